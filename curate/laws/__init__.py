@@ -1,0 +1,41 @@
+"""The contract of a law: a pure torch float64 function of parameters and recipe, used both to fit and to plan."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from torch import Tensor
+
+from curate.recipes import Recipes
+
+
+@dataclass(frozen=True)
+class Param:
+    """One parameter (``per_pool``: a vector of p). ``low``, ``high`` are hard bounds.
+
+    ``positive``: fitted on a log scale. ``start`` is the range fits start from, where narrower than the bounds.
+    """
+
+    name: str
+    low: float
+    high: float
+    per_pool: bool = False
+    positive: bool = True
+    start: tuple[float, float] | None = None
+
+
+class Law(Protocol):
+    """A frozen dataclass without data: the same instance fits any runs. The file name is the name."""
+
+    @property
+    def name(self) -> str:
+        """Name on the command line."""
+        ...
+
+    def params(self) -> tuple[Param, ...]:
+        """Return its parameters, in the order in which they are stored."""
+        ...
+
+    def loss(self, theta: Mapping[str, Tensor], recipes: Recipes) -> Tensor:
+        """Return (n,) loss in nats per token; no branch on values, so that it can be differentiated and batched."""
+        ...

@@ -1,0 +1,34 @@
+"""Chinchilla: L = E + A / N^alpha + B / D^beta (Hoffmann et al. 2022, arXiv 2203.15556, eq. 10)."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from curate.laws import Param
+from curate.recipes import Recipes
+
+# Replication of Besiroglu et al. 2024 (arXiv 2404.10102); standard errors E .0257, alpha .0154, beta .0206.
+PUBLISHED = {"E": 1.8172, "A": 482.01, "B": 2085.43, "alpha": 0.3478, "beta": 0.3658}
+
+
+@dataclass(frozen=True)
+class Chinchilla:
+    """Size and tokens only: every mixture and every repeated token counts the same. N in parameters, D in tokens."""
+
+    name = "chinchilla"
+
+    def params(self) -> tuple[Param, ...]:
+        """E in nats per token; A and B are identified only jointly with the exponents."""
+        return (
+            Param("E", 0.01, 10.0, start=(0.3, 3.0)),
+            Param("A", 1e-3, 1e8, start=(10.0, 3e3)),
+            Param("B", 1e-3, 1e9, start=(30.0, 1e4)),
+            Param("alpha", 0.02, 2.0, start=(0.2, 0.6)),
+            Param("beta", 0.02, 2.0, start=(0.2, 0.6)),
+        )
+
+    def loss(self, theta: Mapping[str, Tensor], recipes: Recipes) -> Tensor:
+        """Return (n,) loss."""
+        size = theta["A"] * recipes.params ** -theta["alpha"]
+        return theta["E"] + size + theta["B"] * recipes.tokens ** -theta["beta"]

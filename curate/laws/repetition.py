@@ -1,0 +1,61 @@
+"""Data-constrained scaling law (Muennighoff et al. 2023, arXiv 2305.16264, eqs. 5 and 6)."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from curate.laws import Param
+from curate.recipes import Recipes
+
+# A, B, E come from Chinchilla's C4 dots: right for the value of a repeat, offset as absolute losses of other setups.
+PUBLISHED = {
+    "E": 1.86914, "A": 520.825, "B": 1487.716, "alpha": 0.3526596, "beta": 0.3526596, "R_D": 15.387756, "R_N": 5.309743,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Repetition:
+    """L = E + A / N'^alpha + B / D'^beta with effective parameters N' and effective tokens D'.
+
+    D' sums U_i + U_i R_D (1 - exp(-R_i / R_D)) over the pools, R_i = max(epochs_i - 1, 0): a mixture matters through
+    repetition only. N' is the same form in N over the compute-optimal size for the unique tokens seen.
+    """
+
+    name = "repetition"
+
+    def params(self) -> tuple[Param, ...]:
+        """R_D, R_N: repeats (of tokens, of excess parameters) after which 1/e of the value is left."""
+        return (
+            Param("E", 0.01, 10.0, start=(0.3, 3.0)),
+            Param("A", 1e-3, 1e8, start=(10.0, 3e3)),
+            Param("B", 1e-3, 1e9, start=(30.0, 1e4)),
+            Param("alpha", 0.02, 2.0, start=(0.2, 0.6)),
+            Param("beta", 0.02, 2.0, start=(0.2, 0.6)),
+            Param("R_D", 0.1, 1e4, start=(2.0, 50.0)),
+            Param("R_N", 0.1, 1e4, start=(2.0, 50.0)),
+        )
+
+    def loss(self, theta: Mapping[str, Tensor], recipes: Recipes) -> Tensor:
+        """Return (n,) loss."""
+        alpha, beta = theta["alpha"], theta["beta"]
+        data = effective_tokens(recipes, theta["R_D"]).sum(dim=-1)
+        fresh = torch.minimum(recipes.seen, recipes.unique).sum(dim=-1)
+        # The compute-optimal size for D tokens, from G N^alpha-balance: N_opt = (alpha A / (beta B))^(1/alpha) D^(beta/alpha).
+        optimal = (alpha * theta["A"] / (beta * theta["B"])) ** (1 / alpha) * fresh ** (beta / alpha)
+        base = torch.minimum(recipes.params, optimal)
+        size = base * (1 + saturating(recipes.params / base - 1, theta["R_N"]))
+        return theta["E"] + theta["A"] * size**-alpha + theta["B"] * data**-beta
+
+
+def saturating(repeats: Tensor, scale: Tensor) -> Tensor:
+    """Return scale * (1 - exp(-repeats / scale)): what repeats are worth in fresh units; expm1 keeps large scales exact."""
+    return -scale * torch.expm1(-repeats.clamp_min(0.0) / scale)
+
+
+def effective_tokens(recipes: Recipes, scale: Tensor) -> Tensor:
+    """(n, p) tokens of each pool with its repeats discounted; ``scale`` is one number or (p,)."""
+    fresh = torch.minimum(recipes.seen, recipes.unique)
+    # A pool that is not limiting has unique = inf: 0 repeats, and fresh tokens as they are.
+    return fresh * (1 + saturating(recipes.epochs - 1, scale))

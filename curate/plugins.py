@@ -1,0 +1,58 @@
+"""Open sets: a folder of implementations where the file name is the name on the command line."""
+
+import ast
+from dataclasses import fields
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from types import ModuleType
+
+from curate.errors import CurateError
+
+
+def names(folder: str) -> tuple[str, ...]:
+    """Return the sorted names of every implementation in ``curate/<folder>/`` without importing any of them."""
+    return tuple(sorted(p.stem for p in (Path(__file__).parent / folder).glob("*.py") if p.stem[0] != "_"))
+
+
+def module(folder: str, name: str) -> ModuleType:
+    """Import ``curate.<folder>.<name>``; an unknown name lists the known ones."""
+    if name not in names(folder):
+        raise CurateError(f"unknown name {name!r} in {folder}: choose one of {', '.join(names(folder))}")
+    return import_module(f"curate.{folder}.{name}")
+
+
+def implementation(folder: str, name: str) -> type:
+    """Return the class of the file ``name``: ``utility_smooth.py`` holds ``UtilitySmooth``."""
+    found: type = getattr(module(folder, name), "".join(part.capitalize() for part in name.split("_")))
+    return found
+
+
+def parse(spec: str) -> tuple[str, dict[str, int | float | str | bool]]:
+    """Split ``name:key=value,key=value`` into a name and typed options (int, float, bool, else str)."""
+    name, _, rest = spec.partition(":")
+    options: dict[str, int | float | str | bool] = {}
+    for item in filter(None, rest.split(",")):
+        key, equals, value = item.partition("=")
+        if not equals:
+            raise CurateError(f"option {item!r} in {spec!r} has no value: write {name}:{item}=VALUE")
+        try:
+            options[key] = ast.literal_eval({"true": "True", "false": "False"}.get(value, value))
+        except (ValueError, SyntaxError):
+            options[key] = value
+    return name, options
+
+
+def build(folder: str, spec: str) -> object:
+    """Instantiate ``name:key=value,...`` from an open set; a wrong option lists the right ones."""
+    name, options = parse(spec)
+    cls = implementation(folder, name)
+    known = [f.name for f in fields(cls) if f.init]
+    if unknown := sorted(set(options) - set(known)):
+        raise CurateError(f"{folder} {name} has no option {unknown[0]!r}: it takes {', '.join(known) or 'none'}")
+    return cls(**options)
+
+
+def installed(package: str) -> bool:
+    """Say whether an optional package can be imported, without importing it."""
+    return find_spec(package) is not None

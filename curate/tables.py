@@ -1,0 +1,273 @@
+"""Examples on disk as a stream of polars batches: Parquet, JSONL (.gz, .zst) and Arrow IPC in, Parquet out.
+
+We own the read loop (pyarrow, ``pre_buffer=False``): peak memory is a batch, not a file. Embedding columns
+``emb.<name>`` are fixed-size binary on disk (five times faster to read than lists) and ``pl.Array(Float32, d)`` here.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from glob import glob
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pyarrow.ipc
+import pyarrow.json
+import pyarrow.parquet as pq
+import xxhash
+
+from curate.errors import SchemaError
+from curate.files import replacing
+
+FORMATS = (".parquet", ".jsonl", ".jsonl.gz", ".jsonl.zst", ".arrow", ".feather")
+BATCH_ROWS = 4096
+BYTES_PER_TOKEN = 4  # English BPE rule of thumb; used only where a file has no `tokens` column
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One input file: where it is, and its path relative to the folder the user named (outputs mirror it)."""
+
+    path: Path
+    relative: str
+
+
+def shards(data: Sequence[str]) -> tuple[Shard, ...]:
+    """Find the input files under files, folders and globs, sorted by relative path."""
+    found: dict[str, Shard] = {}
+    for item in data:
+        if "://" in item:
+            raise SchemaError(f"{item}: remote storage is not read by this version; copy the files to a folder")
+        for shard in _under(item):
+            if (other := found.setdefault(shard.relative, shard)).path != shard.path:
+                raise SchemaError(
+                    f"{other.path} and {shard.path} would both write {shard.relative}: "
+                    "name their common parent folder, or run them into different --out folders"
+                )
+    return tuple(found[key] for key in sorted(found))
+
+
+def _under(item: str) -> list[Shard]:
+    path = Path(item)
+    if path.is_file():
+        return [Shard(path, path.name)]
+    if path.is_dir():
+        root, files = path, [p for p in path.rglob("*") if p.is_file() and not p.name.startswith((".", "_"))]
+    else:
+        parts = path.parts
+        magic = next((i for i, part in enumerate(parts) if set(part) & set("*?[")), len(parts))
+        root, files = Path(*parts[:magic]), [Path(p) for p in glob(item, recursive=True)]
+    result = [Shard(p, p.relative_to(root).as_posix()) for p in files if p.name.endswith(FORMATS)]
+    if not result:
+        raise SchemaError(f"no input files at {item}: it must be or hold {', '.join(FORMATS)}")
+    return [s for s in result if not any(part.startswith(("_", ".")) for part in Path(s.relative).parts)]
+
+
+def columns(shard: Shard) -> dict[str, pa.DataType]:
+    """Return the column names and Arrow types of a shard (of JSONL: of its first batch)."""
+    if shard.path.name.endswith(".parquet"):
+        schema = _parquet(shard).schema_arrow
+    else:
+        first = next(iter(_raw(shard, None, 64)), None)
+        if first is None:
+            return {}
+        schema = first.schema
+    return dict(zip(schema.names, schema.types, strict=True))
+
+
+def require(shard: Shard, needs: Sequence[str]) -> None:
+    """Check that a shard has the columns a job reads, before the job starts."""
+    have = columns(shard)
+    if have and (missing := [name for name in needs if name not in have]):
+        raise SchemaError(
+            f"{shard.path} has no column {missing[0]!r}; it has {', '.join(have)}. "
+            "Rename the column, or name yours with --text-column"
+        )
+
+
+def batches(
+    shard: Shard, needs: Sequence[str] = (), *, rows: int = BATCH_ROWS, text_column: str = "text"
+) -> Iterator[pl.DataFrame]:
+    """Yield ``id, source, tokens`` and the columns in ``needs``, at most ``rows`` rows at a time, in file order.
+
+    No ``id``: ``<relative path>:<row>``. No ``source``: the ``source=`` folder, else the parent folder's name. No
+    ``tokens``: a quarter of the text's UTF-8 bytes, rounded up; without a text either, 1 an example.
+    """
+    have = columns(shard)
+    require(shard, [text_column if name == "text" else name for name in needs])
+    wanted = {text_column if name == "text" else name for name in needs} | ({"id", "source", "tokens"} & set(have))
+    if "tokens" not in have and text_column in have:
+        wanted.add(text_column)
+    at = 0
+    for raw in _exactly(_raw(shard, [name for name in have if name in wanted], rows), rows):
+        frame = _frame(raw, shard)
+        if text_column in frame.columns and text_column != "text":
+            frame = frame.rename({text_column: "text"})
+        yield _identify(frame, shard, at).select("id", "source", "tokens", *needs)
+        at += frame.height
+
+
+def _identify(frame: pl.DataFrame, shard: Shard, at: int) -> pl.DataFrame:
+    if "id" in frame.columns:
+        frame = frame.with_columns(pl.col("id").cast(pl.String))
+    else:
+        frame = frame.with_columns(
+            pl.concat_str(pl.lit(shard.relative + ":"), pl.int_range(at, at + frame.height).cast(pl.String)).alias("id")
+        )
+    if "source" not in frame.columns:
+        frame = frame.with_columns(pl.lit(_source(shard)).alias("source"))
+    if "tokens" in frame.columns:
+        return frame.with_columns(pl.col("tokens").cast(pl.Int64))
+    if "text" in frame.columns:
+        tokens = (pl.col("text").str.len_bytes().fill_null(0) + (BYTES_PER_TOKEN - 1)) // BYTES_PER_TOKEN
+        return frame.with_columns(tokens.cast(pl.Int64).alias("tokens"))
+    return frame.with_columns(pl.lit(1, dtype=pl.Int64).alias("tokens"))
+
+
+def _source(shard: Shard) -> str:
+    folders = shard.path.parent.parts
+    hive = [part.removeprefix("source=") for part in folders if part.startswith("source=")]
+    return hive[-1] if hive else shard.path.resolve().parent.name
+
+
+def _parquet(shard: Shard) -> pq.ParquetFile:
+    try:
+        return pq.ParquetFile(shard.path, pre_buffer=False)
+    except (pa.ArrowException, OSError) as error:
+        raise SchemaError(f"{shard.path} cannot be read as Parquet: {error}. Replace or remove the file") from None
+
+
+def _raw(shard: Shard, names: list[str] | None, rows: int) -> Iterator[pa.RecordBatch]:
+    name = shard.path.name
+    try:
+        if name.endswith(".parquet"):
+            yield from _parquet(shard).iter_batches(batch_size=rows, columns=names)
+        elif name.endswith((".arrow", ".feather")):
+            with pa.memory_map(str(shard.path)) as source, pa.ipc.open_file(source) as reader:
+                for i in range(reader.num_record_batches):
+                    batch = reader.get_batch(i).select(names or reader.schema.names)
+                    for start in range(0, batch.num_rows, rows):
+                        yield batch.slice(start, rows)
+        else:
+            yield from _jsonl(shard, names, rows)
+    except (pa.ArrowException, OSError, UnicodeDecodeError, pl.exceptions.PolarsError) as error:
+        raise SchemaError(f"{shard.path} cannot be read: {error}. Replace or remove the file") from None
+
+
+def _exactly(raw: Iterator[pa.RecordBatch], rows: int) -> Iterator[pa.RecordBatch]:
+    """Cut a stream into batches of exactly ``rows`` (the last may be shorter), whatever the file's row groups are."""
+    held: list[pa.RecordBatch] = []
+    count = 0
+    for batch in raw:
+        at = 0
+        while count + batch.num_rows - at >= rows:
+            take = rows - count
+            held.append(batch.slice(at, take))
+            yield held[0] if len(held) == 1 else pa.concat_batches(held)
+            held, count, at = [], 0, at + take
+        if at < batch.num_rows:
+            held.append(batch.slice(at))
+            count += batch.num_rows - at
+    if held:
+        yield held[0] if len(held) == 1 else pa.concat_batches(held)
+
+
+def _jsonl(shard: Shard, names: list[str] | None, rows: int) -> Iterator[pa.RecordBatch]:
+    with pa.input_stream(str(shard.path), compression="detect") as stream:
+        pending: list[bytes] = []
+        for line in _lines(stream):
+            pending.append(line)
+            if len(pending) == rows:
+                yield _parse_lines(pending, names)
+                pending = []
+        if pending:
+            yield _parse_lines(pending, names)
+
+
+def _lines(stream: pa.NativeFile) -> Iterator[bytes]:
+    rest = b""
+    while chunk := stream.read(1 << 20):
+        *whole, rest = (rest + chunk).split(b"\n")
+        yield from (line for line in whole if line.strip())
+    if rest.strip():
+        yield rest
+
+
+def _parse_lines(lines: list[bytes], names: list[str] | None) -> pa.RecordBatch:
+    frame = pl.read_ndjson(b"\n".join(lines), infer_schema_length=None)
+    if names is not None:
+        frame = frame.select(pl.col(n) if n in frame.columns else pl.lit(None).alias(n) for n in names)
+    return frame.to_arrow().combine_chunks().to_batches()[0]
+
+
+def _frame(batch: pa.RecordBatch, shard: Shard) -> pl.DataFrame:
+    plain = [n for n, t in zip(batch.schema.names, batch.schema.types, strict=True) if not n.startswith("emb.")]
+    frame = pl.DataFrame(pl.from_arrow(batch.select(plain))) if plain else pl.DataFrame()
+    vectors = [_vectors(n, batch.column(n), shard) for n in batch.schema.names if n.startswith("emb.")]
+    return frame.with_columns(vectors) if plain else pl.DataFrame(vectors)
+
+
+def _vectors(name: str, column: pa.Array, shard: Shard) -> pl.Series:
+    kind = column.type
+    if pa.types.is_fixed_size_binary(kind) and kind.byte_width % 4 == 0:
+        start = column.offset * kind.byte_width
+        flat = np.frombuffer(column.buffers()[1], dtype=np.float32, offset=start, count=len(column) * kind.byte_width // 4)
+        width = kind.byte_width // 4
+    elif pa.types.is_fixed_size_list(kind):
+        flat = column.flatten().to_numpy(zero_copy_only=False).astype(np.float32, copy=False)
+        width = kind.list_size
+    else:
+        raise SchemaError(f"{shard.path}: {name} is {kind}; use a fixed-size list of float or a fixed-size binary")
+    if column.null_count:
+        raise SchemaError(f"{shard.path}: {name} has {column.null_count} null rows; every row needs its vector")
+    return pl.Series(name, flat.reshape(len(column), width), dtype=pl.Array(pl.Float32, width))
+
+
+def write(path: Path, frames: Iterable[pl.DataFrame], *, metadata: Mapping[str, str] | None = None) -> int:
+    """Write batches as one Parquet file, atomically; return the number of rows. At least one frame is needed."""
+    rows = 0
+    with replacing(path) as temporary:
+        writer: pq.ParquetWriter | None = None
+        try:
+            for frame in frames:
+                table = _table(frame)
+                if writer is None:
+                    schema = table.schema.with_metadata(dict(metadata) if metadata else None)
+                    writer = pq.ParquetWriter(temporary, schema, compression="zstd")
+                writer.write_table(table.cast(writer.schema))
+                rows += frame.height
+        finally:
+            if writer is not None:
+                writer.close()
+        if writer is None:
+            raise SchemaError(f"nothing to write to {path}: the input has no rows")
+    return rows
+
+
+def save(path: Path, frame: pl.DataFrame) -> None:
+    """Write a small frame atomically: CSV where the name ends so, else Parquet."""
+    if path.suffix == ".csv":
+        with replacing(path) as temporary:
+            frame.write_csv(temporary)
+    else:
+        write(path, [frame])
+
+
+def _table(frame: pl.DataFrame) -> pa.Table:
+    names, arrays = [], []
+    for series in frame.iter_columns():
+        if isinstance(series.dtype, pl.Array) and series.name.startswith("emb."):
+            values = np.ascontiguousarray(series.to_numpy(), dtype=np.float32)
+            kind = pa.binary(values.shape[1] * 4)
+            arrays.append(pa.Array.from_buffers(kind, len(values), [None, pa.py_buffer(values.tobytes())]))
+        else:
+            arrow = series.to_arrow()
+            arrays.append(arrow.cast(pa.string()) if pa.types.is_large_string(arrow.type) else arrow)
+        names.append(series.name)
+    return pa.table(dict(zip(names, arrays, strict=True)))
+
+
+def keys(ids: Sequence[str] | pl.Series, seed: int) -> np.ndarray:
+    """Return a (n,) uint64 hash of each id and the seed: the source of every random choice about a row."""
+    return np.fromiter((xxhash.xxh3_64_intdigest(i, seed) for i in ids), dtype=np.uint64, count=len(ids))

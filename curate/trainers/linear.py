@@ -1,0 +1,61 @@
+"""Logistic regression on embeddings: the cheapest pilot there is. A token is an example."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import log_loss
+
+from curate.errors import SchemaError
+from curate.pools import Budget
+
+Examples = tuple[np.ndarray, np.ndarray]  # (n, d) features, (n,) labels
+
+
+@dataclass(frozen=True)
+class Linear:
+    """``pools`` and ``evals`` map names to (features (n, d), labels (n,)). ``strength`` is sklearn's C.
+
+    ``budget.tokens`` counts examples; ``budget.params`` does not matter. A pool that is asked for more examples than it
+    has repeats them.
+    """
+
+    pools: Mapping[str, Examples] = field(repr=False)
+    evals: Mapping[str, Examples] = field(repr=False)
+    strength: float = 1.0
+
+    @property
+    def unique(self) -> dict[str, int]:
+        """Examples on hand in each pool."""
+        return {name: len(labels) for name, (_, labels) in self.pools.items()}
+
+    def train(
+        self, weights: Mapping[str, float], budget: Budget, *, seed: int, unique: Mapping[str, float] | None = None
+    ) -> dict[str, float]:
+        """Return the mean log loss of every eval, in nats per example."""
+        names = [name for name in self.pools if weights.get(name, 0.0) > 0]
+        rng = np.random.default_rng(seed)
+        counts = rng.multinomial(round(budget.tokens), [weights[n] / sum(weights[m] for m in names) for n in names])
+        features, labels = [], []
+        for name, count in zip(names, counts.tolist(), strict=True):
+            x, y = self.pools[name]
+            limit = int((unique or {}).get(name, len(y)))
+            passes = [rng.permutation(limit) for _ in range(-(-count // limit))]
+            rows = np.concatenate(passes)[:count] if passes else np.zeros(0, dtype=np.int64)
+            features.append(x[rows])
+            labels.append(y[rows])
+        x, y = np.concatenate(features), np.concatenate(labels)
+        classes = np.unique(np.concatenate([other for _, other in (*self.pools.values(), *self.evals.values())]))
+        if len(np.unique(y)) < 2:
+            raise SchemaError(f"{len(y)} training examples hold {len(np.unique(y))} class: raise the budget")
+        model = LogisticRegression(C=self.strength, max_iter=1000).fit(x, y)
+        return {name: self._loss(model, eval_x, eval_y, classes) for name, (eval_x, eval_y) in self.evals.items()}
+
+    @staticmethod
+    def _loss(model: LogisticRegression, x: np.ndarray, y: np.ndarray, classes: np.ndarray) -> float:
+        """A class that was not trained on gets probability 1e-3, not 0: the loss stays finite and says it hurts."""
+        probability = np.full((len(y), len(classes)), 1e-3)
+        probability[:, np.searchsorted(classes, model.classes_)] = np.maximum(model.predict_proba(x), 1e-3)
+        probability /= probability.sum(axis=1, keepdims=True)
+        return float(log_loss(y, probability, labels=classes))

@@ -1,0 +1,168 @@
+"""A byte-level transformer small enough to train dozens of times on two cores; real losses for pilots and demos."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from curate.errors import SchemaError
+from curate.pools import Budget
+
+VOCABULARY = 256  # bytes; a token is a byte
+
+
+@dataclass(frozen=True)
+class Tiny:
+    """Decoder-only transformer, pre-norm, rotary positions, tied to no library but torch; AdamW, cosine to zero.
+
+    ``pools`` and ``evals`` map names to uint8 arrays of text. ``context`` bytes a sequence, ``batch`` sequences a step.
+    A pool's sequences are dealt without replacement until all were seen, then reshuffled: epochs are real passes.
+    One numerical thread: the same seed gives the same loss.
+    """
+
+    pools: Mapping[str, np.ndarray] = field(repr=False)
+    evals: Mapping[str, np.ndarray] = field(repr=False)
+    context: int = 64
+    batch: int = 8
+    rate: float = 6e-3
+    layers: int = 2
+
+    @property
+    def unique(self) -> dict[str, int]:
+        """Bytes on hand in each pool."""
+        return {name: len(data) for name, data in self.pools.items()}
+
+    def train(
+        self, weights: Mapping[str, float], budget: Budget, *, seed: int, unique: Mapping[str, float] | None = None
+    ) -> dict[str, float]:
+        """Train on ``budget.tokens`` bytes and return the mean loss per byte of every eval."""
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(seed)
+                model = Transformer(width_for(budget.params, self.layers), self.layers, self.context)
+                self._fit(model, self._sequences(weights, budget, seed, unique or {}))
+                return {name: self._evaluate(model, data) for name, data in self.evals.items()}
+        finally:
+            torch.set_num_threads(threads)
+
+    def _sequences(self, weights: Mapping[str, float], budget: Budget, seed: int, unique: Mapping[str, float]) -> Tensor:
+        """(m, context + 1) uint8 sequences in training order, shares exact to one sequence."""
+        if unknown := sorted(set(weights) - set(self.pools)):
+            raise SchemaError(f"no pool {unknown[0]!r} to train on: the trainer has {', '.join(self.pools)}")
+        total = max(self.batch, round(budget.tokens / self.context))
+        names = [name for name in self.pools if weights.get(name, 0.0) > 0]
+        counts = largest_remainder(np.array([weights[name] for name in names]), total)
+        rng = np.random.default_rng(seed)
+        parts = []
+        for name, count in zip(names, counts.tolist(), strict=True):
+            data = self.pools[name][: int(unique.get(name, len(self.pools[name])))]
+            starts = np.arange(0, len(data) - self.context, self.context)
+            if len(starts) == 0:
+                raise SchemaError(f"pool {name!r} has {len(data)} bytes, under one sequence of {self.context + 1}")
+            passes = [rng.permutation(starts) for _ in range(-(-count // len(starts)))]
+            at = np.concatenate(passes)[:count] if passes else np.zeros(0, dtype=np.int64)
+            # Spread every pool evenly over the run, so that passes are in order and the mixture is steady.
+            parts.append((np.arange(count) + rng.random(count)) / max(1, count))
+            parts.append(data[at[:, None] + np.arange(self.context + 1)])
+        order = np.argsort(np.concatenate(parts[0::2]), kind="stable")
+        return torch.from_numpy(np.concatenate(parts[1::2])[order])
+
+    def _fit(self, model: "Transformer", sequences: Tensor) -> None:
+        steps = -(-len(sequences) // self.batch)
+        optimizer = torch.optim.AdamW(model.parameters(), lr=self.rate, betas=(0.9, 0.95), weight_decay=0.1, fused=True)
+        warm = max(1, min(50, steps // 10))
+        for step in range(steps):
+            part = sequences[step * self.batch : (step + 1) * self.batch].long()
+            scale = (step + 1) / warm if step < warm else 0.5 * (1 + np.cos(np.pi * (step - warm) / max(1, steps - warm)))
+            for group in optimizer.param_groups:
+                group["lr"] = self.rate * scale
+            loss = functional.cross_entropy(model(part[:, :-1]).flatten(0, 1), part[:, 1:].flatten())
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+
+    def _evaluate(self, model: "Transformer", data: np.ndarray) -> float:
+        starts = np.arange(0, len(data) - self.context, self.context)
+        if len(starts) == 0:
+            raise SchemaError(f"an eval of {len(data)} bytes is under one sequence of {self.context + 1}: give more text")
+        windows = torch.from_numpy(data[starts[:, None] + np.arange(self.context + 1)])
+        total = 0.0
+        with torch.no_grad():
+            for part in windows.split(64):
+                part = part.long()
+                logits = model(part[:, :-1]).flatten(0, 1)
+                total += float(functional.cross_entropy(logits, part[:, 1:].flatten(), reduction="sum"))
+        return total / (len(starts) * self.context)
+
+
+def largest_remainder(shares: np.ndarray, total: int) -> np.ndarray:
+    """(p,) integers that sum to ``total`` and differ from shares * total by less than 1 (Hamilton's method)."""
+    exact = shares / shares.sum() * total
+    counts = np.floor(exact).astype(np.int64)
+    counts[np.argsort(counts - exact, kind="stable")[: total - int(counts.sum())]] += 1
+    return np.asarray(counts)
+
+
+def width_for(params: float, layers: int) -> int:
+    """Return the model width (a multiple of 16) whose parameter count is nearest to ``params``."""
+    widths = range(16, 1025, 16)
+    return min(widths, key=lambda d: abs(count_params(d, layers) - params))
+
+
+def count_params(width: int, layers: int) -> int:
+    """Return the exact number of parameters: 12 d^2 a layer, embedding shared with the output, norms."""
+    return layers * (12 * width * width + 2 * width) + VOCABULARY * width + width
+
+
+class Transformer(nn.Module):
+    """Causal transformer over bytes; (b, t) int64 to (b, t, 256) logits."""
+
+    def __init__(self, width: int, layers: int, context: int) -> None:
+        """Heads are 16 wide; the embedding is also the output matrix."""
+        super().__init__()
+        self.embed = nn.Embedding(VOCABULARY, width)
+        nn.init.normal_(self.embed.weight, std=width**-0.5)
+        self.blocks = nn.ModuleList(Block(width) for _ in range(layers))
+        self.norm = nn.RMSNorm(width)
+        angle = torch.arange(context)[:, None] * 1e3 ** (-torch.arange(8) / 8)
+        self.register_buffer("turn", torch.stack([angle.cos(), angle.sin()]), persistent=False)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Return logits."""
+        x = self.embed(tokens) * self.embed.embedding_dim**0.5
+        for block in self.blocks:
+            x = block(x, self.get_buffer("turn")[:, : tokens.shape[1]])
+        return functional.linear(self.norm(x), self.embed.weight)
+
+
+class Block(nn.Module):
+    """Attention and a four-fold MLP, each behind a root-mean-square norm."""
+
+    def __init__(self, width: int) -> None:
+        """No biases."""
+        super().__init__()
+        self.norms = nn.ModuleList([nn.RMSNorm(width), nn.RMSNorm(width)])
+        self.qkv = nn.Linear(width, 3 * width, bias=False)
+        self.out = nn.Linear(width, width, bias=False)
+        self.up = nn.Linear(width, 4 * width, bias=False)
+        self.down = nn.Linear(4 * width, width, bias=False)
+
+    def forward(self, x: Tensor, turn: Tensor) -> Tensor:
+        """Return (b, t, d)."""
+        b, t, d = x.shape
+        q, k, v = self.qkv(self.norms[0](x)).view(b, t, 3, d // 16, 16).permute(2, 0, 3, 1, 4)
+        mixed = functional.scaled_dot_product_attention(rotate(q, turn), rotate(k, turn), v, is_causal=True)
+        x = x + self.out(mixed.transpose(1, 2).reshape(b, t, d))
+        return x + self.down(functional.gelu(self.up(self.norms[1](x))))
+
+
+def rotate(x: Tensor, turn: Tensor) -> Tensor:
+    """Rotary positions (Su et al. 2021): (b, h, t, 16) with ``turn`` (2, t, 8) cosines and sines."""
+    first, second = x[..., :8], x[..., 8:]
+    return torch.cat([first * turn[0] - second * turn[1], first * turn[1] + second * turn[0]], dim=-1)

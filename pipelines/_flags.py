@@ -1,0 +1,26 @@
+"""Flags that several jobs share."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")]
+Seed = Annotated[int, typer.Option(help="Every random choice follows from it.")]
+Restart = Annotated[bool, typer.Option("--restart", help="Forget what is done and start over.")]
+Workers = Annotated[int, typer.Option(min=1, help="Processes on this machine.")]
+Out = Annotated[Path, typer.Option("--out", help="Where to write.")]
+
+
+def pairs(items: list[str], flag: str) -> dict[str, float]:
+    """Read NAME=NUMBER flags into a dict."""
+    result = {}
+    for item in items:
+        name, equals, value = item.partition("=")
+        try:
+            result[name] = float(value)
+        except ValueError:
+            equals = ""
+        if not equals:
+            raise typer.BadParameter(f"{item!r} is not NAME=NUMBER", param_hint=flag)
+    return result

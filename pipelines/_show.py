@@ -1,0 +1,69 @@
+"""What jobs show: progress on stderr, results on stdout as a table or as JSON."""
+
+import json
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import polars as pl
+import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from curate.rows import Progress as Callback
+
+PLAIN_SECONDS = 5.0  # between lines where there is no terminal
+
+
+@contextmanager
+def progress() -> Iterator[Callback]:
+    """Yield a progress callback: a bar on a terminal, else a plain line every few seconds and at the end."""
+    if sys.stderr.isatty():
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        with Progress(*columns, transient=True) as bar:
+            tasks = {}
+
+            def draw(what: str, done: int, total: int) -> None:
+                if what not in tasks:
+                    tasks[what] = bar.add_task(what, total=total)
+                bar.update(tasks[what], completed=done, total=total)
+
+            yield draw
+        return
+    last: dict[str, float] = {}
+
+    def line(what: str, done: int, total: int) -> None:
+        now = time.monotonic()
+        if done == total or now - last.get(what, now - PLAIN_SECONDS) >= PLAIN_SECONDS:
+            last[what] = now
+            typer.echo(f"{what} {done}/{total}", err=True)
+
+    yield line
+
+
+def table(frame: pl.DataFrame, digits: int = 4) -> str:
+    """Return a frame as aligned plain text."""
+    shown = [[_cell(value, digits) for value in row] for row in frame.rows()]
+    widths = [max(len(str(x)) for x in column) for column in zip(frame.columns, *shown, strict=True)]
+    numeric = [dtype.is_numeric() for dtype in frame.dtypes]
+    lines = []
+    for row in [list(frame.columns), *shown]:
+        cells = [c.rjust(w) if n else c.ljust(w) for c, w, n in zip(row, widths, numeric, strict=True)]
+        lines.append("  ".join(cells).rstrip())
+    return "\n".join(lines)
+
+
+def _cell(value: object, digits: int) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.{digits}g}" if isinstance(value, float) else str(value)
+
+
+def result(as_json: bool, record: Mapping[str, object], text: str) -> None:
+    """Print a job's result: one JSON object for machines, or text for people."""
+    typer.echo(json.dumps(record, sort_keys=True) if as_json else text)
+
+
+def heading(text: str) -> None:
+    """Print the title of a stage."""
+    typer.echo(f"\n== {text}")
