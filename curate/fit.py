@@ -17,9 +17,11 @@ from curate.laws import Law, Param
 from curate.recipes import Recipes
 from curate.runs import Runs
 
-DELTA = 1e-3  # Huber's delta on log loss (Hoffmann et al. 2022, section D.2)
+DELTA = 1e-3  # smallest Huber delta on log loss (Hoffmann et al. 2022, section D.2, use it for all fits)
+FIRST_NOISE = 0.01  # of log loss, before the residuals of a first pass say better; also that pass's delta
+NOISE_FLOOR = 1e-5  # of log loss: a prior keeps some weight when a law fits exactly
 NORMAL = (-1.5932, -0.9674, -0.5895, -0.2822, 0.0, 0.2822, 0.5895, 0.9674, 1.5932)  # 9 equal-mass normal quantiles
-CHUNK_CELLS = 500_000  # starts x rows x parameters x pools at once, which bounds memory to a few hundred MB
+CHUNK_CELLS = 200_000  # starts x rows x parameters x pools at once, which bounds memory to a few hundred MB
 
 
 @dataclass(frozen=True)
@@ -107,10 +109,20 @@ class Coordinates:
         columns, at = [], 0
         for p in self.params:
             width = self.pools if p.per_pool else 1
-            low, high = (_scale(p, x) for x in (p.start or (p.low, p.high)))
+            low, high = (_scale(p, x) for x in p.likely)
             columns.append(self._inverse(p, low + (high - low) * points[:, at : at + width]))
             at += width
         return torch.cat(columns, dim=1)
+
+    def prior(self) -> tuple[Tensor, Tensor]:
+        """(k,) centre and (k,) standard deviation of the weak prior: the middle and half-width of ``likely``."""
+        centres, widths = [], []
+        for p in self.params:
+            low, high = (_scale(p, x) for x in p.likely)
+            count = self.pools if p.per_pool else 1
+            centres.append(self._inverse(p, torch.full((count,), (low + high) / 2, dtype=torch.float64)))
+            widths.append(torch.full((count,), (high - low) / 2, dtype=torch.float64))
+        return torch.cat(centres), torch.cat(widths)
 
     def point(self, theta: Mapping[str, Tensor]) -> Tensor:
         """Parameters by name to (k,)."""
@@ -141,13 +153,16 @@ def fit(
     clusters: np.ndarray | None = None,
     starts: int = 32,
     draws: int = 200,
-    delta: float = DELTA,
+    delta: float | None = None,
+    prior: bool = True,
     seed: int = 0,
 ) -> Fit:
-    """Fit the law ``spec`` (``name:key=value``) to (n,) losses by Huber on log loss.
+    """Fit the law ``spec`` (``name:key=value``) to (n,) losses by Huber on log loss, with the law's weak priors.
 
-    ``starts`` Sobol starts; then ``draws`` refits on resampled ``clusters`` (n,) of rows (trainings), each from the best
-    two solutions. Errors: fewer rows than parameters, or no start that converges to a finite loss.
+    ``starts`` Sobol starts, then ``draws`` refits from the best two solutions, each on resampled ``clusters`` (n,) of
+    rows (trainings) and with a prior centre drawn from the prior: what the runs do not determine varies as widely as
+    the prior. ``delta`` is Huber's; None: 1.345 residual scales of a first pass, at least 1e-3. Errors: fewer rows than
+    parameters, or no start that gives a finite loss.
     """
     law = cast(Law, plugins.build("laws", spec))
     coordinates = Coordinates(law.params(), len(pools))
@@ -163,26 +178,35 @@ def fit(
         return law.loss(coordinates.theta(u), recipes).log() - observed
 
     chunk = max(1, CHUNK_CELLS // (n * k * len(pools)))
-    first = solve.least_squares(
-        residual, coordinates.starts(starts, seed), torch.ones(starts, n, dtype=torch.float64), delta=delta, chunk=chunk
+    centre, width = coordinates.prior()
+    ones = torch.ones(starts, n, dtype=torch.float64)
+    rough = FIRST_NOISE if delta is None else delta
+    penalty = solve.Prior(centre.expand(starts, k), (rough / width) ** 2 * prior)
+    found = solve.least_squares(
+        residual, coordinates.starts(starts, seed), ones, delta=rough, prior=penalty, chunk=chunk
     )
-    order = torch.argsort(first.objective, stable=True)
-    best = first.point[order[0]]
-    if not torch.isfinite(first.objective[order[0]]):
+    if not torch.isfinite(found.objective.min()):
         raise FitError(f"{spec} gives no finite loss for any of {starts} starts: are tokens and params in single units?")
+    left = residual(found.point[found.objective.argmin()])
+    noise = max(NOISE_FLOOR, float(1.4826 * left.abs().median()) * float(np.sqrt(n / max(1, n - k))))
+    if delta is None:
+        delta = max(DELTA, 1.345 * noise)
+        penalty = replace(penalty, precision=(noise / width) ** 2 * prior)
+        found = solve.least_squares(residual, found.point, ones, delta=delta, prior=penalty, chunk=chunk)
+    two = found.point[torch.argsort(found.objective, stable=True)[:2]]
     weights = resample(clusters if clusters is not None else np.arange(n), draws, seed)
+    shaken = centre + width * torch.from_numpy(np.random.default_rng(seed).standard_normal((draws, k)))
     again = solve.least_squares(
-        residual, first.point[order[:2]].repeat_interleave(draws, dim=0), weights.repeat(min(2, starts), 1),
-        delta=delta, steps=60, chunk=chunk,
+        residual, two.repeat_interleave(draws, dim=0), weights.repeat(len(two), 1),
+        delta=delta, prior=solve.Prior(shaken.repeat(len(two), 1), penalty.precision), steps=60, chunk=chunk,
     )  # fmt: skip
     pick = again.objective.reshape(-1, draws).argmin(dim=0) * draws + torch.arange(draws)
-    left = residual(best)
-    rmse = float((left**2).mean().sqrt())
+    rmse = float((residual(two[0]) ** 2).mean().sqrt())
     return Fit(
         spec=spec,
         pools=tuple(pools),
         eval=evaluation,
-        theta=coordinates.theta(best),
+        theta=coordinates.theta(two[0]),
         draws=cast(dict[str, Tensor], vmap(coordinates.theta)(again.point[pick])),
         rmse=rmse,
         noise=rmse * float(np.sqrt(n / max(1, n - k))),

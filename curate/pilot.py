@@ -19,7 +19,8 @@ from curate.trainers import Trainer
 
 DESIGNS = ("dirichlet", "simplex", "optimal")
 LEVELS = 4  # token budgets, a factor of 2 apart, the largest as asked
-SHARES_OF_UNIQUE = (1.0, 0.5, 0.25)  # of a pool's unique tokens on hand, so that repetition is seen cheaply
+SHARES_OF_UNIQUE = (1.0, 0.25, 0.0625)  # of a pool's unique tokens on hand: few tokens repeat as many times as in
+# a run 4 or 16 times longer (simulated epoching)
 SPARSE = 0.3  # Dirichlet concentration whose draws sit near corners and edges
 
 

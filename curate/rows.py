@@ -43,7 +43,7 @@ def kept_batches(shard: Shard, kept: Path | None, needs: Sequence[str]) -> Itera
     if kept is None:
         yield from ((batch, pl.Series([True] * batch.height)) for batch in tables.batches(shard, needs))
         return
-    decision = Shard(kept / (shard.relative + SUFFIX), shard.relative)
+    decision = Shard(kept / (shard.relative + DECISIONS), shard.relative)
     if not decision.path.is_file():
         raise SchemaError(f"no decisions for {shard.relative} in {kept}: run `curate prune` with --out {kept} first")
     for batch, verdict in zip(tables.batches(shard, needs), tables.batches(decision, ("keep",)), strict=True):
@@ -66,7 +66,7 @@ def pool_batches(pool: Pool, needs: Sequence[str]) -> Iterator[pl.DataFrame]:
         extra = [name for name in filters if name != "source" and name not in needs]
         for shard in tables.shards(pool.where):
             for batch in tables.batches(shard, (*needs, *extra)):
-                yield batch.filter([pl.col(k) == v for k, v in filters.items()])
+                yield batch.filter(*(pl.col(k) == v for k, v in filters.items())) if filters else batch
         return
     scores, ranges = Path(pool.scores), pool.score or {}
     text_column = str(job(scores)["text_column"])

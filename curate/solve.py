@@ -7,7 +7,17 @@ import torch
 from torch import Tensor
 from torch.func import jacfwd, vmap
 
+LONGEST = 3.0  # of a step in one coordinate: log units for most parameters
+
 Residual = Callable[[Tensor], Tensor]  # (k,) -> (n,)
+
+
+@dataclass(frozen=True)
+class Prior:
+    """A quadratic penalty sum_j precision_j (u_j - centre_j)^2 / 2: ``centre`` (b, k), ``precision`` (k,)."""
+
+    centre: Tensor
+    precision: Tensor
 
 
 @dataclass(frozen=True)
@@ -26,49 +36,56 @@ def huber(r: Tensor, delta: float) -> Tensor:
 
 
 def least_squares(
-    residual: Residual, start: Tensor, weights: Tensor, *, delta: float, steps: int = 200, chunk: int = 256
+    residual: Residual,
+    start: Tensor,
+    weights: Tensor,
+    *,
+    delta: float,
+    prior: Prior | None = None,
+    steps: int = 200,
+    chunk: int = 256,
 ) -> Solution:
-    """Minimise sum_j weights_j * huber(residual_j(u)) from each row of ``start`` (b, k), ``weights`` (b, n).
+    """Minimise sum_j weights_j * huber(residual_j(u)) + prior from each row of ``start`` (b, k); ``weights`` (b, n).
 
     A step solves (J'WJ + damping diag) d = -J'Wr with Huber's weights W (iteratively reweighted) and is kept only if
-    the true objective falls. Converged: the last accepted step changed the objective by less than 1e-10 of itself.
+    the true objective falls. Converged: the last accepted step changed the objective by less than 1e-9 of itself.
+    One thread: the sums have a fixed order and small matrices gain nothing from more.
     """
-    parts = [
-        _chunk(residual, start[i : i + chunk], weights[i : i + chunk], delta, steps) for i in range(0, len(start), chunk)
-    ]
+    b, k = start.shape
+    prior = prior or Prior(torch.zeros_like(start), torch.zeros(k, dtype=start.dtype))
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        parts = []
+        for i in range(0, b, chunk):
+            part = slice(i, i + chunk)
+            near = Prior(prior.centre[part], prior.precision)
+            parts.append(_chunk(residual, start[part].clone(), weights[part], near, delta=delta, steps=steps))
+    finally:
+        torch.set_num_threads(threads)
     return Solution(*(torch.cat([getattr(p, f) for p in parts]) for f in ("point", "objective", "converged")))
 
 
-def _chunk(residual: Residual, u: Tensor, weights: Tensor, delta: float, steps: int) -> Solution:
+def _chunk(residual: Residual, u: Tensor, weights: Tensor, prior: Prior, *, delta: float, steps: int) -> Solution:
     values, jacobian = vmap(residual), vmap(jacfwd(_twice(residual), has_aux=True))
 
-    def objective(r: Tensor, w: Tensor) -> Tensor:
-        return torch.nan_to_num((w * huber(r, delta)).sum(dim=1), nan=torch.inf)
+    def objective(point: Tensor, r: Tensor, rows: Tensor) -> Tensor:
+        penalty = 0.5 * (prior.precision * (point - prior.centre[rows]) ** 2).sum(dim=1)
+        return torch.nan_to_num((weights[rows] * huber(r, delta)).sum(dim=1) + penalty, nan=torch.inf)
 
-    b, k = u.shape
-    damping = torch.full((b,), 1e-2, dtype=u.dtype)
-    best = objective(values(u), weights)
-    converged = torch.zeros(b, dtype=torch.bool)
-    active = torch.arange(b)
+    active = torch.arange(len(u))
+    damping = torch.full((len(u),), 1e-2, dtype=u.dtype)
+    best = objective(u, values(u), active)
+    converged = torch.zeros(len(u), dtype=torch.bool)
     for _ in range(steps):
-        here, w = u[active], weights[active]
+        here = u[active]
         jac, r = jacobian(here)
-        s = w * torch.clamp(delta / r.abs().clamp_min(1e-300), max=1.0)
-        sj = s[..., None] * jac
-        gradient = torch.nan_to_num((sj * r[..., None]).sum(dim=1))
-        hessian = torch.nan_to_num(jac.mT @ sj)
-        diagonal = hessian.diagonal(dim1=1, dim2=2)
-        floor = 1e-9 * diagonal.amax(dim=1, keepdim=True).clamp_min(1e-12)
-        damped = hessian + torch.diag_embed(damping[active, None] * diagonal.clamp_min(floor) + floor)
-        factor, info = torch.linalg.cholesky_ex(damped)
-        step = -torch.cholesky_solve(gradient[..., None], factor)[..., 0]
-        step = torch.where((info == 0)[:, None], step, -gradient / diagonal.clamp_min(floor))
-        step = torch.nan_to_num(step) * (3.0 / step.abs().amax(dim=1, keepdim=True).clamp_min(3.0))  # trust: 3 log units
+        step = _step(jac, r, weights[active], here - prior.centre[active], prior.precision, damping[active], delta)
         trial = here + step
-        new = objective(values(trial), w)
+        new = objective(trial, values(trial), active)
         better = new < best[active]
         gained = (best[active] - new) / best[active].clamp_min(1e-300)
-        done = (better & (gained < 1e-10)) | (~better & (damping[active] > 1e8)) | (best[active] == 0)
+        done = (better & (gained < 1e-9)) | (~better & (damping[active] > 1e8)) | (best[active] == 0)
         u[active] = torch.where(better[:, None], trial, here)
         best[active] = torch.where(better, new, best[active])
         damping[active] = torch.where(better, damping[active] / 5, damping[active] * 4).clamp(1e-10, 1e10)
@@ -77,6 +94,22 @@ def _chunk(residual: Residual, u: Tensor, weights: Tensor, delta: float, steps: 
         if len(active) == 0:
             break
     return Solution(u, best, converged)
+
+
+def _step(
+    jac: Tensor, r: Tensor, weights: Tensor, offset: Tensor, precision: Tensor, damping: Tensor, delta: float
+) -> Tensor:
+    """(b, k) damped Gauss-Newton steps, no coordinate further than LONGEST."""
+    scaled = (weights * torch.clamp(delta / r.abs().clamp_min(1e-300), max=1.0))[..., None] * jac
+    gradient = torch.nan_to_num((scaled * r[..., None]).sum(dim=1)) + precision * offset
+    hessian = torch.nan_to_num(jac.mT @ scaled) + torch.diag(precision)
+    diagonal = hessian.diagonal(dim1=1, dim2=2)
+    floor = 1e-9 * diagonal.amax(dim=1, keepdim=True).clamp_min(1e-12)
+    damped = hessian + torch.diag_embed(damping[:, None] * diagonal.clamp_min(floor) + floor)
+    factor, info = torch.linalg.cholesky_ex(damped)
+    step = -torch.cholesky_solve(gradient[..., None], factor)[..., 0]
+    step = torch.nan_to_num(torch.where((info == 0)[:, None], step, -gradient / diagonal.clamp_min(floor)))
+    return step * (LONGEST / step.abs().amax(dim=1, keepdim=True).clamp_min(LONGEST))
 
 
 def _twice(residual: Residual) -> Callable[[Tensor], tuple[Tensor, Tensor]]:

@@ -270,4 +270,4 @@ def _table(frame: pl.DataFrame) -> pa.Table:
 
 def keys(ids: Sequence[str] | pl.Series, seed: int) -> np.ndarray:
     """Return a (n,) uint64 hash of each id and the seed: the source of every random choice about a row."""
-    return np.fromiter((xxhash.xxh3_64_intdigest(i, seed) for i in ids), dtype=np.uint64, count=len(ids))
+    return np.fromiter((xxhash.xxh3_64_intdigest(i.encode(), seed) for i in ids), dtype=np.uint64, count=len(ids))

@@ -35,7 +35,7 @@ class Jobs(TyperGroup):
         """Import one job and wrap its ``main``."""
         if cmd_name not in jobs():
             return None
-        one = typer.Typer(add_completion=False, rich_markup_mode=None)
+        one = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
         one.command(name=cmd_name, help=import_module(f"pipelines.{cmd_name}").__doc__)(
             import_module(f"pipelines.{cmd_name}").main
         )
@@ -47,7 +47,7 @@ class Jobs(TyperGroup):
             formatter.write_dl([(name, headline(name)) for name in jobs()])
 
 
-app = typer.Typer(cls=Jobs, add_completion=False, rich_markup_mode=None, no_args_is_help=True)
+app = typer.Typer(cls=Jobs, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None, no_args_is_help=True)
 
 
 @app.callback(invoke_without_command=True)

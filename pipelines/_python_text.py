@@ -8,7 +8,7 @@ import ast
 import io
 import sysconfig
 import tokenize
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,46 +17,57 @@ import polars as pl
 from curate import tables
 from curate.errors import CurateError
 
-DOCUMENT = 4000  # characters; longer files are cut at line ends
+DOCUMENT = 2000  # characters; longer files are cut at line ends
 SHORTEST = 200  # characters; shorter pieces are not documents
 KEEP_BYTES = {"code": 2_400_000, "tests": 2_400_000, "tables": 900_000, "prose": 90_000}
 TARGET_BYTES = 65_536  # of prose, held out
 SHARD_ROWS = 400
-SKIP = {"site-packages", "idlelib", "__pycache__", "lib2to3"}
+SKIP = {"site-packages", "idlelib", "pydoc_data", "lib2to3"}
 
 
 def write(rows: Path, target: Path, seed: int) -> dict[str, int]:
     """Write Parquet shards ``rows/source=<name>/`` and the held-out prose; return bytes of each source.
 
-    Which documents are taken is decided by hash(id, seed) up to ``KEEP_BYTES`` a source, so that the demo is quick and
-    prose scarce.
+    Files are visited in the order of hash(path, seed) until every source has its ``KEEP_BYTES``, so that the demo is
+    quick and prose scarce.
     """
-    library = Path(sysconfig.get_paths()["stdlib"])
-    found: dict[str, list[tuple[str, str]]] = {name: [] for name in KEEP_BYTES}
-    for path in sorted(library.rglob("*.py")):
-        parts = path.relative_to(library).parts
-        if SKIP.isdisjoint(parts):
-            for source, name, text in _documents(path, "/".join(parts)):
-                found[source].append((name, text))
-    found["prose"] += _topics()
+    found = _gather(Path(sysconfig.get_paths()["stdlib"]), seed)
     sizes = {}
-    held: set[str] = set()
     for source, documents in found.items():
-        frame = pl.DataFrame(documents, schema=["id", "text"], orient="row").unique("id", keep="first", maintain_order=True)
+        frame = pl.DataFrame(documents, schema=["id", "text"], orient="row").unique("text", keep="first", maintain_order=True)
         frame = frame.with_columns(pl.col("text").str.len_bytes().cast(pl.Int64).alias("tokens"))
-        frame = frame[np.argsort(tables.keys(frame["id"], seed), kind="stable").astype(np.int64)]
         if source == "prose":
-            head = frame.filter(pl.col("tokens").cum_sum() <= TARGET_BYTES)
-            held = set(head["text"])
-            tables.write(target / "prose.parquet", [head])
-            frame = frame.filter(~pl.col("text").is_in(held))
+            frame = frame[_order(frame["id"], seed)]
+            held_out = pl.col("tokens").cum_sum() <= TARGET_BYTES
+            tables.write(target / "prose.parquet", [frame.filter(held_out)])
+            frame = frame.filter(~held_out)
         frame = frame.filter(pl.col("tokens").cum_sum() <= KEEP_BYTES[source])
         if frame.is_empty():
-            raise CurateError(f"no {source} text under {library}: is this a full Python installation?")
+            raise CurateError(f"no {source} text in the standard library: is this a full Python installation?")
         for i, start in enumerate(range(0, frame.height, SHARD_ROWS)):
             tables.write(rows / f"source={source}" / f"{i:04d}.parquet", [frame[start : start + SHARD_ROWS]])
         sizes[source] = int(frame["tokens"].sum())
     return sizes
+
+
+def _order(names: Sequence[str] | pl.Series, seed: int) -> list[int]:
+    return [int(i) for i in np.argsort(tables.keys(names, seed), kind="stable")]
+
+
+def _gather(library: Path, seed: int) -> dict[str, list[tuple[str, str]]]:
+    """Return (id, text) documents of each source."""
+    found: dict[str, list[tuple[str, str]]] = {name: [] for name in KEEP_BYTES}
+    found["prose"] = _topics()
+    sizes = dict.fromkeys(KEEP_BYTES, 0)
+    names = sorted(p.relative_to(library).as_posix() for p in library.rglob("*.py"))
+    names = [name for name in names if SKIP.isdisjoint(name.split("/"))]
+    for name in (names[i] for i in _order(names, seed)):
+        if sizes[_source(name)] >= KEEP_BYTES[_source(name)]:
+            continue
+        for source, key, text in _documents(library / name, name):
+            found[source].append((key, text))
+            sizes[source] += len(text.encode())
+    return found
 
 
 def _documents(path: Path, name: str) -> Iterator[tuple[str, str, str]]:

@@ -13,15 +13,16 @@ from curate.recipes import Recipes
 class Param:
     """One parameter (``per_pool``: a vector of p). ``low``, ``high`` are hard bounds.
 
-    ``positive``: fitted on a log scale. ``start`` is the range fits start from, where narrower than the bounds.
+    ``likely`` is the range it has in most published fits: fits start there, and it is the +-1 standard deviation range
+    of a weak prior, which decides only what the runs cannot. ``positive``: fitted on a log scale.
     """
 
     name: str
     low: float
     high: float
+    likely: tuple[float, float]
     per_pool: bool = False
     positive: bool = True
-    start: tuple[float, float] | None = None
 
 
 class Law(Protocol):

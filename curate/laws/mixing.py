@@ -21,8 +21,8 @@ class Mixing:
     def params(self) -> tuple[Param, ...]:
         """c in nats per token; t (p,) free of sign."""
         return (
-            Param("c", 0.01, 10.0, start=(0.3, 3.0)),
-            Param("t", -15.0, 8.0, per_pool=True, positive=False, start=(-2.0, 2.0)),
+            Param("c", 0.01, 10.0, likely=(0.3, 3.0)),
+            Param("t", -15.0, 8.0, likely=(-2.0, 2.0), per_pool=True, positive=False),
         )
 
     def loss(self, theta: Mapping[str, Tensor], recipes: Recipes) -> Tensor:

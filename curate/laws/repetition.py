@@ -28,13 +28,13 @@ class Repetition:
     def params(self) -> tuple[Param, ...]:
         """R_D, R_N: repeats (of tokens, of excess parameters) after which 1/e of the value is left."""
         return (
-            Param("E", 0.01, 10.0, start=(0.3, 3.0)),
-            Param("A", 1e-3, 1e8, start=(10.0, 3e3)),
-            Param("B", 1e-3, 1e9, start=(30.0, 1e4)),
-            Param("alpha", 0.02, 2.0, start=(0.2, 0.6)),
-            Param("beta", 0.02, 2.0, start=(0.2, 0.6)),
-            Param("R_D", 0.1, 1e4, start=(2.0, 50.0)),
-            Param("R_N", 0.1, 1e4, start=(2.0, 50.0)),
+            Param("E", 0.01, 10.0, likely=(0.3, 3.0)),
+            Param("A", 1e-3, 1e8, likely=(10.0, 3e3)),
+            Param("B", 1e-3, 1e9, likely=(30.0, 1e4)),
+            Param("alpha", 0.02, 2.0, likely=(0.2, 0.6)),
+            Param("beta", 0.02, 2.0, likely=(0.2, 0.6)),
+            Param("R_D", 0.1, 1e4, likely=(2.0, 50.0)),
+            Param("R_N", 0.1, 1e4, likely=(2.0, 50.0)),
         )
 
     def loss(self, theta: Mapping[str, Tensor], recipes: Recipes) -> Tensor:

@@ -1,51 +1,68 @@
 """Utility of a mixture under repetition, for any weights: the continuous form of Goyal et al. 2024 (arXiv 2404.07177)."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from curate.laws import Param
 from curate.recipes import Recipes
 
-NODES, NODE_WEIGHTS = (torch.from_numpy(x) for x in np.polynomial.legendre.leggauss(32))  # on [-1, 1]
-UNIT = 1e5  # tokens at which y = a, so that a is of the order of the loss
+LN2 = math.log(2.0)
+# Exponential integral E1, Abramowitz & Stegun 5.1.53 (x <= 1, error 2e-7) and 5.1.56 (x >= 1, relative error 2e-8).
+SMALL = (-0.57721566, 0.99999193, -0.24991055, 0.05519968, -0.00976004, 0.00107857)
+ABOVE = (0.2677737343, 8.6347608925, 18.0590169730, 8.5733287401, 1.0)
+BELOW = (3.9584969228, 21.0996530827, 25.6329561486, 9.5733223454, 1.0)
 
 
 @dataclass(frozen=True)
 class UtilitySmooth:
-    """L = d + a * exp(-sum_i h_i b_i I_i): d ln(L - d) / d ln D = -sum_i h_i b_i 2^(-r_i / tau_i), r_i repeats so far.
+    """L = d + a * exp(-sum_i h_i b_i I_i): a pool of share h_i and utility b_i lowers ln(L - d) by h_i b_i per unit of
+    ln D, halved every tau_i repeats.
 
     Goyal's law halves a pool's utility b_i every tau_i epochs, stepped by epoch, for equal pools (b_eff the mean,
-    tau_hat = p tau). Here pool i of share h_i has r_i = max(D h_i / U_i - 1, 0) repeats at D tokens, which gives
-    b_eff and tau_hat for any shares, and I_i = ln(fresh) + integral of 2^(-r / tau) over the repeated part of ln D.
-    Model size does not enter: one law a size.
+    tau_hat = p tau). Here pool i has r_i = max(D h_i / U_i - 1, 0) repeats at D tokens, which gives b_eff and tau_hat
+    for any shares, and I_i = ln(1 + fresh / n0) + integral of 2^(-r_i / tau_i) over the repeated part of ln D. At n0
+    tokens mixtures begin to matter. Model size does not enter: one law a size.
     """
 
     name = "utility_smooth"
 
     def params(self) -> tuple[Param, ...]:
-        """b (p,) exponents; tau (p,) half-lives in epochs; d in nats per token."""
+        """b (p,) exponents; tau (p,) half-lives in epochs; n0 in tokens; d in nats per token."""
         return (
-            Param("a", 1e-3, 1e3, start=(0.5, 5.0)),
-            Param("d", 1e-3, 10.0, start=(0.1, 2.0)),
-            Param("b", 1e-4, 2.0, per_pool=True, start=(0.03, 0.4)),
-            Param("tau", 0.1, 1e3, per_pool=True, start=(1.0, 20.0)),
+            Param("a", 1e-2, 1e2, likely=(1.0, 8.0)),
+            Param("d", 1e-3, 10.0, likely=(0.3, 2.0)),
+            Param("n0", 1.0, 1e9, likely=(1e2, 1e6)),
+            Param("b", 1e-4, 3.0, likely=(0.05, 0.4), per_pool=True),
+            Param("tau", 0.1, 1e3, likely=(2.0, 15.0), per_pool=True),
         )
 
     def loss(self, theta: Mapping[str, Tensor], recipes: Recipes) -> Tensor:
         """Return (n,) loss."""
-        tokens = recipes.tokens[..., None]
-        past = recipes.epochs.clamp_min(1.0).log()  # (n, p) ln D since the pool's first pass ended
-        first = (tokens / UNIT).log() - past
-        exponent = (recipes.weights * theta["b"] * (first + _decayed(past, theta["tau"]))).sum(dim=-1)
-        return theta["d"] + theta["a"] * torch.exp(-exponent)
+        passes = recipes.epochs.clamp_min(1.0)
+        fresh = recipes.tokens[..., None] / passes  # (n, p) tokens of the whole run when the pool's first pass ends
+        useful = torch.log1p(fresh / theta["n0"]) + _decayed(passes, LN2 / theta["tau"])
+        return theta["d"] + theta["a"] * torch.exp(-(recipes.weights * theta["b"] * useful).sum(dim=-1))
 
 
-def _decayed(past: Tensor, tau: Tensor) -> Tensor:
-    """(n, p) integral over s in [0, past] of 2^(-(e^s - 1) / tau): Gauss-Legendre, 32 nodes, error under 1e-6."""
-    s = past[..., None] * (NODES + 1) / 2
-    value = torch.exp(-np.log(2) * torch.expm1(s) / tau[..., None])
-    return past / 2 * (value * NODE_WEIGHTS).sum(dim=-1)
+def _decayed(passes: Tensor, c: Tensor) -> Tensor:
+    """(n, p) integral of exp(-c (x - 1)) dx / x over x in [1, passes]: e^c (E1(c) - E1(c passes))."""
+    return _scaled_e1(c) - torch.exp(-c * (passes - 1)) * _scaled_e1(c * passes)
+
+
+def _scaled_e1(x: Tensor) -> Tensor:
+    """e^x E1(x), x > 0, without overflow."""
+    small, large = x.clamp_max(1.0), x.clamp_min(1.0)
+    near = small.exp() * (_polynomial(SMALL, small) - small.log())
+    far = _polynomial(ABOVE, large) / (_polynomial(BELOW, large) * large)
+    return torch.where(x < 1.0, near, far)
+
+
+def _polynomial(coefficients: Sequence[float], x: Tensor) -> Tensor:
+    value = torch.zeros_like(x)
+    for c in reversed(coefficients):
+        value = value * x + c
+    return value

@@ -1,0 +1,152 @@
+"""Results as Altair charts and one self-contained HTML page; nothing else imports this."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+
+import altair as alt
+import polars as pl
+import vl_convert
+
+WIDTH, HEIGHT = 560, 260
+STYLE = """
+body{font:15px/1.5 system-ui,sans-serif;max-width:1180px;margin:2rem auto;padding:0 1rem;color:#1b1f24;background:#fff}
+h1{font-size:1.7rem;margin-bottom:.2rem}h2{font-size:1.2rem;margin-top:2.4rem;border-bottom:1px solid #d8dee4}
+table{border-collapse:collapse;font-variant-numeric:tabular-nums;font-size:14px}
+td,th{padding:.25rem .7rem;text-align:right;border-bottom:1px solid #eaeef2}td:first-child,th:first-child{text-align:left}
+pre{background:#f6f8fa;padding:.6rem;white-space:pre-wrap;overflow-wrap:anywhere;font-size:12px;max-height:9rem;overflow:auto}
+.two{display:grid;grid-template-columns:1fr 1fr;gap:1rem}.note{color:#57606a}.vis{margin:.6rem 0;overflow-x:auto}
+"""
+
+
+@dataclass(frozen=True)
+class Section:
+    """A heading with text (plain, escaped here), charts, tables and (title, text) quotations, in this order."""
+
+    title: str
+    text: str = ""
+    charts: Sequence[alt.TopLevelMixin] = ()
+    tables: Sequence[pl.DataFrame] = ()
+    quotes: Sequence[tuple[str, str]] = ()
+
+
+def page(title: str, sections: Sequence[Section]) -> str:
+    """Return one HTML document with everything inside: no network, no other file."""
+    parts, specs = [], []
+    for section in sections:
+        parts.append(f"<h2>{escape(section.title)}</h2>")
+        if section.text:
+            parts.append(f'<p class="note">{escape(section.text)}</p>')
+        for chart in section.charts:
+            parts.append(f'<div class="vis" id="vis{len(specs)}"></div>')
+            specs.append(chart.to_json(indent=None).replace("<", "\\u003c"))  # data cannot close the script element
+        parts += [_table(frame) for frame in section.tables]
+        if section.quotes:
+            quotes = "".join(f"<div><b>{escape(name)}</b><pre>{escape(text)}</pre></div>" for name, text in section.quotes)
+            parts.append(f'<div class="two">{quotes}</div>')
+    calls = "".join(f"vegaEmbed('#vis{i}',{spec},{{actions:false}});" for i, spec in enumerate(specs))
+    return (
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title><style>{STYLE}</style>'
+        f"<script>{vl_convert.javascript_bundle(vl_version=vl_version())}</script></head><body><h1>{escape(title)}</h1>"
+        f"{''.join(parts)}<script type=module>{calls}</script></body></html>\n"
+    )
+
+
+def vl_version() -> str:
+    """Return Altair's Vega-Lite version as vl-convert names it, such as 6.1."""
+    return ".".join(alt.SCHEMA_VERSION.lstrip("v").split(".")[:2])
+
+
+def _table(frame: pl.DataFrame) -> str:
+    def cell(value: object) -> str:
+        return escape(f"{value:.4g}" if isinstance(value, float) else "-" if value is None else str(value))
+
+    head = "".join(f"<th>{escape(name)}</th>" for name in frame.columns)
+    body = "".join("<tr>" + "".join(f"<td>{cell(v)}</td>" for v in row) + "</tr>" for row in frame.rows())
+    return f"<table><tr>{head}</tr>{body}</table>"
+
+
+def histogram(scores: pl.DataFrame, column: str) -> alt.TopLevelMixin:
+    """Show the distribution of one score, a colour a source; ``scores`` has ``source`` and the column."""
+    low, high = scores[column].quantile(0.005) or 0.0, scores[column].quantile(0.995) or 1.0
+    step = (high - low) / 40 or 1.0
+    bins = scores.select("source", ((pl.col(column).clip(low, high) - low) / step).floor().clip(0, 39).alias("bin"))
+    counts = bins.group_by("source", "bin").len("rows").sort("source", "bin")
+    counts = counts.with_columns((low + pl.col("bin") * step).alias("from"), (low + (pl.col("bin") + 1) * step).alias("to"))
+    return (
+        alt.Chart(counts, width=WIDTH, height=180, title=column)
+        .mark_bar()
+        .encode(
+            x=alt.X("from:Q", bin="binned", title=column, scale=alt.Scale(zero=False)),
+            x2="to:Q",
+            y=alt.Y("rows:Q", stack="zero"),
+            color=alt.Color("source:N"),
+            tooltip=["source", "from", "to", "rows"],
+        )
+    )
+
+
+def pilots(points: pl.DataFrame, curves: pl.DataFrame) -> alt.TopLevelMixin:
+    """Show pilot losses over tokens (``tokens, loss, share, run``) and the law for some mixtures (``tokens, loss, mixture``)."""
+    x = alt.X("tokens:Q", scale=alt.Scale(type="log"), title="training tokens", axis=alt.Axis(format="~e", tickCount=6))
+    y = alt.Y("loss:Q", scale=alt.Scale(zero=False), title="loss, nats per token")
+    dots = alt.Chart(points).mark_circle(size=55).encode(
+        x=x, y=y, color=alt.Color("share:Q", title="share", scale=alt.Scale(scheme="viridis")), tooltip=["run", "tokens", "loss", "share"]
+    )  # fmt: skip
+    lines = alt.Chart(curves).mark_line().encode(x=x, y=y, strokeDash=alt.StrokeDash("mixture:N"), tooltip=["mixture", "tokens", "loss"])
+    return alt.layer(lines, dots).properties(width=WIDTH, height=HEIGHT)
+
+
+def fitted(points: pl.DataFrame) -> alt.TopLevelMixin:
+    """Show fitted against measured loss of the pilots (``run, measured, predicted, held_out``) and the diagonal."""
+    ends = [float(points.select(pl.min_horizontal("measured", "predicted").min()).item()),
+            float(points.select(pl.max_horizontal("measured", "predicted").max()).item())]  # fmt: skip
+    scale = alt.Scale(zero=False, domain=ends)
+    diagonal = alt.Chart(pl.DataFrame({"x": ends})).mark_line(color="#999").encode(x="x:Q", y="x:Q")
+    dots = alt.Chart(points).mark_circle(size=55).encode(
+        x=alt.X("measured:Q", scale=scale, title="measured loss"), y=alt.Y("predicted:Q", scale=scale, title="fitted loss"),
+        color=alt.Color("tokens:N", title="tokens"), tooltip=["run", "measured", "predicted"],
+    )  # fmt: skip
+    return alt.layer(diagonal, dots).properties(width=HEIGHT + 60, height=HEIGHT + 60)
+
+
+def shares(plans: pl.DataFrame) -> alt.TopLevelMixin:
+    """Show the stacked area of pool shares over compute; ``plans`` is ``curate.plan.table``."""
+    return (
+        alt.Chart(plans, width=WIDTH, height=HEIGHT)
+        .mark_area()
+        .encode(
+            x=alt.X("tokens:Q", scale=alt.Scale(type="log", nice=False), title="training tokens", axis=alt.Axis(format="~e")),
+            y=alt.Y("weight:Q", stack="zero", title="share of training tokens", scale=alt.Scale(domain=[0, 1])),
+            color=alt.Color("pool:N"),
+            tooltip=["tokens", "pool", "weight", "epochs"],
+        )
+    )
+
+
+def epochs(plans: pl.DataFrame) -> alt.TopLevelMixin:
+    """Show the passes over each pool against compute."""
+    used = plans.filter(pl.col("epochs") > 1e-3)
+    log = {"type": "log"}
+    return (
+        alt.Chart(used, width=WIDTH, height=HEIGHT)
+        .mark_line(point=True)
+        .encode(
+            x=alt.X("tokens:Q", scale=alt.Scale(**log, nice=False), title="training tokens", axis=alt.Axis(format="~e")),
+            y=alt.Y("epochs:Q", scale=alt.Scale(**log), title="passes over the pool", axis=alt.Axis(format="~g")),
+            color=alt.Color("pool:N"),
+            tooltip=["tokens", "pool", "weight", "epochs"],
+        )
+    )
+
+
+def checked(rows: pl.DataFrame) -> alt.TopLevelMixin:
+    """Show predicted (with interval) against measured loss a mixture: ``mixture, predicted, low, high, measured``."""
+    y = alt.Y("mixture:N", sort=None, title=None)
+    scale = alt.Scale(zero=False)
+    bar = alt.Chart(rows).mark_rule(strokeWidth=3, color="#9ecae1").encode(y=y, x=alt.X("low:Q", scale=scale, title="loss, nats per token"), x2="high:Q")
+    guess = alt.Chart(rows).mark_tick(thickness=3, color="#2171b5").encode(y=y, x=alt.X("predicted:Q", scale=scale))
+    truth = alt.Chart(rows).mark_point(filled=True, size=110, color="#d94801").encode(
+        y=y, x=alt.X("measured:Q", scale=scale), tooltip=["mixture", "predicted", "low", "high", "measured"]
+    )  # fmt: skip
+    return alt.layer(bar, guess, truth).properties(width=WIDTH, height=40 * max(3, rows.height))

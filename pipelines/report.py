@@ -1,0 +1,169 @@
+"""One self-contained HTML page of what a folder holds: scores, pilots, law, plan, check.
+
+Example: curate report demo-out --out report.html
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pipelines._flags import Json, Out
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from curate.charts import Section
+
+POINTS = 60  # of a curve
+SAMPLE = 20_000  # rows drawn in a histogram
+QUOTE = 700  # characters of an example
+
+
+def main(
+    folder: Annotated[Path, typer.Argument(help="Holds any of scores/, pools.json, runs.parquet, fit.json, plan.json, check.json.")],
+    out: Out,
+    as_json: Json = False,
+) -> None:
+    """Write the report."""
+    from curate import charts, files
+    from curate.errors import SchemaError
+    from pipelines._show import result
+
+    sections = [section for part in (_check, _plan, _pilots, _pools, _scores) for section in part(folder)]
+    if not sections:
+        raise SchemaError(f"{folder} holds none of scores/, pools.json, runs.parquet with fit.json, plan.json, check.json")
+    files.write_text(out, charts.page("curate report", sections))
+    result(as_json, {"sections": [s.title for s in sections], "out": str(out)}, f"{len(sections)} sections in {out}")
+
+
+def _check(folder: Path) -> "Iterator[Section]":
+    import polars as pl
+
+    from curate import artifacts, charts
+    from pipelines._demo_check import verdict
+
+    if not (folder / "check.json").is_file():
+        return
+    record = artifacts.load(folder / "check.json", "rows")
+    frame = pl.DataFrame([{k: v for k, v in row.items() if k != "weights"} for row in record["rows"]])
+    text = (
+        f"Trained at {record['tokens']:.3g} tokens, beyond every pilot. Blue: predicted with its 90 % interval. "
+        f"Orange: measured, mean over seeds. {verdict(record['rows'])}."
+    )
+    yield charts.Section("Check: predicted against measured", text, [charts.checked(frame)], [frame])
+
+
+def _plan(folder: Path) -> "Iterator[Section]":
+    import polars as pl
+
+    from curate import artifacts, charts
+
+    if not (folder / "plan.json").is_file():
+        return
+    plans = artifacts.load(folder / "plan.json", "plans")["plans"]
+    long = pl.DataFrame(
+        {"tokens": one["budget"]["tokens"], "pool": pool, "weight": weight, "epochs": one["epochs"][pool]}
+        for one in plans
+        for pool, weight in one["weights"].items()
+    )
+    wide = pl.DataFrame(
+        {"tokens": f"{one['budget']['tokens']:.2e}", "loss": one["loss"], "low": one["low"], "high": one["high"],
+         "gain": one["gain"], "gain low": one["gain_low"], "gain high": one["gain_high"], "spread": one["spread"],
+         "notes": "; ".join(one["limits"])}
+        for one in plans
+    )  # fmt: skip
+    text = "Gain: nats per token over size-proportional sampling, 90 % interval over bootstrap draws."
+    yield charts.Section("Plan: pool shares over compute", text, [charts.shares(long), charts.epochs(long)], [wide])
+
+
+def _pilots(folder: Path) -> "Iterator[Section]":
+    import polars as pl
+
+    from curate import artifacts, charts
+    from curate import fit as fits
+    from curate import runs as run_tables
+
+    if not ((folder / "runs.parquet").is_file() and (folder / "fit.json").is_file()):
+        return
+    fitted, data = fits.load(folder / "fit.json"), run_tables.read(folder / "runs.parquet")
+    recipes, loss = data.recipes(fitted.pools), data.loss(fitted.eval)
+    varied = recipes.weights.std(dim=0).argmax()
+    pool = fitted.pools[int(varied)]
+    points = pl.DataFrame(
+        {"run": data.frame["run"], "tokens": recipes.tokens.numpy(), "loss": loss, "share": recipes.weights[:, varied].numpy()}
+    )
+    agreement = points.select("run", pl.col("tokens").map_elements(lambda t: f"{t:.2g}", pl.String), measured="loss").with_columns(
+        predicted=pl.Series(fitted.loss(recipes).numpy())
+    )
+    compared = pl.DataFrame(artifacts.load(folder / "fit.json", "compared")["compared"])
+    text = f"Dots: pilot runs, coloured by the share of {pool}. Lines: {fitted.spec} for that pool alone and for a uniform mixture."
+    yield charts.Section(
+        "Pilots and the fitted law", text, [charts.pilots(points, _curves(fitted, recipes, int(varied))), charts.fitted(agreement)],
+        [compared, fitted.table()],
+    )  # fmt: skip
+
+
+def _curves(fitted, recipes, pool: int) -> "pl.DataFrame":  # type: ignore[no-untyped-def]  # noqa: ANN001
+    import numpy as np
+    import polars as pl
+    import torch
+
+    from curate.recipes import Recipes
+
+    tokens = torch.from_numpy(np.geomspace(float(recipes.tokens.min()), 4 * float(recipes.tokens.max()), POINTS))
+    p = len(fitted.pools)
+    unique = recipes.unique.amax(dim=0).expand(POINTS, p)
+    frames = []
+    for name, weights in ((f"{fitted.pools[pool]} alone", torch.eye(p, dtype=torch.float64)[pool]), ("uniform", torch.full((p,), 1 / p, dtype=torch.float64))):
+        line = Recipes(weights.expand(POINTS, p), tokens, recipes.params.median().expand(POINTS), unique)
+        frames.append(pl.DataFrame({"tokens": tokens.numpy(), "loss": fitted.loss(line).numpy(), "mixture": [name] * POINTS}))
+    return pl.concat(frames)
+
+
+def _pools(folder: Path) -> "Iterator[Section]":
+    import polars as pl
+
+    from curate import charts
+    from curate.pools import load_pools
+
+    if (folder / "pools.json").is_file():
+        frame = pl.DataFrame({"pool": p.name, "tokens": p.tokens, "examples": p.examples} for p in load_pools(folder / "pools.json"))
+        yield charts.Section("Pools", "Unique tokens and examples after pruning.", [], [frame])
+
+
+def _scores(folder: Path) -> "Iterator[Section]":
+    import numpy as np
+    import polars as pl
+
+    from curate import charts, rows, tables
+
+    if not (folder / "scores").is_dir():
+        return
+    found = rows.score_files(folder / "scores")
+    names = [n for n in tables.columns(found[0]) if n.startswith("score.")]
+    frame = pl.concat([batch for shard in found for batch in tables.batches(shard, names)])
+    shown = frame[np.sort(np.argsort(tables.keys(frame["id"], 0), kind="stable")[:SAMPLE]).tolist()]
+    yield charts.Section("Scores", "High = keep. Tails beyond the 0.5 % quantiles are drawn in the last bar.", [charts.histogram(shown, n) for n in names])
+    for name in names:
+        ends = frame.sort(name, "id").select("id", "source", name)
+        picked = [(f"lowest {name}", ends.row(0)), (f"highest {name}", ends.row(-1))]
+        texts = _texts(folder / "scores", {row[0] for _, row in picked})
+        quotes = [(f"{what} = {row[2]:.3g}, {row[1]}: {row[0]}", texts[row[0]][:QUOTE]) for what, row in picked]
+        yield charts.Section(f"Both ends of {name}", quotes=quotes)
+
+
+def _texts(scores: Path, ids: set[str]) -> dict[str, str]:
+    from typing import cast
+
+    import polars as pl
+
+    from curate import rows, tables
+
+    asked = rows.job(scores)
+    found: dict[str, str] = {}
+    for shard in tables.shards(cast(list[str], asked["data"])):
+        for batch in tables.batches(shard, ("text",), text_column=str(asked["text_column"])):
+            found |= dict(batch.filter(pl.col("id").is_in(sorted(ids))).select("id", "text").iter_rows())
+    return found
