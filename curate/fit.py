@@ -21,6 +21,7 @@ DELTA = 1e-3  # smallest Huber delta on log loss (Hoffmann et al. 2022, section 
 FIRST_NOISE = 0.01  # of log loss, before the residuals of a first pass say better; also that pass's delta
 NOISE_FLOOR = 1e-5  # of log loss: a prior keeps some weight when a law fits exactly
 NORMAL = (-1.5932, -0.9674, -0.5895, -0.2822, 0.0, 0.2822, 0.5895, 0.9674, 1.5932)  # 9 equal-mass normal quantiles
+DRAW_TOL = 1e-5  # relative change of the objective at which a bootstrap refit stops: far below its own spread
 CHUNK_CELLS = 200_000  # starts x rows x parameters x pools at once, which bounds memory to a few hundred MB
 
 
@@ -193,12 +194,12 @@ def fit(
         delta = max(DELTA, 1.345 * noise)
         penalty = replace(penalty, precision=(noise / width) ** 2 * prior)
         found = solve.least_squares(residual, found.point, ones, delta=delta, prior=penalty, chunk=chunk)
-    two = found.point[torch.argsort(found.objective, stable=True)[:2]]
+    two = _distinct(found)
     weights = resample(clusters if clusters is not None else np.arange(n), draws, seed)
     shaken = centre + width * torch.from_numpy(np.random.default_rng(seed).standard_normal((draws, k)))
     again = solve.least_squares(
         residual, two.repeat_interleave(draws, dim=0), weights.repeat(len(two), 1),
-        delta=delta, prior=solve.Prior(shaken.repeat(len(two), 1), penalty.precision), steps=60, chunk=chunk,
+        delta=delta, prior=solve.Prior(shaken.repeat(len(two), 1), penalty.precision), steps=60, tol=DRAW_TOL, chunk=chunk,
     )  # fmt: skip
     pick = again.objective.reshape(-1, draws).argmin(dim=0) * draws + torch.arange(draws)
     rmse = float((residual(two[0]) ** 2).mean().sqrt())
@@ -213,6 +214,15 @@ def fit(
         rows=n,
         ranges=_ranges(recipes),
     )
+
+
+def _distinct(found: solve.Solution) -> Tensor:
+    """(1 or 2, k): the best solution, and the best that is another minimum with a similar objective, if there is one."""
+    order = torch.argsort(found.objective, stable=True)
+    best, value = found.point[order[0]], found.objective[order[0]]
+    other = (found.point[order] - best).abs().amax(dim=1) > 0.1
+    near = order[other & (found.objective[order] < 1.1 * value)]
+    return torch.cat([best[None], found.point[near[:1]]])
 
 
 def resample(clusters: np.ndarray, draws: int, seed: int) -> Tensor:

@@ -43,12 +43,13 @@ def least_squares(
     delta: float,
     prior: Prior | None = None,
     steps: int = 200,
+    tol: float = 1e-9,
     chunk: int = 256,
 ) -> Solution:
     """Minimise sum_j weights_j * huber(residual_j(u)) + prior from each row of ``start`` (b, k); ``weights`` (b, n).
 
     A step solves (J'WJ + damping diag) d = -J'Wr with Huber's weights W (iteratively reweighted) and is kept only if
-    the true objective falls. Converged: the last accepted step changed the objective by less than 1e-9 of itself.
+    the true objective falls. Converged: the last accepted step changed the objective by less than ``tol`` of itself.
     One thread: the sums have a fixed order and small matrices gain nothing from more.
     """
     b, k = start.shape
@@ -60,13 +61,15 @@ def least_squares(
         for i in range(0, b, chunk):
             part = slice(i, i + chunk)
             near = Prior(prior.centre[part], prior.precision)
-            parts.append(_chunk(residual, start[part].clone(), weights[part], near, delta=delta, steps=steps))
+            parts.append(_chunk(residual, start[part].clone(), weights[part], near, delta=delta, steps=steps, tol=tol))
     finally:
         torch.set_num_threads(threads)
     return Solution(*(torch.cat([getattr(p, f) for p in parts]) for f in ("point", "objective", "converged")))
 
 
-def _chunk(residual: Residual, u: Tensor, weights: Tensor, prior: Prior, *, delta: float, steps: int) -> Solution:
+def _chunk(
+    residual: Residual, u: Tensor, weights: Tensor, prior: Prior, *, delta: float, steps: int, tol: float
+) -> Solution:
     values, jacobian = vmap(residual), vmap(jacfwd(_twice(residual), has_aux=True))
 
     def objective(point: Tensor, r: Tensor, rows: Tensor) -> Tensor:
@@ -85,7 +88,7 @@ def _chunk(residual: Residual, u: Tensor, weights: Tensor, prior: Prior, *, delt
         new = objective(trial, values(trial), active)
         better = new < best[active]
         gained = (best[active] - new) / best[active].clamp_min(1e-300)
-        done = (better & (gained < 1e-9)) | (~better & (damping[active] > 1e8)) | (best[active] == 0)
+        done = (better & (gained < tol)) | (~better & (damping[active] > 1e8)) | (best[active] == 0)
         u[active] = torch.where(better[:, None], trial, here)
         best[active] = torch.where(better, new, best[active])
         damping[active] = torch.where(better, damping[active] / 5, damping[active] * 4).clamp(1e-10, 1e10)

@@ -14,10 +14,10 @@ from pipelines._flags import Json, Restart, Seed
 SCORERS = ("length", "compression", "repetition", "embedding:width=128", "prototypes:k=32")
 LAWS = ("chinchilla", "repetition", "utility_smooth", "mixing")
 PARAMS = 115_008  # exactly the width-64 model
-PILOTS, PILOT_TOKENS = 40, 400_000
+PILOTS, PILOT_TOKENS = 36, 400_000
 CHECK_TOKENS = 1_200_000  # three times the longest pilot
-CHECK_SEEDS = 2
-FRONTIER = (1e5, 1e9)
+CHECK_SEEDS = 1
+FRONTIER = (2e4, 2e8)
 TARGET = "prose"
 
 
