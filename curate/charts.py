@@ -9,8 +9,10 @@ import polars as pl
 import vl_convert
 
 WIDTH, HEIGHT = 560, 260
+NEGLIGIBLE = 1e-6  # shown as 0 in tables
 STYLE = """
-body{font:15px/1.5 system-ui,sans-serif;max-width:1180px;margin:2rem auto;padding:0 1rem;color:#1b1f24;background:#fff}
+body{font:15px/1.5 system-ui,sans-serif;max-width:1180px;margin:2rem auto;padding:0 1rem}
+body{color:#1b1f24;background:#fff}
 h1{font-size:1.7rem;margin-bottom:.2rem}h2{font-size:1.2rem;margin-top:2.4rem;border-bottom:1px solid #d8dee4}
 table{border-collapse:collapse;font-variant-numeric:tabular-nums;font-size:14px}
 td,th{padding:.25rem .7rem;text-align:right;border-bottom:1px solid #eaeef2}td:first-child,th:first-child{text-align:left}
@@ -25,14 +27,15 @@ class Section:
 
     title: str
     text: str = ""
-    charts: Sequence[alt.TopLevelMixin] = ()
+    charts: Sequence[alt.Chart | alt.LayerChart] = ()
     tables: Sequence[pl.DataFrame] = ()
     quotes: Sequence[tuple[str, str]] = ()
 
 
 def page(title: str, sections: Sequence[Section]) -> str:
     """Return one HTML document with everything inside: no network, no other file."""
-    parts, specs = [], []
+    parts: list[str] = []
+    specs: list[str] = []
     for section in sections:
         parts.append(f"<h2>{escape(section.title)}</h2>")
         if section.text:
@@ -42,12 +45,15 @@ def page(title: str, sections: Sequence[Section]) -> str:
             specs.append(chart.to_json(indent=None).replace("<", "\\u003c"))  # data cannot close the script element
         parts += [_table(frame) for frame in section.tables]
         if section.quotes:
-            quotes = "".join(f"<div><b>{escape(name)}</b><pre>{escape(text)}</pre></div>" for name, text in section.quotes)
+            quotes = "".join(
+                f"<div><b>{escape(name)}</b><pre>{escape(text)}</pre></div>" for name, text in section.quotes
+            )
             parts.append(f'<div class="two">{quotes}</div>')
     calls = "".join(f"vegaEmbed('#vis{i}',{spec},{{actions:false}});" for i, spec in enumerate(specs))
     return (
-        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title><style>{STYLE}</style>'
-        f"<script>{vl_convert.javascript_bundle(vl_version=vl_version())}</script></head><body><h1>{escape(title)}</h1>"
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
+        f"<style>{STYLE}</style>"
+        f"<script>{vl_convert.javascript_bundle(None, vl_version())}</script></head><body><h1>{escape(title)}</h1>"
         f"{''.join(parts)}<script type=module>{calls}</script></body></html>\n"
     )
 
@@ -59,20 +65,24 @@ def vl_version() -> str:
 
 def _table(frame: pl.DataFrame) -> str:
     def cell(value: object) -> str:
-        return escape(f"{value:.4g}" if isinstance(value, float) else "-" if value is None else str(value))
+        if isinstance(value, float):
+            return escape(f"{value:.4g}" if abs(value) >= NEGLIGIBLE else "0")
+        return escape("-" if value is None else str(value))
 
     head = "".join(f"<th>{escape(name)}</th>" for name in frame.columns)
     body = "".join("<tr>" + "".join(f"<td>{cell(v)}</td>" for v in row) + "</tr>" for row in frame.rows())
     return f"<table><tr>{head}</tr>{body}</table>"
 
 
-def histogram(scores: pl.DataFrame, column: str) -> alt.TopLevelMixin:
+def histogram(scores: pl.DataFrame, column: str) -> alt.Chart | alt.LayerChart:
     """Show the distribution of one score, a colour a source; ``scores`` has ``source`` and the column."""
     low, high = scores[column].quantile(0.005) or 0.0, scores[column].quantile(0.995) or 1.0
     step = (high - low) / 40 or 1.0
     bins = scores.select("source", ((pl.col(column).clip(low, high) - low) / step).floor().clip(0, 39).alias("bin"))
     counts = bins.group_by("source", "bin").len("rows").sort("source", "bin")
-    counts = counts.with_columns((low + pl.col("bin") * step).alias("from"), (low + (pl.col("bin") + 1) * step).alias("to"))
+    counts = counts.with_columns(
+        (low + pl.col("bin") * step).alias("from"), (low + (pl.col("bin") + 1) * step).alias("to")
+    )
     return (
         alt.Chart(counts, width=WIDTH, height=180, title=column)
         .mark_bar()
@@ -86,37 +96,47 @@ def histogram(scores: pl.DataFrame, column: str) -> alt.TopLevelMixin:
     )
 
 
-def pilots(points: pl.DataFrame, curves: pl.DataFrame) -> alt.TopLevelMixin:
-    """Show pilot losses over tokens (``tokens, loss, share, run``) and the law for some mixtures (``tokens, loss, mixture``)."""
+def pilots(points: pl.DataFrame, curves: pl.DataFrame) -> alt.Chart | alt.LayerChart:
+    """Show pilots (``tokens, loss, share, run``) and the law for some mixtures (``tokens, loss, mixture``)."""
     x = alt.X("tokens:Q", scale=alt.Scale(type="log"), title="training tokens", axis=alt.Axis(format="~e", tickCount=6))
     y = alt.Y("loss:Q", scale=alt.Scale(zero=False), title="loss, nats per token")
-    dots = alt.Chart(points).mark_circle(size=55).encode(
-        x=x, y=y, color=alt.Color("share:Q", title="share", scale=alt.Scale(scheme="viridis")), tooltip=["run", "tokens", "loss", "share"]
-    )  # fmt: skip
-    lines = alt.Chart(curves).mark_line().encode(x=x, y=y, strokeDash=alt.StrokeDash("mixture:N"), tooltip=["mixture", "tokens", "loss"])
+    colour = alt.Color("share:Q", title="share", scale=alt.Scale(scheme="viridis"))
+    dots = (
+        alt.Chart(points)
+        .mark_circle(size=55)
+        .encode(x=x, y=y, color=colour, tooltip=["run", "tokens", "loss", "share"])
+    )
+    lines = (
+        alt.Chart(curves)
+        .mark_line()
+        .encode(x=x, y=y, strokeDash=alt.StrokeDash("mixture:N"), tooltip=["mixture", "tokens", "loss"])
+    )
     return alt.layer(lines, dots).properties(width=WIDTH, height=HEIGHT)
 
 
-def fitted(points: pl.DataFrame) -> alt.TopLevelMixin:
+def fitted(points: pl.DataFrame) -> alt.Chart | alt.LayerChart:
     """Show fitted against measured loss of the pilots (``run, measured, predicted, held_out``) and the diagonal."""
     ends = [float(points.select(pl.min_horizontal("measured", "predicted").min()).item()),
             float(points.select(pl.max_horizontal("measured", "predicted").max()).item())]  # fmt: skip
     scale = alt.Scale(zero=False, domain=ends)
     diagonal = alt.Chart(pl.DataFrame({"x": ends})).mark_line(color="#999").encode(x="x:Q", y="x:Q")
     dots = alt.Chart(points).mark_circle(size=55).encode(
-        x=alt.X("measured:Q", scale=scale, title="measured loss"), y=alt.Y("predicted:Q", scale=scale, title="fitted loss"),
+        x=alt.X("measured:Q", scale=scale, title="measured loss"),
+        y=alt.Y("predicted:Q", scale=scale, title="fitted loss"),
         color=alt.Color("tokens:N", title="tokens"), tooltip=["run", "measured", "predicted"],
     )  # fmt: skip
     return alt.layer(diagonal, dots).properties(width=HEIGHT + 60, height=HEIGHT + 60)
 
 
-def shares(plans: pl.DataFrame) -> alt.TopLevelMixin:
+def shares(plans: pl.DataFrame) -> alt.Chart | alt.LayerChart:
     """Show the stacked area of pool shares over compute; ``plans`` is ``curate.plan.table``."""
     return (
         alt.Chart(plans, width=WIDTH, height=HEIGHT)
         .mark_area()
         .encode(
-            x=alt.X("tokens:Q", scale=alt.Scale(type="log", nice=False), title="training tokens", axis=alt.Axis(format="~e")),
+            x=alt.X(
+                "tokens:Q", scale=alt.Scale(type="log", nice=False), title="training tokens", axis=alt.Axis(format="~e")
+            ),
             y=alt.Y("weight:Q", stack="zero", title="share of training tokens", scale=alt.Scale(domain=[0, 1])),
             color=alt.Color("pool:N"),
             tooltip=["tokens", "pool", "weight", "epochs"],
@@ -124,27 +144,32 @@ def shares(plans: pl.DataFrame) -> alt.TopLevelMixin:
     )
 
 
-def epochs(plans: pl.DataFrame) -> alt.TopLevelMixin:
+def epochs(plans: pl.DataFrame) -> alt.Chart | alt.LayerChart:
     """Show the passes over each pool against compute."""
     used = plans.filter(pl.col("epochs") > 1e-3)
-    log = {"type": "log"}
     return (
         alt.Chart(used, width=WIDTH, height=HEIGHT)
         .mark_line(point=True)
         .encode(
-            x=alt.X("tokens:Q", scale=alt.Scale(**log, nice=False), title="training tokens", axis=alt.Axis(format="~e")),
-            y=alt.Y("epochs:Q", scale=alt.Scale(**log), title="passes over the pool", axis=alt.Axis(format="~g")),
+            x=alt.X(
+                "tokens:Q", scale=alt.Scale(type="log", nice=False), title="training tokens", axis=alt.Axis(format="~e")
+            ),
+            y=alt.Y("epochs:Q", scale=alt.Scale(type="log"), title="passes over the pool", axis=alt.Axis(format="~g")),
             color=alt.Color("pool:N"),
             tooltip=["tokens", "pool", "weight", "epochs"],
         )
     )
 
 
-def checked(rows: pl.DataFrame) -> alt.TopLevelMixin:
+def checked(rows: pl.DataFrame) -> alt.Chart | alt.LayerChart:
     """Show predicted (with interval) against measured loss a mixture: ``mixture, predicted, low, high, measured``."""
     y = alt.Y("mixture:N", sort=None, title=None)
     scale = alt.Scale(zero=False)
-    bar = alt.Chart(rows).mark_rule(strokeWidth=3, color="#9ecae1").encode(y=y, x=alt.X("low:Q", scale=scale, title="loss, nats per token"), x2="high:Q")
+    bar = (
+        alt.Chart(rows)
+        .mark_rule(strokeWidth=3, color="#9ecae1")
+        .encode(y=y, x=alt.X("low:Q", scale=scale, title="loss, nats per token"), x2="high:Q")
+    )
     guess = alt.Chart(rows).mark_tick(thickness=3, color="#2171b5").encode(y=y, x=alt.X("predicted:Q", scale=scale))
     truth = alt.Chart(rows).mark_point(filled=True, size=110, color="#d94801").encode(
         y=y, x=alt.X("measured:Q", scale=scale), tooltip=["mixture", "predicted", "low", "high", "measured"]

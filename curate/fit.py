@@ -1,9 +1,9 @@
-"""Fit a law to runs: many starts, robust, with a bootstrap over trainings; compare laws on runs they did not see."""
+"""Fit a law to runs: many starts, robust, with a bootstrap over trainings; one eval or several that share exponents."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Protocol, cast
 
 import numpy as np
 import polars as pl
@@ -12,17 +12,45 @@ from torch import Tensor
 from torch.func import vmap
 
 from curate import artifacts, plugins, solve
+from curate.coordinates import Coordinates
 from curate.errors import FitError, SchemaError
-from curate.laws import Law, Param
+from curate.laws import Law
 from curate.recipes import Recipes
-from curate.runs import Runs
 
 DELTA = 1e-3  # smallest Huber delta on log loss (Hoffmann et al. 2022, section D.2, use it for all fits)
+TUNED = 1.345  # Huber's delta in residual scales: 95 % efficient on Gaussian noise
 FIRST_NOISE = 0.01  # of log loss, before the residuals of a first pass say better; also that pass's delta
 NOISE_FLOOR = 1e-5  # of log loss: a prior keeps some weight when a law fits exactly
+SHARING = 0.15  # of its prior width: how far a shared parameter of one eval may sit from the median over evals
 NORMAL = (-1.5932, -0.9674, -0.5895, -0.2822, 0.0, 0.2822, 0.5895, 0.9674, 1.5932)  # 9 equal-mass normal quantiles
 DRAW_TOL = 1e-5  # relative change of the objective at which a bootstrap refit stops: far below its own spread
-CHUNK_CELLS = 200_000  # starts x rows x parameters x pools at once, which bounds memory to a few hundred MB
+CHUNK_CELLS = 200_000  # problems x rows x parameters x pools at once, which bounds memory to a few hundred MB
+
+
+class Predictor(Protocol):
+    """What a plan needs of a fit: losses of recipes over ``pools``, with bootstrap draws and intervals."""
+
+    @property
+    def pools(self) -> tuple[str, ...]:
+        """Pool names, in the order of the recipes' columns."""
+        ...
+
+    @property
+    def ranges(self) -> Mapping[str, tuple[float, float]]:
+        """Smallest and largest tokens, params and epochs that were fitted."""
+        ...
+
+    def loss(self, recipes: Recipes) -> Tensor:
+        """Return (n,) predicted loss."""
+        ...
+
+    def draw_losses(self, recipes: Recipes) -> Tensor:
+        """Return (b, n) predicted loss of every bootstrap draw."""
+        ...
+
+    def interval(self, recipes: Recipes, level: float = 0.9) -> tuple[Tensor, Tensor]:
+        """Return (n,) low and high of the loss a new run would show."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -56,16 +84,11 @@ class Fit:
     def draw_losses(self, recipes: Recipes) -> Tensor:
         """Return (b, n) predicted losses, one row a bootstrap draw."""
         law = self.law
-        return cast(Tensor, vmap(lambda theta: law.loss(theta, recipes))(dict(self.draws)))
+        return vmap(lambda theta: law.loss(theta, recipes))(dict(self.draws))
 
     def interval(self, recipes: Recipes, level: float = 0.9) -> tuple[Tensor, Tensor]:
         """Return (n,) low and high: the loss a new run would show, parameter uncertainty and run noise together."""
-        draws = self.draw_losses(recipes)
-        shifts = torch.tensor(NORMAL, dtype=torch.float64) * self.noise
-        spread = (draws[:, None, :] * torch.exp(shifts)[None, :, None]).flatten(0, 1)
-        tails = torch.tensor([(1 - level) / 2, (1 + level) / 2], dtype=torch.float64)
-        low, high = torch.quantile(spread, tails, dim=0)
-        return low, high
+        return spread(self.draw_losses(recipes), self.noise, level)
 
     def table(self) -> pl.DataFrame:
         """Return one row a parameter (and pool): value, 5 % and 95 % of the draws."""
@@ -80,68 +103,66 @@ class Fit:
 
 
 @dataclass(frozen=True)
-class Coordinates:
-    """Unbounded coordinates u (k,) of a law's parameters: log scale where positive, bounds by a tanh that is nearly
-    the identity well inside them."""
+class Blend:
+    """A weighted sum of fits over the same pools: the mean of several evals, or a stack of laws for one eval.
 
-    params: tuple[Param, ...]
-    pools: int
+    ``weights`` sum to 1. Draws are summed index by index, which pairs resampled trainings.
+    """
+
+    fits: tuple[Fit, ...]
+    weights: tuple[float, ...]
+    eval: str
 
     @property
-    def size(self) -> int:
-        """Return k."""
-        return sum(self.pools if p.per_pool else 1 for p in self.params)
+    def pools(self) -> tuple[str, ...]:
+        """Pool names."""
+        return self.fits[0].pools
 
-    def theta(self, u: Tensor) -> dict[str, Tensor]:
-        """(k,) to parameters by name: scalars, or (p,)."""
-        result, at = {}, 0
-        for p in self.params:
-            low, high = _scale(p, p.low), _scale(p, p.high)
-            half = (high - low) / 2
-            x = (low + high) / 2 + half * torch.tanh(u[at : at + (self.pools if p.per_pool else 1)] / half)
-            at += len(x)
-            x = x.exp() if p.positive else x
-            result[p.name] = x if p.per_pool else x[0]
-        return result
+    @property
+    def ranges(self) -> Mapping[str, tuple[float, float]]:
+        """Smallest and largest tokens, params and epochs fitted."""
+        return self.fits[0].ranges
 
-    def starts(self, count: int, seed: int) -> Tensor:
-        """(count, k) Sobol points of the start ranges."""
-        points = torch.quasirandom.SobolEngine(self.size, scramble=True, seed=seed).draw(count).double()
-        columns, at = [], 0
-        for p in self.params:
-            width = self.pools if p.per_pool else 1
-            low, high = (_scale(p, x) for x in p.likely)
-            columns.append(self._inverse(p, low + (high - low) * points[:, at : at + width]))
-            at += width
-        return torch.cat(columns, dim=1)
+    @property
+    def noise(self) -> float:
+        """Standard deviation of log loss of a new run: the members' mean, as if their errors went together."""
+        return sum(w * f.noise for w, f in zip(self.weights, self.fits, strict=True))
 
-    def prior(self) -> tuple[Tensor, Tensor]:
-        """(k,) centre and (k,) standard deviation of the weak prior: the middle and half-width of ``likely``."""
-        centres, widths = [], []
-        for p in self.params:
-            low, high = (_scale(p, x) for x in p.likely)
-            count = self.pools if p.per_pool else 1
-            centres.append(self._inverse(p, torch.full((count,), (low + high) / 2, dtype=torch.float64)))
-            widths.append(torch.full((count,), (high - low) / 2, dtype=torch.float64))
-        return torch.cat(centres), torch.cat(widths)
+    def loss(self, recipes: Recipes) -> Tensor:
+        """Return (n,) predicted loss; differentiable in the recipes."""
+        return torch.stack([w * f.loss(recipes) for w, f in zip(self.weights, self.fits, strict=True)]).sum(dim=0)
 
-    def point(self, theta: Mapping[str, Tensor]) -> Tensor:
-        """Parameters by name to (k,)."""
-        parts = []
-        for p in self.params:
-            x = theta[p.name].reshape(-1)
-            parts.append(self._inverse(p, x.log() if p.positive else x))
-        return torch.cat(parts)
+    def draw_losses(self, recipes: Recipes) -> Tensor:
+        """Return (b, n) predicted losses."""
+        parts = [w * f.draw_losses(recipes) for w, f in zip(self.weights, self.fits, strict=True)]
+        return torch.stack(parts).sum(dim=0)
 
-    @staticmethod
-    def _inverse(p: Param, x: Tensor) -> Tensor:
-        low, high = _scale(p, p.low), _scale(p, p.high)
-        half = (high - low) / 2
-        return half * torch.atanh(((x - (low + high) / 2) / half).clamp(-0.999999, 0.999999))
+    def interval(self, recipes: Recipes, level: float = 0.9) -> tuple[Tensor, Tensor]:
+        """Return (n,) low and high of a new run's loss."""
+        return spread(self.draw_losses(recipes), self.noise, level)
 
 
-def _scale(p: Param, x: float) -> float:
-    return float(np.log(x)) if p.positive else x
+def spread(draws: Tensor, noise: float, level: float) -> tuple[Tensor, Tensor]:
+    """(b, n) losses of draws to (n,) low and high with log-normal run noise of standard deviation ``noise``."""
+    shifts = torch.tensor(NORMAL, dtype=torch.float64) * noise
+    values = (draws[:, None, :] * torch.exp(shifts)[None, :, None]).flatten(0, 1)
+    tails = torch.tensor([(1 - level) / 2, (1 + level) / 2], dtype=torch.float64)
+    low, high = torch.quantile(values, tails, dim=0)
+    return low, high
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to fit. ``starts`` Sobol starts; ``draws`` bootstrap refits; ``delta`` of Huber on log loss, None: 1.345
+    residual scales of a first pass, at least 1e-3; ``prior``: use the law's weak priors; ``sharing``: how far shared
+    parameters of one eval may sit from the median over evals, in prior widths."""
+
+    starts: int = 32
+    draws: int = 200
+    delta: float | None = None
+    prior: bool = True
+    sharing: float = SHARING
+    seed: int = 0
 
 
 def fit(
@@ -152,77 +173,178 @@ def fit(
     pools: Sequence[str],
     evaluation: str = "loss",
     clusters: np.ndarray | None = None,
-    starts: int = 32,
-    draws: int = 200,
-    delta: float | None = None,
-    prior: bool = True,
-    seed: int = 0,
+    weights: np.ndarray | None = None,
+    options: Options = Options(),
 ) -> Fit:
-    """Fit the law ``spec`` (``name:key=value``) to (n,) losses by Huber on log loss, with the law's weak priors.
+    """Fit the law ``spec`` (``name:key=value``) to (n,) losses of one eval; see ``fit_evals``."""
+    found = fit_evals(
+        spec, recipes, {evaluation: loss}, pools=pools, clusters=clusters, weights=weights, options=options
+    )
+    return found[evaluation]
 
-    ``starts`` Sobol starts, then ``draws`` refits from the best two solutions, each on resampled ``clusters`` (n,) of
-    rows (trainings) and with a prior centre drawn from the prior: what the runs do not determine varies as widely as
-    the prior. ``delta`` is Huber's; None: 1.345 residual scales of a first pass, at least 1e-3. Errors: fewer rows than
-    parameters, or no start that gives a finite loss.
+
+def fit_evals(
+    spec: str,
+    recipes: Recipes,
+    losses: Mapping[str, np.ndarray],
+    *,
+    pools: Sequence[str],
+    clusters: np.ndarray | None = None,
+    weights: np.ndarray | None = None,
+    options: Options = Options(),
+) -> dict[str, Fit]:
+    """Fit a law to several evals of the same runs in one batch; (n,) losses each, NaN where not measured.
+
+    Huber on log loss with the law's weak priors, from many starts. Parameters that the law marks as shared (exponents)
+    are then drawn towards their median over evals and refitted. Last, bootstrap refits from the best solutions, each on
+    resampled ``clusters`` (n,) of rows (trainings), with a prior centre drawn from the prior: what the runs do not
+    determine varies as widely as the prior. ``weights`` (n,) of rows. Errors: fewer rows than parameters, or no start
+    that gives a finite loss.
     """
     law = cast(Law, plugins.build("laws", spec))
     coordinates = Coordinates(law.params(), len(pools))
-    n, k = len(recipes), coordinates.size
+    n, k, m = len(recipes), coordinates.size, len(losses)
     if n < k:
         raise FitError(
             f"{n} runs cannot determine the {k} parameters of {spec} with {len(pools)} pools: "
             f"add at least {k - n} runs, merge pools, or choose a law with fewer parameters"
         )
-    observed = torch.from_numpy(np.log(loss))
-
-    def residual(u: Tensor) -> Tensor:
-        return law.loss(coordinates.theta(u), recipes).log() - observed
-
-    chunk = max(1, CHUNK_CELLS // (n * k * len(pools)))
-    centre, width = coordinates.prior()
-    ones = torch.ones(starts, n, dtype=torch.float64)
-    rough = FIRST_NOISE if delta is None else delta
-    penalty = solve.Prior(centre.expand(starts, k), (rough / width) ** 2 * prior)
-    found = solve.least_squares(
-        residual, coordinates.starts(starts, seed), ones, delta=rough, prior=penalty, chunk=chunk
-    )
-    if not torch.isfinite(found.objective.min()):
-        raise FitError(f"{spec} gives no finite loss for any of {starts} starts: are tokens and params in single units?")
-    left = residual(found.point[found.objective.argmin()])
-    noise = max(NOISE_FLOOR, float(1.4826 * left.abs().median()) * float(np.sqrt(n / max(1, n - k))))
-    if delta is None:
-        delta = max(DELTA, 1.345 * noise)
-        penalty = replace(penalty, precision=(noise / width) ** 2 * prior)
-        found = solve.least_squares(residual, found.point, ones, delta=delta, prior=penalty, chunk=chunk)
-    two = _distinct(found)
-    weights = resample(clusters if clusters is not None else np.arange(n), draws, seed)
-    shaken = centre + width * torch.from_numpy(np.random.default_rng(seed).standard_normal((draws, k)))
-    again = solve.least_squares(
-        residual, two.repeat_interleave(draws, dim=0), weights.repeat(len(two), 1),
-        delta=delta, prior=solve.Prior(shaken.repeat(len(two), 1), penalty.precision), steps=60, tol=DRAW_TOL, chunk=chunk,
-    )  # fmt: skip
-    pick = again.objective.reshape(-1, draws).argmin(dim=0) * draws + torch.arange(draws)
-    rmse = float((residual(two[0]) ** 2).mean().sqrt())
-    return Fit(
-        spec=spec,
-        pools=tuple(pools),
-        eval=evaluation,
-        theta=coordinates.theta(two[0]),
-        draws=cast(dict[str, Tensor], vmap(coordinates.theta)(again.point[pick])),
-        rmse=rmse,
-        noise=rmse * float(np.sqrt(n / max(1, n - k))),
-        rows=n,
-        ranges=_ranges(recipes),
-    )
+    row_weights = torch.from_numpy(np.ones(n) if weights is None else np.asarray(weights, dtype=np.float64))
+    target = torch.from_numpy(np.log(np.stack(list(losses.values()))))
+    work = _Work(law, coordinates, recipes, target, row_weights, options)
+    best = work.first(spec)
+    if m > 1 and bool(coordinates.shared.any()):
+        best = work.share(best)
+    draws = work.bootstrap(best, resample(np.arange(n) if clusters is None else clusters, options.draws, options.seed))
+    found = {}
+    for i, name in enumerate(losses):
+        left = (law.loss(coordinates.theta(best.point[i]), recipes).log() - target[i])[torch.isfinite(target[i])]
+        rmse = float((left**2).mean().sqrt())
+        found[name] = Fit(
+            spec=spec,
+            pools=tuple(pools),
+            eval=name,
+            theta=coordinates.theta(best.point[i]),
+            draws=vmap(coordinates.theta)(draws[i]),
+            rmse=rmse,
+            noise=rmse * float(np.sqrt(len(left) / max(1, len(left) - k))),
+            rows=len(left),
+            ranges=_ranges(recipes),
+        )
+    return found
 
 
-def _distinct(found: solve.Solution) -> Tensor:
-    """(1 or 2, k): the best solution, and the best that is another minimum with a similar objective, if there is one."""
-    order = torch.argsort(found.objective, stable=True)
-    best, value = found.point[order[0]], found.objective[order[0]]
-    other = (found.point[order] - best).abs().amax(dim=1) > 0.1
-    near = order[other & (found.objective[order] < 1.1 * value)]
-    return torch.cat([best[None], found.point[near[:1]]])
+@dataclass(frozen=True)
+class _Best:
+    """m evals: ``point`` (m, k), ``other`` (m, k) a second minimum nearly as good (or the same), ``noise`` (m,),
+    ``centre`` and ``width`` (m, k) of the priors used."""
+
+    point: Tensor
+    other: Tensor
+    noise: Tensor
+    centre: Tensor
+    width: Tensor
+
+
+@dataclass(frozen=True)
+class _Work:
+    """The passes of one fit over m evals."""
+
+    law: Law
+    coordinates: Coordinates
+    recipes: Recipes
+    target: Tensor
+    weights: Tensor
+    options: Options
+
+    def predict(self, u: Tensor) -> Tensor:
+        """(k,) to (n,) log loss."""
+        return self.law.loss(self.coordinates.theta(u), self.recipes).log()
+
+    def solve(
+        self, start: Tensor, best: _Best, each: int, *, weights: Tensor | None = None, centre: Tensor | None = None,
+        tol: float = 1e-9, steps: int = 200,
+    ) -> solve.Solution:  # fmt: skip
+        """Solve (m * each) problems, ``each`` starts an eval."""
+        n, k = len(self.recipes), self.coordinates.size
+        delta = self.delta(best.noise)
+        problems = solve.Problems(
+            start=start,
+            target=self.target.repeat_interleave(each, 0),
+            weights=self.weights.expand(len(start), n) if weights is None else weights * self.weights,
+            delta=delta.repeat_interleave(each),
+            centre=best.centre.repeat_interleave(each, 0) if centre is None else centre,
+            precision=((best.noise[:, None] / best.width) ** 2 * self.options.prior).repeat_interleave(each, 0),
+        )
+        chunk = max(1, CHUNK_CELLS // (n * k * self.coordinates.pools))
+        return solve.least_squares(self.predict, problems, steps=steps, tol=tol, chunk=chunk)
+
+    def delta(self, noise: Tensor) -> Tensor:
+        """(m,) Huber's delta."""
+        if self.options.delta is not None:
+            return torch.full_like(noise, self.options.delta)
+        return (TUNED * noise).clamp_min(DELTA)
+
+    def first(self, spec: str) -> _Best:
+        """Many starts with a rough noise, then again with the noise that the residuals show."""
+        m, s = len(self.target), self.options.starts
+        centre, width = (x.expand(m, -1) for x in self.coordinates.prior())
+        rough = torch.full((m,), self.options.delta or FIRST_NOISE, dtype=torch.float64)
+        blank = _Best(centre, centre, rough, centre, width)
+        start = self.coordinates.starts(s, self.options.seed).repeat(m, 1)
+        found = self.solve(start, blank, s)
+        if not bool(torch.isfinite(found.objective.reshape(m, s).amin(dim=1)).all()):
+            raise FitError(f"{spec} gives no finite loss for any of {s} starts: are tokens and params in single units?")
+        if self.options.delta is None:
+            blank = _Best(centre, centre, self._noise(_pick(found, m)[0]), centre, width)
+            found = self.solve(found.point, blank, s)
+        point, other = _pick(found, m)
+        return _Best(point, other, blank.noise, centre, width)
+
+    def share(self, best: _Best) -> _Best:
+        """Draw shared parameters towards their median over evals, refit."""
+        shared = self.coordinates.shared
+        centre = torch.where(shared, best.point.median(dim=0).values, best.centre)
+        width = torch.where(shared, self.options.sharing * best.width, best.width)
+        pulled = _Best(best.point, best.other, best.noise, centre, width)
+        point = self.solve(best.point, pulled, 1).point
+        return _Best(point, point, self._noise(point), centre, width)
+
+    def bootstrap(self, best: _Best, counts: Tensor) -> Tensor:
+        """(m, b, k) refits on resampled rows with shaken priors."""
+        m, b = len(self.target), len(counts)
+        two = bool((best.other != best.point).any())
+        start = torch.stack([best.point, best.other] if two else [best.point], dim=1)  # (m, 1 or 2, k)
+        each = start.shape[1] * b
+        rng = np.random.default_rng(self.options.seed)
+        noise = torch.from_numpy(rng.standard_normal((b, self.coordinates.size)))
+        centre = (best.centre[:, None] + best.width[:, None] * noise).repeat(1, start.shape[1], 1).flatten(0, 1)
+        found = self.solve(
+            start.repeat_interleave(b, dim=1).flatten(0, 1), best, each,
+            weights=counts.repeat(m * start.shape[1], 1), centre=centre, tol=DRAW_TOL, steps=60,
+        )  # fmt: skip
+        objective = found.objective.reshape(m, start.shape[1], b)
+        points = found.point.reshape(m, start.shape[1], b, -1)
+        return points.take_along_dim(objective.argmin(dim=1)[:, None, :, None], dim=1)[:, 0]
+
+    def _noise(self, point: Tensor) -> Tensor:
+        """(m,) robust residual scale of log loss, corrected for the parameters fitted."""
+        left = vmap(self.predict)(point) - self.target
+        rows = torch.isfinite(left).sum(dim=1)
+        scale = 1.4826 * left.abs().nanmedian(dim=1).values
+        return (scale * (rows / (rows - self.coordinates.size).clamp_min(1)).sqrt()).clamp_min(NOISE_FLOOR)
+
+
+def _pick(found: solve.Solution, m: int) -> tuple[Tensor, Tensor]:
+    """(m, k) best solutions, and another minimum with a similar objective where there is one (else the best again)."""
+    points, values = found.point.reshape(m, -1, found.point.shape[1]), found.objective.reshape(m, -1)
+    first = values.argmin(dim=1)
+    best, lowest = points[torch.arange(m), first], values[torch.arange(m), first]
+    far = (points - best[:, None]).abs().amax(dim=2) > 0.1
+    ranked = torch.where(far & (values < 1.1 * lowest[:, None]), values, torch.inf)
+    second = ranked.argmin(dim=1)
+    use = torch.isfinite(ranked[torch.arange(m), second])
+    return best, torch.where(use[:, None], points[torch.arange(m), second], best)
 
 
 def resample(clusters: np.ndarray, draws: int, seed: int) -> Tensor:
@@ -234,99 +356,21 @@ def resample(clusters: np.ndarray, draws: int, seed: int) -> Tensor:
 
 
 def _ranges(recipes: Recipes) -> dict[str, tuple[float, float]]:
-    epochs = recipes.epochs.amax(dim=1)
-    columns = {"tokens": recipes.tokens, "params": recipes.params, "epochs": epochs}
+    columns = {"tokens": recipes.tokens, "params": recipes.params, "epochs": recipes.epochs.amax(dim=1)}
     return {name: (float(x.min()), float(x.max())) for name, x in columns.items()}
 
 
-def heldout(recipes: Recipes, clusters: np.ndarray, how: str, *, seed: int = 0) -> np.ndarray:
-    """Return (n,) bool, true where held out: ``largest`` compute (a fifth of the rows) or ``random:SHARE`` of clusters."""
-    kind, _, share = how.partition(":")
-    part = float(share or 0.2)
-    if kind == "largest":
-        flops = np.round(np.log(np.asarray(recipes.tokens * recipes.params)), 6)
-        return np.asarray(flops >= np.quantile(flops, 1 - part))
-    if kind == "random":
-        names = np.unique(clusters)
-        chosen = np.random.default_rng(seed).permutation(names)[: max(1, round(part * len(names)))]
-        return np.isin(clusters, chosen)
-    raise SchemaError(f"--holdout {how!r} is not known: largest, largest:0.2 or random:0.2")
-
-
-def compare(
-    specs: Sequence[str],
-    recipes: Recipes,
-    loss: np.ndarray,
-    *,
-    pools: Sequence[str],
-    clusters: np.ndarray,
-    how: str = "largest",
-    starts: int = 32,
-    seed: int = 0,
-) -> pl.DataFrame:
-    """Fit each law without the held-out rows and measure it on them: one row a law, best first.
-
-    Columns: law, parameters, train (rmse of log loss), heldout (mean absolute relative error), low, high (90 %
-    interval over held-out rows, resampled), rms (root mean square log error), rows, why (empty, or why not fitted).
-    """
-    out = heldout(recipes, clusters, how, seed=seed)
-    if out.all() or not out.any():
-        raise FitError(f"--holdout {how} leaves {int((~out).sum())} of {len(out)} runs to fit on: vary tokens or params")
-    train, test = recipes.take(~out), recipes.take(out)
-    records = []
-    for spec in specs:
-        law = cast(Law, plugins.build("laws", spec))
-        row: dict[str, object] = {"law": spec, "parameters": Coordinates(law.params(), len(pools)).size}
-        try:
-            result = fit(spec, train, loss[~out], pools=pools, starts=starts, draws=1, seed=seed)
-        except FitError as error:
-            records.append(row | {"why": str(error)})
-            continue
-        error = np.asarray(result.loss(test)) / loss[out] - 1
-        boot = np.abs(error)[np.random.default_rng(seed).integers(len(error), size=(1000, len(error)))].mean(axis=1)
-        low, high = np.quantile(boot, [0.05, 0.95])
-        log_error = np.log1p(error)
-        records.append(
-            row
-            | {"train": result.rmse, "heldout": float(np.abs(error).mean()), "low": float(low), "high": float(high)}
-            | {"rms": float(np.sqrt((log_error**2).mean())), "rows": int(out.sum()), "why": ""}
-        )
-    schema = {"law": pl.String, "parameters": pl.Int64, "train": pl.Float64, "heldout": pl.Float64, "low": pl.Float64,
-              "high": pl.Float64, "rms": pl.Float64, "rows": pl.Int64, "why": pl.String}  # fmt: skip
-    return pl.DataFrame(records, schema=schema).sort("heldout", "law", nulls_last=True)
-
-
-def choose(
-    data: Runs,
-    specs: Sequence[str],
-    evaluation: str,
-    *,
-    how: str = "largest",
-    starts: int = 32,
-    draws: int = 200,
-    seed: int = 0,
-) -> tuple[Fit, pl.DataFrame]:
-    """Compare laws on held-out runs, refit the best on all rows, and return it with the comparison.
-
-    Its ``noise`` is at least the held-out error, since that is what extrapolating to a larger run has cost here.
-    """
-    recipes, loss, clusters = data.recipes(), data.loss(evaluation), data.clusters
-    compared = compare(
-        specs, recipes, loss, pools=data.pools, clusters=clusters, how=how, starts=starts, seed=seed
-    )
-    best = compared.row(0, named=True)
-    if best["heldout"] is None:
-        raise FitError(f"no law can be fitted: {best['why']}")
-    result = fit(
-        best["law"], recipes, loss, pools=data.pools, evaluation=evaluation, clusters=clusters,
-        starts=starts, draws=draws, seed=seed,
-    )  # fmt: skip
-    measured = {key: float(best[key]) for key in ("heldout", "low", "high", "rms", "rows")}
-    return replace(result, noise=max(result.noise, measured["rms"]), heldout=measured), compared
-
-
-def to_json(result: Fit) -> dict[str, object]:
-    """Return a fit as the body of fit.json."""
+def to_json(result: Fit | Blend) -> dict[str, object]:
+    """Return a fit as the body of fit.json; a blend holds its members' bodies under ``fits``."""
+    if isinstance(result, Blend):
+        return {
+            "law": "blend",
+            "eval": result.eval,
+            "pools": list(result.pools),
+            "theta": {},
+            "fits": [to_json(member) for member in result.fits],
+            "weights": list(result.weights),
+        }
     draws = len(next(iter(result.draws.values())))
     return {
         "law": result.spec,
@@ -342,22 +386,32 @@ def to_json(result: Fit) -> dict[str, object]:
     }
 
 
-def load(path: Path) -> Fit:
+def load(path: Path) -> Fit | Blend:
     """Read fit.json."""
-    record = cast(dict[str, dict[str, list[float]]], artifacts.load(path, "theta"))
-    draws = cast(list[dict[str, float | list[float]]], record["draws"])
+    record = artifacts.load(path, "theta")
     try:
-        return Fit(
-            spec=str(record["law"]),
-            pools=tuple(record["pools"]),
-            eval=str(record["eval"]),
-            theta={k: torch.tensor(v, dtype=torch.float64) for k, v in record["theta"].items()},
-            draws={k: torch.tensor([d[k] for d in draws], dtype=torch.float64) for k in draws[0]},
-            rmse=float(cast(float, record["rmse"])),
-            noise=float(cast(float, record["noise"])),
-            rows=int(cast(int, record["rows"])),
-            ranges={k: (v[0], v[1]) for k, v in record["ranges"].items()},
-            heldout=cast("dict[str, float] | None", record.get("heldout")),
-        )
+        if record["law"] == "blend":
+            members = tuple(_fit(member) for member in cast(list[dict[str, object]], record["fits"]))
+            return Blend(members, tuple(cast(list[float], record["weights"])), str(record["eval"]))
+        return _fit(record)
     except (KeyError, IndexError, TypeError, ValueError) as error:
-        raise SchemaError(f"{path} is not a fit.json ({type(error).__name__}: {error}): run `curate fit` again") from None
+        raise SchemaError(
+            f"{path} is not a fit.json ({type(error).__name__}: {error}): run `curate fit` again"
+        ) from None
+
+
+def _fit(record: Mapping[str, object]) -> Fit:
+    draws = cast(list[dict[str, float | list[float]]], record["draws"])
+    theta = cast(dict[str, float | list[float]], record["theta"])
+    return Fit(
+        spec=str(record["law"]),
+        pools=tuple(cast(list[str], record["pools"])),
+        eval=str(record["eval"]),
+        theta={k: torch.tensor(v, dtype=torch.float64) for k, v in theta.items()},
+        draws={k: torch.tensor([d[k] for d in draws], dtype=torch.float64) for k in draws[0]},
+        rmse=float(cast(float, record["rmse"])),
+        noise=float(cast(float, record["noise"])),
+        rows=int(cast(int, record["rows"])),
+        ranges={k: (v[0], v[1]) for k, v in cast(dict[str, list[float]], record["ranges"]).items()},
+        heldout=cast("dict[str, float] | None", record.get("heldout")),
+    )

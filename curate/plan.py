@@ -10,7 +10,7 @@ from torch import Tensor
 
 from curate import schedules, simplex
 from curate.errors import Infeasible, SchemaError
-from curate.fit import Fit
+from curate.fit import Predictor
 from curate.pools import Budget, Pool
 from curate.recipes import Recipes
 
@@ -45,7 +45,7 @@ class Plan:
 
 
 def optimize(
-    fit: Fit,
+    fit: Predictor,
     pools: Sequence[Pool],
     budget: Budget,
     *,
@@ -57,12 +57,19 @@ def optimize(
 ) -> Plan:
     """Return the mixture that minimises the fitted loss at ``budget``; the same as ``frontier`` with one budget."""
     return frontier(
-        fit, pools, [budget], max_epochs=max_epochs, min_weight=min_weight, max_weight=max_weight, starts=starts, seed=seed
+        fit,
+        pools,
+        [budget],
+        max_epochs=max_epochs,
+        min_weight=min_weight,
+        max_weight=max_weight,
+        starts=starts,
+        seed=seed,
     )[0]
 
 
 def frontier(
-    fit: Fit,
+    fit: Predictor,
     pools: Sequence[Pool],
     budgets: Sequence[Budget],
     *,
@@ -95,12 +102,14 @@ def frontier(
         spread = float((near - points[i, best]).abs().sum(dim=1).max() / 2)
         limits = _limits(fit, ordered, budget, points[i, best], low[i], high[i])
         plans.append(
-            _plan(fit, ordered, budget, points[i, best], spread=spread, residual=float(residuals[i, best]), limits=limits)
+            _plan(
+                fit, ordered, budget, points[i, best], spread=spread, residual=float(residuals[i, best]), limits=limits
+            )
         )
     return tuple(plans)
 
 
-def match(fit: Fit, pools: Sequence[Pool]) -> tuple[Pool, ...]:
+def match(fit: Predictor, pools: Sequence[Pool]) -> tuple[Pool, ...]:
     """Return the pools in the fit's order; a missing or unknown name is an error that lists the known ones."""
     named = {pool.name: pool for pool in pools}
     if set(named) != set(fit.pools):
@@ -147,7 +156,9 @@ def bounds(
 
 def _too_little(unique: Tensor, budget: Budget, max_epochs: float | None, share: float) -> str:
     if max_epochs is None or float(unique.sum()) * max_epochs >= budget.tokens:
-        return f"the maximum shares sum to {share:.4g}, under 1, at {budget.tokens:.3g} tokens: raise them or --max-epochs"
+        return (
+            f"the maximum shares sum to {share:.4g}, under 1, at {budget.tokens:.3g} tokens: raise them or --max-epochs"
+        )
     total = float(unique.sum())
     return (
         f"{total:.3g} unique tokens at {max_epochs:g} epochs give {total * max_epochs:.3g}; the budget asks "
@@ -172,7 +183,7 @@ def _recipes(pools: Sequence[Pool], budgets: Sequence[Budget], weights: Tensor) 
     return Recipes(weights, tokens, params, unique)
 
 
-def evaluate(fit: Fit, pools: Sequence[Pool], budget: Budget, weights: Mapping[str, float]) -> Plan:
+def evaluate(fit: Predictor, pools: Sequence[Pool], budget: Budget, weights: Mapping[str, float]) -> Plan:
     """Return the Plan record of a given mixture: what the fit predicts for it, and against the baselines."""
     ordered = match(fit, pools)
     point = torch.tensor([weights.get(pool.name, 0.0) for pool in ordered], dtype=torch.float64)
@@ -181,7 +192,14 @@ def evaluate(fit: Fit, pools: Sequence[Pool], budget: Budget, weights: Mapping[s
 
 
 def _plan(
-    fit: Fit, pools: Sequence[Pool], budget: Budget, point: Tensor, *, spread: float, residual: float, limits: tuple[str, ...]
+    fit: Predictor,
+    pools: Sequence[Pool],
+    budget: Budget,
+    point: Tensor,
+    *,
+    spread: float,
+    residual: float,
+    limits: tuple[str, ...],
 ) -> Plan:
     named = schedules.baselines(pools)
     rows = torch.stack([point, *(torch.from_numpy(w) for w in named.values())])
@@ -208,7 +226,9 @@ def _plan(
     )
 
 
-def _limits(fit: Fit, pools: Sequence[Pool], budget: Budget, w: Tensor, low: Tensor, high: Tensor) -> tuple[str, ...]:
+def _limits(
+    fit: Predictor, pools: Sequence[Pool], budget: Budget, w: Tensor, low: Tensor, high: Tensor
+) -> tuple[str, ...]:
     found = []
     for i, pool in enumerate(pools):
         if w[i] >= high[i] - AT_LIMIT and high[i] < 1:
@@ -219,7 +239,9 @@ def _limits(fit: Fit, pools: Sequence[Pool], budget: Budget, w: Tensor, low: Ten
     for what, value in (("tokens", budget.tokens), ("params", budget.params), ("epochs", epochs)):
         smallest, largest = fit.ranges[what]
         if value > largest * (1 + 1e-9):
-            found.append(f"extrapolated: {what} {value:.3g} is {value / largest:.3g}x the largest fitted ({largest:.3g})")
+            found.append(
+                f"extrapolated: {what} {value:.3g} is {value / largest:.3g}x the largest fitted ({largest:.3g})"
+            )
         if value < smallest * (1 - 1e-9) and what != "epochs":
             found.append(f"extrapolated: {what} {value:.3g} is {smallest / value:.3g}x below the smallest fitted")
     return tuple(found)

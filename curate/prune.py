@@ -1,6 +1,6 @@
 """Keep or drop: a rule over one score, a floor per group, a reason per row; and scored rows into pools."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path

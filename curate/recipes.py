@@ -78,5 +78,6 @@ def recipes(
         if bad.any():
             i = int(np.argwhere(bad)[0][0])
             raise SchemaError(f"{label[i]}: {what} must be positive, got {values[i]}: {int(bad.sum())} such values")
-    as_tensor = [torch.from_numpy(x) for x in (w / sums[:, None], d, n, u)]
-    return Recipes(*as_tensor, None if distance is None else torch.tensor(np.asarray(distance), dtype=torch.float64))
+    shares, seen, size, on_hand = (torch.from_numpy(x) for x in (w / sums[:, None], d, n, u))
+    far = None if distance is None else torch.tensor(np.asarray(distance), dtype=torch.float64)
+    return Recipes(shares, seen, size, on_hand, far)

@@ -73,7 +73,9 @@ def pool_batches(pool: Pool, needs: Sequence[str]) -> Iterator[pl.DataFrame]:
     inputs = {shard.relative: shard for shard in tables.shards(pool.where)}
     for shard in score_files(scores):
         if shard.relative not in inputs:
-            raise SchemaError(f"{shard.path} has no input {shard.relative} under {', '.join(pool.where)}: was it moved?")
+            raise SchemaError(
+                f"{shard.path} has no input {shard.relative} under {', '.join(pool.where)}: was it moved?"
+            )
         data = tables.batches(inputs[shard.relative], needs, text_column=text_column)
         marks = kept_batches(shard, Path(pool.kept) if pool.kept else None, tuple(ranges))
         for batch, (mark, verdict) in zip(data, marks, strict=True):

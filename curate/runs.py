@@ -52,12 +52,12 @@ class Runs:
             names=self.frame["run"].to_list(),
         )
 
-    def loss(self, evaluation: str) -> np.ndarray:
-        """Return (n,) losses of one eval in nats per token."""
+    def loss(self, evaluation: str, *, missing: bool = False) -> np.ndarray:
+        """Return (n,) losses of one eval in nats per token; ``missing``: NaN (or null) marks rows without it."""
         if evaluation not in self.evals:
             raise SchemaError(f"no eval {evaluation!r}: the run table has {', '.join(self.evals)}")
-        values = self.frame[f"loss.{evaluation}"].cast(pl.Float64).to_numpy()
-        bad = ~(np.isfinite(values) & (values > 0))
+        values = self.frame[f"loss.{evaluation}"].cast(pl.Float64).fill_null(np.nan).to_numpy()
+        bad = ~(np.isfinite(values) & (values > 0)) & ~(np.isnan(values) & missing)
         if bad.any():
             first = self.frame["run"][int(bad.argmax())]
             raise SchemaError(
@@ -76,7 +76,9 @@ class Runs:
         if not any(c.startswith("weight.") for c in config):
             names = self.frame["run"].str.split("@").list.first()
             return np.unique(names.to_numpy(), return_inverse=True)[1]
-        keys = self.frame.select(pl.concat_str([pl.col(c).cast(pl.String).fill_null("") for c in config], separator="|"))
+        keys = self.frame.select(
+            pl.concat_str([pl.col(c).cast(pl.String).fill_null("") for c in config], separator="|")
+        )
         return np.unique(keys.to_series().to_numpy(), return_inverse=True)[1]
 
     def _column(self, name: str, absent: float) -> np.ndarray:

@@ -111,7 +111,9 @@ def apply(scorers: Sequence[Scorer], batch: pl.DataFrame) -> pl.DataFrame:
         for name in scorer.schema:
             if name.startswith("score.") and (bad := int((~batch[name].is_finite().fill_null(False)).sum())):
                 row = batch["id"][int((~batch[name].is_finite().fill_null(False)).arg_max() or 0)]
-                raise SchemaError(f"{name} is not a finite number in {bad} rows, the first with id {row!r}: fix its input")
+                raise SchemaError(
+                    f"{name} is not a finite number in {bad} rows, the first with id {row!r}: fix its input"
+                )
     return batch
 
 
@@ -173,5 +175,6 @@ def _inputs(scorers: Sequence[Scorer]) -> tuple[str, ...]:
 def _first_needs(specs: Sequence[str], text_column: str) -> tuple[str, ...]:
     """Return what the first scorer reads, when that is known before it exists."""
     cls = plugins.implementation("scorers", plugins.parse(specs[0])[0])
-    needs = cls.needs if isinstance(cls.needs, tuple) else ()
+    needs = getattr(cls, "needs", ())
+    needs = needs if isinstance(needs, tuple) else ()  # a learned scorer says what it reads once it exists
     return tuple(text_column if n == "text" else n for n in needs)

@@ -22,7 +22,7 @@ class Minimum:
 
 
 def project(v: Tensor, low: Tensor, high: Tensor) -> Tensor:
-    """Euclidean projection of (m, p) rows: clip(v - nu, low, high) with nu per row by bisection to machine precision."""
+    """Euclidean projection of (m, p) rows: clip(v - nu, low, high), nu per row by bisection to machine precision."""
     under, over = (v - high).amin(dim=1, keepdim=True) - 1, (v - low).amax(dim=1, keepdim=True) + 1
     for _ in range(70):
         nu = (under + over) / 2
@@ -31,7 +31,9 @@ def project(v: Tensor, low: Tensor, high: Tensor) -> Tensor:
     return (v - (under + over) / 2).clamp(low, high)
 
 
-def minimize(objective: Objective, start: Tensor, low: Tensor, high: Tensor, *, steps: int = 400, tol: float = 1e-8) -> Minimum:
+def minimize(
+    objective: Objective, start: Tensor, low: Tensor, high: Tensor, *, steps: int = 400, tol: float = 1e-8
+) -> Minimum:
     """Spectral projected gradient (Birgin, Martinez, Raydan 2000) from each row of ``start`` (m, p), batched.
 
     ``low``, ``high`` broadcast to (m, p). Stops when every row's residual is below ``tol`` or after ``steps``.

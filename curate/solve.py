@@ -9,15 +9,27 @@ from torch.func import jacfwd, vmap
 
 LONGEST = 3.0  # of a step in one coordinate: log units for most parameters
 
-Residual = Callable[[Tensor], Tensor]  # (k,) -> (n,)
+Predict = Callable[[Tensor], Tensor]  # (k,) -> (n,)
 
 
 @dataclass(frozen=True)
-class Prior:
-    """A quadratic penalty sum_j precision_j (u_j - centre_j)^2 / 2: ``centre`` (b, k), ``precision`` (k,)."""
+class Problems:
+    """b least-squares problems that share a prediction function.
 
+    ``start`` (b, k); ``target`` (b, n), NaN where not measured; ``weights`` (b, n); ``delta`` (b,) of Huber's loss;
+    prior sum_j precision_j (u_j - centre_j)^2 / 2 with ``centre`` (b, k), ``precision`` (b, k).
+    """
+
+    start: Tensor
+    target: Tensor
+    weights: Tensor
+    delta: Tensor
     centre: Tensor
     precision: Tensor
+
+    def part(self, rows: Tensor | slice) -> "Problems":
+        """Return the problems at positions."""
+        return Problems(*(getattr(self, name)[rows] for name in self.__dataclass_fields__))
 
 
 @dataclass(frozen=True)
@@ -29,63 +41,58 @@ class Solution:
     converged: Tensor
 
 
-def huber(r: Tensor, delta: float) -> Tensor:
+def huber(r: Tensor, delta: Tensor | float) -> Tensor:
     """Huber's loss, elementwise: r^2 / 2 inside +-delta, linear outside."""
     size = r.abs()
     return torch.where(size <= delta, 0.5 * r * r, delta * (size - 0.5 * delta))
 
 
 def least_squares(
-    residual: Residual,
-    start: Tensor,
-    weights: Tensor,
-    *,
-    delta: float,
-    prior: Prior | None = None,
-    steps: int = 200,
-    tol: float = 1e-9,
-    chunk: int = 256,
+    predict: Predict, problems: Problems, *, steps: int = 200, tol: float = 1e-9, chunk: int = 256
 ) -> Solution:
-    """Minimise sum_j weights_j * huber(residual_j(u)) + prior from each row of ``start`` (b, k); ``weights`` (b, n).
+    """Minimise sum_j weights_j * huber(predict_j(u) - target_j) + prior for every problem.
 
     A step solves (J'WJ + damping diag) d = -J'Wr with Huber's weights W (iteratively reweighted) and is kept only if
     the true objective falls. Converged: the last accepted step changed the objective by less than ``tol`` of itself.
-    One thread: the sums have a fixed order and small matrices gain nothing from more.
+    One thread: the sums have a fixed order and small matrices gain nothing from more. ``chunk`` problems at a time.
     """
-    b, k = start.shape
-    prior = prior or Prior(torch.zeros_like(start), torch.zeros(k, dtype=start.dtype))
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        parts = []
-        for i in range(0, b, chunk):
-            part = slice(i, i + chunk)
-            near = Prior(prior.centre[part], prior.precision)
-            parts.append(_chunk(residual, start[part].clone(), weights[part], near, delta=delta, steps=steps, tol=tol))
+        count = len(problems.start)
+        parts = [
+            _chunk(predict, problems.part(slice(i, i + chunk)), steps=steps, tol=tol) for i in range(0, count, chunk)
+        ]
     finally:
         torch.set_num_threads(threads)
     return Solution(*(torch.cat([getattr(p, f) for p in parts]) for f in ("point", "objective", "converged")))
 
 
-def _chunk(
-    residual: Residual, u: Tensor, weights: Tensor, prior: Prior, *, delta: float, steps: int, tol: float
-) -> Solution:
-    values, jacobian = vmap(residual), vmap(jacfwd(_twice(residual), has_aux=True))
+def _chunk(predict: Predict, all_: Problems, *, steps: int, tol: float) -> Solution:
+    values, jacobian = vmap(predict), vmap(jacfwd(_twice(predict), has_aux=True))
+    measured = torch.isfinite(all_.target)
+    clean = Problems(
+        all_.start.clone(),
+        torch.nan_to_num(all_.target),
+        all_.weights * measured,
+        all_.delta,
+        all_.centre,
+        all_.precision,
+    )
 
-    def objective(point: Tensor, r: Tensor, rows: Tensor) -> Tensor:
-        penalty = 0.5 * (prior.precision * (point - prior.centre[rows]) ** 2).sum(dim=1)
-        return torch.nan_to_num((weights[rows] * huber(r, delta)).sum(dim=1) + penalty, nan=torch.inf)
+    def objective(point: Tensor, r: Tensor, p: Problems) -> Tensor:
+        penalty = 0.5 * (p.precision * (point - p.centre) ** 2).sum(dim=1)
+        return torch.nan_to_num((p.weights * huber(r, p.delta[:, None])).sum(dim=1) + penalty, nan=torch.inf)
 
-    active = torch.arange(len(u))
+    u, active = clean.start, torch.arange(len(clean.start))
     damping = torch.full((len(u),), 1e-2, dtype=u.dtype)
-    best = objective(u, values(u), active)
+    best = objective(u, values(u) - clean.target, clean)
     converged = torch.zeros(len(u), dtype=torch.bool)
     for _ in range(steps):
-        here = u[active]
-        jac, r = jacobian(here)
-        step = _step(jac, r, weights[active], here - prior.centre[active], prior.precision, damping[active], delta)
-        trial = here + step
-        new = objective(trial, values(trial), active)
+        p, here = clean.part(active), u[active]
+        jac, predicted = jacobian(here)
+        trial = here + _step(jac, predicted - p.target, here, p, damping[active])
+        new = objective(trial, values(trial) - p.target, p)
         better = new < best[active]
         gained = (best[active] - new) / best[active].clamp_min(1e-300)
         done = (better & (gained < tol)) | (~better & (damping[active] > 1e8)) | (best[active] == 0)
@@ -99,13 +106,11 @@ def _chunk(
     return Solution(u, best, converged)
 
 
-def _step(
-    jac: Tensor, r: Tensor, weights: Tensor, offset: Tensor, precision: Tensor, damping: Tensor, delta: float
-) -> Tensor:
+def _step(jac: Tensor, r: Tensor, here: Tensor, p: Problems, damping: Tensor) -> Tensor:
     """(b, k) damped Gauss-Newton steps, no coordinate further than LONGEST."""
-    scaled = (weights * torch.clamp(delta / r.abs().clamp_min(1e-300), max=1.0))[..., None] * jac
-    gradient = torch.nan_to_num((scaled * r[..., None]).sum(dim=1)) + precision * offset
-    hessian = torch.nan_to_num(jac.mT @ scaled) + torch.diag(precision)
+    scaled = (p.weights * torch.clamp(p.delta[:, None] / r.abs().clamp_min(1e-300), max=1.0))[..., None] * jac
+    gradient = torch.nan_to_num((scaled * r[..., None]).sum(dim=1)) + p.precision * (here - p.centre)
+    hessian = torch.nan_to_num(jac.mT @ scaled) + torch.diag_embed(p.precision)
     diagonal = hessian.diagonal(dim1=1, dim2=2)
     floor = 1e-9 * diagonal.amax(dim=1, keepdim=True).clamp_min(1e-12)
     damped = hessian + torch.diag_embed(damping[:, None] * diagonal.clamp_min(floor) + floor)
@@ -115,9 +120,9 @@ def _step(
     return step * (LONGEST / step.abs().amax(dim=1, keepdim=True).clamp_min(LONGEST))
 
 
-def _twice(residual: Residual) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
+def _twice(predict: Predict) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
     def both(u: Tensor) -> tuple[Tensor, Tensor]:
-        r = residual(u)
-        return r, r
+        value = predict(u)
+        return value, value
 
     return both

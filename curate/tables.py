@@ -212,7 +212,9 @@ def _vectors(name: str, column: pa.Array, shard: Shard) -> pl.Series:
     kind = column.type
     if pa.types.is_fixed_size_binary(kind) and kind.byte_width % 4 == 0:
         start = column.offset * kind.byte_width
-        flat = np.frombuffer(column.buffers()[1], dtype=np.float32, offset=start, count=len(column) * kind.byte_width // 4)
+        flat = np.frombuffer(
+            column.buffers()[1], dtype=np.float32, offset=start, count=len(column) * kind.byte_width // 4
+        )
         width = kind.byte_width // 4
     elif pa.types.is_fixed_size_list(kind):
         flat = column.flatten().to_numpy(zero_copy_only=False).astype(np.float32, copy=False)

@@ -31,7 +31,7 @@ class Jobs(TyperGroup):
         """Return the names of all jobs."""
         return jobs()
 
-    def get_command(self, ctx: typer.Context, cmd_name: str):  # type: ignore[override]  # noqa: ANN201
+    def get_command(self, ctx: typer.Context, cmd_name: str):  # type: ignore[override]  # noqa: ANN202
         """Import one job and wrap its ``main``."""
         if cmd_name not in jobs():
             return None
@@ -47,7 +47,9 @@ class Jobs(TyperGroup):
             formatter.write_dl([(name, headline(name)) for name in jobs()])
 
 
-app = typer.Typer(cls=Jobs, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None, no_args_is_help=True)
+app = typer.Typer(
+    cls=Jobs, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None, no_args_is_help=True
+)
 
 
 @app.callback(invoke_without_command=True)

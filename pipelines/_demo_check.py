@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import polars as pl
 import typer
 
@@ -31,7 +30,9 @@ def check(
     mixtures = {"plan": dict(best.weights)}
     mixtures |= {n: dict(zip(names, w.tolist(), strict=True)) for n, w in schedules.baselines(on_hand).items()}
     runs = [
-        Run(f"{name}-{i}", weights, budget, unique, seed + 1000 + i) for name, weights in mixtures.items() for i in range(seeds)
+        Run(f"{name}-{i}", weights, budget, unique, seed + 1000 + i)
+        for name, weights in mixtures.items()
+        for i in range(seeds)
     ]
     with progress() as report:
         measured = pilot.run(runs, model, out / "check.runs", data=data, engine=Local(workers), progress=report)
@@ -41,11 +42,14 @@ def check(
         losses = measured.filter(pl.col("run").str.starts_with(f"{name}-"))[f"loss.{fitted.eval}"].to_numpy()
         rows.append(
             {"mixture": name, "predicted": predicted.loss, "low": predicted.low, "high": predicted.high}
-            | {"measured": float(losses.mean()), "spread": float(np.ptp(losses)), "inside": bool(predicted.low <= losses.mean() <= predicted.high)}
+            | {
+                "measured": float(losses.mean()),
+                "inside": bool(predicted.low <= losses.mean() <= predicted.high),
+            }
             | {"weights": weights}
         )
     artifacts.save(out / "check.json", {"tokens": tokens, "params": params, "eval": fitted.eval, "rows": rows})
-    frame = pl.DataFrame([{k: v for k, v in row.items() if k != "weights"} for row in rows])
+    frame = pl.DataFrame(rows).drop("weights")
     typer.echo(table(frame))
     typer.echo(verdict(rows))
     return rows

@@ -34,7 +34,9 @@ def write(rows: Path, target: Path, seed: int) -> dict[str, int]:
     found = _gather(Path(sysconfig.get_paths()["stdlib"]), seed)
     sizes = {}
     for source, documents in found.items():
-        frame = pl.DataFrame(documents, schema=["id", "text"], orient="row").unique("text", keep="first", maintain_order=True)
+        frame = pl.DataFrame(documents, schema=["id", "text"], orient="row").unique(
+            "text", keep="first", maintain_order=True
+        )
         frame = frame.with_columns(pl.col("text").str.len_bytes().cast(pl.Int64).alias("tokens"))
         if source == "prose":
             frame = frame[_order(frame["id"], seed)]
@@ -122,4 +124,6 @@ def _pieces(text: str) -> Iterator[str]:
 def _topics() -> list[tuple[str, str]]:
     from pydoc_data.topics import topics
 
-    return [(f"topic/{name}#{i}", piece) for name, text in sorted(topics.items()) for i, piece in enumerate(_pieces(text))]
+    return [
+        (f"topic/{name}#{i}", piece) for name, text in sorted(topics.items()) for i, piece in enumerate(_pieces(text))
+    ]

@@ -28,7 +28,11 @@ def load(spec: str, pools: Sequence[Pool], targets: Mapping[str, Pool]) -> tuple
         texts = {p.name: _bytes(p) for p in pools}
         held, evals = _split(texts, {n: _bytes(p) for n, p in targets.items()})
         tiny = Tiny(held, evals, **options)  # type: ignore[arg-type]
-        return tiny, {n: float(c) for n, c in tiny.unique.items()}, _digest({**held, **{f"eval {n}": x for n, x in evals.items()}}, spec)
+        return (
+            tiny,
+            {n: float(c) for n, c in tiny.unique.items()},
+            _digest({**held, **{f"eval {n}": x for n, x in evals.items()}}, spec),
+        )
     if name == "linear":
         examples, goals = {p.name: _examples(p) for p in pools}, {n: _examples(p) for n, p in targets.items()}
         if not goals:

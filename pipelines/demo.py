@@ -44,7 +44,11 @@ def main(
     if not (out / "rows.json").is_file():
         sizes = _python_text.write(rows, target, seed)
         artifacts.save(out / "rows.json", {"bytes": sizes, "made_by": artifacts.made_by({}, [rows, target], seed)})
-    typer.echo("  ".join(f"{name} {size:,} bytes" for name, size in artifacts.load(out / "rows.json", "bytes")["bytes"].items()))
+    typer.echo(
+        "  ".join(
+            f"{name} {size:,} bytes" for name, size in artifacts.load(out / "rows.json", "bytes")["bytes"].items()
+        )
+    )
 
     heading("2. score")
     score.main([str(rows)], list(SCORERS), scores, workers=workers)

@@ -24,13 +24,23 @@ def main(
     as_json: Json = False,
 ) -> None:
     """Fit laws."""
-    from curate import artifacts, fit
+    from curate import artifacts, compare, fit
     from curate import runs as run_tables
     from pipelines._show import result, table
 
     data = run_tables.read(runs, where=where)
-    chosen, compared = fit.choose(data, law.split(","), evaluation, how=holdout, starts=starts, draws=draws, seed=seed)
-    arguments = {"runs": runs, "law": law, "eval": evaluation, "where": where, "holdout": holdout, "starts": starts, "draws": draws}
+    options = fit.Options(starts=starts, draws=draws, seed=seed)
+    chosen, comparison = compare.choose(data, law.split(","), evaluation, how=holdout, options=options)
+    compared = comparison.table()
+    arguments = {
+        "runs": runs,
+        "law": law,
+        "eval": evaluation,
+        "where": where,
+        "holdout": holdout,
+        "starts": starts,
+        "draws": draws,
+    }
     made = artifacts.made_by(arguments, [runs], seed)
     artifacts.save(out, fit.to_json(chosen) | {"compared": compared.to_dicts(), "made_by": made})
     text = f"{table(compared)}\n\n{chosen.spec}, fitted to {chosen.rows} runs:\n{table(chosen.table())}"

@@ -1,6 +1,6 @@
 """Design small training runs over the pools, train them (resumable run by run), write the run table.
 
-Example: curate pilot pools.json --target prose=heldout/ --runs 32 --params 1e5 --tokens 4e5 --workers 2 --out runs.parquet
+Example: curate pilot pools.json --target prose=heldout/ --runs 32 --params 1e5 --tokens 4e5 --out runs.parquet
 """
 
 from pathlib import Path
@@ -16,7 +16,9 @@ def main(
     out: Out,
     runs: Annotated[int, typer.Option(min=1, help="How many trainings.")] = 32,
     params: Annotated[float, typer.Option(help="Model parameters.")] = 1e6,
-    tokens: Annotated[float, typer.Option(help="Tokens of the longest runs; others are 2, 4 and 8 times shorter.")] = 1e7,
+    tokens: Annotated[
+        float, typer.Option(help="Tokens of the longest runs; others are 2, 4 and 8 times shorter.")
+    ] = 1e7,
     design: Annotated[str, typer.Option(help="dirichlet, simplex or optimal.")] = "dirichlet",
     trainer: Annotated[str, typer.Option(help="tiny, linear or command:PROGRAM; options as tiny:rate=0.004.")] = "tiny",
     target: Annotated[list[str], typer.Option(help="NAME=DATA: held-out data to measure loss on; repeat.")] = [],  # noqa: B006

@@ -38,7 +38,10 @@ def main(
                  "max_epochs": max_epochs, "min_weight": min_weight, "max_weight": max_weight}  # fmt: skip
     record = {
         "plans": plan.to_json(plans),
-        "baselines": {n: dict(zip([p.name for p in known], w.tolist(), strict=True)) for n, w in schedules.baselines(known).items()},
+        "baselines": {
+            n: dict(zip([p.name for p in known], w.tolist(), strict=True))
+            for n, w in schedules.baselines(known).items()
+        },
         "made_by": artifacts.made_by(arguments, [fit, pools], seed),
     }
     artifacts.save(out, record)

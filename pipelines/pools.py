@@ -17,7 +17,9 @@ def main(
     by: Annotated[str, typer.Option(help="source, or a score column whose quantiles split each source.")] = "source",
     bins: Annotated[int, typer.Option(min=1, help="Bins a source, with --by score.NAME.")] = 5,
     min_tokens: Annotated[float, typer.Option(help="Split a source only into bins of about this many tokens.")] = 0,
-    kept: Annotated[Path | None, typer.Option(help="A folder made by `curate prune`; dropped rows do not count.")] = None,
+    kept: Annotated[
+        Path | None, typer.Option(help="A folder made by `curate prune`; dropped rows do not count.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Make pools."""

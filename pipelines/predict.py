@@ -21,9 +21,9 @@ def main(
     """Predict losses."""
     import polars as pl
 
-    from curate import tables
     from curate import fit as fits
     from curate import runs as run_tables
+    from curate import tables
     from pipelines._show import result, table
 
     fitted = fits.load(fit)

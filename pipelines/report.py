@@ -22,7 +22,9 @@ QUOTE = 700  # characters of an example
 
 
 def main(
-    folder: Annotated[Path, typer.Argument(help="Holds any of scores/, pools.json, runs.parquet, fit.json, plan.json, check.json.")],
+    folder: Annotated[
+        Path, typer.Argument(help="Holds any of scores/, pools.json, runs.parquet, fit.json, plan.json, check.json.")
+    ],
     out: Out,
     as_json: Json = False,
 ) -> None:
@@ -33,7 +35,9 @@ def main(
 
     sections = [section for part in (_check, _plan, _pilots, _pools, _scores) for section in part(folder)]
     if not sections:
-        raise SchemaError(f"{folder} holds none of scores/, pools.json, runs.parquet with fit.json, plan.json, check.json")
+        raise SchemaError(
+            f"{folder} holds none of scores/, pools.json, runs.parquet with fit.json, plan.json, check.json"
+        )
     files.write_text(out, charts.page("curate report", sections))
     result(as_json, {"sections": [s.title for s in sections], "out": str(out)}, f"{len(sections)} sections in {out}")
 
@@ -47,7 +51,7 @@ def _check(folder: Path) -> "Iterator[Section]":
     if not (folder / "check.json").is_file():
         return
     record = artifacts.load(folder / "check.json", "rows")
-    frame = pl.DataFrame([{k: v for k, v in row.items() if k != "weights"} for row in record["rows"]])
+    frame = pl.DataFrame(record["rows"]).select("mixture", "predicted", "low", "high", "measured", "inside")
     text = (
         f"Trained at {record['tokens']:.3g} tokens, beyond every pilot. Blue: predicted with its 90 % interval. "
         f"Orange: measured, mean over seeds. {verdict(record['rows'])}."
@@ -84,41 +88,64 @@ def _pilots(folder: Path) -> "Iterator[Section]":
     from curate import artifacts, charts
     from curate import fit as fits
     from curate import runs as run_tables
+    from curate.compare import SCHEMA
 
     if not ((folder / "runs.parquet").is_file() and (folder / "fit.json").is_file()):
         return
     fitted, data = fits.load(folder / "fit.json"), run_tables.read(folder / "runs.parquet")
     recipes, loss = data.recipes(fitted.pools), data.loss(fitted.eval)
-    varied = recipes.weights.std(dim=0).argmax()
-    pool = fitted.pools[int(varied)]
+    curves = _curves(fitted, recipes)
+    pool = str(curves["mixture"][0]).removesuffix(" alone")
+    varied = fitted.pools.index(pool)
     points = pl.DataFrame(
-        {"run": data.frame["run"], "tokens": recipes.tokens.numpy(), "loss": loss, "share": recipes.weights[:, varied].numpy()}
+        {
+            "run": data.frame["run"],
+            "tokens": recipes.tokens.numpy(),
+            "loss": loss,
+            "share": recipes.weights[:, varied].numpy(),
+        }
     )
-    agreement = points.select("run", pl.col("tokens").map_elements(lambda t: f"{t:.2g}", pl.String), measured="loss").with_columns(
-        predicted=pl.Series(fitted.loss(recipes).numpy())
-    )
+    agreement = points.select(
+        "run", pl.col("tokens").map_elements(lambda t: f"{t:.2g}", pl.String), measured="loss"
+    ).with_columns(predicted=pl.Series(fitted.loss(recipes).numpy()))
     compared = pl.DataFrame(artifacts.load(folder / "fit.json", "compared")["compared"])
-    text = f"Dots: pilot runs, coloured by the share of {pool}. Lines: {fitted.spec} for that pool alone and for a uniform mixture."
+    text = (
+        f"Dots: pilot runs, coloured by the share of {pool}. Lines: {fitted.spec} for that pool alone and for a uniform "
+        "mixture, with all unique tokens on hand."
+    )
     yield charts.Section(
-        "Pilots and the fitted law", text, [charts.pilots(points, _curves(fitted, recipes, int(varied))), charts.fitted(agreement)],
-        [compared, fitted.table()],
+        "Pilots and the fitted law", text, [charts.pilots(points, curves), charts.fitted(agreement)],
+        [compared.select(list(SCHEMA)), fitted.table()],
     )  # fmt: skip
 
 
-def _curves(fitted, recipes, pool: int) -> "pl.DataFrame":  # type: ignore[no-untyped-def]  # noqa: ANN001
+def _curves(fitted, recipes) -> "pl.DataFrame":  # type: ignore[no-untyped-def]  # noqa: ANN001
+    """Return tokens, loss, mixture: first the single pool that the law likes best, then the uniform mixture."""
     import numpy as np
     import polars as pl
     import torch
 
     from curate.recipes import Recipes
 
+    p, unique = len(fitted.pools), recipes.unique.amax(dim=0)
+    middle = recipes.tokens.median()
+    alone = Recipes(
+        torch.eye(p, dtype=torch.float64), middle.expand(p), recipes.params.median().expand(p), unique.expand(p, p)
+    )
+    best = int(fitted.loss(alone).argmin())
     tokens = torch.from_numpy(np.geomspace(float(recipes.tokens.min()), 4 * float(recipes.tokens.max()), POINTS))
-    p = len(fitted.pools)
-    unique = recipes.unique.amax(dim=0).expand(POINTS, p)
+    mixtures = {
+        f"{fitted.pools[best]} alone": alone.weights[best],
+        "uniform": torch.full((p,), 1 / p, dtype=torch.float64),
+    }
     frames = []
-    for name, weights in ((f"{fitted.pools[pool]} alone", torch.eye(p, dtype=torch.float64)[pool]), ("uniform", torch.full((p,), 1 / p, dtype=torch.float64))):
-        line = Recipes(weights.expand(POINTS, p), tokens, recipes.params.median().expand(POINTS), unique)
-        frames.append(pl.DataFrame({"tokens": tokens.numpy(), "loss": fitted.loss(line).numpy(), "mixture": [name] * POINTS}))
+    for name, weights in mixtures.items():
+        line = Recipes(
+            weights.expand(POINTS, p), tokens, recipes.params.median().expand(POINTS), unique.expand(POINTS, p)
+        )
+        frames.append(
+            pl.DataFrame({"tokens": tokens.numpy(), "loss": fitted.loss(line).numpy(), "mixture": [name] * POINTS})
+        )
     return pl.concat(frames)
 
 
@@ -129,7 +156,9 @@ def _pools(folder: Path) -> "Iterator[Section]":
     from curate.pools import load_pools
 
     if (folder / "pools.json").is_file():
-        frame = pl.DataFrame({"pool": p.name, "tokens": p.tokens, "examples": p.examples} for p in load_pools(folder / "pools.json"))
+        frame = pl.DataFrame(
+            {"pool": p.name, "tokens": p.tokens, "examples": p.examples} for p in load_pools(folder / "pools.json")
+        )
         yield charts.Section("Pools", "Unique tokens and examples after pruning.", [], [frame])
 
 
@@ -145,7 +174,11 @@ def _scores(folder: Path) -> "Iterator[Section]":
     names = [n for n in tables.columns(found[0]) if n.startswith("score.")]
     frame = pl.concat([batch for shard in found for batch in tables.batches(shard, names)])
     shown = frame[np.sort(np.argsort(tables.keys(frame["id"], 0), kind="stable")[:SAMPLE]).tolist()]
-    yield charts.Section("Scores", "High = keep. Tails beyond the 0.5 % quantiles are drawn in the last bar.", [charts.histogram(shown, n) for n in names])
+    yield charts.Section(
+        "Scores",
+        "High = keep. Tails beyond the 0.5 % quantiles are drawn in the last bar.",
+        [charts.histogram(shown, n) for n in names],
+    )
     for name in names:
         ends = frame.sort(name, "id").select("id", "source", name)
         picked = [(f"lowest {name}", ends.row(0)), (f"highest {name}", ends.row(-1))]

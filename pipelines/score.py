@@ -1,6 +1,6 @@
 """Score every example with pruning metrics and embeddings; one score file per input file.
 
-Example: curate score data/ --scorer length --scorer compression --scorer embedding --scorer prototypes:k=64 --out scores/
+Example: curate score data/ --scorer length --scorer embedding --scorer prototypes:k=64 --out scores/
 """
 
 from pathlib import Path

@@ -39,9 +39,7 @@ class Local:
             "of memory: lower --workers; what is finished is kept and the same command continues"
         )
 
-    def _attempt(
-        self, function: Callable[[T], R], tasks: Sequence[T], left: Sequence[int]
-    ) -> Iterator[tuple[int, R]]:
+    def _attempt(self, function: Callable[[T], R], tasks: Sequence[T], left: Sequence[int]) -> Iterator[tuple[int, R]]:
         context = multiprocessing.get_context("spawn")  # polars and torch do not survive a fork
         before = {name: environ.get(name) for name in THREADS}
         environ.update(dict.fromkeys(THREADS, "1"))  # read by the children when they import their libraries

@@ -14,7 +14,8 @@ class Param:
     """One parameter (``per_pool``: a vector of p). ``low``, ``high`` are hard bounds.
 
     ``likely`` is the range it has in most published fits: fits start there, and it is the +-1 standard deviation range
-    of a weak prior, which decides only what the runs cannot. ``positive``: fitted on a log scale.
+    of a weak prior, which decides only what the runs cannot. ``positive``: fitted on a log scale. ``shared``: evals of
+    the same runs have nearly the same value (exponents), so that fits of several evals draw it to their median.
     """
 
     name: str
@@ -23,6 +24,7 @@ class Param:
     likely: tuple[float, float]
     per_pool: bool = False
     positive: bool = True
+    shared: bool = False
 
 
 class Law(Protocol):

@@ -24,8 +24,8 @@ class Chinchilla:
             Param("E", 0.01, 10.0, likely=(0.3, 3.0)),
             Param("A", 1e-3, 1e8, likely=(10.0, 3e3)),
             Param("B", 1e-3, 1e9, likely=(30.0, 1e4)),
-            Param("alpha", 0.02, 2.0, likely=(0.2, 0.6)),
-            Param("beta", 0.02, 2.0, likely=(0.2, 0.6)),
+            Param("alpha", 0.02, 2.0, likely=(0.2, 0.6), shared=True),
+            Param("beta", 0.02, 2.0, likely=(0.2, 0.6), shared=True),
         )
 
     def loss(self, theta: Mapping[str, Tensor], recipes: Recipes) -> Tensor:

@@ -31,10 +31,10 @@ class Repetition:
             Param("E", 0.01, 10.0, likely=(0.3, 3.0)),
             Param("A", 1e-3, 1e8, likely=(10.0, 3e3)),
             Param("B", 1e-3, 1e9, likely=(30.0, 1e4)),
-            Param("alpha", 0.02, 2.0, likely=(0.2, 0.6)),
-            Param("beta", 0.02, 2.0, likely=(0.2, 0.6)),
-            Param("R_D", 0.1, 1e4, likely=(2.0, 50.0)),
-            Param("R_N", 0.1, 1e4, likely=(2.0, 50.0)),
+            Param("alpha", 0.02, 2.0, likely=(0.2, 0.6), shared=True),
+            Param("beta", 0.02, 2.0, likely=(0.2, 0.6), shared=True),
+            Param("R_D", 0.1, 1e4, likely=(2.0, 50.0), shared=True),
+            Param("R_N", 0.1, 1e4, likely=(2.0, 50.0), shared=True),
         )
 
     def loss(self, theta: Mapping[str, Tensor], recipes: Recipes) -> Tensor:
@@ -42,7 +42,7 @@ class Repetition:
         alpha, beta = theta["alpha"], theta["beta"]
         data = effective_tokens(recipes, theta["R_D"]).sum(dim=-1)
         fresh = torch.minimum(recipes.seen, recipes.unique).sum(dim=-1)
-        # The compute-optimal size for D tokens, from G N^alpha-balance: N_opt = (alpha A / (beta B))^(1/alpha) D^(beta/alpha).
+        # Compute-optimal size for D tokens: alpha A / N^alpha = beta B / D^beta solved for N.
         optimal = (alpha * theta["A"] / (beta * theta["B"])) ** (1 / alpha) * fresh ** (beta / alpha)
         base = torch.minimum(recipes.params, optimal)
         size = base * (1 + saturating(recipes.params / base - 1, theta["R_N"]))
@@ -50,7 +50,7 @@ class Repetition:
 
 
 def saturating(repeats: Tensor, scale: Tensor) -> Tensor:
-    """Return scale * (1 - exp(-repeats / scale)): what repeats are worth in fresh units; expm1 keeps large scales exact."""
+    """Return scale * (1 - exp(-repeats / scale)): repeats in fresh units; expm1 keeps large scales exact."""
     return -scale * torch.expm1(-repeats.clamp_min(0.0) / scale)
 
 

@@ -1,4 +1,4 @@
-"""Utility of a mixture under repetition, for any weights: the continuous form of Goyal et al. 2024 (arXiv 2404.07177)."""
+"""Utility of a mixture under repetition, for any weights: Goyal et al. 2024 (arXiv 2404.07177), made continuous."""
 
 import math
 from collections.abc import Mapping, Sequence

@@ -1,8 +1,8 @@
 """The contract of a scorer: one number (or vector) per example, high = keep.
 
 A file ``curate/scorers/mine.py`` with a frozen dataclass ``Mine`` is a scorer. One that learns first has a function
-``learn(stream, ...)`` too, which returns the frozen scorer; ``stream(needs)`` yields batches that have those columns and
-may be called many times. Its fields that are arrays are given by ``arrays``, to be saved and loaded again.
+``learn(stream, ...)`` too, which returns the frozen scorer; ``stream(needs)`` yields batches that have those columns
+and may be called many times. Its fields that are arrays are given by ``arrays``, to be saved and loaded again.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -42,9 +42,15 @@ class Prototypes:
 
 
 def learn(
-    stream: Stream, *, k: int = 64, sample: int = 20_000, iterations: int = 25, seed: int = 0, embedding: str = "emb.hashed"
+    stream: Stream,
+    *,
+    k: int = 64,
+    sample: int = 20_000,
+    iterations: int = 25,
+    seed: int = 0,
+    embedding: str = "emb.hashed",
 ) -> Prototypes:
-    """Spherical k-means (k-means++ start) on the ``sample`` rows with the smallest hash(id, seed): any order, same rows.
+    """Spherical k-means (k-means++ start) on the ``sample`` rows with the smallest hash(id, seed), in any row order.
 
     Memory is ``sample`` x d floats whatever the stream's length. Fewer than k distinct rows is an error.
     """

@@ -38,4 +38,6 @@ class Command:
             return {str(k): float(v) for k, v in json.loads(lines[-1]).items()}
         except (IndexError, ValueError, AttributeError, TypeError):
             said = lines[-1] if lines else "nothing"
-            raise CurateError(f"trainer {self.command!r} must print {{eval: loss}} as JSON last; it said {said!r}") from None
+            raise CurateError(
+                f"trainer {self.command!r} must print {{eval: loss}} as JSON last; it said {said!r}"
+            ) from None

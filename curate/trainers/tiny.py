@@ -12,6 +12,7 @@ from curate.errors import SchemaError
 from curate.pools import Budget
 
 VOCABULARY = 256  # bytes; a token is a byte
+EVAL_BATCH = 64  # sequences
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,9 @@ class Tiny:
         finally:
             torch.set_num_threads(threads)
 
-    def _sequences(self, weights: Mapping[str, float], budget: Budget, seed: int, unique: Mapping[str, float]) -> Tensor:
+    def _sequences(
+        self, weights: Mapping[str, float], budget: Budget, seed: int, unique: Mapping[str, float]
+    ) -> Tensor:
         """(m, context + 1) uint8 sequences in training order, shares exact to one sequence."""
         if unknown := sorted(set(weights) - set(self.pools)):
             raise SchemaError(f"no pool {unknown[0]!r} to train on: the trainer has {', '.join(self.pools)}")
@@ -78,7 +81,9 @@ class Tiny:
         warm = max(1, min(50, steps // 10))
         for step in range(steps):
             part = sequences[step * self.batch : (step + 1) * self.batch].long()
-            scale = (step + 1) / warm if step < warm else 0.5 * (1 + np.cos(np.pi * (step - warm) / max(1, steps - warm)))
+            scale = (
+                (step + 1) / warm if step < warm else 0.5 * (1 + np.cos(np.pi * (step - warm) / max(1, steps - warm)))
+            )
             for group in optimizer.param_groups:
                 group["lr"] = self.rate * scale
             loss = functional.cross_entropy(model(part[:, :-1]).flatten(0, 1), part[:, 1:].flatten())
@@ -90,12 +95,14 @@ class Tiny:
     def _evaluate(self, model: "Transformer", data: np.ndarray) -> float:
         starts = np.arange(0, len(data) - self.context, self.context)
         if len(starts) == 0:
-            raise SchemaError(f"an eval of {len(data)} bytes is under one sequence of {self.context + 1}: give more text")
+            raise SchemaError(
+                f"an eval of {len(data)} bytes is under one sequence of {self.context + 1}: give more text"
+            )
         windows = torch.from_numpy(data[starts[:, None] + np.arange(self.context + 1)])
         total = 0.0
         with torch.no_grad():
-            for part in windows.split(64):
-                part = part.long()
+            for i in range(0, len(windows), EVAL_BATCH):
+                part = windows[i : i + EVAL_BATCH].long()
                 logits = model(part[:, :-1]).flatten(0, 1)
                 total += float(functional.cross_entropy(logits, part[:, 1:].flatten(), reduction="sum"))
         return total / (len(starts) * self.context)
@@ -159,7 +166,8 @@ class Block(nn.Module):
         q, k, v = self.qkv(self.norms[0](x)).view(b, t, 3, d // 16, 16).permute(2, 0, 3, 1, 4)
         mixed = functional.scaled_dot_product_attention(rotate(q, turn), rotate(k, turn), v, is_causal=True)
         x = x + self.out(mixed.transpose(1, 2).reshape(b, t, d))
-        return x + self.down(functional.gelu(self.up(self.norms[1](x))))
+        result: Tensor = x + self.down(functional.gelu(self.up(self.norms[1](x))))
+        return result
 
 
 def rotate(x: Tensor, turn: Tensor) -> Tensor:

@@ -1,0 +1,209 @@
+"""Choose between laws by runs they did not see: the largest, the next in compute, other mixtures, random ones."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import cast
+
+import numpy as np
+import polars as pl
+import torch
+from scipy.optimize import nnls
+
+from curate import plugins
+from curate.coordinates import Coordinates
+from curate.errors import FitError, SchemaError
+from curate.fit import Blend, Fit, Options, fit, fit_evals
+from curate.laws import Law
+from curate.recipes import Recipes
+from curate.runs import Runs
+
+SHARE = 0.2  # of rows or clusters held out, where the flag does not say
+ROLLS = 3  # compute cuts of the rolling origin
+SCHEMA = {
+    "law": pl.String, "parameters": pl.Int64, "train": pl.Float64, "heldout": pl.Float64, "low": pl.Float64,
+    "high": pl.Float64, "bias": pl.Float64, "rms": pl.Float64, "rows": pl.Int64, "why": pl.String,
+}  # fmt: skip
+
+
+def splits(recipes: Recipes, clusters: np.ndarray, how: str, *, seed: int = 0) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Return (train, test) pairs of (n,) bool.
+
+    ``largest[:SHARE]``: the runs with the most compute. ``rolling``: train below a compute, test on the next fifth,
+    for three cuts. ``random[:SHARE]`` of trainings. ``mixture[:SHARE]``: all runs of a share of the mixtures.
+    """
+    kind, _, text = how.partition(":")
+    try:
+        share = float(text) if text else SHARE
+    except ValueError:
+        raise SchemaError(f"--holdout {how!r}: {text!r} is not a share between 0 and 1") from None
+    flops = np.round(np.log(np.asarray(recipes.tokens * recipes.params)), 6)
+    if kind == "largest":
+        test = flops >= np.quantile(flops, 1 - share)
+        return [(~test, test)]
+    if kind == "rolling":
+        cuts = [np.quantile(flops, 1 - share * (ROLLS - i)) for i in range(ROLLS)] + [np.inf]
+        return [(flops < a, (flops >= a) & (flops < b)) for a, b in zip(cuts[:-1], cuts[1:], strict=True)]
+    if kind in ("random", "mixture"):
+        codes = clusters
+        if kind == "mixture":
+            codes = np.unique(np.round(np.asarray(recipes.weights), 6), axis=0, return_inverse=True)[1].reshape(-1)
+        names = np.unique(codes)
+        chosen = np.random.default_rng(seed).permutation(names)[: max(1, round(share * len(names)))]
+        test = np.isin(codes, chosen)
+        return [(~test, test)]
+    raise SchemaError(
+        f"--holdout {how!r} is not known: largest, rolling, random or mixture, with a share as random:0.2"
+    )
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """``rows``: one row a law, best first (``table``). ``errors``: law -> (m,) signed log errors on held-out rows,
+    ``truth`` and ``predicted`` log losses there: what a stack of laws is made from."""
+
+    rows: pl.DataFrame
+    predicted: dict[str, np.ndarray]
+    truth: np.ndarray
+
+    def table(self) -> pl.DataFrame:
+        """Columns: law, parameters, train (rmse of log loss), heldout (mean absolute relative error), low, high (90 %
+        interval, trainings resampled), bias (mean signed), rms (of log error), rows, why (not fitted)."""
+        return self.rows
+
+
+def compare(
+    specs: Sequence[str],
+    data: Runs,
+    evaluation: str,
+    *,
+    how: str = "largest",
+    options: Options = Options(),  # noqa: B008
+) -> Comparison:
+    """Fit every law without the held-out rows and measure it on them."""
+    recipes, loss, clusters = data.recipes(), data.loss(evaluation), data.clusters
+    pairs = [(a, b) for a, b in splits(recipes, clusters, how, seed=options.seed) if a.any() and b.any()]
+    if not pairs:
+        raise FitError(
+            f"--holdout {how} leaves nothing to fit or to test among {len(loss)} runs: vary tokens or params"
+        )
+    truth = np.log(np.concatenate([loss[test] for _, test in pairs]))
+    groups = np.concatenate([clusters[test] for _, test in pairs])
+    predicted: dict[str, np.ndarray] = {}
+    records: list[dict[str, object]] = []
+    for spec in specs:
+        law = cast(Law, plugins.build("laws", spec))
+        row: dict[str, object] = {"law": spec, "parameters": Coordinates(law.params(), len(data.pools)).size}
+        try:
+            fits = [
+                (fit(spec, recipes.take(train), loss[train], pools=data.pools, options=replace(options, draws=1)), test)
+                for train, test in pairs
+            ]
+        except FitError as error:
+            records.append(row | {"why": str(error)})
+            continue
+        predicted[spec] = np.log(np.concatenate([np.asarray(one.loss(recipes.take(test))) for one, test in fits]))
+        train = float(np.mean([one.rmse for one, _ in fits]))
+        records.append(row | {"train": train} | _measure(predicted[spec] - truth, groups, options.seed) | {"why": ""})
+    table = pl.DataFrame(records, schema=SCHEMA).sort("heldout", "law", nulls_last=True)
+    return Comparison(table, predicted, truth)
+
+
+def _measure(log_error: np.ndarray, groups: np.ndarray, seed: int) -> dict[str, object]:
+    error = np.expm1(log_error)
+    names, codes = np.unique(groups, return_inverse=True)
+    sums, counts = np.bincount(codes, np.abs(error)), np.bincount(codes)
+    draws = np.random.default_rng(seed).integers(len(names), size=(1000, len(names)))
+    low, high = np.quantile(sums[draws].sum(axis=1) / counts[draws].sum(axis=1), [0.05, 0.95])
+    return {
+        "heldout": float(np.abs(error).mean()), "low": float(low), "high": float(high), "bias": float(error.mean()),
+        "rms": float(np.sqrt((log_error**2).mean())), "rows": len(error),
+    }  # fmt: skip
+
+
+def choose(
+    data: Runs,
+    specs: Sequence[str],
+    evaluation: str,
+    *,
+    how: str = "largest",
+    options: Options = Options(),  # noqa: B008
+) -> tuple[Fit, Comparison]:
+    """Compare laws on held-out runs, refit the best on all rows, return it with the comparison.
+
+    Its ``noise`` is at least the held-out error: that is what predicting unseen runs has cost here.
+    """
+    compared = compare(specs, data, evaluation, how=how, options=options)
+    best = compared.rows.row(0, named=True)
+    if best["heldout"] is None:
+        raise FitError(f"no law can be fitted: {best['why']}")
+    result = fit(
+        best["law"], data.recipes(), data.loss(evaluation), pools=data.pools, evaluation=evaluation,
+        clusters=data.clusters, options=options,
+    )  # fmt: skip
+    return _with_heldout(result, best), compared
+
+
+def _with_heldout(result: Fit, row: dict[str, float]) -> Fit:
+    measured = {key: float(row[key]) for key in ("heldout", "low", "high", "rms", "rows")}
+    return replace(result, noise=max(result.noise, measured["rms"]), heldout=measured)
+
+
+def stack(
+    data: Runs,
+    specs: Sequence[str],
+    evaluation: str,
+    *,
+    how: str = "largest",
+    options: Options = Options(),  # noqa: B008
+) -> tuple[Blend, Comparison]:
+    """Weight laws by non-negative least squares of held-out log loss (Wolpert 1992; Breiman 1996), refit on all rows.
+
+    Weights are rescaled to sum to 1, laws under 1 % dropped. Use it when no law wins: the table's intervals overlap.
+    """
+    compared = compare(specs, data, evaluation, how=how, options=options)
+    if not compared.predicted:
+        raise FitError(f"no law can be fitted: {compared.rows['why'][0]}")
+    names = list(compared.predicted)
+    matrix = np.column_stack([compared.predicted[name] for name in names])
+    ridge = 1e-3 * np.sqrt(len(matrix))  # ties between near-equal laws are split evenly, not at random
+    weights, _ = nnls(
+        np.vstack([matrix, ridge * np.eye(len(names)), np.full((1, len(names)), 1e3)]),
+        np.concatenate([compared.truth, np.full(len(names), ridge / len(names)), [1e3]]),
+    )
+    weights = np.where(weights / weights.sum() < 0.01, 0.0, weights)
+    weights /= weights.sum()
+    kept = [(name, w) for name, w in zip(names, weights.tolist(), strict=True) if w > 0]
+    error = np.log(sum(w * np.exp(compared.predicted[name]) for name, w in kept)) - compared.truth
+    row = compared.rows.filter(pl.col("law") == kept[0][0]).row(0, named=True)
+    measured = row | {"heldout": float(np.abs(np.expm1(error)).mean()), "rms": float(np.sqrt((error**2).mean()))}
+    fits = tuple(
+        _with_heldout(
+            fit(
+                name, data.recipes(), data.loss(evaluation), pools=data.pools, evaluation=evaluation,
+                clusters=data.clusters, options=options,
+            ),
+            measured,
+        )
+        for name, _ in kept
+    )  # fmt: skip
+    return Blend(fits, tuple(w for _, w in kept), evaluation), compared
+
+
+def mean_of_evals(
+    data: Runs,
+    spec: str,
+    evals: Sequence[str],
+    *,
+    weights: Sequence[float] | None = None,
+    options: Options = Options(),  # noqa: B008
+) -> Blend:
+    """Fit one law to several evals that share its exponents and return their weighted mean (default: equal)."""
+    losses = {name: data.loss(name, missing=True) for name in evals}
+    fits = fit_evals(spec, data.recipes(), losses, pools=data.pools, clusters=data.clusters, options=options)
+    shares = np.ones(len(evals)) if weights is None else np.asarray(weights, dtype=np.float64)
+    return Blend(tuple(fits.values()), tuple((shares / shares.sum()).tolist()), "+".join(evals))
+
+
+def log_losses(fits: Sequence[Fit], recipes: Recipes) -> torch.Tensor:
+    """(m, n) predicted log losses of several fits."""
+    return torch.stack([one.loss(recipes).log() for one in fits])

@@ -1,0 +1,89 @@
+"""A law's parameters as unbounded coordinates: what the solver moves, where it starts, what the prior says."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from curate.laws import Param
+
+
+@dataclass(frozen=True)
+class Coordinates:
+    """k unbounded coordinates u of the parameters of a law over ``pools`` pools.
+
+    Log scale where positive; bounds by a tanh that is nearly the identity well inside them.
+    """
+
+    params: tuple[Param, ...]
+    pools: int
+
+    @property
+    def size(self) -> int:
+        """Return k."""
+        return sum(self._width(p) for p in self.params)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """(k,) parameter names, ``name[i]`` for pool i."""
+        return tuple(f"{p.name}[{i}]" if p.per_pool else p.name for p in self.params for i in range(self._width(p)))
+
+    @property
+    def shared(self) -> Tensor:
+        """(k,) bool: parameters that evals of the same runs share up to small differences."""
+        return torch.tensor([p.shared for p in self.params for _ in range(self._width(p))])
+
+    def theta(self, u: Tensor) -> dict[str, Tensor]:
+        """(k,) to parameters by name: scalars, or (p,)."""
+        result, at = {}, 0
+        for p in self.params:
+            low, high = _scale(p, p.low), _scale(p, p.high)
+            half = (high - low) / 2
+            x = (low + high) / 2 + half * torch.tanh(u[at : at + self._width(p)] / half)
+            at += self._width(p)
+            x = x.exp() if p.positive else x
+            result[p.name] = x if p.per_pool else x[0]
+        return result
+
+    def point(self, theta: Mapping[str, Tensor]) -> Tensor:
+        """Parameters by name to (k,)."""
+        parts = []
+        for p in self.params:
+            x = theta[p.name].reshape(-1)
+            parts.append(_inverse(p, x.log() if p.positive else x))
+        return torch.cat(parts)
+
+    def starts(self, count: int, seed: int) -> Tensor:
+        """(count, k) points spread over the likely ranges (scrambled Sobol sequence)."""
+        engine = torch.quasirandom.SobolEngine(self.size, scramble=True, seed=seed)  # type: ignore[no-untyped-call]
+        points = engine.draw(count).double()
+        columns, at = [], 0
+        for p in self.params:
+            low, high = (_scale(p, x) for x in p.likely)
+            columns.append(_inverse(p, low + (high - low) * points[:, at : at + self._width(p)]))
+            at += self._width(p)
+        return torch.cat(columns, dim=1)
+
+    def prior(self) -> tuple[Tensor, Tensor]:
+        """(k,) centre and (k,) standard deviation of the weak prior: the middle and half-width of ``likely``."""
+        centres, widths = [], []
+        for p in self.params:
+            low, high = (_scale(p, x) for x in p.likely)
+            centres.append(_inverse(p, torch.full((self._width(p),), (low + high) / 2, dtype=torch.float64)))
+            widths.append(torch.full((self._width(p),), (high - low) / 2, dtype=torch.float64))
+        return torch.cat(centres), torch.cat(widths)
+
+    def _width(self, p: Param) -> int:
+        return self.pools if p.per_pool else 1
+
+
+def _scale(p: Param, x: float) -> float:
+    return float(np.log(x)) if p.positive else x
+
+
+def _inverse(p: Param, x: Tensor) -> Tensor:
+    low, high = _scale(p, p.low), _scale(p, p.high)
+    half = (high - low) / 2
+    return half * torch.atanh(((x - (low + high) / 2) / half).clamp(-0.999999, 0.999999))

@@ -1,0 +1,81 @@
+"""Shared set-up: one numerical thread, reproducible hypothesis, the command line in this process."""
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import polars as pl
+import pytest
+from hypothesis import HealthCheck, settings
+
+settings.register_profile(
+    "curate", deadline=None, derandomize=True, max_examples=30, database=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)  # fmt: skip
+settings.load_profile("curate")
+
+WORDS = "the of model data a token loses share while every row keeps its own score and pools meet plans".split()
+
+
+def text(i: int, words: int = 40) -> str:
+    """A document that depends on ``i`` only."""
+    return " ".join(WORDS[(i * i + j * (1 + i % 7) + j // 5) % len(WORDS)] + str(i % 3) for j in range(words))
+
+
+def documents(rows: int, start: int = 0) -> pl.DataFrame:
+    """``id, text`` of ``rows`` documents."""
+    return pl.DataFrame({"id": [f"d{i}" for i in range(start, start + rows)], "text": [text(i) for i in range(start, start + rows)]})
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    """Every visible file under a folder by relative path."""
+    files = (p for p in sorted(folder.rglob("*")) if p.is_file() and not p.name.startswith("."))
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in files}
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Path:
+    """Two sources: 5 shards of 20 documents."""
+    for i in range(5):
+        path = tmp_path / "data" / f"source={'ab'[i % 2]}" / f"{i}.parquet"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        documents(20, 20 * i).write_parquet(path)
+    return tmp_path / "data"
+
+
+class Said(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+Cli = Callable[..., Said]
+
+
+@pytest.fixture
+def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Cli:
+    """``cli("fit", path, "--law", "mixing")``: the console script's own ``main`` in this process."""
+    from pipelines._cli import main
+
+    def call(*arguments: object) -> Said:
+        capsys.readouterr()
+        monkeypatch.setattr(sys, "argv", ["curate", *map(str, arguments)])
+        try:
+            main()
+            code = 0
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        said = capsys.readouterr()
+        return Said(code, said.out, said.err)
+
+    return call
+
+
+def console(*arguments: object) -> Sequence[str]:
+    """The installed console script with its arguments, for a subprocess."""
+    return [str(Path(sys.executable).parent / "curate"), *map(str, arguments)]
