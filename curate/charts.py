@@ -8,15 +8,19 @@ import altair as alt
 import polars as pl
 import vl_convert
 
+Chart = alt.Chart | alt.LayerChart | alt.FacetChart
 WIDTH, HEIGHT = 560, 260
+EMBED = "window.vegaEmbed = vegaEmbed;"  # what the page's own script calls
 NEGLIGIBLE = 1e-6  # shown as 0 in tables
 STYLE = """
 body{font:15px/1.5 system-ui,sans-serif;max-width:1180px;margin:2rem auto;padding:0 1rem}
 body{color:#1b1f24;background:#fff}
 h1{font-size:1.7rem;margin-bottom:.2rem}h2{font-size:1.2rem;margin-top:2.4rem;border-bottom:1px solid #d8dee4}
 table{border-collapse:collapse;font-variant-numeric:tabular-nums;font-size:14px}
-td,th{padding:.25rem .7rem;text-align:right;border-bottom:1px solid #eaeef2}td:first-child,th:first-child{text-align:left}
-pre{background:#f6f8fa;padding:.6rem;white-space:pre-wrap;overflow-wrap:anywhere;font-size:12px;max-height:9rem;overflow:auto}
+td,th{padding:.25rem .7rem;text-align:right;border-bottom:1px solid #eaeef2}
+td:first-child,th:first-child{text-align:left}
+pre{background:#f6f8fa;padding:.6rem;white-space:pre-wrap;overflow-wrap:anywhere}
+pre{font-size:12px;max-height:9rem;overflow:auto}
 .two{display:grid;grid-template-columns:1fr 1fr;gap:1rem}.note{color:#57606a}.vis{margin:.6rem 0;overflow-x:auto}
 """
 
@@ -27,7 +31,7 @@ class Section:
 
     title: str
     text: str = ""
-    charts: Sequence[alt.Chart | alt.LayerChart] = ()
+    charts: Sequence[Chart] = ()
     tables: Sequence[pl.DataFrame] = ()
     quotes: Sequence[tuple[str, str]] = ()
 
@@ -53,7 +57,7 @@ def page(title: str, sections: Sequence[Section]) -> str:
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
         f"<style>{STYLE}</style>"
-        f"<script>{vl_convert.javascript_bundle(None, vl_version())}</script></head><body><h1>{escape(title)}</h1>"
+        f"<script>{vl_convert.javascript_bundle(EMBED, vl_version())}</script></head><body><h1>{escape(title)}</h1>"
         f"{''.join(parts)}<script type=module>{calls}</script></body></html>\n"
     )
 
@@ -74,7 +78,7 @@ def _table(frame: pl.DataFrame) -> str:
     return f"<table><tr>{head}</tr>{body}</table>"
 
 
-def histogram(scores: pl.DataFrame, column: str) -> alt.Chart | alt.LayerChart:
+def histogram(scores: pl.DataFrame, column: str) -> Chart:
     """Show the distribution of one score, a colour a source; ``scores`` has ``source`` and the column."""
     low, high = scores[column].quantile(0.005) or 0.0, scores[column].quantile(0.995) or 1.0
     step = (high - low) / 40 or 1.0
@@ -83,7 +87,7 @@ def histogram(scores: pl.DataFrame, column: str) -> alt.Chart | alt.LayerChart:
     counts = counts.with_columns(
         (low + pl.col("bin") * step).alias("from"), (low + (pl.col("bin") + 1) * step).alias("to")
     )
-    return (
+    chart: Chart = (
         alt.Chart(counts, width=WIDTH, height=180, title=column)
         .mark_bar()
         .encode(
@@ -94,9 +98,10 @@ def histogram(scores: pl.DataFrame, column: str) -> alt.Chart | alt.LayerChart:
             tooltip=["source", "from", "to", "rows"],
         )
     )
+    return chart
 
 
-def pilots(points: pl.DataFrame, curves: pl.DataFrame) -> alt.Chart | alt.LayerChart:
+def pilots(points: pl.DataFrame, curves: pl.DataFrame) -> Chart:
     """Show pilots (``tokens, loss, share, run``) and the law for some mixtures (``tokens, loss, mixture``)."""
     x = alt.X("tokens:Q", scale=alt.Scale(type="log"), title="training tokens", axis=alt.Axis(format="~e", tickCount=6))
     y = alt.Y("loss:Q", scale=alt.Scale(zero=False), title="loss, nats per token")
@@ -114,7 +119,7 @@ def pilots(points: pl.DataFrame, curves: pl.DataFrame) -> alt.Chart | alt.LayerC
     return alt.layer(lines, dots).properties(width=WIDTH, height=HEIGHT)
 
 
-def fitted(points: pl.DataFrame) -> alt.Chart | alt.LayerChart:
+def fitted(points: pl.DataFrame) -> Chart:
     """Show fitted against measured loss of the pilots (``run, measured, predicted, held_out``) and the diagonal."""
     ends = [float(points.select(pl.min_horizontal("measured", "predicted").min()).item()),
             float(points.select(pl.max_horizontal("measured", "predicted").max()).item())]  # fmt: skip
@@ -128,9 +133,9 @@ def fitted(points: pl.DataFrame) -> alt.Chart | alt.LayerChart:
     return alt.layer(diagonal, dots).properties(width=HEIGHT + 60, height=HEIGHT + 60)
 
 
-def shares(plans: pl.DataFrame) -> alt.Chart | alt.LayerChart:
+def shares(plans: pl.DataFrame) -> Chart:
     """Show the stacked area of pool shares over compute; ``plans`` is ``curate.plan.table``."""
-    return (
+    chart: Chart = (
         alt.Chart(plans, width=WIDTH, height=HEIGHT)
         .mark_area()
         .encode(
@@ -142,12 +147,13 @@ def shares(plans: pl.DataFrame) -> alt.Chart | alt.LayerChart:
             tooltip=["tokens", "pool", "weight", "epochs"],
         )
     )
+    return chart
 
 
-def epochs(plans: pl.DataFrame) -> alt.Chart | alt.LayerChart:
+def epochs(plans: pl.DataFrame) -> Chart:
     """Show the passes over each pool against compute."""
     used = plans.filter(pl.col("epochs") > 1e-3)
-    return (
+    chart: Chart = (
         alt.Chart(used, width=WIDTH, height=HEIGHT)
         .mark_line(point=True)
         .encode(
@@ -159,9 +165,10 @@ def epochs(plans: pl.DataFrame) -> alt.Chart | alt.LayerChart:
             tooltip=["tokens", "pool", "weight", "epochs"],
         )
     )
+    return chart
 
 
-def checked(rows: pl.DataFrame) -> alt.Chart | alt.LayerChart:
+def checked(rows: pl.DataFrame) -> Chart:
     """Show predicted (with interval) against measured loss a mixture: ``mixture, predicted, low, high, measured``."""
     y = alt.Y("mixture:N", sort=None, title=None)
     scale = alt.Scale(zero=False)

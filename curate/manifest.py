@@ -18,7 +18,7 @@ FOLDER = "_curate"  # inside the output folder; input discovery skips names that
 
 @dataclass(frozen=True)
 class Entry:
-    """One finished shard of one step; ``input`` and ``config`` are content hashes, ``size`` and ``mtime`` a fast path."""
+    """One finished shard of one step; ``input`` and ``config`` are content hashes, ``size``, ``mtime`` a fast path."""
 
     step: str
     shard: str

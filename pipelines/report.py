@@ -110,7 +110,7 @@ def _pilots(folder: Path) -> "Iterator[Section]":
     ).with_columns(predicted=pl.Series(fitted.loss(recipes).numpy()))
     compared = pl.DataFrame(artifacts.load(folder / "fit.json", "compared")["compared"])
     text = (
-        f"Dots: pilot runs, coloured by the share of {pool}. Lines: {fitted.spec} for that pool alone and for a uniform "
+        f"Dots: pilot runs, coloured by the share of {pool}. Lines: {fitted.spec} for it alone and for a uniform "
         "mixture, with all unique tokens on hand."
     )
     yield charts.Section(

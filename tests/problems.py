@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from curate import plugins
-from curate.fit import Coordinates, Fit
+from curate.fit import Fit
 from curate.laws import Law
 from curate.pools import Budget, Pool
 from curate.recipes import Recipes
@@ -24,12 +24,14 @@ def law_of(spec: str) -> Law:
 
 def theta(spec: str, pools: int, seed: int | None = None, inner: float = 1.0) -> dict[str, Tensor]:
     """The middle of ``likely``, or a random point in its ``inner`` part (on the scale on which it is fitted)."""
-    coordinates = Coordinates(law_of(spec).params(), pools)
-    middle, width = coordinates.prior()
-    if seed is None:
-        return coordinates.theta(middle)
-    shift = 2 * torch.rand(coordinates.size, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)) - 1
-    return coordinates.theta(middle + inner * width * shift)
+    rng = np.random.default_rng(seed)
+    result = {}
+    for p in law_of(spec).params():
+        low, high = np.log(p.likely) if p.positive else p.likely
+        shift = 0.0 if seed is None else rng.uniform(-inner, inner, size=pools if p.per_pool else ())
+        x = np.broadcast_to((low + high) / 2 + (high - low) / 2 * shift, (pools,) if p.per_pool else ())
+        result[p.name] = torch.from_numpy(np.array(np.exp(x) if p.positive else x))
+    return result
 
 
 def planted(spec: str, names: Sequence[str], values: Mapping[str, object], *, draws: int = 20, noise: float = 0.01) -> Fit:
@@ -97,14 +99,14 @@ def pools(**tokens: float) -> tuple[Pool, ...]:
 
 
 UTILITY = {"a": 4.0, "d": 0.8, "n0": 1e4}
-SCARCE = planted("utility_smooth", "ab", {**UTILITY, "b": [0.16, 0.08], "tau": [4.0, 8.0]})
+SCARCE = planted("utility_smooth", "ab", {**UTILITY, "b": [0.16, 0.12], "tau": [4.0, 8.0]})
 THREE = planted("utility_smooth", "abc", {**UTILITY, "b": [0.2, 0.15, 0.1], "tau": [2.0, 6.0, 10.0]})
 FOUR = planted("utility_smooth", "abcd", {**UTILITY, "b": [0.16, 0.125, 0.1, 0.085], "tau": [6.7, 8.5, 5.3, 2.3]})
 MIXING = planted("mixing", "abc", {"c": 1.2, "t": [-1.0, 0.2, -0.4]})
 PUBLISHED = {"E": 1.86914, "A": 520.825, "B": 1487.716, "alpha": 0.3526596, "beta": 0.3526596, "R_D": 15.387756, "R_N": 5.309743}
 REPEATED = planted("repetition", "abc", PUBLISHED)
 
-TWO_POOLS, THREE_POOLS = pools(a=1e9, b=1e12), pools(a=2e8, b=2e9, c=1e12)
+TWO_POOLS, THREE_POOLS = pools(a=1e8, b=1e12), pools(a=2e8, b=2e9, c=1e12)
 FOUR_POOLS = pools(a=1.3e9, b=1.3e9, c=1.3e9, d=1.3e9)
 PROBLEMS = (
     *(Problem(f"scarce-{t:g}", SCARCE, TWO_POOLS, Budget(t, 1e9)) for t in (1e8, 1e9, 1e10, 1e11, 1e12)),

@@ -17,10 +17,11 @@ LAYERS = {
     1: "plugins pools tables artifacts manifest encoders solve simplex",
     2: "rows engines scorers recipes schedules transport",
     3: "score prune recycle laws runs signal",
-    4: "fit trainers",
-    5: "plan pilot",
-    6: "cpt exports",
-    7: "charts",
+    4: "coordinates trainers",
+    5: "fit",
+    6: "compare plan pilot",
+    7: "cpt exports",
+    8: "charts",
 }
 LAYER = {name: layer for layer, names in LAYERS.items() for name in names.split()}
 SHARED = {"errors", "files", "plugins", "pools", "tables", "artifacts", "manifest", "encoders", "rows", "engines"}
