@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -14,7 +15,8 @@ from curate.laws import Param
 class Coordinates:
     """k unbounded coordinates u of the parameters of a law over ``pools`` pools.
 
-    Log scale where positive; bounds by a tanh that is nearly the identity well inside them.
+    Log scale where positive; bounds by u / sqrt(1 + u^2), nearly the identity well inside them (tanh would do;
+    its forward derivative is 20 times slower in torch 2.13).
     """
 
     params: tuple[Param, ...]
@@ -37,15 +39,22 @@ class Coordinates:
 
     def theta(self, u: Tensor) -> dict[str, Tensor]:
         """(k,) to parameters by name: scalars, or (p,)."""
+        middle, half, positive = self._bounds
+        x = middle + u * (1 + (u / half) ** 2).rsqrt()
+        x = torch.where(positive, x.exp(), x)
         result, at = {}, 0
         for p in self.params:
-            low, high = _scale(p, p.low), _scale(p, p.high)
-            half = (high - low) / 2
-            x = (low + high) / 2 + half * torch.tanh(u[at : at + self._width(p)] / half)
+            result[p.name] = x[at : at + self._width(p)] if p.per_pool else x[at]
             at += self._width(p)
-            x = x.exp() if p.positive else x
-            result[p.name] = x if p.per_pool else x[0]
         return result
+
+    @cached_property
+    def _bounds(self) -> tuple[Tensor, Tensor, Tensor]:
+        """(k,) middles and half-widths of the bounds on the fitted scale, and which parameters are positive."""
+        wide = [p for p in self.params for _ in range(self._width(p))]
+        low, high = (torch.tensor([_scale(p, x) for p, x in rows], dtype=torch.float64)
+                     for rows in ([(p, p.low) for p in wide], [(p, p.high) for p in wide]))  # fmt: skip
+        return (low + high) / 2, (high - low) / 2, torch.tensor([p.positive for p in wide])
 
     def point(self, theta: Mapping[str, Tensor]) -> Tensor:
         """Parameters by name to (k,)."""
@@ -86,4 +95,5 @@ def _scale(p: Param, x: float) -> float:
 def _inverse(p: Param, x: Tensor) -> Tensor:
     low, high = _scale(p, p.low), _scale(p, p.high)
     half = (high - low) / 2
-    return half * torch.atanh(((x - (low + high) / 2) / half).clamp(-0.999999, 0.999999))
+    off = ((x - (low + high) / 2) / half).clamp(-0.999999, 0.999999)
+    return half * off * (1 - off**2).rsqrt()

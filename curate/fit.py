@@ -24,7 +24,7 @@ NOISE_FLOOR = 1e-5  # of log loss: a prior keeps some weight when a law fits exa
 SHARING = 0.15  # of its prior width: how far a shared parameter of one eval may sit from the median over evals
 NORMAL = (-1.5932, -0.9674, -0.5895, -0.2822, 0.0, 0.2822, 0.5895, 0.9674, 1.5932)  # 9 equal-mass normal quantiles
 DRAW_TOL = 1e-5  # relative change of the objective at which a bootstrap refit stops: far below its own spread
-CHUNK_CELLS = 200_000  # problems x rows x parameters x pools at once, which bounds memory to a few hundred MB
+CHUNK_CELLS = 1_000_000  # problems x rows x (parameters or 8 x pools) at once: memory stays under about 200 MB
 
 
 class Predictor(Protocol):
@@ -58,7 +58,8 @@ class Fit:
     """A law with its parameters and ``draws`` bootstrap copies of them (leading axis b).
 
     ``rmse`` is of log loss on the fitted rows; ``noise`` the log-loss standard deviation of a new run, the larger of
-    the residual scale and the held-out error. ``ranges``: smallest and largest tokens, params and epochs fitted.
+    the residual scale and the held-out error. ``ranges``: smallest and largest tokens, params, epochs
+    and ``share of <pool>`` fitted.
     """
 
     spec: str
@@ -229,7 +230,7 @@ def fit_evals(
             rmse=rmse,
             noise=rmse * float(np.sqrt(len(left) / max(1, len(left) - k))),
             rows=len(left),
-            ranges=_ranges(recipes),
+            ranges=_ranges(recipes, pools),
         )
     return found
 
@@ -257,9 +258,9 @@ class _Work:
     weights: Tensor
     options: Options
 
-    def predict(self, u: Tensor) -> Tensor:
-        """(k,) to (n,) log loss."""
-        return self.law.loss(self.coordinates.theta(u), self.recipes).log()
+    def predict(self, u: Tensor, row: solve.Rows) -> Tensor:
+        """(k,) and one recipe to its log loss."""
+        return self.law.loss(self.coordinates.theta(u), Recipes.one(row)).log()[0]
 
     def solve(
         self, start: Tensor, best: _Best, each: int, *, weights: Tensor | None = None, centre: Tensor | None = None,
@@ -276,8 +277,8 @@ class _Work:
             centre=best.centre.repeat_interleave(each, 0) if centre is None else centre,
             precision=((best.noise[:, None] / best.width) ** 2 * self.options.prior).repeat_interleave(each, 0),
         )
-        chunk = max(1, CHUNK_CELLS // (n * k * self.coordinates.pools))
-        return solve.least_squares(self.predict, problems, steps=steps, tol=tol, chunk=chunk)
+        chunk = max(1, CHUNK_CELLS // (n * max(k, 8 * self.coordinates.pools)))
+        return solve.least_squares(self.predict, self.recipes.rows, problems, steps=steps, tol=tol, chunk=chunk)
 
     def delta(self, noise: Tensor) -> Tensor:
         """(m,) Huber's delta."""
@@ -329,7 +330,8 @@ class _Work:
 
     def _noise(self, point: Tensor) -> Tensor:
         """(m,) robust residual scale of log loss, corrected for the parameters fitted."""
-        left = vmap(self.predict)(point) - self.target
+        theta = vmap(self.coordinates.theta)(point)
+        left = vmap(lambda t: self.law.loss(t, self.recipes).log())(theta) - self.target
         rows = torch.isfinite(left).sum(dim=1)
         scale = 1.4826 * left.abs().nanmedian(dim=1).values
         return (scale * (rows / (rows - self.coordinates.size).clamp_min(1)).sqrt()).clamp_min(NOISE_FLOOR)
@@ -355,8 +357,9 @@ def resample(clusters: np.ndarray, draws: int, seed: int) -> Tensor:
     return torch.from_numpy(counts[:, codes].astype(np.float64))
 
 
-def _ranges(recipes: Recipes) -> dict[str, tuple[float, float]]:
+def _ranges(recipes: Recipes, pools: Sequence[str]) -> dict[str, tuple[float, float]]:
     columns = {"tokens": recipes.tokens, "params": recipes.params, "epochs": recipes.epochs.amax(dim=1)}
+    columns |= {f"share of {name}": recipes.weights[:, i] for i, name in enumerate(pools)}
     return {name: (float(x.min()), float(x.max())) for name, x in columns.items()}
 
 

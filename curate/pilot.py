@@ -40,7 +40,8 @@ def design(
 ) -> tuple[Run, ...]:
     """Return ``runs`` trainings that vary mixture, tokens (four levels, a factor of 2 apart) and unique tokens.
 
-    ``dirichlet``: the three baselines, then draws near corners, spread out, and around the temperature baseline.
+    ``dirichlet``: the three baselines, then draws near corners (every pool's in turn), spread out, and around the
+    temperature baseline.
     ``simplex``: corners, centroid and edge midpoints of the simplex (Scheffe), repeated over budgets. ``optimal``: the
     subset of 20 x ``runs`` Dirichlet candidates that greedily maximises the information about a log-linear law
     (D-optimality), which suits few runs and many pools.
@@ -74,8 +75,14 @@ def _mixtures(pools: Sequence[Pool], count: int, rng: np.random.Generator) -> np
     p = len(pools)
     around = p * known["temperature"]
     rows = list(known.values())
+    corner = 0
     while len(rows) < count:
-        rows.append(rng.dirichlet([np.full(p, SPARSE), np.ones(p), around][len(rows) % 3]))
+        row = rng.dirichlet([np.full(p, SPARSE), np.ones(p), around][len(rows) % 3])
+        if len(rows) % 3 == 0:  # every pool in turn is the main one: plans often end at corners
+            largest, chosen = int(row.argmax()), corner % p
+            row[[largest, chosen]] = row[[chosen, largest]]
+            corner += 1
+        rows.append(row)
     return np.stack(rows[:count])
 
 

@@ -16,6 +16,7 @@ from curate.recipes import Recipes
 
 NEAR = 1e-3  # restarts within this of the best loss, in nats per token, count as equally good
 AT_LIMIT = 1e-6
+SMALL_SHARE = 0.02  # a share below it is not called an extrapolation
 
 
 @dataclass(frozen=True)
@@ -235,14 +236,15 @@ def _limits(
             found.append(f"{pool.name} is at its maximum share {float(high[i]):.3g}")
         if w[i] <= low[i] + AT_LIMIT and low[i] > 0:
             found.append(f"{pool.name} is at its minimum share {float(low[i]):.3g}")
-    epochs = max(float(w[i]) * budget.tokens / pool.tokens for i, pool in enumerate(pools))
-    for what, value in (("tokens", budget.tokens), ("params", budget.params), ("epochs", epochs)):
+    asked = {"tokens": budget.tokens, "params": budget.params}
+    asked["epochs"] = max(float(w[i]) * budget.tokens / pool.tokens for i, pool in enumerate(pools))
+    asked |= {f"share of {pool.name}": float(w[i]) for i, pool in enumerate(pools)}
+    for what, value in asked.items():
         smallest, largest = fit.ranges[what]
-        if value > largest * (1 + 1e-9):
-            found.append(
-                f"extrapolated: {what} {value:.3g} is {value / largest:.3g}x the largest fitted ({largest:.3g})"
-            )
-        if value < smallest * (1 - 1e-9) and what != "epochs":
+        if value > max(largest, SMALL_SHARE) * (1 + 1e-9):
+            times = f"{value / largest:.3g}x the largest fitted ({largest:.3g})"
+            found.append(f"extrapolated: {what} {value:.3g} is {times}")
+        if value < smallest * (1 - 1e-9) and what in ("tokens", "params"):
             found.append(f"extrapolated: {what} {value:.3g} is {smallest / value:.3g}x below the smallest fitted")
     return tuple(found)
 

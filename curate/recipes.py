@@ -41,6 +41,17 @@ class Recipes:
         """Return n."""
         return int(self.tokens.shape[0])
 
+    @property
+    def rows(self) -> tuple[Tensor, ...]:
+        """The fields as tensors (n, ...), for functions that are mapped over rows; ``one`` is the inverse."""
+        fields = (self.weights, self.tokens, self.params, self.unique)
+        return fields if self.distance is None else (*fields, self.distance)
+
+    @staticmethod
+    def one(row: tuple[Tensor, ...]) -> "Recipes":
+        """Return one row of ``rows`` as a Recipes of n = 1."""
+        return Recipes(*(field[None] for field in row))
+
     def take(self, rows: np.ndarray | Tensor) -> "Recipes":
         """Return the recipes at positions (or where a mask is true)."""
         at = torch.as_tensor(rows)

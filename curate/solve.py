@@ -5,11 +5,12 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.func import jacfwd, vmap
+from torch.func import grad_and_value, vmap
 
 LONGEST = 3.0  # of a step in one coordinate: log units for most parameters
 
-Predict = Callable[[Tensor], Tensor]  # (k,) -> (n,)
+Rows = tuple[Tensor, ...]  # each (n, ...): what a prediction reads of every row
+Predict = Callable[[Tensor, Rows], Tensor]  # (k,) and one row -> its prediction, a scalar
 
 
 @dataclass(frozen=True)
@@ -48,28 +49,40 @@ def huber(r: Tensor, delta: Tensor | float) -> Tensor:
 
 
 def least_squares(
-    predict: Predict, problems: Problems, *, steps: int = 200, tol: float = 1e-9, chunk: int = 256
+    predict: Predict, rows: Rows, problems: Problems, *, steps: int = 200, tol: float = 1e-9, chunk: int = 256
 ) -> Solution:
-    """Minimise sum_j weights_j * huber(predict_j(u) - target_j) + prior for every problem.
+    """Minimise sum_j weights_j * huber(predict(u, rows_j) - target_j) + prior for every problem.
 
     A step solves (J'WJ + damping diag) d = -J'Wr with Huber's weights W (iteratively reweighted) and is kept only if
     the true objective falls. Converged: the last accepted step changed the objective by less than ``tol`` of itself.
-    One thread: the sums have a fixed order and small matrices gain nothing from more. ``chunk`` problems at a time.
+    A row depends on u and itself alone, so one reverse pass gives the whole (n, k) Jacobian, for the price of about
+    four predictions whatever k is. One thread: the sums have a fixed order and small matrices gain nothing from more. ``chunk`` problems at a time.
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         count = len(problems.start)
         parts = [
-            _chunk(predict, problems.part(slice(i, i + chunk)), steps=steps, tol=tol) for i in range(0, count, chunk)
+            _chunk(predict, rows, problems.part(slice(i, i + chunk)), steps=steps, tol=tol) for i in range(0, count, chunk)
         ]
     finally:
         torch.set_num_threads(threads)
     return Solution(*(torch.cat([getattr(p, f) for p in parts]) for f in ("point", "objective", "converged")))
 
 
-def _chunk(predict: Predict, all_: Problems, *, steps: int, tol: float) -> Solution:
-    values, jacobian = vmap(predict), vmap(jacfwd(_twice(predict), has_aux=True))
+def jacobian(predict: Predict, u: Tensor, rows: Rows) -> tuple[Tensor, Tensor]:
+    """(b, k) points to (b, n, k) derivatives and (b, n) predictions."""
+    per_row = vmap(grad_and_value(predict), in_dims=(None, 0))
+    slopes, values = vmap(per_row, in_dims=(0, None))(u, rows)
+    return slopes, values
+
+
+def _chunk(predict: Predict, rows: Rows, all_: Problems, *, steps: int, tol: float) -> Solution:
+    per_row = vmap(predict, in_dims=(None, 0))
+
+    def values(u: Tensor) -> Tensor:
+        return vmap(per_row, in_dims=(0, None))(u, rows)
+
     measured = torch.isfinite(all_.target)
     clean = Problems(
         all_.start.clone(),
@@ -90,7 +103,7 @@ def _chunk(predict: Predict, all_: Problems, *, steps: int, tol: float) -> Solut
     converged = torch.zeros(len(u), dtype=torch.bool)
     for _ in range(steps):
         p, here = clean.part(active), u[active]
-        jac, predicted = jacobian(here)
+        jac, predicted = jacobian(predict, here, rows)
         trial = here + _step(jac, predicted - p.target, here, p, damping[active])
         new = objective(trial, values(trial) - p.target, p)
         better = new < best[active]
@@ -118,11 +131,3 @@ def _step(jac: Tensor, r: Tensor, here: Tensor, p: Problems, damping: Tensor) ->
     step = -torch.cholesky_solve(gradient[..., None], factor)[..., 0]
     step = torch.nan_to_num(torch.where((info == 0)[:, None], step, -gradient / diagonal.clamp_min(floor)))
     return step * (LONGEST / step.abs().amax(dim=1, keepdim=True).clamp_min(LONGEST))
-
-
-def _twice(predict: Predict) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
-    def both(u: Tensor) -> tuple[Tensor, Tensor]:
-        value = predict(u)
-        return value, value
-
-    return both

@@ -12,7 +12,7 @@ import typer
 from pipelines._flags import Json, Restart, Seed
 
 SCORERS = ("length", "compression", "repetition", "embedding:width=128", "prototypes:k=32")
-LAWS = ("chinchilla", "repetition", "utility_smooth", "mixing")
+LAWS = ("chinchilla", "repetition", "utility_smooth", "mixing", "ces", "mixture_ces")
 PARAMS = 115_008  # exactly the width-64 model
 PILOTS, PILOT_TOKENS = 36, 400_000
 CHECK_TOKENS = 1_200_000  # three times the longest pilot

@@ -19,6 +19,12 @@ settings.register_profile(
 )  # fmt: skip
 settings.load_profile("curate")
 
+
+def pytest_configure(config: pytest.Config) -> None:
+    """torch compiles its own forward-mode rules with torch.jit the first time a Jacobian is taken."""
+    config.addinivalue_line("filterwarnings", "ignore:`torch.jit.script` is deprecated:DeprecationWarning")
+
+
 WORDS = "the of model data a token loses share while every row keeps its own score and pools meet plans".split()
 
 

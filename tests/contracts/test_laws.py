@@ -11,9 +11,11 @@ from torch.func import vmap
 from curate import artifacts, plugins
 from curate import fit as fits
 from curate.coordinates import Coordinates
+from curate.fit import Options
 
 NAMES = plugins.names("laws")
 POOLS = 3
+ORDERED = {"infolaw"}  # pools are quality buckets from best to worst
 EVERY = pytest.mark.parametrize("name", NAMES)
 
 
@@ -51,7 +53,7 @@ def test_the_middle_gives_a_finite_positive_loss(name):
 @EVERY
 @pytest.mark.parametrize("pools", [1, 2, 5])
 def test_any_number_of_pools(name, pools):
-    loss = law_of(name).loss(theta(name, pools, seed=1), recipes(20, pools, 1))
+    loss = law_of(name).loss(theta(name, pools), recipes(20, pools, 1))
     assert bool((torch.isfinite(loss) & (loss > 0)).all())
 
 
@@ -87,10 +89,13 @@ def test_gradients_agree_with_finite_differences(name, seed):
 
 @EVERY
 @pytest.mark.parametrize("order", [[2, 0, 1], [1, 0, 2]])
-def test_the_names_of_the_pools_do_not_matter(name, order):
+def test_only_what_a_pool_is_matters_not_its_place(name, order):
     law, base, values = law_of(name), recipes(50, POOLS, 3), theta(name, POOLS, seed=3)
+    if name in ORDERED:
+        pytest.skip("its pools are ordered by meaning")
     other = replace(base, weights=base.weights[:, order], unique=base.unique[:, order])
-    assert torch.allclose(law.loss(turned(values, law.params(), order), other), law.loss(values, base), rtol=1e-12)
+    elsewhere = replace(law, pool=order.index(law.pool % POOLS)) if hasattr(law, "pool") else law
+    assert torch.allclose(elsewhere.loss(turned(values, law.params(), order), other), law.loss(values, base), rtol=1e-12)
 
 
 @EVERY
@@ -120,11 +125,12 @@ def test_coordinates_are_their_own_inverse(name):
 
 
 @EVERY
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_planted_parameters_come_back_as_predictions(name, seed):
-    law, truth = law_of(name), theta(name, POOLS, seed=seed, inner=0.9)
-    train, fresh = recipes(80, POOLS, 20 + seed), recipes(200, POOLS, 30 + seed)
-    found = fits.fit(name, train, law.loss(truth, train).numpy(), pools="abc", starts=24, draws=1)
+    law, train, fresh = law_of(name), recipes(60, POOLS, 20 + seed), recipes(200, POOLS, 30 + seed)
+    drawn = (theta(name, POOLS, seed=s, inner=0.9) for s in range(10 * seed, 10 * seed + 10))
+    truth = next(t for t in drawn if all(bool((law.loss(t, r) > 0).all()) for r in (train, fresh)))
+    found = fits.fit(name, train, law.loss(truth, train).numpy(), pools="abc", options=Options(starts=6 * seed, draws=1))
     error = (found.loss(fresh) / law.loss(truth, fresh) - 1).abs()
     assert found.rmse < 3e-4
     assert float(error.median()) < 1e-3

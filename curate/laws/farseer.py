@@ -1,0 +1,48 @@
+"""Farseer: L = exp(s N^q + S) + exp(B N^b + Q) D^-exp(A N^a + E) (Li et al. 2025, arXiv 2506.10972).
+
+The published constants give bits per character (nats per token: times ln 2 and characters a token) and count parameters
+without embeddings, N of 1e8 to 2.5e10 and D of 1e9 to 5e11.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from curate.laws import Param
+from curate.recipes import Recipes
+
+PUBLISHED = {
+    "s": -0.062465473, "q": 0.13, "S": 0.1284880679442551, "B": 230.73437075885855, "b": 0.1729, "Q": -1.544209554,
+    "A": -1.665630816, "a": 0.0459, "E": 3.133347198805445,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Farseer:
+    """Factor and exponent of the data term depend on size. Nine parameters: exact on dense grids of sizes and tokens,
+    explosive on few runs. b > 0 here for the paper's -b."""
+
+    name = "farseer"
+
+    def params(self) -> tuple[Param, ...]:
+        """s, q, S: the floor; B, b, Q: factor and A, a, E: exponent of the data term."""
+        return (
+            Param("s", -2.0, 0.5, likely=(-0.12, 0.0), positive=False),
+            Param("q", 0.01, 0.5, likely=(0.08, 0.2), shared=True),
+            Param("S", -5.0, 5.0, likely=(-0.5, 2.0), positive=False),
+            Param("B", 1.0, 1e4, likely=(50.0, 800.0)),
+            Param("b", 0.02, 0.5, likely=(0.13, 0.22), shared=True),
+            Param("Q", -10.0, 10.0, likely=(-3.0, 2.0), positive=False),
+            Param("A", -10.0, 2.0, likely=(-2.5, -0.5), positive=False),
+            Param("a", 0.005, 0.3, likely=(0.03, 0.07), shared=True),
+            Param("E", -3.0, 15.0, likely=(1.0, 4.0), positive=False),
+        )
+
+    def loss(self, theta: Mapping[str, Tensor], recipes: Recipes) -> Tensor:
+        """Return (n,) loss; exponents are held below 50, which no run reaches."""
+        n = recipes.params
+        floor = theta["s"] * n ** theta["q"] + theta["S"]
+        exponent = (theta["A"] * n ** theta["a"] + theta["E"]).clamp_max(5.0).exp()
+        data = theta["B"] * n ** -theta["b"] + theta["Q"] - exponent * recipes.tokens.log()
+        return floor.clamp_max(50.0).exp() + data.clamp_max(50.0).exp()

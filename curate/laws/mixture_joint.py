@@ -1,0 +1,45 @@
+"""Joint mixture law: as the additive one, and the size and data terms depend on the mixture too (Shukor et al. 2025,
+arXiv 2507.09404; here every factor has the form 1 / sum_i C_i h_i^g_i, in which this project refitted public runs)."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from curate.laws import Param
+from curate.laws.ces import SIZE, TOKENS
+from curate.laws.mixture_additive import MixtureAdditive, inverse_sum
+from curate.recipes import Recipes
+
+
+@dataclass(frozen=True)
+class MixtureJoint:
+    """L = E + 1 / sum_i C_i h_i^g_i + A q_A(h) / N^alpha + B q_B(h) / D^beta: the best mixture moves with the budget.
+
+    q(h) is 1 / sum_i C_i h_i^g_i over its value at equal shares, so A and B are the size and data terms of a run of 2e8
+    parameters and 1e10 tokens at equal shares. Repetition does not enter. 5 + 6 p parameters: it asks for many runs.
+    """
+
+    name = "mixture_joint"
+
+    def params(self) -> tuple[Param, ...]:
+        """Those of ``mixture_additive``, and C_A, g_A, C_B, g_B (p,)."""
+        factors = tuple(
+            Param(f"{name}_{term}", low, high, likely=likely, per_pool=True)
+            for term in "AB"
+            for name, low, high, likely in (("C", 1e-6, 1e6, (0.135, 7.4)), ("g", 1e-3, 10.0, (0.037, 0.27)))
+        )
+        return MixtureAdditive().params() + factors
+
+    def loss(self, theta: Mapping[str, Tensor], recipes: Recipes) -> Tensor:
+        """Return (n,) loss."""
+        h = recipes.weights
+        equal = torch.full_like(h, 1 / h.shape[-1])
+        factor = {}
+        for term in "AB":
+            c, g = theta[f"C_{term}"], theta[f"g_{term}"]
+            factor[term] = inverse_sum(h, c, g) / inverse_sum(equal, c, g)
+        size = theta["A"] * factor["A"] * (recipes.params / SIZE) ** -theta["alpha"]
+        data = theta["B"] * factor["B"] * (recipes.tokens / TOKENS) ** -theta["beta"]
+        return theta["E"] + inverse_sum(h, theta["C"], theta["g"]) + size + data

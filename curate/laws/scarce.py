@@ -1,0 +1,47 @@
+"""Scarce target pool: L = E + C/N^beta + B N^delta / D_eff^alpha + gamma h (Sedova et al. 2026, arXiv 2605.12715).
+
+The paper's constants are not known here: fit them.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from curate.laws import Param
+from curate.laws.ces import SIZE, TOKENS, TRACE
+from curate.laws.repetition import effective_tokens
+from curate.recipes import Recipes
+
+
+@dataclass(frozen=True)
+class Scarce:
+    """Loss on the corpus of pool number ``pool`` (0-based; -1 the last), of share h, mixed into a generic one.
+
+    D_eff = D_T r_eff: its unique tokens D_T times r = hD/D_T passes, or 1 + r1 (1 - exp(-(r - 1)/r1)) beyond one pass.
+    C is the size term at 2e8 parameters; B the data term at 2e8 parameters and 1e10 effective target tokens.
+    """
+
+    pool: int = -1
+
+    name = "scarce"
+
+    def params(self) -> tuple[Param, ...]:
+        """E, C, B in nats per token; gamma in nats, of either sign; r1 in repeats."""
+        return (
+            Param("E", 0.01, 10.0, likely=(0.5, 3.0)),
+            Param("C", 1e-4, 1e2, likely=(0.2, 2.0)),
+            Param("B", 1e-4, 1e2, likely=(0.1, 2.0)),
+            Param("beta", 0.02, 2.0, likely=(0.2, 0.5), shared=True),
+            Param("alpha", 0.02, 2.0, likely=(0.15, 0.5), shared=True),
+            Param("delta", -1.0, 2.0, likely=(-0.1, 0.3), positive=False, shared=True),
+            Param("gamma", -10.0, 10.0, likely=(-0.3, 0.3), positive=False),
+            Param("r1", 0.1, 1e4, likely=(2.0, 50.0), shared=True),
+        )
+
+    def loss(self, theta: Mapping[str, Tensor], recipes: Recipes) -> Tensor:
+        """Return (n,) loss."""
+        useful = effective_tokens(recipes, theta["r1"])[..., self.pool] + TRACE * recipes.tokens
+        n = recipes.params / SIZE
+        data = theta["B"] * n ** theta["delta"] * (useful / TOKENS) ** -theta["alpha"]
+        return theta["E"] + theta["C"] * n ** -theta["beta"] + data + theta["gamma"] * recipes.weights[..., self.pool]

@@ -1,0 +1,76 @@
+"""Utility of data under repetition, stepped by epoch (Goyal et al. 2024, arXiv 2404.07177, theorem 1, and their code).
+
+Constants: released with the code (results/parameter_values.jsonl at 251f695): T-MARS pools of 12.8M image-text samples,
+ImageNet error, best first. Here exponents are positive.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from curate.errors import CurateError
+from curate.laws import Param
+from curate.recipes import Recipes
+
+PUBLISHED = {
+    "a": 0.025, "d": 0.10, "b": (0.16, 0.125, 0.10, 0.085), "tau": (6.7272727, 8.5454545, 5.2727273, 2.2727273),
+}  # fmt: skip
+NORMALISER = 1e5  # samples or tokens, of the released code
+
+
+@dataclass(frozen=True)
+class Utility:
+    """y = d + start * prod_i of (a n / 1e5)^(-h_i b_i) over fresh data, where pass m of pool i has utility
+    b_i (1/2)^((m - 1) h_i / tau_i).
+
+    For p equal pools this is the theorem as the released code applies it: b_eff the mean of b_i, one epoch a pass over
+    all p pools, and half-lives tau_hat = p tau. For other weights pool i passes at its own rate. Its half-life is
+    tau_i / h_i of its own passes; ``utility_smooth`` has tau_i. ``form="code"``: d is inside the product over repeats,
+    as in the code, and the best pool can change. ``start``: y - d where curves meet (n = 1e5 / a): 1 for an error rate;
+    about the log of the vocabulary for nats per token. ``steps``: passes told apart; later ones decay no further. Model
+    size does not enter.
+    """
+
+    form: str = "paper"
+    start: float = 1.0
+    steps: int = 64
+
+    name = "utility"
+
+    def __post_init__(self) -> None:
+        """Check the options."""
+        if self.form not in ("paper", "code") or self.start <= 0 or self.steps < 1:
+            raise CurateError(
+                f"law utility has no form={self.form!r}, start={self.start}, steps={self.steps}: "
+                "form is paper or code, start > 0 and steps >= 1"
+            )
+
+    def params(self) -> tuple[Param, ...]:
+        """a per 1e5 samples or tokens; d in units of y; b (p,) exponents; tau (p,) half-lives in epochs."""
+        return (
+            Param("a", 1e-8, 1e6, likely=(1e-2, 1e2)),
+            Param("d", 1e-4, 10.0, likely=(0.05, 1.0)),
+            Param("b", 1e-4, 3.0, likely=(0.05, 0.4), per_pool=True),
+            Param("tau", 0.1, 1e3, likely=(1.5, 10.0), per_pool=True, shared=True),
+        )
+
+    def loss(self, theta: Mapping[str, Tensor], recipes: Recipes) -> Tensor:
+        """Return (n,) loss."""
+        h, steps = recipes.weights, torch.arange(1, self.steps, dtype=torch.float64)
+        ends = log_ends(recipes, self.steps)  # (n, p, steps)
+        decay = torch.exp(-math.log(2.0) * steps * (h / theta["tau"])[..., None])
+        again = ((ends[..., 1:] - ends[..., :-1]) * decay).sum(dim=-1)
+        fresh = (theta["a"] * recipes.tokens / NORMALISER).log()[..., None] + ends[..., 0]
+        first = self.start * torch.exp(-(h * theta["b"] * fresh).sum(dim=-1))
+        repeats = torch.exp(-(h * theta["b"] * again).sum(dim=-1))
+        return first * repeats + theta["d"] if self.form == "paper" else (first + theta["d"]) * repeats
+
+
+def log_ends(recipes: Recipes, steps: int) -> Tensor:
+    """(n, p, steps) log share of the run done when pass 1, 2 ... of a pool ends; the last entry is 0, the end."""
+    passes = torch.arange(1, steps + 1, dtype=torch.float64)
+    ends = -(recipes.epochs[..., None] / passes).clamp_min(1.0).log()
+    return torch.cat([ends[..., :-1], torch.zeros_like(ends[..., :1])], dim=-1)

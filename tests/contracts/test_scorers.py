@@ -1,0 +1,158 @@
+"""What every scorer promises, checked for every file of ``curate/scorers``."""
+
+from collections.abc import Iterator
+from dataclasses import FrozenInstanceError, fields
+from inspect import signature
+
+import numpy as np
+import polars as pl
+import pytest
+from conftest import documents
+from hypothesis import given
+from hypothesis import strategies as st
+from polars.testing import assert_frame_equal
+
+from curate import plugins
+from curate.encoders.hashed import Hashed
+
+NAMES = plugins.names("scorers")
+LEARNED = [n for n in NAMES if hasattr(plugins.module("scorers", n), "learn")]
+SMALL = {"k": 4, "iterations": 5}  # options of learners, where they have them
+
+
+def examples(rows: int = 60) -> pl.DataFrame:
+    """Rows with every column that the interface names; the first texts are the odd ones."""
+    rng = np.random.default_rng(0)
+    odd = [None, "", " ", "a", "\n\n", "word " * 200, "ü𝄞\u200b", "x" * 5000, "0 1 2\n0 1 2\n0 1 2"]
+    frame = documents(rows).with_columns(text=pl.Series(odd + documents(rows)["text"].to_list()[len(odd) :]))
+    logits = rng.normal(size=(4, rows, 3)).astype(np.float32)
+    shares = np.exp(logits) / np.exp(logits).sum(axis=2, keepdims=True)
+    array = pl.Array(pl.Float32, 3)
+    return frame.with_columns(
+        pl.Series("source", ["ab"[i % 2] for i in range(rows)]),
+        pl.Series("tokens", range(1, rows + 1), dtype=pl.Int64),
+        pl.Series("label", rng.integers(0, 3, rows)),
+        pl.Series("emb.hashed", Hashed(32).encode(frame["text"].fill_null("").to_list()), dtype=pl.Array(pl.Float32, 32)),
+        *(pl.Series(f"logits.{t}", x, dtype=array) for t, x in enumerate(logits)),
+        *(pl.Series(f"probs.{t}", x, dtype=array) for t, x in enumerate(shares)),
+    )
+
+
+ROWS = examples()
+
+
+def stream(needs) -> Iterator[pl.DataFrame]:
+    for part in ROWS.iter_slices(16):
+        yield part.select(list(dict.fromkeys(("id", "source", "tokens", *needs))))
+
+
+def learner(name):
+    learn = plugins.module("scorers", name).learn
+    options = {key: value for key, value in SMALL.items() if key in signature(learn).parameters}
+    return lambda source: learn(source, **options)
+
+
+def built(name):
+    return learner(name)(stream) if name in LEARNED else plugins.build("scorers", name)
+
+
+SCORERS = {name: built(name) for name in NAMES}
+EVERY = pytest.mark.parametrize("name", NAMES)
+EVERY_LEARNED = pytest.mark.parametrize("name", LEARNED)
+
+
+@EVERY
+def test_it_is_a_frozen_dataclass_that_says_what_it_reads_and_adds(name):
+    scorer = SCORERS[name]
+    assert isinstance(scorer.needs, tuple)
+    assert scorer.schema
+    assert all(column.startswith(("score.", "emb.")) for column in scorer.schema)
+    assert set(scorer.needs) <= set(ROWS.columns)
+    assert not set(scorer.needs) & set(scorer.schema)
+    with pytest.raises(FrozenInstanceError):
+        setattr(scorer, fields(scorer)[0].name if fields(scorer) else "x", 1)
+
+
+@EVERY
+def test_its_docstring_says_what_high_means(name):
+    text = plugins.implementation("scorers", name).__doc__
+    assert all(column.split(".")[0] in text for column in SCORERS[name].schema)
+    assert "High" in text or not any(column.startswith("score.") for column in SCORERS[name].schema)
+
+
+@EVERY
+def test_one_finite_row_per_row_and_nothing_else(name):
+    scorer = SCORERS[name]
+    before = ROWS.clone()
+    got = scorer(ROWS)
+    assert got.schema == dict(scorer.schema)
+    assert got.height == ROWS.height
+    assert ROWS.equals(before), "the batch was modified"
+    for column in got.iter_columns():
+        assert column.null_count() == 0
+        assert np.isfinite(column.to_numpy()).all()
+
+
+@EVERY
+@given(cuts=st.lists(st.integers(0, ROWS.height), max_size=6).map(sorted), order=st.permutations(range(ROWS.height)))
+def test_batching_and_row_order_do_not_matter(name, cuts, order):
+    """Vector products may round by the size of the batch; everything else is exact."""
+    scorer, whole = SCORERS[name], SCORERS[name](ROWS)
+    edges = [0, *cuts, ROWS.height]
+    mixed = ROWS[list(order)]
+    parts = [scorer(mixed[a:b]) for a, b in zip(edges, edges[1:], strict=False)]
+    exact = not any(column.startswith("emb.") for column in scorer.needs)
+    assert_frame_equal(pl.concat(parts), whole[list(order)], check_exact=exact, abs_tol=1e-6)
+
+
+@EVERY
+def test_it_reads_only_the_columns_it_needs(name):
+    scorer = SCORERS[name]
+    assert scorer(ROWS.select("id", *scorer.needs)).equals(scorer(ROWS))
+
+
+@EVERY
+def test_an_empty_batch_gives_an_empty_frame(name):
+    got = SCORERS[name](ROWS[:0])
+    assert got.height == 0
+    assert got.schema == dict(SCORERS[name].schema)
+
+
+@EVERY
+def test_options_are_checked(name):
+    if name not in LEARNED:
+        with pytest.raises(plugins.CurateError, match="has no option 'nosuch'"):
+            plugins.build("scorers", f"{name}:nosuch=1")
+
+
+@EVERY_LEARNED
+def test_learning_does_not_depend_on_the_order_of_the_stream(name):
+    def turned(needs):
+        for part in reversed(list(ROWS[::-1].iter_slices(7))):
+            yield part.select(list(dict.fromkeys(("id", "source", "tokens", *needs))))
+
+    one, two = SCORERS[name], learner(name)(turned)
+    assert_frame_equal(one(ROWS), two(ROWS), abs_tol=1e-6)
+
+
+@EVERY_LEARNED
+def test_learning_twice_gives_the_same_arrays(name):
+    again = learner(name)(stream)
+    assert {k: v.tobytes() for k, v in again.arrays.items()} == {k: v.tobytes() for k, v in SCORERS[name].arrays.items()}
+
+
+@EVERY_LEARNED
+def test_what_was_learned_survives_the_disk(name, tmp_path):
+    scorer = SCORERS[name]
+    assert scorer.arrays
+    np.savez(tmp_path / "learned.npz", **scorer.arrays)
+    with np.load(tmp_path / "learned.npz", allow_pickle=False) as saved:
+        again = type(scorer)(**dict(saved.items()))
+    assert again(ROWS).equals(scorer(ROWS))
+
+
+@EVERY_LEARNED
+def test_too_few_rows_is_one_clear_line(name):
+    with pytest.raises(plugins.CurateError) as caught:
+        learner(name)(lambda needs: iter([]))
+    assert "\n" not in str(caught.value)

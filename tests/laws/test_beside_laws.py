@@ -1,0 +1,78 @@
+"""Error from loss, loss over a schedule, and the harm of repeats: what is published about them."""
+
+import numpy as np
+import pytest
+import torch
+
+from curate import annealing, downstream, harm
+from curate.errors import FitError
+
+ERRORS = {  # C4-eval loss, and average error over 17 tasks, at (N, M) = (1.4e9, 20), (1.4e9, 640), (6.9e9, 20)
+    "c4": ((2.6455, 0.5686), (2.3911, 0.5090), (2.2807, 0.4793)),
+    "redpajama": ((2.7743, 0.5535), (2.5263, 0.4946), (2.4436, 0.4726)),
+    "refinedweb": ((2.7546, 0.5491), (2.5020, 0.4873), (2.4142, 0.4631)),
+}
+
+
+@pytest.mark.parametrize("corpus", ERRORS)
+def test_error_from_loss(corpus):
+    loss, error = torch.tensor(ERRORS[corpus], dtype=torch.float64).T
+    assert downstream.error(downstream.PUBLISHED[17][corpus], loss).tolist() == pytest.approx(error.tolist(), abs=1e-4)
+    wide = downstream.error(downstream.PUBLISHED[46][corpus], loss)
+    assert bool(((wide > 0.5) & (wide < 0.77)).all())
+
+
+def test_translation_and_accuracy_have_their_limits():
+    tokens = torch.tensor([1e3, 1e6, 1e12], dtype=torch.float64, requires_grad=True)
+    bleu = downstream.translation({"A": 1e-4, "alpha": 1.0, "beta": 0.5}, tokens)
+    assert bleu.tolist() == pytest.approx([0.0, np.log(1e2) ** 0.5, np.log(1e8) ** 0.5])
+    assert bool(torch.isfinite(torch.autograd.grad(bleu.sum(), tokens)[0]).all())
+    flops = torch.tensor([1e10, 1e21, 1e60], dtype=torch.float64)
+    found = downstream.accuracy({"g": 0.25, "a": 1.0, "b": 0.5, "c": 0.1}, flops)
+    assert found.tolist() == pytest.approx([0.25, 0.25 + 0.75 * np.exp(-1.1), 0.25 + 0.75 * np.exp(-0.1)], rel=1e-9)
+
+
+def cosine(steps, peak=2e-4, warmup=0):
+    t = np.arange(steps)
+    rates = peak * (0.55 + 0.45 * np.cos(np.pi * t / steps))
+    rates[:warmup] = peak * (t[:warmup] + 1) / warmup
+    return torch.from_numpy(rates)
+
+
+def test_areas_of_a_schedule():
+    s1, s2 = annealing.s1_s2(torch.tensor([2.0, 2.0, 1.0, 1.0], dtype=torch.float64), 0.5)
+    assert s1.tolist() == [2.0, 4.0, 5.0, 6.0]
+    assert s2.tolist() == [0.0, 0.0, 1.0, 1.5]
+    constant = annealing.s1_s2(torch.full((20000,), 2e-4, dtype=torch.float64))
+    assert float(constant[0][-1]) == pytest.approx(4.0)
+    assert float(constant[1].abs().max()) == 0.0
+    warm = torch.tensor([0.5, 1.0, 2.0, 1.0], dtype=torch.float64)
+    assert annealing.s1_s2(warm, 0.5, warmup=2)[0].tolist() == [2.0, 4.0, 6.0, 7.0]
+    assert warm.tolist() == [0.5, 1.0, 2.0, 1.0]
+
+
+def test_the_published_curve_and_its_fit():
+    s1, s2 = annealing.s1_s2(cosine(20000, warmup=500), warmup=500)
+    loss = annealing.curve(annealing.PUBLISHED, s1, s2)
+    flat = annealing.curve(annealing.PUBLISHED, *annealing.s1_s2(torch.full((20000,), 2e-4, dtype=torch.float64)))
+    assert float(flat[-1]) == pytest.approx(2.6278 + 0.42967 * 4**-0.54985, rel=1e-12)
+    cooled = torch.full((20000,), 2e-4, dtype=torch.float64)
+    cooled[18000:] *= torch.linspace(1, 0, 2000, dtype=torch.float64)
+    assert float(annealing.curve(annealing.PUBLISHED, *annealing.s1_s2(cooled))[-1]) < float(flat[-1]) - 0.03
+    other = annealing.s1_s2(torch.full((20000,), 2e-4, dtype=torch.float64))
+    at = torch.arange(999, 20000, 950)
+    points = torch.cat([s1[at], other[0][at]]), torch.cat([s2[at], other[1][at]]), torch.cat([loss[at], flat[at]])
+    assert len(points[0]) == 42
+    assert annealing.fit(*points) == pytest.approx(annealing.PUBLISHED, rel=1e-3)
+    with pytest.raises(FitError, match="at least 5"):
+        annealing.fit(s1[:4], s2[:4], loss[:4])
+
+
+def test_the_harmful_band():
+    assert harm.band(8e8) == pytest.approx((43, 1803), rel=0.01)
+    assert harm.warning(4, 8e8) is None
+    assert harm.warning(5000, 8e8) is None
+    said = harm.warning(100, 8e8)
+    assert said is not None
+    assert "43" in said
+    assert "8e+08" in said

@@ -1,0 +1,201 @@
+"""Keep or drop by hand-worked cases; pools are a partition of the kept rows."""
+
+import numpy as np
+import polars as pl
+import pytest
+from conftest import tree
+from hypothesis import given
+from hypothesis import strategies as st
+
+from curate import prune, rows, score, tables
+from curate.errors import CurateError, SchemaError
+from curate.prune import Scores, decide
+
+
+def column(values, groups=None, seed=0) -> Scores:
+    ids = [f"r{i}" for i in range(len(values))]
+    groups = groups or ["a"] * len(values)
+    names = sorted(set(groups))
+    codes = np.array([names.index(g) for g in groups], dtype=np.int32)
+    return Scores(np.array(values, dtype=float), tables.keys(ids, seed), codes, np.ones(len(values), int), tuple(names))
+
+
+def kept(values, rule, keep, groups=None, floor=None):
+    return np.flatnonzero(decide(column(values, groups), rule=rule, keep=keep, floor=floor)[0]).tolist()
+
+
+# Ranks of these ten scores, lowest first: rows 3 5 9 0 2 6 8 1 7 4.
+TEN = [0.4, 0.8, 0.5, 0.1, 1.0, 0.2, 0.6, 0.9, 0.7, 0.3]
+
+
+@pytest.mark.parametrize(
+    ("rule", "keep", "expected"),
+    [
+        ("hard", 0.3, [1, 4, 7]),
+        ("easy", 0.3, [3, 5, 9]),
+        ("middle", 0.4, [0, 2, 6, 8]),
+        ("threshold", 0.7, [1, 4, 7, 8]),
+        ("threshold", 2.0, []),
+        ("hard", 1.0, list(range(10))),
+    ],
+)
+def test_rules_by_hand(rule, keep, expected):
+    assert kept(TEN, rule, keep) == expected
+
+
+def test_the_floor_by_hand():
+    """Group a holds the five highest; keep 0.4 gives it all four. Floor 0.5 secures floor(0.5 * 0.4 * 5) = 1 of b."""
+    values, groups = [10, 9, 8, 7, 6, 5, 4, 3, 2, 1], list("aaaaabbbbb")
+    assert kept(values, "hard", 0.4, groups) == [0, 1, 2, 3]
+    assert kept(values, "hard", 0.4, groups, floor=0.5) == [0, 1, 2, 5]
+    assert kept(values, "hard", 0.4, groups, floor=1.0) == [0, 1, 5, 6]
+    assert kept(values, "hard", 0.4, groups, floor=0.0) == [0, 1, 2, 3]
+    secured = decide(column(values, groups), rule="hard", keep=0.4, floor=0.5)[1]
+    assert np.flatnonzero(secured).tolist() == [5]
+
+
+@given(
+    values=st.lists(st.integers(0, 3), min_size=1, max_size=40), keep=st.floats(0.01, 1), rule=st.sampled_from(["hard", "easy", "middle"]),
+    floor=st.one_of(st.none(), st.floats(0, 1)), data=st.data(),
+)  # fmt: skip
+def test_exactly_the_share_asked_whatever_the_ties_and_groups(values, keep, rule, floor, data):
+    n = len(values)
+    groups = data.draw(st.lists(st.sampled_from("abc"), min_size=n, max_size=n))
+    verdict, secured = decide(column(values, groups), rule=rule, keep=keep, floor=floor)
+    assert verdict.sum() == round(keep * n)
+    assert not (secured & ~verdict).any()
+    for name in set(groups):
+        mine = np.array(groups) == name
+        assert (verdict & mine).sum() >= np.floor((floor or 0) * keep * mine.sum())
+
+
+@given(values=st.lists(st.integers(0, 2), min_size=2, max_size=30), rule=st.sampled_from(["hard", "easy"]), data=st.data())
+def test_ties_go_by_id_not_by_place(values, rule, data):
+    one = column(values)
+    order = data.draw(st.permutations(range(len(values))))
+    two = Scores(*(x[order] for x in (one.score, one.key, one.group, one.tokens)), one.groups)
+    assert (decide(two, rule=rule, keep=0.5)[0] == decide(one, rule=rule, keep=0.5)[0][order]).all()
+
+
+def test_another_seed_breaks_ties_differently():
+    verdicts = [decide(column([1.0] * 60, seed=seed), rule="hard", keep=0.5)[0].tolist() for seed in (0, 0, 1)]
+    assert verdicts[0] == verdicts[1] != verdicts[2]
+
+
+@pytest.mark.parametrize(("rule", "keep", "floor"), [("nosuch", 0.5, None), ("hard", 0.0, None), ("hard", 1.5, None), ("hard", 0.5, 2.0), ("hard", float("nan"), None)])
+def test_senseless_arguments_are_refused(rule, keep, floor):
+    with pytest.raises(SchemaError):
+        decide(column(TEN), rule=rule, keep=keep, floor=floor)
+
+
+@pytest.mark.parametrize(("text", "floor"), [("none", None), ("source", 0.5), ("source:0.2", 0.2), ("source:0", 0.0)])
+def test_balance(text, floor):
+    assert prune.parse_balance(text) == floor
+
+
+@pytest.mark.parametrize("text", ["label", "source:x", "", "sources"])
+def test_unknown_balance(text):
+    with pytest.raises(SchemaError, match="--balance"):
+        prune.parse_balance(text)
+
+
+@pytest.fixture
+def scored(corpus, tmp_path):
+    """Scores of 100 documents, 60 of source a and 40 of b."""
+    score.score([str(corpus)], ("length", "compression"), tmp_path / "scores")
+    return tmp_path / "scores"
+
+
+def read(folder, suffix):
+    return pl.concat([pl.read_parquet(p) for p in sorted(folder.rglob(f"*{suffix}")) if "_curate" not in p.parts])
+
+
+def test_a_decision_per_row_with_its_reason(scored, tmp_path):
+    before = tree(scored)
+    pruned = prune.prune(scored, "score.compression", tmp_path / "kept", keep=0.3, balance="source:1")
+    assert tree(scored) == before
+    decisions, scores = read(tmp_path / "kept", ".keep.parquet"), read(scored, ".scores.parquet")
+    assert decisions.columns == ["id", "source", "keep", "reason"]
+    assert decisions["id"].equals(scores["id"])
+    assert decisions["keep"].sum() == 30
+    assert set(decisions.filter("keep")["reason"]) <= {"kept", "kept: floor of its source"}
+    assert set(decisions.filter(~pl.col("keep"))["reason"]) == {"hard: score.compression"}
+    assert [p.name for p in (tmp_path / "kept").rglob("0.*")] == ["0.parquet.keep.parquet"]
+    table = pruned.table()
+    assert table.select("source", "rows", "kept").rows() == [("a", 60, 18), ("b", 40, 12)]
+    assert table["tokens"].sum() == scores["tokens"].sum()
+    assert table["tokens_kept"].sum() == scores.filter(decisions["keep"])["tokens"].sum()
+    assert table["removed"].to_list() == pytest.approx([0.7, 0.7])
+
+
+def test_pruning_twice_writes_the_same_bytes(scored, tmp_path):
+    for name in ("one", "two"):
+        prune.prune(scored, "score.length", tmp_path / name, keep=0.5, seed=3)
+    assert tree(tmp_path / "one") == tree(tmp_path / "two")
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), None])
+def test_a_score_that_is_no_number_names_the_row(scored, tmp_path, bad):
+    path = next(scored.rglob("2.*.scores.parquet"))
+    frame = pl.read_parquet(path)
+    tables.write(path, [frame.with_columns(pl.when(pl.col("id") == "d45").then(bad).otherwise("score.length").alias("score.length"))])
+    with pytest.raises(SchemaError, match=r"score\.length is NaN, infinite or null in 1 rows, the first with id 'd45'"):
+        prune.prune(scored, "score.length", tmp_path / "kept", keep=0.5)
+
+
+def test_a_missing_score_and_a_missing_folder(scored, tmp_path):
+    with pytest.raises(SchemaError, match=r"no column 'score\.nosuch'"):
+        prune.prune(scored, "score.nosuch", tmp_path / "kept", keep=0.5)
+    with pytest.raises(SchemaError, match="run `curate score"):
+        prune.prune(tmp_path / "nosuch", "score.length", tmp_path / "kept", keep=0.5)
+
+
+@pytest.mark.parametrize("bins", [1, 2, 3, 7])
+@pytest.mark.parametrize("pruned", [False, True])
+def test_pools_partition_the_kept_rows_and_their_tokens(scored, tmp_path, bins, pruned):
+    folder = tmp_path / "kept" if pruned else None
+    if pruned:
+        prune.prune(scored, "score.length", folder, keep=0.6)
+    pools = prune.make_pools(scored, kept=folder, by="score.compression", bins=bins)
+    scores = read(scored, ".scores.parquet")
+    mine = scores.filter(read(folder, ".keep.parquet")["keep"]) if pruned else scores
+    found = {pool.name: pl.concat(list(rows.pool_batches(pool, ("text",)))) for pool in pools}
+    ids = [i for frame in found.values() for i in frame["id"]]
+    assert sorted(ids) == sorted(mine["id"])
+    assert sum(p.tokens for p in pools) == mine["tokens"].sum()
+    for pool in pools:
+        frame = found[pool.name]
+        assert (pool.examples, pool.tokens) == (frame.height, frame["tokens"].sum())
+        assert set(frame["source"]) == {pool.filter["source"]}
+        assert (frame["text"].str.len_bytes() > 0).all()
+    texts = {i: t for frame in found.values() for i, t in zip(frame["id"], frame["text"], strict=True)}
+    data = read(tmp_path / "data", ".parquet")
+    assert all(texts[i] == t for i, t in zip(data["id"], data["text"], strict=True) if i in texts)
+
+
+def test_bins_rise_with_the_score_and_are_about_equal(scored):
+    pools = [p for p in prune.make_pools(scored, by="score.compression", bins=3) if p.name.startswith("a")]
+    assert [p.name for p in pools] == ["a.1", "a.2", "a.3"]
+    assert all(18 <= p.examples <= 22 for p in pools)
+    scores = dict(read(scored, ".scores.parquet").select("id", "score.compression").iter_rows())
+    values = [[scores[i] for b in rows.pool_batches(p, ()) for i in b["id"]] for p in pools]
+    assert max(values[0]) < min(values[1])
+    assert max(values[1]) < min(values[2])
+
+
+def test_a_source_with_too_few_tokens_is_not_split(scored):
+    tokens = {p.name: p.tokens for p in prune.make_pools(scored)}
+    pools = prune.make_pools(scored, by="score.length", bins=5, min_tokens=tokens["a"] / 2 - 1)
+    assert {p.name for p in pools if p.filter["source"] == "b"} == {"b"}
+    assert len({p.name for p in pools if p.filter["source"] == "a"}) == 2
+
+
+def test_decisions_of_other_scores_are_refused(scored, tmp_path):
+    prune.prune(scored, "score.length", tmp_path / "kept", keep=0.5)
+    path = next((tmp_path / "kept").rglob("0.*.keep.parquet"))
+    tables.write(path, [pl.read_parquet(path).reverse()])
+    with pytest.raises(CurateError, match="made from other scores"):
+        prune.make_pools(scored, kept=tmp_path / "kept")
+    path.unlink()
+    with pytest.raises(CurateError, match="no decisions for"):
+        prune.make_pools(scored, kept=tmp_path / "kept")
