@@ -52,14 +52,14 @@ def fit(s1: Tensor, s2: Tensor, loss: Tensor) -> dict[str, float]:
         scale = (float(loss[0]) - floor) * float(s1[0]) ** alpha
         starts.append([floor, max(scale, 1e-6), 0.3, alpha])
 
-    def predict(u: Tensor) -> Tensor:
-        return curve(dict(zip(names, u.exp(), strict=True)), s1, s2).clamp_min(1e-6).log()
+    def predict(u: Tensor, step: solve.Rows) -> Tensor:
+        return curve(dict(zip(names, u.exp(), strict=True)), *step).clamp_min(1e-6).log()
 
     first = torch.tensor(starts, dtype=torch.float64).log()
     target, free = loss.log().expand(len(first), -1), torch.zeros_like(first)
     delta = torch.full((len(first),), DELTA, dtype=torch.float64)
     found = solve.least_squares(
-        predict, solve.Problems(first, target, torch.ones_like(target), delta, centre=first, precision=free)
+        predict, (s1, s2), solve.Problems(first, target, torch.ones_like(target), delta, centre=first, precision=free)
     )
     best = found.point[found.objective.argmin()].exp()
     return dict(zip(names, best.tolist(), strict=True))

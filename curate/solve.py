@@ -63,7 +63,8 @@ def least_squares(
     try:
         count = len(problems.start)
         parts = [
-            _chunk(predict, rows, problems.part(slice(i, i + chunk)), steps=steps, tol=tol) for i in range(0, count, chunk)
+            _chunk(predict, rows, problems.part(slice(i, i + chunk)), steps=steps, tol=tol)
+            for i in range(0, count, chunk)
         ]
     finally:
         torch.set_num_threads(threads)

@@ -35,7 +35,9 @@ def text(i: int, words: int = 40) -> str:
 
 def documents(rows: int, start: int = 0) -> pl.DataFrame:
     """``id, text`` of ``rows`` documents."""
-    return pl.DataFrame({"id": [f"d{i}" for i in range(start, start + rows)], "text": [text(i) for i in range(start, start + rows)]})
+    return pl.DataFrame(
+        {"id": [f"d{i}" for i in range(start, start + rows)], "text": [text(i) for i in range(start, start + rows)]}
+    )
 
 
 def tree(folder: Path) -> dict[str, bytes]:

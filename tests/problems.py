@@ -34,12 +34,17 @@ def theta(spec: str, pools: int, seed: int | None = None, inner: float = 1.0) ->
     return result
 
 
-def planted(spec: str, names: Sequence[str], values: Mapping[str, object], *, draws: int = 20, noise: float = 0.01) -> Fit:
+def planted(
+    spec: str, names: Sequence[str], values: Mapping[str, object], *, draws: int = 20, noise: float = 0.01
+) -> Fit:
     """A Fit with these parameters; its draws are a few percent around them."""
     base = {k: torch.tensor(v, dtype=torch.float64) if not isinstance(v, Tensor) else v for k, v in values.items()}
     rng = torch.Generator().manual_seed(0)
-    shaken = {k: v * (1 + 0.02 * torch.randn((draws, *v.shape), dtype=torch.float64, generator=rng)) for k, v in base.items()}
-    return Fit(spec, tuple(names), "web", base, shaken, noise, noise, 40, RANGES)
+    shaken = {
+        k: v * (1 + 0.02 * torch.randn((draws, *v.shape), dtype=torch.float64, generator=rng)) for k, v in base.items()
+    }
+    ranges = RANGES | {f"share of {name}": (0.0, 1.0) for name in names}
+    return Fit(spec, tuple(names), "web", base, shaken, noise, noise, 40, ranges)
 
 
 def recipes(n: int, p: int, seed: int, *, distance: bool = True) -> Recipes:
@@ -103,11 +108,21 @@ SCARCE = planted("utility_smooth", "ab", {**UTILITY, "b": [0.16, 0.12], "tau": [
 THREE = planted("utility_smooth", "abc", {**UTILITY, "b": [0.2, 0.15, 0.1], "tau": [2.0, 6.0, 10.0]})
 FOUR = planted("utility_smooth", "abcd", {**UTILITY, "b": [0.16, 0.125, 0.1, 0.085], "tau": [6.7, 8.5, 5.3, 2.3]})
 MIXING = planted("mixing", "abc", {"c": 1.2, "t": [-1.0, 0.2, -0.4]})
-PUBLISHED = {"E": 1.86914, "A": 520.825, "B": 1487.716, "alpha": 0.3526596, "beta": 0.3526596, "R_D": 15.387756, "R_N": 5.309743}
+PUBLISHED = {
+    "E": 1.86914,
+    "A": 520.825,
+    "B": 1487.716,
+    "alpha": 0.3526596,
+    "beta": 0.3526596,
+    "R_D": 15.387756,
+    "R_N": 5.309743,
+}
 REPEATED = planted("repetition", "abc", PUBLISHED)
 
 TWO_POOLS, THREE_POOLS = pools(a=1e8, b=1e12), pools(a=2e8, b=2e9, c=1e12)
 FOUR_POOLS = pools(a=1.3e9, b=1.3e9, c=1.3e9, d=1.3e9)
+LITTLE = {"b": 0.1}
+ALL_CAPS = {"max_epochs": 4.0, "min_weight": {"c": 0.3}, "max_weight": {"b": 0.4}}
 PROBLEMS = (
     *(Problem(f"scarce-{t:g}", SCARCE, TWO_POOLS, Budget(t, 1e9)) for t in (1e8, 1e9, 1e10, 1e11, 1e12)),
     *(Problem(f"three-{t:g}", THREE, THREE_POOLS, Budget(t, 1e9)) for t in (1e8, 1e10, 1e12)),
@@ -115,10 +130,10 @@ PROBLEMS = (
     Problem("scarce-epochs", SCARCE, TWO_POOLS, Budget(1e10, 1e9), {"max_epochs": 2.0}),
     Problem("scarce-min", SCARCE, TWO_POOLS, Budget(1e10, 1e9), {"min_weight": {"b": 0.9}}),
     Problem("scarce-max", SCARCE, TWO_POOLS, Budget(1e10, 1e9), {"max_weight": {"a": 0.1}}),
-    Problem("three-all", THREE, THREE_POOLS, Budget(1e10, 1e9), {"max_epochs": 4.0, "min_weight": {"c": 0.3}, "max_weight": {"b": 0.4}}),
+    Problem("three-all", THREE, THREE_POOLS, Budget(1e10, 1e9), ALL_CAPS),
     Problem("four-epochs", FOUR, FOUR_POOLS, Budget(1e10, 1e9), {"max_epochs": 2.5, "max_weight": {"d": 0.2}}),
     Problem("corner", MIXING, THREE_POOLS, Budget(1e9, 1e9)),
-    Problem("corner-capped", MIXING, THREE_POOLS, Budget(1e9, 1e9), {"max_weight": {"a": 0.6}, "min_weight": {"b": 0.1}}),
+    Problem("corner-capped", MIXING, THREE_POOLS, Budget(1e9, 1e9), {"max_weight": {"a": 0.6}, "min_weight": LITTLE}),
     Problem("repeated", REPEATED, pools(a=1e9, b=4e9, c=1e10), Budget(1e11, 2.8e9)),
     Problem("repeated-capped", REPEATED, pools(a=1e9, b=4e9, c=1e10), Budget(5e10, 2.8e9), {"max_epochs": 6.0}),
 )  # fmt: skip

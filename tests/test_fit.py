@@ -1,4 +1,4 @@
-"""Formulas against published numbers, and what a fit promises: right, honest about its error, and the same each time."""
+"""Formulas against published numbers, and what a fit promises: right, honest about its error, always the same."""
 
 from dataclasses import replace
 
@@ -32,7 +32,8 @@ def single(params, tokens, unique=np.inf) -> Recipes:
 # Muennighoff et al. 2023, computed from the published constants (laws.md, 3.1).
 @pytest.mark.parametrize(
     ("params", "tokens", "unique", "loss"),
-    [(2.8e9, 55e9, 55e9, 2.3544), (2.8e9, 55e9, 14e9, 2.37709), (2.8e9, 55e9, 1.25e9, 2.70121), (4.2e9, 84e9, 12e9, 2.33333), (8.7e9, 178e9, 25e9, 2.22685)],
+    [(2.8e9, 55e9, 55e9, 2.3544), (2.8e9, 55e9, 14e9, 2.37709), (2.8e9, 55e9, 1.25e9, 2.70121),
+     (4.2e9, 84e9, 12e9, 2.33333), (8.7e9, 178e9, 25e9, 2.22685)],
 )  # fmt: skip
 def test_repetition_has_the_published_losses(params, tokens, unique, loss):
     found = law_of("repetition").loss(values(repetition.PUBLISHED), single(params, tokens, unique))
@@ -41,7 +42,8 @@ def test_repetition_has_the_published_losses(params, tokens, unique, loss):
 
 @pytest.mark.parametrize(
     ("epochs", "share", "total"),
-    [(2, 0.9841, 1.968), (4, 0.9314, 3.726), (8, 0.8280, 6.624), (16, 0.6614, 10.58), (40, 0.3792, 15.17), (101, 0.1620, 16.36)],
+    [(2, 0.9841, 1.968), (4, 0.9314, 3.726), (8, 0.8280, 6.624), (16, 0.6614, 10.58), (40, 0.3792, 15.17),
+     (101, 0.1620, 16.36)],
 )  # fmt: skip
 def test_value_of_a_repeated_pass(epochs, share, total):
     scale = torch.tensor(repetition.PUBLISHED["R_D"], dtype=torch.float64)
@@ -59,7 +61,9 @@ def test_large_scales_do_not_collapse():
 def test_unlimited_data_is_chinchilla_below_the_optimal_size():
     constants = values(repetition.PUBLISHED)
     base = single(2.8e9, 55e9)
-    assert float(law_of("repetition").loss(constants, base)) == pytest.approx(float(law_of("chinchilla").loss(constants, base)), rel=1e-12)
+    assert float(law_of("repetition").loss(constants, base)) == pytest.approx(
+        float(law_of("chinchilla").loss(constants, base)), rel=1e-12
+    )
 
 
 @pytest.mark.parametrize("published", [chinchilla.PUBLISHED, repetition.PUBLISHED])
@@ -93,7 +97,9 @@ def test_utility_halves_every_tau_repeats(tokens, unique, tau):
     a, d, n0, b = 4.0, 0.8, 1e4, 0.13
     passes = max(1.0, tokens / unique)
     repeated = quad(lambda x: 2 ** (-(x - 1) / tau) / x, 1, passes, epsabs=1e-12, limit=200)[0]
-    constants = {k: torch.tensor(v, dtype=torch.float64) for k, v in {"a": a, "d": d, "n0": n0, "b": [b], "tau": [tau]}.items()}
+    constants = {
+        k: torch.tensor(v, dtype=torch.float64) for k, v in {"a": a, "d": d, "n0": n0, "b": [b], "tau": [tau]}.items()
+    }
     found = float(law_of("utility_smooth").loss(constants, single(1e9, tokens, unique)))
     assert found == pytest.approx(d + a * np.exp(-b * (np.log1p(tokens / passes / n0) + repeated)), rel=2e-7)
 
@@ -104,7 +110,10 @@ def test_p_equal_pools_sampled_uniformly_are_repeated_p_times_more_slowly():
     many = {"a": 4.0, "d": 0.8, "n0": 1e4, "b": [0.1, 0.13, 0.16], "tau": [5.0, 5.0, 5.0]}
     one = {**many, "b": [0.13], "tau": [5.0]}
     mixed = checked([[1 / 3] * 3], [1e11], [1e9], [[1e9] * 3])
-    losses = [float(law.loss({k: torch.tensor(v, dtype=torch.float64) for k, v in t.items()}, r)) for t, r in ((many, mixed), (one, single(1e9, 1e11, 3e9)))]
+    losses = [
+        float(law.loss({k: torch.tensor(v, dtype=torch.float64) for k, v in t.items()}, r))
+        for t, r in ((many, mixed), (one, single(1e9, 1e11, 3e9)))
+    ]
     assert losses[0] == pytest.approx(losses[1], rel=1e-12)
 
 
@@ -168,7 +177,9 @@ def test_weights_of_rows_are_counts():
 
 def test_fewer_runs_than_parameters():
     base, losses = noisy("utility_smooth", 6, 0, 0.01)
-    with pytest.raises(FitError, match="^6 runs cannot determine the 7 parameters of utility_smooth with 2 pools: add at least 1 runs") as caught:
+    with pytest.raises(
+        FitError, match="^6 runs cannot determine the 7 parameters of utility_smooth with 2 pools: add at least 1 runs"
+    ) as caught:
         fit("utility_smooth", base, losses, pools="ab", options=FAST)
     assert "\n" not in str(caught.value)
 
@@ -233,8 +244,12 @@ def test_the_table_has_a_row_a_parameter_and_pool():
 # Held-out comparison.
 def table_of(name, n, seed, noise=0.005) -> runs.Runs:
     base, losses = noisy(name, n, seed, noise)
-    frame = pl.DataFrame({"run": [f"r{i}" for i in range(n)], "seed": 0, "params": base.params.numpy(), "tokens": base.tokens.numpy()})
-    columns = {f"weight.{p}": base.weights[:, i].numpy() for i, p in enumerate("ab")} | {f"unique.{p}": base.unique[:, i].numpy() for i, p in enumerate("ab")}
+    frame = pl.DataFrame(
+        {"run": [f"r{i}" for i in range(n)], "seed": 0, "params": base.params.numpy(), "tokens": base.tokens.numpy()}
+    )
+    columns = {f"weight.{p}": base.weights[:, i].numpy() for i, p in enumerate("ab")} | {
+        f"unique.{p}": base.unique[:, i].numpy() for i, p in enumerate("ab")
+    }
     return runs.check(frame.with_columns(**columns, **{"loss.web": losses}), "memory")
 
 
@@ -288,7 +303,9 @@ def test_a_holdout_that_leaves_nothing_is_refused(how):
 
 @pytest.mark.parametrize("name", ["chinchilla", "utility_smooth", "mixing"])
 def test_the_true_law_wins_on_held_out_runs(name):
-    best, compared = compare.choose(table_of(name, 40, 4), ["chinchilla", "utility_smooth", "mixing"], "web", options=TINY)
+    best, compared = compare.choose(
+        table_of(name, 40, 4), ["chinchilla", "utility_smooth", "mixing"], "web", options=TINY
+    )
     assert best.spec == name
     rows = compared.table()
     assert rows["law"][0] == name

@@ -81,7 +81,9 @@ def test_permuting_the_law_permutes_the_plan(order):
     def turn(values, axis):
         return {k: v.index_select(axis, torch.tensor(order)) if k in ("b", "tau") else v for k, v in values.items()}
 
-    turned = replace(THREE, pools=tuple("abc"[i] for i in order), theta=turn(THREE.theta, 0), draws=turn(THREE.draws, 1))
+    turned = replace(
+        THREE, pools=tuple("abc"[i] for i in order), theta=turn(THREE.theta, 0), draws=turn(THREE.draws, 1)
+    )
     one, two = (plan.optimize(fit, THREE_POOLS, HUGE) for fit in (THREE, turned))
     assert two.loss == pytest.approx(one.loss, abs=1e-9)
     assert two.weights == pytest.approx(one.weights, abs=1e-3)
@@ -157,7 +159,10 @@ def test_a_cap_on_an_unknown_pool_is_refused(caps):
         plan.optimize(SCARCE, TWO_POOLS, HUGE, **caps)
 
 
-@pytest.mark.parametrize("caps", [{"max_epochs": 0.0}, {"max_epochs": -1.0}, {"min_weight": {"a": -0.1}}, {"max_weight": {"a": float("nan")}}])
+@pytest.mark.parametrize(
+    "caps",
+    [{"max_epochs": 0.0}, {"max_epochs": -1.0}, {"min_weight": {"a": -0.1}}, {"max_weight": {"a": float("nan")}}],
+)
 def test_senseless_caps_are_refused(caps):
     with pytest.raises((SchemaError, Infeasible)):
         plan.optimize(SCARCE, TWO_POOLS, HUGE, **caps)
@@ -174,7 +179,7 @@ def test_exactly_tight_caps_leave_one_mixture():
 
 
 def test_limits_name_what_binds_and_what_is_extrapolated():
-    fit = replace(SCARCE, ranges={"tokens": (1e8, 1e9), "params": (1e8, 1e9), "epochs": (0.0, 1.0)})
+    fit = replace(SCARCE, ranges={**SCARCE.ranges, "tokens": (1e8, 1e9), "params": (1e8, 1e9), "epochs": (0.0, 1.0)})
     found = plan.optimize(fit, TWO_POOLS, HUGE, max_weight={"a": 0.2}, min_weight={"b": 0.1})
     said = " / ".join(found.limits)
     assert "a is at its maximum share 0.2" in said

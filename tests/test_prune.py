@@ -55,7 +55,8 @@ def test_the_floor_by_hand():
 
 
 @given(
-    values=st.lists(st.integers(0, 3), min_size=1, max_size=40), keep=st.floats(0.01, 1), rule=st.sampled_from(["hard", "easy", "middle"]),
+    values=st.lists(st.integers(0, 3), min_size=1, max_size=40), keep=st.floats(0.01, 1),
+    rule=st.sampled_from(["hard", "easy", "middle"]),
     floor=st.one_of(st.none(), st.floats(0, 1)), data=st.data(),
 )  # fmt: skip
 def test_exactly_the_share_asked_whatever_the_ties_and_groups(values, keep, rule, floor, data):
@@ -69,7 +70,9 @@ def test_exactly_the_share_asked_whatever_the_ties_and_groups(values, keep, rule
         assert (verdict & mine).sum() >= np.floor((floor or 0) * keep * mine.sum())
 
 
-@given(values=st.lists(st.integers(0, 2), min_size=2, max_size=30), rule=st.sampled_from(["hard", "easy"]), data=st.data())
+@given(
+    values=st.lists(st.integers(0, 2), min_size=2, max_size=30), rule=st.sampled_from(["hard", "easy"]), data=st.data()
+)
 def test_ties_go_by_id_not_by_place(values, rule, data):
     one = column(values)
     order = data.draw(st.permutations(range(len(values))))
@@ -82,7 +85,10 @@ def test_another_seed_breaks_ties_differently():
     assert verdicts[0] == verdicts[1] != verdicts[2]
 
 
-@pytest.mark.parametrize(("rule", "keep", "floor"), [("nosuch", 0.5, None), ("hard", 0.0, None), ("hard", 1.5, None), ("hard", 0.5, 2.0), ("hard", float("nan"), None)])
+@pytest.mark.parametrize(
+    ("rule", "keep", "floor"),
+    [("nosuch", 0.5, None), ("hard", 0.0, None), ("hard", 1.5, None), ("hard", 0.5, 2.0), ("hard", float("nan"), None)],
+)
 def test_senseless_arguments_are_refused(rule, keep, floor):
     with pytest.raises(SchemaError):
         decide(column(TEN), rule=rule, keep=keep, floor=floor)
@@ -138,7 +144,10 @@ def test_pruning_twice_writes_the_same_bytes(scored, tmp_path):
 def test_a_score_that_is_no_number_names_the_row(scored, tmp_path, bad):
     path = next(scored.rglob("2.*.scores.parquet"))
     frame = pl.read_parquet(path)
-    tables.write(path, [frame.with_columns(pl.when(pl.col("id") == "d45").then(bad).otherwise("score.length").alias("score.length"))])
+    tables.write(
+        path,
+        [frame.with_columns(pl.when(pl.col("id") == "d45").then(bad).otherwise("score.length").alias("score.length"))],
+    )
     with pytest.raises(SchemaError, match=r"score\.length is NaN, infinite or null in 1 rows, the first with id 'd45'"):
         prune.prune(scored, "score.length", tmp_path / "kept", keep=0.5)
 

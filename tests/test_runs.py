@@ -85,7 +85,10 @@ def test_shares_of_three_digits_are_rescaled(tmp_path):
     assert np.allclose(data.recipes().weights.sum(dim=1), 1, atol=1e-15)
 
 
-@pytest.mark.parametrize(("column", "bad"), [("tokens", 0.0), ("params", -1.0), ("unique.a", 0.0), ("tokens", None), ("tokens", float("inf"))])
+@pytest.mark.parametrize(
+    ("column", "bad"),
+    [("tokens", 0.0), ("params", -1.0), ("unique.a", 0.0), ("tokens", None), ("tokens", float("inf"))],
+)
 def test_counts_must_be_positive_and_finite(tmp_path, column, bad):
     with pytest.raises(SchemaError, match="^r0: .*must be positive"):
         read(tmp_path, GOOD.with_columns(pl.Series(column, [bad, 1e7, 1e7], dtype=pl.Float64))).recipes()
@@ -114,7 +117,9 @@ def test_where(tmp_path, where, kept):
     assert read(tmp_path, GOOD, where=where).frame["run"].to_list() == kept
 
 
-@pytest.mark.parametrize(("where", "message"), [("tokens > 1e12", "no rows"), ("nosuch > 1", "does not work"), ("((", "does not work")])
+@pytest.mark.parametrize(
+    ("where", "message"), [("tokens > 1e12", "no rows"), ("nosuch > 1", "does not work"), ("((", "does not work")]
+)
 def test_where_errors_are_one_line(tmp_path, where, message):
     with pytest.raises(SchemaError, match=message) as caught:
         read(tmp_path, GOOD, where=where)

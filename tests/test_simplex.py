@@ -98,7 +98,9 @@ def test_steep_valley_agrees_with_slsqp():
     def objective(w):
         return (scales * (w - centre) ** 2).sum(dim=-1)
 
-    found = minimize(objective, torch.full((1, 4), 0.25).double(), torch.zeros(1, 4).double(), torch.ones(1, 4).double())
+    found = minimize(
+        objective, torch.full((1, 4), 0.25).double(), torch.zeros(1, 4).double(), torch.ones(1, 4).double()
+    )
     best = scipy_minimize(
         lambda x: float(objective(torch.from_numpy(x))), np.full(4, 0.25), bounds=[(0, 1)] * 4, method="SLSQP",
         constraints=[{"type": "eq", "fun": lambda x: x.sum() - 1}], options={"ftol": 1e-14, "maxiter": 1000},

@@ -21,7 +21,14 @@ from curate.tables import FORMATS, Shard, batches, shards
 
 def store(frame: pl.DataFrame, path, group: int = 7) -> Shard:
     """Write a frame in the format of the path's name."""
-    name, table = path.name, frame.to_arrow().cast(pa.schema([f.with_type(pa.string()) if pa.types.is_large_string(f.type) else f for f in frame.to_arrow().schema]))
+    name, table = (
+        path.name,
+        frame.to_arrow().cast(
+            pa.schema(
+                [f.with_type(pa.string()) if pa.types.is_large_string(f.type) else f for f in frame.to_arrow().schema]
+            )
+        ),
+    )
     lines = "".join(json.dumps(row) + "\n" for row in frame.to_dicts()).encode()
     if name.endswith(".parquet"):
         pq.write_table(table, path, row_group_size=group)
@@ -43,14 +50,21 @@ def read(shard, *arguments, **keywords) -> pl.DataFrame:
 
 @pytest.mark.parametrize("suffix", FORMATS)
 def test_every_format_gives_the_same_batches(tmp_path, suffix):
-    frame = documents(50).with_columns(pl.Series("tokens", range(50)), source=pl.lit("s"), text=pl.col("text") + "\tü\n𝄞\"'")
+    frame = documents(50).with_columns(
+        pl.Series("tokens", range(50)), source=pl.lit("s"), text=pl.col("text") + "\tü\n𝄞\"'"
+    )
     got = list(batches(store(frame, tmp_path / f"x{suffix}"), ("text",), rows=16))
     assert [b.height for b in got] == [16, 16, 16, 2]
     assert pl.concat(got).equals(frame.select("id", "source", "tokens", "text"))
     assert pl.concat(got).schema == {"id": pl.String, "source": pl.String, "tokens": pl.Int64, "text": pl.String}
 
 
-@given(n=st.integers(1, 60), group=st.integers(1, 70), rows=st.integers(1, 70), suffix=st.sampled_from([".parquet", ".arrow", ".jsonl"]))
+@given(
+    n=st.integers(1, 60),
+    group=st.integers(1, 70),
+    rows=st.integers(1, 70),
+    suffix=st.sampled_from([".parquet", ".arrow", ".jsonl"]),
+)
 def test_batches_have_exactly_the_rows_asked_whatever_the_row_groups(tmp_path, n, group, rows, suffix):
     frame = documents(n)
     got = list(batches(store(frame, tmp_path / f"x{suffix}", group), ("text",), rows=rows))
@@ -60,7 +74,9 @@ def test_batches_have_exactly_the_rows_asked_whatever_the_row_groups(tmp_path, n
 
 @given(st.lists(st.one_of(st.none(), st.text(max_size=20)), min_size=1, max_size=12))
 def test_any_text_survives_parquet_and_jsonl(tmp_path, texts):
-    frame = pl.DataFrame({"id": [str(i) for i in range(len(texts))], "text": texts}, schema={"id": pl.String, "text": pl.String})
+    frame = pl.DataFrame(
+        {"id": [str(i) for i in range(len(texts))], "text": texts}, schema={"id": pl.String, "text": pl.String}
+    )
     for suffix in (".parquet", ".jsonl"):
         if suffix == ".jsonl" and all(t is None for t in texts):
             continue
@@ -106,7 +122,11 @@ def test_source_is_the_column_the_hive_folder_or_the_folder(tmp_path):
         store(documents(2), tmp_path / folder / "x.parquet")
     store(documents(2).with_columns(source=pl.lit("own")), tmp_path / "source=web" / "y.parquet")
     found = {s.relative: read(s)["source"].unique().to_list() for s in shards([str(tmp_path)])}
-    assert found == {"plain/x.parquet": ["plain"], "source=web/part=1/x.parquet": ["web"], "source=web/y.parquet": ["own"]}
+    assert found == {
+        "plain/x.parquet": ["plain"],
+        "source=web/part=1/x.parquet": ["web"],
+        "source=web/y.parquet": ["own"],
+    }
 
 
 def test_no_text_counts_one_token_a_row(tmp_path):
@@ -135,7 +155,9 @@ def test_embeddings_of_each_kind(tmp_path, kind, suffix):
     }[kind]()
     path = tmp_path / f"x{suffix}"
     table = pa.table({"id": [str(i) for i in range(11)], "emb.e": column})
-    pq.write_table(table, path, row_group_size=3) if suffix == ".parquet" else pyarrow.feather.write_feather(table, path, chunksize=3)
+    pq.write_table(table, path, row_group_size=3) if suffix == ".parquet" else pyarrow.feather.write_feather(
+        table, path, chunksize=3
+    )
     for rows in (1, 4, 100):
         got = read(Shard(path, path.name), ("emb.e",), rows=rows)
         assert got.schema["emb.e"] == pl.Array(pl.Float32, 6)
@@ -143,7 +165,10 @@ def test_embeddings_of_each_kind(tmp_path, kind, suffix):
         assert np.array_equal(got["emb.e"].to_numpy(), expected)
 
 
-@pytest.mark.parametrize("bad", [pa.array([[1.0], [1.0, 2.0]]), pa.array(["a", "b"]), pa.array([[1.0, 2.0], None], type=pa.list_(pa.float32(), 2))])
+@pytest.mark.parametrize(
+    "bad",
+    [pa.array([[1.0], [1.0, 2.0]]), pa.array(["a", "b"]), pa.array([[1.0, 2.0], None], type=pa.list_(pa.float32(), 2))],
+)
 def test_other_embeddings_are_refused(tmp_path, bad):
     pq.write_table(pa.table({"emb.e": bad}), tmp_path / "x.parquet")
     with pytest.raises(SchemaError, match=r"x\.parquet: emb\.e"):
@@ -151,7 +176,9 @@ def test_other_embeddings_are_refused(tmp_path, bad):
 
 
 def test_our_files_store_embeddings_as_fixed_binary_and_round_trip(tmp_path):
-    frame = documents(11).with_columns(pl.Series("emb.e", VECTORS, dtype=pl.Array(pl.Float32, 6)), source=pl.lit("s"), tokens=pl.lit(3))
+    frame = documents(11).with_columns(
+        pl.Series("emb.e", VECTORS, dtype=pl.Array(pl.Float32, 6)), source=pl.lit("s"), tokens=pl.lit(3)
+    )
     assert tables.write(tmp_path / "x.parquet", [frame[:4], frame[4:]]) == 11
     assert pq.read_schema(tmp_path / "x.parquet").field("emb.e").type == pa.binary(24)
     got = read(Shard(tmp_path / "x.parquet", "x"), ("text", "emb.e"), rows=3)

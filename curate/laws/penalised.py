@@ -1,7 +1,7 @@
 """Repetition with a penalty that saturates: harm from repeats grows with N / U and sets in sooner for larger models.
 
 A law of this project (form N2_dc of its laws lab): on the 182 public data-constrained runs it extrapolates best of the
-forms tried (fitted on N < 2.5e8 ... 1.2e9, tested above: 2.0-2.6 %, against 4.0-6.2 % for ``repetition``). It joins
+forms tried (fitted on N < 2.5e8 ... 1.2e9, tested above: 1.8-2.6 %, against 2.2-4.6 % for ``repetition``). It joins
 Muennighoff et al. 2023 (arXiv 2305.16264, eq. 5) and the additive penalty of Lovelace et al. 2026 (arXiv 2605.01640).
 """
 

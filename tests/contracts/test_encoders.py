@@ -56,10 +56,13 @@ def test_different_texts_have_different_vectors(name):
 def test_another_process_gives_the_same_bytes(name):
     code = (
         "from curate import plugins; import sys, hashlib; "
-        f"v = plugins.build('encoders', {name!r}).encode(['one two', 'drei']); print(hashlib.sha256(v.tobytes()).hexdigest())"
+        f"v = plugins.build('encoders', {name!r}).encode(['one two', 'drei']); "
+        "print(hashlib.sha256(v.tobytes()).hexdigest())"
     )
     said = {
-        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env={"PYTHONHASHSEED": seed}).stdout
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True, env={"PYTHONHASHSEED": seed}
+        ).stdout
         for seed in ("1", "2")
     }
     assert len(said) == 1

@@ -35,7 +35,9 @@ def test_its_docstring_has_a_headline_and_an_example(job):
 def test_it_has_a_main_and_imports_nothing_heavy_on_top(job):
     body = tree(job).body
     assert any(isinstance(node, ast.FunctionDef) and node.name == "main" for node in body)
-    names = [a.name for n in body if isinstance(n, ast.Import) for a in n.names] + [n.module for n in body if isinstance(n, ast.ImportFrom)]
+    names = [a.name for n in body if isinstance(n, ast.Import) for a in n.names] + [
+        n.module for n in body if isinstance(n, ast.ImportFrom)
+    ]
     assert not {name.split(".")[0] for name in names} & {"torch", "polars", "numpy", "pyarrow", "altair", "curate"}
 
 
@@ -55,7 +57,10 @@ def test_help_lists_every_job(cli):
     assert all(f"\n  {job} " in said.out for job in jobs())
 
 
-@pytest.mark.parametrize("arguments", [["nosuch"], ["fit"], ["fit", "x", "--nosuch"], ["--nosuch"], ["plan", "f", "--pools", "p", "--out", "o"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [["nosuch"], ["fit"], ["fit", "x", "--nosuch"], ["--nosuch"], ["plan", "f", "--pools", "p", "--out", "o"]],
+)
 def test_wrong_usage_exits_with_2(cli, arguments):
     said = cli(*arguments)
     assert said.code == 2

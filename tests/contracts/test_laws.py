@@ -28,7 +28,9 @@ def turned(values, params, order):
 def test_it_is_frozen_and_named_by_its_file(name):
     law = law_of(name)
     assert law.name == name
-    assert not any(isinstance(getattr(law, f.name), torch.Tensor | np.ndarray) for f in fields(law)), "a law holds no data"
+    assert not any(isinstance(getattr(law, f.name), torch.Tensor | np.ndarray) for f in fields(law)), (
+        "a law holds no data"
+    )
     with pytest.raises((FrozenInstanceError, AttributeError)):
         law.another = 1
 
@@ -95,7 +97,9 @@ def test_only_what_a_pool_is_matters_not_its_place(name, order):
         pytest.skip("its pools are ordered by meaning")
     other = replace(base, weights=base.weights[:, order], unique=base.unique[:, order])
     elsewhere = replace(law, pool=order.index(law.pool % POOLS)) if hasattr(law, "pool") else law
-    assert torch.allclose(elsewhere.loss(turned(values, law.params(), order), other), law.loss(values, base), rtol=1e-12)
+    assert torch.allclose(
+        elsewhere.loss(turned(values, law.params(), order), other), law.loss(values, base), rtol=1e-12
+    )
 
 
 @EVERY
@@ -110,7 +114,9 @@ def test_vmap_over_parameters_is_a_loop(name):
     law, base = law_of(name), recipes(10, POOLS, 5)
     many = [theta(name, POOLS, seed=s) for s in range(6)]
     stacked = {k: torch.stack([one[k] for one in many]) for k in many[0]}
-    assert torch.allclose(vmap(lambda t: law.loss(t, base))(stacked), torch.stack([law.loss(t, base) for t in many]), rtol=1e-12)
+    assert torch.allclose(
+        vmap(lambda t: law.loss(t, base))(stacked), torch.stack([law.loss(t, base) for t in many]), rtol=1e-12
+    )
 
 
 @EVERY
@@ -130,7 +136,9 @@ def test_planted_parameters_come_back_as_predictions(name, seed):
     law, train, fresh = law_of(name), recipes(60, POOLS, 20 + seed), recipes(200, POOLS, 30 + seed)
     drawn = (theta(name, POOLS, seed=s, inner=0.9) for s in range(10 * seed, 10 * seed + 10))
     truth = next(t for t in drawn if all(bool((law.loss(t, r) > 0).all()) for r in (train, fresh)))
-    found = fits.fit(name, train, law.loss(truth, train).numpy(), pools="abc", options=Options(starts=6 * seed, draws=1))
+    found = fits.fit(
+        name, train, law.loss(truth, train).numpy(), pools="abc", options=Options(starts=6 * seed, draws=1)
+    )
     error = (found.loss(fresh) / law.loss(truth, fresh) - 1).abs()
     assert found.rmse < 3e-4
     assert float(error.median()) < 1e-3

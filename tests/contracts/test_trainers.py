@@ -16,7 +16,10 @@ from curate.trainers.command import Command
 from curate.trainers.linear import Linear
 from curate.trainers.tiny import Tiny
 
-PROGRAM = "import json,sys; r=json.load(sys.stdin); print('log'); print(json.dumps({'web': 2.0 + r['weights']['a'] + 1e-3*r['seed'] + 1/r['tokens']}))"
+PROGRAM = (
+    "import json, sys; r = json.load(sys.stdin); print('log'); "
+    "print(json.dumps({'web': 2.0 + r['weights']['a'] + 1e-3 * r['seed'] + 1 / r['tokens']}))"
+)
 
 
 def blobs(seed, n=90):
@@ -46,7 +49,9 @@ def test_every_file_is_tested_here():
 def test_it_has_the_contract_and_is_frozen(name):
     trainer, _ = MADE[name]
     assert isinstance(trainer, plugins.implementation("trainers", name))
-    assert inspect.signature(type(trainer).train).parameters.keys() == inspect.signature(Trainer.train).parameters.keys()
+    assert (
+        inspect.signature(type(trainer).train).parameters.keys() == inspect.signature(Trainer.train).parameters.keys()
+    )
     with pytest.raises(FrozenInstanceError):
         trainer.pools = {}
 
@@ -68,9 +73,10 @@ def test_the_order_of_the_weights_does_not_matter(name):
 
 
 @EVERY
-def test_unique_tokens_that_do_not_bind_change_nothing(name):
+@pytest.mark.parametrize("factor", [1, 10])
+def test_unique_tokens_that_do_not_bind_change_nothing(name, factor):
     trainer, budget = MADE[name]
-    on_hand = getattr(trainer, "unique", {"a": 1e9, "b": 1e9})
+    on_hand = {pool: factor * count for pool, count in getattr(trainer, "unique", {"a": 1e9, "b": 1e9}).items()}
     assert trainer.train(HALF, budget, seed=0, unique=on_hand) == trainer.train(HALF, budget, seed=0)
 
 
@@ -103,7 +109,12 @@ def test_an_unknown_pool_is_refused(name):
 
 @pytest.mark.parametrize(
     ("program", "message"),
-    [("import sys; print('first', file=sys.stderr); sys.exit('went wrong')", "exited with 1: went wrong"), ("print('no json')", "said 'no json'"), ("pass", "said 'nothing'"), ("print('[1]')", "must print")],
+    [
+        ("import sys; print('first', file=sys.stderr); sys.exit('went wrong')", "exited with 1: went wrong"),
+        ("print('no json')", "said 'no json'"),
+        ("pass", "said 'nothing'"),
+        ("print('[1]')", "must print"),
+    ],
 )  # fmt: skip
 def test_a_failing_command_is_quoted(program, message):
     with pytest.raises(CurateError, match=message):

@@ -267,11 +267,11 @@ def test_mixture_ces_without_repetition_is_the_form_of_the_lab():
     size = t["rho"] * t["B"] * np.exp(-t["alpha"] * ln)
     data = t["B"] * np.exp(t["phi"] * ln) * (np.exp(-t["beta"] * ld) + t["T"] * np.exp(-t["tau"] * ld))
     full = (t["E"] + (t["F"] + size + data) * np.exp(-t["c"] * s)) * np.exp((h - 1 / 3) @ np.array(t["v"]))
-    law = MixtureCes(linear=True, transient=True)
+    law = MixtureCes(linear=True)
     assert one(law, t, tokens=d, params=n, weights=h) == pytest.approx(full, rel=1e-12)
     data -= t["B"] * np.exp(t["phi"] * ln) * t["T"] * np.exp(-t["tau"] * ld)
     plain = t["E"] + (t["F"] + size + data) * np.exp(-t["c"] * s)
-    assert one(MixtureCes(), t, tokens=d, params=n, weights=h) == pytest.approx(plain, rel=1e-12)
+    assert one(MixtureCes(transient=False), t, tokens=d, params=n, weights=h) == pytest.approx(plain, rel=1e-12)
     names = {p.name for p in law.params()}
     assert names == set(QLL)
 
@@ -281,7 +281,7 @@ def test_mixture_ces_of_one_pool_is_the_data_constrained_law():
     given = recipes.recipes([[1.0]], [4e10], [2e8], [[5e9]])
     useful = float(effective_tokens(given, torch.tensor(QLL["R"])).sum()) / TOKENS
     full = QLL["E"] + QLL["F"] + QLL["rho"] * QLL["B"] + QLL["B"] * useful ** -QLL["beta"]
-    assert float(MixtureCes().loss(theta(values), given)[0]) == pytest.approx(full, rel=1e-8)
+    assert float(MixtureCes(transient=False).loss(theta(values), given)[0]) == pytest.approx(full, rel=1e-8)
 
 
 def test_mixture_ces_repeats_of_all_pools_help_less_than_fresh_tokens_and_end_at_a_finite_loss():
