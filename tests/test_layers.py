@@ -19,7 +19,7 @@ LAYERS = {
     3: "score prune recycle laws runs signal annealing downstream harm",
     4: "coordinates trainers",
     5: "fit",
-    6: "compare corpora identify plan pilot",
+    6: "boosted compare corpora identify plan pilot",
     7: "cpt exports",
     8: "charts",
 }
