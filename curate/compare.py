@@ -6,13 +6,12 @@ from typing import cast
 
 import numpy as np
 import polars as pl
-import torch
 from scipy.optimize import nnls
 
 from curate import plugins
 from curate.coordinates import Coordinates
 from curate.errors import FitError, SchemaError
-from curate.fit import Blend, Fit, Options, fit, fit_evals
+from curate.fit import Blend, Fit, Options, fit_evals
 from curate.laws import Law
 from curate.recipes import Recipes
 from curate.runs import Runs
@@ -74,38 +73,44 @@ class Comparison:
 def compare(
     specs: Sequence[str],
     data: Runs,
-    evaluation: str,
+    evals: Sequence[str],
     *,
     how: str = "largest",
     options: Options = Options(),  # noqa: B008
 ) -> Comparison:
-    """Fit every law without the held-out rows and measure it on them."""
-    recipes, loss, clusters = data.recipes(), data.loss(evaluation), data.clusters
+    """Fit every law to ``evals`` without the held-out rows and measure it on them, all evals together."""
+    recipes, clusters = data.recipes(), data.clusters
+    losses = {name: data.loss(name, missing=len(evals) > 1) for name in evals}
     pairs = [(a, b) for a, b in splits(recipes, clusters, how, seed=options.seed) if a.any() and b.any()]
     if not pairs:
         raise FitError(
-            f"--holdout {how} leaves nothing to fit or to test among {len(loss)} runs: vary tokens or params"
+            f"--holdout {how} leaves nothing to fit or to test among {len(data)} runs: vary tokens or params"
         )
-    truth = np.log(np.concatenate([loss[test] for _, test in pairs]))
-    groups = np.concatenate([clusters[test] for _, test in pairs])
+    truth = np.log(np.concatenate([loss[test] for _, test in pairs for loss in losses.values()]))
+    groups = np.concatenate([clusters[test] for _, test in pairs for _ in losses])
+    known = np.isfinite(truth)
     predicted: dict[str, np.ndarray] = {}
     records: list[dict[str, object]] = []
     for spec in specs:
         law = cast(Law, plugins.build("laws", spec))
         row: dict[str, object] = {"law": spec, "parameters": Coordinates(law.params(), len(data.pools)).size}
+        parts, train = [], []
         try:
-            fits = [
-                (fit(spec, recipes.take(train), loss[train], pools=data.pools, options=replace(options, draws=1)), test)
-                for train, test in pairs
-            ]
+            for inside, test in pairs:
+                fits = fit_evals(
+                    spec, recipes.take(inside), {n: y[inside] for n, y in losses.items()}, pools=data.pools,
+                    options=replace(options, draws=1),
+                )  # fmt: skip
+                parts += [np.log(np.asarray(one.loss(recipes.take(test)))) for one in fits.values()]
+                train += [one.rmse for one in fits.values()]
         except FitError as error:
             records.append(row | {"why": str(error)})
             continue
-        predicted[spec] = np.log(np.concatenate([np.asarray(one.loss(recipes.take(test))) for one, test in fits]))
-        train = float(np.mean([one.rmse for one, _ in fits]))
-        records.append(row | {"train": train} | _measure(predicted[spec] - truth, groups, options.seed) | {"why": ""})
+        predicted[spec] = np.concatenate(parts)[known]
+        measured = _measure(predicted[spec] - truth[known], groups[known], options.seed)
+        records.append(row | {"train": float(np.mean(train))} | measured | {"why": ""})
     table = pl.DataFrame(records, schema=SCHEMA).sort("heldout", "law", nulls_last=True)
-    return Comparison(table, predicted, truth)
+    return Comparison(table, predicted, truth[known])
 
 
 def _measure(log_error: np.ndarray, groups: np.ndarray, seed: int) -> dict[str, object]:
@@ -123,35 +128,28 @@ def _measure(log_error: np.ndarray, groups: np.ndarray, seed: int) -> dict[str, 
 def choose(
     data: Runs,
     specs: Sequence[str],
-    evaluation: str,
+    evals: Sequence[str],
     *,
     how: str = "largest",
     options: Options = Options(),  # noqa: B008
-) -> tuple[Fit, Comparison]:
+) -> tuple[Fit | Blend, Comparison]:
     """Compare laws on held-out runs, refit the best on all rows, return it with the comparison.
 
-    Its ``noise`` is at least the held-out error: that is what predicting unseen runs has cost here.
+    Several ``evals`` give their mean. The ``noise`` is at least the held-out error: that is what predicting unseen runs
+    has cost here.
     """
-    compared = compare(specs, data, evaluation, how=how, options=options)
+    compared = compare(specs, data, evals, how=how, options=options)
     best = compared.rows.row(0, named=True)
     if best["heldout"] is None:
         raise FitError(f"no law can be fitted: {best['why']}")
-    result = fit(
-        best["law"], data.recipes(), data.loss(evaluation), pools=data.pools, evaluation=evaluation,
-        clusters=data.clusters, options=options,
-    )  # fmt: skip
-    return _with_heldout(result, best), compared
-
-
-def _with_heldout(result: Fit, row: dict[str, float]) -> Fit:
-    measured = {key: float(row[key]) for key in ("heldout", "low", "high", "rms", "rows")}
-    return replace(result, noise=max(result.noise, measured["rms"]), heldout=measured)
+    fits = tuple(_with_heldout(one, best) for one in _fit_all(data, best["law"], evals, options))
+    return (fits[0] if len(fits) == 1 else mean(fits)), compared
 
 
 def stack(
     data: Runs,
     specs: Sequence[str],
-    evaluation: str,
+    evals: Sequence[str],
     *,
     how: str = "largest",
     options: Options = Options(),  # noqa: B008
@@ -160,50 +158,47 @@ def stack(
 
     Weights are rescaled to sum to 1, laws under 1 % dropped. Use it when no law wins: the table's intervals overlap.
     """
-    compared = compare(specs, data, evaluation, how=how, options=options)
+    compared = compare(specs, data, evals, how=how, options=options)
     if not compared.predicted:
         raise FitError(f"no law can be fitted: {compared.rows['why'][0]}")
     names = list(compared.predicted)
-    matrix = np.column_stack([compared.predicted[name] for name in names])
-    ridge = 1e-3 * np.sqrt(len(matrix))  # ties between near-equal laws are split evenly, not at random
-    weights, _ = nnls(
-        np.vstack([matrix, ridge * np.eye(len(names)), np.full((1, len(names)), 1e3)]),
-        np.concatenate([compared.truth, np.full(len(names), ridge / len(names)), [1e3]]),
-    )
-    weights = np.where(weights / weights.sum() < 0.01, 0.0, weights)
-    weights /= weights.sum()
+    weights = stack_weights(np.column_stack([compared.predicted[name] for name in names]), compared.truth)
     kept = [(name, w) for name, w in zip(names, weights.tolist(), strict=True) if w > 0]
     error = np.log(sum(w * np.exp(compared.predicted[name]) for name, w in kept)) - compared.truth
     row = compared.rows.filter(pl.col("law") == kept[0][0]).row(0, named=True)
     measured = row | {"heldout": float(np.abs(np.expm1(error)).mean()), "rms": float(np.sqrt((error**2).mean()))}
-    fits = tuple(
-        _with_heldout(
-            fit(
-                name, data.recipes(), data.loss(evaluation), pools=data.pools, evaluation=evaluation,
-                clusters=data.clusters, options=options,
-            ),
-            measured,
-        )
-        for name, _ in kept
-    )  # fmt: skip
-    return Blend(fits, tuple(w for _, w in kept), evaluation), compared
+    fits, shares = [], []
+    for name, weight in kept:
+        members = _fit_all(data, name, evals, options)
+        fits += [_with_heldout(one, measured) for one in members]
+        shares += [weight / len(members)] * len(members)
+    return Blend(tuple(fits), tuple(shares), "+".join(evals)), compared
 
 
-def mean_of_evals(
-    data: Runs,
-    spec: str,
-    evals: Sequence[str],
-    *,
-    weights: Sequence[float] | None = None,
-    options: Options = Options(),  # noqa: B008
-) -> Blend:
-    """Fit one law to several evals that share its exponents and return their weighted mean (default: equal)."""
-    losses = {name: data.loss(name, missing=True) for name in evals}
+def stack_weights(predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """(m, l) held-out log losses of l laws and (m,) true ones to (l,) weights >= 0 that sum to 1."""
+    count = predicted.shape[1]
+    ridge = 1e-3 * np.sqrt(len(predicted))  # ties between near-equal laws are split evenly, not at random
+    weights, _ = nnls(
+        np.vstack([predicted, ridge * np.eye(count), np.full((1, count), 1e3)]),
+        np.concatenate([truth, np.full(count, ridge / count), [1e3]]),
+    )
+    weights = np.where(weights / weights.sum() < 0.01, 0.0, weights)
+    return np.asarray(weights / weights.sum())
+
+
+def mean(fits: Sequence[Fit], weights: Sequence[float] | None = None) -> Blend:
+    """Return the weighted mean of fits of several evals (default: equal)."""
+    shares = np.ones(len(fits)) if weights is None else np.asarray(weights, dtype=np.float64)
+    return Blend(tuple(fits), tuple((shares / shares.sum()).tolist()), "+".join(one.eval for one in fits))
+
+
+def _fit_all(data: Runs, spec: str, evals: Sequence[str], options: Options) -> tuple[Fit, ...]:
+    losses = {name: data.loss(name, missing=len(evals) > 1) for name in evals}
     fits = fit_evals(spec, data.recipes(), losses, pools=data.pools, clusters=data.clusters, options=options)
-    shares = np.ones(len(evals)) if weights is None else np.asarray(weights, dtype=np.float64)
-    return Blend(tuple(fits.values()), tuple((shares / shares.sum()).tolist()), "+".join(evals))
+    return tuple(fits.values())
 
 
-def log_losses(fits: Sequence[Fit], recipes: Recipes) -> torch.Tensor:
-    """(m, n) predicted log losses of several fits."""
-    return torch.stack([one.loss(recipes).log() for one in fits])
+def _with_heldout(result: Fit, row: dict[str, float]) -> Fit:
+    measured = {key: float(row[key]) for key in ("heldout", "low", "high", "rms", "rows")}
+    return replace(result, noise=max(result.noise, measured["rms"]), heldout=measured)

@@ -1,6 +1,6 @@
 """A law's parameters as unbounded coordinates: what the solver moves, where it starts, what the prior says."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -27,10 +27,11 @@ class Coordinates:
         """Return k."""
         return sum(self._width(p) for p in self.params)
 
-    @property
-    def names(self) -> tuple[str, ...]:
-        """(k,) parameter names, ``name[i]`` for pool i."""
-        return tuple(f"{p.name}[{i}]" if p.per_pool else p.name for p in self.params for i in range(self._width(p)))
+    def labels(self, pools: Sequence[str]) -> tuple[str, ...]:
+        """(k,) parameter names, ``name[pool]`` where there is one a pool."""
+        return tuple(
+            f"{p.name}[{x}]" if p.per_pool else p.name for p in self.params for x in (pools if p.per_pool else ("",))
+        )
 
     @property
     def shared(self) -> Tensor:

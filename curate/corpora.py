@@ -29,7 +29,14 @@ class Crossing:
     share: float
 
 
-def fit_each(data: Runs, by: str, spec: str, evaluation: str, *, options: Options = Options()) -> dict[str, Fit]:
+def fit_each(
+    data: Runs,
+    by: str,
+    spec: str,
+    evaluation: str,
+    *,
+    options: Options = Options(),  # noqa: B008
+) -> dict[str, Fit]:
     """Fit ``spec`` to the runs of every value of column ``by``."""
     if by not in data.frame.columns:
         raise SchemaError(f"no column {by!r} to compare by: the run table has {', '.join(data.frame.columns)}")
@@ -110,10 +117,12 @@ def _cross(difference: Tensor, flops: np.ndarray) -> float | None:
     return float(np.exp(np.log(flops[i]) + t * np.log(flops[i + 1] / flops[i])))
 
 
-def advice(fits: Mapping[str, Fit], found: Sequence[Crossing], low: float, high: float) -> str:
+def advice(
+    fits: Mapping[str, Fit], found: Sequence[Crossing], low: float, high: float, *, tokens_per_param: float = 20.0
+) -> str:
     """Return in words which corpus to take at which compute."""
     flops = np.geomspace(low, high, GRID)
-    best = curves(fits, flops).unique("flops", maintain_order=True)["best"].to_list()
+    best = curves(fits, flops, tokens_per_param=tokens_per_param).unique("flops", maintain_order=True)["best"].to_list()
     parts, start = [], 0
     for i in range(1, len(best) + 1):
         if i == len(best) or best[i] != best[start]:
@@ -121,7 +130,8 @@ def advice(fits: Mapping[str, Fit], found: Sequence[Crossing], low: float, high:
             start = i
     lines = ["take " + "; ".join(parts)]
     lines += [
-        f"{c.better} overtakes {c.worse} at {c.flops:.2g} FLOPs ({c.low:.2g} to {c.high:.2g}; in {c.share:.0%} of draws)"
+        f"{c.better} overtakes {c.worse} at {c.flops:.2g} FLOPs ({c.low:.2g} to {c.high:.2g} in the {c.share:.0%} of "
+        "draws that cross)"
         for c in found
     ]
     return "\n".join(lines)

@@ -15,8 +15,9 @@ from curate.fit import CHUNK_CELLS, TUNED, Fit
 from curate.laws import Law
 from curate.recipes import Recipes
 
-STEPS = 6.0  # half-width of the profile, in log units (a factor of 400) or natural units
-POINTS = 25  # of a profile
+WIDEST = 6.0  # half-width of the profile, in log units (a factor of 400) or natural units
+OFFSETS = (*(-np.geomspace(WIDEST, 2e-3, 15)), 0.0, *np.geomspace(2e-3, WIDEST, 15))  # fine near the solution
+POINTS = len(OFFSETS)
 CHI2 = 2.706  # 90 % quantile of chi-square with one degree of freedom (Wilks)
 UNKNOWN = 3.0  # log units: a 90 % interval wider than this (a factor of 20) is "cannot tell"
 
@@ -40,7 +41,7 @@ class Identified:
 
 
 def identify(fit: Fit, recipes: Recipes, loss: np.ndarray) -> Identified:
-    """Profile every parameter of a fit on its own runs: hold it at 25 values, refit the others from the solution.
+    """Profile every parameter of a fit on its own runs: hold it at 31 values, refit the others from the solution.
 
     The interval holds the values whose Huber objective, in units of the squared residual scale, rises by less than
     1.35 (half the 90 % chi-square quantile). No prior is used: this is what the runs alone say.
@@ -59,7 +60,7 @@ def identify(fit: Fit, recipes: Recipes, loss: np.ndarray) -> Identified:
     noise = float((1.4826 * left.abs().median()).clamp_min(1e-6))
     unit = slopes[0] / slopes[0].norm(dim=0).clamp_min(1e-300)
     singular = torch.linalg.svdvals(unit)
-    steps = torch.linspace(-STEPS, STEPS, POINTS, dtype=torch.float64)
+    steps = torch.tensor(OFFSETS, dtype=torch.float64)
     starts = best.repeat(k * POINTS, 1)
     held = torch.arange(k).repeat_interleave(POINTS)
     starts[torch.arange(k * POINTS), held] += steps.repeat(k)
@@ -75,13 +76,14 @@ def identify(fit: Fit, recipes: Recipes, loss: np.ndarray) -> Identified:
         steps=60, tol=1e-6, chunk=max(1, CHUNK_CELLS // (n * max(k, 8 * len(fit.pools)))),
     )  # fmt: skip
     rise = (found.objective - found.objective.min()).reshape(k, POINTS) / noise**2
-    rows = [_row(name, coordinates, best, i, steps, rise[i]) for i, name in enumerate(coordinates.names)]
+    names = coordinates.labels(fit.pools)
+    rows = [_row(name, coordinates, best, i, steps, rise[i]) for i, name in enumerate(names)]
     return Identified(pl.DataFrame(rows), float(singular[0] / singular[-1].clamp_min(1e-300)))
 
 
 def _row(name: str, coordinates: Coordinates, best: Tensor, i: int, steps: Tensor, rise: Tensor) -> dict[str, object]:
-    inside = steps[rise < CHI2 / 2]
-    low, high = (float(inside.min()), float(inside.max())) if len(inside) else (0.0, 0.0)
+    middle = POINTS // 2
+    low, high = -_end(-steps[: middle + 1].flip(0), rise[: middle + 1].flip(0)), _end(steps[middle:], rise[middle:])
 
     def value(step: float) -> float:
         moved = best.clone()
@@ -89,7 +91,7 @@ def _row(name: str, coordinates: Coordinates, best: Tensor, i: int, steps: Tenso
         flat = torch.cat([x.reshape(-1) for x in coordinates.theta(moved).values()])
         return float(flat[i])
 
-    edges = [end for end, at in (("below", low <= -STEPS), ("above", high >= STEPS)) if at]
+    edges = [end for end, at in (("below", low <= -WIDEST), ("above", high >= WIDEST)) if at]
     verdict = "known" if high - low < UNKNOWN else "cannot tell"
     return {
         "param": name,
@@ -99,6 +101,18 @@ def _row(name: str, coordinates: Coordinates, best: Tensor, i: int, steps: Tenso
         "open": " and ".join(edges),
         "verdict": verdict,
     }
+
+
+def _end(offsets: Tensor, rise: Tensor) -> float:
+    """Return the offset, from 0 outwards, at which the rise first passes the limit; the last where it never does."""
+    out = torch.nonzero(rise >= CHI2 / 2)
+    if len(out) == 0:
+        return float(offsets[-1])
+    i = int(out[0])
+    if i == 0:
+        return 0.0
+    t = (CHI2 / 2 - rise[i - 1]) / (rise[i] - rise[i - 1])
+    return float(offsets[i - 1] + t.clamp(0, 1) * (offsets[i] - offsets[i - 1]))
 
 
 def most_telling(fit: Fit, candidates: Recipes, *, count: int = 3) -> list[int]:
@@ -112,6 +126,7 @@ def most_telling(fit: Fit, candidates: Recipes, *, count: int = 3) -> list[int]:
     chosen: list[int] = []
     for _ in range(min(count, centred.shape[1])):
         variance = (centred**2).mean(dim=0)
+        variance[chosen] = -1.0
         best = int(variance.argmax())
         chosen.append(best)
         column = centred[:, best]

@@ -43,6 +43,18 @@ def parse(spec: str) -> tuple[str, dict[str, int | float | str | bool]]:
     return name, options
 
 
+def split(specs: str) -> list[str]:
+    """Split ``name,name:key=value,key=value,name`` at the commas between names: an item with ``=`` and no ``:`` is an
+    option of the name before it."""
+    found: list[str] = []
+    for item in specs.split(","):
+        if found and "=" in item and ":" not in item:
+            found[-1] += f",{item}"
+        else:
+            found.append(item)
+    return found
+
+
 def build(folder: str, spec: str) -> object:
     """Instantiate ``name:key=value,...`` from an open set; a wrong option lists the right ones."""
     name, options = parse(spec)

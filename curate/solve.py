@@ -56,7 +56,8 @@ def least_squares(
     A step solves (J'WJ + damping diag) d = -J'Wr with Huber's weights W (iteratively reweighted) and is kept only if
     the true objective falls. Converged: the last accepted step changed the objective by less than ``tol`` of itself.
     A row depends on u and itself alone, so one reverse pass gives the whole (n, k) Jacobian, for the price of about
-    four predictions whatever k is. One thread: the sums have a fixed order and small matrices gain nothing from more. ``chunk`` problems at a time.
+    four predictions whatever k is. One thread: the sums have a fixed order and small matrices gain
+    nothing from more. ``chunk`` problems at a time.
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -85,7 +86,7 @@ def _chunk(predict: Predict, rows: Rows, all_: Problems, *, steps: int, tol: flo
         return vmap(per_row, in_dims=(0, None))(u, rows)
 
     measured = torch.isfinite(all_.target)
-    clean = Problems(
+    clean = Problems(  # a missing target counts as 0 with weight 0
         all_.start.clone(),
         torch.nan_to_num(all_.target),
         all_.weights * measured,

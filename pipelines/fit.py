@@ -1,6 +1,9 @@
 """Fit laws to a run table, choose by runs held out, save the best with its bootstrap draws.
 
-Example: curate fit runs.parquet --law utility_smooth,mixing,chinchilla --eval prose --holdout largest --out fit.json
+Several evals (--eval a,b) are fitted together and give their mean. --stack weights the laws instead of choosing one.
+--by COLUMN fits every corpus on its own and says which to take at which compute.
+
+Example: curate fit runs.parquet --law utility_smooth,ces,chinchilla --eval prose --explain --out fit.json
 """
 
 from pathlib import Path
@@ -13,35 +16,56 @@ from pipelines._flags import Json, Out, Seed
 
 def main(
     runs: Annotated[Path, typer.Argument(help="A run table, Parquet or CSV.")],
-    law: Annotated[str, typer.Option(help="NAME[,NAME...]; several are compared and the best held-out one is kept.")],
-    evaluation: Annotated[str, typer.Option("--eval", help="Which loss.<eval> to fit.")],
+    law: Annotated[str, typer.Option(help="NAME[,NAME...], options as NAME:key=value; the best held-out one is kept.")],
+    evaluation: Annotated[str, typer.Option("--eval", help="Which loss.<eval> to fit; several give their mean.")],
     out: Out,
     where: Annotated[str | None, typer.Option(help="Only rows where this SQL condition holds.")] = None,
-    holdout: Annotated[str, typer.Option(help="largest, largest:SHARE or random:SHARE.")] = "largest",
+    holdout: Annotated[
+        str, typer.Option(help="largest, rolling, random or mixture; a share as random:0.2.")
+    ] = "largest",
+    stack: Annotated[
+        bool, typer.Option("--stack", help="Weight the laws by held-out error instead of choosing.")
+    ] = False,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Say in words what was chosen and what is not known.")
+    ] = False,
+    by: Annotated[str | None, typer.Option(help="Fit each value of this column and compare them.")] = None,
+    tokens_per_param: Annotated[float, typer.Option(help="Along the curves of --by.")] = 20.0,
     starts: Annotated[int, typer.Option(min=1, help="Starting points of each fit.")] = 32,
     draws: Annotated[int, typer.Option(min=1, help="Bootstrap refits.")] = 200,
     seed: Seed = 0,
     as_json: Json = False,
 ) -> None:
     """Fit laws."""
-    from curate import artifacts, compare, fit
+    from curate import artifacts, compare, fit, plugins, sanity
     from curate import runs as run_tables
+    from pipelines._fit_words import by_corpus, explained
     from pipelines._show import result, table
 
     data = run_tables.read(runs, where=where)
+    specs, evals = plugins.split(law), evaluation.split(",")
     options = fit.Options(starts=starts, draws=draws, seed=seed)
-    chosen, comparison = compare.choose(data, law.split(","), evaluation, how=holdout, options=options)
-    compared = comparison.table()
-    arguments = {
-        "runs": runs,
-        "law": law,
-        "eval": evaluation,
-        "where": where,
-        "holdout": holdout,
-        "starts": starts,
-        "draws": draws,
-    }
+    arguments = {"runs": runs, "law": law, "eval": evaluation, "where": where, "holdout": holdout, "starts": starts,
+                 "draws": draws, "stack": stack, "by": by, "tokens_per_param": tokens_per_param}  # fmt: skip
     made = artifacts.made_by(arguments, [runs], seed)
-    artifacts.save(out, fit.to_json(chosen) | {"compared": compared.to_dicts(), "made_by": made})
-    text = f"{table(compared)}\n\n{chosen.spec}, fitted to {chosen.rows} runs:\n{table(chosen.table())}"
-    result(as_json, {"law": chosen.spec, "compared": compared.to_dicts(), "out": str(out)}, text)
+    if by is not None:
+        record, words = by_corpus(data, by, specs[0], evals[0], options, tokens_per_param)
+        artifacts.save(out, record | {"made_by": made})
+        result(as_json, {"crossings": record["crossings"], "out": str(out)}, words)
+        return
+    notes = sanity.check(data)
+    chosen, comparison = (compare.stack if stack else compare.choose)(data, specs, evals, how=holdout, options=options)
+    sanity.units_of_loss(chosen, data)
+    compared = comparison.table()
+    artifacts.save(out, fit.to_json(chosen) | {"compared": compared.to_dicts(), "notes": list(notes), "made_by": made})
+    members = chosen.fits if isinstance(chosen, fit.Blend) else (chosen,)
+    parts = [table(compared), *(f"note: {note}" for note in notes)]
+    if isinstance(chosen, fit.Blend):
+        shares = ", ".join(f"{w:.2f} {one.spec} on {one.eval}" for w, one in zip(chosen.weights, members, strict=True))
+        parts.append(f"kept: {shares}")
+    else:
+        parts.append(f"{chosen.spec}, fitted to {chosen.rows} runs:\n{table(chosen.table())}")
+    if explain:
+        parts.append(explained(members[0], data, compared, seed))
+    result(as_json, {"law": chosen.spec if isinstance(chosen, fit.Fit) else "blend", "compared": compared.to_dicts(),
+                     "notes": list(notes), "out": str(out)}, "\n\n".join(parts))  # fmt: skip
