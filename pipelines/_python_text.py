@@ -8,7 +8,7 @@ import ast
 import io
 import sysconfig
 import tokenize
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -25,13 +25,14 @@ SHARD_ROWS = 400
 SKIP = {"site-packages", "idlelib", "pydoc_data", "lib2to3"}
 
 
-def write(rows: Path, target: Path, seed: int) -> dict[str, int]:
+def write(rows: Path, target: Path, seed: int, *, scale: float = 1.0) -> dict[str, int]:
     """Write Parquet shards ``rows/source=<name>/`` and the held-out prose; return bytes of each source.
 
-    Files are visited in the order of hash(path, seed) until every source has its ``KEEP_BYTES``, so that the demo is
-    quick and prose scarce.
+    Files are visited in the order of hash(path, seed) until every source has its ``KEEP_BYTES`` times ``scale``, so that
+    the demo is quick and prose scarce.
     """
-    found = _gather(Path(sysconfig.get_paths()["stdlib"]), seed)
+    keep = {source: scale * size for source, size in KEEP_BYTES.items()}
+    found = _gather(Path(sysconfig.get_paths()["stdlib"]), keep, seed)
     sizes = {}
     for source, documents in found.items():
         frame = pl.DataFrame(documents, schema=["id", "text"], orient="row").unique(
@@ -40,10 +41,10 @@ def write(rows: Path, target: Path, seed: int) -> dict[str, int]:
         frame = frame.with_columns(pl.col("text").str.len_bytes().cast(pl.Int64).alias("tokens"))
         if source == "prose":
             frame = frame[_order(frame["id"], seed)]
-            held_out = pl.col("tokens").cum_sum() <= TARGET_BYTES
+            held_out = pl.col("tokens").cum_sum() <= scale * TARGET_BYTES
             tables.write(target / "prose.parquet", [frame.filter(held_out)])
             frame = frame.filter(~held_out)
-        frame = frame.filter(pl.col("tokens").cum_sum() <= KEEP_BYTES[source])
+        frame = frame.filter(pl.col("tokens").cum_sum() <= keep[source])
         if frame.is_empty():
             raise CurateError(f"no {source} text in the standard library: is this a full Python installation?")
         for i, start in enumerate(range(0, frame.height, SHARD_ROWS)):
@@ -56,7 +57,7 @@ def _order(names: Sequence[str] | pl.Series, seed: int) -> list[int]:
     return [int(i) for i in np.argsort(tables.keys(names, seed), kind="stable")]
 
 
-def _gather(library: Path, seed: int) -> dict[str, list[tuple[str, str]]]:
+def _gather(library: Path, keep: Mapping[str, float], seed: int) -> dict[str, list[tuple[str, str]]]:
     """Return (id, text) documents of each source."""
     found: dict[str, list[tuple[str, str]]] = {name: [] for name in KEEP_BYTES}
     found["prose"] = _topics()
@@ -64,7 +65,7 @@ def _gather(library: Path, seed: int) -> dict[str, list[tuple[str, str]]]:
     names = sorted(p.relative_to(library).as_posix() for p in library.rglob("*.py"))
     names = [name for name in names if SKIP.isdisjoint(name.split("/"))]
     for name in (names[i] for i in _order(names, seed)):
-        if sizes[_source(name)] >= KEEP_BYTES[_source(name)]:
+        if sizes[_source(name)] >= keep[_source(name)]:
             continue
         for source, key, text in _documents(library / name, name):
             found[source].append((key, text))
