@@ -9,6 +9,7 @@ from torch import Tensor
 
 from curate.errors import SchemaError
 
+SHOWN = 8  # shares in a message
 SIMPLEX_TOLERANCE = 1e-3  # published tables print shares to three digits
 
 
@@ -81,14 +82,23 @@ def recipes(
     if wrong.any():
         i = int(wrong.argmax())
         raise SchemaError(
-            f"{label[i]}: weights {np.array2string(w[i], precision=4)} sum to {sums[i]:.4g}; "
+            f"{label[i]}: weights {_listed(w[i])} sum to {sums[i]:.4g}; "
             f"shares must be >= 0 and sum to 1 (+-{SIMPLEX_TOLERANCE:g}). {int(wrong.sum())} such rows"
         )
     for what, values in (("tokens", d), ("params", n), ("unique tokens", u)):
-        bad = np.isnan(values) | (values <= 0)
+        limited = values is not u  # unique tokens may be inf: not limiting
+        bad = np.isnan(values) | (values <= 0) | (np.isinf(values) & limited)
         if bad.any():
             i = int(np.argwhere(bad)[0][0])
-            raise SchemaError(f"{label[i]}: {what} must be positive, got {values[i]}: {int(bad.sum())} such values")
+            must = "positive and finite" if limited else "positive"
+            got = _listed(np.atleast_1d(values[i]))
+            raise SchemaError(f"{label[i]}: {what} must be {must}, got {got}: {int(bad.sum())} such values")
     shares, seen, size, on_hand = (torch.from_numpy(x) for x in (w / sums[:, None], d, n, u))
     far = None if distance is None else torch.tensor(np.asarray(distance), dtype=torch.float64)
     return Recipes(shares, seen, size, on_hand, far)
+
+
+def _listed(values: np.ndarray) -> str:
+    """Return numbers on one line, the first few of many."""
+    shown = ", ".join(f"{value:.4g}" for value in values[:SHOWN].tolist())
+    return f"[{shown}, ... ({len(values)} pools)]" if len(values) > SHOWN else f"[{shown}]"

@@ -1,5 +1,6 @@
 """Run tables: what training gave. One row a finished run or checkpoint, Parquet or CSV (columns in README)."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -112,10 +113,13 @@ def read(path: Path, *, where: str | None = None, losses: bool = True) -> Runs:
 
 
 def _quote(where: str, columns: Sequence[str]) -> str:
-    """Put quotes around dotted column names so that SQL reads them as one name."""
-    for name in sorted((c for c in columns if "." in c), key=len, reverse=True):
-        where = where.replace(name, f'"{name}"') if f'"{name}"' not in where else where
-    return where
+    """Put quotes around dotted column names so that SQL reads them as one name; quoted text stays as it is."""
+    dotted = sorted((c for c in columns if "." in c), key=len, reverse=True)
+    if not dotted:
+        return where
+    names = "|".join(map(re.escape, dotted))
+    pattern = rf"""'[^']*'|"[^"]*"|(?<![\w.])({names})(?![\w.])"""
+    return re.sub(pattern, lambda found: f'"{found[1]}"' if found[1] else found[0], where)
 
 
 def check(frame: pl.DataFrame, origin: str, *, losses: bool = True) -> Runs:

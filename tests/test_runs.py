@@ -111,6 +111,7 @@ def test_an_unknown_pool_is_refused_only_where_used(tmp_path):
         ("loss.web < 2.4 OR loss.web2 < 2.4", ["r0", "r2"]),
         ('"loss.web2" > 2.2 AND loss.web < 2.4', ["r2"]),
         ("corpus = 'x' AND seed = 1", ["r2"]),
+        ("corpus != 'loss.web' AND loss.web2>2.2", ["r1", "r2"]),
     ],
 )
 def test_where(tmp_path, where, kept):
@@ -149,3 +150,16 @@ def test_a_table_without_weights_is_one_pool(tmp_path):
     assert data.pools == ("all",)
     assert data.recipes().weights.tolist() == [[1.0]] * 3
     assert data.recipes().epochs[:, 0].tolist() == [2.0, 4.0, 8.0]
+
+
+def test_where_reads_a_longer_name_as_itself(tmp_path):
+    frame = GOOD.rename({"weight.b": "weight.a-b"})
+    assert read(tmp_path, frame, where="weight.a-b > 0.6 OR weight.a = 1").frame["run"].to_list() == ["r0", "r2"]
+
+
+def test_only_unique_tokens_may_be_unlimited():
+    from curate.recipes import recipes
+
+    assert recipes([[1.0]], [1e8], [1e6], [[np.inf]]).epochs.tolist() == [[0.0]]
+    with pytest.raises(SchemaError, match="row 0: params must be positive and finite, got "):
+        recipes([[1.0]], [1e8], [np.inf])
