@@ -51,14 +51,14 @@ def minimize(
         slope = (gradient * direction).sum(dim=1)
         limit = recent.amax(dim=0)
         length = torch.ones_like(value)
-        trial = w + direction
+        trial = (w + direction).clamp(low, high)  # w + (P - w) is not P in floating point
         new = torch.nan_to_num(objective(trial).detach(), nan=torch.inf)
         for _ in range(HALVINGS):
             short = new > limit + 1e-4 * length * slope
             if not bool(short.any()):
                 break
             length = torch.where(short, length / 2, length)
-            trial = w + length[:, None] * direction
+            trial = (w + length[:, None] * direction).clamp(low, high)
             new = torch.nan_to_num(objective(trial).detach(), nan=torch.inf)
         trial = torch.where((new <= limit)[:, None], trial, w)
         new, new_gradient = _evaluate(objective, trial)

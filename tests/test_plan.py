@@ -137,6 +137,17 @@ def test_too_little_data_says_how_many_epochs_would_do():
     plan.optimize(SCARCE, few, Budget(2e10, 1e9), max_epochs=advised)  # the advice works when followed literally
 
 
+@pytest.mark.parametrize("most", [1.0, 0.8, 0.5])
+@pytest.mark.parametrize("tokens", [3.3e10, 2e10, 1.234e12])
+def test_the_advised_passes_are_enough_with_maximum_shares_and_for_every_budget(most, tokens):
+    few, budgets = pools(a=1e9, b=2.5e9), [Budget(tokens / 3, 1e9), Budget(tokens, 1e9)]
+    with pytest.raises(Infeasible) as caught:
+        plan.frontier(SCARCE, few, budgets, max_epochs=0.1, max_weight={"b": most})
+    advised = float(re.search(r"Raise --max-epochs to ([\d.e+]+)", str(caught.value))[1])
+    found = plan.frontier(SCARCE, few, budgets, max_epochs=advised, max_weight={"b": most}, starts=3)
+    assert max(found[1].epochs.values()) > 0.99 * advised, "and no more than needed"
+
+
 @pytest.mark.parametrize(
     ("caps", "numbers"),
     [
@@ -161,10 +172,18 @@ def test_a_cap_on_an_unknown_pool_is_refused(caps):
 
 @pytest.mark.parametrize(
     "caps",
-    [{"max_epochs": 0.0}, {"max_epochs": -1.0}, {"min_weight": {"a": -0.1}}, {"max_weight": {"a": float("nan")}}],
+    [
+        {"max_epochs": 0.0},
+        {"max_epochs": -1.0},
+        {"max_epochs": float("inf")},
+        {"max_epochs": float("nan")},
+        {"min_weight": {"a": -0.1}},
+        {"max_weight": {"a": 1.1}},
+        {"max_weight": {"a": float("nan")}},
+    ],
 )
 def test_senseless_caps_are_refused(caps):
-    with pytest.raises((SchemaError, Infeasible)):
+    with pytest.raises(SchemaError, match="-1|0|nan|inf|1.1"):
         plan.optimize(SCARCE, TWO_POOLS, HUGE, **caps)
 
 

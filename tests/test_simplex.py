@@ -106,3 +106,15 @@ def test_steep_valley_agrees_with_slsqp():
         constraints=[{"type": "eq", "fun": lambda x: x.sum() - 1}], options={"ftol": 1e-14, "maxiter": 1000},
     )  # fmt: skip
     assert float(found.value) <= best.fun + 1e-9
+
+
+@given(capped(largest=3.0), st.integers(0, 10))
+def test_the_minimum_never_leaves_its_box_by_rounding(case, seed):
+    v, low, high = case
+    rng = torch.Generator().manual_seed(seed)
+    matrix = torch.randn(v.shape[1], v.shape[1], dtype=torch.float64, generator=rng)
+    found = minimize(lambda w: ((w - v) @ matrix).square().sum(dim=1), v, low, high, steps=60)
+    for w in (found.point, project(v, low, high)):
+        assert bool((w >= low).all())
+        assert bool((w <= high).all())
+        assert float((w.sum() - 1).abs()) < 1e-12
