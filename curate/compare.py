@@ -9,10 +9,12 @@ import polars as pl
 from scipy.optimize import nnls
 
 from curate import plugins
+from curate.boosted import Boosted
 from curate.coordinates import Coordinates
 from curate.errors import FitError, SchemaError
-from curate.fit import Blend, Fit, Options, fit_evals
+from curate.fit import Blend, Fit, Options
 from curate.laws import Law
+from curate.predictors import BOOSTED, fit_named
 from curate.recipes import Recipes
 from curate.runs import Runs
 
@@ -35,6 +37,10 @@ def splits(recipes: Recipes, clusters: np.ndarray, how: str, *, seed: int = 0) -
         share = float(text) if text else SHARE
     except ValueError:
         raise SchemaError(f"--holdout {how!r}: {text!r} is not a share between 0 and 1") from None
+    if not 0 < share < 1:
+        raise SchemaError(f"--holdout {how!r}: the share {share:g} must lie between 0 and 1, both excluded")
+    if kind == "rolling" and share * ROLLS >= 1:
+        raise SchemaError(f"--holdout {how!r}: {ROLLS} cuts of {share:g} leave nothing to train on; give under 0.33")
     flops = np.round(np.log(np.asarray(recipes.tokens * recipes.params)), 6)
     if kind == "largest":
         test = flops >= np.quantile(flops, 1 - share)
@@ -92,17 +98,16 @@ def compare(
     predicted: dict[str, np.ndarray] = {}
     records: list[dict[str, object]] = []
     for spec in specs:
-        law = cast(Law, plugins.build("laws", spec))
-        row: dict[str, object] = {"law": spec, "parameters": Coordinates(law.params(), len(data.pools)).size}
+        row: dict[str, object] = {"law": spec, "parameters": _parameters(spec, len(data.pools))}
         parts, train = [], []
         try:
             for inside, test in pairs:
-                fits = fit_evals(
+                fits = fit_named(
                     spec, recipes.take(inside), {n: y[inside] for n, y in losses.items()}, pools=data.pools,
-                    options=replace(options, draws=1),
+                    clusters=clusters[inside], options=replace(options, draws=1),
                 )  # fmt: skip
                 parts += [np.log(np.asarray(one.loss(recipes.take(test)))) for one in fits.values()]
-                train += [one.rmse for one in fits.values()]
+                train += [one.rmse if isinstance(one, Fit) else one.noise for one in fits.values()]
         except FitError as error:
             records.append(row | {"why": str(error)})
             continue
@@ -111,6 +116,13 @@ def compare(
         records.append(row | {"train": float(np.mean(train))} | measured | {"why": ""})
     table = pl.DataFrame(records, schema=SCHEMA).sort("heldout", "law", nulls_last=True)
     return Comparison(table, predicted, truth[known])
+
+
+def _parameters(spec: str, pools: int) -> int | None:
+    """Return k; trees have no count."""
+    if plugins.parse(spec)[0] == BOOSTED:
+        return None
+    return Coordinates(cast(Law, plugins.build("laws", spec)).params(), pools).size
 
 
 def _measure(log_error: np.ndarray, groups: np.ndarray, seed: int) -> dict[str, object]:
@@ -132,7 +144,7 @@ def choose(
     *,
     how: str = "largest",
     options: Options = Options(),  # noqa: B008
-) -> tuple[Fit | Blend, Comparison]:
+) -> tuple[Fit | Blend | Boosted, Comparison]:
     """Compare laws on held-out runs, refit the best on all rows, return it with the comparison.
 
     Several ``evals`` give their mean. The ``noise`` is at least the held-out error: that is what predicting unseen runs
@@ -187,18 +199,20 @@ def stack_weights(predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:
     return np.asarray(weights / weights.sum())
 
 
-def mean(fits: Sequence[Fit], weights: Sequence[float] | None = None) -> Blend:
+def mean(fits: Sequence[Fit | Boosted], weights: Sequence[float] | None = None) -> Blend:
     """Return the weighted mean of fits of several evals (default: equal)."""
     shares = np.ones(len(fits)) if weights is None else np.asarray(weights, dtype=np.float64)
     return Blend(tuple(fits), tuple((shares / shares.sum()).tolist()), "+".join(one.eval for one in fits))
 
 
-def _fit_all(data: Runs, spec: str, evals: Sequence[str], options: Options) -> tuple[Fit, ...]:
+def _fit_all(data: Runs, spec: str, evals: Sequence[str], options: Options) -> tuple[Fit | Boosted, ...]:
     losses = {name: data.loss(name, missing=len(evals) > 1) for name in evals}
-    fits = fit_evals(spec, data.recipes(), losses, pools=data.pools, clusters=data.clusters, options=options)
+    fits = fit_named(spec, data.recipes(), losses, pools=data.pools, clusters=data.clusters, options=options)
     return tuple(fits.values())
 
 
-def _with_heldout(result: Fit, row: dict[str, float]) -> Fit:
-    measured = {key: float(row[key]) for key in ("heldout", "low", "high", "rms", "rows")}
-    return replace(result, noise=max(result.noise, measured["rms"]), heldout=measured)
+def _with_heldout(result: Fit | Boosted, row: dict[str, float]) -> Fit | Boosted:
+    noise = max(result.noise, float(row["rms"]))
+    if isinstance(result, Boosted):
+        return replace(result, noise=noise)
+    return replace(result, noise=noise, heldout={k: float(row[k]) for k in ("heldout", "low", "high", "rms", "rows")})

@@ -295,7 +295,7 @@ def test_an_unknown_holdout_is_refused(how):
         compare.splits(recipes(10, 2, 0), np.arange(10), how)
 
 
-@pytest.mark.parametrize("how", ["largest:0", "largest:1", "largest:2", "largest:-1", "random:1"])
+@pytest.mark.parametrize("how", ["largest:0", "largest:1", "largest:2", "largest:-1", "random:1", "rolling:0.4"])
 def test_a_holdout_that_leaves_nothing_is_refused(how):
     with pytest.raises((FitError, SchemaError), match="--holdout"):
         compare.compare(["mixing"], table_of("mixing", 30, 0), ["web"], how=how, options=TINY)
