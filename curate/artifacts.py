@@ -10,12 +10,15 @@ from curate.files import content_hash, write_text
 
 
 def made_by(arguments: Mapping[str, object], inputs: Sequence[Path], seed: int) -> dict[str, object]:
-    """Return the provenance record of an artefact. No clock and no host name: same inputs, same bytes."""
+    """Return the provenance record of an artefact. No clock and no host name: same inputs, same bytes.
+
+    ``inputs`` are named as they were given, so that a/x and b/x are two.
+    """
     return {
         "version": __version__,
         "seed": seed,
         "arguments": {k: str(v) if isinstance(v, Path) else v for k, v in sorted(arguments.items())},
-        "inputs": {p.name: content_hash(p) for p in inputs},
+        "inputs": {p.as_posix(): content_hash(p) for p in inputs},
     }
 
 

@@ -1,6 +1,7 @@
 """Atomic files and content hashes: a reader never sees a half-written file."""
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import xxhash
 
 CHUNK = 1 << 20  # bytes read at a time when hashing
+TEMPORARY = re.compile(r"\.(?P<name>.+)\.(?P<pid>\d+)\.tmp")  # what ``replacing`` writes to
 
 
 @contextmanager
@@ -29,6 +31,30 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def sweep(folder: Path, ending: str = "") -> int:
+    """Remove what killed processes left of ``replacing`` under ``folder``, for names with ``ending``; return how many.
+
+    A file whose process is alive on this machine stays.
+    """
+    removed = 0
+    for path in folder.rglob(".*.tmp"):
+        found = TEMPORARY.fullmatch(path.name)
+        if found and found["name"].endswith(ending) and not _alive(int(found["pid"])):
+            path.unlink(missing_ok=True)
+            removed += 1
+    return removed
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)  # signal 0 only asks
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
 def write_text(path: Path, text: str) -> None:
     """Write ``text`` (UTF-8) to ``path`` atomically."""
     with replacing(path) as temporary:
@@ -36,15 +62,23 @@ def write_text(path: Path, text: str) -> None:
 
 
 def content_hash(path: Path) -> str:
-    """Return the xxh3-128 hex digest of a file's bytes; of a folder, of its files' names and bytes in sorted order."""
+    """Return the xxh3-128 hex digest of a file's bytes; of a folder, of its files' names and bytes in sorted order.
+
+    In a folder, names that start with "_" or "." are records about the content (the manifest, with its times) and
+    temporary files, not content.
+    """
     digest = xxhash.xxh3_128()
-    for file in [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file()):
+    for file in [path] if path.is_file() else sorted(p for p in path.rglob("*") if _is_content(p, path)):
         if file != path:
             digest.update(file.relative_to(path).as_posix().encode())
         with file.open("rb") as handle:
             while chunk := handle.read(CHUNK):
                 digest.update(chunk)
     return digest.hexdigest()
+
+
+def _is_content(file: Path, folder: Path) -> bool:
+    return file.is_file() and not any(part.startswith(("_", ".")) for part in file.relative_to(folder).parts)
 
 
 def text_hash(text: str) -> str:

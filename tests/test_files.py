@@ -1,10 +1,14 @@
 """Atomic files and hashes."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curate.files import content_hash, replacing, text_hash, write_text
+from curate.files import content_hash, replacing, sweep, text_hash, write_text
 
 
 def test_an_exception_leaves_the_old_file_and_no_temporary(tmp_path):
@@ -53,3 +57,24 @@ def test_content_hash_of_a_folder_sees_names_and_bytes(tmp_path):
 def test_large_file_is_hashed_in_pieces(tmp_path):
     (tmp_path / "a").write_bytes(b"0123456789abcdef" * 150_000)
     assert content_hash(tmp_path / "a") == text_hash("0123456789abcdef" * 150_000)
+
+
+def test_records_and_temporaries_are_no_content_of_a_folder(tmp_path):
+    write_text(tmp_path / "a", "1")
+    before = content_hash(tmp_path)
+    for name in ("_curate/score/a.json", ".a.1.tmp", "deep/.b"):
+        write_text(tmp_path / name, "x")
+    assert content_hash(tmp_path) == before
+
+
+def test_what_a_dead_process_left_is_swept(tmp_path):
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    dead, mine, other = (tmp_path / "d" / f".a.json.{pid}.tmp" for pid in (gone.pid, os.getpid(), os.getppid()))
+    foreign = [tmp_path / "d" / name for name in (".a.tmp", f"a.json.{gone.pid}.tmp", f".a.csv.{gone.pid}.tmp")]
+    for path in (dead, mine, other, *foreign):
+        write_text(path, "x")
+    assert sweep(tmp_path, ".json") == 1
+    assert not dead.exists()
+    assert all(path.exists() for path in (mine, other, *foreign))
+    assert sweep(tmp_path / "nosuch") == 0
