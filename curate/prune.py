@@ -46,14 +46,16 @@ def read(scores: Path, by: str, *, group: str = "source", seed: int = 0) -> Scor
                     batch["tokens"].to_numpy(),
                 )
             )
+    if not parts:
+        raise SchemaError(f"{scores}: all score files are empty; score some data with rows")
     values, key, group_codes, tokens = (np.concatenate(part) for part in zip(*parts, strict=True))
     return Scores(values, key, group_codes, tokens, tuple(codes))
 
 
 def _finite(batch: pl.DataFrame, by: str, shard: Shard) -> None:
-    bad = ~batch[by].is_finite().fill_null(False)
+    bad = ~tables.finite(batch[by])
     if bad.any():
-        first = batch.filter(bad)["id"][0]
+        first = batch["id"][int(bad.argmax())]
         raise SchemaError(
             f"{shard.path}: {by} is NaN, infinite or null in {bad.sum()} rows, the first with id {first!r}: "
             "score again, or repair the column"
@@ -135,9 +137,12 @@ def prune(
     reasons = np.where(kept, np.where(by_floor, f"{KEPT}: floor of its source", KEPT), f"{rule}: {by}")
     at, found = 0, rows.score_files(scores)
     for done, shard in enumerate(found, start=1):
-        frame = pl.concat([batch.select("id", "source") for batch in tables.batches(shard)])
+        identity = pl.DataFrame(schema={"id": pl.String, "source": pl.String})
+        frame = pl.concat([identity, *(batch.select("id", "source") for batch in tables.batches(shard))])
         mine, at = slice(at, at + frame.height), at + frame.height
-        frame = frame.with_columns(pl.Series("keep", kept[mine]), pl.Series("reason", reasons[mine].tolist()))
+        frame = frame.with_columns(
+            pl.Series("keep", kept[mine]), pl.Series("reason", reasons[mine].tolist(), dtype=pl.String)
+        )
         tables.write(out / (shard.relative + DECISIONS), [frame])
         progress("prune", done, len(found))
     return Pruned(_by_source(column, kept))
@@ -190,6 +195,8 @@ def make_pools(
             for (name,), part in batch.partition_by("source", as_dict=True).items():
                 values = part[by].to_numpy() if by else np.zeros(part.height)
                 columns.setdefault(str(name), []).append((values, part["tokens"].to_numpy()))
+    if not columns:
+        raise SchemaError(f"{scores} has no rows{' that were kept' if kept else ''}: a pool needs at least one")
     where = tuple(str(item) for item in cast(list[str], rows.job(scores)["data"]))
     result: list[Pool] = []
     for source in sorted(columns):

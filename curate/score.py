@@ -1,6 +1,6 @@
 """Batches through scorers: one score file per input file, resumable shard by shard."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from inspect import signature
 from pathlib import Path
@@ -12,8 +12,8 @@ import polars as pl
 from curate import __version__, artifacts, manifest, plugins, rows, tables
 from curate.engines import Engine
 from curate.engines.local import Local
-from curate.errors import SchemaError
-from curate.files import content_hash, replacing, text_hash
+from curate.errors import Interrupted, SchemaError
+from curate.files import content_hash, replacing, sweep, text_hash
 from curate.rows import SCORES, Progress, silent
 from curate.scorers import Scorer
 from curate.tables import Shard
@@ -49,12 +49,18 @@ def score(
     stream; what they learned is kept in ``out``. Call again with the same arguments to continue.
     """
     found = tables.shards(data)
+    _check_outputs(specs)
     for shard in found:
         tables.require(shard, _first_needs(specs, text_column))
     config = configuration(specs, text_column, batch_rows)
     work = [(s.relative, s.path, out / (s.relative + SCORES)) for s in found]
     todo = {name for name, _, _ in manifest.pending(out, STEP, work, config, restart=restart)}
-    scorers = prepare(found, specs, out, text_column=text_column, batch_rows=batch_rows, restart=restart)
+    sweep(out, SCORES)
+    sweep(out / manifest.FOLDER)
+    if restart:
+        for learned in _learned(out).glob("*.npz"):
+            learned.unlink()
+    scorers = prepare(found, specs, out, text_column=text_column, batch_rows=batch_rows, fresh=len(todo) == len(found))
     artifacts.save(
         out / manifest.FOLDER / "score.json",
         {"data": list(data), "text_column": text_column, "batch_rows": batch_rows, "scorers": list(specs)},
@@ -93,7 +99,10 @@ def status(out: Path) -> list[dict[str, str]]:
 
 def score_shard(task: Task) -> tuple[str, int]:
     """Score one shard into its output file (atomic); return its name and row count."""
-    return task.shard.relative, tables.write(task.output, _scored(task))
+    schema = {"id": pl.String(), "source": pl.String(), "tokens": pl.Int64()}
+    for scorer in task.scorers:
+        schema |= scorer.schema
+    return task.shard.relative, tables.write(task.output, _scored(task), schema=schema)
 
 
 def _scored(task: Task) -> Iterator[pl.DataFrame]:
@@ -105,35 +114,66 @@ def _scored(task: Task) -> Iterator[pl.DataFrame]:
 
 
 def apply(scorers: Sequence[Scorer], batch: pl.DataFrame) -> pl.DataFrame:
-    """Add the columns of every scorer, each seeing those of the earlier ones; check that scores are numbers."""
+    """Add the columns of every scorer, each seeing those of the earlier ones; check that all are finite."""
     for scorer in scorers:
         batch = batch.hstack(scorer(batch))
         for name in scorer.schema:
-            if name.startswith("score.") and (bad := int((~batch[name].is_finite().fill_null(False)).sum())):
-                row = batch["id"][int((~batch[name].is_finite().fill_null(False)).arg_max() or 0)]
+            good = tables.finite(batch[name])
+            if not good.all():
+                what, row = "score" if name.startswith("score.") else "vector", batch["id"][int(good.argmin())]
                 raise SchemaError(
-                    f"{name} is not a finite number in {bad} rows, the first with id {row!r}: fix its input"
+                    f"{name} is not a finite number in {int((~good).sum())} rows, the first with id {row!r}: "
+                    f"fix its input, or leave out the scorer that makes this {what}"
                 )
     return batch
 
 
 def prepare(
-    found: Sequence[Shard], specs: Sequence[str], out: Path, *, text_column: str, batch_rows: int, restart: bool
+    found: Sequence[Shard], specs: Sequence[str], out: Path, *, text_column: str, batch_rows: int, fresh: bool
 ) -> tuple[Scorer, ...]:
-    """Build the scorers in order; those that learn do so on the stream, or reload what they learned for this input."""
+    """Build the scorers in order; those that learn do so on the stream, or reload what they learned for this input.
+
+    Not ``fresh`` (some shards are scored already): what was learned from other inputs is refused, for scores of two
+    learned scorers cannot be compared.
+    """
     scorers: tuple[Scorer, ...] = ()
+    inputs: list[str] = []
     for position, spec in enumerate(specs):
         name, _ = plugins.parse(spec)
         if not hasattr(plugins.module("scorers", name), "learn"):
             scorers += (cast(Scorer, plugins.build("scorers", spec)),)
             continue
-        inputs = [content_hash(s.path) for s in found]
+        inputs = inputs or [content_hash(s.path) for s in found]
         key = text_hash(repr((__version__, tuple(specs[: position + 1]), text_column, batch_rows, inputs)))
-        path = out / manifest.FOLDER / "learned" / f"{name}-{key[:16]}.npz"
-        if restart:
-            path.unlink(missing_ok=True)
+        path = _learned(out) / f"{position}-{name}-{key[:16]}.npz"
+        if not fresh and not path.is_file() and any(_learned(out).glob(f"{position}-{name}-*.npz")):
+            raise Interrupted(
+                f"{out}: scorer {name} learned from other input files than these, and some shards are scored with it. "
+                "Give --restart to learn and score again, or another --out"
+            )
         scorers += (_learn(spec, scorers, found, path, text_column=text_column, batch_rows=batch_rows),)
+    read = set(_inputs(scorers))
+    if clash := sorted(read & {column for scorer in scorers for column in scorer.schema}):
+        raise SchemaError(f"{clash[0]} is read from the data by one scorer and made by a later one: change their order")
     return scorers
+
+
+def _learned(out: Path) -> Path:
+    return out / manifest.FOLDER / "learned"
+
+
+def _check_outputs(specs: Sequence[str]) -> None:
+    """Refuse two scorers that add the same column, before any work; also names and options that do not exist."""
+    makers: dict[str, str] = {}
+    for spec in specs:
+        name, _ = plugins.parse(spec)
+        learns = hasattr(plugins.module("scorers", name), "learn")
+        made = plugins.implementation("scorers", name) if learns else plugins.build("scorers", spec)
+        schema = getattr(made, "schema", ())
+        for column in schema if isinstance(schema, Mapping) else ():  # of a class it may be known only once learned
+            if column in makers:
+                raise SchemaError(f"scorers {makers[column]} and {spec} both make {column}: leave one out")
+            makers[column] = spec
 
 
 def _learn(

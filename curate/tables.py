@@ -7,6 +7,7 @@ We own the read loop (pyarrow, ``pre_buffer=False``): peak memory is a batch, no
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from glob import glob
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -92,37 +93,82 @@ def batches(
     """Yield ``id, source, tokens`` and the columns in ``needs``, at most ``rows`` rows at a time, in file order.
 
     No ``id``: ``<relative path>:<row>``. No ``source``: the ``source=`` folder, else the parent folder's name. No
-    ``tokens``: a quarter of the text's UTF-8 bytes, rounded up; without a text either, 1 an example.
+    ``tokens``: a quarter of the text's UTF-8 bytes, rounded up; without a text either, 1 an example. A null is filled
+    in the same way. Vectors must be finite and of one length throughout the file.
     """
     have = columns(shard)
     require(shard, [text_column if name == "text" else name for name in needs])
     wanted = {text_column if name == "text" else name for name in needs} | ({"id", "source", "tokens"} & set(have))
-    if "tokens" not in have and text_column in have:
+    if text_column in have and ("tokens" not in have or _may_hold_null(shard, "tokens")):
         wanted.add(text_column)
-    at = 0
+    if have and not wanted:  # rows are counted by reading one column; vectors are the dearest
+        wanted.add(min(have, key=lambda name: (name.startswith("emb."), name == "text")))
+    at, widths = 0, dict[str, int]()
     for raw in _exactly(_raw(shard, [name for name in have if name in wanted], rows), rows):
         frame = _frame(raw, shard)
         if text_column in frame.columns and text_column != "text":
             frame = frame.rename({text_column: "text"})
-        yield _identify(frame, shard, at).select("id", "source", "tokens", *needs)
+        frame = _identify(frame, shard, at)
+        _check_vectors(frame, shard, widths)
+        yield frame.select("id", "source", "tokens", *dict.fromkeys(needs))
         at += frame.height
 
 
 def _identify(frame: pl.DataFrame, shard: Shard, at: int) -> pl.DataFrame:
-    if "id" in frame.columns:
-        frame = frame.with_columns(pl.col("id").cast(pl.String))
-    else:
-        frame = frame.with_columns(
-            pl.concat_str(pl.lit(shard.relative + ":"), pl.int_range(at, at + frame.height).cast(pl.String)).alias("id")
-        )
-    if "source" not in frame.columns:
-        frame = frame.with_columns(pl.lit(_source(shard)).alias("source"))
-    if "tokens" in frame.columns:
-        return frame.with_columns(pl.col("tokens").cast(pl.Int64))
+    tokens = pl.lit(1, dtype=pl.Int64)
     if "text" in frame.columns:
-        tokens = (pl.col("text").str.len_bytes().fill_null(0) + (BYTES_PER_TOKEN - 1)) // BYTES_PER_TOKEN
-        return frame.with_columns(tokens.cast(pl.Int64).alias("tokens"))
-    return frame.with_columns(pl.lit(1, dtype=pl.Int64).alias("tokens"))
+        length = pl.col("text").cast(pl.String).str.len_bytes().fill_null(0)
+        tokens = ((length + (BYTES_PER_TOKEN - 1)) // BYTES_PER_TOKEN).cast(pl.Int64)
+    row = pl.int_range(at, at + frame.height).cast(pl.String)
+    defaults = {
+        "id": pl.concat_str(pl.lit(shard.relative + ":"), row),
+        "source": pl.lit(_source(shard)),
+        "tokens": tokens,
+    }
+    kinds = {"id": pl.String(), "source": pl.String(), "tokens": pl.Int64()}
+    return frame.with_columns(
+        (pl.col(name).cast(kinds[name]).fill_null(default) if name in frame.columns else default).alias(name)
+        for name, default in defaults.items()
+    )
+
+
+def _may_hold_null(shard: Shard, column: str) -> bool:
+    """Say whether a column can hold a null, as far as the file says without being read."""
+    if not shard.path.name.endswith(".parquet"):
+        return True
+    metadata = _parquet(shard).metadata
+    paths = [metadata.schema.column(i).path for i in range(metadata.num_columns)]
+    if column not in paths:  # nested
+        return True
+    at = paths.index(column)
+    found = (metadata.row_group(i).column(at).statistics for i in range(metadata.num_row_groups))
+    return any(stats is None or not stats.has_null_count or stats.null_count for stats in found)
+
+
+def finite(column: pl.Series) -> np.ndarray:
+    """Say which of (n,) rows are finite numbers, or vectors of them; a null is not."""
+    if isinstance(column.dtype, pl.Array):
+        return np.asarray(np.isfinite(column.to_numpy()).all(axis=1))
+    return column.is_finite().fill_null(False).to_numpy()
+
+
+def _check_vectors(frame: pl.DataFrame, shard: Shard, widths: dict[str, int]) -> None:
+    """Check the vectors of a batch: as long as those before (``widths``, filled here), and finite."""
+    for name in frame.columns:
+        if not name.startswith("emb."):
+            continue
+        width = frame[name].to_numpy().shape[1]
+        if (before := widths.setdefault(name, width)) != width:
+            raise SchemaError(
+                f"{shard.path}: {name} has vectors of {before} and of {width} numbers; they must be alike"
+            )
+        good = finite(frame[name])
+        if not good.all():
+            first = frame["id"][int(good.argmin())]
+            raise SchemaError(
+                f"{shard.path}: {name} is NaN, infinite or null in {int((~good).sum())} rows of a batch, the first "
+                f"with id {first!r}: remove those rows or embed them again"
+            )
 
 
 def _source(shard: Shard) -> str:
@@ -210,33 +256,64 @@ def _frame(batch: pa.RecordBatch, shard: Shard) -> pl.DataFrame:
 
 def _vectors(name: str, column: pa.Array, shard: Shard) -> pl.Series:
     kind = column.type
+    if column.null_count:
+        raise SchemaError(f"{shard.path}: {name} has {column.null_count} null rows; every row needs its vector")
     if pa.types.is_fixed_size_binary(kind) and kind.byte_width % 4 == 0:
         start = column.offset * kind.byte_width
         flat = np.frombuffer(
             column.buffers()[1], dtype=np.float32, offset=start, count=len(column) * kind.byte_width // 4
         )
         width = kind.byte_width // 4
-    elif pa.types.is_fixed_size_list(kind):
+    elif _is_list(kind) and (pa.types.is_floating(kind.value_type) or pa.types.is_integer(kind.value_type)):
         flat = column.flatten().to_numpy(zero_copy_only=False).astype(np.float32, copy=False)
-        width = kind.list_size
+        width = kind.list_size if pa.types.is_fixed_size_list(kind) else _width(name, column, shard)
     else:
-        raise SchemaError(f"{shard.path}: {name} is {kind}; use a fixed-size list of float or a fixed-size binary")
-    if column.null_count:
-        raise SchemaError(f"{shard.path}: {name} has {column.null_count} null rows; every row needs its vector")
+        raise SchemaError(
+            f"{shard.path}: {name} is {kind}; use lists of numbers, all of one length, or fixed-size binary"
+        )
     return pl.Series(name, flat.reshape(len(column), width), dtype=pl.Array(pl.Float32, width))
 
 
-def write(path: Path, frames: Iterable[pl.DataFrame], *, metadata: Mapping[str, str] | None = None) -> int:
-    """Write batches as one Parquet file, atomically; return the number of rows. At least one frame is needed."""
+def _is_list(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_fixed_size_list(kind) or pa.types.is_list(kind) or pa.types.is_large_list(kind))
+
+
+def _width(name: str, column: pa.Array, shard: Shard) -> int:
+    """Return the one length of all rows of a list column."""
+    lengths = np.unique(column.value_lengths().to_numpy(zero_copy_only=False))
+    if len(lengths) > 1:
+        raise SchemaError(
+            f"{shard.path}: {name} has vectors of {lengths[0]} and of {lengths[-1]} numbers; they must be alike"
+        )
+    if lengths[0] == 0:
+        raise SchemaError(f"{shard.path}: {name} has vectors of 0 numbers")
+    return int(lengths[0])
+
+
+def write(
+    path: Path,
+    frames: Iterable[pl.DataFrame],
+    *,
+    schema: Mapping[str, pl.DataType] | None = None,
+    metadata: Mapping[str, str] | None = None,
+) -> int:
+    """Write batches as one Parquet file, atomically; return the number of rows.
+
+    No frame at all is an error, unless ``schema`` says what columns the empty file has.
+    """
     rows = 0
+    if schema is not None:
+        frames = chain([pl.DataFrame(schema=schema)], frames)
     with replacing(path) as temporary:
         writer: pq.ParquetWriter | None = None
         try:
             for frame in frames:
                 table = _table(frame)
                 if writer is None:
-                    schema = table.schema.with_metadata(dict(metadata) if metadata else None)
-                    writer = pq.ParquetWriter(temporary, schema, compression="zstd")
+                    head = table.schema.with_metadata(dict(metadata) if metadata else None)
+                    writer = pq.ParquetWriter(temporary, head, compression="zstd")
+                    if schema is not None:  # the first frame is empty and only says what columns there are
+                        continue
                 writer.write_table(table.cast(writer.schema))
                 rows += frame.height
         finally:

@@ -58,7 +58,10 @@ def _split(
 
 
 def _examples(pool: Pool) -> Examples:
-    features, labels = zip(*_labelled(pool), strict=True)
+    parts = list(_labelled(pool))
+    if not parts:
+        raise SchemaError(f"pool {pool.name!r} has no rows to train on")
+    features, labels = zip(*parts, strict=True)
     return np.concatenate(features), np.concatenate(labels)
 
 

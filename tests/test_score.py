@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 from conftest import console, documents, tree
 
-from curate import score, tables
+from curate import prune, rows, score, tables
 from curate.engines.local import Local
 from curate.errors import Interrupted, SchemaError
 
@@ -214,3 +214,96 @@ def test_an_empty_shard_among_others_does_not_stop_the_job(corpus, tmp_path):
     documents(0).write_parquet(corpus / "empty.parquet")
     assert score.score([str(corpus)], ("length",), tmp_path / "out") == 100
     assert pl.read_parquet(tmp_path / "out" / "empty.parquet.scores.parquet").height == 0
+
+
+@pytest.mark.parametrize("name", ["empty.parquet", "empty.jsonl"])
+def test_scores_of_a_file_without_rows_have_the_columns_of_the_others(corpus, tmp_path, name):
+    documents(0).write_parquet(corpus / name) if name.endswith(".parquet") else (corpus / name).touch()
+    out = tmp_path / "out"
+    assert score.score([str(corpus)], SPECS, out) == 100
+    assert len({tuple(frame.schema.items()) for frame in frames(out).values()}) == 1
+    pruned = prune.prune(out, "score.length", tmp_path / "kept", keep=0.5)
+    assert pruned.table()["rows"].sum() == 100
+    decisions = pl.read_parquet(tmp_path / "kept" / f"{name}.keep.parquet")
+    assert decisions.height == 0
+    assert decisions.schema == {"id": pl.String, "source": pl.String, "keep": pl.Boolean, "reason": pl.String}
+    pools = prune.make_pools(out, kept=tmp_path / "kept", by="score.length", bins=2)
+    assert sum(pool.examples for pool in pools) == 50
+    assert sum(batch.height for pool in pools for batch in rows.pool_batches(pool, ("text",))) == 50
+
+
+def test_a_folder_of_empty_files_is_refused_where_rows_are_needed(tmp_path):
+    documents(0).write_parquet(tmp_path / "x.parquet")
+    with pytest.raises(SchemaError, match="no rows to learn from"):
+        score.score([str(tmp_path / "x.parquet")], SPECS, tmp_path / "learned")
+    assert score.score([str(tmp_path / "x.parquet")], ("length",), tmp_path / "out") == 0
+    with pytest.raises(SchemaError, match="empty"):
+        prune.prune(tmp_path / "out", "score.length", tmp_path / "kept", keep=0.5)
+    with pytest.raises(SchemaError, match="no rows"):
+        prune.make_pools(tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("specs", "column"),
+    [(("length", "length"), "score.length"), (("embedding:width=8", "embedding:width=16"), "emb.hashed"),
+     (("embedding", "prototypes:k=2", "prototypes:k=3"), "score.prototypes")],
+)  # fmt: skip
+def test_two_scorers_of_one_column_are_refused_before_any_work(corpus, tmp_path, specs, column):
+    score.score([str(corpus)], ("length",), tmp_path / "out")
+    before = tree(tmp_path / "out")
+    with pytest.raises(SchemaError, match=f"both make {column}"):
+        score.score([str(corpus)], specs, tmp_path / "out", restart=True)
+    assert tree(tmp_path / "out") == before
+
+
+def test_an_encoder_that_gives_no_number_never_reaches_the_centres():
+    @dataclass(frozen=True)
+    class Broken:
+        needs = ("text",)
+        schema = {"emb.broken": pl.Array(pl.Float32, 2)}
+
+        def __call__(self, batch: pl.DataFrame) -> pl.DataFrame:
+            vectors = np.ones((batch.height, 2), np.float32)
+            vectors[3] = np.inf
+            return pl.DataFrame([pl.Series("emb.broken", vectors, dtype=self.schema["emb.broken"])])
+
+    with pytest.raises(SchemaError, match=r"emb\.broken is not a finite number in 1 rows, the first with id 'd3'"):
+        score.apply((Broken(),), documents(5))
+
+
+def test_what_was_learned_is_learned_again_when_the_input_changes(corpus, tmp_path):
+    out = tmp_path / "out"
+    score.score([str(corpus)], SPECS, out)
+    (old,) = (out / "_curate" / "learned").iterdir()
+    change_input(corpus)
+    with pytest.raises(Interrupted, match="--restart"):
+        score.score([str(corpus)], SPECS, out)
+    score.score([str(corpus)], SPECS, out, restart=True)
+    (new,) = (out / "_curate" / "learned").iterdir()
+    assert new.name != old.name
+    score.score([str(corpus)], SPECS, tmp_path / "fresh")
+    assert tree(out) == tree(tmp_path / "fresh")
+
+
+def test_one_more_file_is_refused_where_the_centres_come_from_fewer(corpus, tmp_path):
+    score.score([str(corpus)], SPECS, tmp_path / "out")
+    before = tree(tmp_path / "out")
+    documents(7, 900).write_parquet(corpus / "new.parquet")
+    with pytest.raises(Interrupted, match="prototypes learned from other input files.*--restart"):
+        score.score([str(corpus)], SPECS, tmp_path / "out")
+    assert tree(tmp_path / "out") == before
+    assert score.score([str(corpus)], SPECS, tmp_path / "out", restart=True) == 107
+
+
+def test_what_a_killed_job_left_half_written_is_removed(corpus, tmp_path):
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    out = tmp_path / "out"
+    (out / "_curate" / "score").mkdir(parents=True)
+    stale = [out / f".x.parquet.scores.parquet.{gone.pid}.tmp", out / "_curate" / "score" / f".x.json.{gone.pid}.tmp"]
+    alive = out / f".x.parquet.scores.parquet.{os.getppid()}.tmp"
+    for path in (*stale, alive):
+        path.touch()
+    score.score([str(corpus)], ("length",), out)
+    assert not any(path.exists() for path in stale)
+    assert alive.exists()

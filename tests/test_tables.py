@@ -116,6 +116,27 @@ def test_a_null_in_a_system_column_is_filled_or_refused(tmp_path, column):
         assert got[column].null_count() == 0
 
 
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_a_null_is_filled_as_if_the_column_were_not_there(tmp_path, suffix):
+    frame = documents(5).with_columns(tokens=pl.Series([4, 5, 6, 7, 8]), source=pl.lit("s"))
+    at = pl.int_range(5) != 3
+    shard = store(
+        frame.with_columns(pl.when(at).then(c).alias(c) for c in ("id", "source", "tokens")), tmp_path / f"x{suffix}"
+    )
+    got = [read(shard, needs, rows=2).row(3, named=True) for needs in ((), ("text",))]
+    size = -(-len(frame["text"][3].encode()) // 4)
+    for row in got:
+        assert (row["id"], row["source"], row["tokens"]) == (f"x{suffix}:3", tmp_path.name, size)
+    assert read(shard)["tokens"].to_list() == [4, 5, 6, size, 8]
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_a_file_without_any_column_of_ours_has_its_rows(tmp_path, suffix):
+    got = list(batches(store(pl.DataFrame({"label": [1, 2, 3]}), tmp_path / f"x{suffix}"), rows=2))
+    assert [b.height for b in got] == [2, 1]
+    assert got[0].columns == ["id", "source", "tokens"]
+
+
 def test_source_is_the_column_the_hive_folder_or_the_folder(tmp_path):
     for folder in ("source=web/part=1", "plain"):
         (tmp_path / folder).mkdir(parents=True)
@@ -173,6 +194,34 @@ def test_other_embeddings_are_refused(tmp_path, bad):
     pq.write_table(pa.table({"emb.e": bad}), tmp_path / "x.parquet")
     with pytest.raises(SchemaError, match=r"x\.parquet: emb\.e"):
         read(Shard(tmp_path / "x.parquet", "x.parquet"), ("emb.e",))
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".parquet"])
+def test_lists_of_one_length_are_vectors(tmp_path, suffix):
+    frame = pl.DataFrame({"emb.e": VECTORS.tolist()})
+    assert isinstance(frame.schema["emb.e"], pl.List)
+    got = read(store(frame, tmp_path / f"x{suffix}"), ("emb.e",), rows=4)
+    assert got.schema["emb.e"] == pl.Array(pl.Float32, 6)
+    assert np.array_equal(got["emb.e"].to_numpy(), VECTORS)
+
+
+@pytest.mark.parametrize("rows", [1, 100])
+@pytest.mark.parametrize("suffix", [".jsonl", ".parquet"])
+def test_vectors_of_two_lengths_are_refused_with_both(tmp_path, suffix, rows):
+    shard = store(pl.DataFrame({"emb.e": [[1.0, 2.0], [1.0, 2.0, 3.0]]}), tmp_path / f"x{suffix}")
+    with pytest.raises(SchemaError, match=r"emb\.e has vectors of 2 and of 3 numbers"):
+        read(shard, ("emb.e",), rows=rows)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+@pytest.mark.parametrize("ids", [True, False])
+def test_a_vector_that_is_no_number_names_its_row(tmp_path, bad, ids):
+    vectors = VECTORS.copy()
+    vectors[7, 2] = bad
+    frame = documents(11).with_columns(pl.Series("emb.e", vectors, dtype=pl.Array(pl.Float32, 6)))
+    shard = store(frame if ids else frame.drop("id"), tmp_path / "x.parquet")
+    with pytest.raises(SchemaError, match=rf"x\.parquet: emb\.e is NaN.*'{'d7' if ids else 'x.parquet:7'}'"):
+        read(shard, ("emb.e",), rows=3)
 
 
 def test_our_files_store_embeddings_as_fixed_binary_and_round_trip(tmp_path):
@@ -251,3 +300,10 @@ def test_save_a_small_frame(tmp_path, suffix):
     again = pl.read_csv(tmp_path / "f.csv") if suffix == ".csv" else pl.read_parquet(tmp_path / "f.parquet")
     assert again.equals(frame)
     assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_file_without_rows_has_the_columns_it_was_given(tmp_path):
+    schema = {"id": pl.String(), "emb.e": pl.Array(pl.Float32, 3), "score.x": pl.Float64()}
+    assert tables.write(tmp_path / "x.parquet", [], schema=schema) == 0
+    assert pl.read_parquet(tmp_path / "x.parquet").columns == list(schema)
+    assert pq.read_schema(tmp_path / "x.parquet").field("emb.e").type == pa.binary(12)

@@ -71,6 +71,11 @@ def _smallest(stream: Stream, sample: int, seed: int, embedding: str) -> np.ndar
     heap: list[tuple[int, str, np.ndarray]] = []  # the largest key is on top: negated
     for batch in stream((embedding,)):
         ids, vectors = batch["id"].to_list(), batch[embedding].to_numpy()
+        if heap and heap[0][2].shape != vectors.shape[1:]:
+            raise SchemaError(
+                f"{embedding} has vectors of {len(heap[0][2])} and of {vectors.shape[1]} numbers in different files; "
+                "prototypes needs one length"
+            )
         for key, name, vector in zip(keys(ids, seed).tolist(), ids, vectors, strict=True):
             if len(heap) < sample:
                 heapq.heappush(heap, (-key, name, vector.copy()))
