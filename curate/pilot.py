@@ -12,7 +12,7 @@ from curate import __version__, schedules
 from curate.engines import Engine
 from curate.engines.local import Local
 from curate.errors import Interrupted, SchemaError
-from curate.files import text_hash, write_text
+from curate.files import sweep, text_hash, write_text
 from curate.pools import Budget, Pool
 from curate.rows import Progress, silent
 from curate.trainers import Trainer
@@ -55,7 +55,7 @@ def design(
     weights = _lattice(len(pools), count) if kind == "simplex" else _mixtures(pools, count, rng)
     tokens = largest.tokens / 2.0 ** rng.permutation(np.arange(count) % LEVELS)
     shares = rng.choice(SHARES_OF_UNIQUE, size=(count, len(pools)))
-    unique = shares * np.array([pool.tokens for pool in pools])
+    unique = np.maximum(1.0, np.floor(shares * np.array([pool.tokens for pool in pools])))
     chosen = _greedy(weights, tokens, unique, runs) if kind == "optimal" else range(count)
     names = [pool.name for pool in pools]
     return tuple(
@@ -63,7 +63,7 @@ def design(
             run=f"{kind}-{i:04d}",
             weights=dict(zip(names, weights[row].tolist(), strict=True)),
             budget=Budget(float(tokens[row]), largest.params),
-            unique=dict(zip(names, np.floor(unique[row]).tolist(), strict=True)),
+            unique=dict(zip(names, unique[row].tolist(), strict=True)),
             seed=seed + i,
         )
         for i, row in enumerate(chosen)
@@ -147,6 +147,7 @@ def run(
             )
     finished = len(runs) - len(tasks)
     progress("pilot", finished, len(runs))
+    sweep(folder, ".json")
     tasks.sort(key=lambda task: -task.run.budget.tokens)  # longest first keeps all workers busy to the end
     for done, _ in enumerate((engine or Local()).run(train_one, tasks), start=1):
         progress("pilot", finished + done, len(runs))

@@ -1,6 +1,7 @@
 """Pilot designs and their resumable runs, with a real (cheap) trainer on real data."""
 
 import json
+import subprocess
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -181,3 +182,12 @@ def test_repeating_few_examples_is_worse_than_fresh_ones():
     weights, budget = {"a": 0.5, "b": 0.5}, Budget(600, 1)
     fresh = LINEAR.train(weights, budget, seed=0)["digits"]
     assert LINEAR.train(weights, budget, seed=0, unique={"a": 15, "b": 15})["digits"] > fresh + 0.1
+
+
+def test_what_a_killed_pilot_left_half_written_is_removed(tmp_path):
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    stale = tmp_path / f".dirichlet-0000.json.{gone.pid}.tmp"
+    stale.touch()
+    pilot.run(pilot.design(POOLS, 1, LARGEST), LINEAR, tmp_path, data="d")
+    assert [p.name for p in tmp_path.iterdir()] == ["dirichlet-0000.json"]

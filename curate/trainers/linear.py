@@ -9,6 +9,7 @@ from sklearn.metrics import log_loss
 
 from curate.errors import SchemaError
 from curate.pools import Budget
+from curate.trainers import check_pools
 
 Examples = tuple[np.ndarray, np.ndarray]  # (n, d) features, (n,) labels
 
@@ -34,13 +35,14 @@ class Linear:
         self, weights: Mapping[str, float], budget: Budget, *, seed: int, unique: Mapping[str, float] | None = None
     ) -> dict[str, float]:
         """Return the mean log loss of every eval, in nats per example."""
+        check_pools(weights, self.pools)
         names = [name for name in self.pools if weights.get(name, 0.0) > 0]
         rng = np.random.default_rng(seed)
         counts = rng.multinomial(round(budget.tokens), [weights[n] / sum(weights[m] for m in names) for n in names])
         features, labels = [], []
         for name, count in zip(names, counts.tolist(), strict=True):
             x, y = self.pools[name]
-            limit = int((unique or {}).get(name, len(y)))
+            limit = max(1, min(len(y), int((unique or {}).get(name, len(y)))))
             passes = [rng.permutation(limit) for _ in range(-(-count // limit))]
             rows = np.concatenate(passes)[:count] if passes else np.zeros(0, dtype=np.int64)
             features.append(x[rows])

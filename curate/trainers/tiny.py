@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from curate.errors import SchemaError
 from curate.pools import Budget
+from curate.trainers import check_pools
 
 VOCABULARY = 256  # bytes; a token is a byte
 EVAL_BATCH = 64  # sequences
@@ -55,8 +56,7 @@ class Tiny:
         self, weights: Mapping[str, float], budget: Budget, seed: int, unique: Mapping[str, float]
     ) -> Tensor:
         """(m, context + 1) uint8 sequences in training order, shares exact to one sequence."""
-        if unknown := sorted(set(weights) - set(self.pools)):
-            raise SchemaError(f"no pool {unknown[0]!r} to train on: the trainer has {', '.join(self.pools)}")
+        check_pools(weights, self.pools)
         total = max(self.batch, round(budget.tokens / self.context))
         names = [name for name in self.pools if weights.get(name, 0.0) > 0]
         counts = largest_remainder(np.array([weights[name] for name in names]), total)
