@@ -396,3 +396,17 @@ def test_power_is_the_data_term():
 def test_wrong_options_say_what_is_right(spec):
     with pytest.raises(CurateError, match="law"):
         plugins.build("laws", spec)
+
+
+def test_cmr_is_positive_wherever_its_parameters_may_be():
+    from itertools import product
+
+    from curate.laws.cmr import Cmr
+
+    shares = np.array([0.0, 1e-9, 0.3, 1.0])
+    given = recipes.recipes(np.column_stack([1 - shares, shares]), [2e10] * 4, [1e9] * 4)
+    for ends in ("likely", "bounds"):
+        corners = product(*(p.likely if ends == "likely" else (p.low, p.high) for p in Cmr().params()))
+        for none, full, s in corners:
+            loss = Cmr().loss(theta({"none": none, "full": full, "s": s}), given)
+            assert bool((torch.isfinite(loss) & (loss > 0)).all()), (none, full, s)
