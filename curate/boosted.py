@@ -214,7 +214,7 @@ def from_json(record: Mapping[str, object]) -> Boosted:
         return Boosted(
             pools=tuple(cast(list[str], record["pools"])),
             eval=str(record["eval"]),
-            base=None if base is None else fits._fit(cast(Mapping[str, object], base)),
+            base=None if base is None else fits.from_json(cast(Mapping[str, object], base)),
             recipes=Recipes(*(torch.tensor(x, dtype=torch.float64) for x in columns)),
             losses=np.array(runs["loss"]),
             outside=np.array(runs["outside"]),

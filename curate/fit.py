@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol, cast
 
 import numpy as np
@@ -11,9 +10,9 @@ import torch
 from torch import Tensor
 from torch.func import vmap
 
-from curate import artifacts, plugins, solve
+from curate import plugins, solve
 from curate.coordinates import Coordinates
-from curate.errors import FitError, SchemaError
+from curate.errors import FitError
 from curate.laws import Law
 from curate.recipes import Recipes
 
@@ -29,6 +28,21 @@ CHUNK_CELLS = 1_000_000  # problems x rows x (parameters or 8 x pools) at once: 
 
 class Predictor(Protocol):
     """What a plan needs of a fit: losses of recipes over ``pools``, with bootstrap draws and intervals."""
+
+    @property
+    def eval(self) -> str:
+        """What is predicted: ``loss.<eval>``."""
+        ...
+
+    @property
+    def differentiable(self) -> bool:
+        """Whether the loss has a useful gradient in the weights; else a plan searches."""
+        ...
+
+    @property
+    def noise(self) -> float:
+        """Standard deviation of log loss of a new run."""
+        ...
 
     @property
     def pools(self) -> tuple[str, ...]:
@@ -73,6 +87,8 @@ class Fit:
     ranges: Mapping[str, tuple[float, float]]
     heldout: Mapping[str, float] | None = None
 
+    differentiable = True
+
     @property
     def law(self) -> Law:
         """The law itself."""
@@ -105,12 +121,12 @@ class Fit:
 
 @dataclass(frozen=True)
 class Blend:
-    """A weighted sum of fits over the same pools: the mean of several evals, or a stack of laws for one eval.
+    """A weighted sum of predictors over the same pools: the mean of several evals, or a stack of laws for one eval.
 
     ``weights`` sum to 1. Draws are summed index by index, which pairs resampled trainings.
     """
 
-    fits: tuple[Fit, ...]
+    fits: tuple[Predictor, ...]
     weights: tuple[float, ...]
     eval: str
 
@@ -125,6 +141,11 @@ class Blend:
         return self.fits[0].ranges
 
     @property
+    def differentiable(self) -> bool:
+        """Whether all members are."""
+        return all(one.differentiable for one in self.fits)
+
+    @property
     def noise(self) -> float:
         """Standard deviation of log loss of a new run: the members' mean, as if their errors went together."""
         return sum(w * f.noise for w, f in zip(self.weights, self.fits, strict=True))
@@ -135,8 +156,9 @@ class Blend:
 
     def draw_losses(self, recipes: Recipes) -> Tensor:
         """Return (b, n) predicted losses."""
-        parts = [w * f.draw_losses(recipes) for w, f in zip(self.weights, self.fits, strict=True)]
-        return torch.stack(parts).sum(dim=0)
+        draws = [w * f.draw_losses(recipes) for w, f in zip(self.weights, self.fits, strict=True)]
+        count = max(len(x) for x in draws)
+        return torch.stack([x[torch.arange(count) % len(x)] for x in draws]).sum(dim=0)
 
     def interval(self, recipes: Recipes, level: float = 0.9) -> tuple[Tensor, Tensor]:
         """Return (n,) low and high of a new run's loss."""
@@ -363,17 +385,8 @@ def _ranges(recipes: Recipes, pools: Sequence[str]) -> dict[str, tuple[float, fl
     return {name: (float(x.min()), float(x.max())) for name, x in columns.items()}
 
 
-def to_json(result: Fit | Blend) -> dict[str, object]:
-    """Return a fit as the body of fit.json; a blend holds its members' bodies under ``fits``."""
-    if isinstance(result, Blend):
-        return {
-            "law": "blend",
-            "eval": result.eval,
-            "pools": list(result.pools),
-            "theta": {},
-            "fits": [to_json(member) for member in result.fits],
-            "weights": list(result.weights),
-        }
+def to_json(result: Fit) -> dict[str, object]:
+    """Return a fit as the body of fit.json."""
     draws = len(next(iter(result.draws.values())))
     return {
         "law": result.spec,
@@ -389,21 +402,8 @@ def to_json(result: Fit | Blend) -> dict[str, object]:
     }
 
 
-def load(path: Path) -> Fit | Blend:
-    """Read fit.json."""
-    record = artifacts.load(path, "theta")
-    try:
-        if record["law"] == "blend":
-            members = tuple(_fit(member) for member in cast(list[dict[str, object]], record["fits"]))
-            return Blend(members, tuple(cast(list[float], record["weights"])), str(record["eval"]))
-        return _fit(record)
-    except (KeyError, IndexError, TypeError, ValueError) as error:
-        raise SchemaError(
-            f"{path} is not a fit.json ({type(error).__name__}: {error}): run `curate fit` again"
-        ) from None
-
-
-def _fit(record: Mapping[str, object]) -> Fit:
+def from_json(record: Mapping[str, object]) -> Fit:
+    """Return what ``to_json`` wrote; a missing or wrong field is a KeyError, TypeError or ValueError."""
     draws = cast(list[dict[str, float | list[float]]], record["draws"])
     theta = cast(dict[str, float | list[float]], record["theta"])
     return Fit(

@@ -26,7 +26,8 @@ class Plan:
 
     ``gain``: loss of size-proportional sampling minus the plan's, paired over bootstrap draws (90 % interval);
     ``gains`` the same against every baseline: (gain, low, high). ``spread``: largest total-variation distance between
-    restarts that are as good as the best within 1e-3 nats. ``residual``: KKT residual. ``limits``: what binds or warns.
+    restarts that are as good as the best within 1e-3 nats. ``residual``: KKT residual, None where the plan was
+    searched and not differentiated. ``limits``: what binds or warns.
     """
 
     budget: Budget
@@ -37,7 +38,7 @@ class Plan:
     high: float
     gains: Mapping[str, tuple[float, float, float]]
     spread: float
-    residual: float
+    residual: float | None
     limits: tuple[str, ...]
 
     @property
@@ -94,7 +95,8 @@ def frontier(
     def objective(weights: Tensor) -> Tensor:
         return fit.loss(Recipes(weights, base.tokens, base.params, base.unique))
 
-    found = simplex.minimize(objective, base.weights, low.repeat_interleave(s, 0), high.repeat_interleave(s, 0))
+    solve = simplex.minimize if fit.differentiable else simplex.search
+    found = solve(objective, base.weights, low.repeat_interleave(s, 0), high.repeat_interleave(s, 0))
     points, values = found.point.reshape(m, s, p), found.value.reshape(m, s)
     residuals = found.residual.reshape(m, s)
     plans = []
@@ -105,7 +107,13 @@ def frontier(
         limits = _limits(fit, ordered, budget, points[i, best], low[i], high[i])
         plans.append(
             _plan(
-                fit, ordered, budget, points[i, best], spread=spread, residual=float(residuals[i, best]), limits=limits
+                fit,
+                ordered,
+                budget,
+                points[i, best],
+                spread=spread,
+                residual=float(residuals[i, best]) if fit.differentiable else None,
+                limits=limits,
             )
         )
     return tuple(plans)
@@ -233,7 +241,7 @@ def _plan(
     point: Tensor,
     *,
     spread: float,
-    residual: float,
+    residual: float | None,
     limits: tuple[str, ...],
 ) -> Plan:
     named = schedules.baselines(pools)

@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from curate.errors import FitError, SchemaError
-from curate.fit import Blend, Fit
+from curate.fit import Blend, Predictor
 from curate.runs import Runs
 
 FEWEST_TOKENS = (
@@ -68,7 +68,7 @@ def _constant(data: Runs, tokens: np.ndarray, params: np.ndarray) -> tuple[str, 
     return tuple(notes)
 
 
-def units_of_loss(result: Fit | Blend, data: Runs) -> None:
+def units_of_loss(result: Predictor, data: Runs) -> None:
     """Raise a SchemaError where some rows' losses are in bits and the others in nats, by their residuals."""
     for one in result.fits if isinstance(result, Blend) else (result,):
         observed = np.log(data.loss(one.eval, missing=True))

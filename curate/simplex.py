@@ -3,12 +3,14 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
 Objective = Callable[[Tensor], Tensor]  # (m, p) -> (m,), row by row
 MEMORY = 8  # accepted values a step may fall short of (non-monotone line search; Grippo et al. 1986)
 HALVINGS = 25
+ROUNDS = 300  # of the random search
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,28 @@ def minimize(
         best, best_value = torch.where(improved[:, None], w, best), torch.where(improved, value, best_value)
     _, gradient = _evaluate(objective, best)
     return Minimum(best, best_value, _residual(best, gradient, low, high))
+
+
+def search(
+    objective: Objective, start: Tensor, low: Tensor, high: Tensor, *, rounds: int = ROUNDS, seed: int = 0
+) -> Minimum:
+    """Random local search from each row of ``start`` (m, p), for objectives without a gradient, such as trees.
+
+    Round r moves every row a share of the way, 1/2 shrinking to 1/200, to a random mixture, or away from it, and keeps
+    what improves. The residual is NaN: nothing is certified.
+    """
+    low, high = low.expand_as(start), high.expand_as(start)
+    rng = np.random.default_rng(seed)
+    w = project(start, low, high)
+    value = torch.nan_to_num(objective(w).detach(), nan=torch.inf)
+    for share in np.geomspace(0.5, 0.005, rounds):
+        other = torch.from_numpy(rng.dirichlet(np.full(w.shape[1], 0.5), size=len(w)))
+        sign = torch.from_numpy(rng.choice([1.0, -1.0], size=(len(w), 1), p=[0.7, 0.3]))
+        trial = project(w + sign * float(share) * (other - w), low, high)
+        new = torch.nan_to_num(objective(trial).detach(), nan=torch.inf)
+        better = new < value
+        w, value = torch.where(better[:, None], trial, w), torch.where(better, new, value)
+    return Minimum(w, value, torch.full_like(value, torch.nan))
 
 
 def _evaluate(objective: Objective, w: Tensor) -> tuple[Tensor, Tensor]:

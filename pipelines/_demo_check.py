@@ -7,8 +7,7 @@ from pathlib import Path
 import polars as pl
 import typer
 
-from curate import artifacts, pilot, plan, schedules
-from curate import fit as fits
+from curate import artifacts, pilot, plan, predictors, schedules
 from curate.engines.local import Local
 from curate.pilot import Run
 from curate.pools import Budget, Pool, load_pools
@@ -20,7 +19,7 @@ def check(
     out: Path, targets: Mapping[str, Path], *, tokens: float, params: float, seeds: int, workers: int, seed: int
 ) -> list[dict[str, object]]:
     """Train the plan for ``tokens`` and the three baselines; print and save predicted against measured loss."""
-    fitted, known = fits.load(out / "fit.json"), load_pools(out / "pools.json")
+    fitted, known = predictors.load(out / "fit.json"), load_pools(out / "pools.json")
     goals = {name: Pool(name, 1, 1, (str(path),)) for name, path in targets.items()}
     model, unique, data = load("tiny", known, goals)
     on_hand = [replace(pool, tokens=unique[pool.name]) for pool in known]

@@ -28,8 +28,8 @@ SKIP = {"site-packages", "idlelib", "pydoc_data", "lib2to3"}
 def write(rows: Path, target: Path, seed: int, *, scale: float = 1.0) -> dict[str, int]:
     """Write Parquet shards ``rows/source=<name>/`` and the held-out prose; return bytes of each source.
 
-    Files are visited in the order of hash(path, seed) until every source has its ``KEEP_BYTES`` times ``scale``, so that
-    the demo is quick and prose scarce.
+    Files are visited in the order of hash(path, seed) until every source has its ``KEEP_BYTES`` times ``scale``: the
+    demo is quick and prose scarce.
     """
     keep = {source: scale * size for source, size in KEEP_BYTES.items()}
     found = _gather(Path(sysconfig.get_paths()["stdlib"]), keep, seed)

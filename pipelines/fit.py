@@ -37,7 +37,7 @@ def main(
     as_json: Json = False,
 ) -> None:
     """Fit laws."""
-    from curate import artifacts, compare, fit, plugins, sanity
+    from curate import artifacts, compare, fit, plugins, predictors, sanity
     from curate import runs as run_tables
     from pipelines._fit_words import by_corpus, explained
     from pipelines._show import result, table
@@ -57,15 +57,25 @@ def main(
     chosen, comparison = (compare.stack if stack else compare.choose)(data, specs, evals, how=holdout, options=options)
     sanity.units_of_loss(chosen, data)
     compared = comparison.table()
-    artifacts.save(out, fit.to_json(chosen) | {"compared": compared.to_dicts(), "notes": list(notes), "made_by": made})
+    artifacts.save(
+        out, predictors.to_json(chosen) | {"compared": compared.to_dicts(), "notes": list(notes), "made_by": made}
+    )
     members = chosen.fits if isinstance(chosen, fit.Blend) else (chosen,)
     parts = [table(compared), *(f"note: {note}" for note in notes)]
     if isinstance(chosen, fit.Blend):
-        shares = ", ".join(f"{w:.2f} {one.spec} on {one.eval}" for w, one in zip(chosen.weights, members, strict=True))
+        shares = ", ".join(
+            f"{w:.2f} {_name(one)} on {one.eval}" for w, one in zip(chosen.weights, members, strict=True)
+        )
         parts.append(f"kept: {shares}")
-    else:
+    elif isinstance(chosen, fit.Fit):
         parts.append(f"{chosen.spec}, fitted to {chosen.rows} runs:\n{table(chosen.table())}")
-    if explain:
-        parts.append(explained(members[0], data, compared, seed))
-    result(as_json, {"law": chosen.spec if isinstance(chosen, fit.Fit) else "blend", "compared": compared.to_dicts(),
+    first = members[0]
+    if explain and isinstance(first, fit.Fit):
+        parts.append(explained(first, data, compared, seed))
+    result(as_json, {"law": _name(chosen), "compared": compared.to_dicts(),
                      "notes": list(notes), "out": str(out)}, "\n\n".join(parts))  # fmt: skip
+
+
+def _name(predictor: object) -> str:
+    """Return the law's spec, or what else it is."""
+    return getattr(predictor, "spec", type(predictor).__name__.lower())

@@ -25,13 +25,12 @@ def main(
     as_json: Json = False,
 ) -> None:
     """Plan mixtures."""
-    from curate import artifacts, plan, schedules
-    from curate import fit as fits
+    from curate import artifacts, plan, predictors, schedules
     from curate.pools import load_pools
     from pipelines._show import result
 
     budgets = _budgets(budget, frontier, params)
-    fitted, known = fits.load(fit), load_pools(pools)
+    fitted, known = predictors.load(fit), load_pools(pools)
     low, high = pairs(min_weight, "--min-weight"), pairs(max_weight, "--max-weight")
     plans = plan.frontier(fitted, known, budgets, max_epochs=max_epochs, min_weight=low, max_weight=high, seed=seed)
     arguments = {"fit": fit, "pools": pools, "budget": budget, "frontier": frontier, "params": params,

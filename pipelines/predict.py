@@ -21,12 +21,11 @@ def main(
     """Predict losses."""
     import polars as pl
 
-    from curate import fit as fits
+    from curate import predictors, tables
     from curate import runs as run_tables
-    from curate import tables
     from pipelines._show import result, table
 
-    fitted = fits.load(fit)
+    fitted = predictors.load(fit)
     data = run_tables.read(runs, losses=False)
     recipes = data.recipes(fitted.pools)
     low, high = fitted.interval(recipes, level)

@@ -85,14 +85,13 @@ def _plan(folder: Path) -> "Iterator[Section]":
 def _pilots(folder: Path) -> "Iterator[Section]":
     import polars as pl
 
-    from curate import artifacts, charts
-    from curate import fit as fits
+    from curate import artifacts, charts, predictors
     from curate import runs as run_tables
     from curate.compare import SCHEMA
 
     if not ((folder / "runs.parquet").is_file() and (folder / "fit.json").is_file()):
         return
-    fitted, data = fits.load(folder / "fit.json"), run_tables.read(folder / "runs.parquet")
+    fitted, data = predictors.load(folder / "fit.json"), run_tables.read(folder / "runs.parquet")
     recipes, loss = data.recipes(fitted.pools), data.loss(fitted.eval)
     curves = _curves(fitted, recipes)
     pool = str(curves["mixture"][0]).removesuffix(" alone")

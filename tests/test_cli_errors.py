@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 from conftest import console, documents, tree
 
-from curate import artifacts, fit
+from curate import artifacts, predictors
 from curate.pools import Pool, to_json
 
 PROGRESS = re.compile(r"^\w+ \d+/\d+$")
@@ -248,7 +248,7 @@ def test_the_whole_walk_and_the_same_bytes_again(cli, corpus, tmp_path, monkeypa
     for name in ("pools", "fit", "plan"):
         record = json.loads((tmp_path / "w" / f"{name}.json").read_text())
         assert {"version", "seed", "arguments", "inputs"} <= set(record["made_by"])
-    assert fit.load(tmp_path / "w" / "fit.json").pools == ("a", "b")
+    assert predictors.load(tmp_path / "w" / "fit.json").pools == ("a", "b")
     first = tree(tmp_path / "w")
     (tmp_path / "w").rename(tmp_path / "before")
     walk(cli, corpus, tmp_path / "w")

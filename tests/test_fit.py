@@ -9,7 +9,7 @@ import torch
 from problems import law_of, planted, recipes, theta
 from scipy.integrate import quad
 
-from curate import artifacts, compare, runs
+from curate import artifacts, compare, predictors, runs
 from curate import fit as fits
 from curate.errors import FitError, SchemaError
 from curate.fit import Blend, Options, fit, resample
@@ -219,8 +219,8 @@ def test_a_blend_is_the_weighted_sum_and_survives_json(tmp_path):
     members = tuple(planted("mixing", "ab", theta("mixing", 2, seed=s), draws=7) for s in (1, 2))
     blend, base = Blend(members, (0.25, 0.75), "x"), recipes(10, 2, 3)
     assert torch.allclose(blend.loss(base), 0.25 * members[0].loss(base) + 0.75 * members[1].loss(base))
-    artifacts.save(tmp_path / "fit.json", fits.to_json(blend))
-    again = fits.load(tmp_path / "fit.json")
+    artifacts.save(tmp_path / "fit.json", predictors.to_json(blend))
+    again = predictors.load(tmp_path / "fit.json")
     assert torch.equal(again.loss(base), blend.loss(base))
     assert all(torch.equal(x, y) for x, y in zip(again.interval(base), blend.interval(base), strict=True))
 
@@ -231,7 +231,7 @@ def test_a_damaged_fit_is_refused_in_one_line(tmp_path, damage):
     del record[damage]
     artifacts.save(tmp_path / "fit.json", record)
     with pytest.raises(SchemaError, match=r"fit\.json") as caught:
-        fits.load(tmp_path / "fit.json")
+        predictors.load(tmp_path / "fit.json")
     assert "\n" not in str(caught.value)
 
 

@@ -19,9 +19,10 @@ LAYERS = {
     3: "score prune recycle laws runs signal annealing downstream harm",
     4: "coordinates trainers",
     5: "fit",
-    6: "boosted compare corpora identify plan pilot",
-    7: "cpt exports",
-    8: "charts",
+    6: "boosted corpora identify plan pilot sanity",
+    7: "predictors cpt exports",
+    8: "compare",
+    9: "charts",
 }
 LAYER = {name: layer for layer, names in LAYERS.items() for name in names.split()}
 SHARED = {"errors", "files", "plugins", "pools", "tables", "artifacts", "manifest", "encoders", "rows", "engines"}

@@ -8,7 +8,7 @@ import torch
 from problems import law_of, planted, recipes, theta
 from torch.func import vmap
 
-from curate import artifacts, plugins
+from curate import artifacts, plugins, predictors
 from curate import fit as fits
 from curate.coordinates import Coordinates
 from curate.fit import Options
@@ -149,7 +149,7 @@ def test_planted_parameters_come_back_as_predictions(name, seed):
 def test_a_fit_survives_json_exactly(name, tmp_path):
     fitted = planted(name, "abc", theta(name, POOLS, seed=7), draws=5)
     artifacts.save(tmp_path / "fit.json", fits.to_json(fitted))
-    again, base = fits.load(tmp_path / "fit.json"), recipes(30, POOLS, 8)
+    again, base = predictors.load(tmp_path / "fit.json"), recipes(30, POOLS, 8)
     assert torch.equal(again.loss(base), fitted.loss(base))
     assert torch.equal(again.draw_losses(base), fitted.draw_losses(base))
     assert all(torch.equal(x, y) for x, y in zip(again.interval(base), fitted.interval(base), strict=True))
