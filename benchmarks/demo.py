@@ -1,6 +1,6 @@
 """Time and memory of the whole demo on this machine: python benchmarks/demo.py
 
-Wall and CPU seconds of every stage are not told apart: the demo is run as a user runs it. Peak memory is the largest sum
+The demo is run as a user runs it. Peak memory is the largest sum
 over the demo's processes, sampled from /proc twice a second (proportional set size, so that shared pages count once).
 """
 

@@ -15,8 +15,9 @@ from sklearn.ensemble import HistGradientBoostingRegressor
 from torch import Tensor
 
 from curate import fit as fits
+from curate.blend import spread
 from curate.errors import FitError, SchemaError
-from curate.fit import Fit, resample, spread
+from curate.fit import Fit, resample
 from curate.recipes import Recipes
 
 BASE = "mixture_ces:linear=true"  # best single law on the 512 + 256 public RegMix runs

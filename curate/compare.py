@@ -9,10 +9,11 @@ import polars as pl
 from scipy.optimize import nnls
 
 from curate import plugins
+from curate.blend import Blend
 from curate.boosted import Boosted
 from curate.coordinates import Coordinates
 from curate.errors import FitError, SchemaError
-from curate.fit import Blend, Fit, Options
+from curate.fit import Fit, Options
 from curate.laws import Law
 from curate.predictors import BOOSTED, fit_named
 from curate.recipes import Recipes

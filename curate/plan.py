@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from curate import schedules, simplex
+from curate.blend import Predictor
 from curate.errors import Infeasible, SchemaError
-from curate.fit import Predictor
 from curate.pools import Budget, Pool
 from curate.recipes import Recipes
 

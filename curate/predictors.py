@@ -9,9 +9,10 @@ import numpy as np
 
 from curate import artifacts, boosted, plugins
 from curate import fit as fits
+from curate.blend import Blend
 from curate.boosted import Boosted
 from curate.errors import SchemaError
-from curate.fit import Blend, Fit, Options
+from curate.fit import Fit, Options
 from curate.recipes import Recipes
 
 BOOSTED = "boosted"  # the name that is not a law; ``boosted:base=LAW`` or ``boosted:base=none``

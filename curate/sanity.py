@@ -4,14 +4,15 @@ import math
 
 import numpy as np
 
+from curate.blend import Blend, Predictor
 from curate.errors import FitError, SchemaError
-from curate.fit import Blend, Predictor
 from curate.runs import Runs
 
 FEWEST_TOKENS = (
     1e4  # no run of a model of SMALLEST_MODEL parameters is shorter; smaller counts are in millions or billions
 )
 SMALLEST_MODEL = 1e5
+FEWEST_PARAMS, MANY_TOKENS = 1e3, 1e7  # nobody trains so few parameters on so many tokens
 BITS = 1 / math.log(2)  # bits per nat: a loss in bits is 1.4427 times the loss in nats
 NEAR = 0.03  # of log loss: how close to that factor counts
 OUTLYING = 8.0  # residual scales
@@ -28,8 +29,9 @@ def check(data: Runs) -> tuple[str, ...]:
             f"run {frame['run'][row]!r} has {tokens[row]:g} tokens for {params[row]:g} parameters: tokens look like "
             f"millions or billions in {int(small.sum())} of {len(tokens)} rows; write single tokens, as 2e10"
         )
-    if (params < 1e3).any():
-        row = int((params < 1e3).argmax())
+    unlike = (params < FEWEST_PARAMS) & (tokens > MANY_TOKENS)
+    if unlike.any():
+        row = int(unlike.argmax())
         raise SchemaError(
             f"run {frame['run'][row]!r} has {params[row]:g} parameters: they look like millions or billions; write "
             "single parameters, as 1e9"

@@ -39,6 +39,7 @@ def main(
     """Fit laws."""
     from curate import artifacts, compare, fit, plugins, predictors, sanity
     from curate import runs as run_tables
+    from curate.blend import Blend
     from pipelines._fit_words import by_corpus, explained
     from pipelines._show import result, table
 
@@ -60,9 +61,9 @@ def main(
     artifacts.save(
         out, predictors.to_json(chosen) | {"compared": compared.to_dicts(), "notes": list(notes), "made_by": made}
     )
-    members = chosen.fits if isinstance(chosen, fit.Blend) else (chosen,)
+    members = chosen.fits if isinstance(chosen, Blend) else (chosen,)
     parts = [table(compared), *(f"note: {note}" for note in notes)]
-    if isinstance(chosen, fit.Blend):
+    if isinstance(chosen, Blend):
         shares = ", ".join(
             f"{w:.2f} {_name(one)} on {one.eval}" for w, one in zip(chosen.weights, members, strict=True)
         )

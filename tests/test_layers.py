@@ -17,7 +17,7 @@ LAYERS = {
     1: "plugins pools tables artifacts manifest encoders solve simplex",
     2: "rows engines scorers recipes schedules transport",
     3: "score prune recycle laws runs signal annealing downstream harm",
-    4: "coordinates trainers",
+    4: "blend coordinates trainers",
     5: "fit",
     6: "boosted corpora identify plan pilot sanity",
     7: "predictors cpt exports",
