@@ -9,7 +9,7 @@ import polars as pl
 import torch
 from torch import Tensor
 
-from curate import schedules, simplex
+from curate import harm, schedules, simplex
 from curate.blend import Predictor
 from curate.errors import Infeasible, SchemaError
 from curate.pools import Budget, Pool
@@ -288,6 +288,9 @@ def _limits(
             found.append(f"extrapolated: {what} {value:.3g} is {times}")
         if value < smallest * (1 - 1e-9) and what in ("tokens", "params"):
             found.append(f"extrapolated: {what} {value:.3g} is {smallest / value:.3g}x below the smallest fitted")
+    for i, pool in enumerate(pools):
+        if said := harm.warning(float(w[i]) * budget.tokens / pool.tokens - 1, budget.params):
+            found.append(f"{pool.name}: {said}")
     return tuple(found)
 
 

@@ -1,7 +1,8 @@
 """Fit laws to a run table, choose by runs held out, save the best with its bootstrap draws.
 
 Several evals (--eval a,b) are fitted together and give their mean. --stack weights the laws instead of choosing one.
---by COLUMN fits every corpus on its own and says which to take at which compute.
+--by COLUMN fits every corpus on its own and says which to take at which compute. --law downstream maps a loss to
+metric.<eval> (--on LOSS), --law annealing fits loss over a learning-rate schedule (columns step, lr).
 
 Example: curate fit runs.parquet --law utility_smooth,ces,chinchilla --eval prose --explain --out fit.json
 """
@@ -30,6 +31,9 @@ def main(
         bool, typer.Option("--explain", help="Say in words what was chosen and what is not known.")
     ] = False,
     by: Annotated[str | None, typer.Option(help="Fit each value of this column and compare them.")] = None,
+    on: Annotated[
+        str | None, typer.Option(help="With --law downstream: the loss.<on> that metric.<eval> is read from.")
+    ] = None,
     tokens_per_param: Annotated[float, typer.Option(help="Along the curves of --by.")] = 20.0,
     starts: Annotated[int, typer.Option(min=1, help="Starting points of each fit.")] = 32,
     draws: Annotated[int, typer.Option(min=1, help="Bootstrap refits.")] = 200,
@@ -40,6 +44,7 @@ def main(
     from curate import artifacts, compare, fit, plugins, predictors, sanity
     from curate import runs as run_tables
     from curate.blend import Blend
+    from pipelines._fit_curves import CURVES, fit_curve
     from pipelines._fit_words import by_corpus, explained
     from pipelines._show import result, table
 
@@ -47,12 +52,17 @@ def main(
     specs, evals = plugins.split(law), evaluation.split(",")
     options = fit.Options(starts=starts, draws=draws, seed=seed)
     arguments = {"runs": runs, "law": law, "eval": evaluation, "where": where, "holdout": holdout, "starts": starts,
-                 "draws": draws, "stack": stack, "by": by, "tokens_per_param": tokens_per_param}  # fmt: skip
+                 "draws": draws, "stack": stack, "by": by, "on": on, "tokens_per_param": tokens_per_param}  # fmt: skip
     made = artifacts.made_by(arguments, [runs], seed)
     if by is not None:
         record, words = by_corpus(data, by, specs[0], evals[0], options, tokens_per_param)
         artifacts.save(out, record | {"made_by": made})
         result(as_json, {"crossings": record["crossings"], "out": str(out)}, words)
+        return
+    if plugins.parse(specs[0])[0] in CURVES:
+        record, words = fit_curve(data, specs[0], evals[0], on, draws=draws, seed=seed)
+        artifacts.save(out, record | {"made_by": made})
+        result(as_json, {"law": record["law"], "out": str(out)}, words)
         return
     notes = sanity.check(data)
     chosen, comparison = (compare.stack if stack else compare.choose)(data, specs, evals, how=holdout, options=options)
