@@ -114,6 +114,11 @@ def batches(
         at += frame.height
 
 
+def record_batches(shard: Shard, *, rows: int = BATCH_ROWS) -> Iterator[pa.RecordBatch]:
+    """Yield all columns of a shard as they are, cut like ``batches``."""
+    yield from _exactly(_raw(shard, None, rows), rows)
+
+
 def _identify(frame: pl.DataFrame, shard: Shard, at: int) -> pl.DataFrame:
     tokens = pl.lit(1, dtype=pl.Int64)
     if "text" in frame.columns:
@@ -202,21 +207,25 @@ def _raw(shard: Shard, names: list[str] | None, rows: int) -> Iterator[pa.Record
 
 
 def _exactly(raw: Iterator[pa.RecordBatch], rows: int) -> Iterator[pa.RecordBatch]:
-    """Cut a stream into batches of exactly ``rows`` (the last may be shorter), whatever the file's row groups are."""
+    for held in cut(raw, rows):
+        yield held[0] if len(held) == 1 else pa.concat_batches(held)
+
+
+def cut(raw: Iterator[pa.RecordBatch], rows: int) -> Iterator[list[pa.RecordBatch]]:
+    """Cut a stream into lists of batches of exactly ``rows`` rows in all (the last may be shorter), without a copy."""
     held: list[pa.RecordBatch] = []
     count = 0
     for batch in raw:
         at = 0
         while count + batch.num_rows - at >= rows:
-            take = rows - count
-            held.append(batch.slice(at, take))
-            yield held[0] if len(held) == 1 else pa.concat_batches(held)
-            held, count, at = [], 0, at + take
+            held.append(batch.slice(at, rows - count))
+            yield held
+            held, count, at = [], 0, at + held[-1].num_rows
         if at < batch.num_rows:
             held.append(batch.slice(at))
-            count += batch.num_rows - at
+            count += held[-1].num_rows
     if held:
-        yield held[0] if len(held) == 1 else pa.concat_batches(held)
+        yield held
 
 
 def _jsonl(shard: Shard, names: list[str] | None, rows: int) -> Iterator[pa.RecordBatch]:

@@ -16,7 +16,7 @@ LAYERS = {
     0: "errors files",
     1: "plugins pools tables artifacts manifest encoders solve simplex",
     2: "rows engines scorers recipes schedules transport",
-    3: "score prune recycle laws runs signal annealing harm",
+    3: "score prune materialize recycle laws runs signal annealing harm",
     4: "blend coordinates trainers",
     5: "fit downstream",
     6: "boosted corpora identify plan pilot sanity",
@@ -26,7 +26,7 @@ LAYERS = {
 }
 LAYER = {name: layer for layer, names in LAYERS.items() for name in names.split()}
 SHARED = {"errors", "files", "plugins", "pools", "tables", "artifacts", "manifest", "encoders", "rows", "engines"}
-LEFT = {"scorers", "score", "prune", "recycle"}
+LEFT = {"scorers", "score", "prune", "materialize", "recycle"}
 RIGHT = set(LAYER) - SHARED - LEFT - {"charts"}
 FILES = sorted(p for p in ROOT.rglob("*.py") if p != ROOT / "__init__.py")
 

@@ -1,0 +1,64 @@
+"""Kept rows as files: the input's columns, schema and format, in shards of a given number of rows."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import cast
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.ipc
+import pyarrow.parquet as pq
+
+from curate import rows, tables
+from curate.errors import SchemaError
+from curate.files import replacing
+from curate.rows import Progress, silent
+from curate.tables import FORMATS, Shard
+
+SHARD_ROWS = 100_000
+COMPRESSION = {".gz": "gzip", ".zst": "zstd"}
+
+
+def materialize(
+    scores: Path, kept: Path, out: Path, *, shard_rows: int = SHARD_ROWS, progress: Progress = silent
+) -> int:
+    """Write the rows that the decisions in ``kept`` keep to ``out/<same relative path>``, and return how many.
+
+    ``a/b.parquet`` becomes ``a/b-00000.parquet``, ``a/b-00001.parquet`` ...; an input with nothing kept makes no file.
+    Every file appears by rename when it is whole.
+    """
+    if shard_rows < 1:
+        raise SchemaError(f"--shard-rows {shard_rows} must be at least 1")
+    inputs = {shard.relative: shard for shard in tables.shards(cast(list[str], rows.job(scores)["data"]))}
+    found, total = rows.score_files(scores), 0
+    for done, shard in enumerate(found, start=1):
+        if shard.relative not in inputs:
+            raise SchemaError(f"{shard.path} has no input {shard.relative} any more: was it moved?")
+        suffix = next(s for s in sorted(FORMATS, key=len, reverse=True) if shard.relative.endswith(s))
+        stem = shard.relative.removesuffix(suffix)
+        for i, held in enumerate(tables.cut(_kept(inputs[shard.relative], shard, kept), shard_rows)):
+            part = pa.Table.from_batches(held)
+            _write(out / f"{stem}-{i:05d}{suffix}", suffix, part)
+            total += part.num_rows
+        progress("materialize", done, len(found))
+    return total
+
+
+def _kept(data: Shard, shard: Shard, kept: Path) -> Iterator[pa.RecordBatch]:
+    verdicts = rows.kept_batches(shard, kept, ())
+    for batch, (_, verdict) in zip(tables.record_batches(data), verdicts, strict=True):
+        yield batch.filter(verdict.to_arrow())
+
+
+def _write(path: Path, suffix: str, table: pa.Table) -> None:
+    with replacing(path) as temporary:
+        if suffix == ".parquet":
+            pq.write_table(table, temporary, compression="zstd")
+        elif suffix in (".arrow", ".feather"):
+            with pa.ipc.new_file(temporary, table.schema) as writer:
+                writer.write_table(table)
+        else:
+            lines = pl.DataFrame(pl.from_arrow(table)).write_ndjson().encode()
+            compression = COMPRESSION.get("." + suffix.rpartition(".")[2])
+            with pa.output_stream(str(temporary), compression=compression) as stream:
+                stream.write(lines)

@@ -1,0 +1,55 @@
+"""Kept rows come out as they went in: same columns, types, format and order, in shards of the asked size."""
+
+import gzip
+import json
+
+import polars as pl
+import pyarrow.parquet as pq
+import pytest
+
+from curate import prune, score, tables
+from curate.materialize import materialize
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".jsonl", ".jsonl.gz", ".jsonl.zst", ".arrow"])
+def test_kept_rows_are_the_input_rows(tmp_path, suffix):
+    frame = pl.DataFrame(
+        {"text": [f"word {'x' * i}" for i in range(25)], "label": range(25), "extra": [i / 2 for i in range(25)]}
+    )
+    data = tmp_path / "data" / "source=web"
+    data.mkdir(parents=True)
+    path = data / f"a{suffix}"
+    if suffix == ".parquet":
+        frame.write_parquet(path)
+    elif suffix == ".arrow":
+        frame.write_ipc(path, compat_level=pl.CompatLevel.oldest())
+    elif suffix == ".jsonl":
+        frame.write_ndjson(path)
+    elif suffix == ".jsonl.gz":
+        path.write_bytes(gzip.compress(frame.write_ndjson().encode()))
+    else:
+        import pyarrow as pa
+
+        with pa.output_stream(str(path), compression="zstd") as stream:
+            stream.write(frame.write_ndjson().encode())
+    score.score([str(tmp_path / "data")], ["length"], tmp_path / "scores")
+    prune.prune(tmp_path / "scores", "score.length", tmp_path / "kept", keep=0.6)
+    assert materialize(tmp_path / "scores", tmp_path / "kept", tmp_path / "out", shard_rows=4) == 15
+    parts = sorted((tmp_path / "out" / "source=web").iterdir())
+    assert [p.name for p in parts] == [f"a-{i:05d}{suffix}" for i in range(4)]
+    back = [pl.from_arrow(b) for p in parts for b in tables.record_batches(tables.Shard(p, p.name))]
+    assert [b.height for b in back] == [4, 4, 4, 3]
+    assert pl.concat(back).equals(frame.tail(15))
+    if suffix == ".parquet":
+        assert pq.read_schema(parts[0]).equals(pq.read_schema(path))
+
+
+def test_the_job_materializes(tmp_path):
+    from pipelines import prune as job
+
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "a.jsonl").write_text("".join(json.dumps({"text": "w" * i}) + "\n" for i in range(1, 11)))
+    score.score([str(tmp_path / "data")], ["length"], tmp_path / "scores")
+    job.main(tmp_path / "scores", by="score.length", keep=0.5, out=tmp_path / "kept", materialize=True)
+    lines = (tmp_path / "kept" / "rows" / "a-00000.jsonl").read_text().splitlines()
+    assert [len(json.loads(line)["text"]) for line in lines] == [6, 7, 8, 9, 10]
