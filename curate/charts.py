@@ -133,6 +133,11 @@ def fitted(points: pl.DataFrame) -> Chart:
     return alt.layer(diagonal, dots).properties(width=HEIGHT + 60, height=HEIGHT + 60)
 
 
+def _pools(plans: pl.DataFrame) -> alt.Color:
+    """Give every pool the same colour in all charts of a plan."""
+    return alt.Color("pool:N", scale=alt.Scale(domain=plans["pool"].unique().sort().to_list()))
+
+
 def shares(plans: pl.DataFrame) -> Chart:
     """Show the stacked area of pool shares over compute; ``plans`` is ``curate.plan.table``."""
     chart: Chart = (
@@ -143,7 +148,7 @@ def shares(plans: pl.DataFrame) -> Chart:
                 "tokens:Q", scale=alt.Scale(type="log", nice=False), title="training tokens", axis=alt.Axis(format="~e")
             ),
             y=alt.Y("weight:Q", stack="zero", title="share of training tokens", scale=alt.Scale(domain=[0, 1])),
-            color=alt.Color("pool:N"),
+            color=_pools(plans),
             tooltip=["tokens", "pool", "weight", "epochs"],
         )
     )
@@ -161,7 +166,7 @@ def epochs(plans: pl.DataFrame) -> Chart:
                 "tokens:Q", scale=alt.Scale(type="log", nice=False), title="training tokens", axis=alt.Axis(format="~e")
             ),
             y=alt.Y("epochs:Q", scale=alt.Scale(type="log"), title="passes over the pool", axis=alt.Axis(format="~g")),
-            color=alt.Color("pool:N"),
+            color=_pools(plans),
             tooltip=["tokens", "pool", "weight", "epochs"],
         )
     )

@@ -79,8 +79,8 @@ def summary(plans) -> str:  # type: ignore[no-untyped-def]  # noqa: ANN001
         row = {"tokens": f"{one.budget.tokens:.2g}", "params": f"{one.budget.params:.2g}"}
         row |= {n: f"{w:.3f} ({one.epochs[n]:.2g}x)" if w >= 5e-4 else "-" for n, w in one.weights.items()}
         row |= {"loss": f"{one.loss:.4f}", "90 %": f"{one.low:.3f} to {one.high:.3f}"}
-        row |= {"gain": f"{one.gain[0]:.4f} ({one.gain[1]:.3f} to {one.gain[2]:.3f})"}
+        row |= {f"over {name}": f"{g:.3f} ({low:.3f} to {high:.3f})" for name, (g, low, high) in one.gains.items()}
         rows.append(row)
     notes = [f"at {one.budget.tokens:.2g} tokens: {note}" for one in plans for note in one.limits]
-    head = "share of training tokens (passes over the pool); gain in nats per token over size-proportional sampling"
+    head = "shares of training tokens (passes over the pool); loss and gain over baselines in nats per token (90 %)"
     return "\n".join([head, table(pl.DataFrame(rows)), *notes])

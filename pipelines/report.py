@@ -73,12 +73,15 @@ def _plan(folder: Path) -> "Iterator[Section]":
         for pool, weight in one["weights"].items()
     )
     wide = pl.DataFrame(
-        {"tokens": f"{one['budget']['tokens']:.2e}", "loss": one["loss"], "low": one["low"], "high": one["high"],
-         "gain": one["gain"], "gain low": one["gain_low"], "gain high": one["gain_high"], "spread": one["spread"],
-         "notes": "; ".join(one["limits"])}
+        {
+            "tokens": f"{one['budget']['tokens']:.2e}",
+            "loss": f"{one['loss']:.3f} ({one['low']:.3f} to {one['high']:.3f})",
+        }
+        | {f"over {name}": f"{g:.3f} ({low:.3f} to {high:.3f})" for name, (g, low, high) in one["gains"].items()}
+        | {"notes": "; ".join(one["limits"])}
         for one in plans
-    )  # fmt: skip
-    text = "Gain: nats per token over size-proportional sampling, 90 % interval over bootstrap draws."
+    )
+    text = "Loss with the 90 % interval of a new run; gains over the baselines in nats per token, 90 % over bootstrap draws."
     yield charts.Section("Plan: pool shares over compute", text, [charts.shares(long), charts.epochs(long)], [wide])
 
 
