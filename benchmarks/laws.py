@@ -28,8 +28,9 @@ from curate.boosted import BASE, fit_boosted
 from curate.boosted import Options as BoostOptions
 from curate.compare import splits
 from curate.coordinates import Coordinates
-from curate.fit import DELTA, Options, fit, fit_evals
+from curate.fit import Options, fit, fit_evals
 from curate.laws import Law, chinchilla, repetition
+from curate.passes import DELTA
 from curate.recipes import Recipes
 from curate.runs import Runs, check, read
 from curate.solve import huber

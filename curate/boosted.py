@@ -17,7 +17,8 @@ from torch import Tensor
 from curate import fit as fits
 from curate.blend import spread
 from curate.errors import FitError, SchemaError
-from curate.fit import Fit, resample
+from curate.fit import Fit
+from curate.passes import resample
 from curate.recipes import Recipes
 
 BASE = "mixture_ces:linear=true"  # best single law on the 512 + 256 public RegMix runs
@@ -151,7 +152,7 @@ def fit_boosted(
         known = recipes.take(rows)
         plain = Boosted(
             tuple(pools), name, full.get(name), known, y[rows], outside[name][rows], codes[rows], options, 0.0,
-            fits._ranges(known, pools),
+            fits.ranges(known, pools),
         )  # fmt: skip
         found[name] = replace(plain, noise=_heldout(plain, fold[rows]))
     return found

@@ -11,8 +11,9 @@ from torch import Tensor
 
 from curate import plugins, solve
 from curate.coordinates import Coordinates
-from curate.fit import CHUNK_CELLS, TUNED, Fit
+from curate.fit import Fit
 from curate.laws import Law
+from curate.passes import CHUNK_CELLS, TUNED
 from curate.recipes import Recipes
 
 WIDEST = 6.0  # half-width of the profile, in log units (a factor of 400) or natural units

@@ -81,7 +81,7 @@ def _plan(folder: Path) -> "Iterator[Section]":
         | {"notes": "; ".join(one["limits"])}
         for one in plans
     )
-    text = "Loss with the 90 % interval of a new run; gains over the baselines, nats per token, 90 % of bootstrap draws."
+    text = "Loss with the 90 % interval of a new run; gains over the baselines, nats per token, 90 % of draws."
     yield charts.Section("Plan: pool shares over compute", text, [charts.shares(long), charts.epochs(long)], [wide])
 
 

@@ -13,8 +13,9 @@ from curate import artifacts, compare, predictors, runs
 from curate import fit as fits
 from curate.blend import Blend
 from curate.errors import FitError, SchemaError
-from curate.fit import Options, fit, resample
+from curate.fit import Options, fit
 from curate.laws import chinchilla, repetition
+from curate.passes import resample
 from curate.recipes import Recipes
 from curate.recipes import recipes as checked
 

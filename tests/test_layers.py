@@ -15,14 +15,15 @@ ROOT = Path(curate.__file__).parent
 LAYERS = {
     0: "errors files",
     1: "plugins pools tables artifacts manifest encoders solve simplex",
-    2: "rows engines scorers recipes schedules transport",
+    2: "rows engines scorers recipes schedules constraints transport",
     3: "score prune materialize recycle laws runs signal annealing harm",
     4: "blend coordinates trainers",
-    5: "fit downstream",
-    6: "boosted corpora identify plan pilot sanity",
-    7: "predictors cpt exports",
-    8: "compare",
-    9: "charts",
+    5: "passes downstream",
+    6: "fit",
+    7: "boosted corpora identify plan pilot sanity",
+    8: "predictors cpt exports",
+    9: "compare",
+    10: "charts",
 }
 LAYER = {name: layer for layer, names in LAYERS.items() for name in names.split()}
 SHARED = {"errors", "files", "plugins", "pools", "tables", "artifacts", "manifest", "encoders", "rows", "engines"}
