@@ -1,8 +1,8 @@
 """Mixture x size x tokens x repetition: a CES quality of the mixture scales the reducible loss; a law of this project.
 
-Forms Q (default) and QLL (``linear``) of its laws lab, the best of 20 forms on seven SlimPajama pools, checkpoints
-included. Fitted at 122M and tested at 310M: .99 %, ``linear`` .86 %, without ``transient`` 3.0 %, ``ces`` 2.9 %; on 20
-unseen mixtures .39, .37, .41 and .86 %. The lab saw these rows when it chose the form. Prior of rho: Hoffmann et al.
+Chosen among 20 forms on seven SlimPajama pools, by people who saw the rows quoted here (benchmarks/laws.py): fitted at
+122M and tested at 310M .99 %, ``linear`` .86 %, without ``transient`` 3.0 %, ``ces`` 2.9 %; on 20 unseen mixtures .41,
+.40, .41 and .88 %. Prior of rho: Hoffmann et al.
 2022 (arXiv 2203.15556, eq. 10); repetition: Muennighoff et al. 2023 (arXiv 2305.16264, eq. 5).
 """
 

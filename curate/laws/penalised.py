@@ -1,7 +1,7 @@
 """Repetition with a penalty that saturates: harm from repeats grows with N / U and sets in sooner for larger models.
 
-A law of this project (form N2_dc of its laws lab): on the 182 public data-constrained runs it extrapolates best of the
-forms tried (fitted on N < 2.5e8 ... 1.2e9, tested above: 1.8-2.6 %, against 2.2-4.6 % for ``repetition``). It joins
+A law of this project: on 146 public data-constrained runs it extrapolates best of the forms tried (fitted on N below
+2.5e8 ... 1.2e9, tested above: 2.1-3.3 %, against 4.2-6.1 % for ``repetition``; benchmarks/laws.py). It joins
 Muennighoff et al. 2023 (arXiv 2305.16264, eq. 5) and the additive penalty of Lovelace et al. 2026 (arXiv 2605.01640).
 """
 
@@ -25,7 +25,7 @@ class Penalised:
 
     R_i = max(epochs_i - 1, 0); R1 = r1 (N/e^19)^-rho repeats do half of the harm; D' are the tokens with repeats
     discounted, U_i + U_i R (1 - exp(-R_i/R)) summed over pools; U the unique tokens seen. One pool: the form fitted in
-    the lab. Several: harm by share of the repeated tokens, and splitting a pool in two changes nothing.
+    those runs. Several: harm by share of the repeated tokens, and splitting a pool in two changes nothing.
     """
 
     name = "penalised"

@@ -20,7 +20,7 @@ class Skaling:
     the losses, in nats, that size or data alone would leave at 2e8 parameters or 1e10 tokens.
 
     ``form="paper"``: alpha and beta free. ``form="equal"``: beta = alpha, one parameter less, which extrapolated best
-    on over-trained runs in this project's laws lab (``skal1``).
+    on over-trained runs (benchmarks/laws.py).
     """
 
     form: str = "paper"
