@@ -22,10 +22,12 @@ class UtilitySmooth:
     """L = d + a * exp(-sum_i h_i b_i I_i): a pool of share h_i and utility b_i lowers ln(L - d) by h_i b_i per unit of
     ln D, halved every tau_i repeats.
 
-    Goyal's law halves a pool's utility b_i every tau_i epochs, stepped by epoch, for equal pools (b_eff the mean,
-    tau_hat = p tau). Here pool i has r_i = max(D h_i / U_i - 1, 0) repeats at D tokens, which gives b_eff and tau_hat
-    for any shares, and I_i = ln(1 + fresh / n0) + integral of 2^(-r_i / tau_i) over the repeated part of ln D. At n0
-    tokens mixtures begin to matter. Model size does not enter: one law a size.
+    Goyal's law halves a pool's utility b_i every tau_i epochs, stepped by epoch. Here pool i has
+    r_i = max(D h_i / U_i - 1, 0) repeats at D tokens, its own passes whatever the shares, and
+    I_i = ln(1 + fresh / n0) + integral of 2^(-r_i / tau_i) over the repeated part of ln D. Equal shares give the paper's
+    b_eff = mean b_i. The released code counts epochs over all p pools and stretches tau to p tau as well (``utility``
+    follows it): a pool's own passes are worth more there than here. At n0 tokens mixtures begin to matter. Model size
+    does not enter: one law a size.
     """
 
     name = "utility_smooth"
