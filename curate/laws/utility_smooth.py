@@ -24,10 +24,10 @@ class UtilitySmooth:
 
     Goyal's law halves a pool's utility b_i every tau_i epochs, stepped by epoch. Here pool i has
     r_i = max(D h_i / U_i - 1, 0) repeats at D tokens, its own passes whatever the shares, and
-    I_i = ln(1 + fresh / n0) + integral of 2^(-r_i / tau_i) over the repeated part of ln D. Equal shares give the paper's
-    b_eff = mean b_i. The released code counts epochs over all p pools and stretches tau to p tau as well (``utility``
-    follows it): a pool's own passes are worth more there than here. At n0 tokens mixtures begin to matter. Model size
-    does not enter: one law a size.
+    I_i = ln(1 + fresh / n0) + integral of 2^(-r_i / tau_i) over the repeated part of ln D. Equal shares give the
+    paper's b_eff = mean b_i. The released code counts epochs over all p pools and stretches tau to p tau as well
+    (``utility`` follows it): a pool's own passes are worth more there than here. At n0 tokens mixtures begin to matter.
+    Model size does not enter: one law a size.
     """
 
     name = "utility_smooth"
