@@ -84,6 +84,16 @@ class Blend:
         """Standard deviation of log loss of a new run: the members' mean, as if their errors went together."""
         return sum(w * f.noise for w, f in zip(self.weights, self.fits, strict=True))
 
+    def parts(self) -> dict[str, "Blend"]:
+        """Return the blend of every eval on its own, by name."""
+        names = dict.fromkeys(one.eval for one in self.fits)
+        found = {}
+        for name in names:
+            mine = [(one, w) for one, w in zip(self.fits, self.weights, strict=True) if one.eval == name]
+            total = sum(w for _, w in mine)
+            found[name] = Blend(tuple(one for one, _ in mine), tuple(w / total for _, w in mine), name)
+        return found
+
     def loss(self, recipes: Recipes) -> Tensor:
         """Return (n,) predicted loss; differentiable in the recipes."""
         return torch.stack([w * f.loss(recipes) for w, f in zip(self.weights, self.fits, strict=True)]).sum(dim=0)

@@ -1,14 +1,20 @@
-"""Predict the losses of runs from a fit, with intervals.
+"""Predict the losses of runs from a fit, with intervals; of a fit of several evals also each on its own.
 
 Example: curate predict fit.json runs.parquet --out predicted.parquet
 """
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pipelines._flags import Json, Out
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from curate.blend import Predictor
+    from curate.recipes import Recipes
 
 
 def main(
@@ -23,15 +29,28 @@ def main(
 
     from curate import predictors, tables
     from curate import runs as run_tables
+    from curate.blend import Blend
     from pipelines._show import result, table
 
     fitted = predictors.load(fit)
     data = run_tables.read(runs, losses=False)
     recipes = data.recipes(fitted.pools)
-    low, high = fitted.interval(recipes, level)
-    predicted = fitted.loss(recipes)
-    frame = pl.DataFrame(
-        {"run": data.frame["run"], "predicted": predicted.numpy(), "low": low.numpy(), "high": high.numpy()}
-    )
+    columns = {"run": data.frame["run"]} | _columns(fitted, recipes, level, "")
+    if isinstance(fitted, Blend) and len(parts := fitted.parts()) > 1:
+        for name, part in parts.items():
+            columns |= _columns(part, recipes, level, f".{name}")
+    frame = pl.DataFrame(columns)
     tables.save(out, frame)
-    result(as_json, {"rows": frame.height, "out": str(out)}, table(frame.head(20)))
+    result(
+        as_json,
+        {"rows": frame.height, "out": str(out)},
+        table(frame.select("run", "predicted", "low", "high").head(20)),
+    )
+
+
+def _columns(fitted: "Predictor", recipes: "Recipes", level: float, suffix: str) -> "dict[str, pl.Series]":
+    import polars as pl
+
+    low, high = fitted.interval(recipes, level)
+    named = {"predicted": fitted.loss(recipes), "low": low, "high": high}
+    return {name + suffix: pl.Series(values.detach().numpy()) for name, values in named.items()}
