@@ -1,4 +1,4 @@
-"""Loss over training steps from the learning-rate schedule (Tissue et al. 2024, arXiv 2408.11029, eq. 1).
+"""Loss over training steps from the learning-rate schedule (Tissue et al. 2024, arXiv 2408.11029).
 
 L(t) = L0 + A S1(t)^-alpha - C S2(t): S1 is the area under the learning rate, S2 how much it has annealed, with memory.
 It reads a schedule and gives a curve, not a loss a recipe: functions, not a law of ``curate.laws``.

@@ -28,7 +28,7 @@ PUBLISHED = {
 
 
 def error(theta: Mapping[str, Tensor | float], loss: Tensor) -> Tensor:
-    """(n,) error rate eps - k exp(-gamma L) from (n,) loss in nats per token (arXiv 2403.08540, eq. 5)."""
+    """(n,) error rate eps - k exp(-gamma L) from (n,) loss in nats per token (arXiv 2403.08540)."""
     return theta["eps"] - theta["k"] * torch.exp(-theta["gamma"] * loss)
 
 

@@ -13,7 +13,7 @@ from curate.errors import FitError
 from curate.laws import Law
 from curate.recipes import Recipes
 
-DELTA = 1e-3  # smallest Huber delta on log loss (Hoffmann et al. 2022, section D.2, use it for all fits)
+DELTA = 1e-3  # smallest Huber delta on log loss (Hoffmann et al. 2022 use it for all fits)
 TUNED = 1.345  # Huber's delta in residual scales: 95 % efficient on Gaussian noise
 FIRST_NOISE = 0.01  # of log loss, before the residuals of a first pass say better; also that pass's delta
 NOISE_FLOOR = 1e-5  # of log loss: a prior keeps some weight when a law fits exactly

@@ -67,7 +67,7 @@ def decide(column: Scores, *, rule: str, keep: float, floor: float | None = None
 
     ``hard`` keeps the ``keep`` share with the highest score, ``easy`` the lowest, ``middle`` those nearest the median
     rank; ``threshold`` keeps score >= ``keep``. Ties go by hash(id, seed). With ``floor`` every group keeps at least
-    floor * keep of its rows, the best of the group by the same order (Sorscher et al. 2022, App. H: floor 0.5), and
+    floor * keep of its rows, the best of the group by the same order (Sorscher et al. 2022 use a floor of 0.5), and
     the other groups give up as many.
     """
     if rule not in RULES:

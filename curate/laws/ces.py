@@ -1,5 +1,5 @@
 """CES: Chinchilla in effective tokens with constant elasticity of substitution between pools (Arrow et al. 1961,
-Rev. Econ. Stat. 43), with the repetition of Muennighoff et al. 2023 (arXiv 2305.16264, eq. 5); a law of this project.
+Rev. Econ. Stat. 43), with the repetition of Muennighoff et al. 2023 (arXiv 2305.16264); a law of this project.
 """
 
 import math

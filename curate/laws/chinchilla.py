@@ -1,4 +1,4 @@
-"""Chinchilla: L = E + A / N^alpha + B / D^beta (Hoffmann et al. 2022, arXiv 2203.15556, eq. 10)."""
+"""Chinchilla: L = E + A / N^alpha + B / D^beta (Hoffmann et al. 2022, arXiv 2203.15556)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Data mixing law: L = c + k * exp(sum_i t_i h_i) at one budget (Ye et al. 2024, arXiv 2403.16952, eq. 4)."""
+"""Data mixing law: L = c + k * exp(sum_i t_i h_i) at one budget (Ye et al. 2024, arXiv 2403.16952)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

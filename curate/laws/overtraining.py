@@ -1,4 +1,4 @@
-"""Over-training: L = E + (a M^eta + b M^-eta) C^-eta, C = 6ND, M = D/N (Gadre et al. 2024, arXiv 2403.08540, eq. 4).
+"""Over-training: L = E + (a M^eta + b M^-eta) C^-eta, C = 6ND, M = D/N (Gadre et al. 2024, arXiv 2403.08540).
 
 Constants: the paper's, loss on C4 eval, one set a training corpus. Trap: eta is half of the exponent in their code.
 """

@@ -2,7 +2,7 @@
 
 A law of this project: on 146 public data-constrained runs it extrapolates best of the forms tried (fitted on N below
 2.5e8 ... 1.2e9, tested above: 2.1-3.3 %, against 4.2-6.1 % for ``repetition``; benchmarks/laws.py). It joins
-Muennighoff et al. 2023 (arXiv 2305.16264, eq. 5) and the additive penalty of Lovelace et al. 2026 (arXiv 2605.01640).
+Muennighoff et al. 2023 (arXiv 2305.16264) and the additive penalty of Lovelace et al. 2026 (arXiv 2605.01640).
 """
 
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Data-constrained scaling law (Muennighoff et al. 2023, arXiv 2305.16264, eqs. 5 and 6)."""
+"""Data-constrained scaling law (Muennighoff et al. 2023, arXiv 2305.16264)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Distance to the nearest prototype: self-supervised pruning (Sorscher et al. 2022, arXiv 2206.14486, section 5)."""
+"""Distance to the nearest prototype: self-supervised pruning (Sorscher et al. 2022, arXiv 2206.14486)."""
 
 import heapq
 from collections.abc import Mapping
