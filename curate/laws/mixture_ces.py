@@ -3,7 +3,7 @@
 Chosen among 20 forms on seven SlimPajama pools, by people who saw the rows quoted here (benchmarks/laws.py): fitted at
 122M and tested at 310M .99 %, ``linear`` .86 %, without ``transient`` 3.0 %, ``ces`` 2.9 %; on 20 unseen mixtures .41,
 .40, .41 and .88 %. Prior of rho: Hoffmann et al.
-2022 (arXiv 2203.15556); repetition: Muennighoff et al. 2023 (arXiv 2305.16264, eq. 5).
+2022 (arXiv 2203.15556); repetition: Muennighoff et al. 2023 (arXiv 2305.16264).
 """
 
 from collections.abc import Mapping
