@@ -120,7 +120,7 @@ def pilots(points: pl.DataFrame, curves: pl.DataFrame) -> Chart:
 
 
 def fitted(points: pl.DataFrame) -> Chart:
-    """Show fitted against measured loss of the pilots (``run, measured, predicted, held_out``) and the diagonal."""
+    """Show fitted against measured loss of the pilots (``run, tokens, measured, predicted``) and the diagonal."""
     ends = [float(points.select(pl.min_horizontal("measured", "predicted").min()).item()),
             float(points.select(pl.max_horizontal("measured", "predicted").max()).item())]  # fmt: skip
     scale = alt.Scale(zero=False, domain=ends)

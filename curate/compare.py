@@ -64,8 +64,8 @@ def splits(recipes: Recipes, clusters: np.ndarray, how: str, *, seed: int = 0) -
 
 @dataclass(frozen=True)
 class Comparison:
-    """``rows``: one row a law, best first (``table``). ``errors``: law -> (m,) signed log errors on held-out rows,
-    ``truth`` and ``predicted`` log losses there: what a stack of laws is made from."""
+    """``rows``: one row a law, best first (``table``). ``predicted``: law -> (m,) log losses of the held-out rows, and
+    ``truth`` (m,) the measured ones: what a stack of laws is made from."""
 
     rows: pl.DataFrame
     predicted: dict[str, np.ndarray]
@@ -200,10 +200,9 @@ def stack_weights(predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:
     return np.asarray(weights / weights.sum())
 
 
-def mean(fits: Sequence[Fit | Boosted], weights: Sequence[float] | None = None) -> Blend:
-    """Return the weighted mean of fits of several evals (default: equal)."""
-    shares = np.ones(len(fits)) if weights is None else np.asarray(weights, dtype=np.float64)
-    return Blend(tuple(fits), tuple((shares / shares.sum()).tolist()), "+".join(one.eval for one in fits))
+def mean(fits: Sequence[Fit | Boosted]) -> Blend:
+    """Return the mean of fits of several evals."""
+    return Blend(tuple(fits), (1 / len(fits),) * len(fits), "+".join(one.eval for one in fits))
 
 
 def _fit_all(data: Runs, spec: str, evals: Sequence[str], options: Options) -> tuple[Fit | Boosted, ...]:

@@ -15,8 +15,7 @@ from curate.laws import Param
 class Coordinates:
     """k unbounded coordinates u of the parameters of a law over ``pools`` pools.
 
-    Log scale where positive; bounds by u / sqrt(1 + u^2), nearly the identity well inside them (tanh would do;
-    its forward derivative is 20 times slower in torch 2.13).
+    Log scale where positive; bounds by u / sqrt(1 + u^2), nearly the identity well inside them.
     """
 
     params: tuple[Param, ...]

@@ -3,7 +3,6 @@
 import ast
 from dataclasses import fields
 from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 
@@ -63,8 +62,3 @@ def build(folder: str, spec: str) -> object:
     if unknown := sorted(set(options) - set(known)):
         raise CurateError(f"{folder} {name} has no option {unknown[0]!r}: it takes {', '.join(known) or 'none'}")
     return cls(**options)
-
-
-def installed(package: str) -> bool:
-    """Say whether an optional package can be imported, without importing it."""
-    return find_spec(package) is not None

@@ -54,12 +54,16 @@ def main(
     arguments = {"runs": runs, "law": law, "eval": evaluation, "where": where, "holdout": holdout, "starts": starts,
                  "draws": draws, "stack": stack, "by": by, "on": on, "tokens_per_param": tokens_per_param}  # fmt: skip
     made = artifacts.made_by(arguments, [runs], seed)
+    curves = [spec for spec in specs if plugins.parse(spec)[0] in CURVES]
+    if (by is not None or curves) and (len(specs) > 1 or len(evals) > 1):
+        alone = "--by" if by is not None else f"--law {curves[0]}"
+        raise typer.BadParameter(f"{alone} takes one law and one eval; {len(specs)} and {len(evals)} are given")
     if by is not None:
         record, words = by_corpus(data, by, specs[0], evals[0], options, tokens_per_param)
         artifacts.save(out, record | {"made_by": made})
         result(as_json, {"crossings": record["crossings"], "out": str(out)}, words)
         return
-    if plugins.parse(specs[0])[0] in CURVES:
+    if curves:
         record, words = fit_curve(data, specs[0], evals[0], on, draws=draws, seed=seed)
         artifacts.save(out, record | {"made_by": made})
         result(as_json, {"law": record["law"], "out": str(out)}, words)
@@ -83,6 +87,8 @@ def main(
     first = members[0]
     if explain and isinstance(first, fit.Fit):
         parts.append(explained(first, data, compared, seed))
+    elif explain:
+        parts.append("boosted trees have no parameters to profile: fit a law alone to see what the runs cannot tell")
     result(as_json, {"law": _name(chosen), "compared": compared.to_dicts(),
                      "notes": list(notes), "out": str(out)}, "\n\n".join(parts))  # fmt: skip
 

@@ -41,6 +41,18 @@ def test_too_few_rows_are_refused():
         downstream.fit("error", np.array([2.0, 3.0, 4.0]), np.array([0.5, 0.6, 0.7]))
 
 
+def test_a_curve_or_a_comparison_takes_one_law_and_one_eval(tmp_path):
+    import typer
+
+    from pipelines import fit as job
+
+    pl.DataFrame({"run": ["a"], "params": 1e8, "tokens": 1e9, "loss.c4": 2.0}).write_parquet(tmp_path / "runs.parquet")
+    with pytest.raises(typer.BadParameter, match="--law downstream takes one law and one eval; 2 and 1 are given"):
+        job.main(tmp_path / "runs.parquet", "chinchilla,downstream", "c4", tmp_path / "o.json")
+    with pytest.raises(typer.BadParameter, match="--by takes one law and one eval; 1 and 2 are given"):
+        job.main(tmp_path / "runs.parquet", "chinchilla", "c4,x", tmp_path / "o.json", by="corpus")
+
+
 def test_the_fit_job_does_both(tmp_path):
     from pipelines import fit as job
 
