@@ -71,7 +71,7 @@ def design(
 
 
 def _mixtures(pools: Sequence[Pool], count: int, rng: np.random.Generator) -> np.ndarray:
-    known = schedules.baselines(pools)
+    known = schedules.fixed(pools)
     p = len(pools)
     around = p * known["temperature"]
     rows = list(known.values())

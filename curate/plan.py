@@ -135,7 +135,7 @@ def match(fit: Predictor, pools: Sequence[Pool]) -> tuple[Pool, ...]:
 def _starts(pools: Sequence[Pool], count: int, seed: int) -> Tensor:
     """(s, p): the baselines, single pools, and Dirichlet draws."""
     p = len(pools)
-    known = np.stack([*schedules.baselines(pools).values(), *(0.02 / p + 0.98 * np.eye(p))])
+    known = np.stack([*schedules.fixed(pools).values(), *(0.02 / p + 0.98 * np.eye(p))])
     draws = np.random.default_rng(seed).dirichlet(np.ones(p), size=max(0, count - len(known)))
     return torch.from_numpy(np.concatenate([known, draws])[: max(count, 3)])
 
@@ -167,7 +167,7 @@ def _plan(
     residual: float | None,
     limits: tuple[str, ...],
 ) -> Plan:
-    named = schedules.baselines(pools)
+    named = schedules.baselines(pools, budget.tokens)
     rows = torch.stack([point, *(torch.from_numpy(w) for w in named.values())])
     recipes = _recipes(pools, [budget], rows)
     losses, draws = fit.loss(recipes), fit.draw_losses(recipes)

@@ -18,7 +18,7 @@ from pipelines._trainers import load
 def check(
     out: Path, targets: Mapping[str, Path], *, tokens: float, params: float, seeds: int, workers: int, seed: int
 ) -> list[dict[str, object]]:
-    """Train the plan for ``tokens`` and the three baselines; print and save predicted against measured loss."""
+    """Train the plan for ``tokens`` and the baselines; print and save predicted against measured loss."""
     fitted, known = predictors.load(out / "fit.json"), load_pools(out / "pools.json")
     goals = {name: Pool(name, 1, 1, (str(path),)) for name, path in targets.items()}
     model, unique, data = load("tiny", known, goals)
@@ -27,7 +27,7 @@ def check(
     best = plan.optimize(fitted, on_hand, budget, seed=seed)
     names = [pool.name for pool in known]
     mixtures = {"plan": dict(best.weights)}
-    mixtures |= {n: dict(zip(names, w.tolist(), strict=True)) for n, w in schedules.baselines(on_hand).items()}
+    mixtures |= {n: dict(zip(names, w.tolist(), strict=True)) for n, w in schedules.baselines(on_hand, tokens).items()}
     runs = [
         Run(f"{name}-{i}", weights, budget, unique, seed + 1000 + i)
         for name, weights in mixtures.items()

@@ -38,8 +38,7 @@ def main(
     record = {
         "plans": plan.to_json(plans),
         "baselines": {
-            n: dict(zip([p.name for p in known], w.tolist(), strict=True))
-            for n, w in schedules.baselines(known).items()
+            n: dict(zip([p.name for p in known], w.tolist(), strict=True)) for n, w in schedules.fixed(known).items()
         },
         "made_by": artifacts.made_by(arguments, [fit, pools], seed),
     }

@@ -48,7 +48,7 @@ def test_the_record_is_consistent(solved):
     assert found.low <= found.loss <= found.high
     for pool in problem.pools:
         assert found.epochs[pool.name] == pytest.approx(found.weights[pool.name] * problem.budget.tokens / pool.tokens)
-    assert set(found.gains) == {"proportional", "uniform", "temperature"}
+    assert set(found.gains) == {"proportional", "uniform", "temperature", "unimax"}
     assert found.gain == found.gains["proportional"]
     for value, low, high in found.gains.values():
         assert low <= high
