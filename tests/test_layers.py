@@ -14,7 +14,7 @@ from curate import plugins
 ROOT = Path(curate.__file__).parent
 LAYERS = {
     0: "errors files",
-    1: "plugins pools tables artifacts manifest encoders solve simplex",
+    1: "counts plugins pools tables artifacts manifest encoders solve simplex",
     2: "rows engines scorers recipes schedules constraints transport",
     3: "score prune materialize recycle laws runs signal annealing harm",
     4: "blend coordinates trainers",
@@ -26,7 +26,7 @@ LAYERS = {
     10: "charts",
 }
 LAYER = {name: layer for layer, names in LAYERS.items() for name in names.split()}
-SHARED = {"errors", "files", "plugins", "pools", "tables", "artifacts", "manifest", "encoders", "rows", "engines"}
+SHARED = set("errors files counts plugins pools tables artifacts manifest encoders rows engines".split())
 LEFT = {"scorers", "score", "prune", "materialize", "recycle"}
 RIGHT = set(LAYER) - SHARED - LEFT - {"charts"}
 FILES = sorted(p for p in ROOT.rglob("*.py") if p != ROOT / "__init__.py")
