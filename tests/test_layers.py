@@ -14,9 +14,9 @@ from curate import plugins
 ROOT = Path(curate.__file__).parent
 LAYERS = {
     0: "errors files",
-    1: "counts plugins pools tables artifacts manifest encoders solve simplex",
-    2: "rows engines scorers recipes schedules constraints transport",
-    3: "score prune materialize recycle laws runs signal annealing harm",
+    1: "counts plugins pools tables artifacts manifest encoders solve simplex ground",
+    2: "rows engines scorers recipes schedules constraints sinkhorn surrogates",
+    3: "score prune materialize recycle laws runs signal annealing harm transport",
     4: "blend coordinates trainers",
     5: "passes downstream",
     6: "fit",
