@@ -1,22 +1,26 @@
-"""The plan: which pools, in what ratio, for each compute budget; gradient descent on the capped simplex."""
+"""The plan: which pools, in what ratio, for each compute budget; gradient descent on limited simplices."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
 import torch
 from torch import Tensor
 
-from curate import constraints, harm, schedules, simplex
+from curate import aims, feasible, harm, problem, schedules
+from curate.aims import Aim, Worst
 from curate.blend import Predictor
 from curate.errors import SchemaError
+from curate.limits import Limits
 from curate.pools import Budget, Pool
+from curate.problem import Found, Problem
 from curate.recipes import Recipes
 
 NEAR = 1e-3  # restarts within this of the best loss, in nats per token, count as equally good
 AT_LIMIT = 1e-6
 SMALL_SHARE = 0.02  # a share below it is not called an extrapolation
+STARTS = 24
 
 
 @dataclass(frozen=True)
@@ -24,9 +28,11 @@ class Plan:
     """A mixture for one budget. ``loss``, ``low``, ``high``: predicted, with the interval of a new run.
 
     ``gain``: loss of size-proportional sampling minus the plan's, paired over bootstrap draws (90 % interval);
-    ``gains`` the same against every baseline: (gain, low, high). ``spread``: largest total-variation distance between
-    restarts that are as good as the best within 1e-3 nats. ``residual``: KKT residual, None where the plan was
-    searched and not differentiated. ``limits``: what binds or warns.
+    ``gains`` the same against every baseline: (gain, low, high). ``losses``: (loss, low, high) of every eval.
+    ``spread``: largest total-variation distance between restarts that are as good as the best within 1e-3 nats.
+    ``residual``: KKT residual; ``gap``: Frank-Wolfe gap in nats, which for a convex law bounds what any allowed mixture
+    could gain; both None where the plan was searched and not differentiated. ``cost``: what its unique tokens cost.
+    ``limits``: what binds or warns. Of a plan for the worst of several evals, ``loss`` and ``gains`` are of that worst.
     """
 
     budget: Budget
@@ -36,8 +42,11 @@ class Plan:
     low: float
     high: float
     gains: Mapping[str, tuple[float, float, float]]
+    losses: Mapping[str, tuple[float, float, float]]
     spread: float
     residual: float | None
+    gap: float | None
+    cost: float | None
     limits: tuple[str, ...]
 
     @property
@@ -50,157 +59,135 @@ def optimize(
     fit: Predictor,
     pools: Sequence[Pool],
     budget: Budget,
+    limits: Limits = Limits(),  # noqa: B008
     *,
-    max_epochs: float | None = None,
-    min_weight: Mapping[str, float] | None = None,
-    max_weight: Mapping[str, float] | None = None,
-    starts: int = 24,
+    aim: Aim = Aim(),  # noqa: B008
+    starts: int = STARTS,
     seed: int = 0,
 ) -> Plan:
     """Return the mixture that minimises the fitted loss at ``budget``; the same as ``frontier`` with one budget."""
-    return frontier(
-        fit,
-        pools,
-        [budget],
-        max_epochs=max_epochs,
-        min_weight=min_weight,
-        max_weight=max_weight,
-        starts=starts,
-        seed=seed,
-    )[0]
+    return frontier(fit, pools, [budget], limits, aim=aim, starts=starts, seed=seed)[0]
 
 
 def frontier(
     fit: Predictor,
     pools: Sequence[Pool],
     budgets: Sequence[Budget],
+    limits: Limits = Limits(),  # noqa: B008
     *,
-    max_epochs: float | None = None,
-    min_weight: Mapping[str, float] | None = None,
-    max_weight: Mapping[str, float] | None = None,
-    starts: int = 24,
+    aim: Aim = Aim(),  # noqa: B008
+    starts: int = STARTS,
     seed: int = 0,
 ) -> tuple[Plan, ...]:
     """One plan a budget; all budgets and starts are minimised in one batch.
 
-    Errors: pools that are not those of the fit, and caps that no mixture satisfies, with the numbers.
+    ``fit``: a law's fit, or a blend (a weighted sum of evals). Errors: pools that are not those of the fit, and limits
+    that no mixture satisfies, with the numbers.
     """
-    ordered = match(fit, pools)
-    low, high = constraints.bounds(
-        ordered, budgets, max_epochs=max_epochs, min_weight=min_weight, max_weight=max_weight
-    )
-    first = _starts(ordered, starts, seed)
-    m, s, p = len(budgets), len(first), len(ordered)
-    base = _recipes(ordered, budgets, first.expand(m, s, p).reshape(m * s, p))
-
-    def objective(weights: Tensor) -> Tensor:
-        return fit.loss(Recipes(weights, base.tokens, base.params, base.unique))
-
-    solve = simplex.minimize if fit.differentiable else simplex.search
-    found = solve(objective, base.weights, low.repeat_interleave(s, 0), high.repeat_interleave(s, 0))
-    points, values = found.point.reshape(m, s, p), found.value.reshape(m, s)
-    residuals = found.residual.reshape(m, s)
-    plans = []
-    for i, budget in enumerate(budgets):
-        best = int(values[i].argmin())
-        near = points[i][values[i] <= values[i, best] + NEAR]
-        spread = float((near - points[i, best]).abs().sum(dim=1).max() / 2)
-        limits = _limits(fit, ordered, budget, points[i, best], low[i], high[i])
-        plans.append(
-            _plan(
-                fit,
-                ordered,
-                budget,
-                points[i, best],
-                spread=spread,
-                residual=float(residuals[i, best]) if fit.differentiable else None,
-                limits=limits,
-            )
+    if aim.worst is not None:
+        each = [worst(fit, pools, budget, limits, aim=aim, starts=starts, seed=seed) for budget in budgets]
+        alone = replace(aim, worst=None)
+        return tuple(
+            optimize(of, pools, budget, limits, aim=alone, starts=starts, seed=seed)
+            for of, budget in zip(each, budgets, strict=True)
         )
-    return tuple(plans)
+    asked = problem.problem(fit, pools, budgets, limits, aim)
+    found = problem.solve(asked, starts=starts, seed=seed)
+    gaps = problem.gaps(asked, found.best) if fit.differentiable else None
+    return tuple(_plan(asked, found, i, None if gaps is None else float(gaps[i])) for i in range(len(budgets)))
 
 
-def match(fit: Predictor, pools: Sequence[Pool]) -> tuple[Pool, ...]:
-    """Return the pools in the fit's order; a missing or unknown name is an error that lists the known ones."""
-    named = {pool.name: pool for pool in pools}
-    if set(named) != set(fit.pools):
-        odd = sorted(set(named) ^ set(fit.pools))
+def worst(
+    fit: Predictor, pools: Sequence[Pool], budget: Budget, limits: Limits, *, aim: Aim, starts: int, seed: int
+) -> Worst:
+    """Return the largest loss over the evals of ``fit``, or the largest excess over what each could have at best."""
+    parts = aims.evals(fit)
+    if len(parts) < 2:
         raise SchemaError(
-            f"pools and fit do not match: {', '.join(odd)} on one side only; the fit knows {', '.join(fit.pools)}. "
-            "Give the pools.json that the pilot runs were made from"
+            f"the worst of several evals needs several: this fit has only {parts[0].eval}; fit more at once"
         )
-    return tuple(named[name] for name in fit.pools)
-
-
-def _starts(pools: Sequence[Pool], count: int, seed: int) -> Tensor:
-    """(s, p): the baselines, single pools, and Dirichlet draws."""
-    p = len(pools)
-    known = np.stack([*schedules.fixed(pools).values(), *(0.02 / p + 0.98 * np.eye(p))])
-    draws = np.random.default_rng(seed).dirichlet(np.ones(p), size=max(0, count - len(known)))
-    return torch.from_numpy(np.concatenate([known, draws])[: max(count, 3)])
-
-
-def _recipes(pools: Sequence[Pool], budgets: Sequence[Budget], weights: Tensor) -> Recipes:
-    """Rows of ``weights`` (m * s, p) in budget order, as recipes on the pools' unique tokens."""
-    each = len(weights) // len(budgets)
-    tokens = torch.tensor([b.tokens for b in budgets], dtype=torch.float64).repeat_interleave(each)
-    params = torch.tensor([b.params for b in budgets], dtype=torch.float64).repeat_interleave(each)
-    unique = torch.tensor([pool.tokens for pool in pools], dtype=torch.float64).expand(len(weights), -1)
-    return Recipes(weights, tokens, params, unique)
+    levels = [0.0] * len(parts)
+    if aim.worst == "regret":
+        alone = replace(aim, worst=None, prior=None, strength=0.0)
+        levels = [optimize(part, pools, budget, limits, aim=alone, starts=starts, seed=seed).loss for part in parts]
+    name = f"worst of {', '.join(part.eval for part in parts)}"
+    return Worst(parts, tuple(levels), (1.0,) * len(parts), name)
 
 
 def evaluate(fit: Predictor, pools: Sequence[Pool], budget: Budget, weights: Mapping[str, float]) -> Plan:
     """Return the Plan record of a given mixture: what the fit predicts for it, and against the baselines."""
-    ordered = match(fit, pools)
-    point = torch.tensor([weights.get(pool.name, 0.0) for pool in ordered], dtype=torch.float64)
-    limits = _limits(fit, ordered, budget, point, torch.zeros_like(point), torch.ones_like(point))
-    return _plan(fit, ordered, budget, point, spread=0.0, residual=0.0, limits=limits)
+    asked = problem.problem(fit, pools, [budget], Limits(), Aim())
+    point = torch.tensor([weights.get(pool.name, 0.0) for pool in asked.pools], dtype=torch.float64)
+    zero = torch.zeros(1, 1, dtype=torch.float64)
+    return replace(_plan(asked, Found(point[None, None], zero, zero), 0, None), residual=None)
 
 
-def _plan(
-    fit: Predictor,
-    pools: Sequence[Pool],
-    budget: Budget,
-    point: Tensor,
-    *,
-    spread: float,
-    residual: float | None,
-    limits: tuple[str, ...],
-) -> Plan:
+def _plan(asked: Problem, found: Found, i: int, gap: float | None) -> Plan:
+    fit, pools, budget = asked.fit, asked.pools, asked.budgets[i]
+    best = int(found.value[i].argmin())
+    point = found.point[i, best]
+    near = found.point[i][found.value[i] <= found.value[i, best] + NEAR]
     named = schedules.baselines(pools, budget.tokens)
     rows = torch.stack([point, *(torch.from_numpy(w) for w in named.values())])
-    recipes = _recipes(pools, [budget], rows)
-    losses, draws = fit.loss(recipes), fit.draw_losses(recipes)
+    recipes = problem.on_hand(pools, [budget], rows)
+    values, draws = fit.loss(recipes), fit.draw_losses(recipes)
     low, high = fit.interval(recipes)
     gains = {}
     tails = torch.tensor([0.05, 0.95], dtype=torch.float64)
-    for i, name in enumerate(named, start=1):
-        paired = torch.quantile(draws[:, i] - draws[:, 0], tails)
-        gains[name] = (float(losses[i] - losses[0]), float(paired[0]), float(paired[1]))
+    for k, name in enumerate(named, start=1):
+        paired = torch.quantile(draws[:, k] - draws[:, 0], tails)
+        gains[name] = (float(values[k] - values[0]), float(paired[0]), float(paired[1]))
     names = [pool.name for pool in pools]
+    weights = dict(zip(names, point.tolist(), strict=True))
     return Plan(
         budget=budget,
-        weights=dict(zip(names, point.tolist(), strict=True)),
+        weights=weights,
         epochs=dict(zip(names, recipes.epochs[0].tolist(), strict=True)),
-        loss=float(losses[0]),
+        loss=float(values[0]),
         low=float(low[0]),
         high=float(high[0]),
         gains=gains,
-        spread=spread,
-        residual=residual,
-        limits=limits,
+        losses=_losses(fit, recipes.take(np.array([0]))),
+        spread=float((near - point).abs().sum(dim=1).max() / 2),
+        residual=float(found.residual[i, best]) if fit.differentiable else None,
+        gap=gap,
+        cost=feasible.paid(pools, budget, weights) if any(pool.cost_per_token for pool in pools) else None,
+        limits=_limits(asked, i, point),
     )
 
 
-def _limits(
-    fit: Predictor, pools: Sequence[Pool], budget: Budget, w: Tensor, low: Tensor, high: Tensor
-) -> tuple[str, ...]:
+def _losses(fit: Predictor, recipe: Recipes) -> dict[str, tuple[float, float, float]]:
+    found = {}
+    for part in fit.parts if isinstance(fit, Worst) else aims.evals(fit):
+        low, high = part.interval(recipe)
+        found[part.eval] = (float(part.loss(recipe)), float(low), float(high))
+    return found
+
+
+def _limits(asked: Problem, i: int, w: Tensor) -> tuple[str, ...]:
+    region, budget = asked.region, asked.budgets[i]
+    low, high, found = region.low[i], region.high[i], []
+    for k, pool in enumerate(asked.pools):
+        if w[k] >= high[k] - AT_LIMIT and high[k] < 1:
+            found.append(
+                f"{pool.name} is at its {'fixed' if high[k] == low[k] else 'maximum'} share {float(high[k]):.3g}"
+            )
+        elif w[k] <= low[k] + AT_LIMIT and low[k] > 0:
+            found.append(f"{pool.name} is at its minimum share {float(low[k]):.3g}")
+    for name, over in zip(
+        feasible.names(asked.limits), region.excess(w[None].expand(len(region), -1))[i].tolist(), strict=False
+    ):
+        if over >= -AT_LIMIT:
+            found.append(f"{name} binds")
+    if asked.limits.money is not None:
+        cost = feasible.paid(asked.pools, budget, dict(zip([p.name for p in asked.pools], w.tolist(), strict=True)))
+        if cost >= asked.limits.money * (1 - AT_LIMIT):
+            found.append(f"money {asked.limits.money:g} is spent")
+    return (*found, *_warnings(asked.fit, asked.pools, budget, w))
+
+
+def _warnings(fit: Predictor, pools: Sequence[Pool], budget: Budget, w: Tensor) -> list[str]:
     found = []
-    for i, pool in enumerate(pools):
-        if w[i] >= high[i] - AT_LIMIT and high[i] < 1:
-            found.append(f"{pool.name} is at its maximum share {float(high[i]):.3g}")
-        if w[i] <= low[i] + AT_LIMIT and low[i] > 0:
-            found.append(f"{pool.name} is at its minimum share {float(low[i]):.3g}")
     asked = {"tokens": budget.tokens, "params": budget.params}
     asked["epochs"] = max(float(w[i]) * budget.tokens / pool.tokens for i, pool in enumerate(pools))
     asked |= {f"share of {pool.name}": float(w[i]) for i, pool in enumerate(pools)}
@@ -214,7 +201,7 @@ def _limits(
     for i, pool in enumerate(pools):
         if said := harm.warning(float(w[i]) * budget.tokens / pool.tokens - 1, budget.params):
             found.append(f"{pool.name}: {said}")
-    return tuple(found)
+    return found
 
 
 def to_json(plans: Sequence[Plan]) -> list[dict[str, object]]:
@@ -231,8 +218,11 @@ def to_json(plans: Sequence[Plan]) -> list[dict[str, object]]:
             "gain_low": plan.gain[1],
             "gain_high": plan.gain[2],
             "gains": {name: list(values) for name, values in plan.gains.items()},
+            "losses": {name: list(values) for name, values in plan.losses.items()},
             "spread": plan.spread,
             "residual": plan.residual,
+            "gap": plan.gap,
+            "cost": plan.cost,
             "limits": list(plan.limits),
         }
         for plan in plans

@@ -1,15 +1,19 @@
-"""Minimisation over capped simplices {low <= w <= high, sum w = 1}: many problems and starts in one batch."""
+"""Minimisation over regions of the simplex: many problems and starts in one batch."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+from scipy.optimize import linprog
 from torch import Tensor
 
-Objective = Callable[[Tensor], Tensor]  # (m, p) -> (m,), row by row
+from curate.regions import Region
+
+Objective = Callable[[Tensor, Tensor], Tensor]  # points (k, p) and the rows (k,) of the batch they belong to -> (k,)
 MEMORY = 8  # accepted values a step may fall short of (non-monotone line search; Grippo et al. 1986)
 HALVINGS = 25
+STALL = 40  # steps without an improvement of 1e-14 of the value after which a row rests
 ROUNDS = 300  # of the random search
 
 
@@ -23,89 +27,102 @@ class Minimum:
     residual: Tensor
 
 
-def project(v: Tensor, low: Tensor, high: Tensor) -> Tensor:
-    """Euclidean projection of (m, p) rows: clip(v - nu, low, high), nu per row by bisection to machine precision."""
-    under, over = (v - high).amin(dim=1, keepdim=True) - 1, (v - low).amax(dim=1, keepdim=True) + 1
-    for _ in range(70):
-        nu = (under + over) / 2
-        heavy = (v - nu).clamp(low, high).sum(dim=1, keepdim=True) > 1
-        under, over = torch.where(heavy, nu, under), torch.where(heavy, over, nu)
-    return (v - (under + over) / 2).clamp(low, high)
-
-
-def minimize(
-    objective: Objective, start: Tensor, low: Tensor, high: Tensor, *, steps: int = 400, tol: float = 1e-8
-) -> Minimum:
+def minimize(objective: Objective, start: Tensor, region: Region, *, steps: int = 400, tol: float = 1e-8) -> Minimum:
     """Spectral projected gradient (Birgin, Martinez, Raydan 2000) from each row of ``start`` (m, p), batched.
 
-    ``low``, ``high`` broadcast to (m, p). Stops when every row's residual is below ``tol`` or after ``steps``.
+    A row rests when its residual is below ``tol``, when it stalls, or after ``steps``; only the others are evaluated.
     """
-    low, high = low.expand_as(start), high.expand_as(start)
-    w = project(start, low, high)
-    value, gradient = _evaluate(objective, w)
-    best, best_value = w.clone(), value.clone()
+    w = region.project(start)
+    value, gradient = _evaluate(objective, w, torch.arange(len(w)))
+    best, best_value, best_gradient, since = w.clone(), value.clone(), gradient.clone(), torch.zeros(len(w))
     recent = value[None].repeat(MEMORY, 1)
     step = 0.1 / gradient.abs().amax(dim=1).clamp_min(1e-300)
     for iteration in range(steps):
-        if bool((_residual(w, gradient, low, high) < tol).all()):
+        rows = ((residual(w, gradient, region) >= tol) & (since < STALL)).nonzero()[:, 0]
+        if not len(rows):
             break
-        direction = project(w - step[:, None] * gradient, low, high) - w
-        slope = (gradient * direction).sum(dim=1)
-        limit = recent.amax(dim=0)
-        length = torch.ones_like(value)
-        trial = (w + direction).clamp(low, high)  # w + (P - w) is not P in floating point
-        new = torch.nan_to_num(objective(trial).detach(), nan=torch.inf)
-        for _ in range(HALVINGS):
-            short = new > limit + 1e-4 * length * slope
-            if not bool(short.any()):
-                break
-            length = torch.where(short, length / 2, length)
-            trial = (w + length[:, None] * direction).clamp(low, high)
-            new = torch.nan_to_num(objective(trial).detach(), nan=torch.inf)
-        trial = torch.where((new <= limit)[:, None], trial, w)
-        new, new_gradient = _evaluate(objective, trial)
-        moved, turned = trial - w, new_gradient - gradient
-        curvature = (moved * turned).sum(dim=1)
-        spectral = (moved**2).sum(dim=1) / curvature.clamp_min(1e-300)
-        largest = 1e3 / new_gradient.abs().amax(dim=1).clamp_min(1e-300)
-        step = torch.where(curvature > 0, spectral.minimum(largest), largest).clamp_min(1e-12)
-        w, value, gradient = trial, new, new_gradient
+        at, here, slope_here = region.take(rows), w[rows], gradient[rows]
+        direction = at.project(here - step[rows, None] * slope_here) - here
+        new_w, new_value = _line(objective, rows, at, here, direction, slope_here, recent[:, rows].amax(dim=0))
+        new_value, new_gradient = _evaluate(objective, new_w, rows)
+        step[rows] = _spectral(new_w - here, new_gradient - slope_here, new_gradient)
+        w[rows], value[rows], gradient[rows] = new_w, new_value, new_gradient
         recent[iteration % MEMORY] = value
+        since += 1
+        since[value < best_value - 1e-14 * best_value.abs()] = 0
         improved = value < best_value
-        best, best_value = torch.where(improved[:, None], w, best), torch.where(improved, value, best_value)
-    _, gradient = _evaluate(objective, best)
-    return Minimum(best, best_value, _residual(best, gradient, low, high))
+        best[improved], best_gradient[improved] = w[improved], gradient[improved]
+        best_value = torch.minimum(best_value, value)
+    return Minimum(best, best_value, residual(best, best_gradient, region))
 
 
-def search(
-    objective: Objective, start: Tensor, low: Tensor, high: Tensor, *, rounds: int = ROUNDS, seed: int = 0
-) -> Minimum:
+def _line(
+    objective: Objective, rows: Tensor, at: Region, w: Tensor, direction: Tensor, gradient: Tensor, limit: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Halve the step until it is under the largest of the recent values by the promised descent, or stay."""
+    slope = (gradient * direction).sum(dim=1)
+    length = torch.ones_like(slope)
+    trial = (w + direction).clamp(at.low, at.high)  # w + (P - w) is not P in floating point
+    new = torch.nan_to_num(objective(trial, rows).detach(), nan=torch.inf)
+    for _ in range(HALVINGS):
+        short = (new > limit + 1e-4 * length * slope).nonzero()[:, 0]
+        if not len(short):
+            break
+        length[short] = length[short] / 2
+        trial[short] = (w + length[:, None] * direction)[short].clamp(at.low[short], at.high[short])
+        new[short] = torch.nan_to_num(objective(trial[short], rows[short]).detach(), nan=torch.inf)
+    return torch.where((new <= limit)[:, None], trial, w), new
+
+
+def _spectral(moved: Tensor, turned: Tensor, gradient: Tensor) -> Tensor:
+    curvature = (moved * turned).sum(dim=1)
+    longest = 1e3 / gradient.abs().amax(dim=1).clamp_min(1e-300)
+    quotient = (moved**2).sum(dim=1) / curvature.clamp_min(1e-300)
+    return torch.where(curvature > 0, quotient.minimum(longest), longest).clamp_min(1e-12)
+
+
+def search(objective: Objective, start: Tensor, region: Region, *, rounds: int = ROUNDS, seed: int = 0) -> Minimum:
     """Random local search from each row of ``start`` (m, p), for objectives without a gradient, such as trees.
 
     Round r moves every row a share of the way, 1/2 shrinking to 1/200, to a random mixture, or away from it, and keeps
     what improves. The residual is NaN: nothing is certified.
     """
-    low, high = low.expand_as(start), high.expand_as(start)
-    rng = np.random.default_rng(seed)
-    w = project(start, low, high)
-    value = torch.nan_to_num(objective(w).detach(), nan=torch.inf)
+    rng, rows = np.random.default_rng(seed), torch.arange(len(start))
+    w = region.project(start)
+    value = torch.nan_to_num(objective(w, rows).detach(), nan=torch.inf)
     for share in np.geomspace(0.5, 0.005, rounds):
         other = torch.from_numpy(rng.dirichlet(np.full(w.shape[1], 0.5), size=len(w)))
         sign = torch.from_numpy(rng.choice([1.0, -1.0], size=(len(w), 1), p=[0.7, 0.3]))
-        trial = project(w + sign * float(share) * (other - w), low, high)
-        new = torch.nan_to_num(objective(trial).detach(), nan=torch.inf)
+        trial = region.project(w + sign * float(share) * (other - w))
+        new = torch.nan_to_num(objective(trial, rows).detach(), nan=torch.inf)
         better = new < value
         w, value = torch.where(better[:, None], trial, w), torch.where(better, new, value)
     return Minimum(w, value, torch.full_like(value, torch.nan))
 
 
-def _evaluate(objective: Objective, w: Tensor) -> tuple[Tensor, Tensor]:
+def gap(objective: Objective, w: Tensor, region: Region) -> Tensor:
+    """(m,) Frank-Wolfe duality gap max over the region of gradient . (w - z), in units of the objective.
+
+    For a convex objective no point of the region is better by more (Jaggi 2013).
+    """
+    _, gradient = _evaluate(objective, w, torch.arange(len(w)))
+    found = []
+    for i, slope in enumerate(gradient.numpy()):
+        bounds = np.stack([region.low[i].numpy(), region.high[i].numpy()], axis=1)
+        limits = {"A_ub": region.rows[i].numpy(), "b_ub": region.limits[i].numpy() + 1e-12}
+        least = linprog(slope, A_eq=np.ones((1, len(slope))), b_eq=[1.0], bounds=bounds, method="highs", **limits)
+        found.append(max(0.0, float(slope @ w[i].numpy() - least.fun)))
+    return torch.tensor(found, dtype=w.dtype)
+
+
+def residual(w: Tensor, gradient: Tensor, region: Region) -> Tensor:
+    """(m,) KKT residual of points (m, p) with gradients (m, p); see ``Minimum``."""
+    scaled = gradient / gradient.abs().amax(dim=1, keepdim=True).clamp_min(1e-300)
+    return (region.project(w - scaled) - w).abs().amax(dim=1)
+
+
+def _evaluate(objective: Objective, w: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
     here = w.detach().requires_grad_(True)
-    value = objective(here)
+    value = objective(here, rows)
     (gradient,) = torch.autograd.grad(value.sum(), here)
     return value.detach(), torch.nan_to_num(gradient)
-
-
-def _residual(w: Tensor, gradient: Tensor, low: Tensor, high: Tensor) -> Tensor:
-    scaled = gradient / gradient.abs().amax(dim=1, keepdim=True).clamp_min(1e-300)
-    return (project(w - scaled, low, high) - w).abs().amax(dim=1)

@@ -26,13 +26,14 @@ def main(
 ) -> None:
     """Plan mixtures."""
     from curate import artifacts, plan, predictors, schedules
+    from curate.limits import Limits
     from curate.pools import load_pools
     from pipelines._show import result
 
     budgets = _budgets(budget, frontier, params)
     fitted, known = predictors.load(fit), load_pools(pools)
     low, high = pairs(min_weight, "--min-weight"), pairs(max_weight, "--max-weight")
-    plans = plan.frontier(fitted, known, budgets, max_epochs=max_epochs, min_weight=low, max_weight=high, seed=seed)
+    plans = plan.frontier(fitted, known, budgets, Limits(max_epochs, low, high), seed=seed)
     arguments = {"fit": fit, "pools": pools, "budget": budget, "frontier": frontier, "params": params,
                  "max_epochs": max_epochs, "min_weight": min_weight, "max_weight": max_weight}  # fmt: skip
     record = {

@@ -14,16 +14,17 @@ from curate import plugins
 ROOT = Path(curate.__file__).parent
 LAYERS = {
     0: "errors files",
-    1: "counts plugins pools tables artifacts manifest encoders solve simplex ground",
-    2: "rows engines scorers recipes schedules constraints sinkhorn surrogates",
-    3: "score prune materialize recycle laws runs signal annealing harm transport",
-    4: "blend coordinates trainers",
-    5: "passes downstream",
+    1: "counts plugins pools tables artifacts manifest encoders solve regions ground",
+    2: "rows engines scorers recipes schedules limits simplex sinkhorn surrogates",
+    3: "score prune materialize recycle laws runs signal annealing harm feasible transport",
+    4: "blend constraints coordinates trainers",
+    5: "passes downstream aims",
     6: "fit",
-    7: "boosted corpora identify plan pilot sanity",
-    8: "predictors cpt exports",
-    9: "compare",
-    10: "charts",
+    7: "boosted corpora identify problem pilot sanity",
+    8: "predictors plan exports",
+    9: "compare near crossings keep",
+    10: "cpt",
+    11: "charts",
 }
 LAYER = {name: layer for layer, names in LAYERS.items() for name in names.split()}
 SHARED = set("errors files counts plugins pools tables artifacts manifest encoders rows engines".split())

@@ -10,6 +10,7 @@ from problems import FOUR, FOUR_POOLS, MIXING, PROBLEMS, SCARCE, THREE, THREE_PO
 
 from curate import plan
 from curate.errors import Infeasible, SchemaError
+from curate.limits import Limits
 from curate.pools import Budget
 
 HUGE = Budget(1e10, 1e9)
@@ -18,7 +19,7 @@ HUGE = Budget(1e10, 1e9)
 @pytest.fixture(scope="module", params=PROBLEMS, ids=lambda problem: problem.name)
 def solved(request):
     problem = request.param
-    return problem, plan.optimize(problem.fit, problem.pools, problem.budget, **problem.caps)
+    return problem, plan.optimize(problem.fit, problem.pools, problem.budget, Limits(**problem.caps))
 
 
 def test_beats_the_grid(solved):
@@ -120,7 +121,7 @@ def test_other_seeds_find_the_same_loss():
 @pytest.mark.parametrize("limit", [0.5, 2.0, 8.0, 1000.0])
 def test_a_tighter_cap_never_helps(limit):
     free = plan.optimize(THREE, THREE_POOLS, HUGE)
-    capped = plan.optimize(THREE, THREE_POOLS, HUGE, max_epochs=limit)
+    capped = plan.optimize(THREE, THREE_POOLS, HUGE, Limits(max_epochs=limit))
     assert capped.loss >= free.loss - 1e-9
     assert max(capped.epochs.values()) <= limit * (1 + 1e-9)
 
@@ -128,13 +129,15 @@ def test_a_tighter_cap_never_helps(limit):
 def test_too_little_data_says_how_many_epochs_would_do():
     few = pools(a=1e9, b=2.5e9)
     with pytest.raises(Infeasible) as caught:
-        plan.optimize(SCARCE, few, Budget(2e10, 1e9), max_epochs=4)
+        plan.optimize(SCARCE, few, Budget(2e10, 1e9), Limits(max_epochs=4))
     message = str(caught.value)
     assert "3.5e+09 unique tokens at 4 epochs give 1.4e+10" in message
     assert "the budget asks 2e+10" in message
     advised = float(re.search(r"Raise --max-epochs to ([\d.]+)", message)[1])
     assert 5.71 <= advised <= 5.8
-    plan.optimize(SCARCE, few, Budget(2e10, 1e9), max_epochs=advised)  # the advice works when followed literally
+    plan.optimize(
+        SCARCE, few, Budget(2e10, 1e9), Limits(max_epochs=advised)
+    )  # the advice works when followed literally
 
 
 @pytest.mark.parametrize("most", [1.0, 0.8, 0.5])
@@ -142,9 +145,9 @@ def test_too_little_data_says_how_many_epochs_would_do():
 def test_the_advised_passes_are_enough_with_maximum_shares_and_for_every_budget(most, tokens):
     few, budgets = pools(a=1e9, b=2.5e9), [Budget(tokens / 3, 1e9), Budget(tokens, 1e9)]
     with pytest.raises(Infeasible) as caught:
-        plan.frontier(SCARCE, few, budgets, max_epochs=0.1, max_weight={"b": most})
+        plan.frontier(SCARCE, few, budgets, Limits(max_epochs=0.1, max_weight={"b": most}))
     advised = float(re.search(r"Raise --max-epochs to ([\d.e+]+)", str(caught.value))[1])
-    found = plan.frontier(SCARCE, few, budgets, max_epochs=advised, max_weight={"b": most}, starts=3)
+    found = plan.frontier(SCARCE, few, budgets, Limits(max_epochs=advised, max_weight={"b": most}), starts=3)
     assert max(found[1].epochs.values()) > 0.99 * advised, "and no more than needed"
 
 
@@ -159,7 +162,7 @@ def test_the_advised_passes_are_enough_with_maximum_shares_and_for_every_budget(
 )
 def test_contradicting_caps_are_named_with_their_numbers(caps, numbers):
     with pytest.raises(Infeasible) as caught:
-        plan.optimize(SCARCE, TWO_POOLS, HUGE, **caps)
+        plan.optimize(SCARCE, TWO_POOLS, HUGE, Limits(**caps))
     assert "\n" not in str(caught.value)
     assert all(number in str(caught.value) for number in numbers)
 
@@ -167,7 +170,7 @@ def test_contradicting_caps_are_named_with_their_numbers(caps, numbers):
 @pytest.mark.parametrize("caps", [{"min_weight": {"x": 0.1}}, {"max_weight": {"x": 0.1}}])
 def test_a_cap_on_an_unknown_pool_is_refused(caps):
     with pytest.raises(SchemaError, match="no pool 'x': the pools are a, b"):
-        plan.optimize(SCARCE, TWO_POOLS, HUGE, **caps)
+        plan.optimize(SCARCE, TWO_POOLS, HUGE, Limits(**caps))
 
 
 @pytest.mark.parametrize(
@@ -184,7 +187,7 @@ def test_a_cap_on_an_unknown_pool_is_refused(caps):
 )
 def test_senseless_caps_are_refused(caps):
     with pytest.raises(SchemaError, match="-1|0|nan|inf|1.1"):
-        plan.optimize(SCARCE, TWO_POOLS, HUGE, **caps)
+        plan.optimize(SCARCE, TWO_POOLS, HUGE, Limits(**caps))
 
 
 def test_pools_must_be_those_of_the_fit():
@@ -193,13 +196,13 @@ def test_pools_must_be_those_of_the_fit():
 
 
 def test_exactly_tight_caps_leave_one_mixture():
-    found = plan.optimize(MIXING, THREE_POOLS, HUGE, max_weight={"a": 0.25, "b": 0.25, "c": 0.5})
+    found = plan.optimize(MIXING, THREE_POOLS, HUGE, Limits(max_weight={"a": 0.25, "b": 0.25, "c": 0.5}))
     assert found.weights == pytest.approx({"a": 0.25, "b": 0.25, "c": 0.5}, abs=1e-9)
 
 
 def test_limits_name_what_binds_and_what_is_extrapolated():
     fit = replace(SCARCE, ranges={**SCARCE.ranges, "tokens": (1e8, 1e9), "params": (1e8, 1e9), "epochs": (0.0, 1.0)})
-    found = plan.optimize(fit, TWO_POOLS, HUGE, max_weight={"a": 0.2}, min_weight={"b": 0.1})
+    found = plan.optimize(fit, TWO_POOLS, HUGE, Limits(max_weight={"a": 0.2}, min_weight={"b": 0.1}))
     said = " / ".join(found.limits)
     assert "a is at its maximum share 0.2" in said
     assert "extrapolated: tokens 1e+10 is 10x the largest fitted (1e+09)" in said

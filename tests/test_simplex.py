@@ -7,7 +7,9 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from scipy.optimize import minimize as scipy_minimize
 
-from curate.simplex import minimize, project
+from curate.regions import Region
+from curate.regions import clip as project
+from curate.simplex import minimize
 
 
 @st.composite
@@ -77,7 +79,7 @@ def test_quadratics_are_solved_exactly(p, caps):
     centre = torch.rand(6, p, dtype=torch.float64, generator=rng) * 2 - 0.5
     low, high = (torch.full((6, p), c, dtype=torch.float64) for c in caps)
     start = torch.full((6, p), 1 / p, dtype=torch.float64)
-    found = minimize(lambda w: ((w - centre) ** 2).sum(dim=1), start, low, high)
+    found = minimize(lambda w, rows: ((w - centre[rows]) ** 2).sum(dim=1), start, Region.box(low, high))
     assert feasible(found.point, low, high)
     assert torch.allclose(found.point, project(centre, low, high), atol=1e-6)
     assert float(found.residual.max()) < 1e-6
@@ -87,7 +89,11 @@ def test_quadratics_are_solved_exactly(p, caps):
 def test_a_linear_objective_ends_in_its_best_corner_whatever_its_scale(scale):
     cost = scale * torch.tensor([[3.0, 1.0, 2.0], [0.0, 5.0, -1.0]], dtype=torch.float64)
     start = torch.full((2, 3), 1 / 3, dtype=torch.float64)
-    found = minimize(lambda w: (cost * w).sum(dim=1), start, torch.zeros(2, 3).double(), torch.ones(2, 3).double())
+    found = minimize(
+        lambda w, rows: (cost[rows] * w).sum(dim=1),
+        start,
+        Region.box(torch.zeros(2, 3).double(), torch.ones(2, 3).double()),
+    )
     assert torch.allclose(found.point, torch.tensor([[0.0, 1, 0], [0, 0, 1]], dtype=torch.float64), atol=1e-9)
 
 
@@ -99,7 +105,9 @@ def test_steep_valley_agrees_with_slsqp():
         return (scales * (w - centre) ** 2).sum(dim=-1)
 
     found = minimize(
-        objective, torch.full((1, 4), 0.25).double(), torch.zeros(1, 4).double(), torch.ones(1, 4).double()
+        lambda w, _: objective(w),
+        torch.full((1, 4), 0.25).double(),
+        Region.box(torch.zeros(1, 4).double(), torch.ones(1, 4).double()),
     )
     best = scipy_minimize(
         lambda x: float(objective(torch.from_numpy(x))), np.full(4, 0.25), bounds=[(0, 1)] * 4, method="SLSQP",
@@ -113,7 +121,7 @@ def test_the_minimum_never_leaves_its_box_by_rounding(case, seed):
     v, low, high = case
     rng = torch.Generator().manual_seed(seed)
     matrix = torch.randn(v.shape[1], v.shape[1], dtype=torch.float64, generator=rng)
-    found = minimize(lambda w: ((w - v) @ matrix).square().sum(dim=1), v, low, high, steps=60)
+    found = minimize(lambda w, rows: ((w - v[rows]) @ matrix).square().sum(dim=1), v, Region.box(low, high), steps=60)
     for w in (found.point, project(v, low, high)):
         assert bool((w >= low).all())
         assert bool((w <= high).all())
