@@ -18,7 +18,7 @@ LAYERS = {
     2: "rows engines scorers recipes schedules limits simplex sinkhorn surrogates",
     3: "score prune materialize recycle laws runs signal annealing harm feasible transport",
     4: "blend constraints coordinates trainers",
-    5: "passes downstream aims",
+    5: "passes downstream aims share_path extrapolation",
     6: "fit",
     7: "boosted corpora identify problem pilot sanity",
     8: "predictors plan exports",

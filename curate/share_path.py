@@ -1,0 +1,79 @@
+"""Mixtures along the share of one pool: what fills the rest, by size or as given."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from curate.blend import Predictor
+from curate.errors import SchemaError
+from curate.pools import Budget, Pool
+from curate.recipes import Recipes
+
+
+@dataclass(frozen=True)
+class Path:
+    """Mixtures at one ``budget`` as pool number ``pool`` goes from share 0 to 1, and (p,) ``unique`` tokens on hand.
+
+    ``rest`` (k, p): proportions of the other pools at k even shares, rows sum to 1, 0 for the pool itself.
+    """
+
+    budget: Budget
+    pool: int
+    unique: Tensor
+    rest: Tensor
+
+    def recipes(self, shares: Tensor) -> Recipes:
+        """(g,) shares of the pool to g recipes."""
+        knots = np.linspace(0.0, 1.0, len(self.rest))
+        columns = [np.interp(shares.numpy(), knots, column) for column in self.rest.numpy().T]
+        mixtures = (1 - shares)[:, None] * torch.from_numpy(np.stack(columns, axis=1))
+        mixtures[:, self.pool] = shares
+        return _recipes(mixtures, self.budget, self.unique)
+
+
+def path(
+    general: Predictor,
+    pools: Sequence[Pool],
+    budget: Budget,
+    *,
+    pool: str,
+    proportions: Mapping[str, float] | None = None,
+) -> Path:
+    """Return the mixtures along the share of ``pool``; see ``curate.cpt.critical_ratio`` for the other arguments.
+
+    A pool that is not among ``pools`` is not limiting: unique tokens inf. By size, the pools that are not limiting
+    share the rest evenly.
+    """
+    names = general.pools
+    sizes = {one.name: one.tokens for one in pools}
+    if unknown := sorted(set(sizes) - set(names)):
+        raise SchemaError(f"no pool {unknown[0]!r} in the fit: it knows {', '.join(names)}; name the pools alike")
+    if len(names) < 2:
+        raise SchemaError(f"the fit knows one pool, {pool}: a critical ratio needs another one to replay")
+    unique = torch.tensor([sizes.get(name, torch.inf) for name in names], dtype=torch.float64)
+    i = names.index(pool)
+    return Path(budget, i, unique, _rest(names, pool, unique, proportions)[None])
+
+
+def _rest(names: Sequence[str], pool: str, unique: Tensor, proportions: Mapping[str, float] | None) -> Tensor:
+    """(p,) proportions of the other pools."""
+    if proportions is not None:
+        if odd := sorted(set(proportions) ^ (set(names) - {pool})):
+            raise SchemaError(f"replay proportions: {', '.join(odd)} on one side only; give one for each other pool")
+        rest = torch.tensor([proportions.get(name, 0.0) for name in names], dtype=torch.float64)
+    else:
+        unlimited = torch.isinf(unique)
+        unlimited[names.index(pool)] = False
+        rest = unlimited.double() if bool(unlimited.any()) else unique.clone()
+    rest[names.index(pool)] = 0.0
+    if not (bool((torch.isfinite(rest) & (rest >= 0)).all()) and float(rest.sum()) > 0):
+        raise SchemaError(f"replay proportions {proportions}: they must be 0 or more and not all 0")
+    return rest / rest.sum()
+
+
+def _recipes(mixtures: Tensor, budget: Budget, unique: Tensor) -> Recipes:
+    full = torch.ones(len(mixtures), dtype=torch.float64)
+    return Recipes(mixtures, budget.tokens * full, budget.params * full, unique.expand(len(mixtures), -1))
