@@ -8,7 +8,7 @@ import polars as pl
 import torch
 from torch import Tensor
 
-from curate import crossings, extrapolation, share_path
+from curate import ceilings, extrapolation, share_path
 from curate.blend import Predictor
 from curate.errors import SchemaError
 from curate.pools import Budget, Pool
@@ -66,7 +66,7 @@ def critical_ratio(
     *,
     pool: str = "",
     start: float | None = None,
-    proportions: Mapping[str, float] | None = None,
+    proportions: Mapping[str, float] | str | None = None,
     largest: float | None = None,
     level: float = LEVEL,
 ) -> CriticalRatio:
@@ -74,7 +74,7 @@ def critical_ratio(
 
     ``general``, ``domain``: fitted losses over the same pools. ``pools``: unique tokens on hand; a pool that is not
     listed is not limiting. ``start``: domain loss before training, for the gain. ``proportions`` of the other pools:
-    by name, or None: by size. ``largest``: share up to which to look,
+    by name, None: by size, or "best": what predicts the lowest general loss. ``largest``: share up to which to look,
     by default the largest fitted. General loss need not rise with the share: the critical share is the end of the last
     interval under the ceiling.
     """
@@ -88,17 +88,17 @@ def critical_ratio(
     grid = torch.linspace(0.0, examined, GRID, dtype=torch.float64)
     made = path.recipes(grid)
     losses, draws = general.loss(made).detach(), general.draw_losses(made).detach()
-    share = float(crossings.last_under(grid, losses[None], ceiling))
+    share = float(ceilings.last_under(grid, losses[None], ceiling))
     if isfinite(share):
         share = _exact(general, path, share, grid, ceiling)
     at = 0.0 if share != share else min(share, examined)
     tails = torch.tensor([(1 - level) / 2, (1 + level) / 2], dtype=torch.float64)
-    ends = crossings.last_under(grid, draws, ceiling).nan_to_num(nan=0.0, posinf=torch.inf)
+    ends = ceilings.last_under(grid, draws, ceiling).nan_to_num(nan=0.0, posinf=torch.inf)
     low, high = torch.quantile(ends, tails, interpolation="nearest").tolist()
-    safe = float(crossings.last_under(grid, general.interval(made, level)[1][None], ceiling))
+    safe = float(ceilings.last_under(grid, general.interval(made, level)[1][None], ceiling))
     best, anywhere = _best(domain, path, grid, losses <= ceiling, at)
     here = path.recipes(torch.tensor([at], dtype=torch.float64))
-    feasible = crossings.pieces(grid, losses, ceiling)
+    feasible = ceilings.pieces(grid, losses, ceiling)
     return CriticalRatio(
         budget=budget,
         pool=pool,
@@ -149,7 +149,7 @@ def _exact(general: Predictor, path: share_path.Path, share: float, grid: Tensor
     def curve(x: float) -> float:
         return float(general.loss(path.recipes(torch.tensor([x], dtype=torch.float64))))
 
-    return crossings.bisect(curve, float(grid[cell - 1]), float(grid[cell]), ceiling)
+    return ceilings.bisect(curve, float(grid[cell - 1]), float(grid[cell]), ceiling)
 
 
 def _best(

@@ -1,4 +1,4 @@
-"""Mixtures along the share of one pool: what fills the rest, by size or as given."""
+"""Mixtures along the share of one pool: what fills the rest, by size, as given, or what forgets least."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -7,10 +7,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from curate import simplex
 from curate.blend import Predictor
 from curate.errors import SchemaError
 from curate.pools import Budget, Pool
 from curate.recipes import Recipes
+from curate.regions import Region
+
+KNOTS = 21  # shares at which the rest is optimised; linear between them
+BEST = "best"
 
 
 @dataclass(frozen=True)
@@ -40,7 +45,7 @@ def path(
     budget: Budget,
     *,
     pool: str,
-    proportions: Mapping[str, float] | None = None,
+    proportions: Mapping[str, float] | str | None,
 ) -> Path:
     """Return the mixtures along the share of ``pool``; see ``curate.cpt.critical_ratio`` for the other arguments.
 
@@ -55,7 +60,11 @@ def path(
         raise SchemaError(f"the fit knows one pool, {pool}: a critical ratio needs another one to replay")
     unique = torch.tensor([sizes.get(name, torch.inf) for name in names], dtype=torch.float64)
     i = names.index(pool)
-    return Path(budget, i, unique, _rest(names, pool, unique, proportions)[None])
+    given = proportions if isinstance(proportions, Mapping) else None
+    made = Path(budget, i, unique, _rest(names, pool, unique, given)[None])
+    if isinstance(proportions, str) and proportions != BEST:
+        raise SchemaError(f"replay proportions {proportions!r}: give shares by pool, {BEST!r}, or nothing (by size)")
+    return _optimised(general, made) if proportions == BEST and len(names) > 2 else made
 
 
 def _rest(names: Sequence[str], pool: str, unique: Tensor, proportions: Mapping[str, float] | None) -> Tensor:
@@ -72,6 +81,24 @@ def _rest(names: Sequence[str], pool: str, unique: Tensor, proportions: Mapping[
     if not (bool((torch.isfinite(rest) & (rest >= 0)).all()) and float(rest.sum()) > 0):
         raise SchemaError(f"replay proportions {proportions}: they must be 0 or more and not all 0")
     return rest / rest.sum()
+
+
+def _optimised(general: Predictor, first: Path) -> Path:
+    """Return the path with the proportions that give the lowest predicted general loss at each of KNOTS shares."""
+    knots = torch.linspace(0.0, 1.0, KNOTS, dtype=torch.float64)
+    start = first.recipes(knots).weights
+    low, high = torch.zeros_like(start), torch.ones_like(start)
+    low[:, first.pool] = high[:, first.pool] = knots
+
+    def objective(points: Tensor, rows: Tensor) -> Tensor:
+        return general.loss(_recipes(points, first.budget, first.unique))
+
+    solve = simplex.minimize if general.differentiable else simplex.search
+    rest = solve(objective, start, Region.box(low, high)).point
+    rest[:, first.pool] = 0.0
+    total = rest.sum(dim=1, keepdim=True)
+    scaled = torch.where(total > 0, rest / total.clamp_min(1e-300), first.rest)
+    return Path(first.budget, first.pool, first.unique, scaled)
 
 
 def _recipes(mixtures: Tensor, budget: Budget, unique: Tensor) -> Recipes:

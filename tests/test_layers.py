@@ -14,7 +14,7 @@ from curate import plugins
 ROOT = Path(curate.__file__).parent
 LAYERS = {
     0: "errors files",
-    1: "counts plugins pools tables artifacts manifest encoders solve regions ground",
+    1: "counts plugins pools tables artifacts manifest encoders solve regions ground ceilings",
     2: "rows engines scorers recipes schedules limits simplex sinkhorn surrogates",
     3: "score prune materialize recycle laws runs signal annealing harm feasible transport",
     4: "blend constraints coordinates trainers",
