@@ -15,10 +15,10 @@ ROOT = Path(curate.__file__).parent
 LAYERS = {
     0: "errors files",
     1: "counts plugins pools tables artifacts manifest encoders solve regions ground ceilings",
-    2: "rows engines scorers recipes schedules limits simplex sinkhorn surrogates",
+    2: "mixture rows engines scorers recipes schedules limits simplex sinkhorn surrogates",
     3: "score prune materialize recycle laws runs signal annealing harm feasible transport",
-    4: "blend constraints coordinates trainers",
-    5: "passes downstream aims share_path extrapolation",
+    4: "blend constraints coordinates trainers phases",
+    5: "passes downstream aims share_path extrapolation curricula",
     6: "fit",
     7: "boosted corpora identify problem pilot sanity",
     8: "predictors plan exports",
@@ -27,7 +27,7 @@ LAYERS = {
     11: "charts",
 }
 LAYER = {name: layer for layer, names in LAYERS.items() for name in names.split()}
-SHARED = set("errors files counts plugins pools tables artifacts manifest encoders rows engines".split())
+SHARED = set("errors files counts mixture plugins pools tables artifacts manifest encoders rows engines".split())
 LEFT = {"scorers", "score", "prune", "materialize", "recycle"}
 RIGHT = set(LAYER) - SHARED - LEFT - {"charts"}
 FILES = sorted(p for p in ROOT.rglob("*.py") if p != ROOT / "__init__.py")
