@@ -1,0 +1,47 @@
+"""Values as text that JSON, YAML 1.1 and YAML 1.2 readers all read back exactly.
+
+Flow style, one pool a line. Three traps of writing JSON and reading YAML are closed here: ``1e-05`` is a string in
+YAML 1.1, U+0085 and U+2028 break lines, and escaped surrogate pairs are not joined.
+"""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from curate.mixture import Mixture
+
+UNSAFE = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff\ud800-\udfff]")
+
+
+def quoted(text: str) -> str:
+    """Return a double-quoted string on one line."""
+    return UNSAFE.sub(lambda found: f"\\u{ord(found[0]):04x}", json.dumps(text, ensure_ascii=False))
+
+
+def decimal(value: float) -> str:
+    """Return the shortest decimal that reads back as the same float, without an exponent."""
+    return np.format_float_positional(value, trim="0")
+
+
+def flow(value: object) -> str:
+    """Return a string, number, list or mapping on one line."""
+    if isinstance(value, str):
+        return quoted(value)
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{quoted(key)}: {flow(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, Sequence):
+        return "[" + ", ".join(map(flow, value)) + "]"
+    return decimal(value) if isinstance(value, float) else json.dumps(value)
+
+
+def header(mixture: Mixture, *notes: str) -> str:
+    """Return comment lines (#): which plan this is, notes, the tokens of every pool, and what is left out."""
+    lines = [f"curate export, {quoted(mixture.origin)}", *notes, "tokens of training, passes over the pool:"]
+    for part in mixture.parts:
+        guess = ", path guessed: give --path" if part.guessed else ""
+        lines.append(f"  {part.tokens} {part.epochs:.4g} {quoted(part.pool.name)}{guess}")
+    if mixture.left_out:
+        lines.append(f"left out, no tokens: {', '.join(map(quoted, mixture.left_out))}")
+    return "".join(f"# {line}\n" for line in lines)

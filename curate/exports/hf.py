@@ -1,0 +1,86 @@
+"""Hugging Face datasets: a Python module whose ``load()`` returns the mixture as a streaming dataset.
+
+``datasets.interleave_datasets`` (datasets >= 3.3; 5.2.0 here) is a call, and the library reads no file with
+probabilities; so the export is the call with the planned numbers, ready to import, and its tables are plain literals.
+
+Two things that a list of shares alone gets wrong: probabilities are of examples and not of tokens, so that a pool of
+long documents needs a smaller one, share * examples / tokens of the pool, scaled to sum to 1 (``seq_len=N``: rows all
+have N tokens, and probabilities are the shares); and "first_exhausted" stops at the first pool that runs out
+while "all_exhausted" stops early if every pool is repeated, so that every pool repeats without end here and the
+mixture ends after the planned number of examples.
+"""
+
+from dataclasses import dataclass
+
+from curate.errors import SchemaError
+from curate.exports import _text
+from curate.mixture import Mixture, Part
+
+BUILDERS = {".parquet": "parquet", ".arrow": "arrow", ".json": "json", ".jsonl": "json", ".jsonl.gz": "json",
+            ".jsonl.zst": "json"}  # fmt: skip
+
+BODY = '''
+
+def load(columns=("text",), buffer_size=10_000):
+    """Return the planned training examples, shuffled within each pool; only ``columns`` are read."""
+    parts = []
+    for pool in POOLS:
+        rows = datasets.load_dataset(pool["path"], data_files=pool["data_files"], split="train", streaming=True)
+        rows = rows.select_columns(list(columns)).shuffle(seed=SEED, buffer_size=buffer_size)
+        parts.append(rows.repeat(None))  # without end: its probability decides how often it is seen
+    probabilities = [pool["probability"] for pool in POOLS]
+    mixed = datasets.interleave_datasets(parts, probabilities, seed=SEED, stopping_strategy="all_exhausted")
+    return mixed.take(EXAMPLES)
+'''
+
+
+def source(name: str, paths: tuple[str, ...]) -> dict[str, object]:
+    """Return ``path`` and ``data_files`` for ``load_dataset``: files by their ending, else one name or folder."""
+    endings = {builder for p in paths for ending, builder in BUILDERS.items() if p.endswith(ending)}
+    known = all(p.endswith(tuple(BUILDERS)) for p in paths)
+    if known and len(endings) == 1:
+        return {"path": endings.pop(), "data_files": list(paths)}
+    if known or len(paths) > 1:
+        raise SchemaError(
+            f"pool {name!r} lies at {', '.join(paths[:3])}: give files of one kind ({', '.join(BUILDERS)}), or one "
+            "folder or name of a dataset"
+        )
+    return {"path": paths[0], "data_files": None}
+
+
+@dataclass(frozen=True)
+class Hf:
+    """One dataset a pool; ``seq_len``: tokens a row, where all rows have one length."""
+
+    seq_len: int = 0
+    suffix = ".py"
+    usual = "data/{pool}/*.parquet"
+    reads = tuple(BUILDERS)
+
+    def __post_init__(self) -> None:
+        """Check that the length is a count."""
+        if not (isinstance(self.seq_len, int) and self.seq_len >= 0):
+            raise SchemaError(f"hf:seq_len={self.seq_len} must be a count of tokens, for example 2048")
+
+    def render(self, mixture: Mixture) -> str:
+        """Return the module; a pool without a count of examples is an error, unless rows have one length."""
+        counts = [self._examples(part) for part in mixture.parts]
+        rows = []
+        for part, share, count in zip(mixture.parts, mixture.shares, counts, strict=True):
+            row = {"pool": part.pool.name} | source(part.pool.name, part.paths)
+            row |= {"probability": count / sum(counts), "share": share, "tokens": part.tokens, "epochs": part.epochs}
+            rows.append(f"    {row!r},\n")
+        tables = f"SEED = {mixture.seed}\nTOKENS = {mixture.tokens}\nEXAMPLES = {round(sum(counts))}\nPOOLS = [\n"
+        head = _text.header(mixture, "needs datasets >= 3.3; EXAMPLES hold TOKENS on average")
+        return "".join([head, "import datasets\n\n", tables, *rows, "]\n", BODY])
+
+    def _examples(self, part: Part) -> float:
+        """Return how many examples hold the part's tokens, on average."""
+        if self.seq_len:
+            return part.tokens / self.seq_len
+        if part.pool.examples <= 0:
+            raise SchemaError(
+                f"pool {part.pool.name!r} has no count of examples, and datasets draws examples and not tokens: add "
+                "it to the pools, or say how many tokens every row has with --to hf:seq_len=N"
+            )
+        return part.tokens * part.pool.examples / part.pool.tokens

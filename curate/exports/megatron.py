@@ -1,0 +1,62 @@
+"""Megatron-LM data blend: ``--data-args-path FILE``, or ``--per-split-data-args-path FILE`` with ``per_split=true``.
+
+Read by ``megatron/training/utils.py:get_blend_and_blend_per_split`` (Megatron-LM main, 2025-2026) and
+``megatron.core.datasets.utils.get_blend_from_list`` (megatron-core 0.16.1): the text form is split at white space into
+weight, prefix, weight, prefix ..., so that it can hold neither comments nor paths with spaces; the JSON form has a
+list (or null) under each of train, valid and test, and other keys are not read. A prefix is the path of a .bin and
+.idx pair without the ending. Megatron repeats a prefix as often as its weight asks, so that passes follow from
+``--train-samples``; with the text form ``--split`` takes validation data from the same prefixes.
+"""
+
+import json
+from dataclasses import dataclass
+
+from curate.errors import SchemaError
+from curate.exports import _text
+from curate.mixture import Mixture
+
+
+def blend(mixture: Mixture, trainer: str) -> list[tuple[float, str]]:
+    """Return (weight, prefix) of every part; a part with several paths is an error."""
+    pairs = []
+    for part, share in zip(mixture.parts, mixture.shares, strict=True):
+        if len(part.paths) != 1:
+            raise SchemaError(
+                f"pool {part.pool.name!r} has {len(part.paths)} paths, but {trainer} takes one weight a prefix: merge "
+                f"them (tools/merge_datasets.py of Megatron-LM) and give one --path"
+            )
+        pairs.append((share, part.paths[0]))
+    return pairs
+
+
+@dataclass(frozen=True)
+class Megatron:
+    """Weights and prefixes; ``per_split``: JSON with the blend under "train" and no validation or test data."""
+
+    per_split: bool = False
+    usual = "data/{pool}_text_document"  # what tools/preprocess_data.py --output-prefix data/POOL makes
+    reads = ()
+
+    @property
+    def suffix(self) -> str:
+        """.txt, or .json per split."""
+        return ".json" if self.per_split else ".txt"
+
+    def render(self, mixture: Mixture) -> str:
+        """Return one ``weight prefix`` a line, or JSON; a path that Megatron would split or strip is an error."""
+        pairs = blend(mixture, "Megatron-LM")
+        for part, (_, path) in zip(mixture.parts, pairs, strict=True):
+            if path != path.strip() or not (self.per_split or path.split() == [path]):
+                raise SchemaError(
+                    f"path {path!r} of pool {part.pool.name!r} has white space, where Megatron-LM would split it: give "
+                    "another --path, or write the JSON form, --to megatron:per_split=true"
+                )
+        if not self.per_split:
+            return "".join(f"{_text.decimal(weight)} {path}\n" for weight, path in pairs)
+        note = {
+            "plan": mixture.origin,
+            "tokens": {part.pool.name: part.tokens for part in mixture.parts},
+            "left_out": list(mixture.left_out),
+        }
+        train = [item for weight, path in pairs for item in (_text.decimal(weight), path)]
+        return json.dumps({"train": train, "valid": None, "test": None, "curate": note}, indent=1) + "\n"
