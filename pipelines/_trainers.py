@@ -1,6 +1,7 @@
 """Pools on disk into a trainer."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -28,11 +29,10 @@ def load(spec: str, pools: Sequence[Pool], targets: Mapping[str, Pool]) -> tuple
         texts = {p.name: _bytes(p) for p in pools}
         held, evals = _split(texts, {n: _bytes(p) for n, p in targets.items()})
         tiny = Tiny(held, evals, **options)  # type: ignore[arg-type]
-        return (
-            tiny,
-            {n: float(c) for n, c in tiny.unique.items()},
-            _digest({**held, **{f"eval {n}": x for n, x in evals.items()}}, spec),
-        )
+        inputs = {**held, **{f"eval {n}": x for n, x in evals.items()}}
+        if tiny.start:
+            inputs["start"] = np.frombuffer(_saved(tiny.start), dtype=np.uint8)
+        return tiny, {n: float(c) for n, c in tiny.unique.items()}, _digest(inputs, spec)
     if name == "linear":
         examples, goals = {p.name: _examples(p) for p in pools}, {n: _examples(p) for n, p in targets.items()}
         if not goals:
@@ -41,6 +41,13 @@ def load(spec: str, pools: Sequence[Pool], targets: Mapping[str, Pool]) -> tuple
         flat = {n: x.view(np.uint8) for n, (x, _) in (*examples.items(), *goals.items())}
         return linear, {n: float(c) for n, c in linear.unique.items()}, _digest(flat, spec)
     raise SchemaError(f"unknown trainer {name!r}: choose one of {', '.join(plugins.names('trainers'))}")
+
+
+def _saved(start: str) -> bytes:
+    try:
+        return Path(start).read_bytes()
+    except OSError as error:
+        raise SchemaError(f"start={start} cannot be read ({error.strerror}): give a saved model") from None
 
 
 def _bytes(pool: Pool) -> np.ndarray:

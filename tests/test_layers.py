@@ -14,12 +14,12 @@ from curate import plugins
 ROOT = Path(curate.__file__).parent
 LAYERS = {
     0: "errors files",
-    1: "counts plugins pools tables artifacts manifest encoders solve regions ground ceilings",
-    2: "mixture rows engines scorers recipes schedules limits simplex sinkhorn surrogates",
-    3: "score prune materialize recycle laws runs signal annealing harm feasible transport",
-    4: "blend constraints coordinates trainers phases",
-    5: "passes downstream aims share_path extrapolation curricula",
-    6: "fit",
+    1: "counts plugins pools tables artifacts manifest encoders solve regions ground ceilings transformer",
+    2: "mixture rows order engines scorers recipes schedules limits simplex sinkhorn surrogates",
+    3: "begun membership score prune materialize recycle laws runs signal annealing harm feasible transport",
+    4: "scatter blend constraints coordinates trainers phases",
+    5: "steps passes downstream aims share_path extrapolation curricula",
+    6: "fit draw",
     7: "boosted corpora identify problem pilot sanity",
     8: "predictors plan exports",
     9: "compare near crossings keep",
@@ -28,7 +28,7 @@ LAYERS = {
 }
 LAYER = {name: layer for layer, names in LAYERS.items() for name in names.split()}
 SHARED = set("errors files counts mixture plugins pools tables artifacts manifest encoders rows engines".split())
-LEFT = {"scorers", "score", "prune", "materialize", "recycle"}
+LEFT = set("scorers score prune materialize recycle order begun membership scatter steps draw".split())
 RIGHT = set(LAYER) - SHARED - LEFT - {"charts"}
 FILES = sorted(p for p in ROOT.rglob("*.py") if p != ROOT / "__init__.py")
 

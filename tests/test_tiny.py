@@ -1,17 +1,20 @@
 """The tiny transformer: exact shares, real passes, the size it says, and losses that behave."""
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from conftest import text
+from conftest import documents, text
 from hypothesis import given
 from hypothesis import strategies as st
 
 from curate.errors import SchemaError
-from curate.pools import Budget
-from curate.trainers.tiny import Tiny, Transformer, count_params, largest_remainder, width_for
+from curate.pools import Budget, Pool
+from curate.trainers.tiny import Tiny, largest_remainder
+from curate.transformer import Transformer, count_params, load, save, width_for
+from pipelines import _trainers
 
 
 def numbered(pool: int, sequences: int, context: int) -> np.ndarray:
@@ -122,3 +125,53 @@ def test_repeating_a_few_bytes_hurts_against_fresh_bytes():
     fresh = MODEL.train({"a": 1.0}, Budget(24_000, 1e4), seed=0)["web"]
     repeated = MODEL.train({"a": 1.0}, Budget(24_000, 1e4), seed=0, unique={"a": 200})["web"]
     assert repeated > fresh + 0.2
+
+
+@pytest.fixture(scope="module")
+def state(tmp_path_factory):
+    path = tmp_path_factory.mktemp("tiny") / "start.npz"
+    save(MODEL.trained({"a": 1.0}, Budget(12_000, 1e4), seed=0), path)
+    return path
+
+
+def test_a_saved_model_comes_back_exactly_and_in_the_same_bytes(state, tmp_path):
+    before = MODEL.trained({"a": 1.0}, Budget(12_000, 1e4), seed=0)
+    save(before, tmp_path / "again.npz")
+    assert (tmp_path / "again.npz").read_bytes() == state.read_bytes()
+    model = Transformer(width_for(1e4, 1), 1, 32)
+    load(model, state)
+    assert MODEL.losses(model) == MODEL.losses(before)
+
+
+def test_training_continues_from_its_start(state):
+    rest = replace(MODEL, start=str(state), rate=1e-9)
+    start = MODEL.losses(MODEL.trained({"a": 1.0}, Budget(12_000, 1e4), seed=0))["web"]
+    assert rest.train({"a": 1.0}, Budget(512, 1e4), seed=3)["web"] == pytest.approx(start, abs=1e-5)
+    more = replace(MODEL, start=str(state))
+    assert more.train({"a": 1.0}, Budget(24_000, 1e4), seed=3)["web"] < start - 0.05
+    assert more.train({"a": 1.0}, Budget(800, 1e4), seed=3) == more.train({"a": 1.0}, Budget(800, 1e4), seed=3)
+
+
+def test_a_start_that_does_not_fit_is_refused(state, tmp_path):
+    with pytest.raises(SchemaError, match="holds .* parameters and the budget asks for a model of"):
+        replace(MODEL, start=str(state)).train({"a": 1.0}, Budget(800, 1e6), seed=0)
+    with pytest.raises(SchemaError, match="is no saved model"):
+        replace(MODEL, start=str(tmp_path / "none.npz")).train({"a": 1.0}, Budget(800, 1e4), seed=0)
+    broken = tmp_path / "broken.npz"
+    broken.write_bytes(state.read_bytes()[:200] + bytes(200) + state.read_bytes()[400:])
+    with pytest.raises(SchemaError, match="cannot be read"):
+        replace(MODEL, start=str(broken)).train({"a": 1.0}, Budget(800, 1e4), seed=0)
+
+
+def test_what_a_pilot_trains_on_includes_its_start(state, tmp_path):
+    documents(40).write_parquet(tmp_path / "web.parquet")
+    pools = [Pool("web", 4000, 40, (str(tmp_path / "web.parquet"),))]
+    copy = tmp_path / "start.npz"
+    copy.write_bytes(state.read_bytes())
+    spec = f"tiny:context=32,layers=1,start={copy}"
+    trainer, _, first = _trainers.load(spec, pools, {})
+    assert trainer.start == str(copy)
+    copy.write_bytes(state.read_bytes() + b" ")
+    assert _trainers.load(spec, pools, {})[2] != first
+    with pytest.raises(SchemaError, match="cannot be read"):
+        _trainers.load(f"{spec}.gone", pools, {})

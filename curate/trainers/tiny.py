@@ -1,7 +1,9 @@
 """A byte-level transformer small enough to train dozens of times on two cores; real losses for pilots and demos."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -11,8 +13,8 @@ from torch.nn import functional
 from curate.errors import SchemaError
 from curate.pools import Budget
 from curate.trainers import check_pools
+from curate.transformer import Transformer, load, width_for
 
-VOCABULARY = 256  # bytes; a token is a byte
 EVAL_BATCH = 64  # sequences
 
 
@@ -22,7 +24,8 @@ class Tiny:
 
     ``pools`` and ``evals`` map names to uint8 arrays of text. ``context`` bytes a sequence, ``batch`` sequences a step.
     A pool's sequences are dealt without replacement until all were seen, then reshuffled: epochs are real passes.
-    One numerical thread: the same seed gives the same loss.
+    One numerical thread: the same seed gives the same loss. ``start``: a file that ``save`` wrote, from which training
+    continues with a new optimizer and the learning rate warmed again (continual pretraining); empty: from nothing.
     """
 
     pools: Mapping[str, np.ndarray] = field(repr=False)
@@ -31,6 +34,7 @@ class Tiny:
     batch: int = 8
     rate: float = 6e-3
     layers: int = 2
+    start: str = ""
 
     @property
     def unique(self) -> dict[str, int]:
@@ -41,16 +45,24 @@ class Tiny:
         self, weights: Mapping[str, float], budget: Budget, *, seed: int, unique: Mapping[str, float] | None = None
     ) -> dict[str, float]:
         """Train on ``budget.tokens`` bytes and return the mean loss per byte of every eval."""
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)
-        try:
-            with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(seed)
-                model = Transformer(width_for(budget.params, self.layers), self.layers, self.context)
-                self._fit(model, self._sequences(weights, budget, seed, unique or {}))
-                return {name: self._evaluate(model, data) for name, data in self.evals.items()}
-        finally:
-            torch.set_num_threads(threads)
+        return self.losses(self.trained(weights, budget, seed=seed, unique=unique))
+
+    def trained(
+        self, weights: Mapping[str, float], budget: Budget, *, seed: int, unique: Mapping[str, float] | None = None
+    ) -> Transformer:
+        """Train on ``budget.tokens`` bytes and return the model."""
+        with one_thread(), torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            model = Transformer(width_for(budget.params, self.layers), self.layers, self.context)
+            if self.start:
+                load(model, Path(self.start))
+            self._fit(model, self._sequences(weights, budget, seed, unique or {}))
+            return model
+
+    def losses(self, model: Transformer) -> dict[str, float]:
+        """Return the mean loss per byte of every eval."""
+        with one_thread():
+            return {name: self._evaluate(model, data) for name, data in self.evals.items()}
 
     def _sequences(
         self, weights: Mapping[str, float], budget: Budget, seed: int, unique: Mapping[str, float]
@@ -75,7 +87,7 @@ class Tiny:
         order = np.argsort(np.concatenate(parts[0::2]), kind="stable")
         return torch.from_numpy(np.concatenate(parts[1::2])[order])
 
-    def _fit(self, model: "Transformer", sequences: Tensor) -> None:
+    def _fit(self, model: Transformer, sequences: Tensor) -> None:
         steps = -(-len(sequences) // self.batch)
         optimizer = torch.optim.AdamW(model.parameters(), lr=self.rate, betas=(0.9, 0.95), weight_decay=0.1, fused=True)
         warm = max(1, min(50, steps // 10))
@@ -92,7 +104,7 @@ class Tiny:
             nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
 
-    def _evaluate(self, model: "Transformer", data: np.ndarray) -> float:
+    def _evaluate(self, model: Transformer, data: np.ndarray) -> float:
         starts = np.arange(0, len(data) - self.context, self.context)
         if len(starts) == 0:
             raise SchemaError(
@@ -108,69 +120,20 @@ class Tiny:
         return total / (len(starts) * self.context)
 
 
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Run torch on one thread, for sums in one order."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
 def largest_remainder(shares: np.ndarray, total: int) -> np.ndarray:
     """(p,) integers that sum to ``total`` and differ from shares * total by less than 1 (Hamilton's method)."""
     exact = shares / shares.sum() * total
     counts = np.floor(exact).astype(np.int64)
     counts[np.argsort(counts - exact, kind="stable")[: total - int(counts.sum())]] += 1
     return np.asarray(counts)
-
-
-def width_for(params: float, layers: int) -> int:
-    """Return the model width (a multiple of 16) whose parameter count is nearest to ``params``."""
-    widths = range(16, 1025, 16)
-    return min(widths, key=lambda d: abs(count_params(d, layers) - params))
-
-
-def count_params(width: int, layers: int) -> int:
-    """Return the exact number of parameters: 12 d^2 a layer, embedding shared with the output, norms."""
-    return layers * (12 * width * width + 2 * width) + VOCABULARY * width + width
-
-
-class Transformer(nn.Module):
-    """Causal transformer over bytes; (b, t) int64 to (b, t, 256) logits."""
-
-    def __init__(self, width: int, layers: int, context: int) -> None:
-        """Heads are 16 wide; the embedding is also the output matrix."""
-        super().__init__()
-        self.embed = nn.Embedding(VOCABULARY, width)
-        nn.init.normal_(self.embed.weight, std=width**-0.5)
-        self.blocks = nn.ModuleList(Block(width) for _ in range(layers))
-        self.norm = nn.RMSNorm(width)
-        angle = torch.arange(context)[:, None] * 1e3 ** (-torch.arange(8) / 8)
-        self.register_buffer("turn", torch.stack([angle.cos(), angle.sin()]), persistent=False)
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        """Return logits."""
-        x = self.embed(tokens) * self.embed.embedding_dim**0.5
-        for block in self.blocks:
-            x = block(x, self.get_buffer("turn")[:, : tokens.shape[1]])
-        return functional.linear(self.norm(x), self.embed.weight)
-
-
-class Block(nn.Module):
-    """Attention and a four-fold MLP, each behind a root-mean-square norm."""
-
-    def __init__(self, width: int) -> None:
-        """No biases."""
-        super().__init__()
-        self.norms = nn.ModuleList([nn.RMSNorm(width), nn.RMSNorm(width)])
-        self.qkv = nn.Linear(width, 3 * width, bias=False)
-        self.out = nn.Linear(width, width, bias=False)
-        self.up = nn.Linear(width, 4 * width, bias=False)
-        self.down = nn.Linear(4 * width, width, bias=False)
-
-    def forward(self, x: Tensor, turn: Tensor) -> Tensor:
-        """Return (b, t, d)."""
-        b, t, d = x.shape
-        q, k, v = self.qkv(self.norms[0](x)).view(b, t, 3, d // 16, 16).permute(2, 0, 3, 1, 4)
-        mixed = functional.scaled_dot_product_attention(rotate(q, turn), rotate(k, turn), v, is_causal=True)
-        x = x + self.out(mixed.transpose(1, 2).reshape(b, t, d))
-        result: Tensor = x + self.down(functional.gelu(self.up(self.norms[1](x))))
-        return result
-
-
-def rotate(x: Tensor, turn: Tensor) -> Tensor:
-    """Rotary positions (Su et al. 2021): (b, h, t, 16) with ``turn`` (2, t, 8) cosines and sines."""
-    first, second = x[..., :8], x[..., 8:]
-    return torch.cat([first * turn[0] - second * turn[1], first * turn[1] + second * turn[0]], dim=-1)
