@@ -96,7 +96,7 @@ def rest(total: Mapping[str, float], stage: Mapping[str, float], fraction: float
         raise Infeasible(
             f"a stage of {fraction:.4g} of training with share {wants:.4g} of pool {worst!r} takes "
             f"{fraction * wants:.4g} of all tokens from it, the total has {has:.4g}"
-            + (f" ({others} more such pools)" if others else "")
+            + (f" ({others} more likewise)" if others else "")
             + f": lower its share to {has / fraction:.4g}"
             + (f" or shorten the stage to {most:.4g}" if most > 0 else "")
         )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import typer
 
 if TYPE_CHECKING:
-    from curate.pools import Pool
+    from curate.pools import Budget, Pool
 
 FORMS = "proportional, uniform, tau=NUMBER, unimax[=CAP], plan[=INDEX] or POOL=SHARE,POOL=SHARE..."
 
@@ -15,8 +15,7 @@ FORMS = "proportional, uniform, tau=NUMBER, unimax[=CAP], plan[=INDEX] or POOL=S
 class Entry(NamedTuple):
     """One plan of plan.json: its budget and its shares."""
 
-    tokens: float
-    params: float
+    budget: "Budget"
     weights: Mapping[str, float]
 
 
@@ -24,25 +23,23 @@ def entries(path: Path, pools: "Sequence[Pool]") -> list[Entry]:
     """Read the plans of plan.json, which must be over these pools or some of them."""
     from curate import artifacts, schedules
     from curate.errors import SchemaError
+    from curate.pools import Budget
 
     record = artifacts.load(path, "plans")
     try:
         found = [
-            Entry(
-                float(e["budget"]["tokens"]),
-                float(e["budget"]["params"]),
-                {k: float(v) for k, v in e["weights"].items()},
-            )
-            for e in record["plans"]  # type: ignore[attr-defined]
+            Entry(Budget(float(plan["budget"]["tokens"]), float(plan["budget"]["params"])), dict(plan["weights"]))
+            for plan in record["plans"]  # type: ignore[attr-defined]
+        ]
+        found = [
+            one._replace(weights=schedules.mixture(pools, one.weights, where=f"plan {i} of {path}"))
+            for i, one in enumerate(found)
         ]
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise SchemaError(f"{path} is not a plan.json ({type(error).__name__}: {error}); see `curate plan`") from None
     if not found:
         raise SchemaError(f"{path} has no plans: make some with `curate plan`")
-    return [
-        one._replace(weights=schedules.mixture(pools, one.weights, where=f"plan {i} of {path}"))
-        for i, one in enumerate(found)
-    ]
+    return found
 
 
 class Reader(NamedTuple):
@@ -65,7 +62,7 @@ class Reader(NamedTuple):
 
         if index is not None and 0 <= index < len(self.plans):
             return self.plans[index]
-        budgets = "; ".join(f"{i} is {one.tokens:.4g} tokens" for i, one in enumerate(self.plans))
+        budgets = "; ".join(f"{i} is {one.budget.tokens:.4g} tokens" for i, one in enumerate(self.plans))
         said = "has several plans" if index is None else f"has no plan {index}"
         raise SchemaError(f"plan.json {said}: choose one with --budget, where {budgets}")
 

@@ -97,8 +97,10 @@ def two_stage(
 def against(made: "Schedule", plan: Entry, index: int) -> tuple[str, ...]:
     """Return where the totals of a schedule are not those of a plan."""
     found = []
-    if abs(made.tokens / plan.tokens - 1) > SAME:
-        found.append(f"plan {index} is for {plan.tokens:.4g} tokens, not {made.tokens:.4g}: its passes were other ones")
+    if abs(made.tokens / plan.budget.tokens - 1) > SAME:
+        found.append(
+            f"plan {index} is for {plan.budget.tokens:.4g} tokens, not {made.tokens:.4g}: its passes were other ones"
+        )
     if (apart := made.distance(plan.weights)) > SAME:
         found.append(f"{apart:.3g} of all tokens are drawn from other pools than in plan {index}")
     return tuple(found)

@@ -70,7 +70,7 @@ def main(
     known = load_pools(pools)
     reader = Reader(known, entries(plan, known) if plan else (), budget)
     chosen = reader.chosen or (reader.pick(None) if plan and tokens is None else None)
-    length = chosen.tokens if tokens is None and chosen else tokens
+    length = chosen.budget.tokens if tokens is None and chosen else tokens
     if length is None:
         raise typer.BadParameter("give --tokens" + (" or --plan" if "plan" in READS[method] else ""))
     notes: tuple[str, ...] = ()
@@ -85,7 +85,7 @@ def main(
         made = two_stage(reader, length, written, late, anneal_fraction)
     if chosen:
         notes += against(made, chosen, budget or 0)
-    notes += phases.warnings(made, chosen.params if chosen and params is None else params)
+    notes += phases.warnings(made, chosen.budget.params if chosen and params is None else params)
     advice = schedules.advice(made.variance_factor)
     record = phases.to_json(made) | {"method": method, "advice": advice, "limits": list(notes)}
     if steps:
