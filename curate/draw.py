@@ -1,0 +1,156 @@
+"""A planned training set drawn from its pools into shards: exact counts, a constant mixture, resumable.
+
+Every pool gives its share of the planned tokens in whole documents: full passes over its rows, then a part of one
+(``order.take``); ``order`` says in which order. What is done is files: an index and a spill for each input, then the
+shards; ``_curate/materialize.json`` records the job they belong to, and another job is refused with what differs.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from shutil import rmtree
+from typing import cast
+
+import polars as pl
+import pyarrow.parquet as pq
+
+from curate import begun, manifest, membership, steps
+from curate.counts import apportion
+from curate.engines import Engine
+from curate.engines.local import Local
+from curate.errors import Interrupted, SchemaError
+from curate.files import sweep
+from curate.materialize import SHARD_ROWS
+from curate.order import Draw
+from curate.pools import Pool
+from curate.rows import Progress, silent
+from curate.score import STEP
+from curate.steps import Job
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """The training set on disk: what was drawn of each pool, in name order, and the file, rows, tokens of each shard.
+
+    ``inputs`` are the content hashes of the files that were read.
+    """
+
+    draws: tuple[Draw, ...]
+    shards: tuple[tuple[str, int, int], ...]
+    inputs: Mapping[str, str]
+
+    def table(self) -> pl.DataFrame:
+        """Return one row a pool: planned and drawn tokens, rows drawn, unique rows and tokens, passes."""
+        return pl.DataFrame(
+            {
+                "pool": draw.pool,
+                "planned": draw.target,
+                "tokens": draw.tokens,
+                "rows": draw.copies,
+                "unique_tokens": draw.unique,
+                "unique_rows": draw.rows,
+                "passes": draw.tokens / draw.unique,
+            }
+            for draw in self.draws
+        )
+
+
+def chosen(plans: Sequence[Mapping[str, object]], index: int | None) -> tuple[dict[str, float], int]:
+    """Return the shares and the tokens of one of the ``plans`` of plan.json, counted from 0; None: the only one."""
+    try:
+        budgets = [cast(Mapping[str, float], plan["budget"]) for plan in plans]
+        listed = ", ".join(f"{i}: {b['tokens']:g}:{b['params']:g}" for i, b in enumerate(budgets))
+        if index is None and len(plans) != 1:
+            raise SchemaError(f"the plan has {len(plans)} budgets: choose one with --budget ({listed})")
+        if not 0 <= (at := index or 0) < len(plans):
+            raise SchemaError(f"--budget {index} is none of the plan's {len(plans)} budgets: choose from {listed}")
+        weights = cast(Mapping[str, float], plans[at]["weights"])
+        return {name: float(share) for name, share in weights.items()}, round(budgets[at]["tokens"])
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise SchemaError(
+            f"the plans are not those of plan.json ({type(error).__name__}: {error}): plan again"
+        ) from None
+
+
+def draw(
+    shares: Mapping[str, float],
+    total: int,
+    pools: Sequence[Pool],
+    out: Path,
+    *,
+    shard_rows: int = SHARD_ROWS,
+    seed: int = 0,
+    engine: Engine | None = None,
+    restart: bool = False,
+    progress: Progress = silent,
+) -> Drawn:
+    """Write ``out/part-00000.parquet`` ... of ``shard_rows`` rows each: ``id, source, text, tokens, pool, epoch``.
+
+    ``shares`` by pool name of ``total`` tokens. ``epoch`` counts a pool's passes from 0. Pools may share rows; each
+    draws its own. The bytes follow from rows, arguments and version, however many workers there are and however the
+    files are called or cut (rows with equal ids go by file and row). Call again with the same arguments to continue.
+    """
+    if shard_rows < 1:
+        raise SchemaError(f"--shard-rows {shard_rows} must be at least 1")
+    targets = _targets(shares, total, pools)
+    wanted = tuple(sorted((pool for pool in pools if targets[pool.name]), key=lambda pool: pool.name))
+    _check_apart(out, wanted)
+    job = Job(out, wanted, targets, membership.sources(wanted), shard_rows, seed, engine or Local(), progress)
+    sweep(out)
+    _begin(job, restart=restart)
+    draws = steps.planned(job)
+    if draws is None or steps.missing(job, draws):
+        draws, starts = steps.put_in_order(job)
+        steps.write(job, draws, starts)
+        if changed := begun.changes(job.record, job.asked, job.files):
+            raise Interrupted(f"while {out} was written, {begun.listed(changed)}: give --restart to start over")
+    rmtree(job.folder, ignore_errors=True)
+    shards = []
+    for name, _, _ in steps.spans(job, draws):
+        footer = pq.read_metadata(out / name)
+        shards.append((name, footer.num_rows, int(footer.metadata[b"tokens"])))
+    return Drawn(draws, tuple(shards), begun.hashes(job.record))
+
+
+def _targets(shares: Mapping[str, float], total: int, pools: Sequence[Pool]) -> dict[str, int]:
+    names = [pool.name for pool in pools]
+    if unknown := [name for name in shares if name not in names]:
+        raise SchemaError(f"the plan draws from pool {unknown[0]!r}; the pools are {', '.join(names)}: give its pools")
+    return dict(zip(sorted(names), apportion([shares.get(name, 0.0) for name in sorted(names)], total), strict=True))
+
+
+def _check_apart(out: Path, pools: Sequence[Pool]) -> None:
+    """Check that the output would not be read as input."""
+    here = out.resolve()
+    for pool in pools:
+        for item in [*pool.where, *filter(None, (pool.scores, pool.kept))]:
+            top = Path(item.split("**")[0])
+            if top.is_dir() and here.is_relative_to(top.resolve()):
+                raise SchemaError(f"--out {out} lies in {item}, which pool {pool.name!r} is read from: write elsewhere")
+
+
+def _begin(job: Job, *, restart: bool) -> None:
+    """Make ``out`` ready for this job: as it left it, or empty. Shards exist only where ``order.json`` does."""
+    parts = sorted(job.out.glob("part-*.parquet"))
+    if not job.record.is_file() and parts:
+        raise Interrupted(f"{parts[0]} was not made by `curate materialize`: give another --out")
+    if job.record.is_file() and not restart:
+        found = begun.changes(job.record, job.asked, job.files)
+        if found and job.order.is_file():
+            raise Interrupted(
+                f"{job.out} holds another training set: {begun.listed(found)}. Give --restart to start over, or "
+                "another --out"
+            )
+        if not found:
+            return
+    for path in (*parts, job.out / "index.json", job.order):
+        path.unlink(missing_ok=True)
+    rmtree(job.folder, ignore_errors=True)
+    begun.save(job.record, job.asked, job.files, job.engine)
+    hashes = begun.hashes(job.record)
+    for source in job.sources:
+        scores = source.pools[0][1].scores
+        scored = manifest.read(Path(scores), STEP, source.data.relative) if scores else None
+        if scored and scored.input != hashes[str(source.data.path)]:
+            job.record.unlink()
+            raise SchemaError(f"{source.data.path} changed since it was scored: run `curate score` and `curate pools`")

@@ -1,0 +1,49 @@
+"""Draw a planned training set from its pools into Parquet shards, shuffled, with exact counts of rows and tokens.
+
+Example: curate materialize plan.json --pools pools.json --budget 0 --out train/
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipelines._flags import Json, Out, Restart, Seed, Workers
+
+
+def main(
+    plan: Annotated[Path, typer.Argument(help="plan.json")],
+    out: Out,
+    pools: Annotated[Path | None, typer.Option(help="pools.json; without it the pools in plan.json.")] = None,
+    budget: Annotated[int | None, typer.Option(help="Which of the plan's budgets, counted from 0.")] = None,
+    shard_rows: Annotated[int, typer.Option(help="Rows a shard; a worker holds about three shards.")] = 100_000,
+    seed: Seed = 0,
+    workers: Workers = 1,
+    restart: Restart = False,
+    as_json: Json = False,
+) -> None:
+    """Draw a training set."""
+    from curate import artifacts, draw
+    from curate.engines.local import Local
+    from curate.pools import load_pools
+    from pipelines._show import progress, result, table
+
+    record = artifacts.load(plan, "plans")
+    shares, tokens = draw.chosen(record["plans"], budget)
+    if pools is None:
+        artifacts.load(plan, "pools")
+    known = load_pools(pools or plan)
+    with progress() as report:
+        drawn = draw.draw(
+            shares, tokens, known, out,
+            shard_rows=shard_rows, seed=seed, engine=Local(workers), restart=restart, progress=report,
+        )  # fmt: skip
+    arguments = {"plan": plan, "pools": pools, "budget": budget, "shard_rows": shard_rows}
+    made_by = artifacts.made_by(arguments, [plan, *([pools] if pools else [])], seed)
+    made_by["inputs"] |= drawn.inputs
+    counts = {
+        "pools": drawn.table().to_dicts(),
+        "shards": [dict(zip(("file", "rows", "tokens"), one, strict=True)) for one in drawn.shards],
+    }
+    artifacts.save(out / "index.json", {**counts, "planned": tokens, "made_by": made_by})
+    result(as_json, {**counts, "out": str(out)}, table(drawn.table()))
