@@ -122,8 +122,9 @@ def late(total: Mapping[str, float], parts: Mapping[str, float], fraction: float
     listed = ", ".join(f"{'all' if part == 1 else f'{part:.4g}'} of {name}" for name, part in parts.items())
     if moved > fraction + NEGLIGIBLE:
         raise Infeasible(
-            f"{listed}, drawn late, is {moved:.4g} of all tokens; the anneal has {fraction:.4g}: make it {moved:.4g} "
-            f"of training or draw {fraction / moved:.4g} times as much late"
+            f"{listed}, drawn late, is {moved:.4g} of all tokens; the anneal has {fraction:.4g}: "
+            + (f"make it {moved:.4g} of training or " if moved < 1 else "")
+            + f"draw {fraction / moved:.4g} times as much late"
         )
     if kept > 1 - fraction + NEGLIGIBLE:
         raise Infeasible(

@@ -162,6 +162,8 @@ def test_infeasible_stages_say_what_would_do():
         Infeasible, match=r"0.6 of all tokens must come before the anneal, which leaves 0.3.*anneal 0.4"
     ):
         curricula.late(PLAN, {"en": 0.0}, 0.7)
+    with pytest.raises(Infeasible, match="the anneal has 0.3: draw 0.3 times as much late"):
+        curricula.late({"sw": 1.0}, {"sw": 1.0}, 0.3)
     with pytest.raises(SchemaError, match="no pool 'xx' to draw late: the pools are en, it, zh, sw"):
         curricula.late(PLAN, {"xx": 1.0}, 0.1)
     with pytest.raises(SchemaError, match="1.5 of pool 'sw'"):
