@@ -16,15 +16,18 @@ from curate.exports import _text
 from curate.mixture import Mixture
 
 
-def blend(mixture: Mixture, trainer: str) -> list[tuple[float, str]]:
-    """Return (weight, prefix) of every part; a part with several paths is an error."""
+def blend(mixture: Mixture) -> list[tuple[float, str]]:
+    """Return (weight, prefix) of every part. Errors: several paths, or white space at an end, which Megatron strips."""
     pairs = []
     for part, share in zip(mixture.parts, mixture.shares, strict=True):
+        where = f"pool {part.pool.name!r} has the path {part.paths[0]!r}"
         if len(part.paths) != 1:
             raise SchemaError(
-                f"pool {part.pool.name!r} has {len(part.paths)} paths, but {trainer} takes one weight a prefix: merge "
-                f"them (tools/merge_datasets.py of Megatron-LM) and give one --path"
+                f"{where} and {len(part.paths) - 1} more, but Megatron takes one weight a prefix: merge them "
+                "(tools/merge_datasets.py of Megatron-LM) and give one --path"
             )
+        if part.paths[0] != part.paths[0].strip():
+            raise SchemaError(f"{where}, and Megatron strips white space at its ends: give another --path")
         pairs.append((share, part.paths[0]))
     return pairs
 
@@ -43,15 +46,14 @@ class Megatron:
         return ".json" if self.per_split else ".txt"
 
     def render(self, mixture: Mixture) -> str:
-        """Return one ``weight prefix`` a line, or JSON; a path that Megatron would split or strip is an error."""
-        pairs = blend(mixture, "Megatron-LM")
-        for part, (_, path) in zip(mixture.parts, pairs, strict=True):
-            if path != path.strip() or not (self.per_split or path.split() == [path]):
-                raise SchemaError(
-                    f"path {path!r} of pool {part.pool.name!r} has white space, where Megatron-LM would split it: give "
-                    "another --path, or write the JSON form, --to megatron:per_split=true"
-                )
+        """Return one ``weight prefix`` a line, or JSON; without ``per_split`` a path with white space is an error."""
+        pairs = blend(mixture)
         if not self.per_split:
+            if broken := [path for _, path in pairs if path.split() != [path]]:
+                raise SchemaError(
+                    f"path {broken[0]!r} has white space, where Megatron would split it: give another --path, or write "
+                    "the JSON form with --to megatron:per_split=true"
+                )
             return "".join(f"{_text.decimal(weight)} {path}\n" for weight, path in pairs)
         note = {
             "plan": mixture.origin,

@@ -38,14 +38,7 @@ class Nemo:
             raise SchemaError(f"nemo has no layout {self.layout!r}: choose one of {', '.join(LAYOUTS)}")
 
     def render(self, mixture: Mixture) -> str:
-        """Return the section as YAML; a path that starts or ends with white space is an error, NeMo strips it."""
-        pairs = blend(mixture, "NeMo")
-        for part, (_, path) in zip(mixture.parts, pairs, strict=True):
-            if path != path.strip():
-                raise SchemaError(
-                    f"path {path!r} of pool {part.pool.name!r} starts or ends with white space: NeMo strips it"
-                )
+        """Return the section as YAML; the errors are those of ``blend``."""
         head = LAYOUTS[self.layout].format(seed=mixture.seed)
-        indent = " " * (len(head.rstrip().splitlines()[-1]) - len(head.rstrip().splitlines()[-1].lstrip()) + 2)
-        items = "".join(f"{indent}- {_text.decimal(w)}\n{indent}- {_text.quoted(path)}\n" for w, path in pairs)
-        return _text.header(mixture, "one prefix of a .bin and .idx pair after each weight") + head + items
+        items = [f"      - {_text.decimal(weight)}\n      - {_text.quoted(path)}\n" for weight, path in blend(mixture)]
+        return _text.header(mixture, "a prefix of a .bin and .idx pair after each weight") + head + "".join(items)
