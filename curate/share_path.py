@@ -53,18 +53,23 @@ def path(
     share the rest evenly.
     """
     names = general.pools
-    sizes = {one.name: one.tokens for one in pools}
-    if unknown := sorted(set(sizes) - set(names)):
-        raise SchemaError(f"no pool {unknown[0]!r} in the fit: it knows {', '.join(names)}; name the pools alike")
+    unique = on_hand(names, pools)
     if len(names) < 2:
         raise SchemaError(f"the fit knows one pool, {pool}: a critical ratio needs another one to replay")
-    unique = torch.tensor([sizes.get(name, torch.inf) for name in names], dtype=torch.float64)
     i = names.index(pool)
     given = proportions if isinstance(proportions, Mapping) else None
     made = Path(budget, i, unique, _rest(names, pool, unique, given)[None])
     if isinstance(proportions, str) and proportions != BEST:
         raise SchemaError(f"replay proportions {proportions!r}: give shares by pool, {BEST!r}, or nothing (by size)")
     return _optimised(general, made) if proportions == BEST and len(names) > 2 else made
+
+
+def on_hand(names: Sequence[str], pools: Sequence[Pool]) -> Tensor:
+    """(p,) unique tokens in the order of ``names``; a pool that is not among ``pools`` is not limiting: inf."""
+    sizes = {one.name: one.tokens for one in pools}
+    if unknown := sorted(set(sizes) - set(names)):
+        raise SchemaError(f"no pool {unknown[0]!r} in the fit: it knows {', '.join(names)}; name the pools alike")
+    return torch.tensor([sizes.get(name, torch.inf) for name in names], dtype=torch.float64)
 
 
 def _rest(names: Sequence[str], pool: str, unique: Tensor, proportions: Mapping[str, float] | None) -> Tensor:

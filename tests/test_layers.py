@@ -21,7 +21,7 @@ LAYERS = {
     5: "steps passes downstream aims share_path extrapolation curricula",
     6: "fit draw",
     7: "boosted corpora identify problem pilot sanity",
-    8: "predictors plan exports",
+    8: "predictors plan exports dcpt cross_domain",
     9: "compare near crossings keep",
     10: "cpt",
     11: "charts",
