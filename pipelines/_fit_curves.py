@@ -1,13 +1,14 @@
-"""`curate fit --law downstream` and `--law annealing`: curves that are not laws over recipes."""
+"""`curate fit --law downstream`, `annealing` and `relearn`: curves that are not laws over recipes."""
 
 import numpy as np
+import polars as pl
 import torch
 
-from curate import annealing, downstream, plugins
+from curate import annealing, downstream, plugins, relearn
 from curate.errors import SchemaError
 from curate.runs import Runs
 
-CURVES = ("downstream", "annealing")
+CURVES = ("downstream", "annealing", "relearn")
 
 
 def fit_curve(
@@ -15,11 +16,9 @@ def fit_curve(
 ) -> tuple[dict[str, object], str]:
     """Return the artefact and the words of a fitted curve."""
     name, options = plugins.parse(spec)
-    return (
-        _downstream(data, str(options.get("kind", "error")), evaluation, on, draws, seed)
-        if name == "downstream"
-        else _annealing(data, evaluation)
-    )
+    if name == "downstream":
+        return _downstream(data, str(options.get("kind", "error")), evaluation, on, draws, seed)
+    return _relearn(data, evaluation) if name == "relearn" else _annealing(data, evaluation)
 
 
 def _downstream(
@@ -60,20 +59,54 @@ def _downstream(
     return record, words if curve.misaligned is None else f"{words}\nmisaligned: {curve.misaligned}"
 
 
+def _steps(data: Runs, law: str, columns: tuple[str, ...]) -> dict[str, pl.DataFrame]:
+    """Return the steps of every run in order."""
+    if missing := [c for c in ("step", *columns) if c not in data.frame.columns]:
+        raise SchemaError(
+            f"--law {law} needs a column {missing[0]!r}: one row a step, with run, {', '.join(('step', *columns))} and "
+            "loss"
+        )
+    parts = data.frame.partition_by("run", as_dict=True).items()
+    return {str(run): part.sort("step") for (run,), part in sorted(parts, key=lambda item: str(item[0]))}
+
+
+def _column(part: pl.DataFrame, name: str) -> torch.Tensor:
+    return torch.from_numpy(part[name].cast(float).fill_null(np.nan).to_numpy().copy())
+
+
 def _annealing(data: Runs, evaluation: str) -> tuple[dict[str, object], str]:
     """Fit every run's curve: its rows are all steps in order, with ``step`` and ``lr``; losses may be missing."""
-    if missing := [c for c in ("step", "lr") if c not in data.frame.columns]:
-        raise SchemaError(f"--law annealing needs a column {missing[0]!r}: one row a step, with run, step, lr and loss")
     fits, lines = {}, []
-    for (run,), part in sorted(data.frame.partition_by("run", as_dict=True).items(), key=lambda item: str(item[0])):
-        ordered = part.sort("step")
-        s1, s2 = annealing.s1_s2(torch.from_numpy(ordered["lr"].cast(float).to_numpy().copy()))
-        loss = ordered[f"loss.{evaluation}"].cast(float).fill_null(np.nan).to_numpy()
-        rows = torch.from_numpy(np.isfinite(loss))
-        observed = torch.from_numpy(loss.copy())[rows]
-        theta = annealing.fit(s1[rows], s2[rows], observed)
-        left = annealing.curve(theta, s1[rows], s2[rows]) - observed
-        r2 = 1 - float((left**2).sum() / ((observed - observed.mean()) ** 2).sum())
-        fits[str(run)] = {"theta": theta, "r2": r2, "rows": int(rows.sum())}
+    for run, part in _steps(data, "annealing", ("lr",)).items():
+        s1, s2 = annealing.s1_s2(_column(part, "lr"))
+        loss = _column(part, f"loss.{evaluation}")
+        rows = torch.isfinite(loss)
+        theta = annealing.fit(s1[rows], s2[rows], loss[rows])
+        r2 = _explained(annealing.curve(theta, s1[rows], s2[rows]), loss[rows])
+        fits[run] = {"theta": theta, "r2": r2, "rows": int(rows.sum())}
         lines.append(f"{run}: " + ", ".join(f"{k} {v:.4g}" for k, v in theta.items()) + f"; R2 {r2:.5f}")
     return {"law": "annealing", "eval": evaluation, "theta": {}, "fits": fits}, "\n".join(lines)
+
+
+def _relearn(data: Runs, evaluation: str) -> tuple[dict[str, object], str]:
+    """Fit all runs together: rows are all steps from the first training on, ``continued`` 1 where it has continued."""
+    curves: dict[str, tuple[relearn.Areas, torch.Tensor]] = {}
+    for run, part in _steps(data, "relearn", ("lr", "continued")).items():
+        after = _column(part, "continued")
+        if bool((after.diff() < 0).any()) or not bool(((after == 0) | (after == 1)).all()):
+            raise SchemaError(f"run {run!r}: column continued must be 0 up to a step and 1 from then on")
+        loss = _column(part, f"loss.{evaluation}")
+        rows = torch.isfinite(loss)
+        curves[run] = relearn.areas(_column(part, "lr"), int((after == 0).sum())).take(rows), loss[rows]
+    theta, shifts = relearn.fit(list(curves.values()))
+    fits, lines = {}, [", ".join(f"{k} {v:.4g}" for k, v in theta.items())]
+    for (run, (at, loss)), shift in zip(curves.items(), shifts, strict=True):
+        r2 = _explained(relearn.curve(theta, shift, at), loss)
+        fits[run] = {"theta": {"B": shift}, "r2": r2, "rows": len(loss)}
+        lines.append(f"{run}: shift B {shift:.4g}; R2 {r2:.5f}")
+    return {"law": "relearn", "eval": evaluation, "theta": theta, "fits": fits}, "\n".join(lines)
+
+
+def _explained(predicted: torch.Tensor, loss: torch.Tensor) -> float:
+    """Return R2."""
+    return 1 - float(((predicted - loss) ** 2).sum() / ((loss - loss.mean()) ** 2).sum())

@@ -2,7 +2,8 @@
 
 Several evals (--eval a,b) are fitted together and give their mean. --stack weights the laws instead of choosing one.
 --by COLUMN fits every corpus on its own and says which to take at which compute. --law downstream maps a loss to
-metric.<eval> (--on LOSS), --law annealing fits loss over a learning-rate schedule (columns step, lr).
+metric.<eval> (--on LOSS), --law annealing fits loss over a learning-rate schedule (columns step, lr), --law relearn
+over continued training as well (column continued: 0 before, 1 after).
 
 Example: curate fit runs.parquet --law utility_smooth,ces,chinchilla --eval prose --explain --out fit.json
 """

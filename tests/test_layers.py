@@ -17,7 +17,7 @@ LAYERS = {
     1: "counts plugins pools tables artifacts manifest encoders solve regions ground ceilings transformer powers",
     2: "mixture rows order engines scorers recipes schedules limits simplex sinkhorn surrogates",
     3: "begun membership score prune materialize recycle laws runs signal annealing harm feasible transport",
-    4: "scatter blend constraints coordinates trainers phases cmr",
+    4: "scatter blend constraints coordinates trainers phases cmr relearn",
     5: "steps passes downstream aims share_path extrapolation curricula",
     6: "fit draw",
     7: "boosted corpora identify problem pilot sanity",
