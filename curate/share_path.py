@@ -1,7 +1,7 @@
 """Mixtures along the share of one pool: what fills the rest, by size, as given, or what forgets least."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from curate.recipes import Recipes
 from curate.regions import Region
 
 KNOTS = 21  # shares at which the rest is optimised; linear between them
+AHEAD = 0.98  # proportion of the pool in front in a start
 BEST = "best"
 
 
@@ -45,7 +46,7 @@ def path(
     budget: Budget,
     *,
     pool: str,
-    proportions: Mapping[str, float] | str | None,
+    proportions: Mapping[str, float] | str | None = None,
 ) -> Path:
     """Return the mixtures along the share of ``pool``; see ``curate.cpt.critical_ratio`` for the other arguments.
 
@@ -89,21 +90,33 @@ def _rest(names: Sequence[str], pool: str, unique: Tensor, proportions: Mapping[
 
 
 def _optimised(general: Predictor, first: Path) -> Path:
-    """Return the path with the proportions that give the lowest predicted general loss at each of KNOTS shares."""
+    """Return the path with the proportions that give the lowest predicted general loss at each of KNOTS shares.
+
+    Each is searched from the first path's, from even ones, and from nearly all of one pool; the best is kept.
+    """
     knots = torch.linspace(0.0, 1.0, KNOTS, dtype=torch.float64)
-    start = first.recipes(knots).weights
+    p = len(first.unique)
+    even = torch.ones(p, p, dtype=torch.float64) / (p - 1)
+    tries = torch.cat([first.rest, even[:1], AHEAD * torch.eye(p, dtype=torch.float64) + (1 - AHEAD) * even])
+    tries = tries[[i for i in range(len(tries)) if i != 2 + first.pool]]  # (s, p)
+    tries[:, first.pool] = 0.0
+    tries = tries / tries.sum(dim=1, keepdim=True)
+    starts = (1 - knots)[:, None, None] * tries  # (k, s, p)
+    starts[:, :, first.pool] = knots[:, None]
+    start = starts.flatten(0, 1)
     low, high = torch.zeros_like(start), torch.ones_like(start)
-    low[:, first.pool] = high[:, first.pool] = knots
+    low[:, first.pool] = high[:, first.pool] = knots.repeat_interleave(len(tries))
 
     def objective(points: Tensor, rows: Tensor) -> Tensor:
         return general.loss(_recipes(points, first.budget, first.unique))
 
     solve = simplex.minimize if general.differentiable else simplex.search
-    rest = solve(objective, start, Region.box(low, high)).point
+    found = solve(objective, start, Region.box(low, high))
+    best = found.value.reshape(KNOTS, -1).argmin(dim=1)
+    rest = found.point.reshape(KNOTS, -1, p)[torch.arange(KNOTS), best]
     rest[:, first.pool] = 0.0
     total = rest.sum(dim=1, keepdim=True)
-    scaled = torch.where(total > 0, rest / total.clamp_min(1e-300), first.rest)
-    return Path(first.budget, first.pool, first.unique, scaled)
+    return replace(first, rest=torch.where(total > 0, rest / total.clamp_min(1e-300), first.rest))
 
 
 def _recipes(mixtures: Tensor, budget: Budget, unique: Tensor) -> Recipes:
