@@ -64,15 +64,17 @@ def sources(pools: Sequence[Pool]) -> tuple[Source, ...]:
         else:
             known = {shard.relative: shard for shard in inputs}
             scored = rows.score_files(Path(one.scores))
-            if lost := [shard for shard in scored if shard.relative not in known]:
+            if moved := [shard for shard in scored if shard.relative not in known]:
                 raise SchemaError(
-                    f"{lost[0].path} has no input {lost[0].relative} under {', '.join(one.where)}: was it moved?"
+                    f"{moved[0].path} has no input {moved[0].relative} under {', '.join(one.where)}: was it moved?"
                 )
             pairs = [(known[shard.relative], shard) for shard in scored]
             text_column = str(rows.job(Path(one.scores))["text_column"])
         kept = Path(one.kept) if one.scores and one.kept else None
         for data, scores in pairs:
             found.append(Source(len(found), data, scores, kept, text_column, tuple(members)))
+            if lost := [file for file in found[-1].files if not file.is_file()]:
+                raise SchemaError(f"no such file: {lost[0]}, which pool {one.name!r} needs; `curate prune` makes it")
     return tuple(found)
 
 

@@ -5,7 +5,8 @@ pass. The time of a copy is the part of the pool's drawn tokens that come before
 [0, 1). All copies sorted by time are the training set: at any cut every pool has given its planned share to within one
 document, no document repeats before its pool's pass is over, and the pools do not alternate in a pattern that could
 meet the stride of a data loader. Curricula would bend time per pool (through the share of the pool's tokens that a
-schedule has drawn by then); here the mixture is constant and time is the straight line.
+schedule has drawn by then); here the mixture is constant and time is the straight line. Memory: about 90 bytes a row of
+the largest pool, whatever the number of passes; on disk 24 bytes a copy while it lasts.
 """
 
 from collections.abc import Iterator, Sequence

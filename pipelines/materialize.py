@@ -25,13 +25,14 @@ def main(
     """Draw a training set."""
     from curate import artifacts, draw
     from curate.engines.local import Local
+    from curate.errors import SchemaError
     from curate.pools import load_pools
     from pipelines._show import progress, result, table
 
     record = artifacts.load(plan, "plans")
     shares, tokens = draw.chosen(record["plans"], budget)
-    if pools is None:
-        artifacts.load(plan, "pools")
+    if pools is None and "pools" not in record:
+        raise SchemaError(f"{plan} does not hold its pools: give --pools pools.json, those it was planned for")
     known = load_pools(pools or plan)
     with progress() as report:
         drawn = draw.draw(
