@@ -92,6 +92,10 @@ class Worst:
         count = max(len(x) for x in draws)
         return self._excess(torch.stack([x[torch.arange(count) % len(x)] for x in draws])).amax(dim=0)
 
+    def drawn(self, recipes: Recipes, draws: Tensor) -> Tensor:
+        """Return (n,) the largest excess, every recipe by its own draw (n,)."""
+        return self._excess(torch.stack([one.drawn(recipes, draws) for one in self.parts])).amax(dim=0)
+
     def interval(self, recipes: Recipes, level: float = 0.9) -> tuple[Tensor, Tensor]:
         """Return (n,) low and high of a new run's largest excess; the run noise of the evals goes together."""
         draws = [one.draw_losses(recipes) for one in self.parts]
@@ -107,6 +111,18 @@ class Worst:
 def evals(fit: Predictor) -> tuple[Predictor, ...]:
     """Return a predictor for each eval: the parts of a blend over several, else the fit alone."""
     return tuple(fit.parts().values()) if isinstance(fit, Blend) else (fit,)
+
+
+def weighted(fit: Predictor, weights: Mapping[str, float]) -> Predictor:
+    """Return the weighted sum of evals of ``fit``; ``weights`` by eval, rescaled to sum 1."""
+    known = {part.eval: part for part in evals(fit)}
+    if missing := sorted(set(weights) - set(known)):
+        raise SchemaError(f"the fit has no eval {missing[0]!r}; it has {', '.join(known)}")
+    total = sum(weights.values())
+    if not total > 0 or min(weights.values()) < 0:
+        raise SchemaError(f"weights of evals {dict(weights)} must be at least 0 and not all 0")
+    shares = tuple(weight / total for weight in weights.values())
+    return Blend(tuple(known[name] for name in weights), shares, "+".join(weights))
 
 
 def stages(fit: Predictor, quantile: float | None) -> tuple[Loss, ...]:

@@ -48,6 +48,10 @@ class Predictor(Protocol):
         """Return (b, n) predicted loss of every bootstrap draw."""
         ...
 
+    def drawn(self, recipes: Recipes, draws: Tensor) -> Tensor:
+        """Return (n,) predicted loss, every recipe by its own bootstrap draw: (n,) indices, wrapped around."""
+        ...
+
     def interval(self, recipes: Recipes, level: float = 0.9) -> tuple[Tensor, Tensor]:
         """Return (n,) low and high of the loss a new run would show."""
         ...
@@ -103,6 +107,12 @@ class Blend:
         draws = [w * f.draw_losses(recipes) for w, f in zip(self.weights, self.fits, strict=True)]
         count = max(len(x) for x in draws)
         return torch.stack([x[torch.arange(count) % len(x)] for x in draws]).sum(dim=0)
+
+    def drawn(self, recipes: Recipes, draws: Tensor) -> Tensor:
+        """Return (n,) predicted loss, every recipe by its own draw (n,)."""
+        return torch.stack([w * f.drawn(recipes, draws) for w, f in zip(self.weights, self.fits, strict=True)]).sum(
+            dim=0
+        )
 
     def interval(self, recipes: Recipes, level: float = 0.9) -> tuple[Tensor, Tensor]:
         """Return (n,) low and high of a new run's loss."""

@@ -80,6 +80,11 @@ class Boosted:
         draws = self.base.draw_losses(recipes).detach()
         return draws * trees[torch.arange(len(draws)) % len(trees)].exp()
 
+    def drawn(self, recipes: Recipes, draws: Tensor) -> Tensor:
+        """Return (n,) predicted loss, every recipe by its own draw (n,)."""
+        every = self.draw_losses(recipes)
+        return every[draws % len(every), torch.arange(len(recipes))]
+
     def interval(self, recipes: Recipes, level: float = 0.9) -> tuple[Tensor, Tensor]:
         """Return (n,) low and high: the loss a new run would show."""
         return spread(self.draw_losses(recipes), self.noise, level)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
+from itertools import pairwise
 from math import floor, inf, isfinite, log10
 
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor
 
 from curate import feasible
 from curate.errors import Infeasible, SchemaError
-from curate.limits import Group, Limits
+from curate.limits import Limits
 from curate.pools import Budget, Pool
 from curate.regions import Region
 
@@ -21,7 +22,7 @@ def region(pools: Sequence[Pool], budgets: Sequence[Budget], limits: Limits) -> 
     """
     low, high = bounds(pools, budgets, limits)
     m, p = low.shape
-    rows, most = _groups(pools, limits.groups)
+    rows, most = _rows(pools, limits)
     a = torch.tensor(rows, dtype=torch.float64).reshape(1, -1, p).expand(m, -1, p)
     b = torch.tensor(most, dtype=torch.float64).expand(m, -1)
     whole = Region(low, high, a, b)
@@ -36,10 +37,14 @@ def region(pools: Sequence[Pool], budgets: Sequence[Budget], limits: Limits) -> 
     return Region(low, high, torch.cat([a, row], dim=1), torch.cat([b, limit], dim=1))
 
 
-def _groups(pools: Sequence[Pool], groups: Sequence[Group]) -> tuple[list[list[float]], list[float]]:
-    """(q, p) rows and (q,) limits: rows w <= limits."""
+def _rows(pools: Sequence[Pool], limits: Limits) -> tuple[list[list[float]], list[float]]:
+    """(q, p) rows and (q,) limits of the ordered pools and the groups: rows w <= limits."""
     names, rows, most = [pool.name for pool in pools], list[list[float]](), list[float]()
-    for group in groups:
+    check_shares("ordered", dict.fromkeys(limits.ordered, 0.0), names)
+    for upper, lower in pairwise(limits.ordered):
+        rows.append([float(name == lower) - float(name == upper) for name in names])
+        most.append(0.0)
+    for group in limits.groups:
         if not 0 <= group.low <= group.high <= 1:
             raise SchemaError(
                 f"group {group.name}: shares {group.low:g} to {group.high:g} must lie in [0, 1], in order"

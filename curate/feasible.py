@@ -1,6 +1,7 @@
 """A mixture that keeps groups and money, or why there is none; what mixtures cost."""
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from math import inf
 
 import numpy as np
@@ -68,8 +69,8 @@ def inside(pools: Sequence[Pool], budget: Budget, limits: Limits, one: Region) -
 
 
 def names(limits: Limits) -> list[str]:
-    """Return what the rows of the groups are called, in the order of ``constraints``."""
-    found = []
+    """Return what the linear limits are called, in the order of ``constraints``; money apart."""
+    found = [f"{lower} at most the share of {upper}" for upper, lower in pairwise(limits.ordered)]
     for group in limits.groups:
         found += [f"group {group.name} at most {group.high:g}"] if group.high < 1 else []
         found += [f"group {group.name} at least {group.low:g}"] if group.low > 0 else []

@@ -24,6 +24,7 @@ class Limits:
     """What a plan must keep to.
 
     ``max_epochs``: most passes over any pool. ``min_weight``, ``max_weight``, ``fixed``: shares by pool. ``groups``.
+    ``ordered``: pools of which none may have more than the one before it (buckets from best to worst).
     ``money``: most to pay, in the unit of the pools' ``cost_per_token``; a token is paid once, however often it is
     seen, and pools without a cost are free.
     """
@@ -33,4 +34,5 @@ class Limits:
     max_weight: Mapping[str, float] = field(default_factory=dict)
     fixed: Mapping[str, float] = field(default_factory=dict)
     groups: tuple[Group, ...] = ()
+    ordered: tuple[str, ...] = ()
     money: float | None = None

@@ -124,7 +124,7 @@ def evaluate(fit: Predictor, pools: Sequence[Pool], budget: Budget, weights: Map
 
 def _plan(asked: Problem, found: Found, i: int, gap: float | None) -> Plan:
     fit, pools, budget = asked.fit, asked.pools, asked.budgets[i]
-    best = int(found.value[i].argmin())
+    best = int(problem.ranked(found.value[i : i + 1])[0, 0])
     point = found.point[i, best]
     near = found.point[i][found.value[i] <= found.value[i, best] + NEAR]
     named = schedules.baselines(pools, budget.tokens)

@@ -16,7 +16,11 @@ from curate.pools import Budget, Pool
 from curate.recipes import Recipes
 from curate.regions import Region
 
-ROUGH, KEPT = 60, 6  # steps that every start gets; starts a budget that are then finished
+ROUGH, KEPT = 60, 6  # steps that every start gets; starts a budget that get STEPS more
+STEPS = 120
+FEW = 10  # ... where several shares are limited together: projecting on such limits is dear
+POLISHED, FINE = 3, 1e-7  # points a budget that are finished where their residual is larger
+EQUAL = 1e-9  # nats: losses this near are the same
 ROUNDS = 8  # of drawing the money row anew
 RowLoss = Callable[[Recipes, Tensor], Tensor]  # n recipes and the rows (n,) of the batch they belong to -> (n,)
 
@@ -50,8 +54,14 @@ class Found:
 
     @property
     def best(self) -> Tensor:
-        """(m, p) the best of every problem's starts."""
-        return self.point[torch.arange(len(self.value)), self.value.argmin(dim=1)]
+        """(m, p) the best of every problem's starts; the first of equals, so that what does not matter stays put."""
+        return self.point[torch.arange(len(self.value)), ranked(self.value)[:, 0]]
+
+
+def ranked(value: Tensor) -> Tensor:
+    """(m, s) order of the values of every row, lowest first; those within EQUAL of the lowest in order of place."""
+    lowest = value.amin(dim=1, keepdim=True)
+    return torch.where(value - lowest <= EQUAL, lowest, value).argsort(dim=1, stable=True)
 
 
 def problem(fit: Predictor, pools: Sequence[Pool], budgets: Sequence[Budget], limits: Limits, aim: Aim) -> Problem:
@@ -90,24 +100,57 @@ def on_hand(pools: Sequence[Pool], budgets: Sequence[Budget], weights: Tensor) -
 
 
 def solve(asked: Problem, *, starts: int, seed: int) -> Found:
-    """Minimise from ``starts`` mixtures a budget; all get a few steps, the most promising are finished."""
+    """Minimise from ``starts`` mixtures a budget: a few steps for all, then the most promising are finished.
+
+    The first steps mind bounds alone, which are cheap to project on. What spectral steps leave unfinished, where a law
+    is badly conditioned, scipy's SLSQP finishes.
+    """
     first = _starts(asked, starts, seed)
-    s = first.shape[1]
-    losses = [_of_any_row(stage) for stage in aims.stages(asked.fit, asked.aim.quantile)]
+    losses = [of_any_row(stage) for stage in aims.stages(asked.fit, asked.aim.quantile)]
     if not asked.fit.differentiable:
-        return descend(asked, losses, first)
-    rough = descend(asked, losses[:1], first, steps=ROUGH, tol=1e-5)
-    kept = min(s, KEPT)
-    order = rough.value.argsort(dim=1, stable=True)[:, :kept]
+        return descend(asked, losses, first, steps=STEPS)
+    bounds = replace(
+        asked, region=Region.box(asked.region.low, asked.region.high), limits=replace(asked.limits, money=None)
+    )
+    rough = descend(bounds, losses[:1], first, steps=ROUGH, tol=1e-5)
+    order = ranked(rough.value)[:, :KEPT]
     chosen = rough.point.gather(1, order[..., None].expand(-1, -1, rough.point.shape[-1]))
-    return descend(asked, losses, chosen)
+    steps = FEW if asked.region.rows.shape[1] or asked.limits.money is not None else STEPS
+    return _polish(asked, losses[-1], descend(asked, losses, chosen, steps=steps))
 
 
-def _of_any_row(loss: aims.Loss) -> RowLoss:
+def _polish(asked: Problem, loss: RowLoss, found: Found) -> Found:
+    """Finish the best POLISHED points of every budget whose residual is not yet small."""
+    point, value, left = found.point.clone(), found.value.clone(), found.residual.clone()
+    every, objective = torch.arange(len(value)), _objective(asked, loss, 1)
+    for place in range(min(value.shape[1], POLISHED)):
+        at = ranked(found.value)[:, place]
+        here = found.point[every, at]
+        rows = (found.residual[every, at] > FINE).nonzero()[:, 0]
+        for _ in range(ROUNDS if asked.limits.money is not None else 1):
+            region = _region_at(asked, here)
+            better = simplex.finish(objective, here, region, rows)
+            here = better.point
+            point[rows, at[rows]] = better.point[rows]
+            value[rows, at[rows]], left[rows, at[rows]] = better.value[rows], better.residual[rows]
+            if torch.equal(_region_at(asked, here).rows, region.rows):
+                break
+    return Found(point, value, left)
+
+
+def _region_at(asked: Problem, w: Tensor) -> Region:
+    """Return the regions with the money row, if there is one, drawn at mixtures (m, p)."""
+    if asked.limits.money is None:
+        return asked.region
+    return feasible.relax(asked.region, asked.pools, asked.budgets, asked.limits.money, w)
+
+
+def of_any_row(loss: aims.Loss) -> RowLoss:
+    """Return a loss that does not ask which row of the batch it is."""
     return lambda recipes, _: loss(recipes)
 
 
-def descend(asked: Problem, losses: Sequence[RowLoss], start: Tensor, *, steps: int = 400, tol: float = 1e-8) -> Found:
+def descend(asked: Problem, losses: Sequence[RowLoss], start: Tensor, *, steps: int, tol: float = 1e-8) -> Found:
     """Minimise ``losses`` one after the other from ``start`` (m, s, p), each from where the last ended."""
     m, s, p = start.shape
     budgets = [b for b in asked.budgets for _ in range(s)]
@@ -132,13 +175,15 @@ def descend(asked: Problem, losses: Sequence[RowLoss], start: Tensor, *, steps: 
     return Found(w.reshape(m, s, p), found.value.reshape(m, s), found.residual.reshape(m, s))
 
 
+def values(asked: Problem, loss: RowLoss, points: Tensor) -> Tensor:
+    """(m,) what is minimised, at mixtures (m, p), one a budget."""
+    return _objective(asked, loss, 1)(points, torch.arange(len(points))).detach()
+
+
 def gaps(asked: Problem, points: Tensor) -> Tensor:
     """(m,) Frank-Wolfe gaps in nats at mixtures (m, p), by the least smoothed loss."""
     last = aims.stages(asked.fit, asked.aim.quantile)[-1]
-    region = asked.region
-    if asked.limits.money is not None:
-        region = feasible.relax(region, asked.pools, asked.budgets, asked.limits.money, points)
-    return simplex.gap(_objective(asked, _of_any_row(last), 1), points, region)
+    return simplex.gap(_objective(asked, of_any_row(last), 1), points, _region_at(asked, points))
 
 
 def _objective(asked: Problem, loss: RowLoss, each: int) -> simplex.Objective:
@@ -153,18 +198,19 @@ def _objective(asked: Problem, loss: RowLoss, each: int) -> simplex.Objective:
     return value
 
 
+def baselines(asked: Problem) -> Tensor:
+    """(m, 4, p) the standard mixtures of every budget; see ``schedules``."""
+    each = [np.stack(list(schedules.baselines(asked.pools, budget.tokens).values())) for budget in asked.budgets]
+    return torch.from_numpy(np.stack(each))
+
+
 def _starts(asked: Problem, count: int, seed: int) -> Tensor:
     """(m, s, p): the baselines, the single pools that promise most, and Dirichlet draws."""
     p, m, count = len(asked.pools), len(asked.budgets), max(count, 4)
-    base = torch.stack(
-        [torch.from_numpy(np.stack(list(schedules.baselines(asked.pools, b.tokens).values()))) for b in asked.budgets]
-    )
     singles = torch.from_numpy(0.02 / p + 0.98 * np.eye(p))
     alone = asked.region.repeat(p).project(singles.repeat(m, 1))
-    values = torch.nan_to_num(
-        aims.stages(asked.fit, asked.aim.quantile)[0](on_hand(asked.pools, asked.budgets, alone)).detach(),
-        nan=torch.inf,
-    )
-    order = values.reshape(m, p).argsort(dim=1, stable=True)[:, : max(1, (count - 4) // 2)]
+    loss = aims.stages(asked.fit, asked.aim.quantile)[0]
+    promise = torch.nan_to_num(loss(on_hand(asked.pools, asked.budgets, alone)).detach(), nan=torch.inf)
+    order = promise.reshape(m, p).argsort(dim=1, stable=True)[:, : max(1, (count - 4) // 2)]
     draws = np.random.default_rng(seed).dirichlet(np.ones(p), size=max(0, count - 4 - order.shape[1]))
-    return torch.cat([base, singles[order], torch.from_numpy(draws).expand(m, -1, -1)], dim=1)[:, :count]
+    return torch.cat([baselines(asked), singles[order], torch.from_numpy(draws).expand(m, -1, -1)], dim=1)[:, :count]

@@ -8,6 +8,8 @@ from torch import Tensor
 BISECTIONS = 70  # halvings of an interval: to machine precision
 NEWTON = 80  # steps of the dual; piecewise quadratic, so it ends after few
 TIGHT = 1e-13  # violation of a linear limit that counts as none
+RIDGE = 1e-9  # keeps the dual's Hessian invertible where limits coincide
+HALVINGS = 60
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,10 @@ class Region:
         """Return every region ``times`` times in a row."""
         return Region(*(x.repeat_interleave(times, 0) for x in (self.low, self.high, self.rows, self.limits)))
 
+    def tile(self, times: int) -> "Region":
+        """Return all regions, ``times`` times over."""
+        return Region(*(x.repeat(times, *[1] * (x.ndim - 1)) for x in (self.low, self.high, self.rows, self.limits)))
+
     def take(self, rows: Tensor) -> "Region":
         """Return the regions at positions (or where a mask is true)."""
         return Region(self.low[rows], self.high[rows], self.rows[rows], self.limits[rows])
@@ -54,52 +60,88 @@ class Region:
 
 
 def clip(v: Tensor, low: Tensor, high: Tensor) -> Tensor:
-    """Euclidean projection of (m, p) rows on {low <= w <= high, sum w = 1}: clip(v - nu), nu per row by bisection."""
+    """Euclidean projection of (m, p) rows on {low <= w <= high, sum w = 1}."""
+    return (v - _level(v, low, high)).clamp(low, high)
+
+
+def _level(v: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    """(m, 1) nu with clip(v - nu, low, high) summing to 1, by bisection."""
     under, over = (v - high).amin(dim=1, keepdim=True) - 1, (v - low).amax(dim=1, keepdim=True) + 1
     for _ in range(BISECTIONS):
         nu = (under + over) / 2
         heavy = (v - nu).clamp(low, high).sum(dim=1, keepdim=True) > 1
         under, over = torch.where(heavy, nu, under), torch.where(heavy, over, nu)
-    return (v - (under + over) / 2).clamp(low, high)
+    return (under + over) / 2
 
 
 def _prices(v: Tensor, region: Region) -> Tensor:
-    """(m, q) multipliers >= 0 of the linear limits at the projection of ``v``.
+    """(m, q) multipliers >= 0 of the linear limits at the projections of ``v`` (m, p).
 
     Damped Newton on the dual, which is concave and piecewise quadratic in y = (price of the sum, prices of the limits).
     """
     m, q = region.limits.shape
     rows = torch.cat([torch.ones_like(v)[:, None], region.rows], dim=1)  # (m, 1 + q, p)
     right = torch.cat([v.new_ones(m, 1), region.limits], dim=1)
-    identity = torch.eye(1 + q, dtype=v.dtype)
-    y = v.new_zeros(m, 1 + q)
-    bounded = torch.arange(1 + q) > 0
-
-    def dual(y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        shifted = v - (y[:, None] @ rows)[:, 0]
-        w = shifted.clamp(region.low, region.high)
-        slack = (rows @ w[..., None])[..., 0] - right
-        inside = (shifted > region.low) & (shifted < region.high)
-        return ((w - v) ** 2).sum(dim=1) / 2 + (y * slack).sum(dim=1), slack, inside
-
-    value, slack, inside = dual(y)
+    y = torch.cat([_level(v, region.low, region.high), v.new_zeros(m, q)], dim=1)
+    limit = torch.arange(1 + q) > 0
+    at = torch.arange(m)  # rows that are not done
     for _ in range(NEWTON):
-        held = bounded & (y <= 0) & (slack <= 0)
+        dual = _Dual(v[at], region.low[at], region.high[at], rows[at], right[at])
+        value, slack, inside = dual(y[at])
+        held = limit & (y[at] <= 0) & (slack <= 0)
         ascent = torch.where(held, torch.zeros_like(slack), slack)
-        if bool((ascent.abs() <= TIGHT).all()):
+        left = (ascent.abs() > TIGHT).any(dim=1)
+        if not bool(left.any()):
             break
-        hessian = (rows * inside[:, None]) @ rows.transpose(1, 2)
-        loose = (~held).to(v.dtype)
-        hessian = hessian * loose[:, :, None] * loose[:, None, :] + 1e-9 * identity + torch.diag_embed(1 - loose)
-        step = torch.linalg.solve(hessian, ascent)
-        length = torch.ones_like(value)
-        for _ in range(60):
-            trial = y + length[:, None] * step
-            trial = torch.where(bounded, trial.clamp_min(0.0), trial)
-            new, new_slack, new_inside = dual(trial)
-            short = new < value + 1e-4 * (ascent * (trial - y)).sum(dim=1) - 1e-15 * value.abs()
-            if not bool(short.any()):
-                break
-            length = torch.where(short, length / 2, length)
-        y, value, slack, inside = trial, new, new_slack, new_inside
+        at, dual, value = at[left], dual.take(left), value[left]
+        y[at] = _climb(dual, y[at], value, ascent[left], inside[left], held[left], limit)
     return y[:, 1:]
+
+
+@dataclass(frozen=True)
+class _Dual:
+    """The dual of m projections: points, bounds (m, p), rows (m, k, p) and their right sides (m, k)."""
+
+    v: Tensor
+    low: Tensor
+    high: Tensor
+    rows: Tensor
+    right: Tensor
+
+    def __call__(self, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(m, k) prices to values (m,), gradients (m, k), and which coordinates (m, p) are between their bounds."""
+        shifted = self.v - (y[:, None] @ self.rows)[:, 0]
+        w = shifted.clamp(self.low, self.high)
+        slack = (self.rows @ w[..., None])[..., 0] - self.right
+        value = ((w - self.v) ** 2).sum(dim=1) / 2 + (y * slack).sum(dim=1)
+        return value, slack, (shifted > self.low) & (shifted < self.high)
+
+    def take(self, rows: Tensor) -> "_Dual":
+        return _Dual(self.v[rows], self.low[rows], self.high[rows], self.rows[rows], self.right[rows])
+
+
+def _climb(
+    dual: _Dual, y: Tensor, value: Tensor, ascent: Tensor, inside: Tensor, held: Tensor, limit: Tensor
+) -> Tensor:
+    """One damped Newton step (m, k) up the dual; prices of limits stay at least 0, ``held`` ones where they are."""
+    k = y.shape[1]
+    loose = (~held).to(y.dtype)
+    hessian = (dual.rows * inside[:, None]) @ dual.rows.transpose(1, 2) * loose[:, :, None] * loose[:, None, :]
+    damping = RIDGE * torch.eye(k, dtype=y.dtype) + torch.diag_embed(1 - loose)
+    step = torch.linalg.solve(hessian + damping, ascent)
+
+    def moved(length: Tensor, rows: Tensor) -> Tensor:
+        to = y[rows] + length[rows, None] * step[rows]
+        return torch.where(limit, to.clamp_min(0.0), to)
+
+    length, every = torch.ones_like(value), torch.arange(len(y))
+    short = every
+    for _ in range(HALVINGS):
+        trial = moved(length, short)
+        new, _, _ = dual.take(short)(trial)
+        promised = value[short] + 1e-4 * (ascent[short] * (trial - y[short])).sum(dim=1)
+        short = short[new < promised - 1e-15 * value[short].abs()]
+        if not len(short):
+            break
+        length[short] /= 2
+    return moved(length, every)

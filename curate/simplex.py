@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy.optimize import linprog
+from scipy import optimize
 from torch import Tensor
 
 from curate.regions import Region
@@ -14,6 +14,7 @@ Objective = Callable[[Tensor, Tensor], Tensor]  # points (k, p) and the rows (k,
 MEMORY = 8  # accepted values a step may fall short of (non-monotone line search; Grippo et al. 1986)
 HALVINGS = 25
 STALL = 40  # steps without an improvement of 1e-14 of the value after which a row rests
+QUADRATIC = 300  # steps of sequential quadratic programming
 ROUNDS = 300  # of the random search
 
 
@@ -81,6 +82,40 @@ def _spectral(moved: Tensor, turned: Tensor, gradient: Tensor) -> Tensor:
     return torch.where(curvature > 0, quotient.minimum(longest), longest).clamp_min(1e-12)
 
 
+def finish(objective: Objective, w: Tensor, region: Region, rows: Tensor) -> Minimum:
+    """Sequential quadratic programming (scipy's SLSQP) from points (m, p), one after the other, for ``rows`` (k,) only.
+
+    A point that does not get better, or leaves its region by more than rounding, stays.
+    """
+    point, value = w.clone(), torch.full((len(w),), torch.inf, dtype=w.dtype)
+    gradient = torch.zeros_like(w)
+    for i in rows.tolist():
+        at, one = region.take(torch.tensor([i])), torch.tensor([i])
+        value[i], gradient[i] = (x[0] for x in _evaluate(objective, w[i : i + 1], one))
+        new = at.project(torch.from_numpy(_slsqp(objective, w[i], at, one))[None])
+        new_value, new_gradient = _evaluate(objective, new, one)
+        if float(new_value) < float(value[i]):
+            point[i], value[i], gradient[i] = new[0], new_value[0], new_gradient[0]
+    return Minimum(point, value, residual(point, gradient, region))
+
+
+def _slsqp(objective: Objective, w: Tensor, at: Region, row: Tensor) -> np.ndarray:
+    def value(x: np.ndarray) -> tuple[float, np.ndarray]:
+        found, slope = _evaluate(objective, torch.from_numpy(x)[None], row)
+        return float(torch.nan_to_num(found, nan=torch.inf)), slope[0].numpy()
+
+    a, b = at.rows[0].numpy(), at.limits[0].numpy()
+    limits = [{"type": "eq", "fun": lambda x: x.sum() - 1, "jac": np.ones_like}]
+    if len(a):
+        limits.append({"type": "ineq", "fun": lambda x: b - a @ x, "jac": lambda _: -a})
+    bounds = np.stack([at.low[0].numpy(), at.high[0].numpy()], axis=1)
+    options = {"maxiter": QUADRATIC, "ftol": 1e-14}
+    found = optimize.minimize(
+        value, w.numpy(), jac=True, bounds=bounds, constraints=limits, method="SLSQP", options=options
+    )
+    return np.asarray(found.x)
+
+
 def search(objective: Objective, start: Tensor, region: Region, *, rounds: int = ROUNDS, seed: int = 0) -> Minimum:
     """Random local search from each row of ``start`` (m, p), for objectives without a gradient, such as trees.
 
@@ -110,7 +145,9 @@ def gap(objective: Objective, w: Tensor, region: Region) -> Tensor:
     for i, slope in enumerate(gradient.numpy()):
         bounds = np.stack([region.low[i].numpy(), region.high[i].numpy()], axis=1)
         limits = {"A_ub": region.rows[i].numpy(), "b_ub": region.limits[i].numpy() + 1e-12}
-        least = linprog(slope, A_eq=np.ones((1, len(slope))), b_eq=[1.0], bounds=bounds, method="highs", **limits)
+        least = optimize.linprog(
+            slope, A_eq=np.ones((1, len(slope))), b_eq=[1.0], bounds=bounds, method="highs", **limits
+        )
         found.append(max(0.0, float(slope @ w[i].numpy() - least.fun)))
     return torch.tensor(found, dtype=w.dtype)
 

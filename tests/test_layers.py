@@ -22,7 +22,7 @@ LAYERS = {
     6: "fit draw",
     7: "boosted corpora identify problem pilot sanity",
     8: "predictors plan exports dcpt cross_domain",
-    9: "compare near crossings keep",
+    9: "compare near entries keep front",
     10: "cpt",
     11: "charts",
 }
