@@ -92,9 +92,9 @@ def paths(
     return Paths(tuple(pool.name for pool in once.pools), once.budgets, point, found.best.reshape(draws, m, p))
 
 
-def between(low: Budget, high: Budget) -> tuple[Budget, ...]:
-    """Return budgets from one to the other, several a decade of tokens: fine enough to see where pools cross."""
-    count = max(2, round(POINTS * np.log10(high.tokens / low.tokens)) + 1)
+def between(low: Budget, high: Budget, *, points: int = POINTS) -> tuple[Budget, ...]:
+    """Return budgets from one to the other, ``points`` a decade of tokens."""
+    count = max(2, round(points * np.log10(high.tokens / low.tokens)) + 1)
     tokens = np.geomspace(low.tokens, high.tokens, count).tolist()
     params = np.geomspace(low.params, high.params, count).tolist()
     return tuple(Budget(t, n) for t, n in zip(tokens, params, strict=True))

@@ -7,7 +7,7 @@ from curate.blend import Predictor
 from curate.recipes import Recipes
 
 NEAR = 1 + 1e-9
-SMALL_SHARE = 0.02  # a share below it is not called an extrapolation upwards
+SMALL_SHARE = 0.02  # a share below it is not called an extrapolation
 
 
 def warnings(fits: Sequence[Predictor], recipe: Recipes) -> tuple[str, ...]:
@@ -25,10 +25,12 @@ def warnings(fits: Sequence[Predictor], recipe: Recipes) -> tuple[str, ...]:
         smallest = max(one.ranges[what][0] for one in fits)
         largest = min(one.ranges[what][1] for one in fits)
         if value > max(largest, least.get(what, 0.0)) * NEAR:
-            found.append(f"extrapolated: {what} {value:.3g} is above the largest fitted ({largest:.3g})")
-        if value < smallest / NEAR and what != "epochs":
-            found.append(f"extrapolated: {what} {value:.3g} is below the smallest fitted ({smallest:.3g})")
+            times = f"{value / largest:.3g}x" if largest > 0 else "above"
+            found.append(f"extrapolated: {what} {value:.3g} is {times} the largest fitted ({largest:.3g})")
+        if value < smallest / NEAR and smallest > least.get(what, 0.0) and what != "epochs":
+            times = f"{smallest / value:.3g}x below" if value > 0 else "below"
+            found.append(f"extrapolated: {what} {value:.3g} is {times} the smallest fitted ({smallest:.3g})")
     for name, passes in zip(pools, epochs, strict=True):
-        if said := harm.warning(passes - 1, asked["params"]):
+        if said := harm.warning(passes - 1, asked["params"]) or harm.spent(passes):
             found.append(f"{name}: {said}")
     return tuple(found)

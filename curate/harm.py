@@ -6,6 +6,7 @@ Measured on 100B tokens of which 10 % are one subset repeated; inside the band a
 # E = k N^alpha: edges of the band of poor performance, repeats over parameters.
 LEFT = {"k": 4.2e6, "alpha": -0.56}
 RIGHT = {"k": 5.1e7, "alpha": -0.50}
+SPENT = 40.0  # passes (Muennighoff et al. 2023, arXiv 2305.16264)
 
 
 def band(params: float) -> tuple[float, float]:
@@ -23,4 +24,14 @@ def warning(repeats: float, params: float) -> str | None:
         f"{repeats:.3g} repeats are in the harmful band of a model of {params:.3g} parameters "
         f"({left:.3g} to {right:.3g}, Hernandez et al. 2022): keep the pool under {left:.3g} epochs or give it more "
         "unique tokens"
+    )
+
+
+def spent(passes: float) -> str | None:
+    """Return what to say where a pool is seen so often that more of it is worth next to nothing, else None."""
+    if passes <= SPENT:
+        return None
+    return (
+        f"{passes:.3g} passes: beyond about {SPENT:g} more of it is worth next to nothing (Muennighoff et al. 2023). "
+        "Lower its share or add unique tokens"
     )

@@ -58,6 +58,12 @@ class Change:
     bins: int
     fraction: float
 
+    def __str__(self) -> str:
+        """Say it in one line."""
+        low = "below the range" if self.low == 0 else f"{self.low:.2g}"
+        high = "above the range" if self.high == np.inf else f"{self.high:.2g}"
+        return f"above {self.tokens:.2g} tokens ({low} to {high}) keep the best {self.bins} bins, {self.fraction:.0%}"
+
 
 def by_score(pools: Sequence[Pool]) -> tuple[str, ...]:
     """Return the names of score bins, best first: bins of one score column, which `curate pools --bins` makes."""
@@ -89,8 +95,8 @@ def curve(fit: Predictor, pools: Sequence[Pool], budgets: Sequence[Budget], *, b
     low, high = fit.interval(recipes)
     winners = fit.draw_losses(recipes).reshape(-1, m, p).argmin(dim=2) + 1
     fractions = torch.from_numpy(kept.sum(axis=1) / tokens.sum())
-    shaped = [x.detach().reshape(m, p) for x in (fit.loss(recipes), low, high)]
-    return Keep(tuple(budgets), tuple(best_first), fractions, *shaped, winners)
+    loss, low, high = (x.detach().reshape(m, p) for x in (fit.loss(recipes), low, high))
+    return Keep(tuple(budgets), tuple(best_first), fractions, loss, low, high, winners)
 
 
 def changes(found: Keep, *, level: float = 0.9) -> tuple[Change, ...]:

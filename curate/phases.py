@@ -12,7 +12,6 @@ from curate.errors import SchemaError
 from curate.pools import Pool
 
 ROUNDING = 1e-9
-SPENT = 40.0  # passes after which more of a pool is worth next to nothing (Muennighoff et al. 2023, arXiv 2305.16264)
 
 
 @dataclass(frozen=True)
@@ -163,11 +162,8 @@ def warnings(schedule: Schedule, params: float | None = None) -> tuple[str, ...]
         if params is not None and (said := harm.warning(passes - 1, params)):
             enters = schedule.reached(harm.band(params)[0] + 1)[name]
             found.append(f"{name}: {said}; it gets there at {enters:.3g} of training")
-        elif passes > SPENT:
-            found.append(
-                f"{name} is seen {passes:.3g} times: beyond about {SPENT:g} passes more of it is worth next to nothing "
-                "(Muennighoff et al. 2023). Lower its share or add unique tokens"
-            )
+        elif said := harm.spent(passes):
+            found.append(f"{name}: {said}")
     return tuple(found)
 
 

@@ -8,7 +8,7 @@ import polars as pl
 import torch
 from torch import Tensor
 
-from curate import aims, feasible, harm, problem, schedules
+from curate import aims, extrapolation, feasible, problem, schedules
 from curate.aims import Aim, Worst
 from curate.blend import Predictor
 from curate.errors import SchemaError
@@ -19,7 +19,6 @@ from curate.recipes import Recipes
 
 NEAR = 1e-3  # restarts within this of the best loss, in nats per token, count as equally good
 AT_LIMIT = 1e-6
-SMALL_SHARE = 0.02  # a share below it is not called an extrapolation
 STARTS = 24
 
 
@@ -183,25 +182,8 @@ def _limits(asked: Problem, i: int, w: Tensor) -> tuple[str, ...]:
         cost = feasible.paid(asked.pools, budget, dict(zip([p.name for p in asked.pools], w.tolist(), strict=True)))
         if cost >= asked.limits.money * (1 - AT_LIMIT):
             found.append(f"money {asked.limits.money:g} is spent")
-    return (*found, *_warnings(asked.fit, asked.pools, budget, w))
-
-
-def _warnings(fit: Predictor, pools: Sequence[Pool], budget: Budget, w: Tensor) -> list[str]:
-    found = []
-    asked = {"tokens": budget.tokens, "params": budget.params}
-    asked["epochs"] = max(float(w[i]) * budget.tokens / pool.tokens for i, pool in enumerate(pools))
-    asked |= {f"share of {pool.name}": float(w[i]) for i, pool in enumerate(pools)}
-    for what, value in asked.items():
-        smallest, largest = fit.ranges[what]
-        if value > max(largest, SMALL_SHARE) * (1 + 1e-9):
-            times = f"{value / largest:.3g}x the largest fitted ({largest:.3g})"
-            found.append(f"extrapolated: {what} {value:.3g} is {times}")
-        if value < smallest * (1 - 1e-9) and what in ("tokens", "params"):
-            found.append(f"extrapolated: {what} {value:.3g} is {smallest / value:.3g}x below the smallest fitted")
-    for i, pool in enumerate(pools):
-        if said := harm.warning(float(w[i]) * budget.tokens / pool.tokens - 1, budget.params):
-            found.append(f"{pool.name}: {said}")
-    return found
+    recipe = problem.on_hand(asked.pools, [budget], w[None])
+    return (*found, *extrapolation.warnings([asked.fit], recipe))
 
 
 def to_json(plans: Sequence[Plan]) -> list[dict[str, object]]:

@@ -1,14 +1,27 @@
 """Optimize the mixture for one or more compute budgets: shares, epochs, predicted loss and gain with intervals.
 
+--group keeps pools together under or over a share (names or patterns: "web.de,books.de<=0.3", "*.cc-by>=0.5").
+--target of a fit of several evals: mean, worst (largest excess over what each eval could have at best), worst:loss
+(largest loss), or EVAL=WEIGHT,... --prior pulls the mixture towards proportional, uniform, tau=T, unimax[=CAP] or
+POOL=SHARE,... --money is paid for unique tokens at the pools' cost_per_token.
+
 Example: curate plan fit.json --pools pools.json --frontier 1e9:1e12 --params 1e9 --max-epochs 8 --out plan.json
 """
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipelines._flags import Json, Out, Seed, pairs
+from pipelines._flags import Json, Out, Seed
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from curate.aims import Aim
+    from curate.blend import Predictor
+    from curate.limits import Limits
+    from curate.pools import Budget, Pool
 
 
 def main(
@@ -21,33 +34,64 @@ def main(
     max_epochs: Annotated[float | None, typer.Option(help="Most passes over any pool.")] = None,
     min_weight: Annotated[list[str], typer.Option(help="POOL=SHARE; repeat.")] = [],  # noqa: B006
     max_weight: Annotated[list[str], typer.Option(help="POOL=SHARE; repeat.")] = [],  # noqa: B006
+    fixed: Annotated[list[str], typer.Option(help="POOL=SHARE; repeat.")] = [],  # noqa: B006
+    group: Annotated[list[str], typer.Option(help="POOL,POOL...<=SHARE or >=SHARE; repeat.")] = [],  # noqa: B006
+    ordered: Annotated[str | None, typer.Option(help="POOL,POOL,...: none more than the one before.")] = None,
+    money: Annotated[float | None, typer.Option(help="Most to pay, in the unit of cost_per_token.")] = None,
+    target: Annotated[str, typer.Option(help="mean, worst, worst:loss, or EVAL[=WEIGHT],...")] = "mean",
+    pareto: Annotated[str | None, typer.Option(help="EVAL,EVAL: also the front of these two.")] = None,
+    robust: Annotated[float | None, typer.Option(help="Minimise this quantile over draws, such as 0.9.")] = None,
+    prior: Annotated[str | None, typer.Option(help="A mixture to stay near; see above.")] = None,
+    strength: Annotated[float, typer.Option(help="Nats of loss a nat of divergence from --prior is worth.")] = 0.05,
+    within: Annotated[
+        float, typer.Option(min=0, help="Nats that near-optimal mixtures may lose; 0: no ranges.")
+    ] = 1e-3,
+    draws: Annotated[int, typer.Option(min=0, help="Bootstrap draws that are planned too; 0: none.")] = 40,
+    keep_curve: Annotated[
+        bool, typer.Option("--keep-curve", help="Pools are bins of one score: how many to keep at which compute.")
+    ] = False,
     seed: Seed = 0,
     as_json: Json = False,
 ) -> None:
     """Plan mixtures."""
     from curate import artifacts, plan, predictors, schedules
-    from curate.limits import Limits
-    from curate.pools import load_pools
+    from curate.pools import load_pools, to_json
+    from pipelines import _plan_extras as extras
+    from pipelines._plan_words import summary
     from pipelines._show import result
 
     budgets = _budgets(budget, frontier, params)
-    fitted, known = predictors.load(fit), load_pools(pools)
-    low, high = pairs(min_weight, "--min-weight"), pairs(max_weight, "--max-weight")
-    plans = plan.frontier(fitted, known, budgets, Limits(max_epochs, low, high), seed=seed)
+    known = load_pools(pools)
+    limits = _limits(max_epochs, min_weight, max_weight, fixed, group, ordered, money)
+    fitted, aim = _aim(predictors.load(fit), known, budgets, target, robust, prior, strength)
+    plans = plan.frontier(fitted, known, budgets, limits, aim=aim, seed=seed)
+    rows = plan.to_json(plans)
+    found = extras.Extras(fitted, known, limits, aim, seed)
+    found.ranges(rows, plans, within)
+    found.shares(rows, budgets, draws)
     arguments = {"fit": fit, "pools": pools, "budget": budget, "frontier": frontier, "params": params,
-                 "max_epochs": max_epochs, "min_weight": min_weight, "max_weight": max_weight}  # fmt: skip
+                 "max_epochs": max_epochs, "min_weight": min_weight, "max_weight": max_weight, "fixed": fixed,
+                 "group": group, "ordered": ordered, "money": money, "target": target, "pareto": pareto,
+                 "robust": robust, "prior": prior, "strength": strength, "within": within, "draws": draws,
+                 "keep_curve": keep_curve}  # fmt: skip
+    more = {
+        "crossings": found.crossings(budgets, draws),
+        "front": found.front(budgets, pareto),
+        "keep": found.keep(budgets) if keep_curve else None,
+    }
     record = {
-        "plans": plan.to_json(plans),
-        "baselines": {
-            n: dict(zip([p.name for p in known], w.tolist(), strict=True)) for n, w in schedules.fixed(known).items()
-        },
+        "plans": rows,
+        **{name: value for name, value in more.items() if value is not None},
+        "baselines": {name: schedules.named(known, shares) for name, shares in schedules.fixed(known).items()},
+        "pools": to_json(known),
         "made_by": artifacts.made_by(arguments, [fit, pools], seed),
     }
     artifacts.save(out, record)
-    result(as_json, {"plans": record["plans"], "out": str(out)}, summary(plans))
+    shown = {name: value for name, value in record.items() if name not in ("pools", "made_by", "baselines")}
+    result(as_json, {**shown, "out": str(out)}, summary(plans, record))
 
 
-def _budgets(budget: str | None, frontier: str | None, params: float | None):  # noqa: ANN202
+def _budgets(budget: str | None, frontier: str | None, params: float | None) -> "list[Budget]":
     import numpy as np
 
     from curate.pools import Budget, parse_budget
@@ -65,22 +109,69 @@ def _budgets(budget: str | None, frontier: str | None, params: float | None):  #
         raise typer.BadParameter(f"{frontier!r} is not LOW:HIGH", param_hint="--frontier") from None
     if not decades > 0:
         raise typer.BadParameter(f"{frontier!r}: LOW must be positive and under HIGH", param_hint="--frontier")
-    return [Budget(float(t), params) for t in np.geomspace(float(low), float(high), round(2 * decades) + 1)]
+    return [Budget(float(t), params) for t in np.geomspace(float(low), float(high), max(2, round(2 * decades) + 1))]
 
 
-def summary(plans) -> str:  # type: ignore[no-untyped-def]  # noqa: ANN001
-    """Return plans as text: one line a budget, shares with epochs."""
-    import polars as pl
+def _limits(
+    max_epochs: float | None,
+    min_weight: list[str],
+    max_weight: list[str],
+    fixed: list[str],
+    group: list[str],
+    ordered: str | None,
+    money: float | None,
+) -> "Limits":
+    from curate.limits import Limits
+    from pipelines._flags import pairs
 
-    from pipelines._show import table
+    return Limits(
+        max_epochs,
+        pairs(min_weight, "--min-weight"),
+        pairs(max_weight, "--max-weight"),
+        pairs(fixed, "--fixed"),
+        tuple(_group(item) for item in group),
+        tuple(ordered.split(",")) if ordered else (),
+        money,
+    )
 
-    rows = []
-    for one in plans:
-        row = {"tokens": f"{one.budget.tokens:.2g}", "params": f"{one.budget.params:.2g}"}
-        row |= {n: f"{w:.3f} ({one.epochs[n]:.2g}x)" if w >= 5e-4 else "-" for n, w in one.weights.items()}
-        row |= {"loss": f"{one.loss:.4f}", "90 %": f"{one.low:.3f} to {one.high:.3f}"}
-        row |= {f"over {name}": f"{g:.3f} ({low:.3f} to {high:.3f})" for name, (g, low, high) in one.gains.items()}
-        rows.append(row)
-    notes = [f"at {one.budget.tokens:.2g} tokens: {note}" for one in plans for note in one.limits]
-    head = "shares of training tokens (passes over the pool); loss and gain over baselines in nats per token (90 %)"
-    return "\n".join([head, table(pl.DataFrame(rows)), *notes])
+
+def _group(text: str):  # noqa: ANN202
+    from curate.limits import Group
+
+    for sign in ("<=", ">="):
+        names, found, share = text.rpartition(sign)
+        if found and names:
+            try:
+                value = float(share)
+            except ValueError:
+                break
+            pools = tuple(name.strip() for name in names.split(","))
+            return Group(pools, high=value) if sign == "<=" else Group(pools, low=value)
+    raise typer.BadParameter(f"{text!r} is not POOL,POOL...<=SHARE or >=SHARE", param_hint="--group")
+
+
+def _aim(
+    fit: "Predictor",
+    pools: "Sequence[Pool]",
+    budgets: "Sequence[Budget]",
+    target: str,
+    robust: float | None,
+    prior: str | None,
+    strength: float,
+) -> "tuple[Predictor, Aim]":
+    from curate import aims
+    from pipelines._mixtures import Reader
+
+    near = None if prior is None else Reader(pools).read(prior, max(b.tokens for b in budgets), "--prior")
+    worst = {"worst": "regret", "worst:loss": "loss"}.get(target)
+    aim = aims.Aim(worst, robust, near, strength if near else 0.0)
+    if worst or target == "mean":
+        return fit, aim
+    weights = {}
+    for item in target.split(","):
+        name, equals, value = item.partition("=")
+        try:
+            weights[name] = float(value) if equals else 1.0
+        except ValueError:
+            raise typer.BadParameter(f"{item!r} is not EVAL or EVAL=WEIGHT", param_hint="--target") from None
+    return aims.weighted(fit, weights), aim

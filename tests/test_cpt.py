@@ -133,9 +133,9 @@ def test_shares_beyond_the_fitted_ones_are_not_looked_at_unless_asked():
     assert found.share is None
     further = cpt.critical_ratio(*fits, [], AT, 2.75, largest=1.0)
     assert further.share == pytest.approx(0.5**0.5, abs=2e-6)
-    assert any("share of code 0.707 is above the largest fitted (0.6)" in note for note in further.limits)
+    assert any("share of code 0.707 is 1.18x the largest fitted (0.6)" in note for note in further.limits)
     below = cpt.critical_ratio(*fits, [], AT, 2.505)
-    assert any("share of code 0.1 is below the smallest fitted (0.2)" in note for note in below.limits)
+    assert any("share of code 0.1 is 2x below the smallest fitted (0.2)" in note for note in below.limits)
     with pytest.raises(SchemaError, match="shares of code up to 1.5"):
         cpt.critical_ratio(*fits, [], AT, 2.75, largest=1.5)
 
@@ -243,8 +243,8 @@ def test_the_answer_depends_on_the_budget():
 def test_what_is_extrapolated_or_harmful_is_said():
     fits = [replace(x, ranges={**x.ranges, "tokens": (1e8, 1e9), "epochs": (0.0, 1.0)}) for x in (GENERAL, DOMAIN)]
     said = " / ".join(cpt.critical_ratio(*fits, [Pool("code", 1e7, 1)], AT, 2.6).limits)
-    assert "extrapolated: tokens 1e+10 is above the largest fitted (1e+09)" in said
-    assert "extrapolated: epochs 447 is above the largest fitted (1)" in said
+    assert "extrapolated: tokens 1e+10 is 10x the largest fitted (1e+09)" in said
+    assert "extrapolated: epochs 447 is 447x the largest fitted (1)" in said
     assert "code: 446 repeats are in the harmful band" in said
     assert cpt.critical_ratio(GENERAL, DOMAIN, [], AT, 2.6).limits == ()
 
