@@ -1,0 +1,90 @@
+"""What `curate plan` adds to its mixtures: ranges, shares over the draws, crossings, a front, a keep curve."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from math import inf
+
+from curate import entries, front, keep, near
+from curate.aims import Aim
+from curate.blend import Predictor
+from curate.limits import Limits
+from curate.plan import Plan, to_json
+from curate.pools import Budget, Pool
+
+KEEP_POINTS = 16  # budgets a decade of a keep curve: where it changes is known to 15 %
+
+
+@dataclass(frozen=True)
+class Extras:
+    """The question that was planned."""
+
+    fit: Predictor
+    pools: Sequence[Pool]
+    limits: Limits
+    aim: Aim
+    seed: int
+
+    def ranges(self, rows: list[dict[str, object]], plans: Sequence[Plan], within: float) -> None:
+        """Add ``ranges`` to every row of plan.json, where the law has a gradient and one loss is minimised."""
+        if within and self._smooth:
+            found = near.ranges(self.fit, self.pools, plans, self.limits, aim=self.aim, within=within)
+            for row, one in zip(rows, found, strict=True):
+                row["within"] = within
+                row["ranges"] = {name: list(pair) for name, pair in one.items()}
+
+    def shares(self, rows: list[dict[str, object]], budgets: Sequence[Budget], draws: int) -> None:
+        """Add ``shares``, the 90 % interval of every pool's planned share over the draws, to every row."""
+        if draws and self._smooth:
+            table = self._paths(budgets, draws).table()
+            for row, part in zip(rows, table.iter_slices(len(self.pools)), strict=True):
+                row["shares"] = {
+                    pool: [low, high] for pool, low, high in part.select("pool", "low", "high").iter_rows()
+                }
+
+    def crossings(self, budgets: Sequence[Budget], draws: int) -> list[dict[str, object]] | None:
+        """Return where pools enter and leave between the smallest and the largest budget of one model size."""
+        ends = self._ends(budgets)
+        if not (draws and self._smooth and ends):
+            return None
+        found = entries.crossings(self._paths(entries.between(*ends), draws))
+        return [_finite(asdict(one)) | {"said": str(one)} for one in found]
+
+    def front(self, budgets: Sequence[Budget], pareto: str | None) -> list[dict[str, object]] | None:
+        """Return the front of two evals at every budget."""
+        if pareto is None:
+            return None
+        first, _, second = pareto.partition(",")
+        found = []
+        for budget in budgets:
+            points = front.front(self.fit, self.pools, budget, self.limits, evals=(first, second), seed=self.seed)
+            found.append({"tokens": budget.tokens, "params": budget.params, "evals": [first, second],
+                          "plans": to_json(points)})  # fmt: skip
+        return found
+
+    def keep(self, budgets: Sequence[Budget]) -> dict[str, object]:
+        """Return the keep curve at the budgets, and where it changes between them."""
+        order = keep.by_score(self.pools)
+        found = keep.curve(self.fit, self.pools, budgets, best_first=order)
+        record: dict[str, object] = {"bins": list(order), "curve": found.table().to_dicts()}
+        if ends := self._ends(budgets):
+            dense = entries.between(*ends, points=KEEP_POINTS)
+            changes = keep.changes(keep.curve(self.fit, self.pools, dense, best_first=order))
+            record["changes"] = [_finite(asdict(one)) | {"said": str(one)} for one in changes]
+        return record
+
+    @property
+    def _smooth(self) -> bool:
+        return self.fit.differentiable and self.aim.worst is None
+
+    def _paths(self, budgets: Sequence[Budget], draws: int) -> entries.Paths:
+        return entries.paths(self.fit, self.pools, budgets, self.limits, aim=self.aim, draws=draws, seed=self.seed)
+
+    def _ends(self, budgets: Sequence[Budget]) -> tuple[Budget, Budget] | None:
+        by_tokens = sorted(budgets, key=lambda one: one.tokens)
+        same = len({one.params for one in budgets}) == 1
+        return (by_tokens[0], by_tokens[-1]) if same and by_tokens[0].tokens < by_tokens[-1].tokens else None
+
+
+def _finite(row: dict[str, object]) -> dict[str, object]:
+    """JSON has no infinity: None."""
+    return {name: None if value == inf else value for name, value in row.items()}
