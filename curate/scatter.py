@@ -83,18 +83,20 @@ def scatter(task: Scattering) -> int:
 
 def _runs(copies: Iterator[pl.DataFrame]) -> Iterator[pl.DataFrame]:
     """Yield copies sorted by place, about ``RUN_BYTES`` at a time."""
-    held: list[pl.DataFrame] = []
+    held: list[pa.Table] = []
     size = 0
     for frame in copies:
-        if frame.is_empty():
-            continue
-        held.append(frame)
-        size += int(frame["text"].str.len_bytes().sum()) + 64 * frame.height
+        held.append(frame.to_arrow(compat_level=ARROW))  # a copy: a filtered frame would hold all of its batch's text
+        size += held[-1].nbytes
         if size >= RUN_BYTES:
-            yield pl.concat(held).sort("slot").rechunk()
+            yield _sorted(held)
             held, size = [], 0
     if held:
-        yield pl.concat(held).sort("slot").rechunk()
+        yield _sorted(held)
+
+
+def _sorted(held: list[pa.Table]) -> pl.DataFrame:
+    return pl.DataFrame(pl.from_arrow(pa.concat_tables(held))).sort("slot").rechunk()
 
 
 def _copies(task: Scattering) -> Iterator[pl.DataFrame]:
@@ -117,11 +119,9 @@ def _copies(task: Scattering) -> Iterator[pl.DataFrame]:
             )
             for epoch in range(len(here)):
                 slot = pl.Series("slot", np.asarray(here[epoch]))
-                yield (
-                    local.with_columns(slot, epoch=pl.lit(epoch, dtype=pl.Int32))
-                    .filter(pl.col("slot") != order.NOT_DRAWN)
-                    .select(*TRAINING, "slot")
-                )
+                copies = local.with_columns(slot, epoch=pl.lit(epoch, dtype=pl.Int32)).select(*TRAINING, "slot")
+                if (drawn := copies.filter(pl.col("slot") != order.NOT_DRAWN)).height:
+                    yield drawn
         at += batch.height
 
 
