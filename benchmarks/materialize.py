@@ -27,9 +27,10 @@ print(json.dumps({"cpu": time.process_time(), "peak": int(peak.split()[1]) / 1e3
 """
 WAYS = {
     "curate materialize": f"""
-from curate import draw, pools
+from curate import draw, mixture, pools
 known = pools.load_pools(data.parent / "pools.json")
-draw.draw({SHARES}, tokens, known, out, shard_rows={SHARD_ROWS})
+parts = tuple(mixture.Part(pool, round({SHARES}[pool.name] * tokens)) for pool in known)
+draw.draw(mixture.Mixture(parts, (), 1e6, "a benchmark"), out, shard_rows={SHARD_ROWS})
 """,
     "polars in memory, with replacement": f"""
 import polars as pl

@@ -9,18 +9,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from shutil import rmtree
-from typing import cast
 
 import polars as pl
 import pyarrow.parquet as pq
 
 from curate import begun, manifest, membership, steps
-from curate.counts import apportion
 from curate.engines import Engine
 from curate.engines.local import Local
 from curate.errors import Interrupted, SchemaError
 from curate.files import sweep
 from curate.materialize import SHARD_ROWS
+from curate.mixture import Mixture
 from curate.order import Draw
 from curate.pools import Pool
 from curate.rows import Progress, silent
@@ -55,27 +54,8 @@ class Drawn:
         )
 
 
-def chosen(plans: Sequence[Mapping[str, object]], index: int | None) -> tuple[dict[str, float], int]:
-    """Return the shares and the tokens of one of the ``plans`` of plan.json, counted from 0; None: the only one."""
-    try:
-        budgets = [cast(Mapping[str, float], plan["budget"]) for plan in plans]
-        listed = ", ".join(f"{i}: {b['tokens']:g}:{b['params']:g}" for i, b in enumerate(budgets))
-        if index is None and len(plans) != 1:
-            raise SchemaError(f"the plan has {len(plans)} budgets: choose one with --budget ({listed})")
-        if not 0 <= (at := index or 0) < len(plans):
-            raise SchemaError(f"--budget {index} is none of the plan's {len(plans)} budgets: choose from {listed}")
-        weights = cast(Mapping[str, float], plans[at]["weights"])
-        return {name: float(share) for name, share in weights.items()}, round(budgets[at]["tokens"])
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise SchemaError(
-            f"the plans are not those of plan.json ({type(error).__name__}: {error}): plan again"
-        ) from None
-
-
 def draw(
-    shares: Mapping[str, float],
-    total: int,
-    pools: Sequence[Pool],
+    mixture: Mixture,
     out: Path,
     *,
     shard_rows: int = SHARD_ROWS,
@@ -86,16 +66,16 @@ def draw(
 ) -> Drawn:
     """Write ``out/part-00000.parquet`` ... of ``shard_rows`` rows each: ``id, source, text, tokens, pool, epoch``.
 
-    ``shares`` by pool name of ``total`` tokens. ``epoch`` counts a pool's passes from 0. Pools may share rows; each
-    draws its own. The bytes follow from rows, arguments and version, however many workers there are and however the
-    files are called or cut (rows with equal ids go by file and row). Call again with the same arguments to continue.
+    ``epoch`` counts a pool's passes from 0. Pools may share rows; each draws its own. The bytes follow from rows,
+    arguments and version, however many workers there are and however the files are called or cut (rows with equal ids
+    go by file and row). Call again with the same arguments to continue.
     """
     if shard_rows < 1:
         raise SchemaError(f"--shard-rows {shard_rows} must be at least 1")
-    targets = _targets(shares, total, pools)
-    wanted = tuple(sorted((pool for pool in pools if targets[pool.name]), key=lambda pool: pool.name))
-    _check_apart(out, wanted)
-    job = Job(out, wanted, targets, membership.sources(wanted), shard_rows, seed, engine or Local(), progress)
+    parts = tuple(sorted(mixture.parts, key=lambda part: part.pool.name))
+    pools = [part.pool for part in parts]
+    _check_apart(out, pools)
+    job = Job(out, parts, membership.sources(pools), shard_rows, seed, engine or Local(), progress)
     sweep(out)
     _begin(job, restart=restart)
     draws = steps.planned(job)
@@ -110,13 +90,6 @@ def draw(
         footer = pq.read_metadata(out / name)
         shards.append((name, footer.num_rows, int(footer.metadata[b"tokens"])))
     return Drawn(draws, tuple(shards), begun.hashes(job.record))
-
-
-def _targets(shares: Mapping[str, float], total: int, pools: Sequence[Pool]) -> dict[str, int]:
-    names = [pool.name for pool in pools]
-    if unknown := [name for name in shares if name not in names]:
-        raise SchemaError(f"the plan draws from pool {unknown[0]!r}; the pools are {', '.join(names)}: give its pools")
-    return dict(zip(sorted(names), apportion([shares.get(name, 0.0) for name in sorted(names)], total), strict=True))
 
 
 def _check_apart(out: Path, pools: Sequence[Pool]) -> None:

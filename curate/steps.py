@@ -12,8 +12,9 @@ from curate import __version__, artifacts, manifest, membership, order, scatter
 from curate.engines import Engine
 from curate.errors import SchemaError
 from curate.membership import Counting, Source
+from curate.mixture import Part
 from curate.order import Draw
-from curate.pools import Pool, to_json
+from curate.pools import to_json
 from curate.rows import Progress
 from curate.scatter import Gathering, Scattering
 
@@ -23,11 +24,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Job:
-    """What every step needs: the numbered pools with their targets, the sources, and where and how to work."""
+    """What every step needs: pools with their tokens, numbered by name, the sources, and where and how to work."""
 
     out: Path
-    pools: tuple[Pool, ...]
-    targets: Mapping[str, int]
+    parts: tuple[Part, ...]
     sources: tuple[Source, ...]
     shard_rows: int
     seed: int
@@ -61,8 +61,8 @@ class Job:
             "version": __version__,
             "seed": self.seed,
             "shard rows": self.shard_rows,
-            **{f"tokens of pool {name}": target for name, target in self.targets.items()},
-            **{f"pool {row['name']}": row for row in to_json(self.pools)},
+            **{f"tokens of pool {part.pool.name}": part.tokens for part in self.parts},
+            **{f"pool {row['name']}": row for row in to_json([part.pool for part in self.parts])},
         }
 
     def run(self, what: str, function: Callable[[T], int], tasks: Sequence[T], *, of: int) -> None:
@@ -104,10 +104,10 @@ def put_in_order(job: Job) -> tuple[tuple[Draw, ...], np.ndarray]:
     tasks = [Counting(source, job.folder, job.seed) for source in todo]
     job.run("count", membership.count, tasks, of=len(job.sources))
     pools = [pl.read_parquet(index, columns=["pool"], glob=False)["pool"] for index in indexes]
-    each = np.array([np.bincount(pool, minlength=len(job.pools)) for pool in pools])
+    each = np.array([np.bincount(pool, minlength=len(job.parts)) for pool in pools])
     draws = planned(job)
     if draws is None or not all(order.slots_path(job.folder, i).is_file() for i, d in enumerate(draws) if d.copies):
-        draws = tuple(_lay_out(job, number, indexes) for number in range(len(job.pools)))
+        draws = tuple(_lay_out(job, number, indexes) for number in range(len(job.parts)))
         _check_shards(job, draws)
         order.place(job.folder, draws)
         rows = {draw.pool: {k: v for k, v in asdict(draw).items() if k != "pool"} for draw in draws}
@@ -116,7 +116,7 @@ def put_in_order(job: Job) -> tuple[tuple[Draw, ...], np.ndarray]:
 
 
 def _lay_out(job: Job, number: int, indexes: Sequence[Path]) -> Draw:
-    pool, target = job.pools[number], job.targets[job.pools[number].name]
+    pool, target = job.parts[number].pool, job.parts[number].tokens
     index = pl.scan_parquet(list(indexes), glob=False).filter(pl.col("pool") == number).collect()
     if index.is_empty():
         raise SchemaError(
@@ -138,8 +138,8 @@ def _check_shards(job: Job, draws: Sequence[Draw]) -> None:
     rows = sum(draw.copies for draw in draws)
     if rows == 0:
         raise SchemaError(
-            f"{sum(job.targets.values())} tokens are less than half of the first document of every pool: nothing to "
-            "draw; choose a larger budget"
+            f"{sum(part.tokens for part in job.parts)} tokens are less than half of the first document of every pool: "
+            "nothing to draw; choose a larger budget"
         )
     if (shards := -(-rows // job.shard_rows)) > MOST_SHARDS:
         raise SchemaError(

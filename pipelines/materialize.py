@@ -24,27 +24,24 @@ def main(
 ) -> None:
     """Draw a training set."""
     from curate import artifacts, draw
+    from curate import mixture as mixtures
     from curate.engines.local import Local
-    from curate.errors import SchemaError
     from curate.pools import load_pools
     from pipelines._show import progress, result, table
 
-    record = artifacts.load(plan, "plans")
-    shares, tokens = draw.chosen(record["plans"], budget)
-    if pools is None and "pools" not in record:
-        raise SchemaError(f"{plan} does not hold its pools: give --pools pools.json, those it was planned for")
-    known = load_pools(pools or plan)
+    mixture = mixtures.load(plan, budget, pools=load_pools(pools) if pools else None)
     with progress() as report:
         drawn = draw.draw(
-            shares, tokens, known, out,
-            shard_rows=shard_rows, seed=seed, engine=Local(workers), restart=restart, progress=report,
-        )  # fmt: skip
-    arguments = {"plan": plan, "pools": pools, "budget": budget, "shard_rows": shard_rows}
-    made_by = artifacts.made_by(arguments, [plan, *([pools] if pools else [])], seed)
-    made_by["inputs"] |= drawn.inputs
+            mixture, out, shard_rows=shard_rows, seed=seed, engine=Local(workers), restart=restart, progress=report
+        )
     counts = {
+        "planned": mixture.tokens,
+        "left_out": list(mixture.left_out),
         "pools": drawn.table().to_dicts(),
         "shards": [dict(zip(("file", "rows", "tokens"), one, strict=True)) for one in drawn.shards],
     }
-    artifacts.save(out / "index.json", {**counts, "planned": tokens, "made_by": made_by})
+    arguments = {"plan": plan, "pools": pools, "budget": budget, "shard_rows": shard_rows}
+    made_by = artifacts.made_by(arguments, [plan, *([pools] if pools else [])], seed)
+    made_by["inputs"] |= drawn.inputs
+    artifacts.save(out / "index.json", {**counts, "made_by": made_by})
     result(as_json, {**counts, "out": str(out)}, table(drawn.table()))

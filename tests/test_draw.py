@@ -20,8 +20,10 @@ from hypothesis import strategies as st
 from test_cli_errors import one_line
 
 from curate import artifacts, draw, order, prune, scatter, score, tables
+from curate.counts import apportion
 from curate.engines.local import Local
 from curate.errors import Interrupted, SchemaError
+from curate.mixture import Mixture, Part
 from curate.pools import Pool, to_json
 
 SHARES = {"a": 0.7, "b": 0.3}
@@ -40,8 +42,10 @@ def scored(corpus, tmp_path):
 
 
 def made(pools, out, shares=SHARES, total=TOKENS, **more):
-    drawn = draw.draw(shares, total, pools, out, **{"shard_rows": 64, **more})
-    return drawn, read(out)
+    named = [pool for pool in pools if pool.name in shares]
+    counts = apportion([shares[pool.name] for pool in named], total)
+    mixture = Mixture(tuple(map(Part, named, counts)), (), 1e6, "a test")
+    return draw.draw(mixture, out, **{"shard_rows": 64, **more}), read(out)
 
 
 def read(out):
@@ -288,7 +292,7 @@ def rewritten(corpus):
         ({"seed": 1}, r"seed changed \(0 -> 1\)"),
         ({"shard_rows": 50}, r"shard rows changed \(64 -> 50\)"),
         ({"total": 10_000}, r"tokens of pool a changed \(14000 -> 7000\); tokens of pool b changed \(6000 -> 3000\)"),
-        ({"shares": {"a": 1.0}}, r"pool b changed; tokens of pool a changed \(14000 -> 20000\); tokens of pool b"),
+        ({"shares": {"a": 1.0}}, r"pool b changed; .* a changed \(14000 -> 20000\); .* b changed \(6000 -> none\)"),
         ({"pools": lambda p: [p[0], replace(p[1], scores=None)]}, "pool b changed"),
         ({"corpus": rewritten}, r"source=a/0\.parquet changed \(\d+ -> \d+ bytes\)"),
     ],
@@ -414,11 +418,12 @@ MEASURE = """
 import sys
 from pathlib import Path
 from curate import draw, scatter
+from curate.mixture import Mixture, Part
 from curate.pools import Pool
 scatter.RUN_BYTES = 1 << 22
 data, rows, tokens, passes, out = sys.argv[1:]
-total = int(float(passes) * int(tokens))
-draw.draw({"p": 1.0}, total, [Pool("p", int(tokens), int(rows), (data,))], Path(out), shard_rows=500)
+part = Part(Pool("p", int(tokens), int(rows), (data,)), int(float(passes) * int(tokens)))
+draw.draw(Mixture((part,), (), 1e6, "a test"), Path(out), shard_rows=500)
 peak = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
 print(1024 * int(peak.split()[1]))  # not ru_maxrss, which remembers the parent
 """
@@ -446,8 +451,6 @@ def test_memory_is_that_of_a_shard_not_of_the_data(tmp_path, passes):
     ("change", "message"),
     [
         ({"shard_rows": 0}, "--shard-rows 0 must be at least 1"),
-        ({"shares": {"a": 0.5, "z": 0.5}}, "draws from pool 'z'; the pools are a, b"),
-        ({"shares": {"a": -1.0}}, "must be finite and 0 or more"),
         ({"total": 20}, "20 tokens are less than half of the first document"),
         ({"b": {"where": ()}}, "pool 'b' names no files"),
         ({"b": {"filter": {"source": "q"}}}, "'b' has no rows in .*data; the plan draws 6000"),
@@ -521,7 +524,9 @@ def test_the_job_writes_an_index_of_what_it_drew(cli, planned, scored, tmp_path)
     )
     assert said.code == 0, said
     index = json.loads((tmp_path / "t" / "index.json").read_text())
-    assert json.loads(said.out) == {"pools": index["pools"], "shards": index["shards"], "out": str(tmp_path / "t")}
+    assert json.loads(said.out) == {
+        **{key: value for key, value in index.items() if key != "made_by"}, "out": str(tmp_path / "t")
+    }  # fmt: skip
     assert index["planned"] == sum(pool["planned"] for pool in index["pools"]) == 20_000
     rows = read(tmp_path / "t")
     assert {p["pool"]: (p["rows"], p["tokens"]) for p in index["pools"]} == {
@@ -539,7 +544,7 @@ def test_the_job_writes_an_index_of_what_it_drew(cli, planned, scored, tmp_path)
 def test_the_job_takes_the_pools_of_the_plan_where_none_are_given(cli, planned, scored, tmp_path):
     record = json.loads(planned[0].read_text())
     said = cli("materialize", planned[0], "--budget", 0, "--out", tmp_path / "t")
-    assert "plan.json does not hold its pools: give --pools" in one_line(said)
+    assert "plan.json does not hold its pools: give" in one_line(said)
     artifacts.save(planned[0], {"plans": record["plans"][:1], "pools": to_json(scored)})
     assert cli("materialize", planned[0], "--out", tmp_path / "t").code == 0
 
@@ -547,9 +552,9 @@ def test_the_job_takes_the_pools_of_the_plan_where_none_are_given(cli, planned, 
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        ([], "2 budgets: choose one with --budget (0: 10000:1e+06, 1: 20000:1e+06)"),
-        (["--budget", 2], "--budget 2 is none of the plan's 2 budgets: choose from 0: 10000:1e+06, 1: 20000:1e+06"),
-        (["--budget", -1], "--budget -1 is none"),
+        ([], "has 2 budgets: choose one with --budget, where 0 is 1e+04 tokens, 1e+06 parameters; 1 is 2e+04 tokens"),
+        (["--budget", 2], "has no budget 2: choose one with --budget, where 0 is 1e+04 tokens"),
+        (["--budget", -1], "has no budget -1"),
         (["--budget", 0, "--shard-rows", 0], "--shard-rows 0 must be at least 1"),
     ],
 )  # fmt: skip
