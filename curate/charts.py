@@ -18,7 +18,7 @@ body{color:#1b1f24;background:#fff}
 h1{font-size:1.7rem;margin-bottom:.2rem}h2{font-size:1.2rem;margin-top:2.4rem;border-bottom:1px solid #d8dee4}
 table{border-collapse:collapse;font-variant-numeric:tabular-nums;font-size:14px}
 td,th{padding:.25rem .7rem;text-align:right;border-bottom:1px solid #eaeef2}
-td:first-child,th:first-child{text-align:left}
+td:first-child,th:first-child,.l{text-align:left}table+table{margin-top:1rem}
 pre{background:#f6f8fa;padding:.6rem;white-space:pre-wrap;overflow-wrap:anywhere}
 pre{font-size:12px;max-height:9rem;overflow:auto}
 .two{display:grid;grid-template-columns:1fr 1fr;gap:1rem}.note{color:#57606a}.vis{margin:.6rem 0;overflow-x:auto}
@@ -73,8 +73,10 @@ def _table(frame: pl.DataFrame) -> str:
             return escape(f"{value:.4g}" if abs(value) >= NEGLIGIBLE else "0")
         return escape("-" if value is None else str(value))
 
-    head = "".join(f"<th>{escape(name)}</th>" for name in frame.columns)
-    body = "".join("<tr>" + "".join(f"<td>{cell(v)}</td>" for v in row) + "</tr>" for row in frame.rows())
+    sides = [' class="l"' if frame[name].dtype == pl.String else "" for name in frame.columns]
+    head = "".join(f"<th{side}>{escape(name)}</th>" for side, name in zip(sides, frame.columns, strict=True))
+    rows = ("".join(f"<td{s}>{cell(v)}</td>" for s, v in zip(sides, row, strict=True)) for row in frame.rows())
+    body = "".join(f"<tr>{row}</tr>" for row in rows)
     return f"<table><tr>{head}</tr>{body}</table>"
 
 
@@ -152,6 +154,56 @@ def shares(plans: pl.DataFrame) -> Chart:
             tooltip=["tokens", "pool", "weight", "epochs"],
         )
     )
+    return chart
+
+
+def freedom(plans: pl.DataFrame) -> Chart:
+    """Show every pool's planned share over compute in its own panel.
+
+    Columns ``tokens, pool, weight`` and where known ``low, high`` (over the draws) and ``near_low, near_high``
+    (near-optimal mixtures).
+    """
+    ticks = alt.Axis(format="~e", tickCount=3)
+    x = alt.X("tokens:Q", scale=alt.Scale(type="log", nice=False), title="training tokens", axis=ticks)
+    base = alt.Chart(plans, width=165, height=110)
+    layers = []
+    for low, high, opacity in (("low", "high", 0.18), ("near_low", "near_high", 0.45)):
+        if low in plans.columns:
+            layers.append(
+                base.mark_area(opacity=opacity).encode(x=x, y=f"{low}:Q", y2=f"{high}:Q", color=_pools(plans))
+            )
+    line = base.mark_line(point=alt.OverlayMarkDef(size=18)).encode(
+        x=x, y=alt.Y("weight:Q", title="share", scale=alt.Scale(domain=[0, 1])),
+        color=alt.Color("pool:N", legend=None, scale=alt.Scale(domain=plans["pool"].unique().sort().to_list())),
+        tooltip=list(plans.columns),
+    )  # fmt: skip
+    return alt.layer(*layers, line).facet(alt.Facet("pool:N", title=None), columns=4)
+
+
+def kept(curve: pl.DataFrame) -> Chart:
+    """Show predicted loss over compute for each number of best bins kept: ``tokens, bins, kept, loss, low, high``."""
+    shown = curve.with_columns(keep=pl.format("best {}", "bins"))
+    x = alt.X("tokens:Q", scale=alt.Scale(type="log", nice=False), title="training tokens", axis=alt.Axis(format="~e"))
+    base = alt.Chart(shown, width=WIDTH, height=HEIGHT)
+    y = alt.Y("loss:Q", scale=alt.Scale(zero=False), title="predicted loss")
+    lines = base.mark_line().encode(x=x, y=y, color=alt.Color("keep:N", title="bins kept"))
+    best = base.transform_filter("datum.chosen").mark_point(filled=True, size=70, color="#d94801").encode(
+        x=x, y=y, tooltip=["tokens", "bins", "kept", "loss", "low", "high", "votes"]
+    )  # fmt: skip
+    return alt.layer(lines, best)
+
+
+def front(points: pl.DataFrame) -> Chart:
+    """Show a Pareto front: the first two columns are losses, the others the shares of pools; one row a mixture."""
+    first, second = points.columns[:2]
+    chart: Chart = (
+        alt.Chart(points, width=HEIGHT + 120, height=HEIGHT)
+        .mark_line(point=alt.OverlayMarkDef(size=60))
+        .encode(
+            x=alt.X(f"{first}:Q", scale=alt.Scale(zero=False)), y=alt.Y(f"{second}:Q", scale=alt.Scale(zero=False)),
+            order=alt.Order(f"{first}:Q"), tooltip=list(points.columns),
+        )
+    )  # fmt: skip
     return chart
 
 

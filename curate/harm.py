@@ -31,7 +31,4 @@ def spent(passes: float) -> str | None:
     """Return what to say where a pool is seen so often that more of it is worth next to nothing, else None."""
     if passes <= SPENT:
         return None
-    return (
-        f"{passes:.3g} passes: beyond about {SPENT:g} more of it is worth next to nothing (Muennighoff et al. 2023). "
-        "Lower its share or add unique tokens"
-    )
+    return f"{passes:.3g} passes, beyond about {SPENT:g} a repeat is worth next to nothing (Muennighoff et al. 2023)"

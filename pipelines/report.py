@@ -66,23 +66,53 @@ def _plan(folder: Path) -> "Iterator[Section]":
 
     if not (folder / "plan.json").is_file():
         return
-    plans = artifacts.load(folder / "plan.json", "plans")["plans"]
-    long = pl.DataFrame(
-        {"tokens": one["budget"]["tokens"], "pool": pool, "weight": weight, "epochs": one["epochs"][pool]}
-        for one in plans
-        for pool, weight in one["weights"].items()
-    )
+    record = artifacts.load(folder / "plan.json", "plans")
+    plans = record["plans"]
     wide = pl.DataFrame(
         {
             "tokens": f"{one['budget']['tokens']:.2e}",
             "loss": f"{one['loss']:.3f} ({one['low']:.3f} to {one['high']:.3f})",
         }
         | {f"over {name}": f"{g:.3f} ({low:.3f} to {high:.3f})" for name, (g, low, high) in one["gains"].items()}
-        | {"notes": "; ".join(one["limits"])}
         for one in plans
     )
+    notes = pl.DataFrame(
+        {"tokens": f"{one['budget']['tokens']:.2e}", "what binds and warns": "; ".join(one["limits"])} for one in plans
+    )
+    long = pl.DataFrame(_long(plans))
     text = "Loss with the 90 % interval of a new run; gains over the baselines, nats per token, 90 % of draws."
-    yield charts.Section("Plan: pool shares over compute", text, [charts.shares(long), charts.epochs(long)], [wide])
+    drawn = [charts.shares(long), charts.epochs(long)] if len(plans) > 1 else []
+    yield charts.Section("Plan: pool shares over compute", text, drawn, [wide, notes] if drawn else [wide, long, notes])
+    if len(plans) > 1 and ("low" in long.columns or "near_low" in long.columns):
+        said = [one["said"] for one in record.get("crossings", ())]
+        free = (
+            "Light: 90 % of the shares that bootstrap draws would plan. Dark: shares of mixtures that lose at most "
+            f"{plans[0].get('within', 0):g} nats. " + ". ".join(said)
+        )
+        yield charts.Section("Plan: what is certain and what is free", free, [charts.freedom(long)])
+    if "keep" in record:
+        curve = pl.DataFrame(record["keep"]["curve"])
+        said = ". ".join(one["said"] for one in record["keep"].get("changes", ()))
+        yield charts.Section("Plan: how much to keep", said, [charts.kept(curve)] if len(plans) > 1 else [], [curve])
+    for one in record.get("front", ()):
+        points = pl.DataFrame(
+            {n: low for n, (low, _, _) in p["losses"].items()} | dict(p["weights"]) for p in one["plans"]
+        )
+        title = f"Plan: front of {' and '.join(one['evals'])} at {one['tokens']:.2g} tokens"
+        yield charts.Section(title, "No mixture is better for both.", [charts.front(points)], [points])
+
+
+def _long(plans: list) -> list[dict[str, object]]:  # type: ignore[type-arg]
+    """Return one row a budget and pool: shares, passes, and what is known of how far shares could move."""
+    rows = []
+    for one in plans:
+        for pool, weight in one["weights"].items():
+            row = {"tokens": one["budget"]["tokens"], "pool": pool, "weight": weight, "epochs": one["epochs"][pool]}
+            for name, prefix in (("shares", ""), ("ranges", "near_")):
+                if name in one:
+                    row |= {f"{prefix}low": one[name][pool][0], f"{prefix}high": one[name][pool][1]}
+            rows.append(row)
+    return rows
 
 
 def _pilots(folder: Path) -> "Iterator[Section]":
