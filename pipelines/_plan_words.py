@@ -40,8 +40,9 @@ def _notes(plans: Sequence[Plan]) -> list[str]:
     loud = []
     if far and max(far)[0] >= LOUD:
         times, note = max(far)
-        loud = ["", f"EXTRAPOLATED up to {times:.3g}-fold: {note.removeprefix('extrapolated: ')}. Intervals do not cover a "
-                "law that stops holding; run pilots nearer to it"]  # fmt: skip
+        note = note.removeprefix("extrapolated: ")
+        advice = "No interval covers a law that stops holding: pilot nearer to it"
+        loud = ["", f"EXTRAPOLATED up to {times:.3g}-fold: {note}. {advice}"]
     return [*loud, "", *(f"at {one.budget.tokens:.2g} tokens: {'; '.join(one.limits)}" for one in plans if one.limits)]
 
 
