@@ -1,13 +1,13 @@
-"""Run tables of continual pretraining: the start, which no law is fitted to, apart from the runs; laws set for them."""
+"""Run tables of continual pretraining: the start, which no law is fitted to, apart from the runs."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 import numpy as np
 import polars as pl
 
-from curate import plugins, runs
+from curate import runs
 from curate.errors import FitError, SchemaError
 from curate.pools import Pool
 from curate.runs import Runs
@@ -70,6 +70,26 @@ class Continued:
         most = self.runs.recipes().unique.numpy().max(axis=0)
         return tuple(Pool(n, float(u), 1) for n, u in zip(self.runs.pools, most, strict=True) if np.isfinite(u))
 
+    def rectangle(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Return (g,) shares over 0, (t,) tokens that all of them reached, (g, t) general and domain loss: one size."""
+        sizes = self.runs.frame["params"].cast(float).unique().to_list()
+        if len(sizes) > 1:
+            raise FitError(
+                f"runs of {len(sizes)} sizes, {sorted(sizes)}: this is done for one size; choose it with --where"
+            )
+        cells: dict[tuple[float, float], list[int]] = {}
+        given = self.runs.recipes()
+        shares, tokens = np.round(given.weights.numpy()[:, self.index], 6), given.tokens.numpy()
+        for i, cell in enumerate(zip(shares.tolist(), tokens.tolist(), strict=True)):
+            cells.setdefault(cell, []).append(i)
+        rising = [x for x in self.shares.tolist() if x > 0]
+        common = [t for t in sorted(set(tokens.tolist())) if all((share, t) in cells for share in rising)]
+        losses = [
+            np.array([[self.runs.loss(name)[cells[share, t]].mean() for t in common] for share in rising])
+            for name in (self.general, self.domain)
+        ]
+        return np.array(rising), np.array(common), losses[0], losses[1]
+
 
 def split(
     data: Runs, *, general: str, domain: str, pool: str, start_loss: Mapping[str, float] | None = None
@@ -80,13 +100,13 @@ def split(
     ``start_loss``: EVAL or EVAL@PARAMS to a loss, in the place of a start row. Errors: an unknown pool or eval, shares
     outside [0, 1], no start, fewer than three ratios.
     """
-    if pool not in data.pools:
-        raise SchemaError(f"no pool {pool!r}: the run table has {', '.join(data.pools)}")
+    if f"weight.{pool}" not in data.frame.columns:
+        raise SchemaError(f"no column weight.{pool}: the run table has the pools {', '.join(data.pools)}")
     if domain not in data.evals:
         raise SchemaError(f"no eval {domain!r}: the run table has {', '.join(data.evals)}")
     frame = _shares_checked(data, pool)
     evals = _matching(data.evals, general, domain)
-    name = evals[0] if len(evals) == 1 else GENERAL
+    name = evals[0] if len(evals) == 1 else GENERAL + "_mean" * (GENERAL in data.evals)
     for one in (*evals, domain):
         data.loss(one)
     frame = frame.with_columns(pl.mean_horizontal(f"loss.{one}" for one in evals).alias(f"loss.{name}"))
@@ -104,24 +124,6 @@ def split(
             f"ratio needs {FEWEST} or more; run others, for example 0.25, 0.5 and 0.75"
         )
     return found
-
-
-def placed(specs: Sequence[str], found: Continued, *, rest: bool) -> list[str]:
-    """Return law specs with the options that these runs give, where a law has them and the spec does not say.
-
-    ``pool``: the domain's number; ``rest``: the general loss; ``length``: tokens of the longest run.
-    """
-    longest = float(found.runs.recipes().tokens.max())
-    known = {"pool": str(found.index), "length": f"{longest:g}"}
-    if rest:
-        known["rest"] = "true"
-    made = []
-    for spec in specs:
-        name, given = plugins.parse(spec)
-        has = {f.name for f in fields(plugins.implementation("laws", name))} if name in plugins.names("laws") else set()
-        more = [f"{key}={value}" for key, value in known.items() if key in has and key not in given]
-        made.append(",".join([spec if given or not more else f"{spec}:{more.pop(0)}", *more]))
-    return made
 
 
 def _shares_checked(data: Runs, pool: str) -> pl.DataFrame:

@@ -38,7 +38,7 @@ def fit_powers(x: np.ndarray, y: np.ndarray, *, terms: int = 1) -> Powers:
     signs, then by Gauss-Newton from the best three (variable projection; Golub and Pereyra 1973).
     """
     middle = float(np.exp(np.log(x).mean()))  # exponents do not depend on the unit of x, the conditioning does
-    scale = max(float(np.ptp(y)), 1e-300)
+    scale = max(float(np.ptp(y)), 1e-9 * float(np.abs(y).max()), 1e-150)
 
     def left(steps: np.ndarray) -> np.ndarray:
         design, coefficients = _solve(np.cumsum(steps), x / middle, y)

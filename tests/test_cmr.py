@@ -142,6 +142,12 @@ def test_powers_of_exact_points_come_back(terms):
     assert truth.slope(2.0) == pytest.approx((truth(2 + step) - truth(2 - step)) / (2 * step), rel=1e-6)
 
 
+@pytest.mark.parametrize("level", [0.0, 0.7])
+def test_powers_of_a_constant_are_that_constant(level):
+    found = fit_powers(np.geomspace(1, 9, 5), np.full(5, level))
+    assert found(3.3) == pytest.approx(level, abs=1e-9)
+
+
 def test_wrong_input():
     general, domain = planted(PUBLISHED["460M"], 1000.0)
     with pytest.raises(FitError, match="2 different shares .* at least 3"):

@@ -22,7 +22,7 @@ LAYERS = {
     6: "fit draw next_runs",
     7: "boosted corpora identify problem pilot sanity prior",
     8: "predictors plan exports dcpt cross_domain",
-    9: "compare near entries keep front",
+    9: "compare near entries keep front share_laws",
     10: "cpt",
     11: "charts",
 }

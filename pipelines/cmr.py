@@ -1,0 +1,112 @@
+"""How much domain data continued pretraining takes before general loss passes a ceiling: the critical mixture ratio.
+
+RUNS: one row a run or checkpoint, and a start row (tokens = 0) with the losses before training. General loss is the
+mean of the --general evals (patterns as 'Pile*'; '*' is all but the domain's). For every budget: the critical share
+with its interval, the safe one, the best one for the domain, the gain, passes over the corpora, the trade-off.
+--limited, and --compute with --share: the best share of a domain corpus seen once; size against tokens.
+
+Example: curate cmr runs.csv --general '*' --domain python --pool python --tolerance 0.02,0.05 --out cmr.json
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipelines._flags import Json, Out, Seed, pairs
+
+LAWS = "replay,replay:checkpoints=true,dcpt:repeats=true"
+LENGTHS = (0.25, 0.5, 1.0, 2.0, 4.0)  # default budgets, of the longest run
+
+
+def main(
+    runs: Annotated[Path, typer.Argument(help="A run table, Parquet or CSV, with a start row (tokens = 0).")],
+    general: Annotated[str, typer.Option(help="EVAL[,EVAL...] or patterns; their mean is the general loss.")],
+    domain: Annotated[str, typer.Option(help="Which loss.<eval> is the domain's.")],
+    pool: Annotated[str, typer.Option(help="The domain's pool: weight.<pool> is its share.")],
+    tolerance: Annotated[str, typer.Option(help="Nats over the start's general loss; several as 0,0.02,0.05.")],
+    out: Out,
+    relative: Annotated[bool, typer.Option("--relative", help="Tolerances are shares of the start's loss.")] = False,
+    budget: Annotated[str | None, typer.Option(help="TOKENS:PARAMS[,...]; default: 1/4 to 4 longest runs.")] = None,
+    pools: Annotated[Path | None, typer.Option(help="pools.json: unique tokens; default: the run table's.")] = None,
+    replay: Annotated[list[str], typer.Option(help="POOL=SHARE of the rest, repeat; or best. Default: as run.")] = [],  # noqa: B006
+    start_loss: Annotated[list[str], typer.Option(help="EVAL[@PARAMS]=LOSS before training; repeat.")] = [],  # noqa: B006
+    law: Annotated[str, typer.Option(help="NAME[,NAME...]: the best on held-out shares and lengths is kept.")] = LAWS,
+    largest: Annotated[float | None, typer.Option(help="Look up to this share; default: the largest run.")] = None,
+    width: Annotated[
+        float | None, typer.Option(min=1e-6, max=1, help="Say what to run for an interval this narrow.")
+    ] = None,
+    limited: Annotated[str | None, typer.Option(help="TOKENS:PARAMS, unique domain tokens to be seen once.")] = None,
+    compute: Annotated[str | None, typer.Option(help="FLOPS[,...]: best size and tokens at --share.")] = None,
+    share: Annotated[float | None, typer.Option(min=0, max=1, help="The domain's share for --compute.")] = None,
+    published: Annotated[bool, typer.Option("--published", help="Also the procedure of Gu et al. 2024.")] = False,
+    where: Annotated[str | None, typer.Option(help="Only rows where this SQL condition holds.")] = None,
+    starts: Annotated[int, typer.Option(min=1, help="Starting points of each fit.")] = 16,
+    draws: Annotated[int, typer.Option(min=1, help="Bootstrap refits.")] = 200,
+    seed: Seed = 0,
+    as_json: Json = False,
+) -> None:
+    """Find critical mixture ratios."""
+    from curate import artifacts, continual, fit, plugins, sanity, share_laws
+    from curate import runs as run_tables
+    from curate.pools import load_pools, parse_budget
+    from pipelines import _cmr_answers as answers
+    from pipelines import _cmr_more as further
+    from pipelines._show import result
+
+    if (compute is None) != (share is None):
+        raise typer.BadParameter("--compute and --share go together")
+    rest = "best" if replay == ["best"] else pairs(replay, "--replay") or None
+    table, begun = run_tables.read(runs, where=where), pairs(start_loss, "--start-loss")
+    found = continual.split(table, general=general, domain=domain, pool=pool, start_loss=begun)
+    notes = sanity.check(found.runs)
+    asked = answers.Question(
+        found=found, budgets=_budgets(budget, found), pools=found.pools() if pools is None else load_pools(pools),
+        rest=found.proportions() if rest is None else rest, tolerances=_numbers(tolerance, "--tolerance"),
+        relative=relative, largest=largest,
+    )  # fmt: skip
+    corpus = None if limited is None else parse_budget(limited)
+    flops = [] if compute is None else _numbers(compute, "--compute")
+    more = [further.published(asked)] if published else []
+    options, specs = fit.Options(starts=starts, draws=draws, seed=seed), plugins.split(law)
+    laws = tuple(
+        share_laws.choose(share_laws.placed(specs, found, rest=one == found.general), found, one, options=options)
+        for one in (found.general, found.domain)
+    )
+    of_general, of_domain = (one.fit for one in laws)
+    record, parts = answers.critical(asked, of_general, of_domain)
+    more += [further.advised(asked, of_general, width)] if width is not None else []
+    more += [further.limited(asked, of_domain, corpus)] if corpus is not None else []
+    more += [further.sizes(asked, of_domain, flops, share)] if share is not None else []
+    for extra, said in more:
+        record |= extra
+        parts.append(said)
+    record |= {
+        "laws": {one.fit.eval: one.rows.to_dicts() for one in laws},
+        "notes": list(notes),
+        "limits": list(answers.LIMITS),
+    }
+    arguments = {"runs": runs, "general": general, "domain": domain, "pool": pool, "tolerance": tolerance,
+                 "relative": relative, "budget": budget, "pools": pools, "replay": replay, "start_loss": start_loss,
+                 "law": law, "largest": largest, "width": width, "limited": limited, "compute": compute, "share": share,
+                 "published": published, "where": where, "starts": starts, "draws": draws}  # fmt: skip
+    made = artifacts.made_by(arguments, [runs, *([] if pools is None else [pools])], seed)
+    artifacts.save(out, record | {"made_by": made})
+    parts += [f"note: {note}" for note in notes]
+    result(as_json, record | {"out": str(out)}, "\n\n".join([answers.compared(laws), *parts]))
+
+
+def _numbers(text: str, flag: str) -> list[float]:
+    try:
+        return [float(item) for item in text.split(",")]
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is not NUMBER[,NUMBER...]", param_hint=flag) from None
+
+
+def _budgets(text: str | None, found):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+    from curate.pools import Budget, parse_budget
+
+    if text is not None:
+        return [parse_budget(item) for item in text.split(",")]
+    longest = float(found.runs.recipes().tokens.max())
+    return [Budget(length * longest, max(found.starts)) for length in LENGTHS]
