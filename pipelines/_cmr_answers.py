@@ -60,7 +60,7 @@ class Question:
 def critical(asked: Question, general: Predictor, domain: Predictor) -> tuple[dict[str, object], list[str]]:
     """Return critical ratios of all tolerances and budgets, the trade-off at the longest, and laws in tokens."""
     rows, notes, laws, records = [], [], [], []
-    by_checkpoints = "checkpoints=true" in getattr(general, "spec", "")
+    by_checkpoints = any("checkpoints=true" in getattr(one, "spec", "") for one in (general, domain))
     midway = [one for one in asked.budgets if by_checkpoints and one.tokens < asked.runs_to]
     for tolerance in asked.tolerances:
         notes += _noise(asked, general, tolerance)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from problems import planted, theta
 
-from curate import artifacts, ceilings, cpt, share_path
+from curate import artifacts, boosted, ceilings, cpt, share_path
 from curate.blend import Blend
 from curate.errors import SchemaError
 from curate.pools import Budget, Pool
@@ -116,6 +116,18 @@ def test_a_higher_ceiling_never_lowers_the_ratio(one, other):
     low, high = (cpt.critical_ratio(GENERAL, DOMAIN, [], AT, 2.5 + x) for x in sorted((one, other)))
     assert low.at <= high.at + 1e-12
     assert (low.safe or 0.0) <= (high.safe or 0.0)
+
+
+def test_any_predictor_will_do():
+    """Boosted trees: a step function of the share, with its own draws."""
+    rng = np.random.default_rng(0)
+    share = rng.uniform(0, 1, 120)
+    made = recipes(np.stack([1 - share, share], axis=1), np.full(120, 1e10), np.full(120, 1e9))
+    losses = {name: one.loss(made).numpy() for name, one in (("general", GENERAL), ("domain", DOMAIN))}
+    trees = boosted.fit_boosted(made, losses, pools=TWO, base=None, clusters=None, options=boosted.Options(draws=4))
+    found = cpt.critical_ratio(trees["general"], trees["domain"], [], AT, 2.6)
+    assert found.share == pytest.approx(0.2**0.5, abs=0.05)
+    assert found.safe <= found.share
 
 
 def test_not_reached_is_no_number():
