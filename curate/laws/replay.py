@@ -3,7 +3,7 @@
 After the learning-dynamics law (Wang et al. 2025, arXiv 2505.07796: area under the learning rate, annealing, and a
 distribution shift that saturates) with a shift that depends on the share, as replay tables do (Ibrahim et al. 2024,
 arXiv 2403.08763): nearly a straight line in the share's logarithm. Chosen by leaving out one share, and the longest
-runs, of one family (benchmarks/cmr.py).
+runs, of one family (benchmarks/cmr.py); the harm of repeats, on tiny runs (benchmarks/cmr_loop.py).
 """
 
 from collections.abc import Mapping
@@ -18,6 +18,7 @@ from curate.laws.repetition import effective_tokens
 from curate.recipes import Recipes
 
 FLAT = 1e-4  # |z| below which (e^z - 1) / z is its series: exact to 1e-13
+LEAST = 1e-6  # repeats below this do no harm; R^delta has no derivative at 0
 
 
 @dataclass(frozen=True)
@@ -29,19 +30,23 @@ class Replay:
     phi = ln q at s = 0. t = tokens / ``length``. Of complete runs tau = t and a = 0. ``checkpoints``: rows with t < 1
     are checkpoints of runs whose learning rate falls along a cosine to 0 at t = 1, so that tau = t + sin(pi t) / pi is
     the area under it, a = (1 - cos(pi t)) / 2 how far it has fallen; rows with t >= 1 are complete runs, a = 1.
-    ``sizes``: the runs differ in size n = N / 2e8, E + A n^-alpha stands for E and G n^-phi for G.
+    ``harm``: repeats are not discounted but hurt, and the fewer tokens are repeated the more; for runs that repeat:
+    + P sum_i h_i R_i^delta (length / U_i)^kappa with R_i = max(epochs_i - 1, 0), h_i the shares, U_i the unique tokens
+    (after Lovelace et al. 2026, arXiv 2605.01640). ``sizes``: the runs differ in size n = N / 2e8; E + A n^-alpha
+    stands for E, G n^-phi for G, P n^kappa for P.
     """
 
     pool: int = -1
     rest: bool = False
     length: float = 1e10
     checkpoints: bool = False
+    harm: bool = False
     sizes: bool = False
 
     name = "replay"
 
     def params(self) -> tuple[Param, ...]:
-        """E, K, C, G, A in nats; d in ``length``; R repeats after which 1/e of the value is left."""
+        """E, K, C, G, P, A in nats; d in ``length``; R repeats after which 1/e of the value is left."""
         core = (
             Param("E", 0.01, 10.0, likely=(0.5, 3.0)),
             Param("K", 1e-4, 1e2, likely=(0.03, 0.6)),
@@ -50,19 +55,25 @@ class Replay:
             Param("d", 1e-3, 1e2, likely=(0.03, 1.0), shared=True),
             Param("s", -2.0, 2.0, likely=(-0.3, 0.3), positive=False),
             Param("eps", 1e-7, 0.2, likely=(1e-4, 1e-2)),
-            Param("R", 0.1, 1e4, likely=(2.0, 50.0), shared=True),
         )
+        repeats: tuple[Param, ...] = (Param("R", 0.1, 1e4, likely=(2.0, 50.0), shared=True),)
+        if self.harm:
+            repeats = (
+                Param("P", 1e-8, 1e3, likely=(2e-3, 0.2)),
+                Param("delta", 0.02, 5.0, likely=(0.5, 1.5), shared=True),
+                Param("kappa", 0.02, 5.0, likely=(0.2, 1.0), shared=True),
+            )
         fall = (Param("C", 1e-5, 10.0, likely=(0.005, 0.1)),)
         size = (
             Param("A", 1e-4, 1e2, likely=(0.2, 2.0)),
             Param("alpha", 0.02, 2.0, likely=(0.25, 0.45), shared=True),
             Param("phi", -1.0, 2.0, likely=(0.0, 0.4), positive=False, shared=True),
         )
-        return core + fall * self.checkpoints + size * self.sizes
+        return core + repeats + fall * self.checkpoints + size * self.sizes
 
     def loss(self, theta: Mapping[str, Tensor], recipes: Recipes) -> Tensor:
         """Return (n,) loss."""
-        useful = effective_tokens(recipes, theta["R"]) / recipes.tokens[..., None]
+        useful = recipes.weights if self.harm else effective_tokens(recipes, theta["R"]) / recipes.tokens[..., None]
         own = useful[..., self.pool]
         r = useful.sum(dim=-1) - own if self.rest else own
         z = ((r + theta["eps"]) / (1 + theta["eps"])).log()
@@ -71,10 +82,20 @@ class Replay:
         loss = theta["E"] + theta["K"] * time ** -theta["beta"]
         if self.checkpoints:
             loss = loss - theta["C"] * fallen
+        n = recipes.params / SIZE
+        if self.harm:
+            loss = loss + self.penalty(theta, recipes) * (n ** theta["kappa"] if self.sizes else 1.0)
         if self.sizes:
-            n = recipes.params / SIZE
             loss, shift = loss + theta["A"] * n ** -theta["alpha"], shift * n ** -theta["phi"]
         return loss - shift
+
+    def penalty(self, theta: Mapping[str, Tensor], recipes: Recipes) -> Tensor:
+        """(n,) harm of repeats in nats."""
+        repeats = recipes.epochs - 1
+        some = repeats > LEAST
+        few = torch.where(some, self.length / recipes.unique, 1.0) ** theta["kappa"]
+        power = torch.where(some, repeats.clamp_min(LEAST) ** theta["delta"], 0.0)
+        return theta["P"] * (recipes.weights * power * few).sum(dim=-1)
 
     def clock(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """(n,) tau and a of (n,) tokens."""

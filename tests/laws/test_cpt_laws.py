@@ -85,6 +85,36 @@ def test_repeats_of_a_small_domain_count_for_less():
     assert torch.equal(old.loss(POINT, mixed(shares)), old.loss(POINT, mixed(shares, unique=small)))
 
 
+HARM = values(P=0.02, delta=1.5, kappa=0.5)
+
+
+def test_repeats_that_hurt_by_hand():
+    law, small = Replay(harm=True), [[np.inf, 1e8]] * 3
+    harm = law.loss(POINT | HARM, mixed([0.0, 0.1, 0.5], unique=small)) - Replay().loss(POINT, mixed([0.0, 0.1, 0.5]))
+    assert harm.tolist() == pytest.approx([0.0, 0.1 * 0.02 * 9**1.5 * 10, 0.5 * 0.02 * 49**1.5 * 10])
+    sized = values(A=0.5, alpha=0.3, phi=0.2)
+    big = mixed([0.1], params=8e8, unique=[[np.inf, 1e8]]), mixed([0.1], params=8e8)
+    many = [Replay(harm=True, sizes=True).loss(POINT | HARM | sized, one)[0] for one in big]
+    assert float(many[0] - many[1]) == pytest.approx(2 * float(harm[1]))
+
+
+def test_repeats_that_hurt_have_gradients_where_nothing_repeats():
+    point = {k: v.clone().requires_grad_() for k, v in (POINT | HARM).items()}
+    at = mixed([0.0, 0.01, 1.0], unique=[[np.inf, 1e8]] * 3)
+    loss = Replay(harm=True).loss(point, at)
+    for gradient in torch.autograd.grad(loss.sum(), list(point.values()), allow_unused=True):
+        assert gradient is None or bool(torch.isfinite(gradient))
+
+
+@pytest.mark.parametrize("options", ["harm=true", "harm=true,rest=true,checkpoints=true"])
+def test_planted_options_come_back_as_predictions(options):
+    spec = f"replay:{options}"
+    truth, (train, fresh) = theta(spec, 2, seed=4, inner=0.8), (random_recipes(n, 2, n) for n in (80, 200))
+    law = Replay(harm=True, rest="rest" in options, checkpoints="checkpoints" in options)
+    found = fit(spec, train, law.loss(truth, train).numpy(), pools="ab", options=Options(starts=8, draws=1))
+    assert float((found.loss(fresh) / law.loss(truth, fresh) - 1).abs().median()) < 2e-3
+
+
 # Losses by share of the corpus they are measured on, at one budget and size.
 OLD = {  # Ibrahim et al. 2024 (arXiv 2403.08763), 405M: loss on the Pile by share of replay
     "german": ({0: 3.56, 1: 2.83, 5: 2.57, 10: 2.46, 25: 2.33, 50: 2.24}, 2e11),
