@@ -2,21 +2,44 @@
 
 import os
 import signal
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 from curate import plugins
+from curate.engines import ray
 from curate.errors import CurateError
 
-NAMES = plugins.names("engines")
+EXTRAS = {"ray": "ray"}  # engine: the package it needs, which `pip install curate` does not bring
+
+
+@pytest.fixture(scope="module")
+def ray_cluster():
+    """One cluster for all tests here: it takes seconds to start."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(Path(__file__).parent))  # where its workers find the functions below
+        with ray.connected("local", 2):
+            yield
+
+
+@pytest.fixture(autouse=True)
+def started(name, request):
+    if name == "ray":
+        request.getfixturevalue("ray_cluster")
 
 
 def engine(name, workers=2):
-    try:
-        return plugins.build("engines", f"{name}:workers={workers}")
-    except ModuleNotFoundError as missing:
-        pytest.skip(f"{name} needs {missing.name}, an extra that is not installed")
+    return plugins.build("engines", f"{name}:workers={workers}")
+
+
+def marked(name):
+    if name not in EXTRAS:
+        return name
+    absent = find_spec(EXTRAS[name]) is None
+    reason = f"{EXTRAS[name]} is not installed: pip install 'curate[{EXTRAS[name]}]'"
+    marks = [pytest.mark.slow, pytest.mark.skipif(absent, reason=reason)]
+    return pytest.param(name, marks=marks)
 
 
 def double(x: int) -> int:
@@ -47,7 +70,7 @@ def threads(_: int) -> str:
     return os.environ.get("POLARS_MAX_THREADS", "unset")
 
 
-EVERY = pytest.mark.parametrize("name", NAMES)
+EVERY = pytest.mark.parametrize("name", [marked(name) for name in plugins.names("engines")])
 
 
 @EVERY
