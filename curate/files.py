@@ -1,23 +1,110 @@
-"""Atomic files and content hashes: a reader never sees a half-written file."""
+"""Files as curate sees them: listed, stamped, opened by ranges, replaced whole.
+
+A reader never sees a half-written file. Everything that scores and prunes touches storage through these functions only.
+"""
 
 import os
+import platform
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from glob import glob
 from pathlib import Path
+from shutil import rmtree
+from typing import TYPE_CHECKING
 
 import xxhash
 
+from curate.errors import CurateError, SchemaError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
 CHUNK = 1 << 20  # bytes read at a time when hashing
-TEMPORARY = re.compile(r"\.(?P<name>.+)\.(?P<pid>\d+)\.tmp")  # what ``replacing`` writes to
+HOST = xxhash.xxh3_64_hexdigest(platform.node().encode())[:8]  # process ids repeat between machines
+TEMPORARY = re.compile(r"\.(?P<name>.+)\.(?:(?P<host>[0-9a-f]{8})-)?(?P<pid>\d+)\.tmp")  # what ``replacing`` writes to
+
+
+def listed(item: str) -> list[tuple[Path, str]]:
+    """Return the files that a file, a folder or a glob names, each with its path relative to the folder it names.
+
+    In a folder, names that start with "_" or "." are records and temporary files: left out, with what is below them.
+    """
+    path = Path(item)
+    if path.is_file():
+        return [(path, path.name)]
+    if path.is_dir():
+        root, files = path, [p for p in path.rglob("*") if p.is_file()]
+    else:
+        parts = path.parts
+        magic = next((i for i, part in enumerate(parts) if set(part) & set("*?[")), len(parts))
+        root, files = Path(*parts[:magic]), [Path(p) for p in glob(item, recursive=True) if os.path.isfile(p)]
+    found = [(p, p.relative_to(root).as_posix()) for p in files]
+    if astray := [p for p, name in found if ".." in name.split("/")]:
+        raise SchemaError(f"{astray[0]} leaves {root}: name its folder itself, not by '..' after a wildcard")
+    return [(p, name) for p, name in found if not any(part.startswith(("_", ".")) for part in name.split("/"))]
+
+
+def inside(folder: Path, relative: str) -> Path:
+    """Return ``folder/relative``, where a file may be written; a name or link that leads out is refused."""
+    path = folder / relative
+    if not path.parent.resolve().is_relative_to(folder.resolve()) or path.name in ("", "..") or "\0" in relative:
+        raise SchemaError(f"{relative!r} leads out of {folder}: rename the input, or remove the link in {folder}")
+    return path
+
+
+def exists(path: Path) -> bool:
+    """Say whether there is a file."""
+    return path.is_file()
+
+
+def size(path: Path) -> int:
+    """Return the bytes of a file."""
+    return path.stat().st_size
+
+
+def stamp(path: Path) -> str:
+    """Return a short text that changes when a file is written; the same text does not prove that nothing changed."""
+    stat = path.stat()
+    return f"{stat.st_size}:{stat.st_mtime_ns}:{stat.st_ctime_ns}"
+
+
+def newer(path: Path, than: Path) -> bool:
+    """Say whether a file's time is not before another's, by the clock of the file system they lie on."""
+    return max(path.stat().st_mtime_ns, path.stat().st_ctime_ns) >= than.stat().st_mtime_ns
+
+
+def opened(path: Path) -> "pa.NativeFile":
+    """Open a file for reading, at any offset."""
+    import pyarrow as pa
+
+    return pa.OSFile(str(path), "rb")
+
+
+def mapped(path: Path) -> "pa.NativeFile":
+    """Open a file for reading without copies, where it can be mapped into memory."""
+    import pyarrow as pa
+
+    return pa.memory_map(str(path))
+
+
+def remove(path: Path) -> None:
+    """Remove a file, or a folder and all that is in it, if it is there."""
+    if path.is_dir() and not path.is_symlink():
+        rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside ``path``; on success fsync it and rename it over ``path``, on error remove it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    """Yield a temporary path beside ``path``; on success fsync it and rename it over ``path``, on error remove it.
+
+    No space, no permission and their like are a ``CurateError`` that says so.
+    """
+    temporary = path.with_name(f".{path.name}.{HOST}-{os.getpid()}.tmp")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         with temporary.open("rb+") as handle:
             os.fsync(handle.fileno())
@@ -27,19 +114,32 @@ def replacing(path: Path) -> Iterator[Path]:
             os.fsync(folder)  # the rename itself must survive a power cut
         finally:
             os.close(folder)
+    except OSError as error:
+        said = error.strerror or str(error).splitlines()[0]
+        raise CurateError(
+            f"cannot write {path}: {said}. Free the space or mend the folder; the same command continues"
+        ) from error
     finally:
+        _discard(temporary)
+
+
+def _discard(temporary: Path) -> None:
+    try:
         temporary.unlink(missing_ok=True)
+    except OSError:  # a folder that cannot be written to holds no temporary file of ours
+        return
 
 
 def sweep(folder: Path, ending: str = "") -> int:
     """Remove what killed processes left of ``replacing`` under ``folder``, for names with ``ending``; return how many.
 
-    A file whose process is alive on this machine stays.
+    A file whose process is alive on this machine stays, and so does a file of another machine.
     """
     removed = 0
     for path in folder.rglob(".*.tmp"):
         found = TEMPORARY.fullmatch(path.name)
-        if found and found["name"].endswith(ending) and not _alive(int(found["pid"])):
+        ours = found and found["name"].endswith(ending) and found["host"] in (None, HOST)
+        if found and ours and not _alive(int(found["pid"])):
             path.unlink(missing_ok=True)
             removed += 1
     return removed

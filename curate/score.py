@@ -1,35 +1,71 @@
-"""Batches through scorers: one score file per input file, resumable shard by shard."""
+"""Batches through scorers: one score file per input file, resumable within a file, bad files set aside."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
-from inspect import signature
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
-import numpy as np
-import polars as pl
-
-from curate import __version__, artifacts, manifest, plugins, rows, tables
+from curate import __version__, artifacts, files, learning, manifest, plugins, preflight, rows, scoring, tables, writer
 from curate.engines import Engine
 from curate.engines.local import Local
 from curate.errors import Interrupted, SchemaError
-from curate.files import content_hash, replacing, sweep, text_hash
+from curate.files import content_hash, sweep, text_hash
+from curate.learning import Lesson
+from curate.manifest import Bad
+from curate.preflight import Preflight
+from curate.readers import DOCUMENT_BYTES
 from curate.rows import SCORES, Progress, silent
 from curate.scorers import Scorer
-from curate.tables import Shard
+from curate.scoring import Outcome, Task
+from curate.shards import Shard
 
 STEP = "score"
 
 
 @dataclass(frozen=True)
-class Task:
-    """One shard through all scorers: everything a worker needs."""
+class Job:
+    """What is to be scored, how and where to; ``quarantine`` sets bad shards aside instead of failing."""
 
-    shard: Shard
-    output: Path
-    scorers: tuple[Scorer, ...]
+    found: tuple[Shard, ...]
+    specs: tuple[str, ...]
+    out: Path
     text_column: str
     batch_rows: int
+    document_bytes: int
+    quarantine: bool
+
+    @property
+    def work(self) -> list[manifest.Work]:
+        """The (shard, input, output) triples of the manifest."""
+        return [(s.relative, s.path, files.inside(self.out, s.relative + SCORES)) for s in self.found]
+
+    @property
+    def asked(self) -> dict[str, object]:
+        """Everything but the input and the version that decides a score file's bytes."""
+        code: dict[str, str] = {}
+        for spec in self.specs:
+            code |= scorer_code(spec)
+        return {
+            "batch_rows": self.batch_rows,
+            "code": code,
+            "scorers": list(self.specs),
+            "text_column": self.text_column,
+        }
+
+    @property
+    def config(self) -> str:
+        """The hash of ``asked``."""
+        return text_hash(repr(sorted(self.asked.items())))
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What a run did: rows scored now, shards in all, what preflight warned of, and shards set aside with reasons."""
+
+    rows: int
+    shards: int
+    warnings: tuple[str, ...]
+    quarantined: Mapping[str, str]
 
 
 def score(
@@ -39,136 +75,159 @@ def score(
     *,
     text_column: str = "text",
     batch_rows: int = tables.BATCH_ROWS,
+    document_bytes: int = DOCUMENT_BYTES,
+    quarantine: bool = False,
     engine: Engine | None = None,
     restart: bool = False,
     progress: Progress = silent,
-) -> int:
-    """Score every example in ``data`` with the scorers ``specs`` (``name:key=value,...``) and return the rows scored.
+) -> Scored:
+    """Score every example in ``data`` with the scorers ``specs`` (``name:key=value,...``); say what was done.
 
     Scorers run in the given order and see the columns of the earlier ones. Learned scorers learn first, on the whole
-    stream; what they learned is kept in ``out``. Call again with the same arguments to continue.
+    stream; what they learned is kept in ``out``. Call again with the same arguments to continue; shards that were set
+    aside are tried again.
     """
-    found = tables.shards(data)
+    engine = engine or Local()
+    job = Job(tables.shards(data), tuple(specs), out, text_column, batch_rows, document_bytes, quarantine)
     _check_outputs(specs)
-    for shard in found:
-        tables.require(shard, _first_needs(specs, text_column))
-    config = configuration(specs, text_column, batch_rows)
-    work = [(s.relative, s.path, out / (s.relative + SCORES)) for s in found]
-    todo = {name for name, _, _ in manifest.pending(out, STEP, work, config, restart=restart)}
+    seen = _inspect(job)
+    why = _why(job)
+    todo = {name for name, _, _ in manifest.pending(out, STEP, job.work, job.config, why=why, restart=restart)}
     sweep(out, SCORES)
     sweep(out / manifest.FOLDER)
     if restart:
-        for learned in _learned(out).glob("*.npz"):
-            learned.unlink()
-    scorers = prepare(found, specs, out, text_column=text_column, batch_rows=batch_rows, fresh=len(todo) == len(found))
-    artifacts.save(
-        out / manifest.FOLDER / "score.json",
-        {"data": list(data), "text_column": text_column, "batch_rows": batch_rows, "scorers": list(specs)},
-    )
-    outputs = {name: output for name, _, output in work}
-    tasks = [Task(s, outputs[s.relative], scorers, text_column, batch_rows) for s in found if s.relative in todo]
-    total = 0
-    sources = {s.relative: s.path for s in found}
-    progress("score", len(found) - len(tasks), len(found))
-    for done, (name, count) in enumerate((engine or Local()).run(score_shard, tasks), start=1):
-        manifest.record(out, STEP, name, sources[name], config=config, rows=count)
-        total += count
-        progress("score", len(found) - len(tasks) + done, len(found))
-    return total
+        files.remove(learning.folder(out))
+    bad = dict(seen.bad)
+    scorers = _prepared(job, bad, engine, progress, fresh=len(todo) == len(job.found))
+    artifacts.save(out / manifest.FOLDER / "score.json", {"data": list(data), "version": __version__, **job.asked})
+    for name, reason in bad.items():
+        manifest.set_aside(out, Bad(STEP, name, reason, _stamp(job, name)))
+    left = [s for s in job.found if s.relative in todo and s.relative not in bad]
+    total, more = _run(job, left, seen, scorers, engine, progress)
+    return Scored(total, len(job.found), seen.warnings, dict(sorted({**bad, **more}.items())))
 
 
-def configuration(specs: Sequence[str], text_column: str, batch_rows: int) -> str:
-    """Return the hash of everything but the input that decides a score file's bytes."""
-    return text_hash(repr((__version__, tuple(specs), text_column, batch_rows)))
+def _inspect(job: Job) -> Preflight:
+    """Read the heads of all shards; a bad one is an error unless it can be set aside and others are good."""
+    needs = _first_needs(job.specs, job.text_column)
+    seen = preflight.inspect(job.found, needs, used=(job.text_column, *needs))
+    if seen.bad and (not job.quarantine or not seen.heads):
+        raise SchemaError(next(iter(seen.bad.values())))
+    return seen
 
 
-def status(out: Path) -> list[dict[str, str]]:
-    """Return shard, state (done, to do, or refused) and why, for every shard of the job in ``out``."""
-    asked = rows.job(out)
-    config = configuration(cast(list[str], asked["scorers"]), str(asked["text_column"]), cast(int, asked["batch_rows"]))
-    result = []
-    for shard in tables.shards(cast(list[str], asked["data"])):
-        entry = manifest.read(out, STEP, shard.relative)
-        if entry is None or not (out / (shard.relative + SCORES)).is_file():
-            result.append({"shard": shard.relative, "state": "to do", "why": ""})
-        else:
-            why = "; ".join(manifest.changes(entry, shard.path, config))
-            result.append({"shard": shard.relative, "state": "refused" if why else "done", "why": why})
-    return result
+def _prepared(job: Job, bad: dict[str, str], engine: Engine, progress: Progress, *, fresh: bool) -> tuple[Scorer, ...]:
+    """Return the scorers, ready; those that learn do so on the good shards, and the bad ones found go to ``bad``."""
+    good = tuple(s for s in job.found if s.relative not in bad)
+    digests: dict[str, str] = {}
+    if any(map(learning.learns, job.specs)):
+        plain = next(i for i, spec in enumerate(job.specs) if learning.learns(spec))
+        earlier = tuple(cast(Scorer, plugins.build("scorers", spec)) for spec in job.specs[:plain])
+        checks = [_task(job, s, earlier) for s in good]
+        progress("check", 0, len(checks))
+        for done, outcome in enumerate(engine.run(scoring.check_task, checks), start=1):
+            progress("check", done, len(checks))
+            if outcome.reason is None:
+                digests[outcome.shard] = outcome.digest
+            else:
+                bad[outcome.shard] = outcome.reason
+        good = tuple(s for s in good if s.relative not in bad)
+    lesson = Lesson(good, digests, tuple(sorted(bad)), job.specs, job.text_column, job.batch_rows, job.document_bytes)
+    return learning.prepare(lesson, job.out, fresh=fresh)
 
 
-def score_shard(task: Task) -> tuple[str, int]:
-    """Score one shard into its output file (atomic); return its name and row count."""
-    schema = {"id": pl.String(), "source": pl.String(), "tokens": pl.Int64()}
-    for scorer in task.scorers:
-        schema |= scorer.schema
-    return task.shard.relative, tables.write(task.output, _scored(task), schema=schema)
+def _task(job: Job, shard: Shard, scorers: tuple[Scorer, ...]) -> Task:
+    return Task(
+        shard, files.inside(job.out, shard.relative + SCORES), scorers, job.text_column, job.batch_rows,
+        job.document_bytes, quarantine=job.quarantine,
+    )  # fmt: skip
 
 
-def _scored(task: Task) -> Iterator[pl.DataFrame]:
-    needs = _inputs(task.scorers)
-    for batch in tables.batches(task.shard, needs, rows=task.batch_rows, text_column=task.text_column):
-        full = apply(task.scorers, batch)
-        added = [name for scorer in task.scorers for name in scorer.schema]
-        yield full.select("id", "source", "tokens", *added)
-
-
-def apply(scorers: Sequence[Scorer], batch: pl.DataFrame) -> pl.DataFrame:
-    """Add the columns of every scorer, each seeing those of the earlier ones; check that all are finite."""
-    for scorer in scorers:
-        batch = batch.hstack(scorer(batch))
-        for name in scorer.schema:
-            good = tables.finite(batch[name])
-            if not good.all():
-                what, row = "score" if name.startswith("score.") else "vector", batch["id"][int(good.argmin())]
-                raise SchemaError(
-                    f"{name} is not a finite number in {int((~good).sum())} rows, the first with id {row!r}: "
-                    f"fix its input, or leave out the scorer that makes this {what}"
-                )
-    return batch
-
-
-def prepare(
-    found: Sequence[Shard], specs: Sequence[str], out: Path, *, text_column: str, batch_rows: int, fresh: bool
-) -> tuple[Scorer, ...]:
-    """Build the scorers in order; those that learn do so on the stream, or reload what they learned for this input.
-
-    Not ``fresh`` (some shards are scored already): what was learned from other inputs is refused, for scores of two
-    learned scorers cannot be compared.
-    """
-    scorers: tuple[Scorer, ...] = ()
-    inputs: list[str] = []
-    for position, spec in enumerate(specs):
-        name, _ = plugins.parse(spec)
-        if not hasattr(plugins.module("scorers", name), "learn"):
-            scorers += (cast(Scorer, plugins.build("scorers", spec)),)
+def _run(
+    job: Job, left: Sequence[Shard], seen: Preflight, scorers: tuple[Scorer, ...], engine: Engine, progress: Progress
+) -> tuple[int, dict[str, str]]:
+    """Score what is left; return the rows scored now and the shards set aside with their reasons."""
+    tasks = [t for shard in left for t in _tasks(job, shard, seen, scorers)]
+    open_tasks: dict[str, list[Task]] = {}
+    for task in tasks:
+        open_tasks.setdefault(task.shard.relative, []).append(task)
+    outcomes: dict[str, list[Outcome]] = {}
+    bad: dict[str, str] = {}
+    total, done = 0, len(job.found) - len(left)
+    progress("score", done, len(job.found))
+    for outcome in engine.run(scoring.score_task, tasks):
+        mine = outcomes.setdefault(outcome.shard, [])
+        mine.append(outcome)
+        total += outcome.rows
+        if len(mine) < len(open_tasks[outcome.shard]):
             continue
-        inputs = inputs or [content_hash(s.path) for s in found]
-        key = text_hash(repr((__version__, tuple(specs[: position + 1]), text_column, batch_rows, inputs)))
-        path = _learned(out) / f"{position}-{name}-{key[:16]}.npz"
-        if not fresh and not path.is_file() and any(_learned(out).glob(f"{position}-{name}-*.npz")):
-            raise Interrupted(
-                f"{out}: scorer {name} learned from other input files than these, and some shards are scored with it. "
-                "Give --restart to learn and score again, or another --out"
-            )
-        scorers += (_learn(spec, scorers, found, path, text_column=text_column, batch_rows=batch_rows),)
-    read = set(_inputs(scorers))
-    if clash := sorted(read & {column for scorer in scorers for column in scorer.schema}):
-        raise SchemaError(f"{clash[0]} is read from the data by one scorer and made by a later one: change their order")
-    return scorers
+        task = open_tasks[outcome.shard][0]
+        if reason := next((one.reason for one in mine if one.reason), None):
+            bad[outcome.shard] = reason
+            manifest.set_aside(job.out, Bad(STEP, outcome.shard, reason, task.stamp))
+        else:
+            _finish(job, task, mine)
+        done += 1
+        progress("score", done, len(job.found))
+    return total, bad
 
 
-def _learned(out: Path) -> Path:
-    return out / manifest.FOLDER / "learned"
+def _finish(job: Job, task: Task, mine: Sequence[Outcome]) -> None:
+    """Join the parts, if no worker saw them all, and record that the shard is done."""
+    name, rows_written = task.shard.relative, sum(one.rows for one in mine)
+    if task.parts is not None:
+        parts = scoring.complete(task.parts, task.spans)
+        if parts is None:
+            raise Interrupted(f"{task.parts}: parts are missing; was the folder changed? Run the same command again")
+        rows_written = sum(map(writer.part_rows, parts))
+        if not any(one.whole for one in mine):
+            writer.join(task.output, parts, scoring.schema(task.scorers))
+    digest = mine[0].digest
+    done = manifest.entry(STEP, name, task.shard.path, digest=digest, config=job.config, rows=rows_written)
+    manifest.record(job.out, replace(done, stamp=task.stamp))
+
+
+def _tasks(job: Job, shard: Shard, seen: Preflight, scorers: tuple[Scorer, ...]) -> Iterator[Task]:
+    """Yield the tasks of a shard: one, or for a long one, a task for every few row groups."""
+    stamp, head = files.stamp(shard.path), seen.heads[shard.relative]
+    task = replace(_task(job, shard, scorers), stamp=stamp)
+    if not scoring.is_long(head):
+        yield task
+        return
+    entry = manifest.begun(job.out, STEP, shard.relative)
+    if entry is None:
+        digest = content_hash(shard.path)
+        entry = manifest.entry(STEP, shard.relative, shard.path, digest=digest, config=job.config, rows=None)
+        files.remove(manifest.parts_path(job.out, STEP, shard.relative))
+        manifest.record(job.out, entry)
+    spans, parts = scoring.spans(head), manifest.parts_path(job.out, STEP, shard.relative)
+    for start, stop in spans:
+        yield replace(task, digest=entry.input, start=start, stop=stop, parts=parts, spans=spans)
+
+
+def _why(job: Job) -> list[str]:
+    """Say what differs between the job that ``out`` was made by and this one."""
+    try:
+        before = rows.job(job.out)
+    except Interrupted:
+        return []
+    return manifest.differences({k: before.get(k) for k in job.asked}, job.asked)
+
+
+def _stamp(job: Job, name: str) -> str:
+    path = next(s.path for s in job.found if s.relative == name)
+    return files.stamp(path) if files.exists(path) else ""
 
 
 def _check_outputs(specs: Sequence[str]) -> None:
     """Refuse two scorers that add the same column, before any work; also names and options that do not exist."""
     makers: dict[str, str] = {}
     for spec in specs:
-        name, _ = plugins.parse(spec)
-        learns = hasattr(plugins.module("scorers", name), "learn")
-        made = plugins.implementation("scorers", name) if learns else plugins.build("scorers", spec)
+        made = (
+            plugins.implementation("scorers", plugins.parse(spec)[0])
+            if learning.learns(spec)
+            else plugins.build("scorers", spec)
+        )
         schema = getattr(made, "schema", ())
         for column in schema if isinstance(schema, Mapping) else ():  # of a class it may be known only once learned
             if column in makers:
@@ -176,40 +235,14 @@ def _check_outputs(specs: Sequence[str]) -> None:
             makers[column] = spec
 
 
-def _learn(
-    spec: str, earlier: tuple[Scorer, ...], found: Sequence[Shard], path: Path, *, text_column: str, batch_rows: int
-) -> Scorer:
+def scorer_code(spec: str) -> dict[str, str]:
+    """Return the content hashes of the open-set files that a scorer is: its own, and its encoder's."""
     name, options = plugins.parse(spec)
-    cls, learn = plugins.implementation("scorers", name), plugins.module("scorers", name).learn
-    known = [key for key in signature(learn).parameters if key != "stream"]
-    if unknown := sorted(set(options) - set(known)):
-        raise SchemaError(f"scorer {name} has no option {unknown[0]!r}: it takes {', '.join(known)}")
-    if path.is_file():
-        plain = {f.name for f in fields(cls)} & set(options)
-        with np.load(path, allow_pickle=False) as saved:
-            return cast(Scorer, cls(**dict(saved.items()), **{k: options[k] for k in plain}))
-
-    def stream(needs: Sequence[str]) -> Iterator[pl.DataFrame]:
-        made = {column for scorer in earlier for column in scorer.schema}
-        wanted = dict.fromkeys((*_inputs(earlier), *(n for n in needs if n not in made)))
-        for shard in found:
-            for batch in tables.batches(shard, tuple(wanted), rows=batch_rows, text_column=text_column):
-                yield apply(earlier, batch)
-
-    scorer = learn(stream, **options)
-    with replacing(path) as temporary, temporary.open("wb") as handle:
-        np.savez(handle, **scorer.arrays)
-    return cast(Scorer, scorer)
-
-
-def _inputs(scorers: Sequence[Scorer]) -> tuple[str, ...]:
-    """Return the columns that must come from the file: needed, and not made by an earlier scorer."""
-    made: set[str] = set()
-    needed: dict[str, None] = {}
-    for scorer in scorers:
-        needed |= {n: None for n in scorer.needs if n not in made and n not in ("id", "source", "tokens")}
-        made |= set(scorer.schema)
-    return tuple(needed)
+    found = [("scorers", name)]
+    encoder = options.get("encoder", getattr(plugins.implementation("scorers", name), "encoder", None))
+    if isinstance(encoder, str):
+        found.append(("encoders", encoder))
+    return {f"{folder}/{one}": content_hash(Path(str(plugins.module(folder, one).__file__))) for folder, one in found}
 
 
 def _first_needs(specs: Sequence[str], text_column: str) -> tuple[str, ...]:

@@ -3,8 +3,9 @@
 import json
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import NoReturn
 
 import polars as pl
 import typer
@@ -67,3 +68,15 @@ def result(as_json: bool, record: Mapping[str, object], text: str) -> None:
 def heading(text: str) -> None:
     """Print the title of a stage."""
     typer.echo(f"\n== {text}")
+
+
+def warn(lines: Sequence[str]) -> None:
+    """Print what a user should know, on stderr."""
+    for line in lines:
+        typer.echo(f"warning: {line}", err=True)
+
+
+def failed(message: str) -> NoReturn:
+    """Print one line on stderr after a result that is not all that was asked, and end with exit code 1."""
+    typer.echo(f"curate: {message}", err=True)
+    raise typer.Exit(1)

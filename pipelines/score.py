@@ -3,8 +3,9 @@
 Example: curate score data/ --scorer length --scorer embedding --scorer prototypes:k=64 --out scores/
 """
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -16,6 +17,12 @@ def main(
     scorer: Annotated[list[str], typer.Option(help="NAME or NAME:key=value,...; repeat; they run in this order.")],
     out: Out,
     text_column: Annotated[str, typer.Option(help="The column that holds the text.")] = "text",
+    on_error: Annotated[
+        Literal["quarantine", "fail"],
+        typer.Option(help="quarantine: set a bad file aside with its reason and do the rest; fail: stop."),
+    ] = "quarantine",
+    max_document_mb: Annotated[float, typer.Option(min=0.001, help="The longest text accepted.")] = 64,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Look, score a sample, forecast; write nothing.")] = False,
     engine: Annotated[str, typer.Option(help="Where to run: local.")] = "local",
     workers: Workers = 1,
     restart: Restart = False,
@@ -24,12 +31,34 @@ def main(
     """Score examples."""
     from curate import score
     from curate.engines.local import Local
-    from pipelines._show import progress, result
+    from pipelines._forecast import forecast
+    from pipelines._show import failed, progress, result, warn
 
     if engine != "local":
         raise typer.BadParameter(f"{engine!r}: this version has local", param_hint="--engine")
+    document_bytes = int(max_document_mb * 2**20)
+    if dry_run:
+        record, text = forecast(data, scorer, out, text_column=text_column, document_bytes=document_bytes)
+        result(as_json, record, text)
+        return
     with progress() as report:
-        rows = score.score(
-            data, scorer, out, text_column=text_column, engine=Local(workers), restart=restart, progress=report
-        )
-    result(as_json, {"rows": rows, "out": str(out)}, f"{rows} rows scored now into {Path(out)}; the rest was done")
+        done = score.score(
+            data, scorer, out, text_column=text_column, document_bytes=document_bytes,
+            quarantine=on_error == "quarantine", engine=Local(workers), restart=restart, progress=report,
+        )  # fmt: skip
+    warn(done.warnings)
+    record = {"rows": done.rows, "out": str(out), "shards": done.shards, "quarantined": dict(done.quarantined)}
+    text = f"{done.rows} rows scored now into {Path(out)}; the rest was done"
+    if done.quarantined:
+        text = f"{done.rows} rows scored now into {Path(out)}; {len(done.quarantined)} of {done.shards} files set aside"
+    result(as_json, record, text)
+    if done.quarantined:
+        failed(_summary(done.quarantined, done.shards))
+
+
+def _summary(aside: Mapping[str, str], shards: int) -> str:
+    first, *rest = aside.values()
+    more = f" (and {len(rest)} more: see `curate status`)" if rest else ""
+    return (
+        f"{len(aside)} of {shards} files were set aside, the rest is done; mend and run the same again: {first}{more}"
+    )

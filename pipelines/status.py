@@ -10,6 +10,8 @@ import typer
 
 from pipelines._flags import Json
 
+SHOWN = 100  # shards listed for people; --json lists all
+
 
 def main(
     folder: Annotated[Path, typer.Argument(help="A folder made by `curate score`.")],
@@ -18,10 +20,18 @@ def main(
     """Show status."""
     import polars as pl
 
-    from curate import score
+    from curate import status
     from pipelines._show import result, table
 
-    rows = score.status(folder)
-    done = sum(row["state"] == "done" for row in rows)
-    text = f"{done} of {len(rows)} shards done\n" + table(pl.DataFrame(rows))
-    result(as_json, {"done": done, "total": len(rows), "shards": rows}, text)
+    rows, learned = status.status(folder), status.learned(folder)
+    counts = status.counts(rows)
+    record = {"done": counts.get("done", 0), "total": len(rows), "states": counts, "shards": rows, "refused": learned}
+    lines = [f"{counts.get('done', 0)} of {len(rows)} shards done"]
+    lines += [f"{count} {state}" for state, count in counts.items() if state != "done"]
+    lines += [f"the same command would be refused: {why}" for why in learned]
+    order = ["refused", "quarantined", "begun", "to do", "done"]
+    shown = sorted(rows, key=lambda row: order.index(str(row["state"])))[:SHOWN]
+    lines.append(table(pl.DataFrame(shown, infer_schema_length=None)))
+    if len(rows) > SHOWN:
+        lines.append(f"... {len(rows) - SHOWN} more: --json lists all")
+    result(as_json, record, "\n".join(lines))

@@ -13,22 +13,28 @@ from curate import plugins
 
 ROOT = Path(curate.__file__).parent
 LAYERS = {
-    0: "errors files",
-    1: "counts plugins pools tables artifacts manifest encoders solve regions ground ceilings transformer powers",
-    2: "mixture rows order engines scorers recipes schedules limits simplex sinkhorn surrogates",
-    3: "begun membership score prune materialize recycle laws runs signal annealing harm feasible transport",
-    4: "scatter blend constraints coordinates trainers phases cmr relearn continual",
-    5: "steps passes downstream aims share_path extrapolation curricula",
-    6: "fit draw next_runs",
-    7: "boosted corpora identify problem pilot sanity prior",
-    8: "predictors plan exports dcpt cross_domain",
-    9: "compare near entries keep front share_laws",
-    10: "cpt",
-    11: "charts",
+    0: "errors",
+    1: "files vectors",
+    2: "shards writer",
+    3: "readers",
+    4: "counts plugins pools tables artifacts manifest encoders solve regions ground ceilings transformer powers",
+    5: "mixture rows order engines scorers recipes schedules limits simplex sinkhorn surrogates projection",
+    6: "begun membership prune preflight scoring materialize recycle laws runs signal annealing harm feasible "
+    "transport",
+    7: "learning scatter blend constraints coordinates reach sources trainers phases cmr relearn continual",
+    8: "score steps passes transported downstream aims share_path extrapolation curricula",
+    9: "status fit draw next_runs",
+    10: "boosted corpora identify problem pilot sanity prior",
+    11: "predictors plan exports rivals dcpt cross_domain",
+    12: "compare near selection entries keep front share_laws",
+    13: "cpt",
+    14: "charts",
 }
 LAYER = {name: layer for layer, names in LAYERS.items() for name in names.split()}
-SHARED = set("errors files counts mixture plugins pools tables artifacts manifest encoders rows engines".split())
-LEFT = set("scorers score prune materialize recycle order begun membership scatter steps draw".split())
+SHARED = set("errors files shards readers vectors writer counts mixture plugins pools tables artifacts".split())
+SHARED |= set("manifest encoders rows engines".split())
+LEFT = set("scorers preflight scoring learning score status prune materialize recycle order begun".split())
+LEFT |= set("membership scatter steps draw".split())
 RIGHT = set(LAYER) - SHARED - LEFT - {"charts"}
 FILES = sorted(p for p in ROOT.rglob("*.py") if p != ROOT / "__init__.py")
 

@@ -6,6 +6,7 @@ import pytest
 
 from curate import manifest
 from curate.errors import Interrupted
+from curate.files import content_hash
 
 STEP, SHARD = "score", "deep/x.parquet"
 
@@ -17,7 +18,8 @@ def done(tmp_path):
     source.write_text("rows")
     output.parent.mkdir()
     output.write_text("scores")
-    manifest.record(out, STEP, SHARD, source, config="abc", rows=3)
+    digest = content_hash(source)
+    manifest.record(out, manifest.entry(STEP, SHARD, source, digest=digest, config="abc", rows=3))
     return out, source, [(SHARD, source, output)]
 
 
@@ -25,7 +27,7 @@ def test_an_entry_comes_back(done):
     out, source, _ = done
     entry = manifest.read(out, STEP, SHARD)
     assert (entry.step, entry.shard, entry.rows, entry.config, entry.size) == (STEP, SHARD, 3, "abc", 4)
-    assert manifest.changes(entry, source, "abc") == []
+    assert manifest.changes(entry, source, "abc", at=manifest.entry_path(out, STEP, SHARD)) == []
     assert manifest.read(out, STEP, "other") is None
 
 
@@ -58,7 +60,8 @@ def test_another_configuration_or_version_is_refused(done):
     with pytest.raises(Interrupted, match=r"deep/x\.parquet: configuration changed .*--restart"):
         manifest.pending(out, STEP, work, "def", restart=False)
     entry = replace(manifest.read(out, STEP, SHARD), version="0.0.0")
-    assert "version changed (0.0.0 ->" in manifest.changes(entry, source, "abc")[0]
+    at = manifest.entry_path(out, STEP, SHARD)
+    assert "version changed (0.0.0 ->" in manifest.changes(entry, source, "abc", at=at)[0]
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"step": 1}'])

@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 from conftest import console, documents, tree
 
-from curate import prune, rows, score, tables
+from curate import prune, rows, score, scoring, status, tables
 from curate.engines.local import Local
 from curate.errors import Interrupted, SchemaError
 
@@ -24,7 +24,7 @@ def frames(out):
 
 def test_one_score_file_per_input_file_with_one_row_per_row(corpus, tmp_path):
     before = tree(corpus)
-    assert score.score([str(corpus)], SPECS, tmp_path / "out") == 100
+    assert score.score([str(corpus)], SPECS, tmp_path / "out").rows == 100
     assert tree(corpus) == before, "the input was modified"
     got = frames(tmp_path / "out")
     assert sorted(got) == sorted(f"{name}.scores.parquet" for name in before)
@@ -62,10 +62,10 @@ def test_only_what_is_missing_is_scored_again(corpus, tmp_path):
     out = tmp_path / "out"
     score.score([str(corpus)], SPECS, out)
     full = tree(out)
-    assert score.score([str(corpus)], SPECS, out) == 0
+    assert score.score([str(corpus)], SPECS, out).rows == 0
     (out / "source=a" / "0.parquet.scores.parquet").unlink()
-    assert [row["state"] for row in score.status(out)].count("to do") == 1
-    assert score.score([str(corpus)], SPECS, out) == 20
+    assert [row["state"] for row in status.status(out)].count("to do") == 1
+    assert score.score([str(corpus)], SPECS, out).rows == 20
     assert tree(out) == full
 
 
@@ -73,19 +73,19 @@ def test_an_output_without_its_manifest_entry_is_done_again(corpus, tmp_path):
     out = tmp_path / "out"
     score.score([str(corpus)], ("length",), out)
     (out / "_curate" / "score" / "source=a" / "0.parquet.json").unlink()
-    assert score.score([str(corpus)], ("length",), out) == 20
+    assert score.score([str(corpus)], ("length",), out).rows == 20
 
 
 def test_a_touched_but_equal_input_is_done(corpus, tmp_path):
     score.score([str(corpus)], ("length",), tmp_path / "out")
     os.utime(corpus / "source=a" / "0.parquet", (1, 1))
-    assert score.score([str(corpus)], ("length",), tmp_path / "out") == 0
+    assert score.score([str(corpus)], ("length",), tmp_path / "out").rows == 0
 
 
 def test_a_new_input_file_is_added(corpus, tmp_path):
     score.score([str(corpus)], ("length",), tmp_path / "out")
     documents(7, 900).write_parquet(corpus / "new.parquet")
-    assert score.score([str(corpus)], ("length",), tmp_path / "out") == 7
+    assert score.score([str(corpus)], ("length",), tmp_path / "out").rows == 7
 
 
 def change_input(corpus):
@@ -97,9 +97,9 @@ def change_input(corpus):
     ("change", "reason"),
     [
         (change_input, r"source=a/0\.parquet: input .*0\.parquet changed"),
-        (lambda corpus: {"specs": ("length", "compression")}, "configuration changed"),
-        (lambda corpus: {"specs": ("compression",)}, "configuration changed"),
-        (lambda corpus: {"batch_rows": 5}, "configuration changed"),
+        (lambda corpus: {"specs": ("length", "compression")}, r"scorers changed \(length -> length, compression\)"),
+        (lambda corpus: {"specs": ("compression",)}, r"scorers changed \(length -> compression\)"),
+        (lambda corpus: {"batch_rows": 5}, r"batch rows changed \(4096 -> 5\)"),
     ],
 )  # fmt: skip
 def test_another_job_is_refused_with_the_reason_until_restart(corpus, tmp_path, change, reason):
@@ -112,17 +112,24 @@ def test_another_job_is_refused_with_the_reason_until_restart(corpus, tmp_path, 
         score.score([str(corpus)], specs, out, **asked)
     assert "--restart" in str(caught.value)
     assert tree(out) == old, "a refusal must not change anything"
-    assert score.score([str(corpus)], specs, out, restart=True, **asked) == 100
+    assert score.score([str(corpus)], specs, out, restart=True, **asked).rows == 100
     fresh = tmp_path / "fresh"
     score.score([str(corpus)], specs, fresh, **asked)
     assert tree(out) == tree(fresh)
 
 
+def test_other_code_of_a_scorer_is_refused_by_name(corpus, tmp_path, monkeypatch):
+    score.score([str(corpus)], ("length",), tmp_path / "out")
+    monkeypatch.setattr(score, "scorer_code", lambda spec: {"scorers/length": "other"})
+    with pytest.raises(Interrupted, match=r"code changed \(scorers/length \w{8} -> scorers/length other\).*--restart"):
+        score.score([str(corpus)], ("length",), tmp_path / "out")
+
+
 def test_status_says_why_it_would_refuse(corpus, tmp_path):
     score.score([str(corpus)], ("length",), tmp_path / "out")
-    assert {row["state"] for row in score.status(tmp_path / "out")} == {"done"}
+    assert {row["state"] for row in status.status(tmp_path / "out")} == {"done"}
     change_input(corpus)
-    (row,) = [row for row in score.status(tmp_path / "out") if row["state"] == "refused"]
+    (row,) = [row for row in status.status(tmp_path / "out") if row["state"] == "refused"]
     assert row["shard"] == "source=a/0.parquet"
     assert "changed" in row["why"]
 
@@ -162,7 +169,7 @@ def test_a_score_that_is_no_number_names_the_row(corpus, tmp_path):
     (shard, *_) = tables.shards([str(corpus)])
     (batch,) = tables.batches(shard, ("text",))
     with pytest.raises(SchemaError, match=r"score\.broken is not a finite number in 1 rows, the first with id 'd3'"):
-        score.apply((Broken(),), batch)
+        scoring.apply((Broken(),), batch)
 
 
 def test_a_vector_that_is_no_number_is_refused_by_name(tmp_path):
@@ -184,7 +191,7 @@ def test_a_missing_column_is_an_error_before_any_work(corpus, tmp_path):
 def test_what_was_learned_is_kept(corpus, tmp_path):
     out = tmp_path / "out"
     score.score([str(corpus)], SPECS, out)
-    (learned,) = (out / "_curate" / "learned").iterdir()
+    (learned,) = (out / "_curate" / "learned").glob("*.npz")
     stamp = learned.stat().st_mtime_ns
     (out / "source=b" / "1.parquet.scores.parquet").unlink()
     score.score([str(corpus)], SPECS, out)
@@ -212,7 +219,7 @@ def test_wrong_scorers_are_named_in_one_line(corpus, tmp_path, specs, message):
 
 def test_an_empty_shard_among_others_does_not_stop_the_job(corpus, tmp_path):
     documents(0).write_parquet(corpus / "empty.parquet")
-    assert score.score([str(corpus)], ("length",), tmp_path / "out") == 100
+    assert score.score([str(corpus)], ("length",), tmp_path / "out").rows == 100
     assert pl.read_parquet(tmp_path / "out" / "empty.parquet.scores.parquet").height == 0
 
 
@@ -220,7 +227,7 @@ def test_an_empty_shard_among_others_does_not_stop_the_job(corpus, tmp_path):
 def test_scores_of_a_file_without_rows_have_the_columns_of_the_others(corpus, tmp_path, name):
     documents(0).write_parquet(corpus / name) if name.endswith(".parquet") else (corpus / name).touch()
     out = tmp_path / "out"
-    assert score.score([str(corpus)], SPECS, out) == 100
+    assert score.score([str(corpus)], SPECS, out).rows == 100
     assert len({tuple(frame.schema.items()) for frame in frames(out).values()}) == 1
     pruned = prune.prune(out, "score.length", tmp_path / "kept", keep=0.5)
     assert pruned.table()["rows"].sum() == 100
@@ -236,7 +243,7 @@ def test_a_folder_of_empty_files_is_refused_where_rows_are_needed(tmp_path):
     documents(0).write_parquet(tmp_path / "x.parquet")
     with pytest.raises(SchemaError, match="no rows to learn from"):
         score.score([str(tmp_path / "x.parquet")], SPECS, tmp_path / "learned")
-    assert score.score([str(tmp_path / "x.parquet")], ("length",), tmp_path / "out") == 0
+    assert score.score([str(tmp_path / "x.parquet")], ("length",), tmp_path / "out").rows == 0
     with pytest.raises(SchemaError, match="empty"):
         prune.prune(tmp_path / "out", "score.length", tmp_path / "kept", keep=0.5)
     with pytest.raises(SchemaError, match="no rows"):
@@ -268,18 +275,18 @@ def test_an_encoder_that_gives_no_number_never_reaches_the_centres():
             return pl.DataFrame([pl.Series("emb.broken", vectors, dtype=self.schema["emb.broken"])])
 
     with pytest.raises(SchemaError, match=r"emb\.broken is not a finite number in 1 rows, the first with id 'd3'"):
-        score.apply((Broken(),), documents(5))
+        scoring.apply((Broken(),), documents(5))
 
 
 def test_what_was_learned_is_learned_again_when_the_input_changes(corpus, tmp_path):
     out = tmp_path / "out"
     score.score([str(corpus)], SPECS, out)
-    (old,) = (out / "_curate" / "learned").iterdir()
+    (old,) = (out / "_curate" / "learned").glob("*.npz")
     change_input(corpus)
     with pytest.raises(Interrupted, match="--restart"):
         score.score([str(corpus)], SPECS, out)
     score.score([str(corpus)], SPECS, out, restart=True)
-    (new,) = (out / "_curate" / "learned").iterdir()
+    (new,) = (out / "_curate" / "learned").glob("*.npz")
     assert new.name != old.name
     score.score([str(corpus)], SPECS, tmp_path / "fresh")
     assert tree(out) == tree(tmp_path / "fresh")
@@ -292,7 +299,7 @@ def test_one_more_file_is_refused_where_the_centres_come_from_fewer(corpus, tmp_
     with pytest.raises(Interrupted, match="prototypes learned from other input files.*--restart"):
         score.score([str(corpus)], SPECS, tmp_path / "out")
     assert tree(tmp_path / "out") == before
-    assert score.score([str(corpus)], SPECS, tmp_path / "out", restart=True) == 107
+    assert score.score([str(corpus)], SPECS, tmp_path / "out", restart=True).rows == 107
 
 
 def test_what_a_killed_job_left_half_written_is_removed(corpus, tmp_path):

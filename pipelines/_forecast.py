@@ -1,0 +1,63 @@
+"""What a scoring job would take: heads of all files, and a few batches scored and timed."""
+
+import resource
+import tempfile
+import time
+from itertools import islice
+from pathlib import Path
+
+SAMPLED = 3  # files that a batch is taken from
+
+
+def forecast(
+    data: list[str], specs: list[str], out: Path, *, text_column: str, document_bytes: int
+) -> tuple[dict[str, object], str]:
+    """Return rows, bytes, seconds of one worker, peak memory and output bytes of a job, as a record and as text.
+
+    Scorers that learn, and those after them, are not timed: they would have to learn first.
+    """
+    from curate import files, learning, plugins, preflight, scoring, tables, writer
+    from curate.errors import SchemaError
+
+    found = tables.shards(data)
+    plain = [spec for spec in specs[: next((i for i, s in enumerate(specs) if learning.learns(s)), len(specs))]]
+    scorers = tuple(plugins.build("scorers", spec) for spec in plain)
+    needs = scoring.inputs(scorers)
+    seen = preflight.inspect(found, [text_column if n == "text" else n for n in needs], used=(text_column, *needs))
+    if not seen.heads:
+        raise SchemaError(next(iter(seen.bad.values())))
+    seconds = 0.0
+    rows = written = known = sampled = 0  # rows scored and bytes of their scores; rows and bytes of the files sampled
+    good = [shard for shard in found if shard.relative in seen.heads]
+    with tempfile.TemporaryDirectory() as folder:
+        for shard in good[:: max(1, len(good) // SAMPLED)][:SAMPLED]:
+            task = scoring.Task(
+                shard, Path(folder) / "sample", scorers, text_column, tables.BATCH_ROWS, document_bytes
+            )  # fmt: skip
+            started = time.perf_counter()
+            first = list(islice(scoring.scored(task, 0, None), 2))
+            rows += writer.write_whole(task.output, first, scoring.schema(task.scorers))
+            seconds += time.perf_counter() - started
+            if (count := seen.heads[shard.relative].rows) is None:
+                count = sum(batch.height for batch in tables.batches(shard, identity=()))
+            known, sampled = known + count, sampled + files.size(shard.path)
+            written += files.size(task.output)
+    total = seen.rows if seen.rows is not None else int(known * seen.bytes / max(sampled, 1))
+    each = seconds / max(rows, 1)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    record: dict[str, object] = {
+        "files": len(found), "bad": dict(seen.bad), "warnings": list(seen.warnings), "rows": total,
+        "rows_counted": seen.rows is not None, "bytes": seen.bytes, "seconds_one_worker": total * each,
+        "peak_bytes_each_worker": peak, "output_bytes": total * written / max(rows, 1),
+        "not_timed": specs[len(plain) :],
+    }  # fmt: skip
+    about = "" if seen.rows is not None else "about "
+    lines = [
+        f"{len(found)} files, {seen.bytes / 1e6:.1f} MB, {about}{total} rows",
+        f"about {total * each:.0f} s with one worker ({1 / each if each else 0:.0f} rows a second)",
+        f"about {peak / 1e6:.0f} MB of memory each worker, {total * written / max(rows, 1) / 1e6:.1f} MB of output",
+        *(f"not timed, for it learns first or follows one that does: {spec}" for spec in specs[len(plain) :]),
+        *(f"bad: {reason}" for reason in seen.bad.values()),
+        *(f"warning: {line}" for line in seen.warnings),
+    ]
+    return record, "\n".join(lines)
