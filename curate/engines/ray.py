@@ -16,7 +16,11 @@ from curate.engines import R, T
 from curate.engines.local import ATTEMPTS, THREADS
 from curate.errors import CurateError
 
-QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}  # nothing is sent anywhere
+QUIET = {  # nothing is sent anywhere, and stdout is the job's own
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_DEDUP_LOGS_SKIP_REGEX": "^",
+}
 
 
 @dataclass(frozen=True)
