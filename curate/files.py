@@ -1,6 +1,7 @@
 """Files as curate sees them: listed, stamped, opened by ranges, replaced whole.
 
-A reader never sees a half-written file. Everything that scores and prunes touches storage through these functions only.
+A reader never sees a half-written file. Everything that scores and prunes touches storage through these functions only;
+what lies behind s3:// is in `curate.stores`.
 """
 
 import os
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import xxhash
 
+from curate import stores
 from curate.errors import CurateError, SchemaError
 
 if TYPE_CHECKING:
@@ -31,6 +33,8 @@ def listed(item: str) -> list[tuple[Path, str]]:
     In a folder, names that start with "_" or "." are records and temporary files: left out, with what is below them.
     """
     path = Path(item)
+    if stores.remote(path):
+        return _visible(stores.listed(item))
     if path.is_file():
         return [(path, path.name)]
     if path.is_dir():
@@ -42,12 +46,24 @@ def listed(item: str) -> list[tuple[Path, str]]:
     found = [(p, p.relative_to(root).as_posix()) for p in files]
     if astray := [p for p, name in found if ".." in name.split("/")]:
         raise SchemaError(f"{astray[0]} leaves {root}: name its folder itself, not by '..' after a wildcard")
+    return _visible(found)
+
+
+def _visible(found: list[tuple[Path, str]]) -> list[tuple[Path, str]]:
     return [(p, name) for p, name in found if not any(part.startswith(("_", ".")) for part in name.split("/"))]
+
+
+def below(folder: Path, ending: str) -> list[Path]:
+    """Return every file under a folder whose name has the ending, sorted."""
+    found = stores.below(folder) if stores.remote(folder) else sorted(p for p in folder.rglob("*") if p.is_file())
+    return [path for path in found if path.name.endswith(ending)]
 
 
 def inside(folder: Path, relative: str) -> Path:
     """Return ``folder/relative``, where a file may be written; a name or link that leads out is refused."""
     path = folder / relative
+    if stores.remote(folder):
+        return stores.inside(folder, relative)
     if not path.parent.resolve().is_relative_to(folder.resolve()) or path.name in ("", "..") or "\0" in relative:
         raise SchemaError(f"{relative!r} leads out of {folder}: rename the input, or remove the link in {folder}")
     return path
@@ -55,27 +71,41 @@ def inside(folder: Path, relative: str) -> Path:
 
 def exists(path: Path) -> bool:
     """Say whether there is a file."""
-    return path.is_file()
+    return stores.exists(path) if stores.remote(path) else path.is_file()
+
+
+def read_text(path: Path) -> str:
+    """Return the text (UTF-8) of a file."""
+    return stores.read(path).decode() if stores.remote(path) else path.read_text(encoding="utf-8")
 
 
 def size(path: Path) -> int:
     """Return the bytes of a file."""
-    return path.stat().st_size
+    return stores.size(path) if stores.remote(path) else path.stat().st_size
 
 
 def stamp(path: Path) -> str:
     """Return a short text that changes when a file is written; the same text does not prove that nothing changed."""
+    if stores.remote(path):
+        return stores.identity(path)
     stat = path.stat()
     return f"{stat.st_size}:{stat.st_mtime_ns}:{stat.st_ctime_ns}"
 
 
 def newer(path: Path, than: Path) -> bool:
-    """Say whether a file's time is not before another's, by the clock of the file system they lie on."""
+    """Say whether a file's time is not before another's, by the clock of the file system they lie on.
+
+    An object's stamp is the truth about its content, so its time does not matter; two clocks cannot be compared.
+    """
+    if stores.remote(path) or stores.remote(than):
+        return not stores.remote(path)
     return max(path.stat().st_mtime_ns, path.stat().st_ctime_ns) >= than.stat().st_mtime_ns
 
 
 def opened(path: Path) -> "pa.NativeFile":
     """Open a file for reading, at any offset."""
+    if stores.remote(path):
+        return stores.opened(path)
     import pyarrow as pa
 
     return pa.OSFile(str(path), "rb")
@@ -83,6 +113,8 @@ def opened(path: Path) -> "pa.NativeFile":
 
 def mapped(path: Path) -> "pa.NativeFile":
     """Open a file for reading without copies, where it can be mapped into memory."""
+    if stores.remote(path):
+        return stores.opened(path)
     import pyarrow as pa
 
     return pa.memory_map(str(path))
@@ -90,7 +122,9 @@ def mapped(path: Path) -> "pa.NativeFile":
 
 def remove(path: Path) -> None:
     """Remove a file, or a folder and all that is in it, if it is there."""
-    if path.is_dir() and not path.is_symlink():
+    if stores.remote(path):
+        stores.remove(path)
+    elif path.is_dir() and not path.is_symlink():
         rmtree(path, ignore_errors=True)
     else:
         path.unlink(missing_ok=True)
@@ -100,8 +134,13 @@ def remove(path: Path) -> None:
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; on success fsync it and rename it over ``path``, on error remove it.
 
-    No space, no permission and their like are a ``CurateError`` that says so.
+    No space, no permission and their like are a ``CurateError`` that says so. Of an object the temporary path is local,
+    and it is uploaded on success.
     """
+    if stores.remote(path):
+        with stores.replacing(path) as temporary:
+            yield temporary
+        return
     temporary = path.with_name(f".{path.name}.{HOST}-{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -136,7 +175,7 @@ def sweep(folder: Path, ending: str = "") -> int:
     A file whose process is alive on this machine stays, and so does a file of another machine.
     """
     removed = 0
-    for path in folder.rglob(".*.tmp"):
+    for path in () if stores.remote(folder) else folder.rglob(".*.tmp"):
         found = TEMPORARY.fullmatch(path.name)
         ours = found and found["name"].endswith(ending) and found["host"] in (None, HOST)
         if found and ours and not _alive(int(found["pid"])):
@@ -165,9 +204,13 @@ def content_hash(path: Path) -> str:
     """Return the xxh3-128 hex digest of a file's bytes; of a folder, of its files' names and bytes in sorted order.
 
     In a folder, names that start with "_" or "." are records about the content (the manifest, with its times) and
-    temporary files, not content.
+    temporary files, not content. Of objects it is that of their entity tags and sizes: nothing is downloaded.
     """
     digest = xxhash.xxh3_128()
+    if stores.remote(path):
+        for file, name in _visible([(path, "")] if stores.exists(path) else stores.listed(f"{path}/")):
+            digest.update(f"{name}\0{stores.identity(file)}\0".encode())
+        return digest.hexdigest()
     for file in [path] if path.is_file() else sorted(p for p in path.rglob("*") if _is_content(p, path)):
         if file != path:
             digest.update(file.relative_to(path).as_posix().encode())

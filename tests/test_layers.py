@@ -14,24 +14,25 @@ from curate import plugins
 ROOT = Path(curate.__file__).parent
 LAYERS = {
     0: "errors",
-    1: "files vectors",
-    2: "shards writer",
-    3: "readers",
-    4: "counts plugins pools tables artifacts manifest encoders solve regions ground ceilings transformer powers",
-    5: "mixture rows order engines scorers recipes schedules limits simplex sinkhorn surrogates projection",
-    6: "begun membership prune preflight scoring materialize recycle laws runs signal annealing harm feasible "
+    1: "stores",
+    2: "files vectors",
+    3: "shards writer",
+    4: "readers",
+    5: "counts plugins pools tables artifacts manifest encoders solve regions ground ceilings transformer powers",
+    6: "mixture rows order engines scorers recipes schedules limits simplex sinkhorn surrogates projection",
+    7: "begun membership prune preflight scoring materialize recycle laws runs signal annealing harm feasible "
     "transport",
-    7: "learning scatter blend constraints coordinates reach sources trainers phases cmr relearn continual",
-    8: "score steps passes transported downstream aims share_path extrapolation curricula",
-    9: "status fit draw next_runs",
-    10: "boosted corpora identify problem pilot sanity prior",
-    11: "predictors plan exports rivals dcpt cross_domain",
-    12: "compare near selection entries keep front share_laws",
-    13: "cpt",
-    14: "charts",
+    8: "learning scatter blend constraints coordinates reach sources trainers phases cmr relearn continual",
+    9: "score steps passes transported downstream aims share_path extrapolation curricula",
+    10: "status fit draw next_runs",
+    11: "boosted corpora identify problem pilot sanity prior",
+    12: "predictors plan exports rivals dcpt cross_domain",
+    13: "compare near selection entries keep front share_laws",
+    14: "cpt",
+    15: "charts",
 }
 LAYER = {name: layer for layer, names in LAYERS.items() for name in names.split()}
-SHARED = set("errors files shards readers vectors writer counts mixture plugins pools tables artifacts".split())
+SHARED = set("errors stores files shards readers vectors writer counts mixture plugins pools tables artifacts".split())
 SHARED |= set("manifest encoders rows engines".split())
 LEFT = set("scorers preflight scoring learning score status prune materialize recycle order begun".split())
 LEFT |= set("membership scatter steps draw".split())
