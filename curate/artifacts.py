@@ -6,7 +6,7 @@ from pathlib import Path
 
 from curate import __version__
 from curate.errors import SchemaError
-from curate.files import content_hash, write_text
+from curate.files import content_hash, read_text, write_text
 
 
 def made_by(arguments: Mapping[str, object], inputs: Sequence[Path], seed: int) -> dict[str, object]:
@@ -30,7 +30,7 @@ def save(path: Path, record: Mapping[str, object]) -> None:
 def load(path: Path, key: str) -> dict[str, object]:
     """Read an artefact and check that it has the field ``key`` that its kind must have."""
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = json.loads(read_text(path))
     except FileNotFoundError:
         raise SchemaError(f"no such file: {path}") from None
     except ValueError as error:

@@ -75,13 +75,15 @@ def known(lesson: Lesson, out: Path, position: int) -> tuple[Path, str]:
     """
     specs, name = lesson.specs[: position + 1], plugins.parse(lesson.specs[position])[0]
     why = ""
-    for path in sorted(folder(out).glob(f"{position}-{name}-*.json")):
+    for path in files.below(folder(out), ".json"):
+        if not path.name.startswith(f"{position}-{name}-"):
+            continue
         record = artifacts.load(path, "inputs")
         before = cast(Mapping[str, str], record["inputs"])
         aside = set(cast(Sequence[str], record["aside"])) | set(lesson.aside)
         same_job = path.stem.endswith(_key(lesson, before, specs))
         found = _differences({k: v for k, v in before.items() if k not in lesson.aside}, lesson.digests, aside)
-        if same_job and not found and path.with_suffix(".npz").is_file():
+        if same_job and not found and files.exists(path.with_suffix(".npz")):
             return path.with_suffix(".npz"), ""
         why = f"learned from other input files than these ({found})" if found else "learned in another configuration"
     return folder(out) / f"{position}-{name}-{_key(lesson, lesson.digests, specs)}.npz", why
@@ -108,7 +110,7 @@ def _learn(spec: str, earlier: tuple[Scorer, ...], lesson: Lesson, path: Path) -
         raise SchemaError(f"scorer {name} has no option {unknown[0]!r}: it takes {', '.join(accepted)}")
     if files.exists(path):
         plain = {f.name for f in fields(cls)} & set(options)
-        with np.load(path, allow_pickle=False) as saved:
+        with files.opened(path) as file, np.load(file, allow_pickle=False) as saved:
             return cast(Scorer, cls(**dict(saved.items()), **{k: options[k] for k in plain}))
 
     def stream(needs: Sequence[str]) -> Iterator[pl.DataFrame]:

@@ -171,7 +171,7 @@ def _read(path: Path) -> Entry | None:
 
 def _json(path: Path) -> Mapping[str, object]:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(files.read_text(path))
     except ValueError as error:
         raise Interrupted(f"{path} is damaged ({error}): delete it to redo its shard") from None
     if not isinstance(found, dict):

@@ -7,6 +7,7 @@ from math import isfinite
 from pathlib import Path
 
 from curate.errors import SchemaError
+from curate.files import read_text
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ def to_json(pools: Sequence[Pool]) -> list[dict[str, object]]:
 def load_pools(path: Path) -> tuple[Pool, ...]:
     """Read pools.json; names must be unique."""
     try:
-        rows = json.loads(path.read_text(encoding="utf-8"))["pools"]
+        rows = json.loads(read_text(path))["pools"]
         pools = tuple(
             Pool(
                 name=row["name"],

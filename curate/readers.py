@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.ipc
 import pyarrow.parquet as pq
 
-from curate import files
+from curate import files, stores
 from curate.errors import SchemaError
 from curate.shards import Shard
 
@@ -156,10 +156,12 @@ def _check_text(batch: pa.RecordBatch, shard: Shard, at: int, most: int) -> None
 
 @contextmanager
 def _named(shard: Shard) -> Iterator[None]:
-    """Turn what readers raise into one line that names the file."""
+    """Turn what readers raise into one line that names the file, or the store that failed."""
     try:
         yield
     except (pa.ArrowException, OSError, UnicodeDecodeError, pl.exceptions.PolarsError) as error:
+        if (trouble := stores.trouble(error, shard.path)) is not None:
+            raise trouble from None
         what = " ".join(str(error).split()) or type(error).__name__
         raise SchemaError(f"{shard.path} cannot be read: {what[:300]}. Replace or remove the file") from None
 

@@ -6,13 +6,14 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from curate import artifacts, manifest, tables
+from curate import artifacts, files, manifest, tables
 from curate.errors import Interrupted, SchemaError
 from curate.pools import Pool
 from curate.tables import Shard
 
 SCORES = ".scores.parquet"
 DECISIONS = ".keep.parquet"
+LIGHT_ROWS = 1 << 15  # of a batch of single scores
 Limits = tuple[float | None, float | None]  # half-open [low, high); None: no bound
 Progress = Callable[[str, int, int], None]  # what, done, of how many
 
@@ -23,7 +24,7 @@ def silent(what: str, done: int, total: int) -> None:
 
 def score_files(scores: Path) -> tuple[Shard, ...]:
     """Return the score files under a score folder, as shards named by the input they belong to."""
-    found = [p for p in scores.rglob(f"*{SCORES}") if manifest.FOLDER not in p.relative_to(scores).parts]
+    found = [p for p in files.below(scores, SCORES) if manifest.FOLDER not in p.relative_to(scores).parts]
     if not found:
         raise SchemaError(f"no *{SCORES} under {scores}: run `curate score DATA --scorer NAME --out {scores}` first")
     shards = [Shard(p, p.relative_to(scores).as_posix().removesuffix(SCORES)) for p in found]
@@ -33,7 +34,7 @@ def score_files(scores: Path) -> tuple[Shard, ...]:
 def job(scores: Path) -> dict[str, object]:
     """Return the arguments with which a score folder was made: data, text_column, batch_rows, scorers."""
     path = scores / manifest.FOLDER / "score.json"
-    if not path.is_file():
+    if not files.exists(path):
         raise Interrupted(f"{scores} has no {manifest.FOLDER}/score.json: it was not made by `curate score`")
     return artifacts.load(path, "data")
 
@@ -44,12 +45,28 @@ def kept_batches(shard: Shard, kept: Path | None, needs: Sequence[str]) -> Itera
         yield from ((batch, pl.Series([True] * batch.height)) for batch in tables.batches(shard, needs))
         return
     decision = Shard(kept / (shard.relative + DECISIONS), shard.relative)
-    if not decision.path.is_file():
+    if not files.exists(decision.path):
         raise SchemaError(f"no decisions for {shard.relative} in {kept}: run `curate prune` with --out {kept} first")
     for batch, verdict in zip(tables.batches(shard, needs), tables.batches(decision, ("keep",)), strict=True):
         if not batch["id"].equals(verdict["id"]):
             raise SchemaError(f"{decision.path} was made from other scores than {shard.path}: run `curate prune` again")
         yield batch, verdict["keep"]
+
+
+def light_batches(shard: Shard, by: str, identity: Sequence[str]) -> Iterator[pl.DataFrame]:
+    """Yield one score of a score file with the ``identity`` columns asked for, many rows at a time."""
+    yield from tables.batches(shard, (by,), rows=LIGHT_ROWS, identity=identity)
+
+
+def check_finite(batch: pl.DataFrame, by: str, shard: Shard) -> None:
+    """Refuse a score that is no number, by its row."""
+    bad = ~tables.finite(batch[by])
+    if bad.any():
+        first = batch["id"][int(bad.argmax())]
+        raise SchemaError(
+            f"{shard.path}: {by} is NaN, infinite or null in {bad.sum()} rows, the first with id {first!r}: "
+            "score again, or repair the column"
+        )
 
 
 def inside(values: np.ndarray, limits: Limits) -> np.ndarray:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import polars as pl
 
-from curate import files, readers, tables, writer
+from curate import files, readers, stores, tables, writer
 from curate.errors import CurateError, SchemaError
 from curate.scorers import Scorer
 from curate.shards import Shard
@@ -97,6 +97,8 @@ def _judged(task: Task, work: Callable[[Task], tuple[int, bool]]) -> Outcome:
     except SchemaError as error:
         reason = str(error)
     except OSError as error:
+        if (trouble := stores.trouble(error, path)) is not None:
+            raise trouble from None
         reason = f"{path} cannot be read: {error.strerror or error}. Put it back or mend it, or score without it"
     except CurateError:  # the output, not the shard
         raise

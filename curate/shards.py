@@ -28,8 +28,8 @@ def shards(data: Sequence[str]) -> tuple[Shard, ...]:
     """Find the input files under files, folders and globs, sorted by relative path."""
     found: dict[str, Shard] = {}
     for item in data:
-        if "://" in item:
-            raise SchemaError(f"{item}: remote storage is not read by this version; copy the files to a folder")
+        if "://" in item and not item.startswith("s3://"):
+            raise SchemaError(f"{item}: of remote storage only s3:// is read, which GCS, R2 and MinIO speak too")
         mine = [Shard(path, name) for path, name in files.listed(item) if name.endswith(FORMATS)]
         if not mine:
             raise SchemaError(f"no input files at {item}: it must be or hold {', '.join(FORMATS)}")

@@ -73,7 +73,7 @@ def _state(job: Job, shard: Shard, words: Sequence[str]) -> State:
 
 
 def _parts_rows(out: Path, name: str) -> int:
-    return sum(writer.part_rows(p) for p in sorted(manifest.parts_path(out, STEP, name).glob("*.arrow")))
+    return sum(writer.part_rows(p) for p in files.below(manifest.parts_path(out, STEP, name), ".arrow"))
 
 
 def counts(states: Sequence[Mapping[str, object]]) -> dict[str, int]:
