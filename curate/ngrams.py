@@ -1,0 +1,158 @@
+"""Words of many texts at once as 64-bit hashes, and n-grams of them: numpy over the UTF-8 bytes, no Python per word.
+
+Equal words have equal hashes; different ones collide with a chance of about 2^-64 a pair. Texts longer than memory are
+the reader's concern: ``pieces`` cuts a batch so that the working arrays stay in the processor's cache.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import polars as pl
+
+PIECE = 1 << 18  # bytes of text worked on at once: 2 MB for each array of 8-byte numbers
+PIECE_TEXTS = 4096  # and at most so many texts
+BASE = np.uint64(0x9E3779B97F4A7C15)  # odd, so that it has an inverse modulo 2^64 (golden ratio, Knuth)
+MIX = np.uint64(0xD6E8FEB86659FD93)  # multiplier of the "rrmxmx" finaliser (P. Evensen 2018)
+SPACE, WORD, MARK, WIDE = range(4)  # kinds of bytes
+
+
+@dataclass(frozen=True)
+class Grams:
+    """Hashes of the units of n texts: ``values`` (w,) uint64 in reading order, ``offsets`` (n+1,) where texts start."""
+
+    values: np.ndarray
+    offsets: np.ndarray
+
+    @property
+    def counts(self) -> np.ndarray:
+        """Units of each text, (n,) int64."""
+        return np.diff(self.offsets)
+
+    @property
+    def owner(self) -> np.ndarray:
+        """The text that each unit is of, (w,) int64."""
+        return np.repeat(np.arange(len(self.offsets) - 1), self.counts)
+
+
+def pieces(texts: pl.Series, size: int = PIECE) -> Iterator[pl.Series]:
+    """Cut a column of texts, in order, into runs of about ``size`` bytes or 4,096 texts; a null is the empty text."""
+    texts = texts.fill_null("")
+    ends = np.cumsum(texts.str.len_bytes().to_numpy(), dtype=np.int64)
+    at = 0
+    while at < len(texts):
+        before = ends[at - 1] if at else 0
+        to = min(at + PIECE_TEXTS, max(at + 1, int(np.searchsorted(ends, before + size, side="right"))))
+        yield texts[at:to]
+        at = to
+
+
+def words(texts: pl.Series, *, marks: bool = False) -> Grams:
+    """Hash the words of each text, lower-cased: runs of letters, digits and underscores; with ``marks`` also runs of
+    other visible characters, as NLTK's ``wordpunct_tokenize``.
+
+    A character from U+3000 up (Chinese, Japanese, Korean, emoji) is a word by itself: those scripts have no spaces.
+    """
+    buffer, offsets = _lowered(texts)
+    kind = _kinds(buffer)
+    if not marks:
+        kind[kind == MARK] = SPACE
+    turns = kind[1:] != kind[:-1]
+    most = kind.max(initial=0)
+    if most == WIDE:
+        turns |= (kind[1:] == WIDE) & (buffer[1:] >= 0xE3)  # each wide character's first byte
+    edges = np.flatnonzero(turns) + 1
+    if most <= WORD:  # words and spaces take turns; the buffer begins and ends with a space
+        starts, ends = edges[::2], edges[1::2]
+    else:
+        spoken = kind[edges] != SPACE
+        starts, ends = edges[spoken], edges[1:][spoken[:-1]]
+    powers, inverses = _powers(max(2 * PIECE, len(buffer)))
+    sums = np.zeros(len(buffer) + 1, np.uint64)
+    np.cumsum(buffer.astype(np.uint64) * powers[: len(buffer)], out=sums[1:])
+    hashes = mix((sums[ends] - sums[starts]) * inverses[starts])
+    return Grams(hashes, np.searchsorted(starts, offsets).astype(np.int64))
+
+
+def characters(texts: pl.Series) -> Grams:
+    """Return the UTF-8 bytes of each text as units (values 0 to 255, not hashed)."""
+    joined = texts.str.join().item() if len(texts) else ""
+    ends = np.cumsum(texts.str.len_bytes().to_numpy(), dtype=np.int64)
+    return Grams(np.frombuffer(joined.encode(), np.uint8).astype(np.uint64), np.concatenate(([0], ends)))
+
+
+def ngrams(units: Grams, n: int, *, short: bool = False) -> Grams:
+    """Hash every run of n units of a text. With ``short`` a text of 1 to n-1 units has one gram: all of them."""
+    if short and ((units.counts > 0) & (units.counts < n)).any():
+        missing = np.where(units.counts > 0, np.maximum(0, n - units.counts), 0)
+        at = np.repeat(units.offsets[1:], missing)
+        units = Grams(np.insert(units.values, at, 0), units.offsets + np.concatenate(([0], np.cumsum(missing))))
+    size = len(units.values) - n + 1
+    if size <= 0:
+        return Grams(np.zeros(0, np.uint64), np.zeros_like(units.offsets))
+    rolling = units.values[:size].copy()
+    for i in range(1, n):
+        rolling *= BASE
+        rolling += units.values[i : i + size]
+    inside = np.ones(size, bool)
+    for i in range(1, n):  # a run that starts fewer than n units before its text's end would reach into the next text
+        crossing = units.offsets[1:] - i
+        inside[crossing[(crossing >= 0) & (crossing < size)]] = False
+    kept = np.concatenate(([0], np.cumsum(np.maximum(0, units.counts - n + 1))))
+    return Grams(mix(rolling[inside]), kept)
+
+
+def mix(values: np.ndarray) -> np.ndarray:
+    """Scramble (w,) uint64, one to one, so that every bit depends on every bit."""
+    values = values ^ (values >> np.uint64(32))
+    for _ in range(2):
+        values *= MIX
+        values ^= values >> np.uint64(32)
+    return values
+
+
+def _lowered(texts: pl.Series) -> tuple[np.ndarray, np.ndarray]:
+    """Return a line feed and then each lower-cased text and a line feed, (b,) uint8, and where texts start, (n+1,)."""
+    joined = texts.str.join("\n").item() if len(texts) else ""
+    if joined.isascii():
+        whole = joined.encode().lower()
+    else:
+        texts = texts.str.to_lowercase()
+        whole = texts.str.join("\n").item().encode()
+    ends = np.cumsum(texts.str.len_bytes().to_numpy() + 1, dtype=np.int64)
+    return np.frombuffer(b"\n" + whole + b"\n", np.uint8), np.concatenate(([0], ends)) + 1
+
+
+def _kinds(buffer: np.ndarray) -> np.ndarray:
+    """Return the kind of each byte, (b,) uint8; all bytes of a character have the same."""
+    kind = _table().take(buffer)
+    if buffer.max(initial=0) < 0x80:
+        return kind
+    second = np.append(buffer[1:], np.uint8(0))
+    for lead, follow, becomes in ((0xE2, 0x80, MARK), (0xE2, 0x81, MARK), (0xC2, 0xA0, SPACE)):
+        at = np.flatnonzero((buffer == lead) & (second == follow))  # typographic marks U+2000 to U+207F; no-break space
+        for i in range(3 if lead == 0xE2 else 2):
+            kind[at + i] = becomes
+    for lead, length in ((0xE3, 3), (0xF0, 4)):
+        at = np.flatnonzero((buffer >= lead) & (buffer < 0xF0 if length == 3 else buffer >= lead))
+        for i in range(length):
+            kind[at + i] = WIDE
+    return kind
+
+
+@lru_cache(maxsize=1)
+def _table() -> np.ndarray:
+    """Return the kind of each of the 256 byte values; bytes of characters beyond ASCII are of words."""
+    kinds = [WORD if chr(b).isalnum() or b == ord("_") else MARK if chr(b).isprintable() else SPACE for b in range(128)]
+    kinds[ord(" ")] = SPACE
+    return np.array(kinds + [WORD] * 128, np.uint8)
+
+
+@lru_cache(maxsize=1)
+def _powers(size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return BASE^i and BASE^-i modulo 2^64 for i below ``size``, each (size,) uint64."""
+    up = np.full(size, BASE)
+    down = np.full(size, np.uint64(pow(int(BASE), -1, 1 << 64)))
+    up[0] = down[0] = 1
+    return np.cumprod(up), np.cumprod(down)
