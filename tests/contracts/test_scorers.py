@@ -1,8 +1,12 @@
 """What every scorer promises, checked for every file of ``curate/scorers``."""
 
+import atexit
 from collections.abc import Iterator
 from dataclasses import FrozenInstanceError, fields
+from importlib.util import find_spec
 from inspect import signature
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import polars as pl
@@ -17,7 +21,13 @@ from curate.encoders.hashed import Hashed
 
 NAMES = plugins.names("scorers")
 LEARNED = [n for n in NAMES if hasattr(plugins.module("scorers", n), "learn")]
-SMALL = {"k": 4, "iterations": 5}  # options of learners, where they have them
+SMALL = {"k": 4, "iterations": 5, "bits": 14}  # options of learners, where they have them
+MISSING = [n for n in NAMES if find_spec(getattr(plugins.module("scorers", n), "REQUIRES", "curate")) is None]
+FOLDER = TemporaryDirectory()
+atexit.register(FOLDER.cleanup)
+TARGET = Path(FOLDER.name) / "target.parquet"
+documents(12, 900).write_parquet(TARGET)
+ONLY = {"dsir": {"target": str(TARGET)}}  # options that one learner cannot do without
 
 
 def examples(rows: int = 60) -> pl.DataFrame:
@@ -51,6 +61,7 @@ def stream(needs) -> Iterator[pl.DataFrame]:
 def learner(name):
     learn = plugins.module("scorers", name).learn
     options = {key: value for key, value in SMALL.items() if key in signature(learn).parameters}
+    options |= ONLY.get(name, {})
     return lambda source: learn(source, **options)
 
 
@@ -58,8 +69,13 @@ def built(name):
     return learner(name)(stream) if name in LEARNED else plugins.build("scorers", name)
 
 
-SCORERS = {name: built(name) for name in NAMES}
-EVERY = pytest.mark.parametrize("name", NAMES)
+def marked(name):
+    skip = pytest.mark.skip(reason=f"the package that scorer {name} needs is an extra")
+    return pytest.param(name, marks=skip) if name in MISSING else name
+
+
+SCORERS = {name: built(name) for name in NAMES if name not in MISSING}
+EVERY = pytest.mark.parametrize("name", [marked(n) for n in NAMES])
 EVERY_LEARNED = pytest.mark.parametrize("name", LEARNED)
 
 
