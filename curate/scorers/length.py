@@ -1,17 +1,33 @@
-"""Length of a text in characters."""
+"""Length of a text in characters or words."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 import polars as pl
+
+from curate.errors import SchemaError
+
+FEWEST_WORDS, MOST_WORDS = 50, 100_000  # documents that Gopher keeps (Rae et al. 2021, arXiv 2112.11446, Table A1)
 
 
 @dataclass(frozen=True)
 class Length:
-    """``score.length``: Unicode characters (float64). High = long; keep long. A null text has length 0."""
+    """``score.length``: Unicode characters, or with ``unit=word`` runs of visible ones, float64.
 
+    High = long; keep long. Gopher keeps 50 to 100,000 words. A null text has length 0.
+    """
+
+    unit: Literal["character", "word"] = "character"
     needs = ("text",)
     schema = {"score.length": pl.Float64()}
 
+    def __post_init__(self) -> None:
+        """Check the unit."""
+        if self.unit not in ("character", "word"):
+            raise SchemaError(f"length: unit={self.unit} must be character or word")
+
     def __call__(self, batch: pl.DataFrame) -> pl.DataFrame:
         """Score a batch."""
-        return batch.select(pl.col("text").str.len_chars().fill_null(0).cast(pl.Float64).alias("score.length"))
+        text = pl.col("text").fill_null("")
+        count = text.str.len_chars() if self.unit == "character" else text.str.count_matches(r"\S+")
+        return batch.select(count.cast(pl.Float64).alias("score.length"))

@@ -54,8 +54,9 @@ class Perplexity:
             units = _units(piece, self.unit)
             share = np.full(len(units.values), 1.0 / vocabulary)
             for k, (grams, before) in enumerate(_slots(units, order, cells)):
-                seen = self.contexts[k, before] + self.concentration
-                share = (self.counts[k, grams] + self.concentration * share) / seen
+                context = self.contexts[k, before]
+                count = np.minimum(self.counts[k, grams], context)  # more than the context has is another k-gram's
+                share = (count + self.concentration * share) / (context + self.concentration)
             total = np.bincount(units.owner, np.log(share), minlength=len(piece))
             empty = units.counts == 0
             scores.append(np.where(empty, -np.log(vocabulary), total / np.maximum(units.counts, 1)))
