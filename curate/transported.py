@@ -1,0 +1,158 @@
+"""Distances of mixtures as a law and a plan need them: a fit whose recipes get their distance from their weights."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from curate import transport
+from curate.blend import Predictor
+from curate.ground import Problem
+from curate.reach import Order, order, reach
+from curate.recipes import Recipes
+
+NEAR = 4  # anchors a source: a solve that starts at the nearest of them needs a fraction of the iterations
+CORNER = 0.9  # of an anchor near a single source
+
+
+@dataclass(frozen=True, eq=False)
+class Measure:
+    """Distance of mixtures of ``problem`` to its target: balanced transport (``draws`` None), or the reach of
+    ``draws`` examples (`curate.reach`). The same mixture has the same distance whatever was asked before."""
+
+    problem: Problem
+    draws: float | None = None
+
+    @property
+    def name(self) -> str:
+        """How tables call it."""
+        return "OT" if self.draws is None else f"reach {self.draws:g}"
+
+    @cached_property
+    def _order(self) -> Order:
+        return order(self.problem)
+
+    @cached_property
+    def anchors(self) -> transport.Solution:
+        """Mixtures solved once, from which every other solve to the target starts.
+
+        Not the debiasing solves: warm, they overflow where a source that had mass and lies far away loses all of it.
+        """
+        p = len(self.problem.names)
+        rng = np.random.default_rng(0)
+        near = (1 - CORNER) / p + CORNER * np.eye(p)
+        points = (
+            [np.full((1, p), 1 / p), near, rng.dirichlet(np.ones(p), size=NEAR * p)] if p > 1 else [np.ones((1, 1))]
+        )
+        found = transport.solve(self.problem, torch.from_numpy(np.concatenate(points)))
+        return replace(found, within=None)
+
+    def __call__(self, weights: Tensor) -> Tensor:
+        """(m,) distances of mixtures (m, p) in units of the problem's scale; differentiable. Raises Unconverged."""
+        if self.draws is None:
+            return transport.distance(self.problem, weights, start=self.anchors)
+        return reach(self.problem, weights, self.draws, sorted_=self._order)
+
+
+@dataclass(frozen=True, eq=False)
+class Transported:
+    """A Predictor: ``fit`` of a law that reads distances, on recipes that have none: ``measure`` gives them."""
+
+    fit: Predictor
+    measure: Measure
+
+    @property
+    def eval(self) -> str:
+        """What is predicted."""
+        return self.fit.eval
+
+    @property
+    def differentiable(self) -> bool:
+        """Whether the fit is."""
+        return self.fit.differentiable
+
+    @property
+    def noise(self) -> float:
+        """Standard deviation of log loss of a new run."""
+        return self.fit.noise
+
+    @property
+    def pools(self) -> tuple[str, ...]:
+        """Names of the sources."""
+        return self.fit.pools
+
+    @property
+    def ranges(self) -> Mapping[str, tuple[float, float]]:
+        """Smallest and largest tokens, params, epochs and shares fitted."""
+        return self.fit.ranges
+
+    def loss(self, recipes: Recipes) -> Tensor:
+        """Return (n,) predicted loss; differentiable in the weights."""
+        return self.fit.loss(self.measured(recipes))
+
+    def draw_losses(self, recipes: Recipes) -> Tensor:
+        """Return (b, n) predicted loss of every bootstrap draw."""
+        return self.fit.draw_losses(self.measured(recipes))
+
+    def drawn(self, recipes: Recipes, draws: Tensor) -> Tensor:
+        """Return (n,) predicted loss, every recipe by its own draw (n,)."""
+        return self.fit.drawn(self.measured(recipes), draws)
+
+    def interval(self, recipes: Recipes, level: float = 0.9) -> tuple[Tensor, Tensor]:
+        """Return (n,) low and high of a new run's loss."""
+        return self.fit.interval(self.measured(recipes), level)
+
+    def measured(self, recipes: Recipes) -> Recipes:
+        """Return the recipes with their distance, where they have none."""
+        return _measured(recipes, self.measure)
+
+
+@dataclass(frozen=True, eq=False)
+class Nearest:
+    """A Predictor without trainings: its "loss" is the distance itself, known without noise."""
+
+    measure: Measure
+    eval: str = "distance"
+    differentiable: bool = True
+    noise: float = 0.0
+
+    @property
+    def pools(self) -> tuple[str, ...]:
+        """Names of the sources."""
+        return self.measure.problem.names
+
+    @property
+    def ranges(self) -> Mapping[str, tuple[float, float]]:
+        """Nothing was fitted, so nothing is extrapolated."""
+        wide = {name: (0.0, float("inf")) for name in ("tokens", "params", "epochs")}
+        return wide | {f"share of {name}": (0.0, 1.0) for name in self.pools}
+
+    def loss(self, recipes: Recipes) -> Tensor:
+        """Return (n,) distances."""
+        found = self.measured(recipes).distance
+        assert found is not None
+        return found
+
+    def draw_losses(self, recipes: Recipes) -> Tensor:
+        """Return (1, n) distances."""
+        return self.loss(recipes)[None]
+
+    def drawn(self, recipes: Recipes, draws: Tensor) -> Tensor:
+        """Return (n,) distances, whatever the draw."""
+        return self.loss(recipes)
+
+    def interval(self, recipes: Recipes, level: float = 0.9) -> tuple[Tensor, Tensor]:
+        """Return (n,) the distance twice."""
+        found = self.loss(recipes).detach()
+        return found, found
+
+    def measured(self, recipes: Recipes) -> Recipes:
+        """Return the recipes with their distance, where they have none."""
+        return _measured(recipes, self.measure)
+
+
+def _measured(recipes: Recipes, measure: Measure) -> Recipes:
+    return recipes if recipes.distance is not None else replace(recipes, distance=measure(recipes.weights))
