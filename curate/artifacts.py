@@ -7,6 +7,7 @@ from pathlib import Path
 from curate import __version__
 from curate.errors import SchemaError
 from curate.files import content_hash, read_text, write_text
+from curate.stores import spelled
 
 
 def made_by(arguments: Mapping[str, object], inputs: Sequence[Path], seed: int) -> dict[str, object]:
@@ -24,7 +25,7 @@ def made_by(arguments: Mapping[str, object], inputs: Sequence[Path], seed: int) 
 
 def save(path: Path, record: Mapping[str, object]) -> None:
     """Write ``record`` to ``path`` atomically as JSON with sorted keys; NaN and infinity are refused."""
-    write_text(path, json.dumps(record, indent=1, sort_keys=True, allow_nan=False) + "\n")
+    write_text(path, spelled(json.dumps(record, indent=1, sort_keys=True, allow_nan=False)) + "\n")
 
 
 def load(path: Path, key: str) -> dict[str, object]:

@@ -7,12 +7,13 @@ what lies behind s3:// is in `curate.stores`.
 import os
 import platform
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from glob import glob
 from pathlib import Path
 from shutil import rmtree
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import xxhash
 
@@ -22,6 +23,9 @@ from curate.errors import CurateError, SchemaError
 if TYPE_CHECKING:
     import pyarrow as pa
 
+T = TypeVar("T")
+R = TypeVar("R")
+THREADS = 32  # that wait for a store
 CHUNK = 1 << 20  # bytes read at a time when hashing
 HOST = xxhash.xxh3_64_hexdigest(platform.node().encode())[:8]  # process ids repeat between machines
 TEMPORARY = re.compile(r"\.(?P<name>.+)\.(?:(?P<host>[0-9a-f]{8})-)?(?P<pid>\d+)\.tmp")  # what ``replacing`` writes to
@@ -67,6 +71,14 @@ def inside(folder: Path, relative: str) -> Path:
     if not path.parent.resolve().is_relative_to(folder.resolve()) or path.name in ("", "..") or "\0" in relative:
         raise SchemaError(f"{relative!r} leads out of {folder}: rename the input, or remove the link in {folder}")
     return path
+
+
+def each(function: Callable[[T], R], items: Sequence[T], where: Path) -> list[R]:
+    """Return the result for every item, in order; many at a time if ``where`` is in a store, which answers slowly."""
+    if not stores.remote(where):
+        return [function(item) for item in items]
+    with ThreadPoolExecutor(THREADS) as pool:
+        return list(pool.map(function, items))
 
 
 def exists(path: Path) -> bool:

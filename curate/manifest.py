@@ -122,25 +122,26 @@ def pending(
 
     ``restart`` forgets what is done, and everything is to do again. What was set aside is to do again.
     """
-    todo = []
-    for shard, source, output in work:
+
+    def is_left(one: Work) -> bool:
+        shard, source, output = one
         if restart:
             for path in (entry_path, bad_path, parts_path):
                 files.remove(path(out, step, shard))
         entry, at = read(out, step, shard), entry_path(out, step, shard)
-        if entry is None or not files.exists(output):
-            todo.append((shard, source, output))
+        if left := entry is None or not files.exists(output):
             entry, at = begun(out, step, shard), parts_path(out, step, shard) / "begun.json"
         if entry is None or not (found := changes(entry, source, config, why, at=at)):
-            continue
+            return left
         if entry.rows is None and files.exists(bad_path(out, step, shard)):
             files.remove(parts_path(out, step, shard))  # its input was repaired
-            continue
+            return left
         raise Interrupted(
             f"{out} holds results of another {step} job: {shard}: {'; '.join(found)}. "
             "Give --restart to start over, or another --out"
         )
-    return todo
+
+    return [one for one, left in zip(work, files.each(is_left, work, out), strict=True) if left]
 
 
 def differences(before: Mapping[str, object], asked: Mapping[str, object]) -> list[str]:

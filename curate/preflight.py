@@ -36,19 +36,21 @@ def inspect(found: Sequence[Shard], needs: Sequence[str], *, used: Sequence[str]
 
     Columns in ``used`` whose types differ between shards are named in a warning.
     """
-    heads: dict[str, Head] = {}
-    bad: dict[str, str] = {}
-    total = 0
-    for shard in found:
+
+    def look(shard: Shard) -> tuple[int, Head | str]:
         try:
-            total += files.size(shard.path)
-            head = readers.head(shard)
+            size, head = files.size(shard.path), readers.head(shard)
             tables.require(shard, needs, head)
-            heads[shard.relative] = head
+            return size, head
         except SchemaError as error:
-            bad[shard.relative] = str(error)
+            return 0, str(error)
         except OSError as error:
-            bad[shard.relative] = f"{shard.path} cannot be read: {error.strerror or error}. Put it back or mend it"
+            return 0, f"{shard.path} cannot be read: {error.strerror or error}. Put it back or mend it"
+
+    seen = list(zip(found, files.each(look, found, found[0].path), strict=True)) if found else []
+    heads = {shard.relative: head for shard, (_, head) in seen if isinstance(head, Head)}
+    bad = {shard.relative: reason for shard, (_, reason) in seen if isinstance(reason, str)}
+    total = sum(size for _, (size, _) in seen)
     return Preflight(heads, bad, total, (*_drift(heads, used), *_groups(heads)))
 
 

@@ -38,9 +38,14 @@ def remote(path: Path) -> bool:
     return path.parts[:1] == (SCHEME,)
 
 
+def spelled(text: str) -> str:
+    """Return a text with the paths of objects in it as a user writes them."""
+    return re.sub(r"\bs3:/(?=[^/])", "s3://", text)
+
+
 def shown(path: Path) -> str:
     """Return a path as a user writes it."""
-    return f"s3://{_key(path)}" if remote(path) else str(path)
+    return spelled(str(path))
 
 
 def listed(item: str) -> list[tuple[Path, str]]:

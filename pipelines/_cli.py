@@ -10,6 +10,7 @@ from typer.core import TyperGroup
 
 from curate import __version__
 from curate.errors import CurateError
+from curate.stores import spelled
 
 FOLDER = Path(__file__).parent
 
@@ -72,7 +73,7 @@ def main() -> None:
     except CurateError as error:
         if debug:
             raise
-        typer.echo(f"curate: {error}", err=True)
+        typer.echo(spelled(f"curate: {error}"), err=True)
         sys.exit(1)
     except KeyboardInterrupt:
         typer.echo("curate: interrupted; what is finished is kept, the same command continues", err=True)

@@ -12,6 +12,7 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from curate.rows import Progress as Callback
+from curate.stores import spelled
 
 PLAIN_SECONDS = 5.0  # between lines where there is no terminal
 
@@ -62,7 +63,7 @@ def _cell(value: object, digits: int) -> str:
 
 def result(as_json: bool, record: Mapping[str, object], text: str) -> None:
     """Print a job's result: one JSON object for machines, or text for people."""
-    typer.echo(json.dumps(record, sort_keys=True) if as_json else text)
+    typer.echo(spelled(json.dumps(record, sort_keys=True) if as_json else text))
 
 
 def heading(text: str) -> None:
@@ -73,10 +74,10 @@ def heading(text: str) -> None:
 def warn(lines: Sequence[str]) -> None:
     """Print what a user should know, on stderr."""
     for line in lines:
-        typer.echo(f"warning: {line}", err=True)
+        typer.echo(spelled(f"warning: {line}"), err=True)
 
 
 def failed(message: str) -> NoReturn:
     """Print one line on stderr after a result that is not all that was asked, and end with exit code 1."""
-    typer.echo(f"curate: {message}", err=True)
+    typer.echo(spelled(f"curate: {message}"), err=True)
     raise typer.Exit(1)

@@ -1,6 +1,8 @@
 """A real S3 server (moto, its own process) and a proxy before it that breaks what it is told to break."""
 
+import html
 import http.client
+import re
 import socket
 import subprocess
 import sys
@@ -11,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.util import find_spec
+from urllib.parse import unquote
 
 import pytest
 
@@ -44,11 +47,13 @@ class Proxy:
     """What went through, and what is to break."""
 
     url: str
+    upstream: str
     faults: list[Fault] = field(default_factory=list)
     seen: list[str] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def verdict(self, method: str, path: str) -> str:
+    def verdict(self, method: str, quoted: str) -> str:
+        path = unquote(quoted)
         with self.lock:
             self.seen.append(f"{method} {path}")
             for fault in self.faults:
@@ -140,7 +145,7 @@ class Handler(BaseHTTPRequestHandler):
         self.answer(status, headers, data, cut=kind == "cut")
 
     def forwarded(self, body: bytes) -> tuple[int, list[tuple[str, str]], bytes]:
-        connection = http.client.HTTPConnection(self.server.upstream.removeprefix("http://"), timeout=60)
+        connection = http.client.HTTPConnection(self.server.state.upstream.removeprefix("http://"), timeout=60)
         headers = {k: v for k, v in self.headers.items() if k.lower() not in ("transfer-encoding", "expect")}
         headers["Content-Length"] = str(len(body))
         connection.request(self.command, self.path, body, headers)
@@ -172,8 +177,7 @@ def proxy(upstream: str) -> Iterator[Proxy]:
     listener = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     listener.daemon_threads = True
     listener.handle_error = lambda *_: None  # a client that gives up on a stalled request
-    listener.upstream = upstream
-    listener.state = Proxy(f"http://127.0.0.1:{listener.server_address[1]}")
+    listener.state = Proxy(f"http://127.0.0.1:{listener.server_address[1]}", upstream)
     thread = threading.Thread(target=listener.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
     thread.start()
     try:
@@ -182,3 +186,9 @@ def proxy(upstream: str) -> Iterator[Proxy]:
         listener.shutdown()
         listener.server_close()
         thread.join()
+
+
+def keys(upstream: str) -> list[str]:
+    """Every object of the bucket, but for the empty ones that stand for folders; past the proxy and past our code."""
+    answer = request(upstream, "GET", f"/{BUCKET}?list-type=2&max-keys=1000")[1].decode()
+    return [key for key in map(html.unescape, re.findall(r"<Key>(.*?)</Key>", answer)) if not key.endswith("/")]
