@@ -1,12 +1,12 @@
 """A mixture that keeps groups and money, or why there is none; what mixtures cost."""
 
-from collections.abc import Mapping, Sequence
-from itertools import pairwise
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain, combinations, islice, pairwise
 from math import inf
 
 import numpy as np
 import torch
-from scipy.optimize import Bounds, LinearConstraint, milp
+from scipy.optimize import Bounds, LinearConstraint, linprog, milp
 from torch import Tensor
 
 from curate.errors import Infeasible, SchemaError
@@ -15,6 +15,7 @@ from curate.pools import Budget, Pool
 from curate.regions import Region
 
 LOOSE = 1e-9  # excess of a linear limit that rounding explains
+SETS = 64  # of pools bought wholly that are tried
 
 
 def inside(pools: Sequence[Pool], budget: Budget, limits: Limits, one: Region) -> Tensor:
@@ -91,6 +92,42 @@ def relax(whole: Region, pools: Sequence[Pool], budgets: Sequence[Budget], money
     row, limit = money_row(pools, budgets, money, w)
     rows[:, -1:], limits[:, -1:] = row, limit
     return Region(whole.low, whole.high, rows, limits)
+
+
+def purchases(pools: Sequence[Pool], budget: Budget, limits: Limits, one: Region) -> Region:
+    """Return regions of one budget whose union is what money allows: one for each set of pools that is bought wholly.
+
+    ``one`` has the money row last. Of many pools that could be bought wholly the dearest are tried, SETS sets in all;
+    sets that leave no mixture are left out.
+    """
+    cost, money = _costs(pools), limits.money or 0.0
+    price = cost * np.array([pool.tokens for pool in pools])
+    could = [
+        i
+        for i in np.argsort(-price, kind="stable").tolist()
+        if 0 < price[i] <= money and pools[i].tokens < budget.tokens
+    ]
+    sets = list(islice((s for s in _subsets(could) if price[list(s)].sum() <= money), SETS))
+    marks = torch.zeros(len(sets), len(pools), dtype=torch.float64)
+    for k, chosen in enumerate(sets):
+        marks[k, list(chosen)] = torch.inf
+    every = relax(one.repeat(len(sets)), pools, [budget] * len(sets), money, marks)
+    return every.take(torch.tensor([k for k in range(len(sets)) if _any(every.take(torch.tensor([k])))]))
+
+
+def _subsets(items: Sequence[int]) -> Iterator[tuple[int, ...]]:
+    """Yield all subsets, small ones first, lazily."""
+    return chain.from_iterable(combinations(items, size) for size in range(len(items) + 1))
+
+
+def _any(one: Region) -> bool:
+    """Whether a region has a mixture."""
+    bounds = np.stack([one.low[0].numpy(), one.high[0].numpy()], axis=1)
+    a, b = one.rows[0].numpy(), one.limits[0].numpy()
+    return bool(
+        linprog(np.zeros(len(bounds)), A_ub=a, b_ub=b, A_eq=np.ones((1, len(bounds))), b_eq=[1.0], bounds=bounds).status
+        == 0
+    )
 
 
 def paid(pools: Sequence[Pool], budget: Budget, weights: Mapping[str, float]) -> float:

@@ -115,8 +115,30 @@ def solve(asked: Problem, *, starts: int, seed: int) -> Found:
     rough = descend(bounds, losses[:1], first, steps=ROUGH, tol=1e-5)
     order = ranked(rough.value)[:, :KEPT]
     chosen = rough.point.gather(1, order[..., None].expand(-1, -1, rough.point.shape[-1]))
-    steps = FEW if asked.region.rows.shape[1] or asked.limits.money is not None else STEPS
-    return _polish(asked, losses[-1], descend(asked, losses, chosen, steps=steps))
+    if asked.limits.money is not None:
+        return _bought(asked, losses, chosen)
+    return _polish(
+        asked, losses[-1], descend(asked, losses, chosen, steps=FEW if asked.region.rows.shape[1] else STEPS)
+    )
+
+
+def _bought(asked: Problem, losses: Sequence[RowLoss], start: Tensor) -> Found:
+    """Solve for every set of pools that may be bought wholly, each a region with straight sides; keep the best."""
+    kept = []
+    for i, budget in enumerate(asked.budgets):
+        regions = feasible.purchases(asked.pools, budget, asked.limits, asked.region.take(torch.tensor([i])))
+        each = replace(
+            asked, budgets=(budget,) * len(regions), region=regions, limits=replace(asked.limits, money=None)
+        )
+        first = start[i : i + 1].expand(len(regions), -1, -1)
+        found = _polish(each, losses[-1], descend(each, losses, first, steps=FEW))
+        order = ranked(found.value.reshape(1, -1))[0, : start.shape[1]]
+        p = start.shape[2]
+        kept.append(
+            (found.point.reshape(-1, p)[order], found.value.reshape(-1)[order], found.residual.reshape(-1)[order])
+        )
+    point, value, left = (torch.stack(list(x)) for x in zip(*kept, strict=True))
+    return Found(point, value, left)
 
 
 def _polish(asked: Problem, loss: RowLoss, found: Found) -> Found:
@@ -127,14 +149,9 @@ def _polish(asked: Problem, loss: RowLoss, found: Found) -> Found:
         at = ranked(found.value)[:, place]
         here = found.point[every, at]
         rows = (found.residual[every, at] > FINE).nonzero()[:, 0]
-        for _ in range(ROUNDS if asked.limits.money is not None else 1):
-            region = _region_at(asked, here)
-            better = simplex.finish(objective, here, region, rows)
-            here = better.point
-            point[rows, at[rows]] = better.point[rows]
-            value[rows, at[rows]], left[rows, at[rows]] = better.value[rows], better.residual[rows]
-            if torch.equal(_region_at(asked, here).rows, region.rows):
-                break
+        better = simplex.finish(objective, here, asked.region, rows)
+        point[rows, at[rows]] = better.point[rows]
+        value[rows, at[rows]], left[rows, at[rows]] = better.value[rows], better.residual[rows]
     return Found(point, value, left)
 
 

@@ -161,5 +161,7 @@ def residual(w: Tensor, gradient: Tensor, region: Region) -> Tensor:
 def _evaluate(objective: Objective, w: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
     here = w.detach().requires_grad_(True)
     value = objective(here, rows)
+    if not value.requires_grad:  # a law that does not see the mixture
+        return value, torch.zeros_like(w)
     (gradient,) = torch.autograd.grad(value.sum(), here)
     return value.detach(), torch.nan_to_num(gradient)
