@@ -1,111 +1,25 @@
-"""Keep or drop: a rule over one score, a floor per group, a reason per row; and scored rows into pools."""
+"""Keep or drop: a rule over one score, a floor per group, a reason per row; memory does not grow with the rows."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 import polars as pl
 
-from curate import rows, tables
+from curate import cutoffs, files, rows, tables, verdicts, writer
+from curate.bins import make_pools
+from curate.cutoffs import LIMIT, Batch, Counted, Order
 from curate.errors import SchemaError
-from curate.pools import Pool
-from curate.rows import DECISIONS, Limits, Progress, silent
-from curate.tables import Shard
+from curate.rows import DECISIONS, Progress, silent
+from curate.shards import Shard
+from curate.verdicts import BY_FLOOR, DROPPED, KEPT
+
+__all__ = ["RULES", "Pruned", "make_pools", "parse_balance", "prune"]
 
 RULES = ("hard", "easy", "middle", "threshold")
-KEPT = "kept"
-
-
-@dataclass(frozen=True)
-class Scores:
-    """Score columns of every row in memory, in shard and row order: (n,) arrays, 24 bytes a row and no text."""
-
-    score: np.ndarray
-    key: np.ndarray  # uint64, breaks ties
-    group: np.ndarray  # int32 codes into ``groups``
-    tokens: np.ndarray
-    groups: tuple[str, ...]
-
-
-def read(scores: Path, by: str, *, group: str = "source", seed: int = 0) -> Scores:
-    """Read one score of every row under ``scores``; NaN is an error that names the row."""
-    codes: dict[str, int] = {}
-    parts: list[tuple[np.ndarray, ...]] = []
-    for shard in rows.score_files(scores):
-        for batch in tables.batches(shard, (by,)):
-            _finite(batch, by, shard)
-            names = batch[group].to_list()
-            parts.append(
-                (
-                    batch[by].to_numpy().astype(np.float64),
-                    tables.keys(batch["id"], seed),
-                    np.array([codes.setdefault(name, len(codes)) for name in names], dtype=np.int32),
-                    batch["tokens"].to_numpy(),
-                )
-            )
-    if not parts:
-        raise SchemaError(f"{scores}: all score files are empty; score some data with rows")
-    values, key, group_codes, tokens = (np.concatenate(part) for part in zip(*parts, strict=True))
-    return Scores(values, key, group_codes, tokens, tuple(codes))
-
-
-def _finite(batch: pl.DataFrame, by: str, shard: Shard) -> None:
-    bad = ~tables.finite(batch[by])
-    if bad.any():
-        first = batch["id"][int(bad.argmax())]
-        raise SchemaError(
-            f"{shard.path}: {by} is NaN, infinite or null in {bad.sum()} rows, the first with id {first!r}: "
-            "score again, or repair the column"
-        )
-
-
-def decide(column: Scores, *, rule: str, keep: float, floor: float | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Return (n,) bool keep and (n,) bool "kept by the group floor alone".
-
-    ``hard`` keeps the ``keep`` share with the highest score, ``easy`` the lowest, ``middle`` those nearest the median
-    rank; ``threshold`` keeps score >= ``keep``. Ties go by hash(id, seed). With ``floor`` every group keeps at least
-    floor * keep of its rows, the best of the group by the same order (Sorscher et al. 2022 use a floor of 0.5), and
-    the other groups give up as many.
-    """
-    if rule not in RULES:
-        raise SchemaError(f"unknown rule {rule!r}: choose one of {', '.join(RULES)}")
-    n = len(column.score)
-    if rule == "threshold":
-        return column.score >= keep, np.zeros(n, dtype=bool)
-    if not 0 < keep <= 1:
-        raise SchemaError(f"--keep {keep:g} must be a share in (0, 1] for rule {rule!r}")
-    order = _order(column, rule)
-    target = round(keep * n)
-    plain = np.zeros(n, dtype=bool)
-    plain[order[:target]] = True
-    if floor is None:
-        return plain, np.zeros(n, dtype=bool)
-    if not 0 <= floor <= 1:
-        raise SchemaError(f"balance floor {floor:g} must lie in [0, 1]")
-    secured = np.zeros(n, dtype=bool)
-    ordered_groups = column.group[order]
-    for code in range(len(column.groups)):
-        members = order[ordered_groups == code]
-        secured[members[: int(np.floor(floor * keep * len(members)))]] = True
-    rest = order[~secured[order]]
-    result = secured.copy()
-    result[rest[: max(0, target - int(secured.sum()))]] = True
-    return result, result & ~plain
-
-
-def _order(column: Scores, rule: str) -> np.ndarray:
-    """Return row positions, first to keep first; ties by key."""
-    rank = np.lexsort((column.key, column.score))
-    if rule == "easy":
-        return rank
-    if rule == "hard":
-        return np.lexsort((column.key, -column.score))
-    distance = np.empty(len(rank))
-    distance[rank] = np.abs(np.arange(len(rank)) - (len(rank) - 1) / 2)
-    return np.lexsort((column.key, distance))
+SAMPLED = 16  # files whose first rows say where the first edges lie
+SCHEMA = {"id": pl.String(), "source": pl.String(), "keep": pl.Boolean(), "reason": pl.String()}
 
 
 @dataclass(frozen=True)
@@ -119,6 +33,24 @@ class Pruned:
         return self.by_source
 
 
+@dataclass(frozen=True)
+class Column:
+    """One score of all rows on disk, ``sign`` 1 or -1 so that what goes first is low, and what a first look found."""
+
+    shards: tuple[Shard, ...]
+    by: str
+    sign: float
+    groups: dict[str, int]
+    counted: Counted
+    tokens: np.ndarray
+
+    def stream(self, ids: bool) -> Iterator[Batch]:
+        """Yield the codes of all rows."""
+        for shard in self.shards:
+            for frame in rows.light_batches(shard, self.by, ("id", "source") if ids else ("source",)):
+                yield _batch(frame, self.by, self.sign, self.groups)
+
+
 def prune(
     scores: Path,
     by: str,
@@ -130,22 +62,51 @@ def prune(
     seed: int = 0,
     progress: Progress = silent,
 ) -> Pruned:
-    """Decide every row under ``scores`` and write one ``.keep.parquet`` a score file (atomic), same order."""
+    """Decide every row under ``scores`` and write one ``.keep.parquet`` a score file (atomic), same order.
+
+    ``hard`` keeps the ``keep`` share with the highest score, ``easy`` the lowest, ``middle`` those nearest the median
+    rank; ``threshold`` keeps score >= ``keep``. Ties go by hash(id, seed). With a balance floor every source keeps at
+    least floor * keep of its rows, the best by the same order (Sorscher et al. 2022 use a floor of 0.5), and the other
+    sources give up as many. Reads the score columns two or three times; memory does not grow with the rows.
+    """
     floor = parse_balance(balance)
-    column = read(scores, by, seed=seed)
-    kept, by_floor = decide(column, rule=rule, keep=keep, floor=floor)
-    reasons = np.where(kept, np.where(by_floor, f"{KEPT}: floor of its source", KEPT), f"{rule}: {by}")
-    at, found = 0, rows.score_files(scores)
+    check(rule, keep, floor)
+    found = rows.score_files(scores)
+    column = look(found, by, sign=-1.0 if rule == "hard" else 1.0)
+    decided = None if rule == "threshold" else _decide(column, rule, keep, floor, seed)
+    files.sweep(out, DECISIONS)
+    reasons = {DROPPED: f"{rule}: {by}", KEPT: "kept", BY_FLOOR: "kept: floor of its source"}
+    kept, at = np.zeros((2, len(column.groups)), dtype=np.int64), 0
+
+    def decisions(shard: Shard) -> Iterator[pl.DataFrame]:
+        nonlocal at
+        for frame in rows.light_batches(shard, by, ("id", "source", "tokens")):
+            batch = _batch(frame, by, column.sign, column.groups)
+            if decided is None:
+                verdict = np.where(frame[by].to_numpy() >= keep, KEPT, DROPPED)
+            else:
+                verdict = decided.of(batch, at)
+            at += frame.height
+            good = verdict != DROPPED
+            np.add.at(kept, (0, batch.group[good]), 1)
+            np.add.at(kept, (1, batch.group[good]), frame["tokens"].to_numpy()[good])
+            reason = pl.Series("reason", [reasons[i] for i in range(len(reasons))])[verdict]
+            yield frame.select("id", "source").with_columns(pl.Series("keep", good), reason)
+
     for done, shard in enumerate(found, start=1):
-        identity = pl.DataFrame(schema={"id": pl.String, "source": pl.String})
-        frame = pl.concat([identity, *(batch.select("id", "source") for batch in tables.batches(shard))])
-        mine, at = slice(at, at + frame.height), at + frame.height
-        frame = frame.with_columns(
-            pl.Series("keep", kept[mine]), pl.Series("reason", reasons[mine].tolist(), dtype=pl.String)
-        )
-        tables.write(out / (shard.relative + DECISIONS), [frame])
+        writer.write_whole(files.inside(out, shard.relative + DECISIONS), decisions(shard), SCHEMA)
         progress("prune", done, len(found))
     return Pruned(_by_source(column, kept))
+
+
+def check(rule: str, keep: float, floor: float | None) -> None:
+    """Refuse senseless arguments."""
+    if rule not in RULES:
+        raise SchemaError(f"unknown rule {rule!r}: choose one of {', '.join(RULES)}")
+    if rule != "threshold" and not 0 < keep <= 1:
+        raise SchemaError(f"--keep {keep:g} must be a share in (0, 1] for rule {rule!r}")
+    if floor is not None and not 0 <= floor <= 1:
+        raise SchemaError(f"balance floor {floor:g} must lie in [0, 1]")
 
 
 def parse_balance(balance: str) -> float | None:
@@ -161,66 +122,75 @@ def parse_balance(balance: str) -> float | None:
         raise SchemaError(f"--balance {balance!r}: {floor!r} is not a number in [0, 1]") from None
 
 
-def _by_source(column: Scores, kept: np.ndarray) -> pl.DataFrame:
-    records = []
-    for code, name in sorted(enumerate(column.groups), key=lambda item: item[1]):
-        mine = column.group == code
-        records.append(
-            {
-                "source": name,
-                "rows": int(mine.sum()),
-                "kept": int((mine & kept).sum()),
-                "removed": 1 - float((mine & kept).sum() / mine.sum()),
-                "tokens": int(column.tokens[mine].sum()),
-                "tokens_kept": int(column.tokens[mine & kept].sum()),
-            }
-        )
-    return pl.DataFrame(records)
+def look(found: Sequence[Shard], by: str, *, sign: float) -> Column:
+    """Read one score of every row for the first time; NaN is an error that names the row."""
+    sampled = found[:: max(1, len(found) // SAMPLED)][:SAMPLED]
+    sample = [cutoffs.codes(sign * _scores(_head(shard, by), by)) for shard in sampled]
+    edges = cutoffs.first_edges(np.concatenate(sample), cutoffs.INTERVALS)
+    groups: dict[str, int] = {}
+    tokens = np.zeros(1, dtype=np.int64)
+
+    def first() -> Iterator[Batch]:
+        nonlocal tokens
+        for shard in found:
+            for frame in rows.light_batches(shard, by, ("source", "tokens")):
+                _finite(frame, by, shard)
+                for name in frame["source"].unique(maintain_order=True):
+                    groups.setdefault(name, len(groups))
+                tokens = np.pad(tokens, (0, max(0, len(groups) - len(tokens))))
+                batch = _batch(frame, by, sign, groups)
+                np.add.at(tokens, batch.group, frame["tokens"].to_numpy())
+                yield batch
+
+    counted = cutoffs.first_count(first(), edges)
+    if not groups:
+        raise SchemaError(f"{found[0].path} and the other score files are empty; score some data with rows")
+    counts = counted.counts[:, : len(groups)]
+    return Column(tuple(found), by, sign, groups, Counted(counted.edges, counts), tokens)
 
 
-def make_pools(
-    scores: Path, *, kept: Path | None = None, by: str | None = None, bins: int = 1, min_tokens: float = 0
-) -> tuple[Pool, ...]:
-    """One pool a source; with ``bins`` > 1 sources split at quantiles of the score ``by``, into equal shares of rows.
-
-    A source is split into as many bins as leave each about ``min_tokens``. Names: ``source`` or ``source.1`` (lowest
-    score) ... ``source.B``. ``tokens`` are unique tokens of the kept rows.
-    """
-    columns: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
-    for shard in rows.score_files(scores):
-        for whole, verdict in rows.kept_batches(shard, kept, (by,) if by else ()):
-            batch = whole.filter(verdict)
-            if by:
-                _finite(batch, by, shard)
-            for (name,), part in batch.partition_by("source", as_dict=True).items():
-                values = part[by].to_numpy() if by else np.zeros(part.height)
-                columns.setdefault(str(name), []).append((values, part["tokens"].to_numpy()))
-    if not columns:
-        raise SchemaError(f"{scores} has no rows{' that were kept' if kept else ''}: a pool needs at least one")
-    where = tuple(str(item) for item in cast(list[str], rows.job(scores)["data"]))
-    result: list[Pool] = []
-    for source in sorted(columns):
-        values, tokens = (np.concatenate(c) for c in zip(*columns[source], strict=True))
-        parts = max(1, min(bins, int(tokens.sum() // min_tokens) if min_tokens else bins)) if by else 1
-        for name, inside, limits in _split(source, values, parts):
-            result.append(
-                Pool(
-                    name=name,
-                    tokens=int(tokens[inside].sum()),
-                    examples=int(inside.sum()),
-                    where=where,
-                    filter={"source": source},
-                    score={by: limits} if by and parts > 1 else None,
-                    scores=str(scores),
-                    kept=str(kept) if kept else None,
-                )
-            )
-    return tuple(result)
+def _decide(column: Column, rule: str, keep: float, floor: float | None, seed: int) -> verdicts.Verdicts:
+    sizes = column.counted.counts.sum(axis=0)
+    quotas = None if floor is None else [int(np.floor(floor * keep * size)) for size in sizes]
+    order: Order = "middle" if rule == "middle" else "rank"
+    target = round(keep * int(sizes.sum()))
+    return verdicts.decide(
+        column.stream, column.counted, order=order, target=target, quotas=quotas, seed=seed, limit=LIMIT
+    )
 
 
-def _split(source: str, values: np.ndarray, parts: int) -> Iterator[tuple[str, np.ndarray, Limits]]:
-    """Cut one source at the quantiles of its score into at most ``parts`` non-empty bins."""
-    inner = [float(e) for e in np.unique(np.quantile(values, np.arange(1, parts) / parts)) if e > values.min()]
-    edges = [None, *inner, None]
-    for i, (low, high) in enumerate(pairwise(edges), start=1):
-        yield (f"{source}.{i}" if len(edges) > 2 else source), rows.inside(values, (low, high)), (low, high)
+def _batch(frame: pl.DataFrame, by: str, sign: float, groups: dict[str, int]) -> Batch:
+    names = frame["source"].unique()
+    codes = pl.Series([groups[name] for name in names], dtype=pl.Int64)
+    group = frame["source"].replace_strict(names, codes, return_dtype=pl.Int64).to_numpy()
+    return Batch(cutoffs.codes(sign * _scores(frame, by)), group, frame["id"] if "id" in frame.columns else None)
+
+
+def _scores(frame: pl.DataFrame, by: str) -> np.ndarray:
+    return frame[by].cast(pl.Float64).to_numpy()
+
+
+def _head(shard: Shard, by: str) -> pl.DataFrame:
+    empty = pl.DataFrame(schema={by: pl.Float64})
+    return next(iter(rows.light_batches(shard, by, ())), empty)
+
+
+def _finite(frame: pl.DataFrame, by: str, shard: Shard) -> None:
+    if not tables.finite(frame[by]).all():
+        for batch in tables.batches(shard, (by,)):
+            rows.check_finite(batch, by, shard)
+
+
+def _by_source(column: Column, kept: np.ndarray) -> pl.DataFrame:
+    sizes = column.counted.counts.sum(axis=0)
+    return pl.DataFrame(
+        {
+            "source": name,
+            "rows": int(sizes[code]),
+            "kept": int(kept[0, code]),
+            "removed": 1 - float(kept[0, code] / sizes[code]),
+            "tokens": int(column.tokens[code]),
+            "tokens_kept": int(kept[1, code]),
+        }
+        for name, code in sorted(column.groups.items())
+    )

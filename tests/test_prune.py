@@ -1,15 +1,21 @@
 """Keep or drop by hand-worked cases; pools are a partition of the kept rows."""
 
+import json
+import os
+import tempfile
+from itertools import pairwise
+from pathlib import Path
+
 import numpy as np
 import polars as pl
 import pytest
 from conftest import tree
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from prune_in_memory import Scores, decide
 
-from curate import prune, rows, score, tables
+from curate import bins, cutoffs, prune, rows, score, tables
 from curate.errors import CurateError, SchemaError
-from curate.prune import Scores, decide
 
 
 def column(values, groups=None, seed=0) -> Scores:
@@ -103,6 +109,87 @@ def test_balance(text, floor):
 def test_unknown_balance(text):
     with pytest.raises(SchemaError, match="--balance"):
         prune.parse_balance(text)
+
+
+def folder_of(tmp_path, values, groups, cuts):
+    """A score folder with these scores, cut into files after the given rows."""
+    frame = pl.DataFrame(
+        {
+            "id": [f"r{i % max(1, len(values) - 2)}" for i in range(len(values))],  # two ids come twice
+            "source": groups,
+            "tokens": [3] * len(values),
+            "score.x": pl.Series(values, dtype=pl.Float64),
+        }
+    )
+    edges = [0, *sorted(cuts), len(values)]
+    out = Path(tempfile.mkdtemp(dir=tmp_path))
+    for i, (a, b) in enumerate(pairwise(edges)):
+        tables.write(out / f"{i:03d}.parquet.scores.parquet", [frame[a:b]], schema=frame.schema)
+    (out / "_curate").mkdir()
+    (out / "_curate" / "score.json").write_text(json.dumps({"data": ["d"], "text_column": "text"}))
+    return out, frame
+
+
+@pytest.fixture
+def unsynced(monkeypatch):
+    monkeypatch.setattr(os, "fsync", lambda handle: None)  # hundreds of small files
+
+
+@settings(max_examples=50)
+@given(data=st.data(), rule=st.sampled_from(["hard", "easy", "middle", "threshold"]), seed=st.integers(0, 3))
+def test_bounded_memory_decides_as_all_scores_in_memory_do(tmp_path, unsynced, data, rule, seed):
+    n, limit = data.draw(st.integers(1, 60)), data.draw(st.sampled_from([1, 5, 1 << 17]))
+    kind = data.draw(st.sampled_from([st.integers(0, 3), st.floats(-1e300, 1e300), st.sampled_from([0.0, -0.0, 1.0])]))
+    values = data.draw(st.lists(kind, min_size=n, max_size=n))
+    groups = data.draw(st.lists(st.sampled_from("abcd"), min_size=n, max_size=n))
+    cuts = data.draw(st.lists(st.integers(0, n), max_size=3))
+    keep, floor = data.draw(st.floats(0.01, 1)), data.draw(st.one_of(st.none(), st.floats(0, 1)))
+    scores, frame = folder_of(tmp_path, values, groups, cuts)
+    names = list(dict.fromkeys(groups))
+    code = np.array([names.index(g) for g in groups], dtype=np.int32)
+    whole = Scores(
+        np.array(values, float), tables.keys(frame["id"], seed), code, frame["tokens"].to_numpy(), tuple(names)
+    )
+    kept, by_floor = decide(whole, rule=rule, keep=keep, floor=floor)
+    expected = np.where(kept, np.where(by_floor, "kept: floor of its source", "kept"), f"{rule}: score.x")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(prune, "LIMIT", limit)
+        patch.setattr(cutoffs, "INTERVALS", 8)
+        patch.setattr(cutoffs, "CELLS", 64)
+        patch.setattr(rows, "LIGHT_ROWS", 7)
+        balance = "none" if floor is None else f"source:{floor!r}"
+        pruned = prune.prune(scores, "score.x", scores / "kept", keep=keep, rule=rule, balance=balance, seed=seed)
+    got = read(scores / "kept", ".keep.parquet")
+    assert got["id"].equals(frame["id"])
+    assert got["keep"].to_numpy().tolist() == kept.tolist()
+    assert got["reason"].to_list() == expected.tolist()
+    for name, n_rows, n_kept in pruned.table().select("source", "rows", "kept").iter_rows():
+        mine = code == names.index(name)
+        assert (n_rows, n_kept) == (mine.sum(), (mine & kept).sum())
+
+
+@settings(max_examples=25)
+@given(data=st.data(), parts=st.integers(1, 5), limit=st.sampled_from([1, 1 << 17]))
+def test_bins_are_cut_where_numpy_cuts_them(tmp_path, unsynced, data, parts, limit):
+    n = data.draw(st.integers(1, 50))
+    kind = data.draw(st.sampled_from([st.integers(0, 3), st.floats(-1e100, 1e100)]))
+    values = np.array(data.draw(st.lists(kind, min_size=n, max_size=n)), float) + 0.0
+    groups = np.array(data.draw(st.lists(st.sampled_from("abc"), min_size=n, max_size=n)))
+    scores, frame = folder_of(tmp_path, values, groups, data.draw(st.lists(st.integers(0, n), max_size=2)))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bins, "LIMIT", limit)
+        patch.setattr(cutoffs, "INTERVALS", 8)
+        patch.setattr(cutoffs, "CELLS", 64)
+        pools = prune.make_pools(scores, by="score.x", bins=parts)
+    for name in set(groups):
+        mine = values[groups == name]
+        inner = [e for e in np.unique(np.quantile(mine, np.arange(1, parts) / parts)) if e > mine.min()]
+        counts = np.histogram(mine, [-np.inf, *inner, np.inf])[0]
+        inner = [e for e, count in zip(inner, counts[1:], strict=True) if count]  # without bins that are empty
+        found = [p for p in pools if p.filter["source"] == name]
+        assert [p.score["score.x"][1] for p in found[:-1]] == inner if parts > 1 else len(found) == 1
+        assert [p.examples for p in found] == np.histogram(mine, [-np.inf, *inner, np.inf])[0].tolist()
+        assert [p.tokens for p in found] == [3 * p.examples for p in found]
 
 
 @pytest.fixture
