@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import cast
 
@@ -39,7 +40,7 @@ class Job:
         """The (shard, input, output) triples of the manifest."""
         return [(s.relative, s.path, files.inside(self.out, s.relative + SCORES)) for s in self.found]
 
-    @property
+    @cached_property
     def asked(self) -> dict[str, object]:
         """Everything but the input and the version that decides a score file's bytes."""
         code: dict[str, str] = {}
@@ -50,7 +51,7 @@ class Job:
             "code": code,
             "scorers": list(self.specs),
             "text_column": self.text_column,
-        }
+        } | ({"targets": targets} if (targets := read_too(self.specs)) else {})
 
     @property
     def config(self) -> str:
@@ -243,6 +244,12 @@ def scorer_code(spec: str) -> dict[str, str]:
     if isinstance(encoder, str):
         found.append(("encoders", encoder))
     return {f"{folder}/{one}": content_hash(Path(str(plugins.module(folder, one).__file__))) for folder, one in found}
+
+
+def read_too(specs: Sequence[str]) -> dict[str, str]:
+    """Return the content hashes of the files that scorers are given as ``target``: they decide scores too."""
+    named = [str(options["target"]) for _, options in map(plugins.parse, specs) if options.get("target")]
+    return {str(s.path): content_hash(s.path) for s in (tables.shards(sorted(set(named))) if named else ())}
 
 
 def _first_needs(specs: Sequence[str], text_column: str) -> tuple[str, ...]:

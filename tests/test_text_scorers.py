@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 
 from curate import plugins, score
-from curate.errors import CurateError, SchemaError
+from curate.errors import CurateError, Interrupted, SchemaError
 from curate.scorers import dsir, perplexity, repetition
 from curate.scorers.length import Length
 from curate.scorers.repetition import Repetition
@@ -275,6 +275,16 @@ def test_text_scorers_in_one_job(corpus, tmp_path, target):
     texts = pl.read_parquet(corpus / "**" / "*.parquet")
     left = found.filter(pl.col("score.duplicates") == 1).join(texts, on="id")["text"]
     assert sorted(left) == sorted(set(texts["text"])), "one of each distinct text, and nothing else"
+
+
+def test_a_target_that_changed_is_refused_until_restart(corpus, tmp_path, target):
+    specs, out = (f"dsir:target={target}",), tmp_path / "out"
+    score.score([str(corpus)], specs, out)
+    assert score.score([str(corpus)], specs, out).rows == 0
+    frame([*LIKED, "another text"]).write_parquet(target)
+    with pytest.raises(Interrupted, match="targets changed"):
+        score.score([str(corpus)], specs, out)
+    assert score.score([str(corpus)], specs, out, restart=True).rows == 100
 
 
 # ---------------------------------------------------------------- Gopher's limits
