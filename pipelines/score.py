@@ -9,11 +9,13 @@ from typing import Annotated, Literal
 
 import typer
 
-from pipelines._flags import Json, Out, Restart, Workers
+from pipelines._flags import Json, Out, Restart
 
 
 def main(
-    data: Annotated[list[str], typer.Argument(help="Files, folders or globs: Parquet, JSONL (.gz, .zst), Arrow.")],
+    data: Annotated[
+        list[str], typer.Argument(help="Files, folders, globs or s3://...: Parquet, JSONL (.gz, .zst), Arrow.")
+    ],
     scorer: Annotated[list[str], typer.Option(help="NAME or NAME:key=value,...; repeat; they run in this order.")],
     out: Out,
     text_column: Annotated[str, typer.Option(help="The column that holds the text.")] = "text",
@@ -23,28 +25,33 @@ def main(
     ] = "quarantine",
     max_document_mb: Annotated[float, typer.Option(min=0.001, help="The longest text accepted.")] = 64,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Look, score a sample, forecast; write nothing.")] = False,
-    engine: Annotated[str, typer.Option(help="Where to run: local.")] = "local",
-    workers: Workers = 1,
+    engine: Annotated[Literal["local", "ray"], typer.Option(help="Where to run.")] = "local",
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes: 1 if not given; on Ray one a core of the cluster.")
+    ] = None,
+    address: Annotated[str, typer.Option(help="The Ray cluster; none: RAY_ADDRESS, else this machine.")] = "",
     restart: Restart = False,
     as_json: Json = False,
 ) -> None:
     """Score examples."""
     from curate import score
     from curate.engines.local import Local
+    from curate.engines.ray import Ray
     from pipelines._forecast import forecast
     from pipelines._show import failed, progress, result, warn
 
-    if engine != "local":
-        raise typer.BadParameter(f"{engine!r}: this version has local", param_hint="--engine")
+    if address and engine != "ray":
+        raise typer.BadParameter("only --engine ray has one", param_hint="--address")
     document_bytes = int(max_document_mb * 2**20)
     if dry_run:
         record, text = forecast(data, scorer, out, text_column=text_column, document_bytes=document_bytes)
         result(as_json, record, text)
         return
+    on = Ray(workers or 0, address) if engine == "ray" else Local(workers or 1)
     with progress() as report:
         done = score.score(
             data, scorer, out, text_column=text_column, document_bytes=document_bytes,
-            quarantine=on_error == "quarantine", engine=Local(workers), restart=restart, progress=report,
+            quarantine=on_error == "quarantine", engine=on, restart=restart, progress=report,
         )  # fmt: skip
     warn(done.warnings)
     record = {"rows": done.rows, "out": str(out), "shards": done.shards, "quarantined": dict(done.quarantined)}
