@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import cast
 
@@ -148,7 +148,8 @@ def _run(
     job: Job, left: Sequence[Shard], seen: Preflight, scorers: tuple[Scorer, ...], engine: Engine, progress: Progress
 ) -> tuple[int, dict[str, str]]:
     """Score what is left; return the rows scored now and the shards set aside with their reasons."""
-    tasks = [t for shard in left for t in _tasks(job, shard, seen, scorers)]
+    listed = files.each(lambda shard: list(_tasks(job, shard, seen, scorers)), left, job.found[0].path)
+    tasks = [task for mine in listed for task in mine]
     open_tasks: dict[str, list[Task]] = {}
     for task in tasks:
         open_tasks.setdefault(task.shard.relative, []).append(task)
@@ -156,7 +157,8 @@ def _run(
     bad: dict[str, str] = {}
     total, done = 0, len(job.found) - len(left)
     progress("score", done, len(job.found))
-    for outcome in engine.run(scoring.score_task, tasks):
+    shared = partial(scoring.score_task, scorers)  # an engine that knows how sends them to a machine once
+    for outcome in engine.run(shared, [replace(task, scorers=()) for task in tasks]):
         mine = outcomes.setdefault(outcome.shard, [])
         mine.append(outcome)
         total += outcome.rows

@@ -4,7 +4,7 @@ Pure and idempotent: a task that is run twice, on any machine, writes the same b
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate, pairwise
 from pathlib import Path
 
@@ -78,8 +78,9 @@ def schema(scorers: Sequence[Scorer]) -> dict[str, pl.DataType]:
     return result
 
 
-def score_task(task: Task) -> Outcome:
-    """Score the rows of a task; join the parts when they are all there."""
+def score_task(scorers: tuple[Scorer, ...], bare: Task) -> Outcome:
+    """Score the rows of a task that comes without its scorers; join the parts when they are all there."""
+    task = replace(bare, scorers=scorers)
     return _judged(task, _whole if task.parts is None else _in_parts)
 
 
