@@ -124,13 +124,29 @@ def crossings(found: Paths, *, level: float = 0.9) -> tuple[Crossing, ...]:
 
 
 def _places(shares: np.ndarray, tokens: np.ndarray) -> list[tuple[bool, float]]:
-    """Where (m,) shares pass IN_USE: (upwards, tokens), log-linear between budgets."""
-    inside = shares >= IN_USE
+    """Where (m,) shares pass IN_USE: (upwards, tokens)."""
+    inside, logs = shares >= IN_USE, np.log(tokens)
     found = []
     for i in np.flatnonzero(inside[1:] != inside[:-1]):
-        part = (IN_USE - shares[i]) / (shares[i + 1] - shares[i])
-        found.append((bool(inside[i + 1]), float(tokens[i] * (tokens[i + 1] / tokens[i]) ** part)))
+        enters = bool(inside[i + 1])
+        out, first, second = (i, i + 1, i + 2) if enters else (i + 1, i, i - 1)  # outside, inside, further inside
+        found.append((enters, float(np.exp(_cut(shares, logs, out, first, second)))))
     return found
+
+
+def _cut(shares: np.ndarray, logs: np.ndarray, out: int, first: int, second: int) -> float:
+    """Log tokens where a share is IN_USE between budgets ``out`` and ``first``.
+
+    A share is flat at 0 outside and then about linear in log tokens, so the line is drawn through the two budgets
+    inside; where that leaves the cell, through its ends.
+    """
+    if shares[out] < IN_USE / 10 and 0 <= second < len(shares) and shares[second] > shares[first]:
+        slope = (shares[second] - shares[first]) / (logs[second] - logs[first])
+        at = logs[first] - (shares[first] - IN_USE) / slope
+        if min(logs[out], logs[first]) <= at <= max(logs[out], logs[first]):
+            return float(at)
+    part = (IN_USE - shares[out]) / (shares[first] - shares[out])
+    return float(logs[out] + part * (logs[first] - logs[out]))
 
 
 def _nearest(
