@@ -49,8 +49,8 @@ class Replay:
         """E, K, C, G, P, A in nats; d in ``length``; R repeats after which 1/e of the value is left."""
         core = (
             Param("E", 0.01, 10.0, likely=(0.5, 3.0)),
-            Param("K", 1e-4, 1e2, likely=(0.03, 0.6)),
-            Param("beta", 0.02, 2.0, likely=(0.1, 0.5), shared=True),
+            Param("K", 1e-4, 1e2, likely=(0.03, 1.0)),
+            Param("beta", 0.02, 2.0, likely=(0.05, 0.5), shared=True),
             Param("G", 1e-5, 10.0, likely=(0.02, 0.3)),
             Param("d", 1e-3, 1e2, likely=(0.03, 1.0), shared=True),
             Param("s", -2.0, 2.0, likely=(-0.3, 0.3), positive=False),
