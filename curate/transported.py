@@ -4,8 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-import numpy as np
-import torch
 from torch import Tensor
 
 from curate import transport
@@ -14,14 +12,15 @@ from curate.ground import Problem
 from curate.reach import Order, order, reach
 from curate.recipes import Recipes
 
-NEAR = 4  # anchors a source: a solve that starts at the nearest of them needs a fraction of the iterations
-CORNER = 0.9  # of an anchor near a single source
-
 
 @dataclass(frozen=True, eq=False)
 class Measure:
     """Distance of mixtures of ``problem`` to its target: balanced transport (``draws`` None), or the reach of
-    ``draws`` examples (`curate.reach`). The same mixture has the same distance whatever was asked before."""
+    ``draws`` examples (`curate.reach`).
+
+    Every solve starts cold, by annealing: from a neighbour's potentials the masses of clusters far apart are set right
+    so slowly (4,000 iterations in place of 40) that it costs more, and a value would depend on what was asked before.
+    """
 
     problem: Problem
     draws: float | None = None
@@ -35,25 +34,10 @@ class Measure:
     def _order(self) -> Order:
         return order(self.problem)
 
-    @cached_property
-    def anchors(self) -> transport.Solution:
-        """Mixtures solved once, from which every other solve to the target starts.
-
-        Not the debiasing solves: warm, they overflow where a source that had mass and lies far away loses all of it.
-        """
-        p = len(self.problem.names)
-        rng = np.random.default_rng(0)
-        near = (1 - CORNER) / p + CORNER * np.eye(p)
-        points = (
-            [np.full((1, p), 1 / p), near, rng.dirichlet(np.ones(p), size=NEAR * p)] if p > 1 else [np.ones((1, 1))]
-        )
-        found = transport.solve(self.problem, torch.from_numpy(np.concatenate(points)))
-        return replace(found, within=None)
-
     def __call__(self, weights: Tensor) -> Tensor:
         """(m,) distances of mixtures (m, p) in units of the problem's scale; differentiable. Raises Unconverged."""
         if self.draws is None:
-            return transport.distance(self.problem, weights, start=self.anchors)
+            return transport.distance(self.problem, weights)
         return reach(self.problem, weights, self.draws, sorted_=self._order)
 
 
