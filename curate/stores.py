@@ -5,6 +5,7 @@ MinIO, R2, GCS and their like: the endpoint, the region and the credentials come
 credentials are never read here. An object appears when its upload is complete, never before.
 """
 
+import fnmatch
 import mmap
 import os
 import re
@@ -194,11 +195,14 @@ def _below(folder: Path) -> "list[FileInfo]":
 
 def _pattern(glob: str) -> re.Pattern[str]:
     """Return a glob as a pattern: ``**/`` is any folders, ``*`` and ``?`` stay within a name."""
-    tokens = re.split(r"(\*\*/|\*\*|\*|\?|\[[^]]+\])", glob)
     known = {"**/": "(?:.+/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
-    return re.compile(
-        "".join(known.get(t) or (t.replace("[!", "[^") if t[:1] == "[" else re.escape(t)) for t in tokens)
-    )
+    result = ""
+    for position, token in enumerate(re.split(r"(\*\*/|\*\*|\*|\?|\[!?[^]]+\])", glob)):
+        if position % 2 == 0:
+            result += re.escape(token)
+        else:
+            result += known.get(token) or fnmatch.translate(token)[len("(?s:") : -len(r")\Z")]
+    return re.compile(result)
 
 
 def _store() -> "S3FileSystem":

@@ -28,7 +28,10 @@ def outputs(out):
 
 
 def written(out):
-    return {p.name: p.stat().st_mtime_ns for p in out.rglob("*.scores.parquet")}
+    """The times of the score files that the manifest says are done."""
+    done = [p.relative_to(out / "_curate" / "score") for p in (out / "_curate" / "score").rglob("*.json")]
+    files = [out / f"{str(name).removesuffix('.json')}.scores.parquet" for name in done]
+    return {p.name: p.stat().st_mtime_ns for p in files}
 
 
 MISSING = "the ray engine needs Ray, which is not installed: pip install 'curate[ray]'"
