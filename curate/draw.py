@@ -13,7 +13,7 @@ from shutil import rmtree
 import polars as pl
 import pyarrow.parquet as pq
 
-from curate import begun, manifest, membership, steps
+from curate import begun, manifest, membership, steps, stores
 from curate.engines import Engine
 from curate.engines.local import Local
 from curate.errors import Interrupted, SchemaError
@@ -93,10 +93,14 @@ def draw(
 
 
 def _check_apart(out: Path, pools: Sequence[Pool]) -> None:
-    """Check that the output would not be read as input."""
+    """Check that the output would not be read as input, and that all of it is on disk."""
     here = out.resolve()
     for pool in pools:
         for item in [*pool.where, *filter(None, (pool.scores, pool.kept))]:
+            if remote := next((p for p in (out, Path(item)) if stores.remote(p)), None):
+                raise SchemaError(
+                    f"{remote}: a training set is drawn from disk to disk: copy the pools, then the result"
+                )
             top = Path(item.split("**")[0])
             if top.is_dir() and here.is_relative_to(top.resolve()):
                 raise SchemaError(f"--out {out} lies in {item}, which pool {pool.name!r} is read from: write elsewhere")

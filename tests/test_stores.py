@@ -7,7 +7,7 @@ import s3
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curate import files, stores
+from curate import draw, files, mixture, pools, stores
 from curate.errors import CurateError, SchemaError
 
 AT = Path("s3://data/a/b.parquet")
@@ -133,3 +133,10 @@ def test_a_bucket_that_is_not_there_is_said(store):
         files.write_text(Path("s3://nobody/x"), "x")
     with pytest.raises(FileNotFoundError):
         files.read_text(Path("s3://nobody/x"))
+
+
+def test_a_training_set_is_not_drawn_to_a_store(tmp_path):
+    part = mixture.Part(pools.Pool("a", 10.0, 5, (str(tmp_path),)), 10)
+    with pytest.raises(SchemaError, match="from disk to disk"):
+        draw.draw(mixture.Mixture((part,), (), 1e6, "a test"), Path("s3://data/out"))
+    assert not Path("s3:").exists()
