@@ -2,7 +2,7 @@
 
 A set's minimum under a random hash agrees with another set's with probability J, their Jaccard similarity. Rows of
 minima are folded into one key a band: two sets share at least one of b keys of r rows with probability
-1 - (1 - J^r)^b.
+1 - (1 - J^r)^b. Here each minimum serves in two bands, at next to no cost, so fewer pairs are missed than that.
 """
 
 from collections.abc import Iterator
@@ -12,24 +12,29 @@ import numpy as np
 from curate.ngrams import BASE, Grams, mix
 
 EXACT_BITS = 52  # of a shingle's hash are kept in comparisons; the other 12 count the sets that are compared at once
+MOST_ROWS = 64  # of a band
+POWERS = np.cumprod(np.full(MOST_ROWS, BASE))  # a row's minimum counts times BASE^(row + 1) modulo 2^64
 BLOCK = 1 << 21  # members of sets compared at once: 16 MB
 TOGETHER = 1 << (64 - EXACT_BITS)  # sets, or pairs of sets, compared at once
 
 
 def band_keys(sets: Grams, bands: int, rows: int, seed: int) -> np.ndarray:
-    """Return (n, bands) uint64 keys of n sets of hashes, none of them empty; equal keys are candidates.
+    """Return (n, 2 bands) uint64 keys of n sets of hashes, none of them empty; equal keys are candidates.
 
-    Each of bands x rows hashes is multiplication by a random odd number modulo 2^32 of an already scrambled hash.
+    Each of bands x rows hashes is multiplication by a random odd number modulo 2^32 of an already scrambled hash. Of
+    that table of minima, the first half of the keys are of its lines, the other half of its diagonals.
     """
     low = sets.values.astype(np.uint32)  # 32 bits: within a text a collision is a chance of 1e-5
     factors = np.random.default_rng(seed).integers(0, 1 << 32, (bands, rows), dtype=np.uint32) | np.uint32(1)
-    keys = np.zeros((len(sets.offsets) - 1, bands), np.uint64)
+    keys = np.zeros((2 * bands, len(sets.offsets) - 1), np.uint64)
     hashed = np.empty_like(low)
     for band in range(bands):
-        for factor in factors[band]:
-            np.multiply(low, factor, out=hashed)
-            keys[:, band] = keys[:, band] * BASE + np.minimum.reduceat(hashed, sets.offsets[:-1])
-    return mix(keys)
+        for row in range(rows):
+            np.multiply(low, factors[band, row], out=hashed)
+            minima = np.minimum.reduceat(hashed, sets.offsets[:-1])
+            for key in (keys[band], keys[bands + (band + row) % bands]):
+                key += minima * POWERS[row]
+    return mix(keys).T
 
 
 def distinct(sets: Grams) -> Grams:

@@ -111,9 +111,12 @@ def test_minima_agree_with_the_probability_of_the_theory(similarity):
     assert np.allclose(minhash.jaccard(minhash.distinct(one), minhash.distinct(two)), exact)
     rows = minhash.band_keys(one, 112, 1, 0) == minhash.band_keys(two, 112, 1, 0)
     assert abs(rows.mean() - exact) < 4 * np.sqrt(exact * (1 - exact) / rows.size)
-    found = (minhash.band_keys(one, 14, 8, 0) == minhash.band_keys(two, 14, 8, 0)).any(axis=1).mean()
+    shared = minhash.band_keys(one, 14, 8, 0) == minhash.band_keys(two, 14, 8, 0)
     theory = 1 - (1 - exact**8) ** 14
-    assert abs(found - theory) < 4 * np.sqrt(theory * (1 - theory) / 3000) + 1e-3
+    error = 4 * np.sqrt(theory * (1 - theory) / 3000) + 1e-3
+    for half in (shared[:, :14], shared[:, 14:]):  # lines of the table of minima, then its diagonals
+        assert abs(half.any(axis=1).mean() - theory) < error
+    assert theory + (1 - theory) * theory / 2 < shared.any(axis=1).mean() + error
 
 
 def test_similarity_is_that_of_python_sets():

@@ -65,16 +65,16 @@ def learn(
     """Find the duplicates of the whole stream, in two passes; ``bands=0`` finds exact copies only.
 
     A pair that shares a band is verified: the Jaccard similarity of its sets of word ``ngram``s (lower-cased, marks
-    left out, ``curate.ngrams.words``) must reach ``threshold``. A pair of similarity J is found with probability
-    1 - (1 - J^rows)^bands, so near 0.75 some are missed: more bands find more. Of a band shared by more than 32 texts
-    only a few random pairs a text are verified. Ids must be distinct. Disk: about 8 bytes x (bands + 4) a row, and the
-    n-grams of candidates, in ``scratch`` (a folder; default the system's temporary one). Memory: about 30 bytes for a
-    row with candidates and 150 MB.
+    left out, ``curate.ngrams.words``) must reach ``threshold``. A pair of similarity J is missed with a probability
+    below (1 - J^rows)^bands; as it is set, 8 % at J = 0.75 and 0.02 % at 0.88: more bands miss fewer. Of a band shared
+    by more than 32 texts only a few random pairs a text are verified. Ids must be distinct. Disk: about
+    16 bytes x (bands + 2) a row, and the n-grams of candidates, in ``scratch`` (a folder; default the system's
+    temporary one). Memory: about 30 bytes for a row with candidates and 150 MB.
     """
-    if not (0 < threshold <= 1 and bands >= 0 and rows > 0 and ngram > 0):
+    if not (0 < threshold <= 1 and bands >= 0 and 0 < rows <= minhash.MOST_ROWS and ngram > 0):
         raise SchemaError(
-            f"duplicates: threshold={threshold} must be in (0, 1], bands={bands} at least 0, rows={rows} and "
-            f"ngram={ngram} at least 1"
+            f"duplicates: threshold={threshold} must be in (0, 1], bands={bands} at least 0, rows={rows} 1 to "
+            f"{minhash.MOST_ROWS}, ngram={ngram} at least 1"
         )
     if scratch and not Path(scratch).is_dir():
         raise SchemaError(f"duplicates: scratch={scratch} is no folder: name one with room for the work files")
@@ -100,7 +100,7 @@ def learn(
 def _write(stream: Stream, folder: Path, bands: int, rows: int, ngram: int, seed: int) -> int:
     """Write, for every row, the hash of its id and of its text, and for those with words its number and band keys."""
     count = 0
-    names = ["ids", "texts", "numbers", *(f"band{i}" for i in range(bands))]
+    names = ["ids", "texts", "numbers", *(f"band{i}" for i in range(2 * bands))]
     files = {name: (folder / name).open("wb") for name in names}
     try:
         for batch in stream(("text",)):
@@ -156,7 +156,7 @@ def _near(stream: Stream, folder: Path, unlike: np.ndarray, bands: int, ngram: i
     priority = neighbours.column(folder / "ids", "<u8")
     candidate = np.memmap(folder / "candidate", "?", "w+", shape=unlike.shape)
     with (folder / "pairs").open("wb") as file:
-        for i in range(bands):
+        for i in range(2 * bands):
             column = neighbours.column(folder / f"band{i}", "<u8")
             for found in neighbours.pairs(column, numbers, priority, alive=unlike, salt=i):
                 candidate[found.ravel()] = True
