@@ -98,9 +98,7 @@ def _check_apart(out: Path, pools: Sequence[Pool]) -> None:
     for pool in pools:
         for item in [*pool.where, *filter(None, (pool.scores, pool.kept))]:
             if remote := next((p for p in (out, Path(item)) if stores.remote(p)), None):
-                raise SchemaError(
-                    f"{remote}: a training set is drawn from disk to disk: copy the pools, then the result"
-                )
+                raise SchemaError(f"{remote}: training sets are drawn from disk to disk: copy the pools first")
             top = Path(item.split("**")[0])
             if top.is_dir() and here.is_relative_to(top.resolve()):
                 raise SchemaError(f"--out {out} lies in {item}, which pool {pool.name!r} is read from: write elsewhere")
