@@ -1,8 +1,8 @@
 """One scoring job on every engine, from nothing to the last score file: python benchmarks/engines.py
 
-Shards of 2,000 documents of 2 kB. Wall and CPU seconds include starting and stopping (of Ray: its own cluster on this
+Shards of 1,000 documents of 2 kB. Wall and CPU seconds include starting and stopping (of Ray: its own cluster on this
 machine); memory is the peak over time of the anonymous memory of all processes together; CPU and memory are sampled
-from /proc, so they miss what a process did in its last quarter of a second.
+from /proc, so they miss what a process did in its last half second.
 """
 
 import os
@@ -16,9 +16,9 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-SHARDS = (8, 32)
-ROWS = 2000
-SPECS = ("length", "compression", "repetition", "embedding:width=64", "prototypes:k=32")
+SHARDS = (4, 16)
+ROWS = 1000
+SPECS = ("length", "compression", "embedding:width=64", "prototypes:k=32")
 ENGINES = {"serial": ("local", 1), "local 2": ("local", 2), "ray 2": ("ray", 2)}
 MARK = "CURATE_BENCHMARK"
 TICKS = os.sysconf("SC_CLK_TCK")
@@ -65,7 +65,7 @@ def measure(data: Path, out: Path, engine: str) -> tuple[float, float, float]:
         now, memory = sample(mark)
         cpu |= now
         peak = max(peak, memory)
-        time.sleep(0.25)
+        time.sleep(0.5)
     if process.returncode:
         raise SystemExit(f"{engine} failed: {' '.join(command)}")
     return time.perf_counter() - started, sum(cpu.values()), peak / 1e6

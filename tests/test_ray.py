@@ -1,5 +1,6 @@
 """Ray: the same bytes as on this machine, a node lost mid-job, jobs begun on one engine and finished on the other."""
 
+import json
 import os
 import subprocess
 import sys
@@ -90,6 +91,15 @@ def test_ray_and_local_write_identical_bytes(ray, corpus, tmp_path, monkeypatch)
         score.score(["data"], SPECS, Path(name), engine=on)
     assert outputs(tmp_path / "local") == outputs(tmp_path / "ray")
     assert len(outputs(tmp_path / "ray")) == 5
+
+
+@SLOW
+@NEEDS
+def test_the_command_line_runs_on_ray(ray, corpus, tmp_path, cli):
+    said = cli("score", corpus, "--scorer", "length", "--out", tmp_path / "out", "--engine", "ray", "--json")
+    assert said.code == 0, said.err
+    assert json.loads(said.out)["rows"] == 100
+    assert len(outputs(tmp_path / "out")) == 5
 
 
 @SLOW
