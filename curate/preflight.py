@@ -1,11 +1,12 @@
 """What the heads of the files say before a job starts: columns that differ, bad row groups, how much there is."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
 
-from curate import files, readers, tables
+from curate import files, readers, tables, vectors
 from curate.errors import SchemaError
 from curate.readers import Head
 from curate.shards import Shard
@@ -34,7 +35,8 @@ class Preflight:
 def inspect(found: Sequence[Shard], needs: Sequence[str], *, used: Sequence[str] = ()) -> Preflight:
     """Read every head; a shard that has not the columns ``needs`` is bad, and so is one that cannot be read.
 
-    Columns in ``used`` whose types differ between shards are named in a warning.
+    Columns in ``used`` whose types differ between shards are named in a warning. Vectors among them are all of the
+    length that most shards have, or their shard is bad.
     """
 
     def look(shard: Shard) -> tuple[int, Head | str]:
@@ -51,7 +53,32 @@ def inspect(found: Sequence[Shard], needs: Sequence[str], *, used: Sequence[str]
     heads = {shard.relative: head for shard, (_, head) in seen if isinstance(head, Head)}
     bad = {shard.relative: reason for shard, (_, reason) in seen if isinstance(reason, str)}
     total = sum(size for _, (size, _) in seen)
-    return Preflight(heads, bad, total, (*_drift(heads, used), *_groups(heads)))
+    warnings = (*_drift(heads, used), *_groups(heads))
+    for column in used:
+        for shard, reason in _odd_widths(found, heads, column):
+            bad[shard] = reason
+            del heads[shard]
+    return Preflight(heads, bad, total, warnings)
+
+
+def _odd_widths(found: Sequence[Shard], heads: Mapping[str, Head], column: str) -> list[tuple[str, str]]:
+    """Return the shards whose vectors are not as long as in most, each with the reason."""
+    widths = {
+        shard: width
+        for shard in found
+        if shard.relative in heads and (width := vectors.width(heads[shard.relative].columns.get(column))) is not None
+    }
+    counts = Counter(widths.values())
+    usual = max(counts, key=lambda width: (counts[width], width), default=None)
+    return [
+        (
+            shard.relative,
+            f"{shard.path}: {column} has vectors of {width} numbers, {counts[usual]} other files have {usual}; "
+            "embed it again, or score it into another --out",
+        )
+        for shard, width in widths.items()
+        if usual is not None and width != usual
+    ]
 
 
 def _drift(heads: Mapping[str, Head], used: Sequence[str]) -> list[str]:

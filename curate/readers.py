@@ -206,7 +206,7 @@ def _piece(file: pq.ParquetFile, names: Sequence[str] | None, group: int, shard:
                 f"{shard.path}: {column.path_in_schema} grows from {packed / 2**20:.3g} to {unpacked / 2**20:.0f} MB "
                 f"in row group {group}, a compression bomb: remove the file, or raise --max-document-mb"
             )
-        coded = column.has_dictionary_page and unpacked > PIECE_BYTES // 64
+        coded = column.has_dictionary_page and unpacked > PIECE_BYTES // 16
         longest = _longest(shard, file, group, column) if coded else 0
         size += max(unpacked // max(1, metadata.num_rows), longest)
     return max(1, PIECE_BYTES // size)

@@ -111,7 +111,7 @@ def score(
 def _inspect(job: Job) -> Preflight:
     """Read the heads of all shards; a bad one is an error unless it can be set aside and others are good."""
     needs = _first_needs(job.specs, job.text_column)
-    seen = preflight.inspect(job.found, needs, used=(job.text_column, *needs))
+    seen = preflight.inspect(job.found, needs, used=(job.text_column, *needs, *_vectors(job.specs)))
     if seen.bad and (not job.quarantine or not seen.heads):
         raise SchemaError(next(iter(seen.bad.values())))
     return seen
@@ -124,7 +124,7 @@ def _prepared(job: Job, bad: dict[str, str], engine: Engine, progress: Progress,
     if any(map(learning.learns, job.specs)):
         plain = next(i for i, spec in enumerate(job.specs) if learning.learns(spec))
         earlier = tuple(cast(Scorer, plugins.build("scorers", spec)) for spec in job.specs[:plain])
-        checks = [_task(job, s, earlier) for s in good]
+        checks = [replace(_task(job, s, earlier), also=_vectors(job.specs)) for s in good]
         progress("check", 0, len(checks))
         for done, outcome in enumerate(engine.run(scoring.check_task, checks), start=1):
             progress("check", done, len(checks))
@@ -252,6 +252,15 @@ def read_too(specs: Sequence[str]) -> dict[str, str]:
     """Return the content hashes of the files that scorers are given as ``target``: they decide scores too."""
     named = [str(options["target"]) for _, options in map(plugins.parse, specs) if options.get("target")]
     return {str(s.path): content_hash(s.path) for s in (tables.shards(sorted(set(named))) if named else ())}
+
+
+def _vectors(specs: Sequence[str]) -> tuple[str, ...]:
+    """Return the vector columns that learned scorers are told to read from the data."""
+    made = [
+        f"emb.{options.get('encoder', 'hashed')}" for name, options in map(plugins.parse, specs) if name == "embedding"
+    ]
+    read = [str(options["embedding"]) for _, options in map(plugins.parse, specs) if "embedding" in options]
+    return tuple(dict.fromkeys(name for name in read if name not in made))
 
 
 def _first_needs(specs: Sequence[str], text_column: str) -> tuple[str, ...]:

@@ -36,6 +36,7 @@ class Task:
     parts: Path | None = None
     spans: tuple[tuple[int, int | None], ...] = ((0, None),)
     quarantine: bool = False
+    also: tuple[str, ...] = ()  # columns that ``check_task`` reads too
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,6 @@ def _judged(task: Task, work: Callable[[Task], tuple[int, bool]]) -> Outcome:
         digest = task.digest or files.content_hash(path)
         rows, whole = work(task)
         if files.stamp(path) != stamp and files.content_hash(path) != digest:
-            files.remove(task.output)
             raise SchemaError(f"{path} changed while it was read: leave it alone and score again")
         return Outcome(name, rows, digest, whole)
     except SchemaError as error:
@@ -107,6 +107,8 @@ def _judged(task: Task, work: Callable[[Task], tuple[int, bool]]) -> Outcome:
         if not task.quarantine:
             raise
         reason = f"{path}: {type(error).__name__}: {' '.join(str(error).split())[:300]}"
+    if work is not _check:  # whoever reads the folder must not find scores of a shard that is not done
+        files.remove(task.output)
     if not task.quarantine:
         raise SchemaError(reason)
     return Outcome(name, 0, "", reason=reason)
@@ -174,7 +176,7 @@ def _until(batches: Iterator[pl.DataFrame], rows: int) -> Iterator[pl.DataFrame]
 
 def scored(task: Task, start: int, stop: int | None) -> Iterator[pl.DataFrame]:
     """Yield scores of the rows [start, stop) batch by batch; where a batch ends depends on the rows alone."""
-    needs, added = inputs(task.scorers), [name for scorer in task.scorers for name in scorer.schema]
+    needs, added = (*inputs(task.scorers), *task.also), [name for scorer in task.scorers for name in scorer.schema]
     found = tables.batches(
         task.shard,
         needs,

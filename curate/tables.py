@@ -97,8 +97,13 @@ def keys(ids: Sequence[str] | pl.Series, seed: int) -> np.ndarray:
 
 
 def _identify(frame: pl.DataFrame, shard: Shard, at: int, identity: Sequence[str]) -> pl.DataFrame:
+    """Add the identity columns that are missing, of another type, or have nulls."""
+    have = frame.schema
+    todo = [name for name in identity if have.get(name) != IDENTITY[name] or frame[name].null_count()]
+    if not todo:
+        return frame
     tokens = pl.lit(1, dtype=pl.Int64)
-    if "text" in frame.columns:
+    if "text" in have:
         length = pl.col("text").cast(pl.String).str.len_bytes().fill_null(0)
         tokens = ((length + (BYTES_PER_TOKEN - 1)) // BYTES_PER_TOKEN).cast(pl.Int64)
     row = pl.int_range(at, at + frame.height).cast(pl.String)
@@ -108,10 +113,8 @@ def _identify(frame: pl.DataFrame, shard: Shard, at: int, identity: Sequence[str
         "tokens": tokens,
     }
     return frame.with_columns(
-        (
-            pl.col(name).cast(IDENTITY[name]).fill_null(defaults[name]) if name in frame.columns else defaults[name]
-        ).alias(name)
-        for name in identity
+        (pl.col(name).cast(IDENTITY[name]).fill_null(defaults[name]) if name in have else defaults[name]).alias(name)
+        for name in todo
     )
 
 

@@ -36,6 +36,13 @@ def to_arrow(column: pl.Series) -> pa.Array:
     return pa.Array.from_buffers(pa.binary(values.shape[1] * 4), len(values), [None, pa.py_buffer(values)])
 
 
+def width(kind: pa.DataType | None) -> int | None:
+    """Return how many numbers a vector of a column has, where its type says so."""
+    if kind is None or not (pa.types.is_fixed_size_binary(kind) or pa.types.is_fixed_size_list(kind)):
+        return None
+    return int(kind.byte_width // 4 if pa.types.is_fixed_size_binary(kind) else kind.list_size)
+
+
 def finite(column: pl.Series) -> np.ndarray:
     """Say which of (n,) rows are finite numbers, or vectors of them; a null is not."""
     if isinstance(column.dtype, pl.Array):
