@@ -5,11 +5,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-BISECTIONS = 70  # halvings of an interval: to machine precision
-NEWTON = 80  # steps of the dual; piecewise quadratic, so it ends after few
-TIGHT = 1e-13  # violation of a linear limit that counts as none
+NEWTON = 150  # steps of the dual, which ends after few
+TIGHT = 1e-13  # excess over a linear limit that counts as none
+ROUNDING = 1e-14  # ... in units of the largest coordinate of what is projected
 RIDGE = 1e-9  # keeps the dual's Hessian invertible where limits coincide
-HALVINGS = 60
+CUTS = 80
 
 
 @dataclass(frozen=True)
@@ -65,83 +65,106 @@ def clip(v: Tensor, low: Tensor, high: Tensor) -> Tensor:
 
 
 def _level(v: Tensor, low: Tensor, high: Tensor) -> Tensor:
-    """(m, 1) nu with clip(v - nu, low, high) summing to 1, by bisection."""
-    under, over = (v - high).amin(dim=1, keepdim=True) - 1, (v - low).amax(dim=1, keepdim=True) + 1
-    for _ in range(BISECTIONS):
-        nu = (under + over) / 2
-        heavy = (v - nu).clamp(low, high).sum(dim=1, keepdim=True) > 1
-        under, over = torch.where(heavy, nu, under), torch.where(heavy, over, nu)
-    return (under + over) / 2
+    """(m, 1) nu with clip(v - nu, low, high) summing to 1.
+
+    That sum falls in nu, linearly between the 2p sorted places where a share comes off its maximum or meets its
+    minimum. The last steps, of Newton, remove what adding up the pieces rounds.
+    """
+    p = v.shape[1]
+    edges, order = torch.cat([v - high, v - low], dim=1).sort(dim=1)
+    moving = torch.where(order < p, 1.0, -1.0).to(v.dtype).cumsum(dim=1)
+    fallen = (moving[:, :-1] * edges.diff(dim=1)).cumsum(dim=1)
+    above = high.sum(dim=1, keepdim=True) - 1 - torch.cat([torch.zeros_like(v[:, :1]), fallen], dim=1)
+    last = ((above > 0).sum(dim=1, keepdim=True) - 1).clamp_min(0)  # where the sum is still over 1
+    nu = edges.gather(1, last) + above.gather(1, last).clamp_min(0) / moving.gather(1, last).clamp_min(1)
+    for _ in range(2):
+        w = v - nu
+        between = ((w > low) & (w < high)).sum(dim=1, keepdim=True).clamp_min(1)
+        nu = nu + (w.clamp(low, high).sum(dim=1, keepdim=True) - 1) / between
+    return nu
 
 
 def _prices(v: Tensor, region: Region) -> Tensor:
     """(m, q) multipliers >= 0 of the linear limits at the projections of ``v`` (m, p).
 
-    Damped Newton on the dual, which is concave and piecewise quadratic in y = (price of the sum, prices of the limits).
+    Newton on the dual, which is concave and piecewise quadratic in y = (price of the sum, prices of the limits). Its
+    gradient at y is by how much the sum and the limits are exceeded there; a step is cut until that gradient does not
+    point back, which needs no difference of two near values and so works down to rounding.
     """
+    dual = _Dual.of(v, region)
     m, q = region.limits.shape
-    rows = torch.cat([torch.ones_like(v)[:, None], region.rows], dim=1)  # (m, 1 + q, p)
-    right = torch.cat([v.new_ones(m, 1), region.limits], dim=1)
     y = torch.cat([_level(v, region.low, region.high), v.new_zeros(m, q)], dim=1)
-    limit = torch.arange(1 + q) > 0
     at = torch.arange(m)  # rows that are not done
+    over, inside = dual(y)
     for _ in range(NEWTON):
-        dual = _Dual(v[at], region.low[at], region.high[at], rows[at], right[at])
-        value, slack, inside = dual(y[at])
-        held = limit & (y[at] <= 0) & (slack <= 0)
-        ascent = torch.where(held, torch.zeros_like(slack), slack)
-        left = (ascent.abs() > TIGHT).any(dim=1)
+        left = torch.where(dual.held(y[at]), over, over.abs()).amax(dim=1) > ROUNDING * dual.size
         if not bool(left.any()):
             break
-        at, dual, value = at[left], dual.take(left), value[left]
-        y[at] = _climb(dual, y[at], value, ascent[left], inside[left], held[left], limit)
+        at, dual, over = at[left], dual.take(left), over[left]
+        y[at], over, inside = _climb(dual, y[at], over, inside[left])
     return y[:, 1:]
 
 
 @dataclass(frozen=True)
 class _Dual:
-    """The dual of m projections: points, bounds (m, p), rows (m, k, p) and their right sides (m, k)."""
+    """The dual of m projections: points, bounds (m, p), rows (m, k, p) and their right sides (m, k), the first of which
+    is the sum's; ``size`` (m,) of the points, at least 1."""
 
     v: Tensor
     low: Tensor
     high: Tensor
     rows: Tensor
     right: Tensor
+    size: Tensor
 
-    def __call__(self, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(m, k) prices to values (m,), gradients (m, k), and which coordinates (m, p) are between their bounds."""
-        shifted = self.v - (y[:, None] @ self.rows)[:, 0]
-        w = shifted.clamp(self.low, self.high)
-        slack = (self.rows @ w[..., None])[..., 0] - self.right
-        value = ((w - self.v) ** 2).sum(dim=1) / 2 + (y * slack).sum(dim=1)
-        return value, slack, (shifted > self.low) & (shifted < self.high)
+    @staticmethod
+    def of(v: Tensor, region: Region) -> "_Dual":
+        rows = torch.cat([torch.ones_like(v)[:, None], region.rows], dim=1)
+        right = torch.cat([v.new_ones(len(v), 1), region.limits], dim=1)
+        return _Dual(v, region.low, region.high, rows, right, v.abs().amax(dim=1).clamp_min(1.0))
+
+    def __call__(self, y: Tensor) -> tuple[Tensor, Tensor]:
+        """(m, k) prices to gradients (m, k), and which coordinates (m, p) are between their bounds."""
+        w = self.v - (y[:, None] @ self.rows)[:, 0]
+        over = (self.rows @ w.clamp(self.low, self.high)[..., None])[..., 0] - self.right
+        return over, (w > self.low) & (w < self.high)
+
+    def held(self, y: Tensor) -> Tensor:
+        """(m, k) prices that may not fall: those of limits at 0."""
+        return (y <= 0) & (torch.arange(y.shape[1]) > 0)
 
     def take(self, rows: Tensor) -> "_Dual":
-        return _Dual(self.v[rows], self.low[rows], self.high[rows], self.rows[rows], self.right[rows])
+        return _Dual(*(x[rows] for x in (self.v, self.low, self.high, self.rows, self.right, self.size)))
 
 
-def _climb(
-    dual: _Dual, y: Tensor, value: Tensor, ascent: Tensor, inside: Tensor, held: Tensor, limit: Tensor
-) -> Tensor:
-    """One damped Newton step (m, k) up the dual; prices of limits stay at least 0, ``held`` ones where they are."""
-    k = y.shape[1]
-    loose = (~held).to(y.dtype)
-    hessian = (dual.rows * inside[:, None]) @ dual.rows.transpose(1, 2) * loose[:, :, None] * loose[:, None, :]
-    damping = RIDGE * torch.eye(k, dtype=y.dtype) + torch.diag_embed(1 - loose)
-    step = torch.linalg.solve(hessian + damping, ascent)
-
-    def moved(length: Tensor, rows: Tensor) -> Tensor:
-        to = y[rows] + length[rows, None] * step[rows]
-        return torch.where(limit, to.clamp_min(0.0), to)
-
-    length, every = torch.ones_like(value), torch.arange(len(y))
-    short = every
-    for _ in range(HALVINGS):
-        trial = moved(length, short)
-        new, _, _ = dual.take(short)(trial)
-        promised = value[short] + 1e-4 * (ascent[short] * (trial - y[short])).sum(dim=1)
-        short = short[new < promised - 1e-15 * value[short].abs()]
+def _climb(dual: _Dual, y: Tensor, over: Tensor, inside: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """One damped Newton step (m, k) up the dual; return the prices, and the gradients and ``inside`` there."""
+    step = _direction(dual, y, over, inside)
+    lowest = torch.where(torch.arange(y.shape[1]) > 0, 0.0, -torch.inf).to(y.dtype)
+    length, short, new = y.new_ones(len(y)), torch.arange(len(y)), y.clone()
+    over, inside = over.clone(), inside.clone()
+    for cut in range(CUTS):
+        new[short] = (y[short] + length[short, None] * step[short]).clamp_min(lowest)
+        over[short], inside[short] = dual.take(short)(new[short])
+        short = short[(over[short] * (new[short] - y[short])).sum(dim=1) < 0]
         if not len(short):
             break
-        length[short] /= 2
-    return moved(length, every)
+        length[short] /= 2 if cut < 6 else 4
+    return new, over, inside
+
+
+def _direction(dual: _Dual, y: Tensor, over: Tensor, inside: Tensor) -> Tensor:
+    """(m, k) Newton directions, damped in proportion to the gradient; prices that may not fall do not."""
+    k = y.shape[1]
+    hessian = (dual.rows * inside[:, None]) @ dual.rows.transpose(1, 2)
+    free = ~dual.held(y) | (over > 0)
+    damping = (over * free).abs().amax(dim=1).clamp(RIDGE, 1.0) / dual.size
+    for _ in range(k):
+        f = free.to(y.dtype)
+        matrix = hessian * f[:, :, None] * f[:, None, :] + torch.diag_embed(damping[:, None] + 1 - f)
+        step = torch.linalg.solve(matrix, over * f)
+        falls = free & dual.held(y) & (step < 0)
+        if not bool(falls.any()):
+            break
+        free = free & ~falls
+    return step * free
