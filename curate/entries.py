@@ -127,7 +127,7 @@ def _places(shares: np.ndarray, tokens: np.ndarray) -> list[tuple[bool, float]]:
     """Where (m,) shares pass IN_USE: (upwards, tokens)."""
     inside, logs = shares >= IN_USE, np.log(tokens)
     found = []
-    for i in np.flatnonzero(inside[1:] != inside[:-1]):
+    for i in np.flatnonzero(inside[1:] != inside[:-1]).tolist():
         enters = bool(inside[i + 1])
         out, first, second = (i, i + 1, i + 2) if enters else (i + 1, i, i - 1)  # outside, inside, further inside
         found.append((enters, float(np.exp(_cut(shares, logs, out, first, second)))))

@@ -162,7 +162,7 @@ def _direction(dual: _Dual, y: Tensor, over: Tensor, inside: Tensor) -> Tensor:
     for _ in range(k):
         f = free.to(y.dtype)
         matrix = hessian * f[:, :, None] * f[:, None, :] + torch.diag_embed(damping[:, None] + 1 - f)
-        step = torch.linalg.solve(matrix, over * f)
+        step: Tensor = torch.linalg.solve(matrix, over * f)
         falls = free & dual.held(y) & (step < 0)
         if not bool(falls.any()):
             break
