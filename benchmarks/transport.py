@@ -28,7 +28,6 @@ from curate import projection
 from curate.transported import Measure
 
 SPLITS, DRAWS = 30, 60
-WORTH = 0.01  # as in curate.selection
 REACH = {"A": (5.9, 4.4, 0.1), "B": (2.4, 2.5, 0.2), "D": (4.1, 4.6, 0.1)}  # digits, logistic: asked for
 
 
@@ -59,7 +58,7 @@ def known(done: Trials, seed: int) -> Known:
     return Known(done, {m.name: m(w).numpy() for m in measures} | {"no labels": plain})
 
 
-def ours(at: Known, rows: np.ndarray, sizes: list[int], split: int) -> tuple[projection.Pooled, str]:
+def ours(at: Known, rows: np.ndarray, sizes: list[int], split: int) -> tuple[projection.Pooled, str, float]:
     """Choose distance and shares within the pilots, then the pooled bounded form."""
     offered = {name: d for name, d in at.distances.items() if name != "no labels"}
     return _pooled(at, rows, sizes, split, offered=offered)
@@ -68,14 +67,15 @@ def ours(at: Known, rows: np.ndarray, sizes: list[int], split: int) -> tuple[pro
 def _pooled(
     at: Known, rows: np.ndarray, sizes: list[int], split: int, *, offered: Mapping[str, np.ndarray], top: float = 1.0,
     pick: bool = True,
-) -> tuple[projection.Pooled, str]:  # fmt: skip
+) -> tuple[projection.Pooled, str, float]:  # fmt: skip
     every, tokens, error = pilots(at, rows, sizes, split)
-    name, shares = next(iter(offered)), False
+    name, shares, error_out = next(iter(offered)), False, np.inf
     if pick:
-        name, shares, _ = projection.choose({n: d[every] for n, d in offered.items()}, at.w[every], tokens, error,
+        name, shares, scores = projection.choose({n: d[every] for n, d in offered.items()}, at.w[every], tokens, error,
                                             top=top)  # fmt: skip
+        error_out = min(scores.values()) / float(error.mean())
     found = projection.pooled(offered[name][every], at.w[every], tokens, error, shares=shares, top=top)
-    return found, name
+    return found, name, error_out
 
 
 def pilots(at: Known, rows: np.ndarray, sizes: list[int], split: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -98,7 +98,7 @@ def stage_one(at: Known, rows: np.ndarray, split: int) -> dict[str, np.ndarray]:
         found[title] = projection.stage(form, d[rows], at.w[rows], y).predict(d, at.w)
     plain = at.distances["no labels"]
     found["OT-linear, no labels"] = projection.stage("ot", plain[rows], at.w[rows], y).predict(plain, at.w)
-    fit, name = ours(at, rows, [1], split)
+    fit, name, _ = ours(at, rows, [1], split)
     found["ours"] = predict(fit, at, name, at.trials.setting.sizes[1])
     return found
 
@@ -116,9 +116,9 @@ def to_largest(at: Known, rows: np.ndarray, split: int) -> dict[str, np.ndarray]
             logs = projection.project(1 - both[0], 1 - both[1], pair, goal, logs=True)
             found[f"{title} + stage 2 on log error"] = 1 - logs
     for title, top in (("pooled log error on OT", 0.0), ("pooled logit error on OT", 1.0)):
-        fit, _ = _pooled(at, rows, [0, 1], split, offered={"OT": d}, top=top, pick=False)
+        fit, *_ = _pooled(at, rows, [0, 1], split, offered={"OT": d}, top=top, pick=False)
         found[title] = np.clip(predict(fit, at, "OT", goal), 0, 1)
-    fit, name = ours(at, rows, [0, 1], split)
+    fit, name, _ = ours(at, rows, [0, 1], split)
     found["ours"] = predict(fit, at, name, goal)
     return found
 
@@ -138,9 +138,9 @@ def choices(at: Known, rows: np.ndarray, split: int) -> dict[str, np.ndarray]:
 
 
 def recommend(at: Known, rows: np.ndarray, split: int, *, challengers: tuple[int, ...]) -> int:
-    """The rule of `curate.selection` on the mixtures of the table: argmin OT, unless pilots say 95 % otherwise."""
+    """The rule of `curate.selection` in the table: argmin OT, unless pilots promise more than their error."""
     goal = float(at.trials.setting.sizes[-1])
-    fit, name = ours(at, rows, [0, 1], split)
+    fit, name, error_out = ours(at, rows, [0, 1], split)
     value = 1 - predict(fit, at, name, goal)
     every, tokens, error = pilots(at, rows, [0, 1], split)
     rng, draws = np.random.default_rng(split), []
@@ -152,7 +152,7 @@ def recommend(at: Known, rows: np.ndarray, split: int, *, challengers: tuple[int
         draws.append(1 - predict(one, at, name, goal))
     drawn, chosen = np.stack(draws), int(at.distances["OT"].argmin())
     for other in (int(value.argmin()), *challengers):
-        if np.quantile(drawn[:, chosen] - drawn[:, other], 0.05) > WORTH * value[chosen]:
+        if np.quantile(drawn[:, chosen] - drawn[:, other], 0.05) > error_out * value[chosen]:
             chosen = other
     return chosen
 

@@ -1,7 +1,7 @@
 """Which sources to buy in what ratio, from partial samples: nearest by transport, corrected by pilots if there are any.
 
 Without trainings the mixture with the least distance to the target is taken (in our trials its regret was near that of
-laws fitted to 32 pilots). Pilots replace it only where the lower bound of what they promise is above 0.
+laws fitted to 32 pilots). Pilots replace it only where the lower bound of what they promise is above their own error.
 """
 
 from collections.abc import Mapping, Sequence
@@ -28,7 +28,6 @@ from curate.transported import Measure, Nearest, Transported
 
 STEPS, TOL = 30, 1e-5  # of a descent; values are transport solves, whose own error is about as large
 STARTS, MONEY_ROUNDS = 2, 3
-WORTH = 0.01  # of the predicted loss: gains under it are within the error of solves and samples
 SEEN = 1e-4  # of a share: less is none
 LEAST = 3  # mixtures among the pilots that a law needs
 NEAREST, LAW, PILOT = "nearest", "law", "best pilot"
@@ -118,7 +117,7 @@ def select(
     top_pilot = _best_pilot(pilots)
     starts = [nearest, top_pilot, *(m[0] for m in others.values() if len(m) == 1)]
     mixtures |= {LAW: _descend(law, pools, budget, limits, starts)[None], PILOT: top_pilot[None], **others}
-    verdict = _recommend(law, pools, budget, limits, mixtures)
+    verdict = _recommend(law, (pools, budget, limits), mixtures, min(scores.values()) / float(pilots.error.mean()))
     return _selection((law, balanced), (pools, budget, limits), mixtures, verdict, scores, form)
 
 
@@ -207,16 +206,18 @@ def _best_pilot(pilots: Pilots) -> Tensor:
 
 
 def _recommend(
-    law: Transported, pools: Sequence[Pool], budget: Budget, limits: Limits, mixtures: Mapping[str, Tensor]
+    law: Transported, asked: tuple[Sequence[Pool], Budget, Limits], mixtures: Mapping[str, Tensor], error: float
 ) -> tuple[str, str]:
-    """Begin with the nearest mixture; another takes its place where 95 % of the draws say that it is 1 % better."""
+    """Begin with the nearest mixture; another takes its place where 95 % of the draws say that it is better by more
+    than ``error``, a share of the loss: how far the law errs on pilots left out. Draws know nothing of a wrong form."""
+    pools, budget, limits = asked
     chosen = NEAREST
-    why = "the pilots do not say with 95 % confidence that another way is better than the nearest mixture"
+    why = f"the pilots promise less than {error:.2g} of the loss, which is how far the law errs on pilots left out"
     for name in (LAW, PILOT, "uniform"):
         if not _allowed(pools, budget, limits, mixtures[name][0]):
             continue
         gain = _gains(law, pools, budget, torch.cat([mixtures[name], mixtures[chosen]]))[1]
-        if gain[1] > WORTH * float(law.loss(_recipes(law, pools, budget, mixtures[chosen])).detach()):
+        if gain[1] > error * float(law.loss(_recipes(law, pools, budget, mixtures[chosen])).detach()):
             chosen, why = name, f"predicted {gain[0]:.3g} better than {chosen}, at least {gain[1]:.3g} in 95 % of draws"
     return chosen, why
 
