@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 R = TypeVar("R")
 THREADS = 32  # that wait for a store
-CHUNK = 1 << 20  # bytes read at a time when hashing
+CHUNK = 1 << 20  # bytes read at a time
 HOST = xxhash.xxh3_64_hexdigest(platform.node().encode())[:8]  # process ids repeat between machines
 TEMPORARY = re.compile(r"\.(?P<name>.+)\.(?:(?P<host>[0-9a-f]{8})-)?(?P<pid>\d+)\.tmp")  # what ``replacing`` writes to
 
@@ -112,6 +112,11 @@ def newer(path: Path, than: Path) -> bool:
     if stores.remote(path) or stores.remote(than):
         return not stores.remote(path)
     return max(path.stat().st_mtime_ns, path.stat().st_ctime_ns) >= than.stat().st_mtime_ns
+
+
+def buffer(path: Path) -> int:
+    """Return how many bytes to read at a time: a store takes as long to begin an answer as to send a megabyte."""
+    return 8 * CHUNK if stores.remote(path) else CHUNK
 
 
 def opened(path: Path) -> "pa.NativeFile":

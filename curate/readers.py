@@ -20,7 +20,6 @@ from curate.errors import SchemaError
 from curate.shards import Shard
 
 PIECE_BYTES = 1 << 25  # decoded at a time
-BUFFER = 1 << 20  # read from a Parquet column at a time
 DOCUMENT_BYTES = 64 << 20  # the largest value of a text column
 EXPANSION = 200  # times that a Parquet column larger than a document may grow when unpacked; prose grows 3-5
 LINES = 4096  # JSON lines parsed at a time
@@ -167,7 +166,7 @@ def _named(shard: Shard) -> Iterator[None]:
 
 
 def _parquet(shard: Shard) -> pq.ParquetFile:
-    return pq.ParquetFile(files.opened(shard.path), pre_buffer=False, buffer_size=BUFFER)
+    return pq.ParquetFile(files.opened(shard.path), pre_buffer=False, buffer_size=files.buffer(shard.path))
 
 
 def _at(metadata: pq.FileMetaData, column: str) -> int | None:
@@ -222,7 +221,7 @@ def _longest(shard: Shard, file: pq.ParquetFile, group: int, column: pq.ColumnCh
         return 0
     source = files.opened(shard.path)
     with pq.ParquetFile(
-        source, metadata=file.metadata, read_dictionary=[name], pre_buffer=False, buffer_size=BUFFER
+        source, metadata=file.metadata, read_dictionary=[name], pre_buffer=False, buffer_size=files.buffer(shard.path)
     ) as as_codes:
         first = next(as_codes.iter_batches(batch_size=1, row_groups=[group], columns=[name]), None)
     values = first.column(0) if first is not None else None
@@ -262,7 +261,7 @@ def _lines(shard: Shard, most: int) -> Iterator[bytes]:
     with files.opened(shard.path) as file, pa.input_stream(file, compression=packed) as stream:
         rest: list[bytes] = []
         size = number = 0
-        while chunk := stream.read(BUFFER):
+        while chunk := stream.read(files.buffer(shard.path)):
             first, *more = chunk.split(b"\n")
             rest.append(first)
             size += len(first)
