@@ -166,7 +166,9 @@ def test_one_value_of_a_dictionary_does_not_become_thousands_in_memory(tmp_path)
 
 
 def test_a_column_that_grows_beyond_reason_is_a_bomb(tmp_path):
-    pq.write_table(pa.table({"text": ["a" * (40 * MB)] * 2}), tmp_path / "x.parquet", compression="zstd", use_dictionary=False)
+    pq.write_table(
+        pa.table({"text": ["a" * (40 * MB)] * 2}), tmp_path / "x.parquet", compression="zstd", use_dictionary=False
+    )
     with pytest.raises(SchemaError, match="compression bomb"):
         next(readers.read(Shard(tmp_path / "x.parquet", "x"), ["text"], 10))
 
