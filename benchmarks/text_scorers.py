@@ -33,7 +33,8 @@ cpu = used() - before
 peak = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
 if kept is not None:
     (out / "kept.json").write_text(json.dumps(list(kept())))
-print("\\n" + json.dumps({"cpu": cpu, "peak": int(peak.split()[1]) / 1e3}))
+peak = max(int(peak.split()[1]), resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+print("\\n" + json.dumps({"cpu": cpu, "peak": peak / 1e3}))
 """
 JOB = """
 import polars as pl
@@ -63,15 +64,11 @@ Run([read(), MinhashDedupFilter(at("gone")), save], tasks=1, logging_dir=at("l4"
 kept = lambda: [json.loads(line)["id"] for p in sorted((out / "kept").iterdir()) for line in p.open()]
 """
 TEXT_DEDUP = """
-import runpy
+import subprocess
 before = used()
-sys.argv = f'''minhash --path parquet --data_files {data}/docs/*.parquet --split train --cache_dir {out}/cache
-    --output {out}/kept --column text --ngram 5 --num_perm 112 --b 14 --r 8 --threshold 0.75 --min_length 0
-    --num_proc 1'''.split()
-try:
-    runpy.run_module("text_dedup.minhash", run_name="__main__")
-except SystemExit as stop:
-    assert not stop.code, stop
+flags = f'''--path parquet --data_files {data}/docs/*.parquet --split train --cache_dir {out}/cache --output {out}/kept
+    --column text --ngram 5 --num_perm 112 --b 14 --r 8 --threshold 0.75 --min_length 0 --num_proc 1'''.split()
+subprocess.run([sys.executable, "-m", "text_dedup.minhash", *flags], check=True)
 import datasets
 kept = lambda: datasets.load_from_disk(str(out / "kept"))["id"]
 """
@@ -125,8 +122,8 @@ def write(folder: Path, rows: int) -> None:
     pl.DataFrame([ids, pl.Series("group", np.array(group)[order])]).write_parquet(folder / "groups.parquet")
     frame[:2000].write_parquet(folder / "target.parquet")
     if rows <= 20_000:
-        frame.select(contents="text").write_ndjson(folder / "docs.jsonl")
-        frame[:2000].select(contents="text").write_ndjson(folder / "target.jsonl")
+        frame.select("text").write_ndjson(folder / "docs.jsonl")
+        frame[:2000].select("text").write_ndjson(folder / "target.jsonl")
 
 
 def jaccard(one: str, two: str) -> float:
