@@ -155,13 +155,18 @@ def _run(
         open_tasks.setdefault(task.shard.relative, []).append(task)
     outcomes: dict[str, list[Outcome]] = {}
     bad: dict[str, str] = {}
-    total, done = 0, len(job.found) - len(left)
-    progress("score", done, len(job.found))
+    total = 0
+    unit, every, each = _units(job, left, seen)
+    done = every - sum(each[shard.relative] for shard in left)
+    progress(unit, done, every)
     shared = partial(scoring.score_task, scorers)  # an engine that knows how sends them to a machine once
     for outcome in engine.run(shared, [replace(task, scorers=()) for task in tasks]):
         mine = outcomes.setdefault(outcome.shard, [])
         mine.append(outcome)
         total += outcome.rows
+        here, parts = each[outcome.shard], len(open_tasks[outcome.shard])
+        done += here * len(mine) // parts - here * (len(mine) - 1) // parts
+        progress(unit, done, every)
         if len(mine) < len(open_tasks[outcome.shard]):
             continue
         task = open_tasks[outcome.shard][0]
@@ -170,9 +175,14 @@ def _run(
             manifest.set_aside(job.out, Bad(STEP, outcome.shard, reason, task.stamp))
         else:
             _finish(job, task, mine)
-        done += 1
-        progress("score", done, len(job.found))
     return total, bad
+
+
+def _units(job: Job, left: Sequence[Shard], seen: Preflight) -> tuple[str, int, dict[str, int]]:
+    """Return what progress counts, how much there is in all, and in each shard: rows where all files say how many."""
+    if seen.rows:
+        return "rows scored", seen.rows, {name: head.rows or 0 for name, head in seen.heads.items()}
+    return "files scored", len(job.found), {shard.relative: 1 for shard in left}
 
 
 def _finish(job: Job, task: Task, mine: Sequence[Outcome]) -> None:

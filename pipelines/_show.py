@@ -17,28 +17,45 @@ from curate.stores import spelled
 PLAIN_SECONDS = 5.0  # between lines where there is no terminal
 
 
+class _Rates:
+    """How much is done a second, since each kind of work was first seen."""
+
+    def __init__(self) -> None:
+        self.first: dict[str, tuple[float, int]] = {}
+
+    def said(self, what: str, done: int) -> str:
+        """Return the rate in words; empty at first."""
+        began, before = self.first.setdefault(what, (time.monotonic(), done))
+        seconds = time.monotonic() - began
+        return f"{(done - before) / seconds:.3g}/s" if done > before and seconds > 0 else ""
+
+
 @contextmanager
 def progress() -> Iterator[Callback]:
     """Yield a progress callback: a bar on a terminal, else a plain line every few seconds and at the end."""
     if sys.stderr.isatty():
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        columns = (
+            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"),
+            TimeRemainingColumn(),
+        )  # fmt: skip
         with Progress(*columns, transient=True) as bar:
-            tasks = {}
+            tasks, rates = {}, _Rates()
 
             def draw(what: str, done: int, total: int) -> None:
                 if what not in tasks:
-                    tasks[what] = bar.add_task(what, total=total)
-                bar.update(tasks[what], completed=done, total=total)
+                    tasks[what] = bar.add_task(what, total=total, rate="")
+                bar.update(tasks[what], completed=done, total=total, rate=rates.said(what, done))
 
             yield draw
         return
     last: dict[str, float] = {}
+    rates = _Rates()
 
     def line(what: str, done: int, total: int) -> None:
-        now = time.monotonic()
+        now, rate = time.monotonic(), rates.said(what, done)
         if done == total or now - last.get(what, now - PLAIN_SECONDS) >= PLAIN_SECONDS:
             last[what] = now
-            typer.echo(f"{what} {done}/{total}", err=True)
+            typer.echo(f"{what} {done}/{total} {rate}".rstrip(), err=True)
 
     yield line
 
