@@ -133,6 +133,8 @@ def _prepared(job: Job, bad: dict[str, str], engine: Engine, progress: Progress,
             else:
                 bad[outcome.shard] = outcome.reason
         good = tuple(s for s in good if s.relative not in bad)
+        if bad and not good:
+            raise SchemaError(next(iter(bad.values())))
     lesson = Lesson(good, digests, tuple(sorted(bad)), job.specs, job.text_column, job.batch_rows, job.document_bytes)
     return learning.prepare(lesson, job.out, fresh=fresh)
 

@@ -13,7 +13,7 @@ from conftest import console, documents, tree
 from curate import artifacts, predictors
 from curate.pools import Pool, to_json
 
-PROGRESS = re.compile(r"^\w+ \d+/\d+$")
+PROGRESS = re.compile(r"^[\w ]+ \d+/\d+( \S+/s)?$")
 TRAINER = """
 import json, math, sys
 r = json.load(sys.stdin)
