@@ -60,7 +60,7 @@ def measure(data: Path, out: Path, engine: str) -> tuple[float, float, float]:
     mark = f"{os.getpid()}-{out.name}"
     environment = {**os.environ, MARK: mark, "OMP_NUM_THREADS": "1", "POLARS_MAX_THREADS": "1"}
     started, cpu, peak = time.perf_counter(), {}, 0
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
     while process.poll() is None:
         now, memory = sample(mark)
         cpu |= now

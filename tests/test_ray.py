@@ -57,6 +57,11 @@ def test_the_command_line_says_so_too(cli, corpus, tmp_path, monkeypatch):
     assert said.code == 2 and "--address" in said.err
 
 
+def test_a_cluster_that_does_not_answer_is_one_line():
+    assert "no Ray cluster answers at a:1: gone Check --address" in engine._unconnected("a:1", "gone")
+    assert "--engine local" in engine._unconnected("local", "timed out.")
+
+
 def test_a_module_that_a_node_lacks_is_named():
     said = str(engine._own(ModuleNotFoundError("No module named 'curate'")))
     assert "no module curate" in said and "\n" not in said

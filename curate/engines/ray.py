@@ -92,6 +92,12 @@ def _own(cause: Exception) -> Exception:
     return cause
 
 
+def _unconnected(where: str, reason: str) -> str:
+    if where == "local":
+        return f"Ray did not start on this machine: {reason} Run it again, with less beside it, or with --engine local"
+    return f"no Ray cluster answers at {where}: {reason} Check --address, or leave it out"
+
+
 def _blame(error: Exception, left: int, total: int) -> CurateError:
     memory = "for want of memory" if type(error).__name__ == "OutOfMemoryError" else "most likely for want of memory"
     return CurateError(
@@ -121,11 +127,8 @@ def connected(address: str, workers: int) -> Iterator[ModuleType]:
             local = {"num_cpus": workers or None, "include_dashboard": False} if where == "local" else {}
             try:
                 ray.init(where, log_to_driver=False, logging_level="ERROR", **local)
-            except ConnectionError as error:
-                reason = str(error).splitlines()[0]
-                raise CurateError(
-                    f"no Ray cluster answers at {where} ({reason}): check --address, or leave it out"
-                ) from None
+            except Exception as error:  # Ray raises bare ones when a machine is too slow to start it in time
+                raise CurateError(_unconnected(where, " ".join(str(error).split())[:300])) from error
     finally:
         for name in QUIET.keys() - before.keys():
             os.environ.pop(name, None)
