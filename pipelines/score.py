@@ -4,6 +4,7 @@ Example: curate score data/ --scorer length --scorer embedding --scorer prototyp
 """
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -36,7 +37,7 @@ def main(
     """Score examples."""
     from curate import score
     from curate.engines.local import Local
-    from curate.engines.ray import Ray
+    from curate.engines.ray import Ray, connected
     from pipelines._forecast import forecast
     from pipelines._show import failed, progress, result, warn
 
@@ -48,7 +49,8 @@ def main(
         result(as_json, record, text)
         return
     on = Ray(workers or 0, address) if engine == "ray" else Local(workers or 1)
-    with progress() as report:
+    cluster = connected(address, workers or 0) if engine == "ray" else nullcontext()  # one for all stages
+    with cluster, progress() as report:
         done = score.score(
             data, scorer, out, text_column=text_column, document_bytes=document_bytes,
             quarantine=on_error == "quarantine", engine=on, restart=restart, progress=report,
