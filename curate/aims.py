@@ -3,10 +3,11 @@ towards a prior mixture."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from math import inf
 
 import numpy as np
 import torch
-from scipy.stats import beta
+from scipy.special import betainc
 from torch import Tensor
 
 from curate.blend import NORMAL, Blend, Predictor
@@ -38,9 +39,11 @@ class Aim:
             raise SchemaError(f"worst={self.worst!r}: it is 'regret' or 'loss'")
         if self.quantile is not None and not 0 < self.quantile < 1:
             raise SchemaError(f"the quantile {self.quantile:g} must lie between 0 and 1: .9 is cautious")
-        if self.strength < 0 or (self.strength > 0 and self.prior is None):
+        if self.worst is not None and self.quantile is not None:
+            raise SchemaError("the worst of several evals and a quantile over draws: choose one of them")
+        if not (0 <= self.strength < inf) or (self.strength > 0 and self.prior is None):
             raise SchemaError(
-                f"a pull of strength {self.strength:g} needs a prior mixture and a strength of at least 0"
+                f"a pull of strength {self.strength:g} needs a prior mixture and a finite strength of at least 0"
             )
 
 
@@ -113,13 +116,19 @@ def evals(fit: Predictor) -> tuple[Predictor, ...]:
     return tuple(fit.parts().values()) if isinstance(fit, Blend) else (fit,)
 
 
+def leaves(fit: Predictor) -> tuple[Predictor, ...]:
+    """Return the fits that a predictor is made of, or itself."""
+    inside = fit.fits if isinstance(fit, Blend) else fit.parts if isinstance(fit, Worst) else ()
+    return tuple(leaf for one in inside for leaf in leaves(one)) or (fit,)
+
+
 def weighted(fit: Predictor, weights: Mapping[str, float]) -> Predictor:
     """Return the weighted sum of evals of ``fit``; ``weights`` by eval, rescaled to sum 1."""
     known = {part.eval: part for part in evals(fit)}
     if missing := sorted(set(weights) - set(known)):
         raise SchemaError(f"the fit has no eval {missing[0]!r}; it has {', '.join(known)}")
     total = sum(weights.values())
-    if not total > 0 or min(weights.values()) < 0:
+    if not (0 < total < inf) or min(weights.values()) < 0:
         raise SchemaError(f"weights of evals {dict(weights)} must be at least 0 and not all 0")
     shares = tuple(weight / total for weight in weights.values())
     return Blend(tuple(known[name] for name in weights), shares, "+".join(weights))
@@ -140,7 +149,7 @@ def upper(draws: Tensor, quantile: float) -> Tensor:
     """(b, n) draws to (n,) their quantile, as Harrell and Davis (1982) estimate it: all order statistics, weighted, so
     that it is nearly smooth in the mixture."""
     b = len(draws)
-    edges = beta.cdf(np.arange(b + 1) / b, (b + 1) * quantile, (b + 1) * (1 - quantile))
+    edges = betainc((b + 1) * quantile, (b + 1) * (1 - quantile), np.arange(b + 1) / b)
     return torch.from_numpy(np.diff(edges)) @ draws.sort(dim=0).values
 
 

@@ -116,7 +116,8 @@ def worst(
 def evaluate(fit: Predictor, pools: Sequence[Pool], budget: Budget, weights: Mapping[str, float]) -> Plan:
     """Return the Plan record of a given mixture: what the fit predicts for it, and against the baselines."""
     asked = problem.problem(fit, pools, [budget], Limits(), Aim())
-    point = torch.tensor([weights.get(pool.name, 0.0) for pool in asked.pools], dtype=torch.float64)
+    given = schedules.mixture(asked.pools, weights)
+    point = torch.tensor([given[pool.name] for pool in asked.pools], dtype=torch.float64)
     zero = torch.zeros(1, 1, dtype=torch.float64)
     return replace(_plan(asked, Found(point[None, None], zero, zero), 0, None), residual=None)
 
@@ -176,14 +177,14 @@ def _limits(asked: Problem, i: int, w: Tensor) -> tuple[str, ...]:
     for name, over in zip(
         feasible.names(asked.limits), region.excess(w[None].expand(len(region), -1))[i].tolist(), strict=False
     ):
-        if over >= -AT_LIMIT:
+        if over >= -AT_LIMIT and not empty:
             found.append(f"{name} binds")
     if asked.limits.money is not None:
         cost = feasible.paid(asked.pools, budget, dict(zip([p.name for p in asked.pools], w.tolist(), strict=True)))
         if cost >= asked.limits.money * (1 - AT_LIMIT):
             found.append(f"money {asked.limits.money:g} is spent")
     recipe = problem.on_hand(asked.pools, [budget], w[None])
-    return (*found, *extrapolation.warnings([asked.fit], recipe))
+    return (*found, *extrapolation.warnings(aims.leaves(asked.fit), recipe))
 
 
 def to_json(plans: Sequence[Plan]) -> list[dict[str, object]]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from math import isfinite
 
 import numpy as np
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor
 from curate import aims, constraints, feasible, schedules, simplex
 from curate.aims import Aim
 from curate.blend import Predictor
-from curate.errors import SchemaError
+from curate.errors import FitError, Infeasible, SchemaError
 from curate.limits import Limits
 from curate.pools import Budget, Pool
 from curate.recipes import Recipes
@@ -19,6 +20,7 @@ from curate.regions import Region
 ROUGH, KEPT = 60, 6  # steps that every start gets; starts a budget that get STEPS more
 STEPS = 120
 FEW = 10  # ... where several shares are limited together: projecting on such limits is dear
+APART = 0.02  # total variation over which two mixtures count as different starts
 POLISHED, FINE = 3, 1e-7  # points a budget that are finished where their residual is larger
 EQUAL = 1e-9  # nats: losses this near are the same
 ROUNDS = 8  # of drawing the money row anew
@@ -73,7 +75,15 @@ def problem(fit: Predictor, pools: Sequence[Pool], budgets: Sequence[Budget], li
         if abs(total - 1) > 1e-3:
             raise SchemaError(f"the prior mixture sums to {total:.4g}: its shares must sum to 1")
         absent = {pool.name: 0.0 for pool in ordered if not aim.prior.get(pool.name) and aim.strength > 0}
-        limits = replace(limits, max_weight={**limits.max_weight, **absent})
+        least = {**limits.min_weight, **limits.fixed}
+        if torn := [name for name in absent if least.get(name)]:
+            raise Infeasible(
+                f"the prior leaves out pool {torn[0]!r}, whose share must be at least {least[torn[0]]:.4g}: give it a "
+                "share in the prior, or lift its minimum"
+            )
+        given = {name: share for name, share in limits.max_weight.items() if name not in absent}
+        fixed = {name: share for name, share in limits.fixed.items() if name not in absent}
+        limits = replace(limits, max_weight={**given, **absent}, fixed=fixed)
     region = constraints.region(ordered, budgets, limits)
     return Problem(fit, ordered, tuple(budgets), region, limits, aim)
 
@@ -103,9 +113,19 @@ def solve(asked: Problem, *, starts: int, seed: int) -> Found:
     """Minimise from ``starts`` mixtures a budget: a few steps for all, then the most promising are finished.
 
     The first steps mind bounds alone, which are cheap to project on. What spectral steps leave unfinished, where a law
-    is badly conditioned, scipy's SLSQP finishes.
+    is badly conditioned, scipy's SLSQP finishes. Errors: no mixture with a finite loss was met.
     """
-    first = _starts(asked, starts, seed)
+    found = _solve(asked, _starts(asked, starts, seed))
+    for budget, value in zip(asked.budgets, found.value.amin(dim=1).tolist(), strict=True):
+        if not isfinite(value):
+            raise FitError(
+                f"the fit gives no finite loss to any mixture tried at {budget.tokens:.3g} tokens and "
+                f"{budget.params:.3g} parameters: plan nearer to the runs, or fit another law"
+            )
+    return found
+
+
+def _solve(asked: Problem, first: Tensor) -> Found:
     losses = [of_any_row(stage) for stage in aims.stages(asked.fit, asked.aim.quantile)]
     if not asked.fit.differentiable:
         return descend(asked, losses, first, steps=STEPS)
@@ -113,13 +133,27 @@ def solve(asked: Problem, *, starts: int, seed: int) -> Found:
         asked, region=Region.box(asked.region.low, asked.region.high), limits=replace(asked.limits, money=None)
     )
     rough = descend(bounds, losses[:1], first, steps=ROUGH, tol=1e-5)
-    order = ranked(rough.value)[:, :KEPT]
-    chosen = rough.point.gather(1, order[..., None].expand(-1, -1, rough.point.shape[-1]))
     if asked.limits.money is not None:
-        return _bought(asked, losses, chosen)
-    return _polish(
-        asked, losses[-1], descend(asked, losses, chosen, steps=FEW if asked.region.rows.shape[1] else STEPS)
-    )
+        return _bought(asked, losses, _apart(rough.point, rough.value))
+    if asked.region.rows.shape[1] == 0:
+        return _polish(asked, losses[-1], descend(asked, losses, _apart(rough.point, rough.value), steps=STEPS))
+    every = torch.cat([rough.point, first], dim=1)  # the best between bounds alone may all be near one corner
+    m, s, p = every.shape
+    every = asked.region.repeat(s).project(every.reshape(m * s, p))
+    value = _objective(asked, losses[0], s)(every, torch.arange(m * s)).detach().reshape(m, s)
+    return _polish(asked, losses[-1], descend(asked, losses, _apart(every.reshape(m, s, p), value), steps=FEW))
+
+
+def _apart(point: Tensor, value: Tensor) -> Tensor:
+    """(m, s, p) and values (m, s) to the KEPT lowest (m, k, p) that are APART; the next best where too few are."""
+    chosen = []
+    for one, order in zip(point, ranked(value).tolist(), strict=True):
+        kept = order[:1]
+        for i in order[1:]:
+            if len(kept) < KEPT and float((one[kept] - one[i]).abs().sum(dim=1).min()) > 2 * APART:
+                kept.append(i)
+        chosen.append(one[[*kept, *(i for i in order if i not in kept)][:KEPT]])
+    return torch.stack(chosen)
 
 
 def _bought(asked: Problem, losses: Sequence[RowLoss], start: Tensor) -> Found:
@@ -142,13 +176,14 @@ def _bought(asked: Problem, losses: Sequence[RowLoss], start: Tensor) -> Found:
 
 
 def _polish(asked: Problem, loss: RowLoss, found: Found) -> Found:
-    """Finish the best POLISHED points of every budget whose residual is not yet small."""
+    """Finish the best POLISHED points of every budget whose residual is not yet small, one of those near each other."""
     point, value, left = found.point.clone(), found.value.clone(), found.residual.clone()
-    every, objective = torch.arange(len(value)), _objective(asked, loss, 1)
+    every, objective, order = torch.arange(len(value)), _objective(asked, loss, 1), ranked(found.value)
     for place in range(min(value.shape[1], POLISHED)):
-        at = ranked(found.value)[:, place]
-        here = found.point[every, at]
-        rows = (found.residual[every, at] > FINE).nonzero()[:, 0]
+        at = order[:, place]
+        here, before = found.point[every, at], order[:, :place]
+        near = (point[every[:, None], before] - here[:, None]).abs().sum(dim=2) < 2 * APART
+        rows = ((found.residual[every, at] > FINE) & ~near.any(dim=1)).nonzero()[:, 0]
         better = simplex.finish(objective, here, asked.region, rows)
         point[rows, at[rows]] = better.point[rows]
         value[rows, at[rows]], left[rows, at[rows]] = better.value[rows], better.residual[rows]
@@ -173,7 +208,10 @@ def descend(asked: Problem, losses: Sequence[RowLoss], start: Tensor, *, steps: 
     budgets = [b for b in asked.budgets for _ in range(s)]
     region, w = asked.region.repeat(s), start.reshape(m * s, p)
     if asked.limits.money is not None:  # the row of a mixture that can be paid may be drawn anew at every other such
-        w = region.project(w)
+        own = feasible.relax(region, asked.pools, budgets, asked.limits.money, w)
+        payable = (own.excess(w) <= 0).all(dim=1)[:, None]
+        mixed = torch.where(payable[..., None], own.rows, region.rows), torch.where(payable, own.limits, region.limits)
+        w = Region(region.low, region.high, *mixed).project(w)
         region = feasible.relax(region, asked.pools, budgets, asked.limits.money, w)
     for loss in losses:
         objective = _objective(asked, loss, s)
