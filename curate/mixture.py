@@ -34,7 +34,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Mixture:
-    """The parts of a training set, in the plan's order; ``left_out``: pools that get no token.
+    """The parts of a training set, in the order of the pools; ``left_out``: pools that get no token.
 
     ``origin`` says in one line which plan this is; ``seed`` is for the trainer's own draws.
     """
@@ -82,10 +82,10 @@ def load(
         raise SchemaError(f"{where} has a pool {unknown[0]!r} that is not among the pools: {', '.join(sorted(known))}")
     if max(shares.values()) < min_share:
         raise SchemaError(f"{where} has no pool with a share of {min_share:g} or more: lower --min-share")
-    taken = [share if share >= min_share else 0.0 for share in shares.values()]
-    counts = apportion(taken, round(budget.tokens))
-    parts = tuple(Part(known[name], count) for name, count in zip(shares, counts, strict=True) if count)
-    left_out = tuple(name for name, count in zip(shares, counts, strict=True) if not count)
+    taken = {name: shares.get(name, 0.0) for name in known}
+    counts = apportion([share if share >= min_share else 0.0 for share in taken.values()], round(budget.tokens))
+    parts = tuple(Part(known[name], count) for name, count in zip(taken, counts, strict=True) if count)
+    left_out = tuple(name for name, count in zip(taken, counts, strict=True) if not count)
     if not parts:
         raise SchemaError(f"{where} has {budget.tokens:g} tokens: there is nothing to train on")
     origin = f"plan {chosen} of {path.as_posix()}: {round(budget.tokens):,} tokens, {budget.params:.4g} parameters"
