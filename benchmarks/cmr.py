@@ -170,7 +170,8 @@ def coverage(family: Family, evaluation: str, spec: str, draws: int) -> str:
 
 
 def critical(family: Family, draws: int) -> list[dict[str, object]]:
-    """Predicted from all shares, and with each share left out, against a line between measured neighbours."""
+    """Predicted from all shares, and with each left out, against measured neighbours joined by lines in the share, or
+    in the logarithm of the share of replay."""
     at, general, domain = family.runs.recipes(), family.runs.loss("general"), family.runs.loss("python")
     shares, tokens = family.shares, np.asarray(at.tokens)
     end = tokens == tokens.max()
@@ -191,7 +192,8 @@ def critical(family: Family, draws: int) -> list[dict[str, object]]:
             rows.append(
                 {
                     "left out": "none" if left is None else f"{left:.3f}", "tolerance": tolerance,
-                    "measured": float(np.interp(ceiling, general[end], shares[end])),
+                    "by lines": float(np.interp(ceiling, general[end], shares[end])),
+                    "in ln(replay)": 1 - float(np.exp(np.interp(ceiling, general[end], np.log(1 - shares[end])))),
                     "predicted": found.share, "low": found.low, "high": found.high, "safe": found.safe,
                     "gain": None if found.gain is None else found.gain[0],
                 }
@@ -223,7 +225,7 @@ def main() -> None:
         print(pl.DataFrame(rows))
         spec = OURS + ",rest=true" * (evaluation == "general")
         print(f"90 % intervals of {spec}, shares left out: {coverage(family, evaluation, spec, draws)}\n")
-    print("critical share of Python after 1e10 tokens; measured: between the shares that were run, by lines")
+    print("critical share of Python after 1e10 tokens; measured: between the shares that were run")
     print(pl.DataFrame(critical(family, draws)))
     print(f"{clock():.0f} CPU-seconds in all")
 
