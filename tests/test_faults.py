@@ -121,6 +121,14 @@ def test_null_text_empty_groups_and_repeated_ids_lose_no_row(tmp_path):
     assert got["score.length"].to_list() == [1, 0, 0, 1, 0, 1]
 
 
+def test_repeated_ids_do_not_stop_a_scorer_that_learns(tmp_path):
+    (tmp_path / "data").mkdir()
+    for i in range(2):
+        embedded(tmp_path / "data" / f"{i}.parquet", 30, 4)
+    got = score.score([str(tmp_path / "data")], ("prototypes:k=2,sample=20,embedding=emb.e",), tmp_path / "out")
+    assert got.rows == 60
+
+
 @pytest.mark.parametrize("suffix", tables.FORMATS)
 @pytest.mark.parametrize("packed", [True, False])
 def test_a_document_larger_than_allowed_is_refused_before_it_fills_memory(tmp_path, suffix, packed):

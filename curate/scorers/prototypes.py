@@ -68,22 +68,23 @@ def unit(vectors: np.ndarray) -> np.ndarray:
 
 
 def _smallest(stream: Stream, sample: int, seed: int, embedding: str) -> np.ndarray:
-    heap: list[tuple[int, str, np.ndarray]] = []  # the largest key is on top: negated
+    heap: list[tuple[int, str, bytes]] = []  # the largest key is on top: negated; ids may repeat, so vectors count too
     for batch in stream((embedding,)):
         ids, vectors = batch["id"].to_list(), batch[embedding].to_numpy()
-        if heap and heap[0][2].shape != vectors.shape[1:]:
+        if heap and (before := len(heap[0][2]) // 4) != vectors.shape[1]:
             raise SchemaError(
-                f"{embedding} has vectors of {len(heap[0][2])} and of {vectors.shape[1]} numbers in different files; "
+                f"{embedding} has vectors of {before} and of {vectors.shape[1]} numbers in different files; "
                 "prototypes needs one length"
             )
         for key, name, vector in zip(keys(ids, seed).tolist(), ids, vectors, strict=True):
             if len(heap) < sample:
-                heapq.heappush(heap, (-key, name, vector.copy()))
-            elif -key > heap[0][0]:
-                heapq.heapreplace(heap, (-key, name, vector.copy()))
+                heapq.heappush(heap, (-key, name, vector.tobytes()))
+            elif -key >= heap[0][0]:
+                heapq.heappushpop(heap, (-key, name, vector.tobytes()))
     if not heap:
         raise SchemaError("prototypes: the data has no rows to learn from")
-    return np.stack([vector for _, _, vector in sorted(heap, key=lambda item: (-item[0], item[1]))])
+    rows = sorted(heap, key=lambda item: (-item[0], *item[1:]))
+    return np.stack([np.frombuffer(vector, dtype=np.float32) for _, _, vector in rows])
 
 
 def _spherical_kmeans(points: np.ndarray, k: int, iterations: int, rng: np.random.Generator) -> np.ndarray:
