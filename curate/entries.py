@@ -43,8 +43,12 @@ class Paths:
 
 @dataclass(frozen=True)
 class Crossing:
-    """``pool`` enters or leaves the mixture at ``tokens``; 90 % of the draws that show it too do so in ``low`` to
-    ``high``, 0 or inf where that is outside the budgets looked at. ``seen``: which share of the draws shows it."""
+    """``pool`` enters or leaves the mixture at ``tokens``; 90 % of the draws do so from ``low`` to ``high``.
+
+    A draw in which the pool is already in (or out) at the smallest budget counts as 0, one in which it is not yet at
+    the largest as inf; draws with crossings of the other kind alone do not count. ``seen``: which share of all draws
+    shows it between the budgets looked at.
+    """
 
     pool: str
     enters: bool
@@ -55,8 +59,8 @@ class Crossing:
 
     def __str__(self) -> str:
         """Say it in one line."""
-        low = "below the range" if self.low == 0 else f"{self.low:.2g}"
-        high = "above the range" if self.high == np.inf else f"{self.high:.2g}"
+        named = {0.0: "below the range", np.inf: "above the range"}
+        low, high = (named.get(x, f"{x:.2g}") for x in (self.low, self.high))
         verb = "add" if self.enters else "drop"
         return f"{verb} {self.pool} above {self.tokens:.2g} tokens ({low} to {high}, in {self.seen:.0%} of the draws)"
 
@@ -72,7 +76,8 @@ def paths(
     starts: int = 24,
     seed: int = 0,
 ) -> Paths:
-    """Plan every budget by the fit and by ``draws`` bootstrap draws, each from the fit's mixtures and the baselines."""
+    """Plan every budget by the fit and by its first ``draws`` bootstrap draws, each from the fit's mixtures and the
+    baselines."""
     if not fit.differentiable:
         raise SchemaError("shares under every draw need a law with a gradient; trees alone have none")
     if aim.worst is not None:
@@ -82,6 +87,7 @@ def paths(
     once = problem.problem(fit, pools, budgets, limits, replace(aim, quantile=None))
     point = problem.solve(problem.problem(fit, pools, budgets, limits, aim), starts=starts, seed=seed).best
     m, p = point.shape
+    draws = min(draws, len(fit.draw_losses(problem.on_hand(once.pools, once.budgets, point))))
     first = torch.cat([point[:, None], problem.baselines(once)], dim=1)  # (m, s, p)
     s = first.shape[1]
     many = replace(once, budgets=once.budgets * draws, region=once.region.tile(draws))
@@ -115,11 +121,11 @@ def crossings(found: Paths, *, level: float = 0.9) -> tuple[Crossing, ...]:
                 for places, row in zip(others, found.draws[:, :, k].numpy(), strict=True)
             ]
             known = np.sort([x for x in same if x is not None])
+            low, high = 0.0, np.inf
             if len(known):
                 low, high = (float(known[round(q * (len(known) - 1))]) for q in ((1 - level) / 2, (1 + level) / 2))
-                result.append(Crossing(pool, enters, at, low, high, len(known) / len(same)))
-            else:
-                result.append(Crossing(pool, enters, at, 0.0, np.inf, 0.0))
+            seen = float(np.mean([x is not None and 0 < x < np.inf for x in same]))
+            result.append(Crossing(pool, enters, at, low, high, seen))
     return tuple(sorted(result, key=lambda one: (one.tokens, one.pool)))
 
 

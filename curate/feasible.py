@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain, combinations, islice, pairwise
-from math import inf
+from math import ceil, floor, inf, log10
 
 import numpy as np
 import torch
@@ -58,7 +58,7 @@ def inside(pools: Sequence[Pool], budget: Budget, limits: Limits, one: Region) -
     if over.max() > LOOSE:
         called = [*names(limits), f"money {money:g}"]
         said = [
-            f"{what} is missed by {by * scale:.4g}"
+            f"{what} is missed by {_up(by * scale):.4g}"
             for what, by, scale in zip(called, over.tolist(), [1.0] * q + [unit], strict=True)
             if by > LOOSE
         ]
@@ -67,6 +67,12 @@ def inside(pools: Sequence[Pool], budget: Budget, limits: Limits, one: Region) -
             "or the shares and --max-epochs that force them"
         )
     return torch.from_numpy(found.x[:p])
+
+
+def _up(value: float) -> float:
+    """Round up to four significant digits, so that loosening by what is said is enough."""
+    unit = 10.0 ** (floor(log10(value)) - 3)
+    return float(ceil(value / unit - 1e-6) * unit)
 
 
 def names(limits: Limits) -> list[str]:

@@ -29,8 +29,10 @@ class Plan:
     ``gain``: loss of size-proportional sampling minus the plan's, paired over bootstrap draws (90 % interval);
     ``gains`` the same against every baseline: (gain, low, high). ``losses``: (loss, low, high) of every eval.
     ``spread``: largest total-variation distance between restarts that are as good as the best within 1e-3 nats.
-    ``residual``: KKT residual; ``gap``: Frank-Wolfe gap in nats, which for a convex law bounds what any allowed mixture
-    could gain; both None where the plan was searched and not differentiated. ``cost``: what its unique tokens cost.
+    ``residual``: KKT residual, which is of the slopes' directions alone and so need not be small where the loss is flat
+    or has a kink; ``gap``: Frank-Wolfe gap in nats, which for a convex law bounds what any allowed mixture could gain
+    (with money, any that buys the same pools wholly); both None where the plan was searched and not differentiated.
+    ``cost``: what its unique tokens cost.
     ``limits``: what binds or warns. Of a plan for the worst of several evals, ``loss`` and ``gains`` are of that worst.
     """
 
@@ -152,8 +154,15 @@ def _plan(asked: Problem, found: Found, i: int, gap: float | None) -> Plan:
         residual=float(found.residual[i, best]) if fit.differentiable else None,
         gap=gap,
         cost=feasible.paid(pools, budget, weights) if any(pool.cost_per_token for pool in pools) else None,
-        limits=_limits(asked, i, point),
+        limits=(*_limits(asked, i, point), *(_blind(values) if len(names) > 1 else ())),
     )
+
+
+def _blind(values: Tensor) -> tuple[str, ...]:
+    """Say so where the plan (first) and all baselines, (5,) losses, are alike."""
+    if float(values.max() - values.min()) > problem.EQUAL:
+        return ()
+    return ("the fit predicts the same loss for the plan and all baselines: nothing here says which is better",)
 
 
 def _losses(fit: Predictor, recipe: Recipes) -> dict[str, tuple[float, float, float]]:
@@ -174,10 +183,10 @@ def _limits(asked: Problem, i: int, w: Tensor) -> tuple[str, ...]:
             )
         elif w[k] <= low[k] + AT_LIMIT and low[k] > 0:
             found.append(f"{pool.name} is at its minimum share {float(low[k]):.3g}")
-    for name, over in zip(
-        feasible.names(asked.limits), region.excess(w[None].expand(len(region), -1))[i].tolist(), strict=False
-    ):
-        if over >= -AT_LIMIT and not empty:
+    rows, most = region.rows[i], region.limits[i]
+    for k, name in enumerate(feasible.names(asked.limits)):
+        of_any = bool(rows[k].abs() @ w > AT_LIMIT)  # an order between two pools without a share says nothing
+        if of_any and float(rows[k] @ w - most[k]) >= -AT_LIMIT:
             found.append(f"{name} binds")
     if asked.limits.money is not None:
         cost = feasible.paid(asked.pools, budget, dict(zip([p.name for p in asked.pools], w.tolist(), strict=True)))

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from math import inf
+from math import inf, log
 
 from curate import entries, front, keep, near
 from curate.aims import Aim
@@ -11,6 +11,7 @@ from curate.limits import Limits
 from curate.plan import Plan, to_json
 from curate.pools import Budget, Pool
 
+SAME = 1e-6  # budgets whose tokens are this near are one
 KEEP_POINTS = 16  # budgets a decade of a keep curve: where it changes is known to 15 %
 
 
@@ -32,22 +33,23 @@ class Extras:
                 row["within"] = within
                 row["ranges"] = {name: list(pair) for name, pair in one.items()}
 
-    def shares(self, rows: list[dict[str, object]], budgets: Sequence[Budget], draws: int) -> None:
-        """Add ``shares``, the 90 % interval of every pool's planned share over the draws, to every row."""
-        if draws and self._smooth:
-            table = self._paths(budgets, draws).table()
-            for row, part in zip(rows, table.iter_slices(len(self.pools)), strict=True):
-                row["shares"] = {
-                    pool: [low, high] for pool, low, high in part.select("pool", "low", "high").iter_rows()
-                }
-
-    def crossings(self, budgets: Sequence[Budget], draws: int) -> list[dict[str, object]] | None:
-        """Return where pools enter and leave between the smallest and the largest budget of one model size."""
-        ends = self._ends(budgets)
-        if not (draws and self._smooth and ends):
+    def entries(
+        self, rows: list[dict[str, object]], budgets: Sequence[Budget], draws: int
+    ) -> list[dict[str, object]] | None:
+        """Add ``shares``, the 90 % interval of every pool's planned share over the draws, to every row; return where
+        pools enter and leave between the smallest and the largest budget of one model size."""
+        if not (draws and self._smooth):
             return None
-        found = entries.crossings(self._paths(entries.between(*ends), draws))
-        return [_finite(asdict(one)) | {"said": str(one)} for one in found]
+        ends = self._ends(budgets)
+        between = entries.between(*ends) if ends else ()
+        new = [one for one in between if all(abs(log(one.tokens / asked.tokens)) > SAME for asked in budgets)]
+        many = sorted({*budgets, *new}, key=lambda one: one.tokens)
+        found = entries.paths(self.fit, self.pools, many, self.limits, aim=self.aim, draws=draws, seed=self.seed)
+        parts = dict(zip(many, found.table().iter_slices(len(self.pools)), strict=True))
+        for row, budget in zip(rows, budgets, strict=True):
+            frame = parts[budget].select("pool", "low", "high")
+            row["shares"] = {pool: [low, high] for pool, low, high in frame.iter_rows()}
+        return [_finite(asdict(one)) | {"said": str(one)} for one in entries.crossings(found)] if ends else None
 
     def front(self, budgets: Sequence[Budget], pareto: str | None) -> list[dict[str, object]] | None:
         """Return the front of two evals at every budget."""
@@ -75,9 +77,6 @@ class Extras:
     @property
     def _smooth(self) -> bool:
         return self.fit.differentiable and self.aim.worst is None
-
-    def _paths(self, budgets: Sequence[Budget], draws: int) -> entries.Paths:
-        return entries.paths(self.fit, self.pools, budgets, self.limits, aim=self.aim, draws=draws, seed=self.seed)
 
     def _ends(self, budgets: Sequence[Budget]) -> tuple[Budget, Budget] | None:
         by_tokens = sorted(budgets, key=lambda one: one.tokens)

@@ -68,14 +68,14 @@ def main(
     rows = plan.to_json(plans)
     found = extras.Extras(fitted, known, limits, aim, seed)
     found.ranges(rows, plans, within)
-    found.shares(rows, budgets, draws)
+    crossings = found.entries(rows, budgets, draws)
     arguments = {"fit": fit, "pools": pools, "budget": budget, "frontier": frontier, "params": params,
                  "max_epochs": max_epochs, "min_weight": min_weight, "max_weight": max_weight, "fixed": fixed,
                  "group": group, "ordered": ordered, "money": money, "target": target, "pareto": pareto,
                  "robust": robust, "prior": prior, "strength": strength, "within": within, "draws": draws,
                  "keep_curve": keep_curve}  # fmt: skip
     more = {
-        "crossings": found.crossings(budgets, draws),
+        "crossings": crossings,
         "front": found.front(budgets, pareto),
         "keep": found.keep(budgets) if keep_curve else None,
     }
