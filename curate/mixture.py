@@ -79,7 +79,10 @@ def load(
     where = f"plan {chosen} of {path}"
     budget, shares = _read(where, cast(list[object], record["plans"])[chosen])
     if unknown := [name for name in shares if name not in known]:
-        raise SchemaError(f"{where} has a pool {unknown[0]!r} that is not among the pools: {', '.join(sorted(known))}")
+        raise SchemaError(
+            f"{where} has a pool {unknown[0]!r} that is not among the pools: {', '.join(sorted(known))}; give the "
+            "pools.json it was planned with"
+        )
     if max(shares.values()) < min_share:
         raise SchemaError(f"{where} has no pool with a share of {min_share:g} or more: lower --min-share")
     taken = {name: shares.get(name, 0.0) for name in known}
@@ -140,7 +143,7 @@ def _read(where: str, plan: object) -> tuple[Budget, dict[str, float]]:
         raise SchemaError(f"{where} cannot be read ({type(error).__name__}: {error}); see `curate plan`") from None
     for name, share in shares.items():
         if not (isfinite(share) and share >= 0):
-            raise SchemaError(f"{where} gives pool {name!r} the share {share:g}: shares must lie in [0, 1]")
+            raise SchemaError(f"{where} gives pool {name!r} the share {share:g}: shares must lie in [0, 1]; plan again")
     if not abs(sum(shares.values()) - 1) <= SUM_TOLERANCE:
-        raise SchemaError(f"{where} has shares that sum to {sum(shares.values()):.9g}: they must sum to 1")
+        raise SchemaError(f"{where} has shares that sum to {sum(shares.values()):.9g}: they must sum to 1; plan again")
     return budget, shares

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curate import artifacts, mixture
+from curate import artifacts, mixture, plugins
 from curate.errors import SchemaError
 from curate.pools import Pool, to_json
 
@@ -106,6 +106,11 @@ def test_paths_of_pools_and_a_pattern_for_the_others(cli, planned):
 def test_a_path_of_no_pool_lists_the_pools(cli, planned, path):
     said = fails(cli, planned, "--to", "hf", "--out", planned.parent / "o", "--path", path, code=2)
     assert all(name in said for name in SHARES)
+
+
+def test_help_names_every_trainer(cli):
+    said = cli("export", "--help").out
+    assert all(name in said for name in plugins.names("exports"))
 
 
 def test_two_patterns_are_refused(cli, planned):
