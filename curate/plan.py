@@ -154,7 +154,7 @@ def _plan(asked: Problem, found: Found, i: int, gap: float | None) -> Plan:
         residual=float(found.residual[i, best]) if fit.differentiable else None,
         gap=gap,
         cost=feasible.paid(pools, budget, weights) if any(pool.cost_per_token for pool in pools) else None,
-        limits=(*_limits(asked, i, point), *_blind(values)),
+        limits=(*_limits(asked, i, point), *(_blind(values) if len(names) > 1 else ())),
     )
 
 
