@@ -1,4 +1,4 @@
-"""Exports read by the trainers' own packages, each where it is installed (datasets comes with the dev extra).
+"""Exports read by the trainers' own packages, each where it is installed (datasets comes with the tests extra).
 
 The others want versions that conflict with each other's and ours; give each an environment of its own:
 megatron-core, nemo-automodel, mosaicml-streaming, ai2-olmo-core, torchtitan, marin-levanter.
