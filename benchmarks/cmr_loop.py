@@ -15,10 +15,10 @@ PROTOCOL, written on 2026-11-23 before any run of LONG bytes; nothing below it m
    between the neighbours.
 
 FIRST ROUND (3e6 bytes before, lengths 7.5e4 to 3e5, long 1.2e6, half of the first learning rate): critical share
-predicted .535 (.488 to .592), measured .616. General loss .018 to .022 lower than predicted, just under two of its three
-intervals, domain loss .04 to .06, under all three. Fresh runs at one share showed why: 1.2e6 bytes are 40 % of what that
-start had seen, and from 3e5 bytes on both losses fall faster with every doubling, which shorter runs cannot show. So in
-this second round the long run is 13 % of the first training, and the learning rate a quarter of its rate.
+predicted .535 (.488 to .592), measured .616. General loss .018 to .022 lower than predicted, just under two of its
+three intervals, domain loss .04 to .06, under all three. Fresh runs at one share showed why: 1.2e6 bytes are 40 % of
+what that start had seen, and from 3e5 bytes on both losses fall faster with every doubling, which shorter runs cannot
+show. So in this second round the long run is 13 % of the first training, and the learning rate a quarter of its rate.
 """
 
 import argparse
