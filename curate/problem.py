@@ -22,6 +22,7 @@ STEPS = 120
 FEW = 10  # ... where several shares are limited together: projecting on such limits is dear
 APART = 0.02  # total variation over which two mixtures count as different starts
 POLISHED, FINE = 3, 1e-7  # points a budget that are finished where their residual is larger
+ON_THE_WAY = 1e-5  # residual at which a loss that is smoothed more than the last is left
 EQUAL = 1e-9  # nats: losses this near are the same
 ROUNDS = 8  # of drawing the money row anew
 RowLoss = Callable[[Recipes, Tensor], Tensor]  # n recipes and the rows (n,) of the batch they belong to -> (n,)
@@ -215,9 +216,11 @@ def descend(asked: Problem, losses: Sequence[RowLoss], start: Tensor, *, steps: 
         region = feasible.relax(region, asked.pools, budgets, asked.limits.money, w)
     for loss in losses:
         objective = _objective(asked, loss, s)
+        only, last = len(losses) == 1, loss is losses[-1]  # a smoothed loss on the way need not be solved to the end
         for _ in range(ROUNDS if asked.limits.money is not None else 1):
             if asked.fit.differentiable:
-                found = simplex.minimize(objective, w, region, steps=steps, tol=tol)
+                enough = tol if last else max(tol, ON_THE_WAY)
+                found = simplex.minimize(objective, w, region, steps=steps if only else steps // 3, tol=enough)
             else:
                 found = simplex.search(objective, w, region)
             w = found.point
