@@ -11,13 +11,18 @@ $(VENV)/installed: pyproject.toml constraints.txt
 	$(BIN)/python -m pip install $(PIP_FLAGS) -c constraints.txt -e '.[dev]'
 	touch $@
 
+# what optional tests read or talk to: Ray, an S3 server, datasets
+$(VENV)/installed-tests: $(VENV)/installed
+	$(BIN)/python -m pip install $(PIP_FLAGS) -c constraints.txt -e '.[dev,tests]'
+	touch $@
+
 demo: $(VENV)/installed
 	$(BIN)/curate demo --out demo-out
 
 test: $(VENV)/installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m 'not slow'
 
-test-all: $(VENV)/installed
+test-all: $(VENV)/installed-tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
 bench: $(VENV)/installed
