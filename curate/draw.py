@@ -95,6 +95,8 @@ def draw(
 def _check_apart(out: Path, pools: Sequence[Pool]) -> None:
     """Check that the output would not be read as input, and that all of it is on disk."""
     here = out.resolve()
+    if out.exists() and not out.is_dir():
+        raise SchemaError(f"--out {out} is a file: a training set is a folder of shards")
     for pool in pools:
         for item in [*pool.where, *filter(None, (pool.scores, pool.kept))]:
             if remote := next((p for p in (out, Path(item)) if stores.remote(p)), None):

@@ -6,7 +6,7 @@ from curate import harm
 from curate.blend import Predictor
 from curate.recipes import Recipes
 
-NEAR = 1 + 1e-9
+NEAR = 1.01  # times the fitted range up to which nothing is said
 SMALL_SHARE = 0.02  # a share below it is not called an extrapolation
 
 

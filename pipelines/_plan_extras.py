@@ -51,21 +51,17 @@ class Extras:
             row["shares"] = {pool: [low, high] for pool, low, high in frame.iter_rows()}
         return [_finite(asdict(one)) | {"said": str(one)} for one in entries.crossings(found)] if ends else None
 
-    def front(self, budgets: Sequence[Budget], pareto: str | None) -> list[dict[str, object]] | None:
+    def front(self, budgets: Sequence[Budget], evals: tuple[str, str]) -> list[dict[str, object]]:
         """Return the front of two evals at every budget."""
-        if pareto is None:
-            return None
-        first, _, second = pareto.partition(",")
         found = []
         for budget in budgets:
-            points = front.front(self.fit, self.pools, budget, self.limits, evals=(first, second), seed=self.seed)
-            found.append({"tokens": budget.tokens, "params": budget.params, "evals": [first, second],
+            points = front.front(self.fit, self.pools, budget, self.limits, evals=evals, seed=self.seed)
+            found.append({"tokens": budget.tokens, "params": budget.params, "evals": list(evals),
                           "plans": to_json(points)})  # fmt: skip
         return found
 
-    def keep(self, budgets: Sequence[Budget]) -> dict[str, object]:
-        """Return the keep curve at the budgets, and where it changes between them."""
-        order = keep.by_score(self.pools)
+    def keep(self, budgets: Sequence[Budget], order: Sequence[str]) -> dict[str, object]:
+        """Return the keep curve of bins, best first, at the budgets, and where it changes between them."""
         found = keep.curve(self.fit, self.pools, budgets, best_first=order)
         record: dict[str, object] = {"bins": list(order), "curve": found.table().to_dicts()}
         if ends := self._ends(budgets):

@@ -566,3 +566,10 @@ def test_wrong_flags(cli, planned, tmp_path, more, message):
 def test_a_plan_that_is_none(cli, planned, tmp_path, plans):
     artifacts.save(planned[0], {"plans": plans})
     one_line(cli("materialize", planned[0], "--pools", planned[1], "--out", tmp_path / "t"))
+
+
+def test_an_output_that_is_a_file(cli, planned, tmp_path):
+    (tmp_path / "t").write_text("mine")
+    said = cli("materialize", planned[0], "--pools", planned[1], "--budget", 0, "--out", tmp_path / "t")
+    assert "is a file: a training set is a folder" in one_line(said)
+    assert (tmp_path / "t").read_text() == "mine"
