@@ -1,4 +1,4 @@
-"""A planned training set drawn from its pools into shards: exact counts, a constant mixture, resumable.
+"""A planned training set drawn from its pools into shards: exact counts, the planned mixture at all times, resumable.
 
 Every pool gives its share of the planned tokens in whole documents: full passes over its rows, then a part of one
 (``order.take``); ``order`` says in which order. What is done is files: an index and a spill for each input, then the

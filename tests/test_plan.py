@@ -237,3 +237,10 @@ def test_draws_without_a_finite_loss_are_an_error():
 def test_a_hair_beyond_the_runs_is_no_extrapolation():
     fit = replace(SCARCE, ranges={**SCARCE.ranges, "tokens": (1e8, 9.99e9)})
     assert "extrapolated: tokens" not in " ".join(plan.optimize(fit, TWO_POOLS, HUGE).limits)
+
+
+def test_a_share_of_next_to_nothing_is_not_a_trillionfold_extrapolation():
+    fit = replace(MIXING, ranges={**MIXING.ranges, "share of b": (0.1, 1.0)})
+    said = " ".join(plan.optimize(fit, THREE_POOLS, HUGE, Limits(max_weight={"a": 0.6})).limits)
+    assert "extrapolated: share of b 0 is below the smallest fitted (0.1)" in said
+    assert "x below" not in said
