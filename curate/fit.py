@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import cast
 
 import numpy as np
@@ -42,7 +43,7 @@ class Fit:
 
     differentiable = True
 
-    @property
+    @cached_property
     def law(self) -> Law:
         """The law itself."""
         return cast(Law, plugins.build("laws", self.spec))

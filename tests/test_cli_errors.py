@@ -213,6 +213,20 @@ def test_a_front_of_evals_that_are_pools_and_not_the_target(cli, fitted, tmp_pat
     assert front[2].split()[0] == f"{ends[0]['losses']['a'][0]:.4f}"
 
 
+def test_crossings_along_sizes_that_grow_with_the_tokens(cli, fitted, tmp_path):
+    """The usual ladder, 20 tokens a parameter, is as good a path as one model size."""
+    known = [Pool("a", 2e8, 1), Pool("b", 1e13, 1)]
+    artifacts.save(fitted[1], {"pools": to_json(known)})
+    more = ["--draws", 2, "--within", 0, "--max-epochs", 1, "--out", tmp_path / "p.json"]
+    given = {}
+    for name, budgets in (("one", "1e8:1e7,1e11:1e7"), ("many", "1e10:5e8,1e8:1e7,1e11:5e9"), ("flat", "1e8:1,1e8:2")):
+        assert cli("plan", fitted[0], "--pools", fitted[1], "--budget", budgets, *more).code == 0
+        given[name] = json.loads((tmp_path / "p.json").read_text()).get("crossings")
+    assert [(one["pool"], one["enters"]) for one in given["one"]] == [("b", True), ("a", False)]
+    assert given["many"][0]["tokens"] == pytest.approx(given["one"][0]["tokens"], rel=1e-6)
+    assert given["flat"] is None
+
+
 @pytest.mark.parametrize(("job", "flag"), [("predict", None), ("plan", "--pools")])
 @pytest.mark.parametrize("content", [None, "not json", "{}", "[]"])
 def test_wrong_artefacts(cli, tmp_path, runs, job, flag, content):
