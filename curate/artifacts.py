@@ -28,14 +28,14 @@ def save(path: Path, record: Mapping[str, object]) -> None:
     write_text(path, spelled(json.dumps(record, indent=1, sort_keys=True, allow_nan=False)) + "\n")
 
 
-def load(path: Path, key: str) -> dict[str, object]:
-    """Read an artefact and check that it has the field ``key`` that its kind must have."""
+def load(path: Path, *keys: str) -> dict[str, object]:
+    """Read an artefact and check that it has the field that its kind must have: one of ``keys``."""
     try:
         record = json.loads(read_text(path))
     except FileNotFoundError:
         raise SchemaError(f"no such file: {path}") from None
     except ValueError as error:
         raise SchemaError(f"{path} is not JSON: {error}") from None
-    if not isinstance(record, dict) or key not in record:
-        raise SchemaError(f"{path} has no field {key!r}: is it the right kind of file?")
+    if not isinstance(record, dict) or not any(key in record for key in keys):
+        raise SchemaError(f"{path} has no field {' or '.join(map(repr, keys))}: is it the right kind of file?")
     return record

@@ -3,12 +3,13 @@
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from itertools import pairwise
-from math import floor, inf, isfinite, log10
+from math import inf, isfinite
 
 import torch
 from torch import Tensor
 
 from curate import feasible
+from curate.counts import up
 from curate.errors import Infeasible, SchemaError
 from curate.limits import Limits
 from curate.pools import Budget, Pool
@@ -110,7 +111,7 @@ def _too_little(unique: Tensor, caps: Tensor, budget: Budget, max_epochs: float 
     needed = _least_epochs(unique, caps, budget.tokens)
     if max_epochs is None or not isfinite(needed):
         return f"the maximum shares sum to {float(caps.sum()):.4g}, under 1: raise them"
-    advice = f"Raise --max-epochs to {_up(needed):.3g}"
+    advice = f"Raise --max-epochs to {up(needed, 3):.3g}"
     total = float(unique.sum())
     if total * max_epochs >= budget.tokens:
         return (
@@ -131,10 +132,3 @@ def _least_epochs(unique: Tensor, caps: Tensor, tokens: float) -> float:
             free = reached >= passes
             return (1 - float(caps[~free].sum())) * tokens / float(unique[free].sum())
     return inf
-
-
-def _up(value: float) -> float:
-    """Round up to three significant digits."""
-    unit = 10.0 ** (floor(log10(value)) - 2)
-    rounded = float(f"{value:.3g}")
-    return rounded if rounded >= value else rounded + unit

@@ -1,12 +1,14 @@
-"""Shares into whole numbers that add up exactly."""
+"""Shares into whole numbers that add up exactly; advice rounded to the side on which it is enough."""
 
 from collections.abc import Sequence
 from fractions import Fraction
-from math import isfinite
+from math import ceil, floor, isfinite, log10
 
 import numpy as np
 
 from curate.errors import SchemaError
+
+ROUNDING = Fraction(1, 10**9)  # of the last digit: what may be the rounding error of a number that ends there
 
 
 def apportion(shares: Sequence[float] | np.ndarray, total: int) -> list[int]:
@@ -32,3 +34,18 @@ def apportion(shares: Sequence[float] | np.ndarray, total: int) -> list[int]:
     for i in largest_first[: int(total) - sum(counts)]:
         counts[i] += 1
     return counts
+
+
+def up(value: float, digits: int) -> float:
+    """Round a positive number up to so many significant digits; rounding errors of it do not count."""
+    places = digits - 1 - floor(log10(value))
+    return float(Fraction(ceil(Fraction(value) * Fraction(10) ** places - ROUNDING)) / Fraction(10) ** places)
+
+
+def down(value: float, digits: int) -> float:
+    """Round a number that is not negative down, like ``up``."""
+    if value == 0:
+        return 0.0
+    places = digits - 1 - floor(log10(value))
+    scaled = floor(Fraction(value) * Fraction(10) ** places + ROUNDING)
+    return float(Fraction(scaled) / Fraction(10) ** places)

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from math import fsum
 
 from curate import schedules
+from curate.counts import down, up
 from curate.errors import Infeasible, SchemaError
 from curate.phases import Phase, Schedule
 from curate.pools import Pool
@@ -97,10 +98,10 @@ def rest(total: Mapping[str, float], stage: Mapping[str, float], fraction: float
             f"a stage of {fraction:.4g} of training with share {wants:.4g} of pool {worst!r} takes "
             f"{fraction * wants:.4g} of all tokens from it, the total has {has:.4g}"
             + (f" ({others} more likewise)" if others else "")
-            + f": lower its share to {has / fraction:.4g}"
-            + (f" or shorten the stage to {most:.4g}" if most > 0 else "")
+            + f": lower its share to {down(has / fraction, 4):.4g}"
+            + (f" or shorten the stage to {down(most, 4):.4g}" if most > 0 else "")
         )
-    left = {name: max(0.0, -value) for name, value in excess.items()}
+    left = {name: -value if value < -NEGLIGIBLE else 0.0 for name, value in excess.items()}
     return {name: value / fsum(left.values()) for name, value in left.items()}
 
 
@@ -123,13 +124,13 @@ def late(total: Mapping[str, float], parts: Mapping[str, float], fraction: float
     if moved > fraction + NEGLIGIBLE:
         raise Infeasible(
             f"{listed}, drawn late, is {moved:.4g} of all tokens; the anneal has {fraction:.4g}: "
-            + (f"make it {moved:.4g} of training or " if moved < 1 else "")
-            + f"draw {fraction / moved:.4g} times as much late"
+            + (f"make it {up(moved, 4):.4g} of training or " if up(moved, 4) < 1 else "")
+            + f"draw {down(fraction / moved, 4):.4g} times as much late"
         )
     if kept > 1 - fraction + NEGLIGIBLE:
         raise Infeasible(
             f"with {listed} drawn late, {kept:.4g} of all tokens must come before the anneal, which leaves "
-            f"{1 - fraction:.4g}: make the anneal {1 - kept:.4g} of training or draw more of them late"
+            f"{1 - fraction:.4g}: make the anneal {down(1 - kept, 4):.4g} of training or draw more of them late"
         )
     others = fsum(share for name, share in total.items() if name not in parts)
     fill = max(0.0, fraction - moved) / others if others > 0 else 0.0

@@ -1,4 +1,4 @@
-"""A planned training set drawn from its pools into shards: exact counts, a constant mixture, resumable.
+"""A planned training set drawn from its pools into shards: exact counts, the planned mixture at all times, resumable.
 
 Every pool gives its share of the planned tokens in whole documents: full passes over its rows, then a part of one
 (``order.take``); ``order`` says in which order. What is done is files: an index and a spill for each input, then the
@@ -95,6 +95,8 @@ def draw(
 def _check_apart(out: Path, pools: Sequence[Pool]) -> None:
     """Check that the output would not be read as input, and that all of it is on disk."""
     here = out.resolve()
+    if out.exists() and not out.is_dir():
+        raise SchemaError(f"--out {out} is a file: a training set is a folder of shards")
     for pool in pools:
         for item in [*pool.where, *filter(None, (pool.scores, pool.kept))]:
             if remote := next((p for p in (out, Path(item)) if stores.remote(p)), None):

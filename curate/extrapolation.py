@@ -6,8 +6,9 @@ from curate import harm
 from curate.blend import Predictor
 from curate.recipes import Recipes
 
-NEAR = 1 + 1e-9
+NEAR = 1.01  # times the fitted range up to which nothing is said
 SMALL_SHARE = 0.02  # a share below it is not called an extrapolation
+NO_SHARE = 1e-3  # what a share below it is of the fitted ones says nothing
 
 
 def warnings(fits: Sequence[Predictor], recipe: Recipes) -> tuple[str, ...]:
@@ -18,7 +19,7 @@ def warnings(fits: Sequence[Predictor], recipe: Recipes) -> tuple[str, ...]:
     pools = fits[0].pools
     shares, epochs = recipe.weights[0].tolist(), recipe.epochs[0].tolist()
     asked = {"tokens": float(recipe.tokens[0]), "params": float(recipe.params[0]), "epochs": max(epochs)}
-    asked |= {f"share of {name}": share for name, share in zip(pools, shares, strict=True)}
+    asked |= {f"share of {name}": share * (share >= NO_SHARE) for name, share in zip(pools, shares, strict=True)}
     least = {"epochs": 1.0} | {f"share of {name}": SMALL_SHARE for name in pools}
     found = []
     for what, value in asked.items():

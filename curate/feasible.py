@@ -2,13 +2,14 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain, combinations, islice, pairwise
-from math import ceil, floor, inf, log10
+from math import inf
 
 import numpy as np
 import torch
 from scipy.optimize import Bounds, LinearConstraint, linprog, milp
 from torch import Tensor
 
+from curate.counts import up
 from curate.errors import Infeasible, SchemaError
 from curate.limits import Limits
 from curate.pools import Budget, Pool
@@ -58,7 +59,7 @@ def inside(pools: Sequence[Pool], budget: Budget, limits: Limits, one: Region) -
     if over.max() > LOOSE:
         called = [*names(limits), f"money {money:g}"]
         said = [
-            f"{what} is missed by {_up(by * scale):.4g}"
+            f"{what} is missed by {up(by * scale, 4):.4g}"
             for what, by, scale in zip(called, over.tolist(), [1.0] * q + [unit], strict=True)
             if by > LOOSE
         ]
@@ -67,12 +68,6 @@ def inside(pools: Sequence[Pool], budget: Budget, limits: Limits, one: Region) -
             "or the shares and --max-epochs that force them"
         )
     return torch.from_numpy(found.x[:p])
-
-
-def _up(value: float) -> float:
-    """Round up to four significant digits, so that loosening by what is said is enough."""
-    unit = 10.0 ** (floor(log10(value)) - 3)
-    return float(ceil(value / unit - 1e-6) * unit)
 
 
 def names(limits: Limits) -> list[str]:
@@ -139,6 +134,14 @@ def _any(one: Region) -> bool:
 def paid(pools: Sequence[Pool], budget: Budget, weights: Mapping[str, float]) -> float:
     """Return what a mixture costs: every unique token seen once."""
     return sum(min(weights[p.name] * budget.tokens, p.tokens) * (p.cost_per_token or 0.0) for p in pools)
+
+
+def keeps(pools: Sequence[Pool], budget: Budget, limits: Limits, one: Region, w: Tensor) -> bool:
+    """Whether a mixture (p,) lies in the region of one budget and can be paid, up to rounding."""
+    linear = one.excess(w[None])[0, : len(names(limits))]
+    inside = bool(((w >= one.low[0] - LOOSE) & (w <= one.high[0] + LOOSE)).all() and (linear <= LOOSE).all())
+    cost = paid(pools, budget, dict(zip([pool.name for pool in pools], w.tolist(), strict=True)))
+    return inside and (limits.money is None or cost <= limits.money * (1 + LOOSE))
 
 
 def money_row(pools: Sequence[Pool], budgets: Sequence[Budget], money: float, w: Tensor) -> tuple[Tensor, Tensor]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import cast
 
 import numpy as np
@@ -42,7 +43,7 @@ class Fit:
 
     differentiable = True
 
-    @property
+    @cached_property
     def law(self) -> Law:
         """The law itself."""
         return cast(Law, plugins.build("laws", self.spec))
@@ -174,15 +175,35 @@ def from_json(record: Mapping[str, object]) -> Fit:
     """Return what ``to_json`` wrote; a missing or wrong field is a KeyError, TypeError or ValueError."""
     draws = cast(list[dict[str, float | list[float]]], record["draws"])
     theta = cast(dict[str, float | list[float]], record["theta"])
+    pools = tuple(cast(list[str], record["pools"]))
+    law = cast(Law, plugins.build("laws", str(record["law"])))
     return Fit(
         spec=str(record["law"]),
-        pools=tuple(cast(list[str], record["pools"])),
+        pools=pools,
         eval=str(record["eval"]),
-        theta={k: torch.tensor(v, dtype=torch.float64) for k, v in theta.items()},
-        draws={k: torch.tensor([d[k] for d in draws], dtype=torch.float64) for k in draws[0]},
+        theta=_numbers(law, len(pools), {k: torch.tensor(v, dtype=torch.float64) for k, v in theta.items()}, ()),
+        draws=_numbers(
+            law,
+            len(pools),
+            {k: torch.tensor([d[k] for d in draws], dtype=torch.float64) for k in draws[0]},
+            (len(draws),),
+        ),
         rmse=float(cast(float, record["rmse"])),
         noise=float(cast(float, record["noise"])),
         rows=int(cast(int, record["rows"])),
         ranges={k: (v[0], v[1]) for k, v in cast(dict[str, list[float]], record["ranges"]).items()},
         heldout=cast("dict[str, float] | None", record.get("heldout")),
     )
+
+
+def _numbers(law: Law, p: int, given: dict[str, Tensor], leading: tuple[int, ...]) -> dict[str, Tensor]:
+    """Return parameters as they are; one that is missing, of another shape or not finite is an error."""
+    for param in law.params():
+        shape = (*leading, p) if param.per_pool else leading
+        if given[param.name].shape != shape:
+            raise ValueError(
+                f"parameter {param.name} has shape {tuple(given[param.name].shape)}, where {p} pools make it {shape}"
+            )
+        if not bool(given[param.name].isfinite().all()):
+            raise ValueError(f"parameter {param.name} is not finite in {'a draw' if leading else 'theta'}")
+    return given

@@ -1,4 +1,5 @@
-"""One plan of plan.json in whole tokens a pool: what trainers' configs and planned training sets are made from."""
+"""One plan of plan.json, or a schedule.json or one of its phases, in whole tokens a pool: what trainers' configs and
+planned training sets are made from."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,12 +20,14 @@ class Part:
     """What training takes from one pool: ``tokens`` seen (repeats counted, > 0), of data that lies at ``paths``.
 
     ``guessed``: nobody said where the data lies; the path is a trainer's usual place with the pool's name in it.
+    ``phases``: (from, to, tokens) for the fractions of training in which it is drawn; empty: evenly all through.
     """
 
     pool: Pool
     tokens: int
     paths: tuple[str, ...] = ()
     guessed: bool = False
+    phases: tuple[tuple[float, float, int], ...] = ()
 
     @property
     def epochs(self) -> float:
@@ -36,14 +39,16 @@ class Part:
 class Mixture:
     """The parts of a training set, in the order of the pools; ``left_out``: pools that get no token.
 
-    ``origin`` says in one line which plan this is; ``seed`` is for the trainer's own draws.
+    ``origin`` says in one line which plan this is; ``seed`` is for the trainer's own draws. ``ends``: fractions of
+    training at which the phases of a schedule end; a schedule does not say for how many ``params`` it is.
     """
 
     parts: tuple[Part, ...]
     left_out: tuple[str, ...]
-    params: float
+    params: float | None
     origin: str
     seed: int = 0
+    ends: tuple[float, ...] = (1.0,)
 
     @property
     def tokens(self) -> int:
@@ -60,24 +65,85 @@ def load(
     path: Path,
     index: int | None = None,
     *,
+    phase: int | None = None,
     pools: Sequence[Pool] | None = None,
     min_share: float = 0.0,
     seed: int = 0,
 ) -> Mixture:
-    """Read the plan with that index (from 0) of plan.json; ``pools`` where the file does not hold them.
+    """Read the plan with that index (from 0) of plan.json, or schedule.json, whole or one ``phase`` (from 0) of it.
 
-    Pools under ``min_share`` are left out and the others scaled to fill their place.
+    ``pools`` where the file does not hold them. Pools under ``min_share`` (of a phase) are left out and the others
+    scaled to fill their place.
 
-    Errors: another kind of file, no such plan (the budgets are listed), shares that are no mixture or that name pools
+    Errors: another kind of file, no such plan or phase (they are listed), shares that are no mixture or that name pools
     that are not there.
     """
-    record = artifacts.load(path, "plans")
+    record = artifacts.load(path, "plans", "phases")
     if pools is None and "pools" not in record:
         raise SchemaError(f"{path} does not hold its pools: give the pools.json it was planned with by --pools")
     known = {pool.name: pool for pool in (load_pools(path) if pools is None else pools)}
+    if "plans" not in record:
+        if index is not None:
+            raise SchemaError(f"{path} is a schedule and has no budgets: leave out --budget")
+        return _scheduled(path, record, known, phase, min_share, seed)
+    if phase is not None:
+        raise SchemaError(f"{path} is a plan and has no phases: leave out --phase")
     chosen = _choose(path, record["plans"], index)
     where = f"plan {chosen} of {path}"
     budget, shares = _read(where, cast(list[object], record["plans"])[chosen])
+    counts = _counts(where, known, shares, round(budget.tokens), min_share)
+    origin = f"plan {chosen} of {path.as_posix()}: {round(budget.tokens):,} tokens, {budget.params:.4g} parameters"
+    return replace(_mixture(where, known, [(0.0, 1.0, counts)], origin, seed), params=budget.params)
+
+
+def _scheduled(
+    path: Path, record: Mapping[str, object], known: Mapping[str, Pool], phase: int | None, min_share: float, seed: int
+) -> Mixture:
+    """Return a schedule: every phase has its part of the tokens, and every pool its part of the phase's."""
+    stages = _stages(path, record["phases"])
+    try:
+        tokens = round(float(cast(float, record["tokens"])))
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        raise SchemaError(
+            f"{path} has no count of tokens ({type(error).__name__}: {error}); see `curate schedule`"
+        ) from None
+    if phase is not None and not 0 <= phase < len(stages):
+        listed = "; ".join(f"{i} is {start:g} to {end:g}" for i, (start, end, _) in enumerate(stages))
+        raise SchemaError(f"{path} has no phase {phase}: choose one with --phase, where {listed} of training")
+    lengths = apportion([end - start for start, end, _ in stages], tokens)
+    made = [
+        (start, end, _counts(f"phase {i} of {path}", known, shares, length, min_share))
+        for i, ((start, end, shares), length) in enumerate(zip(stages, lengths, strict=True))
+    ]
+    if phase is None:
+        origin = f"{path.as_posix()}: {tokens:,} tokens in {len(made)} phases"
+        return _mixture(str(path), known, made, origin, seed)
+    start, end, counts = made[phase]
+    where = f"phase {phase} of {path.as_posix()}"
+    origin = f"{where}: {start:g} to {end:g} of {tokens:,} tokens"
+    return _mixture(where, known, [(0.0, 1.0, counts)], origin, seed)
+
+
+def _mixture(
+    where: str, known: Mapping[str, Pool], made: Sequence[tuple[float, float, Sequence[int]]], origin: str, seed: int
+) -> Mixture:
+    """Put together (from, to, tokens a pool) of every phase."""
+    parts, left_out = [], []
+    for k, pool in enumerate(known.values()):
+        phases = tuple((start, end, counts[k]) for start, end, counts in made if counts[k])
+        if phases:
+            parts.append(Part(pool, sum(count for _, _, count in phases), phases=phases if len(made) > 1 else ()))
+        else:
+            left_out.append(pool.name)
+    if not parts:
+        raise SchemaError(f"{where} has less than one token: there is nothing to train on")
+    return Mixture(tuple(parts), tuple(left_out), None, origin, seed, tuple(end for _, end, _ in made))
+
+
+def _counts(
+    where: str, known: Mapping[str, Pool], shares: Mapping[str, float], tokens: int, min_share: float
+) -> list[int]:
+    """Return the tokens of every known pool."""
     if unknown := [name for name in shares if name not in known]:
         raise SchemaError(
             f"{where} has a pool {unknown[0]!r} that is not among the pools: {', '.join(sorted(known))}; give the "
@@ -85,14 +151,8 @@ def load(
         )
     if max(shares.values()) < min_share:
         raise SchemaError(f"{where} has no pool with a share of {min_share:g} or more: lower --min-share")
-    taken = {name: shares.get(name, 0.0) for name in known}
-    counts = apportion([share if share >= min_share else 0.0 for share in taken.values()], round(budget.tokens))
-    parts = tuple(Part(known[name], count) for name, count in zip(taken, counts, strict=True) if count)
-    left_out = tuple(name for name, count in zip(taken, counts, strict=True) if not count)
-    if not parts:
-        raise SchemaError(f"{where} has {budget.tokens:g} tokens: there is nothing to train on")
-    origin = f"plan {chosen} of {path.as_posix()}: {round(budget.tokens):,} tokens, {budget.params:.4g} parameters"
-    return Mixture(parts, left_out, budget.params, origin, seed)
+    taken = [shares.get(name, 0.0) for name in known]
+    return apportion([share if share >= min_share else 0.0 for share in taken], tokens)
 
 
 def locate(mixture: Mixture, paths: Mapping[str, Sequence[str]], usual: str, reads: Sequence[str] = ()) -> Mixture:
@@ -141,9 +201,36 @@ def _read(where: str, plan: object) -> tuple[Budget, dict[str, float]]:
         shares = {name: float(share) for name, share in row["weights"].items()}
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise SchemaError(f"{where} cannot be read ({type(error).__name__}: {error}); see `curate plan`") from None
+    return budget, _checked(where, shares)
+
+
+def _stages(path: Path, phases: object) -> list[tuple[float, float, dict[str, float]]]:
+    """Return (from, to, shares) of every phase of schedule.json, which follow each other from 0 to 1."""
+    stages, at = [], 0.0
+    for i, phase in enumerate(cast(list[object], phases) if isinstance(phases, list) else ()):
+        try:
+            row = cast(Mapping[str, float], phase)
+            start, end = float(row["from"]), float(row["to"])
+            shares = {name: float(x) for name, x in cast(Mapping[str, float], row["weights"]).items()}
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise SchemaError(
+                f"phase {i} of {path} cannot be read ({type(error).__name__}: {error}); see `curate schedule`"
+            ) from None
+        if start != at or not at < end <= 1:
+            raise SchemaError(
+                f"phase {i} of {path} runs from {start:g} to {end:g}, where {at:g} is reached; schedule again"
+            )
+        stages.append((start, end, _checked(f"phase {i} of {path}", shares)))
+        at = end
+    if at != 1:
+        raise SchemaError(f"the phases of {path} end at {at:g} of training, not at 1: make it with `curate schedule`")
+    return stages
+
+
+def _checked(where: str, shares: dict[str, float]) -> dict[str, float]:
     for name, share in shares.items():
         if not (isfinite(share) and share >= 0):
             raise SchemaError(f"{where} gives pool {name!r} the share {share:g}: shares must lie in [0, 1]; plan again")
     if not abs(sum(shares.values()) - 1) <= SUM_TOLERANCE:
         raise SchemaError(f"{where} has shares that sum to {sum(shares.values()):.9g}: they must sum to 1; plan again")
-    return budget, shares
+    return shares

@@ -4,9 +4,9 @@ A pool's copies form one sequence: all its rows in a random order, all of them a
 pass. The time of a copy is the part of the pool's drawn tokens that come before it, plus a random part of its own, in
 [0, 1). All copies sorted by time are the training set: at any cut every pool has given its planned share to within one
 document, no document repeats before its pool's pass is over, and the pools do not alternate in a pattern that could
-meet the stride of a data loader. Curricula would bend time per pool (through the share of the pool's tokens that a
-schedule has drawn by then); here the mixture is constant and time is the straight line. Memory: about 90 bytes a row of
-the largest pool, whatever the number of passes; on disk 24 bytes a copy while it lasts.
+meet the stride of a data loader. A schedule bends time per pool: a copy lies where the schedule has drawn that part of
+the pool's tokens (``bent``). Memory: about 90 bytes a row of the largest pool, whatever the number of passes; on disk
+24 bytes a copy while it lasts.
 """
 
 from collections.abc import Iterator, Sequence
@@ -20,6 +20,7 @@ from curate.files import replacing
 
 WINDOW = 1 << 20  # copies that are sorted at a time: 40 bytes each
 NOT_DRAWN = -1
+Phases = Sequence[tuple[float, float, int]]  # (from, to, tokens): fractions of training in which a pool is drawn
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,17 @@ def copies(draw: Draw, keys: np.ndarray, tokens: np.ndarray) -> Iterator[tuple[n
         yield order, np.minimum((before + part * size) / draw.tokens, np.nextafter(1.0, 0.0))
 
 
+def bent(parts: np.ndarray, phases: Phases) -> np.ndarray:
+    """(m,) parts of a pool's drawn tokens in [0, 1) to the fractions of training at which ``phases`` reach them."""
+    if not phases:
+        return parts
+    starts, ends, tokens = np.array(phases, dtype=np.float64).T
+    done = np.concatenate([[0.0], np.cumsum(tokens)]) / tokens.sum()
+    k = np.searchsorted(done[1:-1], parts, side="right")
+    inside = (parts - done[k]) / (done[k + 1] - done[k])
+    return np.asarray(np.minimum(starts[k] + inside * (ends - starts)[k], np.nextafter(ends[k], 0.0)))
+
+
 def place(folder: Path, draws: Sequence[Draw]) -> None:
     """Merge the pools' sequences by time: write ``slots-<pool>.npy``, where in the training set each copy goes.
 
@@ -103,7 +115,7 @@ def place(folder: Path, draws: Sequence[Draw]) -> None:
         (folder / f"cells-{i}.npy").unlink()
 
 
-def lay_out(folder: Path, number: int, draw: Draw, keys: np.ndarray, tokens: np.ndarray) -> None:
+def lay_out(folder: Path, number: int, draw: Draw, keys: np.ndarray, tokens: np.ndarray, phases: Phases = ()) -> None:
     """Write the times of pool ``number``'s copies in order, and the cell (pass * rows + row) of each, pass by pass."""
     if not draw.copies:
         return
@@ -111,7 +123,7 @@ def lay_out(folder: Path, number: int, draw: Draw, keys: np.ndarray, tokens: np.
     cells = _array(folder / f"cells-{number}.npy", np.int64, (draw.copies,))
     at = 0
     for rows, time in copies(draw, keys, tokens):
-        times[at : at + len(rows)] = time
+        times[at : at + len(rows)] = bent(time, phases)
         cells[at : at + len(rows)] = at + rows  # every pass before this one was full, so ``at`` is pass * rows
         at += len(rows)
 

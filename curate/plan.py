@@ -11,7 +11,7 @@ from torch import Tensor
 from curate import aims, extrapolation, feasible, problem, schedules
 from curate.aims import Aim, Worst
 from curate.blend import Predictor
-from curate.errors import SchemaError
+from curate.errors import FitError, SchemaError
 from curate.limits import Limits
 from curate.pools import Budget, Pool
 from curate.problem import Found, Problem
@@ -133,6 +133,12 @@ def _plan(asked: Problem, found: Found, i: int, gap: float | None) -> Plan:
     rows = torch.stack([point, *(torch.from_numpy(w) for w in named.values())])
     recipes = problem.on_hand(pools, [budget], rows)
     values, draws = fit.loss(recipes), fit.draw_losses(recipes)
+    if not bool(draws.isfinite().all()):
+        lost = int((~draws.isfinite()).any(dim=1).sum())
+        raise FitError(
+            f"{lost} of {len(draws)} bootstrap draws give no finite loss at {budget.tokens:.3g} tokens and "
+            f"{budget.params:.3g} parameters: plan nearer to the runs, or fit another law"
+        )
     low, high = fit.interval(recipes)
     gains = {}
     tails = torch.tensor([0.05, 0.95], dtype=torch.float64)
@@ -154,8 +160,16 @@ def _plan(asked: Problem, found: Found, i: int, gap: float | None) -> Plan:
         residual=float(found.residual[i, best]) if fit.differentiable else None,
         gap=gap,
         cost=feasible.paid(pools, budget, weights) if any(pool.cost_per_token for pool in pools) else None,
-        limits=(*_limits(asked, i, point), *(_blind(values) if len(names) > 1 else ())),
+        limits=(*_limits(asked, i, point), *_barred(asked, i, named), *(_blind(values) if len(names) > 1 else ())),
     )
+
+
+def _barred(asked: Problem, i: int, named: Mapping[str, np.ndarray]) -> tuple[str, ...]:
+    """Say which baselines the limits rule out."""
+    one = asked.region.take(torch.tensor([i]))
+    given = {name: torch.from_numpy(w) for name, w in named.items()}
+    out = [n for n, w in given.items() if not feasible.keeps(asked.pools, asked.budgets[i], asked.limits, one, w)]
+    return (f"outside these limits, so that a gain over them can be negative: {', '.join(out)}",) if out else ()
 
 
 def _blind(values: Tensor) -> tuple[str, ...]:

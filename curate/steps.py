@@ -62,6 +62,7 @@ class Job:
             "seed": self.seed,
             "shard rows": self.shard_rows,
             **{f"tokens of pool {part.pool.name}": part.tokens for part in self.parts},
+            **{f"phases of pool {p.pool.name}": [list(one) for one in p.phases] for p in self.parts if p.phases},
             **{f"pool {row['name']}": row for row in to_json([part.pool for part in self.parts])},
         }
 
@@ -130,7 +131,7 @@ def _lay_out(job: Job, number: int, indexes: Sequence[Path]) -> Draw:
             f"{pool.tokens:.15g} in {pool.examples}: run `curate pools` and `curate plan` again"
         )
     draw = order.take(pool.name, keys, tokens, target)
-    order.lay_out(job.folder, number, draw, keys, tokens)
+    order.lay_out(job.folder, number, draw, keys, tokens, job.parts[number].phases)
     return draw
 
 

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")]
-Seed = Annotated[int, typer.Option(help="Every random choice follows from it.")]
+Seed = Annotated[int, typer.Option(min=0, help="Every random choice follows from it.")]
 Restart = Annotated[bool, typer.Option("--restart", help="Forget what is done and start over.")]
 Workers = Annotated[int, typer.Option(min=1, help="Processes on this machine.")]
 Out = Annotated[Path, typer.Option("--out", help="Where to write.")]
@@ -17,6 +17,8 @@ def pairs(items: list[str], flag: str) -> dict[str, float]:
     result = {}
     for item in items:
         name, equals, value = item.partition("=")
+        if name in result:
+            raise typer.BadParameter(f"{name!r} is given twice", param_hint=flag)
         try:
             result[name] = float(value)
         except ValueError:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from math import inf, log
 
 from curate import entries, front, keep, near
@@ -37,11 +38,10 @@ class Extras:
         self, rows: list[dict[str, object]], budgets: Sequence[Budget], draws: int
     ) -> list[dict[str, object]] | None:
         """Add ``shares``, the 90 % interval of every pool's planned share over the draws, to every row; return where
-        pools enter and leave between the smallest and the largest budget of one model size."""
+        pools enter and leave on the way from each budget to the next larger one."""
         if not (draws and self._smooth):
             return None
-        ends = self._ends(budgets)
-        between = entries.between(*ends) if ends else ()
+        between = _between(budgets, entries.POINTS)
         new = [one for one in between if all(abs(log(one.tokens / asked.tokens)) > SAME for asked in budgets)]
         many = sorted({*budgets, *new}, key=lambda one: one.tokens)
         found = entries.paths(self.fit, self.pools, many, self.limits, aim=self.aim, draws=draws, seed=self.seed)
@@ -49,27 +49,22 @@ class Extras:
         for row, budget in zip(rows, budgets, strict=True):
             frame = parts[budget].select("pool", "low", "high")
             row["shares"] = {pool: [low, high] for pool, low, high in frame.iter_rows()}
-        return [_finite(asdict(one)) | {"said": str(one)} for one in entries.crossings(found)] if ends else None
+        return [_finite(asdict(one)) | {"said": str(one)} for one in entries.crossings(found)] if between else None
 
-    def front(self, budgets: Sequence[Budget], pareto: str | None) -> list[dict[str, object]] | None:
+    def front(self, budgets: Sequence[Budget], evals: tuple[str, str]) -> list[dict[str, object]]:
         """Return the front of two evals at every budget."""
-        if pareto is None:
-            return None
-        first, _, second = pareto.partition(",")
         found = []
         for budget in budgets:
-            points = front.front(self.fit, self.pools, budget, self.limits, evals=(first, second), seed=self.seed)
-            found.append({"tokens": budget.tokens, "params": budget.params, "evals": [first, second],
+            points = front.front(self.fit, self.pools, budget, self.limits, evals=evals, seed=self.seed)
+            found.append({"tokens": budget.tokens, "params": budget.params, "evals": list(evals),
                           "plans": to_json(points)})  # fmt: skip
         return found
 
-    def keep(self, budgets: Sequence[Budget]) -> dict[str, object]:
-        """Return the keep curve at the budgets, and where it changes between them."""
-        order = keep.by_score(self.pools)
+    def keep(self, budgets: Sequence[Budget], order: Sequence[str]) -> dict[str, object]:
+        """Return the keep curve of bins, best first, at the budgets, and where it changes between them."""
         found = keep.curve(self.fit, self.pools, budgets, best_first=order)
         record: dict[str, object] = {"bins": list(order), "curve": found.table().to_dicts()}
-        if ends := self._ends(budgets):
-            dense = entries.between(*ends, points=KEEP_POINTS)
+        if dense := _between(budgets, KEEP_POINTS):
             changes = keep.changes(keep.curve(self.fit, self.pools, dense, best_first=order))
             record["changes"] = [_finite(asdict(one)) | {"said": str(one)} for one in changes]
         return record
@@ -78,10 +73,15 @@ class Extras:
     def _smooth(self) -> bool:
         return self.fit.differentiable and self.aim.worst is None
 
-    def _ends(self, budgets: Sequence[Budget]) -> tuple[Budget, Budget] | None:
-        by_tokens = sorted(budgets, key=lambda one: one.tokens)
-        same = len({one.params for one in budgets}) == 1
-        return (by_tokens[0], by_tokens[-1]) if same and by_tokens[0].tokens < by_tokens[-1].tokens else None
+
+def _between(budgets: Sequence[Budget], points: int) -> tuple[Budget, ...]:
+    """Return budgets from the smallest to the largest, through all of them, ``points`` a decade of tokens; none where
+    their tokens do not rise, as where model sizes are compared at one count of tokens."""
+    rising = sorted({*budgets}, key=lambda one: one.tokens)
+    if len(rising) < 2 or any(log(two.tokens / one.tokens) <= SAME for one, two in pairwise(rising)):
+        return ()
+    legs = [entries.between(one, two, points=points) for one, two in pairwise(rising)]
+    return (*(budget for leg in legs for budget in leg[:-1]), rising[-1])
 
 
 def _finite(row: dict[str, object]) -> dict[str, object]:

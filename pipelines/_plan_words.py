@@ -93,6 +93,6 @@ def _said(found: object) -> list[str]:
 def _front(one: Mapping[str, object]) -> str:
     rows = []
     for point in one["plans"]:  # type: ignore[attr-defined]
-        row = {name: f"{low:.4f}" for name, (low, _, _) in point["losses"].items()}
+        row = {f"loss {name}": f"{loss:.4f}" for name, (loss, _, _) in point["losses"].items()}
         rows.append(row | {n: f"{w:.3f}" if w >= LEAST else "-" for n, w in point["weights"].items()})
     return table(pl.DataFrame(rows))

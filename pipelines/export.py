@@ -1,4 +1,4 @@
-"""Write a plan as the mixture config of a trainer, with tokens per pool that add up exactly.
+"""Write a plan, or a phase of a schedule, as the mixture config of a trainer, with tokens that add up exactly.
 
 Example: curate export plan.json --to olmo --budget 0 --path "s3://mine/{pool}/*.npy" --out mixture.yaml
 """
@@ -17,13 +17,16 @@ if TYPE_CHECKING:
 
 
 def main(
-    plan: Annotated[Path, typer.Argument(help="plan.json")],
+    plan: Annotated[Path, typer.Argument(help="plan.json or schedule.json")],
     to: Annotated[
         str, typer.Option(help="hf, levanter, megatron, mosaic, nemo, olmo or torchtitan; NAME:key=value for options.")
     ],
     out: Out,
     budget: Annotated[
         int | None, typer.Option(help="Which budget of the plan, from 0; needed if there are more.")
+    ] = None,
+    phase: Annotated[
+        int | None, typer.Option(help="Which phase of the schedule, from 0; needed if there are more.")
     ] = None,
     path: Annotated[
         list[str],
@@ -39,6 +42,7 @@ def main(
 
     from curate import mixture as mixtures
     from curate import plugins
+    from curate.errors import SchemaError
     from curate.exports import Export
     from curate.files import write_text
     from curate.pools import load_pools
@@ -46,7 +50,13 @@ def main(
 
     export = cast(Export, plugins.build("exports", to))
     known = load_pools(pools) if pools else None
-    mixture = mixtures.load(plan, budget, pools=known, min_share=min_share, seed=seed)
+    mixture = mixtures.load(plan, budget, phase=phase, pools=known, min_share=min_share, seed=seed)
+    if (count := len(mixture.ends)) > 1:
+        ends = ", ".join(f"{end:g}" for end in mixture.ends)
+        raise SchemaError(
+            f"{plan} has {count} phases, which end at {ends} of training, and a config holds one mixture: write a "
+            f"file for each with --phase 0 ... {count - 1}"
+        )
     names = {*(part.pool.name for part in mixture.parts), *mixture.left_out}
     mixture = mixtures.locate(mixture, _paths(path, names), export.usual, export.reads)
     write_text(out, export.render(mixture))

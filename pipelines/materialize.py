@@ -12,9 +12,9 @@ from pipelines._flags import Json, Out, Restart, Seed, Workers
 
 
 def main(
-    plan: Annotated[Path, typer.Argument(help="plan.json")],
+    plan: Annotated[Path, typer.Argument(help="plan.json, or schedule.json: then in its order")],
     out: Out,
-    pools: Annotated[Path | None, typer.Option(help="pools.json; without it the pools in plan.json.")] = None,
+    pools: Annotated[Path | None, typer.Option(help="pools.json; without it the pools in the file.")] = None,
     budget: Annotated[int | None, typer.Option(help="Which of the plan's budgets, counted from 0.")] = None,
     shard_rows: Annotated[int, typer.Option(help="Rows a shard; a worker holds about three shards.")] = 100_000,
     seed: Seed = 0,

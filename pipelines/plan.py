@@ -54,7 +54,9 @@ def main(
     as_json: Json = False,
 ) -> None:
     """Plan mixtures."""
-    from curate import artifacts, plan, predictors, schedules
+    from dataclasses import replace
+
+    from curate import artifacts, keep, plan, predictors, schedules
     from curate.pools import load_pools, to_json
     from pipelines import _plan_extras as extras
     from pipelines._plan_words import summary
@@ -63,7 +65,10 @@ def main(
     budgets = _budgets(budget, frontier, params)
     known = load_pools(pools)
     limits = _limits(max_epochs, min_weight, max_weight, fixed, group, ordered, money)
-    fitted, aim = _aim(predictors.load(fit), known, budgets, target, robust, prior, strength)
+    whole = predictors.load(fit)
+    fitted, aim = _aim(whole, known, budgets, target, robust, prior, strength)
+    both = _both(whole, pareto)
+    bins = keep.by_score(known) if keep_curve else ()
     plans = plan.frontier(fitted, known, budgets, limits, aim=aim, seed=seed)
     rows = plan.to_json(plans)
     found = extras.Extras(fitted, known, limits, aim, seed)
@@ -76,8 +81,8 @@ def main(
                  "keep_curve": keep_curve}  # fmt: skip
     more = {
         "crossings": crossings,
-        "front": found.front(budgets, pareto),
-        "keep": found.keep(budgets) if keep_curve else None,
+        "front": replace(found, fit=whole).front(budgets, both) if both else None,
+        "keep": found.keep(budgets, bins) if bins else None,
     }
     record = {
         "plans": rows,
@@ -99,6 +104,8 @@ def _budgets(budget: str | None, frontier: str | None, params: float | None) -> 
     if (budget is None) == (frontier is None):
         raise typer.BadParameter("give exactly one of --budget and --frontier")
     if budget is not None:
+        if params is not None:
+            raise typer.BadParameter("--budget has parameters of its own: it is for --frontier", param_hint="--params")
         return [parse_budget(item) for item in budget.split(",")]
     if params is None:
         raise typer.BadParameter("--frontier needs --params")
@@ -107,8 +114,10 @@ def _budgets(budget: str | None, frontier: str | None, params: float | None) -> 
         decades = np.log10(float(high) / float(low))
     except (ValueError, ZeroDivisionError):
         raise typer.BadParameter(f"{frontier!r} is not LOW:HIGH", param_hint="--frontier") from None
-    if not decades > 0:
-        raise typer.BadParameter(f"{frontier!r}: LOW must be positive and under HIGH", param_hint="--frontier")
+    if not 0 < decades < float("inf"):
+        raise typer.BadParameter(
+            f"{frontier!r}: LOW must be positive and under HIGH, both finite", param_hint="--frontier"
+        )
     return [Budget(float(t), params) for t in np.geomspace(float(low), float(high), max(2, round(2 * decades) + 1))]
 
 
@@ -130,9 +139,30 @@ def _limits(
         pairs(max_weight, "--max-weight"),
         pairs(fixed, "--fixed"),
         tuple(_group(item) for item in group),
-        tuple(ordered.split(",")) if ordered else (),
+        _ordered(ordered),
         money,
     )
+
+
+def _both(fit: "Predictor", pareto: str | None) -> tuple[str, str] | None:
+    """Read the two evals of --pareto, which --target need not name."""
+    from curate import aims
+
+    if pareto is None:
+        return None
+    names = pareto.split(",")
+    known = [part.eval for part in aims.evals(fit)]
+    if len(set(names)) != 2 or len(names) != 2 or not set(names) <= set(known):
+        said = f"{pareto!r} is not EVAL,EVAL, two of those of the fit: {', '.join(known)}"
+        raise typer.BadParameter(said, param_hint="--pareto")
+    return names[0], names[1]
+
+
+def _ordered(text: str | None) -> tuple[str, ...]:
+    names = tuple(name.strip() for name in text.split(",")) if text else ()
+    if repeated := [name for name in names if names.count(name) > 1]:
+        raise typer.BadParameter(f"{repeated[0]!r} is given twice", param_hint="--ordered")
+    return names
 
 
 def _group(text: str):  # noqa: ANN202
@@ -162,6 +192,8 @@ def _aim(
     from curate import aims
     from pipelines._mixtures import Reader
 
+    if prior is not None and prior.partition("=")[0] == "plan" and "," not in prior:
+        raise typer.BadParameter(f"{prior!r}: write the plan's shares, as POOL=SHARE,...", param_hint="--prior")
     near = None if prior is None else Reader(pools).read(prior, max(b.tokens for b in budgets), "--prior")
     worst = {"worst": "regret", "worst:loss": "loss"}.get(target)
     aim = aims.Aim(worst, robust, near, strength if near else 0.0)
@@ -170,6 +202,8 @@ def _aim(
     weights = {}
     for item in target.split(","):
         name, equals, value = item.partition("=")
+        if name in weights:
+            raise typer.BadParameter(f"{name!r} is given twice", param_hint="--target")
         try:
             weights[name] = float(value) if equals else 1.0
         except ValueError:

@@ -96,7 +96,7 @@ def _plan(folder: Path) -> "Iterator[Section]":
         yield charts.Section("Plan: how much to keep", said, [charts.kept(curve)] if len(plans) > 1 else [], [curve])
     for one in record.get("front", ()):
         points = pl.DataFrame(
-            {n: low for n, (low, _, _) in p["losses"].items()} | dict(p["weights"]) for p in one["plans"]
+            {f"loss {n}": loss for n, (loss, _, _) in p["losses"].items()} | dict(p["weights"]) for p in one["plans"]
         )
         title = f"Plan: front of {' and '.join(one['evals'])} at {one['tokens']:.2g} tokens"
         yield charts.Section(title, "No mixture is better for both.", [charts.front(points)], [points])

@@ -56,7 +56,7 @@ def main(
 ) -> None:
     """Schedule mixtures."""
     from curate import artifacts, phases, schedules
-    from curate.pools import load_pools
+    from curate.pools import load_pools, to_json
     from pipelines._show import result
 
     numbers = {"tau": tau, "tau-then": tau_then, "switch": switch, "cap": cap}
@@ -88,13 +88,15 @@ def main(
     notes += phases.warnings(made, chosen.budget.params if chosen and params is None else params)
     advice = schedules.advice(made.variance_factor)
     record = phases.to_json(made) | {"method": method, "advice": advice, "limits": list(notes)}
+    record["pools"] = to_json(known)
     if steps:
         record["steps"] = [list(pair) for pair in made.steps(steps)]
     asked = {"pools": pools, "method": method, "tokens": tokens, "params": params, "steps": steps, **given}
     asked = {name: str(value) if value == float("inf") else value for name, value in asked.items()}
     inputs = [pools] if plan is None else [pools, plan]
     artifacts.save(out, record | {"made_by": artifacts.made_by(asked, inputs, 0)})
-    result(as_json, record | {"out": str(out)}, summary(made, steps, [*([advice] if advice else []), *notes]))
+    shown = {name: value for name, value in record.items() if name != "pools"}
+    result(as_json, shown | {"out": str(out)}, summary(made, steps, [*([advice] if advice else []), *notes]))
 
 
 def summary(made: "Schedule", steps: int | None, notes: Sequence[str]) -> str:

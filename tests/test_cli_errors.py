@@ -165,12 +165,66 @@ def test_budgets_that_cannot_be(cli, fitted, tmp_path, more, message):
         ["--frontier", "1e9:1e8", "--params", "1"],
         ["--frontier", "1e8:1e9"],
         ["--budget", "1:1", "--min-weight", "a"],
+        ["--budget", "1:1", "--min-weight", "a=.1", "--min-weight", "a=.2"],
+        ["--budget", "1:1", "--params", "1"],
+        ["--budget", "1:1", "--ordered", "a,a"],
+        ["--budget", "1:1", "--target", "web,web=2"],
+        ["--budget", "1:1", "--pareto", "web"],
+        ["--budget", "1:1", "--pareto", "web,web"],
+        ["--budget", "1:1", "--prior", "plan"],
+        ["--budget", "1:1", "--seed", "-1"],
+        ["--frontier", "1e8:inf", "--params", "1"],
     ],
 )
 def test_wrong_usage_exits_with_2(cli, fitted, tmp_path, more):
     said = cli("plan", fitted[0], "--pools", fitted[1], "--out", tmp_path / "p.json", *more)
     assert said.code == 2
     assert "Traceback" not in said.err
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"theta": {"c": float("nan"), "t": [0.1, 0.2]}}, "c is not finite in theta"),
+        ({"theta": {"c": 1.0, "t": [0.1]}}, "t has shape (1,), where 2 pools make it (2,)"),
+        ({"draws": [{"c": float("nan"), "t": [0.1, 0.2]}]}, "c is not finite in a draw"),
+    ],
+)  # fmt: skip
+def test_a_fit_that_was_broken(cli, fitted, tmp_path, change, message):
+    fitted[0].write_text(json.dumps(json.loads(fitted[0].read_text()) | change))
+    said = cli("plan", fitted[0], "--pools", fitted[1], "--budget", "1e9:1e9", "--out", tmp_path / "p.json")
+    assert message in one_line(said)
+    assert not (tmp_path / "p.json").exists()
+
+
+def test_a_front_of_evals_that_are_pools_and_not_the_target(cli, fitted, tmp_path):
+    """Eval and pool names are often the same, and --target narrows the plan and not the front."""
+    record = json.loads(fitted[0].read_text())
+    other = json.loads(json.dumps(record))
+    other["theta"]["t"] = record["theta"]["t"][::-1]
+    several = {"law": "blend", "eval": "a+b", "pools": record["pools"], "theta": {}, "weights": [0.5, 0.5]}
+    fitted[0].write_text(json.dumps(several | {"fits": [record | {"eval": "a"}, other | {"eval": "b"}]}))
+    more = ["--budget", "1e9:1e9", "--target", "a", "--pareto", "a,b", "--within", 0, "--draws", 0]
+    said = cli("plan", fitted[0], "--pools", fitted[1], "--out", tmp_path / "p.json", *more)
+    assert said.code == 0, said
+    front = said.out[said.out.index("front of a and b") :].splitlines()
+    assert front[1].split() == ["loss", "a", "loss", "b", "a", "b"]
+    ends = json.loads((tmp_path / "p.json").read_text())["front"][0]["plans"]
+    assert front[2].split()[0] == f"{ends[0]['losses']['a'][0]:.4f}"
+
+
+def test_crossings_along_sizes_that_grow_with_the_tokens(cli, fitted, tmp_path):
+    """The usual ladder, 20 tokens a parameter, is as good a path as one model size."""
+    known = [Pool("a", 2e8, 1), Pool("b", 1e13, 1)]
+    artifacts.save(fitted[1], {"pools": to_json(known)})
+    more = ["--draws", 2, "--within", 0, "--max-epochs", 1, "--out", tmp_path / "p.json"]
+    given = {}
+    for name, budgets in (("one", "1e8:1e7,1e11:1e7"), ("many", "1e10:5e8,1e8:1e7,1e11:5e9"), ("flat", "1e8:1,1e8:2")):
+        assert cli("plan", fitted[0], "--pools", fitted[1], "--budget", budgets, *more).code == 0
+        given[name] = json.loads((tmp_path / "p.json").read_text()).get("crossings")
+    assert [(one["pool"], one["enters"]) for one in given["one"]] == [("b", True), ("a", False)]
+    assert given["many"][0]["tokens"] == pytest.approx(given["one"][0]["tokens"], rel=1e-6)
+    assert given["flat"] is None
 
 
 @pytest.mark.parametrize(("job", "flag"), [("predict", None), ("plan", "--pools")])

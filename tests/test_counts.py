@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curate.counts import apportion
+from curate.counts import apportion, down, up
 from curate.errors import SchemaError
 
 SHARES = st.lists(st.floats(0, 1e12) | st.floats(0, 1e-300) | st.just(0.0), min_size=1, max_size=12).filter(any)
@@ -67,3 +67,12 @@ def test_known_cases():
 def test_what_cannot_be_split_is_refused(shares, total, message):
     with pytest.raises(SchemaError, match=message):
         apportion(shares, total)
+
+
+@given(st.floats(1e-12, 1e12), st.integers(1, 6))
+def test_advice_is_rounded_to_the_side_asked_for(value, digits):
+    low, high = down(value, digits), up(value, digits)
+    assert low * (1 - 1e-8) <= value <= high * (1 + 1e-8)
+    assert high - low <= 1.0001 * 10.0 ** (np.floor(np.log10(value)) - digits + 1)
+    assert down(0.0, digits) == 0.0
+    assert (up(0.15, 4), down(0.15, 4), up(2 / 3, 4), down(2 / 3, 4)) == (0.15, 0.15, 0.6667, 0.6666)

@@ -566,3 +566,94 @@ def test_wrong_flags(cli, planned, tmp_path, more, message):
 def test_a_plan_that_is_none(cli, planned, tmp_path, plans):
     artifacts.save(planned[0], {"plans": plans})
     one_line(cli("materialize", planned[0], "--pools", planned[1], "--out", tmp_path / "t"))
+
+
+def test_an_output_that_is_a_file(cli, planned, tmp_path):
+    (tmp_path / "t").write_text("mine")
+    said = cli("materialize", planned[0], "--pools", planned[1], "--budget", 0, "--out", tmp_path / "t")
+    assert "is a file: a training set is a folder" in one_line(said)
+    assert (tmp_path / "t").read_text() == "mine"
+
+
+# ---- schedules
+
+
+STAGES = ((0.0, 0.5, {"a": 0.8, "b": 0.2}), (0.5, 0.75, {"a": 1.0}), (0.75, 1.0, {"b": 1.0}))
+
+
+@pytest.fixture
+def scheduled(scored, tmp_path):
+    """schedule.json over the pools a and b."""
+    phases = [{"from": start, "to": end, "weights": weights} for start, end, weights in STAGES]
+    record = {"tokens": 40_001, "phases": phases, "pools": to_json(scored)}
+    artifacts.save(tmp_path / "schedule.json", record)
+    return tmp_path / "schedule.json"
+
+
+def test_a_schedule_is_drawn_in_its_order_with_its_totals(cli, scheduled, tmp_path):
+    said = cli("materialize", scheduled, "--shard-rows", 50, "--out", tmp_path / "t", "--json")
+    assert said.code == 0, said
+    drawn = {row["pool"]: row for row in json.loads(said.out)["pools"]}
+    assert {name: row["planned"] for name, row in drawn.items()} == {"a": 26_001, "b": 14_000}
+    rows = read(tmp_path / "t")
+    at = rows["tokens"].cum_sum().to_numpy() / rows["tokens"].sum()
+    largest = rows["tokens"].max() / 40_001
+    for cut in np.linspace(0.02, 1, 50):
+        seen = rows.filter(pl.Series(at <= cut)).group_by("pool").agg(pl.col("tokens").sum())
+        seen = dict(seen.iter_rows())
+        for pool in "ab":
+            due = sum(max(0.0, min(cut, end) - start) * shares.get(pool, 0.0) for start, end, shares in STAGES)
+            assert abs(seen.get(pool, 0) / 40_001 - due) < 3 * largest, (cut, pool)
+    for pool in "ab":
+        passes = rows.filter(pl.col("pool") == pool)["epoch"].to_numpy()
+        assert (np.diff(passes) >= 0).all(), "no document repeats before its pool's pass is over"
+    assert set(rows.filter(pl.Series(at > 0.76))["pool"]) == {"b"}
+
+
+@given(
+    st.lists(st.tuples(st.floats(0.01, 1), st.integers(0, 9)), min_size=1, max_size=6).filter(
+        lambda x: any(n for _, n in x)
+    )
+)
+def test_bent_time_inverts_what_the_phases_have_drawn(stages):
+    edges = np.cumsum([0.0, *(length for length, _ in stages)])
+    edges = edges / edges[-1]
+    phases = [(a, b, n) for a, b, (_, n) in zip(edges, edges[1:], stages, strict=False) if n]
+    parts = np.sort(np.random.default_rng(0).random(50))
+    times = order.bent(parts, phases)
+    drawn = [
+        sum(n * np.clip((t - a) / (b - a), 0, 1) for a, b, n in phases) / sum(n for *_, n in phases) for t in times
+    ]
+    assert drawn == pytest.approx(parts, abs=1e-9)
+    assert (np.diff(times) >= 0).all()
+    assert times.max() < 1
+    assert order.bent(parts, ()).tolist() == parts.tolist()
+
+
+def test_another_schedule_is_another_job(cli, scheduled, tmp_path):
+    assert cli("materialize", scheduled, "--out", tmp_path / "t").code == 0
+    record = json.loads(scheduled.read_text())
+    record["phases"] = [{"from": 0.0, "to": 1.0, "weights": {"a": 26_001 / 40_001, "b": 14_000 / 40_001}}]
+    artifacts.save(scheduled, record)
+    assert "phases of pool a changed" in one_line(cli("materialize", scheduled, "--out", tmp_path / "t"))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"phases": []}, "end at 0 of training, not at 1"),
+        ({"phases": {"from": 0}}, "end at 0 of training, not at 1"),
+        ({"phases": [{"from": 0.0, "to": 0.5, "weights": {"a": 1.0}}]}, "end at 0.5 of training"),
+        ({"phases": [{"from": 0.1, "to": 1.0, "weights": {"a": 1.0}}]}, "phase 0 of"),
+        ({"phases": [{"from": 0.0, "to": 1.0, "weights": {"a": 0.9}}]}, "shares that sum to 0.9"),
+        ({"phases": [{"from": 0.0, "to": 1.0, "weights": {"x": 1.0}}]}, "'x' that is not among the pools: a, b"),
+        ({"phases": [{"from": 0.0, "weights": {"a": 1.0}}]}, "phase 0 of"),
+        ({"phases": [3]}, "phase 0 of"),
+        ({"tokens": None}, "has no count of tokens"),
+        ({"tokens": 0.2}, "less than one token"),
+    ],
+)  # fmt: skip
+def test_a_schedule_that_is_none(cli, scheduled, tmp_path, change, message):
+    artifacts.save(scheduled, json.loads(scheduled.read_text()) | change)
+    assert message in one_line(cli("materialize", scheduled, "--out", tmp_path / "t"))
+    assert "has no budgets" in one_line(cli("materialize", scheduled, "--budget", 0, "--out", tmp_path / "t"))

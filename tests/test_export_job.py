@@ -205,3 +205,33 @@ def test_tokens_add_up_whatever_the_shares(tmp_path, shares, tokens):
 def test_repeated_names_in_the_pools_are_refused(tmp_path):
     with pytest.raises(SchemaError, match="names pool 'web' twice"):
         mixture.load(saved(tmp_path / "plan.json", plan(), pools=[*POOLS, POOLS[0]]))
+
+
+def test_each_phase_of_a_schedule_is_a_file_and_all_tokens_add_up(cli, tmp_path):
+    artifacts.save(tmp_path / "pools.json", {"pools": to_json(POOLS)})
+    made = tmp_path / "s.json"
+    schedule = ["--method", "cooldown", "--tokens", "20000000001", "--switch", 0.3, "--out", made]
+    assert cli("schedule", tmp_path / "pools.json", *schedule).code == 0
+    assert "2 phases, which end at 0.3, 1 of training" in fails(cli, made, "--to", "nemo", "--out", tmp_path / "x")
+    assert not (tmp_path / "x").exists()
+    assert "has no phase 2: choose one with --phase, where 0 is 0 to 0.3; 1 is 0.3 to 1" in fails(
+        cli, made, "--to", "nemo", "--phase", 2, "--out", tmp_path / "x"
+    )
+    assert "has no budgets: leave out --budget" in fails(
+        cli, made, "--to", "nemo", "--budget", 0, "--out", tmp_path / "x"
+    )
+    said = [
+        cli("export", made, "--to", "nemo", "--phase", i, "--out", tmp_path / f"{i}.yaml", "--json") for i in (0, 1)
+    ]
+    records = [json.loads(one.out) for one in said]
+    assert [record["tokens"] for record in records] == [6_000_000_000, 14_000_000_001]
+    wanted = json.loads(made.read_text())["phases"]
+    for record, phase in zip(records, wanted, strict=True):
+        assert sum(row["tokens"] for row in record["pools"]) == record["tokens"]
+        for row in record["pools"]:
+            assert row["share"] == pytest.approx(phase["weights"][row["pool"]], abs=1e-9)
+    assert f"phase 1 of {made}: 0.3 to 1 of 20,000,000,001 tokens" in (tmp_path / "1.yaml").read_text()
+
+
+def test_a_plan_has_no_phases(cli, planned, tmp_path):
+    assert "is a plan and has no phases" in fails(cli, planned, "--to", "hf", "--phase", 0, "--out", tmp_path / "x")

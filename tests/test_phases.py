@@ -139,13 +139,43 @@ def test_late_pools_come_late_and_totals_stay(total, parts, fraction):
     assert others == pytest.approx([others[0]] * len(others)), "others fill the anneal in proportion to their totals"
 
 
+@given(mixtures(), mixtures(), st.floats(0.02, 0.9))
+def test_advice_on_stages_is_enough_when_followed_to_the_letter(total, stage, fraction):
+    try:
+        curricula.rest(total, stage, fraction)
+    except Infeasible as said:
+        shorter = re.search(r"shorten the stage to ([\d.e-]+)", str(said))
+        if shorter and float(shorter[1]) > 0:
+            assert min(curricula.rest(total, stage, float(shorter[1])).values()) >= 0
+
+
+@given(mixtures(), st.floats(0.02, 0.9))
+def test_advice_on_late_pools_is_enough_when_followed_to_the_letter(total, fraction):
+    parts = {"sw": 1.0, "zh": 0.7}
+    try:
+        curricula.late(total, parts, fraction)
+    except Infeasible as said:
+        if wider := re.search(r"make (?:it|the anneal) ([\d.e-]+) of training", str(said)):
+            assert min(curricula.late(total, parts, float(wider[1])).values()) >= 0
+        if times := re.search(r"draw ([\d.e-]+) times", str(said)):
+            assert (
+                min(curricula.late(total, {n: x * float(times[1]) for n, x in parts.items()}, fraction).values()) >= 0
+            )
+
+
+def test_what_is_drawn_late_alone_has_no_dust_before():
+    total = {"en": 0.4595707, "it": 0.0244194, "zh": 0.0545358, "sw": 1 - 0.4595707 - 0.0244194 - 0.0545358}
+    for fraction in (0.1, 0.2, 0.3, 0.37):
+        assert curricula.rest(total, curricula.late(total, {"it": 1.0}, fraction), fraction)["it"] == 0.0
+
+
 def test_infeasible_stages_say_what_would_do():
     with pytest.raises(Infeasible, match=r"takes 0.1 of all tokens from it, the total has 0.05") as said:
         curricula.rest(PLAN, {"sw": 1.0}, 0.1)
     share, fraction = (float(x) for x in re.findall(r"(?:share|stage) to ([\d.]+)", str(said.value)))
     assert curricula.rest(PLAN, {"sw": share, "en": 1 - share}, 0.1)["sw"] == pytest.approx(0, abs=1e-12)
     assert curricula.rest(PLAN, {"sw": 1.0}, fraction)["sw"] == pytest.approx(0, abs=1e-12)
-    with pytest.raises(Infeasible, match=r"\(1 more likewise\): lower its share to 0.1667 or .* to 0.08333"):
+    with pytest.raises(Infeasible, match=r"\(1 more likewise\): lower its share to 0.1666 or .* to 0.08333"):
         curricula.rest(PLAN, {"sw": 0.6, "zh": 0.4}, 0.3)
     with pytest.raises(Infeasible, match="lower its share to 0$"):
         curricula.rest({"en": 1.0}, {"sw": 1.0}, 0.1)

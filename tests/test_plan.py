@@ -9,7 +9,7 @@ import torch
 from problems import FOUR, FOUR_POOLS, MIXING, PROBLEMS, SCARCE, THREE, THREE_POOLS, TWO_POOLS, pools
 
 from curate import plan
-from curate.errors import Infeasible, SchemaError
+from curate.errors import FitError, Infeasible, SchemaError
 from curate.limits import Limits
 from curate.pools import Budget
 
@@ -218,3 +218,29 @@ def test_json_and_table_agree_with_the_record():
     assert [r["gain_low"] for r in record] == [p.gain[1] for p in plans]
     assert table.height == 4
     assert table["weight"].to_list() == [w for p in plans for w in p.weights.values()]
+
+
+def test_baselines_that_the_limits_rule_out_are_named():
+    found = plan.optimize(MIXING, THREE_POOLS, HUGE, Limits(max_weight={"a": 0.2}, min_weight={"c": 0.5}))
+    (said,) = [one for one in found.limits if "outside these limits" in one]
+    assert said.endswith(": uniform, unimax"), "UniMax: .08 of a, 4 passes, and .46 of c; temperature: .76 of c"
+    assert not [one for one in plan.optimize(MIXING, THREE_POOLS, HUGE).limits if "outside" in one]
+
+
+def test_draws_without_a_finite_loss_are_an_error():
+    draws = {name: values.clone() for name, values in SCARCE.draws.items()}
+    draws["d"][3] = torch.inf
+    with pytest.raises(FitError, match="1 of 20 bootstrap draws give no finite loss at 1e.10 tokens"):
+        plan.optimize(replace(SCARCE, draws=draws), TWO_POOLS, HUGE)
+
+
+def test_a_hair_beyond_the_runs_is_no_extrapolation():
+    fit = replace(SCARCE, ranges={**SCARCE.ranges, "tokens": (1e8, 9.99e9)})
+    assert "extrapolated: tokens" not in " ".join(plan.optimize(fit, TWO_POOLS, HUGE).limits)
+
+
+def test_a_share_of_next_to_nothing_is_not_a_trillionfold_extrapolation():
+    fit = replace(MIXING, ranges={**MIXING.ranges, "share of b": (0.1, 1.0)})
+    said = " ".join(plan.optimize(fit, THREE_POOLS, HUGE, Limits(max_weight={"a": 0.6})).limits)
+    assert "extrapolated: share of b 0 is below the smallest fitted (0.1)" in said
+    assert "x below" not in said

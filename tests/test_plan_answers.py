@@ -39,6 +39,18 @@ def test_the_worst_of_two_evals_is_least(worst):
     assert found.low <= found.loss <= found.high
 
 
+@pytest.mark.parametrize("steps", [1, 3, 30])
+def test_the_gap_of_a_worst_bounds_what_a_better_mixture_gains_though_the_worst_is_smoothed(steps):
+    asked = problem.problem(aims.Worst((CODE, WEB), (0.0, 0.0), (1.0, 1.0), "both"), POOLS, [BUDGET], Limits(), Aim())
+    best = problem.solve(asked, starts=8, seed=0).best
+    some = torch.full((1, 3), 1 / 3, dtype=torch.float64) / steps + best * (1 - 1 / steps)
+    gain = float(asked.fit.loss(problem.on_hand(POOLS, [BUDGET], some)) - asked.fit.loss(HERE).min())
+    assert gain <= float(problem.gaps(asked, some)) + 1e-12
+    soft = problem.values(asked, problem.of_any_row(aims.stages(asked.fit, None)[-1]), some)
+    hard = problem.values(asked, problem.of_any_row(asked.fit.loss), some)
+    assert float(problem.gaps(asked, some)) >= float(hard - soft) + 1e-5 * np.log(2) - 1e-15
+
+
 def test_the_worst_of_one_eval_is_refused():
     with pytest.raises(SchemaError, match="only web"):
         plan.optimize(WEB, POOLS, BUDGET, aim=Aim(worst="loss"))
