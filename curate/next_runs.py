@@ -27,7 +27,8 @@ TAILS = torch.tensor([0.05, 0.95], dtype=torch.float64)
 class Advice:
     """``runs``: share, tokens, params, flops and the width expected after each, in the order to run them.
 
-    Widths are of the 90 % interval of the critical share: ``now`` over the draws, ``expected`` after all runs.
+    Widths are of the 90 % interval of the law's critical share, ``now`` over the draws, ``expected`` after all runs:
+    without the noise of the run that meets the ceiling, which ``CriticalRatio`` counts and no other run narrows.
     """
 
     runs: pl.DataFrame

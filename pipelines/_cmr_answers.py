@@ -106,7 +106,7 @@ def _noise(asked: Question, general: Predictor, tolerance: float) -> list[str]:
         return []
     return [
         f"tolerance {tolerance:g} ({allowed:.4f} nats) is below the noise of a run's general loss, {noise:.4f} nats: "
-        "read the interval and the safe share, not the point"
+        "read the interval, not the point"
     ]
 
 

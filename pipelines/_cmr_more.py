@@ -26,7 +26,10 @@ def advised(asked: Question, general: Predictor, width: float) -> Answer:
         pool=asked.found.pool, proportions=asked.rest,
     )  # fmt: skip
     record = {"now": found.now, "expected": found.expected, "asked": found.asked, "runs": found.runs.to_dicts()}
-    what = f"at {budget.tokens:.3g} tokens the interval is {found.now:.3f} wide, asked {width:g}"
+    what = (
+        f"at {budget.tokens:.3g} tokens, tolerance {asked.tolerances[0]:g}, the runs leave the critical share open by "
+        f"{found.now:.3f} (run noise apart, which no run narrows), asked {width:g}"
+    )
     if not found.runs.height:
         return {"next_runs": record}, f"{what}: nothing to run"
     told = "are expected to be enough" if found.reached else "are not expected to be enough"

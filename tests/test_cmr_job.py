@@ -92,9 +92,8 @@ def test_what_to_run_next_and_a_limited_corpus(cmr, runs):
     assert said.code == 0, said.err
     record = saved(runs)
     assert record["next_runs"]["asked"] == 0.05
-    assert record["next_runs"]["now"] == pytest.approx(
-        record["ratios"][0]["high"] - record["ratios"][0]["low"], abs=0.01
-    )
+    assert record["next_runs"]["now"] < record["ratios"][0]["high"] - record["ratios"][0]["low"]
+    assert "run noise apart, which no run narrows" in said.out
     assert record["limited"]["share"] == 0.8
     assert record["limited"]["tokens"] == pytest.approx(1e9 / 0.8)
     assert "extrapolated: tokens 8e+09 is" in said.out
