@@ -25,12 +25,13 @@ class CriticalRatio:
 
     ``share``: None where it is not reached up to ``examined``, the largest share looked at, or where share 0 is over
     already; ``note`` says which. ``low``, ``high``: its 90 % interval, where the upper and the lower bound of a new
-    run's general loss (parameters, run noise and held-out error together) meet the ceiling; 0: not under it at any
-    share, None: above ``examined``. ``safe``: the upper bound is under the ceiling up to here (None: at no share); it is
-    ``low``, and ``examined`` where that is None. ``best``: share with the lowest domain loss among those under the ceiling (None: there are none),
-    ``best_anywhere`` among all examined. ``at``: ``share``, or else the largest share under the ceiling, or else 0;
-    ``weights``, ``epochs``: the mixture there; ``gain``: domain loss of the start minus that there, with its 90 %
-    interval. ``feasible``: all intervals of shares under the ceiling. ``limits``: what warns. ``curve``: the trade-off.
+    run's general loss (parameters, run noise and held-out error together) meet the ceiling (0: over it everywhere,
+    None: above ``examined``). ``safe``: the share up to which the upper bound is under the ceiling: ``low``, or
+    ``examined`` where that is None, or None where no share is safe. ``best``: share with the lowest domain loss among
+    those under the ceiling (None: there are none), ``best_anywhere`` among all examined. ``at``: ``share``, or else
+    the largest share under the ceiling, or else 0; ``weights``, ``epochs``: the mixture there; ``gain``: domain loss
+    of the start minus that there, with its 90 % interval over the draws. ``feasible``: all intervals of shares under
+    the ceiling. ``limits``: what warns. ``curve``: the trade-off.
     """
 
     budget: Budget

@@ -34,7 +34,7 @@ def main(
     law: Annotated[str, typer.Option(help="NAME[,NAME...]: the best on held-out shares and lengths is kept.")] = LAWS,
     largest: Annotated[float | None, typer.Option(help="Look up to this share; default: the largest run.")] = None,
     width: Annotated[
-        float | None, typer.Option(min=1e-6, max=1, help="Say what to run for an interval this narrow, run noise apart.")
+        float | None, typer.Option(min=1e-6, max=1, help="Say what to run to know the ratio this well, noise apart.")
     ] = None,
     limited: Annotated[str | None, typer.Option(help="TOKENS:PARAMS, unique domain tokens to be seen once.")] = None,
     compute: Annotated[str | None, typer.Option(help="FLOPS[,...]: best size and tokens at --share.")] = None,
