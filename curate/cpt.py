@@ -30,8 +30,8 @@ class CriticalRatio:
     ``examined`` where that is None, or None where no share is safe. ``best``: share with the lowest domain loss among
     those under the ceiling (None: there are none), ``best_anywhere`` among all examined. ``at``: ``share``, or else
     the largest share under the ceiling, or else 0; ``weights``, ``epochs``: the mixture there; ``gain``: domain loss
-    of the start minus that there, with its 90 % interval over the draws. ``feasible``: all intervals of shares under
-    the ceiling. ``limits``: what warns. ``curve``: the trade-off.
+    of the start minus that of a new run there, with its 90 % interval. ``feasible``: all intervals of shares under the
+    ceiling. ``limits``: what warns. ``curve``: the trade-off.
     """
 
     budget: Budget
@@ -94,7 +94,6 @@ def critical_ratio(
     if isfinite(share):
         share = _exact(general, path, share, grid, ceiling)
     at = 0.0 if share != share else min(share, examined)
-    tails = torch.tensor([(1 - level) / 2, (1 + level) / 2], dtype=torch.float64)
     bounds = torch.stack(general.interval(made, level)).detach()
     # The point is among the losses a run may show: far from the runs the draws' bounds can leave it out.
     bounds = torch.stack([torch.minimum(bounds[0], losses), torch.maximum(bounds[1], losses)])
@@ -116,7 +115,7 @@ def critical_ratio(
         at=at,
         weights=dict(zip(general.pools, here.weights[0].tolist(), strict=True)),
         epochs=dict(zip(general.pools, here.epochs[0].tolist(), strict=True)),
-        gain=None if start is None else _gain(domain, here, start, tails),
+        gain=None if start is None else _gain(domain, here, start, level),
         feasible=feasible,
         examined=examined,
         note=_note(share, examined, feasible, float(losses[0]), ceiling),
@@ -167,9 +166,9 @@ def _best(
     return inside, float(shares[losses.argmin()])
 
 
-def _gain(domain: Predictor, here: Recipes, start: float, tails: Tensor) -> tuple[float, float, float]:
-    low, high = torch.quantile(start - domain.draw_losses(here)[:, 0], tails).tolist()
-    return start - float(domain.loss(here)[0]), low, high
+def _gain(domain: Predictor, here: Recipes, start: float, level: float) -> tuple[float, float, float]:
+    low, high = (float(bound[0]) for bound in domain.interval(here, level))
+    return start - float(domain.loss(here)[0]), start - high, start - low
 
 
 def _note(

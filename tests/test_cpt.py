@@ -83,6 +83,8 @@ def test_the_interval_is_where_the_bounds_of_a_new_run_meet_the_ceiling():
     assert found.low == found.safe < found.share - 0.005
     assert found.high > found.share + 0.005
     louder = cpt.critical_ratio(replace(GENERAL, noise=0.01), DOMAIN, [], AT, 2.6)
+    noisy = cpt.critical_ratio(narrow(GENERAL), replace(narrow(DOMAIN), noise=0.01), [], AT, 2.6, start=1.95)
+    assert noisy.gain[2] - noisy.gain[1] > 0.02, "the gain of a run has its noise as well"
     assert louder.low < found.low
     assert louder.high > found.high
 
