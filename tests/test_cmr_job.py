@@ -120,6 +120,30 @@ def test_the_published_procedure_on_the_same_runs(cmr, runs):
     assert "no repeats of the domain" in said.out
 
 
+def test_the_laws_predict_a_share_that_was_not_run(cmr, cli, runs, tmp_path):
+    said = cmr("--budget", "1e9:1e8,2e9:1e8", "--fits", tmp_path / "fits", general="*", tolerance="0.1")
+    assert said.code == 0, said.err
+    record = saved(runs)
+    assert record["made_by"]["arguments"]["fits"] == str(tmp_path / "fits")
+    asked = frame(shares=(0.5,), tokens=(1e9, 4e9), start=False)
+    asked.write_csv(tmp_path / "asked.csv")
+    for name, truth in (("general", asked["loss.web"] + 0.05), ("domain", asked["loss.code"])):
+        predicted = cli(
+            "predict", tmp_path / "fits" / f"{name}.json", tmp_path / "asked.csv", "--out", tmp_path / "p.parquet"
+        )
+        assert predicted.code == 0, predicted.err
+        found = pl.read_parquet(tmp_path / "p.parquet")
+        assert found["predicted"].to_list() == pytest.approx(truth.to_list(), abs=0.01)
+        assert (found["low"] < found["predicted"]).all()
+
+
+def test_what_is_extrapolated_and_what_is_missing_is_said(cmr, runs):
+    said = cmr("--budget", "1e9:1e8,2e9:1e8,4e9:1e8,8e9:1e8", tolerance="0.6")
+    assert "(shares 0.2 to 0.8 were run; others are extrapolated)" in said.out
+    assert "no law in tokens: it needs 4 budgets" in said.out
+    assert "no law in tokens" not in cmr("--budget", "1e9:1e8,2e9:1e8,4e9:1e8,8e9:1e8").out
+
+
 def test_the_same_call_gives_the_same_bytes(cmr, runs):
     first = (cmr("--budget", "1e9:1e8").code, (runs.parent / "cmr.json").read_bytes())
     assert (cmr("--budget", "1e9:1e8").code, (runs.parent / "cmr.json").read_bytes()) == first
