@@ -143,9 +143,9 @@ def _ensemble(
         ends = ceilings.last_under(grid, curve.exp(), ceiling)
         inside = torch.nonzero(torch.isfinite(ends))[:, 0]
         if not len(inside):
-            what = "no share reaches" if share == np.inf else "is passed without domain data"
+            what = "no share reaches" if share == np.inf else "share 0 already passes"
             raise FitError(
-                f"the ceiling {ceiling:.4g} {what}: there is no critical share to find; change the tolerance"
+                f"{what} the ceiling {ceiling:.4g}: there is no critical share to find; change the tolerance"
             )
         middle = int(inside[ends[inside].argsort(stable=True)[len(inside) // 2]])
         share, expected = float(ends[middle]), seen[middle]

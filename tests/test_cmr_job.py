@@ -100,6 +100,14 @@ def test_what_to_run_next_and_a_limited_corpus(cmr, runs):
     assert "1e+09 domain tokens seen once are worth most at share 0.800" in said.out
 
 
+def test_nothing_to_narrow_is_an_answer(cmr, runs):
+    said = cmr("--budget", "1e9:1e8", "--width", 0.05, tolerance="9")
+    assert said.code == 0, said.err
+    assert "what to run next: no share reaches the ceiling 11.5: there is no critical share to find" in said.out
+    assert saved(runs)["ratios"][0]["note"] == "not reached: above 0.8"
+    assert saved(runs)["next_runs"]["why"].startswith("no share reaches the ceiling")
+
+
 def test_size_against_tokens(cmr, runs):
     frame(shares=(0.2, 0.5, 0.8), tokens=(1e9, 4e9), params=(1e8, 4e8), noise=0.002).write_csv(runs)
     said = cmr("--budget", "8e9:4e8", "--law", "chinchilla", "--compute", "1e18,1e19", "--share", 0.3)
@@ -160,6 +168,7 @@ def test_the_same_call_gives_the_same_bytes(cmr, runs):
         ({}, ("--largest", 2), "shares of code up to 2"),
         ({}, ("--replay", "x=1"), "replay proportions: web, x on one side only"),
         ({}, ("--replay", "best", "--start-loss", "x=1"), "--start-loss x=1.0: give web or code"),
+        ({}, ("--start-loss", "web@big=2"), "'big' is no number of parameters"),
         ({}, ("--compute", "1e18", "--share", 0.5), "all runs have 1e+08 parameters"),
         ({}, ("--published",), "six or more checkpoints"),
         ({}, ("--published", "--relative"), "absolute tolerance"),
