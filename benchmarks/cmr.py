@@ -31,6 +31,7 @@ from curate.runs import Runs, check
 OURS = "replay:length=1e10,checkpoints=true"
 TOLERANCES = (0.0, 0.02, 0.05)
 LEVEL = 0.9
+LEAST = 1e-3  # share that the line in ln(share) takes for 0
 EDGE = 0.125  # how far beyond the shares that were run a critical share is looked for
 
 Predict = Callable[[Recipes], np.ndarray]
@@ -107,9 +108,14 @@ def logarithm(rest: bool) -> Method:
     """A straight line in the logarithm of the corpus's own share, at every number of tokens: two parameters."""
 
     def form(z: np.ndarray, x: np.ndarray) -> np.ndarray:
-        return np.asarray(z[0] + z[1] * np.log(1 - x if rest else x))
+        return np.asarray(z[0] + z[1] * log_share(1 - x if rest else x))
 
     return at_each_budget(form, [[0.0, -0.1]])
+
+
+def log_share(x: np.ndarray) -> np.ndarray:
+    """Logarithm of a corpus's share; a run without the corpus counts as LEAST, since the line has no value at 0."""
+    return np.asarray(np.log(np.maximum(x, LEAST)))
 
 
 def methods(rest: bool, options: Options) -> dict[str, Method]:
@@ -192,13 +198,44 @@ def critical(family: Family, draws: int) -> list[dict[str, object]]:
             rows.append(
                 {
                     "left out": "none" if left is None else f"{left:.3f}", "tolerance": tolerance,
-                    "by lines": float(np.interp(ceiling, general[end], shares[end])),
-                    "in ln(replay)": 1 - float(np.exp(np.interp(ceiling, general[end], np.log(1 - shares[end])))),
+                    "by lines": between(ceiling, general[end], shares[end]),
+                    "in ln(replay)": 1 - float(np.exp(between(ceiling, general[end], log_share(1 - shares[end])))),
                     "predicted": found.share, "low": found.low, "high": found.high, "safe": found.safe,
                     "gain": None if found.gain is None else found.gain[0],
                 }
             )  # fmt: skip
     return rows
+
+
+def between(ceiling: float, general: np.ndarray, at: np.ndarray) -> float:
+    """Where the measured general loss, in order of share, passes the ceiling for good: a line between neighbours."""
+    under = np.flatnonzero(general <= ceiling)
+    if not len(under) or under[-1] + 1 == len(general):
+        return float("nan")
+    i = under[-1]
+    return float(np.interp(ceiling, general[i : i + 2], at[i : i + 2]))
+
+
+def critical_coverage(family: Family, draws: int) -> str:
+    """How many measured critical shares, of all checkpoints and tolerances, lie in their 90 % intervals."""
+    at, general, shares = family.runs.recipes(), family.runs.loss("general"), family.shares
+    tokens = np.asarray(at.tokens)
+    counts = {"all shares fitted": [0, 0], "one left out": [0, 0]}
+    for left in (None, *np.unique(shares)):
+        kept = np.ones(len(at), dtype=bool) if left is None else shares != left
+        found = law(f"{OURS},rest=true", Options(starts=8, draws=draws), at.take(kept), general[kept])
+        mine = counts["all shares fitted" if left is None else "one left out"]
+        for t in np.unique(tokens):
+            for tolerance in TOLERANCES:
+                ceiling = cpt.ceiling_of(family.start["general"], tolerance)
+                measured = between(ceiling, general[tokens == t], shares[tokens == t])
+                if measured != measured:
+                    continue
+                ratio = cpt.critical_ratio(found, found, [], Budget(float(t), 7e7), ceiling, pool="python", largest=1.0)
+                high = 1.0 if ratio.high is None else ratio.high
+                mine[0] += (1.0 if ratio.low is None else ratio.low) <= measured <= high
+                mine[1] += 1
+    return "; ".join(f"{name}: {inside} of {n}" for name, (inside, n) in counts.items())
 
 
 def main() -> None:
@@ -226,7 +263,8 @@ def main() -> None:
         spec = OURS + ",rest=true" * (evaluation == "general")
         print(f"90 % intervals of {spec}, shares left out: {coverage(family, evaluation, spec, draws)}\n")
     print("critical share of Python after 1e10 tokens; measured: between the shares that were run")
-    print(pl.DataFrame(critical(family, draws)))
+    print(pl.DataFrame(critical(family, draws), infer_schema_length=None))
+    print(f"measured critical shares inside their intervals, all checkpoints: {critical_coverage(family, draws)}")
     print(f"{clock():.0f} CPU-seconds in all")
 
 

@@ -148,6 +148,13 @@ def _matching(evals: Sequence[str], patterns: str, domain: str) -> tuple[str, ..
     return tuple(found)
 
 
+def _size(key: str, size: str) -> float:
+    try:
+        return float(size)
+    except ValueError:
+        raise SchemaError(f"--start-loss {key}: {size!r} is no number of parameters; give EVAL@7e7=LOSS") from None
+
+
 def _starts(
     rows: pl.DataFrame, general: str, domain: str, given: Mapping[str, float], sizes: Sequence[float]
 ) -> dict[float, tuple[float, float]]:
@@ -161,7 +168,7 @@ def _starts(
         name, _, size = key.partition("@")
         if name not in (general, domain) or not (np.isfinite(loss) and loss > 0):
             raise SchemaError(f"--start-loss {key}={loss}: give {general} or {domain} and a loss in nats per token")
-        for params in [float(size)] if size else sizes:
+        for params in [_size(key, size)] if size else sizes:
             found.setdefault(params, {})[name] = loss
     whole = {size: (one[general], one[domain]) for size, one in sorted(found.items()) if len(one) == 2}
     if not whole:

@@ -24,12 +24,14 @@ class CriticalRatio:
     """The largest share of ``pool`` with predicted general loss <= ``ceiling``, for one budget.
 
     ``share``: None where it is not reached up to ``examined``, the largest share looked at, or where share 0 is over
-    already; ``note`` says which. ``low``, ``high``: its 90 % interval over the bootstrap draws (None: above
-    ``examined``). ``safe``: largest share whose upper bound of a new run's general loss is under the ceiling (None:
-    no share). ``best``: share with the lowest domain loss among those under the ceiling (None: there are none),
-    ``best_anywhere`` among all examined. ``at``: ``share``, or else the largest share under the ceiling, or else 0;
-    ``weights``, ``epochs``: the mixture there; ``gain``: domain loss of the start minus that there, with its 90 %
-    interval. ``feasible``: all intervals of shares under the ceiling. ``limits``: what warns. ``curve``: the trade-off.
+    already; ``note`` says which. ``low``, ``high``: its 90 % interval, where the upper and the lower bound of a new
+    run's general loss (parameters, run noise and held-out error together) meet the ceiling (0: over it everywhere,
+    None: above ``examined``). ``safe``: the share up to which the upper bound is under the ceiling: ``low``, or
+    ``examined`` where that is None, or None where no share is safe. ``best``: share with the lowest domain loss among
+    those under the ceiling (None: there are none), ``best_anywhere`` among all examined. ``at``: ``share``, or else
+    the largest share under the ceiling, or else 0; ``weights``, ``epochs``: the mixture there; ``gain``: domain loss
+    of the start minus that of a new run there, with its 90 % interval. ``feasible``: all intervals of shares under the
+    ceiling. ``limits``: what warns. ``curve``: the trade-off.
     """
 
     budget: Budget
@@ -87,15 +89,16 @@ def critical_ratio(
     path = share_path.path(general, pools, budget, pool=pool, proportions=proportions)
     grid = torch.linspace(0.0, examined, GRID, dtype=torch.float64)
     made = path.recipes(grid)
-    losses, draws = general.loss(made).detach(), general.draw_losses(made).detach()
+    losses = general.loss(made).detach()
     share = float(ceilings.last_under(grid, losses[None], ceiling))
     if isfinite(share):
         share = _exact(general, path, share, grid, ceiling)
     at = 0.0 if share != share else min(share, examined)
-    tails = torch.tensor([(1 - level) / 2, (1 + level) / 2], dtype=torch.float64)
-    ends = ceilings.last_under(grid, draws, ceiling).nan_to_num(nan=0.0, posinf=torch.inf)
-    low, high = torch.quantile(ends, tails, interpolation="nearest").tolist()
-    safe = float(ceilings.last_under(grid, general.interval(made, level)[1][None], ceiling))
+    bounds = torch.stack(general.interval(made, level)).detach()
+    # The point is among the losses a run may show: far from the runs the draws' bounds can leave it out.
+    bounds = torch.stack([torch.minimum(bounds[0], losses), torch.maximum(bounds[1], losses)])
+    high, safe = ceilings.last_under(grid, bounds, ceiling).tolist()
+    low, high = (0.0 if x != x else x for x in (safe, high))
     best, anywhere = _best(domain, path, grid, losses <= ceiling, at)
     here = path.recipes(torch.tensor([at], dtype=torch.float64))
     feasible = ceilings.pieces(grid, losses, ceiling)
@@ -112,7 +115,7 @@ def critical_ratio(
         at=at,
         weights=dict(zip(general.pools, here.weights[0].tolist(), strict=True)),
         epochs=dict(zip(general.pools, here.epochs[0].tolist(), strict=True)),
-        gain=None if start is None else _gain(domain, here, start, tails),
+        gain=None if start is None else _gain(domain, here, start, level),
         feasible=feasible,
         examined=examined,
         note=_note(share, examined, feasible, float(losses[0]), ceiling),
@@ -163,9 +166,9 @@ def _best(
     return inside, float(shares[losses.argmin()])
 
 
-def _gain(domain: Predictor, here: Recipes, start: float, tails: Tensor) -> tuple[float, float, float]:
-    low, high = torch.quantile(start - domain.draw_losses(here)[:, 0], tails).tolist()
-    return start - float(domain.loss(here)[0]), low, high
+def _gain(domain: Predictor, here: Recipes, start: float, level: float) -> tuple[float, float, float]:
+    low, high = (float(bound[0]) for bound in domain.interval(here, level))
+    return start - float(domain.loss(here)[0]), start - high, start - low
 
 
 def _note(

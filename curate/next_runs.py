@@ -27,7 +27,8 @@ TAILS = torch.tensor([0.05, 0.95], dtype=torch.float64)
 class Advice:
     """``runs``: share, tokens, params, flops and the width expected after each, in the order to run them.
 
-    Widths are of the 90 % interval of the critical share: ``now`` over the draws, ``expected`` after all runs.
+    Widths are of the 90 % interval of the law's critical share, ``now`` over the draws, ``expected`` after all runs:
+    without the noise of the run that meets the ceiling, which ``CriticalRatio`` counts and no other run narrows.
     """
 
     runs: pl.DataFrame
@@ -142,9 +143,9 @@ def _ensemble(
         ends = ceilings.last_under(grid, curve.exp(), ceiling)
         inside = torch.nonzero(torch.isfinite(ends))[:, 0]
         if not len(inside):
-            what = "no share reaches" if share == np.inf else "is passed without domain data"
+            what = "no share reaches" if share == np.inf else "share 0 already passes"
             raise FitError(
-                f"the ceiling {ceiling:.4g} {what}: there is no critical share to find; change the tolerance"
+                f"{what} the ceiling {ceiling:.4g}: there is no critical share to find; change the tolerance"
             )
         middle = int(inside[ends[inside].argsort(stable=True)[len(inside) // 2]])
         share, expected = float(ends[middle]), seen[middle]

@@ -6,7 +6,7 @@ import polars as pl
 
 from curate import cmr, dcpt, next_runs
 from curate.blend import Predictor
-from curate.errors import SchemaError
+from curate.errors import FitError, SchemaError
 from curate.pools import Budget
 from pipelines._cmr_answers import Question, share_text
 from pipelines._show import table
@@ -21,12 +21,18 @@ PUBLISHED_LIMITS = (
 def advised(asked: Question, general: Predictor, width: float) -> Answer:
     """Return what to run so that the longest budget's ratio, at the first tolerance, is known within ``width``."""
     budget = asked.longest
-    found = next_runs.advise(
-        general, asked.pools, budget, asked.ceiling(budget, asked.tolerances[0]), width,
-        pool=asked.found.pool, proportions=asked.rest,
-    )  # fmt: skip
+    try:
+        found = next_runs.advise(
+            general, asked.pools, budget, asked.ceiling(budget, asked.tolerances[0]), width,
+            pool=asked.found.pool, proportions=asked.rest,
+        )  # fmt: skip
+    except FitError as error:  # "not reached" is an answer, and the ratios of other budgets stand
+        return {"next_runs": {"asked": width, "why": str(error)}}, f"what to run next: {error}"
     record = {"now": found.now, "expected": found.expected, "asked": found.asked, "runs": found.runs.to_dicts()}
-    what = f"at {budget.tokens:.3g} tokens the interval is {found.now:.3f} wide, asked {width:g}"
+    what = (
+        f"at {budget.tokens:.3g} tokens, tolerance {asked.tolerances[0]:g}, the runs leave the critical share open by "
+        f"{found.now:.3f} (run noise apart, which no run narrows), asked {width:g}"
+    )
     if not found.runs.height:
         return {"next_runs": record}, f"{what}: nothing to run"
     told = "are expected to be enough" if found.reached else "are not expected to be enough"

@@ -34,11 +34,14 @@ def main(
     law: Annotated[str, typer.Option(help="NAME[,NAME...]: the best on held-out shares and lengths is kept.")] = LAWS,
     largest: Annotated[float | None, typer.Option(help="Look up to this share; default: the largest run.")] = None,
     width: Annotated[
-        float | None, typer.Option(min=1e-6, max=1, help="Say what to run for an interval this narrow.")
+        float | None, typer.Option(min=1e-6, max=1, help="Say what to run to know the ratio this well, noise apart.")
     ] = None,
     limited: Annotated[str | None, typer.Option(help="TOKENS:PARAMS, unique domain tokens to be seen once.")] = None,
     compute: Annotated[str | None, typer.Option(help="FLOPS[,...]: best size and tokens at --share.")] = None,
     share: Annotated[float | None, typer.Option(min=0, max=1, help="The domain's share for --compute.")] = None,
+    fits: Annotated[
+        Path | None, typer.Option(help="Folder for general.json and domain.json, the laws for `curate predict`.")
+    ] = None,
     published: Annotated[bool, typer.Option("--published", help="Also the procedure of Gu et al. 2024.")] = False,
     where: Annotated[str | None, typer.Option(help="Only rows where this SQL condition holds.")] = None,
     starts: Annotated[int, typer.Option(min=1, help="Starting points of each fit.")] = 16,
@@ -47,7 +50,7 @@ def main(
     as_json: Json = False,
 ) -> None:
     """Find critical mixture ratios."""
-    from curate import artifacts, continual, fit, plugins, sanity, share_laws
+    from curate import artifacts, continual, fit, plugins, predictors, sanity, share_laws
     from curate import runs as run_tables
     from curate.pools import load_pools, parse_budget
     from pipelines import _cmr_answers as answers
@@ -89,9 +92,12 @@ def main(
     arguments = {"runs": runs, "general": general, "domain": domain, "pool": pool, "tolerance": tolerance,
                  "relative": relative, "budget": budget, "pools": pools, "replay": replay, "start_loss": start_loss,
                  "law": law, "largest": largest, "width": width, "limited": limited, "compute": compute, "share": share,
-                 "published": published, "where": where, "starts": starts, "draws": draws}  # fmt: skip
+                 "fits": fits, "published": published, "where": where, "starts": starts, "draws": draws}  # fmt: skip
     made = artifacts.made_by(arguments, [runs, *([] if pools is None else [pools])], seed)
     artifacts.save(out, record | {"made_by": made})
+    if fits is not None:
+        for name, one in zip(("general", "domain"), laws, strict=True):
+            artifacts.save(fits / f"{name}.json", predictors.to_json(one.fit) | {"made_by": made})
     parts += [f"note: {note}" for note in notes]
     result(as_json, record | {"out": str(out)}, "\n\n".join([answers.compared(laws), *parts]))
 

@@ -70,12 +70,37 @@ def test_safe_is_where_the_upper_bound_of_a_new_run_meets_the_ceiling():
     assert float(GENERAL.interval(at)[1]) == pytest.approx(2.6, abs=1e-4)
     louder = cpt.critical_ratio(replace(GENERAL, noise=0.01), DOMAIN, [], AT, 2.6)
     assert louder.safe < found.safe
-    assert (louder.share, louder.low, louder.high) == (found.share, found.low, found.high)
+    assert louder.share == found.share
     assert cpt.critical_ratio(replace(GENERAL, noise=0.2), DOMAIN, [], AT, 2.6).safe is None
 
 
-def test_identical_draws_give_a_point():
-    found = cpt.critical_ratio(narrow(GENERAL), narrow(DOMAIN), [], AT, 2.6, start=1.95)
+def test_the_interval_is_where_the_bounds_of_a_new_run_meet_the_ceiling():
+    """A run's noise moves the share at which it passes the ceiling, however well the law is known."""
+    found = cpt.critical_ratio(narrow(GENERAL), DOMAIN, [], AT, 2.6)
+    ends = recipes([[1 - x, x] for x in (found.low, found.high)], [AT.tokens] * 2, [AT.params] * 2)
+    low, high = narrow(GENERAL).interval(ends)
+    assert [float(high[0]), float(low[1])] == pytest.approx([2.6, 2.6], abs=1e-4)
+    assert found.low == found.safe < found.share - 0.005
+    assert found.high > found.share + 0.005
+    louder = cpt.critical_ratio(replace(GENERAL, noise=0.01), DOMAIN, [], AT, 2.6)
+    noisy = cpt.critical_ratio(narrow(GENERAL), replace(narrow(DOMAIN), noise=0.01), [], AT, 2.6, start=1.95)
+    assert noisy.gain[2] - noisy.gain[1] > 0.02, "the gain of a run has its noise as well"
+    assert louder.low < found.low
+    assert louder.high > found.high
+
+
+def test_the_interval_holds_the_point_where_the_draws_leave_it_out():
+    shifted = {k: (v + 0.2 * (k == "full")).expand(7) for k, v in GENERAL.theta.items()}
+    for draws in (shifted, {k: 2 * GENERAL.theta[k].expand(7) - v for k, v in shifted.items()}):
+        found = cpt.critical_ratio(replace(GENERAL, draws=draws, noise=0.0), DOMAIN, [], AT, 2.6)
+        assert found.low <= found.share + 1e-5
+        assert found.share <= found.high + 1e-5
+        assert found.safe <= found.share + 1e-5
+
+
+def test_identical_draws_without_noise_give_a_point():
+    fits = [replace(narrow(x), noise=0.0) for x in (GENERAL, DOMAIN)]
+    found = cpt.critical_ratio(*fits, [], AT, 2.6, start=1.95)
     assert found.low == pytest.approx(found.share, abs=1e-5)
     assert found.high == pytest.approx(found.share, abs=1e-5)
     assert found.gain[1] == pytest.approx(found.gain[2], abs=1e-12)
