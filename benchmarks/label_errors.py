@@ -24,7 +24,7 @@ from curate import score
 SETS = ("cifar10", "mnist", "20news", "imdb")
 WORST = {  # the end at which a label error is expected
     "el2n": 1, "grand": 1, "forgetting": 1, "dichotomy": 1, "disagreement": 1, "memorization": 1, "aum": -1, "rho": -1,
-    "cartography_confidence": -1, "cartography_variability": 1, "cartography_correctness": -1, "label_quality": -1,
+    "cartography_confidence": -1, "cartography_variability": -1, "cartography_correctness": -1, "label_quality": -1,
     "label_joint": -1,
 }  # fmt: skip
 PEER = """
@@ -59,15 +59,14 @@ def bounds(many: int, suspects: np.ndarray) -> tuple[float, float]:
 
 
 def scored(rows: pl.DataFrame, *specs: str) -> dict[str, np.ndarray]:
-    """Metric -> (n,) badness."""
+    """Metric -> (n,) badness; and (epochs, n, c) logits where they were made."""
     with tempfile.TemporaryDirectory() as folder:
         rows.write_parquet(Path(folder) / "rows.parquet")
         score.score([f"{folder}/rows.parquet"], specs, Path(folder) / "out")
         got = pl.read_parquet(f"{folder}/out/rows.parquet.scores.parquet")
     found = {c.removeprefix("score."): got[c].to_numpy() for c in got.columns if c.startswith("score.")}
-    last = max((c for c in got.columns if c.startswith("logits.")), key=lambda c: int(c[7:]), default=None)
-    logits = {} if last is None else {"logits": got[last].to_numpy().astype(np.float64)}
-    return {name: WORST[name] * values for name, values in found.items()} | logits
+    logits = [got[c].to_numpy().astype(np.float64) for c in got.columns if c.startswith("logits.")]
+    return {name: WORST[name] * v for name, v in found.items()} | ({"logits": np.stack(logits)} if logits else {})
 
 
 def cleanlab(python: str | None, p: np.ndarray, y: np.ndarray) -> tuple[dict[str, np.ndarray], float]:
@@ -123,18 +122,25 @@ def planted(x: np.ndarray, truth: np.ndarray, python: str | None, seeds: int, mo
         rows = pl.DataFrame({"id": ids, "label": y, "emb.x": pl.Series(x, dtype=pl.Array(pl.Float32, x.shape[1]))})
         metrics = ("el2n", "grand:embedding=emb.x", "forgetting", "aum", "cartography", "dichotomy", "disagreement")
         maker = f"dynamics:embedding=emb.x,seed={seed}"
-        here = {f"{k}": v for k, v in scored(rows, maker, *metrics, "rho").items() if k != "logits"}
+        here = {k: v for k, v in scored(rows, maker, *metrics, "rho").items() if k != "logits"}
         here["el2n, first epoch"] = scored(rows, maker, "el2n:epochs=0")["el2n"]
-        apart = scored(rows, f"{maker},folds=5", *metrics, "label_quality:epochs=9")
-        logits = apart.pop("logits")
+        apart = scored(rows, f"{maker},folds=5", *metrics, "label_quality")
+        each = softmax(apart.pop("logits"))
         here |= {f"{k}, out of sample": v for k, v in apart.items()}
-        p = np.exp(logits - logits.max(axis=1, keepdims=True))
-        here |= {f"{k}, out of sample": v for k, v in cleanlab(python, p / p.sum(axis=1, keepdims=True), y)[0].items()}
+        here |= {f"{k}, out of sample": v for k, v in cleanlab(python, each.mean(axis=0), y)[0].items()}
+        last = scored(rows, f"{maker},folds=5", "label_quality:epochs=9")
+        here |= {f"{k}, out of sample, last epoch": v for k, v in last.items() if k != "logits"}
+        here |= {f"{k}, out of sample, last epoch": v for k, v in cleanlab(python, each[-1], y)[0].items()}
         if models:
             here["memorization"] = scored(rows.hstack(subsets(x, y, models, rng)), "memorization")["memorization"]
         for name, badness in here.items():
             found.setdefault(name, []).append(area(bad, badness))
     return found
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    p = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return p / p.sum(axis=-1, keepdims=True)
 
 
 def subsets(x: np.ndarray, y: np.ndarray, models: int, rng: np.random.Generator) -> pl.DataFrame:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-BLOCK = 1 << 22  # distances held at a time
+BLOCK = 1 << 20  # distances held at a time
 TAIL = 0.1  # of the largest ratios that TwoNN leaves out (Facco et al. 2017)
 
 

@@ -1,6 +1,8 @@
 """Metrics of training dynamics against cases worked by hand and brute force; what the data answers; bad input."""
 
+import json
 import math
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -506,3 +508,30 @@ def test_the_smallest_hashes_are_kept_in_any_order_and_batches(rows, draw):
         assert here["id"].to_list() == [row[0] for row in mine]
     whole = _sampled.smallest(iter([frame]), count, ("value",), seed=3, by=by)
     assert got.equals(whole) or (got.height == 0 and whole.height == 0)
+
+
+# ---------------------------------------------------------------- real label errors
+
+PUBLIC = Path(__file__).parents[2] / "shared" / "data" / "label_errors"
+
+
+@pytest.mark.skipif(not PUBLIC.exists(), reason="no ../shared/data/label_errors: public predictions and raters' votes")
+@pytest.mark.parametrize(
+    ("name", "errors", "el2n", "margin", "joint"),
+    [
+        ("cifar10", 54, 0.9908, 0.9908, 0.9346),
+        ("mnist", 15, 0.9976, 0.9976, 0.7329),
+        ("20news", 82, 0.9976, 0.9993, 0.7429),
+    ],
+)
+def test_human_verified_label_errors_are_found(name, errors, el2n, margin, joint):
+    """AUC as cleanlab 2.9.0 has them for margin and confident learning (benchmarks/label_errors.py)."""
+    p = np.load(PUBLIC / f"{name}_test_set_pyx.npy")
+    rows = frame([p], np.load(PUBLIC / f"{name}_test_set_original_labels.npy").astype(np.int64))
+    votes = json.loads((PUBLIC / f"{name}_mturk.json").read_text())
+    bad = np.zeros(len(p), dtype=bool)
+    bad[[row["id"] for row in votes if row["mturk"]["given"] < 3]] = True
+    assert bad.sum() == errors
+    quality = label_quality.learn(lambda needs: rows.iter_slices(999))(rows)
+    got = [scores("el2n", rows), -quality["score.label_quality"], -quality["score.label_joint"]]
+    assert [round(area(bad, np.array(values)), 4) for values in got] == [el2n, margin, joint]

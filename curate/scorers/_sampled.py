@@ -17,7 +17,7 @@ def smallest(
 ) -> pl.DataFrame:
     """Return ``id`` and ``columns`` of at most ``count`` rows (of each value of the column ``by``), in hash order.
 
-    Rows of one id are told apart by what is in them. At most twice the sample and ``PENDING`` rows are in memory.
+    Rows of one id are told apart by what is in them. At most two and a half samples and ``PENDING`` rows are in memory.
     """
     names = list(dict.fromkeys(("id", *([by] if by else []), *columns)))
     held: list[pl.DataFrame] = []
@@ -35,7 +35,7 @@ def smallest(
             )
         held.append(part)
         waiting += part.height
-        if waiting >= max(count, PENDING):
+        if waiting >= max(count // 4, PENDING):
             held, waiting = [_first(held, names, count, by)], 0
             full = held[0].group_by(pl.col(by) if by else pl.lit("").alias("group")).agg(pl.len(), pl.max("key"))
             limits = {str(group): key for group, rows, key in full.rows() if rows == count}
@@ -47,10 +47,10 @@ def smallest(
 def _first(parts: Sequence[pl.DataFrame], names: Sequence[str], count: int, by: str) -> pl.DataFrame:
     """Return the rows with the smallest keys, of each group, in order."""
     frame = pl.concat(parts)
-    frame = (
-        frame.with_columns(pl.Series("tie", _contents(frame, names), pl.UInt64)).sort("key", "id", "tie").drop("tie")
-    )
-    return frame.filter(pl.int_range(pl.len()).over(by) < count) if by else frame.head(count)
+    light = frame.select("key", "id", *([by] if by else []), tie=pl.Series(_contents(frame, names)))
+    order = light.with_row_index("at").sort("key", "id", "tie")  # without the vectors
+    order = order.filter(pl.int_range(pl.len()).over(by) < count) if by else order.head(count)
+    return frame[order["at"]]
 
 
 def _contents(frame: pl.DataFrame, names: Sequence[str]) -> np.ndarray:

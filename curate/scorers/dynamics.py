@@ -101,11 +101,11 @@ def learn(
     if (seen := len(np.unique(labels))) < 2:
         raise SchemaError(f"dynamics: {rows.height} rows of {seen} classes to learn from; it needs rows of at least 2")
     x, mine = rows[embedding].to_numpy(), fold(rows["id"], folds)
-    left = [mine != at for at in range(folds)] if folds > 1 else [np.ones(len(x), bool)]
-    if folds > 1 and (least := min(len(np.unique(labels[rest])) for rest in left)) < 2:
+    left = [np.flatnonzero((mine != at) | (folds == 1)) for at in range(folds)]
+    if (least := min(len(np.unique(labels[rest])) for rest in left)) < 2:
         raise SchemaError(f"dynamics: {least} class is left to learn from without one of folds={folds}: lower folds")
     models = [
-        _train(x[rest], labels[rest], c, checkpoints, batch, rate, np.random.default_rng((seed, at)))
+        _train(x, labels, rest, c, checkpoints, batch, rate, np.random.default_rng((seed, at)))
         for at, rest in enumerate(left)
     ]
     return Dynamics(np.stack(models), embedding)
@@ -130,18 +130,24 @@ def _classes(labels: pl.Series, classes: str) -> int:
 
 
 def _train(
-    x: np.ndarray, labels: np.ndarray, c: int, epochs: int, batch: int, rate: float, rng: np.random.Generator
+    x: np.ndarray,
+    labels: np.ndarray,
+    rows: np.ndarray,
+    c: int,
+    epochs: int,
+    batch: int,
+    rate: float,
+    rng: np.random.Generator,
 ) -> np.ndarray:
-    """Return (epochs, d + 1, c) weights on x (n, d) as given; trained on x centred and scaled to mean square 1."""
-    mean = x.mean(axis=0, dtype=np.float64)
-    scale = float(np.sqrt(((x - mean) ** 2).mean())) or 1.0
+    """Return (epochs, d + 1, c) weights on x (n, d) as given; trained on its ``rows``, centred, of mean square 1."""
+    mean = sum((x[at].sum(axis=0, dtype=np.float64) for at in _pieces(rows)), np.zeros(x.shape[1])) / len(rows)
+    scale = np.sqrt(sum(((x[at] - mean) ** 2).sum() for at in _pieces(rows)) / (len(rows) * x.shape[1])) or 1.0
     weights = np.zeros((x.shape[1] + 1, c))
     first, second = np.zeros_like(weights), np.zeros_like(weights)
     found, step = [], 0
     for _ in range(epochs):
-        order = rng.permutation(len(x))
-        for start in range(0, len(x), batch):
-            at = order[start : start + batch]
+        order = rows[rng.permutation(len(rows))]
+        for at in _pieces(order, batch):
             z = np.column_stack([(x[at] - mean) / scale, np.ones(len(at))])
             logits = z @ weights
             p = np.exp(logits - logits.max(axis=1, keepdims=True))
@@ -157,3 +163,7 @@ def _train(
         plain[-1] = weights[-1] - mean @ weights[:-1] / scale
         found.append(plain)
     return np.stack(found)
+
+
+def _pieces(rows: np.ndarray, size: int = 4096) -> Iterator[np.ndarray]:
+    return (rows[start : start + size] for start in range(0, len(rows), size))
