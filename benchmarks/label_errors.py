@@ -4,7 +4,8 @@ AUC: the chance that a wrong label looks worse than a right one. Human-verified:
 labels and votes of five raters a row (cleanlab/label-errors; an error is a row for which fewer than three chose the
 given label). Planted: a tenth of the labels of images moved to another class, the metrics' columns made by `dynamics`;
 mean of seeds. ``--fashion`` is a folder with the idx files of Debian's dataset-fashion-mnist. ``--peer`` is the Python
-of an environment with cleanlab. Every figure of ours is of score files that `curate score` wrote.
+of an environment with cleanlab. Every figure of ours is of score files that `curate score` wrote. Of imdb only bounds
+can be had without the file that says which row is which review: errors are among the rows predicted otherwise.
 """
 
 import argparse
@@ -21,6 +22,7 @@ from scipy.stats import rankdata
 
 from curate import score
 
+ORDER = "imdb_test_set_index_to_filename.json"  # of cleanlab/label-errors: ids of imdb are files in a disk's own order
 SETS = ("cifar10", "mnist", "20news", "imdb")
 WORST = {  # the end at which a label error is expected
     "el2n": 1, "grand": 1, "forgetting": 1, "dichotomy": 1, "disagreement": 1, "memorization": 1, "aum": -1, "rho": -1,
@@ -88,9 +90,12 @@ def verified(folder: Path, name: str, python: str | None) -> dict[str, str]:
     errors = [row["id"] for row in votes if row["mturk"]["given"] < 3]
     suspects = p.argmax(axis=1) != y
     label = {"set": f"{name}: {len(errors)} of {len(y)}"}
-    if name == "imdb":  # its ids are file names, and the rows are in the order of somebody's disk
+    if name == "imdb" and not (order := folder / ORDER).exists():
         low, high = bounds(len(errors), suspects)
         return label | {"any ranking of the label's probability": f"{low:.3f} to {high:.3f}"}
+    if name == "imdb":
+        places = {f"test/{file.removesuffix('.txt')}": i for i, file in enumerate(json.loads(order.read_text()))}
+        errors = [places[error] for error in errors]
     rows = pl.DataFrame(
         {
             "id": [f"{name}{i}" for i in range(len(y))],

@@ -38,7 +38,7 @@ def answered(specs: Sequence[str], found: Sequence[Shard]) -> tuple[str, ...]:
             names = _classes(found) if names is None else names
             more.append(f"classes={names}")
         if makes := getattr(plugins.module("scorers", name), "makes", None):
-            made += makes(**options)
+            made += makes(options)
         result.append(spec + ("," if options else ":" if more else "") + ",".join(more) if more else spec)
     return tuple(result)
 

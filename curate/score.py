@@ -294,5 +294,5 @@ def _known_needs(specs: Sequence[str], text_column: str) -> tuple[str, ...]:
         mine += [str(v) for k, v in {**accepted(spec), **options}.items() if k == "embedding"]
         needed |= {n: None for n in mine if n not in made and n not in tables.IDENTITY}
         made |= set(schema if isinstance(schema, Mapping) else ())
-        made |= set(module.makes(**options) if hasattr(module, "makes") else ())
+        made |= set(module.makes(options) if hasattr(module, "makes") else ())
     return tuple(text_column if n == "text" else n for n in needed)

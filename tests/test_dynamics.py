@@ -398,6 +398,15 @@ def test_folds_leave_a_row_out_of_the_model_that_scores_it():
     assert one(rows)[7].equals(two(rows)[7])
 
 
+def test_a_class_that_the_sample_misses_still_has_its_place():
+    rows = embedded(n=300)
+    rare = rows.with_columns(label=pl.when(pl.col("id") == "d299").then(7).otherwise("label"))
+    scorer = dynamics.learn(lambda needs: rare.iter_slices(100), sample=20, checkpoints=1)
+    assert scorer(rare)["logits.0"].dtype.shape == (8,)
+    with pytest.raises(SchemaError, match="label 99999 is taken as one of 100000 classes"):
+        dynamics.learn(lambda needs: iter([rows.with_columns(label=pl.lit(99_999))]))
+
+
 def test_the_sample_bounds_what_is_learned_from_in_any_order():
     rows = embedded(n=300)
     one = dynamics.learn(lambda needs: iter([rows]), sample=50, checkpoints=2)

@@ -12,6 +12,7 @@ from curate.scorers import Stream, _dynamics, _sampled
 
 LEARNS_FROM = ("label",)  # columns that ``learn`` reads whatever its options
 MOST_CLASSES = 10_000
+CHECKPOINTS = 10
 DECAY, SQUARES, EPSILON = 0.9, 0.999, 1e-8  # Adam (Kingma and Ba 2015, arXiv 1412.6980)
 
 
@@ -63,9 +64,10 @@ class Dynamics:
         )
 
 
-def makes(*, checkpoints: int = 10, **_: object) -> tuple[str, ...]:
+def makes(options: Mapping[str, object]) -> tuple[str, ...]:
     """Return the columns that it will add, known from the options of ``learn`` alone."""
-    return tuple(f"logits.{t}" for t in range(checkpoints))
+    checkpoints = options.get("checkpoints", CHECKPOINTS)
+    return tuple(f"logits.{t}" for t in range(checkpoints)) if isinstance(checkpoints, int) else ()
 
 
 def fold(ids: pl.Series, folds: int) -> np.ndarray:
@@ -77,7 +79,7 @@ def learn(
     stream: Stream,
     *,
     embedding: str = "emb.hashed",
-    checkpoints: int = 10,
+    checkpoints: int = CHECKPOINTS,
     folds: int = 1,
     sample: int = 50_000,
     batch: int = 64,
@@ -95,11 +97,14 @@ def learn(
             f"dynamics: checkpoints={checkpoints}, folds={folds}, sample={sample} and batch={batch} must be at least "
             f"1, rate={rate} positive"
         )
-    rows = _sampled.smallest(_labelled(stream, embedding), sample, (embedding, "label"), seed=seed)
-    c = _classes(rows["label"], classes)
+    seen = {-1.0}  # the largest labels of batches: the sample may miss a class
+    rows = _sampled.smallest(_labelled(stream, embedding, seen), sample, (embedding, "label"), seed=seed)
+    c = len(str(classes).split("+")) if classes else max(2, int(max(seen)) + 1)
+    if c > MOST_CLASSES:
+        raise SchemaError(f"dynamics: label {c - 1} is taken as one of {c} classes: number them from 0")
     labels = _dynamics.labels(rows, classes, c)
-    if (seen := len(np.unique(labels))) < 2:
-        raise SchemaError(f"dynamics: {rows.height} rows of {seen} classes to learn from; it needs rows of at least 2")
+    if (many := len(np.unique(labels))) < 2:
+        raise SchemaError(f"dynamics: {rows.height} rows of {many} classes to learn from; it needs rows of at least 2")
     x, mine = rows[embedding].to_numpy(), fold(rows["id"], folds)
     left = [np.flatnonzero((mine != at) | (folds == 1)) for at in range(folds)]
     if (least := min(len(np.unique(labels[rest])) for rest in left)) < 2:
@@ -111,22 +116,17 @@ def learn(
     return Dynamics(np.stack(models), embedding)
 
 
-def _labelled(stream: Stream, embedding: str) -> Iterator[pl.DataFrame]:
+def _labelled(stream: Stream, embedding: str, seen: set[float]) -> Iterator[pl.DataFrame]:
+    """Yield vectors and labels; put the largest number among the labels of each batch into ``seen``."""
     for found in stream((embedding, "label")):
-        if nulls := found["label"].null_count():
+        label = found["label"]
+        if nulls := label.null_count():
             raise SchemaError(f"dynamics: label is null in {nulls} rows of a batch: remove them, or label them")
-        yield found
-
-
-def _classes(labels: pl.Series, classes: str) -> int:
-    if classes:
-        return len(str(classes).split("+"))
-    if not len(labels) or not (labels.dtype.is_numeric() or labels.dtype == pl.Boolean):
-        return 2  # ``_dynamics.labels`` says what is wrong
-    most = float(labels.cast(pl.Float64).max() or 0)  # type: ignore[arg-type]
-    if most >= MOST_CLASSES:
-        raise SchemaError(f"dynamics: label {most:.6g} is taken as one of {most + 1:.6g} classes: number them from 0")
-    return max(2, int(most) + 1)
+        if label.dtype.is_integer() or label.dtype == pl.Boolean:
+            label = label.cast(pl.Int64)
+        if label.dtype.is_numeric() and found.height:
+            seen.add(float(label.max()))  # type: ignore[arg-type]
+        yield found.with_columns(label)
 
 
 def _train(
