@@ -105,6 +105,13 @@ def test_a_head_that_looks_at_the_token_it_predicts_is_a_retrieval_head(model, m
         assert got[0].tolist() == pytest.approx([1 - 1 / answers[-1], 0, 0]), "all but the space, a quote in the value"
 
 
+def test_a_folder_that_is_no_model_is_one_clear_line(tmp_path):
+    with pytest.raises(SchemaError, match="cannot be loaded") as caught:
+        rows = pl.DataFrame({"id": ["a"], "text": ["one"]})
+        scorer.learn(lambda needs: iter([rows]), model=str(tmp_path))
+    assert "\n" not in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
