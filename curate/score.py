@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import cast
 
 from curate import __version__, artifacts, files, learning, manifest, plugins, preflight, rows, scoring, tables, writer
+from curate.answers import accepted, answered
 from curate.engines import Engine
 from curate.engines.local import Local
 from curate.errors import Interrupted, SchemaError
@@ -89,8 +90,10 @@ def score(
     aside are tried again.
     """
     engine = engine or Local()
-    job = Job(tables.shards(data), tuple(specs), out, text_column, batch_rows, document_bytes, quarantine)
     _check_outputs(specs)
+    found = tables.shards(data)
+    specs = answered(specs, found)
+    job = Job(found, specs, out, text_column, batch_rows, document_bytes, quarantine)
     seen = _inspect(job)
     why = _why(job)
     todo = {name for name, _, _ in manifest.pending(out, STEP, job.work, job.config, why=why, restart=restart)}
@@ -110,7 +113,7 @@ def score(
 
 def _inspect(job: Job) -> Preflight:
     """Read the heads of all shards; a bad one is an error unless it can be set aside and others are good."""
-    needs = _first_needs(job.specs, job.text_column)
+    needs = _known_needs(job.specs, job.text_column)
     seen = preflight.inspect(job.found, needs, used=(job.text_column, *needs, *_vectors(job.specs)))
     if seen.bad and (not job.quarantine or not seen.heads):
         raise SchemaError(next(iter(seen.bad.values())))
@@ -275,9 +278,21 @@ def _vectors(specs: Sequence[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for name in read if name not in made))
 
 
-def _first_needs(specs: Sequence[str], text_column: str) -> tuple[str, ...]:
-    """Return what the first scorer reads, when that is known before it exists."""
-    cls = plugins.implementation("scorers", plugins.parse(specs[0])[0])
-    needs = getattr(cls, "needs", ())
-    needs = needs if isinstance(needs, tuple) else ()  # a learned scorer says what it reads once it exists
-    return tuple(text_column if n == "text" else n for n in needs)
+def _known_needs(specs: Sequence[str], text_column: str) -> tuple[str, ...]:
+    """Return the columns that must come from the data, as far as known before scorers have learned.
+
+    A scorer that learns says what it reads by its class, by an option ``embedding`` and by ``LEARNS_FROM`` in its file.
+    """
+    made: set[str] = set()
+    needed: dict[str, None] = {}
+    for spec in specs:
+        name, options = plugins.parse(spec)
+        module, scorer = plugins.module("scorers", name), plugins.implementation("scorers", name)
+        built = scorer if learning.learns(spec) else plugins.build("scorers", spec)
+        needs, schema = getattr(built, "needs", ()), getattr(built, "schema", {})
+        mine = [*(needs if isinstance(needs, tuple) else ()), *getattr(module, "LEARNS_FROM", ())]
+        mine += [str(v) for k, v in {**accepted(spec), **options}.items() if k == "embedding"]
+        needed |= {n: None for n in mine if n not in made and n not in tables.IDENTITY}
+        made |= set(schema if isinstance(schema, Mapping) else ())
+        made |= set(module.makes(options) if hasattr(module, "makes") else ())
+    return tuple(text_column if n == "text" else n for n in needed)

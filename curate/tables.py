@@ -26,6 +26,7 @@ __all__ = [
 BATCH_ROWS = 4096
 BATCH_BYTES = 1 << 25  # of text in a batch, where the reader asks for it
 BYTES_PER_TOKEN = 4  # English BPE rule of thumb; used only where a file has no `tokens` column
+LEARNT = ("label", "emb.", "probs.", "logits.", "member", "correct")  # beginnings of columns that are not text
 IDENTITY: Mapping[str, pl.DataType] = {"id": pl.String(), "source": pl.String(), "tokens": pl.Int64()}
 
 
@@ -38,10 +39,10 @@ def require(shard: Shard, needs: Sequence[str], known: Head | None = None) -> No
     """Check that a shard has the columns a job reads, before the job starts."""
     have = (known or head(shard)).columns
     if have and (missing := [name for name in needs if name not in have]):
-        raise SchemaError(
-            f"{shard.path} has no column {missing[0]!r}; it has {', '.join(have)}. "
-            "Rename the column, or name yours with --text-column"
-        )
+        hint = "Rename the column, or name yours with --text-column"
+        if missing[0].startswith(LEARNT):
+            hint = "Add it, or leave out the scorer that reads it"
+        raise SchemaError(f"{shard.path} has no column {missing[0]!r}; it has {', '.join(have)}. {hint}")
 
 
 def batches(

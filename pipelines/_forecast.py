@@ -16,10 +16,11 @@ def forecast(
 
     Scorers that learn, and those after them, are not timed: they would have to learn first.
     """
-    from curate import files, learning, plugins, preflight, scoring, tables, writer
+    from curate import answers, files, learning, plugins, preflight, scoring, tables, writer
     from curate.errors import SchemaError
 
     found = tables.shards(data)
+    specs = list(answers.answered(specs, found))
     plain = [spec for spec in specs[: next((i for i, s in enumerate(specs) if learning.learns(s)), len(specs))]]
     scorers = tuple(plugins.build("scorers", spec) for spec in plain)
     needs = scoring.inputs(scorers)

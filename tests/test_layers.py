@@ -16,12 +16,12 @@ LAYERS = {
     0: "errors",
     1: "stores",
     2: "files vectors ngrams",
-    3: "shards writer minhash neighbours components",
+    3: "intrinsic shards writer minhash neighbours components",
     4: "readers",
     5: "counts plugins pools tables artifacts manifest encoders solve regions ground ceilings transformer powers",
     6: "mixture cutoffs rows order engines scorers recipes schedules limits simplex sinkhorn surrogates projection",
     7: "begun membership bins verdicts preflight scoring materialize recycle laws runs signal annealing harm feasible "
-    "transport",
+    "transport answers describe",
     8: "learning prune scatter blend constraints coordinates reach sources trainers phases cmr relearn continual",
     9: "score steps passes transported downstream aims share_path extrapolation curricula",
     10: "status fit draw next_runs",
@@ -36,7 +36,7 @@ SHARED = set("errors stores files shards readers vectors writer counts mixture p
 SHARED |= set("manifest encoders rows engines".split())
 LEFT = set("scorers preflight scoring learning score status prune materialize recycle order begun".split())
 LEFT |= set("ngrams minhash neighbours components membership scatter steps draw".split())
-LEFT |= set("bins cutoffs verdicts".split())
+LEFT |= set("bins cutoffs verdicts answers describe intrinsic".split())
 RIGHT = set(LAYER) - SHARED - LEFT - {"charts"}
 FILES = sorted(p for p in ROOT.rglob("*.py") if p != ROOT / "__init__.py")
 

@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import polars as pl
 import pytest
-from conftest import documents
+from conftest import documents, tiny_llama
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
@@ -26,8 +26,11 @@ MISSING = [n for n in NAMES if find_spec(getattr(plugins.module("scorers", n), "
 FOLDER = TemporaryDirectory()
 atexit.register(FOLDER.cleanup)
 TARGET = Path(FOLDER.name) / "target.parquet"
-documents(12, 900).write_parquet(TARGET)
-ONLY = {"dsir": {"target": str(TARGET)}}  # options that one learner cannot do without
+RUNS = np.random.default_rng(1).random((2, 60, 8)) < 0.6
+documents(12, 900).with_columns(correct=pl.Series(RUNS[1, :12].tolist())).write_parquet(TARGET)
+ONLY = {name: {"target": str(TARGET)} for name in ("dsir", "influence")}  # options that learners cannot do without
+if "attention_influence" not in MISSING:
+    ONLY["attention_influence"] = {"model": tiny_llama(Path(FOLDER.name) / "llama"), "samples": 1}
 
 
 def examples(rows: int = 60) -> pl.DataFrame:
@@ -42,6 +45,8 @@ def examples(rows: int = 60) -> pl.DataFrame:
         pl.Series("source", ["ab"[i % 2] for i in range(rows)]),
         pl.Series("tokens", range(1, rows + 1), dtype=pl.Int64),
         pl.Series("label", rng.integers(0, 3, rows)),
+        pl.Series("member", RUNS[0, :rows].tolist()),
+        pl.Series("correct", RUNS[1, :rows].tolist()),
         pl.Series(
             "emb.hashed", Hashed(32).encode(frame["text"].fill_null("").to_list()), dtype=pl.Array(pl.Float32, 32)
         ),
@@ -76,7 +81,7 @@ def marked(name):
 
 SCORERS = {name: built(name) for name in NAMES if name not in MISSING}
 EVERY = pytest.mark.parametrize("name", [marked(n) for n in NAMES])
-EVERY_LEARNED = pytest.mark.parametrize("name", LEARNED)
+EVERY_LEARNED = pytest.mark.parametrize("name", [marked(n) for n in LEARNED])
 
 
 @EVERY
@@ -84,7 +89,7 @@ def test_it_is_a_frozen_dataclass_that_says_what_it_reads_and_adds(name):
     scorer = SCORERS[name]
     assert isinstance(scorer.needs, tuple)
     assert scorer.schema
-    assert all(column.startswith(("score.", "emb.")) for column in scorer.schema)
+    assert all(column.startswith(("score.", "emb.", "logits.")) for column in scorer.schema)
     assert set(scorer.needs) <= set(ROWS.columns)
     assert not set(scorer.needs) & set(scorer.schema)
     with pytest.raises(FrozenInstanceError):
@@ -168,7 +173,8 @@ def test_what_was_learned_survives_the_disk(name, tmp_path):
     assert scorer.arrays
     np.savez(tmp_path / "learned.npz", **scorer.arrays)
     with np.load(tmp_path / "learned.npz", allow_pickle=False) as saved:
-        again = type(scorer)(**dict(saved.items()))
+        given = {k: v for k, v in ONLY.get(name, {}).items() if k in {f.name for f in fields(scorer)}}
+        again = type(scorer)(**dict(saved.items()), **given)
     assert again(ROWS).equals(scorer(ROWS))
 
 

@@ -1,0 +1,154 @@
+"""What kind of data set it is, from a sample by hash(id, seed): dimension, sharpness, variety, overlap of sources."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import cast
+
+import numpy as np
+import polars as pl
+
+from curate import intrinsic, plugins, tables
+from curate.encoders import Encoder
+from curate.errors import SchemaError
+from curate.scorers import _sampled
+from curate.shards import Shard
+
+PAIRS = 1000  # rows whose pairs label sharpness is over, as in its paper
+FEWEST = 10  # rows of each source for an overlap
+
+
+@dataclass(frozen=True)
+class Description:
+    """``sample`` of ``rows`` rows, ``duplicates`` of them equal to another and left out; ``conflicts`` of those had
+    another label than their first. ``dimension`` and ``two_nn`` are of the sample and of half of it: they grow with the
+    rows, and how far the two differ says more than an interval over rows, which is narrow beside that bias.
+    ``sharpness`` is over ``pairs`` rows; None with a note where it cannot be said.
+
+    ``sources``: source, rows, sample, dimension, vendi; ``overlap``: source and a column a source.
+    """
+
+    rows: int
+    sample: int
+    duplicates: int
+    conflicts: int
+    dimension: tuple[float, float]
+    two_nn: tuple[float, float]
+    vendi: float
+    sharpness: float | None
+    pairs: int
+    sources: pl.DataFrame
+    overlap: pl.DataFrame | None
+    notes: tuple[str, ...]
+
+
+def describe(
+    data: Sequence[str],
+    *,
+    embedding: str = "",
+    encoder: str = "hashed",
+    text_column: str = "text",
+    sample: int = 5000,
+    neighbours: int = 20,
+    seed: int = 0,
+) -> Description:
+    """Describe the vectors of the column ``embedding``, or those that ``encoder`` makes of the texts.
+
+    Memory is the sample's vectors (and texts) and a block of distances; time grows with the sample squared.
+    """
+    if neighbours < 2 or sample < 2 * neighbours + 2:
+        raise SchemaError(
+            f"describe: neighbours={neighbours} must be at least 2, sample={sample} at least {2 * neighbours + 2}"
+        )
+    found, column = tables.shards(data), embedding or "text"
+    labelled = all("label" in tables.columns(shard) for shard in found)
+    columns = (column, "label") if labelled else (column,)
+    for shard in found:
+        tables.require(shard, [text_column if name == "text" else name for name in columns])
+    counts = _counts(found)
+
+    def stream() -> Iterator[pl.DataFrame]:
+        for shard in found:
+            yield from tables.batches(
+                shard, columns, text_column=text_column, identity=("id", "source"), size=tables.BATCH_BYTES
+            )
+
+    drawn = _sampled.smallest(stream(), sample, ("source", *columns), seed=seed)
+    x = _vectors(drawn, column, encoder)
+    first = intrinsic.distinct(x)
+    if len(first) < (least := 2 * neighbours + 2):  # for half of them too
+        raise SchemaError(
+            f"{len(first)} different vectors in a sample of {len(x)} rows of {counts.total()}: {neighbours} neighbours "
+            f"need at least {least}; raise --sample or lower --neighbours"
+        )
+    halves = [intrinsic.neighbours(x[rows], neighbours)[0] for rows in (first, first[: (len(first) + 1) // 2])]
+    sharp, pairs, conflicts, notes = _labels(x, first, drawn["label"] if labelled else None)
+    sources, overlap = pl.DataFrame(), None
+    if 1 < len(counts) <= sample // FEWEST:
+        parts = _sampled.smallest(stream(), sample // len(counts), (column,), seed=seed, by="source")
+        sources, overlap = _by_source(_vectors(parts, column, encoder), parts["source"], counts, neighbours)
+    elif len(counts) > 1:
+        notes = (*notes, f"{len(counts)} sources: too many for {FEWEST} rows of each in the sample; raise --sample")
+    return Description(
+        counts.total(), len(x), len(x) - len(first), conflicts,
+        (intrinsic.dimension(halves[0]), intrinsic.dimension(halves[1])),
+        (intrinsic.two_nn(halves[0]), intrinsic.two_nn(halves[1])),
+        intrinsic.vendi(x[first]), sharp, pairs, sources, overlap, notes,
+    )  # fmt: skip
+
+
+def _counts(found: Sequence[Shard]) -> Counter[str]:
+    counts: Counter[str] = Counter()
+    for shard in found:
+        for batch in tables.batches(shard, identity=("source",)):
+            counts.update(dict(batch["source"].value_counts().iter_rows()))
+    return counts
+
+
+def _vectors(rows: pl.DataFrame, column: str, encoder: str) -> np.ndarray:
+    """Return (n, d) vectors of sampled rows."""
+    if column != "text":
+        return rows[column].to_numpy() if rows.height else np.zeros((0, 1), np.float32)
+    built = cast(Encoder, plugins.build("encoders", encoder))
+    return built.encode(rows["text"].fill_null("").to_list())
+
+
+def _labels(
+    x: np.ndarray, first: np.ndarray, labels: pl.Series | None
+) -> tuple[float | None, int, int, tuple[str, ...]]:
+    """Return label sharpness, of how many rows, equal rows with another label than their first, and notes."""
+    if labels is None:
+        return None, 0, 0, ("no label column: no label sharpness",)
+    if nulls := labels.null_count():
+        return None, 0, 0, (f"label is null in {nulls} rows of the sample: no label sharpness",)
+    names = labels.cast(pl.String).to_list()
+    seen: dict[bytes, str] = {}
+    conflicts = sum(seen.setdefault((row + 0.0).tobytes(), name) != name for row, name in zip(x, names, strict=True))
+    rows = first[:PAIRS]
+    sharp = intrinsic.sharpness(x[rows], [names[i] for i in rows])
+    notes: tuple[str, ...] = ("all labels are alike: no label sharpness",) if sharp is None else ()
+    if conflicts:
+        notes += (
+            f"{conflicts} rows equal another row but not its label: label sharpness without them is a lower bound",
+        )
+    return sharp, len(rows), conflicts, notes
+
+
+def _by_source(
+    x: np.ndarray, sources: pl.Series, counts: Counter[str], neighbours: int
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Return a table of sources, and their overlap; rows equal to another of their own source are left out."""
+    named, kept = np.array(sources.to_list(), dtype=str), np.zeros(len(x), bool)
+    rows = []
+    for name in sorted(counts):
+        places = np.flatnonzero(named == name)
+        places = places[intrinsic.distinct(x[places])]
+        kept[places] = True
+        near = intrinsic.neighbours(x[places], neighbours)[0] if len(places) >= neighbours + 2 else None
+        size = None if near is None else intrinsic.dimension(near)
+        rows.append((name, counts[name], len(places), size, intrinsic.vendi(x[places])))
+    names = ["source", "rows", "sample", "dimension", "vendi"]
+    _, nearest = intrinsic.neighbours(x[kept], 1)
+    columns, shares = intrinsic.overlap(nearest[:, 0], named[kept].tolist())
+    matrix = pl.DataFrame({"source": columns, **{f"in {name}": shares[:, i] for i, name in enumerate(columns)}})
+    return pl.DataFrame(rows, schema=names, orient="row"), matrix
