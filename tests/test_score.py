@@ -39,6 +39,7 @@ def test_one_score_file_per_input_file_with_one_row_per_row(corpus, tmp_path):
             "score.compression",
             "emb.hashed",
             "score.prototypes",
+            "cluster.prototypes",
         ]
         assert frame["score.length"].equals(data["text"].str.len_chars().cast(pl.Float64).alias("score.length"))
         assert set(frame["source"]) == {name.split("/")[0].removeprefix("source=")}

@@ -84,7 +84,7 @@ def test_it_is_a_frozen_dataclass_that_says_what_it_reads_and_adds(name):
     scorer = SCORERS[name]
     assert isinstance(scorer.needs, tuple)
     assert scorer.schema
-    assert all(column.startswith(("score.", "emb.")) for column in scorer.schema)
+    assert all(column.startswith(("score.", "emb.", "cluster.")) for column in scorer.schema)
     assert set(scorer.needs) <= set(ROWS.columns)
     assert not set(scorer.needs) & set(scorer.schema)
     with pytest.raises(FrozenInstanceError):
