@@ -82,8 +82,10 @@ def write(folder: Path, rows: int) -> None:
     """Write unit vectors in files of 50,000; ``pairs.npy`` says which row is a near copy of which."""
     rng = np.random.default_rng(0)
     unit = lambda x: (x / np.linalg.norm(x, axis=1, keepdims=True)).astype(np.float32)
-    centres = unit(rng.normal(size=(TOPICS // 30, 1, WIDTH)).repeat(30, 1).reshape(-1, WIDTH) * 0.7
-                   + rng.normal(size=(TOPICS, WIDTH)))
+    centres = unit(
+        rng.normal(size=(TOPICS // 30, 1, WIDTH)).repeat(30, 1).reshape(-1, WIDTH) * 0.7
+        + rng.normal(size=(TOPICS, WIDTH))
+    )
     own = unit(rng.normal(size=(TOPICS * OWN, WIDTH))).reshape(TOPICS, OWN, WIDTH)
     chance = 1 / np.arange(1, TOPICS + 1) ** 0.5
     topic = rng.choice(TOPICS, rows, p=chance / chance.sum())
@@ -104,8 +106,13 @@ def write(folder: Path, rows: int) -> None:
         mine = np.ascontiguousarray(x[low : low + FILE_ROWS])
         column = pa.Array.from_buffers(pa.binary(WIDTH * 4), len(mine), [None, pa.py_buffer(mine)])
         ids = pa.array([f"r{j}" for j in range(low, low + len(mine))])
-        pq.write_table(pa.table({"id": ids, "emb.x": column}), folder / f"{i}.parquet", row_group_size=10_000,
-                       use_dictionary=False, compression="none")
+        pq.write_table(
+            pa.table({"id": ids, "emb.x": column}),
+            folder / f"{i}.parquet",
+            row_group_size=10_000,
+            use_dictionary=False,
+            compression="none",
+        )
     np.save(folder / "pairs.npy", np.stack([of, at], axis=1))
 
 
@@ -140,7 +147,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         data = Path(name) / "docs"
         write(data, asked.rows)
-        print(f"k-means, {asked.rows:,} x {WIDTH}, k={asked.k}{'':16}{'CPU s':>8}{'peak MB':>9}{'mean cosine':>13}", flush=True)
+        print(
+            f"k-means, {asked.rows:,} x {WIDTH}, k={asked.k}{'':16}{'CPU s':>8}{'peak MB':>9}{'mean cosine':>13}",
+            flush=True,
+        )
         for i, (way, (peer, body)) in enumerate(KMEANS.items()):
             if asked.only not in way or (peer and not asked.peers):
                 continue

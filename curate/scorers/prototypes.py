@@ -38,9 +38,7 @@ class Prototypes:
     def __call__(self, batch: pl.DataFrame) -> pl.DataFrame:
         """Score a batch."""
         label, cosine = kmeans.nearest(batch[self.embedding].to_numpy(), self.centres)
-        return pl.DataFrame(
-            {"score.prototypes": 1.0 - cosine, "cluster.prototypes": label}, schema=dict(self.schema)
-        )
+        return pl.DataFrame({"score.prototypes": 1.0 - cosine, "cluster.prototypes": label}, schema=dict(self.schema))
 
 
 def learn(
