@@ -17,11 +17,15 @@ TOP = float(1 << 64)
 
 @dataclass(frozen=True)
 class Spool:
-    """``rows`` vectors of ``width`` numbers: files ``keys`` (uint64 hash of id and seed) and ``vectors`` (int16)."""
+    """``rows`` vectors of ``width`` numbers: files ``keys`` (uint64 hash of id and seed) and ``vectors``.
+
+    Those are ``kmeans.whole`` vectors (int16) or, ``exact``, unit vectors (float32).
+    """
 
     folder: Path
     rows: int
     width: int
+    exact: bool = False
 
     def blocks(self, share: float = 1.0) -> Iterator[np.ndarray]:
         """Yield (at most BLOCK, d) int16 ``kmeans.whole`` vectors, of the share of rows with the smallest keys."""
@@ -30,11 +34,21 @@ class Spool:
 
     def keyed(self, share: float = 1.0) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yield keys too."""
+        kind = np.float32 if self.exact else np.int16
         with (self.folder / "keys").open("rb") as names, (self.folder / "vectors").open("rb") as file:
             while len(key := np.fromfile(names, np.uint64, kmeans.BLOCK)):
-                vectors = np.fromfile(file, np.int16, len(key) * self.width).reshape(len(key), self.width)
+                vectors = np.fromfile(file, kind, len(key) * self.width).reshape(len(key), self.width)
                 few = slice(None) if share >= 1 else key < np.uint64(share * TOP)
-                yield key[few], vectors[few]
+                yield key[few], kmeans.whole(vectors[few]) if self.exact else vectors[few]
+
+    def keys(self) -> np.ndarray:
+        """Return all (n,) uint64 keys."""
+        return np.fromfile(self.folder / "keys", np.uint64)
+
+    def take(self, rows: np.ndarray) -> np.ndarray:
+        """Return (m, d) vectors of some rows, as they were written; the map of the file is closed again."""
+        kind = np.dtype(np.float32 if self.exact else np.int16)
+        return np.asarray(np.memmap(self.folder / "vectors", kind, "r", shape=(self.rows, self.width))[rows])
 
     def first(self, count: int) -> np.ndarray:
         """Return about ``count`` rows (all if there are fewer), in the order of their keys, (m, d) int16."""
@@ -45,7 +59,9 @@ class Spool:
         return np.asarray(vectors[np.argsort(key)])
 
 
-def spool(stream: Stream, embedding: str, folder: Path, *, who: str, seed: int, sample: int = 0) -> Spool:
+def spool(
+    stream: Stream, embedding: str, folder: Path, *, who: str, seed: int, sample: int = 0, exact: bool = False
+) -> Spool:
     """Write the vectors of the stream; with ``sample`` only of about so many rows, those with the smallest keys."""
     share = min(1.0, sample / max(1, sum(batch.height for batch in stream(())))) if sample else 1.0
     rows, width = 0, 0
@@ -57,11 +73,11 @@ def spool(stream: Stream, embedding: str, folder: Path, *, who: str, seed: int, 
             width = same_width(vectors, width, embedding, who)
             few = slice(None) if share >= 1 else key < np.uint64(share * TOP)
             key[few].tofile(names)
-            kmeans.whole(vectors[few]).tofile(file)
+            (kmeans.unit if exact else kmeans.whole)(vectors[few]).tofile(file)
             rows += len(key[few])
     if not rows:
         raise SchemaError(f"{who}: the data has no rows to learn from")
-    return Spool(folder, rows, width)
+    return Spool(folder, rows, width, exact)
 
 
 def same_width(vectors: np.ndarray, width: int, embedding: str, who: str) -> int:
@@ -94,10 +110,15 @@ class Settings:
             )
 
 
-def clusters(stream: Stream, embedding: str, folder: Path, asked: Settings) -> tuple[Spool, kmeans.Clusters]:
-    """Learn k centres of the stream, or of a sample of it; return the vectors too."""
+def clusters(
+    stream: Stream, embedding: str, folder: Path, asked: Settings, *, exact: bool = False
+) -> tuple[Spool, kmeans.Clusters]:
+    """Learn k centres of the stream, or of a sample of it; return the vectors too: ``exact`` ones of all rows."""
     k, who = asked.k, asked.who
-    found = spool(stream, embedding, folder, who=who, seed=asked.seed, sample=asked.sample)
+    found = spool(
+        stream, embedding, folder, who=who, seed=asked.seed, sample=0 if exact else asked.sample, exact=exact
+    )
+    share = min(1.0, asked.sample / found.rows) if exact and asked.sample else 1.0
     if found.rows < k:
         raise SchemaError(f"{who}: k={k} centres need as many rows; there are {found.rows} to learn from: lower k")
     first = found.first(max(kmeans.START_ROWS * k, 1000))
@@ -106,7 +127,11 @@ def clusters(stream: Stream, embedding: str, folder: Path, asked: Settings) -> t
     except SchemaError as error:
         raise SchemaError(f"{who}: {error}") from None
     del first
-    return found, kmeans.learn(found.blocks, start, rows=found.rows, iterations=asked.iterations)
+
+    def blocks(part: float) -> Iterator[np.ndarray]:
+        return found.blocks(part * share)
+
+    return found, kmeans.learn(blocks, start, rows=round(found.rows * share), iterations=asked.iterations)
 
 
 def workplace(scratch: str, who: str) -> TemporaryDirectory[str]:
