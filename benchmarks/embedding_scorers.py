@@ -1,6 +1,6 @@
-"""Scorers of embeddings, CPU seconds and peak memory: python benchmarks/embedding_scorers.py [--rows N] [--peers PYTHON]
+"""Scorers of embeddings, CPU and memory: python benchmarks/embedding_scorers.py [--rows N] [--peers PYTHON]
 
-Unit vectors of 384 numbers from 3,000 topics of unequal size, each in a few directions of its own, with noise; 8 % of the
+Unit vectors of 384 numbers: 1,500 topics of unequal size, each with directions of its own, and noise; 8 % of the
 rows are near copies of others. Each way runs in a process of its own, from Parquet files (fixed-size binary), on one
 thread. Peers (faiss-cpu, scikit-learn, semhash) run with the Python of an environment where they are; without it they
 are left out. Mean cosine: of all rows to the nearest of the centres found, by the same code for all.
@@ -21,7 +21,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-WIDTH, TOPICS, OWN, FILE_ROWS, COPIES = 384, 3000, 24, 50_000, 0.08
+WIDTH, TOPICS, OWN, FILE_ROWS, COPIES = 384, 1500, 24, 50_000, 0.08
 START = """
 import json, resource, sys, time
 from pathlib import Path
@@ -71,17 +71,70 @@ x = vectors()
 found = MiniBatchKMeans(k, batch_size=4096, max_iter=20, n_init=1, max_no_improvement=None, random_state=0).fit(x)
 np.save(out / "centres.npy", found.cluster_centers_)
 """
+SEMDEDUP = """
+from curate.scorers import _spool, semdedup
+before = used()
+centres = np.load(sys.argv[4])
+(out / "spool").mkdir()
+spooled = _spool.spool(stream, "emb.x", out / "spool", who="semdedup", seed=0, exact=True)
+centres, places = semdedup.settled(spooled, centres, 0.2 * 0.1**0.5)
+key = spooled.keys()
+levels = semdedup.compared(spooled, key, places, len(centres), limit=0.95, hard=True)
+np.save(out / "kept.npy", levels == 0)
+"""
+WHOLE = """
+from curate.scorers import semdedup
+from curate.tables import keys
+before = used()
+found = semdedup.learn(stream, k=k, embedding="emb.x")
+kept = [found(batch)["score.semdedup"].to_numpy() == 1 for batch in stream(())]
+np.save(out / "kept.npy", np.concatenate(kept))
+"""
+REFERENCE = """
+before = used()
+centres, x = np.load(sys.argv[4]), vectors()
+label, near = np.empty(len(x), np.int64), np.empty(len(x), np.float32)
+for at in range(0, len(x), 2048):
+    cosine = x[at : at + 2048] @ centres.T
+    label[at : at + 2048], near[at : at + 2048] = cosine.argmax(axis=1), cosine.max(axis=1)
+kept = np.ones(len(x), bool)
+order = np.lexsort((near, label))
+for rows in np.split(order, np.cumsum(np.bincount(label, minlength=len(centres)))[:-1]):
+    if len(rows):
+        kept[rows] = np.triu(x[rows] @ x[rows].T, 1).max(axis=0) <= 0.95
+np.save(out / "kept.npy", kept)
+"""
+SEMHASH = """
+from semhash import SemHash
+class Model:
+    def encode(self, texts, **more): raise NotImplementedError
+before = used()
+x = vectors()[:20_000]
+found = SemHash.from_embeddings(x, [f"r{i}" for i in range(len(x))], Model()).self_deduplicate(0.95)
+kept = np.zeros(len(x), bool)
+kept[[int(r[1:]) for r in found.selected]] = True
+np.save(out / "kept.npy", kept)
+"""
 KMEANS = {
     "curate prototypes, 20 iterations": (False, OURS),
     "faiss Kmeans, spherical, 20 iterations": (True, FAISS),
     "sklearn MiniBatchKMeans, 20 epochs": (True, MINIBATCH),
+}
+TWINS = {
+    "curate semdedup, in those clusters": (False, SEMDEDUP),
+    "curate semdedup, learning them too": (False, WHOLE),
+    "blocked NumPy, compared with all": (False, REFERENCE),
+    "semhash (usearch), 20,000 rows": (True, SEMHASH),
 }
 
 
 def write(folder: Path, rows: int) -> None:
     """Write unit vectors in files of 50,000; ``pairs.npy`` says which row is a near copy of which."""
     rng = np.random.default_rng(0)
-    unit = lambda x: (x / np.linalg.norm(x, axis=1, keepdims=True)).astype(np.float32)
+
+    def unit(x: np.ndarray) -> np.ndarray:
+        return (x / np.linalg.norm(x, axis=1, keepdims=True)).astype(np.float32)
+
     centres = unit(
         rng.normal(size=(TOPICS // 30, 1, WIDTH)).repeat(30, 1).reshape(-1, WIDTH) * 0.7
         + rng.normal(size=(TOPICS, WIDTH))
@@ -129,11 +182,28 @@ def mean_cosine(folder: Path, centres: np.ndarray) -> float:
     return total / rows
 
 
-def ran(python: str, body: str, data: Path, out: Path, k: int) -> dict[str, float] | str:
+def judged(folder: Path, kept: np.ndarray) -> str:
+    """Share of the pairs over 0.95 of which one is gone, and removals that are like no row kept, of 500 looked at."""
+    x = np.concatenate(
+        [
+            pl.read_parquet(p)["emb.x"].bin.reinterpret(dtype=pl.Array(pl.Float32, WIDTH)).to_numpy()
+            for p in sorted(folder.glob("*.parquet"))
+        ]
+    )[: len(kept)]
+    pairs = np.load(folder / "pairs.npy")
+    pairs = pairs[(pairs < len(kept)).all(axis=1)]
+    pairs = pairs[np.einsum("nd,nd->n", x[pairs[:, 0]], x[pairs[:, 1]]) > 0.95]
+    found = ~kept[pairs].all(axis=1)
+    gone = np.random.default_rng(1).permutation(np.flatnonzero(~kept))[:500]
+    alone = sum(int(((x[part] @ x[kept].T).max(axis=1) < 0.9499).sum()) for part in np.split(gone, 5))
+    return f"{found.mean():8.4f} of {len(pairs):,}{(~kept).sum():9,}{alone:9}"
+
+
+def ran(python: str, body: str, data: Path, out: Path, *more: object) -> dict[str, float] | str:
     out.mkdir()
     script = out / "way.py"
     script.write_text(START + body + END)
-    done = subprocess.run([python, script, data, out, str(k)], capture_output=True, text=True)
+    done = subprocess.run([python, script, data, out, *map(str, more)], capture_output=True, text=True)
     return done.stderr.strip().splitlines()[-1][:100] if done.returncode else json.loads(done.stdout.splitlines()[-1])
 
 
@@ -145,22 +215,32 @@ def main() -> None:
     parser.add_argument("--only", default="")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
-        data = Path(name) / "docs"
+        data, folder = Path(name) / "docs", Path(name)
         write(data, asked.rows)
-        print(
-            f"k-means, {asked.rows:,} x {WIDTH}, k={asked.k}{'':16}{'CPU s':>8}{'peak MB':>9}{'mean cosine':>13}",
-            flush=True,
-        )
+        title = f"k-means, {asked.rows:,} x {WIDTH}, k={asked.k}"
+        print(f"{title:42}{'CPU s':>8}{'peak MB':>9}{'mean cosine':>13}", flush=True)
         for i, (way, (peer, body)) in enumerate(KMEANS.items()):
-            if asked.only not in way or (peer and not asked.peers):
-                continue
-            out = Path(name) / f"k{i}"
-            got = ran(asked.peers if peer else sys.executable, body, data, out, asked.k)
-            if isinstance(got, str):
-                print(f"{way:44}{got}")
-                continue
-            cosine = mean_cosine(data, np.load(out / "centres.npy"))
-            print(f"{way:44}{got['cpu']:8.1f}{got['peak']:9.0f}{cosine:13.4f}", flush=True)
+            if asked.only in way and (asked.peers or not peer):
+                got = ran(asked.peers if peer else sys.executable, body, data, folder / f"k{i}", asked.k)
+                told = "" if isinstance(got, str) else mean_cosine(data, np.load(folder / f"k{i}" / "centres.npy"))
+                print(line(way, got) + (f"{told:13.4f}" if told else ""), flush=True)
+        title = "cosine over 0.95"
+        print(
+            f"\n{title:42}{'CPU s':>8}{'peak MB':>9}{'per CPU s':>11}   pairs found   removed  wrong of 500", flush=True
+        )
+        for i, (way, (peer, body)) in enumerate(TWINS.items()):
+            centres = folder / "k0" / "centres.npy"
+            if asked.only in way and (asked.peers or not peer) and (centres.exists() or "sys.argv[4]" not in body):
+                got = ran(asked.peers if peer else sys.executable, body, data, folder / f"t{i}", asked.k, centres)
+                if isinstance(got, str):
+                    print(line(way, got), flush=True)
+                    continue
+                kept = np.load(folder / f"t{i}" / "kept.npy")
+                print(f"{line(way, got)}{len(kept) / got['cpu']:11,.0f}   {judged(data, kept)}", flush=True)
+
+
+def line(way: str, got: dict[str, float] | str) -> str:
+    return f"{way:42}{got}" if isinstance(got, str) else f"{way:42}{got['cpu']:8.1f}{got['peak']:9.0f}"
 
 
 if __name__ == "__main__":

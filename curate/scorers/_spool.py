@@ -115,9 +115,7 @@ def clusters(
 ) -> tuple[Spool, kmeans.Clusters]:
     """Learn k centres of the stream, or of a sample of it; return the vectors too: ``exact`` ones of all rows."""
     k, who = asked.k, asked.who
-    found = spool(
-        stream, embedding, folder, who=who, seed=asked.seed, sample=0 if exact else asked.sample, exact=exact
-    )
+    found = spool(stream, embedding, folder, who=who, seed=asked.seed, sample=0 if exact else asked.sample, exact=exact)
     share = min(1.0, asked.sample / found.rows) if exact and asked.sample else 1.0
     if found.rows < k:
         raise SchemaError(f"{who}: k={k} centres need as many rows; there are {found.rows} to learn from: lower k")

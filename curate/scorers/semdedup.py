@@ -77,8 +77,8 @@ def learn(
 ) -> Semdedup:
     """Find the rows with a cosine over 1 - ``epsilon`` to a row that is kept; higher removes more.
 
-    Rows are compared inside k clusters (0: the square root of the number of rows), learned on about ``sample`` rows; one
-    of more than 4,096 is split again. In a cluster the row farthest from the centre is kept first (``order=hard``) or
+    Rows are compared inside k clusters (0: the square root of the number of rows), learned on about ``sample`` rows;
+    one of more than 4,096 is split again. In a cluster the row farthest from the centre is kept first (``order=hard``) or
     the nearest (``easy``). A row within ``border`` x sqrt(2 epsilon), the distance of rows that are just alike, of
     another cluster's border is compared with the rows of that too: 1 misses no pair, 0 all that a border divides.
     Ids must be distinct. Memory is 40 bytes a row, 4 k^2 bytes and 150 MB; disk 4 d + 8 bytes a row, in ``scratch``.
@@ -116,7 +116,7 @@ def settled(spooled: Spool, centres: np.ndarray, reach: float) -> tuple[np.ndarr
 
 
 def placed(spooled: Spool, centres: np.ndarray, reach: float) -> Places:
-    """Assign every row; the distance of a row to the border of two clusters is that to the plane between the centres."""
+    """Assign every row; the border of two clusters is the plane between their centres."""
     goal = kmeans.whole(centres).astype(np.float32)
     gaps = np.sqrt(np.maximum(2 - 2 * centres @ centres.T, 0)) * kmeans.scale(centres.shape[1]) ** 2
     label, cosine, rows, near, at = [], [], [], [], 0
@@ -137,9 +137,7 @@ def placed(spooled: Spool, centres: np.ndarray, reach: float) -> Places:
     return Places(*(np.concatenate(part or none) for part in (label, cosine, rows, near)))
 
 
-def compared(
-    spooled: Spool, key: np.ndarray, places: Places, k: int, *, limit: float, hard: bool
-) -> np.ndarray:
+def compared(spooled: Spool, key: np.ndarray, places: Places, k: int, *, limit: float, hard: bool) -> np.ndarray:
     """Return the level (n,) of each row (``thinning.thin``), cluster after cluster; those before are the others."""
     order = np.lexsort((key, places.cosine if hard else -places.cosine, places.label))
     edges = np.append(0, np.cumsum(np.bincount(places.label, minlength=k)))
