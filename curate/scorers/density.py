@@ -80,4 +80,4 @@ def between(centres: np.ndarray) -> np.ndarray:
 def within(found: kmeans.Clusters) -> np.ndarray:
     """Return the mean distance (k,) of the rows of each cluster to its centre; of an empty one 0."""
     total = (found.sums * found.centres).sum(axis=1)
-    return np.maximum(1.0 - total / np.maximum(found.counts, 1), 0.0) * (found.counts > 0)
+    return np.asarray(np.maximum(1.0 - total / np.maximum(found.counts, 1), 0.0) * (found.counts > 0))

@@ -78,10 +78,11 @@ def learn(
     """Find the rows with a cosine over 1 - ``epsilon`` to a row that is kept; higher removes more.
 
     Rows are compared inside k clusters (0: the square root of the number of rows), learned on about ``sample`` rows;
-    one of more than 4,096 is split again. In a cluster the row farthest from the centre is kept first (``order=hard``) or
-    the nearest (``easy``). A row within ``border`` x sqrt(2 epsilon), the distance of rows that are just alike, of
-    another cluster's border is compared with the rows of that too: 1 misses no pair, 0 all that a border divides.
-    Ids must be distinct. Memory is 40 bytes a row, 4 k^2 bytes and 150 MB; disk 4 d + 8 bytes a row, in ``scratch``.
+    one of more than 4,096 is split again. In a cluster the row farthest from the centre is kept first
+    (``order=hard``) or the nearest (``easy``). A row within ``border`` x sqrt(2 epsilon), the distance of rows that
+    are just alike, of another cluster's border is compared with the rows of that too: 1 misses no pair, 0 all that a
+    border divides. With a smaller e than ``epsilon`` some pairs that a border divides may both stay. Ids must be
+    distinct. Memory is 40 bytes a row, 4 k^2 bytes and 150 MB; disk 4 d + 8 bytes a row, in ``scratch``.
     """
     if not (0 < epsilon < 1 and order in ("hard", "easy") and 0 <= border <= 1 and k >= 0):
         raise SchemaError(

@@ -27,7 +27,7 @@ FOLDER = TemporaryDirectory()
 atexit.register(FOLDER.cleanup)
 TARGET = Path(FOLDER.name) / "target.parquet"
 documents(12, 900).write_parquet(TARGET)
-ONLY = {"dsir": {"target": str(TARGET)}}  # options that one learner cannot do without
+ONLY = {"dsir": {"target": str(TARGET)}, "d2": {"by": "tokens"}}  # options that one learner cannot do without
 
 
 def examples(rows: int = 60) -> pl.DataFrame:
