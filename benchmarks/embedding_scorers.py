@@ -53,7 +53,7 @@ print("\\n" + json.dumps({"cpu": cpu, "peak": int(peak.split()[1]) / 1e3, **more
 OURS = """
 from curate.scorers import prototypes
 before = used()
-np.save(out / "centres.npy", prototypes.learn(stream, k=k, iterations=20, start="sample", embedding="emb.x").centres)
+np.save(out / "centres.npy", prototypes.learn(stream, k=k, iterations=20, embedding="emb.x").centres)
 """
 FAISS = """
 import faiss

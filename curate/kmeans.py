@@ -14,7 +14,7 @@ import numpy as np
 from curate.errors import SchemaError
 
 BLOCK = 2048  # rows compared at once; at most 4096, for sums of so many whole numbers are exact too
-START_ROWS = 10  # rows a centre, of those that the first centres are drawn from
+START_ROWS = 8  # rows a centre, of those that the first centres are drawn from
 EARLY_ROWS = 64  # rows a centre that are enough while centres still move far
 LATE = 0.4  # share of the iterations that see every row
 
