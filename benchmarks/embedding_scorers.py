@@ -115,6 +115,15 @@ kept = np.zeros(len(x), bool)
 kept[[int(r[1:]) for r in found.selected]] = True
 np.save(out / "kept.npy", kept)
 """
+EACH = """
+import importlib
+before = used()
+name, _, options = sys.argv[5].partition(":")
+options = {one.split("=")[0]: int(one.split("=")[1]) for one in options.split(",") if one}
+found = importlib.import_module(f"curate.scorers.{name}").learn(stream, embedding="emb.x", **options)
+for batch in stream(found.needs):
+    found(batch)
+"""
 KMEANS = {
     "curate prototypes, 20 iterations": (False, OURS),
     "faiss Kmeans, spherical, 20 iterations": (True, FAISS),
@@ -126,6 +135,10 @@ TWINS = {
     "blocked NumPy, compared with all": (False, REFERENCE),
     "semhash (usearch), 20,000 rows": (True, SEMHASH),
 }
+
+OTHERS = (
+    "prototypes:k=64", "class_prototypes", "density:k=100", "moderate", "semdedup", "coverage", "d2", "d2:probes=4"
+)  # fmt: skip
 
 
 def write(folder: Path, rows: int) -> None:
@@ -159,8 +172,9 @@ def write(folder: Path, rows: int) -> None:
         mine = np.ascontiguousarray(x[low : low + FILE_ROWS])
         column = pa.Array.from_buffers(pa.binary(WIDTH * 4), len(mine), [None, pa.py_buffer(mine)])
         ids = pa.array([f"r{j}" for j in range(low, low + len(mine))])
+        more = {"label": topic[low : low + len(mine)] % 10, "score.prototypes": rng.random(len(mine))}
         pq.write_table(
-            pa.table({"id": ids, "emb.x": column}),
+            pa.table({"id": ids, "emb.x": column, **more}),
             folder / f"{i}.parquet",
             row_group_size=10_000,
             use_dictionary=False,
@@ -237,6 +251,16 @@ def main() -> None:
                     continue
                 kept = np.load(folder / f"t{i}" / "kept.npy")
                 print(f"{line(way, got)}{len(kept) / got['cpu']:11,.0f}   {judged(data, kept)}", flush=True)
+        data = Path(name) / "fewer"
+        write(data, asked.rows // 4)
+        print(
+            f"\n{f'learn and score {asked.rows // 4:,} rows':42}{'CPU s':>8}{'peak MB':>9}{'per CPU s':>11}", flush=True
+        )
+        for i, spec in enumerate(OTHERS):
+            if asked.only in spec:
+                got = ran(sys.executable, EACH, data, folder / f"o{i}", asked.k, "", spec)
+                rate = "" if isinstance(got, str) else f"{asked.rows // 4 / got['cpu']:11,.0f}"
+                print(line(spec, got) + rate, flush=True)
 
 
 def line(way: str, got: dict[str, float] | str) -> str:

@@ -46,9 +46,13 @@ class Spool:
         return np.fromfile(self.folder / "keys", np.uint64)
 
     def take(self, rows: np.ndarray) -> np.ndarray:
-        """Return (m, d) vectors of some rows, as they were written; the map of the file is closed again."""
-        kind = np.dtype(np.float32 if self.exact else np.int16)
-        return np.asarray(np.memmap(self.folder / "vectors", kind, "r", shape=(self.rows, self.width))[rows])
+        """Return (m, d) vectors of some rows, as they were written."""
+        found = np.empty((len(rows), self.width), np.float32 if self.exact else np.int16)
+        with (self.folder / "vectors").open("rb", buffering=0) as file:
+            for i, row in enumerate(rows.tolist()):
+                file.seek(row * found.strides[0])
+                file.readinto(found[i])
+        return found
 
     def first(self, count: int) -> np.ndarray:
         """Return about ``count`` rows (all if there are fewer), in the order of their keys, (m, d) int16."""
