@@ -8,7 +8,7 @@ import numpy as np
 
 from curate.errors import SchemaError
 
-HELD = 1 << 24  # numbers read at a time: 64 MB
+HELD = 1 << 22  # numbers read at a time: 16 MB
 
 
 @dataclass(frozen=True)

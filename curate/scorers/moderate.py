@@ -52,7 +52,7 @@ class Moderate:
 def learn(stream: Stream, *, by: str = "class", embedding: str = "emb.hashed", scratch: str = "") -> Moderate:
     """Find the exact medians of every coordinate, then the distances of all rows, in two passes.
 
-    Memory is 20 bytes a row and 64 MB; disk 4 d bytes a row, in ``scratch``.
+    Memory is 20 bytes a row and 100 MB; disk 4 d bytes a row, in ``scratch``.
     """
     if by not in ("class", "all"):
         raise SchemaError(f"moderate: by={by} must be class or all")

@@ -75,7 +75,7 @@ def learn(
     embedding: str = "emb.hashed",
     scratch: str = "",
 ) -> Semdedup:
-    """Find the rows with a cosine over 1 - ``epsilon`` to a row that is kept; higher removes more.
+    """Find the rows with a cosine over 1 - ``epsilon`` to a row that is kept; higher removes more, 1e-5 only copies.
 
     Rows are compared inside k clusters (0: the square root of the number of rows), learned on about ``sample`` rows;
     one of more than 4,096 is split again. In a cluster the row farthest from the centre is kept first
