@@ -29,7 +29,7 @@ def scores(frame: pl.DataFrame) -> dict[str, np.ndarray]:
     found = {}
     for name, options in SCORERS.items():
         scorer = plugins.module("scorers", name).learn(
-            lambda needs: iter([frame.select("id", *needs)]), embedding="emb.pixels", **options
+            lambda needs, held=frame: iter([held.select("id", *needs)]), embedding="emb.pixels", **options
         )
         frame = frame.hstack(scorer(frame))
         found[name] = frame[f"score.{name}"].to_numpy()

@@ -16,6 +16,7 @@ from curate.errors import SchemaError
 BLOCK = 2048  # rows compared at once; at most 4096, for sums of so many whole numbers are exact too
 START_ROWS = 8  # rows a centre, of those that the first centres are drawn from
 EARLY_ROWS = 64  # rows a centre that are enough while centres still move far
+TRIALS = 6  # rows that each centre of a start is the best of
 LATE = 0.4  # share of the iterations that see every row
 
 Blocks = Callable[[float], Iterator[np.ndarray]]  # share of the rows -> (at most BLOCK, d) int16 of ``whole`` vectors
@@ -106,7 +107,7 @@ def _moved(sums: np.ndarray, counts: np.ndarray, before: np.ndarray) -> np.ndarr
 
 
 def sampled(points: np.ndarray, k: int) -> np.ndarray:
-    """Return the first k different directions of (m, d) int16 rows: as good a start as any where k is large."""
+    """Return the first k different directions of (m, d) int16 rows: a cheap start."""
     _, first = np.unique(points, axis=0, return_index=True)
     first = np.sort(first[points[first].any(axis=1)])
     if len(first) < k:
@@ -115,23 +116,25 @@ def sampled(points: np.ndarray, k: int) -> np.ndarray:
 
 
 def plus_plus(points: np.ndarray, k: int, seed: int) -> np.ndarray:
-    """Return k of (m, d) int16 rows, each drawn with a chance as its squared distance from those before.
+    """Return k of (m, d) int16 rows, drawn with a chance as the squared distance to those before: the best of TRIALS.
 
-    k-means++ (Arthur & Vassilvitskii 2007): finds clusters that are well apart, where a sampled start misses some.
+    Greedy k-means++ (Arthur & Vassilvitskii 2007): finds clusters that are well apart; a sampled start misses some.
     """
-    rng = np.random.default_rng(seed)
-    x = points.astype(np.float32)
-    squares = np.einsum("nd,nd->n", x, x).astype(np.float64)
-    distance = np.where(squares > 0, 1.0, 0.0)  # a zero vector points nowhere
+    rng, x = np.random.default_rng(seed), points.astype(np.float32)
+    squares = np.einsum("nd,nd->n", x, x)
+    distance = np.where(squares > 0, np.float32(1), np.float32(0))  # a zero vector points nowhere
     chosen: list[int] = []
     while len(chosen) < k:
-        total = np.cumsum(distance)
+        total = np.cumsum(distance, dtype=np.float64)
         if total.size == 0 or total[-1] == 0:
             raise _too_few(k, len(points), len(chosen))
-        one = min(int(np.searchsorted(total, rng.random() * total[-1], side="right")), int(np.argmax(total)))
-        gap = squares + squares[one] - 2.0 * (x @ x[one]).astype(np.float64)
-        distance = np.where(squares > 0, gap, 0.0) if not chosen else np.minimum(distance, gap)
-        chosen.append(one)
+        drawn = np.searchsorted(total, rng.random(TRIALS if chosen else 1) * total[-1], side="right")
+        drawn = np.minimum(drawn, int(np.argmax(total)))
+        gaps = np.maximum(squares + squares[drawn, None] - 2 * (x[drawn] @ x.T), 0)
+        gaps = np.where(squares > 0, np.minimum(gaps, distance) if chosen else gaps, 0)
+        best = int(gaps.sum(axis=1, dtype=np.float64).argmin())
+        distance = gaps[best]
+        chosen.append(int(drawn[best]))
     return points[chosen]
 
 

@@ -54,8 +54,8 @@ def learn(
 ) -> Prototypes:
     """Spherical k-means on all rows, or on about ``sample`` of them (0: all), the same for any order of the rows.
 
-    ``start``: "++" (k-means++; finds clusters that are well apart) or "sample" (k rows; better where k is large). Rows
-    are sampled by hash(id, seed). Memory is about 12 k x d floats and 100 MB whatever the stream's length; disk
+    ``start``: "++" (greedy k-means++; finds clusters that are well apart) or "sample" (k rows; cheaper). Rows are
+    sampled by hash(id, seed). Memory is about 12 k x d floats and 100 MB whatever the stream's length; disk
     2 d + 8 bytes a row learned from, in ``scratch`` (a folder; default the system's temporary one).
     """
     with workplace(scratch, "prototypes") as folder:
