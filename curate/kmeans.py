@@ -71,7 +71,7 @@ def learn(blocks: Blocks, start: np.ndarray, *, rows: int, iterations: int) -> C
     rows of the final centres.
     """
     centres, k = start, len(start)
-    early, few = iterations - round(iterations * LATE), min(1.0, EARLY_ROWS * k / rows)
+    early, few = iterations - max(1, round(iterations * LATE)), min(1.0, EARLY_ROWS * k / rows)
     for i in range(iterations):
         centres = _moved(*_sums(blocks(few if i < early else 1.0), centres), centres)
     sums, counts = _sums(blocks(1.0), centres)
