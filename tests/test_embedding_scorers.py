@@ -180,6 +180,12 @@ def test_many_copies_in_a_cluster_that_cannot_be_split(monkeypatch):
     assert (got == 0).sum() == 251 - len(np.unique(x, axis=0))
 
 
+def test_zero_vectors_are_like_no_other():
+    x = np.concatenate([np.zeros((50, 8)), np.repeat(clumps(2, noise=0)[0], 5, axis=0)])
+    got = scored(semdedup.learn(streamed(x), k=2), streamed(x), "score.semdedup")
+    assert (got[:50] == 1).all() and (got[50:] == 1).sum() == len(np.unique(x[50:], axis=0))
+
+
 def test_semdedup_does_not_depend_on_the_order_of_rows():
     x, _ = clumps(300, groups=40, noise=0.1)
     mixed = np.random.default_rng(0).permutation(300)

@@ -53,8 +53,8 @@ class Semdedup:
 
 @dataclass(frozen=True)
 class Places:
-    """Where rows are: the cluster (n,) of each and its cosine to the centre, and (v,) pairs of a row and a cluster
-    whose border it is near."""
+    """Where rows are: the cluster (n,) of each (k of a zero vector, which is like no other) and its cosine to the
+    centre, and (v,) pairs of a row and a cluster whose border it is near."""
 
     label: np.ndarray
     cosine: np.ndarray
@@ -82,7 +82,8 @@ def learn(
     (``order=hard``) or the nearest (``easy``). A row within ``border`` x sqrt(2 epsilon), the distance of rows that
     are just alike, of another cluster's border is compared with the rows of that too: 1 misses no pair, 0 all that a
     border divides. With a smaller e than ``epsilon`` some pairs that a border divides may both stay. Ids must be
-    distinct. Memory is 40 bytes a row, 4 k^2 bytes and 150 MB; disk 4 d + 8 bytes a row, in ``scratch``.
+    distinct. Memory is 50 bytes a row, 30 for each border near a row, 4 k^2 bytes and 150 MB; disk 4 d + 8 bytes a
+    row, in ``scratch``.
     """
     if not (0 < epsilon < 1 and order in ("hard", "easy") and 0 <= border <= 1 and k >= 0):
         raise SchemaError(
@@ -105,7 +106,7 @@ def settled(spooled: Spool, centres: np.ndarray, reach: float) -> tuple[np.ndarr
     """Return centres of clusters of at most LARGEST rows, as far as rows differ, and where the rows are."""
     for _ in range(ROUNDS):
         places = placed(spooled, centres, reach)
-        sizes = np.bincount(places.label, minlength=len(centres))
+        sizes = np.bincount(places.label, minlength=len(centres))[: len(centres)]
         large = np.flatnonzero(sizes > LARGEST)
         parts = [_split(spooled, np.flatnonzero(places.label == c), int(sizes[c])) for c in large]
         if not any(len(part) > 1 for part in parts):
@@ -125,11 +126,13 @@ def placed(spooled: Spool, centres: np.ndarray, reach: float) -> Places:
         products = x.astype(np.float32) @ goal.T
         mine = products.argmax(axis=1)
         best = products[np.arange(len(x)), mine]
-        label.append(mine.astype(np.int32))
+        some = x.any(axis=1)
+        label.append(np.where(some, mine, len(centres)).astype(np.int32))
         cosine.append(best / np.float32(kmeans.scale(centres.shape[1]) ** 2))
         if reach > 0:
             close = best[:, None] - products <= reach * gaps[mine]
             close[np.arange(len(x)), mine] = False
+            close[~some] = False
             one, two = np.nonzero(close)
             rows.append((at + one).astype(np.uint32))
             near.append(two.astype(np.int32))
@@ -149,7 +152,7 @@ def compared(spooled: Spool, key: np.ndarray, places: Places, k: int, *, limit: 
         mine = order[edges[c] : edges[c + 1]]
         guests = places.rows[visits[doors[c] : doors[c + 1]]]
         guests = guests[(places.label[guests] < c) & (levels[guests] == 0)]
-        if len(mine) + len(guests) > 1 and len(mine):
+        if len(mine) and len(mine) + len(guests) > 1:
             levels[mine] = thinning.thin(spooled.take(mine), spooled.take(guests), limit)
     return levels
 
