@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 import pytest
 from conftest import WORDS, text
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from curate import plugins
@@ -77,6 +77,7 @@ def test_it_is_frozen(name):
 
 
 @EVERY
+@settings(max_examples=6)
 @given(order=st.lists(st.integers(0, len(TEXTS) - 1), min_size=1, max_size=8))
 def test_a_vector_depends_on_its_own_row_only(name, order):
     made = encoder(name)
