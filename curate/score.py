@@ -264,9 +264,13 @@ def scorer_code(spec: str) -> dict[str, str]:
 
 
 def read_too(specs: Sequence[str]) -> dict[str, str]:
-    """Return the content hashes of the files that scorers are given as ``target``: they decide scores too."""
-    named = [str(options["target"]) for _, options in map(plugins.parse, specs) if options.get("target")]
-    return {str(s.path): content_hash(s.path) for s in (tables.shards(sorted(set(named))) if named else ())}
+    """Return the content hashes of the files that scorers are given as ``target`` or ``path``; they decide scores."""
+    asked = [options for _, options in map(plugins.parse, specs)]
+    named = sorted({str(options["target"]) for options in asked if options.get("target")})
+    read = [shard.path for shard in (tables.shards(named) if named else ())]
+    for path in sorted({str(options["path"]) for options in asked if options.get("path")}):
+        read += [file for file, _ in files.listed(path)]  # a table, or the folder of a model
+    return {str(path): content_hash(path) for path in read}
 
 
 def _vectors(specs: Sequence[str]) -> tuple[str, ...]:

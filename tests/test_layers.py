@@ -16,7 +16,7 @@ LAYERS = {
     0: "errors",
     1: "stores",
     2: "files vectors ngrams",
-    3: "intrinsic shards writer minhash neighbours components",
+    3: "intrinsic shards writer minhash neighbours components kmeans thinning",
     4: "readers",
     5: "counts plugins pools tables artifacts manifest encoders solve regions ground ceilings transformer powers",
     6: "mixture cutoffs rows order engines scorers recipes schedules limits simplex sinkhorn surrogates projection",
@@ -35,7 +35,7 @@ LAYER = {name: layer for layer, names in LAYERS.items() for name in names.split(
 SHARED = set("errors stores files shards readers vectors writer counts mixture plugins pools tables artifacts".split())
 SHARED |= set("manifest encoders rows engines".split())
 LEFT = set("scorers preflight scoring learning score status prune materialize recycle order begun".split())
-LEFT |= set("ngrams minhash neighbours components membership scatter steps draw".split())
+LEFT |= set("kmeans thinning ngrams minhash neighbours components membership scatter steps draw".split())
 LEFT |= set("bins cutoffs verdicts answers describe intrinsic".split())
 RIGHT = set(LAYER) - SHARED - LEFT - {"charts"}
 FILES = sorted(p for p in ROOT.rglob("*.py") if p != ROOT / "__init__.py")

@@ -39,6 +39,7 @@ def test_one_score_file_per_input_file_with_one_row_per_row(corpus, tmp_path):
             "score.compression",
             "emb.hashed",
             "score.prototypes",
+            "cluster.prototypes",
         ]
         assert frame["score.length"].equals(data["text"].str.len_chars().cast(pl.Float64).alias("score.length"))
         assert set(frame["source"]) == {name.split("/")[0].removeprefix("source=")}
@@ -314,3 +315,38 @@ def test_what_a_killed_job_left_half_written_is_removed(corpus, tmp_path):
     score.score([str(corpus)], ("length",), out)
     assert not any(path.exists() for path in stale)
     assert alive.exists()
+
+
+def test_scorers_of_embeddings_follow_each_other_in_one_job(corpus, tmp_path):
+    """Each learns from the columns of those before; the bytes do not depend on the workers."""
+    specs = (
+        "embedding:width=16",
+        "prototypes:k=3",
+        "density:k=3",
+        "semdedup",
+        "coverage:planes=4",
+        "d2",
+        "moderate:by=all",
+    )
+    for workers in (1, 2):
+        score.score([str(corpus)], specs, tmp_path / str(workers), engine=Local(workers))
+    assert tree(tmp_path / "1") == tree(tmp_path / "2")
+    got = pl.concat(frames(tmp_path / "1").values())
+    assert {n for n in got.columns if n[:8] == "cluster."} == {"cluster.prototypes", "cluster.density"}
+    assert sorted(got["score.d2"]) == pytest.approx([i / 100 for i in range(1, 101)])
+    assert got["score.semdedup"].is_between(0, 1).all() and got["score.coverage"].sum() == pytest.approx(0)
+
+
+@pytest.mark.parametrize(
+    ("specs", "said"),
+    [
+        (("embedding", "class_prototypes"), "has no column 'label'"),
+        (("embedding", "d2"), "has no column 'score.prototypes'"),
+        (("prototypes",), "has no column 'emb.hashed'"),
+        (("embedding", "prototypes:k=101"), "k=101 centres need as many rows; there are 100"),
+    ],
+)
+def test_what_a_scorer_of_embeddings_lacks_is_said_before_any_row_is_scored(corpus, tmp_path, specs, said):
+    with pytest.raises(SchemaError, match=said):
+        score.score([str(corpus)], specs, tmp_path / "out")
+    assert not [name for name in tree(tmp_path / "out") if name.endswith(".parquet")]

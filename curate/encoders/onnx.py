@@ -1,0 +1,71 @@
+"""A text model in ONNX from a local folder: ``model.onnx`` and ``tokenizer.json``, exported to give features."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+
+from curate.errors import CurateError, SchemaError
+
+REQUIRES = "onnxruntime"
+INPUTS = ("input_ids", "attention_mask", "token_type_ids")
+
+
+@dataclass(frozen=True)
+class Onnx:
+    """Mean of the vectors of the tokens (or the one vector that the model gives), unit length. Extra: ``onnx``.
+
+    ``path`` is the folder; ``model.onnx`` may lie in its folder ``onnx``. A text is cut at ``longest`` tokens. Texts go
+    through the model one by one, so that a vector does not depend on its batch.
+    """
+
+    path: str = ""
+    longest: int = 256
+
+    @property
+    def width(self) -> int:
+        """Dimension d of the vectors."""
+        return len(_model(self.path, self.longest)(""))
+
+    def encode(self, texts: Sequence[str]) -> np.ndarray:
+        """Return (n, width) float32."""
+        run = _model(self.path, self.longest)
+        result = np.zeros((len(texts), self.width), np.float32)
+        for i, text in enumerate(texts):
+            vector = run(text)
+            result[i] = vector / (float(np.sqrt((vector**2).sum())) or 1.0)
+        return result
+
+
+@lru_cache(maxsize=1)
+def _model(path: str, longest: int) -> Callable[[str], np.ndarray]:
+    """Return what gives the vector (d,) float64 of a text."""
+    if not path:
+        raise CurateError("encoder onnx needs a model: give path=FOLDER with model.onnx and tokenizer.json")
+    places = [Path(path) / "model.onnx", Path(path) / "onnx" / "model.onnx"]
+    model = next((place for place in places if place.is_file()), None)
+    if model is None or not (Path(path) / "tokenizer.json").is_file():
+        raise SchemaError(f"{path} needs model.onnx (or onnx/model.onnx) and tokenizer.json: is it an exported model?")
+    import onnxruntime
+    from tokenizers import Tokenizer
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+    tokenizer = Tokenizer.from_file(str(Path(path) / "tokenizer.json"))
+    tokenizer.enable_truncation(longest)
+    tokenizer.no_padding()
+    names = [one.name for one in session.get_inputs()]
+    if unknown := [name for name in names if name not in INPUTS]:
+        raise SchemaError(f"{model} asks for {unknown[0]}; encoder onnx knows {', '.join(INPUTS)}")
+
+    def run(text: str) -> np.ndarray:
+        found = tokenizer.encode(text)
+        given = dict(zip(INPUTS, (found.ids, found.attention_mask, found.type_ids), strict=True))
+        first = session.run(None, {name: np.array([given[name]], np.int64) for name in names})[0]
+        states = np.asarray(first, np.float64)[0]
+        return np.asarray(states.mean(axis=0) if states.ndim == 2 else states)
+
+    return run
