@@ -39,7 +39,7 @@ def weighted(weights: np.ndarray, sizes: np.ndarray, total: int) -> np.ndarray:
     return _whole(np.minimum(x * weights, sizes), sizes, total)
 
 
-def quadratic(shares: np.ndarray, sizes: np.ndarray, total: int, *, least: int = 1) -> np.ndarray:
+def quadratic(shares: np.ndarray, sizes: np.ndarray, total: int, *, least: int | np.ndarray = 1) -> np.ndarray:
     """Minimise |x|^2 / 2 - total shares'x with sum x = total and min(least, size) <= x <= size (Abbas et al. 2024).
 
     The solution is total * shares + a constant, cut at the bounds (arXiv 2401.04578, density-based pruning). The sum
@@ -49,8 +49,8 @@ def quadratic(shares: np.ndarray, sizes: np.ndarray, total: int, *, least: int =
     low = np.minimum(least, sizes)
     if int(low.sum()) > total:
         raise SchemaError(
-            f"{int(low.sum())} rows are needed for at least {least} of each of {len(sizes)} groups, and {total} are "
-            "kept: keep more, or lower the least number"
+            f"{int(low.sum())} rows are needed for at least {np.max(least)} of each of {len(sizes)} groups, and {total} "
+            "are kept: keep more, or lower the least number"
         )
     wanted = shares * total
     corners = np.sort(np.concatenate([low - wanted, sizes - wanted]))
@@ -98,7 +98,7 @@ def _whole(x: np.ndarray, sizes: Sequence[int] | np.ndarray, total: int) -> np.n
     near = np.round(x)
     down = np.where(np.abs(x - near) < 1e-9 * np.maximum(1.0, np.abs(x)), near, np.floor(x)).astype(np.int64)
     down = np.minimum(down, sizes)
-    order = np.argsort(down - x, kind="stable")
+    order = np.argsort(np.round(down - x, 9), kind="stable")  # remainders that are equal but for rounding are
     for j in [j for j in order.tolist() if down[j] < sizes[j]][: total - int(down.sum())]:
         down[j] += 1
     return down

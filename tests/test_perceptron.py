@@ -75,7 +75,7 @@ def test_a_small_angle_is_nearly_no_angle():
         assert perceptron.error(5, 0.6, mode, angle=1e-3) == pytest.approx(perceptron.error(5, 0.6, mode), abs=1e-3)
 
 
-def student(alpha, keep, mode, seed, n=200):
+def student(alpha, keep, mode, seed, n):
     """The test error of one simulated max-margin student."""
     rng = np.random.default_rng(seed)
     teacher = np.zeros(n)
@@ -97,6 +97,7 @@ def student(alpha, keep, mode, seed, n=200):
      (1, 0.6, "hard"), (1, 0.6, "easy")],
 )  # fmt: skip
 def test_simulated_students_agree_within_two_standard_errors(alpha, keep, mode):
-    errors = [student(alpha, keep, mode, seed) for seed in range(10)]
+    n = 200 if alpha * keep > 1.9 and mode == "hard" else 400  # with 200 inputs errors are a little low
+    errors = [student(alpha, keep, mode, seed, n) for seed in range(10)]
     apart = np.mean(errors) - perceptron.error(alpha, keep, mode)
     assert abs(apart) <= 2 * np.std(errors, ddof=1) / np.sqrt(len(errors))
