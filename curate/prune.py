@@ -182,7 +182,7 @@ def _verdicts(looked: Column, rule: Rule, decided: Decided | None, frame: pl.Dat
 
 def _by_source(looked: Column, rule: Rule, decided: Decided | None) -> tuple[dict[str, int], dict[str, int]]:
     """Return rows and rows kept of every source, from the counts if they say, else by one more reading."""
-    if decided is not None and decided.kept is not None and looked.grouping == "source":
+    if decided is not None and looked.grouping == "source":
         counts = {name: (int(looked.sizes[code]), int(decided.kept[code])) for name, code in looked.groups.items()}
     else:
         tally, at = Tally(), 0

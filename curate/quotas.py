@@ -49,8 +49,8 @@ def quadratic(shares: np.ndarray, sizes: np.ndarray, total: int, *, least: int |
     low = np.minimum(least, sizes)
     if int(low.sum()) > total:
         raise SchemaError(
-            f"{int(low.sum())} rows are needed for at least {np.max(least)} of each of {len(sizes)} groups, and {total} "
-            "are kept: keep more, or lower the least number"
+            f"{int(low.sum())} rows are needed for at least {np.max(least)} of each of {len(sizes)} groups, and "
+            f"{total} are kept: keep more, or lower the least number"
         )
     wanted = shares * total
     corners = np.sort(np.concatenate([low - wanted, sizes - wanted]))

@@ -77,8 +77,8 @@ def guard(sizes: Mapping[str, int], kept: Mapping[str, int], *, asked: float, li
     enough = np.ceil((1 - left[worst[0]] / asked) * 1000) / 1000
     raise TooMuch(
         f"source {worst[0]!r} would lose {1 - left[worst[0]]:.3g} of its rows{share}{others}; --max-source-removal "
-        f"{limit:g} allows {most:.3g}. Nothing was written. Give --balance source to keep a floor of each source, or go "
-        f"on with --max-source-removal {enough:g}",
+        f"{limit:g} allows {most:.3g}. Nothing was written. Give --balance source to keep a floor of each, or go on "
+        f"with --max-source-removal {enough:g}",
         found,
     )
 

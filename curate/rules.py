@@ -1,21 +1,23 @@
 """Which rows a rule keeps: an order of all rows and how many of each group are taken from its start."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
 
-from curate import balance, cutoffs, quotas, tables, verdicts
+from curate import balance, cutoffs, firsts, quotas, tables, verdicts
 from curate.balance import Balance
 from curate.column import Column, Maker
-from curate.cutoffs import LIMIT, Batch, Counted, Order
+from curate.cutoffs import LIMIT, Batch, Counted, Order, Stream
 from curate.errors import SchemaError
+from curate.firsts import Ends
 from curate.verdicts import DROPPED, KEPT, Verdicts
 
 RULES = ("hard", "easy", "auto", "middle", "threshold", "stratified", "sample")
 TRIMMED = 3  # a verdict: too hard to be believed
 LAST = (1 << 64) - 1  # the code of what is trimmed: after every score
+NOISE = (-3.7, 37.5)  # Gumbel numbers from 53 random bits lie between
 
 
 @dataclass(frozen=True)
@@ -65,19 +67,18 @@ class Rule:
 
 @dataclass(frozen=True)
 class Decided:
-    """The verdicts of all rows: ``of`` a frame at its position; ``kept`` (p,) rows of each group where counts say."""
+    """The verdicts of all rows: ``of`` a frame at its position; ``kept`` (p,) rows of each group."""
 
     make: Maker
-    verdicts: Verdicts
+    verdicts: Verdicts | Ends
     trimmed: tuple[Maker, Verdicts] | None
-    kept: np.ndarray | None
-    plain: bool  # no row is said to be kept by a floor
+    kept: np.ndarray
 
     def of(self, frame: pl.DataFrame, at: int) -> np.ndarray:
         """Return the (n,) verdicts of rows that start at position ``at``; frames have ids."""
         found = self.verdicts.of(self.make(frame, at), at)
-        if self.plain:
-            found = np.where(found == DROPPED, DROPPED, KEPT)
+        if isinstance(self.verdicts, Ends):
+            found = np.where(found, KEPT, DROPPED)
         if self.trimmed is not None:
             make, cut = self.trimmed
             found = np.where(cut.of(make(frame, at), at) == DROPPED, TRIMMED, found)
@@ -93,52 +94,76 @@ def decide(column: Column, rule: Rule) -> Decided:
     else:
         make = _sampled(column, rule) if rule.name == "sample" else column.ranked(rule.sign)
         make, cells = _last(make, trimmed, groups), groups
-    cells += trimmed is not None
     stream = column.stream(make, always_ids=rule.name in ("sample", "stratified") or trimmed is not None)
-    if rule.name in ("hard", "easy", "middle") and trimmed is None:
-        counted = column.counted
-    else:
-        counted = cutoffs.count(stream, _first_edges(column, rule, cells), cells, rule.seed)
+    as_looked = trimmed is None and rule.name in ("hard", "easy", "middle")
+    sizes = column.sizes if as_looked else _sizes(stream, cells + 1)[: cells + (trimmed is not None)]
     target = round(rule.keep * column.rows)
-    each, exact = _quotas(column, rule, counted, target, trimmed is not None)
+    each = _quotas(column, rule, sizes[:cells].reshape(groups, -1), target)
+    if each is not None and trimmed is not None:
+        each = np.append(each, 0)
+    exact = rule.balance.how != "floor" or rule.name == "stratified"
+    if exact and each is not None and rule.name != "middle":
+        ends = firsts.firsts(stream, each, sizes, _span(column, rule), seed=rule.seed, limit=LIMIT)
+        return Decided(make, ends, trimmed, each[:cells].reshape(groups, -1).sum(axis=1))
+    counted = column.counted if as_looked else _counted(column, rule, stream, len(sizes))
     order: Order = "middle" if rule.name == "middle" else "rank"
-    target = int(each.sum()) if exact and each is not None else target
     found = verdicts.decide(
         stream, counted, order=order, target=target, quotas=None if each is None else each.tolist(), seed=rule.seed,
         limit=LIMIT,
     )  # fmt: skip
-    kept = found.kept[: cells - (trimmed is not None)].reshape(groups, -1).sum(axis=1)
-    return Decided(make, found, trimmed, kept if column.grouping else None, exact or each is None)
+    if exact and each is not None:  # a quota is no floor
+        found = replace(found, table=np.minimum(found.table, KEPT), own=np.minimum(found.own, KEPT))
+    return Decided(make, found, trimmed, found.kept[:groups])
 
 
-def _quotas(column: Column, rule: Rule, counted: Counted, target: int, trimmed: bool) -> tuple[np.ndarray | None, bool]:
-    """Return the least (or exact) rows of each cell, and which of the two it is."""
-    cells = counted.counts.sum(axis=0)
-    offered = (cells[:-1] if trimmed else cells).reshape(len(column.groups), -1)
+def _sizes(stream: Stream, cells: int) -> np.ndarray:
+    """Count the rows of each cell."""
+    found = np.zeros(cells, dtype=np.int64)
+    for batch in stream(False):
+        found += np.bincount(batch.group, minlength=cells)
+    return found
+
+
+def _counted(column: Column, rule: Rule, stream: Stream, cells: int) -> Counted:
+    """Count a stream that is not sorted as it was looked at, between quantiles of a sample."""
+    most = min(cutoffs.INTERVALS, max(2, cutoffs.CELLS // cells))
+    code = cutoffs.codes(rule.sign * column.sample)
+    if rule.name == "sample":
+        keys = tables.keys([str(i) for i in range(len(column.sample))], rule.seed)
+        code = cutoffs.codes(-perturbed(column.sample, keys, column, rule))
+    return cutoffs.count(stream, cutoffs.first_edges(code, most), cells, rule.seed)
+
+
+def _span(column: Column, rule: Rule) -> tuple[int, int]:
+    """Return the least and the largest code of the stream of a rule."""
+    if rule.name == "stratified":
+        return 0, LAST
+    ends = np.array([column.low, column.high])
+    codes = rule.sign * ends
+    if rule.name == "sample":
+        z = _scaled(ends, column, rule)
+        codes = np.array([-z.max() - NOISE[1], -z.min() - NOISE[0]])
+    low, high = np.sort(cutoffs.codes(codes)).tolist()
+    return low, high
+
+
+def _quotas(column: Column, rule: Rule, offered: np.ndarray, target: int) -> np.ndarray | None:
+    """Return the least (or the exact) rows of each cell; (p, cells of a group) rows are ``offered``."""
     if target > offered.sum():
         raise SchemaError(f"--keep asks for {target} rows and --trim leaves {offered.sum()}: lower one")
     if rule.name != "stratified" and not rule.balance.column:
-        return None, False
-
-    def shares(keep: float, floor: Balance) -> np.ndarray:
-        return balance.shares(
-            floor, list(column.groups), column.sizes, target, keep=keep, offered=offered.sum(axis=1),
-            complexity=column.complexity, recall=rule.recall,
-        )  # fmt: skip
-
-    exact = rule.balance.how != "floor"
-    if rule.name == "stratified":
-        if exact:
-            each = shares(rule.keep, rule.balance)
-        else:  # what each group would get on average without a floor, moved as little as the floors ask
-            budget = quotas.strata(offered.sum(axis=0), target)
-            expected = (offered * (budget / np.maximum(offered.sum(axis=0), 1))).sum(axis=1)
-            least = shares(rule.keep, rule.balance)
-            each = quotas.quadratic(expected / max(1, target), offered.sum(axis=1), target, least=least)
-        found = np.concatenate([quotas.strata(sizes, int(n)) for sizes, n in zip(offered, each, strict=True)])
-    else:
-        found = shares(rule.keep, rule.balance)
-    return np.append(found, 0) if trimmed else found, exact or rule.name == "stratified"
+        return None
+    each = balance.shares(
+        rule.balance, list(column.groups), column.sizes, target, keep=rule.keep, offered=offered.sum(axis=1),
+        complexity=column.complexity, recall=rule.recall,
+    )  # fmt: skip
+    if rule.name != "stratified":
+        return each
+    if rule.balance.how == "floor":  # what a group would get on average without floors, moved as little as they ask
+        budget = quotas.strata(offered.sum(axis=0), target)
+        expected = (offered * (budget / np.maximum(offered.sum(axis=0), 1))).sum(axis=1)
+        each = quotas.quadratic(expected / max(1, target), offered.sum(axis=1), target, least=each)
+    return np.concatenate([quotas.strata(sizes, int(n)) for sizes, n in zip(offered, each, strict=True)])
 
 
 def _trim(column: Column, rule: Rule) -> tuple[Maker, Verdicts]:
@@ -181,11 +206,15 @@ def _sampled(column: Column, rule: Rule) -> Maker:
 def perturbed(score: np.ndarray, keys: np.ndarray, column: Column, rule: Rule) -> np.ndarray:
     """Return (n,) scores over the temperature plus noise that ``keys`` (n,) uint64 decide."""
     uniform = ((keys >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53
-    noise = -np.log(-np.log(uniform))
+    return np.asarray(_scaled(score, column, rule) - np.log(-np.log(uniform)))
+
+
+def _scaled(score: np.ndarray, column: Column, rule: Rule) -> np.ndarray:
+    """Scores over the temperature; equal scores are 0, and an infinite temperature makes them so."""
     if np.isinf(rule.temperature) or (column.deviation == 0 and not rule.raw):
-        return np.asarray(noise)
+        return np.zeros(len(score))
     z = score if rule.raw else (score - column.mean) / column.deviation
-    return np.asarray(z / rule.temperature + noise)
+    return np.asarray(z / rule.temperature)
 
 
 def _stratified(column: Column, rule: Rule, trimmed: tuple[Maker, Verdicts] | None) -> Maker:
@@ -211,14 +240,3 @@ def _range(column: Column, trimmed: tuple[Maker, Verdicts] | None) -> tuple[floa
         low, high = min(low, float(left.min(initial=np.inf))), max(high, float(left.max(initial=-np.inf)))
         at += frame.height
     return low, high
-
-
-def _first_edges(column: Column, rule: Rule, cells: int) -> tuple[int, ...]:
-    """Return edges before the first count: even where hashes are sorted, else where a sample's quantiles lie."""
-    most = min(cutoffs.INTERVALS, max(2, cutoffs.CELLS // cells))
-    if rule.name == "stratified":
-        return tuple(((i << 64) // most) << 64 for i in range(most))
-    if rule.name != "sample":
-        return cutoffs.first_edges(cutoffs.codes(rule.sign * column.sample), most)
-    keys = tables.keys([str(i) for i in range(len(column.sample))], rule.seed)
-    return cutoffs.first_edges(cutoffs.codes(-perturbed(column.sample, keys, column, rule)), most)

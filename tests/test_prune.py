@@ -240,8 +240,8 @@ def check(tmp_path, values, groups, cuts, limit, rule, keep, *, seed, balance, t
     expected = np.where(trimmed, "trimmed: score.x", np.where(verdict, reason, f"{rule}: score.x"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(rules, "LIMIT", limit)
-        patch.setattr(cutoffs, "INTERVALS", 8)
-        patch.setattr(cutoffs, "CELLS", 64)
+        patch.setattr(cutoffs, "INTERVALS", 8 if limit < 40 else 64)
+        patch.setattr(cutoffs, "CELLS", 64 if limit < 40 else 8192)
         patch.setattr(rows, "LIGHT_ROWS", 7)
         pruned = prune.prune(
             scores, "score.x", kept, keep=keep, rule=rule, balance=balance, trim=trim, temperature=temperature,
