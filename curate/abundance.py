@@ -53,8 +53,8 @@ class Advice:
             f"dimension, {side} the {self.crossover:.3g} at which hard ones beat easy ones when {self.keep:g} are kept",
             f"auto: {left:.3g} examples a dimension are kept; {hard}",
         ]
-        share, least = perceptron.best_keep(self.alpha, "easy")
-        if self.choice == "easy" and share < 1:
+        if self.choice == "easy":
+            share, least = perceptron.best_keep(self.alpha, "easy")
             found.append(
                 f"auto: in this model keeping the easiest {share:.2g} is best of all (error {least:.3g}, "
                 f"{perceptron.error(self.alpha):.3g} with all rows)"

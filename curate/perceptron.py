@@ -70,6 +70,7 @@ def lossless(alpha: float) -> float:
     return float(brentq(lambda keep: error(alpha, keep, "hard") - most, 0.01, 0.99, xtol=1e-5))
 
 
+@cache
 def _straight(alpha: float, low: float, high: float) -> float:
     """The error where the probe is the teacher and kept margins lie in [low, high]."""
     share = (erf(high / sqrt(2)) if np.isfinite(high) else 1.0) - erf(low / sqrt(2))

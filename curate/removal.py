@@ -75,10 +75,10 @@ def guard(sizes: Mapping[str, int], kept: Mapping[str, int], *, asked: float, li
     share = "" if asked == 1 else f" where {1 - asked:.3g} of all are to go"
     others = f" (and {len(worst) - 1} more sources too many)" if len(worst) > 1 else ""
     enough = np.ceil((1 - left[worst[0]] / asked) * 1000) / 1000
+    remedy = "Lower --keep" if asked == 1 else "Give --balance source to keep a floor of each"
     raise TooMuch(
         f"source {worst[0]!r} would lose {1 - left[worst[0]]:.3g} of its rows{share}{others}; --max-source-removal "
-        f"{limit:g} allows {most:.3g}. Nothing was written. Give --balance source to keep a floor of each, or go on "
-        f"with --max-source-removal {enough:g}",
+        f"{limit:g} allows {most:.3g}. Nothing was written. {remedy}, or go on with --max-source-removal {enough:g}",
         found,
     )
 
