@@ -111,7 +111,7 @@ def test_a_source_that_nearly_goes_stops_the_job_and_nothing_is_written(labelled
     assert said.code == 0
     record = json.loads(said.out)
     assert len(record["verified"]) == 16
-    assert {row["kept_similarity"] for row in record["verified"]} == {1.0}
+    assert all(row["kept_similarity"] >= 0.75 for row in record["verified"])
     assert record["shift"].startswith("shares of tokens")
 
 
