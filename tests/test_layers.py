@@ -27,7 +27,7 @@ LAYERS = {
     "rules removal",
     9: "score prune steps passes transported downstream aims share_path extrapolation curricula",
     10: "status fit draw next_runs",
-    11: "boosted corpora identify problem pilot sanity prior",
+    11: "pareto boosted corpora identify problem pilot sanity prior",
     12: "predictors plan exports rivals dcpt cross_domain",
     13: "compare near selection entries keep front share_laws",
     14: "cpt",
