@@ -17,7 +17,8 @@ from curate.errors import SchemaError
 SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 LOSSLESS = 3.5  # hard examples kept for a dimension from which nothing is lost (within 1 %)
 LOW_IS_HARD = frozenset(
-    f"score.{name}" for name in ("aum", "label_quality", "margin", "self_confidence", "confidence", "correctness")
+    f"score.{name}"
+    for name in ("aum", "label_quality", "label_joint", "cartography_confidence", "cartography_correctness")
 )
 
 

@@ -31,7 +31,7 @@ def main(
     out: Out,
     rule: Annotated[str, typer.Option(help=RULE)] = "hard",
     balance: Annotated[str, typer.Option(help=BALANCE)] = "none",
-    dimension: Annotated[float | None, typer.Option(help="Intrinsic dimension of the data, for --rule auto.")] = None,
+    dimension: Annotated[float | None, typer.Option(help="For --rule auto: the data's intrinsic dimension.")] = None,
     hard_end: Annotated[
         str, typer.Option(help="For --rule auto: whether high or low scores are the hard examples; known for most.")
     ] = "",
