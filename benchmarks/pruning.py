@@ -31,7 +31,7 @@ from curate.tables import keys
 
 SEEDS, FRACTIONS = 5, (0.8, 0.6, 0.4, 0.2)
 T_95 = 2.776  # of Student's t with four degrees of freedom
-HIDDEN, STEPS, RATE, DECAY = 32, 120, 0.03, 1e-4
+HIDDEN, STEPS, RATE, DECAY = 32, 100, 0.03, 1e-4
 SIZES, SHARES = (40, 100, 300, 1000), (0.5, 0.2)
 EPOCHS = "0+1+2+3+4+5+6+7+8+9"
 VECTORS = [
@@ -56,7 +56,7 @@ class Data:
 
 def digits() -> Data:
     found = load_digits()
-    return Data("digits", (found.data / 16).astype(np.float32), found.target, None, 1200)
+    return Data("digits", (found.data / 16).astype(np.float32), found.target, None, 1000)
 
 
 def fashion(folder: Path) -> Data:
@@ -68,7 +68,7 @@ def fashion(folder: Path) -> Data:
 
     images = read("train-images-idx3-ubyte.gz")[:12_000].reshape(12_000, -1) / 255
     x = PCA(40, random_state=0).fit_transform(images)
-    return Data("fashion", x.astype(np.float32), read("train-labels-idx1-ubyte.gz")[:12_000].astype(int), None, 2000)
+    return Data("fashion", x.astype(np.float32), read("train-labels-idx1-ubyte.gz")[:12_000].astype(int), None, 1500)
 
 
 def mails(folder: Path) -> Data:
@@ -79,7 +79,7 @@ def mails(folder: Path) -> Data:
     y = np.array([int("spam" in p.parent.name) for p in files])
     counts = TfidfVectorizer(max_features=20_000, sublinear_tf=True).fit_transform(texts)
     x = TruncatedSVD(40, random_state=0).fit_transform(counts)
-    return Data("mails", (10 * x).astype(np.float32), y, texts, 2000)
+    return Data("mails", (10 * x).astype(np.float32), y, texts, 1500)
 
 
 def scored(frame: pl.DataFrame, specs: Sequence[str]) -> dict[str, np.ndarray]:
@@ -269,7 +269,7 @@ def language() -> None:
         )
     print(f"\nlanguage: {frame.height} documents of the Python library; held-out loss, nats a byte, 3 seeds")
     print(f"{'metric':28}{'end':8}{'40 % kept':>16}{'15 % kept':>16}")
-    budget = Budget(150_000, 3e4)
+    budget = Budget(100_000, 3e4)
     rows = [(("all", "-"), (1.0,)), *((which, (0.4, 0.15)) for which in orders)]
     for which, fractions in rows:
         cells = []
