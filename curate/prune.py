@@ -67,7 +67,7 @@ def prune(
     keep of its rows, the best by the same order, and the others give up as many.
 
     A source that loses more than ``max_source_removal`` beyond what all lose is an error, and nothing is written:
-    ``removal.guard``. ``out/pools.json`` has one pool a source with what is kept. Reads the score columns three to six
+    ``removal.guard``. ``out/pools.json`` has one pool a source with what is kept. Reads the score columns several
     times; memory does not grow with the rows.
     """
     asked = _rule(rule, keep, balance, trim, temperature, recall, seed)
@@ -159,7 +159,7 @@ def _advised(
         return None, rule
     if dimension is None:
         raise SchemaError(
-            "--rule auto needs --dimension, the intrinsic dimension of the data: it counts examples for each dimension"
+            "--rule auto needs --dimension, the intrinsic dimension of the data, as `curate describe` estimates it"
         )
     advice = abundance.advise(sum(readers.head(shard).rows or 0 for shard in found), dimension, rule.keep)
     low = (hard_end or ("low" if by in abundance.LOW_IS_HARD else "high")) == "low"
