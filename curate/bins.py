@@ -56,6 +56,16 @@ def make_pools(
     return tuple(result)
 
 
+def of_sources(scores: Path, kept: Path, counts: pl.DataFrame) -> tuple[Pool, ...]:
+    """One pool a source from (source, kept, tokens_kept) that are known, as ``make_pools`` would count them."""
+    where = tuple(str(item) for item in cast(list[str], rows.job(scores)["data"]))
+    return tuple(
+        Pool(name, tokens, examples, where, {"source": name}, None, str(scores), str(kept))
+        for name, examples, tokens in counts.select("source", "kept", "tokens_kept").iter_rows()
+        if tokens > 0
+    )
+
+
 def _frames(scores: Path, kept: Path | None, by: str | None) -> Iterator[pl.DataFrame]:
     """Yield the kept rows with their source, tokens and score."""
     for shard in rows.score_files(scores):

@@ -115,9 +115,10 @@ def first_count(batches: Iterator[Batch], edges: tuple[int, ...]) -> Counted:
     where, counts = place(edges, 0), np.zeros((len(edges), 1), dtype=np.int64)
     for batch in batches:
         if (groups := int(batch.group.max(initial=0)) + 1) > counts.shape[1]:
-            counts = np.pad(counts, ((0, 0), (0, max(groups, 2 * counts.shape[1]) - counts.shape[1])))
-            while counts.size > CELLS and len(edges) > 2:
+            room = max(groups, 2 * counts.shape[1])
+            while len(edges) * room > CELLS and len(edges) > 2:
                 counts, edges = np.add.reduceat(counts, np.arange(0, len(edges), 2), axis=0), edges[::2]
+            counts = np.pad(counts, ((0, 0), (0, room - counts.shape[1])))
             where = place(edges, 0)
         np.add.at(counts, (where.find(batch), batch.group), 1)
     return Counted(edges, counts)

@@ -1,54 +1,42 @@
-"""Keep or drop: a rule over one score, a floor per group, a reason per row; memory does not grow with the rows."""
+"""Keep or drop: a rule over one score, floors or quotas of groups, a reason per row; memory does not grow with rows."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 
-from curate import cutoffs, files, rows, tables, verdicts, writer
-from curate.bins import make_pools
-from curate.cutoffs import LIMIT, Batch, Counted, Order
+from curate import abundance, artifacts, column, files, manifest, pools, readers, removal, rows, rules, tables, writer
+from curate.abundance import Advice
+from curate.balance import parse, resolve
+from curate.bins import make_pools, of_sources
+from curate.column import Column
 from curate.errors import SchemaError
+from curate.removal import Tally
 from curate.rows import DECISIONS, Progress, silent
+from curate.rules import RULES, TRIMMED, Decided, Rule
 from curate.shards import Shard
 from curate.verdicts import BY_FLOOR, DROPPED, KEPT
 
-__all__ = ["RULES", "Pruned", "make_pools", "parse_balance", "prune"]
+__all__ = ["RULES", "Pruned", "make_pools", "prune"]
 
-RULES = ("hard", "easy", "middle", "threshold")
-SAMPLED = 16  # files whose first rows say where the first edges lie
+POOLS = "pools.json"
 SCHEMA = {"id": pl.String(), "source": pl.String(), "keep": pl.Boolean(), "reason": pl.String()}
 
 
 @dataclass(frozen=True)
 class Pruned:
-    """What pruning did: rows and tokens before and after, per source."""
+    """What pruning did: the rule that ran, rows and tokens before and after, per source and per class (if any)."""
 
+    rule: Rule
     by_source: pl.DataFrame
+    by_label: pl.DataFrame | None
+    advice: Advice | None
 
     def table(self) -> pl.DataFrame:
-        """Return one row a source: rows, kept, removed share, tokens, tokens kept."""
+        """Return one row a source: rows, kept, removed share, tokens, tokens kept, share of tokens before and after."""
         return self.by_source
-
-
-@dataclass(frozen=True)
-class Column:
-    """One score of all rows on disk, ``sign`` 1 or -1 so that what goes first is low, and what a first look found."""
-
-    shards: tuple[Shard, ...]
-    by: str
-    sign: float
-    groups: dict[str, int]
-    counted: Counted
-    tokens: np.ndarray
-
-    def stream(self, ids: bool) -> Iterator[Batch]:
-        """Yield the codes of all rows."""
-        for shard in self.shards:
-            for frame in rows.light_batches(shard, self.by, ("id", "source") if ids else ("source",)):
-                yield _batch(frame, self.by, self.sign, self.groups)
 
 
 def prune(
@@ -59,138 +47,151 @@ def prune(
     keep: float,
     rule: str = "hard",
     balance: str = "none",
+    trim: str = "0",
+    temperature: str = "2",
+    recall: Mapping[str, float] | None = None,
+    dimension: float | None = None,
+    hard_end: str = "",
+    max_source_removal: float = removal.LIMIT,
     seed: int = 0,
     progress: Progress = silent,
 ) -> Pruned:
     """Decide every row under ``scores`` and write one ``.keep.parquet`` a score file (atomic), same order.
 
     ``hard`` keeps the ``keep`` share with the highest score, ``easy`` the lowest, ``middle`` those nearest the median
-    rank; ``threshold`` keeps score >= ``keep``. Ties go by hash(id, seed). With a balance floor every source keeps at
-    least floor * keep of its rows, the best by the same order (Sorscher et al. 2022 use a floor of 0.5), and the other
-    sources give up as many. Reads the score columns two or three times; memory does not grow with the rows.
+    rank; ``threshold`` keeps score >= ``keep``. ``auto`` keeps hard or easy examples, by how many there are for each of
+    ``dimension``; which end is hard follows from the score's name, or from ``hard_end`` (high, low).
+    ``stratified`` keeps as many of each of 50 equal parts of the score's range as it can, without the hardest ``trim``
+    (Zheng et al. 2023); ``sample`` draws without replacement by exp(standardised score / ``temperature``). Ties and
+    draws go by hash(id, seed). ``balance``: see ``curate.balance``; with a floor every group keeps at least floor *
+    keep of its rows, the best by the same order, and the others give up as many.
+
+    A source that loses more than ``max_source_removal`` beyond what all lose is an error, and nothing is written:
+    ``removal.guard``. ``out/pools.json`` has one pool a source with what is kept. Reads the score columns several
+    times; memory does not grow with the rows.
     """
-    floor = parse_balance(balance)
-    check(rule, keep, floor)
+    asked = _rule(rule, keep, balance, trim, temperature, recall, seed)
+    if not 0 <= max_source_removal <= 1:
+        raise SchemaError(f"--max-source-removal {max_source_removal:g} must lie in [0, 1]")
     found = rows.score_files(scores)
-    column = look(found, by, sign=-1.0 if rule == "hard" else 1.0)
-    decided = None if rule == "threshold" else _decide(column, rule, keep, floor, seed)
+    advice, asked = _advised(found, by, asked, dimension, hard_end)
+    grouping = _grouping(asked, found)
+    looked = column.look(found, by, grouping, sign=asked.sign, complexity=asked.balance.how == "dbp")
+    decided = None if asked.name == "threshold" else rules.decide(looked, asked)
+    if max_source_removal < 1:
+        sizes, left = _by_source(looked, asked, decided)
+        removal.guard(sizes, left, asked=1.0 if decided is None else keep, limit=max_source_removal)
     files.sweep(out, DECISIONS)
-    reasons = {DROPPED: f"{rule}: {by}", KEPT: "kept", BY_FLOOR: "kept: floor of its source"}
-    kept, at = np.zeros((2, len(column.groups)), dtype=np.int64), 0
+    sources, labels = Tally(), Tally()
+    reasons = {
+        DROPPED: f"{asked.name}: {by}", KEPT: "kept", BY_FLOOR: f"kept: floor of its {asked.balance.kind}",
+        TRIMMED: f"trimmed: {by}",
+    }  # fmt: skip
+    words, at = pl.Series("reason", [reasons[i] for i in range(len(reasons))]), 0
 
     def decisions(shard: Shard) -> Iterator[pl.DataFrame]:
         nonlocal at
-        for frame in rows.light_batches(shard, by, ("id", "source", "tokens")):
-            batch = _batch(frame, by, column.sign, column.groups)
-            if decided is None:
-                verdict = np.where(frame[by].to_numpy() >= keep, KEPT, DROPPED)
-            else:
-                verdict = decided.of(batch, at)
+        one, label = replace(looked, shards=(shard,)), ("label",) if "label" in tables.columns(shard) else ()
+        for _, frame in one.frames(("id", "source", "tokens"), label):
+            verdict = _verdicts(looked, asked, decided, frame, at)
             at += frame.height
-            good = verdict != DROPPED
-            np.add.at(kept, (0, batch.group[good]), 1)
-            np.add.at(kept, (1, batch.group[good]), frame["tokens"].to_numpy()[good])
-            reason = pl.Series("reason", [reasons[i] for i in range(len(reasons))])[verdict]
-            yield frame.select("id", "source").with_columns(pl.Series("keep", good), reason)
+            good = _good(verdict)
+            removal.add(sources, frame["source"], frame["tokens"], good)
+            if label and len(labels.found) <= removal.MOST:
+                removal.add(labels, frame["label"], frame["tokens"], good)
+            yield frame.select("id", "source").with_columns(pl.Series("keep", good), words[verdict])
 
     for done, shard in enumerate(found, start=1):
         writer.write_whole(files.inside(out, shard.relative + DECISIONS), decisions(shard), SCHEMA)
         progress("prune", done, len(found))
-    return Pruned(_by_source(column, kept))
+    by_label = removal.table(labels, "label") if 0 < len(labels.found) <= removal.MOST else None
+    pruned = Pruned(asked, removal.table(sources, "source"), by_label, advice)
+    _repool(scores, out, pruned, by)
+    return pruned
 
 
-def check(rule: str, keep: float, floor: float | None) -> None:
-    """Refuse senseless arguments."""
-    if rule not in RULES:
-        raise SchemaError(f"unknown rule {rule!r}: choose one of {', '.join(RULES)}")
-    if rule != "threshold" and not 0 < keep <= 1:
-        raise SchemaError(f"--keep {keep:g} must be a share in (0, 1] for rule {rule!r}")
-    if floor is not None and not 0 <= floor <= 1:
-        raise SchemaError(f"balance floor {floor:g} must lie in [0, 1]")
+def _repool(scores: Path, out: Path, pruned: Pruned, by: str) -> None:
+    """Write the pools of what is kept, so that no plan is made from the sizes before; none if nothing is kept."""
+    made, path = of_sources(scores, out, pruned.by_source), out / POOLS
+    if not made:
+        files.remove(path)
+        return
+    arguments = {"scores": scores, "by": by, "rule": pruned.rule.name, "keep": pruned.rule.keep}
+    source = artifacts.made_by(arguments, [scores / manifest.FOLDER / "score.json"], pruned.rule.seed)
+    artifacts.save(path, {"pools": pools.to_json(made), "made_by": source})
 
 
-def parse_balance(balance: str) -> float | None:
-    """Read ``none``, ``source`` (floor 0.5) or ``source:FLOOR``."""
-    what, _, floor = balance.partition(":")
-    if what == "none":
-        return None
-    if what != "source":
-        raise SchemaError(f"--balance {balance!r} is not known here: none, source or source:FLOOR (0 to 1)")
+def _rule(
+    name: str, keep: float, groups: str, trim: str, temperature: str, recall: Mapping[str, float] | None, seed: int
+) -> Rule:
+    """Read what is written on the command line."""
+    end, _, share = trim.rpartition(":")
+    if end not in ("", "low", "high"):
+        raise SchemaError(f"--trim {trim!r}: write a share, as in 0.1, or low:0.1 where low scores are the hardest")
+    unit, _, number = temperature.rpartition(":")
+    if unit not in ("", "raw"):
+        raise SchemaError(f"--temperature {temperature!r}: write a number of standard deviations, or raw:NUMBER")
+    parsed = parse(groups)
+    if recall and parsed.how != "recall":
+        raise SchemaError("--recall is for --balance label:recall")
+    return Rule(
+        name, keep, parsed, _number("--trim", share), end == "low", _number("--temperature", number), unit == "raw",
+        recall, seed,
+    )  # fmt: skip
+
+
+def _number(flag: str, text: str) -> float:
     try:
-        return float(floor or 0.5)
+        return float(text)
     except ValueError:
-        raise SchemaError(f"--balance {balance!r}: {floor!r} is not a number in [0, 1]") from None
+        raise SchemaError(f"{flag} {text!r} is not a number") from None
 
 
-def look(found: Sequence[Shard], by: str, *, sign: float) -> Column:
-    """Read one score of every row for the first time; NaN is an error that names the row."""
-    sampled = found[:: max(1, len(found) // SAMPLED)][:SAMPLED]
-    sample = [cutoffs.codes(sign * _scores(_head(shard, by), by)) for shard in sampled]
-    edges = cutoffs.first_edges(np.concatenate(sample), cutoffs.INTERVALS)
-    groups: dict[str, int] = {}
-    tokens = np.zeros(1, dtype=np.int64)
-
-    def first() -> Iterator[Batch]:
-        nonlocal tokens
-        for shard in found:
-            for frame in rows.light_batches(shard, by, ("source", "tokens")):
-                _finite(frame, by, shard)
-                for name in frame["source"].unique(maintain_order=True):
-                    groups.setdefault(name, len(groups))
-                tokens = np.pad(tokens, (0, max(0, len(groups) - len(tokens))))
-                batch = _batch(frame, by, sign, groups)
-                np.add.at(tokens, batch.group, frame["tokens"].to_numpy())
-                yield batch
-
-    counted = cutoffs.first_count(first(), edges)
-    if not groups:
-        raise SchemaError(f"{found[0].path} and the other score files are empty; score some data with rows")
-    counts = counted.counts[:, : len(groups)]
-    return Column(tuple(found), by, sign, groups, Counted(counted.edges, counts), tokens)
+def _advised(
+    found: Sequence[Shard], by: str, rule: Rule, dimension: float | None, hard_end: str
+) -> tuple[Advice | None, Rule]:
+    """Turn ``auto`` into the rule that it chooses."""
+    if hard_end not in ("", "high", "low"):
+        raise SchemaError(f"--hard-end {hard_end!r} must be high or low: which scores are the hard examples")
+    if rule.name != "auto":
+        if dimension is not None:
+            raise SchemaError(f"--dimension is for --rule auto, not for {rule.name!r}")
+        return None, rule
+    if dimension is None:
+        raise SchemaError(
+            "--rule auto needs --dimension, the intrinsic dimension of the data, as `curate describe` estimates it"
+        )
+    advice = abundance.advise(sum(readers.head(shard).rows or 0 for shard in found), dimension, rule.keep)
+    low = (hard_end or ("low" if by in abundance.LOW_IS_HARD else "high")) == "low"
+    highest = (advice.choice == "hard") != low
+    return advice, replace(rule, name="hard" if highest else "easy")
 
 
-def _decide(column: Column, rule: str, keep: float, floor: float | None, seed: int) -> verdicts.Verdicts:
-    sizes = column.counted.counts.sum(axis=0)
-    quotas = None if floor is None else [int(np.floor(floor * keep * size)) for size in sizes]
-    order: Order = "middle" if rule == "middle" else "rank"
-    target = round(keep * int(sizes.sum()))
-    return verdicts.decide(
-        column.stream, column.counted, order=order, target=target, quotas=quotas, seed=seed, limit=LIMIT
-    )
+def _grouping(rule: Rule, found: Sequence[Shard]) -> str:
+    """Return the column of the groups; without any, sources are counted where they do not change the rule."""
+    if rule.balance.column:
+        return resolve(rule.balance, found)
+    return "" if rule.name == "stratified" else "source"
 
 
-def _batch(frame: pl.DataFrame, by: str, sign: float, groups: dict[str, int]) -> Batch:
-    names = frame["source"].unique()
-    codes = pl.Series([groups[name] for name in names], dtype=pl.Int64)
-    group = frame["source"].replace_strict(names, codes, return_dtype=pl.Int64).to_numpy()
-    return Batch(cutoffs.codes(sign * _scores(frame, by)), group, frame["id"] if "id" in frame.columns else None)
+def _verdicts(looked: Column, rule: Rule, decided: Decided | None, frame: pl.DataFrame, at: int) -> np.ndarray:
+    if decided is None:
+        return np.where(looked.scores(frame) >= rule.keep, KEPT, DROPPED)
+    return decided.of(frame, at)
 
 
-def _scores(frame: pl.DataFrame, by: str) -> np.ndarray:
-    return frame[by].cast(pl.Float64).to_numpy()
+def _by_source(looked: Column, rule: Rule, decided: Decided | None) -> tuple[dict[str, int], dict[str, int]]:
+    """Return rows and rows kept of every source, from the counts if they say, else by one more reading."""
+    if decided is not None and looked.grouping == "source":
+        counts = {name: (int(looked.sizes[code]), int(decided.kept[code])) for name, code in looked.groups.items()}
+    else:
+        tally, at = Tally(), 0
+        for _, frame in looked.frames(("id", "source", "tokens")):
+            removal.add(tally, frame["source"], frame["tokens"], _good(_verdicts(looked, rule, decided, frame, at)))
+            at += frame.height
+        counts = {name: (int(found[0]), int(found[1])) for name, found in tally.found.items()}
+    return {name: n for name, (n, _) in counts.items()}, {name: n for name, (_, n) in counts.items()}
 
 
-def _head(shard: Shard, by: str) -> pl.DataFrame:
-    empty = pl.DataFrame(schema={by: pl.Float64})
-    return next(iter(rows.light_batches(shard, by, ())), empty)
-
-
-def _finite(frame: pl.DataFrame, by: str, shard: Shard) -> None:
-    if not tables.finite(frame[by]).all():
-        for batch in tables.batches(shard, (by,)):
-            rows.check_finite(batch, by, shard)
-
-
-def _by_source(column: Column, kept: np.ndarray) -> pl.DataFrame:
-    sizes = column.counted.counts.sum(axis=0)
-    return pl.DataFrame(
-        {
-            "source": name,
-            "rows": int(sizes[code]),
-            "kept": int(kept[0, code]),
-            "removed": 1 - float(kept[0, code] / sizes[code]),
-            "tokens": int(column.tokens[code]),
-            "tokens_kept": int(kept[1, code]),
-        }
-        for name, code in sorted(column.groups.items())
-    )
+def _good(verdict: np.ndarray) -> np.ndarray:
+    return np.asarray((verdict == KEPT) | (verdict == BY_FLOOR))

@@ -53,9 +53,9 @@ def kept_batches(shard: Shard, kept: Path | None, needs: Sequence[str]) -> Itera
         yield batch, verdict["keep"]
 
 
-def light_batches(shard: Shard, by: str, identity: Sequence[str]) -> Iterator[pl.DataFrame]:
-    """Yield one score of a score file with the ``identity`` columns asked for, many rows at a time."""
-    yield from tables.batches(shard, (by,), rows=LIGHT_ROWS, identity=identity)
+def light_batches(shard: Shard, columns: Sequence[str], identity: Sequence[str]) -> Iterator[pl.DataFrame]:
+    """Yield a few columns of a score file with the ``identity`` columns asked for, many rows at a time."""
+    yield from tables.batches(shard, columns, rows=LIGHT_ROWS, identity=identity)
 
 
 def check_finite(batch: pl.DataFrame, by: str, shard: Shard) -> None:

@@ -199,7 +199,7 @@ def _finish(job: Job, task: Task, mine: Sequence[Outcome]) -> None:
             raise Interrupted(f"{task.parts}: parts are missing; was the folder changed? Run the same command again")
         rows_written = sum(map(writer.part_rows, parts))
         if not any(one.whole for one in mine):
-            writer.join(task.output, parts, scoring.schema(task.scorers))
+            writer.join(task.output, parts, scoring.schema(task.scorers, label=task.label))
     digest = mine[0].digest
     done = manifest.entry(STEP, name, task.shard.path, digest=digest, config=job.config, rows=rows_written)
     manifest.record(job.out, replace(done, stamp=task.stamp))
@@ -208,7 +208,7 @@ def _finish(job: Job, task: Task, mine: Sequence[Outcome]) -> None:
 def _tasks(job: Job, shard: Shard, seen: Preflight, scorers: tuple[Scorer, ...]) -> Iterator[Task]:
     """Yield the tasks of a shard: one, or for a long one, a task for every few row groups."""
     stamp, head = files.stamp(shard.path), seen.heads[shard.relative]
-    task = replace(_task(job, shard, scorers), stamp=stamp)
+    task = replace(_task(job, shard, scorers), stamp=stamp, label=scoring.labelled(head))
     if not scoring.is_long(head):
         yield task
         return

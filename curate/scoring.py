@@ -9,6 +9,7 @@ from itertools import accumulate, pairwise
 from pathlib import Path
 
 import polars as pl
+import pyarrow as pa
 
 from curate import files, readers, stores, tables, writer
 from curate.errors import CurateError, SchemaError
@@ -17,6 +18,7 @@ from curate.shards import Shard
 
 TASK_ROWS = 1 << 17  # whole row groups that make a task
 PART_ROWS = 1 << 15  # rows that a killed job may have to score again
+LABEL = "label"
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,7 @@ class Task:
     spans: tuple[tuple[int, int | None], ...] = ((0, None),)
     quarantine: bool = False
     also: tuple[str, ...] = ()  # columns that ``check_task`` reads too
+    label: bool = False  # the score file carries the input's class label
 
 
 @dataclass(frozen=True)
@@ -71,9 +74,18 @@ def is_long(found: readers.Head) -> bool:
     return found.rows is None or found.rows > PART_ROWS
 
 
-def schema(scorers: Sequence[Scorer]) -> dict[str, pl.DataType]:
+def labelled(found: readers.Head) -> bool:
+    """Say whether a shard has labels of classes: text, whole numbers or booleans; a measured number is no class."""
+    kind = found.columns.get(LABEL)
+    if kind is not None and pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    named = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view, pa.types.is_integer)
+    return kind is not None and (pa.types.is_boolean(kind) or any(one(kind) for one in named))
+
+
+def schema(scorers: Sequence[Scorer], *, label: bool = False) -> dict[str, pl.DataType]:
     """Return the columns of a score file."""
-    result = dict(tables.IDENTITY)
+    result = dict(tables.IDENTITY) | ({LABEL: pl.String()} if label else {})
     for scorer in scorers:
         result |= scorer.schema
     return result
@@ -126,12 +138,12 @@ def _check(task: Task) -> tuple[int, bool]:
 
 
 def _whole(task: Task) -> tuple[int, bool]:
-    return writer.write_whole(task.output, scored(task, 0, None), schema(task.scorers)), True
+    return writer.write_whole(task.output, scored(task, 0, None), schema(task.scorers, label=task.label)), True
 
 
 def _in_parts(task: Task) -> tuple[int, bool]:
     """Write the parts of a task that are missing; return the rows scored now and whether the shard is complete."""
-    folder, known, written = task.parts or Path(), schema(task.scorers), 0
+    folder, known, written = task.parts or Path(), schema(task.scorers, label=task.label), 0
     _, at, ended = _parts(folder, task.start, task.stop)
     batches = scored(task, at, task.stop)
     while not ended:
@@ -176,7 +188,8 @@ def _until(batches: Iterator[pl.DataFrame], rows: int) -> Iterator[pl.DataFrame]
 
 def scored(task: Task, start: int, stop: int | None) -> Iterator[pl.DataFrame]:
     """Yield scores of the rows [start, stop) batch by batch; where a batch ends depends on the rows alone."""
-    needs, added = (*inputs(task.scorers), *task.also), [name for scorer in task.scorers for name in scorer.schema]
+    label = (LABEL,) if task.label else ()
+    needs, added = (*inputs(task.scorers), *task.also, *label), [n for scorer in task.scorers for n in scorer.schema]
     found = tables.batches(
         task.shard,
         needs,
@@ -190,7 +203,7 @@ def scored(task: Task, start: int, stop: int | None) -> Iterator[pl.DataFrame]:
     for batch in found:
         here = batch if stop is None else batch.head(stop - at)
         at += here.height
-        yield apply(task.scorers, here).select(*tables.IDENTITY, *added)
+        yield apply(task.scorers, here).select(*tables.IDENTITY, *(pl.col(n).cast(pl.String) for n in label), *added)
         if at == stop:
             return
 

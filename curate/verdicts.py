@@ -13,12 +13,16 @@ DROPPED, KEPT, BY_FLOOR = 0, 1, 2
 
 @dataclass(frozen=True)
 class Verdicts:
-    """A verdict for every (interval, group), and of their own for rows near the cuts, by position in the stream."""
+    """A verdict for every (interval, group), and of their own for rows near the cuts, by position in the stream.
+
+    ``kept``: how many rows of each group.
+    """
 
     place: Place
     table: np.ndarray
     position: np.ndarray
     own: np.ndarray
+    kept: np.ndarray
 
     def of(self, batch: Batch, at: int) -> np.ndarray:
         """Return the (n,) verdicts of the rows that start at position ``at``."""
@@ -68,7 +72,9 @@ def decide(
     table = _verdict(by_quota | by_rest, plain[:, None])
     own = _verdict(own_quota | own_rest, own_plain)
     sort = np.argsort(rows.position)
-    return Verdicts(cutoffs.place(counted.edges, seed), table, rows.position[sort], own[sort])
+    kept = np.where(table != DROPPED, counts, 0).sum(axis=0)
+    kept += np.bincount(rows.group[own != DROPPED], minlength=groups)
+    return Verdicts(cutoffs.place(counted.edges, seed), table, rows.position[sort], own[sort], kept)
 
 
 def _first(group: np.ndarray, each: np.ndarray) -> np.ndarray:

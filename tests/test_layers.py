@@ -14,18 +14,20 @@ from curate import plugins
 ROOT = Path(curate.__file__).parent
 LAYERS = {
     0: "errors",
-    1: "stores",
-    2: "files vectors ngrams",
+    1: "stores perceptron quotas moments",
+    2: "files vectors ngrams abundance",
     3: "intrinsic shards writer minhash neighbours components kmeans thinning",
     4: "readers",
     5: "counts plugins pools tables artifacts manifest encoders solve regions ground ceilings transformer powers",
-    6: "mixture cutoffs rows order engines scorers recipes schedules limits simplex sinkhorn surrogates projection",
+    6: "mixture cutoffs rows order engines scorers recipes schedules limits simplex sinkhorn surrogates projection "
+    "balance",
     7: "begun membership bins verdicts preflight scoring materialize recycle laws runs signal annealing harm feasible "
-    "transport answers describe",
-    8: "learning prune scatter blend constraints coordinates reach sources trainers phases cmr relearn continual",
-    9: "score steps passes transported downstream aims share_path extrapolation curricula",
+    "transport answers describe column firsts copies",
+    8: "learning scatter blend constraints coordinates reach sources trainers phases cmr relearn continual "
+    "rules removal",
+    9: "score prune steps passes transported downstream aims share_path extrapolation curricula",
     10: "status fit draw next_runs",
-    11: "boosted corpora identify problem pilot sanity prior",
+    11: "pareto boosted corpora identify problem pilot sanity prior",
     12: "predictors plan exports rivals dcpt cross_domain",
     13: "compare near selection entries keep front share_laws",
     14: "cpt",
@@ -33,10 +35,11 @@ LAYERS = {
 }
 LAYER = {name: layer for layer, names in LAYERS.items() for name in names.split()}
 SHARED = set("errors stores files shards readers vectors writer counts mixture plugins pools tables artifacts".split())
-SHARED |= set("manifest encoders rows engines".split())
+SHARED |= set("manifest encoders rows engines perceptron".split())
 LEFT = set("scorers preflight scoring learning score status prune materialize recycle order begun".split())
 LEFT |= set("kmeans thinning ngrams minhash neighbours components membership scatter steps draw".split())
 LEFT |= set("bins cutoffs verdicts answers describe intrinsic".split())
+LEFT |= set("column firsts rules balance quotas moments abundance removal copies".split())
 RIGHT = set(LAYER) - SHARED - LEFT - {"charts"}
 FILES = sorted(p for p in ROOT.rglob("*.py") if p != ROOT / "__init__.py")
 

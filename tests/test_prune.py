@@ -14,8 +14,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from prune_in_memory import Scores, decide
 
-from curate import bins, cutoffs, prune, rows, score, tables
+from curate import balance, bins, cutoffs, prune, rows, rules, score, tables
+from curate.balance import Balance
 from curate.errors import CurateError, SchemaError
+from curate.rules import Rule
+
+
+def ruled(rule, keep, floor=None, seed=0, **more) -> Rule:
+    return Rule(rule, keep, Balance() if floor is None else Balance("source", "floor", floor), seed=seed, **more)
 
 
 def column(values, groups=None, seed=0) -> Scores:
@@ -27,7 +33,7 @@ def column(values, groups=None, seed=0) -> Scores:
 
 
 def kept(values, rule, keep, groups=None, floor=None):
-    return np.flatnonzero(decide(column(values, groups), rule=rule, keep=keep, floor=floor)[0]).tolist()
+    return np.flatnonzero(decide(column(values, groups), ruled(rule, keep, floor))[0]).tolist()
 
 
 # Ranks of these ten scores, lowest first: rows 3 5 9 0 2 6 8 1 7 4.
@@ -56,7 +62,7 @@ def test_the_floor_by_hand():
     assert kept(values, "hard", 0.4, groups, floor=0.5) == [0, 1, 2, 5]
     assert kept(values, "hard", 0.4, groups, floor=1.0) == [0, 1, 5, 6]
     assert kept(values, "hard", 0.4, groups, floor=0.0) == [0, 1, 2, 3]
-    secured = decide(column(values, groups), rule="hard", keep=0.4, floor=0.5)[1]
+    secured = decide(column(values, groups), ruled("hard", 0.4, 0.5))[1]
     assert np.flatnonzero(secured).tolist() == [5]
 
 
@@ -68,7 +74,7 @@ def test_the_floor_by_hand():
 def test_exactly_the_share_asked_whatever_the_ties_and_groups(values, keep, rule, floor, data):
     n = len(values)
     groups = data.draw(st.lists(st.sampled_from("abc"), min_size=n, max_size=n))
-    verdict, secured = decide(column(values, groups), rule=rule, keep=keep, floor=floor)
+    verdict, secured, _ = decide(column(values, groups), ruled(rule, keep, floor))
     assert verdict.sum() == round(keep * n)
     assert not (secured & ~verdict).any()
     for name in set(groups):
@@ -83,35 +89,71 @@ def test_ties_go_by_id_not_by_place(values, rule, data):
     one = column(values)
     order = data.draw(st.permutations(range(len(values))))
     two = Scores(*(x[order] for x in (one.score, one.key, one.group, one.tokens)), one.groups)
-    assert (decide(two, rule=rule, keep=0.5)[0] == decide(one, rule=rule, keep=0.5)[0][order]).all()
+    assert (decide(two, ruled(rule, 0.5))[0] == decide(one, ruled(rule, 0.5))[0][order]).all()
 
 
 def test_another_seed_breaks_ties_differently():
-    verdicts = [decide(column([1.0] * 60, seed=seed), rule="hard", keep=0.5)[0].tolist() for seed in (0, 0, 1)]
+    verdicts = [decide(column([1.0] * 60, seed=seed), ruled("hard", 0.5))[0].tolist() for seed in (0, 0, 1)]
     assert verdicts[0] == verdicts[1] != verdicts[2]
 
 
 @pytest.mark.parametrize(
-    ("rule", "keep", "floor"),
-    [("nosuch", 0.5, None), ("hard", 0.0, None), ("hard", 1.5, None), ("hard", 0.5, 2.0), ("hard", float("nan"), None)],
-)
-def test_senseless_arguments_are_refused(rule, keep, floor):
-    with pytest.raises(SchemaError):
-        decide(column(TEN), rule=rule, keep=keep, floor=floor)
+    ("settings", "said"),
+    [
+        ({"rule": "nosuch"}, "unknown rule 'nosuch': choose one of hard, easy"),
+        ({"keep": 0.0}, "--keep 0 must be a share"),
+        ({"keep": 1.5}, "--keep 1.5 must be a share"),
+        ({"keep": float("nan")}, "--keep nan must be a share"),
+        ({"rule": "threshold", "keep": float("nan")}, "--keep nan must be a score"),
+        ({"rule": "threshold", "balance": "source"}, "cannot --balance groups"),
+        ({"balance": "source:2"}, "floor 2 must lie in"),
+        ({"balance": "sources"}, "'sources' is not known here: none; source, label, cluster"),
+        ({"balance": "none:0.5"}, "is not known here"),
+        ({"balance": "source:x"}, "'x' is neither a number"),
+        ({"balance": "source:recall"}, "write label:recall"),
+        ({"balance": "dbp:x"}, "write dbp:TAU"),
+        ({"balance": "dbp:0"}, "TAU must be above 0"),
+        ({"balance": "dbp:1:-1"}, "LEAST at least 0"),
+        ({"balance": "label"}, "has no column 'label'.*Score data with a column label"),
+        ({"balance": "cluster"}, "has no column 'cluster'.*Score with --scorer prototypes"),
+        ({"balance": "dbp"}, "has no column 'cluster.density'.*Score with --scorer density"),
+        ({"recall": {"a": 1.0}}, "--recall is for --balance label:recall"),
+        ({"trim": "x"}, "--trim 'x' is not a number"),
+        ({"trim": "top:0.1"}, "--trim 'top:0.1': write a share"),
+        ({"trim": "1"}, "--trim 1 must be a share"),
+        ({"trim": "0.6"}, "--keep 0.5 and --trim 0.6 are more than all rows"),
+        ({"trim": "0.1", "rule": "middle"}, "--trim is for the rules stratified"),
+        ({"rule": "sample", "temperature": "0"}, "--temperature 0 must not be 0"),
+        ({"rule": "sample", "temperature": "sd:1"}, "--temperature 'sd:1': write a number"),
+        ({"rule": "auto"}, "--rule auto needs --dimension"),
+        ({"rule": "auto", "dimension": -1.0}, "--dimension -1 must be a positive number"),
+        ({"dimension": 3.0}, "--dimension is for --rule auto"),
+        ({"hard_end": "top"}, "--hard-end 'top' must be high or low"),
+        ({"max_source_removal": 1.5}, "--max-source-removal 1.5 must lie in"),
+    ],
+)  # fmt: skip
+def test_senseless_arguments_are_refused(tmp_path, settings, said):
+    scores, _ = folder_of(tmp_path, TEN, ["a"] * 10, [])
+    with pytest.raises(SchemaError, match=said) as error:
+        prune.prune(scores, "score.x", tmp_path / "kept", **{"keep": 0.5} | settings)
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "kept").exists()
 
 
-@pytest.mark.parametrize(("text", "floor"), [("none", None), ("source", 0.5), ("source:0.2", 0.2), ("source:0", 0.0)])
-def test_balance(text, floor):
-    assert prune.parse_balance(text) == floor
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("none", Balance()), ("source", Balance("source", "floor", 0.5)), ("label:0.2", Balance("label", "floor", 0.2)),
+        ("source:0", Balance("source", "floor", 0.0)), ("cluster.x:even", Balance("cluster.x", "even")),
+        ("label:recall", Balance("label", "recall")), ("dbp", Balance("cluster.density", "dbp")),
+        ("dbp:0.5:20", Balance("cluster.density", "dbp", temperature=0.5, least=20)),
+    ],
+)  # fmt: skip
+def test_balance(text, found):
+    assert balance.parse(text) == found
 
 
-@pytest.mark.parametrize("text", ["label", "source:x", "", "sources"])
-def test_unknown_balance(text):
-    with pytest.raises(SchemaError, match="--balance"):
-        prune.parse_balance(text)
-
-
-def folder_of(tmp_path, values, groups, cuts):
+def folder_of(tmp_path, values, groups, cuts, more=None):
     """A score folder with these scores, cut into files after the given rows."""
     frame = pl.DataFrame(
         {
@@ -119,6 +161,7 @@ def folder_of(tmp_path, values, groups, cuts):
             "source": groups,
             "tokens": [3] * len(values),
             "score.x": pl.Series(values, dtype=pl.Float64),
+            **(more or {}),
         }
     )
     edges = [0, *sorted(cuts), len(values)]
@@ -135,37 +178,83 @@ def unsynced(monkeypatch):
     monkeypatch.setattr(os, "fsync", lambda handle: None)  # hundreds of small files
 
 
-@settings(max_examples=50)
-@given(data=st.data(), rule=st.sampled_from(["hard", "easy", "middle", "threshold"]), seed=st.integers(0, 3))
+CASES = {
+    "hard": ["none", "source:F", "source:even", "label:recall", "dbp:0.7:2"],
+    "easy": ["none", "source:F", "cluster:even"],
+    "middle": ["none", "source:F", "label:even"],
+    "threshold": ["none"],
+    "stratified": ["none", "source:F", "label:even", "dbp:2", "label:recall"],
+    "sample": ["none", "source:F", "label:even", "dbp"],
+}
+
+
+@settings(max_examples=80)
+@given(data=st.data(), rule=st.sampled_from(sorted(CASES)), seed=st.integers(0, 3))
 def test_bounded_memory_decides_as_all_scores_in_memory_do(tmp_path, unsynced, data, rule, seed):
     n, limit = data.draw(st.integers(1, 60)), data.draw(st.sampled_from([1, 5, 1 << 17]))
     kind = data.draw(st.sampled_from([st.integers(0, 3), st.floats(-1e300, 1e300), st.sampled_from([0.0, -0.0, 1.0])]))
     values = data.draw(st.lists(kind, min_size=n, max_size=n))
     groups = data.draw(st.lists(st.sampled_from("abcd"), min_size=n, max_size=n))
     cuts = data.draw(st.lists(st.integers(0, n), max_size=3))
-    keep, floor = data.draw(st.floats(0.01, 1)), data.draw(st.one_of(st.none(), st.floats(0, 1)))
-    scores, frame = folder_of(tmp_path, values, groups, cuts)
-    names = list(dict.fromkeys(groups))
-    code = np.array([names.index(g) for g in groups], dtype=np.int32)
-    whole = Scores(
-        np.array(values, float), tables.keys(frame["id"], seed), code, frame["tokens"].to_numpy(), tuple(names)
+    text = data.draw(st.sampled_from(CASES[rule])).replace("F", repr(data.draw(st.floats(0, 1))))
+    keep, trim = data.draw(st.floats(0.01, 0.9)), "0"
+    if rule in ("hard", "stratified", "sample"):
+        trim = data.draw(st.sampled_from(["0", "0.1", "low:0.1"]))
+    temperature = data.draw(st.sampled_from(["2", "-0.5", "inf", "raw:3"]))
+    options = {"seed": seed, "balance": text, "trim": trim, "temperature": temperature}
+    check(tmp_path, values, groups, cuts, limit, rule, keep, **options)
+
+
+@pytest.mark.parametrize(("rule", "text"), [(rule, text) for rule in sorted(CASES) for text in CASES[rule]])
+def test_two_hundred_rows_as_by_brute_force(tmp_path, unsynced, rule, text):
+    rng = np.random.default_rng(0)
+    values, groups = rng.standard_normal(200).round(1).tolist(), rng.choice(list("abcd"), 200, p=[0.6, 0.2, 0.15, 0.05])
+    trim = "0.15" if rule in ("hard", "stratified", "sample") else "0"
+    check(
+        tmp_path, values, groups.tolist(), [50, 120], 40, rule, 0.3, seed=1, balance=text.replace("F", "0.5"), trim=trim
     )
-    kept, by_floor = decide(whole, rule=rule, keep=keep, floor=floor)
-    expected = np.where(kept, np.where(by_floor, "kept: floor of its source", "kept"), f"{rule}: score.x")
+
+
+def check(tmp_path, values, groups, cuts, limit, rule, keep, *, seed, balance, trim, temperature="2"):
+    """Prune on disk in tiny pieces, and compare every row with the brute-force decision."""
+    names = list(dict.fromkeys(groups))
+    recall = {name: 0.9 - 0.2 * names.index(name) for name in names} if balance == "label:recall" else None
+    dense = {name: float(ord(name) ** 2) for name in names}
+    more = {"label": groups, "cluster.density": [ord(g) for g in groups], "score.density": [dense[g] for g in groups]}
+    scores, frame = folder_of(tmp_path, values, groups, cuts, more)
+    asked = prune._rule(rule, keep, balance, trim, temperature, recall, seed)
+    grouped = asked.balance.column != ""
+    code = np.array([names.index(g) if grouped else 0 for g in groups], dtype=np.int32)
+    keys, tokens = tables.keys(frame["id"], seed), frame["tokens"].to_numpy()
+    of = tuple(names) if grouped else ("",)
+    whole = Scores(np.array(values, float), keys, code, tokens, of, tuple(dense.values()))
+    kept, target = scores / "kept", round(keep * len(values))
+    if asked.balance.how == "dbp" and sum(min(asked.balance.least, groups.count(g)) for g in names) > target:
+        with pytest.raises(SchemaError, match="rows are needed for at least"):
+            prune.prune(scores, "score.x", kept, keep=keep, rule=rule, balance=balance, max_source_removal=1)
+        return
+    if target > len(values) - int(asked.trim * len(values)):
+        return
+    verdict, by_floor, trimmed = decide(whole, asked)
+    reason = np.where(by_floor, f"kept: floor of its {asked.balance.kind}", "kept")
+    expected = np.where(trimmed, "trimmed: score.x", np.where(verdict, reason, f"{rule}: score.x"))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(prune, "LIMIT", limit)
-        patch.setattr(cutoffs, "INTERVALS", 8)
-        patch.setattr(cutoffs, "CELLS", 64)
+        patch.setattr(rules, "LIMIT", limit)
+        patch.setattr(cutoffs, "INTERVALS", 8 if limit < 40 else 64)
+        patch.setattr(cutoffs, "CELLS", 64 if limit < 40 else 8192)
         patch.setattr(rows, "LIGHT_ROWS", 7)
-        balance = "none" if floor is None else f"source:{floor!r}"
-        pruned = prune.prune(scores, "score.x", scores / "kept", keep=keep, rule=rule, balance=balance, seed=seed)
-    got = read(scores / "kept", ".keep.parquet")
+        pruned = prune.prune(
+            scores, "score.x", kept, keep=keep, rule=rule, balance=balance, trim=trim, temperature=temperature,
+            recall=recall, seed=seed, max_source_removal=1,
+        )  # fmt: skip
+    got = read(kept, ".keep.parquet")
     assert got["id"].equals(frame["id"])
-    assert got["keep"].to_numpy().tolist() == kept.tolist()
     assert got["reason"].to_list() == expected.tolist()
-    for name, n_rows, n_kept in pruned.table().select("source", "rows", "kept").iter_rows():
-        mine = code == names.index(name)
-        assert (n_rows, n_kept) == (mine.sum(), (mine & kept).sum())
+    assert got["keep"].to_numpy().tolist() == verdict.tolist()
+    mine = np.array(groups)
+    for table, what in ((pruned.table(), "source"), (pruned.by_label, "label")):
+        for name, n_rows, n_kept in table.select(what, "rows", "kept").iter_rows():
+            assert (n_rows, n_kept) == ((mine == name).sum(), ((mine == name) & verdict).sum())
 
 
 @settings(max_examples=25)
@@ -222,9 +311,12 @@ def test_a_decision_per_row_with_its_reason(scored, tmp_path):
 
 
 def test_pruning_twice_writes_the_same_bytes(scored, tmp_path):
-    for name in ("one", "two"):
-        prune.prune(scored, "score.length", tmp_path / name, keep=0.5, seed=3)
-    assert tree(tmp_path / "one") == tree(tmp_path / "two")
+    before = []
+    for _ in range(2):
+        prune.prune(scored, "score.length", tmp_path / "kept", keep=0.5, seed=3)
+        before.append(tree(tmp_path / "kept"))
+    assert before[0] == before[1]
+    assert "pools.json" in before[0]
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), None])
