@@ -122,4 +122,4 @@ def _frame(batch: pa.RecordBatch, shard: Shard) -> pl.DataFrame:
     plain = [n for n in batch.schema.names if not n.startswith(vectors.PREFIX)]
     frame = pl.DataFrame(pl.from_arrow(batch.select(plain))) if plain else pl.DataFrame()
     found = [vectors.from_arrow(n, batch.column(n), shard.path) for n in batch.schema.names if n not in plain]
-    return frame.with_columns(found) if plain else pl.DataFrame(found)
+    return pl.DataFrame(found) if not plain else frame.with_columns(found) if found else frame
