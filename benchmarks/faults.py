@@ -41,7 +41,7 @@ def command(data: Path, out: Path, specs: Sequence[str] = TEXT, workers: int = 1
 def run(asked: Sequence[str]) -> tuple[int, str]:
     """Run a command; return its exit code and the last line it said."""
     done = subprocess.run(asked, capture_output=True, text=True)
-    said = (done.stderr or done.stdout).strip().splitlines()
+    said = (done.stderr if done.returncode else done.stdout).strip().splitlines()
     return done.returncode, said[-1] if said else ""
 
 
@@ -232,9 +232,9 @@ def disks(folder: Path) -> None:
     assert run(command(data, calm))[0] == 0
     out, other = folder / "small", folder / "small-copy"
     out.mkdir()
-    job = " ".join(command(data, out))
+    job, half = " ".join(command(data, out)), sum(map(len, tree(calm).values())) // 2048
     for fault, mount in (
-        ("disk full", f"mount -t tmpfs -o size=160k none {out}"),
+        ("disk full", f"mount -t tmpfs -o size={half}k none {out}"),
         ("output read-only", f"mount -t tmpfs -o ro none {out}"),
     ):
         script = f"{mount} || exit 77; {job}; code=$?; rm -rf {other}; cp -r {out} {other}; exit $code"
@@ -243,11 +243,11 @@ def disks(folder: Path) -> None:
             print(f"| {fault} | not run: it needs root and `unshare` | - | - |", flush=True)
             continue
         said = done.stderr.strip().splitlines()[-1]
-        half = [name for name, content in scores(other).items() if scores(calm)[name] != content]
+        torn = [name for name, content in scores(other).items() if scores(calm)[name] != content]
         left = len(scores(other))
         code, _ = run(command(data, other))
         happened = f"exit {done.returncode}, {said.split(': ', 2)[-1].split('. ')[0]}; {left} of 6 files done, "
-        happened += f"{len(half)} half-written; with space: exit {code}"
+        happened += f"{len(torn)} half-written; with space: exit {code}"
         show(fault, happened, 6 * ROWS - rows_of(other), scores(other) == scores(calm))
 
 

@@ -93,19 +93,21 @@ def _write(path: Path, tables: Iterator[pa.Table], metadata: Mapping[str, str] |
                         continue
                 writer.write_table(table.cast(writer.schema))
                 rows += table.num_rows
+                if table.nbytes > GROUP_BYTES // 16:
+                    del table
+                    _give_back()
         finally:
             if writer is not None:
                 writer.close()
         if writer is None:
             raise SchemaError(f"nothing to write to {path}: the input has no rows")
-    _give_back()
     return rows
 
 
 def _give_back() -> None:
     """Give unused memory back to the system: what the allocator keeps would grow with the data for a while.
 
-    Once a part or a file: at every batch it would double the cost of reading.
+    Once a part or a row group: at every batch it would double the cost of reading.
     """
     pa.default_memory_pool().release_unused()
 

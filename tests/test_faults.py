@@ -1,6 +1,7 @@
 """Bad files, bad moments: nothing loses a row, nothing is half done, and everything says why."""
 
 import gzip
+import json
 import os
 import re
 import resource
@@ -406,6 +407,21 @@ def test_dry_run_forecasts_and_writes_nothing(cli, corpus, tmp_path):
                   "column id differs between shards: "):  # fmt: skip
         assert words in said.out
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".jsonl"])
+def test_a_forecast_is_near_what_the_job_takes(cli, tmp_path, suffix):
+    (tmp_path / "data").mkdir()
+    for i in range(4):
+        frame, path = documents(300, 300 * i), tmp_path / "data" / f"{i}{suffix}"
+        frame.write_parquet(path) if suffix == ".parquet" else frame.write_ndjson(path)
+    job = ["score", tmp_path / "data", "--scorer", "length", "--scorer", "compression", "--out", tmp_path / "out"]
+    told = json.loads(cli(*job, "--dry-run", "--json").out)
+    done = json.loads(cli(*job, "--json").out)
+    size = sum(p.stat().st_size for p in (tmp_path / "out").rglob("*.scores.parquet"))
+    assert told["rows"] == pytest.approx(done["rows"], rel=0.02)
+    assert told["output_bytes"] == pytest.approx(size, rel=0.25)
+    assert 0 < told["seconds_one_worker"] < 30 and told["peak_bytes_each_worker"] > 50 * MB
 
 
 class Backwards:
