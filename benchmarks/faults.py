@@ -246,7 +246,7 @@ def disks(folder: Path) -> None:
         torn = [name for name, content in scores(other).items() if scores(calm)[name] != content]
         left = len(scores(other))
         code, _ = run(command(data, other))
-        happened = f"exit {done.returncode}, {said.split(': ', 2)[-1].split('. ')[0]}; {left} of 6 files done, "
+        happened = f"exit {done.returncode}, {said.split(': ', 2)[-1].split('. Free')[0]}; {left} of 6 files done, "
         happened += f"{len(torn)} half-written; with space: exit {code}"
         show(fault, happened, 6 * ROWS - rows_of(other), scores(other) == scores(calm))
 
