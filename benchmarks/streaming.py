@@ -3,21 +3,26 @@
     python benchmarks/streaming.py --rows 1e5,1e6,1e7 --peer-python /path/to/python-with-datatrove
 
 Every figure is of a process of its own, one thread. Files hold at most 250,000 rows; beyond 1e6 rows the same files
-are linked again under other names, so that the disk holds 1e6. CPU seconds, for wall time means little on a busy
-machine.
+are linked again under other names, so that the disk holds 1e6 (3 GB in a temporary folder, removed at the end). CPU
+seconds, for wall time means little on a busy machine. Of Ray: the peak of the largest process that runs curate, and the
+CPU seconds of the driver and the workers, sampled.
 """
 
 import argparse
 import json
 import os
 import resource
+import shutil
 import subprocess
 import sys
 import time
 from pathlib import Path
-from tempfile import mkdtemp
+from tempfile import TemporaryDirectory
 
 FILE_ROWS, DISTINCT, WIDTH = 250_000, 1_000_000, 384
+TEXT = "length+compression+repetition+language"
+MARK = "CURATE_BENCHMARK"
+TICKS = os.sysconf("SC_CLK_TCK")
 ONE_THREAD = {**os.environ, **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "POLARS_MAX_THREADS"), "1")}
 PEER = """
 import json, resource, sys
@@ -91,11 +96,47 @@ def measured(code: str, *arguments: object) -> dict[str, float]:
     return {**json.loads(done.stdout.splitlines()[-1]), "cpu": cpu, "wall": time.monotonic() - started}
 
 
+def sampled(code: str, *arguments: object) -> dict[str, float]:
+    """Run code that starts processes of its own; return what it printed last with CPU seconds and the largest peak."""
+    mark, started = str(os.getpid()), time.monotonic()
+    run = subprocess.Popen(
+        [sys.executable, "-c", code + "\nimport json; print(json.dumps(result))", *map(str, arguments)],
+        stdout=subprocess.PIPE, text=True, env={**ONE_THREAD, MARK: mark},
+    )  # fmt: skip
+    cpu: dict[int, float] = {}
+    peaks: dict[int, int] = {}
+    while run.poll() is None:
+        for folder in Path("/proc").glob("[0-9]*"):
+            try:
+                pid, name = int(folder.name), (folder / "cmdline").read_bytes()
+                mine = f"{MARK}={mark}".encode() in (folder / "environ").read_bytes()
+                if not mine or not (pid == run.pid or name.startswith(b"ray::")):
+                    continue
+                times = (folder / "stat").read_text().rpartition(")")[2].split()
+                peak = next(x for x in (folder / "status").read_text().splitlines() if x.startswith("VmHWM"))
+            except (OSError, StopIteration):  # it ended
+                continue
+            cpu[pid] = (int(times[11]) + int(times[12])) / TICKS
+            peaks[pid] = int(peak.split()[1])
+        time.sleep(0.5)
+    if run.returncode:
+        raise SystemExit(f"a run failed: {arguments}")
+    said = json.loads(run.stdout.read().splitlines()[-1])
+    return {**said, "peak": max(peaks.values()) / 1024, "cpu": sum(cpu.values()), "wall": time.monotonic() - started}
+
+
 SCORE = """
 import sys
 from pathlib import Path
 from curate import score
 result = {"rows": score.score([sys.argv[1]], sys.argv[3].split("+"), Path(sys.argv[2])).rows}
+"""
+ON_RAY = """
+import sys
+from pathlib import Path
+from curate import score
+from curate.engines.ray import Ray
+result = {"rows": score.score([sys.argv[1]], sys.argv[3].split("+"), Path(sys.argv[2]), engine=Ray(2)).rows}
 """
 PRUNE = """
 import sys
@@ -119,13 +160,13 @@ def ours():
     for shard in tables.shards([sys.argv[1]]):
         for batch in tables.batches(shard, ("text",)):
             Length()(batch)
-result = {}
-loops = {"warm": lambda: bare(0), "bare": lambda: bare(0), "buffered": lambda: bare(1 << 20), "ours": ours}
-for name, run in loops.items():
-    times = []
-    for _ in range(3):
-        start = time.process_time(); run(); times.append(time.process_time() - start)
-    result[name] = min(times)
+loops = {"bare": lambda: bare(0), "buffered": lambda: bare(1 << 20), "ours": ours}
+times = {name: [] for name in loops}
+for run in loops.values(): run()
+for _ in range(7):  # in turn, so that a busy neighbour meets them all
+    for name, run in loops.items():
+        start = time.process_time(); run(); times[name].append(time.process_time() - start)
+result = {name: min(found) for name, found in times.items()}
 """
 
 
@@ -134,37 +175,49 @@ def main() -> None:
     parser.add_argument("--rows", default="1e5,1e6,1e7")
     parser.add_argument("--peer-python", help="a Python that has datatrove")
     parser.add_argument("--peer-rows", type=int, default=3000)
-    parser.add_argument("--folder", type=Path)
-    parser.add_argument("--skip", default="", help="of scan,peer,text,embeddings")
+    parser.add_argument("--only", default="scan,peer,text,embeddings,ray")
     asked = parser.parse_args()
-    folder = asked.folder or Path(mkdtemp())
-    folder.mkdir(parents=True, exist_ok=True)
-    if "scan" not in asked.skip:
-        scan(make(folder, 500_000, "text"))
-    if "peer" not in asked.skip:
-        peer(folder, asked.peer_python, asked.peer_rows)
-    print("rows | what | peak MB | CPU s | rows per CPU-s | wall s", flush=True)
-    for rows in (int(float(item)) for item in asked.rows.split(",")):
-        for kind, specs, column in (
-            ("text", "length", "score.length"),
-            ("text", "length+compression+repetition", "score.compression"),
-            ("embeddings", "prototypes:k=64,embedding=emb.e", "score.prototypes"),
-        ):
-            if kind in asked.skip:
-                continue
-            data = folder / f"{kind}-{rows}"
-            data = data if data.exists() else make(folder, rows, kind)
-            if rows > 1_000_000 and "repetition" in specs:
-                continue  # hours of CPU that say nothing more about memory
-            out = folder / f"out-{kind}-{rows}-{specs[:9]}"
-            line(rows, specs, measured(SCORE, data, out, specs))
-            line(rows, f"prune by {column}", measured(PRUNE, out, Path(f"{out}-kept"), column))
+    only = asked.only.split(",")
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        if "scan" in only:
+            scan(make(folder, 500_000, "text"))
+        if "peer" in only:
+            peer(folder, asked.peer_python, asked.peer_rows)
+        print(
+            "| rows | what | engine | peak MB | CPU s | rows a CPU-s | wall s |\n|---|---|---|---|---|---|---|",
+            flush=True,
+        )
+        for rows in (int(float(item)) for item in asked.rows.split(",")):
+            for kind, specs, column in (
+                ("text", "length", "score.length"),
+                ("text", TEXT, "score.compression"),
+                ("embeddings", "prototypes:k=64,embedding=emb.e", "score.prototypes"),
+            ):
+                if kind not in only or (specs == TEXT and rows > 200_000):
+                    continue  # hours of CPU that say nothing more about memory
+                job(folder, rows, kind, specs, column, ray="ray" in only and specs != TEXT)
 
 
-def line(rows: int, what: str, got: dict[str, float]) -> None:
+def job(folder: Path, rows: int, kind: str, specs: str, column: str, *, ray: bool) -> None:
+    """Score and prune on this machine, and score on Ray: a line each; the two engines must write the same bytes."""
+    data, out = folder / f"{kind}-{rows}", folder / "out"
+    data = data if data.exists() else make(folder, rows, kind)
+    line(rows, specs, "local 1", measured(SCORE, data, out, specs))
+    line(rows, f"prune by {column}", "-", measured(PRUNE, out, folder / "kept", column))
+    if ray:
+        line(rows, specs, "ray 2", sampled(ON_RAY, data, folder / "ray", specs))
+        for path in out.rglob("*.scores.parquet"):
+            assert path.read_bytes() == (folder / "ray" / path.relative_to(out)).read_bytes(), path
+    for used in (out, folder / "kept", folder / "ray"):
+        shutil.rmtree(used, ignore_errors=True)
+
+
+def line(rows: int, what: str, engine: str, got: dict[str, float]) -> None:
     assert got["rows"] == rows, (got, rows)
     print(
-        f"{rows:.0e} | {what} | {got['peak']:.0f} | {got['cpu']:.1f} | {rows / got['cpu']:.0f} | {got['wall']:.0f}",
+        f"| {rows:.0e} | {what} | {engine} | {got['peak']:.0f} | {got['cpu']:.1f} | {rows / got['cpu']:.0f} "
+        f"| {got['wall']:.0f} |",
         flush=True,
     )
 

@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import lru_cache
 from glob import glob
 from pathlib import Path
 from shutil import rmtree
@@ -27,7 +28,6 @@ T = TypeVar("T")
 R = TypeVar("R")
 THREADS = 32  # that wait for a store
 CHUNK = 1 << 20  # bytes read at a time
-HOST = xxhash.xxh3_64_hexdigest(platform.node().encode())[:8]  # process ids repeat between machines
 TEMPORARY = re.compile(r"\.(?P<name>.+)\.(?:(?P<host>[0-9a-f]{8})-)?(?P<pid>\d+)\.tmp")  # what ``replacing`` writes to
 
 
@@ -158,7 +158,7 @@ def replacing(path: Path) -> Iterator[Path]:
         with stores.replacing(path) as temporary:
             yield temporary
         return
-    temporary = path.with_name(f".{path.name}.{HOST}-{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{host()}-{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
@@ -186,15 +186,28 @@ def _discard(temporary: Path) -> None:
         return
 
 
+@lru_cache(maxsize=1)
+def host() -> str:
+    """Return a short name of the space in which process ids are unique: this machine since it started, this container.
+
+    The host name alone would not do: two machines or containers of one name would remove each other's live files.
+    """
+    found = [platform.node()]
+    if os.path.lexists("/proc/self/ns/pid"):  # Linux; elsewhere the name must do
+        found += [Path("/proc/sys/kernel/random/boot_id").read_text(), os.readlink("/proc/self/ns/pid")]
+    return xxhash.xxh3_64_hexdigest("\0".join(found).encode())[:8]
+
+
 def sweep(folder: Path, ending: str = "") -> int:
     """Remove what killed processes left of ``replacing`` under ``folder``, for names with ``ending``; return how many.
 
-    A file whose process is alive on this machine stays, and so does a file of another machine.
+    A file whose process is alive on this machine stays, and so does a file of another machine, or of this one before
+    it was started again: whether its process lives cannot be known from here.
     """
     removed = 0
     for path in () if stores.remote(folder) else folder.rglob(".*.tmp"):
         found = TEMPORARY.fullmatch(path.name)
-        ours = found and found["name"].endswith(ending) and found["host"] in (None, HOST)
+        ours = found and found["name"].endswith(ending) and found["host"] in (None, host())
         if found and ours and not _alive(int(found["pid"])):
             path.unlink(missing_ok=True)
             removed += 1

@@ -5,6 +5,7 @@ from dataclasses import dataclass, fields
 from inspect import signature
 from pathlib import Path
 from typing import cast
+from zipfile import BadZipFile
 
 import numpy as np
 import polars as pl
@@ -110,8 +111,13 @@ def _learn(spec: str, earlier: tuple[Scorer, ...], lesson: Lesson, path: Path) -
         raise SchemaError(f"scorer {name} has no option {unknown[0]!r}: it takes {', '.join(accepted)}")
     if files.exists(path):
         plain = {f.name for f in fields(cls)} & set(options)
-        with files.opened(path) as file, np.load(file, allow_pickle=False) as saved:
-            return cast(Scorer, cls(**dict(saved.items()), **{k: options[k] for k in plain}))
+        try:
+            with files.opened(path) as file, np.load(file, allow_pickle=False) as saved:
+                return cast(Scorer, cls(**dict(saved.items()), **{k: options[k] for k in plain}))
+        except (ValueError, TypeError, EOFError, BadZipFile) as error:
+            raise Interrupted(
+                f"{path} is damaged ({' '.join(str(error).split())}): give --restart to learn and score again"
+            ) from None
 
     def stream(needs: Sequence[str]) -> Iterator[pl.DataFrame]:
         made = {column for scorer in earlier for column in scorer.schema}
@@ -125,5 +131,5 @@ def _learn(spec: str, earlier: tuple[Scorer, ...], lesson: Lesson, path: Path) -
 
     scorer = learn(stream, **options)
     with replacing(path) as temporary, temporary.open("wb") as handle:
-        np.savez(handle, **scorer.arrays)
+        np.savez(handle, allow_pickle=False, **scorer.arrays)
     return cast(Scorer, scorer)

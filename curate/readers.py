@@ -7,6 +7,7 @@ read page by page (``buffer_size``), compressed lines as they are unpacked. What
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import groupby
 
 import numpy as np
 import polars as pl
@@ -75,6 +76,7 @@ def read(
             _check_text(batch, shard, at, document_bytes)
             yield batch
             at += batch.num_rows
+        pa.default_memory_pool().release_unused()  # see `curate.writer`
 
 
 def may_hold_null(shard: Shard, column: str) -> bool:
@@ -179,34 +181,57 @@ def _parquet_rows(
     shard: Shard, names: Sequence[str] | None, rows: int, start: int, most: int
 ) -> Iterator[pa.RecordBatch]:
     with _parquet(shard) as file:
-        for group in range(file.metadata.num_row_groups):
-            here = file.metadata.row_group(group).num_rows
-            if start >= here and here:
-                start -= here
+        for run in _runs(file, names, rows):
+            held = [file.metadata.row_group(group).num_rows for group in run]
+            while run and start >= held[0] and held[0]:
+                start -= held.pop(0)
+                run = run[1:]
+            if not run:
                 continue
-            piece = min(rows, _piece(file, names, group, shard, most))
-            for batch in file.iter_batches(batch_size=piece, row_groups=[group], columns=names):
+            piece = min(rows, *(_piece(file, names, group, shard, most) for group in run))
+            # no threads: a queue of decoded batches costs memory and saves no CPU
+            for batch in file.iter_batches(batch_size=piece, row_groups=run, columns=names, use_threads=False):
                 if start < batch.num_rows:
                     yield batch.slice(start)
                 start = max(0, start - batch.num_rows)
+
+
+def _runs(file: pq.ParquetFile, names: Sequence[str] | None, rows: int) -> Iterator[list[int]]:
+    """Yield row groups to be read in one go, so that batches are not cut where groups end; large ones alone."""
+
+    def alone(group: int) -> int:
+        found = list(_columns(file.metadata.row_group(group), names))
+        size = sum(column.total_uncompressed_size for column in found)
+        large = rows * size > PIECE_BYTES * file.metadata.row_group(group).num_rows or any(map(_coded, found))
+        return group if large else -1
+
+    for _, run in groupby(range(file.metadata.num_row_groups), alone):
+        yield list(run)
+
+
+def _columns(metadata: pq.RowGroupMetaData, names: Sequence[str] | None) -> Iterator[pq.ColumnChunkMetaData]:
+    for column in map(metadata.column, range(metadata.num_columns)):
+        if names is None or column.path_in_schema.split(".")[0] in names:
+            yield column
+
+
+def _coded(column: pq.ColumnChunkMetaData) -> bool:
+    """Say whether one value of a column chunk's dictionary may stand for more bytes than the chunk has."""
+    return bool(column.has_dictionary_page) and column.total_uncompressed_size > PIECE_BYTES // 16
 
 
 def _piece(file: pq.ParquetFile, names: Sequence[str] | None, group: int, shard: Shard, most: int) -> int:
     """Return how many rows of a row group to decode at a time; refuse a column that grows beyond reason."""
     metadata = file.metadata.row_group(group)
     size = 1
-    for i in range(metadata.num_columns):
-        column = metadata.column(i)
-        if names is not None and column.path_in_schema.split(".")[0] not in names:
-            continue
+    for column in _columns(metadata, names):
         unpacked, packed = column.total_uncompressed_size, max(1, column.total_compressed_size)
         if unpacked > max(most, EXPANSION * packed):
             raise SchemaError(
                 f"{shard.path}: {column.path_in_schema} grows from {packed / 2**20:.3g} to {unpacked / 2**20:.0f} MB "
                 f"in row group {group}, a compression bomb: remove the file, or raise --max-document-mb"
             )
-        coded = column.has_dictionary_page and unpacked > PIECE_BYTES // 16
-        longest = _longest(shard, file, group, column) if coded else 0
+        longest = _longest(shard, file, group, column) if _coded(column) else 0
         size += max(unpacked // max(1, metadata.num_rows), longest)
     return max(1, PIECE_BYTES // size)
 

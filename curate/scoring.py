@@ -159,8 +159,13 @@ def _in_parts(task: Task) -> tuple[int, bool]:
 
 def complete(folder: Path, spans: Sequence[tuple[int, int | None]]) -> list[Path] | None:
     """Return the parts of a shard in order, if they are all there."""
-    found = [_parts(folder, start, stop) for start, stop in spans]
-    return [part for parts, _, _ in found for part in parts] if all(ended for _, _, ended in found) else None
+    found: list[Path] = []
+    for start, stop in reversed(spans):  # the last is done last: until then one look is enough
+        parts, _, ended = _parts(folder, start, stop)
+        if not ended:
+            return None
+        found = parts + found
+    return found
 
 
 def _parts(folder: Path, start: int, stop: int | None) -> tuple[list[Path], int, bool]:

@@ -159,6 +159,7 @@ def trouble(error: Exception, path: Path) -> CurateError | None:
     for name in SECRETS:
         if len(os.environ.get(name, "")) > 3:
             said = said.replace(os.environ[name], f"${name}")
+    said = re.sub(r"//[^/\s@]+@", "//...@", said)  # an endpoint may be written with a password in it
     return Unreachable(
         f"{shown(path)}: the store failed: {said[:400]}. Check the endpoint, the bucket and the credentials "
         "(AWS_ENDPOINT_URL, AWS_PROFILE, ...); what is finished is kept and the same command continues"

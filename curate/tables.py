@@ -103,24 +103,27 @@ def _identify(frame: pl.DataFrame, shard: Shard, at: int, identity: Sequence[str
     todo = [name for name in identity if have.get(name) != IDENTITY[name] or frame[name].null_count()]
     if not todo:
         return frame
-    tokens = pl.lit(1, dtype=pl.Int64)
-    if "text" in have:
-        length = pl.col("text").cast(pl.String).str.len_bytes().fill_null(0)
-        tokens = ((length + (BYTES_PER_TOKEN - 1)) // BYTES_PER_TOKEN).cast(pl.Int64)
-    row = pl.int_range(at, at + frame.height).cast(pl.String)
-    defaults = {
-        "id": pl.concat_str(pl.lit(shard.relative + ":"), row),
-        "source": pl.lit(shard.source),
-        "tokens": tokens,
-    }
+    found = {name: _default(name, have, shard, pl.int_range(at, at + frame.height)) for name in todo}
     return frame.with_columns(
-        (pl.col(name).cast(IDENTITY[name]).fill_null(defaults[name]) if name in have else defaults[name]).alias(name)
-        for name in todo
+        (pl.col(name).cast(IDENTITY[name]).fill_null(default) if name in have else default).alias(name)
+        for name, default in found.items()
     )
+
+
+def _default(name: str, have: Mapping[str, pl.DataType], shard: Shard, row: pl.Expr) -> pl.Expr:
+    """Return what an identity column holds where the file does not say."""
+    if name == "id":
+        return pl.concat_str(pl.lit(shard.relative + ":"), row.cast(pl.String))
+    if name == "source":
+        return pl.lit(shard.source)
+    if "text" not in have:
+        return pl.lit(1, dtype=pl.Int64)
+    length = pl.col("text").cast(pl.String).str.len_bytes().fill_null(0)
+    return ((length + (BYTES_PER_TOKEN - 1)) // BYTES_PER_TOKEN).cast(pl.Int64)
 
 
 def _frame(batch: pa.RecordBatch, shard: Shard) -> pl.DataFrame:
     plain = [n for n in batch.schema.names if not n.startswith(vectors.PREFIX)]
     frame = pl.DataFrame(pl.from_arrow(batch.select(plain))) if plain else pl.DataFrame()
     found = [vectors.from_arrow(n, batch.column(n), shard.path) for n in batch.schema.names if n not in plain]
-    return frame.with_columns(found) if plain else pl.DataFrame(found)
+    return pl.DataFrame(found) if not plain else frame.with_columns(found) if found else frame

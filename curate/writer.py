@@ -48,6 +48,7 @@ def write_part(path: Path, frames: Iterable[pl.DataFrame], schema: Mapping[str, 
             for batch in _table(frame).cast(empty.schema).to_batches():
                 sink.write_batch(batch)
                 rows += batch.num_rows
+    _give_back()
     return rows
 
 
@@ -92,12 +93,23 @@ def _write(path: Path, tables: Iterator[pa.Table], metadata: Mapping[str, str] |
                         continue
                 writer.write_table(table.cast(writer.schema))
                 rows += table.num_rows
+                if table.nbytes > GROUP_BYTES // 16:
+                    del table
+                    _give_back()
         finally:
             if writer is not None:
                 writer.close()
         if writer is None:
             raise SchemaError(f"nothing to write to {path}: the input has no rows")
     return rows
+
+
+def _give_back() -> None:
+    """Give unused memory back to the system: what the allocator keeps would grow with the data for a while.
+
+    Once a part or a row group: at every batch it would double the cost of reading.
+    """
+    pa.default_memory_pool().release_unused()
 
 
 def _grouped(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:

@@ -6,7 +6,8 @@ import time
 from itertools import islice
 from pathlib import Path
 
-SAMPLED = 3  # files that a batch is taken from
+SAMPLED = 3  # files that batches are taken from
+BATCHES = 3
 
 
 def forecast(
@@ -35,12 +36,14 @@ def forecast(
             task = scoring.Task(
                 shard, Path(folder) / "sample", scorers, text_column, tables.BATCH_ROWS, document_bytes
             )  # fmt: skip
+            if not rows:  # the first batch of all also loads libraries
+                writer.write_whole(task.output, islice(scoring.scored(task, 0, None), 1), scoring.schema(task.scorers))
             started = time.perf_counter()
-            first = list(islice(scoring.scored(task, 0, None), 2))
+            first = list(islice(scoring.scored(task, 0, None), BATCHES))
             rows += writer.write_whole(task.output, first, scoring.schema(task.scorers))
             seconds += time.perf_counter() - started
             if (count := seen.heads[shard.relative].rows) is None:
-                count = sum(batch.height for batch in tables.batches(shard, identity=()))
+                count = sum(batch.height for batch in tables.batches(shard, identity=("id",)))
             known, sampled = known + count, sampled + files.size(shard.path)
             written += files.size(task.output)
     total = seen.rows if seen.rows is not None else int(known * seen.bytes / max(sampled, 1))

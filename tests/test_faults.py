@@ -1,10 +1,13 @@
 """Bad files, bad moments: nothing loses a row, nothing is half done, and everything says why."""
 
 import gzip
+import json
 import os
+import re
 import resource
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -14,12 +17,13 @@ import pyarrow.parquet as pq
 import pytest
 from conftest import console, documents, tree
 
-from curate import files, readers, score, scoring, status, tables
+from curate import files, preflight, readers, score, scoring, status, tables
 from curate.engines.local import Local
 from curate.errors import CurateError, Interrupted, SchemaError
 from curate.tables import Shard, batches
 
 MB = 1 << 20
+ROOT = Path(__file__).parent.parent
 
 
 def flip(path, start=0.3, stop=0.5):
@@ -149,10 +153,12 @@ def test_a_document_larger_than_allowed_is_refused_before_it_fills_memory(tmp_pa
     assert sum(b.height for b in batches(shard, ("text",), document_bytes=4 * MB)) == 3
 
 
-def test_a_line_that_never_ends_is_refused_in_bounded_memory(tmp_path):
-    bomb = tmp_path / "bomb.jsonl.zst"
-    bomb.write_bytes(pa.compress(b'{"text": "' + b"a" * (400 * MB) + b'"}', codec="zstd", asbytes=True))
-    assert bomb.stat().st_size < MB
+@pytest.mark.parametrize("codec", ["zstd", "gzip"])
+def test_a_line_that_never_ends_is_refused_in_bounded_memory(tmp_path, codec):
+    bomb = tmp_path / {"zstd": "bomb.jsonl.zst", "gzip": "bomb.jsonl.gz"}[codec]
+    body = b'{"text": "' + b"a" * (400 * MB) + b'"}'
+    bomb.write_bytes(gzip.compress(body, 1) if codec == "gzip" else pa.compress(body, codec=codec, asbytes=True))
+    assert bomb.stat().st_size < 2 * MB
     code = (
         "import sys\nfrom pathlib import Path\nfrom curate import tables\nfrom curate.errors import SchemaError\n"
         "import resource\nbefore = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
@@ -401,3 +407,83 @@ def test_dry_run_forecasts_and_writes_nothing(cli, corpus, tmp_path):
                   "column id differs between shards: "):  # fmt: skip
         assert words in said.out
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".jsonl"])
+def test_a_forecast_is_near_what_the_job_takes(cli, tmp_path, suffix):
+    (tmp_path / "data").mkdir()
+    for i in range(4):
+        frame, path = documents(300, 300 * i), tmp_path / "data" / f"{i}{suffix}"
+        frame.write_parquet(path) if suffix == ".parquet" else frame.write_ndjson(path)
+    job = ["score", tmp_path / "data", "--scorer", "length", "--scorer", "compression", "--out", tmp_path / "out"]
+    told = json.loads(cli(*job, "--dry-run", "--json").out)
+    done = json.loads(cli(*job, "--json").out)
+    size = sum(p.stat().st_size for p in (tmp_path / "out").rglob("*.scores.parquet"))
+    assert told["rows"] == pytest.approx(done["rows"], rel=0.02)
+    assert told["output_bytes"] == pytest.approx(size, rel=0.25)
+    assert 0 < told["seconds_one_worker"] < 30 and told["peak_bytes_each_worker"] > 50 * MB
+
+
+class Backwards:
+    """An engine that runs the last task first."""
+
+    def run(self, function, tasks):
+        yield from map(function, reversed(tasks))
+
+
+def test_the_order_of_shards_and_tasks_changes_no_byte(corpus, tmp_path, small_parts):
+    documents(1000).write_parquet(corpus / "long.parquet", row_group_size=130)
+    specs = ("length", "compression", "embedding:width=16", "prototypes:k=3")
+    for name, engine in (("calm", Local()), ("out", Backwards())):
+        assert score.score([str(corpus)], specs, tmp_path / name, engine=engine).rows == 1100
+    assert tree(tmp_path / "out") == tree(tmp_path / "calm")
+
+
+def test_a_learned_file_with_a_pickle_in_it_is_refused(corpus, tmp_path):
+    """Loading a pickle may run any code; what is read are arrays of numbers."""
+    specs, out, run = ("embedding:width=16", "prototypes:k=3"), tmp_path / "out", []
+    score.score([str(corpus)], specs, out)
+    (path,) = (out / "_curate" / "learned").glob("*.npz")
+
+    class Evil:
+        def __reduce__(self):
+            return run.append, (1,)
+
+    np.savez(path, centres=np.array([Evil()], dtype=object))
+    documents(3).write_parquet(corpus / "source=a" / "0.parquet")
+    with pytest.raises(Interrupted):
+        score.score([str(corpus)], specs, out)
+    documents(20).write_parquet(corpus / "source=a" / "0.parquet")
+    with pytest.raises(Interrupted, match="is damaged .*--restart"):
+        score.score([str(corpus)], specs, out)
+    assert run == []
+    assert score.score([str(corpus)], specs, out, restart=True).rows == 100
+
+
+def test_no_code_reads_or_writes_a_pickle():
+    for path in [*(ROOT / "curate").rglob("*.py"), *(ROOT / "pipelines").rglob("*.py")]:
+        code = path.read_text(encoding="utf-8")
+        for word in ("import pickle", "joblib", "torch.save", "torch.load", "allow_pickle=True", "cloudpickle", "dill"):
+            assert word not in code, f"{path} has {word}"
+        for call in re.findall(r"np\.savez?\([^\n]*", code):  # np.load does not read them unless asked to
+            assert "allow_pickle=False" in call, f"{path}: {call}"
+
+
+def test_text_from_data_is_text_in_a_report():
+    import altair as alt
+
+    from curate.charts import Section, page
+
+    evil = "</script><script>alert(1)</script><img src=x onerror=alert(2)>"
+    chart = alt.Chart(pl.DataFrame({"source": [evil], "rows": [1]}), title=evil).mark_bar().encode(x="source:N")
+    section = Section(evil, evil, [chart], [pl.DataFrame({evil: [evil]})], [(evil, f"</pre>{evil}")])
+    body = page(evil, [section]).rpartition("</script></head>")[2]
+    assert "<img" not in body and "alert(1)</script>" not in body
+    assert body.count("<script") == body.count("</script>") == 1, "the page's own"
+
+
+def test_a_row_group_too_large_for_other_tools_is_warned_of(tmp_path, monkeypatch):
+    documents(2000).write_parquet(tmp_path / "x.parquet", row_group_size=1000)
+    monkeypatch.setattr(preflight, "LARGE_GROUP", 1 << 10)
+    (line,) = preflight.inspect(tables.shards([str(tmp_path)]), ("text",)).warnings
+    assert line.startswith("row groups over 0 MB in x.parquet")

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from curate import files
 from curate.files import content_hash, replacing, sweep, text_hash, write_text
 
 
@@ -78,3 +79,18 @@ def test_what_a_dead_process_left_is_swept(tmp_path):
     assert not dead.exists()
     assert all(path.exists() for path in (mine, other, *foreign))
     assert sweep(tmp_path / "nosuch") == 0
+
+
+def test_a_live_file_of_another_machine_is_not_swept(tmp_path, monkeypatch):
+    """Also of one with the same host name: two containers, or this machine before it was started again."""
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    ours, theirs = (tmp_path / f".a.json.{name}-{gone.pid}.tmp" for name in (files.host(), "0123abcd"))
+    for path in (ours, theirs):
+        write_text(path, "x")
+    assert sweep(tmp_path) == 1
+    assert theirs.exists()
+    files.host.cache_clear()
+    monkeypatch.setattr(files.os, "readlink", lambda _: "pid:[1]")
+    assert files.host() != ours.name.split(".")[3].split("-")[0]
+    files.host.cache_clear()

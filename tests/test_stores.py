@@ -64,6 +64,8 @@ def test_a_store_that_fails_is_told_from_bad_content_and_keeps_credentials_to_it
     said = stores.trouble(error, AT)
     assert isinstance(said, CurateError) and not isinstance(said, SchemaError)
     assert "\n" not in str(said) and "hush-hush" not in str(said) and "s3://data/a/b.parquet" in str(said)
+    login = stores.trouble(OSError("AWS Error at http://me:pass-word@host:9000/x"), AT)
+    assert "pass-word" not in str(login) and "host:9000" in str(login)
     assert stores.trouble(OSError("Corrupt snappy data"), AT) is None
     assert stores.trouble(error, Path("/local/file")) is None
     assert stores.trouble(said, AT) is said
