@@ -66,8 +66,8 @@ def solve(
     masses, q = problem.masses(w), problem.across.shape[1]
     b = masses.new_full((q,), 1 / q)
 
-    def warm(found: Potentials | None) -> tuple[Tensor, Tensor] | None:
-        return None if found is None or near is None else (found.f[near], found.g[near])
+    def warm(found: Potentials | None) -> Tensor | None:
+        return None if found is None or near is None else found.g[near]
 
     across = sinkhorn.solve(
         problem.across, masses, b, eps=reg, tol=tol, steps=steps, start=warm(start.across if start else None)
