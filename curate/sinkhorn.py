@@ -11,7 +11,7 @@ from curate.ground import Cost
 
 REACH = 30.0  # natural log that a scaling may move before it is absorbed: floored cells then hold under e^-20 of mass
 FLOOR, TOP = -80.0, 80.0  # exponents of the kernel: below are denormals, which cost 100 times more, above overflows
-CHECK = 8  # iterations at least
+LEAST = 8  # iterations at the last level
 ANNEAL = 4.0  # factor between two regularisations of a cold start
 LOOSE = 0.1  # marginal error at which annealing goes on
 PATIENCE = 160  # iterations of a warm start before it is given up for a cold one
@@ -78,14 +78,12 @@ def _cold(cost: Cost, a: Tensor, b: Tensor | None, *, eps: float, tol: float, st
         state = _level(cost, a, b, g, eps=level, tol=LOOSE, steps=steps)
         g, level = state.g, level / ANNEAL
         count += int(state.iterations.max())
-    found = _level(cost, a, b, g, eps=eps, tol=tol, steps=max(steps - count, CHECK))
+    found = _level(cost, a, b, g, eps=eps, tol=tol, steps=max(steps - count, LEAST))
     found.iterations.add_(count)
     return found
 
 
-def _level(
-    cost: Cost, a: Tensor, b: Tensor | None, start: Tensor, *, eps: float, tol: float, steps: int
-) -> Potentials:
+def _level(cost: Cost, a: Tensor, b: Tensor | None, start: Tensor, *, eps: float, tol: float, steps: int) -> Potentials:
     """Solve at one regularisation: groups of rows near each other share a kernel, until all are done."""
     g = start.clone() if b is None else start - start.mean(dim=1, keepdim=True)
     f = g.clone() if b is None else a.new_zeros(a.shape)
@@ -100,15 +98,15 @@ def _level(
         rows = pending[_near(g[pending], eps)]
         anchor = g[rows].mean(dim=0)
         mine = _fill_square(kernel, cost, anchor, eps) if b is None else _fill(kernel, cost, b, anchor, eps)
-        v = torch.exp((g[rows] - anchor) / eps).float().T.contiguous()
+        v = torch.exp((g[rows] - anchor) / eps).float()
         room = steps - int(iterations[rows].max())
-        masses = a[rows].float().T.contiguous()
+        masses = a[rows].float()
         if b is None:
             now, count = scaling.itself(kernel, masses, v, tol=tol, steps=room, reach=REACH)
         else:
             now, count = scaling.alternate(kernel, masses, b.float(), v, tol=tol, steps=room, reach=REACH)
-        f[rows] = mine + eps * now.u.T.double().log()
-        g[rows] = anchor + eps * now.v.T.double().log()
+        f[rows] = mine + eps * now.u.double().log()
+        g[rows] = anchor + eps * now.v.double().log()
         error[rows] = now.error.double()
         iterations[rows] += count
     second = a if b is None else b.expand(m, -1)
@@ -117,8 +115,9 @@ def _level(
 
 
 def _near(g: Tensor, eps: float) -> Tensor:
-    """Positions of the first row and of all rows whose potentials lie within half the reach of it."""
-    return torch.nonzero((g - g[0]).abs().amax(dim=1) <= REACH / 2 * eps).reshape(-1)
+    """Positions of the rows whose potentials lie within half the reach of the row that has most such neighbours."""
+    close = torch.cdist(g, g, p=torch.inf) <= REACH / 2 * eps
+    return torch.nonzero(close[close.sum(dim=1).argmax()]).reshape(-1)
 
 
 def _fill(kernel: Tensor, cost: Cost, b: Tensor, g: Tensor, eps: float) -> Tensor:
