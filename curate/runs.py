@@ -153,7 +153,7 @@ def _target(frame: pl.DataFrame, origin: str, asked: str | None) -> str | None:
     bad = ~(np.isfinite(values) & (values >= 0))
     if bad.any() and asked is not None:
         raise SchemaError(
-            f"{origin}: distance.{name} of run {frame['run'][int(bad.argmax())]!r} is {values[bad.argmax()]}: it must be "
-            f"finite and at least 0; {int(bad.sum())} such rows. Drop them with --where"
+            f"{origin}: distance.{name} of run {frame['run'][int(bad.argmax())]!r} is {values[bad.argmax()]}: "
+            f"it must be finite and at least 0; {int(bad.sum())} such rows. Drop them with --where"
         )
     return None if bad.any() else name

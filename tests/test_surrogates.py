@@ -64,12 +64,13 @@ def test_energy_is_the_mean_over_pairs():
 @pytest.mark.parametrize("labelled", [False, True])
 def test_gradients_agree_with_finite_differences(kind, labelled):
     measure = Measure(planted(labelled=labelled), kind=kind)
-    w = W[:1].clone().requires_grad_(True)
+    at = torch.tensor([[0.503, 0.194, 0.303]], dtype=torch.float64)  # no multiple of a sample's mass: slices have kinks
+    w = at.clone().requires_grad_(True)
     (slope,) = torch.autograd.grad(measure(w).sum(), w)
     assert float((slope * w.detach()).sum()) == pytest.approx(0, abs=1e-9)  # a function of the direction
     for way in torch.tensor([[1.0, -1.0, 0.0], [0.5, 0.5, -1.0]], dtype=torch.float64):
-        high, low = measure(torch.cat([W[:1] + 1e-5 * way, W[:1] - 1e-5 * way]))
-        assert float(slope[0] @ way) == pytest.approx(float(high - low) / 2e-5, rel=1e-4, abs=1e-6)
+        high, low = measure(torch.cat([at + 1e-6 * way, at - 1e-6 * way]))
+        assert float(slope[0] @ way) == pytest.approx(float(high - low) / 2e-6, rel=1e-3, abs=1e-6)
 
 
 def test_labels_add_half_the_distance_of_diagonal_gaussians():
