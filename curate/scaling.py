@@ -53,10 +53,14 @@ def itself(kernel: Tensor, a: Tensor, v: Tensor, *, tol: float, steps: int, reac
     v, count = v.clamp(LOW, HIGH), 0
     while True:
         u = product(a * v, kernel).reciprocal()
-        now, count = State(u, u, v / u, (a * (v / u - 1).abs()).sum(dim=1)), count + 1
+        middle = (v * u).sqrt().clamp(LOW, HIGH)
+        error, count = (a * (v / u - 1).abs()).sum(dim=1), count + 1
+        # a row that is done gets the whole step; any other swings unless the step is halved
+        end = torch.where((error <= tol)[:, None], u.clamp(LOW, HIGH), middle)
+        now = State(end, end, v / u, error)
         if count >= steps or _done(now, tol, reach):
             return now, count
-        v = (v * u).sqrt().clamp(LOW, HIGH)
+        v = middle
 
 
 def product(x: Tensor, kernel: Tensor) -> Tensor:

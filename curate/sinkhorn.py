@@ -109,6 +109,9 @@ def _level(cost: Cost, a: Tensor, b: Tensor | None, start: Tensor, *, eps: float
         g[rows] = anchor + eps * now.v.double().log()
         error[rows] = now.error.double()
         iterations[rows] += count
+    if b is None:
+        for row in torch.nonzero((a == 0).any(dim=1)).reshape(-1).tolist():
+            f[row] = torch.where(a[row] == 0, _transform(cost, g[row], a[row], eps), f[row])
     second = a if b is None else b.expand(m, -1)
     value = (f * a).sum(dim=1) + (g * second).sum(dim=1)
     return Potentials(f, g, value, error, iterations, error <= tol)
@@ -137,6 +140,16 @@ def _fill(kernel: Tensor, cost: Cost, b: Tensor, g: Tensor, eps: float) -> Tenso
         cells.div_(sums[:, None])
         f[rows] = -eps * (top[:, 0].double() + sums.double().log())
     return f
+
+
+def _transform(cost: Cost, g: Tensor, b: Tensor, eps: float) -> Tensor:
+    """(n,) soft c-transform of ``g`` (q,) under ``b`` (q,), some of it 0: potentials of points without mass, which a
+    scaling from afar cannot reach in float32."""
+    some = b > 0
+    right = torch.cat([cost.right[some], (g[some, None] / eps + b[some, None].log()).float()], dim=1)
+    left = torch.cat([-cost.left / eps, torch.ones_like(cost.left[:, :1])], dim=1)
+    parts = [torch.logsumexp(left[rows] @ right.T, dim=1).double() for rows in cost.blocks]
+    return -eps * torch.cat(parts)
 
 
 def _fill_square(kernel: Tensor, cost: Cost, f: Tensor, eps: float) -> Tensor:

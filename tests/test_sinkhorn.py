@@ -80,3 +80,17 @@ def test_a_measure_with_itself_costs_what_the_log_domain_says():
     for row in range(2):
         f, g = slow(square.dense().double(), a[row], a[row], 0.1)
         assert float(found.value[row]) == pytest.approx(float(f @ a[row] + g @ a[row]), abs=1e-4)
+
+
+def test_points_without_mass_get_their_potential_however_far_they_are():
+    rng = torch.Generator().manual_seed(4)
+    x = torch.randn(30, 2, generator=rng) + 60 * (torch.arange(30) % 3)[:, None]
+    norms, ones = (x**2).sum(dim=1, keepdim=True), torch.ones(30, 1)
+    far = Cost(torch.cat([-2 * x, norms, ones], dim=1), torch.cat([x, ones, norms], dim=1))
+    a = torch.zeros(1, 30, dtype=torch.float64)
+    a[0, ::3] = 0.1
+    found = sinkhorn.solve(far, a, None, eps=2.0, tol=1e-5)
+    c, g = far.dense().double()[:, ::3], found.g[0, ::3]
+    truth = -2.0 * torch.logsumexp((g - c) / 2.0 + torch.full_like(g, 0.1).log(), dim=1)
+    assert torch.allclose(found.f[0], truth, atol=1e-2, rtol=1e-4)
+    assert float(found.f[0].max()) > 80 * 2.0  # far beyond what float32 scalings hold
