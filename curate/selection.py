@@ -1,7 +1,8 @@
 """Which sources to buy in what ratio, from partial samples: nearest by transport, corrected by pilots if there are any.
 
 Without trainings the mixture with the least distance to the target is taken (in our trials its regret was near that of
-laws fitted to 32 pilots). Pilots replace it only where the lower bound of what they promise is above their own error.
+laws fitted to 32 pilots). Pilots say which distance that is (`curate.projection.choose`), and replace the mixture only
+where the lower bound of what they promise is above their own error.
 """
 
 from collections.abc import Mapping, Sequence
@@ -110,13 +111,15 @@ def select(
     """
     balanced = Measure(samples, kind=distance)
     others = rivals(balanced, pools, seed=options.seed)
-    nearest = _descend(Nearest(balanced), pools, budget, limits, [others["greedy"][0]])
+    known = None if pilots is None else learn(balanced, pilots, pools, options=options)
+    measure = balanced if known is None else known[0].measure
+    nearest = _descend(Nearest(measure), pools, budget, limits, [others["greedy"][0]])
     mixtures = {NEAREST: nearest[None]}
-    if pilots is None:
+    if pilots is None or known is None:
         mixtures |= others
-        return _selection((Nearest(balanced), balanced), (pools, budget, limits), mixtures, (NEAREST, NONE), {},
-                          balanced.name)  # fmt: skip
-    law, scores, form = learn(balanced, pilots, pools, options=options)
+        asked, name = (pools, budget, limits), balanced.name
+        return _selection((Nearest(balanced), balanced), asked, mixtures, (NEAREST, NONE), {}, name)
+    law, scores, form = known
     top_pilot = _best_pilot(pilots)
     starts = [nearest, top_pilot, *(m[0] for m in others.values() if len(m) == 1)]
     mixtures |= {LAW: _descend(law, pools, budget, limits, starts)[None], PILOT: top_pilot[None], **others}
