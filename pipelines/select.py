@@ -3,7 +3,7 @@
 SOURCES is pools.json, or a folder or glob whose files have a `source` column or folder each. Vectors come from
 emb.<name> or --encoder on the text; with a `label` column on all sides, classes are compared too. --runs: small
 trainings with weight.<source>, tokens (examples) and loss.<eval> or metric.<eval> (accuracy between 0 and 1). Without
-them the mixture nearest to the target by optimal transport is taken. plan.json is for `curate export` and
+them the mixture nearest to the target by --distance is taken. plan.json is for `curate export` and
 `curate materialize`; its tokens follow from the tokens per example of every source.
 
 Example: curate select sources --target target.parquet --runs runs.csv --budget 20000 --out plan.json
