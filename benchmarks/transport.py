@@ -6,7 +6,8 @@ is skipped. Means over splits into pilots and held-out mixtures, +- 95 % of the 
 
 stage 1    12 single-run pilots at 200 examples -> all other mixtures at 200
 to 800     16 mixtures x {100, 200} examples, one run each -> all other mixtures at 800
-regret     the same pilots -> the best of all mixtures at 800, minus the chosen one
+regret     the same pilots -> the best of all mixtures at 800, minus the chosen one; those within 1.5 points of the
+           best are trained again with 24 other seeds, so that the best is not a lucky one
 Forms are chosen by leaving mixtures out within the pilots; nothing is chosen by held-out mixtures.
 """
 
@@ -28,15 +29,19 @@ from curate import projection
 from curate.transported import Measure
 
 SPLITS, DRAWS = 30, 60
+CHEAP = ("sliced", "energy")
+CONTENDERS, AGAIN = 0.015, 24  # accuracy from the best; runs that settle which of them is best
 REACH = {"A": (5.9, 4.4, 0.1), "B": (2.4, 2.5, 0.2), "D": (4.1, 4.6, 0.1)}  # digits, logistic: asked for
 
 
 @dataclass(frozen=True, eq=False)
 class Known:
-    """A setting's mixtures with their distances (m,) by name, and accuracies (m, sizes, repeats)."""
+    """A setting's mixtures with their distances (m,) by name, accuracies (m, sizes, repeats), and ``settled`` (m,) at
+    the largest size."""
 
     trials: Trials
     distances: Mapping[str, np.ndarray]
+    settled: np.ndarray
 
     @property
     def w(self) -> np.ndarray:
@@ -50,17 +55,32 @@ class Known:
         return self.trials.accuracy[:, size].mean(axis=1)
 
 
-def known(done: Trials, seed: int) -> Known:
+def known(done: Trials, seed: int, cache: Path) -> Known:
     shown = done.setting.seen(seed)
     measures = [Measure(shown), Measure(shown, 100.0), Measure(shown, 25.0)]
     w = torch.from_numpy(done.setting.mixtures)
     plain = Measure(done.setting.seen(seed, labels=False))(w).numpy()
-    return Known(done, {m.name: m(w).numpy() for m in measures} | {"no labels": plain})
+    cheap = {name: Measure(shown, kind=name)(w).numpy() for name in CHEAP}
+    return Known(done, {m.name: m(w).numpy() for m in measures} | {"no labels": plain} | cheap, settled(done, cache))
+
+
+def settled(done: Trials, cache: Path) -> np.ndarray:
+    """Accuracies (m,) at the largest size; those within CONTENDERS of the best are trained again, with other seeds.
+
+    The best of many noisy means is too high, and every regret with it: contenders get the mean of runs that did not
+    make them contenders.
+    """
+    found = done.accuracy[:, -1].mean(axis=1)
+    rows = np.flatnonzero(found > found.max() - CONTENDERS)
+    found[rows] = trials.accuracy(
+        done.setting.mixtures[rows], done.setting, done.model, done.setting.sizes[-1], AGAIN, cache
+    )
+    return found
 
 
 def ours(at: Known, rows: np.ndarray, sizes: list[int], split: int) -> tuple[projection.Pooled, str, float]:
     """Choose distance and shares within the pilots, then the pooled bounded form."""
-    offered = {name: d for name, d in at.distances.items() if name != "no labels"}
+    offered = {name: d for name, d in at.distances.items() if name not in ("no labels", *CHEAP)}
     return _pooled(at, rows, sizes, split, offered=offered)
 
 
@@ -98,6 +118,9 @@ def stage_one(at: Known, rows: np.ndarray, split: int) -> dict[str, np.ndarray]:
         found[title] = projection.stage(form, d[rows], at.w[rows], y).predict(d, at.w)
     plain = at.distances["no labels"]
     found["OT-linear, no labels"] = projection.stage("ot", plain[rows], at.w[rows], y).predict(plain, at.w)
+    for name in CHEAP:
+        d = at.distances[name]
+        found[f"line in {name}"] = projection.stage("ot", d[rows], at.w[rows], y).predict(d, at.w)
     fit, name, _ = ours(at, rows, [1], split)
     found["ours"] = predict(fit, at, name, at.trials.setting.sizes[1])
     return found
@@ -130,6 +153,8 @@ def choices(at: Known, rows: np.ndarray, split: int) -> dict[str, np.ndarray]:
     best = int(rows[at.run(rows, 1, split).argmax()])
     found = {"uniform": uniform, "best pilot": best, "argmin OT, no trainings": int(d.argmin()),
              "argmin OT, no labels": int(at.distances["no labels"].argmin())}  # fmt: skip
+    found |= {f"argmin {name}, no trainings": int(at.distances[name].argmin()) for name in CHEAP}
+    found["argmin reach 100, no trainings"] = int(at.distances["reach 100"].argmin())
     largest = to_largest(at, rows, split)
     for title in ("CS + stage 2 (published)", "quad-p ridge + stage 2 (published)", "pooled logit error on OT"):
         found[title] = int(largest[title].argmax())
@@ -138,7 +163,8 @@ def choices(at: Known, rows: np.ndarray, split: int) -> dict[str, np.ndarray]:
 
 
 def recommend(at: Known, rows: np.ndarray, split: int, *, challengers: tuple[int, ...]) -> int:
-    """The rule of `curate.selection` in the table: argmin OT, unless pilots promise more than their error."""
+    """The rule of `curate.selection` in the table: argmin of the distance that pilots choose, unless they promise more
+    from another mixture than their error."""
     goal = float(at.trials.setting.sizes[-1])
     fit, name, error_out = ours(at, rows, [0, 1], split)
     value = 1 - predict(fit, at, name, goal)
@@ -150,7 +176,7 @@ def recommend(at: Known, rows: np.ndarray, split: int, *, challengers: tuple[int
         one = projection.pooled(at.distances[name][every[at_row]], at.w[every[at_row]], tokens[at_row], error[at_row],
                                 shares=fit.shares)  # fmt: skip
         draws.append(1 - predict(one, at, name, goal))
-    drawn, chosen = np.stack(draws), int(at.distances["OT"].argmin())
+    drawn, chosen = np.stack(draws), int(at.distances[name].argmin())
     for other in (int(value.argmin()), *challengers):
         if np.quantile(drawn[:, chosen] - drawn[:, other], 0.05) > error_out * value[chosen]:
             chosen = other
@@ -174,7 +200,9 @@ def measured(at: Known) -> dict[str, dict[str, tuple[float, float]]]:
         for title, y in to_largest(at, order[:16], split).items():
             add("to 800", title, np.abs(y - last)[order[16:]].mean())
         for title, rows in choices(at, order[:16], split).items():
-            add("regret", title, last.max() - last[rows].mean())
+            add("regret", title, at.settled.max() - at.settled[rows].mean())
+    spread = at.trials.accuracy[:, -1].std(axis=1, ddof=1)
+    add("regret", "(standard error of a difference)", float((2 * (spread**2).mean() / AGAIN) ** 0.5))
     for table, by in lists.items():
         for title, values in by.items():
             found[table][title] = (float(np.mean(values)), 1.96 * float(np.std(values)) / len(values) ** 0.5)
@@ -220,7 +248,7 @@ def main() -> None:
             columns = []
             for model in models:
                 for setting in members:
-                    at = known(trials.train(setting, model, arguments.cache), seed=0)
+                    at = known(trials.train(setting, model, arguments.cache), 0, arguments.cache)
                     columns.append((f"{setting.name} {model}", measured(at)))
             report(group, columns)
             print(f"  {time.process_time() - start:.0f} CPU-s so far", flush=True)

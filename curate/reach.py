@@ -50,7 +50,8 @@ def reach(problem: Problem, weights: Tensor, draws: float, *, sorted_: Order | N
     found = sorted_ or order(problem)
     n, q = found.gaps.shape
     p, m = len(problem.names), len(w)
-    value, slope = torch.full((m,), float(found.first.double().mean()), dtype=torch.float64), torch.zeros(m, p).double()
+    value = found.first.double().mean().repeat(m)
+    slope = value.new_zeros(m, p)
     gaps, within = found.gaps.reshape(-1), found.within.reshape(p, -1)
     step = max(1, POINTS // m)
     for start in range(0, n * q, step):

@@ -16,11 +16,13 @@ ALL = "all"  # the pool of a table without weight columns
 
 @dataclass(frozen=True)
 class Runs:
-    """A checked run table. ``pools`` and ``evals`` are the names behind ``weight.`` and ``loss.``."""
+    """A checked run table. ``pools`` and ``evals`` are the names behind ``weight.`` and ``loss.``; ``target`` is the
+    one behind ``distance.`` that recipes take their distance from, None: they have none."""
 
     frame: pl.DataFrame
     pools: tuple[str, ...]
     evals: tuple[str, ...]
+    target: str | None = None
 
     def __len__(self) -> int:
         """Return the number of rows."""
@@ -49,7 +51,7 @@ class Runs:
             self._column("tokens", np.nan),
             self._column("params", np.nan),
             unique,
-            distance=None,
+            distance=None if self.target is None else self._column(f"distance.{self.target}", np.nan),
             names=self.frame["run"].to_list(),
         )
 
@@ -92,10 +94,11 @@ class Runs:
         return column in self.frame.columns and bool((self.frame[column].fill_null(0) > 0).any())
 
 
-def read(path: Path, *, where: str | None = None, losses: bool = True) -> Runs:
+def read(path: Path, *, where: str | None = None, losses: bool = True, target: str | None = None) -> Runs:
     """Read and check a run table; ``where`` is a SQL condition over its columns, such as ``tokens > 1e9``.
 
-    ``losses=False``: a table of runs still to be trained needs no loss column.
+    ``losses=False``: a table of runs still to be trained needs no loss column. ``target``: which distance.<target>
+    column to use; None: the only one, where there is one and it is full.
     """
     if not path.is_file():
         raise SchemaError(f"no such run table: {path}; make one with `curate pilot`")
@@ -109,7 +112,7 @@ def read(path: Path, *, where: str | None = None, losses: bool = True) -> Runs:
             frame = frame.filter(pl.sql_expr(quoted))
         except pl.exceptions.PolarsError as error:
             raise SchemaError(f"--where {where!r} does not work on {path}: {error}") from None
-    return check(frame, str(path), losses=losses)
+    return check(frame, str(path), losses=losses, target=target)
 
 
 def _quote(where: str, columns: Sequence[str]) -> str:
@@ -122,7 +125,7 @@ def _quote(where: str, columns: Sequence[str]) -> str:
     return re.sub(pattern, lambda found: f'"{found[1]}"' if found[1] else found[0], where)
 
 
-def check(frame: pl.DataFrame, origin: str, *, losses: bool = True) -> Runs:
+def check(frame: pl.DataFrame, origin: str, *, losses: bool = True, target: str | None = None) -> Runs:
     """Check a run table in memory; ``origin`` names it in messages."""
     if missing := [c for c in ("run", "params", "tokens") if c not in frame.columns]:
         raise SchemaError(f"{origin} has no column {missing[0]!r}; a run table has run, params, tokens, loss.<eval>")
@@ -135,4 +138,22 @@ def check(frame: pl.DataFrame, origin: str, *, losses: bool = True) -> Runs:
     pools = tuple(c.removeprefix("weight.") for c in frame.columns if c.startswith("weight."))
     if not pools:
         pools = tuple(c.removeprefix("unique.") for c in frame.columns if c.startswith("unique.")) or (ALL,)
-    return Runs(frame, pools, evals)
+    return Runs(frame, pools, evals, _target(frame, origin, target))
+
+
+def _target(frame: pl.DataFrame, origin: str, asked: str | None) -> str | None:
+    """Return the target whose distances are used; one that is asked for must be there, in every row."""
+    names = [c.removeprefix("distance.") for c in frame.columns if c.startswith("distance.")]
+    if asked is None and len(names) != 1:
+        return None
+    name = asked or names[0]
+    if name not in names:
+        raise SchemaError(f"{origin} has no column distance.{name}; its targets are {', '.join(names) or 'none'}")
+    values = frame[f"distance.{name}"].cast(pl.Float64, strict=False).fill_null(np.nan).to_numpy()
+    bad = ~(np.isfinite(values) & (values >= 0))
+    if bad.any() and asked is not None:
+        raise SchemaError(
+            f"{origin}: distance.{name} of run {frame['run'][int(bad.argmax())]!r} is {values[bad.argmax()]}: "
+            f"it must be finite and at least 0; {int(bad.sum())} such rows. Drop them with --where"
+        )
+    return None if bad.any() else name

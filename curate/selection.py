@@ -1,7 +1,8 @@
 """Which sources to buy in what ratio, from partial samples: nearest by transport, corrected by pilots if there are any.
 
 Without trainings the mixture with the least distance to the target is taken (in our trials its regret was near that of
-laws fitted to 32 pilots). Pilots replace it only where the lower bound of what they promise is above their own error.
+laws fitted to 32 pilots). Pilots say which distance that is (`curate.projection.choose`), and replace the mixture only
+where the lower bound of what they promise is above their own error.
 """
 
 from collections.abc import Mapping, Sequence
@@ -31,7 +32,7 @@ STARTS, MONEY_ROUNDS = 2, 3
 SEEN = 1e-4  # of a share: less is none
 LEAST = 3  # mixtures among the pilots that a law needs
 NEAREST, LAW, PILOT = "nearest", "law", "best pilot"
-NONE = "no trainings were given: the nearest mixture by transport"
+NONE = "no trainings were given: the nearest mixture"
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +50,7 @@ class Pilots:
 
 @dataclass(frozen=True, eq=False)
 class Row:
-    """One way to buy. ``weights`` (p,) None for a mean over several; ``distance`` by balanced transport. With pilots:
+    """One way to buy. ``weights`` (p,) None for a mean over several; ``distance`` as asked for. With pilots:
     ``loss``, ``low``, ``high`` (90 % of a new run) and ``gain``: how much less the recommended one is predicted to
     lose, with its 90 % interval over draws. ``allowed``: within the limits. ``cost`` None where nothing has a price."""
 
@@ -99,21 +100,26 @@ def select(
     limits: Limits = Limits(),  # noqa: B008
     *,
     pilots: Pilots | None = None,
+    distance: str = "transport",
     options: fit.Options = fit.Options(starts=8),  # noqa: B008
 ) -> Selection:
     """Return what to buy for ``budget`` (tokens are examples) from ``pools``, whose tokens are examples on offer.
 
+    ``distance``: of mixtures to the target, "transport", or the cheaper "sliced" or "energy" (`curate.surrogates`).
     Errors: pools that are not the sources, limits that no mixture satisfies, too few pilots, transport that does not
     converge.
     """
-    balanced = Measure(samples)
+    balanced = Measure(samples, kind=distance)
     others = rivals(balanced, pools, seed=options.seed)
-    nearest = _descend(Nearest(balanced), pools, budget, limits, [others["greedy"][0]])
+    known = None if pilots is None else learn(balanced, pilots, pools, options=options)
+    measure = balanced if known is None else known[0].measure
+    nearest = _descend(Nearest(measure), pools, budget, limits, [others["greedy"][0]])
     mixtures = {NEAREST: nearest[None]}
-    if pilots is None:
+    if pilots is None or known is None:
         mixtures |= others
-        return _selection((Nearest(balanced), balanced), (pools, budget, limits), mixtures, (NEAREST, NONE), {}, "OT")
-    law, scores, form = learn(balanced, pilots, pools, options=options)
+        asked, name = (pools, budget, limits), balanced.name
+        return _selection((Nearest(balanced), balanced), asked, mixtures, (NEAREST, NONE), {}, name)
+    law, scores, form = known
     top_pilot = _best_pilot(pilots)
     starts = [nearest, top_pilot, *(m[0] for m in others.values() if len(m) == 1)]
     mixtures |= {LAW: _descend(law, pools, budget, limits, starts)[None], PILOT: top_pilot[None], **others}
@@ -126,7 +132,7 @@ def learn(
 ) -> tuple[Transported, dict[str, float], str]:
     """Fit the law `transport` to pilots with the distance and shares that predict left-out mixtures best.
 
-    Offered are balanced transport and the reach of as many draws as the smallest pilots had examples, or a quarter.
+    Offered are the balanced distance and the reach of as many draws as the smallest pilots had examples, or a quarter.
     """
     recipes, error = pilots.recipes, pilots.error
     count = len(np.unique(np.round(recipes.weights.numpy(), 6), axis=0))
@@ -134,7 +140,7 @@ def learn(
         raise FitError(f"{count} different mixtures among {len(error)} pilots: a law needs {LEAST} or more, better 12")
     least = float(recipes.tokens.min())
     draws = [None, *(float(max(1, round(least / part))) for part in (1, 4) if least < 1e5)]
-    measures = {m.name: m for m in (balanced if d is None else replace(balanced, draws=d) for d in draws)}
+    measures = {m.name: m for m in (balanced if d is None else Measure(balanced.problem, d) for d in draws)}
     distances = {name: m(recipes.weights) for name, m in measures.items()}
     name, shares, scores = projection.choose(
         {n: d.numpy() for n, d in distances.items()}, recipes.weights.numpy(), recipes.tokens.numpy(), error,

@@ -21,7 +21,8 @@ class Solution:
     """Distances of m mixtures: ``value`` (m,) in units of the problem's scale, ``gradient`` (m, p) along the simplex
     (shares times it sum to 0), ``error`` (m,), ``iterations`` (m,), ``converged`` (m,).
 
-    ``across`` and, when debiased, ``within`` hold the potentials: start the next solve from this one.
+    ``across`` and, when debiased, ``within`` hold the potentials: start the next solve from this one. ``own``: what
+    the target costs to itself at regularisation ``reg``, so that the next solve need not find it again.
     """
 
     weights: Tensor
@@ -32,6 +33,8 @@ class Solution:
     converged: Tensor
     across: Potentials
     within: Potentials | None
+    reg: float = 0.0
+    own: float | None = None
 
     def require(self) -> "Solution":
         """Return itself; raises Unconverged with the numbers where a solve is not."""
@@ -57,8 +60,9 @@ def solve(
     """Entropic distance of mixtures ``weights`` (m, p) to the target, with its gradient by the envelope theorem.
 
     ``debiased``: the Sinkhorn divergence OT(a, b) - OT(a, a) / 2 - OT(b, b) / 2 (Feydy et al. 2019), else OT(a, b).
-    ``eps`` is in units of the mean cost. ``start``: an earlier solution; a row starts from the row with nearest shares.
-    Rows are scaled to sum 1. Nothing is raised when a solve does not converge: ``converged`` says it.
+    ``eps`` is in units of the mean cost. ``start``: an earlier solution of the same problem; a row starts from the row
+    with nearest shares, and cold where that leads nowhere (`curate.sinkhorn`). Rows are scaled to sum 1. Nothing is
+    raised when a solve does not converge: ``converged`` says it.
     """
     w = _checked(problem, weights)
     reg = eps * problem.across.mean
@@ -66,8 +70,8 @@ def solve(
     masses, q = problem.masses(w), problem.across.shape[1]
     b = masses.new_full((q,), 1 / q)
 
-    def warm(found: Potentials | None) -> tuple[Tensor, Tensor] | None:
-        return None if found is None or near is None else (found.f[near], found.g[near])
+    def warm(found: Potentials | None) -> Tensor | None:
+        return None if found is None or near is None else found.g[near]
 
     across = sinkhorn.solve(
         problem.across, masses, b, eps=reg, tol=tol, steps=steps, start=warm(start.across if start else None)
@@ -75,16 +79,19 @@ def solve(
     value, f, error, iterations, converged = (
         across.value, across.f, across.error, across.iterations, across.converged,
     )  # fmt: skip
-    within = None
+    within, own = None, None
     if debiased:
         within = sinkhorn.solve(
             problem.within, masses, None, eps=reg, tol=tol, steps=steps, start=warm(start.within if start else None)
         )
-        own = sinkhorn.solve(problem.inside, b[None], None, eps=reg, tol=tol, steps=steps)
-        value, f = value - within.value / 2 - own.value / 2, f - within.f
-        error, converged = error.maximum(within.error), converged & within.converged & own.converged
+        own = start.own if start is not None and start.reg == reg else None
+        if own is None:
+            alone = sinkhorn.solve(problem.inside, b[None], None, eps=reg, tol=tol, steps=steps)
+            own, converged = float(alone.value), converged & alone.converged
+        value, f = value - within.value / 2 - own / 2, f - within.f
+        error, converged = error.maximum(within.error), converged & within.converged
         iterations = iterations.maximum(within.iterations)
-    return Solution(w, value, _along(problem, w, f), error, iterations, converged, across, within)
+    return Solution(w, value, _along(problem, w, f), error, iterations, converged, across, within, reg, own)
 
 
 def distance(

@@ -8,27 +8,43 @@ from torch import Tensor
 
 from curate import transport
 from curate.blend import Predictor
+from curate.errors import SchemaError
 from curate.ground import Problem
 from curate.reach import Order, order, reach
 from curate.recipes import Recipes
+from curate.surrogates import Energies, Slices, energies, energy, sliced, slices
+
+KINDS = {"transport": "OT", "sliced": "sliced", "energy": "energy"}  # and how tables call them
 
 
 @dataclass(frozen=True, eq=False)
 class Measure:
-    """Distance of mixtures of ``problem`` to its target: balanced transport (``draws`` None), or the reach of
-    ``draws`` examples (`curate.reach`).
+    """Distance of mixtures of ``problem`` to its target by ``kind``, or the reach of ``draws`` examples.
 
-    Every solve starts cold, by annealing: from a neighbour's potentials the masses of clusters far apart are set right
-    so slowly (4,000 iterations in place of 40) that it costs more, and a value would depend on what was asked before.
+    Every transport solve starts cold: a value must not depend on what was asked before.
     """
 
     problem: Problem
     draws: float | None = None
+    kind: str = "transport"
+
+    def __post_init__(self) -> None:
+        """Raise SchemaError for a kind that is none."""
+        if self.kind not in KINDS:
+            raise SchemaError(f"no distance {self.kind!r}: there are {', '.join(KINDS)}")
 
     @property
     def name(self) -> str:
         """How tables call it."""
-        return "OT" if self.draws is None else f"reach {self.draws:g}"
+        return KINDS[self.kind] if self.draws is None else f"reach {self.draws:g}"
+
+    @cached_property
+    def _slices(self) -> Slices:
+        return slices(self.problem)
+
+    @cached_property
+    def _energies(self) -> Energies:
+        return energies(self.problem)
 
     @cached_property
     def _order(self) -> Order:
@@ -36,9 +52,13 @@ class Measure:
 
     def __call__(self, weights: Tensor) -> Tensor:
         """(m,) distances of mixtures (m, p) in units of the problem's scale; differentiable. Raises Unconverged."""
-        if self.draws is None:
-            return transport.distance(self.problem, weights)
-        return reach(self.problem, weights, self.draws, sorted_=self._order)
+        if self.draws is not None:
+            return reach(self.problem, weights, self.draws, sorted_=self._order)
+        if self.kind == "sliced":
+            return sliced(self.problem, weights, slices_=self._slices)
+        if self.kind == "energy":
+            return energy(self.problem, weights, energies_=self._energies)
+        return transport.distance(self.problem, weights)
 
 
 @dataclass(frozen=True, eq=False)

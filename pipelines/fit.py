@@ -35,6 +35,7 @@ def main(
     on: Annotated[
         str | None, typer.Option(help="With --law downstream: the loss.<on> that metric.<eval> is read from.")
     ] = None,
+    target: Annotated[str | None, typer.Option(help="Which distance.<target> column the law transport reads.")] = None,
     tokens_per_param: Annotated[float, typer.Option(help="Along the curves of --by.")] = 20.0,
     starts: Annotated[int, typer.Option(min=1, help="Starting points of each fit.")] = 32,
     draws: Annotated[int, typer.Option(min=1, help="Bootstrap refits.")] = 200,
@@ -49,11 +50,12 @@ def main(
     from pipelines._fit_words import by_corpus, explained
     from pipelines._show import result, table
 
-    data = run_tables.read(runs, where=where)
+    data = run_tables.read(runs, where=where, target=target)
     specs, evals = plugins.split(law), evaluation.split(",")
     options = fit.Options(starts=starts, draws=draws, seed=seed)
     arguments = {"runs": runs, "law": law, "eval": evaluation, "where": where, "holdout": holdout, "starts": starts,
-                 "draws": draws, "stack": stack, "by": by, "on": on, "tokens_per_param": tokens_per_param}  # fmt: skip
+                 "draws": draws, "stack": stack, "by": by, "on": on, "target": target,
+                 "tokens_per_param": tokens_per_param}  # fmt: skip
     made = artifacts.made_by(arguments, [runs], seed)
     curves = [spec for spec in specs if plugins.parse(spec)[0] in CURVES]
     if (by is not None or curves) and (len(specs) > 1 or len(evals) > 1):

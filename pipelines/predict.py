@@ -22,6 +22,7 @@ def main(
     runs: Annotated[Path, typer.Argument(help="A run table; its losses, if any, are not read.")],
     out: Out,
     level: Annotated[float, typer.Option(min=0.01, max=0.99, help="Coverage of the interval.")] = 0.9,
+    target: Annotated[str | None, typer.Option(help="Which distance.<target> column the law transport reads.")] = None,
     as_json: Json = False,
 ) -> None:
     """Predict losses."""
@@ -33,7 +34,7 @@ def main(
     from pipelines._show import result, table
 
     fitted = predictors.load(fit)
-    data = run_tables.read(runs, losses=False)
+    data = run_tables.read(runs, losses=False, target=target)
     recipes = data.recipes(fitted.pools)
     columns = {"run": data.frame["run"]} | _columns(fitted, recipes, level, "")
     if isinstance(fitted, Blend) and len(parts := fitted.parts()) > 1:

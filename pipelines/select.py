@@ -3,7 +3,7 @@
 SOURCES is pools.json, or a folder or glob whose files have a `source` column or folder each. Vectors come from
 emb.<name> or --encoder on the text; with a `label` column on all sides, classes are compared too. --runs: small
 trainings with weight.<source>, tokens (examples) and loss.<eval> or metric.<eval> (accuracy between 0 and 1). Without
-them the mixture nearest to the target by optimal transport is taken. plan.json is for `curate export` and
+them the mixture nearest to the target by --distance is taken. plan.json is for `curate export` and
 `curate materialize`; its tokens follow from the tokens per example of every source.
 
 Example: curate select sources --target target.parquet --runs runs.csv --budget 20000 --out plan.json
@@ -33,6 +33,7 @@ def main(
     evaluation: Annotated[str | None, typer.Option("--eval", help="Which loss.<eval> or metric.<eval>.")] = None,
     embedding: Annotated[str | None, typer.Option(help="Which emb.<name> column; default: the only one.")] = None,
     encoder: Annotated[str | None, typer.Option(help="Embed the text instead, as hashed:width=256.")] = None,
+    distance: Annotated[str, typer.Option(help="transport; sliced and energy are cheaper and rougher.")] = "transport",
     no_labels: Annotated[bool, typer.Option("--no-labels", help="Compare features alone.")] = False,
     samples: Annotated[int, typer.Option(min=2, help="Most rows of a source that are used.")] = 2000,
     max_epochs: Annotated[float | None, typer.Option(help="Most passes over what a source offers.")] = None,
@@ -65,9 +66,10 @@ def main(
     pilots = None if runs is None else _pilots(runs, evaluation, kept)
     asked = Budget(budget, 1.0 if pilots is None else float(pilots.recipes.params.max()))
     options = fit.Options(starts=8, seed=seed)
-    found = selection.select(kept, offers, asked, limits, pilots=pilots, options=options)
+    found = selection.select(kept, offers, asked, limits, pilots=pilots, distance=distance, options=options)
     arguments = {"sources": sources, "target": target, "runs": runs, "budget": budget, "eval": evaluation,
-                 "embedding": embedding, "encoder": encoder, "no_labels": no_labels, "samples": samples,
+                 "embedding": embedding, "encoder": encoder, "distance": distance, "no_labels": no_labels,
+                 "samples": samples,
                  "max_epochs": max_epochs, "min_weight": min_weight, "max_weight": max_weight, "price": price,
                  "money": money}  # fmt: skip
     inputs = [shard.path for where in (*(p.where for p in known), goal.where) for shard in tables.shards(where)]

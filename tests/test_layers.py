@@ -18,7 +18,8 @@ LAYERS = {
     2: "files vectors ngrams abundance",
     3: "intrinsic shards writer minhash neighbours components kmeans thinning",
     4: "readers",
-    5: "counts plugins pools tables artifacts manifest encoders solve regions ground ceilings transformer powers",
+    5: "counts plugins pools tables artifacts manifest encoders solve regions ground ceilings transformer powers "
+    "scaling",
     6: "mixture cutoffs rows order engines scorers recipes schedules limits simplex sinkhorn surrogates projection "
     "balance",
     7: "begun membership bins verdicts preflight scoring materialize recycle laws runs signal annealing harm feasible "

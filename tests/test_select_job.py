@@ -63,6 +63,15 @@ def test_runs_give_a_predicted_error_and_prices_are_kept(cli, shop):
     assert 2 * entry["examples"]["a"] + entry["examples"]["b"] <= 1301
 
 
+@pytest.mark.parametrize("distance", ["sliced", "energy"])
+def test_cheap_distances_find_the_planted_ratio_too(cli, shop, distance):
+    said = ask(cli, shop, "--distance", distance, "--json")
+    assert said.code == 0, said.err
+    found = json.loads(said.out)
+    assert [found["plans"][0]["weights"][n] for n in "abc"] == pytest.approx([0.7, 0.3, 0.0], abs=0.06)
+    assert found["chosen"]["form"] == distance
+
+
 def bad(shop, x, labels=None):
     write(shop / "sources" / "source=b" / "x.parquet", x, labels)
 
@@ -90,6 +99,7 @@ def test_other_refusals_are_one_clear_line(cli, shop):
         (("--embedding", "emb.y"), 1, "no column 'emb.y'"),
         (("--max-weight", "a=0.1", "--max-weight", "b=0.1", "--max-weight", "c=0.1"), 1, "raise them"),
         (("--runs", shop / "none.csv"), 1, "no such run table"),
+        (("--distance", "cosine"), 1, "there are transport, sliced, energy"),
     ):
         said = ask(cli, shop, *more)
         assert (said.code, len(said.err.strip().splitlines())) == (code, 1), said.err

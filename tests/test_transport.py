@@ -73,3 +73,32 @@ def bad(features: np.ndarray) -> dict[str, Samples]:
 def test_bad_input_is_one_clear_error(sources, message):
     with pytest.raises(SchemaError, match=message):
         problem(sources, samples(20, labelled=bool(sources) and sources["a"].labels is not None))
+
+
+def test_a_source_may_lack_classes():
+    rng = np.random.default_rng(0)
+    some = Samples(rng.standard_normal((20, 4)) + 2 * np.eye(4)[0], np.zeros(20, dtype=int))
+    of = problem({"a": samples(40), "b": some}, samples(50, seed=9))
+    assert len(of.pool.members) == 4  # three classes of a, one of b
+    found = transport.solve(of, torch.eye(2, dtype=torch.float64)).require()
+    assert float(found.value[0]) < float(found.value[1])
+
+
+def test_labels_that_do_not_fit_the_samples_are_refused():
+    with pytest.raises(SchemaError, match="7 labels for 20 samples"):
+        problem({"a": Samples(samples(20).features, np.zeros(7))}, samples(20))
+
+
+@pytest.mark.parametrize("features", [np.ones((7, 4)), np.full((5, 4), np.nan), np.ones((1, 4))])
+def test_a_bad_target_is_refused(features):
+    with pytest.raises(SchemaError, match="the target: "):
+        problem({"a": samples(20, labelled=False)}, Samples(features))
+
+
+def test_a_solution_is_a_start_for_the_next():
+    of = planted()
+    first = transport.solve(of, W).require()
+    warm, cold = (transport.solve(of, W.flip(0), start=start).require() for start in (first, None))
+    assert torch.allclose(warm.value, cold.value, atol=2e-3)
+    assert torch.allclose(warm.gradient, cold.gradient, atol=2e-2)
+    assert warm.own == first.own

@@ -53,7 +53,8 @@ class Transport:
             if recipes.distance is None:
                 raise SchemaError(
                     "the transport law needs the distance of every mixture to the target, and these recipes have none: "
-                    "give samples of the sources and the target to `curate select`"
+                    "give a run table with a column distance.<target> (several: choose by --target), or give samples "
+                    "of the sources and the target to `curate select`"
                 )
             power = power + theta["c"] * recipes.distance
         if self.shares > 0:

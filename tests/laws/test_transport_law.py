@@ -47,7 +47,7 @@ def test_it_falls_with_tokens_and_grows_with_distance():
 
 def test_recipes_without_a_distance_are_refused():
     bare = recipes(5, 3, 0, distance=False)
-    with pytest.raises(SchemaError, match="give samples of the sources and the target to `curate select`"):
+    with pytest.raises(SchemaError, match="give samples of the sources and the target|column distance.<target>"):
         law_of("transport").loss(theta("transport", 3), bare)
     assert law_of("transport:distance=false").loss(theta("transport", 3), bare).shape == (5,)
 
