@@ -186,7 +186,9 @@ def _load(model: str) -> tuple[Tokenizer, "torch.nn.Module"]:
     folder, more = (path.parent, {"gguf_file": path.name}) if path.suffix == ".gguf" else (path, {})
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(folder, **more)
-        network = transformers.AutoModelForCausalLM.from_pretrained(folder, attn_implementation="eager", **more)
+        network = transformers.AutoModelForCausalLM.from_pretrained(
+            folder, attn_implementation="eager", dtype="float32", **more
+        )
     except (OSError, ValueError, ImportError) as error:  # as transformers says what it lacks
         raise SchemaError(
             f"attention_influence: {model} cannot be loaded: {' '.join(str(error).split())[:300]}"
@@ -194,4 +196,4 @@ def _load(model: str) -> tuple[Tokenizer, "torch.nn.Module"]:
     first = dict(network.named_modules()).get("model.layers.0.self_attn")
     if first is None or not all(hasattr(first, name) for name in ("v_proj", "o_proj", "head_dim")):
         raise SchemaError(f"attention_influence: {model} has no layers with v_proj and o_proj, like Llama")
-    return tokenizer, network.float().eval()
+    return tokenizer, network.eval()
