@@ -218,7 +218,9 @@ def ran(python: str, body: str, data: Path, out: Path, *more: object) -> dict[st
     script = out / "way.py"
     script.write_text(START + body + END)
     done = subprocess.run([python, script, data, out, *map(str, more)], capture_output=True, text=True)
-    return done.stderr.strip().splitlines()[-1][:100] if done.returncode else json.loads(done.stdout.splitlines()[-1])
+    if done.returncode:
+        return (done.stderr.strip() or f"ended with {done.returncode}").splitlines()[-1][:100]
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 def main() -> None:
