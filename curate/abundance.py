@@ -61,8 +61,8 @@ class Advice:
                 f"{perceptron.error(self.alpha):.3g} with all rows)"
             )
         found.append(
-            "auto: the model's metric is exact and its labels are right; where labels are wrong or classes overlap, --trim "
-            "the hardest or take --rule stratified, and let pilots decide below a share of about 0.6"
+            "auto: the model's metric is exact and its labels are right; where labels are wrong or classes overlap, "
+            "--trim the hardest or take --rule stratified, and let pilots decide below a share of about 0.6"
         )
         return tuple(found)
 
