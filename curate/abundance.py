@@ -60,6 +60,10 @@ class Advice:
                 f"auto: in this model keeping the easiest {share:.2g} is best of all (error {least:.3g}, "
                 f"{perceptron.error(self.alpha):.3g} with all rows)"
             )
+        found.append(
+            "auto: the model's metric is exact and its labels are right; where labels are wrong or classes overlap, "
+            "--trim the hardest or take --rule stratified, and let pilots decide below a share of about 0.6"
+        )
         return tuple(found)
 
 
