@@ -209,7 +209,7 @@ def _tasks(job: Job, shard: Shard, seen: Preflight, scorers: tuple[Scorer, ...])
     """Yield the tasks of a shard: one, or for a long one, a task for every few row groups."""
     stamp, head = files.stamp(shard.path), seen.heads[shard.relative]
     task = replace(_task(job, shard, scorers), stamp=stamp, label=scoring.labelled(head))
-    if not scoring.is_long(head):
+    if not scoring.is_long(shard, head):
         yield task
         return
     entry = manifest.begun(job.out, STEP, shard.relative)

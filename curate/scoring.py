@@ -19,6 +19,7 @@ from curate.shards import Shard
 TASK_ROWS = 1 << 17  # whole row groups that make a task
 PART_ROWS = 1 << 15  # rows that a killed job may have to score again
 LABEL = "label"
+SMALL_BYTES = 1 << 20  # of a file of lines that is scored in one go: parts would double the files to write
 
 
 @dataclass(frozen=True)
@@ -69,9 +70,9 @@ def spans(found: readers.Head) -> tuple[tuple[int, int | None], ...]:
     return tuple(pairwise(edges))
 
 
-def is_long(found: readers.Head) -> bool:
-    """Say whether a shard is scored in parts."""
-    return found.rows is None or found.rows > PART_ROWS
+def is_long(shard: Shard, found: readers.Head) -> bool:
+    """Say whether a shard is scored in parts; one that does not say how many rows it has, by its size."""
+    return files.size(shard.path) > SMALL_BYTES if found.rows is None else found.rows > PART_ROWS
 
 
 def labelled(found: readers.Head) -> bool:

@@ -292,6 +292,7 @@ def test_odd_names_are_names(tmp_path, name):
 def small_parts(monkeypatch):
     monkeypatch.setattr(scoring, "PART_ROWS", 100)
     monkeypatch.setattr(scoring, "TASK_ROWS", 250)
+    monkeypatch.setattr(scoring, "SMALL_BYTES", 0)
 
 
 @pytest.mark.parametrize("suffix", tables.FORMATS)
