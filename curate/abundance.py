@@ -24,7 +24,10 @@ LOW_IS_HARD = frozenset(
 
 @dataclass(frozen=True)
 class Advice:
-    """``choice`` for keeping ``keep`` of ``rows`` examples of ``dimension`` intrinsic dimensions, and the curve."""
+    """``choice`` for keeping ``keep`` of ``rows`` examples of ``dimension`` intrinsic dimensions, and the curve.
+
+    ``of``: the column that the dimension was estimated from; empty where it was given.
+    """
 
     rows: int
     dimension: float
@@ -32,6 +35,7 @@ class Advice:
     crossover: float
     choice: Literal["hard", "easy"]
     curve: pl.DataFrame
+    of: str = ""
 
     @property
     def alpha(self) -> float:
@@ -49,9 +53,11 @@ class Advice:
         hard = (
             "hard ones alone lose nothing" if left >= LOSSLESS else f"hard ones alone lose nothing from {LOSSLESS:g} on"
         )
+        of = f" of {self.of}, estimated" if self.of else ""
         found = [
-            f"auto: keep {self.choice} examples. {self.rows} rows / {self.dimension:g} dimensions = {self.alpha:.3g} a "
-            f"dimension, {side} the {self.crossover:.3g} at which hard ones beat easy ones when {self.keep:g} are kept",
+            f"auto: keep {self.choice} examples. {self.rows} rows / {self.dimension:.4g} dimensions{of} = "
+            f"{self.alpha:.3g} a dimension, {side} the {self.crossover:.3g} at which hard ones beat easy ones "
+            f"when {self.keep:g} are kept",
             f"auto: {left:.3g} examples a dimension are kept; {hard}",
         ]
         if self.choice == "easy":
@@ -67,14 +73,14 @@ class Advice:
         return tuple(found)
 
 
-def advise(rows: int, dimension: float, keep: float) -> Advice:
+def advise(rows: int, dimension: float, keep: float, *, of: str = "") -> Advice:
     """Compare keeping hard with keeping easy examples where ``rows`` of an intrinsic ``dimension`` are on hand."""
     if not (np.isfinite(dimension) and dimension > 0):
         raise SchemaError(f"--dimension {dimension:g} must be a positive number: the intrinsic dimension of the data")
     alpha = rows / dimension
     at = perceptron.crossover(min(max(keep, 0.01), 0.99))
     curve = pl.DataFrame([_row(alpha, share) for share in sorted({*SHARES, keep})], infer_schema_length=None)
-    return Advice(rows, dimension, keep, at, "hard" if alpha > at else "easy", curve)
+    return Advice(rows, dimension, keep, at, "hard" if alpha > at else "easy", curve, of)
 
 
 def _row(alpha: float, keep: float) -> dict[str, object]:

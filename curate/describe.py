@@ -97,6 +97,23 @@ def describe(
     )  # fmt: skip
 
 
+def dimension(found: Sequence[Shard], column: str, *, sample: int = 5000, neighbours: int = 20, seed: int = 0) -> float:
+    """Return the maximum-likelihood intrinsic dimension of a vector column of shards, equal rows left out."""
+
+    def stream() -> Iterator[pl.DataFrame]:
+        for shard in found:
+            yield from tables.batches(shard, (column,), identity=("id",), size=tables.BATCH_BYTES)
+
+    x = _vectors(_sampled.smallest(stream(), sample, (column,), seed=seed), column, "")
+    x = x[intrinsic.distinct(x)]
+    if len(x) < neighbours + 2:
+        raise SchemaError(
+            f"{column} has {len(x)} different vectors in a sample of {sample} rows: its intrinsic dimension needs "
+            f"{neighbours + 2}; give --dimension"
+        )
+    return intrinsic.dimension(intrinsic.neighbours(x, neighbours)[0])
+
+
 def _counts(found: Sequence[Shard]) -> Counter[str]:
     counts: Counter[str] = Counter()
     for shard in found:

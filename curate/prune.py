@@ -7,7 +7,21 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from curate import abundance, artifacts, column, files, manifest, pools, readers, removal, rows, rules, tables, writer
+from curate import (
+    abundance,
+    artifacts,
+    column,
+    describe,
+    files,
+    manifest,
+    pools,
+    readers,
+    removal,
+    rows,
+    rules,
+    tables,
+    writer,
+)
 from curate.abundance import Advice
 from curate.balance import parse, resolve
 from curate.bins import make_pools, of_sources
@@ -51,6 +65,7 @@ def prune(
     temperature: str = "2",
     recall: Mapping[str, float] | None = None,
     dimension: float | None = None,
+    embedding: str = "",
     hard_end: str = "",
     max_source_removal: float = removal.LIMIT,
     seed: int = 0,
@@ -60,7 +75,8 @@ def prune(
 
     ``hard`` keeps the ``keep`` share with the highest score, ``easy`` the lowest, ``middle`` those nearest the median
     rank; ``threshold`` keeps score >= ``keep``. ``auto`` keeps hard or easy examples, by how many there are for each of
-    ``dimension``; which end is hard follows from the score's name, or from ``hard_end`` (high, low).
+    ``dimension``, which is estimated from the vectors ``embedding`` of the score files where it is not given; which end
+    is hard follows from the score's name, or from ``hard_end`` (high, low).
     ``stratified`` keeps as many of each of 50 equal parts of the score's range as it can, without the hardest ``trim``
     (Zheng et al. 2023); ``sample`` draws without replacement by exp(standardised score / ``temperature``). Ties and
     draws go by hash(id, seed). ``balance``: see ``curate.balance``; with a floor every group keeps at least floor *
@@ -74,7 +90,7 @@ def prune(
     if not 0 <= max_source_removal <= 1:
         raise SchemaError(f"--max-source-removal {max_source_removal:g} must lie in [0, 1]")
     found = rows.score_files(scores)
-    advice, asked = _advised(found, by, asked, dimension, hard_end)
+    advice, asked = _advised(found, by, asked, dimension, embedding, hard_end)
     grouping = _grouping(asked, found)
     looked = column.look(found, by, grouping, sign=asked.sign, complexity=asked.balance.how == "dbp")
     decided = None if asked.name == "threshold" else rules.decide(looked, asked)
@@ -148,23 +164,39 @@ def _number(flag: str, text: str) -> float:
 
 
 def _advised(
-    found: Sequence[Shard], by: str, rule: Rule, dimension: float | None, hard_end: str
+    found: Sequence[Shard], by: str, rule: Rule, dimension: float | None, embedding: str, hard_end: str
 ) -> tuple[Advice | None, Rule]:
     """Turn ``auto`` into the rule that it chooses."""
     if hard_end not in ("", "high", "low"):
         raise SchemaError(f"--hard-end {hard_end!r} must be high or low: which scores are the hard examples")
     if rule.name != "auto":
-        if dimension is not None:
-            raise SchemaError(f"--dimension is for --rule auto, not for {rule.name!r}")
+        if dimension is not None or embedding:
+            flag = "--embedding" if dimension is None else "--dimension"
+            raise SchemaError(f"{flag} is for --rule auto, not for {rule.name!r}")
         return None, rule
     if dimension is None:
-        raise SchemaError(
-            "--rule auto needs --dimension, the intrinsic dimension of the data, as `curate describe` estimates it"
-        )
-    advice = abundance.advise(sum(readers.head(shard).rows or 0 for shard in found), dimension, rule.keep)
+        embedding = _vectors(found, embedding)
+        dimension = describe.dimension(found, embedding, seed=rule.seed)
+    elif embedding:
+        raise SchemaError("--dimension and --embedding: give one, for the dimension is estimated from the embedding")
+    total = sum(readers.head(shard).rows or 0 for shard in found)
+    advice = abundance.advise(total, dimension, rule.keep, of=embedding)
     low = (hard_end or ("low" if by in abundance.LOW_IS_HARD else "high")) == "low"
     highest = (advice.choice == "hard") != low
     return advice, replace(rule, name="hard" if highest else "easy")
+
+
+def _vectors(found: Sequence[Shard], asked: str) -> str:
+    """Return the column of vectors in score files: the one asked for, or the only one."""
+    known = [name for name in tables.columns(found[0]) if name.startswith("emb.")]
+    if asked in known or (not asked and len(known) == 1):
+        return asked or known[0]
+    have = f"the score files have {', '.join(known)}" if known else "the score files have no vectors"
+    wanted = f"{asked!r} is not there" if asked else "--rule auto needs the intrinsic dimension of the data"
+    raise SchemaError(
+        f"{wanted}: {have}. Give --embedding COLUMN, score with --scorer embedding too, or give --dimension D (`curate "
+        "describe` estimates it)"
+    )
 
 
 def _grouping(rule: Rule, found: Sequence[Shard]) -> str:

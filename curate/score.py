@@ -264,11 +264,12 @@ def scorer_code(spec: str) -> dict[str, str]:
 
 
 def read_too(specs: Sequence[str]) -> dict[str, str]:
-    """Return the content hashes of the files that scorers are given as ``target`` or ``path``; they decide scores."""
+    """Return the content hashes of files given as ``target``, ``path`` or ``model``: they decide scores too."""
     asked = [options for _, options in map(plugins.parse, specs)]
     named = sorted({str(options["target"]) for options in asked if options.get("target")})
     read = [shard.path for shard in (tables.shards(named) if named else ())]
-    for path in sorted({str(options["path"]) for options in asked if options.get("path")}):
+    given = {str(options[key]) for options in asked for key in ("path", "model") if options.get(key)}
+    for path in sorted(given):
         read += [file for file, _ in files.listed(path)]  # a table, or the folder of a model
     return {str(path): content_hash(path) for path in read}
 

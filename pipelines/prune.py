@@ -11,7 +11,7 @@ import typer
 from pipelines._flags import Json, Out, Seed, pairs
 
 RULE = (
-    "hard (highest scores), easy (lowest), auto (hard or easy, by how plenty data are: needs --dimension), middle, "
+    "hard (highest scores), easy (lowest), auto (hard or easy, by how plenty data are in each dimension), middle, "
     "threshold, stratified (all parts of the score's range), sample (a draw that favours high scores)."
 )
 BALANCE = (
@@ -31,7 +31,12 @@ def main(
     out: Out,
     rule: Annotated[str, typer.Option(help=RULE)] = "hard",
     balance: Annotated[str, typer.Option(help=BALANCE)] = "none",
-    dimension: Annotated[float | None, typer.Option(help="For --rule auto: the data's intrinsic dimension.")] = None,
+    dimension: Annotated[
+        float | None, typer.Option(help="For --rule auto: the data's intrinsic dimension; else estimated.")
+    ] = None,
+    embedding: Annotated[
+        str, typer.Option(help="For --rule auto: vectors in the score files to estimate it from.")
+    ] = "",
     hard_end: Annotated[
         str, typer.Option(help="For --rule auto: whether high or low scores are the hard examples; known for most.")
     ] = "",
@@ -64,8 +69,9 @@ def main(
         try:
             pruned = prune.prune(
                 scores, by, out, keep=keep, rule=rule, balance=balance, trim=trim, temperature=temperature,
-                recall=pairs(recall, "--recall") if recall else None, dimension=dimension, hard_end=hard_end,
-                max_source_removal=max_source_removal, seed=seed, progress=report,
+                recall=pairs(recall, "--recall") if recall else None, dimension=dimension,
+                embedding=embedding, hard_end=hard_end, max_source_removal=max_source_removal, seed=seed,
+                progress=report,
             )  # fmt: skip
         except removal.TooMuch as stop:
             typer.echo(table(stop.table), err=True)

@@ -60,6 +60,29 @@ def test_auto_prunes_as_the_rule_it_chooses(scored, tmp_path, dimension, end, ru
     assert kept(tmp_path / "auto") == kept(tmp_path / "plain")
 
 
+@pytest.mark.parametrize(("rows", "width", "rule"), [(600, 3, "hard"), (60, 12, "easy")])
+def test_auto_estimates_the_dimension_of_the_only_vectors(tmp_path, rows, width, rule):
+    """Normal vectors in few or many of 16 directions; a tenth of 60 rows of 12 dimensions is scarce."""
+    rng = np.random.default_rng(0)
+    x = (rng.normal(size=(rows, width)) @ np.linalg.qr(rng.normal(size=(16, width)))[0].T).astype(np.float32)
+    frame = pl.DataFrame(
+        {
+            "id": [f"r{i}" for i in range(rows)],
+            "source": ["a"] * rows,
+            "tokens": [1] * rows,
+            "score.x": rng.random(rows),
+        }
+    ).with_columns(pl.Series("emb.x", x, dtype=pl.Array(pl.Float32, 16)))
+    (tmp_path / "s" / "_curate").mkdir(parents=True)
+    (tmp_path / "s" / "_curate" / "score.json").write_text('{"data": ["d"]}')
+    tables.write(tmp_path / "s" / "0.parquet.scores.parquet", [frame])
+    found = prune.prune(tmp_path / "s", "score.x", tmp_path / "k", keep=0.1, rule="auto")
+    assert found.rule.name == rule
+    assert found.advice.of == "emb.x"
+    assert found.advice.dimension == pytest.approx(width, rel=0.45)  # biased low with few rows
+    assert "dimensions of emb.x, estimated" in found.advice.lines()[0]
+
+
 def test_a_draw_favours_high_scores_by_its_temperature(tmp_path):
     """Two values, one standard deviation either side: at temperature T the odds of the first draws are exp(2 / T)."""
     n = 4000

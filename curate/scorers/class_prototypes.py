@@ -12,6 +12,7 @@ from curate.scorers import Stream
 from curate.scorers._labels import codes, labels
 from curate.scorers._spool import same_width
 
+LEARNS_FROM = ("label",)  # columns that ``learn`` reads whatever its options
 STEPS = float(1 << 32)  # of a unit: sums of whole steps are exact in any order, of up to 2^31 rows
 
 
