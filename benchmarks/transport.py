@@ -159,12 +159,16 @@ def choices(at: Known, rows: np.ndarray, split: int) -> dict[str, np.ndarray]:
     for title in ("CS + stage 2 (published)", "quad-p ridge + stage 2 (published)", "pooled logit error on OT"):
         found[title] = int(largest[title].argmax())
     found["ours"] = recommend(at, rows, split, challengers=(best, uniform))
+    nearest = int(at.distances[ours(at, rows, [0, 1], split)[1]].argmin())
+    found["uniform, unless pilots convince"] = recommend(at, rows, split, challengers=(nearest, best), first=uniform)
     return {"random": np.arange(m)} | {title: np.array([i]) for title, i in found.items()}
 
 
-def recommend(at: Known, rows: np.ndarray, split: int, *, challengers: tuple[int, ...]) -> int:
-    """The rule of `curate.selection` in the table: argmin of the distance that pilots choose, unless they promise more
-    from another mixture than their error."""
+def recommend(
+    at: Known, rows: np.ndarray, split: int, *, challengers: tuple[int, ...], first: int | None = None
+) -> int:
+    """The rule of `curate.selection` in the table: argmin of the distance that pilots choose (or ``first``), unless
+    they promise more from another mixture than their error."""
     goal = float(at.trials.setting.sizes[-1])
     fit, name, error_out = ours(at, rows, [0, 1], split)
     value = 1 - predict(fit, at, name, goal)
@@ -176,7 +180,7 @@ def recommend(at: Known, rows: np.ndarray, split: int, *, challengers: tuple[int
         one = projection.pooled(at.distances[name][every[at_row]], at.w[every[at_row]], tokens[at_row], error[at_row],
                                 shares=fit.shares)  # fmt: skip
         draws.append(1 - predict(one, at, name, goal))
-    drawn, chosen = np.stack(draws), int(at.distances[name].argmin())
+    drawn, chosen = np.stack(draws), int(at.distances[name].argmin()) if first is None else first
     for other in (int(value.argmin()), *challengers):
         if np.quantile(drawn[:, chosen] - drawn[:, other], 0.05) > error_out * value[chosen]:
             chosen = other

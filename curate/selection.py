@@ -225,7 +225,29 @@ def _recommend(
         gain = _gains(law, pools, budget, torch.cat([mixtures[name], mixtures[chosen]]))[1]
         if gain[1] > error * float(law.loss(_recipes(law, pools, budget, mixtures[chosen])).detach()):
             chosen, why = name, f"predicted {gain[0]:.3g} better than {chosen}, at least {gain[1]:.3g} in 95 % of draws"
-    return chosen, why
+    return chosen, why + _against_uniform(law, asked, mixtures, chosen, error)
+
+
+def _against_uniform(
+    law: Transported,
+    asked: tuple[Sequence[Pool], Budget, Limits],
+    mixtures: Mapping[str, Tensor],
+    chosen: str,
+    error: float,
+) -> str:
+    """Say where the pilots cannot tell the chosen mixture from the uniform one: there it was the worse at times."""
+    pools, budget, _ = asked
+    both = torch.cat([mixtures[chosen], mixtures["uniform"]])
+    if float((both[0] - both[1]).abs().sum()) < 2 * SEEN:
+        return ""
+    gain = _gains(law, pools, budget, both)[1]
+    margin = error * float(law.loss(_recipes(law, pools, budget, mixtures["uniform"])).detach())
+    if gain[1] > margin:
+        return ""
+    return (
+        f". These pilots cannot tell it from the uniform mixture: predicted {gain[0]:.3g} better, at least "
+        f"{gain[1]:.3g} in 95 % of draws, where the law errs by {margin:.3g}. Train both before you buy"
+    )
 
 
 def _gains(law: Predictor, pools: Sequence[Pool], budget: Budget, w: Tensor) -> list[tuple[float, float, float]]:
