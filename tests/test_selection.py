@@ -73,6 +73,13 @@ def test_pilots_that_follow_the_distance_keep_the_nearest_and_predict_it():
     assert best.low < best.loss < best.high
     uniform = next(row for row in found.rows if row.name == "uniform")
     assert uniform.gain[1] > 0
+    assert "cannot tell" not in found.why
+
+
+def test_pilots_that_say_little_are_said_not_to_tell_it_from_the_uniform_mixture():
+    of = halves()
+    found = selection.select(of, pools(), BUDGET, pilots=pilots(of, 0.02, noise=0.3), options=FEW)
+    assert "cannot tell it from the uniform mixture" in found.why and "Train both" in found.why
 
 
 def test_pilots_overrule_a_distance_that_misleads():
