@@ -7,7 +7,7 @@ read page by page (``buffer_size``), compressed lines as they are unpacked. What
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import chain, groupby
 
 import numpy as np
 import polars as pl
@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.ipc
 import pyarrow.parquet as pq
 
-from curate import files, stores
+from curate import files, ipc, stores
 from curate.errors import SchemaError
 from curate.shards import Shard
 
@@ -48,12 +48,11 @@ def head(shard: Shard) -> Head:
                 schema, groups = file.schema_arrow, tuple((g.num_rows, g.total_byte_size) for g in found)
         elif shard.path.name.endswith((".arrow", ".feather")):
             with files.mapped(shard.path) as source, pa.ipc.open_file(source) as reader:
-                batches = (reader.get_batch(i) for i in range(reader.num_record_batches))
-                schema, groups = reader.schema, tuple((b.num_rows, b.nbytes) for b in batches)
+                schema, groups = reader.schema, tuple((b.rows, b.unpacked) for b in ipc.blocks(source)[1])
         else:
             first = next(_jsonl(shard, None, 64, 0, DOCUMENT_BYTES), None)
             schema, groups = (pa.schema([]) if first is None else first.schema), None
-    return Head(dict(zip(schema.names, schema.types, strict=True)), groups)
+        return Head(dict(zip(schema.names, schema.types, strict=True)), groups)
 
 
 def read(
@@ -68,7 +67,7 @@ def read(
         if name.endswith(".parquet"):
             found = _parquet_rows(shard, names, rows, start, document_bytes)
         elif name.endswith((".arrow", ".feather")):
-            found = _arrow_rows(shard, names, rows, start)
+            found = _arrow_rows(shard, names, rows, start, document_bytes)
         else:
             found = _jsonl(shard, names, rows, start, document_bytes)
         at = start
@@ -255,8 +254,17 @@ def _longest(shard: Shard, file: pq.ParquetFile, group: int, column: pq.ColumnCh
     return pc.max(pc.binary_length(values.dictionary)).as_py() or 0
 
 
-def _arrow_rows(shard: Shard, names: Sequence[str] | None, rows: int, start: int) -> Iterator[pa.RecordBatch]:
+def _arrow_rows(
+    shard: Shard, names: Sequence[str] | None, rows: int, start: int, most: int
+) -> Iterator[pa.RecordBatch]:
     with files.mapped(shard.path) as source, pa.ipc.open_file(source) as reader:
+        for i, block in enumerate(chain(*ipc.blocks(source))):
+            if block.unpacked > max(most, EXPANSION * block.packed):
+                raise SchemaError(
+                    f"{shard.path}: a record batch grows from {block.packed / 2**20:.3g} to "
+                    f"{block.unpacked / 2**20:.0f} MB (block {i}), a compression bomb: remove the file, or raise "
+                    "--max-document-mb"
+                )
         for i in range(reader.num_record_batches):
             batch = reader.get_batch(i)
             batch = batch.select(names if names is not None else reader.schema.names)

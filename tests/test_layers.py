@@ -16,7 +16,7 @@ LAYERS = {
     0: "errors",
     1: "stores perceptron quotas moments",
     2: "files vectors ngrams abundance",
-    3: "intrinsic shards writer minhash neighbours components kmeans thinning",
+    3: "intrinsic ipc shards writer minhash neighbours components kmeans thinning",
     4: "readers",
     5: "counts plugins pools tables artifacts manifest encoders solve regions ground ceilings transformer powers "
     "scaling",
@@ -36,7 +36,7 @@ LAYERS = {
 }
 LAYER = {name: layer for layer, names in LAYERS.items() for name in names.split()}
 SHARED = set("errors stores files shards readers vectors writer counts mixture plugins pools tables artifacts".split())
-SHARED |= set("manifest encoders rows engines perceptron".split())
+SHARED |= set("manifest encoders rows engines perceptron ipc".split())
 LEFT = set("scorers preflight scoring learning score status prune materialize recycle order begun".split())
 LEFT |= set("kmeans thinning ngrams minhash neighbours components membership scatter steps draw".split())
 LEFT |= set("bins cutoffs verdicts answers describe intrinsic".split())
