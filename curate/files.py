@@ -119,6 +119,11 @@ def buffer(path: Path) -> int:
     return 8 * CHUNK if stores.remote(path) else CHUNK
 
 
+def ahead(path: Path) -> int:
+    """Return how many bytes to fetch for the sake of a few: of a store as many as come while it begins to answer."""
+    return CHUNK if stores.remote(path) else 0
+
+
 def opened(path: Path) -> "pa.NativeFile":
     """Open a file for reading, at any offset."""
     if stores.remote(path):

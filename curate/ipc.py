@@ -55,36 +55,56 @@ class _Table:
     def records(self, field: int, size: int) -> list[bytes]:
         """Return the records of ``size`` bytes that a field points at."""
         at = self.follow(field)
-        count = 0 if at is None else int(struct.unpack_from("<I", self.data, at)[0])
-        found = [] if at is None else [self.data[at + 4 + size * i : at + 4 + size * (i + 1)] for i in range(count)]
-        if any(len(record) < size for record in found):
+        if at is None:
+            return []
+        count, first = int(struct.unpack_from("<I", self.data, at)[0]), at + 4
+        if first + size * count > len(self.data):  # before a list of them is made: a damaged count may be of billions
             raise struct.error(f"field {field} has {count} records and ends before them")
-        return found
+        return [self.data[first + size * i : first + size * (i + 1)] for i in range(count)]
 
 
-def blocks(source: "pa.NativeFile") -> tuple[tuple[Block, ...], tuple[Block, ...]]:
+class _Bytes:
+    """Bytes of a file at any place, fetched at least ``ahead`` at a time."""
+
+    def __init__(self, source: "pa.NativeFile", ahead: int) -> None:
+        self.source, self.ahead = source, ahead
+        self.size = int(source.size())
+        self.at, self.held = 0, b""
+
+    def __call__(self, at: int, length: int) -> bytes:
+        """Return ``length`` bytes at ``at``."""
+        if at < 0 or length < 0 or at + length > self.size:
+            raise struct.error(f"a part of {length} bytes at {at} of {self.size}")
+        if at < self.at or at + length > self.at + len(self.held):
+            more = min(max(length, self.ahead), self.size - at)
+            self.at, self.held = at, bytes(self.source.read_at(more, at))
+        return self.held[at - self.at : at - self.at + length]
+
+
+def blocks(source: "pa.NativeFile", ahead: int = 0) -> tuple[tuple[Block, ...], tuple[Block, ...]]:
     """Return the dictionaries and the record batches of an open IPC file, in the order of the footer.
 
+    ``ahead``: bytes fetched at a time, where every fetch is a request to a store and heads of buffers lie close.
     Errors: ``pa.ArrowInvalid`` where the heads contradict themselves.
     """
     try:
-        size = source.size()
-        tail = _read(source, max(0, size - 10), 10)
+        read = _Bytes(source, ahead)
+        tail = read(read.size - 10, 10)
         if tail[4:] != MAGIC:
             raise pa.ArrowInvalid("not an Arrow IPC file: it does not end with ARROW1")
         length = int(struct.unpack("<i", tail[:4])[0])
-        data = _read(source, size - 10 - length, length)
+        data = read(read.size - 10 - length, length)
         footer = _Table(data, int(struct.unpack_from("<I", data)[0]))
         found = [footer.records(field, BLOCK) for field in (DICTIONARIES, BATCHES)]
-        dictionaries, batches = ([_block(source, record, i == 0) for record in f] for i, f in enumerate(found))
+        dictionaries, batches = ([_block(read, record, i == 0) for record in f] for i, f in enumerate(found))
     except struct.error as error:
         raise pa.ArrowInvalid(f"the heads of its record batches are damaged ({error})") from None
     return tuple(dictionaries), tuple(batches)
 
 
-def _block(source: "pa.NativeFile", record: bytes, dictionary: bool) -> Block:
+def _block(read: _Bytes, record: bytes, dictionary: bool) -> Block:
     start, head = struct.unpack_from("<qi", record)
-    data = _read(source, start, head)
+    data = read(start, head)
     first = 8 if data[:4] == b"\xff\xff\xff\xff" else 4  # a marker, then the length; old files have the length alone
     header = _Table(data, first + int(struct.unpack_from("<I", data, first)[0])).table(HEADER)
     batch = header.table(DATA) if dictionary else header
@@ -94,22 +114,15 @@ def _block(source: "pa.NativeFile", record: bytes, dictionary: bool) -> Block:
     packed = sum(length for _, length in buffers)
     if batch.follow(COMPRESSION) is None:
         return Block(rows, packed, packed)
-    return Block(rows, packed, sum(_unpacked(source, start + head, one) for one in buffers))
+    return Block(rows, packed, sum(_unpacked(read, start + head, one) for one in buffers))
 
 
-def _unpacked(source: "pa.NativeFile", body: int, buffer: Sequence[int]) -> int:
+def _unpacked(read: _Bytes, body: int, buffer: Sequence[int]) -> int:
     """Return the bytes of a compressed buffer in memory; -1 before it says that it was left as it is."""
     offset, length = buffer
     if length < 8:
         return 0
-    found = int(struct.unpack("<q", _read(source, body + offset, 8))[0])
+    found = int(struct.unpack("<q", read(body + offset, 8))[0])
+    if found < -1:
+        raise struct.error(f"a buffer of {found} bytes")
     return length - 8 if found == -1 else found
-
-
-def _read(source: "pa.NativeFile", at: int, length: int) -> bytes:
-    if at < 0 or length < 0:
-        raise struct.error(f"a part of {length} bytes at {at}")
-    found = bytes(source.read_at(length, at))
-    if len(found) < length:
-        raise struct.error(f"{len(found)} of {length} bytes at {at}")
-    return found

@@ -72,7 +72,7 @@ def distinct(found: np.ndarray, rows: int, part: int = PART) -> Iterator[np.ndar
     """Yield (m, 2) distinct pairs in ascending order, of pairs ``packed`` with repeats; the row numbers are < rows."""
     step = max(1, rows * part // max(1, len(found)))
     for low in range(0, rows, step) if len(found) else ():
-        bounds = np.uint64(low << 32), np.uint64((low + step) << 32)
+        bounds = np.uint64(low << 32), np.uint64(min(rows, low + step) << 32)  # few pairs make a step beyond 2^32
         chunks = (found[at : at + part] for at in range(0, len(found), part))
         once = np.unique(np.concatenate([c[(c >= bounds[0]) & (c < bounds[1])] for c in chunks]))
         yield np.stack([once >> np.uint64(32), once & np.uint64(0xFFFFFFFF)], axis=1).astype(np.int64)

@@ -47,8 +47,9 @@ def head(shard: Shard) -> Head:
                 found = [file.metadata.row_group(i) for i in range(file.metadata.num_row_groups)]
                 schema, groups = file.schema_arrow, tuple((g.num_rows, g.total_byte_size) for g in found)
         elif shard.path.name.endswith((".arrow", ".feather")):
-            with files.mapped(shard.path) as source, pa.ipc.open_file(source) as reader:
-                schema, groups = reader.schema, tuple((b.rows, b.unpacked) for b in ipc.blocks(source)[1])
+            with _arrow(shard) as (source, reader):
+                batches = ipc.blocks(source, files.ahead(shard.path))[1]
+                schema, groups = reader.schema, tuple((b.rows, b.unpacked) for b in batches)
         else:
             first = next(_jsonl(shard, None, 64, 0, DOCUMENT_BYTES), None)
             schema, groups = (pa.schema([]) if first is None else first.schema), None
@@ -254,11 +255,31 @@ def _longest(shard: Shard, file: pq.ParquetFile, group: int, column: pq.ColumnCh
     return pc.max(pc.binary_length(values.dictionary)).as_py() or 0
 
 
+@contextmanager
+def _arrow(
+    shard: Shard, names: Sequence[str] | None = None
+) -> "Iterator[tuple[pa.NativeFile, pa.ipc.RecordBatchFileReader]]":
+    """Open an IPC file; only the columns ``names`` of its batches are unpacked."""
+    with files.mapped(shard.path) as source:
+        start = bytes(source.read_at(min(8, source.size()), 0))
+        if start[:4] == b"\xff\xff\xff\xff" or start[:4] == b"FEA1":
+            what = "Feather V1" if start[:4] == b"FEA1" else "the Arrow stream format"
+            raise pa.ArrowInvalid(f"it is in {what}, not an Arrow IPC file: write it as that, or as Parquet")
+        with pa.ipc.open_file(source) as reader:
+            if not names:
+                yield source, reader
+                return
+            schema = reader.schema
+        kept = [i for i, name in enumerate(schema.names) if name in names]
+        with pa.ipc.open_file(source, options=pa.ipc.IpcReadOptions(included_fields=kept)) as reader:
+            yield source, reader
+
+
 def _arrow_rows(
     shard: Shard, names: Sequence[str] | None, rows: int, start: int, most: int
 ) -> Iterator[pa.RecordBatch]:
-    with files.mapped(shard.path) as source, pa.ipc.open_file(source) as reader:
-        for i, block in enumerate(chain(*ipc.blocks(source))):
+    with _arrow(shard, names) as (source, reader):
+        for i, block in enumerate(chain(*ipc.blocks(source, files.ahead(shard.path)))):
             if block.unpacked > max(most, EXPANSION * block.packed):
                 raise SchemaError(
                     f"{shard.path}: a record batch grows from {block.packed / 2**20:.3g} to "

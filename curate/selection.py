@@ -235,17 +235,18 @@ def _against_uniform(
     chosen: str,
     error: float,
 ) -> str:
-    """Say where the pilots cannot tell the chosen mixture from the uniform one: there it was the worse at times."""
-    pools, budget, _ = asked
+    """Say where the pilots cannot tell the chosen mixture from the uniform one, if that can be bought: there the
+    chosen one was the worse at times."""
+    pools, budget, limits = asked
     both = torch.cat([mixtures[chosen], mixtures["uniform"]])
-    if float((both[0] - both[1]).abs().sum()) < 2 * SEEN:
+    if float((both[0] - both[1]).abs().sum()) < 2 * SEEN or not _allowed(pools, budget, limits, both[1]):
         return ""
     gain = _gains(law, pools, budget, both)[1]
     margin = error * float(law.loss(_recipes(law, pools, budget, mixtures["uniform"])).detach())
     if gain[1] > margin:
         return ""
     return (
-        f". These pilots cannot tell it from the uniform mixture: predicted {gain[0]:.3g} better, at least "
+        f". These pilots cannot tell it from the uniform mixture: the gain predicted is {gain[0]:.3g}, at least "
         f"{gain[1]:.3g} in 95 % of draws, where the law errs by {margin:.3g}. Train both before you buy"
     )
 

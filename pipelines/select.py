@@ -53,7 +53,7 @@ def main(
     from pipelines._flags import pairs
     from pipelines._show import result
 
-    if not budget >= 1 or budget != round(budget):
+    if not budget >= 1 or not budget.is_integer():  # neither NaN nor infinity is an integer
         raise typer.BadParameter(f"{budget:g} is not a whole number of examples, 1 or more", param_hint="--budget")
     known = _pools(sources, budget)
     goal = Pool("the target", 1.0, 1, where=(target,))
@@ -135,6 +135,8 @@ def _offers(pools: "Sequence[Pool]", prices: "Mapping[str, float]") -> "list[Poo
 
     if unknown := sorted(set(prices) - {pool.name for pool in pools}):
         raise SchemaError(f"--price of {unknown[0]!r}: the sources are {', '.join(pool.name for pool in pools)}")
+    if bad := [name for name, price in prices.items() if not 0 <= price < float("inf")]:
+        raise SchemaError(f"--price {bad[0]}={prices[bad[0]]:g}: a price is at least 0 and finite")
     return [
         replace(
             pool,

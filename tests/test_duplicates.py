@@ -273,3 +273,9 @@ def test_wrong_options_and_data_are_one_line(texts, options, message):
 def test_two_rows_with_one_id_are_refused_by_name():
     with pytest.raises(SchemaError, match="2 rows share their id with another, such as 'x'"):
         duplicates.learn(streamed(["a", "b", "c"], ids=["x", "y", "x"]))
+
+
+def test_a_few_pairs_of_many_rows_are_distinct():
+    pairs = np.array([[1, 2], [2, 1], [49_998, 49_999]])
+    found = list(neighbours.distinct(neighbours.packed(pairs), 50_000))
+    assert np.concatenate(found).tolist() == [[1, 2], [49_998, 49_999]]

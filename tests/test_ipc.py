@@ -1,5 +1,7 @@
 """Heads of Arrow IPC files against what pyarrow says once it has unpacked them."""
 
+import tracemalloc
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -77,3 +79,60 @@ def test_damage_is_one_line(tmp_path):
             refused += 1
             assert "\n" not in str(error)
     assert refused > 60
+
+
+def test_a_damaged_count_makes_no_list_of_billions(tmp_path):
+    shard = written(tmp_path / "x.arrow", pa.table({"text": ["a"] * 10}))
+    body = bytearray(shard.path.read_bytes())
+    at = body.rfind((3).to_bytes(4, "little") + bytes(16))  # the count of buffers: validity, offsets, bytes
+    body[at : at + 4] = (4_000_000).to_bytes(4, "little")
+    shard.path.write_bytes(body)
+    tracemalloc.start()
+    with pytest.raises(SchemaError, match="4000000 records and ends before them"):
+        readers.head(shard)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < MB
+
+
+def test_heads_of_small_buffers_are_few_requests_to_a_store(tmp_path):
+    shard = written(tmp_path / "x.arrow", table(), "zstd", rows=50)
+    asked = []
+
+    class Counted:
+        def __init__(self, source):
+            self.size, self.read = source.size, source.read_at
+
+        def read_at(self, length, at):
+            asked.append(length)
+            return self.read(length, at)
+
+    with pa.memory_map(str(shard.path)) as source:
+        plain = ipc.blocks(Counted(source))
+        each = len(asked)
+        assert ipc.blocks(Counted(source), 1 << 16) == plain
+    assert len(plain[1]) == 50
+    assert len(asked) - each < 15 < 300 < each
+
+
+def test_only_the_columns_asked_for_are_unpacked(tmp_path):
+    vectors = pa.FixedSizeListArray.from_arrays(pa.array(np.random.default_rng(0).random(80_000, np.float32)), 8)
+    shard = written(tmp_path / "x.arrow", pa.table({"text": ["a"] * 10_000, "emb.x": vectors, "id": ["b"] * 10_000}),
+                    "zstd", rows=10_000)  # fmt: skip
+    del vectors
+    rows = readers.read(shard, ["id", "text"], 100)
+    before = pa.total_allocated_bytes()
+    assert next(rows).schema.names == ["id", "text"]
+    assert pa.total_allocated_bytes() - before < 160_000  # the vectors alone are twice that
+
+
+@pytest.mark.parametrize("kind", ["stream", "v1"])
+def test_arrow_that_is_not_an_ipc_file_is_told_what_it_is(tmp_path, kind):
+    path = tmp_path / "x.arrow"
+    if kind == "stream":
+        with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_stream(sink, table().schema) as writer:
+            writer.write_table(table())
+    else:
+        path.write_bytes(b"FEA1" + bytes(40) + b"FEA1")
+    with pytest.raises(SchemaError, match="stream format" if kind == "stream" else "Feather V1"):
+        readers.head(Shard(path, path.name))

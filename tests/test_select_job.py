@@ -96,6 +96,8 @@ def test_bad_samples_are_one_clear_line(cli, shop, x, message):
 def test_other_refusals_are_one_clear_line(cli, shop):
     for more, code, message in (
         (("--price", "z=1"), 1, "the sources are a, b, c"),
+        (("--price", "a=-1", "--money", 10), 1, "--price a=-1: a price is at least 0 and finite"),
+        (("--price", "a=nan"), 1, "--price a=nan: a price is at least 0 and finite"),
         (("--embedding", "emb.y"), 1, "no column 'emb.y'"),
         (("--max-weight", "a=0.1", "--max-weight", "b=0.1", "--max-weight", "c=0.1"), 1, "raise them"),
         (("--runs", shop / "none.csv"), 1, "no such run table"),
@@ -104,7 +106,7 @@ def test_other_refusals_are_one_clear_line(cli, shop):
         said = ask(cli, shop, *more)
         assert (said.code, len(said.err.strip().splitlines())) == (code, 1), said.err
         assert message in said.err
-    assert ask(cli, shop, budget=0.5).code == 2
+    assert [ask(cli, shop, budget=budget).code for budget in (0.5, "inf", "nan")] == [2, 2, 2]
     rng = np.random.default_rng(0)
     bad(shop, rng.standard_normal((20, 2)), labels=[0, 1] * 10)
     said = ask(cli, shop)  # labels on one side only are not compared

@@ -82,6 +82,13 @@ def test_pilots_that_say_little_are_said_not_to_tell_it_from_the_uniform_mixture
     assert "cannot tell it from the uniform mixture" in found.why and "Train both" in found.why
 
 
+def test_a_uniform_mixture_that_cannot_be_bought_is_not_to_be_trained():
+    of = halves()
+    told = pilots(of, 0.02, noise=0.3)
+    found = selection.select(of, pools(), BUDGET, Limits(min_weight={"a": 0.5}), pilots=told, options=FEW)
+    assert "uniform" not in found.why
+
+
 def test_pilots_overrule_a_distance_that_misleads():
     """Source b spoils the model, which no distance of features sees: pilots say so."""
     of = halves()
