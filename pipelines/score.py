@@ -57,7 +57,7 @@ def main(
         )  # fmt: skip
     warn(done.warnings)
     record = {"rows": done.rows, "out": str(out), "shards": done.shards, "quarantined": dict(done.quarantined)}
-    text = f"{done.rows} rows scored now into {Path(out)}; the rest was done"
+    text = f"{done.rows} rows scored now into {Path(out)}; what was done is kept"
     if done.quarantined:
         text = f"{done.rows} rows scored now into {Path(out)}; {len(done.quarantined)} of {done.shards} files set aside"
     result(as_json, record, text)
