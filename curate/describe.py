@@ -8,7 +8,7 @@ from typing import cast
 import numpy as np
 import polars as pl
 
-from curate import intrinsic, plugins, tables
+from curate import intrinsic, plugins, tables, vectors
 from curate.encoders import Encoder
 from curate.errors import SchemaError
 from curate.scorers import _sampled
@@ -60,6 +60,8 @@ def describe(
         raise SchemaError(
             f"describe: neighbours={neighbours} must be at least 2, sample={sample} at least {2 * neighbours + 2}"
         )
+    if embedding and not embedding.startswith(vectors.PREFIX):
+        raise SchemaError(f"--embedding {embedding} is no column of vectors: those are named emb.<name>")
     found, column = tables.shards(data), embedding or "text"
     labelled = all("label" in tables.columns(shard) for shard in found)
     columns = (column, "label") if labelled else (column,)

@@ -184,3 +184,8 @@ def test_one_label_and_many_sources_are_notes(tmp_path):
     assert got.sharpness is None
     assert got.overlap is None
     assert len(got.notes) == 2
+
+
+def test_a_column_that_holds_no_vectors(tmp_path):
+    with pytest.raises(SchemaError, match="--embedding label is no column of vectors"):
+        describe.describe([str(tmp_path)], embedding="label")
