@@ -8,7 +8,7 @@ from typing import cast
 import numpy as np
 import polars as pl
 
-from curate import intrinsic, plugins, tables
+from curate import intrinsic, plugins, tables, vectors
 from curate.encoders import Encoder
 from curate.errors import SchemaError
 from curate.scorers import _sampled
@@ -52,7 +52,7 @@ def describe(
     neighbours: int = 20,
     seed: int = 0,
 ) -> Description:
-    """Describe the vectors of the column ``embedding``, or those that ``encoder`` makes of the texts.
+    """Describe the vectors of the column ``embedding``, or those that ``encoder`` makes of what it reads.
 
     Memory is the sample's vectors (and texts) and a block of distances; time grows with the sample squared.
     """
@@ -60,9 +60,12 @@ def describe(
         raise SchemaError(
             f"describe: neighbours={neighbours} must be at least 2, sample={sample} at least {2 * neighbours + 2}"
         )
-    found, column = tables.shards(data), embedding or "text"
+    if embedding and not embedding.startswith(vectors.PREFIX):
+        raise SchemaError(f"--embedding {embedding} is no column of vectors: those are named emb.<name>")
+    encoder = "" if embedding else encoder
+    found, column = tables.shards(data), embedding or _read_by(encoder)
     labelled = all("label" in tables.columns(shard) for shard in found)
-    columns = (column, "label") if labelled else (column,)
+    columns = (*([column] if column not in tables.IDENTITY else []), *(["label"] if labelled else []))
     for shard in found:
         tables.require(shard, [text_column if name == "text" else name for name in columns])
     counts = _counts(found)
@@ -122,12 +125,19 @@ def _counts(found: Sequence[Shard]) -> Counter[str]:
     return counts
 
 
+def _read_by(encoder: str) -> str:
+    """Return the column that an encoder reads."""
+    column: str = getattr(plugins.implementation("encoders", plugins.parse(encoder)[0]), "column", "text")
+    return column
+
+
 def _vectors(rows: pl.DataFrame, column: str, encoder: str) -> np.ndarray:
     """Return (n, d) vectors of sampled rows."""
-    if column != "text":
+    if not encoder:
         return rows[column].to_numpy() if rows.height else np.zeros((0, 1), np.float32)
     built = cast(Encoder, plugins.build("encoders", encoder))
-    return built.encode(rows["text"].fill_null("").to_list())
+    read = rows[column]
+    return built.encode((read.fill_null("") if read.dtype == pl.String else read).to_list())
 
 
 def _labels(

@@ -10,7 +10,7 @@ from zipfile import BadZipFile
 import numpy as np
 import polars as pl
 
-from curate import __version__, artifacts, files, manifest, plugins, tables
+from curate import __version__, artifacts, files, manifest, plugins, tables, vectors
 from curate.errors import Interrupted, SchemaError
 from curate.files import replacing, text_hash
 from curate.scorers import Scorer
@@ -36,6 +36,19 @@ class Lesson:
 def learns(spec: str) -> bool:
     """Say whether a scorer learns before it scores."""
     return hasattr(plugins.module("scorers", plugins.parse(spec)[0]), "learn")
+
+
+def check(spec: str) -> None:
+    """Refuse options that the scorer's ``learn`` does not take, or not like this."""
+    name, options = plugins.parse(spec)
+    parameters = signature(plugins.module("scorers", name).learn).parameters
+    kinds = {key: parameter.annotation for key, parameter in parameters.items() if key != "stream"}
+    if unknown := sorted(set(options) - set(kinds)):
+        raise SchemaError(f"scorer {name} has no option {unknown[0]!r}: it takes {', '.join(kinds)}")
+    plugins.check(name, options, kinds)
+    column = options.get("embedding", vectors.PREFIX)
+    if not str(column).startswith(vectors.PREFIX):
+        raise SchemaError(f"{name}: embedding={column} is no column of vectors: those are named emb.<name>")
 
 
 def folder(out: Path) -> Path:
@@ -106,9 +119,6 @@ def _differences(before: Mapping[str, str], now: Mapping[str, str], aside: set[s
 def _learn(spec: str, earlier: tuple[Scorer, ...], lesson: Lesson, path: Path) -> Scorer:
     name, options = plugins.parse(spec)
     cls, learn = plugins.implementation("scorers", name), plugins.module("scorers", name).learn
-    accepted = [key for key in signature(learn).parameters if key != "stream"]
-    if unknown := sorted(set(options) - set(accepted)):
-        raise SchemaError(f"scorer {name} has no option {unknown[0]!r}: it takes {', '.join(accepted)}")
     if files.exists(path):
         plain = {f.name for f in fields(cls)} & set(options)
         try:
@@ -121,7 +131,9 @@ def _learn(spec: str, earlier: tuple[Scorer, ...], lesson: Lesson, path: Path) -
 
     def stream(needs: Sequence[str]) -> Iterator[pl.DataFrame]:
         made = {column for scorer in earlier for column in scorer.schema}
-        wanted = tuple(dict.fromkeys((*inputs(earlier), *(n for n in needs if n not in made))))
+        wanted = tuple(
+            dict.fromkeys((*inputs(earlier), *(n for n in needs if n not in made and n not in tables.IDENTITY)))
+        )
         for shard in lesson.shards:
             for batch in tables.batches(
                 shard, wanted, rows=lesson.batch_rows, text_column=lesson.text_column, size=tables.BATCH_BYTES,

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.ipc
 import pyarrow.parquet as pq
 
-from curate import rows, tables
+from curate import files, rows, tables
 from curate.errors import SchemaError
 from curate.files import replacing
 from curate.rows import Progress, silent
@@ -25,23 +25,36 @@ def materialize(
     """Write the rows that the decisions in ``kept`` keep to ``out/<same relative path>``, and return how many.
 
     ``a/b.parquet`` becomes ``a/b-00000.parquet``, ``a/b-00001.parquet`` ...; an input with nothing kept makes no file.
-    Every file appears by rename when it is whole.
+    Files that an earlier call made of these inputs go first. Every file appears by rename when it is whole.
     """
     if shard_rows < 1:
         raise SchemaError(f"--shard-rows {shard_rows} must be at least 1")
     inputs = {shard.relative: shard for shard in tables.shards(cast(list[str], rows.job(scores)["data"]))}
     found, total = rows.score_files(scores), 0
+    if lost := next((shard for shard in found if shard.relative not in inputs), None):
+        raise SchemaError(f"{lost.path} has no input {lost.relative} any more: was it moved?")
+    if read := next((shard for shard in inputs.values() if shard.path.is_relative_to(out)), None):
+        raise SchemaError(f"kept rows cannot go to {out}: the input {read.path} is there; give another --out")
+    made = {_named(shard.relative) for shard in found}
+    for suffix in sorted({suffix for _, suffix in made}):
+        for old in files.below(out, suffix):
+            stem, dash, number = str(old.relative_to(out)).removesuffix(suffix).rpartition("-")
+            if dash and number.isdigit() and len(number) >= 5 and (stem, suffix) in made:
+                files.remove(old)
     for done, shard in enumerate(found, start=1):
-        if shard.relative not in inputs:
-            raise SchemaError(f"{shard.path} has no input {shard.relative} any more: was it moved?")
-        suffix = next(s for s in sorted(FORMATS, key=len, reverse=True) if shard.relative.endswith(s))
-        stem = shard.relative.removesuffix(suffix)
+        stem, suffix = _named(shard.relative)
         for i, held in enumerate(tables.cut(_kept(inputs[shard.relative], shard, kept), shard_rows)):
             part = pa.Table.from_batches(held)
             _write(out / f"{stem}-{i:05d}{suffix}", suffix, part)
             total += part.num_rows
         progress("materialize", done, len(found))
     return total
+
+
+def _named(relative: str) -> tuple[str, str]:
+    """Split the name of an input into its stem and the ending of its format."""
+    suffix = next(s for s in sorted(FORMATS, key=len, reverse=True) if relative.endswith(s))
+    return relative.removesuffix(suffix), suffix
 
 
 def _kept(data: Shard, shard: Shard, kept: Path) -> Iterator[pa.RecordBatch]:

@@ -1,6 +1,7 @@
 """Open sets: a folder of implementations where the file name is the name on the command line."""
 
 import ast
+from collections.abc import Mapping
 from dataclasses import fields
 from importlib import import_module
 from pathlib import Path
@@ -58,7 +59,19 @@ def build(folder: str, spec: str) -> object:
     """Instantiate ``name:key=value,...`` from an open set; a wrong option lists the right ones."""
     name, options = parse(spec)
     cls = implementation(folder, name)
-    known = [f.name for f in fields(cls) if f.init]
+    known = {f.name: f.type for f in fields(cls) if f.init}
     if unknown := sorted(set(options) - set(known)):
         raise CurateError(f"{folder} {name} has no option {unknown[0]!r}: it takes {', '.join(known) or 'none'}")
+    check(name, options, known)
     return cls(**options)
+
+
+WORDS = {int: "a whole number", float: "a number", bool: "true or false"}
+
+
+def check(name: str, options: Mapping[str, object], kinds: Mapping[str, object]) -> None:
+    """Refuse a value that is not of the plain type of its option; a whole number is a number too."""
+    for option, value in options.items():
+        kind = kinds[option]
+        if kind in (int, float, bool) and type(value) is not kind and not (kind is float and type(value) is int):
+            raise CurateError(f"{name}: {option}={value} is not {WORDS[kind]}")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
 
 from curate import (
     abundance,
@@ -90,7 +91,8 @@ def prune(
     if not 0 <= max_source_removal <= 1:
         raise SchemaError(f"--max-source-removal {max_source_removal:g} must lie in [0, 1]")
     found = rows.score_files(scores)
-    advice, asked = _advised(found, by, asked, dimension, embedding, hard_end)
+    _score(found, by)
+    advice, asked = _advised(found, by, asked, dimension, embedding, hard_end, trims=":" not in trim)
     grouping = _grouping(asked, found)
     looked = column.look(found, by, grouping, sign=asked.sign, complexity=asked.balance.how == "dbp")
     decided = None if asked.name == "threshold" else rules.decide(looked, asked)
@@ -98,6 +100,8 @@ def prune(
         sizes, left = _by_source(looked, asked, decided)
         removal.guard(sizes, left, asked=1.0 if decided is None else keep, limit=max_source_removal)
     files.sweep(out, DECISIONS)
+    for old in (out / POOLS, *files.below(out, DECISIONS)):  # half done, there is no mixture of two prunings
+        files.remove(old)
     sources, labels = Tally(), Tally()
     reasons = {
         DROPPED: f"{asked.name}: {by}", KEPT: "kept", BY_FLOOR: f"kept: floor of its {asked.balance.kind}",
@@ -156,6 +160,14 @@ def _rule(
     )  # fmt: skip
 
 
+def _score(found: Sequence[Shard], by: str) -> None:
+    """Refuse a column whose order says nothing: text, a vector, the number of a cluster."""
+    kind = readers.head(found[0]).columns.get(by)
+    number = kind is None or pa.types.is_floating(kind) or pa.types.is_integer(kind)
+    if not number or (kind is not None and by.startswith("cluster.")):
+        raise SchemaError(f"--by {by}: {found[0].path} has it as {kind}, which is no score: name a score.<name>")
+
+
 def _number(flag: str, text: str) -> float:
     try:
         return float(text)
@@ -164,14 +176,14 @@ def _number(flag: str, text: str) -> float:
 
 
 def _advised(
-    found: Sequence[Shard], by: str, rule: Rule, dimension: float | None, embedding: str, hard_end: str
+    found: Sequence[Shard], by: str, rule: Rule, dimension: float | None, embedding: str, hard_end: str, *, trims: bool
 ) -> tuple[Advice | None, Rule]:
-    """Turn ``auto`` into the rule that it chooses."""
+    """Turn ``auto`` into the rule that it chooses; it ``trims`` the hard end where no end was named."""
     if hard_end not in ("", "high", "low"):
         raise SchemaError(f"--hard-end {hard_end!r} must be high or low: which scores are the hard examples")
     if rule.name != "auto":
-        if dimension is not None or embedding:
-            flag = "--embedding" if dimension is None else "--dimension"
+        if dimension is not None or embedding or hard_end:
+            flag = "--dimension" if dimension is not None else "--embedding" if embedding else "--hard-end"
             raise SchemaError(f"{flag} is for --rule auto, not for {rule.name!r}")
         return None, rule
     if dimension is None:
@@ -183,7 +195,7 @@ def _advised(
     advice = abundance.advise(total, dimension, rule.keep, of=embedding)
     low = (hard_end or ("low" if by in abundance.LOW_IS_HARD else "high")) == "low"
     highest = (advice.choice == "hard") != low
-    return advice, replace(rule, name="hard" if highest else "easy")
+    return advice, replace(rule, name="hard" if highest else "easy", low=low if trims else rule.low)
 
 
 def _vectors(found: Sequence[Shard], asked: str) -> str:

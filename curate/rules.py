@@ -50,14 +50,16 @@ class Rule:
                 raise SchemaError("--rule threshold keeps every score from --keep up: it cannot --balance groups too")
         elif not 0 < self.keep <= 1:
             raise SchemaError(f"--keep {self.keep:g} must be a share in (0, 1] for rule {self.name!r}")
-        if self.trim and self.name in ("easy", "middle", "threshold"):
-            raise SchemaError(f"--trim is for the rules stratified, hard, sample and auto, not for {self.name!r}")
+        if self.trim and self.name in ("middle", "threshold"):
+            raise SchemaError(f"--trim is for the rules stratified, hard, easy, sample and auto, not for {self.name!r}")
         if not 0 <= self.trim < 1:
             raise SchemaError(f"--trim {self.trim:g} must be a share in [0, 1)")
         if self.keep + self.trim > 1 + 1e-9 and self.trim:
             raise SchemaError(f"--keep {self.keep:g} and --trim {self.trim:g} are more than all rows: lower one")
         if np.isnan(self.temperature) or self.temperature == 0:
-            raise SchemaError(f"--temperature {self.temperature:g} must not be 0: near 0 sample is hard, inf is random")
+            raise SchemaError(
+                f"--temperature {self.temperature:g} must be a number other than 0: near 0 sample is hard, inf random"
+            )
 
     @property
     def sign(self) -> float:

@@ -241,11 +241,11 @@ def _check_outputs(specs: Sequence[str]) -> None:
     """Refuse two scorers that add the same column, before any work; also names and options that do not exist."""
     makers: dict[str, str] = {}
     for spec in specs:
-        made = (
-            plugins.implementation("scorers", plugins.parse(spec)[0])
-            if learning.learns(spec)
-            else plugins.build("scorers", spec)
-        )
+        if learning.learns(spec):
+            learning.check(spec)
+            made: object = plugins.implementation("scorers", plugins.parse(spec)[0])
+        else:
+            made = plugins.build("scorers", spec)
         schema = getattr(made, "schema", ())
         for column in schema if isinstance(schema, Mapping) else ():  # of a class it may be known only once learned
             if column in makers:

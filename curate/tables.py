@@ -26,6 +26,7 @@ __all__ = [
 BATCH_ROWS = 4096
 BATCH_BYTES = 1 << 25  # of text in a batch, where the reader asks for it
 BYTES_PER_TOKEN = 4  # English BPE rule of thumb; used only where a file has no `tokens` column
+MADE = ("score.", "cluster.")  # beginnings of columns that scorers make
 LEARNT = ("label", "emb.", "probs.", "logits.", "member", "correct")  # beginnings of columns that are not text
 IDENTITY: Mapping[str, pl.DataType] = {"id": pl.String(), "source": pl.String(), "tokens": pl.Int64()}
 
@@ -42,6 +43,8 @@ def require(shard: Shard, needs: Sequence[str], known: Head | None = None) -> No
         hint = "Rename the column, or name yours with --text-column"
         if missing[0].startswith(LEARNT):
             hint = "Add it, or leave out the scorer that reads it"
+        elif missing[0].startswith(MADE):
+            hint = "Score with the scorer that makes it, named before any that reads it, or name another column"
         raise SchemaError(f"{shard.path} has no column {missing[0]!r}; it has {', '.join(have)}. {hint}")
 
 

@@ -41,7 +41,10 @@ def main(
         str, typer.Option(help="For --rule auto: whether high or low scores are the hard examples; known for most.")
     ] = "",
     trim: Annotated[
-        str, typer.Option(help="Drop this share with the highest scores first (low:SHARE: the lowest): label noise.")
+        str,
+        typer.Option(
+            help="Drop this share of the highest scores (low:SHARE: lowest; --rule auto: hardest): label noise."
+        ),
     ] = "0",
     temperature: Annotated[
         str, typer.Option(help="Of --rule sample, in standard deviations of the score, or raw:T; inf draws at random.")
@@ -97,7 +100,10 @@ def main(
         if wrong:
             warn([f"{wrong} of {checked.height} sampled removals are no duplicates by exact comparison"])
     record["shift"] = removal.shift(pruned.table())
-    said += ["", removal.shift(pruned.table()), f"pools of what is kept: {out / prune.POOLS}"]
+    if pruned.table()["tokens_kept"].sum():
+        said += ["", removal.shift(pruned.table()), f"pools of what is kept: {out / prune.POOLS}"]
+    else:
+        warn([f"nothing is kept: there is no {out / prune.POOLS}"])
     result(as_json, record, "\n".join(said))
 
 

@@ -184,3 +184,23 @@ def test_one_label_and_many_sources_are_notes(tmp_path):
     assert got.sharpness is None
     assert got.overlap is None
     assert len(got.notes) == 2
+
+
+def test_a_column_that_holds_no_vectors(tmp_path):
+    with pytest.raises(SchemaError, match="--embedding label is no column of vectors"):
+        describe.describe([str(tmp_path)], embedding="label")
+
+
+@pytest.mark.parametrize("encoder", ["pixels:width=3", "precomputed:path={}/table"])
+def test_encoders_read_what_they_read_when_they_score(tmp_path, encoder):
+    """Images and ids, not texts: the same numbers as from the column of vectors."""
+    x = np.random.default_rng(0).integers(0, 256, (60, 3))
+    made = pl.Series("emb.x", (x / np.float32(255)).astype(np.float32), dtype=pl.Array(pl.Float32, 3))
+    frame = documents(60).select(pl.lit("no vector").alias("text"), id=pl.Series([f"r{i}" for i in range(60)]))
+    frame = frame.with_columns(made, pl.Series("image", [bytes(row) for row in x.tolist()]))
+    for folder, columns in (("data", frame.columns), ("table", ["id", "emb.x"])):
+        (tmp_path / folder).mkdir()
+        frame.select(columns).write_parquet(tmp_path / folder / "0.parquet")
+    data = [str(tmp_path / "data")]
+    found = describe.describe(data, encoder=encoder.format(tmp_path))
+    assert found.dimension == describe.describe(data, embedding="emb.x").dimension

@@ -186,6 +186,14 @@ def test_zero_vectors_are_like_no_other():
     assert (got[:50] == 1).all() and (got[50:] == 1).sum() == len(np.unique(x[50:], axis=0))
 
 
+@pytest.mark.parametrize("different", [1, 2, 4])
+def test_semdedup_of_rows_that_are_nearly_all_copies(different):
+    """Fewer directions than the square root of the number of rows: one of each stays, and k is no one's business."""
+    x = np.eye(4)[np.arange(200) % different]
+    got = scored(semdedup.learn(streamed(x)), streamed(x), "score.semdedup")
+    assert sorted(got) == [0.0] * (200 - different) + [1.0] * different
+
+
 def test_semdedup_does_not_depend_on_the_order_of_rows():
     x, _ = clumps(300, groups=40, noise=0.1)
     mixed = np.random.default_rng(0).permutation(300)
@@ -283,7 +291,7 @@ LABELS = {"label": ["a", "b", None] * 10}
         (moderate.learn, SPREAD, {}, LABELS, "moderate: label is null"),
         (moderate.learn, SPREAD, {"by": "source"}, {}, "by=source must be class or all"),
         (semdedup.learn, SPREAD, {"epsilon": 1.5}, {}, "epsilon=1.5 must be between 0 and 1"),
-        (semdedup.learn, ZEROS, {}, {}, "semdedup: k=5 centres need as many directions"),
+        (semdedup.learn, ZEROS, {}, {}, "semdedup: k=1 centres need as many directions"),
         (coverage.learn, ONES, {}, {}, "coverage: 0 of 4 coordinates .* vary over 30 rows"),
         (coverage.learn, SPREAD, {"near": 30}, {}, "near=30 neighbours of a row need more rows; the data has 30"),
         (d2.learn, SPREAD, {"near": 30}, {"score.prototypes": [1.0] * 30}, "near=30 neighbours"),

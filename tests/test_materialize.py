@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from curate import prune, score, tables
+from curate.errors import SchemaError
 from curate.materialize import materialize
 
 
@@ -53,3 +54,28 @@ def test_the_job_materializes(tmp_path):
     job.main(tmp_path / "scores", by="score.length", keep=0.5, out=tmp_path / "kept", materialize=True)
     lines = (tmp_path / "kept" / "rows" / "a-00000.jsonl").read_text().splitlines()
     assert [len(json.loads(line)["text"]) for line in lines] == [6, 7, 8, 9, 10]
+
+
+def test_rows_of_an_earlier_pruning_go(tmp_path):
+    """Six files of an earlier call become two; what this module did not write stays."""
+    (tmp_path / "data").mkdir()
+    for name in ("a", "b"):
+        pl.DataFrame({"text": ["w" * i for i in range(1, 13)]}).write_parquet(tmp_path / "data" / f"{name}.parquet")
+    score.score([str(tmp_path / "data")], ["length"], tmp_path / "scores")
+    for keep, files in ((0.9, 6), (0.25, 2)):
+        prune.prune(tmp_path / "scores", "score.length", tmp_path / "kept", keep=keep)
+        total = materialize(tmp_path / "scores", tmp_path / "kept", tmp_path / "out", shard_rows=4)
+        (tmp_path / "out" / "notes-2020.parquet").write_bytes(b"mine")
+        found = sorted((tmp_path / "out").glob("[ab]-*.parquet"))
+        assert len(found) == files
+        assert sum(pl.read_parquet(path).height for path in found) == total
+    assert (tmp_path / "out" / "notes-2020.parquet").read_bytes() == b"mine"
+
+
+def test_the_folder_of_the_inputs_is_refused(tmp_path):
+    (tmp_path / "data").mkdir()
+    pl.DataFrame({"text": ["a", "b"]}).write_parquet(tmp_path / "data" / "a.parquet")
+    score.score([str(tmp_path / "data")], ["length"], tmp_path / "scores")
+    prune.prune(tmp_path / "scores", "score.length", tmp_path / "kept", keep=0.5)
+    with pytest.raises(SchemaError, match="the input .* is there; give another --out"):
+        materialize(tmp_path / "scores", tmp_path / "kept", tmp_path / "data")

@@ -123,7 +123,7 @@ def test_another_seed_breaks_ties_differently():
         ({"trim": "1"}, "--trim 1 must be a share"),
         ({"trim": "0.6"}, "--keep 0.5 and --trim 0.6 are more than all rows"),
         ({"trim": "0.1", "rule": "middle"}, "--trim is for the rules stratified"),
-        ({"rule": "sample", "temperature": "0"}, "--temperature 0 must not be 0"),
+        ({"rule": "sample", "temperature": "0"}, "--temperature 0 must be a number other than 0"),
         ({"rule": "sample", "temperature": "sd:1"}, "--temperature 'sd:1': write a number"),
         ({"rule": "auto"}, "the score files have no vectors. Give --embedding COLUMN, score with"),
         ({"rule": "auto", "embedding": "emb.x"}, "'emb.x' is not there: the score files have no vectors"),
@@ -131,6 +131,8 @@ def test_another_seed_breaks_ties_differently():
         ({"rule": "auto", "dimension": -1.0}, "--dimension -1 must be a positive number"),
         ({"dimension": 3.0}, "--dimension is for --rule auto"),
         ({"hard_end": "top"}, "--hard-end 'top' must be high or low"),
+        ({"hard_end": "low"}, "--hard-end is for --rule auto"),
+        ({"rule": "sample", "temperature": "nan"}, "--temperature nan must be a number other than 0"),
         ({"max_source_removal": 1.5}, "--max-source-removal 1.5 must lie in"),
     ],
 )  # fmt: skip
@@ -334,7 +336,7 @@ def test_a_score_that_is_no_number_names_the_row(scored, tmp_path, bad):
 
 
 def test_a_missing_score_and_a_missing_folder(scored, tmp_path):
-    with pytest.raises(SchemaError, match=r"no column 'score\.nosuch'"):
+    with pytest.raises(SchemaError, match=r"no column 'score\.nosuch'.* Score with the scorer that makes it"):
         prune.prune(scored, "score.nosuch", tmp_path / "kept", keep=0.5)
     with pytest.raises(SchemaError, match="run `curate score"):
         prune.prune(tmp_path / "nosuch", "score.length", tmp_path / "kept", keep=0.5)
@@ -389,3 +391,34 @@ def test_decisions_of_other_scores_are_refused(scored, tmp_path):
     path.unlink()
     with pytest.raises(CurateError, match="no decisions for"):
         prune.make_pools(scored, kept=tmp_path / "kept")
+
+
+def test_a_column_that_is_no_score_is_refused(scored, tmp_path):
+    for path in scored.rglob("*.scores.parquet"):
+        tables.write(path, [pl.read_parquet(path).with_columns(pl.lit(1, pl.Int32).alias("cluster.x"))])
+    with pytest.raises(SchemaError, match="--by source: .* has it as string, which is no score: name a score"):
+        prune.prune(scored, "source", tmp_path / "kept", keep=0.5)
+    with pytest.raises(SchemaError, match=r"--by cluster\.x: .* has it as int32, which is no score"):
+        prune.prune(scored, "cluster.x", tmp_path / "kept", keep=0.5)
+
+
+def test_a_job_killed_half_way_leaves_no_mixture_of_two_prunings(scored, tmp_path):
+    """After the stop there are no pools of the first pruning, and no decisions of it for what was not done again."""
+    prune.prune(scored, "score.length", tmp_path / "kept", keep=0.9, max_source_removal=1)
+
+    def stop(what, done, total):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        prune.prune(scored, "score.length", tmp_path / "kept", keep=0.1, max_source_removal=1, progress=stop)
+    assert not (tmp_path / "kept" / "pools.json").exists()
+    assert len(list((tmp_path / "kept").rglob("*.keep.parquet"))) == 1
+    with pytest.raises(SchemaError, match="no decisions for"):
+        prune.make_pools(scored, kept=tmp_path / "kept")
+
+
+def test_nothing_kept_names_no_pools(scored, tmp_path, cli):
+    said = cli("prune", scored, "--by", "score.length", "--keep", 1e-9, "--out", tmp_path / "kept")
+    assert said.code == 0
+    assert "nothing is kept: there is no" in said.err
+    assert "pools of what is kept" not in said.out

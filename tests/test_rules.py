@@ -126,3 +126,26 @@ def test_the_draw_does_not_depend_on_the_order_of_rows(tmp_path):
 def test_strata_of_one_value_are_a_uniform_draw(scored, tmp_path):
     prune.prune(scored, "score.length", tmp_path / "k", keep=0.4, rule="stratified", max_source_removal=1)
     assert len(kept(tmp_path / "k")) == 40
+
+
+@pytest.mark.parametrize(("end", "trim", "hardest"), [("high", "0.1", 4), ("low", "0.1", 0), ("low", "high:0.1", 4)])
+@pytest.mark.parametrize("dimension", [1, 100])
+def test_auto_trims_the_hard_end_whichever_it_chooses(tmp_path, end, trim, hardest, dimension):
+    """Ten rows of a score that rises; 30 % are kept, next to what was trimmed or at the easy end."""
+    (tmp_path / "data").mkdir()
+    pl.DataFrame({"id": [f"r{i}" for i in range(10)], "text": ["w" * (i + 1) for i in range(10)]}).write_parquet(
+        tmp_path / "data" / "0.parquet"
+    )
+    score.score([str(tmp_path / "data")], ["length"], tmp_path / "scores")
+    prune.prune(
+        tmp_path / "scores", "score.length", tmp_path / "kept", keep=0.3, rule="auto", dimension=dimension,
+        hard_end=end, trim=trim,
+    )  # fmt: skip
+    low, high = (1, 9) if hardest == 0 else (0, 8)
+    gone = 0 if hardest == 0 else 9
+    lowest = (end == "low") == (dimension == 1)
+    first = low if hardest == 0 else 0
+    expected = range(first, first + 3) if lowest else range(high - 2, high + 1)
+    assert kept(tmp_path / "kept") == {f"r{i}" for i in expected}
+    frame = pl.read_parquet(tmp_path / "kept" / "0.parquet.keep.parquet")
+    assert frame.filter(pl.col("reason") == "trimmed: score.length")["id"].to_list() == [f"r{gone}"]

@@ -96,7 +96,7 @@ def same_width(vectors: np.ndarray, width: int, embedding: str, who: str) -> int
 
 @dataclass(frozen=True)
 class Settings:
-    """How clusters are learned; ``who`` asks, for messages."""
+    """How clusters are learned; ``who`` asks, for messages. ``fewer``: k is the most, if rows do not differ enough."""
 
     who: str
     k: int
@@ -104,6 +104,7 @@ class Settings:
     iterations: int
     start: str
     seed: int
+    fewer: bool = False
 
     def __post_init__(self) -> None:
         """Refuse what no clusters can be learned with."""
@@ -124,6 +125,8 @@ def clusters(
     if found.rows < k:
         raise SchemaError(f"{who}: k={k} centres need as many rows; there are {found.rows} to learn from: lower k")
     first = found.first(max(kmeans.START_ROWS * k, 1000))
+    if asked.fewer:
+        k = min(k, max(1, len(np.unique(first[first.any(axis=1)], axis=0))))
     try:
         start = kmeans.plus_plus(first, k, asked.seed) if asked.start == "++" else kmeans.sampled(first, k)
     except SchemaError as error:

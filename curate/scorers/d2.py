@@ -116,7 +116,7 @@ def _centres(stream: Stream, embedding: str, folder: Path, spooled: Spool, seed:
     if spooled.rows <= EXACT_ROWS:
         return None
     (folder / "clusters").mkdir()
-    asked = Settings("d2", round(spooled.rows**0.5), 50_000, 10, "sample", seed)
+    asked = Settings("d2", round(spooled.rows**0.5), 50_000, 10, "sample", seed, fewer=True)
     return clusters(stream, embedding, folder / "clusters", asked)[1].centres
 
 

@@ -77,22 +77,22 @@ def learn(
 ) -> Semdedup:
     """Find the rows with a cosine over 1 - ``epsilon`` to a row that is kept; higher removes more, 1e-5 only copies.
 
-    Rows are compared inside k clusters (0: the square root of the number of rows), learned on about ``sample`` rows;
-    one of more than 4,096 is split again. In a cluster the row farthest from the centre is kept first
-    (``order=hard``) or the nearest (``easy``). A row within ``border`` x sqrt(2 epsilon), the distance of rows that
-    are just alike, of another cluster's border is compared with the rows of that too: 1 misses no pair, 0 all that a
-    border divides. With a smaller e than ``epsilon`` some pairs that a border divides may both stay. Ids must be
-    distinct. Memory is 50 bytes a row, 30 for each border near a row, 4 k^2 bytes and 150 MB; disk 4 d + 8 bytes a
-    row, in ``scratch``.
+    Rows are compared inside k clusters (0: the square root of the number of rows, fewer where few rows differ), learned
+    on about ``sample`` rows; one of more than 4,096 is split again. In a cluster the row farthest from the centre is
+    kept first (``order=hard``) or the nearest (``easy``). A row within ``border`` x sqrt(2 epsilon), the distance of
+    rows that are just alike, of another cluster's border is compared with the rows of that too: 1 misses no pair, 0 all
+    that a border divides. With a smaller e than ``epsilon`` some pairs that a border divides may both stay. Ids must be
+    distinct. Memory is 50 bytes a row, 30 for each border near a row, 4 k^2 bytes and 150 MB; disk 4 d + 8 bytes a row,
+    in ``scratch``.
     """
     if not (0 < epsilon < 1 and order in ("hard", "easy") and 0 <= border <= 1 and k >= 0):
         raise SchemaError(
             f"semdedup: epsilon={epsilon} must be between 0 and 1, border={border} in [0, 1], k={k} at least 0, "
             f"order={order} hard or easy"
         )
-    k = k or round(max(1, sum(batch.height for batch in stream(()))) ** 0.5)
+    free, k = not k, k or round(max(1, sum(batch.height for batch in stream(()))) ** 0.5)
     with workplace(scratch, "semdedup") as folder:
-        asked = Settings("semdedup", k, sample, iterations, "sample", seed)
+        asked = Settings("semdedup", k, sample, iterations, "sample", seed, fewer=free)
         spooled, learned = clusters(stream, embedding, Path(folder), asked, exact=True)
         key = distinct(spooled.keys(), stream, "semdedup", seed)
         centres, places = settled(spooled, learned.centres, border * (2 * epsilon) ** 0.5)
