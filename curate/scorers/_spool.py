@@ -13,6 +13,7 @@ from curate.scorers import Stream
 from curate.tables import keys
 
 TOP = float(1 << 64)
+SAMPLE = 1_000_000  # rows that centres are learned from unless told; 1,000 centres see as many each
 
 
 @dataclass(frozen=True)

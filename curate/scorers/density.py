@@ -10,7 +10,7 @@ import polars as pl
 from curate import kmeans
 from curate.errors import SchemaError
 from curate.scorers import Stream
-from curate.scorers._spool import Settings, clusters, workplace
+from curate.scorers._spool import SAMPLE, Settings, clusters, workplace
 
 NEIGHBOURS = 20  # nearest centres that a centre's distance to others is the mean over
 
@@ -49,7 +49,7 @@ def learn(
     stream: Stream,
     *,
     k: int = 100,
-    sample: int = 0,
+    sample: int = SAMPLE,
     iterations: int = 20,
     start: str = "++",
     seed: int = 0,

@@ -9,7 +9,7 @@ import polars as pl
 
 from curate import kmeans
 from curate.scorers import Stream
-from curate.scorers._spool import Settings, clusters, workplace
+from curate.scorers._spool import SAMPLE, Settings, clusters, workplace
 
 
 @dataclass(frozen=True)
@@ -45,14 +45,14 @@ def learn(
     stream: Stream,
     *,
     k: int = 64,
-    sample: int = 0,
+    sample: int = SAMPLE,
     iterations: int = 20,
     start: str = "++",
     seed: int = 0,
     embedding: str = "emb.hashed",
     scratch: str = "",
 ) -> Prototypes:
-    """Spherical k-means on all rows, or on about ``sample`` of them (0: all), the same for any order of the rows.
+    """Spherical k-means on about ``sample`` rows (0: all; all, where there are fewer), the same for any order of them.
 
     ``start``: "++" (greedy k-means++; finds clusters that are well apart) or "sample" (k rows; cheaper). Rows are
     sampled by hash(id, seed). Memory is about 12 k x d floats and 100 MB whatever the stream's length; disk
