@@ -7,7 +7,7 @@ from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
-from curate.errors import CurateError
+from curate.errors import CurateError, SchemaError
 
 
 def names(folder: str) -> tuple[str, ...]:
@@ -74,4 +74,6 @@ def check(name: str, options: Mapping[str, object], kinds: Mapping[str, object])
     for option, value in options.items():
         kind = kinds[option]
         if kind in (int, float, bool) and type(value) is not kind and not (kind is float and type(value) is int):
-            raise CurateError(f"{name}: {option}={value} is not {WORDS[kind]}")
+            whole = kind is int and isinstance(value, float) and value.is_integer()
+            instead = f": write {value:.0f}" if whole else ""
+            raise SchemaError(f"{name}: {option}={value} is not {WORDS[kind]}{instead}")
