@@ -18,13 +18,13 @@ from curate.engines import Engine
 from curate.engines.local import Local
 from curate.errors import Interrupted, SchemaError
 from curate.files import sweep
-from curate.materialize import SHARD_ROWS
 from curate.mixture import Mixture
 from curate.order import Draw
 from curate.pools import Pool
-from curate.rows import Progress, silent
-from curate.score import STEP
+from curate.progress import Progress, silent
+from curate.rows import SCORE_STEP
 from curate.steps import Job
+from curate.writer import SHARD_ROWS
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ def _begin(job: Job, *, restart: bool) -> None:
     hashes = begun.hashes(job.record)
     for source in job.sources:
         scores = source.pools[0][1].scores
-        scored = manifest.read(Path(scores), STEP, source.data.relative) if scores else None
+        scored = manifest.read(Path(scores), SCORE_STEP, source.data.relative) if scores else None
         if scored and scored.input != hashes[str(source.data.path)]:
             job.record.unlink()
             raise SchemaError(f"{source.data.path} changed since it was scored: run `curate score` and `curate pools`")

@@ -12,10 +12,10 @@ import pyarrow.parquet as pq
 from curate import files, rows, tables
 from curate.errors import SchemaError
 from curate.files import replacing
-from curate.rows import Progress, silent
+from curate.progress import Progress, silent
 from curate.tables import FORMATS, Shard
+from curate.writer import SHARD_ROWS
 
-SHARD_ROWS = 100_000
 COMPRESSION = {".gz": "gzip", ".zst": "zstd"}
 
 

@@ -14,7 +14,7 @@ from curate.engines.local import Local
 from curate.errors import Interrupted, SchemaError
 from curate.files import sweep, text_hash, write_text
 from curate.pools import Budget, Pool
-from curate.rows import Progress, silent
+from curate.progress import Progress, silent
 from curate.trainers import Trainer
 
 DESIGNS = ("dirichlet", "simplex", "optimal")

@@ -28,8 +28,9 @@ from curate.balance import parse, resolve
 from curate.bins import make_pools, of_sources
 from curate.column import Column
 from curate.errors import SchemaError
+from curate.progress import Progress, silent
 from curate.removal import Tally
-from curate.rows import DECISIONS, Progress, silent
+from curate.rows import DECISIONS
 from curate.rules import RULES, TRIMMED, Decided, Rule
 from curate.shards import Shard
 from curate.verdicts import BY_FLOOR, DROPPED, KEPT

@@ -1,6 +1,6 @@
 """Rows of scored data read side by side: inputs, scores and decisions of the same shard, batch by batch."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +15,7 @@ SCORES = ".scores.parquet"
 DECISIONS = ".keep.parquet"
 LIGHT_ROWS = 1 << 15  # of a batch of single scores
 Limits = tuple[float | None, float | None]  # half-open [low, high); None: no bound
-Progress = Callable[[str, int, int], None]  # what, done, of how many
-
-
-def silent(what: str, done: int, total: int) -> None:
-    """Progress that nobody watches."""
+SCORE_STEP = "score"  # the name of the job `score` in its records
 
 
 def score_files(scores: Path) -> tuple[Shard, ...]:

@@ -15,13 +15,12 @@ from curate.files import content_hash, sweep, text_hash
 from curate.learning import Lesson
 from curate.manifest import Bad
 from curate.preflight import Preflight
+from curate.progress import Progress, silent
 from curate.readers import DOCUMENT_BYTES
-from curate.rows import SCORES, Progress, silent
+from curate.rows import SCORE_STEP, SCORES
 from curate.scorers import Scorer
 from curate.scoring import Outcome, Task
 from curate.shards import Shard
-
-STEP = "score"
 
 
 @dataclass(frozen=True)
@@ -96,7 +95,7 @@ def score(
     job = Job(found, specs, out, text_column, batch_rows, document_bytes, quarantine)
     seen = _inspect(job)
     why = _why(job)
-    todo = {name for name, _, _ in manifest.pending(out, STEP, job.work, job.config, why=why, restart=restart)}
+    todo = {name for name, _, _ in manifest.pending(out, SCORE_STEP, job.work, job.config, why=why, restart=restart)}
     sweep(out, SCORES)
     sweep(out / manifest.FOLDER)
     if restart:
@@ -105,7 +104,7 @@ def score(
     scorers = _prepared(job, bad, engine, progress, fresh=len(todo) == len(job.found))
     artifacts.save(out / manifest.FOLDER / "score.json", {"data": list(data), "version": __version__, **job.asked})
     for name, reason in bad.items():
-        manifest.set_aside(out, Bad(STEP, name, reason, _stamp(job, name)))
+        manifest.set_aside(out, Bad(SCORE_STEP, name, reason, _stamp(job, name)))
     left = [s for s in job.found if s.relative in todo and s.relative not in bad]
     total, more = _run(job, left, seen, scorers, engine, progress)
     return Scored(total, len(job.found), seen.warnings, dict(sorted({**bad, **more}.items())))
@@ -177,7 +176,7 @@ def _run(
         task = open_tasks[outcome.shard][0]
         if reason := next((one.reason for one in mine if one.reason), None):
             bad[outcome.shard] = reason
-            manifest.set_aside(job.out, Bad(STEP, outcome.shard, reason, task.stamp))
+            manifest.set_aside(job.out, Bad(SCORE_STEP, outcome.shard, reason, task.stamp))
         else:
             _finish(job, task, mine)
     return total, bad
@@ -201,7 +200,7 @@ def _finish(job: Job, task: Task, mine: Sequence[Outcome]) -> None:
         if not any(one.whole for one in mine):
             writer.join(task.output, parts, scoring.schema(task.scorers, label=task.label))
     digest = mine[0].digest
-    done = manifest.entry(STEP, name, task.shard.path, digest=digest, config=job.config, rows=rows_written)
+    done = manifest.entry(SCORE_STEP, name, task.shard.path, digest=digest, config=job.config, rows=rows_written)
     manifest.record(job.out, replace(done, stamp=task.stamp))
 
 
@@ -212,13 +211,13 @@ def _tasks(job: Job, shard: Shard, seen: Preflight, scorers: tuple[Scorer, ...])
     if not scoring.is_long(shard, head):
         yield task
         return
-    entry = manifest.begun(job.out, STEP, shard.relative)
+    entry = manifest.begun(job.out, SCORE_STEP, shard.relative)
     if entry is None:
         digest = content_hash(shard.path)
-        entry = manifest.entry(STEP, shard.relative, shard.path, digest=digest, config=job.config, rows=None)
-        files.remove(manifest.parts_path(job.out, STEP, shard.relative))
+        entry = manifest.entry(SCORE_STEP, shard.relative, shard.path, digest=digest, config=job.config, rows=None)
+        files.remove(manifest.parts_path(job.out, SCORE_STEP, shard.relative))
         manifest.record(job.out, entry)
-    spans, parts = scoring.spans(head), manifest.parts_path(job.out, STEP, shard.relative)
+    spans, parts = scoring.spans(head), manifest.parts_path(job.out, SCORE_STEP, shard.relative)
     for start, stop in spans:
         yield replace(task, digest=entry.input, start=start, stop=stop, parts=parts, spans=spans)
 

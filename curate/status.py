@@ -9,8 +9,8 @@ from curate.files import content_hash
 from curate.learning import Lesson
 from curate.manifest import Entry
 from curate.readers import DOCUMENT_BYTES
-from curate.rows import SCORES
-from curate.score import STEP, Job
+from curate.rows import SCORE_STEP, SCORES
+from curate.score import Job
 from curate.shards import Shard
 
 State = dict[str, str | int | None]
@@ -37,10 +37,10 @@ def learned(out: Path) -> list[str]:
     job, _ = asked(out)
     if not any(map(learning.learns, job.specs)):
         return []
-    entries = {shard.relative: manifest.read(out, STEP, shard.relative) for shard in job.found}
+    entries = {shard.relative: manifest.read(out, SCORE_STEP, shard.relative) for shard in job.found}
     if all(entry is None for entry in entries.values()):
         return []
-    aside = tuple(s.relative for s in job.found if manifest.quarantined(out, STEP, s.relative))
+    aside = tuple(s.relative for s in job.found if manifest.quarantined(out, SCORE_STEP, s.relative))
     good = tuple(shard for shard in job.found if shard.relative not in aside)
     digests = {shard.relative: _digest(out, shard, entries[shard.relative]) for shard in good}
     lesson = Lesson(good, digests, aside, job.specs, job.text_column, job.batch_rows, job.document_bytes)
@@ -52,18 +52,21 @@ def learned(out: Path) -> list[str]:
 
 
 def _digest(out: Path, shard: Shard, entry: Entry | None) -> str:
-    at = manifest.entry_path(out, STEP, shard.relative)
+    at = manifest.entry_path(out, SCORE_STEP, shard.relative)
     known = entry is not None and files.stamp(shard.path) == entry.stamp and not files.newer(shard.path, at)
     return entry.input if known and entry is not None else content_hash(shard.path)
 
 
 def _state(job: Job, shard: Shard, words: Sequence[str]) -> State:
     name = shard.relative
-    entry, at = manifest.read(job.out, STEP, name), manifest.entry_path(job.out, STEP, name)
+    entry, at = manifest.read(job.out, SCORE_STEP, name), manifest.entry_path(job.out, SCORE_STEP, name)
     done = entry is not None and files.exists(job.out / (name + SCORES))
-    bad = manifest.quarantined(job.out, STEP, name)
+    bad = manifest.quarantined(job.out, SCORE_STEP, name)
     if not done:
-        entry, at = manifest.begun(job.out, STEP, name), manifest.parts_path(job.out, STEP, name) / "begun.json"
+        entry, at = (
+            manifest.begun(job.out, SCORE_STEP, name),
+            manifest.parts_path(job.out, SCORE_STEP, name) / "begun.json",
+        )
     state = "done" if done else "quarantined" if bad else "begun" if entry else "to do"
     why = bad.reason if bad and not done else ""
     if entry is not None and not bad and (found := manifest.changes(entry, shard.path, job.config, words, at=at)):
@@ -73,7 +76,7 @@ def _state(job: Job, shard: Shard, words: Sequence[str]) -> State:
 
 
 def _parts_rows(out: Path, name: str) -> int:
-    return sum(writer.part_rows(p) for p in files.below(manifest.parts_path(out, STEP, name), ".arrow"))
+    return sum(writer.part_rows(p) for p in files.below(manifest.parts_path(out, SCORE_STEP, name), ".arrow"))
 
 
 def counts(states: Sequence[Mapping[str, object]]) -> dict[str, int]:

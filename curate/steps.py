@@ -15,7 +15,7 @@ from curate.membership import Counting, Source
 from curate.mixture import Part
 from curate.order import Draw
 from curate.pools import to_json
-from curate.rows import Progress
+from curate.progress import Progress
 from curate.scatter import Gathering, Scattering
 
 MOST_SHARDS = 100_000  # their names have five digits

@@ -4,7 +4,7 @@ Peak memory is a batch, not a file. Embedding columns ``emb.<name>`` are fixed-s
 read than lists) and ``pl.Array(Float32, d)`` here.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 import polars as pl
@@ -19,9 +19,25 @@ from curate.vectors import finite
 from curate.writer import save, write
 
 __all__ = [
-    "BATCH_BYTES", "BATCH_ROWS", "FORMATS", "IDENTITY", "Shard", "batches", "columns", "cut", "finite", "keys",
-    "record_batches", "require", "save", "shards", "write",
-]  # fmt: skip
+    "BATCH_BYTES",
+    "BATCH_ROWS",
+    "FORMATS",
+    "IDENTITY",
+    "Shard",
+    "Stream",
+    "batches",
+    "columns",
+    "cut",
+    "finite",
+    "keys",
+    "record_batches",
+    "require",
+    "save",
+    "shards",
+    "write",
+]
+
+Stream = Callable[[Sequence[str]], Iterator[pl.DataFrame]]  # the columns needed -> batches with id and those
 
 BATCH_ROWS = 4096
 BATCH_BYTES = 1 << 25  # of text in a batch, where the reader asks for it

@@ -13,6 +13,7 @@ from curate import files, vectors
 from curate.errors import SchemaError
 from curate.files import replacing
 
+SHARD_ROWS = 100_000  # rows a file that a job writes
 GROUP_BYTES = 16 << 20  # of a row group, in memory
 GROUP_ROWS = 1 << 16
 

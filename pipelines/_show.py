@@ -11,7 +11,7 @@ import polars as pl
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from curate.rows import Progress as Callback
+from curate.progress import Progress as Callback
 from curate.stores import spelled
 
 PLAIN_SECONDS = 5.0  # between lines where there is no terminal

@@ -13,7 +13,7 @@ from curate import plugins
 
 ROOT = Path(curate.__file__).parent
 LAYERS = {
-    0: "errors",
+    0: "errors progress",
     1: "stores perceptron quotas moments",
     2: "files vectors ngrams abundance",
     3: "intrinsic ipc shards writer minhash neighbours components kmeans thinning",
@@ -35,7 +35,9 @@ LAYERS = {
     15: "charts",
 }
 LAYER = {name: layer for layer, names in LAYERS.items() for name in names.split()}
-SHARED = set("errors stores files shards readers vectors writer counts mixture plugins pools tables artifacts".split())
+SHARED = set(
+    "errors progress stores files shards readers vectors writer counts mixture plugins pools tables artifacts".split()
+)
 SHARED |= set("manifest encoders rows engines perceptron ipc".split())
 LEFT = set("scorers preflight scoring learning score status prune materialize recycle order begun".split())
 LEFT |= set("kmeans thinning ngrams minhash neighbours components membership scatter steps draw".split())

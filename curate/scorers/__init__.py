@@ -5,12 +5,10 @@ A file ``curate/scorers/mine.py`` with a frozen dataclass ``Mine`` is a scorer. 
 and may be called many times. Its fields that are arrays are given by ``arrays``, to be saved and loaded again.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Protocol
 
 import polars as pl
-
-Stream = Callable[[Sequence[str]], Iterator[pl.DataFrame]]  # the columns needed -> batches with id and those
 
 
 class Scorer(Protocol):

@@ -4,8 +4,7 @@ import numpy as np
 import polars as pl
 
 from curate.errors import SchemaError
-from curate.scorers import Stream
-from curate.tables import keys
+from curate.tables import Stream, keys
 
 
 def found_at(wanted: np.ndarray, held: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

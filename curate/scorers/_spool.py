@@ -9,8 +9,7 @@ import numpy as np
 
 from curate import kmeans
 from curate.errors import SchemaError
-from curate.scorers import Stream
-from curate.tables import keys
+from curate.tables import Stream, keys
 
 TOP = float(1 << 64)
 SAMPLE = 1_000_000  # rows that centres are learned from unless told; 1,000 centres see as many each

@@ -8,9 +8,9 @@ import polars as pl
 
 from curate import kmeans
 from curate.errors import SchemaError
-from curate.scorers import Stream
 from curate.scorers._labels import codes, labels
 from curate.scorers._spool import same_width
+from curate.tables import Stream
 
 LEARNS_FROM = ("label",)  # columns that ``learn`` reads whatever its options
 STEPS = float(1 << 32)  # of a unit: sums of whole steps are exact in any order, of up to 2^31 rows

@@ -9,8 +9,8 @@ import polars as pl
 
 from curate import kmeans
 from curate.errors import SchemaError
-from curate.scorers import Stream
 from curate.scorers._spool import SAMPLE, Settings, clusters, workplace
+from curate.tables import Stream
 
 NEIGHBOURS = 20  # nearest centres that a centre's distance to others is the mean over
 

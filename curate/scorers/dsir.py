@@ -9,7 +9,8 @@ import polars as pl
 from curate import ngrams
 from curate.errors import SchemaError
 from curate.ngrams import Grams
-from curate.scorers import Stream, _target
+from curate.scorers import _target
+from curate.tables import Stream
 
 FLOOR = 1e-8  # added to probabilities by the authors' code, where nothing is smoothed
 MOST_BUCKETS = 1 << 28

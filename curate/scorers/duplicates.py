@@ -16,8 +16,7 @@ from curate import components, minhash, neighbours, ngrams
 from curate.components import EDGE
 from curate.errors import SchemaError
 from curate.ngrams import Grams
-from curate.scorers import Stream
-from curate.tables import keys
+from curate.tables import Stream, keys
 
 MOST_ROWS = 1 << 32
 

@@ -8,7 +8,8 @@ import polars as pl
 
 from curate import tables
 from curate.errors import SchemaError
-from curate.scorers import Stream, _dynamics, _sampled
+from curate.scorers import _dynamics, _sampled
+from curate.tables import Stream
 
 LEARNS_FROM = ("label",)  # columns that ``learn`` reads whatever its options
 MOST_CLASSES = 10_000

@@ -8,8 +8,8 @@ import polars as pl
 
 from curate import tables
 from curate.errors import SchemaError
-from curate.scorers import Stream
 from curate.scorers.memorization import check_runs, influence, truths
+from curate.tables import Stream
 
 TESTS = 1024  # compared at a time: bounds memory
 

@@ -8,7 +8,8 @@ import numpy as np
 import polars as pl
 
 from curate.errors import SchemaError
-from curate.scorers import Stream, _dynamics
+from curate.scorers import _dynamics
+from curate.tables import Stream
 
 LEARNS_FROM = ("label",)  # columns that ``learn`` reads whatever its options
 BY = ("margin", "self_confidence")

@@ -8,10 +8,10 @@ import numpy as np
 import polars as pl
 
 from curate.errors import SchemaError
-from curate.scorers import Stream
 from curate.scorers._columns import columns, tiled
 from curate.scorers._labels import codes, labels
 from curate.scorers._spool import workplace
+from curate.tables import Stream
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,8 @@ import polars as pl
 from curate import ngrams
 from curate.errors import SchemaError
 from curate.ngrams import BASE, Grams, mix
-from curate.scorers import Stream, _target
+from curate.scorers import _target
+from curate.tables import Stream
 
 UNITS = ("word", "byte")
 BYTES = 257  # values of a byte, and the mark before a text's first

@@ -8,8 +8,8 @@ import numpy as np
 import polars as pl
 
 from curate import kmeans
-from curate.scorers import Stream
 from curate.scorers._spool import SAMPLE, Settings, clusters, workplace
+from curate.tables import Stream
 
 
 @dataclass(frozen=True)

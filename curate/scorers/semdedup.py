@@ -13,10 +13,9 @@ import polars as pl
 
 from curate import kmeans, thinning
 from curate.errors import SchemaError
-from curate.scorers import Stream
 from curate.scorers._by_id import distinct, found_at
 from curate.scorers._spool import Settings, Spool, clusters, workplace
-from curate.tables import keys
+from curate.tables import Stream, keys
 
 LARGEST = 4096  # rows of a cluster that is not split again
 ROUNDS = 4  # of splitting

@@ -9,7 +9,7 @@ import polars as pl
 
 from curate import tables
 from curate.errors import SchemaError
-from curate.scorers import Stream
+from curate.tables import Stream
 
 
 @dataclass(frozen=True)
