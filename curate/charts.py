@@ -141,7 +141,7 @@ def _pools(plans: pl.DataFrame) -> alt.Color:
 
 
 def shares(plans: pl.DataFrame) -> Chart:
-    """Show the stacked area of pool shares over compute; ``plans`` is ``curate.plan.table``."""
+    """Show the stacked area of pool shares over compute; ``plans`` is ``curate.planning.plan.table``."""
     chart: Chart = (
         alt.Chart(plans, width=WIDTH, height=HEIGHT)
         .mark_area()

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from pipelines._flags import Json, Seed
+from pipelines.shared.flags import Json, Seed
 
 
 def main(
@@ -25,8 +25,10 @@ def main(
     as_json: Json = False,
 ) -> None:
     """Describe a data set."""
-    from curate import artifacts, describe, tables
-    from pipelines._show import result, table, warn
+    from curate.description import describe
+    from curate.storage import artifacts
+    from curate.tables import batches
+    from pipelines.shared.show import result, table, warn
 
     options = {
         "embedding": embedding, "encoder": encoder, "text_column": text_column, "sample": sample,
@@ -44,7 +46,7 @@ def main(
         "sources": got.sources.to_dicts(), "overlap": None if got.overlap is None else got.overlap.to_dicts(),
     }  # fmt: skip
     if out is not None:
-        inputs = [shard.path for shard in tables.shards(data)]
+        inputs = [shard.path for shard in batches.shards(data)]
         artifacts.save(out, {**record, "made_by": artifacts.made_by({"data": list(data), **options}, inputs, seed)})
     distinct = got.sample - got.duplicates
     lines = [

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipelines._flags import Json, Out, Seed
+from pipelines.shared.flags import Json, Out, Seed
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from curate.mixture import Mixture
+    from curate.pool.mixture import Mixture
 
 
 def main(
@@ -40,15 +40,15 @@ def main(
     """Export a plan."""
     from typing import cast
 
-    from curate import mixture as mixtures
-    from curate import plugins
+    from curate import open_sets
     from curate.errors import SchemaError
     from curate.exports import Export
-    from curate.files import write_text
-    from curate.pools import load_pools
-    from pipelines._show import result
+    from curate.pool import mixture as mixtures
+    from curate.pool.pool import load_pools
+    from curate.storage.files import write_text
+    from pipelines.shared.show import result
 
-    export = cast(Export, plugins.build("exports", to))
+    export = cast(Export, open_sets.build("exports", to))
     known = load_pools(pools) if pools else None
     mixture = mixtures.load(plan, budget, phase=phase, pools=known, min_share=min_share, seed=seed)
     if (count := len(mixture.ends)) > 1:
@@ -100,7 +100,7 @@ def _paths(items: list[str], names: "Collection[str]") -> dict[str, list[str]]:
 def _summary(mixture: "Mixture", guessed: list[str], out: Path, suffix: str) -> str:
     import polars as pl
 
-    from pipelines._show import table
+    from pipelines.shared.show import table
 
     rows = [
         {"pool": part.pool.name, "share": f"{share:.4f}", "tokens": part.tokens, "passes": f"{part.epochs:.3g}",

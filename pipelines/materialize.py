@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from pipelines._flags import Json, Out, Restart, Seed, Workers
+from pipelines.shared.flags import Json, Out, Restart, Seed, Workers
 
 
 def main(
@@ -23,11 +23,12 @@ def main(
     as_json: Json = False,
 ) -> None:
     """Draw a training set."""
-    from curate import artifacts, draw
-    from curate import mixture as mixtures
     from curate.engines.local import Local
-    from curate.pools import load_pools
-    from pipelines._show import progress, result, table
+    from curate.pool import mixture as mixtures
+    from curate.pool.pool import load_pools
+    from curate.storage import artifacts
+    from curate.training_set import draw
+    from pipelines.shared.show import progress, result, table
 
     mixture = mixtures.load(plan, budget, pools=load_pools(pools) if pools else None)
     with progress() as report:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from pipelines._flags import Json, Out, Restart, Seed, Workers
+from pipelines.shared.flags import Json, Out, Restart, Seed, Workers
 
 
 def main(
@@ -30,11 +30,12 @@ def main(
     """Run pilots."""
     from dataclasses import replace
 
-    from curate import pilot, tables
     from curate.engines.local import Local
-    from curate.pools import Budget, Pool, load_pools
-    from pipelines._show import progress, result
-    from pipelines._trainers import load
+    from curate.pool.pool import Budget, Pool, load_pools
+    from curate.runs import pilots
+    from curate.tables import batches
+    from pipelines.shared.show import progress, result
+    from pipelines.shared.trainers import load
 
     goals = {}
     for item in target:
@@ -45,10 +46,10 @@ def main(
     known = load_pools(pools)
     model, unique, data = load(trainer, known, goals)
     on_hand = [replace(pool, tokens=unique[pool.name]) for pool in known]
-    planned = pilot.design(on_hand, runs, Budget(tokens, params), kind=design, seed=seed)
+    planned = pilots.design(on_hand, runs, Budget(tokens, params), kind=design, seed=seed)
     with progress() as report:
-        table = pilot.run(
+        table = pilots.run(
             planned, model, out.with_suffix(".runs"), data=data, engine=Local(workers), restart=restart, progress=report
         )
-    tables.save(out, table)
+    batches.save(out, table)
     result(as_json, {"runs": table.height, "out": str(out)}, f"{table.height} runs in {out}")

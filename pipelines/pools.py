@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from pipelines._flags import Json, Out
+from pipelines.shared.flags import Json, Out
 
 
 def main(
@@ -25,13 +25,15 @@ def main(
     """Make pools."""
     import polars as pl
 
-    from curate import artifacts, pools, prune
-    from pipelines._show import result, table
+    from curate.pool import pool
+    from curate.pruning import prune
+    from curate.storage import artifacts
+    from pipelines.shared.show import result, table
 
     column = None if by == "source" else by
     made = prune.make_pools(scores, kept=kept, by=column, bins=bins if column else 1, min_tokens=min_tokens)
     arguments = {"scores": scores, "kept": kept, "by": by, "bins": bins, "min_tokens": min_tokens}
     inputs = [scores] if kept is None else [scores, kept]
-    artifacts.save(out, {"pools": pools.to_json(made), "made_by": artifacts.made_by(arguments, inputs, 0)})
+    artifacts.save(out, {"pools": pool.to_json(made), "made_by": artifacts.made_by(arguments, inputs, 0)})
     frame = pl.DataFrame({"pool": p.name, "tokens": p.tokens, "examples": p.examples} for p in made)
     result(as_json, {"pools": frame.to_dicts(), "out": str(out)}, table(frame, 6))

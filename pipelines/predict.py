@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipelines._flags import Json, Out
+from pipelines.shared.flags import Json, Out
 
 if TYPE_CHECKING:
     import polars as pl
 
-    from curate.blend import Predictor
-    from curate.recipes import Recipes
+    from curate.runs.predictor import Predictor
+    from curate.runs.recipes import Recipes
 
 
 def main(
@@ -28,12 +28,13 @@ def main(
     """Predict losses."""
     import polars as pl
 
-    from curate import predictors, tables
-    from curate import runs as run_tables
-    from curate.blend import Blend
-    from pipelines._show import result, table
+    from curate.fitting import fit_files
+    from curate.runs import run_table as run_tables
+    from curate.runs.predictor import Blend
+    from curate.tables import batches
+    from pipelines.shared.show import result, table
 
-    fitted = predictors.load(fit)
+    fitted = fit_files.load(fit)
     data = run_tables.read(runs, losses=False, target=target)
     recipes = data.recipes(fitted.pools)
     columns = {"run": data.frame["run"]} | _columns(fitted, recipes, level, "")
@@ -41,7 +42,7 @@ def main(
         for name, part in parts.items():
             columns |= _columns(part, recipes, level, f".{name}")
     frame = pl.DataFrame(columns)
-    tables.save(out, frame)
+    batches.save(out, frame)
     result(
         as_json,
         {"rows": frame.height, "out": str(out)},

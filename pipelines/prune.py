@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from pipelines._flags import Json, Out, Seed, pairs
+from pipelines.shared.flags import Json, Out, Seed, pairs
 
 RULE = (
     "hard (highest scores), easy (lowest), auto (hard or easy, by how plenty data are in each dimension), middle, "
@@ -64,9 +64,9 @@ def main(
     as_json: Json = False,
 ) -> None:
     """Prune examples."""
-    from curate import copies, prune, removal
-    from curate.materialize import materialize as kept_rows
-    from pipelines._show import progress, result, table, warn
+    from curate.pruning import duplicate_check, prune, source_guard
+    from curate.pruning.kept_rows import materialize as kept_rows
+    from pipelines.shared.show import progress, result, table, warn
 
     with progress() as report:
         try:
@@ -76,10 +76,10 @@ def main(
                 embedding=embedding, hard_end=hard_end, max_source_removal=max_source_removal, seed=seed,
                 progress=report,
             )  # fmt: skip
-        except removal.TooMuch as stop:
+        except source_guard.TooMuch as stop:
             typer.echo(table(stop.table), err=True)
             raise
-        checked = copies.sampled(scores, out, by, count=verify, seed=seed) if by == COPIES and verify else None
+        checked = duplicate_check.sampled(scores, out, by, count=verify, seed=seed) if by == COPIES and verify else None
         if materialize:
             kept_rows(scores, out, out / "rows", shard_rows=shard_rows, progress=report)
     record: dict[str, object] = {"by_source": pruned.table().to_dicts(), "out": str(out), "rule": pruned.rule.name}
@@ -94,14 +94,14 @@ def main(
         said += ["", table(pruned.by_label)]
     if checked is not None:
         record["verified"] = checked.to_dicts()
-        wrong = copies.false(checked)
+        wrong = duplicate_check.false(checked)
         said += ["", f"{checked.height} removed rows compared again: {wrong} without a text as near as claimed"]
         said += [] if checked.is_empty() else [table(checked)]
         if wrong:
             warn([f"{wrong} of {checked.height} sampled removals are no duplicates by exact comparison"])
-    record["shift"] = removal.shift(pruned.table())
+    record["shift"] = source_guard.shift(pruned.table())
     if pruned.table()["tokens_kept"].sum():
-        said += ["", removal.shift(pruned.table()), f"pools of what is kept: {out / prune.POOLS}"]
+        said += ["", source_guard.shift(pruned.table()), f"pools of what is kept: {out / prune.POOLS}"]
     else:
         warn([f"nothing is kept: there is no {out / prune.POOLS}"])
     result(as_json, record, "\n".join(said))

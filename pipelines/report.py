@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipelines._flags import Json, Out
+from pipelines.shared.flags import Json, Out
 
 if TYPE_CHECKING:
     import polars as pl
@@ -29,9 +29,10 @@ def main(
     as_json: Json = False,
 ) -> None:
     """Write the report."""
-    from curate import charts, files
+    from curate import charts
     from curate.errors import SchemaError
-    from pipelines._show import result
+    from curate.storage import files
+    from pipelines.shared.show import result
 
     sections = [section for part in (_check, _plan, _pilots, _pools, _scores) for section in part(folder)]
     if not sections:
@@ -45,8 +46,9 @@ def main(
 def _check(folder: Path) -> "Iterator[Section]":
     import polars as pl
 
-    from curate import artifacts, charts
-    from pipelines._demo_check import verdict
+    from curate import charts
+    from curate.storage import artifacts
+    from pipelines.demo.check import verdict
 
     if not (folder / "check.json").is_file():
         return
@@ -62,7 +64,8 @@ def _check(folder: Path) -> "Iterator[Section]":
 def _plan(folder: Path) -> "Iterator[Section]":
     import polars as pl
 
-    from curate import artifacts, charts
+    from curate import charts
+    from curate.storage import artifacts
 
     if not (folder / "plan.json").is_file():
         return
@@ -118,13 +121,15 @@ def _long(plans: list) -> list[dict[str, object]]:  # type: ignore[type-arg]
 def _pilots(folder: Path) -> "Iterator[Section]":
     import polars as pl
 
-    from curate import artifacts, charts, predictors
-    from curate import runs as run_tables
-    from curate.compare import SCHEMA
+    from curate import charts
+    from curate.fitting import fit_files
+    from curate.fitting.compare import SCHEMA
+    from curate.runs import run_table as run_tables
+    from curate.storage import artifacts
 
     if not ((folder / "runs.parquet").is_file() and (folder / "fit.json").is_file()):
         return
-    fitted, data = predictors.load(folder / "fit.json"), run_tables.read(folder / "runs.parquet")
+    fitted, data = fit_files.load(folder / "fit.json"), run_tables.read(folder / "runs.parquet")
     recipes, loss = data.recipes(fitted.pools), data.loss(fitted.eval)
     curves = _curves(fitted, recipes)
     pool = str(curves["mixture"][0]).removesuffix(" alone")
@@ -157,7 +162,7 @@ def _curves(fitted, recipes) -> "pl.DataFrame":  # type: ignore[no-untyped-def] 
     import polars as pl
     import torch
 
-    from curate.recipes import Recipes
+    from curate.runs.recipes import Recipes
 
     p, unique = len(fitted.pools), recipes.unique.amax(dim=0)
     middle = recipes.tokens.median()
@@ -185,7 +190,7 @@ def _pools(folder: Path) -> "Iterator[Section]":
     import polars as pl
 
     from curate import charts
-    from curate.pools import load_pools
+    from curate.pool.pool import load_pools
 
     if (folder / "pools.json").is_file():
         frame = pl.DataFrame(
@@ -198,14 +203,15 @@ def _scores(folder: Path) -> "Iterator[Section]":
     import numpy as np
     import polars as pl
 
-    from curate import charts, rows, tables
+    from curate import charts
+    from curate.tables import batches, scored
 
     if not (folder / "scores").is_dir():
         return
-    found = rows.score_files(folder / "scores")
-    names = [n for n in tables.columns(found[0]) if n.startswith("score.")]
-    frame = pl.concat([batch for shard in found for batch in tables.batches(shard, names)])
-    shown = frame[np.sort(np.argsort(tables.keys(frame["id"], 0), kind="stable")[:SAMPLE]).tolist()]
+    found = scored.score_files(folder / "scores")
+    names = [n for n in batches.columns(found[0]) if n.startswith("score.")]
+    frame = pl.concat([batch for shard in found for batch in batches.batches(shard, names)])
+    shown = frame[np.sort(np.argsort(batches.keys(frame["id"], 0), kind="stable")[:SAMPLE]).tolist()]
     yield charts.Section(
         "Scores",
         "High = keep. Tails beyond the 0.5 % quantiles are drawn in the last bar.",
@@ -224,11 +230,11 @@ def _texts(scores: Path, ids: set[str]) -> dict[str, str]:
 
     import polars as pl
 
-    from curate import rows, tables
+    from curate.tables import batches, scored
 
-    asked = rows.job(scores)
+    asked = scored.job(scores)
     found: dict[str, str] = {}
-    for shard in tables.shards(cast(list[str], asked["data"])):
-        for batch in tables.batches(shard, ("text",), text_column=str(asked["text_column"])):
+    for shard in batches.shards(cast(list[str], asked["data"])):
+        for batch in batches.batches(shard, ("text",), text_column=str(asked["text_column"])):
             found |= dict(batch.filter(pl.col("id").is_in(sorted(ids))).select("id", "text").iter_rows())
     return found

@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipelines._flags import Json, Out, Seed
+from pipelines.shared.flags import Json, Out, Seed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from curate.ground import Problem
-    from curate.pools import Pool
-    from curate.selection import Pilots, Selection
+    from curate.pool.pool import Pool
+    from curate.selection.select import Pilots, Selection
+    from curate.transport.ground_cost import Problem
 
 
 def main(
@@ -45,13 +45,16 @@ def main(
     as_json: Json = False,
 ) -> None:
     """Select sources."""
-    from curate import artifacts, fit, selection, tables
-    from curate import sources as samplers
-    from curate.ground import problem
-    from curate.limits import Limits
-    from curate.pools import Budget, Pool, to_json
-    from pipelines._flags import pairs
-    from pipelines._show import result
+    from curate.fitting import fit
+    from curate.planning.limits import Limits
+    from curate.pool.pool import Budget, Pool, to_json
+    from curate.selection import samples as samplers
+    from curate.selection import select
+    from curate.storage import artifacts
+    from curate.tables import batches
+    from curate.transport.ground_cost import problem
+    from pipelines.shared.flags import pairs
+    from pipelines.shared.show import result
 
     if not budget >= 1 or not budget.is_integer():  # neither NaN nor infinity is an integer
         raise typer.BadParameter(f"{budget:g} is not a whole number of examples, 1 or more", param_hint="--budget")
@@ -66,13 +69,13 @@ def main(
     pilots = None if runs is None else _pilots(runs, evaluation, kept)
     asked = Budget(budget, 1.0 if pilots is None else float(pilots.recipes.params.max()))
     options = fit.Options(starts=8, seed=seed)
-    found = selection.select(kept, offers, asked, limits, pilots=pilots, distance=distance, options=options)
+    found = select.select(kept, offers, asked, limits, pilots=pilots, distance=distance, options=options)
     arguments = {"sources": sources, "target": target, "runs": runs, "budget": budget, "eval": evaluation,
                  "embedding": embedding, "encoder": encoder, "distance": distance, "no_labels": no_labels,
                  "samples": samples,
                  "max_epochs": max_epochs, "min_weight": min_weight, "max_weight": max_weight, "price": price,
                  "money": money}  # fmt: skip
-    inputs = [shard.path for where in (*(p.where for p in known), goal.where) for shard in tables.shards(where)]
+    inputs = [shard.path for where in (*(p.where for p in known), goal.where) for shard in batches.shards(where)]
     record = {
         "plans": [_entry(found, known, pilots)],
         "baselines": {row.name: dict(zip(kept.names, row.weights.tolist(), strict=True))
@@ -89,15 +92,15 @@ def main(
 
 def _pools(sources: str, budget: float) -> "list[Pool]":
     """Return pools.json, or a pool a source of samples, which offers as much as is asked."""
-    from curate import tables
-    from curate.pools import Pool, load_pools
+    from curate.pool.pool import Pool, load_pools
+    from curate.tables import batches
 
     if sources.endswith(".json"):
         return list(load_pools(Path(sources)))
     found: dict[str, list[tuple[str, int, int]]] = {}
-    for shard in tables.shards([sources]):
+    for shard in batches.shards([sources]):
         counts: dict[str, list[int]] = {}
-        for batch in tables.batches(shard):
+        for batch in batches.batches(shard):
             for name, size, rows in batch.group_by("source").agg(tokens=_sum(), rows=_len()).sort("source").rows():
                 seen = counts.setdefault(name, [0, 0])
                 seen[0], seen[1] = seen[0] + size, seen[1] + rows
@@ -153,11 +156,11 @@ def _pilots(path: Path, evaluation: str | None, samples: "Problem") -> "Pilots":
     import numpy as np
     import polars as pl
 
-    from curate import runs
     from curate.errors import SchemaError
-    from curate.selection import Pilots
+    from curate.runs import run_table
+    from curate.selection.select import Pilots
 
-    data = runs.read(path, losses=False)
+    data = run_table.read(path, losses=False)
     columns = [c for c in data.frame.columns if c.startswith(("loss.", "metric."))]
     chosen = [c for c in columns if evaluation is None or c.partition(".")[2] == evaluation]
     if len(chosen) != 1:
@@ -179,7 +182,7 @@ def _pilots(path: Path, evaluation: str | None, samples: "Problem") -> "Pilots":
 
 def _entry(found: "Selection", pools: "Sequence[Pool]", pilots: "Pilots | None") -> "dict[str, object]":
     """Return the plan with shares, passes and budget in tokens, and beside them examples; what it costs."""
-    from curate import plan
+    from curate.planning import plan
 
     (entry,) = plan.to_json([found.plan])
     rate = {pool.name: pool.tokens / pool.examples for pool in pools}
@@ -196,7 +199,7 @@ def _entry(found: "Selection", pools: "Sequence[Pool]", pilots: "Pilots | None")
 def _words(found: "Selection", samples: "Problem", pilots: "Pilots | None", budget: float) -> str:
     import polars as pl
 
-    from pipelines._show import table
+    from pipelines.shared.show import table
 
     shares = pl.DataFrame(
         {"source": name, "share": found.plan.weights[name], "examples": count} for name, count in found.examples.items()

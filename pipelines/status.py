@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from pipelines._flags import Json
+from pipelines.shared.flags import Json
 
 SHOWN = 100  # shards listed for people; --json lists all
 
@@ -20,8 +20,8 @@ def main(
     """Show status."""
     import polars as pl
 
-    from curate import status
-    from pipelines._show import result, table
+    from curate.scoring import status
+    from pipelines.shared.show import result, table
 
     rows, learned = status.status(folder), status.learned(folder)
     counts = status.counts(rows)

@@ -1,6 +1,7 @@
 """Shared set-up: one numerical thread, reproducible hypothesis, the command line in this process."""
 
 import os
+import re
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -84,12 +85,23 @@ class Said(NamedTuple):
 
 
 Cli = Callable[..., Said]
+PROGRESS = re.compile(r"^[\w ]+ \d+/\d+( \S+/s)?$")
+
+
+def one_line(said) -> str:
+    """Check that a failure says exactly one thing, and return it."""
+    assert said.code == 1, said
+    lines = [line for line in said.err.splitlines() if not PROGRESS.match(line)]
+    assert len(lines) == 1, said.err
+    assert lines[0].startswith("curate: ")
+    assert "Traceback" not in said.err
+    return lines[0]
 
 
 @pytest.fixture
 def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Cli:
     """``cli("fit", path, "--law", "mixing")``: the console script's own ``main`` in this process."""
-    from pipelines._cli import main
+    from pipelines.shared.cli import main
 
     def call(*arguments: object) -> Said:
         capsys.readouterr()

@@ -6,20 +6,22 @@ from itertools import combinations
 from typing import cast
 
 import numpy as np
+import polars as pl
 import torch
 from torch import Tensor
 
-from curate import plugins
-from curate.fit import Fit
+from curate import open_sets
+from curate.fitting.fit import Fit
 from curate.laws import Law
-from curate.pools import Budget, Pool
-from curate.recipes import Recipes
+from curate.pool.pool import Budget, Pool
+from curate.runs.recipes import Recipes
+from curate.runs.recipes import recipes as recipe_rows
 
 RANGES = {"tokens": (1e6, 1e13), "params": (1e6, 1e12), "epochs": (0.0, 1e4)}
 
 
 def law_of(spec: str) -> Law:
-    return cast(Law, plugins.build("laws", spec))
+    return cast(Law, open_sets.build("laws", spec))
 
 
 def theta(spec: str, pools: int, seed: int | None = None, inner: float = 1.0) -> dict[str, Tensor]:
@@ -137,3 +139,30 @@ PROBLEMS = (
     Problem("repeated", REPEATED, pools(a=1e9, b=4e9, c=1e10), Budget(1e11, 2.8e9)),
     Problem("repeated-capped", REPEATED, pools(a=1e9, b=4e9, c=1e10), Budget(5e10, 2.8e9), {"max_epochs": 6.0}),
 )  # fmt: skip
+
+
+CONTINUED_LAWS = {  # planted: general loss rises with the share of code, code's falls
+    "web": {"none": 2.5, "full": 3.0, "s": 2.0},
+    "code": {"none": 1.9, "full": 1.3, "s": 0.5},
+}
+
+
+def continued(shares=(0.2, 0.4, 0.6, 0.8), tokens=(1e9, 2e9, 4e9), params=(1e8,), start=True, noise=0.0):
+    """Runs on pools web and code, evals web, news (web + .1) and code, and a start row a size."""
+    rng = np.random.default_rng(0)
+    cells = [(s, t, n) for n in params for s in shares for t in tokens]
+    s, t, n = map(np.array, zip(*cells, strict=True))
+    given = recipe_rows(np.stack([1 - s, s], axis=1), t, n)
+    loss = {
+        name: law_of("cmr").loss({k: torch.tensor(v).double() for k, v in values.items()}, given).numpy()
+        * np.exp(noise * rng.standard_normal(len(s)))
+        for name, values in CONTINUED_LAWS.items()
+    }
+    table = pl.DataFrame(
+        {
+            "run": [f"r{i}" for i in range(len(s))], "params": n, "tokens": t, "weight.web": 1 - s, "weight.code": s,
+            "loss.web": loss["web"], "loss.news": loss["web"] + 0.1, "loss.code": loss["code"],
+        }
+    )  # fmt: skip
+    begun = [("start", x, 0.0, 1.0, 0.0, 2.5, 2.6, 1.9) for x in params]
+    return pl.concat([pl.DataFrame(begun, schema=table.schema, orient="row"), table]) if start else table

@@ -6,9 +6,9 @@ from functools import lru_cache
 
 import numpy as np
 
-from curate import readers, vectors
 from curate.errors import CurateError, SchemaError
-from curate.shards import shards
+from curate.tables import readers, vectors
+from curate.tables.shards import shards
 
 
 @dataclass(frozen=True)

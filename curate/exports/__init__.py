@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-from curate.mixture import Mixture
+from curate.pool.mixture import Mixture
 
 
 class Export(Protocol):

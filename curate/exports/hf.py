@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from curate.errors import SchemaError
 from curate.exports import _text
-from curate.mixture import Mixture, Part
+from curate.pool.mixture import Mixture, Part
 
 BUILDERS = {".parquet": "parquet", ".arrow": "arrow", ".json": "json", ".jsonl": "json", ".jsonl.gz": "json",
             ".jsonl.zst": "json"}  # fmt: skip

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from curate.errors import SchemaError
 from curate.exports import _text
-from curate.mixture import Mixture, Part
+from curate.pool.mixture import Mixture, Part
 
 BLOCK = 2**15
 

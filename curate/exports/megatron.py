@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from curate.errors import SchemaError
 from curate.exports import _text
-from curate.mixture import Mixture
+from curate.pool.mixture import Mixture
 
 
 def blend(mixture: Mixture) -> list[tuple[float, str]]:

@@ -11,10 +11,10 @@ sample of a pool is seen its planned passes, rounded down or up.
 from dataclasses import dataclass
 from urllib.parse import quote
 
-from curate.counts import apportion
 from curate.errors import SchemaError
 from curate.exports import _text
-from curate.mixture import Mixture, Part
+from curate.pool.mixture import Mixture, Part
+from curate.pool.rounding import apportion
 
 
 @dataclass(frozen=True)

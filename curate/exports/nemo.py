@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from curate.errors import SchemaError
 from curate.exports import _text
 from curate.exports.megatron import blend
-from curate.mixture import Mixture
+from curate.pool.mixture import Mixture
 
 LAYOUTS = {
     "automodel": "dataset:\n  _target_: nemo_automodel.components.datasets.llm.megatron_dataset.MegatronPretraining\n"

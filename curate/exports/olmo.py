@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from math import ceil
 
 from curate.exports import _text
-from curate.mixture import Mixture
+from curate.pool.mixture import Mixture
 
 ROOM = 1.1  # OLMo-core may count a tenth fewer tokens than the pool has
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from curate.errors import SchemaError
 from curate.exports import _text
 from curate.exports.hf import BUILDERS, source
-from curate.mixture import Mixture
+from curate.pool.mixture import Mixture
 
 HEAD = """from functools import partial
 

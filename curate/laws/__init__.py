@@ -6,7 +6,7 @@ from typing import Protocol
 
 from torch import Tensor
 
-from curate.recipes import Recipes
+from curate.runs.recipes import Recipes
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from curate.laws import Param
 from curate.laws.repetition import effective_tokens
-from curate.recipes import Recipes
+from curate.runs.recipes import Recipes
 
 SIZE, TOKENS = 2e8, 1e10  # reference run: A and B are its size and data terms, in nats
 TRACE = 1e-6  # share of every pool that the others hold anyway: gradients stay finite where a share is 0

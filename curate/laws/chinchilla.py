@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from curate.laws import Param
-from curate.recipes import Recipes
+from curate.runs.recipes import Recipes
 
 # Replication of Besiroglu et al. 2024 (arXiv 2404.10102); standard errors E .0257, alpha .0154, beta .0206.
 PUBLISHED = {"E": 1.8172, "A": 482.01, "B": 2085.43, "alpha": 0.3478, "beta": 0.3658}

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from curate.laws import Param
 from curate.laws.ces import TRACE
-from curate.recipes import Recipes
+from curate.runs.recipes import Recipes
 
 PUBLISHED = {
     "460M": {"a4": 0.22524761, "s4": 0.26944345, "b3": -0.48139982},

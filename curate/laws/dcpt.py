@@ -12,7 +12,7 @@ from curate.errors import CurateError
 from curate.laws import Param
 from curate.laws.ces import SIZE, TOKENS, TRACE
 from curate.laws.repetition import effective_tokens
-from curate.recipes import Recipes
+from curate.runs.recipes import Recipes
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Dcpt:
     last term's r, over tokens seen. Repeats can then only hurt; the middle term rises with r by itself, so that a fit
     need not have the paper's required shape dL/dr < 0.
     ``cross`` (the paper's cross-domain law): runs of several domains with + F / K^mu, where K is the domain's learnable
-    coefficient (``curate.cross_domain.learnability``), one number a run in ``Recipes.distance``.
+    coefficient (``curate.continual.cross_domain.learnability``), one number a run in ``Recipes.distance``.
     """
 
     pool: int = -1
@@ -67,7 +67,7 @@ class Dcpt:
             if recipes.distance is None:
                 raise CurateError(
                     "dcpt:cross=true needs the learnable coefficient K of every run's domain in Recipes.distance: "
-                    "measure it with curate.cross_domain.learnability, or leave out cross"
+                    "measure it with curate.continual.cross_domain.learnability, or leave out cross"
                 )
             loss = loss + theta["F"] * recipes.distance ** -theta["mu"]
         return loss

@@ -14,7 +14,7 @@ from torch import Tensor
 from curate.errors import CurateError
 from curate.laws import Param
 from curate.laws.utility import NORMALISER, Utility, log_ends
-from curate.recipes import Recipes
+from curate.runs.recipes import Recipes
 
 PUBLISHED = {
     "a": 0.022, "d": 0.10, "b": (0.1822727, 0.1448485, 0.1353030, 0.0975758),

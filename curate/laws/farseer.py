@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from curate.laws import Param
-from curate.recipes import Recipes
+from curate.runs.recipes import Recipes
 
 PUBLISHED = {
     "s": -0.062465473, "q": 0.13, "S": 0.1284880679442551, "B": 230.73437075885855, "b": 0.1729, "Q": -1.544209554,

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from curate.laws import Param
 from curate.laws.ces import SIZE, TOKENS, TRACE
-from curate.recipes import Recipes
+from curate.runs.recipes import Recipes
 
 
 @dataclass(frozen=True)

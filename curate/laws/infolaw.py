@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from curate.laws import Param
-from curate.recipes import Recipes
+from curate.runs.recipes import Recipes
 
 PUBLISHED = {"theta": 0.922, "a": 0.140, "b": 0.018, "alpha": 3.7373, "beta": 0.0441}
 BILLION = 1e9

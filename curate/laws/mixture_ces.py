@@ -1,8 +1,8 @@
 """Mixture x size x tokens x repetition: a CES quality of the mixture scales the reducible loss; a law of this project.
 
-Chosen among 20 forms on seven SlimPajama pools, by people who saw the rows quoted here (benchmarks/laws.py): fitted at
-122M and tested at 310M .99 %, ``linear`` .86 %, without ``transient`` 3.0 %, ``ces`` 2.9 %; on 20 unseen mixtures .41,
-.40, .41 and .88 %. Prior of rho: Hoffmann et al.
+Chosen among 20 forms on seven SlimPajama pools, by people who saw the rows quoted here (benchmarks/fitting/laws.py):
+fitted at 122M and tested at 310M .99 %, ``linear`` .86 %, without ``transient`` 3.0 %, ``ces`` 2.9 %; on 20 unseen
+mixtures .41, .40, .41 and .88 %. Prior of rho: Hoffmann et al.
 2022 (arXiv 2203.15556); repetition: Muennighoff et al. 2023 (arXiv 2305.16264).
 """
 
@@ -14,7 +14,7 @@ from torch import Tensor
 from curate.laws import Param
 from curate.laws.ces import SIZE, TOKENS, log_value
 from curate.laws.repetition import effective_tokens
-from curate.recipes import Recipes
+from curate.runs.recipes import Recipes
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from torch import Tensor
 from curate.laws import Param
 from curate.laws.ces import SIZE, TOKENS
 from curate.laws.mixture_additive import MixtureAdditive, inverse_sum
-from curate.recipes import Recipes
+from curate.runs.recipes import Recipes
 
 
 @dataclass(frozen=True)

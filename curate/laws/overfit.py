@@ -9,7 +9,7 @@ from torch import Tensor
 
 from curate.laws import Param
 from curate.laws.ces import SIZE, TOKENS
-from curate.recipes import Recipes
+from curate.runs.recipes import Recipes
 
 LEAST = 1e-6  # repeats below this do no harm; R^delta has no derivative at 0
 

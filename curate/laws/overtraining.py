@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from curate.laws import Param
-from curate.recipes import Recipes
+from curate.runs.recipes import Recipes
 
 PUBLISHED = {
     "c4": {"E": 1.508, "a": 141.28, "b": 189.52, "eta": 0.1212},

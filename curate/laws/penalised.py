@@ -1,7 +1,7 @@
 """Repetition with a penalty that saturates: harm from repeats grows with N / U and sets in sooner for larger models.
 
 A law of this project: on 146 public data-constrained runs it extrapolates best of the forms tried (fitted on N below
-2.5e8 ... 1.2e9, tested above: 2.1-3.3 %, against 4.2-6.1 % for ``repetition``; benchmarks/laws.py). It joins
+2.5e8 ... 1.2e9, tested above: 2.1-3.3 %, against 4.2-6.1 % for ``repetition``; benchmarks/fitting/laws.py). It joins
 Muennighoff et al. 2023 (arXiv 2305.16264) and the additive penalty of Lovelace et al. 2026 (arXiv 2605.01640).
 """
 
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from curate.laws import Param
 from curate.laws.repetition import effective_tokens
-from curate.recipes import Recipes
+from curate.runs.recipes import Recipes
 
 SIZE, TOKENS = exp(19.0), exp(22.0)  # about 1.8e8 parameters and 3.6e9 tokens: where A, B and r1 are read
 

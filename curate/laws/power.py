@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from curate.laws import Param
-from curate.recipes import Recipes
+from curate.runs.recipes import Recipes
 
 TOKENS = 1e9  # tokens at which a is read
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from curate.errors import CurateError
 from curate.laws import Param
-from curate.recipes import Recipes
+from curate.runs.recipes import Recipes
 
 # A, B, E come from Chinchilla's C4 dots: right for the value of a repeat, offset as absolute losses of other setups.
 PUBLISHED = {

@@ -3,7 +3,7 @@
 After the learning-dynamics law (Wang et al. 2025, arXiv 2505.07796: area under the learning rate, annealing, and a
 distribution shift that saturates) with a shift that depends on the share, as replay tables do (Ibrahim et al. 2024,
 arXiv 2403.08763): nearly a straight line in the share's logarithm. Chosen by leaving out one share, and the longest
-runs, of one family (benchmarks/cmr.py); the harm of repeats, on tiny runs (benchmarks/cmr_loop.py).
+runs, of one family (benchmarks/continual/cmr.py); the harm of repeats, on tiny runs (benchmarks/continual/cmr_loop.py).
 """
 
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ from torch import Tensor
 from curate.laws import Param
 from curate.laws.ces import SIZE
 from curate.laws.repetition import effective_tokens
-from curate.recipes import Recipes
+from curate.runs.recipes import Recipes
 
 FLAT = 1e-4  # |z| below which (e^z - 1) / z is its series: exact to 1e-13
 LEAST = 1e-6  # repeats below this do no harm; R^delta has no derivative at 0

@@ -11,7 +11,7 @@ from torch import Tensor
 from curate.errors import CurateError
 from curate.laws import Param
 from curate.laws.ces import SIZE, TOKENS
-from curate.recipes import Recipes
+from curate.runs.recipes import Recipes
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Skaling:
     the losses, in nats, that size or data alone would leave at 2e8 parameters or 1e10 tokens.
 
     ``form="paper"``: alpha and beta free. ``form="equal"``: beta = alpha, one parameter less, which extrapolated best
-    on over-trained runs (benchmarks/laws.py).
+    on over-trained runs (benchmarks/fitting/laws.py).
     """
 
     form: str = "paper"

@@ -1,7 +1,8 @@
 """Error from the transport distance of the mixture to the target, pooled over sizes: log L linear in log n and OT.
 
 The distance as the predictor is Kang et al. 2023 (arXiv 2307.02460); one bounded log-error form over all sizes instead
-of a fit per size and a projection is a choice of this project (`curate.projection` holds the published forms).
+of a fit per size and a projection is a choice of this project (`curate.selection.projection` holds the published
+forms).
 """
 
 from collections.abc import Mapping
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from curate.errors import SchemaError
 from curate.laws import Param
-from curate.recipes import Recipes
+from curate.runs.recipes import Recipes
 
 TOKENS = 1e3  # tokens (examples) at which a is read
 

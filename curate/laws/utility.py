@@ -13,7 +13,7 @@ from torch import Tensor
 
 from curate.errors import CurateError
 from curate.laws import Param
-from curate.recipes import Recipes
+from curate.runs.recipes import Recipes
 
 PUBLISHED = {
     "a": 0.025, "d": 0.10, "b": (0.16, 0.125, 0.10, 0.085), "tau": (6.7272727, 8.5454545, 5.2727273, 2.2727273),

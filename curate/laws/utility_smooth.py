@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from curate.laws import Param
-from curate.recipes import Recipes
+from curate.runs.recipes import Recipes
 
 LN2 = math.log(2.0)
 # Exponential integral E1, Abramowitz & Stegun 5.1.53 (x <= 1, error 2e-7) and 5.1.56 (x >= 1, relative error 2e-8).

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import polars as pl
 
-from curate import tables
 from curate.errors import SchemaError
+from curate.tables import batches
 
 
 def texts(target: str, text_column: str, scorer: str) -> Iterator[pl.Series]:
@@ -14,6 +14,6 @@ def texts(target: str, text_column: str, scorer: str) -> Iterator[pl.Series]:
         raise SchemaError(
             f"{scorer} has no target: name a file or folder of the texts that you want more of, {scorer}:target=PATH"
         )
-    for shard in tables.shards([target]):
-        for batch in tables.batches(shard, ("text",), text_column=text_column):
+    for shard in batches.shards([target]):
+        for batch in batches.batches(shard, ("text",), text_column=text_column):
             yield batch["text"]

@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 
 from curate.errors import CurateError, SchemaError
-from curate.tables import Stream
+from curate.tables.batches import Stream
 
 if TYPE_CHECKING:
     import torch

@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 import numpy as np
 import polars as pl
 
-from curate import kmeans
 from curate.errors import SchemaError
 from curate.scorers._labels import codes, labels
-from curate.scorers._spool import same_width
-from curate.tables import Stream
+from curate.streaming import kmeans
+from curate.streaming.scratch import same_width
+from curate.tables.batches import Stream
 
 LEARNS_FROM = ("label",)  # columns that ``learn`` reads whatever its options
 STEPS = float(1 << 32)  # of a unit: sums of whole steps are exact in any order, of up to 2^31 rows

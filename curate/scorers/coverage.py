@@ -8,10 +8,10 @@ import numpy as np
 import polars as pl
 
 from curate.errors import SchemaError
-from curate.scorers._by_id import distinct, found_at
-from curate.scorers._columns import Tiled, columns, some, tiled
-from curate.scorers._spool import workplace
-from curate.tables import Stream, keys
+from curate.streaming.by_id import distinct, found_at
+from curate.streaming.scratch import workplace
+from curate.streaming.tiles import Tiled, columns, some, tiled
+from curate.tables.batches import Stream, keys
 
 LEAST = 1000  # probes of a plane
 

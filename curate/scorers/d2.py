@@ -9,10 +9,10 @@ import numpy as np
 import polars as pl
 
 from curate.errors import SchemaError
-from curate.scorers._by_id import distinct, found_at
-from curate.scorers._graph import neighbours
-from curate.scorers._spool import Settings, Spool, clusters, spool, workplace
-from curate.tables import Stream, finite, keys
+from curate.streaming.by_id import distinct, found_at
+from curate.streaming.nearest import neighbours
+from curate.streaming.scratch import Settings, Spool, clusters, spool, workplace
+from curate.tables.batches import Stream, finite, keys
 
 EXACT_ROWS = 20_000  # up to so many every row is compared with every other
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from curate import kmeans
 from curate.errors import SchemaError
-from curate.scorers._spool import SAMPLE, Settings, clusters, workplace
-from curate.tables import Stream
+from curate.streaming import kmeans
+from curate.streaming.scratch import SAMPLE, Settings, clusters, workplace
+from curate.tables.batches import Stream
 
 NEIGHBOURS = 20  # nearest centres that a centre's distance to others is the mean over
 

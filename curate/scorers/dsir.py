@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 import numpy as np
 import polars as pl
 
-from curate import ngrams
 from curate.errors import SchemaError
-from curate.ngrams import Grams
 from curate.scorers import _target
-from curate.tables import Stream
+from curate.streaming import ngrams
+from curate.streaming.ngrams import Grams
+from curate.tables.batches import Stream
 
 FLOOR = 1e-8  # added to probabilities by the authors' code, where nothing is smoothed
 MOST_BUCKETS = 1 << 28

@@ -12,11 +12,11 @@ import numpy as np
 import polars as pl
 import xxhash
 
-from curate import components, minhash, neighbours, ngrams
-from curate.components import EDGE
 from curate.errors import SchemaError
-from curate.ngrams import Grams
-from curate.tables import Stream, keys
+from curate.streaming import linkage, minhash, ngrams
+from curate.streaming.linkage import EDGE
+from curate.streaming.ngrams import Grams
+from curate.tables.batches import Stream, keys
 
 MOST_ROWS = 1 << 32
 
@@ -64,9 +64,9 @@ def learn(
     """Find the duplicates of the whole stream, in two passes; ``bands=0`` finds exact copies only.
 
     A pair that shares a band is verified: the Jaccard similarity of its sets of word ``ngram``s (lower-cased, marks
-    left out, ``curate.ngrams.words``) must reach ``threshold``. A pair of similarity J is missed with a probability
-    below (1 - J^rows)^bands; as it is set, 8 % at J = 0.75 and 0.02 % at 0.88: more bands miss fewer. Of a band shared
-    by more than 32 texts only a few random pairs a text are verified. Ids must be distinct. Disk: about
+    left out, ``curate.streaming.ngrams.words``) must reach ``threshold``. A pair of similarity J is missed with a
+    probability below (1 - J^rows)^bands; as it is set, 8 % at J = 0.75 and 0.02 % at 0.88: more bands miss fewer. Of a
+    band shared by more than 32 texts only a few random pairs a text are verified. Ids must be distinct. Disk: about
     16 bytes x (bands + 2) a row, and the n-grams of candidates, in ``scratch`` (a folder; default the system's
     temporary one). Memory: about 30 bytes for a row with candidates and 150 MB.
     """
@@ -80,7 +80,7 @@ def learn(
     with TemporaryDirectory(dir=scratch or None) as name:
         folder = Path(name)
         count = _write(stream, folder, bands, rows, ngram, seed)
-        priority = neighbours.column(folder / "ids", "<u8")
+        priority = linkage.column(folder / "ids", "<u8")
         _check_ids(stream, priority, seed)
         unlike = np.memmap(folder / "unlike", "?", "w+", shape=(count,))  # rows to compare: one of each set of copies
         unlike[:] = True
@@ -90,7 +90,7 @@ def learn(
                 unlike[found["two"]] = False
             for found in _near(stream, folder, unlike, bands, ngram):
                 edges.write(found[found["level"] >= threshold].tobytes())
-        merged, levels = components.merged(_edges(folder), priority, folder)
+        merged, levels = linkage.merged(_edges(folder), priority, folder)
         removed = np.asarray(priority[merged], np.uint64)
     order = np.argsort(removed)
     return Duplicates(removed[order], 1.0 - levels[order], seed)
@@ -125,7 +125,7 @@ def _write(stream: Stream, folder: Path, bands: int, rows: int, ngram: int, seed
 
 def _check_ids(stream: Stream, ids: np.ndarray, seed: int) -> None:
     """Refuse two rows with one id: a score belongs to an id."""
-    for twice in neighbours.repeated(ids):
+    for twice in linkage.repeated(ids):
         if len(twice):
             for batch in stream(()):
                 same = batch["id"].filter(pl.Series(keys(batch["id"], seed) == ids[twice[0]]))
@@ -138,8 +138,8 @@ def _check_ids(stream: Stream, ids: np.ndarray, seed: int) -> None:
 
 def _copies(folder: Path, priority: np.ndarray) -> Iterator[np.ndarray]:
     """Yield edges from the first of each set of equal texts, by priority, to the others."""
-    halves = neighbours.column(folder / "texts", "<u8").reshape(-1, 2)
-    for found in neighbours.repeated(halves[:, 0]):
+    halves = linkage.column(folder / "texts", "<u8").reshape(-1, 2)
+    for found in linkage.repeated(halves[:, 0]):
         found = found[np.lexsort((priority[found], halves[found, 1], halves[found, 0]))]
         same = (halves[found[1:]] == halves[found[:-1]]).all(axis=1)
         heads = np.append(True, ~same)[: len(found)]
@@ -151,18 +151,18 @@ def _near(stream: Stream, folder: Path, unlike: np.ndarray, bands: int, ngram: i
     """Yield the verified edges between texts that share a band."""
     if not bands:
         return
-    numbers = neighbours.column(folder / "numbers", "<u4")
-    priority = neighbours.column(folder / "ids", "<u8")
+    numbers = linkage.column(folder / "numbers", "<u4")
+    priority = linkage.column(folder / "ids", "<u8")
     candidate = np.memmap(folder / "candidate", "?", "w+", shape=unlike.shape)
     with (folder / "pairs").open("wb") as file:
         for i in range(2 * bands):
-            column = neighbours.column(folder / f"band{i}", "<u8")
-            for found in neighbours.pairs(column, numbers, priority, alive=unlike, salt=i):
+            column = linkage.column(folder / f"band{i}", "<u8")
+            for found in linkage.pairs(column, numbers, priority, alive=unlike, salt=i):
                 candidate[found.ravel()] = True
-                file.write(neighbours.packed(found).tobytes())
+                file.write(linkage.packed(found).tobytes())
     offsets = _write_sets(stream, folder, candidate, ngram)
-    held, values = np.flatnonzero(candidate), neighbours.column(folder / "sets", "<u8")
-    for distinct in neighbours.distinct(neighbours.column(folder / "pairs", "<u8"), len(unlike)):
+    held, values = np.flatnonzero(candidate), linkage.column(folder / "sets", "<u8")
+    for distinct in linkage.distinct(linkage.column(folder / "pairs", "<u8"), len(unlike)):
         at = np.searchsorted(held, distinct)
         for low, similarity in minhash.compared(Grams(values, offsets), at):
             yield _as_edges(distinct[low : low + len(similarity)], similarity)

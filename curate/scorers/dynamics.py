@@ -6,10 +6,11 @@ from dataclasses import dataclass, field
 import numpy as np
 import polars as pl
 
-from curate import tables
 from curate.errors import SchemaError
-from curate.scorers import _dynamics, _sampled
-from curate.tables import Stream
+from curate.scorers import _dynamics
+from curate.streaming import sample as _sampled
+from curate.tables import batches
+from curate.tables.batches import Stream
 
 LEARNS_FROM = ("label",)  # columns that ``learn`` reads whatever its options
 MOST_CLASSES = 10_000
@@ -73,7 +74,7 @@ def makes(options: Mapping[str, object]) -> tuple[str, ...]:
 
 def fold(ids: pl.Series, folds: int) -> np.ndarray:
     """Return (n,) folds, by a hash that is not the one which samples rows."""
-    return np.asarray(tables.keys(ids, -1 % 2**64) % np.uint64(folds)).astype(np.int64)
+    return np.asarray(batches.keys(ids, -1 % 2**64) % np.uint64(folds)).astype(np.int64)
 
 
 def learn(

@@ -6,7 +6,7 @@ from functools import cached_property
 
 import polars as pl
 
-from curate import plugins
+from curate import open_sets
 from curate.encoders import Encoder
 from curate.errors import CurateError
 
@@ -26,7 +26,7 @@ class Embedding:
 
     @cached_property
     def _encoder(self) -> Encoder:
-        made = plugins.implementation("encoders", self.encoder)
+        made = open_sets.implementation("encoders", self.encoder)
         asked = {name: value for name, value in (("width", self.width), ("path", self.path)) if value}
         if wrong := sorted(set(asked) - {f.name for f in fields(made)}):
             raise CurateError(f"encoder {self.encoder} has no option {wrong[0]!r}: leave it out")
@@ -36,7 +36,7 @@ class Embedding:
     @cached_property
     def needs(self) -> tuple[str, ...]:
         """Columns it reads."""
-        usual: str = getattr(plugins.implementation("encoders", self.encoder), "column", "text")
+        usual: str = getattr(open_sets.implementation("encoders", self.encoder), "column", "text")
         return (self.column or usual,)
 
     @cached_property

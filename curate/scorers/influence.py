@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 import numpy as np
 import polars as pl
 
-from curate import tables
 from curate.errors import SchemaError
 from curate.scorers.memorization import check_runs, influence, truths
-from curate.tables import Stream
+from curate.tables import batches
+from curate.tables.batches import Stream
 
 TESTS = 1024  # compared at a time: bounds memory
 
@@ -54,7 +54,9 @@ def learn(stream: Stream, *, target: str = "") -> Influence:
     if not target:
         raise SchemaError("influence has no target: name a file of test rows with a column `correct`, target=PATH")
     parts = [
-        truths(b, "correct").astype(np.uint8) for s in tables.shards([target]) for b in tables.batches(s, ("correct",))
+        truths(b, "correct").astype(np.uint8)
+        for s in batches.shards([target])
+        for b in batches.batches(s, ("correct",))
     ]
     if not parts or len({part.shape[1] for part in parts}) > 1:
         raise SchemaError(f"influence: {target} must have test rows, each with one bool a model in `correct`")

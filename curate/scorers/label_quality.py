@@ -9,7 +9,7 @@ import polars as pl
 
 from curate.errors import SchemaError
 from curate.scorers import _dynamics
-from curate.tables import Stream
+from curate.tables.batches import Stream
 
 LEARNS_FROM = ("label",)  # columns that ``learn`` reads whatever its options
 BY = ("margin", "self_confidence")

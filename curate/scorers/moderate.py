@@ -8,10 +8,10 @@ import numpy as np
 import polars as pl
 
 from curate.errors import SchemaError
-from curate.scorers._columns import columns, tiled
 from curate.scorers._labels import codes, labels
-from curate.scorers._spool import workplace
-from curate.tables import Stream
+from curate.streaming.scratch import workplace
+from curate.streaming.tiles import columns, tiled
+from curate.tables.batches import Stream
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,11 @@ from typing import Literal
 import numpy as np
 import polars as pl
 
-from curate import ngrams
 from curate.errors import SchemaError
-from curate.ngrams import BASE, Grams, mix
 from curate.scorers import _target
-from curate.tables import Stream
+from curate.streaming import ngrams
+from curate.streaming.ngrams import BASE, Grams, mix
+from curate.tables.batches import Stream
 
 UNITS = ("word", "byte")
 BYTES = 257  # values of a byte, and the mark before a text's first

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from curate import kmeans
-from curate.scorers._spool import SAMPLE, Settings, clusters, workplace
-from curate.tables import Stream
+from curate.streaming import kmeans
+from curate.streaming.scratch import SAMPLE, Settings, clusters, workplace
+from curate.tables.batches import Stream
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from curate import kmeans, thinning
 from curate.errors import SchemaError
-from curate.scorers._by_id import distinct, found_at
-from curate.scorers._spool import Settings, Spool, clusters, workplace
-from curate.tables import Stream, keys
+from curate.streaming import kmeans, thinning
+from curate.streaming.by_id import distinct, found_at
+from curate.streaming.scratch import Settings, Spool, clusters, workplace
+from curate.tables.batches import Stream, keys
 
 LARGEST = 4096  # rows of a cluster that is not split again
 ROUNDS = 4  # of splitting

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 import numpy as np
 import polars as pl
 
-from curate import tables
 from curate.errors import SchemaError
-from curate.tables import Stream
+from curate.tables import batches as tables
+from curate.tables.batches import Stream
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import Protocol
 
 from curate.errors import SchemaError
-from curate.pools import Budget
+from curate.pool.pool import Budget
 
 
 class Trainer(Protocol):

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from curate.errors import CurateError
-from curate.pools import Budget
+from curate.pool.pool import Budget
 
 
 @dataclass(frozen=True)

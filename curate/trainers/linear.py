@@ -8,7 +8,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 
 from curate.errors import SchemaError
-from curate.pools import Budget
+from curate.pool.pool import Budget
 from curate.trainers import check_pools
 
 Examples = tuple[np.ndarray, np.ndarray]  # (n, d) features, (n,) labels

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from curate.errors import SchemaError
-from curate.pools import Budget
+from curate.models.tiny_transformer import Transformer, load, width_for
+from curate.pool.pool import Budget
 from curate.trainers import check_pools
-from curate.transformer import Transformer, load, width_for
 
 EVAL_BATCH = 64  # sequences
 

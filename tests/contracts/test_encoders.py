@@ -15,9 +15,9 @@ from conftest import WORDS, text
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from curate import plugins
+from curate import open_sets
 
-NAMES = plugins.names("encoders")
+NAMES = open_sets.names("encoders")
 FOLDER = TemporaryDirectory()
 atexit.register(FOLDER.cleanup)
 TABLE, KNOWN = Path(FOLDER.name) / "tokens.parquet", Path(FOLDER.name) / "known.parquet"
@@ -48,7 +48,7 @@ def items(name):
 
 
 def encoder(name):
-    return plugins.build("encoders", spec(name))
+    return open_sets.build("encoders", spec(name))
 
 
 def marked(name):
@@ -94,8 +94,8 @@ def test_different_rows_have_different_vectors(name):
 @EVERY
 def test_another_process_gives_the_same_bytes(name):
     code = (
-        "from curate import plugins; import sys, hashlib; "
-        f"v = plugins.build('encoders', {spec(name)!r}).encode({items(name)[-3:]!r}); "
+        "from curate import open_sets; import sys, hashlib; "
+        f"v = open_sets.build('encoders', {spec(name)!r}).encode({items(name)[-3:]!r}); "
         "print(hashlib.sha256(v.tobytes()).hexdigest())"
     )
     said = {

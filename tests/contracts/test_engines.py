@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from curate import plugins
+from curate import open_sets
 from curate.engines import ray
 from curate.errors import CurateError
 
@@ -30,7 +30,7 @@ def started(name, request):
 
 
 def engine(name, workers=2):
-    return plugins.build("engines", f"{name}:workers={workers}")
+    return open_sets.build("engines", f"{name}:workers={workers}")
 
 
 def marked(name):
@@ -70,7 +70,7 @@ def threads(_: int) -> str:
     return os.environ.get("POLARS_MAX_THREADS", "unset")
 
 
-EVERY = pytest.mark.parametrize("name", [marked(name) for name in plugins.names("engines")])
+EVERY = pytest.mark.parametrize("name", [marked(name) for name in open_sets.names("engines")])
 
 
 @EVERY

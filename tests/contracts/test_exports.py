@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curate import plugins
+from curate import open_sets
 from curate.errors import SchemaError
-from curate.mixture import Mixture, Part
-from curate.pools import Pool
+from curate.pool.mixture import Mixture, Part
+from curate.pool.pool import Pool
 
 SPECS = (
     "hf", "hf:seq_len=512", "levanter", "levanter:key=configs", "megatron", "megatron:per_split=true", "mosaic",
@@ -35,7 +35,7 @@ ODD = [
 
 
 def export(spec):
-    return plugins.build("exports", spec)
+    return open_sets.build("exports", spec)
 
 
 def mixture(tokens, names=None, paths=None, left_out=()):
@@ -160,11 +160,11 @@ def read(spec, text):
 
 
 def test_every_file_is_tested_here():
-    assert {spec.partition(":")[0] for spec in SPECS} == set(plugins.names("exports"))
+    assert {spec.partition(":")[0] for spec in SPECS} == set(open_sets.names("exports"))
 
 
 def test_an_unknown_name_lists_the_known_ones():
-    with pytest.raises(plugins.CurateError, match="unknown name 'nosuch' in exports: choose one of hf, levanter"):
+    with pytest.raises(open_sets.CurateError, match="unknown name 'nosuch' in exports: choose one of hf, levanter"):
         export("nosuch")
 
 
@@ -176,7 +176,7 @@ def test_it_is_frozen_and_says_what_it_writes_and_reads(spec):
     assert all(ending.startswith(".") for ending in made.reads)
     with pytest.raises(FrozenInstanceError):
         made.suffix = ".x"
-    with pytest.raises(plugins.CurateError, match="has no option 'nosuch'"):
+    with pytest.raises(open_sets.CurateError, match="has no option 'nosuch'"):
         export(f"{spec.partition(':')[0]}:nosuch=1")
 
 

@@ -5,13 +5,9 @@ import re
 
 import pytest
 
-from pipelines._cli import FOLDER, jobs
+from pipelines.shared.cli import jobs, source
 
 EVERY = pytest.mark.parametrize("job", jobs())
-
-
-def tree(job):
-    return ast.parse((FOLDER / f"{job}.py").read_text(encoding="utf-8"))
 
 
 def squeezed(text):
@@ -19,12 +15,12 @@ def squeezed(text):
 
 
 def example(job):
-    return next(line.strip() for line in ast.get_docstring(tree(job)).splitlines() if line.startswith("Example: "))
+    return next(line.strip() for line in ast.get_docstring(source(job)).splitlines() if line.startswith("Example: "))
 
 
 @EVERY
 def test_its_docstring_has_a_headline_and_an_example(job):
-    lines = ast.get_docstring(tree(job)).splitlines()
+    lines = ast.get_docstring(source(job)).splitlines()
     assert lines[0].endswith(".")
     assert len(lines[0]) <= 120
     assert lines[1] == ""
@@ -33,7 +29,7 @@ def test_its_docstring_has_a_headline_and_an_example(job):
 
 @EVERY
 def test_it_has_a_main_and_imports_nothing_heavy_on_top(job):
-    body = tree(job).body
+    body = source(job).body
     assert any(isinstance(node, ast.FunctionDef) and node.name == "main" for node in body)
     names = [a.name for n in body if isinstance(n, ast.Import) for a in n.names] + [
         n.module for n in body if isinstance(n, ast.ImportFrom)

@@ -8,12 +8,14 @@ import torch
 from problems import law_of, planted, recipes, theta
 from torch.func import vmap
 
-from curate import artifacts, plugins, predictors
-from curate import fit as fits
-from curate.coordinates import Coordinates
-from curate.fit import Options
+from curate import open_sets
+from curate.fitting import fit as fits
+from curate.fitting import fit_files
+from curate.fitting.coordinates import Coordinates
+from curate.fitting.fit import Options
+from curate.storage import artifacts
 
-NAMES = plugins.names("laws")
+NAMES = open_sets.names("laws")
 POOLS = 3
 ORDERED = {"infolaw"}  # pools are quality buckets from best to worst
 EVERY = pytest.mark.parametrize("name", NAMES)
@@ -149,7 +151,7 @@ def test_planted_parameters_come_back_as_predictions(name, seed):
 def test_a_fit_survives_json_exactly(name, tmp_path):
     fitted = planted(name, "abc", theta(name, POOLS, seed=7), draws=5)
     artifacts.save(tmp_path / "fit.json", fits.to_json(fitted))
-    again, base = predictors.load(tmp_path / "fit.json"), recipes(30, POOLS, 8)
+    again, base = fit_files.load(tmp_path / "fit.json"), recipes(30, POOLS, 8)
     assert torch.equal(again.loss(base), fitted.loss(base))
     assert torch.equal(again.draw_losses(base), fitted.draw_losses(base))
     assert all(torch.equal(x, y) for x, y in zip(again.interval(base), fitted.interval(base), strict=True))

@@ -16,13 +16,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
-from curate import plugins
+from curate import open_sets
 from curate.encoders.hashed import Hashed
 
-NAMES = plugins.names("scorers")
-LEARNED = [n for n in NAMES if hasattr(plugins.module("scorers", n), "learn")]
+NAMES = open_sets.names("scorers")
+LEARNED = [n for n in NAMES if hasattr(open_sets.module("scorers", n), "learn")]
 SMALL = {"k": 4, "iterations": 5, "bits": 14}  # options of learners, where they have them
-MISSING = [n for n in NAMES if find_spec(getattr(plugins.module("scorers", n), "REQUIRES", "curate")) is None]
+MISSING = [n for n in NAMES if find_spec(getattr(open_sets.module("scorers", n), "REQUIRES", "curate")) is None]
 FOLDER = TemporaryDirectory()
 atexit.register(FOLDER.cleanup)
 TARGET = Path(FOLDER.name) / "target.parquet"
@@ -65,14 +65,14 @@ def stream(needs) -> Iterator[pl.DataFrame]:
 
 
 def learner(name):
-    learn = plugins.module("scorers", name).learn
+    learn = open_sets.module("scorers", name).learn
     options = {key: value for key, value in SMALL.items() if key in signature(learn).parameters}
     options |= ONLY.get(name, {})
     return lambda source: learn(source, **options)
 
 
 def built(name):
-    return learner(name)(stream) if name in LEARNED else plugins.build("scorers", name)
+    return learner(name)(stream) if name in LEARNED else open_sets.build("scorers", name)
 
 
 def marked(name):
@@ -99,7 +99,7 @@ def test_it_is_a_frozen_dataclass_that_says_what_it_reads_and_adds(name):
 
 @EVERY
 def test_its_docstring_says_what_high_means(name):
-    text = plugins.implementation("scorers", name).__doc__
+    text = open_sets.implementation("scorers", name).__doc__
     assert all(column.split(".")[0] in text for column in SCORERS[name].schema)
     assert "High" in text or not any(column.startswith("score.") for column in SCORERS[name].schema)
 
@@ -146,8 +146,8 @@ def test_an_empty_batch_gives_an_empty_frame(name):
 @EVERY
 def test_options_are_checked(name):
     if name not in LEARNED:
-        with pytest.raises(plugins.CurateError, match="has no option 'nosuch'"):
-            plugins.build("scorers", f"{name}:nosuch=1")
+        with pytest.raises(open_sets.CurateError, match="has no option 'nosuch'"):
+            open_sets.build("scorers", f"{name}:nosuch=1")
 
 
 @EVERY_LEARNED
@@ -181,6 +181,6 @@ def test_what_was_learned_survives_the_disk(name, tmp_path):
 
 @EVERY_LEARNED
 def test_too_few_rows_is_one_clear_line(name):
-    with pytest.raises(plugins.CurateError) as caught:
+    with pytest.raises(open_sets.CurateError) as caught:
         learner(name)(lambda needs: iter([]))
     assert "\n" not in str(caught.value)

@@ -8,9 +8,9 @@ from dataclasses import FrozenInstanceError
 import numpy as np
 import pytest
 
-from curate import plugins
+from curate import open_sets
 from curate.errors import CurateError
-from curate.pools import Budget
+from curate.pool.pool import Budget
 from curate.trainers import Trainer
 from curate.trainers.command import Command
 from curate.trainers.linear import Linear
@@ -42,13 +42,13 @@ HALF = {"a": 0.5, "b": 0.5}
 
 
 def test_every_file_is_tested_here():
-    assert sorted(MADE) == list(plugins.names("trainers")), "give a new trainer an instance in MADE"
+    assert sorted(MADE) == list(open_sets.names("trainers")), "give a new trainer an instance in MADE"
 
 
 @EVERY
 def test_it_has_the_contract_and_is_frozen(name):
     trainer, _ = MADE[name]
-    assert isinstance(trainer, plugins.implementation("trainers", name))
+    assert isinstance(trainer, open_sets.implementation("trainers", name))
     assert (
         inspect.signature(type(trainer).train).parameters.keys() == inspect.signature(Trainer.train).parameters.keys()
     )

@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from curate import annealing, downstream, harm, recipes
 from curate.errors import FitError
+from curate.fitting import annealing, downstream
 from curate.laws.overtraining import PUBLISHED, Overtraining
+from curate.pool import repeats
+from curate.runs import recipes
 
 ERRORS = {  # average over 17 tasks at (N, M) = (1.4e9, 20), (1.4e9, 640), (6.9e9, 20)
     "c4": (0.5686, 0.5090, 0.4793),
@@ -72,10 +74,10 @@ def test_the_published_curve_and_its_fit():
 
 
 def test_the_harmful_band():
-    assert harm.band(8e8) == pytest.approx((43, 1803), rel=0.01)
-    assert harm.warning(4, 8e8) is None
-    assert harm.warning(5000, 8e8) is None
-    said = harm.warning(100, 8e8)
+    assert repeats.band(8e8) == pytest.approx((43, 1803), rel=0.01)
+    assert repeats.warning(4, 8e8) is None
+    assert repeats.warning(5000, 8e8) is None
+    said = repeats.warning(100, 8e8)
     assert said is not None
     assert "43" in said
     assert "8e+08" in said

@@ -10,11 +10,11 @@ from problems import recipes as random_recipes
 from problems import theta
 from scipy.optimize import least_squares
 
-from curate.fit import Options, fit
+from curate.fitting.fit import Options, fit
 from curate.laws.forgetting import Forgetting
 from curate.laws.replay import Replay, growth
-from curate.recipes import Recipes, recipes
-from curate.runs import check
+from curate.runs.recipes import Recipes, recipes
+from curate.runs.run_table import check
 
 REAL = Path(__file__).resolve().parents[3] / "shared" / "data" / "runs" / "cpt_python.csv"
 SOME = {"E": 1.0, "K": 0.3, "beta": 0.2, "G": 0.14, "d": 0.1, "s": 0.2, "eps": 1e-3, "R": 15.0, "C": 0.03}

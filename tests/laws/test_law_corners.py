@@ -8,7 +8,7 @@ import torch
 from problems import law_of, recipes, theta
 from torch.func import jacfwd, vmap
 
-from curate import fit as fits
+from curate.fitting import fit as fits
 
 SPECS = (
     "ces:tied=false",

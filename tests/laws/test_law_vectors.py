@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from curate import plugins, recipes
+from curate import open_sets
 from curate.errors import CurateError
 from curate.laws.ces import SIZE, TOKENS, Ces
 from curate.laws.chinchilla import Chinchilla
@@ -25,6 +25,7 @@ from curate.laws.penalised import Penalised
 from curate.laws.repetition import effective_tokens
 from curate.laws.scarce import Scarce
 from curate.laws.skaling import Skaling
+from curate.runs import recipes
 
 
 def theta(values):
@@ -83,8 +84,8 @@ BUDGETS = (32e6, 64e6, 128e6, 640e6)
 
 
 def accuracies(spec, given):
-    law = plugins.build("laws", spec)
-    constants = plugins.module("laws", spec.partition(":")[0]).PUBLISHED
+    law = open_sets.build("laws", spec)
+    constants = open_sets.module("laws", spec.partition(":")[0]).PUBLISHED
     return 100 * (1 - law.loss(theta(constants), given).numpy())
 
 
@@ -102,7 +103,7 @@ def test_goyal_predictions_for_cumulative_pools(spec):
 
 @pytest.mark.parametrize("spec", GOYAL)
 def test_a_pool_that_is_split_in_equal_halves_follows_theorem_1(spec):
-    law = plugins.build("laws", spec)
+    law = open_sets.build("laws", spec)
     whole = {"a": 0.025, "d": 0.1, "b": [0.15], "tau": [6.0]}
     halves = {"a": 0.025, "d": 0.1, "b": [0.15, 0.15], "tau": [3.0, 3.0]}  # tau_hat = p tau
     assert one(law, halves, tokens=3e8, params=1e8, weights=(0.5, 0.5), unique=(1e7, 1e7)) == pytest.approx(
@@ -113,15 +114,15 @@ def test_a_pool_that_is_split_in_equal_halves_follows_theorem_1(spec):
 @pytest.mark.parametrize("spec", GOYAL)
 def test_the_steps_told_apart_do_not_matter_where_there_are_fewer_passes(spec):
     name, _, rest = spec.partition(":")
-    values = theta(plugins.module("laws", name).PUBLISHED)
+    values = theta(open_sets.module("laws", name).PUBLISHED)
     given = recipes.recipes([[0.4, 0.3, 0.2, 0.1]], [1.2e8], [1e8], [[1e7, 2e7, 5e6, 3e7]])
-    short, long = (plugins.build("laws", f"{name}:steps={s}" + (f",{rest}" if rest else "")) for s in (8, 100))
+    short, long = (open_sets.build("laws", f"{name}:steps={s}" + (f",{rest}" if rest else "")) for s in (8, 100))
     assert torch.allclose(short.loss(values, given), long.loss(values, given), rtol=1e-12)
 
 
 @pytest.mark.parametrize("spec", GOYAL)
 def test_unlimited_pools_give_a_power_law(spec):
-    law = plugins.build("laws", spec)
+    law = open_sets.build("laws", spec)
     values = {"a": 0.03, "d": 0.1, "b": [0.2, 0.1], "tau": [3.0, 3.0]}
     found = one(law, values, tokens=1e9, params=1e8, weights=(0.25, 0.75))
     assert found == pytest.approx(300 ** -(0.25 * 0.2 + 0.75 * 0.1) + 0.1, rel=1e-12)
@@ -184,7 +185,7 @@ TABLE_2 = {  # domain loss at 100, 75, 50, 33 % and what the paper predicts for 
 
 @pytest.mark.parametrize("model", TABLE_2)
 def test_cmr_predicts_the_domain_loss_at_a_quarter(model):
-    from curate import fit as fits
+    from curate.fitting import fit as fits
 
     *seen, quarter = TABLE_2[model]
     shares = np.array([1.0, 0.75, 0.5, 1 / 3])
@@ -349,12 +350,12 @@ def test_mixture_joint_has_47_parameters_for_7_pools_and_equal_shares_read_a_and
     floor = 1 / (2 * 0.5**0.1 + 3 * 0.5**0.2)
     found = one(MixtureJoint(), values, tokens=TOKENS, params=SIZE, weights=(0.5, 0.5))
     assert found == pytest.approx(1.5 + floor + 0.6 + 0.5, rel=1e-6)
-    additive = plugins.build("laws", "mixture_additive")
+    additive = open_sets.build("laws", "mixture_additive")
     assert one(additive, values, tokens=TOKENS, params=SIZE, weights=(0.5, 0.5)) == pytest.approx(found, rel=1e-12)
 
 
 def test_dcpt_has_the_required_shape():
-    law = plugins.build("laws", "dcpt")
+    law = open_sets.build("laws", "dcpt")
     values = theta(
         {"E": 1.2, "A": 0.5, "B": 0.1, "C": 0.3, "alpha": 0.34, "beta": 0.3, "gamma": 0.4, "eta": 0.3, "eps": 0.05}
     )
@@ -369,7 +370,7 @@ def test_dcpt_has_the_required_shape():
         slopes = torch.autograd.grad(loss(*point), point, create_graph=True)
         assert all(s.item() < 0 for s in slopes)
         assert torch.autograd.grad(slopes[1], point[2])[0].item() < 0
-    general, domain = plugins.build("laws", "dcpt:rest=true"), plugins.build("laws", "dcpt:pool=0")
+    general, domain = open_sets.build("laws", "dcpt:rest=true"), open_sets.build("laws", "dcpt:pool=0")
     given = recipes.recipes([[0.3, 0.7]], [1e10], [5e8])
     assert torch.allclose(general.loss(values, given), domain.loss(values, given), rtol=1e-12)
 
@@ -385,7 +386,7 @@ def test_scarce_counts_the_targets_effective_tokens():
 
 def test_power_is_the_data_term():
     values = {"a": 0.7, "b": 0.3, "c": 2.1}
-    assert one(plugins.build("laws", "power"), values, tokens=8e9, params=1e8) == pytest.approx(
+    assert one(open_sets.build("laws", "power"), values, tokens=8e9, params=1e8) == pytest.approx(
         0.7 * 8**-0.3 + 2.1, rel=1e-12
     )
 
@@ -395,7 +396,7 @@ def test_power_is_the_data_term():
 )
 def test_wrong_options_say_what_is_right(spec):
     with pytest.raises(CurateError, match="law"):
-        plugins.build("laws", spec)
+        open_sets.build("laws", spec)
 
 
 def test_cmr_is_positive_wherever_its_parameters_may_be():

@@ -5,7 +5,7 @@ import torch
 
 from curate.errors import CurateError
 from curate.laws.repetition import PUBLISHED, PUBLISHED_EXCESS, Repetition
-from curate.recipes import recipes
+from curate.runs.recipes import recipes
 
 
 def loss(law: Repetition, params: float, tokens: float, unique: float, **changes: float) -> float:

@@ -6,8 +6,8 @@ import torch
 from problems import law_of, recipes, theta
 
 from curate.errors import SchemaError
-from curate.fit import Options, fit
-from curate.recipes import Recipes
+from curate.fitting.fit import Options, fit
+from curate.runs.recipes import Recipes
 
 THETA = {
     name: torch.tensor(x, dtype=torch.float64) for name, x in {"a": 0.1, "b": 0.4, "c": 2.0, "floor": 0.05}.items()

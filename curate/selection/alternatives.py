@@ -1,0 +1,86 @@
+"""Simple ways to split a purchase over sources, to compare with: none needs a training."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from scipy.optimize import minimize
+from torch import Tensor
+
+from curate.pool import baselines
+from curate.pool.pool import Pool
+from curate.selection.transport_predictor import Measure
+from curate.transport import distance
+from curate.transport.ground_cost import Problem
+
+UNITS = 10  # of the mixture, which greedy selection hands out one by one
+RANDOM = 16  # mixtures drawn evenly over the simplex; their mean is shown
+RIDGE = 1e-2  # of the mean second moment, in the design's information matrix
+
+
+def rivals(measure: Measure, pools: Sequence[Pool], *, seed: int = 0) -> dict[str, Tensor]:
+    """Return mixtures (k, p) by name; k is 1, but for the random ones, whose mean is meant."""
+    problem = measure.problem
+    p = len(problem.names)
+    fixed = baselines.fixed(pools)
+    corners = torch.eye(p, dtype=torch.float64)
+    single = int(measure(corners).argmin())
+    random = np.random.default_rng(seed).dirichlet(np.ones(p), size=RANDOM)
+    return {
+        "uniform": torch.from_numpy(fixed["uniform"])[None],
+        "proportional": torch.from_numpy(fixed["proportional"])[None],
+        "best single": corners[single][None],
+        "random": torch.from_numpy(random),
+        "greedy": greedy(measure, single)[None],
+        "values": by_value(problem)[None],
+        "design": design(problem)[None],
+    }
+
+
+def greedy(measure: Measure, first: int) -> Tensor:
+    """(p,) forward selection: from one source on, each unit goes where it brings the mixture nearest to the target."""
+    p = len(measure.problem.names)
+    units = torch.zeros(p, dtype=torch.float64)
+    units[first] = 1
+    for _ in range(UNITS - 1):
+        trial = units + torch.eye(p, dtype=torch.float64)
+        units = trial[int(measure(trial / trial.sum(dim=1, keepdim=True)).argmin())]
+    return units / units.sum()
+
+
+def by_value(problem: Problem) -> Tensor:
+    """(p,) even over the better half of the sources by the mean value of their samples (LAVA; Just et al. 2023).
+
+    Values are calibrated dual potentials at the uniform mixture: a ranking, which knows nothing of ratios.
+    """
+    p = len(problem.names)
+    found = distance.solve(problem, torch.full((1, p), 1 / p, dtype=torch.float64)).require()
+    kept = found.gradient[0].argsort(stable=True)[: max(1, p // 2)]
+    shares = torch.zeros(p, dtype=torch.float64)
+    shares[kept] = 1 / len(kept)
+    return shares
+
+
+def design(problem: Problem) -> Tensor:
+    """(p,) the mixture that leaves the target least uncertain in a linear model, as DAVED buys (Lu et al. 2024).
+
+    Minimises tr(T M(w)^-1), M(w) = sum_i w_i S_i + ridge, with second moments S_i of the sources and T of the target:
+    V-optimal design. Features alone; labels do not enter.
+    """
+    x, y = problem.pool.features.double().cpu().numpy(), problem.target.features.double().cpu().numpy()
+    of, p = problem.source.cpu().numpy(), len(problem.names)
+    moments = np.stack([x[of == i].T @ x[of == i] / (of == i).sum() for i in range(p)])
+    goal = y.T @ y / len(y)
+    ridge = RIDGE * float(np.trace(goal)) / len(goal) * np.eye(len(goal))
+
+    def value(w: np.ndarray) -> tuple[float, np.ndarray]:
+        inverse = np.linalg.inv(np.tensordot(w, moments, axes=1) + ridge)
+        both = inverse @ goal @ inverse
+        return float((inverse * goal).sum()), -np.einsum("kij,ij->k", moments, both)
+
+    found = minimize(
+        value, np.full(p, 1 / p), jac=True, method="SLSQP", bounds=[(0.0, 1.0)] * p,
+        constraints={"type": "eq", "fun": lambda w: w.sum() - 1, "jac": np.ones_like},
+    )  # fmt: skip
+    shares = np.clip(found.x, 0, 1)
+    return torch.from_numpy(shares / shares.sum())

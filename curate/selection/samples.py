@@ -1,0 +1,76 @@
+"""What a buyer sees: a bounded sample of each source and of the target, as vectors with labels."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import polars as pl
+
+from curate import open_sets
+from curate.encoders import Encoder
+from curate.errors import SchemaError
+from curate.pool.pool import Pool
+from curate.tables import batches, scored
+from curate.transport.ground_cost import Samples
+
+SAMPLE = 2000  # rows of a source that are used; more do not move the best mixture
+
+
+def read(
+    pools: Sequence[Pool],
+    column: str | None = None,
+    *,
+    encoder: str | None = None,
+    labels: bool | None = None,
+    limit: int = SAMPLE,
+    seed: int = 0,
+) -> dict[str, Samples]:
+    """Return at most ``limit`` rows of every pool: those with the smallest hash of id and seed, in any row order.
+
+    Vectors from ``column`` (``emb.<name>``; None: the only one that all pools have), or from ``encoder`` on the text.
+    ``labels``: read the column ``label``; None: where all pools have it. Errors: no such column, a null label.
+    """
+    have = {pool.name: set(batches.columns(batches.shards(pool.where)[0])) for pool in pools}
+    column = "text" if encoder else column or _column(have)
+    if lack := [name for name, names in have.items() if column not in names]:
+        raise SchemaError(f"source {lack[0]!r} has no column {column!r}; it has {', '.join(sorted(have[lack[0]]))}")
+    use = all("label" in names for names in have.values()) if labels is None else labels
+    if use and (lack := [name for name, names in have.items() if "label" not in names]):
+        raise SchemaError(f"source {lack[0]!r} has no column 'label': give labels on every side, or --no-labels")
+    needs = (column, "label") if use else (column,)
+    return {pool.name: _samples(pool.name, _smallest(pool, needs, limit, seed), column, encoder) for pool in pools}
+
+
+def _column(have: Mapping[str, set[str]]) -> str:
+    common = sorted(n for n in set.intersection(*have.values()) if n.startswith("emb."))
+    if len(common) == 1:
+        return common[0]
+    if common:
+        raise SchemaError(f"sources and target have {', '.join(common)}: choose one with --embedding")
+    raise SchemaError("no emb.<name> column that all sources and the target have: give --encoder hashed to embed texts")
+
+
+def _smallest(pool: Pool, needs: Sequence[str], limit: int, seed: int) -> pl.DataFrame:
+    held: pl.DataFrame | None = None
+    for batch in scored.pool_batches(pool, tuple(needs)):
+        part = batch.select("id", *needs).with_columns(
+            pl.Series("key", batches.keys(batch["id"], seed), dtype=pl.UInt64)
+        )
+        if held is not None and held.schema != part.schema:
+            odd = next(name for name in needs if held.schema[name] != part.schema[name])
+            raise SchemaError(f"source {pool.name!r}: {odd} is {held.schema[odd]} and {part.schema[odd]} in its files")
+        held = (part if held is None else pl.concat([held, part])).sort("key", "id").head(limit)
+    if held is None or held.is_empty():
+        raise SchemaError(f"source {pool.name!r} has no rows: give a few hundred samples of it")
+    return held
+
+
+def _samples(name: str, frame: pl.DataFrame, column: str, encoder: str | None) -> Samples:
+    labels = None
+    if "label" in frame.columns:
+        if nulls := frame["label"].null_count():
+            raise SchemaError(f"source {name!r}: label is null in {nulls} of {frame.height} samples: fill or drop them")
+        labels = frame["label"].to_numpy()
+    if encoder is None:
+        return Samples(np.ascontiguousarray(frame[column].to_numpy()), labels)
+    built: Encoder = open_sets.build("encoders", encoder)  # type: ignore[assignment]
+    return Samples(built.encode(frame[column].fill_null("").to_list()), labels)

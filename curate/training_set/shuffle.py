@@ -1,0 +1,144 @@
+"""Copies of rows to their places in the training set: a spill for every data file, then the output shards.
+
+Two functions for an engine. Each writes one file that appears when it is whole, so what exists is done. Memory: of
+``scatter`` a run of copies, of ``gather`` one shard.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pyarrow.ipc
+
+from curate.errors import Interrupted
+from curate.storage.files import replacing
+from curate.tables import batches as tables
+from curate.training_set import placement
+from curate.training_set.row_index import Source, index_path
+
+RUN_BYTES = 1 << 26  # of copies sorted and spilled at a time; a worker's memory is about four times that
+ROW_GROUP = 1024  # rows a row group of the output: readers can shuffle and skip in steps of a few MB
+ARROW = pl.CompatLevel.oldest()  # plain large strings: what Arrow files and their readers know
+TRAINING = {
+    "id": pl.String(),
+    "source": pl.String(),
+    "text": pl.String(),
+    "tokens": pl.Int64(),
+    "pool": pl.String(),
+    "epoch": pl.Int32(),
+}
+
+
+@dataclass(frozen=True)
+class Scattering:
+    """A source whose copies are to be spilled: where its rows start in each pool, and how the places become shards."""
+
+    source: Source
+    folder: Path
+    starts: tuple[int, ...]
+    shard_rows: int
+    shards: int
+
+
+@dataclass(frozen=True)
+class Gathering:
+    """A shard to be written: its file, and the places [start, end) of the training set in it."""
+
+    number: int
+    path: Path
+    folder: Path
+    start: int
+    end: int
+    shards: int
+
+
+def spill_path(folder: Path, number: int) -> Path:
+    """Return where the copies of a source are."""
+    return folder / f"{number:05d}.spill.arrow"
+
+
+def part_name(number: int) -> str:
+    """Return the name of an output shard."""
+    return f"part-{number:05d}.parquet"
+
+
+def scatter(task: Scattering) -> int:
+    """Spill every copy that comes from a source, sorted by place, one record batch a run and output shard."""
+    written = 0
+    with replacing(spill_path(task.folder, task.source.number)) as temporary:
+        schema = pl.DataFrame(schema={**TRAINING, "slot": pl.Int64()}).to_arrow(compat_level=ARROW).schema
+        options = pa.ipc.IpcWriteOptions(compression="zstd")
+        with pa.ipc.new_file(temporary, schema, options=options) as writer:
+            for run in _runs(_copies(task)):
+                (batch,) = run.to_arrow(compat_level=ARROW).to_batches()
+                cuts = run["slot"].search_sorted(np.arange(task.shards + 1) * task.shard_rows).to_list()
+                for start, end in pairwise(cuts):
+                    writer.write_batch(batch.slice(start, end - start))
+                written += run.height
+    return written
+
+
+def _runs(copies: Iterator[pl.DataFrame]) -> Iterator[pl.DataFrame]:
+    """Yield copies sorted by place, about ``RUN_BYTES`` at a time."""
+    held: list[pa.Table] = []
+    size = 0
+    for frame in copies:
+        held.append(frame.to_arrow(compat_level=ARROW))  # a copy: a filtered frame would hold all of its batch's text
+        size += held[-1].nbytes
+        if size >= RUN_BYTES:
+            yield _sorted(held)
+            held, size = [], 0
+    if held:
+        yield _sorted(held)
+
+
+def _sorted(held: list[pa.Table]) -> pl.DataFrame:
+    return pl.DataFrame(pl.from_arrow(pa.concat_tables(held))).sort("slot").rechunk()
+
+
+def _copies(task: Scattering) -> Iterator[pl.DataFrame]:
+    """Yield the copies of a source with their places, a batch and pass at a time."""
+    index = pl.read_parquet(index_path(task.folder, task.source.number), glob=False)
+    pools = [(number, pool, index.filter(pl.col("pool") == number)) for number, pool in task.source.pools]
+    places = {number: placement.slots_path(task.folder, number) for number, _ in task.source.pools}
+    slots = {number: np.load(path, mmap_mode="r") for number, path in places.items() if path.is_file()}
+    pools = [(number, pool, mine) for number, pool, mine in pools if number in slots and mine.height]
+    if not pools:
+        return
+    at = 0
+    for batch in tables.batches(task.source.data, ("text",), text_column=task.source.text_column):
+        frame = batch.with_columns(pl.col("text").cast(pl.String))
+        for number, pool, mine in pools:
+            low, high = mine["row"].search_sorted(np.array([at, at + batch.height])).to_list()
+            here = slots[number][:, task.starts[number] + low : task.starts[number] + high]
+            local = frame[(mine["row"][low:high] - at).to_numpy()].with_columns(
+                mine["tokens"][low:high], pl.lit(pool.name).alias("pool")
+            )
+            for epoch in range(len(here)):
+                slot = pl.Series("slot", np.asarray(here[epoch]))
+                copies = local.with_columns(slot, epoch=pl.lit(epoch, dtype=pl.Int32)).select(*TRAINING, "slot")
+                if (drawn := copies.filter(pl.col("slot") != placement.NOT_DRAWN)).height:
+                    yield drawn
+        at += batch.height
+
+
+def gather(task: Gathering) -> int:
+    """Write one output shard: its copies from all spills, in order; return its number."""
+    batches: list[pa.RecordBatch] = []
+    for path in sorted(task.folder.glob("*.spill.arrow")):
+        with pa.memory_map(str(path)) as mapped, pa.ipc.open_file(mapped) as reader:
+            runs = range(task.number, reader.num_record_batches, task.shards)
+            batches += [batch for batch in map(reader.get_batch, runs) if batch.num_rows]
+    frame = pl.DataFrame(pl.from_arrow(pa.Table.from_batches(batches))).sort("slot") if batches else pl.DataFrame()
+    if not (batches and np.array_equal(frame["slot"].to_numpy(), np.arange(task.start, task.end))):
+        raise Interrupted(
+            f"{task.path}: its {task.end - task.start} rows are not the {frame.height} that {task.folder} holds, for "
+            "an input or that folder changed meanwhile: give --restart"
+        )
+    tokens = int(frame["tokens"].sum())
+    tables.write(task.path, frame.drop("slot").iter_slices(ROW_GROUP), metadata={"tokens": str(tokens)})
+    return task.number

@@ -1,0 +1,73 @@
+"""The honest end of the demo: train what was recommended, and what others would do, at a budget no pilot had."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import polars as pl
+import typer
+
+from curate.engines.local import Local
+from curate.fitting import fit_files
+from curate.planning import plan
+from curate.pool import baselines
+from curate.pool.pool import Budget, Pool, load_pools
+from curate.runs import pilots
+from curate.runs.pilots import Run
+from curate.storage import artifacts
+from pipelines.shared.show import progress, table
+from pipelines.shared.trainers import load
+
+
+def check(
+    out: Path, targets: Mapping[str, Path], *, tokens: float, params: float, seeds: int, workers: int, seed: int
+) -> list[dict[str, object]]:
+    """Train the plan for ``tokens`` and the baselines; print and save predicted against measured loss."""
+    fitted, known = fit_files.load(out / "fit.json"), load_pools(out / "pools.json")
+    goals = {name: Pool(name, 1, 1, (str(path),)) for name, path in targets.items()}
+    model, unique, data = load("tiny", known, goals)
+    on_hand = [replace(pool, tokens=unique[pool.name]) for pool in known]
+    budget = Budget(tokens, params)
+    best = plan.optimize(fitted, on_hand, budget, seed=seed)
+    names = [pool.name for pool in known]
+    mixtures = {"plan": dict(best.weights)}
+    mixtures |= {n: dict(zip(names, w.tolist(), strict=True)) for n, w in baselines.baselines(on_hand, tokens).items()}
+    runs = [
+        Run(f"{name}-{i}", weights, budget, unique, seed + 1000 + i)
+        for name, weights in mixtures.items()
+        for i in range(seeds)
+    ]
+    with progress() as report:
+        measured = pilots.run(runs, model, out / "check.runs", data=data, engine=Local(workers), progress=report)
+    rows: list[dict[str, object]] = []
+    for name, weights in mixtures.items():
+        predicted = plan.evaluate(fitted, on_hand, budget, weights)
+        losses = measured.filter(pl.col("run").str.starts_with(f"{name}-"))[f"loss.{fitted.eval}"].to_numpy()
+        rows.append(
+            {"mixture": name, "predicted": predicted.loss, "low": predicted.low, "high": predicted.high}
+            | {
+                "measured": float(losses.mean()),
+                "inside": bool(predicted.low <= losses.mean() <= predicted.high),
+            }
+            | {"weights": weights}
+        )
+    artifacts.save(out / "check.json", {"tokens": tokens, "params": params, "eval": fitted.eval, "rows": rows})
+    frame = pl.DataFrame(rows).drop("weights")
+    typer.echo(table(frame))
+    typer.echo(verdict(rows))
+    return rows
+
+
+def verdict(rows: list[dict[str, object]]) -> str:
+    """Say in one line whether the plan won, and by how much."""
+    measured = {str(row["mixture"]): float(str(row["measured"])) for row in rows}
+    others = {name: loss for name, loss in measured.items() if name != "plan"}
+    rival = min(others, key=lambda name: others[name])
+    gap = others[rival] - measured["plan"]
+    beaten = sum(loss > measured["plan"] for loss in others.values())
+    inside = sum(bool(row["inside"]) for row in rows)
+    return (
+        f"measured: the plan beats {beaten} of {len(others)} baselines; against the best of them ({rival}) it is "
+        f"{abs(gap):.4f} nats per byte {'better' if gap > 0 else 'WORSE'}; "
+        f"{inside} of {len(rows)} measured losses lie inside the 90 % interval"
+    )

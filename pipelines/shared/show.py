@@ -1,0 +1,100 @@
+"""What jobs show: progress on stderr, results on stdout as a table or as JSON."""
+
+import json
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import NoReturn
+
+import polars as pl
+import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from curate.progress import Progress as Callback
+from curate.storage.s3 import spelled
+
+PLAIN_SECONDS = 5.0  # between lines where there is no terminal
+
+
+class _Rates:
+    """How much is done a second, since each kind of work was first seen."""
+
+    def __init__(self) -> None:
+        self.first: dict[str, tuple[float, int]] = {}
+
+    def said(self, what: str, done: int) -> str:
+        """Return the rate in words; empty at first."""
+        began, before = self.first.setdefault(what, (time.monotonic(), done))
+        seconds = time.monotonic() - began
+        return f"{(done - before) / seconds:.3g}/s" if done > before and seconds > 0 else ""
+
+
+@contextmanager
+def progress() -> Iterator[Callback]:
+    """Yield a progress callback: a bar on a terminal, else a plain line every few seconds and at the end."""
+    if sys.stderr.isatty():
+        columns = (
+            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"),
+            TimeRemainingColumn(),
+        )  # fmt: skip
+        with Progress(*columns, transient=True) as bar:
+            tasks, rates = {}, _Rates()
+
+            def draw(what: str, done: int, total: int) -> None:
+                if what not in tasks:
+                    tasks[what] = bar.add_task(what, total=total, rate="")
+                bar.update(tasks[what], completed=done, total=total, rate=rates.said(what, done))
+
+            yield draw
+        return
+    last: dict[str, float] = {}
+    rates = _Rates()
+
+    def line(what: str, done: int, total: int) -> None:
+        now, rate = time.monotonic(), rates.said(what, done)
+        if done == total or now - last.get(what, now - PLAIN_SECONDS) >= PLAIN_SECONDS:
+            last[what] = now
+            typer.echo(f"{what} {done}/{total} {rate}".rstrip(), err=True)
+
+    yield line
+
+
+def table(frame: pl.DataFrame, digits: int = 4) -> str:
+    """Return a frame as aligned plain text."""
+    shown = [[_cell(value, digits) for value in row] for row in frame.rows()]
+    widths = [max(len(str(x)) for x in column) for column in zip(frame.columns, *shown, strict=True)]
+    numeric = [dtype.is_numeric() for dtype in frame.dtypes]
+    lines = []
+    for row in [list(frame.columns), *shown]:
+        cells = [c.rjust(w) if n else c.ljust(w) for c, w, n in zip(row, widths, numeric, strict=True)]
+        lines.append("  ".join(cells).rstrip())
+    return "\n".join(lines)
+
+
+def _cell(value: object, digits: int) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.{digits}g}" if isinstance(value, float) else str(value)
+
+
+def result(as_json: bool, record: Mapping[str, object], text: str) -> None:
+    """Print a job's result: one JSON object for machines, or text for people."""
+    typer.echo(spelled(json.dumps(record, sort_keys=True) if as_json else text))
+
+
+def heading(text: str) -> None:
+    """Print the title of a stage."""
+    typer.echo(f"\n== {text}")
+
+
+def warn(lines: Sequence[str]) -> None:
+    """Print what a user should know, on stderr."""
+    for line in lines:
+        typer.echo(spelled(f"warning: {line}"), err=True)
+
+
+def failed(message: str) -> NoReturn:
+    """Print one line on stderr after a result that is not all that was asked, and end with exit code 1."""
+    typer.echo(spelled(f"curate: {message}"), err=True)
+    raise typer.Exit(1)

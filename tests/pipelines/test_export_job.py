@@ -1,0 +1,239 @@
+"""The export job and the mixture it reads: exact tokens, whose paths, and one clear line for every mistake."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from curate import open_sets
+from curate.errors import SchemaError
+from curate.pool import mixture
+from curate.pool.pool import Pool, to_json
+from curate.storage import artifacts
+
+POOLS = (
+    Pool("web", 5e10, 50_000_000, ("raw/web.jsonl.zst",)),
+    Pool("code", 2e9, 1_000_000, ("raw",), filter={"source": "code"}),
+    Pool("a=b", 1e9, 500_000, ("raw/ab.parquet",), kept="kept"),
+    Pool("unused", 1e9, 500_000),
+)
+SHARES = {"web": 0.7, "code": 0.25, "a=b": 0.05, "unused": 0.0}
+
+
+def plan(tokens=2e10, weights=SHARES):
+    return {"budget": {"tokens": tokens, "params": 1e9}, "weights": dict(weights), "epochs": {}, "loss": 2.0}
+
+
+@pytest.fixture
+def planned(tmp_path):
+    """plan.json with one budget and its pools."""
+    return saved(tmp_path / "plan.json", plan())
+
+
+def saved(path, *plans, pools=POOLS):
+    record = {"plans": list(plans), "baselines": {}}
+    artifacts.save(path, record | ({"pools": to_json(pools)} if pools is not None else {}))
+    return path
+
+
+def fails(cli, *arguments, code=1):
+    said = cli("export", *arguments)
+    assert said.code == code, said
+    assert "Traceback" not in said.err
+    lines = said.err.strip().splitlines()
+    assert code == 2 or (len(lines) == 1 and lines[0].startswith("curate: ")), said.err
+    return said.err
+
+
+def test_it_writes_the_file_and_says_what_is_in_it(cli, planned, tmp_path):
+    out = tmp_path / "deep" / "mixture.py"
+    said = cli("export", planned, "--to", "hf", "--out", out, "--json")
+    assert said.code == 0, said
+    record = json.loads(said.out)
+    assert {row["pool"]: row["tokens"] for row in record["pools"]} == {
+        "web": 14_000_000_000, "code": 5_000_000_000, "a=b": 1_000_000_000
+    }  # fmt: skip
+    assert sum(row["tokens"] for row in record["pools"]) == record["tokens"] == 20_000_000_000
+    assert [row["epochs"] for row in record["pools"]] == [0.28, 2.5, 1.0]
+    assert record["left_out"] == ["unused"]
+    assert record["out"] == str(out)
+    assert [p.name for p in out.parent.iterdir()] == ["mixture.py"]
+    text = cli("export", planned, "--to", "hf", "--out", out).out
+    assert "20000000000 tokens in all" in text
+    assert "left out, no tokens: unused" in text
+
+
+def test_the_same_plan_gives_the_same_bytes(cli, planned, tmp_path):
+    for name in ("one", "two"):
+        assert cli("export", planned, "--to", "olmo", "--out", tmp_path / name).code == 0
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
+
+
+def paths(cli, planned, *more, to="hf"):
+    said = cli("export", planned, "--to", to, "--out", planned.parent / "o", "--json", *more)
+    assert said.code == 0, said
+    record = json.loads(said.out)
+    return {row["pool"]: row["paths"] for row in record["pools"]}, record["guessed"]
+
+
+def test_a_pools_own_files_are_used_only_where_they_are_the_whole_pool(cli, planned):
+    """code and a=b are rows of files that hold others too, by a filter and by decisions."""
+    usual = {"code": ["data/code/*.parquet"], "a=b": ["data/a=b/*.parquet"]}
+    assert paths(cli, planned) == ({"web": ["raw/web.jsonl.zst"], **usual}, ["code", "a=b"])
+    found, guessed = paths(cli, planned, to="olmo")
+    assert found["web"] == ["data/web/*.npy"], "OLMo-core does not read text"
+    assert guessed == ["web", "code", "a=b"]
+
+
+def test_paths_of_pools_and_a_pattern_for_the_others(cli, planned):
+    more = [
+        "--path",
+        "s3://x/source={pool}/*.npy",
+        "--path",
+        "a=b=one.npy",
+        "--path",
+        "a=b=two.npy",
+        "--path",
+        "unused=z",
+    ]
+    found, guessed = paths(cli, planned, *more, to="olmo")
+    assert found == {
+        "web": ["s3://x/source=web/*.npy"], "code": ["s3://x/source=code/*.npy"], "a=b": ["one.npy", "two.npy"]
+    }  # fmt: skip
+    assert guessed == []
+
+
+@pytest.mark.parametrize("path", ["nosuch=x", "x", "a=x"])
+def test_a_path_of_no_pool_lists_the_pools(cli, planned, path):
+    said = fails(cli, planned, "--to", "hf", "--out", planned.parent / "o", "--path", path, code=2)
+    assert all(name in said for name in SHARES)
+
+
+def test_help_names_every_trainer(cli):
+    said = cli("export", "--help").out
+    assert all(name in said for name in open_sets.names("exports"))
+
+
+def test_two_patterns_are_refused(cli, planned):
+    fails(cli, planned, "--to", "hf", "--out", planned.parent / "o", "--path", "{pool}", "--path", "x/{pool}", code=2)
+
+
+def test_a_guessed_path_is_said(cli, planned, tmp_path):
+    said = cli("export", planned, "--to", "nemo", "--out", tmp_path / "mix.txt").out
+    assert "paths guessed for web, code, a=b: say where they lie with --path POOL=PATH" in said
+    assert "usually named mix.yaml" in said
+    assert "path guessed" in (tmp_path / "mix.txt").read_text()
+
+
+def test_the_budget_is_chosen_by_its_index(cli, tmp_path):
+    path = saved(tmp_path / "plan.json", plan(1e9), plan(2e10), plan(3e11))
+    out = ["--to", "megatron", "--out", tmp_path / "o"]
+    for more in ([], ["--budget", 3], ["--budget", -1]):
+        said = fails(cli, path, *out, *more)
+        assert "0 is 1e+09 tokens, 1e+09 parameters; 1 is 2e+10 tokens" in said
+        assert "--budget" in said
+    assert "2 is 3e+11 tokens" in said
+    said = cli("export", path, *out, "--budget", 2, "--json")
+    assert json.loads(said.out)["tokens"] == 300_000_000_000
+
+
+def test_pools_from_their_own_file_where_the_plan_has_none(cli, tmp_path):
+    path = saved(tmp_path / "plan.json", plan(), pools=None)
+    out = ["--to", "mosaic", "--out", tmp_path / "o"]
+    assert "does not hold its pools" in fails(cli, path, *out)
+    artifacts.save(tmp_path / "pools.json", {"pools": to_json(POOLS)})
+    assert cli("export", path, *out, "--pools", tmp_path / "pools.json").code == 0
+    artifacts.save(tmp_path / "pools.json", {"pools": to_json(POOLS[:1])})
+    said = fails(cli, path, *out, "--pools", tmp_path / "pools.json")
+    assert "has a pool 'a=b' that is not among the pools: web" in said
+
+
+def test_small_pools_can_be_left_out(cli, planned, tmp_path):
+    said = cli("export", planned, "--to", "olmo", "--out", tmp_path / "o", "--min-share", 0.1, "--json")
+    record = json.loads(said.out)
+    assert record["left_out"] == ["a=b", "unused"]
+    assert sum(row["tokens"] for row in record["pools"]) == 20_000_000_000
+    assert [row["share"] for row in record["pools"]] == pytest.approx([0.7 / 0.95, 0.25 / 0.95])
+    assert "lower --min-share" in fails(cli, planned, "--to", "olmo", "--out", tmp_path / "o", "--min-share", 0.9)
+
+
+def test_an_unknown_trainer_lists_the_known_ones(cli, planned, tmp_path):
+    said = fails(cli, planned, "--to", "nosuch", "--out", tmp_path / "o")
+    assert "choose one of hf, levanter, megatron, mosaic, nemo, olmo, torchtitan" in said
+    assert "has no option 'x'" in fails(cli, planned, "--to", "olmo:x=1", "--out", tmp_path / "o")
+    assert not (tmp_path / "o").exists()
+
+
+@pytest.mark.parametrize("content", [None, "not json", "[]", "{}", '{"plans": []}', '{"plans": {}}', '{"pools": []}'])
+def test_other_files_are_refused(cli, tmp_path, content):
+    path = tmp_path / "x.json"
+    if content is not None:
+        path.write_text(content)
+    assert "x.json" in fails(cli, path, "--to", "olmo", "--out", tmp_path / "o")
+
+
+@pytest.mark.parametrize(
+    ("one", "said"),
+    [
+        ({}, "cannot be read"),
+        ("text", "cannot be read"),
+        ({"budget": {"tokens": 1e9, "params": 1e9}, "weights": [1.0]}, "cannot be read"),
+        (plan(weights={"web": 0.5}), "sum to 0.5: they must sum to 1"),
+        (plan(weights={"web": 1.5, "code": -0.5}), "gives pool 'code' the share -0.5"),
+        (plan(weights={"web": 1.0, "other": 0.0}), "has a pool 'other'"),
+        (plan(weights={}), "sum to 0"),
+        (plan(tokens=0.2), "there is nothing to train on"),
+        (plan(tokens=-1.0), "both positive"),
+    ],
+)
+def test_plans_that_cannot_be_are_refused(cli, tmp_path, one, said):
+    path = saved(tmp_path / "plan.json", one)
+    assert said in fails(cli, path, "--to", "olmo", "--out", tmp_path / "o")
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=10).filter(any), st.floats(1, 1e15))
+def test_tokens_add_up_whatever_the_shares(tmp_path, shares, tokens):
+    shares = {f"p{i}": share / sum(shares) for i, share in enumerate(shares)}
+    path = saved(tmp_path / "plan.json", plan(tokens, shares), pools=[Pool(name, 1e9, 1) for name in shares])
+    found = mixture.load(path)
+    assert found.tokens == sum(part.tokens for part in found.parts) == round(tokens)
+    assert abs(sum(found.shares) - 1) < 1e-12
+    assert all(abs(part.tokens - shares[part.pool.name] * tokens) < 2 + 1e-15 * tokens for part in found.parts)
+    assert {part.pool.name for part in found.parts} | set(found.left_out) == set(shares)
+    assert all(shares[name] * tokens < 2 for name in found.left_out)
+
+
+def test_repeated_names_in_the_pools_are_refused(tmp_path):
+    with pytest.raises(SchemaError, match="names pool 'web' twice"):
+        mixture.load(saved(tmp_path / "plan.json", plan(), pools=[*POOLS, POOLS[0]]))
+
+
+def test_each_phase_of_a_schedule_is_a_file_and_all_tokens_add_up(cli, tmp_path):
+    artifacts.save(tmp_path / "pools.json", {"pools": to_json(POOLS)})
+    made = tmp_path / "s.json"
+    schedule = ["--method", "cooldown", "--tokens", "20000000001", "--switch", 0.3, "--out", made]
+    assert cli("schedule", tmp_path / "pools.json", *schedule).code == 0
+    assert "2 phases, which end at 0.3, 1 of training" in fails(cli, made, "--to", "nemo", "--out", tmp_path / "x")
+    assert not (tmp_path / "x").exists()
+    assert "has no phase 2: choose one with --phase, where 0 is 0 to 0.3; 1 is 0.3 to 1" in fails(
+        cli, made, "--to", "nemo", "--phase", 2, "--out", tmp_path / "x"
+    )
+    assert "has no budgets: leave out --budget" in fails(
+        cli, made, "--to", "nemo", "--budget", 0, "--out", tmp_path / "x"
+    )
+    said = [
+        cli("export", made, "--to", "nemo", "--phase", i, "--out", tmp_path / f"{i}.yaml", "--json") for i in (0, 1)
+    ]
+    records = [json.loads(one.out) for one in said]
+    assert [record["tokens"] for record in records] == [6_000_000_000, 14_000_000_001]
+    wanted = json.loads(made.read_text())["phases"]
+    for record, phase in zip(records, wanted, strict=True):
+        assert sum(row["tokens"] for row in record["pools"]) == record["tokens"]
+        for row in record["pools"]:
+            assert row["share"] == pytest.approx(phase["weights"][row["pool"]], abs=1e-9)
+    assert f"phase 1 of {made}: 0.3 to 1 of 20,000,000,001 tokens" in (tmp_path / "1.yaml").read_text()
+
+
+def test_a_plan_has_no_phases(cli, planned, tmp_path):
+    assert "is a plan and has no phases" in fails(cli, planned, "--to", "hf", "--phase", 0, "--out", tmp_path / "x")

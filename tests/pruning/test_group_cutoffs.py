@@ -1,0 +1,40 @@
+"""The first rows of many groups, in tiny pieces, against a sort."""
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from curate.pruning import cutoffs
+from curate.pruning.cutoffs import Batch
+from curate.pruning.group_cutoffs import firsts
+from curate.tables import batches
+
+
+@settings(max_examples=150)
+@given(data=st.data(), limit=st.sampled_from([0, 3, 1000]))
+def test_the_first_rows_of_every_group(data, limit):
+    n, g = data.draw(st.integers(1, 60)), data.draw(st.integers(1, 5))
+    kind = data.draw(st.sampled_from([st.integers(0, 2), st.floats(-1e300, 1e300), st.floats(0, 1)]))
+    score = np.array(data.draw(st.lists(kind, min_size=n, max_size=n)), dtype=float)
+    group = np.array(data.draw(st.lists(st.integers(0, g - 1), min_size=n, max_size=n)))
+    ids = pl.Series([f"r{i % max(1, n - 2)}" for i in range(n)])  # two ids come twice
+    sizes = np.bincount(group, minlength=g)
+    quotas = np.array([data.draw(st.integers(0, int(size))) for size in sizes])
+    code, size = cutoffs.codes(score), data.draw(st.integers(1, n))
+
+    def stream(with_ids):
+        for a in range(0, n, size):
+            part = slice(a, a + size)
+            yield Batch(code[part], group[part], ids[part] if with_ids else None)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cutoffs, "CELLS", 4 * g)
+        ends = firsts(stream, quotas, sizes, (int(code.min()), int(code.max())), seed=1, limit=limit)
+    order = np.lexsort((np.arange(n), batches.keys(ids, 1), code))
+    expected = np.zeros(n, dtype=bool)
+    for j in range(g):
+        expected[order[group[order] == j][: quotas[j]]] = True
+    found = np.concatenate([ends.of(batch, i * size) for i, batch in enumerate(stream(True))])
+    assert found.tolist() == expected.tolist()

@@ -1,0 +1,103 @@
+"""Allocators against hand-worked cases, brute force and their own optimality conditions."""
+
+from itertools import product
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from curate.errors import SchemaError
+from curate.pruning import quotas
+
+SIZES = st.lists(st.integers(0, 60), min_size=1, max_size=9)
+
+
+def test_water_filling_by_hand():
+    assert quotas.even(np.array([2, 10, 30]), 18).tolist() == [2, 8, 8]
+    assert quotas.even(np.array([2, 10, 30]), 26).tolist() == [2, 10, 14]
+    assert quotas.even(np.array([5, 5, 5]), 10).tolist() == [4, 3, 3]
+    assert quotas.even(np.array([5, 0, 5]), 0).tolist() == [0, 0, 0]
+
+
+def test_weights_by_hand():
+    """12 by 3 to 1 is 9 and 3; a full group's rest goes to the others; weight 0 comes last."""
+    assert quotas.weighted(np.array([3.0, 1.0]), np.array([20, 20]), 12).tolist() == [9, 3]
+    assert quotas.weighted(np.array([3.0, 1.0]), np.array([5, 20]), 12).tolist() == [5, 7]
+    assert quotas.weighted(np.array([0.0, 1.0]), np.array([5, 8]), 10).tolist() == [2, 8]
+
+
+@given(sizes=SIZES, data=st.data())
+def test_weighted_counts_are_whole_exact_and_level(sizes, data):
+    n = np.array(sizes)
+    weights = np.array(data.draw(st.lists(st.floats(0.1, 5), min_size=len(n), max_size=len(n))))
+    total = data.draw(st.integers(0, int(n.sum())))
+    x = quotas.weighted(weights, n, total)
+    assert x.sum() == total
+    assert ((x >= 0) & (x <= n)).all()
+    open_ = x < n
+    if open_.any():  # nobody has more than one row above the level of a group that could take more
+        assert ((x - 1) / weights <= ((x + 1) / weights)[open_].min() + 1e-6).all()
+
+
+def test_the_quadratic_programme_by_hand():
+    """10 rows wanted as 5 3 2 of sizes 4 9 9: the first is full, and the other two share its row evenly."""
+    assert quotas.quadratic(np.array([0.5, 0.3, 0.2]), np.array([4, 90, 90]), 10).tolist() == [4, 4, 2]
+    assert quotas.quadratic(np.array([1.0, 0.0, 0.0]), np.array([90, 90, 90]), 10).tolist() == [8, 1, 1]
+    assert quotas.quadratic(np.array([1.0, 0.0, 0.0]), np.array([90, 0, 90]), 10, least=3).tolist() == [7, 0, 3]
+    assert quotas.quadratic(np.array([0.5, 0.5]), np.array([3, 3]), 6).tolist() == [3, 3]
+
+
+@given(sizes=st.lists(st.integers(1, 6), min_size=1, max_size=4), data=st.data())
+def test_the_quadratic_programme_is_within_rounding_of_the_best_whole_counts(sizes, data):
+    n, least = np.array(sizes), data.draw(st.integers(0, 2))
+    raw = np.array(data.draw(st.lists(st.floats(0.01, 1), min_size=len(n), max_size=len(n))))
+    shares, low = raw / raw.sum(), np.minimum(least, n)
+    total = data.draw(st.integers(int(low.sum()), int(n.sum())))
+    x = quotas.quadratic(shares, n, total, least=least)
+    assert x.sum() == total
+    assert ((x >= low) & (x <= n)).all()
+
+    def value(y):
+        return 0.5 * np.sum(np.square(y)) - total * shares @ y
+
+    grid = product(*(range(a, b + 1) for a, b in zip(low.tolist(), n.tolist(), strict=True)))
+    best = min(value(np.array(y)) for y in grid if sum(y) == total)
+    assert value(x) <= best + 1e-9
+
+
+@given(sizes=SIZES, data=st.data())
+def test_strata_budgets_sum_and_serve_the_smallest_whole(sizes, data):
+    n = np.array(sizes)
+    total = data.draw(st.integers(0, int(n.sum())))
+    x = quotas.strata(n, total)
+    assert x.sum() == total
+    assert ((x >= 0) & (x <= n)).all()
+    assert (x[n <= total // len(n)] == n[n <= total // len(n)]).all()
+
+
+def test_strata_budgets_by_hand():
+    assert quotas.strata(np.array([1, 100, 10, 0]), 40).tolist() == [1, 29, 10, 0]
+    assert quotas.strata(np.array([7, 7, 7]), 10).tolist() == [3, 3, 4]
+
+
+@pytest.mark.parametrize("values", [[0.0, 1.0, 50.0], [-3.0, -2.0, -1.0], [-1e308, 0.0, 1e308]])
+def test_the_largest_score_has_a_stratum(values):
+    found = quotas.stratum(np.array(values), min(values), max(values))
+    assert found[0] == 0
+    assert found[-1] == 49
+    assert quotas.stratum(np.array([2.0, 2.0]), 2.0, 2.0).tolist() == [0, 0]
+
+
+def test_softmax_over_standardised_values():
+    """-1 and 1 are a standard deviation from the mean: at temperature 2 their odds are e."""
+    low, high = quotas.softmax(np.array([10.0, 30.0]), 2.0)
+    assert high / low == pytest.approx(np.e)
+    assert quotas.softmax(np.array([5.0, 5.0, 5.0]), 0.1).tolist() == pytest.approx([1 / 3] * 3)
+
+
+def test_what_cannot_be_given_is_one_line():
+    with pytest.raises(SchemaError, match="11 rows cannot be kept of 10"):
+        quotas.even(np.array([4, 6]), 11)
+    with pytest.raises(SchemaError, match="6 rows are needed for at least 3 of each of 2 groups, and 5 are kept"):
+        quotas.quadratic(np.array([0.5, 0.5]), np.array([4, 6]), 5, least=3)

@@ -1,0 +1,153 @@
+"""Rules beyond an order: what auto decides, that a draw is one, that sums do not depend on order."""
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from curate.pruning import auto_rule, exact_sums, prune
+from curate.scoring import score
+from curate.tables import batches
+
+
+@given(st.lists(st.floats(-1e300, 1e300), min_size=1, max_size=30), st.randoms())
+def test_moments_are_exact_in_any_order(values, random):
+    shuffled = list(values)
+    random.shuffle(shuffled)
+    one, two = exact_sums.Moments(), exact_sums.Moments()
+    exact_sums.add(one, np.array(values))
+    for value in shuffled:
+        exact_sums.add(two, np.array([value]))
+    mean, deviation = exact_sums.result(one, len(values))
+    assert (mean, deviation) == exact_sums.result(two, len(values))
+    scale = max(1e-300, max(map(abs, values)))
+    scaled = np.array(values) / scale
+    assert mean / scale == pytest.approx(scaled.mean(), abs=1e-12)
+    assert deviation / scale == pytest.approx(scaled.std(), abs=1e-7)
+
+
+def test_auto_keeps_easy_ones_when_scarce_and_hard_ones_when_plenty():
+    scarce, plenty = auto_rule.advise(1000, 400, 0.4), auto_rule.advise(1000, 20, 0.4)
+    assert (scarce.choice, plenty.choice) == ("easy", "hard")
+    assert scarce.alpha == 2.5
+    assert scarce.crossover == pytest.approx(5.755, abs=2e-3)
+    assert "below the 5.76" in scarce.lines()[0]
+    assert "keeping the easiest 0.72 is best" in scarce.lines()[2]
+    assert "above the 5.76" in plenty.lines()[0]
+    assert "20 examples a dimension are kept; hard ones alone lose nothing" in plenty.lines()[1]
+    row = plenty.table().filter(pl.col("keep") == 0.4).row(0, named=True)
+    assert row["hard"] < row["easy"] < row["random"]
+
+
+@pytest.fixture
+def scored(corpus, tmp_path):
+    score.score([str(corpus)], ("length", "compression"), tmp_path / "scores")
+    return tmp_path / "scores"
+
+
+def kept(folder):
+    frame = pl.concat([pl.read_parquet(p) for p in sorted(folder.rglob("*.keep.parquet"))])
+    return set(frame.filter("keep")["id"])
+
+
+@pytest.mark.parametrize(("dimension", "end", "rule"), [(100, "", "easy"), (1, "", "hard"), (1, "low", "easy")])
+def test_auto_prunes_as_the_rule_it_chooses(scored, tmp_path, dimension, end, rule):
+    arguments = {"keep": 0.5, "max_source_removal": 1}
+    found = prune.prune(
+        scored, "score.length", tmp_path / "auto", rule="auto", dimension=dimension, hard_end=end, **arguments
+    )
+    assert found.rule.name == rule
+    prune.prune(scored, "score.length", tmp_path / "plain", rule=rule, **arguments)
+    assert kept(tmp_path / "auto") == kept(tmp_path / "plain")
+
+
+@pytest.mark.parametrize(("rows", "width", "rule"), [(600, 3, "hard"), (60, 12, "easy")])
+def test_auto_estimates_the_dimension_of_the_only_vectors(tmp_path, rows, width, rule):
+    """Normal vectors in few or many of 16 directions; a tenth of 60 rows of 12 dimensions is scarce."""
+    rng = np.random.default_rng(0)
+    x = (rng.normal(size=(rows, width)) @ np.linalg.qr(rng.normal(size=(16, width)))[0].T).astype(np.float32)
+    frame = pl.DataFrame(
+        {
+            "id": [f"r{i}" for i in range(rows)],
+            "source": ["a"] * rows,
+            "tokens": [1] * rows,
+            "score.x": rng.random(rows),
+        }
+    ).with_columns(pl.Series("emb.x", x, dtype=pl.Array(pl.Float32, 16)))
+    (tmp_path / "s" / "_curate").mkdir(parents=True)
+    (tmp_path / "s" / "_curate" / "score.json").write_text('{"data": ["d"]}')
+    batches.write(tmp_path / "s" / "0.parquet.scores.parquet", [frame])
+    found = prune.prune(tmp_path / "s", "score.x", tmp_path / "k", keep=0.1, rule="auto")
+    assert found.rule.name == rule
+    assert found.advice.of == "emb.x"
+    assert found.advice.dimension == pytest.approx(width, rel=0.45)  # biased low with few rows
+    assert "dimensions of emb.x, estimated" in found.advice.lines()[0]
+
+
+def test_a_draw_favours_high_scores_by_its_temperature(tmp_path):
+    """Two values, one standard deviation either side: at temperature T the odds of the first draws are exp(2 / T)."""
+    n = 4000
+    frame = pl.DataFrame(
+        {"id": [f"r{i}" for i in range(n)], "source": ["a"] * n, "tokens": [1] * n, "score.x": [0.0, 1.0] * (n // 2)}
+    )
+    (tmp_path / "s" / "_curate").mkdir(parents=True)
+    (tmp_path / "s" / "_curate" / "score.json").write_text('{"data": ["d"]}')
+    batches.write(tmp_path / "s" / "0.parquet.scores.parquet", [frame])
+    high = frame.filter(pl.col("score.x") == 1)["id"]
+    for temperature, share in (("2", np.e / (1 + np.e)), ("inf", 0.5), ("-2", 1 / (1 + np.e)), ("raw:2", 0.6225)):
+        prune.prune(
+            tmp_path / "s", "score.x", tmp_path / "k", keep=0.05, rule="sample", temperature=temperature, seed=3
+        )
+        found = kept(tmp_path / "k")
+        assert len(found) == 200
+        assert len(found & set(high)) / 200 == pytest.approx(share, abs=0.08)  # 2.3 standard errors
+
+
+def test_the_draw_does_not_depend_on_the_order_of_rows(tmp_path):
+    rng = np.random.default_rng(0)
+    frame = pl.DataFrame(
+        {
+            "id": [f"r{i}" for i in range(500)],
+            "source": ["a"] * 500,
+            "tokens": [1] * 500,
+            "score.x": rng.normal(size=500),
+        }
+    )
+    found = []
+    for name, rows in (("one", frame), ("two", frame.reverse())):
+        (tmp_path / name / "_curate").mkdir(parents=True)
+        (tmp_path / name / "_curate" / "score.json").write_text('{"data": ["d"]}')
+        batches.write(tmp_path / name / "0.parquet.scores.parquet", [rows[:200], rows[200:]])
+        prune.prune(tmp_path / name, "score.x", tmp_path / name / "k", keep=0.3, rule="sample", temperature="1")
+        found.append(kept(tmp_path / name / "k"))
+    assert found[0] == found[1]
+    assert len(found[0]) == 150
+
+
+def test_strata_of_one_value_are_a_uniform_draw(scored, tmp_path):
+    prune.prune(scored, "score.length", tmp_path / "k", keep=0.4, rule="stratified", max_source_removal=1)
+    assert len(kept(tmp_path / "k")) == 40
+
+
+@pytest.mark.parametrize(("end", "trim", "hardest"), [("high", "0.1", 4), ("low", "0.1", 0), ("low", "high:0.1", 4)])
+@pytest.mark.parametrize("dimension", [1, 100])
+def test_auto_trims_the_hard_end_whichever_it_chooses(tmp_path, end, trim, hardest, dimension):
+    """Ten rows of a score that rises; 30 % are kept, next to what was trimmed or at the easy end."""
+    (tmp_path / "data").mkdir()
+    pl.DataFrame({"id": [f"r{i}" for i in range(10)], "text": ["w" * (i + 1) for i in range(10)]}).write_parquet(
+        tmp_path / "data" / "0.parquet"
+    )
+    score.score([str(tmp_path / "data")], ["length"], tmp_path / "scores")
+    prune.prune(
+        tmp_path / "scores", "score.length", tmp_path / "kept", keep=0.3, rule="auto", dimension=dimension,
+        hard_end=end, trim=trim,
+    )  # fmt: skip
+    low, high = (1, 9) if hardest == 0 else (0, 8)
+    gone = 0 if hardest == 0 else 9
+    lowest = (end == "low") == (dimension == 1)
+    first = low if hardest == 0 else 0
+    expected = range(first, first + 3) if lowest else range(high - 2, high + 1)
+    assert kept(tmp_path / "kept") == {f"r{i}" for i in expected}
+    frame = pl.read_parquet(tmp_path / "kept" / "0.parquet.keep.parquet")
+    assert frame.filter(pl.col("reason") == "trimmed: score.length")["id"].to_list() == [f"r{gone}"]

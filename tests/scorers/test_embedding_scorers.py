@@ -1,0 +1,336 @@
+"""Scorers of embeddings against cases worked by hand and brute force at n = 200; what bad input is told."""
+
+from itertools import pairwise
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from curate import open_sets
+from curate.errors import SchemaError
+from curate.scorers import class_prototypes, coverage, d2, density, moderate, prototypes, semdedup
+from curate.streaming import kmeans, nearest, tiles
+
+IDS = [f"r{i}" for i in range(1000)]
+
+
+def streamed(vectors, rows=16, ids=None, **columns):
+    x = np.asarray(vectors, dtype=np.float32)
+    emb = pl.Series("emb.hashed", x, dtype=pl.Array(pl.Float32, x.shape[1]))
+    frame = pl.DataFrame([pl.Series("id", ids or IDS[: len(x)]), emb]).with_columns(
+        pl.Series(name, values) for name, values in columns.items()
+    )
+    return lambda needs: (part.select("id", *needs) for part in frame.iter_slices(rows))
+
+
+def scored(scorer, stream, column):
+    return pl.concat([scorer(part) for part in stream(scorer.needs)])[column].to_numpy()
+
+
+def unit(x):
+    return (x / np.linalg.norm(x, axis=1, keepdims=True)).astype(np.float32)
+
+
+def clumps(rows=200, width=8, groups=6, noise=0.25, seed=0):
+    """Unit rows near one of a few directions, with the group of each."""
+    rng = np.random.default_rng(seed)
+    group = rng.integers(0, groups, rows)
+    return unit(unit(rng.normal(size=(groups, width)))[group] + noise * rng.normal(size=(rows, width))), group
+
+
+# ---------------------------------------------------------------- spherical k-means
+
+
+@pytest.mark.parametrize("width", [1, 3, 384, 4096, 60_000])
+def test_whole_vectors_have_products_that_float32_holds(width):
+    x = np.random.default_rng(width).normal(size=(5, width))
+    norms = (kmeans.whole(x).astype(np.float64) ** 2).sum(axis=1)
+    assert (norms <= 2**24).all() and (norms > 0.8 * kmeans.scale(width) ** 2).all()
+
+
+def test_clusters_that_are_well_apart_are_found():
+    x, group = clumps(groups=6, noise=0.02)
+    scorer = prototypes.learn(streamed(x), k=6)
+    got = scored(scorer, streamed(x), "cluster.prototypes")
+    assert len(set(zip(group, got, strict=True))) == 6
+    means = unit(np.stack([x[got == c].sum(axis=0) for c in range(6)]))
+    assert scorer.centres == pytest.approx(means, abs=3e-4)
+    assert scored(scorer, streamed(x), "score.prototypes") == pytest.approx(
+        1 - (x.astype(float) @ means.T).max(axis=1), abs=3e-4
+    )
+
+
+@settings(max_examples=8)
+@given(st.integers(0, 10**6), st.sampled_from(["++", "sample"]), st.sampled_from([0, 150]))
+def test_centres_are_the_same_bytes_for_any_order_and_batch(seed, start, sample):
+    x, _ = clumps(400, seed=seed)
+    mixed = np.random.default_rng(seed).permutation(400)
+    one = prototypes.learn(streamed(x), k=9, start=start, sample=sample)
+    two = prototypes.learn(streamed(x[mixed], rows=37, ids=[IDS[i] for i in mixed]), k=9, start=start, sample=sample)
+    assert one.centres.tobytes() == two.centres.tobytes()
+    got = [scored(one, streamed(x, rows=r), "score.prototypes").tobytes() for r in (1, 37, 400)]
+    assert len(set(got)) == 1, "a score depends on its batch"
+
+
+def test_lloyd_never_loses_cosine_and_no_cluster_stays_empty():
+    x, _ = clumps(500, width=6, groups=40, noise=0.4)
+    source = kmeans.whole(x)
+    same = np.repeat(source[:1], 12, axis=0)  # 11 of 12 centres start empty
+
+    def blocks(share):
+        yield from (source[at : at + 100] for at in range(0, 500, 100))
+
+    found = [kmeans.learn(blocks, same, rows=500, iterations=i) for i in (1, 3, 6, 20)]
+    cosines = [kmeans.nearest(x, f.centres)[1].mean() for f in found]
+    assert all(b > a - 1e-4 for a, b in pairwise(cosines))
+    assert (found[-1].counts > 0).all() and found[-1].counts.sum() == 500
+
+
+# ---------------------------------------------------------------- classes, density, moderate
+
+
+def test_class_prototypes_by_hand():
+    """Class a: (1, 0) and (0, 1), mean at 45 degrees; class b alone is its own mean; a zero vector has no direction."""
+    stream = streamed([[2, 0], [0, 1], [3, 4], [0, 0]], label=["a", "a", "b", "b"])
+    got = scored(class_prototypes.learn(stream), stream, "score.class_prototypes")
+    assert got == pytest.approx([1 - np.sqrt(0.5), 1 - np.sqrt(0.5), 0, 1], abs=1e-9)
+
+
+def test_density_is_the_product_by_brute_force():
+    x, _ = clumps(200, groups=30, noise=0.3)
+    scorer = density.learn(streamed(x), k=25)
+    cluster = scored(scorer, streamed(x), "cluster.density")
+    centres = scorer.centres.astype(float)
+    between = [np.sort(1 - centres @ c)[1:21].mean() for c in centres]
+    for c in set(cluster):
+        inside = (1 - x[cluster == c].astype(float) @ centres[c]).mean()
+        assert scorer.worth[c] == pytest.approx(between[c] * inside, abs=2e-4)
+    assert np.array_equal(scored(scorer, streamed(x), "score.density"), scorer.worth[cluster])
+
+
+@pytest.mark.parametrize("by", ["class", "all"])
+@pytest.mark.parametrize("rows", [200, 201])
+def test_moderate_is_the_definition(by, rows, monkeypatch):
+    monkeypatch.setattr(tiles, "HELD", 3 * rows)
+    x = np.random.default_rng(3).normal(size=(rows, 7)).astype(np.float32)
+    label = np.random.default_rng(4).integers(0, 3, rows)
+    stream = streamed(x, label=label)
+    got = scored(moderate.learn(stream, by=by), stream, "score.moderate")
+    groups = label if by == "class" else np.zeros(rows, int)
+    median = np.stack([np.median(x[groups == g], axis=0) for g in groups])
+    place = np.argsort(np.argsort(np.sqrt(((x.astype(float) - median) ** 2).sum(axis=1))))
+    for share in (0.2, 0.5, 0.8):
+        half = round(share * rows / 2) - (rows % 2) / 2  # as many ranks on both sides of the middle one
+        kept = np.abs(place - (rows - 1) / 2) <= half + (0 if rows % 2 else -0.5)
+        assert set(np.argsort(-got, kind="stable")[: kept.sum()]) == set(np.flatnonzero(kept))
+
+
+def test_equal_distances_share_their_mean_rank():
+    stream = streamed([[0, 0], [1, 0], [-1, 0], [0, 1], [0, -1]])
+    got = scored(moderate.learn(stream, by="all"), stream, "score.moderate")
+    assert got == pytest.approx([0.2, 0.8, 0.8, 0.8, 0.8])  # ranks 1 and 2 to 5: q is .1 and .6
+
+
+# ---------------------------------------------------------------- semantic duplicates
+
+
+def greedy(x, order, limit):
+    kept = []
+    for j in order:
+        if all(x[i].astype(float) @ x[j] <= limit for i in kept):
+            kept.append(j)
+    return kept
+
+
+@pytest.mark.parametrize("order", ["hard", "easy"])
+def test_semdedup_keeps_what_the_greedy_definition_keeps(order):
+    x, _ = clumps(200, groups=20, noise=0.1)
+    got = scored(semdedup.learn(streamed(x), k=1, epsilon=0.1, order=order), streamed(x), "score.semdedup")
+    near = kmeans.whole(x).astype(float) @ kmeans.whole(prototypes.learn(streamed(x), k=1).centres)[0]
+    key = semdedup.keys(IDS[:200], 0)
+    turn = np.lexsort((key, near.astype(np.float32) if order == "hard" else -near.astype(np.float32)))
+    assert sorted(greedy(x, turn, 0.9)) == np.flatnonzero(got == 1).tolist()
+    assert 20 < (got == 1).sum() < 180
+
+
+def test_the_chain_keeps_both_ends():
+    at = np.radians([0, 14.3, 28.6])
+    got = scored(semdedup.learn(streamed(np.stack([np.cos(at), np.sin(at)], axis=1)), k=1),
+                 streamed(np.zeros((3, 2))), "score.semdedup")  # fmt: skip
+    assert got == pytest.approx([1, 1 - np.cos(np.radians(14.3)), 1], abs=1e-6)
+
+
+@pytest.mark.parametrize("largest", [4096, 40])
+def test_no_pair_is_missed_across_borders_or_splits(monkeypatch, largest):
+    monkeypatch.setattr(semdedup, "LARGEST", largest)
+    x, _ = clumps(400, groups=15, noise=0.12)
+    scorer = semdedup.learn(streamed(x), k=12, epsilon=0.1, border=1.0)
+    kept = scored(scorer, streamed(x), "score.semdedup") == 1
+    cosine = x.astype(float) @ x.T.astype(float) - 2 * np.eye(400)
+    assert (cosine[kept][:, kept] <= 0.9 + 1e-6).all()
+    assert (cosine[~kept][:, kept].max(axis=1) > 0.9 - 1e-6).all()
+
+
+def test_many_copies_in_a_cluster_that_cannot_be_split(monkeypatch):
+    monkeypatch.setattr(semdedup, "LARGEST", 40)
+    x = np.repeat(clumps(3, noise=0)[0], [150, 100, 1], axis=0)
+    got = scored(semdedup.learn(streamed(x), k=1), streamed(x), "score.semdedup")
+    assert sorted(got)[-len(np.unique(x, axis=0)) :] == [1] * len(np.unique(x, axis=0))
+    assert (got == 0).sum() == 251 - len(np.unique(x, axis=0))
+
+
+def test_zero_vectors_are_like_no_other():
+    x = np.concatenate([np.zeros((50, 8)), np.repeat(clumps(2, noise=0)[0], 5, axis=0)])
+    got = scored(semdedup.learn(streamed(x), k=2), streamed(x), "score.semdedup")
+    assert (got[:50] == 1).all() and (got[50:] == 1).sum() == len(np.unique(x[50:], axis=0))
+
+
+@pytest.mark.parametrize("different", [1, 2, 4])
+def test_semdedup_of_rows_that_are_nearly_all_copies(different):
+    """Fewer directions than the square root of the number of rows: one of each stays, and k is no one's business."""
+    x = np.eye(4)[np.arange(200) % different]
+    got = scored(semdedup.learn(streamed(x)), streamed(x), "score.semdedup")
+    assert sorted(got) == [0.0] * (200 - different) + [1.0] * different
+
+
+def test_semdedup_does_not_depend_on_the_order_of_rows():
+    x, _ = clumps(300, groups=40, noise=0.1)
+    mixed = np.random.default_rng(0).permutation(300)
+    one = semdedup.learn(streamed(x), epsilon=0.1)
+    two = semdedup.learn(streamed(x[mixed], rows=41, ids=[IDS[i] for i in mixed]), epsilon=0.1)
+    assert one.removed.tobytes() == two.removed.tobytes() and one.scores.tobytes() == two.scores.tobytes()
+
+
+# ---------------------------------------------------------------- coverage and D2
+
+
+def test_coverage_is_the_definition(monkeypatch):
+    x = np.random.default_rng(1).normal(size=(200, 5)).astype(np.float32)
+    seen = []
+    real = coverage._probe
+    monkeypatch.setattr(coverage, "_probe", lambda *args: (seen.append(args[:2]), real(*args)))
+    scorer = coverage.learn(streamed(x), planes=4, probes=50, near=3)
+    expected = np.zeros(200)
+    for plane, probes in seen:
+        for probe in probes:
+            winner = int(((plane - probe) ** 2).sum(axis=1).argmin())
+            around = np.argsort(((plane - plane[winner]) ** 2).sum(axis=1))[1:4]
+            expected[winner] += 1
+            expected[around] -= 1 / 3
+    assert scorer.scores == pytest.approx(expected) and scorer.scores.sum() == pytest.approx(0)
+
+
+def test_the_lone_row_covers_more_than_its_crowd():
+    x = np.concatenate([np.random.default_rng(1).normal(size=(99, 2)) * 0.01, [[5, 5]]])
+    got = scored(coverage.learn(streamed(x), planes=5, near=5), streamed(x), "score.coverage")
+    assert got[99] > 0 > got[:99].sum() and np.sort(got)[-3] <= got[99]
+    copies = np.repeat([[0.0, 0], [1, 1]], 30, axis=0)
+    assert coverage.learn(streamed(copies), planes=2, near=4).scores.sum() == pytest.approx(0)
+
+
+def d2_by_brute_force(x, start, near, forward, reverse):
+    gap = np.sqrt(((x[:, None].astype(float) - x[None]) ** 2).sum(axis=2))
+    np.fill_diagonal(gap, np.inf)
+    at = np.argsort(gap, axis=1)[:, :near]
+    now = np.array([start[i] + sum(np.exp(-forward * gap[i, j]) * start[j] for j in at[i]) for i in range(len(x))])
+    turn = []
+    while len(turn) < len(x):
+        free = [i for i in range(len(x)) if i not in turn]
+        best = free[int(np.argmax(now[free]))]
+        turn.append(best)
+        for j in at[best]:
+            now[j] -= np.exp(-reverse * gap[best, j]) * now[best]
+    return turn
+
+
+@pytest.mark.parametrize("exact_rows", [20_000, 50])
+def test_d2_selects_what_brute_force_selects(exact_rows, monkeypatch):
+    monkeypatch.setattr(d2, "EXACT_ROWS", exact_rows)
+    monkeypatch.setattr(nearest, "BLOCK", 33)
+    x, _ = clumps(200, noise=0.5)
+    start = np.random.default_rng(2).random(200)
+    stream = streamed(x, **{"score.prototypes": start})
+    scorer = d2.learn(stream, near=5, forward=0.7, reverse=1.3, probes=14)  # of 14 clusters: all
+    got = scored(scorer, stream, "score.d2")
+    assert np.argsort(-got).tolist() == d2_by_brute_force(x, start, 5, 0.7, 1.3)
+
+
+def test_d2_by_hand():
+    """At 0, 60 and 180 degrees, gaps 1, sqrt 3, 2; difficulties 1, .9, .5.
+
+    Forward, exp(-gap): 1 + .331, .9 + .368, .5 + .159. The first is taken; reverse, all of it: .9 + .368 - 1.331 < 0.
+    """
+    at = np.radians([0, 60, 180])
+    stream = streamed(np.stack([np.cos(at), np.sin(at)], axis=1), **{"score.prototypes": [1.0, 0.9, 0.5]})
+    got = scored(d2.learn(stream, near=1, reverse=0.0), stream, "score.d2")
+    assert got == pytest.approx([1, 1 / 3, 2 / 3])
+
+
+# ---------------------------------------------------------------- bad input
+
+
+ONES, ZEROS = np.ones((30, 4)), np.zeros((30, 4))
+SPREAD = np.random.default_rng(0).normal(size=(30, 4))
+LABELS = {"label": ["a", "b", None] * 10}
+
+
+@pytest.mark.parametrize(
+    ("learn", "rows", "options", "columns", "said"),
+    [
+        (prototypes.learn, SPREAD, {"k": 31}, {}, "prototypes: k=31 centres need as many rows; there are 30"),
+        (prototypes.learn, ONES, {"k": 2}, {}, r"prototypes: k=2 centres .* the 30 rows looked at have 1 .* lower k"),
+        (prototypes.learn, ONES, {"k": 2, "start": "sample"}, {}, "the 30 rows looked at have 1"),
+        (prototypes.learn, ZEROS, {"k": 1}, {}, "have 0 .zero vectors have none"),
+        (prototypes.learn, SPREAD, {"k": 0}, {}, "k=0 and iterations=20 must be at least 1"),
+        (prototypes.learn, SPREAD, {"start": "far", "k": 2}, {}, r"start=far \+\+ or sample"),
+        (prototypes.learn, SPREAD, {"scratch": "nowhere"}, {}, "scratch=nowhere is no folder"),
+        (density.learn, SPREAD, {"k": 1}, {}, "density: k=1 clusters have no distance"),
+        (class_prototypes.learn, SPREAD, {}, LABELS, "class_prototypes: label is null in 5 rows .* id 'r2'"),
+        (class_prototypes.learn, SPREAD, {}, {"label": ["a"] * 30}, "every row has the label 'a': it needs two"),
+        (moderate.learn, SPREAD, {}, LABELS, "moderate: label is null"),
+        (moderate.learn, SPREAD, {"by": "source"}, {}, "by=source must be class or all"),
+        (semdedup.learn, SPREAD, {"epsilon": 1.5}, {}, "epsilon=1.5 must be between 0 and 1"),
+        (semdedup.learn, ZEROS, {}, {}, "semdedup: k=1 centres need as many directions"),
+        (coverage.learn, ONES, {}, {}, "coverage: 0 of 4 coordinates .* vary over 30 rows"),
+        (coverage.learn, SPREAD, {"near": 30}, {}, "near=30 neighbours of a row need more rows; the data has 30"),
+        (d2.learn, SPREAD, {"near": 30}, {"score.prototypes": [1.0] * 30}, "near=30 neighbours"),
+        (d2.learn, SPREAD, {}, {"score.prototypes": [1.0] * 29 + [-1.0]}, "d2: score.prototypes of id 'r29' is -1.0"),
+    ],
+)  # fmt: skip
+def test_bad_input_is_one_clear_line(learn, rows, options, columns, said):
+    with pytest.raises(SchemaError, match=said) as caught:
+        learn(streamed(rows, **columns), **options)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("learn", [semdedup.learn, coverage.learn, d2.learn])
+def test_ids_that_repeat_are_named(learn):
+    stream = streamed(SPREAD, ids=["x", "x", *IDS[:28]], **{"score.prototypes": [1.0] * 30})
+    with pytest.raises(SchemaError, match="share their id with another, such as 'x'"):
+        learn(stream)
+
+
+def test_a_label_that_was_not_learned_is_named():
+    scorer = class_prototypes.learn(streamed(SPREAD, label=["a", "b"] * 15))
+    with pytest.raises(SchemaError, match="label 'abc' was not among the 2 learned"):
+        scored(scorer, streamed(SPREAD[:2], label=["a", "abc"]), "score.class_prototypes")
+
+
+def test_all_rows_alike_are_scored_where_that_has_a_meaning():
+    stream = streamed(ONES, label=["a", "b"] * 15)
+    for name, made in (
+        ("prototypes", prototypes.learn(stream, k=1)),
+        ("class_prototypes", class_prototypes.learn(stream)),
+    ):
+        assert scored(made, stream, f"score.{name}") == pytest.approx(0, abs=1e-6)
+    assert sorted(scored(semdedup.learn(stream, k=1), stream, "score.semdedup")) == [0] * 29 + [1]
+    assert scored(moderate.learn(stream), stream, "score.moderate") == pytest.approx(1)
+
+
+def test_every_scorer_of_clusters_numbers_them_as_int32():
+    for name in open_sets.names("scorers"):
+        schema = getattr(open_sets.implementation("scorers", name), "schema", {})
+        for column, kind in schema.items() if isinstance(schema, dict) else ():
+            assert not column.startswith("cluster.") or kind == pl.Int32()

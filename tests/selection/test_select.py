@@ -1,0 +1,155 @@
+"""Selection on planted clouds: what is nearest, what pilots may change, limits and prices; reach against simulation."""
+
+import numpy as np
+import pytest
+import torch
+from problems import planted, theta
+
+from curate.errors import FitError, Infeasible, SchemaError
+from curate.fitting.fit import Options
+from curate.planning import plan
+from curate.planning.limits import Limits
+from curate.pool.pool import Budget, Pool
+from curate.runs.recipes import recipes
+from curate.selection import select
+from curate.selection.transport_predictor import Measure, Transported
+from curate.transport import distance
+from curate.transport.ground_cost import Problem, Samples, problem
+from curate.transport.nearest_draws import order, reach
+
+CENTRES = np.array([[2.0, 0.0], [-2.0, 0.0], [0.0, 6.0]])
+FEW = Options(starts=4, draws=20)
+
+
+def halves() -> Problem:
+    """The target is 70 % of cloud a and 30 % of cloud b; c is far away."""
+    rng = np.random.default_rng(0)
+    sources = {n: Samples(c + rng.standard_normal((24, 2)) / 2) for n, c in zip("abc", CENTRES, strict=True)}
+    of = np.repeat([0, 1], [28, 12])
+    return problem(sources, Samples(CENTRES[of] + rng.standard_normal((40, 2)) / 2))
+
+
+def pools(**given: float) -> list[Pool]:
+    return [Pool(n, 1000, 1000, cost_per_token=given.get(n)) for n in "abc"]
+
+
+BUDGET = Budget(1000.0, 1.0)
+
+
+def test_the_nearest_mixture_is_the_planted_one():
+    found = select.select(halves(), pools(), BUDGET)
+    assert found.chosen == "nearest"
+    assert list(found.plan.weights.values()) == pytest.approx([0.7, 0.3, 0.0], abs=0.05)
+    assert sum(found.examples.values()) == 1000
+    distances = {row.name: row.distance for row in found.rows}
+    assert {"uniform", "proportional", "best single", "random", "greedy", "values", "design"} < set(distances)
+    assert distances["nearest"] <= min(distances.values()) + 1e-4
+    assert found.table().height == len(found.rows)
+
+
+def test_caps_and_money_are_kept():
+    capped = select.select(halves(), pools(), BUDGET, Limits(max_weight={"a": 0.5}))
+    assert capped.plan.weights["a"] == pytest.approx(0.5, abs=1e-6)
+    paid = select.select(halves(), pools(a=2.0, b=1.0, c=0.5), BUDGET, Limits(money=1300.0))
+    assert sum(paid.plan.weights[n] * 1000 * c for n, c in zip("abc", (2.0, 1.0, 0.5), strict=True)) <= 1300.1
+    assert not next(row for row in paid.rows if row.name == "best single").allowed
+    with pytest.raises(Infeasible):
+        select.select(halves(), pools(), BUDGET, Limits(max_weight={"a": 0.1, "b": 0.1, "c": 0.1}))
+
+
+def pilots(of: Problem, slope: float, *, runs: int = 16, noise: float = 0.01) -> select.Pilots:
+    rng = np.random.default_rng(1)
+    w = rng.dirichlet(np.ones(3), runs)
+    tokens = np.tile([100.0, 200.0], runs // 2 + 1)[:runs]
+    d = Measure(of)(torch.from_numpy(w)).numpy()
+    error = 0.1 * (tokens / 1e3) ** -0.3 * np.exp(slope * d + noise * rng.standard_normal(runs))
+    return select.Pilots(recipes(w, tokens, np.ones(runs)), error, 0.0, "loss.test")
+
+
+def test_pilots_that_follow_the_distance_keep_the_nearest_and_predict_it():
+    of = halves()
+    found = select.select(of, pools(), BUDGET, pilots=pilots(of, 0.8), options=FEW)
+    assert list(found.plan.weights.values()) == pytest.approx([0.7, 0.3, 0.0], abs=0.08)
+    best = next(row for row in found.rows if row.name == found.chosen)
+    assert best.loss == pytest.approx(0.1 * np.exp(0.8 * best.distance), rel=0.1)
+    assert best.low < best.loss < best.high
+    uniform = next(row for row in found.rows if row.name == "uniform")
+    assert uniform.gain[1] > 0
+    assert "cannot tell" not in found.why
+
+
+def test_pilots_that_say_little_are_said_not_to_tell_it_from_the_uniform_mixture():
+    of = halves()
+    found = select.select(of, pools(), BUDGET, pilots=pilots(of, 0.02, noise=0.3), options=FEW)
+    assert "cannot tell it from the uniform mixture" in found.why and "Train both" in found.why
+
+
+def test_a_uniform_mixture_that_cannot_be_bought_is_not_to_be_trained():
+    of = halves()
+    told = pilots(of, 0.02, noise=0.3)
+    found = select.select(of, pools(), BUDGET, Limits(min_weight={"a": 0.5}), pilots=told, options=FEW)
+    assert "uniform" not in found.why
+
+
+def test_pilots_overrule_a_distance_that_misleads():
+    """Source b spoils the model, which no distance of features sees: pilots say so."""
+    of = halves()
+    some = pilots(of, 0.3, runs=32)
+    error = some.error * np.exp(3 * some.recipes.weights[:, 1].numpy())
+    told = select.Pilots(some.recipes, error, 0.0, "loss.test")
+    found = select.select(of, pools(), BUDGET, pilots=told, options=FEW)
+    assert found.chosen in ("law", "best pilot")
+    assert found.plan.weights["b"] < 0.15
+    assert "shares=1" in found.form
+
+
+def test_too_few_mixtures_are_refused():
+    of = halves()
+    with pytest.raises(FitError, match="2 different mixtures"):
+        select.select(of, pools(), BUDGET, pilots=pilots(of, 0.5, runs=2), options=FEW)
+
+
+def test_pools_that_are_not_the_sources_are_refused():
+    with pytest.raises(SchemaError, match="do not match"):
+        select.select(halves(), pools()[:2], BUDGET)
+
+
+def test_reach_is_the_mean_distance_to_the_nearest_draw():
+    of, w = halves(), torch.tensor([[0.5, 0.2, 0.3]], dtype=torch.float64)
+    costs, rng, total = of.across.dense().numpy(), np.random.default_rng(0), 0.0
+    mass = of.masses(w)[0].numpy()
+    for _ in range(2000):
+        total += costs[rng.choice(len(mass), 7, p=mass)].min(axis=0).mean()
+    assert float(reach(of, w, 7)) == pytest.approx(total / 2000, rel=0.02)
+
+
+@pytest.mark.parametrize("draws", [None, 5.0])
+def test_gradients_of_distances_agree_with_finite_differences(draws):
+    of = halves()
+    measure, w = Measure(of, draws), torch.tensor([[0.5, 0.2, 0.3]], dtype=torch.float64, requires_grad=True)
+    (slope,) = torch.autograd.grad(measure(w).sum(), w)
+    for way in torch.tensor([[1.0, -1.0, 0.0], [0.5, 0.5, -1.0]], dtype=torch.float64):
+        ends = measure(torch.cat([w.detach() + 1e-2 * way, w.detach() - 1e-2 * way]))
+        assert float(slope[0] @ way) == pytest.approx(float(ends[0] - ends[1]) / 2e-2, rel=0.05, abs=2e-3)
+
+
+def test_reach_does_not_depend_on_the_batch():
+    of, w = halves(), torch.eye(3, dtype=torch.float64)
+    many = reach(of, w, 5, sorted_=order(of))
+    assert torch.allclose(many, torch.cat([reach(of, row[None], 5) for row in w]), rtol=1e-6)
+
+
+def test_the_planner_plans_with_a_distance():
+    of = halves()
+    law = planted("transport", "abc", {**theta("transport", 3), "c": 1.0})
+    found = plan.optimize(Transported(law, Measure(of, 20.0)), pools(), BUDGET, Limits(min_weight={"c": 0.1}), starts=4)
+    assert found.weights["c"] == pytest.approx(0.1, abs=1e-3)
+    assert found.low < found.loss < found.high
+    assert found.residual is not None
+
+
+def test_transport_that_does_not_converge_is_said():
+    of = halves()
+    bad = distance.solve(of, torch.eye(3, dtype=torch.float64), eps=1e-3, steps=8)
+    with pytest.raises(distance.Unconverged, match="did not converge"):
+        bad.require()

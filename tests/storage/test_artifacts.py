@@ -1,0 +1,37 @@
+"""Provenance: what an artefact says about how it was made, and that it says nothing else."""
+
+import json
+
+from conftest import tree
+
+from curate.storage import artifacts
+from curate.storage.files import write_text
+
+
+def test_inputs_of_one_name_are_two(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for folder in "ab":
+        write_text(tmp_path / folder / "x", folder)
+    made = artifacts.made_by({}, [(tmp_path / f / "x").relative_to(tmp_path) for f in "ab"], 0)
+    assert list(made["inputs"]) == ["a/x", "b/x"]
+    assert len(set(made["inputs"].values())) == 2
+
+
+def test_the_same_commands_in_two_fresh_folders_make_the_same_pools(cli, corpus, tmp_path, monkeypatch):
+    """Manifest entries hold the times of the inputs; an artefact must not depend on them."""
+    found = []
+    for name in ("one", "two"):
+        folder = tmp_path / name
+        for relative, content in tree(corpus).items():
+            (folder / "data" / relative).parent.mkdir(parents=True, exist_ok=True)
+            (folder / "data" / relative).write_bytes(content)
+        monkeypatch.chdir(folder)
+        scorers = ("--scorer", "length", "--scorer", "embedding:width=16", "--scorer", "prototypes:k=3")
+        assert cli("score", "data", *scorers, "--out", "scores").code == 0
+        assert cli("prune", "scores", "--by", "score.prototypes", "--keep", 0.8, "--out", "kept").code == 0
+        assert (
+            cli("pools", "scores", "--kept", "kept", "--by", "score.length", "--bins", 2, "--out", "p.json").code == 0
+        )
+        found.append((folder / "p.json").read_bytes())
+    assert found[0] == found[1]
+    assert set(json.loads(found[0])["made_by"]["inputs"]) == {"scores", "kept"}

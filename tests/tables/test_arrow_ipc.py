@@ -1,0 +1,138 @@
+"""Heads of Arrow IPC files against what pyarrow says once it has unpacked them."""
+
+import tracemalloc
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from curate.errors import SchemaError
+from curate.tables import arrow_ipc, readers
+from curate.tables.shards import Shard
+
+MB = 1 << 20
+CODECS = [None, "zstd", "lz4"]
+
+
+def written(path, table, codec=None, rows=1000):
+    options = pa.ipc.IpcWriteOptions(compression=codec)
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, table.schema, options=options) as writer:
+        writer.write_table(table, max_chunksize=rows)
+    return Shard(path, path.name)
+
+
+def table(rows=2500):
+    rng = np.random.default_rng(0)
+    text = ["word " * int(n) for n in rng.integers(0, 30, rows)]
+    vectors = pa.FixedSizeListArray.from_arrays(pa.array(rng.random(rows * 8, np.float32)), 8)
+    coded = pa.array([["a", None, "ccc"][i % 3] for i in range(rows)]).dictionary_encode()
+    return pa.table({"id": [f"r{i}" for i in range(rows)], "text": text, "emb.x": vectors, "source": coded})
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_rows_and_sizes_are_those_of_the_batches(tmp_path, codec):
+    shard = written(tmp_path / "x.arrow", table(), codec)
+    with pa.memory_map(str(shard.path)) as source, pa.ipc.open_file(source) as reader:
+        dictionaries, batches = arrow_ipc.blocks(source)
+        found = [reader.get_batch(i) for i in range(reader.num_record_batches)]
+    assert [b.rows for b in batches] == [b.num_rows for b in found] == [1000, 1000, 500]
+    assert len(dictionaries) == 1
+    for block, batch in zip(batches, found, strict=True):
+        plain = sum(b.size for column in batch.columns for b in column.buffers() if b is not None)
+        assert block.unpacked == pytest.approx(plain, rel=0.02)  # buffers in memory are padded
+        assert (block.packed < 0.9 * block.unpacked) == (codec is not None)
+    assert [rows for rows, _ in readers.head(shard).groups] == [1000, 1000, 500]
+    assert sum(b.num_rows for b in readers.read(shard, ["text"], 300)) == 2500
+
+
+def test_a_batch_that_grows_beyond_reason_is_a_bomb(tmp_path):
+    shard = written(tmp_path / "x.arrow", pa.table({"text": ["a" * (40 * MB)] * 3}), "zstd")
+    assert shard.path.stat().st_size < MB
+    before = pa.total_allocated_bytes()
+    with pytest.raises(SchemaError, match="grows from .* to 120 MB .* a compression bomb"):
+        next(readers.read(shard, ["text"], 10))
+    assert pa.total_allocated_bytes() - before < MB
+
+
+def test_a_dictionary_is_a_bomb_too(tmp_path):
+    coded = pa.DictionaryArray.from_arrays(np.zeros(3, np.int32), pa.array(["a" * (100 * MB)]))
+    shard = written(tmp_path / "x.arrow", pa.table({"text": coded}), "zstd")
+    with pytest.raises(SchemaError, match="a compression bomb"):
+        next(readers.read(shard, ["text"], 10))
+
+
+def test_damage_is_one_line(tmp_path):
+    """Every cut, and every byte of the tail turned over: an error in one line or the rows, nothing else."""
+    shard = written(tmp_path / "x.arrow", table(50), "lz4")
+    whole = shard.path.read_bytes()
+    rng = np.random.default_rng(1)
+    spoiled = [whole[:n] for n in rng.integers(0, len(whole), 40)]
+    for at in rng.integers(len(whole) - 700, len(whole), 120):
+        spoiled.append(whole[:at] + bytes([whole[at] ^ 0xFF]) + whole[at + 1 :])
+    refused = 0
+    for body in spoiled:
+        shard.path.write_bytes(body)
+        try:
+            readers.head(shard)
+            list(readers.read(shard, ["text"], 10))
+        except SchemaError as error:
+            refused += 1
+            assert "\n" not in str(error)
+    assert refused > 60
+
+
+def test_a_damaged_count_makes_no_list_of_billions(tmp_path):
+    shard = written(tmp_path / "x.arrow", pa.table({"text": ["a"] * 10}))
+    body = bytearray(shard.path.read_bytes())
+    at = body.rfind((3).to_bytes(4, "little") + bytes(16))  # the count of buffers: validity, offsets, bytes
+    body[at : at + 4] = (4_000_000).to_bytes(4, "little")
+    shard.path.write_bytes(body)
+    tracemalloc.start()
+    with pytest.raises(SchemaError, match="4000000 records and ends before them"):
+        readers.head(shard)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < MB
+
+
+def test_heads_of_small_buffers_are_few_requests_to_a_store(tmp_path):
+    shard = written(tmp_path / "x.arrow", table(), "zstd", rows=50)
+    asked = []
+
+    class Counted:
+        def __init__(self, source):
+            self.size, self.read = source.size, source.read_at
+
+        def read_at(self, length, at):
+            asked.append(length)
+            return self.read(length, at)
+
+    with pa.memory_map(str(shard.path)) as source:
+        plain = arrow_ipc.blocks(Counted(source))
+        each = len(asked)
+        assert arrow_ipc.blocks(Counted(source), 1 << 16) == plain
+    assert len(plain[1]) == 50
+    assert len(asked) - each < 15 < 300 < each
+
+
+def test_only_the_columns_asked_for_are_unpacked(tmp_path):
+    vectors = pa.FixedSizeListArray.from_arrays(pa.array(np.random.default_rng(0).random(80_000, np.float32)), 8)
+    shard = written(tmp_path / "x.arrow", pa.table({"text": ["a"] * 10_000, "emb.x": vectors, "id": ["b"] * 10_000}),
+                    "zstd", rows=10_000)  # fmt: skip
+    del vectors
+    rows = readers.read(shard, ["id", "text"], 100)
+    before = pa.total_allocated_bytes()
+    assert next(rows).schema.names == ["id", "text"]
+    assert pa.total_allocated_bytes() - before < 160_000  # the vectors alone are twice that
+
+
+@pytest.mark.parametrize("kind", ["stream", "v1"])
+def test_arrow_that_is_not_an_ipc_file_is_told_what_it_is(tmp_path, kind):
+    path = tmp_path / "x.arrow"
+    if kind == "stream":
+        with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_stream(sink, table().schema) as writer:
+            writer.write_table(table())
+    else:
+        path.write_bytes(b"FEA1" + bytes(40) + b"FEA1")
+    with pytest.raises(SchemaError, match="stream format" if kind == "stream" else "Feather V1"):
+        readers.head(Shard(path, path.name))

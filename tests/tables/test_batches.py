@@ -1,0 +1,309 @@
+"""Examples on disk: every format gives the same batches, whatever its inner layout."""
+
+import gzip
+import json
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pyarrow.feather
+import pyarrow.ipc
+import pyarrow.parquet as pq
+import pytest
+from conftest import documents
+from hypothesis import given
+from hypothesis import strategies as st
+
+from curate.errors import SchemaError
+from curate.tables import batches as tables
+from curate.tables.batches import FORMATS, Shard, batches, shards
+
+
+def store(frame: pl.DataFrame, path, group: int = 7) -> Shard:
+    """Write a frame in the format of the path's name."""
+    name, table = (
+        path.name,
+        frame.to_arrow().cast(
+            pa.schema(
+                [f.with_type(pa.string()) if pa.types.is_large_string(f.type) else f for f in frame.to_arrow().schema]
+            )
+        ),
+    )
+    lines = "".join(json.dumps(row) + "\n" for row in frame.to_dicts()).encode()
+    if name.endswith(".parquet"):
+        pq.write_table(table, path, row_group_size=group)
+    elif name.endswith((".arrow", ".feather")):
+        with pa.ipc.new_file(path, table.schema) as writer:
+            writer.write_table(table, max_chunksize=group)
+    elif name.endswith(".gz"):
+        path.write_bytes(gzip.compress(lines))
+    elif name.endswith(".zst"):
+        path.write_bytes(pa.compress(lines, codec="zstd", asbytes=True))
+    else:
+        path.write_bytes(lines)
+    return Shard(path, path.name)
+
+
+def read(shard, *arguments, **keywords) -> pl.DataFrame:
+    return pl.concat(list(batches(shard, *arguments, **keywords)))
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_every_format_gives_the_same_batches(tmp_path, suffix):
+    frame = documents(50).with_columns(
+        pl.Series("tokens", range(50)), source=pl.lit("s"), text=pl.col("text") + "\tü\n𝄞\"'"
+    )
+    got = list(batches(store(frame, tmp_path / f"x{suffix}"), ("text",), rows=16))
+    assert [b.height for b in got] == [16, 16, 16, 2]
+    assert pl.concat(got).equals(frame.select("id", "source", "tokens", "text"))
+    assert pl.concat(got).schema == {"id": pl.String, "source": pl.String, "tokens": pl.Int64, "text": pl.String}
+
+
+@given(
+    n=st.integers(1, 60),
+    group=st.integers(1, 70),
+    rows=st.integers(1, 70),
+    suffix=st.sampled_from([".parquet", ".arrow", ".jsonl"]),
+)
+def test_batches_have_exactly_the_rows_asked_whatever_the_row_groups(tmp_path, n, group, rows, suffix):
+    frame = documents(n)
+    got = list(batches(store(frame, tmp_path / f"x{suffix}", group), ("text",), rows=rows))
+    assert [b.height for b in got] == [rows] * (n // rows) + [n % rows] * (n % rows > 0)
+    assert pl.concat(got).select("id", "text").equals(frame)
+
+
+@given(st.lists(st.one_of(st.none(), st.text(max_size=20)), min_size=1, max_size=12))
+def test_any_text_survives_parquet_and_jsonl(tmp_path, texts):
+    frame = pl.DataFrame(
+        {"id": [str(i) for i in range(len(texts))], "text": texts}, schema={"id": pl.String, "text": pl.String}
+    )
+    for suffix in (".parquet", ".jsonl"):
+        if suffix == ".jsonl" and all(t is None for t in texts):
+            continue
+        assert read(store(frame, tmp_path / f"x{suffix}"), ("text",))["text"].to_list() == texts
+
+
+@given(st.lists(st.one_of(st.none(), st.text(max_size=9)), min_size=1, max_size=9))
+def test_tokens_fall_back_to_a_quarter_of_the_bytes(tmp_path, texts):
+    shard = store(pl.DataFrame({"text": texts}, schema={"text": pl.String}), tmp_path / "x.parquet")
+    assert read(shard)["tokens"].to_list() == [-(-len((t or "").encode()) // 4) for t in texts]
+
+
+def test_ids_default_to_path_and_row(tmp_path):
+    (tmp_path / "deep").mkdir()
+    store(documents(5).drop("id"), tmp_path / "deep" / "x.parquet")
+    (shard,) = shards([str(tmp_path)])
+    assert read(shard, rows=2)["id"].to_list() == [f"deep/x.parquet:{i}" for i in range(5)]
+
+
+def test_numeric_ids_become_strings_and_tokens_integers(tmp_path):
+    frame = pl.DataFrame({"id": [7, 8], "tokens": [1.0, 2.0], "text": ["a", "b"]})
+    got = read(store(frame, tmp_path / "x.parquet"))
+    assert got["id"].to_list() == ["7", "8"]
+    assert got["tokens"].to_list() == [1, 2]
+
+
+@pytest.mark.parametrize("column", ["id", "source", "tokens"])
+def test_a_null_in_a_system_column_is_filled_or_refused(tmp_path, column):
+    """A null id, source or token count breaks hashing, grouping and counting later: it may not pass the door."""
+    frame = documents(3).with_columns(tokens=pl.Series([4, 5, 6]), source=pl.lit("s"))
+    frame = frame.with_columns(pl.when(pl.int_range(3) != 1).then(column).alias(column))
+    try:
+        got = read(store(frame, tmp_path / "x.parquet"))
+    except SchemaError as error:
+        assert column in str(error)
+    else:
+        assert got[column].null_count() == 0
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_a_null_is_filled_as_if_the_column_were_not_there(tmp_path, suffix):
+    frame = documents(5).with_columns(tokens=pl.Series([4, 5, 6, 7, 8]), source=pl.lit("s"))
+    at = pl.int_range(5) != 3
+    shard = store(
+        frame.with_columns(pl.when(at).then(c).alias(c) for c in ("id", "source", "tokens")), tmp_path / f"x{suffix}"
+    )
+    got = [read(shard, needs, rows=2).row(3, named=True) for needs in ((), ("text",))]
+    size = -(-len(frame["text"][3].encode()) // 4)
+    for row in got:
+        assert (row["id"], row["source"], row["tokens"]) == (f"x{suffix}:3", tmp_path.name, size)
+    assert read(shard)["tokens"].to_list() == [4, 5, 6, size, 8]
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_a_file_without_any_column_of_ours_has_its_rows(tmp_path, suffix):
+    got = list(batches(store(pl.DataFrame({"label": [1, 2, 3]}), tmp_path / f"x{suffix}"), rows=2))
+    assert [b.height for b in got] == [2, 1]
+    assert got[0].columns == ["id", "source", "tokens"]
+
+
+def test_source_is_the_column_the_hive_folder_or_the_folder(tmp_path):
+    for folder in ("source=web/part=1", "plain"):
+        (tmp_path / folder).mkdir(parents=True)
+        store(documents(2), tmp_path / folder / "x.parquet")
+    store(documents(2).with_columns(source=pl.lit("own")), tmp_path / "source=web" / "y.parquet")
+    found = {s.relative: read(s)["source"].unique().to_list() for s in shards([str(tmp_path)])}
+    assert found == {
+        "plain/x.parquet": ["plain"],
+        "source=web/part=1/x.parquet": ["web"],
+        "source=web/y.parquet": ["own"],
+    }
+
+
+def test_no_text_counts_one_token_a_row(tmp_path):
+    assert read(store(pl.DataFrame({"label": [1, 2]}), tmp_path / "x.parquet"))["tokens"].to_list() == [1, 1]
+
+
+def test_another_text_column(tmp_path):
+    shard = store(documents(4).rename({"text": "body"}), tmp_path / "x.parquet")
+    got = read(shard, ("text",), text_column="body")
+    assert got["text"].to_list() == documents(4)["text"].to_list()
+    with pytest.raises(SchemaError, match=r"no column 'text'; it has id, body.*--text-column"):
+        read(shard, ("text",))
+
+
+VECTORS = np.random.default_rng(0).normal(size=(11, 6)).astype(np.float32)
+
+
+@pytest.mark.parametrize("kind", ["list32", "list16", "binary"])
+@pytest.mark.parametrize("suffix", [".parquet", ".arrow"])
+def test_embeddings_of_each_kind(tmp_path, kind, suffix):
+    flat = pa.array(VECTORS.ravel())
+    column = {
+        "list32": lambda: pa.FixedSizeListArray.from_arrays(flat, 6),
+        "list16": lambda: pa.FixedSizeListArray.from_arrays(pa.array(VECTORS.astype(np.float16).ravel()), 6),
+        "binary": lambda: pa.array([row.tobytes() for row in VECTORS], type=pa.binary(24)),
+    }[kind]()
+    path = tmp_path / f"x{suffix}"
+    table = pa.table({"id": [str(i) for i in range(11)], "emb.e": column})
+    pq.write_table(table, path, row_group_size=3) if suffix == ".parquet" else pyarrow.feather.write_feather(
+        table, path, chunksize=3
+    )
+    for rows in (1, 4, 100):
+        got = read(Shard(path, path.name), ("emb.e",), rows=rows)
+        assert got.schema["emb.e"] == pl.Array(pl.Float32, 6)
+        expected = VECTORS.astype(np.float16).astype(np.float32) if kind == "list16" else VECTORS
+        assert np.array_equal(got["emb.e"].to_numpy(), expected)
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [pa.array([[1.0], [1.0, 2.0]]), pa.array(["a", "b"]), pa.array([[1.0, 2.0], None], type=pa.list_(pa.float32(), 2))],
+)
+def test_other_embeddings_are_refused(tmp_path, bad):
+    pq.write_table(pa.table({"emb.e": bad}), tmp_path / "x.parquet")
+    with pytest.raises(SchemaError, match=r"x\.parquet: emb\.e"):
+        read(Shard(tmp_path / "x.parquet", "x.parquet"), ("emb.e",))
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".parquet"])
+def test_lists_of_one_length_are_vectors(tmp_path, suffix):
+    frame = pl.DataFrame({"emb.e": VECTORS.tolist()})
+    assert isinstance(frame.schema["emb.e"], pl.List)
+    got = read(store(frame, tmp_path / f"x{suffix}"), ("emb.e",), rows=4)
+    assert got.schema["emb.e"] == pl.Array(pl.Float32, 6)
+    assert np.array_equal(got["emb.e"].to_numpy(), VECTORS)
+
+
+@pytest.mark.parametrize("rows", [1, 100])
+@pytest.mark.parametrize("suffix", [".jsonl", ".parquet"])
+def test_vectors_of_two_lengths_are_refused_with_both(tmp_path, suffix, rows):
+    shard = store(pl.DataFrame({"emb.e": [[1.0, 2.0], [1.0, 2.0, 3.0]]}), tmp_path / f"x{suffix}")
+    with pytest.raises(SchemaError, match=r"emb\.e has vectors of 2 and of 3 numbers"):
+        read(shard, ("emb.e",), rows=rows)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+@pytest.mark.parametrize("ids", [True, False])
+def test_a_vector_that_is_no_number_names_its_row(tmp_path, bad, ids):
+    vectors = VECTORS.copy()
+    vectors[7, 2] = bad
+    frame = documents(11).with_columns(pl.Series("emb.e", vectors, dtype=pl.Array(pl.Float32, 6)))
+    shard = store(frame if ids else frame.drop("id"), tmp_path / "x.parquet")
+    with pytest.raises(SchemaError, match=rf"x\.parquet: emb\.e is NaN.*'{'d7' if ids else 'x.parquet:7'}'"):
+        read(shard, ("emb.e",), rows=3)
+
+
+def test_our_files_store_embeddings_as_fixed_binary_and_round_trip(tmp_path):
+    frame = documents(11).with_columns(
+        pl.Series("emb.e", VECTORS, dtype=pl.Array(pl.Float32, 6)), source=pl.lit("s"), tokens=pl.lit(3)
+    )
+    assert tables.write(tmp_path / "x.parquet", [frame[:4], frame[4:]]) == 11
+    assert pq.read_schema(tmp_path / "x.parquet").field("emb.e").type == pa.binary(24)
+    got = read(Shard(tmp_path / "x.parquet", "x"), ("text", "emb.e"), rows=3)
+    assert got["text"].equals(frame["text"])
+    assert np.array_equal(got["emb.e"].to_numpy(), VECTORS)
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_a_corrupted_file_is_named_in_one_line(tmp_path, suffix):
+    shard = store(documents(400), tmp_path / f"x{suffix}")
+    damaged = bytearray(shard.path.read_bytes())
+    damaged[len(damaged) // 3 : len(damaged) // 2] = b"\xff" * (len(damaged) // 2 - len(damaged) // 3)
+    damaged = damaged[:-20]
+    shard.path.write_bytes(damaged)
+    with pytest.raises(SchemaError, match=f"x{suffix}") as caught:
+        read(shard, ("text",))
+    assert "\n" not in str(caught.value)
+
+
+def test_an_error_half_way_leaves_no_file(tmp_path):
+    def broken():
+        yield documents(3)
+        raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        tables.write(tmp_path / "x.parquet", broken())
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(SchemaError, match="nothing to write"):
+        tables.write(tmp_path / "x.parquet", [])
+
+
+def test_shards_are_found_in_folders_globs_and_files(tmp_path):
+    for name in ("b/y.jsonl", "b/z.csv", "a/x.parquet", "a/.hidden.parquet", "_meta/w.parquet", "a/_w.parquet"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("{}")
+    root = str(tmp_path)
+    assert [s.relative for s in shards([root])] == ["a/x.parquet", "b/y.jsonl"]
+    assert [s.relative for s in shards([f"{root}/*/*.parquet"])] == ["a/x.parquet"]
+    assert [s.relative for s in shards([f"{root}/**/*.jsonl"])] == ["b/y.jsonl"]
+    assert [s.relative for s in shards([f"{root}/a/x.parquet", f"{root}/b"])] == ["x.parquet", "y.jsonl"]
+    assert len(shards([root, root])) == 2
+
+
+@pytest.mark.parametrize("given", ["nosuch", "nosuch/*.parquet", "."])
+def test_nothing_found_is_an_error(tmp_path, monkeypatch, given):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SchemaError, match="no input files at"):
+        shards([given])
+
+
+def test_two_files_with_one_output_are_refused(tmp_path):
+    for folder in "ab":
+        (tmp_path / folder).mkdir()
+        store(documents(2), tmp_path / folder / "x.parquet")
+    with pytest.raises(SchemaError, match=r"would both write x\.parquet"):
+        shards([str(tmp_path / "a"), str(tmp_path / "b")])
+
+
+def test_a_key_depends_on_id_and_seed_only():
+    one, two = tables.keys(["a", "b"], 0), tables.keys(pl.Series(["b", "a"]), 0)
+    assert one.tolist() == two[::-1].tolist()
+    assert one.tolist() != tables.keys(["a", "b"], 1).tolist()
+    assert one.dtype == np.uint64
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_save_a_small_frame(tmp_path, suffix):
+    frame = pl.DataFrame({"run": ["a", "b"], "x": [1.5, 2.5]})
+    tables.save(tmp_path / f"f{suffix}", frame)
+    again = pl.read_csv(tmp_path / "f.csv") if suffix == ".csv" else pl.read_parquet(tmp_path / "f.parquet")
+    assert again.equals(frame)
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_file_without_rows_has_the_columns_it_was_given(tmp_path):
+    schema = {"id": pl.String(), "emb.e": pl.Array(pl.Float32, 3), "score.x": pl.Float64()}
+    assert tables.write(tmp_path / "x.parquet", [], schema=schema) == 0
+    assert pl.read_parquet(tmp_path / "x.parquet").columns == list(schema)
+    assert pq.read_schema(tmp_path / "x.parquet").field("emb.e").type == pa.binary(12)
