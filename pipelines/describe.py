@@ -47,7 +47,9 @@ def main(
     }  # fmt: skip
     if out is not None:
         inputs = [shard.path for shard in batches.shards(data)]
-        artifacts.save(out, {**record, "made_by": artifacts.made_by({"data": list(data), **options}, inputs, seed)})
+        artifacts.save(
+            out, "description", {**record, "made_by": artifacts.made_by({"data": list(data), **options}, inputs, seed)}
+        )
     distinct = got.sample - got.duplicates
     lines = [
         f"{got.rows} rows; {got.sample} sampled, {got.duplicates} of them equal to another and left out",

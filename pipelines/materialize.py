@@ -44,5 +44,5 @@ def main(
     arguments = {"plan": plan, "pools": pools, "budget": budget, "shard_rows": shard_rows}
     made_by = artifacts.made_by(arguments, [plan, *([pools] if pools else [])], seed)
     made_by["inputs"] |= drawn.inputs
-    artifacts.save(out / "index.json", {**counts, "made_by": made_by})
+    artifacts.save(out / "index.json", "training_set", {**counts, "made_by": made_by})
     result(as_json, {**counts, "out": str(out)}, table(drawn.table()))

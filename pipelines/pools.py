@@ -34,6 +34,6 @@ def main(
     made = prune.make_pools(scores, kept=kept, by=column, bins=bins if column else 1, min_tokens=min_tokens)
     arguments = {"scores": scores, "kept": kept, "by": by, "bins": bins, "min_tokens": min_tokens}
     inputs = [scores] if kept is None else [scores, kept]
-    artifacts.save(out, {"pools": pool.to_json(made), "made_by": artifacts.made_by(arguments, inputs, 0)})
+    artifacts.save(out, "pools", {"pools": pool.to_json(made), "made_by": artifacts.made_by(arguments, inputs, 0)})
     frame = pl.DataFrame({"pool": p.name, "tokens": p.tokens, "examples": p.examples} for p in made)
     result(as_json, {"pools": frame.to_dicts(), "out": str(out)}, table(frame, 6))

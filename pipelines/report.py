@@ -52,7 +52,7 @@ def _check(folder: Path) -> "Iterator[Section]":
 
     if not (folder / "check.json").is_file():
         return
-    record = artifacts.load(folder / "check.json", "rows")
+    record = artifacts.load(folder / "check.json", "check")
     frame = pl.DataFrame(record["rows"]).select("mixture", "predicted", "low", "high", "measured", "inside")
     text = (
         f"Trained at {record['tokens']:.3g} tokens, beyond every pilot. Blue: predicted with its 90 % interval. "
@@ -69,7 +69,7 @@ def _plan(folder: Path) -> "Iterator[Section]":
 
     if not (folder / "plan.json").is_file():
         return
-    record = artifacts.load(folder / "plan.json", "plans")
+    record = artifacts.load(folder / "plan.json", "plan")
     plans = record["plans"]
     wide = pl.DataFrame(
         {
@@ -145,7 +145,7 @@ def _pilots(folder: Path) -> "Iterator[Section]":
     agreement = points.select(
         "run", pl.col("tokens").map_elements(lambda t: f"{t:.2g}", pl.String), measured="loss"
     ).with_columns(predicted=pl.Series(fitted.loss(recipes).numpy()))
-    compared = pl.DataFrame(artifacts.load(folder / "fit.json", "compared")["compared"])
+    compared = pl.DataFrame(artifacts.load(folder / "fit.json", "fit")["compared"])
     text = (
         f"Dots: pilot runs, coloured by the share of {pool}. Lines: {fitted.spec} for it alone and for a uniform "
         "mixture, with all unique tokens on hand."

@@ -85,7 +85,7 @@ def main(
         "pools": to_json(known),
         "made_by": artifacts.made_by(arguments, [*dict.fromkeys(inputs), *([runs] if runs else [])], seed),
     }  # fmt: skip
-    artifacts.save(out, record)
+    artifacts.save(out, "plan", record)
     shown = {name: record[name] for name in ("plans", "chosen", "compared")}
     result(as_json, {**shown, "out": str(out)}, _words(found, kept, pilots, budget))
 

@@ -9,6 +9,7 @@ About two CPU-minutes on one thread.
 
 import argparse
 import os
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -19,6 +20,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 import polars as pl
 import torch
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "fitting"))
 from laws import DATA, Clock, scipy_fit, sobol
 from scipy.optimize import least_squares
 

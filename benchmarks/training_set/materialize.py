@@ -61,7 +61,7 @@ def write(folder: Path, files: int) -> int:
         tokens[source] += int(size.sum())
         rows[source] += 2500
     found = [Pool(name, tokens[name], rows[name], (str(folder / "data"),), {"source": name}) for name in SHARES]
-    artifacts.save(folder / "pools.json", {"pools": to_json(found)})
+    artifacts.save(folder / "pools.json", "pools", {"pools": to_json(found)})
     return sum(tokens.values())
 
 

@@ -79,7 +79,7 @@ def from_json(record: Mapping[str, object]) -> Fit | Blend | Boosted:
 
 def load(path: Path) -> Fit | Blend | Boosted:
     """Read fit.json."""
-    record = artifacts.load(path, "theta")
+    record = artifacts.load(path, "fit")
     try:
         return from_json(record)
     except (KeyError, IndexError, TypeError, ValueError) as error:

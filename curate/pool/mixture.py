@@ -78,7 +78,7 @@ def load(
     Errors: another kind of file, no such plan or phase (they are listed), shares that are no mixture or that name pools
     that are not there.
     """
-    record = artifacts.load(path, "plans", "phases")
+    record = artifacts.load(path, "plan", "schedule")
     if pools is None and "pools" not in record:
         raise SchemaError(f"{path} does not hold its pools: give the pools.json it was planned with by --pools")
     known = {pool.name: pool for pool in (load_pools(path) if pools is None else pools)}

@@ -129,7 +129,7 @@ def _repool(scores: Path, out: Path, pruned: Pruned, by: str) -> None:
         return
     arguments = {"scores": scores, "by": by, "rule": pruned.rule.name, "keep": pruned.rule.keep}
     source = artifacts.made_by(arguments, [scores / manifest.FOLDER / "score.json"], pruned.rule.seed)
-    artifacts.save(path, {"pools": pool.to_json(made), "made_by": source})
+    artifacts.save(path, "pools", {"pools": pool.to_json(made), "made_by": source})
 
 
 def _rule(

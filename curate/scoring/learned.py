@@ -77,7 +77,9 @@ def prepare(lesson: Lesson, out: Path, *, fresh: bool) -> tuple[Scorer, ...]:
             )
         scorers += (_learn(spec, scorers, lesson, path),)
         digests = dict(sorted(lesson.digests.items()))
-        artifacts.save(path.with_suffix(".json"), {"scorer": spec, "inputs": digests, "aside": sorted(lesson.aside)})
+        artifacts.save(
+            path.with_suffix(".json"), "learned", {"scorer": spec, "inputs": digests, "aside": sorted(lesson.aside)}
+        )
     read = set(inputs(scorers))
     if clash := sorted(read & {column for scorer in scorers for column in scorer.schema}):
         raise SchemaError(f"{clash[0]} is read from the data by one scorer and made by a later one: change their order")
@@ -94,7 +96,7 @@ def known(lesson: Lesson, out: Path, position: int) -> tuple[Path, str]:
     for path in files.below(folder(out), ".json"):
         if not path.name.startswith(f"{position}-{name}-"):
             continue
-        record = artifacts.load(path, "inputs")
+        record = artifacts.load(path, "learned")
         before = cast(Mapping[str, str], record["inputs"])
         aside = set(cast(Sequence[str], record["aside"])) | set(lesson.aside)
         same_job = path.stem.endswith(_key(lesson, before, specs))

@@ -105,7 +105,9 @@ def score(
         files.remove(learned.folder(out))
     bad = dict(seen.bad)
     scorers = _prepared(job, bad, engine, progress, fresh=len(todo) == len(job.found))
-    artifacts.save(out / manifest.FOLDER / "score.json", {"data": list(data), "version": __version__, **job.asked})
+    artifacts.save(
+        out / manifest.FOLDER / "score.json", "score_job", {"data": list(data), "version": __version__, **job.asked}
+    )
     for name, reason in bad.items():
         manifest.set_aside(out, Bad(SCORE_STEP, name, reason, _stamp(job, name)))
     left = [s for s in job.found if s.relative in todo and s.relative not in bad]

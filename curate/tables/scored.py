@@ -33,7 +33,7 @@ def job(scores: Path) -> dict[str, object]:
     path = scores / manifest.FOLDER / "score.json"
     if not files.exists(path):
         raise Interrupted(f"{scores} has no {manifest.FOLDER}/score.json: it was not made by `curate score`")
-    return artifacts.load(path, "data")
+    return artifacts.load(path, "score_job")
 
 
 def kept_batches(shard: Shard, kept: Path | None, needs: Sequence[str]) -> Iterator[tuple[pl.DataFrame, pl.Series]]:

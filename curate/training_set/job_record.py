@@ -15,7 +15,7 @@ Asked = Mapping[str, object]  # in words, what is compared: JSON values
 def save(path: Path, asked: Asked, files: Sequence[Path], engine: Engine) -> None:
     """Write what was asked and the content hash of every input file; the workers hash."""
     prints = dict(sorted(engine.run(fingerprint, files)))
-    artifacts.save(path, {"asked": dict(asked), "inputs": prints})
+    artifacts.save(path, "job", {"asked": dict(asked), "inputs": prints})
 
 
 def fingerprint(path: Path) -> tuple[str, dict[str, object]]:
@@ -26,12 +26,12 @@ def fingerprint(path: Path) -> tuple[str, dict[str, object]]:
 
 def hashes(path: Path) -> dict[str, str]:
     """Return the recorded content hash of every input file."""
-    return {name: str(one["hash"]) for name, one in _inputs(artifacts.load(path, "inputs")).items()}
+    return {name: str(one["hash"]) for name, one in _inputs(artifacts.load(path, "job")).items()}
 
 
 def changes(path: Path, asked: Asked, files: Sequence[Path]) -> list[str]:
     """Say what differs between the recorded job and this one; a file with another time is compared by its hash."""
-    record = artifacts.load(path, "asked")
+    record = artifacts.load(path, "job")
     before, inputs = cast(Asked, record["asked"]), _inputs(record)
     found = []
     for what in sorted({*before, *asked}):

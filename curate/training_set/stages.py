@@ -79,7 +79,7 @@ def planned(job: Job) -> tuple[Draw, ...] | None:
     """Return what is drawn of each pool, in name order, where an earlier call has put it in order."""
     if not job.order.is_file():
         return None
-    rows = cast(Mapping[str, Mapping[str, int]], artifacts.load(job.order, "draws")["draws"])
+    rows = cast(Mapping[str, Mapping[str, int]], artifacts.load(job.order, "drawn_rows")["draws"])
     return tuple(Draw(pool, **counts) for pool, counts in sorted(rows.items()))
 
 
@@ -114,7 +114,7 @@ def put_in_order(job: Job) -> tuple[tuple[Draw, ...], np.ndarray]:
         _check_shards(job, draws)
         placement.place(job.folder, draws)
         rows = {draw.pool: {k: v for k, v in asdict(draw).items() if k != "pool"} for draw in draws}
-        artifacts.save(job.order, {"draws": rows})
+        artifacts.save(job.order, "drawn_rows", {"draws": rows})
     return draws, each.cumsum(axis=0) - each
 
 

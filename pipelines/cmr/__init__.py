@@ -98,10 +98,10 @@ def main(
                  "law": law, "largest": largest, "width": width, "limited": limited, "compute": compute, "share": share,
                  "fits": fits, "published": published, "where": where, "starts": starts, "draws": draws}  # fmt: skip
     made = artifacts.made_by(arguments, [runs, *([] if pools is None else [pools])], seed)
-    artifacts.save(out, record | {"made_by": made})
+    artifacts.save(out, "cmr", record | {"made_by": made})
     if fits is not None:
         for name, one in zip(("general", "domain"), laws, strict=True):
-            artifacts.save(fits / f"{name}.json", fit_files.to_json(one.fit) | {"made_by": made})
+            artifacts.save(fits / f"{name}.json", "fit", fit_files.to_json(one.fit) | {"made_by": made})
     parts += [f"note: {note}" for note in notes]
     result(as_json, record | {"out": str(out)}, "\n\n".join([answers.compared(laws), *parts]))
 

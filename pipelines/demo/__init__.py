@@ -44,10 +44,12 @@ def main(
     heading("1. rows: the Python standard library as text")
     if not (out / "rows.json").is_file():
         sizes = python_text.write(rows, target, seed)
-        artifacts.save(out / "rows.json", {"bytes": sizes, "made_by": artifacts.made_by({}, [rows, target], seed)})
+        artifacts.save(
+            out / "rows.json", "demo_text", {"bytes": sizes, "made_by": artifacts.made_by({}, [rows, target], seed)}
+        )
     typer.echo(
         "  ".join(
-            f"{name} {size:,} bytes" for name, size in artifacts.load(out / "rows.json", "bytes")["bytes"].items()
+            f"{name} {size:,} bytes" for name, size in artifacts.load(out / "rows.json", "demo_text")["bytes"].items()
         )
     )
 

@@ -51,7 +51,7 @@ def check(
             }
             | {"weights": weights}
         )
-    artifacts.save(out / "check.json", {"tokens": tokens, "params": params, "eval": fitted.eval, "rows": rows})
+    artifacts.save(out / "check.json", "check", {"tokens": tokens, "params": params, "eval": fitted.eval, "rows": rows})
     frame = pl.DataFrame(rows).drop("weights")
     typer.echo(table(frame))
     typer.echo(verdict(rows))

@@ -65,12 +65,12 @@ def main(
         raise typer.BadParameter(f"{alone} takes one law and one eval; {len(specs)} and {len(evals)} are given")
     if by is not None:
         record, words = by_corpus(data, by, specs[0], evals[0], options, tokens_per_param)
-        artifacts.save(out, record | {"made_by": made})
+        artifacts.save(out, "fit", record | {"made_by": made})
         result(as_json, {"crossings": record["crossings"], "out": str(out)}, words)
         return
     if curves:
         record, words = fit_curve(data, specs[0], evals[0], on, draws=draws, seed=seed)
-        artifacts.save(out, record | {"made_by": made})
+        artifacts.save(out, "fit", record | {"made_by": made})
         result(as_json, {"law": record["law"], "out": str(out)}, words)
         return
     notes = run_checks.check(data)
@@ -78,7 +78,7 @@ def main(
     run_checks.units_of_loss(chosen, data)
     compared = comparison.table()
     artifacts.save(
-        out, fit_files.to_json(chosen) | {"compared": compared.to_dicts(), "notes": list(notes), "made_by": made}
+        out, "fit", fit_files.to_json(chosen) | {"compared": compared.to_dicts(), "notes": list(notes), "made_by": made}
     )
     members = chosen.fits if isinstance(chosen, Blend) else (chosen,)
     parts = [table(compared), *(f"note: {note}" for note in notes)]

@@ -95,7 +95,7 @@ def main(
         "pools": to_json(known),
         "made_by": artifacts.made_by(arguments, [fit, pools], seed),
     }
-    artifacts.save(out, record)
+    artifacts.save(out, "plan", record)
     shown = {name: value for name, value in record.items() if name not in ("pools", "made_by", "baselines")}
     result(as_json, {**shown, "out": str(out)}, summary(plans, record))
 

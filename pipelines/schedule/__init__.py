@@ -96,7 +96,7 @@ def main(
     asked = {"pools": pools, "method": method, "tokens": tokens, "params": params, "steps": steps, **given}
     asked = {name: str(value) if value == float("inf") else value for name, value in asked.items()}
     inputs = [pools] if plan is None else [pools, plan]
-    artifacts.save(out, record | {"made_by": artifacts.made_by(asked, inputs, 0)})
+    artifacts.save(out, "schedule", record | {"made_by": artifacts.made_by(asked, inputs, 0)})
     shown = {name: value for name, value in record.items() if name != "pools"}
     result(as_json, shown | {"out": str(out)}, summary(made, steps, [*([advice] if advice else []), *notes]))
 

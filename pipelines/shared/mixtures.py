@@ -26,7 +26,7 @@ def entries(path: Path, pools: "Sequence[Pool]") -> list[Entry]:
     from curate.pool.pool import Budget
     from curate.storage import artifacts
 
-    record = artifacts.load(path, "plans")
+    record = artifacts.load(path, "plan")
     try:
         found = [
             Entry(Budget(float(plan["budget"]["tokens"]), float(plan["budget"]["params"])), dict(plan["weights"]))

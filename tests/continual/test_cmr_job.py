@@ -81,7 +81,7 @@ def test_relative_tolerance_several_evals_and_given_starts(cmr, runs):
 
 
 def test_pools_give_epochs(cmr, runs, tmp_path):
-    artifacts.save(tmp_path / "pools.json", {"pools": to_json([Pool("web", 1e12, 1), Pool("code", 1e8, 1)])})
+    artifacts.save(tmp_path / "pools.json", "pools", {"pools": to_json([Pool("web", 1e12, 1), Pool("code", 1e8, 1)])})
     said = cmr("--budget", "1e9:1e8", "--pools", tmp_path / "pools.json", "--json")
     (one,) = json.loads(said.out)["ratios"]
     assert one["epochs"]["code"] == pytest.approx(10 * one["share"])

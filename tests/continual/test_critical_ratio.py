@@ -302,8 +302,8 @@ def test_the_trade_off_is_the_fits_predictions():
 
 def test_it_can_be_saved_whatever_the_answer(tmp_path):
     ratios = [critical_ratio.critical_ratio(GENERAL, DOMAIN, [], AT, c, start=2.0) for c in (2.4, 2.6, 3.5)]
-    artifacts.save(tmp_path / "cmr.json", {"ratios": critical_ratio.to_json(ratios)})
-    again = artifacts.load(tmp_path / "cmr.json", "ratios")["ratios"]
+    artifacts.save(tmp_path / "cmr.json", "cmr", {"ratios": critical_ratio.to_json(ratios)})
+    again = artifacts.load(tmp_path / "cmr.json", "cmr")["ratios"]
     assert [one["share"] for one in again] == [None, ratios[1].share, None]
     assert again[2]["note"] == "not reached: above 1"
     assert again[0]["budget"] == {"tokens": 1e10, "params": 1e9}

@@ -150,7 +150,7 @@ def test_planted_parameters_come_back_as_predictions(name, seed):
 @EVERY
 def test_a_fit_survives_json_exactly(name, tmp_path):
     fitted = planted(name, "abc", theta(name, POOLS, seed=7), draws=5)
-    artifacts.save(tmp_path / "fit.json", fits.to_json(fitted))
+    artifacts.save(tmp_path / "fit.json", "fit", fits.to_json(fitted))
     again, base = fit_files.load(tmp_path / "fit.json"), recipes(30, POOLS, 8)
     assert torch.equal(again.loss(base), fitted.loss(base))
     assert torch.equal(again.draw_losses(base), fitted.draw_losses(base))

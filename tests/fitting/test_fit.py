@@ -223,7 +223,7 @@ def test_a_blend_is_the_weighted_sum_and_survives_json(tmp_path):
     members = tuple(planted("mixing", "ab", theta("mixing", 2, seed=s), draws=7) for s in (1, 2))
     blend, base = Blend(members, (0.25, 0.75), "x"), recipes(10, 2, 3)
     assert torch.allclose(blend.loss(base), 0.25 * members[0].loss(base) + 0.75 * members[1].loss(base))
-    artifacts.save(tmp_path / "fit.json", fit_files.to_json(blend))
+    artifacts.save(tmp_path / "fit.json", "fit", fit_files.to_json(blend))
     again = fit_files.load(tmp_path / "fit.json")
     assert torch.equal(again.loss(base), blend.loss(base))
     assert all(torch.equal(x, y) for x, y in zip(again.interval(base), blend.interval(base), strict=True))
@@ -233,7 +233,7 @@ def test_a_blend_is_the_weighted_sum_and_survives_json(tmp_path):
 def test_a_damaged_fit_is_refused_in_one_line(tmp_path, damage):
     record = fits.to_json(planted("mixing", "ab", theta("mixing", 2)))
     del record[damage]
-    artifacts.save(tmp_path / "fit.json", record)
+    artifacts.save(tmp_path / "fit.json", "fit", record)
     with pytest.raises(SchemaError, match=r"fit\.json") as caught:
         fit_files.load(tmp_path / "fit.json")
     assert "\n" not in str(caught.value)

@@ -94,7 +94,7 @@ def test_the_fit_job_reaches_it(cli, tmp_path):
     said = cli("fit", tmp_path / "runs.parquet", "--law", "relearn", "--eval", "web", "--out", tmp_path / "fit.json")
     assert said.code == 0, said.err
     assert "no replay: shift B 0.299" in said.out
-    found = artifacts.load(tmp_path / "fit.json", "theta")
+    found = artifacts.load(tmp_path / "fit.json", "fit")
     assert {run: one["theta"]["B"] for run, one in found["fits"].items()} == pytest.approx(SHIFTS, rel=1e-2)
     table.with_columns(continued=1 - pl.col("continued")).write_parquet(tmp_path / "runs.parquet")
     said = cli("fit", tmp_path / "runs.parquet", "--law", "relearn", "--eval", "web", "--out", tmp_path / "no.json")

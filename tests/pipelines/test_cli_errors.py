@@ -46,7 +46,7 @@ def fitted(tmp_path, runs, cli):
         ).code
         == 0
     )
-    artifacts.save(tmp_path / "pools.json", {"pools": to_json([Pool("a", 1e9, 1), Pool("b", 2.5e9, 1)])})
+    artifacts.save(tmp_path / "pools.json", "pools", {"pools": to_json([Pool("a", 1e9, 1), Pool("b", 2.5e9, 1)])})
     return tmp_path / "fit.json", tmp_path / "pools.json"
 
 
@@ -205,7 +205,7 @@ def test_a_front_of_evals_that_are_pools_and_not_the_target(cli, fitted, tmp_pat
 def test_crossings_along_sizes_that_grow_with_the_tokens(cli, fitted, tmp_path):
     """The usual ladder, 20 tokens a parameter, is as good a path as one model size."""
     known = [Pool("a", 2e8, 1), Pool("b", 1e13, 1)]
-    artifacts.save(fitted[1], {"pools": to_json(known)})
+    artifacts.save(fitted[1], "pools", {"pools": to_json(known)})
     more = ["--draws", 2, "--within", 0, "--max-epochs", 1, "--out", tmp_path / "p.json"]
     given = {}
     for name, budgets in (("one", "1e8:1e7,1e11:1e7"), ("many", "1e10:5e8,1e8:1e7,1e11:5e9"), ("flat", "1e8:1,1e8:2")):

@@ -33,7 +33,7 @@ def planned(tmp_path):
 
 def saved(path, *plans, pools=POOLS):
     record = {"plans": list(plans), "baselines": {}}
-    artifacts.save(path, record | ({"pools": to_json(pools)} if pools is not None else {}))
+    artifacts.save(path, "plan", record | ({"pools": to_json(pools)} if pools is not None else {}))
     return path
 
 
@@ -142,9 +142,9 @@ def test_pools_from_their_own_file_where_the_plan_has_none(cli, tmp_path):
     path = saved(tmp_path / "plan.json", plan(), pools=None)
     out = ["--to", "mosaic", "--out", tmp_path / "o"]
     assert "does not hold its pools" in fails(cli, path, *out)
-    artifacts.save(tmp_path / "pools.json", {"pools": to_json(POOLS)})
+    artifacts.save(tmp_path / "pools.json", "pools", {"pools": to_json(POOLS)})
     assert cli("export", path, *out, "--pools", tmp_path / "pools.json").code == 0
-    artifacts.save(tmp_path / "pools.json", {"pools": to_json(POOLS[:1])})
+    artifacts.save(tmp_path / "pools.json", "pools", {"pools": to_json(POOLS[:1])})
     said = fails(cli, path, *out, "--pools", tmp_path / "pools.json")
     assert "has a pool 'a=b' that is not among the pools: web" in said
 
@@ -210,7 +210,7 @@ def test_repeated_names_in_the_pools_are_refused(tmp_path):
 
 
 def test_each_phase_of_a_schedule_is_a_file_and_all_tokens_add_up(cli, tmp_path):
-    artifacts.save(tmp_path / "pools.json", {"pools": to_json(POOLS)})
+    artifacts.save(tmp_path / "pools.json", "pools", {"pools": to_json(POOLS)})
     made = tmp_path / "s.json"
     schedule = ["--method", "cooldown", "--tokens", "20000000001", "--switch", 0.3, "--out", made]
     assert cli("schedule", tmp_path / "pools.json", *schedule).code == 0

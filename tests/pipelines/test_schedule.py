@@ -17,12 +17,12 @@ TWO = ["--phase", "0.8:proportional", "--phase", "0.2:"]
 def job(cli, tmp_path, monkeypatch):
     """Run the job on mC4's sizes and two plans."""
     monkeypatch.chdir(tmp_path)
-    artifacts.save(tmp_path / "pools.json", {"pools": to_json(MC4)})
+    artifacts.save(tmp_path / "pools.json", "pools", {"pools": to_json(MC4)})
     budgets = ({"tokens": 1e12, "params": 1e9}, {"tokens": 1e13, "params": 1e10})
     flat = dict.fromkeys(PLANNED, 0.25)
     plans = [{"budget": b, "weights": w} for b, w in zip(budgets, (PLANNED, flat), strict=True)]
-    artifacts.save(tmp_path / "plans.json", {"plans": plans})
-    artifacts.save(tmp_path / "plan.json", {"plans": plans[:1]})
+    artifacts.save(tmp_path / "plans.json", "plan", {"plans": plans})
+    artifacts.save(tmp_path / "plan.json", "plan", {"plans": plans[:1]})
     return lambda *more: cli("schedule", "pools.json", "--out", "s.json", "--method", *more)
 
 
@@ -183,7 +183,7 @@ def test_what_cannot_be_is_said_in_one_line(job, arguments, said):
     ],
 )
 def test_broken_plans(job, tmp_path, content, said):
-    artifacts.save(tmp_path / "bad.json", content)
+    artifacts.save(tmp_path / "bad.json", "plan", content)
     assert said in refused(job("two-stage", "--plan", "bad.json", "--late", "sw"))
 
 

@@ -2,8 +2,10 @@
 
 import json
 
+import pytest
 from conftest import tree
 
+from curate.errors import SchemaError
 from curate.storage import artifacts
 from curate.storage.files import write_text
 
@@ -35,3 +37,21 @@ def test_the_same_commands_in_two_fresh_folders_make_the_same_pools(cli, corpus,
         found.append((folder / "p.json").read_bytes())
     assert found[0] == found[1]
     assert set(json.loads(found[0])["made_by"]["inputs"]) == {"scores", "kept"}
+
+
+def test_an_artefact_carries_its_format_and_the_one_before_is_read(tmp_path):
+    path = tmp_path / "plan.json"
+    artifacts.save(path, "plan", {"plans": []})
+    present = artifacts.KINDS["plan"].format
+    assert artifacts.load(path, "plan")["format"] == present
+    write_text(path, json.dumps({"plans": []}))
+    assert artifacts.load(path, "plan") == {"plans": []}
+
+
+@pytest.mark.parametrize(
+    ("number", "words"), [(99, "Install a newer curate"), (0, "again"), (2.0, "again"), (None, "again")]
+)
+def test_a_format_that_is_not_read_is_one_line(tmp_path, number, words):
+    write_text(tmp_path / "plan.json", json.dumps({"plans": [], "format": number}))
+    with pytest.raises(SchemaError, match=rf"plan.json has format {number}; .* reads 1 and 2\. .*{words}"):
+        artifacts.load(tmp_path / "plan.json", "plan")

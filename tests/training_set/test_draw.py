@@ -361,7 +361,7 @@ def large(tmp_path):
     score.score([str(data)], ("length",), tmp_path / "scores")
     pools = prune.make_pools(tmp_path / "scores")
     plans = [{"budget": {"tokens": 300_000, "params": 1e6}, "weights": SHARES}]
-    artifacts.save(tmp_path / "plan.json", {"plans": plans, "pools": to_json(pools)})
+    artifacts.save(tmp_path / "plan.json", "plan", {"plans": plans, "pools": to_json(pools)})
     return ["materialize", tmp_path / "plan.json", "--shard-rows", 100]
 
 
@@ -515,8 +515,8 @@ def test_a_pool_too_small_for_its_part_of_the_plan_gives_nothing(scored, tmp_pat
 def planned(scored, tmp_path):
     """plan.json of two budgets, and pools.json."""
     plans = [{"budget": {"tokens": tokens, "params": 1e6}, "weights": SHARES} for tokens in (10_000, 20_000)]
-    artifacts.save(tmp_path / "plan.json", {"plans": plans})
-    artifacts.save(tmp_path / "pools.json", {"pools": to_json(scored)})
+    artifacts.save(tmp_path / "plan.json", "plan", {"plans": plans})
+    artifacts.save(tmp_path / "pools.json", "pools", {"pools": to_json(scored)})
     return tmp_path / "plan.json", tmp_path / "pools.json"
 
 
@@ -528,7 +528,7 @@ def test_the_job_writes_an_index_of_what_it_drew(cli, planned, scored, tmp_path)
     assert said.code == 0, said
     index = json.loads((tmp_path / "t" / "index.json").read_text())
     assert json.loads(said.out) == {
-        **{key: value for key, value in index.items() if key != "made_by"}, "out": str(tmp_path / "t")
+        **{key: value for key, value in index.items() if key not in ("made_by", "format")}, "out": str(tmp_path / "t")
     }  # fmt: skip
     assert index["planned"] == sum(pool["planned"] for pool in index["pools"]) == 20_000
     rows = read(tmp_path / "t")
@@ -548,7 +548,7 @@ def test_the_job_takes_the_pools_of_the_plan_where_none_are_given(cli, planned, 
     record = json.loads(planned[0].read_text())
     said = cli("materialize", planned[0], "--budget", 0, "--out", tmp_path / "t")
     assert "plan.json does not hold its pools: give" in one_line(said)
-    artifacts.save(planned[0], {"plans": record["plans"][:1], "pools": to_json(scored)})
+    artifacts.save(planned[0], "plan", {"plans": record["plans"][:1], "pools": to_json(scored)})
     assert cli("materialize", planned[0], "--out", tmp_path / "t").code == 0
 
 
@@ -567,7 +567,7 @@ def test_wrong_flags(cli, planned, tmp_path, more, message):
 
 @pytest.mark.parametrize("plans", [{}, [], [{}], [{"budget": {"tokens": "x", "params": 1}, "weights": {}}], [3]])
 def test_a_plan_that_is_none(cli, planned, tmp_path, plans):
-    artifacts.save(planned[0], {"plans": plans})
+    artifacts.save(planned[0], "plan", {"plans": plans})
     one_line(cli("materialize", planned[0], "--pools", planned[1], "--out", tmp_path / "t"))
 
 
@@ -589,7 +589,7 @@ def scheduled(scored, tmp_path):
     """schedule.json over the pools a and b."""
     phases = [{"from": start, "to": end, "weights": weights} for start, end, weights in STAGES]
     record = {"tokens": 40_001, "phases": phases, "pools": to_json(scored)}
-    artifacts.save(tmp_path / "schedule.json", record)
+    artifacts.save(tmp_path / "schedule.json", "schedule", record)
     return tmp_path / "schedule.json"
 
 
@@ -637,7 +637,7 @@ def test_another_schedule_is_another_job(cli, scheduled, tmp_path):
     assert cli("materialize", scheduled, "--out", tmp_path / "t").code == 0
     record = json.loads(scheduled.read_text())
     record["phases"] = [{"from": 0.0, "to": 1.0, "weights": {"a": 26_001 / 40_001, "b": 14_000 / 40_001}}]
-    artifacts.save(scheduled, record)
+    artifacts.save(scheduled, "schedule", record)
     assert "phases of pool a changed" in one_line(cli("materialize", scheduled, "--out", tmp_path / "t"))
 
 
@@ -657,6 +657,6 @@ def test_another_schedule_is_another_job(cli, scheduled, tmp_path):
     ],
 )  # fmt: skip
 def test_a_schedule_that_is_none(cli, scheduled, tmp_path, change, message):
-    artifacts.save(scheduled, json.loads(scheduled.read_text()) | change)
+    artifacts.save(scheduled, "schedule", json.loads(scheduled.read_text()) | change)
     assert message in one_line(cli("materialize", scheduled, "--out", tmp_path / "t"))
     assert "has no budgets" in one_line(cli("materialize", scheduled, "--budget", 0, "--out", tmp_path / "t"))

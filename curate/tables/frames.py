@@ -1,0 +1,52 @@
+"""Tables that a user already has in memory, as polars frames.
+
+In: a path, or a polars, pandas or pyarrow table. Out: the path, or a polars frame with a content hash.
+"""
+
+from io import BytesIO
+from pathlib import Path
+from typing import Protocol, TypeAlias, runtime_checkable
+
+import polars as pl
+import xxhash
+
+from curate.errors import SchemaError
+
+
+@runtime_checkable
+class ArrowExportable(Protocol):
+    """Any table that offers Arrow's C stream, as pandas (2.2 and later), DuckDB and others do."""
+
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
+        """Return a capsule that holds the Arrow stream."""
+        ...
+
+
+Table: TypeAlias = str | Path | pl.DataFrame | pl.LazyFrame | ArrowExportable
+
+
+def in_memory(table: Table) -> bool:
+    """Return whether a table is held in memory, and is not the path of a file."""
+    return not isinstance(table, str | Path)
+
+
+def frame(table: Table) -> pl.DataFrame:
+    """Return a table in memory as a polars frame; a lazy frame is collected.
+
+    Raises:
+        SchemaError: for an object that is no table.
+    """
+    if isinstance(table, pl.LazyFrame):
+        return table.collect()
+    if isinstance(table, pl.DataFrame):
+        return table
+    if isinstance(table, ArrowExportable):
+        return pl.DataFrame(table)
+    raise SchemaError(f"{type(table).__name__} is not a table: give a path, or a polars, pandas or pyarrow table")
+
+
+def content_hash(table: pl.DataFrame) -> str:
+    """Return a hash of the column names, types and values of a frame, the same for equal frames."""
+    buffer = BytesIO()
+    table.rechunk().write_ipc(buffer, compression="uncompressed")
+    return xxhash.xxh3_128(buffer.getbuffer()).hexdigest()
