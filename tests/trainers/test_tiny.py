@@ -11,8 +11,8 @@ from conftest import documents, text
 from curate.errors import SchemaError
 from curate.models.tiny_transformer import Transformer, count_params, load, save, width_for
 from curate.pool.pool import Budget, Pool
+from curate.runs import trainer_data
 from curate.trainers.tiny import Tiny
-from pipelines.shared import trainers
 
 
 def numbered(pool: int, sequences: int, context: int) -> np.ndarray:
@@ -160,9 +160,9 @@ def test_what_a_pilot_trains_on_includes_its_start(state, tmp_path):
     copy = tmp_path / "start.npz"
     copy.write_bytes(state.read_bytes())
     spec = f"tiny:context=32,layers=1,start={copy}"
-    trainer, _, first = trainers.load(spec, pools, {})
-    assert trainer.start == str(copy)
+    first = trainer_data.load(spec, pools, {})
+    assert first.trainer.start == str(copy)
     copy.write_bytes(state.read_bytes() + b" ")
-    assert trainers.load(spec, pools, {})[2] != first
+    assert trainer_data.load(spec, pools, {}).data_hash != first.data_hash
     with pytest.raises(SchemaError, match="cannot be read"):
-        trainers.load(f"{spec}.gone", pools, {})
+        trainer_data.load(f"{spec}.gone", pools, {})
