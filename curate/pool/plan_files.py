@@ -3,6 +3,7 @@
 Files of the present format and of the previous one have the fields that are read here.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
@@ -12,6 +13,7 @@ from typing import Protocol, cast, runtime_checkable
 from curate.errors import SchemaError
 from curate.pool.pool import Budget, Pool, load_pools, parse_pools
 from curate.storage import artifacts
+from curate.storage.files import text_hash
 
 SUM_TOLERANCE = 1e-6  # by how much the shares of a file may miss a sum of 1; they are then rescaled exactly
 
@@ -73,6 +75,11 @@ def open_plan(plan: PlanSource) -> PlanFile:
     return PlanFile("the plan in memory" if "plans" in record else "the schedule in memory", record)
 
 
+def plan_hash(plan: PlanSource) -> str:
+    """Return a content hash of a plan or a schedule in memory, for the record of what made an artefact."""
+    return text_hash(json.dumps(open_plan(plan).record, sort_keys=True))
+
+
 def choose_plan(file: PlanFile, index: int | None) -> int:
     """Return the index of the plan to use; without ``index``, of the only one.
 
@@ -93,7 +100,13 @@ def choose_plan(file: PlanFile, index: int | None) -> int:
 
 
 def read_plan(file: PlanFile, index: int) -> tuple[Budget, dict[str, float]]:
-    """Return the budget and the shares of one plan."""
+    """Return the budget and the shares of one plan, after a check of the shares."""
+    budget, shares = parse_plan(file, index)
+    return budget, check_shares(f"plan {index} of {file.name}", shares)
+
+
+def parse_plan(file: PlanFile, index: int) -> tuple[Budget, dict[str, float]]:
+    """Return the budget and the shares of one plan as they are written."""
     where = f"plan {index} of {file.name}"
     try:
         row = cast(Sequence[Mapping[str, Mapping[str, float]]], file.record["plans"])[index]
@@ -101,7 +114,7 @@ def read_plan(file: PlanFile, index: int) -> tuple[Budget, dict[str, float]]:
         shares = {name: float(share) for name, share in row["weights"].items()}
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise SchemaError(f"{where} cannot be read ({type(error).__name__}: {error}); see `curate plan`") from None
-    return budget, check_shares(where, shares)
+    return budget, shares
 
 
 def read_stages(file: PlanFile) -> list[StoredPhase]:
