@@ -235,6 +235,6 @@ def _texts(scores: Path, ids: set[str]) -> dict[str, str]:
     asked = scored.job(scores)
     found: dict[str, str] = {}
     for shard in batches.shards(cast(list[str], asked["data"])):
-        for batch in batches.batches(shard, ("text",), text_column=str(asked["text_column"])):
+        for batch in batches.batches(shard, ("text",), reading=batches.Reading(text_column=str(asked["text_column"]))):
             found |= dict(batch.filter(pl.col("id").is_in(sorted(ids))).select("id", "text").iter_rows())
     return found

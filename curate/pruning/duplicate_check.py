@@ -75,7 +75,9 @@ def _texts(scores: Path, kept: Path, by: str) -> Iterator[Row]:
     for shard in scored.score_files(scores):
         if shard.relative not in inputs:
             raise SchemaError(f"{shard.path} has no input {shard.relative} any more: was it moved? Give --verify 0")
-        data = batches.batches(inputs[shard.relative], ("text",), text_column=str(job["text_column"]))
+        data = batches.batches(
+            inputs[shard.relative], ("text",), reading=batches.Reading(text_column=str(job["text_column"]))
+        )
         for batch, (mark, verdict) in zip(data, scored.kept_batches(shard, kept, (by,)), strict=True):
             texts = batch["text"].fill_null("").to_list()
             yield from zip(mark["id"], mark["source"], mark[by], texts, verdict, strict=True)

@@ -13,7 +13,7 @@ from curate.pool.pool import Pool
 from curate.pruning import cutoffs
 from curate.pruning.cutoffs import LIMIT, Batch, Counted
 from curate.tables import scored
-from curate.tables.scored import Limits
+from curate.tables.scored import ScoreRange
 
 
 def make_pools(
@@ -124,7 +124,7 @@ def _count(
     found = {source: np.zeros((len(limits) - 1, 2), dtype=np.int64) for source, limits in cut.items()}
     for frame in _frames(scores, kept, by):
         for (name,), part in frame.partition_by("source", as_dict=True).items():
-            limits: list[Limits] = list(pairwise(cut[str(name)]))
+            limits: list[ScoreRange] = list(pairwise(cut[str(name)]))
             tokens = part["tokens"].to_numpy()
             for i, pair in enumerate(limits):
                 mine = scored.inside(part[by].to_numpy(), pair) if by else np.ones(part.height, dtype=bool)

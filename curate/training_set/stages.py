@@ -8,7 +8,6 @@ from typing import TypeVar, cast
 import numpy as np
 import polars as pl
 
-from curate import __version__
 from curate.engines import Engine
 from curate.errors import SchemaError
 from curate.pool.mixture import Part
@@ -60,7 +59,6 @@ class Job:
     def asked(self) -> dict[str, object]:
         """Everything but the contents of the inputs that decides the result, by the words of a refusal."""
         return {
-            "version": __version__,
             "seed": self.seed,
             "shard rows": self.shard_rows,
             **{f"tokens of pool {part.pool.name}": part.tokens for part in self.parts},
