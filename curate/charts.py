@@ -103,6 +103,38 @@ def histogram(scores: pl.DataFrame, column: str) -> Chart:
     return chart
 
 
+def source_shares(by_source: pl.DataFrame) -> Chart:
+    """Show each source's share of tokens before and after pruning; a row has source, share and share_kept."""
+    bars = by_source.select("source", before="share", after="share_kept")
+    bars = bars.unpivot(["before", "after"], index="source", variable_name="pruning", value_name="share")
+    chart: Chart = (
+        alt.Chart(bars, width=WIDTH)
+        .mark_bar()
+        .encode(
+            x=alt.X("share:Q", title="share of tokens", axis=alt.Axis(format="%")),
+            y=alt.Y("source:N", title=None),
+            yOffset=alt.YOffset("pruning:N", sort=["before", "after"]),
+            color=alt.Color("pruning:N", sort=["before", "after"]),
+            tooltip=["source", "pruning", alt.Tooltip("share:Q", format=".2%")],
+        )
+    )
+    return chart
+
+
+def pool_tokens(pools: pl.DataFrame) -> Chart:
+    """Show the unique tokens of each pool; a row has pool, tokens and examples."""
+    chart: Chart = (
+        alt.Chart(pools, width=WIDTH)
+        .mark_bar()
+        .encode(
+            x=alt.X("tokens:Q", title="unique tokens", axis=alt.Axis(format="~s")),
+            y=alt.Y("pool:N", title=None, sort=None),
+            tooltip=["pool", "tokens", "examples"],
+        )
+    )
+    return chart
+
+
 def pilots(points: pl.DataFrame, curves: pl.DataFrame) -> Chart:
     """Show pilots (``tokens, loss, share, run``) and the law for some mixtures (``tokens, loss, mixture``)."""
     x = alt.X("tokens:Q", scale=alt.Scale(type="log"), title="training tokens", axis=alt.Axis(format="~e", tickCount=6))

@@ -13,7 +13,7 @@ from conftest import console, documents, tree
 
 from curate.engines.local import Local
 from curate.errors import Interrupted, SchemaError
-from curate.pruning import prune
+from curate.pruning import make_pools, prune
 from curate.scoring import score, status, worker
 from curate.tables import batches, scored
 
@@ -230,12 +230,12 @@ def test_scores_of_a_file_without_rows_have_the_columns_of_the_others(corpus, tm
     out = tmp_path / "out"
     assert score.score([str(corpus)], SPECS, out).rows == 100
     assert len({tuple(frame.schema.items()) for frame in frames(out).values()}) == 1
-    pruned = prune.prune(out, "score.length", tmp_path / "kept", keep=0.5)
+    pruned = prune.prune(out, tmp_path / "kept", by="score.length", keep=0.5)
     assert pruned.table()["rows"].sum() == 100
     decisions = pl.read_parquet(tmp_path / "kept" / f"{name}.keep.parquet")
     assert decisions.height == 0
     assert decisions.schema == {"id": pl.String, "source": pl.String, "keep": pl.Boolean, "reason": pl.String}
-    pools = prune.make_pools(out, kept=tmp_path / "kept", by="score.length", bins=2)
+    pools = make_pools.pools(out, kept=tmp_path / "kept", by="score.length", bins=2)
     assert sum(pool.examples for pool in pools) == 50
     assert sum(batch.height for pool in pools for batch in scored.pool_batches(pool, ("text",))) == 50
 
@@ -246,9 +246,9 @@ def test_a_folder_of_empty_files_is_refused_where_rows_are_needed(tmp_path):
         score.score([str(tmp_path / "x.parquet")], SPECS, tmp_path / "learned")
     assert score.score([str(tmp_path / "x.parquet")], ("length",), tmp_path / "out").rows == 0
     with pytest.raises(SchemaError, match="empty"):
-        prune.prune(tmp_path / "out", "score.length", tmp_path / "kept", keep=0.5)
+        prune.prune(tmp_path / "out", tmp_path / "kept", by="score.length", keep=0.5)
     with pytest.raises(SchemaError, match="no rows"):
-        prune.make_pools(tmp_path / "out")
+        make_pools.pools(tmp_path / "out")
 
 
 @pytest.mark.parametrize(
