@@ -114,7 +114,8 @@ def _documents(scores: Path, kept: Path, by: str) -> Iterator[Document]:
             raise SchemaError(
                 f"{shard.path} has no input {shard.relative} any more. Move it back, or skip the check with --verify 0"
             )
-        texts = batches.batches(inputs[shard.relative], ("text",), text_column=str(job["text_column"]))
+        reading = batches.Reading(text_column=str(job["text_column"]))
+        texts = batches.batches(inputs[shard.relative], ("text",), reading=reading)
         for batch, (marks, verdict) in zip(texts, scored.kept_batches(shard, kept, (by,)), strict=True):
             text = batch["text"].fill_null("").to_list()
             yield from map(Document._make, zip(marks["id"], marks["source"], marks[by], text, verdict, strict=True))

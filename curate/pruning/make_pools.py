@@ -118,7 +118,7 @@ def pools(
                 kept=str(kept) if kept else None,
             )
             members.append(pool)
-    arguments = {"scores": scores, "kept": kept, "by": by or "source", "bins": bins, "min_tokens": min_tokens}
+    arguments = {"scores": scores, "kept": kept, "by": by or "source", "bins": bins, "min_tokens": float(min_tokens)}
     return Pools(tuple(members), artifacts.made_by(arguments, [scores] if kept is None else [scores, kept], 0))
 
 

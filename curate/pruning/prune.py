@@ -157,7 +157,7 @@ def prune(
     """
     scores, out = Path(scores), Path(out)
     options = RuleOptions(
-        by, keep, rule, balance, str(trim), str(temperature), recall, dimension, embedding, hard_end, seed
+        by, float(keep), rule, balance, str(trim), str(temperature), recall, dimension, embedding, hard_end, seed
     )
     pruned = _decide_all(scores, out, options, max_source_removal, progress)
     if by == DUPLICATES and verify:

@@ -16,7 +16,7 @@ from curate.pruning.ranking import cutoffs, histograms
 from curate.pruning.ranking.cutoffs import SORTED_ROWS, Ranking
 from curate.pruning.ranking.histograms import CodedBatch
 from curate.tables import scored
-from curate.tables.scored import Limits
+from curate.tables.scored import ScoreRange
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class KeptRows:
 class Bin:
     """A bin of one source: the half-open range of its score (None: no bound), and its rows and tokens."""
 
-    limits: Limits
+    limits: ScoreRange
     rows: int
     tokens: int
 

@@ -140,7 +140,8 @@ def _copies(task: ScatterTask) -> Iterator[pl.DataFrame]:
     if not pools:
         return
     start = 0
-    for batch in tables.batches(task.source.data, ("text",), text_column=task.source.text_column):
+    reading = tables.Reading(text_column=task.source.text_column)
+    for batch in tables.batches(task.source.data, ("text",), reading=reading):
         frame = batch.with_columns(pl.col("text").cast(pl.String))
         for number, pool, rows in pools:
             low, high = rows["row"].search_sorted(np.array([start, start + batch.height])).to_list()

@@ -11,7 +11,6 @@ from typing import TypeVar, cast
 import numpy as np
 import polars as pl
 
-from curate import __version__
 from curate.engines import Engine
 from curate.errors import SchemaError
 from curate.pool.mixture import Part
@@ -66,7 +65,6 @@ class DrawingJob:
     def settings(self) -> dict[str, object]:
         """Return all that decides the result but the contents of the inputs, by names that messages use."""
         return {
-            "version": __version__,
             "seed": self.seed,
             "shard rows": self.shard_rows,
             **{f"tokens of pool {part.pool.name}": part.tokens for part in self.parts},
@@ -158,7 +156,7 @@ def _lay_out(job: DrawingJob, number: int, indexes: Sequence[Path]) -> PoolDraw:
     if (total := int(tokens.sum())) != round(pool.tokens):
         raise SchemaError(
             f"pool {pool.name!r} has {total} unique tokens on disk in {len(keys)} rows, but its pools.json says "
-            f"{pool.tokens:.15g} in {pool.examples}. Run `curate pools` and `curate plan` again"
+            f"{pool.tokens:.15g} in {pool.examples or '?'}. Run `curate pools` and `curate plan` again"
         )
     draw = placement.plan_draw(pool.name, keys, tokens, target)
     placement.lay_out(job.folder, number, draw, keys, tokens, job.parts[number].phases)

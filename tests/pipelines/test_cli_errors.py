@@ -127,7 +127,7 @@ def test_wrong_selections(cli, runs, more, message):
 
 
 def test_an_unknown_law_or_eval(cli, runs):
-    assert "unknown name 'nosuch' in laws" in one_line(fitting(cli, runs, "nosuch"))
+    assert "unknown law 'nosuch'" in one_line(fitting(cli, runs, "nosuch"))
     assert "no eval 'x'" in one_line(
         cli("fit", runs, "--law", "mixing", "--eval", "x", "--out", runs.parent / "f.json")
     )
@@ -285,9 +285,18 @@ def test_the_whole_walk_and_the_same_bytes_again(cli, corpus, tmp_path, monkeypa
     for plan in results["plan"]["plans"]:
         assert sum(plan["weights"].values()) == pytest.approx(1)
         assert plan["weights"]["a"] == pytest.approx(1, abs=1e-6)
-        assert {"budget", "epochs", "loss", "low", "high", "gain", "gain_low", "gain_high", "spread", "limits"} <= set(
-            plan
-        )
+        assert {
+            "budget",
+            "epochs",
+            "loss",
+            "low",
+            "high",
+            "gain",
+            "gain_low",
+            "gain_high",
+            "spread",
+            "warnings",
+        } <= set(plan)
     for name in ("pools", "fit", "plan"):
         record = json.loads((tmp_path / "w" / f"{name}.json").read_text())
         assert {"version", "seed", "arguments", "inputs"} <= set(record["made_by"])

@@ -100,8 +100,8 @@ def change_input(corpus):
     ("change", "reason"),
     [
         (change_input, r"source=a/0\.parquet: input .*0\.parquet changed"),
-        (lambda corpus: {"specs": ("length", "compression")}, r"scorers changed \(length -> length, compression\)"),
-        (lambda corpus: {"specs": ("compression",)}, r"scorers changed \(length -> compression\)"),
+        (lambda corpus: {"scorers": ("length", "compression")}, r"scorers changed \(length -> length, compression\)"),
+        (lambda corpus: {"scorers": ("compression",)}, r"scorers changed \(length -> compression\)"),
         (lambda corpus: {"batch_rows": 5}, r"batch rows changed \(4096 -> 5\)"),
     ],
 )  # fmt: skip
@@ -109,8 +109,8 @@ def test_another_job_is_refused_with_the_reason_until_restart(corpus, tmp_path, 
     out = tmp_path / "out"
     score.score([str(corpus)], ("length",), out)
     old = tree(out)
-    asked = {"specs": ("length",), **change(corpus)}
-    specs = asked.pop("specs")
+    asked = {"scorers": ("length",), **change(corpus)}
+    specs = asked.pop("scorers")
     with pytest.raises(Interrupted, match=reason) as caught:
         score.score([str(corpus)], specs, out, **asked)
     assert "--restart" in str(caught.value)
@@ -119,13 +119,6 @@ def test_another_job_is_refused_with_the_reason_until_restart(corpus, tmp_path, 
     fresh = tmp_path / "fresh"
     score.score([str(corpus)], specs, fresh, **asked)
     assert tree(out) == tree(fresh)
-
-
-def test_other_code_of_a_scorer_is_refused_by_name(corpus, tmp_path, monkeypatch):
-    score.score([str(corpus)], ("length",), tmp_path / "out")
-    monkeypatch.setattr(score, "scorer_code", lambda spec: {"scorers/length": "other"})
-    with pytest.raises(Interrupted, match=r"code changed \(scorers/length \w{8} -> scorers/length other\).*--restart"):
-        score.score([str(corpus)], ("length",), tmp_path / "out")
 
 
 def test_status_says_why_it_would_refuse(corpus, tmp_path):
@@ -204,7 +197,7 @@ def test_what_was_learned_is_kept(corpus, tmp_path):
 @pytest.mark.parametrize(
     ("specs", "message"),
     [
-        (("nosuch",), "unknown name 'nosuch' in scorers"),
+        (("nosuch",), "unknown scorer 'nosuch'"),
         (("length:x=1",), "has no option 'x'"),
         (("embedding", "prototypes:q=1"), "has no option 'q'"),
         (("embedding", "prototypes:k=2.5"), "prototypes: k=2.5 is not a whole number"),
@@ -304,7 +297,7 @@ def test_one_more_file_is_refused_where_the_centres_come_from_fewer(corpus, tmp_
     score.score([str(corpus)], SPECS, tmp_path / "out")
     before = tree(tmp_path / "out")
     documents(7, 900).write_parquet(corpus / "new.parquet")
-    with pytest.raises(Interrupted, match="prototypes learned from other input files.*--restart"):
+    with pytest.raises(Interrupted, match="prototypes was learned from other input files.*--restart"):
         score.score([str(corpus)], SPECS, tmp_path / "out")
     assert tree(tmp_path / "out") == before
     assert score.score([str(corpus)], SPECS, tmp_path / "out", restart=True).rows == 107

@@ -28,6 +28,7 @@ from curate.scoring import score
 from curate.storage import artifacts
 from curate.tables import batches
 from curate.training_set import draw, placement, shuffle
+from curate.training_set.job import materialize
 
 SHARES = {"a": 0.7, "b": 0.3}
 TOKENS = 20_000
@@ -666,3 +667,41 @@ def test_a_schedule_that_is_none(cli, scheduled, tmp_path, change, message):
     artifacts.save(scheduled, "schedule", json.loads(scheduled.read_text()) | change)
     assert message in one_line(cli("materialize", scheduled, "--out", tmp_path / "t"))
     assert "has no budgets" in one_line(cli("materialize", scheduled, "--budget", 0, "--out", tmp_path / "t"))
+
+
+# ---- the function
+
+
+def test_the_function_writes_what_the_command_writes(cli, planned, tmp_path):
+    plan, pools = planned
+    training_set = materialize(plan, tmp_path / "f", pools=pools, budget=1, shard_rows=100)
+    done = cli(
+        "materialize", plan, "--pools", pools, "--budget", 1, "--shard-rows", 100, "--out", tmp_path / "c", "--json"
+    )
+    assert json.loads(done.out) == {**training_set.record(), "out": str(tmp_path / "c")}
+    assert tree(tmp_path / "f") == tree(tmp_path / "c")
+    assert repr(training_set).startswith("TrainingSet of 333 rows, 2.003e+04 tokens in 4 shards in ")
+    assert "<table" in training_set._repr_html_()
+    assert training_set.chart().to_dict()["mark"] == {"type": "bar"}
+
+
+def test_pools_in_memory_are_those_of_the_file_and_their_hash_is_recorded(planned, scored, tmp_path):
+    plan, pools = planned
+    materialize(plan, tmp_path / "file", pools=pools, budget=0)
+    materialize(plan, tmp_path / "memory", pools=scored, budget=0)
+    shards, others = tree(tmp_path / "file"), tree(tmp_path / "memory")
+    index = json.loads(others.pop("index.json"))
+    del shards["index.json"]
+    assert shards == others
+    assert set(index["made_by"]["inputs"]) > {"pools", str(plan)}
+    assert index["made_by"]["arguments"]["pools"] is None
+
+
+def test_pools_alone_are_drawn_whole(planned, scored, tmp_path):
+    training_set = materialize(scored, tmp_path / "memory")
+    assert training_set.table()["passes"].to_list() == [1.0, 1.0]
+    assert sorted(read(tmp_path / "memory")["id"]) == sorted(f"d{i}" for i in range(100))
+    materialize(planned[1], tmp_path / "file")
+    assert read(tmp_path / "file").equals(read(tmp_path / "memory"))
+    with pytest.raises(SchemaError, match="--budget is for a plan. Pools are drawn whole"):
+        materialize(planned[1], tmp_path / "file", budget=0)
