@@ -74,7 +74,8 @@ def fit(
         raise SchemaError(message)
     options = FitOptions(starts=starts, draws=draws, seed=seed)
     question = FitQuestion(specs, evals, options, holdout, stack, explain, by, on, tokens_per_param)
-    table = run_table.read(runs, where=where, target=target)
+    # Curves may be of a metric alone, in a table without any loss.
+    table = run_table.read(runs, where=where, target=target, losses=not is_curve(specs[0]))
     if by is not None:
         report = _fit_corpora(table, question, by)
     elif is_curve(specs[0]):
@@ -201,6 +202,7 @@ def _fit_corpora(runs: Runs, question: FitQuestion, by: str) -> FitReport:
         record={
             "by": by,
             "laws": [{**fits.to_json(fit), "corpus": name} for name, fit in corpus_fits.items()],
+            "eval": evaluation,
             "evals": [evaluation],
             "crossings": crossing_rows,
             "curves": curves.to_dicts(),

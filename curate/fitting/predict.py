@@ -86,7 +86,7 @@ def predict(
     if isinstance(predictor, PruningCurves):
         columns = _named(predict_error(predictor, kept_shares(table), kept_sizes(table), level))
     elif isinstance(predictor, MetricCurve):
-        x = torch.from_numpy(metric_inputs(table, predictor.kind, predictor.on))
+        x = torch.tensor(metric_inputs(table, predictor.kind, predictor.on))
         columns = _named((predictor.metric(x), *predictor.interval(x, level)))
     else:
         columns = _columns(predictor, table, level, "")

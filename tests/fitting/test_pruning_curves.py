@@ -3,11 +3,15 @@
 from math import pi
 
 import numpy as np
+import polars as pl
 import pytest
+from conftest import one_line
 
 from curate.errors import FitError, SchemaError
-from curate.fitting.curves import pruning_curves
+from curate.fitting.curves import fit_pruning, pruning_curves
 from curate.pruning import perceptron
+from curate.runs import run_table
+from curate.storage import artifacts
 
 TOTALS = (1e3, 3e3, 1e4, 3e4, 1e5)
 
@@ -102,3 +106,56 @@ def test_what_cannot_be_fitted_is_one_line():
         pruning_curves.curves([1, 2], [0.5, 1.5], [0.1, 0.1])
     with pytest.raises(FitError, match="2 sizes cannot tell"):
         pruning_curves.decay(np.array([1.0, 2.0]), np.array([0.1, 0.2]))
+
+
+def pruned_runs(noise: float = 0.0) -> pl.DataFrame:
+    """Runs of the planted curves: ``tokens`` are those kept."""
+    rng = np.random.default_rng(0)
+    rows = [(total * keep, keep, planted(total * keep, keep)) for total in TOTALS for keep in planted.shares]
+    kept, keep, error = (np.array(column) for column in zip(*rows, strict=True))
+    names = [f"r{i}" for i in range(len(rows))]
+    measured = error * np.exp(noise * rng.standard_normal(len(rows)))
+    return pl.DataFrame({"run": names, "params": 1e8, "tokens": kept, "keep": keep, "metric.top1": measured})
+
+
+def test_the_command_finds_the_best_share_at_each_size_and_predict_reads_it(cli, tmp_path):
+    runs, fit, predicted = tmp_path / "runs.csv", tmp_path / "fit.json", tmp_path / "p.parquet"
+    pruned_runs(0.002).write_csv(runs)
+    command = cli("fit", runs, "--law", "pruning_curves", "--eval", "top1", "--draws", 20, "--out", fit)
+    assert command.code == 0, command.err
+    heading, columns, *lines = command.out.splitlines()
+    assert heading == "Best share to keep at each size before pruning:"
+    assert columns.split() == "size keep low high kept error error_all extrapolated".split()
+    assert lines[0].split()[:2] == ["1000", "0.5"]
+    assert lines[12].split()[:2] == ["1e+06", "1"]
+    assert lines[-1].startswith("Among runs that no smaller run beats, the error falls with the kept size n as a power")
+    record = artifacts.load(fit, "fit")
+    assert [law["keep"] for law in record["laws"]] == [0.5, 1.0]
+    assert record["decay"]["kind"] == "power"
+    assert record["best_shares"][0]["keep"] == 0.5
+    command = cli("predict", fit, runs, "--out", predicted)
+    assert command.code == 0, command.err
+    rows = pl.read_parquet(predicted)
+    truth = pruned_runs()["metric.top1"].to_numpy()
+    assert rows["predicted"].to_numpy() == pytest.approx(truth, rel=0.01)
+    assert (rows["low"] < rows["high"]).all()
+
+
+def test_a_share_that_was_not_fitted_and_a_table_without_shares_are_one_line(cli, tmp_path):
+    runs, fit, out = tmp_path / "runs.csv", tmp_path / "fit.json", tmp_path / "p.parquet"
+    pruned_runs().write_csv(runs)
+    assert cli("fit", runs, "--law", "pruning_curves", "--eval", "top1", "--draws", 5, "--out", fit).code == 0
+    pruned_runs().with_columns(keep=pl.lit(0.7)).write_csv(runs)
+    assert "no curve for keep 0.7: the fit has 0.5, 1." in one_line(cli("predict", fit, runs, "--out", out))
+    pruned_runs().drop("keep").write_csv(runs)
+    refused = cli("fit", runs, "--law", "pruning_curves", "--eval", "top1", "--out", fit)
+    assert "has no column 'keep'" in one_line(refused)
+    assert "no column 'keep'" in one_line(cli("predict", fit, runs, "--out", out))
+
+
+def test_unique_tokens_are_the_kept_size_where_the_table_has_them():
+    """Trained for four passes, the kept size is a quarter of the training tokens."""
+    repeated = pruned_runs().with_columns(pl.col("tokens").alias("unique.all"), tokens=4 * pl.col("tokens"))
+    runs = run_table.check(repeated, "memory", losses=False)
+    assert fit_pruning.kept_sizes(runs) == pytest.approx(pruned_runs()["tokens"].to_numpy())
+    assert fit_pruning.kept_sizes(run_table.check(pruned_runs(), "memory", losses=False)).max() == 1e5

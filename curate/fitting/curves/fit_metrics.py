@@ -78,7 +78,7 @@ def fit_downstream(runs: Runs, question: FitQuestion) -> FitReport:
             y[measured],
             curve.metric(torch.from_numpy(x[measured])).numpy(),
         ),
-        record={"laws": [law], "evals": [metric], "rmse": curve.rmse, "rows": law["rows"]},
+        record={"laws": [law], "eval": metric, "evals": [metric], "rmse": curve.rmse, "rows": law["rows"]},
         shown=(words,),
         predictor=curve,
     )

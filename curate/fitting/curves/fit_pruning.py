@@ -72,6 +72,7 @@ def fit_pruning_curves(runs: Runs, question: FitQuestion) -> FitReport:
         ),
         record={
             "laws": laws,
+            "eval": question.evaluation,
             "evals": [question.evaluation],
             "rows": len(error),
             "largest_kept": fitted.largest_kept,

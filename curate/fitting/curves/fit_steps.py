@@ -100,7 +100,14 @@ def _step_report(
     """Return the report of a curve for each run; ``common`` are the parameters that all runs share."""
     thetas = {run: {**common, **curve.theta} for run, curve in curves.items()}
     laws = [
-        {"law": law, "run": run, "theta": thetas[run], "r2": curve.r2, "rows": len(curve.measured)}
+        {
+            "law": law,
+            "run": run,
+            "eval": question.evaluation,
+            "theta": thetas[run],
+            "r2": curve.r2,
+            "rows": len(curve.measured),
+        }
         for run, curve in curves.items()
     ]
     rows = [{"run": run, "param": name, "value": x} for run, theta in thetas.items() for name, x in theta.items()]
@@ -113,6 +120,11 @@ def _step_report(
         comparison=pl.DataFrame([{name: entry[name] for name in ("run", "r2", "rows")} for entry in laws]),
         parameter_rows=pl.DataFrame(rows),
         points=pl.concat(points),
-        record={"laws": laws, "evals": [question.evaluation], "rows": sum(len(c.measured) for c in curves.values())},
+        record={
+            "laws": laws,
+            "eval": question.evaluation,
+            "evals": [question.evaluation],
+            "rows": sum(len(c.measured) for c in curves.values()),
+        },
         shown=("\n".join(lines),),
     )
