@@ -121,6 +121,56 @@ def pilots(points: pl.DataFrame, curves: pl.DataFrame) -> Chart:
     return alt.layer(lines, dots).properties(width=WIDTH, height=HEIGHT)
 
 
+def runs(losses: pl.DataFrame) -> Chart:
+    """Show the losses of runs (``run, params, tokens, eval, loss``) over the training tokens, a panel an eval."""
+    chart: Chart = (
+        alt.Chart(losses, width=WIDTH, height=HEIGHT)
+        .mark_circle(size=55)
+        .encode(
+            x=alt.X("tokens:Q", scale=alt.Scale(type="log"), title="training tokens", axis=alt.Axis(format="~e")),
+            y=alt.Y("loss:Q", scale=alt.Scale(zero=False), title="loss, nats per token"),
+            color=alt.Color("params:N", title="parameters"),
+            tooltip=["run", "params", "tokens", "eval", "loss"],
+        )
+        .facet(row=alt.Row("eval:N"))
+        .resolve_scale(y="independent")
+    )
+    return chart
+
+
+def phases(shares: pl.DataFrame) -> Chart:
+    """Show the shares of a schedule (``from, to, pool, share``) over the course of training."""
+    chart: Chart = (
+        alt.Chart(shares, width=WIDTH, height=HEIGHT)
+        .mark_rect()
+        .transform_stack(stack="share", groupby=["from"], sort=[alt.SortField("pool")], as_=["low", "high"])
+        .encode(
+            x=alt.X("from:Q", title="fraction of training", scale=alt.Scale(domain=[0, 1])),
+            x2="to:Q",
+            y=alt.Y("low:Q", title="share of training tokens", scale=alt.Scale(domain=[0, 1])),
+            y2="high:Q",
+            color=_pools(shares),
+            tooltip=["pool", "share", "from", "to"],
+        )
+    )
+    return chart
+
+
+def tokens(parts: pl.DataFrame) -> Chart:
+    """Show the training tokens of every pool of a mixture (``pool, tokens, share, passes``)."""
+    chart: Chart = (
+        alt.Chart(parts, width=WIDTH)
+        .mark_bar()
+        .encode(
+            x=alt.X("tokens:Q", title="training tokens"),
+            y=alt.Y("pool:N", sort=None, title=None),
+            color=_pools(parts),
+            tooltip=["pool", "tokens", "share", "passes"],
+        )
+    )
+    return chart
+
+
 def fitted(points: pl.DataFrame) -> Chart:
     """Show fitted against measured loss of the pilots (``run, tokens, measured, predicted``) and the diagonal."""
     ends = [float(points.select(pl.min_horizontal("measured", "predicted").min()).item()),

@@ -135,7 +135,9 @@ def _offers(pools: "Sequence[Pool]", prices: "Mapping[str, float]") -> "list[Poo
     from dataclasses import replace
 
     from curate.errors import SchemaError
+    from curate.pool.pool import check_examples
 
+    check_examples(pools, "`curate select` counts in examples")
     if unknown := sorted(set(prices) - {pool.name for pool in pools}):
         raise SchemaError(f"--price of {unknown[0]!r}: the sources are {', '.join(pool.name for pool in pools)}")
     if bad := [name for name, price in prices.items() if not 0 <= price < float("inf")]:

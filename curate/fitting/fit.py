@@ -81,7 +81,7 @@ class Fit:
     def drawn(self, recipes: Recipes, draws: Tensor) -> Tensor:
         """Return (n,) predicted losses, each recipe by its own bootstrap draw: (n,) indices, wrapped around."""
         law, theta = self.law, {name: values[draws % len(values)] for name, values in self.draws.items()}
-        return vmap(lambda values, row: law.loss(values, Recipes.one(row))[0])(theta, recipes.rows)
+        return vmap(lambda values, row: law.loss(values, Recipes.single(row))[0])(theta, recipes.rows)
 
     def interval(self, recipes: Recipes, level: float = 0.9) -> tuple[Tensor, Tensor]:
         """Return the (n,) low and high ends of the loss that a new run would show.

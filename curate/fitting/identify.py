@@ -93,7 +93,7 @@ def identify(fit: Fit, recipes: Recipes, loss: np.ndarray) -> Identified:
     target = torch.from_numpy(np.log(loss))
 
     def predict(u: Tensor, row: least_squares.Rows) -> Tensor:
-        return law.loss(coordinates.theta(u), Recipes.one(row)).log()[0]
+        return law.loss(coordinates.theta(u), Recipes.single(row)).log()[0]
 
     slopes, predicted = least_squares.jacobian(predict, best[None], recipes.rows)
     residual = predicted[0] - target

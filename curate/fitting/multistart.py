@@ -77,7 +77,7 @@ class FitPasses:
 
     def predict(self, u: Tensor, row: least_squares.Rows) -> Tensor:
         """Return the log loss of one recipe at coordinates ``u`` (k,)."""
-        return self.law.loss(self.coordinates.theta(u), Recipes.one(row)).log()[0]
+        return self.law.loss(self.coordinates.theta(u), Recipes.single(row)).log()[0]
 
     def solve(
         self,

@@ -11,7 +11,8 @@ from scipy.special import betainc
 from torch import Tensor
 
 from curate.errors import SchemaError
-from curate.runs.predictor import NORMAL, Blend, Predictor
+from curate.runs import predictor
+from curate.runs.predictor import Blend, Predictor
 from curate.runs.recipes import Recipes
 
 Loss = Callable[[Recipes], Tensor]  # n recipes -> (n,)
@@ -91,24 +92,21 @@ class Worst:
 
     def draw_losses(self, recipes: Recipes) -> Tensor:
         """Return (b, n) the largest excess in every draw."""
-        draws = [one.draw_losses(recipes) for one in self.parts]
-        count = max(len(x) for x in draws)
-        return self._excess(torch.stack([x[torch.arange(count) % len(x)] for x in draws])).amax(dim=0)
+        return predictor.combined_draws(self.parts, self._largest, recipes)
 
     def drawn(self, recipes: Recipes, draws: Tensor) -> Tensor:
         """Return (n,) the largest excess, every recipe by its own draw (n,)."""
-        return self._excess(torch.stack([one.drawn(recipes, draws) for one in self.parts])).amax(dim=0)
+        return predictor.combined_drawn(self.parts, self._largest, recipes, draws)
 
     def interval(self, recipes: Recipes, level: float = 0.9) -> tuple[Tensor, Tensor]:
         """Return (n,) low and high of a new run's largest excess; the run noise of the evals goes together."""
-        draws = [one.draw_losses(recipes) for one in self.parts]
-        count = max(len(x) for x in draws)
-        noise = torch.tensor([one.noise for one in self.parts], dtype=torch.float64)[:, None, None]
-        stacked = torch.stack([x[torch.arange(count) % len(x)] for x in draws])
-        values = torch.cat([self._excess(stacked * torch.exp(shift * noise)).amax(dim=0) for shift in NORMAL])
-        tails = torch.tensor([(1 - level) / 2, (1 + level) / 2], dtype=torch.float64)
-        low, high = torch.quantile(values, tails, dim=0)
-        return low, high
+        noise = torch.tensor([part.noise for part in self.parts], dtype=torch.float64)[:, None, None]
+        losses = predictor.stacked_draws(self.parts, recipes)
+        values = torch.cat([self._largest(losses * torch.exp(shift * noise)) for shift in predictor.NORMAL])
+        return predictor.central(values, level)
+
+    def _largest(self, losses: Tensor) -> Tensor:
+        return self._excess(losses).amax(dim=0)
 
 
 def evals(fit: Predictor) -> tuple[Predictor, ...]:

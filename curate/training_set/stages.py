@@ -130,7 +130,7 @@ def _lay_out(job: Job, number: int, indexes: Sequence[Path]) -> Draw:
     if (found := int(tokens.sum())) != round(pool.tokens):
         raise SchemaError(
             f"pool {pool.name!r} has {found} unique tokens on disk in {len(keys)} rows, its pools.json says "
-            f"{pool.tokens:.15g} in {pool.examples}: run `curate pools` and `curate plan` again"
+            f"{pool.tokens:.15g} in {pool.examples or '?'}: run `curate pools` and `curate plan` again"
         )
     draw = placement.take(pool.name, keys, tokens, target)
     placement.lay_out(job.folder, number, draw, keys, tokens, job.parts[number].phases)

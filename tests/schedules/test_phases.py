@@ -271,7 +271,7 @@ def test_warnings_where_repeats_harm():
         said = phases.warnings(made, 8e8)
         assert said[0] == "never drawn: it, zh"
         assert any("harmful band" in line and line.startswith("sw: ") for line in said) == harmful
-        assert len(said) == 2, "repeats outside the band are still worth next to nothing"
+        assert len(said) == 2, "repeats outside the band are still worth almost nothing"
     late = curricula.two_stage(MC4, 1e12, {"en": 1.0}, {"sw": 1.0})
     (_, harmed) = phases.warnings(late, 8e8)
     entered = float(re.findall(r"gets there at ([\d.]+) of", harmed)[0])
