@@ -191,7 +191,7 @@ def test_cmr_predicts_the_domain_loss_at_a_quarter(model):
     shares = np.array([1.0, 0.75, 0.5, 1 / 3])
     given = recipes.recipes(np.column_stack([1 - shares, shares]), [2e10] * 4, [1e9] * 4)
     found = fits.fit(
-        "cmr", given, np.array(seen), pools=["general", "domain"], options=fits.Options(draws=1, prior=False)
+        "cmr", given, np.array(seen), pools=["general", "domain"], options=fits.FitOptions(draws=1, prior=False)
     )
     assert found.rmse < 3e-4
     quarter_run = recipes.recipes([[0.75, 0.25]], [2e10], [1e9])

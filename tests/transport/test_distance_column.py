@@ -31,8 +31,8 @@ def ask(cli, table, *more):
 def test_the_law_reads_the_column_that_is_named(cli, table):
     said = ask(cli, table, "--target", "here")
     assert said.code == 0, said.err
-    found = json.loads((table.parent / "fit.json").read_text())
-    assert found["theta"]["c"] == pytest.approx(2.0, abs=0.05)
+    (law,) = json.loads((table.parent / "fit.json").read_text())["laws"]
+    assert law["theta"]["c"] == pytest.approx(2.0, abs=0.05)
     said = cli("predict", table.parent / "fit.json", table, "--target", "here", "--out", table.parent / "p.parquet")
     assert said.code == 0, said.err
     predicted = pl.read_parquet(table.parent / "p.parquet")["predicted"].to_numpy()
