@@ -343,7 +343,7 @@ def test_scorers_of_embeddings_follow_each_other_in_one_job(corpus, tmp_path):
         (("embedding", "class_prototypes"), "has no column 'label'"),
         (("embedding", "d2"), "has no column 'score.prototypes'"),
         (("prototypes",), "has no column 'emb.hashed'"),
-        (("embedding", "prototypes:k=101"), "k=101 centres need as many rows; there are 100"),
+        (("embedding", "prototypes:k=101"), "k=101 centres need 101 rows; there are 100"),
     ],
 )
 def test_what_a_scorer_of_embeddings_lacks_is_said_before_any_row_is_scored(corpus, tmp_path, specs, said):
