@@ -60,6 +60,8 @@ class ScoringJob:
             "formats": scorer_specs.formats(specs),
             "scorers": list(specs),
             "text_column": self.reading.text_column,
+            # Left out where there are none: so a later version may add arguments of this kind without changing the
+            # hash of jobs that do not use them.
             **({"targets": targets} if targets else {}),
             **({"scorer_files": own_files} if own_files else {}),
         }

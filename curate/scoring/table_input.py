@@ -22,6 +22,7 @@ def store(table: frames.Table, out: Path, *, restart: bool) -> Path:
     Raises:
         Interrupted: if the folder holds scores of another table, and ``restart`` is False.
     """
+    # Compared by content: the same table may be another object, or of another library, in the next session.
     frame, target = frames.frame(table), path(out)
     content = frames.content_hash(frame)
     if files.exists(target):

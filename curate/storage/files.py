@@ -192,6 +192,7 @@ def replacing(path: Path) -> Iterator[Path]:
         yield temporary
         with temporary.open("rb+") as handle:
             os.fsync(handle.fileno())
+        # The rename is atomic: readers see the old file or the whole new one.
         temporary.replace(path)
         folder = os.open(path.parent, os.O_RDONLY)
         try:

@@ -148,6 +148,7 @@ def _table(frame: pl.DataFrame) -> pa.Table:
         if isinstance(series.dtype, pl.Array) and series.name.startswith(vectors.PREFIX):
             arrays.append(vectors.to_arrow(series))
         else:
+            # Polars makes large strings. Plain ones are read by more tools, and a batch never needs the large kind.
             arrow = series.to_arrow()
             arrays.append(arrow.cast(pa.string()) if pa.types.is_large_string(arrow.type) else arrow)
         names.append(series.name)
