@@ -88,9 +88,10 @@ def prepare(learning: LearningInput, *, fresh: bool) -> tuple[Scorer, ...]:
 
 
 def state_path(learning: LearningInput, position: int) -> tuple[Path, str]:
-    """Return the file for a scorer's learned state, and why an older state cannot be used again, if it cannot.
+    """Return the file of a scorer's learned state, and why an older state cannot be reused.
 
-    Shards that were set aside when the scorer learned, and are whole now, are scored with the state as it is.
+    The reason is empty if there is no older state, or it can be reused. Shards that were set aside when
+    the scorer learned, and are whole now, are scored with the state as it is.
     """
     name = open_sets.parse(learning.job.specs[position])[0]
     out, expected, reason = learning.job.out, learning.record(position), ""

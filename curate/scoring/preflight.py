@@ -19,7 +19,7 @@ SHOWN = 3  # files that a warning names
 
 @dataclass(frozen=True)
 class Preflight:
-    """The heads of the readable shards, the reasons why others are bad, the bytes of all, and warnings."""
+    """The heads of readable shards, reasons why others are bad, the bytes of all, and warnings."""
 
     heads: Mapping[str, Head]
     bad: Mapping[str, str]

@@ -21,7 +21,7 @@ from curate.tables.shards import Shard
 
 @dataclass(frozen=True)
 class ShardRun:
-    """The tasks of one shard, the outcomes of those that ended, and how much of the progress it counts for."""
+    """The tasks of one shard, the outcomes so far, and its share of the progress in units."""
 
     shard: Shard
     tasks: tuple[ScoringTask, ...]

@@ -107,7 +107,7 @@ def recorded(out: Path) -> dict[str, object] | None:
 
 
 def is_old(record: dict[str, object]) -> bool:
-    """Return whether a record is of the time when the version and the source code of scorers were compared."""
+    """Return whether a record is of format 1, which compared the version and the code of scorers."""
     return "formats" not in record
 
 

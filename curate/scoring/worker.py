@@ -56,9 +56,9 @@ class ScoringTask:
 
 @dataclass(frozen=True)
 class ScoringOutcome:
-    """What a task did: the rows that it scored, the content hash of its input, and whether the score file is in place.
+    """What a task did: the rows scored, and the content hash of its input.
 
-    Or the ``reason`` why its shard is bad.
+    ``whole`` says that the score file is in place, and ``reason`` why the shard is bad, if it is.
     """
 
     shard: str

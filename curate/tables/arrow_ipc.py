@@ -23,7 +23,7 @@ DATA = 1  # of a dictionary
 
 @dataclass(frozen=True)
 class IpcBlock:
-    """A record batch or dictionary: its rows, and the bytes of its buffers in the file and in memory."""
+    """A record batch or dictionary: rows, bytes in the file (packed) and bytes in memory (unpacked)."""
 
     rows: int
     packed: int
@@ -88,7 +88,7 @@ class _Bytes:
 
 
 def blocks(source: "pa.NativeFile", ahead: int = 0) -> tuple[tuple[IpcBlock, ...], tuple[IpcBlock, ...]]:
-    """Return the dictionaries and the record batches of an open IPC file, in the order of the footer.
+    """Return the dictionaries and the record batches of an open IPC file, in file order.
 
     ``ahead`` is how many bytes to fetch at least at a time. The heads of buffers lie close together, and in a store
     every fetch is a request.

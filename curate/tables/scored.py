@@ -45,9 +45,9 @@ def job(scores: Path) -> dict[str, object]:
 
 
 def kept_batches(shard: Shard, kept: Path | None, needs: Sequence[str]) -> Iterator[tuple[pl.DataFrame, pl.Series]]:
-    """Yield the batches of a score file, each with an (n,) mask of the rows that were kept.
+    """Yield the batches of a score file, each with a mask of the kept rows.
 
-    Without decisions (``kept`` is None) all rows are kept.
+    The mask is (n,) booleans. Without decisions (``kept`` is None) all rows are kept.
 
     Raises:
         SchemaError: if the decisions are missing, or were made from other scores.
@@ -71,7 +71,7 @@ def light_batches(shard: Shard, columns: Sequence[str], identity: Sequence[str])
 
 
 def check_finite(batch: pl.DataFrame, by: str, shard: Shard) -> None:
-    """Raise SchemaError if a score is not a finite number, with the id of the first such row."""
+    """Raise SchemaError if a score is not finite. The message has the id of the first such row."""
     bad = ~batches.finite(batch[by])
     if bad.any():
         first = batch["id"][int(bad.argmax())]
@@ -89,7 +89,7 @@ def inside(values: np.ndarray, limits: ScoreRange) -> np.ndarray:
 
 
 def pool_batches(pool: Pool, needs: Sequence[str]) -> Iterator[pl.DataFrame]:
-    """Yield the rows of a pool with ``id, source, tokens`` and ``needs``, in the order of files and rows."""
+    """Yield the rows of a pool, with ``id, source, tokens`` and ``needs``, in file and row order."""
     filters = dict(pool.filter or {})
     if pool.scores is None:
         # Columns to filter by must be read, though the caller did not ask for them.

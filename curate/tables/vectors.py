@@ -47,7 +47,7 @@ def to_arrow(column: pl.Series) -> pa.Array:
 
 
 def width(kind: pa.DataType | None) -> int | None:
-    """Return how many numbers each vector of a column has, or None if its type does not say."""
+    """Return the length of a column's vectors, or None if its type does not say."""
     if kind is None or not (pa.types.is_fixed_size_binary(kind) or pa.types.is_fixed_size_list(kind)):
         return None
     return int(kind.byte_width // 4 if pa.types.is_fixed_size_binary(kind) else kind.list_size)
