@@ -135,6 +135,24 @@ def pool_tokens(pools: pl.DataFrame) -> Chart:
     return chart
 
 
+def drawn_passes(draws: pl.DataFrame) -> Chart:
+    """Show the tokens drawn from each pool beside its unique tokens; a row has pool, tokens and unique_tokens."""
+    bars = draws.select("pool", drawn="tokens", unique="unique_tokens")
+    bars = bars.unpivot(["drawn", "unique"], index="pool", variable_name="count", value_name="tokens")
+    chart: Chart = (
+        alt.Chart(bars, width=WIDTH)
+        .mark_bar()
+        .encode(
+            x=alt.X("tokens:Q", axis=alt.Axis(format="~s")),
+            y=alt.Y("pool:N", title=None),
+            yOffset=alt.YOffset("count:N", sort=["unique", "drawn"]),
+            color=alt.Color("count:N", sort=["unique", "drawn"], title="tokens"),
+            tooltip=["pool", "count", "tokens"],
+        )
+    )
+    return chart
+
+
 def pilots(points: pl.DataFrame, curves: pl.DataFrame) -> Chart:
     """Show pilots (``tokens, loss, share, run``) and the law for some mixtures (``tokens, loss, mixture``)."""
     x = alt.X("tokens:Q", scale=alt.Scale(type="log"), title="training tokens", axis=alt.Axis(format="~e", tickCount=6))
