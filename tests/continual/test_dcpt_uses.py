@@ -10,7 +10,7 @@ from problems import law_of, planted, theta
 from curate.continual import critical_ratio, cross_domain, dcpt_uses
 from curate.errors import FitError, Infeasible, SchemaError
 from curate.fitting import fit as fits
-from curate.laws.ces import SIZE, TOKENS
+from curate.laws._reference import SIZE, TOKENS
 from curate.pool.pool import Budget, Pool
 from curate.runs.recipes import Recipes, recipes
 

@@ -10,7 +10,9 @@ import torch
 
 from curate import open_sets
 from curate.errors import CurateError
-from curate.laws.ces import SIZE, TOKENS, Ces
+from curate.laws._reference import SIZE, TOKENS
+from curate.laws._repeats import effective_tokens
+from curate.laws.ces import Ces
 from curate.laws.chinchilla import Chinchilla
 from curate.laws.cmr import PUBLISHED as CMR
 from curate.laws.cmr import critical_share
@@ -22,7 +24,6 @@ from curate.laws.overfit import Overfit
 from curate.laws.overtraining import PUBLISHED as OVERTRAINING
 from curate.laws.overtraining import Overtraining
 from curate.laws.penalised import Penalised
-from curate.laws.repetition import effective_tokens
 from curate.laws.scarce import Scarce
 from curate.laws.skaling import Skaling
 from curate.runs import recipes
