@@ -235,6 +235,34 @@ def fitted(points: pl.DataFrame) -> Chart:
     return alt.layer(diagonal, dots).properties(width=HEIGHT + 60, height=HEIGHT + 60)
 
 
+def predicted(points: pl.DataFrame) -> Chart:
+    """Show predicted against measured values (``run, group, measured, predicted``) and the diagonal."""
+    lowest = points.select(pl.min_horizontal("measured", "predicted").min()).item()
+    highest = points.select(pl.max_horizontal("measured", "predicted").max()).item()
+    ends = [float(lowest), float(highest)]
+    scale = alt.Scale(zero=False, domain=ends)
+    diagonal = alt.Chart(pl.DataFrame({"x": ends})).mark_line(color="#999").encode(x="x:Q", y="x:Q")
+    dots = (
+        alt.Chart(points)
+        .mark_circle(size=55)
+        .encode(
+            x=alt.X("measured:Q", scale=scale, title="measured"),
+            y=alt.Y("predicted:Q", scale=scale, title="predicted"),
+            color=alt.Color("group:N", title=None),
+            tooltip=["run", "group", "measured", "predicted"],
+        )
+    )
+    return alt.layer(diagonal, dots).properties(width=HEIGHT + 60, height=HEIGHT + 60)
+
+
+def intervals(predictions: pl.DataFrame) -> Chart:
+    """Show a predicted value with its interval (``run, predicted, low, high``), one line a run."""
+    base = alt.Chart(predictions, width=WIDTH).encode(y=alt.Y("run:N", sort=None, title=None))
+    x = alt.X("predicted:Q", scale=alt.Scale(zero=False), title="predicted")
+    lines = base.mark_rule().encode(x=alt.X("low:Q", scale=alt.Scale(zero=False)), x2="high:Q")
+    return alt.layer(lines, base.mark_circle(size=55).encode(x=x, tooltip=["run", "predicted", "low", "high"]))
+
+
 def _pools(plans: pl.DataFrame) -> alt.Color:
     """Give every pool the same colour in all charts of a plan."""
     return alt.Color("pool:N", scale=alt.Scale(domain=plans["pool"].unique().sort().to_list()))
