@@ -77,6 +77,12 @@ def test_pools_are_a_collection_that_saves_what_the_command_saves(scored, tmp_pa
     assert three.chart().to_dict()["mark"] == {"type": "bar"}
 
 
+def test_results_are_given_on_in_place_of_folders(corpus, tmp_path):
+    scores = score.score([str(corpus)], ("length",), tmp_path / "scores")
+    pruned = prune(scores, tmp_path / "kept", by="score.length", keep=0.5)
+    assert pools(scores, kept=pruned) == pools(tmp_path / "scores", kept=tmp_path / "kept") == pruned.pools
+
+
 def test_pools_are_of_sources_where_no_score_is_named(scored):
     assert pools(scored) == pools(scored, by="source", bins=3)
     assert [pool.name for pool in pools(scored)] == ["a", "b"]

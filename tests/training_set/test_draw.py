@@ -710,3 +710,12 @@ def test_pools_alone_are_drawn_whole(planned, scored, tmp_path):
     assert read(tmp_path / "file").equals(read(tmp_path / "memory"))
     with pytest.raises(SchemaError, match="--budget is for a plan. Pools are drawn whole"):
         materialize(planned[1], tmp_path / "file", budget=0)
+
+
+def test_a_plan_in_memory_is_drawn_as_its_file(planned, scored, tmp_path):
+    plan, pools = planned
+    materialize(json.loads(plan.read_text()), tmp_path / "memory", pools=pools, budget=1)
+    materialize(plan, tmp_path / "file", pools=pools, budget=1)
+    assert read(tmp_path / "memory").equals(read(tmp_path / "file"))
+    with pytest.raises(SchemaError, match="int is not a plan: give a plan, a schedule, pools"):
+        materialize(3, tmp_path / "none")
