@@ -23,7 +23,6 @@ from curate.pruning.rules import Rule
 from curate.scoring import score
 from curate.tables import batches
 from curate.tables import scored as rows
-from curate.tables.batches import Reading
 
 
 def ruled(rule, keep, floor=None, seed=0, **more) -> Rule:
@@ -261,7 +260,7 @@ def check(tmp_path, values, groups, cuts, limit, rule, keep, *, seed, balance, t
         patch.setattr(rules, "SORTED_ROWS", limit)
         patch.setattr(histograms, "INTERVALS", 8 if limit < 40 else 64)
         patch.setattr(histograms, "CELLS", 64 if limit < 40 else 8192)
-        patch.setattr(rows, "LIGHT_READING", Reading(batch_rows=7))
+        patch.setattr(rows, "LIGHT_ROWS", 7)
         pruned = prune.prune(
             scores,
             kept,
