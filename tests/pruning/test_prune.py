@@ -359,7 +359,7 @@ def test_a_score_that_is_no_number_names_the_row(scored, tmp_path, bad):
 
 
 def test_a_missing_score_and_a_missing_folder(scored, tmp_path):
-    with pytest.raises(SchemaError, match=r"no column 'score\.nosuch'.* Name the scorer that makes it"):
+    with pytest.raises(SchemaError, match=r"no column 'score\.nosuch'.* Score with the scorer that makes it"):
         prune.prune(scored, tmp_path / "kept", by="score.nosuch", keep=0.5)
     with pytest.raises(SchemaError, match="run `curate score"):
         prune.prune(tmp_path / "nosuch", tmp_path / "kept", by="score.length", keep=0.5)
