@@ -110,7 +110,8 @@ def stratum(score: np.ndarray, low: float, high: float) -> np.ndarray:
     if high == low:
         return np.zeros(len(score), dtype=np.int64)
     part = (score / 2 - low / 2) / (high / 2 - low / 2)  # halves, since the difference of two floats may overflow
-    return np.clip((part * STRATA).astype(np.int64), 0, STRATA - 1)
+    # Clipped before the cast: trimmed scores lie outside, perhaps too far for a whole number.
+    return np.clip(part * STRATA, 0, STRATA - 1).astype(np.int64)
 
 
 def _check(sizes: np.ndarray, total: int) -> None:

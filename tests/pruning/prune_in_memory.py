@@ -65,7 +65,7 @@ def strata(score: np.ndarray, offered: np.ndarray) -> np.ndarray:
     if low == high:
         return np.zeros(len(score), dtype=int)
     part = (score / 2 - low / 2) / (high / 2 - low / 2)
-    return np.clip(np.floor(part * 50).astype(int), 0, 49)
+    return np.clip(np.floor(part * 50), 0, 49).astype(int)
 
 
 def rows_of_cells(column: Scores, rule: Rule, trimmed: np.ndarray, cell: np.ndarray, target: int) -> list[int] | None:

@@ -95,6 +95,11 @@ def test_the_largest_score_has_a_stratum(values):
     assert quotas.stratum(np.array([2.0, 2.0]), 2.0, 2.0).tolist() == [0, 0]
 
 
+def test_scores_far_outside_the_range_are_in_the_first_or_last_stratum():
+    """Trimmed scores are; no cast may overflow."""
+    assert quotas.stratum(np.array([-1e300, 0.5, 1e300]), 0.0, 1e-3).tolist() == [0, 49, 49]
+
+
 def test_softmax_over_standardised_values():
     """-1 and 1 are a standard deviation from the mean: at temperature 2 their odds are e."""
     low, high = quotas.softmax(np.array([10.0, 30.0]), 2.0)
