@@ -10,7 +10,7 @@ from torch import Tensor
 
 from curate.errors import SchemaError
 from curate.fitting.fit import Fit, fit
-from curate.fitting.multistart import DEFAULTS, FitOptions
+from curate.fitting.solver.multistart import DEFAULTS, FitOptions
 from curate.runs.recipes import Recipes
 from curate.runs.run_table import Runs, check
 

@@ -16,9 +16,9 @@ from torch.func import vmap
 
 from curate import open_sets
 from curate.errors import FitError
-from curate.fitting.coordinates import Coordinates
-from curate.fitting.multistart import DEFAULTS, FitPasses, resample
-from curate.fitting.multistart import FitOptions as FitOptions  # part of this module's interface
+from curate.fitting.solver.coordinates import Coordinates
+from curate.fitting.solver.multistart import DEFAULTS, FitPasses, resample
+from curate.fitting.solver.multistart import FitOptions as FitOptions  # part of this module's interface
 from curate.laws import Law
 from curate.runs.predictor import spread
 from curate.runs.recipes import Recipes
@@ -151,6 +151,7 @@ def fit_evals(
             f"add at least {k - n} runs, merge pools, or choose a law with fewer parameters"
         )
     row_weights = torch.from_numpy(np.ones(n) if weights is None else np.asarray(weights, dtype=np.float64))
+    # Errors of a loss are relative, so that they are about equal on the log scale.
     target = torch.from_numpy(np.log(np.stack(list(losses.values()))))
     passes = FitPasses(law, coordinates, recipes, target, row_weights, options)
     minima = passes.from_many_starts(spec)
@@ -158,24 +159,32 @@ def fit_evals(
         minima = passes.share(minima)
     counts = resample(np.arange(n) if clusters is None else clusters, options.draws, options.seed)
     draws = passes.bootstrap(minima, counts)
-    fits = {}
-    for i, name in enumerate(losses):
-        theta = coordinates.theta(minima.point[i])
-        residual = (law.loss(theta, recipes).log() - target[i])[torch.isfinite(target[i])]
-        rmse = float((residual**2).mean().sqrt())
-        fits[name] = Fit(
-            spec=spec,
-            pools=tuple(pools),
-            eval=name,
-            theta=theta,
-            draws=vmap(coordinates.theta)(draws[i]),
-            rmse=rmse,
-            # k parameters have taken up k of the residuals' degrees of freedom.
-            noise=rmse * float(np.sqrt(len(residual) / max(1, len(residual) - k))),
-            rows=len(residual),
-            ranges=ranges(recipes, pools),
-        )
-    return fits
+    return {
+        name: _result(passes, spec, name, pools, theta=coordinates.theta(minima.point[i]), draws=draws[i], row=i)
+        for i, name in enumerate(losses)
+    }
+
+
+def _result(
+    passes: FitPasses, spec: str, name: str, pools: Sequence[str], *, theta: dict[str, Tensor], draws: Tensor, row: int
+) -> Fit:
+    """Return the fit of the eval ``name``, which is row ``row`` of the targets; ``draws`` (b, k) are coordinates."""
+    target = passes.target[row]
+    residual = (passes.law.loss(theta, passes.recipes).log() - target)[torch.isfinite(target)]
+    rmse = float((residual**2).mean().sqrt())
+    # The k parameters have taken up k of the residuals' degrees of freedom.
+    free = max(1, len(residual) - passes.coordinates.size)
+    return Fit(
+        spec=spec,
+        pools=tuple(pools),
+        eval=name,
+        theta=theta,
+        draws=vmap(passes.coordinates.theta)(draws),
+        rmse=rmse,
+        noise=rmse * float(np.sqrt(len(residual) / free)),
+        rows=len(residual),
+        ranges=ranges(passes.recipes, pools),
+    )
 
 
 def ranges(recipes: Recipes, pools: Sequence[str]) -> dict[str, tuple[float, float]]:

@@ -10,10 +10,10 @@ from problems import law_of, planted, recipes, theta
 from scipy.integrate import quad
 
 from curate.errors import FitError, SchemaError
-from curate.fitting import compare, fit_files, holdout
+from curate.fitting import compare, fit_files, holdout, stacking
 from curate.fitting import fit as fits
 from curate.fitting.fit import FitOptions, fit
-from curate.fitting.multistart import resample
+from curate.fitting.solver.multistart import resample
 from curate.laws import chinchilla, repetition
 from curate.runs import run_table
 from curate.runs.predictor import Blend
@@ -36,9 +36,14 @@ def single(params, tokens, unique=np.inf) -> Recipes:
 # Muennighoff et al. 2023, computed from the published constants (laws.md, 3.1).
 @pytest.mark.parametrize(
     ("params", "tokens", "unique", "loss"),
-    [(2.8e9, 55e9, 55e9, 2.3544), (2.8e9, 55e9, 14e9, 2.37709), (2.8e9, 55e9, 1.25e9, 2.70121),
-     (4.2e9, 84e9, 12e9, 2.33333), (8.7e9, 178e9, 25e9, 2.22685)],
-)  # fmt: skip
+    [
+        (2.8e9, 55e9, 55e9, 2.3544),
+        (2.8e9, 55e9, 14e9, 2.37709),
+        (2.8e9, 55e9, 1.25e9, 2.70121),
+        (4.2e9, 84e9, 12e9, 2.33333),
+        (8.7e9, 178e9, 25e9, 2.22685),
+    ],
+)
 def test_repetition_has_the_published_losses(params, tokens, unique, loss):
     predicted = law_of("repetition").loss(values(repetition.PUBLISHED), single(params, tokens, unique))
     assert float(predicted) == pytest.approx(loss, abs=1e-4 if loss == 2.3544 else 1e-5)
@@ -46,9 +51,15 @@ def test_repetition_has_the_published_losses(params, tokens, unique, loss):
 
 @pytest.mark.parametrize(
     ("epochs", "share", "total"),
-    [(2, 0.9841, 1.968), (4, 0.9314, 3.726), (8, 0.8280, 6.624), (16, 0.6614, 10.58), (40, 0.3792, 15.17),
-     (101, 0.1620, 16.36)],
-)  # fmt: skip
+    [
+        (2, 0.9841, 1.968),
+        (4, 0.9314, 3.726),
+        (8, 0.8280, 6.624),
+        (16, 0.6614, 10.58),
+        (40, 0.3792, 15.17),
+        (101, 0.1620, 16.36),
+    ],
+)
 def test_value_of_a_repeated_pass(epochs, share, total):
     scale = torch.tensor(repetition.PUBLISHED["R_D"], dtype=torch.float64)
     worth = float(repetition.effective_tokens(single(1e9, epochs * 1e9, 1e9), scale)) / 1e9
@@ -327,7 +338,7 @@ def test_a_law_with_too_many_parameters_is_listed_with_the_reason():
 
 
 def test_a_stack_of_laws_has_weights_that_sum_to_one():
-    blend, _ = compare.stack(
+    blend, _ = stacking.stack(
         table_of("chinchilla", 50, 6), ["chinchilla", "mixing"], ["web"], how="random", options=TINY
     )
     assert sum(blend.weights) == pytest.approx(1)
