@@ -68,7 +68,7 @@ class Boosted:
     noise: float
     ranges: Mapping[str, tuple[float, float]]
 
-    differentiable = False
+    differentiable = False  # a plan has to search
 
     def __repr__(self) -> str:
         """Return the law beneath, what is predicted, and how well, on one line."""
@@ -98,6 +98,7 @@ class Boosted:
         trees = torch.from_numpy(np.stack([tree.predict(columns) for tree in self._trees[1:]]))
         if self.base is None:
             return trees.exp()
+        # There are fewer refits of the trees than draws of the law: they are used in turn.
         draws = self.base.draw_losses(recipes).detach()
         return draws * trees[torch.arange(len(draws)) % len(trees)].exp()
 
@@ -149,6 +150,7 @@ def features(recipes: Recipes, law: np.ndarray) -> np.ndarray:
     Columns: weights, their logarithms, log epochs (NaN where none or unlimited), log tokens, log params, ``law``.
     """
     weights, epochs = np.asarray(recipes.weights.detach()), np.asarray(recipes.epochs.detach())
+    # To the trees NaN is a value of its own, so that "no repetition" needs no number.
     repeated = np.log(epochs, out=np.full_like(epochs, np.nan), where=epochs > 0)
     sizes = [np.log(np.asarray(x.detach())) for x in (recipes.tokens, recipes.params)]
     return np.column_stack([weights, np.log(weights + SHARE_FLOOR), repeated, *sizes, law])
@@ -233,6 +235,7 @@ def _law_outside(
 
 
 def _grow(x: np.ndarray, y: np.ndarray, weights: np.ndarray, options: TreeOptions) -> HistGradientBoostingRegressor:
+    # The least number of rows in a leaf counts rows, not weights: those of weight 0 must go.
     rows = weights > 0
     trees = HistGradientBoostingRegressor(
         max_iter=options.rounds,

@@ -46,7 +46,7 @@ class Fit:
     ranges: Mapping[str, tuple[float, float]]
     heldout: Mapping[str, float] | None = None
 
-    differentiable = True
+    differentiable = True  # a plan may follow the gradient in the weights
 
     def __repr__(self) -> str:
         """Return the law, what it predicts, and how well, on one line."""
@@ -80,6 +80,7 @@ class Fit:
 
     def drawn(self, recipes: Recipes, draws: Tensor) -> Tensor:
         """Return (n,) predicted losses, each recipe by its own bootstrap draw: (n,) indices, wrapped around."""
+        # Each recipe meets one draw: n evaluations of the law instead of b x n.
         law, theta = self.law, {name: values[draws % len(values)] for name, values in self.draws.items()}
         return vmap(lambda values, row: law.loss(values, Recipes.single(row))[0])(theta, recipes.rows)
 
@@ -238,6 +239,7 @@ def from_json(record: Mapping[str, object]) -> Fit:
 
 def _checked(law: Law, p: int, theta: dict[str, Tensor], leading: tuple[int, ...]) -> dict[str, Tensor]:
     """Return the parameters; one that is missing, of another shape or not finite is an error."""
+    # Tensors of a wrong shape would broadcast without an error, and predict nonsense.
     for param in law.params():
         shape = (*leading, p) if param.per_pool else leading
         values = theta[param.name]

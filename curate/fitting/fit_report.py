@@ -100,7 +100,7 @@ class FitReport:
 
     def chart(self) -> "Chart":
         """Return a chart of the predicted against the measured values, with the diagonal."""
-        from curate import charts
+        from curate import charts  # Altair is slow to import: only charts pay for it
 
         return charts.predicted(self.points)
 

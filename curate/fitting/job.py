@@ -70,6 +70,8 @@ def fit(
     """
     specs = tuple(open_sets.split(law) if isinstance(law, str) else law)
     evals = tuple(eval.split(",") if isinstance(eval, str) else eval)
+    if not specs or not evals:
+        raise SchemaError("no law or no eval is named: give at least one of each")
     if message := stands_alone(specs, evals, by):
         raise SchemaError(message)
     options = FitOptions(starts=starts, draws=draws, seed=seed)

@@ -43,6 +43,7 @@ def fit_downstream(runs: Runs, question: FitQuestion) -> FitReport:
         raise SchemaError(
             f"no column 'metric.{metric}': the metrics are {', '.join(names) or 'none'}; name one with --eval"
         )
+    # Small runs often lack some metrics: rows without one of the two values are left out.
     x, y = metric_inputs(runs, kind, question.on), column(runs.frame, f"metric.{metric}")
     measured = np.isfinite(x) & np.isfinite(y)
     curve = downstream.fit(kind, x[measured], y[measured], draws=options.draws, seed=options.seed)
