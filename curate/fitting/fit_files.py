@@ -138,9 +138,13 @@ def read(path: Path) -> Record:
         SchemaError: if there is no such file, or it is not a fit.
     """
     try:
-        return as_list(artifacts.load(path, "fit"))
-    except (KeyError, IndexError, TypeError, ValueError) as error:
+        record = as_list(artifacts.load(path, "fit"))
+        # Other artefacts have a field of this name too: the laws of cmr.json are a dictionary.
+        if not isinstance(laws := record["laws"], list) or not all(isinstance(law, dict) for law in laws) or not laws:
+            raise ValueError("laws is not a list of laws")
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
         raise broken(path, error) from None
+    return record
 
 
 def load(path: Path) -> FittedLaw:

@@ -21,7 +21,7 @@ SIZES = 13  # rows of that table
 
 def kept_sizes(runs: Runs) -> np.ndarray:
     """Return the (n,) sizes kept: the unique tokens of all pools if the table has them, else the training tokens."""
-    # What pruning leaves is a number of distinct tokens. Several passes over them make the training longer, not the data.
+    # Pruning leaves so many distinct tokens. Several passes over them make the training longer, not the data larger.
     unique = runs.recipes().unique.sum(dim=1).numpy()
     return np.where(np.isfinite(unique), unique, column(runs.frame, "tokens"))
 
