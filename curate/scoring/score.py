@@ -65,6 +65,8 @@ def score(
     """
     engine, out = engine or Local(), Path(out)
     names = (scorers,) if isinstance(scorers, str) else tuple(scorers)
+    if not names:
+        raise SchemaError("no scorers: name one or more, such as length")
     # Mistyped scorers and options are reported before any file is read.
     specs.check_columns_added(names)
     paths = _paths(data, out, restart=restart)
@@ -91,6 +93,8 @@ def _paths(data: Data, out: Path, *, restart: bool) -> list[str]:
     if isinstance(data, str | Path):
         return [str(data)]
     if isinstance(data, Sequence):
+        if not data:
+            raise SchemaError("no data: name one or more files, folders or globs")
         return [str(item) for item in data]
     return [str(table_input.store(data, out, restart=restart))]
 

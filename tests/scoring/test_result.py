@@ -58,6 +58,12 @@ def test_what_is_no_table_is_refused(tmp_path):
         score.score(3, "length", tmp_path / "out")
 
 
+@pytest.mark.parametrize(("data", "scorers", "message"), [([], ["length"], "no data"), (TABLE, [], "no scorers")])
+def test_nothing_to_score_is_said(tmp_path, data, scorers, message):
+    with pytest.raises(SchemaError, match=message):
+        score.score(data, scorers, tmp_path / "out")
+
+
 def test_the_result_has_a_row_for_each_file(scored):
     table = scored.table()
     assert table.columns == ["shard", "state", "rows", "why"]
