@@ -40,7 +40,7 @@ def score(
 ) -> Scored:
     """Score every row of ``data``, and write one score file for each input file.
 
-    Call it again with the same arguments to continue a job that stopped. Shards that were set aside are tried again.
+    Call it again with the same arguments to continue a job that stopped. Files that were set aside are tried again.
 
     Args:
         data: files, folders, globs or s3:// addresses, one or several; or a polars, pandas or pyarrow table.
@@ -56,8 +56,8 @@ def score(
         progress: is called with what is counted, how many are done, and how many there are.
 
     Returns:
-        How many rows were scored now, the warnings, and the shards that were set aside. Its methods give the state of
-        every shard, and the scores.
+        How many rows were scored now, the warnings, and the files that were set aside. Its methods give the state of
+        every file, and the scores.
 
     Raises:
         Interrupted: if ``out`` holds results of another job.
