@@ -84,7 +84,7 @@ def score(
         if shard.relative in bad:
             set_aside(out, shard, bad[shard.relative], stamp(shard.path))
     remaining = [shard for shard in shards if shard.relative in todo and shard.relative not in bad]
-    rows, failed = run.run(job, remaining, heads, ready, engine, progress)
+    rows, failed = run.run(run.ReadyJob(job, heads, ready), remaining, engine, progress)
     return Scored(out, rows, len(shards), heads.warnings, dict(sorted({**bad, **failed}.items())))
 
 
