@@ -21,7 +21,7 @@ MOST_ROWS = 1 << 32  # row numbers are 32 bits on disk
 
 @dataclass(frozen=True)
 class Duplicates:
-    """How unlike a text is to the text that represents its duplicates; high is no copy, 0 is an exact copy.
+    """How different a text is from the others; high is original, 0 is an exact copy.
 
     ``score.duplicates`` (float64, 0 to 1) is 1 minus the Jaccard similarity at which the text is merged into its
     representative. It is 1 for a text without duplicates, and for the representative itself, the text with the smallest
@@ -118,7 +118,7 @@ def learn(
 
 
 def _write_keys(stream: Stream, folder: Path, settings: Bands) -> int:
-    """Write the hash of each row's id and text, and the number and band keys of rows with words; count the rows."""
+    """Write the hashes of ids and texts and the band keys to files; return the number of rows."""
     count, bands = 0, settings.bands
     names = ["ids", "texts", "numbers", *(f"band{i}" for i in range(2 * bands))]
     files = {name: (folder / name).open("wb") for name in names}
