@@ -46,6 +46,7 @@ class Forgetting:
     def loss(self, theta: Mapping[str, Tensor], recipes: Recipes) -> Tensor:
         """Return (n,) losses on the old data in nats per token."""
         n, new = recipes.params / SIZE, recipes.weights[..., self.pool]
+        # Old data acts as if the old task kept more parameters.
         kept = (1 + theta["B"] * (1 - new)) * n
         rise = theta["A"] * ((new + TRACE) * recipes.tokens / TOKENS) ** theta["beta"] * kept ** -theta["alpha"]
         before = theta["E"] + theta["H"] * n ** -theta["h"] if self.sizes else theta["E"]

@@ -58,6 +58,7 @@ class MixtureReader:
     @property
     def chosen(self) -> PlannedMixture | None:
         """The plan that is meant if a rule names none. None without plans, or with several and no index."""
+        # With several plans and no index any choice would be a guess.
         if not self.plans or (self.index is None and len(self.plans) > 1):
             return None
         return self.pick(self.index or 0)
@@ -111,6 +112,7 @@ def planned_mixtures(plan: PlanSource, pools: Sequence[Pool]) -> list[PlannedMix
         raise SchemaError(f"{file.name} has no plans: make some with `curate plan`")
     mixtures = []
     for i in range(len(plans)):
+        # Shares are not checked here but rescaled below, since plans written by hand may sum to 0.999.
         budget, shares = plan_files.parse_plan(file, i)
         mixtures.append(PlannedMixture(budget, baselines.mixture(pools, shares, where=f"plan {i} of {file.name}")))
     return mixtures

@@ -144,6 +144,7 @@ class Blend:
         return blends
 
     def _sum(self, losses: Tensor) -> Tensor:
+        # The weights along the first axis, whatever the other axes are.
         shape = (len(self.fits),) + (1,) * (losses.ndim - 1)
         return (losses * losses.new_tensor(self.weights).reshape(shape)).sum(dim=0)
 
