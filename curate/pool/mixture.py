@@ -71,7 +71,10 @@ class PhaseCounts:
 
 @dataclass(frozen=True)
 class PlanReader:
-    """How to read a plan: its pools by name, the smallest share that counts, and the seed of the trainer's draws."""
+    """How to turn a plan into tokens.
+
+    ``pools`` are by name. Pools with a share under ``min_share`` are left out. ``seed`` is for the trainer's own draws.
+    """
 
     pools: Mapping[str, Pool]
     min_share: float

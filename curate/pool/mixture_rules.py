@@ -49,7 +49,10 @@ class PlannedMixture:
 
 @dataclass(frozen=True)
 class MixtureReader:
-    """What a mixture may refer to: the pools, and the plans, of which ``index`` is meant if a rule names none."""
+    """What a mixture may refer to: pools, and plans.
+
+    ``index`` is the plan that is meant if a rule names none.
+    """
 
     pools: Sequence[Pool]
     plans: Sequence[PlannedMixture] = ()

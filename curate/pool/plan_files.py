@@ -84,7 +84,7 @@ def pool_names(path: Path) -> tuple[str, ...]:
 
 
 def plan_hash(plan: PlanSource) -> str:
-    """Return a content hash of a plan or a schedule in memory, for the record of what made an artefact."""
+    """Return a content hash of a plan or a schedule in memory, for ``made_by``."""
     return text_hash(json.dumps(open_plan(plan).record, sort_keys=True))
 
 

@@ -166,7 +166,7 @@ def read_pools(pools: str | Path | Iterable[Pool]) -> tuple[Pool, ...]:
 
 
 def pools_hash(pools: Sequence[Pool]) -> str:
-    """Return a content hash of pools in memory, for the record of what made an artefact."""
+    """Return a content hash of pools in memory, for ``made_by``."""
     return text_hash(json.dumps(to_json(pools), sort_keys=True))
 
 

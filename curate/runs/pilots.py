@@ -81,7 +81,10 @@ def pilot(
 
 @dataclass(frozen=True)
 class PilotTask:
-    """What a worker needs for one run: ``path`` is where it writes the losses, ``spec`` a hash of what it trains."""
+    """What a worker needs for one run.
+
+    It writes the losses to ``path``, with ``spec``, a hash of what it trained.
+    """
 
     run: PlannedRun
     trainer: Trainer

@@ -25,7 +25,10 @@ Source = Pool | pl.DataFrame  # rows on disk, or in memory
 
 @dataclass(frozen=True)
 class LoadedTrainer:
-    """A trainer that holds its data, the unique tokens that it has of each pool, and a hash of all it trains on."""
+    """A trainer with its data.
+
+    ``unique`` are the unique tokens that it has of each pool. ``data_hash`` is a hash of all it trains on.
+    """
 
     trainer: Trainer
     unique: Mapping[str, float]
