@@ -33,6 +33,7 @@ def warnings(problem: PlanningProblem, i: int, w: Tensor, baselines: Mapping[str
 def _shares_at_bounds(problem: PlanningProblem, i: int, w: Tensor) -> list[str]:
     low, high, lines = problem.region.low[i], problem.region.high[i], []
     for k, pool in enumerate(problem.pools):
+        # A maximum of 1 or a minimum of 0 is no limit of the user's.
         if w[k] >= high[k] - AT_LIMIT and high[k] < 1:
             kind = "fixed" if high[k] == low[k] else "maximum"
             lines.append(f"{pool.name} is at its {kind} share {float(high[k]):.3g}")

@@ -28,6 +28,7 @@ def warnings(fits: Sequence[Predictor], recipe: Recipes) -> tuple[str, ...]:
     always_fitted = {"epochs": 1.0} | {f"share of {name}": SMALL_SHARE for name in pools}
     lines = []
     for name, value in numbers.items():
+        # Several fits were made from different runs. A number must lie within the range of each of them.
         smallest = max(fit.ranges[name][0] for fit in fits)
         largest = min(fit.ranges[name][1] for fit in fits)
         if value > max(largest, always_fitted.get(name, 0.0)) * NEAR:
@@ -37,6 +38,7 @@ def warnings(fits: Sequence[Predictor], recipe: Recipes) -> tuple[str, ...]:
             times = f"{smallest / value:.3g}x below" if value > 0 else "below"
             lines.append(f"extrapolated: {name} {value:.3g} is {times} the smallest fitted ({smallest:.3g})")
     for name, passes in zip(pools, epochs, strict=True):
+        # The first pass is no repeat.
         if harm := repeats.warning(passes - 1, numbers["params"]) or repeats.spent(passes):
             lines.append(f"{name}: {harm}")
     return tuple(lines)

@@ -22,6 +22,7 @@ def slsqp(
     ``start`` is (p,), and the region has one row. The defaults are those of scipy. The point may leave the region by
     rounding: project it where that matters.
     """
+    # Bounds, sum and linear limits all come with exact derivatives: SLSQP would difference them otherwise.
     linear, right_sides = region.rows[0].numpy(), region.limits[0].numpy()
     constraints = [{"type": "eq", "fun": lambda x: x.sum() - 1, "jac": np.ones_like}]
     if len(linear):

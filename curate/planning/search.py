@@ -63,6 +63,7 @@ class SearchResult:
 
 def ranked(value: Tensor) -> Tensor:
     """Return the order (m, s) of the values of every row, lowest first; nearly equal lowest ones stay in place."""
+    # Without this, rounding would decide among starts whose losses are equal, and plans would jump between machines.
     lowest = value.amin(dim=1, keepdim=True)
     return torch.where(value - lowest <= EQUAL, lowest, value).argsort(dim=1, stable=True)
 
@@ -159,12 +160,15 @@ def gaps(problem: PlanningProblem, points: Tensor) -> Tensor:
     """
     fit, limits = problem.fit, problem.limits
     last = of_any_row(aims.stages(fit, problem.aim.quantile)[-1])
+    # The limit on money is not linear. Its tangent at the point gives a region that can be paid.
     region = problem.region
     if limits.money is not None:
         region = feasible.relax(region, problem.pools, problem.budgets, limits.money, points)
     result = minimise.gap(objective(problem, last, 1), points, region)
     if not isinstance(fit, aims.Worst):
         return result
+    # Smoothing adds between 0 and softness x ln E to the largest excess. What it adds here is known; at a better
+    # mixture it may add the most. The difference could hide a gain.
     hidden = values(problem, of_any_row(fit.loss), points) - values(problem, last, points)
     return result + hidden + aims.SOFTNESS[-1] * log(len(fit.parts))
 

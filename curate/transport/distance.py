@@ -98,6 +98,7 @@ def solve(
         SchemaError: for shares that are no mixtures of the sources.
     """
     w = _checked(problem, weights)
+    # The mean cost makes eps mean the same for every data set and encoder.
     reg = eps * problem.across.mean
     nearest = None if start is None else torch.cdist(w, start.weights, p=1).argmin(dim=1)
     masses, q = problem.masses(w), problem.across.shape[1]
@@ -114,10 +115,12 @@ def solve(
     if debiased:
         within_start = warm(start.within if start else None)
         within = sinkhorn.solve(problem.within, masses, None, eps=reg, tol=tol, steps=steps, start=within_start)
+        # The target's cost to itself does not depend on the mixture, so an earlier solution has it already.
         own = start.own if start is not None and start.reg == reg else None
         if own is None:
             alone = sinkhorn.solve(problem.inside, b[None], None, eps=reg, tol=tol, steps=steps)
             own, converged = float(alone.value), converged & alone.converged
+        # The gradient of OT(a, a) / 2 in the masses is (f + g) / 2, and f = g in this symmetric problem.
         value, f = value - within.value / 2 - own / 2, f - within.f
         error, converged = error.maximum(within.error), converged & within.converged
         iterations = iterations.maximum(within.iterations)

@@ -53,6 +53,7 @@ def reach(problem: TransportProblem, weights: Tensor, draws: float, *, sorted_: 
     problem as ``sorted_`` to sort only once.
     """
     shares = weights.detach().double().clamp_min(0)
+    # The table of shares is float32 to save memory, and so are products with it; sums are float64.
     w = (shares / shares.sum(dim=1, keepdim=True)).float()
     ordered = sorted_ or order(problem)
     n, q = ordered.gaps.shape
@@ -67,5 +68,6 @@ def reach(problem: TransportProblem, weights: Tensor, draws: float, *, sorted_: 
         power = beyond ** (draws - 1) * gaps[cells]
         value += (power * beyond).double().sum(dim=1) / q
         slope -= draws * (power @ within[:, cells].T).double() / q
+    # Only the part of the slope along the simplex counts, since rows are scaled to sum to 1.
     along_simplex = slope - (slope * w.double()).sum(dim=1, keepdim=True)
     return attach(weights, value, along_simplex)

@@ -99,6 +99,7 @@ def class_codes(cloud: Samples) -> np.ndarray:
 
 def thin(cloud: Samples, count: int, stratify: bool, rng: np.random.Generator) -> np.ndarray:
     """Return the rows to keep, sorted, at most ``count``. With ``stratify``, classes keep their proportions."""
+    # A small cloud is kept whole and uses no random number.
     n = len(cloud)
     if n <= count:
         return np.arange(n)

@@ -85,7 +85,7 @@ def main(
         seed=seed,
     )
     arguments = {name: value for name, value in options.items() if name not in ("out", "seed", "as_json")}
-    plans = replace(plans, source=replace(plans.source, arguments=arguments))
+    plans = replace(plans, origin=replace(plans.origin, arguments=arguments))
     plans.save(out)
     shown = {k: v for k, v in plans.record().items() if k not in ("pools", "made_by", "baselines")}
     result(as_json, {**shown, "out": str(out)}, plans.summary())

@@ -65,7 +65,7 @@ class ShareIntervals:
 
 
 @dataclass(frozen=True)
-class Front:
+class EvalFront:
     """The Pareto front of two evals at one budget."""
 
     budget: Budget
@@ -123,6 +123,7 @@ def share_intervals(
 
 def _over_draws(request: PlanRequest, draws: int) -> tuple[list[Ends], tuple[PoolCrossing, ...] | None]:
     budgets = request.budgets
+    # The asked budgets and those in between are planned in one batch, so that each is planned once.
     between = budgets_between(budgets, crossings.POINTS)
     new = [budget for budget in between if all(abs(log(budget.tokens / b.tokens)) > SAME for b in budgets)]
     rising = sorted({*budgets, *new}, key=lambda budget: budget.tokens)
@@ -137,10 +138,10 @@ def _over_draws(request: PlanRequest, draws: int) -> tuple[list[Ends], tuple[Poo
     return shares, crossings.crossings(planned) if between else None
 
 
-def fronts(request: PlanRequest, evals: tuple[str, str]) -> tuple[Front, ...]:
+def fronts(request: PlanRequest, evals: tuple[str, str]) -> tuple[EvalFront, ...]:
     """Return the Pareto front of two evals at every budget."""
     return tuple(
-        Front(
+        EvalFront(
             budget,
             evals,
             pareto_front.front(
@@ -163,6 +164,7 @@ def check_evals(fit: Predictor, evals: tuple[str, str]) -> None:
 def keep_advice(request: PlanRequest, best_first: Sequence[str]) -> KeepAdvice:
     """Return the keep curve of bins, best first, at the budgets, and where it changes between them."""
     fit, pools = request.fit, request.pools
+    # The table is at the asked budgets; where it changes is looked for between them, on a finer grid.
     curve = keep_curve.curve(fit, pools, request.budgets, best_first=best_first)
     dense = budgets_between(request.budgets, KEEP_POINTS)
     changes = keep_curve.changes(keep_curve.curve(fit, pools, dense, best_first=best_first)) if dense else None
