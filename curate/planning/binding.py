@@ -71,7 +71,7 @@ def _excluded_baselines(problem: PlanningProblem, i: int, baselines: Mapping[str
     ]
     if not excluded:
         return []
-    return [f"baselines outside these limits, over which the gain can be negative: {', '.join(excluded)}"]
+    return [f"these baselines break the limits, so the gain over them can be negative: {', '.join(excluded)}"]
 
 
 def no_difference(losses: Tensor) -> tuple[str, ...]:
