@@ -161,9 +161,10 @@ def weighted(fit: Predictor, weights: Mapping[str, float]) -> Predictor:
 
 
 def stages(fit: Predictor, quantile: float | None) -> tuple[Loss, ...]:
-    """Return the losses to minimise one after the other, each from the solution of the one before.
+    """Return the losses to minimise one after the other.
 
-    There are several for the worst of several evals, which is smoothed ever less; otherwise there is one.
+    Each is minimised from the solution of the one before. There are several for the worst of several evals, which is
+    smoothed ever less; otherwise there is one.
 
     Raises:
         SchemaError: if the worst of several evals and a quantile are asked for together.

@@ -16,9 +16,10 @@ AT_LIMIT = 1e-6  # shares this near to a limit are at it
 
 
 def warnings(problem: PlanningProblem, i: int, w: Tensor, baselines: Mapping[str, np.ndarray]) -> tuple[str, ...]:
-    """Return one line for each limit that the mixture ``w`` (p,) of budget number ``i`` has reached, and each warning.
+    """Return the warnings of the mixture ``w`` (p,) that is planned for budget number ``i``.
 
-    The warnings are of extrapolation, of harmful repeats, and of ``baselines`` that the limits rule out.
+    There is one line for each limit that the mixture has reached, and one for each number outside the runs. Further
+    lines warn of harmful repeats, and of ``baselines`` that the limits rule out.
     """
     recipe = search.on_hand(problem.pools, [problem.budgets[i]], w[None])
     return (

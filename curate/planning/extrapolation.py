@@ -1,4 +1,4 @@
-"""Warn where a recipe lies outside the runs that a law was fitted to, and where repeats of a pool harm.
+"""Warn where a recipe lies outside the fitted runs, and where repeats of a pool harm.
 
 In: fits and one recipe. Out: lines of text.
 """
@@ -15,10 +15,11 @@ NO_SHARE = 1e-3  # shares below it count as zero: a ratio of two of them would s
 
 
 def warnings(fits: Sequence[Predictor], recipe: Recipes) -> tuple[str, ...]:
-    """Return one line for each number of a recipe (n = 1) that lies outside what all fits have seen.
+    """Return one line for each number of a recipe that lies outside the fitted runs.
 
-    The numbers are tokens, parameters, the share of each pool, and the most passes over a pool, which count only beyond
-    the first. Further lines warn of repeats that are known to harm.
+    The recipe is one (n = 1), and its numbers must lie in the ranges of all fits. The numbers are tokens, parameters,
+    the share of each pool, and the most passes over a pool, which count only beyond the first. Further lines warn of
+    repeats that are known to harm.
     """
     pools = fits[0].pools
     shares, epochs = recipe.weights[0].tolist(), recipe.epochs[0].tolist()

@@ -109,7 +109,9 @@ def _costs(pools: Sequence[Pool]) -> np.ndarray:
 
 
 def relax(region: Region, pools: Sequence[Pool], budgets: Sequence[Budget], money: float, w: Tensor) -> Region:
-    """Return the regions (m) with their last row, that of money, made linear at mixtures ``w`` (m, p).
+    """Return the regions (m) with the limit on money made linear at mixtures ``w`` (m, p).
+
+    That limit is the last row of a region.
 
     There, a pool seen more than once costs its unique tokens, whatever its share. What is paid is
     sum c_i min(w_i T, U_i). This is concave in the mixture, so the tangent is never under it: every point of the region
@@ -158,7 +160,7 @@ def paid(pools: Sequence[Pool], budget: Budget, weights: Mapping[str, float]) ->
 
 
 def keeps(pools: Sequence[Pool], budget: Budget, limits: Limits, region: Region, w: Tensor) -> bool:
-    """Return whether a mixture (p,) lies in the region of one budget and can be paid, up to rounding."""
+    """Return whether a mixture (p,) keeps all limits of one budget, up to rounding."""
     # The row of money, if there is one, comes after the named limits. It holds near one mixture only, so the true price
     # is compared below.
     excess = region.excess(w[None])[0, : len(names(limits))]
@@ -169,8 +171,9 @@ def keeps(pools: Sequence[Pool], budget: Budget, limits: Limits, region: Region,
 
 
 def money_row(pools: Sequence[Pool], budgets: Sequence[Budget], money: float, w: Tensor) -> tuple[Tensor, Tensor]:
-    """Return rows (m, 1, p) and right sides (m, 1) of what is paid, made linear at mixtures ``w`` (m, p).
+    """Return the limit on money, made linear at mixtures ``w`` (m, p).
 
+    It is rows (m, 1, p) and right sides (m, 1).
     The unit is the dearest pool's price for all tokens of the budget, so that entries are of size 1.
     """
     cost = torch.from_numpy(_costs(pools))

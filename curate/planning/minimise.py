@@ -52,10 +52,11 @@ class _Iterate:
 
 
 def minimize(objective: Objective, start: Tensor, region: Region, *, steps: int = 400, tol: float = 1e-8) -> Minimum:
-    """Minimise by spectral projected gradient steps from each row of ``start`` (m, p), all rows in one batch.
+    """Minimise by spectral projected gradient steps from each row of ``start`` (m, p).
 
-    A row rests when its residual is below ``tol``, when it stalls, or after ``steps``; only the others are evaluated.
-    A start without a finite value stays where it is, with the value inf. Source: Birgin, Martinez and Raydan (2000).
+    All rows are treated in one batch. A row rests when its residual is below ``tol``, when it stalls, or after
+    ``steps``; only the others are evaluated. A start without a finite value stays where it is, with the value inf.
+    Source: Birgin, Martinez and Raydan (2000).
     """
     point, rows = region.project(start), torch.arange(len(start))
     current = _Iterate(point, *_evaluate(objective, point, rows))
@@ -172,10 +173,11 @@ def _for_scipy(objective: Objective, row: Tensor) -> scipy_solvers.ValueAndGradi
 
 
 def search(objective: Objective, start: Tensor, region: Region, *, rounds: int = ROUNDS, seed: int = 0) -> Minimum:
-    """Minimise by random local search from each row of ``start`` (m, p), for objectives without a gradient (trees).
+    """Minimise by random local search from each row of ``start`` (m, p).
 
-    Every round moves each row a part of the way to a random mixture, or away from it, and keeps what improves. The part
-    shrinks from 1/2 to 1/200. The residual is NaN: nothing is certified.
+    It is for objectives without a gradient, such as boosted trees. Every round moves each row a part of the way to a
+    random mixture, or away from it, and keeps what improves. The part shrinks from 1/2 to 1/200. The residual is NaN:
+    nothing is certified.
     """
     rng, rows = np.random.default_rng(seed), torch.arange(len(start))
     w = region.project(start)

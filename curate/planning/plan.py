@@ -134,7 +134,7 @@ def frontier(
 def worst(
     fit: Predictor, pools: Sequence[Pool], budget: Budget, limits: Limits, *, aim: Aim, starts: int, seed: int
 ) -> Worst:
-    """Return a predictor of the largest loss over the evals of ``fit``, or of the largest regret (see `Aim`).
+    """Return a predictor of the largest loss or regret over the evals of ``fit``; see `Aim`.
 
     Raises:
         SchemaError: if the fit has one eval only.

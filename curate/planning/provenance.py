@@ -34,7 +34,7 @@ class Provenance:
 
 
 def provenance(arguments: Mapping[str, object], pools: str | Path | Sequence[Pool], seed: int) -> Provenance:
-    """Return the record of a job that read ``pools`` from a path or took them from memory."""
+    """Return the record of a job whose pools came from a path or from memory."""
     if isinstance(pools, str | Path):
         return Provenance(arguments, (Path(pools),), {}, seed)
     # Pools in memory have no file to hash, so their rows of pools.json are hashed.

@@ -121,7 +121,7 @@ def match(fit: Predictor, pools: Sequence[Pool]) -> tuple[Pool, ...]:
 
 
 def on_hand(pools: Sequence[Pool], budgets: Sequence[Budget], weights: Tensor) -> Recipes:
-    """Return mixtures (k m, p), k a budget in a row, as recipes on the pools' unique tokens."""
+    """Return mixtures as recipes on the pools' unique tokens. ``weights`` are (k m, p), k in a row for each budget."""
     k = len(weights) // len(budgets)
     tokens = torch.tensor([b.tokens for b in budgets], dtype=torch.float64).repeat_interleave(k)
     params = torch.tensor([b.params for b in budgets], dtype=torch.float64).repeat_interleave(k)

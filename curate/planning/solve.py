@@ -145,7 +145,10 @@ def _polish(problem: PlanningProblem, loss: RowLoss, result: SearchResult) -> Se
 def descend(
     problem: PlanningProblem, losses: Sequence[RowLoss], start: Tensor, *, steps: int, tol: float = 1e-8
 ) -> SearchResult:
-    """Minimise ``losses`` one after the other from ``start`` (m, s, p), each from where the last ended."""
+    """Minimise ``losses`` one after the other from ``start`` (m, s, p).
+
+    Each starts where the one before ended.
+    """
     m, s, p = start.shape
     budgets, money = [budget for budget in problem.budgets for _ in range(s)], problem.limits.money
     region, w = problem.region.repeat(s), start.reshape(m * s, p)

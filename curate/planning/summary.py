@@ -74,7 +74,7 @@ def crossing_lines(crossings: Sequence[PoolCrossing]) -> list[str]:
 
 
 def keep_lines(advice: KeepAdvice) -> list[str]:
-    """Return one line a budget with the number of bins to keep, and one for each change in between."""
+    """Return one line a budget with the bins to keep, then one for each change."""
     lines = [
         f"at {row['tokens']:.2g} tokens the best {row['bins']} bins, {row['kept']:.0%} of the unique tokens "
         f"(best in {row['votes']:.0%} of the draws)"
@@ -95,7 +95,7 @@ def front_table(front: EvalFront) -> str:
 
 
 def warning_lines(plans: Sequence[Plan]) -> Iterator[str]:
-    """Yield a line on far extrapolation, if there is one, and then the warnings of each budget."""
+    """Yield a line on far extrapolation, if any, then the warnings of each budget."""
     # The factor is read out of the warning, which is the only place that has it.
     far = [
         (float(times[1]), warning)

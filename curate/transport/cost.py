@@ -18,9 +18,10 @@ BLOCK = 1 << 20  # cells of a cost matrix that are filled at a time: 4 MB of flo
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Cost:
-    """The cost between two clouds as a product, C = left_factor @ right_factor.T, which is never stored whole.
+    """The cost between two clouds, as the product of two thin matrices.
 
-    ``left_factor`` is (n, r) and ``right_factor`` (q, r), both float32.
+    C = left_factor @ right_factor.T is never stored whole. ``left_factor`` is (n, r) and ``right_factor`` (q, r), both
+    float32.
     A table T of class distances adds one column a class: T[x's class, :] on the left, and one-hot on the right.
     """
 

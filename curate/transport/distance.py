@@ -1,4 +1,4 @@
-"""Measure the optimal-transport distance of mixtures to the target, its gradient in the shares, and values of samples.
+"""Measure the optimal-transport distance of mixtures to a target, and its gradient in the shares.
 
 In: `TransportProblem` and mixtures. Out: `TransportSolution`, or distances that torch can differentiate.
 """
@@ -79,9 +79,10 @@ def solve(
     tol: float = TOL,
     steps: int = STEPS,
 ) -> TransportSolution:
-    """Return entropic distances of mixtures ``weights`` (m, p) to the target, with gradients by the envelope theorem.
+    """Return entropic distances of mixtures ``weights`` (m, p) to the target, with gradients.
 
-    Nothing is raised when a solve does not converge: see ``converged`` of the result, or call ``require``.
+    Gradients follow from the envelope theorem. Nothing is raised when a solve does not converge: see ``converged`` of
+    the result, or call ``require``.
 
     Args:
         problem: sources and target.

@@ -1,4 +1,4 @@
-"""Put samples of sources and of a target into one transport problem, with the ground cost between any two of them.
+"""Put samples of sources and of a target into one transport problem.
 
 In: `Samples`. Out: `TransportProblem`, which every mixture of the sources shares.
 """

@@ -1,4 +1,4 @@
-"""Check samples of sources and of a target, and thin them to a size that transport can handle.
+"""Check samples, and thin them to a size that transport can handle.
 
 In: `Samples` by source. Out: the rows that are kept, or a `SchemaError` that says which sample is unusable and why.
 """

@@ -62,11 +62,13 @@ def solve(
     tol: float = 1e-3,
     steps: int = 2000,
 ) -> Potentials:
-    """Solve min_P <P, C> + eps KL(P | a b') for m rows of ``a`` (m, n) at once, with second marginal ``b`` (q,).
+    """Solve entropic transport for m first marginals ``a`` (m, n) at once.
 
-    One kernel serves all rows while their potentials stay within ``REACH`` of each other; rows that do not are solved
-    in groups. The potentials satisfy f = -eps log sum_j b_j exp((g_j - C_ij) / eps) also where a is zero. Absorption
-    into the kernel follows Schmitzer (2019).
+    The problem of each row is min_P <P, C> + eps KL(P | a b'). One kernel serves all rows while their potentials stay
+    within ``REACH`` of each other; rows that do not are solved in groups. Absorption into the kernel follows Schmitzer
+    (2019). The potentials satisfy, also where a is zero,
+
+        f_i = -eps log sum_j b_j exp((g_j - C_ij) / eps).
 
     Args:
         cost: of points to points.

@@ -94,11 +94,11 @@ def energies(problem: TransportProblem) -> Energies:
 
 
 def energy(problem: TransportProblem, weights: Tensor, *, energies_: Energies | None = None) -> Tensor:
-    """Return energy distances 2 E|X - Y| - E|X - X'| - E|Y - Y'| (m,) of mixtures (m, p).
+    """Return energy distances (m,) of mixtures (m, p) to the target.
 
-    It is the squared maximum mean discrepancy of the kernel -|x - x'| (Sejdinovic et al. 2013), quadratic in the
-    shares. The unit is the root of the problem's scale. Give the `energies` of the same problem to compare pairs only
-    once.
+    The distance is 2 E|X - Y| - E|X - X'| - E|Y - Y'|. It is quadratic in the shares, and the squared maximum mean
+    discrepancy of the kernel -|x - x'| (Sejdinovic et al. 2013). The unit is the root of the problem's scale. Give the
+    `energies` of the same problem to compare pairs only once.
     """
     pairs = energies_ or energies(problem)
     w = _sum_to_1(weights)

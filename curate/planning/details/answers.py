@@ -1,4 +1,4 @@
-"""Answer what users ask about a plan beyond its mixture, for all of its budgets at once.
+"""Answer what users ask about plans beyond their mixtures.
 
 In: a `PlanRequest` and its plans. Out: records that go into plan.json, and into the text and tables of `Plans`.
 """
@@ -84,7 +84,7 @@ class EvalFront:
 
 @dataclass(frozen=True)
 class KeepAdvice:
-    """How many of the best bins to keep at the budgets, and where that changes in between.
+    """How many of the best bins to keep at each budget, and where that changes.
 
     ``changes`` is None where the budgets do not rise in tokens.
     """
@@ -103,7 +103,7 @@ class KeepAdvice:
 def share_intervals(
     request: PlanRequest, plans: Sequence[Plan], *, within: float, draws: int
 ) -> tuple[tuple[ShareIntervals, ...], tuple[PoolCrossing, ...] | None]:
-    """Return how far the shares of each plan may move, and where pools enter and leave between the budgets.
+    """Return how far the shares of each plan may move, and where pools enter and leave.
 
     ``within`` 0 leaves out near-optimal ranges, and ``draws`` 0 leaves out the shares under draws. Crossings are None
     where they were not looked for: without draws, or where the tokens of the budgets do not rise.
@@ -153,7 +153,7 @@ def fronts(request: PlanRequest, evals: tuple[str, str]) -> tuple[EvalFront, ...
 
 
 def check_evals(fit: Predictor, evals: tuple[str, str]) -> None:
-    """Stop if a front was asked for of anything but two evals of the fit, before the long work.
+    """Stop if the fit lacks one of these evals.
 
     Raises:
         SchemaError: with the evals that the fit has.
@@ -162,7 +162,7 @@ def check_evals(fit: Predictor, evals: tuple[str, str]) -> None:
 
 
 def keep_advice(request: PlanRequest, best_first: Sequence[str]) -> KeepAdvice:
-    """Return the keep curve of bins, best first, at the budgets, and where it changes between them."""
+    """Return how many bins to keep at each budget, and where that changes between them."""
     fit, pools = request.fit, request.pools
     # The table is at the asked budgets; where it changes is looked for between them, on a finer grid.
     curve = keep_curve.curve(fit, pools, request.budgets, best_first=best_first)
@@ -172,7 +172,7 @@ def keep_advice(request: PlanRequest, best_first: Sequence[str]) -> KeepAdvice:
 
 
 def budgets_between(budgets: Sequence[Budget], points: int) -> tuple[Budget, ...]:
-    """Return budgets from the smallest to the largest, through all of them, ``points`` a decade of tokens.
+    """Return a fine series of budgets that passes through all of these, ``points`` a decade of tokens.
 
     There are none where the tokens do not rise, such as where model sizes are compared at one count of tokens.
     """

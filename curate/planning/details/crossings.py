@@ -1,4 +1,4 @@
-"""Find where pools enter and leave the mixture as compute grows, and the shares that each bootstrap draw would plan.
+"""Find where pools enter and leave the mixture as compute grows.
 
 In: a predictor, pools, rising budgets, limits. Out: `PlannedShares` and `PoolCrossing`.
 """
