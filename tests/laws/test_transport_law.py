@@ -63,7 +63,7 @@ def test_a_bounded_fit_of_few_noisy_pilots_finds_the_slope():
         pilots,
         truth * np.exp(0.05 * rng.standard_normal(32)),
         pools="abc",
-        options=Options(starts=6, draws=20),
+        options=FitOptions(starts=6, draws=20),
     )
     assert float(found.theta["c"]) == pytest.approx(2.0, abs=0.25)
     low, high = (found.draws["c"].quantile(q).item() for q in (0.05, 0.95))
