@@ -15,7 +15,16 @@ from curate.pruning.score_column import Column, Maker
 from curate.pruning.verdicts import DROPPED, KEPT, Verdicts
 from curate.tables import batches
 
-RULES = ("hard", "easy", "auto", "middle", "threshold", "stratified", "sample")
+# The rules and what each keeps, as `curate list rules` prints them.
+RULES: Mapping[str, str] = {
+    "hard": "Keep the rows with the highest scores.",
+    "easy": "Keep the rows with the lowest scores.",
+    "auto": "Keep the hard or the easy end, whichever theory expects to be better for this many rows and dimensions.",
+    "middle": "Keep the rows whose scores are nearest to the median.",
+    "threshold": "Keep every row whose score is at least the value of --keep.",
+    "stratified": "Keep the same number of rows from every band of the score (coverage-centric selection).",
+    "sample": "Draw rows at random, with a probability that grows with the score.",
+}
 TRIMMED = 3  # a verdict: too hard to be believed
 LAST = (1 << 64) - 1  # the code of what is trimmed: after every score
 NOISE = (-3.7, 37.5)  # Gumbel numbers from 53 random bits lie between

@@ -47,7 +47,7 @@ def check(spec: str) -> None:
     kinds = {key: parameter.annotation for key, parameter in parameters.items() if key != "stream"}
     if unknown := sorted(set(options) - set(kinds)):
         raise SchemaError(f"scorer {name} has no option {unknown[0]!r}: it takes {', '.join(kinds)}")
-    open_sets.check(name, options, kinds)
+    open_sets.check_options(name, options, kinds)
     column = options.get("embedding", vectors.PREFIX)
     if not str(column).startswith(vectors.PREFIX):
         raise SchemaError(f"{name}: embedding={column} is no column of vectors: those are named emb.<name>")

@@ -164,7 +164,7 @@ def test_every_file_is_tested_here():
 
 
 def test_an_unknown_name_lists_the_known_ones():
-    with pytest.raises(open_sets.CurateError, match="unknown name 'nosuch' in exports: choose one of hf, levanter"):
+    with pytest.raises(open_sets.CurateError, match="unknown export 'nosuch'. Choose one of hf, levanter"):
         export("nosuch")
 
 

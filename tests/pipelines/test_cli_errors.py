@@ -127,7 +127,7 @@ def test_wrong_selections(cli, runs, more, message):
 
 
 def test_an_unknown_law_or_eval(cli, runs):
-    assert "unknown name 'nosuch' in laws" in one_line(fitting(cli, runs, "nosuch"))
+    assert "unknown law 'nosuch'" in one_line(fitting(cli, runs, "nosuch"))
     assert "no eval 'x'" in one_line(
         cli("fit", runs, "--law", "mixing", "--eval", "x", "--out", runs.parent / "f.json")
     )

@@ -160,7 +160,7 @@ def test_small_pools_can_be_left_out(cli, planned, tmp_path):
 
 def test_an_unknown_trainer_lists_the_known_ones(cli, planned, tmp_path):
     said = fails(cli, planned, "--to", "nosuch", "--out", tmp_path / "o")
-    assert "choose one of hf, levanter, megatron, mosaic, nemo, olmo, torchtitan" in said
+    assert "Choose one of hf, levanter, megatron, mosaic, nemo, olmo, torchtitan" in said
     assert "has no option 'x'" in fails(cli, planned, "--to", "olmo:x=1", "--out", tmp_path / "o")
     assert not (tmp_path / "o").exists()
 

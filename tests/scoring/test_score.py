@@ -204,7 +204,7 @@ def test_what_was_learned_is_kept(corpus, tmp_path):
 @pytest.mark.parametrize(
     ("specs", "message"),
     [
-        (("nosuch",), "unknown name 'nosuch' in scorers"),
+        (("nosuch",), "unknown scorer 'nosuch'"),
         (("length:x=1",), "has no option 'x'"),
         (("embedding", "prototypes:q=1"), "has no option 'q'"),
         (("embedding", "prototypes:k=2.5"), "prototypes: k=2.5 is not a whole number"),
