@@ -103,6 +103,38 @@ def histogram(scores: pl.DataFrame, column: str) -> Chart:
     return chart
 
 
+def source_shares(by_source: pl.DataFrame) -> Chart:
+    """Show each source's share of tokens before and after pruning; a row has source, share and share_kept."""
+    bars = by_source.select("source", before="share", after="share_kept")
+    bars = bars.unpivot(["before", "after"], index="source", variable_name="pruning", value_name="share")
+    chart: Chart = (
+        alt.Chart(bars, width=WIDTH)
+        .mark_bar()
+        .encode(
+            x=alt.X("share:Q", title="share of tokens", axis=alt.Axis(format="%")),
+            y=alt.Y("source:N", title=None),
+            yOffset=alt.YOffset("pruning:N", sort=["before", "after"]),
+            color=alt.Color("pruning:N", sort=["before", "after"]),
+            tooltip=["source", "pruning", alt.Tooltip("share:Q", format=".2%")],
+        )
+    )
+    return chart
+
+
+def pool_tokens(pools: pl.DataFrame) -> Chart:
+    """Show the unique tokens of each pool; a row has pool, tokens and examples."""
+    chart: Chart = (
+        alt.Chart(pools, width=WIDTH)
+        .mark_bar()
+        .encode(
+            x=alt.X("tokens:Q", title="unique tokens", axis=alt.Axis(format="~s")),
+            y=alt.Y("pool:N", title=None, sort=None),
+            tooltip=["pool", "tokens", "examples"],
+        )
+    )
+    return chart
+
+
 def pilots(points: pl.DataFrame, curves: pl.DataFrame) -> Chart:
     """Show pilots (``tokens, loss, share, run``) and the law for some mixtures (``tokens, loss, mixture``)."""
     x = alt.X("tokens:Q", scale=alt.Scale(type="log"), title="training tokens", axis=alt.Axis(format="~e", tickCount=6))
@@ -119,6 +151,56 @@ def pilots(points: pl.DataFrame, curves: pl.DataFrame) -> Chart:
         .encode(x=x, y=y, strokeDash=alt.StrokeDash("mixture:N"), tooltip=["mixture", "tokens", "loss"])
     )
     return alt.layer(lines, dots).properties(width=WIDTH, height=HEIGHT)
+
+
+def runs(losses: pl.DataFrame) -> Chart:
+    """Show the losses of runs (``run, params, tokens, eval, loss``) over the training tokens, a panel an eval."""
+    chart: Chart = (
+        alt.Chart(losses, width=WIDTH, height=HEIGHT)
+        .mark_circle(size=55)
+        .encode(
+            x=alt.X("tokens:Q", scale=alt.Scale(type="log"), title="training tokens", axis=alt.Axis(format="~e")),
+            y=alt.Y("loss:Q", scale=alt.Scale(zero=False), title="loss, nats per token"),
+            color=alt.Color("params:N", title="parameters"),
+            tooltip=["run", "params", "tokens", "eval", "loss"],
+        )
+        .facet(row=alt.Row("eval:N"))
+        .resolve_scale(y="independent")
+    )
+    return chart
+
+
+def phases(shares: pl.DataFrame) -> Chart:
+    """Show the shares of a schedule (``from, to, pool, share``) over the course of training."""
+    chart: Chart = (
+        alt.Chart(shares, width=WIDTH, height=HEIGHT)
+        .mark_rect()
+        .transform_stack(stack="share", groupby=["from"], sort=[alt.SortField("pool")], as_=["low", "high"])
+        .encode(
+            x=alt.X("from:Q", title="fraction of training", scale=alt.Scale(domain=[0, 1])),
+            x2="to:Q",
+            y=alt.Y("low:Q", title="share of training tokens", scale=alt.Scale(domain=[0, 1])),
+            y2="high:Q",
+            color=_pools(shares),
+            tooltip=["pool", "share", "from", "to"],
+        )
+    )
+    return chart
+
+
+def tokens(parts: pl.DataFrame) -> Chart:
+    """Show the training tokens of every pool of a mixture (``pool, tokens, share, passes``)."""
+    chart: Chart = (
+        alt.Chart(parts, width=WIDTH)
+        .mark_bar()
+        .encode(
+            x=alt.X("tokens:Q", title="training tokens"),
+            y=alt.Y("pool:N", sort=None, title=None),
+            color=_pools(parts),
+            tooltip=["pool", "tokens", "share", "passes"],
+        )
+    )
+    return chart
 
 
 def fitted(points: pl.DataFrame) -> Chart:

@@ -80,14 +80,18 @@ def _plan(folder: Path) -> "Iterator[Section]":
         for one in plans
     )
     notes = pl.DataFrame(
-        {"tokens": f"{one['budget']['tokens']:.2e}", "what binds and warns": "; ".join(one["limits"])} for one in plans
+        {
+            "tokens": f"{one['budget']['tokens']:.2e}",
+            "limits that shaped it, and warnings": "; ".join(one["warnings"] if "warnings" in one else one["limits"]),
+        }
+        for one in plans
     )
     long = pl.DataFrame(_long(plans))
     text = "Loss with the 90 % interval of a new run; gains over the baselines, nats per token, 90 % of draws."
     drawn = [charts.shares(long), charts.epochs(long)] if len(plans) > 1 else []
     yield charts.Section("Plan: pool shares over compute", text, drawn, [wide, notes] if drawn else [wide, long, notes])
     if len(plans) > 1 and ("low" in long.columns or "near_low" in long.columns):
-        said = [one["said"] for one in record.get("crossings", ())]
+        said = [one["text"] if "text" in one else one["said"] for one in record.get("crossings", ())]
         free = (
             "Light: 90 % of the shares that bootstrap draws would plan. Dark: shares of mixtures that lose at most "
             f"{plans[0].get('within', 0):g} nats. " + ". ".join(said)
@@ -95,7 +99,7 @@ def _plan(folder: Path) -> "Iterator[Section]":
         yield charts.Section("Plan: what is certain and what is free", free, [charts.freedom(long)])
     if "keep" in record:
         curve = pl.DataFrame(record["keep"]["curve"])
-        said = ". ".join(one["said"] for one in record["keep"].get("changes", ()))
+        said = ". ".join(one["text"] if "text" in one else one["said"] for one in record["keep"].get("changes", ()))
         yield charts.Section("Plan: how much to keep", said, [charts.kept(curve)] if len(plans) > 1 else [], [curve])
     for one in record.get("front", ()):
         points = pl.DataFrame(
@@ -235,6 +239,6 @@ def _texts(scores: Path, ids: set[str]) -> dict[str, str]:
     asked = scored.job(scores)
     found: dict[str, str] = {}
     for shard in batches.shards(cast(list[str], asked["data"])):
-        for batch in batches.batches(shard, ("text",), text_column=str(asked["text_column"])):
+        for batch in batches.batches(shard, ("text",), reading=batches.Reading(text_column=str(asked["text_column"]))):
             found |= dict(batch.filter(pl.col("id").is_in(sorted(ids))).select("id", "text").iter_rows())
     return found

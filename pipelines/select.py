@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from curate.pool.pool import Pool
     from curate.selection.select import Pilots, Selection
-    from curate.transport.ground_cost import Problem
+    from curate.transport.ground_cost import TransportProblem
 
 
 def main(
@@ -135,7 +135,9 @@ def _offers(pools: "Sequence[Pool]", prices: "Mapping[str, float]") -> "list[Poo
     from dataclasses import replace
 
     from curate.errors import SchemaError
+    from curate.pool.pool import check_examples
 
+    check_examples(pools, "`curate select` counts in examples")
     if unknown := sorted(set(prices) - {pool.name for pool in pools}):
         raise SchemaError(f"--price of {unknown[0]!r}: the sources are {', '.join(pool.name for pool in pools)}")
     if bad := [name for name, price in prices.items() if not 0 <= price < float("inf")]:
@@ -152,7 +154,7 @@ def _offers(pools: "Sequence[Pool]", prices: "Mapping[str, float]") -> "list[Poo
     ]
 
 
-def _pilots(path: Path, evaluation: str | None, samples: "Problem") -> "Pilots":
+def _pilots(path: Path, evaluation: str | None, samples: "TransportProblem") -> "Pilots":
     import numpy as np
     import polars as pl
 
@@ -196,7 +198,7 @@ def _entry(found: "Selection", pools: "Sequence[Pool]", pilots: "Pilots | None")
     return entry
 
 
-def _words(found: "Selection", samples: "Problem", pilots: "Pilots | None", budget: float) -> str:
+def _words(found: "Selection", samples: "TransportProblem", pilots: "Pilots | None", budget: float) -> str:
     import polars as pl
 
     from pipelines.shared.show import table
@@ -223,4 +225,4 @@ def _words(found: "Selection", samples: "Problem", pilots: "Pilots | None", budg
     if found.scores:
         parts += ["", "mean absolute error on pilots left out: "
                   + ", ".join(f"{name} {score:.3g}" for name, score in found.scores.items())]  # fmt: skip
-    return "\n".join([*parts, *found.plan.limits])
+    return "\n".join([*parts, *found.plan.warnings])

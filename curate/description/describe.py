@@ -75,7 +75,11 @@ def describe(
     def stream() -> Iterator[pl.DataFrame]:
         for shard in found:
             yield from batches.batches(
-                shard, columns, text_column=text_column, identity=("id", "source"), size=batches.BATCH_BYTES
+                shard,
+                columns,
+                reading=batches.Reading(text_column=text_column),
+                identity=("id", "source"),
+                size=batches.BATCH_BYTES,
             )
 
     drawn = _sampled.smallest(stream(), sample, ("source", *columns), seed=seed)

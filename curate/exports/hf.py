@@ -78,7 +78,7 @@ class Hf:
         """Return how many examples hold the part's tokens, on average."""
         if self.seq_len:
             return part.tokens / self.seq_len
-        if part.pool.examples <= 0:
+        if not part.pool.examples or part.pool.examples < 0:
             raise SchemaError(
                 f"pool {part.pool.name!r} has no count of examples, and datasets draws examples and not tokens: add "
                 "it to the pools, or say how many tokens every row has with --to hf:seq_len=N"

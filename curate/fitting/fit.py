@@ -60,7 +60,7 @@ class Fit:
     def drawn(self, recipes: Recipes, draws: Tensor) -> Tensor:
         """Return (n,) predicted loss, every recipe by its own bootstrap draw: (n,) indices, wrapped around."""
         law, theta = self.law, {name: values[draws % len(values)] for name, values in self.draws.items()}
-        return vmap(lambda one, row: law.loss(one, Recipes.one(row))[0])(theta, recipes.rows)
+        return vmap(lambda one, row: law.loss(one, Recipes.single(row))[0])(theta, recipes.rows)
 
     def interval(self, recipes: Recipes, level: float = 0.9) -> tuple[Tensor, Tensor]:
         """Return (n,) low and high: the loss a new run would show, parameter uncertainty and run noise together."""

@@ -55,7 +55,7 @@ def identify(fit: Fit, recipes: Recipes, loss: np.ndarray) -> Identified:
     target = torch.from_numpy(np.log(loss))
 
     def predict(u: Tensor, row: least_squares.Rows) -> Tensor:
-        return law.loss(coordinates.theta(u), Recipes.one(row)).log()[0]
+        return law.loss(coordinates.theta(u), Recipes.single(row)).log()[0]
 
     slopes, predicted = least_squares.jacobian(predict, best[None], recipes.rows)
     left = predicted[0] - target

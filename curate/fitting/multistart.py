@@ -61,7 +61,7 @@ class Work:
 
     def predict(self, u: Tensor, row: least_squares.Rows) -> Tensor:
         """(k,) and one recipe to its log loss."""
-        return self.law.loss(self.coordinates.theta(u), Recipes.one(row)).log()[0]
+        return self.law.loss(self.coordinates.theta(u), Recipes.single(row)).log()[0]
 
     def solve(
         self, start: Tensor, best: Best, each: int, *, weights: Tensor | None = None, centre: Tensor | None = None,

@@ -15,5 +15,5 @@ def texts(target: str, text_column: str, scorer: str) -> Iterator[pl.Series]:
             f"{scorer} has no target: name a file or folder of the texts that you want more of, {scorer}:target=PATH"
         )
     for shard in batches.shards([target]):
-        for batch in batches.batches(shard, ("text",), text_column=text_column):
+        for batch in batches.batches(shard, ("text",), reading=batches.Reading(text_column=text_column)):
             yield batch["text"]

@@ -1,7 +1,4 @@
-"""Tables that a user already has in memory, as polars frames.
-
-In: a path, or a polars, pandas or pyarrow table. Out: the path, or a polars frame with a content hash.
-"""
+"""Accept tables that a user has in memory, from polars, pandas or pyarrow."""
 
 from io import BytesIO
 from pathlib import Path

@@ -110,7 +110,9 @@ def _copies(task: Scattering) -> Iterator[pl.DataFrame]:
     if not pools:
         return
     at = 0
-    for batch in tables.batches(task.source.data, ("text",), text_column=task.source.text_column):
+    for batch in tables.batches(
+        task.source.data, ("text",), reading=tables.Reading(text_column=task.source.text_column)
+    ):
         frame = batch.with_columns(pl.col("text").cast(pl.String))
         for number, pool, mine in pools:
             low, high = mine["row"].search_sorted(np.array([at, at + batch.height])).to_list()

@@ -8,7 +8,6 @@ from typing import TypeVar, cast
 import numpy as np
 import polars as pl
 
-from curate import __version__
 from curate.engines import Engine
 from curate.errors import SchemaError
 from curate.pool.mixture import Part
@@ -60,7 +59,6 @@ class Job:
     def asked(self) -> dict[str, object]:
         """Everything but the contents of the inputs that decides the result, by the words of a refusal."""
         return {
-            "version": __version__,
             "seed": self.seed,
             "shard rows": self.shard_rows,
             **{f"tokens of pool {part.pool.name}": part.tokens for part in self.parts},
@@ -130,7 +128,7 @@ def _lay_out(job: Job, number: int, indexes: Sequence[Path]) -> Draw:
     if (found := int(tokens.sum())) != round(pool.tokens):
         raise SchemaError(
             f"pool {pool.name!r} has {found} unique tokens on disk in {len(keys)} rows, its pools.json says "
-            f"{pool.tokens:.15g} in {pool.examples}: run `curate pools` and `curate plan` again"
+            f"{pool.tokens:.15g} in {pool.examples or '?'}: run `curate pools` and `curate plan` again"
         )
     draw = placement.take(pool.name, keys, tokens, target)
     placement.lay_out(job.folder, number, draw, keys, tokens, job.parts[number].phases)

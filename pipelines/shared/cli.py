@@ -110,6 +110,14 @@ def exit_code(words: Sequence[str]) -> int:
             raise
         typer.echo(spelled(f"curate: {error}"), err=True)
         return 1
+    except ModuleNotFoundError as error:
+        # The rows wing works without torch. The jobs that need it say so.
+        if debug or error.name != "torch":
+            raise
+        typer.echo(
+            f"curate: `curate {arguments[0]}` needs PyTorch, which is not installed: pip install torch", err=True
+        )
+        return 1
     except (KeyboardInterrupt, typer.Abort):
         typer.echo("curate: interrupted. What is finished is kept; the same command continues.", err=True)
         return 130

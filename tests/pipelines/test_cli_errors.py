@@ -285,9 +285,18 @@ def test_the_whole_walk_and_the_same_bytes_again(cli, corpus, tmp_path, monkeypa
     for plan in results["plan"]["plans"]:
         assert sum(plan["weights"].values()) == pytest.approx(1)
         assert plan["weights"]["a"] == pytest.approx(1, abs=1e-6)
-        assert {"budget", "epochs", "loss", "low", "high", "gain", "gain_low", "gain_high", "spread", "limits"} <= set(
-            plan
-        )
+        assert {
+            "budget",
+            "epochs",
+            "loss",
+            "low",
+            "high",
+            "gain",
+            "gain_low",
+            "gain_high",
+            "spread",
+            "warnings",
+        } <= set(plan)
     for name in ("pools", "fit", "plan"):
         record = json.loads((tmp_path / "w" / f"{name}.json").read_text())
         assert {"version", "seed", "arguments", "inputs"} <= set(record["made_by"])

@@ -76,7 +76,7 @@ def test_the_rectangle_of_checkpoints():
     assert domain.shape == (4, 3)
     ragged = split(continued().filter((pl.col("weight.code") != 0.4) | (pl.col("tokens") != 2e9))).rectangle()
     assert ragged[1].tolist() == [1e9, 4e9]
-    with pytest.raises(FitError, match="done for one size"):
+    with pytest.raises(FitError, match="needs one size"):
         split(continued(params=(1e8, 2e8))).rectangle()
 
 

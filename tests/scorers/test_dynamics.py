@@ -487,7 +487,7 @@ def test_what_is_missing_is_said_before_the_job_starts(data, tmp_path, drop, spe
     for path in data.iterdir():
         pl.read_parquet(path).with_columns(text=pl.lit("x")).drop(drop).write_parquet(path)
     with pytest.raises(CurateError, match=message) as caught:
-        score.score([str(data)], specs, tmp_path / "out", quarantine=True)
+        score.score([str(data)], specs, tmp_path / "out", on_error="quarantine")
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "out").exists()
 
@@ -495,7 +495,7 @@ def test_what_is_missing_is_said_before_the_job_starts(data, tmp_path, drop, spe
 def test_a_file_without_labels_is_set_aside_with_the_reason(data, tmp_path):
     path = data / "1.parquet"
     pl.read_parquet(path).drop("label").write_parquet(path)
-    done = score.score([str(data)], ("el2n:classes=eel+ape+cat",), tmp_path / "out", quarantine=True)
+    done = score.score([str(data)], ("el2n:classes=eel+ape+cat",), tmp_path / "out", on_error="quarantine")
     assert done.rows == 50
     assert "has no column 'label'" in done.quarantined["1.parquet"]
 

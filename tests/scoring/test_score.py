@@ -13,7 +13,7 @@ from conftest import console, documents, tree
 
 from curate.engines.local import Local
 from curate.errors import Interrupted, SchemaError
-from curate.pruning import prune
+from curate.pruning import make_pools, prune
 from curate.scoring import score, status, worker
 from curate.tables import batches, scored
 
@@ -100,8 +100,8 @@ def change_input(corpus):
     ("change", "reason"),
     [
         (change_input, r"source=a/0\.parquet: input .*0\.parquet changed"),
-        (lambda corpus: {"specs": ("length", "compression")}, r"scorers changed \(length -> length, compression\)"),
-        (lambda corpus: {"specs": ("compression",)}, r"scorers changed \(length -> compression\)"),
+        (lambda corpus: {"scorers": ("length", "compression")}, r"scorers changed \(length -> length, compression\)"),
+        (lambda corpus: {"scorers": ("compression",)}, r"scorers changed \(length -> compression\)"),
         (lambda corpus: {"batch_rows": 5}, r"batch rows changed \(4096 -> 5\)"),
     ],
 )  # fmt: skip
@@ -109,8 +109,8 @@ def test_another_job_is_refused_with_the_reason_until_restart(corpus, tmp_path, 
     out = tmp_path / "out"
     score.score([str(corpus)], ("length",), out)
     old = tree(out)
-    asked = {"specs": ("length",), **change(corpus)}
-    specs = asked.pop("specs")
+    asked = {"scorers": ("length",), **change(corpus)}
+    specs = asked.pop("scorers")
     with pytest.raises(Interrupted, match=reason) as caught:
         score.score([str(corpus)], specs, out, **asked)
     assert "--restart" in str(caught.value)
@@ -119,13 +119,6 @@ def test_another_job_is_refused_with_the_reason_until_restart(corpus, tmp_path, 
     fresh = tmp_path / "fresh"
     score.score([str(corpus)], specs, fresh, **asked)
     assert tree(out) == tree(fresh)
-
-
-def test_other_code_of_a_scorer_is_refused_by_name(corpus, tmp_path, monkeypatch):
-    score.score([str(corpus)], ("length",), tmp_path / "out")
-    monkeypatch.setattr(score, "scorer_code", lambda spec: {"scorers/length": "other"})
-    with pytest.raises(Interrupted, match=r"code changed \(scorers/length \w{8} -> scorers/length other\).*--restart"):
-        score.score([str(corpus)], ("length",), tmp_path / "out")
 
 
 def test_status_says_why_it_would_refuse(corpus, tmp_path):
@@ -237,12 +230,12 @@ def test_scores_of_a_file_without_rows_have_the_columns_of_the_others(corpus, tm
     out = tmp_path / "out"
     assert score.score([str(corpus)], SPECS, out).rows == 100
     assert len({tuple(frame.schema.items()) for frame in frames(out).values()}) == 1
-    pruned = prune.prune(out, "score.length", tmp_path / "kept", keep=0.5)
+    pruned = prune.prune(out, tmp_path / "kept", by="score.length", keep=0.5)
     assert pruned.table()["rows"].sum() == 100
     decisions = pl.read_parquet(tmp_path / "kept" / f"{name}.keep.parquet")
     assert decisions.height == 0
     assert decisions.schema == {"id": pl.String, "source": pl.String, "keep": pl.Boolean, "reason": pl.String}
-    pools = prune.make_pools(out, kept=tmp_path / "kept", by="score.length", bins=2)
+    pools = make_pools.pools(out, kept=tmp_path / "kept", by="score.length", bins=2)
     assert sum(pool.examples for pool in pools) == 50
     assert sum(batch.height for pool in pools for batch in scored.pool_batches(pool, ("text",))) == 50
 
@@ -253,9 +246,9 @@ def test_a_folder_of_empty_files_is_refused_where_rows_are_needed(tmp_path):
         score.score([str(tmp_path / "x.parquet")], SPECS, tmp_path / "learned")
     assert score.score([str(tmp_path / "x.parquet")], ("length",), tmp_path / "out").rows == 0
     with pytest.raises(SchemaError, match="empty"):
-        prune.prune(tmp_path / "out", "score.length", tmp_path / "kept", keep=0.5)
+        prune.prune(tmp_path / "out", tmp_path / "kept", by="score.length", keep=0.5)
     with pytest.raises(SchemaError, match="no rows"):
-        prune.make_pools(tmp_path / "out")
+        make_pools.pools(tmp_path / "out")
 
 
 @pytest.mark.parametrize(
@@ -304,7 +297,7 @@ def test_one_more_file_is_refused_where_the_centres_come_from_fewer(corpus, tmp_
     score.score([str(corpus)], SPECS, tmp_path / "out")
     before = tree(tmp_path / "out")
     documents(7, 900).write_parquet(corpus / "new.parquet")
-    with pytest.raises(Interrupted, match="prototypes learned from other input files.*--restart"):
+    with pytest.raises(Interrupted, match="prototypes was learned from other input files.*--restart"):
         score.score([str(corpus)], SPECS, tmp_path / "out")
     assert tree(tmp_path / "out") == before
     assert score.score([str(corpus)], SPECS, tmp_path / "out", restart=True).rows == 107

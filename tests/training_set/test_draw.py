@@ -23,7 +23,7 @@ from curate.errors import Interrupted, SchemaError
 from curate.pool.mixture import Mixture, Part
 from curate.pool.pool import Pool, to_json
 from curate.pool.rounding import apportion
-from curate.pruning import prune
+from curate.pruning import make_pools, prune
 from curate.scoring import score
 from curate.storage import artifacts
 from curate.tables import batches
@@ -41,7 +41,7 @@ def keys(n, seed=0):
 def scored(corpus, tmp_path):
     """Pools a and b (3,625 and 2,384 tokens in 60 and 40 rows) of the scored corpus."""
     score.score([str(corpus)], ("length",), tmp_path / "scores")
-    return prune.make_pools(tmp_path / "scores")
+    return make_pools.pools(tmp_path / "scores")
 
 
 def made(pools, out, shares=SHARES, total=TOKENS, **more):
@@ -237,9 +237,9 @@ def test_rows_with_equal_ids_are_all_drawn_and_repeat_exactly(tmp_path):
 
 def test_bins_of_a_score_decisions_and_overlapping_pools(corpus, tmp_path):
     score.score([str(corpus)], ("length",), tmp_path / "scores")
-    prune.prune(tmp_path / "scores", "score.length", tmp_path / "kept", keep=0.8)
-    bins = prune.make_pools(tmp_path / "scores", kept=tmp_path / "kept", by="score.length", bins=2)
-    whole = prune.make_pools(tmp_path / "scores", kept=tmp_path / "kept")[0]
+    prune.prune(tmp_path / "scores", tmp_path / "kept", by="score.length", keep=0.8)
+    bins = make_pools.pools(tmp_path / "scores", kept=tmp_path / "kept", by="score.length", bins=2)
+    whole = make_pools.pools(tmp_path / "scores", kept=tmp_path / "kept")[0]
     pools = [*bins, replace(whole, name="all of a")]
     shares = {pool.name: 1 / len(pools) for pool in pools}
     drawn, rows = made(pools, tmp_path / "out", shares, 30_000)
@@ -308,7 +308,7 @@ def test_another_job_is_refused_with_what_differs_until_restart(scored, corpus, 
     pools = asked.pop("pools", list)(scored)
     if "corpus" in change:
         score.score([str(corpus)], ("length",), tmp_path / "scores", restart=True)
-        pools = prune.make_pools(tmp_path / "scores")
+        pools = make_pools.pools(tmp_path / "scores")
     with pytest.raises(Interrupted, match=reason) as caught:
         made(pools, out, **asked)
     assert "--restart" in str(caught.value)
@@ -359,7 +359,7 @@ def large(tmp_path):
         path.parent.mkdir(parents=True, exist_ok=True)
         documents(150, 150 * i).write_parquet(path)
     score.score([str(data)], ("length",), tmp_path / "scores")
-    pools = prune.make_pools(tmp_path / "scores")
+    pools = make_pools.pools(tmp_path / "scores")
     plans = [{"budget": {"tokens": 300_000, "params": 1e6}, "weights": SHARES}]
     artifacts.save(tmp_path / "plan.json", "plan", {"plans": plans, "pools": to_json(pools)})
     return ["materialize", tmp_path / "plan.json", "--shard-rows", 100]
