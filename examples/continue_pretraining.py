@@ -15,8 +15,8 @@ DATA = Path(__file__).parent / "data"
 # and of prose: five shares, three lengths. The row `start` holds its losses before. Losses are in nats per byte.
 runs = DATA / "continued_runs.csv"
 
-# Question. The code loss may rise by .05 nats. What is the largest share of prose, when training is four times longer than
-# the longest of these runs? Prose is scarce, so we take the law in which repeats can do harm.
+# Question. The code loss may rise by .05 nats. What is the largest share of prose, when training is four times longer
+# than the longest of these runs? Prose is scarce, so we take the law in which repeats can do harm.
 ratios = curate.cmr(
     runs,
     general="code",
@@ -30,6 +30,6 @@ ratios = curate.cmr(
 )
 ratios.save(OUT / "cmr.json")
 
-# Result. The critical share with its interval, and the safe one. Trained after such a prediction, the critical share was
-# .440 (docs/evidence/continual.md).
+# Result. The critical share with its interval, and the safe one. Trained after such a prediction, the critical share
+# was .440 (docs/evidence/continual.md).
 print(ratios.table())
