@@ -135,6 +135,24 @@ def pool_tokens(pools: pl.DataFrame) -> Chart:
     return chart
 
 
+def drawn_passes(draws: pl.DataFrame) -> Chart:
+    """Show the tokens drawn from each pool beside its unique tokens; a row has pool, tokens and unique_tokens."""
+    bars = draws.select("pool", drawn="tokens", unique="unique_tokens")
+    bars = bars.unpivot(["drawn", "unique"], index="pool", variable_name="count", value_name="tokens")
+    chart: Chart = (
+        alt.Chart(bars, width=WIDTH)
+        .mark_bar()
+        .encode(
+            x=alt.X("tokens:Q", axis=alt.Axis(format="~s")),
+            y=alt.Y("pool:N", title=None),
+            yOffset=alt.YOffset("count:N", sort=["unique", "drawn"]),
+            color=alt.Color("count:N", sort=["unique", "drawn"], title="tokens"),
+            tooltip=["pool", "count", "tokens"],
+        )
+    )
+    return chart
+
+
 def pilots(points: pl.DataFrame, curves: pl.DataFrame) -> Chart:
     """Show pilots (``tokens, loss, share, run``) and the law for some mixtures (``tokens, loss, mixture``)."""
     x = alt.X("tokens:Q", scale=alt.Scale(type="log"), title="training tokens", axis=alt.Axis(format="~e", tickCount=6))
@@ -215,6 +233,34 @@ def fitted(points: pl.DataFrame) -> Chart:
         color=alt.Color("tokens:N", title="tokens"), tooltip=["run", "measured", "predicted"],
     )  # fmt: skip
     return alt.layer(diagonal, dots).properties(width=HEIGHT + 60, height=HEIGHT + 60)
+
+
+def predicted(points: pl.DataFrame) -> Chart:
+    """Show predicted against measured values (``run, group, measured, predicted``) and the diagonal."""
+    lowest = points.select(pl.min_horizontal("measured", "predicted").min()).item()
+    highest = points.select(pl.max_horizontal("measured", "predicted").max()).item()
+    ends = [float(lowest), float(highest)]
+    scale = alt.Scale(zero=False, domain=ends)
+    diagonal = alt.Chart(pl.DataFrame({"x": ends})).mark_line(color="#999").encode(x="x:Q", y="x:Q")
+    dots = (
+        alt.Chart(points)
+        .mark_circle(size=55)
+        .encode(
+            x=alt.X("measured:Q", scale=scale, title="measured"),
+            y=alt.Y("predicted:Q", scale=scale, title="predicted"),
+            color=alt.Color("group:N", title=None),
+            tooltip=["run", "group", "measured", "predicted"],
+        )
+    )
+    return alt.layer(diagonal, dots).properties(width=HEIGHT + 60, height=HEIGHT + 60)
+
+
+def intervals(predictions: pl.DataFrame) -> Chart:
+    """Show a predicted value with its interval (``run, predicted, low, high``), one line a run."""
+    base = alt.Chart(predictions, width=WIDTH).encode(y=alt.Y("run:N", sort=None, title=None))
+    x = alt.X("predicted:Q", scale=alt.Scale(zero=False), title="predicted")
+    lines = base.mark_rule().encode(x=alt.X("low:Q", scale=alt.Scale(zero=False)), x2="high:Q")
+    return alt.layer(lines, base.mark_circle(size=55).encode(x=x, tooltip=["run", "predicted", "low", "high"]))
 
 
 def _pools(plans: pl.DataFrame) -> alt.Color:

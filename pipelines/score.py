@@ -54,6 +54,7 @@ def main(
         expected = forecast(data, scorer, Reading(text_column, document_bytes=document_bytes))
         result(as_json, expected.record(), str(expected))
         return
+    runner = Ray(workers or 0, address) if engine == "ray" else Local(workers or 1)
     # One cluster for all stages: starting it takes seconds.
     cluster = connected(address, workers or 0) if engine == "ray" else nullcontext()
     with cluster, progress() as report:
@@ -64,7 +65,7 @@ def main(
             text_column=text_column,
             document_bytes=document_bytes,
             on_error=on_error,
-            engine=Ray(workers or 0, address) if engine == "ray" else Local(workers or 1),
+            engine=runner,
             restart=restart,
             progress=report,
         )

@@ -68,7 +68,7 @@ def main(
     limits = Limits(max_epochs, pairs(min_weight, "--min-weight"), pairs(max_weight, "--max-weight"), money=money)
     pilots = None if runs is None else _pilots(runs, evaluation, kept)
     asked = Budget(budget, 1.0 if pilots is None else float(pilots.recipes.params.max()))
-    options = fit.Options(starts=8, seed=seed)
+    options = fit.FitOptions(starts=8, seed=seed)
     found = select.select(kept, offers, asked, limits, pilots=pilots, distance=distance, options=options)
     arguments = {"sources": sources, "target": target, "runs": runs, "budget": budget, "eval": evaluation,
                  "embedding": embedding, "encoder": encoder, "distance": distance, "no_labels": no_labels,

@@ -27,7 +27,7 @@ from scipy.optimize import least_squares
 
 from curate import open_sets
 from curate.continual import critical_ratio
-from curate.fitting.fit import Fit, Options, fit
+from curate.fitting.fit import Fit, FitOptions, fit
 from curate.pool.pool import Budget
 from curate.runs.recipes import Recipes
 from curate.runs.run_table import Runs, check
@@ -65,7 +65,7 @@ def load(path: Path) -> Family:
     return Family(check(rest, str(path)), {name: begun[f"loss.{name}"] for name in ("general", "python")})
 
 
-def law(spec: str, options: Options, at: Recipes, loss: np.ndarray) -> Fit:
+def law(spec: str, options: FitOptions, at: Recipes, loss: np.ndarray) -> Fit:
     """Fit a law of ours, bootstrap over trainings."""
     groups = np.unique(np.asarray(at.weights[:, -1]), return_inverse=True)[1]
     return fit(spec, at, loss, pools=("pile", "python"), clusters=groups, options=options)
@@ -122,7 +122,7 @@ def log_share(x: np.ndarray) -> np.ndarray:
     return np.asarray(np.log(np.maximum(x, LEAST)))
 
 
-def methods(rest: bool, options: Options) -> dict[str, Method]:
+def methods(rest: bool, options: FitOptions) -> dict[str, Method]:
     """Name -> method, for the general loss (``rest``) or the domain's."""
 
     def spec(name: str) -> str:
@@ -172,7 +172,7 @@ def coverage(family: Family, evaluation: str, spec: str, draws: int) -> str:
     inside, widths = [], []
     for share in np.unique(shares):
         out = shares == share
-        found = law(spec, Options(starts=8, draws=draws), at.take(~out), truth[~out])
+        found = law(spec, FitOptions(starts=8, draws=draws), at.take(~out), truth[~out])
         low, high = (np.asarray(x) for x in found.interval(at.take(out), LEVEL))
         inside.append(float(((low <= truth[out]) & (truth[out] <= high)).mean()))
         widths.append(float((high - low)[-1]))
@@ -188,7 +188,7 @@ def critical(family: Family, draws: int) -> list[dict[str, object]]:
     rows = []
     for left in (None, *np.unique(shares)):
         kept = np.ones(len(at), dtype=bool) if left is None else shares != left
-        options = Options(starts=8, draws=draws)
+        options = FitOptions(starts=8, draws=draws)
         fits = (
             law(f"{OURS},rest=true", options, at.take(kept), general[kept]),
             law(OURS, options, at.take(kept), domain[kept]),
@@ -227,7 +227,7 @@ def critical_coverage(family: Family, draws: int) -> str:
     counts = {"all shares fitted": [0, 0], "one left out": [0, 0]}
     for left in (None, *np.unique(shares)):
         kept = np.ones(len(at), dtype=bool) if left is None else shares != left
-        found = law(f"{OURS},rest=true", Options(starts=8, draws=draws), at.take(kept), general[kept])
+        found = law(f"{OURS},rest=true", FitOptions(starts=8, draws=draws), at.take(kept), general[kept])
         mine = counts["all shares fitted" if left is None else "one left out"]
         for t in np.unique(tokens):
             for tolerance in TOLERANCES:
@@ -256,7 +256,7 @@ def main() -> None:
         return
     torch.set_num_threads(1)
     family, clock, draws = load(path), Clock(), 40 if flags.quick else 200
-    options = Options(starts=2 if flags.quick else 16, draws=1)
+    options = FitOptions(starts=2 if flags.quick else 16, draws=1)
     pl.Config(tbl_rows=-1, tbl_cols=-1, tbl_width_chars=220, fmt_str_lengths=80, float_precision=4)
     for evaluation in ("general", "python"):
         rows = [

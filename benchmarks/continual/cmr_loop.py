@@ -39,7 +39,7 @@ import polars as pl
 import torch
 
 from curate.continual import choose_law, critical_ratio
-from curate.fitting.fit import Options
+from curate.fitting.fit import FitOptions
 from curate.models import tiny_transformer
 from curate.pool.pool import Budget, Pool
 from curate.runs import continued_runs, pilots
@@ -134,7 +134,7 @@ def main() -> None:
     chosen = []
     for name in ("code", "prose"):
         specs = choose_law.placed(CANDIDATES, runs, rest=name == "code")
-        chosen.append(choose_law.choose(specs, runs, name, options=Options(starts=8)))
+        chosen.append(choose_law.choose(specs, runs, name, options=FitOptions(starts=8)))
     with pl.Config(tbl_width_chars=160, fmt_str_lengths=60, tbl_cols=-1):
         for one in chosen:
             print(f"held-out error of log loss on {one.fit.eval}\n{one.rows.drop('why')}")

@@ -9,7 +9,7 @@ import polars as pl
 from curate import open_sets
 from curate.errors import FitError
 from curate.fitting.boosted import Boosted
-from curate.fitting.fit import Fit, Options
+from curate.fitting.fit import Fit, FitOptions
 from curate.fitting.fit_files import fit_named
 from curate.runs.continued_runs import Continued
 
@@ -64,7 +64,7 @@ def splits(found: Continued) -> dict[str, list[np.ndarray]]:
     return {"shares": [share == one for one in found.shares], "longest": [] if longest.all() else [longest]}
 
 
-def choose(specs: Sequence[str], found: Continued, evaluation: str, *, options: Options = Options()) -> Chosen:  # noqa: B008
+def choose(specs: Sequence[str], found: Continued, evaluation: str, *, options: FitOptions = FitOptions()) -> Chosen:  # noqa: B008
     """Fit every law without each split and measure it there, refit the best on all rows.
 
     Errors: no law can be fitted, with the first reason.

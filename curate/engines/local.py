@@ -70,6 +70,7 @@ class Local:
             for future in as_completed(list(futures)):
                 yield futures.pop(future), future.result()
         finally:
+            # Tasks that have not begun are dropped; those that run are waited for, so that no file is written later.
             pool.shutdown(wait=True, cancel_futures=True)
 
 

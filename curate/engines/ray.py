@@ -63,6 +63,7 @@ def _flow(ray: ModuleType, function: Callable[[T], R], tasks: Sequence[T], limit
     A task that lost its worker or node is started again.
     """
     threads = {"env_vars": dict.fromkeys(THREADS, "1")}
+    # No retries by Ray: we count the attempts, so that a task that kills its workers is named.
     remote = ray.remote(_call).options(num_cpus=1, max_retries=0, runtime_env=threads)
     shared, folder = ray.put(function), os.getcwd()
     waiting, lost = deque(range(len(tasks))), dict.fromkeys(range(len(tasks)), 0)

@@ -37,6 +37,7 @@ class Transformer(nn.Module):
     def __init__(self, width: int, layers: int, context: int) -> None:
         """Build a model for at most ``context`` tokens. Its heads are 16 wide."""
         super().__init__()
+        # Scaled so that the logits of a new model are of order 1.
         self.embed = nn.Embedding(VOCABULARY, width)
         nn.init.normal_(self.embed.weight, std=width**-0.5)
         self.blocks = nn.ModuleList(TransformerBlock(width) for _ in range(layers))
@@ -97,6 +98,7 @@ def load(model: Transformer, path: Path) -> None:
     Raises:
         SchemaError: if the file holds no model, or one of another size.
     """
+    # NumPy would try to read any other file as a pickle, and refuse it with a message about pickles.
     if not is_zipfile(path):
         raise SchemaError(f"{path} is no saved model. Give a file that curate.models.tiny_transformer.save wrote")
     try:

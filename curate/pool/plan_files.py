@@ -75,6 +75,15 @@ def open_plan(plan: PlanSource) -> PlanFile:
     return PlanFile("the plan in memory" if "plans" in record else "the schedule in memory", record)
 
 
+def pool_names(path: Path) -> tuple[str, ...]:
+    """Return the names of the pools of pools.json, plan.json or schedule.json; without pools, those with a share."""
+    record = artifacts.load(path, "plan", "schedule", "pools")
+    if "pools" in record:
+        return tuple(pool.name for pool in load_pools(path))
+    file = PlanFile(path.as_posix(), record, path)
+    return tuple(parse_plan(file, 0)[1]) if file.has_plans else tuple(read_stages(file)[0].shares)
+
+
 def plan_hash(plan: PlanSource) -> str:
     """Return a content hash of a plan or a schedule in memory, for the record of what made an artefact."""
     return text_hash(json.dumps(open_plan(plan).record, sort_keys=True))

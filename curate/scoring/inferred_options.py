@@ -28,6 +28,7 @@ def inferred(specs: Sequence[str], shards: Sequence[Shard]) -> tuple[str, ...]:
     Raises:
         SchemaError: if the data has no epochs, or too many classes.
     """
+    # Most scorers need nothing from the data, and then no head is read.
     if not any("epochs" in accepted(spec) or "classes" in accepted(spec) for spec in specs):
         return tuple(specs)
     present = _columns(shards)
@@ -73,6 +74,7 @@ def _epochs(name: str, columns: Sequence[str], logits_first: bool, options: Mapp
     for column in columns:
         if match := EPOCH.fullmatch(column):
             kinds[match[1]].append(match[2])
+    # A user who named the kind of column, or the epochs, gets no other kind.
     wanted = ["logits", "probs"] if options.get("logits", logits_first) else ["probs", "logits"]
     wanted = wanted[:1] if "logits" in options else wanted
     named = str(options["epochs"]).split("+") if "epochs" in options else []
@@ -104,4 +106,5 @@ def _classes(shards: Sequence[Shard]) -> str:
             continue  # the shard is set aside, or stops the job, when it is scored
         if len(names) > MOST_CLASSES:
             raise SchemaError(f"label has over {MOST_CLASSES} different texts. Is it a class? Number classes from 0")
+    # Labels may hold the characters that separate options, so these are percent-encoded.
     return "+".join(quote(name, safe=" ()[]'") for name in sorted(names))

@@ -77,8 +77,10 @@ def prepare(learning: LearningInput, *, fresh: bool) -> tuple[Scorer, ...]:
                 "Give --restart to learn and score again, or another --out"
             )
         scorers += (_load(spec, path) if files.exists(path) else _learn(spec, scorers, learning, path),)
+        # Written after every use, not only after learning: a record of format 1 becomes one of the present format.
         record = {"scorer": spec, **learning.record(position).to_json(), "aside": sorted(learning.aside)}
         artifacts.save(path.with_suffix(".json"), "learned", record)
+    # Only now is it known what learned scorers read and add.
     read = set(inputs(scorers))
     if clash := sorted(read & {column for scorer in scorers for column in scorer.schema}):
         raise SchemaError(f"{clash[0]} is read from the data by one scorer and made by a later one: change their order")
@@ -86,9 +88,10 @@ def prepare(learning: LearningInput, *, fresh: bool) -> tuple[Scorer, ...]:
 
 
 def state_path(learning: LearningInput, position: int) -> tuple[Path, str]:
-    """Return the file for a scorer's learned state, and why an older state cannot be used again, if it cannot.
+    """Return the file of a scorer's learned state, and why an older state cannot be reused.
 
-    Shards that were set aside when the scorer learned, and are whole now, are scored with the state as it is.
+    The reason is empty if there is no older state, or it can be reused. Shards that were set aside when
+    the scorer learned, and are whole now, are scored with the state as it is.
     """
     name = open_sets.parse(learning.job.specs[position])[0]
     out, expected, reason = learning.job.out, learning.record(position), ""
@@ -102,6 +105,7 @@ def state_path(learning: LearningInput, position: int) -> tuple[Path, str]:
             {name: file for name, file in before.inputs.items() if name not in learning.aside},
             {name: file for name, file in expected.inputs.items() if name in before.inputs or name not in aside},
         )
+        # Records of format 1 hold no arguments. Those states have them in their file names, as a hash.
         if "arguments" in record:
             same_arguments = before.arguments == expected.arguments
         else:
@@ -134,6 +138,7 @@ def _old_key(learning: LearningInput, before: JobRecord, position: int) -> str:
 def _load(spec: str, path: Path) -> Scorer:
     name, options = open_sets.parse(spec)
     scorer = open_sets.implementation("scorers", name)
+    # Options that are also fields of the scorer. The other options only matter while it learns.
     plain = {field.name: options[field.name] for field in fields(scorer) if field.name in options}
     try:
         # Arrays only: a pickle could run any code.
@@ -158,6 +163,7 @@ def _stream(earlier: tuple[Scorer, ...], learning: LearningInput) -> Stream:
     added = {column for scorer in earlier for column in scorer.schema}
 
     def stream(needs: Sequence[str]) -> Iterator[pl.DataFrame]:
+        # Columns that earlier scorers add are not read but computed, from the columns that those scorers read.
         others = (name for name in needs if name not in added and name not in batches.IDENTITY)
         wanted = tuple(dict.fromkeys((*inputs(earlier), *others)))
         for shard in learning.shards:

@@ -35,7 +35,7 @@ def spans(head: readers.Head) -> tuple[Span, ...]:
 
 
 def is_long(shard: Shard, head: readers.Head) -> bool:
-    """Return whether a shard is scored in parts: by its rows, or by its size if it does not tell them."""
+    """Return whether a shard is scored in parts. If it does not tell its rows, its size decides."""
     return files.size(shard.path) > SMALL_BYTES if head.rows is None else head.rows > PART_ROWS
 
 

@@ -19,7 +19,7 @@ SHOWN = 3  # files that a warning names
 
 @dataclass(frozen=True)
 class Preflight:
-    """The heads of the readable shards, the reasons why others are bad, the bytes of all, and warnings."""
+    """The heads of readable shards, reasons why others are bad, the bytes of all, and warnings."""
 
     heads: Mapping[str, Head]
     bad: Mapping[str, str]
@@ -55,6 +55,7 @@ def inspect(shards: Sequence[Shard], needs: Sequence[str], *, used: Sequence[str
     bad = {shard.relative: reason for shard, (_, reason) in looks if isinstance(reason, str)}
     total = sum(size for _, (size, _) in looks)
     warnings = (*_drift(heads, used), *_groups(heads))
+    # Widths can be compared only after all heads are read.
     for column in used:
         for shard, reason in _odd_widths(shards, heads, column):
             bad[shard] = reason
@@ -70,6 +71,7 @@ def _odd_widths(shards: Sequence[Shard], heads: Mapping[str, Head], column: str)
         if shard.relative in heads and (width := vectors.width(heads[shard.relative].columns.get(column))) is not None
     }
     counts = Counter(widths.values())
+    # Of equally common widths the larger counts as usual, so that the order of the files does not matter.
     usual = max(counts, key=lambda width: (counts[width], width), default=None)
     return [
         (
@@ -110,6 +112,7 @@ def _groups(heads: Mapping[str, Head]) -> list[str]:
         groups = head.groups or ()
         if any(size > LARGE_GROUP for _, size in groups):
             large.append(name)
+        # A small file may well have one small group.
         if len(groups) > 1 and sum(rows for rows, _ in groups) / len(groups) < SMALL_GROUP:
             small.append(name)
     warnings = []

@@ -32,7 +32,7 @@ class Scored:
     quarantined: Mapping[str, str]
 
     def table(self) -> pl.DataFrame:
-        """Return one row for each input file: shard, state, rows and why (the reason if it is not done)."""
+        """Return one row for each input file: ``shard, state, rows, why``."""
         schema = {"shard": pl.String, "state": pl.String, "rows": pl.Int64, "why": pl.String}
         return pl.DataFrame(status.status(self.out), schema=schema)
 

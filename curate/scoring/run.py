@@ -21,7 +21,7 @@ from curate.tables.shards import Shard
 
 @dataclass(frozen=True)
 class ShardRun:
-    """The tasks of one shard, the outcomes of those that ended, and how much of the progress it counts for."""
+    """The tasks of one shard, the outcomes so far, and its share of the progress in units."""
 
     shard: Shard
     tasks: tuple[ScoringTask, ...]
@@ -51,6 +51,7 @@ def run(
 ) -> tuple[int, dict[str, str]]:
     """Score shards; return the rows that were scored, and the shards set aside with their reasons."""
     what, total, units = _units(job, shards, preflight)
+    # Listing the tasks asks the store for stamps and parts of every shard, so many are listed at a time.
     listed = files.each(lambda shard: tuple(_tasks(job, shard, preflight, scorers)), shards, job.shards[0].path)
     shard_runs = {
         shard.relative: ShardRun(shard, tasks, units[shard.relative])
@@ -67,6 +68,7 @@ def run(
         progress(what, done, total)
         if len(current.outcomes) < len(current.tasks):
             continue
+        # All tasks of the shard have ended. One bad task makes the whole shard bad.
         if reason := next((part.reason for part in current.outcomes if part.reason), None):
             bad[outcome.shard] = reason
             set_aside(job.out, current.shard, reason, current.tasks[0].stamp)
@@ -94,6 +96,7 @@ def _tasks(job: ScoringJob, shard: Shard, preflight: Preflight, scorers: tuple[S
         return
     entry = manifest.begun(job.out, SCORE_STEP, name)
     if entry is None:
+        # Recorded before the first part, so that parts of another input or job are never taken for ours.
         digest = content_hash(shard.path)
         entry = manifest.entry(SCORE_STEP, name, shard.path, digest=digest, config=job.config, rows=None)
         files.remove(manifest.parts_path(job.out, SCORE_STEP, name))

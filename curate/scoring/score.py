@@ -65,6 +65,7 @@ def score(
     """
     engine, out = engine or Local(), Path(out)
     names = (scorers,) if isinstance(scorers, str) else tuple(scorers)
+    # Mistyped scorers and options are reported before any file is read.
     specs.check_columns_added(names)
     paths = _paths(data, out, restart=restart)
     shards = batches.shards(paths)
@@ -74,6 +75,8 @@ def score(
     todo = _begin(job, restart=restart)
     bad = dict(heads.bad)
     ready = _prepare(job, bad, engine, progress, fresh=len(todo) == len(shards))
+    # Both records come before the first score file, so that an interrupted job can be continued and `curate status`
+    # can show it.
     job.save(paths)
     for shard in shards:
         if shard.relative in bad:
@@ -126,6 +129,8 @@ def _prepare(
     digests: dict[str, str] = {}
     first_learner = next((position for position, spec in enumerate(job.specs) if specs.learns(spec)), None)
     if first_learner is not None:
+        # What is learned depends on every shard, so all are hashed first. Where bad shards can be set aside, all are
+        # read to the end too: a shard that proved bad later would already be part of the learned state.
         earlier = tuple(map(specs.build, job.specs[:first_learner]))
         vectors = specs.vectors_read(job.specs)
         checks = [replace(run.task(job, shard, earlier), also=vectors) for shard in good]

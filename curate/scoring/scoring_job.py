@@ -60,6 +60,8 @@ class ScoringJob:
             "formats": scorer_specs.formats(specs),
             "scorers": list(specs),
             "text_column": self.reading.text_column,
+            # Left out where there are none: so a later version may add arguments of this kind without changing the
+            # hash of jobs that do not use them.
             **({"targets": targets} if targets else {}),
             **({"scorer_files": own_files} if own_files else {}),
         }
@@ -105,7 +107,7 @@ def recorded(out: Path) -> dict[str, object] | None:
 
 
 def is_old(record: dict[str, object]) -> bool:
-    """Return whether a record is of the time when the version and the source code of scorers were compared."""
+    """Return whether a record is of format 1, which compared the version and the code of scorers."""
     return "formats" not in record
 
 

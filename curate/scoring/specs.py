@@ -47,6 +47,7 @@ def columns_read(specs: Sequence[str]) -> tuple[str, ...]:
     for spec in specs:
         name, options = open_sets.parse(spec)
         module, scorer = open_sets.module("scorers", name), open_sets.implementation("scorers", name)
+        # A scorer that learns cannot be built yet; its class says as much as is known.
         described = scorer if learns(spec) else build(spec)
         needs, schema = getattr(described, "needs", ()), getattr(described, "schema", {})
         columns = [*(needs if isinstance(needs, tuple) else ()), *getattr(module, "LEARNS_FROM", ())]
@@ -96,6 +97,7 @@ def check_options(spec: str) -> None:
     """
     name, options = open_sets.parse(spec)
     parameters = signature(open_sets.module("scorers", name).learn).parameters
+    # The first parameter is the stream of rows, which is no option.
     kinds = {key: parameter.annotation for key, parameter in parameters.items() if key != "stream"}
     if unknown := sorted(set(options) - set(kinds)):
         raise SchemaError(f"scorer {name} has no option {unknown[0]!r}: it takes {', '.join(kinds)}")
@@ -116,6 +118,7 @@ def formats(specs: Sequence[str]) -> dict[str, int]:
         name, options = open_sets.parse(spec)
         scorer = open_sets.implementation("scorers", name)
         numbers[name] = _format(open_sets.module("scorers", name), scorer)
+        # The encoder of `embedding` decides its vectors as much as its own code does.
         encoder = options.get("encoder", getattr(scorer, "encoder", None))
         if isinstance(encoder, str):
             folder = open_sets.module("encoders", encoder)

@@ -45,6 +45,7 @@ def learned(out: Path) -> list[str]:
     job = recorded_job(out)
     if not any(map(learns, job.specs)):
         return []
+    # Nothing is refused as long as no shard is scored: the scorers would just learn again.
     entries = {shard.relative: manifest.read(out, SCORE_STEP, shard.relative) for shard in job.shards}
     if all(entry is None for entry in entries.values()):
         return []

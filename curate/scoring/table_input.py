@@ -17,11 +17,14 @@ def path(out: Path) -> Path:
 
 
 def store(table: frames.Table, out: Path, *, restart: bool) -> Path:
-    """Write a table in memory into a score folder, unless it is there already; return the path of the file.
+    """Write a table in memory into a score folder, and return the path of the file.
+
+    Nothing is written if the file holds this table already.
 
     Raises:
         Interrupted: if the folder holds scores of another table, and ``restart`` is False.
     """
+    # Compared by content: the same table may be another object, or of another library, in the next session.
     frame, target = frames.frame(table), path(out)
     content = frames.content_hash(frame)
     if files.exists(target):

@@ -56,9 +56,9 @@ class ScoringTask:
 
 @dataclass(frozen=True)
 class ScoringOutcome:
-    """What a task did: the rows that it scored, the content hash of its input, and whether the score file is in place.
+    """What a task did: the rows scored, and the content hash of its input.
 
-    Or the ``reason`` why its shard is bad.
+    ``whole`` says that the score file is in place, and ``reason`` why the shard is bad, if it is.
     """
 
     shard: str
@@ -94,9 +94,11 @@ def _judged(task: ScoringTask, work: Callable[[ScoringTask], tuple[int, bool]]) 
     """Do the work of a task. Raise what is wrong with its shard, or return it as the reason in the outcome."""
     name, path = task.shard.relative, task.shard.path
     try:
+        # Taken before the rows are read, so that a change meanwhile is seen below.
         stamp = task.stamp or files.stamp(path)
         digest = task.digest or files.content_hash(path)
         rows, whole = work(task)
+        # A stamp costs nothing to compare; the content is hashed again only if the stamp changed.
         if files.stamp(path) != stamp and files.content_hash(path) != digest:
             raise SchemaError(f"{path} changed while it was read. Leave it alone and score again")
         return ScoringOutcome(name, rows, digest, whole)
@@ -109,6 +111,7 @@ def _judged(task: ScoringTask, work: Callable[[ScoringTask], tuple[int, bool]]) 
     except CurateError:
         raise  # the output is at fault, not the shard
     except Exception as error:
+        # A scorer may fail in any way on unusual rows. With quarantine that costs one file, not the job.
         if not task.quarantine:
             raise
         reason = f"{path}: {type(error).__name__}: {' '.join(str(error).split())[:300]}"
@@ -135,6 +138,7 @@ def _score_parts(task: ScoringTask) -> tuple[int, bool]:
     """
     folder, schema, written = task.parts or Path(), task.schema, 0
     _, position, ended = parts.done_parts(folder, task.start, task.stop)
+    # A killed job continues after the last part that it finished.
     batches = scored(task, position, task.stop)
     while not ended:
         rows = writer.write_part(parts.part_path(folder, position), parts.until(batches, parts.PART_ROWS), schema)
@@ -156,6 +160,7 @@ def scored(task: ScoringTask, start: int, stop: int | None) -> Iterator[pl.DataF
     needs = (*inputs(task.scorers), *task.also, *label)
     position = start
     for batch in tables.batches(task.shard, needs, reading=task.reading, size=tables.BATCH_BYTES, start=start):
+        # Batches are cut by rows and bytes, so the last one may reach beyond the range.
         rows = batch if stop is None else batch.head(stop - position)
         position += rows.height
         labels = (pl.col(name).cast(pl.String) for name in label)

@@ -102,7 +102,7 @@ def select(
     *,
     pilots: Pilots | None = None,
     distance: str = "transport",
-    options: fit.Options = fit.Options(starts=8),  # noqa: B008
+    options: fit.FitOptions = fit.FitOptions(starts=8),  # noqa: B008
 ) -> Selection:
     """Return what to buy for ``budget`` (tokens are examples) from ``pools``, whose tokens are examples on offer.
 
@@ -129,7 +129,7 @@ def select(
 
 
 def learn(
-    balanced: Measure, pilots: Pilots, pools: Sequence[Pool], *, options: fit.Options
+    balanced: Measure, pilots: Pilots, pools: Sequence[Pool], *, options: fit.FitOptions
 ) -> tuple[Transported, dict[str, float], str]:
     """Fit the law `transport` to pilots with the distance and shares that predict left-out mixtures best.
 

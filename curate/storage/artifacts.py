@@ -17,7 +17,7 @@ from curate.storage.s3 import spelled
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of artefact: its present format number, and fields of which every such file has at least one."""
+    """A kind of artefact: its present format number and its fields. Every such file has one of the fields."""
 
     format: int
     fields: tuple[str, ...]

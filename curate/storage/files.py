@@ -34,10 +34,10 @@ TEMPORARY = re.compile(r"\.(?P<name>.+)\.(?:(?P<host>[0-9a-f]{8})-)?(?P<pid>\d+)
 
 
 def listed(item: str) -> list[tuple[Path, str]]:
-    """List the files that a path names, each with its path relative to the folder that was named.
+    """List the files that a file, folder or glob names.
 
-    ``item`` is a file, a folder or a glob. In a folder, names that start with "_" or "." are records and temporary
-    files; they are left out, with everything below them.
+    Each comes with its path relative to the folder. In a folder, names that start with "_" or "." are records and
+    temporary files; they are left out, with everything below them.
 
     Raises:
         SchemaError: if a glob leads out of its folder by "..".
@@ -192,6 +192,7 @@ def replacing(path: Path) -> Iterator[Path]:
         yield temporary
         with temporary.open("rb+") as handle:
             os.fsync(handle.fileno())
+        # The rename is atomic: readers see the old file or the whole new one.
         temporary.replace(path)
         folder = os.open(path.parent, os.O_RDONLY)
         try:

@@ -65,7 +65,7 @@ def input_file(path: Path) -> tuple[str, InputFile]:
 
 
 def current_inputs(paths: Iterable[Path], before: Mapping[str, InputFile]) -> dict[str, InputFile]:
-    """Return every file as it is now; one whose stamp is as recorded in ``before`` is not read again."""
+    """Return every file as it is now. A file is read again only if its stamp is not that of ``before``."""
     inputs = {}
     for path in paths:
         recorded = before.get(str(path))

@@ -53,7 +53,7 @@ class SetAside:
 
 @dataclass(frozen=True)
 class Configuration:
-    """The hash of a job's arguments, and in words how they differ from those recorded in the folder.
+    """The hash of a job's arguments, and how they differ from those recorded in the folder.
 
     ``covers_old_entries`` is True if the record in the folder was written together with its entries of format 1. Those
     hold no hash that can be compared, so their arguments are the ones in the record.
@@ -124,7 +124,7 @@ def quarantined(out: Path, step: str, shard: str) -> SetAside | None:
 
 
 def changes(entry: ManifestEntry, source: Path, configuration: Configuration, *, path: Path) -> list[str]:
-    """Return one phrase for each difference between a shard as it was done and the job as it is now.
+    """Return one phrase for each way in which a recorded shard differs from the job.
 
     ``source`` is the input file, and ``path`` is the file that holds the entry.
     """

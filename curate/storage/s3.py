@@ -164,7 +164,10 @@ def put(source: Path, path: Path) -> None:
 
 
 def trouble(error: Exception, path: Path) -> CurateError | None:
-    """Return the error to show if ``error`` came from the store, and None if it came from the file's content."""
+    """Return the error to show for an error that came from the store.
+
+    Return None if it came from the content of the file.
+    """
     if isinstance(error, Unreachable):
         return error
     if not remote(path) or "AWS Error" not in str(error):

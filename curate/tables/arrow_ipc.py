@@ -23,7 +23,7 @@ DATA = 1  # of a dictionary
 
 @dataclass(frozen=True)
 class IpcBlock:
-    """A record batch or dictionary: its rows, and the bytes of its buffers in the file and in memory."""
+    """A record batch or dictionary: rows, bytes in the file (packed) and bytes in memory (unpacked)."""
 
     rows: int
     packed: int
@@ -39,6 +39,8 @@ class _Table:
 
     def place(self, field: int) -> int | None:
         """Return the position of a field, or None if it is absent."""
+        # A table points to its list of offsets. The list begins with its own size and the size of the table, 2 bytes
+        # each. An offset of 0, or none, means that the field is absent.
         size = int(struct.unpack_from("<H", self.data, self.fields)[0])
         offset = struct.unpack_from("<H", self.data, self.fields + 4 + 2 * field)[0] if 4 + 2 * field < size else 0
         return self.position + int(offset) if offset else None
@@ -86,7 +88,7 @@ class _Bytes:
 
 
 def blocks(source: "pa.NativeFile", ahead: int = 0) -> tuple[tuple[IpcBlock, ...], tuple[IpcBlock, ...]]:
-    """Return the dictionaries and the record batches of an open IPC file, in the order of the footer.
+    """Return the dictionaries and the record batches of an open IPC file, in file order.
 
     ``ahead`` is how many bytes to fetch at least at a time. The heads of buffers lie close together, and in a store
     every fetch is a request.
@@ -96,6 +98,7 @@ def blocks(source: "pa.NativeFile", ahead: int = 0) -> tuple[tuple[IpcBlock, ...
     """
     try:
         read = _Bytes(source, ahead)
+        # The file ends with the footer, the length of the footer (4 bytes), and the magic bytes (6).
         tail = read(read.size - 10, 10)
         if tail[4:] != MAGIC:
             raise pa.ArrowInvalid("not an Arrow IPC file: it does not end with ARROW1")
@@ -128,6 +131,7 @@ def _block(read: _Bytes, record: bytes, dictionary: bool) -> IpcBlock:
 def _unpacked(read: _Bytes, body: int, buffer: Sequence[int]) -> int:
     """Return the bytes that a compressed buffer takes in memory."""
     offset, length = buffer
+    # Too short for the 8 bytes of the unpacked length: the buffer is empty.
     if length < 8:
         return 0
     unpacked = int(struct.unpack("<q", read(body + offset, 8))[0])

@@ -67,7 +67,7 @@ def require(shard: Shard, needs: Sequence[str], shard_head: Head | None = None) 
         if missing[0].startswith(MODEL_PREFIXES):
             hint = "Add it, or leave out the scorer that reads it"
         elif missing[0].startswith(SCORER_PREFIXES):
-            hint = "Name the scorer that makes it before the scorer that reads it, or name another column"
+            hint = "Score with the scorer that makes it, before any scorer that reads it, or name another column"
         raise SchemaError(f"{shard.path} has no column {missing[0]!r}; it has {', '.join(present)}. {hint}")
 
 

@@ -21,6 +21,7 @@ def cut(stream: Iterator[pa.RecordBatch], rows: int, size: int | None = None) ->
             ends = np.cumsum(_row_bytes(batch))  # (n,): bytes of all rows up to each
         while start < batch.num_rows:
             take = min(rows - held_rows, batch.num_rows - start)
+            # Only a batch that may exceed the bound is looked at row by row.
             if ends is not None and size is not None:
                 before = ends[start - 1] if start else 0
                 fitting = int(np.searchsorted(ends[start:], before + size - held_bytes, side="right"))
@@ -29,6 +30,7 @@ def cut(stream: Iterator[pa.RecordBatch], rows: int, size: int | None = None) ->
                 held.append(batch.slice(start, take))
                 held_rows, start = held_rows + take, start + take
                 held_bytes += _text_bytes(held[-1]) if size is not None else 0
+            # Rows that are left over mean that the next one does not fit.
             if held_rows == rows or start < batch.num_rows:
                 yield held
                 held, held_rows, held_bytes = [], 0, 0

@@ -7,7 +7,10 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
+import pyarrow.parquet as pq
+
 from curate.errors import SchemaError
+from curate.storage import files
 
 KEY = "curate"
 FORMAT = 1  # raise it when a reader of the old files would misread the new ones, and teach the reader both
@@ -36,3 +39,13 @@ def check(path: Path, metadata: Mapping[bytes, bytes] | None) -> None:
     number = fields(metadata).get("format", FORMAT)
     if isinstance(number, int) and number > FORMAT:
         raise SchemaError(f"{path} has format {number}; this curate reads up to {FORMAT}. Install a newer curate")
+
+
+def check_file(path: Path) -> None:
+    """Check the format of a Parquet file that is read by other means than this room.
+
+    Raises:
+        SchemaError: if the format is higher than the present one.
+    """
+    with files.opened(path) as source, pq.ParquetFile(source) as file:
+        check(path, file.metadata.metadata)

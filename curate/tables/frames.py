@@ -43,7 +43,8 @@ def frame(table: Table) -> pl.DataFrame:
 
 
 def content_hash(table: pl.DataFrame) -> str:
-    """Return a hash of the column names, types and values of a frame, the same for equal frames."""
+    """Return a hash of a frame's column names, types and values. Equal frames have equal hashes."""
+    # Rechunked, since equal frames may be cut into different chunks.
     buffer = BytesIO()
     table.rechunk().write_ipc(buffer, compression="uncompressed")
     return xxhash.xxh3_128(buffer.getbuffer()).hexdigest()

@@ -58,6 +58,7 @@ def read(
     """
     request = Request(shard, names, rows, start, document_bytes)
     with _named(shard):
+        # Texts are checked here, for all kinds of files alike.
         position = start
         for batch in _reader(shard).read(request):
             _check_text(batch, request, position)
@@ -103,5 +104,6 @@ def _named(shard: Shard) -> Iterator[None]:
     except (pa.ArrowException, OSError, UnicodeDecodeError, pl.exceptions.PolarsError) as error:
         if (trouble := s3.trouble(error, shard.path)) is not None:
             raise trouble from None
+        # Errors of Arrow may have many lines, with a trace of C++ code.
         what = " ".join(str(error).split()) or type(error).__name__
         raise SchemaError(f"{shard.path} cannot be read: {what[:300]}. Replace or remove the file") from None

@@ -16,20 +16,23 @@ EXPANSION = 200
 
 @dataclass(frozen=True)
 class Reading:
-    """Options of a job for reading rows: the column of texts, rows a batch, and the largest text in bytes."""
+    """How a job reads rows: the column of texts, rows in a batch, and the largest text in bytes."""
 
     text_column: str = "text"
     batch_rows: int = BATCH_ROWS
     document_bytes: int = DOCUMENT_BYTES
 
     def column(self, name: str) -> str:
-        """Return what a column is called in the file; in batches, the column of texts is always ``text``."""
+        """Return the name of a column in the file. In batches, the column of texts is called ``text``."""
         return self.text_column if name == "text" else name
 
 
 @dataclass(frozen=True)
 class Request:
-    """Rows of one file to read: which columns (None: all), from which row on, and at most how many at a time."""
+    """Rows of one file to read.
+
+    ``columns`` None means all. Rows are read from row ``start`` on, at most ``rows`` at a time.
+    """
 
     shard: Shard
     columns: Sequence[str] | None

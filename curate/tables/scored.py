@@ -14,7 +14,7 @@ from curate.tables.batches import Reading, Shard
 
 SCORES = ".scores.parquet"
 DECISIONS = ".keep.parquet"
-LIGHT_READING = Reading(batch_rows=1 << 15)  # for a few columns of numbers: fewer, larger batches
+LIGHT_ROWS = 1 << 15  # of a batch with a few columns of numbers: larger batches cost less
 ScoreRange = tuple[float | None, float | None]  # half-open [low, high); None means no bound
 SCORE_STEP = "score"  # the name of the job `score` in its records
 
@@ -45,9 +45,9 @@ def job(scores: Path) -> dict[str, object]:
 
 
 def kept_batches(shard: Shard, kept: Path | None, needs: Sequence[str]) -> Iterator[tuple[pl.DataFrame, pl.Series]]:
-    """Yield the batches of a score file, each with an (n,) mask of the rows that were kept.
+    """Yield the batches of a score file, each with a mask of the kept rows.
 
-    Without decisions (``kept`` is None) all rows are kept.
+    The mask is (n,) booleans. Without decisions (``kept`` is None) all rows are kept.
 
     Raises:
         SchemaError: if the decisions are missing, or were made from other scores.
@@ -58,6 +58,7 @@ def kept_batches(shard: Shard, kept: Path | None, needs: Sequence[str]) -> Itera
     decision = Shard(kept / (shard.relative + DECISIONS), shard.relative)
     if not files.exists(decision.path):
         raise SchemaError(f"no decisions for {shard.relative} in {kept}: run `curate prune` with --out {kept} first")
+    # Both files have the same rows in the same order, so that no join is needed; the ids prove it.
     for batch, verdict in zip(batches.batches(shard, needs), batches.batches(decision, ("keep",)), strict=True):
         if not batch["id"].equals(verdict["id"]):
             raise SchemaError(f"{decision.path} was made from other scores than {shard.path}: run `curate prune` again")
@@ -66,11 +67,11 @@ def kept_batches(shard: Shard, kept: Path | None, needs: Sequence[str]) -> Itera
 
 def light_batches(shard: Shard, columns: Sequence[str], identity: Sequence[str]) -> Iterator[pl.DataFrame]:
     """Yield a few columns of a score file and the columns ``identity``, many rows at a time."""
-    yield from batches.batches(shard, columns, reading=LIGHT_READING, identity=identity)
+    yield from batches.batches(shard, columns, reading=Reading(batch_rows=LIGHT_ROWS), identity=identity)
 
 
 def check_finite(batch: pl.DataFrame, by: str, shard: Shard) -> None:
-    """Raise SchemaError if a score is not a finite number, with the id of the first such row."""
+    """Raise SchemaError if a score is not finite. The message has the id of the first such row."""
     bad = ~batches.finite(batch[by])
     if bad.any():
         first = batch["id"][int(bad.argmax())]
@@ -88,9 +89,10 @@ def inside(values: np.ndarray, limits: ScoreRange) -> np.ndarray:
 
 
 def pool_batches(pool: Pool, needs: Sequence[str]) -> Iterator[pl.DataFrame]:
-    """Yield the rows of a pool with ``id, source, tokens`` and ``needs``, in the order of files and rows."""
+    """Yield the rows of a pool, with ``id, source, tokens`` and ``needs``, in file and row order."""
     filters = dict(pool.filter or {})
     if pool.scores is None:
+        # Columns to filter by must be read, though the caller did not ask for them.
         extra = [name for name in filters if name != "source" and name not in needs]
         for shard in batches.shards(pool.where):
             for batch in batches.batches(shard, (*needs, *extra)):

@@ -25,6 +25,7 @@ def from_arrow(name: str, column: pa.Array, where: Path) -> pl.Series:
     kind = column.type
     if column.null_count:
         raise SchemaError(f"{where}: {name} has {column.null_count} null rows; every row needs its vector")
+    # The bytes of fixed-size binary are the numbers themselves, so the array is a view of the column's buffer.
     if pa.types.is_fixed_size_binary(kind) and kind.byte_width % 4 == 0:
         start = column.offset * kind.byte_width
         flat = np.frombuffer(
@@ -46,7 +47,7 @@ def to_arrow(column: pl.Series) -> pa.Array:
 
 
 def width(kind: pa.DataType | None) -> int | None:
-    """Return how many numbers each vector of a column has, or None if its type does not say."""
+    """Return the length of a column's vectors, or None if its type does not say."""
     if kind is None or not (pa.types.is_fixed_size_binary(kind) or pa.types.is_fixed_size_list(kind)):
         return None
     return int(kind.byte_width // 4 if pa.types.is_fixed_size_binary(kind) else kind.list_size)

@@ -56,7 +56,7 @@ def write_whole(path: Path, frames: Iterable[pl.DataFrame], schema: Mapping[str,
 
 
 def write_part(path: Path, frames: Iterable[pl.DataFrame], schema: Mapping[str, pl.DataType]) -> int:
-    """Write batches as one Arrow file for `join`, whole or not at all; return the number of rows."""
+    """Write batches as one Arrow file, which `join` reads; return the number of rows."""
     empty = _table(pl.DataFrame(schema=schema))
     rows = 0
     with replacing(path) as temporary, pa.ipc.new_file(temporary, empty.schema) as sink:
@@ -81,7 +81,7 @@ def join(path: Path, parts: Sequence[Path], schema: Mapping[str, pl.DataType]) -
 
 
 def save(path: Path, frame: pl.DataFrame) -> None:
-    """Write a small frame as CSV if the name ends in .csv, else as Parquet; whole or not at all."""
+    """Write a small frame as CSV or Parquet, by the ending of the name, whole or not at all."""
     if path.suffix == ".csv":
         with replacing(path) as temporary:
             frame.write_csv(temporary)
@@ -148,6 +148,7 @@ def _table(frame: pl.DataFrame) -> pa.Table:
         if isinstance(series.dtype, pl.Array) and series.name.startswith(vectors.PREFIX):
             arrays.append(vectors.to_arrow(series))
         else:
+            # Polars makes large strings. Plain ones are read by more tools, and a batch never needs the large kind.
             arrow = series.to_arrow()
             arrays.append(arrow.cast(pa.string()) if pa.types.is_large_string(arrow.type) else arrow)
         names.append(series.name)

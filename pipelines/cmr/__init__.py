@@ -75,7 +75,7 @@ def main(
     corpus = None if limited is None else parse_budget(limited)
     flops = [] if compute is None else _numbers(compute, "--compute")
     more = [further.published(asked)] if published else []
-    options, specs = fit.Options(starts=starts, draws=draws, seed=seed), open_sets.split(law)
+    options, specs = fit.FitOptions(starts=starts, draws=draws, seed=seed), open_sets.split(law)
     laws = tuple(
         choose_law.choose(choose_law.placed(specs, found, rest=one == found.general), found, one, options=options)
         for one in (found.general, found.domain)

@@ -151,7 +151,7 @@ def test_any_predictor_will_do():
     share = rng.uniform(0, 1, 120)
     made = recipes(np.stack([1 - share, share], axis=1), np.full(120, 1e10), np.full(120, 1e9))
     losses = {name: one.loss(made).numpy() for name, one in (("general", GENERAL), ("domain", DOMAIN))}
-    trees = boosted.fit_boosted(made, losses, pools=TWO, base=None, clusters=None, options=boosted.Options(draws=4))
+    trees = boosted.fit_boosted(made, losses, pools=TWO, base=None, clusters=None, options=boosted.TreeOptions(draws=4))
     found = critical_ratio.critical_ratio(trees["general"], trees["domain"], [], AT, 2.6)
     assert found.share == pytest.approx(0.2**0.5, abs=0.05)
     assert found.safe <= found.share

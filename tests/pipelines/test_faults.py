@@ -19,7 +19,7 @@ from conftest import console, documents, tree
 
 from curate.engines.local import Local
 from curate.errors import CurateError, Interrupted, SchemaError
-from curate.scoring import parts, preflight, score, status, worker
+from curate.scoring import parts, preflight, run, score, status, worker
 from curate.storage import files
 from curate.tables import batches as tables
 from curate.tables import readers, reading
@@ -70,7 +70,7 @@ def test_a_bad_file_is_set_aside_and_the_rest_is_done(cli, corpus, tmp_path, dam
     assert "quarantined" in cli("status", out).out
     assert not (out / "source=a" / "2.parquet.scores.parquet").exists()
     with pytest.raises(SchemaError, match=r"2\.parquet"):
-        score.score([str(corpus)], ("length", "compression"), out)
+        score.score([str(corpus)], ("length", "compression"), out, on_error="fail")
     victim.write_bytes(whole)
     said = cli(*job)
     assert (said.code, "20 rows scored" in said.out) == (0, True)
@@ -107,7 +107,7 @@ def test_bad_vectors_are_set_aside_and_learned_scorers_learn_from_the_rest(tmp_p
     assert (first.rows, list(first.quarantined)) == (60, ["1.parquet"])
     assert "emb.e" in first.quarantined["1.parquet"]
     with pytest.raises(SchemaError, match=r"emb\.e"):
-        score.score([str(data)], spec, tmp_path / "strict")
+        score.score([str(data)], spec, tmp_path / "strict", on_error="fail")
     before = tree(out)
     (data / "1.parquet").write_bytes(whole)
     assert status.learned(out) == []
@@ -246,9 +246,11 @@ def test_a_full_disk_ends_the_job_with_one_line_and_it_continues(tmp_path):
         documents(rows).write_parquet(data / f"{i}.parquet")
     command = [*console("score", data, "--scorer", "length", "--scorer", "compression", "--out", out)]
     done = subprocess.run(
-        command, capture_output=True, text=True,
+        command,
+        capture_output=True,
+        text=True,
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (12_000, 12_000)),
-    )  # fmt: skip
+    )
     assert done.returncode == 1
     assert "cannot write" in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr
@@ -340,7 +342,7 @@ def test_a_part_of_a_file_that_changed_meanwhile_is_refused(tmp_path, small_part
     data, out = tmp_path / "data", tmp_path / "out"
     data.mkdir()
     documents(1000).write_parquet(data / "x.parquet")
-    monkeypatch.setattr(score, "_finish", lambda *a: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(run, "_finish", lambda *a: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         score.score([str(data)], ("length",), out)
     monkeypatch.undo()
@@ -396,7 +398,7 @@ def test_a_scorer_that_breaks_on_one_file_is_a_reason(corpus, tmp_path, monkeypa
     got = score.score([str(corpus)], ("length",), tmp_path / "out", on_error="quarantine")
     assert list(got.quarantined.values()) == [f"{corpus}/source=a/2.parquet: ZeroDivisionError: of its own"]
     with pytest.raises(ZeroDivisionError):
-        score.score([str(corpus)], ("length",), tmp_path / "strict")
+        score.score([str(corpus)], ("length",), tmp_path / "strict", on_error="fail")
 
 
 def test_when_every_file_is_bad_the_job_fails_with_the_first_reason(corpus, tmp_path):
@@ -409,8 +411,15 @@ def test_dry_run_forecasts_and_writes_nothing(cli, corpus, tmp_path):
     documents(9).with_columns(id=pl.int_range(9)).write_parquet(corpus / "source=a" / "0.parquet", row_group_size=3)
     said = cli("score", corpus, "--scorer", "length", "--out", tmp_path / "out", "--dry-run")
     assert said.code == 0
-    for words in ("5 files", "69 rows", "rows a second", "of memory", "no column 'text'", "row groups under 1000 rows",
-                  "column id differs between shards: "):  # fmt: skip
+    for words in (
+        "5 files",
+        "69 rows",
+        "rows a second",
+        "of memory",
+        "no column 'text'",
+        "row groups under 1000 rows",
+        "column id differs between shards: ",
+    ):
         assert words in said.out
     assert not (tmp_path / "out").exists()
 

@@ -71,9 +71,9 @@ def test_score_files_carry_labels_as_text(labelled):
 
 
 def test_measured_labels_are_not_carried_and_scores_of_parts_are(tmp_path, monkeypatch):
-    from curate.scoring import worker
+    from curate.scoring import parts
 
-    monkeypatch.setattr(worker, "PART_ROWS", 10)
+    monkeypatch.setattr(parts, "PART_ROWS", 10)
     for name, label in (("number", pl.Float64), ("class", pl.Categorical)):
         path = tmp_path / "data" / name / "0.parquet"
         path.parent.mkdir(parents=True)

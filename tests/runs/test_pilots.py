@@ -120,7 +120,7 @@ def test_the_run_table_is_in_the_order_of_the_design_and_can_be_fitted(tmp_path)
         LINEAR.train(r.weights, r.budget, seed=r.seed, unique=r.unique)["digits"] for r in planned
     ]
     found = fits.fit(
-        "mixing", data.recipes(), data.loss("digits"), pools=data.pools, options=fits.Options(starts=4, draws=2)
+        "mixing", data.recipes(), data.loss("digits"), pools=data.pools, options=fits.FitOptions(starts=4, draws=2)
     )
     assert found.theta["t"].argmin() != 2, "the pool with wrong labels is not the best"
 

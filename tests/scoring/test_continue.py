@@ -124,8 +124,12 @@ def test_a_changed_format_of_a_scorer_is_refused_in_one_line(corpus, tmp_path, m
 
 def test_formats_name_every_scorer_and_encoder(monkeypatch):
     assert specs.formats(SPECS) == {
-        "score_files": 1, "length": 1, "embedding": 1, "encoders/hashed": 1, "prototypes": 1
-    }  # fmt: skip
+        "score_files": 1,
+        "length": 1,
+        "embedding": 1,
+        "encoders/hashed": 1,
+        "prototypes": 1,
+    }
     monkeypatch.setattr(length.Length, "FORMAT", 3, raising=False)
     assert specs.formats(("length",))["length"] == 3
 

@@ -104,7 +104,7 @@ def change_input(corpus):
         (lambda corpus: {"scorers": ("compression",)}, r"scorers changed \(length -> compression\)"),
         (lambda corpus: {"batch_rows": 5}, r"batch rows changed \(4096 -> 5\)"),
     ],
-)  # fmt: skip
+)
 def test_another_job_is_refused_with_the_reason_until_restart(corpus, tmp_path, change, reason):
     out = tmp_path / "out"
     score.score([str(corpus)], ("length",), out)
@@ -253,9 +253,12 @@ def test_a_folder_of_empty_files_is_refused_where_rows_are_needed(tmp_path):
 
 @pytest.mark.parametrize(
     ("specs", "column"),
-    [(("length", "length"), "score.length"), (("embedding:width=8", "embedding:width=16"), "emb.hashed"),
-     (("embedding", "prototypes:k=2", "prototypes:k=3"), "score.prototypes")],
-)  # fmt: skip
+    [
+        (("length", "length"), "score.length"),
+        (("embedding:width=8", "embedding:width=16"), "emb.hashed"),
+        (("embedding", "prototypes:k=2", "prototypes:k=3"), "score.prototypes"),
+    ],
+)
 def test_two_scorers_of_one_column_are_refused_before_any_work(corpus, tmp_path, specs, column):
     score.score([str(corpus)], ("length",), tmp_path / "out")
     before = tree(tmp_path / "out")
@@ -343,7 +346,7 @@ def test_scorers_of_embeddings_follow_each_other_in_one_job(corpus, tmp_path):
         (("embedding", "class_prototypes"), "has no column 'label'"),
         (("embedding", "d2"), "has no column 'score.prototypes'"),
         (("prototypes",), "has no column 'emb.hashed'"),
-        (("embedding", "prototypes:k=101"), "k=101 centres need as many rows; there are 100"),
+        (("embedding", "prototypes:k=101"), "k=101 centres need 101 rows; there are 100"),
     ],
 )
 def test_what_a_scorer_of_embeddings_lacks_is_said_before_any_row_is_scored(corpus, tmp_path, specs, said):

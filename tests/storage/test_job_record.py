@@ -20,8 +20,10 @@ def test_arguments_that_differ_are_named():
     before = {"batch_rows": 1, "formats": {"length": 1, "d2": 1}, "pool a": {"where": ["x"]}, "same": [1]}
     after = {"batch_rows": 2, "formats": {"length": 2, "d2": 1}, "pool a": {"where": ["y"]}, "same": [1]}
     assert job_record.argument_changes(before, after) == [
-        "batch rows changed (1 -> 2)", "formats changed (length 1 -> length 2)", "pool a changed"
-    ]  # fmt: skip
+        "batch rows changed (1 -> 2)",
+        "formats changed (length 1 -> length 2)",
+        "pool a changed",
+    ]
     assert job_record.argument_changes({}, {"scorers": ["length"]}) == ["scorers changed (none -> length)"]
 
 
@@ -34,8 +36,10 @@ def test_inputs_that_differ_are_named(tmp_path):
     paths[1].write_text("longer")
     after = job_record.current_inputs(paths[1:], before)
     assert job_record.input_changes(before, after) == [
-        f"{paths[2]} is new", f"{paths[0]} is gone", f"{paths[1]} changed (1 -> 6 bytes)"
-    ]  # fmt: skip
+        f"{paths[2]} is new",
+        f"{paths[0]} is gone",
+        f"{paths[1]} changed (1 -> 6 bytes)",
+    ]
     assert job_record.input_changes(before, job_record.current_inputs(paths[:1], before)) == [f"{paths[1]} is gone"]
 
 
