@@ -36,6 +36,6 @@ budgets = [curate.Budget(tokens, 115_008) for tokens in (1e5, 4e5, 1.2e6)]
 plans = curate.plan(fit, pools, budgets, limits=curate.Limits(max_epochs=16), draws=10)
 plans.save(OUT / "plan.json")
 
-# Result. How well the laws did, and the planned shares.
+# Result. How well the laws did, and the planned share of each pool at each length.
 print(fit.table())
-print(plans.table())
+print(plans.table().pivot("pool", index="tokens", values="weight"))
