@@ -153,7 +153,7 @@ def load(path: Path) -> FittedLaw:
         raise SchemaError(f"{path} has a fit for each {record['by']} ({corpora}). Fit one of them alone with --where")
     try:
         names = [open_sets.parse(str(law["law"]))[0] for law in cast(list[Record], record["laws"])]
-        if curves := sorted(set(names) - {BOOSTED, *open_sets.names("laws")}):
+        if curves := sorted(name for name in names if name != BOOSTED and not open_sets.exists("laws", name)):
             raise SchemaError(f"{path} has a fit of {curves[0]}, which is no law of mixtures. Fit a law, such as ces")
         return from_json(record)
     except (KeyError, IndexError, TypeError, ValueError) as error:
