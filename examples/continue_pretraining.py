@@ -32,4 +32,4 @@ ratios.save(OUT / "cmr.json")
 
 # Result. The critical share with its interval, and the safe one. Trained after such a prediction, the critical share
 # was .440 (docs/evidence/continual.md).
-print(ratios.table())
+print(ratios.table().select("tokens", "ceiling", "share", "low", "high", "safe", "gain"))

@@ -29,8 +29,8 @@ corpus = pl.DataFrame(
 scorers = ["duplicates", "compression", "embedding:width=64", "prototypes:k=8"]
 curate.score(corpus, scorers, OUT / "scores")
 
-# Pruning. We keep the 70 % of documents that repeat themselves least. Every package keeps a floor, because tables of
-# character codes (`encodings`) compress well, and would otherwise vanish.
+# Pruning. We keep the 70 % of documents that repeat themselves least. Every package keeps a floor of its documents, so
+# that none is emptied because of its kind (`encodings` holds tables of character codes, which repeat themselves much).
 pruned = curate.prune(OUT / "scores", OUT / "kept", by="score.compression", keep=0.7, balance="source")
 
 # Pools. One pool for each package, with the unique tokens that are left.
