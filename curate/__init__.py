@@ -30,15 +30,15 @@ if TYPE_CHECKING:
     from curate.fitting.fit_report import FitReport as FitReport
     from curate.fitting.from_fit.plan import plan as plan
     from curate.fitting.job import fit as fit
-    from curate.fitting.multistart import FitOptions as FitOptions
     from curate.fitting.predict import Predictions as Predictions
     from curate.fitting.predict import predict as predict
+    from curate.fitting.solver.multistart import FitOptions as FitOptions
     from curate.laws import Law as Law
     from curate.laws import Param as Param
-    from curate.planning.job import Plans as Plans
     from curate.planning.limits import Group as Group
     from curate.planning.limits import Limits as Limits
     from curate.planning.plan import Plan as Plan
+    from curate.planning.plans import Plans as Plans
     from curate.pool.pool import Budget as Budget
     from curate.pool.pool import Pool as Pool
     from curate.pruning.make_pools import Pools as Pools
@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from curate.schedules.job import Schedule as Schedule
     from curate.schedules.job import schedule as schedule
     from curate.scorers import Scorer as Scorer
-    from curate.scoring.score import Scored as Scored
+    from curate.scoring.result import Scored as Scored
     from curate.scoring.score import score as score
     from curate.selection.job import Selection as Selection
     from curate.selection.job import select as select
@@ -73,7 +73,7 @@ _MODULES = {
     "Exported": "exports",
     "Fit": "fitting.fit",
     "FitError": "errors",
-    "FitOptions": "fitting.multistart",
+    "FitOptions": "fitting.solver.multistart",
     "FitReport": "fitting.fit_report",
     "Group": "planning.limits",
     "Infeasible": "errors",
@@ -82,7 +82,7 @@ _MODULES = {
     "Limits": "planning.limits",
     "Param": "laws",
     "Plan": "planning.plan",
-    "Plans": "planning.job",
+    "Plans": "planning.plans",
     "Pool": "pool.pool",
     "Pools": "pruning.make_pools",
     "Predictions": "fitting.predict",
@@ -92,7 +92,7 @@ _MODULES = {
     "Runs": "runs.run_table",
     "Schedule": "schedules.job",
     "SchemaError": "errors",
-    "Scored": "scoring.score",
+    "Scored": "scoring.result",
     "Scorer": "scorers",
     "Selection": "selection.job",
     "Trainer": "trainers",
