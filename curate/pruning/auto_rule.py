@@ -57,6 +57,7 @@ class RuleAdvice:
             f"{self.alpha:.3g} rows for each dimension, {side} the {self.crossover:.3g} from which on hard examples "
             f"beat easy ones when {self.keep:g} of the rows are kept",
         ]
+        # How far one may prune at best, whatever was asked for.
         share = perceptron.lossless(self.alpha)
         if share < 1:
             lines.append(

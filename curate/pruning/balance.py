@@ -138,6 +138,7 @@ def group_rows(balance: Balance, groups: Groups, total: int, *, keep: float) -> 
         SchemaError: if recalls are missing or senseless, or the groups do not have ``total`` rows.
     """
     if balance.how == "floor":
+        # Rounded down, as in the guard on sources: a floor of sources then passes a guard of the same size.
         floors = np.floor(balance.floor * keep * groups.sizes).astype(np.int64)
         return np.asarray(np.minimum(floors, groups.offered))
     if balance.how == "even":

@@ -70,11 +70,13 @@ def write_decisions(decided: DecidedColumn, out: Path, progress: Progress) -> tu
     def decisions(shard: Shard) -> Iterator[pl.DataFrame]:
         nonlocal start
         label = ("label",) if "label" in batches.columns(shard) else ()
+        # The position runs on from file to file: verdicts near the cuts are stored by position in the whole stream.
         for _, frame in replace(column, shards=(shard,)).frames(("id", "source", "tokens"), label):
             verdict = decided.verdicts(frame, start)
             start += frame.height
             keep = _kept(verdict)
             removal_table.add(sources, frame["source"], frame["tokens"], keep)
+            # With an id in place of a class the table would grow with the rows.
             if label and len(labels.counts) <= removal_table.LARGEST_TABLE:
                 removal_table.add(labels, frame["label"], frame["tokens"], keep)
             yield frame.select("id", "source").with_columns(pl.Series("keep", keep), words[verdict])

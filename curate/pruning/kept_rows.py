@@ -41,6 +41,7 @@ def write_kept(
     shards = scored.score_files(scores)
     if moved := next((shard for shard in shards if shard.relative not in inputs), None):
         raise SchemaError(f"{moved.path} has no input {moved.relative} any more. Move it back, or score the data again")
+    # Removing the files of an earlier call would remove inputs.
     if read := next((shard for shard in inputs.values() if shard.path.is_relative_to(out)), None):
         raise SchemaError(f"kept rows cannot go to {out}: the input {read.path} is there. Give another --out")
     _remove_earlier(out, {_stem_and_suffix(shard.relative) for shard in shards})
@@ -73,6 +74,7 @@ def _stem_and_suffix(relative: str) -> tuple[str, str]:
 
 
 def _kept_batches(data: Shard, shard: Shard, kept: Path) -> Iterator[pa.RecordBatch]:
+    # Inputs, scores and decisions have the same rows in the same order, and are cut alike: so batches match.
     verdicts = scored.kept_batches(shard, kept, ())
     for batch, (_, verdict) in zip(batches.record_batches(data), verdicts, strict=True):
         yield batch.filter(verdict.to_arrow())

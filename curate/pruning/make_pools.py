@@ -113,6 +113,7 @@ def pools(
         raise SchemaError(
             f"{scores} has no rows{' that were kept' if kept else ''}: a pool needs at least one. {remedy}"
         )
+    # A bin with too few tokens would be repeated too often to be a useful pool.
     parts = {source: _parts(bins, total, min_tokens) if by else 1 for source, total in tokens.items()}
     where = _inputs(scores)
     members = []

@@ -180,6 +180,7 @@ def _decide_all(scores: Path, out: Path, options: RuleOptions, max_removal: floa
     decided = DecidedColumn(column, rule, None if rule.name == "threshold" else rules.decide(column, rule))
     if max_removal < 1:
         rows, kept = decisions.rows_of_sources(decided)
+        # A threshold promises no share, so every source is judged against keeping all of it.
         keep = 1.0 if decided.decision is None else options.keep
         source_guard.check_sources(rows, kept, keep=keep, max_removal=max_removal)
     by_source, by_label = decisions.write_decisions(decided, out, progress)

@@ -24,6 +24,7 @@ class Tally:
 
 def add(tally: Tally, names: pl.Series, tokens: pl.Series, keep: np.ndarray) -> None:
     """Count a batch of rows by their name; ``keep`` (n,) is bool."""
+    # Summed by polars and added to numpy integers: exact for any number of tokens below 2^63.
     frame = pl.DataFrame({"name": names.cast(pl.String).fill_null(NO_GROUP), "tokens": tokens, "keep": keep})
     sums = (pl.len(), pl.col("keep").sum(), pl.col("tokens").sum(), pl.col("tokens").filter("keep").sum())
     columns = [total.cast(pl.Int64).alias(name) for name, total in zip(COUNTS, sums, strict=True)]

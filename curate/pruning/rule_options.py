@@ -90,6 +90,7 @@ def choose(options: RuleOptions, rule: Rule, shards: Sequence[Shard]) -> tuple[R
         dimension = describe.dimension(shards, embedding, seed=rule.seed)
     elif embedding:
         raise SchemaError("--dimension and --embedding exclude each other: the dimension is estimated from the vectors")
+    # Score files are Parquet, so their footers know the rows.
     rows = sum(readers.head(shard).rows or 0 for shard in shards)
     advice = auto_rule.advise(rows, dimension, rule.keep, estimated_from=embedding)
     low_is_hard = (options.hard_end or ("low" if options.by in auto_rule.LOW_IS_HARD else "high")) == "low"

@@ -87,6 +87,7 @@ def _inner_edges(kept_rows: KeptRows, parts: Mapping[str, int], rows: Mapping[st
             group = frame["source"].replace_strict(list(numbers), list(numbers.values()), return_dtype=pl.Int64)
             yield CodedBatch(histograms.codes(score), group.to_numpy(), frame["id"] if with_ids else None)
 
+    # The first rows only place the first edges: wherever these lie, the cuts become exact.
     sample = next((batch.code for batch in stream(False) if len(batch.code)), np.zeros(0, dtype=np.uint64))
     intervals = min(histograms.INTERVALS, max(2, histograms.CELLS // len(numbers)))
     histogram = histograms.count(stream, histograms.first_edges(sample, intervals), len(numbers), 0)
@@ -104,6 +105,7 @@ def _inner_edges(kept_rows: KeptRows, parts: Mapping[str, int], rows: Mapping[st
             _interpolated(score_at[number, int(place // 1)], score_at[number, int(-(-place // 1))], place % 1)
             for place in spots
         }
+        # An edge at the lowest score would cut off an empty bin below it.
         result[source] = sorted(edge for edge in inner if edge > score_at[number, 0])
     return result
 

@@ -114,6 +114,7 @@ def look(shards: Sequence[Shard], by: str, grouping: str, *, sign: float, comple
         SchemaError: if a score is not finite (the row is named), if there are no rows, or if a cluster has two
             complexities.
     """
+    # Files may be sorted by score, so the sample takes some from everywhere.
     sampled = shards[:: max(1, len(shards) // SAMPLED_FILES)][:SAMPLED_FILES]
     sample = np.concatenate([_first_scores(shard, by) for shard in sampled])
     edges = histograms.first_edges(histograms.codes(sign * sample), histograms.INTERVALS)

@@ -111,13 +111,15 @@ def draw(
     """
     if shard_rows < 1:
         raise SchemaError(f"--shard-rows {shard_rows} must be at least 1")
+    # By name, so that the order of pools in a file does not change a byte.
     parts = tuple(sorted(mixture.parts, key=lambda part: part.pool.name))
     pools = [part.pool for part in parts]
     _check_apart(out, pools)
-    job = DrawingJob(out, parts, row_index.sources(pools), shard_rows, seed, engine or Local(), progress)
+    job = DrawingJob(out, parts, row_index.data_files(pools), shard_rows, seed, engine or Local(), progress)
     sweep(out)
     _begin(job, restart=restart)
     draws = stages.planned(job)
+    # Where all shards are written, nothing is read again.
     if draws is None or stages.missing(job, draws):
         draws, starts = stages.put_in_order(job)
         stages.write(job, draws, starts)
@@ -142,6 +144,7 @@ def _check_apart(out: Path, pools: Sequence[Pool]) -> None:
         for item in [*pool.where, *filter(None, (pool.scores, pool.kept))]:
             if remote := next((p for p in (out, Path(item)) if s3.remote(p)), None):
                 raise SchemaError(f"{remote}: training sets are drawn from disk to disk. Copy the pools to disk first")
+            # Of a recursive glob, everything below the folder in front of it is input.
             top = Path(item.split("**")[0])
             if top.is_dir() and out.resolve().is_relative_to(top.resolve()):
                 raise SchemaError(
@@ -163,6 +166,7 @@ def _begin(job: DrawingJob, *, restart: bool) -> None:
             )
         if not changes:
             return
+    # The shards go before the record is written: a job that is killed here must not claim shards of another.
     for path in (*parts, job.out / "index.json", job.order):
         path.unlink(missing_ok=True)
     rmtree(job.folder, ignore_errors=True)
@@ -173,11 +177,12 @@ def _begin(job: DrawingJob, *, restart: bool) -> None:
 def _check_scored_files(job: DrawingJob) -> None:
     """Refuse data that changed since it was scored: its scores and decisions would mark other rows."""
     hashes = job_record.hashes(job.record)
-    for source in job.sources:
-        scores = source.pools[0][1].scores
-        scored = manifest.read(Path(scores), SCORE_STEP, source.data.relative) if scores else None
-        if scored and scored.input != hashes[str(source.data.path)]:
+    for file in job.data_files:
+        scores = file.pools[0][1].scores
+        scored = manifest.read(Path(scores), SCORE_STEP, file.data.relative) if scores else None
+        if scored and scored.input != hashes[str(file.data.path)]:
+            # So that the same command, after the data are scored again, does not ask for --restart.
             job.record.unlink()
             raise SchemaError(
-                f"{source.data.path} changed since it was scored. Run `curate score` and `curate pools` again"
+                f"{file.data.path} changed since it was scored. Run `curate score` and `curate pools` again"
             )

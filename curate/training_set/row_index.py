@@ -22,8 +22,8 @@ INDEX = {"pool": pl.Int32(), "row": pl.Int64(), "key": pl.UInt64(), "tokens": pl
 
 
 @dataclass(frozen=True)
-class Source:
-    """One data file, the numbered pools that read it, and the score and decision files that mark their rows."""
+class DataFile:
+    """One file of data, the numbered pools that read it, and the score and decision files that mark their rows."""
 
     number: int
     data: Shard
@@ -34,37 +34,38 @@ class Source:
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """Return every file that decides which copies come from this source."""
+        """Return every file that decides which copies come from this one."""
         decisions = [self.kept / (self.data.relative + DECISIONS)] if self.kept else []
         return (self.data.path, *([self.scores.path] if self.scores else []), *decisions)
 
 
 @dataclass(frozen=True)
 class IndexTask:
-    """A source whose rows are to be listed in ``folder``."""
+    """A data file whose rows are to be listed in ``folder``."""
 
-    source: Source
+    file: DataFile
     folder: Path
     seed: int
 
 
-def sources(pools: Sequence[Pool]) -> tuple[Source, ...]:
+def data_files(pools: Sequence[Pool]) -> tuple[DataFile, ...]:
     """Return the files of all pools. Pools of the same scored data share a file, so that it is read once.
 
     Raises:
         SchemaError: if a pool names no files, or a file that it needs is missing.
     """
+    # Bins of one source differ only in their score range: one reading marks the rows of all of them.
     same_data: dict[tuple[object, ...], list[tuple[int, Pool]]] = {}
     for number, pool in enumerate(pools):
         same_data.setdefault((frozenset(pool.where), pool.scores, pool.kept), []).append((number, pool))
-    result: list[Source] = []
+    result: list[DataFile] = []
     for members in same_data.values():
         _, pool = members[0]
         pairs, text_column = _files(pool)
         kept = Path(pool.kept) if pool.scores and pool.kept else None
         for data, scores in pairs:
-            result.append(Source(len(result), data, scores, kept, text_column, tuple(members)))
-            if missing := [file for file in result[-1].files if not file.is_file()]:
+            result.append(DataFile(len(result), data, scores, kept, text_column, tuple(members)))
+            if missing := [path for path in result[-1].files if not path.is_file()]:
                 raise SchemaError(
                     f"no such file: {missing[0]}, which pool {pool.name!r} needs. Make it with `curate prune`"
                 )
@@ -90,40 +91,44 @@ def _files(pool: Pool) -> tuple[list[tuple[Shard, Shard | None]], str]:
 
 
 def index_path(folder: Path, number: int) -> Path:
-    """Return the file that lists the rows of a source."""
+    """Return the file that lists the rows of a data file."""
     return folder / f"{number:05d}.rows.parquet"
 
 
 def write_index(task: IndexTask) -> int:
-    """List the rows of each pool in a source, and return how many; one row group for each pool.
+    """List the rows of each pool in a data file, and return how many; one row group for each pool.
 
     Columns: pool, row, key = hash(id, pool, seed), tokens.
     """
-    source = task.source
-    parts: dict[int, list[pl.DataFrame]] = {number: [] for number, _ in source.pools}
-    seeds = {number: int(batches.keys([pool.name], task.seed)[0]) for number, pool in source.pools}
+    file = task.file
+    parts: dict[int, list[pl.DataFrame]] = {number: [] for number, _ in file.pools}
+    # A seed of its own for each pool: pools that share rows draw them in different orders. It follows from the name, so
+    # other pools in the plan do not change it.
+    seeds = {number: int(batches.keys([pool.name], task.seed)[0]) for number, pool in file.pools}
     start = 0
-    for batch, verdict in _marks(source):
+    for batch, verdict in _marks(file):
+        # A negative count would make the planned tokens unreachable, and times that go backwards.
         if (batch["tokens"] < 0).any():
-            raise SchemaError(f"{source.files[-1]} has rows with negative tokens. Score the data again")
-        for number, pool in source.pools:
+            raise SchemaError(f"{file.files[-1]} has rows with negative tokens. Score the data again")
+        for number, pool in file.pools:
             rows = np.flatnonzero(_members(pool, batch, verdict))
             ids, tokens = batch["id"].gather(rows), batch["tokens"].gather(rows)
             columns = {"pool": np.full(len(rows), number), "row": rows + start, "key": batches.keys(ids, seeds[number])}
             parts[number].append(pl.DataFrame({**columns, "tokens": tokens}, schema=INDEX))
         start += batch.height
     frames = (pl.concat(frames) for frames in parts.values() if frames)
-    return batches.write(index_path(task.folder, source.number), frames, schema=INDEX)
+    return batches.write(index_path(task.folder, file.number), frames, schema=INDEX)
 
 
-def _marks(source: Source) -> Iterator[tuple[pl.DataFrame, pl.Series]]:
+def _marks(file: DataFile) -> Iterator[tuple[pl.DataFrame, pl.Series]]:
     """Yield what decides membership, batch by batch: scores and verdicts where there are scores, else the data."""
-    wanted = chain.from_iterable([*(pool.filter or {}), *(pool.score or {})] for _, pool in source.pools)
+    wanted = chain.from_iterable([*(pool.filter or {}), *(pool.score or {})] for _, pool in file.pools)
+    # Identity columns are read in any case.
     needs = tuple(name for name in dict.fromkeys(wanted) if name not in ("id", "source", "tokens"))
-    if source.scores is not None:
-        yield from scored.kept_batches(source.scores, source.kept, needs)
+    if file.scores is not None:
+        yield from scored.kept_batches(file.scores, file.kept, needs)
         return
-    for batch in batches.batches(source.data, needs):
+    for batch in batches.batches(file.data, needs):
         yield batch, pl.repeat(True, batch.height, eager=True)
 
 
@@ -131,6 +136,7 @@ def _members(pool: Pool, batch: pl.DataFrame, verdict: pl.Series) -> np.ndarray:
     """Return a bool (n,) that marks the rows of a pool."""
     members = verdict.to_numpy().copy()
     for column, value in (pool.filter or {}).items():
+        # Filters hold text, whatever the type of the column. A missing value belongs to no pool.
         members &= (batch[column].cast(pl.String) == value).fill_null(False).to_numpy()
     for column, limits in (pool.score or {}).items():
         members &= scored.inside(batch[column].to_numpy(), limits)

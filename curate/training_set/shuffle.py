@@ -19,7 +19,7 @@ from curate.errors import Interrupted
 from curate.storage.files import replacing
 from curate.tables import batches as tables
 from curate.training_set import placement
-from curate.training_set.row_index import Source, index_path
+from curate.training_set.row_index import DataFile, index_path
 
 RUN_BYTES = 1 << 26  # of copies sorted and spilled at a time; a worker's memory is about four times that
 ROW_GROUP = 1024  # rows in a row group of the output: readers can shuffle and skip in steps of a few MB
@@ -36,12 +36,12 @@ TRAINING = {
 
 @dataclass(frozen=True)
 class ScatterTask:
-    """A source whose copies are to be spilled.
+    """A data file whose copies are to be spilled.
 
-    ``starts`` holds for each pool the place of this source's first row among the pool's rows.
+    ``starts`` holds for each pool the place of this file's first row among the pool's rows.
     """
 
-    source: Source
+    file: DataFile
     folder: Path
     starts: tuple[int, ...]
     shard_rows: int
@@ -61,7 +61,7 @@ class GatherTask:
 
 
 def spill_path(folder: Path, number: int) -> Path:
-    """Return the file with the copies of a source."""
+    """Return the file with the copies of a data file."""
     return folder / f"{number:05d}.spill.arrow"
 
 
@@ -71,17 +71,19 @@ def part_name(number: int) -> str:
 
 
 def scatter(task: ScatterTask) -> int:
-    """Spill every copy that comes from a source, sorted by place, and return how many.
+    """Spill every copy that comes from a data file, sorted by place, and return how many.
 
     A run of copies is written as one record batch for each output shard, so that `gather` finds its rows by number.
     """
     written = 0
-    with replacing(spill_path(task.folder, task.source.number)) as temporary:
+    with replacing(spill_path(task.folder, task.file.number)) as temporary:
         schema = pl.DataFrame(schema={**TRAINING, "slot": pl.Int64()}).to_arrow(compat_level=ARROW).schema
         options = pa.ipc.IpcWriteOptions(compression="zstd")
         with pa.ipc.new_file(temporary, schema, options=options) as writer:
             for run in _runs(_copies(task)):
                 (batch,) = run.to_arrow(compat_level=ARROW).to_batches()
+                # Every run writes one batch for each shard, empty ones included: so batch k of the file belongs to
+                # shard k modulo the number of shards.
                 cuts = run["slot"].search_sorted(np.arange(task.shards + 1) * task.shard_rows).to_list()
                 for start, end in pairwise(cuts):
                     writer.write_batch(batch.slice(start, end - start))
@@ -101,6 +103,7 @@ def gather(task: GatherTask) -> int:
             runs = range(task.number, reader.num_record_batches, task.shards)
             batches += [batch for batch in map(reader.get_batch, runs) if batch.num_rows]
     frame = pl.DataFrame(pl.from_arrow(pa.Table.from_batches(batches))).sort("slot") if batches else pl.DataFrame()
+    # The places must be exactly those of this shard: a missing or doubled row is noticed here.
     if not (batches and np.array_equal(frame["slot"].to_numpy(), np.arange(task.start, task.end))):
         raise Interrupted(
             f"{task.path} needs {task.end - task.start} rows, and {task.folder} holds {frame.height} for it: an input "
@@ -131,18 +134,20 @@ def _sorted(run: list[pa.Table]) -> pl.DataFrame:
 
 
 def _copies(task: ScatterTask) -> Iterator[pl.DataFrame]:
-    """Yield the copies of a source with their places, a batch and pass at a time."""
-    index = pl.read_parquet(index_path(task.folder, task.source.number), glob=False)
-    pools = [(number, pool, index.filter(pl.col("pool") == number)) for number, pool in task.source.pools]
-    paths = {number: placement.slots_path(task.folder, number) for number, _ in task.source.pools}
+    """Yield the copies of a data file with their places, a batch and pass at a time."""
+    index = pl.read_parquet(index_path(task.folder, task.file.number), glob=False)
+    pools = [(number, pool, index.filter(pl.col("pool") == number)) for number, pool in task.file.pools]
+    paths = {number: placement.slots_path(task.folder, number) for number, _ in task.file.pools}
     slots = {number: np.load(path, mmap_mode="r") for number, path in paths.items() if path.is_file()}
     pools = [(number, pool, rows) for number, pool, rows in pools if number in slots and rows.height]
     if not pools:
         return
     start = 0
-    reading = tables.Reading(text_column=task.source.text_column)
-    for batch in tables.batches(task.source.data, ("text",), reading=reading):
+    reading = tables.Reading(text_column=task.file.text_column)
+    for batch in tables.batches(task.file.data, ("text",), reading=reading):
+        # A file of which every text is null has no text type of its own.
         frame = batch.with_columns(pl.col("text").cast(pl.String))
+        # The index lists rows in the order of the file, so those of this batch are one stretch.
         for number, pool, rows in pools:
             low, high = rows["row"].search_sorted(np.array([start, start + batch.height])).to_list()
             places = slots[number][:, task.starts[number] + low : task.starts[number] + high]

@@ -19,7 +19,7 @@ from curate.progress import Progress
 from curate.storage import artifacts, manifest
 from curate.training_set import placement, row_index, shuffle
 from curate.training_set.placement import PoolDraw
-from curate.training_set.row_index import IndexTask, Source
+from curate.training_set.row_index import DataFile, IndexTask
 from curate.training_set.shuffle import GatherTask, ScatterTask
 
 MOST_SHARDS = 100_000  # the names of shards have five digits
@@ -28,14 +28,14 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class DrawingJob:
-    """What every step needs: the pools with their tokens, the sources, and where and how to work.
+    """What every step needs: the pools with their tokens, the data files, and where and how to work.
 
     Pools are numbered in the order of ``parts``, which is that of their names.
     """
 
     out: Path
     parts: tuple[Part, ...]
-    sources: tuple[Source, ...]
+    data_files: tuple[DataFile, ...]
     shard_rows: int
     seed: int
     engine: Engine
@@ -59,7 +59,7 @@ class DrawingJob:
     @property
     def files(self) -> list[Path]:
         """Return every input file."""
-        return sorted({file for source in self.sources for file in source.files})
+        return sorted({path for file in self.data_files for path in file.files})
 
     @property
     def settings(self) -> dict[str, object]:
@@ -69,12 +69,14 @@ class DrawingJob:
             "shard rows": self.shard_rows,
             **{f"tokens of pool {part.pool.name}": part.tokens for part in self.parts},
             **{f"phases of pool {p.pool.name}": [list(phase) for phase in p.phases] for p in self.parts if p.phases},
+            # Whole pools are compared too: a pool with other filters or folders is another job.
             **{f"pool {row['name']}": row for row in to_json([part.pool for part in self.parts])},
         }
 
     def run(self, step: str, function: Callable[[T], int], tasks: Sequence[T], *, total: int) -> None:
         """Run the remaining tasks of a step on the engine; ``total`` counts those done before too."""
         self.progress(step, total - len(tasks), total)
+        # The tasks leave files; what they return is only counted.
         for done, _ in enumerate(self.engine.run(function, tasks), start=1):
             self.progress(step, total - len(tasks) + done, total)
 
@@ -105,36 +107,39 @@ def missing(job: DrawingJob, draws: Sequence[PoolDraw]) -> list[GatherTask]:
 
 
 def put_in_order(job: DrawingJob) -> tuple[tuple[PoolDraw, ...], np.ndarray]:
-    """Index every source, plan every draw and place every copy.
+    """Index every data file, plan every draw and place every copy.
 
-    Returns the draws, and for each source and pool the place of the source's first row among the pool's rows,
-    (sources, pools).
+    Returns the draws, and for each data file and pool the place of the file's first row among the pool's rows,
+    (files, pools).
     """
-    indexes = [row_index.index_path(job.folder, source.number) for source in job.sources]
-    unindexed = [source for source, index in zip(job.sources, indexes, strict=True) if not index.is_file()]
-    tasks = [IndexTask(source, job.folder, job.seed) for source in unindexed]
-    job.run("count", row_index.write_index, tasks, total=len(job.sources))
+    indexes = [row_index.index_path(job.folder, file.number) for file in job.data_files]
+    unindexed = [file for file, index in zip(job.data_files, indexes, strict=True) if not index.is_file()]
+    tasks = [IndexTask(file, job.folder, job.seed) for file in unindexed]
+    job.run("count", row_index.write_index, tasks, total=len(job.data_files))
     pools = [pl.read_parquet(index, columns=["pool"], glob=False)["pool"] for index in indexes]
+    # Files are read in a fixed order, so the running sum gives each file its stretch of every pool's rows.
     rows = np.array([np.bincount(pool, minlength=len(job.parts)) for pool in pools])
     draws = planned(job)
+    # A finished job removed its places. If one of its shards is lost, they are made again, and are the same.
     if draws is None or not _placed(job, draws):
         draws = tuple(_lay_out(job, number, indexes) for number in range(len(job.parts)))
         _check_shards(job, draws)
         placement.place(job.folder, draws)
         counts = {draw.pool: {k: v for k, v in asdict(draw).items() if k != "pool"} for draw in draws}
+        # Written last: where this file is, the places are complete.
         artifacts.save(job.order, "drawn_rows", {"draws": counts})
     return draws, rows.cumsum(axis=0) - rows
 
 
 def write(job: DrawingJob, draws: Sequence[PoolDraw], starts: np.ndarray) -> None:
-    """Spill the copies of every source, and write the shards that are missing."""
+    """Spill the copies of every data file, and write the shards that are missing."""
     shards = len(spans(job, draws))
     spills = [
-        ScatterTask(source, job.folder, tuple(starts[source.number].tolist()), job.shard_rows, shards)
-        for source in job.sources
-        if not shuffle.spill_path(job.folder, source.number).is_file()
+        ScatterTask(file, job.folder, tuple(starts[file.number].tolist()), job.shard_rows, shards)
+        for file in job.data_files
+        if not shuffle.spill_path(job.folder, file.number).is_file()
     ]
-    job.run("scatter", shuffle.scatter, spills, total=len(job.sources))
+    job.run("scatter", shuffle.scatter, spills, total=len(job.data_files))
     job.run("write", shuffle.gather, missing(job, draws), total=shards)
 
 
@@ -146,6 +151,7 @@ def _placed(job: DrawingJob, draws: Sequence[PoolDraw]) -> bool:
 def _lay_out(job: DrawingJob, number: int, indexes: Sequence[Path]) -> PoolDraw:
     """Plan the draw of one pool and write the order of its copies."""
     pool, target = job.parts[number].pool, job.parts[number].tokens
+    # One pool at a time, so that memory is that of the largest pool.
     index = pl.scan_parquet(list(indexes), glob=False).filter(pl.col("pool") == number).collect()
     if index.is_empty():
         raise SchemaError(
@@ -153,6 +159,7 @@ def _lay_out(job: DrawingJob, number: int, indexes: Sequence[Path]) -> PoolDraw:
             "Make its pools.json again with `curate pools`"
         )
     keys, tokens = index["key"].to_numpy(), index["tokens"].to_numpy()
+    # The plan's shares were computed from these counts: if they changed, the plan is for other data.
     if (total := int(tokens.sum())) != round(pool.tokens):
         raise SchemaError(
             f"pool {pool.name!r} has {total} unique tokens on disk in {len(keys)} rows, but its pools.json says "

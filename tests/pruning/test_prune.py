@@ -23,7 +23,6 @@ from curate.pruning.rules import Rule
 from curate.scoring import score
 from curate.tables import batches
 from curate.tables import scored as rows
-from curate.tables.batches import Reading
 
 
 def ruled(rule, keep, floor=None, seed=0, **more) -> Rule:
@@ -261,7 +260,7 @@ def check(tmp_path, values, groups, cuts, limit, rule, keep, *, seed, balance, t
         patch.setattr(rules, "SORTED_ROWS", limit)
         patch.setattr(histograms, "INTERVALS", 8 if limit < 40 else 64)
         patch.setattr(histograms, "CELLS", 64 if limit < 40 else 8192)
-        patch.setattr(rows, "LIGHT_READING", Reading(batch_rows=7))
+        patch.setattr(rows, "LIGHT_ROWS", 7)
         pruned = prune.prune(
             scores,
             kept,
@@ -360,7 +359,7 @@ def test_a_score_that_is_no_number_names_the_row(scored, tmp_path, bad):
 
 
 def test_a_missing_score_and_a_missing_folder(scored, tmp_path):
-    with pytest.raises(SchemaError, match=r"no column 'score\.nosuch'.* Name the scorer that makes it"):
+    with pytest.raises(SchemaError, match=r"no column 'score\.nosuch'.* Score with the scorer that makes it"):
         prune.prune(scored, tmp_path / "kept", by="score.nosuch", keep=0.5)
     with pytest.raises(SchemaError, match="run `curate score"):
         prune.prune(tmp_path / "nosuch", tmp_path / "kept", by="score.length", keep=0.5)

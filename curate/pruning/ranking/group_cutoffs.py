@@ -108,11 +108,13 @@ def _narrowed(ranking: Ranking, brackets: Brackets, quotas: np.ndarray) -> Brack
     """Count the cells of every bracket, and return the cells with the cuts as the next brackets."""
     g = len(quotas)
     cells = min(histograms.INTERVALS, max(2, histograms.CELLS // g))
+    # Rounded up without overflow: a bracket may span all 64 bits.
     step = (brackets.high - brackets.low) // np.uint64(cells) + np.uint64(1)
     counts = np.zeros((g, cells), dtype=np.int64)
     for group, place, *_ in _rows_inside(ranking, brackets):
         np.add.at(counts, (group, ((place - brackets.low[group]) // step[group]).astype(np.int64)), 1)
     sums = brackets.before[:, None] + counts.cumsum(axis=1)
+    # The cut of a group lies in the first cell at whose end its quota is reached.
     cell = np.minimum((sums < quotas[:, None]).sum(axis=1), cells - 1)
     inside = counts[np.arange(g), cell]
     low = brackets.low + cell.astype(np.uint64) * step

@@ -59,8 +59,10 @@ def decide(ranking: Ranking, histogram: Histogram, *, target: int, quotas: Seque
     histogram, selection_cuts, near_cuts = cutoffs.narrow(ranking, histogram, find_cuts)
     rows = cutoffs.collect(ranking, histogram, near_cuts)
     _, high = cutoffs.priorities(histogram.sizes, ranking.order)
+    # Rows near the cuts are decided one by one, so they do not count with their intervals.
     counts = np.where(near_cuts[:, None], 0, histogram.counts)
     # Each selection takes whole intervals, and what is missing to its target from the sorted rows near its cut.
+    # An interval is taken whole by a selection if its last row comes before the selection's cut.
     by_quota = high[:, None] < np.array([cut.low for cut in selection_cuts[:groups]])
     single_by_quota = _first_of_groups(rows.group, secured - np.where(by_quota, counts, 0).sum(axis=0))
     plain = high < selection_cuts[groups].low
