@@ -20,30 +20,32 @@ from curate.tables.batches import keys
 
 KEEP, HALVES = (0.6, 0.2, 0.05), 10
 SCORERS = {
-    "prototypes": {"k": 10}, "class_prototypes": {}, "moderate": {}, "semdedup": {"epsilon": 0.5, "k": 10},
-    "coverage": {}, "d2": {"near": 5},
-}  # fmt: skip
+    "prototypes": {"k": 10},
+    "class_prototypes": {},
+    "moderate": {},
+    "semdedup": {"epsilon": 0.5, "k": 10},
+    "coverage": {},
+    "d2": {"near": 5},
+}
 
 
 def scores(frame: pl.DataFrame) -> dict[str, np.ndarray]:
-    found = {}
+    values = {}
     for name, options in SCORERS.items():
         scorer = open_sets.module("scorers", name).learn(
             lambda needs, held=frame: iter([held.select("id", *needs)]), embedding="emb.pixels", **options
         )
         frame = frame.hstack(scorer(frame))
-        found[name] = frame[f"score.{name}"].to_numpy()
-    return found
+        values[name] = frame[f"score.{name}"].to_numpy()
+    return values
 
 
 def gained(images: np.ndarray, y: np.ndarray, half: int) -> dict[tuple[str, float], float]:
     """Points over a random choice of as many, by score, end and share, in one half of the images."""
     order = np.random.default_rng(half).permutation(len(y))
     train, test = order[: len(y) // 2], order[len(y) // 2 :]
-    frame = pl.DataFrame([
-        pl.Series("id", [str(i) for i in train]), pl.Series("label", y[train]),
-        pl.Series("emb.pixels", images[train], dtype=pl.Array(pl.Float32, 64)),
-    ])  # fmt: skip
+    vectors = pl.Series("emb.pixels", images[train], dtype=pl.Array(pl.Float32, 64))
+    frame = pl.DataFrame({"id": [str(i) for i in train], "label": y[train]}).with_columns(vectors)
     ties, gains = keys(frame["id"], half), {}
 
     def accuracy(score: np.ndarray, share: float) -> float:
@@ -51,11 +53,11 @@ def gained(images: np.ndarray, y: np.ndarray, half: int) -> dict[tuple[str, floa
         model = LogisticRegression(max_iter=200, tol=1e-3).fit(images[kept], y[kept])
         return 100 * float(model.score(images[test], y[test]))
 
-    found = scores(frame)
+    scores_of = scores(frame)
     for share in KEEP:
         chance = float(np.mean([accuracy(np.random.default_rng(seed).random(len(train)), share) for seed in range(3)]))
         gains["random, accuracy", share] = chance
-        for name, score in found.items():
+        for name, score in scores_of.items():
             gains[f"{name}, best", share] = accuracy(score, share) - chance
             gains[f"{name}, last", share] = accuracy(-score, share) - chance
     return gains

@@ -39,13 +39,22 @@ HIDDEN, STEPS, RATE, DECAY = 32, 100, 0.03, 1e-4
 SIZES, SHARES = (40, 100, 300, 1000), (0.5, 0.2)
 EPOCHS = "0+1+2+3+4+5+6+7+8+9"
 VECTORS = [
-    "prototypes:k=20", "class_prototypes", "moderate", "coverage", "d2", "dynamics:checkpoints=10",
-    "el2n:epochs=1,logits=true", "grand:epochs=1,logits=true,embedding=emb.x", f"aum:epochs={EPOCHS}",
-    f"forgetting:epochs={EPOCHS},logits=true", f"cartography:epochs={EPOCHS},logits=true",
-]  # fmt: skip
+    "prototypes:k=20",
+    "class_prototypes",
+    "moderate",
+    "coverage",
+    "d2",
+    "dynamics:checkpoints=10",
+    "el2n:epochs=1,logits=true",
+    "grand:epochs=1,logits=true,embedding=emb.x",
+    f"aum:epochs={EPOCHS}",
+    f"forgetting:epochs={EPOCHS},logits=true",
+    f"cartography:epochs={EPOCHS},logits=true",
+]
 TEXTS = ["length", "compression", "perplexity"]
 TRIM = 0.2  # the share of hardest rows that is dropped first
 TRIMMED = ("score.aum", "score.el2n", "score.class_prototypes", "score.prototypes")
+Rows = tuple[np.ndarray, np.ndarray]  # vectors (n, d) and labels (n,)
 LEFT_OUT = ("score.cartography_confidence", "score.cartography_correctness")  # nearly aum's order
 
 
@@ -61,8 +70,8 @@ class Data:
 
 
 def digits() -> Data:
-    found = load_digits()
-    return Data("digits", (found.data / 16).astype(np.float32), found.target, None, 1000)
+    images = load_digits()
+    return Data("digits", (images.data / 16).astype(np.float32), images.target, None, 1000)
 
 
 def fashion(folder: Path) -> Data:
@@ -99,8 +108,8 @@ def scored(frame: pl.DataFrame, specs: Sequence[str]) -> dict[str, np.ndarray]:
             getattr(open_sets.module("scorers", name), "learn", None),
         )
 
-        def stream(needs: Sequence[str], now: pl.DataFrame = frame):
-            yield now.select(*dict.fromkeys(("id", "source", "tokens", *needs)))
+        def stream(needs: Sequence[str], rows: pl.DataFrame = frame):
+            yield rows.select(*dict.fromkeys(("id", "source", "tokens", *needs)))
 
         if learn is not None and "embedding" in learn.__kwdefaults__:
             options = {"embedding": "emb.x"} | options
@@ -134,16 +143,13 @@ def ends(name: str, score: np.ndarray, key: np.ndarray) -> dict[str, np.ndarray]
     return {"hard": low, "easy": high} if name in auto_rule.LOW_IS_HARD else {"hard": high, "easy": low}
 
 
-def accuracies(
-    train: tuple[np.ndarray, np.ndarray], subsets: Sequence[np.ndarray], test: tuple[np.ndarray, np.ndarray], *,
-    hidden: int, seed: int,
-) -> np.ndarray:  # fmt: skip
+def accuracies(train: Rows, subsets: Sequence[np.ndarray], test: Rows, *, hidden: int, seed: int) -> np.ndarray:
     """Train a model on each of b subsets of one size, all at once; return (b,) test accuracies."""
     mean, scale = train[0].mean(axis=0), train[0].std() or 1.0
     x, xt = (torch.from_numpy((part - mean) / scale).float() for part in (train[0], test[0]))
     y, b, classes = torch.from_numpy(train[1]).long(), len(subsets), int(max(train[1].max(), test[1].max())) + 1
-    at = torch.from_numpy(np.stack(subsets))
-    xs, ys = x[at], y[at]
+    members = torch.from_numpy(np.stack(subsets))
+    xs, ys = x[members], y[members]
     generator = torch.Generator().manual_seed(seed)
     shapes = [(x.shape[1], hidden), (hidden, classes)] if hidden else [(x.shape[1], classes)]
     layers = [torch.randn(shape, generator=generator) / shape[0] ** 0.5 for shape in shapes]
@@ -186,7 +192,7 @@ def interval(values: Sequence[float]) -> str:
 
 def table(data: Data) -> None:
     """Print accuracies of every metric, end and fraction; both classifiers."""
-    found: dict[tuple[str, str, float, int], list[float]] = {}
+    accuracy: dict[tuple[str, str, float, int], list[float]] = {}
     specs = [*VECTORS, *(TEXTS if data.texts is not None else [])]
     for seed in range(SEEDS):
         rows, others = drawn(data, seed, data.rows)
@@ -198,25 +204,25 @@ def table(data: Data) -> None:
             orders |= {(name, end): order for end, order in ends(name, score, key).items()}
         ways = {which: partial(kept, order, train[1]) for which, order in orders.items()}
         for name in [name for name in TRIMMED if name in scores]:
-            left = orders[name, "hard"][round(TRIM * len(rows)) :]
-            ways[f"{name}, trimmed", "hard"] = partial(kept, left, train[1])
-            ways[f"{name}, trimmed", "strat."] = partial(stratified, scores[name], left, key)
+            remaining = orders[name, "hard"][round(TRIM * len(rows)) :]
+            ways[f"{name}, trimmed", "hard"] = partial(kept, remaining, train[1])
+            ways[f"{name}, trimmed", "strat."] = partial(stratified, scores[name], remaining, key)
         for hidden in (0, HIDDEN):
             whole = accuracies(train, [np.arange(len(rows))], test, hidden=hidden, seed=seed)
-            found.setdefault(("all", "-", 1.0, hidden), []).append(float(whole[0]))
+            accuracy.setdefault(("all", "-", 1.0, hidden), []).append(float(whole[0]))
             for keep in FRACTIONS:
                 sets = [way(keep) for way in ways.values()]
                 for (name, end), value in zip(
                     ways, accuracies(train, sets, test, hidden=hidden, seed=seed), strict=True
                 ):
-                    found.setdefault((name, end, keep, hidden), []).append(float(value))
+                    accuracy.setdefault((name, end, keep, hidden), []).append(float(value))
     print(f"\n{data.name}: {data.rows} rows, {data.x.shape[1]} numbers, {data.y.max() + 1} classes; accuracy in %")
-    whole_set = [interval(found["all", "-", 1.0, hidden]) for hidden in (0, HIDDEN)]
+    whole_set = [interval(accuracy["all", "-", 1.0, hidden]) for hidden in (0, HIDDEN)]
     print(f"all rows: softmax regression {whole_set[0]}, network {whole_set[1]}")
     head = "".join(f"{f'{100 * keep:.0f} %':>13}" for keep in FRACTIONS)
     print(f"{'metric':28}{'end':7}|{head} |{head}      (softmax regression | network)")
-    for name, end in dict.fromkeys((n, e) for n, e, keep, _ in found if keep < 1):
-        cells = [["".join(f"{interval(found[name, end, keep, h]):>13}" for keep in FRACTIONS)] for h in (0, HIDDEN)]
+    for name, end in dict.fromkeys((n, e) for n, e, keep, _ in accuracy if keep < 1):
+        cells = [["".join(f"{interval(accuracy[name, end, keep, h]):>13}" for keep in FRACTIONS)] for h in (0, HIDDEN)]
         print(f"{name.removeprefix('score.'):28}{end:7}|{cells[0][0]} |{cells[1][0]}")
 
 
@@ -240,14 +246,15 @@ def crossings(data: Data) -> None:
                 for hidden, values in apart.items():
                     hard, easy = accuracies(train, sets, test, hidden=hidden, seed=seed)
                     values.append(hard - easy)
-            alpha, at = size / dimension, perceptron.crossover(keep)
-            says = "hard" if alpha > at else "easy"
+            alpha, crossover = size / dimension, perceptron.crossover(keep)
+            says = "hard" if alpha > crossover else "easy"
             print(
-                f"{size:6}{keep:6}{alpha:10.1f}{at:11.1f}{says:>8}{interval(apart[0]):>22}{interval(apart[HIDDEN]):>18}"
+                f"{size:6}{keep:6}{alpha:10.1f}{crossover:11.1f}{says:>8}{interval(apart[0]):>22}"
+                f"{interval(apart[HIDDEN]):>18}"
             )
 
 
-def margins(train: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+def margins(train: Rows) -> np.ndarray:
     """Return the label's logit minus the largest other, of a softmax regression on the rows."""
     from sklearn.linear_model import LogisticRegression
 
@@ -297,8 +304,8 @@ def language() -> None:
     for which, fractions in rows:
         cells = []
         for keep in fractions:
-            mine = orders.get(which, np.arange(frame.height))[: round(keep * frame.height)]
-            text = np.frombuffer("\n".join(frame["text"][np.sort(mine)]).encode(), dtype=np.uint8)
+            rows_kept = orders.get(which, np.arange(frame.height))[: round(keep * frame.height)]
+            text = np.frombuffer("\n".join(frame["text"][np.sort(rows_kept)]).encode(), dtype=np.uint8)
             trainer = Tiny({"kept": text}, {"held": target})
             losses = [trainer.train({"kept": 1.0}, budget, seed=seed)["held"] for seed in range(3)]
             cells.append(f"{np.mean(losses):.3f} ±{4.303 * np.std(losses, ddof=1) / 3**0.5:.3f}")
@@ -313,19 +320,19 @@ def main() -> None:
     parser.add_argument("--mails", type=Path)
     parser.add_argument("--language", action="store_true")
     parser.add_argument("--only", default="digits,fashion,mails")
-    asked = parser.parse_args()
+    options = parser.parse_args()
     torch.set_num_threads(1)
-    given: dict[str, Callable[[], Data]] = {"digits": digits}
-    if asked.fashion:
-        given["fashion"] = lambda: fashion(asked.fashion)
-    if asked.mails:
-        given["mails"] = lambda: mails(asked.mails)
-    for name in [name for name in asked.only.split(",") if name in given]:
-        data, began = given[name](), time.process_time()
+    sets: dict[str, Callable[[], Data]] = {"digits": digits}
+    if options.fashion:
+        sets["fashion"] = lambda: fashion(options.fashion)
+    if options.mails:
+        sets["mails"] = lambda: mails(options.mails)
+    for name in [name for name in options.only.split(",") if name in sets]:
+        data, began = sets[name](), time.process_time()
         table(data)
         crossings(data)
         print(f"({time.process_time() - began:.0f} CPU-s)", flush=True)
-    if asked.language:
+    if options.language:
         language()
 
 

@@ -29,8 +29,8 @@ WAYS = {
     "curate materialize": f"""
 from curate.pool import mixture, pool as pools
 from curate.training_set import draw
-known = pools.load_pools(data.parent / "pools.json")
-parts = tuple(mixture.Part(pool, round({SHARES}[pool.name] * tokens)) for pool in known)
+members = pools.load_pools(data.parent / "pools.json")
+parts = tuple(mixture.Part(pool, round({SHARES}[pool.name] * tokens)) for pool in members)
 draw.draw(mixture.Mixture(parts, (), 1e6, "a benchmark"), out, shard_rows={SHARD_ROWS})
 """,
     "polars in memory, with replacement": f"""
@@ -60,8 +60,8 @@ def write(folder: Path, files: int) -> int:
         pl.DataFrame([pl.Series("id", [f"{i}-{j}" for j in range(2500)]), texts, size]).write_parquet(path)
         tokens[source] += int(size.sum())
         rows[source] += 2500
-    found = [Pool(name, tokens[name], rows[name], (str(folder / "data"),), {"source": name}) for name in SHARES]
-    artifacts.save(folder / "pools.json", "pools", {"pools": to_json(found)})
+    pools = [Pool(name, tokens[name], rows[name], (str(folder / "data"),), {"source": name}) for name in SHARES]
+    artifacts.save(folder / "pools.json", "pools", {"pools": to_json(pools)})
     return sum(tokens.values())
 
 

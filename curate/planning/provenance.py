@@ -1,6 +1,6 @@
 """Record what plans were made from: the arguments, as the command line spells them, and the inputs.
 
-In: the arguments of the job. Out: `Source`, whose `made_by` goes into plan.json.
+In: the arguments of the job. Out: `Provenance`, whose `made_by` goes into plan.json.
 """
 
 import json
@@ -17,7 +17,7 @@ from curate.tables import frames
 
 
 @dataclass(frozen=True, repr=False)
-class Source:
+class Provenance:
     """Arguments and inputs of one job.
 
     ``tables`` has the content hash of each input that was in memory, by the name of its argument.
@@ -33,12 +33,13 @@ class Source:
         return artifacts.made_by(self.arguments, self.inputs, self.seed, self.tables)
 
 
-def source(arguments: Mapping[str, object], pools: str | Path | Sequence[Pool], seed: int) -> Source:
-    """Return the record of a job that read ``pools`` from a path or took them from memory."""
+def provenance(arguments: Mapping[str, object], pools: str | Path | Sequence[Pool], seed: int) -> Provenance:
+    """Return the record of a job whose pools came from a path or from memory."""
     if isinstance(pools, str | Path):
-        return Source(arguments, (Path(pools),), {}, seed)
+        return Provenance(arguments, (Path(pools),), {}, seed)
+    # Pools in memory have no file to hash, so their rows of pools.json are hashed.
     lines = pl.DataFrame({"pool": [json.dumps(row, sort_keys=True) for row in to_json(pools)]})
-    return Source(arguments, (), {"pools": frames.content_hash(lines)}, seed)
+    return Provenance(arguments, (), {"pools": frames.content_hash(lines)}, seed)
 
 
 def budget_arguments(budgets: Sequence[Budget]) -> dict[str, object]:

@@ -5,7 +5,6 @@ Hashes only propose duplicates, and a chain of near texts may link two that are 
 pipeline, 64 % were false.
 """
 
-import heapq
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,9 @@ import polars as pl
 from curate import open_sets
 from curate.errors import SchemaError
 from curate.streaming import ngrams
+from curate.streaming.sample import smallest_hashes
 from curate.tables import batches, scored
+from curate.tables.shards import Shard
 
 SAMPLED = 16  # removed rows: few enough to read, and a scorer that is mostly wrong does not pass them
 NGRAM = 5  # words: the default of the scorer `duplicates`
@@ -64,18 +65,19 @@ def sampled(scores: Path, kept: Path, by: str, *, count: int = SAMPLED, seed: in
     Columns: removed (id), source, claimed, similarity, of, kept_similarity, of_kept, text. ``claimed`` is 1 - score:
     the similarity at which the row was merged. ``similarity`` is the exact Jaccard similarity of word n-grams to the
     nearest other text ``of``; ``kept_similarity`` is that to the nearest text that is kept. The latter is smaller where
-    a chain of texts links the two. The texts are read twice.
+    a chain of texts links the two. All texts are read once, and those of files with sampled rows twice.
 
     Raises:
         SchemaError: if an input of a score file was moved.
     """
-    chosen = _smallest_hashes(_documents(scores, kept, by), count, seed)
+    inputs = _inputs(scores)
+    chosen = _chosen(inputs, kept, by, count, seed)
     if not chosen:
         return pl.DataFrame()
     sample = _with_ngrams(chosen, _ngram(scores))
     nearest = [NearestText() for _ in chosen]
     nearest_kept = [NearestText() for _ in chosen]
-    for batch in _batched(_documents(scores, kept, by)):
+    for batch in _batched(_documents(inputs, kept, by)):
         for document, similarity in _compared(batch, sample):
             key = int(batches.keys([document.id], seed)[0])
             for i in np.flatnonzero(similarity):
@@ -105,34 +107,64 @@ def count_false(sample: pl.DataFrame) -> int:
     return 0 if sample.is_empty() else sample.filter(pl.col("similarity") < pl.col("claimed") - ROUNDING).height
 
 
-def _documents(scores: Path, kept: Path, by: str) -> Iterator[Document]:
-    """Yield every scored row with its text and verdict."""
+@dataclass(frozen=True)
+class ScoredText:
+    """A score file, the input that it belongs to, and how that is read."""
+
+    scores: Shard
+    data: Shard
+    reading: batches.Reading
+
+    def texts(self) -> Iterator[pl.Series]:
+        """Yield the texts, batch by batch; a missing text is empty."""
+        for batch in batches.batches(self.data, ("text",), reading=self.reading):
+            yield batch["text"].fill_null("")
+
+
+def _inputs(scores: Path) -> list[ScoredText]:
     job = scored.job(scores)
+    reading = batches.Reading(text_column=str(job["text_column"]))
     inputs = {shard.relative: shard for shard in batches.shards(cast(list[str], job["data"]))}
-    for shard in scored.score_files(scores):
-        if shard.relative not in inputs:
-            raise SchemaError(
-                f"{shard.path} has no input {shard.relative} any more. Move it back, or skip the check with --verify 0"
-            )
-        reading = batches.Reading(text_column=str(job["text_column"]))
-        texts = batches.batches(inputs[shard.relative], ("text",), reading=reading)
-        for batch, (marks, verdict) in zip(texts, scored.kept_batches(shard, kept, (by,)), strict=True):
-            text = batch["text"].fill_null("").to_list()
-            yield from map(Document._make, zip(marks["id"], marks["source"], marks[by], text, verdict, strict=True))
+    shards = scored.score_files(scores)
+    if moved := [shard for shard in shards if shard.relative not in inputs]:
+        raise SchemaError(
+            f"{moved[0].path} has no input {moved[0].relative} any more. Move it back, or skip the check with "
+            "--verify 0"
+        )
+    return [ScoredText(shard, inputs[shard.relative], reading) for shard in shards]
 
 
-def _smallest_hashes(documents: Iterator[Document], count: int, seed: int) -> list[Document]:
-    """Return the removed documents with the smallest hashes."""
-    heap: list[tuple[int, Document]] = []  # heapq keeps the smallest in front, and the largest hash is to go first
-    for document in documents:
-        if document.kept:
-            continue
-        key = -int(batches.keys([document.id], seed)[0])
-        if len(heap) < count:
-            heapq.heappush(heap, (key, document))
-        elif key > heap[0][0]:
-            heapq.heapreplace(heap, (key, document))
-    return [document for _, document in sorted(heap, reverse=True)]
+def _chosen(inputs: Sequence[ScoredText], kept: Path, by: str, count: int, seed: int) -> list[Document]:
+    """Return the removed documents with the smallest hashes of their ids."""
+
+    def removed() -> Iterator[pl.DataFrame]:
+        for number, source in enumerate(inputs):
+            row = 0
+            for marks, verdict in scored.kept_batches(source.scores, kept, (by,)):
+                rows = pl.int_range(row, row + marks.height, eager=True)
+                yield marks.with_columns(row=rows, file=pl.lit(number)).filter(~verdict)
+                row += marks.height
+
+    # Places are sampled first, without texts: many rows wait until they are sorted, and a text may be a whole book.
+    sample = smallest_hashes(removed(), count, ("source", by, "file", "row"), seed=seed)
+    texts: dict[tuple[int, int], str] = {}
+    for (number,), part in sample.partition_by("file", as_dict=True).items():
+        row = 0
+        for batch in inputs[int(number)].texts():
+            rows = part["row"].filter(part["row"].is_between(row, row + len(batch), closed="left"))
+            texts |= {(int(number), i): batch[i - row] for i in rows}
+            row += len(batch)
+    places = sample.select("id", "source", by, "file", "row").iter_rows()
+    return [Document(name, source, score, texts[file, row], kept=False) for name, source, score, file, row in places]
+
+
+def _documents(inputs: Sequence[ScoredText], kept: Path, by: str) -> Iterator[Document]:
+    """Yield every scored row with its text and verdict."""
+    for source in inputs:
+        marked = scored.kept_batches(source.scores, kept, (by,))
+        for texts, (marks, verdict) in zip(source.texts(), marked, strict=True):
+            columns = (marks["id"], marks["source"], marks[by], texts, verdict)
+            yield from map(Document._make, zip(*columns, strict=True))
 
 
 def _with_ngrams(documents: Sequence[Document], n: int) -> Sample:

@@ -6,7 +6,7 @@ In: score files, and decisions if rows were pruned. Out: `Pools`, which saves po
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
 import polars as pl
 
@@ -20,6 +20,17 @@ from curate.tables import scored
 if TYPE_CHECKING:
     from curate.charts import Chart
 
+
+class InFolder(Protocol):
+    """A result that was written to a folder: what `score` and `prune` return."""
+
+    @property
+    def out(self) -> Path:
+        """Return the folder."""
+        ...
+
+
+Folder = str | Path | InFolder
 BINS = 5  # for each source, where a score splits it
 
 
@@ -70,9 +81,9 @@ class Pools:
 
 
 def pools(
-    scores: str | Path,
+    scores: Folder,
     *,
-    kept: str | Path | None = None,
+    kept: Folder | None = None,
     by: str | None = None,
     bins: int | None = None,
     min_tokens: float = 0,
@@ -80,8 +91,8 @@ def pools(
     """Make one pool for each source, or several by a score.
 
     Args:
-        scores: a folder that `score` made.
-        kept: a folder that `prune` made of these scores; rows that it dropped are not counted.
+        scores: the result of `score`, or its folder.
+        kept: the result of `prune` on these scores, or its folder. Rows that it dropped are not counted.
         by: a score column, such as ``score.prototypes``, at whose quantiles each source is split into bins of about
             equal numbers of rows. None or "source": sources are not split.
         bins: the most bins for each source; 5 if None.
@@ -93,7 +104,7 @@ def pools(
     Raises:
         SchemaError: if there are no rows, a score is not finite, or decisions belong to other scores.
     """
-    scores, kept = Path(scores), Path(kept) if kept is not None else None
+    scores, kept = folder(scores), folder(kept) if kept is not None else None
     by, bins = None if by == "source" else by, BINS if bins is None else bins
     kept_rows = KeptRows(scores, kept, by)
     rows, tokens = score_bins.totals(KeptRows(scores, kept))
@@ -118,8 +129,13 @@ def pools(
                 kept=str(kept) if kept else None,
             )
             members.append(pool)
-    arguments = {"scores": scores, "kept": kept, "by": by or "source", "bins": bins, "min_tokens": min_tokens}
+    arguments = {"scores": scores, "kept": kept, "by": by or "source", "bins": bins, "min_tokens": float(min_tokens)}
     return Pools(tuple(members), artifacts.made_by(arguments, [scores] if kept is None else [scores, kept], 0))
+
+
+def folder(result: Folder) -> Path:
+    """Return the folder of a result, or the folder itself."""
+    return Path(result) if isinstance(result, str | Path) else result.out
 
 
 def pools_of_sources(scores: Path, kept: Path, counts: pl.DataFrame) -> tuple[Pool, ...]:

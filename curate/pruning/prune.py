@@ -24,7 +24,7 @@ from curate.pruning import (
 )
 from curate.pruning.auto_rule import RuleAdvice
 from curate.pruning.decisions import POOLS, DecidedColumn
-from curate.pruning.make_pools import Pools, pools_of_sources
+from curate.pruning.make_pools import Folder, Pools, folder, pools_of_sources
 from curate.pruning.rule_options import RuleOptions
 from curate.pruning.rules import RULES, Rule
 from curate.storage import artifacts, files, manifest
@@ -105,7 +105,7 @@ class Pruned:
 
 
 def prune(
-    scores: str | Path,
+    scores: Folder,
     out: str | Path,
     *,
     by: str,
@@ -128,7 +128,7 @@ def prune(
     """Decide every row below ``scores``, and write one ``.keep.parquet`` below ``out`` for each score file.
 
     Args:
-        scores: a folder that `score` made.
+        scores: the result of `score`, or its folder.
         out: a folder for the decisions and ``pools.json``, which has one pool for each source with what is kept.
         by: the score column, such as ``score.prototypes``.
         keep: the share of rows to keep; for ``threshold`` the least score that is kept.
@@ -155,9 +155,9 @@ def prune(
         SchemaError: if an option is wrong, a column is missing, or a score is not finite.
         SourceNearlyGone: if a source loses too much; nothing is written then.
     """
-    scores, out = Path(scores), Path(out)
+    scores, out = folder(scores), Path(out)
     options = RuleOptions(
-        by, keep, rule, balance, str(trim), str(temperature), recall, dimension, embedding, hard_end, seed
+        by, float(keep), rule, balance, str(trim), str(temperature), recall, dimension, embedding, hard_end, seed
     )
     pruned = _decide_all(scores, out, options, max_source_removal, progress)
     if by == DUPLICATES and verify:

@@ -1,19 +1,17 @@
 """The job `materialize`: draw the training set of a plan, a schedule, or pools.
 
-In: the path of a plan, schedule or pools file, or pools in memory. Out: shards and index.json.
+In: a plan, a schedule or pools, as the path of their file or in memory. Out: shards and index.json.
 """
 
-import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-
-import xxhash
 
 from curate.engines.local import Local
 from curate.errors import SchemaError
 from curate.pool import mixture as mixtures
 from curate.pool.mixture import Mixture, Part
-from curate.pool.pool import Pool, load_pools, to_json
+from curate.pool.plan_files import PlanSource, Recorded, plan_hash
+from curate.pool.pool import Pool, pools_hash, read_pools
 from curate.progress import Progress, silent
 from curate.storage import artifacts
 from curate.tables.writer import SHARD_ROWS
@@ -22,14 +20,14 @@ from curate.training_set.draw import TrainingSet, draw
 __all__ = ["TrainingSet", "materialize"]
 
 INDEX = "index.json"
-PoolsOrPath = str | Path | Iterable[Pool]
+PoolsSource = str | Path | Iterable[Pool]
 
 
 def materialize(
-    plan: PoolsOrPath,
+    plan: PlanSource | Iterable[Pool],
     out: str | Path,
     *,
-    pools: PoolsOrPath | None = None,
+    pools: PoolsSource | None = None,
     budget: int | None = None,
     shard_rows: int = SHARD_ROWS,
     seed: int = 0,
@@ -40,10 +38,10 @@ def materialize(
     """Draw a training set into Parquet shards below ``out``, shuffled, with exact counts of rows and tokens.
 
     Args:
-        plan: plan.json, or schedule.json, which is drawn in its order. Or pools (the result of `pools`, or the path of
-            pools.json): then every row of every pool is drawn once.
+        plan: a plan, or a schedule, which is drawn in its order. Or pools: then every row of every pool is drawn once.
+            Each may be the path of its file or the result of `plan`, `schedule` or `pools`.
         out: a folder for ``part-00000.parquet`` and so on, and for ``index.json``, which lists what was drawn.
-        pools: the pools of the plan, or the path of pools.json. None: the pools that the plan file holds.
+        pools: the pools of the plan, or the path of pools.json. None: the pools that the plan holds.
         budget: which of the plan's budgets, counted from 0. None: the only one.
         shard_rows: rows in each shard; a worker holds about three shards in memory.
         seed: of the order of the rows.
@@ -57,8 +55,11 @@ def materialize(
         SchemaError: if the plan cannot be read, or the pools do not match the files they name.
         Interrupted: if ``out`` holds another training set, or inputs change while they are read.
     """
-    out, plan, pools = Path(out), _in_hand(plan), None if pools is None else _in_hand(pools)
-    mixture = _mixture(plan, pools, budget)
+    out = Path(out)
+    if not isinstance(pools, str | Path | None):
+        pools = tuple(pools)
+    planned = _plan_or_pools(plan)
+    mixture = _mixture(planned, pools, budget)
     training_set = draw(
         mixture,
         out,
@@ -68,39 +69,43 @@ def materialize(
         restart=restart,
         progress=progress,
     )
-    sources = {"plan": plan, "pools": pools}
-    paths = {name: source for name, source in sources.items() if isinstance(source, Path)}
-    hashes = {name: _content_hash(source) for name, source in sources.items() if isinstance(source, tuple)}
-    arguments = {"plan": None, "pools": None, **paths, "budget": budget, "shard_rows": shard_rows}
-    # The files behind the pools were hashed while they were drawn from.
-    made_by = artifacts.made_by(arguments, list(paths.values()), seed, tables={**hashes, **training_set.inputs})
+    paths = {"plan": _path(plan), "pools": _path(pools)}
+    # The files behind the pools were hashed while they were drawn from; what is in memory is hashed here.
+    hashes = dict(training_set.inputs)
+    if paths["plan"] is None:
+        hashes["plan"] = pools_hash(planned) if isinstance(planned, tuple) else plan_hash(planned)
+    if isinstance(pools, tuple):
+        hashes["pools"] = pools_hash(pools)
+    arguments = {**paths, "budget": budget, "shard_rows": shard_rows}
+    made_by = artifacts.made_by(arguments, [path for path in paths.values() if path is not None], seed, tables=hashes)
     artifacts.save(out / INDEX, "training_set", {**training_set.record(), "made_by": made_by})
     return training_set
 
 
-def _in_hand(pools: PoolsOrPath) -> Path | tuple[Pool, ...]:
-    return Path(pools) if isinstance(pools, str | Path) else tuple(pools)
+def _path(source: object) -> Path | None:
+    return Path(source) if isinstance(source, str | Path) else None
 
 
-def _mixture(plan: Path | tuple[Pool, ...], pools: Path | tuple[Pool, ...] | None, budget: int | None) -> Mixture:
-    if isinstance(plan, Path) and not _holds_pools_alone(plan):
-        return mixtures.load(plan, budget, pools=None if pools is None else _read(pools))
+def _plan_or_pools(plan: PlanSource | Iterable[Pool]) -> PlanSource | tuple[Pool, ...]:
+    """Return a plan or schedule as it is, and pools (in memory, or of a file that holds pools alone) as a tuple."""
+    if isinstance(plan, str | Path):
+        record = artifacts.load(Path(plan), "plan", "schedule", "pools")
+        return plan if "plans" in record or "phases" in record else read_pools(plan)
+    if isinstance(plan, Mapping):
+        return plan
+    # The result of `pools` has a record too, but that holds no plans.
+    if isinstance(plan, Recorded) and {"plans", "phases"} & set(plan.record()):
+        return plan
+    if isinstance(plan, Iterable):
+        return read_pools(plan)
+    raise SchemaError(f"{type(plan).__name__} is not a plan: give a plan, a schedule, pools, or the path of their file")
+
+
+def _mixture(planned: PlanSource | tuple[Pool, ...], pools: PoolsSource | None, budget: int | None) -> Mixture:
+    if not isinstance(planned, tuple):
+        return mixtures.load(planned, budget, pools=None if pools is None else read_pools(pools))
     if pools is not None or budget is not None:
         flag = "--pools" if pools is not None else "--budget"
         raise SchemaError(f"{flag} is for a plan. Pools are drawn whole, every row once: leave it out")
-    parts = tuple(Part(pool, round(pool.tokens)) for pool in _read(plan))
+    parts = tuple(Part(pool, round(pool.tokens)) for pool in planned)
     return Mixture(parts, (), None, "all rows of the pools")
-
-
-def _holds_pools_alone(path: Path) -> bool:
-    """Return whether a file is a pools.json, and not a plan or a schedule, which may hold pools too."""
-    record = artifacts.load(path, "plan", "schedule", "pools")
-    return "plans" not in record and "phases" not in record
-
-
-def _read(pools: Path | tuple[Pool, ...]) -> tuple[Pool, ...]:
-    return load_pools(pools) if isinstance(pools, Path) else pools
-
-
-def _content_hash(pools: tuple[Pool, ...]) -> str:
-    return xxhash.xxh3_128_hexdigest(json.dumps(to_json(pools), sort_keys=True).encode())

@@ -104,9 +104,17 @@ def student(alpha, keep, mode, seed, n):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("alpha", "keep", "mode"),
-    [(2, 1.0, "random"), (3, 0.5, "random"), (3, 0.5, "hard"), (3, 0.5, "easy"), (10, 0.2, "hard"), (10, 0.2, "easy"),
-     (1, 0.6, "hard"), (1, 0.6, "easy")],
-)  # fmt: skip
+    [
+        (2, 1.0, "random"),
+        (3, 0.5, "random"),
+        (3, 0.5, "hard"),
+        (3, 0.5, "easy"),
+        (10, 0.2, "hard"),
+        (10, 0.2, "easy"),
+        (1, 0.6, "hard"),
+        (1, 0.6, "easy"),
+    ],
+)
 def test_simulated_students_agree_within_two_standard_errors(alpha, keep, mode):
     n = 200 if alpha * keep > 1.9 and mode == "hard" else 400  # with 200 inputs errors are a little low
     errors = [student(alpha, keep, mode, seed, n) for seed in range(10)]

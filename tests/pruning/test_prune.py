@@ -23,6 +23,7 @@ from curate.pruning.rules import Rule
 from curate.scoring import score
 from curate.tables import batches
 from curate.tables import scored as rows
+from curate.tables.batches import Reading
 
 
 def ruled(rule, keep, floor=None, seed=0, **more) -> Rule:
@@ -74,10 +75,12 @@ def test_the_floor_by_hand():
 
 
 @given(
-    values=st.lists(st.integers(0, 3), min_size=1, max_size=40), keep=st.floats(0.01, 1),
+    values=st.lists(st.integers(0, 3), min_size=1, max_size=40),
+    keep=st.floats(0.01, 1),
     rule=st.sampled_from(["hard", "easy", "middle"]),
-    floor=st.one_of(st.none(), st.floats(0, 1)), data=st.data(),
-)  # fmt: skip
+    floor=st.one_of(st.none(), st.floats(0, 1)),
+    data=st.data(),
+)
 def test_exactly_the_share_asked_whatever_the_ties_and_groups(values, keep, rule, floor, data):
     n = len(values)
     groups = data.draw(st.lists(st.sampled_from("abc"), min_size=n, max_size=n))
@@ -142,7 +145,7 @@ def test_another_seed_breaks_ties_differently():
         ({"rule": "sample", "temperature": "nan"}, "--temperature nan must be a number other than 0"),
         ({"max_source_removal": 1.5}, "--max-source-removal 1.5 must lie in"),
     ],
-)  # fmt: skip
+)
 def test_senseless_arguments_are_refused(tmp_path, settings, message):
     scores, _ = folder_of(tmp_path, TEN, ["a"] * 10, [])
     with pytest.raises(SchemaError, match=message) as error:
@@ -154,12 +157,16 @@ def test_senseless_arguments_are_refused(tmp_path, settings, message):
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("none", Balance()), ("source", Balance("source", "floor", 0.5)), ("label:0.2", Balance("label", "floor", 0.2)),
-        ("source:0", Balance("source", "floor", 0.0)), ("cluster.x:even", Balance("cluster.x", "even")),
-        ("label:recall", Balance("label", "recall")), ("dbp", Balance("cluster.density", "dbp")),
+        ("none", Balance()),
+        ("source", Balance("source", "floor", 0.5)),
+        ("label:0.2", Balance("label", "floor", 0.2)),
+        ("source:0", Balance("source", "floor", 0.0)),
+        ("cluster.x:even", Balance("cluster.x", "even")),
+        ("label:recall", Balance("label", "recall")),
+        ("dbp", Balance("cluster.density", "dbp")),
         ("dbp:0.5:20", Balance("cluster.density", "dbp", temperature=0.5, least=20)),
     ],
-)  # fmt: skip
+)
 def test_balance(text, expected):
     assert balance.parse(text) == expected
 
@@ -254,11 +261,20 @@ def check(tmp_path, values, groups, cuts, limit, rule, keep, *, seed, balance, t
         patch.setattr(rules, "SORTED_ROWS", limit)
         patch.setattr(histograms, "INTERVALS", 8 if limit < 40 else 64)
         patch.setattr(histograms, "CELLS", 64 if limit < 40 else 8192)
-        patch.setattr(rows, "LIGHT_ROWS", 7)
+        patch.setattr(rows, "LIGHT_READING", Reading(batch_rows=7))
         pruned = prune.prune(
-            scores, kept, by="score.x", keep=keep, rule=rule, balance=balance, trim=trim, temperature=temperature,
-            recall=recall, seed=seed, max_source_removal=1,
-        )  # fmt: skip
+            scores,
+            kept,
+            by="score.x",
+            keep=keep,
+            rule=rule,
+            balance=balance,
+            trim=trim,
+            temperature=temperature,
+            recall=recall,
+            seed=seed,
+            max_source_removal=1,
+        )
     decisions = read(kept, ".keep.parquet")
     assert decisions["id"].equals(frame["id"])
     assert decisions["reason"].to_list() == expected.tolist()
@@ -344,7 +360,7 @@ def test_a_score_that_is_no_number_names_the_row(scored, tmp_path, bad):
 
 
 def test_a_missing_score_and_a_missing_folder(scored, tmp_path):
-    with pytest.raises(SchemaError, match=r"no column 'score\.nosuch'.* Score with the scorer that makes it"):
+    with pytest.raises(SchemaError, match=r"no column 'score\.nosuch'.* Name the scorer that makes it"):
         prune.prune(scored, tmp_path / "kept", by="score.nosuch", keep=0.5)
     with pytest.raises(SchemaError, match="run `curate score"):
         prune.prune(tmp_path / "nosuch", tmp_path / "kept", by="score.length", keep=0.5)

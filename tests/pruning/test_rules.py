@@ -140,9 +140,15 @@ def test_auto_trims_the_hard_end_whichever_it_chooses(tmp_path, end, trim, harde
     )
     score.score([str(tmp_path / "data")], ["length"], tmp_path / "scores")
     prune.prune(
-        tmp_path / "scores", tmp_path / "kept", by="score.length", keep=0.3, rule="auto", dimension=dimension,
-        hard_end=end, trim=trim,
-    )  # fmt: skip
+        tmp_path / "scores",
+        tmp_path / "kept",
+        by="score.length",
+        keep=0.3,
+        rule="auto",
+        dimension=dimension,
+        hard_end=end,
+        trim=trim,
+    )
     low, high = (1, 9) if hardest == 0 else (0, 8)
     gone = 0 if hardest == 0 else 9
     lowest = (end == "low") == (dimension == 1)

@@ -125,9 +125,12 @@ def test_a_source_that_nearly_goes_stops_the_job_and_nothing_is_written(labelled
 def test_sampled_copies_by_hand(tmp_path):
     """b and c share 4 of 6 trigrams with a and each other or less; the claim that e copies something is false."""
     texts = {
-        "a": "one two three four five six seven", "b": "one two three four five six eight",
-        "c": "zero two three four five six eight", "d": "quite another text that nothing is like", "e": "a lonely line",
-    }  # fmt: skip
+        "a": "one two three four five six seven",
+        "b": "one two three four five six eight",
+        "c": "zero two three four five six eight",
+        "d": "quite another text that nothing is like",
+        "e": "a lonely line",
+    }
     (tmp_path / "data").mkdir()
     pl.DataFrame({"id": list(texts), "text": list(texts.values())}).write_parquet(tmp_path / "data" / "0.parquet")
     score.score([str(tmp_path / "data")], ("length", "duplicates:ngram=3"), tmp_path / "scores")

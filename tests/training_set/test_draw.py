@@ -28,6 +28,7 @@ from curate.scoring import score
 from curate.storage import artifacts
 from curate.tables import batches
 from curate.training_set import draw, placement, shuffle
+from curate.training_set.job import materialize
 
 SHARES = {"a": 0.7, "b": 0.3}
 TOKENS = 20_000
@@ -59,9 +60,10 @@ def read(out):
 
 
 @given(
-    tokens=st.lists(st.integers(0, 50), min_size=1, max_size=40).filter(any), target=st.integers(1, 5000),
+    tokens=st.lists(st.integers(0, 50), min_size=1, max_size=40).filter(any),
+    target=st.integers(1, 5000),
     seed=st.integers(0, 3),
-)  # fmt: skip
+)
 def test_a_draw_is_the_nearest_to_its_target_that_whole_documents_in_order_can_be(tokens, target, seed):
     size, key = np.array(tokens), keys(len(tokens), seed)
     planned = placement.plan_draw("p", key, size, target)
@@ -305,7 +307,7 @@ def rewritten(corpus):
         ({"pools": lambda p: [p[0], replace(p[1], scores=None)]}, "pool b changed"),
         ({"corpus": rewritten}, r"source=a/0\.parquet changed \(\d+ -> \d+ bytes\)"),
     ],
-)  # fmt: skip
+)
 def test_another_job_is_refused_with_what_differs_until_restart(scored, corpus, tmp_path, change, reason):
     out, options = tmp_path / "out", dict(change)
     drawn_into(scored, out)
@@ -393,8 +395,11 @@ def files(out, pattern):
 def test_a_job_killed_in_every_step_continues_to_the_same_bytes(cli, tmp_path, workers):
     command = [*large(tmp_path), "--workers", workers]
     out, calm = tmp_path / "out", tmp_path / "calm"
-    moments = [lambda o: files(o, "*.rows.parquet") > 3, lambda o: files(o, "*.spill.arrow") > 3,
-               lambda o: files(o, "part-*.parquet") > 10]  # fmt: skip
+    moments = [
+        lambda o: files(o, "*.rows.parquet") > 3,
+        lambda o: files(o, "*.spill.arrow") > 3,
+        lambda o: files(o, "part-*.parquet") > 10,
+    ]
     assert [kill_when(command, out, moment) for moment in moments] == [True] * 3, "it was to be killed in the middle"
     assert 10 < files(out, "part-*.parquet") < 50
     assert all(pq.read_metadata(p).num_rows == 100 for p in out.glob("part-*.parquet")), "a half-written file"
@@ -469,7 +474,7 @@ def test_memory_is_that_of_a_shard_not_of_the_data(tmp_path, passes, few, many):
         ({"b": {"filter": {"lang": "x"}}}, "no column 'lang'; it has id, source, tokens, score.length"),
         ({"b": {"tokens": 2385}}, "has 2384 unique tokens on disk in 40 rows, but its pools.json says 2385 in 40"),
     ],
-)  # fmt: skip
+)
 def test_what_cannot_be_drawn_is_said_in_one_line(scored, tmp_path, change, message):
     options = dict(change)
     pools = [scored[0], replace(scored[1], **options.pop("b", {}))]
@@ -534,8 +539,9 @@ def test_the_job_writes_an_index_of_what_it_drew(cli, planned, scored, tmp_path)
     assert done.code == 0, done
     index = json.loads((tmp_path / "t" / "index.json").read_text())
     assert json.loads(done.out) == {
-        **{key: value for key, value in index.items() if key not in ("made_by", "format")}, "out": str(tmp_path / "t")
-    }  # fmt: skip
+        **{key: value for key, value in index.items() if key not in ("made_by", "format")},
+        "out": str(tmp_path / "t"),
+    }
     assert index["planned"] == sum(pool["planned"] for pool in index["pools"]) == 20_000
     rows = read(tmp_path / "t")
     assert {p["pool"]: (p["rows"], p["tokens"]) for p in index["pools"]} == {
@@ -566,7 +572,7 @@ def test_the_job_takes_the_pools_of_the_plan_where_none_are_given(cli, planned, 
         (["--budget", -1], "has no budget -1"),
         (["--budget", 0, "--shard-rows", 0], "--shard-rows 0 must be at least 1"),
     ],
-)  # fmt: skip
+)
 def test_wrong_flags(cli, planned, tmp_path, more, message):
     assert message in one_line(cli("materialize", planned[0], "--pools", planned[1], "--out", tmp_path / "t", *more))
 
@@ -661,8 +667,55 @@ def test_another_schedule_is_another_job(cli, scheduled, tmp_path):
         ({"tokens": None}, "has no count of tokens"),
         ({"tokens": 0.2}, "less than one token"),
     ],
-)  # fmt: skip
+)
 def test_a_schedule_that_is_none(cli, scheduled, tmp_path, change, message):
     artifacts.save(scheduled, "schedule", json.loads(scheduled.read_text()) | change)
     assert message in one_line(cli("materialize", scheduled, "--out", tmp_path / "t"))
     assert "has no budgets" in one_line(cli("materialize", scheduled, "--budget", 0, "--out", tmp_path / "t"))
+
+
+# ---- the function
+
+
+def test_the_function_writes_what_the_command_writes(cli, planned, tmp_path):
+    plan, pools = planned
+    training_set = materialize(plan, tmp_path / "f", pools=pools, budget=1, shard_rows=100)
+    done = cli(
+        "materialize", plan, "--pools", pools, "--budget", 1, "--shard-rows", 100, "--out", tmp_path / "c", "--json"
+    )
+    assert json.loads(done.out) == {**training_set.record(), "out": str(tmp_path / "c")}
+    assert tree(tmp_path / "f") == tree(tmp_path / "c")
+    assert repr(training_set).startswith("TrainingSet of 333 rows, 2.003e+04 tokens in 4 shards in ")
+    assert "<table" in training_set._repr_html_()
+    assert training_set.chart().to_dict()["mark"] == {"type": "bar"}
+
+
+def test_pools_in_memory_are_those_of_the_file_and_their_hash_is_recorded(planned, scored, tmp_path):
+    plan, pools = planned
+    materialize(plan, tmp_path / "file", pools=pools, budget=0)
+    materialize(plan, tmp_path / "memory", pools=scored, budget=0)
+    shards, others = tree(tmp_path / "file"), tree(tmp_path / "memory")
+    index = json.loads(others.pop("index.json"))
+    del shards["index.json"]
+    assert shards == others
+    assert set(index["made_by"]["inputs"]) > {"pools", str(plan)}
+    assert index["made_by"]["arguments"]["pools"] is None
+
+
+def test_pools_alone_are_drawn_whole(planned, scored, tmp_path):
+    training_set = materialize(scored, tmp_path / "memory")
+    assert training_set.table()["passes"].to_list() == [1.0, 1.0]
+    assert sorted(read(tmp_path / "memory")["id"]) == sorted(f"d{i}" for i in range(100))
+    materialize(planned[1], tmp_path / "file")
+    assert read(tmp_path / "file").equals(read(tmp_path / "memory"))
+    with pytest.raises(SchemaError, match="--budget is for a plan. Pools are drawn whole"):
+        materialize(planned[1], tmp_path / "file", budget=0)
+
+
+def test_a_plan_in_memory_is_drawn_as_its_file(planned, scored, tmp_path):
+    plan, pools = planned
+    materialize(json.loads(plan.read_text()), tmp_path / "memory", pools=pools, budget=1)
+    materialize(plan, tmp_path / "file", pools=pools, budget=1)
+    assert read(tmp_path / "memory").equals(read(tmp_path / "file"))
+    with pytest.raises(SchemaError, match="int is not a plan: give a plan, a schedule, pools"):
+        materialize(3, tmp_path / "none")

@@ -176,3 +176,17 @@ def test_score_files_carry_their_format(corpus, tmp_path):
     path = tmp_path / "out" / "source=a" / "0.parquet.scores.parquet"
     assert json.loads(pq.read_schema(path).metadata[b"curate"]) == {"format": 1}
     assert pl.read_parquet(path).height == 20
+
+
+def test_a_repaired_shard_is_scored_with_the_state_that_was_learned_without_it(corpus, tmp_path):
+    victim, out = corpus / "source=a" / "2.parquet", tmp_path / "out"
+    whole = victim.read_bytes()
+    victim.write_bytes(b"damaged")
+    assert score.score(corpus, SPECS, out).rows == 80
+    (record,) = (out / "_curate" / "learned").glob("*.json")
+    before = record.read_bytes()
+    victim.write_bytes(whole)
+    assert score.score(corpus, SPECS, out).rows == 20
+    assert score.score(corpus, SPECS, out).rows == 0, "the state is good for every later call"
+    assert record.read_bytes() == before, "it still says what was learned from"
+    assert status.learned(out) == []

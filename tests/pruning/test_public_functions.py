@@ -1,0 +1,116 @@
+"""The functions prune and pools: the same files as the commands write, results that show themselves, no torch."""
+
+import json
+import subprocess
+import sys
+
+import polars as pl
+import pytest
+from conftest import tree
+
+from curate.pool.pool import load_pools
+from curate.pruning.make_pools import pools
+from curate.pruning.prune import prune
+from curate.scoring import score
+
+
+@pytest.fixture
+def scored(corpus, tmp_path):
+    """Scores of 100 documents, 60 of source a and 40 of b."""
+    score.score([str(corpus)], ("length", "compression"), tmp_path / "scores")
+    return tmp_path / "scores"
+
+
+def test_the_function_writes_what_the_command_writes(scored, tmp_path, cli, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    pruned = prune("scores", "kept", by="score.compression", keep=0.5, rule="easy", trim=0.1, materialize=True)
+    files = tree(tmp_path / "kept")
+    done = cli(
+        "prune",
+        "scores",
+        "--by",
+        "score.compression",
+        "--keep",
+        0.5,
+        "--rule",
+        "easy",
+        "--trim",
+        0.1,
+        "--materialize",
+        "--out",
+        "kept",
+        "--json",
+    )
+    assert json.loads(done.out) == json.loads(json.dumps(pruned.record()))
+    assert tree(tmp_path / "kept") == files
+    assert {"pools.json", "rows/source=a/0-00000.parquet"} < set(files)
+
+
+def test_a_result_shows_itself(scored, tmp_path):
+    pruned = prune(scored, tmp_path / "kept", by="score.compression", keep=0.5, rule="auto", dimension=20)
+    assert repr(pruned).startswith(f"Pruned by {pruned.rule.name}: 50 of 100 rows kept in ")
+    assert "<table" in pruned._repr_html_()
+    assert "by theory, the hardest" in pruned._repr_html_()
+    assert {row["source"] for row in pruned.chart().to_dict()["datasets"].popitem()[1]} == {"a", "b"}
+    assert [pool.name for pool in pruned.pools] == ["a", "b"]
+    assert pruned.warnings == ()
+
+
+def test_nothing_kept_has_no_pools_and_a_warning(scored, tmp_path):
+    pruned = prune(scored, tmp_path / "kept", by="score.length", keep=1e9, rule="threshold", max_source_removal=1)
+    assert pruned.pools is None
+    assert pruned.warnings == (f"nothing is kept: there is no {tmp_path / 'kept' / 'pools.json'}",)
+
+
+def test_pools_are_a_collection_that_saves_what_the_command_saves(scored, tmp_path, cli, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    three = pools("scores", by="score.length", bins=3)
+    three.save("function.json")
+    done = cli("pools", "scores", "--by", "score.length", "--bins", 3, "--out", "command.json", "--json")
+    assert json.loads(done.out) == {**three.record(), "out": "command.json"}
+    assert (tmp_path / "function.json").read_bytes() == (tmp_path / "command.json").read_bytes()
+    assert tuple(three) == load_pools(tmp_path / "function.json")
+    assert len(three) == len(three.table()) == len(list(three))
+    assert three[0].name == three.table()["pool"][0]
+    assert repr(three).startswith("Pools of 6009 tokens: a.1, a.2, a.3, b.1")
+    assert "<table" in three._repr_html_()
+    assert three.chart().to_dict()["mark"] == {"type": "bar"}
+
+
+def test_results_are_given_on_in_place_of_folders(corpus, tmp_path):
+    scores = score.score([str(corpus)], ("length",), tmp_path / "scores")
+    pruned = prune(scores, tmp_path / "kept", by="score.length", keep=0.5)
+    assert pools(scores, kept=pruned) == pools(tmp_path / "scores", kept=tmp_path / "kept") == pruned.pools
+
+
+def test_pools_are_of_sources_where_no_score_is_named(scored):
+    assert pools(scored) == pools(scored, by="source", bins=3)
+    assert [pool.name for pool in pools(scored)] == ["a", "b"]
+
+
+@pytest.mark.parametrize("job", [["--help"], ["prune"], ["pools"]])
+def test_pruning_works_where_torch_is_not_installed(scored, tmp_path, job):
+    more = {
+        "--help": [],
+        "prune": [
+            scored,
+            "--by",
+            "score.length",
+            "--keep",
+            0.5,
+            "--rule",
+            "auto",
+            "--dimension",
+            9,
+            "--out",
+            tmp_path / "kept",
+        ],
+        "pools": [scored, "--by", "score.length", "--out", tmp_path / "pools.json"],
+    }[job[0]]
+    code = "import sys; sys.modules['torch'] = None; from pipelines.shared.cli import main; main()"
+    done = subprocess.run([sys.executable, "-c", code, *job, *map(str, more)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_table_of_pools_has_whole_numbers(scored):
+    assert pools(scored).table().schema == {"pool": pl.String, "tokens": pl.Int64, "examples": pl.Int64}
