@@ -9,9 +9,10 @@ from collections.abc import Sequence
 from curate import open_sets
 from curate.description import measures
 from curate.description.measured import Sampling, VectorSource, label_measures, least_rows, source_measures
-from curate.description.result import Description, Provenance
+from curate.description.result import Description
 from curate.description.rows import Data, Rows, data_names, from_shards, open_rows
 from curate.errors import SchemaError
+from curate.storage.artifacts import Provenance
 from curate.streaming.sample import smallest_hashes
 from curate.tables import vectors
 from curate.tables.shards import Shard

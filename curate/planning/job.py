@@ -18,9 +18,9 @@ from curate.planning.details.answers import PlanRequest
 from curate.planning.details.keep_curve import by_score
 from curate.planning.limits import NO_LIMITS, Limits
 from curate.planning.plans import Plans
-from curate.planning.provenance import Provenance
 from curate.pool.pool import Budget, Pool, load_pools, parse_budget
 from curate.runs.predictor import Predictor
+from curate.storage.artifacts import Provenance
 
 # Nats of loss that a nat of divergence from a prior costs. For scale: a mixture that halves one share of an even pair
 # of pools diverges by 0.13 nats, so it must gain 0.007 nats, a few times the noise of a run.

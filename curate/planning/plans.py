@@ -17,10 +17,10 @@ from curate.planning.details import answers
 from curate.planning.details.answers import EvalFront, KeepAdvice, ShareIntervals
 from curate.planning.details.crossings import PoolCrossing
 from curate.planning.plan import Plan
-from curate.planning.provenance import Provenance
 from curate.pool import baselines
 from curate.pool.pool import Pool, to_json
 from curate.storage import artifacts
+from curate.storage.artifacts import Provenance
 
 if TYPE_CHECKING:
     from curate.charts import Chart

@@ -5,32 +5,14 @@ In: the arguments of the job. Out: `Provenance`, whose `made_by` goes into plan.
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
 
 from curate.planning.limits import Limits
 from curate.pool.pool import Budget, Pool, to_json
-from curate.storage import artifacts
+from curate.storage.artifacts import Provenance
 from curate.tables import frames
-
-
-@dataclass(frozen=True, repr=False)
-class Provenance:
-    """Arguments and inputs of one job.
-
-    ``tables`` has the content hash of each input that was in memory, by the name of its argument.
-    """
-
-    arguments: Mapping[str, object]
-    inputs: tuple[Path, ...]
-    tables: Mapping[str, str]
-    seed: int
-
-    def made_by(self) -> dict[str, object]:
-        """Return the record for the field ``made_by``, with the content hashes of the inputs."""
-        return artifacts.made_by(self.arguments, self.inputs, self.seed, self.tables)
 
 
 def provenance(arguments: Mapping[str, object], pools: str | Path | Sequence[Pool], seed: int) -> Provenance:

@@ -14,7 +14,7 @@ import polars as pl
 
 from curate.errors import SchemaError
 from curate.runs.recipes import Recipes, recipes
-from curate.tables import frames, writer
+from curate.tables import file_format, frames, writer
 from curate.tables.frames import Table
 
 if TYPE_CHECKING:
@@ -174,7 +174,10 @@ def _read_file(path: Path) -> pl.DataFrame:
         raise SchemaError(f"no such run table: {path}; make one with `curate pilot`")
     try:
         # The whole file decides a column's type, since a loss may be empty in all early rows.
-        return pl.read_csv(path, infer_schema_length=None) if path.suffix == ".csv" else pl.read_parquet(path)
+        if path.suffix == ".csv":
+            return pl.read_csv(path, infer_schema_length=None)
+        file_format.check_file(path)
+        return pl.read_parquet(path)
     except (pl.exceptions.PolarsError, OSError) as error:
         raise SchemaError(f"{path} cannot be read as a run table: {error}") from None
 

@@ -143,7 +143,7 @@ def test_the_source_code_of_our_scorers_is_not_compared(corpus, tmp_path):
 def test_a_scorer_file_of_the_users_own_is_compared_by_its_content(corpus, tmp_path, monkeypatch):
     own = tmp_path / "mine.py"
     own.write_text("first")
-    first = specs.own_files(["length", str(own), f"{own}:Mine"])
+    first = specs.own_files(["length", f"{own}:Mine"])
     assert list(first) == [str(own)]
     own.write_text("second")
     assert specs.own_files([f"{own}:Mine"]) != first
