@@ -87,6 +87,11 @@ def implementation(folder: str, name: str) -> type:
     return cls
 
 
+def exists(folder: str, name: str) -> bool:
+    """Return whether a set has this member: a file of ours, a class in a user's file, or an entry point."""
+    return name in names(folder) or is_own(name) or _entry_point(folder, name) is not None
+
+
 def is_own(name: str) -> bool:
     """Return whether a name is a class in a user's own file."""
     return OWN_CLASS.fullmatch(name) is not None

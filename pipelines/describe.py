@@ -56,14 +56,14 @@ def _text(description: "Description", neighbours: int) -> str:
         "and left out",
         f"Intrinsic dimension: {dimension:.3g} by maximum likelihood over {neighbours} neighbours, {two_nn:.3g} by "
         f"TwoNN ({dimension_half:.3g} and {two_nn_half:.3g} on half of the sample)",
-        f"Vendi score: {description.vendi:.4g}. The {distinct} different rows vary as much as that many rows at right "
-        "angles",
+        f"Vendi score: {description.vendi:.4g}. The {distinct} different rows are as varied as {description.vendi:.4g} "
+        "rows at right angles",
     ]
     if description.sharpness is not None:
         lines.append(
             f"Label sharpness: {description.sharpness:.4g} over the pairs of {description.sharpness_rows} rows"
         )
     if description.overlap is not None:
-        lines += ["", table(description.sources), "", "Share of each source's rows whose nearest other row is in each"]
-        lines += ["source, as if all sources had equally many rows:", table(description.overlap, 2)]
+        heading = "Share of each source's rows whose nearest other row is in each source, as if all were equally large:"
+        lines += ["", table(description.sources), "", heading, table(description.overlap, 2)]
     return "\n".join(lines)

@@ -82,6 +82,6 @@ def _summary(aside: Mapping[str, str], shards: int) -> str:
     first, *others = aside.values()
     more = f" (and {len(others)} more: see `curate status`)" if others else ""
     return (
-        f"{len(aside)} of {shards} files were set aside, the others are done. Repair them and run the same command "
-        f"again: {first}{more}"
+        f"{len(aside)} of {shards} files were set aside; the others are done. Repair what was set aside, and run the "
+        f"same command again. {first}{more}"
     )

@@ -27,12 +27,12 @@ from scipy.stats import spearmanr
 
 from curate import open_sets
 from curate.fitting.boosted import BASE, TreeOptions, fit_boosted
-from curate.fitting.coordinates import Coordinates
 from curate.fitting.curves import annealing, downstream
 from curate.fitting.fit import FitOptions, fit, fit_evals
 from curate.fitting.holdout import splits
-from curate.fitting.least_squares import huber
-from curate.fitting.multistart import DELTA
+from curate.fitting.solver.coordinates import Coordinates
+from curate.fitting.solver.least_squares import huber
+from curate.fitting.solver.multistart import DELTA
 from curate.laws import Law, chinchilla, repetition
 from curate.runs.recipes import Recipes
 from curate.runs.run_table import Runs, check, read
@@ -174,17 +174,22 @@ def chinchilla_240(bench: Bench) -> Rows:
     yield Row(
         f"scipy L-BFGS-B, {len(starts)} of the 4,500 published starts",
         f"objective {value:.9f} {shown(theta)}",
-        single, "<= .0010183", value <= 0.0010183,
-    )  # fmt: skip
+        single,
+        "<= .0010183",
+        value <= 0.0010183,
+    )
     clock, rng = Clock(), np.random.default_rng(0)
     for _ in range(20):
         counts = np.bincount(rng.integers(240, size=240), minlength=240).astype(float)
         scipy_fit("chinchilla", recipes, y, point[None], weights=counts)
     each = clock() / 20
     yield Row(
-        "scipy, 1,000 refits of one start each (from 20)", f"{each:.3f} s a refit", 1000 * each, "<= 60 CPU-s",
+        "scipy, 1,000 refits of one start each (from 20)",
+        f"{each:.3f} s a refit",
+        1000 * each,
+        "<= 60 CPU-s",
         1000 * each <= 60,
-    )  # fmt: skip
+    )
 
 
 def regmix(bench: Bench) -> Rows:
@@ -232,8 +237,13 @@ def regmix(bench: Bench) -> Rows:
     import lightgbm
 
     options = {
-        "objective": "l2", "learning_rate": 0.01, "num_threads": 1, "verbose": -1, "seed": 0, "deterministic": True
-    }  # fmt: skip
+        "objective": "l2",
+        "learning_rate": 0.01,
+        "num_threads": 1,
+        "verbose": -1,
+        "seed": 0,
+        "deterministic": True,
+    }
     clock = Clock()
     x, z = np.asarray(fitted.weights), np.asarray(unseen.weights)
     predicted = {
@@ -271,9 +281,12 @@ def _pile5_of(bench: Bench, size: str) -> Rows:
     def row(label: str, clock: Clock, errors: list[float], target: bool = True) -> Row:
         error = float(np.mean(errors))
         return Row(
-            f"{size} {label}", f"MAE {error:.4f} [{min(errors):.4f}, {max(errors):.4f}]", clock(),
-            "< .019 (aim .0095)" if target else "", error < 0.019 if target else None,
-        )  # fmt: skip
+            f"{size} {label}",
+            f"MAE {error:.4f} [{min(errors):.4f}, {max(errors):.4f}]",
+            clock(),
+            "< .019 (aim .0095)" if target else "",
+            error < 0.019 if target else None,
+        )
 
     def mae(fits: Mapping[str, Predicts], rows: np.ndarray) -> float:
         part = recipes.take(rows)
@@ -282,9 +295,13 @@ def _pile5_of(bench: Bench, size: str) -> Rows:
 
     def ours(spec: str, train: np.ndarray, starts: int) -> dict[str, Predicts]:
         fits = fit_evals(
-            spec, recipes.take(train), {e: y[train] for e, y in losses.items()}, pools=runs.pools,
-            weights=np.where(last[train], 3.0, 0.3), options=bench.options(starts),
-        )  # fmt: skip
+            spec,
+            recipes.take(train),
+            {e: y[train] for e, y in losses.items()},
+            pools=runs.pools,
+            weights=np.where(last[train], 3.0, 0.3),
+            options=bench.options(starts),
+        )
         return {e: law_fit.loss for e, law_fit in fits.items()}
 
     def scipys(train: np.ndarray) -> dict[str, Predicts]:
@@ -319,9 +336,12 @@ def slimpajama(bench: Bench) -> Rows:
 
     def errors(spec: str, train: np.ndarray, test: np.ndarray) -> dict[str, float]:
         fits = fit_evals(
-            spec, recipes.take(train), {e: y[train] for e, y in losses.items()}, pools=runs.pools,
+            spec,
+            recipes.take(train),
+            {e: y[train] for e, y in losses.items()},
+            pools=runs.pools,
             options=bench.options(1 if spec == "mixture_joint" else 2),  # 47 parameters: slow
-        )  # fmt: skip
+        )
         return {e: float(relative(f.loss(recipes.take(test)), losses[e][test]).mean()) for e, f in fits.items()}
 
     held = [np.isin(code, np.random.default_rng(s).permutation(code.max() + 1)[:20]) for s in range(3)]
@@ -336,18 +356,24 @@ def slimpajama(bench: Bench) -> Rows:
         clock = Clock()
         unseen = [float(np.mean(list(errors(spec, ~test, test).values()))) for test in held]
         yield Row(
-            f"{spec}{seen}, 40 -> 20 mixtures", f"{np.mean(unseen):.3%} ({percent(unseen, 3)})", clock(),
-            "< .40 %", float(np.mean(unseen)) < 0.004,
-        )  # fmt: skip
+            f"{spec}{seen}, 40 -> 20 mixtures",
+            f"{np.mean(unseen):.3%} ({percent(unseen, 3)})",
+            clock(),
+            "< .40 %",
+            float(np.mean(unseen)) < 0.004,
+        )
     clock = Clock()
     by_eval = {
         e: scipy_error("ces", recipes.take(small), y[small], recipes.take(~small), y[~small], 2)
         for e, y in losses.items()
     }
     yield Row(
-        "scipy L-BFGS-B, ces, 2 starts, 122M -> 310M", f"{np.mean(list(by_eval.values())):.3%}: {percent(by_eval)}",
-        clock(), "< 1.0 %", float(np.mean(list(by_eval.values()))) < 0.01,
-    )  # fmt: skip
+        "scipy L-BFGS-B, ces, 2 starts, 122M -> 310M",
+        f"{np.mean(list(by_eval.values())):.3%}: {percent(by_eval)}",
+        clock(),
+        "< 1.0 %",
+        float(np.mean(list(by_eval.values()))) < 0.01,
+    )
 
 
 def repeated(bench: Bench) -> Rows:
@@ -428,9 +454,12 @@ def overtraining(bench: Bench) -> Rows:
         for label, (train, test) in protocols(recipes).items():
             clock = Clock()
             fits = fit_evals(
-                spec, recipes.take(train), {c: y[train] for c, y in losses.items()}, pools=pooled.pools,
+                spec,
+                recipes.take(train),
+                {c: y[train] for c, y in losses.items()},
+                pools=pooled.pools,
                 options=bench.options(16),
-            )  # fmt: skip
+            )
             errors = [float(np.nanmean(relative(f.loss(recipes.take(test)), losses[c][test]))) for c, f in fits.items()]
             mean = float(np.mean(errors))
             yield Row(
@@ -509,9 +538,15 @@ def _fit_error(loss: np.ndarray, truth: np.ndarray) -> dict[str, float]:
 
 
 TASKS: dict[str, Callable[[Bench], Rows]] = {
-    "chinchilla": chinchilla_240, "regmix": regmix, "pile5": pile5, "slimpajama": slimpajama, "repetition": repeated,
-    "overtraining": overtraining, "annealing": annealed, "downstream": err17,
-}  # fmt: skip
+    "chinchilla": chinchilla_240,
+    "regmix": regmix,
+    "pile5": pile5,
+    "slimpajama": slimpajama,
+    "repetition": repeated,
+    "overtraining": overtraining,
+    "annealing": annealed,
+    "downstream": err17,
+}
 
 
 def table(rows: list[tuple[str, Row]]) -> str:

@@ -90,10 +90,11 @@ def vendi(x: np.ndarray) -> float:
 
 
 def overlap(nearest: np.ndarray, sources: Sequence[str]) -> tuple[list[str], np.ndarray]:
-    """Return the sorted names of s sources, and the (s, s) share of each one's rows whose nearest row is in each.
+    """Return how far sources overlap: their sorted names, and an (s, s) table of shares.
 
-    ``nearest`` (n,) is the position of the nearest other row. Shares are weighted as if all sources had equally many
-    rows: sources with one distribution give about 1 / s everywhere, sources far apart give the identity matrix.
+    Line i has the shares of source i's rows whose nearest other row is in each source; ``nearest`` (n,) are the
+    positions of those rows. Shares are weighted as if all sources had equally many rows: sources with one distribution
+    give about 1 / s everywhere, sources far apart give the identity matrix.
     """
     names, codes = np.unique(np.array(sources, dtype=str), return_inverse=True)
     counts = np.zeros((len(names), len(names)))

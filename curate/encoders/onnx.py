@@ -19,9 +19,10 @@ INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 
 @dataclass(frozen=True)
 class Onnx:
-    """The mean of the vectors of a text's tokens, or the one vector that the model gives, at unit length.
+    """The vector of a text by a model in ONNX format, at unit length.
 
-    Needs the extra ``onnx``. Texts go through the model one by one, so that a vector does not depend on its batch.
+    It is the mean of the vectors of the tokens, or the one vector that the model gives. Needs the extra ``onnx``. Texts
+    go through the model one by one, so that a vector does not depend on its batch.
 
     Options:
         path: folder of the model; ``model.onnx`` may lie in its folder ``onnx`` (required).
@@ -42,10 +43,12 @@ class Onnx:
         result = np.zeros((len(texts), self.width), np.float32)
         for i, text in enumerate(texts):
             vector = run(text)
+            # a zero vector stays zero
             result[i] = vector / (float(np.sqrt((vector**2).sum())) or 1.0)
         return result
 
 
+# a model is kept for the process, outside the encoder, which is sent to every worker
 @lru_cache(maxsize=1)
 def _model(path: str, longest: int) -> Callable[[str], np.ndarray]:
     """Return a function from a text to its vector (d,) float64."""
@@ -61,6 +64,7 @@ def _model(path: str, longest: int) -> Callable[[str], np.ndarray]:
     from tokenizers import Tokenizer
 
     options = onnxruntime.SessionOptions()
+    # one thread: workers share the cores, and sums in one order give the same bytes
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
     tokenizer = Tokenizer.from_file(str(Path(path) / "tokenizer.json"))

@@ -16,7 +16,7 @@ CODED = {b"\x89PNG": "PNG", b"\xff\xd8\xff": "JPEG", b"GIF8": "GIF", b"RIFF": "W
 
 @dataclass(frozen=True)
 class Pixels:
-    """The pixels of an image, each in [0, 1], in the order in which they lie in the column ``image``.
+    """The pixels of an image of the column ``image``, each in [0, 1], in their order.
 
     An image is a binary value of ``width`` bytes, or a list of ``width`` numbers of 0 to 255. Files such as PNG and
     JPEG have to be decoded first.

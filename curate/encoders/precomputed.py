@@ -46,6 +46,7 @@ class Precomputed:
         return np.asarray(table[[row_of[name] for name in texts]]) if texts else np.zeros((0, self.width), np.float32)
 
 
+# a table is kept for the process, outside the encoder, which is sent to every worker
 @lru_cache(maxsize=2)
 def _table(path: str) -> tuple[Mapping[str, int], np.ndarray]:
     """Return the row of each id and the (m, d) float32 vectors."""

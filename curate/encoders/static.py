@@ -70,9 +70,10 @@ def _pieces(word: str, row_of: Mapping[str, int]) -> list[int]:
     return rows
 
 
+# a table is kept for the process, outside the encoder, which is sent to every worker
 @lru_cache(maxsize=2)
 def _table(path: str) -> tuple[dict[str, int], np.ndarray, dict[str, list[int]]]:
-    """Return the row of each token, the (m, d) float32 vectors, and an empty cache of the rows of words."""
+    """Return the row of each token, the (m, d) float32 vectors, and a cache of the rows of words."""
     if not path:
         raise CurateError("encoder static needs a table of token vectors. Give path=FILE.parquet")
     if not Path(path).is_file():

@@ -116,6 +116,7 @@ def export(
     exporter = cast(Export, open_sets.build("exports", to))
     own = None if pools is None else read_pools(pools)
     mixture = mixtures.load(plan, budget, phase=phase, pools=own, min_share=min_share, seed=seed)
+    # Phases cannot be merged into one mixture: the order of the data is what a schedule is about.
     if (count := len(mixture.ends)) > 1:
         ends = ", ".join(f"{end:g}" for end in mixture.ends)
         raise SchemaError(

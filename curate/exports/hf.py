@@ -97,4 +97,5 @@ class Hf:
                 f"pool {part.pool.name!r} has no count of examples, and datasets draws examples and not tokens: add "
                 "it to pools.json, or say how many tokens every row has with --to hf:seq_len=N"
             )
+        # Tokens over the mean tokens of an example.
         return part.tokens * part.pool.examples / part.pool.tokens

@@ -49,6 +49,7 @@ class Levanter:
                 )
             rows.append(f"    {_text.quoted(part.pool.name)}: {_text.flow(self._component(part))}\n")
             weights.append(f"    {_text.quoted(part.pool.name)}: {_text.decimal(share)}\n")
+        # restart repeats a pool that runs out, as the plan wants.
         rest = f"  stop_strategy: restart\n  mixture_block_size: {BLOCK}\n"
         note = f"trainer.num_train_steps = {mixture.tokens} / (train_batch_size * sequence length)"
         body = ["data:\n", f"  {self.key}:\n", *rows, "  train_weights:\n", *weights, rest]

@@ -63,6 +63,7 @@ class Megatron:
                     "the JSON form with --to megatron:per_split=true"
                 )
             return "".join(f"{_text.decimal(weight)} {path}\n" for weight, path in pairs)
+        # The key "curate" is not read by Megatron; it holds what other formats say in comments.
         note = {
             "plan": mixture.origin,
             "tokens": {part.pool.name: part.tokens for part in mixture.parts},

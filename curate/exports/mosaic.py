@@ -39,6 +39,7 @@ class Mosaic:
         """
         weights: list[int] | tuple[float, ...] = mixture.shares
         if self.seq_len:
+            # Whole samples of all pools together, so that the last incomplete one is lost only once.
             weights = apportion([part.tokens for part in mixture.parts], mixture.tokens // self.seq_len)
         lines = []
         for part, weight in zip(mixture.parts, weights, strict=True):

@@ -33,6 +33,7 @@ class Olmo:
                 "source_name": part.pool.name,
                 "target_ratio": share,
                 "paths": part.paths,
+                # Rounded up for the same reason as the room: a limit that is a little too high does no harm.
                 "max_repetition_ratio": float(ceil(ROOM * part.epochs)),
             }
             lines.append(f"  - {_text.flow(source)}\n")

@@ -62,6 +62,7 @@ class Torchtitan:
         seen: dict[str, str] = {}
         for part, share in zip(mixture.parts, mixture.shares, strict=True):
             name = part.pool.name
+            # The first pool of this spelling stays in the table; a second one with other capitals is a clash.
             if (other := seen.setdefault(name.lower(), name)) != name:
                 raise SchemaError(
                     f"pools {other!r} and {name!r} differ only in case, which torchtitan ignores: rename one"

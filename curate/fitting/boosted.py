@@ -5,19 +5,18 @@ this project. Trees cannot extrapolate: the law carries size, tokens and unseen 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import cast
 
 import numpy as np
 import torch
 from sklearn.ensemble import HistGradientBoostingRegressor
 from torch import Tensor
 
-from curate.errors import FitError, SchemaError
+from curate.errors import FitError
 from curate.fitting import fit as fits
 from curate.fitting.fit import Fit
-from curate.fitting.multistart import DEFAULTS, FitOptions, resample
+from curate.fitting.solver.multistart import DEFAULTS, FitOptions, resample
 from curate.runs.predictor import spread
 from curate.runs.recipes import Recipes
 
@@ -69,7 +68,7 @@ class Boosted:
     noise: float
     ranges: Mapping[str, tuple[float, float]]
 
-    differentiable = False
+    differentiable = False  # a plan has to search
 
     def __repr__(self) -> str:
         """Return the law beneath, what is predicted, and how well, on one line."""
@@ -99,6 +98,7 @@ class Boosted:
         trees = torch.from_numpy(np.stack([tree.predict(columns) for tree in self._trees[1:]]))
         if self.base is None:
             return trees.exp()
+        # There are fewer refits of the trees than draws of the law: they are used in turn.
         draws = self.base.draw_losses(recipes).detach()
         return draws * trees[torch.arange(len(draws)) % len(trees)].exp()
 
@@ -150,6 +150,7 @@ def features(recipes: Recipes, law: np.ndarray) -> np.ndarray:
     Columns: weights, their logarithms, log epochs (NaN where none or unlimited), log tokens, log params, ``law``.
     """
     weights, epochs = np.asarray(recipes.weights.detach()), np.asarray(recipes.epochs.detach())
+    # To the trees NaN is a value of its own, so that "no repetition" needs no number.
     repeated = np.log(epochs, out=np.full_like(epochs, np.nan), where=epochs > 0)
     sizes = [np.log(np.asarray(x.detach())) for x in (recipes.tokens, recipes.params)]
     return np.column_stack([weights, np.log(weights + SHARE_FLOOR), repeated, *sizes, law])
@@ -173,12 +174,7 @@ def fit_boosted(
         FitError: if there are fewer trainings than folds, or the law cannot be fitted (``fit_evals``).
     """
     codes = np.unique(np.arange(len(recipes)) if clusters is None else clusters, return_inverse=True)[1]
-    trainings = codes.max() + 1
-    if trainings < options.folds:
-        raise FitError(
-            f"{trainings} trainings cannot be split into {options.folds} folds: add runs, or fit a law alone"
-        )
-    fold = (np.random.default_rng(options.seed).permutation(trainings) % options.folds)[codes]
+    fold = _folds(codes, options)
     law_fits: dict[str, Fit] = {}
     outside = {name: np.zeros(len(recipes)) for name in losses}
     if base is not None:
@@ -197,11 +193,22 @@ def fit_boosted(
             law_outside=outside[name][rows],
             clusters=codes[rows],
             options=options,
-            noise=0.0,
+            noise=0.0,  # measured next: it needs the trees
             ranges=fits.ranges(measured, pools),
         )
         result[name] = replace(boosted, noise=boosted.noise_on_unseen(fold[rows]))
     return result
+
+
+def _folds(codes: np.ndarray, options: TreeOptions) -> np.ndarray:
+    """Return the (n,) folds of runs with training ``codes`` (n,): checkpoints of one training share a fold."""
+    trainings = codes.max() + 1
+    if trainings < options.folds:
+        raise FitError(
+            f"{trainings} trainings cannot be split into {options.folds} folds: add runs, or fit a law alone"
+        )
+    order = np.random.default_rng(options.seed).permutation(trainings)
+    return np.asarray((order % options.folds)[codes])
 
 
 def _law_outside(
@@ -228,6 +235,7 @@ def _law_outside(
 
 
 def _grow(x: np.ndarray, y: np.ndarray, weights: np.ndarray, options: TreeOptions) -> HistGradientBoostingRegressor:
+    # The least number of rows in a leaf counts rows, not weights: those of weight 0 must go.
     rows = weights > 0
     trees = HistGradientBoostingRegressor(
         max_iter=options.rounds,
@@ -240,63 +248,3 @@ def _grow(x: np.ndarray, y: np.ndarray, weights: np.ndarray, options: TreeOption
         random_state=options.seed,
     )
     return trees.fit(x[rows], y[rows], sample_weight=weights[rows])
-
-
-def to_json(boosted: Boosted) -> dict[str, object]:
-    """Return the trees as an entry of ``laws`` in fit.json.
-
-    It holds the law's fit, the options and the fitted rows. The trees are grown again from these and are not stored.
-    """
-    recipes = boosted.recipes
-    # JSON has no infinity: unlimited tokens are null.
-    unique = [[x if np.isfinite(x) else None for x in row] for row in recipes.unique.tolist()]
-    return {
-        "law": "boosted",
-        "eval": boosted.eval,
-        "pools": list(boosted.pools),
-        "theta": {},
-        "base": None if boosted.base is None else fits.to_json(boosted.base),
-        "options": asdict(boosted.options),
-        "noise": boosted.noise,
-        "ranges": {name: list(ends) for name, ends in boosted.ranges.items()},
-        "runs": {
-            "weights": recipes.weights.tolist(),
-            "tokens": recipes.tokens.tolist(),
-            "params": recipes.params.tolist(),
-            "unique": unique,
-            "distance": None if recipes.distance is None else recipes.distance.tolist(),
-            "loss": boosted.losses.tolist(),
-            "outside": boosted.law_outside.tolist(),
-            "clusters": boosted.clusters.tolist(),
-        },
-    }
-
-
-def from_json(record: Mapping[str, object]) -> Boosted:
-    """Return what ``to_json`` wrote; the same rows and options grow the same trees.
-
-    Raises:
-        SchemaError: if a field is missing or wrong.
-    """
-    try:
-        runs = cast(Mapping[str, list[float]], record["runs"])
-        unique = cast(list[list[float | None]], runs["unique"])
-        unlimited = [[np.inf if x is None else x for x in row] for row in unique]
-        columns = [runs["weights"], runs["tokens"], runs["params"], unlimited]
-        columns += [] if runs["distance"] is None else [runs["distance"]]
-        base = record["base"]
-        ranges = cast(dict[str, list[float]], record["ranges"])
-        return Boosted(
-            pools=tuple(cast(list[str], record["pools"])),
-            eval=str(record["eval"]),
-            base=None if base is None else fits.from_json(cast(Mapping[str, object], base)),
-            recipes=Recipes(*(torch.tensor(x, dtype=torch.float64) for x in columns)),
-            losses=np.array(runs["loss"]),
-            law_outside=np.array(runs["outside"]),
-            clusters=np.array(runs["clusters"]),
-            options=TreeOptions(**cast(dict[str, int], record["options"])),
-            noise=float(cast(float, record["noise"])),
-            ranges={name: (ends[0], ends[1]) for name, ends in ranges.items()},
-        )
-    except (KeyError, IndexError, TypeError, ValueError) as error:
-        raise SchemaError(f"this is no boosted fit ({type(error).__name__}: {error}). Run `curate fit` again") from None

@@ -1,4 +1,4 @@
-"""Choose between laws, or weight them, by how well they predict runs that they have not seen."""
+"""Choose between laws by how well they predict runs that they have not seen."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -6,22 +6,20 @@ from typing import cast
 
 import numpy as np
 import polars as pl
-from scipy.optimize import nnls
 
 from curate import open_sets
 from curate.errors import FitError
 from curate.fitting.boosted import Boosted
-from curate.fitting.coordinates import Coordinates
 from curate.fitting.fit import Fit
 from curate.fitting.fit_files import BOOSTED, fit_named
 from curate.fitting.holdout import Split, splits
-from curate.fitting.multistart import DEFAULTS, FitOptions
+from curate.fitting.solver.coordinates import Coordinates
+from curate.fitting.solver.multistart import DEFAULTS, FitOptions
 from curate.laws import Law
 from curate.runs.predictor import Blend
 from curate.runs.recipes import Recipes
 from curate.runs.run_table import Runs
 
-SMALLEST_WEIGHT = 0.01  # a law with less weight in a stack is dropped: it costs time and changes nothing
 RESAMPLES = 1000  # of the held-out trainings, for the interval of the mean error
 SCHEMA = {
     "law": pl.String,
@@ -132,7 +130,7 @@ def _predict_held_out(spec: str, held_out: _HeldOut, options: FitOptions) -> tup
             {name: loss[train] for name, loss in held_out.losses.items()},
             pools=held_out.runs.pools,
             clusters=held_out.clusters[train],
-            options=replace(options, draws=1),
+            options=replace(options, draws=1),  # the held-out error needs no bootstrap
         )
         parts += [np.log(np.asarray(fit.loss(held_out.recipes.take(test)))) for fit in fits.values()]
         train_errors += [fit.rmse if isinstance(fit, Fit) else fit.noise for fit in fits.values()]
@@ -148,6 +146,7 @@ def _parameters(spec: str, pools: int) -> int | None:
 
 def _errors(log_error: np.ndarray, groups: np.ndarray, seed: int) -> dict[str, object]:
     """Return the mean error of (m,) held-out rows, with an interval that resamples their trainings ``groups`` (m,)."""
+    # Runs of one training err together: the interval resamples trainings, not rows.
     error = np.expm1(log_error)
     names, codes = np.unique(groups, return_inverse=True)
     sums, counts = np.bincount(codes, np.abs(error)), np.bincount(codes)
@@ -183,54 +182,8 @@ def choose(
     best = comparison.rows.row(0, named=True)
     if best["heldout"] is None:
         raise FitError(f"no law can be fitted: {best['why']}")
-    fits = tuple(_with_heldout(fit, best) for fit in _fit_all(runs, best["law"], evals, options))
+    fits = tuple(with_heldout(fit, best) for fit in fit_all(runs, best["law"], evals, options))
     return (fits[0] if len(fits) == 1 else mean(fits)), comparison
-
-
-def stack(
-    runs: Runs,
-    specs: Sequence[str],
-    evals: Sequence[str],
-    *,
-    how: str = "largest",
-    options: FitOptions = DEFAULTS,
-) -> tuple[Blend, Comparison]:
-    """Weight laws by how well they predict held-out runs together, and refit them on all rows.
-
-    The weights come from non-negative least squares of held-out log loss (Wolpert 1992; Breiman 1996). They sum to 1;
-    laws under 1 % are dropped. Use it when no law wins, because the intervals of the comparison overlap.
-
-    Raises:
-        FitError: if no law can be fitted.
-    """
-    comparison = compare(specs, runs, evals, how=how, options=options)
-    predicted, truth = comparison.predicted, comparison.truth
-    if not predicted:
-        raise FitError(f"no law can be fitted: {comparison.rows['why'][0]}")
-    weights = stack_weights(np.column_stack(list(predicted.values())), truth)
-    kept = {spec: weight for spec, weight in zip(predicted, weights.tolist(), strict=True) if weight > 0}
-    error = np.log(sum(weight * np.exp(predicted[spec]) for spec, weight in kept.items())) - truth
-    row = comparison.rows.filter(pl.col("law") == next(iter(kept))).row(0, named=True)
-    of_stack = row | {"heldout": float(np.abs(np.expm1(error)).mean()), "rms": float(np.sqrt((error**2).mean()))}
-    fits, shares = [], []
-    for spec, weight in kept.items():
-        members = _fit_all(runs, spec, evals, options)
-        fits += [_with_heldout(fit, of_stack) for fit in members]
-        shares += [weight / len(members)] * len(members)
-    return Blend(tuple(fits), tuple(shares), "+".join(evals)), comparison
-
-
-def stack_weights(predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """Return (l,) weights of l laws, >= 0 with sum 1, from (m, l) held-out log losses and the (m,) true ones."""
-    count = predicted.shape[1]
-    # The ridge splits ties between nearly equal laws evenly. The heavy last row makes the weights sum to 1.
-    ridge, heavy = 1e-3 * np.sqrt(len(predicted)), 1e3
-    weights, _ = nnls(
-        np.vstack([predicted, ridge * np.eye(count), np.full((1, count), heavy)]),
-        np.concatenate([truth, np.full(count, ridge / count), [heavy]]),
-    )
-    weights = np.where(weights / weights.sum() < SMALLEST_WEIGHT, 0.0, weights)
-    return np.asarray(weights / weights.sum())
 
 
 def mean(fits: Sequence[Fit | Boosted]) -> Blend:
@@ -243,13 +196,14 @@ def _losses(runs: Runs, evals: Sequence[str]) -> dict[str, np.ndarray]:
     return {name: runs.loss(name, missing=len(evals) > 1) for name in evals}
 
 
-def _fit_all(runs: Runs, spec: str, evals: Sequence[str], options: FitOptions) -> tuple[Fit | Boosted, ...]:
+def fit_all(runs: Runs, spec: str, evals: Sequence[str], options: FitOptions) -> tuple[Fit | Boosted, ...]:
+    """Fit one law to all runs, and return a fit for each eval."""
     losses = _losses(runs, evals)
     fits = fit_named(spec, runs.recipes(), losses, pools=runs.pools, clusters=runs.clusters, options=options)
     return tuple(fits.values())
 
 
-def _with_heldout(fit: Fit | Boosted, row: dict[str, float]) -> Fit | Boosted:
+def with_heldout(fit: Fit | Boosted, row: dict[str, float]) -> Fit | Boosted:
     """Return a fit that records its held-out error, and whose noise is at least that."""
     noise = max(fit.noise, float(row["rms"]))
     if isinstance(fit, Boosted):

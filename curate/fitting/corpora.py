@@ -10,7 +10,7 @@ from torch import Tensor
 
 from curate.errors import SchemaError
 from curate.fitting.fit import Fit, fit
-from curate.fitting.multistart import DEFAULTS, FitOptions
+from curate.fitting.solver.multistart import DEFAULTS, FitOptions
 from curate.runs.recipes import Recipes
 from curate.runs.run_table import Runs, check
 
@@ -73,6 +73,7 @@ def path(fit: Fit, flops: np.ndarray, tokens_per_param: float) -> Recipes:
     """Return recipes along a grid of compute (FLOPs = 6 N D) at a fixed number of tokens per parameter."""
     params = torch.from_numpy(np.sqrt(flops / (6 * tokens_per_param)))
     n, p = len(flops), len(fit.pools)
+    # A corpus is usually one pool. One of several pools is compared at equal shares.
     weights = torch.full((n, p), 1 / p, dtype=torch.float64)
     unlimited = torch.full((n, p), torch.inf, dtype=torch.float64)
     return Recipes(weights, tokens_per_param * params, params, unlimited)
@@ -119,6 +120,7 @@ def _first_crossing(difference: Tensor, flops: np.ndarray) -> float | None:
     """Return where (m,) differences of loss first change sign along the grid, interpolated in log compute."""
     values = difference.numpy()
     sign = np.sign(values)
+    # A product of signs below 0 is a change; corpora that touch without crossing give 0.
     change = np.flatnonzero(sign[1:] * sign[:-1] < 0)
     if len(change) == 0:
         return None

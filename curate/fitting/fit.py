@@ -16,9 +16,9 @@ from torch.func import vmap
 
 from curate import open_sets
 from curate.errors import FitError
-from curate.fitting.coordinates import Coordinates
-from curate.fitting.multistart import DEFAULTS, FitPasses, resample
-from curate.fitting.multistart import FitOptions as FitOptions  # part of this module's interface
+from curate.fitting.solver.coordinates import Coordinates
+from curate.fitting.solver.multistart import DEFAULTS, FitPasses, resample
+from curate.fitting.solver.multistart import FitOptions as FitOptions  # part of this module's interface
 from curate.laws import Law
 from curate.runs.predictor import spread
 from curate.runs.recipes import Recipes
@@ -46,7 +46,7 @@ class Fit:
     ranges: Mapping[str, tuple[float, float]]
     heldout: Mapping[str, float] | None = None
 
-    differentiable = True
+    differentiable = True  # a plan may follow the gradient in the weights
 
     def __repr__(self) -> str:
         """Return the law, what it predicts, and how well, on one line."""
@@ -80,6 +80,7 @@ class Fit:
 
     def drawn(self, recipes: Recipes, draws: Tensor) -> Tensor:
         """Return (n,) predicted losses, each recipe by its own bootstrap draw: (n,) indices, wrapped around."""
+        # Each recipe meets one draw: n evaluations of the law instead of b x n.
         law, theta = self.law, {name: values[draws % len(values)] for name, values in self.draws.items()}
         return vmap(lambda values, row: law.loss(values, Recipes.single(row))[0])(theta, recipes.rows)
 
@@ -151,6 +152,7 @@ def fit_evals(
             f"add at least {k - n} runs, merge pools, or choose a law with fewer parameters"
         )
     row_weights = torch.from_numpy(np.ones(n) if weights is None else np.asarray(weights, dtype=np.float64))
+    # Errors of a loss are relative, so that they are about equal on the log scale.
     target = torch.from_numpy(np.log(np.stack(list(losses.values()))))
     passes = FitPasses(law, coordinates, recipes, target, row_weights, options)
     minima = passes.from_many_starts(spec)
@@ -158,24 +160,32 @@ def fit_evals(
         minima = passes.share(minima)
     counts = resample(np.arange(n) if clusters is None else clusters, options.draws, options.seed)
     draws = passes.bootstrap(minima, counts)
-    fits = {}
-    for i, name in enumerate(losses):
-        theta = coordinates.theta(minima.point[i])
-        residual = (law.loss(theta, recipes).log() - target[i])[torch.isfinite(target[i])]
-        rmse = float((residual**2).mean().sqrt())
-        fits[name] = Fit(
-            spec=spec,
-            pools=tuple(pools),
-            eval=name,
-            theta=theta,
-            draws=vmap(coordinates.theta)(draws[i]),
-            rmse=rmse,
-            # k parameters have taken up k of the residuals' degrees of freedom.
-            noise=rmse * float(np.sqrt(len(residual) / max(1, len(residual) - k))),
-            rows=len(residual),
-            ranges=ranges(recipes, pools),
-        )
-    return fits
+    return {
+        name: _result(passes, spec, name, pools, theta=coordinates.theta(minima.point[i]), draws=draws[i], row=i)
+        for i, name in enumerate(losses)
+    }
+
+
+def _result(
+    passes: FitPasses, spec: str, name: str, pools: Sequence[str], *, theta: dict[str, Tensor], draws: Tensor, row: int
+) -> Fit:
+    """Return the fit of the eval ``name``, which is row ``row`` of the targets; ``draws`` (b, k) are coordinates."""
+    target = passes.target[row]
+    residual = (passes.law.loss(theta, passes.recipes).log() - target)[torch.isfinite(target)]
+    rmse = float((residual**2).mean().sqrt())
+    # The k parameters have taken up k of the residuals' degrees of freedom.
+    free = max(1, len(residual) - passes.coordinates.size)
+    return Fit(
+        spec=spec,
+        pools=tuple(pools),
+        eval=name,
+        theta=theta,
+        draws=vmap(passes.coordinates.theta)(draws),
+        rmse=rmse,
+        noise=rmse * float(np.sqrt(len(residual) / free)),
+        rows=len(residual),
+        ranges=ranges(passes.recipes, pools),
+    )
 
 
 def ranges(recipes: Recipes, pools: Sequence[str]) -> dict[str, tuple[float, float]]:
@@ -229,6 +239,7 @@ def from_json(record: Mapping[str, object]) -> Fit:
 
 def _checked(law: Law, p: int, theta: dict[str, Tensor], leading: tuple[int, ...]) -> dict[str, Tensor]:
     """Return the parameters; one that is missing, of another shape or not finite is an error."""
+    # Tensors of a wrong shape would broadcast without an error, and predict nonsense.
     for param in law.params():
         shape = (*leading, p) if param.per_pool else leading
         values = theta[param.name]

@@ -12,11 +12,11 @@ import numpy as np
 
 from curate import open_sets
 from curate.errors import SchemaError
-from curate.fitting import boosted
+from curate.fitting import boosted, boosted_json
 from curate.fitting import fit as fits
 from curate.fitting.boosted import Boosted, TreeOptions
 from curate.fitting.fit import Fit
-from curate.fitting.multistart import FitOptions
+from curate.fitting.solver.multistart import FitOptions
 from curate.runs.predictor import Blend
 from curate.runs.recipes import Recipes
 from curate.storage import artifacts
@@ -68,7 +68,7 @@ def to_json(predictor: FittedLaw) -> dict[str, object]:
     members = members_of(predictor)
     rmse = [member.rmse for member in members if isinstance(member, Fit)]
     weights = predictor.weights if isinstance(predictor, Blend) else (1.0,)
-    whole = len(rmse) == len(members)
+    whole = len(rmse) == len(members)  # trees have no rmse on fitted rows: theirs would say little
     return {
         "laws": [_member_to_json(member) | {"weight": w} for member, w in zip(members, weights, strict=True)],
         "eval": predictor.eval,
@@ -86,11 +86,11 @@ def members_of(predictor: FittedLaw) -> tuple[Fit | Boosted, ...]:
 
 
 def _member_to_json(member: Fit | Boosted) -> dict[str, object]:
-    return boosted.to_json(member) if isinstance(member, Boosted) else fits.to_json(member)
+    return boosted_json.to_json(member) if isinstance(member, Boosted) else fits.to_json(member)
 
 
 def _member_from_json(record: Record) -> Fit | Boosted:
-    return boosted.from_json(record) if record["law"] == BOOSTED else fits.from_json(record)
+    return boosted_json.from_json(record) if record["law"] == BOOSTED else fits.from_json(record)
 
 
 def from_json(record: Record) -> FittedLaw:
@@ -102,6 +102,7 @@ def from_json(record: Record) -> FittedLaw:
     record = as_list(record)
     laws = cast(list[Record], record["laws"])
     members = [_member_from_json(law) for law in laws]
+    # One law is a list of one. It stays a fit, which knows more of itself than a blend does.
     if len(members) == 1:
         return members[0]
     weights = tuple(float(cast(float, law["weight"])) for law in laws)
@@ -121,6 +122,7 @@ def as_list(record: Record) -> Record:
         weights = cast(list[float], record["weights"])
         return {**record, "laws": [{**part, "weight": w} for part, w in zip(parts, weights, strict=True)]}
     if isinstance(parts, dict):
+        # The curves of relearn share parameters, which stood at the top; each run's own parameters join them.
         key = "corpus" if "by" in record else "run"
         shared = {} if "by" in record else {"law": record["law"]}
         common = cast(Record, record.get("theta", {}))
@@ -136,9 +138,13 @@ def read(path: Path) -> Record:
         SchemaError: if there is no such file, or it is not a fit.
     """
     try:
-        return as_list(artifacts.load(path, "fit"))
-    except (KeyError, IndexError, TypeError, ValueError) as error:
+        record = as_list(artifacts.load(path, "fit"))
+        # Other artefacts have a field of this name too: the laws of cmr.json are a dictionary.
+        if not isinstance(laws := record["laws"], list) or not all(isinstance(law, dict) for law in laws) or not laws:
+            raise ValueError("laws is not a list of laws")
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
         raise broken(path, error) from None
+    return record
 
 
 def load(path: Path) -> FittedLaw:
@@ -153,7 +159,7 @@ def load(path: Path) -> FittedLaw:
         raise SchemaError(f"{path} has a fit for each {record['by']} ({corpora}). Fit one of them alone with --where")
     try:
         names = [open_sets.parse(str(law["law"]))[0] for law in cast(list[Record], record["laws"])]
-        if curves := sorted(set(names) - {BOOSTED, *open_sets.names("laws")}):
+        if curves := sorted(name for name in names if name != BOOSTED and not open_sets.exists("laws", name)):
             raise SchemaError(f"{path} has a fit of {curves[0]}, which is no law of mixtures. Fit a law, such as ces")
         return from_json(record)
     except (KeyError, IndexError, TypeError, ValueError) as error:

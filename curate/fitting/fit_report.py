@@ -12,7 +12,7 @@ from curate.fitting.curves.downstream import MetricCurve
 from curate.fitting.curves.pruning_curves import PruningCurves
 from curate.fitting.fit import Fit
 from curate.fitting.fit_files import FittedLaw
-from curate.fitting.multistart import FitOptions
+from curate.fitting.solver.multistart import FitOptions
 from curate.storage import artifacts
 
 if TYPE_CHECKING:
@@ -57,8 +57,9 @@ class FitReport:
     ``law``: its name. ``predictor``: what predicts runs; None for corpora and for curves over steps. ``corpora``: the
     fit of each corpus, with ``by``. ``comparison``: the laws by their error on held-out runs, the best first; for
     corpora their crossings; for curves how well each fits, or the best share to keep at each size. ``points``: run,
-    group, measured, predicted. ``record``: the body of fit.json. ``shown``: texts and tables, in the order in which
-    the command prints them.
+    group, measured, predicted. ``notes``: what the runs cannot tell. ``explanation``: the same at length, with
+    ``explain``. ``record``: the body of fit.json. ``shown``: texts and tables in the order in which the command
+    prints them.
     """
 
     law: str
@@ -70,6 +71,7 @@ class FitReport:
     predictor: Fitted | None = None
     corpora: Mapping[str, Fit] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    explanation: str = ""
     made_by: Mapping[str, object] = field(default_factory=dict)
 
     def __repr__(self) -> str:
@@ -98,7 +100,7 @@ class FitReport:
 
     def chart(self) -> "Chart":
         """Return a chart of the predicted against the measured values, with the diagonal."""
-        from curate import charts
+        from curate import charts  # Altair is slow to import: only charts pay for it
 
         return charts.predicted(self.points)
 

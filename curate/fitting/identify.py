@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from curate import open_sets
-from curate.fitting import least_squares
-from curate.fitting.coordinates import Coordinates
 from curate.fitting.fit import Fit
-from curate.fitting.multistart import MAD_TO_SIGMA, TUNED, chunk_size
+from curate.fitting.solver import least_squares
+from curate.fitting.solver.coordinates import Coordinates
+from curate.fitting.solver.multistart import MAD_TO_SIGMA, TUNED, chunk_size
 from curate.laws import Law
 from curate.runs.recipes import Recipes
 

@@ -9,14 +9,14 @@ import polars as pl
 
 from curate import open_sets
 from curate.errors import SchemaError
-from curate.fitting import compare, corpora, explanation, fit_files, run_checks
+from curate.fitting import compare, corpora, explanation, fit_files, run_checks, stacking
 from curate.fitting import fit as fits
 from curate.fitting.boosted import Boosted
 from curate.fitting.curves.kinds import CURVES
 from curate.fitting.fit import Fit
 from curate.fitting.fit_files import FittedLaw
 from curate.fitting.fit_report import FitQuestion, FitReport, parameter_table
-from curate.fitting.multistart import FitOptions
+from curate.fitting.solver.multistart import FitOptions
 from curate.runs import run_table
 from curate.runs.predictor import Blend, Predictor
 from curate.runs.run_table import Runs
@@ -70,6 +70,8 @@ def fit(
     """
     specs = tuple(open_sets.split(law) if isinstance(law, str) else law)
     evals = tuple(eval.split(",") if isinstance(eval, str) else eval)
+    if not specs or not evals:
+        raise SchemaError("no law or no eval is named: give at least one of each")
     if message := stands_alone(specs, evals, by):
         raise SchemaError(message)
     options = FitOptions(starts=starts, draws=draws, seed=seed)
@@ -82,20 +84,7 @@ def fit(
         report = CURVES[open_sets.parse(specs[0])[0]](table, question)
     else:
         report = _fit_laws(table, question)
-    arguments = {
-        "law": ",".join(specs),
-        "eval": ",".join(evals),
-        "where": where,
-        "holdout": holdout,
-        "starts": starts,
-        "draws": draws,
-        "stack": stack,
-        "by": by,
-        "on": on,
-        "target": target,
-        "tokens_per_param": tokens_per_param,
-    }
-    return report.with_provenance(_made_by(runs, arguments, seed))
+    return report.with_provenance(_made_by(runs, question, where, target))
 
 
 def is_curve(spec: str) -> bool:
@@ -112,7 +101,22 @@ def stands_alone(specs: Sequence[str], evals: Sequence[str], by: str | None) -> 
     return f"{name} takes one law and one eval; {len(specs)} and {len(evals)} are given"
 
 
-def _made_by(runs: Table, arguments: Mapping[str, object], seed: int) -> dict[str, object]:
+def _made_by(runs: Table, question: FitQuestion, where: str | None, target: str | None) -> dict[str, object]:
+    """Return the record of what a fit was made from. A table in memory has a hash and no name."""
+    arguments = {
+        "law": ",".join(question.laws),
+        "eval": ",".join(question.evals),
+        "where": where,
+        "holdout": question.holdout,
+        "starts": question.options.starts,
+        "draws": question.options.draws,
+        "stack": question.stack,
+        "by": question.by,
+        "on": question.on,
+        "target": target,
+        "tokens_per_param": question.tokens_per_param,
+    }
+    seed = question.options.seed
     if frames.in_memory(runs):
         tables = {"runs": frames.content_hash(frames.frame(runs))}
         return artifacts.made_by({**arguments, "runs": None}, [], seed, tables)
@@ -122,14 +126,16 @@ def _made_by(runs: Table, arguments: Mapping[str, object], seed: int) -> dict[st
 
 def _fit_laws(runs: Runs, question: FitQuestion) -> FitReport:
     notes = run_checks.check(runs)
-    method = compare.stack if question.stack else compare.choose
+    method = stacking.stack if question.stack else compare.choose
     predictor, comparison = method(runs, question.laws, question.evals, how=question.holdout, options=question.options)
+    # Units of tokens and params show in the table itself; those of the loss only beside a fit.
     run_checks.check_units_of_loss(predictor, runs)
     compared = comparison.table()
     members = fit_files.members_of(predictor)
     shown: list[str | pl.DataFrame] = [compared, *(f"note: {note}" for note in notes), *_chosen(predictor)]
-    if question.explain:
-        shown.append(_explained(members[0], runs, compared, question.options.seed))
+    # A blend is explained by its first law: the best one, or that of the first eval.
+    words = _explained(members[0], runs, compared, question.options.seed) if question.explain else ""
+    shown += [words] if words else []
     record = fit_files.to_json(predictor)
     return FitReport(
         law=name_of(predictor),
@@ -142,6 +148,7 @@ def _fit_laws(runs: Runs, question: FitQuestion) -> FitReport:
         shown=tuple(shown),
         predictor=predictor,
         notes=notes,
+        explanation=words,
     )
 
 

@@ -57,7 +57,7 @@ class Predictions:
 
     def chart(self) -> "Chart":
         """Return a chart of the predicted losses with their intervals, one line a run."""
-        from curate import charts
+        from curate import charts  # Altair is slow to import: only charts pay for it
 
         return charts.intervals(self.rows.select("run", "predicted", "low", "high"))
 
@@ -90,6 +90,7 @@ def predict(
         columns = _named((predictor.metric(x), *predictor.interval(x, level)))
     else:
         columns = _columns(predictor, table, level, "")
+        # A stack of laws of one eval has one part, which is the blend itself.
         if isinstance(predictor, Blend) and len(parts := predictor.parts()) > 1:
             for name, part in parts.items():
                 columns |= _columns(part, table, level, f".{name}")
@@ -119,6 +120,7 @@ def load(path: Path) -> Predicting:
     """
     record = fit_files.read(path)
     law = str(cast(list[Mapping[str, object]], record["laws"])[0].get("law", ""))
+    # Curves come first: their names are not those of laws, and would be refused below.
     reader = READERS.get(law.partition(":")[0])
     if reader is None:
         return fit_files.load(path)

@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from curate.errors import FitError, SchemaError
-from curate.fitting.multistart import MAD_TO_SIGMA
+from curate.fitting.solver.multistart import MAD_TO_SIGMA
 from curate.runs.predictor import Blend, Predictor
 from curate.runs.run_table import Runs
 

@@ -15,9 +15,10 @@ def saturating(repeats: Tensor, scale: Tensor) -> Tensor:
 
 
 def effective_tokens(recipes: Recipes, scale: Tensor) -> Tensor:
-    """Return (n, p) tokens of each pool with its repeats discounted: U + U R (1 - exp(-(epochs - 1) / R)).
+    """Return (n, p) tokens of each pool with its repeats discounted.
 
-    ``scale`` is R, one number or (p,): the repeats after which a further one is worth 1/e of a fresh pass.
+    Beyond one epoch they are U + U R (1 - exp(-(epochs - 1) / R)) for U unique tokens. ``scale`` is R, one number or
+    (p,): the repeats after which a further one is worth 1/e of a fresh pass.
     """
     fresh = torch.minimum(recipes.seen, recipes.unique)
     # A pool that never runs out has unique = inf, so it has 0 repeats, and its fresh tokens are those seen.

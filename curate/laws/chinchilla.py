@@ -28,6 +28,7 @@ class Chinchilla:
         """Return E in nats per token, A and B (whose units depend on the exponents), and exponents alpha and beta."""
         return (
             Param("E", 0.01, 10.0, likely=(0.3, 3.0)),
+            # Wide ranges: the units of A and B change with the exponents.
             Param("A", 1e-3, 1e8, likely=(10.0, 3e3)),
             Param("B", 1e-3, 1e9, likely=(30.0, 1e4)),
             Param("alpha", 0.02, 2.0, likely=(0.2, 0.6), shared=True),

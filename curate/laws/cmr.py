@@ -53,5 +53,6 @@ def critical_share(constants: Mapping[str, float], tokens: float) -> float:
 
     R_CMR = a4 T^s4 + b3 with T in 0.2B tokens (Gu et al. 2024, arXiv 2407.17467, eq. 8).
     """
+    # The power law leaves [0, 1] at small and at large budgets.
     share = constants["a4"] * float((tokens / UNIT) ** constants["s4"]) + constants["b3"]
     return min(1.0, max(0.0, share))

@@ -61,6 +61,7 @@ class Dcpt:
             CurateError: ``cross`` without a learnable coefficient in the recipes.
         """
         tokens, r = recipes.tokens, self._share(recipes.weights)
+        # Without ``repeats`` a repeated token counts as a fresh one.
         useful = r
         if self.repeats:
             worth = effective_tokens(recipes, theta["R"])

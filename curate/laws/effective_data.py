@@ -58,11 +58,13 @@ class EffectiveData:
             -math.log(2.0) * torch.arange(self.steps + 1, dtype=torch.float64) * (h / theta["tau"])[..., None]
         )
         drop = h[..., None] * (worth[..., 1:] - worth[..., :-1])  # what an end of a pass changes
+        # All ends of passes of all pools, merged into one order of time.
         ends, order = torch.sort(log_ends(recipes, self.steps).exp().flatten(-2), dim=-1)
         rate = (1 + torch.gather(drop.flatten(-2), -1, order).cumsum(dim=-1)).clamp_min(1e-12)
         falls = torch.gather((b[:, None] * drop).flatten(-2), -1, order).cumsum(dim=-1)
         slope = (h * b).sum(dim=-1, keepdim=True) + falls  # (n, s) sum of h_i b_i delta_i after each end
         gained = rate[..., :-1] * (ends[..., 1:] - ends[..., :-1])
+        # Effective samples when each segment begins.
         done = ends[..., :1] + torch.cat([torch.zeros_like(gained[..., :1]), gained.cumsum(dim=-1)[..., :-1]], dim=-1)
         steps = (slope[..., :-1] / rate[..., :-1] * torch.log1p(gained / done)).sum(dim=-1)
         first = (h * b).sum(dim=-1) * (theta["a"] * recipes.tokens / NORMALISER * ends[..., 0]).log()

@@ -12,12 +12,13 @@ from curate.runs.recipes import Recipes
 
 @dataclass(frozen=True)
 class Forgetting:
-    """Predicts the loss on old data after fine-tuning on new data, into which a share p of old data is mixed.
+    """Predicts the loss on old data after fine-tuning on new data.
 
-    L = E + A D^beta / ((1 + B p) N)^alpha, with D new tokens in 1e10 and N parameters in 2e8. The new corpus is pool
-    number ``pool`` (from 0; -1 is the last), and p the share of all others. E is the old loss before fine-tuning. A is
-    the rise after 1e10 new tokens at 2e8 parameters without old data. The factor 1 + B p multiplies the parameters that
-    the old task keeps. ``sizes``: the runs differ in size, and E + H (N / 2e8)^-h replaces E.
+    A share p of old data is mixed into the new data. L = E + A D^beta / ((1 + B p) N)^alpha, with D new tokens in 1e10
+    and N parameters in 2e8. The new corpus is pool number ``pool`` (from 0; -1 is the last), and p the share of all
+    others. E is the old loss before fine-tuning. A is the rise after 1e10 new tokens at 2e8 parameters without old
+    data. The factor 1 + B p multiplies the parameters that the old task keeps. ``sizes``: the runs differ in size, and
+    E + H (N / 2e8)^-h replaces E.
 
     Source: Bethune et al. 2025 (arXiv 2502.06042). The formula was known to this project from notes only, without
     fitted constants: fit them.
@@ -46,6 +47,7 @@ class Forgetting:
     def loss(self, theta: Mapping[str, Tensor], recipes: Recipes) -> Tensor:
         """Return (n,) losses on the old data in nats per token."""
         n, new = recipes.params / SIZE, recipes.weights[..., self.pool]
+        # Old data acts as if the old task kept more parameters.
         kept = (1 + theta["B"] * (1 - new)) * n
         rise = theta["A"] * ((new + TRACE) * recipes.tokens / TOKENS) ** theta["beta"] * kept ** -theta["alpha"]
         before = theta["E"] + theta["H"] * n ** -theta["h"] if self.sizes else theta["E"]

@@ -46,5 +46,6 @@ class Infolaw:
         rate = (theta["a"] * recipes.params.log() + theta["b"])[..., None]
         unique = torch.minimum(recipes.seen, recipes.unique) / BILLION
         quality = torch.exp(-theta["theta"] * torch.arange(unique.shape[-1], dtype=torch.float64))
+        # expm1 is exact where few passes teach little.
         learned = -log_tokens * torch.expm1(-rate * recipes.epochs.clamp_min(1.0) / log_tokens)
         return theta["alpha"] * (quality * unique * learned).sum(dim=-1) ** -theta["beta"]

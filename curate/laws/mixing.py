@@ -25,6 +25,7 @@ class Mixing:
         """Return c in nats per token, and t (p,) of either sign."""
         return (
             Param("c", 0.01, 10.0, likely=(0.3, 3.0)),
+            # Both signs: a pool may help or hurt this eval.
             Param("t", -15.0, 8.0, likely=(-2.0, 2.0), per_pool=True, positive=False),
         )
 

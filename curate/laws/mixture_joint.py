@@ -38,6 +38,7 @@ class MixtureJoint:
     def loss(self, theta: Mapping[str, Tensor], recipes: Recipes) -> Tensor:
         """Return (n,) losses in nats per token."""
         h = recipes.weights
+        # Relative to equal shares, so that A and B keep their meaning as terms of the reference run.
         equal = torch.full_like(h, 1 / h.shape[-1])
         factor = {}
         for term in "AB":

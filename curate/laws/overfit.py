@@ -43,6 +43,7 @@ class Overfit:
         """Return (n,) losses in nats per token."""
         repeats = recipes.epochs - 1
         power = powered(repeats, theta["delta"])
+        # Unlimited pools count by their tokens seen, or U would be infinite.
         fresh = torch.minimum(recipes.seen, recipes.unique).sum(dim=-1)
         penalty = theta["P"] * (recipes.weights * power).sum(dim=-1) * (recipes.params / fresh) ** theta["kappa"]
         size = theta["A"] * (recipes.params / SIZE) ** -theta["alpha"]

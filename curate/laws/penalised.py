@@ -52,9 +52,11 @@ class Penalised:
     def loss(self, theta: Mapping[str, Tensor], recipes: Recipes) -> Tensor:
         """Return (n,) losses in nats per token."""
         n = recipes.params / SIZE
+        # Repeats that do half of the harm; larger models need fewer.
         half = theta["r1"] * n ** -theta["rho"]
         repeats = (recipes.epochs - 1).clamp_min(0.0)
         harm = (recipes.weights * repeats**2 / (repeats**2 + half[..., None] ** 2)).sum(dim=-1)
+        # Unlimited pools count by their tokens seen, or U would be infinite.
         fresh = torch.minimum(recipes.seen, recipes.unique).sum(dim=-1)
         useful = effective_tokens(recipes, theta["R"]).sum(dim=-1)
         penalty = theta["P"] * (recipes.params / fresh) ** theta["kappa"] * harm

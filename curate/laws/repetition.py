@@ -77,6 +77,7 @@ class Repetition:
         fresh = torch.minimum(recipes.seen, recipes.unique).sum(dim=-1)
         # Compute-optimal size for D tokens: alpha A / N^alpha = beta B / D^beta solved for N.
         optimal = (alpha * theta["A"] / (beta * theta["B"])) ** (1 / alpha) * fresh ** (beta / alpha)
+        # Parameters beyond the optimal size for the unique tokens count less, as repeats do.
         base = torch.minimum(recipes.params, optimal)
         if self.form == "excess":
             repeats, excess = recipes.tokens / fresh - 1, recipes.params / base - 1

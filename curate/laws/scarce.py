@@ -41,6 +41,7 @@ class Scarce:
 
     def loss(self, theta: Mapping[str, Tensor], recipes: Recipes) -> Tensor:
         """Return (n,) losses in nats per token."""
+        # A trace of the target is always there, so that the loss stays finite at h = 0.
         useful = effective_tokens(recipes, theta["r1"])[..., self.pool] + TRACE * recipes.tokens
         n = recipes.params / SIZE
         data = theta["B"] * n ** theta["delta"] * (useful / TOKENS) ** -theta["alpha"]

@@ -69,5 +69,6 @@ class Transport:
             power = power + recipes.weights**2 @ theta["q"]
         z = theta["a"] * power.exp()
         if self.top:
+            # A saturating form: small errors stay as they are, and none exceeds the top.
             z = self.top * z / (self.top + z)
         return z + theta["floor"] if self.floor else z

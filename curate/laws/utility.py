@@ -66,6 +66,7 @@ class Utility:
         h, steps = recipes.weights, torch.arange(1, self.steps, dtype=torch.float64)
         ends = log_ends(recipes, self.steps)  # (n, p, steps)
         decay = torch.exp(-math.log(2.0) * steps * (h / theta["tau"])[..., None])
+        # The repeated part of ln n, pass by pass, each with its decayed utility.
         again = ((ends[..., 1:] - ends[..., :-1]) * decay).sum(dim=-1)
         fresh = (theta["a"] * recipes.tokens / NORMALISER).log()[..., None] + ends[..., 0]
         first = self.start * torch.exp(-(h * theta["b"] * fresh).sum(dim=-1))

@@ -96,6 +96,7 @@ class Worst:
 
     def _excess(self, losses: Tensor) -> Tensor:
         """Losses (E, ...) minus their levels, scaled."""
+        # Losses are (E, n), or (E, b, n) with draws; levels and scales belong to the first axis.
         shape = (len(self.parts),) + (1,) * (losses.ndim - 1)
         return (losses - losses.new_tensor(self.levels).reshape(shape)) * losses.new_tensor(self.scales).reshape(shape)
 
@@ -120,6 +121,7 @@ class Worst:
         """Return low and high (n,) of a new run's largest excess. The run noise of the evals goes together."""
         noise = torch.tensor([part.noise for part in self.parts], dtype=torch.float64)[:, None, None]
         losses = predictor.stacked_draws(self.parts, recipes)
+        # A new run differs by its noise, which is log-normal: every draw is shifted by equal-mass normal quantiles.
         values = torch.cat([self._largest(losses * torch.exp(shift * noise)) for shift in predictor.NORMAL])
         return predictor.central(values, level)
 
@@ -155,9 +157,10 @@ def weighted(fit: Predictor, weights: Mapping[str, float]) -> Predictor:
 
 
 def stages(fit: Predictor, quantile: float | None) -> tuple[Loss, ...]:
-    """Return the losses to minimise one after the other, each from the solution of the one before.
+    """Return the losses to minimise one after the other.
 
-    There are several for the worst of several evals, which is smoothed ever less; otherwise there is one.
+    Each is minimised from the solution of the one before. There are several for the worst of several evals, which is
+    smoothed ever less; otherwise there is one.
 
     Raises:
         SchemaError: if the worst of several evals and a quantile are asked for together.
@@ -167,6 +170,7 @@ def stages(fit: Predictor, quantile: float | None) -> tuple[Loss, ...]:
             raise SchemaError(
                 "a plan minimises the worst of several evals or a quantile over draws: choose one of them"
             )
+        # t=t binds each lambda to its own softness, not to the last one of the loop.
         return tuple(lambda recipes, t=t: fit.smooth_loss(recipes, t) for t in SOFTNESS)
     if quantile is not None:
         return (lambda recipes: upper(fit.draw_losses(recipes), quantile),)
@@ -178,6 +182,7 @@ def upper(draws: Tensor, quantile: float) -> Tensor:
 
     It is a weighted sum of all order statistics, and so nearly smooth in the mixture.
     """
+    # The weight of an order statistic is the mass that a beta distribution has between its two edges.
     b = len(draws)
     edges = betainc((b + 1) * quantile, (b + 1) * (1 - quantile), np.arange(b + 1) / b)
     return torch.from_numpy(np.diff(edges)) @ draws.sort(dim=0).values
@@ -188,6 +193,7 @@ def pull(w: Tensor, prior: Tensor) -> Tensor:
 
     A pool without a share in the prior must have none in the mixtures.
     """
+    # Pools without a share in the prior have none in the mixture either (`search.problem` sees to it), so they add 0.
     in_prior = prior > 0
     shares = w[:, in_prior]
     return (shares * (shares.clamp_min(SMALLEST_SHARE) / prior[in_prior]).log()).sum(dim=1)

@@ -16,9 +16,10 @@ AT_LIMIT = 1e-6  # shares this near to a limit are at it
 
 
 def warnings(problem: PlanningProblem, i: int, w: Tensor, baselines: Mapping[str, np.ndarray]) -> tuple[str, ...]:
-    """Return one line for each limit that the mixture ``w`` (p,) of budget number ``i`` has reached, and each warning.
+    """Return the warnings of the mixture ``w`` (p,) that is planned for budget number ``i``.
 
-    The warnings are of extrapolation, of harmful repeats, and of ``baselines`` that the limits rule out.
+    There is one line for each limit that the mixture has reached, and one for each number outside the runs. Further
+    lines warn of harmful repeats, and of ``baselines`` that the limits rule out.
     """
     recipe = search.on_hand(problem.pools, [problem.budgets[i]], w[None])
     return (
@@ -33,6 +34,7 @@ def warnings(problem: PlanningProblem, i: int, w: Tensor, baselines: Mapping[str
 def _shares_at_bounds(problem: PlanningProblem, i: int, w: Tensor) -> list[str]:
     low, high, lines = problem.region.low[i], problem.region.high[i], []
     for k, pool in enumerate(problem.pools):
+        # A maximum of 1 or a minimum of 0 is no limit of the user's.
         if w[k] >= high[k] - AT_LIMIT and high[k] < 1:
             kind = "fixed" if high[k] == low[k] else "maximum"
             lines.append(f"{pool.name} is at its {kind} share {float(high[k]):.3g}")
@@ -70,7 +72,7 @@ def _excluded_baselines(problem: PlanningProblem, i: int, baselines: Mapping[str
     ]
     if not excluded:
         return []
-    return [f"baselines outside these limits, over which the gain can be negative: {', '.join(excluded)}"]
+    return [f"these baselines break the limits, so the gain over them can be negative: {', '.join(excluded)}"]
 
 
 def no_difference(losses: Tensor) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Warn where a recipe lies outside the runs that a law was fitted to, and where repeats of a pool harm.
+"""Warn where a recipe lies outside the fitted runs, and where repeats of a pool harm.
 
 In: fits and one recipe. Out: lines of text.
 """
@@ -15,10 +15,11 @@ NO_SHARE = 1e-3  # shares below it count as zero: a ratio of two of them would s
 
 
 def warnings(fits: Sequence[Predictor], recipe: Recipes) -> tuple[str, ...]:
-    """Return one line for each number of a recipe (n = 1) that lies outside what all fits have seen.
+    """Return one line for each number of a recipe that lies outside the fitted runs.
 
-    The numbers are tokens, parameters, the share of each pool, and the most passes over a pool, which count only beyond
-    the first. Further lines warn of repeats that are known to harm.
+    The recipe is one (n = 1), and its numbers must lie in the ranges of all fits. The numbers are tokens, parameters,
+    the share of each pool, and the most passes over a pool, which count only beyond the first. Further lines warn of
+    repeats that are known to harm.
     """
     pools = fits[0].pools
     shares, epochs = recipe.weights[0].tolist(), recipe.epochs[0].tolist()
@@ -28,6 +29,7 @@ def warnings(fits: Sequence[Predictor], recipe: Recipes) -> tuple[str, ...]:
     always_fitted = {"epochs": 1.0} | {f"share of {name}": SMALL_SHARE for name in pools}
     lines = []
     for name, value in numbers.items():
+        # Several fits were made from different runs. A number must lie within the range of each of them.
         smallest = max(fit.ranges[name][0] for fit in fits)
         largest = min(fit.ranges[name][1] for fit in fits)
         if value > max(largest, always_fitted.get(name, 0.0)) * NEAR:
@@ -37,6 +39,7 @@ def warnings(fits: Sequence[Predictor], recipe: Recipes) -> tuple[str, ...]:
             times = f"{smallest / value:.3g}x below" if value > 0 else "below"
             lines.append(f"extrapolated: {name} {value:.3g} is {times} the smallest fitted ({smallest:.3g})")
     for name, passes in zip(pools, epochs, strict=True):
+        # The first pass is no repeat.
         if harm := repeats.warning(passes - 1, numbers["params"]) or repeats.spent(passes):
             lines.append(f"{name}: {harm}")
     return tuple(lines)

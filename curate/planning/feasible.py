@@ -36,6 +36,7 @@ def feasible_mixture(pools: Sequence[Pool], budget: Budget, limits: Limits, regi
     """
     p, q = len(pools), region.rows.shape[1]
     cost = _costs(pools) * budget.tokens
+    # Prices are scaled to size 1, like shares, so that the solver weighs a missed share and missed money alike.
     unit = max(float(cost.max()), 1e-300)
     whole = np.minimum([pool.tokens / budget.tokens for pool in pools], 1.0)
     money = _checked_money(limits, cost)
@@ -50,6 +51,7 @@ def feasible_mixture(pools: Sequence[Pool], budget: Budget, limits: Limits, regi
         ]
     )
     right_sides = np.concatenate([region.limits[0].numpy(), [money / unit], np.zeros(2 * p)])
+    # The columns are w, z, price, then one miss for each linear limit and one for money.
     sum_is_1 = np.concatenate([np.ones(p), np.zeros(2 * p + q + 1)])[None]
     low = np.concatenate([region.low[0].numpy(), np.zeros(2 * p + q + 1)])
     high = np.concatenate([region.high[0].numpy(), np.ones(p), np.full(p + q + 1, np.inf)])
@@ -107,7 +109,9 @@ def _costs(pools: Sequence[Pool]) -> np.ndarray:
 
 
 def relax(region: Region, pools: Sequence[Pool], budgets: Sequence[Budget], money: float, w: Tensor) -> Region:
-    """Return the regions (m) with their last row, that of money, made linear at mixtures ``w`` (m, p).
+    """Return the regions (m) with the limit on money made linear at mixtures ``w`` (m, p).
+
+    That limit is the last row of a region.
 
     There, a pool seen more than once costs its unique tokens, whatever its share. What is paid is
     sum c_i min(w_i T, U_i). This is concave in the mixture, so the tangent is never under it: every point of the region
@@ -156,7 +160,9 @@ def paid(pools: Sequence[Pool], budget: Budget, weights: Mapping[str, float]) ->
 
 
 def keeps(pools: Sequence[Pool], budget: Budget, limits: Limits, region: Region, w: Tensor) -> bool:
-    """Return whether a mixture (p,) lies in the region of one budget and can be paid, up to rounding."""
+    """Return whether a mixture (p,) keeps all limits of one budget, up to rounding."""
+    # The row of money, if there is one, comes after the named limits. It holds near one mixture only, so the true price
+    # is compared below.
     excess = region.excess(w[None])[0, : len(names(limits))]
     in_bounds = bool(((w >= region.low[0] - ROUNDING) & (w <= region.high[0] + ROUNDING)).all())
     in_region = in_bounds and bool((excess <= ROUNDING).all())
@@ -165,14 +171,16 @@ def keeps(pools: Sequence[Pool], budget: Budget, limits: Limits, region: Region,
 
 
 def money_row(pools: Sequence[Pool], budgets: Sequence[Budget], money: float, w: Tensor) -> tuple[Tensor, Tensor]:
-    """Return rows (m, 1, p) and right sides (m, 1) of what is paid, made linear at mixtures ``w`` (m, p).
+    """Return the limit on money, made linear at mixtures ``w`` (m, p).
 
+    It is rows (m, 1, p) and right sides (m, 1).
     The unit is the dearest pool's price for all tokens of the budget, so that entries are of size 1.
     """
     cost = torch.from_numpy(_costs(pools))
     tokens = torch.tensor([b.tokens for b in budgets], dtype=torch.float64)[:, None]
     unique = torch.tensor([pool.tokens for pool in pools], dtype=torch.float64)
     bought_wholly = w * tokens >= unique
+    # Pools bought wholly cost the same whatever their share, so their price leaves the limit for the others.
     remaining = money - (bought_wholly * cost * unique).sum(dim=1, keepdim=True)
     rows = torch.where(bought_wholly, torch.zeros_like(w), cost.expand_as(w))
     unit = cost.max()

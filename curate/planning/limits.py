@@ -1,4 +1,4 @@
-"""The limits that a mixture must keep, such as most passes over a pool or most money to pay.
+"""State the limits that a mixture must keep, such as most passes over a pool.
 
 In: numbers from the user. Out: `Limits` and `Group`, plain records without checks; `region_of_limits` checks them.
 """
@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Group:
-    """A set of pools whose shares together must lie in [low, high], such as all pools of one licence.
+    """A set of pools whose shares together must lie in [low, high].
 
-    ``pools`` are names or patterns: ``*.de`` matches every name that ends with ``.de``.
+    Such a set may be all pools of one licence or language. ``pools`` are names or patterns: ``*.de`` matches every name
+    that ends with ``.de``.
     """
 
     pools: tuple[str, ...]

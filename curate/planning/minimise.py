@@ -52,10 +52,11 @@ class _Iterate:
 
 
 def minimize(objective: Objective, start: Tensor, region: Region, *, steps: int = 400, tol: float = 1e-8) -> Minimum:
-    """Minimise by spectral projected gradient steps from each row of ``start`` (m, p), all rows in one batch.
+    """Minimise by spectral projected gradient steps from each row of ``start`` (m, p).
 
-    A row rests when its residual is below ``tol``, when it stalls, or after ``steps``; only the others are evaluated.
-    A start without a finite value stays where it is, with the value inf. Source: Birgin, Martinez and Raydan (2000).
+    All rows are treated in one batch. A row rests when its residual is below ``tol``, when it stalls, or after
+    ``steps``; only the others are evaluated. A start without a finite value stays where it is, with the value inf.
+    Source: Birgin, Martinez and Raydan (2000).
     """
     point, rows = region.project(start), torch.arange(len(start))
     current = _Iterate(point, *_evaluate(objective, point, rows))
@@ -65,6 +66,7 @@ def minimize(objective: Objective, start: Tensor, region: Region, *, steps: int 
     step = 0.1 / _size(current.gradient)
     for iteration in range(steps):
         rows = rows[stalled_steps[rows] < STALL]
+        # Only rows that still move are evaluated: late steps are then cheap.
         regions, iterate = region.take(rows), current.take(rows)
         direction = regions.project(iterate.point - step[rows, None] * iterate.gradient) - iterate.point
         going = _unfinished(iterate, direction, step[rows], regions, tol)
@@ -74,9 +76,11 @@ def minimize(objective: Objective, start: Tensor, region: Region, *, steps: int 
         new = _line_search(objective, rows, regions, iterate, direction, recent_values[:, rows].amax(dim=0))
         step[rows] = _spectral_step(iterate, new, LONGEST_STEP if regions.rows.shape[1] == 0 else LONGEST_STEP_LINEAR)
         current.point[rows], current.value[rows], current.gradient[rows] = new.point, new.value, new.gradient
+        # A ring buffer of the last MEMORY values.
         recent_values[iteration % MEMORY] = current.value
         stalled_steps += 1
         stalled_steps[current.value < best.value - 1e-14 * best.value.abs()] = 0
+        # The line search is not monotone, so the present point need not be the best one.
         better = current.value < best.value
         best.point[better], best.gradient[better] = current.point[better], current.gradient[better]
         best.value[better] = current.value[better]
@@ -116,8 +120,10 @@ def _line_search(
         point[too_long] = trial.clamp(region.low[too_long], region.high[too_long])
         value[too_long] = _finite(objective(point[too_long], rows[too_long]).detach())
         too_long = too_long[value[too_long] > (ceiling + 1e-4 * length * slope)[too_long]]
+    # Where no length was good enough, the row stays; it will stall and rest.
     stay = value > ceiling
     point[stay] = iterate.point[stay]
+    # The trials above computed values alone; shortened rows need gradients at their new points.
     if len(shortened):
         value[shortened], gradient[shortened] = _evaluate(objective, point[shortened], rows[shortened])
     return _Iterate(point, value, gradient)
@@ -167,16 +173,18 @@ def _for_scipy(objective: Objective, row: Tensor) -> scipy_solvers.ValueAndGradi
 
 
 def search(objective: Objective, start: Tensor, region: Region, *, rounds: int = ROUNDS, seed: int = 0) -> Minimum:
-    """Minimise by random local search from each row of ``start`` (m, p), for objectives without a gradient (trees).
+    """Minimise by random local search from each row of ``start`` (m, p).
 
-    Every round moves each row a part of the way to a random mixture, or away from it, and keeps what improves. The part
-    shrinks from 1/2 to 1/200. The residual is NaN: nothing is certified.
+    It is for objectives without a gradient, such as boosted trees. Every round moves each row a part of the way to a
+    random mixture, or away from it, and keeps what improves. The part shrinks from 1/2 to 1/200. The residual is NaN:
+    nothing is certified.
     """
     rng, rows = np.random.default_rng(seed), torch.arange(len(start))
     w = region.project(start)
     value = _finite(objective(w, rows).detach())
     for share in np.geomspace(0.5, 0.005, rounds):
         other = torch.from_numpy(rng.dirichlet(np.full(w.shape[1], 0.5), size=len(w)))
+        # Some moves lead away from the random mixture, which reaches the edges of the simplex.
         sign = torch.from_numpy(rng.choice([1.0, -1.0], size=(len(w), 1), p=[0.7, 0.3]))
         trial = region.project(w + sign * float(share) * (other - w))
         new = _finite(objective(trial, rows).detach())

@@ -134,7 +134,7 @@ def frontier(
 def worst(
     fit: Predictor, pools: Sequence[Pool], budget: Budget, limits: Limits, *, aim: Aim, starts: int, seed: int
 ) -> Worst:
-    """Return a predictor of the largest loss over the evals of ``fit``, or of the largest regret (see `Aim`).
+    """Return a predictor of the largest loss or regret over the evals of ``fit``; see `Aim`.
 
     Raises:
         SchemaError: if the fit has one eval only.
@@ -145,6 +145,7 @@ def worst(
             f"the worst of several evals needs several: this fit has only {parts[0].eval}; fit more at once"
         )
     levels = [0.0] * len(parts)
+    # For regret, the level of an eval is the loss of a plan for it alone; for the largest loss it is 0.
     if aim.worst == "regret":
         loss_alone = replace(aim, worst=None, prior=None, strength=0.0)
         levels = [
@@ -163,6 +164,7 @@ def evaluate(fit: Predictor, pools: Sequence[Pool], budget: Budget, weights: Map
     problem = search.problem(fit, pools, [budget], NO_LIMITS, PREDICTED_LOSS)
     shares = baselines.mixture(problem.pools, weights)
     point = torch.tensor([shares[pool.name] for pool in problem.pools], dtype=torch.float64)
+    # The mixture is treated as the result of a search with one start.
     zero = torch.zeros(1, 1, dtype=torch.float64)
     return replace(_plan(problem, SearchResult(point[None, None], zero, zero), 0, None), residual=None)
 
@@ -174,6 +176,7 @@ def _plan(problem: PlanningProblem, result: SearchResult, i: int, gap: float | N
     point = result.point[i, best]
     near = result.point[i][result.value[i] <= result.value[i, best] + NEAR]
     mixtures = baselines.baselines(pools, budget.tokens)
+    # The plan comes first, then the baselines.
     recipes = search.on_hand(pools, [budget], torch.stack([point, *(torch.from_numpy(w) for w in mixtures.values())]))
     losses, draws = fit.loss(recipes), _finite_draws(fit, recipes, budget)
     low, high = fit.interval(recipes)
@@ -213,6 +216,7 @@ def _gains(losses: Tensor, draws: Tensor, names: Sequence[str]) -> dict[str, Int
     """Gains of the first recipe over the others, which ``names`` names; ``losses`` (n,), ``draws`` (b, n)."""
     tails = torch.tensor(TAILS, dtype=torch.float64)
     gains = {}
+    # Draws are paired: what shifts the losses of both mixtures alike cancels, so a gain is known better than a loss.
     for k, name in enumerate(names, start=1):
         paired = torch.quantile(draws[:, k] - draws[:, 0], tails)
         gains[name] = (float(losses[k] - losses[0]), float(paired[0]), float(paired[1]))

@@ -1,44 +1,27 @@
 """Record what plans were made from: the arguments, as the command line spells them, and the inputs.
 
-In: the arguments of the job. Out: `Source`, whose `made_by` goes into plan.json.
+In: the arguments of the job. Out: `Provenance`, whose `made_by` goes into plan.json.
 """
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
 
 from curate.planning.limits import Limits
 from curate.pool.pool import Budget, Pool, to_json
-from curate.storage import artifacts
+from curate.storage.artifacts import Provenance
 from curate.tables import frames
 
 
-@dataclass(frozen=True, repr=False)
-class Source:
-    """Arguments and inputs of one job.
-
-    ``tables`` has the content hash of each input that was in memory, by the name of its argument.
-    """
-
-    arguments: Mapping[str, object]
-    inputs: tuple[Path, ...]
-    tables: Mapping[str, str]
-    seed: int
-
-    def made_by(self) -> dict[str, object]:
-        """Return the record for the field ``made_by``, with the content hashes of the inputs."""
-        return artifacts.made_by(self.arguments, self.inputs, self.seed, self.tables)
-
-
-def source(arguments: Mapping[str, object], pools: str | Path | Sequence[Pool], seed: int) -> Source:
-    """Return the record of a job that read ``pools`` from a path or took them from memory."""
+def provenance(arguments: Mapping[str, object], pools: str | Path | Sequence[Pool], seed: int) -> Provenance:
+    """Return the record of a job whose pools came from a path or from memory."""
     if isinstance(pools, str | Path):
-        return Source(arguments, (Path(pools),), {}, seed)
+        return Provenance(arguments, (Path(pools),), {}, seed)
+    # Pools in memory have no file to hash, so their rows of pools.json are hashed.
     lines = pl.DataFrame({"pool": [json.dumps(row, sort_keys=True) for row in to_json(pools)]})
-    return Source(arguments, (), {"pools": frames.content_hash(lines)}, seed)
+    return Provenance(arguments, (), {"pools": frames.content_hash(lines)}, seed)
 
 
 def budget_arguments(budgets: Sequence[Budget]) -> dict[str, object]:

@@ -62,6 +62,7 @@ def _linear_limits(pools: Sequence[Pool], limits: Limits) -> tuple[list[list[flo
     for group in limits.groups:
         _check_group(group, names)
         members = [float(any(fnmatchcase(name, pattern) for pattern in group.pools)) for name in names]
+        # A group that may have everything, or nothing, is not limited on that side.
         if group.high < 1:
             coefficients.append(members)
             right_sides.append(group.high)
@@ -159,6 +160,8 @@ def _too_little(
 
 def _smallest_epochs(unique: Tensor, max_weight: Tensor, tokens: float) -> float:
     """The smallest e with sum_i min(max_weight_i, e unique_i / tokens) = 1; inf where no e is enough."""
+    # The sum is piecewise linear in e, with a corner where a pool reaches its maximum. The answer lies before the first
+    # corner at which the sum reaches 1.
     passes_at_maximum = max_weight * tokens / unique
     for passes in passes_at_maximum.sort().values.tolist():
         if float(torch.minimum(max_weight, passes * unique / tokens).sum()) >= 1 - ROUNDING:

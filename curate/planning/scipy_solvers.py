@@ -17,11 +17,12 @@ SLACK = 1e-12  # the linear programme may exceed linear limits by this much, so 
 def slsqp(
     objective: ValueAndGradient, start: np.ndarray, region: Region, *, steps: int = 100, tolerance: float = 1e-6
 ) -> np.ndarray:
-    """Minimise a smooth function over one region by SLSQP (Kraft 1988) and return the (p,) last point.
+    """Minimise a smooth function over one region by SLSQP (Kraft 1988).
 
-    ``start`` is (p,), and the region has one row. The defaults are those of scipy. The point may leave the region by
-    rounding: project it where that matters.
+    The result is the last point (p,). ``start`` is (p,), and the region has one row. The defaults are those of scipy.
+    The point may leave the region by rounding: project it where that matters.
     """
+    # Bounds, sum and linear limits all come with exact derivatives: SLSQP would difference them otherwise.
     linear, right_sides = region.rows[0].numpy(), region.limits[0].numpy()
     constraints = [{"type": "eq", "fun": lambda x: x.sum() - 1, "jac": np.ones_like}]
     if len(linear):

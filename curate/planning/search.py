@@ -63,6 +63,7 @@ class SearchResult:
 
 def ranked(value: Tensor) -> Tensor:
     """Return the order (m, s) of the values of every row, lowest first; nearly equal lowest ones stay in place."""
+    # Without this, rounding would decide among starts whose losses are equal, and plans would jump between machines.
     lowest = value.amin(dim=1, keepdim=True)
     return torch.where(value - lowest <= EQUAL, lowest, value).argsort(dim=1, stable=True)
 
@@ -120,7 +121,7 @@ def match(fit: Predictor, pools: Sequence[Pool]) -> tuple[Pool, ...]:
 
 
 def on_hand(pools: Sequence[Pool], budgets: Sequence[Budget], weights: Tensor) -> Recipes:
-    """Return mixtures (k m, p), k a budget in a row, as recipes on the pools' unique tokens."""
+    """Return mixtures as recipes on the pools' unique tokens. ``weights`` are (k m, p), k in a row for each budget."""
     k = len(weights) // len(budgets)
     tokens = torch.tensor([b.tokens for b in budgets], dtype=torch.float64).repeat_interleave(k)
     params = torch.tensor([b.params for b in budgets], dtype=torch.float64).repeat_interleave(k)
@@ -159,12 +160,15 @@ def gaps(problem: PlanningProblem, points: Tensor) -> Tensor:
     """
     fit, limits = problem.fit, problem.limits
     last = of_any_row(aims.stages(fit, problem.aim.quantile)[-1])
+    # The limit on money is not linear. Its tangent at the point gives a region that can be paid.
     region = problem.region
     if limits.money is not None:
         region = feasible.relax(region, problem.pools, problem.budgets, limits.money, points)
     result = minimise.gap(objective(problem, last, 1), points, region)
     if not isinstance(fit, aims.Worst):
         return result
+    # Smoothing adds between 0 and softness x ln E to the largest excess. What it adds here is known; at a better
+    # mixture it may add the most. The difference could hide a gain.
     hidden = values(problem, of_any_row(fit.loss), points) - values(problem, last, points)
     return result + hidden + aims.SOFTNESS[-1] * log(len(fit.parts))
 

@@ -81,6 +81,8 @@ def _solve(problem: PlanningProblem, first: Tensor) -> SearchResult:
 def _starts(problem: PlanningProblem, count: int, seed: int) -> Tensor:
     """(m, s, p) mixtures to start from: the baselines, the single pools with the lowest loss, and Dirichlet draws."""
     p, m, count = len(problem.pools), len(problem.budgets), max(count, 4)
+    # A start at a corner has zero shares, where some laws have no finite slope, so the corner is mixed with a little of
+    # all pools.
     singles = torch.from_numpy(0.02 / p + 0.98 * np.eye(p))
     allowed_singles = problem.region.repeat(p).project(singles.repeat(m, 1))
     loss = aims.stages(problem.fit, problem.aim.quantile)[0]
@@ -112,6 +114,7 @@ def _solve_with_money(problem: PlanningProblem, losses: Sequence[RowLoss], start
         split = replace(
             problem, budgets=(budget,) * len(regions), region=regions, limits=replace(problem.limits, money=None)
         )
+        # Every set of purchases starts from the same mixtures, which are projected on its region.
         first = start[i : i + 1].expand(len(regions), -1, -1)
         result = _polish(split, losses[-1], descend(split, losses, first, steps=STEPS_LINEAR))
         order = ranked(result.value.reshape(1, -1))[0, :s]
@@ -142,7 +145,10 @@ def _polish(problem: PlanningProblem, loss: RowLoss, result: SearchResult) -> Se
 def descend(
     problem: PlanningProblem, losses: Sequence[RowLoss], start: Tensor, *, steps: int, tol: float = 1e-8
 ) -> SearchResult:
-    """Minimise ``losses`` one after the other from ``start`` (m, s, p), each from where the last ended."""
+    """Minimise ``losses`` one after the other from ``start`` (m, s, p).
+
+    Each starts where the one before ended.
+    """
     m, s, p = start.shape
     budgets, money = [budget for budget in problem.budgets for _ in range(s)], problem.limits.money
     region, w = problem.region.repeat(s), start.reshape(m * s, p)
@@ -161,6 +167,7 @@ def descend(
             w = minimum.point
             if money is None:
                 break
+            # The limit on money is linear only near a mixture, so it is made linear again where the descent ended.
             redrawn = feasible.relax(region, problem.pools, budgets, money, w)
             if torch.equal(redrawn.rows, region.rows):
                 break

@@ -6,7 +6,7 @@ In: `Plans`-like parts. Out: lines of text, without colours, for a terminal of a
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
-from curate.planning.details.answers import Front, KeepAdvice, ShareIntervals
+from curate.planning.details.answers import EvalFront, KeepAdvice, ShareIntervals
 from curate.planning.details.crossings import PoolCrossing
 from curate.planning.plan import Plan
 
@@ -39,6 +39,7 @@ def _plan_row(plan: Plan) -> dict[str, str]:
         if share >= SMALLEST_SHOWN
     }
     if len(plan.weights) > MOST_COLUMNS:
+        # A table with a column a pool would be wider than any terminal.
         largest_first = sorted(shares, key=lambda name: -plan.weights[name])
         row["pools"] = ", ".join(f"{name} {shares[name]}" for name in largest_first)
     else:
@@ -73,7 +74,7 @@ def crossing_lines(crossings: Sequence[PoolCrossing]) -> list[str]:
 
 
 def keep_lines(advice: KeepAdvice) -> list[str]:
-    """Return one line a budget with the number of bins to keep, and one for each change in between."""
+    """Return one line a budget with the bins to keep, then one for each change."""
     lines = [
         f"at {row['tokens']:.2g} tokens the best {row['bins']} bins, {row['kept']:.0%} of the unique tokens "
         f"(best in {row['votes']:.0%} of the draws)"
@@ -83,7 +84,7 @@ def keep_lines(advice: KeepAdvice) -> list[str]:
     return [*lines, *(str(change) for change in advice.changes or ())]
 
 
-def front_table(front: Front) -> str:
+def front_table(front: EvalFront) -> str:
     """Return a Pareto front as a table with one line a mixture: both losses, then the shares."""
     rows = []
     for plan in front.plans:
@@ -94,7 +95,8 @@ def front_table(front: Front) -> str:
 
 
 def warning_lines(plans: Sequence[Plan]) -> Iterator[str]:
-    """Yield a line on far extrapolation, if there is one, and then the warnings of each budget."""
+    """Yield a line on far extrapolation, if any, then the warnings of each budget."""
+    # The factor is read out of the warning, which is the only place that has it.
     far = [
         (float(times[1]), warning)
         for plan in plans

@@ -43,6 +43,7 @@ def allocate(pools: Sequence[Pool], tokens: float, cap: float = UNIMAX_EPOCHS) -
         raise SchemaError(f"UniMax of {tokens:g} tokens at {cap:g} epochs: both must be positive and finite")
     sizes = np.array([pool.tokens for pool in pools], dtype=np.float64)
     drawn, remaining = np.zeros(len(sizes)), float(tokens)
+    # A stable order: pools of equal size are served as they are listed, on every machine.
     for served, i in enumerate(np.argsort(sizes, kind="stable")):
         drawn[i] = min(remaining / (len(sizes) - served), cap * sizes[i])
         remaining -= drawn[i]
@@ -104,6 +105,7 @@ def total(pools: Sequence[Pool], shares: Mapping[str, float], where: str) -> flo
     for name, share in shares.items():
         if not (isfinite(share) and share >= 0):
             raise SchemaError(f"{where} has share {share:g} of pool {name!r}: shares must be finite and 0 or more")
+    # fsum is exact, so the sum does not depend on the order of the pools.
     return fsum(shares.values())
 
 
@@ -144,6 +146,7 @@ def cap_notes(pools: Sequence[Pool], tokens: float, cap: float = UNIMAX_EPOCHS) 
     if len(held) < len(pools):
         return (f"at the cap of {cap:g} epochs: {', '.join(held)}",) if held else ()
     available = float(drawn.sum())
+    # The sum of the caps may miss the tokens by a rounding error.
     if available >= tokens * (1 - 1e-12):
         return (f"all pools are at the cap of {cap:g} epochs",)
     needed = cap * tokens / available

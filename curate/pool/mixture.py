@@ -71,7 +71,10 @@ class PhaseCounts:
 
 @dataclass(frozen=True)
 class PlanReader:
-    """How to read a plan: its pools by name, the smallest share that counts, and the seed of the trainer's draws."""
+    """How to turn a plan into tokens.
+
+    ``pools`` are by name. Pools with a share under ``min_share`` are left out. ``seed`` is for the trainer's own draws.
+    """
 
     pools: Mapping[str, Pool]
     min_share: float
@@ -84,8 +87,10 @@ class PlanReader:
                 f"{where} has a pool {unknown[0]!r} that is not among the pools: {', '.join(sorted(self.pools))}; give "
                 "the pools.json that it was made with"
             )
+        # Otherwise all shares would become zero, and there would be nothing to split.
         if max(shares.values()) < self.min_share:
             raise SchemaError(f"{where} has no pool with a share of {self.min_share:g} or more: lower --min-share")
+        # A pool that the plan does not name gets no tokens, but keeps its place in the order.
         ordered = [shares.get(name, 0.0) for name in self.pools]
         return apportion([share if share >= self.min_share else 0.0 for share in ordered], tokens)
 
@@ -93,9 +98,11 @@ class PlanReader:
         """Return the mixture of all phases together."""
         parts, left_out = [], []
         for k, pool in enumerate(self.pools.values()):
+            # A phase in which a pool has less than one token does not draw from it.
             stretches = tuple((phase.start, phase.end, phase.counts[k]) for phase in phases if phase.counts[k])
             tokens = sum(count for _, _, count in stretches)
             if tokens:
+                # A single phase says nothing about when a pool is drawn.
                 parts.append(Part(pool, tokens, phases=stretches if len(phases) > 1 else ()))
             else:
                 left_out.append(pool.name)
@@ -154,6 +161,7 @@ def _scheduled(reader: PlanReader, file: PlanFile, phase: int | None) -> Mixture
     if phase is not None and not 0 <= phase < len(stages):
         listed = "; ".join(f"{i} is {stage.start:g} to {stage.end:g}" for i, stage in enumerate(stages))
         raise SchemaError(f"{file.name} has no phase {phase}: choose one with --phase, where {listed} of training")
+    # The tokens are split twice, over phases and then over pools, so that both sums are exact.
     lengths = apportion([stage.end - stage.start for stage in stages], tokens)
     phases = [
         PhaseCounts(stage.start, stage.end, reader.counts(f"phase {i} of {file.name}", stage.shares, length))
@@ -177,6 +185,7 @@ def locate(mixture: Mixture, paths: Mapping[str, Sequence[str]], usual: str, rea
     for part in mixture.parts:
         if chosen := tuple(paths.get(part.pool.name, ())):
             placed.append(replace(part, paths=chosen, guessed=False))
+        # With no endings in ``reads`` this is always false, since no name ends with one of none.
         elif _whole(part.pool) and part.pool.where and all(p.endswith(tuple(reads)) for p in part.pool.where):
             placed.append(replace(part, paths=part.pool.where, guessed=False))
         else:

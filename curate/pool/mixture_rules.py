@@ -49,7 +49,10 @@ class PlannedMixture:
 
 @dataclass(frozen=True)
 class MixtureReader:
-    """What a mixture may refer to: the pools, and the plans, of which ``index`` is meant if a rule names none."""
+    """What a mixture may refer to: pools, and plans.
+
+    ``index`` is the plan that is meant if a rule names none.
+    """
 
     pools: Sequence[Pool]
     plans: Sequence[PlannedMixture] = ()
@@ -58,6 +61,7 @@ class MixtureReader:
     @property
     def chosen(self) -> PlannedMixture | None:
         """The plan that is meant if a rule names none. None without plans, or with several and no index."""
+        # With several plans and no index any choice would be a guess.
         if not self.plans or (self.index is None and len(self.plans) > 1):
             return None
         return self.pick(self.index or 0)
@@ -111,6 +115,7 @@ def planned_mixtures(plan: PlanSource, pools: Sequence[Pool]) -> list[PlannedMix
         raise SchemaError(f"{file.name} has no plans: make some with `curate plan`")
     mixtures = []
     for i in range(len(plans)):
+        # Shares are not checked here but rescaled below, since plans written by hand may sum to 0.999.
         budget, shares = plan_files.parse_plan(file, i)
         mixtures.append(PlannedMixture(budget, baselines.mixture(pools, shares, where=f"plan {i} of {file.name}")))
     return mixtures

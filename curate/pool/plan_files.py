@@ -36,7 +36,6 @@ class PlanFile:
 
     name: str
     record: Mapping[str, object]
-    path: Path | None = None
 
     @property
     def has_plans(self) -> bool:
@@ -48,7 +47,7 @@ class PlanFile:
         """The pools that the file holds, or None."""
         if "pools" not in self.record:
             return None
-        return load_pools(self.path) if self.path else parse_pools(self.record, self.name)
+        return parse_pools(self.record, self.name)
 
 
 @dataclass(frozen=True)
@@ -68,7 +67,7 @@ def open_plan(plan: PlanSource) -> PlanFile:
     """
     if isinstance(plan, str | Path):
         path = Path(plan)
-        return PlanFile(path.as_posix(), artifacts.load(path, "plan", "schedule"), path)
+        return PlanFile(path.as_posix(), artifacts.load(path, "plan", "schedule"))
     record = plan.record() if isinstance(plan, Recorded) else plan
     if "plans" not in record and "phases" not in record:
         raise SchemaError("the plan in memory has no field 'plans' or 'phases': give a plan or a schedule")
@@ -80,12 +79,12 @@ def pool_names(path: Path) -> tuple[str, ...]:
     record = artifacts.load(path, "plan", "schedule", "pools")
     if "pools" in record:
         return tuple(pool.name for pool in load_pools(path))
-    file = PlanFile(path.as_posix(), record, path)
+    file = PlanFile(path.as_posix(), record)
     return tuple(parse_plan(file, 0)[1]) if file.has_plans else tuple(read_stages(file)[0].shares)
 
 
 def plan_hash(plan: PlanSource) -> str:
-    """Return a content hash of a plan or a schedule in memory, for the record of what made an artefact."""
+    """Return a content hash of a plan or a schedule in memory, for ``made_by``."""
     return text_hash(json.dumps(open_plan(plan).record, sort_keys=True))
 
 
@@ -98,6 +97,7 @@ def choose_plan(file: PlanFile, index: int | None) -> int:
     plans = file.record["plans"]
     if not (isinstance(plans, list) and plans):
         raise SchemaError(f"{file.name} has no plans in its field 'plans': make it with `curate plan`")
+    # A negative index is refused. It does not count from the end, since it is more likely a mistake.
     if index is not None and 0 <= index < len(plans):
         return index
     if index is None and len(plans) == 1:
@@ -133,6 +133,7 @@ def read_stages(file: PlanFile) -> list[StoredPhase]:
     end = 0.0
     for i, phase in enumerate(cast(list[object], phases) if isinstance(phases, list) else ()):
         stage = _stage(f"phase {i} of {file.name}", phase)
+        # The bounds are compared exactly: the file holds the very numbers that the schedule was made of.
         if stage.start != end or not end < stage.end <= 1:
             raise SchemaError(
                 f"phase {i} of {file.name} runs from {stage.start:g} to {stage.end:g}, but the phases before it end at "
@@ -172,6 +173,7 @@ def check_shares(where: str, shares: dict[str, float]) -> dict[str, float]:
     for name, share in shares.items():
         if not (isfinite(share) and share >= 0):
             raise SchemaError(f"{where} gives pool {name!r} the share {share:g}: shares must lie in [0, 1]; plan again")
+    # Written so that a sum of NaN fails as well.
     if not abs(sum(shares.values()) - 1) <= SUM_TOLERANCE:
         raise SchemaError(f"{where} has shares that sum to {sum(shares.values()):.9g}: they must sum to 1; plan again")
     return shares

@@ -61,6 +61,7 @@ class Budget:
     @property
     def flops(self) -> float:
         """Training compute, 6 * tokens * params (Kaplan et al. 2020)."""
+        # Each parameter costs about 2 operations a token forwards, and 4 backwards.
         return 6.0 * self.tokens * self.params
 
 
@@ -98,6 +99,7 @@ def to_json(pools: Sequence[Pool]) -> list[dict[str, object]]:
         row = asdict(pool)
         row["where"] = list(pool.where)
         row["score"] = None if pool.score is None else {k: list(v) for k, v in pool.score.items()}
+        # Optional fields without a value are left out, and not written as null, so that other files keep their bytes.
         optional = ("examples", "scores", "kept", "cost_per_token")
         rows.append({k: v for k, v in row.items() if k not in optional or v is not None})
     return rows
@@ -164,7 +166,7 @@ def read_pools(pools: str | Path | Iterable[Pool]) -> tuple[Pool, ...]:
 
 
 def pools_hash(pools: Sequence[Pool]) -> str:
-    """Return a content hash of pools in memory, for the record of what made an artefact."""
+    """Return a content hash of pools in memory, for ``made_by``."""
     return text_hash(json.dumps(to_json(pools), sort_keys=True))
 
 
@@ -175,6 +177,7 @@ def check_examples(pools: Sequence[Pool], why: str) -> None:
         SchemaError: with the first such pool.
     """
     for pool in pools:
+        # Zero is no count either, since every pool has tokens.
         if not pool.examples or pool.examples < 0:
             raise SchemaError(
                 f'pool {pool.name!r} has no count of examples, and {why}: add "examples" to it in pools.json'

@@ -36,6 +36,7 @@ class Continued:
     @property
     def shares(self) -> np.ndarray:
         """The distinct shares of the domain's pool, in ascending order."""
+        # Rounded, since shares that should be equal may differ in the last digits.
         return np.unique(np.round(self.runs.recipes().weights.numpy()[:, self.index], 6))
 
     @property
@@ -50,6 +51,7 @@ class Continued:
             SchemaError: the start of this size was not measured.
         """
         for size, losses in self.starts.items():
+            # The sizes come from files, where they may be rounded.
             if abs(size - params) <= 1e-6 * params:
                 return losses
         sizes = ", ".join(f"{size:.3g}" for size in self.starts)
@@ -68,6 +70,7 @@ class Continued:
         rest = rest / rest.sum(axis=1, keepdims=True)
         if np.ptp(rest, axis=0).max() > SAME:
             return None
+        # Means over the runs, which agree up to rounding.
         names = [name for name in self.runs.pools if name != self.pool]
         return dict(zip(names, rest.mean(axis=0).tolist(), strict=True))
 
@@ -91,6 +94,7 @@ class Continued:
                 f"runs of {len(sizes)} sizes, {sorted(sizes)}: the published procedure needs one size; choose it with "
                 "--where"
             )
+        # Several runs in a cell (seeds, replay mixtures) are averaged.
         cells: dict[tuple[float, float], list[int]] = {}
         recipes = self.runs.recipes()
         shares, tokens = np.round(recipes.weights.numpy()[:, self.index], 6), recipes.tokens.numpy()

@@ -55,8 +55,10 @@ def design(
     rng = np.random.default_rng(seed)
     count = CANDIDATES * runs if kind == "optimal" else runs
     weights = _lattice(len(pools), count) if kind == "simplex" else _mixtures(pools, count, rng)
+    # Every token count occurs equally often, in random order over the mixtures.
     tokens = largest.tokens / 2.0 ** rng.permutation(np.arange(count) % LEVELS)
     shares = rng.choice(SHARES_OF_UNIQUE, size=(count, len(pools)))
+    # A small pool keeps at least one token on hand, since unique tokens must be positive.
     unique = np.maximum(1.0, np.floor(shares * np.array([pool.tokens for pool in pools])))
     chosen = _most_informative(weights, tokens, unique, runs) if kind == "optimal" else range(count)
     names = [pool.name for pool in pools]

@@ -62,6 +62,7 @@ def pilot(
     on_hand = [replace(pool, tokens=loaded.unique[pool.name]) for pool in all_pools]
     planned = pilot_design.design(on_hand, runs, Budget(tokens, params), kind=method, seed=seed)
     with ExitStack() as stack:
+        # Finished runs are kept beside the table, from where a stopped job continues.
         folder = Path(out).with_suffix(".runs") if out else Path(stack.enter_context(TemporaryDirectory()))
         table = run(
             planned,
@@ -80,7 +81,10 @@ def pilot(
 
 @dataclass(frozen=True)
 class PilotTask:
-    """What a worker needs for one run: ``path`` is where it writes the losses, ``spec`` a hash of what it trains."""
+    """What a worker needs for one run.
+
+    It writes the losses to ``path``, with ``spec``, a hash of what it trained.
+    """
 
     run: PlannedRun
     trainer: Trainer
@@ -120,6 +124,7 @@ def run(
             )
     finished = len(runs) - len(tasks)
     progress("pilot", finished, len(runs))
+    # A killed job may have left half-written files.
     sweep(folder, ".json")
     tasks.sort(key=lambda task: -task.run.budget.tokens)  # the longest run first, so that no worker waits for it alone
     for done, _ in enumerate((engine or Local()).run(train_one, tasks), start=1):

@@ -102,9 +102,9 @@ def spread(draws: Tensor, noise: float, level: float) -> tuple[Tensor, Tensor]:
 
 @dataclass(frozen=True)
 class Blend:
-    """A weighted sum of predictors over the same pools: the mean of several evals, or several laws for one eval.
+    """A weighted sum of predictors over the same pools.
 
-    ``weights`` sum to 1.
+    It is the mean of several evals, or joins several laws for one eval. ``weights`` sum to 1.
     """
 
     fits: tuple[Predictor, ...]
@@ -144,6 +144,7 @@ class Blend:
         return blends
 
     def _sum(self, losses: Tensor) -> Tensor:
+        # The weights along the first axis, whatever the other axes are.
         shape = (len(self.fits),) + (1,) * (losses.ndim - 1)
         return (losses * losses.new_tensor(self.weights).reshape(shape)).sum(dim=0)
 

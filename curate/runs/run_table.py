@@ -14,7 +14,7 @@ import polars as pl
 
 from curate.errors import SchemaError
 from curate.runs.recipes import Recipes, recipes
-from curate.tables import frames, writer
+from curate.tables import file_format, frames, writer
 from curate.tables.frames import Table
 
 if TYPE_CHECKING:
@@ -89,6 +89,7 @@ class Runs:
         if self.pools == (ALL,) and f"weight.{ALL}" not in self.frame.columns:
             weights = np.ones((n, 1))
         else:
+            # A pool that the runs do not have gets no share, so that a fit over more pools can read them.
             weights = np.column_stack([self._column(f"weight.{p}", 0.0) for p in names])
         unique = np.column_stack([self._column(f"unique.{p}", np.inf) for p in names])
         return recipes(
@@ -129,6 +130,7 @@ class Runs:
         """
         config = [c for c in self.frame.columns if c.startswith(("weight.", "unique.")) or c in ("params", "seed")]
         if not any(c.startswith("weight.") for c in config):
+            # Tables without mixtures name their checkpoints RUN@STEP.
             names = self.frame["run"].str.split("@").list.first()
             return np.unique(names.to_numpy(), return_inverse=True)[1]
         keys = self.frame.select(
@@ -172,13 +174,17 @@ def _read_file(path: Path) -> pl.DataFrame:
         raise SchemaError(f"no such run table: {path}; make one with `curate pilot`")
     try:
         # The whole file decides a column's type, since a loss may be empty in all early rows.
-        return pl.read_csv(path, infer_schema_length=None) if path.suffix == ".csv" else pl.read_parquet(path)
+        if path.suffix == ".csv":
+            return pl.read_csv(path, infer_schema_length=None)
+        file_format.check_file(path)
+        return pl.read_parquet(path)
     except (pl.exceptions.PolarsError, OSError) as error:
         raise SchemaError(f"{path} cannot be read as a run table: {error}") from None
 
 
 def _quote(where: str, columns: Sequence[str]) -> str:
     """Return the condition with quotes around dotted column names, which SQL would otherwise split at the dot."""
+    # Longest first: weight.a-b must not be read as weight.a minus b.
     dotted = sorted((c for c in columns if "." in c), key=len, reverse=True)
     if not dotted:
         return where
@@ -204,6 +210,7 @@ def check(frame: pl.DataFrame, origin: str, *, losses: bool = True, target: str 
     frame = frame.with_columns(pl.col("run").cast(pl.String))
     pools = tuple(c.removeprefix("weight.") for c in frame.columns if c.startswith("weight."))
     if not pools:
+        # Runs on one pool need no shares, but may say how many unique tokens there were.
         pools = tuple(c.removeprefix("unique.") for c in frame.columns if c.startswith("unique.")) or (ALL,)
     return Runs(frame, pools, evals, _target(frame, origin, target))
 
@@ -211,6 +218,7 @@ def check(frame: pl.DataFrame, origin: str, *, losses: bool = True, target: str 
 def _target(frame: pl.DataFrame, origin: str, chosen: str | None) -> str | None:
     """Return the target whose distances are used; a chosen one must have a distance in every row."""
     names = [c.removeprefix("distance.") for c in frame.columns if c.startswith("distance.")]
+    # With several targets and no choice, recipes have no distance; laws that need one say so.
     if chosen is None and len(names) != 1:
         return None
     name = chosen or names[0]

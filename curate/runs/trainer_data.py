@@ -25,7 +25,10 @@ Source = Pool | pl.DataFrame  # rows on disk, or in memory
 
 @dataclass(frozen=True)
 class LoadedTrainer:
-    """A trainer that holds its data, the unique tokens that it has of each pool, and a hash of all it trains on."""
+    """A trainer with its data.
+
+    ``unique`` are the unique tokens that it has of each pool. ``data_hash`` is a hash of all it trains on.
+    """
 
     trainer: Trainer
     unique: Mapping[str, float]
@@ -41,6 +44,7 @@ def load(spec: str, pools: Sequence[Pool], targets: Mapping[str, Table]) -> Load
     Raises:
         SchemaError: an unknown trainer, or data that the trainer cannot use.
     """
+    # The program may contain commas and equal signs, so its options are not parsed.
     if spec.startswith("command:"):
         return LoadedTrainer(
             Command(spec.removeprefix("command:")), {p.name: float(p.tokens) for p in pools}, text_hash(spec)
@@ -52,6 +56,7 @@ def load(spec: str, pools: Sequence[Pool], targets: Mapping[str, Table]) -> Load
         tiny = Tiny(texts, evals, **options)  # type: ignore[arg-type]
         inputs = {**texts, **{f"eval {n}": data for n, data in evals.items()}}
         if tiny.start:
+            # The model that training continues from decides the losses as the data does.
             inputs["start"] = np.frombuffer(_saved(tiny.start), dtype=np.uint8)
         return LoadedTrainer(tiny, {n: float(count) for n, count in tiny.unique.items()}, _digest(inputs, spec))
     if name == "linear":
@@ -120,6 +125,7 @@ def _examples(name: str, source: Source) -> Examples:
 
 def _digest(arrays: Mapping[str, np.ndarray], spec: str) -> str:
     digest = xxhash.xxh3_128(spec.encode())
+    # In the order of names, so that the order of pools in the file does not matter.
     for name in sorted(arrays):
         digest.update(name.encode())
         digest.update(np.ascontiguousarray(arrays[name]).tobytes())

@@ -23,6 +23,7 @@ def piecewise(pools: Sequence[Pool], tokens: float, stages: Sequence[tuple[float
         SchemaError: fractions that do not sum to 1, or shares that are no mixture of the pools.
     """
     total = check_fractions([fraction for fraction, _ in stages])
+    # Sums from the start, and not one end plus the next fraction, so that the last end is exactly 1.
     ends = [fsum(fraction for fraction, _ in stages[: i + 1]) / total for i in range(len(stages))]
     phases = [
         Phase(start, end, mixture(pools, shares, where=f"phase {i}"))
@@ -98,9 +99,11 @@ def rest(total: Mapping[str, float], stage: Mapping[str, float], fraction: float
     names = list(dict.fromkeys([*total, *stage]))
     excess = {name: fraction * stage.get(name, 0.0) - total.get(name, 0.0) for name in names}
     worst = max(excess, key=excess.__getitem__)
+    # Negative excess is what the rest of training has left to draw.
     if excess[worst] > NEGLIGIBLE:
         has, wants = total.get(worst, 0.0), stage[worst]
         others = sum(value > NEGLIGIBLE for value in excess.values()) - 1
+        # The longest stage for which every pool suffices.
         most = min(total.get(name, 0.0) / share for name, share in stage.items() if share > 0)
         raise Infeasible(
             f"a stage of {fraction:.4g} of training with share {wants:.4g} of pool {worst!r} takes "
@@ -109,6 +112,7 @@ def rest(total: Mapping[str, float], stage: Mapping[str, float], fraction: float
             + f": lower its share to {down(has / fraction, 4):.4g}"
             + (f" or shorten the stage to {down(most, 4):.4g}" if most > 0 else "")
         )
+    # Tiny amounts are rounding errors. Drawing them would add a pool to the rest that has nothing left.
     remaining = {name: -value if value < -NEGLIGIBLE else 0.0 for name, value in excess.items()}
     return {name: value / fsum(remaining.values()) for name, value in remaining.items()}
 
@@ -144,6 +148,7 @@ def late(total: Mapping[str, float], parts: Mapping[str, float], fraction: float
             f"{1 - fraction:.4g}: make the anneal {down(1 - kept, 4):.4g} of training or draw more of them late"
         )
     others = fsum(share for name, share in total.items() if name not in parts)
+    # The part of every other pool that comes late, the same for all of them.
     fill = max(0.0, fraction - moved) / others if others > 0 else 0.0
     drawn = {name: parts.get(name, fill) * share for name, share in total.items()}
     return {name: value / fsum(drawn.values()) for name, value in drawn.items()}

@@ -22,6 +22,7 @@ def repeat_warnings(curriculum: Curriculum, params: float | None = None) -> tupl
     if never := [name for name, passes in passes_of.items() if passes == 0]:
         messages.append(f"never drawn: {', '.join(never)}")
     for name, passes in passes_of.items():
+        # Harm that depends on the size of the model says more than the general limit on passes, and replaces it.
         if params is not None and (harm := repeats.warning(passes - 1, params)):
             start = curriculum.reached(repeats.band(params)[0] + 1)[name]
             messages.append(f"{name}: {harm}; it gets there at {start:.3g} of training")

@@ -149,6 +149,7 @@ def schedule(
     # Without a count of tokens one plan must be chosen, whose count is taken; with one, a single plan is compared with.
     chosen = reader.chosen or (reader.pick(None) if plans and tokens is None else None)
     length = chosen.budget.tokens if chosen and tokens is None else tokens
+    # Checked above: there are tokens, or a plan, of which one is chosen here.
     assert length is not None
     curriculum, notes = METHODS[method].build(options, reader, length)
     if chosen:
@@ -177,6 +178,7 @@ def _arguments(options: MethodOptions) -> dict[str, object]:
     """Return the options that were set as JSON can hold them, by the names of the flags."""
     arguments = {name.replace("_", "-"): value for name, value in options.present().items()}
     if options.phases:
+        # The file has the names of the flags, which earlier versions wrote.
         arguments["phase"] = [[fraction, _written(mixture)] for fraction, mixture in options.phases]
         del arguments["phases"]
     return (

@@ -69,12 +69,14 @@ def _cooldown(options: MethodOptions, reader: MixtureReader, tokens: float) -> R
     defaults = zip((options.tau, options.tau_then, options.switch), curricula.COOLDOWN, strict=True)
     first, then, switch = (default if value is None else value for value, default in defaults)
     curriculum = curricula.cooldown(reader.pools, tokens, tau_first=first, tau_then=then, switch=switch)
+    # A rising temperature is allowed, since it may be an experiment, but it did worse in the paper.
     rising = f"tau rises from {first:g} to {then:g}: falling did better (Li et al. 2024)"
     return curriculum, (rising,) if then > first else ()
 
 
 def _piecewise(options: MethodOptions, reader: MixtureReader, tokens: float) -> Result:
     stages = options.phases or ()
+    # Checked before the mixtures are read, since their tokens follow from the fractions.
     curricula.check_fractions([fraction for fraction, _ in stages])
     shares = [
         (fraction, reader.shares(mixture, fraction * tokens, f"phase {i}"))

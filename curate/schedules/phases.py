@@ -43,6 +43,7 @@ class Curriculum:
             raise SchemaError(f"two pools are named {repeated[0]!r}: give every pool its own name")
         end = 0.0
         for i, phase in enumerate(self.phases, start=1):
+            # Compared exactly: whoever makes the phases passes the end of one as the start of the next.
             if phase.start != end or not end < phase.end <= 1:
                 raise SchemaError(
                     f"phase {i} runs from {phase.start} to {phase.end} of training, but the phases before it end at "
@@ -92,6 +93,7 @@ class Curriculum:
     def weights_at(self, fraction: float) -> dict[str, float]:
         """Return the shares at a fraction of training; where phases meet, those of the one that starts."""
         _check_fraction(fraction)
+        # From the right, so that a fraction at which phases meet belongs to the later one.
         last = int(np.searchsorted(self.bounds[1:-1], fraction, side="right"))
         return baselines.named(self.pools, self.shares[last])
 
@@ -111,6 +113,7 @@ class Curriculum:
             raise SchemaError(f"{passes:g} passes are made before training begins: give a positive number")
         fractions: dict[str, float | None] = {}
         for name, seen in zip(self.names, self.passes.T, strict=True):
+            # A pool that is seen exactly so often at the end must not miss it by a rounding error.
             k = int(np.searchsorted(seen, passes * (1 - ROUNDING)))
             if k == len(seen):
                 fractions[name] = None

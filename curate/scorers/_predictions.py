@@ -106,7 +106,7 @@ def margin(values: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 
 def correct(values: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Return in which rows, (n,) bool, the own class has the largest value; a tie with another class is wrong."""
+    """Return in which rows (n,) the own class has the largest value; a tie is wrong."""
     return np.asarray(margin(values, labels) > 0)
 
 

@@ -68,6 +68,7 @@ def learn(stream: Stream, *, embedding: str = "emb.hashed") -> ClassPrototypes:
         if not batch.height:
             continue
         width = check_width(vectors, width, embedding, NAME)
+        # whole steps add up exactly, so the means do not depend on the order of the rows
         steps = np.rint(kmeans.unit(vectors).astype(np.float64) * STEPS).astype(np.int64)
         for name in names.unique().to_list():
             batch_sum = steps[(names == name).to_numpy()].sum(axis=0)

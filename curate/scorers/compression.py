@@ -31,4 +31,5 @@ class Compression:
 
     def _ratio(self, text: str) -> float:
         raw = text.encode()
+        # the frame of zlib makes a very short text longer: cap the ratio
         return min(1.0, len(zlib.compress(raw, self.level)) / len(raw)) if raw else 0.0

@@ -19,7 +19,7 @@ LEAST_PROBES = 1000  # probes of a plane for a small data set, where a tenth of 
 
 @dataclass(frozen=True)
 class Coverage:
-    """How much of the embedding space a row covers that its neighbours do not; high is rare and worth keeping.
+    """How much of the embedding space a row alone covers; high is rare.
 
     ``score.coverage`` (float64, any sign): random probes are drawn in random planes of two coordinates. The row nearest
     to a probe gains 1, and the ``near`` rows nearest to that row lose 1 / near each; the scores of all rows sum to 0. A
@@ -135,7 +135,10 @@ def _range(tiled: Tiles) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def _probe(plane: np.ndarray, probes: np.ndarray, near: int, total: np.ndarray) -> None:
-    """Add to ``total`` (n,) what the probes (c, 2) give and take in a plane (n, 2), in units of 1 / near."""
+    """Add the gains and losses of the rows in one plane to ``total`` (n,), in units of 1 / near.
+
+    ``plane`` (n, 2) are two coordinates of the rows, ``probes`` (c, 2) random points.
+    """
     from scipy.spatial import cKDTree
 
     tree = cKDTree(plane)

@@ -17,7 +17,7 @@ NEIGHBOURS = 20  # nearest centres over which the distance between clusters is a
 
 @dataclass(frozen=True)
 class Density:
-    """How complex the cluster of a row is; high is wide and far from others, so it deserves the larger quota.
+    """How wide and isolated the cluster of a row is; high deserves a larger quota.
 
     ``score.density`` (float64, >= 0) is C = d_inter x d_intra of the row's cluster, equal for all its rows;
     ``cluster.density`` (int32) is that cluster. Distances are 1 - cosine: d_inter is the mean distance of a centre to
@@ -82,7 +82,7 @@ def learn(
 
 
 def between(centres: np.ndarray) -> np.ndarray:
-    """Return the mean distance (k,) of each centre to its NEIGHBOURS nearest centres, or to all if there are fewer."""
+    """Return the mean distance (k,) of each centre to its NEIGHBOURS nearest centres."""
     near = min(NEIGHBOURS, len(centres) - 1)
     means = np.empty(len(centres))
     for start in range(0, len(centres), kmeans.BLOCK):

@@ -37,6 +37,7 @@ class Dichotomy:
     def __call__(self, batch: pl.DataFrame) -> pl.DataFrame:
         """Score a batch."""
         wrong = np.zeros(batch.height)
+        # only the order of the classes matters, so logits need no softmax
         for values in _predictions.log_odds(batch, self.needs[:-1]):
             wrong += ~_predictions.correct(values, _predictions.labels(batch, self.classes, values.shape[1]))
         return pl.DataFrame({"score.dichotomy": wrong / (len(self.needs) - 1)}, schema=dict(self.schema))

@@ -51,6 +51,7 @@ class Disagreement:
             mean = mean + p / len(self.needs)
             mean_entropy += _entropy(p) / len(self.needs)
         score = 1 - mean.max(axis=1) if self.by == "variation" else _entropy(mean) - mean_entropy
+        # rounding may leave the difference of two equal entropies just below 0
         return pl.DataFrame({"score.disagreement": np.maximum(score, 0)}, schema=dict(self.schema))
 
 

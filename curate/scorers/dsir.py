@@ -62,7 +62,7 @@ def learn(
     smoothing: float = 1.0,
     normalise: bool = False,
 ) -> Dsir:
-    """Return the log ratio of each bucket, from counts of the n-grams of the target and of all the data.
+    """Return the scorer with the log ratio of each bucket of n-grams, target over data.
 
     Options:
         target: file, folder or glob of texts like those that are wanted (required).

@@ -21,7 +21,7 @@ MOST_ROWS = 1 << 32  # row numbers are 32 bits on disk
 
 @dataclass(frozen=True)
 class Duplicates:
-    """How unlike a text is to the text that represents its duplicates; high is no copy, 0 is an exact copy.
+    """How different a text is from the others; high is original, 0 is an exact copy.
 
     ``score.duplicates`` (float64, 0 to 1) is 1 minus the Jaccard similarity at which the text is merged into its
     representative. It is 1 for a text without duplicates, and for the representative itself, the text with the smallest
@@ -103,13 +103,13 @@ def learn(
         priority = equal_keys.open_numbers(folder / "ids", "<u8")
         _check_ids(stream, priority, seed)
         # one text of each set of copies represents it: only these are compared
-        unlike = np.memmap(folder / "unlike", "?", "w+", shape=(count,))
-        unlike[:] = True
+        distinct = np.memmap(folder / "distinct", "?", "w+", shape=(count,))
+        distinct[:] = True
         with (folder / "edges").open("wb") as file:
             for edges in _copies(folder, priority):
                 file.write(edges.tobytes())
-                unlike[edges["second"]] = False
-            for edges in _near_duplicates(stream, folder, unlike, settings):
+                distinct[edges["second"]] = False
+            for edges in _near_duplicates(stream, folder, distinct, settings):
                 file.write(edges[edges["level"] >= threshold].tobytes())
         merged, levels = single_linkage(_edges(folder), priority, folder)
         removed = np.asarray(priority[merged], np.uint64)
@@ -118,7 +118,7 @@ def learn(
 
 
 def _write_keys(stream: Stream, folder: Path, settings: Bands) -> int:
-    """Write the hash of each row's id and text, and the number and band keys of rows with words; count the rows."""
+    """Write the hashes of ids and texts and the band keys to files; return the number of rows."""
     count, bands = 0, settings.bands
     names = ["ids", "texts", "numbers", *(f"band{i}" for i in range(2 * bands))]
     files = {name: (folder / name).open("wb") for name in names}
@@ -164,22 +164,22 @@ def _copies(folder: Path, priority: np.ndarray) -> Iterator[np.ndarray]:
         yield _as_edges(np.stack([leader[~heads], rows[~heads]], axis=1), 1.0)
 
 
-def _near_duplicates(stream: Stream, folder: Path, unlike: np.ndarray, settings: Bands) -> Iterator[np.ndarray]:
+def _near_duplicates(stream: Stream, folder: Path, distinct: np.ndarray, settings: Bands) -> Iterator[np.ndarray]:
     """Yield the verified edges between texts that share a band."""
     if not settings.bands:
         return
     numbers = equal_keys.open_numbers(folder / "numbers", "<u4")
     priority = equal_keys.open_numbers(folder / "ids", "<u8")
-    candidate = np.memmap(folder / "candidate", "?", "w+", shape=unlike.shape)
+    candidate = np.memmap(folder / "candidate", "?", "w+", shape=distinct.shape)
     with (folder / "pairs").open("wb") as file:
         for i in range(2 * settings.bands):
             column = equal_keys.open_numbers(folder / f"band{i}", "<u8")
-            for pairs in equal_keys.pairs(column, numbers, priority, alive=unlike, salt=i):
+            for pairs in equal_keys.pairs(column, numbers, priority, alive=distinct, salt=i):
                 candidate[pairs.ravel()] = True
                 file.write(equal_keys.pack(pairs).tobytes())
     offsets = _write_sets(stream, folder, candidate, settings.ngram)
     candidates, values = np.flatnonzero(candidate), equal_keys.open_numbers(folder / "sets", "<u8")
-    for pairs in equal_keys.distinct_pairs(equal_keys.open_numbers(folder / "pairs", "<u8"), len(unlike)):
+    for pairs in equal_keys.distinct_pairs(equal_keys.open_numbers(folder / "pairs", "<u8"), len(distinct)):
         set_numbers = np.searchsorted(candidates, pairs)
         for low, similarity in minhash.pair_similarities(Grams(values, offsets), set_numbers):
             yield _as_edges(pairs[low : low + len(similarity)], similarity)

@@ -165,7 +165,7 @@ def _labelled(stream: Stream, embedding: str, largest_labels: set[float]) -> Ite
 def _train(
     x: np.ndarray, labels: np.ndarray, rows: np.ndarray, training: Training, rng: np.random.Generator
 ) -> np.ndarray:
-    """Return the weights (epochs, d + 1, c) after every epoch on ``rows`` of x (n, d), for x as it is."""
+    """Return the weights (epochs, d + 1, c) after every epoch of training on ``rows`` of x (n, d)."""
     # train on centred vectors of mean square 1, so that the learning rate suits any encoder
     mean = sum((x[piece].sum(axis=0, dtype=np.float64) for piece in _pieces(rows)), np.zeros(x.shape[1])) / len(rows)
     squares = sum(((x[piece] - mean) ** 2).sum() for piece in _pieces(rows))

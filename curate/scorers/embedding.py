@@ -29,6 +29,7 @@ class Embedding:
     path: str = ""
     column: str = ""
 
+    # cached_property writes to __dict__, which a frozen dataclass allows
     @cached_property
     def _encoder(self) -> Encoder:
         encoder = open_sets.implementation("encoders", self.encoder)

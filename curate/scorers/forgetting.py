@@ -38,9 +38,11 @@ class Forgetting:
         """Score a batch."""
         before, ever = np.zeros(batch.height, bool), np.zeros(batch.height, bool)
         events = np.zeros(batch.height)
+        # only the order of the classes matters, so logits need no softmax
         for values in _predictions.log_odds(batch, self.needs[:-1]):
             right = _predictions.correct(values, _predictions.labels(batch, self.classes, values.shape[1]))
             events += before & ~right
             before, ever = right, ever | right
+        # a row that was never right cannot be forgotten: rank it above all that were
         events[~ever] = len(self.needs) - 1
         return pl.DataFrame({"score.forgetting": events}, schema=dict(self.schema))

@@ -40,6 +40,7 @@ class Influence:
         """Score a batch."""
         member = truths(batch, "member")
         check_models(member, self.right, "the target's correct")
+        # the influence of a batch on all test rows is n x q numbers: take the tests in blocks
         largest, total = np.full(batch.height, -np.inf), np.zeros(batch.height)
         for start in range(0, len(self.right) if batch.height else 0, TESTS):
             tests = self.right[start : start + TESTS].astype(np.float64)

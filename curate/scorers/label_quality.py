@@ -99,6 +99,7 @@ def learn(
             f"label_quality: the data has {int(counts.sum())} rows of {seen} classes; it needs rows of at least 2"
         )
     thresholds = np.where(counts > 0, total / np.maximum(counts, 1), np.inf)
+    # who is confidently of which class depends on the thresholds: a second pass counts them
     joint = np.zeros((len(counts), len(counts)), np.int64)
     for p, labels in batches():
         sure = confident_class(p, thresholds)

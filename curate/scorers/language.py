@@ -58,6 +58,7 @@ class Language:
         return dict(_identifier().rank(text))[self.language] if text.strip() else 0.0
 
 
+# loaded once in each process; a scorer that is sent to workers stays small
 @cache
 def _identifier() -> Identifier:
     langid = import_module(f"{REQUIRES}.langid")

@@ -11,13 +11,13 @@ from curate.scorers import _predictions
 
 @dataclass(frozen=True)
 class Memorization:
-    """How much models get a row right only because they were trained on it; high is hard, rare or mislabelled.
+    """How much training on a row helps a model to get it right; high is hard.
 
     ``score.memorization`` (float64, -1 to 1) is the share of models right on the row among those trained with it, minus
-    the share among those trained without it. Keep high scores when data are plenty. The columns ``member`` and
-    ``correct`` are lists of m bools (or 0 and 1), one for each of m models trained on random subsets (70 % of the rows
-    in the paper): whether the row was in the subset, and whether the model is right on it. A row with which all models
-    or none were trained has no estimate: 0.
+    the share among those trained without it. A high score is a rare or mislabelled row, known by heart. Keep high
+    scores when data are plenty. The columns ``member`` and ``correct`` are lists of m bools (or 0 and 1), one for each
+    of m models trained on random subsets (70 % of the rows in the paper): whether the row was in the subset, and
+    whether the model is right on it. A row with which all models or none were trained has no estimate: 0.
 
     Source: Feldman and Zhang 2020, arXiv 2008.03703.
     """
@@ -58,11 +58,11 @@ def check_models(member: np.ndarray, right: np.ndarray, where: str) -> None:
 
 
 def influence(member: np.ndarray, both: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """Return (n, q) shares right with the row minus shares right without it; 0 if no model is on one side.
+    """Return the influence (n, q) of each row on each test row: the share right with the row minus that without it.
 
-    ``member`` (n, m) says which models were trained with each row; ``both`` (n, q) counts the models that were and are
-    right on test row q; ``right`` (n or 1, q) counts the models that are right. Counts are whole numbers, so the result
-    is the same however they were summed.
+    It is 0 if all models or none were trained with the row. ``member`` (n, m) says which models were trained with each
+    row; ``both`` (n, q) counts the models that were and are right on test row q; ``right`` (n or 1, q) counts the
+    models that are right. Counts are whole numbers, so the result is the same however they were summed.
     """
     inside = member.sum(axis=1, keepdims=True)
     outside = member.shape[1] - inside

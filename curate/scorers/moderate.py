@@ -16,7 +16,7 @@ from curate.tables.batches import Stream
 
 @dataclass(frozen=True)
 class Moderate:
-    """How near to the median of all distances a row's distance to its class is; high is a typical row.
+    """How typical a row's distance to the middle of its class is; high is typical.
 
     ``score.moderate`` (float64, in [0, 1]) is 1 - |2 q - 1|, where q is the rank of the row's distance divided by n:
     (rank - 0.5) / n, and the mean of equal distances. The distance is Euclidean, to the median of each coordinate. Keep
@@ -46,6 +46,7 @@ class Moderate:
     def __call__(self, batch: pl.DataFrame) -> pl.DataFrame:
         """Score a batch."""
         distance = _distances(batch, self)
+        # equal distances share their mean rank
         below, above = (np.searchsorted(self.distances, distance, side) for side in ("left", "right"))
         q = np.clip((below + above) / 2 / len(self.distances), 0.0, 1.0)
         return pl.DataFrame({"score.moderate": 1.0 - np.abs(2.0 * q - 1.0)}, schema=dict(self.schema))

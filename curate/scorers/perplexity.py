@@ -78,11 +78,11 @@ def learn(
     bits: int = 22,
     concentration: float = 30.0,
 ) -> Perplexity:
-    """Return counts of k-grams, k = 1 to ``order``, of the target's texts, or of the data if there is no target.
+    """Return the n-gram model of the target's texts, or of the data if there is no target.
 
-    p_k(u | h) = (count(h u) + concentration p_{k-1}(u | shorter h)) / (count(h) + concentration), and p_0 is uniform.
-    Memory is 8 x order x 2^bits bytes: 100 MB with the defaults. A model of the data itself knows its texts by heart,
-    copies most of all: remove duplicates first.
+    It counts k-grams, k = 1 to ``order``. p_k(u | h) = (count(h u) + concentration p_{k-1}(u | shorter h)) / (count(h)
+    + concentration), and p_0 is uniform. Memory is 8 x order x 2^bits bytes: 100 MB with the defaults. A model of the
+    data itself knows its texts by heart, copies most of all: remove duplicates first.
 
     Options:
         target: file, folder or glob of texts to learn from (default: the data itself).
@@ -127,7 +127,7 @@ def _units(texts: pl.Series, unit: str) -> Grams:
 
 
 def _cells_by_order(units: Grams, order: int, cells: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield for k = 1 to ``order`` the cells of the k-gram that ends at each unit, and of the k - 1 units before it."""
+    """Yield, for k = 1 to ``order``, two cells for each unit: of the k-gram that ends there, and of its context."""
     mask = np.uint64(cells - 1)
     # each text begins after ``order`` marks of value 0, so that its first units have a context of full length
     start = np.repeat(units.offsets[:-1], order)

@@ -25,7 +25,7 @@ SPLIT_ITERATIONS = 5  # of k-means in a split
 
 @dataclass(frozen=True)
 class Semdedup:
-    """How unlike a row is to the rows that are kept; high is no semantic duplicate, 0 is a copy.
+    """How different a row's vector is from those of kept rows; high is no near copy.
 
     ``score.semdedup`` (float64, 0 to 1) is 1 minus the cosine at which the row is removed, and 1 for a row that stays
     at ``epsilon``. Keep high scores: keeping scores >= e, for any e up to ``epsilon``, keeps rows of which no two of a
@@ -80,11 +80,12 @@ def learn(
     embedding: str = "emb.hashed",
     scratch: str = "",
 ) -> Semdedup:
-    """Return the rows with a cosine over 1 - ``epsilon`` to a kept row, and the cosine at which each is removed.
+    """Return the rows that are too like a kept row, and the cosine at which each is removed.
 
-    Rows are compared inside clusters; a cluster of more than 4,096 rows is split. With a threshold below ``epsilon``,
-    some pairs that a border divides may both stay. Memory is 50 bytes a row, 30 for each border near a row, 4 k^2 bytes
-    and 150 MB; disk is 4 d + 8 bytes a row. Ids must be distinct.
+    A row is removed if its cosine to a kept row is over 1 - ``epsilon``. Rows are compared inside clusters; a cluster
+    of more than 4,096 rows is split. With a threshold below ``epsilon``, some pairs that a border divides may both
+    stay. Memory is 50 bytes a row, 30 for each border near a row, 4 k^2 bytes and 150 MB; disk is 4 d + 8 bytes a row.
+    Ids must be distinct.
 
     Options:
         epsilon: largest 1 - cosine of duplicates; higher removes more, 1e-5 only copies (default 0.05).
@@ -108,6 +109,7 @@ def learn(
             f"semdedup: epsilon={epsilon} must be between 0 and 1, border={border} in [0, 1], k={k} at least 0, "
             f"order={order} hard or easy"
         )
+    # counting the rows is cheap: a stream without columns reads ids only
     free, k = not k, k or round(max(1, sum(batch.height for batch in stream(()))) ** 0.5)
     with scratch_folder(scratch, "semdedup") as folder:
         settings = ClusterSettings("semdedup", k, sample, iterations, "sample", seed, fewer=free)
@@ -164,6 +166,7 @@ def assign(spool: Spool, centres: np.ndarray, reach: float) -> Assignment:
             rows.append((first_row + close_row).astype(np.uint32))
             near.append(close_cluster.astype(np.int32))
         first_row += len(x)
+    # with reach 0 there are no borders to list
     none = [np.zeros(0, np.int32)]
     return Assignment(*(np.concatenate(part or none) for part in (label, cosine, rows, near)))
 
@@ -191,7 +194,7 @@ def removal_levels(
 
 
 def _split(spool: Spool, members: np.ndarray, size: int) -> np.ndarray:
-    """Return the centres of the parts of a cluster that is too large; one centre if its rows do not differ."""
+    """Return centres that split a cluster that is too large; one centre if its rows do not differ."""
     # twice as many parts as would do, since parts are not equally large
     parts = -(-2 * size // LARGEST)
     key = spool.keys()[members]

@@ -80,6 +80,7 @@ def learn(
         target_batches = (batch for shard in shards for batch in tables.batches(shard, (embedding,)))
         goal = _sampled_vectors(target_batches, sample, seed, embedding)
     else:
+        # rows are in the order of their hashes, so every second row makes a random half
         rows, goal = rows[::2], rows[1::2]
     for what, x in (("the data", rows), ("the target", goal)):
         if len(x) < 2:
@@ -115,6 +116,7 @@ def _potentials(x: np.ndarray, points: np.ndarray, prices: np.ndarray, spread: f
 
 def _costs(x: np.ndarray, y: np.ndarray, spread: float) -> np.ndarray:
     a, b = x.astype(np.float64), y.astype(np.float64)
+    # half of ||a - b||^2, by the binomial formula: no (n, q, d) array
     squares = (a**2).sum(axis=1)[:, None] + (b**2).sum(axis=1) - 2 * a @ b.T
     return np.asarray(np.maximum(squares, 0) / (2 * spread))
 

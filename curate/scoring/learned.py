@@ -50,6 +50,19 @@ class LearningInput:
         return JobRecord(self.job.arguments_until(position + 1), self.files)
 
 
+@dataclass(frozen=True)
+class LearnedState:
+    """What a scorer learned: its file, the arguments and inputs, and the shards that were set aside then.
+
+    ``refusal`` says why an older state cannot be reused; it is empty if there is none, or it can be reused.
+    """
+
+    path: Path
+    record: JobRecord
+    aside: tuple[str, ...]
+    refusal: str = ""
+
+
 def folder(out: Path) -> Path:
     """Return the folder of learned states."""
     return out / manifest.FOLDER / "learned"
@@ -70,16 +83,18 @@ def prepare(learning: LearningInput, *, fresh: bool) -> tuple[Scorer, ...]:
         if not learns(spec):
             scorers += (scorer_specs.build(spec),)
             continue
-        path, reason = state_path(learning, position)
-        if reason and not fresh:
+        state = learned_state(learning, position)
+        if state.refusal and not fresh:
             raise Interrupted(
-                f"{out}: scorer {open_sets.parse(spec)[0]} was {reason}, and some shards are scored with it. "
+                f"{out}: scorer {open_sets.parse(spec)[0]} was {state.refusal}, and some shards are scored with it. "
                 "Give --restart to learn and score again, or another --out"
             )
-        scorers += (_load(spec, path) if files.exists(path) else _learn(spec, scorers, learning, path),)
-        # Written after every use, not only after learning: a record of format 1 becomes one of the present format.
-        record = {"scorer": spec, **learning.record(position).to_json(), "aside": sorted(learning.aside)}
-        artifacts.save(path.with_suffix(".json"), "learned", record)
+        scorer = _load(spec, state.path) if files.exists(state.path) else _learn(spec, scorers, learning, state.path)
+        # Written after every use, not only after learning: a record of format 1 becomes one of the present format. It
+        # keeps the inputs that were learned from, which are fewer than those of this job if some were set aside then.
+        record = {"scorer": spec, **state.record.to_json(), "aside": sorted(state.aside)}
+        artifacts.save(state.path.with_suffix(".json"), "learned", record)
+        scorers += (scorer,)
     # Only now is it known what learned scorers read and add.
     read = set(inputs(scorers))
     if clash := sorted(read & {column for scorer in scorers for column in scorer.schema}):
@@ -87,20 +102,20 @@ def prepare(learning: LearningInput, *, fresh: bool) -> tuple[Scorer, ...]:
     return scorers
 
 
-def state_path(learning: LearningInput, position: int) -> tuple[Path, str]:
-    """Return the file of a scorer's learned state, and why an older state cannot be reused.
+def learned_state(learning: LearningInput, position: int) -> LearnedState:
+    """Return the learned state of the scorer at ``position``: an older one if it can be reused, else a new one.
 
-    The reason is empty if there is no older state, or it can be reused. Shards that were set aside when
-    the scorer learned, and are whole now, are scored with the state as it is.
+    Shards that were set aside when the scorer learned, and are whole now, are scored with the state as it is.
     """
     name = open_sets.parse(learning.job.specs[position])[0]
-    out, expected, reason = learning.job.out, learning.record(position), ""
+    out, expected, refusal = learning.job.out, learning.record(position), ""
     for path in files.below(folder(out), ".json"):
         if not path.name.startswith(f"{position}-{name}-"):
             continue
         record = artifacts.load(path, "learned")
         before = job_record.from_json(record)
-        aside = set(cast(Sequence[str], record["aside"])) | set(learning.aside)
+        aside_then = tuple(cast(Sequence[str], record["aside"]))
+        aside = {*aside_then, *learning.aside}
         changes = job_record.input_changes(
             {name: file for name, file in before.inputs.items() if name not in learning.aside},
             {name: file for name, file in expected.inputs.items() if name in before.inputs or name not in aside},
@@ -111,12 +126,12 @@ def state_path(learning: LearningInput, position: int) -> tuple[Path, str]:
         else:
             same_arguments = path.stem.endswith(_old_key(learning, before, position))
         if same_arguments and not changes and files.exists(path.with_suffix(".npz")):
-            return path.with_suffix(".npz"), ""
-        reason = "learned with other options, or in another place among the scorers"
+            return LearnedState(path.with_suffix(".npz"), JobRecord(expected.arguments, before.inputs), aside_then)
+        refusal = "learned with other options, or in another place among the scorers"
         if changes:
-            reason = f"learned from other input files than these ({job_record.listed(changes)})"
+            refusal = f"learned from other input files than these ({job_record.listed(changes)})"
     key = text_hash(repr((sorted(expected.arguments.items()), sorted(learning.digests.items()))))[:16]
-    return folder(out) / f"{position}-{name}-{key}.npz", reason
+    return LearnedState(folder(out) / f"{position}-{name}-{key}.npz", expected, learning.aside, refusal)
 
 
 def _old_key(learning: LearningInput, before: JobRecord, position: int) -> str:

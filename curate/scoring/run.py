@@ -20,6 +20,25 @@ from curate.tables.shards import Shard
 
 
 @dataclass(frozen=True)
+class ReadyJob:
+    """A scoring job that can start: the heads of its files are read, and its scorers have learned."""
+
+    job: ScoringJob
+    preflight: Preflight
+    scorers: tuple[Scorer, ...]
+
+    def units(self, shards: Sequence[Shard]) -> tuple[str, int, Mapping[str, int]]:
+        """Return what progress counts, how much there is in all, and in each shard.
+
+        It counts rows if all files say how many they have, else files.
+        """
+        if self.preflight.rows:
+            heads = self.preflight.heads
+            return "rows scored", self.preflight.rows, {name: head.rows or 0 for name, head in heads.items()}
+        return "files scored", len(self.job.shards), {shard.relative: 1 for shard in shards}
+
+
+@dataclass(frozen=True)
 class ShardRun:
     """The tasks of one shard, the outcomes so far, and its share of the progress in units."""
 
@@ -41,18 +60,12 @@ def task(job: ScoringJob, shard: Shard, scorers: tuple[Scorer, ...]) -> ScoringT
     return ScoringTask(shard, job.output(shard), scorers, job.reading, quarantine=job.quarantine)
 
 
-def run(
-    job: ScoringJob,
-    shards: Sequence[Shard],
-    preflight: Preflight,
-    scorers: tuple[Scorer, ...],
-    engine: Engine,
-    progress: Progress,
-) -> tuple[int, dict[str, str]]:
+def run(ready: ReadyJob, shards: Sequence[Shard], engine: Engine, progress: Progress) -> tuple[int, dict[str, str]]:
     """Score shards; return the rows that were scored, and the shards set aside with their reasons."""
-    what, total, units = _units(job, shards, preflight)
+    job = ready.job
+    what, total, units = ready.units(shards)
     # Listing the tasks asks the store for stamps and parts of every shard, so many are listed at a time.
-    listed = files.each(lambda shard: tuple(_tasks(job, shard, preflight, scorers)), shards, job.shards[0].path)
+    listed = files.each(lambda shard: tuple(_tasks(ready, shard)), shards, job.shards[0].path)
     shard_runs = {
         shard.relative: ShardRun(shard, tasks, units[shard.relative])
         for shard, tasks in zip(shards, listed, strict=True)
@@ -62,7 +75,7 @@ def run(
     rows, bad = 0, dict[str, str]()
     done = total - sum(item.units for item in shard_runs.values())
     progress(what, done, total)
-    for outcome in engine.run(partial(worker.score_task, scorers), bare_tasks):
+    for outcome in engine.run(partial(worker.score_task, ready.scorers), bare_tasks):
         current = shard_runs[outcome.shard]
         rows, done = rows + outcome.rows, done + current.add(outcome)
         progress(what, done, total)
@@ -77,20 +90,11 @@ def run(
     return rows, bad
 
 
-def _units(job: ScoringJob, shards: Sequence[Shard], preflight: Preflight) -> tuple[str, int, Mapping[str, int]]:
-    """Return what progress counts, how much there is in all, and in each shard.
-
-    It counts rows if all files say how many they have, else files.
-    """
-    if preflight.rows:
-        return "rows scored", preflight.rows, {name: head.rows or 0 for name, head in preflight.heads.items()}
-    return "files scored", len(job.shards), {shard.relative: 1 for shard in shards}
-
-
-def _tasks(job: ScoringJob, shard: Shard, preflight: Preflight, scorers: tuple[Scorer, ...]) -> Iterator[ScoringTask]:
+def _tasks(ready: ReadyJob, shard: Shard) -> Iterator[ScoringTask]:
     """Yield the tasks of a shard: one, or for a long shard one for every few row groups."""
-    stamp, head, name = files.stamp(shard.path), preflight.heads[shard.relative], shard.relative
-    whole = replace(task(job, shard, scorers), stamp=stamp, label=worker.is_labelled(head))
+    job, name = ready.job, shard.relative
+    stamp, head = files.stamp(shard.path), ready.preflight.heads[name]
+    whole = replace(task(job, shard, ready.scorers), stamp=stamp, label=worker.is_labelled(head))
     if not parts.is_long(shard, head):
         yield whole
         return

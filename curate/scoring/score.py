@@ -40,7 +40,7 @@ def score(
 ) -> Scored:
     """Score every row of ``data``, and write one score file for each input file.
 
-    Call it again with the same arguments to continue a job that stopped. Shards that were set aside are tried again.
+    Call it again with the same arguments to continue a job that stopped. Files that were set aside are tried again.
 
     Args:
         data: files, folders, globs or s3:// addresses, one or several; or a polars, pandas or pyarrow table.
@@ -56,8 +56,8 @@ def score(
         progress: is called with what is counted, how many are done, and how many there are.
 
     Returns:
-        How many rows were scored now, the warnings, and the shards that were set aside. Its methods give the state of
-        every shard, and the scores.
+        How many rows were scored now, the warnings, and the files that were set aside. Its methods give the state of
+        every file, and the scores.
 
     Raises:
         Interrupted: if ``out`` holds results of another job.
@@ -65,6 +65,8 @@ def score(
     """
     engine, out = engine or Local(), Path(out)
     names = (scorers,) if isinstance(scorers, str) else tuple(scorers)
+    if not names:
+        raise SchemaError("no scorers: name one or more, such as length")
     # Mistyped scorers and options are reported before any file is read.
     specs.check_columns_added(names)
     paths = _paths(data, out, restart=restart)
@@ -82,7 +84,7 @@ def score(
         if shard.relative in bad:
             set_aside(out, shard, bad[shard.relative], stamp(shard.path))
     remaining = [shard for shard in shards if shard.relative in todo and shard.relative not in bad]
-    rows, failed = run.run(job, remaining, heads, ready, engine, progress)
+    rows, failed = run.run(run.ReadyJob(job, heads, ready), remaining, engine, progress)
     return Scored(out, rows, len(shards), heads.warnings, dict(sorted({**bad, **failed}.items())))
 
 
@@ -91,6 +93,8 @@ def _paths(data: Data, out: Path, *, restart: bool) -> list[str]:
     if isinstance(data, str | Path):
         return [str(data)]
     if isinstance(data, Sequence):
+        if not data:
+            raise SchemaError("no data: name one or more files, folders or globs")
         return [str(item) for item in data]
     return [str(table_input.store(data, out, restart=restart))]
 

@@ -147,10 +147,5 @@ def own_files(names: Sequence[str]) -> dict[str, str]:
 
     Scorers of curate are compared by their format numbers instead, so that a new release does not stop a job.
     """
-    paths = [name.partition(".py:")[0] + ".py" if ".py:" in name else name for name in names if is_own_file(name)]
+    paths = [own["file"] for name in names if (own := open_sets.OWN_CLASS.fullmatch(name))]
     return {path: content_hash(Path(path)) for path in paths}
-
-
-def is_own_file(name: str) -> bool:
-    """Return whether a scorer's name is the path of a file, perhaps with a class."""
-    return "/" in name or name.endswith(".py") or ".py:" in name

@@ -52,11 +52,11 @@ def learned(out: Path) -> list[str]:
     aside = tuple(s.relative for s in job.shards if manifest.quarantined(out, SCORE_STEP, s.relative))
     good = tuple(shard for shard in job.shards if shard.relative not in aside)
     digests = {shard.relative: _digest(out, shard, entries[shard.relative]) for shard in good}
-    state = LearningInput(job, good, digests, aside)
+    rows = LearningInput(job, good, digests, aside)
     phrases = []
     for position, spec in enumerate(job.specs):
-        if learns(spec) and (reason := learning.state_path(state, position)[1]):
-            phrases.append(f"scorer {spec} was {reason}")
+        if learns(spec) and (refusal := learning.learned_state(rows, position).refusal):
+            phrases.append(f"scorer {spec} was {refusal}")
     return phrases
 
 

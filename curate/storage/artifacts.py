@@ -6,7 +6,7 @@ carries the number of its format. A reader accepts the present format and the pr
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from curate import __version__
@@ -61,6 +61,23 @@ def made_by(
         "arguments": {k: str(v) if isinstance(v, Path) else v for k, v in sorted(arguments.items())},
         "inputs": {p.as_posix(): content_hash(p) for p in inputs} | dict(tables or {}),
     }
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """What a result was made from: the arguments of the job, its input files, and its random seed.
+
+    ``tables`` has the content hash of each input that was in memory, by the name of its argument.
+    """
+
+    arguments: Mapping[str, object]
+    inputs: tuple[Path, ...] = ()
+    tables: Mapping[str, str] = field(default_factory=dict)
+    seed: int = 0
+
+    def made_by(self) -> dict[str, object]:
+        """Return the record for the field ``made_by``, with the content hashes of the inputs."""
+        return made_by(self.arguments, self.inputs, self.seed, self.tables)
 
 
 def save(path: Path, kind: str, record: Mapping[str, object]) -> None:

@@ -5,12 +5,8 @@ A reader never sees a half-written file. Everything that scores and prunes touch
 """
 
 import os
-import platform
-import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from functools import lru_cache
 from glob import glob
 from pathlib import Path
 from shutil import rmtree
@@ -18,19 +14,40 @@ from typing import TYPE_CHECKING, TypeVar
 
 import xxhash
 
-from curate.errors import CurateError, SchemaError
+from curate.errors import SchemaError
 from curate.storage import s3
+from curate.storage.atomic import replacing, sweep, write_text
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+__all__ = [
+    "ahead",
+    "below",
+    "buffer",
+    "content_hash",
+    "each",
+    "exists",
+    "inside",
+    "listed",
+    "mapped",
+    "newer",
+    "opened",
+    "read_text",
+    "remove",
+    "replacing",
+    "size",
+    "stamp",
+    "sweep",
+    "text_hash",
+    "write_text",
+]
 
 T = TypeVar("T")
 R = TypeVar("R")
 # Requests in flight at once. A store answers in some 30 ms, so one at a time would take minutes for thousands of files.
 THREADS = 32
 CHUNK = 1 << 20  # bytes read at a time
-# The names that `replacing` writes to: the final name, the machine and the process that writes.
-TEMPORARY = re.compile(r"\.(?P<name>.+)\.(?:(?P<host>[0-9a-f]{8})-)?(?P<pid>\d+)\.tmp")
 
 
 def listed(item: str) -> list[tuple[Path, str]]:
@@ -170,95 +187,6 @@ def remove(path: Path) -> None:
         rmtree(path, ignore_errors=True)
     else:
         path.unlink(missing_ok=True)
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary path, and move it to ``path`` when the block ends without an error.
-
-    The file is synced to disk first; after an error it is removed. For an object the temporary path is local, and it
-    is uploaded at the end.
-
-    Raises:
-        CurateError: if there is no space, no permission or the like.
-    """
-    if s3.remote(path):
-        with s3.replacing(path) as temporary:
-            yield temporary
-        return
-    temporary = path.with_name(f".{path.name}.{host()}-{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield temporary
-        with temporary.open("rb+") as handle:
-            os.fsync(handle.fileno())
-        # The rename is atomic: readers see the old file or the whole new one.
-        temporary.replace(path)
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)  # the rename itself must survive a power cut
-        finally:
-            os.close(folder)
-    except OSError as error:
-        reason = error.strerror or str(error).splitlines()[0]
-        raise CurateError(
-            f"cannot write {path}: {reason}. Free some space or repair the folder; the same command then continues"
-        ) from error
-    finally:
-        _discard(temporary)
-
-
-def _discard(temporary: Path) -> None:
-    try:
-        temporary.unlink(missing_ok=True)
-    except OSError:
-        return  # a folder that cannot be written to holds no temporary file of ours
-
-
-@lru_cache(maxsize=1)
-def host() -> str:
-    """Return a short name for the space in which process ids are unique.
-
-    That is this container, or this machine since it started.
-    """
-    # The host name alone is not enough: two containers of one name would remove each other's live files.
-    parts = [platform.node()]
-    if os.path.lexists("/proc/self/ns/pid"):  # on Linux; elsewhere only the name is known
-        parts += [Path("/proc/sys/kernel/random/boot_id").read_text(), os.readlink("/proc/self/ns/pid")]
-    return xxhash.xxh3_64_hexdigest("\0".join(parts).encode())[:8]
-
-
-def sweep(folder: Path, ending: str = "") -> int:
-    """Remove the temporary files that killed processes left under a folder; return how many.
-
-    Only files whose final name has ``ending`` are removed. A file stays if its process is alive on this machine. It
-    stays too if it comes from another machine, or from this one before it was restarted, since nothing here can tell
-    whether its process is alive.
-    """
-    removed = 0
-    for path in () if s3.remote(folder) else folder.rglob(".*.tmp"):
-        match = TEMPORARY.fullmatch(path.name)
-        ours = match and match["name"].endswith(ending) and match["host"] in (None, host())
-        if match and ours and not _alive(int(match["pid"])):
-            path.unlink(missing_ok=True)
-            removed += 1
-    return removed
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)  # signal 0 sends nothing: it only checks that the process exists
-    except (ProcessLookupError, OverflowError):
-        return False
-    except PermissionError:
-        return True
-    return True
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text as UTF-8, whole or not at all."""
-    with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
 
 
 def content_hash(path: Path) -> str:

@@ -38,7 +38,10 @@ def check_distinct(row_keys: np.ndarray, stream: Stream, scorer: str, seed: int)
 
 
 def refuse_repeated_id(repeated_key: int, count: int, stream: Stream, scorer: str, seed: int) -> None:
-    """Stop with an error about ``count`` rows that share their ids; read the stream to name one of the ids."""
+    """Stop with an error about ``count`` rows that share their ids.
+
+    The stream is read once more, to name the id behind ``repeated_key``.
+    """
     for batch in stream(()):
         same = batch["id"].filter(pl.Series(keys(batch["id"], seed) == np.uint64(repeated_key)))
         if len(same):

@@ -16,7 +16,8 @@ WINDOW = 4  # in a larger group each row is compared with 4 others, drawn anew f
 
 
 def open_numbers(path: Path, dtype: str) -> np.ndarray:
-    """Open a file of numbers as an array on disk; an empty file, which cannot be mapped, is an empty array."""
+    """Open a file of numbers as an array on disk."""
+    # an empty file cannot be mapped
     return np.memmap(path, dtype, "r") if path.stat().st_size else np.zeros(0, dtype)
 
 

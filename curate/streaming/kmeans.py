@@ -26,7 +26,7 @@ Blocks = Callable[[float], Iterator[np.ndarray]]  # share of the rows -> (at mos
 
 @dataclass(frozen=True)
 class Clusters:
-    """Unit centres (k, d) float32, the number of rows (k,) of each, and the sums (k, d) of their unit vectors."""
+    """Clusters of unit vectors: centres (k, d) float32, numbers of rows (k,), and sums of their rows (k, d)."""
 
     centres: np.ndarray
     counts: np.ndarray

@@ -13,11 +13,12 @@ CHUNK = 1 << 20  # rows of the table of parents that are written at a time
 
 
 def single_linkage(edges: np.ndarray, priority: np.ndarray, scratch: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Return the rows that are merged into another, (m,) int64, and the level of each merge, (m,) float64 in [0, 1].
+    """Return which rows are merged into another, (m,) int64, and the level of each merge, (m,) float64.
 
-    From level 1 down every edge joins two components. The member with the smallest ``priority`` (n,) represents the
-    union; the representative of the other part is merged. So at any level t exactly one row of each component of the
-    graph of edges with level >= t is not merged yet. ``edges`` has the type ``EDGE`` and may be on disk.
+    Levels are similarities in [0, 1]. From level 1 down every edge joins two components. The member with the smallest
+    ``priority`` (n,) represents the union; the representative of the other part is merged. So at any level t exactly
+    one row of each component of the graph of edges with level >= t is not merged yet. ``edges`` has the type ``EDGE``
+    and may be on disk.
     """
     parent = _own_parents(len(priority), scratch / "parents")
     rank = np.ascontiguousarray(priority).data

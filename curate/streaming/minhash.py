@@ -49,10 +49,10 @@ def distinct_members(sets: Grams) -> Grams:
 
 
 def jaccard(first: Grams, second: Grams) -> np.ndarray:
-    """Return the Jaccard similarity |A & B| / |A | B| of set i of ``first`` and set i of ``second``, (m,) float64.
+    """Return the Jaccard similarities (m,) of the sets of ``first`` with those of ``second``, one by one.
 
-    Sets come from ``distinct_members``; there are at most ``TOGETHER`` pairs. The result is exact but for collisions of
-    52-bit hashes: for two texts of 1,000 words a chance of 2e-10.
+    The Jaccard similarity is |A & B| / |A | B|. Sets come from ``distinct_members``; there are at most ``TOGETHER``
+    pairs. The result is exact but for collisions of 52-bit hashes: for two texts of 1,000 words a chance of 2e-10.
     """
     both = np.sort(np.concatenate([_tagged(first.values, first.owner), _tagged(second.values, second.owner)]))
     shared = np.bincount(both[1:][both[1:] == both[:-1]] >> np.uint64(EXACT_BITS), minlength=len(first.offsets) - 1)
@@ -61,7 +61,7 @@ def jaccard(first: Grams, second: Grams) -> np.ndarray:
 
 
 def pair_similarities(sets: Grams, pairs: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
-    """Yield the Jaccard similarities of (m, 2) pairs of set numbers, run by run, with the number of the first pair.
+    """Yield the Jaccard similarities of (m, 2) pairs of set numbers, each run with its first pair's number.
 
     ``sets`` may be on disk: a run takes at most ``TOGETHER`` pairs and about ``BLOCK`` members.
     """
@@ -82,5 +82,5 @@ def _subset(sets: Grams, numbers: np.ndarray) -> Grams:
 
 
 def _tagged(values: np.ndarray, owner: np.ndarray) -> np.ndarray:
-    """Put the number of its set into the upper bits of each value, so that one sort orders all sets at once."""
+    """Return values with the number of their set in the upper bits: one sort orders all sets at once."""
     return np.asarray(values | (owner.astype(np.uint64) << np.uint64(EXACT_BITS)))

@@ -43,7 +43,7 @@ class Grams:
 
 
 def pieces(texts: pl.Series, size: int = PIECE) -> Iterator[pl.Series]:
-    """Yield a column of texts, in order, in runs of about ``size`` bytes or 4,096 texts; a null is the empty text."""
+    """Yield a column of texts in runs of about ``size`` bytes or 4,096 texts; a null becomes the empty text."""
     texts = texts.fill_null("")
     ends = np.cumsum(texts.str.len_bytes().to_numpy(), dtype=np.int64)
     start = 0

@@ -16,7 +16,10 @@ NUMBERS = 1 << 22  # numbers read at a time: 16 MB
 
 @dataclass(frozen=True)
 class Tiles:
-    """A file of tiles, each (d, m) float32 for m rows in the order of the stream; ``sizes`` lists every m."""
+    """A file of tiles, each (d, m) float32 for m rows of the stream, in order.
+
+    ``sizes`` lists every m, ``width`` is d.
+    """
 
     path: Path
     sizes: tuple[int, ...]

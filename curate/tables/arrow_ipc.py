@@ -30,7 +30,7 @@ class IpcBlock:
     unpacked: int
 
 
-class _Table:
+class _FlatTable:
     """A FlatBuffers table: the fields of one record, which begins at a position in bytes."""
 
     def __init__(self, data: bytes, position: int) -> None:
@@ -50,12 +50,12 @@ class _Table:
         position = self.place(field)
         return None if position is None else position + int(struct.unpack_from("<I", self.data, position)[0])
 
-    def table(self, field: int) -> "_Table":
+    def table(self, field: int) -> "_FlatTable":
         """Return the table that a field points to."""
         position = self.follow(field)
         if position is None:
             raise struct.error(f"field {field} is missing")
-        return _Table(self.data, position)
+        return _FlatTable(self.data, position)
 
     def records(self, field: int, size: int) -> list[bytes]:
         """Return the records of ``size`` bytes that a field points to."""
@@ -104,7 +104,7 @@ def blocks(source: "pa.NativeFile", ahead: int = 0) -> tuple[tuple[IpcBlock, ...
             raise pa.ArrowInvalid("not an Arrow IPC file: it does not end with ARROW1")
         length = int(struct.unpack("<i", tail[:4])[0])
         data = read(read.size - 10 - length, length)
-        footer = _Table(data, int(struct.unpack_from("<I", data)[0]))
+        footer = _FlatTable(data, int(struct.unpack_from("<I", data)[0]))
         dictionaries = [_block(read, record, True) for record in footer.records(DICTIONARIES, BLOCK_BYTES)]
         batches = [_block(read, record, False) for record in footer.records(BATCHES, BLOCK_BYTES)]
     except struct.error as error:
@@ -117,7 +117,7 @@ def _block(read: _Bytes, record: bytes, dictionary: bool) -> IpcBlock:
     data = read(start, head)
     # A marker and the length come first. Files from before Arrow 0.15 have the length alone.
     first = 8 if data[:4] == b"\xff\xff\xff\xff" else 4
-    header = _Table(data, first + int(struct.unpack_from("<I", data, first)[0])).table(HEADER)
+    header = _FlatTable(data, first + int(struct.unpack_from("<I", data, first)[0])).table(HEADER)
     batch = header.table(DATA) if dictionary else header
     position = batch.place(LENGTH)
     rows = 0 if position is None else int(struct.unpack_from("<q", data, position)[0])

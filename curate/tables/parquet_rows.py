@@ -43,15 +43,15 @@ def read(request: Request) -> Iterator[pa.RecordBatch]:
     """Yield the rows of a request."""
     start = request.start
     with _opened(request.shard) as file:
-        table = _Table(file, request)
-        for run in table.runs():
+        requested = _RequestedFile(file, request)
+        for run in requested.runs():
             rows = [file.metadata.row_group(group).num_rows for group in run]
             while run and start >= rows[0] and rows[0]:
                 start -= rows.pop(0)
                 run = run[1:]
             if not run:
                 continue
-            piece = min(request.rows, *map(table.piece_rows, run))
+            piece = min(request.rows, *map(requested.piece_rows, run))
             # No threads: a queue of decoded batches would cost memory and save no CPU time.
             for batch in file.iter_batches(
                 batch_size=piece, row_groups=run, columns=request.columns, use_threads=False
@@ -69,7 +69,7 @@ def _opened(shard: Shard) -> pq.ParquetFile:
 
 
 @dataclass(frozen=True)
-class _Table:
+class _RequestedFile:
     """An open file and the request to it: which row groups to decode together, and how many rows at a time."""
 
     file: pq.ParquetFile

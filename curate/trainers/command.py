@@ -32,6 +32,7 @@ class Command:
         request = {"weights": dict(weights), "tokens": budget.tokens, "params": budget.params, "seed": seed}
         request["unique"] = dict(unique or {})
         try:
+            # A failure of the program is reported below in one line, with its own last words.
             done = subprocess.run(
                 shlex.split(self.command), input=json.dumps(request), capture_output=True, text=True, check=False
             )

@@ -41,18 +41,21 @@ class Linear:
             SchemaError: an unknown pool, or training examples of fewer than two classes.
         """
         check_pools(weights, self.pools)
+        # Names in the order of the pools, so that the order of the weights does not change the draws.
         names = [name for name in self.pools if weights.get(name, 0.0) > 0]
         rng = np.random.default_rng(seed)
         counts = rng.multinomial(round(budget.tokens), [weights[n] / sum(weights[m] for m in names) for n in names])
         features, labels = [], []
         for name, count in zip(names, counts.tolist(), strict=True):
             x, y = self.pools[name]
+            # Fewer unique examples than one cannot be trained on; a pool has at least one.
             limit = max(1, min(len(y), int((unique or {}).get(name, len(y)))))
             passes = [rng.permutation(limit) for _ in range(-(-count // limit))]
             rows = np.concatenate(passes)[:count] if passes else np.zeros(0, dtype=np.int64)
             features.append(x[rows])
             labels.append(y[rows])
         x, y = np.concatenate(features), np.concatenate(labels)
+        # All classes count, also those that this run never sees: an eval may hold them.
         classes = np.unique(np.concatenate([other for _, other in (*self.pools.values(), *self.evals.values())]))
         if len(np.unique(y)) < 2:
             raise SchemaError(

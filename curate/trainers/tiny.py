@@ -59,6 +59,7 @@ class Tiny:
         self, weights: Mapping[str, float], budget: Budget, *, seed: int, unique: Mapping[str, float] | None = None
     ) -> Transformer:
         """Train on ``budget.tokens`` bytes and return the model."""
+        # The random state of the caller is put back afterwards: nothing in curate seeds globally.
         with one_thread(), torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             model = Transformer(width_for(budget.params, self.layers), self.layers, self.context)
@@ -77,6 +78,7 @@ class Tiny:
     ) -> Tensor:
         """Return (m, context + 1) bytes in training order; the shares are exact to one sequence."""
         check_pools(weights, self.pools)
+        # At least one step, however small the budget.
         total = max(self.batch, round(budget.tokens / self.context))
         names = [name for name in self.pools if weights.get(name, 0.0) > 0]
         shares = np.array([weights[name] for name in names])
@@ -87,6 +89,7 @@ class Tiny:
         parts = []
         for name, count in zip(names, counts, strict=True):
             data = self.pools[name][: int(unique.get(name, len(self.pools[name])))]
+            # Sequences do not overlap; the byte after each is the target of its last one.
             starts = np.arange(0, len(data) - self.context, self.context)
             if len(starts) == 0:
                 raise SchemaError(f"pool {name!r} has {len(data)} bytes, under one sequence of {self.context + 1}")
@@ -95,11 +98,13 @@ class Tiny:
             # Spread every pool evenly over the run, so that passes are in order and the mixture is steady.
             parts.append((np.arange(count) + rng.random(count)) / max(1, count))
             parts.append(data[first_bytes[:, None] + np.arange(self.context + 1)])
+        # Every other part holds the times, and the ones between them the sequences.
         order = np.argsort(np.concatenate(parts[0::2]), kind="stable")
         return torch.from_numpy(np.concatenate(parts[1::2])[order])
 
     def _fit(self, model: Transformer, sequences: Tensor) -> None:
         steps = -(-len(sequences) // self.batch)
+        # Settings that are usual for small language models.
         optimizer = torch.optim.AdamW(model.parameters(), lr=self.rate, betas=(0.9, 0.95), weight_decay=0.1, fused=True)
         warm = max(1, min(50, steps // 10))  # steps over which the learning rate rises: a tenth, at most 50
         for step in range(steps):

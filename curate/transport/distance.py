@@ -1,4 +1,4 @@
-"""Measure the optimal-transport distance of mixtures to the target, its gradient in the shares, and values of samples.
+"""Measure the optimal-transport distance of mixtures to a target, and its gradient in the shares.
 
 In: `TransportProblem` and mixtures. Out: `TransportSolution`, or distances that torch can differentiate.
 """
@@ -79,9 +79,10 @@ def solve(
     tol: float = TOL,
     steps: int = STEPS,
 ) -> TransportSolution:
-    """Return entropic distances of mixtures ``weights`` (m, p) to the target, with gradients by the envelope theorem.
+    """Return entropic distances of mixtures ``weights`` (m, p) to the target, with gradients.
 
-    Nothing is raised when a solve does not converge: see ``converged`` of the result, or call ``require``.
+    Gradients follow from the envelope theorem. Nothing is raised when a solve does not converge: see ``converged`` of
+    the result, or call ``require``.
 
     Args:
         problem: sources and target.
@@ -98,6 +99,7 @@ def solve(
         SchemaError: for shares that are no mixtures of the sources.
     """
     w = _checked(problem, weights)
+    # The mean cost makes eps mean the same for every data set and encoder.
     reg = eps * problem.across.mean
     nearest = None if start is None else torch.cdist(w, start.weights, p=1).argmin(dim=1)
     masses, q = problem.masses(w), problem.across.shape[1]
@@ -114,10 +116,12 @@ def solve(
     if debiased:
         within_start = warm(start.within if start else None)
         within = sinkhorn.solve(problem.within, masses, None, eps=reg, tol=tol, steps=steps, start=within_start)
+        # The target's cost to itself does not depend on the mixture, so an earlier solution has it already.
         own = start.own if start is not None and start.reg == reg else None
         if own is None:
             alone = sinkhorn.solve(problem.inside, b[None], None, eps=reg, tol=tol, steps=steps)
             own, converged = float(alone.value), converged & alone.converged
+        # The gradient of OT(a, a) / 2 in the masses is (f + g) / 2, and f = g in this symmetric problem.
         value, f = value - within.value / 2 - own / 2, f - within.f
         error, converged = error.maximum(within.error), converged & within.converged
         iterations = iterations.maximum(within.iterations)

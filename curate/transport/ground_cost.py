@@ -1,9 +1,9 @@
-"""Put samples of sources and of a target into one transport problem, with the ground cost between any two of them.
+"""Put samples of sources and of a target into one transport problem.
 
 In: `Samples`. Out: `TransportProblem`, which every mixture of the sources shares.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -13,67 +13,13 @@ from torch import Tensor
 
 from curate.errors import SchemaError
 from curate.transport import samples as sampling
-from curate.transport.class_distances import class_distances
+from curate.transport.cost import Cloud, Cost, cost
 from curate.transport.samples import Samples
 
-__all__ = ["Cloud", "Cost", "Samples", "TransportProblem", "cost", "problem"]
+__all__ = ["Samples", "TransportProblem", "problem"]  # samples are made for a problem, so they are found here too
 
 # Points a side. In our trials (digits) the best mixture then lies within 0.02 in L1 of that of the population.
 LIMIT = 2000
-BLOCK = 1 << 20  # cells of a cost matrix that are filled at a time: 4 MB of float32 stay in the cache
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class Cost:
-    """The cost between two clouds as a product, C = left_factor @ right_factor.T, which is never stored whole.
-
-    ``left_factor`` is (n, r) and ``right_factor`` (q, r), both float32.
-    A table T of class distances adds one column a class: T[x's class, :] on the left, and one-hot on the right.
-    """
-
-    left_factor: Tensor
-    right_factor: Tensor
-
-    @cached_property
-    def mean(self) -> float:
-        """The mean cost, which is the natural unit of the regularisation."""
-        return float(self.left_factor.double().mean(dim=0) @ self.right_factor.double().mean(dim=0))
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """The numbers of points n and q."""
-        return len(self.left_factor), len(self.right_factor)
-
-    @property
-    def blocks(self) -> Iterator[slice]:
-        """Ranges of rows that have about ``BLOCK`` cells each."""
-        n, q = self.shape
-        step = max(1, BLOCK // q)
-        return (slice(i, min(i + step, n)) for i in range(0, n, step))
-
-    def dense(self) -> Tensor:
-        """Return C (n, q), float32, at least 0, for exact solvers and tests."""
-        return (self.left_factor @ self.right_factor.T).clamp_min(0)
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class Cloud:
-    """The kept samples of one side.
-
-    Attributes:
-        features: (n, d) float32, scaled.
-        group: (n,) the class of each sample, numbered over all sources; None without labels.
-        members: the features (k, d) of every group, of all samples and not only of those kept.
-    """
-
-    features: Tensor
-    group: Tensor | None
-    members: tuple[np.ndarray, ...]
-
-    def to(self, device: str) -> "Cloud":
-        """Return the same cloud on another device."""
-        group = None if self.group is None else self.group.to(device)
-        return Cloud(self.features.to(device), group, self.members)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -186,6 +132,7 @@ def problem(
     counts = sampling.allot([len(cloud) for cloud in clouds], limit)
     kept = [sampling.thin(cloud, count, labelled, rng) for cloud, count in zip(clouds, counts, strict=True)]
     target_kept = sampling.thin(target, limit, labelled, rng)
+    # Centre and scale come from all samples of the target, not only from those kept.
     y = np.asarray(target.features, dtype=np.float64)
     centre, scale = y.mean(axis=0), float(((y - y.mean(axis=0)) ** 2).sum(axis=1).mean())
     return TransportProblem(
@@ -215,17 +162,3 @@ def _cloud(
             members += [x[codes == code] for code in range(int(codes.max()) + 1)]
     group = torch.from_numpy(np.concatenate(groups)) if labelled else None
     return Cloud(torch.from_numpy(np.concatenate(features)), group, tuple(members))
-
-
-def cost(a: Cloud, b: Cloud, *, classes: str = "gaussian") -> Cost:
-    """Return the cost between two clouds, in factors; see `problem` for its formula."""
-    x, y = a.features, b.features
-    # |x - y|^2 = -2 x.y + |x|^2 + |y|^2, a product of three blocks of columns.
-    norms = [(part.double() ** 2).sum(dim=1, keepdim=True).float() for part in (x, y)]
-    left_factor = torch.cat([-2 * x, norms[0], torch.ones_like(norms[0])], dim=1)
-    right_factor = torch.cat([y, torch.ones_like(norms[1]), norms[1]], dim=1)
-    if a.group is None or b.group is None:
-        return Cost(left_factor, right_factor)
-    table = torch.from_numpy(class_distances(a.members, b.members, classes=classes)).to(x)
-    one_hot = torch.nn.functional.one_hot(b.group, len(b.members)).to(x)
-    return Cost(torch.cat([left_factor, table[a.group]], dim=1) / 2, torch.cat([right_factor, one_hot], dim=1))

@@ -49,6 +49,7 @@ def alternate(
             if _done(state, tol, reach) or count >= steps:
                 return state, count
             state, count = _state(kernel, a, b, state.v / state.ratio), count + 1
+        # With most rows done, a kernel for the remaining ones alone is cheaper than going on with all.
         if _done(state, tol, reach) or count >= steps or 2 * int((state.error <= tol).sum()) > len(a):
             return state, count
         state, spent = _newton(kernel, a, b, state, tol)

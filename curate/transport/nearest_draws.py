@@ -46,13 +46,17 @@ def order(problem: TransportProblem) -> Order:
 
 
 def reach(problem: TransportProblem, weights: Tensor, draws: float, *, sorted_: Order | None = None) -> Tensor:
-    """Return the mean (m,) over the target of the expected cost to the nearest of ``draws`` from mixtures (m, p).
+    """Return the expected cost (m,) from a target point to the nearest of ``draws`` from mixtures.
 
-    With F_i the mixture's mass among the i nearest, it is c_1 + sum_i (c_(i+1) - c_i) (1 - F_i)^draws, in units of the
-    problem's scale. It is differentiable in the weights, which are scaled to sum to 1. Give the `order` of the same
-    problem as ``sorted_`` to sort only once.
+    It is a mean over the target, in units of the problem's scale. With F_i the mixture's mass among the i nearest it is
+
+        c_1 + sum_i (c_(i+1) - c_i) (1 - F_i)^draws.
+
+    It is differentiable in the weights (m, p), which are scaled to sum to 1. Give the `order` of the same problem as
+    ``sorted_`` to sort only once.
     """
     shares = weights.detach().double().clamp_min(0)
+    # The table of shares is float32 to save memory, and so are products with it; sums are float64.
     w = (shares / shares.sum(dim=1, keepdim=True)).float()
     ordered = sorted_ or order(problem)
     n, q = ordered.gaps.shape
@@ -67,5 +71,6 @@ def reach(problem: TransportProblem, weights: Tensor, draws: float, *, sorted_: 
         power = beyond ** (draws - 1) * gaps[cells]
         value += (power * beyond).double().sum(dim=1) / q
         slope -= draws * (power @ within[:, cells].T).double() / q
+    # Only the part of the slope along the simplex counts, since rows are scaled to sum to 1.
     along_simplex = slope - (slope * w.double()).sum(dim=1, keepdim=True)
     return attach(weights, value, along_simplex)

@@ -1,4 +1,4 @@
-"""Check samples of sources and of a target, and thin them to a size that transport can handle.
+"""Check samples, and thin them to a size that transport can handle.
 
 In: `Samples` by source. Out: the rows that are kept, or a `SchemaError` that says which sample is unusable and why.
 """
@@ -99,6 +99,7 @@ def class_codes(cloud: Samples) -> np.ndarray:
 
 def thin(cloud: Samples, count: int, stratify: bool, rng: np.random.Generator) -> np.ndarray:
     """Return the rows to keep, sorted, at most ``count``. With ``stratify``, classes keep their proportions."""
+    # A small cloud is kept whole and uses no random number.
     n = len(cloud)
     if n <= count:
         return np.arange(n)

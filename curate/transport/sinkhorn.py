@@ -10,7 +10,7 @@ from torch import Tensor
 
 from curate.errors import CurateError
 from curate.transport import kernel_scaling
-from curate.transport.ground_cost import Cost
+from curate.transport.cost import Cost
 
 # Natural logarithm that a scaling may move before it is absorbed into the kernel. Cells of the kernel that were cut off
 # at FLOOR then hold less than e^-20 of the mass.
@@ -62,11 +62,13 @@ def solve(
     tol: float = 1e-3,
     steps: int = 2000,
 ) -> Potentials:
-    """Solve min_P <P, C> + eps KL(P | a b') for m rows of ``a`` (m, n) at once, with second marginal ``b`` (q,).
+    """Solve entropic transport for m first marginals ``a`` (m, n) at once.
 
-    One kernel serves all rows while their potentials stay within ``REACH`` of each other; rows that do not are solved
-    in groups. The potentials satisfy f = -eps log sum_j b_j exp((g_j - C_ij) / eps) also where a is zero. Absorption
-    into the kernel follows Schmitzer (2019).
+    The problem of each row is min_P <P, C> + eps KL(P | a b'). One kernel serves all rows while their potentials stay
+    within ``REACH`` of each other; rows that do not are solved in groups. Absorption into the kernel follows Schmitzer
+    (2019). The potentials satisfy, also where a is zero,
+
+        f_i = -eps log sum_j b_j exp((g_j - C_ij) / eps).
 
     Args:
         cost: of points to points.
@@ -105,6 +107,7 @@ def _cold(cost: Cost, a: Tensor, b: Tensor | None, *, eps: float, tol: float, st
 
 def _level(cost: Cost, a: Tensor, b: Tensor | None, start: Tensor, *, eps: float, tol: float, steps: int) -> Potentials:
     """Solve at one regularisation: groups of rows near each other share a kernel, until all are done."""
+    # Potentials of two marginals are free up to a constant; a mean of 0 keeps them near those of other rows.
     g = start.clone() if b is None else start - start.mean(dim=1, keepdim=True)
     f = g.clone() if b is None else a.new_zeros(a.shape)
     m = len(a)
@@ -115,6 +118,7 @@ def _level(cost: Cost, a: Tensor, b: Tensor | None, start: Tensor, *, eps: float
         pending = torch.nonzero((error > tol) & (iterations < steps)).reshape(-1)
         if not len(pending):
             break
+        # One kernel absorbs the mean potential of a group, so its rows must not lie far from that mean.
         rows = pending[_near(g[pending], eps)]
         anchor = g[rows].mean(dim=0)
         kernel_f = _fill_square(kernel, cost, anchor, eps) if b is None else _fill(kernel, cost, b, anchor, eps)
@@ -159,6 +163,7 @@ def _fill(kernel: Tensor, cost: Cost, b: Tensor, g: Tensor, eps: float) -> Tenso
     for rows in cost.blocks:
         cells = kernel[rows]
         torch.mm(left_factor[rows], right_factor.T, out=cells)
+        # The largest exponent of a row is taken out first, so that nothing overflows, and returned through f.
         top = cells.amax(dim=1, keepdim=True)
         cells.sub_(top).clamp_min_(FLOOR).exp_()
         sums = cells @ shares

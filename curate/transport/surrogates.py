@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from curate.transport.ground_cost import Cloud, TransportProblem
+from curate.transport.cost import Cloud
+from curate.transport.ground_cost import TransportProblem
 
 DIRECTIONS = 64  # of projection, the same for every mixture
 
@@ -64,6 +65,7 @@ def sliced(problem: TransportProblem, weights: Tensor, *, slices_: Slices | None
     directions = (projections.order, projections.points, projections.goal, projections.below)
     for order, x, y, below in zip(*directions, strict=True):
         sorted_mass = mass[:, order]
+        # Rounding may carry the cumulated mass beyond 1, where the target has no quantile.
         up_to = sorted_mass.cumsum(dim=1).clamp_max(1.0)
         quantile = (up_to.detach() * q).long().clamp_max(q - 1)
         # The integral of the target's quantiles up to each mass, and then between one mass and the next.
@@ -92,11 +94,11 @@ def energies(problem: TransportProblem) -> Energies:
 
 
 def energy(problem: TransportProblem, weights: Tensor, *, energies_: Energies | None = None) -> Tensor:
-    """Return energy distances 2 E|X - Y| - E|X - X'| - E|Y - Y'| (m,) of mixtures (m, p).
+    """Return energy distances (m,) of mixtures (m, p) to the target.
 
-    It is the squared maximum mean discrepancy of the kernel -|x - x'| (Sejdinovic et al. 2013), quadratic in the
-    shares. The unit is the root of the problem's scale. Give the `energies` of the same problem to compare pairs only
-    once.
+    The distance is 2 E|X - Y| - E|X - X'| - E|Y - Y'|. It is quadratic in the shares, and the squared maximum mean
+    discrepancy of the kernel -|x - x'| (Sejdinovic et al. 2013). The unit is the root of the problem's scale. Give the
+    `energies` of the same problem to compare pairs only once.
     """
     pairs = energies_ or energies(problem)
     w = _sum_to_1(weights)
@@ -108,6 +110,7 @@ def vectors(cloud: Cloud) -> Tensor:
     x = cloud.features.double()
     if cloud.group is None:
         return x
+    # A class is described by 2 d numbers; the root of 2 makes squared distances half features, half classes.
     centre = np.stack([part.mean(axis=0, dtype=np.float64) for part in cloud.members])
     spread = np.stack([part.std(axis=0, dtype=np.float64) for part in cloud.members])
     table = torch.from_numpy(np.hstack([centre, spread])).to(x)

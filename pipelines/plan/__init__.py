@@ -1,7 +1,7 @@
-"""Find the best mixture of pools for one or more compute budgets, with the predicted loss and its gain.
+"""Find the best mixture of pools for one or more compute budgets.
 
-The plan gives every pool's share of training tokens, its passes, and intervals of 90 %. It also says how far each share
-may move, and where pools enter or leave the mixture as compute grows.
+The plan gives every pool's share of training tokens and its passes, and the predicted loss with its gain over simple
+mixtures. It also says how far each share may move, and where pools enter or leave the mixture as compute grows.
 
 --group limits the sum of several shares; pools are names or patterns: "web.de,books.de<=0.3", "*.cc-by>=0.5".
 --target chooses what is minimised if the fit has several evals: mean; worst, the largest excess over what each eval
@@ -85,7 +85,7 @@ def main(
         seed=seed,
     )
     arguments = {name: value for name, value in options.items() if name not in ("out", "seed", "as_json")}
-    plans = replace(plans, source=replace(plans.source, arguments=arguments))
+    plans = replace(plans, origin=replace(plans.origin, arguments=arguments))
     plans.save(out)
     shown = {k: v for k, v in plans.record().items() if k not in ("pools", "made_by", "baselines")}
     result(as_json, {**shown, "out": str(out)}, plans.summary())

@@ -11,8 +11,8 @@ from torch.func import vmap
 from curate import open_sets
 from curate.fitting import fit as fits
 from curate.fitting import fit_files
-from curate.fitting.coordinates import Coordinates
 from curate.fitting.fit import FitOptions
+from curate.fitting.solver.coordinates import Coordinates
 from curate.storage import artifacts
 
 NAMES = open_sets.names("laws")

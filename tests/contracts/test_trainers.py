@@ -115,7 +115,7 @@ def test_an_unknown_pool_is_refused(name):
         ("pass", "said 'nothing'"),
         ("print('[1]')", "must print"),
     ],
-)  # fmt: skip
+)
 def test_a_failing_command_is_quoted(program, message):
     with pytest.raises(CurateError, match=message):
         Command(f"{sys.executable} -c {shlex.quote(program)}").train(HALF, Budget(1, 1), seed=0)

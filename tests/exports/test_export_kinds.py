@@ -43,9 +43,14 @@ def test_files_of_different_kinds_are_refused(spec):
 
 @pytest.mark.parametrize(
     ("spec", "path", "said"),
-    [("megatron", "a b", "per_split=true"), ("megatron", "a\u2028b", "white space"), ("megatron", " a", "strips"),
-     ("megatron:per_split=true", "a ", "strips"), ("nemo", "\ta", "strips")],
-)  # fmt: skip
+    [
+        ("megatron", "a b", "per_split=true"),
+        ("megatron", "a\u2028b", "white space"),
+        ("megatron", " a", "strips"),
+        ("megatron:per_split=true", "a ", "strips"),
+        ("nemo", "\ta", "strips"),
+    ],
+)
 def test_paths_that_megatron_would_change_are_refused(spec, path, said):
     with pytest.raises(SchemaError, match=said):
         export(spec).render(mixture([1000], paths=[(path,)]))

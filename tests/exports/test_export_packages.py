@@ -158,9 +158,12 @@ def test_levanter_decodes_the_section_and_draws_the_shares(tmp_path, pattern):
     assert list(data.components) == list(COUNTS)
     mixing, sets = package("levanter.data.mixture"), package("levanter.data").ListAsyncDataset
     mixed = mixing.MixtureDataset(
-        {name: sets([0]) for name in COUNTS}, data.train_weights, data.mixture_block_size, key=0,
+        {name: sets([0]) for name in COUNTS},
+        data.train_weights,
+        data.mixture_block_size,
+        key=0,
         stop_strategy=data.stop_strategy,
-    )  # fmt: skip
+    )
     drawn = mixed._counts_per_block_per_stage[0]
     assert dict(zip(mixed.dataset_index, drawn / drawn.sum(), strict=True)) == {
         name: count / 80_000 for name, count in COUNTS.items()

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from curate.errors import FitError, SchemaError
-from curate.fitting import boosted
+from curate.fitting import boosted_json
 from curate.fitting.boosted import TreeOptions, fit_boosted
 from curate.fitting.fit import FitOptions
 from curate.runs.recipes import Recipes, recipes
@@ -62,16 +62,16 @@ def test_noise_is_the_error_on_unseen_rows(fitted):
 
 def test_json_grows_the_same_trees(fitted):
     sample, _ = problem(50, 4)
-    back = boosted.from_json(json.loads(json.dumps(boosted.to_json(fitted), allow_nan=False)))
+    back = boosted_json.from_json(json.loads(json.dumps(boosted_json.to_json(fitted), allow_nan=False)))
     assert torch.equal(back.loss(sample), fitted.loss(sample))
     assert torch.equal(back.draw_losses(sample), fitted.draw_losses(sample))
-    assert boosted.to_json(back) == boosted.to_json(fitted)
+    assert boosted_json.to_json(back) == boosted_json.to_json(fitted)
 
 
 def test_the_same_runs_give_the_same_predictor():
     sample, loss = problem(60, 5)
     a, b = (fit_boosted(sample, {"web": loss}, pools=POOLS, base="mixing", options=QUICK, law=LAW) for _ in range(2))
-    assert boosted.to_json(a["web"]) == boosted.to_json(b["web"])
+    assert boosted_json.to_json(a["web"]) == boosted_json.to_json(b["web"])
     assert torch.equal(a["web"].loss(sample), b["web"].loss(sample))
 
 
@@ -82,7 +82,7 @@ def test_unlimited_pools_and_missing_losses_are_no_obstacle():
     trees = fit_boosted(free, {"web": loss, "code": holed}, pools=POOLS, base="mixing", options=QUICK, law=LAW)
     assert len(trees["code"].losses) == 55
     assert bool(torch.isfinite(trees["code"].draw_losses(free)).all())
-    assert json.dumps(boosted.to_json(trees["code"]), allow_nan=False)
+    assert json.dumps(boosted_json.to_json(trees["code"]), allow_nan=False)
 
 
 def test_checkpoints_of_one_training_stay_in_one_fold():
@@ -98,4 +98,4 @@ def test_checkpoints_of_one_training_stay_in_one_fold():
 
 def test_another_record_is_refused():
     with pytest.raises(SchemaError, match="no boosted fit"):
-        boosted.from_json({"runs": {}})
+        boosted_json.from_json({"runs": {}})

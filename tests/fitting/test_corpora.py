@@ -16,8 +16,15 @@ def planted(noise=0.0):
         for n in np.geomspace(1e7, 1e9, 6):
             for m in (10, 20, 40):
                 loss = e + 300 / n**0.34 + b / (n * m) ** 0.3
-                rows.append({"run": f"{name}-{n:.3g}-{m}", "corpus": name, "params": n, "tokens": n * m,
-                             "loss.val": loss * np.exp(noise * rng.standard_normal())})  # fmt: skip
+                rows.append(
+                    {
+                        "run": f"{name}-{n:.3g}-{m}",
+                        "corpus": name,
+                        "params": n,
+                        "tokens": n * m,
+                        "loss.val": loss * np.exp(noise * rng.standard_normal()),
+                    }
+                )
     return check(pl.DataFrame(rows), "planted")
 
 

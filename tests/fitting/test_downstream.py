@@ -68,8 +68,16 @@ def test_the_fit_job_does_both(tmp_path):
     rates = torch.cat([torch.linspace(0, 2e-4, 50), 1e-4 * (1 + torch.cos(torch.linspace(0, np.pi, 950)))]).double()
     s1, s2 = annealing.s1_s2(rates)
     curve = annealing.curve(annealing.PUBLISHED, s1.clamp_min(1e-6), s2)
-    steps = pl.DataFrame({"run": "a", "params": 1e8, "step": np.arange(1000), "tokens": np.arange(1000) * 1e5 + 1e5,
-                          "lr": rates.numpy(), "loss.val": curve.numpy()})  # fmt: skip
+    steps = pl.DataFrame(
+        {
+            "run": "a",
+            "params": 1e8,
+            "step": np.arange(1000),
+            "tokens": np.arange(1000) * 1e5 + 1e5,
+            "lr": rates.numpy(),
+            "loss.val": curve.numpy(),
+        }
+    )
     steps.with_columns(
         pl.when((pl.col("step") % 10 == 9) & (pl.col("step") > 60)).then("loss.val").alias("loss.val")
     ).write_parquet(tmp_path / "steps.parquet")

@@ -103,6 +103,10 @@ def test_old_curves_and_corpora_become_lists():
         (OLD_CORPORA, r"has a fit for each corpus \(x\). Fit one of them alone with --where"),
         ({"laws": [{"law": "mixing"}]}, "is not a fit.json"),
         ({"laws": [{"law": "mixing"}], "format": 3}, "has format 3"),
+        ({"laws": {"web": []}, "ratios": []}, "laws is not a list of laws"),
+        ({"laws": []}, "laws is not a list of laws"),
+        ({"law": "blend", "fits": [1], "weights": [1.0]}, "is not a fit.json"),
+        ({"law": "annealing", "fits": {"u": 1}}, "is not a fit.json"),
     ],
 )
 def test_what_is_no_law_of_mixtures_is_one_line(tmp_path, record, message):

@@ -104,3 +104,19 @@ def test_curves_and_corpora_take_one_law_and_one_eval(runs):
         fit(runs, law="mixing,downstream", eval="web")
     with pytest.raises(SchemaError, match="--by takes one law and one eval; 1 and 2 are given"):
         fit(runs, law="mixing", eval=["web", "code"], by="corpus")
+
+
+def test_a_table_in_memory_gives_the_same_fit_and_is_known_by_its_content(runs):
+    frame = pl.read_parquet(runs)
+    of_file = fit(runs, law="mixing", eval="web", **QUICK)
+    of_frame, of_arrow = (fit(table, law="mixing", eval="web", **QUICK) for table in (frame, frame.to_arrow()))
+    assert of_frame.record == of_file.record == of_arrow.record
+    assert list(of_frame.made_by["inputs"]) == ["runs"]
+    assert of_frame.made_by == of_arrow.made_by
+    assert predict(of_frame, frame).table().equals(predict(of_file, runs).table())
+
+
+def test_an_explanation_is_on_its_own_and_last(runs):
+    report = fit(runs, law="mixing", eval="web", explain=True, **QUICK)
+    assert report.explanation.startswith("mixing predicts held-out runs best")
+    assert report.shown[-1] == report.explanation

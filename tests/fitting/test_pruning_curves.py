@@ -147,6 +147,10 @@ def test_a_share_that_was_not_fitted_and_a_table_without_shares_are_one_line(cli
     assert cli("fit", runs, "--law", "pruning_curves", "--eval", "top1", "--draws", 5, "--out", fit).code == 0
     pruned_runs().with_columns(keep=pl.lit(0.7)).write_csv(runs)
     assert "no curve for keep 0.7: the fit has 0.5, 1." in one_line(cli("predict", fit, runs, "--out", out))
+    pruned_runs().with_columns(keep=pl.lit(30)).write_csv(runs)
+    assert "run 'r0' has keep 30: the share kept must lie in (0, 1]" in one_line(
+        cli("predict", fit, runs, "--out", out)
+    )
     pruned_runs().drop("keep").write_csv(runs)
     refused = cli("fit", runs, "--law", "pruning_curves", "--eval", "top1", "--out", fit)
     assert "has no column 'keep'" in one_line(refused)

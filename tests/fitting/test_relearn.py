@@ -86,9 +86,18 @@ def test_the_fit_job_reaches_it(cli, tmp_path):
         loss[THIN] = relearn.curve(THETA, shift, AREAS)[THIN]
         steps = np.arange(len(RATES))
         parts.append(
-            pl.DataFrame({"run": run, "params": 1e8, "tokens": 1e6 * (steps + 1.0), "step": steps,
-                          "lr": RATES.numpy(), "continued": (steps >= FIRST).astype(int), "loss.web": loss.numpy()})
-        )  # fmt: skip
+            pl.DataFrame(
+                {
+                    "run": run,
+                    "params": 1e8,
+                    "tokens": 1e6 * (steps + 1.0),
+                    "step": steps,
+                    "lr": RATES.numpy(),
+                    "continued": (steps >= FIRST).astype(int),
+                    "loss.web": loss.numpy(),
+                }
+            )
+        )
     table = pl.concat(parts)
     table.write_parquet(tmp_path / "runs.parquet")
     command = cli("fit", tmp_path / "runs.parquet", "--law", "relearn", "--eval", "web", "--out", tmp_path / "fit.json")

@@ -54,11 +54,17 @@ def test_recipes_without_a_distance_are_refused():
 
 def test_a_bounded_fit_of_few_noisy_pilots_finds_the_slope():
     rng, known = np.random.default_rng(0), recipes(32, 3, 1)
-    pilots = Recipes(known.weights, torch.tensor([100.0, 200.0] * 16).double(), known.params, known.unique,
-                     known.distance)  # fmt: skip
+    pilots = Recipes(
+        known.weights, torch.tensor([100.0, 200.0] * 16).double(), known.params, known.unique, known.distance
+    )
     truth = law_of("transport:top=1").loss(THETA, pilots).numpy()
-    found = fit("transport:top=1", pilots, truth * np.exp(0.05 * rng.standard_normal(32)), pools="abc",
-                options=FitOptions(starts=6, draws=20))  # fmt: skip
+    found = fit(
+        "transport:top=1",
+        pilots,
+        truth * np.exp(0.05 * rng.standard_normal(32)),
+        pools="abc",
+        options=FitOptions(starts=6, draws=20),
+    )
     assert float(found.theta["c"]) == pytest.approx(2.0, abs=0.25)
     low, high = (found.draws["c"].quantile(q).item() for q in (0.05, 0.95))
     assert low < float(found.theta["c"]) < high

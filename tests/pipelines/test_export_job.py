@@ -53,8 +53,10 @@ def test_it_writes_the_file_and_says_what_is_in_it(cli, planned, tmp_path):
     assert said.code == 0, said
     record = json.loads(said.out)
     assert {row["pool"]: row["tokens"] for row in record["pools"]} == {
-        "web": 14_000_000_000, "code": 5_000_000_000, "a=b": 1_000_000_000
-    }  # fmt: skip
+        "web": 14_000_000_000,
+        "code": 5_000_000_000,
+        "a=b": 1_000_000_000,
+    }
     assert sum(row["tokens"] for row in record["pools"]) == record["tokens"] == 20_000_000_000
     assert [row["epochs"] for row in record["pools"]] == [0.28, 2.5, 1.0]
     assert record["left_out"] == ["unused"]
@@ -100,8 +102,10 @@ def test_paths_of_pools_and_a_pattern_for_the_others(cli, planned):
     ]
     found, guessed = paths(cli, planned, *more, to="olmo")
     assert found == {
-        "web": ["s3://x/source=web/*.npy"], "code": ["s3://x/source=code/*.npy"], "a=b": ["one.npy", "two.npy"]
-    }  # fmt: skip
+        "web": ["s3://x/source=web/*.npy"],
+        "code": ["s3://x/source=code/*.npy"],
+        "a=b": ["one.npy", "two.npy"],
+    }
     assert guessed == []
 
 
@@ -272,17 +276,21 @@ def test_what_an_export_shows(planned, tmp_path):
     assert repr(exported) == f"Exported(nemo: 3 pools, 20000000000 tokens; {tmp_path / 'mix.txt'})"
     assert exported.table().columns == ["pool", "tokens", "share", "passes", "paths", "guessed"]
     assert [note.partition(":")[0] for note in exported.notes] == [
-        "left out, no tokens", "paths guessed for web, code, a=b", "note",
-    ]  # fmt: skip
+        "left out, no tokens",
+        "paths guessed for web, code, a=b",
+        "note",
+    ]
     assert "paths guessed" in exported._repr_html_()
     assert exported.chart().to_dict()["mark"]["type"] == "bar"
 
 
 @pytest.mark.parametrize(
     ("paths", "message"),
-    [({"nosuch": "x"}, "a path for pool 'nosuch': the pools of the plan are a=b, code, unused, web"),
-     ("data/*.npy", r"the path 'data/\*.npy' for all pools has no \{pool\} in it")],
-)  # fmt: skip
+    [
+        ({"nosuch": "x"}, "a path for pool 'nosuch': the pools of the plan are a=b, code, unused, web"),
+        ("data/*.npy", r"the path 'data/\*.npy' for all pools has no \{pool\} in it"),
+    ],
+)
 def test_paths_for_no_pool_are_refused(planned, paths, message):
     with pytest.raises(SchemaError, match=message):
         exports.export(planned, "olmo", paths=paths)

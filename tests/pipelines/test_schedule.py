@@ -78,9 +78,26 @@ def test_the_other_methods_of_sizes(job):
 
 def test_phases_of_every_kind_of_mixture(job):
     record = made(
-        job("piecewise", "--tokens", "1e10", "--steps", "1000", "--phase", "0.4:tau=3", "--phase", "0.3:en=0.5,sw=0.5",
-            "--phase", "0.1:uniform", "--phase", "0.1:unimax=0.5", "--phase", "0.1:plan=1", "--plan", "plans.json")
-    )  # fmt: skip
+        job(
+            "piecewise",
+            "--tokens",
+            "1e10",
+            "--steps",
+            "1000",
+            "--phase",
+            "0.4:tau=3",
+            "--phase",
+            "0.3:en=0.5,sw=0.5",
+            "--phase",
+            "0.1:uniform",
+            "--phase",
+            "0.1:unimax=0.5",
+            "--phase",
+            "0.1:plan=1",
+            "--plan",
+            "plans.json",
+        )
+    )
     assert record["steps"] == [[0, 400], [400, 700], [700, 800], [800, 900], [900, 1000]]
     weights = [phase["weights"] for phase in record["phases"]]
     assert weights[1] == {"en": 0.5, "it": 0, "zh": 0, "sw": 0.5}
@@ -116,9 +133,20 @@ def test_two_stages_keep_the_totals_of_a_plan(job):
 
 def test_two_plans_as_two_stages(job):
     free = made(
-        job("two-stage", "--plan", "plans.json", "--tokens", "1e12", "--main", "plan=0", "--anneal", "plan=1",
-            "--anneal-fraction", "0.2")
-    )  # fmt: skip
+        job(
+            "two-stage",
+            "--plan",
+            "plans.json",
+            "--tokens",
+            "1e12",
+            "--main",
+            "plan=0",
+            "--anneal",
+            "plan=1",
+            "--anneal-fraction",
+            "0.2",
+        )
+    )
     assert free["weights"]["sw"] == pytest.approx(0.8 * 0.05 + 0.2 * 0.25)
     assert not any("plan" in line for line in free["warnings"]), "which of two plans to compare with was not said"
     shorter = made(job("two-stage", "--plan", "plans.json", "--budget", "1", "--tokens", "1e12", "--late", "sw=0.2"))
@@ -162,7 +190,7 @@ def test_the_same_bytes_again(job, tmp_path):
         (["two-stage", "--plan", "pools.json", "--late", "sw"], "pools.json has no field 'plans'"),
         (["two-stage", "--plan", "no.json", "--late", "sw"], "no such file: no.json"),
     ],
-)  # fmt: skip
+)
 def test_what_cannot_be_is_said_in_one_line(job, arguments, said):
     assert said in refused(job(*arguments))
 

@@ -222,9 +222,9 @@ def test_json_and_table_agree_with_the_record():
 
 def test_baselines_that_the_limits_rule_out_are_named():
     best = plan.optimize(MIXING, THREE_POOLS, HUGE, Limits(max_weight={"a": 0.2}, min_weight={"c": 0.5}))
-    (line,) = [line for line in best.warnings if "outside these limits" in line]
+    (line,) = [line for line in best.warnings if "break the limits" in line]
     assert line.endswith(": uniform, unimax"), "UniMax: .08 of a, 4 passes, and .46 of c; temperature: .76 of c"
-    assert not [line for line in plan.optimize(MIXING, THREE_POOLS, HUGE).warnings if "outside" in line]
+    assert not [line for line in plan.optimize(MIXING, THREE_POOLS, HUGE).warnings if "break" in line]
 
 
 def test_draws_without_a_finite_loss_are_an_error():

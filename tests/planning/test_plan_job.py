@@ -11,8 +11,9 @@ from curate.errors import SchemaError
 from curate.fitting import fit_files
 from curate.fitting.from_fit.plan import plan as plan_from_fit
 from curate.planning import plan as planner
-from curate.planning.job import Plans, plan
+from curate.planning.job import plan
 from curate.planning.limits import Group, Limits
+from curate.planning.plans import Plans
 from curate.pool.pool import Budget, to_json
 from curate.runs.predictor import Blend
 from curate.storage import artifacts

@@ -120,8 +120,10 @@ def test_only_starts_and_missing_losses():
 def test_laws_are_set_for_the_runs():
     one, two = split(continued()), split(continued(params=(1e8, 2e8)))
     assert choose_law.placed(["dcpt:repeats=true", "chinchilla", "boosted"], one, rest=True) == [
-        "dcpt:repeats=true,pool=1,rest=true", "chinchilla", "boosted",
-    ]  # fmt: skip
+        "dcpt:repeats=true,pool=1,rest=true",
+        "chinchilla",
+        "boosted",
+    ]
     assert choose_law.placed(["cmr", "dcpt:pool=0"], one, rest=False) == ["cmr:pool=1", "dcpt:pool=0"]
     assert choose_law.placed(["replay"], two, rest=True) == ["replay:pool=1,length=4e+09,rest=true,sizes=true"]
 

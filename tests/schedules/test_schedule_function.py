@@ -13,8 +13,9 @@ from curate.schedules.methods import WrongOption
 from curate.storage import artifacts
 
 MC4 = [Pool("en", 2733e9, 1), Pool("it", 162e9, 1), Pool("zh", 39e9), Pool("sw", 1e9, 1)]
-PLAN = {"plans": [{"budget": {"tokens": 1e12, "params": 1e9},
-                   "weights": {"en": 0.6, "it": 0.25, "zh": 0.1, "sw": 0.05}}]}  # fmt: skip
+PLAN = {
+    "plans": [{"budget": {"tokens": 1e12, "params": 1e9}, "weights": {"en": 0.6, "it": 0.25, "zh": 0.1, "sw": 0.05}}]
+}
 
 
 def test_the_function_gives_the_file_of_the_command(cli, tmp_path, monkeypatch):

@@ -11,6 +11,7 @@ from curate.errors import SchemaError
 
 pytest.importorskip("transformers", reason="an extra: pip install 'curate[lm]'")
 
+from curate.scorers import _retrieval_heads as heads_of
 from curate.scorers import attention_influence as scorer
 
 
@@ -52,16 +53,18 @@ def written_out(model, ids, uniform):
     "heads", [[], [(0, 1)], [(0, 0), (0, 3), (1, 2)], [(i, j) for i in range(2) for j in range(4)]]
 )
 def test_uniform_heads_are_attention_of_one_over_the_tokens_so_far(model, heads):
-    ids = scorer.encode(model, "The cat sat on the mat; the cat ran.")
-    assert scorer.loss(model, ids, heads) == pytest.approx(written_out(model, ids, heads), rel=1e-5)
-    assert scorer.loss(model, ids, []) == pytest.approx(written_out(model, ids, []), rel=1e-5), "hooks were left behind"
+    ids = heads_of.encode(model, "The cat sat on the mat; the cat ran.")
+    assert heads_of.loss(model, ids, heads) == pytest.approx(written_out(model, ids, heads), rel=1e-5)
+    assert heads_of.loss(model, ids, []) == pytest.approx(written_out(model, ids, []), rel=1e-5), (
+        "hooks were left behind"
+    )
 
 
 def test_the_score_is_the_relative_rise_of_the_loss(model):
     heads = np.array([[0, 1], [1, 2]])
     texts = pl.DataFrame({"id": list("abcd"), "text": ["The cat sat on the mat.", "x", "", None]})
     values = scorer.AttentionInfluence(heads, model)(texts)["score.attention_influence"].to_list()
-    ids = scorer.encode(model, texts["text"][0])
+    ids = heads_of.encode(model, texts["text"][0])
     base = written_out(model, ids, [])
     assert values[0] == pytest.approx((written_out(model, ids, heads.tolist()) - base) / base, rel=1e-3)
     assert values[1:] == [0, 0, 0]
@@ -75,7 +78,7 @@ def test_retrieval_heads_are_a_share_of_all_and_learned_once(model):
         learned.heads.tobytes()
         == scorer.learn(lambda needs: iter([rows]), model=model, share=0.3, samples=2).heads.tobytes()
     )
-    shares = scorer.retrieval(model, np.random.default_rng(0))
+    shares = heads_of.retrieval(model, np.random.default_rng(0))
     assert shares.shape == (2, 4)
     assert ((shares >= 0) & (shares <= 1)).all()
 
@@ -84,7 +87,7 @@ def test_a_head_that_looks_at_the_token_it_predicts_is_a_retrieval_head(model, m
     """A network that predicts every token; head 0 looks at its like in the value, head 1 elsewhere, 2 at none."""
     import torch
 
-    tokenizer, _ = scorer._load(model)
+    tokenizer, _ = heads_of._load(model)
     answers = []
 
     def copier(ids, output_attentions):
@@ -99,9 +102,9 @@ def test_a_head_that_looks_at_the_token_it_predicts_is_a_retrieval_head(model, m
             weights[0, 1, i, max(range(i), key=lambda k, i=i: (ids[0, k] == ids[0, i + 1], k))] = 1
         return type("Out", (), {"logits": logits, "attentions": (weights,)})()
 
-    monkeypatch.setattr(scorer, "_load", lambda _: (tokenizer, copier))
+    monkeypatch.setattr(heads_of, "_load", lambda _: (tokenizer, copier))
     for seed in range(3):
-        shares = scorer.retrieval(model, np.random.default_rng(seed))
+        shares = heads_of.retrieval(model, np.random.default_rng(seed))
         assert shares[0].tolist() == pytest.approx([1 - 1 / answers[-1], 0, 0]), (
             "all but the space, a quote in the value"
         )

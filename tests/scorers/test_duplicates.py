@@ -1,39 +1,18 @@
-"""Duplicates: words and n-grams, MinHash against its theory, pairs, components, the scorer against brute force."""
+"""The scorer of duplicates against planted groups and brute force."""
 
-import re
 from itertools import combinations
 
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from word_sets import jaccard
 
 from curate.errors import SchemaError
 from curate.scorers import duplicates
-from curate.streaming import equal_keys, linkage, minhash, ngrams
-from curate.streaming.ngrams import Grams
+from curate.streaming import equal_keys, minhash
 
 RNG = np.random.default_rng(0)
 VOCABULARY = np.array(["".join(map(chr, RNG.integers(97, 123, RNG.integers(2, 9)))) for _ in range(3000)])
-
-
-def split(text, marks=False):
-    """Words as curate.streaming.ngrams.words says, character by character."""
-    wide = r"[\u3000-\U0010ffff]"
-    word = rf"(?:(?!{wide})[\w\u0080-\u009f\u00a1-\u1fff\u2080-\u2fff])+"
-    mark = r"[!-/:-@\[-^`{-~\u2000-\u207f]+"
-    return re.findall(rf"{wide}|{word}" + (rf"|{mark}" if marks else ""), text.lower())
-
-
-def shingles(text, n=5):
-    words = split(text)
-    return {tuple(words[i : i + n]) for i in range(max(1, len(words) - n + 1))} if words else set()
-
-
-def jaccard(first, second):
-    first, second = shingles(first), shingles(second)
-    return len(first & second) / len(first | second) if first | second else 0.0
 
 
 def streamed(texts, rows=16, ids=None):
@@ -54,127 +33,6 @@ def document(words=120):
 def edited(words, edits):
     places = RNG.choice(len(words), edits, replace=False)
     return [str(RNG.choice(VOCABULARY)) if i in places else w for i, w in enumerate(words)]
-
-
-# ---------------------------------------------------------------- words and n-grams
-
-
-@pytest.mark.parametrize("marks", [False, True])
-@given(texts=st.lists(st.text(st.sampled_from("aB9_ .,\n'éÉß日本🙂\u201c\u00a0\x00"), max_size=12), max_size=8))
-def test_words_are_those_of_the_rule_and_equal_words_have_equal_hashes(marks, texts):
-    hashed = ngrams.words(pl.Series(texts, dtype=pl.String), marks=marks)
-    expected = [split(text, marks) for text in texts]
-    assert hashed.counts.tolist() == [len(words) for words in expected]
-    names = {}
-    for value, word in zip(hashed.values.tolist(), [w for words in expected for w in words], strict=True):
-        assert names.setdefault(value, word) == word
-    assert len(names) == len({w for words in expected for w in words})
-
-
-@given(
-    texts=st.lists(st.lists(st.sampled_from("abc"), max_size=7), max_size=6), n=st.integers(1, 4), short=st.booleans()
-)
-def test_ngrams_are_those_of_each_text_alone(texts, n, short):
-    units = ngrams.words(pl.Series([" ".join(t) for t in texts], dtype=pl.String))
-    grams = ngrams.ngrams(units, n, short=short)
-    expected = [[tuple(t[i : i + n]) for i in range(len(t) - n + 1)] for t in texts]
-    if short:
-        expected = [e or ([tuple(t)] if t else []) for e, t in zip(expected, texts, strict=True)]
-    assert grams.counts.tolist() == [len(e) for e in expected]
-    names = {}
-    for value, gram in zip(grams.values.tolist(), [g for e in expected for g in e], strict=True):
-        assert names.setdefault(value, gram) == gram
-    assert len(set(names.values())) == len(names)
-
-
-def test_pieces_are_the_whole_in_order():
-    texts = pl.Series(["a" * n for n in (0, 5, 100, 1, 1, 30)] + [None])
-    assert pl.concat(list(ngrams.pieces(texts, 32))).equals(texts.fill_null(""))
-    assert max(len(p) for p in ngrams.pieces(pl.Series([""] * 9000))) == 4096
-
-
-# ---------------------------------------------------------------- MinHash
-
-
-def planted(similarity, pairs, size=200):
-    """Two lists of sets whose Jaccard similarity is exactly the one returned."""
-    shared = round(2 * size * similarity / (1 + similarity))
-    members = RNG.integers(0, 1 << 63, (pairs, 2 * size - shared)).astype(np.uint64)
-    offsets = np.arange(pairs + 1) * size
-    sides = Grams(members[:, :size].ravel(), offsets), Grams(members[:, -size:].ravel(), offsets)
-    return *sides, shared / (2 * size - shared)
-
-
-@pytest.mark.parametrize("similarity", [0.5, 0.75, 0.9])
-def test_minima_agree_with_the_probability_of_the_theory(similarity):
-    first, second, exact = planted(similarity, 3000)
-    assert np.allclose(minhash.jaccard(minhash.distinct_members(first), minhash.distinct_members(second)), exact)
-    rows = minhash.band_keys(first, 112, 1, 0) == minhash.band_keys(second, 112, 1, 0)
-    assert abs(rows.mean() - exact) < 4 * np.sqrt(exact * (1 - exact) / rows.size)
-    shared = minhash.band_keys(first, 14, 8, 0) == minhash.band_keys(second, 14, 8, 0)
-    theory = 1 - (1 - exact**8) ** 14
-    error = 4 * np.sqrt(theory * (1 - theory) / 3000) + 1e-3
-    for half in (shared[:, :14], shared[:, 14:]):  # lines of the table of minima, then its diagonals
-        assert abs(half.any(axis=1).mean() - theory) < error
-    assert theory + (1 - theory) * theory / 2 < shared.any(axis=1).mean() + error
-
-
-def test_similarity_is_that_of_python_sets():
-    texts = [" ".join(RNG.choice(list("abcdef"), RNG.integers(1, 30))) for _ in range(40)]
-    sets = minhash.distinct_members(ngrams.ngrams(ngrams.words(pl.Series(texts)), 5, short=True))
-    pairs = np.array(list(combinations(range(40), 2)))
-    similarities = np.concatenate([s for _, s in minhash.pair_similarities(sets, pairs)])
-    assert np.array_equal(similarities, [jaccard(texts[a], texts[b]) for a, b in pairs])
-
-
-# ---------------------------------------------------------------- pairs and components
-
-
-@given(keys=st.lists(st.integers(0, 6), min_size=1, max_size=40), part=st.sampled_from([4, 8, 64]))
-def test_pairs_are_all_pairs_with_equal_keys_in_any_parts(keys, part):
-    hashed = ngrams.mix(np.array(keys, np.uint64))
-    n = len(keys)
-    priority = ngrams.mix(np.arange(n, dtype=np.uint64))
-    alive = np.ones(n, bool)
-    candidates = equal_keys.pairs(hashed, np.arange(n), priority, alive=alive, salt=1, part=part)
-    candidates = equal_keys.pack(np.concatenate([np.zeros((0, 2), np.int64), *candidates]))
-    distinct = [tuple(p) for block in equal_keys.distinct_pairs(candidates, n, part) for p in block.tolist()]
-    assert distinct == [(a, b) for a, b in combinations(range(n), 2) if keys[a] == keys[b]]
-
-
-def test_a_large_group_stays_connected_at_linear_cost(tmp_path):
-    n = 5000
-    alive, priority = np.ones(n, bool), ngrams.mix(np.arange(n, dtype=np.uint64))
-    candidates = np.concatenate(
-        list(equal_keys.pairs(np.zeros(n, np.uint64), np.arange(n), priority, alive=alive, salt=0))
-    )
-    assert len(candidates) <= equal_keys.WINDOW * n
-    edges = np.empty(len(candidates), linkage.EDGE)
-    edges["level"], edges["first"], edges["second"] = 0.9, candidates[:, 0], candidates[:, 1]
-    assert len(linkage.single_linkage(edges, priority, tmp_path)[0]) == n - 1
-
-
-@given(
-    edges=st.lists(
-        st.tuples(st.integers(0, 9), st.integers(0, 9), st.sampled_from([0.0, 0.5, 0.75, 0.9, 1.0])), max_size=20
-    )
-)
-def test_one_row_of_every_component_is_left_at_every_level(tmp_path, edges):
-    priority = ngrams.mix(np.arange(10, dtype=np.uint64))
-    rows, levels = linkage.single_linkage(np.array([(w, a, b) for a, b, w in edges], linkage.EDGE), priority, tmp_path)
-    assert len(set(rows.tolist())) == len(rows)
-    for level in (0.0, 0.5, 0.6, 0.75, 0.9, 1.0):
-        group = list(range(10))
-        for first, second, weight in edges:
-            if weight >= level:
-                group = [group[first] if g == group[second] else g for g in group]
-        gone = set(rows[levels >= level].tolist())
-        remaining = [[i for i in range(10) if group[i] == g and i not in gone] for g in set(group)]
-        first = [min((i for i in range(10) if group[i] == g), key=lambda i: priority[i]) for g in set(group)]
-        assert remaining == [[i] for i in first]
-
-
-# ---------------------------------------------------------------- the scorer
 
 
 def test_planted_groups_are_found_and_nothing_else_is_removed():
@@ -275,9 +133,3 @@ def test_wrong_options_and_data_are_one_line(texts, options, message):
 def test_two_rows_with_one_id_are_refused_by_name():
     with pytest.raises(SchemaError, match="2 rows share their id with another row, such as 'x'"):
         duplicates.learn(streamed(["a", "b", "c"], ids=["x", "y", "x"]))
-
-
-def test_a_few_pairs_of_many_rows_are_distinct():
-    pairs = np.array([[1, 2], [2, 1], [49_998, 49_999]])
-    blocks = list(equal_keys.distinct_pairs(equal_keys.pack(pairs), 50_000))
-    assert np.concatenate(blocks).tolist() == [[1, 2], [49_998, 49_999]]

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curate.storage import files
+from curate.storage import atomic, files
 from curate.storage.files import content_hash, replacing, sweep, text_hash, write_text
 
 
@@ -85,12 +85,12 @@ def test_a_live_file_of_another_machine_is_not_swept(tmp_path, monkeypatch):
     """Also of one with the same host name: two containers, or this machine before it was started again."""
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
-    ours, theirs = (tmp_path / f".a.json.{name}-{gone.pid}.tmp" for name in (files.host(), "0123abcd"))
+    ours, theirs = (tmp_path / f".a.json.{name}-{gone.pid}.tmp" for name in (atomic.host(), "0123abcd"))
     for path in (ours, theirs):
         write_text(path, "x")
     assert sweep(tmp_path) == 1
     assert theirs.exists()
-    files.host.cache_clear()
+    atomic.host.cache_clear()
     monkeypatch.setattr(files.os, "readlink", lambda _: "pid:[1]")
-    assert files.host() != ours.name.split(".")[3].split("-")[0]
-    files.host.cache_clear()
+    assert atomic.host() != ours.name.split(".")[3].split("-")[0]
+    atomic.host.cache_clear()

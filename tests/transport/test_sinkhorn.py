@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from curate.transport import sinkhorn
-from curate.transport.ground_cost import Cost
+from curate.transport.cost import Cost
 
 
 def cost(n: int, q: int, *, seed: int = 0) -> Cost:

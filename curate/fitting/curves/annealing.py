@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from curate.errors import FitError
-from curate.fitting import least_squares
+from curate.fitting.solver import least_squares
 
 # Our refit of the 40 official points: 20k steps, peak learning rate 2e-4.
 PUBLISHED = {"L0": 2.6278, "A": 0.42967, "C": 0.41077, "alpha": 0.54985}

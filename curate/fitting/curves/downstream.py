@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from curate.errors import FitError
-from curate.fitting import least_squares
-from curate.fitting.coordinates import Coordinates
+from curate.fitting.solver import least_squares
+from curate.fitting.solver.coordinates import Coordinates
 from curate.laws import Param
 
 # Average top-1 error over 46 and 17 tasks from C4-eval loss (Gadre et al. 2024, arXiv 2403.08540), by training corpus.
@@ -141,40 +141,23 @@ def fit(
     Raises:
         FitError: if there are not more points than parameters.
     """
-    function = KINDS[kind].function
-    coordinates = Coordinates(KINDS[kind].params, 0)
+    points = _Points(kind, torch.from_numpy(np.asarray(x, float)), torch.from_numpy(np.asarray(metric, float)))
+    coordinates = points.coordinates
     n, k = len(x), coordinates.size
     if n <= k:
         raise FitError(f"{n} rows cannot determine the {k} parameters of {kind}: give at least {k + 1}")
-    points = torch.from_numpy(np.asarray(x, dtype=np.float64))
-    target = torch.from_numpy(np.asarray(metric, dtype=float))
     centre, width = coordinates.prior()
-
-    def predict(u: Tensor, row: least_squares.Rows) -> Tensor:
-        return function(coordinates.theta(u), row[0])
-
-    def solve(start: Tensor, weights: Tensor, middle: Tensor) -> least_squares.LeastSquaresSolution:
-        b = len(start)
-        problems = least_squares.LeastSquaresProblems(
-            start=start,
-            target=target.expand(b, n),
-            weights=weights,
-            delta=torch.full((b,), PLAIN, dtype=torch.float64),
-            centre=middle,
-            precision=((NOISE / width) ** 2).expand(b, k),
-        )
-        return least_squares.least_squares(predict, (points,), problems)
-
     ones = torch.ones(starts, n, dtype=torch.float64)
-    best = solve(coordinates.starts(starts, seed), ones, centre.expand(starts, k)).best
+    best = points.solve(coordinates.starts(starts, seed), ones, centre.expand(starts, k)).best
     rng = np.random.default_rng(seed)
     counts = torch.from_numpy(rng.multinomial(n, np.full(n, 1 / n), size=draws).astype(np.float64))
     # Prior centres vary as widely as the prior, so that parameters that the rows leave open do too.
     centres = centre + width * torch.from_numpy(rng.standard_normal((draws, k)))
-    refits = solve(best.expand(draws, k), counts, centres)
+    refits = points.solve(best.expand(draws, k), counts, centres)
     theta = coordinates.theta(best)
-    residual = function(theta, points) - target
-    explained = 1 - float((residual**2).sum() / ((target - target.mean()) ** 2).sum().clamp_min(1e-300))
+    residual = KINDS[kind].function(theta, points.x) - points.metric
+    variance = ((points.metric - points.metric.mean()) ** 2).sum().clamp_min(1e-300)
+    explained = 1 - float((residual**2).sum() / variance)
     return MetricCurve(
         kind=kind,
         theta=theta,
@@ -183,6 +166,35 @@ def fit(
         explained=explained,
         misaligned=_misaligned(kind, np.asarray(x), np.asarray(metric), explained),
     )
+
+
+@dataclass(frozen=True)
+class _Points:
+    """The (n,) points that a curve of one kind is fitted to."""
+
+    kind: str
+    x: Tensor
+    metric: Tensor
+
+    @property
+    def coordinates(self) -> Coordinates:
+        return Coordinates(KINDS[self.kind].params, 0)
+
+    def predict(self, u: Tensor, row: least_squares.Rows) -> Tensor:
+        return KINDS[self.kind].function(self.coordinates.theta(u), row[0])
+
+    def solve(self, start: Tensor, weights: Tensor, centre: Tensor) -> least_squares.LeastSquaresSolution:
+        """Solve b problems from ``start`` (b, k), with ``weights`` (b, n) of rows and prior centres (b, k)."""
+        b, width = len(start), self.coordinates.prior()[1]
+        problems = least_squares.LeastSquaresProblems(
+            start=start,
+            target=self.metric.expand(b, len(self.metric)),
+            weights=weights,
+            delta=torch.full((b,), PLAIN, dtype=torch.float64),
+            centre=centre,
+            precision=((NOISE / width) ** 2).expand(b, len(width)),
+        )
+        return least_squares.least_squares(self.predict, (self.x,), problems)
 
 
 def _misaligned(kind: str, x: np.ndarray, metric: np.ndarray, explained: float) -> str | None:

@@ -43,45 +43,55 @@ def fit_downstream(runs: Runs, question: FitQuestion) -> FitReport:
         raise SchemaError(
             f"no column 'metric.{metric}': the metrics are {', '.join(names) or 'none'}; name one with --eval"
         )
+    # Small runs often lack some metrics: rows without one of the two values are left out.
     x, y = metric_inputs(runs, kind, question.on), column(runs.frame, f"metric.{metric}")
     measured = np.isfinite(x) & np.isfinite(y)
     curve = downstream.fit(kind, x[measured], y[measured], draws=options.draws, seed=options.seed)
     curve = replace(curve, on=question.on)
-    law = {
-        "law": f"downstream:kind={kind}",
+    law = _to_json(curve, metric, int(measured.sum()))
+    names = runs.frame["run"].filter(pl.Series(measured)).to_list()
+    return FitReport(
+        law=str(law["law"]),
+        comparison=pl.DataFrame([{name: law[name] for name in ("law", "rmse", "explained", "rows", "misaligned")}]),
+        parameter_rows=_parameter_rows(curve),
+        points=point_table(names, kind, y[measured], curve.metric(torch.from_numpy(x[measured])).numpy()),
+        record={"laws": [law], "eval": metric, "evals": [metric], "rmse": curve.rmse, "rows": law["rows"]},
+        shown=(_in_words(curve),),
+        predictor=curve,
+    )
+
+
+def _in_words(curve: MetricCurve) -> str:
+    quality = f"rmse {curve.rmse:.4g}, explains {curve.explained:.1%} of the variance"
+    warning = "" if curve.misaligned is None else f"\nmisaligned: {curve.misaligned}"
+    return f"{curve.kind}: {in_words(curve.theta)}; {quality}{warning}"
+
+
+def _parameter_rows(curve: MetricCurve) -> pl.DataFrame:
+    """Return one row a parameter: its value, and 5 % and 95 % of the draws."""
+    tails = torch.tensor([0.05, 0.95], dtype=torch.float64)
+    rows = []
+    for name, value in curve.theta.items():
+        low, high = torch.quantile(curve.draws[name], tails).tolist()
+        rows.append({"param": name, "value": float(value), "low": low, "high": high})
+    return pl.DataFrame(rows)
+
+
+def _to_json(curve: MetricCurve, metric: str, rows: int) -> dict[str, object]:
+    """Return the curve as an entry of ``laws`` in fit.json."""
+    count = len(next(iter(curve.draws.values())))
+    return {
+        "law": f"downstream:kind={curve.kind}",
         "eval": metric,
-        "on": question.on,
+        "on": curve.on,
         "theta": {name: float(value) for name, value in curve.theta.items()},
-        "draws": [{name: float(value[i]) for name, value in curve.draws.items()} for i in range(options.draws)],
+        "draws": [{name: float(value[i]) for name, value in curve.draws.items()} for i in range(count)],
         "rmse": curve.rmse,
-        "rows": int(measured.sum()),
+        "rows": rows,
         "explained": curve.explained,
         "misaligned": curve.misaligned,
         "weight": 1.0,
     }
-    words = f"{kind}: {in_words(curve.theta)}; rmse {curve.rmse:.4g}, explains {curve.explained:.1%} of the variance"
-    if curve.misaligned is not None:
-        words += f"\nmisaligned: {curve.misaligned}"
-    ends = {name: torch.quantile(values, torch.tensor([0.05, 0.95]).double()) for name, values in curve.draws.items()}
-    return FitReport(
-        law=str(law["law"]),
-        comparison=pl.DataFrame([{name: law[name] for name in ("law", "rmse", "explained", "rows", "misaligned")}]),
-        parameter_rows=pl.DataFrame(
-            [
-                {"param": name, "value": float(value), "low": float(ends[name][0]), "high": float(ends[name][1])}
-                for name, value in curve.theta.items()
-            ]
-        ),
-        points=point_table(
-            runs.frame["run"].filter(pl.Series(measured)).to_list(),
-            kind,
-            y[measured],
-            curve.metric(torch.from_numpy(x[measured])).numpy(),
-        ),
-        record={"laws": [law], "eval": metric, "evals": [metric], "rmse": curve.rmse, "rows": law["rows"]},
-        shown=(words,),
-        predictor=curve,
-    )
 
 
 def from_json(record: Mapping[str, object]) -> MetricCurve:

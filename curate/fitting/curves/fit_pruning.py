@@ -21,6 +21,7 @@ SIZES = 13  # rows of that table
 
 def kept_sizes(runs: Runs) -> np.ndarray:
     """Return the (n,) sizes kept: the unique tokens of all pools if the table has them, else the training tokens."""
+    # Pruning leaves so many distinct tokens. Several passes over them make the training longer, not the data larger.
     unique = runs.recipes().unique.sum(dim=1).numpy()
     return np.where(np.isfinite(unique), unique, column(runs.frame, "tokens"))
 
@@ -29,13 +30,21 @@ def kept_shares(runs: Runs) -> np.ndarray:
     """Return the (n,) shares kept of the column ``keep``.
 
     Raises:
-        SchemaError: if there is no such column.
+        SchemaError: if there is no such column, or a share is not in (0, 1].
     """
     if "keep" not in runs.frame.columns:
         raise SchemaError(
             "the run table has no column 'keep': --law pruning_curves reads the share that was kept, in (0, 1]"
         )
-    return column(runs.frame, "keep")
+    shares = column(runs.frame, "keep")
+    bad = ~((shares > 0) & (shares <= 1))
+    if bad.any():
+        row = int(bad.argmax())
+        raise SchemaError(
+            f"run {runs.frame['run'][row]!r} has keep {shares[row]:g}: the share kept must lie in (0, 1]. "
+            f"{int(bad.sum())} such rows"
+        )
+    return shares
 
 
 def fit_pruning_curves(runs: Runs, question: FitQuestion) -> FitReport:

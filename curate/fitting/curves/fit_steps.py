@@ -55,6 +55,7 @@ def fit_annealing(runs: Runs, question: FitQuestion) -> FitReport:
     """
     curves = {}
     for run, part in _steps(runs, question, ("lr",)).items():
+        # The areas need the rate of every step; the losses of some steps are enough for the fit.
         s1, s2 = annealing.s1_s2(_tensor(part, "lr"))
         loss = _tensor(part, f"loss.{question.evaluation}")
         measured = torch.isfinite(loss)

@@ -1,6 +1,6 @@
 """Plan mixtures from a fit.json on disk, or from a fit in memory.
 
-In: fit, pools, budgets. Out: `curate.planning.job.Plans`. The room `planning` knows predictors, but not their files.
+In: fit, pools, budgets. Out: `curate.planning.plans.Plans`. The room `planning` knows predictors, but not their files.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -9,8 +9,9 @@ from pathlib import Path
 
 from curate.fitting import fit_files
 from curate.planning import job
-from curate.planning.job import HasPredictor, Plans
+from curate.planning.job import HasPredictor
 from curate.planning.limits import Limits
+from curate.planning.plans import Plans
 from curate.pool.pool import Budget, Pool
 from curate.runs.predictor import Predictor
 
@@ -71,6 +72,6 @@ def plan(
     )
     if not isinstance(fit, str | Path):
         return plans
-    source = plans.source
-    arguments, inputs = {**source.arguments, "fit": fit}, (Path(fit), *source.inputs)
-    return replace(plans, source=replace(source, arguments=arguments, inputs=inputs))
+    origin = plans.origin
+    arguments, inputs = {**origin.arguments, "fit": fit}, (Path(fit), *origin.inputs)
+    return replace(plans, origin=replace(origin, arguments=arguments, inputs=inputs))

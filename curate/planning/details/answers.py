@@ -1,4 +1,4 @@
-"""Answer what users ask about a plan beyond its mixture, for all of its budgets at once.
+"""Answer what users ask about plans beyond their mixtures.
 
 In: a `PlanRequest` and its plans. Out: records that go into plan.json, and into the text and tables of `Plans`.
 """
@@ -65,7 +65,7 @@ class ShareIntervals:
 
 
 @dataclass(frozen=True)
-class Front:
+class EvalFront:
     """The Pareto front of two evals at one budget."""
 
     budget: Budget
@@ -84,7 +84,7 @@ class Front:
 
 @dataclass(frozen=True)
 class KeepAdvice:
-    """How many of the best bins to keep at the budgets, and where that changes in between.
+    """How many of the best bins to keep at each budget, and where that changes.
 
     ``changes`` is None where the budgets do not rise in tokens.
     """
@@ -103,7 +103,7 @@ class KeepAdvice:
 def share_intervals(
     request: PlanRequest, plans: Sequence[Plan], *, within: float, draws: int
 ) -> tuple[tuple[ShareIntervals, ...], tuple[PoolCrossing, ...] | None]:
-    """Return how far the shares of each plan may move, and where pools enter and leave between the budgets.
+    """Return how far the shares of each plan may move, and where pools enter and leave.
 
     ``within`` 0 leaves out near-optimal ranges, and ``draws`` 0 leaves out the shares under draws. Crossings are None
     where they were not looked for: without draws, or where the tokens of the budgets do not rise.
@@ -123,6 +123,7 @@ def share_intervals(
 
 def _over_draws(request: PlanRequest, draws: int) -> tuple[list[Ends], tuple[PoolCrossing, ...] | None]:
     budgets = request.budgets
+    # The asked budgets and those in between are planned in one batch, so that each is planned once.
     between = budgets_between(budgets, crossings.POINTS)
     new = [budget for budget in between if all(abs(log(budget.tokens / b.tokens)) > SAME for b in budgets)]
     rising = sorted({*budgets, *new}, key=lambda budget: budget.tokens)
@@ -137,10 +138,10 @@ def _over_draws(request: PlanRequest, draws: int) -> tuple[list[Ends], tuple[Poo
     return shares, crossings.crossings(planned) if between else None
 
 
-def fronts(request: PlanRequest, evals: tuple[str, str]) -> tuple[Front, ...]:
+def fronts(request: PlanRequest, evals: tuple[str, str]) -> tuple[EvalFront, ...]:
     """Return the Pareto front of two evals at every budget."""
     return tuple(
-        Front(
+        EvalFront(
             budget,
             evals,
             pareto_front.front(
@@ -152,7 +153,7 @@ def fronts(request: PlanRequest, evals: tuple[str, str]) -> tuple[Front, ...]:
 
 
 def check_evals(fit: Predictor, evals: tuple[str, str]) -> None:
-    """Stop if a front was asked for of anything but two evals of the fit, before the long work.
+    """Stop if the fit lacks one of these evals.
 
     Raises:
         SchemaError: with the evals that the fit has.
@@ -161,8 +162,9 @@ def check_evals(fit: Predictor, evals: tuple[str, str]) -> None:
 
 
 def keep_advice(request: PlanRequest, best_first: Sequence[str]) -> KeepAdvice:
-    """Return the keep curve of bins, best first, at the budgets, and where it changes between them."""
+    """Return how many bins to keep at each budget, and where that changes between them."""
     fit, pools = request.fit, request.pools
+    # The table is at the asked budgets; where it changes is looked for between them, on a finer grid.
     curve = keep_curve.curve(fit, pools, request.budgets, best_first=best_first)
     dense = budgets_between(request.budgets, KEEP_POINTS)
     changes = keep_curve.changes(keep_curve.curve(fit, pools, dense, best_first=best_first)) if dense else None
@@ -170,7 +172,7 @@ def keep_advice(request: PlanRequest, best_first: Sequence[str]) -> KeepAdvice:
 
 
 def budgets_between(budgets: Sequence[Budget], points: int) -> tuple[Budget, ...]:
-    """Return budgets from the smallest to the largest, through all of them, ``points`` a decade of tokens.
+    """Return a fine series of budgets that passes through all of these, ``points`` a decade of tokens.
 
     There are none where the tokens do not rise, such as where model sizes are compared at one count of tokens.
     """

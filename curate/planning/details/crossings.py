@@ -1,4 +1,4 @@
-"""Find where pools enter and leave the mixture as compute grows, and the shares that each bootstrap draw would plan.
+"""Find where pools enter and leave the mixture as compute grows.
 
 In: a predictor, pools, rising budgets, limits. Out: `PlannedShares` and `PoolCrossing`.
 """
@@ -106,10 +106,12 @@ def paths(
     problem = search.problem(fit, pools, budgets, limits, replace(aim, quantile=None))
     point = solve.solve(search.problem(fit, pools, budgets, limits, aim), starts=starts, seed=seed).best
     m, p = point.shape
+    # A fit may have fewer draws than were asked for.
     draws = min(draws, len(fit.draw_losses(search.on_hand(problem.pools, problem.budgets, point))))
     first = torch.cat([point[:, None], search.baselines(problem)], dim=1)  # (m, s, p)
     s = first.shape[1]
     batch = replace(problem, budgets=problem.budgets * draws, region=problem.region.tile(draws))
+    # The batch runs over draws, budgets and starts, in this order; every row knows its draw.
     draw_of_row = torch.arange(draws).repeat_interleave(m * s)
     result = solve.descend(
         batch,
@@ -145,6 +147,7 @@ def crossings(shares: PlannedShares, *, level: float = 0.9) -> tuple[PoolCrossin
         for enters, place in _places(shares.point[:, k].numpy(), tokens):
             places = [_nearest(row, tokens, enters, place) for row in drawn]
             counted = np.sort([x for x in places if x is not None])
+            # Without a draw that counts, nothing is known about the place.
             low, high = 0.0, np.inf
             if len(counted):
                 tails = ((1 - level) / 2, (1 + level) / 2)

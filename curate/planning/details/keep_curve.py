@@ -102,6 +102,7 @@ def by_score(pools: Sequence[Pool]) -> tuple[str, ...]:
                 f"pool {pool.name!r} is not a bin of one score: make pools with `curate pools --by score.NAME --bins B`"
             )
         ((column, (low, _)),) = pool.score.items()
+        # The lowest bin has no lower edge.
         edges[pool.name] = (column, -inf if low is None else low)
     if len(columns := sorted({column for column, _ in edges.values()})) > 1:
         raise SchemaError(f"the pools are bins of {', '.join(columns)}: a keep curve needs bins of one score")
@@ -119,6 +120,7 @@ def curve(fit: Predictor, pools: Sequence[Pool], budgets: Sequence[Budget], *, b
     if sorted(best_first) != sorted(names):
         raise SchemaError(f"best first {', '.join(best_first)}: it must name each of {', '.join(names)} once")
     m, p = len(budgets), len(names)
+    # Row k keeps the k + 1 best bins, each with the weight of its tokens.
     place = np.array([list(best_first).index(name) for name in names])
     tokens = np.array([pool.tokens for pool in ordered])
     kept = (place[None] < np.arange(1, p + 1)[:, None]) * tokens  # (numbers of bins, p)
@@ -140,12 +142,14 @@ def changes(keep: KeepCurve, *, level: float = 0.9) -> tuple[KeepChange, ...]:
     tokens = np.array([budget.tokens for budget in keep.budgets])
     if not (np.diff(tokens) > 0).all():
         raise SchemaError("a keep curve needs budgets whose tokens rise: sort them, and give each once")
+    # Only a new maximum counts: a dip back to fewer bins is noise between two nearly equal losses.
     most = np.maximum.accumulate(keep.chosen.numpy())
     result = []
     for i in np.flatnonzero(np.diff(most)).tolist():
         bins = int(most[i + 1])
         places = np.sort([_first_true(row >= bins, tokens) for row in keep.winners.numpy()])
         low, high = (float(places[round(q * (len(places) - 1))]) for q in ((1 - level) / 2, (1 + level) / 2))
+        # The change lies somewhere between two budgets; the geometric mean is its middle on the axis of a chart.
         middle = float(np.sqrt(tokens[i] * tokens[i + 1]))
         result.append(KeepChange(middle, low, high, bins, float(keep.fractions[bins - 1])))
     return tuple(result)

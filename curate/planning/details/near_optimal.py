@@ -49,6 +49,7 @@ def ranges(
         raise SchemaError("near-optimal ranges need a law with a gradient; boosted trees have none")
     problem = search.problem(fit, pools, [plan.budget for plan in plans], limits, aim)
     best = torch.tensor([[plan.weights[pool.name] for pool in problem.pools] for plan in plans], dtype=torch.float64)
+    # With money, ranges keep to mixtures that buy the same pools wholly as the plan: this region has straight sides.
     if limits.money is not None:
         region = feasible.relax(problem.region, problem.pools, problem.budgets, limits.money, best)
         problem = replace(problem, region=region, limits=replace(limits, money=None))
@@ -83,6 +84,7 @@ def _farthest_shares(problem: PlanningProblem, w: Tensor, bounds: Tensor, within
         low[rows, pool] = high[rows, pool] = share
         region = Region(low, high, problem.region.rows, problem.region.limits)
         result = solve.descend(replace(problem, region=region), [loss], start[:, None], steps=STEPS, tol=TOLERANCE)
+        # A share that can be had cheaply moves the inner end outwards; one that cannot moves the outer end inwards.
         good = result.value[:, 0] <= ceiling
         start = torch.where(good[:, None], result.point[:, 0], start)
         inner, outer = torch.where(good, share, inner), torch.where(good, outer, share)

@@ -31,12 +31,12 @@ def front(
     starts: int = STARTS,
     seed: int = 0,
 ) -> tuple[Plan, ...]:
-    """Return up to ``points`` mixtures, from the best for the first of ``evals`` to the best for the second.
+    """Return up to ``points`` mixtures on the Pareto front of two evals.
 
-    In between, the larger of the two excesses over their bests is minimised, at weights that slant from one to the
-    other (Chebyshev scalarisation). Unlike weighted sums, it also finds the hollow parts of a front. Mixtures that are
-    no better than another for either eval are left out. ``losses`` of a plan are those of both evals; its ``loss`` and
-    ``gains`` are those of their mean.
+    The first is the best for the first eval, and the last is the best for the second. In between, the larger of the two
+    excesses over their bests is minimised, at weights that slant from one to the other (Chebyshev scalarisation).
+    Unlike weighted sums, it also finds the hollow parts of a front. Mixtures that are no better than another for either
+    eval are left out. ``losses`` of a plan are those of both evals; its ``loss`` and ``gains`` are those of their mean.
 
     Raises:
         SchemaError: for two equal evals, an eval that the fit lacks, or fewer than 2 points.

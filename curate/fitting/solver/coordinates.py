@@ -78,6 +78,7 @@ class Coordinates:
 
     def starts(self, count: int, seed: int) -> Tensor:
         """Return (count, k) points spread evenly over the likely ranges (a scrambled Sobol sequence)."""
+        # Low-discrepancy points leave no corner of the ranges empty, which random ones do.
         engine = torch.quasirandom.SobolEngine(self.size, scramble=True, seed=seed)  # type: ignore[no-untyped-call]
         points = engine.draw(count).double()
         columns, position = [], 0

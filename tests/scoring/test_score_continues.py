@@ -143,7 +143,7 @@ def test_the_source_code_of_our_scorers_is_not_compared(corpus, tmp_path):
 def test_a_scorer_file_of_the_users_own_is_compared_by_its_content(corpus, tmp_path, monkeypatch):
     own = tmp_path / "mine.py"
     own.write_text("first")
-    first = specs.own_files(["length", str(own), f"{own}:Mine"])
+    first = specs.own_files(["length", f"{own}:Mine"])
     assert list(first) == [str(own)]
     own.write_text("second")
     assert specs.own_files([f"{own}:Mine"]) != first
@@ -176,3 +176,17 @@ def test_score_files_carry_their_format(corpus, tmp_path):
     path = tmp_path / "out" / "source=a" / "0.parquet.scores.parquet"
     assert json.loads(pq.read_schema(path).metadata[b"curate"]) == {"format": 1}
     assert pl.read_parquet(path).height == 20
+
+
+def test_a_repaired_shard_is_scored_with_the_state_that_was_learned_without_it(corpus, tmp_path):
+    victim, out = corpus / "source=a" / "2.parquet", tmp_path / "out"
+    whole = victim.read_bytes()
+    victim.write_bytes(b"damaged")
+    assert score.score(corpus, SPECS, out).rows == 80
+    (record,) = (out / "_curate" / "learned").glob("*.json")
+    before = record.read_bytes()
+    victim.write_bytes(whole)
+    assert score.score(corpus, SPECS, out).rows == 20
+    assert score.score(corpus, SPECS, out).rows == 0, "the state is good for every later call"
+    assert record.read_bytes() == before, "it still says what was learned from"
+    assert status.learned(out) == []

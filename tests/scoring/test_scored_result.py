@@ -11,6 +11,7 @@ from curate.errors import Interrupted, SchemaError
 from curate.pruning import prune
 from curate.scoring import score
 from curate.storage import files
+from curate.tables.scored import pool_batches
 
 TABLE = documents(30).with_columns(source=pl.Series(["a", "b"] * 15))
 
@@ -46,7 +47,9 @@ def test_a_table_with_vectors_can_be_learned_from_and_pruned(tmp_path):
     vectors = pl.Series("emb.e", [[float(i % 7), 1.0] for i in range(30)], dtype=pl.Array(pl.Float32, 2))
     score.score(TABLE.with_columns(vectors), ["length", "prototypes:k=2,embedding=emb.e"], tmp_path / "out")
     prune.prune(tmp_path / "out", "score.length", tmp_path / "kept", keep=0.5)
-    assert list((tmp_path / "kept").glob("*.keep.parquet"))
+    pools = prune.make_pools(tmp_path / "out", kept=tmp_path / "kept")
+    texts = [text for pool in pools for batch in pool_batches(pool, ("text",)) for text in batch["text"]]
+    assert len(texts) == 15 and set(texts) <= set(TABLE["text"])
 
 
 def test_a_table_without_rows_is_scored(tmp_path):
@@ -56,6 +59,12 @@ def test_a_table_without_rows_is_scored(tmp_path):
 def test_what_is_no_table_is_refused(tmp_path):
     with pytest.raises(SchemaError, match="int is not a table"):
         score.score(3, "length", tmp_path / "out")
+
+
+@pytest.mark.parametrize(("data", "scorers", "message"), [([], ["length"], "no data"), (TABLE, [], "no scorers")])
+def test_nothing_to_score_is_said(tmp_path, data, scorers, message):
+    with pytest.raises(SchemaError, match=message):
+        score.score(data, scorers, tmp_path / "out")
 
 
 def test_the_result_has_a_row_for_each_file(scored):

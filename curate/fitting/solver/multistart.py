@@ -8,8 +8,8 @@ from torch import Tensor
 from torch.func import vmap
 
 from curate.errors import FitError
-from curate.fitting import least_squares
-from curate.fitting.coordinates import Coordinates
+from curate.fitting.solver import least_squares
+from curate.fitting.solver.coordinates import Coordinates
 from curate.laws import Law
 from curate.runs.recipes import Recipes
 

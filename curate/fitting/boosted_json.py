@@ -1,0 +1,73 @@
+"""Boosted trees as an entry of ``laws`` in fit.json, and back."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import cast
+
+import numpy as np
+import torch
+
+from curate.errors import SchemaError
+from curate.fitting import fit as fits
+from curate.fitting.boosted import Boosted, TreeOptions
+from curate.runs.recipes import Recipes
+
+
+def to_json(boosted: Boosted) -> dict[str, object]:
+    """Return the trees as an entry of ``laws`` in fit.json.
+
+    It holds the law's fit, the options and the fitted rows. The trees are grown again from these and are not stored.
+    """
+    recipes = boosted.recipes
+    # JSON has no infinity: unlimited tokens are null.
+    unique = [[x if np.isfinite(x) else None for x in row] for row in recipes.unique.tolist()]
+    return {
+        "law": "boosted",
+        "eval": boosted.eval,
+        "pools": list(boosted.pools),
+        "theta": {},
+        "base": None if boosted.base is None else fits.to_json(boosted.base),
+        "options": asdict(boosted.options),
+        "noise": boosted.noise,
+        "ranges": {name: list(ends) for name, ends in boosted.ranges.items()},
+        "runs": {
+            "weights": recipes.weights.tolist(),
+            "tokens": recipes.tokens.tolist(),
+            "params": recipes.params.tolist(),
+            "unique": unique,
+            "distance": None if recipes.distance is None else recipes.distance.tolist(),
+            "loss": boosted.losses.tolist(),
+            "outside": boosted.law_outside.tolist(),
+            "clusters": boosted.clusters.tolist(),
+        },
+    }
+
+
+def from_json(record: Mapping[str, object]) -> Boosted:
+    """Return what ``to_json`` wrote; the same rows and options grow the same trees.
+
+    Raises:
+        SchemaError: if a field is missing or wrong.
+    """
+    try:
+        runs = cast(Mapping[str, list[float]], record["runs"])
+        unique = cast(list[list[float | None]], runs["unique"])
+        unlimited = [[np.inf if x is None else x for x in row] for row in unique]
+        columns = [runs["weights"], runs["tokens"], runs["params"], unlimited]
+        columns += [] if runs["distance"] is None else [runs["distance"]]
+        base = record["base"]
+        ranges = cast(dict[str, list[float]], record["ranges"])
+        return Boosted(
+            pools=tuple(cast(list[str], record["pools"])),
+            eval=str(record["eval"]),
+            base=None if base is None else fits.from_json(cast(Mapping[str, object], base)),
+            recipes=Recipes(*(torch.tensor(x, dtype=torch.float64) for x in columns)),
+            losses=np.array(runs["loss"]),
+            law_outside=np.array(runs["outside"]),
+            clusters=np.array(runs["clusters"]),
+            options=TreeOptions(**cast(dict[str, int], record["options"])),
+            noise=float(cast(float, record["noise"])),
+            ranges={name: (ends[0], ends[1]) for name, ends in ranges.items()},
+        )
+    except (KeyError, IndexError, TypeError, ValueError) as error:
+        raise SchemaError(f"this is no boosted fit ({type(error).__name__}: {error}). Run `curate fit` again") from None

@@ -1,0 +1,106 @@
+"""Replace files whole or not at all, and remove what killed processes left."""
+
+import os
+import platform
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+
+import xxhash
+
+from curate.errors import CurateError
+from curate.storage import s3
+
+# The names that `replacing` writes to: the final name, the machine and the process that writes.
+TEMPORARY = re.compile(r"\.(?P<name>.+)\.(?:(?P<host>[0-9a-f]{8})-)?(?P<pid>\d+)\.tmp")
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a temporary path, and move it to ``path`` when the block ends without an error.
+
+    The file is synced to disk first; after an error it is removed. For an object the temporary path is local, and it
+    is uploaded at the end.
+
+    Raises:
+        CurateError: if there is no space, no permission or the like.
+    """
+    if s3.remote(path):
+        with s3.replacing(path) as temporary:
+            yield temporary
+        return
+    temporary = path.with_name(f".{path.name}.{host()}-{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        with temporary.open("rb+") as handle:
+            os.fsync(handle.fileno())
+        # The rename is atomic: readers see the old file or the whole new one.
+        temporary.replace(path)
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)  # the rename itself must survive a power cut
+        finally:
+            os.close(folder)
+    except OSError as error:
+        reason = error.strerror or str(error).splitlines()[0]
+        raise CurateError(
+            f"cannot write {path}: {reason}. Free some space or repair the folder; the same command then continues"
+        ) from error
+    finally:
+        _discard(temporary)
+
+
+def _discard(temporary: Path) -> None:
+    try:
+        temporary.unlink(missing_ok=True)
+    except OSError:
+        return  # a folder that cannot be written to holds no temporary file of ours
+
+
+@lru_cache(maxsize=1)
+def host() -> str:
+    """Return a short name for the space in which process ids are unique.
+
+    That is this container, or this machine since it started.
+    """
+    # The host name alone is not enough: two containers of one name would remove each other's live files.
+    parts = [platform.node()]
+    if os.path.lexists("/proc/self/ns/pid"):  # on Linux; elsewhere only the name is known
+        parts += [Path("/proc/sys/kernel/random/boot_id").read_text(), os.readlink("/proc/self/ns/pid")]
+    return xxhash.xxh3_64_hexdigest("\0".join(parts).encode())[:8]
+
+
+def sweep(folder: Path, ending: str = "") -> int:
+    """Remove the temporary files that killed processes left under a folder; return how many.
+
+    Only files whose final name has ``ending`` are removed. A file stays if its process is alive on this machine. It
+    stays too if it comes from another machine, or from this one before it was restarted, since nothing here can tell
+    whether its process is alive.
+    """
+    removed = 0
+    for path in () if s3.remote(folder) else folder.rglob(".*.tmp"):
+        match = TEMPORARY.fullmatch(path.name)
+        ours = match and match["name"].endswith(ending) and match["host"] in (None, host())
+        if match and ours and not _alive(int(match["pid"])):
+            path.unlink(missing_ok=True)
+            removed += 1
+    return removed
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)  # signal 0 sends nothing: it only checks that the process exists
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text as UTF-8, whole or not at all."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
