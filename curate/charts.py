@@ -8,7 +8,7 @@ import altair as alt
 import polars as pl
 import vl_convert
 
-Chart = alt.Chart | alt.LayerChart | alt.FacetChart
+Chart = alt.Chart | alt.LayerChart | alt.FacetChart | alt.VConcatChart
 WIDTH, HEIGHT = 560, 260
 EMBED = "window.vegaEmbed = vegaEmbed;"  # what the page's own script calls
 NEGLIGIBLE = 1e-6  # shown as 0 in tables
@@ -239,3 +239,21 @@ def checked(rows: pl.DataFrame) -> Chart:
         y=y, x=alt.X("measured:Q", scale=scale), tooltip=["mixture", "predicted", "low", "high", "measured"]
     )  # fmt: skip
     return alt.layer(bar, guess, truth).properties(width=WIDTH, height=40 * max(3, rows.height))
+
+
+def trade_off(curve: pl.DataFrame, ceilings: pl.DataFrame) -> Chart:
+    """Show general and domain loss of a continued training against the share of the domain.
+
+    ``curve``: one row a share, with the columns share, and general, general_low, general_high, domain, domain_low,
+    domain_high in nats per token. ``ceilings``: columns tolerance and ceiling, drawn as lines over general loss.
+    """
+    x = alt.X("share:Q", title="share of the domain")
+    panels = []
+    for name in ("general", "domain"):
+        base = alt.Chart(curve, width=WIDTH, height=HEIGHT // 2)
+        y = alt.Y(f"{name}:Q", scale=alt.Scale(zero=False), title=f"{name} loss, nats per token")
+        band = base.mark_area(opacity=0.2).encode(x=x, y=alt.Y(f"{name}_low:Q", title=""), y2=f"{name}_high:Q")
+        line = base.mark_line().encode(x=x, y=y, tooltip=["share", name, f"{name}_low", f"{name}_high"])
+        panels.append(band + line)
+    rules = alt.Chart(ceilings).mark_rule(color="#d94801").encode(y="ceiling:Q", tooltip=["tolerance", "ceiling"])
+    return alt.vconcat(panels[0] + rules, panels[1])

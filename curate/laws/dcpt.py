@@ -25,8 +25,9 @@ class Dcpt:
     ``repeats`` (ours): U unique tokens are worth U + U R (1 - exp(-(epochs - 1) / R)); D counts these, and so does the
     last term's r, over tokens seen. Repeats can then only hurt; the middle term rises with r by itself, so that a fit
     need not have the paper's required shape dL/dr < 0.
-    ``cross`` (the paper's cross-domain law): runs of several domains with + F / K^mu, where K is the domain's learnable
-    coefficient (``curate.continual.cross_domain.learnability``), one number a run in ``Recipes.distance``.
+    ``cross`` (the paper's cross-domain law): runs of several domains with + F / K^mu. K is the domain's learnable
+    coefficient, one number a run in ``Recipes.distance``: K = w1 / k1 + w2 k2, with the start's loss k1 on the domain
+    and its rate of decline k2 over the first steps. The paper does not publish w1 and w2.
     """
 
     pool: int = -1
@@ -67,7 +68,7 @@ class Dcpt:
             if recipes.distance is None:
                 raise CurateError(
                     "dcpt:cross=true needs the learnable coefficient K of every run's domain in Recipes.distance: "
-                    "measure it with curate.continual.cross_domain.learnability, or leave out cross"
+                    "give it in a column distance.<target> of the run table, or leave out cross"
                 )
             loss = loss + theta["F"] * recipes.distance ** -theta["mu"]
         return loss
