@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from curate.pool.pool import Pool
     from curate.selection.select import Pilots, Selection
-    from curate.transport.ground_cost import Problem
+    from curate.transport.ground_cost import TransportProblem
 
 
 def main(
@@ -152,7 +152,7 @@ def _offers(pools: "Sequence[Pool]", prices: "Mapping[str, float]") -> "list[Poo
     ]
 
 
-def _pilots(path: Path, evaluation: str | None, samples: "Problem") -> "Pilots":
+def _pilots(path: Path, evaluation: str | None, samples: "TransportProblem") -> "Pilots":
     import numpy as np
     import polars as pl
 
@@ -196,7 +196,7 @@ def _entry(found: "Selection", pools: "Sequence[Pool]", pilots: "Pilots | None")
     return entry
 
 
-def _words(found: "Selection", samples: "Problem", pilots: "Pilots | None", budget: float) -> str:
+def _words(found: "Selection", samples: "TransportProblem", pilots: "Pilots | None", budget: float) -> str:
     import polars as pl
 
     from pipelines.shared.show import table
@@ -223,4 +223,4 @@ def _words(found: "Selection", samples: "Problem", pilots: "Pilots | None", budg
     if found.scores:
         parts += ["", "mean absolute error on pilots left out: "
                   + ", ".join(f"{name} {score:.3g}" for name, score in found.scores.items())]  # fmt: skip
-    return "\n".join([*parts, *found.plan.limits])
+    return "\n".join([*parts, *found.plan.warnings])

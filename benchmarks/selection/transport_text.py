@@ -28,7 +28,7 @@ from curate.runs.recipes import recipes
 from curate.selection import select
 from curate.selection.transport_predictor import Measure
 from curate.trainers.tiny import Tiny
-from curate.transport.ground_cost import Problem, Samples, problem
+from curate.transport.ground_cost import Samples, TransportProblem, problem
 from pipelines.demo import python_text
 
 KINDS = ("code", "tests", "prose", "tables")
@@ -78,7 +78,7 @@ def trained(tiny: Tiny, w: np.ndarray, out: Path) -> np.ndarray:
     return pl.read_parquet(out).to_numpy()
 
 
-def cost(of: Problem, w: np.ndarray, loss: np.ndarray) -> None:
+def cost(of: TransportProblem, w: np.ndarray, loss: np.ndarray) -> None:
     print(f"{'distance':<12}{'rank correlation with the loss':>34}{'nearest mixture loses':>24}")
     for kind in ("transport", "sliced", "energy"):
         d = Measure(of, kind=kind)(torch.from_numpy(w)).numpy()

@@ -18,7 +18,7 @@ from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
 
-from curate.transport.ground_cost import Problem, Samples, problem
+from curate.transport.ground_cost import Samples, TransportProblem, problem
 
 HIDDEN, RATE, EPOCHS = 32, 0.01, 200  # the small network: full-batch Adam
 SEEN = 300  # samples of a source that the buyer sees, and of the target
@@ -60,7 +60,7 @@ class Setting:
         labels = np.where(wrong, (drawn + rng.integers(1, k, count)) % k, drawn)
         return x[rows], labels
 
-    def seen(self, seed: int, *, labels: bool = True, limit: int = 2000) -> Problem:
+    def seen(self, seed: int, *, labels: bool = True, limit: int = 2000) -> TransportProblem:
         """Return what the buyer sees: samples of each source on its own and of the target."""
         p = len(self.noise)
         shown = {}

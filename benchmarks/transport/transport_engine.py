@@ -30,7 +30,7 @@ from trials import grid
 
 from curate.selection.transport_predictor import Measure
 from curate.transport import distance
-from curate.transport.ground_cost import Problem, Samples, problem
+from curate.transport.ground_cost import Samples, TransportProblem, problem
 
 WIDTH, CLASSES, SOURCES = 64, 10, 3
 START = torch.tensor([[0.5, 0.3, 0.2]], dtype=torch.float64)
@@ -38,7 +38,7 @@ ASKED = torch.tensor([[0.49, 0.305, 0.205]], dtype=torch.float64)  # 2 % of L1 a
 Row = tuple[str, float, list[float] | None]  # what, CPU-seconds, gradient (p,) in the shares
 
 
-def clouds(n: int, *, labels: bool = False) -> Problem:
+def clouds(n: int, *, labels: bool = False) -> TransportProblem:
     rng = np.random.default_rng(0)
     centres = rng.standard_normal((CLASSES, WIDTH)) * np.linspace(1.5, 0.1, WIDTH)
     skew = np.full((SOURCES, CLASSES), 0.02)
@@ -54,7 +54,7 @@ def clouds(n: int, *, labels: bool = False) -> Problem:
     return problem(sources, draw(n, np.ones(CLASSES)), limit=n)
 
 
-def clock(call: Callable[[], torch.Tensor | distance.Solution]) -> tuple[float, torch.Tensor | distance.Solution]:
+def clock(call: Callable[[], torch.Tensor | distance.TransportSolution]) -> tuple[float, torch.Tensor | distance.TransportSolution]:
     begun = time.process_time()
     found = call()
     return time.process_time() - begun, found
@@ -105,7 +105,7 @@ def geomloss(n: int, scaling: float, *, debias: bool) -> list[Row]:
     return [("cold", seconds, along(of, f))]
 
 
-def along(of: Problem, f: torch.Tensor) -> list[float]:
+def along(of: TransportProblem, f: torch.Tensor) -> list[float]:
     means = of.means(f)
     return (means - (means * ASKED).sum(dim=1, keepdim=True))[0].tolist()
 

@@ -1,5 +1,8 @@
-"""What a plan minimises: predicted loss, its upper quantile over draws, or the worst of several evals; and a pull
-towards a prior mixture."""
+"""Turn predictions into the one number that a plan minimises.
+
+In: a predictor and an `Aim`. Out: losses to minimise: the prediction, an upper quantile over bootstrap draws, or the
+worst of several evals, each with or without a pull towards a prior mixture.
+"""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -15,17 +18,22 @@ from curate.runs.predictor import NORMAL, Blend, Predictor
 from curate.runs.recipes import Recipes
 
 Loss = Callable[[Recipes], Tensor]  # n recipes -> (n,)
-SOFTNESS = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5)  # nats: a maximum over E evals is smoothed by at most softness x ln E
-TINY = 1e-12  # share under which the pull to a prior no longer grows
+# Nats. A maximum over E evals has kinks, so it is minimised smoothed, by ever less. Smoothing adds at most
+# softness x ln E to it.
+SOFTNESS = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5)
+SMALLEST_SHARE = 1e-12  # a share in the logarithm of the pull towards a prior is at least this, so that it is finite
 
 
 @dataclass(frozen=True)
 class Aim:
-    """How to turn predictions into one number to minimise.
+    """How predictions become the one number that is minimised. Without arguments it is the predicted loss.
 
-    ``worst``: None, "regret" (largest excess over what each eval could have at best) or "loss" (largest loss).
-    ``quantile``: None, or which quantile over bootstrap draws (.9 is cautious). ``prior``: a mixture towards which
-    ``strength`` (nats) x KL(w | prior) pulls; pools that it lacks are left out.
+    Attributes:
+        worst: None, or "loss" for the largest loss over the evals, or "regret" for the largest excess over the loss
+            that a plan for that eval alone would have.
+        quantile: None, or the quantile over bootstrap draws that is minimised; 0.9 is cautious.
+        prior: a mixture to stay near, shares by pool that sum to 1. Pools that it lacks get no share.
+        strength: nats of loss that are added for each nat of KL(w | prior).
     """
 
     worst: str | None = None
@@ -38,18 +46,27 @@ class Aim:
         if self.worst not in (None, "regret", "loss"):
             raise SchemaError(f"worst={self.worst!r}: it is 'regret' or 'loss'")
         if self.quantile is not None and not 0 < self.quantile < 1:
-            raise SchemaError(f"the quantile {self.quantile:g} must lie between 0 and 1: .9 is cautious")
+            raise SchemaError(f"the quantile {self.quantile:g} must lie between 0 and 1: 0.9 is cautious")
         if self.worst is not None and self.quantile is not None:
-            raise SchemaError("the worst of several evals and a quantile over draws: choose one of them")
+            raise SchemaError(
+                "a plan minimises the worst of several evals or a quantile over draws: choose one of them"
+            )
         if not (0 <= self.strength < inf) or (self.strength > 0 and self.prior is None):
             raise SchemaError(
                 f"a pull of strength {self.strength:g} needs a prior mixture and a finite strength of at least 0"
             )
 
 
+PREDICTED_LOSS = Aim()
+
+
 @dataclass(frozen=True)
 class Worst:
-    """A Predictor: the largest over E evals of scale_e x (loss_e - level_e); ``levels``, ``scales`` (E,)."""
+    """A predictor of the largest, over E evals, of scale_e x (loss_e - level_e).
+
+    ``parts`` are the predictors of the evals; ``levels`` and ``scales`` have one number each. The methods are those of
+    `curate.runs.predictor.Predictor`.
+    """
 
     parts: tuple[Predictor, ...]
     levels: tuple[float, ...]
@@ -63,98 +80,118 @@ class Worst:
 
     @property
     def ranges(self) -> Mapping[str, tuple[float, float]]:
-        """Smallest and largest tokens, params and epochs fitted."""
+        """Smallest and largest tokens, parameters, shares and epochs that were fitted."""
         return self.parts[0].ranges
 
     @property
     def differentiable(self) -> bool:
-        """Whether all evals are."""
-        return all(one.differentiable for one in self.parts)
+        """Whether the predictors of all evals have a gradient."""
+        return all(part.differentiable for part in self.parts)
 
     @property
     def noise(self) -> float:
-        """Largest standard deviation of log loss of a new run over the evals."""
-        return max(one.noise for one in self.parts)
+        """The largest standard deviation of the log loss of a new run, over the evals."""
+        return max(part.noise for part in self.parts)
 
     def _excess(self, losses: Tensor) -> Tensor:
+        """Losses (E, ...) minus their levels, scaled."""
         shape = (len(self.parts),) + (1,) * (losses.ndim - 1)
         return (losses - losses.new_tensor(self.levels).reshape(shape)) * losses.new_tensor(self.scales).reshape(shape)
 
     def loss(self, recipes: Recipes) -> Tensor:
-        """Return (n,) the largest excess."""
-        return self._excess(torch.stack([one.loss(recipes) for one in self.parts])).amax(dim=0)
+        """Return the largest excess (n,) of n recipes."""
+        return self._excess(torch.stack([part.loss(recipes) for part in self.parts])).amax(dim=0)
 
-    def soft(self, recipes: Recipes, softness: float) -> Tensor:
-        """(n,) a smooth maximum, at most ``softness`` x ln E above the largest excess."""
-        excess = self._excess(torch.stack([one.loss(recipes) for one in self.parts]))
+    def smooth_loss(self, recipes: Recipes, softness: float) -> Tensor:
+        """Return a smooth maximum (n,), at most ``softness`` x ln E above the largest excess."""
+        excess = self._excess(torch.stack([part.loss(recipes) for part in self.parts]))
         return softness * torch.logsumexp(excess / softness, dim=0)
 
     def draw_losses(self, recipes: Recipes) -> Tensor:
-        """Return (b, n) the largest excess in every draw."""
-        draws = [one.draw_losses(recipes) for one in self.parts]
-        count = max(len(x) for x in draws)
-        return self._excess(torch.stack([x[torch.arange(count) % len(x)] for x in draws])).amax(dim=0)
+        """Return the largest excess (b, n) in every bootstrap draw."""
+        return self._excess(self._draws(recipes)).amax(dim=0)
 
     def drawn(self, recipes: Recipes, draws: Tensor) -> Tensor:
-        """Return (n,) the largest excess, every recipe by its own draw (n,)."""
-        return self._excess(torch.stack([one.drawn(recipes, draws) for one in self.parts])).amax(dim=0)
+        """Return the largest excess (n,), every recipe by its own draw: ``draws`` (n,) are indices."""
+        return self._excess(torch.stack([part.drawn(recipes, draws) for part in self.parts])).amax(dim=0)
 
     def interval(self, recipes: Recipes, level: float = 0.9) -> tuple[Tensor, Tensor]:
-        """Return (n,) low and high of a new run's largest excess; the run noise of the evals goes together."""
-        draws = [one.draw_losses(recipes) for one in self.parts]
-        count = max(len(x) for x in draws)
-        noise = torch.tensor([one.noise for one in self.parts], dtype=torch.float64)[:, None, None]
-        stacked = torch.stack([x[torch.arange(count) % len(x)] for x in draws])
-        values = torch.cat([self._excess(stacked * torch.exp(shift * noise)).amax(dim=0) for shift in NORMAL])
+        """Return low and high (n,) of a new run's largest excess. The run noise of the evals goes together."""
+        draws = self._draws(recipes)
+        noise = torch.tensor([part.noise for part in self.parts], dtype=torch.float64)[:, None, None]
+        values = torch.cat([self._excess(draws * torch.exp(shift * noise)).amax(dim=0) for shift in NORMAL])
         tails = torch.tensor([(1 - level) / 2, (1 + level) / 2], dtype=torch.float64)
         low, high = torch.quantile(values, tails, dim=0)
         return low, high
 
+    def _draws(self, recipes: Recipes) -> Tensor:
+        """(E, b, n) losses of every draw; evals with fewer draws repeat theirs."""
+        draws = [part.draw_losses(recipes) for part in self.parts]
+        count = max(len(losses) for losses in draws)
+        return torch.stack([losses[torch.arange(count) % len(losses)] for losses in draws])
+
 
 def evals(fit: Predictor) -> tuple[Predictor, ...]:
-    """Return a predictor for each eval: the parts of a blend over several, else the fit alone."""
+    """Return a predictor for each eval: the parts of a blend over several evals, otherwise the fit alone."""
     return tuple(fit.parts().values()) if isinstance(fit, Blend) else (fit,)
 
 
 def leaves(fit: Predictor) -> tuple[Predictor, ...]:
-    """Return the fits that a predictor is made of, or itself."""
-    inside = fit.fits if isinstance(fit, Blend) else fit.parts if isinstance(fit, Worst) else ()
-    return tuple(leaf for one in inside for leaf in leaves(one)) or (fit,)
+    """Return the fits of single laws that a predictor is made of, or the predictor itself."""
+    members = fit.fits if isinstance(fit, Blend) else fit.parts if isinstance(fit, Worst) else ()
+    return tuple(leaf for member in members for leaf in leaves(member)) or (fit,)
 
 
 def weighted(fit: Predictor, weights: Mapping[str, float]) -> Predictor:
-    """Return the weighted sum of evals of ``fit``; ``weights`` by eval, rescaled to sum 1."""
-    known = {part.eval: part for part in evals(fit)}
-    if missing := sorted(set(weights) - set(known)):
-        raise SchemaError(f"the fit has no eval {missing[0]!r}; it has {', '.join(known)}")
+    """Return the weighted sum of evals of ``fit``. ``weights`` are by eval and are rescaled to sum to 1.
+
+    Raises:
+        SchemaError: for an unknown eval, a negative weight, or weights that are all 0.
+    """
+    parts = {part.eval: part for part in evals(fit)}
+    if missing := sorted(set(weights) - set(parts)):
+        raise SchemaError(f"the fit has no eval {missing[0]!r}; it has {', '.join(parts)}")
     total = sum(weights.values())
     if not (0 < total < inf) or min(weights.values()) < 0:
         raise SchemaError(f"weights of evals {dict(weights)} must be at least 0 and not all 0")
     shares = tuple(weight / total for weight in weights.values())
-    return Blend(tuple(known[name] for name in weights), shares, "+".join(weights))
+    return Blend(tuple(parts[name] for name in weights), shares, "+".join(weights))
 
 
 def stages(fit: Predictor, quantile: float | None) -> tuple[Loss, ...]:
-    """Return the losses to minimise one after the other, each from the last's solution: ever less smoothed."""
+    """Return the losses to minimise one after the other, each from the solution of the one before.
+
+    There are several for the worst of several evals, which is smoothed ever less; otherwise there is one.
+
+    Raises:
+        SchemaError: if the worst of several evals and a quantile are asked for together.
+    """
     if isinstance(fit, Worst):
         if quantile is not None:
-            raise SchemaError("the worst of several evals and a quantile over draws: choose one of them")
-        return tuple(lambda recipes, t=t: fit.soft(recipes, t) for t in SOFTNESS)
+            raise SchemaError(
+                "a plan minimises the worst of several evals or a quantile over draws: choose one of them"
+            )
+        return tuple(lambda recipes, t=t: fit.smooth_loss(recipes, t) for t in SOFTNESS)
     if quantile is not None:
         return (lambda recipes: upper(fit.draw_losses(recipes), quantile),)
     return (fit.loss,)
 
 
 def upper(draws: Tensor, quantile: float) -> Tensor:
-    """(b, n) draws to (n,) their quantile, as Harrell and Davis (1982) estimate it: all order statistics, weighted, so
-    that it is nearly smooth in the mixture."""
+    """Return the quantile (n,) over draws (b, n), as Harrell and Davis (1982) estimate it.
+
+    It is a weighted sum of all order statistics, and so nearly smooth in the mixture.
+    """
     b = len(draws)
     edges = betainc((b + 1) * quantile, (b + 1) * (1 - quantile), np.arange(b + 1) / b)
     return torch.from_numpy(np.diff(edges)) @ draws.sort(dim=0).values
 
 
 def pull(w: Tensor, prior: Tensor) -> Tensor:
-    """(k, p) mixtures and a prior (p,) to (k,) KL(w | prior), nats; a pool without prior must have no share."""
-    inside = prior > 0
-    mine = w[:, inside]
-    return (mine * (mine.clamp_min(TINY) / prior[inside]).log()).sum(dim=1)
+    """Return KL(w | prior) (k,) in nats, of mixtures (k, p) and a prior (p,).
+
+    A pool without a share in the prior must have none in the mixtures.
+    """
+    in_prior = prior > 0
+    shares = w[:, in_prior]
+    return (shares * (shares.clamp_min(SMALLEST_SHARE) / prior[in_prior]).log()).sum(dim=1)

@@ -1,4 +1,7 @@
-"""A mixture that keeps groups and money, or why there is none; what mixtures cost."""
+"""Find a mixture that keeps groups and money, or say by how much the limits are missed; price mixtures.
+
+In: pools, a budget, `Limits` and the region of its linear limits. Out: mixtures, prices, regions of what can be paid.
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain, combinations, islice, pairwise
@@ -6,114 +9,136 @@ from math import inf
 
 import numpy as np
 import torch
-from scipy.optimize import Bounds, LinearConstraint, linprog, milp
+from scipy.optimize import Bounds, LinearConstraint, milp
 from torch import Tensor
 
 from curate.errors import Infeasible, SchemaError
+from curate.planning import scipy_solvers
 from curate.planning.limits import Limits
 from curate.planning.regions import Region
 from curate.pool.pool import Budget, Pool
 from curate.pool.rounding import up
 
-LOOSE = 1e-9  # excess of a linear limit that rounding explains
-SETS = 64  # of pools bought wholly that are tried
+ROUNDING = 1e-9  # an excess over a limit that rounding explains
+MOST_SETS = 64  # sets of pools bought wholly that are tried; each is a search of its own
 
 
-def inside(pools: Sequence[Pool], budget: Budget, limits: Limits, one: Region) -> Tensor:
-    """(p,) a mixture of one budget that keeps all limits; if there is none, say which are missed and by how much.
+def feasible_mixture(pools: Sequence[Pool], budget: Budget, limits: Limits, region: Region) -> Tensor:
+    """Return a mixture (p,) of one budget that keeps all limits.
 
-    A mixed-integer programme over shares w, whether all of a pool is bought (z), its price in units of c T (at least w,
-    or all of it where z), and by how much each limit is missed, whose sum is least.
+    A mixed-integer programme finds it. Its unknowns are the shares w, whether all of a pool is bought (z), the price of
+    each pool in units of the dearest pool's price for the whole budget (at least w, or all of the pool where z), and by
+    how much each limit is missed. The sum of the misses is minimised.
+
+    Raises:
+        SchemaError: for an impossible amount of money, or money without priced pools.
+        Infeasible: if there is no such mixture, with the limits that are missed and by how much.
     """
-    p, q = len(pools), one.rows.shape[1]
+    p, q = len(pools), region.rows.shape[1]
     cost = _costs(pools) * budget.tokens
     unit = max(float(cost.max()), 1e-300)
     whole = np.minimum([pool.tokens / budget.tokens for pool in pools], 1.0)
-    money = inf if limits.money is None else limits.money
-    if limits.money is not None and not (0 <= money < inf):
-        raise SchemaError(f"--money {money:g} must be at least 0 and finite")
-    if limits.money is not None and not cost.any():
-        raise SchemaError("--money needs cost_per_token in pools.json: no pool has one")
+    money = _checked_money(limits, cost)
     eye, none, missed = np.eye(p), np.zeros((p, p)), np.eye(q + 1)
-    a = np.vstack(
+    linear = np.vstack(
         [
-            np.hstack([one.rows[0].numpy(), np.zeros((q, 2 * p)), -missed[:q]]),
+            np.hstack([region.rows[0].numpy(), np.zeros((q, 2 * p)), -missed[:q]]),
             np.hstack([np.zeros((1, 2 * p)), cost[None] / unit, -missed[q:]]),
+            # price >= w - z, and price >= whole z
             np.hstack([eye, -eye, -eye, np.zeros((p, q + 1))]),
             np.hstack([none, np.diag(whole), -eye, np.zeros((p, q + 1))]),
         ]
     )
-    most = np.concatenate([one.limits[0].numpy(), [money / unit], np.zeros(2 * p)])
-    sum_one = np.concatenate([np.ones(p), np.zeros(2 * p + q + 1)])[None]
-    low = np.concatenate([one.low[0].numpy(), np.zeros(2 * p + q + 1)])
-    high = np.concatenate([one.high[0].numpy(), np.ones(p), np.full(p + q + 1, np.inf)])
-    found = milp(
+    right_sides = np.concatenate([region.limits[0].numpy(), [money / unit], np.zeros(2 * p)])
+    sum_is_1 = np.concatenate([np.ones(p), np.zeros(2 * p + q + 1)])[None]
+    low = np.concatenate([region.low[0].numpy(), np.zeros(2 * p + q + 1)])
+    high = np.concatenate([region.high[0].numpy(), np.ones(p), np.full(p + q + 1, np.inf)])
+    solution = milp(
         np.repeat([0.0, 1.0], [3 * p, q + 1]),
         integrality=np.repeat([0, 1, 0], [p, p, p + q + 1]),
         bounds=Bounds(low, high),
-        constraints=[LinearConstraint(a, -np.inf, most), LinearConstraint(sum_one, 1.0, 1.0)],
+        constraints=[LinearConstraint(linear, -np.inf, right_sides), LinearConstraint(sum_is_1, 1.0, 1.0)],
     )
-    if found.x is None:
-        raise Infeasible(f"no mixture of {budget.tokens:.3g} tokens was found that keeps the limits: {found.message}")
-    over = found.x[3 * p :]
-    if over.max() > LOOSE:
-        called = [*names(limits), f"money {money:g}"]
-        said = [
-            f"{what} is missed by {up(by * scale, 4):.4g}"
-            for what, by, scale in zip(called, over.tolist(), [1.0] * q + [unit], strict=True)
-            if by > LOOSE
-        ]
+    if solution.x is None:
         raise Infeasible(
-            f"no mixture of {budget.tokens:.3g} tokens keeps all limits: {'; '.join(said)}. Loosen these by as much, "
-            "or the shares and --max-epochs that force them"
+            f"no mixture of {budget.tokens:.3g} tokens keeps the limits; the solver says: {solution.message}"
         )
-    return torch.from_numpy(found.x[:p])
+    misses = solution.x[3 * p :]
+    if misses.max() > ROUNDING:
+        raise Infeasible(_missed_message(limits, budget, misses * np.array([1.0] * q + [unit]), misses > ROUNDING))
+    return torch.from_numpy(solution.x[:p])
+
+
+def _checked_money(limits: Limits, cost: np.ndarray) -> float:
+    """Most to pay; inf for no limit."""
+    if limits.money is None:
+        return inf
+    if not (0 <= limits.money < inf):
+        raise SchemaError(f"--money {limits.money:g} must be at least 0 and finite")
+    if not cost.any():
+        raise SchemaError("--money needs cost_per_token in pools.json: no pool has one")
+    return limits.money
+
+
+def _missed_message(limits: Limits, budget: Budget, misses: np.ndarray, counted: np.ndarray) -> str:
+    money = inf if limits.money is None else limits.money
+    parts = [
+        f"{name} is missed by {up(miss, 4):.4g}"
+        for name, miss, counts in zip([*names(limits), f"money {money:g}"], misses.tolist(), counted, strict=True)
+        if counts
+    ]
+    return (
+        f"no mixture of {budget.tokens:.3g} tokens keeps all limits: {'; '.join(parts)}. Loosen these by as much, "
+        "or loosen the shares and --max-epochs that force them"
+    )
 
 
 def names(limits: Limits) -> list[str]:
-    """Return what the linear limits are called, in the order of ``constraints``; money apart."""
-    found = [f"{lower} at most the share of {upper}" for upper, lower in pairwise(limits.ordered)]
+    """Return the names of the linear limits, in the order of the rows of their region; money is not among them."""
+    result = [f"{lower} at most the share of {upper}" for upper, lower in pairwise(limits.ordered)]
     for group in limits.groups:
-        found += [f"group {group.name} at most {group.high:g}"] if group.high < 1 else []
-        found += [f"group {group.name} at least {group.low:g}"] if group.low > 0 else []
-    return found
+        result += [f"group {group.name} at most {group.high:g}"] if group.high < 1 else []
+        result += [f"group {group.name} at least {group.low:g}"] if group.low > 0 else []
+    return result
 
 
 def _costs(pools: Sequence[Pool]) -> np.ndarray:
     return np.array([pool.cost_per_token or 0.0 for pool in pools])
 
 
-def relax(whole: Region, pools: Sequence[Pool], budgets: Sequence[Budget], money: float, w: Tensor) -> Region:
-    """Return the regions (m) with the money row, their last, drawn at mixtures ``w`` (m, p): pools seen more than once
-    there cost their unique tokens, whatever their share.
+def relax(region: Region, pools: Sequence[Pool], budgets: Sequence[Budget], money: float, w: Tensor) -> Region:
+    """Return the regions (m) with their last row, that of money, made linear at mixtures ``w`` (m, p).
 
-    What is paid, sum c_i min(w_i T, U_i), is concave, so this tangent is never under it: points inside can be paid.
+    There, a pool seen more than once costs its unique tokens, whatever its share. What is paid is
+    sum c_i min(w_i T, U_i). This is concave in the mixture, so the tangent is never under it: every point of the region
+    can be paid.
     """
-    rows, limits = whole.rows.clone(), whole.limits.clone()
+    rows, limits = region.rows.clone(), region.limits.clone()
     row, limit = money_row(pools, budgets, money, w)
     rows[:, -1:], limits[:, -1:] = row, limit
-    return Region(whole.low, whole.high, rows, limits)
+    return Region(region.low, region.high, rows, limits)
 
 
-def purchases(pools: Sequence[Pool], budget: Budget, limits: Limits, one: Region) -> Region:
-    """Return regions of one budget whose union is what money allows: one for each set of pools that is bought wholly.
+def purchases(pools: Sequence[Pool], budget: Budget, limits: Limits, region: Region) -> Region:
+    """Return regions of one budget whose union is what money allows: one for each set of pools bought wholly.
 
-    ``one`` has the money row last. Of many pools that could be bought wholly the dearest are tried, SETS sets in all;
-    sets that leave no mixture are left out.
+    The last row of ``region`` is that of money. Of many pools that could be bought wholly, the dearest are tried,
+    ``MOST_SETS`` sets in all. Sets that leave no mixture are left out.
     """
     cost, money = _costs(pools), limits.money or 0.0
     price = cost * np.array([pool.tokens for pool in pools])
-    could = [
+    candidates = [
         i
         for i in np.argsort(-price, kind="stable").tolist()
         if 0 < price[i] <= money and pools[i].tokens < budget.tokens
     ]
-    sets = list(islice((s for s in _subsets(could) if price[list(s)].sum() <= money), SETS))
+    sets = list(islice((s for s in _subsets(candidates) if price[list(s)].sum() <= money), MOST_SETS))
+    # An infinite share marks a pool as bought wholly where the money row is made linear.
     marks = torch.zeros(len(sets), len(pools), dtype=torch.float64)
-    for k, chosen in enumerate(sets):
-        marks[k, list(chosen)] = torch.inf
-    every = relax(one.repeat(len(sets)), pools, [budget] * len(sets), money, marks)
-    return every.take(torch.tensor([k for k in range(len(sets)) if _any(every.take(torch.tensor([k])))]))
+    for k, bought in enumerate(sets):
+        marks[k, list(bought)] = torch.inf
+    regions = relax(region.repeat(len(sets)), pools, [budget] * len(sets), money, marks)
+    return regions.take(torch.tensor([k for k in range(len(sets)) if _has_mixture(regions.take(torch.tensor([k])))]))
 
 
 def _subsets(items: Sequence[int]) -> Iterator[tuple[int, ...]]:
@@ -121,36 +146,34 @@ def _subsets(items: Sequence[int]) -> Iterator[tuple[int, ...]]:
     return chain.from_iterable(combinations(items, size) for size in range(len(items) + 1))
 
 
-def _any(one: Region) -> bool:
-    """Whether a region has a mixture."""
-    bounds = np.stack([one.low[0].numpy(), one.high[0].numpy()], axis=1)
-    a, b = one.rows[0].numpy(), one.limits[0].numpy()
-    return bool(
-        linprog(np.zeros(len(bounds)), A_ub=a, b_ub=b, A_eq=np.ones((1, len(bounds))), b_eq=[1.0], bounds=bounds).status
-        == 0
-    )
+def _has_mixture(region: Region) -> bool:
+    return bool(scipy_solvers.linear_minimum(np.zeros(region.low.shape[1]), region, slack=0.0).status == 0)
 
 
 def paid(pools: Sequence[Pool], budget: Budget, weights: Mapping[str, float]) -> float:
-    """Return what a mixture costs: every unique token seen once."""
+    """Return the price of a mixture: every unique token that training sees is paid once."""
     return sum(min(weights[p.name] * budget.tokens, p.tokens) * (p.cost_per_token or 0.0) for p in pools)
 
 
-def keeps(pools: Sequence[Pool], budget: Budget, limits: Limits, one: Region, w: Tensor) -> bool:
-    """Whether a mixture (p,) lies in the region of one budget and can be paid, up to rounding."""
-    linear = one.excess(w[None])[0, : len(names(limits))]
-    inside = bool(((w >= one.low[0] - LOOSE) & (w <= one.high[0] + LOOSE)).all() and (linear <= LOOSE).all())
+def keeps(pools: Sequence[Pool], budget: Budget, limits: Limits, region: Region, w: Tensor) -> bool:
+    """Return whether a mixture (p,) lies in the region of one budget and can be paid, up to rounding."""
+    excess = region.excess(w[None])[0, : len(names(limits))]
+    in_bounds = bool(((w >= region.low[0] - ROUNDING) & (w <= region.high[0] + ROUNDING)).all())
+    in_region = in_bounds and bool((excess <= ROUNDING).all())
     cost = paid(pools, budget, dict(zip([pool.name for pool in pools], w.tolist(), strict=True)))
-    return inside and (limits.money is None or cost <= limits.money * (1 + LOOSE))
+    return in_region and (limits.money is None or cost <= limits.money * (1 + ROUNDING))
 
 
 def money_row(pools: Sequence[Pool], budgets: Sequence[Budget], money: float, w: Tensor) -> tuple[Tensor, Tensor]:
-    """(m, 1, p) rows and (m, 1) limits of what is paid, linear at ``w`` (m, p), in shares of the dearest pool."""
+    """Return rows (m, 1, p) and right sides (m, 1) of what is paid, made linear at mixtures ``w`` (m, p).
+
+    The unit is the dearest pool's price for all tokens of the budget, so that entries are of size 1.
+    """
     cost = torch.from_numpy(_costs(pools))
     tokens = torch.tensor([b.tokens for b in budgets], dtype=torch.float64)[:, None]
     unique = torch.tensor([pool.tokens for pool in pools], dtype=torch.float64)
-    all_of_it = w * tokens >= unique
-    left = money - (all_of_it * cost * unique).sum(dim=1, keepdim=True)
-    rows = torch.where(all_of_it, torch.zeros_like(w), cost.expand_as(w))
+    bought_wholly = w * tokens >= unique
+    remaining = money - (bought_wholly * cost * unique).sum(dim=1, keepdim=True)
+    rows = torch.where(bought_wholly, torch.zeros_like(w), cost.expand_as(w))
     unit = cost.max()
-    return (rows / unit)[:, None], left / (unit * tokens)
+    return (rows / unit)[:, None], remaining / (unit * tokens)

@@ -1,33 +1,38 @@
-"""Minimisation over regions of the simplex: many problems and starts in one batch."""
+"""Minimise functions over regions of the simplex, many problems and starts in one batch.
+
+In: an objective in torch, starts and a `Region`. Out: `Minimum`. `minimize` needs a gradient; `search` does not.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy import optimize
 from torch import Tensor
 
+from curate.planning import scipy_solvers
 from curate.planning.regions import Region
 
 Objective = Callable[[Tensor, Tensor], Tensor]  # points (k, p) and the rows (k,) of the batch they belong to -> (k,)
-MEMORY = 8  # accepted values a step may fall short of (non-monotone line search; Grippo et al. 1986)
-HALVINGS = 25
+MEMORY = 8  # a step must improve on the largest of so many past values (non-monotone line search; Grippo et al. 1986)
+HALVINGS = 25  # of a step, before the row stays where it is
 STALL = 40  # steps without an improvement of 1e-14 of the value after which a row rests
-QUADRATIC = 300  # steps of sequential quadratic programming
+QUADRATIC_STEPS, QUADRATIC_TOLERANCE = 300, 1e-14  # of SLSQP, which finishes what spectral steps leave
 ROUNDS = 300  # of the random search
-LONGEST, LONG = (
-    1e3,
-    30.0,
-)  # steps in units of the gradient's largest component; where shares are limited together, where
-# points far off are dear to project
-STEEP = 1e12  # a slope that has no number, as that of a root at 0
+# Longest steps, in units of the gradient's largest component. Points far outside are costly to project where several
+# shares are limited together, so steps are shorter there.
+LONGEST_STEP, LONGEST_STEP_LINEAR = 1e3, 30.0
+STEEP = 1e12  # stands for a slope that is not a finite number, such as that of a root at 0
+TINY = 1e-300  # avoids a division by zero
 
 
 @dataclass(frozen=True)
 class Minimum:
-    """m minima: ``point`` (m, p), ``value`` (m,), ``residual`` (m,): |P(w - g) - w|_inf with g scaled to unit
-    largest component; 0 certifies a stationary (KKT) point."""
+    """m minima: ``point`` (m, p), ``value`` (m,) and ``residual`` (m,).
+
+    The residual is |P(w - g) - w|_inf with the projection P and the gradient g scaled to largest component 1. A point
+    with residual 0 is stationary: it satisfies the conditions of Karush, Kuhn and Tucker (KKT).
+    """
 
     point: Tensor
     value: Tensor
@@ -35,135 +40,137 @@ class Minimum:
 
 
 @dataclass(frozen=True)
-class _Here:
-    """Where m rows stand: points (m, p), values (m,), gradients (m, p)."""
+class _Iterate:
+    """The present points (m, p) of m rows, their values (m,) and gradients (m, p)."""
 
     point: Tensor
     value: Tensor
     gradient: Tensor
 
-    def take(self, rows: Tensor) -> "_Here":
-        return _Here(self.point[rows], self.value[rows], self.gradient[rows])
+    def take(self, rows: Tensor) -> "_Iterate":
+        return _Iterate(self.point[rows], self.value[rows], self.gradient[rows])
 
 
 def minimize(objective: Objective, start: Tensor, region: Region, *, steps: int = 400, tol: float = 1e-8) -> Minimum:
-    """Spectral projected gradient (Birgin, Martinez, Raydan 2000) from each row of ``start`` (m, p), batched.
+    """Minimise by spectral projected gradient steps from each row of ``start`` (m, p), all rows in one batch.
 
     A row rests when its residual is below ``tol``, when it stalls, or after ``steps``; only the others are evaluated.
-    A start without a finite value stays where it is, with value inf.
+    A start without a finite value stays where it is, with the value inf. Source: Birgin, Martinez and Raydan (2000).
     """
     point, rows = region.project(start), torch.arange(len(start))
-    now = _Here(point, *_evaluate(objective, point, rows))
-    best, since = _Here(now.point.clone(), now.value.clone(), now.gradient.clone()), torch.zeros(len(start))
-    recent = now.value[None].repeat(MEMORY, 1)
-    step = 0.1 / _size(now.gradient)
+    current = _Iterate(point, *_evaluate(objective, point, rows))
+    best = _Iterate(current.point.clone(), current.value.clone(), current.gradient.clone())
+    stalled_steps = torch.zeros(len(start))
+    recent_values = current.value[None].repeat(MEMORY, 1)
+    step = 0.1 / _size(current.gradient)
     for iteration in range(steps):
-        rows = rows[since[rows] < STALL]
-        at, here = region.take(rows), now.take(rows)
-        direction = at.project(here.point - step[rows, None] * here.gradient) - here.point
-        left = _unfinished(here, direction, step[rows], at, tol)
-        rows, at, here, direction = rows[left], at.take(left), here.take(left), direction[left]
+        rows = rows[stalled_steps[rows] < STALL]
+        regions, iterate = region.take(rows), current.take(rows)
+        direction = regions.project(iterate.point - step[rows, None] * iterate.gradient) - iterate.point
+        going = _unfinished(iterate, direction, step[rows], regions, tol)
+        rows, regions, iterate, direction = rows[going], regions.take(going), iterate.take(going), direction[going]
         if not len(rows):
             break
-        new = _line(objective, rows, at, here, direction, recent[:, rows].amax(dim=0))
-        step[rows] = _spectral(here, new, LONGEST if at.rows.shape[1] == 0 else LONG)
-        now.point[rows], now.value[rows], now.gradient[rows] = new.point, new.value, new.gradient
-        recent[iteration % MEMORY] = now.value
-        since += 1
-        since[now.value < best.value - 1e-14 * best.value.abs()] = 0
-        better = now.value < best.value
-        best.point[better], best.gradient[better] = now.point[better], now.gradient[better]
-        best.value[better] = now.value[better]
+        new = _line_search(objective, rows, regions, iterate, direction, recent_values[:, rows].amax(dim=0))
+        step[rows] = _spectral_step(iterate, new, LONGEST_STEP if regions.rows.shape[1] == 0 else LONGEST_STEP_LINEAR)
+        current.point[rows], current.value[rows], current.gradient[rows] = new.point, new.value, new.gradient
+        recent_values[iteration % MEMORY] = current.value
+        stalled_steps += 1
+        stalled_steps[current.value < best.value - 1e-14 * best.value.abs()] = 0
+        better = current.value < best.value
+        best.point[better], best.gradient[better] = current.point[better], current.gradient[better]
+        best.value[better] = current.value[better]
     return Minimum(best.point, best.value, residual(best.point, best.gradient, region))
 
 
-def _unfinished(here: _Here, direction: Tensor, step: Tensor, at: Region, tol: float) -> Tensor:
+def _unfinished(iterate: _Iterate, direction: Tensor, step: Tensor, region: Region, tol: float) -> Tensor:
     """(m,) whether residuals are at least ``tol``.
 
-    |P(w - t g) - w| grows with t and grows more slowly than t, so steps that are taken anyway bound the residual on
-    both sides; it is worked out only where that leaves it open.
+    |P(w - t g) - w| grows with t, but more slowly than t. The step that is taken anyway therefore bounds the residual
+    on both sides. The residual itself, which needs a projection, is worked out only where the bounds leave it open.
     """
-    steps = step * _size(here.gradient)  # in units of the residual's
-    far = direction.norm(dim=1)
-    left: Tensor = far / steps.clamp_max(1.0) >= tol
-    open_ = left & (far / steps.clamp_min(1.0) < tol * direction.shape[1] ** 0.5)
-    if bool(open_.any()):
-        left[open_] = residual(here.point[open_], here.gradient[open_], at.take(open_)) >= tol
-    return left
+    steps = step * _size(iterate.gradient)  # in the unit in which the residual is measured
+    distance = direction.norm(dim=1)
+    unfinished: Tensor = distance / steps.clamp_max(1.0) >= tol
+    unclear = unfinished & (distance / steps.clamp_min(1.0) < tol * direction.shape[1] ** 0.5)
+    if bool(unclear.any()):
+        unfinished[unclear] = residual(iterate.point[unclear], iterate.gradient[unclear], region.take(unclear)) >= tol
+    return unfinished
 
 
-def _line(objective: Objective, rows: Tensor, at: Region, here: _Here, direction: Tensor, limit: Tensor) -> _Here:
-    """Halve the step until it is under the largest of the recent values by the promised descent, or stay."""
-    slope = (here.gradient * direction).sum(dim=1)
+def _line_search(
+    objective: Objective, rows: Tensor, region: Region, iterate: _Iterate, direction: Tensor, ceiling: Tensor
+) -> _Iterate:
+    """Halve the step until the value is under ``ceiling`` (m,) by a part of the promised descent, or stay."""
+    slope = (iterate.gradient * direction).sum(dim=1)
     length = torch.ones_like(slope)
-    point = (here.point + direction).clamp(at.low, at.high)  # w + (P - w) is not P in floating point
+    # w + (P - w) is not exactly P in floating point, so the end of the step is held within the bounds.
+    point = (iterate.point + direction).clamp(region.low, region.high)
     value, gradient = _evaluate(objective, point, rows)
-    short = cut = (value > limit + 1e-4 * slope).nonzero()[:, 0]
+    too_long = shortened = (value > ceiling + 1e-4 * slope).nonzero()[:, 0]
     for _ in range(HALVINGS):
-        if not len(short):
+        if not len(too_long):
             break
-        length[short] /= 2
-        trial = here.point[short] + length[short, None] * direction[short]
-        point[short] = trial.clamp(at.low[short], at.high[short])
-        value[short] = _finite(objective(point[short], rows[short]).detach())
-        short = short[value[short] > (limit + 1e-4 * length * slope)[short]]
-    stay = value > limit
-    point[stay] = here.point[stay]
-    if len(cut):
-        value[cut], gradient[cut] = _evaluate(objective, point[cut], rows[cut])
-    return _Here(point, value, gradient)
+        length[too_long] /= 2
+        trial = iterate.point[too_long] + length[too_long, None] * direction[too_long]
+        point[too_long] = trial.clamp(region.low[too_long], region.high[too_long])
+        value[too_long] = _finite(objective(point[too_long], rows[too_long]).detach())
+        too_long = too_long[value[too_long] > (ceiling + 1e-4 * length * slope)[too_long]]
+    stay = value > ceiling
+    point[stay] = iterate.point[stay]
+    if len(shortened):
+        value[shortened], gradient[shortened] = _evaluate(objective, point[shortened], rows[shortened])
+    return _Iterate(point, value, gradient)
 
 
-def _spectral(here: _Here, new: _Here, longest: float) -> Tensor:
+def _spectral_step(iterate: _Iterate, new: _Iterate, longest: float) -> Tensor:
     """(m,) the inverse of the curvature along the last step, at most ``longest`` over the gradient's size."""
-    moved, turned = new.point - here.point, new.gradient - here.gradient
+    moved, turned = new.point - iterate.point, new.gradient - iterate.gradient
     curvature = (moved * turned).sum(dim=1)
     most = longest / _size(new.gradient)
-    quotient = (moved**2).sum(dim=1) / curvature.clamp_min(1e-300)
+    quotient = (moved**2).sum(dim=1) / curvature.clamp_min(TINY)
     return torch.where(curvature > 0, quotient.minimum(most), most).maximum(most * 1e-12)
 
 
 def finish(objective: Objective, w: Tensor, region: Region, rows: Tensor) -> Minimum:
-    """Sequential quadratic programming (scipy's SLSQP) from points (m, p), one after the other, for ``rows`` (k,) only;
-    the other values and residuals are inf.
+    """Improve the points (m, p) at ``rows`` (k,) by scipy's SLSQP, one after the other.
 
-    A point that does not get better, or leaves its region by more than rounding, stays.
+    The values and residuals of all other points are inf. A point that does not get better, or whose solution is not
+    finite, stays.
     """
     point, value = w.clone(), torch.full((len(w),), torch.inf, dtype=w.dtype)
-    left = torch.full_like(value, torch.inf)
+    residuals = torch.full_like(value, torch.inf)
     for i in rows.tolist():
-        at, one = region.take(torch.tensor([i])), torch.tensor([i])
-        here = _Here(w[i : i + 1], *_evaluate(objective, w[i : i + 1], one))
-        found = at.project(torch.from_numpy(_slsqp(objective, w[i], at, one))[None])
-        new = _Here(found, *_evaluate(objective, found, one))
-        if bool(torch.isfinite(found).all()) and float(new.value) < float(here.value):
-            here = new
-        point[i], value[i], left[i] = here.point[0], here.value[0], residual(here.point, here.gradient, at)[0]
-    return Minimum(point, value, left)
+        row = torch.tensor([i])
+        this_region = region.take(row)
+        best = _Iterate(w[i : i + 1], *_evaluate(objective, w[i : i + 1], row))
+        end = scipy_solvers.slsqp(
+            _for_scipy(objective, row), w[i].numpy(), this_region, steps=QUADRATIC_STEPS, tolerance=QUADRATIC_TOLERANCE
+        )
+        solution = this_region.project(torch.from_numpy(end)[None])
+        new = _Iterate(solution, *_evaluate(objective, solution, row))
+        if bool(torch.isfinite(solution).all()) and float(new.value) < float(best.value):
+            best = new
+        point[i], value[i] = best.point[0], best.value[0]
+        residuals[i] = residual(best.point, best.gradient, this_region)[0]
+    return Minimum(point, value, residuals)
 
 
-def _slsqp(objective: Objective, w: Tensor, at: Region, row: Tensor) -> np.ndarray:
-    def value(x: np.ndarray) -> tuple[float, np.ndarray]:
-        found, slope = _evaluate(objective, torch.from_numpy(x)[None], row)
-        return float(found), slope[0].numpy()
+def _for_scipy(objective: Objective, row: Tensor) -> scipy_solvers.ValueAndGradient:
+    """The objective of one row of the batch as a function of numpy arrays."""
 
-    a, b = at.rows[0].numpy(), at.limits[0].numpy()
-    limits = [{"type": "eq", "fun": lambda x: x.sum() - 1, "jac": np.ones_like}]
-    if len(a):
-        limits.append({"type": "ineq", "fun": lambda x: b - a @ x, "jac": lambda _: -a})
-    bounds = np.stack([at.low[0].numpy(), at.high[0].numpy()], axis=1)
-    options = {"maxiter": QUADRATIC, "ftol": 1e-14}
-    found = optimize.minimize(
-        value, w.numpy(), jac=True, bounds=bounds, constraints=limits, method="SLSQP", options=options
-    )
-    return np.asarray(found.x)
+    def value_and_gradient(x: np.ndarray) -> tuple[float, np.ndarray]:
+        value, gradient = _evaluate(objective, torch.from_numpy(x)[None], row)
+        return float(value), gradient[0].numpy()
+
+    return value_and_gradient
 
 
 def search(objective: Objective, start: Tensor, region: Region, *, rounds: int = ROUNDS, seed: int = 0) -> Minimum:
-    """Random local search from each row of ``start`` (m, p), for objectives without a gradient, such as trees.
+    """Minimise by random local search from each row of ``start`` (m, p), for objectives without a gradient (trees).
 
-    Round r moves every row a share of the way, 1/2 shrinking to 1/200, to a random mixture, or away from it, and keeps
-    what improves. The residual is NaN: nothing is certified.
+    Every round moves each row a part of the way to a random mixture, or away from it, and keeps what improves. The part
+    shrinks from 1/2 to 1/200. The residual is NaN: nothing is certified.
     """
     rng, rows = np.random.default_rng(seed), torch.arange(len(start))
     w = region.project(start)
@@ -179,18 +186,20 @@ def search(objective: Objective, start: Tensor, region: Region, *, rounds: int =
 
 
 def gap(objective: Objective, w: Tensor, region: Region) -> Tensor:
-    """(m,) Frank-Wolfe duality gap max over the region of gradient . (w - z), in units of the objective.
+    """Return the Frank-Wolfe gaps (m,) at points (m, p): the largest gradient . (w - z) over z in the region.
 
-    For a convex objective no point of the region is better by more (Jaggi 2013).
+    If the objective is convex, no point of the region is better by more than its gap (Jaggi 2013). The unit is that of
+    the objective.
     """
     _, gradient = _evaluate(objective, w, torch.arange(len(w)))
-    least = (gradient * _corners(gradient, region)).sum(dim=1)
+    lowest = (gradient * _cheapest_corners(gradient, region)).sum(dim=1)
+    # Where shares are limited together, the best corner needs a linear programme.
     for i in range(len(w)) if region.rows.shape[1] else ():
-        least[i] = _least(gradient[i].numpy(), region.take(torch.tensor([i])))
-    return ((gradient * w).sum(dim=1) - least).clamp_min(0.0)
+        lowest[i] = _lowest_cost(gradient[i].numpy(), region.take(torch.tensor([i])))
+    return ((gradient * w).sum(dim=1) - lowest).clamp_min(0.0)
 
 
-def _corners(cost: Tensor, region: Region) -> Tensor:
+def _cheapest_corners(cost: Tensor, region: Region) -> Tensor:
     """(m, p) the mixtures between the bounds with the least ``cost`` (m, p) . w: the cheapest shares are filled up."""
     order = cost.argsort(dim=1)
     room = (region.high - region.low).gather(1, order)
@@ -199,35 +208,33 @@ def _corners(cost: Tensor, region: Region) -> Tensor:
     return region.low.scatter_add(1, order, filled)
 
 
-def _least(cost: np.ndarray, one: Region) -> float:
-    """The least ``cost`` (p,) . w over one region, by a linear programme in costs of size 1."""
-    size = max(float(np.abs(cost).max()), 1e-300)
-    bounds = np.stack([one.low[0].numpy(), one.high[0].numpy()], axis=1)
-    a, b = one.rows[0].numpy(), one.limits[0].numpy() + 1e-12
-    found = optimize.linprog(cost / size, A_ub=a, b_ub=b, A_eq=np.ones((1, len(cost))), b_eq=[1.0], bounds=bounds)
-    return size * float(found.fun)
+def _lowest_cost(cost: np.ndarray, region: Region) -> float:
+    """The least ``cost`` (p,) . w over one region. Costs are scaled to size 1, which the solver's tolerances expect."""
+    size = max(float(np.abs(cost).max()), TINY)
+    return size * float(scipy_solvers.linear_minimum(cost / size, region).fun)
 
 
 def residual(w: Tensor, gradient: Tensor, region: Region) -> Tensor:
-    """(m,) KKT residual of points (m, p) with gradients (m, p); see ``Minimum``."""
+    """Return the KKT residuals (m,) of points (m, p) with gradients (m, p); see `Minimum`."""
     scaled = gradient / _size(gradient)[:, None]
     return (region.project(w - scaled) - w).abs().amax(dim=1)
 
 
 def _size(gradient: Tensor) -> Tensor:
-    """(m,) largest component in size, never 0."""
-    return gradient.abs().amax(dim=1).clamp_min(1e-300)
+    """(m,) the largest component in size, never 0."""
+    return gradient.abs().amax(dim=1).clamp_min(TINY)
 
 
 def _finite(value: Tensor) -> Tensor:
-    """Values with inf for what is no number, so that it is never best."""
+    """Values with inf in place of NaN, so that such a point is never the best."""
     return torch.where(torch.isfinite(value), value, torch.inf)
 
 
 def _evaluate(objective: Objective, w: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
-    here = w.detach().requires_grad_(True)
-    value = objective(here, rows)
-    if not value.requires_grad:  # a law that does not see the mixture
+    """Values (m,) and gradients (m, p) at points (m, p)."""
+    point = w.detach().requires_grad_(True)
+    value = objective(point, rows)
+    if not value.requires_grad:  # a law that does not depend on the mixture
         return _finite(value), torch.zeros_like(w)
-    (gradient,) = torch.autograd.grad(value.sum(), here)
+    (gradient,) = torch.autograd.grad(value.sum(), point)
     return _finite(value.detach()), torch.nan_to_num(gradient, posinf=STEEP, neginf=-STEEP)

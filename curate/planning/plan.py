@@ -1,4 +1,7 @@
-"""The plan: which pools, in what ratio, for each compute budget; gradient descent on limited simplices."""
+"""Plan the best mixture of pools for each budget, with its gain over the standard mixtures.
+
+In: a predictor, pools, budgets, `Limits` and an `Aim`. Out: `Plan`, one a budget.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -9,32 +12,42 @@ import torch
 from torch import Tensor
 
 from curate.errors import FitError, SchemaError
-from curate.planning import aims, extrapolation, feasible, search
-from curate.planning.aims import Aim, Worst
-from curate.planning.limits import Limits
-from curate.planning.search import Found, Problem
+from curate.planning import aims, binding, feasible, search, solve
+from curate.planning.aims import PREDICTED_LOSS, Aim, Worst
+from curate.planning.limits import NO_LIMITS, Limits
+from curate.planning.search import PlanningProblem, SearchResult
 from curate.pool import baselines
 from curate.pool.pool import Budget, Pool
 from curate.runs.predictor import Predictor
 from curate.runs.recipes import Recipes
 
-NEAR = 1e-3  # restarts within this of the best loss, in nats per token, count as equally good
-AT_LIMIT = 1e-6
-STARTS = 24
+NEAR = 1e-3  # nats: restarts this near to the best loss count as equally good
+STARTS = 24  # mixtures a budget from which a plan is searched
+TAILS = (0.05, 0.95)  # quantiles over bootstrap draws that bound a gain
+SHOWN = 5e-4  # shares below it are not shown in a repr
+
+Interval = tuple[float, float, float]  # value, low, high
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Plan:
-    """A mixture for one budget. ``loss``, ``low``, ``high``: predicted, with the interval of a new run.
+    """The planned mixture for one budget. Losses are in nats per token; intervals hold 90 %.
 
-    ``gain``: loss of size-proportional sampling minus the plan's, paired over bootstrap draws (90 % interval);
-    ``gains`` the same against every baseline: (gain, low, high). ``losses``: (loss, low, high) of every eval.
-    ``spread``: largest total-variation distance between restarts that are as good as the best within 1e-3 nats.
-    ``residual``: KKT residual, which is of the slopes' directions alone and so need not be small where the loss is flat
-    or has a kink; ``gap``: Frank-Wolfe gap in nats, which for a convex law bounds what any allowed mixture could gain
-    (with money, any that buys the same pools wholly); both None where the plan was searched and not differentiated.
-    ``cost``: what its unique tokens cost.
-    ``limits``: what binds or warns. Of a plan for the worst of several evals, ``loss`` and ``gains`` are of that worst.
+    Attributes:
+        budget: tokens seen and parameters.
+        weights: share of training tokens, by pool; they sum to 1.
+        epochs: passes over the unique tokens, by pool.
+        loss, low, high: predicted loss, with the interval of a new run; of the worst eval if that is the aim.
+        gains: (gain, low, high) by baseline: the baseline's loss minus the plan's, paired over bootstrap draws.
+        losses: (loss, low, high) by eval.
+        spread: largest total-variation distance between the best mixture and restarts within 1e-3 nats of it. A large
+            spread says that quite different mixtures are equally good.
+        residual: residual of the KKT conditions. It depends on the direction of the slope alone, so it need not be
+            small where the loss is flat or has a kink. None where no gradient was used.
+        gap: Frank-Wolfe gap in nats: for a convex law, no allowed mixture is better by more. With a limit on money it
+            holds for mixtures that buy the same pools wholly. None where no gradient was used.
+        cost: price of the unique tokens that are seen; None if no pool has a price.
+        warnings: limits that shaped the plan, extrapolation, harmful repeats.
     """
 
     budget: Budget
@@ -43,31 +56,45 @@ class Plan:
     loss: float
     low: float
     high: float
-    gains: Mapping[str, tuple[float, float, float]]
-    losses: Mapping[str, tuple[float, float, float]]
+    gains: Mapping[str, Interval]
+    losses: Mapping[str, Interval]
     spread: float
     residual: float | None
     gap: float | None
     cost: float | None
-    limits: tuple[str, ...]
+    warnings: tuple[str, ...]
 
     @property
-    def gain(self) -> tuple[float, float, float]:
+    def gain(self) -> Interval:
         """Gain over size-proportional sampling: value, low, high."""
         return self.gains["proportional"]
+
+    def table(self) -> pl.DataFrame:
+        """Return one row a pool: tokens, params, pool, weight, epochs, loss, low, high, gain."""
+        return table([self])
+
+    def __repr__(self) -> str:
+        """Return one line: the budget, the shares, the loss and the gain."""
+        shares = ", ".join(f"{name} {share:.3f}" for name, share in self.weights.items() if share >= SHOWN)
+        gain, gain_low, gain_high = self.gain
+        return (
+            f"Plan({self.budget.tokens:.3g} tokens, {self.budget.params:.3g} params: {shares}; loss {self.loss:.4f} "
+            f"({self.low:.3f} to {self.high:.3f}), gain over proportional {gain:.3f} ({gain_low:.3f} to "
+            f"{gain_high:.3f}))"
+        )
 
 
 def optimize(
     fit: Predictor,
     pools: Sequence[Pool],
     budget: Budget,
-    limits: Limits = Limits(),  # noqa: B008
+    limits: Limits = NO_LIMITS,
     *,
-    aim: Aim = Aim(),  # noqa: B008
+    aim: Aim = PREDICTED_LOSS,
     starts: int = STARTS,
     seed: int = 0,
 ) -> Plan:
-    """Return the mixture that minimises the fitted loss at ``budget``; the same as ``frontier`` with one budget."""
+    """Return the best mixture for one budget. It is the same as `frontier` with that budget."""
     return frontier(fit, pools, [budget], limits, aim=aim, starts=starts, seed=seed)[0]
 
 
@@ -75,34 +102,43 @@ def frontier(
     fit: Predictor,
     pools: Sequence[Pool],
     budgets: Sequence[Budget],
-    limits: Limits = Limits(),  # noqa: B008
+    limits: Limits = NO_LIMITS,
     *,
-    aim: Aim = Aim(),  # noqa: B008
+    aim: Aim = PREDICTED_LOSS,
     starts: int = STARTS,
     seed: int = 0,
 ) -> tuple[Plan, ...]:
-    """One plan a budget; all budgets and starts are minimised in one batch.
+    """Return the best mixture for each budget. All budgets and starts are minimised in one batch.
 
-    ``fit``: a law's fit, or a blend (a weighted sum of evals). Errors: pools that are not those of the fit, and limits
-    that no mixture satisfies, with the numbers.
+    ``fit`` is a law's fit, or a blend (a weighted sum of evals or laws).
+
+    Raises:
+        SchemaError: if the pools are not those of the fit, or limits have impossible values.
+        Infeasible: if no mixture keeps the limits, with the numbers that would have to change.
+        FitError: if the fit gives no finite loss.
     """
     if aim.worst is not None:
-        each = [worst(fit, pools, budget, limits, aim=aim, starts=starts, seed=seed) for budget in budgets]
-        alone = replace(aim, worst=None)
+        # What is minimised depends on the budget, so budgets are planned one by one.
+        targets = [worst(fit, pools, budget, limits, aim=aim, starts=starts, seed=seed) for budget in budgets]
+        same_aim = replace(aim, worst=None)
         return tuple(
-            optimize(of, pools, budget, limits, aim=alone, starts=starts, seed=seed)
-            for of, budget in zip(each, budgets, strict=True)
+            optimize(target, pools, budget, limits, aim=same_aim, starts=starts, seed=seed)
+            for target, budget in zip(targets, budgets, strict=True)
         )
-    asked = search.problem(fit, pools, budgets, limits, aim)
-    found = search.solve(asked, starts=starts, seed=seed)
-    gaps = search.gaps(asked, found.best) if fit.differentiable else None
-    return tuple(_plan(asked, found, i, None if gaps is None else float(gaps[i])) for i in range(len(budgets)))
+    problem = search.problem(fit, pools, budgets, limits, aim)
+    result = solve.solve(problem, starts=starts, seed=seed)
+    gaps = search.gaps(problem, result.best) if fit.differentiable else None
+    return tuple(_plan(problem, result, i, None if gaps is None else float(gaps[i])) for i in range(len(budgets)))
 
 
 def worst(
     fit: Predictor, pools: Sequence[Pool], budget: Budget, limits: Limits, *, aim: Aim, starts: int, seed: int
 ) -> Worst:
-    """Return the largest loss over the evals of ``fit``, or the largest excess over what each could have at best."""
+    """Return a predictor of the largest loss over the evals of ``fit``, or of the largest regret (see `Aim`).
+
+    Raises:
+        SchemaError: if the fit has one eval only.
+    """
     parts = aims.evals(fit)
     if len(parts) < 2:
         raise SchemaError(
@@ -110,105 +146,85 @@ def worst(
         )
     levels = [0.0] * len(parts)
     if aim.worst == "regret":
-        alone = replace(aim, worst=None, prior=None, strength=0.0)
-        levels = [optimize(part, pools, budget, limits, aim=alone, starts=starts, seed=seed).loss for part in parts]
+        loss_alone = replace(aim, worst=None, prior=None, strength=0.0)
+        levels = [
+            optimize(part, pools, budget, limits, aim=loss_alone, starts=starts, seed=seed).loss for part in parts
+        ]
     name = f"worst of {', '.join(part.eval for part in parts)}"
     return Worst(parts, tuple(levels), (1.0,) * len(parts), name)
 
 
 def evaluate(fit: Predictor, pools: Sequence[Pool], budget: Budget, weights: Mapping[str, float]) -> Plan:
-    """Return the Plan record of a given mixture: what the fit predicts for it, and against the baselines."""
-    asked = search.problem(fit, pools, [budget], Limits(), Aim())
-    given = baselines.mixture(asked.pools, weights)
-    point = torch.tensor([given[pool.name] for pool in asked.pools], dtype=torch.float64)
+    """Return the `Plan` of a mixture that is given: its predicted loss, and its gain over the baselines.
+
+    Raises:
+        SchemaError: if the weights are no mixture of these pools.
+    """
+    problem = search.problem(fit, pools, [budget], NO_LIMITS, PREDICTED_LOSS)
+    shares = baselines.mixture(problem.pools, weights)
+    point = torch.tensor([shares[pool.name] for pool in problem.pools], dtype=torch.float64)
     zero = torch.zeros(1, 1, dtype=torch.float64)
-    return replace(_plan(asked, Found(point[None, None], zero, zero), 0, None), residual=None)
+    return replace(_plan(problem, SearchResult(point[None, None], zero, zero), 0, None), residual=None)
 
 
-def _plan(asked: Problem, found: Found, i: int, gap: float | None) -> Plan:
-    fit, pools, budget = asked.fit, asked.pools, asked.budgets[i]
-    best = int(search.ranked(found.value[i : i + 1])[0, 0])
-    point = found.point[i, best]
-    near = found.point[i][found.value[i] <= found.value[i, best] + NEAR]
-    named = baselines.baselines(pools, budget.tokens)
-    rows = torch.stack([point, *(torch.from_numpy(w) for w in named.values())])
-    recipes = search.on_hand(pools, [budget], rows)
-    values, draws = fit.loss(recipes), fit.draw_losses(recipes)
+def _plan(problem: PlanningProblem, result: SearchResult, i: int, gap: float | None) -> Plan:
+    """The plan of budget number ``i``."""
+    fit, pools, budget = problem.fit, problem.pools, problem.budgets[i]
+    best = int(search.ranked(result.value[i : i + 1])[0, 0])
+    point = result.point[i, best]
+    near = result.point[i][result.value[i] <= result.value[i, best] + NEAR]
+    mixtures = baselines.baselines(pools, budget.tokens)
+    recipes = search.on_hand(pools, [budget], torch.stack([point, *(torch.from_numpy(w) for w in mixtures.values())]))
+    losses, draws = fit.loss(recipes), _finite_draws(fit, recipes, budget)
+    low, high = fit.interval(recipes)
+    names = [pool.name for pool in pools]
+    weights = dict(zip(names, point.tolist(), strict=True))
+    warnings = binding.warnings(problem, i, point, mixtures)
+    return Plan(
+        budget=budget,
+        weights=weights,
+        epochs=dict(zip(names, recipes.epochs[0].tolist(), strict=True)),
+        loss=float(losses[0]),
+        low=float(low[0]),
+        high=float(high[0]),
+        gains=_gains(losses, draws, list(mixtures)),
+        losses=_losses_by_eval(fit, recipes.take(np.array([0]))),
+        spread=float((near - point).abs().sum(dim=1).max() / 2),
+        residual=float(result.residual[i, best]) if fit.differentiable else None,
+        gap=gap,
+        cost=feasible.paid(pools, budget, weights) if any(pool.cost_per_token for pool in pools) else None,
+        warnings=(*warnings, *(binding.no_difference(losses) if len(names) > 1 else ())),
+    )
+
+
+def _finite_draws(fit: Predictor, recipes: Recipes, budget: Budget) -> Tensor:
+    """(b, n) the losses of every bootstrap draw."""
+    draws = fit.draw_losses(recipes)
     if not bool(draws.isfinite().all()):
         lost = int((~draws.isfinite()).any(dim=1).sum())
         raise FitError(
             f"{lost} of {len(draws)} bootstrap draws give no finite loss at {budget.tokens:.3g} tokens and "
             f"{budget.params:.3g} parameters: plan nearer to the runs, or fit another law"
         )
-    low, high = fit.interval(recipes)
+    return draws
+
+
+def _gains(losses: Tensor, draws: Tensor, names: Sequence[str]) -> dict[str, Interval]:
+    """Gains of the first recipe over the others, which ``names`` names; ``losses`` (n,), ``draws`` (b, n)."""
+    tails = torch.tensor(TAILS, dtype=torch.float64)
     gains = {}
-    tails = torch.tensor([0.05, 0.95], dtype=torch.float64)
-    for k, name in enumerate(named, start=1):
+    for k, name in enumerate(names, start=1):
         paired = torch.quantile(draws[:, k] - draws[:, 0], tails)
-        gains[name] = (float(values[k] - values[0]), float(paired[0]), float(paired[1]))
-    names = [pool.name for pool in pools]
-    weights = dict(zip(names, point.tolist(), strict=True))
-    return Plan(
-        budget=budget,
-        weights=weights,
-        epochs=dict(zip(names, recipes.epochs[0].tolist(), strict=True)),
-        loss=float(values[0]),
-        low=float(low[0]),
-        high=float(high[0]),
-        gains=gains,
-        losses=_losses(fit, recipes.take(np.array([0]))),
-        spread=float((near - point).abs().sum(dim=1).max() / 2),
-        residual=float(found.residual[i, best]) if fit.differentiable else None,
-        gap=gap,
-        cost=feasible.paid(pools, budget, weights) if any(pool.cost_per_token for pool in pools) else None,
-        limits=(*_limits(asked, i, point), *_barred(asked, i, named), *(_blind(values) if len(names) > 1 else ())),
-    )
+        gains[name] = (float(losses[k] - losses[0]), float(paired[0]), float(paired[1]))
+    return gains
 
 
-def _barred(asked: Problem, i: int, named: Mapping[str, np.ndarray]) -> tuple[str, ...]:
-    """Say which baselines the limits rule out."""
-    one = asked.region.take(torch.tensor([i]))
-    given = {name: torch.from_numpy(w) for name, w in named.items()}
-    out = [n for n, w in given.items() if not feasible.keeps(asked.pools, asked.budgets[i], asked.limits, one, w)]
-    return (f"outside these limits, so that a gain over them can be negative: {', '.join(out)}",) if out else ()
-
-
-def _blind(values: Tensor) -> tuple[str, ...]:
-    """Say so where the plan (first) and all baselines, (5,) losses, are alike."""
-    if float(values.max() - values.min()) > search.EQUAL:
-        return ()
-    return ("the fit predicts the same loss for the plan and all baselines: nothing here says which is better",)
-
-
-def _losses(fit: Predictor, recipe: Recipes) -> dict[str, tuple[float, float, float]]:
-    found = {}
+def _losses_by_eval(fit: Predictor, recipe: Recipes) -> dict[str, Interval]:
+    losses = {}
     for part in fit.parts if isinstance(fit, Worst) else aims.evals(fit):
         low, high = part.interval(recipe)
-        found[part.eval] = (float(part.loss(recipe)), float(low), float(high))
-    return found
-
-
-def _limits(asked: Problem, i: int, w: Tensor) -> tuple[str, ...]:
-    region, budget = asked.region, asked.budgets[i]
-    low, high, found = region.low[i], region.high[i], []
-    for k, pool in enumerate(asked.pools):
-        if w[k] >= high[k] - AT_LIMIT and high[k] < 1:
-            found.append(
-                f"{pool.name} is at its {'fixed' if high[k] == low[k] else 'maximum'} share {float(high[k]):.3g}"
-            )
-        elif w[k] <= low[k] + AT_LIMIT and low[k] > 0:
-            found.append(f"{pool.name} is at its minimum share {float(low[k]):.3g}")
-    rows, most = region.rows[i], region.limits[i]
-    for k, name in enumerate(feasible.names(asked.limits)):
-        of_any = bool(rows[k].abs() @ w > AT_LIMIT)  # an order between two pools without a share says nothing
-        if of_any and float(rows[k] @ w - most[k]) >= -AT_LIMIT:
-            found.append(f"{name} binds")
-    if asked.limits.money is not None:
-        cost = feasible.paid(asked.pools, budget, dict(zip([p.name for p in asked.pools], w.tolist(), strict=True)))
-        if cost >= asked.limits.money * (1 - AT_LIMIT):
-            found.append(f"money {asked.limits.money:g} is spent")
-    recipe = search.on_hand(asked.pools, [budget], w[None])
-    return (*found, *extrapolation.warnings(aims.leaves(asked.fit), recipe))
+        losses[part.eval] = (float(part.loss(recipe)), float(low), float(high))
+    return losses
 
 
 def to_json(plans: Sequence[Plan]) -> list[dict[str, object]]:
@@ -230,7 +246,7 @@ def to_json(plans: Sequence[Plan]) -> list[dict[str, object]]:
             "residual": plan.residual,
             "gap": plan.gap,
             "cost": plan.cost,
-            "limits": list(plan.limits),
+            "warnings": list(plan.warnings),
         }
         for plan in plans
     ]
@@ -240,9 +256,16 @@ def table(plans: Sequence[Plan]) -> pl.DataFrame:
     """Return one row a budget and pool: tokens, params, pool, weight, epochs, loss, low, high, gain."""
     return pl.DataFrame(
         {
-            "tokens": plan.budget.tokens, "params": plan.budget.params, "pool": name, "weight": weight,
-            "epochs": plan.epochs[name], "loss": plan.loss, "low": plan.low, "high": plan.high, "gain": plan.gain[0],
+            "tokens": plan.budget.tokens,
+            "params": plan.budget.params,
+            "pool": name,
+            "weight": weight,
+            "epochs": plan.epochs[name],
+            "loss": plan.loss,
+            "low": plan.low,
+            "high": plan.high,
+            "gain": plan.gain[0],
         }
         for plan in plans
         for name, weight in plan.weights.items()
-    )  # fmt: skip
+    )

@@ -1,4 +1,7 @@
-"""The region of mixtures that limits leave for every budget; or why nothing satisfies them, with the numbers."""
+"""Turn the user's limits into the region of mixtures that keep them, for every budget.
+
+In: pools, budgets and `Limits`. Out: `Region`, or an `Infeasible` error that says which numbers contradict each other.
+"""
 
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
@@ -10,113 +13,143 @@ from torch import Tensor
 
 from curate.errors import Infeasible, SchemaError
 from curate.planning import feasible
-from curate.planning.limits import Limits
+from curate.planning.limits import Group, Limits
 from curate.planning.regions import Region
 from curate.pool.pool import Budget, Pool
 from curate.pool.rounding import up
 
+ROUNDING = 1e-12  # the rounding error that a sum of shares may have
+
 
 def region(pools: Sequence[Pool], budgets: Sequence[Budget], limits: Limits) -> Region:
-    """Return one region a budget; no mixture in one is an ``Infeasible`` with the numbers.
+    """Return one region of allowed mixtures a budget.
 
-    A money row is the last and drawn at a mixture that can be paid; see ``feasible.relax``.
+    With a limit on money, the last row of every region is that limit, made linear at a mixture that can be paid; see
+    `feasible.relax`.
+
+    Raises:
+        SchemaError: for limits that name unknown pools or have impossible values.
+        Infeasible: if no mixture keeps the limits, with the numbers that would have to change.
     """
     low, high = bounds(pools, budgets, limits)
     m, p = low.shape
-    rows, most = _rows(pools, limits)
-    a = torch.tensor(rows, dtype=torch.float64).reshape(1, -1, p).expand(m, -1, p)
-    b = torch.tensor(most, dtype=torch.float64).expand(m, -1)
-    whole = Region(low, high, a, b)
-    if limits.money is None and not rows:
-        return whole
-    inside = torch.stack(
-        [feasible.inside(pools, budget, limits, whole.take(torch.tensor([i]))) for i, budget in enumerate(budgets)]
+    coefficients, right_sides = _linear_limits(pools, limits)
+    a = torch.tensor(coefficients, dtype=torch.float64).reshape(1, -1, p).expand(m, -1, p)
+    b = torch.tensor(right_sides, dtype=torch.float64).expand(m, -1)
+    without_money = Region(low, high, a, b)
+    if limits.money is None and not coefficients:
+        return without_money
+    # Bounds alone were checked above. Linear limits and money may contradict them, which only a solver can tell.
+    feasible_mixtures = torch.stack(
+        [
+            feasible.feasible_mixture(pools, budget, limits, without_money.take(torch.tensor([i])))
+            for i, budget in enumerate(budgets)
+        ]
     )
     if limits.money is None:
-        return whole
-    row, limit = feasible.money_row(pools, budgets, limits.money, inside)
+        return without_money
+    row, limit = feasible.money_row(pools, budgets, limits.money, feasible_mixtures)
     return Region(low, high, torch.cat([a, row], dim=1), torch.cat([b, limit], dim=1))
 
 
-def _rows(pools: Sequence[Pool], limits: Limits) -> tuple[list[list[float]], list[float]]:
-    """(q, p) rows and (q,) limits of the ordered pools and the groups: rows w <= limits."""
-    names, rows, most = [pool.name for pool in pools], list[list[float]](), list[float]()
+def _linear_limits(pools: Sequence[Pool], limits: Limits) -> tuple[list[list[float]], list[float]]:
+    """(q, p) coefficients and (q,) right sides of the ordered pools and the groups: coefficients @ w <= right side."""
+    names, coefficients, right_sides = [pool.name for pool in pools], list[list[float]](), list[float]()
     check_shares("ordered", dict.fromkeys(limits.ordered, 0.0), names)
     for upper, lower in pairwise(limits.ordered):
-        rows.append([float(name == lower) - float(name == upper) for name in names])
-        most.append(0.0)
+        coefficients.append([float(name == lower) - float(name == upper) for name in names])
+        right_sides.append(0.0)
     for group in limits.groups:
-        if not 0 <= group.low <= group.high <= 1:
-            raise SchemaError(
-                f"group {group.name}: shares {group.low:g} to {group.high:g} must lie in [0, 1], in order"
-            )
-        for pattern in group.pools:
-            if not any(fnmatchcase(name, pattern) for name in names):
-                raise SchemaError(f"group {group.name}: no pool matches {pattern!r}; the pools are {', '.join(names)}")
-        inside = [float(any(fnmatchcase(name, pattern) for pattern in group.pools)) for name in names]
+        _check_group(group, names)
+        members = [float(any(fnmatchcase(name, pattern) for pattern in group.pools)) for name in names]
         if group.high < 1:
-            rows.append(inside)
-            most.append(group.high)
+            coefficients.append(members)
+            right_sides.append(group.high)
         if group.low > 0:
-            rows.append([-x for x in inside])
-            most.append(-group.low)
-    return rows, most
+            coefficients.append([-x for x in members])
+            right_sides.append(-group.low)
+    return coefficients, right_sides
+
+
+def _check_group(group: Group, names: Sequence[str]) -> None:
+    if not 0 <= group.low <= group.high <= 1:
+        raise SchemaError(
+            f"group {group.name}: the shares {group.low:g} to {group.high:g} must lie in [0, 1], the smaller one first"
+        )
+    for pattern in group.pools:
+        if not any(fnmatchcase(name, pattern) for name in names):
+            raise SchemaError(f"group {group.name}: no pool matches {pattern!r}; the pools are {', '.join(names)}")
 
 
 def bounds(pools: Sequence[Pool], budgets: Sequence[Budget], limits: Limits) -> tuple[Tensor, Tensor]:
-    """Return (m, p) lowest and highest shares; no mixture between them is an ``Infeasible`` with the numbers."""
+    """Return the lowest and the highest share of each pool at each budget, both (m, p).
+
+    Raises:
+        SchemaError: for shares of unknown pools or outside [0, 1].
+        Infeasible: if no mixture lies between the bounds, with the numbers that would have to change.
+    """
     names = [pool.name for pool in pools]
-    check_shares("minimum", limits.min_weight, names)
-    check_shares("maximum", limits.max_weight, names)
-    check_shares("fixed", limits.fixed, names)
-    max_epochs = limits.max_epochs
-    if max_epochs is not None and not 0 < max_epochs < inf:
-        raise SchemaError(f"--max-epochs {max_epochs:g} must be positive and finite: leave it out for no limit")
-    for name in limits.fixed:
-        if name in limits.min_weight or name in limits.max_weight:
-            raise SchemaError(f"pool {name!r} has a fixed share and a minimum or maximum: give one of them")
+    _check_bounds(names, limits)
     lowest, highest = {**limits.min_weight, **limits.fixed}, {**limits.max_weight, **limits.fixed}
     unique = torch.tensor([pool.tokens for pool in pools], dtype=torch.float64)
     low = torch.tensor([lowest.get(n, 0.0) for n in names], dtype=torch.float64).repeat(len(budgets), 1)
     high = torch.tensor([highest.get(n, 1.0) for n in names], dtype=torch.float64).repeat(len(budgets), 1)
-    caps = high[0]
-    if max_epochs is not None:
+    max_weight = high[0]
+    if limits.max_epochs is not None:
         tokens = torch.tensor([b.tokens for b in budgets], dtype=torch.float64)
-        high = torch.minimum(high, max_epochs * unique / tokens[:, None])
-    largest_first = sorted(enumerate(budgets), key=lambda item: -item[1].tokens)  # what helps it helps the others
-    for i, budget in largest_first:
-        for name, least, most in zip(names, low[i].tolist(), high[i].tolist(), strict=True):
-            if least > most:
+        high = torch.minimum(high, limits.max_epochs * unique / tokens[:, None])
+    # The largest budget comes first: a change of the limits that helps it helps the smaller ones too.
+    for i, budget in sorted(enumerate(budgets), key=lambda item: -item[1].tokens):
+        for name, smallest, largest in zip(names, low[i].tolist(), high[i].tolist(), strict=True):
+            if smallest > largest:
                 raise Infeasible(
-                    f"pool {name!r} must have at least {least:.4g} of {budget.tokens:.3g} tokens but may have at most "
-                    f"{most:.4g}: lower its minimum, or raise its maximum or --max-epochs"
+                    f"pool {name!r} must have at least {smallest:.4g} of {budget.tokens:.3g} tokens but may have at "
+                    f"most {largest:.4g}: lower its minimum, or raise its maximum or --max-epochs"
                 )
-        if float(low[i].sum()) > 1 + 1e-12:
+        if float(low[i].sum()) > 1 + ROUNDING:
             raise Infeasible(f"the minimum shares sum to {float(low[i].sum()):.4g}, over 1: lower them")
-        if float(high[i].sum()) < 1 - 1e-12:
-            raise Infeasible(_too_little(unique, caps, budget, max_epochs, float(high[i].sum())))
+        if float(high[i].sum()) < 1 - ROUNDING:
+            raise Infeasible(_too_little(unique, max_weight, budget, limits.max_epochs, float(high[i].sum())))
     return low, high
 
 
-def check_shares(what: str, given: Mapping[str, float], names: Sequence[str]) -> None:
-    """Raise where shares ``given`` by pool name are of unknown pools or outside [0, 1]."""
-    if unknown := sorted(set(given) - set(names)):
+def _check_bounds(names: Sequence[str], limits: Limits) -> None:
+    check_shares("minimum", limits.min_weight, names)
+    check_shares("maximum", limits.max_weight, names)
+    check_shares("fixed", limits.fixed, names)
+    if limits.max_epochs is not None and not 0 < limits.max_epochs < inf:
+        raise SchemaError(f"--max-epochs {limits.max_epochs:g} must be positive and finite: leave it out for no limit")
+    for name in limits.fixed:
+        if name in limits.min_weight or name in limits.max_weight:
+            raise SchemaError(f"pool {name!r} has a fixed share and a minimum or maximum: give one of them")
+
+
+def check_shares(kind: str, shares: Mapping[str, float], names: Sequence[str]) -> None:
+    """Stop if shares by pool name are of unknown pools or outside [0, 1]. ``kind`` names the shares in the message.
+
+    Raises:
+        SchemaError: with the name or the number that is wrong.
+    """
+    if unknown := sorted(set(shares) - set(names)):
         raise SchemaError(f"no pool {unknown[0]!r}: the pools are {', '.join(names)}")
-    for name, share in given.items():
+    for name, share in shares.items():
         if not 0 <= share <= 1:
-            raise SchemaError(f"the {what} share of pool {name!r} is {share:g}: it must lie in [0, 1]")
+            raise SchemaError(f"the {kind} share of pool {name!r} is {share:g}: it must lie in [0, 1]")
 
 
-def _too_little(unique: Tensor, caps: Tensor, budget: Budget, max_epochs: float | None, share: float) -> str:
-    needed = _least_epochs(unique, caps, budget.tokens)
+def _too_little(
+    unique: Tensor, max_weight: Tensor, budget: Budget, max_epochs: float | None, largest_sum: float
+) -> str:
+    """The message for a budget that all pools at their largest shares (which sum to ``largest_sum``) do not fill."""
+    needed = _smallest_epochs(unique, max_weight, budget.tokens)
     if max_epochs is None or not isfinite(needed):
-        return f"the maximum shares sum to {float(caps.sum()):.4g}, under 1: raise them"
+        return f"the maximum shares sum to {float(max_weight.sum()):.4g}, under 1: raise them"
     advice = f"Raise --max-epochs to {up(needed, 3):.3g}"
     total = float(unique.sum())
     if total * max_epochs >= budget.tokens:
         return (
-            f"the maximum shares and {max_epochs:g} epochs leave {share:.4g} of {budget.tokens:.3g} tokens, under 1. "
-            f"{advice}, or raise the maximum shares"
+            f"the maximum shares and {max_epochs:g} epochs leave {largest_sum:.4g} of {budget.tokens:.3g} tokens, "
+            f"under 1. {advice}, or raise the maximum shares"
         )
     return (
         f"{total:.3g} unique tokens at {max_epochs:g} epochs give {total * max_epochs:.3g}; the budget asks "
@@ -124,11 +157,11 @@ def _too_little(unique: Tensor, caps: Tensor, budget: Budget, max_epochs: float 
     )
 
 
-def _least_epochs(unique: Tensor, caps: Tensor, tokens: float) -> float:
-    """Return the smallest e with sum_i min(caps_i, e unique_i / tokens) = 1; inf where no e is enough."""
-    reached = caps * tokens / unique  # passes at which a pool is at its cap
-    for passes in reached.sort().values.tolist():
-        if float(torch.minimum(caps, passes * unique / tokens).sum()) >= 1 - 1e-12:
-            free = reached >= passes
-            return (1 - float(caps[~free].sum())) * tokens / float(unique[free].sum())
+def _smallest_epochs(unique: Tensor, max_weight: Tensor, tokens: float) -> float:
+    """The smallest e with sum_i min(max_weight_i, e unique_i / tokens) = 1; inf where no e is enough."""
+    passes_at_maximum = max_weight * tokens / unique
+    for passes in passes_at_maximum.sort().values.tolist():
+        if float(torch.minimum(max_weight, passes * unique / tokens).sum()) >= 1 - ROUNDING:
+            free = passes_at_maximum >= passes
+            return (1 - float(max_weight[~free].sum())) * tokens / float(unique[free].sum())
     return inf

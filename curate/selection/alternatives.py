@@ -4,14 +4,15 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from scipy.optimize import minimize
 from torch import Tensor
 
+from curate.planning import scipy_solvers
+from curate.planning.regions import Region
 from curate.pool import baselines
 from curate.pool.pool import Pool
 from curate.selection.transport_predictor import Measure
 from curate.transport import distance
-from curate.transport.ground_cost import Problem
+from curate.transport.ground_cost import TransportProblem
 
 UNITS = 10  # of the mixture, which greedy selection hands out one by one
 RANDOM = 16  # mixtures drawn evenly over the simplex; their mean is shown
@@ -48,7 +49,7 @@ def greedy(measure: Measure, first: int) -> Tensor:
     return units / units.sum()
 
 
-def by_value(problem: Problem) -> Tensor:
+def by_value(problem: TransportProblem) -> Tensor:
     """(p,) even over the better half of the sources by the mean value of their samples (LAVA; Just et al. 2023).
 
     Values are calibrated dual potentials at the uniform mixture: a ranking, which knows nothing of ratios.
@@ -61,7 +62,7 @@ def by_value(problem: Problem) -> Tensor:
     return shares
 
 
-def design(problem: Problem) -> Tensor:
+def design(problem: TransportProblem) -> Tensor:
     """(p,) the mixture that leaves the target least uncertain in a linear model, as DAVED buys (Lu et al. 2024).
 
     Minimises tr(T M(w)^-1), M(w) = sum_i w_i S_i + ridge, with second moments S_i of the sources and T of the target:
@@ -78,9 +79,7 @@ def design(problem: Problem) -> Tensor:
         both = inverse @ goal @ inverse
         return float((inverse * goal).sum()), -np.einsum("kij,ij->k", moments, both)
 
-    found = minimize(
-        value, np.full(p, 1 / p), jac=True, method="SLSQP", bounds=[(0.0, 1.0)] * p,
-        constraints={"type": "eq", "fun": lambda w: w.sum() - 1, "jac": np.ones_like},
-    )  # fmt: skip
-    shares = np.clip(found.x, 0, 1)
+    simplex = Region.box(torch.zeros(1, p, dtype=torch.float64), torch.ones(1, p, dtype=torch.float64))
+    solution = scipy_solvers.slsqp(value, np.full(p, 1 / p), simplex)
+    shares = np.clip(solution, 0, 1)
     return torch.from_numpy(shares / shares.sum())

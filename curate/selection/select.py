@@ -11,12 +11,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 import polars as pl
 import torch
-from scipy import optimize
 from torch import Tensor
 
 from curate.errors import FitError
 from curate.fitting import fit
-from curate.planning import feasible, plan, region_of_limits, search
+from curate.planning import feasible, plan, region_of_limits, scipy_solvers, search
 from curate.planning.aims import Aim
 from curate.planning.limits import Limits
 from curate.planning.plan import Plan
@@ -27,7 +26,7 @@ from curate.runs.recipes import Recipes
 from curate.selection import projection
 from curate.selection.alternatives import rivals
 from curate.selection.transport_predictor import Measure, Nearest, Transported
-from curate.transport.ground_cost import Problem
+from curate.transport.ground_cost import TransportProblem
 
 STEPS, TOL = 30, 1e-5  # of a descent; values are transport solves, whose own error is about as large
 STARTS, MONEY_ROUNDS = 2, 3
@@ -96,7 +95,7 @@ class Selection:
 
 
 def select(
-    samples: Problem,
+    samples: TransportProblem,
     pools: Sequence[Pool],
     budget: Budget,
     limits: Limits = Limits(),  # noqa: B008
@@ -178,28 +177,21 @@ def _descend(of: Predictor, pools: Sequence[Pool], budget: Budget, limits: Limit
     return best / best.sum()
 
 
-def _slsqp(of: Predictor, asked: search.Problem, start: Tensor) -> Tensor:
-    """(p,) one descent within the asked region, with the money row drawn at ``start`` (p,)."""
-    region = asked.region
-    if asked.limits.money is not None:
-        region = feasible.relax(region, asked.pools, asked.budgets, asked.limits.money, start[None])
+def _slsqp(of: Predictor, problem: search.PlanningProblem, start: Tensor) -> Tensor:
+    """Descend once from ``start`` (p,) within the problem's region, with the limit on money made linear there."""
+    region, budgets, money = problem.region, problem.budgets, problem.limits.money
+    if money is not None:
+        region = feasible.relax(region, problem.pools, budgets, money, start[None])
 
-    def value(x: np.ndarray) -> tuple[float, np.ndarray]:
+    def value_and_gradient(x: np.ndarray) -> tuple[float, np.ndarray]:
+        # SLSQP tries points that are below 0 by rounding, where a distance has no meaning.
         w = torch.from_numpy(np.clip(x, 0, None))[None].requires_grad_(True)
-        loss = of.loss(search.on_hand(asked.pools, asked.budgets, w)).sum()
+        loss = of.loss(search.on_hand(problem.pools, budgets, w)).sum()
         (slope,) = torch.autograd.grad(loss, w)
         return float(loss.detach()), slope[0].numpy()
 
-    a, b = region.rows[0].numpy(), region.limits[0].numpy()
-    limits = [{"type": "eq", "fun": lambda x: x.sum() - 1, "jac": np.ones_like}]
-    if len(a):
-        limits.append({"type": "ineq", "fun": lambda x: b - a @ x, "jac": lambda _: -a})
-    found = optimize.minimize(
-        value, start.numpy(), jac=True, method="SLSQP", constraints=limits,
-        bounds=np.stack([region.low[0].numpy(), region.high[0].numpy()], axis=1),
-        options={"maxiter": STEPS, "ftol": TOL},
-    )  # fmt: skip
-    return region.project(torch.from_numpy(np.asarray(found.x))[None])[0]
+    end = scipy_solvers.slsqp(value_and_gradient, start.numpy(), region, steps=STEPS, tolerance=TOL)
+    return region.project(torch.from_numpy(end)[None])[0]
 
 
 def _best_pilot(pilots: Pilots) -> Tensor:

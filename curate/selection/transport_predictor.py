@@ -10,7 +10,7 @@ from curate.errors import SchemaError
 from curate.runs.predictor import Predictor
 from curate.runs.recipes import Recipes
 from curate.transport import distance
-from curate.transport.ground_cost import Problem
+from curate.transport.ground_cost import TransportProblem
 from curate.transport.nearest_draws import Order, order, reach
 from curate.transport.surrogates import Energies, Slices, energies, energy, sliced, slices
 
@@ -24,7 +24,7 @@ class Measure:
     Every transport solve starts cold: a value must not depend on what was asked before.
     """
 
-    problem: Problem
+    problem: TransportProblem
     draws: float | None = None
     kind: str = "transport"
 

@@ -8,7 +8,7 @@ from torch.autograd.function import FunctionCtx
 
 from curate.errors import SchemaError
 from curate.transport import sinkhorn
-from curate.transport.ground_cost import Problem
+from curate.transport.ground_cost import TransportProblem
 from curate.transport.sinkhorn import Potentials, Unconverged
 
 EPS = 0.02  # regularisation in units of the mean cost
@@ -17,7 +17,7 @@ STEPS = 5000
 
 
 @dataclass(frozen=True, eq=False)
-class Solution:
+class TransportSolution:
     """Distances of m mixtures: ``value`` (m,) in units of the problem's scale, ``gradient`` (m, p) along the simplex
     (shares times it sum to 0), ``error`` (m,), ``iterations`` (m,), ``converged`` (m,).
 
@@ -36,7 +36,7 @@ class Solution:
     reg: float = 0.0
     own: float | None = None
 
-    def require(self) -> "Solution":
+    def require(self) -> "TransportSolution":
         """Return itself; raises Unconverged with the numbers where a solve is not."""
         if bool(self.converged.all()):
             return self
@@ -48,15 +48,15 @@ class Solution:
 
 
 def solve(
-    problem: Problem,
+    problem: TransportProblem,
     weights: Tensor,
     *,
     eps: float = EPS,
     debiased: bool = True,
-    start: Solution | None = None,
+    start: TransportSolution | None = None,
     tol: float = TOL,
     steps: int = STEPS,
-) -> Solution:
+) -> TransportSolution:
     """Entropic distance of mixtures ``weights`` (m, p) to the target, with its gradient by the envelope theorem.
 
     ``debiased``: the Sinkhorn divergence OT(a, b) - OT(a, a) / 2 - OT(b, b) / 2 (Feydy et al. 2019), else OT(a, b).
@@ -91,16 +91,16 @@ def solve(
         value, f = value - within.value / 2 - own / 2, f - within.f
         error, converged = error.maximum(within.error), converged & within.converged
         iterations = iterations.maximum(within.iterations)
-    return Solution(w, value, _along(problem, w, f), error, iterations, converged, across, within, reg, own)
+    return TransportSolution(w, value, _along(problem, w, f), error, iterations, converged, across, within, reg, own)
 
 
 def distance(
-    problem: Problem,
+    problem: TransportProblem,
     weights: Tensor,
     *,
     eps: float = EPS,
     debiased: bool = True,
-    start: Solution | None = None,
+    start: TransportSolution | None = None,
     tol: float = TOL,
     steps: int = STEPS,
 ) -> Tensor:
@@ -132,7 +132,7 @@ class _Envelope(torch.autograd.Function):
         return out[:, None] * gradient, None, None
 
 
-def exact(problem: Problem, weights: Tensor, *, steps: int = 10**7) -> Solution:
+def exact(problem: TransportProblem, weights: Tensor, *, steps: int = 10**7) -> TransportSolution:
     """Return the unregularised distances by the network simplex, one by one, as ``solve`` does; raises Unconverged.
 
     Dual prices of sources with no share are set by the c-transform: what the solver returns there is arbitrary.
@@ -160,10 +160,10 @@ def exact(problem: Problem, weights: Tensor, *, steps: int = 10**7) -> Solution:
     f, g, value = torch.stack(prices), torch.stack(others), torch.tensor(values, dtype=torch.float64)
     nothing, whole = torch.zeros_like(value), torch.ones(len(w), dtype=torch.bool)
     across = Potentials(f, g, value, nothing, nothing.long(), whole)
-    return Solution(w, value, _along(problem, w, f), nothing, nothing.long(), whole, across, None)
+    return TransportSolution(w, value, _along(problem, w, f), nothing, nothing.long(), whole, across, None)
 
 
-def values(problem: Problem, solution: Solution) -> Tensor:
+def values(problem: TransportProblem, solution: TransportSolution) -> Tensor:
     """(m, n) value of every pool sample to each mixture: high = more of it brings the mixture nearer to the target.
 
     Minus the calibrated dual potential (LAVA; Just et al. 2023): the first-order fall of the distance, per unit of
@@ -173,12 +173,12 @@ def values(problem: Problem, solution: Solution) -> Tensor:
     return (f * problem.masses(solution.weights)).sum(dim=1, keepdim=True) - f
 
 
-def _along(problem: Problem, w: Tensor, f: Tensor) -> Tensor:
+def _along(problem: TransportProblem, w: Tensor, f: Tensor) -> Tensor:
     means = problem.means(f)
     return means - (means * w).sum(dim=1, keepdim=True)
 
 
-def _checked(problem: Problem, weights: Tensor) -> Tensor:
+def _checked(problem: TransportProblem, weights: Tensor) -> Tensor:
     w = weights.detach().double()
     if w.ndim != 2 or w.shape[1] != len(problem.names):
         raise SchemaError(f"weights have shape {tuple(w.shape)}: give (mixtures, {len(problem.names)} sources)")

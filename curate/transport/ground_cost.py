@@ -70,7 +70,7 @@ class Cloud:
 
 
 @dataclass(frozen=True, eq=False)
-class Problem:
+class TransportProblem:
     """p sources and a target, on one pool of samples that every mixture shares; nothing is drawn again.
 
     ``names`` of the p sources; ``source`` (n,) which of them a sample belongs to, ``rows`` (n,) its row there, and
@@ -116,13 +116,13 @@ class Problem:
         sums = values.new_zeros(len(values), len(self.names)).index_add_(1, self.source, values)
         return sums / self.counts
 
-    def to(self, device: str) -> "Problem":
+    def to(self, device: str) -> "TransportProblem":
         """Return the same problem on another device, where its costs, kernels and solves then live."""
         clouds = [
             Cloud(c.features.to(device), None if c.group is None else c.group.to(device), c.members)
             for c in (self.pool, self.target)
         ]
-        return Problem(
+        return TransportProblem(
             self.names,
             self.source.to(device),
             self.rows.to(device),
@@ -142,7 +142,7 @@ def problem(
     classes: str = "gaussian",
     limit: int = LIMIT,
     seed: int = 0,
-) -> Problem:
+) -> TransportProblem:
     """Check the samples, thin them to ``limit`` a side and prepare their costs. Raises SchemaError.
 
     Features are centred on the target and divided by its root mean squared distance from its mean: one number, so that
@@ -165,7 +165,7 @@ def problem(
     target_kept = _thin(target, limit, use, rng)
     y = np.asarray(target.features, dtype=np.float64)
     centre, scale = y.mean(axis=0), float(((y - y.mean(axis=0)) ** 2).sum(axis=1).mean())
-    return Problem(
+    return TransportProblem(
         names=tuple(sources),
         source=torch.from_numpy(np.repeat(np.arange(len(kept)), [len(rows) for rows in kept])),
         rows=torch.from_numpy(np.concatenate(kept)),

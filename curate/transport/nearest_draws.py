@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from curate.transport.distance import attach
-from curate.transport.ground_cost import Problem
+from curate.transport.ground_cost import TransportProblem
 
 POINTS = 1 << 20  # cells of (point of the pool, point of the target) at a time
 
@@ -27,7 +27,7 @@ class Order:
     within: Tensor
 
 
-def order(problem: Problem) -> Order:
+def order(problem: TransportProblem) -> Order:
     """Sort the costs once; all mixtures and numbers of draws share it. Memory: (p + 3) n q floats."""
     costs, at = problem.across.dense().sort(dim=0)
     source = problem.source[at]
@@ -38,7 +38,7 @@ def order(problem: Problem) -> Order:
     return Order(gaps, costs[0], within)
 
 
-def reach(problem: Problem, weights: Tensor, draws: float, *, sorted_: Order | None = None) -> Tensor:
+def reach(problem: TransportProblem, weights: Tensor, draws: float, *, sorted_: Order | None = None) -> Tensor:
     """(m,) mean over the target of the expected cost to the nearest of ``draws`` from mixtures ``weights`` (m, p).
 
     With F_i the mixture's mass among the i nearest: c_1 + sum_i (c_(i+1) - c_i) (1 - F_i)^draws. In units of the

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from curate.transport.ground_cost import Cloud, Problem
+from curate.transport.ground_cost import Cloud, TransportProblem
 
 DIRECTIONS = 64  # of projection, the same for every mixture
 
@@ -30,7 +30,7 @@ class Slices:
     width: int
 
 
-def slices(problem: Problem, *, directions: int = DIRECTIONS, seed: int = 0) -> Slices:
+def slices(problem: TransportProblem, *, directions: int = DIRECTIONS, seed: int = 0) -> Slices:
     """Project and sort once; all mixtures share it."""
     x, y = vectors(problem.pool), vectors(problem.target)
     drawn = np.random.default_rng(seed).standard_normal((x.shape[1], directions))
@@ -41,7 +41,7 @@ def slices(problem: Problem, *, directions: int = DIRECTIONS, seed: int = 0) -> 
     return Slices(order, points, goal, below, x.shape[1])
 
 
-def sliced(problem: Problem, weights: Tensor, *, slices_: Slices | None = None) -> Tensor:
+def sliced(problem: TransportProblem, weights: Tensor, *, slices_: Slices | None = None) -> Tensor:
     """(m,) sliced squared 2-Wasserstein distances of mixtures (m, p), times the width: in units of the problem's scale.
 
     One-dimensional transport in closed form: with A_i the mixture's mass up to point x_i and G^-1 the target's
@@ -72,7 +72,7 @@ class Energies:
     inside: float
 
 
-def energies(problem: Problem) -> Energies:
+def energies(problem: TransportProblem) -> Energies:
     """Compare all pairs once; all mixtures share it. A sample is never compared with itself: no bias."""
     x, y = vectors(problem.pool), vectors(problem.target)
     parts = [x[problem.source == i] for i in range(len(problem.names))]
@@ -81,7 +81,7 @@ def energies(problem: Problem) -> Energies:
     return Energies(within, across, float(_mean(y, y)))
 
 
-def energy(problem: Problem, weights: Tensor, *, energies_: Energies | None = None) -> Tensor:
+def energy(problem: TransportProblem, weights: Tensor, *, energies_: Energies | None = None) -> Tensor:
     """(m,) energy distances 2 E|X - Y| - E|X - X'| - E|Y - Y'| of mixtures (m, p): the squared maximum mean discrepancy
     of the kernel -|x - x'| (Sejdinovic et al. 2013), quadratic in the shares, in units of the root of the scale."""
     known = energies_ or energies(problem)

@@ -57,8 +57,8 @@ def main(
     from dataclasses import replace
 
     from curate.fitting import fit_files
-    from curate.planning import keep_curve as keep
     from curate.planning import plan
+    from curate.planning.details import keep_curve as keep
     from curate.pool import baselines
     from curate.pool.pool import load_pools, to_json
     from curate.storage import artifacts

@@ -5,8 +5,8 @@ from dataclasses import asdict, dataclass
 from itertools import pairwise
 from math import inf, log
 
-from curate.planning import crossings, keep_curve, near_optimal, pareto_front
 from curate.planning.aims import Aim
+from curate.planning.details import crossings, keep_curve, near_optimal, pareto_front
 from curate.planning.limits import Limits
 from curate.planning.plan import Plan, to_json
 from curate.pool.pool import Budget, Pool
@@ -49,7 +49,7 @@ class Extras:
         for row, budget in zip(rows, budgets, strict=True):
             frame = parts[budget].select("pool", "low", "high")
             row["shares"] = {pool: [low, high] for pool, low, high in frame.iter_rows()}
-        return [_finite(asdict(one)) | {"said": str(one)} for one in crossings.crossings(found)] if between else None
+        return [_finite(asdict(one)) | {"text": str(one)} for one in crossings.crossings(found)] if between else None
 
     def front(self, budgets: Sequence[Budget], evals: tuple[str, str]) -> list[dict[str, object]]:
         """Return the front of two evals at every budget."""
@@ -66,7 +66,7 @@ class Extras:
         record: dict[str, object] = {"bins": list(order), "curve": found.table().to_dicts()}
         if dense := _between(budgets, KEEP_POINTS):
             changes = keep_curve.changes(keep_curve.curve(self.fit, self.pools, dense, best_first=order))
-            record["changes"] = [_finite(asdict(one)) | {"said": str(one)} for one in changes]
+            record["changes"] = [_finite(asdict(one)) | {"text": str(one)} for one in changes]
         return record
 
     @property

@@ -34,7 +34,7 @@ def _notes(plans: Sequence[Plan]) -> list[str]:
     far = [
         (float(times[1]), note)
         for one in plans
-        for note in one.limits
+        for note in one.warnings
         if (times := re.search(r" is ([\d.e+]+)x", note))
     ]
     loud = []
@@ -43,7 +43,8 @@ def _notes(plans: Sequence[Plan]) -> list[str]:
         note = note.removeprefix("extrapolated: ")
         advice = "No interval covers a law that stops holding: pilot nearer to it"
         loud = ["", f"EXTRAPOLATED up to {times:.3g}-fold: {note}. {advice}"]
-    return [*loud, "", *(f"at {one.budget.tokens:.2g} tokens: {'; '.join(one.limits)}" for one in plans if one.limits)]
+    notes = (f"at {one.budget.tokens:.2g} tokens: {'; '.join(one.warnings)}" for one in plans if one.warnings)
+    return [*loud, "", *notes]
 
 
 def _line(one: Plan) -> dict[str, object]:
@@ -86,8 +87,8 @@ def _said(found: object) -> list[str]:
             f"(best in {row['votes']:.0%} of the draws)"
             for row in curve
         ]
-        return [*lines, *(one["said"] for one in found.get("changes", ()))]
-    return [one["said"] for one in found] or ["none between these budgets"]  # type: ignore[attr-defined]
+        return [*lines, *(one["text"] for one in found.get("changes", ()))]
+    return [one["text"] for one in found] or ["none between these budgets"]  # type: ignore[attr-defined]
 
 
 def _front(one: Mapping[str, object]) -> str:

@@ -42,11 +42,11 @@ def test_projection_satisfies_the_variational_inequality(case):
     v, low, high = case
     w = project(v, low, high)
     g = (v - w)[0]
-    z, left = low[0].clone(), 1 - float(low.sum())
+    z, remaining = low[0].clone(), 1 - float(low.sum())
     for i in torch.argsort(g, descending=True).tolist():
-        more = min(left, float(high[0, i] - low[0, i]))
+        more = min(remaining, float(high[0, i] - low[0, i]))
         z[i] += more
-        left -= more
+        remaining -= more
     assert float(g @ (z - w[0])) <= 1e-9 * (1 + float(g.abs().max()))
 
 
@@ -54,11 +54,11 @@ def test_projection_satisfies_the_variational_inequality(case):
 def test_projection_is_nearest_by_slsqp(case):
     v, low, high = (x[0].numpy() for x in case)
     w = project(*case)[0].numpy()
-    found = scipy_minimize(
+    solution = scipy_minimize(
         lambda x: ((x - v) ** 2).sum(), w, jac=lambda x: 2 * (x - v), bounds=list(zip(low, high, strict=True)),
         constraints=[{"type": "eq", "fun": lambda x: x.sum() - 1, "jac": np.ones_like}], method="SLSQP",
     )  # fmt: skip
-    assert ((w - v) ** 2).sum() <= found.fun + 1e-9
+    assert ((w - v) ** 2).sum() <= solution.fun + 1e-9
 
 
 def test_rows_are_projected_independently():
@@ -79,22 +79,22 @@ def test_quadratics_are_solved_exactly(p, caps):
     centre = torch.rand(6, p, dtype=torch.float64, generator=rng) * 2 - 0.5
     low, high = (torch.full((6, p), c, dtype=torch.float64) for c in caps)
     start = torch.full((6, p), 1 / p, dtype=torch.float64)
-    found = minimize(lambda w, rows: ((w - centre[rows]) ** 2).sum(dim=1), start, Region.box(low, high))
-    assert feasible(found.point, low, high)
-    assert torch.allclose(found.point, project(centre, low, high), atol=1e-6)
-    assert float(found.residual.max()) < 1e-6
+    solution = minimize(lambda w, rows: ((w - centre[rows]) ** 2).sum(dim=1), start, Region.box(low, high))
+    assert feasible(solution.point, low, high)
+    assert torch.allclose(solution.point, project(centre, low, high), atol=1e-6)
+    assert float(solution.residual.max()) < 1e-6
 
 
 @pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
 def test_a_linear_objective_ends_in_its_best_corner_whatever_its_scale(scale):
     cost = scale * torch.tensor([[3.0, 1.0, 2.0], [0.0, 5.0, -1.0]], dtype=torch.float64)
     start = torch.full((2, 3), 1 / 3, dtype=torch.float64)
-    found = minimize(
+    solution = minimize(
         lambda w, rows: (cost[rows] * w).sum(dim=1),
         start,
         Region.box(torch.zeros(2, 3).double(), torch.ones(2, 3).double()),
     )
-    assert torch.allclose(found.point, torch.tensor([[0.0, 1, 0], [0, 0, 1]], dtype=torch.float64), atol=1e-9)
+    assert torch.allclose(solution.point, torch.tensor([[0.0, 1, 0], [0, 0, 1]], dtype=torch.float64), atol=1e-9)
 
 
 def test_steep_valley_agrees_with_slsqp():
@@ -104,7 +104,7 @@ def test_steep_valley_agrees_with_slsqp():
     def objective(w):
         return (scales * (w - centre) ** 2).sum(dim=-1)
 
-    found = minimize(
+    solution = minimize(
         lambda w, _: objective(w),
         torch.full((1, 4), 0.25).double(),
         Region.box(torch.zeros(1, 4).double(), torch.ones(1, 4).double()),
@@ -113,7 +113,7 @@ def test_steep_valley_agrees_with_slsqp():
         lambda x: float(objective(torch.from_numpy(x))), np.full(4, 0.25), bounds=[(0, 1)] * 4, method="SLSQP",
         constraints=[{"type": "eq", "fun": lambda x: x.sum() - 1}], options={"ftol": 1e-14, "maxiter": 1000},
     )  # fmt: skip
-    assert float(found.value) <= best.fun + 1e-9
+    assert float(solution.value) <= best.fun + 1e-9
 
 
 @given(capped(largest=3.0), st.integers(0, 10))
@@ -121,8 +121,10 @@ def test_the_minimum_never_leaves_its_box_by_rounding(case, seed):
     v, low, high = case
     rng = torch.Generator().manual_seed(seed)
     matrix = torch.randn(v.shape[1], v.shape[1], dtype=torch.float64, generator=rng)
-    found = minimize(lambda w, rows: ((w - v[rows]) @ matrix).square().sum(dim=1), v, Region.box(low, high), steps=60)
-    for w in (found.point, project(v, low, high)):
+    solution = minimize(
+        lambda w, rows: ((w - v[rows]) @ matrix).square().sum(dim=1), v, Region.box(low, high), steps=60
+    )
+    for w in (solution.point, project(v, low, high)):
         assert bool((w >= low).all())
         assert bool((w <= high).all())
         assert float((w.sum() - 1).abs()) < 1e-12

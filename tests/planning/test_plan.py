@@ -23,13 +23,13 @@ def solved(request):
 
 
 def test_beats_the_grid(solved):
-    problem, found = solved
-    assert found.loss <= problem.best()[0] + 1e-9
+    problem, best = solved
+    assert best.loss <= problem.best()[0] + 1e-9
 
 
 def test_the_mixture_is_feasible(solved):
-    problem, found = solved
-    w = np.array(list(found.weights.values()))
+    problem, best = solved
+    w = np.array(list(best.weights.values()))
     low, high = problem.box()
     assert abs(w.sum() - 1) < 1e-9
     assert (w >= low - 1e-12).all()
@@ -38,31 +38,31 @@ def test_the_mixture_is_feasible(solved):
 
 
 def test_it_is_stationary(solved):
-    problem, found = solved
-    assert found.residual < 1e-4
+    problem, best = solved
+    assert best.residual < 1e-4
 
 
 def test_the_record_is_consistent(solved):
-    problem, found = solved
-    w = torch.tensor([list(found.weights.values())], dtype=torch.float64)
-    assert float(problem.losses(w)) == pytest.approx(found.loss, rel=1e-12)
-    assert found.low <= found.loss <= found.high
+    problem, best = solved
+    w = torch.tensor([list(best.weights.values())], dtype=torch.float64)
+    assert float(problem.losses(w)) == pytest.approx(best.loss, rel=1e-12)
+    assert best.low <= best.loss <= best.high
     for pool in problem.pools:
-        assert found.epochs[pool.name] == pytest.approx(found.weights[pool.name] * problem.budget.tokens / pool.tokens)
-    assert set(found.gains) == {"proportional", "uniform", "temperature", "unimax"}
-    assert found.gain == found.gains["proportional"]
-    for value, low, high in found.gains.values():
+        assert best.epochs[pool.name] == pytest.approx(best.weights[pool.name] * problem.budget.tokens / pool.tokens)
+    assert set(best.gains) == {"proportional", "uniform", "temperature", "unimax"}
+    assert best.gain == best.gains["proportional"]
+    for value, low, high in best.gains.values():
         assert low <= high
         assert np.isfinite([value, low, high]).all()
-    assert 0 <= found.spread <= 1
+    assert 0 <= best.spread <= 1
     if not problem.caps:
-        assert all(value >= -1e-9 for value, _, _ in found.gains.values()), "worse than a baseline that was allowed"
+        assert all(value >= -1e-9 for value, _, _ in best.gains.values()), "worse than a baseline that was allowed"
 
 
 def test_gain_is_the_difference_of_predicted_losses():
-    found = plan.optimize(SCARCE, TWO_POOLS, HUGE)
+    best = plan.optimize(SCARCE, TWO_POOLS, HUGE)
     other = plan.evaluate(SCARCE, TWO_POOLS, HUGE, {"a": 1e8 / 1.0001e12, "b": 1e12 / 1.0001e12})
-    assert other.loss - found.loss == pytest.approx(found.gain[0], abs=1e-12)
+    assert other.loss - best.loss == pytest.approx(best.gain[0], abs=1e-12)
     assert other.gain == pytest.approx((0.0, 0.0, 0.0), abs=1e-12)
 
 
@@ -85,18 +85,18 @@ def test_permuting_the_law_permutes_the_plan(order):
     turned = replace(
         THREE, pools=tuple("abc"[i] for i in order), theta=turn(THREE.theta, 0), draws=turn(THREE.draws, 1)
     )
-    one, two = (plan.optimize(fit, THREE_POOLS, HUGE) for fit in (THREE, turned))
-    assert two.loss == pytest.approx(one.loss, abs=1e-9)
-    assert two.weights == pytest.approx(one.weights, abs=1e-3)
+    plain, permuted = (plan.optimize(fit, THREE_POOLS, HUGE) for fit in (THREE, turned))
+    assert permuted.loss == pytest.approx(plain.loss, abs=1e-9)
+    assert permuted.weights == pytest.approx(plain.weights, abs=1e-3)
 
 
 def test_a_frontier_is_its_budgets_one_by_one():
     budgets = [Budget(t, 1e9) for t in (1e8, 1e10, 1e12)]
     together = plan.frontier(SCARCE, TWO_POOLS, budgets)
-    for one, budget in zip(together, budgets, strict=True):
+    for member, budget in zip(together, budgets, strict=True):
         alone = plan.optimize(SCARCE, TWO_POOLS, budget)
-        assert one.loss == pytest.approx(alone.loss, abs=1e-9)
-        assert one.weights == pytest.approx(alone.weights, abs=1e-4)
+        assert member.loss == pytest.approx(alone.loss, abs=1e-9)
+        assert member.weights == pytest.approx(alone.weights, abs=1e-4)
 
 
 def test_a_scarce_good_pool_loses_share_with_compute():
@@ -147,8 +147,8 @@ def test_the_advised_passes_are_enough_with_maximum_shares_and_for_every_budget(
     with pytest.raises(Infeasible) as caught:
         plan.frontier(SCARCE, few, budgets, Limits(max_epochs=0.1, max_weight={"b": most}))
     advised = float(re.search(r"Raise --max-epochs to ([\d.e+]+)", str(caught.value))[1])
-    found = plan.frontier(SCARCE, few, budgets, Limits(max_epochs=advised, max_weight={"b": most}), starts=3)
-    assert max(found[1].epochs.values()) > 0.99 * advised, "and no more than needed"
+    best = plan.frontier(SCARCE, few, budgets, Limits(max_epochs=advised, max_weight={"b": most}), starts=3)
+    assert max(best[1].epochs.values()) > 0.99 * advised, "and no more than needed"
 
 
 @pytest.mark.parametrize(
@@ -196,19 +196,19 @@ def test_pools_must_be_those_of_the_fit():
 
 
 def test_exactly_tight_caps_leave_one_mixture():
-    found = plan.optimize(MIXING, THREE_POOLS, HUGE, Limits(max_weight={"a": 0.25, "b": 0.25, "c": 0.5}))
-    assert found.weights == pytest.approx({"a": 0.25, "b": 0.25, "c": 0.5}, abs=1e-9)
+    best = plan.optimize(MIXING, THREE_POOLS, HUGE, Limits(max_weight={"a": 0.25, "b": 0.25, "c": 0.5}))
+    assert best.weights == pytest.approx({"a": 0.25, "b": 0.25, "c": 0.5}, abs=1e-9)
 
 
-def test_limits_name_what_binds_and_what_is_extrapolated():
+def test_warnings_name_the_limits_reached_and_what_is_extrapolated():
     fit = replace(SCARCE, ranges={**SCARCE.ranges, "tokens": (1e8, 1e9), "params": (1e8, 1e9), "epochs": (0.0, 1.0)})
-    found = plan.optimize(fit, TWO_POOLS, HUGE, Limits(max_weight={"a": 0.2}, min_weight={"b": 0.1}))
-    said = " / ".join(found.limits)
-    assert "a is at its maximum share 0.2" in said
-    assert "extrapolated: tokens 1e+10 is 10x the largest fitted (1e+09)" in said
-    assert "epochs 20 is 20x" in said
-    assert "params" not in said
-    assert "b is at" not in said
+    best = plan.optimize(fit, TWO_POOLS, HUGE, Limits(max_weight={"a": 0.2}, min_weight={"b": 0.1}))
+    lines = " / ".join(best.warnings)
+    assert "a is at its maximum share 0.2" in lines
+    assert "extrapolated: tokens 1e+10 is 10x the largest fitted (1e+09)" in lines
+    assert "epochs 20 is 20x" in lines
+    assert "params" not in lines
+    assert "b is at" not in lines
 
 
 def test_json_and_table_agree_with_the_record():
@@ -221,10 +221,10 @@ def test_json_and_table_agree_with_the_record():
 
 
 def test_baselines_that_the_limits_rule_out_are_named():
-    found = plan.optimize(MIXING, THREE_POOLS, HUGE, Limits(max_weight={"a": 0.2}, min_weight={"c": 0.5}))
-    (said,) = [one for one in found.limits if "outside these limits" in one]
-    assert said.endswith(": uniform, unimax"), "UniMax: .08 of a, 4 passes, and .46 of c; temperature: .76 of c"
-    assert not [one for one in plan.optimize(MIXING, THREE_POOLS, HUGE).limits if "outside" in one]
+    best = plan.optimize(MIXING, THREE_POOLS, HUGE, Limits(max_weight={"a": 0.2}, min_weight={"c": 0.5}))
+    (line,) = [line for line in best.warnings if "outside these limits" in line]
+    assert line.endswith(": uniform, unimax"), "UniMax: .08 of a, 4 passes, and .46 of c; temperature: .76 of c"
+    assert not [line for line in plan.optimize(MIXING, THREE_POOLS, HUGE).warnings if "outside" in line]
 
 
 def test_draws_without_a_finite_loss_are_an_error():
@@ -236,11 +236,11 @@ def test_draws_without_a_finite_loss_are_an_error():
 
 def test_a_hair_beyond_the_runs_is_no_extrapolation():
     fit = replace(SCARCE, ranges={**SCARCE.ranges, "tokens": (1e8, 9.99e9)})
-    assert "extrapolated: tokens" not in " ".join(plan.optimize(fit, TWO_POOLS, HUGE).limits)
+    assert "extrapolated: tokens" not in " ".join(plan.optimize(fit, TWO_POOLS, HUGE).warnings)
 
 
 def test_a_share_of_next_to_nothing_is_not_a_trillionfold_extrapolation():
     fit = replace(MIXING, ranges={**MIXING.ranges, "share of b": (0.1, 1.0)})
-    said = " ".join(plan.optimize(fit, THREE_POOLS, HUGE, Limits(max_weight={"a": 0.6})).limits)
-    assert "extrapolated: share of b 0 is below the smallest fitted (0.1)" in said
-    assert "x below" not in said
+    lines = " ".join(plan.optimize(fit, THREE_POOLS, HUGE, Limits(max_weight={"a": 0.6})).warnings)
+    assert "extrapolated: share of b 0 is below the smallest fitted (0.1)" in lines
+    assert "x below" not in lines

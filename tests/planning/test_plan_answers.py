@@ -11,8 +11,9 @@ from scipy.stats.mstats import hdquantiles
 from curate.errors import SchemaError
 from curate.laws.effective_data import PUBLISHED as EFFECTIVE
 from curate.laws.utility import PUBLISHED as UTILITY
-from curate.planning import aims, crossings, keep_curve, near_optimal, pareto_front, plan, search
+from curate.planning import aims, plan, search, solve
 from curate.planning.aims import Aim
+from curate.planning.details import crossings, keep_curve, near_optimal, pareto_front
 from curate.planning.limits import Limits
 from curate.pool.pool import Budget, Pool
 from curate.runs.predictor import Blend
@@ -24,31 +25,31 @@ BOTH = Blend((CODE, WEB), (0.5, 0.5), "code+web")
 POOLS = pools(a=2e9, b=2e9, c=1e12)
 BUDGET = Budget(1e11, 1e9)
 GRID = torch.from_numpy(grid(3))
-HERE = search.on_hand(POOLS, [BUDGET], GRID)
+GRID_RECIPES = search.on_hand(POOLS, [BUDGET], GRID)
 
 
 @pytest.mark.parametrize("worst", ["regret", "loss"])
 def test_the_worst_of_two_evals_is_least(worst):
-    losses = torch.stack([one.loss(HERE) for one in (CODE, WEB)])
+    losses = torch.stack([fit.loss(GRID_RECIPES) for fit in (CODE, WEB)])
     if worst == "regret":
-        losses = losses - torch.tensor([[plan.optimize(one, POOLS, BUDGET).loss] for one in (CODE, WEB)])
-    found = plan.optimize(BOTH, POOLS, BUDGET, aim=Aim(worst=worst))
-    assert found.loss <= float(losses.amax(dim=0).min()) + 1e-9
-    assert set(found.losses) == {"code", "web"}
-    assert found.gap < 1e-5
-    assert found.low <= found.loss <= found.high
+        losses = losses - torch.tensor([[plan.optimize(fit, POOLS, BUDGET).loss] for fit in (CODE, WEB)])
+    best = plan.optimize(BOTH, POOLS, BUDGET, aim=Aim(worst=worst))
+    assert best.loss <= float(losses.amax(dim=0).min()) + 1e-9
+    assert set(best.losses) == {"code", "web"}
+    assert best.gap < 1e-5
+    assert best.low <= best.loss <= best.high
 
 
 @pytest.mark.parametrize("steps", [1, 3, 30])
 def test_the_gap_of_a_worst_bounds_what_a_better_mixture_gains_though_the_worst_is_smoothed(steps):
-    asked = search.problem(aims.Worst((CODE, WEB), (0.0, 0.0), (1.0, 1.0), "both"), POOLS, [BUDGET], Limits(), Aim())
-    best = search.solve(asked, starts=8, seed=0).best
-    some = torch.full((1, 3), 1 / 3, dtype=torch.float64) / steps + best * (1 - 1 / steps)
-    gain = float(asked.fit.loss(search.on_hand(POOLS, [BUDGET], some)) - asked.fit.loss(HERE).min())
-    assert gain <= float(search.gaps(asked, some)) + 1e-12
-    soft = search.values(asked, search.of_any_row(aims.stages(asked.fit, None)[-1]), some)
-    hard = search.values(asked, search.of_any_row(asked.fit.loss), some)
-    assert float(search.gaps(asked, some)) >= float(hard - soft) + 1e-5 * np.log(2) - 1e-15
+    problem = search.problem(aims.Worst((CODE, WEB), (0.0, 0.0), (1.0, 1.0), "both"), POOLS, [BUDGET], Limits(), Aim())
+    best = solve.solve(problem, starts=8, seed=0).best
+    mixture = torch.full((1, 3), 1 / 3, dtype=torch.float64) / steps + best * (1 - 1 / steps)
+    gain = float(problem.fit.loss(search.on_hand(POOLS, [BUDGET], mixture)) - problem.fit.loss(GRID_RECIPES).min())
+    assert gain <= float(search.gaps(problem, mixture)) + 1e-12
+    soft = search.values(problem, search.of_any_row(aims.stages(problem.fit, None)[-1]), mixture)
+    hard = search.values(problem, search.of_any_row(problem.fit.loss), mixture)
+    assert float(search.gaps(problem, mixture)) >= float(hard - soft) + 1e-5 * np.log(2) - 1e-15
 
 
 def test_the_worst_of_one_eval_is_refused():
@@ -57,9 +58,9 @@ def test_the_worst_of_one_eval_is_refused():
 
 
 def test_a_weighted_sum_is_planned_as_it_is_written():
-    found = plan.optimize(aims.weighted(BOTH, {"web": 3.0, "code": 1.0}), POOLS, BUDGET)
-    mixed = 0.75 * WEB.loss(HERE) + 0.25 * CODE.loss(HERE)
-    assert found.loss <= float(mixed.min()) + 1e-9
+    best = plan.optimize(aims.weighted(BOTH, {"web": 3.0, "code": 1.0}), POOLS, BUDGET)
+    mixed = 0.75 * WEB.loss(GRID_RECIPES) + 0.25 * CODE.loss(GRID_RECIPES)
+    assert best.loss <= float(mixed.min()) + 1e-9
     with pytest.raises(SchemaError, match="no eval 'law'; it has code, web"):
         aims.weighted(BOTH, {"law": 1.0})
 
@@ -76,8 +77,8 @@ def test_a_cautious_plan_has_the_lower_upper_quantile():
     shaky["b"][:, 0] *= torch.linspace(0.5, 1.5, len(shaky["b"]), dtype=torch.float64)
     fit, budget = replace(THREE, draws=shaky), Budget(1e10, 1e9)
     bold, cautious = (plan.optimize(fit, THREE_POOLS, budget, aim=Aim(quantile=q), starts=6) for q in (None, 0.9))
-    at = torch.tensor([list(p.weights.values()) for p in (bold, cautious)], dtype=torch.float64)
-    upper = aims.upper(fit.draw_losses(search.on_hand(THREE_POOLS, [budget], at)), 0.9)
+    mixtures = torch.tensor([list(p.weights.values()) for p in (bold, cautious)], dtype=torch.float64)
+    upper = aims.upper(fit.draw_losses(search.on_hand(THREE_POOLS, [budget], mixtures)), 0.9)
     every = aims.upper(fit.draw_losses(search.on_hand(THREE_POOLS, [budget], GRID[::13])), 0.9)
     assert float(upper[1]) <= float(upper[0]) + 1e-9
     assert float(upper[1]) <= float(every.min()) + 1e-6
@@ -87,17 +88,19 @@ def test_a_cautious_plan_has_the_lower_upper_quantile():
 @pytest.mark.parametrize("strength", [0.02, 0.5])
 def test_a_prior_pulls_by_its_strength(strength):
     prior = {"a": 0.2, "b": 0.2, "c": 0.6}
-    found = plan.optimize(BOTH, POOLS, BUDGET, aim=Aim(prior=prior, strength=strength))
-    pulled = BOTH.loss(HERE) + strength * aims.pull(GRID, torch.tensor(list(prior.values()), dtype=torch.float64))
-    w = torch.tensor([list(found.weights.values())], dtype=torch.float64)
-    mine = found.loss + strength * float(aims.pull(w, torch.tensor(list(prior.values()), dtype=torch.float64)))
-    assert mine <= float(pulled.min()) + 1e-9
+    best = plan.optimize(BOTH, POOLS, BUDGET, aim=Aim(prior=prior, strength=strength))
+    pulled = BOTH.loss(GRID_RECIPES) + strength * aims.pull(
+        GRID, torch.tensor(list(prior.values()), dtype=torch.float64)
+    )
+    w = torch.tensor([list(best.weights.values())], dtype=torch.float64)
+    pulled_loss = best.loss + strength * float(aims.pull(w, torch.tensor(list(prior.values()), dtype=torch.float64)))
+    assert pulled_loss <= float(pulled.min()) + 1e-9
 
 
 def test_a_strong_prior_is_the_plan_and_pools_it_lacks_are_left_out():
-    found = plan.optimize(BOTH, POOLS, BUDGET, aim=Aim(prior={"a": 0.3, "c": 0.7}, strength=1e4))
-    assert found.weights["b"] == 0
-    assert found.weights == pytest.approx({"a": 0.3, "b": 0.0, "c": 0.7}, abs=1e-3)
+    best = plan.optimize(BOTH, POOLS, BUDGET, aim=Aim(prior={"a": 0.3, "c": 0.7}, strength=1e4))
+    assert best.weights["b"] == 0
+    assert best.weights == pytest.approx({"a": 0.3, "b": 0.0, "c": 0.7}, abs=1e-3)
 
 
 @pytest.mark.parametrize("aim", [{"worst": "x"}, {"quantile": 1.0}, {"strength": 1.0}, {"strength": -1.0, "prior": {}}])
@@ -107,24 +110,24 @@ def test_senseless_aims_are_refused(aim):
 
 
 def test_a_prior_must_be_a_mixture_of_the_pools():
-    for prior, said in (({"z": 1.0}, "no pool 'z'"), ({"a": 0.5}, "sums to 0.5")):
-        with pytest.raises(SchemaError, match=said):
+    for prior, message in (({"z": 1.0}, "no pool 'z'"), ({"a": 0.5}, "sums to 0.5")):
+        with pytest.raises(SchemaError, match=message):
             plan.optimize(BOTH, POOLS, BUDGET, aim=Aim(prior=prior, strength=1.0))
 
 
-SMOOTH = [one for one in PROBLEMS if one.name in ("scarce-1e+10", "three-1e+10", "three-all", "repeated")]
+SMOOTH = [problem for problem in PROBLEMS if problem.name in ("scarce-1e+10", "three-1e+10", "three-all", "repeated")]
 
 
-@pytest.mark.parametrize("one", SMOOTH, ids=lambda one: one.name)
-def test_ranges_are_those_of_the_grid(one):
-    limits = Limits(**one.caps)
-    found = plan.optimize(one.fit, one.pools, one.budget, limits)
-    (ranges,) = near_optimal.ranges(one.fit, one.pools, [found], limits, within=5e-3)
-    low, high = one.box()
-    points = grid(len(one.pools))
+@pytest.mark.parametrize("problem", SMOOTH, ids=lambda problem: problem.name)
+def test_ranges_are_those_of_the_grid(problem):
+    limits = Limits(**problem.caps)
+    best = plan.optimize(problem.fit, problem.pools, problem.budget, limits)
+    (ranges,) = near_optimal.ranges(problem.fit, problem.pools, [best], limits, within=5e-3)
+    low, high = problem.box()
+    points = grid(len(problem.pools))
     points = points[((points >= low - 1e-12) & (points <= high + 1e-12)).all(axis=1)]
-    good = points[one.losses(torch.from_numpy(points)).numpy() <= found.loss + 5e-3]
-    step = 1 / {2: 5000, 3: 200}[len(one.pools)]
+    good = points[problem.losses(torch.from_numpy(points)).numpy() <= best.loss + 5e-3]
+    step = 1 / {2: 5000, 3: 200}[len(problem.pools)]
     for k, (least, most) in enumerate(ranges.values()):
         assert least <= good[:, k].min() + 1e-3
         assert most >= good[:, k].max() - 1e-3
@@ -133,9 +136,9 @@ def test_ranges_are_those_of_the_grid(one):
 
 
 def test_ranges_hold_the_plan_and_widen():
-    found = plan.optimize(BOTH, POOLS, BUDGET)
-    narrow, wide = (near_optimal.ranges(BOTH, POOLS, [found], within=within)[0] for within in (1e-4, 1e-2))
-    for name, share in found.weights.items():
+    best = plan.optimize(BOTH, POOLS, BUDGET)
+    narrow, wide = (near_optimal.ranges(BOTH, POOLS, [best], within=within)[0] for within in (1e-4, 1e-2))
+    for name, share in best.weights.items():
         assert wide[name][0] <= narrow[name][0] <= share + 1e-9
         assert share - 1e-9 <= narrow[name][1] <= wide[name][1]
 
@@ -147,7 +150,7 @@ def test_a_pool_enters_where_a_dense_search_says():
     assert crossing.enters
     dense = np.geomspace(2e9, 1e10, 71)
     plans = plan.frontier(SCARCE, TWO_POOLS, [Budget(t, 1e9) for t in dense.tolist()], starts=4)
-    first = dense[next(i for i, one in enumerate(plans) if one.weights["b"] >= crossings.IN_USE)]
+    first = dense[next(i for i, planned in enumerate(plans) if planned.weights["b"] >= crossings.IN_USE)]
     assert crossing.tokens == pytest.approx(first, rel=0.05)
     assert 0 < crossing.low < crossing.tokens < crossing.high < np.inf
     assert crossing.seen == 1.0
@@ -155,11 +158,11 @@ def test_a_pool_enters_where_a_dense_search_says():
 
 
 def test_shares_under_a_draw_are_the_plan_of_that_draw():
-    found = crossings.paths(THREE, THREE_POOLS, [BUDGET], draws=3)
+    paths = crossings.paths(THREE, THREE_POOLS, [BUDGET], draws=3)
     for k in range(3):
         alone = replace(THREE, theta={name: values[k] for name, values in THREE.draws.items()})
         best = plan.optimize(alone, THREE_POOLS, BUDGET)
-        assert found.draws[k, 0].tolist() == pytest.approx(list(best.weights.values()), abs=2e-3)
+        assert paths.draws[k, 0].tolist() == pytest.approx(list(best.weights.values()), abs=2e-3)
 
 
 def test_a_law_that_does_not_see_the_mixture_has_no_crossings():
@@ -179,22 +182,22 @@ def test_draws_one_by_one_are_those_of_draw_losses():
 
 
 def test_a_front_has_the_best_of_both_at_its_ends_and_nothing_dominated():
-    found = pareto_front.front(BOTH, POOLS, BUDGET, evals=("code", "web"), points=4)
-    losses = np.array([[one.losses[name][0] for name in ("code", "web")] for one in found])
-    assert len(found) == 4
+    front = pareto_front.front(BOTH, POOLS, BUDGET, evals=("code", "web"), points=4)
+    losses = np.array([[planned.losses[name][0] for name in ("code", "web")] for planned in front])
+    assert len(front) == 4
     assert losses[0, 0] == pytest.approx(plan.optimize(CODE, POOLS, BUDGET).loss, abs=1e-9)
     assert losses[-1, 1] == pytest.approx(plan.optimize(WEB, POOLS, BUDGET).loss, abs=1e-9)
     assert (np.diff(losses[:, 0]) > 0).all()
     assert (np.diff(losses[:, 1]) < 0).all()
-    every = torch.stack([one.loss(HERE) for one in (CODE, WEB)]).T.numpy()
-    assert not any(((every < mine - 1e-6).all(axis=1)).any() for mine in losses), (
+    every = torch.stack([fit.loss(GRID_RECIPES) for fit in (CODE, WEB)]).T.numpy()
+    assert not any(((every < loss - 1e-6).all(axis=1)).any() for loss in losses), (
         "the grid has a mixture better at both"
     )
 
 
 def test_a_front_needs_two_evals_of_the_fit():
-    for names, said in ((("code", "law"), "no eval 'law'"), (("code", "code"), "two evals")):
-        with pytest.raises(SchemaError, match=said):
+    for names, message in ((("code", "law"), "no eval 'law'"), (("code", "code"), "two evals")):
+        with pytest.raises(SchemaError, match=message):
             pareto_front.front(BOTH, POOLS, BUDGET, evals=names)
 
 
@@ -218,17 +221,17 @@ CASES = {
 def test_goyal_keeps_more_as_compute_grows(spec):
     """Pools and constants of Goyal et al. 2024 as released; accuracies in per cent, one and two bins kept."""
     published, best, accuracies = CASES[spec]
-    known = [Pool(name, 12.8e6, 1) for name in TOPS]
+    bins = [Pool(name, 12.8e6, 1) for name in TOPS]
     fit = planted(spec, TOPS, published)
-    found = keep_curve.curve(fit, known, [Budget(t, 1e8) for t in LATE], best_first=TOPS)
-    assert tuple(found.chosen.tolist()) == best
-    assert torch.allclose(100 * (1 - found.loss[:, :2]), torch.tensor(accuracies, dtype=torch.float64), atol=6e-4)
-    assert found.fractions.tolist() == [0.25, 0.5, 0.75, 1.0]
+    curve = keep_curve.curve(fit, bins, [Budget(t, 1e8) for t in LATE], best_first=TOPS)
+    assert tuple(curve.chosen.tolist()) == best
+    assert torch.allclose(100 * (1 - curve.loss[:, :2]), torch.tensor(accuracies, dtype=torch.float64), atol=6e-4)
+    assert curve.fractions.tolist() == [0.25, 0.5, 0.75, 1.0]
     dense = crossings.between(Budget(LATE[0], 1e8), Budget(LATE[-1], 1e8), points=50)
-    steps = keep_curve.changes(keep_curve.curve(fit, known, dense, best_first=TOPS))
-    assert [one.bins for one in steps] == list(range(2, best[-1] + 1))
+    steps = keep_curve.changes(keep_curve.curve(fit, bins, dense, best_first=TOPS))
+    assert [change.bins for change in steps] == list(range(2, best[-1] + 1))
     assert 64e6 < steps[0].tokens < 128e6
-    assert all(one.low <= one.tokens <= one.high for one in steps)
+    assert all(change.low <= change.tokens <= change.high for change in steps)
 
 
 def test_bins_are_ordered_by_their_scores():
@@ -243,10 +246,10 @@ def test_bins_are_ordered_by_their_scores():
 
 def test_the_gap_bounds_what_could_be_gained():
     """``mixing`` is convex in the mixture: no mixture is better than a given one by more than its gap."""
-    asked = search.problem(MIXING, THREE_POOLS, [Budget(1e9, 1e9)] * 3, Limits(max_weight={"a": 0.6}), Aim())
+    problem = search.problem(MIXING, THREE_POOLS, [Budget(1e9, 1e9)] * 3, Limits(max_weight={"a": 0.6}), Aim())
     points = torch.tensor([[0.2, 0.5, 0.3], [0.6, 0.1, 0.3], [0.6, 0.0, 0.4]], dtype=torch.float64)
     best = plan.optimize(MIXING, THREE_POOLS, Budget(1e9, 1e9), Limits(max_weight={"a": 0.6})).loss
     losses = MIXING.loss(search.on_hand(THREE_POOLS, [Budget(1e9, 1e9)] * 3, points))
-    found = search.gaps(asked, points)
-    assert bool((found >= losses - best - 1e-12).all())
-    assert float(found[2]) < 1e-9 < float(found[0])
+    gaps = search.gaps(problem, points)
+    assert bool((gaps >= losses - best - 1e-12).all())
+    assert float(gaps[2]) < 1e-9 < float(gaps[0])

@@ -18,11 +18,11 @@ HUGE = Budget(1e10, 1e9)
 LONG = Budget(1e11, 1e9)
 
 
-def best_of_grid(fit, known, budget, allowed):
+def best_of_grid(fit, pools, budget, allowed):
     """Lowest loss over the grid's mixtures for which ``allowed`` (n, p) -> (n,) holds."""
-    points = grid(len(known))
+    points = grid(len(pools))
     points = points[allowed(points)]
-    losses = fit.loss(search.on_hand(search.match(fit, known), [budget], torch.from_numpy(points)))
+    losses = fit.loss(search.on_hand(search.match(fit, pools), [budget], torch.from_numpy(points)))
     return float(losses.min())
 
 
@@ -39,33 +39,33 @@ def best_of_grid(fit, known, budget, allowed):
 )
 @pytest.mark.parametrize("budget", [HUGE, LONG], ids=["1e10", "1e11"])
 def test_groups_hold_and_nothing_on_the_grid_is_better(groups, allowed, budget):
-    found = plan.optimize(FOUR, FOUR_POOLS, budget, Limits(groups=groups))
-    w = np.array([list(found.weights.values())])
+    best = plan.optimize(FOUR, FOUR_POOLS, budget, Limits(groups=groups))
+    w = np.array([list(best.weights.values())])
     assert allowed(np.round(w, 9)).all()
-    assert found.loss <= best_of_grid(FOUR, FOUR_POOLS, budget, allowed) + 1e-9
-    assert found.gap < 1e-6
-    assert any("binds" in note for note in found.limits)
+    assert best.loss <= best_of_grid(FOUR, FOUR_POOLS, budget, allowed) + 1e-9
+    assert best.gap < 1e-6
+    assert any("the limit is reached: group" in note for note in best.warnings)
 
 
 def test_ordered_pools_fall_in_share():
     def ordered(w):
         return (w[:, 2] >= w[:, 1] - 1e-12) & (w[:, 1] >= w[:, 0] - 1e-12)
 
-    found = plan.optimize(THREE, THREE_POOLS, HUGE, Limits(ordered=("c", "b", "a")))
-    w = found.weights
+    best = plan.optimize(THREE, THREE_POOLS, HUGE, Limits(ordered=("c", "b", "a")))
+    w = best.weights
     assert w["c"] >= w["b"] - 1e-12
     assert w["b"] >= w["a"] - 1e-12
-    assert found.loss <= best_of_grid(THREE, THREE_POOLS, HUGE, ordered) + 1e-9
+    assert best.loss <= best_of_grid(THREE, THREE_POOLS, HUGE, ordered) + 1e-9
 
 
 def test_fixed_shares_stay():
-    found = plan.optimize(THREE, THREE_POOLS, HUGE, Limits(fixed={"b": 0.25}, max_epochs=20))
-    assert found.weights["b"] == 0.25
-    assert "b is at its fixed share 0.25" in found.limits
+    best = plan.optimize(THREE, THREE_POOLS, HUGE, Limits(fixed={"b": 0.25}, max_epochs=20))
+    assert best.weights["b"] == 0.25
+    assert "b is at its fixed share 0.25" in best.warnings
     free = best_of_grid(
         THREE, THREE_POOLS, HUGE, lambda w: (abs(w[:, 1] - 0.25) < 1e-9) & (w[:, 0] <= 20 * 2e8 / 1e10 + 1e-12)
     )
-    assert found.loss <= free + 1e-9
+    assert best.loss <= free + 1e-9
 
 
 @pytest.mark.parametrize(
@@ -75,10 +75,10 @@ def test_infolaw_optima_are_reproduced(tokens, best):
     """InfoLaw's buckets hold these shares of S = 317B source tokens, and no bucket may have more than a better one."""
     names = tuple(f"bucket{d}" for d in range(6))
     sizes = np.array([0.05, 0.15, 0.20, 0.20, 0.20, 0.20]) * 317e9
-    known = [Pool(name, size, 1) for name, size in zip(names, sizes.tolist(), strict=True)]
-    found = plan.optimize(planted("infolaw", names, INFOLAW), known, Budget(tokens, 7e9), Limits(ordered=names))
-    assert list(found.weights.values())[:3] == pytest.approx(best, abs=0.01)
-    assert sum(list(found.weights.values())[3:]) < 1e-6
+    buckets = [Pool(name, size, 1) for name, size in zip(names, sizes.tolist(), strict=True)]
+    mixture = plan.optimize(planted("infolaw", names, INFOLAW), buckets, Budget(tokens, 7e9), Limits(ordered=names))
+    assert list(mixture.weights.values())[:3] == pytest.approx(best, abs=0.01)
+    assert sum(list(mixture.weights.values())[3:]) < 1e-6
 
 
 PRICED = tuple(replace(pool, cost_per_token=price) for pool, price in zip(THREE_POOLS, (5e-6, 1e-6, 1e-8), strict=True))
@@ -94,13 +94,13 @@ def test_money_buys_every_token_once_and_the_grid_has_nothing_better(money, toke
         return (np.minimum(w * tokens, sizes) * prices).sum(axis=1) <= money
 
     try:
-        found = plan.optimize(THREE, PRICED, budget, Limits(money=money))
+        best = plan.optimize(THREE, PRICED, budget, Limits(money=money))
     except Infeasible:
         assert not affordable(grid(3)).any()
         return
-    assert found.cost <= money * (1 + 1e-9)
-    assert found.cost == pytest.approx(feasible.paid(PRICED, budget, found.weights))
-    assert found.loss <= best_of_grid(THREE, PRICED, budget, affordable) + 1e-6
+    assert best.cost <= money * (1 + 1e-9)
+    assert best.cost == pytest.approx(feasible.paid(PRICED, budget, best.weights))
+    assert best.loss <= best_of_grid(THREE, PRICED, budget, affordable) + 1e-6
 
 
 def test_money_that_does_not_bind_changes_nothing():
@@ -135,7 +135,7 @@ def test_too_little_money_says_how_much_is_missing():
 
 
 @pytest.mark.parametrize(
-    ("limits", "said"),
+    ("limits", "message"),
     [
         (Limits(groups=(Group(("x*",), high=0.5),)), r"no pool matches 'x\*'; the pools are a, b"),
         (Limits(groups=(Group(("a",), 0.6, 0.5),)), "0.6 to 0.5"),
@@ -147,14 +147,14 @@ def test_too_little_money_says_how_much_is_missing():
         (Limits(money=10.0), "cost_per_token"),
     ],
 )
-def test_senseless_limits_are_refused(limits, said):
+def test_senseless_limits_are_refused(limits, message):
     priced = [replace(pool, cost_per_token=1.0) for pool in TWO_POOLS] if limits.money == -1 else TWO_POOLS
-    with pytest.raises(SchemaError, match=said):
+    with pytest.raises(SchemaError, match=message):
         plan.optimize(SCARCE, priced, HUGE, limits)
 
 
 def test_a_plan_of_one_pool_is_that_pool():
-    one = planted("chinchilla", "a", {"E": 1.8, "A": 480.0, "B": 2000.0, "alpha": 0.35, "beta": 0.37})
-    found = plan.optimize(one, pools(a=1e12), HUGE)
-    assert found.weights == {"a": 1.0}
-    assert found.gap == 0
+    single_pool = planted("chinchilla", "a", {"E": 1.8, "A": 480.0, "B": 2000.0, "alpha": 0.35, "beta": 0.37})
+    best = plan.optimize(single_pool, pools(a=1e12), HUGE)
+    assert best.weights == {"a": 1.0}
+    assert best.gap == 0

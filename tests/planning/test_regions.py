@@ -41,32 +41,32 @@ def region(low, high, rows, limits):
     return Region(*(torch.from_numpy(np.asarray(x, dtype=np.float64))[None] for x in (low, high, rows, limits)))
 
 
-def feasible(w, one, tol):
+def feasible(w, region, tol):
     return bool(
-        (w >= one.low).all()
-        and (w <= one.high).all()
+        (w >= region.low).all()
+        and (w <= region.high).all()
         and ((w.sum(dim=1) - 1).abs() < 1e-12).all()
-        and (one.excess(w) <= tol).all()
+        and (region.excess(w) <= tol).all()
     )
 
 
 @given(limited())
 def test_a_projection_is_feasible_and_stays(case):
-    v, one = case
-    w = one.project(v)
-    assert feasible(w, one, 1e-11)
-    assert torch.allclose(one.project(w), w, atol=1e-11)
+    v, region = case
+    w = region.project(v)
+    assert feasible(w, region, 1e-11)
+    assert torch.allclose(region.project(w), w, atol=1e-11)
 
 
 @given(limited())
 def test_no_point_of_the_region_is_nearer(case):
     """w is nearest iff (v - w).(z - w) <= 0 for every z of the region: a linear programme."""
-    v, one = case
-    w = one.project(v)
+    v, region = case
+    w = region.project(v)
     to = (v - w)[0].numpy()
-    bounds = np.stack([one.low[0].numpy(), one.high[0].numpy()], axis=1)
+    bounds = np.stack([region.low[0].numpy(), region.high[0].numpy()], axis=1)
     best = linprog(
-        -to, A_ub=one.rows[0].numpy(), b_ub=one.limits[0].numpy() + 1e-12, A_eq=np.ones((1, len(to))), b_eq=[1.0],
+        -to, A_ub=region.rows[0].numpy(), b_ub=region.limits[0].numpy() + 1e-12, A_eq=np.ones((1, len(to))), b_eq=[1.0],
         bounds=bounds,
     )  # fmt: skip
     assert -best.fun - to @ w[0].numpy() <= 1e-7 * max(1.0, abs(to).max())
@@ -74,28 +74,28 @@ def test_no_point_of_the_region_is_nearer(case):
 
 @given(limited(far=(0.1, 1.0)))
 def test_slsqp_finds_nothing_nearer(case):
-    v, one = case
-    w, point, rows = one.project(v)[0].numpy(), v[0].numpy(), one.rows[0].numpy()
-    found = minimize(
+    v, region = case
+    w, point, rows = region.project(v)[0].numpy(), v[0].numpy(), region.rows[0].numpy()
+    solution = minimize(
         lambda x: ((x - point) ** 2).sum(), w, jac=lambda x: 2 * (x - point), method="SLSQP",
-        bounds=np.stack([one.low[0].numpy(), one.high[0].numpy()], axis=1),
+        bounds=np.stack([region.low[0].numpy(), region.high[0].numpy()], axis=1),
         constraints=[
             {"type": "eq", "fun": lambda x: x.sum() - 1, "jac": np.ones_like},
-            {"type": "ineq", "fun": lambda x: one.limits[0].numpy() - rows @ x, "jac": lambda _: -rows},
+            {"type": "ineq", "fun": lambda x: region.limits[0].numpy() - rows @ x, "jac": lambda _: -rows},
         ],
     )  # fmt: skip
-    over = (rows @ found.x - one.limits[0].numpy()).max()
-    assert ((w - point) ** 2).sum() <= found.fun + 1e-7 + 100 * max(over, 0.0)
+    over = (rows @ solution.x - region.limits[0].numpy()).max()
+    assert ((w - point) ** 2).sum() <= solution.fun + 1e-7 + 100 * max(over, 0.0)
 
 
 @given(limited(far=(1e3, 1e6)))
 def test_far_points_end_in_the_region_to_their_rounding(case):
-    v, one = case
-    w = one.project(v)
+    v, region = case
+    w = region.project(v)
     size = float(v.abs().max())
-    assert bool(((w >= one.low) & (w <= one.high)).all())
+    assert bool(((w >= region.low) & (w <= region.high)).all())
     assert float((w.sum() - 1).abs()) < 1e-14 * size
-    assert float(one.excess(w).max()) < 1e-13 * size
+    assert float(region.excess(w).max()) < 1e-13 * size
 
 
 def test_rows_of_a_batch_do_not_know_each_other():
@@ -122,10 +122,10 @@ def test_rows_of_a_batch_do_not_know_each_other():
     ids=["group is fixed", "all is fixed", "a ring of orders", "one pool"],
 )
 def test_regions_without_an_inside(low, high, rows, limits, only):
-    one = region(low, high, rows, limits)
+    allowed = region(low, high, rows, limits)
     for seed in range(20):
-        w = one.project(torch.from_numpy(np.random.default_rng(seed).normal(size=(1, len(low)))))
-        assert feasible(w, one, 1e-12)
+        w = allowed.project(torch.from_numpy(np.random.default_rng(seed).normal(size=(1, len(low)))))
+        assert feasible(w, allowed, 1e-12)
         assert only is None or w[0].tolist() == pytest.approx(only, abs=1e-12)
 
 
@@ -134,12 +134,12 @@ def test_an_order_is_isotonic_regression():
     p = 20
     rows = np.zeros((p - 1, p))
     rows[np.arange(p - 1), np.arange(p - 1)], rows[np.arange(p - 1), np.arange(1, p)] = -1, 1
-    one = region(np.zeros(p), np.ones(p), rows, np.zeros(p - 1))
+    allowed = region(np.zeros(p), np.ones(p), rows, np.zeros(p - 1))
     from sklearn.isotonic import IsotonicRegression
 
     for seed in range(5):
         v = np.random.default_rng(seed).normal(size=p)
-        w = one.project(torch.from_numpy(v)[None])
+        w = allowed.project(torch.from_numpy(v)[None])
         flat = IsotonicRegression(increasing=False).fit_transform(np.arange(p), v)
-        expected = clip(torch.from_numpy(flat)[None], one.low, one.high)
+        expected = clip(torch.from_numpy(flat)[None], allowed.low, allowed.high)
         assert torch.allclose(w, expected, atol=1e-10)

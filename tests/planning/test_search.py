@@ -14,13 +14,13 @@ def test_the_search_finds_the_minimum_of_a_kinked_function_within_bounds():
     target = torch.tensor([0.6, 0.3, 0.1], dtype=torch.float64)
     low, high = torch.tensor([0.0, 0.0, 0.2], dtype=torch.float64), torch.ones(3, dtype=torch.float64)
     start = torch.from_numpy(np.random.default_rng(0).dirichlet(np.ones(3), 12))
-    found = minimise.search(
+    minimum = minimise.search(
         lambda w, rows: (w - target).abs().sum(dim=1), start, Region.box(low.expand(12, 3), high.expand(12, 3))
     )
-    best = found.point[found.value.argmin()]
-    assert float(found.value.min()) < 0.2 + 0.02  # w_3 is held at 0.2 or above: no mixture is nearer than 0.2
+    best = minimum.point[minimum.value.argmin()]
+    assert float(minimum.value.min()) < 0.2 + 0.02  # w_3 is held at 0.2 or above: no mixture is nearer than 0.2
     assert torch.all(best >= low) and abs(float(best.sum()) - 1) < 1e-12
-    assert torch.isnan(found.residual).all()
+    assert torch.isnan(minimum.residual).all()
 
 
 def test_a_plan_over_trees_is_as_good_as_the_best_of_many_mixtures():

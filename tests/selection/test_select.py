@@ -14,14 +14,14 @@ from curate.runs.recipes import recipes
 from curate.selection import select
 from curate.selection.transport_predictor import Measure, Transported
 from curate.transport import distance
-from curate.transport.ground_cost import Problem, Samples, problem
+from curate.transport.ground_cost import Samples, TransportProblem, problem
 from curate.transport.nearest_draws import order, reach
 
 CENTRES = np.array([[2.0, 0.0], [-2.0, 0.0], [0.0, 6.0]])
 FEW = Options(starts=4, draws=20)
 
 
-def halves() -> Problem:
+def halves() -> TransportProblem:
     """The target is 70 % of cloud a and 30 % of cloud b; c is far away."""
     rng = np.random.default_rng(0)
     sources = {n: Samples(c + rng.standard_normal((24, 2)) / 2) for n, c in zip("abc", CENTRES, strict=True)}
@@ -57,7 +57,7 @@ def test_caps_and_money_are_kept():
         select.select(halves(), pools(), BUDGET, Limits(max_weight={"a": 0.1, "b": 0.1, "c": 0.1}))
 
 
-def pilots(of: Problem, slope: float, *, runs: int = 16, noise: float = 0.01) -> select.Pilots:
+def pilots(of: TransportProblem, slope: float, *, runs: int = 16, noise: float = 0.01) -> select.Pilots:
     rng = np.random.default_rng(1)
     w = rng.dirichlet(np.ones(3), runs)
     tokens = np.tile([100.0, 200.0], runs // 2 + 1)[:runs]

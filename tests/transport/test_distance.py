@@ -6,7 +6,7 @@ import torch
 
 from curate.errors import SchemaError
 from curate.transport import distance
-from curate.transport.ground_cost import Problem, Samples, problem
+from curate.transport.ground_cost import Samples, TransportProblem, problem
 
 W = torch.tensor([[0.5, 0.3, 0.2], [0.8, 0.2, 0.0], [0.1, 0.1, 0.8]], dtype=torch.float64)
 
@@ -18,7 +18,7 @@ def samples(n: int, *, seed: int = 0, shift: float = 0.0, labelled: bool = True)
     return Samples(x.astype(np.float32), y if labelled else None)
 
 
-def planted(*, labelled: bool = True) -> Problem:
+def planted(*, labelled: bool = True) -> TransportProblem:
     """Three sources, ever farther from the target."""
     sources = {name: samples(40, seed=i, shift=0.7 * i, labelled=labelled) for i, name in enumerate("abc")}
     return problem(sources, samples(50, seed=9, labelled=labelled))

@@ -6,13 +6,13 @@ import torch
 
 from curate.errors import SchemaError
 from curate.selection.transport_predictor import Measure
-from curate.transport.ground_cost import Problem, Samples, problem
+from curate.transport.ground_cost import Samples, TransportProblem, problem
 from curate.transport.surrogates import energies, energy, sliced, slices, vectors
 
 W = torch.tensor([[0.5, 0.2, 0.3], [0.0, 1.0, 0.0]], dtype=torch.float64)
 
 
-def planted(width: int = 3, *, labelled: bool = False) -> Problem:
+def planted(width: int = 3, *, labelled: bool = False) -> TransportProblem:
     def draw(seed: int, n: int) -> Samples:
         rng = np.random.default_rng(seed)
         y = rng.integers(0, 2, n)

@@ -1,0 +1,159 @@
+"""Find how much of scored data to keep as compute grows: the best bins alone, or ever more of them.
+
+In: a predictor over bins of one score, and budgets. Out: `KeepCurve` and `KeepChange`. Source: Goyal et al. (2024),
+arXiv 2404.07177.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import inf
+
+import numpy as np
+import polars as pl
+import torch
+from torch import Tensor
+
+from curate.errors import SchemaError
+from curate.planning import search
+from curate.pool.pool import Budget, Pool
+from curate.runs.predictor import Predictor
+
+
+@dataclass(frozen=True, repr=False)
+class KeepCurve:
+    """Predicted loss if the best 1, 2, ... p bins are kept, each sampled by its size, at m budgets.
+
+    Attributes:
+        bins: names, best first.
+        fractions: (p,) unique tokens kept, as a share of all.
+        loss, low, high: (m, p) predicted loss, with the 90 % interval of a new run.
+        winners: (b, m) how many bins are best in every bootstrap draw.
+    """
+
+    budgets: tuple[Budget, ...]
+    bins: tuple[str, ...]
+    fractions: Tensor
+    loss: Tensor
+    low: Tensor
+    high: Tensor
+    winners: Tensor
+
+    @property
+    def chosen(self) -> Tensor:
+        """How many bins have the lowest predicted loss, (m,)."""
+        return self.loss.argmin(dim=1) + 1
+
+    def __repr__(self) -> str:
+        """Return one line with the number of best bins at every budget."""
+        best = ", ".join(
+            f"{b.tokens:.2g}: {count}" for b, count in zip(self.budgets, self.chosen.tolist(), strict=True)
+        )
+        return f"KeepCurve(best of {len(self.bins)} bins by tokens: {best})"
+
+    def table(self) -> pl.DataFrame:
+        """Return one row a budget and number of bins: tokens, params, bins, kept, loss, low, high, votes, chosen."""
+        return pl.DataFrame(
+            {
+                "tokens": budget.tokens,
+                "params": budget.params,
+                "bins": k + 1,
+                "kept": float(self.fractions[k]),
+                "loss": float(self.loss[i, k]),
+                "low": float(self.low[i, k]),
+                "high": float(self.high[i, k]),
+                "votes": float((self.winners[:, i] == k + 1).double().mean()),
+                "chosen": int(self.chosen[i]) == k + 1,
+            }
+            for i, budget in enumerate(self.budgets)
+            for k in range(len(self.bins))
+        )
+
+
+@dataclass(frozen=True)
+class KeepChange:
+    """From ``tokens`` on, keep ``bins`` bins, which hold the share ``fraction`` of the unique tokens.
+
+    90 % of the draws change between ``low`` and ``high``; 0 or inf is outside the budgets.
+    """
+
+    tokens: float
+    low: float
+    high: float
+    bins: int
+    fraction: float
+
+    def __str__(self) -> str:
+        """Return the change as one line of text."""
+        low = "below the range" if self.low == 0 else f"{self.low:.2g}"
+        high = "above the range" if self.high == np.inf else f"{self.high:.2g}"
+        return f"above {self.tokens:.2g} tokens ({low} to {high}) keep the best {self.bins} bins, {self.fraction:.0%}"
+
+
+def by_score(pools: Sequence[Pool]) -> tuple[str, ...]:
+    """Return the names of pools that are bins of one score, best first; `curate pools --bins` makes such pools.
+
+    Raises:
+        SchemaError: if a pool is not a bin of one score, or the pools are bins of several scores.
+    """
+    edges = {}
+    for pool in pools:
+        if not pool.score or len(pool.score) != 1:
+            raise SchemaError(
+                f"pool {pool.name!r} is not a bin of one score: make pools with `curate pools --by score.NAME --bins B`"
+            )
+        ((column, (low, _)),) = pool.score.items()
+        edges[pool.name] = (column, -inf if low is None else low)
+    if len(columns := sorted({column for column, _ in edges.values()})) > 1:
+        raise SchemaError(f"the pools are bins of {', '.join(columns)}: a keep curve needs bins of one score")
+    return tuple(sorted(edges, key=lambda name: (-edges[name][1], name)))
+
+
+def curve(fit: Predictor, pools: Sequence[Pool], budgets: Sequence[Budget], *, best_first: Sequence[str]) -> KeepCurve:
+    """Predict the loss for every number of bins at every budget. ``best_first`` names all pools.
+
+    Raises:
+        SchemaError: if ``best_first`` does not name each pool of the fit once.
+    """
+    ordered = search.match(fit, pools)
+    names = [pool.name for pool in ordered]
+    if sorted(best_first) != sorted(names):
+        raise SchemaError(f"best first {', '.join(best_first)}: it must name each of {', '.join(names)} once")
+    m, p = len(budgets), len(names)
+    place = np.array([list(best_first).index(name) for name in names])
+    tokens = np.array([pool.tokens for pool in ordered])
+    kept = (place[None] < np.arange(1, p + 1)[:, None]) * tokens  # (numbers of bins, p)
+    weights = torch.from_numpy(kept / kept.sum(axis=1, keepdims=True)).repeat(m, 1)
+    recipes = search.on_hand(ordered, budgets, weights)
+    low, high = fit.interval(recipes)
+    winners = fit.draw_losses(recipes).reshape(-1, m, p).argmin(dim=2) + 1
+    fractions = torch.from_numpy(kept.sum(axis=1) / tokens.sum())
+    loss, low, high = (x.detach().reshape(m, p) for x in (fit.loss(recipes), low, high))
+    return KeepCurve(tuple(budgets), tuple(best_first), fractions, loss, low, high, winners)
+
+
+def changes(keep: KeepCurve, *, level: float = 0.9) -> tuple[KeepChange, ...]:
+    """Return where more bins become best than at all smaller budgets.
+
+    Raises:
+        SchemaError: if the tokens of the budgets do not rise.
+    """
+    tokens = np.array([budget.tokens for budget in keep.budgets])
+    if not (np.diff(tokens) > 0).all():
+        raise SchemaError("a keep curve needs budgets whose tokens rise: sort them, and give each once")
+    most = np.maximum.accumulate(keep.chosen.numpy())
+    result = []
+    for i in np.flatnonzero(np.diff(most)).tolist():
+        bins = int(most[i + 1])
+        places = np.sort([_first_true(row >= bins, tokens) for row in keep.winners.numpy()])
+        low, high = (float(places[round(q * (len(places) - 1))]) for q in ((1 - level) / 2, (1 + level) / 2))
+        middle = float(np.sqrt(tokens[i] * tokens[i + 1]))
+        result.append(KeepChange(middle, low, high, bins, float(keep.fractions[bins - 1])))
+    return tuple(result)
+
+
+def _first_true(condition: np.ndarray, tokens: np.ndarray) -> float:
+    """Between which budgets (m,) a condition first holds; 0 if it does from the start, inf if it never does."""
+    if not condition.any():
+        return np.inf
+    i = int(condition.argmax())
+    return 0.0 if i == 0 else float(np.sqrt(tokens[i - 1] * tokens[i]))
