@@ -8,7 +8,7 @@ import altair as alt
 import polars as pl
 import vl_convert
 
-Chart = alt.Chart | alt.LayerChart | alt.FacetChart | alt.VConcatChart
+Chart = alt.Chart | alt.LayerChart | alt.FacetChart | alt.VConcatChart | alt.HConcatChart
 WIDTH, HEIGHT = 560, 260
 EMBED = "window.vegaEmbed = vegaEmbed;"  # what the page's own script calls
 NEGLIGIBLE = 1e-6  # shown as 0 in tables
@@ -257,3 +257,22 @@ def trade_off(curve: pl.DataFrame, ceilings: pl.DataFrame) -> Chart:
         panels.append(band + line)
     rules = alt.Chart(ceilings).mark_rule(color="#d94801").encode(y="ceiling:Q", tooltip=["tolerance", "ceiling"])
     return alt.vconcat(panels[0] + rules, panels[1])
+
+
+def selection(shares: pl.DataFrame, compared: pl.DataFrame, chosen: str) -> Chart:
+    """Show the share of each source, beside the distance of the compared mixtures to the target.
+
+    ``shares``: one row a source, with the columns source, share, examples. ``compared``: one row a mixture, with the
+    columns name and distance (in units of the target's spread). ``chosen``: the name that is highlighted.
+    """
+    bars = alt.Chart(shares, width=WIDTH // 2, height=HEIGHT, title="share of each source").mark_bar()
+    bars = bars.encode(x="share:Q", y=alt.Y("source:N", sort="-x", title=None), tooltip=["source", "share", "examples"])
+    marked = compared.with_columns(chosen=pl.col("name") == chosen)
+    ways = alt.Chart(marked, width=WIDTH // 2, height=HEIGHT, title="distance to the target").mark_bar()
+    ways = ways.encode(
+        x=alt.X("distance:Q", title="distance, in units of the target's spread"),
+        y=alt.Y("name:N", sort="x", title=None),
+        color=alt.Color("chosen:N", legend=None),
+        tooltip=["name", "distance", "allowed"],
+    )
+    return bars | ways

@@ -28,7 +28,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).parents[1] / "selection"))
 from trials import grid
 
-from curate.selection.transport_predictor import Measure
+from curate.selection.mixture_distance import MixtureDistance
 from curate.transport import distance
 from curate.transport.ground_cost import Samples, TransportProblem, problem
 
@@ -54,7 +54,9 @@ def clouds(n: int, *, labels: bool = False) -> TransportProblem:
     return problem(sources, draw(n, np.ones(CLASSES)), limit=n)
 
 
-def clock(call: Callable[[], torch.Tensor | distance.TransportSolution]) -> tuple[float, torch.Tensor | distance.TransportSolution]:
+def clock(
+    call: Callable[[], torch.Tensor | distance.TransportSolution],
+) -> tuple[float, torch.Tensor | distance.TransportSolution]:
     begun = time.process_time()
     found = call()
     return time.process_time() - begun, found
@@ -117,7 +119,7 @@ def mixtures(n: int, how: str) -> list[Row]:
         some = w[::11]
         seconds, _ = clock(lambda: distance.exact(of, some))
         return [(f"(from {len(some)})", seconds * len(w) / len(some), None)]
-    measure = Measure(of, kind=how)
+    measure = MixtureDistance(of, kind=how)
     seconds, _ = clock(lambda: measure(w))
     return [("cold", seconds, None)]
 

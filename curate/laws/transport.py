@@ -1,7 +1,7 @@
 """Error from the transport distance of the mixture to the target, pooled over sizes: log L linear in log n and OT.
 
 The distance as the predictor is Kang et al. 2023 (arXiv 2307.02460); one bounded log-error form over all sizes instead
-of a fit per size and a projection is a choice of this project (`curate.selection.projection` holds the published
+of a fit per size and a projection is a choice of this project (`curate.selection.published_forms` holds the published
 forms).
 """
 
