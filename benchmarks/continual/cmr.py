@@ -81,12 +81,16 @@ def by_scipy(spec: str, recipes: Recipes, loss: np.ndarray) -> Predict:
 def at_each_budget(form: Callable[[np.ndarray, np.ndarray], np.ndarray], starts: list[list[float]]) -> Method:
     """A curve in the share with three parameters, fitted at every number of tokens on its own."""
 
+    def residuals(x: np.ndarray, y: np.ndarray, z: np.ndarray) -> np.ndarray:
+        return form(z, x) - y
+
     def method(recipes: Recipes, loss: np.ndarray) -> Predict:
         shares, tokens = np.asarray(recipes.weights[:, -1]), np.asarray(recipes.tokens)
         theta_at = {}
         for count in np.unique(tokens):
             x, y = shares[tokens == count], loss[tokens == count]
-            fits = [least_squares(lambda z: form(z, x) - y, [y.mean() + s[0], *s[1:]], max_nfev=200) for s in starts]  # noqa: B023
+            residual = partial(residuals, x, y)
+            fits = [least_squares(residual, [y.mean() + s[0], *s[1:]], max_nfev=200) for s in starts]
             theta_at[count] = min(fits, key=lambda fitted: fitted.cost).x
 
         def predict(there: Recipes) -> np.ndarray:
@@ -161,9 +165,12 @@ def left_out(family: Family, evaluation: str, method: Method) -> dict[str, objec
     late = tokens > tokens.max() / 2
     later = method(recipes.take(~late), truth[~late])(recipes.take(late)) - truth[late]
     return {
-        "end": float(np.abs(ends).mean()), "by share": " ".join(f"{e:+.4f}" for e in ends),
-        "curves": float(np.mean(curves)), "later": float(np.abs(later).mean()), "CPU-s": clock(),
-    }  # fmt: skip
+        "end": float(np.abs(ends).mean()),
+        "by share": " ".join(f"{e:+.4f}" for e in ends),
+        "curves": float(np.mean(curves)),
+        "later": float(np.abs(later).mean()),
+        "CPU-s": clock(),
+    }
 
 
 def coverage(family: Family, evaluation: str, spec: str, draws: int) -> str:
@@ -196,18 +203,27 @@ def critical(family: Family, draws: int) -> list[dict[str, object]]:
         for tolerance in TOLERANCES:
             ceiling = critical_ratio.ceiling_of(family.start["general"], tolerance)
             ratio = critical_ratio.critical_ratio(
-                *fits, [], Budget(float(tokens.max()), 7e7), ceiling, pool="python", start=family.start["python"],
+                *fits,
+                [],
+                Budget(float(tokens.max()), 7e7),
+                ceiling,
+                pool="python",
+                start=family.start["python"],
                 largest=min(1.0, float(shares.max()) + EDGE / 2),
-            )  # fmt: skip
+            )
             rows.append(
                 {
-                    "left out": "none" if left_share is None else f"{left_share:.3f}", "tolerance": tolerance,
+                    "left out": "none" if left_share is None else f"{left_share:.3f}",
+                    "tolerance": tolerance,
                     "by lines": between(ceiling, general[end], shares[end]),
                     "in ln(replay)": 1 - float(np.exp(between(ceiling, general[end], log_share(1 - shares[end])))),
-                    "predicted": ratio.share, "low": ratio.low, "high": ratio.high, "safe": ratio.safe,
+                    "predicted": ratio.share,
+                    "low": ratio.low,
+                    "high": ratio.high,
+                    "safe": ratio.safe,
                     "gain": None if ratio.gain is None else ratio.gain[0],
                 }
-            )  # fmt: skip
+            )
     return rows
 
 

@@ -144,8 +144,10 @@ def main() -> None:
     answer = critical_ratio.critical_ratio(
         general, domain, on_hand, budget, ceiling, pool="prose", start=start["prose"]
     )
-    print(f"predicted at {LONG:,} bytes, ceiling {ceiling:.4f}: {answer.note}; share {answer.share} "
-          f"(90 % {answer.low} to {answer.high}), safe {answer.safe}")  # fmt: skip
+    print(
+        f"predicted at {LONG:,} bytes, ceiling {ceiling:.4f}: {answer.note}; share {answer.share} "
+        f"(90 % {answer.low} to {answer.high}), safe {answer.safe}"
+    )
     if flags.until == "fit":
         return
     centre = answer.reference_share
@@ -156,8 +158,10 @@ def main() -> None:
     for name, fit in (("code", general), ("prose", domain)):
         low, high = fit.interval(recipes)
         for i, share in enumerate(shares):
-            print(f"{name:6s} share {share:.3f}: predicted {float(fit.loss(recipes)[i]):.4f} ({float(low[i]):.4f} to "
-                  f"{float(high[i]):.4f}), measured {truth.loss(name)[i]:.4f}")  # fmt: skip
+            print(
+                f"{name:6s} share {share:.3f}: predicted {float(fit.loss(recipes)[i]):.4f} ({float(low[i]):.4f} to "
+                f"{float(high[i]):.4f}), measured {truth.loss(name)[i]:.4f}"
+            )
     print(f"critical share: predicted {centre:.3f}, measured {crossing(shares, truth.loss('code'), ceiling)}")
     print(f"{time.process_time() - clock:.0f} CPU-s in this call")
 

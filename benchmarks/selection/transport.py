@@ -121,8 +121,14 @@ def stage_one(case: Case, rows: np.ndarray, split: int) -> dict[str, np.ndarray]
     """Predicted accuracies (m,) at 200 examples by method."""
     y, d = case.run(rows, 1, split), case.distances["OT"]
     predictions = {"mean of the pilots": np.full(len(case.w), y.mean())}
-    for form, title in (("quad", "quad-p ridge"), ("ot", "OT-linear"), ("ot+p", "OT + linear p"), ("cs", "CS"),
-                        ("pq", "PQ"), ("ot+gp", "OT + GP over p")):  # fmt: skip
+    for form, title in (
+        ("quad", "quad-p ridge"),
+        ("ot", "OT-linear"),
+        ("ot+p", "OT + linear p"),
+        ("cs", "CS"),
+        ("pq", "PQ"),
+        ("ot+gp", "OT + GP over p"),
+    ):
         predictions[title] = published_forms.fit_at_size(form, d[rows], case.w[rows], y).predict(d, case.w)
     plain = case.distances["no labels"]
     predictions["OT-linear, no labels"] = published_forms.fit_at_size("ot", plain[rows], case.w[rows], y).predict(
@@ -164,8 +170,12 @@ def choices(case: Case, rows: np.ndarray, split: int) -> dict[str, np.ndarray]:
     m, d = len(case.w), case.distances["OT"]
     uniform = int(np.abs(case.w - 1 / case.w.shape[1]).sum(axis=1).argmin())
     best = int(rows[case.run(rows, 1, split).argmax()])
-    chosen = {"uniform": uniform, "best pilot": best, "argmin OT, no trainings": int(d.argmin()),
-             "argmin OT, no labels": int(case.distances["no labels"].argmin())}  # fmt: skip
+    chosen = {
+        "uniform": uniform,
+        "best pilot": best,
+        "argmin OT, no trainings": int(d.argmin()),
+        "argmin OT, no labels": int(case.distances["no labels"].argmin()),
+    }
     chosen |= {f"argmin {name}, no trainings": int(case.distances[name].argmin()) for name in CHEAP}
     chosen["argmin reach 100, no trainings"] = int(case.distances["reach 100"].argmin())
     largest = to_largest(case, rows, split)

@@ -101,8 +101,10 @@ def main() -> None:
     samples = problem(
         {name: Samples(encode(texts[:SAMPLES])) for name, texts in sources.items()}, Samples(encode(goal))
     )
-    held_out, seen = ({name: np.frombuffer("\n".join(texts).encode(), np.uint8) for name, texts in part.items()}
-                      for part in ({"target": goal}, sources))  # fmt: skip
+    held_out, seen = (
+        {name: np.frombuffer("\n".join(texts).encode(), np.uint8) for name, texts in part.items()}
+        for part in ({"target": goal}, sources)
+    )
     tiny, w = Tiny(seen, held_out), spread(len(SOURCES), MIXTURES)
     table = trained(tiny, w, arguments.out)
     loss = table[:, -1]

@@ -85,14 +85,17 @@ def digits() -> Images:
     order = np.random.default_rng(0).permutation(len(x))
     x, y = (x[order] / 16).astype(np.float32), y[order]
     cut = (SEEN, SEEN + 500)
-    return Images("digits", (x[cut[1] :], y[cut[1] :]), (x[: cut[0]], y[: cut[0]]),
-                  (x[cut[0] : cut[1]], y[cut[0] : cut[1]]))  # fmt: skip
+    return Images(
+        "digits", (x[cut[1] :], y[cut[1] :]), (x[: cut[0]], y[: cut[0]]), (x[cut[0] : cut[1]], y[cut[0] : cut[1]])
+    )
 
 
 def fashion(folder: Path) -> Images | None:
     """Fashion-MNIST idx files of Debian's dataset-fashion-mnist, as 64 principal components; None where absent."""
-    files = {kind: sorted(folder.rglob(f"{kind}*")) for kind in
-             ("train-images", "train-labels", "t10k-images", "t10k-labels")}  # fmt: skip
+    files = {
+        kind: sorted(folder.rglob(f"{kind}*"))
+        for kind in ("train-images", "train-labels", "t10k-images", "t10k-labels")
+    }
     if not all(files.values()):
         return None
     x, y, test_x, test_y = (_idx(paths[0]) for paths in files.values())
@@ -216,8 +219,12 @@ def network(drawn: Sequence[tuple[np.ndarray, np.ndarray]], setting: Setting, se
         layer = torch.randn(1, fan, out, generator=rng) * (2 / fan) ** 0.5
         return layer.repeat(m, 1, 1).requires_grad_()
 
-    parts = [start(d, HIDDEN), torch.zeros(m, 1, HIDDEN, requires_grad=True), start(HIDDEN, k),
-             torch.zeros(m, 1, k, requires_grad=True)]  # fmt: skip
+    parts = [
+        start(d, HIDDEN),
+        torch.zeros(m, 1, HIDDEN, requires_grad=True),
+        start(HIDDEN, k),
+        torch.zeros(m, 1, k, requires_grad=True),
+    ]
     adam = torch.optim.Adam(parts, lr=RATE, weight_decay=1e-4)
 
     def logits(inputs: torch.Tensor) -> torch.Tensor:

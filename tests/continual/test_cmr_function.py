@@ -21,10 +21,27 @@ def ratios():
 def test_a_table_in_memory_gives_the_same_ratios_as_the_command(ratios, cli, tmp_path):
     continued(noise=0.002).write_csv(tmp_path / "runs.csv")
     reply = cli(
-        "cmr", tmp_path / "runs.csv", "--general", "web", "--domain", "code", "--pool", "code", "--tolerance",
-        "0.05,0.1", "--law", "cmr", "--starts", 2, "--draws", 20, "--budget", "1e9:1e8,8e9:1e8",
-        "--out", tmp_path / "command.json",
-    )  # fmt: skip
+        "cmr",
+        tmp_path / "runs.csv",
+        "--general",
+        "web",
+        "--domain",
+        "code",
+        "--pool",
+        "code",
+        "--tolerance",
+        "0.05,0.1",
+        "--law",
+        "cmr",
+        "--starts",
+        2,
+        "--draws",
+        20,
+        "--budget",
+        "1e9:1e8,8e9:1e8",
+        "--out",
+        tmp_path / "command.json",
+    )
     assert reply.code == 0, reply.err
     ratios.save(tmp_path / "function.json")
     command, function = (json.loads((tmp_path / f"{name}.json").read_text()) for name in ("command", "function"))

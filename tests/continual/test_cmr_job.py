@@ -40,8 +40,11 @@ def test_the_critical_share_of_every_budget_and_tolerance(cmr, runs):
     assert reply.code == 0, reply.err
     record = saved(runs)
     assert [(ratio["tolerance"], ratio["budget"]["tokens"]) for ratio in record["ratios"]] == [
-        (0.05, 1e9), (0.05, 4e9), (0.1, 1e9), (0.1, 4e9),
-    ]  # fmt: skip
+        (0.05, 1e9),
+        (0.05, 4e9),
+        (0.1, 1e9),
+        (0.1, 4e9),
+    ]
     for ratio in record["ratios"]:
         assert ratio["share"] == pytest.approx((ratio["tolerance"] / 0.5) ** 0.5, abs=0.03)
         assert ratio["low"] <= ratio["share"] <= ratio["high"]
@@ -213,9 +216,23 @@ def test_a_tolerance_that_is_no_number(cmr):
 def test_public_runs_of_python_on_the_pile(cli, tmp_path):
     """Critical shares at the end of training, against a line between the measured shares next to it."""
     reply = cli(
-        "cmr", PUBLIC, "--general", "*", "--domain", "python", "--pool", "python", "--tolerance", "0,0.02,0.05",
-        "--budget", "1e10:7e7", "--draws", 100, "--out", tmp_path / "cmr.json",
-    )  # fmt: skip
+        "cmr",
+        PUBLIC,
+        "--general",
+        "*",
+        "--domain",
+        "python",
+        "--pool",
+        "python",
+        "--tolerance",
+        "0,0.02,0.05",
+        "--budget",
+        "1e10:7e7",
+        "--draws",
+        100,
+        "--out",
+        tmp_path / "cmr.json",
+    )
     assert reply.code == 0, reply.err
     rows = json.loads((tmp_path / "cmr.json").read_text())["ratios"]
     measured = (0.674, 0.765, 0.838)

@@ -110,8 +110,11 @@ def test_identical_draws_without_noise_give_a_point():
 
 @given(
     st.sampled_from(["ces", "dcpt:rest=true", "dcpt:rest=true,repeats=true", "mixing", "scarce", "cmr", "mixture_ces"]),
-    st.integers(0, 10**6), st.floats(0.0, 1.0), st.floats(8, 12), st.floats(6, 11),
-)  # fmt: skip
+    st.integers(0, 10**6),
+    st.floats(0.0, 1.0),
+    st.floats(8, 12),
+    st.floats(6, 11),
+)
 def test_it_agrees_with_brute_force(spec, seed, quantile, tokens, unique):
     """Whatever the law: the largest share of a fine grid under a ceiling that some share reaches."""
     general, budget = planted(spec, TWO, theta(spec, 2, seed=seed)), Budget(10**tokens, 1e9)
@@ -119,9 +122,11 @@ def test_it_agrees_with_brute_force(spec, seed, quantile, tokens, unique):
     grid = np.linspace(0, 1, 20001)
     n = len(grid)
     along = recipes(
-        np.stack([1 - grid, grid], axis=1), np.full(n, budget.tokens), np.full(n, 1e9),
+        np.stack([1 - grid, grid], axis=1),
+        np.full(n, budget.tokens),
+        np.full(n, 1e9),
         np.stack([np.full(n, np.inf), np.full(n, 10**unique)], axis=1),
-    )  # fmt: skip
+    )
     losses = general.loss(along).numpy()
     ceiling = float(np.quantile(losses, quantile))
     if not (np.isfinite(losses).all() and ceiling > 0):

@@ -19,8 +19,16 @@ SHARES = np.array([0.9, 0.91, 0.92, 0.924, 0.93, 0.94, 1.0])
 GENERAL = np.array([2.9052, 2.9193, 2.9376, 2.9445, 2.9644, 2.9848, 3.4667])
 DOMAIN = np.array([1.7321, 1.7312, 1.7311, 1.7291, 1.7279, 1.7265, 1.7220])
 VALUES = {
-    "E": 1.2, "A": 0.5, "B": 0.3, "C": 0.2, "alpha": 0.34, "beta": 0.28, "gamma": 0.2, "eta": 0.5, "eps": 1e-6,
-}  # fmt: skip
+    "E": 1.2,
+    "A": 0.5,
+    "B": 0.3,
+    "C": 0.2,
+    "alpha": 0.34,
+    "beta": 0.28,
+    "gamma": 0.2,
+    "eta": 0.5,
+    "eps": 1e-6,
+}
 
 
 def test_use_1_the_published_chemistry_case():

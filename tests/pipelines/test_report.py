@@ -25,9 +25,16 @@ def test_warnings_are_read_by_both_names(cli, tmp_path, name):
     plan = {"plans": [PLAN | {name: ["money 5 is spent"]}]}
     schedule = {"phases": [PHASE], name: ["pool a runs out at 0.7"]}
     ratios = cmr(
-        continued(noise=0.002), general="web", domain="code", pool="code", tolerance=0.1, laws=["cmr"], starts=2,
-        draws=5, budgets=[Budget(8e9, 1e8)],
-    ).to_json()  # fmt: skip
+        continued(noise=0.002),
+        general="web",
+        domain="code",
+        pool="code",
+        tolerance=0.1,
+        laws=["cmr"],
+        starts=2,
+        draws=5,
+        budgets=[Budget(8e9, 1e8)],
+    ).to_json()
     ratios[name] = ratios.pop("warnings")
     for kind, record in (("plan", plan), ("schedule", schedule), ("cmr", ratios)):
         (tmp_path / f"{kind}.json").write_text(json.dumps(record))

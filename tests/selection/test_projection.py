@@ -35,8 +35,12 @@ def test_the_quadratic_recovers_a_quadratic():
 
 
 def test_projections_are_exact_where_their_form_holds():
-    straight = lambda n: 0.3 + 0.05 * np.log(n)  # noqa: E731
-    power = lambda n: 2.0 * n**-0.4  # noqa: E731
+    def straight(n):
+        return 0.3 + 0.05 * np.log(n)
+
+    def power(n):
+        return 2.0 * n**-0.4
+
     sizes = np.array([100.0, 200.0, 800.0])
     assert published_forms.project(straight(sizes[:1]), straight(sizes[1:2]), (100, 200), 800) == pytest.approx(
         straight(800)

@@ -54,9 +54,17 @@ def test_the_function_saves_the_same_plan_as_the_command(sources, target, runs, 
     target.write_parquet(tmp_path / "target.parquet")
     runs.write_parquet(tmp_path / "runs.parquet")
     reply = cli(
-        "select", tmp_path / "sources", "--target", tmp_path / "target.parquet", "--budget", 1000,
-        "--runs", tmp_path / "runs.parquet", "--out", tmp_path / "command.json",
-    )  # fmt: skip
+        "select",
+        tmp_path / "sources",
+        "--target",
+        tmp_path / "target.parquet",
+        "--budget",
+        1000,
+        "--runs",
+        tmp_path / "runs.parquet",
+        "--out",
+        tmp_path / "command.json",
+    )
     assert reply.code == 0, reply.err
     paths = {"sources": str(tmp_path / "sources"), "target": tmp_path / "target.parquet"}
     select(**paths, budget=1000, runs=runs).save(tmp_path / "function.json")

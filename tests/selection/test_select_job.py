@@ -28,8 +28,17 @@ def shop(tmp_path):
 
 
 def run_select(cli, shop, *more, sources="sources", budget=1000):
-    return cli("select", shop / sources, "--target", shop / "target.parquet", "--budget", budget,
-               "--out", shop / "plan.json", *more)  # fmt: skip
+    return cli(
+        "select",
+        shop / sources,
+        "--target",
+        shop / "target.parquet",
+        "--budget",
+        budget,
+        "--out",
+        shop / "plan.json",
+        *more,
+    )
 
 
 def test_without_runs_the_planted_ratio_is_bought(cli, shop):
@@ -124,7 +133,18 @@ def test_text_is_embedded_and_classes_may_be_missing_in_a_source(cli, tmp_path):
         path.parent.mkdir(parents=True, exist_ok=True)
         labels = [0] * 20 if name == "b" else [0, 1] * 10
         pl.DataFrame({"text": rows, "label": labels}).write_parquet(path)
-    reply = cli("select", tmp_path / "s", "--target", tmp_path / "t.parquet", "--budget", 100, "--encoder",
-               "hashed:width=32", "--out", tmp_path / "plan.json", "--json")  # fmt: skip
+    reply = cli(
+        "select",
+        tmp_path / "s",
+        "--target",
+        tmp_path / "t.parquet",
+        "--budget",
+        100,
+        "--encoder",
+        "hashed:width=32",
+        "--out",
+        tmp_path / "plan.json",
+        "--json",
+    )
     assert reply.code == 0, reply.err
     assert json.loads(reply.out)["plans"][0]["examples"]["a"] > 90
