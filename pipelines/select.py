@@ -65,7 +65,7 @@ def main(
         target=target,
         budget=budget,
         runs=runs,
-        evaluation=evaluation,
+        eval=evaluation,
         embedding=embedding,
         encoder=encoder,
         distance=distance,

@@ -27,7 +27,7 @@ def select(
     target: Table,
     budget: float,
     runs: Table | None = None,
-    evaluation: str | None = None,
+    eval: str | None = None,
     embedding: str | None = None,
     encoder: str | None = None,
     distance: str = "transport",
@@ -50,7 +50,7 @@ def select(
         budget: Examples to take in all, a whole number.
         runs: A run table of small trainings (a path, or a table in memory): ``weight.<source>``, tokens (counted in
             examples), and ``loss.<eval>`` or ``metric.<eval>`` (an accuracy between 0 and 1).
-        evaluation: Which loss or metric; by default the only one.
+        eval: Which loss or metric; by default the only one.
         embedding: Which ``emb.<name>`` column; by default the only one that all have.
         encoder: Embed the text with this encoder instead, such as ``hashed:width=256``.
         distance: "transport"; or "sliced" or "energy", which are cheaper and rougher.
@@ -75,7 +75,7 @@ def select(
         drawn = samples.read(sides, embedding, encoder=encoder, labels=labels, limit=sample, seed=seed)
         compared = problem({pool.name: drawn[pool.name] for pool in inputs.pools}, drawn[inputs.target.name], seed=seed)
     offered = offers(inputs.pools, prices or {})
-    pilots = None if runs is None else pilot_table.read(runs, evaluation, compared.names)
+    pilots = None if runs is None else pilot_table.read(runs, eval, compared.names)
     size = 1.0 if pilots is None else float(pilots.recipes.params.max())
     purchase = Purchase(offered, Budget(float(budget), size), limits)
     options = Options(starts=STARTS, seed=seed)
