@@ -26,7 +26,7 @@ test-all: $(VENV)/installed-tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
 bench: $(VENV)/installed
-	for file in benchmarks/*/*.py; do $(BIN)/python $$file || exit 1; done
+	for file in benchmarks/*.py benchmarks/*/*.py; do $(BIN)/python $$file || exit 1; done
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .

@@ -118,6 +118,56 @@ def histogram(scores: pl.DataFrame, column: str) -> Chart:
     return chart
 
 
+def source_shares(by_source: pl.DataFrame) -> Chart:
+    """Show each source's share of tokens before and after pruning; a row has source, share and share_kept."""
+    bars = by_source.select("source", before="share", after="share_kept")
+    bars = bars.unpivot(["before", "after"], index="source", variable_name="pruning", value_name="share")
+    chart: Chart = (
+        alt.Chart(bars, width=WIDTH)
+        .mark_bar()
+        .encode(
+            x=alt.X("share:Q", title="share of tokens", axis=alt.Axis(format="%")),
+            y=alt.Y("source:N", title=None),
+            yOffset=alt.YOffset("pruning:N", sort=["before", "after"]),
+            color=alt.Color("pruning:N", sort=["before", "after"]),
+            tooltip=["source", "pruning", alt.Tooltip("share:Q", format=".2%")],
+        )
+    )
+    return chart
+
+
+def pool_tokens(pools: pl.DataFrame) -> Chart:
+    """Show the unique tokens of each pool; a row has pool, tokens and examples."""
+    chart: Chart = (
+        alt.Chart(pools, width=WIDTH)
+        .mark_bar()
+        .encode(
+            x=alt.X("tokens:Q", title="unique tokens", axis=alt.Axis(format="~s")),
+            y=alt.Y("pool:N", title=None, sort=None),
+            tooltip=["pool", "tokens", "examples"],
+        )
+    )
+    return chart
+
+
+def drawn_passes(draws: pl.DataFrame) -> Chart:
+    """Show the tokens drawn from each pool beside its unique tokens; a row has pool, tokens and unique_tokens."""
+    bars = draws.select("pool", drawn="tokens", unique="unique_tokens")
+    bars = bars.unpivot(["drawn", "unique"], index="pool", variable_name="count", value_name="tokens")
+    chart: Chart = (
+        alt.Chart(bars, width=WIDTH)
+        .mark_bar()
+        .encode(
+            x=alt.X("tokens:Q", axis=alt.Axis(format="~s")),
+            y=alt.Y("pool:N", title=None),
+            yOffset=alt.YOffset("count:N", sort=["unique", "drawn"]),
+            color=alt.Color("count:N", sort=["unique", "drawn"], title="tokens"),
+            tooltip=["pool", "count", "tokens"],
+        )
+    )
+    return chart
+
+
 def pilots(points: pl.DataFrame, curves: pl.DataFrame) -> Chart:
     """Show losses over training tokens: pilots as dots, a law for some mixtures as lines.
 
@@ -140,6 +190,56 @@ def pilots(points: pl.DataFrame, curves: pl.DataFrame) -> Chart:
     return alt.layer(lines, dots).properties(width=WIDTH, height=HEIGHT)
 
 
+def runs(losses: pl.DataFrame) -> Chart:
+    """Show the losses of runs (``run, params, tokens, eval, loss``) over the training tokens, a panel an eval."""
+    chart: Chart = (
+        alt.Chart(losses, width=WIDTH, height=HEIGHT)
+        .mark_circle(size=55)
+        .encode(
+            x=alt.X("tokens:Q", scale=alt.Scale(type="log"), title="training tokens", axis=alt.Axis(format="~e")),
+            y=alt.Y("loss:Q", scale=alt.Scale(zero=False), title="loss, nats per token"),
+            color=alt.Color("params:N", title="parameters"),
+            tooltip=["run", "params", "tokens", "eval", "loss"],
+        )
+        .facet(row=alt.Row("eval:N"))
+        .resolve_scale(y="independent")
+    )
+    return chart
+
+
+def phases(shares: pl.DataFrame) -> Chart:
+    """Show the shares of a schedule (``from, to, pool, share``) over the course of training."""
+    chart: Chart = (
+        alt.Chart(shares, width=WIDTH, height=HEIGHT)
+        .mark_rect()
+        .transform_stack(stack="share", groupby=["from"], sort=[alt.SortField("pool")], as_=["low", "high"])
+        .encode(
+            x=alt.X("from:Q", title="fraction of training", scale=alt.Scale(domain=[0, 1])),
+            x2="to:Q",
+            y=alt.Y("low:Q", title="share of training tokens", scale=alt.Scale(domain=[0, 1])),
+            y2="high:Q",
+            color=_pools(shares),
+            tooltip=["pool", "share", "from", "to"],
+        )
+    )
+    return chart
+
+
+def tokens(parts: pl.DataFrame) -> Chart:
+    """Show the training tokens of every pool of a mixture (``pool, tokens, share, passes``)."""
+    chart: Chart = (
+        alt.Chart(parts, width=WIDTH)
+        .mark_bar()
+        .encode(
+            x=alt.X("tokens:Q", title="training tokens"),
+            y=alt.Y("pool:N", sort=None, title=None),
+            color=_pools(parts),
+            tooltip=["pool", "tokens", "share", "passes"],
+        )
+    )
+    return chart
+
+
 def fitted(points: pl.DataFrame) -> Chart:
     """Show fitted against measured loss of the pilots, with the diagonal.
 
@@ -157,6 +257,34 @@ def fitted(points: pl.DataFrame) -> Chart:
         tooltip=["run", "measured", "predicted"],
     )
     return alt.layer(diagonal, dots).properties(width=HEIGHT + 60, height=HEIGHT + 60)
+
+
+def predicted(points: pl.DataFrame) -> Chart:
+    """Show predicted against measured values (``run, group, measured, predicted``) and the diagonal."""
+    lowest = points.select(pl.min_horizontal("measured", "predicted").min()).item()
+    highest = points.select(pl.max_horizontal("measured", "predicted").max()).item()
+    ends = [float(lowest), float(highest)]
+    scale = alt.Scale(zero=False, domain=ends)
+    diagonal = alt.Chart(pl.DataFrame({"x": ends})).mark_line(color="#999").encode(x="x:Q", y="x:Q")
+    dots = (
+        alt.Chart(points)
+        .mark_circle(size=55)
+        .encode(
+            x=alt.X("measured:Q", scale=scale, title="measured"),
+            y=alt.Y("predicted:Q", scale=scale, title="predicted"),
+            color=alt.Color("group:N", title=None),
+            tooltip=["run", "group", "measured", "predicted"],
+        )
+    )
+    return alt.layer(diagonal, dots).properties(width=HEIGHT + 60, height=HEIGHT + 60)
+
+
+def intervals(predictions: pl.DataFrame) -> Chart:
+    """Show a predicted value with its interval (``run, predicted, low, high``), one line a run."""
+    base = alt.Chart(predictions, width=WIDTH).encode(y=alt.Y("run:N", sort=None, title=None))
+    x = alt.X("predicted:Q", scale=alt.Scale(zero=False), title="predicted")
+    lines = base.mark_rule().encode(x=alt.X("low:Q", scale=alt.Scale(zero=False)), x2="high:Q")
+    return alt.layer(lines, base.mark_circle(size=55).encode(x=x, tooltip=["run", "predicted", "low", "high"]))
 
 
 def _pools(plans: pl.DataFrame) -> alt.Color:

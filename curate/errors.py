@@ -1,21 +1,21 @@
-"""The errors a user can act on: one message that says what is wrong, where, and what to change, with the numbers."""
+"""Errors that a user can act on. Each message says what is wrong, where, and what to change."""
 
 
 class CurateError(Exception):
-    """Something the user can fix. The message is a single line: what, where, what to change."""
+    """A problem that the user can fix. The message is one line."""
 
 
 class SchemaError(CurateError):
-    """An input file or table does not have the columns, types or values it must have."""
+    """An input file or table lacks a column, type or value that it must have."""
 
 
 class FitError(CurateError):
-    """The runs at hand cannot determine the law that was asked for."""
+    """The runs are too few, or too alike, to determine the law."""
 
 
 class Infeasible(CurateError):
-    """No mixture satisfies the constraints; the message says which ones and by how much."""
+    """No mixture satisfies all limits. The message names the limits that clash, and by how much."""
 
 
 class Interrupted(CurateError):
-    """A job cannot be continued as asked; the message says what changed and which flag starts over."""
+    """A job cannot be continued. The message says what changed, and which flag starts over."""

@@ -1,37 +1,107 @@
-"""Open sets: a folder of implementations where the file name is the name on the command line."""
+"""Open sets: scorers, laws, encoders, exports and trainers, each chosen by name.
+
+In: a name with options, such as ``prototypes:k=8``. Out: an instance of the class of that name.
+
+A name is one of three things:
+
+* a file in the set's folder: ``prototypes`` is the class ``Prototypes`` of ``curate/scorers/prototypes.py``;
+* a class in a user's own file: ``path/to/file.py:ClassName``;
+* an entry point of an installed package, in the group ``curate.scorers`` (``curate.laws``, ``curate.exports`` ...).
+"""
 
 import ast
-from collections.abc import Mapping
-from dataclasses import fields
+import re
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, Field, dataclass, fields
+from difflib import get_close_matches
+from hashlib import sha256
 from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
+from importlib.util import module_from_spec, spec_from_file_location
+from inspect import Parameter, getdoc, signature
 from pathlib import Path
 from types import ModuleType
 
 from curate.errors import CurateError, SchemaError
 
+ROOT = Path(__file__).parent
+# ``file.py:Class`` or ``file.py:Class:key=value``. The file's name ends at the first ``.py:``.
+OWN_CLASS = re.compile(r"(?P<name>(?P<file>.+?\.py):(?P<cls>[A-Za-z_]\w*))(?::(?P<options>.*))?", re.DOTALL)
+PLAIN_TYPES: Mapping[object, str] = {int: "a whole number", float: "a number", bool: "true or false"}
+# What a function that learns is given first, before its options.
+DATA_ARGUMENTS = ("stream", "corpus")
+
+Value = int | float | str | bool
+
+
+@dataclass(frozen=True)
+class Option:
+    """One option of a member: its name, the name of its type, and its default as text (None: it must be given)."""
+
+    name: str
+    type: str
+    default: str | None
+
 
 def names(folder: str) -> tuple[str, ...]:
-    """Return the sorted names of every implementation in ``curate/<folder>/`` without importing any of them."""
-    return tuple(sorted(p.stem for p in (Path(__file__).parent / folder).glob("*.py") if p.stem[0] != "_"))
+    """Return the sorted names of the files in ``curate/<folder>/``, without importing any of them."""
+    return tuple(sorted(path.stem for path in (ROOT / folder).glob("*.py") if path.stem[0] != "_"))
+
+
+def installed(folder: str) -> tuple[str, ...]:
+    """Return the sorted names that installed packages add to a set. A name of our own comes first."""
+    return tuple(sorted({point.name for point in entry_points(group=f"curate.{folder}")} - set(names(folder))))
 
 
 def module(folder: str, name: str) -> ModuleType:
-    """Import ``curate.<folder>.<name>``; an unknown name lists the known ones."""
-    if name not in names(folder):
-        raise CurateError(f"unknown name {name!r} in {folder}: choose one of {', '.join(names(folder))}")
-    return import_module(f"curate.{folder}.{name}")
+    """Import the module that holds the member ``name`` of a set.
+
+    Raises:
+        CurateError: no such name (with the nearest one), or a user's file that is missing or cannot be imported.
+    """
+    if own := OWN_CLASS.fullmatch(name):
+        return _own_module(Path(own["file"]))
+    if name in names(folder):
+        return import_module(f"curate.{folder}.{name}")
+    if point := _entry_point(folder, name):
+        return import_module(point.module)
+    raise CurateError(unknown(name, (*names(folder), *installed(folder)), kind=folder.removesuffix("s")))
 
 
 def implementation(folder: str, name: str) -> type:
-    """Return the class of the file ``name``: ``utility_smooth.py`` holds ``UtilitySmooth``."""
-    found: type = getattr(module(folder, name), "".join(part.capitalize() for part in name.split("_")))
-    return found
+    """Return the class of the member ``name``: ``utility_smooth`` is ``UtilitySmooth`` of ``utility_smooth.py``."""
+    holder = module(folder, name)
+    own, point = OWN_CLASS.fullmatch(name), None if name in names(folder) else _entry_point(folder, name)
+    if own:
+        class_name = own["cls"]
+    else:
+        class_name = point.attr if point else "".join(part.capitalize() for part in name.split("_"))
+    cls = getattr(holder, class_name, None)
+    if not isinstance(cls, type):
+        classes = [key for key, value in vars(holder).items() if isinstance(value, type) and key[0] != "_"]
+        raise CurateError(f"{holder.__file__}: {unknown(class_name, classes, kind='class')}")
+    if own:
+        # A worker process does not know the user's file by a module name, so it loads the file again.
+        cls.__reduce__ = _reduced(folder, name)  # type: ignore[assignment, method-assign]
+    return cls
 
 
-def parse(spec: str) -> tuple[str, dict[str, int | float | str | bool]]:
+def exists(folder: str, name: str) -> bool:
+    """Return whether a set has this member: a file of ours, a class in a user's file, or an entry point."""
+    return name in names(folder) or is_own(name) or _entry_point(folder, name) is not None
+
+
+def is_own(name: str) -> bool:
+    """Return whether a name is a class in a user's own file."""
+    return OWN_CLASS.fullmatch(name) is not None
+
+
+def parse(spec: str) -> tuple[str, dict[str, Value]]:
     """Split ``name:key=value,key=value`` into a name and typed options (int, float, bool, else str)."""
-    name, _, rest = spec.partition(":")
-    options: dict[str, int | float | str | bool] = {}
+    own = OWN_CLASS.fullmatch(spec)
+    name, rest = (own["name"], own["options"] or "") if own else (spec.partition(":")[0], spec.partition(":")[2])
+    options: dict[str, Value] = {}
     for item in filter(None, rest.split(",")):
         key, equals, value = item.partition("=")
         if not equals:
@@ -44,36 +114,141 @@ def parse(spec: str) -> tuple[str, dict[str, int | float | str | bool]]:
 
 
 def split(specs: str) -> list[str]:
-    """Split ``name,name:key=value,key=value,name`` at the commas between names: an item with ``=`` and no ``:`` is an
-    option of the name before it."""
-    found: list[str] = []
+    """Split ``name,name:key=value,key=value,name`` at the commas between names.
+
+    An item with ``=`` and without ``:`` is an option of the name before it.
+    """
+    parts: list[str] = []
     for item in specs.split(","):
-        if found and "=" in item and ":" not in item:
-            found[-1] += f",{item}"
+        if parts and "=" in item and ":" not in item:
+            parts[-1] += f",{item}"
         else:
-            found.append(item)
-    return found
+            parts.append(item)
+    return parts
 
 
 def build(folder: str, spec: str) -> object:
-    """Instantiate ``name:key=value,...`` from an open set; a wrong option lists the right ones."""
-    name, options = parse(spec)
+    """Make an instance of ``name:key=value,...``.
+
+    Raises:
+        CurateError: no such name or option (with the nearest one).
+        SchemaError: a value of the wrong type.
+    """
+    name, values = parse(spec)
     cls = implementation(folder, name)
-    known = {f.name: f.type for f in fields(cls) if f.init}
-    if unknown := sorted(set(options) - set(known)):
-        raise CurateError(f"{folder} {name} has no option {unknown[0]!r}: it takes {', '.join(known) or 'none'}")
-    check(name, options, known)
-    return cls(**options)
+    types = {field.name: field.type for field in _fields(cls)}
+    check_options(name, values, types)
+    return cls(**values)
 
 
-WORDS = {int: "a whole number", float: "a number", bool: "true or false"}
+def check_options(name: str, values: Mapping[str, object], types: Mapping[str, object]) -> None:
+    """Refuse an option that does not exist, and a value that is not of its option's plain type.
+
+    A whole number is a number too. ``types`` maps the name of every option to its type.
+    """
+    for option in values:
+        if option not in types:
+            suggestion = nearest(option, types) or "."
+            raise CurateError(f"{name} has no option {option!r}{suggestion} Its options: {', '.join(types) or 'none'}")
+    for option, value in values.items():
+        expected = types[option]
+        if expected not in PLAIN_TYPES or type(value) is expected or (expected is float and type(value) is int):
+            continue
+        whole = expected is int and isinstance(value, float) and value.is_integer()
+        instead = f": write {value:.0f}" if whole else ""
+        raise SchemaError(f"{name}: {option}={value} is not {PLAIN_TYPES[expected]}{instead}")
 
 
-def check(name: str, options: Mapping[str, object], kinds: Mapping[str, object]) -> None:
-    """Refuse a value that is not of the plain type of its option; a whole number is a number too."""
-    for option, value in options.items():
-        kind = kinds[option]
-        if kind in (int, float, bool) and type(value) is not kind and not (kind is float and type(value) is int):
-            whole = kind is int and isinstance(value, float) and value.is_integer()
-            instead = f": write {value:.0f}" if whole else ""
-            raise SchemaError(f"{name}: {option}={value} is not {WORDS[kind]}{instead}")
+def unknown(name: str, choices: tuple[str, ...] | list[str], *, kind: str) -> str:
+    """Return the message for a name that does not exist, with the nearest one and all of them."""
+    return f"unknown {kind} {name!r}{nearest(name, choices) or '.'} Choose one of {', '.join(choices)}"
+
+
+def nearest(name: str, choices: Mapping[str, object] | tuple[str, ...] | list[str]) -> str:
+    """Return ``; did you mean 'x'?`` for the choice that is spelled most like ``name``, or nothing."""
+    # .6 is difflib's default: it bridges one or two typing errors in a word of six letters.
+    close = get_close_matches(name, list(choices), n=1, cutoff=0.6)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def summary(folder: str, name: str) -> str:
+    """Return the first sentence of the docstring of a member's class, without importing one of our own files."""
+    if name in names(folder):
+        tree = ast.parse((ROOT / folder / f"{name}.py").read_text(encoding="utf-8"))
+        class_name = "".join(part.capitalize() for part in name.split("_"))
+        classes = [node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == class_name]
+        doc = ast.get_docstring(classes[0]) if classes else ast.get_docstring(tree)
+    else:
+        doc = getdoc(implementation(folder, name))
+    return first_sentence(doc or "")
+
+
+def first_sentence(doc: str) -> str:
+    """Return the first sentence of a docstring on one line."""
+    paragraph = " ".join(doc.strip().split("\n\n")[0].split())
+    return re.split(r"(?<=[.!?])\s+(?=[A-Z`(])", paragraph)[0]
+
+
+def options(folder: str, name: str) -> tuple[Option, ...]:
+    """Return the options of a member with their defaults: those of its ``learn`` function where it learns."""
+    learn = getattr(module(folder, name), "learn", None)
+    if folder == "scorers" and learn is not None:
+        parameters = [p for p in signature(learn).parameters.values() if p.name not in DATA_ARGUMENTS]
+        return tuple(Option(p.name, _type_name(p.annotation), _default(p.default, Parameter.empty)) for p in parameters)
+    return tuple(
+        Option(field.name, _type_name(field.type), _default(field.default, MISSING))
+        for field in _fields(implementation(folder, name))
+    )
+
+
+def rebuild(folder: str, name: str, values: Mapping[str, object]) -> object:
+    """Make an instance of a class in a user's file again, in another process."""
+    return implementation(folder, name)(**values)
+
+
+def _reduced(folder: str, name: str) -> Callable[[object], tuple[object, ...]]:
+    def reduce(self: object) -> tuple[object, ...]:
+        return rebuild, (folder, name, {field.name: getattr(self, field.name) for field in _fields(type(self))})
+
+    return reduce
+
+
+def _fields(cls: type) -> tuple[Field[object], ...]:
+    try:
+        return tuple(field for field in fields(cls) if field.init)
+    except TypeError:
+        raise CurateError(f"{cls.__name__} is not a dataclass: write @dataclass(frozen=True) above it") from None
+
+
+def _own_module(path: Path) -> ModuleType:
+    """Import a user's file once, under a name that no other module has."""
+    if not path.is_file():
+        raise CurateError(f"no such file: {path}. A class of your own is named path/to/file.py:ClassName")
+    name = f"curate_own_{path.stem}_{sha256(str(path.resolve()).encode()).hexdigest()[:8]}"
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise CurateError(f"{path} cannot be imported as Python")
+    own = module_from_spec(spec)
+    # dataclasses and pickle look a class's module up in sys.modules.
+    sys.modules[name] = own
+    try:
+        spec.loader.exec_module(own)
+    except Exception as error:
+        del sys.modules[name]
+        raise CurateError(f"{path} cannot be imported: {type(error).__name__}: {error}") from error
+    return own
+
+
+def _entry_point(folder: str, name: str) -> EntryPoint | None:
+    points = entry_points(group=f"curate.{folder}", name=name)
+    return next(iter(points), None)
+
+
+def _type_name(annotation: object) -> str:
+    return annotation.__name__ if isinstance(annotation, type) else str(annotation)
+
+
+def _default(value: object, absent: object) -> str | None:
+    return None if value is absent else repr(value) if isinstance(value, str) else str(value)

@@ -1,9 +1,10 @@
-"""How a long job reports its progress, without printing."""
+"""The function that a long job calls to report its progress. Nothing here prints."""
 
 from collections.abc import Callable
 
-Progress = Callable[[str, int, int], None]  # what is counted, how many are done, of how many
+# Called with what is counted ("rows scored"), how many are done, and how many there are in all.
+Progress = Callable[[str, int, int], None]
 
 
 def silent(what: str, done: int, total: int) -> None:
-    """Report to nobody."""
+    """Ignore the report: the default of every job."""

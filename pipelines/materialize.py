@@ -12,37 +12,39 @@ from pipelines.shared.flags import Json, Out, Restart, Seed, Workers
 
 
 def main(
-    plan: Annotated[Path, typer.Argument(help="plan.json, or schedule.json: then in its order")],
+    plan: Annotated[
+        Path,
+        typer.Argument(
+            help="plan.json, or schedule.json, which is drawn in its order, or pools.json: every row is drawn once."
+        ),
+    ],
     out: Out,
-    pools: Annotated[Path | None, typer.Option(help="pools.json; without it the pools in the file.")] = None,
+    pools: Annotated[
+        Path | None, typer.Option(help="pools.json. Without it, the pools that the plan file holds.")
+    ] = None,
     budget: Annotated[int | None, typer.Option(help="Which of the plan's budgets, counted from 0.")] = None,
-    shard_rows: Annotated[int, typer.Option(help="Rows a shard; a worker holds about three shards.")] = 100_000,
+    shard_rows: Annotated[
+        int, typer.Option(help="Rows in each shard. A worker holds about three shards in memory.")
+    ] = 100_000,
     seed: Seed = 0,
     workers: Workers = 1,
     restart: Restart = False,
     as_json: Json = False,
 ) -> None:
     """Draw a training set."""
-    from curate.engines.local import Local
-    from curate.pool import mixture as mixtures
-    from curate.pool.pool import load_pools
-    from curate.storage import artifacts
-    from curate.training_set import draw
+    from curate.training_set.job import materialize
     from pipelines.shared.show import progress, result, table
 
-    mixture = mixtures.load(plan, budget, pools=load_pools(pools) if pools else None)
     with progress() as report:
-        drawn = draw.draw(
-            mixture, out, shard_rows=shard_rows, seed=seed, engine=Local(workers), restart=restart, progress=report
+        training_set = materialize(
+            plan,
+            out,
+            pools=pools,
+            budget=budget,
+            shard_rows=shard_rows,
+            seed=seed,
+            workers=workers,
+            restart=restart,
+            progress=report,
         )
-    counts = {
-        "planned": mixture.tokens,
-        "left_out": list(mixture.left_out),
-        "pools": drawn.table().to_dicts(),
-        "shards": [dict(zip(("file", "rows", "tokens"), one, strict=True)) for one in drawn.shards],
-    }
-    arguments = {"plan": plan, "pools": pools, "budget": budget, "shard_rows": shard_rows}
-    made_by = artifacts.made_by(arguments, [plan, *([pools] if pools else [])], seed)
-    made_by["inputs"] |= drawn.inputs
-    artifacts.save(out / "index.json", "training_set", {**counts, "made_by": made_by})
-    result(as_json, {**counts, "out": str(out)}, table(drawn.table()))
+    result(as_json, {**training_set.record(), "out": str(out)}, table(training_set.table()))

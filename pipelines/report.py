@@ -59,16 +59,22 @@ def _warning_tables(record: Mapping[str, object]) -> "list[pl.DataFrame]":
     return [pl.DataFrame({"warnings": lines})] if lines else []
 
 
+def _load(path: Path, kind: str) -> dict:  # type: ignore[type-arg]
+    """Return a JSON artefact, whose values are of any type."""
+    from curate.storage import artifacts
+
+    return artifacts.load(path, kind)
+
+
 def _check(folder: Path) -> "Iterator[Section]":
     import polars as pl
 
     from curate import charts
-    from curate.storage import artifacts
     from pipelines.demo.check import verdict
 
     if not (folder / "check.json").is_file():
         return
-    record = artifacts.load(folder / "check.json", "check")
+    record = _load(folder / "check.json", "check")
     frame = pl.DataFrame(record["rows"]).select("mixture", "predicted", "low", "high", "measured", "inside")
     text = (
         f"The plan and the baselines were trained on {record['tokens']:.3g} tokens, more than any pilot saw. Blue: "
@@ -83,11 +89,10 @@ def _plan(folder: Path) -> "Iterator[Section]":
     import polars as pl
 
     from curate import charts
-    from curate.storage import artifacts
 
     if not (folder / "plan.json").is_file():
         return
-    record = artifacts.load(folder / "plan.json", "plan")
+    record = _load(folder / "plan.json", "plan")
     plans = record["plans"]
     shares = pl.DataFrame(_share_rows(plans))
     text = (
@@ -102,11 +107,11 @@ def _plan(folder: Path) -> "Iterator[Section]":
             "Light band: where 90 % of the bootstrap draws would put the share. Dark band: shares of other mixtures "
             f"whose loss is at most {plans[0].get('within', 0):g} nats higher. "
         )
-        text += ". ".join(crossing["said"] for crossing in record.get("crossings", ()))
+        text += ". ".join(_sentence(crossing) for crossing in record.get("crossings", ()))
         yield charts.Section("Plan: how certain each share is", text, [charts.freedom(shares)])
     if "keep" in record:
         curve = pl.DataFrame(record["keep"]["curve"])
-        text = ". ".join(change["said"] for change in record["keep"].get("changes", ()))
+        text = ". ".join(_sentence(change) for change in record["keep"].get("changes", ()))
         yield charts.Section(
             "Plan: how much data to keep", text, [charts.kept(curve)] if len(plans) > 1 else [], [curve]
         )
@@ -135,6 +140,11 @@ def _plan_warnings(plans: list) -> "pl.DataFrame":  # type: ignore[type-arg]
     return pl.DataFrame(rows).rename({"warnings": "limits that shaped this plan, and warnings"})
 
 
+def _sentence(event: Mapping[str, object]) -> str:
+    """Return what a plan says of a change of the mixture; older files call it said."""
+    return str(event["text"] if "text" in event else event["said"])
+
+
 def _interval(value: float, low: float, high: float) -> str:
     return f"{value:.3f} ({low:.3f} to {high:.3f})"
 
@@ -157,11 +167,10 @@ def _schedule(folder: Path) -> "Iterator[Section]":
     import polars as pl
 
     from curate import charts
-    from curate.storage import artifacts
 
     if not (folder / "schedule.json").is_file():
         return
-    record = artifacts.load(folder / "schedule.json", "schedule")
+    record = _load(folder / "schedule.json", "schedule")
     phases = pl.DataFrame({"from": p["from"], "to": p["to"]} | dict(p["weights"]) for p in record["phases"])
     text = "Shares of the pools in each part of training, from 0 (start) to 1 (end)."
     yield charts.Section("Schedule: shares over training", text, [], [phases, *_warning_tables(record)])
@@ -171,11 +180,10 @@ def _critical_ratios(folder: Path) -> "Iterator[Section]":
     import polars as pl
 
     from curate import charts
-    from curate.storage import artifacts
 
     if not (folder / "cmr.json").is_file():
         return
-    record = artifacts.load(folder / "cmr.json", "cmr")
+    record = _load(folder / "cmr.json", "cmr")
     names = ("tolerance", "ceiling", "share", "low", "high", "safe", "best", "note")
     rows = [{"tokens": r["budget"]["tokens"]} | {name: r[name] for name in names} for r in record["ratios"]]
     table = pl.DataFrame(rows, infer_schema_length=None)
@@ -207,8 +215,8 @@ def _pilots(folder: Path) -> "Iterator[Section]":
     from curate import charts
     from curate.fitting import fit_files
     from curate.fitting.compare import SCHEMA
+    from curate.fitting.fit import Fit
     from curate.runs import run_table as run_tables
-    from curate.storage import artifacts
 
     if not ((folder / "runs.parquet").is_file() and (folder / "fit.json").is_file()):
         return
@@ -228,15 +236,16 @@ def _pilots(folder: Path) -> "Iterator[Section]":
     agreement = points.select(
         "run", pl.col("tokens").map_elements(lambda t: f"{t:.2g}", pl.String), measured="loss"
     ).with_columns(predicted=pl.Series(fitted.loss(recipes).numpy()))
-    compared = pl.DataFrame(artifacts.load(folder / "fit.json", "fit")["compared"])
+    compared = pl.DataFrame(_load(folder / "fit.json", "fit")["compared"])
+    # Blends and trees have no single table of parameters.
+    name, parameters = (f"the law {fitted.spec}", [fitted.table()]) if isinstance(fitted, Fit) else ("the fit", [])
     text = (
-        f"Dots: losses of the pilot runs, coloured by the share of {pool}. Lines: losses that the law {fitted.spec} "
-        f"predicts for {pool} alone and for a uniform mixture. Tables: the laws compared, and the parameters of the "
-        "fitted one."
+        f"Dots: losses of the pilot runs, coloured by the share of {pool}. Lines: losses that {name} predicts for "
+        f"{pool} alone and for a uniform mixture. Tables: the laws compared, and the parameters of the fitted one."
     )
     drawn = [charts.pilots(points, curves), charts.fitted(agreement)]
     yield charts.Section(
-        "Pilots: small runs and the fitted law", text, drawn, [compared.select(list(SCHEMA)), fitted.table()]
+        "Pilots: small runs and the fitted law", text, drawn, [compared.select(list(SCHEMA)), *parameters]
     )
 
 
@@ -324,6 +333,6 @@ def _texts(scores: Path, ids: set[str]) -> dict[str, str]:
     job = scored.job(scores)
     texts: dict[str, str] = {}
     for shard in batches.shards(cast(list[str], job["data"])):
-        for batch in batches.batches(shard, ("text",), text_column=str(job["text_column"])):
+        for batch in batches.batches(shard, ("text",), reading=batches.Reading(text_column=str(job["text_column"]))):
             texts |= dict(batch.filter(pl.col("id").is_in(sorted(ids))).select("id", "text").iter_rows())
     return texts

@@ -1,4 +1,4 @@
-"""Say what is done in an output folder, what is left, and why a job would refuse to continue.
+"""Show what is done in a score folder, what remains, and why the same command would be refused.
 
 Example: curate status scores/
 """
@@ -10,14 +10,15 @@ import typer
 
 from pipelines.shared.flags import Json
 
-SHOWN = 100  # shards listed for people; --json lists all
+SHOWN = 100  # files listed for people; --json lists all
+ORDER = ("refused", "quarantined", "begun", "to do", "done")  # what needs attention comes first
 
 
 def main(
     folder: Annotated[Path, typer.Argument(help="A folder made by `curate score`.")],
     as_json: Json = False,
 ) -> None:
-    """Show status."""
+    """Show the state of a score folder."""
     import polars as pl
 
     from curate.scoring import status
@@ -28,9 +29,8 @@ def main(
     record = {"done": counts.get("done", 0), "total": len(rows), "states": counts, "shards": rows, "refused": learned}
     lines = [f"{counts.get('done', 0)} of {len(rows)} shards done"]
     lines += [f"{count} {state}" for state, count in counts.items() if state != "done"]
-    lines += [f"the same command would be refused: {why}" for why in learned]
-    order = ["refused", "quarantined", "begun", "to do", "done"]
-    shown = sorted(rows, key=lambda row: order.index(str(row["state"])))[:SHOWN]
+    lines += [f"the same command would be refused: {reason}" for reason in learned]
+    shown = sorted(rows, key=lambda row: ORDER.index(str(row["state"])))[:SHOWN]
     lines.append(table(pl.DataFrame(shown, infer_schema_length=None)))
     if len(rows) > SHOWN:
         lines.append(f"... {len(rows) - SHOWN} more: --json lists all")

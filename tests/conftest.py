@@ -78,6 +78,17 @@ def tiny_llama(folder: Path) -> str:
     return str(folder)
 
 
+# The beginning of a script for ``python -c`` that runs as if torch were not installed.
+WITHOUT_TORCH = """
+import sys
+class NoTorch:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] == "torch":
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+sys.meta_path.insert(0, NoTorch())
+"""
+
+
 class Said(NamedTuple):
     code: int
     out: str

@@ -27,7 +27,7 @@ from scipy.optimize import least_squares
 
 from curate import open_sets
 from curate.continual import critical_ratio
-from curate.fitting.fit import Fit, Options, fit
+from curate.fitting.fit import Fit, FitOptions, fit
 from curate.pool.pool import Budget
 from curate.runs.recipes import Recipes
 from curate.runs.run_table import Runs, check
@@ -65,7 +65,7 @@ def load(path: Path) -> Family:
     return Family(check(rest, str(path)), {name: begun[f"loss.{name}"] for name in ("general", "python")})
 
 
-def law(spec: str, options: Options, recipes: Recipes, loss: np.ndarray) -> Fit:
+def law(spec: str, options: FitOptions, recipes: Recipes, loss: np.ndarray) -> Fit:
     """Fit a law of ours, bootstrap over trainings."""
     groups = np.unique(np.asarray(recipes.weights[:, -1]), return_inverse=True)[1]
     return fit(spec, recipes, loss, pools=("pile", "python"), clusters=groups, options=options)
@@ -126,7 +126,7 @@ def log_share(x: np.ndarray) -> np.ndarray:
     return np.asarray(np.log(np.maximum(x, LEAST)))
 
 
-def methods(rest: bool, options: Options) -> dict[str, Method]:
+def methods(rest: bool, options: FitOptions) -> dict[str, Method]:
     """Name -> method, for the general loss (``rest``) or the domain's."""
 
     def spec(name: str) -> str:
@@ -179,7 +179,7 @@ def coverage(family: Family, evaluation: str, spec: str, draws: int) -> str:
     inside, widths = [], []
     for share in np.unique(shares):
         out = shares == share
-        fitted = law(spec, Options(starts=8, draws=draws), recipes.take(~out), truth[~out])
+        fitted = law(spec, FitOptions(starts=8, draws=draws), recipes.take(~out), truth[~out])
         low, high = (np.asarray(x) for x in fitted.interval(recipes.take(out), LEVEL))
         inside.append(float(((low <= truth[out]) & (truth[out] <= high)).mean()))
         widths.append(float((high - low)[-1]))
@@ -195,7 +195,7 @@ def critical(family: Family, draws: int) -> list[dict[str, object]]:
     rows = []
     for left_share in (None, *np.unique(shares)):
         kept = np.ones(len(recipes), dtype=bool) if left_share is None else shares != left_share
-        options = Options(starts=8, draws=draws)
+        options = FitOptions(starts=8, draws=draws)
         fits = (
             law(f"{OURS},rest=true", options, recipes.take(kept), general[kept]),
             law(OURS, options, recipes.take(kept), domain[kept]),
@@ -243,7 +243,7 @@ def critical_coverage(family: Family, draws: int) -> str:
     counts = {"all shares fitted": [0, 0], "one left out": [0, 0]}
     for left_share in (None, *np.unique(shares)):
         kept = np.ones(len(recipes), dtype=bool) if left_share is None else shares != left_share
-        general_fit = law(f"{OURS},rest=true", Options(starts=8, draws=draws), recipes.take(kept), general[kept])
+        general_fit = law(f"{OURS},rest=true", FitOptions(starts=8, draws=draws), recipes.take(kept), general[kept])
         tally = counts["all shares fitted" if left_share is None else "one left out"]
         for t in np.unique(tokens):
             for tolerance in TOLERANCES:
@@ -272,7 +272,7 @@ def main() -> None:
         return
     torch.set_num_threads(1)
     family, clock, draws = load(path), Clock(), 40 if flags.quick else 200
-    options = Options(starts=2 if flags.quick else 16, draws=1)
+    options = FitOptions(starts=2 if flags.quick else 16, draws=1)
     pl.Config(tbl_rows=-1, tbl_cols=-1, tbl_width_chars=220, fmt_str_lengths=80, float_precision=4)
     for evaluation in ("general", "python"):
         rows = [

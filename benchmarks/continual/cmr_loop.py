@@ -39,12 +39,12 @@ import polars as pl
 import torch
 
 from curate.continual import choose_law, critical_ratio
-from curate.fitting.fit import Options
+from curate.fitting.fit import FitOptions
 from curate.models import tiny_transformer
 from curate.pool.pool import Budget, Pool
 from curate.runs import continued_runs, pilots
 from curate.runs.continued_runs import Continued
-from curate.runs.pilots import Run
+from curate.runs.pilot_design import PlannedRun
 from curate.runs.run_table import check
 from curate.storage.files import content_hash
 from curate.trainers.tiny import Tiny
@@ -79,7 +79,7 @@ def texts(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     return pools, {"code": code[-HELD_OUT:], "prose": joined(folder / "target")[:HELD_OUT]}
 
 
-def design() -> list[Run]:
+def design() -> list[PlannedRun]:
     """Return the short runs."""
     runs = []
     for share in SHARES:
@@ -88,11 +88,11 @@ def design() -> list[Run]:
     return runs
 
 
-def one_run(share: float, length: int, domain: int) -> Run:
+def one_run(share: float, length: int, domain: int) -> PlannedRun:
     """One continued training; its seed depends on what it is."""
     weights = {"code": 1 - share, "prose": share}
     seed = SEED + round(1000 * share) + length // 1000 + domain
-    return Run(f"{share:.3f}-{length}-{domain}", weights, Budget(length, PARAMS), {"prose": float(domain)}, seed)
+    return PlannedRun(f"{share:.3f}-{length}-{domain}", weights, Budget(length, PARAMS), {"prose": float(domain)}, seed)
 
 
 def with_start(frame: pl.DataFrame, start: dict[str, float]) -> Continued:
@@ -134,7 +134,7 @@ def main() -> None:
     chosen = []
     for name in ("code", "prose"):
         specs = choose_law.complete_specs(CANDIDATES, runs, rest=name == "code")
-        chosen.append(choose_law.choose(specs, runs, name, options=Options(starts=8)))
+        chosen.append(choose_law.choose(specs, runs, name, options=FitOptions(starts=8)))
     with pl.Config(tbl_width_chars=160, fmt_str_lengths=60, tbl_cols=-1):
         for chosen_law in chosen:
             print(f"held-out error of log loss on {chosen_law.fit.eval}\n{chosen_law.rows.drop('why')}")

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import cast
 
@@ -25,12 +26,11 @@ from scipy.optimize import least_squares, minimize
 from scipy.stats import spearmanr
 
 from curate import open_sets
-from curate.fitting import annealing, downstream
-from curate.fitting.boosted import BASE, fit_boosted
-from curate.fitting.boosted import Options as BoostOptions
-from curate.fitting.compare import splits
+from curate.fitting.boosted import BASE, TreeOptions, fit_boosted
 from curate.fitting.coordinates import Coordinates
-from curate.fitting.fit import Options, fit, fit_evals
+from curate.fitting.curves import annealing, downstream
+from curate.fitting.fit import FitOptions, fit, fit_evals
+from curate.fitting.holdout import splits
 from curate.fitting.least_squares import huber
 from curate.fitting.multistart import DELTA
 from curate.laws import Law, chinchilla, repetition
@@ -63,9 +63,9 @@ class Bench:
         frame = read(self.data / f"{name}.csv").frame
         return check(frame if keep is None else frame.filter(keep), name)
 
-    def options(self, starts: int) -> Options:
+    def options(self, starts: int) -> FitOptions:
         """Accuracy needs no bootstrap."""
-        return Options(starts=max(1, starts // 4) if self.quick else starts, draws=1)
+        return FitOptions(starts=max(1, starts // 4) if self.quick else starts, draws=1)
 
 
 Rows = Iterator[Row]
@@ -111,8 +111,8 @@ def scipy_fit(
         finite = bool(torch.isfinite(value))
         return (1e4 * float(value.detach()), 1e4 * gradient.numpy()) if finite else (1e10, np.zeros_like(x))
 
-    found = [minimize(objective, s.numpy(), jac=True, method="L-BFGS-B", options={"maxiter": 500}) for s in starts]
-    best = min(found, key=lambda one: one.fun)
+    solutions = [minimize(objective, s.numpy(), jac=True, method="L-BFGS-B", options={"maxiter": 500}) for s in starts]
+    best = min(solutions, key=lambda solution: solution.fun)
     point = torch.from_numpy(best.x)
     return coordinates.theta(point), point, best.fun / 1e4
 
@@ -147,13 +147,13 @@ def chinchilla_240(bench: Bench) -> Rows:
         f"objective {objective(published):.9f} {shown(published)} (s.e. .0257 .0154 .0206)",
     )
     clock = Clock()
-    ours = fit("chinchilla", recipes, y, pools=runs.pools, options=Options(draws=1, delta=DELTA, prior=False))
+    ours = fit("chinchilla", recipes, y, pools=runs.pools, options=FitOptions(draws=1, delta=DELTA, prior=False))
     value = objective(ours.theta)
     yield Row(
         "ours, 32 starts", f"objective {value:.9f} {shown(ours.theta)}", clock(), "<= .0010183", value <= 0.0010183
     )
     clock, draws = Clock(), 100 if bench.quick else 1000
-    ours = fit("chinchilla", recipes, y, pools=runs.pools, options=Options(draws=draws, delta=DELTA, prior=False))
+    ours = fit("chinchilla", recipes, y, pools=runs.pools, options=FitOptions(draws=draws, delta=DELTA, prior=False))
     errors = " ".join(f"{k} {float(ours.draws[k].std()):.4f}" for k in ("E", "alpha", "beta"))
     cpu = clock()
     yield Row(
@@ -190,7 +190,7 @@ def chinchilla_240(bench: Bench) -> Rows:
 def regmix(bench: Bench) -> Rows:
     """RegMix (Liu et al. 2024, arXiv 2407.01492): 512 mixtures of 17 pools at 1M, 256 others; params, tokens fixed."""
     train, test = bench.runs("regmix_1m"), bench.runs("regmix_1m_test")
-    here, there = train.recipes(), test.recipes(train.pools)
+    fitted, unseen = train.recipes(), test.recipes(train.pools)
     losses = {e: train.loss(e) for e in train.evals}
 
     def scored(predicted: Mapping[str, np.ndarray], least: float, most: float | None) -> tuple[str, str, bool]:
@@ -202,31 +202,31 @@ def regmix(bench: Bench) -> Rows:
     yield Row("published: LightGBM / log-linear / linear", "rho .9896 / .9756 / .831")
     for spec in ("mixing", "ces"):
         clock = Clock()
-        fits = fit_evals(spec, here, losses, pools=train.pools, options=bench.options(4))
-        figure, target, met = scored({e: np.asarray(f.loss(there)) for e, f in fits.items()}, 0.985, None)
+        fits = fit_evals(spec, fitted, losses, pools=train.pools, options=bench.options(4))
+        figure, target, met = scored({e: np.asarray(f.loss(unseen)) for e, f in fits.items()}, 0.985, None)
         label = "mixing (log-linear with a floor)" if spec == "mixing" else spec
         yield Row(label, figure, clock(), "" if spec == "mixing" else target, None if spec == "mixing" else met)
     if bench.quick:
         clock = Clock()
-        fits = fit_evals(BASE, here, losses, pools=train.pools, options=bench.options(1))
-        figure, target, met = scored({e: np.asarray(f.loss(there)) for e, f in fits.items()}, 0.985, None)
+        fits = fit_evals(BASE, fitted, losses, pools=train.pools, options=bench.options(1))
+        figure, target, met = scored({e: np.asarray(f.loss(unseen)) for e, f in fits.items()}, 0.985, None)
         yield Row(f"{BASE} (form: seen)", figure, clock(), target, met)
     for base, label in ((None, "boosted, no law"), (BASE, f"boosted on {BASE}")):
         if bench.quick and base == BASE:
             continue
         clock = Clock()
         boosted = fit_boosted(
-            here, losses, pools=train.pools, base=base, options=BoostOptions(draws=1), law=bench.options(1)
+            fitted, losses, pools=train.pools, base=base, options=TreeOptions(draws=1), law=bench.options(1)
         )
-        predicted = {e: np.asarray(b.loss(there)) for e, b in boosted.items()}
+        predicted = {e: np.asarray(b.loss(unseen)) for e, b in boosted.items()}
         cpu = clock()
-        laws = {e: np.asarray(b.base.loss(there)) for e, b in boosted.items() if b.base is not None}
+        laws = {e: np.asarray(b.base.loss(unseen)) for e, b in boosted.items() if b.base is not None}
         if laws:
             figure, target, met = scored(laws, 0.985, None)
             yield Row(f"{base} (form: seen)", figure, None, target, met)
         figure, target, met = scored(predicted, 0.9895, 0.0105)
         yield Row(f"{label}, fit and 4 folds" if laws else label, figure, cpu, target, met)
-    if not open_sets.installed("lightgbm"):
+    if not find_spec("lightgbm"):
         yield Row("LightGBM raw", "skipped: lightgbm is not installed (pip install lightgbm)")
         return
     import lightgbm
@@ -235,7 +235,7 @@ def regmix(bench: Bench) -> Rows:
         "objective": "l2", "learning_rate": 0.01, "num_threads": 1, "verbose": -1, "seed": 0, "deterministic": True
     }  # fmt: skip
     clock = Clock()
-    x, z = np.asarray(here.weights), np.asarray(there.weights)
+    x, z = np.asarray(fitted.weights), np.asarray(unseen.weights)
     predicted = {
         e: np.asarray(lightgbm.train(options, lightgbm.Dataset(x, y), 1000).predict(z)) for e, y in losses.items()
     }
@@ -268,16 +268,16 @@ def _pile5_of(bench: Bench, size: str) -> Rows:
     count = 1 if bench.quick else 5 if size == "70m" else 3
     held = [np.isin(code, np.random.default_rng(s).permutation(code.max() + 1)[:6]) for s in range(count)]
 
-    def row(label: str, clock: Clock, found: list[float], target: bool = True) -> Row:
-        error = float(np.mean(found))
+    def row(label: str, clock: Clock, errors: list[float], target: bool = True) -> Row:
+        error = float(np.mean(errors))
         return Row(
-            f"{size} {label}", f"MAE {error:.4f} [{min(found):.4f}, {max(found):.4f}]", clock(),
+            f"{size} {label}", f"MAE {error:.4f} [{min(errors):.4f}, {max(errors):.4f}]", clock(),
             "< .019 (aim .0095)" if target else "", error < 0.019 if target else None,
         )  # fmt: skip
 
     def mae(fits: Mapping[str, Predicts], rows: np.ndarray) -> float:
         part = recipes.take(rows)
-        predicted = np.mean([np.asarray(one(part)) for one in fits.values()], axis=0)
+        predicted = np.mean([np.asarray(predict(part)) for predict in fits.values()], axis=0)
         return float(np.abs(predicted - mean[rows]).mean())
 
     def ours(spec: str, train: np.ndarray, starts: int) -> dict[str, Predicts]:
@@ -285,29 +285,29 @@ def _pile5_of(bench: Bench, size: str) -> Rows:
             spec, recipes.take(train), {e: y[train] for e, y in losses.items()}, pools=runs.pools,
             weights=np.where(last[train], 3.0, 0.3), options=bench.options(starts),
         )  # fmt: skip
-        return {e: one.loss for e, one in fits.items()}
+        return {e: law_fit.loss for e, law_fit in fits.items()}
 
     def scipys(train: np.ndarray) -> dict[str, Predicts]:
         law, starts = cast(Law, open_sets.build("laws", "mixing")), sobol("mixing", 5, 4)
         thetas = {e: scipy_fit("mixing", recipes.take(train), y[train], starts)[0] for e, y in losses.items()}
         return {e: partial(law.loss, theta) for e, theta in thetas.items()}
 
-    for end, at in ends.items():
-        naive = [float(np.abs(mean[~out & at].mean() - mean[out & at]).mean()) for out in held]
+    for end, rows in ends.items():
+        naive = [float(np.abs(mean[~out & rows].mean() - mean[out & rows]).mean()) for out in held]
         yield row(f"mean predictor, {end}", Clock(), naive, target=False)
         clock = Clock()
-        yield row(f"mixing, {end}", clock, [mae(ours("mixing", ~out & at, 8), out & at) for out in held])
+        yield row(f"mixing, {end}", clock, [mae(ours("mixing", ~out & rows, 8), out & rows) for out in held])
     for spec in laws if size == "70m" and not bench.quick else laws[:1]:
         seen = " (form: seen)" * (size == "70m")
         clock = Clock()
         fits = [ours(spec, ~out, 1) for out in held]
-        for end, at in ends.items():
-            found = [mae(one, out & at) for one, out in zip(fits, held, strict=True)]
-            yield row(f"{spec}{seen}, {end}", clock, found)
+        for end, rows in ends.items():
+            errors = [mae(predicts, out & rows) for predicts, out in zip(fits, held, strict=True)]
+            yield row(f"{spec}{seen}, {end}", clock, errors)
     if size == "70m":
-        clock, at = Clock(), ends["3e10"]
-        found = [mae(scipys(~out & at), out & at) for out in held]
-        yield row("scipy L-BFGS-B, mixing, 4 starts, 3e10", clock, found)
+        clock, rows = Clock(), ends["3e10"]
+        errors = [mae(scipys(~out & rows), out & rows) for out in held]
+        yield row("scipy L-BFGS-B, mixing, 4 starts, 3e10", clock, errors)
 
 
 def slimpajama(bench: Bench) -> Rows:
@@ -330,9 +330,9 @@ def slimpajama(bench: Bench) -> Rows:
     for spec in laws[-1:] if bench.quick else laws:
         seen = " (form: seen)" * spec.startswith("mixture_ces")
         clock = Clock()
-        found = errors(spec, small, ~small)
-        mean = float(np.mean(list(found.values())))
-        yield Row(f"{spec}{seen}, 122M -> 310M", f"{mean:.3%}: {percent(found)}", clock(), "< 1.0 %", mean < 0.01)
+        by_eval = errors(spec, small, ~small)
+        mean = float(np.mean(list(by_eval.values())))
+        yield Row(f"{spec}{seen}, 122M -> 310M", f"{mean:.3%}: {percent(by_eval)}", clock(), "< 1.0 %", mean < 0.01)
         clock = Clock()
         unseen = [float(np.mean(list(errors(spec, ~test, test).values()))) for test in held]
         yield Row(
@@ -340,13 +340,13 @@ def slimpajama(bench: Bench) -> Rows:
             "< .40 %", float(np.mean(unseen)) < 0.004,
         )  # fmt: skip
     clock = Clock()
-    found = {
+    by_eval = {
         e: scipy_error("ces", recipes.take(small), y[small], recipes.take(~small), y[~small], 2)
         for e, y in losses.items()
     }
     yield Row(
-        "scipy L-BFGS-B, ces, 2 starts, 122M -> 310M", f"{np.mean(list(found.values())):.3%}: {percent(found)}",
-        clock(), "< 1.0 %", float(np.mean(list(found.values()))) < 0.01,
+        "scipy L-BFGS-B, ces, 2 starts, 122M -> 310M", f"{np.mean(list(by_eval.values())):.3%}: {percent(by_eval)}",
+        clock(), "< 1.0 %", float(np.mean(list(by_eval.values()))) < 0.01,
     )  # fmt: skip
 
 
@@ -359,8 +359,8 @@ def repeated(bench: Bench) -> Rows:
 
     def row(label: str, error: Callable[[np.ndarray, np.ndarray], float]) -> Row:
         clock = Clock()
-        found = {f"{cut / 1e9:g}e9": error(params < cut, params >= cut) for cut in cuts}
-        return Row(label, percent(found), clock(), "< 3 % at 1.2e9", found["1.2e9"] < 0.03)
+        by_cut = {f"{cut / 1e9:g}e9": error(params < cut, params >= cut) for cut in cuts}
+        return Row(label, percent(by_cut), clock(), "< 3 % at 1.2e9", by_cut["1.2e9"] < 0.03)
 
     law, published = repetition.Repetition(), {k: torch.tensor(v).double() for k, v in repetition.PUBLISHED.items()}
     yield row(
@@ -406,18 +406,18 @@ def overtraining(bench: Bench) -> Rows:
                 continue  # six parameters
             if spec.startswith("scipy") and label.startswith("five runs -> others M"):
                 continue
-            clock, found = Clock(), []
-            for one in corpora.values():
-                recipes, y = one.recipes(), one.loss("c4")
+            clock, errors = Clock(), []
+            for corpus in corpora.values():
+                recipes, y = corpus.recipes(), corpus.loss("c4")
                 train, test = protocols(recipes)[label]
                 if spec.startswith("scipy"):
                     part, rest = recipes.take(train), recipes.take(test)
-                    found.append(scipy_error(spec.split()[1], part, y[train], rest, y[test]))
+                    errors.append(scipy_error(spec.split()[1], part, y[train], rest, y[test]))
                     continue
-                ours = fit(spec, recipes.take(train), y[train], pools=one.pools, options=bench.options(16))
-                found.append(float(relative(ours.loss(recipes.take(test)), y[test]).mean()))
-            mean = float(np.mean(found))
-            yield Row(f"{spec}: {label}", f"{mean:.2%} ({percent(found)})", clock(), "< 1 %", mean < 0.01)
+                ours = fit(spec, recipes.take(train), y[train], pools=corpus.pools, options=bench.options(16))
+                errors.append(float(relative(ours.loss(recipes.take(test)), y[test]).mean()))
+            mean = float(np.mean(errors))
+            yield Row(f"{spec}: {label}", f"{mean:.2%} ({percent(errors)})", clock(), "< 1 %", mean < 0.01)
     # Every corpus was trained at the same sizes and ratios: as evals of the same runs they share their exponents.
     ratio = (pl.col("tokens") / pl.col("params")).round()
     wide = runs.frame.with_columns(ratio=ratio).pivot("corpus", index=["params", "ratio"], values="loss.c4")
@@ -431,10 +431,10 @@ def overtraining(bench: Bench) -> Rows:
                 spec, recipes.take(train), {c: y[train] for c, y in losses.items()}, pools=pooled.pools,
                 options=bench.options(16),
             )  # fmt: skip
-            found = [float(np.nanmean(relative(f.loss(recipes.take(test)), losses[c][test]))) for c, f in fits.items()]
-            mean = float(np.mean(found))
+            errors = [float(np.nanmean(relative(f.loss(recipes.take(test)), losses[c][test]))) for c, f in fits.items()]
+            mean = float(np.mean(errors))
             yield Row(
-                f"{spec}, exponents shared: {label}", f"{mean:.2%} ({percent(found)})", clock(), "< 1 %", mean < 0.01
+                f"{spec}, exponents shared: {label}", f"{mean:.2%} ({percent(errors)})", clock(), "< 1 %", mean < 0.01
             )
 
 
@@ -443,13 +443,13 @@ def annealed(bench: Bench) -> Rows:
 
     def schedule(steps: int, warmup: int, kind: str) -> torch.Tensor:
         t = torch.arange(1, steps + 1, dtype=torch.float64)
-        left = ((t - warmup) / (steps - warmup)).clamp(0, 1)
-        fall = 0.1 + 0.45 * (1 + torch.cos(torch.pi * left))
+        remaining = ((t - warmup) / (steps - warmup)).clamp(0, 1)
+        fall = 0.1 + 0.45 * (1 + torch.cos(torch.pi * remaining))
         if kind == "wsd":  # constant, then a linear fall over the last fifth
-            fall = 1 - 0.9 * ((left - 0.8) / 0.2).clamp(0, 1)
+            fall = 1 - 0.9 * ((remaining - 0.8) / 0.2).clamp(0, 1)
         return 2e-4 * torch.minimum(t / warmup, fall)
 
-    def made(steps: int, kind: str, seed: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def losses(steps: int, kind: str, seed: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         s1, s2 = annealing.s1_s2(schedule(steps, 500, kind), warmup=500)
         clean = annealing.curve(annealing.PUBLISHED, s1, s2)
         noise = torch.from_numpy(np.random.default_rng(seed).standard_normal(steps))
@@ -458,13 +458,13 @@ def annealed(bench: Bench) -> Rows:
     yield Row("published, 40 points of measured curves", "R2 .99963")
     for source, other in (("cosine", "wsd"), ("wsd", "cosine")):
         clock = Clock()
-        s1, s2, y = made(20_000, source, 0)
+        s1, s2, y = losses(20_000, source, 0)
         thin = slice(1000, None, 200)
         theta = annealing.fit(s1[thin], s2[thin], y[thin])
-        s1, s2, y = made(30_000, other, 1)
-        at = slice(1000, None)
-        left = y[at] - annealing.curve(theta, s1[at], s2[at])
-        r2 = 1 - float((left**2).sum() / ((y[at] - y[at].mean()) ** 2).sum())
+        s1, s2, y = losses(30_000, other, 1)
+        later = slice(1000, None)
+        residual = y[later] - annealing.curve(theta, s1[later], s2[later])
+        r2 = 1 - float((residual**2).sum() / ((y[later] - y[later].mean()) ** 2).sum())
         shown = " ".join(f"{k} {v:.4f}" for k, v in theta.items())
         yield Row(f"{source}, 20k steps -> {other}, 30k", f"R2 {r2:.5f} {shown}", clock(), "> .999", r2 > 0.999)
 
@@ -482,28 +482,28 @@ def err17(bench: Bench) -> Rows:
     def error(theta: Mapping[str, float], loss: np.ndarray, truth: np.ndarray) -> float:
         return float(relative(downstream.error(theta, torch.from_numpy(loss)), truth).mean())
 
-    found = [error(downstream.PUBLISHED[17][names[c]], *columns(part)[:2]) for c, part in parts.items()]
-    yield Row("published constants, all runs", f"{np.mean(found):.2%} ({percent(found)})")
+    errors = [error(downstream.PUBLISHED[17][names[c]], *columns(part)[:2]) for c, part in parts.items()]
+    yield Row("published constants, all runs", f"{np.mean(errors):.2%} ({percent(errors)})")
     for label in ("N < 3e8 -> 4.1e8", "five runs -> others"):
-        clock, found = Clock(), []
+        clock, errors = Clock(), []
         for part in parts.values():
             loss, truth, n, tokens = columns(part)
             m = tokens / n
             five = (np.abs(m - 20) < 1) | ((np.abs(m - 320) < 10) & (n == n.min()))
             train = n < 3e8 if label.startswith("N") else five
             theta = _fit_error(loss[train], truth[train])
-            found.append(error(theta, loss[~train], truth[~train]))
-        yield Row(f"ours: {label}", f"{np.mean(found):.2%} ({percent(found)})", clock())
+            errors.append(error(theta, loss[~train], truth[~train]))
+        yield Row(f"ours: {label}", f"{np.mean(errors):.2%} ({percent(errors)})", clock())
 
 
 def _fit_error(loss: np.ndarray, truth: np.ndarray) -> dict[str, float]:
-    def left(x: np.ndarray) -> np.ndarray:
+    def residual(x: np.ndarray) -> np.ndarray:
         eps, k, gamma = np.exp(x)
         return np.asarray(eps - k * np.exp(-gamma * loss) - truth)
 
     best = min(
-        (least_squares(left, np.log([0.85, k, gamma])) for k in (1.0, 2.0) for gamma in (0.5, 0.8, 1.2)),
-        key=lambda one: one.cost,
+        (least_squares(residual, np.log([0.85, k, gamma])) for k in (1.0, 2.0) for gamma in (0.5, 0.8, 1.2)),
+        key=lambda solution: solution.cost,
     )
     return dict(zip(("eps", "k", "gamma"), np.exp(best.x).tolist(), strict=True))
 

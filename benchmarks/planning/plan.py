@@ -42,8 +42,12 @@ class Skills:
     def __init__(self, p: int, seed: int = 0):
         rng = np.random.default_rng(seed)
         self.pools = tuple(f"pool{i:03d}" for i in range(p))
-        draw = {"worth": rng.lognormal(0, 1.5, (5, p)), "exponent": rng.uniform(0.5, 1, (5, p)),
-                "life": rng.uniform(2, 20, (5, p)), "origin": rng.uniform(1e6, 1e8, (5, p))}  # fmt: skip
+        draw = {
+            "worth": rng.lognormal(0, 1.5, (5, p)),
+            "exponent": rng.uniform(0.5, 1, (5, p)),
+            "life": rng.uniform(2, 20, (5, p)),
+            "origin": rng.uniform(1e6, 1e8, (5, p)),
+        }
         self.of = {name: torch.from_numpy(value) for name, value in draw.items()}
         self.level = torch.tensor([400.0, 300, 500, 200, 350], dtype=torch.float64)
         self.decay = torch.tensor([0.28, 0.3, 0.32, 0.26, 0.34], dtype=torch.float64)
@@ -78,29 +82,36 @@ class Skills:
 
 def slsqp(fit, pools: Sequence[Pool], budget: Budget, limits: Limits, starts: int) -> np.ndarray:
     """The best mixture (p,) that SLSQP finds."""
-    asked = search.problem(fit, pools, [budget], limits, Aim())
-    region = asked.region
+    problem = search.problem(fit, pools, [budget], limits, Aim())
+    region = problem.region
     low, high, a, b = (x[0].numpy() for x in (region.low, region.high, region.rows, region.limits))
 
     def value(x: np.ndarray) -> tuple[float, np.ndarray]:
         w = torch.from_numpy(x)[None].requires_grad_(True)
-        loss = fit.loss(search.on_hand(asked.pools, [budget], w)).sum()
+        loss = fit.loss(search.on_hand(problem.pools, [budget], w)).sum()
         (slope,) = torch.autograd.grad(loss, w)
         return float(loss.detach()), slope[0].numpy()
 
     rules = [{"type": "eq", "fun": lambda x: x.sum() - 1, "jac": np.ones_like}]
     if len(a):
         rules.append({"type": "ineq", "fun": lambda x: b - a @ x, "jac": lambda _: -a})
-    sizes = np.array([pool.tokens for pool in asked.pools])
+    sizes = np.array([pool.tokens for pool in problem.pools])
     first = [sizes / sizes.sum(), *np.random.default_rng(0).dirichlet(np.ones(len(sizes)), starts - 1)]
-    found = []
+    ends = []
     for x in first:
         with np.errstate(all="ignore"):
-            done = minimize(value, np.clip(x, low, high), jac=True, bounds=list(zip(low, high, strict=True)),
-                            constraints=rules, method="SLSQP", options={"ftol": 1e-12, "maxiter": 500})  # fmt: skip
-        found.append(done)
-    allowed = [one for one in found if broken(one.x, low, high, a, b) < 1e-6 and np.isfinite(one.fun)]
-    return min(allowed or found, key=lambda one: one.fun).x
+            done = minimize(
+                value,
+                np.clip(x, low, high),
+                jac=True,
+                bounds=list(zip(low, high, strict=True)),
+                constraints=rules,
+                method="SLSQP",
+                options={"ftol": 1e-12, "maxiter": 500},
+            )
+        ends.append(done)
+    allowed = [end for end in ends if broken(end.x, low, high, a, b) < 1e-6 and np.isfinite(end.fun)]
+    return min(allowed or ends, key=lambda end: end.fun).x
 
 
 def broken(x: np.ndarray, low: np.ndarray, high: np.ndarray, a: np.ndarray, b: np.ndarray) -> float:
@@ -126,12 +137,12 @@ def ours(fit, pools: Sequence[Pool], budget: Budget, limits: Limits) -> np.ndarr
 
 def bank() -> list[tuple[str, Problem, Limits]]:
     """The planted problems, some under groups and order."""
-    found = [(one.name, one, Limits(**one.caps)) for one in PROBLEMS]
+    problems = [(problem.name, problem, Limits(**problem.caps)) for problem in PROBLEMS]
     budget = Budget(1e11, 1e9)
     groups = Limits(groups=(Group(("a", "b"), high=0.3), Group(("b", "c"), low=0.5)), max_epochs=30)
-    found.append(("four-groups", Problem("", FOUR, FOUR_POOLS, budget), groups))
-    found.append(("three-ordered", Problem("", THREE, THREE_POOLS, budget), Limits(ordered=("c", "b", "a"))))
-    return found
+    problems.append(("four-groups", Problem("", FOUR, FOUR_POOLS, budget), groups))
+    problems.append(("three-ordered", Problem("", THREE, THREE_POOLS, budget), Limits(ordered=("c", "b", "a"))))
+    return problems
 
 
 def small() -> pl.DataFrame:
@@ -144,24 +155,29 @@ def small() -> pl.DataFrame:
     excess: dict[str, list[float]] = {name: [] for name in methods}
     wrong: dict[str, list[float]] = {name: [] for name in methods}
     seconds = dict.fromkeys(methods, 0.0)
-    for _, one, limits in bank():
-        region = region_of_limits.region(one.pools, [one.budget], limits)
+    for _, problem, limits in bank():
+        region = region_of_limits.region(problem.pools, [problem.budget], limits)
         box = [x[0].numpy() for x in (region.low, region.high, region.rows, region.limits)]
         losses = {}
         for name, method in methods.items():
             begun = time.process_time()
-            x = method(one.fit, one.pools, one.budget, limits)
+            x = method(problem.fit, problem.pools, problem.budget, limits)
             seconds[name] += time.process_time() - begun
-            losses[name] = float(one.losses(torch.from_numpy(x)[None]))
+            losses[name] = float(problem.losses(torch.from_numpy(x)[None]))
             wrong[name].append(broken(x, *box) if np.isfinite(x).all() else np.nan)
         for name, loss in losses.items():
             excess[name].append(loss - np.nanmin(list(losses.values())))
     return pl.DataFrame(
-        {"method": name, "problems": len(excess[name]), "largest loss above the best": f"{np.nanmax(excess[name]):.1e}",
-         "over 1e-4 nats": int(np.nansum(np.array(excess[name]) > 1e-4)),
-         "limits broken by at most": f"{np.nanmax(wrong[name]):.0e}", "CPU-s": round(seconds[name], 1)}
+        {
+            "method": name,
+            "problems": len(excess[name]),
+            "largest loss above the best": f"{np.nanmax(excess[name]):.1e}",
+            "over 1e-4 nats": int(np.nansum(np.array(excess[name]) > 1e-4)),
+            "limits broken by at most": f"{np.nanmax(wrong[name]):.0e}",
+            "CPU-s": round(seconds[name], 1),
+        }
         for name in methods
-    )  # fmt: skip
+    )
 
 
 def large() -> pl.DataFrame:
@@ -178,12 +194,17 @@ def large() -> pl.DataFrame:
         rival = [slsqp(fit, pools, budget, limits, 1) for budget in budgets]
         single = time.process_time() - begun
         losses = fit.loss(search.on_hand(pools, budgets, torch.from_numpy(np.stack(rival)))).numpy()
-        better = np.array([one.loss for one in plans]) - losses
+        better = np.array([planned.loss for planned in plans]) - losses
         rows.append(
-            {"limits": what, "ours CPU-s": round(spent, 1), "largest gap": f"{max(one.gap for one in plans):.0e}",
-             "SLSQP 1 start CPU-s": round(single, 1), "ours better by up to": f"{-better.min():.1e}",
-             "worse by up to": f"{better.max():.1e}"}
-        )  # fmt: skip
+            {
+                "limits": what,
+                "ours CPU-s": round(spent, 1),
+                "largest gap": f"{max(planned.gap for planned in plans):.0e}",
+                "SLSQP 1 start CPU-s": round(single, 1),
+                "ours better by up to": f"{-better.min():.1e}",
+                "worse by up to": f"{better.max():.1e}",
+            }
+        )
     return pl.DataFrame(rows)
 
 
@@ -193,9 +214,11 @@ def published() -> pl.DataFrame:
     buckets = [Pool(name, size, 1) for name, size in zip(names, sizes, strict=True)]
     rows = []
     for tokens, best in ((300e9, ".552 .448 .000"), (1000e9, ".391 .391 .219")):
-        found = plan.optimize(planted("infolaw", names, INFOLAW), buckets, Budget(tokens, 7e9), Limits(ordered=names))
-        mine = " ".join(f"{w:.3f}".lstrip("0") for w in list(found.weights.values())[:3])
-        rows.append({"case": f"InfoLaw 7B, {tokens:.0e} tokens", "ours": mine, "published": best})
+        best_plan = plan.optimize(
+            planted("infolaw", names, INFOLAW), buckets, Budget(tokens, 7e9), Limits(ordered=names)
+        )
+        shares = " ".join(f"{w:.3f}".lstrip("0") for w in list(best_plan.weights.values())[:3])
+        rows.append({"case": f"InfoLaw 7B, {tokens:.0e} tokens", "ours": shares, "published": best})
     tops, samples = ("top10", "10-20", "20-30", "30-40"), (32e6, 64e6, 128e6, 640e6)
     for spec, values, best in (("utility:form=code", UTILITY, "1 1 2 2"), ("effective_data", EFFECTIVE, "1 1 2 3")):
         fit = planted(spec, tops, values)

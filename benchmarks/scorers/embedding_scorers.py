@@ -32,13 +32,13 @@ more = {}
 def vectors():
     import pyarrow.parquet as pq
     files = [pq.ParquetFile(p, pre_buffer=False) for p in sorted(data.glob("*.parquet"))]
-    x, at = np.empty((sum(f.metadata.num_rows for f in files), 384), np.float32), 0
+    x, row = np.empty((sum(f.metadata.num_rows for f in files), 384), np.float32), 0
     for f in files:
         for b in f.iter_batches(batch_size=4096, columns=["emb.x"]):
             c = b.column(0)
             flat = np.frombuffer(c.buffers()[1], np.float32, len(c) * 384, c.offset * 1536)
-            x[at : at + len(c)] = flat.reshape(-1, 384)
-            at += len(c)
+            x[row : row + len(c)] = flat.reshape(-1, 384)
+            row += len(c)
     return x
 def stream(needs):
     from curate.tables import batches
@@ -60,43 +60,43 @@ import faiss
 faiss.omp_set_num_threads(1)
 before = used()
 x = vectors()
-found = faiss.Kmeans(384, k, niter=20, spherical=True, seed=1, max_points_per_centroid=1 << 30)
-found.train(x)
-np.save(out / "centres.npy", found.centroids)
+clusters = faiss.Kmeans(384, k, niter=20, spherical=True, seed=1, max_points_per_centroid=1 << 30)
+clusters.train(x)
+np.save(out / "centres.npy", clusters.centroids)
 """
 MINIBATCH = """
 from sklearn.cluster import MiniBatchKMeans
 before = used()
 x = vectors()
-found = MiniBatchKMeans(k, batch_size=4096, max_iter=20, n_init=1, max_no_improvement=None, random_state=0).fit(x)
-np.save(out / "centres.npy", found.cluster_centers_)
+clusters = MiniBatchKMeans(k, batch_size=4096, max_iter=20, n_init=1, max_no_improvement=None, random_state=0).fit(x)
+np.save(out / "centres.npy", clusters.cluster_centers_)
 """
 SEMDEDUP = """
-from curate.scorers import _spool, semdedup
+from curate.scorers import semdedup
+from curate.streaming.scratch import write_spool
 before = used()
 centres = np.load(sys.argv[4])
 (out / "spool").mkdir()
-spooled = _spool.spool(stream, "emb.x", out / "spool", who="semdedup", seed=0, exact=True)
-centres, places = semdedup.settled(spooled, centres, 0.2 * 0.1**0.5)
-key = spooled.keys()
-levels = semdedup.compared(spooled, key, places, len(centres), limit=0.95, hard=True)
+spool = write_spool(stream, "emb.x", out / "spool", scorer="semdedup", seed=0, exact=True)
+centres, assignment = semdedup.split_large(spool, centres, 0.2 * 0.1**0.5)
+key = spool.keys()
+levels = semdedup.removal_levels(spool, key, assignment, len(centres), limit=0.95, hard=True)
 np.save(out / "kept.npy", levels == 0)
 """
 WHOLE = """
 from curate.scorers import semdedup
-from curate.tables import keys
 before = used()
-found = semdedup.learn(stream, k=k, embedding="emb.x")
-kept = [found(batch)["score.semdedup"].to_numpy() == 1 for batch in stream(())]
+scorer = semdedup.learn(stream, k=k, embedding="emb.x")
+kept = [scorer(batch)["score.semdedup"].to_numpy() == 1 for batch in stream(())]
 np.save(out / "kept.npy", np.concatenate(kept))
 """
 REFERENCE = """
 before = used()
 centres, x = np.load(sys.argv[4]), vectors()
 label, near = np.empty(len(x), np.int64), np.empty(len(x), np.float32)
-for at in range(0, len(x), 2048):
-    cosine = x[at : at + 2048] @ centres.T
-    label[at : at + 2048], near[at : at + 2048] = cosine.argmax(axis=1), cosine.max(axis=1)
+for low in range(0, len(x), 2048):
+    cosine = x[low : low + 2048] @ centres.T
+    label[low : low + 2048], near[low : low + 2048] = cosine.argmax(axis=1), cosine.max(axis=1)
 kept = np.ones(len(x), bool)
 order = np.lexsort((near, label))
 for rows in np.split(order, np.cumsum(np.bincount(label, minlength=len(centres)))[:-1]):
@@ -110,19 +110,19 @@ class Model:
     def encode(self, texts, **more): raise NotImplementedError
 before = used()
 x = vectors()[:20_000]
-found = SemHash.from_embeddings(x, [f"r{i}" for i in range(len(x))], Model()).self_deduplicate(0.95)
+result = SemHash.from_embeddings(x, [f"r{i}" for i in range(len(x))], Model()).self_deduplicate(0.95)
 kept = np.zeros(len(x), bool)
-kept[[int(r[1:]) for r in found.selected]] = True
+kept[[int(r[1:]) for r in result.selected]] = True
 np.save(out / "kept.npy", kept)
 """
 EACH = """
 import importlib
 before = used()
 name, _, options = sys.argv[5].partition(":")
-options = {one.split("=")[0]: int(one.split("=")[1]) for one in options.split(",") if one}
-found = importlib.import_module(f"curate.scorers.{name}").learn(stream, embedding="emb.x", **options)
-for batch in stream(found.needs):
-    found(batch)
+options = {part.split("=")[0]: int(part.split("=")[1]) for part in options.split(",") if part}
+scorer = importlib.import_module(f"curate.scorers.{name}").learn(stream, embedding="emb.x", **options)
+for batch in stream(scorer.needs):
+    scorer(batch)
 """
 KMEANS = {
     "curate prototypes, 20 iterations": (False, OURS),
@@ -137,8 +137,15 @@ TWINS = {
 }
 
 OTHERS = (
-    "prototypes:k=64", "class_prototypes", "density:k=100", "moderate", "semdedup", "coverage", "d2", "d2:probes=4"
-)  # fmt: skip
+    "prototypes:k=64",
+    "class_prototypes",
+    "density:k=100",
+    "moderate",
+    "semdedup",
+    "coverage",
+    "d2",
+    "d2:probes=4",
+)
 
 
 def write(folder: Path, rows: int) -> None:
@@ -155,24 +162,24 @@ def write(folder: Path, rows: int) -> None:
     own = unit(rng.normal(size=(TOPICS * OWN, WIDTH))).reshape(TOPICS, OWN, WIDTH)
     chance = 1 / np.arange(1, TOPICS + 1) ** 0.5
     topic = rng.choice(TOPICS, rows, p=chance / chance.sum())
-    at = np.flatnonzero(rng.random(rows) < COPIES)
-    at = at[at > 100]
-    of = rng.integers(0, at)
-    copied = np.isin(of, at)  # copies of originals only
-    at, of = at[~copied], of[~copied]
+    copies = np.flatnonzero(rng.random(rows) < COPIES)
+    copies = copies[copies > 100]
+    originals = rng.integers(0, copies)
+    of_copies = np.isin(originals, copies)  # copies of originals only
+    copies, originals = copies[~of_copies], originals[~of_copies]
     x = np.empty((rows, WIDTH), np.float32)
     for low in range(0, rows, 4096):
         t = topic[low : low + 4096]
         near = np.einsum("no,nod->nd", rng.normal(size=(len(t), OWN)) / np.sqrt(OWN), own[t])
         x[low : low + 4096] = unit(centres[t] + 0.75 * near + 0.55 * unit(rng.normal(size=(len(t), WIDTH))))
-    noise = unit(rng.normal(size=(len(at), WIDTH)))
-    x[at] = unit(x[of] + noise * rng.uniform(0.02, 0.3, (len(at), 1)).astype(np.float32))
+    noise = unit(rng.normal(size=(len(copies), WIDTH)))
+    x[copies] = unit(x[originals] + noise * rng.uniform(0.02, 0.3, (len(copies), 1)).astype(np.float32))
     folder.mkdir(parents=True)
     for i, low in enumerate(range(0, rows, FILE_ROWS)):
-        mine = np.ascontiguousarray(x[low : low + FILE_ROWS])
-        column = pa.Array.from_buffers(pa.binary(WIDTH * 4), len(mine), [None, pa.py_buffer(mine)])
-        ids = pa.array([f"r{j}" for j in range(low, low + len(mine))])
-        more = {"label": topic[low : low + len(mine)] % 10, "score.prototypes": rng.random(len(mine))}
+        part = np.ascontiguousarray(x[low : low + FILE_ROWS])
+        column = pa.Array.from_buffers(pa.binary(WIDTH * 4), len(part), [None, pa.py_buffer(part)])
+        ids = pa.array([f"r{j}" for j in range(low, low + len(part))])
+        more = {"label": topic[low : low + len(part)] % 10, "score.prototypes": rng.random(len(part))}
         pq.write_table(
             pa.table({"id": ids, "emb.x": column, **more}),
             folder / f"{i}.parquet",
@@ -180,7 +187,7 @@ def write(folder: Path, rows: int) -> None:
             use_dictionary=False,
             compression="none",
         )
-    np.save(folder / "pairs.npy", np.stack([of, at], axis=1))
+    np.save(folder / "pairs.npy", np.stack([originals, copies], axis=1))
 
 
 def mean_cosine(folder: Path, centres: np.ndarray) -> float:
@@ -207,10 +214,10 @@ def judged(folder: Path, kept: np.ndarray) -> str:
     pairs = np.load(folder / "pairs.npy")
     pairs = pairs[(pairs < len(kept)).all(axis=1)]
     pairs = pairs[np.einsum("nd,nd->n", x[pairs[:, 0]], x[pairs[:, 1]]) > 0.95]
-    found = ~kept[pairs].all(axis=1)
+    removed = ~kept[pairs].all(axis=1)
     gone = np.random.default_rng(1).permutation(np.flatnonzero(~kept))[:500]
-    alone = sum(int(((x[part] @ x[kept].T).max(axis=1) < 0.9499).sum()) for part in np.split(gone, 5))
-    return f"{found.mean():8.4f} of {len(pairs):,}{(~kept).sum():9,}{alone:9}"
+    alone = sum(int(((x[part] @ x[kept].T).max(axis=1) < 0.9499).sum()) for part in np.array_split(gone, 5))
+    return f"{removed.mean():8.4f} of {len(pairs):,}{(~kept).sum():9,}{alone:9}"
 
 
 def ran(python: str, body: str, data: Path, out: Path, *more: object) -> dict[str, float] | str:
@@ -229,44 +236,51 @@ def main() -> None:
     parser.add_argument("--k", type=int, default=1000)
     parser.add_argument("--peers", help="a Python with faiss and others")
     parser.add_argument("--only", default="")
-    asked = parser.parse_args()
+    arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         data, folder = Path(name) / "docs", Path(name)
-        write(data, asked.rows)
-        title = f"k-means, {asked.rows:,} x {WIDTH}, k={asked.k}"
+        write(data, arguments.rows)
+        title = f"k-means, {arguments.rows:,} x {WIDTH}, k={arguments.k}"
         print(f"{title:42}{'CPU s':>8}{'peak MB':>9}{'mean cosine':>13}", flush=True)
         for i, (way, (peer, body)) in enumerate(KMEANS.items()):
-            if asked.only in way and (asked.peers or not peer):
-                got = ran(asked.peers if peer else sys.executable, body, data, folder / f"k{i}", asked.k)
-                told = "" if isinstance(got, str) else mean_cosine(data, np.load(folder / f"k{i}" / "centres.npy"))
-                print(line(way, got) + (f"{told:13.4f}" if told else ""), flush=True)
+            if arguments.only in way and (arguments.peers or not peer):
+                usage = ran(arguments.peers if peer else sys.executable, body, data, folder / f"k{i}", arguments.k)
+                told = "" if isinstance(usage, str) else mean_cosine(data, np.load(folder / f"k{i}" / "centres.npy"))
+                print(line(way, usage) + (f"{told:13.4f}" if told else ""), flush=True)
         title = "cosine over 0.95"
         print(
             f"\n{title:42}{'CPU s':>8}{'peak MB':>9}{'per CPU s':>11}   pairs found   removed  wrong of 500", flush=True
         )
         for i, (way, (peer, body)) in enumerate(TWINS.items()):
             centres = folder / "k0" / "centres.npy"
-            if asked.only in way and (asked.peers or not peer) and (centres.exists() or "sys.argv[4]" not in body):
-                got = ran(asked.peers if peer else sys.executable, body, data, folder / f"t{i}", asked.k, centres)
-                if isinstance(got, str):
-                    print(line(way, got), flush=True)
+            if (
+                arguments.only in way
+                and (arguments.peers or not peer)
+                and (centres.exists() or "sys.argv[4]" not in body)
+            ):
+                usage = ran(
+                    arguments.peers if peer else sys.executable, body, data, folder / f"t{i}", arguments.k, centres
+                )
+                if isinstance(usage, str):
+                    print(line(way, usage), flush=True)
                     continue
                 kept = np.load(folder / f"t{i}" / "kept.npy")
-                print(f"{line(way, got)}{len(kept) / got['cpu']:11,.0f}   {judged(data, kept)}", flush=True)
+                print(f"{line(way, usage)}{len(kept) / usage['cpu']:11,.0f}   {judged(data, kept)}", flush=True)
         data = Path(name) / "fewer"
-        write(data, asked.rows // 4)
+        write(data, arguments.rows // 4)
         print(
-            f"\n{f'learn and score {asked.rows // 4:,} rows':42}{'CPU s':>8}{'peak MB':>9}{'per CPU s':>11}", flush=True
+            f"\n{f'learn and score {arguments.rows // 4:,} rows':42}{'CPU s':>8}{'peak MB':>9}{'per CPU s':>11}",
+            flush=True,
         )
         for i, spec in enumerate(OTHERS):
-            if asked.only in spec:
-                got = ran(sys.executable, EACH, data, folder / f"o{i}", asked.k, "", spec)
-                rate = "" if isinstance(got, str) else f"{asked.rows // 4 / got['cpu']:11,.0f}"
-                print(line(spec, got) + rate, flush=True)
+            if arguments.only in spec:
+                usage = ran(sys.executable, EACH, data, folder / f"o{i}", arguments.k, "", spec)
+                rate = "" if isinstance(usage, str) else f"{arguments.rows // 4 / usage['cpu']:11,.0f}"
+                print(line(spec, usage) + rate, flush=True)
 
 
-def line(way: str, got: dict[str, float] | str) -> str:
-    return f"{way:42}{got}" if isinstance(got, str) else f"{way:42}{got['cpu']:8.1f}{got['peak']:9.0f}"
+def line(way: str, usage: dict[str, float] | str) -> str:
+    return f"{way:42}{usage}" if isinstance(usage, str) else f"{way:42}{usage['cpu']:8.1f}{usage['peak']:9.0f}"
 
 
 if __name__ == "__main__":

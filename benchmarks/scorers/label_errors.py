@@ -26,10 +26,20 @@ from curate.scoring import score
 ORDER = "imdb_test_set_index_to_filename.json"  # of cleanlab/label-errors: ids of imdb are files in a disk's own order
 SETS = ("cifar10", "mnist", "20news", "imdb")
 WORST = {  # the end at which a label error is expected
-    "el2n": 1, "grand": 1, "forgetting": 1, "dichotomy": 1, "disagreement": 1, "memorization": 1, "aum": -1, "rho": -1,
-    "cartography_confidence": -1, "cartography_variability": -1, "cartography_correctness": -1, "label_quality": -1,
+    "el2n": 1,
+    "grand": 1,
+    "forgetting": 1,
+    "dichotomy": 1,
+    "disagreement": 1,
+    "memorization": 1,
+    "aum": -1,
+    "rho": -1,
+    "cartography_confidence": -1,
+    "cartography_variability": -1,
+    "cartography_correctness": -1,
+    "label_quality": -1,
     "label_joint": -1,
-}  # fmt: skip
+}
 PEER = """
 import json, sys, time, warnings
 warnings.filterwarnings("ignore")
@@ -38,14 +48,14 @@ from cleanlab.rank import get_label_quality_scores
 from cleanlab.filter import find_label_issues
 with np.load(sys.argv[1]) as saved:
     p, y = np.clip(saved["p"], 0, 1), saved["y"].astype(int)
-began, found = time.process_time(), {}
+began, scores = time.process_time(), {}
 for method in ("normalized_margin", "self_confidence", "confidence_weighted_entropy"):
     for adjust in (False, True)[: 1 if method == "confidence_weighted_entropy" else 2]:
-        found[method + (", adjusted" if adjust else "")] = get_label_quality_scores(
+        scores[method + (", adjusted" if adjust else "")] = get_label_quality_scores(
             y, p, method=method, adjust_pred_probs=adjust).tolist()
 issues = find_label_issues(y, p, filter_by="confident_learning", n_jobs=1)
-found["confident_learning"] = (~issues).astype(float).tolist()
-print(json.dumps({"scores": found, "cpu": time.process_time() - began}))
+scores["confident_learning"] = (~issues).astype(float).tolist()
+print(json.dumps({"scores": scores, "cpu": time.process_time() - began}))
 """
 
 
@@ -66,10 +76,10 @@ def scored(rows: pl.DataFrame, *specs: str) -> dict[str, np.ndarray]:
     with tempfile.TemporaryDirectory() as folder:
         rows.write_parquet(Path(folder) / "rows.parquet")
         score.score([f"{folder}/rows.parquet"], specs, Path(folder) / "out")
-        got = pl.read_parquet(f"{folder}/out/rows.parquet.scores.parquet")
-    found = {c.removeprefix("score."): got[c].to_numpy() for c in got.columns if c.startswith("score.")}
-    logits = [got[c].to_numpy().astype(np.float64) for c in got.columns if c.startswith("logits.")]
-    return {name: WORST[name] * v for name, v in found.items()} | ({"logits": np.stack(logits)} if logits else {})
+        table = pl.read_parquet(f"{folder}/out/rows.parquet.scores.parquet")
+    scores = {c.removeprefix("score."): table[c].to_numpy() for c in table.columns if c.startswith("score.")}
+    logits = [table[c].to_numpy().astype(np.float64) for c in table.columns if c.startswith("logits.")]
+    return {name: WORST[name] * v for name, v in scores.items()} | ({"logits": np.stack(logits)} if logits else {})
 
 
 def cleanlab(python: str | None, p: np.ndarray, y: np.ndarray) -> tuple[dict[str, np.ndarray], float]:
@@ -78,8 +88,8 @@ def cleanlab(python: str | None, p: np.ndarray, y: np.ndarray) -> tuple[dict[str
         return {}, 0.0
     with tempfile.TemporaryDirectory() as folder:
         np.savez(f"{folder}/in.npz", p=p, y=y)
-        said = subprocess.run([python, "-c", PEER, f"{folder}/in.npz"], capture_output=True, text=True, check=True)
-    record = json.loads(said.stdout.splitlines()[-1])
+        run = subprocess.run([python, "-c", PEER, f"{folder}/in.npz"], capture_output=True, text=True, check=True)
+    record = json.loads(run.stdout.splitlines()[-1])
     return {f"cleanlab {name}": -np.array(values) for name, values in record["scores"].items()}, record["cpu"]
 
 
@@ -105,20 +115,22 @@ def verified(folder: Path, name: str, python: str | None) -> dict[str, str]:
         }
     )
     began = time.process_time()
-    found = scored(rows, "el2n", "aum", "cartography", "dichotomy", "label_quality")
-    found["self_confidence"] = scored(rows, "label_quality:by=self_confidence")["label_quality"]
+    badness = scored(rows, "el2n", "aum", "cartography", "dichotomy", "label_quality")
+    badness["self_confidence"] = scored(rows, "label_quality:by=self_confidence")["label_quality"]
     cpu = time.process_time() - began
     peers, theirs = cleanlab(python, p, y)
     bad = np.zeros(len(y), dtype=bool)
     bad[errors] = True
     assert suspects[errors].all()
-    shown = {k: v for k, v in (found | peers).items() if k not in ("cartography_variability", "cartography_confidence")}
+    shown = {
+        k: v for k, v in (badness | peers).items() if k not in ("cartography_variability", "cartography_confidence")
+    }
     return label | {k: f"{area(bad, v):.4f}" for k, v in shown.items()} | {"CPU-s": f"{cpu:.2f} / {theirs:.2f}"}
 
 
 def planted(x: np.ndarray, truth: np.ndarray, python: str | None, seeds: int, models: int) -> dict[str, list[float]]:
     """AUC of every metric, a number a seed; ``models`` on random 70 % subsets for memorization."""
-    found: dict[str, list[float]] = {}
+    areas: dict[str, list[float]] = {}
     for seed in range(seeds):
         rng = np.random.default_rng(seed)
         bad = rng.random(len(x)) < 0.1
@@ -128,20 +140,20 @@ def planted(x: np.ndarray, truth: np.ndarray, python: str | None, seeds: int, mo
         rows = pl.DataFrame({"id": ids, "label": y, "emb.x": pl.Series(x, dtype=pl.Array(pl.Float32, x.shape[1]))})
         metrics = ("el2n", "grand:embedding=emb.x", "forgetting", "aum", "cartography", "dichotomy", "disagreement")
         maker = f"dynamics:embedding=emb.x,seed={seed}"
-        here = {k: v for k, v in scored(rows, maker, *metrics, "rho").items() if k != "logits"}
-        here["el2n, first epoch"] = scored(rows, maker, "el2n:epochs=0")["el2n"]
+        badness = {k: v for k, v in scored(rows, maker, *metrics, "rho").items() if k != "logits"}
+        badness["el2n, first epoch"] = scored(rows, maker, "el2n:epochs=0")["el2n"]
         apart = scored(rows, f"{maker},folds=5", *metrics, "label_quality")
         each = softmax(apart.pop("logits"))
-        here |= {f"{k}, out of sample": v for k, v in apart.items()}
-        here |= {f"{k}, out of sample": v for k, v in cleanlab(python, each.mean(axis=0), y)[0].items()}
+        badness |= {f"{k}, out of sample": v for k, v in apart.items()}
+        badness |= {f"{k}, out of sample": v for k, v in cleanlab(python, each.mean(axis=0), y)[0].items()}
         last = scored(rows, f"{maker},folds=5", "label_quality:epochs=9")
-        here |= {f"{k}, out of sample, last epoch": v for k, v in last.items() if k != "logits"}
-        here |= {f"{k}, out of sample, last epoch": v for k, v in cleanlab(python, each[-1], y)[0].items()}
+        badness |= {f"{k}, out of sample, last epoch": v for k, v in last.items() if k != "logits"}
+        badness |= {f"{k}, out of sample, last epoch": v for k, v in cleanlab(python, each[-1], y)[0].items()}
         if models:
-            here["memorization"] = scored(rows.hstack(subsets(x, y, models, rng)), "memorization")["memorization"]
-        for name, badness in here.items():
-            found.setdefault(name, []).append(area(bad, badness))
-    return found
+            badness["memorization"] = scored(rows.hstack(subsets(x, y, models, rng)), "memorization")["memorization"]
+        for name, values in badness.items():
+            areas.setdefault(name, []).append(area(bad, values))
+    return areas
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
@@ -196,9 +208,9 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     arguments = parser.parse_args()
     if arguments.data.exists():
-        found = [verified(arguments.data, name, arguments.peer) for name in SETS]
+        results = [verified(arguments.data, name, arguments.peer) for name in SETS]
         print("Human-verified label errors, AUC (CPU-s: ours with reading and writing / cleanlab's scores alone)\n")
-        print(table({one.pop("set"): one for one in found}) + "\n")
+        print(table({result.pop("set"): result for result in results}) + "\n")
     else:
         print(f"Human-verified errors skipped: {arguments.data} is not there; name it by --data\n")
     sets = {"digits, 1,797 x 64": (*digits(), 40)}

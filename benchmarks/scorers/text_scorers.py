@@ -108,11 +108,11 @@ def write(folder: Path, rows: int) -> None:
     while len(texts) < rows:
         base = np.searchsorted(shares, rng.random(WORDS))
         for copy in range(1 if rng.random() < 0.85 else int(rng.integers(2, 6))):
-            mine = base.copy()
+            document = base.copy()
             if copy:
-                at = rng.choice(WORDS, int(rng.integers(0, 4)), replace=False)
-                mine[at] = rng.integers(0, VOCABULARY, len(at))
-            texts.append(" ".join(words[mine]))
+                edits = rng.choice(WORDS, int(rng.integers(0, 4)), replace=False)
+                document[edits] = rng.integers(0, VOCABULARY, len(edits))
+            texts.append(" ".join(words[document]))
             group.append(group[-1] if copy else len(texts))
     order = rng.permutation(rows)
     ids = pl.Series("id", [f"d{i}" for i in range(rows)])
@@ -127,9 +127,9 @@ def write(folder: Path, rows: int) -> None:
         frame[:2000].select("text").write_ndjson(folder / "target.jsonl")
 
 
-def jaccard(one: str, two: str) -> float:
+def jaccard(first: str, second: str) -> float:
     """Of sets of word 5-grams."""
-    sets = [{tuple(w[i : i + 5]) for i in range(len(w) - 4)} for w in (one.split(), two.split())]
+    sets = [{tuple(w[i : i + 5]) for i in range(len(w) - 4)} for w in (first.split(), second.split())]
     return len(sets[0] & sets[1]) / len(sets[0] | sets[1])
 
 
@@ -143,12 +143,14 @@ def judge(folder: Path, kept: list[str]) -> str:
     missed = 0.0
     for ids in planted["id"].to_list():
         wrong += sum(
-            max(jaccard(texts[one], texts[two]) for two in ids if two != one) < 0.75 for one in ids if one not in chosen
+            max(jaccard(texts[id_], texts[other]) for other in ids if other != id_) < 0.75
+            for id_ in ids
+            if id_ not in chosen
         )
-        unlike = list({texts[one] for one in ids})
+        unlike = list({texts[id_] for id_ in ids})
         if len(unlike) > 1:
-            found = [[(1 - jaccard(one, two) ** 8) ** 14 for two in unlike if two != one] for one in unlike]
-            missed += sum(map(math.prod, found)) / (1 if len(unlike) > 2 else 2)
+            chances = [[(1 - jaccard(a, b) ** 8) ** 14 for b in unlike if b != a] for a in unlike]
+            missed += sum(map(math.prod, chances)) / (1 if len(unlike) > 2 else 2)
     lost = groups.filter(pl.col("kept") == 0).height
     whole = planted.filter(pl.col("kept") > 1).height
     return f"lost {lost}; more than one left {whole} of {planted.height} (lines alone: {missed:.0f}); wrong {wrong}"
@@ -159,15 +161,15 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=200_000)
     parser.add_argument("--peers", help="a Python with datatrove and others")
     parser.add_argument("--only", default="")
-    asked = parser.parse_args()
+    arguments = parser.parse_args()
     ways = [(name, sys.executable, *way) for name, way in WAYS.items()]
-    ways += [(name, asked.peers, *way) for name, way in PEERS.items() if asked.peers]
+    ways += [(name, arguments.peers, *way) for name, way in PEERS.items() if arguments.peers]
     print(f"{'':36}{'documents':>10}{'CPU s':>8}{'per CPU s':>11}{'peak MB':>9}", flush=True)
     with tempfile.TemporaryDirectory() as name:
         for i, (way, python, part, body) in enumerate(ways):
-            if asked.only not in way:
+            if arguments.only not in way:
                 continue
-            rows = asked.rows // part
+            rows = arguments.rows // part
             data, out = Path(name) / str(rows), Path(name) / f"out{i}"
             if not data.exists():
                 write(data, rows)

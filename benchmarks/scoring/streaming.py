@@ -142,7 +142,7 @@ PRUNE = """
 import sys
 from pathlib import Path
 from curate.pruning import prune
-done = prune.prune(Path(sys.argv[1]), sys.argv[3], Path(sys.argv[2]), keep=0.3, balance="source:0.5")
+done = prune.prune(Path(sys.argv[1]), Path(sys.argv[2]), by=sys.argv[3], keep=0.3, balance="source:0.5")
 result = {"rows": int(done.table()["rows"].sum())}
 """
 BARE = """

@@ -9,6 +9,7 @@ start is from a mixture 2 % away. ``--long`` adds 10,000 and 20,000 points for o
 """
 
 import argparse
+import importlib
 import json
 import os
 import resource
@@ -58,23 +59,23 @@ def clock(
     call: Callable[[], torch.Tensor | distance.TransportSolution],
 ) -> tuple[float, torch.Tensor | distance.TransportSolution]:
     begun = time.process_time()
-    found = call()
-    return time.process_time() - begun, found
+    result = call()
+    return time.process_time() - begun, result
 
 
 def ours(n: int, *, labels: bool = False, eps: float = distance.EPS) -> list[Row]:
     of = clouds(n, labels=labels)
     cold, near = clock(lambda: distance.solve(of, START, eps=eps).require())
-    warm, found = clock(lambda: distance.solve(of, ASKED, eps=eps, start=near).require())
-    return [("cold", cold, None), ("warm, 2 % away", warm, found.gradient[0].tolist())]
+    warm, result = clock(lambda: distance.solve(of, ASKED, eps=eps, start=near).require())
+    return [("cold", cold, None), ("warm, 2 % away", warm, result.gradient[0].tolist())]
 
 
 def emd(n: int, *, labels: bool = False) -> list[Row]:
-    import ot  # noqa: F401  # loading it is not the solver's time
+    importlib.import_module("ot")  # loading it is not the solver's time
 
     of = clouds(n, labels=labels)
-    seconds, found = clock(lambda: distance.exact(of, ASKED))
-    return [("", seconds, found.gradient[0].tolist())]
+    seconds, result = clock(lambda: distance.exact(of, ASKED))
+    return [("", seconds, result.gradient[0].tolist())]
 
 
 def pot(n: int) -> list[Row]:
@@ -116,9 +117,9 @@ def mixtures(n: int, how: str) -> list[Row]:
     """All 66 mixtures of three sources in tenths, with labels."""
     of, w = clouds(n, labels=True), torch.from_numpy(grid(3, 10))
     if how == "emd":
-        some = w[::11]
-        seconds, _ = clock(lambda: distance.exact(of, some))
-        return [(f"(from {len(some)})", seconds * len(w) / len(some), None)]
+        used = w[::11]
+        seconds, _ = clock(lambda: distance.exact(of, used))
+        return [(f"(from {len(used)})", seconds * len(w) / len(used), None)]
     measure = MixtureDistance(of, kind=how)
     seconds, _ = clock(lambda: measure(w))
     return [("cold", seconds, None)]
@@ -152,16 +153,16 @@ def run(name: str, n: int, truth: list[float] | None) -> list[float] | None:
     if done.returncode:
         print(f"{n:>7,}  {name}: {done.stderr.strip().splitlines()[-1]}")
         return None
-    said = json.loads(done.stdout.splitlines()[-1])
-    for what, seconds, found in said["rows"]:
-        error = "" if truth is None or found is None else _error(found, truth)
-        print(f"{n:>7,}  {f'{name} {what}':<58}{seconds:>9.2f}{said['mb']:>9,.0f}{error:>11}", flush=True)
-    return said["rows"][-1][2]
+    text = json.loads(done.stdout.splitlines()[-1])
+    for what, seconds, gradient in text["rows"]:
+        error = "" if truth is None or gradient is None else _error(gradient, truth)
+        print(f"{n:>7,}  {f'{name} {what}':<58}{seconds:>9.2f}{text['mb']:>9,.0f}{error:>11}", flush=True)
+    return text["rows"][-1][2]
 
 
-def _error(found: list[float], truth: list[float]) -> str:
-    one, other = np.array(found), np.array(truth)
-    return f"{float(np.linalg.norm(one - other) / np.linalg.norm(other)):.3f}"
+def _error(gradient: list[float], truth: list[float]) -> str:
+    ours, other = np.array(gradient), np.array(truth)
+    return f"{float(np.linalg.norm(ours - other) / np.linalg.norm(other)):.3f}"
 
 
 def main() -> None:
@@ -181,8 +182,8 @@ def main() -> None:
         for name in CASES:
             if name not in skip:
                 exact = name.startswith("POT emd2")
-                found = run(name, n, None if exact else truth)
-                truth = found if exact else truth
+                gradient = run(name, n, None if exact else truth)
+                truth = gradient if exact else truth
     for name in GRID:
         run(name, 2000, None)
     if arguments.long:

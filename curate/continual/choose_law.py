@@ -9,14 +9,14 @@ import polars as pl
 from curate import open_sets
 from curate.errors import FitError
 from curate.fitting.boosted import Boosted
-from curate.fitting.fit import Fit, Options
+from curate.fitting.fit import Fit, FitOptions
 from curate.fitting.fit_files import fit_named
 from curate.runs.continued_runs import Continued
 from curate.runs.recipes import Recipes
 
 ERRORS = ("heldout", "bias", "rms", "shares", "longest")  # columns of the comparison, in nats per nat
 SCHEMA = {"law": pl.String} | dict.fromkeys(ERRORS, pl.Float64) | {"why": pl.String}
-DEFAULTS = Options()
+DEFAULTS = FitOptions()
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def splits(continued: Continued) -> dict[str, list[np.ndarray]]:
     }
 
 
-def choose(specs: Sequence[str], continued: Continued, evaluation: str, *, options: Options = DEFAULTS) -> ChosenLaw:
+def choose(specs: Sequence[str], continued: Continued, evaluation: str, *, options: FitOptions = DEFAULTS) -> ChosenLaw:
     """Return the law with the smallest error on left-out runs, fitted to all runs.
 
     Every law is fitted once without each split of ``splits`` and compared with the runs that were left out.
@@ -104,7 +104,7 @@ def _options(name: str) -> set[str]:
     return {field.name for field in fields(open_sets.implementation("laws", name))}
 
 
-def _compared(spec: str, continued: Continued, evaluation: str, options: Options) -> dict[str, object]:
+def _compared(spec: str, continued: Continued, evaluation: str, options: FitOptions) -> dict[str, object]:
     """Return one row of the comparison: errors of a law on the runs that were left out."""
     errors: dict[str, list[np.ndarray]] = {"shares": [], "longest": []}
     recipes, loss = continued.runs.recipes(), continued.runs.loss(evaluation)
@@ -127,7 +127,7 @@ def _compared(spec: str, continued: Continued, evaluation: str, options: Options
     return row | {kind: float(np.abs(np.concatenate(parts)).mean()) for kind, parts in errors.items() if parts}
 
 
-def _fit(spec: str, continued: Continued, evaluation: str, rows: np.ndarray, options: Options) -> Fit | Boosted:
+def _fit(spec: str, continued: Continued, evaluation: str, rows: np.ndarray, options: FitOptions) -> Fit | Boosted:
     """Fit a law to the runs that the mask ``rows`` selects."""
     runs = continued.runs
     losses = {evaluation: runs.loss(evaluation)[rows]}

@@ -13,12 +13,11 @@ from curate.continual.result import CriticalRatios
 from curate.continual.token_laws import TokenLaw, token_laws
 from curate.errors import SchemaError
 from curate.fitting import run_checks
-from curate.fitting.fit import Options
-from curate.pool.pool import Budget, Pool, load_pools
+from curate.fitting.fit import FitOptions
+from curate.pool.pool import Budget, Pool, read_pools
 from curate.runs import continued_runs, run_table
 from curate.runs.continued_runs import Continued
 from curate.runs.predictor import Predictor
-from curate.runs.run_table import Runs
 from curate.storage import artifacts
 from curate.storage.arguments import as_json
 from curate.tables import frames
@@ -93,7 +92,7 @@ def cmr(
     extras = Extras(width, limited, tuple(compute), share, published)
     if bool(extras.compute) != (share is not None):
         raise SchemaError("compute and share go together: give both, for example compute=[1e20], share=0.3")
-    table = _read(runs, where)
+    table = run_table.read(runs, where=where)
     continued = continued_runs.split(table, general=general, domain=domain, pool=pool, start_loss=start_loss)
     notes = run_checks.check(continued.runs)
     question = Question(
@@ -107,7 +106,7 @@ def cmr(
     )
     # Before the fits, which take minutes: its tables are checked on the way.
     procedure = further.published(question) if published else None
-    options = Options(starts=starts, draws=draws, seed=seed)
+    options = FitOptions(starts=starts, draws=draws, seed=seed)
     chosen = _laws(continued, laws, options)
     fits = (chosen[0].fit, chosen[1].fit)
     ratios = _ratios(question, *fits)
@@ -124,14 +123,6 @@ def cmr(
     )
 
 
-def _read(runs: Table, where: str | None) -> Runs:
-    if isinstance(runs, str | Path):
-        return run_table.read(Path(runs), where=where)
-    if where is not None:
-        raise SchemaError(f"where={where!r} selects rows of a file: filter the table in memory before the call")
-    return run_table.check(frames.frame(runs), "the run table")
-
-
 def _budgets(continued: Continued) -> tuple[Budget, ...]:
     """Return LENGTHS times the longest run, at the largest size with a start."""
     longest = float(continued.runs.recipes().tokens.max())
@@ -141,10 +132,10 @@ def _budgets(continued: Continued) -> tuple[Budget, ...]:
 def _pools(pools: Path | str | Sequence[Pool] | None, continued: Continued) -> tuple[Pool, ...]:
     if pools is None:
         return continued.pools()
-    return load_pools(Path(pools)) if isinstance(pools, str | Path) else tuple(pools)
+    return read_pools(pools)
 
 
-def _laws(continued: Continued, specs: Sequence[str], options: Options) -> tuple[ChosenLaw, ChosenLaw]:
+def _laws(continued: Continued, specs: Sequence[str], options: FitOptions) -> tuple[ChosenLaw, ChosenLaw]:
     """Return the best laws of general and of domain loss."""
 
     def best(name: str, *, rest: bool) -> ChosenLaw:

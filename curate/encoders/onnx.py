@@ -1,4 +1,7 @@
-"""A text model in ONNX from a local folder: ``model.onnx`` and ``tokenizer.json``, exported to give features."""
+"""A text model in ONNX from a local folder with ``model.onnx`` and ``tokenizer.json``, exported to give features.
+
+In: texts. Out: unit vectors of the model.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,15 +13,19 @@ import numpy as np
 from curate.errors import CurateError, SchemaError
 
 REQUIRES = "onnxruntime"
+# names of model inputs that the tokenizer can give, in the order in which ``run`` builds them
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 
 
 @dataclass(frozen=True)
 class Onnx:
-    """Mean of the vectors of the tokens (or the one vector that the model gives), unit length. Extra: ``onnx``.
+    """The mean of the vectors of a text's tokens, or the one vector that the model gives, at unit length.
 
-    ``path`` is the folder; ``model.onnx`` may lie in its folder ``onnx``. A text is cut at ``longest`` tokens. Texts go
-    through the model one by one, so that a vector does not depend on its batch.
+    Needs the extra ``onnx``. Texts go through the model one by one, so that a vector does not depend on its batch.
+
+    Options:
+        path: folder of the model; ``model.onnx`` may lie in its folder ``onnx`` (required).
+        longest: tokens at which a text is cut (default 256).
     """
 
     path: str = ""
@@ -26,7 +33,7 @@ class Onnx:
 
     @property
     def width(self) -> int:
-        """Dimension d of the vectors."""
+        """Length d of the vectors."""
         return len(_model(self.path, self.longest)(""))
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
@@ -41,13 +48,15 @@ class Onnx:
 
 @lru_cache(maxsize=1)
 def _model(path: str, longest: int) -> Callable[[str], np.ndarray]:
-    """Return what gives the vector (d,) float64 of a text."""
+    """Return a function from a text to its vector (d,) float64."""
     if not path:
-        raise CurateError("encoder onnx needs a model: give path=FOLDER with model.onnx and tokenizer.json")
+        raise CurateError("encoder onnx needs a model. Give path=FOLDER with model.onnx and tokenizer.json")
     places = [Path(path) / "model.onnx", Path(path) / "onnx" / "model.onnx"]
     model = next((place for place in places if place.is_file()), None)
     if model is None or not (Path(path) / "tokenizer.json").is_file():
-        raise SchemaError(f"{path} needs model.onnx (or onnx/model.onnx) and tokenizer.json: is it an exported model?")
+        raise SchemaError(
+            f"{path} needs model.onnx (or onnx/model.onnx) and tokenizer.json. Name the folder of an exported model"
+        )
     import onnxruntime
     from tokenizers import Tokenizer
 
@@ -57,15 +66,17 @@ def _model(path: str, longest: int) -> Callable[[str], np.ndarray]:
     tokenizer = Tokenizer.from_file(str(Path(path) / "tokenizer.json"))
     tokenizer.enable_truncation(longest)
     tokenizer.no_padding()
-    names = [one.name for one in session.get_inputs()]
+    names = [node.name for node in session.get_inputs()]
     if unknown := [name for name in names if name not in INPUTS]:
-        raise SchemaError(f"{model} asks for {unknown[0]}; encoder onnx knows {', '.join(INPUTS)}")
+        raise SchemaError(
+            f"{model} has an input {unknown[0]}; encoder onnx gives {', '.join(INPUTS)}. Export the model without it"
+        )
 
     def run(text: str) -> np.ndarray:
-        found = tokenizer.encode(text)
-        given = dict(zip(INPUTS, (found.ids, found.attention_mask, found.type_ids), strict=True))
-        first = session.run(None, {name: np.array([given[name]], np.int64) for name in names})[0]
-        states = np.asarray(first, np.float64)[0]
+        tokens = tokenizer.encode(text)
+        inputs = dict(zip(INPUTS, (tokens.ids, tokens.attention_mask, tokens.type_ids), strict=True))
+        output = session.run(None, {name: np.array([inputs[name]], np.int64) for name in names})[0]
+        states = np.asarray(output, np.float64)[0]
         return np.asarray(states.mean(axis=0) if states.ndim == 2 else states)
 
     return run

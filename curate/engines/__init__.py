@@ -1,4 +1,8 @@
-"""The contract of an engine: run one pure, idempotent function over many tasks, results as they finish."""
+"""Run one function over many tasks: here, in processes, or on a Ray cluster.
+
+In: a pure, idempotent function and its tasks. Out: the results, in the order in which they finish.
+May use: the files at the root of `curate`.
+"""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol, TypeVar
@@ -8,11 +12,15 @@ R = TypeVar("R")
 
 
 class Engine(Protocol):
-    """``function`` must be importable (top level of a module), since workers may be other processes or machines.
+    """A place where tasks run.
 
-    What all tasks need goes with it: ``functools.partial(function, shared)``.
+    The function must be importable from the top level of a module, since workers may be other processes or machines.
+    Give values that all tasks share with the function: ``functools.partial(function, shared)``.
     """
 
     def run(self, function: Callable[[T], R], tasks: Sequence[T]) -> Iterator[R]:
-        """Yield results in the order in which they finish; a task may be started again after a worker died."""
+        """Yield results in the order in which they finish.
+
+        A task may run twice, if the worker that ran it died.
+        """
         ...

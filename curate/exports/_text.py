@@ -1,7 +1,7 @@
-"""Values as text that JSON, YAML 1.1 and YAML 1.2 readers all read back exactly.
+"""Values as text that readers of JSON, YAML 1.1 and YAML 1.2 all read back exactly, and the header of every export.
 
-Flow style, one pool a line. Three traps of writing JSON and reading YAML are closed here: ``1e-05`` is a string in
-YAML 1.1, U+0085 and U+2028 break lines, and escaped surrogate pairs are not joined.
+The text is JSON in YAML's flow style, one pool a line. Three traps lie between JSON and YAML: ``1e-05`` is a string in
+YAML 1.1, the characters U+0085 and U+2028 break lines, and escaped surrogate pairs are not joined.
 """
 
 import json
@@ -12,21 +12,22 @@ import numpy as np
 
 from curate.pool.mixture import Mixture
 
+# Control characters, line separators, byte-order marks and surrogates: a YAML reader refuses or changes them unescaped.
 UNSAFE = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff\ud800-\udfff]")
 
 
 def quoted(text: str) -> str:
-    """Return a double-quoted string on one line."""
-    return UNSAFE.sub(lambda found: f"\\u{ord(found[0]):04x}", json.dumps(text, ensure_ascii=False))
+    """Return a string in double quotes, on one line, with unsafe characters escaped."""
+    return UNSAFE.sub(lambda match: f"\\u{ord(match[0]):04x}", json.dumps(text, ensure_ascii=False))
 
 
 def decimal(value: float) -> str:
-    """Return the shortest decimal that reads back as the same float, without an exponent."""
+    """Return the shortest decimal without an exponent that reads back as the same float."""
     return np.format_float_positional(value, trim="0")
 
 
 def flow(value: object) -> str:
-    """Return a string, number, list or mapping on one line."""
+    """Return a string, a number, a list or a mapping as text on one line."""
     if isinstance(value, str):
         return quoted(value)
     if isinstance(value, Mapping):
@@ -37,7 +38,11 @@ def flow(value: object) -> str:
 
 
 def header(mixture: Mixture, *notes: str) -> str:
-    """Return comment lines (#): which plan this is, notes, the tokens of every pool, and what is left out."""
+    """Return the comment lines that begin every file.
+
+    They say which plan the file is made from, the ``notes`` of the export, the tokens of every pool and its passes, and
+    which pools are left out.
+    """
     lines = [f"curate export, {quoted(mixture.origin)}", *notes, "tokens of training, passes over the pool:"]
     for part in mixture.parts:
         guess = ", path guessed: give --path" if part.guessed else ""

@@ -1,13 +1,12 @@
-"""Hugging Face datasets: a Python module whose ``load()`` returns the mixture as a streaming dataset.
+"""Hugging Face datasets: a Python module whose ``load()`` returns the mixture as a streaming data set.
 
-``datasets.interleave_datasets`` (datasets >= 3.3; 5.2.0 here) is a call, and the library reads no file with
-probabilities; so the export is the call with the planned numbers, ready to import, and its tables are plain literals.
+``datasets.interleave_datasets`` (datasets >= 3.3; 5.2.0 was tested) is a function, and the library reads no file with
+probabilities. So the export is a module that calls it with the planned numbers; its tables are plain literals.
 
-Two things that a list of shares alone gets wrong: probabilities are of examples and not of tokens, so that a pool of
-long documents needs a smaller one, share * examples / tokens of the pool, scaled to sum to 1 (``seq_len=N``: rows all
-have N tokens, and probabilities are the shares); and "first_exhausted" stops at the first pool that runs out
-while "all_exhausted" stops early if every pool is repeated, so that every pool repeats without end here and the
-mixture ends after the planned number of examples.
+The probabilities are of examples and not of tokens. A pool of long documents needs a smaller one: its share times
+examples / tokens of the pool, scaled to sum to 1. With ``seq_len=N`` all rows have N tokens, and the probabilities are
+the shares. The library stops at the first pool that runs out ("first_exhausted"), or early if every pool is repeated
+("all_exhausted"); so every pool repeats without end here, and the mixture ends after the planned number of examples.
 """
 
 from dataclasses import dataclass
@@ -16,8 +15,15 @@ from curate.errors import SchemaError
 from curate.exports import _text
 from curate.pool.mixture import Mixture, Part
 
-BUILDERS = {".parquet": "parquet", ".arrow": "arrow", ".json": "json", ".jsonl": "json", ".jsonl.gz": "json",
-            ".jsonl.zst": "json"}  # fmt: skip
+# The builder of the datasets library for every ending of a file.
+BUILDERS = {
+    ".parquet": "parquet",
+    ".arrow": "arrow",
+    ".json": "json",
+    ".jsonl": "json",
+    ".jsonl.gz": "json",
+    ".jsonl.zst": "json",
+}
 
 BODY = '''
 
@@ -35,12 +41,16 @@ def load(columns=("text",), buffer_size=10_000):
 
 
 def source(name: str, paths: tuple[str, ...]) -> dict[str, object]:
-    """Return ``path`` and ``data_files`` for ``load_dataset``: files by their ending, else one name or folder."""
+    """Return ``path`` and ``data_files`` for ``load_dataset``: files of one kind, or one folder or name of a dataset.
+
+    Raises:
+        SchemaError: files of several kinds, or several paths that are not files of a known kind.
+    """
     endings = {builder for p in paths for ending, builder in BUILDERS.items() if p.endswith(ending)}
-    known = all(p.endswith(tuple(BUILDERS)) for p in paths)
-    if known and len(endings) == 1:
+    readable = all(p.endswith(tuple(BUILDERS)) for p in paths)
+    if readable and len(endings) == 1:
         return {"path": endings.pop(), "data_files": list(paths)}
-    if known or len(paths) > 1:
+    if readable or len(paths) > 1:
         raise SchemaError(
             f"pool {name!r} lies at {', '.join(paths[:3])}: give files of one kind ({', '.join(BUILDERS)}), or one "
             "folder or name of a dataset"
@@ -50,7 +60,7 @@ def source(name: str, paths: tuple[str, ...]) -> dict[str, object]:
 
 @dataclass(frozen=True)
 class Hf:
-    """One dataset a pool; ``seq_len``: tokens a row, where all rows have one length."""
+    """One dataset for every pool. ``seq_len`` is the tokens of a row, if all rows have the same length; 0 if not."""
 
     seq_len: int = 0
     suffix = ".py"
@@ -58,12 +68,16 @@ class Hf:
     reads = tuple(BUILDERS)
 
     def __post_init__(self) -> None:
-        """Check that the length is a count."""
+        """Check that the length is a count of tokens."""
         if not (isinstance(self.seq_len, int) and self.seq_len >= 0):
             raise SchemaError(f"hf:seq_len={self.seq_len} must be a count of tokens, for example 2048")
 
     def render(self, mixture: Mixture) -> str:
-        """Return the module; a pool without a count of examples is an error, unless rows have one length."""
+        """Return the text of the module.
+
+        Raises:
+            SchemaError: a pool without a count of examples, unless ``seq_len`` is set, or files of several kinds.
+        """
         counts = [self._examples(part) for part in mixture.parts]
         rows = []
         for part, share, count in zip(mixture.parts, mixture.shares, counts, strict=True):
@@ -78,9 +92,9 @@ class Hf:
         """Return how many examples hold the part's tokens, on average."""
         if self.seq_len:
             return part.tokens / self.seq_len
-        if part.pool.examples <= 0:
+        if not part.pool.examples or part.pool.examples < 0:
             raise SchemaError(
                 f"pool {part.pool.name!r} has no count of examples, and datasets draws examples and not tokens: add "
-                "it to the pools, or say how many tokens every row has with --to hf:seq_len=N"
+                "it to pools.json, or say how many tokens every row has with --to hf:seq_len=N"
             )
         return part.tokens * part.pool.examples / part.pool.tokens

@@ -6,9 +6,9 @@ the older ``LMMixtureDatasetConfig`` (levanter 1.2), where a component is its so
 default of both, repeats a pool as often as its weight asks; ``experiment_budget`` and ``target_budget`` shrink pools
 to rehearse a larger run, which a plan for its own budget does not want.
 
-A mixture block holds floor(weight * mixture_block_size) sequences of a pool, and what is left over goes to the largest
-(``MixtureDataset``): at the default of 2,048 a pool under .0005 is never drawn. 32,768, the largest power of two that
-it takes, keeps every share within 3.1e-5; a pool under that is an error here.
+A mixture block holds floor(weight * mixture_block_size) sequences of a pool, and the remaining ones go to the largest
+pool (``MixtureDataset``). At the default of 2,048 a pool under .0005 is never drawn. 32,768, the largest power of two
+that Levanter takes, keeps every share within 3.1e-5; a smaller pool is an error here.
 """
 
 from dataclasses import dataclass
@@ -17,12 +17,12 @@ from curate.errors import SchemaError
 from curate.exports import _text
 from curate.pool.mixture import Mixture, Part
 
-BLOCK = 2**15
+BLOCK = 2**15  # sequences; see the module: the largest block keeps the smallest shares
 
 
 @dataclass(frozen=True)
 class Levanter:
-    """One component a pool; ``key``: components, or configs for levanter up to 1.2."""
+    """One component for every pool. ``key`` is "components", or "configs" for levanter up to 1.2."""
 
     key: str = "components"
     suffix = ".yaml"
@@ -35,7 +35,11 @@ class Levanter:
             raise SchemaError(f"levanter has no key {self.key!r}: choose one of components, configs")
 
     def render(self, mixture: Mixture) -> str:
-        """Return the section as YAML; paths that are neither text files nor one cache are an error."""
+        """Return the section as YAML.
+
+        Raises:
+            SchemaError: paths that are neither text files nor one cache, or a share that Levanter would round to 0.
+        """
         rows, weights = [], []
         for part, share in zip(mixture.parts, mixture.shares, strict=True):
             if share * BLOCK < 1:

@@ -17,7 +17,11 @@ from curate.pool.mixture import Mixture
 
 
 def blend(mixture: Mixture) -> list[tuple[float, str]]:
-    """Return (weight, prefix) of every part. Errors: several paths, or white space at an end, which Megatron strips."""
+    """Return (weight, prefix) of every part.
+
+    Raises:
+        SchemaError: several paths of a pool, or white space at the end of one, which Megatron strips.
+    """
     pairs = []
     for part, share in zip(mixture.parts, mixture.shares, strict=True):
         where = f"pool {part.pool.name!r} has the path {part.paths[0]!r}"
@@ -34,10 +38,10 @@ def blend(mixture: Mixture) -> list[tuple[float, str]]:
 
 @dataclass(frozen=True)
 class Megatron:
-    """Weights and prefixes; ``per_split``: JSON with the blend under "train" and no validation or test data."""
+    """Weights and prefixes. ``per_split`` writes JSON with the blend under "train", and no validation or test data."""
 
     per_split: bool = False
-    usual = "data/{pool}_text_document"  # what tools/preprocess_data.py --output-prefix data/POOL makes
+    usual = "data/{pool}_text_document"  # the output of tools/preprocess_data.py --output-prefix data/POOL
     reads = ()
 
     @property
@@ -46,7 +50,11 @@ class Megatron:
         return ".json" if self.per_split else ".txt"
 
     def render(self, mixture: Mixture) -> str:
-        """Return one ``weight prefix`` a line, or JSON; without ``per_split`` a path with white space is an error."""
+        """Return one ``weight prefix`` a line, or JSON.
+
+        Raises:
+            SchemaError: see ``blend``; and in the text form a path with white space.
+        """
         pairs = blend(mixture)
         if not self.per_split:
             if broken := [path for _, path in pairs if path.split() != [path]]:

@@ -19,7 +19,7 @@ from curate.pool.rounding import apportion
 
 @dataclass(frozen=True)
 class Mosaic:
-    """One stream a pool; ``seq_len``: tokens a sample, for exact counts of samples."""
+    """One stream for every pool. With ``seq_len``, the tokens of a sample, the counts of samples are exact."""
 
     seq_len: int = 0
     suffix = ".yaml"
@@ -27,12 +27,16 @@ class Mosaic:
     reads = ()
 
     def __post_init__(self) -> None:
-        """Check that the length is a count."""
+        """Check that the length is a count of tokens."""
         if not (isinstance(self.seq_len, int) and self.seq_len >= 0):
             raise SchemaError(f"mosaic:seq_len={self.seq_len} must be a count of tokens, for example 2048")
 
     def render(self, mixture: Mixture) -> str:
-        """Return the section as YAML; a pool with several paths or less than one sample is an error."""
+        """Return the section as YAML.
+
+        Raises:
+            SchemaError: a pool with several paths, or with less than one sample.
+        """
         weights: list[int] | tuple[float, ...] = mixture.shares
         if self.seq_len:
             weights = apportion([part.tokens for part in mixture.parts], mixture.tokens // self.seq_len)
@@ -51,7 +55,7 @@ class Mosaic:
 
 
 def _where(part: Part) -> dict[str, object]:
-    """Return ``local`` of a folder, ``remote`` with a cache of its own of a URL."""
+    """Return ``local`` for a folder; for a URL ``remote``, and ``local`` for a cache of its own."""
     if len(part.paths) != 1:
         raise SchemaError(
             f"pool {part.pool.name!r} has {len(part.paths)} paths, but a stream has one: merge them "

@@ -14,6 +14,7 @@ from curate.exports import _text
 from curate.exports.megatron import blend
 from curate.pool.mixture import Mixture
 
+# The lines above the list of weights and prefixes, where each NeMo looks for it.
 LAYOUTS = {
     "automodel": "dataset:\n  _target_: nemo_automodel.components.datasets.llm.megatron_dataset.MegatronPretraining\n"
     "  seed: {seed}\n  paths:\n",
@@ -25,7 +26,7 @@ LAYOUTS = {
 
 @dataclass(frozen=True)
 class Nemo:
-    """Weights and prefixes; ``layout``: automodel, nemo2 or nemo1."""
+    """Weights and prefixes. ``layout`` is automodel, nemo2 or nemo1."""
 
     layout: str = "automodel"
     suffix = ".yaml"
@@ -33,12 +34,16 @@ class Nemo:
     reads = ()
 
     def __post_init__(self) -> None:
-        """Check that the layout is known."""
+        """Check the layout."""
         if self.layout not in LAYOUTS:
             raise SchemaError(f"nemo has no layout {self.layout!r}: choose one of {', '.join(LAYOUTS)}")
 
     def render(self, mixture: Mixture) -> str:
-        """Return the section as YAML; the errors are those of ``blend``."""
+        """Return the section as YAML.
+
+        Raises:
+            SchemaError: see `curate.exports.megatron.blend`.
+        """
         head = LAYOUTS[self.layout].format(seed=mixture.seed)
         items = [f"      - {_text.decimal(weight)}\n      - {_text.quoted(path)}\n" for weight, path in blend(mixture)]
         return _text.header(mixture, "a prefix of a .bin and .idx pair after each weight") + head + "".join(items)

@@ -19,7 +19,7 @@ ROOM = 1.1  # OLMo-core may count a tenth fewer tokens than the pool has
 
 @dataclass(frozen=True)
 class Olmo:
-    """One source a pool."""
+    """One source for every pool."""
 
     suffix = ".yaml"
     usual = "data/{pool}/*.npy"

@@ -46,14 +46,18 @@ def dataloader():
 
 @dataclass(frozen=True)
 class Torchtitan:
-    """One source a pool."""
+    """One source for every pool."""
 
     suffix = ".py"
     usual = "data/{pool}/*.parquet"
     reads = tuple(BUILDERS)
 
     def render(self, mixture: Mixture) -> str:
-        """Return the module; names that differ only in case are an error."""
+        """Return the text of the module.
+
+        Raises:
+            SchemaError: two names that differ only in case, which torchtitan ignores.
+        """
         rows: list[str] = []
         seen: dict[str, str] = {}
         for part, share in zip(mixture.parts, mixture.shares, strict=True):

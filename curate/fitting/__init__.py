@@ -1,4 +1,5 @@
-"""Fit laws to runs, compare them on held-out runs, and say what the runs cannot tell.
+"""Fit laws and curves to runs, compare them on runs held out, and say what the runs cannot tell.
 
-In: runs and laws. Out: fits with intervals. May use: laws, runs and lower floors.
+In: run tables and names of laws. Out: fits with intervals, comparisons, predictions.
+May use: laws, runs, planning and lower floors.
 """

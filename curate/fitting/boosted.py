@@ -1,7 +1,7 @@
-"""Gradient-boosted trees over mixture features, alone or on what a law leaves over (RegMix, Liu et al. 2024, arXiv
-2407.01492, which fits LightGBM to losses of small runs; the law's part is a choice of this project).
+"""Gradient-boosted trees over mixtures, alone or on top of a law.
 
-A tree cannot extrapolate: the law carries size, tokens and unseen corners, the trees add what it misses in between.
+RegMix (Liu et al. 2024, arXiv 2407.01492) fits LightGBM to the losses of small runs; the law beneath is a choice of
+this project. Trees cannot extrapolate: the law carries size, tokens and unseen corners, the trees add what it misses.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,19 +17,22 @@ from torch import Tensor
 from curate.errors import FitError, SchemaError
 from curate.fitting import fit as fits
 from curate.fitting.fit import Fit
-from curate.fitting.multistart import resample
+from curate.fitting.multistart import DEFAULTS, FitOptions, resample
 from curate.runs.predictor import spread
 from curate.runs.recipes import Recipes
 
-BASE = "mixture_ces:linear=true"  # best single law on the 512 + 256 public RegMix runs
-FLOOR = 1e-3  # of a share, under the logarithm: published mixtures are rounded to three digits
+BASE = "mixture_ces:linear=true"  # the best single law on the 512 + 256 public RegMix runs
+SHARE_FLOOR = 1e-3  # added to a share under the logarithm: published mixtures are rounded to three digits
 
 
 @dataclass(frozen=True)
-class Options:
-    """How to boost. ``rounds`` trees of at most ``leaves`` leaves of at least ``least`` rows, each shrunk by ``rate``
-    and fitted on a ``part`` of the columns a split; ``ridge``: L2 on leaf values. ``draws`` bootstrap refits;
-    ``folds``: how many times the law is fitted without a part of the trainings."""
+class TreeOptions:
+    """How to boost.
+
+    ``rounds`` trees of at most ``leaves`` leaves of at least ``least`` rows; each is shrunk by ``rate`` and chooses
+    each split among a ``part`` of the columns. ``ridge``: L2 penalty on leaf values. ``draws``: bootstrap refits.
+    ``folds``: how many times the law is fitted without a part of the trainings.
+    """
 
     rounds: int = 300
     rate: float = 0.03
@@ -42,14 +45,17 @@ class Options:
     seed: int = 0
 
 
-@dataclass(frozen=True, eq=False)
-class Boosted:
-    """Loss = law(recipe) exp(trees(recipe)), or exp(trees(recipe)) without a law: a ``Predictor`` to search, since its
-    derivative is 0 almost everywhere (``differentiable``).
+DEFAULT_TREES = TreeOptions()
 
-    ``recipes`` n fitted; ``losses`` (n,) in nats per token; ``outside`` (n,) log loss that the law predicts when it is
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Boosted:
+    """Trees on top of a law: loss = law(recipe) exp(trees(recipe)), or exp(trees(recipe)) without a law.
+
+    Its derivative is 0 almost everywhere (``differentiable``), so a planner has to search. ``recipes`` are the n
+    fitted ones; ``losses`` (n,) in nats per token; ``law_outside`` (n,) the log loss that the law predicts when it is
     fitted without the row's fold (zeros without a law); ``clusters`` (n,) int codes of trainings; ``noise``: root mean
-    square of the log error on rows of unseen folds. The trees are refitted from these when first asked: about a second.
+    square of the log error on rows of unseen folds. The trees are grown from these at first use, in about a second.
     """
 
     pools: tuple[str, ...]
@@ -57,67 +63,96 @@ class Boosted:
     base: Fit | None
     recipes: Recipes
     losses: np.ndarray
-    outside: np.ndarray
+    law_outside: np.ndarray
     clusters: np.ndarray
-    options: Options
+    options: TreeOptions
     noise: float
     ranges: Mapping[str, tuple[float, float]]
 
     differentiable = False
 
+    def __repr__(self) -> str:
+        """Return the law beneath, what is predicted, and how well, on one line."""
+        base = "no law" if self.base is None else self.base.spec
+        return (
+            f"Boosted(on {base}, loss.{self.eval}, {len(self.pools)} pools, {len(self.losses)} runs, "
+            f"error on unseen runs {self.noise:.2%})"
+        )
+
+    @property
+    def rows(self) -> int:
+        """The number n of fitted runs."""
+        return len(self.losses)
+
     def loss(self, recipes: Recipes) -> Tensor:
-        """Return (n,) predicted loss in nats per token; no gradient."""
+        """Return the (n,) predicted losses in nats per token; no gradient."""
         law = self._law(recipes)
         return torch.from_numpy(np.exp(law + self._trees[0].predict(self._columns(recipes, law))))
 
     def draw_losses(self, recipes: Recipes) -> Tensor:
-        """Return (b, n) predicted loss: b draws of the law, the refitted trees in turn (without a law, b trees)."""
+        """Return (b, n) predicted losses: the b draws of the law, each with one of the refitted trees in turn.
+
+        Without a law there is one row for each refit of the trees.
+        """
         law = self._law(recipes)
-        x = self._columns(recipes, law)
-        trees = torch.from_numpy(np.stack([tree.predict(x) for tree in self._trees[1:]]))
+        columns = self._columns(recipes, law)
+        trees = torch.from_numpy(np.stack([tree.predict(columns) for tree in self._trees[1:]]))
         if self.base is None:
             return trees.exp()
         draws = self.base.draw_losses(recipes).detach()
         return draws * trees[torch.arange(len(draws)) % len(trees)].exp()
 
     def drawn(self, recipes: Recipes, draws: Tensor) -> Tensor:
-        """Return (n,) predicted loss, every recipe by its own draw (n,)."""
-        every = self.draw_losses(recipes)
-        return every[draws % len(every), torch.arange(len(recipes))]
+        """Return (n,) predicted losses, each recipe by its own draw (n,)."""
+        losses = self.draw_losses(recipes)
+        return losses[draws % len(losses), torch.arange(len(recipes))]
 
     def interval(self, recipes: Recipes, level: float = 0.9) -> tuple[Tensor, Tensor]:
-        """Return (n,) low and high: the loss a new run would show."""
+        """Return the (n,) low and high ends of the loss that a new run would show."""
         return spread(self.draw_losses(recipes), self.noise, level)
 
     @cached_property
     def _trees(self) -> tuple[HistGradientBoostingRegressor, ...]:
-        """The trees on all rows, then one a bootstrap draw."""
-        x, y = self._columns(self.recipes, self.outside), np.log(self.losses) - self.outside
+        """The trees on all rows, then those of each bootstrap draw."""
+        columns, target = self._columns(self.recipes, self.law_outside), np.log(self.losses) - self.law_outside
         counts = resample(self.clusters, self.options.draws, self.options.seed).numpy()
-        return tuple(_grow(x, y, weights, self.options) for weights in (np.ones(len(y)), *counts))
+        return tuple(_grow(columns, target, weights, self.options) for weights in (np.ones(len(target)), *counts))
 
     @cached_property
-    def _used(self) -> np.ndarray:
-        """Which features vary over the fitted rows."""
-        x = features(self.recipes, self.outside)
-        return np.array([len(np.unique(column[np.isfinite(column)])) > 1 for column in x.T])
+    def _varied(self) -> np.ndarray:
+        """Which features vary over the fitted rows: the others would only cost time."""
+        columns = features(self.recipes, self.law_outside).T
+        return np.array([len(np.unique(column[np.isfinite(column)])) > 1 for column in columns])
 
     def _columns(self, recipes: Recipes, law: np.ndarray) -> np.ndarray:
-        return features(recipes, law)[:, self._used]
+        return features(recipes, law)[:, self._varied]
 
     def _law(self, recipes: Recipes) -> np.ndarray:
-        """(n,) log loss that the law predicts, 0 without one."""
+        """Return the (n,) log losses that the law predicts, 0 without a law."""
         if self.base is None:
             return np.zeros(len(recipes))
         return np.asarray(self.base.loss(recipes).detach().log())
 
+    def noise_on_unseen(self, fold: np.ndarray) -> float:
+        """Return the root mean square of the log error of trees that have not seen the row's ``fold`` (n,)."""
+        columns, target = self._columns(self.recipes, self.law_outside), np.log(self.losses) - self.law_outside
+        residual = np.empty_like(target)
+        for code in np.unique(fold):
+            unseen = fold == code
+            trees = _grow(columns, target, (~unseen).astype(float), self.options)
+            residual[unseen] = target[unseen] - trees.predict(columns[unseen])
+        return float(np.sqrt((residual**2).mean()))
+
 
 def features(recipes: Recipes, law: np.ndarray) -> np.ndarray:
-    """(n, 3 p + 3): weights, their logs, log epochs (NaN where none or unlimited), log tokens, log params, ``law``."""
+    """Return (n, 3 p + 3) features of recipes and of the log losses ``law`` (n,).
+
+    Columns: weights, their logarithms, log epochs (NaN where none or unlimited), log tokens, log params, ``law``.
+    """
     weights, epochs = np.asarray(recipes.weights.detach()), np.asarray(recipes.epochs.detach())
     repeated = np.log(epochs, out=np.full_like(epochs, np.nan), where=epochs > 0)
     sizes = [np.log(np.asarray(x.detach())) for x in (recipes.tokens, recipes.params)]
-    return np.column_stack([weights, np.log(weights + FLOOR), repeated, *sizes, law])
+    return np.column_stack([weights, np.log(weights + SHARE_FLOOR), repeated, *sizes, law])
 
 
 def fit_boosted(
@@ -127,65 +162,93 @@ def fit_boosted(
     pools: Sequence[str],
     base: str | None = BASE,
     clusters: np.ndarray | None = None,
-    options: Options = Options(),
-    law: fits.Options = fits.Options(),  # noqa: B008
+    options: TreeOptions = DEFAULT_TREES,
+    law: FitOptions = DEFAULTS,
 ) -> dict[str, Boosted]:
-    """Boost every eval of the same runs: (n,) losses in nats per token each, NaN where not measured.
+    """Boost every eval of the same n runs: (n,) losses in nats per token each, NaN where not measured.
 
-    The law ``base`` is fitted to all evals at once, on all rows and without each fold of ``clusters`` (n,); the trees
-    learn log(loss / law), the law out of fold. Errors: fewer trainings than folds, and those of ``fit_evals``.
+    The law ``base`` is fitted to all evals at once, on all rows and without each fold of ``clusters`` (n,).
+
+    Raises:
+        FitError: if there are fewer trainings than folds, or the law cannot be fitted (``fit_evals``).
     """
-    n = len(recipes)
-    codes = np.unique(np.arange(n) if clusters is None else clusters, return_inverse=True)[1]
-    if codes.max() + 1 < options.folds:
+    codes = np.unique(np.arange(len(recipes)) if clusters is None else clusters, return_inverse=True)[1]
+    trainings = codes.max() + 1
+    if trainings < options.folds:
         raise FitError(
-            f"{codes.max() + 1} trainings cannot be split into {options.folds} folds: add runs, or fit a law alone"
+            f"{trainings} trainings cannot be split into {options.folds} folds: add runs, or fit a law alone"
         )
-    fold = (np.random.default_rng(options.seed).permutation(codes.max() + 1) % options.folds)[codes]
-    full: dict[str, Fit] = {}
-    outside = {name: np.zeros(n) for name in losses}
+    fold = (np.random.default_rng(options.seed).permutation(trainings) % options.folds)[codes]
+    law_fits: dict[str, Fit] = {}
+    outside = {name: np.zeros(len(recipes)) for name in losses}
     if base is not None:
-        full = fits.fit_evals(base, recipes, losses, pools=pools, clusters=codes, options=law)
-        for k in range(options.folds):
-            train = {name: y[fold != k] for name, y in losses.items()}
-            part = fits.fit_evals(base, recipes.take(fold != k), train, pools=pools, options=replace(law, draws=1))
-            for name, one in part.items():
-                outside[name][fold == k] = np.asarray(one.loss(recipes.take(fold == k)).log())
-    found = {}
-    for name, y in losses.items():
-        rows = np.isfinite(y)
-        known = recipes.take(rows)
-        plain = Boosted(
-            tuple(pools), name, full.get(name), known, y[rows], outside[name][rows], codes[rows], options, 0.0,
-            fits.ranges(known, pools),
-        )  # fmt: skip
-        found[name] = replace(plain, noise=_heldout(plain, fold[rows]))
-    return found
+        law_fits = fits.fit_evals(base, recipes, losses, pools=pools, clusters=codes, options=law)
+        outside = _law_outside(base, recipes, losses, fold, pools=pools, options=law)
+    result = {}
+    for name, loss in losses.items():
+        rows = np.isfinite(loss)
+        measured = recipes.take(rows)
+        boosted = Boosted(
+            pools=tuple(pools),
+            eval=name,
+            base=law_fits.get(name),
+            recipes=measured,
+            losses=loss[rows],
+            law_outside=outside[name][rows],
+            clusters=codes[rows],
+            options=options,
+            noise=0.0,
+            ranges=fits.ranges(measured, pools),
+        )
+        result[name] = replace(boosted, noise=boosted.noise_on_unseen(fold[rows]))
+    return result
 
 
-def _heldout(boosted: Boosted, fold: np.ndarray) -> float:
-    """Root mean square of the log error of trees that have not seen the fold."""
-    x, y = boosted._columns(boosted.recipes, boosted.outside), np.log(boosted.losses) - boosted.outside
-    left = np.empty_like(y)
-    for k in np.unique(fold):
-        out = fold == k
-        left[out] = y[out] - _grow(x, y, (~out).astype(float), boosted.options).predict(x[out])
-    return float(np.sqrt((left**2).mean()))
+def _law_outside(
+    base: str,
+    recipes: Recipes,
+    losses: Mapping[str, np.ndarray],
+    fold: np.ndarray,
+    *,
+    pools: Sequence[str],
+    options: FitOptions,
+) -> dict[str, np.ndarray]:
+    """Return the (n,) log losses by eval that the law predicts when it is fitted without the row's fold.
+
+    The trees learn what is left of these. Had the law seen the row, its residuals would be too small there.
+    """
+    outside = {name: np.zeros(len(recipes)) for name in losses}
+    for code in range(fold.max() + 1):
+        test = fold == code
+        train = {name: loss[~test] for name, loss in losses.items()}
+        part = fits.fit_evals(base, recipes.take(~test), train, pools=pools, options=replace(options, draws=1))
+        for name, fit in part.items():
+            outside[name][test] = np.asarray(fit.loss(recipes.take(test)).log())
+    return outside
 
 
-def _grow(x: np.ndarray, y: np.ndarray, weights: np.ndarray, options: Options) -> HistGradientBoostingRegressor:
+def _grow(x: np.ndarray, y: np.ndarray, weights: np.ndarray, options: TreeOptions) -> HistGradientBoostingRegressor:
     rows = weights > 0
     trees = HistGradientBoostingRegressor(
-        max_iter=options.rounds, learning_rate=options.rate, max_leaf_nodes=options.leaves,
-        min_samples_leaf=options.least, l2_regularization=options.ridge, max_features=options.part,
-        early_stopping=False, random_state=options.seed,
-    )  # fmt: skip
+        max_iter=options.rounds,
+        learning_rate=options.rate,
+        max_leaf_nodes=options.leaves,
+        min_samples_leaf=options.least,
+        l2_regularization=options.ridge,
+        max_features=options.part,
+        early_stopping=False,
+        random_state=options.seed,
+    )
     return trees.fit(x[rows], y[rows], sample_weight=weights[rows])
 
 
 def to_json(boosted: Boosted) -> dict[str, object]:
-    """Return the law's fit, the options and the fitted rows: the trees are grown again from them, not stored."""
+    """Return the trees as an entry of ``laws`` in fit.json.
+
+    It holds the law's fit, the options and the fitted rows. The trees are grown again from these and are not stored.
+    """
     recipes = boosted.recipes
+    # JSON has no infinity: unlimited tokens are null.
     unique = [[x if np.isfinite(x) else None for x in row] for row in recipes.unique.tolist()]
     return {
         "law": "boosted",
@@ -203,32 +266,37 @@ def to_json(boosted: Boosted) -> dict[str, object]:
             "unique": unique,
             "distance": None if recipes.distance is None else recipes.distance.tolist(),
             "loss": boosted.losses.tolist(),
-            "outside": boosted.outside.tolist(),
+            "outside": boosted.law_outside.tolist(),
             "clusters": boosted.clusters.tolist(),
         },
     }
 
 
 def from_json(record: Mapping[str, object]) -> Boosted:
-    """Return what ``to_json`` wrote; the same rows and options grow the same trees."""
+    """Return what ``to_json`` wrote; the same rows and options grow the same trees.
+
+    Raises:
+        SchemaError: if a field is missing or wrong.
+    """
     try:
         runs = cast(Mapping[str, list[float]], record["runs"])
         unique = cast(list[list[float | None]], runs["unique"])
-        on_hand = [[np.inf if x is None else x for x in row] for row in unique]
-        columns = [runs["weights"], runs["tokens"], runs["params"], on_hand]
+        unlimited = [[np.inf if x is None else x for x in row] for row in unique]
+        columns = [runs["weights"], runs["tokens"], runs["params"], unlimited]
         columns += [] if runs["distance"] is None else [runs["distance"]]
         base = record["base"]
+        ranges = cast(dict[str, list[float]], record["ranges"])
         return Boosted(
             pools=tuple(cast(list[str], record["pools"])),
             eval=str(record["eval"]),
             base=None if base is None else fits.from_json(cast(Mapping[str, object], base)),
             recipes=Recipes(*(torch.tensor(x, dtype=torch.float64) for x in columns)),
             losses=np.array(runs["loss"]),
-            outside=np.array(runs["outside"]),
+            law_outside=np.array(runs["outside"]),
             clusters=np.array(runs["clusters"]),
-            options=Options(**cast(dict[str, int], record["options"])),
+            options=TreeOptions(**cast(dict[str, int], record["options"])),
             noise=float(cast(float, record["noise"])),
-            ranges={k: (v[0], v[1]) for k, v in cast(dict[str, list[float]], record["ranges"]).items()},
+            ranges={name: (ends[0], ends[1]) for name, ends in ranges.items()},
         )
     except (KeyError, IndexError, TypeError, ValueError) as error:
-        raise SchemaError(f"this is no boosted fit ({type(error).__name__}: {error}): fit it again") from None
+        raise SchemaError(f"this is no boosted fit ({type(error).__name__}: {error}). Run `curate fit` again") from None

@@ -1,4 +1,4 @@
-"""Choose between laws by runs they did not see: the largest, the next in compute, other mixtures, random ones."""
+"""Choose between laws, or weight them, by how well they predict runs that they have not seen."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -9,210 +9,250 @@ import polars as pl
 from scipy.optimize import nnls
 
 from curate import open_sets
-from curate.errors import FitError, SchemaError
+from curate.errors import FitError
 from curate.fitting.boosted import Boosted
 from curate.fitting.coordinates import Coordinates
-from curate.fitting.fit import Fit, Options
+from curate.fitting.fit import Fit
 from curate.fitting.fit_files import BOOSTED, fit_named
+from curate.fitting.holdout import Split, splits
+from curate.fitting.multistart import DEFAULTS, FitOptions
 from curate.laws import Law
 from curate.runs.predictor import Blend
 from curate.runs.recipes import Recipes
 from curate.runs.run_table import Runs
 
-SHARE = 0.2  # of rows or clusters held out, where the flag does not say
-ROLLS = 3  # compute cuts of the rolling origin
+SMALLEST_WEIGHT = 0.01  # a law with less weight in a stack is dropped: it costs time and changes nothing
+RESAMPLES = 1000  # of the held-out trainings, for the interval of the mean error
 SCHEMA = {
-    "law": pl.String, "parameters": pl.Int64, "train": pl.Float64, "heldout": pl.Float64, "low": pl.Float64,
-    "high": pl.Float64, "bias": pl.Float64, "rms": pl.Float64, "rows": pl.Int64, "why": pl.String,
-}  # fmt: skip
-
-
-def splits(recipes: Recipes, clusters: np.ndarray, how: str, *, seed: int = 0) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Return (train, test) pairs of (n,) bool.
-
-    ``largest[:SHARE]``: the runs with the most compute. ``rolling``: train below a compute, test on the next fifth,
-    for three cuts. ``random[:SHARE]`` of trainings. ``mixture[:SHARE]``: all runs of a share of the mixtures.
-    """
-    kind, _, text = how.partition(":")
-    try:
-        share = float(text) if text else SHARE
-    except ValueError:
-        raise SchemaError(f"--holdout {how!r}: {text!r} is not a share between 0 and 1") from None
-    if not 0 < share < 1:
-        raise SchemaError(f"--holdout {how!r}: the share {share:g} must lie between 0 and 1, both excluded")
-    if kind == "rolling" and share * ROLLS >= 1:
-        raise SchemaError(f"--holdout {how!r}: {ROLLS} cuts of {share:g} leave nothing to train on; give under 0.33")
-    flops = np.round(np.log(np.asarray(recipes.tokens * recipes.params)), 6)
-    if kind == "largest":
-        test = flops >= np.quantile(flops, 1 - share)
-        return [(~test, test)]
-    if kind == "rolling":
-        cuts = [np.quantile(flops, 1 - share * (ROLLS - i)) for i in range(ROLLS)] + [np.inf]
-        return [(flops < a, (flops >= a) & (flops < b)) for a, b in zip(cuts[:-1], cuts[1:], strict=True)]
-    if kind in ("random", "mixture"):
-        codes = clusters
-        if kind == "mixture":
-            codes = np.unique(np.round(np.asarray(recipes.weights), 6), axis=0, return_inverse=True)[1].reshape(-1)
-        names = np.unique(codes)
-        chosen = np.random.default_rng(seed).permutation(names)[: max(1, round(share * len(names)))]
-        test = np.isin(codes, chosen)
-        return [(~test, test)]
-    raise SchemaError(
-        f"--holdout {how!r} is not known: largest, rolling, random or mixture, with a share as random:0.2"
-    )
+    "law": pl.String,
+    "parameters": pl.Int64,
+    "train": pl.Float64,
+    "heldout": pl.Float64,
+    "low": pl.Float64,
+    "high": pl.Float64,
+    "bias": pl.Float64,
+    "rms": pl.Float64,
+    "rows": pl.Int64,
+    "why": pl.String,
+}
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """``rows``: one row a law, best first (``table``). ``predicted``: law -> (m,) log losses of the held-out rows, and
-    ``truth`` (m,) the measured ones: what a stack of laws is made from."""
+    """How well laws predict held-out runs: one row a law, the best first.
+
+    ``predicted`` holds the (m,) predicted log losses of the held-out rows by law, and ``truth`` (m,) the measured
+    ones: a stack of laws is made from them.
+    """
 
     rows: pl.DataFrame
     predicted: dict[str, np.ndarray]
     truth: np.ndarray
 
     def table(self) -> pl.DataFrame:
-        """Columns: law, parameters, train (rmse of log loss), heldout (mean absolute relative error), low, high (90 %
-        interval, trainings resampled), bias (mean signed), rms (of log error), rows, why (not fitted)."""
+        """Return the comparison, one row a law, the best first.
+
+        Columns: law; parameters (a number); train (rmse of log loss on the fitted rows); heldout (mean absolute
+        relative error); low and high (its 90 % interval, trainings resampled); bias (mean signed relative error); rms
+        (of the log error); rows (held out); why (the law could not be fitted).
+        """
         return self.rows
+
+
+@dataclass(frozen=True)
+class _HeldOut:
+    """The runs of a comparison, split: ``truth`` and ``groups`` (m,) are the test rows of all splits and evals."""
+
+    runs: Runs
+    recipes: Recipes
+    losses: dict[str, np.ndarray]
+    clusters: np.ndarray
+    pairs: list[Split]
+
+    @property
+    def truth(self) -> np.ndarray:
+        losses = [loss[test] for _, test in self.pairs for loss in self.losses.values()]
+        return np.asarray(np.log(np.concatenate(losses)))
+
+    @property
+    def groups(self) -> np.ndarray:
+        return np.concatenate([self.clusters[test] for _, test in self.pairs for _ in self.losses])
 
 
 def compare(
     specs: Sequence[str],
-    data: Runs,
+    runs: Runs,
     evals: Sequence[str],
     *,
     how: str = "largest",
-    options: Options = Options(),  # noqa: B008
+    options: FitOptions = DEFAULTS,
 ) -> Comparison:
-    """Fit every law to ``evals`` without the held-out rows and measure it on them, all evals together."""
-    recipes, clusters = data.recipes(), data.clusters
-    losses = {name: data.loss(name, missing=len(evals) > 1) for name in evals}
-    pairs = [(a, b) for a, b in splits(recipes, clusters, how, seed=options.seed) if a.any() and b.any()]
+    """Fit every law without the held-out rows and measure its error on them, over all ``evals`` together.
+
+    ``how`` is a split of ``holdout.splits``.
+
+    Raises:
+        FitError: if a split leaves nothing to fit or to test. A law that cannot be fitted is a row with the reason.
+    """
+    recipes, clusters = runs.recipes(), runs.clusters
+    losses = _losses(runs, evals)
+    pairs = [
+        (train, test) for train, test in splits(recipes, clusters, how, seed=options.seed) if train.any() and test.any()
+    ]
     if not pairs:
         raise FitError(
-            f"--holdout {how} leaves nothing to fit or to test among {len(data)} runs: vary tokens or params"
+            f"--holdout {how} leaves nothing to fit or to test among {len(runs)} runs. Vary tokens or params"
         )
-    truth = np.log(np.concatenate([loss[test] for _, test in pairs for loss in losses.values()]))
-    groups = np.concatenate([clusters[test] for _, test in pairs for _ in losses])
-    known = np.isfinite(truth)
+    held_out = _HeldOut(runs, recipes, losses, clusters, pairs)
+    truth, groups = held_out.truth, held_out.groups
+    measured = np.isfinite(truth)
     predicted: dict[str, np.ndarray] = {}
     records: list[dict[str, object]] = []
     for spec in specs:
-        row: dict[str, object] = {"law": spec, "parameters": _parameters(spec, len(data.pools))}
-        parts, train = [], []
+        row: dict[str, object] = {"law": spec, "parameters": _parameters(spec, len(runs.pools))}
         try:
-            for inside, test in pairs:
-                fits = fit_named(
-                    spec, recipes.take(inside), {n: y[inside] for n, y in losses.items()}, pools=data.pools,
-                    clusters=clusters[inside], options=replace(options, draws=1),
-                )  # fmt: skip
-                parts += [np.log(np.asarray(one.loss(recipes.take(test)))) for one in fits.values()]
-                train += [one.rmse if isinstance(one, Fit) else one.noise for one in fits.values()]
+            log_losses, train_error = _predict_held_out(spec, held_out, options)
         except FitError as error:
             records.append(row | {"why": str(error)})
             continue
-        predicted[spec] = np.concatenate(parts)[known]
-        measured = _measure(predicted[spec] - truth[known], groups[known], options.seed)
-        records.append(row | {"train": float(np.mean(train))} | measured | {"why": ""})
+        predicted[spec] = log_losses[measured]
+        errors = _errors(predicted[spec] - truth[measured], groups[measured], options.seed)
+        records.append(row | {"train": train_error} | errors | {"why": ""})
     table = pl.DataFrame(records, schema=SCHEMA).sort("heldout", "law", nulls_last=True)
-    return Comparison(table, predicted, truth[known])
+    return Comparison(table, predicted, truth[measured])
+
+
+def _predict_held_out(spec: str, held_out: _HeldOut, options: FitOptions) -> tuple[np.ndarray, float]:
+    """Return a law's log losses of all test rows, and its mean error on the rows that it was fitted to."""
+    parts, train_errors = [], []
+    for train, test in held_out.pairs:
+        fits = fit_named(
+            spec,
+            held_out.recipes.take(train),
+            {name: loss[train] for name, loss in held_out.losses.items()},
+            pools=held_out.runs.pools,
+            clusters=held_out.clusters[train],
+            options=replace(options, draws=1),
+        )
+        parts += [np.log(np.asarray(fit.loss(held_out.recipes.take(test)))) for fit in fits.values()]
+        train_errors += [fit.rmse if isinstance(fit, Fit) else fit.noise for fit in fits.values()]
+    return np.concatenate(parts), float(np.mean(train_errors))
 
 
 def _parameters(spec: str, pools: int) -> int | None:
-    """Return k; trees have no count."""
+    """Return the number of parameters of a law; trees have no such number."""
     if open_sets.parse(spec)[0] == BOOSTED:
         return None
     return Coordinates(cast(Law, open_sets.build("laws", spec)).params(), pools).size
 
 
-def _measure(log_error: np.ndarray, groups: np.ndarray, seed: int) -> dict[str, object]:
+def _errors(log_error: np.ndarray, groups: np.ndarray, seed: int) -> dict[str, object]:
+    """Return the mean error of (m,) held-out rows, with an interval that resamples their trainings ``groups`` (m,)."""
     error = np.expm1(log_error)
     names, codes = np.unique(groups, return_inverse=True)
     sums, counts = np.bincount(codes, np.abs(error)), np.bincount(codes)
-    draws = np.random.default_rng(seed).integers(len(names), size=(1000, len(names)))
+    draws = np.random.default_rng(seed).integers(len(names), size=(RESAMPLES, len(names)))
     low, high = np.quantile(sums[draws].sum(axis=1) / counts[draws].sum(axis=1), [0.05, 0.95])
     return {
-        "heldout": float(np.abs(error).mean()), "low": float(low), "high": float(high), "bias": float(error.mean()),
-        "rms": float(np.sqrt((log_error**2).mean())), "rows": len(error),
-    }  # fmt: skip
+        "heldout": float(np.abs(error).mean()),
+        "low": float(low),
+        "high": float(high),
+        "bias": float(error.mean()),
+        "rms": float(np.sqrt((log_error**2).mean())),
+        "rows": len(error),
+    }
 
 
 def choose(
-    data: Runs,
+    runs: Runs,
     specs: Sequence[str],
     evals: Sequence[str],
     *,
     how: str = "largest",
-    options: Options = Options(),  # noqa: B008
+    options: FitOptions = DEFAULTS,
 ) -> tuple[Fit | Blend | Boosted, Comparison]:
-    """Compare laws on held-out runs, refit the best on all rows, return it with the comparison.
+    """Compare laws on held-out runs, and refit the best on all rows; return it with the comparison.
 
-    Several ``evals`` give their mean. The ``noise`` is at least the held-out error: that is what predicting unseen runs
-    has cost here.
+    Several ``evals`` give the mean of their fits. The fit's ``noise`` is at least the held-out error, since that is
+    what predicting unseen runs has cost here.
+
+    Raises:
+        FitError: if no law can be fitted.
     """
-    compared = compare(specs, data, evals, how=how, options=options)
-    best = compared.rows.row(0, named=True)
+    comparison = compare(specs, runs, evals, how=how, options=options)
+    best = comparison.rows.row(0, named=True)
     if best["heldout"] is None:
         raise FitError(f"no law can be fitted: {best['why']}")
-    fits = tuple(_with_heldout(one, best) for one in _fit_all(data, best["law"], evals, options))
-    return (fits[0] if len(fits) == 1 else mean(fits)), compared
+    fits = tuple(_with_heldout(fit, best) for fit in _fit_all(runs, best["law"], evals, options))
+    return (fits[0] if len(fits) == 1 else mean(fits)), comparison
 
 
 def stack(
-    data: Runs,
+    runs: Runs,
     specs: Sequence[str],
     evals: Sequence[str],
     *,
     how: str = "largest",
-    options: Options = Options(),  # noqa: B008
+    options: FitOptions = DEFAULTS,
 ) -> tuple[Blend, Comparison]:
-    """Weight laws by non-negative least squares of held-out log loss (Wolpert 1992; Breiman 1996), refit on all rows.
+    """Weight laws by how well they predict held-out runs together, and refit them on all rows.
 
-    Weights are rescaled to sum to 1, laws under 1 % dropped. Use it when no law wins: the table's intervals overlap.
+    The weights come from non-negative least squares of held-out log loss (Wolpert 1992; Breiman 1996). They sum to 1;
+    laws under 1 % are dropped. Use it when no law wins, because the intervals of the comparison overlap.
+
+    Raises:
+        FitError: if no law can be fitted.
     """
-    compared = compare(specs, data, evals, how=how, options=options)
-    if not compared.predicted:
-        raise FitError(f"no law can be fitted: {compared.rows['why'][0]}")
-    names = list(compared.predicted)
-    weights = stack_weights(np.column_stack([compared.predicted[name] for name in names]), compared.truth)
-    kept = [(name, w) for name, w in zip(names, weights.tolist(), strict=True) if w > 0]
-    error = np.log(sum(w * np.exp(compared.predicted[name]) for name, w in kept)) - compared.truth
-    row = compared.rows.filter(pl.col("law") == kept[0][0]).row(0, named=True)
-    measured = row | {"heldout": float(np.abs(np.expm1(error)).mean()), "rms": float(np.sqrt((error**2).mean()))}
+    comparison = compare(specs, runs, evals, how=how, options=options)
+    predicted, truth = comparison.predicted, comparison.truth
+    if not predicted:
+        raise FitError(f"no law can be fitted: {comparison.rows['why'][0]}")
+    weights = stack_weights(np.column_stack(list(predicted.values())), truth)
+    kept = {spec: weight for spec, weight in zip(predicted, weights.tolist(), strict=True) if weight > 0}
+    error = np.log(sum(weight * np.exp(predicted[spec]) for spec, weight in kept.items())) - truth
+    row = comparison.rows.filter(pl.col("law") == next(iter(kept))).row(0, named=True)
+    of_stack = row | {"heldout": float(np.abs(np.expm1(error)).mean()), "rms": float(np.sqrt((error**2).mean()))}
     fits, shares = [], []
-    for name, weight in kept:
-        members = _fit_all(data, name, evals, options)
-        fits += [_with_heldout(one, measured) for one in members]
+    for spec, weight in kept.items():
+        members = _fit_all(runs, spec, evals, options)
+        fits += [_with_heldout(fit, of_stack) for fit in members]
         shares += [weight / len(members)] * len(members)
-    return Blend(tuple(fits), tuple(shares), "+".join(evals)), compared
+    return Blend(tuple(fits), tuple(shares), "+".join(evals)), comparison
 
 
 def stack_weights(predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """(m, l) held-out log losses of l laws and (m,) true ones to (l,) weights >= 0 that sum to 1."""
+    """Return (l,) weights of l laws, >= 0 with sum 1, from (m, l) held-out log losses and the (m,) true ones."""
     count = predicted.shape[1]
-    ridge = 1e-3 * np.sqrt(len(predicted))  # ties between near-equal laws are split evenly, not at random
+    # The ridge splits ties between nearly equal laws evenly. The heavy last row makes the weights sum to 1.
+    ridge, heavy = 1e-3 * np.sqrt(len(predicted)), 1e3
     weights, _ = nnls(
-        np.vstack([predicted, ridge * np.eye(count), np.full((1, count), 1e3)]),
-        np.concatenate([truth, np.full(count, ridge / count), [1e3]]),
+        np.vstack([predicted, ridge * np.eye(count), np.full((1, count), heavy)]),
+        np.concatenate([truth, np.full(count, ridge / count), [heavy]]),
     )
-    weights = np.where(weights / weights.sum() < 0.01, 0.0, weights)
+    weights = np.where(weights / weights.sum() < SMALLEST_WEIGHT, 0.0, weights)
     return np.asarray(weights / weights.sum())
 
 
 def mean(fits: Sequence[Fit | Boosted]) -> Blend:
-    """Return the mean of fits of several evals."""
-    return Blend(tuple(fits), (1 / len(fits),) * len(fits), "+".join(one.eval for one in fits))
+    """Return the mean of the fits of several evals."""
+    return Blend(tuple(fits), (1 / len(fits),) * len(fits), "+".join(fit.eval for fit in fits))
 
 
-def _fit_all(data: Runs, spec: str, evals: Sequence[str], options: Options) -> tuple[Fit | Boosted, ...]:
-    losses = {name: data.loss(name, missing=len(evals) > 1) for name in evals}
-    fits = fit_named(spec, data.recipes(), losses, pools=data.pools, clusters=data.clusters, options=options)
+def _losses(runs: Runs, evals: Sequence[str]) -> dict[str, np.ndarray]:
+    """Return (n,) losses by eval. With several evals a run may lack some of them."""
+    return {name: runs.loss(name, missing=len(evals) > 1) for name in evals}
+
+
+def _fit_all(runs: Runs, spec: str, evals: Sequence[str], options: FitOptions) -> tuple[Fit | Boosted, ...]:
+    losses = _losses(runs, evals)
+    fits = fit_named(spec, runs.recipes(), losses, pools=runs.pools, clusters=runs.clusters, options=options)
     return tuple(fits.values())
 
 
-def _with_heldout(result: Fit | Boosted, row: dict[str, float]) -> Fit | Boosted:
-    noise = max(result.noise, float(row["rms"]))
-    if isinstance(result, Boosted):
-        return replace(result, noise=noise)
-    return replace(result, noise=noise, heldout={k: float(row[k]) for k in ("heldout", "low", "high", "rms", "rows")})
+def _with_heldout(fit: Fit | Boosted, row: dict[str, float]) -> Fit | Boosted:
+    """Return a fit that records its held-out error, and whose noise is at least that."""
+    noise = max(fit.noise, float(row["rms"]))
+    if isinstance(fit, Boosted):
+        return replace(fit, noise=noise)
+    heldout = {name: float(row[name]) for name in ("heldout", "low", "high", "rms", "rows")}
+    return replace(fit, noise=noise, heldout=heldout)

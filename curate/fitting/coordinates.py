@@ -1,4 +1,4 @@
-"""A law's parameters as unbounded coordinates: what the solver moves, where it starts, what the prior says."""
+"""A law's parameters as unbounded coordinates: what the solver moves, where it starts, what the prior expects."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,12 +10,16 @@ from torch import Tensor
 
 from curate.laws import Param
 
+# A parameter on its bound would be at infinity in the unbounded coordinate: it is moved inside by this share.
+LARGEST_SHARE_OF_RANGE = 0.999999
+
 
 @dataclass(frozen=True)
 class Coordinates:
-    """k unbounded coordinates u of the parameters of a law over ``pools`` pools.
+    """The k unbounded coordinates u of the parameters of a law over ``pools`` pools.
 
-    Log scale where positive; bounds by u / sqrt(1 + u^2), nearly the identity well inside them.
+    A positive parameter is moved on a log scale. Bounds are kept by u / sqrt(1 + u^2), which is nearly the identity
+    well inside them.
     """
 
     params: tuple[Param, ...]
@@ -23,77 +27,92 @@ class Coordinates:
 
     @property
     def size(self) -> int:
-        """Return k."""
-        return sum(self._width(p) for p in self.params)
+        """The number k of coordinates."""
+        return sum(self._width(param) for param in self.params)
 
     def labels(self, pools: Sequence[str]) -> tuple[str, ...]:
-        """(k,) parameter names, ``name[pool]`` where there is one a pool."""
+        """Return the (k,) names of the parameters: ``name[pool]`` where every pool has its own."""
         return tuple(
-            f"{p.name}[{x}]" if p.per_pool else p.name for p in self.params for x in (pools if p.per_pool else ("",))
+            f"{param.name}[{pool}]" if param.per_pool else param.name
+            for param in self.params
+            for pool in (pools if param.per_pool else ("",))
         )
 
     @property
     def shared(self) -> Tensor:
-        """(k,) bool: parameters that evals of the same runs share up to small differences."""
-        return torch.tensor([p.shared for p in self.params for _ in range(self._width(p))])
+        """(k,) bool: the parameters that are nearly the same for all evals of the same runs, such as exponents."""
+        return torch.tensor([param.shared for param in self._repeated])
 
     def theta(self, u: Tensor) -> dict[str, Tensor]:
-        """(k,) to parameters by name: scalars, or (p,)."""
+        """Return the parameters by name, scalars or (p,), at coordinates ``u`` (k,)."""
         middle, half, positive = self._bounds
-        x = middle + u * (1 + (u / half) ** 2).rsqrt()
-        x = torch.where(positive, x.exp(), x)
-        result, at = {}, 0
-        for p in self.params:
-            result[p.name] = x[at : at + self._width(p)] if p.per_pool else x[at]
-            at += self._width(p)
+        values = middle + u * (1 + (u / half) ** 2).rsqrt()
+        values = torch.where(positive, values.exp(), values)
+        result, position = {}, 0
+        for param in self.params:
+            end = position + self._width(param)
+            result[param.name] = values[position:end] if param.per_pool else values[position]
+            position = end
         return result
+
+    @property
+    def _repeated(self) -> list[Param]:
+        """The k parameters, one that each pool has repeated."""
+        return [param for param in self.params for _ in range(self._width(param))]
 
     @cached_property
     def _bounds(self) -> tuple[Tensor, Tensor, Tensor]:
         """(k,) middles and half-widths of the bounds on the fitted scale, and which parameters are positive."""
-        wide = [p for p in self.params for _ in range(self._width(p))]
-        low, high = (torch.tensor([_scale(p, x) for p, x in rows], dtype=torch.float64)
-                     for rows in ([(p, p.low) for p in wide], [(p, p.high) for p in wide]))  # fmt: skip
-        return (low + high) / 2, (high - low) / 2, torch.tensor([p.positive for p in wide])
+        params = self._repeated
+        low = torch.tensor([_scaled(param, param.low) for param in params], dtype=torch.float64)
+        high = torch.tensor([_scaled(param, param.high) for param in params], dtype=torch.float64)
+        return (low + high) / 2, (high - low) / 2, torch.tensor([param.positive for param in params])
 
     def point(self, theta: Mapping[str, Tensor]) -> Tensor:
-        """Parameters by name to (k,)."""
+        """Return the (k,) coordinates of parameters by name: the inverse of ``theta``."""
         parts = []
-        for p in self.params:
-            x = theta[p.name].reshape(-1)
-            parts.append(_inverse(p, x.log() if p.positive else x))
+        for param in self.params:
+            values = theta[param.name].reshape(-1)
+            parts.append(_unbounded(param, values.log() if param.positive else values))
         return torch.cat(parts)
 
     def starts(self, count: int, seed: int) -> Tensor:
-        """(count, k) points spread over the likely ranges (scrambled Sobol sequence)."""
+        """Return (count, k) points spread evenly over the likely ranges (a scrambled Sobol sequence)."""
         engine = torch.quasirandom.SobolEngine(self.size, scramble=True, seed=seed)  # type: ignore[no-untyped-call]
         points = engine.draw(count).double()
-        columns, at = [], 0
-        for p in self.params:
-            low, high = (_scale(p, x) for x in p.likely)
-            columns.append(_inverse(p, low + (high - low) * points[:, at : at + self._width(p)]))
-            at += self._width(p)
+        columns, position = [], 0
+        for param in self.params:
+            low, high = (_scaled(param, end) for end in param.likely)
+            end = position + self._width(param)
+            columns.append(_unbounded(param, low + (high - low) * points[:, position:end]))
+            position = end
         return torch.cat(columns, dim=1)
 
     def prior(self) -> tuple[Tensor, Tensor]:
-        """(k,) centre and (k,) standard deviation of the weak prior: the middle and half-width of ``likely``."""
+        """Return the (k,) centre and (k,) standard deviation of the weak prior.
+
+        They are the middle and the half-width of each parameter's likely range.
+        """
         centres, widths = [], []
-        for p in self.params:
-            low, high = (_scale(p, x) for x in p.likely)
-            centres.append(_inverse(p, torch.full((self._width(p),), (low + high) / 2, dtype=torch.float64)))
-            widths.append(torch.full((self._width(p),), (high - low) / 2, dtype=torch.float64))
+        for param in self.params:
+            low, high = (_scaled(param, end) for end in param.likely)
+            middle = torch.full((self._width(param),), (low + high) / 2, dtype=torch.float64)
+            centres.append(_unbounded(param, middle))
+            widths.append(torch.full((self._width(param),), (high - low) / 2, dtype=torch.float64))
         return torch.cat(centres), torch.cat(widths)
 
-    def _width(self, p: Param) -> int:
-        return self.pools if p.per_pool else 1
+    def _width(self, param: Param) -> int:
+        return self.pools if param.per_pool else 1
 
 
-def _scale(p: Param, x: float) -> float:
-    return float(np.log(x)) if p.positive else x
+def _scaled(param: Param, value: float) -> float:
+    """Return a value on the scale on which its parameter is fitted."""
+    return float(np.log(value)) if param.positive else value
 
 
-def _inverse(p: Param, x: Tensor) -> Tensor:
-    low, high = _scale(p, p.low), _scale(p, p.high)
+def _unbounded(param: Param, values: Tensor) -> Tensor:
+    """Return coordinates of values that are on the fitted scale: the inverse of u / sqrt(1 + u^2)."""
+    low, high = _scaled(param, param.low), _scaled(param, param.high)
     half = (high - low) / 2
-    off = ((x - (low + high) / 2) / half).clamp(-0.999999, 0.999999)
-    return half * off * (1 - off**2).rsqrt()
+    share = ((values - (low + high) / 2) / half).clamp(-LARGEST_SHARE_OF_RANGE, LARGEST_SHARE_OF_RANGE)
+    return half * share * (1 - share**2).rsqrt()

@@ -1,4 +1,4 @@
-"""Compare corpora: one fit each, where their curves cross in compute, and which to take at which compute."""
+"""Compare corpora: a fit for each, where their curves cross in compute, and which to take at which compute."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,17 +9,30 @@ import torch
 from torch import Tensor
 
 from curate.errors import SchemaError
-from curate.fitting.fit import Fit, Options, fit
+from curate.fitting.fit import Fit, fit
+from curate.fitting.multistart import DEFAULTS, FitOptions
 from curate.runs.recipes import Recipes
 from curate.runs.run_table import Runs, check
 
 GRID = 200  # compute points between which crossings are located
+TOKENS_PER_PARAM = 20.0  # along the curves, about compute-optimal (Hoffmann et al. 2022)
+
+CROSSING_SCHEMA = {
+    "worse": pl.String,
+    "better": pl.String,
+    "flops": pl.Float64,
+    "low": pl.Float64,
+    "high": pl.Float64,
+    "share": pl.Float64,
+}
 
 
 @dataclass(frozen=True)
-class Crossing:
-    """``better`` overtakes ``worse`` at ``flops``; ``low``, ``high`` over the draws in which they cross, ``share`` of
-    draws in which they do."""
+class CorpusCrossing:
+    """The corpus ``better`` overtakes ``worse`` at ``flops``.
+
+    ``low`` and ``high`` are 5 % and 95 % of the draws in which they cross; ``share`` of all draws do.
+    """
 
     worse: str
     better: str
@@ -29,109 +42,111 @@ class Crossing:
     share: float
 
 
-def fit_each(
-    data: Runs,
-    by: str,
-    spec: str,
-    evaluation: str,
-    *,
-    options: Options = Options(),  # noqa: B008
-) -> dict[str, Fit]:
-    """Fit ``spec`` to the runs of every value of column ``by``."""
-    if by not in data.frame.columns:
-        raise SchemaError(f"no column {by!r} to compare by: the run table has {', '.join(data.frame.columns)}")
+def fit_each(runs: Runs, by: str, spec: str, evaluation: str, *, options: FitOptions = DEFAULTS) -> dict[str, Fit]:
+    """Fit the law ``spec`` to the runs of every value of the column ``by``.
+
+    Raises:
+        SchemaError: if there is no such column, or it has one value.
+        FitError: if the runs of a corpus cannot determine the law.
+    """
+    if by not in runs.frame.columns:
+        raise SchemaError(f"no column {by!r} to compare by: the run table has {', '.join(runs.frame.columns)}")
     fits = {}
-    for (name,), part in sorted(data.frame.partition_by(by, as_dict=True).items(), key=lambda item: str(item[0])):
-        runs = check(part, f"the runs of {by} {name}")
+    parts = runs.frame.partition_by(by, as_dict=True)
+    for (name,), part in sorted(parts.items(), key=lambda item: str(item[0])):
+        corpus_runs = check(part, f"the runs of {by} {name}")
         fits[str(name)] = fit(
-            spec, runs.recipes(), runs.loss(evaluation), pools=runs.pools, evaluation=evaluation,
-            clusters=runs.clusters, options=options,
-        )  # fmt: skip
+            spec,
+            corpus_runs.recipes(),
+            corpus_runs.loss(evaluation),
+            pools=corpus_runs.pools,
+            evaluation=evaluation,
+            clusters=corpus_runs.clusters,
+            options=options,
+        )
     if len(fits) < 2:
         raise SchemaError(f"column {by!r} has one value, {next(iter(fits))!r}: nothing to compare")
     return fits
 
 
-def curve(fit: Fit, flops: np.ndarray, tokens_per_param: float) -> Recipes:
-    """Return recipes along a compute grid (FLOPs = 6 N D) at a fixed number of tokens per parameter."""
+def path(fit: Fit, flops: np.ndarray, tokens_per_param: float) -> Recipes:
+    """Return recipes along a grid of compute (FLOPs = 6 N D) at a fixed number of tokens per parameter."""
     params = torch.from_numpy(np.sqrt(flops / (6 * tokens_per_param)))
-    p = len(fit.pools)
-    weights = torch.full((len(flops), p), 1 / p, dtype=torch.float64)
-    return Recipes(
-        weights, tokens_per_param * params, params, torch.full((len(flops), p), torch.inf, dtype=torch.float64)
-    )
+    n, p = len(flops), len(fit.pools)
+    weights = torch.full((n, p), 1 / p, dtype=torch.float64)
+    unlimited = torch.full((n, p), torch.inf, dtype=torch.float64)
+    return Recipes(weights, tokens_per_param * params, params, unlimited)
 
 
-def curves(fits: Mapping[str, Fit], flops: np.ndarray, *, tokens_per_param: float = 20.0) -> pl.DataFrame:
-    """Return flops, corpus, loss, low, high and the ``best`` corpus of each compute."""
-    rows, values = [], []
-    for name, one in fits.items():
-        recipes = curve(one, flops, tokens_per_param)
-        low, high = one.interval(recipes)
-        loss = one.loss(recipes)
-        values.append(loss)
-        rows.append(
-            pl.DataFrame(
-                {
-                    "flops": flops,
-                    "corpus": [name] * len(flops),
-                    "loss": loss.numpy(),
-                    "low": low.numpy(),
-                    "high": high.numpy(),
-                }
-            )
-        )
+def curves(fits: Mapping[str, Fit], flops: np.ndarray, *, tokens_per_param: float = TOKENS_PER_PARAM) -> pl.DataFrame:
+    """Return flops, corpus, loss, low, high, and the ``best`` corpus of each compute."""
+    frames, losses = [], []
+    for name, corpus_fit in fits.items():
+        recipes = path(corpus_fit, flops, tokens_per_param)
+        loss, (low, high) = corpus_fit.loss(recipes), corpus_fit.interval(recipes)
+        losses.append(loss)
+        columns = {"flops": flops, "corpus": [name] * len(flops), "loss": loss.numpy()}
+        frames.append(pl.DataFrame(columns | {"low": low.numpy(), "high": high.numpy()}))
     names = list(fits)
-    best = [names[i] for i in torch.stack(values).argmin(dim=0).tolist()]
-    return pl.concat(rows).join(pl.DataFrame({"flops": flops, "best": best}), on="flops", maintain_order="left")
+    best = [names[i] for i in torch.stack(losses).argmin(dim=0).tolist()]
+    return pl.concat(frames).join(pl.DataFrame({"flops": flops, "best": best}), on="flops", maintain_order="left")
 
 
-def crossings(fits: Mapping[str, Fit], low: float, high: float, *, tokens_per_param: float = 20.0) -> list[Crossing]:
+def crossings(
+    fits: Mapping[str, Fit], low: float, high: float, *, tokens_per_param: float = TOKENS_PER_PARAM
+) -> list[CorpusCrossing]:
     """Return where any two corpora cross between ``low`` and ``high`` FLOPs, with intervals over the draws."""
     flops = np.geomspace(low, high, GRID)
-    point = {n: f.loss(curve(f, flops, tokens_per_param)) for n, f in fits.items()}
-    draws = {n: f.draw_losses(curve(f, flops, tokens_per_param)) for n, f in fits.items()}
-    names, found = list(fits), []
+    paths = {name: path(corpus_fit, flops, tokens_per_param) for name, corpus_fit in fits.items()}
+    losses = {name: corpus_fit.loss(paths[name]) for name, corpus_fit in fits.items()}
+    draws = {name: corpus_fit.draw_losses(paths[name]) for name, corpus_fit in fits.items()}
+    names, result = list(fits), []
     for i, a in enumerate(names):
         for b in names[i + 1 :]:
-            at = _cross(point[a] - point[b], flops)
-            if at is None:
+            crossing = _first_crossing(losses[a] - losses[b], flops)
+            if crossing is None:
                 continue
-            each = [_cross(row, flops) for row in draws[a] - draws[b]]
-            hits = [x for x in each if x is not None]
-            lower, upper = np.quantile(hits, [0.05, 0.95]) if hits else (np.nan, np.nan)
-            worse, better = (a, b) if float(point[a][0]) < float(point[b][0]) else (b, a)
-            found.append(Crossing(worse, better, at, float(lower), float(upper), len(hits) / len(each)))
-    return found
+            of_draws = [_first_crossing(row, flops) for row in draws[a] - draws[b]]
+            crossed = [x for x in of_draws if x is not None]
+            lower, upper = np.quantile(crossed, [0.05, 0.95]) if crossed else (np.nan, np.nan)
+            worse, better = (a, b) if float(losses[a][0]) < float(losses[b][0]) else (b, a)
+            share = len(crossed) / len(of_draws)
+            result.append(CorpusCrossing(worse, better, crossing, float(lower), float(upper), share))
+    return result
 
 
-def _cross(difference: Tensor, flops: np.ndarray) -> float | None:
-    """Return the first sign change along the grid, interpolated in log compute."""
-    sign = np.sign(difference.numpy())
+def _first_crossing(difference: Tensor, flops: np.ndarray) -> float | None:
+    """Return where (m,) differences of loss first change sign along the grid, interpolated in log compute."""
+    values = difference.numpy()
+    sign = np.sign(values)
     change = np.flatnonzero(sign[1:] * sign[:-1] < 0)
     if len(change) == 0:
         return None
     i = int(change[0])
-    d = difference.numpy()
-    t = d[i] / (d[i] - d[i + 1])
-    return float(np.exp(np.log(flops[i]) + t * np.log(flops[i + 1] / flops[i])))
+    share = values[i] / (values[i] - values[i + 1])
+    return float(np.exp(np.log(flops[i]) + share * np.log(flops[i + 1] / flops[i])))
 
 
 def advice(
-    fits: Mapping[str, Fit], found: Sequence[Crossing], low: float, high: float, *, tokens_per_param: float = 20.0
+    fits: Mapping[str, Fit],
+    crossed: Sequence[CorpusCrossing],
+    low: float,
+    high: float,
+    *,
+    tokens_per_param: float = TOKENS_PER_PARAM,
 ) -> str:
-    """Return in words which corpus to take at which compute."""
+    """Return in words which corpus to take at which compute, between ``low`` and ``high`` FLOPs."""
     flops = np.geomspace(low, high, GRID)
-    best = curves(fits, flops, tokens_per_param=tokens_per_param).unique("flops", maintain_order=True)["best"].to_list()
-    parts, start = [], 0
+    lines = curves(fits, flops, tokens_per_param=tokens_per_param)
+    best = lines.unique("flops", maintain_order=True)["best"].to_list()
+    stretches, start = [], 0
     for i in range(1, len(best) + 1):
         if i == len(best) or best[i] != best[start]:
-            parts.append(f"{best[start]} from {flops[start]:.2g} to {flops[i - 1]:.2g} FLOPs")
+            stretches.append(f"{best[start]} from {flops[start]:.2g} to {flops[i - 1]:.2g} FLOPs")
             start = i
-    lines = ["take " + "; ".join(parts)]
-    lines += [
+    overtakes = [
         f"{c.better} overtakes {c.worse} at {c.flops:.2g} FLOPs ({c.low:.2g} to {c.high:.2g} in the {c.share:.0%} of "
         "draws that cross)"
-        for c in found
+        for c in crossed
     ]
-    return "\n".join(lines)
+    return "\n".join(["take " + "; ".join(stretches), *overtakes])

@@ -1,4 +1,7 @@
-"""Fit a law to runs: many starts, robust, with a bootstrap over trainings; one eval or several that share exponents."""
+"""Fit one law to runs: many starts, robust, with a bootstrap over trainings.
+
+Several evals of the same runs are fitted together, and then share their exponents.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,27 +17,29 @@ from torch.func import vmap
 from curate import open_sets
 from curate.errors import FitError
 from curate.fitting.coordinates import Coordinates
-from curate.fitting.multistart import Options as Options  # part of this module's interface
-from curate.fitting.multistart import Work, resample
+from curate.fitting.multistart import DEFAULTS, FitPasses, resample
+from curate.fitting.multistart import FitOptions as FitOptions  # part of this module's interface
 from curate.laws import Law
 from curate.runs.predictor import spread
 from curate.runs.recipes import Recipes
 
+Theta = Mapping[str, Tensor]  # a law's parameters by name: scalars, or (p,); with draws a leading axis b
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, repr=False)
 class Fit:
-    """A law with its parameters and ``draws`` bootstrap copies of them (leading axis b).
+    """A fitted law: its parameters ``theta``, and ``draws`` bootstrap copies of them (leading axis b).
 
-    ``rmse`` is of log loss on the fitted rows; ``noise`` the log-loss standard deviation of a new run, the larger of
-    the residual scale and the held-out error. ``ranges``: smallest and largest tokens, params, epochs
-    and ``share of <pool>`` fitted.
+    ``rmse`` is of log loss on the fitted rows. ``noise`` is the standard deviation of log loss of a new run: the
+    larger of the residual scale and the held-out error. ``ranges`` holds the smallest and largest fitted tokens,
+    params, epochs and ``share of <pool>``.
     """
 
     spec: str
     pools: tuple[str, ...]
     eval: str
-    theta: Mapping[str, Tensor]
-    draws: Mapping[str, Tensor]
+    theta: Theta
+    draws: Theta
     rmse: float
     noise: float
     rows: int
@@ -43,31 +48,50 @@ class Fit:
 
     differentiable = True
 
+    def __repr__(self) -> str:
+        """Return the law, what it predicts, and how well, on one line."""
+        return (
+            f"Fit({self.spec} of loss.{self.eval}, {len(self.pools)} pools, {self.rows} runs, "
+            f"rmse {self.rmse:.2%}, {self.draw_count} draws)"
+        )
+
+    def _repr_html_(self) -> str:
+        """Return the table of parameters, for notebooks."""
+        return self.table()._repr_html_()
+
+    @property
+    def draw_count(self) -> int:
+        """The number b of bootstrap draws."""
+        return len(next(iter(self.draws.values())))
+
     @cached_property
     def law(self) -> Law:
         """The law itself."""
         return cast(Law, open_sets.build("laws", self.spec))
 
     def loss(self, recipes: Recipes) -> Tensor:
-        """Return (n,) predicted loss; differentiable in the recipes."""
+        """Return the (n,) predicted losses in nats per token; differentiable in the recipes."""
         return self.law.loss(self.theta, recipes)
 
     def draw_losses(self, recipes: Recipes) -> Tensor:
-        """Return (b, n) predicted losses, one row a bootstrap draw."""
+        """Return (b, n) predicted losses, one row for each bootstrap draw."""
         law = self.law
         return vmap(lambda theta: law.loss(theta, recipes))(dict(self.draws))
 
     def drawn(self, recipes: Recipes, draws: Tensor) -> Tensor:
-        """Return (n,) predicted loss, every recipe by its own bootstrap draw: (n,) indices, wrapped around."""
+        """Return (n,) predicted losses, each recipe by its own bootstrap draw: (n,) indices, wrapped around."""
         law, theta = self.law, {name: values[draws % len(values)] for name, values in self.draws.items()}
-        return vmap(lambda one, row: law.loss(one, Recipes.one(row))[0])(theta, recipes.rows)
+        return vmap(lambda values, row: law.loss(values, Recipes.single(row))[0])(theta, recipes.rows)
 
     def interval(self, recipes: Recipes, level: float = 0.9) -> tuple[Tensor, Tensor]:
-        """Return (n,) low and high: the loss a new run would show, parameter uncertainty and run noise together."""
+        """Return the (n,) low and high ends of the loss that a new run would show.
+
+        The interval covers the uncertainty of the parameters and the noise of a run together.
+        """
         return spread(self.draw_losses(recipes), self.noise, level)
 
     def table(self) -> pl.DataFrame:
-        """Return one row a parameter (and pool): value, 5 % and 95 % of the draws."""
+        """Return one row for each parameter (and pool): its value, and 5 % and 95 % of the draws."""
         rows = []
         for name, value in self.theta.items():
             draws = self.draws[name].reshape(len(self.draws[name]), -1)
@@ -87,13 +111,13 @@ def fit(
     evaluation: str = "loss",
     clusters: np.ndarray | None = None,
     weights: np.ndarray | None = None,
-    options: Options = Options(),  # noqa: B008
+    options: FitOptions = DEFAULTS,
 ) -> Fit:
-    """Fit the law ``spec`` (``name:key=value``) to (n,) losses of one eval; see ``fit_evals``."""
-    found = fit_evals(
-        spec, recipes, {evaluation: loss}, pools=pools, clusters=clusters, weights=weights, options=options
-    )
-    return found[evaluation]
+    """Fit the law ``spec``, such as ``ces:linear=true``, to (n,) losses of one eval; see ``fit_evals``."""
+    losses = {evaluation: loss}
+    return fit_evals(spec, recipes, losses, pools=pools, clusters=clusters, weights=weights, options=options)[
+        evaluation
+    ]
 
 
 def fit_evals(
@@ -104,19 +128,23 @@ def fit_evals(
     pools: Sequence[str],
     clusters: np.ndarray | None = None,
     weights: np.ndarray | None = None,
-    options: Options = Options(),  # noqa: B008
+    options: FitOptions = DEFAULTS,
 ) -> dict[str, Fit]:
-    """Fit a law to several evals of the same runs in one batch; (n,) losses each, NaN where not measured.
+    """Fit a law to several evals of the same n runs in one batch.
 
-    Huber on log loss with the law's weak priors, from many starts. Parameters that the law marks as shared (exponents)
-    are then drawn towards their median over evals and refitted. Last, bootstrap refits from the best solutions, each on
-    resampled ``clusters`` (n,) of rows (trainings), with a prior centre drawn from the prior: what the runs do not
-    determine varies as widely as the prior. ``weights`` (n,) of rows. Errors: fewer rows than parameters, or no start
-    that gives a finite loss.
+    ``losses`` holds (n,) losses in nats per token by eval, NaN where not measured. ``clusters`` (n,) are codes of
+    trainings, which the bootstrap draws whole; ``weights`` (n,) are of rows.
+
+    Huber's loss on log loss, with the law's weak priors, is minimised from many starts. Parameters that the law marks
+    as shared (exponents) are then pulled towards their median over the evals. Last come bootstrap refits from the
+    best solutions, each on resampled trainings and with a prior centre drawn from the prior.
+
+    Raises:
+        FitError: if there are fewer runs than parameters, or no start gives a finite loss.
     """
     law = cast(Law, open_sets.build("laws", spec))
     coordinates = Coordinates(law.params(), len(pools))
-    n, k, m = len(recipes), coordinates.size, len(losses)
+    n, k = len(recipes), coordinates.size
     if n < k:
         raise FitError(
             f"{n} runs cannot determine the {k} parameters of {spec} with {len(pools)} pools: "
@@ -124,27 +152,30 @@ def fit_evals(
         )
     row_weights = torch.from_numpy(np.ones(n) if weights is None else np.asarray(weights, dtype=np.float64))
     target = torch.from_numpy(np.log(np.stack(list(losses.values()))))
-    work = Work(law, coordinates, recipes, target, row_weights, options)
-    best = work.first(spec)
-    if m > 1 and bool(coordinates.shared.any()):
-        best = work.share(best)
-    draws = work.bootstrap(best, resample(np.arange(n) if clusters is None else clusters, options.draws, options.seed))
-    found = {}
+    passes = FitPasses(law, coordinates, recipes, target, row_weights, options)
+    minima = passes.from_many_starts(spec)
+    if len(losses) > 1 and bool(coordinates.shared.any()):
+        minima = passes.share(minima)
+    counts = resample(np.arange(n) if clusters is None else clusters, options.draws, options.seed)
+    draws = passes.bootstrap(minima, counts)
+    fits = {}
     for i, name in enumerate(losses):
-        left = (law.loss(coordinates.theta(best.point[i]), recipes).log() - target[i])[torch.isfinite(target[i])]
-        rmse = float((left**2).mean().sqrt())
-        found[name] = Fit(
+        theta = coordinates.theta(minima.point[i])
+        residual = (law.loss(theta, recipes).log() - target[i])[torch.isfinite(target[i])]
+        rmse = float((residual**2).mean().sqrt())
+        fits[name] = Fit(
             spec=spec,
             pools=tuple(pools),
             eval=name,
-            theta=coordinates.theta(best.point[i]),
+            theta=theta,
             draws=vmap(coordinates.theta)(draws[i]),
             rmse=rmse,
-            noise=rmse * float(np.sqrt(len(left) / max(1, len(left) - k))),
-            rows=len(left),
+            # k parameters have taken up k of the residuals' degrees of freedom.
+            noise=rmse * float(np.sqrt(len(residual) / max(1, len(residual) - k))),
+            rows=len(residual),
             ranges=ranges(recipes, pools),
         )
-    return found
+    return fits
 
 
 def ranges(recipes: Recipes, pools: Sequence[str]) -> dict[str, tuple[float, float]]:
@@ -154,56 +185,55 @@ def ranges(recipes: Recipes, pools: Sequence[str]) -> dict[str, tuple[float, flo
     return {name: (float(x.min()), float(x.max())) for name, x in columns.items()}
 
 
-def to_json(result: Fit) -> dict[str, object]:
-    """Return a fit as the body of fit.json."""
-    draws = len(next(iter(result.draws.values())))
+def to_json(fit: Fit) -> dict[str, object]:
+    """Return a fit as an entry of ``laws`` in fit.json."""
     return {
-        "law": result.spec,
-        "eval": result.eval,
-        "pools": list(result.pools),
-        "theta": {k: v.tolist() for k, v in result.theta.items()},
-        "draws": [{k: v[i].tolist() for k, v in result.draws.items()} for i in range(draws)],
-        "rmse": result.rmse,
-        "noise": result.noise,
-        "rows": result.rows,
-        "ranges": {k: list(v) for k, v in result.ranges.items()},
-        "heldout": dict(result.heldout) if result.heldout else None,
+        "law": fit.spec,
+        "eval": fit.eval,
+        "pools": list(fit.pools),
+        "theta": {name: values.tolist() for name, values in fit.theta.items()},
+        "draws": [{name: values[i].tolist() for name, values in fit.draws.items()} for i in range(fit.draw_count)],
+        "rmse": fit.rmse,
+        "noise": fit.noise,
+        "rows": fit.rows,
+        "ranges": {name: list(ends) for name, ends in fit.ranges.items()},
+        "heldout": dict(fit.heldout) if fit.heldout else None,
     }
 
 
 def from_json(record: Mapping[str, object]) -> Fit:
-    """Return what ``to_json`` wrote; a missing or wrong field is a KeyError, TypeError or ValueError."""
+    """Return the fit that ``to_json`` wrote.
+
+    Raises:
+        KeyError, TypeError, ValueError: if a field is missing or wrong.
+    """
     draws = cast(list[dict[str, float | list[float]]], record["draws"])
     theta = cast(dict[str, float | list[float]], record["theta"])
     pools = tuple(cast(list[str], record["pools"]))
     law = cast(Law, open_sets.build("laws", str(record["law"])))
+    values = {name: torch.tensor(x, dtype=torch.float64) for name, x in theta.items()}
+    drawn = {name: torch.tensor([draw[name] for draw in draws], dtype=torch.float64) for name in draws[0]}
     return Fit(
         spec=str(record["law"]),
         pools=pools,
         eval=str(record["eval"]),
-        theta=_numbers(law, len(pools), {k: torch.tensor(v, dtype=torch.float64) for k, v in theta.items()}, ()),
-        draws=_numbers(
-            law,
-            len(pools),
-            {k: torch.tensor([d[k] for d in draws], dtype=torch.float64) for k in draws[0]},
-            (len(draws),),
-        ),
+        theta=_checked(law, len(pools), values, ()),
+        draws=_checked(law, len(pools), drawn, (len(draws),)),
         rmse=float(cast(float, record["rmse"])),
         noise=float(cast(float, record["noise"])),
         rows=int(cast(int, record["rows"])),
-        ranges={k: (v[0], v[1]) for k, v in cast(dict[str, list[float]], record["ranges"]).items()},
+        ranges={name: (ends[0], ends[1]) for name, ends in cast(dict[str, list[float]], record["ranges"]).items()},
         heldout=cast("dict[str, float] | None", record.get("heldout")),
     )
 
 
-def _numbers(law: Law, p: int, given: dict[str, Tensor], leading: tuple[int, ...]) -> dict[str, Tensor]:
-    """Return parameters as they are; one that is missing, of another shape or not finite is an error."""
+def _checked(law: Law, p: int, theta: dict[str, Tensor], leading: tuple[int, ...]) -> dict[str, Tensor]:
+    """Return the parameters; one that is missing, of another shape or not finite is an error."""
     for param in law.params():
         shape = (*leading, p) if param.per_pool else leading
-        if given[param.name].shape != shape:
-            raise ValueError(
-                f"parameter {param.name} has shape {tuple(given[param.name].shape)}, where {p} pools make it {shape}"
-            )
-        if not bool(given[param.name].isfinite().all()):
+        values = theta[param.name]
+        if values.shape != shape:
+            raise ValueError(f"parameter {param.name} has shape {tuple(values.shape)}, where {p} pools make it {shape}")
+        if not bool(values.isfinite().all()):
             raise ValueError(f"parameter {param.name} is not finite in {'a draw' if leading else 'theta'}")
-    return given
+    return theta

@@ -1,9 +1,12 @@
-"""Whatever predicts losses, by name and from a file: a law's fit, a blend of fits, or boosted trees."""
+"""Whatever predicts losses, by name and in fit.json: a law's fit, a blend of fits, or boosted trees.
+
+fit.json holds a list of laws, one or more, each with its weight. Files of format 1 hold one law at the top level.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import cast
+from typing import TypeAlias, cast
 
 import numpy as np
 
@@ -11,13 +14,16 @@ from curate import open_sets
 from curate.errors import SchemaError
 from curate.fitting import boosted
 from curate.fitting import fit as fits
-from curate.fitting.boosted import Boosted
-from curate.fitting.fit import Fit, Options
+from curate.fitting.boosted import Boosted, TreeOptions
+from curate.fitting.fit import Fit
+from curate.fitting.multistart import FitOptions
 from curate.runs.predictor import Blend
 from curate.runs.recipes import Recipes
 from curate.storage import artifacts
 
-BOOSTED = "boosted"  # the name that is not a law; ``boosted:base=LAW`` or ``boosted:base=none``
+BOOSTED = "boosted"  # the one name that is not a law; ``boosted:base=LAW`` or ``boosted:base=none``
+FittedLaw: TypeAlias = Fit | Blend | Boosted
+Record: TypeAlias = Mapping[str, object]
 
 
 def fit_named(
@@ -27,62 +33,133 @@ def fit_named(
     *,
     pools: Sequence[str],
     clusters: np.ndarray | None,
-    options: Options,
+    options: FitOptions,
 ) -> dict[str, Fit | Boosted]:
-    """Fit a law, or ``boosted``, to several evals of the same runs; see ``fit_evals`` and ``fit_boosted``."""
-    name, given = open_sets.parse(spec)
+    """Fit a law, or ``boosted``, to several evals of the same runs; see ``fit_evals`` and ``fit_boosted``.
+
+    Raises:
+        FitError: if the runs cannot determine the law.
+        SchemaError: if ``boosted`` has no such option.
+    """
+    name, named_options = open_sets.parse(spec)
     if name != BOOSTED:
-        laws = fits.fit_evals(spec, recipes, losses, pools=pools, clusters=clusters, options=options)
-        return dict(laws)
-    base = str(given.pop("base", boosted.BASE))
-    if unknown := sorted(set(given) - set(boosted.Options.__dataclass_fields__)):
-        known = ", ".join(["base", *boosted.Options.__dataclass_fields__])
-        raise SchemaError(f"boosted has no option {unknown[0]!r}: it takes {known}")
-    trees = replace(boosted.Options(seed=options.seed), **cast(dict[str, int], given))
-    found = boosted.fit_boosted(
+        return dict(fits.fit_evals(spec, recipes, losses, pools=pools, clusters=clusters, options=options))
+    base = str(named_options.pop("base", boosted.BASE))
+    if unknown := sorted(set(named_options) - set(TreeOptions.__dataclass_fields__)):
+        choices = ", ".join(["base", *TreeOptions.__dataclass_fields__])
+        raise SchemaError(f"boosted has no option {unknown[0]!r}: it takes {choices}")
+    trees = boosted.fit_boosted(
         recipes,
         losses,
         pools=pools,
         base=None if base == "none" else base,
         clusters=clusters,
-        options=trees,
+        options=replace(TreeOptions(seed=options.seed), **cast(dict[str, int], named_options)),
         law=options,
     )
-    return dict(found)
+    return dict(trees)
 
 
-def to_json(predictor: Fit | Blend | Boosted) -> dict[str, object]:
-    """Return a predictor as the body of fit.json; a blend holds its members' bodies under ``fits``."""
-    if isinstance(predictor, Boosted):
-        return boosted.to_json(predictor)
-    if isinstance(predictor, Fit):
-        return fits.to_json(predictor)
+def to_json(predictor: FittedLaw) -> dict[str, object]:
+    """Return the body of fit.json: the laws with their weights, the evals, and the fit's error and size.
+
+    ``rmse`` is the weighted mean over the laws, null where trees are among them: they have none.
+    """
+    members = members_of(predictor)
+    rmse = [member.rmse for member in members if isinstance(member, Fit)]
+    weights = predictor.weights if isinstance(predictor, Blend) else (1.0,)
+    whole = len(rmse) == len(members)
     return {
-        "law": "blend",
+        "laws": [_member_to_json(member) | {"weight": w} for member, w in zip(members, weights, strict=True)],
         "eval": predictor.eval,
-        "pools": list(predictor.pools),
-        "theta": {},
-        "fits": [to_json(cast(Fit | Boosted, member)) for member in predictor.fits],
-        "weights": list(predictor.weights),
+        "evals": list(dict.fromkeys(member.eval for member in members)),
+        "rmse": sum(w * x for w, x in zip(weights, rmse, strict=True)) if whole else None,
+        "rows": max(member.rows for member in members),
+        "heldout": next((dict(m.heldout) for m in members if isinstance(m, Fit) and m.heldout), None),
     }
 
 
-def from_json(record: Mapping[str, object]) -> Fit | Blend | Boosted:
-    """Return what ``to_json`` wrote."""
-    if record["law"] == BOOSTED:
-        return boosted.from_json(record)
-    if record["law"] != "blend":
-        return fits.from_json(record)
-    members = [from_json(member) for member in cast(list[dict[str, object]], record["fits"])]
-    return Blend(tuple(cast(list[Fit], members)), tuple(cast(list[float], record["weights"])), str(record["eval"]))
+def members_of(predictor: FittedLaw) -> tuple[Fit | Boosted, ...]:
+    """Return the laws of a predictor: those of a blend, or itself."""
+    members = predictor.fits if isinstance(predictor, Blend) else (predictor,)
+    return cast(tuple[Fit | Boosted, ...], members)
 
 
-def load(path: Path) -> Fit | Blend | Boosted:
-    """Read fit.json."""
-    record = artifacts.load(path, "fit")
+def _member_to_json(member: Fit | Boosted) -> dict[str, object]:
+    return boosted.to_json(member) if isinstance(member, Boosted) else fits.to_json(member)
+
+
+def _member_from_json(record: Record) -> Fit | Boosted:
+    return boosted.from_json(record) if record["law"] == BOOSTED else fits.from_json(record)
+
+
+def from_json(record: Record) -> FittedLaw:
+    """Return the predictor of a fit.json's body, of the present form or of format 1.
+
+    Raises:
+        KeyError, TypeError, ValueError: if a field is missing or wrong.
+    """
+    record = as_list(record)
+    laws = cast(list[Record], record["laws"])
+    members = [_member_from_json(law) for law in laws]
+    if len(members) == 1:
+        return members[0]
+    weights = tuple(float(cast(float, law["weight"])) for law in laws)
+    return Blend(tuple(cast(list[Fit], members)), weights, str(record["eval"]))
+
+
+def as_list(record: Record) -> Record:
+    """Return the body of a fit.json with its laws in a list, as files of format 2 have it.
+
+    In format 1 a law's fields stand at the top level. A blend has its members under ``fits``, a comparison of corpora
+    or a curve for each run has a dictionary there.
+    """
+    if "laws" in record:
+        return record
+    parts = record.get("fits")
+    if isinstance(parts, list):
+        weights = cast(list[float], record["weights"])
+        return {**record, "laws": [{**part, "weight": w} for part, w in zip(parts, weights, strict=True)]}
+    if isinstance(parts, dict):
+        key = "corpus" if "by" in record else "run"
+        shared = {} if "by" in record else {"law": record["law"]}
+        common = cast(Record, record.get("theta", {}))
+        laws = [{**shared, **part, key: name, "theta": {**common, **part["theta"]}} for name, part in parts.items()]
+        return {**record, "laws": laws}
+    return {**record, "laws": [{**record, "weight": 1.0}]}
+
+
+def read(path: Path) -> Record:
+    """Read fit.json of the present or the previous format, with its laws in a list.
+
+    Raises:
+        SchemaError: if there is no such file, or it is not a fit.
+    """
     try:
+        return as_list(artifacts.load(path, "fit"))
+    except (KeyError, IndexError, TypeError, ValueError) as error:
+        raise broken(path, error) from None
+
+
+def load(path: Path) -> FittedLaw:
+    """Read a fit of laws from fit.json.
+
+    Raises:
+        SchemaError: if the file is not a fit, or a fit of something else: of several corpora, or of a curve.
+    """
+    record = read(path)
+    if "by" in record:
+        corpora = ", ".join(str(law.get("corpus")) for law in cast(list[Record], record["laws"]))
+        raise SchemaError(f"{path} has a fit for each {record['by']} ({corpora}). Fit one of them alone with --where")
+    try:
+        names = [open_sets.parse(str(law["law"]))[0] for law in cast(list[Record], record["laws"])]
+        if curves := sorted(name for name in names if name != BOOSTED and not open_sets.exists("laws", name)):
+            raise SchemaError(f"{path} has a fit of {curves[0]}, which is no law of mixtures. Fit a law, such as ces")
         return from_json(record)
     except (KeyError, IndexError, TypeError, ValueError) as error:
-        raise SchemaError(
-            f"{path} is not a fit.json ({type(error).__name__}: {error}): run `curate fit` again"
-        ) from None
+        raise broken(path, error) from None
+
+
+def broken(path: Path, error: Exception) -> SchemaError:
+    """Return the error of a file that is not a fit, or was changed by hand."""
+    return SchemaError(f"{path} is not a fit.json ({type(error).__name__}: {error}). Run `curate fit` again")

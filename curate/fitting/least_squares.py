@@ -1,4 +1,4 @@
-"""Batched robust least squares: many small nonlinear fits at once by damped Gauss-Newton (Levenberg-Marquardt)."""
+"""Solve many small robust least-squares problems at once by damped Gauss-Newton (Levenberg-Marquardt)."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,18 +7,25 @@ import torch
 from torch import Tensor
 from torch.func import grad_and_value, vmap
 
-LONGEST = 3.0  # of a step in one coordinate: log units for most parameters
+# The longest step in one coordinate. Most coordinates are logarithms, so this is a factor of 20: far enough to leave a
+# bad start, short enough that one step cannot overflow the exponential of a law.
+LONGEST_STEP = 3.0
+# The damping starts here, shrinks fivefold after a step that helps and grows fourfold after one that does not.
+FIRST_DAMPING = 1e-2
+DAMPING_BOUNDS = (1e-10, 1e10)
+# A problem whose damping has passed this moves by nothing that counts: no step that helps exists.
+STUCK_DAMPING = 1e8
 
 Rows = tuple[Tensor, ...]  # each (n, ...): what a prediction reads of every row
-Predict = Callable[[Tensor, Rows], Tensor]  # (k,) and one row -> its prediction, a scalar
+Predict = Callable[[Tensor, Rows], Tensor]  # (k,) parameters and one row -> its prediction, a scalar
 
 
 @dataclass(frozen=True)
-class Problems:
+class LeastSquaresProblems:
     """b least-squares problems that share a prediction function.
 
-    ``start`` (b, k); ``target`` (b, n), NaN where not measured; ``weights`` (b, n); ``delta`` (b,) of Huber's loss;
-    prior sum_j precision_j (u_j - centre_j)^2 / 2 with ``centre`` (b, k), ``precision`` (b, k).
+    ``start`` (b, k); ``target`` (b, n), NaN where not measured; ``weights`` (b, n) of rows; ``delta`` (b,) of Huber's
+    loss. The prior adds sum_j precision_j (u_j - centre_j)^2 / 2, with ``centre`` and ``precision`` (b, k).
     """
 
     start: Tensor
@@ -28,108 +35,135 @@ class Problems:
     centre: Tensor
     precision: Tensor
 
-    def part(self, rows: Tensor | slice) -> "Problems":
-        """Return the problems at positions."""
-        return Problems(*(getattr(self, name)[rows] for name in self.__dataclass_fields__))
+    def part(self, positions: Tensor | slice) -> "LeastSquaresProblems":
+        """Return the problems at these positions."""
+        return LeastSquaresProblems(*(getattr(self, name)[positions] for name in self.__dataclass_fields__))
+
+    def without_gaps(self) -> "LeastSquaresProblems":
+        """Return the same problems with missing targets as zeros of weight 0, and a start that may be overwritten."""
+        return LeastSquaresProblems(
+            self.start.clone(),
+            torch.nan_to_num(self.target),
+            self.weights * torch.isfinite(self.target),
+            self.delta,
+            self.centre,
+            self.precision,
+        )
+
+    def objective(self, point: Tensor, residual: Tensor) -> Tensor:
+        """Return the (b,) objectives at ``point`` (b, k), where the residuals are ``residual`` (b, n)."""
+        penalty = 0.5 * (self.precision * (point - self.centre) ** 2).sum(dim=1)
+        fit = (self.weights * huber(residual, self.delta[:, None])).sum(dim=1)
+        # A law that overflows gives NaN; infinity means that the step is never kept.
+        return torch.nan_to_num(fit + penalty, nan=torch.inf)
 
 
 @dataclass(frozen=True)
-class Solution:
-    """b fits: ``point`` (b, k), ``objective`` (b,), ``converged`` (b,) bool."""
+class LeastSquaresSolution:
+    """The solutions of b problems: ``point`` (b, k), ``objective`` (b,), ``converged`` (b,) bool."""
 
     point: Tensor
     objective: Tensor
     converged: Tensor
 
+    @property
+    def best(self) -> Tensor:
+        """The (k,) point with the lowest objective."""
+        return self.point[self.objective.argmin()]
 
-def huber(r: Tensor, delta: Tensor | float) -> Tensor:
-    """Huber's loss, elementwise: r^2 / 2 inside +-delta, linear outside."""
-    size = r.abs()
-    return torch.where(size <= delta, 0.5 * r * r, delta * (size - 0.5 * delta))
+
+def huber(residual: Tensor, delta: Tensor | float) -> Tensor:
+    """Return Huber's loss of each residual r: r^2 / 2 within +-delta, linear outside (Huber 1964)."""
+    size = residual.abs()
+    return torch.where(size <= delta, 0.5 * residual * residual, delta * (size - 0.5 * delta))
 
 
 def least_squares(
-    predict: Predict, rows: Rows, problems: Problems, *, steps: int = 200, tol: float = 1e-9, chunk: int = 256
-) -> Solution:
-    """Minimise sum_j weights_j * huber(predict(u, rows_j) - target_j) + prior for every problem.
+    predict: Predict,
+    rows: Rows,
+    problems: LeastSquaresProblems,
+    *,
+    steps: int = 200,
+    tol: float = 1e-9,
+    chunk: int = 256,
+) -> LeastSquaresSolution:
+    """Minimise sum_j weights_j huber(predict(u, rows_j) - target_j) + prior for every problem.
 
-    A step solves (J'WJ + damping diag) d = -J'Wr with Huber's weights W (iteratively reweighted) and is kept only if
-    the true objective falls. Converged: the last accepted step changed the objective by less than ``tol`` of itself.
-    A row depends on u and itself alone, so one reverse pass gives the whole (n, k) Jacobian, for the price of about
-    four predictions whatever k is. One thread: the sums have a fixed order and small matrices gain
-    nothing from more. ``chunk`` problems at a time.
+    Each step solves (J'WJ + damping diag) d = -J'Wr with Huber's weights W (iteratively reweighted least squares). It
+    is kept only if the objective falls. A problem has converged when the last step that was kept changed its objective
+    by less than the share ``tol``. ``chunk`` problems are solved at a time, which bounds the memory.
     """
     threads = torch.get_num_threads()
+    # One thread: sums then have a fixed order, so that a fit is the same on every machine, and such small matrices
+    # gain nothing from more.
     torch.set_num_threads(1)
     try:
-        count = len(problems.start)
         parts = [
-            _chunk(predict, rows, problems.part(slice(i, i + chunk)), steps=steps, tol=tol)
-            for i in range(0, count, chunk)
+            _solve_chunk(predict, rows, problems.part(slice(i, i + chunk)), steps=steps, tol=tol)
+            for i in range(0, len(problems.start), chunk)
         ]
     finally:
         torch.set_num_threads(threads)
-    return Solution(*(torch.cat([getattr(p, f) for p in parts]) for f in ("point", "objective", "converged")))
+    fields = LeastSquaresSolution.__dataclass_fields__
+    return LeastSquaresSolution(*(torch.cat([getattr(part, name) for part in parts]) for name in fields))
 
 
-def jacobian(predict: Predict, u: Tensor, rows: Rows) -> tuple[Tensor, Tensor]:
-    """(b, k) points to (b, n, k) derivatives and (b, n) predictions."""
+def jacobian(predict: Predict, points: Tensor, rows: Rows) -> tuple[Tensor, Tensor]:
+    """Return the (b, n, k) derivatives and the (b, n) predictions at ``points`` (b, k)."""
+    # A prediction depends on the parameters and its own row alone. So one reverse pass gives the whole (n, k)
+    # Jacobian, for about the price of four predictions, whatever k is.
     per_row = vmap(grad_and_value(predict), in_dims=(None, 0))
-    slopes, values = vmap(per_row, in_dims=(0, None))(u, rows)
+    slopes, values = vmap(per_row, in_dims=(0, None))(points, rows)
     return slopes, values
 
 
-def _chunk(predict: Predict, rows: Rows, all_: Problems, *, steps: int, tol: float) -> Solution:
+def _solve_chunk(
+    predict: Predict, rows: Rows, problems: LeastSquaresProblems, *, steps: int, tol: float
+) -> LeastSquaresSolution:
     per_row = vmap(predict, in_dims=(None, 0))
 
-    def values(u: Tensor) -> Tensor:
-        return vmap(per_row, in_dims=(0, None))(u, rows)
+    def values(points: Tensor) -> Tensor:
+        return vmap(per_row, in_dims=(0, None))(points, rows)
 
-    measured = torch.isfinite(all_.target)
-    clean = Problems(  # a missing target counts as 0 with weight 0
-        all_.start.clone(),
-        torch.nan_to_num(all_.target),
-        all_.weights * measured,
-        all_.delta,
-        all_.centre,
-        all_.precision,
-    )
-
-    def objective(point: Tensor, r: Tensor, p: Problems) -> Tensor:
-        penalty = 0.5 * (p.precision * (point - p.centre) ** 2).sum(dim=1)
-        return torch.nan_to_num((p.weights * huber(r, p.delta[:, None])).sum(dim=1) + penalty, nan=torch.inf)
-
-    u, active = clean.start, torch.arange(len(clean.start))
-    damping = torch.full((len(u),), 1e-2, dtype=u.dtype)
-    best = objective(u, values(u) - clean.target, clean)
-    converged = torch.zeros(len(u), dtype=torch.bool)
+    problems = problems.without_gaps()
+    point, active = problems.start, torch.arange(len(problems.start))
+    damping = torch.full((len(point),), FIRST_DAMPING, dtype=point.dtype)
+    objective = problems.objective(point, values(point) - problems.target)
+    converged = torch.zeros(len(point), dtype=torch.bool)
     for _ in range(steps):
-        p, here = clean.part(active), u[active]
-        jac, predicted = jacobian(predict, here, rows)
-        trial = here + _step(jac, predicted - p.target, here, p, damping[active])
-        new = objective(trial, values(trial) - p.target, p)
-        better = new < best[active]
-        gained = (best[active] - new) / best[active].clamp_min(1e-300)
-        done = (better & (gained < tol)) | (~better & (damping[active] > 1e8)) | (best[active] == 0)
-        u[active] = torch.where(better[:, None], trial, here)
-        best[active] = torch.where(better, new, best[active])
-        damping[active] = torch.where(better, damping[active] / 5, damping[active] * 4).clamp(1e-10, 1e10)
+        part, current = problems.part(active), point[active]
+        slopes, predicted = jacobian(predict, current, rows)
+        trial = current + _step(slopes, predicted - part.target, current, part, damping[active])
+        trial_objective = part.objective(trial, values(trial) - part.target)
+        better = trial_objective < objective[active]
+        gain = (objective[active] - trial_objective) / objective[active].clamp_min(1e-300)
+        stuck = ~better & (damping[active] > STUCK_DAMPING)
+        done = (better & (gain < tol)) | stuck | (objective[active] == 0)
+        point[active] = torch.where(better[:, None], trial, current)
+        objective[active] = torch.where(better, trial_objective, objective[active])
+        damping[active] = torch.where(better, damping[active] / 5, damping[active] * 4).clamp(*DAMPING_BOUNDS)
         converged[active[done]] = True
+        # Problems that are solved leave the batch: the slow ones then cost no more than themselves.
         active = active[~done]
         if len(active) == 0:
             break
-    return Solution(u, best, converged)
+    return LeastSquaresSolution(point, objective, converged)
 
 
-def _step(jac: Tensor, r: Tensor, here: Tensor, p: Problems, damping: Tensor) -> Tensor:
-    """(b, k) damped Gauss-Newton steps, no coordinate further than LONGEST."""
-    scaled = (p.weights * torch.clamp(p.delta[:, None] / r.abs().clamp_min(1e-300), max=1.0))[..., None] * jac
-    gradient = torch.nan_to_num((scaled * r[..., None]).sum(dim=1)) + p.precision * (here - p.centre)
-    hessian = torch.nan_to_num(jac.mT @ scaled) + torch.diag_embed(p.precision)
+def _step(slopes: Tensor, residual: Tensor, current: Tensor, problems: LeastSquaresProblems, damping: Tensor) -> Tensor:
+    """Return (b, k) damped Gauss-Newton steps, of at most LONGEST_STEP in any coordinate."""
+    # Huber's loss equals least squares in which a large residual counts with weight delta / |r|.
+    robust = torch.clamp(problems.delta[:, None] / residual.abs().clamp_min(1e-300), max=1.0)
+    scaled = (problems.weights * robust)[..., None] * slopes
+    gradient = torch.nan_to_num((scaled * residual[..., None]).sum(dim=1))
+    gradient = gradient + problems.precision * (current - problems.centre)
+    hessian = torch.nan_to_num(slopes.mT @ scaled) + torch.diag_embed(problems.precision)
     diagonal = hessian.diagonal(dim1=1, dim2=2)
+    # A parameter that changes no prediction has a zero on the diagonal; the floor keeps the matrix invertible.
     floor = 1e-9 * diagonal.amax(dim=1, keepdim=True).clamp_min(1e-12)
     damped = hessian + torch.diag_embed(damping[:, None] * diagonal.clamp_min(floor) + floor)
     factor, info = torch.linalg.cholesky_ex(damped)
     step = -torch.cholesky_solve(gradient[..., None], factor)[..., 0]
+    # Where rounding makes the matrix indefinite (info != 0), a scaled gradient step is used instead.
     step = torch.nan_to_num(torch.where((info == 0)[:, None], step, -gradient / diagonal.clamp_min(floor)))
-    return step * (LONGEST / step.abs().amax(dim=1, keepdim=True).clamp_min(LONGEST))
+    return step * (LONGEST_STEP / step.abs().amax(dim=1, keepdim=True).clamp_min(LONGEST_STEP))

@@ -1,4 +1,8 @@
-"""The contract of a law: a pure torch float64 function of parameters and recipe, used both to fit and to plan."""
+"""Scaling and mixing laws, one a file: the loss of a run from its recipe, and the contract that they keep.
+
+In: parameters and recipes, as float64 tensors. Out: losses in nats per token, differentiable in both. May use: runs.
+The file name is the name on the command line. Files that begin with an underscore are helpers, not laws.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,11 +15,12 @@ from curate.runs.recipes import Recipes
 
 @dataclass(frozen=True)
 class Param:
-    """One parameter (``per_pool``: a vector of p). ``low``, ``high`` are hard bounds.
+    """One parameter of a law, between the hard bounds ``low`` and ``high``.
 
-    ``likely`` is the range it has in most published fits: fits start there, and it is the +-1 standard deviation range
-    of a weak prior, which decides only what the runs cannot. ``positive``: fitted on a log scale. ``shared``: evals of
-    the same runs have nearly the same value (exponents), so that fits of several evals draw it to their median.
+    ``likely`` is the range in most published fits. Fits start there, and it is the range of +-1 standard deviation of a
+    weak prior, which decides only what the runs cannot. ``per_pool``: the parameter is a vector (p,). ``positive``: it
+    is fitted on a log scale. ``shared``: evals of the same runs have nearly the same value, as exponents do; fits of
+    several evals draw it to their median.
     """
 
     name: str
@@ -28,17 +33,20 @@ class Param:
 
 
 class Law(Protocol):
-    """A frozen dataclass without data: the same instance fits any runs. The file name is the name."""
+    """Predicts the loss of recipes. A frozen dataclass without data, so that the same instance fits any runs."""
 
     @property
     def name(self) -> str:
-        """Name on the command line."""
+        """The name on the command line, which is that of the file."""
         ...
 
     def params(self) -> tuple[Param, ...]:
-        """Return its parameters, in the order in which they are stored."""
+        """Return the parameters, in the order in which they are stored."""
         ...
 
     def loss(self, theta: Mapping[str, Tensor], recipes: Recipes) -> Tensor:
-        """Return (n,) loss in nats per token; no branch on values, so that it can be differentiated and batched."""
+        """Return (n,) losses in nats per token.
+
+        The function has no branch on values, so that it can be differentiated and batched.
+        """
         ...

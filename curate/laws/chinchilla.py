@@ -1,4 +1,4 @@
-"""Chinchilla: L = E + A / N^alpha + B / D^beta (Hoffmann et al. 2022, arXiv 2203.15556)."""
+"""Chinchilla, the scaling law in model size and training tokens."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,18 +8,24 @@ from torch import Tensor
 from curate.laws import Param
 from curate.runs.recipes import Recipes
 
-# Replication of Besiroglu et al. 2024 (arXiv 2404.10102); standard errors E .0257, alpha .0154, beta .0206.
+# The replication of Besiroglu et al. 2024 (arXiv 2404.10102); standard errors E .0257, alpha .0154, beta .0206.
 PUBLISHED = {"E": 1.8172, "A": 482.01, "B": 2085.43, "alpha": 0.3478, "beta": 0.3658}
 
 
 @dataclass(frozen=True)
 class Chinchilla:
-    """Size and tokens only: every mixture and every repeated token counts the same. N in parameters, D in tokens."""
+    """Predicts the loss from model size and training tokens alone.
+
+    L = E + A / N^alpha + B / D^beta, with N in parameters and D in tokens, repeats counted. Every mixture and every
+    repeated token counts the same.
+
+    Source: Hoffmann et al. 2022 (arXiv 2203.15556), the parametric fit of section 3.3.
+    """
 
     name = "chinchilla"
 
     def params(self) -> tuple[Param, ...]:
-        """E in nats per token; A and B are identified only jointly with the exponents."""
+        """Return E in nats per token, A and B (whose units depend on the exponents), and exponents alpha and beta."""
         return (
             Param("E", 0.01, 10.0, likely=(0.3, 3.0)),
             Param("A", 1e-3, 1e8, likely=(10.0, 3e3)),
@@ -29,6 +35,6 @@ class Chinchilla:
         )
 
     def loss(self, theta: Mapping[str, Tensor], recipes: Recipes) -> Tensor:
-        """Return (n,) loss."""
+        """Return (n,) losses in nats per token."""
         size = theta["A"] * recipes.params ** -theta["alpha"]
         return theta["E"] + size + theta["B"] * recipes.tokens ** -theta["beta"]

@@ -1,7 +1,4 @@
-"""D-CPT law: L = E + A / N^alpha + B r^eta / D^beta + C / (r + eps)^gamma (Que et al. 2024, arXiv 2406.01375, L3).
-
-The paper's constants per domain are not known here: fit them.
-"""
+"""D-CPT: the loss of continual pretraining from size, tokens and the share of a domain."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,24 +7,28 @@ from torch import Tensor
 
 from curate.errors import CurateError
 from curate.laws import Param
-from curate.laws.ces import SIZE, TOKENS, TRACE
-from curate.laws.repetition import effective_tokens
+from curate.laws._reference import SIZE, TOKENS, TRACE
+from curate.laws._repeats import effective_tokens
 from curate.runs.recipes import Recipes
 
 
 @dataclass(frozen=True)
 class Dcpt:
-    """r is the share of the corpus whose loss is modelled: pool number ``pool`` (0-based; -1 the last, the domain).
+    """Predicts the general or the domain loss of continual pretraining from size, tokens and the domain's share.
 
-    ``rest``: the corpus is all pools but that one, r = 1 minus its share: the general loss of continual pretraining.
-    A and B are the terms of 2e8 parameters and 1e10 tokens at r = 1; C the last term at r + eps = 1.
+    L = E + A / N^alpha + B r^eta / D^beta + C / (r + eps)^gamma. r is the share of the corpus whose loss is modelled:
+    pool number ``pool`` (from 0; -1 is the last, the domain). N counts 2e8 parameters and D 1e10 tokens, so that A and
+    B are the terms of such a run at r = 1; C is the last term at r + eps = 1.
 
-    ``repeats`` (ours): U unique tokens are worth U + U R (1 - exp(-(epochs - 1) / R)); D counts these, and so does the
-    last term's r, over tokens seen. Repeats can then only hurt; the middle term rises with r by itself, so that a fit
-    need not have the paper's required shape dL/dr < 0.
-    ``cross`` (the paper's cross-domain law): runs of several domains with + F / K^mu. K is the domain's learnable
-    coefficient, one number a run in ``Recipes.distance``: K = w1 / k1 + w2 k2, with the start's loss k1 on the domain
-    and its rate of decline k2 over the first steps. The paper does not publish w1 and w2.
+    ``rest``: the corpus is all pools except that one, and r is 1 minus its share. This is the general loss.
+    ``repeats`` (of this project): U unique tokens are worth U + U R (1 - exp(-(epochs - 1) / R)). D counts these, and
+    so does r of the last term. Repeats can then only hurt. The middle term rises with r, so a fit need not have the
+    shape dL/dr < 0 that the paper requires.
+    ``cross`` (the paper's cross-domain law): adds F / K^mu for runs of several domains. K is the learnable coefficient
+    of a run's domain, and lies in ``Recipes.distance``. K = w1 / k1 + w2 k2, with the start's loss k1 on the domain and
+    its rate of decline k2 over the first steps; the paper does not publish w1 and w2.
+
+    Source: Que et al. 2024 (arXiv 2406.01375, L3). The paper's constants are not known to this project: fit them.
     """
 
     pool: int = -1
@@ -38,7 +39,7 @@ class Dcpt:
     name = "dcpt"
 
     def params(self) -> tuple[Param, ...]:
-        """E, A, B, C in nats per token, F at K = 1; R repeats after which 1/e of the value is left."""
+        """Return E, A, B, C and F (at K = 1) in nats per token, exponents, eps as a share, and R in repeats."""
         core = (
             Param("E", 0.01, 10.0, likely=(0.5, 3.0)),
             Param("A", 1e-4, 1e2, likely=(0.2, 2.0)),
@@ -55,7 +56,11 @@ class Dcpt:
         return core + repeated * self.repeats + crossed * self.cross
 
     def loss(self, theta: Mapping[str, Tensor], recipes: Recipes) -> Tensor:
-        """Return (n,) loss."""
+        """Return (n,) losses in nats per token.
+
+        Raises:
+            CurateError: ``cross`` without a learnable coefficient in the recipes.
+        """
         tokens, r = recipes.tokens, self._share(recipes.weights)
         useful = r
         if self.repeats:
@@ -74,6 +79,6 @@ class Dcpt:
         return loss
 
     def _share(self, parts: Tensor) -> Tensor:
-        """(n, p) parts of the pools to (n,): the corpus whose loss is modelled."""
+        """Return (n,) parts of the corpus whose loss is modelled, from (n, p) parts of the pools."""
         own = parts[..., self.pool]
         return parts.sum(dim=-1) - own if self.rest else own

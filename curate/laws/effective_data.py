@@ -1,8 +1,4 @@
-"""Effective data: repeats are worth fewer samples (Goyal et al. 2024, arXiv 2404.07177, the variant of their code).
-
-Constants: released with the code (results/parameter_values.jsonl at 251f695): T-MARS pools of 12.8M image-text samples,
-ImageNet error, best first. Here exponents are positive.
-"""
+"""Effective data: the utility law in which repeats count as fewer samples."""
 
 import math
 from collections.abc import Mapping
@@ -16,18 +12,26 @@ from curate.laws import Param
 from curate.laws.utility import NORMALISER, Utility, log_ends
 from curate.runs.recipes import Recipes
 
+# Released with the code (results/parameter_values.jsonl at 251f695): ImageNet error over T-MARS pools of 12.8M
+# image-text samples, the best pool first. Exponents are positive here.
 PUBLISHED = {
-    "a": 0.022, "d": 0.10, "b": (0.1822727, 0.1448485, 0.1353030, 0.0975758),
+    "a": 0.022,
+    "d": 0.10,
+    "b": (0.1822727, 0.1448485, 0.1353030, 0.0975758),
     "tau": (4.0, 4.3636364, 2.9090909, 1.4545455),
-}  # fmt: skip
+}
 
 
 @dataclass(frozen=True)
 class EffectiveData:
-    """y = d + start * prod_s (S_s / S_s-1)^-b_s over segments s of the run in which no pool changes its pass.
+    """Predicts error or loss from effective samples: a repeated sample counts as a part of a fresh one.
 
-    S is the number of effective samples a n / 1e5, each worth delta = (1/2)^((m - 1) h_i / tau_i) in pass m of pool i;
-    b_s the mean of b_i by effective samples. Equal pools: the released code. ``start`` and ``steps`` as in ``utility``.
+    y = d + start * prod_s (S_s / S_s-1)^-b_s over the segments s of a run in which no pool begins a new pass. S is the
+    number of effective samples a n / 1e5; in pass m of pool i a sample counts as (1/2)^((m - 1) h_i / tau_i). b_s is
+    the mean of b_i over effective samples. For equal pools this is the released code. ``start`` and ``steps`` are those
+    of ``utility``.
+
+    Source: Goyal et al. 2024 (arXiv 2404.07177), the variant of their code.
     """
 
     start: float = 1.0
@@ -36,18 +40,19 @@ class EffectiveData:
     name = "effective_data"
 
     def __post_init__(self) -> None:
-        """Check the options."""
+        """Check that the options are possible."""
         if self.start <= 0 or self.steps < 1:
             raise CurateError(
-                f"law effective_data has no start={self.start}, steps={self.steps}: start > 0 and steps >= 1"
+                f"law effective_data cannot have start={self.start}, steps={self.steps}: start > 0 and steps >= 1"
             )
 
     def params(self) -> tuple[Param, ...]:
-        """a per 1e5 samples or tokens; d in units of y; b (p,) exponents; tau (p,) half-lives in epochs."""
+        """Return a per 1e5 samples or tokens, d in units of y, exponents b (p,), and half-lives tau (p,) in epochs."""
         return Utility().params()
 
     def loss(self, theta: Mapping[str, Tensor], recipes: Recipes) -> Tensor:
-        """Return (n,) loss; tensors (n, s) run over the p * steps ends of a pass in time order."""
+        """Return (n,) losses in units of y."""
+        # Tensors (n, s) run over the p * steps ends of a pass, in the order of time.
         h, b = recipes.weights, theta["b"]
         worth = torch.exp(
             -math.log(2.0) * torch.arange(self.steps + 1, dtype=torch.float64) * (h / theta["tau"])[..., None]

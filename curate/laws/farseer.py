@@ -1,8 +1,4 @@
-"""Farseer: L = exp(s N^q + S) + exp(B N^b + Q) D^-exp(A N^a + E) (Li et al. 2025, arXiv 2506.10972).
-
-The published constants give bits per character (nats per token: times ln 2 and characters a token) and count parameters
-without embeddings, N of 1e8 to 2.5e10 and D of 1e9 to 5e11.
-"""
+"""Farseer: a data term whose factor and exponent depend on model size."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,21 +8,35 @@ from torch import Tensor
 from curate.laws import Param
 from curate.runs.recipes import Recipes
 
+# Li et al. 2025: in bits per character (nats per token: times ln 2 and characters a token). N counts parameters without
+# embeddings, 1e8 to 2.5e10; D 1e9 to 5e11 tokens.
 PUBLISHED = {
-    "s": -0.062465473, "q": 0.13, "S": 0.1284880679442551, "B": 230.73437075885855, "b": 0.1729, "Q": -1.544209554,
-    "A": -1.665630816, "a": 0.0459, "E": 3.133347198805445,
-}  # fmt: skip
+    "s": -0.062465473,
+    "q": 0.13,
+    "S": 0.1284880679442551,
+    "B": 230.73437075885855,
+    "b": 0.1729,
+    "Q": -1.544209554,
+    "A": -1.665630816,
+    "a": 0.0459,
+    "E": 3.133347198805445,
+}
 
 
 @dataclass(frozen=True)
 class Farseer:
-    """Factor and exponent of the data term depend on size. Nine parameters: exact on dense grids of sizes and tokens,
-    explosive on few runs. b > 0 here for the paper's -b."""
+    """Predicts the loss from model size and training tokens, with a data term that changes with size.
+
+    L = exp(s N^q + S) + exp(B N^b + Q) D^-exp(A N^a + E). Its nine parameters fit dense grids of sizes and tokens very
+    well, and explode on few runs. The exponent b is positive here; the paper writes -b.
+
+    Source: Li et al. 2025 (arXiv 2506.10972).
+    """
 
     name = "farseer"
 
     def params(self) -> tuple[Param, ...]:
-        """s, q, S: the floor; B, b, Q: factor and A, a, E: exponent of the data term."""
+        """Return s, q, S of the floor, and B, b, Q of the factor and A, a, E of the exponent of the data term."""
         return (
             Param("s", -2.0, 0.5, likely=(-0.12, 0.0), positive=False),
             Param("q", 0.01, 0.5, likely=(0.08, 0.2), shared=True),
@@ -40,9 +50,10 @@ class Farseer:
         )
 
     def loss(self, theta: Mapping[str, Tensor], recipes: Recipes) -> Tensor:
-        """Return (n,) loss; exponents are held below 50, which no run reaches."""
+        """Return (n,) losses in nats per token (or in the unit of the runs)."""
         n = recipes.params
         floor = theta["s"] * n ** theta["q"] + theta["S"]
+        # Far from a fit the exponents overflow. They are held below 50 (and 5 within), which no run reaches.
         exponent = (theta["A"] * n ** theta["a"] + theta["E"]).clamp_max(5.0).exp()
         data = theta["B"] * n ** -theta["b"] + theta["Q"] - exponent * recipes.tokens.log()
         return floor.clamp_max(50.0).exp() + data.clamp_max(50.0).exp()

@@ -1,8 +1,4 @@
-"""Forgetting under fine-tuning with injected pretraining data: L = L0 + A D^beta / ((1 + B p) N)^alpha (Bethune et al.
-2025, arXiv 2502.06042).
-
-The symbols of the formula were known to this project from notes only, and no fitted constants: fit them.
-"""
+"""Forgetting: how much a model loses on old data while it is fine-tuned on new data."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,17 +6,21 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from curate.laws import Param
-from curate.laws.ces import SIZE, TOKENS, TRACE
+from curate.laws._reference import SIZE, TOKENS, TRACE
 from curate.runs.recipes import Recipes
 
 
 @dataclass(frozen=True)
 class Forgetting:
-    """The old loss after fine-tuning: p is the share of injected old data, D the tokens seen of the new corpus.
+    """Predicts the loss on old data after fine-tuning on new data, into which a share p of old data is mixed.
 
-    The new corpus is pool number ``pool`` (0-based; -1 the last), p the share of all others. E is the old loss before;
-    A the rise by 1e10 new tokens at 2e8 parameters without injection; 1 + B p multiplies the parameters that the old
-    task keeps. ``sizes``: the runs differ in size, and E + H (N / 2e8)^-h stands for E.
+    L = E + A D^beta / ((1 + B p) N)^alpha, with D new tokens in 1e10 and N parameters in 2e8. The new corpus is pool
+    number ``pool`` (from 0; -1 is the last), and p the share of all others. E is the old loss before fine-tuning. A is
+    the rise after 1e10 new tokens at 2e8 parameters without old data. The factor 1 + B p multiplies the parameters that
+    the old task keeps. ``sizes``: the runs differ in size, and E + H (N / 2e8)^-h replaces E.
+
+    Source: Bethune et al. 2025 (arXiv 2502.06042). The formula was known to this project from notes only, without
+    fitted constants: fit them.
     """
 
     pool: int = -1
@@ -29,7 +29,7 @@ class Forgetting:
     name = "forgetting"
 
     def params(self) -> tuple[Param, ...]:
-        """E, A, H in nats; B times parameters; beta, alpha, h exponents."""
+        """Return E, A and H in nats per token, B as a factor of parameters, and exponents beta, alpha and h."""
         core = (
             Param("E", 0.01, 10.0, likely=(0.5, 4.0)),
             Param("A", 1e-5, 1e2, likely=(0.05, 2.0)),
@@ -44,7 +44,7 @@ class Forgetting:
         return core + size * self.sizes
 
     def loss(self, theta: Mapping[str, Tensor], recipes: Recipes) -> Tensor:
-        """Return (n,) old loss."""
+        """Return (n,) losses on the old data in nats per token."""
         n, new = recipes.params / SIZE, recipes.weights[..., self.pool]
         kept = (1 + theta["B"] * (1 - new)) * n
         rise = theta["A"] * ((new + TRACE) * recipes.tokens / TOKENS) ** theta["beta"] * kept ** -theta["alpha"]

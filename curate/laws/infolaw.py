@@ -1,8 +1,4 @@
-"""InfoLaw: quality buckets x mixture x repetition x size (Liu et al. 2026, arXiv 2605.02364).
-
-Constants: the paper's. Its unit of M is inferred (billions of tokens give its level of loss): relative losses and
-optima do not depend on it.
-"""
+"""InfoLaw: information from buckets of falling quality, less the more often they repeat."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,33 +9,39 @@ from torch import Tensor
 from curate.laws import Param
 from curate.runs.recipes import Recipes
 
+# Liu et al. 2026. The unit of M is inferred: billions of tokens give the level of loss of the paper. Relative losses
+# and the best mixture do not depend on it.
 PUBLISHED = {"theta": 0.922, "a": 0.140, "b": 0.018, "alpha": 3.7373, "beta": 0.0441}
 BILLION = 1e9
 
 
 @dataclass(frozen=True)
 class Infolaw:
-    """L = alpha info^-beta, info = sum_d exp(-theta d) M_d ln K (1 - exp(-lambda R_d / ln K)), lambda = a ln N + b.
+    """Predicts the loss from size and from buckets of data by quality, whose repeats tell less and less.
 
-    The pools are quality buckets d = 0, 1 ... from best to worst, in that order. K are all tokens of the run, M_d the
-    unique tokens seen of bucket d, in billions, R_d >= 1 its passes. The paper's recipes give no bucket more than a
-    better one.
+    L = alpha info^-beta, info = sum_d exp(-theta d) M_d ln K (1 - exp(-lambda R_d / ln K)), lambda = a ln N + b. The
+    pools are quality buckets d = 0, 1 ... from best to worst, in that order. K are all tokens of the run, M_d the
+    unique tokens seen of bucket d in billions, and R_d >= 1 its passes. In the paper no bucket has a larger share than
+    a better one.
+
+    Source: Liu et al. 2026 (arXiv 2605.02364).
     """
 
     name = "infolaw"
 
     def params(self) -> tuple[Param, ...]:
-        """theta: quality lost a bucket; alpha in nats per token; b is kept where lambda stays positive."""
+        """Return theta (log quality lost a bucket), a and b of the rate lambda, alpha in nats per token, and beta."""
         return (
             Param("theta", 1e-3, 10.0, likely=(0.3, 2.0), shared=True),
             Param("a", 0.01, 10.0, likely=(0.05, 0.4), shared=True),
+            # The lower bound keeps lambda positive, since a ln N is over 0.1 for every real model.
             Param("b", -0.1, 5.0, likely=(-0.05, 0.5), positive=False, shared=True),
             Param("alpha", 0.1, 50.0, likely=(2.0, 8.0)),
             Param("beta", 1e-3, 1.0, likely=(0.02, 0.1), shared=True),
         )
 
     def loss(self, theta: Mapping[str, Tensor], recipes: Recipes) -> Tensor:
-        """Return (n,) loss."""
+        """Return (n,) losses in nats per token."""
         log_tokens = recipes.tokens.log()[..., None]
         rate = (theta["a"] * recipes.params.log() + theta["b"])[..., None]
         unique = torch.minimum(recipes.seen, recipes.unique) / BILLION

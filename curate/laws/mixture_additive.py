@@ -1,4 +1,4 @@
-"""L = E + 1 / sum_i C_i h_i^g_i + A / N^alpha + B / D^beta (Shukor et al. 2025, arXiv 2507.09404)."""
+"""Additive mixture law: the mixture changes the floor of the loss, size and tokens the rest."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,21 +6,24 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from curate.laws import Param
-from curate.laws.ces import SIZE, TOKENS, TRACE
+from curate.laws._reference import SIZE, TOKENS, TRACE
 from curate.runs.recipes import Recipes
 
 
 @dataclass(frozen=True)
 class MixtureAdditive:
-    """The mixture moves the floor only: the best mixture is the same at every size. Repetition does not enter.
+    """Predicts the loss from size, tokens and a mixture that changes the floor only.
 
-    A and B are the size and data terms of a run of 2e8 parameters and 1e10 tokens.
+    L = E + 1 / sum_i C_i h_i^g_i + A / N^alpha + B / D^beta, with N in 2e8 parameters and D in 1e10 tokens. The best
+    mixture is therefore the same at every size and budget. Repetition does not enter.
+
+    Source: Shukor et al. 2025 (arXiv 2507.09404), the additive law.
     """
 
     name = "mixture_additive"
 
     def params(self) -> tuple[Param, ...]:
-        """E, A, B in nats; C (p,) in 1 / nats; g (p,) exponents."""
+        """Return E, A, B in nats per token, C (p,) in 1 / nats, and exponents alpha, beta and g (p,)."""
         return (
             Param("E", 0.01, 10.0, likely=(0.5, 3.0)),
             Param("A", 1e-4, 1e2, likely=(0.2, 2.0)),
@@ -32,12 +35,12 @@ class MixtureAdditive:
         )
 
     def loss(self, theta: Mapping[str, Tensor], recipes: Recipes) -> Tensor:
-        """Return (n,) loss."""
+        """Return (n,) losses in nats per token."""
         size = theta["A"] * (recipes.params / SIZE) ** -theta["alpha"]
         data = theta["B"] * (recipes.tokens / TOKENS) ** -theta["beta"]
         return theta["E"] + inverse_sum(recipes.weights, theta["C"], theta["g"]) + size + data
 
 
 def inverse_sum(shares: Tensor, c: Tensor, g: Tensor) -> Tensor:
-    """(n,) 1 / sum_i c_i h_i^g_i of shares (n, p); TRACE keeps its gradient finite where a share is 0."""
+    """Return (n,) values of 1 / sum_i c_i h_i^g_i from shares (n, p)."""
     return 1 / (c * (shares + TRACE) ** g).sum(dim=-1)

@@ -1,5 +1,4 @@
-"""Joint mixture law: as the additive one, and the size and data terms depend on the mixture too (Shukor et al. 2025,
-arXiv 2507.09404; here every factor has the form 1 / sum_i C_i h_i^g_i, in which this project refitted public runs)."""
+"""Joint mixture law: the mixture changes the floor and the size and data terms of the loss."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,23 +7,27 @@ import torch
 from torch import Tensor
 
 from curate.laws import Param
-from curate.laws.ces import SIZE, TOKENS
+from curate.laws._reference import SIZE, TOKENS
 from curate.laws.mixture_additive import MixtureAdditive, inverse_sum
 from curate.runs.recipes import Recipes
 
 
 @dataclass(frozen=True)
 class MixtureJoint:
-    """L = E + 1 / sum_i C_i h_i^g_i + A q_A(h) / N^alpha + B q_B(h) / D^beta: the best mixture moves with the budget.
+    """Predicts the loss from size, tokens and a mixture that also changes the size and data terms.
 
-    q(h) is 1 / sum_i C_i h_i^g_i over its value at equal shares, so A and B are the size and data terms of a run of 2e8
-    parameters and 1e10 tokens at equal shares. Repetition does not enter. 5 + 6 p parameters: it asks for many runs.
+    L = E + 1 / sum_i C_i h_i^g_i + A q_A(h) / N^alpha + B q_B(h) / D^beta, with N in 2e8 parameters and D in 1e10
+    tokens. q(h) is 1 / sum_i C_i h_i^g_i over its value at equal shares. The best mixture changes with the budget.
+    Repetition does not enter. It has 5 + 6 p parameters, and needs many runs.
+
+    Source: Shukor et al. 2025 (arXiv 2507.09404), the joint law. The form of q is the one in which this project
+    refitted public runs.
     """
 
     name = "mixture_joint"
 
     def params(self) -> tuple[Param, ...]:
-        """Those of ``mixture_additive``, and C_A, g_A, C_B, g_B (p,)."""
+        """Return the parameters of ``mixture_additive``, and C_A, g_A, C_B and g_B (p,) of the two factors."""
         factors = tuple(
             Param(f"{name}_{term}", low, high, likely=likely, per_pool=True)
             for term in "AB"
@@ -33,7 +36,7 @@ class MixtureJoint:
         return MixtureAdditive().params() + factors
 
     def loss(self, theta: Mapping[str, Tensor], recipes: Recipes) -> Tensor:
-        """Return (n,) loss."""
+        """Return (n,) losses in nats per token."""
         h = recipes.weights
         equal = torch.full_like(h, 1 / h.shape[-1])
         factor = {}

@@ -1,5 +1,4 @@
-"""Additive penalty on repetition: L = E + A/N^alpha + B/D^beta + P R^delta (N/U)^kappa (Lovelace et al. 2026, arXiv
-2605.01640). The paper's P, delta and kappa are not known here: fit them."""
+"""Overfitting: Chinchilla with a penalty on repetition that grows without bound."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,24 +7,27 @@ import torch
 from torch import Tensor
 
 from curate.laws import Param
-from curate.laws.ces import SIZE, TOKENS
+from curate.laws._reference import SIZE, TOKENS
+from curate.laws._repeats import powered
 from curate.runs.recipes import Recipes
-
-LEAST = 1e-6  # repeats below this do no harm; R^delta has no derivative at 0
 
 
 @dataclass(frozen=True)
 class Overfit:
-    """Repeated tokens count in full (D = U (1 + R)), and harm grows without bound with R = D/U - 1 and N/U.
+    """Predicts the loss from size, tokens and a penalty on repetition that grows without bound.
 
-    A and B are the size and data terms of a run of 2e8 parameters and 1e10 tokens. Several pools: R^delta is the mean
-    of R_i^delta by share of tokens, and U the unique tokens seen of all pools.
+    L = E + A / N^alpha + B / D^beta + P R^delta (N / U)^kappa, with R = D / U - 1 repeats of U unique tokens. In the
+    first terms N counts 2e8 parameters and D 1e10 tokens, repeated tokens in full. With several pools R^delta is the
+    mean of R_i^delta over the shares, and U are the unique tokens seen of all pools.
+
+    Source: Lovelace et al. 2026 (arXiv 2605.01640). The paper's P, delta and kappa are not known to this project: fit
+    them.
     """
 
     name = "overfit"
 
     def params(self) -> tuple[Param, ...]:
-        """E, A, B, P in nats: P is the harm of one repeat where there is one unique token a parameter."""
+        """Return E, A, B in nats per token, exponents, and P, the harm in nats of one repeat where N = U."""
         return (
             Param("E", 0.01, 10.0, likely=(0.5, 3.0)),
             Param("A", 1e-4, 1e2, likely=(0.2, 2.0)),
@@ -38,9 +40,9 @@ class Overfit:
         )
 
     def loss(self, theta: Mapping[str, Tensor], recipes: Recipes) -> Tensor:
-        """Return (n,) loss."""
+        """Return (n,) losses in nats per token."""
         repeats = recipes.epochs - 1
-        power = torch.where(repeats > LEAST, repeats.clamp_min(LEAST) ** theta["delta"], 0.0)
+        power = powered(repeats, theta["delta"])
         fresh = torch.minimum(recipes.seen, recipes.unique).sum(dim=-1)
         penalty = theta["P"] * (recipes.weights * power).sum(dim=-1) * (recipes.params / fresh) ** theta["kappa"]
         size = theta["A"] * (recipes.params / SIZE) ** -theta["alpha"]

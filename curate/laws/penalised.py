@@ -1,9 +1,4 @@
-"""Repetition with a penalty that saturates: harm from repeats grows with N / U and sets in sooner for larger models.
-
-A law of this project: on 146 public data-constrained runs it extrapolates best of the forms tried (fitted on N below
-2.5e8 ... 1.2e9, tested above: 2.1-3.3 %, against 4.2-6.1 % for ``repetition``; benchmarks/fitting/laws.py). It joins
-Muennighoff et al. 2023 (arXiv 2305.16264) and the additive penalty of Lovelace et al. 2026 (arXiv 2605.01640).
-"""
+"""Repetition with a penalty that saturates. A law of this project."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,25 +8,34 @@ import torch
 from torch import Tensor
 
 from curate.laws import Param
-from curate.laws.repetition import effective_tokens
+from curate.laws._repeats import effective_tokens
 from curate.runs.recipes import Recipes
 
-SIZE, TOKENS = exp(19.0), exp(22.0)  # about 1.8e8 parameters and 3.6e9 tokens: where A, B and r1 are read
+# The run at which A, B and r1 are read, about 1.8e8 parameters and 3.6e9 tokens: the middle of the 146 public runs.
+SIZE, TOKENS = exp(19.0), exp(22.0)
 
 
 @dataclass(frozen=True)
 class Penalised:
-    """L = E + A (N/e^19)^-alpha + B (D'/e^22)^-beta + P (N/U)^kappa sum_i h_i R_i^2 / (R_i^2 + R1^2).
+    """Predicts the loss from size, effective tokens and a harm of repeats that saturates.
 
-    R_i = max(epochs_i - 1, 0); R1 = r1 (N/e^19)^-rho repeats do half of the harm; D' are the tokens with repeats
-    discounted, U_i + U_i R (1 - exp(-R_i/R)) summed over pools; U the unique tokens seen. One pool: the form fitted in
-    those runs. Several: harm by share of the repeated tokens, and splitting a pool in two changes nothing.
+    L = E + A (N/e^19)^-alpha + B (D'/e^22)^-beta + P (N/U)^kappa sum_i h_i R_i^2 / (R_i^2 + R1^2), where R_i =
+    max(epochs_i - 1, 0), and R1 = r1 (N/e^19)^-rho repeats do half of the harm. D' are the tokens with repeats
+    discounted, U_i + U_i R (1 - exp(-R_i/R)) summed over pools, and U the unique tokens seen. Harm grows with N / U,
+    and sets in sooner for larger models. Splitting a pool in two changes nothing.
+
+    On 146 public data-constrained runs it extrapolates best of the forms tried: fitted on models below 2.5e8 ... 1.2e9
+    parameters and tested above, its error is 2.1 to 3.3 %, that of ``repetition`` 4.2 to 6.1 %
+    (benchmarks/fitting/laws.py).
+
+    Sources: repeats, Muennighoff et al. 2023 (arXiv 2305.16264); an additive penalty, Lovelace et al. 2026 (arXiv
+    2605.01640).
     """
 
     name = "penalised"
 
     def params(self) -> tuple[Param, ...]:
-        """E, A, B, P in nats; r1, R in repeats; the rest are exponents."""
+        """Return E, A, B, P in nats per token, r1 and R in repeats, and exponents."""
         return (
             Param("E", 0.01, 10.0, likely=_around(1.8, 0.5)),
             Param("A", 1e-5, 1e3, likely=_around(exp(-1.0), 3.0)),
@@ -46,7 +50,7 @@ class Penalised:
         )
 
     def loss(self, theta: Mapping[str, Tensor], recipes: Recipes) -> Tensor:
-        """Return (n,) loss."""
+        """Return (n,) losses in nats per token."""
         n = recipes.params / SIZE
         half = theta["r1"] * n ** -theta["rho"]
         repeats = (recipes.epochs - 1).clamp_min(0.0)
@@ -59,4 +63,5 @@ class Penalised:
 
 
 def _around(middle: float, width: float) -> tuple[float, float]:
+    """Return the range of a factor exp(width) around ``middle``."""
     return middle * exp(-width), middle * exp(width)

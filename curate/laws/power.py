@@ -1,4 +1,4 @@
-"""Power law in tokens: y = a n^-b + c (Hestness et al. 2017, arXiv 1712.00409)."""
+"""A power law in training tokens."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,17 +8,22 @@ from torch import Tensor
 from curate.laws import Param
 from curate.runs.recipes import Recipes
 
-TOKENS = 1e9  # tokens at which a is read
+TOKENS = 1e9  # a is the term at this count, so that it is in units of y
 
 
 @dataclass(frozen=True)
 class Power:
-    """y = a (n / 1e9)^-b + c: tokens seen only; size, mixture and repetition do not enter."""
+    """Predicts a loss or an error from training tokens alone.
+
+    y = a (n / 1e9)^-b + c. Size, mixture and repetition do not enter.
+
+    Source: Hestness et al. 2017 (arXiv 1712.00409).
+    """
 
     name = "power"
 
     def params(self) -> tuple[Param, ...]:
-        """a, c in units of y; b an exponent."""
+        """Return a and c in units of y, and the exponent b."""
         return (
             Param("a", 1e-6, 1e3, likely=(0.1, 3.0)),
             Param("b", 0.01, 3.0, likely=(0.1, 0.6), shared=True),
@@ -26,5 +31,5 @@ class Power:
         )
 
     def loss(self, theta: Mapping[str, Tensor], recipes: Recipes) -> Tensor:
-        """Return (n,) loss."""
+        """Return (n,) losses in nats per token."""
         return theta["a"] * (recipes.tokens / TOKENS) ** -theta["b"] + theta["c"]

@@ -1,4 +1,4 @@
-"""Data-constrained scaling law (Muennighoff et al. 2023, arXiv 2305.16264)."""
+"""The data-constrained scaling law, in which repeated tokens are worth less than fresh ones."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,29 +8,40 @@ from torch import Tensor
 
 from curate.errors import CurateError
 from curate.laws import Param
+from curate.laws._repeats import effective_tokens, saturating
 from curate.runs.recipes import Recipes
 
-# A, B, E come from Chinchilla's C4 dots: right for the value of a repeat, offset as absolute losses of other setups.
+# Muennighoff et al. 2023. A, B and E are fitted to Chinchilla's runs on C4: they give the value of a repeat, but the
+# losses of other setups are shifted.
 PUBLISHED = {
-    "E": 1.86914, "A": 520.825, "B": 1487.716, "alpha": 0.3526596, "beta": 0.3526596, "R_D": 15.387756, "R_N": 5.309743,
-}  # fmt: skip
+    "E": 1.86914,
+    "A": 520.825,
+    "B": 1487.716,
+    "alpha": 0.3526596,
+    "beta": 0.3526596,
+    "R_D": 15.387756,
+    "R_N": 5.309743,
+}
 
-
-# The variant in which excess hurts, from the paper's notebook: repeats and excess at which an exponent reaches 0.
+# The variant in which excess hurts, from the paper's notebook: the repeats, and the excess of parameters, at which an
+# exponent reaches 0.
 PUBLISHED_EXCESS = {"R_D": 26530.611, "R_N": 2040.8163}
 FORMS = ("decay", "excess")
 
 
 @dataclass(frozen=True)
 class Repetition:
-    """L = E + A / N'^alpha + B / D'^beta with effective parameters N' and effective tokens D'.
+    """Predicts the loss from effective parameters and effective tokens, in which repeats count less.
 
-    D' sums U_i + U_i R_D (1 - exp(-R_i / R_D)) over the pools, R_i = max(epochs_i - 1, 0): a mixture matters through
-    repetition only. N' is the same form in N over the compute-optimal size for the unique tokens seen.
+    L = E + A / N'^alpha + B / D'^beta. D' sums U_i + U_i R_D (1 - exp(-R_i / R_D)) over the pools, with R_i =
+    max(epochs_i - 1, 0); so a mixture matters through repetition only. N' has the same form in the excess of N over the
+    compute-optimal size for the unique tokens seen.
 
-    ``form="excess"`` (the notebook's alternative): N and D as they are, and the exponents shrink to
-    alpha max(0, 1 - R_N' / R_N) and beta max(0, 1 - R_D' / R_D), R_D' = tokens / unique - 1 and R_N' the excess of N
-    over the optimal size: repeats and parameters in excess then raise the loss again.
+    ``form="excess"`` is the alternative of the paper's notebook. N and D count in full, and the exponents shrink to
+    alpha max(0, 1 - R_N' / R_N) and beta max(0, 1 - R_D' / R_D), where R_D' = tokens / unique - 1, and R_N' is the
+    excess of N over the optimal size. Repeats and parameters in excess then raise the loss again.
+
+    Source: Muennighoff et al. 2023 (arXiv 2305.16264).
     """
 
     form: str = "decay"
@@ -38,13 +49,16 @@ class Repetition:
     name = "repetition"
 
     def __post_init__(self) -> None:
-        """Check the form."""
+        """Check that the form exists."""
         if self.form not in FORMS:
             raise CurateError(f"repetition has no form {self.form!r}: choose one of {', '.join(FORMS)}")
 
     def params(self) -> tuple[Param, ...]:
-        """R_D, R_N: repeats (of tokens, of excess parameters) after which 1/e of the value is left, or where (in the
-        excess form) an exponent reaches 0."""
+        """Return E in nats per token, A and B (whose units depend on the exponents), alpha, beta, R_D and R_N.
+
+        R_D and R_N count repeats of tokens and of excess parameters: those after which a further one is worth 1/e, or
+        in the form "excess" those at which an exponent reaches 0.
+        """
         high, likely = (1e4, (2.0, 50.0)) if self.form == "decay" else (1e6, (100.0, 1e5))
         return (
             Param("E", 0.01, 10.0, likely=(0.3, 3.0)),
@@ -57,7 +71,7 @@ class Repetition:
         )
 
     def loss(self, theta: Mapping[str, Tensor], recipes: Recipes) -> Tensor:
-        """Return (n,) loss."""
+        """Return (n,) losses in nats per token."""
         alpha, beta = theta["alpha"], theta["beta"]
         data = effective_tokens(recipes, theta["R_D"]).sum(dim=-1)
         fresh = torch.minimum(recipes.seen, recipes.unique).sum(dim=-1)
@@ -72,15 +86,3 @@ class Repetition:
             return theta["E"] + size_term + theta["B"] * recipes.tokens**-data_exponent
         size = base * (1 + saturating(recipes.params / base - 1, theta["R_N"]))
         return theta["E"] + theta["A"] * size**-alpha + theta["B"] * data**-beta
-
-
-def saturating(repeats: Tensor, scale: Tensor) -> Tensor:
-    """Return scale * (1 - exp(-repeats / scale)): repeats in fresh units; expm1 keeps large scales exact."""
-    return -scale * torch.expm1(-repeats.clamp_min(0.0) / scale)
-
-
-def effective_tokens(recipes: Recipes, scale: Tensor) -> Tensor:
-    """(n, p) tokens of each pool with its repeats discounted; ``scale`` is one number or (p,)."""
-    fresh = torch.minimum(recipes.seen, recipes.unique)
-    # A pool that is not limiting has unique = inf: 0 repeats, and fresh tokens as they are.
-    return fresh * (1 + saturating(recipes.epochs - 1, scale))

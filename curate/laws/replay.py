@@ -1,10 +1,4 @@
-"""Continual pretraining on a mixture of a domain and replayed general data; a law of this project.
-
-After the learning-dynamics law (Wang et al. 2025, arXiv 2505.07796: area under the learning rate, annealing, and a
-distribution shift that saturates) with a shift that depends on the share, as replay tables do (Ibrahim et al. 2024,
-arXiv 2403.08763): nearly a straight line in the share's logarithm. Chosen by leaving out one share, and the longest
-runs, of one family (benchmarks/continual/cmr.py); the harm of repeats, on tiny runs (benchmarks/continual/cmr_loop.py).
-"""
+"""Replay: continual pretraining on a domain and on replayed general data. A law of this project."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,27 +7,35 @@ import torch
 from torch import Tensor
 
 from curate.laws import Param
-from curate.laws.ces import SIZE
-from curate.laws.repetition import effective_tokens
+from curate.laws._reference import SIZE
+from curate.laws._repeats import LEAST, effective_tokens, powered
 from curate.runs.recipes import Recipes
 
-FLAT = 1e-4  # |z| below which (e^z - 1) / z is its series: exact to 1e-13
-LEAST = 1e-6  # repeats below this do no harm; R^delta has no derivative at 0
+FLAT = 1e-4  # for |z| below this (e^z - 1) / z is computed as a series, which is exact to 1e-13 there
 
 
 @dataclass(frozen=True)
 class Replay:
-    """L = E + K tau^-beta - C a - G tau / (tau + d) phi(r); phi(r) = (q^s - 1) / s <= 0, q = (r + eps) / (1 + eps).
+    """Predicts the general or the domain loss of continual pretraining with replayed general data.
 
-    r is the share of the corpus whose loss is modelled, repeats discounted: pool number ``pool`` (0-based; -1 the last,
-    the domain), or all pools but that one with ``rest`` (the general loss; r is the share of replay). phi(1) = 0, and
-    phi = ln q at s = 0. t = tokens / ``length``. Of complete runs tau = t and a = 0. ``checkpoints``: rows with t < 1
-    are checkpoints of runs whose learning rate falls along a cosine to 0 at t = 1, so that tau = t + sin(pi t) / pi is
-    the area under it, a = (1 - cos(pi t)) / 2 how far it has fallen; rows with t >= 1 are complete runs, a = 1.
-    ``harm``: repeats are not discounted but hurt, and the fewer tokens are repeated the more; for runs that repeat:
-    + P sum_i h_i R_i^delta (length / U_i)^kappa with R_i = max(epochs_i - 1, 0), h_i the shares, U_i the unique tokens
-    (after Lovelace et al. 2026, arXiv 2605.01640). ``sizes``: the runs differ in size n = N / 2e8; E + A n^-alpha
-    stands for E, G n^-phi for G, P n^kappa for P.
+    L = E + K tau^-beta - C a - G tau / (tau + d) phi(r), where phi(r) = (q^s - 1) / s <= 0 and q = (r + eps) / (1 +
+    eps); phi(1) = 0, and phi = ln q at s = 0. r is the share of the corpus whose loss is modelled, with repeats
+    discounted: pool number ``pool`` (from 0; -1 is the last, the domain). With ``rest`` the corpus is all pools except
+    that one; this is the general loss, and r the share of replay. Training time is t = tokens / ``length``.
+
+    ``checkpoints``: rows with t < 1 are checkpoints of runs whose learning rate falls along a cosine to 0 at t = 1.
+    Then tau = t + sin(pi t) / pi is the area under the learning rate, and a = (1 - cos(pi t)) / 2 says how far it has
+    fallen. Rows with t >= 1 are complete runs, with a = 1. Without the option all runs are complete: tau = t and a = 0.
+    ``harm``, for runs that repeat: repeats are not discounted but hurt, the more the fewer tokens are repeated. The law
+    adds P sum_i h_i R_i^delta (length / U_i)^kappa, with R_i = max(epochs_i - 1, 0), shares h_i and unique tokens U_i.
+    ``sizes``: the runs differ in size n = N / 2e8. E + A n^-alpha replaces E, G n^-phi replaces G, and P n^kappa P.
+
+    The form was chosen by leaving out one share, and the longest runs, of one family (benchmarks/continual/cmr.py); the
+    harm of repeats, on tiny runs (benchmarks/continual/cmr_loop.py).
+
+    Sources: Wang et al. 2025 (arXiv 2505.07796), the learning-dynamics law: area under the learning rate, annealing,
+    and a distribution shift that saturates. Ibrahim et al. 2024 (arXiv 2403.08763), whose tables show a shift that is
+    nearly a line in the logarithm of the share. Lovelace et al. 2026 (arXiv 2605.01640), the harm of repeats.
     """
 
     pool: int = -1
@@ -46,7 +48,7 @@ class Replay:
     name = "replay"
 
     def params(self) -> tuple[Param, ...]:
-        """E, K, C, G, P, A in nats; d in ``length``; R repeats after which 1/e of the value is left."""
+        """Return E, K, C, G, P, A in nats per token, d in ``length``, R in repeats, eps as a share, and exponents."""
         core = (
             Param("E", 0.01, 10.0, likely=(0.5, 3.0)),
             Param("K", 1e-4, 1e2, likely=(0.03, 1.0)),
@@ -72,7 +74,7 @@ class Replay:
         return core + repeats + fall * self.checkpoints + size * self.sizes
 
     def loss(self, theta: Mapping[str, Tensor], recipes: Recipes) -> Tensor:
-        """Return (n,) loss."""
+        """Return (n,) losses in nats per token."""
         useful = recipes.weights if self.harm else effective_tokens(recipes, theta["R"]) / recipes.tokens[..., None]
         own = useful[..., self.pool]
         r = useful.sum(dim=-1) - own if self.rest else own
@@ -90,15 +92,14 @@ class Replay:
         return loss - shift
 
     def penalty(self, theta: Mapping[str, Tensor], recipes: Recipes) -> Tensor:
-        """(n,) harm of repeats in nats."""
+        """Return (n,) harm of repeats in nats per token."""
         repeats = recipes.epochs - 1
-        some = repeats > LEAST
-        few = torch.where(some, self.length / recipes.unique, 1.0) ** theta["kappa"]
-        power = torch.where(some, repeats.clamp_min(LEAST) ** theta["delta"], 0.0)
-        return theta["P"] * (recipes.weights * power * few).sum(dim=-1)
+        # Where nothing repeats the factor is set to 1: unique tokens may be infinite there, and 0^kappa has no slope.
+        scarcity = torch.where(repeats > LEAST, self.length / recipes.unique, 1.0) ** theta["kappa"]
+        return theta["P"] * (recipes.weights * powered(repeats, theta["delta"]) * scarcity).sum(dim=-1)
 
     def clock(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        """(n,) tau and a of (n,) tokens."""
+        """Return (n,) area under the learning rate, tau, and (n,) part by which it has fallen, a."""
         t = tokens / self.length
         if not self.checkpoints:
             return t, torch.zeros_like(t)
@@ -107,7 +108,8 @@ class Replay:
 
 
 def growth(z: Tensor) -> Tensor:
-    """(e^z - 1) / z, 1 at z = 0."""
+    """Return (e^z - 1) / z, which is 1 at z = 0."""
     flat = z.abs() < FLAT
+    # The branch that is not taken is differentiated as well, and must not divide by 0.
     safe = torch.where(flat, 1.0, z)
     return torch.where(flat, 1 + z / 2 + z**2 / 6, torch.expm1(safe) / safe)

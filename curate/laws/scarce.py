@@ -1,7 +1,4 @@
-"""Scarce target pool: L = E + C/N^beta + B N^delta / D_eff^alpha + gamma h (Sedova et al. 2026, arXiv 2605.12715).
-
-The paper's constants are not known here: fit them.
-"""
+"""Scarce target: a small target corpus that is repeated within a generic one."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,17 +6,20 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from curate.laws import Param
-from curate.laws.ces import SIZE, TOKENS, TRACE
-from curate.laws.repetition import effective_tokens
+from curate.laws._reference import SIZE, TOKENS, TRACE
+from curate.laws._repeats import effective_tokens
 from curate.runs.recipes import Recipes
 
 
 @dataclass(frozen=True)
 class Scarce:
-    """Loss on the corpus of pool number ``pool`` (0-based; -1 the last), of share h, mixed into a generic one.
+    """Predicts the loss on a scarce target corpus that is mixed into a generic one.
 
-    D_eff = D_T r_eff: its unique tokens D_T times r = hD/D_T passes, or 1 + r1 (1 - exp(-(r - 1)/r1)) beyond one pass.
-    C is the size term at 2e8 parameters; B the data term at 2e8 parameters and 1e10 effective target tokens.
+    L = E + C / N^beta + B N^delta / D_eff^alpha + gamma h, with N in 2e8 parameters and D_eff in 1e10 tokens. The
+    target is pool number ``pool`` (from 0; -1 is the last), and h its share. D_eff are its D_T unique tokens times its
+    passes r = h D / D_T up to one pass, and times 1 + r1 (1 - exp(-(r - 1) / r1)) beyond.
+
+    Source: Sedova et al. 2026 (arXiv 2605.12715). The paper's constants are not known to this project: fit them.
     """
 
     pool: int = -1
@@ -27,7 +27,7 @@ class Scarce:
     name = "scarce"
 
     def params(self) -> tuple[Param, ...]:
-        """E, C, B in nats per token; gamma in nats, of either sign; r1 in repeats."""
+        """Return E, C, B in nats per token, gamma in nats of either sign, r1 in repeats, and exponents."""
         return (
             Param("E", 0.01, 10.0, likely=(0.5, 3.0)),
             Param("C", 1e-4, 1e2, likely=(0.2, 2.0)),
@@ -40,7 +40,7 @@ class Scarce:
         )
 
     def loss(self, theta: Mapping[str, Tensor], recipes: Recipes) -> Tensor:
-        """Return (n,) loss."""
+        """Return (n,) losses in nats per token."""
         useful = effective_tokens(recipes, theta["r1"])[..., self.pool] + TRACE * recipes.tokens
         n = recipes.params / SIZE
         data = theta["B"] * n ** theta["delta"] * (useful / TOKENS) ** -theta["alpha"]

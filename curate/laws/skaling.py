@@ -1,7 +1,4 @@
-"""Skaling: L = (A / N^alpha + B / D^beta)^k + E (arXiv 2608.07222): size and data limits that interact.
-
-The paper finds k of .31 to .45; k = 1 is Chinchilla. Fitted constants are not known here.
-"""
+"""Skaling: limits of size and of data that interact."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,17 +7,22 @@ from torch import Tensor
 
 from curate.errors import CurateError
 from curate.laws import Param
-from curate.laws.ces import SIZE, TOKENS
+from curate.laws._reference import SIZE, TOKENS
 from curate.runs.recipes import Recipes
 
 
 @dataclass(frozen=True)
 class Skaling:
-    """Written with a^(1/k) (N/2e8)^-alpha for A/N^alpha and b^(1/k) (D/1e10)^-beta for B/D^beta, so that a and b are
-    the losses, in nats, that size or data alone would leave at 2e8 parameters or 1e10 tokens.
+    """Predicts the loss from size and tokens, whose limits interact.
 
-    ``form="paper"``: alpha and beta free. ``form="equal"``: beta = alpha, one parameter less, which extrapolated best
-    on over-trained runs (benchmarks/fitting/laws.py).
+    L = (A / N^alpha + B / D^beta)^k + E. k = 1 is Chinchilla; the paper finds .31 to .45. It is written with a^(1/k)
+    (N / 2e8)^-alpha for A / N^alpha, and b^(1/k) (D / 1e10)^-beta for B / D^beta. So a and b are the losses in nats
+    that size alone would leave at 2e8 parameters, and data alone at 1e10 tokens.
+
+    ``form="paper"``: alpha and beta are free. ``form="equal"``: beta = alpha, one parameter less; this extrapolated
+    best on over-trained runs (benchmarks/fitting/laws.py).
+
+    Source: arXiv 2608.07222. Its fitted constants are not known to this project: fit them.
     """
 
     form: str = "paper"
@@ -28,12 +30,12 @@ class Skaling:
     name = "skaling"
 
     def __post_init__(self) -> None:
-        """Check the options."""
+        """Check that the form exists."""
         if self.form not in ("paper", "equal"):
             raise CurateError(f"law skaling has no form={self.form!r}: choose paper or equal")
 
     def params(self) -> tuple[Param, ...]:
-        """E, a, b in nats; alpha k and beta k are the exponents that Chinchilla would have."""
+        """Return E, a, b in nats per token, and exponents; alpha k and beta k compare with those of Chinchilla."""
         exponents = ("alpha", "beta") if self.form == "paper" else ("alpha",)
         return (
             Param("E", 0.01, 10.0, likely=(0.3, 3.0)),
@@ -44,7 +46,7 @@ class Skaling:
         )
 
     def loss(self, theta: Mapping[str, Tensor], recipes: Recipes) -> Tensor:
-        """Return (n,) loss."""
+        """Return (n,) losses in nats per token."""
         alpha, k = theta["alpha"], theta["k"]
         beta = theta["beta"] if self.form == "paper" else alpha
         size = theta["a"] ** (1 / k) * (recipes.params / SIZE) ** -alpha

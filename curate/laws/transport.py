@@ -1,9 +1,4 @@
-"""Error from the transport distance of the mixture to the target, pooled over sizes: log L linear in log n and OT.
-
-The distance as the predictor is Kang et al. 2023 (arXiv 2307.02460); one bounded log-error form over all sizes instead
-of a fit per size and a projection is a choice of this project (`curate.selection.published_forms` holds the published
-forms).
-"""
+"""Transport: the error from the optimal-transport distance between a mixture and the target."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,16 +9,23 @@ from curate.errors import SchemaError
 from curate.laws import Param
 from curate.runs.recipes import Recipes
 
-TOKENS = 1e3  # tokens (examples) at which a is read
+TOKENS = 1e3  # examples; a is the term at this count, about that of a pilot
 
 
 @dataclass(frozen=True)
 class Transport:
-    """z = a (n / 1e3)^-b exp(c OT + t.p + q.p^2); L = floor + z, or top z / (top + z) where there is a ``top``.
+    """Predicts the loss or the error from training tokens and the distance of the mixture to the target.
 
-    ``top``: the loss of a model that knows nothing (chance error), 0: no bound. ``floor``: with an irreducible loss.
-    ``shares``: 0: the distance alone; 1: also linear in the shares; 2: also in their squares; t and q are drawn to 0.
-    Repetition does not enter: a distance cannot see it.
+    z = a (n / 1e3)^-b exp(c OT + t.h + q.h^2), with OT the transport distance and h the shares. L = floor + z; with a
+    ``top``, z is replaced by top z / (top + z). Repetition does not enter, because a distance cannot see it.
+
+    ``top`` is the loss of a model that knows nothing (for an error: chance); 0 means no bound. ``floor``: with an
+    irreducible loss. ``shares``: 0 uses the distance alone, 1 adds a linear term in the shares, and 2 one in their
+    squares; the prior draws t and q to 0. ``distance``: false leaves the distance out.
+
+    Source: the distance as predictor, Kang et al. 2023 (arXiv 2307.02460). One form over all sizes, in place of a fit
+    for each size and a projection, is a choice of this project; `curate.selection.published_forms` has the
+    published way.
     """
 
     top: float = 0.0
@@ -34,21 +36,25 @@ class Transport:
     name = "transport"
 
     def params(self) -> tuple[Param, ...]:
-        """a, floor in units of L; b an exponent; c log loss a unit of distance; t, q (p,) log loss a unit of share."""
-        found = [
+        """Return a and floor in units of L, exponent b, and c, t (p,) and q (p,) in log loss."""
+        params = [
             Param("a", 1e-6, 1e4, likely=(0.01, 10.0)),
             Param("b", 0.01, 2.0, likely=(0.1, 0.6), shared=True),
         ]
         if self.distance:
-            found.append(Param("c", 1e-3, 300.0, likely=(0.3, 10.0)))
+            params.append(Param("c", 1e-3, 300.0, likely=(0.3, 10.0)))
         if self.floor:
-            found.append(Param("floor", 1e-4, 30.0, likely=(0.01, 3.0)))
+            params.append(Param("floor", 1e-4, 30.0, likely=(0.01, 3.0)))
         for name in ("t", "q")[: self.shares]:
-            found.append(Param(name, -20.0, 20.0, likely=(-1.0, 1.0), per_pool=True, positive=False))
-        return tuple(found)
+            params.append(Param(name, -20.0, 20.0, likely=(-1.0, 1.0), per_pool=True, positive=False))
+        return tuple(params)
 
     def loss(self, theta: Mapping[str, Tensor], recipes: Recipes) -> Tensor:
-        """Return (n,) loss; recipes without a distance are an error."""
+        """Return (n,) losses, in nats or as an error rate.
+
+        Raises:
+            SchemaError: recipes without a distance.
+        """
         power = -theta["b"] * (recipes.tokens / TOKENS).log()
         if self.distance:
             if recipes.distance is None:

@@ -1,8 +1,4 @@
-"""Utility of data under repetition, stepped by epoch (Goyal et al. 2024, arXiv 2404.07177, theorem 1, and their code).
-
-Constants: released with the code (results/parameter_values.jsonl at 251f695): T-MARS pools of 12.8M image-text samples,
-ImageNet error, best first. Here exponents are positive.
-"""
+"""Utility: pools whose usefulness halves, step by step, with every few epochs."""
 
 import math
 from collections.abc import Mapping
@@ -15,23 +11,31 @@ from curate.errors import CurateError
 from curate.laws import Param
 from curate.runs.recipes import Recipes
 
+# Released with the code (results/parameter_values.jsonl at 251f695): ImageNet error over T-MARS pools of 12.8M
+# image-text samples, the best pool first. Exponents are positive here.
 PUBLISHED = {
-    "a": 0.025, "d": 0.10, "b": (0.16, 0.125, 0.10, 0.085), "tau": (6.7272727, 8.5454545, 5.2727273, 2.2727273),
-}  # fmt: skip
-NORMALISER = 1e5  # samples or tokens, of the released code
+    "a": 0.025,
+    "d": 0.10,
+    "b": (0.16, 0.125, 0.10, 0.085),
+    "tau": (6.7272727, 8.5454545, 5.2727273, 2.2727273),
+}
+NORMALISER = 1e5  # samples or tokens; the released code counts in these
 
 
 @dataclass(frozen=True)
 class Utility:
-    """y = d + start * prod_i of (a n / 1e5)^(-h_i b_i) over fresh data, where pass m of pool i has utility
-    b_i (1/2)^((m - 1) h_i / tau_i).
+    """Predicts error or loss from a mixture of pools whose utility halves every few epochs, in steps.
 
-    For p equal pools this is the theorem as the released code applies it: b_eff the mean of b_i, one epoch a pass over
-    all p pools, and half-lives tau_hat = p tau. For other weights pool i passes at its own rate. Its half-life is
-    tau_i / h_i of its own passes; ``utility_smooth`` has tau_i. ``form="code"``: d is inside the product over repeats,
-    as in the code, and the best pool can change. ``start``: y - d where curves meet (n = 1e5 / a): 1 for an error rate;
-    about the log of the vocabulary for nats per token. ``steps``: passes told apart; later ones decay no further. Model
-    size does not enter.
+    y = d + start * prod_i (a n / 1e5)^(-h_i b_i) over fresh data, where pool i has the utility b_i (1/2)^((m - 1) h_i /
+    tau_i) in its pass m. For p equal pools this is theorem 1 as the released code applies it: b_eff is the mean of b_i,
+    an epoch is a pass over all p pools, and the half-lives are p tau. With other weights pool i passes at its own rate,
+    and its half-life is tau_i / h_i of its own passes (in ``utility_smooth`` it is tau_i). Model size does not enter.
+
+    ``form="code"``: d is inside the product over repeats, as in the code; the best pool can then change. ``start`` is
+    y - d where the curves meet, at n = 1e5 / a: 1 for an error rate, about the log of the vocabulary for nats per
+    token. ``steps`` is the number of passes that are told apart; later ones decay no further.
+
+    Source: Goyal et al. 2024 (arXiv 2404.07177), theorem 1, and their code.
     """
 
     form: str = "paper"
@@ -41,15 +45,15 @@ class Utility:
     name = "utility"
 
     def __post_init__(self) -> None:
-        """Check the options."""
+        """Check that the options are possible."""
         if self.form not in ("paper", "code") or self.start <= 0 or self.steps < 1:
             raise CurateError(
-                f"law utility has no form={self.form!r}, start={self.start}, steps={self.steps}: "
+                f"law utility cannot have form={self.form!r}, start={self.start}, steps={self.steps}: "
                 "form is paper or code, start > 0 and steps >= 1"
             )
 
     def params(self) -> tuple[Param, ...]:
-        """a per 1e5 samples or tokens; d in units of y; b (p,) exponents; tau (p,) half-lives in epochs."""
+        """Return a per 1e5 samples or tokens, d in units of y, exponents b (p,), and half-lives tau (p,) in epochs."""
         return (
             Param("a", 1e-8, 1e6, likely=(1e-2, 1e2)),
             Param("d", 1e-4, 10.0, likely=(0.05, 1.0)),
@@ -58,7 +62,7 @@ class Utility:
         )
 
     def loss(self, theta: Mapping[str, Tensor], recipes: Recipes) -> Tensor:
-        """Return (n,) loss."""
+        """Return (n,) losses in units of y."""
         h, steps = recipes.weights, torch.arange(1, self.steps, dtype=torch.float64)
         ends = log_ends(recipes, self.steps)  # (n, p, steps)
         decay = torch.exp(-math.log(2.0) * steps * (h / theta["tau"])[..., None])
@@ -70,7 +74,10 @@ class Utility:
 
 
 def log_ends(recipes: Recipes, steps: int) -> Tensor:
-    """(n, p, steps) log share of the run done when pass 1, 2 ... of a pool ends; the last entry is 0, the end."""
+    """Return (n, p, steps) logarithms of the part of training that is done when pass 1, 2 ... of a pool ends.
+
+    The last entry is 0, the end of training.
+    """
     passes = torch.arange(1, steps + 1, dtype=torch.float64)
     ends = -(recipes.epochs[..., None] / passes).clamp_min(1.0).log()
     return torch.cat([ends[..., :-1], torch.zeros_like(ends[..., :1])], dim=-1)

@@ -1,4 +1,5 @@
 """Networks and language models that other rooms train or run.
 
-In: token arrays or texts. Out: losses and vectors. May use: storage and pool.
+In: tokens or texts. Out: losses, vectors and saved parameters. May use: `storage`, `pool` and the files at the root.
+Imports torch.
 """

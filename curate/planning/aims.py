@@ -14,7 +14,8 @@ from scipy.special import betainc
 from torch import Tensor
 
 from curate.errors import SchemaError
-from curate.runs.predictor import NORMAL, Blend, Predictor
+from curate.runs import predictor
+from curate.runs.predictor import Blend, Predictor
 from curate.runs.recipes import Recipes
 
 Loss = Callable[[Recipes], Tensor]  # n recipes -> (n,)
@@ -109,26 +110,21 @@ class Worst:
 
     def draw_losses(self, recipes: Recipes) -> Tensor:
         """Return the largest excess (b, n) in every bootstrap draw."""
-        return self._excess(self._draws(recipes)).amax(dim=0)
+        return predictor.combined_draws(self.parts, self._largest, recipes)
 
     def drawn(self, recipes: Recipes, draws: Tensor) -> Tensor:
         """Return the largest excess (n,), every recipe by its own draw: ``draws`` (n,) are indices."""
-        return self._excess(torch.stack([part.drawn(recipes, draws) for part in self.parts])).amax(dim=0)
+        return predictor.combined_drawn(self.parts, self._largest, recipes, draws)
 
     def interval(self, recipes: Recipes, level: float = 0.9) -> tuple[Tensor, Tensor]:
         """Return low and high (n,) of a new run's largest excess. The run noise of the evals goes together."""
-        draws = self._draws(recipes)
         noise = torch.tensor([part.noise for part in self.parts], dtype=torch.float64)[:, None, None]
-        values = torch.cat([self._excess(draws * torch.exp(shift * noise)).amax(dim=0) for shift in NORMAL])
-        tails = torch.tensor([(1 - level) / 2, (1 + level) / 2], dtype=torch.float64)
-        low, high = torch.quantile(values, tails, dim=0)
-        return low, high
+        losses = predictor.stacked_draws(self.parts, recipes)
+        values = torch.cat([self._largest(losses * torch.exp(shift * noise)) for shift in predictor.NORMAL])
+        return predictor.central(values, level)
 
-    def _draws(self, recipes: Recipes) -> Tensor:
-        """(E, b, n) losses of every draw; evals with fewer draws repeat theirs."""
-        draws = [part.draw_losses(recipes) for part in self.parts]
-        count = max(len(losses) for losses in draws)
-        return torch.stack([losses[torch.arange(count) % len(losses)] for losses in draws])
+    def _largest(self, losses: Tensor) -> Tensor:
+        return self._excess(losses).amax(dim=0)
 
 
 def evals(fit: Predictor) -> tuple[Predictor, ...]:

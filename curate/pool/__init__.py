@@ -1,4 +1,5 @@
-"""Pools, budgets and mixtures in whole tokens, and the baselines that every plan is compared with.
+"""Pools of training examples, training budgets, mixtures in whole tokens, and baseline mixtures.
 
-In: pools.json and shares. Out: `Pool`, `Budget`, mixtures. May use: storage.
+In: pools.json, and the shares of a plan or a schedule. Out: `Pool`, `Budget`, `Mixture`, baseline
+shares. May use: storage.
 """

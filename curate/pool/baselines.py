@@ -1,4 +1,7 @@
-"""Sampling weights that need no runs: the baselines that every plan is compared with, and as loss weights."""
+"""Mixtures that follow from the pool sizes alone. Every plan is compared with them.
+
+They are size-proportional, uniform and temperature sampling, and UniMax. A mixture can also be written as loss weights.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,48 +13,54 @@ from curate.errors import SchemaError
 from curate.pool.pool import Pool
 
 MT5_TAU = 1 / 0.3  # Xue et al. 2021 (mT5): shares proportional to size^0.3
-UNIMAX_EPOCHS = 4.0  # passes that cost next to nothing (Muennighoff et al. 2023)
-WORTH_SAYING = 1.01  # of a variance factor
-TOLERANCE = 1e-3  # sums this close to 1 are rescaled to it, as in run tables
+UNIMAX_EPOCHS = 4.0  # up to 4 passes a repeat is almost as good as new data (Muennighoff et al. 2023)
+WORTH_SAYING = 1.01  # a smaller variance factor makes no difference that anyone would notice
+TOLERANCE = 1e-3  # sums this close to 1 are rescaled to 1, as in run tables
 
 
 def temperature(pools: Sequence[Pool], tau: float) -> np.ndarray:
-    """(p,) shares proportional to tokens^(1 / tau); 1 is size-proportional, infinity uniform (arXiv 2410.04579)."""
+    """Return (p,) shares proportional to tokens^(1 / tau) (arXiv 2410.04579).
+
+    tau = 1 is size-proportional sampling; tau = infinity is uniform.
+    """
     if not tau > 0:
         raise SchemaError(f"temperature {tau:g} must be positive: 1 is size-proportional, larger is flatter")
     logs = np.log([pool.tokens for pool in pools])
-    with np.errstate(over="ignore"):  # towards tau = 0 all of the mixture is the largest pool
+    # As tau falls towards 0 the exponents overflow to -infinity, and the largest pool gets everything.
+    with np.errstate(over="ignore"):
         shares = np.exp((logs - logs.max()) / tau)
     return np.asarray(shares / shares.sum())
 
 
 def allocate(pools: Sequence[Pool], tokens: float, cap: float = UNIMAX_EPOCHS) -> np.ndarray:
-    """(p,) tokens that UniMax gives out of ``tokens``: as even as ``cap`` epochs of every pool allow (2304.09151).
+    """Return (p,) tokens that UniMax draws from each pool (Chung et al. 2023, arXiv 2304.09151).
 
-    Pools are served smallest first, each with an equal part of what is left or its cap. The sum is ``tokens``, or
-    ``cap`` times all unique tokens where that is less: then every pool is at its cap.
+    The tokens are spread as evenly as ``cap`` epochs of every pool allow. Pools are served smallest first; each gets an
+    equal part of the remaining tokens, or its cap if that is less. The sum is ``tokens``, or ``cap`` times all unique
+    tokens where that is less.
     """
     if not (0 < tokens < np.inf and 0 < cap < np.inf):
         raise SchemaError(f"UniMax of {tokens:g} tokens at {cap:g} epochs: both must be positive and finite")
     sizes = np.array([pool.tokens for pool in pools], dtype=np.float64)
-    given, left = np.zeros(len(sizes)), float(tokens)
+    drawn, remaining = np.zeros(len(sizes)), float(tokens)
     for served, i in enumerate(np.argsort(sizes, kind="stable")):
-        given[i] = min(left / (len(sizes) - served), cap * sizes[i])
-        left -= given[i]
-    return given
+        drawn[i] = min(remaining / (len(sizes) - served), cap * sizes[i])
+        remaining -= drawn[i]
+    return drawn
 
 
 def unimax(pools: Sequence[Pool], tokens: float, cap: float = UNIMAX_EPOCHS) -> np.ndarray:
-    """(p,) shares of UniMax: uniform, but no pool beyond ``cap`` epochs of ``tokens`` (Chung et al. 2023, 2304.09151).
+    """Return (p,) shares of UniMax for ``tokens`` training tokens (Chung et al. 2023, arXiv 2304.09151).
 
-    Where all are at their caps the shares are size-proportional, and passes exceed the cap.
+    They are uniform, except that no pool exceeds ``cap`` epochs. If all pools are at their caps, the shares are
+    size-proportional and the passes exceed the cap.
     """
-    given = allocate(pools, tokens, cap)
-    return np.asarray(given / given.sum())
+    drawn = allocate(pools, tokens, cap)
+    return np.asarray(drawn / drawn.sum())
 
 
 def fixed(pools: Sequence[Pool]) -> dict[str, np.ndarray]:
-    """Return the standard mixtures that do not depend on the budget, (p,) shares each."""
+    """Return the baseline mixtures that do not depend on the budget: (p,) shares by name."""
     return {
         "proportional": temperature(pools, 1.0),
         "uniform": temperature(pools, np.inf),
@@ -60,19 +69,22 @@ def fixed(pools: Sequence[Pool]) -> dict[str, np.ndarray]:
 
 
 def baselines(pools: Sequence[Pool], tokens: float) -> dict[str, np.ndarray]:
-    """Return the standard mixtures for a budget of ``tokens``, (p,) shares each."""
+    """Return all baseline mixtures for a budget of ``tokens``: (p,) shares by name."""
     return {**fixed(pools), "unimax": unimax(pools, tokens)}
 
 
 def named(pools: Sequence[Pool], shares: np.ndarray) -> dict[str, float]:
-    """Return (p,) shares by pool name."""
+    """Return (p,) shares as a dictionary by pool name."""
     return dict(zip((pool.name for pool in pools), shares.tolist(), strict=True))
 
 
 def mixture(pools: Sequence[Pool], shares: Mapping[str, float], *, where: str = "the mixture") -> dict[str, float]:
-    """Return shares of all pools that sum to 1; a pool left out has none. ``where`` names them in errors.
+    """Return shares of all pools that sum to 1. A pool that ``shares`` does not name gets 0.
 
-    Errors: unknown pools, negative shares, a sum further than 1e-3 from 1.
+    ``where`` names the mixture in error messages.
+
+    Raises:
+        SchemaError: an unknown pool, a negative share, or a sum that is further than 1e-3 from 1.
     """
     added = total(pools, shares, where)
     if abs(added - 1) > TOLERANCE:
@@ -81,7 +93,11 @@ def mixture(pools: Sequence[Pool], shares: Mapping[str, float], *, where: str = 
 
 
 def total(pools: Sequence[Pool], shares: Mapping[str, float], where: str) -> float:
-    """Return the sum of shares by pool; unknown pools and negative shares are errors that say ``where``."""
+    """Return the sum of the shares, after a check that each is a share of one of ``pools``.
+
+    Raises:
+        SchemaError: an unknown pool, or a share that is negative or not finite; ``where`` begins the message.
+    """
     names = [pool.name for pool in pools]
     if unknown := [name for name in shares if name not in names]:
         raise SchemaError(f"{where} has a share of pool {unknown[0]!r}: the pools are {', '.join(names)}")
@@ -93,11 +109,11 @@ def total(pools: Sequence[Pool], shares: Mapping[str, float], where: str) -> flo
 
 @dataclass(frozen=True)
 class Scalarisation:
-    """A mixture as loss weights: ``weights`` (p,) multiply the losses of a size-proportional stream.
+    """A mixture as loss weights over size-proportional sampling (Li et al. 2024, arXiv 2410.04579, theorems 2 and 3).
 
-    In expectation the gradient is that of sampling the mixture. ``variance_factor``: mean of the squared weight, at
-    least 1, by which the second moment of a single example's gradient grows where pools are alike (Li et al. 2024,
-    arXiv 2410.04579, theorems 2 and 3).
+    ``weights`` (p,) multiply the losses of the pools; the expected gradient is that of sampling the mixture.
+    ``variance_factor`` is the mean squared weight, at least 1. The second moment of a single example's gradient grows
+    by this factor if the gradients of all pools are alike.
     """
 
     weights: np.ndarray
@@ -105,33 +121,35 @@ class Scalarisation:
 
 
 def scalarisation(pools: Sequence[Pool], shares: np.ndarray) -> Scalarisation:
-    """Return the loss weights w_i = p_i / p_i(tau=1) of (p,) ``shares``, and sum_i p_i^2 / p_i(tau=1)."""
+    """Return the loss weights p_i / p_i(tau=1) of (p,) ``shares``, and sum_i p_i^2 / p_i(tau=1)."""
     natural = temperature(pools, 1.0)
     weights = shares / natural
     return Scalarisation(weights, float((shares * weights).sum()))
 
 
 def advice(variance_factor: float) -> str | None:
-    """Return why to sample and not to weight losses, with the number; None where it makes no difference."""
+    """Return advice to sample the shares instead of weighting losses; None if it makes no difference."""
     if variance_factor < WORTH_SAYING:
         return None
     return (
         "sample these shares; loss weights over size-proportional sampling would multiply the second moment of the "
-        f"gradient by {variance_factor:.4g}, about as if batches were that much smaller (Li et al. 2024)"
+        f"gradient by {variance_factor:.4g}, as if batches were about that much smaller (Li et al. 2024)"
     )
 
 
 def cap_notes(pools: Sequence[Pool], tokens: float, cap: float = UNIMAX_EPOCHS) -> tuple[str, ...]:
-    """Return which pools UniMax holds at ``cap`` epochs, or by how much all pools together fall short of ``tokens``."""
-    given = allocate(pools, tokens, cap)
-    held = [pool.name for pool, part in zip(pools, given, strict=True) if part >= cap * pool.tokens]
+    """Return notes on the pools that UniMax holds at ``cap`` epochs, and on tokens that all pools together lack."""
+    drawn = allocate(pools, tokens, cap)
+    held = [pool.name for pool, part in zip(pools, drawn, strict=True) if part >= cap * pool.tokens]
     if len(held) < len(pools):
         return (f"at the cap of {cap:g} epochs: {', '.join(held)}",) if held else ()
-    reached = float(given.sum())
-    if reached >= tokens * (1 - 1e-12):
+    available = float(drawn.sum())
+    if available >= tokens * (1 - 1e-12):
         return (f"all pools are at the cap of {cap:g} epochs",)
-    needed = cap * tokens / reached
+    needed = cap * tokens / available
+    # The advised cap is a little larger, so that rounding to four digits cannot make it too small.
     return (
-        f"{cap:g} epochs of all pools give {reached:.4g} tokens; {tokens:.4g} are asked: shares are size-proportional "
-        f"and every pool is seen {needed:.4g} times. Raise --cap to {needed * 1.0005:.4g} or lower --tokens",
+        f"{cap:g} epochs of all pools give {available:.4g} tokens; the schedule needs {tokens:.4g}. So the shares are "
+        f"size-proportional and every pool is seen {needed:.4g} times. Raise --cap to {needed * 1.0005:.4g} or lower "
+        "--tokens",
     )

@@ -1,27 +1,32 @@
-"""Pool and Budget: the small types where the data half and the planning half of the program meet."""
+"""`Pool` and `Budget`, the small types in which the rows wing and the runs wing meet, and pools.json."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from math import isfinite
 from pathlib import Path
+from typing import NotRequired, TypedDict, cast
 
 from curate.errors import SchemaError
-from curate.storage.files import read_text
+from curate.storage.files import read_text, text_hash
 
 
 @dataclass(frozen=True)
 class Pool:
     """A set of training examples that is sampled as one.
 
-    ``tokens`` are unique tokens (> 0), ``examples`` rows, ``where`` the Parquet, JSONL or Arrow paths. ``filter`` maps
-    a column to the value its rows have; ``score`` maps a score column to the half-open range [low, high) they lie in.
-    ``scores`` and ``kept`` are the folders of the score and decision files that say which rows those are.
+    ``tokens`` counts unique tokens (> 0) and ``examples`` rows, if anyone counted them. ``where`` lists the Parquet,
+    JSONL or Arrow paths. Three fields say which rows of these files belong to the pool: ``filter`` maps a column to the
+    value that its rows have, ``score`` maps a score column to the half-open range [low, high) in which they lie, and
+    ``scores`` and ``kept`` are the folders of the score and decision files. ``cost_per_token`` is in any currency.
+
+    Raises:
+        SchemaError: ``tokens`` is not a positive, finite count.
     """
 
     name: str
     tokens: float
-    examples: int
+    examples: int | None = None
     where: tuple[str, ...] = ()
     filter: Mapping[str, str] | None = None
     score: Mapping[str, tuple[float | None, float | None]] | None = None
@@ -30,14 +35,18 @@ class Pool:
     cost_per_token: float | None = None
 
     def __post_init__(self) -> None:
-        """Check that the pool has something in it."""
+        """Check that the pool holds tokens."""
         if not (isfinite(self.tokens) and self.tokens > 0):
             raise SchemaError(f"pool {self.name!r} has {self.tokens} tokens: a pool needs a positive, finite count")
 
 
 @dataclass(frozen=True)
 class Budget:
-    """A training budget: ``tokens`` seen (repeats counted) by a model of ``params`` parameters."""
+    """A training budget: ``tokens`` seen (repeats counted) by a model of ``params`` parameters.
+
+    Raises:
+        SchemaError: a count is not positive and finite.
+    """
 
     tokens: float
     params: float
@@ -56,7 +65,11 @@ class Budget:
 
 
 def parse_budget(text: str) -> Budget:
-    """Read ``TOKENS:PARAMS``, for example ``2e10:1e9``."""
+    """Return the budget that is written as ``TOKENS:PARAMS``, for example ``2e10:1e9``.
+
+    Raises:
+        SchemaError: the text has another form.
+    """
     tokens, _, params = text.partition(":")
     try:
         return Budget(float(tokens), float(params))
@@ -64,43 +77,105 @@ def parse_budget(text: str) -> Budget:
         raise SchemaError(f"budget {text!r} is not TOKENS:PARAMS: write for example 2e10:1e9") from None
 
 
+class PoolRow(TypedDict):
+    """One entry of pools.json. Every field but ``name`` and ``tokens`` may be absent or null."""
+
+    name: str
+    tokens: float
+    examples: NotRequired[int | None]
+    where: NotRequired[list[str] | None]
+    filter: NotRequired[dict[str, str] | None]
+    score: NotRequired[dict[str, list[float | None]] | None]
+    scores: NotRequired[str | None]
+    kept: NotRequired[str | None]
+    cost_per_token: NotRequired[float | None]
+
+
 def to_json(pools: Sequence[Pool]) -> list[dict[str, object]]:
-    """Return pools as the ``pools`` list of pools.json."""
+    """Return pools as the ``pools`` list of pools.json; ``examples`` is left out where nobody counted them."""
     rows: list[dict[str, object]] = []
     for pool in pools:
         row = asdict(pool)
         row["where"] = list(pool.where)
         row["score"] = None if pool.score is None else {k: list(v) for k, v in pool.score.items()}
-        optional = ("scores", "kept", "cost_per_token")
+        optional = ("examples", "scores", "kept", "cost_per_token")
         rows.append({k: v for k, v in row.items() if k not in optional or v is not None})
     return rows
 
 
 def load_pools(path: Path) -> tuple[Pool, ...]:
-    """Read pools.json; names must be unique."""
+    """Read the pools of pools.json, or of another file with a list ``pools``.
+
+    Raises:
+        SchemaError: no such file, another kind of file, no pools, or two pools of one name.
+    """
     try:
-        rows = json.loads(read_text(path))["pools"]
-        pools = tuple(
-            Pool(
-                name=row["name"],
-                tokens=row["tokens"],
-                examples=row["examples"],
-                where=tuple(row.get("where") or ()),
-                filter=row.get("filter"),
-                score={k: (v[0], v[1]) for k, v in row["score"].items()} if row.get("score") else None,
-                scores=row.get("scores"),
-                kept=row.get("kept"),
-                cost_per_token=row.get("cost_per_token"),
-            )
-            for row in rows
-        )
+        record = json.loads(read_text(path))
     except FileNotFoundError:
         raise SchemaError(f"no such file: {path}; make it with `curate pools`") from None
-    except (KeyError, TypeError, ValueError) as error:
-        raise SchemaError(f"{path} is not a pools.json ({type(error).__name__}: {error}); see `curate pools`") from None
-    counts = [pool.name for pool in pools]
-    if repeated := sorted({name for name in counts if counts.count(name) > 1}):
-        raise SchemaError(f"{path} names pool {repeated[0]!r} twice: give every pool its own name")
+    except ValueError as error:
+        raise _not_pools(str(path), error) from None
+    return parse_pools(record, str(path))
+
+
+def parse_pools(record: Mapping[str, object], origin: str) -> tuple[Pool, ...]:
+    """Return the pools of a record with a list ``pools``. ``origin`` names the record in error messages."""
+    try:
+        pools = tuple(_pool(row) for row in cast(list[PoolRow], record["pools"]))
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise _not_pools(origin, error) from None
+    return check_pools(pools, origin)
+
+
+def _not_pools(origin: str, error: Exception) -> SchemaError:
+    return SchemaError(f"{origin} is not a pools.json ({type(error).__name__}: {error}); see `curate pools`")
+
+
+def _pool(row: PoolRow) -> Pool:
+    ranges = row.get("score")
+    return Pool(
+        name=row["name"],
+        tokens=row["tokens"],
+        examples=row.get("examples"),
+        where=tuple(row.get("where") or ()),
+        filter=row.get("filter"),
+        score={column: (low, high) for column, (low, high) in ranges.items()} if ranges else None,
+        scores=row.get("scores"),
+        kept=row.get("kept"),
+        cost_per_token=row.get("cost_per_token"),
+    )
+
+
+def check_pools(pools: Sequence[Pool], origin: str) -> tuple[Pool, ...]:
+    """Return the pools if there are some and every one has its own name. ``origin`` begins the error message."""
+    names = [pool.name for pool in pools]
+    if repeated := sorted({name for name in names if names.count(name) > 1}):
+        raise SchemaError(f"{origin} names pool {repeated[0]!r} twice: give every pool its own name")
     if not pools:
-        raise SchemaError(f"{path} has no pools: score and prune some data first")
-    return pools
+        raise SchemaError(f"{origin} has no pools: score and prune some data first")
+    return tuple(pools)
+
+
+def read_pools(pools: str | Path | Iterable[Pool]) -> tuple[Pool, ...]:
+    """Return pools from the path of a pools.json, or from pools in memory."""
+    if isinstance(pools, str | Path):
+        return load_pools(Path(pools))
+    return check_pools(tuple(pools), "the list of pools")
+
+
+def pools_hash(pools: Sequence[Pool]) -> str:
+    """Return a content hash of pools in memory, for the record of what made an artefact."""
+    return text_hash(json.dumps(to_json(pools), sort_keys=True))
+
+
+def check_examples(pools: Sequence[Pool], why: str) -> None:
+    """Stop if nobody counted the examples of a pool. ``why`` says what needs the count.
+
+    Raises:
+        SchemaError: with the first such pool.
+    """
+    for pool in pools:
+        if not pool.examples or pool.examples < 0:
+            raise SchemaError(
+                f'pool {pool.name!r} has no count of examples, and {why}: add "examples" to it in pools.json'
+            )

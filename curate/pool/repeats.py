@@ -1,34 +1,35 @@
-"""The number of repeats of a small subset that harms a model of a given size (Hernandez et al. 2022, arXiv 2205.10487).
+"""Warnings about data that is repeated too often.
 
-Measured on 100B tokens of which 10 % are one subset repeated; inside the band at least half of the worst harm.
+Hernandez et al. 2022 (arXiv 2205.10487) repeated a small subset, 10 % of 100B training tokens. For each model size they
+found a band of repeats that harm most: inside it the harm is at least half of the worst.
 """
 
-# E = k N^alpha: edges of the band of poor performance, repeats over parameters.
-LEFT = {"k": 4.2e6, "alpha": -0.56}
-RIGHT = {"k": 5.1e7, "alpha": -0.50}
-SPENT = 40.0  # passes (Muennighoff et al. 2023, arXiv 2305.16264)
+# Edges of the band in repeats: k * params ** alpha (Hernandez et al. 2022).
+FEWEST = {"k": 4.2e6, "alpha": -0.56}
+MOST = {"k": 5.1e7, "alpha": -0.50}
+SPENT = 40.0  # passes after which a further one adds almost nothing (Muennighoff et al. 2023, arXiv 2305.16264)
 
 
 def band(params: float) -> tuple[float, float]:
-    """Return the fewest and the most repeats that are harmful to a model of ``params`` parameters."""
-    left, right = (edge["k"] * params ** edge["alpha"] for edge in (LEFT, RIGHT))
-    return left, right
+    """Return the fewest and the most repeats that harm a model of ``params`` parameters."""
+    fewest, most = (edge["k"] * params ** edge["alpha"] for edge in (FEWEST, MOST))
+    return fewest, most
 
 
 def warning(repeats: float, params: float) -> str | None:
-    """Return what to say where a pool is seen ``repeats`` times by a model of ``params`` parameters, else None."""
-    left, right = band(params)
-    if not left <= repeats <= right:
+    """Return a warning if ``repeats`` of a pool harm a model of ``params`` parameters, else None."""
+    fewest, most = band(params)
+    if not fewest <= repeats <= most:
         return None
     return (
         f"{repeats:.3g} repeats are in the harmful band of a model of {params:.3g} parameters "
-        f"({left:.3g} to {right:.3g}, Hernandez et al. 2022): keep the pool under {left:.3g} epochs or give it more "
+        f"({fewest:.3g} to {most:.3g}, Hernandez et al. 2022): keep the pool under {fewest:.3g} epochs or give it more "
         "unique tokens"
     )
 
 
 def spent(passes: float) -> str | None:
-    """Return what to say where a pool is seen so often that more of it is worth next to nothing, else None."""
+    """Return a warning if a pool is seen so often that a further pass adds almost nothing, else None."""
     if passes <= SPENT:
         return None
-    return f"{passes:.3g} passes, beyond about {SPENT:g} a repeat is worth next to nothing (Muennighoff et al. 2023)"
+    return f"{passes:.3g} passes: beyond about {SPENT:g}, a further pass adds almost nothing (Muennighoff et al. 2023)"

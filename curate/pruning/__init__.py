@@ -1,4 +1,5 @@
-"""The jobs `prune` and `pools`: decide which rows to keep, say why, and cut scored rows into pools.
+"""Decide which scored rows to keep, and cut them into pools: the jobs `prune` and `pools`.
 
-In: score files. Out: decisions, a table of what was removed, pools.json. May use: lower floors of the rows wing.
+In: score files. Out: decisions, a table of what was removed, pools.json.
+May use: `description`, `streaming`, `pool`, `tables`, `storage`, and not the wing of runs.
 """

@@ -1,8 +1,8 @@
-"""Whether data are so plenty that hard examples should be kept, or so scarce that easy ones should: by the perceptron.
+"""Decide between keeping hard and keeping easy examples, by how many examples there are for each dimension.
 
-Sorscher et al. 2022 (arXiv 2206.14486): which end to keep depends on how many examples there are for each dimension of
-the data, and on the share that is kept. ``curate.pruning.perceptron`` solves their teacher and student exactly; the
-intrinsic dimension of the data stands for the number of inputs.
+In: the number of rows, the intrinsic dimension of the data, and the share to keep. Out: the choice and its reasons.
+Sorscher et al. 2022 (arXiv 2206.14486): with many examples for each dimension hard ones are worth keeping, with few
+the easy ones. `perceptron` solves their model exactly; the intrinsic dimension stands for its number of inputs.
 """
 
 from dataclasses import dataclass
@@ -14,8 +14,8 @@ import polars as pl
 from curate.errors import SchemaError
 from curate.pruning import perceptron
 
-SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
-LOSSLESS = 3.5  # hard examples kept for a dimension from which nothing is lost (within 1 %)
+SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)  # shares kept, of the table of errors
+# Scores whose low values mark hard examples: margins of classifiers, and probabilities that a label is right.
 LOW_IS_HARD = frozenset(
     f"score.{name}"
     for name in ("aum", "label_quality", "label_joint", "cartography_confidence", "cartography_correctness")
@@ -23,10 +23,12 @@ LOW_IS_HARD = frozenset(
 
 
 @dataclass(frozen=True)
-class Advice:
-    """``choice`` for keeping ``keep`` of ``rows`` examples of ``dimension`` intrinsic dimensions, and the curve.
+class RuleAdvice:
+    """The choice for keeping the share ``keep`` of ``rows`` examples of ``dimension`` intrinsic dimensions.
 
-    ``of``: the column that the dimension was estimated from; empty where it was given.
+    ``crossover`` is the number of examples for each dimension above which hard examples are better. ``curve`` holds
+    the errors that theory predicts for each share kept. ``estimated_from`` is the column that the dimension was
+    estimated from; it is empty where the user gave the dimension.
     """
 
     rows: int
@@ -35,55 +37,62 @@ class Advice:
     crossover: float
     choice: Literal["hard", "easy"]
     curve: pl.DataFrame
-    of: str = ""
+    estimated_from: str = ""
 
     @property
     def alpha(self) -> float:
-        """Examples a dimension, before pruning."""
+        """Return the examples for each dimension, before pruning."""
         return self.rows / self.dimension
 
     def table(self) -> pl.DataFrame:
-        """Return one row a share kept: keep, hard, easy, random (test errors of the perceptron), better, crossover."""
+        """Return one row for each share kept: keep, hard, easy, random (errors of the perceptron), better."""
         return self.curve
 
     def lines(self) -> tuple[str, ...]:
-        """Say what is kept and why."""
+        """Return sentences that say what is kept and why."""
         side = "above" if self.choice == "hard" else "below"
-        left = self.keep * self.alpha
-        hard = (
-            "hard ones alone lose nothing" if left >= LOSSLESS else f"hard ones alone lose nothing from {LOSSLESS:g} on"
-        )
-        of = f" of {self.of}, estimated" if self.of else ""
-        found = [
-            f"auto: keep {self.choice} examples. {self.rows} rows / {self.dimension:.4g} dimensions{of} = "
-            f"{self.alpha:.3g} a dimension, {side} the {self.crossover:.3g} at which hard ones beat easy ones "
-            f"when {self.keep:g} are kept",
-            f"auto: {left:.3g} examples a dimension are kept; {hard}",
+        source = f" of {self.estimated_from}, estimated" if self.estimated_from else ""
+        lines = [
+            f"auto: keep {self.choice} examples. {self.rows} rows / {self.dimension:.4g} dimensions{source} = "
+            f"{self.alpha:.3g} rows for each dimension, {side} the {self.crossover:.3g} from which on hard examples "
+            f"beat easy ones when {self.keep:g} of the rows are kept",
         ]
+        share = perceptron.lossless(self.alpha)
+        if share < 1:
+            lines.append(
+                f"auto: by theory, the hardest {100 * share:.3g} % of the rows give the error of all rows to within 1 %"
+            )
         if self.choice == "easy":
             share, least = perceptron.best_keep(self.alpha, "easy")
-            found.append(
-                f"auto: in this model keeping the easiest {share:.2g} is best of all (error {least:.3g}, "
-                f"{perceptron.error(self.alpha):.3g} with all rows)"
+            lines.append(
+                f"auto: by theory, keeping the easiest {100 * share:.2g} % is best of all: error {least:.3g}, against "
+                f"{perceptron.error(self.alpha):.3g} with all rows"
             )
-        found.append(
-            "auto: the model's metric is exact and its labels are right; where labels are wrong or classes overlap, "
-            "--trim the hardest or take --rule stratified, and let pilots decide below a share of about 0.6"
+        lines.append(
+            "auto: the theory assumes a perfect score and right labels. Where labels are wrong or classes overlap, "
+            "--trim the hardest rows or use --rule stratified; below a share of about 0.6 let pilots decide"
         )
-        return tuple(found)
+        return tuple(lines)
 
 
-def advise(rows: int, dimension: float, keep: float, *, of: str = "") -> Advice:
-    """Compare keeping hard with keeping easy examples where ``rows`` of an intrinsic ``dimension`` are on hand."""
+def advise(rows: int, dimension: float, keep: float, *, estimated_from: str = "") -> RuleAdvice:
+    """Compare keeping hard with keeping easy examples.
+
+    Raises:
+        SchemaError: if the dimension is not a positive number.
+    """
     if not (np.isfinite(dimension) and dimension > 0):
         raise SchemaError(f"--dimension {dimension:g} must be a positive number: the intrinsic dimension of the data")
     alpha = rows / dimension
-    at = perceptron.crossover(min(max(keep, 0.01), 0.99))
-    curve = pl.DataFrame([_row(alpha, share) for share in sorted({*SHARES, keep})], infer_schema_length=None)
-    return Advice(rows, dimension, keep, at, "hard" if alpha > at else "easy", curve, of)
+    # At shares of 0 and 1 the two modes do not differ, so the crossover is computed a little inside.
+    crossover = perceptron.crossover(min(max(keep, 0.01), 0.99))
+    errors = [_errors(alpha, share) for share in sorted({*SHARES, keep})]
+    choice: Literal["hard", "easy"] = "hard" if alpha > crossover else "easy"
+    curve = pl.DataFrame(errors, infer_schema_length=None)
+    return RuleAdvice(rows, dimension, keep, crossover, choice, curve, estimated_from)
 
 
-def _row(alpha: float, keep: float) -> dict[str, object]:
+def _errors(alpha: float, keep: float) -> dict[str, object]:
     errors = {mode: perceptron.error(alpha, keep, mode) for mode in ("hard", "easy", "random")}
     better = "-" if keep == 1 else ("hard" if errors["hard"] < errors["easy"] else "easy")
     return {"keep": keep, **errors, "better": better}

@@ -1,4 +1,7 @@
-"""What `--balance` asks for: groups of rows, and how many rows each shall keep."""
+"""Read `--balance`: which groups of rows to protect, and how many rows each of them keeps.
+
+In: the text of the option, and the sizes of groups. Out: the column of groups, and counts.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,18 +14,21 @@ from curate.pruning import quotas
 from curate.tables import batches
 from curate.tables.shards import Shard
 
-FLOOR = 0.5  # Sorscher et al. 2022
-TEMPERATURE = 1.0  # of the softmax: a standard deviation more of complexity gets e times the rows
-GROUPS = "source, label, cluster or cluster.NAME"
-FORMS = f"none; {GROUPS}, alone or with :FLOOR (0 to 1), :even or :recall; dbp, dbp:TAU or dbp:TAU:LEAST"
-COMPLEXITY, CLUSTERS = "score.density", "cluster.density"
+FLOOR = 0.5  # the floor of classes in Sorscher et al. 2022 (arXiv 2206.14486)
+TEMPERATURE = 1.0  # of the softmax: one standard deviation more of complexity gets e times the rows
+FORMS = (
+    "none; source, label, cluster or cluster.NAME, alone or with :FLOOR (0 to 1), :even or :recall; "
+    "dbp, dbp:TAU or dbp:TAU:LEAST"
+)
+COMPLEXITY, CLUSTERS = "score.density", "cluster.density"  # columns of the scorer `density`
 
 
 @dataclass(frozen=True)
 class Balance:
-    """Groups are the values of ``column`` ("": none); every group keeps at least ``floor`` of its share, or a quota.
+    """Groups are the values of ``column`` ("": no groups), and ``how`` says how many rows each keeps.
 
-    Quotas: ``even`` the same for all, ``recall`` by 1 - recall, ``dbp`` by complexity, at least ``least`` rows each.
+    ``floor``: at least ``floor`` of its share. ``even``: the same number for all. ``recall``: in proportion to
+    1 - recall. ``dbp``: by complexity (density-based pruning), and at least ``least`` rows.
     """
 
     column: str = ""
@@ -33,53 +39,72 @@ class Balance:
 
     @property
     def kind(self) -> str:
-        """What a group is called."""
+        """Return what a group is called: source, label or cluster."""
         return self.column.partition(".")[0]
 
 
 def parse(text: str) -> Balance:
-    """Read the value of ``--balance``."""
-    what, _, rest = text.partition(":")
-    if what == "none" and not rest:
+    """Read the value of ``--balance``.
+
+    Raises:
+        SchemaError: if the text has none of the forms in `FORMS`.
+    """
+    column, _, rest = text.partition(":")
+    if column == "none" and not rest:
         return Balance()
-    if what == "dbp":
-        tau, _, least = rest.partition(":")
-        try:
-            found = Balance(CLUSTERS, "dbp", temperature=float(tau or TEMPERATURE), least=int(least or 1))
-        except ValueError:
-            raise SchemaError(f"--balance {text!r}: write dbp:TAU or dbp:TAU:LEAST, as in dbp:0.5:20") from None
-        if not (0 < found.temperature < np.inf and found.least >= 0):
-            raise SchemaError(f"--balance {text!r}: TAU must be above 0 and LEAST at least 0")
-        return found
-    if what not in ("source", "label", "cluster") and not what.startswith("cluster."):
-        raise SchemaError(f"--balance {text!r} is not known here: {FORMS}")
+    if column == "dbp":
+        return _density_based(text, rest)
+    if column not in ("source", "label", "cluster") and not column.startswith("cluster."):
+        raise SchemaError(f"--balance {text!r} is not known. Write {FORMS}")
     if rest in ("even", "recall"):
-        if rest == "recall" and what != "label":
-            raise SchemaError(f"--balance {text!r}: recall is of a class: write label:recall")
-        return Balance(what, "even" if rest == "even" else "recall")
+        if rest == "recall" and column != "label":
+            raise SchemaError(f"--balance {text!r}: only classes have a recall. Write label:recall")
+        return Balance(column, "even" if rest == "even" else "recall")
     try:
         floor = float(rest or FLOOR)
     except ValueError:
-        raise SchemaError(f"--balance {text!r}: {rest!r} is neither a number in [0, 1] nor even") from None
+        raise SchemaError(
+            f"--balance {text!r}: {rest!r} is neither a number nor even. Write {column}:0.5 or {column}:even"
+        ) from None
     if not 0 <= floor <= 1:
-        raise SchemaError(f"balance floor {floor:g} must lie in [0, 1]")
-    return Balance(what, "floor", floor)
+        raise SchemaError(f"--balance {text!r}: the floor {floor:g} must lie in [0, 1], as in {column}:0.5")
+    return Balance(column, "floor", floor)
 
 
-def resolve(balance: Balance, found: Sequence[Shard]) -> str:
-    """Return the column of score files that groups are read from; ``cluster`` alone must be clear."""
-    have = batches.columns(found[0])
+def _density_based(text: str, rest: str) -> Balance:
+    temperature, _, least = rest.partition(":")
+    try:
+        balance = Balance(CLUSTERS, "dbp", temperature=float(temperature or TEMPERATURE), least=int(least or 1))
+    except ValueError:
+        raise SchemaError(f"--balance {text!r}: write dbp:TAU or dbp:TAU:LEAST, as in dbp:0.5:20") from None
+    if not (0 < balance.temperature < np.inf and balance.least >= 0):
+        raise SchemaError(f"--balance {text!r}: TAU must be above 0 and LEAST at least 0, as in dbp:0.5:20")
+    return balance
+
+
+def resolve(balance: Balance, shards: Sequence[Shard]) -> str:
+    """Return the column of the score files that holds the groups.
+
+    ``cluster`` alone means the only column whose name starts with "cluster.".
+
+    Raises:
+        SchemaError: if a file has no such column, or if there are several.
+    """
+    present = batches.columns(shards[0])
     column = balance.column
-    clusters = sorted(name for name in have if name.startswith("cluster."))
+    clusters = sorted(name for name in present if name.startswith("cluster."))
     if column == "cluster":
         if len(clusters) > 1:
-            raise SchemaError(f"--balance cluster: there are {', '.join(clusters)}: name the one you mean")
+            raise SchemaError(
+                f"--balance cluster: {shards[0].path} has {', '.join(clusters)}. Name one, as in --balance "
+                f"{clusters[0]}"
+            )
         column = clusters[0] if clusters else "cluster"
-    for shard in found if column and column != "source" else ():
+    for shard in shards if column and column != "source" else ():
         if column not in (columns := batches.columns(shard)):
             raise SchemaError(f"{shard.path} has no column {column!r}; it has {', '.join(columns)}. {_remedy(column)}")
-    if balance.how == "dbp" and COMPLEXITY not in have:
-        raise SchemaError(f"{found[0].path} has no column {COMPLEXITY!r}: {_remedy(CLUSTERS)}")
+    if balance.how == "dbp" and COMPLEXITY not in present:
+        raise SchemaError(f"{shards[0].path} has no column {COMPLEXITY!r}. {_remedy(CLUSTERS)}")
     return column
 
 
@@ -90,37 +115,48 @@ def _remedy(column: str) -> str:
     return f"Score with --scorer {maker}, which finds clusters, or balance by source"
 
 
-def shares(
-    balance: Balance,
-    names: Sequence[str],
-    sizes: np.ndarray,
-    total: int,
-    *,
-    keep: float,
-    offered: np.ndarray,
-    complexity: np.ndarray | None = None,
-    recall: Mapping[str, float] | None = None,
-) -> np.ndarray:
-    """Return (p,) rows that each group keeps: at least (``floor``) or exactly, of ``offered`` (p,) of its ``sizes``."""
+@dataclass(frozen=True)
+class Groups:
+    """p groups: their names, their rows (p,), and the rows (p,) that remain ``offered`` after trimming.
+
+    ``complexity`` (p,) is needed by ``dbp`` only, and ``recall`` by ``recall`` only.
+    """
+
+    names: Sequence[str]
+    sizes: np.ndarray
+    offered: np.ndarray
+    complexity: np.ndarray | None = None
+    recall: Mapping[str, float] | None = None
+
+
+def group_rows(balance: Balance, groups: Groups, total: int, *, keep: float) -> np.ndarray:
+    """Return the rows (p,) that each group keeps: the least number for ``floor``, else the exact number.
+
+    ``keep`` is the share of all rows that is kept, and ``total`` their number.
+
+    Raises:
+        SchemaError: if recalls are missing or senseless, or the groups do not have ``total`` rows.
+    """
     if balance.how == "floor":
-        return np.asarray(np.minimum(np.floor(balance.floor * keep * sizes).astype(np.int64), offered))
+        floors = np.floor(balance.floor * keep * groups.sizes).astype(np.int64)
+        return np.asarray(np.minimum(floors, groups.offered))
     if balance.how == "even":
-        return quotas.even(offered, total)
+        return quotas.even(groups.offered, total)
     if balance.how == "dbp":
-        assert complexity is not None
-        found = quotas.softmax(complexity, balance.temperature)
-        return quotas.quadratic(found, offered, total, least=balance.least)
-    return quotas.weighted(_missed(names, recall or {}) * sizes, offered, total)
+        assert groups.complexity is not None
+        shares = quotas.softmax(groups.complexity, balance.temperature)
+        return quotas.quadratic(shares, groups.offered, total, least=balance.least)
+    return quotas.weighted(_missed(groups.names, groups.recall or {}) * groups.sizes, groups.offered, total)
 
 
 def _missed(names: Sequence[str], recall: Mapping[str, float]) -> np.ndarray:
-    """1 - recall of every class (Vysogorets et al. 2025, DRoP: shares of class k in proportion to 1 - r_k)."""
-    if lost := sorted(set(names) - set(recall)):
+    """Return 1 - recall of every class, in proportion to which DRoP keeps rows (Vysogorets et al. 2025)."""
+    if missing := sorted(set(names) - set(recall)):
         raise SchemaError(
-            f"--recall names no class {lost[0]!r}: give NAME=RECALL for each of {', '.join(sorted(names))}"
+            f"--recall does not name the class {missing[0]!r}. Give NAME=RECALL for each of {', '.join(sorted(names))}"
         )
     if unknown := sorted(set(recall) - set(names)):
-        raise SchemaError(f"--recall {unknown[0]}: there is no such class; there are {', '.join(sorted(names))}")
+        raise SchemaError(f"--recall {unknown[0]}: there is no such class. The classes are {', '.join(sorted(names))}")
     if bad := [name for name in sorted(recall) if not 0 <= recall[name] <= 1]:
         raise SchemaError(f"--recall {bad[0]}={recall[bad[0]]:g} must lie in [0, 1]")
     return np.array([1 - recall[name] for name in names])

@@ -1,13 +1,15 @@
-"""A sample of the duplicates that pruning removed, each beside the text that is nearest to it, by exact similarity.
+"""Compare a sample of the removed duplicates again, each with the text that is nearest to it, exactly.
 
-Hashes propose duplicates and a chain may link texts that are not alike: one public pipeline's removals were 64 % false.
+In: score files, decisions and the texts. Out: a table with one row for each sampled removal.
+Hashes only propose duplicates, and a chain of near texts may link two that are not alike: of the removals of one public
+pipeline, 64 % were false.
 """
 
 import heapq
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import NamedTuple, cast
 
 import numpy as np
 import polars as pl
@@ -17,113 +19,160 @@ from curate.errors import SchemaError
 from curate.streaming import ngrams
 from curate.tables import batches, scored
 
-SAMPLED = 16
-NGRAM = 5  # words, where the scorer was not told otherwise
-SHOWN = 60  # characters of a text
-Row = tuple[str, str, float, str, bool]  # id, source, score, text, kept
+SAMPLED = 16  # removed rows: few enough to read, and a scorer that is mostly wrong does not pass them
+NGRAM = 5  # words: the default of the scorer `duplicates`
+SHOWN_CHARACTERS = 60  # of a text
+ROUNDING = 1e-9  # by which a similarity may fall short of the claim
+
+
+class Document(NamedTuple):
+    """One row with its text."""
+
+    id: str
+    source: str
+    score: float
+    text: str
+    kept: bool
 
 
 @dataclass(frozen=True)
-class Near:
-    """The nearest text to a removed one so far: Jaccard similarity, key (the smallest wins a tie), id."""
+class NearestText:
+    """The text nearest to a removed one so far: its Jaccard similarity, hash and id. The smallest hash wins a tie."""
 
     similarity: float = 0.0
     key: int = 1 << 64
     id: str = "-"
 
+    def or_nearer(self, other: "NearestText") -> "NearestText":
+        """Return the nearer of two texts."""
+        return min(self, other, key=lambda text: (-text.similarity, text.key))
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Sampled removals with their n-grams: a sorted ``vocabulary`` (grams,), and ``members`` (grams, sampled) bool."""
+
+    documents: Sequence[Document]
+    n: int
+    vocabulary: np.ndarray
+    members: np.ndarray
+
 
 def sampled(scores: Path, kept: Path, by: str, *, count: int = SAMPLED, seed: int = 0) -> pl.DataFrame:
-    """Return ``count`` removed rows: id, source, claimed, similarity, of, kept_similarity, of_kept, text.
+    """Return a table of ``count`` removed rows, those with the smallest hash of id and ``seed``.
 
-    Rows with the smallest hash(id, seed). ``claimed`` is 1 - score, the similarity at which the row was merged;
-    ``similarity`` the exact Jaccard similarity of word n-grams to the nearest other text ``of`` in the data, and
-    ``kept_similarity`` to the nearest that is kept: less where a chain of texts links the two. Reads the texts twice.
+    Columns: removed (id), source, claimed, similarity, of, kept_similarity, of_kept, text. ``claimed`` is 1 - score:
+    the similarity at which the row was merged. ``similarity`` is the exact Jaccard similarity of word n-grams to the
+    nearest other text ``of``; ``kept_similarity`` is that to the nearest text that is kept. The latter is smaller where
+    a chain of texts links the two. The texts are read twice.
+
+    Raises:
+        SchemaError: if an input of a score file was moved.
     """
-    chosen = _chosen(scores, kept, by, count, seed)
+    chosen = _smallest_hashes(_documents(scores, kept, by), count, seed)
     if not chosen:
         return pl.DataFrame()
-    n = _ngram(scores)
-    sets = [_set(row[3], n) for row in chosen]
-    vocabulary = np.unique(np.concatenate(sets))
-    member = np.stack([np.isin(vocabulary, one) for one in sets], axis=1)  # (grams, sampled)
-    near = [[Near(), Near()] for _ in chosen]
-    for batch in _batched(_texts(scores, kept, by)):
-        for found, similarity in _compared(batch, vocabulary, member, n):
-            name, good = batch[found][0], batch[found][4]
-            key = int(batches.keys([name], seed)[0])
+    sample = _with_ngrams(chosen, _ngram(scores))
+    nearest = [NearestText() for _ in chosen]
+    nearest_kept = [NearestText() for _ in chosen]
+    for batch in _batched(_documents(scores, kept, by)):
+        for document, similarity in _compared(batch, sample):
+            key = int(batches.keys([document.id], seed)[0])
             for i in np.flatnonzero(similarity):
-                if name != chosen[i][0]:
-                    for which in (0, 1) if good else (0,):
-                        now = Near(float(similarity[i]), key, name)
-                        near[i][which] = min(near[i][which], now, key=lambda one: (-one.similarity, one.key))
+                if document.id == chosen[i].id:
+                    continue
+                text = NearestText(float(similarity[i]), key, document.id)
+                nearest[i] = nearest[i].or_nearer(text)
+                if document.kept:
+                    nearest_kept[i] = nearest_kept[i].or_nearer(text)
     return pl.DataFrame(
-        {"removed": name, "source": source, "claimed": 1 - score, "similarity": every.similarity, "of": every.id,
-         "kept_similarity": left.similarity, "of_kept": left.id, "text": " ".join(text.split())[:SHOWN]}
-        for (name, source, score, text, _), (every, left) in zip(chosen, near, strict=True)
-    )  # fmt: skip
+        {
+            "removed": document.id,
+            "source": document.source,
+            "claimed": 1 - document.score,
+            "similarity": near.similarity,
+            "of": near.id,
+            "kept_similarity": near_kept.similarity,
+            "of_kept": near_kept.id,
+            "text": " ".join(document.text.split())[:SHOWN_CHARACTERS],
+        }
+        for document, near, near_kept in zip(chosen, nearest, nearest_kept, strict=True)
+    )
 
 
-def false(found: pl.DataFrame) -> int:
-    """Count the rows of ``sampled`` with no other text as near as claimed."""
-    return 0 if found.is_empty() else found.filter(pl.col("similarity") < pl.col("claimed") - 1e-9).height
+def count_false(sample: pl.DataFrame) -> int:
+    """Count the rows of a table of `sampled` that have no other text as near as claimed."""
+    return 0 if sample.is_empty() else sample.filter(pl.col("similarity") < pl.col("claimed") - ROUNDING).height
 
 
-def _texts(scores: Path, kept: Path, by: str) -> Iterator[Row]:
-    """Yield id, source, score, text and verdict of every row."""
+def _documents(scores: Path, kept: Path, by: str) -> Iterator[Document]:
+    """Yield every scored row with its text and verdict."""
     job = scored.job(scores)
     inputs = {shard.relative: shard for shard in batches.shards(cast(list[str], job["data"]))}
     for shard in scored.score_files(scores):
         if shard.relative not in inputs:
-            raise SchemaError(f"{shard.path} has no input {shard.relative} any more: was it moved? Give --verify 0")
-        data = batches.batches(inputs[shard.relative], ("text",), text_column=str(job["text_column"]))
-        for batch, (mark, verdict) in zip(data, scored.kept_batches(shard, kept, (by,)), strict=True):
-            texts = batch["text"].fill_null("").to_list()
-            yield from zip(mark["id"], mark["source"], mark[by], texts, verdict, strict=True)
+            raise SchemaError(
+                f"{shard.path} has no input {shard.relative} any more. Move it back, or skip the check with --verify 0"
+            )
+        reading = batches.Reading(text_column=str(job["text_column"]))
+        texts = batches.batches(inputs[shard.relative], ("text",), reading=reading)
+        for batch, (marks, verdict) in zip(texts, scored.kept_batches(shard, kept, (by,)), strict=True):
+            text = batch["text"].fill_null("").to_list()
+            yield from map(Document._make, zip(marks["id"], marks["source"], marks[by], text, verdict, strict=True))
 
 
-def _chosen(scores: Path, kept: Path, by: str, count: int, seed: int) -> list[Row]:
-    """Return the removed rows with the smallest keys."""
-    heap: list[tuple[int, Row]] = []
-    for row in _texts(scores, kept, by):
-        if row[4]:
+def _smallest_hashes(documents: Iterator[Document], count: int, seed: int) -> list[Document]:
+    """Return the removed documents with the smallest hashes."""
+    heap: list[tuple[int, Document]] = []  # heapq keeps the smallest in front, and the largest hash is to go first
+    for document in documents:
+        if document.kept:
             continue
-        key = -int(batches.keys([row[0]], seed)[0])
+        key = -int(batches.keys([document.id], seed)[0])
         if len(heap) < count:
-            heapq.heappush(heap, (key, row))
+            heapq.heappush(heap, (key, document))
         elif key > heap[0][0]:
-            heapq.heapreplace(heap, (key, row))
-    return [row for _, row in sorted(heap, reverse=True)]
+            heapq.heapreplace(heap, (key, document))
+    return [document for _, document in sorted(heap, reverse=True)]
 
 
-def _batched(found: Iterator[Row]) -> Iterator[list[Row]]:
-    held: list[Row] = []
-    size = 0
-    for row in found:
-        held.append(row)
-        size += len(row[3])
-        if size > ngrams.PIECE or len(held) == ngrams.PIECE_TEXTS:
-            yield held
-            held, size = [], 0
-    if held:
-        yield held
+def _with_ngrams(documents: Sequence[Document], n: int) -> Sample:
+    sets = [_ngrams_of(document.text, n) for document in documents]
+    vocabulary = np.unique(np.concatenate(sets))
+    return Sample(documents, n, vocabulary, np.stack([np.isin(vocabulary, grams) for grams in sets], axis=1))
 
 
-def _compared(batch: list[Row], vocabulary: np.ndarray, member: np.ndarray, n: int) -> Iterator[tuple[int, np.ndarray]]:
-    """Yield the texts of a batch that share an n-gram with a sampled one, with their (sampled,) similarities."""
-    grams = ngrams.ngrams(ngrams.words(pl.Series([row[3] for row in batch])), n, short=True)
-    at = np.minimum(np.searchsorted(vocabulary, grams.values), len(vocabulary) - 1)
-    for i in np.unique(grams.owner[vocabulary[at] == grams.values]).tolist():
-        mine = np.unique(grams.values[grams.offsets[i] : grams.offsets[i + 1]])
-        shared = member[np.isin(vocabulary, mine)].sum(axis=0)
-        yield i, shared / (len(mine) + member.sum(axis=0) - shared)
+def _batched(documents: Iterator[Document]) -> Iterator[list[Document]]:
+    """Yield as many documents at a time as the n-grams of a batch may come from."""
+    batch: list[Document] = []
+    characters = 0
+    for document in documents:
+        batch.append(document)
+        characters += len(document.text)
+        if characters > ngrams.PIECE or len(batch) == ngrams.PIECE_TEXTS:
+            yield batch
+            batch, characters = [], 0
+    if batch:
+        yield batch
 
 
-def _set(text: str, n: int) -> np.ndarray:
+def _compared(batch: list[Document], sample: Sample) -> Iterator[tuple[Document, np.ndarray]]:
+    """Yield the documents that share an n-gram with the sample, with their similarities (sampled,) to it."""
+    texts = pl.Series([document.text for document in batch])
+    grams = ngrams.ngrams(ngrams.words(texts), sample.n, short=True)
+    place = np.minimum(np.searchsorted(sample.vocabulary, grams.values), len(sample.vocabulary) - 1)
+    sizes = sample.members.sum(axis=0)
+    for i in np.unique(grams.owner[sample.vocabulary[place] == grams.values]).tolist():
+        distinct = np.unique(grams.values[grams.offsets[i] : grams.offsets[i + 1]])
+        shared = sample.members[np.isin(sample.vocabulary, distinct)].sum(axis=0)
+        yield batch[i], shared / (len(distinct) + sizes - shared)
+
+
+def _ngrams_of(text: str, n: int) -> np.ndarray:
     return np.unique(ngrams.ngrams(ngrams.words(pl.Series([text])), n, short=True).values)
 
 
 def _ngram(scores: Path) -> int:
-    """Return the words of an n-gram that the scorer was told to compare."""
+    """Return how many words an n-gram had when `duplicates` compared texts."""
     for spec in cast(list[str], scored.job(scores).get("scorers", [])):
         name, options = open_sets.parse(spec)
         if name == "duplicates":

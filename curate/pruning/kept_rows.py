@@ -1,4 +1,7 @@
-"""Kept rows as files: the input's columns, schema and format, in shards of a given number of rows."""
+"""Write the kept rows as files, in the columns, schema and format in which they came.
+
+In: score files, decisions and the inputs. Out: files of a given number of rows.
+"""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,45 +23,56 @@ from curate.tables.writer import SHARD_ROWS
 COMPRESSION = {".gz": "gzip", ".zst": "zstd"}
 
 
-def materialize(
+def write_kept(
     scores: Path, kept: Path, out: Path, *, shard_rows: int = SHARD_ROWS, progress: Progress = silent
 ) -> int:
     """Write the rows that the decisions in ``kept`` keep to ``out/<same relative path>``, and return how many.
 
-    ``a/b.parquet`` becomes ``a/b-00000.parquet``, ``a/b-00001.parquet`` ...; an input with nothing kept makes no file.
-    Files that an earlier call made of these inputs go first. Every file appears by rename when it is whole.
+    ``a/b.parquet`` becomes ``a/b-00000.parquet``, ``a/b-00001.parquet`` and so on, of ``shard_rows`` rows each. An
+    input of which nothing is kept makes no file. Files that an earlier call made from these inputs are removed first.
+    Every file appears by rename when it is whole.
+
+    Raises:
+        SchemaError: if an input was moved or lies in ``out``, or ``shard_rows`` is below 1.
     """
     if shard_rows < 1:
         raise SchemaError(f"--shard-rows {shard_rows} must be at least 1")
     inputs = {shard.relative: shard for shard in batches.shards(cast(list[str], scored.job(scores)["data"]))}
-    found, total = scored.score_files(scores), 0
-    if lost := next((shard for shard in found if shard.relative not in inputs), None):
-        raise SchemaError(f"{lost.path} has no input {lost.relative} any more: was it moved?")
+    shards = scored.score_files(scores)
+    if moved := next((shard for shard in shards if shard.relative not in inputs), None):
+        raise SchemaError(f"{moved.path} has no input {moved.relative} any more. Move it back, or score the data again")
     if read := next((shard for shard in inputs.values() if shard.path.is_relative_to(out)), None):
-        raise SchemaError(f"kept rows cannot go to {out}: the input {read.path} is there; give another --out")
-    made = {_named(shard.relative) for shard in found}
-    for suffix in sorted({suffix for _, suffix in made}):
-        for old in files.below(out, suffix):
-            stem, dash, number = str(old.relative_to(out)).removesuffix(suffix).rpartition("-")
-            if dash and number.isdigit() and len(number) >= 5 and (stem, suffix) in made:
-                files.remove(old)
-    for done, shard in enumerate(found, start=1):
-        stem, suffix = _named(shard.relative)
-        for i, held in enumerate(batches.cut(_kept(inputs[shard.relative], shard, kept), shard_rows)):
-            part = pa.Table.from_batches(held)
-            _write(out / f"{stem}-{i:05d}{suffix}", suffix, part)
-            total += part.num_rows
-        progress("materialize", done, len(found))
+        raise SchemaError(f"kept rows cannot go to {out}: the input {read.path} is there. Give another --out")
+    _remove_earlier(out, {_stem_and_suffix(shard.relative) for shard in shards})
+    total = 0
+    for done, shard in enumerate(shards, start=1):
+        stem, suffix = _stem_and_suffix(shard.relative)
+        kept_batches = _kept_batches(inputs[shard.relative], shard, kept)
+        for i, part in enumerate(batches.cut(kept_batches, shard_rows)):
+            table = pa.Table.from_batches(part)
+            _write(out / f"{stem}-{i:05d}{suffix}", suffix, table)
+            total += table.num_rows
+        progress("materialize", done, len(shards))
     return total
 
 
-def _named(relative: str) -> tuple[str, str]:
-    """Split the name of an input into its stem and the ending of its format."""
+def _remove_earlier(out: Path, outputs: set[tuple[str, str]]) -> None:
+    """Remove numbered files of these (stem, suffix) pairs, and no file that this module cannot have written."""
+    for suffix in sorted({suffix for _, suffix in outputs}):
+        for path in files.below(out, suffix):
+            stem, dash, number = str(path.relative_to(out)).removesuffix(suffix).rpartition("-")
+            if dash and number.isdigit() and len(number) >= 5 and (stem, suffix) in outputs:
+                files.remove(path)
+
+
+def _stem_and_suffix(relative: str) -> tuple[str, str]:
+    """Split the name of an input before the ending of its format."""
+    # The longest ending first, so that .jsonl.gz is not taken for another.
     suffix = next(s for s in sorted(FORMATS, key=len, reverse=True) if relative.endswith(s))
     return relative.removesuffix(suffix), suffix
 
 
-def _kept(data: Shard, shard: Shard, kept: Path) -> Iterator[pa.RecordBatch]:
+def _kept_batches(data: Shard, shard: Shard, kept: Path) -> Iterator[pa.RecordBatch]:
     verdicts = scored.kept_batches(shard, kept, ())
     for batch, (_, verdict) in zip(batches.record_batches(data), verdicts, strict=True):
         yield batch.filter(verdict.to_arrow())

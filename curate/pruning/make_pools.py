@@ -1,65 +1,133 @@
-"""Scored rows into pools: one a source, large sources split at quantiles of a score; memory does not grow with rows."""
+"""The job `pools`: turn scored rows into pools, one for each source or several for a large one.
 
-from collections.abc import Iterator
-from itertools import pairwise
+In: score files, and decisions if rows were pruned. Out: `Pools`, which saves pools.json.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
-import numpy as np
 import polars as pl
 
 from curate.errors import SchemaError
-from curate.pool.pool import Pool
-from curate.pruning import cutoffs
-from curate.pruning.cutoffs import LIMIT, Batch, Counted
+from curate.pool.pool import Pool, to_json
+from curate.pruning import score_bins
+from curate.pruning.score_bins import KeptRows
+from curate.storage import artifacts
 from curate.tables import scored
-from curate.tables.scored import Limits
+
+if TYPE_CHECKING:
+    from curate.charts import Chart
+
+BINS = 5  # for each source, where a score splits it
 
 
-def make_pools(
-    scores: Path, *, kept: Path | None = None, by: str | None = None, bins: int = 1, min_tokens: float = 0
-) -> tuple[Pool, ...]:
-    """One pool a source; with ``bins`` > 1 sources split at quantiles of the score ``by``, into equal shares of rows.
+@dataclass(frozen=True, repr=False)
+class Pools:
+    """Pools in the order of their names, and the record of what they were made from."""
 
-    A source is split into as many bins as leave each about ``min_tokens``. Names: ``source`` or ``source.1`` (lowest
-    score) ... ``source.B``. ``tokens`` are unique tokens of the kept rows.
+    pools: tuple[Pool, ...]
+    made_by: Mapping[str, object] = field(compare=False)
+
+    def __iter__(self) -> Iterator[Pool]:
+        """Yield the pools."""
+        return iter(self.pools)
+
+    def __len__(self) -> int:
+        """Return the number of pools."""
+        return len(self.pools)
+
+    def __getitem__(self, i: int) -> Pool:
+        """Return the pool at a place, from 0."""
+        return self.pools[i]
+
+    def table(self) -> pl.DataFrame:
+        """Return one row for each pool: pool, tokens (unique), examples (rows)."""
+        schema = {"pool": pl.String, "tokens": pl.Int64, "examples": pl.Int64}
+        return pl.DataFrame(((p.name, p.tokens, p.examples) for p in self.pools), schema=schema, orient="row")
+
+    def record(self) -> dict[str, object]:
+        """Return the rows of the table as plain values, ready for JSON."""
+        return {"pools": self.table().to_dicts()}
+
+    def chart(self) -> "Chart":
+        """Return a bar chart of the unique tokens of each pool."""
+        from curate import charts
+
+        return charts.pool_tokens(self.table())
+
+    def save(self, path: str | Path) -> None:
+        """Write pools.json, the file that `curate pools` writes."""
+        artifacts.save(Path(path), "pools", {"pools": to_json(self.pools), "made_by": dict(self.made_by)})
+
+    def __repr__(self) -> str:
+        """Return the number of pools and their tokens."""
+        return f"Pools of {sum(p.tokens for p in self.pools):.4g} tokens: {', '.join(p.name for p in self.pools)}"
+
+    def _repr_html_(self) -> str:
+        return self.table()._repr_html_()
+
+
+def pools(
+    scores: str | Path,
+    *,
+    kept: str | Path | None = None,
+    by: str | None = None,
+    bins: int | None = None,
+    min_tokens: float = 0,
+) -> Pools:
+    """Make one pool for each source, or several by a score.
+
+    Args:
+        scores: a folder that `score` made.
+        kept: a folder that `prune` made of these scores; rows that it dropped are not counted.
+        by: a score column, such as ``score.prototypes``, at whose quantiles each source is split into bins of about
+            equal numbers of rows. None or "source": sources are not split.
+        bins: the most bins for each source; 5 if None.
+        min_tokens: split a source only into so many bins that each has about this many tokens.
+
+    The pools of a source that is split are called ``source.1`` (lowest scores), ``source.2`` and so on. Their
+    ``tokens`` are the unique tokens of the kept rows.
+
+    Raises:
+        SchemaError: if there are no rows, a score is not finite, or decisions belong to other scores.
     """
-    rows_of, tokens_of = _totals(scores, kept)
-    if not rows_of:
-        raise SchemaError(f"{scores} has no rows{' that were kept' if kept else ''}: a pool needs at least one")
-    parts = {
-        source: max(1, min(bins, int(tokens // min_tokens) if min_tokens else bins)) if by else 1
-        for source, tokens in tokens_of.items()
-    }
-    edges = _edges(scores, kept, by, parts, rows_of) if by else {}
-    cut = {source: [None, *edges.get(source, []), None] for source in sorted(rows_of)}
-    where = tuple(str(item) for item in cast(list[str], scored.job(scores)["data"]))
-    found = _count(scores, kept, by, cut)
-    for source, counts in found.items():  # values may lie so that an edge between them cuts off nothing
-        full = counts[:, 0] > 0
-        cut[source], found[source] = [*np.array(cut[source][:-1], dtype=object)[full], None], counts[full]
-    result = []
-    for source, limits in cut.items():
-        for i, pair in enumerate(pairwise(limits)):
-            examples, tokens = found[source][i].tolist()
-            result.append(
-                Pool(
-                    name=f"{source}.{i + 1}" if len(limits) > 2 else source,
-                    tokens=tokens,
-                    examples=examples,
-                    where=where,
-                    filter={"source": source},
-                    score={by: pair} if by and parts[source] > 1 else None,
-                    scores=str(scores),
-                    kept=str(kept) if kept else None,
-                )
+    scores, kept = Path(scores), Path(kept) if kept is not None else None
+    by, bins = None if by == "source" else by, BINS if bins is None else bins
+    kept_rows = KeptRows(scores, kept, by)
+    rows, tokens = score_bins.totals(KeptRows(scores, kept))
+    if not rows:
+        remedy = "Raise --keep of `curate prune`" if kept else "Score data that has rows"
+        raise SchemaError(
+            f"{scores} has no rows{' that were kept' if kept else ''}: a pool needs at least one. {remedy}"
+        )
+    parts = {source: _parts(bins, total, min_tokens) if by else 1 for source, total in tokens.items()}
+    where = _inputs(scores)
+    members = []
+    for source, source_bins in score_bins.bins(kept_rows, parts, rows).items():
+        for i, part in enumerate(source_bins):
+            pool = Pool(
+                name=f"{source}.{i + 1}" if len(source_bins) > 1 else source,
+                tokens=part.tokens,
+                examples=part.rows,
+                where=where,
+                filter={"source": source},
+                score={by: part.limits} if by and parts[source] > 1 else None,
+                scores=str(scores),
+                kept=str(kept) if kept else None,
             )
-    return tuple(result)
+            members.append(pool)
+    arguments = {"scores": scores, "kept": kept, "by": by or "source", "bins": bins, "min_tokens": min_tokens}
+    return Pools(tuple(members), artifacts.made_by(arguments, [scores] if kept is None else [scores, kept], 0))
 
 
-def of_sources(scores: Path, kept: Path, counts: pl.DataFrame) -> tuple[Pool, ...]:
-    """One pool a source from (source, kept, tokens_kept) that are known, as ``make_pools`` would count them."""
-    where = tuple(str(item) for item in cast(list[str], scored.job(scores)["data"]))
+def pools_of_sources(scores: Path, kept: Path, counts: pl.DataFrame) -> tuple[Pool, ...]:
+    """Return the pool of each source from counts that are known already: source, kept, tokens_kept.
+
+    They equal those of `pools`. A source of which no token is kept has no pool.
+    """
+    where = _inputs(scores)
     return tuple(
         Pool(name, tokens, examples, where, {"source": name}, None, str(scores), str(kept))
         for name, examples, tokens in counts.select("source", "kept", "tokens_kept").iter_rows()
@@ -67,66 +135,10 @@ def of_sources(scores: Path, kept: Path, counts: pl.DataFrame) -> tuple[Pool, ..
     )
 
 
-def _frames(scores: Path, kept: Path | None, by: str | None) -> Iterator[pl.DataFrame]:
-    """Yield the kept rows with their source, tokens and score."""
-    for shard in scored.score_files(scores):
-        for batch, verdict in scored.kept_batches(shard, kept, (by,) if by else ()):
-            frame = batch.filter(verdict)
-            if by:
-                scored.check_finite(frame, by, shard)
-            yield frame
+def _parts(bins: int, tokens: int, min_tokens: float) -> int:
+    return max(1, min(bins, int(tokens // min_tokens) if min_tokens else bins))
 
 
-def _totals(scores: Path, kept: Path | None) -> tuple[dict[str, int], dict[str, int]]:
-    """Return the kept rows and tokens of each source."""
-    count: dict[str, int] = {}
-    tokens: dict[str, int] = {}
-    for frame in _frames(scores, kept, None):
-        for name, n, total in frame.group_by("source").agg(pl.len(), pl.col("tokens").sum()).iter_rows():
-            count[name], tokens[name] = count.get(name, 0) + n, tokens.get(name, 0) + total
-    return count, tokens
-
-
-def _edges(
-    scores: Path, kept: Path | None, by: str, parts: dict[str, int], rows_of: dict[str, int]
-) -> dict[str, list[float]]:
-    """Return the inner edges of each source: quantiles of its score, without those that would leave a bin empty."""
-    codes = {source: code for code, source in enumerate(sorted(rows_of))}
-
-    def stream(ids: bool) -> Iterator[Batch]:
-        for frame in _frames(scores, kept, by):
-            score = frame[by].cast(pl.Float64).to_numpy()
-            group = frame["source"].replace_strict(list(codes), list(codes.values()), return_dtype=pl.Int64)
-            yield Batch(cutoffs.codes(score), group.to_numpy(), frame["id"] if ids else None)
-
-    first = next((batch.code for batch in stream(False) if len(batch.code)), np.zeros(0, dtype=np.uint64))
-    most = min(cutoffs.INTERVALS, max(2, cutoffs.CELLS // len(codes)))
-    counted: Counted = cutoffs.count(stream, cutoffs.first_edges(first, most), len(codes), 0)
-    spots = {s: (rows_of[s] - 1) * (np.arange(1, parts[s]) / parts[s]) for s in codes if parts[s] > 1}
-    ranks = {codes[s]: sorted({0, *(int(i) for at in spots[s] for i in (at // 1, -(-at // 1)))}) for s in spots}
-    found = cutoffs.order_statistics(stream, counted, ranks, seed=0, limit=LIMIT)
-    result = {}
-    for source, code in ((s, codes[s]) for s in spots):
-        inner = {_between(found[code, int(at // 1)], found[code, int(-(-at // 1))], at % 1) for at in spots[source]}
-        result[source] = sorted(edge for edge in inner if edge > found[code, 0])
-    return result
-
-
-def _between(low: float, high: float, part: float) -> float:
-    """Interpolate as ``numpy.quantile`` does, to the last bit."""
-    return float(high - (high - low) * (1 - part) if part >= 0.5 else low + (high - low) * part)
-
-
-def _count(
-    scores: Path, kept: Path | None, by: str | None, cut: dict[str, list[float | None]]
-) -> dict[str, np.ndarray]:
-    """Return (bins, 2): the rows and tokens of each bin of each source."""
-    found = {source: np.zeros((len(limits) - 1, 2), dtype=np.int64) for source, limits in cut.items()}
-    for frame in _frames(scores, kept, by):
-        for (name,), part in frame.partition_by("source", as_dict=True).items():
-            limits: list[Limits] = list(pairwise(cut[str(name)]))
-            tokens = part["tokens"].to_numpy()
-            for i, pair in enumerate(limits):
-                mine = scored.inside(part[by].to_numpy(), pair) if by else np.ones(part.height, dtype=bool)
-                found[str(name)][i] += (int(mine.sum()), int(tokens[mine].sum()))
-    return found
+def _inputs(scores: Path) -> tuple[str, ...]:
+    """Return the paths of the data that a score folder was made from."""
+    return tuple(str(item) for item in cast(list[str], scored.job(scores)["data"]))

@@ -1,234 +1,199 @@
-"""Keep or drop: a rule over one score, floors or quotas of groups, a reason per row; memory does not grow with rows."""
+"""The job `prune`: decide for every scored row whether to keep it, and say why.
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+In: score files and a rule. Out: a decision file for each score file, a table of what was removed, and pools.json.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
 import polars as pl
-import pyarrow as pa
 
-from curate.description import describe
 from curate.errors import SchemaError
-from curate.pool import pool
 from curate.progress import Progress, silent
-from curate.pruning import auto_rule, rules, score_column, source_guard
-from curate.pruning.auto_rule import Advice
-from curate.pruning.balance import parse, resolve
-from curate.pruning.make_pools import make_pools, of_sources
-from curate.pruning.rules import RULES, TRIMMED, Decided, Rule
-from curate.pruning.score_column import Column
-from curate.pruning.source_guard import Tally
-from curate.pruning.verdicts import BY_FLOOR, DROPPED, KEPT
+from curate.pruning import (
+    decisions,
+    duplicate_check,
+    kept_rows,
+    removal_table,
+    rule_options,
+    rules,
+    score_column,
+    source_guard,
+)
+from curate.pruning.auto_rule import RuleAdvice
+from curate.pruning.decisions import POOLS, DecidedColumn
+from curate.pruning.make_pools import Pools, pools_of_sources
+from curate.pruning.rule_options import RuleOptions
+from curate.pruning.rules import RULES, Rule
 from curate.storage import artifacts, files, manifest
-from curate.tables import batches, readers, scored, writer
-from curate.tables.scored import DECISIONS
-from curate.tables.shards import Shard
+from curate.tables import scored, writer
 
-__all__ = ["RULES", "Pruned", "make_pools", "prune"]
+if TYPE_CHECKING:
+    from curate.charts import Chart
 
-POOLS = "pools.json"
-SCHEMA = {"id": pl.String(), "source": pl.String(), "keep": pl.Boolean(), "reason": pl.String()}
+__all__ = ["RULES", "Pruned", "prune"]
+
+ROWS = "rows"  # the folder of kept rows below the output
+DUPLICATES = "score.duplicates"  # the score whose removals are compared again
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Pruned:
-    """What pruning did: the rule that ran, rows and tokens before and after, per source and per class (if any)."""
+    """What pruning kept and removed.
 
+    ``rule`` is the rule that ran (for ``auto`` the chosen one, with the reasons in ``advice``). ``by_label`` and
+    ``verified`` are None where there are no classes, and where no duplicates were compared again. ``pools`` is None
+    if nothing is kept.
+    """
+
+    out: Path
     rule: Rule
     by_source: pl.DataFrame
     by_label: pl.DataFrame | None
-    advice: Advice | None
+    advice: RuleAdvice | None
+    pools: Pools | None = field(compare=False)
+    verified: pl.DataFrame | None = None
+
+    @property
+    def shift(self) -> str:
+        """Return one line on how the sources' shares of tokens change."""
+        return removal_table.shift(self.by_source)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Return what a user should know before going on."""
+        lines = []
+        if self.verified is not None and (wrong := duplicate_check.count_false(self.verified)):
+            lines.append(f"{wrong} of {self.verified.height} sampled removals are no duplicates by exact comparison")
+        if self.pools is None:
+            lines.append(f"nothing is kept: there is no {self.out / POOLS}")
+        return tuple(lines)
 
     def table(self) -> pl.DataFrame:
-        """Return one row a source: rows, kept, removed share, tokens, tokens kept, share of tokens before and after."""
+        """Return one row for each source: rows, kept, removed (share), tokens, tokens_kept, share, share_kept."""
         return self.by_source
+
+    def record(self) -> dict[str, object]:
+        """Return the result as plain values, ready for JSON."""
+        record: dict[str, object] = {"by_source": self.by_source.to_dicts(), "out": str(self.out)}
+        record |= {"rule": self.rule.name, "shift": self.shift}
+        if self.advice is not None:
+            record["auto"] = {"choice": self.advice.choice, "why": list(self.advice.lines())}
+            record["curve"] = self.advice.table().to_dicts()
+        if self.by_label is not None:
+            record["by_label"] = self.by_label.to_dicts()
+        if self.verified is not None:
+            record["verified"] = self.verified.to_dicts()
+        return record
+
+    def chart(self) -> "Chart":
+        """Return a bar chart of each source's share of tokens before and after pruning."""
+        from curate import charts
+
+        return charts.source_shares(self.by_source)
+
+    def __repr__(self) -> str:
+        """Return the rule, the rows kept and where the decisions are."""
+        kept, rows = self.by_source["kept"].sum(), self.by_source["rows"].sum()
+        return f"Pruned by {self.rule.name}: {kept} of {rows} rows kept in {self.out}\n{self.shift}"
+
+    def _repr_html_(self) -> str:
+        notes = (*(self.advice.lines() if self.advice is not None else ()), self.shift, *self.warnings)
+        return self.by_source._repr_html_() + "".join(f"<p>{note}</p>" for note in notes)
 
 
 def prune(
-    scores: Path,
-    by: str,
-    out: Path,
+    scores: str | Path,
+    out: str | Path,
     *,
+    by: str,
     keep: float,
     rule: str = "hard",
     balance: str = "none",
-    trim: str = "0",
-    temperature: str = "2",
-    recall: Mapping[str, float] | None = None,
     dimension: float | None = None,
     embedding: str = "",
     hard_end: str = "",
-    max_source_removal: float = source_guard.LIMIT,
+    trim: str | float = "0",
+    temperature: str | float = "2",
+    recall: Mapping[str, float] | None = None,
+    max_source_removal: float = source_guard.MAX_REMOVAL,
+    verify: int = duplicate_check.SAMPLED,
+    materialize: bool = False,
+    shard_rows: int = writer.SHARD_ROWS,
     seed: int = 0,
     progress: Progress = silent,
 ) -> Pruned:
-    """Decide every row under ``scores`` and write one ``.keep.parquet`` a score file (atomic), same order.
+    """Decide every row below ``scores``, and write one ``.keep.parquet`` below ``out`` for each score file.
 
-    ``hard`` keeps the ``keep`` share with the highest score, ``easy`` the lowest, ``middle`` those nearest the median
-    rank; ``threshold`` keeps score >= ``keep``. ``auto`` keeps hard or easy examples, by how many there are for each of
-    ``dimension``, which is estimated from the vectors ``embedding`` of the score files where it is not given; which end
-    is hard follows from the score's name, or from ``hard_end`` (high, low).
-    ``stratified`` keeps as many of each of 50 equal parts of the score's range as it can, without the hardest ``trim``
-    (Zheng et al. 2023); ``sample`` draws without replacement by exp(standardised score / ``temperature``). Ties and
-    draws go by hash(id, seed). ``balance``: see ``curate.pruning.balance``; with a floor every group keeps at least
-    floor * keep of its rows, the best by the same order, and the others give up as many.
+    Args:
+        scores: a folder that `score` made.
+        out: a folder for the decisions and ``pools.json``, which has one pool for each source with what is kept.
+        by: the score column, such as ``score.prototypes``.
+        keep: the share of rows to keep; for ``threshold`` the least score that is kept.
+        rule: ``hard`` keeps the highest scores, ``easy`` the lowest, ``middle`` those nearest the median rank.
+            ``threshold`` keeps all scores from ``keep`` up. ``auto`` chooses hard or easy examples by how many rows
+            there are for each dimension (Sorscher et al. 2022). ``stratified`` keeps rows from all parts of the
+            score's range (Zheng et al. 2023). ``sample`` draws rows without replacement, by the softmax of the score.
+        balance: ``none``, or a floor or quota of groups, such as ``source:0.5``, ``label:even`` or ``dbp:0.5:20``.
+        dimension: for ``auto``, the intrinsic dimension of the data. None: it is estimated.
+        embedding: for ``auto``, the column of vectors in the score files to estimate the dimension from.
+        hard_end: for ``auto``, ``high`` or ``low``: which scores mark hard examples. "": by the name of the score.
+        trim: drop this share of the highest scores first (``low:SHARE``: of the lowest).
+        temperature: of ``sample``, in standard deviations of the score, or ``raw:T`` in its own units.
+        recall: the recall of each class on held-out data, for the balance ``label:recall``.
+        max_source_removal: stop if a source loses more than this beyond what all lose. 1: never.
+        verify: with ``score.duplicates``, the number of removed rows that are compared again exactly.
+        materialize: write the kept rows too, to ``out/rows``, in files of ``shard_rows`` rows.
+        seed: of the draws and of the order among equal scores.
+        progress: called with what is counted, how many are done, and of how many.
 
-    A source that loses more than ``max_source_removal`` beyond what all lose is an error, and nothing is written:
-    ``removal.guard``. ``out/pools.json`` has one pool a source with what is kept. Reads the score columns several
-    times; memory does not grow with the rows.
+    The score columns are read several times. Memory does not grow with the rows.
+
+    Raises:
+        SchemaError: if an option is wrong, a column is missing, or a score is not finite.
+        SourceNearlyGone: if a source loses too much; nothing is written then.
     """
-    asked = _rule(rule, keep, balance, trim, temperature, recall, seed)
-    if not 0 <= max_source_removal <= 1:
-        raise SchemaError(f"--max-source-removal {max_source_removal:g} must lie in [0, 1]")
-    found = scored.score_files(scores)
-    _score(found, by)
-    advice, asked = _advised(found, by, asked, dimension, embedding, hard_end, trims=":" not in trim)
-    grouping = _grouping(asked, found)
-    looked = score_column.look(found, by, grouping, sign=asked.sign, complexity=asked.balance.how == "dbp")
-    decided = None if asked.name == "threshold" else rules.decide(looked, asked)
-    if max_source_removal < 1:
-        sizes, left = _by_source(looked, asked, decided)
-        source_guard.guard(sizes, left, asked=1.0 if decided is None else keep, limit=max_source_removal)
-    files.sweep(out, DECISIONS)
-    for old in (out / POOLS, *files.below(out, DECISIONS)):  # half done, there is no mixture of two prunings
-        files.remove(old)
-    sources, labels = Tally(), Tally()
-    reasons = {
-        DROPPED: f"{asked.name}: {by}", KEPT: "kept", BY_FLOOR: f"kept: floor of its {asked.balance.kind}",
-        TRIMMED: f"trimmed: {by}",
-    }  # fmt: skip
-    words, at = pl.Series("reason", [reasons[i] for i in range(len(reasons))]), 0
-
-    def decisions(shard: Shard) -> Iterator[pl.DataFrame]:
-        nonlocal at
-        one, label = replace(looked, shards=(shard,)), ("label",) if "label" in batches.columns(shard) else ()
-        for _, frame in one.frames(("id", "source", "tokens"), label):
-            verdict = _verdicts(looked, asked, decided, frame, at)
-            at += frame.height
-            good = _good(verdict)
-            source_guard.add(sources, frame["source"], frame["tokens"], good)
-            if label and len(labels.found) <= source_guard.MOST:
-                source_guard.add(labels, frame["label"], frame["tokens"], good)
-            yield frame.select("id", "source").with_columns(pl.Series("keep", good), words[verdict])
-
-    for done, shard in enumerate(found, start=1):
-        writer.write_whole(files.inside(out, shard.relative + DECISIONS), decisions(shard), SCHEMA)
-        progress("prune", done, len(found))
-    by_label = source_guard.table(labels, "label") if 0 < len(labels.found) <= source_guard.MOST else None
-    pruned = Pruned(asked, source_guard.table(sources, "source"), by_label, advice)
-    _repool(scores, out, pruned, by)
+    scores, out = Path(scores), Path(out)
+    options = RuleOptions(
+        by, keep, rule, balance, str(trim), str(temperature), recall, dimension, embedding, hard_end, seed
+    )
+    pruned = _decide_all(scores, out, options, max_source_removal, progress)
+    if by == DUPLICATES and verify:
+        pruned = replace(pruned, verified=duplicate_check.sampled(scores, out, by, count=verify, seed=seed))
+    if materialize:
+        kept_rows.write_kept(scores, out, out / ROWS, shard_rows=shard_rows, progress=progress)
     return pruned
 
 
-def _repool(scores: Path, out: Path, pruned: Pruned, by: str) -> None:
+def _decide_all(scores: Path, out: Path, options: RuleOptions, max_removal: float, progress: Progress) -> Pruned:
+    rule = rule_options.read_rule(options)
+    if not 0 <= max_removal <= 1:
+        raise SchemaError(f"--max-source-removal {max_removal:g} must lie in [0, 1]")
+    shards = scored.score_files(scores)
+    rule_options.check_score(shards, options.by)
+    advice, rule = rule_options.choose(options, rule, shards)
+    grouping = rule_options.group_column(rule, shards)
+    needs_complexity = rule.balance.how == "dbp"
+    column = score_column.look(shards, options.by, grouping, sign=rule.sign, complexity=needs_complexity)
+    decided = DecidedColumn(column, rule, None if rule.name == "threshold" else rules.decide(column, rule))
+    if max_removal < 1:
+        rows, kept = decisions.rows_of_sources(decided)
+        keep = 1.0 if decided.decision is None else options.keep
+        source_guard.check_sources(rows, kept, keep=keep, max_removal=max_removal)
+    by_source, by_label = decisions.write_decisions(decided, out, progress)
+    return Pruned(out, rule, by_source, by_label, advice, _write_pools(scores, out, rule, options.by, by_source))
+
+
+def _write_pools(scores: Path, out: Path, rule: Rule, by: str, by_source: pl.DataFrame) -> Pools | None:
     """Write the pools of what is kept, so that no plan is made from the sizes before; none if nothing is kept."""
-    made, path = of_sources(scores, out, pruned.by_source), out / POOLS
-    if not made:
-        files.remove(path)
-        return
-    arguments = {"scores": scores, "by": by, "rule": pruned.rule.name, "keep": pruned.rule.keep}
-    source = artifacts.made_by(arguments, [scores / manifest.FOLDER / "score.json"], pruned.rule.seed)
-    artifacts.save(path, "pools", {"pools": pool.to_json(made), "made_by": source})
-
-
-def _rule(
-    name: str, keep: float, groups: str, trim: str, temperature: str, recall: Mapping[str, float] | None, seed: int
-) -> Rule:
-    """Read what is written on the command line."""
-    end, _, share = trim.rpartition(":")
-    if end not in ("", "low", "high"):
-        raise SchemaError(f"--trim {trim!r}: write a share, as in 0.1, or low:0.1 where low scores are the hardest")
-    unit, _, number = temperature.rpartition(":")
-    if unit not in ("", "raw"):
-        raise SchemaError(f"--temperature {temperature!r}: write a number of standard deviations, or raw:NUMBER")
-    parsed = parse(groups)
-    if recall and parsed.how != "recall":
-        raise SchemaError("--recall is for --balance label:recall")
-    return Rule(
-        name, keep, parsed, _number("--trim", share), end == "low", _number("--temperature", number), unit == "raw",
-        recall, seed,
-    )  # fmt: skip
-
-
-def _score(found: Sequence[Shard], by: str) -> None:
-    """Refuse a column whose order says nothing: text, a vector, the number of a cluster."""
-    kind = readers.head(found[0]).columns.get(by)
-    number = kind is None or pa.types.is_floating(kind) or pa.types.is_integer(kind)
-    if not number or (kind is not None and by.startswith("cluster.")):
-        raise SchemaError(f"--by {by}: {found[0].path} has it as {kind}, which is no score: name a score.<name>")
-
-
-def _number(flag: str, text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise SchemaError(f"{flag} {text!r} is not a number") from None
-
-
-def _advised(
-    found: Sequence[Shard], by: str, rule: Rule, dimension: float | None, embedding: str, hard_end: str, *, trims: bool
-) -> tuple[Advice | None, Rule]:
-    """Turn ``auto`` into the rule that it chooses; it ``trims`` the hard end where no end was named."""
-    if hard_end not in ("", "high", "low"):
-        raise SchemaError(f"--hard-end {hard_end!r} must be high or low: which scores are the hard examples")
-    if rule.name != "auto":
-        if dimension is not None or embedding or hard_end:
-            flag = "--dimension" if dimension is not None else "--embedding" if embedding else "--hard-end"
-            raise SchemaError(f"{flag} is for --rule auto, not for {rule.name!r}")
-        return None, rule
-    if dimension is None:
-        embedding = _vectors(found, embedding)
-        dimension = describe.dimension(found, embedding, seed=rule.seed)
-    elif embedding:
-        raise SchemaError("--dimension and --embedding: give one, for the dimension is estimated from the embedding")
-    total = sum(readers.head(shard).rows or 0 for shard in found)
-    advice = auto_rule.advise(total, dimension, rule.keep, of=embedding)
-    low = (hard_end or ("low" if by in auto_rule.LOW_IS_HARD else "high")) == "low"
-    highest = (advice.choice == "hard") != low
-    return advice, replace(rule, name="hard" if highest else "easy", low=low if trims else rule.low)
-
-
-def _vectors(found: Sequence[Shard], asked: str) -> str:
-    """Return the column of vectors in score files: the one asked for, or the only one."""
-    known = [name for name in batches.columns(found[0]) if name.startswith("emb.")]
-    if asked in known or (not asked and len(known) == 1):
-        return asked or known[0]
-    have = f"the score files have {', '.join(known)}" if known else "the score files have no vectors"
-    wanted = f"{asked!r} is not there" if asked else "--rule auto needs the intrinsic dimension of the data"
-    raise SchemaError(
-        f"{wanted}: {have}. Give --embedding COLUMN, score with --scorer embedding too, or give --dimension D (`curate "
-        "describe` estimates it)"
-    )
-
-
-def _grouping(rule: Rule, found: Sequence[Shard]) -> str:
-    """Return the column of the groups; without any, sources are counted where they do not change the rule."""
-    if rule.balance.column:
-        return resolve(rule.balance, found)
-    return "" if rule.name == "stratified" else "source"
-
-
-def _verdicts(looked: Column, rule: Rule, decided: Decided | None, frame: pl.DataFrame, at: int) -> np.ndarray:
-    if decided is None:
-        return np.where(looked.scores(frame) >= rule.keep, KEPT, DROPPED)
-    return decided.of(frame, at)
-
-
-def _by_source(looked: Column, rule: Rule, decided: Decided | None) -> tuple[dict[str, int], dict[str, int]]:
-    """Return rows and rows kept of every source, from the counts if they say, else by one more reading."""
-    if decided is not None and looked.grouping == "source":
-        counts = {name: (int(looked.sizes[code]), int(decided.kept[code])) for name, code in looked.groups.items()}
-    else:
-        tally, at = Tally(), 0
-        for _, frame in looked.frames(("id", "source", "tokens")):
-            source_guard.add(
-                tally, frame["source"], frame["tokens"], _good(_verdicts(looked, rule, decided, frame, at))
-            )
-            at += frame.height
-        counts = {name: (int(found[0]), int(found[1])) for name, found in tally.found.items()}
-    return {name: n for name, (n, _) in counts.items()}, {name: n for name, (_, n) in counts.items()}
-
-
-def _good(verdict: np.ndarray) -> np.ndarray:
-    return np.asarray((verdict == KEPT) | (verdict == BY_FLOOR))
+    members = pools_of_sources(scores, out, by_source)
+    if not members:
+        files.remove(out / POOLS)
+        return None
+    arguments = {"scores": scores, "by": by, "rule": rule.name, "keep": rule.keep}
+    record = artifacts.made_by(arguments, [scores / manifest.FOLDER / "score.json"], rule.seed)
+    pools = Pools(members, record)
+    pools.save(out / POOLS)
+    return pools

@@ -1,29 +1,34 @@
-"""One score of every row on disk, its group and its id, read again and again; what a first look says of them."""
+"""Read one score of every row, with the row's group, as often as a rule needs it.
+
+In: score files and the names of two columns. Out: a histogram, totals, and streams of rows; no column is held whole.
+"""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import polars as pl
 
 from curate.errors import SchemaError
-from curate.pruning import balance, cutoffs, exact_sums
-from curate.pruning.cutoffs import Batch, Counted, Stream
+from curate.pruning import balance, exact_sums
+from curate.pruning.ranking import histograms
+from curate.pruning.ranking.histograms import BatchStream, CodedBatch, Histogram
 from curate.tables import batches as tables
 from curate.tables import scored
 from curate.tables.shards import Shard
 
-SAMPLED = 16  # files whose first rows say where the first edges lie
-NONE = "(none)"  # the group of a row without a label or cluster
-Maker = Callable[[pl.DataFrame, int], Batch]  # rows of ``by``, group and id that start at a position
+SAMPLED_FILES = 16  # the first rows of this many files say where the first edges of the histogram lie
+NO_GROUP = "(none)"  # the group of a row without a label or cluster
+# Turns rows with the score, the group and perhaps the id, and their position in the stream, into a batch.
+BatchMaker = Callable[[pl.DataFrame, int], CodedBatch]
 
 
 @dataclass(frozen=True)
-class Column:
-    """Score ``by`` of all rows and their group, a value of ``grouping`` ("": all are one group), and a first look.
+class ScoreColumn:
+    """The score ``by`` of all rows, their group (a value of ``grouping``; "": one group for all), and its totals.
 
-    ``counted``: rows between codes of ``sign`` * score. ``low``, ``high``, ``mean``, ``deviation`` are the score's.
-    ``complexity``: of every group, where it was asked for.
+    ``histogram`` counts codes of ``sign`` * score. ``low``, ``high``, ``mean`` and ``deviation`` are of the score.
+    ``complexity`` (groups,) is there only where the balance needs it. ``sample`` holds scores from several files.
     """
 
     shards: tuple[Shard, ...]
@@ -31,7 +36,7 @@ class Column:
     sign: float
     grouping: str
     groups: Mapping[str, int]
-    counted: Counted
+    histogram: Histogram
     low: float
     high: float
     mean: float
@@ -41,124 +46,155 @@ class Column:
 
     @property
     def sizes(self) -> np.ndarray:
-        """Rows of each group."""
-        return np.asarray(self.counted.counts.sum(axis=0))
+        """Return the rows of each group, (groups,)."""
+        return np.asarray(self.histogram.counts.sum(axis=0))
 
     @property
     def rows(self) -> int:
-        """Rows in all."""
+        """Return the number of all rows."""
         return int(self.sizes.sum())
 
-    def frames(self, identity: Sequence[str], also: Sequence[str] = ()) -> Iterator[tuple[Shard, pl.DataFrame]]:
-        """Yield the score, the group's column and what else is asked for, with the shard."""
+    def frames(self, identity: Sequence[str], others: Sequence[str] = ()) -> Iterator[tuple[Shard, pl.DataFrame]]:
+        """Yield the score, the column of groups, and the named identity and other columns, batch by batch."""
         for shard in self.shards:
-            for frame in _light(shard, (self.by, *also), self.grouping, identity):
+            for frame in _light(shard, (self.by, *others), self.grouping, identity):
                 yield shard, frame
 
     def scores(self, frame: pl.DataFrame) -> np.ndarray:
-        """Return the (n,) scores of a frame."""
+        """Return the scores (n,) of a frame."""
         return frame[self.by].cast(pl.Float64).to_numpy()
 
     def group(self, frame: pl.DataFrame) -> np.ndarray:
-        """Return the (n,) codes of groups."""
-        return _codes(frame, self.grouping, self.groups)
+        """Return the group numbers (n,) of a frame."""
+        return _group_numbers(frame, self.grouping, self.groups)
 
-    def ranked(self, sign: float) -> Maker:
+    def ranked(self, sign: float) -> BatchMaker:
         """Return what makes batches that sort by ``sign`` * score."""
 
-        def make(frame: pl.DataFrame, at: int) -> Batch:
+        def make(frame: pl.DataFrame, start: int) -> CodedBatch:
             ids = frame["id"] if "id" in frame.columns else None
-            return Batch(cutoffs.codes(sign * self.scores(frame)), self.group(frame), ids)
+            return CodedBatch(histograms.codes(sign * self.scores(frame)), self.group(frame), ids)
 
         return make
 
-    def stream(self, make: Maker, *, always_ids: bool = False) -> Stream:
-        """Return all rows as batches that ``make`` makes."""
+    def stream(self, make: BatchMaker, *, always_ids: bool = False) -> BatchStream:
+        """Return all rows as a stream of the batches that ``make`` makes."""
 
-        def batches(ids: bool) -> Iterator[Batch]:
-            at = 0
-            for _, frame in self.frames(("id",) if ids or always_ids else ()):
-                yield make(frame, at)
-                at += frame.height
+        def batches(with_ids: bool) -> Iterator[CodedBatch]:
+            start = 0
+            for _, frame in self.frames(("id",) if with_ids or always_ids else ()):
+                yield make(frame, start)
+                start += frame.height
 
         return batches
 
 
-def look(found: Sequence[Shard], by: str, grouping: str, *, sign: float, complexity: bool = False) -> Column:
-    """Read one score of every row for the first time; NaN is an error that names the row."""
-    sampled = found[:: max(1, len(found) // SAMPLED)][:SAMPLED]
-    sample = np.concatenate([_head(shard, by) for shard in sampled])
-    edges = cutoffs.first_edges(cutoffs.codes(sign * sample), cutoffs.INTERVALS)
-    groups: dict[str, int] = {}
-    complexities: dict[str, float] = {}
-    sums, low, high, count = exact_sums.Moments(), np.inf, -np.inf, 0
+@dataclass
+class _Totals:
+    """What the first reading sums up, batch by batch."""
 
-    def first() -> Iterator[Batch]:
-        nonlocal low, high, count
-        for shard in found:
-            for frame in _light(shard, (by, *((balance.COMPLEXITY,) if complexity else ())), grouping, ()):
-                _finite(frame, by, shard)
-                for name in _names(frame, grouping).unique(maintain_order=True):
-                    groups.setdefault(name, len(groups))
+    groups: dict[str, int] = field(default_factory=dict)
+    complexities: dict[str, float] = field(default_factory=dict)
+    moments: exact_sums.Moments = field(default_factory=exact_sums.Moments)
+    low: float = np.inf
+    high: float = -np.inf
+    rows: int = 0
+
+    def add(self, score: np.ndarray) -> None:
+        exact_sums.add(self.moments, score)
+        self.low = min(self.low, float(score.min(initial=np.inf)))
+        self.high = max(self.high, float(score.max(initial=-np.inf)))
+        self.rows += len(score)
+
+
+def look(shards: Sequence[Shard], by: str, grouping: str, *, sign: float, complexity: bool = False) -> ScoreColumn:
+    """Read one score of every row for the first time.
+
+    Raises:
+        SchemaError: if a score is not finite (the row is named), if there are no rows, or if a cluster has two
+            complexities.
+    """
+    sampled = shards[:: max(1, len(shards) // SAMPLED_FILES)][:SAMPLED_FILES]
+    sample = np.concatenate([_first_scores(shard, by) for shard in sampled])
+    edges = histograms.first_edges(histograms.codes(sign * sample), histograms.INTERVALS)
+    columns = (by, balance.COMPLEXITY) if complexity else (by,)
+    totals = _Totals()
+
+    def batches() -> Iterator[CodedBatch]:
+        for shard in shards:
+            for frame in _light(shard, columns, grouping, ()):
+                _check_finite(frame, by, shard)
+                for name in _group_names(frame, grouping).unique(maintain_order=True):
+                    totals.groups.setdefault(name, len(totals.groups))
                 if complexity:
-                    _complexities(frame, grouping, complexities, shard)
+                    _note_complexities(frame, grouping, totals.complexities, shard)
                 score = frame[by].cast(pl.Float64).to_numpy()
-                exact_sums.add(sums, score)
-                low, high = min(low, float(score.min(initial=np.inf))), max(high, float(score.max(initial=-np.inf)))
-                count += len(score)
-                yield Batch(cutoffs.codes(sign * score), _codes(frame, grouping, groups))
+                totals.add(score)
+                yield CodedBatch(histograms.codes(sign * score), _group_numbers(frame, grouping, totals.groups))
 
-    counted = cutoffs.first_count(first(), edges)
-    if not count:
-        raise SchemaError(f"{found[0].path} and the other score files are empty; score some data with rows")
-    counted = Counted(counted.edges, counted.counts[:, : len(groups)])
-    mean, deviation = exact_sums.result(sums, count)
-    of_groups = np.array([complexities[name] for name in groups]) if complexity else None
-    return Column(
-        tuple(found), by, sign, grouping, groups, counted, low, high, mean, deviation, of_groups, sample
-    )  # fmt: skip
+    histogram = histograms.count_new_groups(batches(), edges)
+    if not totals.rows:
+        raise SchemaError(f"{shards[0].path} and the other score files have no rows. Score data that has rows")
+    mean, deviation = exact_sums.result(totals.moments, totals.rows)
+    return ScoreColumn(
+        shards=tuple(shards),
+        by=by,
+        sign=sign,
+        grouping=grouping,
+        groups=totals.groups,
+        histogram=Histogram(histogram.edges, histogram.counts[:, : len(totals.groups)]),
+        low=totals.low,
+        high=totals.high,
+        mean=mean,
+        deviation=deviation,
+        complexity=np.array([totals.complexities[name] for name in totals.groups]) if complexity else None,
+        sample=sample,
+    )
 
 
 def _light(shard: Shard, columns: Sequence[str], grouping: str, identity: Sequence[str]) -> Iterator[pl.DataFrame]:
-    wanted = (*identity, *(("source",) if grouping == "source" and "source" not in identity else ()))
-    also = (grouping,) if grouping not in ("", "source") else ()
-    yield from scored.light_batches(shard, tuple(dict.fromkeys((*columns, *also))), wanted)
+    """Yield the named columns and the column of groups, which may itself be an identity column."""
+    identities = (*identity, *(("source",) if grouping == "source" and "source" not in identity else ()))
+    group_column = (grouping,) if grouping not in ("", "source") else ()
+    yield from scored.light_batches(shard, tuple(dict.fromkeys((*columns, *group_column))), identities)
 
 
-def _names(frame: pl.DataFrame, grouping: str) -> pl.Series:
+def _group_names(frame: pl.DataFrame, grouping: str) -> pl.Series:
     if not grouping:
         return pl.repeat("", frame.height, dtype=pl.String, eager=True)
-    return frame[grouping].cast(pl.String).fill_null(NONE)
+    return frame[grouping].cast(pl.String).fill_null(NO_GROUP)
 
 
-def _codes(frame: pl.DataFrame, grouping: str, groups: Mapping[str, int]) -> np.ndarray:
+def _group_numbers(frame: pl.DataFrame, grouping: str, groups: Mapping[str, int]) -> np.ndarray:
     if not grouping:
         return np.zeros(frame.height, dtype=np.int64)
-    found = _names(frame, grouping)
-    names = found.unique()
-    codes = pl.Series([groups[name] for name in names], dtype=pl.Int64)
-    return found.replace_strict(names, codes, return_dtype=pl.Int64).to_numpy()
+    names = _group_names(frame, grouping)
+    distinct = names.unique()
+    numbers = pl.Series([groups[name] for name in distinct], dtype=pl.Int64)
+    return names.replace_strict(distinct, numbers, return_dtype=pl.Int64).to_numpy()
 
 
-def _complexities(frame: pl.DataFrame, grouping: str, found: dict[str, float], shard: Shard) -> None:
-    """Note the complexity of each cluster; its rows must agree."""
-    frame = frame.select(_names(frame, grouping).alias("name"), pl.col(balance.COMPLEXITY).cast(pl.Float64))
-    for name, low, high in frame.group_by("name").agg(
-        pl.col(balance.COMPLEXITY).min().alias("low"), pl.col(balance.COMPLEXITY).max().alias("high")
-    ).iter_rows():  # fmt: skip
-        if low is None or not (low == high == found.setdefault(name, low)):
+def _note_complexities(frame: pl.DataFrame, grouping: str, complexities: dict[str, float], shard: Shard) -> None:
+    """Note the complexity of each cluster; all its rows must agree."""
+    value = pl.col(balance.COMPLEXITY).cast(pl.Float64)
+    frame = frame.select(_group_names(frame, grouping).alias("name"), value.alias("value"))
+    extremes = frame.group_by("name").agg(pl.col("value").min().alias("low"), pl.col("value").max().alias("high"))
+    for name, low, high in extremes.iter_rows():
+        if low is None or not (low == high == complexities.setdefault(name, low)):
             raise SchemaError(
                 f"{shard.path}: {balance.COMPLEXITY} differs within cluster {name!r} ({low} and {high}, "
-                f"{found.get(name)} before): it must be the cluster's complexity. Score again with --scorer density"
+                f"{complexities.get(name)} before). It must be the complexity of the cluster: score again with "
+                "--scorer density"
             )
 
 
-def _head(shard: Shard, by: str) -> np.ndarray:
+def _first_scores(shard: Shard, by: str) -> np.ndarray:
     empty = pl.DataFrame(schema={by: pl.Float64})
     return next(iter(scored.light_batches(shard, (by,), ())), empty)[by].cast(pl.Float64).to_numpy()
 
 
-def _finite(frame: pl.DataFrame, by: str, shard: Shard) -> None:
+def _check_finite(frame: pl.DataFrame, by: str, shard: Shard) -> None:
+    # These batches have no ids. Only where a score is bad, the file is read again with ids, to name the row.
     if not tables.finite(frame[by]).all():
         for batch in tables.batches(shard, (by,)):
             scored.check_finite(batch, by, shard)

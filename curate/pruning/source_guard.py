@@ -1,93 +1,88 @@
-"""What pruning removed of every source and class, and a guard against a source that is nearly gone."""
+"""Stop a pruning job before it removes nearly all of one source.
+
+In: rows of every source, before and after pruning. Out: nothing, or an error that names the worst source.
+A score that happens to follow the source (length, language) can empty it without anyone noticing.
+"""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from math import ceil, floor
 
-import numpy as np
 import polars as pl
 
 from curate.errors import CurateError
-from curate.pruning.score_column import NONE
 
-LIMIT = 0.5
-MOST = 10_000  # classes that a table has
-COUNTS = ("rows", "kept", "tokens", "tokens_kept")
+MAX_REMOVAL = 0.5  # as the floor of classes in Sorscher et al. 2022 (arXiv 2206.14486): half of an even share is kept
 
 
-class TooMuch(CurateError):
-    """A source would lose more than it may; ``table`` has a row for each such source."""
+class SourceNearlyGone(CurateError):
+    """A source would lose more rows than allowed. ``table`` lists every such source, the worst first."""
 
     def __init__(self, message: str, table: pl.DataFrame) -> None:
-        """Keep the table."""
+        """Keep the table, so that the command can print it above the message."""
         super().__init__(message)
         self.table = table
 
 
 @dataclass(frozen=True)
-class Tally:
-    """Counts so far, (rows, kept, tokens, tokens kept) by name; ``add`` works on it."""
+class SourceRows:
+    """One source and what pruning would leave of it. Counts are rows."""
 
-    found: dict[str, np.ndarray] = field(default_factory=dict)
+    name: str
+    rows: int
+    kept_rows: int
+
+    @property
+    def kept_share(self) -> float:
+        """Return the share of its rows that is kept."""
+        return self.kept_rows / self.rows
+
+    @property
+    def removed_share(self) -> float:
+        """Return the share of its rows that is lost."""
+        return 1 - self.kept_share
 
 
-def add(tally: Tally, names: pl.Series, tokens: pl.Series, keep: np.ndarray) -> None:
-    """Count a batch of rows."""
-    frame = pl.DataFrame({"name": names.cast(pl.String).fill_null(NONE), "tokens": tokens, "keep": keep})
-    sums = (pl.len(), pl.col("keep").sum(), pl.col("tokens").sum(), pl.col("tokens").filter("keep").sum())
-    named = [one.cast(pl.Int64).alias(name) for name, one in zip(COUNTS, sums, strict=True)]
-    for name, *counts in frame.group_by("name").agg(named).iter_rows():
-        tally.found[name] = tally.found.get(name, np.zeros(4, dtype=np.int64)) + np.array(counts)
+def check_sources(rows: Mapping[str, int], kept_rows: Mapping[str, int], *, keep: float, max_removal: float) -> None:
+    """Stop if any source loses far more than the others.
+
+    If all sources were pruned alike, each would keep the share ``keep`` of its rows. Every source must keep at least
+    ``1 - max_removal`` of that. For a threshold, which promises no share, ``keep`` is 1.
+
+    Raises:
+        SourceNearlyGone: with the worst source, what it would lose, and the options that help.
+    """
+    # Rounding down lets tiny sources pass: half of 0.3 x 6 rows is 0.9 rows, and nobody is owed a part of a row.
+    least_rows = {name: floor((1 - max_removal) * keep * count) for name, count in rows.items()}
+    starved = [SourceRows(name, rows[name], kept_rows[name]) for name in rows if kept_rows[name] < least_rows[name]]
+    if starved:
+        starved.sort(key=lambda source: (source.kept_share, source.name))
+        allowed = 1 - (1 - max_removal) * keep
+        raise SourceNearlyGone(_message(starved, keep, max_removal, allowed), _table(starved, allowed))
 
 
-def table(tally: Tally, what: str) -> pl.DataFrame:
-    """Return one row a name: rows, kept, removed (share of rows), tokens and tokens kept, each one's share of them."""
-    total = np.sum(list(tally.found.values()), axis=0)
+def _message(starved: list[SourceRows], keep: float, max_removal: float, allowed: float) -> str:
+    worst = starved[0]
+    overall = "" if keep == 1 else f", where {1 - keep:.3g} of all rows are removed"
+    others = f" (and {len(starved) - 1} more sources lose too many)" if len(starved) > 1 else ""
+    # Rounded up to three places, so that the value that we recommend is enough.
+    enough = ceil((1 - worst.kept_share / keep) * 1000) / 1000
+    remedy = "Lower --keep" if keep == 1 else "Use --balance source to keep some of each"
+    return (
+        f"source {worst.name!r} would lose {worst.removed_share:.3g} of its rows{overall}{others}. "
+        f"--max-source-removal {max_removal:g} allows {allowed:.3g}. Nothing was written. {remedy}, or continue with "
+        f"--max-source-removal {enough:g}"
+    )
+
+
+def _table(starved: list[SourceRows], allowed: float) -> pl.DataFrame:
     return pl.DataFrame(
         {
-            what: name,
-            "rows": int(n),
-            "kept": int(kept),
-            "removed": 1 - float(kept / n),
-            "tokens": int(tokens),
-            "tokens_kept": int(left),
-            "share": float(tokens / total[2]) if total[2] else 0.0,
-            "share_kept": float(left / total[3]) if total[3] else 0.0,
+            "source": source.name,
+            "rows": source.rows,
+            "kept": source.kept_rows,
+            "removed": source.removed_share,
+            "allowed": allowed,
         }
-        for name, (n, kept, tokens, left) in sorted(tally.found.items())
+        for source in starved
     )
-
-
-def guard(sizes: Mapping[str, int], kept: Mapping[str, int], *, asked: float, limit: float) -> None:
-    """Stop if a source keeps less than 1 - ``limit`` of what it would if all sources were pruned alike.
-
-    ``asked`` is the share of rows that the rule is told to keep: 1 for a threshold. Sources so small that a whole row
-    is not due to them are let pass, as a floor of 1 - ``limit`` would.
-    """
-    left = {name: kept[name] / size for name, size in sizes.items()}
-    due = {name: int(np.floor((1 - limit) * asked * size)) for name, size in sizes.items()}
-    worst = sorted((name for name in sizes if kept[name] < due[name]), key=lambda name: (left[name], name))
-    if not worst:
-        return
-    most = 1 - (1 - limit) * asked
-    found = pl.DataFrame(
-        {"source": n, "rows": sizes[n], "kept": kept[n], "removed": 1 - left[n], "allowed": most} for n in worst
-    )
-    share = "" if asked == 1 else f" where {1 - asked:.3g} of all are to go"
-    others = f" (and {len(worst) - 1} more sources too many)" if len(worst) > 1 else ""
-    enough = np.ceil((1 - left[worst[0]] / asked) * 1000) / 1000
-    remedy = "Lower --keep" if asked == 1 else "Give --balance source to keep a floor of each"
-    raise TooMuch(
-        f"source {worst[0]!r} would lose {1 - left[worst[0]]:.3g} of its rows{share}{others}; --max-source-removal "
-        f"{limit:g} allows {most:.3g}. Nothing was written. {remedy}, or go on with --max-source-removal {enough:g}",
-        found,
-    )
-
-
-def shift(by_source: pl.DataFrame) -> str:
-    """Say in one line how the sources' shares of tokens change, the most changed first."""
-    moved = by_source.with_columns((pl.col("share_kept") - pl.col("share")).alias("change"))
-    moved = moved.sort(pl.col("change").abs(), "source", descending=[True, False])
-    parts = [f"{n} {a:.3g} -> {b:.3g}" for n, a, b in moved.select("source", "share", "share_kept").head(6).iter_rows()]
-    more = f" and {moved.height - 6} more" if moved.height > 6 else ""
-    apart = float(moved["change"].abs().sum()) / 2
-    return f"shares of tokens before -> after: {', '.join(parts)}{more} ({apart:.1%} of the mixture moved)"

@@ -1,4 +1,5 @@
-"""Training runs: recipes as tensors, run tables, and pilots that make new runs.
+"""Training runs: recipes as tensors, run tables, pilot runs, and what a plan needs of a fit.
 
-In: run tables or pools. Out: `Runs` and `Recipes`. May use: lower floors.
+In: pools, or a run table as a file or in memory. Out: `Runs`, `Recipes`, `Predictor`. May use: pool, tables, trainers,
+storage, engines.
 """

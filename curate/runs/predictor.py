@@ -1,6 +1,6 @@
-"""What a plan needs of a fit, and weighted sums of such predictors."""
+"""What planning needs of a fit, and weighted sums of such predictors."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -9,25 +9,26 @@ from torch import Tensor
 
 from curate.runs.recipes import Recipes
 
-NORMAL = (-1.5932, -0.9674, -0.5895, -0.2822, 0.0, 0.2822, 0.5895, 0.9674, 1.5932)  # 9 equal-mass normal quantiles
+# The medians of 9 equal parts of the standard normal distribution: a new run's noise, in standard deviations.
+NORMAL = (-1.5932, -0.9674, -0.5895, -0.2822, 0.0, 0.2822, 0.5895, 0.9674, 1.5932)
 
 
 class Predictor(Protocol):
-    """What a plan needs of a fit: losses of recipes over ``pools``, with bootstrap draws and intervals."""
+    """What planning needs of a fit: losses of recipes over ``pools``, with bootstrap draws and intervals."""
 
     @property
     def eval(self) -> str:
-        """What is predicted: ``loss.<eval>``."""
+        """The eval that is predicted: ``loss.<eval>`` of the run table."""
         ...
 
     @property
     def differentiable(self) -> bool:
-        """Whether the loss has a useful gradient in the weights; else a plan searches."""
+        """Whether the loss has a useful gradient in the weights. If not, a plan searches without one."""
         ...
 
     @property
     def noise(self) -> float:
-        """Standard deviation of log loss of a new run."""
+        """Standard deviation of the log loss of a new run."""
         ...
 
     @property
@@ -37,31 +38,73 @@ class Predictor(Protocol):
 
     @property
     def ranges(self) -> Mapping[str, tuple[float, float]]:
-        """Smallest and largest tokens, params and epochs that were fitted."""
+        """Smallest and largest tokens, params and epochs of the runs that were fitted."""
         ...
 
     def loss(self, recipes: Recipes) -> Tensor:
-        """Return (n,) predicted loss."""
+        """Return (n,) predicted losses in nats per token."""
         ...
 
     def draw_losses(self, recipes: Recipes) -> Tensor:
-        """Return (b, n) predicted loss of every bootstrap draw."""
+        """Return (b, n) predicted losses of every bootstrap draw."""
         ...
 
     def drawn(self, recipes: Recipes, draws: Tensor) -> Tensor:
-        """Return (n,) predicted loss, every recipe by its own bootstrap draw: (n,) indices, wrapped around."""
+        """Return (n,) predicted losses, each recipe by its own bootstrap draw.
+
+        ``draws`` (n,) are indices; an index beyond the last draw starts again at the first.
+        """
         ...
 
     def interval(self, recipes: Recipes, level: float = 0.9) -> tuple[Tensor, Tensor]:
-        """Return (n,) low and high of the loss a new run would show."""
+        """Return (n,) low and high ends of the loss that a new run would show."""
         ...
+
+
+Combine = Callable[[Tensor], Tensor]  # (parts, ...) losses of several predictors -> (...) of all together
+
+
+def combined_draws(parts: Sequence[Predictor], combine: Combine, recipes: Recipes) -> Tensor:
+    """Return (b, n) losses of every bootstrap draw of several predictors together.
+
+    Draws are paired by their index, because draw i of every fit has the same resampled trainings.
+    """
+    return combine(stacked_draws(parts, recipes))
+
+
+def combined_drawn(parts: Sequence[Predictor], combine: Combine, recipes: Recipes, draws: Tensor) -> Tensor:
+    """Return (n,) losses of several predictors together, each recipe by its own bootstrap draw (n,)."""
+    return combine(torch.stack([part.drawn(recipes, draws) for part in parts]))
+
+
+def stacked_draws(parts: Sequence[Predictor], recipes: Recipes) -> Tensor:
+    """Return (parts, b, n) losses of every draw; a predictor with fewer draws than others starts again."""
+    draws = [part.draw_losses(recipes) for part in parts]
+    count = max(len(losses) for losses in draws)
+    return torch.stack([losses[torch.arange(count) % len(losses)] for losses in draws])
+
+
+def central(values: Tensor, level: float) -> tuple[Tensor, Tensor]:
+    """Return (n,) ends of the interval that holds the central ``level`` of (b, n) values."""
+    tails = torch.tensor([(1 - level) / 2, (1 + level) / 2], dtype=torch.float64)
+    low, high = torch.quantile(values, tails, dim=0)
+    return low, high
+
+
+def spread(draws: Tensor, noise: float, level: float) -> tuple[Tensor, Tensor]:
+    """Return (n,) low and high ends of a new run's loss, from (b, n) losses of draws.
+
+    ``noise`` is the standard deviation of the log loss of a run; its distribution is taken as normal.
+    """
+    shifts = torch.tensor(NORMAL, dtype=torch.float64) * noise
+    return central((draws[:, None, :] * torch.exp(shifts)[None, :, None]).flatten(0, 1), level)
 
 
 @dataclass(frozen=True)
 class Blend:
-    """A weighted sum of predictors over the same pools: the mean of several evals, or a stack of laws for one eval.
+    """A weighted sum of predictors over the same pools: the mean of several evals, or several laws for one eval.
 
-    ``weights`` sum to 1. Draws are summed index by index, which pairs resampled trainings.
+    ``weights`` sum to 1.
     """
 
     fits: tuple[Predictor, ...]
@@ -75,54 +118,47 @@ class Blend:
 
     @property
     def ranges(self) -> Mapping[str, tuple[float, float]]:
-        """Smallest and largest tokens, params and epochs fitted."""
+        """Smallest and largest tokens, params and epochs of the runs that were fitted."""
         return self.fits[0].ranges
 
     @property
     def differentiable(self) -> bool:
-        """Whether all members are."""
-        return all(one.differentiable for one in self.fits)
+        """Whether all members are differentiable."""
+        return all(fit.differentiable for fit in self.fits)
 
     @property
     def noise(self) -> float:
-        """Standard deviation of log loss of a new run: the members' mean, as if their errors went together."""
+        """Standard deviation of the log loss of a new run: the mean over the members.
+
+        This takes the run noise of the members as fully correlated.
+        """
         return sum(w * f.noise for w, f in zip(self.weights, self.fits, strict=True))
 
     def parts(self) -> dict[str, "Blend"]:
         """Return the blend of every eval on its own, by name."""
-        names = dict.fromkeys(one.eval for one in self.fits)
-        found = {}
-        for name in names:
-            mine = [(one, w) for one, w in zip(self.fits, self.weights, strict=True) if one.eval == name]
-            total = sum(w for _, w in mine)
-            found[name] = Blend(tuple(one for one, _ in mine), tuple(w / total for _, w in mine), name)
-        return found
+        blends = {}
+        for name in dict.fromkeys(fit.eval for fit in self.fits):
+            members = [(fit, w) for fit, w in zip(self.fits, self.weights, strict=True) if fit.eval == name]
+            total = sum(w for _, w in members)
+            blends[name] = Blend(tuple(fit for fit, _ in members), tuple(w / total for _, w in members), name)
+        return blends
+
+    def _sum(self, losses: Tensor) -> Tensor:
+        shape = (len(self.fits),) + (1,) * (losses.ndim - 1)
+        return (losses * losses.new_tensor(self.weights).reshape(shape)).sum(dim=0)
 
     def loss(self, recipes: Recipes) -> Tensor:
-        """Return (n,) predicted loss; differentiable in the recipes."""
-        return torch.stack([w * f.loss(recipes) for w, f in zip(self.weights, self.fits, strict=True)]).sum(dim=0)
+        """Return (n,) predicted losses, differentiable in the recipes."""
+        return self._sum(torch.stack([fit.loss(recipes) for fit in self.fits]))
 
     def draw_losses(self, recipes: Recipes) -> Tensor:
-        """Return (b, n) predicted losses."""
-        draws = [w * f.draw_losses(recipes) for w, f in zip(self.weights, self.fits, strict=True)]
-        count = max(len(x) for x in draws)
-        return torch.stack([x[torch.arange(count) % len(x)] for x in draws]).sum(dim=0)
+        """Return (b, n) predicted losses of every draw."""
+        return combined_draws(self.fits, self._sum, recipes)
 
     def drawn(self, recipes: Recipes, draws: Tensor) -> Tensor:
-        """Return (n,) predicted loss, every recipe by its own draw (n,)."""
-        return torch.stack([w * f.drawn(recipes, draws) for w, f in zip(self.weights, self.fits, strict=True)]).sum(
-            dim=0
-        )
+        """Return (n,) predicted losses, each recipe by its own draw (n,)."""
+        return combined_drawn(self.fits, self._sum, recipes, draws)
 
     def interval(self, recipes: Recipes, level: float = 0.9) -> tuple[Tensor, Tensor]:
-        """Return (n,) low and high of a new run's loss."""
+        """Return (n,) low and high ends of a new run's loss."""
         return spread(self.draw_losses(recipes), self.noise, level)
-
-
-def spread(draws: Tensor, noise: float, level: float) -> tuple[Tensor, Tensor]:
-    """(b, n) losses of draws to (n,) low and high with log-normal run noise of standard deviation ``noise``."""
-    shifts = torch.tensor(NORMAL, dtype=torch.float64) * noise
-    values = (draws[:, None, :] * torch.exp(shifts)[None, :, None]).flatten(0, 1)
-    tails = torch.tensor([(1 - level) / 2, (1 + level) / 2], dtype=torch.float64)
-    low, high = torch.quantile(values, tails, dim=0)
-    return low, high

@@ -1,4 +1,5 @@
-"""Mixtures that change over the course of training.
+"""Mixtures that change over the course of training, and the job `schedule`.
 
-In: pools, a number of tokens and a plan. Out: phases with shares and passes. May use: storage and pool.
+In: pools, a number of training tokens and, if there is one, a plan. Out: `Schedule`, schedule.json. May use: storage
+and pool.
 """

@@ -1,4 +1,4 @@
-"""Ways to make a schedule: piecewise, Cooldown, a ramp, and two stages that keep the totals of a plan."""
+"""Ways to make a curriculum: phase by phase, Cooldown, a ramp, and two stages that keep the totals of a plan."""
 
 from collections.abc import Mapping, Sequence
 from math import fsum
@@ -8,27 +8,31 @@ from curate.pool import baselines
 from curate.pool.baselines import mixture
 from curate.pool.pool import Pool
 from curate.pool.rounding import down, up
-from curate.schedules.phases import Phase, Schedule
+from curate.schedules.phases import Curriculum, Phase
 
 COOLDOWN = (5.0, 1.0, 0.5)  # first tau, then tau, switch (Li et al. 2024, arXiv 2410.04579)
-RAMP = 8  # constant parts of a ramp, for trainers know no other
-ANNEAL = 0.1  # of training; our choice, about the length of a learning-rate decay
-NEGLIGIBLE = 1e-12
+RAMP = 8  # parts of a ramp: trainers read constant mixtures only, and eight are close to a line
+ANNEAL = 0.1  # part of training; our choice, about the length of a learning-rate decay
+NEGLIGIBLE = 1e-12  # shares below this are rounding errors
 
 
-def piecewise(pools: Sequence[Pool], tokens: float, stages: Sequence[tuple[float, Mapping[str, float]]]) -> Schedule:
-    """Return a schedule of (fraction of training, shares) stages in order; the fractions sum to 1."""
+def piecewise(pools: Sequence[Pool], tokens: float, stages: Sequence[tuple[float, Mapping[str, float]]]) -> Curriculum:
+    """Return the curriculum of (fraction of training, shares) stages in order.
+
+    Raises:
+        SchemaError: fractions that do not sum to 1, or shares that are no mixture of the pools.
+    """
     total = check_fractions([fraction for fraction, _ in stages])
     ends = [fsum(fraction for fraction, _ in stages[: i + 1]) / total for i in range(len(stages))]
     phases = [
         Phase(start, end, mixture(pools, shares, where=f"phase {i}"))
         for i, (start, end, (_, shares)) in enumerate(zip([0.0, *ends], ends, stages, strict=False), start=1)
     ]
-    return Schedule(tuple(pools), tokens, tuple(phases))
+    return Curriculum(tuple(pools), tokens, tuple(phases))
 
 
-def constant(pools: Sequence[Pool], tokens: float, weights: Mapping[str, float]) -> Schedule:
-    """Return a schedule that is one mixture all through training."""
+def constant(pools: Sequence[Pool], tokens: float, weights: Mapping[str, float]) -> Curriculum:
+    """Return the curriculum that keeps one mixture all through training."""
     return piecewise(pools, tokens, [(1.0, weights)])
 
 
@@ -39,10 +43,11 @@ def cooldown(
     tau_first: float = COOLDOWN[0],
     tau_then: float = COOLDOWN[1],
     switch: float = COOLDOWN[2],
-) -> Schedule:
-    """Return temperature sampling at ``tau_first`` up to the fraction ``switch`` of training, then at ``tau_then``.
+) -> Curriculum:
+    """Return temperature sampling at ``tau_first`` until the fraction ``switch`` of training, then at ``tau_then``.
 
-    The defaults are the published Cooldown (Li et al. 2024, arXiv 2410.04579): falling tau did better than rising.
+    The defaults are those of Cooldown (Li et al. 2024, arXiv 2410.04579), where a falling temperature did better than a
+    rising one.
     """
     check_inside(switch, "the switch")
     first, then = (baselines.named(pools, baselines.temperature(pools, tau)) for tau in (tau_first, tau_then))
@@ -51,20 +56,20 @@ def cooldown(
 
 def ramp(
     pools: Sequence[Pool], tokens: float, first: Mapping[str, float], last: Mapping[str, float], *, parts: int = RAMP
-) -> Schedule:
-    """Return the straight line from ``first`` at the start to ``last`` at the end, in equal parts at their midpoints.
+) -> Curriculum:
+    """Return a line from the mixture ``first`` to the mixture ``last``, in ``parts`` steps of equal length.
 
-    The passes at the end of every part are those of the line itself.
+    Each step has the mixture at its middle, so that the passes at its end are those of the line itself.
     """
     if parts < 2:
-        raise SchemaError(f"a ramp of {parts} parts does not rise: give 2 or more")
-    one, two = mixture(pools, first, where="the first mixture"), mixture(pools, last, where="the last mixture")
+        raise SchemaError(f"a ramp of {parts} parts is one constant mixture: give 2 or more")
+    begin, end = mixture(pools, first, where="the first mixture"), mixture(pools, last, where="the last mixture")
     middles = [(i + 0.5) / parts for i in range(parts)]
     phases = [
-        Phase(i / parts, (i + 1) / parts, {name: (1 - m) * one[name] + m * two[name] for name in one})
+        Phase(i / parts, (i + 1) / parts, {name: (1 - m) * begin[name] + m * end[name] for name in begin})
         for i, m in enumerate(middles)
     ]
-    return Schedule(tuple(pools), tokens, tuple(phases))
+    return Curriculum(tuple(pools), tokens, tuple(phases))
 
 
 def two_stage(
@@ -74,17 +79,20 @@ def two_stage(
     anneal: Mapping[str, float],
     *,
     anneal_fraction: float = ANNEAL,
-) -> Schedule:
-    """Return ``main`` and then ``anneal`` over the last ``anneal_fraction`` of training."""
+) -> Curriculum:
+    """Return the mixture ``main``, and then ``anneal`` over the last ``anneal_fraction`` of training."""
     check_inside(anneal_fraction, "the anneal fraction")
     return piecewise(pools, tokens, [(1 - anneal_fraction, main), (anneal_fraction, anneal)])
 
 
 def rest(total: Mapping[str, float], stage: Mapping[str, float], fraction: float) -> dict[str, float]:
-    """Return the mixture of the remaining 1 - ``fraction`` of training that makes ``total`` the mean over all of it.
+    """Return the mixture for the rest of training, so that the mean over all of training is ``total``.
 
-    ``stage`` is the mixture of that ``fraction``, at either end. Shares by pool, absent is none. Errors:
-    ``Infeasible`` where the stage draws more of a pool than the total has, with what would be feasible.
+    ``stage`` is the mixture of a ``fraction`` of training, at its start or its end; the rest is 1 - ``fraction``. All
+    mixtures are shares by pool, 0 where a pool is absent.
+
+    Raises:
+        Infeasible: the stage draws more from a pool than the total has; the message says what would be feasible.
     """
     check_inside(fraction, "the stage's fraction")
     names = list(dict.fromkeys([*total, *stage]))
@@ -101,16 +109,19 @@ def rest(total: Mapping[str, float], stage: Mapping[str, float], fraction: float
             + f": lower its share to {down(has / fraction, 4):.4g}"
             + (f" or shorten the stage to {down(most, 4):.4g}" if most > 0 else "")
         )
-    left = {name: -value if value < -NEGLIGIBLE else 0.0 for name, value in excess.items()}
-    return {name: value / fsum(left.values()) for name, value in left.items()}
+    remaining = {name: -value if value < -NEGLIGIBLE else 0.0 for name, value in excess.items()}
+    return {name: value / fsum(remaining.values()) for name, value in remaining.items()}
 
 
 def late(total: Mapping[str, float], parts: Mapping[str, float], fraction: float) -> dict[str, float]:
     """Return the mixture of the last ``fraction`` of training that draws ``parts`` of the pools' tokens there.
 
-    ``parts`` in [0, 1] by pool; 1 keeps all of a pool for the end. What is left of that stage is filled from the other
-    pools in proportion to ``total``, the shares of all tokens. Errors: ``Infeasible`` where the parts do not fit into
-    the stage, or what they leave out does not fit before it.
+    ``parts`` lie in [0, 1], by pool; 1 keeps all of a pool for the end. The other pools fill the rest of that stage in
+    proportion to ``total``, their shares of all tokens.
+
+    Raises:
+        Infeasible: the parts do not fit into the stage, or the other tokens do not fit before it.
+        SchemaError: an unknown pool, or a part outside [0, 1].
     """
     check_inside(fraction, "the anneal fraction")
     if unknown := [name for name in parts if name not in total]:
@@ -138,25 +149,12 @@ def late(total: Mapping[str, float], parts: Mapping[str, float], fraction: float
     return {name: value / fsum(drawn.values()) for name, value in drawn.items()}
 
 
-def matched(
-    pools: Sequence[Pool],
-    tokens: float,
-    total: Mapping[str, float],
-    anneal: Mapping[str, float],
-    *,
-    anneal_fraction: float = ANNEAL,
-) -> Schedule:
-    """Return two stages that end with ``anneal`` and draw every pool as often as ``total`` does all through training.
-
-    A plan's shares are its total: the curriculum then keeps its passes (see ``rest`` for errors, ``late`` for a way to
-    an anneal mixture).
-    """
-    whole, end = mixture(pools, total, where="the total"), mixture(pools, anneal, where="the anneal")
-    return two_stage(pools, tokens, rest(whole, end, anneal_fraction), end, anneal_fraction=anneal_fraction)
-
-
 def check_fractions(fractions: Sequence[float]) -> float:
-    """Return the sum of the fractions of training that phases take, which must be 1 up to rounding by hand."""
+    """Return the sum of the fractions of training that phases take; it may miss 1 by 0.001.
+
+    Raises:
+        SchemaError: a fraction outside (0, 1], or another sum.
+    """
     for i, fraction in enumerate(fractions, start=1):
         if not 0 < fraction <= 1:
             raise SchemaError(f"phase {i} takes {fraction:g} of training: a phase takes more than 0 and at most 1")
@@ -167,6 +165,6 @@ def check_fractions(fractions: Sequence[float]) -> float:
 
 
 def check_inside(value: float, what: str) -> None:
-    """Refuse a fraction of training that leaves one of two stages empty."""
+    """Stop if a fraction of training leaves one of two stages empty. ``what`` begins the error message."""
     if not 0 < value < 1:
         raise SchemaError(f"{what} {value:g} must lie between 0 and 1, as a fraction of training")

@@ -1,8 +1,13 @@
-"""The contract of a scorer: one number (or vector) per example, high = keep.
+"""Scorers: one pruning metric a file.
 
-A file ``curate/scorers/mine.py`` with a frozen dataclass ``Mine`` is a scorer. One that learns first has a function
-``learn(stream, ...)`` too, which returns the frozen scorer; ``stream(needs)`` yields batches that have those columns
-and may be called many times. Its fields that are arrays are given by ``arrays``, to be saved and loaded again.
+In: batches of rows, with the columns that a scorer needs. Out: its score columns, one row for each row.
+May use: streaming, encoders, tables and lower floors; no scorer imports torch unless it runs a network.
+
+A file ``curate/scorers/my_metric.py`` with a frozen dataclass ``MyMetric`` is the scorer ``my_metric``. Its docstring
+says in the first sentence what the score measures and what a high score means. A scorer that learns from the data first
+also has a function ``learn(stream, ...)``, which returns the scorer; ``stream(needs)`` yields batches with those
+columns, and may be called many times. Options stand under ``Options:`` in the docstring of ``learn``, or of the class
+if there is no ``learn``, one paragraph ``name: meaning (default)`` each.
 """
 
 from collections.abc import Mapping
@@ -10,21 +15,26 @@ from typing import Protocol
 
 import polars as pl
 
+__all__ = ["Scorer"]
+
 
 class Scorer(Protocol):
-    """Reads the columns ``needs``; adds those of ``schema``: ``score.<name>`` (float64), ``emb.<name>`` (vectors) or
-    ``cluster.<name>`` (int32, a group that the row belongs to)."""
+    """A pruning metric: a frozen dataclass that reads the columns ``needs`` and adds those of ``schema``.
+
+    Columns are ``score.<name>`` (float64), ``emb.<name>`` (vectors), ``logits.<epoch>`` (vectors) or ``cluster.<name>``
+    (int32, the group of a row). What a scorer learned is in ``arrays``, which is saved and loaded again.
+    """
 
     @property
     def needs(self) -> tuple[str, ...]:
-        """Columns it reads."""
+        """Columns that it reads."""
         ...
 
     @property
     def schema(self) -> Mapping[str, pl.DataType]:
-        """Columns it adds."""
+        """Columns that it adds, with their types."""
         ...
 
     def __call__(self, batch: pl.DataFrame) -> pl.DataFrame:
-        """Return the new columns only, one row per row of ``batch``, whatever the batching."""
+        """Return the new columns only, one row for each row of ``batch``, the same for any cut into batches."""
         ...

@@ -1,4 +1,7 @@
-"""Texts that a scorer compares with: the rows of ``target=``, files of examples like those that are wanted."""
+"""Texts with which a scorer compares: the rows of ``target=``, examples of the texts that are wanted.
+
+In: a file, folder or glob. Out: columns of texts, batch by batch.
+"""
 
 from collections.abc import Iterator
 
@@ -9,11 +12,16 @@ from curate.tables import batches
 
 
 def texts(target: str, text_column: str, scorer: str) -> Iterator[pl.Series]:
-    """Yield the texts of a file, folder or glob, batch by batch."""
+    """Yield the texts of a file, folder or glob, batch by batch.
+
+    Raises:
+        SchemaError: if ``target`` is empty, or has no such column.
+    """
     if not target:
         raise SchemaError(
-            f"{scorer} has no target: name a file or folder of the texts that you want more of, {scorer}:target=PATH"
+            f"{scorer} has no target. Name a file or folder of texts like those that you want more of: "
+            f"{scorer}:target=PATH"
         )
     for shard in batches.shards([target]):
-        for batch in batches.batches(shard, ("text",), text_column=text_column):
+        for batch in batches.batches(shard, ("text",), reading=batches.Reading(text_column=text_column)):
             yield batch["text"]

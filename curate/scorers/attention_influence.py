@@ -1,13 +1,13 @@
-"""AttentionInfluence (arXiv 2505.07293): how much worse a language model does without its retrieval heads."""
+"""AttentionInfluence (arXiv 2505.07293): how much the loss rises without the retrieval heads of a model."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from functools import lru_cache, partial
+from functools import lru_cache
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, cast
 
 import numpy as np
 import polars as pl
@@ -19,9 +19,10 @@ if TYPE_CHECKING:
     import torch
 
 REQUIRES = "transformers"  # a package that is not installed with curate itself
-SHOTS = 3  # retrievals that are shown before the one that is asked
-VALUES = 8  # entries among which a key is sought
-WORDS = (  # of the values
+SHOTS = 3  # retrievals that the prompt shows before the question
+VALUES = 8  # entries among which the key of the question stands
+LEAST_LOSS = 1e-9  # below it a loss counts as this, so that the ratio is finite
+WORDS = (  # from which the values are drawn
     "amber anchor apple arrow basket beacon bridge bronze candle canyon carpet castle cedar copper cotton desert "
     "dragon ember falcon feather forest garden glacier hammer harbor island ivory jungle kettle ladder lantern "
     "lemon marble meadow mirror mountain needle ocean orange paper pebble pepper pillow planet pocket quartz "
@@ -31,7 +32,7 @@ WORDS = (  # of the values
 
 
 class Tokenizer(Protocol):
-    """What is used of a transformers tokenizer."""
+    """The part of a transformers tokenizer that is used."""
 
     def __call__(self, text: str, *, add_special_tokens: bool) -> Mapping[str, list[int]]:
         """Return the tokens of a text as ``input_ids``."""
@@ -40,11 +41,14 @@ class Tokenizer(Protocol):
 
 @dataclass(frozen=True)
 class AttentionInfluence:
-    """``score.attention_influence``: (L_ref - L) / L, float64, L the mean loss of a text's tokens under ``model`` and
-    L_ref the same with the attention of its retrieval heads made uniform over the tokens before.
+    """How much a text needs a model's retrieval heads; high needs reasoning over its context.
 
-    High = the text needs reasoning over its context: keep high, comparing within a domain only. A text of less than two
-    tokens scores 0; of a longer one the first ``tokens`` count. ``heads`` (k, 2): layer and place of each such head.
+    ``score.attention_influence`` (float64) is (L_ref - L) / L. L is the mean loss of the text's tokens under the model,
+    L_ref the same with the attention of its retrieval heads made uniform over the tokens before. Keep high scores, and
+    compare within a domain only. A text of fewer than two tokens scores 0. ``heads`` (k, 2) are the layer and number of
+    each retrieval head.
+
+    Source: AttentionInfluence, arXiv 2505.07293.
     """
 
     heads: np.ndarray = field(repr=False)
@@ -68,65 +72,93 @@ class AttentionInfluence:
         if len(ids) < 2:
             return 0.0
         base = loss(self.model, ids, ())
-        return (loss(self.model, ids, self.heads.tolist()) - base) / max(base, 1e-9)
+        return (loss(self.model, ids, self.heads.tolist()) - base) / max(base, LEAST_LOSS)
 
 
 def learn(
     stream: Stream, *, model: str = "", share: float = 0.05, samples: int = 40, tokens: int = 1024, seed: int = 0
 ) -> AttentionInfluence:
-    """Find the ``share`` of heads of a Hugging Face model folder, or GGUF file, that retrieve best.
+    """Return the retrieval heads of a language model, those that copy a value from its context best.
 
-    A sample shows keys of 32 hexadecimal digits with values, and asks for one after three examples. A head's score is
-    the share of the value's tokens that the model predicts while the head looks most at that token within the value;
-    the paper generates freely, uses 800 samples of up to 4,096 tokens and a model of 1.3e9 parameters.
+    A sample shows keys of 32 hexadecimal digits with values, and asks for one value after three examples. The score of
+    a head is the share of the value's tokens that the model predicts while the head looks most at that token within the
+    value. (The paper generates freely, with 800 samples of up to 4,096 tokens and a model of 1.3e9 parameters.)
+
+    Options:
+        model: a Hugging Face model folder, or a GGUF file (required).
+        share: share of all heads that are taken as retrieval heads, in (0, 1) (default 0.05).
+        samples: samples over which the score of a head is averaged (default 40).
+        tokens: tokens of a text that count, from its beginning (default 1024).
+        seed: seed of the samples (default 0).
+
+    Raises:
+        CurateError: if the package transformers is not installed.
+        SchemaError: if there is no model, or it is not built like Llama.
     """
     if find_spec(REQUIRES) is None:
         raise CurateError("scorer attention_influence needs the package transformers: pip install 'curate[lm]'")
     if not Path(model).exists() or not model:
-        raise SchemaError(f"attention_influence: no model at {model!r}: name a folder or GGUF file, model=PATH")
+        raise SchemaError(f"attention_influence: no model at {model!r}. Name a folder or GGUF file: model=PATH")
     if not 0 < share < 1 or samples < 1 or tokens < 2:
         raise SchemaError(
-            f"attention_influence: share={share} must be in (0, 1), samples={samples} at least 1, tokens={tokens} 2"
+            f"attention_influence: share={share} must be in (0, 1), samples={samples} at least 1, tokens={tokens} at "
+            "least 2"
         )
     if not any(batch.height for batch in stream(("text",))):
-        raise SchemaError("attention_influence: the data has no rows")
-    found = np.mean([retrieval(model, np.random.default_rng((seed, i))) for i in range(samples)], axis=0)
-    count = max(1, round(share * found.size))
-    best = np.argsort(-found.ravel(), kind="stable")[:count]
-    return AttentionInfluence(np.column_stack(np.unravel_index(np.sort(best), found.shape)), model, tokens)
+        raise SchemaError("attention_influence: the data has no rows. Give it data with texts")
+    scores = np.mean([retrieval(model, np.random.default_rng((seed, i))) for i in range(samples)], axis=0)
+    count = max(1, round(share * scores.size))
+    best = np.argsort(-scores.ravel(), kind="stable")[:count]
+    return AttentionInfluence(np.column_stack(np.unravel_index(np.sort(best), scores.shape)), model, tokens)
+
+
+@dataclass(frozen=True)
+class Question:
+    """One retrieval sample as tokens: the prompt, the answer, and where in the prompt the answer can be copied from."""
+
+    prompt: list[int]
+    answer: list[int]
+    source: slice
+
+
+def question(model: str, rng: np.random.Generator) -> Question:
+    """Return one sample: entries of keys and values, SHOTS examples, and a key whose value is asked for."""
+    pairs = [(rng.bytes(16).hex(), " ".join(rng.choice(WORDS, 4, replace=False))) for _ in range(VALUES)]
+    drawn = rng.choice(VALUES, SHOTS + 1, replace=False)
+    body = "{" + ", ".join(f'"{key}": "{value}"' for key, value in pairs) + "}\n"
+    shots = "".join(f"Key: {pairs[i][0]}\nValue: {pairs[i][1]}\n" for i in drawn[:-1])
+    key, value = pairs[drawn[-1]]
+    before = encode(model, body[: body.index(value)])
+    prompt, answer = encode(model, f"{body}{shots}Key: {key}\nValue:"), encode(model, f" {value}", bare=True)
+    # the value in the body has as many tokens as the answer; its first may take in a quote or a space
+    return Question(prompt, answer, slice(max(0, len(before) - 1), len(before) + len(answer) + 1))
 
 
 def retrieval(model: str, rng: np.random.Generator) -> np.ndarray:
-    """Return (layers, heads) shares of one sample's answer that each head copies."""
+    """Return the share (layers, heads) of one sample's answer that each head copies."""
     import torch
 
-    pairs = [(rng.bytes(16).hex(), " ".join(rng.choice(WORDS, 4, replace=False))) for _ in range(VALUES)]
-    asked = rng.choice(VALUES, SHOTS + 1, replace=False)
-    body = "{" + ", ".join(f'"{key}": "{value}"' for key, value in pairs) + "}\n"
-    shots = "".join(f"Key: {pairs[i][0]}\nValue: {pairs[i][1]}\n" for i in asked[:-1])
-    key, value = pairs[asked[-1]]
-    before = encode(model, body[: body.index(value)])
-    prompt, answer = encode(model, f"{body}{shots}Key: {key}\nValue:"), encode(model, f" {value}", bare=True)
-    # the value in the body: from where its beginning is, for as many tokens; its first may differ by a quote or space
-    near = slice(max(0, len(before) - 1), len(before) + len(answer) + 1)
+    sample = question(model, rng)
+    answer, ids = np.array(sample.answer), np.array(sample.prompt + sample.answer)
     _, network = _load(model)
     with torch.inference_mode():
-        out = network(torch.tensor([prompt + answer]), output_attentions=True)
-    rows = torch.arange(len(prompt) - 1, len(prompt) + len(answer) - 1)  # where each token of the answer is predicted
+        out = network(torch.tensor([ids.tolist()]), output_attentions=True)
+    # a token is predicted at the position before it
+    rows = torch.arange(len(sample.prompt) - 1, len(ids) - 1)
     right = (out.logits[0, rows].argmax(dim=-1) == torch.tensor(answer)).numpy()
-    ids = np.array(prompt + answer)
-    found = []
+    shares = []
     for weights in out.attentions:  # (1, heads, L, L)
-        looked = weights[0, :, rows].argmax(dim=-1).numpy()  # (heads, answer)
-        inside = (looked >= near.start) & (looked < near.stop)
-        found.append((inside & (ids[looked] == np.array(answer)) & right).mean(axis=1))
-    return np.stack(found)
+        target = weights[0, :, rows].argmax(dim=-1).numpy()  # (heads, answer): where each head looks most
+        inside = (target >= sample.source.start) & (target < sample.source.stop)
+        shares.append((inside & (ids[target] == answer) & right).mean(axis=1))
+    return np.stack(shares)
 
 
 def loss(model: str, ids: Sequence[int], heads: Sequence[Sequence[int]]) -> float:
-    """Return the mean loss of tokens 1 to L - 1 given those before, nats; attention of ``heads`` is uniform.
+    """Return the mean loss, in nats, of tokens 1 to L - 1 given those before; attention of ``heads`` is uniform.
 
-    A head that attends alike to all tokens so far gives the running mean of its values.
+    ``heads`` are pairs of a layer and the number of a head. A head with uniform attention gives the running mean of its
+    values.
     """
     import torch
 
@@ -134,47 +166,50 @@ def loss(model: str, ids: Sequence[int], heads: Sequence[Sequence[int]]) -> floa
     with ExitStack() as hooks, torch.inference_mode():
         for layer in sorted({int(layer) for layer, _ in heads}):
             attention = network.get_submodule(f"model.layers.{layer}.self_attn")
-            places, values = [int(head) for at, head in heads if at == layer], list[torch.Tensor]()
-            change = partial(_change, values=values, places=places, width=int(getattr(attention, "head_dim")))  # noqa: B009
-            keep = partial(_keep, values=values)
-            hooks.callback(attention.get_submodule("v_proj").register_forward_hook(keep).remove)
-            hooks.callback(attention.get_submodule("o_proj").register_forward_pre_hook(change).remove)
+            numbers = [int(head) for head_layer, head in heads if head_layer == layer]
+            change = _Uniform(numbers, cast(HasHeadDim, attention).head_dim, [])
+            hooks.callback(attention.get_submodule("v_proj").register_forward_hook(change.keep_values).remove)
+            hooks.callback(attention.get_submodule("o_proj").register_forward_pre_hook(change.replace_mix).remove)
         logits = network(torch.tensor([list(ids)])).logits[0, :-1].double()
     return float(torch.nn.functional.cross_entropy(logits, torch.tensor(list(ids[1:]))))
 
 
-def _keep(
-    _module: "torch.nn.Module", _given: tuple["torch.Tensor"], out: "torch.Tensor", *, values: list["torch.Tensor"]
-) -> None:
-    values.append(out)
+class HasHeadDim(Protocol):
+    """The part of an attention layer that is read."""
+
+    head_dim: int
 
 
-def _change(
-    _module: "torch.nn.Module",
-    given: tuple["torch.Tensor"],
-    *,
-    values: list["torch.Tensor"],
-    places: list[int],
-    width: int,
-) -> tuple["torch.Tensor"]:
-    return (_uniform(given[0], values[-1], places, width),)
+@dataclass(frozen=True)
+class _Uniform:
+    """Hooks of one layer that make the attention of its ``heads`` uniform; ``width`` is the length of a head's values.
 
+    ``values`` holds the layer's values between the two hooks.
+    """
 
-def _uniform(mixed: "torch.Tensor", values: "torch.Tensor", places: list[int], width: int) -> "torch.Tensor":
-    """Put the running mean of its values into each head's part of (1, L, heads x width)."""
-    import torch
+    heads: list[int]
+    width: int
+    values: "list[torch.Tensor]"
 
-    mixed = mixed.clone()
-    group = mixed.shape[-1] // values.shape[-1]  # heads that share values
-    counts = torch.arange(1, mixed.shape[1] + 1)[:, None]
-    for head in places:
-        own = values[0, :, head // group * width : (head // group + 1) * width]
-        mixed[0, :, head * width : (head + 1) * width] = own.cumsum(dim=0) / counts
-    return mixed
+    def keep_values(self, _module: "torch.nn.Module", _inputs: "tuple[torch.Tensor]", out: "torch.Tensor") -> None:
+        """Keep the values (1, L, groups x width) that v_proj gives."""
+        self.values.append(out)
+
+    def replace_mix(self, _module: "torch.nn.Module", inputs: "tuple[torch.Tensor]") -> "tuple[torch.Tensor]":
+        """Return the input of o_proj (1, L, heads x width) with the running mean of its values for each head."""
+        import torch
+
+        mixed, values = inputs[0].clone(), self.values[-1]
+        group = mixed.shape[-1] // values.shape[-1]  # heads that share values
+        counts = torch.arange(1, mixed.shape[1] + 1)[:, None]
+        for head in self.heads:
+            head_values = values[0, :, head // group * self.width : (head // group + 1) * self.width]
+            mixed[0, :, head * self.width : (head + 1) * self.width] = head_values.cumsum(dim=0) / counts
+        return (mixed,)
 
 
 def encode(model: str, text: str, *, bare: bool = False) -> list[int]:
-    """Return the tokens of a text, without the marks of its beginning where it is ``bare``."""
+    """Return the tokens of a text; of a ``bare`` text without the marks that the tokenizer puts before it."""
     tokenizer, _ = _load(model)
     return list(tokenizer(text, add_special_tokens=not bare)["input_ids"])
 
@@ -189,11 +224,14 @@ def _load(model: str) -> tuple[Tokenizer, "torch.nn.Module"]:
         network = transformers.AutoModelForCausalLM.from_pretrained(
             folder, attn_implementation="eager", dtype="float32", **more
         )
-    except (OSError, ValueError, ImportError) as error:  # as transformers says what it lacks
+    # transformers says by an ImportError which package it lacks for a model
+    except (OSError, ValueError, ImportError) as error:
         raise SchemaError(
             f"attention_influence: {model} cannot be loaded: {' '.join(str(error).split())[:300]}"
         ) from None
     first = dict(network.named_modules()).get("model.layers.0.self_attn")
     if first is None or not all(hasattr(first, name) for name in ("v_proj", "o_proj", "head_dim")):
-        raise SchemaError(f"attention_influence: {model} has no layers with v_proj and o_proj, like Llama")
+        raise SchemaError(
+            f"attention_influence: {model} has no layers with v_proj and o_proj. Name a model built like Llama"
+        )
     return tokenizer, network.eval()

@@ -9,19 +9,23 @@ import polars as pl
 from curate.errors import SchemaError
 from curate.scorers._labels import codes, labels
 from curate.streaming import kmeans
-from curate.streaming.scratch import same_width
+from curate.streaming.scratch import check_width
 from curate.tables.batches import Stream
 
+NAME = "class_prototypes"
 LEARNS_FROM = ("label",)  # columns that ``learn`` reads whatever its options
-STEPS = float(1 << 32)  # of a unit: sums of whole steps are exact in any order, of up to 2^31 rows
+STEPS = float(1 << 32)  # whole steps in 1: sums of up to 2^31 rounded unit vectors are exact in int64, in any order
 
 
 @dataclass(frozen=True)
 class ClassPrototypes:
-    """``score.class_prototypes``: 1 - cosine to the mean of the unit vectors of the row's class (float64, in [0, 2]).
+    """How far a row lies from the mean of its class; high is hard or mislabelled.
 
-    High = unlike the rest of its class, hard or mislabelled; keep high when data are plenty, low when scarce.
-    ``classes`` are (c,) sorted names, ``means`` (c, d) float64 unit rows.
+    ``score.class_prototypes`` (float64, 0 to 2) is 1 minus the cosine to the mean of the unit vectors of the row's
+    class. Keep high scores when data are plenty, low ones when data are scarce. ``classes`` are the (c,) sorted names,
+    ``means`` (c, d) float64 the unit vectors of the means.
+
+    Source: Sorscher et al. 2022, arXiv 2206.14486.
     """
 
     classes: np.ndarray = field(repr=False)
@@ -31,7 +35,7 @@ class ClassPrototypes:
 
     @property
     def needs(self) -> tuple[str, ...]:
-        """Columns it reads."""
+        """Columns that it reads."""
         return (self.embedding, "label")
 
     @property
@@ -40,36 +44,40 @@ class ClassPrototypes:
         return {"classes": self.classes, "means": self.means}
 
     def __call__(self, batch: pl.DataFrame) -> pl.DataFrame:
-        """Score a batch; a class that was not learned is an error."""
-        mine = self.means[codes(labels(batch, "class_prototypes"), self.classes, "class_prototypes")]
+        """Score a batch; stop at a class that was not learned."""
+        row_means = self.means[codes(labels(batch, NAME), self.classes, NAME)]
         x = batch[self.embedding].to_numpy().astype(np.float64)
         norms = np.sqrt((x**2).sum(axis=1))
-        cosine = (x * mine).sum(axis=1) / np.where(norms > 0, norms, 1.0) if len(x) else np.zeros(0)
+        cosine = (x * row_means).sum(axis=1) / np.where(norms > 0, norms, 1.0) if len(x) else np.zeros(0)
         return pl.DataFrame({"score.class_prototypes": 1.0 - np.clip(cosine, -1, 1)}, schema=dict(self.schema))
 
 
 def learn(stream: Stream, *, embedding: str = "emb.hashed") -> ClassPrototypes:
-    """Sum the unit vectors of each class; every row needs a label, and there must be two classes or more.
+    """Return the mean direction of each class. Memory is c x d numbers.
 
-    Memory is c x d numbers.
+    Options:
+        embedding: the column of vectors (default emb.hashed).
+
+    Raises:
+        SchemaError: if a row has no label, or all rows have the same.
     """
     sums: dict[str, np.ndarray] = {}
     width = 0
     for batch in stream((embedding, "label")):
-        names, vectors = labels(batch, "class_prototypes"), batch[embedding].to_numpy()
+        names, vectors = labels(batch, NAME), batch[embedding].to_numpy()
         if not batch.height:
             continue
-        width = same_width(vectors, width, embedding, "class_prototypes")
+        width = check_width(vectors, width, embedding, NAME)
         steps = np.rint(kmeans.unit(vectors).astype(np.float64) * STEPS).astype(np.int64)
         for name in names.unique().to_list():
-            mine = steps[(names == name).to_numpy()].sum(axis=0)
-            sums[name] = sums[name] + mine if name in sums else mine
+            batch_sum = steps[(names == name).to_numpy()].sum(axis=0)
+            sums[name] = sums[name] + batch_sum if name in sums else batch_sum
     if not sums:
-        raise SchemaError("class_prototypes: the data has no rows to learn from")
+        raise SchemaError("class_prototypes: the data has no rows to learn from. Give it labelled rows")
     if len(sums) == 1:
         raise SchemaError(
-            f"class_prototypes: every row has the label {next(iter(sums))!r}: it needs two classes or more; "
-            "prototypes:k=1 measures the distance to the mean of all"
+            f"class_prototypes: every row has the label {next(iter(sums))!r}; it needs two classes or more. "
+            "Use prototypes:k=1 for the distance to the mean of all rows"
         )
     classes = sorted(sums)
     means = np.stack([sums[name] for name in classes]).astype(np.float64)

@@ -1,4 +1,4 @@
-"""Compression ratio of a text: how much of it is news."""
+"""Compression ratio of a text under DEFLATE."""
 
 import zlib
 from dataclasses import dataclass
@@ -8,10 +8,16 @@ import polars as pl
 
 @dataclass(frozen=True)
 class Compression:
-    """``score.compression``: compressed / raw UTF-8 bytes under zlib (DEFLATE), float64, in (0, about 1.1].
+    """How badly a text compresses; high is little redundancy, low is boilerplate, tables or repeated text.
 
-    High = little redundancy; keep high. Boilerplate, tables and repeated text sit near 0. Very short texts exceed
-    their size by the 8-byte frame and are capped at 1; an empty or null text scores 0. ``level`` is zlib's.
+    ``score.compression`` (float64, 0 to 1) is the size of the text compressed by zlib (DEFLATE) over its size, both in
+    UTF-8 bytes. Keep high scores. A very short text would exceed its own size, as the frame takes 8 bytes: it scores 1.
+    An empty or null text scores 0.
+
+    Options:
+        level: effort of zlib, 1 (fastest) to 9 (smallest) (default 6).
+
+    Source: DEFLATE is RFC 1951.
     """
 
     level: int = 6
@@ -20,9 +26,9 @@ class Compression:
 
     def __call__(self, batch: pl.DataFrame) -> pl.DataFrame:
         """Score a batch."""
-        scores = [self._one(text) for text in batch["text"].fill_null("")]
+        scores = [self._ratio(text) for text in batch["text"].fill_null("")]
         return pl.DataFrame({"score.compression": scores}, schema=dict(self.schema))
 
-    def _one(self, text: str) -> float:
+    def _ratio(self, text: str) -> float:
         raw = text.encode()
         return min(1.0, len(zlib.compress(raw, self.level)) / len(raw)) if raw else 0.0

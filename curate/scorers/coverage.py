@@ -1,4 +1,4 @@
-"""Coverage of the embedding space, less what others cover too; after ZCore (Griffin et al. 2024, voxel51/zcore)."""
+"""Coverage of the embedding space, after ZCore (Griffin et al. 2024, github.com/voxel51/zcore)."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -8,21 +8,24 @@ import numpy as np
 import polars as pl
 
 from curate.errors import SchemaError
-from curate.streaming.by_id import distinct, found_at
-from curate.streaming.scratch import workplace
-from curate.streaming.tiles import Tiled, columns, some, tiled
+from curate.streaming import tiles
+from curate.streaming.by_id import check_distinct, find_keys
+from curate.streaming.scratch import scratch_folder
+from curate.streaming.tiles import Tiles
 from curate.tables.batches import Stream, keys
 
-LEAST = 1000  # probes of a plane
+LEAST_PROBES = 1000  # probes of a plane for a small data set, where a tenth of the rows would be few
 
 
 @dataclass(frozen=True)
 class Coverage:
-    """``score.coverage``: probes that fall nearest to the row, less its share in what neighbours cover (float64).
+    """How much of the embedding space a row covers that its neighbours do not; high is rare and worth keeping.
 
-    High = it stands for a region that few others do; keep high. In random planes of two coordinates random probes are
-    drawn; the row nearest to a probe gains 1, and the ``near`` rows nearest to that one lose 1 / near each, so that
-    the scores of all rows sum to 0. ``ids`` is (n,) uint64, sorted hash(id, seed), ``scores`` (n,) float64.
+    ``score.coverage`` (float64, any sign): random probes are drawn in random planes of two coordinates. The row nearest
+    to a probe gains 1, and the ``near`` rows nearest to that row lose 1 / near each; the scores of all rows sum to 0. A
+    row that was not learned from scores 0. ``ids`` is (n,) uint64, the sorted hash(id, seed), ``scores`` (n,) float64.
+
+    Source: Griffin et al. 2024, ZCore, github.com/voxel51/zcore.
     """
 
     ids: np.ndarray = field(repr=False)
@@ -37,9 +40,27 @@ class Coverage:
         return {"ids": self.ids, "scores": self.scores}
 
     def __call__(self, batch: pl.DataFrame) -> pl.DataFrame:
-        """Score a batch by its ids; a row that was not there to be learned from scores 0."""
-        at, known = found_at(keys(batch["id"], self.seed), self.ids)
-        return pl.DataFrame({"score.coverage": np.where(known, self.scores[at], 0.0)}, schema=dict(self.schema))
+        """Score a batch by its ids."""
+        position, learned = find_keys(keys(batch["id"], self.seed), self.ids)
+        return pl.DataFrame({"score.coverage": np.where(learned, self.scores[position], 0.0)}, schema=dict(self.schema))
+
+
+@dataclass(frozen=True)
+class Probing:
+    """Random probes: how many planes, probes in each plane (0: by the number of rows), and neighbours that lose."""
+
+    planes: int
+    probes: int
+    near: int
+    seed: int
+
+    def __post_init__(self) -> None:
+        """Refuse numbers with which nothing is probed."""
+        if self.planes < 1 or self.probes < 0 or self.near < 1:
+            raise SchemaError(
+                f"coverage: planes={self.planes} and near={self.near} must be at least 1, probes={self.probes} at "
+                "least 0"
+            )
 
 
 def learn(
@@ -52,56 +73,76 @@ def learn(
     embedding: str = "emb.hashed",
     scratch: str = "",
 ) -> Coverage:
-    """Draw ``probes`` in each of ``planes`` (0: a tenth of the rows, at least 1,000).
+    """Return the coverage of every row, from random probes in random planes.
 
-    A probe's coordinates are triangular: from the least over the median to the largest of the rows. Memory is 150 bytes
-    a row, disk 4 d bytes a row, in ``scratch``; ids must be distinct.
+    A coordinate of a probe has a triangular distribution: from the smallest value of the rows over their median to the
+    largest. Memory is 150 bytes a row; disk is 4 d bytes a row. Ids must be distinct.
+
+    Options:
+        planes: random planes, each of two coordinates (default 100).
+        probes: probes in each plane; 0 is a tenth of the rows, at least 1,000 (default 0).
+        near: rows that lose a share when their neighbour gains (default 10).
+        seed: seed of the planes and the probes (default 0).
+        embedding: the column of vectors (default emb.hashed).
+        scratch: folder for the work files (default: the system's temporary folder).
+
+    Raises:
+        SchemaError: if there are too few rows, or fewer than two coordinates vary.
     """
-    if planes < 1 or probes < 0 or near < 1:
-        raise SchemaError(f"coverage: planes={planes} and near={near} must be at least 1, probes={probes} at least 0")
-    held: list[np.ndarray] = []
+    probing = Probing(planes, probes, near, seed)
+    key_parts: list[np.ndarray] = []
 
     def vectors() -> Iterator[np.ndarray]:
         for batch in stream((embedding,)):
-            held.append(keys(batch["id"], seed))
+            key_parts.append(keys(batch["id"], seed))
             yield batch[embedding].to_numpy()
 
-    with workplace(scratch, "coverage") as folder:
-        found = tiled(vectors(), Path(folder) / "vectors", f"coverage: {embedding}")
-        if found.rows <= near:
-            raise SchemaError(f"coverage: near={near} neighbours of a row need more rows; the data has {found.rows}")
-        key = distinct(np.concatenate(held), stream, "coverage", seed)
-        order, rng = np.argsort(key), np.random.default_rng(seed)
-        total, (low, middle, high) = np.zeros(found.rows, np.int64), _spread(found)
-        vary = np.flatnonzero((high > low) & np.isfinite(high - low))
-        if len(vary) < 2:
-            raise SchemaError(
-                f"coverage: {len(vary)} of {found.width} coordinates of {embedding} vary over {found.rows} rows; a "
-                "plane needs two: are all rows alike?"
-            )
-        count = probes or max(LEAST, found.rows // 10)
-        for _ in range(planes):
-            pair = rng.choice(vary, 2, replace=False)
-            drawn = rng.triangular(low[pair], np.clip(middle[pair], low[pair], high[pair]), high[pair], (count, 2))
-            _probe(some(found, pair.tolist())[:, order].T, drawn, near, total)
+    with scratch_folder(scratch, "coverage") as folder:
+        tiled = tiles.write(vectors(), Path(folder) / "vectors", f"coverage: {embedding}")
+        if tiled.rows <= near:
+            raise SchemaError(f"coverage: near={near} neighbours need more than {near} rows; the data has {tiled.rows}")
+        key = np.concatenate(key_parts)
+        check_distinct(key, stream, "coverage", seed)
+        # in the order of the keys, ties between rows do not depend on the order of the stream
+        order = np.argsort(key)
+        total = _total(tiled, order, probing, embedding)
     return Coverage(key[order], total / near, seed)
 
 
-def _spread(found: Tiled) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the least, the median and the largest of each coordinate, (d,) float64 each."""
-    parts = [(block.min(axis=1), np.median(block, axis=1), block.max(axis=1)) for _, block in columns(found)]
+def _total(tiled: Tiles, order: np.ndarray, probing: Probing, embedding: str) -> np.ndarray:
+    """Return the sum of gains and losses (n,) of the rows in ``order``, in units of 1 / near."""
+    low, middle, high = _range(tiled)
+    vary = np.flatnonzero((high > low) & np.isfinite(high - low))
+    if len(vary) < 2:
+        raise SchemaError(
+            f"coverage: {len(vary)} of {tiled.width} coordinates of {embedding} vary over {tiled.rows} rows; a plane "
+            "needs two. Check that the vectors differ"
+        )
+    probes = probing.probes or max(LEAST_PROBES, tiled.rows // 10)
+    rng, total = np.random.default_rng(probing.seed), np.zeros(tiled.rows, np.int64)
+    for _ in range(probing.planes):
+        pair = rng.choice(vary, 2, replace=False)
+        drawn = rng.triangular(low[pair], np.clip(middle[pair], low[pair], high[pair]), high[pair], (probes, 2))
+        _probe(tiles.read(tiled, pair.tolist())[:, order].T, drawn, probing.near, total)
+    return total
+
+
+def _range(tiled: Tiles) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the smallest value, the median and the largest value of each coordinate, (d,) float64 each."""
+    parts = [(block.min(axis=1), np.median(block, axis=1), block.max(axis=1)) for _, block in tiles.blocks(tiled)]
     low, middle, high = (np.concatenate(part).astype(np.float64) for part in zip(*parts, strict=True))
     return low, middle, high
 
 
 def _probe(plane: np.ndarray, probes: np.ndarray, near: int, total: np.ndarray) -> None:
-    """Add to ``total`` (n,), in 1 / near, what the probes (c, 2) give and take in a plane (n, 2)."""
+    """Add to ``total`` (n,) what the probes (c, 2) give and take in a plane (n, 2), in units of 1 / near."""
     from scipy.spatial import cKDTree
 
     tree = cKDTree(plane)
     winner, hits = np.unique(tree.query(probes)[1], return_counts=True)
     around = tree.query(plane[winner], k=near + 1)[1]
     others = around != winner[:, None]
-    others[others.all(axis=1), -1] = False  # copies of the winner in its place
+    # where copies of the winner fill all near + 1 places, the winner is not among them: leave out the last copy instead
+    others[others.all(axis=1), -1] = False
     np.add.at(total, winner, hits * near)
     np.subtract.at(total, around[others], np.repeat(hits, near))

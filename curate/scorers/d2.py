@@ -9,20 +9,24 @@ import numpy as np
 import polars as pl
 
 from curate.errors import SchemaError
-from curate.streaming.by_id import distinct, found_at
+from curate.streaming.by_id import check_distinct, find_keys
 from curate.streaming.nearest import neighbours
-from curate.streaming.scratch import Settings, Spool, clusters, spool, workplace
+from curate.streaming.scratch import ClusterSettings, Spool, clusters, scratch_folder, write_spool
 from curate.tables.batches import Stream, finite, keys
 
-EXACT_ROWS = 20_000  # up to so many every row is compared with every other
+EXACT_ROWS = 20_000  # up to so many rows every row is compared with every other; the work grows with their square
+CLUSTER_SAMPLE, CLUSTER_ITERATIONS = 50_000, 10  # enough for clusters that serve only to look for neighbours
 
 
 @dataclass(frozen=True)
 class D2:
-    """``score.d2``: 1 - place / n, place the turn (from 0) at which D2 selects the row (float64, in (0, 1]).
+    """How early D2 selects a row; high is difficult and unlike the rows selected before it.
 
-    High = selected early: difficult, and unlike what was selected before; keep high: the best m rows are D2's selection
-    of m, for every m. ``ids`` is (n,) uint64, sorted hash(id, seed), ``scores`` (n,) float64.
+    ``score.d2`` (float64, in (0, 1]) is 1 - turn / n, where turn (from 0) is when D2 selects the row. The best m rows
+    are D2's selection of m rows, for every m: keep high scores. A row that was not learned from scores 0. ``ids`` is
+    (n,) uint64, the sorted hash(id, seed), ``scores`` (n,) float64.
+
+    Source: Maharana et al. 2024, ICLR, arXiv 2310.07931.
     """
 
     ids: np.ndarray = field(repr=False)
@@ -37,9 +41,9 @@ class D2:
         return {"ids": self.ids, "scores": self.scores}
 
     def __call__(self, batch: pl.DataFrame) -> pl.DataFrame:
-        """Score a batch by its ids; a row that was not there to be learned from scores 0."""
-        at, known = found_at(keys(batch["id"], self.seed), self.ids)
-        return pl.DataFrame({"score.d2": np.where(known, self.scores[at], 0.0)}, schema=dict(self.schema))
+        """Score a batch by its ids."""
+        position, learned = find_keys(keys(batch["id"], self.seed), self.ids)
+        return pl.DataFrame({"score.d2": np.where(learned, self.scores[position], 0.0)}, schema=dict(self.schema))
 
 
 def learn(
@@ -54,76 +58,94 @@ def learn(
     embedding: str = "emb.hashed",
     scratch: str = "",
 ) -> D2:
-    """Order all rows: x_i = difficulty (column ``by``, at least 0) + sum over i's ``near`` nearest rows j of
-    exp(-forward d_ij) difficulty_j; take the largest x_i, lower its neighbours' x_j by exp(-reverse d_ij) x_i, repeat.
+    """Return the turn at which D2 selects each row.
 
-    d is the Euclidean distance of unit vectors. Up to 20,000 rows neighbours are exact; of more they are looked for in
-    the ``probes`` nearest of sqrt(n) clusters. Ids must be distinct. Memory is 12 near + 60 bytes a row and 150 MB;
-    disk 4 d + 8 bytes a row, in ``scratch``.
+    Row i starts with x_i = difficulty_i + the sum over its nearest rows j of exp(-forward d_ij) difficulty_j. Then the
+    row with the largest x_i is selected and lowers x_j of its neighbours by exp(-reverse d_ij) x_i, until none is left.
+    d is the Euclidean distance of unit vectors. Up to 20,000 rows neighbours are exact. Memory is 12 near + 60 bytes a
+    row and 150 MB; disk is 4 d + 8 bytes a row. Ids must be distinct.
+
+    Options:
+        by: the column of difficulties, at least 0 (default score.prototypes).
+        near: neighbours of a row (default 10).
+        forward: decay of the messages that add difficulty, per unit of distance (default 1).
+        reverse: decay of the messages that lower it after a selection, per unit of distance (default 1).
+        probes: nearest of sqrt(n) clusters in which neighbours are sought, beyond 20,000 rows (default 16).
+        seed: seed of the clusters and of ties (default 0).
+        embedding: the column of vectors (default emb.hashed).
+        scratch: folder for the work files (default: the system's temporary folder).
+
+    Raises:
+        SchemaError: if there are too few rows, or a difficulty is negative or no number.
     """
     if near < 1 or probes < 1 or min(forward, reverse) < 0:
         raise SchemaError(
-            f"d2: near={near}, probes={probes} must be at least 1, forward={forward}, reverse={reverse} at least 0"
+            f"d2: near={near} and probes={probes} must be at least 1, forward={forward} and reverse={reverse} at least "
+            "0"
         )
     values: list[np.ndarray] = []
 
-    def noted(needs: Sequence[str]) -> Iterator[pl.DataFrame]:
+    def with_difficulties(needs: Sequence[str]) -> Iterator[pl.DataFrame]:
+        """Note the difficulties while the vectors are written, so that the data is read once."""
         values.clear()
         for batch in stream((*needs, by)):
-            _check(batch, by)
+            _check_difficulties(batch, by)
             values.append(batch[by].to_numpy().astype(np.float64))
             yield batch
 
-    with workplace(scratch, "d2") as name:
-        spooled = spool(noted, embedding, Path(name), who="d2", seed=seed, exact=True)
-        if spooled.rows <= near:
-            raise SchemaError(f"d2: near={near} neighbours of a row need more rows; the data has {spooled.rows}")
-        key = distinct(spooled.keys(), stream, "d2", seed)
-        start, order = np.concatenate(values), np.argsort(key)
-        centres = _centres(stream, embedding, Path(name), spooled, seed)
-        at, distance = neighbours(spooled, order, centres, near=near, probes=probes)
-    places = selection(start[order], at, np.exp(-forward * distance), np.exp(-reverse * distance))
-    return D2(key[order], 1.0 - places / len(places), seed)
+    with scratch_folder(scratch, "d2") as name:
+        spool = write_spool(with_difficulties, embedding, Path(name), scorer="d2", seed=seed, exact=True)
+        if spool.rows <= near:
+            raise SchemaError(f"d2: near={near} neighbours need more than {near} rows; the data has {spool.rows}")
+        key = spool.keys()
+        check_distinct(key, stream, "d2", seed)
+        difficulty, order = np.concatenate(values), np.argsort(key)
+        centres = _centres(stream, embedding, Path(name), spool, seed)
+        neighbour, distance = neighbours(spool, order, centres, near=near, probes=probes)
+    turns = selection(difficulty[order], neighbour, np.exp(-forward * distance), np.exp(-reverse * distance))
+    return D2(key[order], 1.0 - turns / len(turns), seed)
 
 
-def selection(start: np.ndarray, at: np.ndarray, forward: np.ndarray, reverse: np.ndarray) -> np.ndarray:
-    """Return the turn (n,) of each row; of equals the first goes first.
+def selection(difficulty: np.ndarray, neighbour: np.ndarray, forward: np.ndarray, reverse: np.ndarray) -> np.ndarray:
+    """Return the turn (n,) at which each row is selected; of equal rows the first is selected first.
 
-    ``at`` (n, near) are the neighbours of each row, ``forward`` and ``reverse`` their weights, ``start`` (n,) the
-    difficulties.
+    ``neighbour`` (n, near) are the neighbours of each row, ``forward`` and ``reverse`` (n, near) the weights of the
+    messages, ``difficulty`` (n,) the start.
     """
-    x = start + (forward * start[at]).sum(axis=1)
-    now, places = x.tolist(), np.full(len(x), -1, np.int64)
-    heap = [(-value, row) for row, value in enumerate(now)]
+    start = difficulty + (forward * difficulty[neighbour]).sum(axis=1)
+    x, turns = start.tolist(), np.full(len(start), -1, np.int64)
+    heap = [(-value, row) for row, value in enumerate(x)]
     heapq.heapify(heap)
     turn = 0
     while heap:
-        value, row = heapq.heappop(heap)
-        if places[row] >= 0 or -value != now[row]:
-            continue  # taken, or changed since
-        places[row] = turn
+        negative_x, row = heapq.heappop(heap)
+        # entries are not removed when x changes: skip one that is selected already, or out of date
+        if turns[row] >= 0 or -negative_x != x[row]:
+            continue
+        turns[row] = turn
         turn += 1
-        for other, weight in zip(at[row].tolist(), reverse[row].tolist(), strict=True):
-            if places[other] < 0:
-                now[other] += weight * value
-                heapq.heappush(heap, (-now[other], other))
-    return places
+        for other, weight in zip(neighbour[row].tolist(), reverse[row].tolist(), strict=True):
+            if turns[other] < 0:
+                x[other] += weight * negative_x
+                heapq.heappush(heap, (-x[other], other))
+    return turns
 
 
-def _centres(stream: Stream, embedding: str, folder: Path, spooled: Spool, seed: int) -> np.ndarray | None:
-    """Return centres of clusters to look for neighbours in; None where all rows are looked at."""
-    if spooled.rows <= EXACT_ROWS:
+def _centres(stream: Stream, embedding: str, folder: Path, spool: Spool, seed: int) -> np.ndarray | None:
+    """Return centres of clusters in which neighbours are sought; None if every row is compared with every other."""
+    if spool.rows <= EXACT_ROWS:
         return None
     (folder / "clusters").mkdir()
-    asked = Settings("d2", round(spooled.rows**0.5), 50_000, 10, "sample", seed, fewer=True)
-    return clusters(stream, embedding, folder / "clusters", asked)[1].centres
+    k = round(spool.rows**0.5)
+    settings = ClusterSettings("d2", k, CLUSTER_SAMPLE, CLUSTER_ITERATIONS, "sample", seed, fewer=True)
+    return clusters(stream, embedding, folder / "clusters", settings)[1].centres
 
 
-def _check(batch: pl.DataFrame, by: str) -> None:
+def _check_difficulties(batch: pl.DataFrame, by: str) -> None:
     good = finite(batch[by]) & (batch[by] >= 0).fill_null(False).to_numpy()
     if not good.all():
         row = int(good.argmin())
         raise SchemaError(
-            f"d2: {by} of id {batch['id'][row]!r} is {batch[by][row]}: a difficulty must be a number of at least 0; "
-            "name another column with by="
+            f"d2: {by} of id {batch['id'][row]!r} is {batch[by][row]}; a difficulty must be a number of at least 0. "
+            "Name another column with by="
         )

@@ -1,4 +1,4 @@
-"""Density-based pruning: how much of the data a cluster deserves (Abbas et al. 2024, arXiv 2401.04578)."""
+"""Density-based pruning: how many rows of a cluster are worth keeping (Abbas et al. 2024, arXiv 2401.04578)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,19 +9,22 @@ import polars as pl
 
 from curate.errors import SchemaError
 from curate.streaming import kmeans
-from curate.streaming.scratch import SAMPLE, Settings, clusters, workplace
+from curate.streaming.scratch import SAMPLE, ClusterSettings, clusters, scratch_folder
 from curate.tables.batches import Stream
 
-NEIGHBOURS = 20  # nearest centres that a centre's distance to others is the mean over
+NEIGHBOURS = 20  # nearest centres over which the distance between clusters is averaged (Abbas et al. 2024)
 
 
 @dataclass(frozen=True)
 class Density:
-    """``score.density``: C = d_inter x d_intra of the row's cluster (float64, >= 0); ``cluster.density`` (int32).
+    """How complex the cluster of a row is; high is wide and far from others, so it deserves the larger quota.
 
-    High = a cluster that is wide and far from others: more of its rows are worth keeping, so give it the larger quota.
-    All rows of a cluster have the same score. Distances are 1 - cosine: d_inter is a centre's mean distance to the 20
-    nearest others, d_intra the mean of its rows to it. ``centres`` is (k, d) float32, ``worth`` (k,) float64.
+    ``score.density`` (float64, >= 0) is C = d_inter x d_intra of the row's cluster, equal for all its rows;
+    ``cluster.density`` (int32) is that cluster. Distances are 1 - cosine: d_inter is the mean distance of a centre to
+    its 20 nearest centres, d_intra the mean distance of its rows to it. Keep more rows of clusters with high scores.
+    ``centres`` is (k, d) float32, ``worth`` (k,) float64.
+
+    Source: Abbas et al. 2024, arXiv 2401.04578.
     """
 
     centres: np.ndarray = field(repr=False)
@@ -31,7 +34,7 @@ class Density:
 
     @property
     def needs(self) -> tuple[str, ...]:
-        """Columns it reads."""
+        """Columns that it reads."""
         return (self.embedding,)
 
     @property
@@ -56,28 +59,42 @@ def learn(
     embedding: str = "emb.hashed",
     scratch: str = "",
 ) -> Density:
-    """Learn clusters as ``prototypes`` does, and what each is worth; k of at least 2."""
+    """Return clusters, learned as ``prototypes`` learns them, and the complexity of each.
+
+    Options:
+        k: number of clusters, at least 2 (default 100).
+        sample: rows from which clusters are learned, chosen by the hash of their ids; 0 is all (default 1000000).
+        iterations: iterations of k-means (default 20).
+        start: ++ for k-means++, or sample for random rows, which is faster (default ++).
+        seed: seed of the sample and the start (default 0).
+        embedding: the column of vectors (default emb.hashed).
+        scratch: folder for the work files (default: the system's temporary folder).
+
+    Raises:
+        SchemaError: if there are fewer rows than clusters.
+    """
     if k < 2:
-        raise SchemaError(f"density: k={k} clusters have no distance from each other: give at least 2")
-    with workplace(scratch, "density") as folder:
-        asked = Settings("density", k, sample, iterations, start, seed)
-        _, found = clusters(stream, embedding, Path(folder), asked)
-    return Density(found.centres, between(found.centres) * within(found), embedding)
+        raise SchemaError(f"density: k={k} clusters have no distance from each other. Give k=2 or more")
+    with scratch_folder(scratch, "density") as folder:
+        settings = ClusterSettings("density", k, sample, iterations, start, seed)
+        _, learned = clusters(stream, embedding, Path(folder), settings)
+    return Density(learned.centres, between(learned.centres) * within(learned), embedding)
 
 
 def between(centres: np.ndarray) -> np.ndarray:
-    """Return the mean distance (k,) of each centre to its nearest others, at most NEIGHBOURS."""
+    """Return the mean distance (k,) of each centre to its NEIGHBOURS nearest centres, or to all if there are fewer."""
     near = min(NEIGHBOURS, len(centres) - 1)
-    result = np.empty(len(centres))
-    for at in range(0, len(centres), kmeans.BLOCK):
-        part = centres[at : at + kmeans.BLOCK].astype(np.float64)
+    means = np.empty(len(centres))
+    for start in range(0, len(centres), kmeans.BLOCK):
+        part = centres[start : start + kmeans.BLOCK].astype(np.float64)
         distance = 1.0 - part @ centres.T.astype(np.float64)
-        distance[np.arange(len(part)), at + np.arange(len(part))] = np.inf
-        result[at : at + len(part)] = np.sort(np.partition(distance, near - 1)[:, :near]).mean(axis=1)
-    return np.maximum(result, 0.0)
+        distance[np.arange(len(part)), start + np.arange(len(part))] = np.inf  # a centre is not its own neighbour
+        means[start : start + len(part)] = np.sort(np.partition(distance, near - 1)[:, :near]).mean(axis=1)
+    return np.maximum(means, 0.0)
 
 
-def within(found: kmeans.Clusters) -> np.ndarray:
-    """Return the mean distance (k,) of the rows of each cluster to its centre; of an empty one 0."""
-    total = (found.sums * found.centres).sum(axis=1)
-    return np.asarray(np.maximum(1.0 - total / np.maximum(found.counts, 1), 0.0) * (found.counts > 0))
+def within(learned: kmeans.Clusters) -> np.ndarray:
+    """Return the mean distance (k,) of the rows of each cluster to its centre; 0 for an empty cluster."""
+    # rows are unit vectors, so the sum of their cosines is the product of their sum with the centre
+    cosines = (learned.sums * learned.centres).sum(axis=1)
+    return np.asarray(np.maximum(1.0 - cosines / np.maximum(learned.counts, 1), 0.0) * (learned.counts > 0))

@@ -7,16 +7,24 @@ import numpy as np
 import polars as pl
 
 from curate.errors import SchemaError
-from curate.scorers import _dynamics
+from curate.scorers import _predictions
 
 
 @dataclass(frozen=True)
 class Disagreement:
-    """``score.disagreement``: how far the models in ``epochs`` differ on a row, float64; no label is read.
+    """How far the predictions of several models differ on a row; high is hard and informative.
 
-    ``by=information``: entropy of the mean prediction minus the mean entropy, nats (mutual information of prediction
-    and model; Houlsby et al. 2011). ``by=variation``: share of the models that do not vote for the most voted class.
-    High = they disagree, informative; keep high when data are plenty. One model alone agrees with itself: 0.
+    ``score.disagreement`` (float64, >= 0) reads no label. Keep high scores when data are plenty. One model alone agrees
+    with itself: 0.
+
+    Options:
+        epochs: models to use, by the names of their columns joined by + (default 0; `curate score` fills in all).
+        by: information, the mutual information of prediction and model in nats: the entropy of the mean prediction
+            minus the mean entropy; or variation, the share of models that do not vote for the most voted class
+            (default information).
+        logits: read the columns logits.<epoch>; if false, probs.<epoch> (default false).
+
+    Source: Chitta et al. 2021, arXiv 1905.12737; mutual information after Houlsby et al. 2011, arXiv 1112.5745.
     """
 
     epochs: str | int = "0"
@@ -25,25 +33,25 @@ class Disagreement:
     schema = {"score.disagreement": pl.Float64()}
 
     def __post_init__(self) -> None:
-        """Check the measure."""
+        """Refuse an unknown measure."""
         if self.by not in ("information", "variation"):
             raise SchemaError(f"disagreement: by={self.by} must be information or variation")
 
     @property
     def needs(self) -> tuple[str, ...]:
-        """Columns it reads."""
-        return _dynamics.columns(self.epochs, self.logits)
+        """Columns that it reads."""
+        return _predictions.columns(self.epochs, self.logits)
 
     def __call__(self, batch: pl.DataFrame) -> pl.DataFrame:
         """Score a batch."""
-        mean, inside = np.zeros((batch.height, 1)), np.zeros(batch.height)
-        for p in _dynamics.probabilities(batch, self.needs):
-            if self.by == "variation":
-                p = (np.arange(p.shape[1]) == p.argmax(axis=1)[:, None]).astype(np.float64)  # a vote
+        mean, mean_entropy = np.zeros((batch.height, 1)), np.zeros(batch.height)
+        for p in _predictions.probabilities(batch, self.needs):
+            if self.by == "variation":  # a vote: 1 for the most likely class
+                p = (np.arange(p.shape[1]) == p.argmax(axis=1)[:, None]).astype(np.float64)
             mean = mean + p / len(self.needs)
-            inside += _entropy(p) / len(self.needs)
-        found = 1 - mean.max(axis=1) if self.by == "variation" else _entropy(mean) - inside
-        return pl.DataFrame({"score.disagreement": np.maximum(found, 0)}, schema=dict(self.schema))
+            mean_entropy += _entropy(p) / len(self.needs)
+        score = 1 - mean.max(axis=1) if self.by == "variation" else _entropy(mean) - mean_entropy
+        return pl.DataFrame({"score.disagreement": np.maximum(score, 0)}, schema=dict(self.schema))
 
 
 def _entropy(p: np.ndarray) -> np.ndarray:

@@ -12,19 +12,21 @@ from curate.streaming import ngrams
 from curate.streaming.ngrams import Grams
 from curate.tables.batches import Stream
 
-FLOOR = 1e-8  # added to probabilities by the authors' code, where nothing is smoothed
-MOST_BUCKETS = 1 << 28
+FLOOR = 1e-8  # the authors' code adds it to probabilities, where nothing is smoothed
+MOST_BUCKETS = 1 << 28  # 2 GB of ratios
 
 
 @dataclass(frozen=True)
 class Dsir:
-    """``score.dsir``: log p(text) - log q(text) in nats, float64; p learned on the target, q on the data.
+    """How much more likely a text is under the target than under the data; high is like the target.
 
-    High = more like the target; keep high. p and q are bags of hashed words and word pairs (lower-cased, runs of marks
-    are words). A sum over the text as in the paper, so that long texts have the largest and the smallest scores: draw
-    with the rule ``sample``, which is the paper's resampling (they drop texts under 100 words first). To take the
-    highest instead, use ``normalise=true``: the mean over the text's n-grams. A text without words scores 0.
-    ``ratios`` is (b,) float64, log p - log q of each bucket.
+    ``score.dsir`` (float64, nats, any sign) is log p(text) - log q(text). p is learned from the target and q from the
+    data; both are bags of hashed words and word pairs (lower-cased; a run of marks is a word). It is a sum over the
+    text, as in the paper, so long texts have the largest and the smallest scores: draw with ``--rule sample``, which is
+    the paper's resampling (the authors drop texts under 100 words first), or use ``normalise=true`` to keep the highest
+    scores. A text without words scores 0. ``ratios`` is (b,) float64, log p - log q of each bucket.
+
+    Source: Xie et al. 2023, arXiv 2302.03169.
     """
 
     ratios: np.ndarray = field(repr=False)
@@ -43,8 +45,9 @@ class Dsir:
         for piece in ngrams.pieces(batch["text"]):
             total, counts = np.zeros(len(piece)), np.zeros(len(piece), np.int64)
             for grams in _grams(piece):
-                found = self.ratios[grams.values % np.uint64(len(self.ratios))]
-                total += np.bincount(grams.owner, found, minlength=len(piece))  # adds in reading order, so always alike
+                ratios = self.ratios[grams.values % np.uint64(len(self.ratios))]
+                # bincount adds in reading order, so a text gets the same sum in every batch
+                total += np.bincount(grams.owner, ratios, minlength=len(piece))
                 counts += grams.counts
             scores.append(total / np.maximum(counts, 1) if self.normalise else total)
         return pl.DataFrame({"score.dsir": np.concatenate(scores)}, schema=dict(self.schema))
@@ -59,19 +62,28 @@ def learn(
     smoothing: float = 1.0,
     normalise: bool = False,
 ) -> Dsir:
-    """Count n-grams in ``buckets`` of the whole stream and of ``target`` (a file, folder or glob; column ``text``).
+    """Return the log ratio of each bucket, from counts of the n-grams of the target and of all the data.
 
-    ``smoothing`` is added to every count, so that a bucket that the target never uses is worth no more than the data
-    can tell; 0 is the authors' code instead, where 1e-8 is added to each share: such a bucket then counts as 18 nats.
+    Options:
+        target: file, folder or glob of texts like those that are wanted (required).
+        target_column: the column of the target that holds its texts (default text).
+        buckets: buckets into which n-grams are hashed (default 10000).
+        smoothing: added to every count, so that a bucket which the target never uses is worth no more than the data can
+            tell; 0 adds 1e-8 to each share instead, as the authors' code does: such a bucket counts up to 18 nats
+            (default 1).
+        normalise: the mean over the n-grams of a text instead of the sum (default false).
+
+    Raises:
+        SchemaError: if there is no target, or the target or the data have no words.
     """
     if not (0 < buckets <= MOST_BUCKETS and smoothing >= 0):
         raise SchemaError(f"dsir: buckets={buckets} must be 1 to {MOST_BUCKETS}, smoothing={smoothing} at least 0")
-    wanted = _counts(_target.texts(target, target_column, "dsir"), buckets)
-    raw = _counts((batch["text"] for batch in stream(("text",))), buckets)
-    for counts, what in ((wanted, f"the target {target}"), (raw, "the data")):
+    target_counts = _counts(_target.texts(target, target_column, "dsir"), buckets)
+    data_counts = _counts((batch["text"] for batch in stream(("text",))), buckets)
+    for counts, what in ((target_counts, f"the target {target}"), (data_counts, "the data")):
         if not counts.any():
-            raise SchemaError(f"dsir: {what} has no words to learn from: is its text column the right one?")
-    return Dsir(_log_shares(wanted, smoothing) - _log_shares(raw, smoothing), normalise)
+            raise SchemaError(f"dsir: {what} has no words to learn from. Check that its text column is the right one")
+    return Dsir(_log_shares(target_counts, smoothing) - _log_shares(data_counts, smoothing), normalise)
 
 
 def _counts(texts: Iterable[pl.Series], buckets: int) -> np.ndarray:

@@ -1,34 +1,35 @@
-"""Duplicates: exact by hash, near by MinHash with every candidate verified (Broder 1997; Lee et al. 2021, 2107.06499).
-
-14 bands of 8 rows over 5-grams of words, and similarity from 0.75, are FineWeb's (Penedo et al. 2024, 2406.17557).
-"""
+"""Duplicates: exact by hash, near by MinHash, every candidate verified (Broder 1997; Lee et al. 2021, 2107.06499)."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 import polars as pl
 import xxhash
 
 from curate.errors import SchemaError
-from curate.streaming import linkage, minhash, ngrams
-from curate.streaming.linkage import EDGE
+from curate.streaming import equal_keys, minhash, ngrams
+from curate.streaming.by_id import find_keys, refuse_repeated_id
+from curate.streaming.linkage import EDGE, single_linkage
 from curate.streaming.ngrams import Grams
+from curate.streaming.scratch import scratch_folder
 from curate.tables.batches import Stream, keys
 
-MOST_ROWS = 1 << 32
+MOST_ROWS = 1 << 32  # row numbers are 32 bits on disk
 
 
 @dataclass(frozen=True)
 class Duplicates:
-    """``score.duplicates``: 1 - the Jaccard similarity at which a text is merged into its representative, float64.
+    """How unlike a text is to the text that represents its duplicates; high is no copy, 0 is an exact copy.
 
-    High = no copy of another text; keep high: 1 is a text without duplicates or the one that stands for its group (the
-    smallest hash(id, seed)), 0 an exact copy. Keeping scores > 1 - t keeps exactly one text of each group of texts
-    linked by similarities >= t, for every t from ``threshold`` up to 1: one file of scores serves all thresholds.
-    ``removed`` is (m,) uint64, the sorted hash(id, seed) of what is merged, ``scores`` (m,) float64.
+    ``score.duplicates`` (float64, 0 to 1) is 1 minus the Jaccard similarity at which the text is merged into its
+    representative. It is 1 for a text without duplicates, and for the representative itself, the text with the smallest
+    hash(id, seed). Keeping scores > 1 - t keeps exactly one text of each group of texts that similarities >= t link,
+    for every t from ``threshold`` to 1: one file of scores serves all thresholds. ``removed`` is (m,) uint64, the
+    sorted hash(id, seed) of the merged texts, ``scores`` (m,) float64.
+
+    Source: Broder 1997; Lee et al. 2021, arXiv 2107.06499.
     """
 
     removed: np.ndarray = field(repr=False)
@@ -44,11 +45,19 @@ class Duplicates:
 
     def __call__(self, batch: pl.DataFrame) -> pl.DataFrame:
         """Score a batch by its ids."""
-        wanted, scores = keys(batch["id"], self.seed), np.ones(batch.height)
-        if len(self.removed):
-            at = np.minimum(np.searchsorted(self.removed, wanted), len(self.removed) - 1)
-            scores = np.where(self.removed[at] == wanted, self.scores[at], 1.0)
+        position, merged = find_keys(keys(batch["id"], self.seed), self.removed)
+        scores = np.where(merged, self.scores[position], 1.0) if len(self.removed) else np.ones(batch.height)
         return pl.DataFrame({"score.duplicates": scores}, schema=dict(self.schema))
+
+
+@dataclass(frozen=True)
+class Bands:
+    """MinHash over word n-grams: so many bands of so many rows, whose hash functions follow from ``seed``."""
+
+    bands: int
+    rows: int
+    ngram: int
+    seed: int
 
 
 def learn(
@@ -61,57 +70,70 @@ def learn(
     seed: int = 0,
     scratch: str = "",
 ) -> Duplicates:
-    """Find the duplicates of the whole stream, in two passes; ``bands=0`` finds exact copies only.
+    """Return the duplicates of the whole stream, in two passes.
 
-    A pair that shares a band is verified: the Jaccard similarity of its sets of word ``ngram``s (lower-cased, marks
-    left out, ``curate.streaming.ngrams.words``) must reach ``threshold``. A pair of similarity J is missed with a
-    probability below (1 - J^rows)^bands; as it is set, 8 % at J = 0.75 and 0.02 % at 0.88: more bands miss fewer. Of a
-    band shared by more than 32 texts only a few random pairs a text are verified. Ids must be distinct. Disk: about
-    16 bytes x (bands + 2) a row, and the n-grams of candidates, in ``scratch`` (a folder; default the system's
-    temporary one). Memory: about 30 bytes for a row with candidates and 150 MB.
+    Texts that share a band are candidates, and the Jaccard similarity of their sets of word n-grams (lower-cased, marks
+    left out) is computed exactly. A pair of similarity J is missed with a probability below (1 - J^rows)^bands: with
+    the defaults 8 % at J = 0.75 and 0.02 % at 0.88. In a band that over 32 texts share, only a few random pairs of each
+    text are compared. Disk is about 16 x (bands + 2) bytes a row and the n-grams of candidates; memory is about 30
+    bytes a row with candidates and 150 MB. Ids must be distinct.
+
+    Options:
+        bands: bands of MinHash; more miss fewer pairs, 0 finds exact copies only (default 14, as FineWeb).
+        rows: rows of a band; fewer make more candidates (default 8, as FineWeb).
+        ngram: words of an n-gram (default 5, as FineWeb).
+        threshold: smallest Jaccard similarity of duplicates, in (0, 1] (default 0.75, as FineWeb).
+        seed: seed of the hash functions and of who represents a group (default 0).
+        scratch: folder for the work files (default: the system's temporary folder).
+
+    Source: the defaults are those of FineWeb, Penedo et al. 2024, arXiv 2406.17557.
+
+    Raises:
+        SchemaError: for no rows, or two rows with one id.
     """
     if not (0 < threshold <= 1 and bands >= 0 and 0 < rows <= minhash.MOST_ROWS and ngram > 0):
         raise SchemaError(
             f"duplicates: threshold={threshold} must be in (0, 1], bands={bands} at least 0, rows={rows} 1 to "
             f"{minhash.MOST_ROWS}, ngram={ngram} at least 1"
         )
-    if scratch and not Path(scratch).is_dir():
-        raise SchemaError(f"duplicates: scratch={scratch} is no folder: name one with room for the work files")
-    with TemporaryDirectory(dir=scratch or None) as name:
+    settings = Bands(bands, rows, ngram, seed)
+    with scratch_folder(scratch, "duplicates") as name:
         folder = Path(name)
-        count = _write(stream, folder, bands, rows, ngram, seed)
-        priority = linkage.column(folder / "ids", "<u8")
+        count = _write_keys(stream, folder, settings)
+        priority = equal_keys.open_numbers(folder / "ids", "<u8")
         _check_ids(stream, priority, seed)
-        unlike = np.memmap(folder / "unlike", "?", "w+", shape=(count,))  # rows to compare: one of each set of copies
+        # one text of each set of copies represents it: only these are compared
+        unlike = np.memmap(folder / "unlike", "?", "w+", shape=(count,))
         unlike[:] = True
-        with (folder / "edges").open("wb") as edges:
-            for found in _copies(folder, priority):
-                edges.write(found.tobytes())
-                unlike[found["two"]] = False
-            for found in _near(stream, folder, unlike, bands, ngram):
-                edges.write(found[found["level"] >= threshold].tobytes())
-        merged, levels = linkage.merged(_edges(folder), priority, folder)
+        with (folder / "edges").open("wb") as file:
+            for edges in _copies(folder, priority):
+                file.write(edges.tobytes())
+                unlike[edges["second"]] = False
+            for edges in _near_duplicates(stream, folder, unlike, settings):
+                file.write(edges[edges["level"] >= threshold].tobytes())
+        merged, levels = single_linkage(_edges(folder), priority, folder)
         removed = np.asarray(priority[merged], np.uint64)
     order = np.argsort(removed)
     return Duplicates(removed[order], 1.0 - levels[order], seed)
 
 
-def _write(stream: Stream, folder: Path, bands: int, rows: int, ngram: int, seed: int) -> int:
-    """Write, for every row, the hash of its id and of its text, and for those with words its number and band keys."""
-    count = 0
+def _write_keys(stream: Stream, folder: Path, settings: Bands) -> int:
+    """Write the hash of each row's id and text, and the number and band keys of rows with words; count the rows."""
+    count, bands = 0, settings.bands
     names = ["ids", "texts", "numbers", *(f"band{i}" for i in range(2 * bands))]
     files = {name: (folder / name).open("wb") for name in names}
     try:
         for batch in stream(("text",)):
             texts = batch["text"].fill_null("")
-            files["ids"].write(keys(batch["id"], seed).tobytes())
+            files["ids"].write(keys(batch["id"], settings.seed).tobytes())
             files["texts"].write(b"".join(xxhash.xxh3_128_digest(text.encode()) for text in texts))
             for piece in ngrams.pieces(texts) if bands else ():
-                sets = ngrams.ngrams(ngrams.words(piece), ngram, short=True)
-                spoken = np.flatnonzero(sets.counts)
-                files["numbers"].write((count + spoken).astype(np.uint32).tobytes())
-                sets = Grams(sets.values, sets.offsets[np.append(spoken, len(sets.counts))])
-                for i, column in enumerate(minhash.band_keys(sets, bands, rows, seed).T):
+                sets = ngrams.ngrams(ngrams.words(piece), settings.ngram, short=True)
+                # a text without words has no minimum: it can only be an exact copy
+                with_words = np.flatnonzero(sets.counts)
+                files["numbers"].write((count + with_words).astype(np.uint32).tobytes())
+                sets = Grams(sets.values, sets.offsets[np.append(with_words, len(sets.counts))])
+                for i, column in enumerate(minhash.band_keys(sets, bands, settings.rows, settings.seed).T):
                     files[f"band{i}"].write(column.tobytes())
                 count += len(piece)
             count += 0 if bands else batch.height
@@ -119,72 +141,67 @@ def _write(stream: Stream, folder: Path, bands: int, rows: int, ngram: int, seed
         for file in files.values():
             file.close()
     if not 0 < count < MOST_ROWS:
-        raise SchemaError(f"duplicates: the data has {count} rows; it needs 1 to {MOST_ROWS - 1}: split it by source")
+        raise SchemaError(f"duplicates: the data has {count} rows; it needs 1 to {MOST_ROWS - 1}. Split it by source")
     return count
 
 
 def _check_ids(stream: Stream, ids: np.ndarray, seed: int) -> None:
-    """Refuse two rows with one id: a score belongs to an id."""
-    for twice in linkage.repeated(ids):
-        if len(twice):
-            for batch in stream(()):
-                same = batch["id"].filter(pl.Series(keys(batch["id"], seed) == ids[twice[0]]))
-                if len(same):
-                    raise SchemaError(
-                        f"duplicates: {len(twice)} rows share their id with another, such as {same[0]!r}: make ids "
-                        "distinct, or leave the id column out (file and row number are the id then)"
-                    )
+    """Stop if two rows share their id; part by part, since the hashes are on disk."""
+    for rows in equal_keys.repeated(ids):
+        if len(rows):
+            refuse_repeated_id(int(ids[rows[0]]), len(rows), stream, "duplicates", seed)
 
 
 def _copies(folder: Path, priority: np.ndarray) -> Iterator[np.ndarray]:
     """Yield edges from the first of each set of equal texts, by priority, to the others."""
-    halves = linkage.column(folder / "texts", "<u8").reshape(-1, 2)
-    for found in linkage.repeated(halves[:, 0]):
-        found = found[np.lexsort((priority[found], halves[found, 1], halves[found, 0]))]
-        same = (halves[found[1:]] == halves[found[:-1]]).all(axis=1)
-        heads = np.append(True, ~same)[: len(found)]
-        leader = found[np.maximum.accumulate(np.where(heads, np.arange(len(found)), 0))]
-        yield _as_edges(np.stack([leader[~heads], found[~heads]], axis=1), 1.0)
+    halves = equal_keys.open_numbers(folder / "texts", "<u8").reshape(-1, 2)
+    # texts are equal if both halves of their 128-bit hashes are; the first half brings candidates together
+    for rows in equal_keys.repeated(halves[:, 0]):
+        rows = rows[np.lexsort((priority[rows], halves[rows, 1], halves[rows, 0]))]
+        same = (halves[rows[1:]] == halves[rows[:-1]]).all(axis=1)
+        heads = np.append(True, ~same)[: len(rows)]
+        leader = rows[np.maximum.accumulate(np.where(heads, np.arange(len(rows)), 0))]
+        yield _as_edges(np.stack([leader[~heads], rows[~heads]], axis=1), 1.0)
 
 
-def _near(stream: Stream, folder: Path, unlike: np.ndarray, bands: int, ngram: int) -> Iterator[np.ndarray]:
+def _near_duplicates(stream: Stream, folder: Path, unlike: np.ndarray, settings: Bands) -> Iterator[np.ndarray]:
     """Yield the verified edges between texts that share a band."""
-    if not bands:
+    if not settings.bands:
         return
-    numbers = linkage.column(folder / "numbers", "<u4")
-    priority = linkage.column(folder / "ids", "<u8")
+    numbers = equal_keys.open_numbers(folder / "numbers", "<u4")
+    priority = equal_keys.open_numbers(folder / "ids", "<u8")
     candidate = np.memmap(folder / "candidate", "?", "w+", shape=unlike.shape)
     with (folder / "pairs").open("wb") as file:
-        for i in range(2 * bands):
-            column = linkage.column(folder / f"band{i}", "<u8")
-            for found in linkage.pairs(column, numbers, priority, alive=unlike, salt=i):
-                candidate[found.ravel()] = True
-                file.write(linkage.packed(found).tobytes())
-    offsets = _write_sets(stream, folder, candidate, ngram)
-    held, values = np.flatnonzero(candidate), linkage.column(folder / "sets", "<u8")
-    for distinct in linkage.distinct(linkage.column(folder / "pairs", "<u8"), len(unlike)):
-        at = np.searchsorted(held, distinct)
-        for low, similarity in minhash.compared(Grams(values, offsets), at):
-            yield _as_edges(distinct[low : low + len(similarity)], similarity)
+        for i in range(2 * settings.bands):
+            column = equal_keys.open_numbers(folder / f"band{i}", "<u8")
+            for pairs in equal_keys.pairs(column, numbers, priority, alive=unlike, salt=i):
+                candidate[pairs.ravel()] = True
+                file.write(equal_keys.pack(pairs).tobytes())
+    offsets = _write_sets(stream, folder, candidate, settings.ngram)
+    candidates, values = np.flatnonzero(candidate), equal_keys.open_numbers(folder / "sets", "<u8")
+    for pairs in equal_keys.distinct_pairs(equal_keys.open_numbers(folder / "pairs", "<u8"), len(unlike)):
+        set_numbers = np.searchsorted(candidates, pairs)
+        for low, similarity in minhash.pair_similarities(Grams(values, offsets), set_numbers):
+            yield _as_edges(pairs[low : low + len(similarity)], similarity)
 
 
 def _write_sets(stream: Stream, folder: Path, candidate: np.ndarray, ngram: int) -> np.ndarray:
-    """Write the sets of n-grams of the candidates, end to end; return where each starts, (c+1,) int64."""
+    """Write the sets of n-grams of the candidates, end to end; return where each starts, (c + 1,) int64."""
     count, sizes = 0, [np.zeros(1, np.int64)]
     with (folder / "sets").open("wb") as file:
         for batch in stream(("text",)):
-            mine = batch["text"].fill_null("").filter(pl.Series(candidate[count : count + batch.height]))
+            texts = batch["text"].fill_null("").filter(pl.Series(candidate[count : count + batch.height]))
             count += batch.height
-            for piece in ngrams.pieces(mine):
-                sets = minhash.distinct(ngrams.ngrams(ngrams.words(piece), ngram, short=True))
+            for piece in ngrams.pieces(texts):
+                sets = minhash.distinct_members(ngrams.ngrams(ngrams.words(piece), ngram, short=True))
                 sizes.append(sets.counts)
                 file.write(sets.values.tobytes())
     return np.cumsum(np.concatenate(sizes))
 
 
-def _as_edges(found: np.ndarray, level: np.ndarray | float) -> np.ndarray:
-    edges = np.empty(len(found), EDGE)
-    edges["level"], edges["one"], edges["two"] = level, found[:, 0], found[:, 1]
+def _as_edges(pairs: np.ndarray, level: np.ndarray | float) -> np.ndarray:
+    edges = np.empty(len(pairs), EDGE)
+    edges["level"], edges["first"], edges["second"] = level, pairs[:, 0], pairs[:, 1]
     return edges
 
 

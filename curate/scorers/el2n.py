@@ -5,17 +5,23 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from curate.scorers import _dynamics
+from curate.scorers import _predictions
 
 
 @dataclass(frozen=True)
 class El2n:
-    """``score.el2n``: mean over ``epochs`` of ||p - y||, p (c,) probabilities and y one-hot (float64, 0 to sqrt 2).
+    """How far early predictions are from a row's label; high is hard.
 
-    High = hard: far from its label. Keep high when data are plenty; the highest are also the mislabelled rows, so trim
-    some first. The paper takes early epochs (about a twentieth of training) of ten or more models. Epochs that are not
-    named are all that the data has. ``logits``: read logits.<epoch>. ``classes`` names the classes where labels are not
-    places.
+    ``score.el2n`` (float64, 0 to sqrt 2) is the mean over epochs of ||p - y||, where p (c,) are the probabilities and y
+    is one-hot. Keep high scores when data are plenty. Mislabelled rows are among the highest: trim some of these first.
+    The paper takes early epochs, about a twentieth of training, of ten models or more.
+
+    Options:
+        epochs: epochs to average, joined by + (default 0; `curate score` fills in all that the data has).
+        logits: read the columns logits.<epoch>; if false, probs.<epoch> (default false).
+        classes: class names in the order of the columns, joined by + (default: labels are class numbers from 0).
+
+    Source: Paul et al. 2021, arXiv 2107.07075.
     """
 
     epochs: str | int = "0"
@@ -25,19 +31,19 @@ class El2n:
 
     @property
     def needs(self) -> tuple[str, ...]:
-        """Columns it reads."""
-        return (*_dynamics.columns(self.epochs, self.logits), "label")
+        """Columns that it reads."""
+        return (*_predictions.columns(self.epochs, self.logits), "label")
 
     def __call__(self, batch: pl.DataFrame) -> pl.DataFrame:
         """Score a batch."""
         total = np.zeros(batch.height)
-        for p in _dynamics.probabilities(batch, self.needs[:-1]):
-            total += error(p, _dynamics.labels(batch, self.classes, p.shape[1]))
+        for p in _predictions.probabilities(batch, self.needs[:-1]):
+            total += error(p, _predictions.labels(batch, self.classes, p.shape[1]))
         return pl.DataFrame({"score.el2n": total / (len(self.needs) - 1)}, schema=dict(self.schema))
 
 
 def error(p: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Return (n,) lengths of p - y."""
+    """Return the length (n,) of p - y, with p (n, c) probabilities and y the one-hot ``labels``."""
     gap = p.copy()
-    np.put_along_axis(gap, labels[:, None], _dynamics.own(p, labels)[:, None] - 1, axis=1)
+    np.put_along_axis(gap, labels[:, None], _predictions.of_label(p, labels)[:, None] - 1, axis=1)
     return np.asarray(np.sqrt((gap * gap).sum(axis=1)))

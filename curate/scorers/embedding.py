@@ -1,4 +1,4 @@
-"""Embeddings as a column: any encoder's vectors, stored beside the scores for the metrics that read them."""
+"""Embeddings as a column: the vectors of an encoder, stored beside the scores for the metrics that read them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -13,10 +13,15 @@ from curate.errors import CurateError
 
 @dataclass(frozen=True)
 class Embedding:
-    """``emb.<encoder>``: the (d,) float32 vector of each row by ``encoder`` (a file of ``curate/encoders``).
+    """The vector of each row by an encoder; it is no score, and other scorers read it.
 
-    A vector, not a score: nothing to keep or drop by. ``width`` and ``path`` are the encoder's options (0 and "": its
-    own); ``column`` is what it reads, if not what it usually does: the text. A null text is encoded as the empty text.
+    ``emb.<encoder>`` is the (d,) float32 vector. A null text is encoded as the empty text.
+
+    Options:
+        encoder: name of the encoder, a file of ``curate/encoders`` (default hashed).
+        width: length d of the vectors; 0 is the encoder's own (default 0).
+        path: the model or table that the encoder reads (default: the encoder's own).
+        column: the column that is encoded (default: what the encoder reads, mostly text).
     """
 
     encoder: str = "hashed"
@@ -26,22 +31,22 @@ class Embedding:
 
     @cached_property
     def _encoder(self) -> Encoder:
-        made = open_sets.implementation("encoders", self.encoder)
-        asked = {name: value for name, value in (("width", self.width), ("path", self.path)) if value}
-        if wrong := sorted(set(asked) - {f.name for f in fields(made)}):
-            raise CurateError(f"encoder {self.encoder} has no option {wrong[0]!r}: leave it out")
-        built: Encoder = made(**asked)
+        encoder = open_sets.implementation("encoders", self.encoder)
+        options = {name: value for name, value in (("width", self.width), ("path", self.path)) if value}
+        if unknown := sorted(set(options) - {f.name for f in fields(encoder)}):
+            raise CurateError(f"encoder {self.encoder} has no option {unknown[0]!r}. Leave it out")
+        built: Encoder = encoder(**options)
         return built
 
     @cached_property
     def needs(self) -> tuple[str, ...]:
-        """Columns it reads."""
+        """Columns that it reads."""
         usual: str = getattr(open_sets.implementation("encoders", self.encoder), "column", "text")
         return (self.column or usual,)
 
     @cached_property
     def schema(self) -> Mapping[str, pl.DataType]:
-        """Columns it adds."""
+        """Columns that it adds."""
         return {f"emb.{self.encoder}": pl.Array(pl.Float32, self._encoder.width)}
 
     def __call__(self, batch: pl.DataFrame) -> pl.DataFrame:

@@ -5,16 +5,23 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from curate.scorers import _dynamics
+from curate.scorers import _predictions
 
 
 @dataclass(frozen=True)
 class Forgetting:
-    """``score.forgetting``: how often a row that was right after one epoch is wrong after the next (float64, a count).
+    """How often a row is forgotten: right after one epoch, wrong after the next; high is hard.
 
-    High = often forgotten, hard; a row that is never right counts as many events as there are epochs, more than any
-    other can have. Keep high when data are plenty. Most rows are never forgotten and tie at 0; rules
-    break ties by hash. ``epochs`` come in the order named. Options as of ``el2n``.
+    ``score.forgetting`` (float64, a count). A row that is never right counts as many events as there are epochs, more
+    than any other row can have. Keep high scores when data are plenty. Most rows are never forgotten and tie at 0;
+    rules break ties by the hash of the id.
+
+    Options:
+        epochs: epochs in the order of training, joined by + (default 0; `curate score` fills in all that there are).
+        logits: read the columns logits.<epoch>; if false, probs.<epoch> (default false).
+        classes: class names in the order of the columns, joined by + (default: labels are class numbers from 0).
+
+    Source: Toneva et al. 2019, arXiv 1812.05159.
     """
 
     epochs: str | int = "0"
@@ -24,15 +31,15 @@ class Forgetting:
 
     @property
     def needs(self) -> tuple[str, ...]:
-        """Columns it reads."""
-        return (*_dynamics.columns(self.epochs, self.logits), "label")
+        """Columns that it reads."""
+        return (*_predictions.columns(self.epochs, self.logits), "label")
 
     def __call__(self, batch: pl.DataFrame) -> pl.DataFrame:
         """Score a batch."""
         before, ever = np.zeros(batch.height, bool), np.zeros(batch.height, bool)
         events = np.zeros(batch.height)
-        for values in _dynamics.log_odds(batch, self.needs[:-1]):
-            right = _dynamics.correct(values, _dynamics.labels(batch, self.classes, values.shape[1]))
+        for values in _predictions.log_odds(batch, self.needs[:-1]):
+            right = _predictions.correct(values, _predictions.labels(batch, self.classes, values.shape[1]))
             events += before & ~right
             before, ever = right, ever | right
         events[~ever] = len(self.needs) - 1

@@ -5,17 +5,25 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from curate.scorers import _dynamics
+from curate.scorers import _predictions
 from curate.scorers.el2n import error
 
 
 @dataclass(frozen=True)
 class Grand:
-    """``score.grand``: mean over ``epochs`` of ||p - y|| * ||(x, 1)||, the norm of the loss's gradient in the weights
-    and biases of a linear last layer on features x (``embedding``), float64 >= 0.
+    """How far a row would move the last layer of the model; high is hard.
 
-    High = hard: it would move the model most. Keep high when data are plenty; mislabelled rows are among the highest.
-    The features should be those that the predictions were made from. Options as of ``el2n``.
+    ``score.grand`` (float64, >= 0) is the mean over epochs of ||p - y|| * ||(x, 1)||: the norm of the gradient of the
+    loss in the weights and biases of a linear last layer on the features x. Keep high scores when data are plenty;
+    mislabelled rows are among the highest. The features should be those from which the predictions were made.
+
+    Options:
+        epochs: epochs to average, joined by + (default 0; `curate score` fills in all that the data has).
+        embedding: the column of features (default emb.hashed).
+        logits: read the columns logits.<epoch>; if false, probs.<epoch> (default false).
+        classes: class names in the order of the columns, joined by + (default: labels are class numbers from 0).
+
+    Source: Paul et al. 2021, arXiv 2107.07075; the last layer only, as in DeepCore, Guo et al. 2022, arXiv 2204.08499.
     """
 
     epochs: str | int = "0"
@@ -26,14 +34,14 @@ class Grand:
 
     @property
     def needs(self) -> tuple[str, ...]:
-        """Columns it reads."""
-        return (*_dynamics.columns(self.epochs, self.logits), "label", self.embedding)
+        """Columns that it reads."""
+        return (*_predictions.columns(self.epochs, self.logits), "label", self.embedding)
 
     def __call__(self, batch: pl.DataFrame) -> pl.DataFrame:
         """Score a batch."""
         x = batch[self.embedding].to_numpy().astype(np.float64)
         total = np.zeros(batch.height)
-        for p in _dynamics.probabilities(batch, self.needs[:-2]):
-            total += error(p, _dynamics.labels(batch, self.classes, p.shape[1]))
-        length = np.sqrt((x * x).sum(axis=1) + 1)
+        for p in _predictions.probabilities(batch, self.needs[:-2]):
+            total += error(p, _predictions.labels(batch, self.classes, p.shape[1]))
+        length = np.sqrt((x * x).sum(axis=1) + 1)  # the 1 is the input of the bias
         return pl.DataFrame({"score.grand": total * length / (len(self.needs) - 2)}, schema=dict(self.schema))

@@ -7,21 +7,24 @@ import numpy as np
 import polars as pl
 
 from curate.errors import SchemaError
-from curate.scorers.memorization import check_runs, influence, truths
+from curate.scorers.memorization import check_models, influence, truths
 from curate.tables import batches
 from curate.tables.batches import Stream
 
-TESTS = 1024  # compared at a time: bounds memory
+TESTS = 1024  # test rows compared at a time, to bound memory
 
 
 @dataclass(frozen=True)
 class Influence:
-    """``score.influence_max`` and ``score.influence_sum``: largest influence on a test row, and sum of their absolute
-    values, float64 (-1 to 1; 0 to tests).
+    """How much a row's presence in training changes the results on test rows; high is useful.
 
-    The influence on a test row is its share right among the models trained with this row, minus among those without.
-    High = some test row, or many, depend on it; keep high. ``member`` is as for ``memorization``; ``right`` (q, m)
-    uint8 says which of m models get each of q test rows right. A row that all or no models were trained on: 0.
+    The influence on a test row is the share of models right on it among those trained with this row, minus the share
+    among those trained without it. ``score.influence_max`` (float64, -1 to 1) is the largest influence on a test row,
+    ``score.influence_sum`` (float64, 0 to the number of test rows) the sum of the absolute influences. Keep high
+    scores. The column ``member`` is that of ``memorization``. A row with which all models or none were trained scores
+    0. ``right`` (q, m) uint8 says which of m models are right on each of q test rows.
+
+    Source: Feldman and Zhang 2020, arXiv 2008.03703.
     """
 
     right: np.ndarray = field(repr=False)
@@ -36,30 +39,37 @@ class Influence:
     def __call__(self, batch: pl.DataFrame) -> pl.DataFrame:
         """Score a batch."""
         member = truths(batch, "member")
-        check_runs(member, self.right, "the target's correct")
+        check_models(member, self.right, "the target's correct")
         largest, total = np.full(batch.height, -np.inf), np.zeros(batch.height)
         for start in range(0, len(self.right) if batch.height else 0, TESTS):
             tests = self.right[start : start + TESTS].astype(np.float64)
-            found = influence(member, member @ tests.T, tests.sum(axis=1)[None])
-            largest = np.maximum(largest, found.max(axis=1))
-            total += np.abs(found).sum(axis=1)
+            influences = influence(member, member @ tests.T, tests.sum(axis=1)[None])
+            largest = np.maximum(largest, influences.max(axis=1))
+            total += np.abs(influences).sum(axis=1)
         return pl.DataFrame(dict(zip(self.schema, (largest, total), strict=True)), schema=dict(self.schema))
 
 
 def learn(stream: Stream, *, target: str = "") -> Influence:
-    """Read the column ``correct`` of ``target`` (file, folder or glob): a row a test example, a list of m bools each.
+    """Return the scorer with the test rows of ``target``. Memory is q x m bytes.
 
-    Memory is q x m bytes.
+    Options:
+        target: file, folder or glob of test rows, with the column ``correct``: a list of m bools, which say whether
+            each model is right on the row (required).
+
+    Raises:
+        SchemaError: if there is no target, the data has no rows, or the lists have different lengths.
     """
     if not target:
-        raise SchemaError("influence has no target: name a file of test rows with a column `correct`, target=PATH")
+        raise SchemaError(
+            "influence has no target. Name a file of test rows with a column `correct`: influence:target=PATH"
+        )
     parts = [
-        truths(b, "correct").astype(np.uint8)
-        for s in batches.shards([target])
-        for b in batches.batches(s, ("correct",))
+        truths(batch, "correct").astype(np.uint8)
+        for shard in batches.shards([target])
+        for batch in batches.batches(shard, ("correct",))
     ]
     if not parts or len({part.shape[1] for part in parts}) > 1:
-        raise SchemaError(f"influence: {target} must have test rows, each with one bool a model in `correct`")
+        raise SchemaError(f"influence: {target} must have test rows with one bool for each model in `correct`")
     if not any(batch.height for batch in stream(("member",))):
-        raise SchemaError("influence: the data has no rows")
+        raise SchemaError("influence: the data has no rows. Give it rows with a column `member`")
     return Influence(np.concatenate(parts))

@@ -8,23 +8,26 @@ import numpy as np
 import polars as pl
 
 from curate.errors import SchemaError
-from curate.scorers import _dynamics
+from curate.scorers import _predictions
 from curate.tables.batches import Stream
 
 LEARNS_FROM = ("label",)  # columns that ``learn`` reads whatever its options
 BY = ("margin", "self_confidence")
+ROUNDING = 1e-9  # by which a probability may miss a threshold: a class's only row is as likely as its own mean
 
 
 @dataclass(frozen=True)
 class LabelQuality:
-    """``score.label_quality``: the label's probability minus the largest other (``by=margin``, -1 to 1), or the label's
-    probability alone (``by=self_confidence``). ``score.label_joint``: 0 where the confident joint puts the row off its
-    diagonal, else 1. Both float64.
+    """How likely the label of a row is right; high is likely right.
 
-    High = the label is likely right: keep high. Probabilities, the mean over ``epochs``, must be out of sample: from a
-    model that was not trained on the row (``dynamics:folds=5`` makes such). ``thresholds`` (c,): mean probability of
-    class k over the rows labelled k. A row is confidently of the most likely class among those at or above their
-    thresholds; ``joint`` (c, c) counts rows by label and that class. A class without rows has threshold infinity.
+    ``score.label_quality`` (float64) is the label's probability minus the largest other (-1 to 1), or that probability
+    alone (0 to 1). ``score.label_joint`` (float64) is 0 if confident learning puts the row in another class than its
+    label, and otherwise 1. Keep high scores. Probabilities, averaged over epochs, must be out of sample, from a model
+    that was not trained on the row: ``dynamics:folds=5`` makes such. ``thresholds`` (c,) are the mean probability of
+    each class over the rows with its label (infinity for a class without rows). A row is confidently of the most likely
+    class among those at or above their thresholds; ``joint`` (c, c) counts rows by label and that class.
+
+    Source: Northcutt et al. 2021, arXiv 1911.00068.
     """
 
     thresholds: np.ndarray = field(repr=False)
@@ -37,8 +40,8 @@ class LabelQuality:
 
     @property
     def needs(self) -> tuple[str, ...]:
-        """Columns it reads."""
-        return (*_dynamics.columns(self.epochs, self.logits), "label")
+        """Columns that it reads."""
+        return (*_predictions.columns(self.epochs, self.logits), "label")
 
     @property
     def arrays(self) -> Mapping[str, np.ndarray]:
@@ -49,9 +52,9 @@ class LabelQuality:
         """Score a batch."""
         if not batch.height:
             return pl.DataFrame(schema=dict(self.schema))
-        p, labels = _mean(batch, self.needs, self.classes)
-        quality = _dynamics.margin(p, labels) if self.by == "margin" else _dynamics.own(p, labels)
-        sure = confident(p, self.thresholds)
+        p, labels = _mean_probabilities(batch, self.needs, self.classes)
+        quality = _predictions.margin(p, labels) if self.by == "margin" else _predictions.of_label(p, labels)
+        sure = confident_class(p, self.thresholds)
         agrees = (sure < 0) | (sure == labels)
         return pl.DataFrame(
             dict(zip(self.schema, (quality, agrees.astype(np.float64)), strict=True)), schema=dict(self.schema)
@@ -66,20 +69,31 @@ def learn(
     logits: bool = False,
     classes: str = "",
 ) -> LabelQuality:
-    """Learn thresholds and the confident joint in two passes; memory is c x c counts."""
+    """Return the thresholds and the confident joint, learned in two passes. Memory is c x c counts.
+
+    Options:
+        epochs: epochs whose probabilities are averaged, joined by + (default 0; `curate score` fills in all).
+        by: margin, the label's probability minus the largest other; or self_confidence, the label's probability
+            (default margin).
+        logits: read the columns logits.<epoch>; if false, probs.<epoch> (default false).
+        classes: class names in the order of the columns, joined by + (default: labels are class numbers from 0).
+
+    Raises:
+        SchemaError: if there are fewer than two classes.
+    """
     if by not in BY:
         raise SchemaError(f"label_quality: by={by} must be margin or self_confidence")
-    needs = (*_dynamics.columns(epochs, logits), "label")
+    needs = (*_predictions.columns(epochs, logits), "label")
 
     def batches() -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        return (_mean(batch, needs, classes) for batch in stream(needs) if batch.height)
+        return (_mean_probabilities(batch, needs, classes) for batch in stream(needs) if batch.height)
 
     total: np.ndarray = np.zeros(0)
     counts: np.ndarray = np.zeros(0, np.int64)
     for p, labels in batches():
-        here = np.bincount(labels, _dynamics.own(p, labels), p.shape[1])
-        many = np.bincount(labels, minlength=p.shape[1])
-        total, counts = (total + here, counts + many) if len(total) else (here, many)
+        batch_total = np.bincount(labels, _predictions.of_label(p, labels), p.shape[1])
+        batch_counts = np.bincount(labels, minlength=p.shape[1])
+        total, counts = (total + batch_total, counts + batch_counts) if len(total) else (batch_total, batch_counts)
     if (seen := int((counts > 0).sum())) < 2:
         raise SchemaError(
             f"label_quality: the data has {int(counts.sum())} rows of {seen} classes; it needs rows of at least 2"
@@ -87,20 +101,20 @@ def learn(
     thresholds = np.where(counts > 0, total / np.maximum(counts, 1), np.inf)
     joint = np.zeros((len(counts), len(counts)), np.int64)
     for p, labels in batches():
-        sure = confident(p, thresholds)
+        sure = confident_class(p, thresholds)
         np.add.at(joint, (labels[sure >= 0], sure[sure >= 0]), 1)
     return LabelQuality(thresholds, joint, epochs, by, logits, classes)
 
 
-def confident(p: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
-    """Return the most likely class of each row among those at or above their thresholds, -1 where there is none."""
-    held = np.where(p >= thresholds - 1e-9, p, -1.0)  # a class's only row is as likely as its mean, to rounding
-    return np.where(held.max(axis=1) >= 0, held.argmax(axis=1), -1)
+def confident_class(p: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
+    """Return the most likely class (n,) among those at or above their thresholds; -1 if there is none."""
+    above = np.where(p >= thresholds - ROUNDING, p, -1.0)
+    return np.where(above.max(axis=1) >= 0, above.argmax(axis=1), -1)
 
 
-def _mean(batch: pl.DataFrame, needs: tuple[str, ...], classes: str) -> tuple[np.ndarray, np.ndarray]:
+def _mean_probabilities(batch: pl.DataFrame, needs: tuple[str, ...], classes: str) -> tuple[np.ndarray, np.ndarray]:
     """Return (n, c) mean probabilities and (n,) labels."""
-    p = np.zeros((batch.height, 1))
-    for one in _dynamics.probabilities(batch, needs[:-1]):
-        p = p + one / (len(needs) - 1)
-    return p, _dynamics.labels(batch, classes, p.shape[1])
+    mean = np.zeros((batch.height, 1))
+    for p in _predictions.probabilities(batch, needs[:-1]):
+        mean = mean + p / (len(needs) - 1)
+    return mean, _predictions.labels(batch, classes, mean.shape[1])

@@ -14,7 +14,7 @@ REQUIRES = "py3langid"  # a package that is not installed with curate itself
 
 
 class Identifier(Protocol):
-    """What is used of py3langid's LanguageIdentifier."""
+    """The part of py3langid's LanguageIdentifier that is used."""
 
     labels: list[str]
 
@@ -25,10 +25,15 @@ class Identifier(Protocol):
 
 @dataclass(frozen=True)
 class Language:
-    """``score.language``: probability that a text is in ``language`` (ISO 639-1 code), float64, in [0, 1].
+    """The probability that a text is in one language; high is surely that language.
 
-    High = surely that language; keep high. FineWeb keeps a probability from 0.65 (Penedo et al. 2024, 2406.17557, by
-    fastText's model; measure yours). Short texts are never sure. An empty or null text scores 0.
+    ``score.language`` (float64, 0 to 1). Keep high scores. FineWeb keeps texts from 0.65 (by fastText's model, so check
+    the threshold on your texts). Short texts are never sure. An empty or null text scores 0.
+
+    Options:
+        language: ISO 639-1 code of the language (default en).
+
+    Source: py3langid, after Lui and Baldwin 2012; the threshold is of Penedo et al. 2024, arXiv 2406.17557.
     """
 
     language: str = "en"
@@ -36,18 +41,20 @@ class Language:
     schema = {"score.language": pl.Float64()}
 
     def __post_init__(self) -> None:
-        """Check that the package is there and knows the language."""
+        """Check that the package is installed and has the language."""
         if find_spec(REQUIRES) is None:
             raise CurateError(f"scorer language needs the package {REQUIRES}: pip install 'curate[language]'")
-        if self.language not in (known := sorted(_identifier().labels)):
-            raise SchemaError(f"language={self.language} is not among the {len(known)} known: {', '.join(known)}")
+        if self.language not in (languages := sorted(_identifier().labels)):
+            raise SchemaError(
+                f"language={self.language} is not among the {len(languages)} languages known: {', '.join(languages)}"
+            )
 
     def __call__(self, batch: pl.DataFrame) -> pl.DataFrame:
         """Score a batch."""
-        scores = [self._one(text) for text in batch["text"].fill_null("")]
+        scores = [self._probability(text) for text in batch["text"].fill_null("")]
         return pl.DataFrame({"score.language": scores}, schema=dict(self.schema))
 
-    def _one(self, text: str) -> float:
+    def _probability(self, text: str) -> float:
         return dict(_identifier().rank(text))[self.language] if text.strip() else 0.0
 
 

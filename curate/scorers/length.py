@@ -12,9 +12,15 @@ FEWEST_WORDS, MOST_WORDS = 50, 100_000  # documents that Gopher keeps (Rae et al
 
 @dataclass(frozen=True)
 class Length:
-    """``score.length``: Unicode characters, or with ``unit=word`` runs of visible ones, float64.
+    """The length of a text; high is long.
 
-    High = long; keep long. Gopher keeps 50 to 100,000 words. A null text has length 0.
+    ``score.length`` (float64) is a number of characters or words. Keep long texts; Gopher keeps 50 to 100,000 words. A
+    null text has length 0.
+
+    Options:
+        unit: character, for Unicode characters, or word, for runs of visible characters (default character).
+
+    Source: the range is Gopher's, Rae et al. 2021, arXiv 2112.11446, Table A1.
     """
 
     unit: Literal["character", "word"] = "character"
@@ -22,7 +28,7 @@ class Length:
     schema = {"score.length": pl.Float64()}
 
     def __post_init__(self) -> None:
-        """Check the unit."""
+        """Refuse an unknown unit."""
         if self.unit not in ("character", "word"):
             raise SchemaError(f"length: unit={self.unit} must be character or word")
 

@@ -6,18 +6,20 @@ import numpy as np
 import polars as pl
 
 from curate.errors import SchemaError
-from curate.scorers import _dynamics
+from curate.scorers import _predictions
 
 
 @dataclass(frozen=True)
 class Memorization:
-    """``score.memorization``: share right among the models trained with the row minus share right among those trained
-    without it (float64, -1 to 1).
+    """How much models get a row right only because they were trained on it; high is hard, rare or mislabelled.
 
-    High = known only by heart: hard, rare or mislabelled. Keep high when data are plenty. ``member`` and ``correct``
-    are lists of m truths a row (bools, or 0 and 1), one for each of m models trained on random subsets (70 % in the
-    paper): was the row in it, and does the model get it right. A row that all models or none were trained on has no
-    estimate: 0.
+    ``score.memorization`` (float64, -1 to 1) is the share of models right on the row among those trained with it, minus
+    the share among those trained without it. Keep high scores when data are plenty. The columns ``member`` and
+    ``correct`` are lists of m bools (or 0 and 1), one for each of m models trained on random subsets (70 % of the rows
+    in the paper): whether the row was in the subset, and whether the model is right on it. A row with which all models
+    or none were trained has no estimate: 0.
+
+    Source: Feldman and Zhang 2020, arXiv 2008.03703.
     """
 
     needs = ("member", "correct")
@@ -26,37 +28,43 @@ class Memorization:
     def __call__(self, batch: pl.DataFrame) -> pl.DataFrame:
         """Score a batch."""
         member, right = truths(batch, "member"), truths(batch, "correct")
-        check_runs(member, right, "correct")
-        found = influence(member, (member * right).sum(axis=1, keepdims=True), right.sum(axis=1, keepdims=True))
-        return pl.DataFrame({"score.memorization": found[:, 0]}, schema=dict(self.schema))
+        check_models(member, right, "correct")
+        scores = influence(member, (member * right).sum(axis=1, keepdims=True), right.sum(axis=1, keepdims=True))
+        return pl.DataFrame({"score.memorization": scores[:, 0]}, schema=dict(self.schema))
 
 
 def truths(batch: pl.DataFrame, name: str) -> np.ndarray:
-    """Return a column of lists of bools as (n, m) float64 zeros and ones."""
-    values = _dynamics.matrix(batch, name)
+    """Return a column of lists of bools as (n, m) float64 zeros and ones.
+
+    Raises:
+        SchemaError: if a list holds other numbers.
+    """
+    values = _predictions.matrix(batch, name)
     if (bad := ((values != 0) & (values != 1)).any(axis=1)).any():
         raise SchemaError(
             f"{name} has numbers other than 0 and 1 in {int(bad.sum())} rows of a batch, the first with id "
-            f"{batch['id'][int(bad.argmax())]!r}: give one bool a model"
+            f"{batch['id'][int(bad.argmax())]!r}. Give one bool for each model"
         )
     return values
 
 
-def check_runs(member: np.ndarray, right: np.ndarray, where: str) -> None:
-    """Refuse lists of different numbers of models."""
+def check_models(member: np.ndarray, right: np.ndarray, where: str) -> None:
+    """Stop if ``member`` (n, m) and ``right``, the column ``where``, are of different numbers of models."""
     if len(member) and len(right) and member.shape[1] != right.shape[1]:
         raise SchemaError(
-            f"member has {member.shape[1]} models and {where} {right.shape[1]}: give both for the same models, in order"
+            f"member has {member.shape[1]} models and {where} {right.shape[1]}. Give both for the same models, in one "
+            "order"
         )
 
 
 def influence(member: np.ndarray, both: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """Return (n, q) shares right with the row minus shares right without it; 0 where either has no model.
+    """Return (n, q) shares right with the row minus shares right without it; 0 if no model is on one side.
 
-    ``member`` (n, m); ``both`` (n, q) models that have the row and get q right; ``right`` (n or 1, q) models that do.
-    Counts are whole, so the result is the same however they were summed.
+    ``member`` (n, m) says which models were trained with each row; ``both`` (n, q) counts the models that were and are
+    right on test row q; ``right`` (n or 1, q) counts the models that are right. Counts are whole numbers, so the result
+    is the same however they were summed.
     """
     inside = member.sum(axis=1, keepdims=True)
     outside = member.shape[1] - inside
-    found = both / np.maximum(inside, 1) - (right - both) / np.maximum(outside, 1)
-    return np.where((inside > 0) & (outside > 0), found, 0.0)
+    difference = both / np.maximum(inside, 1) - (right - both) / np.maximum(outside, 1)
+    return np.where((inside > 0) & (outside > 0), difference, 0.0)

@@ -1,7 +1,7 @@
-"""Perplexity under an n-gram model learned here: hashed counts, orders interpolated by hierarchical Dirichlet priors.
+"""Perplexity under an n-gram model that is learned from the data: a hierarchical Dirichlet model of hashed counts.
 
-The model of MacKay and Peto (1995, "A hierarchical Dirichlet language model"). Counts only add, so what is learned does
-not depend on the order of the texts, and tables of a fixed size bound the memory.
+The model is that of MacKay and Peto (1995, "A hierarchical Dirichlet language model"). Counts only add, so what is
+learned does not depend on the order of the texts, and tables of a fixed size bound the memory.
 """
 
 from collections.abc import Iterator, Mapping
@@ -18,20 +18,23 @@ from curate.streaming.ngrams import BASE, Grams, mix
 from curate.tables.batches import Stream
 
 UNITS = ("word", "byte")
-BYTES = 257  # values of a byte, and the mark before a text's first
-MOST = 1 << 32  # units that a 32-bit count may have seen
+BYTES = 257  # values of a byte, and the mark before the first byte of a text
+MOST = 1 << 32  # units that a 32-bit count may see
 
 
 @dataclass(frozen=True)
 class Perplexity:
-    """``score.perplexity``: mean log probability of a unit given those before it in its text, float64, nats <= 0.
+    """How predictable a text is under an n-gram model; high is predictable, that is of low perplexity, and easy.
 
-    High = predictable, low perplexity; perplexity is exp(-score). Which end to keep depends on the data: the middle is
-    best in Marion et al. 2023 (arXiv 2309.04564; rule ``middle``), high or middle perplexity by data set in Ankner et
-    al. 2024 (2405.20541), and low perplexity to a clean target drops noise (CCNet, 1911.00359). Units are words
-    (lower-cased, runs of marks are words, each its hash modulo the cells) or bytes. A text without units scores as
-    units that the model knows nothing of: -log of how many different ones there are.
-    ``counts`` (order, cells) uint32 are of k-grams, ``contexts`` (order, cells) of what stands before their last unit.
+    ``score.perplexity`` (float64, nats, <= 0) is the mean log probability of a unit (a word or byte) given those before
+    it in its text; the perplexity is exp(-score). Which end to keep depends on the data: the middle is best in Marion
+    et al. 2023 (arXiv 2309.04564; ``--rule middle``), high or middle perplexity, by data set, in Ankner et al. 2024
+    (2405.20541), and low perplexity to a clean target drops noise (CCNet, 1911.00359). Words are lower-cased, runs of
+    marks are words, and a word is known by its hash modulo the cells. A text without units scores as units of which the
+    model knows nothing: -log of the number of different units. ``counts`` (order, cells) uint32 are of k-grams,
+    ``contexts`` (order, cells) of what stands before their last unit.
+
+    Source: MacKay and Peto 1995, "A hierarchical Dirichlet language model".
     """
 
     counts: np.ndarray = field(repr=False)
@@ -54,9 +57,10 @@ class Perplexity:
         for piece in ngrams.pieces(batch["text"]):
             units = _units(piece, self.unit)
             share = np.full(len(units.values), 1.0 / vocabulary)
-            for k, (grams, before) in enumerate(_slots(units, order, cells)):
-                context = self.contexts[k, before]
-                count = np.minimum(self.counts[k, grams], context)  # more than the context has is another k-gram's
+            for k, (gram_cells, context_cells) in enumerate(_cells_by_order(units, order, cells)):
+                context = self.contexts[k, context_cells]
+                # a count above that of its context comes from another k-gram in the same cell
+                count = np.minimum(self.counts[k, gram_cells], context)
                 share = (count + self.concentration * share) / (context + self.concentration)
             total = np.bincount(units.owner, np.log(share), minlength=len(piece))
             empty = units.counts == 0
@@ -74,12 +78,23 @@ def learn(
     bits: int = 22,
     concentration: float = 30.0,
 ) -> Perplexity:
-    """Count k-grams, k = 1 to ``order``, of ``target`` (file, folder or glob of examples); without one, of the stream.
+    """Return counts of k-grams, k = 1 to ``order``, of the target's texts, or of the data if there is no target.
 
     p_k(u | h) = (count(h u) + concentration p_{k-1}(u | shorter h)) / (count(h) + concentration), and p_0 is uniform.
-    Memory is 8 x order x 2^bits bytes (100 MB). Keep 2^bits above the number of distinct k-grams, or those that share a
-    cell look more frequent than they are. A model of the stream itself knows its texts by heart, copies most of all:
-    remove duplicates first.
+    Memory is 8 x order x 2^bits bytes: 100 MB with the defaults. A model of the data itself knows its texts by heart,
+    copies most of all: remove duplicates first.
+
+    Options:
+        target: file, folder or glob of texts to learn from (default: the data itself).
+        target_column: the column of the target that holds its texts (default text).
+        unit: word or byte (default word).
+        order: length of the longest k-gram in units (default 3).
+        bits: base-2 logarithm of the cells of a table, 8 to 32; keep 2^bits above the number of distinct k-grams, or
+            those that share a cell look more frequent than they are (default 22).
+        concentration: weight of the shorter context, in units (default 30).
+
+    Raises:
+        SchemaError: if there are no units to learn from, or 2^32 and more.
     """
     if unit not in UNITS or order < 1 or not 8 <= bits <= 32 or concentration <= 0:
         raise SchemaError(
@@ -88,18 +103,18 @@ def learn(
         )
     cells, seen = 1 << bits, 0
     counts, contexts = np.zeros((order, cells), np.uint32), np.zeros((order, cells), np.uint32)
-    own = (batch["text"] for batch in stream(("text",)))
-    for texts in _target.texts(target, target_column, "perplexity") if target else own:
+    data_texts = (batch["text"] for batch in stream(("text",)))
+    for texts in _target.texts(target, target_column, "perplexity") if target else data_texts:
         for piece in ngrams.pieces(texts):
             units = _units(piece, unit)
             seen += len(units.values)
-            for k, (grams, before) in enumerate(_slots(units, order, cells)):
-                np.add.at(counts[k], grams, np.uint32(1))
-                np.add.at(contexts[k], before, np.uint32(1))
+            for k, (gram_cells, context_cells) in enumerate(_cells_by_order(units, order, cells)):
+                np.add.at(counts[k], gram_cells, np.uint32(1))
+                np.add.at(contexts[k], context_cells, np.uint32(1))
     if not 0 < seen < MOST:
         raise SchemaError(
-            f"perplexity: {target or 'the data'} has {seen} {unit}s to learn from; it needs 1 to {MOST - 1}: "
-            "name another target=PATH"
+            f"perplexity: {target or 'the data'} has {seen} {unit}s to learn from; it needs 1 to {MOST - 1}. "
+            "Name another target=PATH"
         )
     return Perplexity(counts, contexts, unit, concentration)
 
@@ -107,22 +122,24 @@ def learn(
 def _units(texts: pl.Series, unit: str) -> Grams:
     if unit == "word":
         return ngrams.words(texts, marks=True)
-    found = ngrams.characters(texts)
-    return Grams(found.values + np.uint64(1), found.offsets)  # 0 is the mark before the first
+    letters = ngrams.characters(texts)
+    return Grams(letters.values + np.uint64(1), letters.offsets)  # 0 is the mark before the first byte
 
 
-def _slots(units: Grams, order: int, cells: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield for k = 1 to ``order`` the cells of the k-gram that ends at each unit, and of the k-1 units before it."""
+def _cells_by_order(units: Grams, order: int, cells: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield for k = 1 to ``order`` the cells of the k-gram that ends at each unit, and of the k - 1 units before it."""
     mask = np.uint64(cells - 1)
-    start = np.repeat(units.offsets[:-1], order)  # each text begins after ``order`` marks, of value 0
+    # each text begins after ``order`` marks of value 0, so that its first units have a context of full length
+    start = np.repeat(units.offsets[:-1], order)
     padded = np.insert(units.values, start, np.uint64(0))
-    at = np.arange(len(units.values)) + order * (units.owner + 1)
-    rolling = np.zeros_like(padded)  # of the k units that end here
+    positions = np.arange(len(units.values)) + order * (units.owner + 1)
+    rolling = np.zeros_like(padded)  # the hash of the k units that end at each position
     for k in range(order):
-        before = rolling[at - 1]
+        before = rolling[positions - 1]
         rolling[1:] = rolling[:-1] * BASE
         rolling += padded
-        yield _cells(rolling[at], mask), _cells(before, mask) if k else np.zeros(len(at), np.int64)
+        context = _cells(before, mask) if k else np.zeros(len(positions), np.int64)
+        yield _cells(rolling[positions], mask), context
 
 
 def _cells(hashes: np.ndarray, mask: np.uint64) -> np.ndarray:

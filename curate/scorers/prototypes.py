@@ -8,17 +8,19 @@ import numpy as np
 import polars as pl
 
 from curate.streaming import kmeans
-from curate.streaming.scratch import SAMPLE, Settings, clusters, workplace
+from curate.streaming.scratch import SAMPLE, ClusterSettings, clusters, scratch_folder
 from curate.tables.batches import Stream
 
 
 @dataclass(frozen=True)
 class Prototypes:
-    """``score.prototypes``: 1 - cosine to the nearest of the k centres (float64, in [0, 2]); ``cluster.prototypes``.
+    """How far a row lies from the nearest prototype, a centre of k-means; high is hard or unusual.
 
-    High = far from every prototype, a hard or unusual example; keep high when data are plenty, low when scarce.
-    The cluster (int32) is the number of that centre; of centres equally near, as for a zero vector, the first.
-    ``centres`` is (k, d) float32 with unit rows; ``embedding`` names the column read.
+    ``score.prototypes`` (float64, 0 to 2) is 1 minus the cosine to the nearest centre, and ``cluster.prototypes``
+    (int32) the number of that centre; of centres equally near, as for a zero vector, it is the first. Keep high scores
+    when data are plenty, low ones when data are scarce. ``centres`` is (k, d) float32 with rows of length 1.
+
+    Source: Sorscher et al. 2022, arXiv 2206.14486.
     """
 
     centres: np.ndarray = field(repr=False)
@@ -27,7 +29,7 @@ class Prototypes:
 
     @property
     def needs(self) -> tuple[str, ...]:
-        """Columns it reads."""
+        """Columns that it reads."""
         return (self.embedding,)
 
     @property
@@ -52,13 +54,25 @@ def learn(
     embedding: str = "emb.hashed",
     scratch: str = "",
 ) -> Prototypes:
-    """Spherical k-means on about ``sample`` rows (0: all; all, where there are fewer), the same for any order of them.
+    """Return the centres of spherical k-means, the same for any order of the rows.
 
-    ``start``: "++" (greedy k-means++; finds clusters that are well apart) or "sample" (k rows; cheaper). Rows are
-    sampled by hash(id, seed). Memory is about 12 k x d floats and 100 MB whatever the stream's length; disk
-    2 d + 8 bytes a row learned from, in ``scratch`` (a folder; default the system's temporary one).
+    Memory is about 12 k x d floats and 100 MB, whatever the number of rows; disk is 2 d + 8 bytes a row that is learned
+    from.
+
+    Options:
+        k: number of prototypes (default 64).
+        sample: rows from which they are learned, chosen by the hash of their ids; 0 is all (default 1000000).
+        iterations: iterations of k-means (default 20).
+        start: ++ for greedy k-means++, which finds clusters that are well apart, or sample for k random rows, which is
+            faster (default ++).
+        seed: seed of the sample and the start (default 0).
+        embedding: the column of vectors (default emb.hashed).
+        scratch: folder for the work files (default: the system's temporary folder).
+
+    Raises:
+        SchemaError: if there are fewer rows, or fewer different directions, than prototypes.
     """
-    with workplace(scratch, "prototypes") as folder:
-        asked = Settings("prototypes", k, sample, iterations, start, seed)
-        _, found = clusters(stream, embedding, Path(folder), asked)
-    return Prototypes(found.centres, embedding)
+    with scratch_folder(scratch, "prototypes") as folder:
+        settings = ClusterSettings("prototypes", k, sample, iterations, start, seed)
+        _, learned = clusters(stream, embedding, Path(folder), settings)
+    return Prototypes(learned.centres, embedding)

@@ -1,7 +1,7 @@
 """Semantic duplicates: rows with nearly the vector of a row that is kept (SemDeDup; Abbas et al. 2023, 2303.09540).
 
-Unlike the released code a row is compared with rows that are *kept* only, so that in a chain a ~ b ~ c, where c is not
-like a, only b goes.
+Unlike the released code, a row is compared with *kept* rows only. In a chain a ~ b ~ c, where c is not like a, only b
+is removed.
 """
 
 from collections.abc import Iterator, Mapping
@@ -13,23 +13,26 @@ import polars as pl
 
 from curate.errors import SchemaError
 from curate.streaming import kmeans, thinning
-from curate.streaming.by_id import distinct, found_at
-from curate.streaming.scratch import Settings, Spool, clusters, workplace
+from curate.streaming.by_id import check_distinct, find_keys
+from curate.streaming.scratch import ClusterSettings, Spool, clusters, scratch_folder
 from curate.tables.batches import Stream, keys
 
-LARGEST = 4096  # rows of a cluster that is not split again
-ROUNDS = 4  # of splitting
-SAMPLED = 64  # rows a part that a split learns from
+LARGEST = 4096  # rows of a cluster that is not split again: its rows are compared all with all
+ROUNDS = 4  # rounds of splitting large clusters
+SAMPLED = 64  # rows for each part from which a split learns its centres
+SPLIT_ITERATIONS = 5  # of k-means in a split
 
 
 @dataclass(frozen=True)
 class Semdedup:
-    """``score.semdedup``: 1 - the cosine at which the row goes (float64, in [0, 1]); 1 where it stays.
+    """How unlike a row is to the rows that are kept; high is no semantic duplicate, 0 is a copy.
 
-    High = unlike every row that is kept; keep high: 1 for rows that stay at ``epsilon``, 0 for a copy. Keeping scores
-    >= e, for any e up to the ``epsilon`` of learning, keeps rows of which no two of a cluster have a cosine over 1 - e,
-    and every row that goes has one over 1 - e with a row that is kept. ``removed`` is (m,) uint64, the sorted
-    hash(id, seed) of the rows that go at ``epsilon``, ``scores`` (m,) float64.
+    ``score.semdedup`` (float64, 0 to 1) is 1 minus the cosine at which the row is removed, and 1 for a row that stays
+    at ``epsilon``. Keep high scores: keeping scores >= e, for any e up to ``epsilon``, keeps rows of which no two of a
+    cluster have a cosine over 1 - e, and every removed row has a cosine over 1 - e to a kept one. ``removed`` is (m,)
+    uint64, the sorted hash(id, seed) of the rows that are removed at ``epsilon``, ``scores`` (m,) float64.
+
+    Source: SemDeDup, Abbas et al. 2023, arXiv 2303.09540.
     """
 
     removed: np.ndarray = field(repr=False)
@@ -45,15 +48,18 @@ class Semdedup:
 
     def __call__(self, batch: pl.DataFrame) -> pl.DataFrame:
         """Score a batch by its ids."""
-        at, known = found_at(keys(batch["id"], self.seed), self.removed)
-        scores = np.where(known, self.scores[at], 1.0) if len(self.removed) else np.ones(batch.height)
+        position, is_removed = find_keys(keys(batch["id"], self.seed), self.removed)
+        scores = np.where(is_removed, self.scores[position], 1.0) if len(self.removed) else np.ones(batch.height)
         return pl.DataFrame({"score.semdedup": scores}, schema=dict(self.schema))
 
 
 @dataclass(frozen=True)
-class Places:
-    """Where rows are: the cluster (n,) of each (k of a zero vector, which is like no other) and its cosine to the
-    centre, and (v,) pairs of a row and a cluster whose border it is near."""
+class Assignment:
+    """The clusters of rows, and the clusters whose border a row is near.
+
+    ``label`` (n,) is the cluster of each row (k for a zero vector, which is like no other) and ``cosine`` (n,) that to
+    its centre; row ``rows[i]`` (v,) is near the border of cluster ``near[i]`` (v,).
+    """
 
     label: np.ndarray
     cosine: np.ndarray
@@ -74,15 +80,28 @@ def learn(
     embedding: str = "emb.hashed",
     scratch: str = "",
 ) -> Semdedup:
-    """Find the rows with a cosine over 1 - ``epsilon`` to a row that is kept; higher removes more, 1e-5 only copies.
+    """Return the rows with a cosine over 1 - ``epsilon`` to a kept row, and the cosine at which each is removed.
 
-    Rows are compared inside k clusters (0: the square root of the number of rows, fewer where few rows differ), learned
-    on about ``sample`` rows; one of more than 4,096 is split again. In a cluster the row farthest from the centre is
-    kept first (``order=hard``) or the nearest (``easy``). A row within ``border`` x sqrt(2 epsilon), the distance of
-    rows that are just alike, of another cluster's border is compared with the rows of that too: 1 misses no pair, 0 all
-    that a border divides. With a smaller e than ``epsilon`` some pairs that a border divides may both stay. Ids must be
-    distinct. Memory is 50 bytes a row, 30 for each border near a row, 4 k^2 bytes and 150 MB; disk 4 d + 8 bytes a row,
-    in ``scratch``.
+    Rows are compared inside clusters; a cluster of more than 4,096 rows is split. With a threshold below ``epsilon``,
+    some pairs that a border divides may both stay. Memory is 50 bytes a row, 30 for each border near a row, 4 k^2 bytes
+    and 150 MB; disk is 4 d + 8 bytes a row. Ids must be distinct.
+
+    Options:
+        epsilon: largest 1 - cosine of duplicates; higher removes more, 1e-5 only copies (default 0.05).
+        order: which row of a cluster is kept first: hard, the one farthest from the centre, or easy, the nearest
+            (default hard).
+        k: clusters; 0 is the square root of the number of rows, fewer where few rows differ (default 0).
+        border: how near to another cluster's border a row must be to be compared with the rows of that cluster too, as
+            a share of sqrt(2 epsilon), the distance of two rows that are just duplicates; 1 misses no pair, 0 misses
+            all that a border divides (default 0.2).
+        sample: rows from which the clusters are learned; 0 is all (default 50000).
+        iterations: iterations of k-means (default 10).
+        seed: seed of the clusters and of ties (default 0).
+        embedding: the column of vectors (default emb.hashed).
+        scratch: folder for the work files (default: the system's temporary folder).
+
+    Raises:
+        SchemaError: for no rows, fewer rows than clusters, or two rows with one id.
     """
     if not (0 < epsilon < 1 and order in ("hard", "easy") and 0 <= border <= 1 and k >= 0):
         raise SchemaError(
@@ -90,81 +109,97 @@ def learn(
             f"order={order} hard or easy"
         )
     free, k = not k, k or round(max(1, sum(batch.height for batch in stream(()))) ** 0.5)
-    with workplace(scratch, "semdedup") as folder:
-        asked = Settings("semdedup", k, sample, iterations, "sample", seed, fewer=free)
-        spooled, learned = clusters(stream, embedding, Path(folder), asked, exact=True)
-        key = distinct(spooled.keys(), stream, "semdedup", seed)
-        centres, places = settled(spooled, learned.centres, border * (2 * epsilon) ** 0.5)
-        levels = compared(spooled, key, places, len(centres), limit=1 - epsilon, hard=order == "hard")
+    with scratch_folder(scratch, "semdedup") as folder:
+        settings = ClusterSettings("semdedup", k, sample, iterations, "sample", seed, fewer=free)
+        spool, learned = clusters(stream, embedding, Path(folder), settings, exact=True)
+        key = spool.keys()
+        check_distinct(key, stream, "semdedup", seed)
+        centres, assignment = split_large(spool, learned.centres, border * (2 * epsilon) ** 0.5)
+        levels = removal_levels(spool, key, assignment, len(centres), limit=1 - epsilon, hard=order == "hard")
     gone = np.flatnonzero(levels)
     gone = gone[np.argsort(key[gone])]
     return Semdedup(key[gone], 1.0 - levels[gone], seed)
 
 
-def settled(spooled: Spool, centres: np.ndarray, reach: float) -> tuple[np.ndarray, Places]:
-    """Return centres of clusters of at most LARGEST rows, as far as rows differ, and where the rows are."""
+def split_large(spool: Spool, centres: np.ndarray, reach: float) -> tuple[np.ndarray, Assignment]:
+    """Return centres of clusters of at most LARGEST rows, and where the rows are.
+
+    A cluster stays larger if its rows do not differ, or after ROUNDS rounds.
+    """
     for _ in range(ROUNDS):
-        places = placed(spooled, centres, reach)
-        sizes = np.bincount(places.label, minlength=len(centres))[: len(centres)]
+        assignment = assign(spool, centres, reach)
+        sizes = np.bincount(assignment.label, minlength=len(centres))[: len(centres)]
         large = np.flatnonzero(sizes > LARGEST)
-        parts = [_split(spooled, np.flatnonzero(places.label == c), int(sizes[c])) for c in large]
+        parts = [_split(spool, np.flatnonzero(assignment.label == c), int(sizes[c])) for c in large]
         if not any(len(part) > 1 for part in parts):
             break
         centres = np.concatenate([np.delete(centres, large, axis=0), *parts])
     else:
-        places = placed(spooled, centres, reach)
-    return centres, places
+        assignment = assign(spool, centres, reach)
+    return centres, assignment
 
 
-def placed(spooled: Spool, centres: np.ndarray, reach: float) -> Places:
-    """Assign every row; the border of two clusters is the plane between their centres."""
-    goal = kmeans.whole(centres).astype(np.float32)
-    gaps = np.sqrt(np.maximum(2 - 2 * centres @ centres.T, 0)) * kmeans.scale(centres.shape[1]) ** 2
-    label, cosine, rows, near, at = [], [], [], [], 0
-    for x in spooled.blocks():
-        products = x.astype(np.float32) @ goal.T
-        mine = products.argmax(axis=1)
-        best = products[np.arange(len(x)), mine]
-        some = x.any(axis=1)
-        label.append(np.where(some, mine, len(centres)).astype(np.int32))
-        cosine.append(best / np.float32(kmeans.scale(centres.shape[1]) ** 2))
+def assign(spool: Spool, centres: np.ndarray, reach: float) -> Assignment:
+    """Return the cluster of every row, and the clusters whose border is within ``reach`` of it.
+
+    The border of two clusters is the plane between their centres.
+    """
+    columns = kmeans.quantise(centres).astype(np.float32).T
+    square = kmeans.scale(centres.shape[1]) ** 2  # products of quantised vectors are cosines times this
+    gaps = np.sqrt(np.maximum(2 - 2 * centres @ centres.T, 0)) * square
+    label, cosine, rows, near, first_row = [], [], [], [], 0
+    for x in spool.blocks():
+        products = x.astype(np.float32) @ columns
+        block_label = products.argmax(axis=1)
+        best = products[np.arange(len(x)), block_label]
+        nonzero = x.any(axis=1)
+        label.append(np.where(nonzero, block_label, len(centres)).astype(np.int32))
+        cosine.append(best / np.float32(square))
         if reach > 0:
-            close = best[:, None] - products <= reach * gaps[mine]
-            close[np.arange(len(x)), mine] = False
-            close[~some] = False
-            one, two = np.nonzero(close)
-            rows.append((at + one).astype(np.uint32))
-            near.append(two.astype(np.int32))
-        at += len(x)
+            # a row is (best - product) / gap away from the plane between its centre and another
+            close = best[:, None] - products <= reach * gaps[block_label]
+            close[np.arange(len(x)), block_label] = False
+            close[~nonzero] = False
+            close_row, close_cluster = np.nonzero(close)
+            rows.append((first_row + close_row).astype(np.uint32))
+            near.append(close_cluster.astype(np.int32))
+        first_row += len(x)
     none = [np.zeros(0, np.int32)]
-    return Places(*(np.concatenate(part or none) for part in (label, cosine, rows, near)))
+    return Assignment(*(np.concatenate(part or none) for part in (label, cosine, rows, near)))
 
 
-def compared(spooled: Spool, key: np.ndarray, places: Places, k: int, *, limit: float, hard: bool) -> np.ndarray:
-    """Return the level (n,) of each row (``thinning.thin``), cluster after cluster; those before are the others."""
-    order = np.lexsort((key, places.cosine if hard else -places.cosine, places.label))
-    edges = np.append(0, np.cumsum(np.bincount(places.label, minlength=k)))
-    visits = np.lexsort((key[places.rows], places.near))
-    doors = np.append(0, np.cumsum(np.bincount(places.near, minlength=k)))
+def removal_levels(
+    spool: Spool, key: np.ndarray, assignment: Assignment, k: int, *, limit: float, hard: bool
+) -> np.ndarray:
+    """Return the cosine (n,) at which each row is removed (``thinning.thin``), 0 for a row that stays.
+
+    Clusters are thinned one after the other. Rows of earlier clusters near the border that stayed are fixed there.
+    """
+    label, cosine = assignment.label, assignment.cosine
+    order = np.lexsort((key, cosine if hard else -cosine, label))
+    edges = np.append(0, np.cumsum(np.bincount(label, minlength=k)))
+    visits = np.lexsort((key[assignment.rows], assignment.near))
+    visit_edges = np.append(0, np.cumsum(np.bincount(assignment.near, minlength=k)))
     levels = np.zeros(len(key))
     for c in range(k):
-        mine = order[edges[c] : edges[c + 1]]
-        guests = places.rows[visits[doors[c] : doors[c + 1]]]
-        guests = guests[(places.label[guests] < c) & (levels[guests] == 0)]
-        if len(mine) and len(mine) + len(guests) > 1:
-            levels[mine] = thinning.thin(spooled.take(mine), spooled.take(guests), limit)
+        members = order[edges[c] : edges[c + 1]]
+        visitors = assignment.rows[visits[visit_edges[c] : visit_edges[c + 1]]]
+        visitors = visitors[(label[visitors] < c) & (levels[visitors] == 0)]
+        if len(members) and len(members) + len(visitors) > 1:
+            levels[members] = thinning.thin(spool.take(members), spool.take(visitors), limit)
     return levels
 
 
-def _split(spooled: Spool, members: np.ndarray, size: int) -> np.ndarray:
-    """Return the centres of the parts of a cluster that is too large; one where its rows do not differ."""
+def _split(spool: Spool, members: np.ndarray, size: int) -> np.ndarray:
+    """Return the centres of the parts of a cluster that is too large; one centre if its rows do not differ."""
+    # twice as many parts as would do, since parts are not equally large
     parts = -(-2 * size // LARGEST)
-    key = spooled.keys()[members]
-    some = kmeans.whole(spooled.take(members[np.argsort(key)[: SAMPLED * parts]]))
-    start = np.unique(some, axis=0)
-    start = kmeans.sampled(some, min(parts, int(start.any(axis=1).sum()))) if start.any() else start[:1]
+    key = spool.keys()[members]
+    rows = kmeans.quantise(spool.take(members[np.argsort(key)[: SAMPLED * parts]]))
+    start = np.unique(rows, axis=0)
+    start = kmeans.first_directions(rows, min(parts, int(start.any(axis=1).sum()))) if start.any() else start[:1]
 
     def blocks(share: float) -> Iterator[np.ndarray]:
-        yield from (some[at : at + kmeans.BLOCK] for at in range(0, len(some), kmeans.BLOCK))
+        yield from (rows[low : low + kmeans.BLOCK] for low in range(0, len(rows), kmeans.BLOCK))
 
-    return kmeans.learn(blocks, start, rows=len(some), iterations=5).centres
+    return kmeans.learn(blocks, start, rows=len(rows), iterations=SPLIT_ITERATIONS).centres

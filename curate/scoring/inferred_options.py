@@ -1,4 +1,4 @@
-"""Options of scorers that the data answers: the epochs it has, as probabilities or logits, and the classes."""
+"""Fill in options of scorers that follow from the data: its epochs, probabilities or logits, and its classes."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -14,74 +14,80 @@ from curate.errors import SchemaError
 from curate.tables import batches, readers
 from curate.tables.shards import Shard
 
-MOST_CLASSES = 10_000  # of labels that are text
+MOST_CLASSES = 10_000  # a text label with more values is more likely an id or a free text
 EPOCH = re.compile(r"(probs|logits)\.(\d+)")
 
 
-def answered(specs: Sequence[str], found: Sequence[Shard]) -> tuple[str, ...]:
-    """Return the specs with ``epochs``, ``logits`` and ``classes`` filled in where a scorer takes them and has none.
+def inferred(specs: Sequence[str], shards: Sequence[Shard]) -> tuple[str, ...]:
+    """Return the specs with the options ``epochs``, ``logits`` and ``classes`` filled in.
 
-    All epochs that a file has, or that an earlier scorer makes; probabilities before logits, except for a scorer whose
-    own default is logits; the sorted labels where they are text.
+    An option is filled in where a scorer takes it and the user did not give it. ``epochs`` are all that a file has, or
+    that an earlier scorer makes. Probabilities come before logits, except for a scorer whose own default is logits.
+    ``classes`` are the sorted labels, if they are text.
+
+    Raises:
+        SchemaError: if the data has no epochs, or too many classes.
     """
+    # Most scorers need nothing from the data, and then no head is read.
     if not any("epochs" in accepted(spec) or "classes" in accepted(spec) for spec in specs):
         return tuple(specs)
-    have = _columns(found)
-    made: list[str] = []
-    names: str | None = None
-    result = []
+    present = _columns(shards)
+    added: list[str] = []
+    classes: str | None = None
+    complete = []
     for spec in specs:
         name, options = open_sets.parse(spec)
-        more: list[str] = []
+        extra: list[str] = []
         if "epochs" in accepted(spec) and not {"epochs", "logits"} <= options.keys():
-            more += _epochs(name, made or list(have), accepted(spec)["logits"] is True, options)
-        if "classes" in accepted(spec) and "classes" not in options and _is_text(have.get("label")):
-            names = _classes(found) if names is None else names
-            more.append(f"classes={names}")
+            extra += _epochs(name, added or list(present), accepted(spec)["logits"] is True, options)
+        if "classes" in accepted(spec) and "classes" not in options and _is_text(present.get("label")):
+            classes = _classes(shards) if classes is None else classes
+            extra.append(f"classes={classes}")
         if makes := getattr(open_sets.module("scorers", name), "makes", None):
-            made += makes(options)
-        result.append(spec + ("," if options else ":" if more else "") + ",".join(more) if more else spec)
-    return tuple(result)
+            added += makes(options)
+        complete.append(f"{spec}{',' if options else ':'}{','.join(extra)}" if extra else spec)
+    return tuple(complete)
 
 
 def accepted(spec: str) -> Mapping[str, object]:
-    """Return the options that a scorer takes, with their defaults."""
+    """Return the options that a scorer takes, and their defaults."""
     name, _ = open_sets.parse(spec)
     if hasattr(module := open_sets.module("scorers", name), "learn"):
         return {k: p.default for k, p in signature(module.learn).parameters.items()}
     return {f.name: f.default for f in fields(open_sets.implementation("scorers", name)) if f.init}
 
 
-def _columns(found: Sequence[Shard]) -> dict[str, pa.DataType]:
-    """Return the columns that any readable file has; preflight says later which files cannot be read."""
-    have: dict[str, pa.DataType] = {}
-    for shard in found:
+def _columns(shards: Sequence[Shard]) -> dict[str, pa.DataType]:
+    """Return the columns that any readable file has."""
+    present: dict[str, pa.DataType] = {}
+    for shard in shards:
         try:
-            have |= readers.head(shard).columns
+            present |= readers.head(shard).columns
         except (SchemaError, OSError):
-            continue
-    return have
+            continue  # preflight names the files that cannot be read
+    return present
 
 
-def _epochs(name: str, have: Sequence[str], logits_first: bool, options: Mapping[str, object]) -> list[str]:
-    """Return the options that were not given, of: which kind of column, and all epochs there are of it."""
+def _epochs(name: str, columns: Sequence[str], logits_first: bool, options: Mapping[str, object]) -> list[str]:
+    """Return the options that the user left out: the kind of column, and all epochs of that kind."""
     kinds: dict[str, list[str]] = {"probs": [], "logits": []}
-    for column in have:
+    for column in columns:
         if match := EPOCH.fullmatch(column):
             kinds[match[1]].append(match[2])
+    # A user who named the kind of column, or the epochs, gets no other kind.
     wanted = ["logits", "probs"] if options.get("logits", logits_first) else ["probs", "logits"]
     wanted = wanted[:1] if "logits" in options else wanted
     named = str(options["epochs"]).split("+") if "epochs" in options else []
     kind = next((kind for kind in wanted if kinds[kind] and set(named) <= set(kinds[kind])), None)
-    if kind is None and named:  # preflight names the column that is missing
-        return []
+    if kind is None and named:
+        return []  # preflight names the column that is missing
     if kind is None:
         raise SchemaError(
-            f"scorer {name} reads columns {' or '.join(wanted)}.<epoch>, and the data has none: "
-            "add them, or let --scorer dynamics make logits from embeddings and labels before it"
+            f"scorer {name} reads columns {' or '.join(wanted)}.<epoch>, and the data has none. "
+            "Add them, or let --scorer dynamics make logits from embeddings and labels before it"
         )
-    found = [] if "logits" in options else [f"logits={str(kind == 'logits').lower()}"]
-    return found if named else [*found, "epochs=" + "+".join(sorted(kinds[kind], key=int))]
+    extra = [] if "logits" in options else [f"logits={str(kind == 'logits').lower()}"]
+    return extra if named else [*extra, "epochs=" + "+".join(sorted(kinds[kind], key=int))]
 
 
 def _is_text(kind: pa.DataType | None) -> bool:
@@ -89,15 +95,16 @@ def _is_text(kind: pa.DataType | None) -> bool:
     return kind is not None and any(check(kind) for check in checks)
 
 
-def _classes(found: Sequence[Shard]) -> str:
-    """Return the different labels, sorted, as an option."""
+def _classes(shards: Sequence[Shard]) -> str:
+    """Return the distinct labels, sorted, as the value of an option."""
     names: set[str] = set()
-    for shard in found:
+    for shard in shards:
         try:
             for batch in batches.batches(shard, ("label",), identity=()):
                 names |= set(batch["label"].cast(pl.String).drop_nulls().unique())
-        except (SchemaError, OSError):  # set aside, or an error, when it is scored
-            continue
+        except (SchemaError, OSError):
+            continue  # the shard is set aside, or stops the job, when it is scored
         if len(names) > MOST_CLASSES:
-            raise SchemaError(f"label has over {MOST_CLASSES} different texts: is it a class? Number classes from 0")
+            raise SchemaError(f"label has over {MOST_CLASSES} different texts. Is it a class? Number classes from 0")
+    # Labels may hold the characters that separate options, so these are percent-encoded.
     return "+".join(quote(name, safe=" ()[]'") for name in sorted(names))

@@ -1,8 +1,11 @@
-"""Scorers that learn from the whole stream first: learned once, kept in the output folder, refused for other inputs."""
+"""Let scorers learn from all rows before they score, and keep what they learned in the output folder.
+
+What was learned is used again by the same job. It is refused for other inputs or arguments if some shards are scored
+with it, since scores of two learned scorers cannot be compared.
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
-from inspect import signature
 from pathlib import Path
 from typing import cast
 from zipfile import BadZipFile
@@ -10,142 +13,162 @@ from zipfile import BadZipFile
 import numpy as np
 import polars as pl
 
-from curate import __version__, open_sets
+from curate import open_sets
 from curate.errors import Interrupted, SchemaError
 from curate.scorers import Scorer
-from curate.scoring.worker import apply, inputs
-from curate.storage import artifacts, files, manifest
+from curate.scoring import specs as scorer_specs
+from curate.scoring.scoring_job import ScoringJob, is_old, recorded
+from curate.scoring.specs import inputs, learns
+from curate.scoring.worker import apply
+from curate.storage import artifacts, files, job_record, manifest
 from curate.storage.files import replacing, text_hash
-from curate.tables import batches, vectors
+from curate.storage.job_record import InputFile, JobRecord
+from curate.tables import batches
+from curate.tables.batches import Stream
 from curate.tables.shards import Shard
-
-SHOWN = 3  # inputs that a message names
 
 
 @dataclass(frozen=True)
-class Lesson:
-    """What scorers learn from: shards with content hashes, read like this; ``aside`` are bad shards left out."""
+class LearningInput:
+    """What the scorers of a job learn from: the good shards and their content hashes by name.
 
+    ``aside`` names the bad shards, which are left out.
+    """
+
+    job: ScoringJob
     shards: tuple[Shard, ...]
     digests: Mapping[str, str]
     aside: tuple[str, ...]
-    specs: tuple[str, ...]
-    text_column: str
-    batch_rows: int
-    document_bytes: int
 
+    @property
+    def files(self) -> dict[str, InputFile]:
+        """The content hashes as a job's record has them."""
+        return {name: InputFile(digest) for name, digest in self.digests.items()}
 
-def learns(spec: str) -> bool:
-    """Say whether a scorer learns before it scores."""
-    return hasattr(open_sets.module("scorers", open_sets.parse(spec)[0]), "learn")
-
-
-def check(spec: str) -> None:
-    """Refuse options that the scorer's ``learn`` does not take, or not like this."""
-    name, options = open_sets.parse(spec)
-    parameters = signature(open_sets.module("scorers", name).learn).parameters
-    kinds = {key: parameter.annotation for key, parameter in parameters.items() if key != "stream"}
-    if unknown := sorted(set(options) - set(kinds)):
-        raise SchemaError(f"scorer {name} has no option {unknown[0]!r}: it takes {', '.join(kinds)}")
-    open_sets.check(name, options, kinds)
-    column = options.get("embedding", vectors.PREFIX)
-    if not str(column).startswith(vectors.PREFIX):
-        raise SchemaError(f"{name}: embedding={column} is no column of vectors: those are named emb.<name>")
+    def record(self, position: int) -> JobRecord:
+        """Return what decides the learned state of the scorer at ``position``."""
+        return JobRecord(self.job.arguments_until(position + 1), self.files)
 
 
 def folder(out: Path) -> Path:
-    """Return where what was learned is kept."""
+    """Return the folder of learned states."""
     return out / manifest.FOLDER / "learned"
 
 
-def prepare(lesson: Lesson, out: Path, *, fresh: bool) -> tuple[Scorer, ...]:
-    """Build the scorers in order; those that learn do so on the stream, or reload what they learned for this input.
+def prepare(learning: LearningInput, *, fresh: bool) -> tuple[Scorer, ...]:
+    """Return the scorers of a job in order. Those that learn do so now, or reload what they learned before.
 
-    Not ``fresh`` (some shards are scored already): what was learned from other inputs is refused, for scores of two
-    learned scorers cannot be compared.
+    ``fresh`` says that no shard is scored yet.
+
+    Raises:
+        Interrupted: if some shards are scored with another learned state.
+        SchemaError: if a scorer reads a column from the data that a later one adds.
     """
     scorers: tuple[Scorer, ...] = ()
-    for position, spec in enumerate(lesson.specs):
+    out = learning.job.out
+    for position, spec in enumerate(learning.job.specs):
         if not learns(spec):
-            scorers += (cast(Scorer, open_sets.build("scorers", spec)),)
+            scorers += (scorer_specs.build(spec),)
             continue
-        path, why = known(lesson, out, position)
-        if why and not fresh:
+        path, reason = state_path(learning, position)
+        if reason and not fresh:
             raise Interrupted(
-                f"{out}: scorer {open_sets.parse(spec)[0]} {why}, and some shards are scored with it. "
+                f"{out}: scorer {open_sets.parse(spec)[0]} was {reason}, and some shards are scored with it. "
                 "Give --restart to learn and score again, or another --out"
             )
-        scorers += (_learn(spec, scorers, lesson, path),)
-        digests = dict(sorted(lesson.digests.items()))
-        artifacts.save(
-            path.with_suffix(".json"), "learned", {"scorer": spec, "inputs": digests, "aside": sorted(lesson.aside)}
-        )
+        scorers += (_load(spec, path) if files.exists(path) else _learn(spec, scorers, learning, path),)
+        # Written after every use, not only after learning: a record of format 1 becomes one of the present format.
+        record = {"scorer": spec, **learning.record(position).to_json(), "aside": sorted(learning.aside)}
+        artifacts.save(path.with_suffix(".json"), "learned", record)
+    # Only now is it known what learned scorers read and add.
     read = set(inputs(scorers))
     if clash := sorted(read & {column for scorer in scorers for column in scorer.schema}):
         raise SchemaError(f"{clash[0]} is read from the data by one scorer and made by a later one: change their order")
     return scorers
 
 
-def known(lesson: Lesson, out: Path, position: int) -> tuple[Path, str]:
-    """Return where what the scorer at ``position`` learned is or will be, and why what it learned before does not do.
+def state_path(learning: LearningInput, position: int) -> tuple[Path, str]:
+    """Return the file of a scorer's learned state, and why an older state cannot be reused.
 
-    Inputs that were set aside when it learned, and are whole now, are scored with what it learned without them.
+    The reason is empty if there is no older state, or it can be reused. Shards that were set aside when
+    the scorer learned, and are whole now, are scored with the state as it is.
     """
-    specs, name = lesson.specs[: position + 1], open_sets.parse(lesson.specs[position])[0]
-    why = ""
+    name = open_sets.parse(learning.job.specs[position])[0]
+    out, expected, reason = learning.job.out, learning.record(position), ""
     for path in files.below(folder(out), ".json"):
         if not path.name.startswith(f"{position}-{name}-"):
             continue
         record = artifacts.load(path, "learned")
-        before = cast(Mapping[str, str], record["inputs"])
-        aside = set(cast(Sequence[str], record["aside"])) | set(lesson.aside)
-        same_job = path.stem.endswith(_key(lesson, before, specs))
-        found = _differences({k: v for k, v in before.items() if k not in lesson.aside}, lesson.digests, aside)
-        if same_job and not found and files.exists(path.with_suffix(".npz")):
-            return path.with_suffix(".npz"), ""
-        why = f"learned from other input files than these ({found})" if found else "learned in another configuration"
-    return folder(out) / f"{position}-{name}-{_key(lesson, lesson.digests, specs)}.npz", why
-
-
-def _key(lesson: Lesson, digests: Mapping[str, str], specs: Sequence[str]) -> str:
-    made = (__version__, tuple(specs), lesson.text_column, lesson.batch_rows, sorted(digests.items()))
-    return text_hash(repr(made))[:16]
-
-
-def _differences(before: Mapping[str, str], now: Mapping[str, str], aside: set[str]) -> str:
-    """Name inputs that were added, removed or changed."""
-    found = [f"{name} is new" for name in sorted(set(now) - set(before) - aside)]
-    found += [f"{name} is gone" for name in sorted(set(before) - set(now))]
-    found += [f"{name} changed" for name in sorted(set(before) & set(now)) if before[name] != now[name]]
-    return "; ".join(found[:SHOWN]) + (f" and {len(found) - SHOWN} more" if len(found) > SHOWN else "")
-
-
-def _learn(spec: str, earlier: tuple[Scorer, ...], lesson: Lesson, path: Path) -> Scorer:
-    name, options = open_sets.parse(spec)
-    cls, learn = open_sets.implementation("scorers", name), open_sets.module("scorers", name).learn
-    if files.exists(path):
-        plain = {f.name for f in fields(cls)} & set(options)
-        try:
-            with files.opened(path) as file, np.load(file, allow_pickle=False) as saved:
-                return cast(Scorer, cls(**dict(saved.items()), **{k: options[k] for k in plain}))
-        except (ValueError, TypeError, EOFError, BadZipFile) as error:
-            raise Interrupted(
-                f"{path} is damaged ({' '.join(str(error).split())}): give --restart to learn and score again"
-            ) from None
-
-    def stream(needs: Sequence[str]) -> Iterator[pl.DataFrame]:
-        made = {column for scorer in earlier for column in scorer.schema}
-        wanted = tuple(
-            dict.fromkeys((*inputs(earlier), *(n for n in needs if n not in made and n not in batches.IDENTITY)))
+        before = job_record.from_json(record)
+        aside = set(cast(Sequence[str], record["aside"])) | set(learning.aside)
+        changes = job_record.input_changes(
+            {name: file for name, file in before.inputs.items() if name not in learning.aside},
+            {name: file for name, file in expected.inputs.items() if name in before.inputs or name not in aside},
         )
-        for shard in lesson.shards:
-            for batch in batches.batches(
-                shard, wanted, rows=lesson.batch_rows, text_column=lesson.text_column, size=batches.BATCH_BYTES,
-                document_bytes=lesson.document_bytes,
-            ):  # fmt: skip
-                yield apply(earlier, batch)
+        # Records of format 1 hold no arguments. Those states have them in their file names, as a hash.
+        if "arguments" in record:
+            same_arguments = before.arguments == expected.arguments
+        else:
+            same_arguments = path.stem.endswith(_old_key(learning, before, position))
+        if same_arguments and not changes and files.exists(path.with_suffix(".npz")):
+            return path.with_suffix(".npz"), ""
+        reason = "learned with other options, or in another place among the scorers"
+        if changes:
+            reason = f"learned from other input files than these ({job_record.listed(changes)})"
+    key = text_hash(repr((sorted(expected.arguments.items()), sorted(learning.digests.items()))))[:16]
+    return folder(out) / f"{position}-{name}-{key}.npz", reason
 
-    scorer = learn(stream, **options)
+
+def _old_key(learning: LearningInput, before: JobRecord, position: int) -> str:
+    """Return the end of the file name that format 1 gave to a learned state.
+
+    It was a hash of the arguments and of the version of curate, which ``score.json`` held then. Such a state is of the
+    format 1 of all scorers.
+    """
+    record = recorded(learning.job.out)
+    formats = cast(dict[str, int], learning.job.arguments_until(position + 1)["formats"])
+    if record is None or not is_old(record) or any(number != 1 for number in formats.values()):
+        return "no such key"
+    reading = learning.job.reading
+    digests = sorted((name, file.hash) for name, file in before.inputs.items())
+    specs = tuple(learning.job.specs[: position + 1])
+    return text_hash(repr((record.get("version"), specs, reading.text_column, reading.batch_rows, digests)))[:16]
+
+
+def _load(spec: str, path: Path) -> Scorer:
+    name, options = open_sets.parse(spec)
+    scorer = open_sets.implementation("scorers", name)
+    # Options that are also fields of the scorer. The other options only matter while it learns.
+    plain = {field.name: options[field.name] for field in fields(scorer) if field.name in options}
+    try:
+        # Arrays only: a pickle could run any code.
+        with files.opened(path) as file, np.load(file, allow_pickle=False) as state:
+            return cast(Scorer, scorer(**dict(state.items()), **plain))
+    except (ValueError, TypeError, EOFError, BadZipFile) as error:
+        raise Interrupted(
+            f"{path} is damaged ({' '.join(str(error).split())}): give --restart to learn and score again"
+        ) from None
+
+
+def _learn(spec: str, earlier: tuple[Scorer, ...], learning: LearningInput, path: Path) -> Scorer:
+    name, options = open_sets.parse(spec)
+    scorer = open_sets.module("scorers", name).learn(_stream(earlier, learning), **options)
     with replacing(path) as temporary, temporary.open("wb") as handle:
         np.savez(handle, allow_pickle=False, **scorer.arrays)
     return cast(Scorer, scorer)
+
+
+def _stream(earlier: tuple[Scorer, ...], learning: LearningInput) -> Stream:
+    """Return the function that gives a scorer its batches, with the columns that earlier scorers add."""
+    added = {column for scorer in earlier for column in scorer.schema}
+
+    def stream(needs: Sequence[str]) -> Iterator[pl.DataFrame]:
+        # Columns that earlier scorers add are not read but computed, from the columns that those scorers read.
+        others = (name for name in needs if name not in added and name not in batches.IDENTITY)
+        wanted = tuple(dict.fromkeys((*inputs(earlier), *others)))
+        for shard in learning.shards:
+            reading = learning.job.reading
+            for batch in batches.batches(shard, wanted, reading=reading, size=batches.BATCH_BYTES):
+                yield apply(earlier, batch)
+
+    return stream

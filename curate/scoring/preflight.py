@@ -1,4 +1,4 @@
-"""What the heads of the files say before a job starts: columns that differ, bad row groups, how much there is."""
+"""Read the heads of all input files before a job starts, and warn of what they show."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -12,14 +12,14 @@ from curate.tables import batches, readers, vectors
 from curate.tables.readers import Head
 from curate.tables.shards import Shard
 
-LARGE_GROUP = 512 << 20  # bytes unpacked: other tools load a row group at a time
-SMALL_GROUP = 1000  # rows: reading is slow below
-SHOWN = 3
+LARGE_GROUP = 512 << 20  # bytes of a row group, unpacked; many tools load a whole group into memory
+SMALL_GROUP = 1000  # rows; with fewer in a group, reading is slow
+SHOWN = 3  # files that a warning names
 
 
 @dataclass(frozen=True)
 class Preflight:
-    """Heads of the readable shards, reasons of the others, and what a user should know about them."""
+    """The heads of readable shards, reasons why others are bad, the bytes of all, and warnings."""
 
     heads: Mapping[str, Head]
     bad: Mapping[str, str]
@@ -28,16 +28,16 @@ class Preflight:
 
     @property
     def rows(self) -> int | None:
-        """Rows in all; None where a file does not say."""
+        """The rows of all shards, or None if a file does not say how many it has."""
         counts = [head.rows for head in self.heads.values()]
         return None if None in counts else sum(count for count in counts if count is not None)
 
 
-def inspect(found: Sequence[Shard], needs: Sequence[str], *, used: Sequence[str] = ()) -> Preflight:
-    """Read every head; a shard that has not the columns ``needs`` is bad, and so is one that cannot be read.
+def inspect(shards: Sequence[Shard], needs: Sequence[str], *, used: Sequence[str] = ()) -> Preflight:
+    """Read the head of every shard.
 
-    Columns in ``used`` whose types differ between shards are named in a warning. Vectors among them are all of the
-    length that most shards have, or their shard is bad.
+    A shard is bad if it cannot be read, lacks a column of ``needs``, or has vectors in ``used`` of another length than
+    most shards. A warning names columns in ``used`` whose types differ between shards.
     """
 
     def look(shard: Shard) -> tuple[int, Head | str]:
@@ -48,34 +48,36 @@ def inspect(found: Sequence[Shard], needs: Sequence[str], *, used: Sequence[str]
         except SchemaError as error:
             return 0, str(error)
         except OSError as error:
-            return 0, f"{shard.path} cannot be read: {error.strerror or error}. Put it back or mend it"
+            return 0, f"{shard.path} cannot be read: {error.strerror or error}. Put it back or repair it"
 
-    seen = list(zip(found, files.each(look, found, found[0].path), strict=True)) if found else []
-    heads = {shard.relative: head for shard, (_, head) in seen if isinstance(head, Head)}
-    bad = {shard.relative: reason for shard, (_, reason) in seen if isinstance(reason, str)}
-    total = sum(size for _, (size, _) in seen)
+    looks = list(zip(shards, files.each(look, shards, shards[0].path), strict=True)) if shards else []
+    heads = {shard.relative: head for shard, (_, head) in looks if isinstance(head, Head)}
+    bad = {shard.relative: reason for shard, (_, reason) in looks if isinstance(reason, str)}
+    total = sum(size for _, (size, _) in looks)
     warnings = (*_drift(heads, used), *_groups(heads))
+    # Widths can be compared only after all heads are read.
     for column in used:
-        for shard, reason in _odd_widths(found, heads, column):
+        for shard, reason in _odd_widths(shards, heads, column):
             bad[shard] = reason
             del heads[shard]
     return Preflight(heads, bad, total, warnings)
 
 
-def _odd_widths(found: Sequence[Shard], heads: Mapping[str, Head], column: str) -> list[tuple[str, str]]:
-    """Return the shards whose vectors are not as long as in most, each with the reason."""
+def _odd_widths(shards: Sequence[Shard], heads: Mapping[str, Head], column: str) -> list[tuple[str, str]]:
+    """Return the shards whose vectors are not as long as in most shards, each with the reason why it is bad."""
     widths = {
         shard: width
-        for shard in found
+        for shard in shards
         if shard.relative in heads and (width := vectors.width(heads[shard.relative].columns.get(column))) is not None
     }
     counts = Counter(widths.values())
+    # Of equally common widths the larger counts as usual, so that the order of the files does not matter.
     usual = max(counts, key=lambda width: (counts[width], width), default=None)
     return [
         (
             shard.relative,
-            f"{shard.path}: {column} has vectors of {width} numbers, {counts[usual]} other files have {usual}; "
-            "embed it again, or score it into another --out",
+            f"{shard.path}: {column} has vectors of {width} numbers, {counts[usual]} other files have {usual}. "
+            "Embed it again, or score it into another --out",
         )
         for shard, width in widths.items()
         if usual is not None and width != usual
@@ -83,44 +85,48 @@ def _odd_widths(found: Sequence[Shard], heads: Mapping[str, Head], column: str) 
 
 
 def _drift(heads: Mapping[str, Head], used: Sequence[str]) -> list[str]:
-    found = []
-    known = [(name, head.columns) for name, head in heads.items() if head.columns]
-    every = dict.fromkeys(column for _, columns in known for column in columns)
-    for column in every:
+    """Return a warning for each column whose type differs between shards."""
+    warnings = []
+    columns_of = {name: head.columns for name, head in heads.items() if head.columns}
+    for column in dict.fromkeys(column for columns in columns_of.values() for column in columns):
         kinds: dict[str, list[str]] = {}
-        for name, columns in known:
+        for name, columns in columns_of.items():
             kinds.setdefault(_kind(columns[column]) if column in columns else "missing", []).append(name)
         if len(kinds) > 1 and (column in used or column in batches.IDENTITY or column.startswith("emb.")):
-            listed = "; ".join(f"{kind} in {_some(names)}" for kind, names in kinds.items())
-            found.append(f"column {column} differs between shards: {listed}")
-    return found
+            listed = "; ".join(f"{kind} in {_first_of(names)}" for kind, names in kinds.items())
+            warnings.append(f"column {column} differs between shards: {listed}")
+    return warnings
 
 
 def _kind(kind: pa.DataType) -> str:
-    """Name a type; kinds of strings and of whole numbers are alike to a reader."""
+    """Return the name of a type. All strings have one name, and so have all whole numbers: we read them alike."""
     if pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
         return "string"
     return "integer" if pa.types.is_integer(kind) else str(kind)
 
 
 def _groups(heads: Mapping[str, Head]) -> list[str]:
+    """Return a warning for row groups that are too large for other tools, and one for those that are too small."""
     large, small = [], []
     for name, head in heads.items():
         groups = head.groups or ()
         if any(size > LARGE_GROUP for _, size in groups):
             large.append(name)
+        # A small file may well have one small group.
         if len(groups) > 1 and sum(rows for rows, _ in groups) / len(groups) < SMALL_GROUP:
             small.append(name)
-    found = []
+    warnings = []
     if large:
-        found.append(
-            f"row groups over {LARGE_GROUP >> 20} MB in {_some(large)}: read here page by page; write smaller ones for "
-            "tools that load a group at a time"
+        warnings.append(
+            f"row groups over {LARGE_GROUP >> 20} MB in {_first_of(large)}. curate reads them page by page; write "
+            "smaller ones for tools that load a whole group"
         )
     if small:
-        found.append(f"row groups under {SMALL_GROUP} rows in {_some(small)}: slow to read; write larger ones")
-    return found
+        warnings.append(
+            f"row groups under {SMALL_GROUP} rows in {_first_of(small)}. They are slow to read; write larger ones"
+        )
+    return warnings
 
 
-def _some(names: Sequence[str]) -> str:
+def _first_of(names: Sequence[str]) -> str:
     return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")

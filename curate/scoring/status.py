@@ -1,17 +1,18 @@
-"""What is done in an output folder, what is left, and why the job that made it would refuse to continue."""
+"""Tell what is done in a score folder, what remains, and why the job that made it would be refused."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import cast
 
 from curate.scoring import learned as learning
-from curate.scoring.learned import Lesson
-from curate.scoring.score import Job
+from curate.scoring.learned import LearningInput
+from curate.scoring.scoring_job import ScoringJob
+from curate.scoring.specs import learns
 from curate.storage import files, manifest
 from curate.storage.files import content_hash
-from curate.storage.manifest import Entry
+from curate.storage.manifest import Configuration, ManifestEntry
 from curate.tables import batches, scored, writer
-from curate.tables.readers import DOCUMENT_BYTES
+from curate.tables.reading import Reading
 from curate.tables.scored import SCORE_STEP, SCORES
 from curate.tables.shards import Shard
 
@@ -19,71 +20,77 @@ State = dict[str, str | int | None]
 
 
 def status(out: Path) -> list[State]:
-    """Return shard, state (done, begun, to do, quarantined or refused), rows done and why, for every shard of a job."""
-    job, why = asked(out)
-    return [_state(job, shard, why) for shard in job.found]
+    """Return ``shard, state, rows, why`` for every input file of a score folder.
+
+    The state is done, begun, to do, quarantined, or refused: then the same command would stop at this shard.
+
+    Raises:
+        Interrupted: if the folder was not made by `curate score`.
+    """
+    job = recorded_job(out)
+    configuration = job.configuration()
+    return [_state(job, shard, configuration) for shard in job.shards]
 
 
-def asked(out: Path) -> tuple[Job, list[str]]:
-    """Return the job that made ``out``, as this version would do it, and in words what would be different."""
-    before = scored.job(out)
-    job = Job(
-        batches.shards(cast(list[str], before["data"])), tuple(cast(list[str], before["scorers"])), out,
-        str(before["text_column"]), cast(int, before["batch_rows"]), DOCUMENT_BYTES, quarantine=True,
-    )  # fmt: skip
-    return job, manifest.differences({key: before.get(key) for key in job.asked}, job.asked)
+def recorded_job(out: Path) -> ScoringJob:
+    """Return the job that made a score folder, as this version would do it."""
+    record = scored.job(out)
+    reading = Reading(str(record["text_column"]), cast(int, record["batch_rows"]))
+    shards = batches.shards(cast(list[str], record["data"]))
+    return ScoringJob(shards, tuple(cast(list[str], record["scorers"])), out, reading, quarantine=True)
 
 
 def learned(out: Path) -> list[str]:
-    """Say for every scorer that learned why what it learned would be refused; empty when it would not."""
-    job, _ = asked(out)
-    if not any(map(learning.learns, job.specs)):
+    """Return, for each scorer whose learned state would be refused, one phrase that says why."""
+    job = recorded_job(out)
+    if not any(map(learns, job.specs)):
         return []
-    entries = {shard.relative: manifest.read(out, SCORE_STEP, shard.relative) for shard in job.found}
+    # Nothing is refused as long as no shard is scored: the scorers would just learn again.
+    entries = {shard.relative: manifest.read(out, SCORE_STEP, shard.relative) for shard in job.shards}
     if all(entry is None for entry in entries.values()):
         return []
-    aside = tuple(s.relative for s in job.found if manifest.quarantined(out, SCORE_STEP, s.relative))
-    good = tuple(shard for shard in job.found if shard.relative not in aside)
+    aside = tuple(s.relative for s in job.shards if manifest.quarantined(out, SCORE_STEP, s.relative))
+    good = tuple(shard for shard in job.shards if shard.relative not in aside)
     digests = {shard.relative: _digest(out, shard, entries[shard.relative]) for shard in good}
-    lesson = Lesson(good, digests, aside, job.specs, job.text_column, job.batch_rows, job.document_bytes)
-    found = []
+    state = LearningInput(job, good, digests, aside)
+    phrases = []
     for position, spec in enumerate(job.specs):
-        if learning.learns(spec) and (why := learning.known(lesson, out, position)[1]):
-            found.append(f"scorer {spec} {why}")
-    return found
+        if learns(spec) and (reason := learning.state_path(state, position)[1]):
+            phrases.append(f"scorer {spec} was {reason}")
+    return phrases
 
 
-def _digest(out: Path, shard: Shard, entry: Entry | None) -> str:
-    at = manifest.entry_path(out, SCORE_STEP, shard.relative)
-    known = entry is not None and files.stamp(shard.path) == entry.stamp and not files.newer(shard.path, at)
-    return entry.input if known and entry is not None else content_hash(shard.path)
+def _digest(out: Path, shard: Shard, entry: ManifestEntry | None) -> str:
+    """Return the content hash of an input; the recorded one if the file has not changed since."""
+    if entry is not None and files.stamp(shard.path) == entry.stamp:
+        if not files.newer(shard.path, manifest.entry_path(out, SCORE_STEP, shard.relative)):
+            return entry.input
+    return content_hash(shard.path)
 
 
-def _state(job: Job, shard: Shard, words: Sequence[str]) -> State:
+def _state(job: ScoringJob, shard: Shard, configuration: Configuration) -> State:
     name = shard.relative
-    entry, at = manifest.read(job.out, SCORE_STEP, name), manifest.entry_path(job.out, SCORE_STEP, name)
+    entry, path = manifest.read(job.out, SCORE_STEP, name), manifest.entry_path(job.out, SCORE_STEP, name)
     done = entry is not None and files.exists(job.out / (name + SCORES))
     bad = manifest.quarantined(job.out, SCORE_STEP, name)
     if not done:
-        entry, at = (
-            manifest.begun(job.out, SCORE_STEP, name),
-            manifest.parts_path(job.out, SCORE_STEP, name) / "begun.json",
-        )
+        entry, path = manifest.begun(job.out, SCORE_STEP, name), manifest.begun_path(job.out, SCORE_STEP, name)
     state = "done" if done else "quarantined" if bad else "begun" if entry else "to do"
     why = bad.reason if bad and not done else ""
-    if entry is not None and not bad and (found := manifest.changes(entry, shard.path, job.config, words, at=at)):
-        state, why = "refused", "; ".join(found)
-    count = entry.rows if done and entry is not None else _parts_rows(job.out, name) if entry else None
-    return {"shard": name, "state": state, "rows": count, "why": why}
+    if entry is not None and not bad and (changes := manifest.changes(entry, shard.path, configuration, path=path)):
+        state, why = "refused", "; ".join(changes)
+    rows = entry.rows if done and entry is not None else _rows_in_parts(job.out, name) if entry else None
+    return {"shard": name, "state": state, "rows": rows, "why": why}
 
 
-def _parts_rows(out: Path, name: str) -> int:
-    return sum(writer.part_rows(p) for p in files.below(manifest.parts_path(out, SCORE_STEP, name), ".arrow"))
+def _rows_in_parts(out: Path, name: str) -> int:
+    paths = files.below(manifest.parts_path(out, SCORE_STEP, name), ".arrow")
+    return sum(map(writer.part_rows, paths))
 
 
 def counts(states: Sequence[Mapping[str, object]]) -> dict[str, int]:
     """Return how many shards are in each state."""
-    found: dict[str, int] = {}
-    for one in states:
-        found[str(one["state"])] = found.get(str(one["state"]), 0) + 1
-    return found
+    numbers: dict[str, int] = {}
+    for row in states:
+        numbers[str(row["state"])] = numbers.get(str(row["state"]), 0) + 1
+    return numbers

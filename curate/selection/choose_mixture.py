@@ -29,7 +29,7 @@ LEAST = 3  # different mixtures among the pilots that a law needs
 # A run that sees fewer examples than this can lack the neighbours of a target example: its reach is offered as well.
 FEW_EXAMPLES = 1e5
 REACH_PARTS = (1, 4)  # reach of as many draws as the smallest pilot has examples, and of a quarter
-OPTIONS = fit.Options(starts=8)
+OPTIONS = fit.FitOptions(starts=8)
 WITHOUT_RUNS = "no small runs were given, so the mixture nearest to the target is taken"
 
 
@@ -48,7 +48,7 @@ def choose_mixture(
     *,
     pilots: Pilots | None = None,
     distance: str = "transport",
-    options: fit.Options = OPTIONS,
+    options: fit.FitOptions = OPTIONS,
 ) -> MixtureChoice:
     """Return the mixture of sources to take, and what it was compared with.
 
@@ -81,7 +81,7 @@ def choose_mixture(
     return _choice(law, measure, purchase, mixtures, recommendation, learned.errors, learned.form)
 
 
-def learn(measure: MixtureDistance, pilots: Pilots, purchase: Purchase, *, options: fit.Options) -> LearnedLaw:
+def learn(measure: MixtureDistance, pilots: Pilots, purchase: Purchase, *, options: fit.FitOptions) -> LearnedLaw:
     """Fit the law `transport` to pilots, with the distance and shares that predict left-out mixtures best.
 
     Compared are the distance ``measure``, and for small pilots the reach of as many draws as they have examples.

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from curate.errors import SchemaError
-from curate.fitting.fit import Options
+from curate.fitting.fit import FitOptions
 from curate.planning.limits import NO_LIMITS, Limits
 from curate.pool.pool import Budget
 from curate.selection import pilot_table, samples
@@ -78,7 +78,7 @@ def select(
     pilots = None if runs is None else pilot_table.read(runs, eval, compared.names)
     size = 1.0 if pilots is None else float(pilots.recipes.params.max())
     purchase = Purchase(offered, Budget(float(budget), size), limits)
-    options = Options(starts=STARTS, seed=seed)
+    options = FitOptions(starts=STARTS, seed=seed)
     choice = choose_mixture(compared, purchase, pilots=pilots, distance=distance, options=options)
     files = [*inputs.files, *([Path(runs)] if isinstance(runs, str | Path) else [])]
     hashes = dict(inputs.hashes)

@@ -8,9 +8,7 @@ import polars as pl
 
 from curate.errors import SchemaError
 from curate.runs import run_table
-from curate.runs.run_table import Runs
 from curate.selection.purchase import Pilots
-from curate.tables import frames
 from curate.tables.frames import Table
 
 LEAST_ERROR = 1e-3  # a run without any error is given this one, so that its logit is finite
@@ -26,7 +24,8 @@ def read(runs: Table, evaluation: str | None, sources: Sequence[str]) -> Pilots:
         SchemaError: if the eval is not one column, or a value is not possible.
     """
     origin = str(runs) if isinstance(runs, str | Path) else "the run table"
-    table = _table(runs)
+    # A run table of accuracies has no loss column.
+    table = run_table.read(runs, losses=False)
     columns = [name for name in table.frame.columns if name.startswith(("loss.", "metric."))]
     chosen = [name for name in columns if evaluation is None or name.partition(".")[2] == evaluation]
     if len(chosen) != 1:
@@ -43,10 +42,3 @@ def read(runs: Table, evaluation: str | None, sources: Sequence[str]) -> Pilots:
         raise SchemaError(f"{origin}: {chosen[0]} of run {table.frame['run'][first]!r} is {values[first]}: {expected}")
     error = np.maximum(1 - values, LEAST_ERROR) if accuracy else values
     return Pilots(table.recipes(sources), error, 1.0 if accuracy else 0.0, chosen[0], table.clusters)
-
-
-def _table(runs: Table) -> Runs:
-    # A run table with accuracies only has no loss column.
-    if isinstance(runs, str | Path):
-        return run_table.read(Path(runs), losses=False)
-    return run_table.check(frames.frame(runs), "the run table", losses=False)

@@ -10,6 +10,7 @@ import polars as pl
 from curate.planning import plan
 from curate.pool.pool import Pool, to_json
 from curate.selection.purchase import MixtureChoice, Pilots
+from curate.selection.sources import examples_of
 from curate.storage import artifacts
 from curate.transport.ground_cost import TransportProblem
 
@@ -80,7 +81,7 @@ class Selection:
     def _plan(self) -> dict[str, object]:
         """Return the plan. Training is counted in tokens, so that shares and budget are; examples stand beside."""
         (entry,) = plan.to_json([self.choice.plan])
-        tokens_per_example = {pool.name: pool.tokens / pool.examples for pool in self.pools}
+        tokens_per_example = {pool.name: pool.tokens / examples_of(pool) for pool in self.pools}
         tokens = {name: count * tokens_per_example[name] for name, count in self.choice.examples.items()}
         total = sum(tokens.values())
         entry["budget"] = {"tokens": float(round(total)), "params": self.choice.plan.budget.params}

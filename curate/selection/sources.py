@@ -10,7 +10,7 @@ from typing import TypeAlias
 import polars as pl
 
 from curate.errors import SchemaError
-from curate.pool.pool import Pool, load_pools
+from curate.pool.pool import Pool, check_examples, load_pools
 from curate.tables import batches, frames
 from curate.tables.frames import Table
 from curate.tables.shards import Shard
@@ -75,13 +75,23 @@ def offers(pools: Sequence[Pool], prices: Mapping[str, float]) -> tuple[Pool, ..
     if bad := [name for name, price in prices.items() if not 0 <= price < float("inf")]:
         raise SchemaError(f"--price {bad[0]}={prices[bad[0]]:g}: a price is at least 0 and finite")
     return tuple(
-        replace(pool, tokens=float(pool.examples), cost_per_token=prices.get(pool.name, _price_of_example(pool)))
+        replace(pool, tokens=float(examples_of(pool)), cost_per_token=prices.get(pool.name, _price_of_example(pool)))
         for pool in pools
     )
 
 
+def examples_of(pool: Pool) -> int:
+    """Return the number of examples of a pool.
+
+    Raises:
+        SchemaError: if nobody counted them.
+    """
+    check_examples([pool], "select counts in examples")
+    return pool.examples or 0
+
+
 def _price_of_example(pool: Pool) -> float | None:
-    return None if pool.cost_per_token is None else pool.cost_per_token * pool.tokens / pool.examples
+    return None if pool.cost_per_token is None else pool.cost_per_token * pool.tokens / examples_of(pool)
 
 
 def _named_pool(name: str, path: str, examples: float) -> Pool:

@@ -1,4 +1,5 @@
-"""Bytes at rest: files, object stores, atomic writes, content hashes, the record of what a job has done.
+"""Files and objects: listed, read, hashed, and written whole or not at all.
 
-In: paths and bytes. Out: files that are whole or absent. May use: the root files only.
+In: paths, bytes and JSON records. Out: files, content hashes, and the record of what a job was made from and has done.
+May use: the files at the root of `curate`.
 """

@@ -1,6 +1,7 @@
-"""Results as JSON files that say what made them: arguments, content hashes of the inputs, version, seed.
+"""Write and read results as JSON files that record how they were made.
 
-Every file has a kind and carries the number of its format. A reader accepts the present format and the previous one.
+The record holds the arguments, content hashes of the inputs, the version and the seed. Every file has a kind and
+carries the number of its format. A reader accepts the present format and the previous one.
 """
 
 import json
@@ -16,7 +17,7 @@ from curate.storage.s3 import spelled
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of artefact: the number of its present format, and a field of which every such file has one or more."""
+    """A kind of artefact: its present format number and its fields. Every such file has one of the fields."""
 
     format: int
     fields: tuple[str, ...]
@@ -31,7 +32,7 @@ KINDS: Mapping[str, Kind] = {
     "description": Kind(2, ("rows",)),
     "drawn_rows": Kind(2, ("draws",)),
     "fit": Kind(2, ("laws", "theta", "fits")),
-    "job": Kind(2, ("asked",)),
+    "job": Kind(2, ("arguments", "asked")),  # `asked` was the name in format 1
     "learned": Kind(2, ("inputs",)),
     "plan": Kind(2, ("plans",)),
     "pools": Kind(2, ("pools",)),
@@ -44,10 +45,15 @@ KINDS: Mapping[str, Kind] = {
 def made_by(
     arguments: Mapping[str, object], inputs: Sequence[Path], seed: int, tables: Mapping[str, str] | None = None
 ) -> dict[str, object]:
-    """Return the provenance record of an artefact. No clock and no host name: same inputs, same bytes.
+    """Return the record of how an artefact was made.
 
-    ``inputs`` are named as they were given, so that a/x and b/x are two. ``tables`` are the content hashes of tables
-    in memory, by the name of the argument that they were given for.
+    It holds no time and no host name, so that the same inputs give the same bytes.
+
+    Args:
+        arguments: of the job, by name.
+        inputs: files whose content is hashed. They keep the paths that the user wrote, so that a/x and b/x differ.
+        seed: of every random choice in the job.
+        tables: content hashes of tables in memory, by the name of their argument.
     """
     return {
         "version": __version__,
@@ -58,9 +64,12 @@ def made_by(
 
 
 def save(path: Path, kind: str, record: Mapping[str, object]) -> None:
-    """Write ``record`` to ``path`` as JSON with sorted keys and the format number of its kind, whole or not at all.
+    """Write a record as JSON, whole or not at all.
 
-    NaN and infinity are refused.
+    Keys are sorted, and the format number of ``kind`` is added.
+
+    Raises:
+        ValueError: for NaN or infinity, which JSON does not have.
     """
     numbered = {**record, "format": KINDS[kind].format}
     write_text(path, spelled(json.dumps(numbered, indent=1, sort_keys=True, allow_nan=False)) + "\n")
@@ -70,7 +79,8 @@ def load(path: Path, *kinds: str) -> dict[str, object]:
     """Read an artefact of one of these kinds.
 
     Raises:
-        SchemaError: no such file, no JSON, another kind of file, or a format that this version does not read.
+        SchemaError: if there is no such file, it is not JSON, it is another kind of file, or this version does not
+            read its format.
     """
     try:
         record = json.loads(read_text(path))
@@ -87,7 +97,7 @@ def load(path: Path, *kinds: str) -> dict[str, object]:
 
 
 def check_format(path: Path, number: object, present: int) -> None:
-    """Refuse a file whose format is neither the present one nor the one before it."""
+    """Raise SchemaError unless a file has the present format or the one before it."""
     if type(number) is not int or not present - 1 <= number <= present:
         raise SchemaError(
             f"{path} has format {number!r}; this version of curate ({__version__}) reads {present - 1} and {present}. "

@@ -1,7 +1,7 @@
-"""Files as curate sees them: listed, stamped, opened by ranges, replaced whole.
+"""List, read, hash and replace files, on disk and behind s3:// alike.
 
 A reader never sees a half-written file. Everything that scores and prunes touches storage through these functions only;
-what lies behind s3:// is in `curate.storage.s3`.
+`curate.storage.s3` does the part behind s3://.
 """
 
 import os
@@ -26,15 +26,21 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 R = TypeVar("R")
-THREADS = 32  # that wait for a store
+# Requests in flight at once. A store answers in some 30 ms, so one at a time would take minutes for thousands of files.
+THREADS = 32
 CHUNK = 1 << 20  # bytes read at a time
-TEMPORARY = re.compile(r"\.(?P<name>.+)\.(?:(?P<host>[0-9a-f]{8})-)?(?P<pid>\d+)\.tmp")  # what ``replacing`` writes to
+# The names that `replacing` writes to: the final name, the machine and the process that writes.
+TEMPORARY = re.compile(r"\.(?P<name>.+)\.(?:(?P<host>[0-9a-f]{8})-)?(?P<pid>\d+)\.tmp")
 
 
 def listed(item: str) -> list[tuple[Path, str]]:
-    """Return the files that a file, a folder or a glob names, each with its path relative to the folder it names.
+    """List the files that a file, folder or glob names.
 
-    In a folder, names that start with "_" or "." are records and temporary files: left out, with what is below them.
+    Each comes with its path relative to the folder. In a folder, names that start with "_" or "." are records and
+    temporary files; they are left out, with everything below them.
+
+    Raises:
+        SchemaError: if a glob leads out of its folder by "..".
     """
     path = Path(item)
     if s3.remote(path):
@@ -42,39 +48,47 @@ def listed(item: str) -> list[tuple[Path, str]]:
     if path.is_file():
         return [(path, path.name)]
     if path.is_dir():
-        root, files = path, [p for p in path.rglob("*") if p.is_file()]
+        root, paths = path, [p for p in path.rglob("*") if p.is_file()]
     else:
         parts = path.parts
         magic = next((i for i, part in enumerate(parts) if set(part) & set("*?[")), len(parts))
-        root, files = Path(*parts[:magic]), [Path(p) for p in glob(item, recursive=True) if os.path.isfile(p)]
-    found = [(p, p.relative_to(root).as_posix()) for p in files]
-    if astray := [p for p, name in found if ".." in name.split("/")]:
-        raise SchemaError(f"{astray[0]} leaves {root}: name its folder itself, not by '..' after a wildcard")
-    return _visible(found)
+        # A glob is named by the folder in front of its first wildcard.
+        root, paths = Path(*parts[:magic]), [Path(p) for p in glob(item, recursive=True) if os.path.isfile(p)]
+    files = [(p, p.relative_to(root).as_posix()) for p in paths]
+    if astray := [p for p, name in files if ".." in name.split("/")]:
+        raise SchemaError(f"{astray[0]} leaves {root}. Name its folder itself, not by '..' after a wildcard")
+    return _visible(files)
 
 
-def _visible(found: list[tuple[Path, str]]) -> list[tuple[Path, str]]:
-    return [(p, name) for p, name in found if not any(part.startswith(("_", ".")) for part in name.split("/"))]
+def _visible(files: list[tuple[Path, str]]) -> list[tuple[Path, str]]:
+    return [(p, name) for p, name in files if not any(part.startswith(("_", ".")) for part in name.split("/"))]
 
 
 def below(folder: Path, ending: str) -> list[Path]:
-    """Return every file under a folder whose name has the ending, sorted."""
-    found = s3.below(folder) if s3.remote(folder) else sorted(p for p in folder.rglob("*") if p.is_file())
-    return [path for path in found if path.name.endswith(ending)]
+    """Return every file under a folder whose name has this ending, sorted."""
+    paths = s3.below(folder) if s3.remote(folder) else sorted(p for p in folder.rglob("*") if p.is_file())
+    return [path for path in paths if path.name.endswith(ending)]
 
 
 def inside(folder: Path, relative: str) -> Path:
-    """Return ``folder/relative``, where a file may be written; a name or link that leads out is refused."""
+    """Return ``folder/relative``, after checking that it lies in the folder.
+
+    Raises:
+        SchemaError: if the name, or a link in the folder, leads out of it.
+    """
     path = folder / relative
     if s3.remote(folder):
         return s3.inside(folder, relative)
     if not path.parent.resolve().is_relative_to(folder.resolve()) or path.name in ("", "..") or "\0" in relative:
-        raise SchemaError(f"{relative!r} leads out of {folder}: rename the input, or remove the link in {folder}")
+        raise SchemaError(f"{relative!r} leads out of {folder}. Rename the input, or remove the link in {folder}")
     return path
 
 
 def each(function: Callable[[T], R], items: Sequence[T], where: Path) -> list[R]:
-    """Return the result for every item, in order; many at a time if ``where`` is in a store, which answers slowly."""
+    """Return ``function(item)`` for every item, in order.
+
+    Where ``where`` is in a store, which answers slowly, many are run at a time.
+    """
     if not s3.remote(where):
         return [function(item) for item in items]
     with ThreadPoolExecutor(THREADS) as pool:
@@ -82,22 +96,25 @@ def each(function: Callable[[T], R], items: Sequence[T], where: Path) -> list[R]
 
 
 def exists(path: Path) -> bool:
-    """Say whether there is a file."""
+    """Return whether there is such a file."""
     return s3.exists(path) if s3.remote(path) else path.is_file()
 
 
 def read_text(path: Path) -> str:
-    """Return the text (UTF-8) of a file."""
+    """Return the text of a UTF-8 file."""
     return s3.read(path).decode() if s3.remote(path) else path.read_text(encoding="utf-8")
 
 
 def size(path: Path) -> int:
-    """Return the bytes of a file."""
+    """Return the size of a file in bytes."""
     return s3.size(path) if s3.remote(path) else path.stat().st_size
 
 
 def stamp(path: Path) -> str:
-    """Return a short text that changes when a file is written; the same text does not prove that nothing changed."""
+    """Return a short text that changes when a file is written.
+
+    An equal stamp does not prove equal content: compare content hashes where that matters.
+    """
     if s3.remote(path):
         return s3.identity(path)
     stat = path.stat()
@@ -105,22 +122,25 @@ def stamp(path: Path) -> str:
 
 
 def newer(path: Path, than: Path) -> bool:
-    """Say whether a file's time is not before another's, by the clock of the file system they lie on.
+    """Return whether ``path`` was written at the same time as ``than`` or later.
 
-    An object's stamp is the truth about its content, so its time does not matter; two clocks cannot be compared.
+    The answer is False for an object in a store. It is True for a file that is compared with an object, since two
+    clocks cannot be compared.
     """
+    # The stamp of an object holds its entity tag, which proves its content, so its time does not matter.
     if s3.remote(path) or s3.remote(than):
         return not s3.remote(path)
     return max(path.stat().st_mtime_ns, path.stat().st_ctime_ns) >= than.stat().st_mtime_ns
 
 
 def buffer(path: Path) -> int:
-    """Return how many bytes to read at a time: a store takes as long to begin an answer as to send a megabyte."""
+    """Return how many bytes to read at a time."""
+    # A store takes as long to begin an answer as to send a megabyte.
     return 8 * CHUNK if s3.remote(path) else CHUNK
 
 
 def ahead(path: Path) -> int:
-    """Return how many bytes to fetch for the sake of a few: of a store as many as come while it begins to answer."""
+    """Return how many bytes to fetch where only a few are needed now, and more will be."""
     return CHUNK if s3.remote(path) else 0
 
 
@@ -134,7 +154,7 @@ def opened(path: Path) -> "pa.NativeFile":
 
 
 def mapped(path: Path) -> "pa.NativeFile":
-    """Open a file for reading without copies, where it can be mapped into memory."""
+    """Open a file for reading without copies: mapped into memory if it is on disk."""
     if s3.remote(path):
         return s3.opened(path)
     import pyarrow as pa
@@ -143,7 +163,7 @@ def mapped(path: Path) -> "pa.NativeFile":
 
 
 def remove(path: Path) -> None:
-    """Remove a file, or a folder and all that is in it, if it is there."""
+    """Remove a file, or a folder with everything in it, if it exists."""
     if s3.remote(path):
         s3.remove(path)
     elif path.is_dir() and not path.is_symlink():
@@ -154,10 +174,13 @@ def remove(path: Path) -> None:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside ``path``; on success fsync it and rename it over ``path``, on error remove it.
+    """Yield a temporary path, and move it to ``path`` when the block ends without an error.
 
-    No space, no permission and their like are a ``CurateError`` that says so. Of an object the temporary path is local,
-    and it is uploaded on success.
+    The file is synced to disk first; after an error it is removed. For an object the temporary path is local, and it
+    is uploaded at the end.
+
+    Raises:
+        CurateError: if there is no space, no permission or the like.
     """
     if s3.remote(path):
         with s3.replacing(path) as temporary:
@@ -169,6 +192,7 @@ def replacing(path: Path) -> Iterator[Path]:
         yield temporary
         with temporary.open("rb+") as handle:
             os.fsync(handle.fileno())
+        # The rename is atomic: readers see the old file or the whole new one.
         temporary.replace(path)
         folder = os.open(path.parent, os.O_RDONLY)
         try:
@@ -176,9 +200,9 @@ def replacing(path: Path) -> Iterator[Path]:
         finally:
             os.close(folder)
     except OSError as error:
-        said = error.strerror or str(error).splitlines()[0]
+        reason = error.strerror or str(error).splitlines()[0]
         raise CurateError(
-            f"cannot write {path}: {said}. Free the space or mend the folder; the same command continues"
+            f"cannot write {path}: {reason}. Free some space or repair the folder; the same command then continues"
         ) from error
     finally:
         _discard(temporary)
@@ -187,33 +211,35 @@ def replacing(path: Path) -> Iterator[Path]:
 def _discard(temporary: Path) -> None:
     try:
         temporary.unlink(missing_ok=True)
-    except OSError:  # a folder that cannot be written to holds no temporary file of ours
-        return
+    except OSError:
+        return  # a folder that cannot be written to holds no temporary file of ours
 
 
 @lru_cache(maxsize=1)
 def host() -> str:
-    """Return a short name of the space in which process ids are unique: this machine since it started, this container.
+    """Return a short name for the space in which process ids are unique.
 
-    The host name alone would not do: two machines or containers of one name would remove each other's live files.
+    That is this container, or this machine since it started.
     """
-    found = [platform.node()]
-    if os.path.lexists("/proc/self/ns/pid"):  # Linux; elsewhere the name must do
-        found += [Path("/proc/sys/kernel/random/boot_id").read_text(), os.readlink("/proc/self/ns/pid")]
-    return xxhash.xxh3_64_hexdigest("\0".join(found).encode())[:8]
+    # The host name alone is not enough: two containers of one name would remove each other's live files.
+    parts = [platform.node()]
+    if os.path.lexists("/proc/self/ns/pid"):  # on Linux; elsewhere only the name is known
+        parts += [Path("/proc/sys/kernel/random/boot_id").read_text(), os.readlink("/proc/self/ns/pid")]
+    return xxhash.xxh3_64_hexdigest("\0".join(parts).encode())[:8]
 
 
 def sweep(folder: Path, ending: str = "") -> int:
-    """Remove what killed processes left of ``replacing`` under ``folder``, for names with ``ending``; return how many.
+    """Remove the temporary files that killed processes left under a folder; return how many.
 
-    A file whose process is alive on this machine stays, and so does a file of another machine, or of this one before
-    it was started again: whether its process lives cannot be known from here.
+    Only files whose final name has ``ending`` are removed. A file stays if its process is alive on this machine. It
+    stays too if it comes from another machine, or from this one before it was restarted, since nothing here can tell
+    whether its process is alive.
     """
     removed = 0
     for path in () if s3.remote(folder) else folder.rglob(".*.tmp"):
-        found = TEMPORARY.fullmatch(path.name)
-        ours = found and found["name"].endswith(ending) and found["host"] in (None, host())
-        if found and ours and not _alive(int(found["pid"])):
+        match = TEMPORARY.fullmatch(path.name)
+        ours = match and match["name"].endswith(ending) and match["host"] in (None, host())
+        if match and ours and not _alive(int(match["pid"])):
             path.unlink(missing_ok=True)
             removed += 1
     return removed
@@ -221,7 +247,7 @@ def sweep(folder: Path, ending: str = "") -> int:
 
 def _alive(pid: int) -> bool:
     try:
-        os.kill(pid, 0)  # signal 0 only asks
+        os.kill(pid, 0)  # signal 0 sends nothing: it only checks that the process exists
     except (ProcessLookupError, OverflowError):
         return False
     except PermissionError:
@@ -230,16 +256,17 @@ def _alive(pid: int) -> bool:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write ``text`` (UTF-8) to ``path`` atomically."""
+    """Write a text as UTF-8, whole or not at all."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
 def content_hash(path: Path) -> str:
-    """Return the xxh3-128 hex digest of a file's bytes; of a folder, of its files' names and bytes in sorted order.
+    """Return the xxh3-128 hex digest of a file or folder.
 
-    In a folder, names that start with "_" or "." are records about the content (the manifest, with its times) and
-    temporary files, not content. Of objects it is that of their entity tags and sizes: nothing is downloaded.
+    A file is hashed by its bytes. A folder is hashed by the names and bytes of its files in sorted order, without names
+    that start with "_" or "." (records and temporary files). Objects are hashed by their entity tags and sizes, so that
+    nothing is downloaded.
     """
     digest = xxhash.xxh3_128()
     if s3.remote(path):
@@ -260,5 +287,5 @@ def _is_content(file: Path, folder: Path) -> bool:
 
 
 def text_hash(text: str) -> str:
-    """Return the xxh3-128 hex digest of a string (UTF-8)."""
+    """Return the xxh3-128 hex digest of a text in UTF-8."""
     return xxhash.xxh3_128_hexdigest(text.encode())

@@ -1,30 +1,33 @@
-"""What is done: one small JSON file per (step, shard), so that a job continues where it stopped or says why it cannot.
+"""Record which shards are done, so that a job continues where it stopped or says why it cannot.
 
-Plain files, no lock database: works on network file systems. An entry is written after its output was renamed into
-place, so an entry without an output, or the reverse, is simply not done. The content hash is the truth about an input;
-its stamp (size and times) is believed only where it is older than the entry, by the clock of the file system.
+Each finished (step, shard) has one small JSON file. Plain files work on network file systems, where a lock or a
+database might not. An entry is written after its output was renamed into place: an entry without an output, or an
+output without an entry, means that the shard is not done.
 """
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import cast
 
 from curate import __version__
 from curate.errors import Interrupted
 from curate.storage import files
 from curate.storage.files import content_hash, write_text
 
-FOLDER = "_curate"  # inside the output folder; input discovery skips names that start with "_"
-BAD = "quarantine"
+FOLDER = "_curate"  # inside the output folder; `files.listed` skips names that start with "_"
+QUARANTINE = "quarantine"
+FORMAT = 2  # entries of format 1 have no number; their `config` also covers the source code of scorers
 Work = tuple[str, Path, Path]  # shard, input, output
 
 
 @dataclass(frozen=True)
-class Entry:
-    """One shard of one step; ``input`` and ``config`` are content hashes, ``stamp`` and ``size`` of the input.
+class ManifestEntry:
+    """One shard of one step: its input and the configuration that it was done with.
 
-    ``rows`` is None where the shard is begun and not done.
+    ``input`` and ``config`` are hashes; ``stamp`` and ``size`` (bytes) are those of the input. ``rows`` is None for a
+    shard that is begun and not done. ``version`` says which curate wrote the entry; it is never compared.
     """
 
     step: str
@@ -35,11 +38,12 @@ class Entry:
     config: str
     version: str
     rows: int | None
+    format: int = FORMAT
 
 
 @dataclass(frozen=True)
-class Bad:
-    """A shard that is set aside: why, and the stamp of the input that was at fault."""
+class SetAside:
+    """A shard that was set aside: the reason, and the stamp of the faulty input."""
 
     step: str
     shard: str
@@ -47,138 +51,167 @@ class Bad:
     stamp: str
 
 
+@dataclass(frozen=True)
+class Configuration:
+    """The hash of a job's arguments, and how they differ from those recorded in the folder.
+
+    ``covers_old_entries`` is True if the record in the folder was written together with its entries of format 1. Those
+    hold no hash that can be compared, so their arguments are the ones in the record.
+    """
+
+    hash: str
+    changes: Sequence[str] = ()
+    covers_old_entries: bool = False
+
+
 def entry_path(out: Path, step: str, shard: str) -> Path:
-    """Return where the entry of a shard lives."""
+    """Return the path of the entry of a finished shard."""
     return out / FOLDER / step / f"{shard}.json"
 
 
-def bad_path(out: Path, step: str, shard: str) -> Path:
-    """Return where it is recorded that a shard is set aside."""
-    return out / FOLDER / BAD / step / f"{shard}.json"
+def set_aside_path(out: Path, step: str, shard: str) -> Path:
+    """Return the path of the record that a shard was set aside."""
+    return out / FOLDER / QUARANTINE / step / f"{shard}.json"
 
 
 def parts_path(out: Path, step: str, shard: str) -> Path:
-    """Return the folder of what is done of a shard that takes long."""
+    """Return the folder for the finished parts of a long shard."""
     return out / FOLDER / "parts" / step / shard
 
 
-def read(out: Path, step: str, shard: str) -> Entry | None:
-    """Return the entry of a finished shard, or None when it is not done."""
+def begun_path(out: Path, step: str, shard: str) -> Path:
+    """Return the path of the entry of a shard that is begun and not done."""
+    return parts_path(out, step, shard) / "begun.json"
+
+
+def read(out: Path, step: str, shard: str) -> ManifestEntry | None:
+    """Return the entry of a finished shard, or None if it is not done."""
     return _read(entry_path(out, step, shard))
 
 
-def begun(out: Path, step: str, shard: str) -> Entry | None:
-    """Return the entry of a shard of which parts may be done."""
-    return _read(parts_path(out, step, shard) / "begun.json")
+def begun(out: Path, step: str, shard: str) -> ManifestEntry | None:
+    """Return the entry of a begun shard, or None if no part of it was started."""
+    return _read(begun_path(out, step, shard))
 
 
-def entry(step: str, shard: str, source: Path, *, digest: str, config: str, rows: int | None) -> Entry:
-    """Return the entry of a shard whose input has the content hash ``digest``."""
-    return Entry(step, shard, digest, files.size(source), files.stamp(source), config, __version__, rows)
+def entry(step: str, shard: str, source: Path, *, digest: str, config: str, rows: int | None) -> ManifestEntry:
+    """Return the entry of a shard whose input file ``source`` has the content hash ``digest``."""
+    return ManifestEntry(step, shard, digest, files.size(source), files.stamp(source), config, __version__, rows)
 
 
-def record(out: Path, done: Entry) -> None:
-    """Write that a shard is done, after its output is in place, or (without ``rows``) that it is begun."""
-    path = entry_path(out, done.step, done.shard)
+def record(out: Path, done: ManifestEntry) -> None:
+    """Write that a shard is done, or, if the entry has no rows, that it is begun.
+
+    Call it after the output of a finished shard is in place.
+    """
     if done.rows is None:
-        path = parts_path(out, done.step, done.shard) / "begun.json"
-    _write(path, asdict(done))
-    if done.rows is not None:
-        files.remove(parts_path(out, done.step, done.shard))
-        files.remove(bad_path(out, done.step, done.shard))
+        _write(begun_path(out, done.step, done.shard), asdict(done))
+        return
+    _write(entry_path(out, done.step, done.shard), asdict(done))
+    files.remove(parts_path(out, done.step, done.shard))
+    files.remove(set_aside_path(out, done.step, done.shard))
 
 
-def set_aside(out: Path, bad: Bad) -> None:
-    """Write that a shard cannot be done, and why."""
-    _write(bad_path(out, bad.step, bad.shard), asdict(bad))
+def set_aside(out: Path, shard: SetAside) -> None:
+    """Write that a shard was set aside, and why."""
+    _write(set_aside_path(out, shard.step, shard.shard), asdict(shard))
 
 
-def quarantined(out: Path, step: str, shard: str) -> Bad | None:
+def quarantined(out: Path, step: str, shard: str) -> SetAside | None:
     """Return why a shard was set aside, or None."""
-    path = bad_path(out, step, shard)
-    return Bad(**_json(path)) if files.exists(path) else None  # type: ignore[arg-type]
+    path = set_aside_path(out, step, shard)
+    return SetAside(**_json(path)) if files.exists(path) else None  # type: ignore[arg-type]
 
 
-def changes(entry: Entry, source: Path, config: str, why: Sequence[str] = (), *, at: Path) -> list[str]:
-    """Say what differs between a shard and the job as asked now; empty when nothing does.
+def changes(entry: ManifestEntry, source: Path, configuration: Configuration, *, path: Path) -> list[str]:
+    """Return one phrase for each way in which a recorded shard differs from the job.
 
-    ``why`` are the words for another configuration; ``at`` is where the entry lies.
+    ``source`` is the input file, and ``path`` is the file that holds the entry.
     """
-    found = []
+    phrases = []
     if not files.exists(source):
-        found.append(f"input {source} is gone")
-    elif (files.stamp(source) != entry.stamp or files.newer(source, at)) and content_hash(source) != entry.input:
-        found.append(f"input {source} changed ({entry.size} -> {files.size(source)} bytes)")
-    if entry.config != config:
-        found += why or [f"configuration changed ({entry.config[:8]} -> {config[:8]})"]
-    if entry.version != __version__:
-        found.append(f"version changed ({entry.version} -> {__version__})")
-    return found
+        phrases.append(f"input {source} is gone")
+    # The content hash decides. An unchanged stamp is believed only if the input is older than the entry, by the clock
+    # of their file system: otherwise the input may have been written twice within one tick of that clock.
+    elif (files.stamp(source) != entry.stamp or files.newer(source, path)) and content_hash(source) != entry.input:
+        phrases.append(f"input {source} changed ({entry.size} -> {files.size(source)} bytes)")
+    if entry.format < FORMAT and configuration.covers_old_entries:
+        phrases += configuration.changes
+    elif entry.config != configuration.hash:
+        phrases += configuration.changes or [f"configuration changed ({entry.config[:8]} -> {configuration.hash[:8]})"]
+    return phrases
 
 
-def pending(
-    out: Path, step: str, work: Sequence[Work], config: str, *, why: Sequence[str] = (), restart: bool
-) -> list[Work]:
-    """Return the (shard, input, output) triples still to do; refuse to mix results of two different jobs.
+def pending(out: Path, step: str, work: Sequence[Work], configuration: Configuration, *, restart: bool) -> list[Work]:
+    """Return the work that is still to do. Shards that were set aside are among it.
 
-    ``restart`` forgets what is done, and everything is to do again. What was set aside is to do again.
+    With ``restart``, what is done is forgotten, and all work is returned.
+
+    Raises:
+        Interrupted: if the folder holds results of another job.
     """
 
-    def is_left(one: Work) -> bool:
-        shard, source, output = one
+    def is_pending(item: Work) -> bool:
+        shard, source, output = item
         if restart:
-            for path in (entry_path, bad_path, parts_path):
-                files.remove(path(out, step, shard))
-        entry, at = read(out, step, shard), entry_path(out, step, shard)
-        if left := entry is None or not files.exists(output):
-            entry, at = begun(out, step, shard), parts_path(out, step, shard) / "begun.json"
-        if entry is None or not (found := changes(entry, source, config, why, at=at)):
-            return left
-        if entry.rows is None and files.exists(bad_path(out, step, shard)):
-            files.remove(parts_path(out, step, shard))  # its input was repaired
-            return left
+            for path_of in (entry_path, set_aside_path, parts_path):
+                files.remove(path_of(out, step, shard))
+        entry, path = read(out, step, shard), entry_path(out, step, shard)
+        unfinished = entry is None or not files.exists(output)
+        if unfinished:
+            entry, path = begun(out, step, shard), begun_path(out, step, shard)
+        if entry is None:
+            return unfinished
+        phrases = changes(entry, source, configuration, path=path)
+        if not phrases:
+            return unfinished
+        if entry.rows is None and files.exists(set_aside_path(out, step, shard)):
+            # Its parts were made from the faulty input, which has been repaired since.
+            files.remove(parts_path(out, step, shard))
+            return unfinished
         raise Interrupted(
-            f"{out} holds results of another {step} job: {shard}: {'; '.join(found)}. "
+            f"{out} holds results of another {step} job: {shard}: {'; '.join(phrases)}. "
             "Give --restart to start over, or another --out"
         )
 
-    return [one for one, left in zip(work, files.each(is_left, work, out), strict=True) if left]
+    return [item for item, todo in zip(work, files.each(is_pending, work, out), strict=True) if todo]
 
 
-def differences(before: Mapping[str, object], asked: Mapping[str, object]) -> list[str]:
-    """Say in words how two configurations differ."""
-    return [
-        f"{what.replace('_', ' ')} changed ({_said(before.get(what))} -> {_said(asked.get(what))})"
-        for what in sorted({*before, *asked})
-        if before.get(what) != asked.get(what)
-    ]
+def renew(out: Path, step: str, configuration: Configuration) -> None:
+    """Give entries of format 1 the present format and configuration.
+
+    Call it before the record of the job is replaced: afterwards nothing says what those entries were made with.
+    """
+    if not configuration.covers_old_entries or configuration.changes:
+        return
+    for folder in (out / FOLDER / step, out / FOLDER / "parts" / step):
+        for path in files.below(folder, ".json"):
+            old = _read(path)
+            if old is not None and old.format < FORMAT:
+                _write(path, asdict(replace(old, config=configuration.hash, format=FORMAT)))
 
 
-def _said(value: object) -> str:
-    if isinstance(value, Mapping):
-        return ", ".join(f"{k} {str(v)[:8]}" for k, v in value.items()) or "none"
-    if isinstance(value, list | tuple):
-        return ", ".join(map(str, value)) or "none"
-    return "none" if value is None else str(value)
-
-
-def _read(path: Path) -> Entry | None:
+def _read(path: Path) -> ManifestEntry | None:
     if not files.exists(path):
         return None
     try:
-        return Entry(**_json(path))  # type: ignore[arg-type]
+        # An entry without a number is of format 1.
+        entry = ManifestEntry(**{"format": 1, **_json(path)})  # type: ignore[arg-type]
     except TypeError as error:
         raise Interrupted(f"{path} is damaged ({error}): delete it to redo its shard") from None
+    if entry.format > FORMAT:
+        raise Interrupted(f"{path} has format {entry.format}; this curate reads up to {FORMAT}. Install a newer curate")
+    return entry
 
 
 def _json(path: Path) -> Mapping[str, object]:
     try:
-        found = json.loads(files.read_text(path))
+        record = json.loads(files.read_text(path))
     except ValueError as error:
         raise Interrupted(f"{path} is damaged ({error}): delete it to redo its shard") from None
-    if not isinstance(found, dict):
+    if not isinstance(record, dict):
         raise Interrupted(f"{path} is damaged (no JSON object): delete it to redo its shard")
-    return found
+    return cast(Mapping[str, object], record)
 
 
 def _write(path: Path, record: Mapping[str, object]) -> None:

@@ -1,4 +1,5 @@
-"""Algorithms over rows in bounded memory: k-means, n-grams, MinHash, linkage, samples.
+"""Algorithms over rows in bounded memory: k-means, n-grams, MinHash, linkage, nearest rows, samples.
 
-In: streams of batches. Out: arrays, or files in a scratch folder. May use: storage, pool, models and tables.
+In: streams of batches, or arrays on disk. Out: arrays, frames, or files in a scratch folder.
+May use: storage, pool, models and tables.
 """

@@ -1,4 +1,7 @@
-"""Scores that are known by the hash of an id: found again, whatever the batch."""
+"""Look up what was learned about a row by the hash of its id, whatever the batch.
+
+In: hashes of ids. Out: positions in a sorted array, or an error that names an id which two rows share.
+"""
 
 import numpy as np
 import polars as pl
@@ -7,23 +10,39 @@ from curate.errors import SchemaError
 from curate.tables.batches import Stream, keys
 
 
-def found_at(wanted: np.ndarray, held: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the place (n,) of each hash among the sorted (m,) ``held``, and whether it is there."""
-    if not len(held):
+def find_keys(wanted: np.ndarray, sorted_keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return where each (n,) hash stands among the (m,) ``sorted_keys``, and whether it is there.
+
+    The position of a hash that is not there is valid, but means nothing.
+    """
+    if not len(sorted_keys):
         return np.zeros(len(wanted), np.int64), np.zeros(len(wanted), bool)
-    at = np.minimum(np.searchsorted(held, wanted), len(held) - 1)
-    return at, held[at] == wanted
+    positions = np.minimum(np.searchsorted(sorted_keys, wanted), len(sorted_keys) - 1)
+    return positions, sorted_keys[positions] == wanted
 
 
-def distinct(key: np.ndarray, stream: Stream, who: str, seed: int) -> np.ndarray:
-    """Return the (n,) hashes of ids; two rows with one id are an error, for a score belongs to an id."""
-    order = np.sort(key)
-    twice = order[1:][order[1:] == order[:-1]]
-    for batch in stream(()) if len(twice) else ():
-        same = batch["id"].filter(pl.Series(keys(batch["id"], seed) == twice[0]))
+def check_distinct(row_keys: np.ndarray, stream: Stream, scorer: str, seed: int) -> None:
+    """Stop if two rows share their id: a learned score belongs to an id, so it would belong to both.
+
+    ``row_keys`` are the (n,) hashes of the ids of ``stream`` under ``seed``; ``scorer`` is named in the message.
+
+    Raises:
+        SchemaError: with the number of such rows, and an id that occurs twice.
+    """
+    order = np.sort(row_keys)
+    same = np.zeros(len(order) + 1, bool)
+    same[1:-1] = order[1:] == order[:-1]
+    repeated = order[same[1:] | same[:-1]]
+    if len(repeated):
+        refuse_repeated_id(int(repeated[0]), len(repeated), stream, scorer, seed)
+
+
+def refuse_repeated_id(repeated_key: int, count: int, stream: Stream, scorer: str, seed: int) -> None:
+    """Stop with an error about ``count`` rows that share their ids; read the stream to name one of the ids."""
+    for batch in stream(()):
+        same = batch["id"].filter(pl.Series(keys(batch["id"], seed) == np.uint64(repeated_key)))
         if len(same):
             raise SchemaError(
-                f"{who}: {len(twice)} rows share their id with another, such as {same[0]!r}: make ids distinct, or "
-                "leave the id column out (file and row number are the id then)"
+                f"{scorer}: {count} rows share their id with another row, such as {same[0]!r}. Make the ids distinct, "
+                "or drop the id column: file and row number are the id then"
             )
-    return key

@@ -1,7 +1,9 @@
-"""Words of many texts at once as 64-bit hashes, and n-grams of them: numpy over the UTF-8 bytes, no Python per word.
+"""Words of many texts at once as 64-bit hashes, and their n-grams: numpy over UTF-8 bytes, no Python loop over words.
 
-Equal words have equal hashes; different ones collide with a chance of about 2^-64 a pair. Texts longer than memory are
-the reader's concern: ``pieces`` cuts a batch so that the working arrays stay in the processor's cache.
+In: a column of texts. Out: arrays of hashes, with the texts that they belong to.
+
+Equal words have equal hashes; two different words collide with a chance of about 2^-64. ``pieces`` cuts a batch so that
+the working arrays stay in the processor's cache.
 """
 
 from collections.abc import Iterator
@@ -11,48 +13,53 @@ from functools import lru_cache
 import numpy as np
 import polars as pl
 
-PIECE = 1 << 18  # bytes of text worked on at once: 2 MB for each array of 8-byte numbers
-PIECE_TEXTS = 4096  # and at most so many texts
+PIECE = 1 << 18  # bytes of text worked on at a time: 2 MB for each array of 8-byte numbers
+PIECE_TEXTS = 4096  # texts worked on at a time: ``minhash`` numbers as many in the upper bits of a hash
 BASE = np.uint64(0x9E3779B97F4A7C15)  # odd, so that it has an inverse modulo 2^64 (golden ratio, Knuth)
 MIX = np.uint64(0xD6E8FEB86659FD93)  # multiplier of the "rrmxmx" finaliser (P. Evensen 2018)
+WIDE_LEAD = 0xE3  # the first UTF-8 byte of characters from U+3000 up is at least this
 SPACE, WORD, MARK, WIDE = range(4)  # kinds of bytes
 
 
 @dataclass(frozen=True)
 class Grams:
-    """Hashes of the units of n texts: ``values`` (w,) uint64 in reading order, ``offsets`` (n+1,) where texts start."""
+    """Units (words, bytes or n-grams) of n texts: ``values`` (w,) uint64 in reading order, ``offsets`` (n + 1,).
+
+    Text i owns the values from ``offsets[i]`` up to ``offsets[i + 1]``.
+    """
 
     values: np.ndarray
     offsets: np.ndarray
 
     @property
     def counts(self) -> np.ndarray:
-        """Units of each text, (n,) int64."""
+        """Number of units of each text, (n,) int64."""
         return np.diff(self.offsets)
 
     @property
     def owner(self) -> np.ndarray:
-        """The text that each unit is of, (w,) int64."""
+        """Number of the text that each unit belongs to, (w,) int64."""
         return np.repeat(np.arange(len(self.offsets) - 1), self.counts)
 
 
 def pieces(texts: pl.Series, size: int = PIECE) -> Iterator[pl.Series]:
-    """Cut a column of texts, in order, into runs of about ``size`` bytes or 4,096 texts; a null is the empty text."""
+    """Yield a column of texts, in order, in runs of about ``size`` bytes or 4,096 texts; a null is the empty text."""
     texts = texts.fill_null("")
     ends = np.cumsum(texts.str.len_bytes().to_numpy(), dtype=np.int64)
-    at = 0
-    while at < len(texts):
-        before = ends[at - 1] if at else 0
-        to = min(at + PIECE_TEXTS, max(at + 1, int(np.searchsorted(ends, before + size, side="right"))))
-        yield texts[at:to]
-        at = to
+    start = 0
+    while start < len(texts):
+        before = ends[start - 1] if start else 0
+        stop = min(start + PIECE_TEXTS, max(start + 1, int(np.searchsorted(ends, before + size, side="right"))))
+        yield texts[start:stop]
+        start = stop
 
 
 def words(texts: pl.Series, *, marks: bool = False) -> Grams:
-    """Hash the words of each text, lower-cased: runs of letters, digits and underscores; with ``marks`` also runs of
-    other visible characters, as NLTK's ``wordpunct_tokenize``.
+    """Return the hashes of the lower-cased words of each text.
 
-    A character from U+3000 up (Chinese, Japanese, Korean, emoji) is a word by itself: those scripts have no spaces.
+    A word is a run of letters, digits and underscores. With ``marks``, a run of other visible characters is a word too,
+    as in NLTK's ``wordpunct_tokenize``. A character from U+3000 up (Chinese, Japanese, Korean, emoji) is a word by
+    itself, because those scripts have no spaces.
     """
     buffer, offsets = _lowered(texts)
     kind = _kinds(buffer)
@@ -61,13 +68,14 @@ def words(texts: pl.Series, *, marks: bool = False) -> Grams:
     turns = kind[1:] != kind[:-1]
     most = kind.max(initial=0)
     if most == WIDE:
-        turns |= (kind[1:] == WIDE) & (buffer[1:] >= 0xE3)  # each wide character's first byte
+        turns |= (kind[1:] == WIDE) & (buffer[1:] >= WIDE_LEAD)  # every wide character starts a word
     edges = np.flatnonzero(turns) + 1
-    if most <= WORD:  # words and spaces take turns; the buffer begins and ends with a space
+    if most <= WORD:  # words and spaces alternate; the buffer begins and ends with a space
         starts, ends = edges[::2], edges[1::2]
     else:
-        spoken = kind[edges] != SPACE
-        starts, ends = edges[spoken], edges[1:][spoken[:-1]]
+        visible = kind[edges] != SPACE
+        starts, ends = edges[visible], edges[1:][visible[:-1]]
+    # sum of byte_i BASE^i over a word, from two cumulative sums, moved to exponent 0: equal words have equal hashes
     powers, inverses = _powers(max(2 * PIECE, len(buffer)))
     sums = np.zeros(len(buffer) + 1, np.uint64)
     np.cumsum(buffer.astype(np.uint64) * powers[: len(buffer)], out=sums[1:])
@@ -76,18 +84,21 @@ def words(texts: pl.Series, *, marks: bool = False) -> Grams:
 
 
 def characters(texts: pl.Series) -> Grams:
-    """Return the UTF-8 bytes of each text as units (values 0 to 255, not hashed)."""
+    """Return the UTF-8 bytes of each text as units: values 0 to 255, not hashed."""
     joined = texts.str.join().item() if len(texts) else ""
     ends = np.cumsum(texts.str.len_bytes().to_numpy(), dtype=np.int64)
     return Grams(np.frombuffer(joined.encode(), np.uint8).astype(np.uint64), np.concatenate(([0], ends)))
 
 
 def ngrams(units: Grams, n: int, *, short: bool = False) -> Grams:
-    """Hash every run of n units of a text. With ``short`` a text of 1 to n-1 units has one gram: all of them."""
+    """Return the hash of every run of n units of a text.
+
+    With ``short`` a text of 1 to n - 1 units has one gram, all its units; otherwise it has none.
+    """
     if short and ((units.counts > 0) & (units.counts < n)).any():
         missing = np.where(units.counts > 0, np.maximum(0, n - units.counts), 0)
-        at = np.repeat(units.offsets[1:], missing)
-        units = Grams(np.insert(units.values, at, 0), units.offsets + np.concatenate(([0], np.cumsum(missing))))
+        padding = np.repeat(units.offsets[1:], missing)
+        units = Grams(np.insert(units.values, padding, 0), units.offsets + np.concatenate(([0], np.cumsum(missing))))
     size = len(units.values) - n + 1
     if size <= 0:
         return Grams(np.zeros(0, np.uint64), np.zeros_like(units.offsets))
@@ -96,7 +107,8 @@ def ngrams(units: Grams, n: int, *, short: bool = False) -> Grams:
         rolling *= BASE
         rolling += units.values[i : i + size]
     inside = np.ones(size, bool)
-    for i in range(1, n):  # a run that starts fewer than n units before its text's end would reach into the next text
+    # a run that starts fewer than n units before the end of its text would reach into the next text
+    for i in range(1, n):
         crossing = units.offsets[1:] - i
         inside[crossing[(crossing >= 0) & (crossing < size)]] = False
     kept = np.concatenate(([0], np.cumsum(np.maximum(0, units.counts - n + 1))))
@@ -104,7 +116,7 @@ def ngrams(units: Grams, n: int, *, short: bool = False) -> Grams:
 
 
 def mix(values: np.ndarray) -> np.ndarray:
-    """Scramble (w,) uint64, one to one, so that every bit depends on every bit."""
+    """Return (w,) uint64 scrambled one to one, so that every bit depends on every bit."""
     values = values ^ (values >> np.uint64(32))
     for _ in range(2):
         values *= MIX
@@ -115,6 +127,7 @@ def mix(values: np.ndarray) -> np.ndarray:
 def _lowered(texts: pl.Series) -> tuple[np.ndarray, np.ndarray]:
     """Return a line feed and then each lower-cased text and a line feed, (b,) uint8, and where texts start, (n+1,)."""
     joined = texts.str.join("\n").item() if len(texts) else ""
+    # ASCII is lowered as bytes, which changes no length; other text may change its length when it is lowered
     if joined.isascii():
         whole = joined.encode().lower()
     else:
@@ -130,20 +143,22 @@ def _kinds(buffer: np.ndarray) -> np.ndarray:
     if buffer.max(initial=0) < 0x80:
         return kind
     second = np.append(buffer[1:], np.uint8(0))
-    for lead, follow, becomes in ((0xE2, 0x80, MARK), (0xE2, 0x81, MARK), (0xC2, 0xA0, SPACE)):
-        at = np.flatnonzero((buffer == lead) & (second == follow))  # typographic marks U+2000 to U+207F; no-break space
-        for i in range(3 if lead == 0xE2 else 2):
-            kind[at + i] = becomes
-    for lead, length in ((0xE3, 3), (0xF0, 4)):
-        at = np.flatnonzero((buffer >= lead) & (buffer < 0xF0 if length == 3 else buffer >= lead))
+    # typographic marks U+2000 to U+207F are three bytes that begin with E2 80 or E2 81; the no-break space is C2 A0
+    for lead, follow, length, becomes in ((0xE2, 0x80, 3, MARK), (0xE2, 0x81, 3, MARK), (0xC2, 0xA0, 2, SPACE)):
+        starts = np.flatnonzero((buffer == lead) & (second == follow))
         for i in range(length):
-            kind[at + i] = WIDE
+            kind[starts + i] = becomes
+    # wide characters have three bytes from E3 on, and four from F0 on
+    for lowest, highest, length in ((WIDE_LEAD, 0xEF, 3), (0xF0, 0xFF, 4)):
+        starts = np.flatnonzero((buffer >= lowest) & (buffer <= highest))
+        for i in range(length):
+            kind[starts + i] = WIDE
     return kind
 
 
 @lru_cache(maxsize=1)
 def _table() -> np.ndarray:
-    """Return the kind of each of the 256 byte values; bytes of characters beyond ASCII are of words."""
+    """Return the kind of each of the 256 byte values; bytes of characters beyond ASCII belong to words."""
     kinds = [WORD if chr(b).isalnum() or b == ord("_") else MARK if chr(b).isprintable() else SPACE for b in range(128)]
     kinds[ord(" ")] = SPACE
     return np.array(kinds + [WORD] * 128, np.uint8)

@@ -1,4 +1,7 @@
-"""The rows with the smallest hash(id, seed): the same sample of a stream in any order, in memory of the sample."""
+"""A sample of a stream: the rows whose ids have the smallest hashes.
+
+In: batches, in any order. Out: the same rows for any order of the rows; memory is that of the sample.
+"""
 
 from collections.abc import Iterator, Sequence
 
@@ -9,61 +12,73 @@ import xxhash
 from curate.errors import SchemaError
 from curate.tables import batches as tables
 
-PENDING = 1 << 14  # rows that may wait, at the least, until the largest hashes are thrown out
+PENDING = 1 << 14  # rows that may wait, at the least, before the largest hashes are thrown out
 
 
-def smallest(
+def smallest_hashes(
     batches: Iterator[pl.DataFrame], count: int, columns: Sequence[str], *, seed: int, by: str = ""
 ) -> pl.DataFrame:
-    """Return ``id`` and ``columns`` of at most ``count`` rows (of each value of the column ``by``), in hash order.
+    """Return ``id`` and ``columns`` of the ``count`` rows with the smallest hash(id, seed), in the order of the hashes.
 
-    Rows of one id are told apart by what is in them. At most two and a half samples and ``PENDING`` rows are in memory.
+    With ``by`` it is ``count`` rows of each value of that column. A stream with fewer rows is returned whole. Rows with
+    one id are told apart by their contents. Memory is at most two and a half samples and ``PENDING`` rows.
+
+    Raises:
+        SchemaError: if a column has different types in different batches.
     """
     names = list(dict.fromkeys(("id", *([by] if by else []), *columns)))
-    held: list[pl.DataFrame] = []
-    limits: dict[str, int] = {}  # group -> largest hash that is held, once it is full
+    parts: list[pl.DataFrame] = []
+    limits: dict[str, int] = {}  # group -> its largest hash in ``parts``, as soon as the group is full
     waiting = 0
     for batch in batches:
         keys = tables.keys(batch["id"], seed)
         groups = batch[by].cast(pl.String).to_list() if by else [""] * batch.height
-        most = np.array([limits.get(group, 2**64 - 1) for group in groups], dtype=np.uint64)
-        part = batch.select(names).with_columns(pl.Series("key", keys, pl.UInt64)).filter(keys <= most)
-        if held and held[0].schema != part.schema:
-            odd = next(n for n in names if held[0].schema[n] != part.schema[n])
-            raise SchemaError(
-                f"{odd} is {held[0].schema[odd]} in one file and {part.schema[odd]} in another: make them alike"
-            )
-        held.append(part)
+        largest = np.array([limits.get(group, 2**64 - 1) for group in groups], dtype=np.uint64)
+        part = batch.select(names).with_columns(pl.Series("key", keys, pl.UInt64)).filter(keys <= largest)
+        _check_types(parts[:1], part, names)
+        parts.append(part)
         waiting += part.height
+        # sorting costs most: let a quarter of a sample come together before the next sort
         if waiting >= max(count // 4, PENDING):
-            held, waiting = [_first(held, names, count, by)], 0
-            full = held[0].group_by(pl.col(by) if by else pl.lit("").alias("group")).agg(pl.len(), pl.max("key"))
+            parts, waiting = [_first_rows(parts, names, count, by)], 0
+            full = parts[0].group_by(pl.col(by) if by else pl.lit("").alias("group")).agg(pl.len(), pl.max("key"))
             limits = {str(group): key for group, rows, key in full.rows() if rows == count}
-    return (
-        _first(held, names, count, by).select(names) if held else pl.DataFrame(schema=dict.fromkeys(names, pl.String()))
-    )
+    if not parts:
+        return pl.DataFrame(schema=dict.fromkeys(names, pl.String()))
+    return _first_rows(parts, names, count, by).select(names)
 
 
-def _first(parts: Sequence[pl.DataFrame], names: Sequence[str], count: int, by: str) -> pl.DataFrame:
+def _check_types(before: Sequence[pl.DataFrame], part: pl.DataFrame, names: Sequence[str]) -> None:
+    for frame in before:
+        for name in names:
+            if frame.schema[name] != part.schema[name]:
+                raise SchemaError(
+                    f"column {name!r} is {frame.schema[name]} in one file and {part.schema[name]} in another. "
+                    "Give it one type in all files"
+                )
+
+
+def _first_rows(parts: Sequence[pl.DataFrame], names: Sequence[str], count: int, by: str) -> pl.DataFrame:
     """Return the rows with the smallest keys, of each group, in order."""
     frame = pl.concat(parts)
-    light = frame.select("key", "id", *([by] if by else []), tie=pl.Series(_contents(frame, names)))
-    order = light.with_row_index("at").sort("key", "id", "tie")  # without the vectors
+    # sort a light table of positions, so that vectors and texts are moved only once
+    light = frame.select("key", "id", *([by] if by else []), tie=pl.Series(_content_hashes(frame, names)))
+    order = light.with_row_index("position").sort("key", "id", "tie")
     order = order.filter(pl.int_range(pl.len()).over(by) < count) if by else order.head(count)
-    return frame[order["at"]]
+    return frame[order["position"]]
 
 
-def _contents(frame: pl.DataFrame, names: Sequence[str]) -> np.ndarray:
-    """Return a hash of each row's values where its id repeats, else 0."""
-    found = np.zeros(frame.height, np.uint64)
+def _content_hashes(frame: pl.DataFrame, names: Sequence[str]) -> np.ndarray:
+    """Return a hash of each row's values if its id repeats, else 0: only repeated ids need one to be told apart."""
+    hashes = np.zeros(frame.height, np.uint64)
     again = frame["id"].is_duplicated()
     if again.any():
         rows = frame.filter(again).select(names)
         columns = [c.to_numpy() if isinstance(c.dtype, pl.Array) else c.to_list() for c in rows.iter_columns()]
-        found[again.to_numpy()] = [
+        hashes[again.to_numpy()] = [
             xxhash.xxh3_64_intdigest(
                 b"".join(v.tobytes() if isinstance(v, np.ndarray) else repr(v).encode() for v in row)
             )
             for row in zip(*columns, strict=True)
         ]
-    return found
+    return hashes

@@ -1,4 +1,7 @@
-"""The vectors of a stream, written once to scratch: learners read them many times without the work that made them."""
+"""The vectors of a stream, written once to a scratch folder; learners read them many times from there.
+
+In: a stream of batches. Out: a spool of vectors on disk, and clusters learned from it.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,15 +14,17 @@ from curate.errors import SchemaError
 from curate.streaming import kmeans
 from curate.tables.batches import Stream, keys
 
-TOP = float(1 << 64)
-SAMPLE = 1_000_000  # rows that centres are learned from unless told; 1,000 centres see as many each
+TOP = float(1 << 64)  # one more than the largest key
+SAMPLE = 1_000_000  # rows from which centres are learned by default: 1,000 centres see 1,000 rows each
+LEAST_START = 1000  # rows from which the first centres are drawn, at the least
 
 
 @dataclass(frozen=True)
 class Spool:
-    """``rows`` vectors of ``width`` numbers: files ``keys`` (uint64 hash of id and seed) and ``vectors``.
+    """``rows`` vectors of ``width`` numbers on disk, in the order of the stream.
 
-    Those are ``kmeans.whole`` vectors (int16) or, ``exact``, unit vectors (float32).
+    The folder has the files ``keys`` (uint64, the hash of id and seed) and ``vectors``: ``kmeans.quantise``d vectors
+    (int16), or unit vectors (float32) if ``exact``.
     """
 
     folder: Path
@@ -28,77 +33,85 @@ class Spool:
     exact: bool = False
 
     def blocks(self, share: float = 1.0) -> Iterator[np.ndarray]:
-        """Yield (at most BLOCK, d) int16 ``kmeans.whole`` vectors, of the share of rows with the smallest keys."""
-        for _, vectors in self.keyed(share):
+        """Yield (at most BLOCK, d) int16 quantised vectors of the share of rows with the smallest keys."""
+        for _, vectors in self.keyed_blocks(share):
             yield vectors
 
-    def keyed(self, share: float = 1.0) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Yield keys too."""
+    def keyed_blocks(self, share: float = 1.0) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yield the keys of each block too."""
         kind = np.float32 if self.exact else np.int16
-        with (self.folder / "keys").open("rb") as names, (self.folder / "vectors").open("rb") as file:
-            while len(key := np.fromfile(names, np.uint64, kmeans.BLOCK)):
-                vectors = np.fromfile(file, kind, len(key) * self.width).reshape(len(key), self.width)
-                few = slice(None) if share >= 1 else key < np.uint64(share * TOP)
-                yield key[few], kmeans.whole(vectors[few]) if self.exact else vectors[few]
+        with (self.folder / "keys").open("rb") as key_file, (self.folder / "vectors").open("rb") as vector_file:
+            while len(key := np.fromfile(key_file, np.uint64, kmeans.BLOCK)):
+                vectors = np.fromfile(vector_file, kind, len(key) * self.width).reshape(len(key), self.width)
+                sampled = slice(None) if share >= 1 else key < np.uint64(share * TOP)
+                yield key[sampled], kmeans.quantise(vectors[sampled]) if self.exact else vectors[sampled]
 
     def keys(self) -> np.ndarray:
         """Return all (n,) uint64 keys."""
         return np.fromfile(self.folder / "keys", np.uint64)
 
     def take(self, rows: np.ndarray) -> np.ndarray:
-        """Return (m, d) vectors of some rows, as they were written."""
-        found = np.empty((len(rows), self.width), np.float32 if self.exact else np.int16)
+        """Return the (m, d) vectors of these rows, as they were written."""
+        vectors = np.empty((len(rows), self.width), np.float32 if self.exact else np.int16)
         with (self.folder / "vectors").open("rb", buffering=0) as file:
             for i, row in enumerate(rows.tolist()):
-                file.seek(row * found.strides[0])
-                file.readinto(found[i])
-        return found
+                file.seek(row * vectors.strides[0])
+                file.readinto(vectors[i])
+        return vectors
 
-    def first(self, count: int) -> np.ndarray:
-        """Return about ``count`` rows (all if there are fewer), in the order of their keys, (m, d) int16."""
-        found = list(self.keyed(count / max(1, self.rows)))
-        key, vectors = np.concatenate([k for k, _ in found]), np.concatenate([v for _, v in found])
-        if len(np.unique(key)) < len(key):  # ids that repeat: the vectors decide
+    def sample(self, count: int) -> np.ndarray:
+        """Return about ``count`` rows, or all if there are fewer, in the order of their keys, (m, d) int16."""
+        blocks = list(self.keyed_blocks(count / max(1, self.rows)))
+        key, vectors = np.concatenate([k for k, _ in blocks]), np.concatenate([v for _, v in blocks])
+        if len(np.unique(key)) < len(key):  # ids repeat: order their rows by the vectors
             return np.asarray(vectors[np.lexsort((*vectors.T[::-1], key))])
         return np.asarray(vectors[np.argsort(key)])
 
 
-def spool(
-    stream: Stream, embedding: str, folder: Path, *, who: str, seed: int, sample: int = 0, exact: bool = False
+def write_spool(
+    stream: Stream, embedding: str, folder: Path, *, scorer: str, seed: int, sample: int = 0, exact: bool = False
 ) -> Spool:
-    """Write the vectors of the stream; with ``sample`` only of about so many rows, those with the smallest keys."""
+    """Write the vectors of the column ``embedding`` to ``folder``; only of about ``sample`` rows unless it is 0.
+
+    Raises:
+        SchemaError: if the stream has no rows, or vectors of different lengths.
+    """
     share = min(1.0, sample / max(1, sum(batch.height for batch in stream(())))) if sample else 1.0
     rows, width = 0, 0
-    with (folder / "keys").open("wb") as names, (folder / "vectors").open("wb") as file:
+    with (folder / "keys").open("wb") as key_file, (folder / "vectors").open("wb") as vector_file:
         for batch in stream((embedding,)):
             if not batch.height:
                 continue
             key, vectors = keys(batch["id"], seed), batch[embedding].to_numpy()
-            width = same_width(vectors, width, embedding, who)
-            few = slice(None) if share >= 1 else key < np.uint64(share * TOP)
-            key[few].tofile(names)
-            (kmeans.unit if exact else kmeans.whole)(vectors[few]).tofile(file)
-            rows += len(key[few])
+            width = check_width(vectors, width, embedding, scorer)
+            sampled = slice(None) if share >= 1 else key < np.uint64(share * TOP)
+            key[sampled].tofile(key_file)
+            (kmeans.unit if exact else kmeans.quantise)(vectors[sampled]).tofile(vector_file)
+            rows += len(key[sampled])
     if not rows:
-        raise SchemaError(f"{who}: the data has no rows to learn from")
+        raise SchemaError(f"{scorer}: the data has no rows to learn from. Give it data with rows")
     return Spool(folder, rows, width, exact)
 
 
-def same_width(vectors: np.ndarray, width: int, embedding: str, who: str) -> int:
-    """Return how many numbers a vector has; another number than before (0: none before) is an error."""
+def check_width(vectors: np.ndarray, width: int, embedding: str, scorer: str) -> int:
+    """Return how many numbers a vector has; stop if earlier vectors had another number (0: there were none)."""
     if width and vectors.shape[1] != width:
         raise SchemaError(
-            f"{embedding} has vectors of {width} and of {vectors.shape[1]} numbers in different files; "
-            f"{who} needs one length"
+            f"{scorer}: {embedding} has vectors of {width} and of {vectors.shape[1]} numbers in different files. "
+            "Embed all files with one encoder"
         )
     return int(vectors.shape[1])
 
 
 @dataclass(frozen=True)
-class Settings:
-    """How clusters are learned; ``who`` asks, for messages. ``fewer``: k is the most, if rows do not differ enough."""
+class ClusterSettings:
+    """How clusters are learned, and the scorer that messages name.
 
-    who: str
+    ``k`` centres from about ``sample`` rows (0: all) in so many ``iterations``; ``start`` is "++" or "sample". With
+    ``fewer``, k is an upper bound: rows that do not differ enough get fewer centres instead of an error.
+    """
+
+    scorer: str
     k: int
     sample: int
     iterations: int
@@ -107,40 +120,48 @@ class Settings:
     fewer: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse what no clusters can be learned with."""
+        """Refuse settings with which no clusters can be learned."""
         if self.k < 1 or self.iterations < 1 or self.sample < 0 or self.start not in ("++", "sample"):
             raise SchemaError(
-                f"{self.who}: k={self.k} and iterations={self.iterations} must be at least 1, sample={self.sample} at "
-                f"least 0, start={self.start} ++ or sample"
+                f"{self.scorer}: k={self.k} and iterations={self.iterations} must be at least 1, sample={self.sample} "
+                f"at least 0, and start={self.start} must be ++ or sample"
             )
 
 
 def clusters(
-    stream: Stream, embedding: str, folder: Path, asked: Settings, *, exact: bool = False
+    stream: Stream, embedding: str, folder: Path, settings: ClusterSettings, *, exact: bool = False
 ) -> tuple[Spool, kmeans.Clusters]:
-    """Learn k centres of the stream, or of a sample of it; return the vectors too: ``exact`` ones of all rows."""
-    k, who = asked.k, asked.who
-    found = spool(stream, embedding, folder, who=who, seed=asked.seed, sample=0 if exact else asked.sample, exact=exact)
-    share = min(1.0, asked.sample / found.rows) if exact and asked.sample else 1.0
-    if found.rows < k:
-        raise SchemaError(f"{who}: k={k} centres need as many rows; there are {found.rows} to learn from: lower k")
-    first = found.first(max(kmeans.START_ROWS * k, 1000))
-    if asked.fewer:
-        k = min(k, max(1, len(np.unique(first[first.any(axis=1)], axis=0))))
+    """Learn k centres of the stream, or of a sample of it; return the spooled vectors too.
+
+    With ``exact`` the spool holds the unit vectors of all rows, and the centres still see the sample only.
+
+    Raises:
+        SchemaError: if there are fewer rows, or fewer different directions, than centres.
+    """
+    k, scorer = settings.k, settings.scorer
+    sample = 0 if exact else settings.sample
+    spool = write_spool(stream, embedding, folder, scorer=scorer, seed=settings.seed, sample=sample, exact=exact)
+    share = min(1.0, settings.sample / spool.rows) if exact and settings.sample else 1.0
+    if spool.rows < k:
+        raise SchemaError(f"{scorer}: k={k} centres need {k} rows; there are {spool.rows} to learn from. Lower k")
+    start_rows = spool.sample(max(kmeans.START_ROWS * k, LEAST_START))
+    if settings.fewer:
+        k = min(k, max(1, len(np.unique(start_rows[start_rows.any(axis=1)], axis=0))))
     try:
-        start = kmeans.plus_plus(first, k, asked.seed) if asked.start == "++" else kmeans.sampled(first, k)
+        plus_plus = settings.start == "++"
+        start = kmeans.plus_plus(start_rows, k, settings.seed) if plus_plus else kmeans.first_directions(start_rows, k)
     except SchemaError as error:
-        raise SchemaError(f"{who}: {error}") from None
-    del first
+        raise SchemaError(f"{scorer}: {error}") from None
+    del start_rows
 
     def blocks(part: float) -> Iterator[np.ndarray]:
-        return found.blocks(part * share)
+        return spool.blocks(part * share)
 
-    return found, kmeans.learn(blocks, start, rows=round(found.rows * share), iterations=asked.iterations)
+    return spool, kmeans.learn(blocks, start, rows=round(spool.rows * share), iterations=settings.iterations)
 
 
-def workplace(scratch: str, who: str) -> TemporaryDirectory[str]:
-    """Return a folder for work files in ``scratch``, or in the system's place for them."""
+def scratch_folder(scratch: str, scorer: str) -> TemporaryDirectory[str]:
+    """Return a new folder for work files inside ``scratch``, or in the system's temporary folder if that is empty."""
     if scratch and not Path(scratch).is_dir():
-        raise SchemaError(f"{who}: scratch={scratch} is no folder: name one with room for the work files")
+        raise SchemaError(f"{scorer}: scratch={scratch} is not a folder. Name a folder with room for the work files")
     return TemporaryDirectory(dir=scratch or None)

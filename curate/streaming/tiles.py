@@ -1,4 +1,7 @@
-"""The vectors of a stream turned on disk, so that a few coordinates of all rows can be read at a time."""
+"""The vectors of a stream, transposed on disk, so that a few coordinates of all rows can be read at a time.
+
+In: batches of vectors. Out: a file of tiles, and blocks of coordinates from it.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -8,12 +11,12 @@ import numpy as np
 
 from curate.errors import SchemaError
 
-HELD = 1 << 22  # numbers read at a time: 16 MB
+NUMBERS = 1 << 22  # numbers read at a time: 16 MB
 
 
 @dataclass(frozen=True)
-class Tiled:
-    """A file of tiles, each (d, m) float32 for m rows in the order of the stream; ``sizes`` are their m."""
+class Tiles:
+    """A file of tiles, each (d, m) float32 for m rows in the order of the stream; ``sizes`` lists every m."""
 
     path: Path
     sizes: tuple[int, ...]
@@ -21,39 +24,43 @@ class Tiled:
 
     @property
     def rows(self) -> int:
-        """Rows in all."""
+        """Rows of all tiles together."""
         return sum(self.sizes)
 
 
-def tiled(vectors: Iterator[np.ndarray], path: Path, what: str) -> Tiled:
-    """Write (m, d) batches, turned; ``what`` names them in a message."""
+def write(vectors: Iterator[np.ndarray], path: Path, what: str) -> Tiles:
+    """Write (m, d) batches as tiles; ``what`` names the vectors in a message.
+
+    Raises:
+        SchemaError: if two batches have vectors of different lengths.
+    """
     sizes: list[int] = []
     width = 0
     with path.open("wb") as file:
         for x in vectors:
             if width and x.shape[1] != width:
-                raise SchemaError(f"{what} has vectors of {width} and of {x.shape[1]} numbers: embed again")
+                raise SchemaError(f"{what} has vectors of {width} and of {x.shape[1]} numbers. Embed the data again")
             width = x.shape[1]
             np.ascontiguousarray(x.T, dtype=np.float32).tofile(file)
             sizes.append(len(x))
-    return Tiled(path, tuple(sizes), width)
+    return Tiles(path, tuple(sizes), width)
 
 
-def columns(found: Tiled) -> Iterator[tuple[int, np.ndarray]]:
-    """Yield the first coordinate and (c, n) float32 of a few coordinates of all rows, until all were given."""
-    step = max(1, min(found.width, HELD // max(1, found.rows)))
-    for low in range(0, found.width, step):
-        yield low, some(found, range(low, min(found.width, low + step)))
+def blocks(tiles: Tiles) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield all coordinates of all rows, a few at a time: the first one's number and a block (c, n) float32."""
+    step = max(1, min(tiles.width, NUMBERS // max(1, tiles.rows)))
+    for low in range(0, tiles.width, step):
+        yield low, read(tiles, range(low, min(tiles.width, low + step)))
 
 
-def some(found: Tiled, coordinates: range | list[int]) -> np.ndarray:
-    """Return (c, n) float32: the coordinates asked for, of all rows."""
-    result, at, offset = np.empty((len(coordinates), found.rows), np.float32), 0, 0
-    if not found.rows:
-        return result
-    tiles = np.memmap(found.path, np.float32, "r")
-    for size in found.sizes:
-        tile = tiles[offset : offset + size * found.width].reshape(found.width, size)
-        result[:, at : at + size] = tile[list(coordinates)]
-        at, offset = at + size, offset + size * found.width
-    return result
+def read(tiles: Tiles, coordinates: range | list[int]) -> np.ndarray:
+    """Return these coordinates of all rows, (c, n) float32."""
+    block, first_row, offset = np.empty((len(coordinates), tiles.rows), np.float32), 0, 0
+    if not tiles.rows:
+        return block
+    numbers = np.memmap(tiles.path, np.float32, "r")
+    for size in tiles.sizes:
+        tile = numbers[offset : offset + size * tiles.width].reshape(tiles.width, size)
+        block[:, first_row : first_row + size] = tile[list(coordinates)]
+        first_row, offset = first_row + size, offset + size * tiles.width
+    return block

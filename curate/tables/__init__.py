@@ -1,4 +1,5 @@
-"""Rows on disk as Arrow and Polars batches, and back.
+"""Read rows from files and write them back, batch by batch.
 
-In: Parquet, JSONL and Arrow files. Out: batches with an identity, and Parquet files. May use: storage and pool.
+In: Parquet, JSONL and Arrow files, or tables in memory. Out: batches of rows with their identity, and Parquet files.
+May use: `storage`, `pool` and the files at the root of `curate`.
 """

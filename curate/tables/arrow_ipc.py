@@ -1,8 +1,8 @@
-"""What the record batches of an Arrow IPC file will take in memory, read from their heads before any is unpacked.
+"""Find how much memory the record batches of an Arrow IPC file need, before any is unpacked.
 
-pyarrow unpacks a whole batch to say anything of it. The format says it in advance: the footer lists blocks, the head
-of a block lists buffers, and a compressed buffer begins with its unpacked length (Arrow columnar format, "Serialization
-and Interprocess Communication"; the heads are FlatBuffers).
+pyarrow unpacks a whole batch before it tells its size. The file tells it in advance: the footer lists blocks, the head
+of a block lists buffers, and a compressed buffer begins with its unpacked length. Source: Arrow columnar format,
+"Serialization and Interprocess Communication". Footer and heads are FlatBuffers.
 """
 
 import struct
@@ -12,15 +12,18 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 MAGIC = b"ARROW1"
-BLOCK = 24  # bytes of a block in the footer: offset, length of the head, of the body
-BUFFER = 16  # bytes of a buffer in a head: offset in the body, length
-DICTIONARIES, BATCHES = 2, 3  # fields of the footer
-HEADER, LENGTH, BUFFERS, COMPRESSION, DATA = 2, 0, 2, 3, 1  # fields of a message, a record batch, a dictionary
+BLOCK_BYTES = 24  # of a block in the footer: its offset, the length of its head, the length of its body
+BUFFER_BYTES = 16  # of a buffer in a head: its offset in the body, its length
+# Positions of fields in the FlatBuffers tables of the format (File.fbs and Message.fbs).
+DICTIONARIES, BATCHES = 2, 3  # of the footer
+HEADER = 2  # of a message
+LENGTH, BUFFERS, COMPRESSION = 0, 2, 3  # of a record batch
+DATA = 1  # of a dictionary
 
 
 @dataclass(frozen=True)
-class Block:
-    """A record batch (or a dictionary): its rows, the bytes of its buffers in the file and in memory."""
+class IpcBlock:
+    """A record batch or dictionary: rows, bytes in the file (packed) and bytes in memory (unpacked)."""
 
     rows: int
     packed: int
@@ -28,101 +31,111 @@ class Block:
 
 
 class _Table:
-    """A FlatBuffers table: the fields of one record at a place in bytes."""
+    """A FlatBuffers table: the fields of one record, which begins at a position in bytes."""
 
-    def __init__(self, data: bytes, at: int) -> None:
-        self.data, self.at = data, at
-        self.fields = at - int(struct.unpack_from("<i", data, at)[0])
+    def __init__(self, data: bytes, position: int) -> None:
+        self.data, self.position = data, position
+        self.fields = position - int(struct.unpack_from("<i", data, position)[0])
 
     def place(self, field: int) -> int | None:
-        """Return where a field lies, None where it is absent."""
+        """Return the position of a field, or None if it is absent."""
+        # A table points to its list of offsets. The list begins with its own size and the size of the table, 2 bytes
+        # each. An offset of 0, or none, means that the field is absent.
         size = int(struct.unpack_from("<H", self.data, self.fields)[0])
         offset = struct.unpack_from("<H", self.data, self.fields + 4 + 2 * field)[0] if 4 + 2 * field < size else 0
-        return self.at + int(offset) if offset else None
+        return self.position + int(offset) if offset else None
 
     def follow(self, field: int) -> int | None:
-        """Return where what a field points at lies."""
-        at = self.place(field)
-        return None if at is None else at + int(struct.unpack_from("<I", self.data, at)[0])
+        """Return the position that a field points to, or None if the field is absent."""
+        position = self.place(field)
+        return None if position is None else position + int(struct.unpack_from("<I", self.data, position)[0])
 
     def table(self, field: int) -> "_Table":
-        """Return the table that a field points at."""
-        at = self.follow(field)
-        if at is None:
+        """Return the table that a field points to."""
+        position = self.follow(field)
+        if position is None:
             raise struct.error(f"field {field} is missing")
-        return _Table(self.data, at)
+        return _Table(self.data, position)
 
     def records(self, field: int, size: int) -> list[bytes]:
-        """Return the records of ``size`` bytes that a field points at."""
-        at = self.follow(field)
-        if at is None:
+        """Return the records of ``size`` bytes that a field points to."""
+        position = self.follow(field)
+        if position is None:
             return []
-        count, first = int(struct.unpack_from("<I", self.data, at)[0]), at + 4
-        if first + size * count > len(self.data):  # before a list of them is made: a damaged count may be of billions
+        count, first = int(struct.unpack_from("<I", self.data, position)[0]), position + 4
+        # Checked before the list is built: a damaged count may be in the billions.
+        if first + size * count > len(self.data):
             raise struct.error(f"field {field} has {count} records and ends before them")
         return [self.data[first + size * i : first + size * (i + 1)] for i in range(count)]
 
 
 class _Bytes:
-    """Bytes of a file at any place, fetched at least ``ahead`` at a time."""
+    """The bytes of a file at any position, fetched at least ``ahead`` at a time."""
 
     def __init__(self, source: "pa.NativeFile", ahead: int) -> None:
         self.source, self.ahead = source, ahead
         self.size = int(source.size())
-        self.at, self.held = 0, b""
+        self.start, self.held = 0, b""
 
-    def __call__(self, at: int, length: int) -> bytes:
-        """Return ``length`` bytes at ``at``."""
-        if at < 0 or length < 0 or at + length > self.size:
-            raise struct.error(f"a part of {length} bytes at {at} of {self.size}")
-        if at < self.at or at + length > self.at + len(self.held):
-            more = min(max(length, self.ahead), self.size - at)
-            self.at, self.held = at, bytes(self.source.read_at(more, at))
-        return self.held[at - self.at : at - self.at + length]
+    def __call__(self, start: int, length: int) -> bytes:
+        """Return ``length`` bytes from position ``start`` on."""
+        if start < 0 or length < 0 or start + length > self.size:
+            raise struct.error(f"a part of {length} bytes at {start} of {self.size}")
+        if start < self.start or start + length > self.start + len(self.held):
+            fetched = min(max(length, self.ahead), self.size - start)
+            self.start, self.held = start, bytes(self.source.read_at(fetched, start))
+        return self.held[start - self.start : start - self.start + length]
 
 
-def blocks(source: "pa.NativeFile", ahead: int = 0) -> tuple[tuple[Block, ...], tuple[Block, ...]]:
-    """Return the dictionaries and the record batches of an open IPC file, in the order of the footer.
+def blocks(source: "pa.NativeFile", ahead: int = 0) -> tuple[tuple[IpcBlock, ...], tuple[IpcBlock, ...]]:
+    """Return the dictionaries and the record batches of an open IPC file, in file order.
 
-    ``ahead``: bytes fetched at a time, where every fetch is a request to a store and heads of buffers lie close.
-    Errors: ``pa.ArrowInvalid`` where the heads contradict themselves.
+    ``ahead`` is how many bytes to fetch at least at a time. The heads of buffers lie close together, and in a store
+    every fetch is a request.
+
+    Raises:
+        pa.ArrowInvalid: if the heads contradict each other.
     """
     try:
         read = _Bytes(source, ahead)
+        # The file ends with the footer, the length of the footer (4 bytes), and the magic bytes (6).
         tail = read(read.size - 10, 10)
         if tail[4:] != MAGIC:
             raise pa.ArrowInvalid("not an Arrow IPC file: it does not end with ARROW1")
         length = int(struct.unpack("<i", tail[:4])[0])
         data = read(read.size - 10 - length, length)
         footer = _Table(data, int(struct.unpack_from("<I", data)[0]))
-        found = [footer.records(field, BLOCK) for field in (DICTIONARIES, BATCHES)]
-        dictionaries, batches = ([_block(read, record, i == 0) for record in f] for i, f in enumerate(found))
+        dictionaries = [_block(read, record, True) for record in footer.records(DICTIONARIES, BLOCK_BYTES)]
+        batches = [_block(read, record, False) for record in footer.records(BATCHES, BLOCK_BYTES)]
     except struct.error as error:
         raise pa.ArrowInvalid(f"the heads of its record batches are damaged ({error})") from None
     return tuple(dictionaries), tuple(batches)
 
 
-def _block(read: _Bytes, record: bytes, dictionary: bool) -> Block:
+def _block(read: _Bytes, record: bytes, dictionary: bool) -> IpcBlock:
     start, head = struct.unpack_from("<qi", record)
     data = read(start, head)
-    first = 8 if data[:4] == b"\xff\xff\xff\xff" else 4  # a marker, then the length; old files have the length alone
+    # A marker and the length come first. Files from before Arrow 0.15 have the length alone.
+    first = 8 if data[:4] == b"\xff\xff\xff\xff" else 4
     header = _Table(data, first + int(struct.unpack_from("<I", data, first)[0])).table(HEADER)
     batch = header.table(DATA) if dictionary else header
-    at = batch.place(LENGTH)
-    rows = 0 if at is None else int(struct.unpack_from("<q", data, at)[0])
-    buffers = [struct.unpack("<qq", one) for one in batch.records(BUFFERS, BUFFER)]
+    position = batch.place(LENGTH)
+    rows = 0 if position is None else int(struct.unpack_from("<q", data, position)[0])
+    buffers = [struct.unpack("<qq", buffer) for buffer in batch.records(BUFFERS, BUFFER_BYTES)]
     packed = sum(length for _, length in buffers)
     if batch.follow(COMPRESSION) is None:
-        return Block(rows, packed, packed)
-    return Block(rows, packed, sum(_unpacked(read, start + head, one) for one in buffers))
+        return IpcBlock(rows, packed, packed)
+    return IpcBlock(rows, packed, sum(_unpacked(read, start + head, buffer) for buffer in buffers))
 
 
 def _unpacked(read: _Bytes, body: int, buffer: Sequence[int]) -> int:
-    """Return the bytes of a compressed buffer in memory; -1 before it says that it was left as it is."""
+    """Return the bytes that a compressed buffer takes in memory."""
     offset, length = buffer
+    # Too short for the 8 bytes of the unpacked length: the buffer is empty.
     if length < 8:
         return 0
-    found = int(struct.unpack("<q", read(body + offset, 8))[0])
-    if found < -1:
-        raise struct.error(f"a buffer of {found} bytes")
-    return length - 8 if found == -1 else found
+    unpacked = int(struct.unpack("<q", read(body + offset, 8))[0])
+    if unpacked < -1:
+        raise struct.error(f"a buffer of {unpacked} bytes")
+    # -1 says that the buffer was not compressed, because that would not have made it smaller.
+    return length - 8 if unpacked == -1 else unpacked

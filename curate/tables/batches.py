@@ -1,7 +1,7 @@
-"""Examples on disk as a stream of polars batches with an identity: the door through which data comes in.
+"""Read examples from files as a stream of polars batches in which every row has an identity.
 
-Peak memory is a batch, not a file. Embedding columns ``emb.<name>`` are fixed-size binary on disk (five times faster to
-read than lists) and ``pl.Array(Float32, d)`` here.
+Memory holds a batch, not a file. Embedding columns ``emb.<name>`` are fixed-size binary on disk, which reads five times
+faster than lists, and ``pl.Array(Float32, d)`` in a batch.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,7 +13,9 @@ import xxhash
 
 from curate.errors import SchemaError
 from curate.tables import readers, vectors
-from curate.tables.readers import DOCUMENT_BYTES, Head, cut, head
+from curate.tables.cutting import cut
+from curate.tables.readers import Head, head
+from curate.tables.reading import BATCH_BYTES, BATCH_ROWS, Reading
 from curate.tables.shards import FORMATS, Shard, shards
 from curate.tables.vectors import finite
 from curate.tables.writer import save, write
@@ -23,6 +25,7 @@ __all__ = [
     "BATCH_ROWS",
     "FORMATS",
     "IDENTITY",
+    "Reading",
     "Shard",
     "Stream",
     "batches",
@@ -37,112 +40,136 @@ __all__ = [
     "write",
 ]
 
-Stream = Callable[[Sequence[str]], Iterator[pl.DataFrame]]  # the columns needed -> batches with id and those
+# A function of the columns that are needed. It returns batches that have `id` and those columns.
+Stream = Callable[[Sequence[str]], Iterator[pl.DataFrame]]
 
-BATCH_ROWS = 4096
-BATCH_BYTES = 1 << 25  # of text in a batch, where the reader asks for it
-BYTES_PER_TOKEN = 4  # English BPE rule of thumb; used only where a file has no `tokens` column
-MADE = ("score.", "cluster.")  # beginnings of columns that scorers make
-LEARNT = ("label", "emb.", "probs.", "logits.", "member", "correct")  # beginnings of columns that are not text
+BYTES_PER_TOKEN = 4  # rule of thumb for byte-pair encodings of English; used only for files without `tokens`
+SCORER_PREFIXES = ("score.", "cluster.")  # of columns that scorers add
+MODEL_PREFIXES = ("label", "emb.", "probs.", "logits.", "member", "correct")  # of columns that hold no text
 IDENTITY: Mapping[str, pl.DataType] = {"id": pl.String(), "source": pl.String(), "tokens": pl.Int64()}
+READING = Reading()
 
 
 def columns(shard: Shard) -> dict[str, pa.DataType]:
-    """Return the column names and Arrow types of a shard (of JSONL: of its first batch)."""
+    """Return the column names and Arrow types of a shard. For JSON lines, the first lines tell them."""
     return head(shard).columns
 
 
-def require(shard: Shard, needs: Sequence[str], known: Head | None = None) -> None:
-    """Check that a shard has the columns a job reads, before the job starts."""
-    have = (known or head(shard)).columns
-    if have and (missing := [name for name in needs if name not in have]):
+def require(shard: Shard, needs: Sequence[str], shard_head: Head | None = None) -> None:
+    """Check that a shard has the columns that a job reads.
+
+    Raises:
+        SchemaError: with the first column that is missing, and what to do about it.
+    """
+    present = (shard_head or head(shard)).columns
+    if present and (missing := [name for name in needs if name not in present]):
         hint = "Rename the column, or name yours with --text-column"
-        if missing[0].startswith(LEARNT):
+        if missing[0].startswith(MODEL_PREFIXES):
             hint = "Add it, or leave out the scorer that reads it"
-        elif missing[0].startswith(MADE):
-            hint = "Score with the scorer that makes it, named before any that reads it, or name another column"
-        raise SchemaError(f"{shard.path} has no column {missing[0]!r}; it has {', '.join(have)}. {hint}")
+        elif missing[0].startswith(SCORER_PREFIXES):
+            hint = "Score with the scorer that makes it, before any scorer that reads it, or name another column"
+        raise SchemaError(f"{shard.path} has no column {missing[0]!r}; it has {', '.join(present)}. {hint}")
 
 
 def batches(
     shard: Shard,
     needs: Sequence[str] = (),
     *,
-    rows: int = BATCH_ROWS,
-    text_column: str = "text",
+    reading: Reading = READING,
     identity: Sequence[str] = tuple(IDENTITY),
     size: int | None = None,
     start: int = 0,
-    document_bytes: int = DOCUMENT_BYTES,
 ) -> Iterator[pl.DataFrame]:
-    """Yield ``identity`` and the columns in ``needs``, at most ``rows`` rows at a time, in file order, from ``start``.
+    """Yield the columns in ``identity`` and ``needs``, batch by batch, in file order.
 
-    No ``id``: ``<relative path>:<row>``. No ``source``: the ``source=`` folder, else the parent folder's name. No
-    ``tokens``: a quarter of the text's UTF-8 bytes, rounded up; without a text either, 1 an example. A null is filled
-    in the same way. Vectors must be finite and of one length throughout the file. With ``size`` a batch also ends
-    before its strings exceed so many bytes.
+    Rows without an ``id`` get ``<relative path>:<row>``. Rows without a ``source`` get the folder ``source=...``, else
+    the parent folder's name. Rows without ``tokens`` get a quarter of their text's UTF-8 bytes, rounded up, or 1 if
+    there is no text. Vectors must be finite, and of one length throughout the file.
+
+    Args:
+        shard: the file.
+        needs: columns to read; ``text`` means the column of texts that ``reading`` names.
+        reading: the column of texts, the rows a batch, and the largest text.
+        identity: which of ``id``, ``source`` and ``tokens`` to yield.
+        size: a batch also ends before its strings exceed so many bytes.
+        start: the first row to read.
+
+    Raises:
+        SchemaError: if a column is missing, or a value is damaged or too large.
     """
-    have = head(shard).columns
-    require(shard, [text_column if name == "text" else name for name in needs], Head(have, None))
-    wanted = {text_column if name == "text" else name for name in needs} | (set(identity) & set(have))
-    if (
-        "tokens" in identity
-        and text_column in have
-        and ("tokens" not in have or readers.may_hold_null(shard, "tokens"))
-    ):
-        wanted.add(text_column)
-    if have and not wanted:  # rows are counted by reading one column; vectors are the dearest
-        wanted.add(min(have, key=lambda name: (name.startswith(vectors.PREFIX), name == "text")))
-    at, widths = start, dict[str, int]()
-    names = [name for name in have if name in wanted]
-    for held in cut(readers.read(shard, names, rows, start=start, document_bytes=document_bytes), rows, size):
-        frame = _frame(held[0] if len(held) == 1 else pa.concat_batches(held), shard)
-        if text_column in frame.columns and text_column != "text":
-            frame = frame.rename({text_column: "text"})
-        frame = _identify(frame, shard, at, identity)
+    present = head(shard).columns
+    require(shard, [reading.column(name) for name in needs], Head(present, None))
+    names = _columns_to_read(shard, present, needs, identity, reading.text_column)
+    position, widths = start, dict[str, int]()
+    stream = readers.read(shard, names, reading.batch_rows, start=start, document_bytes=reading.document_bytes)
+    for pieces in cut(stream, reading.batch_rows, size):
+        frame = _frame(pieces[0] if len(pieces) == 1 else pa.concat_batches(pieces), shard)
+        if reading.text_column in frame.columns and reading.text_column != "text":
+            frame = frame.rename({reading.text_column: "text"})
+        frame = _identify(frame, shard, position, identity)
         vectors.check(frame, shard.path, widths)
         yield frame.select(*identity, *dict.fromkeys(needs))
-        at += frame.height
+        position += frame.height
 
 
 def record_batches(shard: Shard, *, rows: int = BATCH_ROWS) -> Iterator[pa.RecordBatch]:
-    """Yield all columns of a shard as they are, cut like ``batches``."""
-    for held in cut(readers.read(shard, None, rows), rows):
-        yield held[0] if len(held) == 1 else pa.concat_batches(held)
+    """Yield all columns of a shard as they are, at most ``rows`` rows at a time."""
+    for pieces in cut(readers.read(shard, None, rows), rows):
+        yield pieces[0] if len(pieces) == 1 else pa.concat_batches(pieces)
 
 
 def keys(ids: Sequence[str] | pl.Series, seed: int) -> np.ndarray:
-    """Return a (n,) uint64 hash of each id and the seed: the source of every random choice about a row."""
+    """Return an (n,) uint64 hash of each id and the seed. Every random choice about a row follows from it."""
     return np.fromiter((xxhash.xxh3_64_intdigest(i.encode(), seed) for i in ids), dtype=np.uint64, count=len(ids))
 
 
-def _identify(frame: pl.DataFrame, shard: Shard, at: int, identity: Sequence[str]) -> pl.DataFrame:
+def _columns_to_read(
+    shard: Shard, present: Mapping[str, pa.DataType], needs: Sequence[str], identity: Sequence[str], text_column: str
+) -> list[str]:
+    """Return the columns of a file that a batch is made from, in the order of the file."""
+    wanted = {text_column if name == "text" else name for name in needs} | (set(identity) & set(present))
+    tokens_are_counted = "tokens" in identity and text_column in present
+    if tokens_are_counted and ("tokens" not in present or readers.may_hold_null(shard, "tokens")):
+        wanted.add(text_column)
+    # Rows can be counted only by reading a column. Vectors cost most to read, and texts come next.
+    if present and not wanted:
+        wanted.add(min(present, key=lambda name: (name.startswith(vectors.PREFIX), name == "text")))
+    return [name for name in present if name in wanted]
+
+
+def _identify(frame: pl.DataFrame, shard: Shard, position: int, identity: Sequence[str]) -> pl.DataFrame:
     """Add the identity columns that are missing, of another type, or have nulls."""
-    have = frame.schema
-    todo = [name for name in identity if have.get(name) != IDENTITY[name] or frame[name].null_count()]
-    if not todo:
+    schema = frame.schema
+    incomplete = [name for name in identity if schema.get(name) != IDENTITY[name] or frame[name].null_count()]
+    if not incomplete:
         return frame
-    found = {name: _default(name, have, shard, pl.int_range(at, at + frame.height)) for name in todo}
+    row = pl.int_range(position, position + frame.height)
+    defaults = {name: _default(name, schema, shard, row) for name in incomplete}
     return frame.with_columns(
-        (pl.col(name).cast(IDENTITY[name]).fill_null(default) if name in have else default).alias(name)
-        for name, default in found.items()
+        (pl.col(name).cast(IDENTITY[name]).fill_null(default) if name in schema else default).alias(name)
+        for name, default in defaults.items()
     )
 
 
-def _default(name: str, have: Mapping[str, pl.DataType], shard: Shard, row: pl.Expr) -> pl.Expr:
-    """Return what an identity column holds where the file does not say."""
+def _default(name: str, schema: Mapping[str, pl.DataType], shard: Shard, row: pl.Expr) -> pl.Expr:
+    """Return the value of an identity column in rows that do not have it."""
     if name == "id":
         return pl.concat_str(pl.lit(shard.relative + ":"), row.cast(pl.String))
     if name == "source":
         return pl.lit(shard.source)
-    if "text" not in have:
+    if "text" not in schema:
         return pl.lit(1, dtype=pl.Int64)
     length = pl.col("text").cast(pl.String).str.len_bytes().fill_null(0)
     return ((length + (BYTES_PER_TOKEN - 1)) // BYTES_PER_TOKEN).cast(pl.Int64)
 
 
 def _frame(batch: pa.RecordBatch, shard: Shard) -> pl.DataFrame:
-    plain = [n for n in batch.schema.names if not n.startswith(vectors.PREFIX)]
+    names = batch.schema.names
+    plain = [name for name in names if not name.startswith(vectors.PREFIX)]
     frame = pl.DataFrame(pl.from_arrow(batch.select(plain))) if plain else pl.DataFrame()
-    found = [vectors.from_arrow(n, batch.column(n), shard.path) for n in batch.schema.names if n not in plain]
-    return pl.DataFrame(found) if not plain else frame.with_columns(found) if found else frame
+    embeddings = [
+        vectors.from_arrow(name, batch.column(name), shard.path) for name in names if name.startswith(vectors.PREFIX)
+    ]
+    if not plain:
+        return pl.DataFrame(embeddings)
+    return frame.with_columns(embeddings) if embeddings else frame

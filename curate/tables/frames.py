@@ -1,7 +1,4 @@
-"""Tables that a user already has in memory, as polars frames.
-
-In: a path, or a polars, pandas or pyarrow table. Out: the path, or a polars frame with a content hash.
-"""
+"""Accept tables that a user has in memory, from polars, pandas or pyarrow."""
 
 from io import BytesIO
 from pathlib import Path
@@ -46,7 +43,8 @@ def frame(table: Table) -> pl.DataFrame:
 
 
 def content_hash(table: pl.DataFrame) -> str:
-    """Return a hash of the column names, types and values of a frame, the same for equal frames."""
+    """Return a hash of a frame's column names, types and values. Equal frames have equal hashes."""
+    # Rechunked, since equal frames may be cut into different chunks.
     buffer = BytesIO()
     table.rechunk().write_ipc(buffer, compression="uncompressed")
     return xxhash.xxh3_128(buffer.getbuffer()).hexdigest()

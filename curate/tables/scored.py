@@ -1,4 +1,4 @@
-"""Rows of scored data read side by side: inputs, scores and decisions of the same shard, batch by batch."""
+"""Read inputs, scores and decisions of the same rows side by side."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -10,26 +10,34 @@ from curate.errors import Interrupted, SchemaError
 from curate.pool.pool import Pool
 from curate.storage import artifacts, files, manifest
 from curate.tables import batches
-from curate.tables.batches import Shard
+from curate.tables.batches import Reading, Shard
 
 SCORES = ".scores.parquet"
 DECISIONS = ".keep.parquet"
-LIGHT_ROWS = 1 << 15  # of a batch of single scores
-Limits = tuple[float | None, float | None]  # half-open [low, high); None: no bound
+LIGHT_ROWS = 1 << 15  # of a batch with a few columns of numbers: larger batches cost less
+ScoreRange = tuple[float | None, float | None]  # half-open [low, high); None means no bound
 SCORE_STEP = "score"  # the name of the job `score` in its records
 
 
 def score_files(scores: Path) -> tuple[Shard, ...]:
-    """Return the score files under a score folder, as shards named by the input they belong to."""
-    found = [p for p in files.below(scores, SCORES) if manifest.FOLDER not in p.relative_to(scores).parts]
-    if not found:
+    """Return the score files under a score folder, as shards with the relative paths of their inputs.
+
+    Raises:
+        SchemaError: if there are none.
+    """
+    paths = [p for p in files.below(scores, SCORES) if manifest.FOLDER not in p.relative_to(scores).parts]
+    if not paths:
         raise SchemaError(f"no *{SCORES} under {scores}: run `curate score DATA --scorer NAME --out {scores}` first")
-    shards = [Shard(p, p.relative_to(scores).as_posix().removesuffix(SCORES)) for p in found]
+    shards = [Shard(p, p.relative_to(scores).as_posix().removesuffix(SCORES)) for p in paths]
     return tuple(sorted(shards, key=lambda s: s.relative))
 
 
 def job(scores: Path) -> dict[str, object]:
-    """Return the arguments with which a score folder was made: data, text_column, batch_rows, scorers."""
+    """Return the arguments that a score folder was made with: data, text_column, batch_rows, scorers, formats.
+
+    Raises:
+        Interrupted: if the folder was not made by `curate score`.
+    """
     path = scores / manifest.FOLDER / "score.json"
     if not files.exists(path):
         raise Interrupted(f"{scores} has no {manifest.FOLDER}/score.json: it was not made by `curate score`")
@@ -37,13 +45,20 @@ def job(scores: Path) -> dict[str, object]:
 
 
 def kept_batches(shard: Shard, kept: Path | None, needs: Sequence[str]) -> Iterator[tuple[pl.DataFrame, pl.Series]]:
-    """Yield the batches of a score file, each with its (rows,) bool "kept" mask; no decisions: all kept."""
+    """Yield the batches of a score file, each with a mask of the kept rows.
+
+    The mask is (n,) booleans. Without decisions (``kept`` is None) all rows are kept.
+
+    Raises:
+        SchemaError: if the decisions are missing, or were made from other scores.
+    """
     if kept is None:
         yield from ((batch, pl.Series([True] * batch.height)) for batch in batches.batches(shard, needs))
         return
     decision = Shard(kept / (shard.relative + DECISIONS), shard.relative)
     if not files.exists(decision.path):
         raise SchemaError(f"no decisions for {shard.relative} in {kept}: run `curate prune` with --out {kept} first")
+    # Both files have the same rows in the same order, so that no join is needed; the ids prove it.
     for batch, verdict in zip(batches.batches(shard, needs), batches.batches(decision, ("keep",)), strict=True):
         if not batch["id"].equals(verdict["id"]):
             raise SchemaError(f"{decision.path} was made from other scores than {shard.path}: run `curate prune` again")
@@ -51,51 +66,52 @@ def kept_batches(shard: Shard, kept: Path | None, needs: Sequence[str]) -> Itera
 
 
 def light_batches(shard: Shard, columns: Sequence[str], identity: Sequence[str]) -> Iterator[pl.DataFrame]:
-    """Yield a few columns of a score file with the ``identity`` columns asked for, many rows at a time."""
-    yield from batches.batches(shard, columns, rows=LIGHT_ROWS, identity=identity)
+    """Yield a few columns of a score file and the columns ``identity``, many rows at a time."""
+    yield from batches.batches(shard, columns, reading=Reading(batch_rows=LIGHT_ROWS), identity=identity)
 
 
 def check_finite(batch: pl.DataFrame, by: str, shard: Shard) -> None:
-    """Refuse a score that is no number, by its row."""
+    """Raise SchemaError if a score is not finite. The message has the id of the first such row."""
     bad = ~batches.finite(batch[by])
     if bad.any():
         first = batch["id"][int(bad.argmax())]
         raise SchemaError(
-            f"{shard.path}: {by} is NaN, infinite or null in {bad.sum()} rows, the first with id {first!r}: "
-            "score again, or repair the column"
+            f"{shard.path}: {by} is NaN, infinite or null in {bad.sum()} rows, the first with id {first!r}. "
+            "Score again, or repair the column"
         )
 
 
-def inside(values: np.ndarray, limits: Limits) -> np.ndarray:
-    """Say which of (n,) values lie in [low, high)."""
+def inside(values: np.ndarray, limits: ScoreRange) -> np.ndarray:
+    """Return an (n,) mask of the values in [low, high)."""
     low, high = limits
     lowest, highest = -np.inf if low is None else low, np.inf if high is None else high
     return np.asarray((values >= lowest) & (values < highest))
 
 
 def pool_batches(pool: Pool, needs: Sequence[str]) -> Iterator[pl.DataFrame]:
-    """Yield the rows of a pool with ``id, source, tokens`` and ``needs``, in shard and row order."""
+    """Yield the rows of a pool, with ``id, source, tokens`` and ``needs``, in file and row order."""
     filters = dict(pool.filter or {})
     if pool.scores is None:
+        # Columns to filter by must be read, though the caller did not ask for them.
         extra = [name for name in filters if name != "source" and name not in needs]
         for shard in batches.shards(pool.where):
             for batch in batches.batches(shard, (*needs, *extra)):
                 yield batch.filter(*(pl.col(k) == v for k, v in filters.items())) if filters else batch
         return
     scores, ranges = Path(pool.scores), pool.score or {}
-    text_column = str(job(scores)["text_column"])
+    reading = Reading(text_column=str(job(scores)["text_column"]))
     inputs = {shard.relative: shard for shard in batches.shards(pool.where)}
     for shard in score_files(scores):
         if shard.relative not in inputs:
             raise SchemaError(
-                f"{shard.path} has no input {shard.relative} under {', '.join(pool.where)}: was it moved?"
+                f"{shard.path} has no input {shard.relative} under {', '.join(pool.where)}. Was it moved?"
             )
-        data = batches.batches(inputs[shard.relative], needs, text_column=text_column)
+        data = batches.batches(inputs[shard.relative], needs, reading=reading)
         marks = kept_batches(shard, Path(pool.kept) if pool.kept else None, tuple(ranges))
         for batch, (mark, verdict) in zip(data, marks, strict=True):
-            mine = verdict.to_numpy().copy()
+            chosen = verdict.to_numpy().copy()
             for column, value in filters.items():
-                mine &= (mark[column] == value).to_numpy()
+                chosen &= (mark[column] == value).to_numpy()
             for column, limits in ranges.items():
-                mine &= inside(mark[column].to_numpy(), limits)
-            yield batch.filter(mine)
+                chosen &= inside(mark[column].to_numpy(), limits)
+            yield batch.filter(chosen)

@@ -1,4 +1,4 @@
-"""Input files: which there are, and the names their outputs take."""
+"""Find the input files of a job, and name its outputs after them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,31 +12,38 @@ FORMATS = (".parquet", ".jsonl", ".jsonl.gz", ".jsonl.zst", ".arrow", ".feather"
 
 @dataclass(frozen=True)
 class Shard:
-    """One input file: where it is, and its path relative to the folder the user named (outputs mirror it)."""
+    """One input file: its path, and its path relative to the folder that the user named.
+
+    Outputs have the same relative path.
+    """
 
     path: Path
     relative: str
 
     @property
     def source(self) -> str:
-        """Where its rows come from, if they do not say: the ``source=`` folder, else the parent folder's name."""
+        """The source of rows that name none: the folder ``source=...``, else the parent folder's name."""
         hive = [p.removeprefix("source=") for p in self.path.parent.parts if p.startswith("source=")]
         return hive[-1] if hive else self.path.resolve().parent.name
 
 
 def shards(data: Sequence[str]) -> tuple[Shard, ...]:
-    """Find the input files under files, folders and globs, sorted by relative path."""
-    found: dict[str, Shard] = {}
+    """Return the input files that files, folders and globs name, sorted by relative path.
+
+    Raises:
+        SchemaError: if an item names no input file, or two files would have outputs of the same name.
+    """
+    by_name: dict[str, Shard] = {}
     for item in data:
         if "://" in item and not item.startswith("s3://"):
-            raise SchemaError(f"{item}: of remote storage only s3:// is read, which GCS, R2 and MinIO speak too")
-        mine = [Shard(path, name) for path, name in files.listed(item) if name.endswith(FORMATS)]
-        if not mine:
+            raise SchemaError(f"{item}: of remote stores only s3:// is read. GCS, R2 and MinIO offer it too")
+        matches = [Shard(path, name) for path, name in files.listed(item) if name.endswith(FORMATS)]
+        if not matches:
             raise SchemaError(f"no input files at {item}: it must be or hold {', '.join(FORMATS)}")
-        for shard in mine:
-            if (other := found.setdefault(shard.relative, shard)).path != shard.path:
+        for shard in matches:
+            if (other := by_name.setdefault(shard.relative, shard)).path != shard.path:
                 raise SchemaError(
-                    f"{other.path} and {shard.path} would both write {shard.relative}: "
-                    "name their common parent folder, or run them into different --out folders"
+                    f"{other.path} and {shard.path} would both write {shard.relative}. "
+                    "Name their common parent folder, or score them into different --out folders"
                 )
-    return tuple(found[key] for key in sorted(found))
+    return tuple(by_name[name] for name in sorted(by_name))

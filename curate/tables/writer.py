@@ -1,4 +1,7 @@
-"""Batches as one Parquet file, whole or not at all; or parts of one, joined later to the same bytes."""
+"""Write batches of rows as one Parquet file, whole or not at all.
+
+A file can also be written in parts, which are joined later to the same bytes. Every file carries its format number.
+"""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
@@ -12,10 +15,11 @@ import pyarrow.parquet as pq
 from curate.errors import SchemaError
 from curate.storage import files
 from curate.storage.files import replacing
-from curate.tables import vectors
+from curate.tables import file_format, vectors
 
-SHARD_ROWS = 100_000  # rows a file that a job writes
-GROUP_BYTES = 16 << 20  # of a row group, in memory
+SHARD_ROWS = 100_000  # rows of each file that a job writes, where the user may choose
+# A row group is full at either bound. Groups of this size are read quickly, and still fit many times into memory.
+GROUP_BYTES = 16 << 20
 GROUP_ROWS = 1 << 16
 
 
@@ -25,24 +29,34 @@ def write(
     *,
     schema: Mapping[str, pl.DataType] | None = None,
     metadata: Mapping[str, str] | None = None,
+    fields: Mapping[str, object] | None = None,
 ) -> int:
-    """Write batches as one Parquet file, a row group each, atomically; return the number of rows.
+    """Write batches as one Parquet file, a row group each; return the number of rows.
 
-    No frame at all is an error, unless ``schema`` says what columns the empty file has.
+    Args:
+        path: of the file, which is written whole or not at all.
+        frames: the batches.
+        schema: the columns of a file without batches.
+        metadata: further keys of the file's metadata.
+        fields: JSON fields to store beside the format number.
+
+    Raises:
+        SchemaError: if there is neither a batch nor a schema.
     """
     empty = [] if schema is None else [_table(pl.DataFrame(schema=schema))]
-    return _write(path, chain(empty, map(_table, frames)), metadata, known=schema is not None)
+    keys = {**(metadata or {}), **file_format.metadata(fields)}
+    return _write(path, chain(empty, map(_table, frames)), keys, starts_empty=schema is not None)
 
 
 def write_whole(path: Path, frames: Iterable[pl.DataFrame], schema: Mapping[str, pl.DataType]) -> int:
-    """Write batches like ``write``, several to a row group."""
+    """Write batches as one Parquet file, several to a row group; return the number of rows."""
     empty = _table(pl.DataFrame(schema=schema))
     tables = (_table(frame).cast(empty.schema) for frame in frames)
-    return _write(path, chain([empty], _grouped(tables)), None, known=True)
+    return _write(path, chain([empty], _grouped(tables)), file_format.metadata(), starts_empty=True)
 
 
 def write_part(path: Path, frames: Iterable[pl.DataFrame], schema: Mapping[str, pl.DataType]) -> int:
-    """Write batches as one Arrow file, atomically, for ``join``; return the number of rows."""
+    """Write batches as one Arrow file, which `join` reads; return the number of rows."""
     empty = _table(pl.DataFrame(schema=schema))
     rows = 0
     with replacing(path) as temporary, pa.ipc.new_file(temporary, empty.schema) as sink:
@@ -50,23 +64,24 @@ def write_part(path: Path, frames: Iterable[pl.DataFrame], schema: Mapping[str, 
             for batch in _table(frame).cast(empty.schema).to_batches():
                 sink.write_batch(batch)
                 rows += batch.num_rows
-    _give_back()
+    _release_memory()
     return rows
 
 
 def part_rows(path: Path) -> int:
-    """Return the rows of a part."""
+    """Return the number of rows of a part."""
     with files.mapped(path) as source, pa.ipc.open_file(source) as reader:
-        return sum(reader.get_batch(i).num_rows for i in range(reader.num_record_batches))
+        return sum(reader.get_batch(number).num_rows for number in range(reader.num_record_batches))
 
 
 def join(path: Path, parts: Sequence[Path], schema: Mapping[str, pl.DataType]) -> int:
-    """Write parts in order as the file that ``write_whole`` would have made of their batches; return the rows."""
-    return _write(path, chain([_table(pl.DataFrame(schema=schema))], _grouped(_batches(parts))), None, known=True)
+    """Join parts, in order, to the file that `write_whole` would have written; return the number of rows."""
+    empty = _table(pl.DataFrame(schema=schema))
+    return _write(path, chain([empty], _grouped(_batches(parts))), file_format.metadata(), starts_empty=True)
 
 
 def save(path: Path, frame: pl.DataFrame) -> None:
-    """Write a small frame atomically: CSV where the name ends so, else Parquet."""
+    """Write a small frame as CSV or Parquet, by the ending of the name, whole or not at all."""
     if path.suffix == ".csv":
         with replacing(path) as temporary:
             frame.write_csv(temporary)
@@ -77,45 +92,46 @@ def save(path: Path, frame: pl.DataFrame) -> None:
 def _batches(parts: Sequence[Path]) -> Iterator[pa.Table]:
     for part in parts:
         with files.mapped(part) as source, pa.ipc.open_file(source) as reader:
-            for i in range(reader.num_record_batches):
-                yield pa.Table.from_batches([reader.get_batch(i)])
+            for number in range(reader.num_record_batches):
+                yield pa.Table.from_batches([reader.get_batch(number)])
 
 
-def _write(path: Path, tables: Iterator[pa.Table], metadata: Mapping[str, str] | None, *, known: bool) -> int:
-    """Write each table as a row group; ``known``: the first is empty and only says what columns there are."""
+def _write(path: Path, tables: Iterator[pa.Table], metadata: Mapping[str, str], *, starts_empty: bool) -> int:
+    """Write each table as a row group; return the number of rows.
+
+    With ``starts_empty``, the first table has no rows, and only tells the columns.
+    """
     rows = 0
     with replacing(path) as temporary:
         writer: pq.ParquetWriter | None = None
         try:
             for table in tables:
                 if writer is None:
-                    head = table.schema.with_metadata(dict(metadata) if metadata else None)
+                    head = table.schema.with_metadata(dict(metadata))
                     writer = pq.ParquetWriter(temporary, head, compression="zstd")
-                    if known:
+                    if starts_empty:
                         continue
                 writer.write_table(table.cast(writer.schema))
                 rows += table.num_rows
+                # Small batches are let pass: releasing memory after each would double the cost of reading.
                 if table.nbytes > GROUP_BYTES // 16:
                     del table
-                    _give_back()
+                    _release_memory()
         finally:
             if writer is not None:
                 writer.close()
         if writer is None:
-            raise SchemaError(f"nothing to write to {path}: the input has no rows")
+            raise SchemaError(f"nothing to write to {path}: the input has no rows. Give an input with rows")
     return rows
 
 
-def _give_back() -> None:
-    """Give unused memory back to the system: what the allocator keeps would grow with the data for a while.
-
-    Once a part or a row group: at every batch it would double the cost of reading.
-    """
+def _release_memory() -> None:
+    """Give unused memory back to the system. What the allocator keeps would grow with the data for a while."""
     pa.default_memory_pool().release_unused()
 
 
 def _grouped(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
-    """Yield whole tables together until they make a row group; where it ends depends on their rows alone."""
+    """Yield tables joined to row groups. Where a group ends depends on the rows of the tables alone."""
     held: list[pa.Table] = []
     for table in tables:
         held.append(table)
@@ -132,6 +148,7 @@ def _table(frame: pl.DataFrame) -> pa.Table:
         if isinstance(series.dtype, pl.Array) and series.name.startswith(vectors.PREFIX):
             arrays.append(vectors.to_arrow(series))
         else:
+            # Polars makes large strings. Plain ones are read by more tools, and a batch never needs the large kind.
             arrow = series.to_arrow()
             arrays.append(arrow.cast(pa.string()) if pa.types.is_large_string(arrow.type) else arrow)
         names.append(series.name)

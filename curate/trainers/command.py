@@ -1,4 +1,4 @@
-"""Your own training program as a trainer: a JSON line in, a JSON line out."""
+"""Your own training program as a trainer. It reads one JSON object and prints one."""
 
 import json
 import shlex
@@ -12,8 +12,11 @@ from curate.pool.pool import Budget
 
 @dataclass(frozen=True)
 class Command:
-    """Runs ``command`` (split as a shell splits words, no shell). Standard input is one JSON object: weights, tokens,
-    params, seed, unique. The last line it prints must be a JSON object, eval name -> loss in nats per token.
+    """Runs your own program, once for every training.
+
+    ``command`` is split into words as a shell does, but no shell runs it. The program reads one JSON object from
+    standard input, with the keys weights, tokens, params, seed and unique. The last line that it prints must be a JSON
+    object of losses in nats per token by eval.
     """
 
     command: str
@@ -21,7 +24,11 @@ class Command:
     def train(
         self, weights: Mapping[str, float], budget: Budget, *, seed: int, unique: Mapping[str, float] | None = None
     ) -> dict[str, float]:
-        """Run the program once; a non-zero exit or an unreadable last line is an error that quotes it."""
+        """Run the program once and return its losses.
+
+        Raises:
+            CurateError: the program cannot be started, fails, or does not print losses last; the message quotes it.
+        """
         request = {"weights": dict(weights), "tokens": budget.tokens, "params": budget.params, "seed": seed}
         request["unique"] = dict(unique or {})
         try:
@@ -37,7 +44,7 @@ class Command:
         try:
             return {str(k): float(v) for k, v in json.loads(lines[-1]).items()}
         except (IndexError, ValueError, AttributeError, TypeError):
-            said = lines[-1] if lines else "nothing"
+            printed = lines[-1] if lines else "nothing"
             raise CurateError(
-                f"trainer {self.command!r} must print {{eval: loss}} as JSON last; it said {said!r}"
+                f"trainer {self.command!r} must print {{eval: loss}} as JSON last; it said {printed!r}"
             ) from None

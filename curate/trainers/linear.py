@@ -1,4 +1,4 @@
-"""Logistic regression on embeddings: the cheapest pilot there is. A token is an example."""
+"""Logistic regression on embeddings, the cheapest trainer. One example counts as one token."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,10 +16,11 @@ Examples = tuple[np.ndarray, np.ndarray]  # (n, d) features, (n,) labels
 
 @dataclass(frozen=True)
 class Linear:
-    """``pools`` and ``evals`` map names to (features (n, d), labels (n,)). ``strength`` is sklearn's C.
+    """Trains logistic regression on labelled embeddings.
 
-    ``budget.tokens`` counts examples; ``budget.params`` does not matter. A pool that is asked for more examples than it
-    has repeats them.
+    ``pools`` and ``evals`` map names to (features (n, d), labels (n,)). ``strength`` is C of scikit-learn, the inverse
+    of the regularisation. ``budget.tokens`` counts examples, and ``budget.params`` does not matter. A pool that must
+    give more examples than it has repeats them.
     """
 
     pools: Mapping[str, Examples] = field(repr=False)
@@ -34,7 +35,11 @@ class Linear:
     def train(
         self, weights: Mapping[str, float], budget: Budget, *, seed: int, unique: Mapping[str, float] | None = None
     ) -> dict[str, float]:
-        """Return the mean log loss of every eval, in nats per example."""
+        """Return the mean log loss of every eval, in nats per example.
+
+        Raises:
+            SchemaError: an unknown pool, or training examples of fewer than two classes.
+        """
         check_pools(weights, self.pools)
         names = [name for name in self.pools if weights.get(name, 0.0) > 0]
         rng = np.random.default_rng(seed)
@@ -50,13 +55,15 @@ class Linear:
         x, y = np.concatenate(features), np.concatenate(labels)
         classes = np.unique(np.concatenate([other for _, other in (*self.pools.values(), *self.evals.values())]))
         if len(np.unique(y)) < 2:
-            raise SchemaError(f"{len(y)} training examples hold {len(np.unique(y))} class: raise the budget")
+            raise SchemaError(
+                f"{len(y)} training examples hold {len(np.unique(y))} class; two are needed: raise --tokens"
+            )
         model = LogisticRegression(C=self.strength, max_iter=1000).fit(x, y)
         return {name: self._loss(model, eval_x, eval_y, classes) for name, (eval_x, eval_y) in self.evals.items()}
 
     @staticmethod
     def _loss(model: LogisticRegression, x: np.ndarray, y: np.ndarray, classes: np.ndarray) -> float:
-        """A class that was not trained on gets probability 1e-3, not 0: the loss stays finite and says it hurts."""
+        # A class that no training example has gets a probability of 1e-3 and not 0, so that the loss stays finite.
         probability = np.full((len(y), len(classes)), 1e-3)
         probability[:, np.searchsorted(classes, model.classes_)] = np.maximum(model.predict_proba(x), 1e-3)
         probability /= probability.sum(axis=1, keepdims=True)

@@ -1,4 +1,4 @@
-"""A byte-level transformer small enough to train dozens of times on two cores; real losses for pilots and demos."""
+"""A transformer over bytes that is small enough to train dozens of times on two cores."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -13,19 +13,23 @@ from torch.nn import functional
 from curate.errors import SchemaError
 from curate.models.tiny_transformer import Transformer, load, width_for
 from curate.pool.pool import Budget
+from curate.pool.rounding import round_to_sum
 from curate.trainers import check_pools
 
-EVAL_BATCH = 64  # sequences
+EVAL_BATCH = 64  # sequences of an eval that are scored at once; it does not change the loss
 
 
 @dataclass(frozen=True)
 class Tiny:
-    """Decoder-only transformer, pre-norm, rotary positions, tied to no library but torch; AdamW, cosine to zero.
+    """Trains a decoder-only transformer on bytes, with AdamW and a cosine learning rate that ends at zero.
 
-    ``pools`` and ``evals`` map names to uint8 arrays of text. ``context`` bytes a sequence, ``batch`` sequences a step.
-    A pool's sequences are dealt without replacement until all were seen, then reshuffled: epochs are real passes.
-    One numerical thread: the same seed gives the same loss. ``start``: a file that ``save`` wrote, from which training
-    continues with a new optimizer and the learning rate warmed again (continual pretraining); empty: from nothing.
+    ``pools`` and ``evals`` map names to uint8 arrays of text. A sequence has ``context`` bytes and a step ``batch``
+    sequences; ``rate`` is the highest learning rate. The sequences of a pool are drawn without replacement until all
+    were seen, and are then shuffled again, so that epochs are real passes. Training runs on one numerical thread, so
+    that the same seed gives the same loss.
+
+    ``start`` is a file of `curate.models.tiny_transformer.save`. Training then continues from it, with a new optimizer
+    and a new warm-up of the learning rate (continual pretraining). If empty, training starts from random weights.
     """
 
     pools: Mapping[str, np.ndarray] = field(repr=False)
@@ -44,7 +48,11 @@ class Tiny:
     def train(
         self, weights: Mapping[str, float], budget: Budget, *, seed: int, unique: Mapping[str, float] | None = None
     ) -> dict[str, float]:
-        """Train on ``budget.tokens`` bytes and return the mean loss per byte of every eval."""
+        """Train on ``budget.tokens`` bytes and return the mean loss per byte of every eval, in nats.
+
+        Raises:
+            SchemaError: an unknown pool, or a pool or an eval that is shorter than one sequence.
+        """
         return self.losses(self.trained(weights, budget, seed=seed, unique=unique))
 
     def trained(
@@ -60,37 +68,40 @@ class Tiny:
             return model
 
     def losses(self, model: Transformer) -> dict[str, float]:
-        """Return the mean loss per byte of every eval."""
+        """Return the mean loss per byte of every eval, in nats."""
         with one_thread():
             return {name: self._evaluate(model, data) for name, data in self.evals.items()}
 
     def _sequences(
         self, weights: Mapping[str, float], budget: Budget, seed: int, unique: Mapping[str, float]
     ) -> Tensor:
-        """(m, context + 1) uint8 sequences in training order, shares exact to one sequence."""
+        """Return (m, context + 1) bytes in training order; the shares are exact to one sequence."""
         check_pools(weights, self.pools)
         total = max(self.batch, round(budget.tokens / self.context))
         names = [name for name in self.pools if weights.get(name, 0.0) > 0]
-        counts = largest_remainder(np.array([weights[name] for name in names]), total)
+        shares = np.array([weights[name] for name in names])
+        # Parts in floats, not exact ones as in `apportion`: an exact tie may break another way, and the sequences that
+        # a seed stands for would change.
+        counts = round_to_sum(shares / shares.sum() * total, total)
         rng = np.random.default_rng(seed)
         parts = []
-        for name, count in zip(names, counts.tolist(), strict=True):
+        for name, count in zip(names, counts, strict=True):
             data = self.pools[name][: int(unique.get(name, len(self.pools[name])))]
             starts = np.arange(0, len(data) - self.context, self.context)
             if len(starts) == 0:
                 raise SchemaError(f"pool {name!r} has {len(data)} bytes, under one sequence of {self.context + 1}")
             passes = [rng.permutation(starts) for _ in range(-(-count // len(starts)))]
-            at = np.concatenate(passes)[:count] if passes else np.zeros(0, dtype=np.int64)
+            first_bytes = np.concatenate(passes)[:count] if passes else np.zeros(0, dtype=np.int64)
             # Spread every pool evenly over the run, so that passes are in order and the mixture is steady.
             parts.append((np.arange(count) + rng.random(count)) / max(1, count))
-            parts.append(data[at[:, None] + np.arange(self.context + 1)])
+            parts.append(data[first_bytes[:, None] + np.arange(self.context + 1)])
         order = np.argsort(np.concatenate(parts[0::2]), kind="stable")
         return torch.from_numpy(np.concatenate(parts[1::2])[order])
 
     def _fit(self, model: Transformer, sequences: Tensor) -> None:
         steps = -(-len(sequences) // self.batch)
         optimizer = torch.optim.AdamW(model.parameters(), lr=self.rate, betas=(0.9, 0.95), weight_decay=0.1, fused=True)
-        warm = max(1, min(50, steps // 10))
+        warm = max(1, min(50, steps // 10))  # steps over which the learning rate rises: a tenth, at most 50
         for step in range(steps):
             part = sequences[step * self.batch : (step + 1) * self.batch].long()
             scale = (
@@ -122,18 +133,10 @@ class Tiny:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Run torch on one thread, for sums in one order."""
+    """Run torch on one thread, so that sums are always taken in the same order."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         yield
     finally:
         torch.set_num_threads(threads)
-
-
-def largest_remainder(shares: np.ndarray, total: int) -> np.ndarray:
-    """(p,) integers that sum to ``total`` and differ from shares * total by less than 1 (Hamilton's method)."""
-    exact = shares / shares.sum() * total
-    counts = np.floor(exact).astype(np.int64)
-    counts[np.argsort(counts - exact, kind="stable")[: total - int(counts.sum())]] += 1
-    return np.asarray(counts)

@@ -1,4 +1,5 @@
-"""The job `materialize`: draw the rows of a plan from its pools into shuffled shards.
+"""Draw the rows of a plan from its pools into shuffled shards: the job `materialize`.
 
-In: pools and a mixture. Out: Parquet shards. May use: lower floors of the rows wing.
+In: pools and a mixture. Out: Parquet shards and index.json.
+May use: `pool`, `engines`, `tables`, `storage`, and not the wing of runs.
 """

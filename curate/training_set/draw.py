@@ -1,14 +1,16 @@
-"""A planned training set drawn from its pools into shards: exact counts, the planned mixture at all times, resumable.
+"""Draw a planned training set from its pools into shards, so that an interrupted job can be continued.
 
-Every pool gives its share of the planned tokens in whole documents: full passes over its rows, then a part of one
-(``order.take``); ``order`` says in which order. What is done is files: an index and a spill for each input, then the
-shards; ``_curate/materialize.json`` records the job they belong to, and another job is refused with what differs.
+In: a mixture in whole tokens. Out: shards with exact counts, in which the planned mixture holds at all times.
+Every pool gives its planned tokens in whole documents: full passes over its rows, then a part of one more
+(`placement`). What is done is files: an index and a spill for each input, then the shards. The file
+``_curate/materialize.json`` records the job that they belong to. Another job is refused with what differs.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from shutil import rmtree
+from typing import TYPE_CHECKING
 
 import polars as pl
 import pyarrow.parquet as pq
@@ -24,23 +26,31 @@ from curate.storage.files import sweep
 from curate.tables.scored import SCORE_STEP
 from curate.tables.writer import SHARD_ROWS
 from curate.training_set import job_record, row_index, stages
-from curate.training_set.placement import Draw
-from curate.training_set.stages import Job
+from curate.training_set.placement import PoolDraw
+from curate.training_set.stages import DrawingJob
+
+if TYPE_CHECKING:
+    from curate.charts import Chart
 
 
-@dataclass(frozen=True)
-class Drawn:
-    """The training set on disk: what was drawn of each pool, in name order, and the file, rows, tokens of each shard.
+@dataclass(frozen=True, repr=False)
+class TrainingSet:
+    """The training set in the folder ``out``.
 
-    ``inputs`` are the content hashes of the files that were read.
+    ``planned`` are the tokens that were planned, ``left_out`` the pools of which nothing was. ``draws`` say what was
+    drawn of each pool, in the order of names. ``shards`` are (file, rows, tokens). ``inputs`` are the content hashes of
+    the files that were read.
     """
 
-    draws: tuple[Draw, ...]
+    out: Path
+    planned: int
+    left_out: tuple[str, ...]
+    draws: tuple[PoolDraw, ...]
     shards: tuple[tuple[str, int, int], ...]
-    inputs: Mapping[str, str]
+    inputs: Mapping[str, str] = field(compare=False)
 
     def table(self) -> pl.DataFrame:
-        """Return one row a pool: planned and drawn tokens, rows drawn, unique rows and tokens, passes."""
+        """Return one row for each pool: pool, planned, tokens and rows (drawn), unique_tokens, unique_rows, passes."""
         return pl.DataFrame(
             {
                 "pool": draw.pool,
@@ -54,6 +64,29 @@ class Drawn:
             for draw in self.draws
         )
 
+    def record(self) -> dict[str, object]:
+        """Return the result as plain values, ready for JSON: the contents of index.json without its origin."""
+        return {
+            "planned": self.planned,
+            "left_out": list(self.left_out),
+            "pools": self.table().to_dicts(),
+            "shards": [{"file": file, "rows": rows, "tokens": tokens} for file, rows, tokens in self.shards],
+        }
+
+    def chart(self) -> "Chart":
+        """Return a bar chart of the tokens drawn from each pool, beside its unique tokens."""
+        from curate import charts
+
+        return charts.drawn_passes(self.table())
+
+    def __repr__(self) -> str:
+        """Return the rows and tokens drawn, and where they are."""
+        rows, tokens = sum(draw.copies for draw in self.draws), sum(draw.tokens for draw in self.draws)
+        return f"TrainingSet of {rows} rows, {tokens:.4g} tokens in {len(self.shards)} shards in {self.out}"
+
+    def _repr_html_(self) -> str:
+        return f"{self.table()._repr_html_()}<p>{len(self.shards)} shards in {self.out}</p>"
+
 
 def draw(
     mixture: Mixture,
@@ -64,71 +97,87 @@ def draw(
     engine: Engine | None = None,
     restart: bool = False,
     progress: Progress = silent,
-) -> Drawn:
-    """Write ``out/part-00000.parquet`` ... of ``shard_rows`` rows each: ``id, source, text, tokens, pool, epoch``.
+) -> TrainingSet:
+    """Write ``out/part-00000.parquet`` and so on, of ``shard_rows`` rows each.
 
-    ``epoch`` counts a pool's passes from 0. Pools may share rows; each draws its own. The bytes follow from rows,
-    arguments and version, however many workers there are and however the files are called or cut (rows with equal ids
-    go by file and row). Call again with the same arguments to continue.
+    Columns: ``id, source, text, tokens, pool, epoch``; ``epoch`` counts the passes over a pool from 0. Pools may share
+    rows, and each draws its own. The bytes follow from rows and arguments alone, however many workers there are and
+    however the files are called or cut (rows with equal ids go by file and row). The same call continues a job that
+    was interrupted.
+
+    Raises:
+        SchemaError: if pools do not match the files they name, or ``out`` lies among these.
+        Interrupted: if ``out`` holds another training set, or inputs change while they are read.
     """
     if shard_rows < 1:
         raise SchemaError(f"--shard-rows {shard_rows} must be at least 1")
     parts = tuple(sorted(mixture.parts, key=lambda part: part.pool.name))
     pools = [part.pool for part in parts]
     _check_apart(out, pools)
-    job = Job(out, parts, row_index.sources(pools), shard_rows, seed, engine or Local(), progress)
+    job = DrawingJob(out, parts, row_index.sources(pools), shard_rows, seed, engine or Local(), progress)
     sweep(out)
     _begin(job, restart=restart)
     draws = stages.planned(job)
     if draws is None or stages.missing(job, draws):
         draws, starts = stages.put_in_order(job)
         stages.write(job, draws, starts)
-        if changed := job_record.changes(job.record, job.asked, job.files):
-            raise Interrupted(f"while {out} was written, {job_record.listed(changed)}: give --restart to start over")
+        # The inputs were read several times: what was written is right only if they stayed the same.
+        if changed := job_record.changes(job.record, job.settings, job.files):
+            raise Interrupted(f"while {out} was written, {job_record.listed(changed)}. Use --restart to start over")
     rmtree(job.folder, ignore_errors=True)
-    shards = []
-    for name, _, _ in stages.spans(job, draws):
-        footer = pq.read_metadata(out / name)
-        shards.append((name, footer.num_rows, int(footer.metadata[b"tokens"])))
-    return Drawn(draws, tuple(shards), job_record.hashes(job.record))
+    shards = tuple(_shard(out, name) for name, _, _ in stages.spans(job, draws))
+    return TrainingSet(out, mixture.tokens, mixture.left_out, draws, shards, job_record.hashes(job.record))
+
+
+def _shard(out: Path, name: str) -> tuple[str, int, int]:
+    footer = pq.read_metadata(out / name)
+    return name, footer.num_rows, int(footer.metadata[b"tokens"])
 
 
 def _check_apart(out: Path, pools: Sequence[Pool]) -> None:
     """Check that the output would not be read as input, and that all of it is on disk."""
-    here = out.resolve()
     if out.exists() and not out.is_dir():
-        raise SchemaError(f"--out {out} is a file: a training set is a folder of shards")
+        raise SchemaError(f"--out {out} is a file, and a training set is a folder of shards. Give another --out")
     for pool in pools:
         for item in [*pool.where, *filter(None, (pool.scores, pool.kept))]:
             if remote := next((p for p in (out, Path(item)) if s3.remote(p)), None):
-                raise SchemaError(f"{remote}: training sets are drawn from disk to disk: copy the pools first")
+                raise SchemaError(f"{remote}: training sets are drawn from disk to disk. Copy the pools to disk first")
             top = Path(item.split("**")[0])
-            if top.is_dir() and here.is_relative_to(top.resolve()):
-                raise SchemaError(f"--out {out} lies in {item}, which pool {pool.name!r} is read from: write elsewhere")
+            if top.is_dir() and out.resolve().is_relative_to(top.resolve()):
+                raise SchemaError(
+                    f"--out {out} lies in {item}, which pool {pool.name!r} is read from. Give another --out"
+                )
 
 
-def _begin(job: Job, *, restart: bool) -> None:
-    """Make ``out`` ready for this job: as it left it, or empty. Shards exist only where ``order.json`` does."""
+def _begin(job: DrawingJob, *, restart: bool) -> None:
+    """Make the output ready for this job: as the job left it, or empty. Shards exist only where ``order.json`` does."""
     parts = sorted(job.out.glob("part-*.parquet"))
     if not job.record.is_file() and parts:
-        raise Interrupted(f"{parts[0]} was not made by `curate materialize`: give another --out")
+        raise Interrupted(f"{parts[0]} was not made by `curate materialize`. Give another --out")
     if job.record.is_file() and not restart:
-        found = job_record.changes(job.record, job.asked, job.files)
-        if found and job.order.is_file():
+        changes = job_record.changes(job.record, job.settings, job.files)
+        if changes and job.order.is_file():
             raise Interrupted(
-                f"{job.out} holds another training set: {job_record.listed(found)}. Give --restart to start over, or "
+                f"{job.out} holds another training set: {job_record.listed(changes)}. Use --restart to start over, or "
                 "another --out"
             )
-        if not found:
+        if not changes:
             return
     for path in (*parts, job.out / "index.json", job.order):
         path.unlink(missing_ok=True)
     rmtree(job.folder, ignore_errors=True)
-    job_record.save(job.record, job.asked, job.files, job.engine)
+    job_record.save(job.record, job.settings, job.files, job.engine)
+    _check_scored_files(job)
+
+
+def _check_scored_files(job: DrawingJob) -> None:
+    """Refuse data that changed since it was scored: its scores and decisions would mark other rows."""
     hashes = job_record.hashes(job.record)
     for source in job.sources:
         scores = source.pools[0][1].scores
         scored = manifest.read(Path(scores), SCORE_STEP, source.data.relative) if scores else None
         if scored and scored.input != hashes[str(source.data.path)]:
             job.record.unlink()
-            raise SchemaError(f"{source.data.path} changed since it was scored: run `curate score` and `curate pools`")
+            raise SchemaError(
+                f"{source.data.path} changed since it was scored. Run `curate score` and `curate pools` again"
+            )

@@ -1,6 +1,7 @@
-"""Which rows of which files are which pool's: an index of each data file, with a random key for every row.
+"""List which rows of which files belong to which pool, with a random key for every row.
 
-The pool's filter, score range and decisions are read once; the text is not, where there are score files.
+In: pools. Out: an index file for each data file.
+A pool's filter, score range and decisions are read once. The text is not read where there are score files.
 """
 
 from collections.abc import Iterator, Sequence
@@ -13,8 +14,7 @@ import polars as pl
 
 from curate.errors import SchemaError
 from curate.pool.pool import Pool
-from curate.tables import batches
-from curate.tables import scored as rows
+from curate.tables import batches, scored
 from curate.tables.batches import Shard
 from curate.tables.scored import DECISIONS
 
@@ -23,7 +23,7 @@ INDEX = {"pool": pl.Int32(), "row": pl.Int64(), "key": pl.UInt64(), "tokens": pl
 
 @dataclass(frozen=True)
 class Source:
-    """One data file, the numbered pools that read it, and the score and decision files that name their rows."""
+    """One data file, the numbered pools that read it, and the score and decision files that mark their rows."""
 
     number: int
     data: Shard
@@ -34,14 +34,14 @@ class Source:
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """Every file that decides which copies come from this source."""
+        """Return every file that decides which copies come from this source."""
         decisions = [self.kept / (self.data.relative + DECISIONS)] if self.kept else []
         return (self.data.path, *([self.scores.path] if self.scores else []), *decisions)
 
 
 @dataclass(frozen=True)
-class Counting:
-    """A source whose pool rows are to be listed in ``folder``."""
+class IndexTask:
+    """A source whose rows are to be listed in ``folder``."""
 
     source: Source
     folder: Path
@@ -49,57 +49,70 @@ class Counting:
 
 
 def sources(pools: Sequence[Pool]) -> tuple[Source, ...]:
-    """Return the files of all pools; pools of the same scored data share them, so that each is read once."""
-    groups: dict[tuple[object, ...], list[tuple[int, Pool]]] = {}
+    """Return the files of all pools. Pools of the same scored data share a file, so that it is read once.
+
+    Raises:
+        SchemaError: if a pool names no files, or a file that it needs is missing.
+    """
+    same_data: dict[tuple[object, ...], list[tuple[int, Pool]]] = {}
     for number, pool in enumerate(pools):
-        groups.setdefault((frozenset(pool.where), pool.scores, pool.kept), []).append((number, pool))
-    found: list[Source] = []
-    for members in groups.values():
-        _, one = members[0]
-        if not one.where:
-            raise SchemaError(f"pool {one.name!r} names no files: its `where` in pools.json must list them")
-        inputs = batches.shards(one.where)
-        if one.scores is None:
-            pairs: list[tuple[Shard, Shard | None]] = [(shard, None) for shard in inputs]
-            text_column = "text"
-        else:
-            known = {shard.relative: shard for shard in inputs}
-            scored = rows.score_files(Path(one.scores))
-            if moved := [shard for shard in scored if shard.relative not in known]:
-                raise SchemaError(
-                    f"{moved[0].path} has no input {moved[0].relative} under {', '.join(one.where)}: was it moved?"
-                )
-            pairs = [(known[shard.relative], shard) for shard in scored]
-            text_column = str(rows.job(Path(one.scores))["text_column"])
-        kept = Path(one.kept) if one.scores and one.kept else None
+        same_data.setdefault((frozenset(pool.where), pool.scores, pool.kept), []).append((number, pool))
+    result: list[Source] = []
+    for members in same_data.values():
+        _, pool = members[0]
+        pairs, text_column = _files(pool)
+        kept = Path(pool.kept) if pool.scores and pool.kept else None
         for data, scores in pairs:
-            found.append(Source(len(found), data, scores, kept, text_column, tuple(members)))
-            if lost := [file for file in found[-1].files if not file.is_file()]:
-                raise SchemaError(f"no such file: {lost[0]}, which pool {one.name!r} needs; `curate prune` makes it")
-    return tuple(found)
+            result.append(Source(len(result), data, scores, kept, text_column, tuple(members)))
+            if missing := [file for file in result[-1].files if not file.is_file()]:
+                raise SchemaError(
+                    f"no such file: {missing[0]}, which pool {pool.name!r} needs. Make it with `curate prune`"
+                )
+    return tuple(result)
+
+
+def _files(pool: Pool) -> tuple[list[tuple[Shard, Shard | None]], str]:
+    """Return the data files of a pool with their score files, and the name of the text column."""
+    if not pool.where:
+        raise SchemaError(f"pool {pool.name!r} names no files. List them in its `where` in pools.json")
+    inputs = batches.shards(pool.where)
+    if pool.scores is None:
+        return [(shard, None) for shard in inputs], "text"
+    by_name = {shard.relative: shard for shard in inputs}
+    score_files = scored.score_files(Path(pool.scores))
+    if moved := [shard for shard in score_files if shard.relative not in by_name]:
+        raise SchemaError(
+            f"{moved[0].path} has no input {moved[0].relative} under {', '.join(pool.where)}. Move it back, or score "
+            "the data again"
+        )
+    text_column = str(scored.job(Path(pool.scores))["text_column"])
+    return [(by_name[shard.relative], shard) for shard in score_files], text_column
 
 
 def index_path(folder: Path, number: int) -> Path:
-    """Return where the pool rows of a source are listed."""
+    """Return the file that lists the rows of a source."""
     return folder / f"{number:05d}.rows.parquet"
 
 
-def count(task: Counting) -> int:
-    """List the rows of each pool in a source: pool, row, key = hash(id, pool, seed), tokens; one row group a pool."""
+def write_index(task: IndexTask) -> int:
+    """List the rows of each pool in a source, and return how many; one row group for each pool.
+
+    Columns: pool, row, key = hash(id, pool, seed), tokens.
+    """
     source = task.source
-    found: dict[int, list[pl.DataFrame]] = {number: [] for number, _ in source.pools}
+    parts: dict[int, list[pl.DataFrame]] = {number: [] for number, _ in source.pools}
     seeds = {number: int(batches.keys([pool.name], task.seed)[0]) for number, pool in source.pools}
-    at = 0
+    start = 0
     for batch, verdict in _marks(source):
         if (batch["tokens"] < 0).any():
-            raise SchemaError(f"{source.files[-1]} has rows with negative tokens: score the data again")
+            raise SchemaError(f"{source.files[-1]} has rows with negative tokens. Score the data again")
         for number, pool in source.pools:
-            mine = np.flatnonzero(_members(pool, batch, verdict))
-            ids, tokens = batch["id"].gather(mine), batch["tokens"].gather(mine)
-            columns = {"pool": np.full(len(mine), number), "row": mine + at, "key": batches.keys(ids, seeds[number])}
-            found[number].append(pl.DataFrame({**columns, "tokens": tokens}, schema=INDEX))
-        at += batch.height
-    frames = (pl.concat(parts) for parts in found.values() if parts)
+            rows = np.flatnonzero(_members(pool, batch, verdict))
+            ids, tokens = batch["id"].gather(rows), batch["tokens"].gather(rows)
+            columns = {"pool": np.full(len(rows), number), "row": rows + start, "key": batches.keys(ids, seeds[number])}
+            parts[number].append(pl.DataFrame({**columns, "tokens": tokens}, schema=INDEX))
+        start += batch.height
+    frames = (pl.concat(frames) for frames in parts.values() if frames)
     return batches.write(index_path(task.folder, source.number), frames, schema=INDEX)
 
 
@@ -108,16 +121,17 @@ def _marks(source: Source) -> Iterator[tuple[pl.DataFrame, pl.Series]]:
     wanted = chain.from_iterable([*(pool.filter or {}), *(pool.score or {})] for _, pool in source.pools)
     needs = tuple(name for name in dict.fromkeys(wanted) if name not in ("id", "source", "tokens"))
     if source.scores is not None:
-        yield from rows.kept_batches(source.scores, source.kept, needs)
+        yield from scored.kept_batches(source.scores, source.kept, needs)
         return
     for batch in batches.batches(source.data, needs):
         yield batch, pl.repeat(True, batch.height, eager=True)
 
 
 def _members(pool: Pool, batch: pl.DataFrame, verdict: pl.Series) -> np.ndarray:
-    mine = verdict.to_numpy().copy()
+    """Return a bool (n,) that marks the rows of a pool."""
+    members = verdict.to_numpy().copy()
     for column, value in (pool.filter or {}).items():
-        mine &= (batch[column].cast(pl.String) == value).fill_null(False).to_numpy()
+        members &= (batch[column].cast(pl.String) == value).fill_null(False).to_numpy()
     for column, limits in (pool.score or {}).items():
-        mine &= rows.inside(batch[column].to_numpy(), limits)
-    return mine
+        members &= scored.inside(batch[column].to_numpy(), limits)
+    return members

@@ -1,7 +1,8 @@
-"""Copies of rows to their places in the training set: a spill for every data file, then the output shards.
+"""Bring copies of rows to their places: first a spill for every data file, then the output shards.
 
-Two functions for an engine. Each writes one file that appears when it is whole, so what exists is done. Memory: of
-``scatter`` a run of copies, of ``gather`` one shard.
+In: data files, indexes and places. Out: Parquet shards.
+An engine runs the two functions. Each writes one file that appears when it is whole, so a file that exists is done.
+Memory: `scatter` holds a run of copies, and `gather` one shard.
 """
 
 from collections.abc import Iterator
@@ -21,8 +22,8 @@ from curate.training_set import placement
 from curate.training_set.row_index import Source, index_path
 
 RUN_BYTES = 1 << 26  # of copies sorted and spilled at a time; a worker's memory is about four times that
-ROW_GROUP = 1024  # rows a row group of the output: readers can shuffle and skip in steps of a few MB
-ARROW = pl.CompatLevel.oldest()  # plain large strings: what Arrow files and their readers know
+ROW_GROUP = 1024  # rows in a row group of the output: readers can shuffle and skip in steps of a few MB
+ARROW = pl.CompatLevel.oldest()  # plain large strings, which Arrow files and all their readers know
 TRAINING = {
     "id": pl.String(),
     "source": pl.String(),
@@ -34,8 +35,11 @@ TRAINING = {
 
 
 @dataclass(frozen=True)
-class Scattering:
-    """A source whose copies are to be spilled: where its rows start in each pool, and how the places become shards."""
+class ScatterTask:
+    """A source whose copies are to be spilled.
+
+    ``starts`` holds for each pool the place of this source's first row among the pool's rows.
+    """
 
     source: Source
     folder: Path
@@ -45,8 +49,8 @@ class Scattering:
 
 
 @dataclass(frozen=True)
-class Gathering:
-    """A shard to be written: its file, and the places [start, end) of the training set in it."""
+class GatherTask:
+    """A shard to be written: its number and file, and the places [start, end) of the training set in it."""
 
     number: int
     path: Path
@@ -57,7 +61,7 @@ class Gathering:
 
 
 def spill_path(folder: Path, number: int) -> Path:
-    """Return where the copies of a source are."""
+    """Return the file with the copies of a source."""
     return folder / f"{number:05d}.spill.arrow"
 
 
@@ -66,8 +70,11 @@ def part_name(number: int) -> str:
     return f"part-{number:05d}.parquet"
 
 
-def scatter(task: Scattering) -> int:
-    """Spill every copy that comes from a source, sorted by place, one record batch a run and output shard."""
+def scatter(task: ScatterTask) -> int:
+    """Spill every copy that comes from a source, sorted by place, and return how many.
+
+    A run of copies is written as one record batch for each output shard, so that `gather` finds its rows by number.
+    """
     written = 0
     with replacing(spill_path(task.folder, task.source.number)) as temporary:
         schema = pl.DataFrame(schema={**TRAINING, "slot": pl.Int64()}).to_arrow(compat_level=ARROW).schema
@@ -82,52 +89,12 @@ def scatter(task: Scattering) -> int:
     return written
 
 
-def _runs(copies: Iterator[pl.DataFrame]) -> Iterator[pl.DataFrame]:
-    """Yield copies sorted by place, about ``RUN_BYTES`` at a time."""
-    held: list[pa.Table] = []
-    size = 0
-    for frame in copies:
-        held.append(frame.to_arrow(compat_level=ARROW))  # a copy: a filtered frame would hold all of its batch's text
-        size += held[-1].nbytes
-        if size >= RUN_BYTES:
-            yield _sorted(held)
-            held, size = [], 0
-    if held:
-        yield _sorted(held)
+def gather(task: GatherTask) -> int:
+    """Write one output shard, which is its copies from all spills in order, and return its number.
 
-
-def _sorted(held: list[pa.Table]) -> pl.DataFrame:
-    return pl.DataFrame(pl.from_arrow(pa.concat_tables(held))).sort("slot").rechunk()
-
-
-def _copies(task: Scattering) -> Iterator[pl.DataFrame]:
-    """Yield the copies of a source with their places, a batch and pass at a time."""
-    index = pl.read_parquet(index_path(task.folder, task.source.number), glob=False)
-    pools = [(number, pool, index.filter(pl.col("pool") == number)) for number, pool in task.source.pools]
-    places = {number: placement.slots_path(task.folder, number) for number, _ in task.source.pools}
-    slots = {number: np.load(path, mmap_mode="r") for number, path in places.items() if path.is_file()}
-    pools = [(number, pool, mine) for number, pool, mine in pools if number in slots and mine.height]
-    if not pools:
-        return
-    at = 0
-    for batch in tables.batches(task.source.data, ("text",), text_column=task.source.text_column):
-        frame = batch.with_columns(pl.col("text").cast(pl.String))
-        for number, pool, mine in pools:
-            low, high = mine["row"].search_sorted(np.array([at, at + batch.height])).to_list()
-            here = slots[number][:, task.starts[number] + low : task.starts[number] + high]
-            local = frame[(mine["row"][low:high] - at).to_numpy()].with_columns(
-                mine["tokens"][low:high], pl.lit(pool.name).alias("pool")
-            )
-            for epoch in range(len(here)):
-                slot = pl.Series("slot", np.asarray(here[epoch]))
-                copies = local.with_columns(slot, epoch=pl.lit(epoch, dtype=pl.Int32)).select(*TRAINING, "slot")
-                if (drawn := copies.filter(pl.col("slot") != placement.NOT_DRAWN)).height:
-                    yield drawn
-        at += batch.height
-
-
-def gather(task: Gathering) -> int:
-    """Write one output shard: its copies from all spills, in order; return its number."""
+    Raises:
+        Interrupted: if the spills do not hold exactly the rows of the shard.
+    """
     batches: list[pa.RecordBatch] = []
     for path in sorted(task.folder.glob("*.spill.arrow")):
         with pa.memory_map(str(path)) as mapped, pa.ipc.open_file(mapped) as reader:
@@ -136,9 +103,55 @@ def gather(task: Gathering) -> int:
     frame = pl.DataFrame(pl.from_arrow(pa.Table.from_batches(batches))).sort("slot") if batches else pl.DataFrame()
     if not (batches and np.array_equal(frame["slot"].to_numpy(), np.arange(task.start, task.end))):
         raise Interrupted(
-            f"{task.path}: its {task.end - task.start} rows are not the {frame.height} that {task.folder} holds, for "
-            "an input or that folder changed meanwhile: give --restart"
+            f"{task.path} needs {task.end - task.start} rows, and {task.folder} holds {frame.height} for it: an input "
+            "or that folder changed meanwhile. Use --restart"
         )
     tokens = int(frame["tokens"].sum())
     tables.write(task.path, frame.drop("slot").iter_slices(ROW_GROUP), metadata={"tokens": str(tokens)})
     return task.number
+
+
+def _runs(copies: Iterator[pl.DataFrame]) -> Iterator[pl.DataFrame]:
+    """Yield copies sorted by place, about ``RUN_BYTES`` at a time."""
+    run: list[pa.Table] = []
+    size = 0
+    for frame in copies:
+        # This copies the rows. A filtered polars frame would keep the text of its whole batch in memory.
+        run.append(frame.to_arrow(compat_level=ARROW))
+        size += run[-1].nbytes
+        if size >= RUN_BYTES:
+            yield _sorted(run)
+            run, size = [], 0
+    if run:
+        yield _sorted(run)
+
+
+def _sorted(run: list[pa.Table]) -> pl.DataFrame:
+    return pl.DataFrame(pl.from_arrow(pa.concat_tables(run))).sort("slot").rechunk()
+
+
+def _copies(task: ScatterTask) -> Iterator[pl.DataFrame]:
+    """Yield the copies of a source with their places, a batch and pass at a time."""
+    index = pl.read_parquet(index_path(task.folder, task.source.number), glob=False)
+    pools = [(number, pool, index.filter(pl.col("pool") == number)) for number, pool in task.source.pools]
+    paths = {number: placement.slots_path(task.folder, number) for number, _ in task.source.pools}
+    slots = {number: np.load(path, mmap_mode="r") for number, path in paths.items() if path.is_file()}
+    pools = [(number, pool, rows) for number, pool, rows in pools if number in slots and rows.height]
+    if not pools:
+        return
+    start = 0
+    reading = tables.Reading(text_column=task.source.text_column)
+    for batch in tables.batches(task.source.data, ("text",), reading=reading):
+        frame = batch.with_columns(pl.col("text").cast(pl.String))
+        for number, pool, rows in pools:
+            low, high = rows["row"].search_sorted(np.array([start, start + batch.height])).to_list()
+            places = slots[number][:, task.starts[number] + low : task.starts[number] + high]
+            members = frame[(rows["row"][low:high] - start).to_numpy()].with_columns(
+                rows["tokens"][low:high], pl.lit(pool.name).alias("pool")
+            )
+            for epoch in range(len(places)):
+                slot = pl.Series("slot", np.asarray(places[epoch]))
+                copies = members.with_columns(slot, epoch=pl.lit(epoch, dtype=pl.Int32)).select(*TRAINING, "slot")
+                if (drawn := copies.filter(pl.col("slot") != placement.NOT_DRAWN)).height:
+                    yield drawn
+        start += batch.height

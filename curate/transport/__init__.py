@@ -1,4 +1,5 @@
-"""The optimal-transport distance from a mixture of sources to a target, and its gradient.
+"""Measure how far a mixture of sources is from a target by optimal transport, with the gradient in the shares.
 
-In: samples of points. Out: distances, gradients and values. May use: the root files only.
+In: samples of points, with or without labels. Out: distances, gradients, values of samples.
+May use: the root files only.
 """

@@ -1,4 +1,7 @@
-"""Entropic optimal transport of many measures at once: exp domain in float32, potentials in float64."""
+"""Solve entropic optimal transport for many measures at once.
+
+In: a `Cost` and marginals. Out: `Potentials`. Kernels are in the exponential domain and float32, potentials in float64.
+"""
 
 from dataclasses import dataclass
 
@@ -9,11 +12,14 @@ from curate.errors import CurateError
 from curate.transport import kernel_scaling
 from curate.transport.ground_cost import Cost
 
-REACH = 30.0  # natural log that a scaling may move before it is absorbed: floored cells then hold under e^-20 of mass
-FLOOR, TOP = -80.0, 80.0  # exponents of the kernel: below are denormals, which cost 100 times more, above overflows
-LEAST = 8  # iterations at the last level
+# Natural logarithm that a scaling may move before it is absorbed into the kernel. Cells of the kernel that were cut off
+# at FLOOR then hold less than e^-20 of the mass.
+REACH = 30.0
+# Exponents of the kernel. Below FLOOR are denormal numbers, which cost 100 times more; above TOP the kernel overflows.
+FLOOR, TOP = -80.0, 80.0
+FEWEST_STEPS = 8  # iterations that the last regularisation always gets
 ANNEAL = 4.0  # factor between two regularisations of a cold start
-LOOSE = 0.1  # marginal error at which annealing goes on
+LOOSE = 0.1  # marginal error at which annealing goes on to the next regularisation
 PATIENCE = 160  # iterations of a warm start before it is given up for a cold one
 
 
@@ -21,11 +27,17 @@ class Unconverged(CurateError):
     """A transport solve stopped before its marginals were met; the message says by how much."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Potentials:
-    """m solved problems: ``f`` (m, n), ``g`` (m, q) float64; dual ``value`` (m,); ``error`` (m,): L1 distance of the
-    plan's first marginal from the one asked for; ``iterations`` (m,): products with the kernel and its transpose, and
-    ``converged`` (m,)."""
+    """m solved problems.
+
+    Attributes:
+        f, g: (m, n) and (m, q) dual potentials, float64.
+        value: (m,) dual value.
+        error: (m,) L1 distance of the plan's first marginal from the one wanted.
+        iterations: (m,) products with the kernel and its transpose.
+        converged: (m,) whether the error is within the tolerance.
+    """
 
     f: Tensor
     g: Tensor
@@ -33,6 +45,11 @@ class Potentials:
     error: Tensor
     iterations: Tensor
     converged: Tensor
+
+    def put(self, rows: Tensor, other: "Potentials") -> None:
+        """Write the problems of ``other`` over those at positions ``rows``."""
+        self.f[rows], self.g[rows], self.value[rows] = other.f, other.g, other.value
+        self.error[rows], self.iterations[rows], self.converged[rows] = other.error, other.iterations, other.converged
 
 
 def solve(
@@ -45,42 +62,45 @@ def solve(
     tol: float = 1e-3,
     steps: int = 2000,
 ) -> Potentials:
-    """Solve min_P <P, C> + eps KL(P | a b') with marginals ``a`` (m, n) and ``b`` (q,) for m rows of ``a`` at once.
+    """Solve min_P <P, C> + eps KL(P | a b') for m rows of ``a`` (m, n) at once, with second marginal ``b`` (q,).
 
-    ``b`` None: ``a`` with itself (``cost`` square), by the averaged symmetric iteration. f = -eps log sum_j b_j
-    exp((g_j - C_ij) / eps) also where a is zero. ``start``: potentials g (m, q) of something near; rows that they do
-    not bring to ``tol`` in ``PATIENCE`` iterations start cold. Cold, eps falls to its value by factors of 4. One kernel
-    serves all rows while their potentials stay within ``REACH`` of each other; rows that do not are solved in groups.
-    Log-domain absorption follows Schmitzer (2019).
+    One kernel serves all rows while their potentials stay within ``REACH`` of each other; rows that do not are solved
+    in groups. The potentials satisfy f = -eps log sum_j b_j exp((g_j - C_ij) / eps) also where a is zero. Absorption
+    into the kernel follows Schmitzer (2019).
+
+    Args:
+        cost: of points to points.
+        a: (m, n) first marginals.
+        b: second marginal; None solves ``a`` with itself (``cost`` is square) by the averaged symmetric iteration.
+        eps: regularisation, in units of the cost.
+        start: potentials g (m, q) of a similar problem. Rows that they do not bring to ``tol`` in ``PATIENCE``
+            iterations start cold: eps then falls to its value by factors of 4.
+        tol: largest L1 error of the marginal.
+        steps: most iterations.
     """
     if start is None:
         return _cold(cost, a, b, eps=eps, tol=tol, steps=steps)
-    found = _level(cost, a, b, start, eps=eps, tol=tol, steps=min(steps, PATIENCE))
-    lost = torch.nonzero(~found.converged).reshape(-1)
-    if not len(lost) or steps <= PATIENCE:
-        return found
-    again = _cold(cost, a[lost], b, eps=eps, tol=tol, steps=steps - PATIENCE)
-    for whole, part in zip(_fields(found), _fields(again), strict=True):
-        whole[lost] = part
-    found.iterations[lost] += PATIENCE
-    return found
-
-
-def _fields(of: Potentials) -> tuple[Tensor, ...]:
-    return of.f, of.g, of.value, of.error, of.iterations, of.converged
+    potentials = _level(cost, a, b, start, eps=eps, tol=tol, steps=min(steps, PATIENCE))
+    unconverged = torch.nonzero(~potentials.converged).reshape(-1)
+    if not len(unconverged) or steps <= PATIENCE:
+        return potentials
+    potentials.put(unconverged, _cold(cost, a[unconverged], b, eps=eps, tol=tol, steps=steps - PATIENCE))
+    potentials.iterations[unconverged] += PATIENCE
+    return potentials
 
 
 def _cold(cost: Cost, a: Tensor, b: Tensor | None, *, eps: float, tol: float, steps: int) -> Potentials:
-    """Solve without a start. The symmetric iteration halves its error at any eps and needs no annealing."""
+    """Solve without a start."""
     g = a.new_zeros(len(a), cost.shape[1])
+    # The symmetric iteration halves its error at any regularisation and needs no annealing.
     count, level = 0, eps if b is None else max(cost.mean, eps)
     while level > eps * ANNEAL**0.5:
-        state = _level(cost, a, b, g, eps=level, tol=LOOSE, steps=steps)
-        g, level = state.g, level / ANNEAL
-        count += int(state.iterations.max())
-    found = _level(cost, a, b, g, eps=eps, tol=tol, steps=max(steps - count, LEAST))
-    found.iterations.add_(count)
-    return found
+        rough = _level(cost, a, b, g, eps=level, tol=LOOSE, steps=steps)
+        g, level = rough.g, level / ANNEAL
+        count += int(rough.iterations.max())
+    potentials = _level(cost, a, b, g, eps=eps, tol=tol, steps=max(steps - count, FEWEST_STEPS))
+    potentials.iterations.add_(count)
+    return potentials
 
 
 def _level(cost: Cost, a: Tensor, b: Tensor | None, start: Tensor, *, eps: float, tol: float, steps: int) -> Potentials:
@@ -97,24 +117,29 @@ def _level(cost: Cost, a: Tensor, b: Tensor | None, start: Tensor, *, eps: float
             break
         rows = pending[_near(g[pending], eps)]
         anchor = g[rows].mean(dim=0)
-        mine = _fill_square(kernel, cost, anchor, eps) if b is None else _fill(kernel, cost, b, anchor, eps)
+        kernel_f = _fill_square(kernel, cost, anchor, eps) if b is None else _fill(kernel, cost, b, anchor, eps)
         v = torch.exp((g[rows] - anchor) / eps).float()
         room = steps - int(iterations[rows].max())
         masses = a[rows].float()
         if b is None:
-            now, count = kernel_scaling.itself(kernel, masses, v, tol=tol, steps=room, reach=REACH)
+            state, count = kernel_scaling.itself(kernel, masses, v, tol=tol, steps=room, reach=REACH)
         else:
-            now, count = kernel_scaling.alternate(kernel, masses, b.float(), v, tol=tol, steps=room, reach=REACH)
-        f[rows] = mine + eps * now.u.double().log()
-        g[rows] = anchor + eps * now.v.double().log()
-        error[rows] = now.error.double()
+            state, count = kernel_scaling.alternate(kernel, masses, b.float(), v, tol=tol, steps=room, reach=REACH)
+        f[rows] = kernel_f + eps * state.u.double().log()
+        g[rows] = anchor + eps * state.v.double().log()
+        error[rows] = state.error.double()
         iterations[rows] += count
     if b is None:
-        for row in torch.nonzero((a == 0).any(dim=1)).reshape(-1).tolist():
-            f[row] = torch.where(a[row] == 0, _transform(cost, g[row], a[row], eps), f[row])
+        _set_massless(f, cost, a, g, eps)
     second = a if b is None else b.expand(m, -1)
     value = (f * a).sum(dim=1) + (g * second).sum(dim=1)
     return Potentials(f, g, value, error, iterations, error <= tol)
+
+
+def _set_massless(f: Tensor, cost: Cost, a: Tensor, g: Tensor, eps: float) -> None:
+    """Set the potentials of points without mass, which scaling cannot reach in float32, by the soft c-transform."""
+    for row in torch.nonzero((a == 0).any(dim=1)).reshape(-1).tolist():
+        f[row] = torch.where(a[row] == 0, _soft_transform(cost, g[row], a[row], eps), f[row])
 
 
 def _near(g: Tensor, eps: float) -> Tensor:
@@ -128,12 +153,12 @@ def _fill(kernel: Tensor, cost: Cost, b: Tensor, g: Tensor, eps: float) -> Tenso
 
     f is the soft c-transform of ``g``, so that rows sum to 1 under ``b`` whatever g is, and nothing overflows.
     """
-    right = torch.cat([cost.right, (g[:, None] / eps).float()], dim=1)
-    left = torch.cat([-cost.left / eps, torch.ones_like(cost.left[:, :1])], dim=1)
-    shares, f = b.float(), g.new_empty(len(left))
+    right_factor = torch.cat([cost.right_factor, (g[:, None] / eps).float()], dim=1)
+    left_factor = torch.cat([-cost.left_factor / eps, torch.ones_like(cost.left_factor[:, :1])], dim=1)
+    shares, f = b.float(), g.new_empty(len(left_factor))
     for rows in cost.blocks:
         cells = kernel[rows]
-        torch.mm(left[rows], right.T, out=cells)
+        torch.mm(left_factor[rows], right_factor.T, out=cells)
         top = cells.amax(dim=1, keepdim=True)
         cells.sub_(top).clamp_min_(FLOOR).exp_()
         sums = cells @ shares
@@ -142,22 +167,21 @@ def _fill(kernel: Tensor, cost: Cost, b: Tensor, g: Tensor, eps: float) -> Tenso
     return f
 
 
-def _transform(cost: Cost, g: Tensor, b: Tensor, eps: float) -> Tensor:
-    """(n,) soft c-transform of ``g`` (q,) under ``b`` (q,), some of it 0: potentials of points without mass, which a
-    scaling from afar cannot reach in float32."""
-    some = b > 0
-    right = torch.cat([cost.right[some], (g[some, None] / eps + b[some, None].log()).float()], dim=1)
-    left = torch.cat([-cost.left / eps, torch.ones_like(cost.left[:, :1])], dim=1)
-    parts = [torch.logsumexp(left[rows] @ right.T, dim=1).double() for rows in cost.blocks]
+def _soft_transform(cost: Cost, g: Tensor, b: Tensor, eps: float) -> Tensor:
+    """(n,) the soft c-transform of ``g`` (q,) under ``b`` (q,), of which some entries are 0."""
+    used = b > 0
+    right_factor = torch.cat([cost.right_factor[used], (g[used, None] / eps + b[used, None].log()).float()], dim=1)
+    left_factor = torch.cat([-cost.left_factor / eps, torch.ones_like(cost.left_factor[:, :1])], dim=1)
+    parts = [torch.logsumexp(left_factor[rows] @ right_factor.T, dim=1).double() for rows in cost.blocks]
     return -eps * torch.cat(parts)
 
 
 def _fill_square(kernel: Tensor, cost: Cost, f: Tensor, eps: float) -> Tensor:
     """Write exp((f_i + f_j - C_ij) / eps) into ``kernel``, block by block, and return f (n,)."""
     column = (f[:, None] / eps).float()
-    left = torch.cat([-cost.left / eps, column, torch.ones_like(column)], dim=1)
-    right = torch.cat([cost.right, torch.ones_like(column), column], dim=1)
+    left_factor = torch.cat([-cost.left_factor / eps, column, torch.ones_like(column)], dim=1)
+    right_factor = torch.cat([cost.right_factor, torch.ones_like(column), column], dim=1)
     for rows in cost.blocks:
-        torch.mm(left[rows], right.T, out=kernel[rows])
+        torch.mm(left_factor[rows], right_factor.T, out=kernel[rows])
         kernel[rows].clamp_(FLOOR, TOP).exp_()
     return f

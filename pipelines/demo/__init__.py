@@ -29,51 +29,42 @@ def main(
     as_json: Json = False,
 ) -> None:
     """Run the demo."""
+    import json
     import shutil
 
-    from curate.storage import artifacts
-    from pipelines import fit, pilot, plan, pools, prune, report, score
-    from pipelines.demo import python_text
     from pipelines.demo.check import check
+    from pipelines.shared.cli import run
     from pipelines.shared.show import heading
 
     if restart:
         shutil.rmtree(out, ignore_errors=True)
     rows, target, scores, kept = out / "rows", out / "target", out / "scores", out / "kept"
+    pools, runs, fit, plan = out / "pools.json", out / "runs.parquet", out / "fit.json", out / "plan.json"
 
     heading("1. rows: the Python standard library as text")
-    if not (out / "rows.json").is_file():
-        sizes = python_text.write(rows, target, seed)
-        artifacts.save(
-            out / "rows.json", "demo_text", {"bytes": sizes, "made_by": artifacts.made_by({}, [rows, target], seed)}
-        )
-    typer.echo(
-        "  ".join(
-            f"{name} {size:,} bytes" for name, size in artifacts.load(out / "rows.json", "demo_text")["bytes"].items()
-        )
-    )
+    sizes = _text(out, seed)
+    typer.echo("  ".join(f"{name} {size:,} bytes" for name, size in sizes.items()))
 
     heading("2. score")
-    score.main([str(rows)], list(SCORERS), scores, workers=workers)
+    scorers = [word for scorer in SCORERS for word in ("--scorer", scorer)]
+    run("score", rows, *scorers, "--workers", workers, "--out", scores)
 
     heading("3. prune and pool")
-    prune.main(scores, by="score.compression", keep=0.85, out=kept, rule="hard", balance="source:0.5", seed=seed)
-    pools.main(scores, out / "pools.json", by="score.prototypes", bins=2, min_tokens=500_000, kept=kept)
+    kept_rows = ("--by", "score.compression", "--keep", 0.85, "--rule", "hard", "--balance", "source:0.5")
+    run("prune", scores, *kept_rows, "--seed", seed, "--out", kept)
+    bins = ("--by", "score.prototypes", "--bins", 2, "--min-tokens", 500_000)
+    run("pools", scores, "--kept", kept, *bins, "--out", pools)
 
     heading(f"4. pilot: {PILOTS} trainings of {PARAMS:,} parameters, up to {PILOT_TOKENS:,} tokens")
-    pilot.main(
-        out / "pools.json", out / "runs.parquet", runs=PILOTS, params=PARAMS, tokens=PILOT_TOKENS,
-        target=[f"{TARGET}={target}"], workers=workers, seed=seed,
-    )  # fmt: skip
+    size = ("--runs", PILOTS, "--params", PARAMS, "--tokens", PILOT_TOKENS)
+    run("pilot", pools, "--target", f"{TARGET}={target}", *size, "--workers", workers, "--seed", seed, "--out", runs)
 
     heading("5. fit: laws compared on the largest runs, held out")
-    fit.main(out / "runs.parquet", ",".join(LAWS), TARGET, out / "fit.json", seed=seed)
+    run("fit", runs, "--law", ",".join(LAWS), "--eval", TARGET, "--seed", seed, "--out", fit)
 
     heading("6. plan: four decades of compute")
-    plan.main(
-        out / "fit.json", out / "pools.json", out / "plan.json",
-        frontier=f"{FRONTIER[0]:g}:{FRONTIER[1]:g}", params=PARAMS, seed=seed,
-    )  # fmt: skip
+    budgets = ("--frontier", f"{FRONTIER[0]:g}:{FRONTIER[1]:g}", "--params", PARAMS)
+    run("plan", fit, "--pools", pools, *budgets, "--seed", seed, "--out", plan)
 
     heading(f"7. check: train the plan and the baselines on {CHECK_TOKENS:,} tokens, {CHECK_SEEDS} seeds each")
     verdict = check(
@@ -81,8 +72,21 @@ def main(
     )
 
     heading("8. report")
-    report.main(out, out / "report.html")
+    run("report", out, "--out", out / "report.html")
     if as_json:
-        import json
-
         typer.echo(json.dumps(verdict, sort_keys=True))
+
+
+def _text(out: Path, seed: int) -> dict[str, int]:
+    """Write the rows and the held-out target once, and return the bytes of each source."""
+    from typing import cast
+
+    from curate.storage import artifacts
+    from pipelines.demo import python_text
+
+    record, rows, target = out / "rows.json", out / "rows", out / "target"
+    if not record.is_file():
+        sizes = python_text.write(rows, target, seed)
+        made_by = artifacts.made_by({}, [rows, target], seed)
+        artifacts.save(record, "demo_text", {"bytes": sizes, "made_by": made_by})
+    return cast(dict[str, int], artifacts.load(record, "demo_text")["bytes"])

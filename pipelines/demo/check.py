@@ -1,4 +1,4 @@
-"""The honest end of the demo: train what was recommended, and what others would do, at a budget no pilot had."""
+"""Train the recommended mixture and the baselines at a budget that no pilot had, and compare with the prediction."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -11,34 +11,38 @@ from curate.engines.local import Local
 from curate.fitting import fit_files
 from curate.planning import plan
 from curate.pool import baselines
-from curate.pool.pool import Budget, Pool, load_pools
+from curate.pool.pool import Budget, load_pools
 from curate.runs import pilots
-from curate.runs.pilots import Run
+from curate.runs.pilot_design import PlannedRun
+from curate.runs.trainer_data import load
 from curate.storage import artifacts
 from pipelines.shared.show import progress, table
-from pipelines.shared.trainers import load
 
 
 def check(
     out: Path, targets: Mapping[str, Path], *, tokens: float, params: float, seeds: int, workers: int, seed: int
 ) -> list[dict[str, object]]:
-    """Train the plan for ``tokens`` and the baselines; print and save predicted against measured loss."""
-    fitted, known = fit_files.load(out / "fit.json"), load_pools(out / "pools.json")
-    goals = {name: Pool(name, 1, 1, (str(path),)) for name, path in targets.items()}
-    model, unique, data = load("tiny", known, goals)
-    on_hand = [replace(pool, tokens=unique[pool.name]) for pool in known]
+    """Train the plan and the baselines for ``tokens``; print and save the predicted and the measured losses.
+
+    Returns one record a mixture: name, predicted loss with its 90 % interval, mean measured loss (nats per byte).
+    """
+    fitted, pools = fit_files.load(out / "fit.json"), load_pools(out / "pools.json")
+    loaded = load("tiny", pools, targets)
+    on_hand = [replace(pool, tokens=loaded.unique[pool.name]) for pool in pools]
     budget = Budget(tokens, params)
     best = plan.optimize(fitted, on_hand, budget, seed=seed)
-    names = [pool.name for pool in known]
+    names = [pool.name for pool in pools]
     mixtures = {"plan": dict(best.weights)}
     mixtures |= {n: dict(zip(names, w.tolist(), strict=True)) for n, w in baselines.baselines(on_hand, tokens).items()}
     runs = [
-        Run(f"{name}-{i}", weights, budget, unique, seed + 1000 + i)
+        PlannedRun(f"{name}-{i}", weights, budget, loaded.unique, seed + 1000 + i)
         for name, weights in mixtures.items()
         for i in range(seeds)
     ]
     with progress() as report:
-        measured = pilots.run(runs, model, out / "check.runs", data=data, engine=Local(workers), progress=report)
+        measured = pilots.run(
+            runs, loaded.trainer, out / "check.runs", data=loaded.data_hash, engine=Local(workers), progress=report
+        )
     rows: list[dict[str, object]] = []
     for name, weights in mixtures.items():
         predicted = plan.evaluate(fitted, on_hand, budget, weights)
@@ -59,7 +63,7 @@ def check(
 
 
 def verdict(rows: list[dict[str, object]]) -> str:
-    """Say in one line whether the plan won, and by how much."""
+    """Return one line that says whether the plan won, and by how much."""
     measured = {str(row["mixture"]): float(str(row["measured"])) for row in rows}
     others = {name: loss for name, loss in measured.items() if name != "plan"}
     rival = min(others, key=lambda name: others[name])

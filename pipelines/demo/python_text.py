@@ -32,9 +32,9 @@ def write(rows: Path, target: Path, seed: int, *, scale: float = 1.0) -> dict[st
     demo is quick and prose scarce.
     """
     keep = {source: scale * size for source, size in KEEP_BYTES.items()}
-    found = _gather(Path(sysconfig.get_paths()["stdlib"]), keep, seed)
+    documents_of = _gather(Path(sysconfig.get_paths()["stdlib"]), keep, seed)
     sizes = {}
-    for source, documents in found.items():
+    for source, documents in documents_of.items():
         frame = pl.DataFrame(documents, schema=["id", "text"], orient="row").unique(
             "text", keep="first", maintain_order=True
         )
@@ -59,8 +59,8 @@ def _order(names: Sequence[str] | pl.Series, seed: int) -> list[int]:
 
 def _gather(library: Path, keep: Mapping[str, float], seed: int) -> dict[str, list[tuple[str, str]]]:
     """Return (id, text) documents of each source."""
-    found: dict[str, list[tuple[str, str]]] = {name: [] for name in KEEP_BYTES}
-    found["prose"] = _topics()
+    documents: dict[str, list[tuple[str, str]]] = {name: [] for name in KEEP_BYTES}
+    documents["prose"] = _topics()
     sizes = dict.fromkeys(KEEP_BYTES, 0)
     names = sorted(p.relative_to(library).as_posix() for p in library.rglob("*.py"))
     names = [name for name in names if SKIP.isdisjoint(name.split("/"))]
@@ -68,9 +68,9 @@ def _gather(library: Path, keep: Mapping[str, float], seed: int) -> dict[str, li
         if sizes[_source(name)] >= keep[_source(name)]:
             continue
         for source, key, text in _documents(library / name, name):
-            found[source].append((key, text))
+            documents[source].append((key, text))
             sizes[source] += len(text.encode())
-    return found
+    return documents
 
 
 def _documents(path: Path, name: str) -> Iterator[tuple[str, str, str]]:
@@ -102,10 +102,10 @@ def _without_docstrings(text: str, tree: ast.AST) -> tuple[str, str]:
     documents = []
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and (
-            found := ast.get_docstring(node)
+            docstring := ast.get_docstring(node)
         ):
             first = node.body[0]
-            documents.append(found)
+            documents.append(docstring)
             for i in range(first.lineno - 1, first.end_lineno or first.lineno):
                 lines[i] = ""
     return "".join(lines), "\n\n".join(documents)

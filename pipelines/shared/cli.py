@@ -1,24 +1,36 @@
-"""The console script: finds the jobs by file name, turns a CurateError into one line and exit code 1."""
+"""The console script ``curate``: finds the jobs, and turns every expected error into one line.
+
+In: the words of the command line. Out: the exit code: 0 done, 1 failed, 2 wrong usage, 130 interrupted.
+"""
 
 import ast
 import sys
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 import typer
 from typer.core import TyperGroup
 
 from curate import __version__
 from curate.errors import CurateError
+from curate.open_sets import nearest
 from curate.storage.s3 import spelled
 
+if TYPE_CHECKING:
+    from typer.core import TyperCommand
+
 FOLDER = Path(__file__).parent.parent
+# Typer exports only this subclass of the class of all usage errors.
+UsageError = cast(type[typer.BadParameter], typer.BadParameter.__bases__[0])
 
 
 def jobs() -> list[str]:
-    """Return the names of all jobs: the files and folders of ``pipelines``, but for what they share."""
-    names = {p.stem for p in FOLDER.glob("*.py")} | {p.parent.name for p in FOLDER.glob("*/__init__.py")}
-    return sorted(names - {"__init__", "shared"})
+    """Return the names of all jobs: the files and folders of ``pipelines`` that hold a function ``main``."""
+    paths = [*FOLDER.glob("*.py"), *FOLDER.glob("*/__init__.py")]
+    names = {path.parent.name if path.stem == "__init__" else path.stem for path in paths}
+    return sorted(name for name in names - {FOLDER.name, "shared"} if _has_main(source(name)))
 
 
 def source(job: str) -> ast.Module:
@@ -39,15 +51,14 @@ class Jobs(TyperGroup):
         """Return the names of all jobs."""
         return jobs()
 
-    def get_command(self, ctx: typer.Context, cmd_name: str):  # type: ignore[override]  # noqa: ANN201
-        """Import one job and wrap its ``main``."""
+    def get_command(self, ctx: typer.Context, cmd_name: str) -> "TyperCommand | None":  # type: ignore[override]
+        """Import one job and wrap its ``main``. An unknown name is an error that suggests the nearest job."""
         if cmd_name not in jobs():
-            return None
-        one = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
-        one.command(name=cmd_name, help=import_module(f"pipelines.{cmd_name}").__doc__)(
-            import_module(f"pipelines.{cmd_name}").main
-        )
-        return typer.main.get_command(one)
+            ctx.fail(f"there is no job {cmd_name!r}{nearest(cmd_name, jobs())}")
+        job = import_module(f"pipelines.{cmd_name}")
+        single = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+        single.command(name=cmd_name, help=job.__doc__)(job.main)
+        return typer.main.get_command(single)  # type: ignore[return-value]
 
     def format_commands(self, ctx: typer.Context, formatter) -> None:  # type: ignore[override, no-untyped-def]  # noqa: ANN001
         """List the jobs from their files."""
@@ -55,33 +66,73 @@ class Jobs(TyperGroup):
             formatter.write_dl([(name, headline(name)) for name in jobs()])
 
 
-app = typer.Typer(
-    cls=Jobs, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None, no_args_is_help=True
-)
+app = typer.Typer(cls=Jobs, pretty_exceptions_enable=False, rich_markup_mode=None, no_args_is_help=True)
 
 
 @app.callback(invoke_without_command=True)
 def root(version: bool = typer.Option(False, "--version", help="Print the version.")) -> None:
     """Which data to train on, in what ratio, for the compute you have.
 
-    Errors are one line on stderr and exit code 1; --debug anywhere on the line shows the traceback instead.
+    Every error is one line on stderr. Write --debug anywhere on the line to see the traceback instead.
     """
     if version:
         typer.echo(__version__)
         raise typer.Exit
 
 
+def run(*words: object) -> None:
+    """Run one command, such as ``run("fit", "runs.csv", "--out", "fit.json")``; errors are raised.
+
+    Raises:
+        CurateError: the job failed for a reason that the user can change.
+    """
+    if code := app(args=list(map(str, words)), prog_name="curate", standalone_mode=False):
+        raise typer.Exit(code)
+
+
 def main() -> None:
     """Run the console script."""
-    debug = "--debug" in sys.argv
-    arguments = [a for a in sys.argv[1:] if a != "--debug"]
+    sys.exit(exit_code(sys.argv[1:]))
+
+
+def exit_code(words: Sequence[str]) -> int:
+    """Run one command line, print its error if there is one, and return the exit code."""
+    debug = "--debug" in words
+    arguments = [word for word in words if word != "--debug"] or ["--help"]
     try:
-        app(args=arguments)
+        # Not standalone, Typer returns the code of ``typer.Exit`` and raises usage errors.
+        return app(args=arguments, prog_name="curate", standalone_mode=False) or 0
+    except UsageError as error:
+        typer.echo(spelled(f"curate: {_usage(error)}"), err=True)
+        return 2
     except CurateError as error:
         if debug:
             raise
         typer.echo(spelled(f"curate: {error}"), err=True)
-        sys.exit(1)
-    except KeyboardInterrupt:
-        typer.echo("curate: interrupted; what is finished is kept, the same command continues", err=True)
-        sys.exit(130)
+        return 1
+    except ModuleNotFoundError as error:
+        # The rows wing works without torch. The jobs that need it say so.
+        if debug or error.name != "torch":
+            raise
+        typer.echo(
+            f"curate: `curate {arguments[0]}` needs PyTorch, which is not installed: pip install torch", err=True
+        )
+        return 1
+    except (KeyboardInterrupt, typer.Abort):
+        typer.echo("curate: interrupted. What is finished is kept; the same command continues.", err=True)
+        return 130
+
+
+def _usage(error: Exception) -> str:
+    """Return a usage error as one line that ends with where to read more."""
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context else "curate"
+    if hasattr(error, "possibilities") and hasattr(error, "option_name"):
+        message = f"there is no option {error.option_name}{nearest(error.option_name, list(error.possibilities or ()))}"
+    else:
+        message = " ".join(error.format_message().replace("Value error, ", "").split())  # type: ignore[attr-defined]
+    return f"{message.rstrip('. ')}{'' if message.rstrip().endswith('?') else '.'} See {command} --help"
+
+
+def _has_main(tree: ast.Module) -> bool:
+    return any(isinstance(node, ast.FunctionDef) and node.name == "main" for node in tree.body)

@@ -6,10 +6,10 @@ from typing import Annotated
 import typer
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")]
-Seed = Annotated[int, typer.Option(min=0, help="Every random choice follows from it.")]
-Restart = Annotated[bool, typer.Option("--restart", help="Forget what is done and start over.")]
-Workers = Annotated[int, typer.Option(min=1, help="Processes on this machine.")]
-Out = Annotated[Path, typer.Option("--out", help="Where to write.")]
+Seed = Annotated[int, typer.Option(min=0, help="Seed of every random choice.")]
+Restart = Annotated[bool, typer.Option("--restart", help="Delete what is done and start over.")]
+Workers = Annotated[int, typer.Option(min=1, help="Number of processes on this machine.")]
+Out = Annotated[Path, typer.Option("--out", help="File or folder to write.")]
 
 
 def pairs(items: list[str], flag: str) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""What jobs show: progress on stderr, results on stdout as a table or as JSON."""
+"""Print what a job has to say: progress and warnings on stderr, results on stdout as a table or as JSON."""
 
 import json
 import sys
@@ -14,17 +14,17 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from curate.progress import Progress as Callback
 from curate.storage.s3 import spelled
 
-PLAIN_SECONDS = 5.0  # between lines where there is no terminal
+PLAIN_SECONDS = 5.0  # between progress lines where there is no terminal: a log of an hour has 720
 
 
 class _Rates:
-    """How much is done a second, since each kind of work was first seen."""
+    """The speed of each kind of work since its first report."""
 
     def __init__(self) -> None:
         self.first: dict[str, tuple[float, int]] = {}
 
-    def said(self, what: str, done: int) -> str:
-        """Return the rate in words; empty at first."""
+    def text(self, what: str, done: int) -> str:
+        """Return the speed, such as ``12.5/s``; empty at the first report."""
         began, before = self.first.setdefault(what, (time.monotonic(), done))
         seconds = time.monotonic() - began
         return f"{(done - before) / seconds:.3g}/s" if done > before and seconds > 0 else ""
@@ -34,17 +34,21 @@ class _Rates:
 def progress() -> Iterator[Callback]:
     """Yield a progress callback: a bar on a terminal, else a plain line every few seconds and at the end."""
     if sys.stderr.isatty():
+        rate_column = TextColumn("{task.fields[rate]}")
         columns = (
-            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"),
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            rate_column,
             TimeRemainingColumn(),
-        )  # fmt: skip
+        )
         with Progress(*columns, transient=True) as bar:
             tasks, rates = {}, _Rates()
 
             def draw(what: str, done: int, total: int) -> None:
                 if what not in tasks:
                     tasks[what] = bar.add_task(what, total=total, rate="")
-                bar.update(tasks[what], completed=done, total=total, rate=rates.said(what, done))
+                bar.update(tasks[what], completed=done, total=total, rate=rates.text(what, done))
 
             yield draw
         return
@@ -52,9 +56,9 @@ def progress() -> Iterator[Callback]:
     rates = _Rates()
 
     def line(what: str, done: int, total: int) -> None:
-        now, rate = time.monotonic(), rates.said(what, done)
-        if done == total or now - last.get(what, now - PLAIN_SECONDS) >= PLAIN_SECONDS:
-            last[what] = now
+        clock, rate = time.monotonic(), rates.text(what, done)
+        if done == total or clock - last.get(what, clock - PLAIN_SECONDS) >= PLAIN_SECONDS:
+            last[what] = clock
             typer.echo(f"{what} {done}/{total} {rate}".rstrip(), err=True)
 
     yield line
@@ -89,12 +93,12 @@ def heading(text: str) -> None:
 
 
 def warn(lines: Sequence[str]) -> None:
-    """Print what a user should know, on stderr."""
+    """Print warnings on stderr, one a line."""
     for line in lines:
         typer.echo(spelled(f"warning: {line}"), err=True)
 
 
 def failed(message: str) -> NoReturn:
-    """Print one line on stderr after a result that is not all that was asked, and end with exit code 1."""
+    """Print one line on stderr after an incomplete result, and end with exit code 1."""
     typer.echo(spelled(f"curate: {message}"), err=True)
     raise typer.Exit(1)

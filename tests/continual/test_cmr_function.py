@@ -6,7 +6,7 @@ import pytest
 from problems import continued
 
 from curate.continual.job import cmr
-from curate.errors import SchemaError
+from curate.errors import FitError, SchemaError
 from curate.pool.pool import Budget
 
 ASKED = {"general": "web", "domain": "code", "pool": "code", "tolerance": (0.05, 0.1), "laws": ["cmr"]}
@@ -82,5 +82,8 @@ def test_the_best_share_that_was_run_needs_no_law(ratios):
 def test_arguments_that_do_not_go_together():
     with pytest.raises(SchemaError, match="compute and share go together"):
         cmr(continued(), **ASKED, compute=[1e18])
-    with pytest.raises(SchemaError, match="filter the table in memory"):
-        cmr(continued(), **ASKED, where="tokens > 1e9")
+
+
+def test_where_selects_rows_of_a_table_in_memory():
+    with pytest.raises(FitError, match="2 different shares"):
+        cmr(continued(), **ASKED, where="weight.code < 0.5")

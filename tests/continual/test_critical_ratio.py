@@ -157,7 +157,7 @@ def test_any_predictor_will_do():
     grid_recipes = recipes(np.stack([1 - share, share], axis=1), np.full(120, 1e10), np.full(120, 1e9))
     losses = {name: fit.loss(grid_recipes).numpy() for name, fit in (("general", GENERAL), ("domain", DOMAIN))}
     trees = boosted.fit_boosted(
-        grid_recipes, losses, pools=TWO, base=None, clusters=None, options=boosted.Options(draws=4)
+        grid_recipes, losses, pools=TWO, base=None, clusters=None, options=boosted.TreeOptions(draws=4)
     )
     ratio = critical_ratio.critical_ratio(trees["general"], trees["domain"], [], AT, 2.6)
     assert ratio.share == pytest.approx(0.2**0.5, abs=0.05)

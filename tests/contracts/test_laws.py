@@ -12,7 +12,7 @@ from curate import open_sets
 from curate.fitting import fit as fits
 from curate.fitting import fit_files
 from curate.fitting.coordinates import Coordinates
-from curate.fitting.fit import Options
+from curate.fitting.fit import FitOptions
 from curate.storage import artifacts
 
 NAMES = open_sets.names("laws")
@@ -139,7 +139,7 @@ def test_planted_parameters_come_back_as_predictions(name, seed):
     drawn = (theta(name, POOLS, seed=s, inner=0.9) for s in range(10 * seed, 10 * seed + 10))
     truth = next(t for t in drawn if all(bool((law.loss(t, r) > 0).all()) for r in (train, fresh)))
     found = fits.fit(
-        name, train, law.loss(truth, train).numpy(), pools="abc", options=Options(starts=6 * seed, draws=1)
+        name, train, law.loss(truth, train).numpy(), pools="abc", options=FitOptions(starts=6 * seed, draws=1)
     )
     error = (found.loss(fresh) / law.loss(truth, fresh) - 1).abs()
     assert found.rmse < 3e-4

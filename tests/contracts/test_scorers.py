@@ -1,17 +1,23 @@
-"""What every scorer promises, checked for every file of ``curate/scorers``."""
+"""What every scorer promises, checked for every file of ``curate/scorers``.
 
-import atexit
+A scorer is learned when the first test of it runs, and once: ``-k length`` learns nothing.
+"""
+
+import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import FrozenInstanceError, fields
+from functools import cache
 from importlib.util import find_spec
-from inspect import signature
+from inspect import cleandoc, signature
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
 import polars as pl
 import pytest
-from conftest import documents, tiny_llama
+from conftest import WITHOUT_TORCH, documents, tiny_llama
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
@@ -23,15 +29,32 @@ NAMES = open_sets.names("scorers")
 LEARNED = [n for n in NAMES if hasattr(open_sets.module("scorers", n), "learn")]
 SMALL = {"k": 4, "iterations": 5, "bits": 14}  # options of learners, where they have them
 MISSING = [n for n in NAMES if find_spec(getattr(open_sets.module("scorers", n), "REQUIRES", "curate")) is None]
-FOLDER = TemporaryDirectory()
-atexit.register(FOLDER.cleanup)
-TARGET = Path(FOLDER.name) / "target.parquet"
-RUNS = np.random.default_rng(1).random((2, 60, 8)) < 0.6
-documents(12, 900).with_columns(correct=pl.Series(RUNS[1, :12].tolist())).write_parquet(TARGET)
-ONLY = {name: {"target": str(TARGET)} for name in ("dsir", "influence")}  # options that learners cannot do without
-ONLY["d2"] = {"by": "tokens"}
-if "attention_influence" not in MISSING:
-    ONLY["attention_influence"] = {"model": tiny_llama(Path(FOLDER.name) / "llama"), "samples": 1}
+RUN_A_NETWORK = ("attention_influence",)  # scorers that need torch
+MODELS = np.random.default_rng(1).random((2, 60, 8)) < 0.6  # of 8 models: was the row in training, is the model right
+
+
+@cache
+def folder() -> TemporaryDirectory:
+    """A folder for targets and models, removed when the tests end."""
+    return TemporaryDirectory()
+
+
+@cache
+def target() -> str:
+    """A file of texts that are wanted, with results of models on them."""
+    path = Path(folder().name) / "target.parquet"
+    documents(12, 900).with_columns(correct=pl.Series(MODELS[1, :12].tolist())).write_parquet(path)
+    return str(path)
+
+
+@cache
+def required(name) -> dict[str, object]:
+    """Options that a learner cannot do without."""
+    if name in ("dsir", "influence"):
+        return {"target": target()}
+    if name == "attention_influence":
+        return {"model": tiny_llama(Path(folder().name) / "llama"), "samples": 1}
+    return {"by": "tokens"} if name == "d2" else {}
 
 
 def examples(rows: int = 60) -> pl.DataFrame:
@@ -46,8 +69,8 @@ def examples(rows: int = 60) -> pl.DataFrame:
         pl.Series("source", ["ab"[i % 2] for i in range(rows)]),
         pl.Series("tokens", range(1, rows + 1), dtype=pl.Int64),
         pl.Series("label", rng.integers(0, 3, rows)),
-        pl.Series("member", RUNS[0, :rows].tolist()),
-        pl.Series("correct", RUNS[1, :rows].tolist()),
+        pl.Series("member", MODELS[0, :rows].tolist()),
+        pl.Series("correct", MODELS[1, :rows].tolist()),
         pl.Series(
             "emb.hashed", Hashed(32).encode(frame["text"].fill_null("").to_list()), dtype=pl.Array(pl.Float32, 32)
         ),
@@ -67,11 +90,13 @@ def stream(needs) -> Iterator[pl.DataFrame]:
 def learner(name):
     learn = open_sets.module("scorers", name).learn
     options = {key: value for key, value in SMALL.items() if key in signature(learn).parameters}
-    options |= ONLY.get(name, {})
+    options |= required(name)
     return lambda source: learn(source, **options)
 
 
-def built(name):
+@cache
+def scorer_of(name):
+    """The scorer, learned from the rows if it learns."""
     return learner(name)(stream) if name in LEARNED else open_sets.build("scorers", name)
 
 
@@ -80,14 +105,13 @@ def marked(name):
     return pytest.param(name, marks=skip) if name in MISSING else name
 
 
-SCORERS = {name: built(name) for name in NAMES if name not in MISSING}
 EVERY = pytest.mark.parametrize("name", [marked(n) for n in NAMES])
 EVERY_LEARNED = pytest.mark.parametrize("name", [marked(n) for n in LEARNED])
 
 
 @EVERY
 def test_it_is_a_frozen_dataclass_that_says_what_it_reads_and_adds(name):
-    scorer = SCORERS[name]
+    scorer = scorer_of(name)
     assert isinstance(scorer.needs, tuple)
     assert scorer.schema
     assert all(column.startswith(("score.", "emb.", "cluster.", "logits.")) for column in scorer.schema)
@@ -98,21 +122,39 @@ def test_it_is_a_frozen_dataclass_that_says_what_it_reads_and_adds(name):
 
 
 @EVERY
-def test_its_docstring_says_what_high_means(name):
+def test_its_docstring_names_its_columns_and_says_what_high_means(name):
     text = open_sets.implementation("scorers", name).__doc__
-    assert all(column.split(".")[0] in text for column in SCORERS[name].schema)
-    assert "High" in text or not any(column.startswith("score.") for column in SCORERS[name].schema)
+    columns = scorer_of(name).schema
+    assert all(column.split(".")[0] in text for column in columns)
+    first_sentence = text.split("\n\n")[0]
+    assert "high" in first_sentence or not any(column.startswith("score.") for column in columns)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_its_options_are_explained(name):
+    """Those of ``learn``, else of the class: each with its default, in the order in which it takes them."""
+    if name in LEARNED:
+        explained = open_sets.module("scorers", name).learn
+        names = [option for option in signature(explained).parameters if option != "stream"]
+    else:
+        explained = open_sets.implementation("scorers", name)
+        names = [field.name for field in fields(explained) if field.init]
+    text = cleandoc(explained.__doc__)
+    section = re.search(r"^Options:\n((?:    .*\n?)+)", text, re.MULTILINE)
+    options = re.findall(r"^    (\w+): ((?:.*\n?)(?:        .*\n?)*)", section[1], re.MULTILINE) if section else []
+    assert [option for option, _ in options] == names
+    assert all("(default" in meaning or "(required)" in meaning for _, meaning in options)
 
 
 @EVERY
 def test_one_finite_row_per_row_and_nothing_else(name):
-    scorer = SCORERS[name]
+    scorer = scorer_of(name)
     before = ROWS.clone()
-    got = scorer(ROWS)
-    assert got.schema == dict(scorer.schema)
-    assert got.height == ROWS.height
+    scores = scorer(ROWS)
+    assert scores.schema == dict(scorer.schema)
+    assert scores.height == ROWS.height
     assert ROWS.equals(before), "the batch was modified"
-    for column in got.iter_columns():
+    for column in scores.iter_columns():
         assert column.null_count() == 0
         assert np.isfinite(column.to_numpy()).all()
 
@@ -122,7 +164,8 @@ def test_one_finite_row_per_row_and_nothing_else(name):
 @given(cuts=st.lists(st.integers(0, ROWS.height), max_size=6).map(sorted), order=st.permutations(range(ROWS.height)))
 def test_batching_and_row_order_do_not_matter(name, cuts, order):
     """Vector products may round by the size of the batch; everything else is exact."""
-    scorer, whole = SCORERS[name], SCORERS[name](ROWS)
+    scorer = scorer_of(name)
+    whole = scorer(ROWS)
     edges = [0, *cuts, ROWS.height]
     mixed = ROWS[list(order)]
     parts = [scorer(mixed[a:b]) for a, b in zip(edges, edges[1:], strict=False)]
@@ -132,15 +175,15 @@ def test_batching_and_row_order_do_not_matter(name, cuts, order):
 
 @EVERY
 def test_it_reads_only_the_columns_it_needs(name):
-    scorer = SCORERS[name]
+    scorer = scorer_of(name)
     assert scorer(ROWS.select("id", *scorer.needs)).equals(scorer(ROWS))
 
 
 @EVERY
 def test_an_empty_batch_gives_an_empty_frame(name):
-    got = SCORERS[name](ROWS[:0])
-    assert got.height == 0
-    assert got.schema == dict(SCORERS[name].schema)
+    scores = scorer_of(name)(ROWS[:0])
+    assert scores.height == 0
+    assert scores.schema == dict(scorer_of(name).schema)
 
 
 @EVERY
@@ -156,26 +199,25 @@ def test_learning_does_not_depend_on_the_order_of_the_stream(name):
         for part in reversed(list(ROWS[::-1].iter_slices(7))):
             yield part.select(list(dict.fromkeys(("id", "source", "tokens", *needs))))
 
-    one, two = SCORERS[name], learner(name)(turned)
-    assert_frame_equal(one(ROWS), two(ROWS), abs_tol=1e-6)
+    assert_frame_equal(scorer_of(name)(ROWS), learner(name)(turned)(ROWS), abs_tol=1e-6)
 
 
 @EVERY_LEARNED
 def test_learning_twice_gives_the_same_arrays(name):
     again = learner(name)(stream)
     assert {k: v.tobytes() for k, v in again.arrays.items()} == {
-        k: v.tobytes() for k, v in SCORERS[name].arrays.items()
+        k: v.tobytes() for k, v in scorer_of(name).arrays.items()
     }
 
 
 @EVERY_LEARNED
 def test_what_was_learned_survives_the_disk(name, tmp_path):
-    scorer = SCORERS[name]
+    scorer = scorer_of(name)
     assert scorer.arrays
     np.savez(tmp_path / "learned.npz", **scorer.arrays)
     with np.load(tmp_path / "learned.npz", allow_pickle=False) as saved:
-        given = {k: v for k, v in ONLY.get(name, {}).items() if k in {f.name for f in fields(scorer)}}
-        again = type(scorer)(**dict(saved.items()), **given)
+        options = {k: v for k, v in required(name).items() if k in {f.name for f in fields(scorer)}}
+        again = type(scorer)(**dict(saved.items()), **options)
     assert again(ROWS).equals(scorer(ROWS))
 
 
@@ -184,3 +226,16 @@ def test_too_few_rows_is_one_clear_line(name):
     with pytest.raises(open_sets.CurateError) as caught:
         learner(name)(lambda needs: iter([]))
     assert "\n" not in str(caught.value)
+
+
+def test_scorers_that_run_no_network_work_without_torch():
+    """Imported, learned and run in a process where torch cannot be imported."""
+    names = [name for name in NAMES if name not in (*MISSING, *RUN_A_NETWORK)]
+    code = WITHOUT_TORCH + (
+        f"sys.path[:0] = {[str(Path(__file__).parent), str(Path(__file__).parents[1])]!r}\n"
+        "import test_scorers\n"
+        f"for name in {names!r}: test_scorers.scorer_of(name)(test_scorers.ROWS)\n"
+        f"for name in {RUN_A_NETWORK!r}: test_scorers.open_sets.module('scorers', name)\n"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr

@@ -1,11 +1,13 @@
-"""What is said of a data set: manifolds of known dimension, a toy for sharpness, extremes of Vendi and overlap."""
+"""Measures of a data set: manifolds of known dimension, a toy for sharpness, extremes of Vendi and overlap."""
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import polars as pl
 import pytest
-from conftest import documents
+from conftest import WITHOUT_TORCH, documents
 from scipy.spatial import cKDTree
 from scipy.stats import ortho_group
 
@@ -33,8 +35,8 @@ def test_neighbours_are_those_of_a_tree(monkeypatch):
     x = np.random.default_rng(0).normal(size=(300, 5)) + 1000  # far from the origin: squares lose digits
     distances, places = cKDTree(x).query(x, 8)
     monkeypatch.setattr(measures, "BLOCK", 300 * 7)
-    got, near = measures.neighbours(x, 7)
-    assert np.allclose(got, distances[:, 1:], rtol=1e-12)
+    nearest, near = measures.neighbours(x, 7)
+    assert np.allclose(nearest, distances[:, 1:], rtol=1e-12)
     assert (near == places[:, 1:]).all()
 
 
@@ -56,8 +58,8 @@ def test_dimensions_of_known_manifolds(shape, true):
 
 def test_the_likelihood_estimate_by_hand():
     """One row: T = 1, 2, 4; mean of ln(4/1), ln(4/2) is 1.5 ln 2. Two rows average the inverses."""
-    one = np.array([[1.0, 2.0, 4.0]])
-    assert measures.dimension(one) == pytest.approx(1 / (1.5 * np.log(2)))
+    distances = np.array([[1.0, 2.0, 4.0]])
+    assert measures.dimension(distances) == pytest.approx(1 / (1.5 * np.log(2)))
     both = np.array([[1.0, 2.0, 4.0], [1.0, 1.0, 4.0]])
     assert measures.dimension(both) == pytest.approx(2 / (1.5 * np.log(2) + np.log(4)))
 
@@ -95,8 +97,8 @@ def test_overlap_of_sources_alike_and_apart():
     names = ["a"] * 400 + ["b"] * 100 + ["c"] * 200
     x = rng.normal(size=(700, 3))
     x[500:] += 50
-    found, shares = measures.overlap(measures.neighbours(x, 1)[1][:, 0], names)
-    assert found == ["a", "b", "c"]
+    sorted_names, shares = measures.overlap(measures.neighbours(x, 1)[1][:, 0], names)
+    assert sorted_names == ["a", "b", "c"]
     assert shares.sum(axis=1) == pytest.approx([1, 1, 1])
     assert np.allclose(shares[:2, :2], 0.5, atol=0.1), "four times as many rows of a do not make it nearer"
     assert shares[2].tolist() == [0, 0, 1]
@@ -112,12 +114,12 @@ def test_duplicates_are_left_out_and_counted(tmp_path):
         tmp_path / "a.parquet"
     )
     rows(x, label=[i % 3 for i in range(200)]).write_parquet(tmp_path / "b.parquet")
-    got = describe.describe([str(tmp_path / "a.parquet")], embedding="emb.x")
+    description = describe.describe([str(tmp_path / "a.parquet")], embedding="emb.x")
     alone = describe.describe([str(tmp_path / "b.parquet")], embedding="emb.x")
-    assert (got.rows, got.sample, got.duplicates, got.conflicts) == (230, 230, 30, 5)
-    assert got.dimension[0] == pytest.approx(alone.dimension[0])
-    assert got.vendi == pytest.approx(alone.vendi)
-    assert any("5 rows equal another row but not its label" in note for note in got.notes)
+    assert (description.rows, description.sample, description.duplicates, description.conflicts) == (230, 230, 30, 5)
+    assert description.dimension[0] == pytest.approx(alone.dimension[0])
+    assert description.vendi == pytest.approx(alone.vendi)
+    assert any("5 rows equal another row but have another label" in note for note in description.notes)
 
 
 def test_the_sample_is_the_same_in_any_order_and_any_files(tmp_path):
@@ -127,15 +129,15 @@ def test_the_sample_is_the_same_in_any_order_and_any_files(tmp_path):
         (tmp_path / name).mkdir()
         for i, part in enumerate(parts):
             part.write_parquet(tmp_path / name / f"{i}.parquet")
-    one, two = (describe.describe([str(tmp_path / n)], embedding="emb.x", sample=200) for n in ("one", "two"))
+    first, second = (describe.describe([str(tmp_path / n)], embedding="emb.x", sample=200) for n in ("one", "two"))
     other = describe.describe([str(tmp_path / "one")], embedding="emb.x", sample=200, seed=1)
-    assert one.sample == 200
-    assert (one.dimension, one.sharpness, one.vendi) == (two.dimension, two.sharpness, two.vendi)
-    assert one.sources.equals(two.sources)
-    assert one.overlap.equals(two.overlap)
-    assert one.dimension != other.dimension
-    assert one.sources["rows"].to_list() == [200, 200, 200]
-    assert one.sources["sample"].to_list() == [66, 66, 66]
+    assert first.sample == 200
+    assert (first.dimension, first.sharpness, first.vendi) == (second.dimension, second.sharpness, second.vendi)
+    assert first.sources.equals(second.sources)
+    assert first.overlap.equals(second.overlap)
+    assert first.dimension != other.dimension
+    assert first.sources["rows"].to_list() == [200, 200, 200]
+    assert first.sources["sample"].to_list() == [66, 66, 66]
 
 
 def test_the_job_describes_texts_and_writes_what_made_it(cli, tmp_path):
@@ -144,12 +146,12 @@ def test_the_job_describes_texts_and_writes_what_made_it(cli, tmp_path):
         folder.mkdir(parents=True)
         documents(60, 0 if source == "a" else 500).write_parquet(folder / "0.parquet")
     arguments = ("describe", tmp_path / "data", "--encoder", "hashed:width=32", "--neighbours", "5")
-    said = cli(*arguments, "--json", "--out", tmp_path / "d.json")
-    assert said.code == 0
-    record = json.loads(said.out)
+    run = cli(*arguments, "--json", "--out", tmp_path / "d.json")
+    assert run.code == 0
+    record = json.loads(run.out)
     assert record["sample"] == record["rows"] == 120
     assert record["sharpness"] is None
-    assert "no label column" in said.err
+    assert "no label column" in run.err
     assert [row["source"] for row in record["overlap"]] == ["a", "b"]
     saved = json.loads((tmp_path / "d.json").read_text())
     assert {k: saved[k] for k in record} == record
@@ -162,7 +164,7 @@ def test_the_job_describes_texts_and_writes_what_made_it(cli, tmp_path):
 @pytest.mark.parametrize(
     ("x", "options", "message"),
     [
-        (np.ones((50, 3)), {}, "1 different vectors in a sample of 50 rows of 50: 20 neighbours need at least 42"),
+        (np.ones((50, 3)), {}, "1 different vectors in a sample of 50 rows of 50; 20 neighbours need at least 42"),
         (np.zeros((0, 3)), {}, "0 different vectors"),
         (np.eye(9), {"neighbours": 1}, "neighbours=1 must be at least 2"),
         (np.eye(9), {"sample": 41}, "sample=41 at least 42"),
@@ -180,14 +182,14 @@ def test_bad_input_is_one_clear_line(tmp_path, x, options, message):
 def test_one_label_and_many_sources_are_notes(tmp_path):
     x = np.random.default_rng(0).normal(size=(60, 3))
     rows(x, label=["a"] * 60, source=[f"s{i % 30}" for i in range(60)]).write_parquet(tmp_path / "a.parquet")
-    got = describe.describe([str(tmp_path / "a.parquet")], embedding="emb.x", sample=50, neighbours=5)
-    assert got.sharpness is None
-    assert got.overlap is None
-    assert len(got.notes) == 2
+    description = describe.describe([str(tmp_path / "a.parquet")], embedding="emb.x", sample=50, neighbours=5)
+    assert description.sharpness is None
+    assert description.overlap is None
+    assert len(description.notes) == 2
 
 
 def test_a_column_that_holds_no_vectors(tmp_path):
-    with pytest.raises(SchemaError, match="--embedding label is no column of vectors"):
+    with pytest.raises(SchemaError, match="embedding=label is no column of vectors"):
         describe.describe([str(tmp_path)], embedding="label")
 
 
@@ -195,12 +197,105 @@ def test_a_column_that_holds_no_vectors(tmp_path):
 def test_encoders_read_what_they_read_when_they_score(tmp_path, encoder):
     """Images and ids, not texts: the same numbers as from the column of vectors."""
     x = np.random.default_rng(0).integers(0, 256, (60, 3))
-    made = pl.Series("emb.x", (x / np.float32(255)).astype(np.float32), dtype=pl.Array(pl.Float32, 3))
+    vectors_column = pl.Series("emb.x", (x / np.float32(255)).astype(np.float32), dtype=pl.Array(pl.Float32, 3))
     frame = documents(60).select(pl.lit("no vector").alias("text"), id=pl.Series([f"r{i}" for i in range(60)]))
-    frame = frame.with_columns(made, pl.Series("image", [bytes(row) for row in x.tolist()]))
+    frame = frame.with_columns(vectors_column, pl.Series("image", [bytes(row) for row in x.tolist()]))
     for folder, columns in (("data", frame.columns), ("table", ["id", "emb.x"])):
         (tmp_path / folder).mkdir()
         frame.select(columns).write_parquet(tmp_path / folder / "0.parquet")
     data = [str(tmp_path / "data")]
-    found = describe.describe(data, encoder=encoder.format(tmp_path))
-    assert found.dimension == describe.describe(data, embedding="emb.x").dimension
+    description = describe.describe(data, encoder=encoder.format(tmp_path))
+    assert description.dimension == describe.describe(data, embedding="emb.x").dimension
+
+
+# ---------------------------------------------------------------- results, tables in memory
+
+
+def two_sources(rows_of_each=60):
+    """Texts of two sources, with an id and a label."""
+    frame = documents(2 * rows_of_each)
+    labels = [i % 3 for i in range(frame.height)]
+    return frame.with_columns(source=pl.Series(["a", "b"] * rows_of_each), label=pl.Series(labels))
+
+
+OPTIONS = {"encoder": "hashed:width=32", "neighbours": 5}
+
+
+def test_a_table_in_memory_is_described_as_its_file(tmp_path):
+    frame = two_sources()
+    frame.write_parquet(tmp_path / "a.parquet")
+    of_file = describe.describe(tmp_path / "a.parquet", **OPTIONS)
+    for table in (frame, frame.lazy(), frame.to_arrow()):
+        assert describe.describe(table, **OPTIONS).record() == of_file.record()
+    renamed = frame.rename({"text": "body"})
+    assert describe.describe(renamed, text_column="body", **OPTIONS).record() == of_file.record()
+
+
+@pytest.mark.parametrize("kind", [pl.Array(pl.Float64, 4), pl.List(pl.Float64), pl.Array(pl.Float32, 4)])
+def test_vectors_in_memory_may_be_any_lists(tmp_path, kind):
+    frame = rows(np.random.default_rng(0).normal(size=(100, 4)))
+    frame.write_parquet(tmp_path / "a.parquet")
+    of_file = describe.describe([tmp_path / "a.parquet"], embedding="emb.x")
+    of_table = describe.describe(frame.with_columns(pl.col("emb.x").cast(kind)), embedding="emb.x")
+    assert of_table.dimension == of_file.dimension
+    without_id = describe.describe(frame.drop("id"), embedding="emb.x")
+    assert without_id.dimension[0] == pytest.approx(of_file.dimension[0])
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        (pl.DataFrame({"body": ["x"]}), "data has no column 'text'; it has body"),
+        (pl.DataFrame({"text": []}, schema={"text": pl.String}), "0 different vectors in a sample of 0 rows"),
+        (3, "int is not a table"),
+    ],
+)
+def test_a_table_that_cannot_be_described_is_one_clear_line(table, message):
+    with pytest.raises(SchemaError, match=message) as caught:
+        describe.describe(table)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_vector_in_memory_that_is_not_finite_is_named():
+    x = np.zeros((100, 4))
+    x[7, 2] = np.nan
+    with pytest.raises(SchemaError, match="data: emb.x is NaN.* 1 rows .* id 'd7'"):
+        describe.describe(rows(x), embedding="emb.x")
+
+
+def test_a_description_saves_what_the_command_writes(cli, tmp_path):
+    two_sources().write_parquet(tmp_path / "a.parquet")
+    run = cli(
+        "describe", tmp_path / "a.parquet", "--encoder", OPTIONS["encoder"], "--neighbours", 5, "--out", tmp_path / "c"
+    )
+    assert run.code == 0
+    describe.describe([str(tmp_path / "a.parquet")], **OPTIONS).save(tmp_path / "f")
+    assert (tmp_path / "f").read_bytes() == (tmp_path / "c").read_bytes()
+    describe.describe(two_sources(), **OPTIONS).save(tmp_path / "m")
+    made_by = json.loads((tmp_path / "m").read_text())["made_by"]
+    assert made_by["arguments"]["data"] == ["data"]
+    assert list(made_by["inputs"]) == ["data"]
+
+
+def test_a_description_shows_itself():
+    both, single = (describe.describe(frame, **OPTIONS) for frame in (two_sources(), two_sources().drop("source")))
+    table = both.table()
+    assert table.columns == ["measure", "source", "value"]
+    assert table.filter(measure="rows")["value"].to_list() == [120, 60, 60]
+    assert table.filter(measure="vendi", source="b")["value"][0] == pytest.approx(both.sources["vendi"][1])
+    assert both.chart().to_dict()["mark"]["type"] == "rect"
+    assert single.chart().to_dict()["mark"]["type"] == "bar"
+    assert len(repr(both).splitlines()) == 2 and "120 rows" in repr(both)
+    assert both._repr_html_().count("<table") == 2 and single._repr_html_().count("<table") == 1
+
+
+def test_the_job_runs_without_torch(tmp_path):
+    two_sources().write_parquet(tmp_path / "a.parquet")
+    code = WITHOUT_TORCH + (
+        "from pipelines.shared.cli import main\n"
+        f"sys.argv = ['curate', 'describe', {str(tmp_path / 'a.parquet')!r}, '--neighbours', '5', '--json']\n"
+        "main()\n"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    assert json.loads(run.stdout)["rows"] == 120

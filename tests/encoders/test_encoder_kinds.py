@@ -39,25 +39,25 @@ def table(path, tokens=TOKENS):
 
 def test_static_is_the_mean_of_words_and_pieces(tmp_path):
     """undo is un + ##do; cats is cat + ##s; Cat is cat; USA is itself; a word that no pieces make counts nothing."""
-    made = Static(table(tmp_path / "t.parquet"))
+    encoder = Static(table(tmp_path / "t.parquet"))
     texts = ["cats", "Cat undo", "USA", "dog", "cat dog", "cat, cat cats"]
     half = np.sqrt(0.5)
-    said = [[half, half], np.array([3, 2]) / 13**0.5, [-1, 0], [0, 0], [1, 0], np.array([3, 1]) / 10**0.5]
-    assert made.encode(texts) == pytest.approx(np.array(said), abs=1e-6)
+    expected = [[half, half], np.array([3, 2]) / 13**0.5, [-1, 0], [0, 0], [1, 0], np.array([3, 1]) / 10**0.5]
+    assert encoder.encode(texts) == pytest.approx(np.array(expected), abs=1e-6)
 
 
 def test_pixels_are_shares_of_white():
-    made = Pixels(width=3)
-    assert made.encode([bytes([0, 51, 255]), [255, 0, 51]]) == pytest.approx(np.array([[0, 0.2, 1], [1, 0, 0.2]]))
+    encoder = Pixels(width=3)
+    assert encoder.encode([bytes([0, 51, 255]), [255, 0, 51]]) == pytest.approx(np.array([[0, 0.2, 1], [1, 0, 0.2]]))
 
 
 def test_vectors_of_images_ids_and_texts_become_columns(tmp_path):
     frame = documents(20).with_columns(image=pl.Series([bytes([i, 2 * i, 255]) for i in range(20)]))
     (tmp_path / "data").mkdir()
     frame.write_parquet(tmp_path / "data" / "a.parquet")
-    known = np.random.default_rng(0).normal(size=(20, 4)).astype(np.float32)
+    vectors_by_row = np.random.default_rng(0).normal(size=(20, 4)).astype(np.float32)
     ids = frame["id"].reverse()
-    pl.DataFrame([ids, pl.Series("emb.mine", known[::-1], dtype=pl.Array(pl.Float32, 4))]).write_parquet(
+    pl.DataFrame([ids, pl.Series("emb.mine", vectors_by_row[::-1], dtype=pl.Array(pl.Float32, 4))]).write_parquet(
         tmp_path / "known.parquet"
     )
     specs = [
@@ -67,11 +67,13 @@ def test_vectors_of_images_ids_and_texts_become_columns(tmp_path):
         "prototypes:k=2,embedding=emb.precomputed",
     ]
     score.score([str(tmp_path / "data")], specs, tmp_path / "out")
-    got = pl.read_parquet(tmp_path / "out" / "a.parquet.scores.parquet")
-    vectors = {n: np.stack([np.frombuffer(v, np.float32) for v in got[n]]) for n in got.columns if n[:4] == "emb."}
-    assert np.array_equal(vectors["emb.precomputed"], known)
+    written = pl.read_parquet(tmp_path / "out" / "a.parquet.scores.parquet")
+    vectors = {
+        n: np.stack([np.frombuffer(v, np.float32) for v in written[n]]) for n in written.columns if n[:4] == "emb."
+    }
+    assert np.array_equal(vectors["emb.precomputed"], vectors_by_row)
     assert vectors["emb.pixels"][3] == pytest.approx([3 / 255, 6 / 255, 1])
-    assert vectors["emb.static"].any() and got["cluster.prototypes"].dtype == pl.Int32
+    assert vectors["emb.static"].any() and written["cluster.prototypes"].dtype == pl.Int32
     table(tmp_path / "t.parquet", {"the0": [3.0, 2.0]})
     with pytest.raises(Interrupted, match=r"targets changed|t\.parquet"):
         score.score([str(tmp_path / "data")], specs, tmp_path / "out")
@@ -94,30 +96,30 @@ def twice(folder):
     return Precomputed(str(folder / "x.parquet"))
 
 
-def one(folder):
+def single(folder):
     pl.DataFrame({"id": ["a"], "emb.x": [[1.0]]}).write_parquet(folder / "x.parquet")
     return Precomputed(str(folder / "x.parquet"))
 
 
 @pytest.mark.parametrize(
-    ("make", "items", "said"),
+    ("make", "items", "message"),
     [
-        (lambda folder: Static(), ["a"], "encoder static needs a table of token vectors: give path="),
+        (lambda folder: Static(), ["a"], "encoder static needs a table of token vectors. Give path="),
         (lambda folder: Static("nowhere.parquet"), ["a"], "no such file: nowhere.parquet"),
         (words, ["a"], "needs a column token"),
         (lambda folder: Precomputed(), ["a"], "encoder precomputed needs a table"),
         (twice, ["a"], "has 1 ids twice"),
-        (one, ["b"], r"id 'b' has no vector in .* \(1 ids\)"),
+        (single, ["b"], r"id 'b' has no vector in .* \(1 ids\)"),
         (lambda folder: Pixels(4), [b"abc"], "an image has 3 pixels, not 4"),
-        (lambda folder: Pixels(4), [b"\x89PNG...."], "an image is a PNG file: decode it to 4 bytes"),
+        (lambda folder: Pixels(4), [b"\x89PNG...."], "an image is a PNG file. Decode it to 4 bytes"),
         (lambda folder: Pixels(4), [None], "image 0 of a batch is null"),
         (lambda folder: Minilm(str(folder)), ["a"], "has no config.json"),
         (lambda folder: Onnx(), ["a"], "encoder onnx needs a model"),
         (lambda folder: Onnx(str(folder)), ["a"], "needs model.onnx"),
     ],
-)  # fmt: skip
-def test_bad_input_is_one_clear_line(make, items, said, tmp_path):
-    with pytest.raises(CurateError, match=said) as caught:
+)
+def test_bad_input_is_one_clear_line(make, items, message, tmp_path):
+    with pytest.raises(CurateError, match=message) as caught:
         make(tmp_path).encode(items)
     assert "\n" not in str(caught.value)
 
@@ -158,18 +160,23 @@ def test_an_onnx_export_of_minilm_gives_its_vectors(tmp_path):
     model, tokenizer = AutoModel.from_pretrained(folder).eval(), AutoTokenizer.from_pretrained(folder)
     tokenizer.save_pretrained(tmp_path)
     names = ["input_ids", "attention_mask", "token_type_ids"]
-    asked = tokenizer("one two three", return_tensors="pt")
+    tokens = tokenizer("one two three", return_tensors="pt")
 
     model.requires_grad_(False)
 
     class Named(torch.nn.Module):  # the exporter gives arguments by place, and the model's own places change by version
-        def forward(self, *given):
-            return model(**dict(zip(names, given, strict=True))).last_hidden_state
+        def forward(self, *inputs):
+            return model(**dict(zip(names, inputs, strict=True))).last_hidden_state
 
     torch.onnx.export(
-        Named(), tuple(asked[n] for n in names), str(tmp_path / "model.onnx"), input_names=names, dynamo=False,
-        output_names=["states"], dynamic_axes={n: {1: "tokens"} for n in [*names, "states"]},
-    )  # fmt: skip
+        Named(),
+        tuple(tokens[n] for n in names),
+        str(tmp_path / "model.onnx"),
+        input_names=names,
+        dynamo=False,
+        output_names=["states"],
+        dynamic_axes={n: {1: "tokens"} for n in [*names, "states"]},
+    )
     texts = ["", "one", *documents(3)["text"]]
     assert Onnx(str(tmp_path)).encode(texts) == pytest.approx(Minilm().encode(texts), abs=1e-4)
     assert "onnxruntime" in sys.modules

@@ -70,7 +70,7 @@ def test_a_module_that_a_node_lacks_is_named():
 
 
 def test_a_node_of_another_version_is_refused():
-    with pytest.raises(CurateError, match="install the same on all"):
+    with pytest.raises(CurateError, match="Install the same on all"):
         engine._call(abs, -1, str(Path.cwd()), "0.0.0")
 
 

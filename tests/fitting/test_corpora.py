@@ -22,7 +22,7 @@ def planted(noise=0.0):
 
 
 def test_the_crossing_is_where_it_was_planted_and_the_advice_says_so():
-    options = fit.Options(starts=16, draws=40)
+    options = fit.FitOptions(starts=16, draws=40)
     fits = corpora.fit_each(planted(0.001), "corpus", "chinchilla", "val", options=options)
     # At M = 20: 0.2 = 600 / D^0.3, D = 3000^(1 / 0.3); C = 6 N D = 6 D^2 / 20.
     truth = 6 * (3000 ** (1 / 0.3)) ** 2 / 20
@@ -30,8 +30,8 @@ def test_the_crossing_is_where_it_was_planted_and_the_advice_says_so():
     assert cross.better == "broad" and cross.worse == "clean"
     assert cross.flops == pytest.approx(truth, rel=0.5)
     assert cross.low < cross.flops < cross.high and cross.share > 0.9
-    said = corpora.advice(fits, [cross], 1e16, 1e24)
-    assert said.startswith("take clean from 1e+16") and "broad overtakes clean" in said
+    advice = corpora.advice(fits, [cross], 1e16, 1e24)
+    assert advice.startswith("take clean from 1e+16") and "broad overtakes clean" in advice
     lines = corpora.curves(fits, np.geomspace(1e16, 1e24, 5))
     assert lines["best"].to_list()[0] == "clean" and lines["best"].to_list()[-1] == "broad"
 
@@ -41,4 +41,4 @@ def test_a_missing_or_constant_column_is_refused():
         corpora.fit_each(planted(), "source", "chinchilla", "val")
     with pytest.raises(SchemaError, match="has one value"):
         runs = check(planted().frame.filter(pl.col("corpus") == "clean"), "x")
-        corpora.fit_each(runs, "corpus", "chinchilla", "val", options=fit.Options(starts=2, draws=2))
+        corpora.fit_each(runs, "corpus", "chinchilla", "val", options=fit.FitOptions(starts=2, draws=2))

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from curate.errors import FitError
-from curate.fitting import annealing, downstream
+from curate.fitting.curves import annealing, downstream
 
 RNG = np.random.default_rng(5)
 
@@ -20,20 +20,20 @@ RNG = np.random.default_rng(5)
     ],
 )
 def test_a_planted_curve_comes_back_and_extrapolates(kind, theta, x):
-    truth = downstream.KINDS[kind][0]({k: torch.tensor(v) for k, v in theta.items()}, torch.from_numpy(x)).numpy()
+    truth = downstream.KINDS[kind].function({k: torch.tensor(v) for k, v in theta.items()}, torch.from_numpy(x)).numpy()
     noise = 0.003 * truth.std() * RNG.standard_normal(len(x))
     better = x < np.median(x) if kind == "error" else x > np.median(x)
-    found = downstream.fit(kind, x[~better], (truth + noise)[~better], draws=20)
-    assert found.misaligned is None and found.explained > 0.99
-    assert np.abs(found.metric(torch.from_numpy(x)).numpy() - truth)[better].mean() < 0.06 * np.ptp(truth)
-    low, high = found.interval(torch.from_numpy(x))
+    curve = downstream.fit(kind, x[~better], (truth + noise)[~better], draws=20)
+    assert curve.misaligned is None and curve.explained > 0.99
+    assert np.abs(curve.metric(torch.from_numpy(x)).numpy() - truth)[better].mean() < 0.06 * np.ptp(truth)
+    low, high = curve.interval(torch.from_numpy(x))
     assert torch.all(low < high)
 
 
 def test_a_metric_that_falls_with_more_data_is_misaligned():
     tokens = np.geomspace(1e6, 1e10, 12)
-    found = downstream.fit("translation", tokens, 30 - 2 * np.log10(tokens), draws=5)
-    assert found.misaligned is not None and "do not seem to serve this task" in found.misaligned
+    curve = downstream.fit("translation", tokens, 30 - 2 * np.log10(tokens), draws=5)
+    assert curve.misaligned is not None and "do not seem to serve this task" in curve.misaligned
 
 
 def test_too_few_rows_are_refused():

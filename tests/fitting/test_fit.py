@@ -10,9 +10,9 @@ from problems import law_of, planted, recipes, theta
 from scipy.integrate import quad
 
 from curate.errors import FitError, SchemaError
-from curate.fitting import compare, fit_files
+from curate.fitting import compare, fit_files, holdout
 from curate.fitting import fit as fits
-from curate.fitting.fit import Options, fit
+from curate.fitting.fit import FitOptions, fit
 from curate.fitting.multistart import resample
 from curate.laws import chinchilla, repetition
 from curate.runs import run_table
@@ -21,8 +21,8 @@ from curate.runs.recipes import Recipes
 from curate.runs.recipes import recipes as checked
 from curate.storage import artifacts
 
-FAST = Options(starts=6, draws=30)
-TINY = Options(starts=4, draws=2)
+FAST = FitOptions(starts=6, draws=30)
+TINY = FitOptions(starts=4, draws=2)
 
 
 def values(published):
@@ -40,8 +40,8 @@ def single(params, tokens, unique=np.inf) -> Recipes:
      (4.2e9, 84e9, 12e9, 2.33333), (8.7e9, 178e9, 25e9, 2.22685)],
 )  # fmt: skip
 def test_repetition_has_the_published_losses(params, tokens, unique, loss):
-    found = law_of("repetition").loss(values(repetition.PUBLISHED), single(params, tokens, unique))
-    assert float(found) == pytest.approx(loss, abs=1e-4 if loss == 2.3544 else 1e-5)
+    predicted = law_of("repetition").loss(values(repetition.PUBLISHED), single(params, tokens, unique))
+    assert float(predicted) == pytest.approx(loss, abs=1e-4 if loss == 2.3544 else 1e-5)
 
 
 @pytest.mark.parametrize(
@@ -77,8 +77,8 @@ def test_chinchilla_is_stationary_at_the_published_optimum(published, flops):
     a, b, alpha, beta = (published[k] for k in ("A", "B", "alpha", "beta"))
     best = (alpha * a / (beta * b)) ** (1 / (alpha + beta)) * (flops / 6) ** (beta / (alpha + beta))
     grid = torch.from_numpy(best * np.exp(np.linspace(-1, 1, 2001)))
-    one = torch.ones(2001, 1, dtype=torch.float64)
-    losses = law_of("chinchilla").loss(values(published), Recipes(one, flops / 6 / grid, grid, torch.inf * one))
+    ones = torch.ones(2001, 1, dtype=torch.float64)
+    losses = law_of("chinchilla").loss(values(published), Recipes(ones, flops / 6 / grid, grid, torch.inf * ones))
     assert int(losses.argmin()) == 1000
 
 
@@ -104,27 +104,27 @@ def test_utility_halves_every_tau_repeats(tokens, unique, tau):
     constants = {
         k: torch.tensor(v, dtype=torch.float64) for k, v in {"a": a, "d": d, "n0": n0, "b": [b], "tau": [tau]}.items()
     }
-    found = float(law_of("utility_smooth").loss(constants, single(1e9, tokens, unique)))
-    assert found == pytest.approx(d + a * np.exp(-b * (np.log1p(tokens / passes / n0) + repeated)), rel=2e-7)
+    predicted = float(law_of("utility_smooth").loss(constants, single(1e9, tokens, unique)))
+    assert predicted == pytest.approx(d + a * np.exp(-b * (np.log1p(tokens / passes / n0) + repeated)), rel=2e-7)
 
 
 def test_p_equal_pools_sampled_uniformly_are_repeated_p_times_more_slowly():
     """Goyal et al. 2024, Theorem 1: b is the mean, and the half-life in tokens is p times as long."""
     law = law_of("utility_smooth")
     many = {"a": 4.0, "d": 0.8, "n0": 1e4, "b": [0.1, 0.13, 0.16], "tau": [5.0, 5.0, 5.0]}
-    one = {**many, "b": [0.13], "tau": [5.0]}
+    single_pool = {**many, "b": [0.13], "tau": [5.0]}
     mixed = checked([[1 / 3] * 3], [1e11], [1e9], [[1e9] * 3])
     losses = [
         float(law.loss({k: torch.tensor(v, dtype=torch.float64) for k, v in t.items()}, r))
-        for t, r in ((many, mixed), (one, single(1e9, 1e11, 3e9)))
+        for t, r in ((many, mixed), (single_pool, single(1e9, 1e11, 3e9)))
     ]
     assert losses[0] == pytest.approx(losses[1], rel=1e-12)
 
 
 def test_mixing_is_its_formula():
     constants = {"c": torch.tensor(1.5).double(), "t": torch.tensor([-1.0, 0.5]).double()}
-    found = law_of("mixing").loss(constants, checked([[0.25, 0.75]], [1e9], [1e9]))
-    assert float(found) == pytest.approx(1.5 + np.exp(-0.25 + 0.375), rel=1e-15)
+    predicted = law_of("mixing").loss(constants, checked([[0.25, 0.75]], [1e9], [1e9]))
+    assert float(predicted) == pytest.approx(1.5 + np.exp(-0.25 + 0.375), rel=1e-15)
 
 
 def noisy(name, n, seed, noise, pools=2):
@@ -137,36 +137,36 @@ def noisy(name, n, seed, noise, pools=2):
 def test_intervals_cover_about_what_they_say(name):
     inside, noise_ratio = [], []
     for seed in range(4):
-        found = fit(name, *noisy(name, 40, seed, 0.01), pools="ab", options=replace(FAST, seed=seed))
+        fitted = fit(name, *noisy(name, 40, seed, 0.01), pools="ab", options=replace(FAST, seed=seed))
         fresh, losses = noisy(name, 150, 1000 + seed, 0.01)
-        low, high = found.interval(fresh, 0.9)
+        low, high = fitted.interval(fresh, 0.9)
         inside.append(((low.numpy() <= losses) & (losses <= high.numpy())).mean())
-        noise_ratio.append(found.noise / 0.01)
+        noise_ratio.append(fitted.noise / 0.01)
     assert 0.82 <= np.mean(inside) <= 0.97
     assert 0.8 <= np.mean(noise_ratio) <= 1.25
 
 
 def test_a_wider_level_gives_a_wider_interval():
-    found = fit("chinchilla", *noisy("chinchilla", 30, 0, 0.01), pools="ab", options=FAST)
+    fitted = fit("chinchilla", *noisy("chinchilla", 30, 0, 0.01), pools="ab", options=FAST)
     base = recipes(20, 2, 5)
-    (low5, high5), (low9, high9) = found.interval(base, 0.5), found.interval(base, 0.9)
+    (low5, high5), (low9, high9) = fitted.interval(base, 0.5), fitted.interval(base, 0.9)
     assert bool((low9 < low5).all() and (high5 < high9).all() and (low5 < high5).all())
 
 
 @pytest.mark.parametrize("name", ["chinchilla", "utility_smooth"])
 def test_the_same_call_gives_identical_numbers(name):
-    one, two = (fit(name, *noisy(name, 25, 3, 0.01), pools="ab", options=TINY) for _ in range(2))
-    assert fits.to_json(one) == fits.to_json(two)
+    first, second = (fit(name, *noisy(name, 25, 3, 0.01), pools="ab", options=TINY) for _ in range(2))
+    assert fits.to_json(first) == fits.to_json(second)
     other = fit(name, *noisy(name, 25, 3, 0.01), pools="ab", options=replace(TINY, seed=1))
-    assert fits.to_json(other)["draws"] != fits.to_json(one)["draws"]
+    assert fits.to_json(other)["draws"] != fits.to_json(first)["draws"]
 
 
 def test_robust_to_a_few_wrong_losses():
     base, losses = noisy("chinchilla", 60, 0, 0.002)
     truth = law_of("chinchilla").loss(theta("chinchilla", 2, seed=0, inner=0.5), base).numpy()
     losses[:4] *= 1.5
-    found = fit("chinchilla", base, losses, pools="ab", options=FAST)
-    assert float(np.median(np.abs(found.loss(base).numpy() / truth - 1))) < 2e-3
+    fitted = fit("chinchilla", base, losses, pools="ab", options=FAST)
+    assert float(np.median(np.abs(fitted.loss(base).numpy() / truth - 1))) < 2e-3
 
 
 def test_weights_of_rows_are_counts():
@@ -174,9 +174,9 @@ def test_weights_of_rows_are_counts():
     base, losses = noisy("mixing", 30, 0, 0.01)
     half = np.arange(30) < 20
     wrong = np.where(half, losses, 9.0)
-    one = fit("mixing", base, wrong, pools="ab", weights=half.astype(float), options=replace(FAST, delta=0.01))
-    two = fit("mixing", base.take(half), losses[half], pools="ab", options=replace(FAST, delta=0.01))
-    assert torch.allclose(one.loss(base), two.loss(base), rtol=5e-3)
+    weighted = fit("mixing", base, wrong, pools="ab", weights=half.astype(float), options=replace(FAST, delta=0.01))
+    fewer = fit("mixing", base.take(half), losses[half], pools="ab", options=replace(FAST, delta=0.01))
+    assert torch.allclose(weighted.loss(base), fewer.loss(base), rtol=5e-3)
 
 
 def test_fewer_runs_than_parameters():
@@ -205,8 +205,8 @@ def test_copies_of_a_run_in_one_cluster_do_not_narrow_the_interval():
     copied = base.take(np.repeat(np.arange(24), 5))
     widths = []
     for clusters in (np.repeat(np.arange(24), 5), np.arange(120)):
-        found = fit("chinchilla", copied, np.repeat(losses, 5), pools="ab", clusters=clusters, options=FAST)
-        low, high = np.quantile(found.draw_losses(recipes(30, 2, 9)).numpy(), [0.05, 0.95], axis=0)
+        fitted = fit("chinchilla", copied, np.repeat(losses, 5), pools="ab", clusters=clusters, options=FAST)
+        low, high = np.quantile(fitted.draw_losses(recipes(30, 2, 9)).numpy(), [0.05, 0.95], axis=0)
         widths.append((high - low).mean())
     assert widths[0] > 1.4 * widths[1]
 
@@ -259,7 +259,7 @@ def table_of(name, n, seed, noise=0.005) -> run_table.Runs:
 
 def test_largest_holds_out_the_most_compute():
     base = recipes(50, 2, 0)
-    ((train, test),) = compare.splits(base, np.arange(50), "largest:0.3")
+    ((train, test),) = holdout.splits(base, np.arange(50), "largest:0.3")
     flops = (base.tokens * base.params).numpy()
     assert flops[train].max() < flops[test].min()
     assert test.sum() == 15
@@ -269,17 +269,17 @@ def test_largest_holds_out_the_most_compute():
 @pytest.mark.parametrize(("how", "count"), [("random", 4), ("random:0.5", 10), ("random:0.01", 1)])
 def test_random_holds_out_whole_trainings(how, count):
     clusters = np.repeat(np.arange(20), 3)
-    ((train, test),) = compare.splits(recipes(60, 2, 0), clusters, how)
+    ((train, test),) = holdout.splits(recipes(60, 2, 0), clusters, how)
     assert len(set(clusters[test])) == count
     assert not set(clusters[test]) & set(clusters[train])
-    ((_, again),) = compare.splits(recipes(60, 2, 0), clusters, how)
+    ((_, again),) = holdout.splits(recipes(60, 2, 0), clusters, how)
     assert (again == test).all()
 
 
 def test_mixture_holds_out_whole_mixtures():
     base = recipes(10, 2, 0)
     twice = base.take(np.tile(np.arange(10), 2))
-    ((_, test),) = compare.splits(twice, np.arange(20), "mixture:0.3")
+    ((_, test),) = holdout.splits(twice, np.arange(20), "mixture:0.3")
     assert test.sum() == 6
     assert (test[:10] == test[10:]).all()
 
@@ -287,7 +287,7 @@ def test_mixture_holds_out_whole_mixtures():
 def test_rolling_tests_only_above_what_it_trained_on():
     base = recipes(50, 2, 0)
     flops = (base.tokens * base.params).numpy()
-    pairs = compare.splits(base, np.arange(50), "rolling")
+    pairs = holdout.splits(base, np.arange(50), "rolling")
     assert len(pairs) == 3
     for train, test in pairs:
         assert flops[train].max() < flops[test].min()
@@ -296,7 +296,7 @@ def test_rolling_tests_only_above_what_it_trained_on():
 @pytest.mark.parametrize("how", ["nosuch", "largest:x", "randomly"])
 def test_an_unknown_holdout_is_refused(how):
     with pytest.raises(SchemaError, match="--holdout"):
-        compare.splits(recipes(10, 2, 0), np.arange(10), how)
+        holdout.splits(recipes(10, 2, 0), np.arange(10), how)
 
 
 @pytest.mark.parametrize("how", ["largest:0", "largest:1", "largest:2", "largest:-1", "random:1", "rolling:0.4"])

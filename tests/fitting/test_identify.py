@@ -7,7 +7,7 @@ from curate.fitting import fit, identify
 from curate.runs.recipes import recipes
 
 RNG = np.random.default_rng(3)
-FEW = fit.Options(starts=8, draws=40)
+FEW = fit.FitOptions(starts=8, draws=40)
 
 
 def chinchilla(params, tokens, noise=0.003):
@@ -24,11 +24,11 @@ def test_a_wide_grid_tells_the_floor_and_one_size_does_not_tell_the_size_exponen
     row = wide.table().filter(pl.col("param") == "E").row(0, named=True)
     assert row["low"] < 1.7 < row["high"]
 
-    one = n == n.max()
-    narrow = fit.fit("chinchilla", table.take(one), loss[one], pools=["all"], options=FEW)
-    told = identify.identify(narrow, table.take(one), loss[one])
-    assert {"A", "alpha"} <= set(told.unknown)
-    assert told.condition > 1e4
+    single_size = n == n.max()
+    narrow = fit.fit("chinchilla", table.take(single_size), loss[single_size], pools=["all"], options=FEW)
+    identified = identify.identify(narrow, table.take(single_size), loss[single_size])
+    assert {"A", "alpha"} <= set(identified.unknown)
+    assert identified.condition > 1e4
 
 
 def test_the_repeat_constant_of_runs_without_repeats_is_unknown():
@@ -42,10 +42,10 @@ def test_the_repeat_constant_of_runs_without_repeats_is_unknown():
     assert float(draws.std()) > 1.0  # what the runs do not tell varies as widely as the prior (1.6 log units)
 
 
-def test_the_most_telling_runs_are_where_the_draws_disagree():
+def test_the_most_informative_runs_are_where_the_draws_disagree():
     d = np.geomspace(1e9, 1e10, 12)
     table = recipes(np.ones((12, 1)), d, np.full(12, 1e8))
     result = fit.fit("chinchilla", table, chinchilla(np.full(12, 1e8), d), pools=["all"], options=FEW)
     candidates = recipes(np.ones((3, 1)), [3e9, 1e12, 5e9], np.full(3, 1e8))
-    assert identify.most_telling(result, candidates, count=1) == [1]
-    assert len(set(identify.most_telling(result, candidates))) == 3
+    assert identify.most_informative(result, candidates, count=1) == [1]
+    assert len(set(identify.most_informative(result, candidates))) == 3

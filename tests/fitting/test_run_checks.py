@@ -56,11 +56,16 @@ def test_losses_partly_in_bits_are_found(rows):
     loss[:: 24 // rows] /= np.log(2)
     mixed = table(**{"loss.val": loss})
     result = fit.fit(
-        "chinchilla", mixed.recipes(), loss, pools=mixed.pools, evaluation="val", options=fit.Options(draws=1)
+        "chinchilla", mixed.recipes(), loss, pools=mixed.pools, evaluation="val", options=fit.FitOptions(draws=1)
     )
     with pytest.raises(SchemaError, match=rf"loss.val of {rows} runs, first 'r0', looks in bits"):
-        run_checks.units_of_loss(result, mixed)
+        run_checks.check_units_of_loss(result, mixed)
     clean = fit.fit(
-        "chinchilla", good.recipes(), good.loss("val"), pools=good.pools, evaluation="val", options=fit.Options(draws=1)
+        "chinchilla",
+        good.recipes(),
+        good.loss("val"),
+        pools=good.pools,
+        evaluation="val",
+        options=fit.FitOptions(draws=1),
     )
-    run_checks.units_of_loss(clean, good)
+    run_checks.check_units_of_loss(clean, good)

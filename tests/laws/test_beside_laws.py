@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from curate.errors import FitError
-from curate.fitting import annealing, downstream
+from curate.fitting.curves import annealing, downstream
 from curate.laws.overtraining import PUBLISHED, Overtraining
 from curate.pool import repeats
 from curate.runs import recipes

@@ -84,7 +84,7 @@ def test_planted_laws_come_back_with_noise(spec):
     law, truth = law_of(spec), theta(spec, 3, seed=5, inner=0.7)
     train, fresh = recipes(120, 3, 40), recipes(200, 3, 41)
     noisy = law.loss(truth, train).numpy() * np.exp(np.random.default_rng(0).normal(0, 1e-3, 120))
-    found = fits.fit(spec, train, noisy, pools="abc", options=fits.Options(starts=16, draws=1))
+    found = fits.fit(spec, train, noisy, pools="abc", options=fits.FitOptions(starts=16, draws=1))
     error = (found.loss(fresh) / law.loss(truth, fresh) - 1).abs()
     assert found.rmse < 2e-3
     assert float(error.median()) < 2e-3

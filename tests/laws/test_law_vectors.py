@@ -10,7 +10,9 @@ import torch
 
 from curate import open_sets
 from curate.errors import CurateError
-from curate.laws.ces import SIZE, TOKENS, Ces
+from curate.laws._reference import SIZE, TOKENS
+from curate.laws._repeats import effective_tokens
+from curate.laws.ces import Ces
 from curate.laws.chinchilla import Chinchilla
 from curate.laws.cmr import PUBLISHED as CMR
 from curate.laws.cmr import critical_share
@@ -22,7 +24,6 @@ from curate.laws.overfit import Overfit
 from curate.laws.overtraining import PUBLISHED as OVERTRAINING
 from curate.laws.overtraining import Overtraining
 from curate.laws.penalised import Penalised
-from curate.laws.repetition import effective_tokens
 from curate.laws.scarce import Scarce
 from curate.laws.skaling import Skaling
 from curate.runs import recipes
@@ -191,7 +192,7 @@ def test_cmr_predicts_the_domain_loss_at_a_quarter(model):
     shares = np.array([1.0, 0.75, 0.5, 1 / 3])
     given = recipes.recipes(np.column_stack([1 - shares, shares]), [2e10] * 4, [1e9] * 4)
     found = fits.fit(
-        "cmr", given, np.array(seen), pools=["general", "domain"], options=fits.Options(draws=1, prior=False)
+        "cmr", given, np.array(seen), pools=["general", "domain"], options=fits.FitOptions(draws=1, prior=False)
     )
     assert found.rmse < 3e-4
     quarter_run = recipes.recipes([[0.75, 0.25]], [2e10], [1e9])

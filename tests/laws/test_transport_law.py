@@ -6,7 +6,7 @@ import torch
 from problems import law_of, recipes, theta
 
 from curate.errors import SchemaError
-from curate.fitting.fit import Options, fit
+from curate.fitting.fit import FitOptions, fit
 from curate.runs.recipes import Recipes
 
 THETA = {
@@ -58,7 +58,7 @@ def test_a_bounded_fit_of_few_noisy_pilots_finds_the_slope():
                      known.distance)  # fmt: skip
     truth = law_of("transport:top=1").loss(THETA, pilots).numpy()
     found = fit("transport:top=1", pilots, truth * np.exp(0.05 * rng.standard_normal(32)), pools="abc",
-                options=Options(starts=6, draws=20))  # fmt: skip
+                options=FitOptions(starts=6, draws=20))  # fmt: skip
     assert float(found.theta["c"]) == pytest.approx(2.0, abs=0.25)
     low, high = (found.draws["c"].quantile(q).item() for q in (0.05, 0.95))
     assert low < float(found.theta["c"]) < high

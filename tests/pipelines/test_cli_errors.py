@@ -127,7 +127,7 @@ def test_wrong_selections(cli, runs, more, message):
 
 
 def test_an_unknown_law_or_eval(cli, runs):
-    assert "unknown name 'nosuch' in laws" in one_line(fitting(cli, runs, "nosuch"))
+    assert "unknown law 'nosuch'" in one_line(fitting(cli, runs, "nosuch"))
     assert "no eval 'x'" in one_line(
         cli("fit", runs, "--law", "mixing", "--eval", "x", "--out", runs.parent / "f.json")
     )
@@ -180,7 +180,9 @@ def test_wrong_usage_exits_with_2(cli, fitted, tmp_path, more):
     ],
 )  # fmt: skip
 def test_a_fit_that_was_broken(cli, fitted, tmp_path, change, message):
-    fitted[0].write_text(json.dumps(json.loads(fitted[0].read_text()) | change))
+    record = json.loads(fitted[0].read_text())
+    record["laws"][0] |= change
+    fitted[0].write_text(json.dumps(record))
     said = cli("plan", fitted[0], "--pools", fitted[1], "--budget", "1e9:1e9", "--out", tmp_path / "p.json")
     assert message in one_line(said)
     assert not (tmp_path / "p.json").exists()
@@ -188,11 +190,11 @@ def test_a_fit_that_was_broken(cli, fitted, tmp_path, change, message):
 
 def test_a_front_of_evals_that_are_pools_and_not_the_target(cli, fitted, tmp_path):
     """Eval and pool names are often the same, and --target narrows the plan and not the front."""
-    record = json.loads(fitted[0].read_text())
-    other = json.loads(json.dumps(record))
-    other["theta"]["t"] = record["theta"]["t"][::-1]
-    several = {"law": "blend", "eval": "a+b", "pools": record["pools"], "theta": {}, "weights": [0.5, 0.5]}
-    fitted[0].write_text(json.dumps(several | {"fits": [record | {"eval": "a"}, other | {"eval": "b"}]}))
+    (law,) = json.loads(fitted[0].read_text())["laws"]
+    other = json.loads(json.dumps(law))
+    other["theta"]["t"] = law["theta"]["t"][::-1]
+    laws = [law | {"eval": "a", "weight": 0.5}, other | {"eval": "b", "weight": 0.5}]
+    fitted[0].write_text(json.dumps({"format": 2, "eval": "a+b", "evals": ["a", "b"], "laws": laws}))
     more = ["--budget", "1e9:1e9", "--target", "a", "--pareto", "a,b", "--within", 0, "--draws", 0]
     said = cli("plan", fitted[0], "--pools", fitted[1], "--out", tmp_path / "p.json", *more)
     assert said.code == 0, said
@@ -285,9 +287,18 @@ def test_the_whole_walk_and_the_same_bytes_again(cli, corpus, tmp_path, monkeypa
     for plan in results["plan"]["plans"]:
         assert sum(plan["weights"].values()) == pytest.approx(1)
         assert plan["weights"]["a"] == pytest.approx(1, abs=1e-6)
-        assert {"budget", "epochs", "loss", "low", "high", "gain", "gain_low", "gain_high", "spread", "limits"} <= set(
-            plan
-        )
+        assert {
+            "budget",
+            "epochs",
+            "loss",
+            "low",
+            "high",
+            "gain",
+            "gain_low",
+            "gain_high",
+            "spread",
+            "warnings",
+        } <= set(plan)
     for name in ("pools", "fit", "plan"):
         record = json.loads((tmp_path / "w" / f"{name}.json").read_text())
         assert {"version", "seed", "arguments", "inputs"} <= set(record["made_by"])

@@ -6,10 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curate import open_sets
+from curate import exports, open_sets
 from curate.errors import SchemaError
 from curate.pool import mixture
 from curate.pool.pool import Pool, to_json
+from curate.schedules.job import schedule
 from curate.storage import artifacts
 
 POOLS = (
@@ -160,7 +161,7 @@ def test_small_pools_can_be_left_out(cli, planned, tmp_path):
 
 def test_an_unknown_trainer_lists_the_known_ones(cli, planned, tmp_path):
     said = fails(cli, planned, "--to", "nosuch", "--out", tmp_path / "o")
-    assert "choose one of hf, levanter, megatron, mosaic, nemo, olmo, torchtitan" in said
+    assert "Choose one of hf, levanter, megatron, mosaic, nemo, olmo, torchtitan" in said
     assert "has no option 'x'" in fails(cli, planned, "--to", "olmo:x=1", "--out", tmp_path / "o")
     assert not (tmp_path / "o").exists()
 
@@ -237,3 +238,51 @@ def test_each_phase_of_a_schedule_is_a_file_and_all_tokens_add_up(cli, tmp_path)
 
 def test_a_plan_has_no_phases(cli, planned, tmp_path):
     assert "is a plan and has no phases" in fails(cli, planned, "--to", "hf", "--phase", 0, "--out", tmp_path / "x")
+
+
+def test_the_function_gives_the_file_of_the_command(cli, planned, tmp_path):
+    more = ["--path", "s3://x/{pool}/*.npy", "--path", "a=b=one.npy", "--path", "a=b=two.npy"]
+    assert cli("export", planned, "--to", "olmo", "--out", tmp_path / "command.yaml", *more).code == 0
+    paths = {"{pool}": "s3://x/{pool}/*.npy", "a=b": ["one.npy", "two.npy"]}
+    exported = exports.export(planned, "olmo", paths=paths, out=tmp_path / "function.yaml")
+    assert (tmp_path / "function.yaml").read_text() == (tmp_path / "command.yaml").read_text() == exported.text
+    again = exports.export(str(planned), "olmo", paths=paths)
+    again.save(tmp_path / "saved.yaml")
+    assert (tmp_path / "saved.yaml").read_text() == exported.text
+    assert (again.path, exported.path) == (None, tmp_path / "function.yaml")
+
+
+def test_plans_and_pools_in_memory_are_exported(planned):
+    record = json.loads(planned.read_text())
+    exported = exports.export(record, "hf")
+    assert exported.mixture.origin == "plan 0 of the plan in memory: 20,000,000,000 tokens, 1e+09 parameters"
+    del record["pools"]
+    with pytest.raises(SchemaError, match="the plan in memory does not hold its pools"):
+        exports.export(record, "hf")
+    assert exports.export(record, "hf", pools=POOLS).text == exported.text
+    cooled = schedule(POOLS, "cooldown", tokens=1000)
+    phase = exports.export(cooled, "nemo", phase=1)
+    assert phase.mixture.tokens == 500
+    with pytest.raises(SchemaError, match="the schedule in memory: 1,000 tokens in 2 phases, which end at 0.5, 1 of"):
+        exports.export(cooled, "nemo")
+
+
+def test_what_an_export_shows(planned, tmp_path):
+    exported = exports.export(planned, "nemo", out=tmp_path / "mix.txt")
+    assert repr(exported) == f"Exported(nemo: 3 pools, 20000000000 tokens; {tmp_path / 'mix.txt'})"
+    assert exported.table().columns == ["pool", "tokens", "share", "passes", "paths", "guessed"]
+    assert [note.partition(":")[0] for note in exported.notes] == [
+        "left out, no tokens", "paths guessed for web, code, a=b", "note",
+    ]  # fmt: skip
+    assert "paths guessed" in exported._repr_html_()
+    assert exported.chart().to_dict()["mark"]["type"] == "bar"
+
+
+@pytest.mark.parametrize(
+    ("paths", "message"),
+    [({"nosuch": "x"}, "a path for pool 'nosuch': the pools of the plan are a=b, code, unused, web"),
+     ("data/*.npy", r"the path 'data/\*.npy' for all pools has no \{pool\} in it")],
+)  # fmt: skip
+def test_paths_for_no_pool_are_refused(planned, paths, message):
+    with pytest.raises(SchemaError, match=message):
+        exports.export(planned, "olmo", paths=paths)

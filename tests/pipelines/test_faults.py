@@ -19,11 +19,11 @@ from conftest import console, documents, tree
 
 from curate.engines.local import Local
 from curate.errors import CurateError, Interrupted, SchemaError
-from curate.scoring import preflight, score, status, worker
+from curate.scoring import parts, preflight, run, score, status, worker
 from curate.storage import files
 from curate.tables import batches as tables
-from curate.tables import readers
-from curate.tables.batches import Shard, batches
+from curate.tables import readers, reading
+from curate.tables.batches import Reading, Shard, batches
 
 MB = 1 << 20
 ROOT = Path(__file__).parents[2]
@@ -70,7 +70,7 @@ def test_a_bad_file_is_set_aside_and_the_rest_is_done(cli, corpus, tmp_path, dam
     assert "quarantined" in cli("status", out).out
     assert not (out / "source=a" / "2.parquet.scores.parquet").exists()
     with pytest.raises(SchemaError, match=r"2\.parquet"):
-        score.score([str(corpus)], ("length", "compression"), out)
+        score.score([str(corpus)], ("length", "compression"), out, on_error="fail")
     victim.write_bytes(whole)
     said = cli(*job)
     assert (said.code, "20 rows scored" in said.out) == (0, True)
@@ -103,15 +103,15 @@ def test_bad_vectors_are_set_aside_and_learned_scorers_learn_from_the_rest(tmp_p
         vectors[7, 3] = float(bad)
         frame.with_columns(pl.Series("emb.e", vectors, dtype=pl.Array(pl.Float32, 8))).write_parquet(data / "1.parquet")
     spec = ("prototypes:k=2,embedding=emb.e",)
-    first = score.score([str(data)], spec, out, quarantine=True)
+    first = score.score([str(data)], spec, out, on_error="quarantine")
     assert (first.rows, list(first.quarantined)) == (60, ["1.parquet"])
     assert "emb.e" in first.quarantined["1.parquet"]
     with pytest.raises(SchemaError, match=r"emb\.e"):
-        score.score([str(data)], spec, tmp_path / "strict")
+        score.score([str(data)], spec, tmp_path / "strict", on_error="fail")
     before = tree(out)
     (data / "1.parquet").write_bytes(whole)
     assert status.learned(out) == []
-    second = score.score([str(data)], spec, out, quarantine=True)
+    second = score.score([str(data)], spec, out, on_error="quarantine")
     assert (second.rows, second.quarantined) == (30, {})
     assert all(tree(out)[name] == content for name, content in before.items() if name.endswith(".scores.parquet"))
 
@@ -152,8 +152,8 @@ def test_a_document_larger_than_allowed_is_refused_before_it_fills_memory(tmp_pa
         frame.write_ipc(path)
     shard = Shard(path, path.name)
     with pytest.raises(SchemaError, match=r"--max-document-mb"):
-        list(batches(shard, ("text",), document_bytes=MB))
-    assert sum(b.height for b in batches(shard, ("text",), document_bytes=4 * MB)) == 3
+        list(batches(shard, ("text",), reading=Reading(document_bytes=MB)))
+    assert sum(b.height for b in batches(shard, ("text",), reading=Reading(document_bytes=4 * MB))) == 3
 
 
 @pytest.mark.parametrize("codec", ["zstd", "gzip"])
@@ -166,7 +166,8 @@ def test_a_line_that_never_ends_is_refused_in_bounded_memory(tmp_path, codec):
         "import sys\nfrom pathlib import Path\n"
         "from curate.tables import batches as tables\nfrom curate.errors import SchemaError\n"
         "import resource\nbefore = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
-        "try: list(tables.batches(tables.Shard(Path(sys.argv[1]), 'x'), ('text',), document_bytes=8 << 20))\n"
+        "reading = tables.Reading(document_bytes=8 << 20)\n"
+        "try: list(tables.batches(tables.Shard(Path(sys.argv[1]), 'x'), ('text',), reading=reading))\n"
         "except SchemaError: print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) >> 10)"
     )
     done = subprocess.run([sys.executable, "-c", code, str(bomb)], capture_output=True, text=True, check=True)
@@ -180,7 +181,7 @@ def test_one_value_of_a_dictionary_does_not_become_thousands_in_memory(tmp_path)
     assert (tmp_path / "x.parquet").stat().st_size < 2 * size
     sizes = [b.num_rows for b in readers.read(Shard(tmp_path / "x.parquet", "x"), ["text"], 4096)]
     assert sum(sizes) == rows
-    assert max(sizes) * size <= 2 * readers.PIECE_BYTES
+    assert max(sizes) * size <= 2 * reading.PIECE_BYTES
 
 
 def test_a_column_that_grows_beyond_reason_is_a_bomb(tmp_path):
@@ -203,7 +204,7 @@ def test_a_file_that_changes_while_it_is_read_is_not_scored_as_if_it_had_not(cor
         return whole(scorers, batch)
 
     monkeypatch.setattr(worker, "apply", meddles)
-    got = score.score([str(corpus)], ("length",), out, quarantine=True)
+    got = score.score([str(corpus)], ("length",), out, on_error="quarantine")
     assert got.rows == 80
     assert list(got.quarantined) == ["source=b/3.parquet"]
     assert not (out / "source=b" / "3.parquet.scores.parquet").exists()
@@ -245,9 +246,11 @@ def test_a_full_disk_ends_the_job_with_one_line_and_it_continues(tmp_path):
         documents(rows).write_parquet(data / f"{i}.parquet")
     command = [*console("score", data, "--scorer", "length", "--scorer", "compression", "--out", out)]
     done = subprocess.run(
-        command, capture_output=True, text=True,
+        command,
+        capture_output=True,
+        text=True,
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (12_000, 12_000)),
-    )  # fmt: skip
+    )
     assert done.returncode == 1
     assert "cannot write" in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr
@@ -294,9 +297,9 @@ def test_odd_names_are_names(tmp_path, name):
 
 @pytest.fixture
 def small_parts(monkeypatch):
-    monkeypatch.setattr(worker, "PART_ROWS", 100)
-    monkeypatch.setattr(worker, "TASK_ROWS", 250)
-    monkeypatch.setattr(worker, "SMALL_BYTES", 0)
+    monkeypatch.setattr(parts, "PART_ROWS", 100)
+    monkeypatch.setattr(parts, "TASK_ROWS", 250)
+    monkeypatch.setattr(parts, "SMALL_BYTES", 0)
 
 
 @pytest.mark.parametrize("suffix", tables.FORMATS)
@@ -311,7 +314,7 @@ def test_a_long_file_continues_inside_to_the_same_bytes(tmp_path, small_parts, m
         (data / f"x{suffix}").write_bytes(pack.get(suffix, bytes)(frame.write_ndjson().encode()))
     else:
         frame.write_ipc(data / f"x{suffix}", record_batch_size=130, compression="uncompressed")
-    asked = dict(specs=("length", "compression"), batch_rows=32)
+    asked = dict(scorers=("length", "compression"), batch_rows=32)
     score.score([str(data)], out=calm, **asked)
     whole, seen = worker.apply, []
 
@@ -339,7 +342,7 @@ def test_a_part_of_a_file_that_changed_meanwhile_is_refused(tmp_path, small_part
     data, out = tmp_path / "data", tmp_path / "out"
     data.mkdir()
     documents(1000).write_parquet(data / "x.parquet")
-    monkeypatch.setattr(score, "_finish", lambda *a: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(run, "_finish", lambda *a: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         score.score([str(data)], ("length",), out)
     monkeypatch.undo()
@@ -349,10 +352,10 @@ def test_a_part_of_a_file_that_changed_meanwhile_is_refused(tmp_path, small_part
 
 
 def test_one_and_two_workers_write_the_same_bytes_of_a_file_cut_into_tasks(tmp_path):
-    rows = 2 * worker.TASK_ROWS + 1000
+    rows = 2 * parts.TASK_ROWS + 1000
     text = pl.Series("text", ["some words", "of a short text", ""]).gather(np.arange(rows) % 3)
     (tmp_path / "data").mkdir()
-    text.to_frame().write_parquet(tmp_path / "data" / "x.parquet", row_group_size=worker.TASK_ROWS // 2)
+    text.to_frame().write_parquet(tmp_path / "data" / "x.parquet", row_group_size=parts.TASK_ROWS // 2)
     for workers in (1, 2):
         got = score.score([str(tmp_path / "data")], ("length",), tmp_path / str(workers), engine=Local(workers))
         assert got.rows == rows
@@ -364,11 +367,11 @@ def test_text_of_any_size_makes_batches_of_bounded_size(tmp_path):
     pl.DataFrame({"text": texts}).write_parquet(tmp_path / "x.parquet", row_group_size=77)
     shard = Shard(tmp_path / "x.parquet", "x")
     found = {
-        piece: [b["text"].to_list() for b in batches(shard, ("text",), rows=50, size=20_000)]
+        piece: [b["text"].to_list() for b in batches(shard, ("text",), reading=Reading(batch_rows=50), size=20_000)]
         for piece in (1, 1 << 25)
-        if setattr(readers, "PIECE_BYTES", piece) is None
+        if setattr(reading, "PIECE_BYTES", piece) is None
     }
-    readers.PIECE_BYTES = 1 << 25
+    reading.PIECE_BYTES = 1 << 25
     one, two = found.values()
     assert one == two, "where batches end depends on how the file was read"
     assert [t for part in one for t in part] == texts
@@ -392,15 +395,15 @@ def test_a_scorer_that_breaks_on_one_file_is_a_reason(corpus, tmp_path, monkeypa
         return whole(scorers, batch)
 
     monkeypatch.setattr(worker, "apply", breaks)
-    got = score.score([str(corpus)], ("length",), tmp_path / "out", quarantine=True)
+    got = score.score([str(corpus)], ("length",), tmp_path / "out", on_error="quarantine")
     assert list(got.quarantined.values()) == [f"{corpus}/source=a/2.parquet: ZeroDivisionError: of its own"]
     with pytest.raises(ZeroDivisionError):
-        score.score([str(corpus)], ("length",), tmp_path / "strict")
+        score.score([str(corpus)], ("length",), tmp_path / "strict", on_error="fail")
 
 
 def test_when_every_file_is_bad_the_job_fails_with_the_first_reason(corpus, tmp_path):
     with pytest.raises(CurateError, match="no column 'body'"):
-        score.score([str(corpus)], ("length",), tmp_path / "out", text_column="body", quarantine=True)
+        score.score([str(corpus)], ("length",), tmp_path / "out", text_column="body", on_error="quarantine")
 
 
 def test_dry_run_forecasts_and_writes_nothing(cli, corpus, tmp_path):
@@ -408,8 +411,15 @@ def test_dry_run_forecasts_and_writes_nothing(cli, corpus, tmp_path):
     documents(9).with_columns(id=pl.int_range(9)).write_parquet(corpus / "source=a" / "0.parquet", row_group_size=3)
     said = cli("score", corpus, "--scorer", "length", "--out", tmp_path / "out", "--dry-run")
     assert said.code == 0
-    for words in ("5 files", "69 rows", "rows a second", "of memory", "no column 'text'", "row groups under 1000 rows",
-                  "column id differs between shards: "):  # fmt: skip
+    for words in (
+        "5 files",
+        "69 rows",
+        "rows a second",
+        "of memory",
+        "no column 'text'",
+        "row groups under 1000 rows",
+        "column id differs between shards: ",
+    ):
         assert words in said.out
     assert not (tmp_path / "out").exists()
 

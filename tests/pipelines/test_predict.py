@@ -23,11 +23,11 @@ def test_every_eval_has_its_columns_and_the_mean_is_their_mean(tmp_path):
     frame.write_parquet(tmp_path / "runs.parquet")
     fit.main(tmp_path / "runs.parquet", "chinchilla", "a,b", tmp_path / "fit.json", starts=8, draws=10)
     predict.main(tmp_path / "fit.json", tmp_path / "runs.parquet", tmp_path / "p.parquet")
-    found = pl.read_parquet(tmp_path / "p.parquet")
-    assert found.columns[:4] == ["run", "predicted", "low", "high"]
-    assert found["predicted"].to_numpy() == pytest.approx(
-        (found["predicted.a"].to_numpy() + found["predicted.b"].to_numpy()) / 2
+    predicted = pl.read_parquet(tmp_path / "p.parquet")
+    assert predicted.columns[:4] == ["run", "predicted", "low", "high"]
+    assert predicted["predicted"].to_numpy() == pytest.approx(
+        (predicted["predicted.a"].to_numpy() + predicted["predicted.b"].to_numpy()) / 2
     )
     for name in "ab":
-        assert found[f"predicted.{name}"].to_numpy() == pytest.approx(frame[f"loss.{name}"].to_numpy(), rel=2e-3)
-        assert (found[f"low.{name}"] < found[f"high.{name}"]).all()
+        assert predicted[f"predicted.{name}"].to_numpy() == pytest.approx(frame[f"loss.{name}"].to_numpy(), rel=2e-3)
+        assert (predicted[f"low.{name}"] < predicted[f"high.{name}"]).all()

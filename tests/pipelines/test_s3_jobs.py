@@ -179,7 +179,7 @@ def test_a_large_output_in_parts_appears_when_it_is_complete(store, tmp_path):
 def test_an_exception_while_writing_leaves_no_object(store):
     with pytest.raises(ZeroDivisionError), files.replacing(OUT / "x") as temporary:
         temporary.write_text("half")
-        1 / 0  # noqa: B018
+        raise ZeroDivisionError
     assert s3.keys(store.upstream) == []
     assert not temporary.exists()
 
@@ -209,7 +209,7 @@ def test_two_workers_write_the_same_objects(store, data, corpus, tmp_path):
 @pytest.mark.parametrize("name", ["a/../../escape.parquet", "a//b.parquet", "a/./c.parquet"])
 def test_a_key_that_leads_out_is_refused(store, name):
     assert s3.request(store.upstream, "PUT", f"/{s3.BUCKET}/in/{quote(name, safe='')}", b"x")[0] == 200
-    with pytest.raises(SchemaError, match="rename the object"):
+    with pytest.raises(SchemaError, match="Rename the object"):
         files.listed("s3://data/in")
 
 

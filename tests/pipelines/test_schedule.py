@@ -47,18 +47,18 @@ def usage(said):
 def test_cooldown_as_published_with_its_harm(job):
     said = job("cooldown", "--tokens", "1e12", "--params", "8e8")
     record = made(said)
-    assert {"method", "tokens", "phases", "epochs", "variance_factor", "limits", "made_by"} <= set(record)
+    assert {"method", "tokens", "phases", "epochs", "variance_factor", "warnings", "made_by"} <= set(record)
     assert [(p["from"], p["to"]) for p in record["phases"]] == [(0, 0.5), (0.5, 1)]
     assert record["phases"][0]["weights"]["en"] == pytest.approx(0.4543, abs=1e-4)
     assert record["epochs"]["sw"] == pytest.approx(46.83, rel=1e-3)
     assert record["exhausted"]["en"] is None
     assert record["exhausted"]["sw"] == pytest.approx(0.01071, rel=1e-3)
-    (harmed,) = record["limits"]
+    (harmed,) = record["warnings"]
     assert harmed.startswith("sw: 45.8 repeats are in the harmful band")
     assert harmed in said.out
     assert "by 15.42" in said.out
     assert "46.83" in said.out
-    assert json.loads(job("cooldown", "--tokens", "1e12", "--params", "8e8", "--json").out)["limits"] == [harmed]
+    assert json.loads(job("cooldown", "--tokens", "1e12", "--params", "8e8", "--json").out)["warnings"] == [harmed]
 
 
 def test_the_other_methods_of_sizes(job):
@@ -69,11 +69,11 @@ def test_the_other_methods_of_sizes(job):
     assert made(job("temperature", "--tokens", "1e9", "--tau", "inf"))["weights"] == dict.fromkeys(PLANNED, 0.25)
     record = made(job("unimax", "--tokens", "1e12"))
     assert record["weights"] == pytest.approx({"en": 0.42, "it": 0.42, "zh": 0.156, "sw": 0.004})
-    assert record["limits"] == ["at the cap of 4 epochs: zh, sw"]
-    assert "give 2.935e+12 tokens" in made(job("unimax", "--tokens", "1e13", "--cap", "1"))["limits"][0]
+    assert record["warnings"] == ["at the cap of 4 epochs: zh, sw"]
+    assert "give 2.935e+12 tokens" in made(job("unimax", "--tokens", "1e13", "--cap", "1"))["warnings"][0]
     rising = made(job("cooldown", "--tokens", "1e9", "--tau", "1", "--tau-then", "5", "--switch", "0.3"))
     assert rising["phases"][1]["from"] == 0.3
-    assert "falling did better" in rising["limits"][0]
+    assert "falling did better" in rising["warnings"][0]
 
 
 def test_phases_of_every_kind_of_mixture(job):
@@ -94,7 +94,7 @@ def test_a_ramp(job):
     assert record["tokens"] == 1e12, "the plan's"
     assert len(record["phases"]) == 4
     assert record["weights"]["sw"] == pytest.approx((0.05 + 1 / 2935) / 2)
-    assert "drawn from other pools than in plan 0" in record["limits"][0]
+    assert "drawn from other pools than in plan 0" in record["warnings"][0]
 
 
 def test_two_stages_keep_the_totals_of_a_plan(job):
@@ -107,8 +107,8 @@ def test_two_stages_keep_the_totals_of_a_plan(job):
         record = made(job("two-stage", "--plan", "plan.json", *more))
         assert record["weights"] == pytest.approx(PLANNED, rel=1e-9)
         assert record["phases"][1]["from"] == 0.9
-        assert not any("other pools" in line for line in record["limits"])
-        assert any("harmful band of a model of 1e+09" in line for line in record["limits"]), "the plan's parameters"
+        assert not any("other pools" in line for line in record["warnings"])
+        assert any("harmful band of a model of 1e+09" in line for line in record["warnings"]), "the plan's parameters"
     late = made(job("two-stage", "--plan", "plan.json", "--late", "sw", "--late", "zh=0.5"))
     assert late["phases"][0]["weights"]["sw"] == 0
     assert late["phases"][1]["weights"] == pytest.approx({"en": 0, "it": 0, "zh": 0.5, "sw": 0.5})
@@ -120,9 +120,9 @@ def test_two_plans_as_two_stages(job):
             "--anneal-fraction", "0.2")
     )  # fmt: skip
     assert free["weights"]["sw"] == pytest.approx(0.8 * 0.05 + 0.2 * 0.25)
-    assert not any("plan" in line for line in free["limits"]), "which of two plans to compare with was not said"
+    assert not any("plan" in line for line in free["warnings"]), "which of two plans to compare with was not said"
     shorter = made(job("two-stage", "--plan", "plans.json", "--budget", "1", "--tokens", "1e12", "--late", "sw=0.2"))
-    assert shorter["limits"][0].startswith("plan 1 is for 1e+13 tokens, not 1e+12")
+    assert shorter["warnings"][0].startswith("plan 1 is for 1e+13 tokens, not 1e+12")
 
 
 def test_the_same_bytes_again(job, tmp_path):
@@ -171,9 +171,9 @@ def test_what_cannot_be_is_said_in_one_line(job, arguments, said):
     ("content", "said"),
     [
         ({"plans": []}, "has no plans"),
-        ({"plans": [{"budget": {"tokens": 1, "params": 1}}]}, "is not a plan.json"),
-        ({"plans": [{"budget": {"tokens": 1, "params": 1}, "weights": {"en": "x"}}]}, "is not a plan.json"),
-        ({"plans": {"a": 1}}, "is not a plan.json"),
+        ({"plans": [{"budget": {"tokens": 1, "params": 1}}]}, "cannot be read"),
+        ({"plans": [{"budget": {"tokens": 1, "params": 1}, "weights": {"en": "x"}}]}, "cannot be read"),
+        ({"plans": {"a": 1}}, "has no plans"),
         (
             {"plans": [{"budget": {"tokens": 1, "params": 1}, "weights": {"xx": 1}}]},
             "plan 0 of bad.json has a share of",
@@ -191,8 +191,8 @@ def test_broken_plans(job, tmp_path, content, said):
     ("arguments", "said"),
     [
         (["nosuch", "--tokens", "1e9"], "'nosuch'"),
-        (["temperature"], "give --tokens"),
-        (["two-stage", "--late", "sw"], "give --tokens or --plan"),
+        (["temperature"], "--tokens: give the training tokens"),
+        (["two-stage", "--late", "sw"], "give the training tokens or a --plan"),
         (["temperature", "--tokens", "1e9", "--cap", "3"], "--cap: --method temperature does not read it"),
         (["unimax", "--tokens", "1e9", "--phase", "1:uniform"], "--phase: --method unimax does not read it"),
         (["piecewise", "--tokens", "1e9"], "give one or more FRACTION:MIXTURE"),

@@ -55,9 +55,13 @@ def test_projection_is_nearest_by_slsqp(case):
     v, low, high = (x[0].numpy() for x in case)
     w = project(*case)[0].numpy()
     solution = scipy_minimize(
-        lambda x: ((x - v) ** 2).sum(), w, jac=lambda x: 2 * (x - v), bounds=list(zip(low, high, strict=True)),
-        constraints=[{"type": "eq", "fun": lambda x: x.sum() - 1, "jac": np.ones_like}], method="SLSQP",
-    )  # fmt: skip
+        lambda x: ((x - v) ** 2).sum(),
+        w,
+        jac=lambda x: 2 * (x - v),
+        bounds=list(zip(low, high, strict=True)),
+        constraints=[{"type": "eq", "fun": lambda x: x.sum() - 1, "jac": np.ones_like}],
+        method="SLSQP",
+    )
     assert ((w - v) ** 2).sum() <= solution.fun + 1e-9
 
 
@@ -110,9 +114,13 @@ def test_steep_valley_agrees_with_slsqp():
         Region.box(torch.zeros(1, 4).double(), torch.ones(1, 4).double()),
     )
     best = scipy_minimize(
-        lambda x: float(objective(torch.from_numpy(x))), np.full(4, 0.25), bounds=[(0, 1)] * 4, method="SLSQP",
-        constraints=[{"type": "eq", "fun": lambda x: x.sum() - 1}], options={"ftol": 1e-14, "maxiter": 1000},
-    )  # fmt: skip
+        lambda x: float(objective(torch.from_numpy(x))),
+        np.full(4, 0.25),
+        bounds=[(0, 1)] * 4,
+        method="SLSQP",
+        constraints=[{"type": "eq", "fun": lambda x: x.sum() - 1}],
+        options={"ftol": 1e-14, "maxiter": 1000},
+    )
     assert float(solution.value) <= best.fun + 1e-9
 
 

@@ -66,9 +66,13 @@ def test_no_point_of_the_region_is_nearer(case):
     to = (v - w)[0].numpy()
     bounds = np.stack([region.low[0].numpy(), region.high[0].numpy()], axis=1)
     best = linprog(
-        -to, A_ub=region.rows[0].numpy(), b_ub=region.limits[0].numpy() + 1e-12, A_eq=np.ones((1, len(to))), b_eq=[1.0],
+        -to,
+        A_ub=region.rows[0].numpy(),
+        b_ub=region.limits[0].numpy() + 1e-12,
+        A_eq=np.ones((1, len(to))),
+        b_eq=[1.0],
         bounds=bounds,
-    )  # fmt: skip
+    )
     assert -best.fun - to @ w[0].numpy() <= 1e-7 * max(1.0, abs(to).max())
 
 
@@ -77,13 +81,16 @@ def test_slsqp_finds_nothing_nearer(case):
     v, region = case
     w, point, rows = region.project(v)[0].numpy(), v[0].numpy(), region.rows[0].numpy()
     solution = minimize(
-        lambda x: ((x - point) ** 2).sum(), w, jac=lambda x: 2 * (x - point), method="SLSQP",
+        lambda x: ((x - point) ** 2).sum(),
+        w,
+        jac=lambda x: 2 * (x - point),
+        method="SLSQP",
         bounds=np.stack([region.low[0].numpy(), region.high[0].numpy()], axis=1),
         constraints=[
             {"type": "eq", "fun": lambda x: x.sum() - 1, "jac": np.ones_like},
             {"type": "ineq", "fun": lambda x: region.limits[0].numpy() - rows @ x, "jac": lambda _: -rows},
         ],
-    )  # fmt: skip
+    )
     over = (rows @ solution.x - region.limits[0].numpy()).max()
     assert ((w - point) ** 2).sum() <= solution.fun + 1e-7 + 100 * max(over, 0.0)
 

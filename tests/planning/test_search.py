@@ -26,7 +26,7 @@ def test_the_search_finds_the_minimum_of_a_kinked_function_within_bounds():
 def test_a_plan_over_trees_is_as_good_as_the_best_of_many_mixtures():
     base = recipes(120, 3, 5)
     truth = 2 + ((base.weights - torch.tensor([0.5, 0.3, 0.2])) ** 2).sum(dim=1).numpy()
-    few = boosted.Options(rounds=60, draws=4)
+    few = boosted.TreeOptions(rounds=60, draws=4)
     trees = boosted.fit_boosted(base, {"x": truth}, pools=["a", "b", "c"], base=None, options=few)["x"]
     pools = [Pool(name, 1e15, 1) for name in "abc"]
     best = plan.optimize(trees, pools, Budget(1e9, 1e8))

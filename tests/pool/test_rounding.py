@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from curate.errors import SchemaError
-from curate.pool.rounding import apportion, down, up
+from curate.pool.rounding import apportion, down, round_to_sum, up
 
 SHARES = st.lists(st.floats(0, 1e12) | st.floats(0, 1e-300) | st.just(0.0), min_size=1, max_size=12).filter(any)
 TOTALS = st.integers(0, 10**18)
@@ -67,6 +67,27 @@ def test_known_cases():
 def test_what_cannot_be_split_is_refused(shares, total, message):
     with pytest.raises(SchemaError, match=message):
         apportion(shares, total)
+
+
+def by_largest_remainder(parts, total):
+    """Largest remainders in floats with numpy, written apart from the package."""
+    counts = np.floor(parts).astype(np.int64)
+    counts[np.argsort(counts - parts, kind="stable")[: total - int(counts.sum())]] += 1
+    return counts.tolist()
+
+
+@given(st.lists(st.floats(0.001, 1) | st.sampled_from([0.1, 0.25, 0.5]), min_size=1, max_size=6), st.integers(0, 500))
+def test_float_parts_are_rounded_as_they_are(shares, total):
+    parts = np.array(shares) / np.sum(shares) * total
+    counts = round_to_sum(parts, total)
+    assert counts == by_largest_remainder(parts, total)
+    assert sum(counts) == total
+    assert (np.abs(np.array(counts) - parts) < 1 + 1e-9).all()
+
+
+def test_a_tie_in_floats_goes_to_the_first_and_an_exact_one_need_not():
+    assert round_to_sum(np.array([0.9, 0.1]) * 5, 5) == [5, 0]
+    assert apportion([0.9, 0.1], 5) == [4, 1], "0.1 as a float is a little more than a tenth"
 
 
 @given(st.floats(1e-12, 1e12), st.integers(1, 6))

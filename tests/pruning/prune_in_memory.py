@@ -59,9 +59,9 @@ def decide(column: Scores, rule: Rule) -> tuple[np.ndarray, np.ndarray, np.ndarr
     return result, (result & ~plain if floors else nothing), trimmed
 
 
-def strata(score: np.ndarray, left: np.ndarray) -> np.ndarray:
-    """Return (n,) which fiftieth of the range of what is ``left`` a score lies in."""
-    low, high = score[left].min(), score[left].max()
+def strata(score: np.ndarray, offered: np.ndarray) -> np.ndarray:
+    """Return (n,) which fiftieth of the range of what is ``offered`` a score lies in."""
+    low, high = score[offered].min(), score[offered].max()
     if low == high:
         return np.zeros(len(score), dtype=int)
     part = (score / 2 - low / 2) / (high / 2 - low / 2)

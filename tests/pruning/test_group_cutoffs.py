@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from curate.pruning import cutoffs
-from curate.pruning.cutoffs import Batch
-from curate.pruning.group_cutoffs import firsts
+from curate.pruning.ranking import histograms
+from curate.pruning.ranking.cutoffs import Ranking
+from curate.pruning.ranking.group_cutoffs import group_ends
+from curate.pruning.ranking.histograms import CodedBatch
 from curate.tables import batches
 
 
@@ -22,19 +23,20 @@ def test_the_first_rows_of_every_group(data, limit):
     ids = pl.Series([f"r{i % max(1, n - 2)}" for i in range(n)])  # two ids come twice
     sizes = np.bincount(group, minlength=g)
     quotas = np.array([data.draw(st.integers(0, int(size))) for size in sizes])
-    code, size = cutoffs.codes(score), data.draw(st.integers(1, n))
+    code, size = histograms.codes(score), data.draw(st.integers(1, n))
 
     def stream(with_ids):
         for a in range(0, n, size):
             part = slice(a, a + size)
-            yield Batch(code[part], group[part], ids[part] if with_ids else None)
+            yield CodedBatch(code[part], group[part], ids[part] if with_ids else None)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cutoffs, "CELLS", 4 * g)
-        ends = firsts(stream, quotas, sizes, (int(code.min()), int(code.max())), seed=1, limit=limit)
+        patch.setattr(histograms, "CELLS", 4 * g)
+        ranking = Ranking(stream, seed=1, sorted_rows=limit)
+        ends = group_ends(ranking, quotas, sizes, (int(code.min()), int(code.max())))
     order = np.lexsort((np.arange(n), batches.keys(ids, 1), code))
     expected = np.zeros(n, dtype=bool)
     for j in range(g):
         expected[order[group[order] == j][: quotas[j]]] = True
-    found = np.concatenate([ends.of(batch, i * size) for i, batch in enumerate(stream(True))])
-    assert found.tolist() == expected.tolist()
+    taken = np.concatenate([ends.of(batch, i * size) for i, batch in enumerate(stream(True))])
+    assert taken.tolist() == expected.tolist()

@@ -9,7 +9,7 @@ import pytest
 
 from curate.errors import SchemaError
 from curate.pruning import prune
-from curate.pruning.kept_rows import materialize
+from curate.pruning.kept_rows import write_kept
 from curate.scoring import score
 from curate.tables import batches
 
@@ -36,8 +36,8 @@ def test_kept_rows_are_the_input_rows(tmp_path, suffix):
         with pa.output_stream(str(path), compression="zstd") as stream:
             stream.write(frame.write_ndjson().encode())
     score.score([str(tmp_path / "data")], ["length"], tmp_path / "scores")
-    prune.prune(tmp_path / "scores", "score.length", tmp_path / "kept", keep=0.6)
-    assert materialize(tmp_path / "scores", tmp_path / "kept", tmp_path / "out", shard_rows=4) == 15
+    prune.prune(tmp_path / "scores", tmp_path / "kept", by="score.length", keep=0.6)
+    assert write_kept(tmp_path / "scores", tmp_path / "kept", tmp_path / "out", shard_rows=4) == 15
     parts = sorted((tmp_path / "out" / "source=web").iterdir())
     assert [p.name for p in parts] == [f"a-{i:05d}{suffix}" for i in range(4)]
     back = [pl.from_arrow(b) for p in parts for b in batches.record_batches(batches.Shard(p, p.name))]
@@ -65,12 +65,12 @@ def test_rows_of_an_earlier_pruning_go(tmp_path):
         pl.DataFrame({"text": ["w" * i for i in range(1, 13)]}).write_parquet(tmp_path / "data" / f"{name}.parquet")
     score.score([str(tmp_path / "data")], ["length"], tmp_path / "scores")
     for keep, files in ((0.9, 6), (0.25, 2)):
-        prune.prune(tmp_path / "scores", "score.length", tmp_path / "kept", keep=keep)
-        total = materialize(tmp_path / "scores", tmp_path / "kept", tmp_path / "out", shard_rows=4)
+        prune.prune(tmp_path / "scores", tmp_path / "kept", by="score.length", keep=keep)
+        total = write_kept(tmp_path / "scores", tmp_path / "kept", tmp_path / "out", shard_rows=4)
         (tmp_path / "out" / "notes-2020.parquet").write_bytes(b"mine")
-        found = sorted((tmp_path / "out").glob("[ab]-*.parquet"))
-        assert len(found) == files
-        assert sum(pl.read_parquet(path).height for path in found) == total
+        parts = sorted((tmp_path / "out").glob("[ab]-*.parquet"))
+        assert len(parts) == files
+        assert sum(pl.read_parquet(path).height for path in parts) == total
     assert (tmp_path / "out" / "notes-2020.parquet").read_bytes() == b"mine"
 
 
@@ -78,6 +78,6 @@ def test_the_folder_of_the_inputs_is_refused(tmp_path):
     (tmp_path / "data").mkdir()
     pl.DataFrame({"text": ["a", "b"]}).write_parquet(tmp_path / "data" / "a.parquet")
     score.score([str(tmp_path / "data")], ["length"], tmp_path / "scores")
-    prune.prune(tmp_path / "scores", "score.length", tmp_path / "kept", keep=0.5)
-    with pytest.raises(SchemaError, match="the input .* is there; give another --out"):
-        materialize(tmp_path / "scores", tmp_path / "kept", tmp_path / "data")
+    prune.prune(tmp_path / "scores", tmp_path / "kept", by="score.length", keep=0.5)
+    with pytest.raises(SchemaError, match="the input .* is there. Give another --out"):
+        write_kept(tmp_path / "scores", tmp_path / "kept", tmp_path / "data")

@@ -15,8 +15,10 @@ from hypothesis import strategies as st
 from prune_in_memory import Scores, decide
 
 from curate.errors import CurateError, SchemaError
-from curate.pruning import balance, cutoffs, make_pools, prune, rules
+from curate.pruning import balance, make_pools, prune, rules, score_bins
 from curate.pruning.balance import Balance
+from curate.pruning.ranking import histograms
+from curate.pruning.rule_options import RuleOptions, read_rule
 from curate.pruning.rules import Rule
 from curate.scoring import score
 from curate.tables import batches
@@ -83,18 +85,18 @@ def test_exactly_the_share_asked_whatever_the_ties_and_groups(values, keep, rule
     assert verdict.sum() == round(keep * n)
     assert not (secured & ~verdict).any()
     for name in set(groups):
-        mine = np.array(groups) == name
-        assert (verdict & mine).sum() >= np.floor((floor or 0) * keep * mine.sum())
+        members = np.array(groups) == name
+        assert (verdict & members).sum() >= np.floor((floor or 0) * keep * members.sum())
 
 
 @given(
     values=st.lists(st.integers(0, 2), min_size=2, max_size=30), rule=st.sampled_from(["hard", "easy"]), data=st.data()
 )
 def test_ties_go_by_id_not_by_place(values, rule, data):
-    one = column(values)
+    scores = column(values)
     order = data.draw(st.permutations(range(len(values))))
-    two = Scores(*(x[order] for x in (one.score, one.key, one.group, one.tokens)), one.groups)
-    assert (decide(two, ruled(rule, 0.5))[0] == decide(one, ruled(rule, 0.5))[0][order]).all()
+    permuted = Scores(*(x[order] for x in (scores.score, scores.key, scores.group, scores.tokens)), scores.groups)
+    assert (decide(permuted, ruled(rule, 0.5))[0] == decide(scores, ruled(rule, 0.5))[0][order]).all()
 
 
 def test_another_seed_breaks_ties_differently():
@@ -103,19 +105,19 @@ def test_another_seed_breaks_ties_differently():
 
 
 @pytest.mark.parametrize(
-    ("settings", "said"),
+    ("settings", "message"),
     [
-        ({"rule": "nosuch"}, "unknown rule 'nosuch': choose one of hard, easy"),
+        ({"rule": "nosuch"}, "--rule 'nosuch' is not known. Choose one of hard, easy"),
         ({"keep": 0.0}, "--keep 0 must be a share"),
         ({"keep": 1.5}, "--keep 1.5 must be a share"),
         ({"keep": float("nan")}, "--keep nan must be a share"),
         ({"rule": "threshold", "keep": float("nan")}, "--keep nan must be a score"),
-        ({"rule": "threshold", "balance": "source"}, "cannot --balance groups"),
-        ({"balance": "source:2"}, "floor 2 must lie in"),
-        ({"balance": "sources"}, "'sources' is not known here: none; source, label, cluster"),
-        ({"balance": "none:0.5"}, "is not known here"),
+        ({"rule": "threshold", "balance": "source"}, "cannot --balance groups. Leave one out"),
+        ({"balance": "source:2"}, "the floor 2 must lie in"),
+        ({"balance": "sources"}, "'sources' is not known. Write none; source, label, cluster"),
+        ({"balance": "none:0.5"}, "is not known. Write none"),
         ({"balance": "source:x"}, "'x' is neither a number"),
-        ({"balance": "source:recall"}, "write label:recall"),
+        ({"balance": "source:recall"}, "Write label:recall"),
         ({"balance": "dbp:x"}, "write dbp:TAU"),
         ({"balance": "dbp:0"}, "TAU must be above 0"),
         ({"balance": "dbp:1:-1"}, "LEAST at least 0"),
@@ -141,16 +143,16 @@ def test_another_seed_breaks_ties_differently():
         ({"max_source_removal": 1.5}, "--max-source-removal 1.5 must lie in"),
     ],
 )  # fmt: skip
-def test_senseless_arguments_are_refused(tmp_path, settings, said):
+def test_senseless_arguments_are_refused(tmp_path, settings, message):
     scores, _ = folder_of(tmp_path, TEN, ["a"] * 10, [])
-    with pytest.raises(SchemaError, match=said) as error:
-        prune.prune(scores, "score.x", tmp_path / "kept", **{"keep": 0.5} | settings)
+    with pytest.raises(SchemaError, match=message) as error:
+        prune.prune(scores, tmp_path / "kept", by="score.x", **{"keep": 0.5} | settings)
     assert "\n" not in str(error.value)
     assert not (tmp_path / "kept").exists()
 
 
 @pytest.mark.parametrize(
-    ("text", "found"),
+    ("text", "expected"),
     [
         ("none", Balance()), ("source", Balance("source", "floor", 0.5)), ("label:0.2", Balance("label", "floor", 0.2)),
         ("source:0", Balance("source", "floor", 0.0)), ("cluster.x:even", Balance("cluster.x", "even")),
@@ -158,8 +160,8 @@ def test_senseless_arguments_are_refused(tmp_path, settings, said):
         ("dbp:0.5:20", Balance("cluster.density", "dbp", temperature=0.5, least=20)),
     ],
 )  # fmt: skip
-def test_balance(text, found):
-    assert balance.parse(text) == found
+def test_balance(text, expected):
+    assert balance.parse(text) == expected
 
 
 def folder_of(tmp_path, values, groups, cuts, more=None):
@@ -231,39 +233,40 @@ def check(tmp_path, values, groups, cuts, limit, rule, keep, *, seed, balance, t
     dense = {name: float(ord(name) ** 2) for name in names}
     more = {"label": groups, "cluster.density": [ord(g) for g in groups], "score.density": [dense[g] for g in groups]}
     scores, frame = folder_of(tmp_path, values, groups, cuts, more)
-    asked = prune._rule(rule, keep, balance, trim, temperature, recall, seed)
-    grouped = asked.balance.column != ""
+    options = RuleOptions("score.x", keep, rule, balance, trim, temperature, recall, None, "", "", seed)
+    settings = read_rule(options)
+    grouped = settings.balance.column != ""
     code = np.array([names.index(g) if grouped else 0 for g in groups], dtype=np.int32)
     keys, tokens = batches.keys(frame["id"], seed), frame["tokens"].to_numpy()
     of = tuple(names) if grouped else ("",)
     whole = Scores(np.array(values, float), keys, code, tokens, of, tuple(dense.values()))
     kept, target = scores / "kept", round(keep * len(values))
-    if asked.balance.how == "dbp" and sum(min(asked.balance.least, groups.count(g)) for g in names) > target:
+    if settings.balance.how == "dbp" and sum(min(settings.balance.least, groups.count(g)) for g in names) > target:
         with pytest.raises(SchemaError, match="rows are needed for at least"):
-            prune.prune(scores, "score.x", kept, keep=keep, rule=rule, balance=balance, max_source_removal=1)
+            prune.prune(scores, kept, by="score.x", keep=keep, rule=rule, balance=balance, max_source_removal=1)
         return
-    if target > len(values) - int(asked.trim * len(values)):
+    if target > len(values) - int(settings.trim * len(values)):
         return
-    verdict, by_floor, trimmed = decide(whole, asked)
-    reason = np.where(by_floor, f"kept: floor of its {asked.balance.kind}", "kept")
+    verdict, by_floor, trimmed = decide(whole, settings)
+    reason = np.where(by_floor, f"kept: floor of its {settings.balance.kind}", "kept")
     expected = np.where(trimmed, "trimmed: score.x", np.where(verdict, reason, f"{rule}: score.x"))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(rules, "LIMIT", limit)
-        patch.setattr(cutoffs, "INTERVALS", 8 if limit < 40 else 64)
-        patch.setattr(cutoffs, "CELLS", 64 if limit < 40 else 8192)
+        patch.setattr(rules, "SORTED_ROWS", limit)
+        patch.setattr(histograms, "INTERVALS", 8 if limit < 40 else 64)
+        patch.setattr(histograms, "CELLS", 64 if limit < 40 else 8192)
         patch.setattr(rows, "LIGHT_ROWS", 7)
         pruned = prune.prune(
-            scores, "score.x", kept, keep=keep, rule=rule, balance=balance, trim=trim, temperature=temperature,
+            scores, kept, by="score.x", keep=keep, rule=rule, balance=balance, trim=trim, temperature=temperature,
             recall=recall, seed=seed, max_source_removal=1,
         )  # fmt: skip
-    got = read(kept, ".keep.parquet")
-    assert got["id"].equals(frame["id"])
-    assert got["reason"].to_list() == expected.tolist()
-    assert got["keep"].to_numpy().tolist() == verdict.tolist()
-    mine = np.array(groups)
+    decisions = read(kept, ".keep.parquet")
+    assert decisions["id"].equals(frame["id"])
+    assert decisions["reason"].to_list() == expected.tolist()
+    assert decisions["keep"].to_numpy().tolist() == verdict.tolist()
+    members = np.array(groups)
     for table, what in ((pruned.table(), "source"), (pruned.by_label, "label")):
         for name, n_rows, n_kept in table.select(what, "rows", "kept").iter_rows():
-            assert (n_rows, n_kept) == ((mine == name).sum(), ((mine == name) & verdict).sum())
+            assert (n_rows, n_kept) == ((members == name).sum(), ((members == name) & verdict).sum())
 
 
 @settings(max_examples=25)
@@ -275,19 +278,19 @@ def test_bins_are_cut_where_numpy_cuts_them(tmp_path, unsynced, data, parts, lim
     groups = np.array(data.draw(st.lists(st.sampled_from("abc"), min_size=n, max_size=n)))
     scores, frame = folder_of(tmp_path, values, groups, data.draw(st.lists(st.integers(0, n), max_size=2)))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(make_pools, "LIMIT", limit)
-        patch.setattr(cutoffs, "INTERVALS", 8)
-        patch.setattr(cutoffs, "CELLS", 64)
-        pools = prune.make_pools(scores, by="score.x", bins=parts)
+        patch.setattr(score_bins, "SORTED_ROWS", limit)
+        patch.setattr(histograms, "INTERVALS", 8)
+        patch.setattr(histograms, "CELLS", 64)
+        pools = make_pools.pools(scores, by="score.x", bins=parts)
     for name in set(groups):
-        mine = values[groups == name]
-        inner = [e for e in np.unique(np.quantile(mine, np.arange(1, parts) / parts)) if e > mine.min()]
-        counts = np.histogram(mine, [-np.inf, *inner, np.inf])[0]
+        own = values[groups == name]
+        inner = [e for e in np.unique(np.quantile(own, np.arange(1, parts) / parts)) if e > own.min()]
+        counts = np.histogram(own, [-np.inf, *inner, np.inf])[0]
         inner = [e for e, count in zip(inner, counts[1:], strict=True) if count]  # without bins that are empty
-        found = [p for p in pools if p.filter["source"] == name]
-        assert [p.score["score.x"][1] for p in found[:-1]] == inner if parts > 1 else len(found) == 1
-        assert [p.examples for p in found] == np.histogram(mine, [-np.inf, *inner, np.inf])[0].tolist()
-        assert [p.tokens for p in found] == [3 * p.examples for p in found]
+        bins = [p for p in pools if p.filter["source"] == name]
+        assert [p.score["score.x"][1] for p in bins[:-1]] == inner if parts > 1 else len(bins) == 1
+        assert [p.examples for p in bins] == np.histogram(own, [-np.inf, *inner, np.inf])[0].tolist()
+        assert [p.tokens for p in bins] == [3 * p.examples for p in bins]
 
 
 @pytest.fixture
@@ -303,7 +306,7 @@ def read(folder, suffix):
 
 def test_a_decision_per_row_with_its_reason(scored, tmp_path):
     before = tree(scored)
-    pruned = prune.prune(scored, "score.compression", tmp_path / "kept", keep=0.3, balance="source:1")
+    pruned = prune.prune(scored, tmp_path / "kept", by="score.compression", keep=0.3, balance="source:1")
     assert tree(scored) == before
     decisions, scores = read(tmp_path / "kept", ".keep.parquet"), read(scored, ".scores.parquet")
     assert decisions.columns == ["id", "source", "keep", "reason"]
@@ -322,7 +325,7 @@ def test_a_decision_per_row_with_its_reason(scored, tmp_path):
 def test_pruning_twice_writes_the_same_bytes(scored, tmp_path):
     before = []
     for _ in range(2):
-        prune.prune(scored, "score.length", tmp_path / "kept", keep=0.5, seed=3)
+        prune.prune(scored, tmp_path / "kept", by="score.length", keep=0.5, seed=3)
         before.append(tree(tmp_path / "kept"))
     assert before[0] == before[1]
     assert "pools.json" in before[0]
@@ -337,14 +340,14 @@ def test_a_score_that_is_no_number_names_the_row(scored, tmp_path, bad):
         [frame.with_columns(pl.when(pl.col("id") == "d45").then(bad).otherwise("score.length").alias("score.length"))],
     )
     with pytest.raises(SchemaError, match=r"score\.length is NaN, infinite or null in 1 rows, the first with id 'd45'"):
-        prune.prune(scored, "score.length", tmp_path / "kept", keep=0.5)
+        prune.prune(scored, tmp_path / "kept", by="score.length", keep=0.5)
 
 
 def test_a_missing_score_and_a_missing_folder(scored, tmp_path):
     with pytest.raises(SchemaError, match=r"no column 'score\.nosuch'.* Score with the scorer that makes it"):
-        prune.prune(scored, "score.nosuch", tmp_path / "kept", keep=0.5)
+        prune.prune(scored, tmp_path / "kept", by="score.nosuch", keep=0.5)
     with pytest.raises(SchemaError, match="run `curate score"):
-        prune.prune(tmp_path / "nosuch", "score.length", tmp_path / "kept", keep=0.5)
+        prune.prune(tmp_path / "nosuch", tmp_path / "kept", by="score.length", keep=0.5)
 
 
 @pytest.mark.parametrize("bins", [1, 2, 3, 7])
@@ -352,26 +355,26 @@ def test_a_missing_score_and_a_missing_folder(scored, tmp_path):
 def test_pools_partition_the_kept_rows_and_their_tokens(scored, tmp_path, bins, pruned):
     folder = tmp_path / "kept" if pruned else None
     if pruned:
-        prune.prune(scored, "score.length", folder, keep=0.6)
-    pools = prune.make_pools(scored, kept=folder, by="score.compression", bins=bins)
+        prune.prune(scored, folder, by="score.length", keep=0.6)
+    pools = make_pools.pools(scored, kept=folder, by="score.compression", bins=bins)
     scores = read(scored, ".scores.parquet")
-    mine = scores.filter(read(folder, ".keep.parquet")["keep"]) if pruned else scores
-    found = {pool.name: pl.concat(list(rows.pool_batches(pool, ("text",)))) for pool in pools}
-    ids = [i for frame in found.values() for i in frame["id"]]
-    assert sorted(ids) == sorted(mine["id"])
-    assert sum(p.tokens for p in pools) == mine["tokens"].sum()
+    expected = scores.filter(read(folder, ".keep.parquet")["keep"]) if pruned else scores
+    frames = {pool.name: pl.concat(list(rows.pool_batches(pool, ("text",)))) for pool in pools}
+    ids = [i for frame in frames.values() for i in frame["id"]]
+    assert sorted(ids) == sorted(expected["id"])
+    assert sum(p.tokens for p in pools) == expected["tokens"].sum()
     for pool in pools:
-        frame = found[pool.name]
+        frame = frames[pool.name]
         assert (pool.examples, pool.tokens) == (frame.height, frame["tokens"].sum())
         assert set(frame["source"]) == {pool.filter["source"]}
         assert (frame["text"].str.len_bytes() > 0).all()
-    texts = {i: t for frame in found.values() for i, t in zip(frame["id"], frame["text"], strict=True)}
+    texts = {i: t for frame in frames.values() for i, t in zip(frame["id"], frame["text"], strict=True)}
     data = read(tmp_path / "data", ".parquet")
     assert all(texts[i] == t for i, t in zip(data["id"], data["text"], strict=True) if i in texts)
 
 
 def test_bins_rise_with_the_score_and_are_about_equal(scored):
-    pools = [p for p in prune.make_pools(scored, by="score.compression", bins=3) if p.name.startswith("a")]
+    pools = [p for p in make_pools.pools(scored, by="score.compression", bins=3) if p.name.startswith("a")]
     assert [p.name for p in pools] == ["a.1", "a.2", "a.3"]
     assert all(18 <= p.examples <= 22 for p in pools)
     scores = dict(read(scored, ".scores.parquet").select("id", "score.compression").iter_rows())
@@ -381,49 +384,51 @@ def test_bins_rise_with_the_score_and_are_about_equal(scored):
 
 
 def test_a_source_with_too_few_tokens_is_not_split(scored):
-    tokens = {p.name: p.tokens for p in prune.make_pools(scored)}
-    pools = prune.make_pools(scored, by="score.length", bins=5, min_tokens=tokens["a"] / 2 - 1)
+    tokens = {p.name: p.tokens for p in make_pools.pools(scored)}
+    pools = make_pools.pools(scored, by="score.length", bins=5, min_tokens=tokens["a"] / 2 - 1)
     assert {p.name for p in pools if p.filter["source"] == "b"} == {"b"}
     assert len({p.name for p in pools if p.filter["source"] == "a"}) == 2
 
 
 def test_decisions_of_other_scores_are_refused(scored, tmp_path):
-    prune.prune(scored, "score.length", tmp_path / "kept", keep=0.5)
+    prune.prune(scored, tmp_path / "kept", by="score.length", keep=0.5)
     path = next((tmp_path / "kept").rglob("0.*.keep.parquet"))
     batches.write(path, [pl.read_parquet(path).reverse()])
     with pytest.raises(CurateError, match="made from other scores"):
-        prune.make_pools(scored, kept=tmp_path / "kept")
+        make_pools.pools(scored, kept=tmp_path / "kept")
     path.unlink()
     with pytest.raises(CurateError, match="no decisions for"):
-        prune.make_pools(scored, kept=tmp_path / "kept")
+        make_pools.pools(scored, kept=tmp_path / "kept")
 
 
 def test_a_column_that_is_no_score_is_refused(scored, tmp_path):
     for path in scored.rglob("*.scores.parquet"):
         batches.write(path, [pl.read_parquet(path).with_columns(pl.lit(1, pl.Int32).alias("cluster.x"))])
-    with pytest.raises(SchemaError, match="--by source: .* has it as string, which is no score: name a score"):
-        prune.prune(scored, "source", tmp_path / "kept", keep=0.5)
-    with pytest.raises(SchemaError, match=r"--by cluster\.x: .* has it as int32, which is no score"):
-        prune.prune(scored, "cluster.x", tmp_path / "kept", keep=0.5)
+    with pytest.raises(
+        SchemaError, match="--by source: .* has it as string, which is not a score. Name a column such as score"
+    ):
+        prune.prune(scored, tmp_path / "kept", by="source", keep=0.5)
+    with pytest.raises(SchemaError, match=r"--by cluster\.x: .* has it as int32, which is not a score"):
+        prune.prune(scored, tmp_path / "kept", by="cluster.x", keep=0.5)
 
 
 def test_a_job_killed_half_way_leaves_no_mixture_of_two_prunings(scored, tmp_path):
     """After the stop there are no pools of the first pruning, and no decisions of it for what was not done again."""
-    prune.prune(scored, "score.length", tmp_path / "kept", keep=0.9, max_source_removal=1)
+    prune.prune(scored, tmp_path / "kept", by="score.length", keep=0.9, max_source_removal=1)
 
     def stop(what, done, total):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        prune.prune(scored, "score.length", tmp_path / "kept", keep=0.1, max_source_removal=1, progress=stop)
+        prune.prune(scored, tmp_path / "kept", by="score.length", keep=0.1, max_source_removal=1, progress=stop)
     assert not (tmp_path / "kept" / "pools.json").exists()
     assert len(list((tmp_path / "kept").rglob("*.keep.parquet"))) == 1
     with pytest.raises(SchemaError, match="no decisions for"):
-        prune.make_pools(scored, kept=tmp_path / "kept")
+        make_pools.pools(scored, kept=tmp_path / "kept")
 
 
 def test_nothing_kept_names_no_pools(scored, tmp_path, cli):
-    said = cli("prune", scored, "--by", "score.length", "--keep", 1e-9, "--out", tmp_path / "kept")
-    assert said.code == 0
-    assert "nothing is kept: there is no" in said.err
-    assert "pools of what is kept" not in said.out
+    done = cli("prune", scored, "--by", "score.length", "--keep", 1e-9, "--out", tmp_path / "kept")
+    assert done.code == 0
+    assert "nothing is kept: there is no" in done.err
+    assert "pools of what is kept" not in done.out

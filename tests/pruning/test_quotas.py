@@ -27,6 +27,12 @@ def test_weights_by_hand():
     assert quotas.weighted(np.array([0.0, 1.0]), np.array([5, 8]), 10).tolist() == [2, 8]
 
 
+def test_counts_beyond_what_rounding_can_tell_still_sum():
+    """A third of 10^12 + 1 rows: the rounding error that counts as whole is larger than the remainder."""
+    counts = quotas.even(np.array([10**12] * 3), 10**12 + 1)
+    assert counts.tolist() == [333_333_333_334, 333_333_333_334, 333_333_333_333]
+
+
 @given(sizes=SIZES, data=st.data())
 def test_weighted_counts_are_whole_exact_and_level(sizes, data):
     n = np.array(sizes)
@@ -83,9 +89,9 @@ def test_strata_budgets_by_hand():
 
 @pytest.mark.parametrize("values", [[0.0, 1.0, 50.0], [-3.0, -2.0, -1.0], [-1e308, 0.0, 1e308]])
 def test_the_largest_score_has_a_stratum(values):
-    found = quotas.stratum(np.array(values), min(values), max(values))
-    assert found[0] == 0
-    assert found[-1] == 49
+    stratum = quotas.stratum(np.array(values), min(values), max(values))
+    assert stratum[0] == 0
+    assert stratum[-1] == 49
     assert quotas.stratum(np.array([2.0, 2.0]), 2.0, 2.0).tolist() == [0, 0]
 
 

@@ -15,12 +15,12 @@ from curate.tables import batches
 def test_moments_are_exact_in_any_order(values, random):
     shuffled = list(values)
     random.shuffle(shuffled)
-    one, two = exact_sums.Moments(), exact_sums.Moments()
-    exact_sums.add(one, np.array(values))
+    moments, by_number = exact_sums.Moments(), exact_sums.Moments()
+    exact_sums.add(moments, np.array(values))
     for value in shuffled:
-        exact_sums.add(two, np.array([value]))
-    mean, deviation = exact_sums.result(one, len(values))
-    assert (mean, deviation) == exact_sums.result(two, len(values))
+        exact_sums.add(by_number, np.array([value]))
+    mean, deviation = exact_sums.result(moments, len(values))
+    assert (mean, deviation) == exact_sums.result(by_number, len(values))
     scale = max(1e-300, max(map(abs, values)))
     scaled = np.array(values) / scale
     assert mean / scale == pytest.approx(scaled.mean(), abs=1e-12)
@@ -33,9 +33,9 @@ def test_auto_keeps_easy_ones_when_scarce_and_hard_ones_when_plenty():
     assert scarce.alpha == 2.5
     assert scarce.crossover == pytest.approx(5.755, abs=2e-3)
     assert "below the 5.76" in scarce.lines()[0]
-    assert "keeping the easiest 0.72 is best" in scarce.lines()[2]
+    assert "keeping the easiest 72 % is best of all" in scarce.lines()[2]
     assert "above the 5.76" in plenty.lines()[0]
-    assert "20 examples a dimension are kept; hard ones alone lose nothing" in plenty.lines()[1]
+    assert "by theory, the hardest 7.43 % of the rows give the error of all rows to within 1 %" in plenty.lines()[1]
     row = plenty.table().filter(pl.col("keep") == 0.4).row(0, named=True)
     assert row["hard"] < row["easy"] < row["random"]
 
@@ -54,11 +54,11 @@ def kept(folder):
 @pytest.mark.parametrize(("dimension", "end", "rule"), [(100, "", "easy"), (1, "", "hard"), (1, "low", "easy")])
 def test_auto_prunes_as_the_rule_it_chooses(scored, tmp_path, dimension, end, rule):
     arguments = {"keep": 0.5, "max_source_removal": 1}
-    found = prune.prune(
-        scored, "score.length", tmp_path / "auto", rule="auto", dimension=dimension, hard_end=end, **arguments
+    pruned = prune.prune(
+        scored, tmp_path / "auto", by="score.length", rule="auto", dimension=dimension, hard_end=end, **arguments
     )
-    assert found.rule.name == rule
-    prune.prune(scored, "score.length", tmp_path / "plain", rule=rule, **arguments)
+    assert pruned.rule.name == rule
+    prune.prune(scored, tmp_path / "plain", by="score.length", rule=rule, **arguments)
     assert kept(tmp_path / "auto") == kept(tmp_path / "plain")
 
 
@@ -78,11 +78,11 @@ def test_auto_estimates_the_dimension_of_the_only_vectors(tmp_path, rows, width,
     (tmp_path / "s" / "_curate").mkdir(parents=True)
     (tmp_path / "s" / "_curate" / "score.json").write_text('{"data": ["d"]}')
     batches.write(tmp_path / "s" / "0.parquet.scores.parquet", [frame])
-    found = prune.prune(tmp_path / "s", "score.x", tmp_path / "k", keep=0.1, rule="auto")
-    assert found.rule.name == rule
-    assert found.advice.of == "emb.x"
-    assert found.advice.dimension == pytest.approx(width, rel=0.45)  # biased low with few rows
-    assert "dimensions of emb.x, estimated" in found.advice.lines()[0]
+    pruned = prune.prune(tmp_path / "s", tmp_path / "k", by="score.x", keep=0.1, rule="auto")
+    assert pruned.rule.name == rule
+    assert pruned.advice.estimated_from == "emb.x"
+    assert pruned.advice.dimension == pytest.approx(width, rel=0.45)  # biased low with few rows
+    assert "dimensions of emb.x, estimated" in pruned.advice.lines()[0]
 
 
 def test_a_draw_favours_high_scores_by_its_temperature(tmp_path):
@@ -97,11 +97,11 @@ def test_a_draw_favours_high_scores_by_its_temperature(tmp_path):
     high = frame.filter(pl.col("score.x") == 1)["id"]
     for temperature, share in (("2", np.e / (1 + np.e)), ("inf", 0.5), ("-2", 1 / (1 + np.e)), ("raw:2", 0.6225)):
         prune.prune(
-            tmp_path / "s", "score.x", tmp_path / "k", keep=0.05, rule="sample", temperature=temperature, seed=3
+            tmp_path / "s", tmp_path / "k", by="score.x", keep=0.05, rule="sample", temperature=temperature, seed=3
         )
-        found = kept(tmp_path / "k")
-        assert len(found) == 200
-        assert len(found & set(high)) / 200 == pytest.approx(share, abs=0.08)  # 2.3 standard errors
+        ids = kept(tmp_path / "k")
+        assert len(ids) == 200
+        assert len(ids & set(high)) / 200 == pytest.approx(share, abs=0.08)  # 2.3 standard errors
 
 
 def test_the_draw_does_not_depend_on_the_order_of_rows(tmp_path):
@@ -114,19 +114,19 @@ def test_the_draw_does_not_depend_on_the_order_of_rows(tmp_path):
             "score.x": rng.normal(size=500),
         }
     )
-    found = []
+    draws = []
     for name, rows in (("one", frame), ("two", frame.reverse())):
         (tmp_path / name / "_curate").mkdir(parents=True)
         (tmp_path / name / "_curate" / "score.json").write_text('{"data": ["d"]}')
         batches.write(tmp_path / name / "0.parquet.scores.parquet", [rows[:200], rows[200:]])
-        prune.prune(tmp_path / name, "score.x", tmp_path / name / "k", keep=0.3, rule="sample", temperature="1")
-        found.append(kept(tmp_path / name / "k"))
-    assert found[0] == found[1]
-    assert len(found[0]) == 150
+        prune.prune(tmp_path / name, tmp_path / name / "k", by="score.x", keep=0.3, rule="sample", temperature="1")
+        draws.append(kept(tmp_path / name / "k"))
+    assert draws[0] == draws[1]
+    assert len(draws[0]) == 150
 
 
 def test_strata_of_one_value_are_a_uniform_draw(scored, tmp_path):
-    prune.prune(scored, "score.length", tmp_path / "k", keep=0.4, rule="stratified", max_source_removal=1)
+    prune.prune(scored, tmp_path / "k", by="score.length", keep=0.4, rule="stratified", max_source_removal=1)
     assert len(kept(tmp_path / "k")) == 40
 
 
@@ -140,7 +140,7 @@ def test_auto_trims_the_hard_end_whichever_it_chooses(tmp_path, end, trim, harde
     )
     score.score([str(tmp_path / "data")], ["length"], tmp_path / "scores")
     prune.prune(
-        tmp_path / "scores", "score.length", tmp_path / "kept", keep=0.3, rule="auto", dimension=dimension,
+        tmp_path / "scores", tmp_path / "kept", by="score.length", keep=0.3, rule="auto", dimension=dimension,
         hard_end=end, trim=trim,
     )  # fmt: skip
     low, high = (1, 9) if hardest == 0 else (0, 8)

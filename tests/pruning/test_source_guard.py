@@ -8,27 +8,31 @@ import pytest
 from conftest import documents, tree
 
 from curate.pool.pool import load_pools
-from curate.pruning import duplicate_check, make_pools, prune, source_guard
-from curate.pruning.source_guard import TooMuch
+from curate.pruning import duplicate_check, make_pools, prune, removal_table
+from curate.pruning.source_guard import SourceNearlyGone, check_sources
 from curate.scoring import score
 
 
 def test_the_guard_by_hand():
     """Keep 0.3: alike, 30 of 100 rows are left; a limit of 0.5 asks for 15, one of 0.2 for 24."""
     sizes, kept = {"a": 100, "b": 100, "tiny": 3}, {"a": 45, "b": 15, "tiny": 0}
-    source_guard.guard(sizes, kept, asked=0.3, limit=0.5)
-    with pytest.raises(TooMuch, match=r"source 'b' would lose 0\.85 of its rows where 0\.7 of all are to go") as stop:
-        source_guard.guard(sizes, kept, asked=0.3, limit=0.2)
-    assert "allows 0.76." in str(stop.value)
+    check_sources(sizes, kept, keep=0.3, max_removal=0.5)
+    with pytest.raises(
+        SourceNearlyGone, match=r"source 'b' would lose 0\.85 of its rows, where 0\.7 of all rows are removed\."
+    ) as stop:
+        check_sources(sizes, kept, keep=0.3, max_removal=0.2)
+    assert "allows 0.76. " in str(stop.value)
     assert "--max-source-removal 0.5" in str(stop.value)
     assert stop.value.table.rows() == [("b", 100, 15, 0.85, pytest.approx(0.76))]
-    source_guard.guard(sizes, kept, asked=0.3, limit=0.5)
+    check_sources(sizes, kept, keep=0.3, max_removal=0.5)
 
 
 def test_the_guard_of_a_threshold_is_plain():
-    source_guard.guard({"a": 10}, {"a": 5}, asked=1.0, limit=0.5)
-    with pytest.raises(TooMuch, match=r"source 'a' would lose 0\.6 of its rows; .* allows 0\.5\..*Lower --keep"):
-        source_guard.guard({"a": 10}, {"a": 4}, asked=1.0, limit=0.5)
+    check_sources({"a": 10}, {"a": 5}, keep=1.0, max_removal=0.5)
+    with pytest.raises(
+        SourceNearlyGone, match=r"source 'a' would lose 0\.6 of its rows\. .* allows 0\.5\..*Lower --keep"
+    ):
+        check_sources({"a": 10}, {"a": 4}, keep=1.0, max_removal=0.5)
 
 
 @pytest.mark.parametrize("floor", [0.5, 0.8])
@@ -36,15 +40,15 @@ def test_a_floor_of_sources_passes_its_own_guard(floor):
     rng = np.random.default_rng(0)
     sizes = {str(i): int(n) for i, n in enumerate(rng.integers(1, 300, 50))}
     kept = {name: int(np.floor(floor * 0.3 * n)) for name, n in sizes.items()}
-    source_guard.guard(sizes, kept, asked=0.3, limit=1 - floor)
+    check_sources(sizes, kept, keep=0.3, max_removal=1 - floor)
 
 
 def test_shift_names_the_most_moved_first():
     table = pl.DataFrame({"source": ["a", "b", "c"], "share": [0.5, 0.3, 0.2], "share_kept": [0.45, 0.1, 0.45]})
-    assert source_guard.shift(table).startswith(
+    assert removal_table.shift(table).startswith(
         "shares of tokens before -> after: c 0.2 -> 0.45, b 0.3 -> 0.1, a 0.5 ->"
     )
-    assert "(25.0% of the mixture moved)" in source_guard.shift(table)
+    assert "(25.0% of the mixture moved)" in removal_table.shift(table)
 
 
 @pytest.fixture
@@ -67,9 +71,9 @@ def test_score_files_carry_labels_as_text(labelled):
 
 
 def test_measured_labels_are_not_carried_and_scores_of_parts_are(tmp_path, monkeypatch):
-    from curate.scoring import worker
+    from curate.scoring import parts
 
-    monkeypatch.setattr(worker, "PART_ROWS", 10)
+    monkeypatch.setattr(parts, "PART_ROWS", 10)
     for name, label in (("number", pl.Float64), ("class", pl.Categorical)):
         path = tmp_path / "data" / name / "0.parquet"
         path.parent.mkdir(parents=True)
@@ -82,7 +86,7 @@ def test_measured_labels_are_not_carried_and_scores_of_parts_are(tmp_path, monke
 
 
 def test_a_table_for_sources_and_one_for_classes(labelled, tmp_path):
-    pruned = prune.prune(labelled, "score.length", tmp_path / "kept", keep=0.5, max_source_removal=1)
+    pruned = prune.prune(labelled, tmp_path / "kept", by="score.length", keep=0.5, max_source_removal=1)
     assert pruned.table().select("source", "rows").rows() == [("book", 40), ("web", 60)]
     assert pruned.by_label.select("label", "rows").rows() == [("(none)", 40), ("0", 20), ("1", 20), ("2", 20)]
     assert pruned.by_label["kept"].sum() == pruned.table()["kept"].sum() == 50
@@ -93,26 +97,26 @@ def test_a_table_for_sources_and_one_for_classes(labelled, tmp_path):
 
 def test_pools_are_those_of_what_is_kept(labelled, tmp_path):
     kept = tmp_path / "kept"
-    prune.prune(labelled, "score.length", kept, keep=0.7, max_source_removal=0.7)
-    assert load_pools(kept / "pools.json") == make_pools.make_pools(labelled, kept=kept)
-    prune.prune(labelled, "score.length", kept, keep=1e9, rule="threshold", max_source_removal=1)
+    prune.prune(labelled, kept, by="score.length", keep=0.7, max_source_removal=0.7)
+    assert load_pools(kept / "pools.json") == make_pools.pools(labelled, kept=kept).pools
+    prune.prune(labelled, kept, by="score.length", keep=1e9, rule="threshold", max_source_removal=1)
     assert not (kept / "pools.json").exists()
 
 
 def test_a_source_that_nearly_goes_stops_the_job_and_nothing_is_written(labelled, tmp_path, cli):
     before = tree(tmp_path)
     arguments = ("prune", labelled, "--by", "score.duplicates", "--rule", "threshold", "--keep", "0.5", "--out")
-    said = cli(*arguments, tmp_path / "kept")
-    assert said.code == 1
+    done = cli(*arguments, tmp_path / "kept")
+    assert done.code == 1
     assert tree(tmp_path) == before
-    table, line = said.err.splitlines()[:2], said.err.splitlines()[-1]
+    table, line = done.err.splitlines()[:2], done.err.splitlines()[-1]
     assert table[0].split() == ["source", "rows", "kept", "removed", "allowed"]
     assert table[1].split()[:3] == ["book", "40", "9"]
     assert line.startswith("curate: source 'book' would lose 0.775 of its rows")
-    assert line.endswith("go on with --max-source-removal 0.775")
-    said = cli(*arguments, tmp_path / "kept", "--max-source-removal", "0.775", "--json")
-    assert said.code == 0
-    record = json.loads(said.out)
+    assert line.endswith("continue with --max-source-removal 0.775")
+    done = cli(*arguments, tmp_path / "kept", "--max-source-removal", "0.775", "--json")
+    assert done.code == 0
+    record = json.loads(done.out)
     assert len(record["verified"]) == 16
     assert all(row["kept_similarity"] >= 0.75 for row in record["verified"])
     assert record["shift"].startswith("shares of tokens")
@@ -132,12 +136,12 @@ def test_sampled_copies_by_hand(tmp_path):
     frame = pl.read_parquet(path).with_columns(pl.Series("score.duplicates", list(scores.values())))
     frame.write_parquet(path)
     kept = tmp_path / "kept"
-    prune.prune(tmp_path / "scores", "score.duplicates", kept, keep=0.9, rule="threshold", max_source_removal=1)
-    found = duplicate_check.sampled(tmp_path / "scores", kept, "score.duplicates", count=9).sort("removed")
-    assert found["removed"].to_list() == ["b", "c", "e"]
-    assert found["of"].to_list()[1:] == ["b", "-"]
-    assert found["similarity"].to_list() == pytest.approx([4 / 6, 4 / 6, 0])
-    assert found["of_kept"].to_list() == ["a", "a", "-"]
-    assert found["kept_similarity"].to_list() == pytest.approx([4 / 6, 3 / 7, 0])
-    assert duplicate_check.false(found) == 1
+    prune.prune(tmp_path / "scores", kept, by="score.duplicates", keep=0.9, rule="threshold", max_source_removal=1)
+    sample = duplicate_check.sampled(tmp_path / "scores", kept, "score.duplicates", count=9).sort("removed")
+    assert sample["removed"].to_list() == ["b", "c", "e"]
+    assert sample["of"].to_list()[1:] == ["b", "-"]
+    assert sample["similarity"].to_list() == pytest.approx([4 / 6, 4 / 6, 0])
+    assert sample["of_kept"].to_list() == ["a", "a", "-"]
+    assert sample["kept_similarity"].to_list() == pytest.approx([4 / 6, 3 / 7, 0])
+    assert duplicate_check.count_false(sample) == 1
     assert duplicate_check.sampled(tmp_path / "scores", kept, "score.duplicates", count=2).height == 2

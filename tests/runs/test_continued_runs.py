@@ -7,7 +7,7 @@ from problems import continued
 
 from curate.continual import choose_law
 from curate.errors import FitError, SchemaError
-from curate.fitting.fit import Options
+from curate.fitting.fit import FitOptions
 from curate.runs import continued_runs, run_table
 
 
@@ -76,7 +76,7 @@ def test_the_rectangle_of_checkpoints():
     assert domain.shape == (4, 3)
     ragged = split(continued().filter((pl.col("weight.code") != 0.4) | (pl.col("tokens") != 2e9))).rectangle()
     assert ragged[1].tolist() == [1e9, 4e9]
-    with pytest.raises(FitError, match="done for one size"):
+    with pytest.raises(FitError, match="needs one size"):
         split(continued(params=(1e8, 2e8))).rectangle()
 
 
@@ -129,7 +129,7 @@ def test_laws_are_set_for_the_runs():
 def test_the_law_that_predicts_left_out_shares_is_kept():
     found = split(continued(noise=0.001))
     specs = choose_law.complete_specs(["cmr", "chinchilla", "mixture_joint"], found, rest=True)
-    chosen = choose_law.choose(specs, found, "web", options=Options(starts=3, draws=3))
+    chosen = choose_law.choose(specs, found, "web", options=FitOptions(starts=3, draws=3))
     rows = chosen.table()
     assert rows["law"][0] == chosen.fit.spec == "cmr:pool=1"
     assert rows["shares"][0] < 0.003 < rows.filter(law="chinchilla")["shares"][0]
@@ -139,4 +139,4 @@ def test_the_law_that_predicts_left_out_shares_is_kept():
     assert np.stack(masks["shares"]).sum(axis=0).tolist() == [1] * 12
     assert masks["longest"][0].sum() == 4
     with pytest.raises(FitError, match="no law can be fitted to loss.web"):
-        choose_law.choose(["mixture_joint"], found, "web", options=Options(starts=2, draws=2))
+        choose_law.choose(["mixture_joint"], found, "web", options=FitOptions(starts=2, draws=2))

@@ -5,13 +5,15 @@ import subprocess
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+import polars as pl
 import pytest
+from conftest import documents
 from sklearn.datasets import load_digits
 
 from curate.engines.local import Local
 from curate.errors import Interrupted, SchemaError
 from curate.fitting import fit as fits
-from curate.pool.pool import Budget, Pool
+from curate.pool.pool import Budget, Pool, to_json
 from curate.runs import pilots, run_table
 from curate.trainers.linear import Linear
 
@@ -118,7 +120,7 @@ def test_the_run_table_is_in_the_order_of_the_design_and_can_be_fitted(tmp_path)
         LINEAR.train(r.weights, r.budget, seed=r.seed, unique=r.unique)["digits"] for r in planned
     ]
     found = fits.fit(
-        "mixing", data.recipes(), data.loss("digits"), pools=data.pools, options=fits.Options(starts=4, draws=2)
+        "mixing", data.recipes(), data.loss("digits"), pools=data.pools, options=fits.FitOptions(starts=4, draws=2)
     )
     assert found.theta["t"].argmin() != 2, "the pool with wrong labels is not the best"
 
@@ -149,7 +151,7 @@ def test_another_design_or_other_data_is_refused(tmp_path, what):
     planned = pilots.design(POOLS, 3, LARGEST)
     pilots.run(planned, LINEAR, tmp_path, data="d")
     other = tuple(replace(run, seed=run.seed + 7) for run in planned) if what == "design" else planned
-    with pytest.raises(Interrupted, match="another design, data or version.*--restart"):
+    with pytest.raises(Interrupted, match="another design or of other data.*--restart"):
         pilots.run(other, LINEAR, tmp_path, data="e" if what == "data" else "d")
     counting = Counting(LINEAR)
     pilots.run(other, counting, tmp_path, data="e" if what == "data" else "d", restart=True)
@@ -191,3 +193,61 @@ def test_what_a_killed_pilot_left_half_written_is_removed(tmp_path):
     stale.touch()
     pilots.run(pilots.design(POOLS, 1, LARGEST), LINEAR, tmp_path, data="d")
     assert [p.name for p in tmp_path.iterdir()] == ["dirichlet-0000.json"]
+
+
+@pytest.fixture
+def texts(tmp_path):
+    """Two pools of documents and held-out ones, on disk."""
+    for name, start in (("web", 0), ("code", 100), ("held", 200)):
+        documents(30, start).write_parquet(tmp_path / f"{name}.parquet")
+    return tmp_path
+
+
+def text_pools(texts):
+    return [Pool(name, 4000, where=(str(texts / f"{name}.parquet"),)) for name in ("web", "code")]
+
+
+SMALL = {"runs": 3, "params": 1e4, "tokens": 2000.0, "trainer": "tiny:context=16,layers=1"}
+
+
+def test_the_function_gives_the_table_of_the_command(cli, texts):
+    pools = text_pools(texts)
+    (texts / "pools.json").write_text(json.dumps({"pools": to_json(pools)}))
+    flags = ["--runs", 3, "--params", 1e4, "--tokens", 2000, "--trainer", SMALL["trainer"]]
+    target = f"prose={texts / 'held.parquet'}"
+    done = cli("pilot", texts / "pools.json", "--target", target, *flags, "--out", texts / "runs.parquet")
+    assert done.code == 0, done
+    on_disk = pl.read_parquet(texts / "runs.parquet")
+    from_paths = pilots.pilot(texts / "pools.json", targets={"prose": texts / "held.parquet"}, **SMALL)
+    in_memory = pilots.pilot(pools, texts / "again.csv", targets={"prose": documents(30, 200)}, **SMALL)
+    assert from_paths.frame.equals(on_disk)
+    assert in_memory.frame.equals(on_disk)
+    assert run_table.read(texts / "again.csv").frame.equals(on_disk, null_equal=True)
+    assert len(list((texts / "again.runs").glob("*.json"))) == 3
+    assert sorted(p.name for p in texts.glob("*.runs")) == ["again.runs", "runs.runs"], "nothing is kept without out"
+
+
+def test_without_targets_a_part_of_every_pool_is_held_out(texts):
+    runs = pilots.pilot(text_pools(texts), **SMALL)
+    assert runs.evals == ("code", "web")
+    assert repr(runs) == "Runs(3 runs of pools web, code; evals code, web)"
+    assert runs.losses().columns == ["run", "params", "tokens", "eval", "loss"]
+    assert runs.losses().height == 6
+    assert "<table" in runs._repr_html_()
+    assert runs.chart().to_dict()["facet"]["row"]["field"] == "eval"
+
+
+def test_embeddings_in_memory_are_a_target(tmp_path):
+    rng = np.random.default_rng(0)
+    frame = pl.DataFrame(
+        {"emb.x": rng.normal(size=(40, 3)).astype(np.float32), "label": np.arange(40) % 2},
+        schema_overrides={"emb.x": pl.Array(pl.Float32, 3)},
+    )
+    frame.write_parquet(tmp_path / "a.parquet")
+    pools = [Pool("a", 40, 40, (str(tmp_path / "a.parquet"),))]
+    runs = pilots.pilot(pools, targets={"t": frame}, trainer="linear", runs=2, tokens=200)
+    assert runs.table().equals(
+        pilots.pilot(pools, targets={"t": tmp_path / "a.parquet"}, trainer="linear", runs=2, tokens=200).table()
+    )
+    with pytest.raises(SchemaError, match="no column 'label'; it has emb.x"):
+        pilots.pilot(pools, targets={"t": frame.drop("label")}, trainer="linear", runs=2)

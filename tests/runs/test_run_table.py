@@ -163,3 +163,20 @@ def test_only_unique_tokens_may_be_unlimited():
     assert recipes([[1.0]], [1e8], [1e6], [[np.inf]]).epochs.tolist() == [[0.0]]
     with pytest.raises(SchemaError, match="row 0: params must be positive and finite, got "):
         recipes([[1.0]], [1e8], [np.inf])
+
+
+def test_tables_in_memory_are_read_as_files_are(tmp_path):
+    arrow, lazy = GOOD.to_arrow(), GOOD.lazy()
+    for table in (GOOD, arrow, lazy, run_table.read(GOOD)):
+        data = run_table.read(table, where="loss.web2 > 2.2")
+        assert data.frame["run"].to_list() == ["r1", "r2"]
+    with pytest.raises(SchemaError, match="the run table has no column 'params'"):
+        run_table.read(GOOD.drop("params"))
+    with pytest.raises(SchemaError, match="list is not a table"):
+        run_table.read([1, 2])
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_saved_runs_are_read_back(tmp_path, suffix):
+    run_table.read(GOOD).save(tmp_path / f"runs{suffix}")
+    assert run_table.read(str(tmp_path / f"runs{suffix}")).frame.equals(GOOD)

@@ -11,8 +11,9 @@ from curate.errors import Infeasible, SchemaError
 from curate.pool import baselines
 from curate.pool import repeats as harm
 from curate.pool.pool import Pool
-from curate.schedules import curricula, phases
-from curate.schedules.phases import Phase, Schedule
+from curate.schedules import curricula, curriculum_record
+from curate.schedules.job import schedule
+from curate.schedules.phases import Curriculum, Phase
 
 MC4 = (Pool("en", 2733e9, 1), Pool("it", 162e9, 1), Pool("zh", 39e9, 1), Pool("sw", 1e9, 1))
 PLAN = {"en": 0.6, "it": 0.25, "zh": 0.1, "sw": 0.05}
@@ -39,10 +40,10 @@ def mixtures(draw):
 def test_cooldown_is_tau_5_and_then_1():
     made = curricula.cooldown(MC4, 1e12)
     assert [(p.start, p.end) for p in made.phases] == [(0, 0.5), (0.5, 1)]
-    assert list(made.at(0).values()) == pytest.approx([0.4543, 0.2582, 0.1942, 0.0933], abs=1e-4)
-    assert list(made.at(0.5).values()) == pytest.approx([0.9312, 0.0552, 0.0133, 0.0003], abs=1e-4)
-    assert made.at(0.4999) == made.at(0)
-    assert made.at(1) == made.at(0.5)
+    assert list(made.weights_at(0).values()) == pytest.approx([0.4543, 0.2582, 0.1942, 0.0933], abs=1e-4)
+    assert list(made.weights_at(0.5).values()) == pytest.approx([0.9312, 0.0552, 0.0133, 0.0003], abs=1e-4)
+    assert made.weights_at(0.4999) == made.weights_at(0)
+    assert made.weights_at(1) == made.weights_at(0.5)
     assert made.variance_factor == pytest.approx((29.83 + 1) / 2, rel=3e-4)
 
 
@@ -71,7 +72,7 @@ def test_passes_accumulate_and_shares_are_a_mixture_at_all_times(parts, tokens):
     made = curricula.piecewise(MC4, tokens, parts)
     assert made.bounds[-1] == 1
     for fraction in (0, 0.3, 1):
-        assert sum(made.at(fraction).values()) == pytest.approx(1, abs=1e-12)
+        assert sum(made.weights_at(fraction).values()) == pytest.approx(1, abs=1e-12)
     sizes = np.array([pool.tokens for pool in MC4])
     assert made.passes[-1] @ sizes == pytest.approx(tokens, rel=1e-12)
     for name, pool in zip(made.names, MC4, strict=True):
@@ -96,7 +97,7 @@ def test_where_passes_are_reached_they_have_been_made(parts, tokens, passes):
 def test_integrating_the_shares_gives_the_mean(parts):
     made = curricula.piecewise(MC4, 1e9, parts)
     grid = (np.arange(500) + 0.5) / 500
-    mean = np.mean([list(made.at(f).values()) for f in grid], axis=0)
+    mean = np.mean([list(made.weights_at(f).values()) for f in grid], axis=0)
     assert mean == pytest.approx(list(made.weights.values()), abs=6e-3)
 
 
@@ -112,13 +113,18 @@ def test_a_ramp_is_a_line():
         curricula.ramp(MC4, 1e12, first, last, parts=1)
 
 
+def two_stages(total, anneal, fraction):
+    """The job's two stages that draw ``total`` in all and ``anneal`` at the end."""
+    return schedule(MC4, "two-stage", tokens=1e11, total=total, anneal=anneal, anneal_fraction=fraction).curriculum
+
+
 @given(mixtures(), mixtures(), st.floats(0.02, 0.9))
 def test_a_matched_curriculum_keeps_the_totals(total, anneal, fraction):
     feasible = min(1.0, min(total[name] / anneal[name] for name in total))
     assume(feasible > fraction * (1 + 1e-9))
-    made = curricula.matched(MC4, 1e11, total, anneal, anneal_fraction=fraction)
+    made = two_stages(total, anneal, fraction)
     assert made.weights == pytest.approx(total, rel=1e-9, abs=1e-14)
-    assert made.at(1) == pytest.approx(anneal, rel=1e-12)
+    assert made.weights_at(1) == pytest.approx(anneal, rel=1e-12)
     assert made.distance(total) < 1e-12
 
 
@@ -132,12 +138,12 @@ def test_late_pools_come_late_and_totals_stay(total, parts, fraction):
         with pytest.raises(Infeasible):
             curricula.late(total, parts, fraction)
         return
-    made = curricula.matched(MC4, 1e11, total, curricula.late(total, parts, fraction), anneal_fraction=fraction)
+    made = two_stages(total, curricula.late(total, parts, fraction), fraction)
     assert made.weights == pytest.approx(total, rel=1e-9, abs=1e-12)
     for name, part in parts.items():
         in_anneal = 1 - made.epochs(1 - fraction)[name] / made.epochs()[name]
         assert in_anneal == pytest.approx(part, abs=1e-9)
-    others = [made.at(1)[n] / total[n] for n in total if n not in parts]
+    others = [made.weights_at(1)[n] / total[n] for n in total if n not in parts]
     assert others == pytest.approx([others[0]] * len(others)), "others fill the anneal in proportion to their totals"
 
 
@@ -220,7 +226,7 @@ def test_steps_are_the_nearest_to_the_fractions_and_add_up():
 @pytest.mark.parametrize(
     ("parts", "said"),
     [
-        ([Phase(0.1, 1, PLAN)], "phase 1 runs from 0.1 to 1 of training, where 0.0 is reached"),
+        ([Phase(0.1, 1, PLAN)], "phase 1 runs from 0.1 to 1 of training, but the phases before it end at 0.0"),
         ([Phase(0, 0.5, PLAN), Phase(0.6, 1, PLAN)], "phase 2 runs from 0.6"),
         ([Phase(0, 0.5, PLAN), Phase(0.4, 1, PLAN)], "phase 2 runs from 0.4"),
         ([Phase(0, 0.5, PLAN), Phase(0.5, 0.5, PLAN)], "phase 2 runs from 0.5 to 0.5"),
@@ -234,7 +240,7 @@ def test_steps_are_the_nearest_to_the_fractions_and_add_up():
 )
 def test_phases_cover_training_once(parts, said):
     with pytest.raises(SchemaError, match=said):
-        Schedule(MC4, 1e9, tuple(parts))
+        Curriculum(MC4, 1e9, tuple(parts))
 
 
 def test_other_doors():
@@ -242,7 +248,7 @@ def test_other_doors():
         with pytest.raises(SchemaError, match="positive, finite"):
             curricula.constant(MC4, tokens, PLAN)
     with pytest.raises(SchemaError, match="two pools are named 'en'"):
-        Schedule((*MC4, MC4[0]), 1e9, (Phase(0, 1, PLAN),))
+        Curriculum((*MC4, MC4[0]), 1e9, (Phase(0, 1, PLAN),))
     with pytest.raises(SchemaError, match="take 0.9 of training"):
         curricula.piecewise(MC4, 1e9, [(0.5, PLAN), (0.4, PLAN)])
     with pytest.raises(SchemaError, match="phase 2 takes 0 of"):
@@ -253,13 +259,13 @@ def test_other_doors():
         with pytest.raises(SchemaError, match="between 0 and 1"):
             curricula.cooldown(MC4, 1e9, switch=fraction)
     made = curricula.constant(MC4, 1e9, PLAN)
-    for call in (made.at, made.epochs):
+    for call in (made.weights_at, made.epochs):
         with pytest.raises(SchemaError, match="between 0 and 1"):
             call(1.01)
     with pytest.raises(SchemaError, match="positive"):
         made.reached(0)
     with pytest.raises(SchemaError, match="model of 0 parameters"):
-        phases.warnings(made, 0)
+        curriculum_record.repeat_warnings(made, 0)
 
 
 def test_warnings_where_repeats_harm():
@@ -268,23 +274,23 @@ def test_warnings_where_repeats_harm():
     for repeats, harmful in ((edges[0] * 0.99, False), (edges[0] * 1.01, True), (edges[1] * 1.01, False)):
         tokens = (repeats + 1) * 1e9 / 0.05
         made = curricula.constant(MC4, tokens, {"en": 0.95, "sw": 0.05})
-        said = phases.warnings(made, 8e8)
+        said = curriculum_record.repeat_warnings(made, 8e8)
         assert said[0] == "never drawn: it, zh"
         assert any("harmful band" in line and line.startswith("sw: ") for line in said) == harmful
-        assert len(said) == 2, "repeats outside the band are still worth next to nothing"
+        assert len(said) == 2, "repeats outside the band are still worth almost nothing"
     late = curricula.two_stage(MC4, 1e12, {"en": 1.0}, {"sw": 1.0})
-    (_, harmed) = phases.warnings(late, 8e8)
+    (_, harmed) = curriculum_record.repeat_warnings(late, 8e8)
     entered = float(re.findall(r"gets there at ([\d.]+) of", harmed)[0])
     assert late.epochs(entered)["sw"] == pytest.approx(edges[0] + 1, rel=0.05)
-    assert phases.warnings(curricula.constant(MC4, 1e9, PLAN), 8e8) == ()
+    assert curriculum_record.repeat_warnings(curricula.constant(MC4, 1e9, PLAN), 8e8) == ()
 
 
 def test_as_json():
     made = curricula.cooldown(MC4, 1e12)
-    record = phases.to_json(made)
+    record = curriculum_record.to_json(made)
     assert [sum(p["weights"].values()) for p in record["phases"]] == pytest.approx([1, 1])
     assert record["epochs"] == made.epochs()
     first = record["scalarisation"][0]
     natural = baselines.named(MC4, baselines.temperature(MC4, 1))
-    assert {k: v * natural[k] for k, v in first["loss_weights"].items()} == pytest.approx(made.at(0))
+    assert {k: v * natural[k] for k, v in first["loss_weights"].items()} == pytest.approx(made.weights_at(0))
     assert first["variance_factor"] == pytest.approx(29.83, rel=3e-4)

@@ -60,24 +60,24 @@ def test_uniform_heads_are_attention_of_one_over_the_tokens_so_far(model, heads)
 def test_the_score_is_the_relative_rise_of_the_loss(model):
     heads = np.array([[0, 1], [1, 2]])
     texts = pl.DataFrame({"id": list("abcd"), "text": ["The cat sat on the mat.", "x", "", None]})
-    got = scorer.AttentionInfluence(heads, model)(texts)["score.attention_influence"].to_list()
+    values = scorer.AttentionInfluence(heads, model)(texts)["score.attention_influence"].to_list()
     ids = scorer.encode(model, texts["text"][0])
     base = written_out(model, ids, [])
-    assert got[0] == pytest.approx((written_out(model, ids, heads.tolist()) - base) / base, rel=1e-3)
-    assert got[1:] == [0, 0, 0]
+    assert values[0] == pytest.approx((written_out(model, ids, heads.tolist()) - base) / base, rel=1e-3)
+    assert values[1:] == [0, 0, 0]
 
 
 def test_retrieval_heads_are_a_share_of_all_and_learned_once(model):
     rows = pl.DataFrame({"id": ["a"], "text": ["one"]})
-    found = scorer.learn(lambda needs: iter([rows]), model=model, share=0.3, samples=2)
-    assert found.heads.shape == (2, 2)
+    learned = scorer.learn(lambda needs: iter([rows]), model=model, share=0.3, samples=2)
+    assert learned.heads.shape == (2, 2)
     assert (
-        found.heads.tobytes()
+        learned.heads.tobytes()
         == scorer.learn(lambda needs: iter([rows]), model=model, share=0.3, samples=2).heads.tobytes()
     )
-    one = scorer.retrieval(model, np.random.default_rng(0))
-    assert one.shape == (2, 4)
-    assert ((one >= 0) & (one <= 1)).all()
+    shares = scorer.retrieval(model, np.random.default_rng(0))
+    assert shares.shape == (2, 4)
+    assert ((shares >= 0) & (shares <= 1)).all()
 
 
 def test_a_head_that_looks_at_the_token_it_predicts_is_a_retrieval_head(model, monkeypatch):
@@ -101,8 +101,10 @@ def test_a_head_that_looks_at_the_token_it_predicts_is_a_retrieval_head(model, m
 
     monkeypatch.setattr(scorer, "_load", lambda _: (tokenizer, copier))
     for seed in range(3):
-        got = scorer.retrieval(model, np.random.default_rng(seed))
-        assert got[0].tolist() == pytest.approx([1 - 1 / answers[-1], 0, 0]), "all but the space, a quote in the value"
+        shares = scorer.retrieval(model, np.random.default_rng(seed))
+        assert shares[0].tolist() == pytest.approx([1 - 1 / answers[-1], 0, 0]), (
+            "all but the space, a quote in the value"
+        )
 
 
 def test_a_folder_that_is_no_model_is_one_clear_line(tmp_path):

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from curate.errors import SchemaError
 from curate.scorers import duplicates
-from curate.streaming import linkage, minhash, ngrams
+from curate.streaming import equal_keys, linkage, minhash, ngrams
 from curate.streaming.ngrams import Grams
 
 RNG = np.random.default_rng(0)
@@ -31,9 +31,9 @@ def shingles(text, n=5):
     return {tuple(words[i : i + n]) for i in range(max(1, len(words) - n + 1))} if words else set()
 
 
-def jaccard(one, two):
-    one, two = shingles(one), shingles(two)
-    return len(one & two) / len(one | two) if one | two else 0.0
+def jaccard(first, second):
+    first, second = shingles(first), shingles(second)
+    return len(first & second) / len(first | second) if first | second else 0.0
 
 
 def streamed(texts, rows=16, ids=None):
@@ -52,8 +52,8 @@ def document(words=120):
 
 
 def edited(words, edits):
-    at = RNG.choice(len(words), edits, replace=False)
-    return [str(RNG.choice(VOCABULARY)) if i in at else w for i, w in enumerate(words)]
+    places = RNG.choice(len(words), edits, replace=False)
+    return [str(RNG.choice(VOCABULARY)) if i in places else w for i, w in enumerate(words)]
 
 
 # ---------------------------------------------------------------- words and n-grams
@@ -62,11 +62,11 @@ def edited(words, edits):
 @pytest.mark.parametrize("marks", [False, True])
 @given(texts=st.lists(st.text(st.sampled_from("aB9_ .,\n'éÉß日本🙂\u201c\u00a0\x00"), max_size=12), max_size=8))
 def test_words_are_those_of_the_rule_and_equal_words_have_equal_hashes(marks, texts):
-    got = ngrams.words(pl.Series(texts, dtype=pl.String), marks=marks)
+    hashed = ngrams.words(pl.Series(texts, dtype=pl.String), marks=marks)
     expected = [split(text, marks) for text in texts]
-    assert got.counts.tolist() == [len(words) for words in expected]
+    assert hashed.counts.tolist() == [len(words) for words in expected]
     names = {}
-    for value, word in zip(got.values.tolist(), [w for words in expected for w in words], strict=True):
+    for value, word in zip(hashed.values.tolist(), [w for words in expected for w in words], strict=True):
         assert names.setdefault(value, word) == word
     assert len(names) == len({w for words in expected for w in words})
 
@@ -76,13 +76,13 @@ def test_words_are_those_of_the_rule_and_equal_words_have_equal_hashes(marks, te
 )
 def test_ngrams_are_those_of_each_text_alone(texts, n, short):
     units = ngrams.words(pl.Series([" ".join(t) for t in texts], dtype=pl.String))
-    got = ngrams.ngrams(units, n, short=short)
+    grams = ngrams.ngrams(units, n, short=short)
     expected = [[tuple(t[i : i + n]) for i in range(len(t) - n + 1)] for t in texts]
     if short:
         expected = [e or ([tuple(t)] if t else []) for e, t in zip(expected, texts, strict=True)]
-    assert got.counts.tolist() == [len(e) for e in expected]
+    assert grams.counts.tolist() == [len(e) for e in expected]
     names = {}
-    for value, gram in zip(got.values.tolist(), [g for e in expected for g in e], strict=True):
+    for value, gram in zip(grams.values.tolist(), [g for e in expected for g in e], strict=True):
         assert names.setdefault(value, gram) == gram
     assert len(set(names.values())) == len(names)
 
@@ -107,11 +107,11 @@ def planted(similarity, pairs, size=200):
 
 @pytest.mark.parametrize("similarity", [0.5, 0.75, 0.9])
 def test_minima_agree_with_the_probability_of_the_theory(similarity):
-    one, two, exact = planted(similarity, 3000)
-    assert np.allclose(minhash.jaccard(minhash.distinct(one), minhash.distinct(two)), exact)
-    rows = minhash.band_keys(one, 112, 1, 0) == minhash.band_keys(two, 112, 1, 0)
+    first, second, exact = planted(similarity, 3000)
+    assert np.allclose(minhash.jaccard(minhash.distinct_members(first), minhash.distinct_members(second)), exact)
+    rows = minhash.band_keys(first, 112, 1, 0) == minhash.band_keys(second, 112, 1, 0)
     assert abs(rows.mean() - exact) < 4 * np.sqrt(exact * (1 - exact) / rows.size)
-    shared = minhash.band_keys(one, 14, 8, 0) == minhash.band_keys(two, 14, 8, 0)
+    shared = minhash.band_keys(first, 14, 8, 0) == minhash.band_keys(second, 14, 8, 0)
     theory = 1 - (1 - exact**8) ** 14
     error = 4 * np.sqrt(theory * (1 - theory) / 3000) + 1e-3
     for half in (shared[:, :14], shared[:, 14:]):  # lines of the table of minima, then its diagonals
@@ -121,10 +121,10 @@ def test_minima_agree_with_the_probability_of_the_theory(similarity):
 
 def test_similarity_is_that_of_python_sets():
     texts = [" ".join(RNG.choice(list("abcdef"), RNG.integers(1, 30))) for _ in range(40)]
-    sets = minhash.distinct(ngrams.ngrams(ngrams.words(pl.Series(texts)), 5, short=True))
+    sets = minhash.distinct_members(ngrams.ngrams(ngrams.words(pl.Series(texts)), 5, short=True))
     pairs = np.array(list(combinations(range(40), 2)))
-    got = np.concatenate([s for _, s in minhash.compared(sets, pairs)])
-    assert np.array_equal(got, [jaccard(texts[a], texts[b]) for a, b in pairs])
+    similarities = np.concatenate([s for _, s in minhash.pair_similarities(sets, pairs)])
+    assert np.array_equal(similarities, [jaccard(texts[a], texts[b]) for a, b in pairs])
 
 
 # ---------------------------------------------------------------- pairs and components
@@ -136,20 +136,22 @@ def test_pairs_are_all_pairs_with_equal_keys_in_any_parts(keys, part):
     n = len(keys)
     priority = ngrams.mix(np.arange(n, dtype=np.uint64))
     alive = np.ones(n, bool)
-    found = linkage.pairs(hashed, np.arange(n), priority, alive=alive, salt=1, part=part)
-    found = linkage.packed(np.concatenate([np.zeros((0, 2), np.int64), *found]))
-    distinct = [tuple(p) for block in linkage.distinct(found, n, part) for p in block.tolist()]
+    candidates = equal_keys.pairs(hashed, np.arange(n), priority, alive=alive, salt=1, part=part)
+    candidates = equal_keys.pack(np.concatenate([np.zeros((0, 2), np.int64), *candidates]))
+    distinct = [tuple(p) for block in equal_keys.distinct_pairs(candidates, n, part) for p in block.tolist()]
     assert distinct == [(a, b) for a, b in combinations(range(n), 2) if keys[a] == keys[b]]
 
 
 def test_a_large_group_stays_connected_at_linear_cost(tmp_path):
     n = 5000
     alive, priority = np.ones(n, bool), ngrams.mix(np.arange(n, dtype=np.uint64))
-    found = np.concatenate(list(linkage.pairs(np.zeros(n, np.uint64), np.arange(n), priority, alive=alive, salt=0)))
-    assert len(found) <= linkage.WINDOW * n
-    edges = np.empty(len(found), linkage.EDGE)
-    edges["level"], edges["one"], edges["two"] = 0.9, found[:, 0], found[:, 1]
-    assert len(linkage.merged(edges, priority, tmp_path)[0]) == n - 1
+    candidates = np.concatenate(
+        list(equal_keys.pairs(np.zeros(n, np.uint64), np.arange(n), priority, alive=alive, salt=0))
+    )
+    assert len(candidates) <= equal_keys.WINDOW * n
+    edges = np.empty(len(candidates), linkage.EDGE)
+    edges["level"], edges["first"], edges["second"] = 0.9, candidates[:, 0], candidates[:, 1]
+    assert len(linkage.single_linkage(edges, priority, tmp_path)[0]) == n - 1
 
 
 @given(
@@ -159,17 +161,17 @@ def test_a_large_group_stays_connected_at_linear_cost(tmp_path):
 )
 def test_one_row_of_every_component_is_left_at_every_level(tmp_path, edges):
     priority = ngrams.mix(np.arange(10, dtype=np.uint64))
-    rows, levels = linkage.merged(np.array([(w, a, b) for a, b, w in edges], linkage.EDGE), priority, tmp_path)
+    rows, levels = linkage.single_linkage(np.array([(w, a, b) for a, b, w in edges], linkage.EDGE), priority, tmp_path)
     assert len(set(rows.tolist())) == len(rows)
     for level in (0.0, 0.5, 0.6, 0.75, 0.9, 1.0):
         group = list(range(10))
-        for one, two, weight in edges:
+        for first, second, weight in edges:
             if weight >= level:
-                group = [group[one] if g == group[two] else g for g in group]
+                group = [group[first] if g == group[second] else g for g in group]
         gone = set(rows[levels >= level].tolist())
-        left = [[i for i in range(10) if group[i] == g and i not in gone] for g in set(group)]
+        remaining = [[i for i in range(10) if group[i] == g and i not in gone] for g in set(group)]
         first = [min((i for i in range(10) if group[i] == g), key=lambda i: priority[i]) for g in set(group)]
-        assert left == [[i] for i in first]
+        assert remaining == [[i] for i in first]
 
 
 # ---------------------------------------------------------------- the scorer
@@ -184,12 +186,12 @@ def test_planted_groups_are_found_and_nothing_else_is_removed():
             group.append(g)
     order = RNG.permutation(len(texts))
     texts, group = [texts[i] for i in order], np.array(group)[order]
-    got = scores(texts)
-    assert [int((got[group == g] == 1).sum()) for g in range(150)] == [1] * 150
-    for i in np.flatnonzero(got < 1):
+    values = scores(texts)
+    assert [int((values[group == g] == 1).sum()) for g in range(150)] == [1] * 150
+    for i in np.flatnonzero(values < 1):
         members = combinations(np.flatnonzero(group == group[i]), 2)
         similar = [jaccard(texts[a], texts[b]) for a, b in members]
-        assert any(abs(1 - s - got[i]) < 1e-12 for s in similar)
+        assert any(abs(1 - s - values[i]) < 1e-12 for s in similar)
 
 
 def test_scores_are_single_linkage_by_brute_force():
@@ -198,14 +200,14 @@ def test_scores_are_single_linkage_by_brute_force():
     for _ in range(12):
         words = document(40)
         texts += [" ".join(words)] + [" ".join(words := edited(words, 1)) for _ in range(3)]
-    got = scores(texts, bands=60, rows=1, threshold=0.3)
+    values = scores(texts, bands=60, rows=1, threshold=0.3)
     pairs = {(i, j): jaccard(texts[i], texts[j]) for i, j in combinations(range(len(texts)), 2)}
     for level in (0.3, 0.5, 0.7, 0.9, 1.0):
         group = list(range(len(texts)))
         for (i, j), similarity in pairs.items():
             if similarity >= level:
                 group = [group[i] if g == group[j] else g for g in group]
-        kept = np.flatnonzero(got > 1 - level)
+        kept = np.flatnonzero(values > 1 - level)
         assert sorted(group[i] for i in kept) == sorted(set(group))
 
 
@@ -220,10 +222,10 @@ def test_low_similarity_candidates_are_verified_away():
 @pytest.mark.parametrize("options", [{}, {"bands": 0}])
 def test_exact_copies_leave_one(options):
     texts = ["same text"] * 5 + ["other text"] + ["", None, ""] + ["..."]
-    got = scores(texts, **options)
-    assert sorted(got[:5]) == [0, 0, 0, 0, 1]
-    assert sorted(got[6:9]) == [0, 0, 1]
-    assert got[5] == got[9] == 1
+    values = scores(texts, **options)
+    assert sorted(values[:5]) == [0, 0, 0, 0, 1]
+    assert sorted(values[6:9]) == [0, 0, 1]
+    assert values[5] == values[9] == 1
 
 
 def test_case_and_marks_do_not_hide_a_copy_but_exactness_needs_bands():
@@ -244,8 +246,8 @@ def test_the_seed_decides_who_stands_for_a_group():
 def test_parts_of_any_size_give_the_same_scores(monkeypatch):
     texts = [" ".join(edited(words, 2)) for words in [document(50) for _ in range(20)] for _ in range(3)]
     whole = scores(texts)
-    monkeypatch.setattr(linkage.in_order, "__defaults__", (8,))
-    monkeypatch.setattr(linkage.repeated, "__defaults__", (8,))
+    monkeypatch.setattr(equal_keys.rows_by_key, "__defaults__", (8,))
+    monkeypatch.setattr(equal_keys.repeated, "__defaults__", (8,))
     monkeypatch.setattr(minhash, "BLOCK", 50)
     assert np.array_equal(scores(texts), whole)
 
@@ -261,7 +263,7 @@ def test_nothing_is_left_on_the_disk(tmp_path):
         ([], {}, "has 0 rows"),
         (["a"], {"threshold": 0}, "threshold=0 must be in"),
         (["a"], {"bands": -1}, "bands=-1"),
-        (["a"], {"scratch": "/no/such/folder"}, "scratch=/no/such/folder is no folder"),
+        (["a"], {"scratch": "/no/such/folder"}, "scratch=/no/such/folder is not a folder"),
     ],
 )
 def test_wrong_options_and_data_are_one_line(texts, options, message):
@@ -271,11 +273,11 @@ def test_wrong_options_and_data_are_one_line(texts, options, message):
 
 
 def test_two_rows_with_one_id_are_refused_by_name():
-    with pytest.raises(SchemaError, match="2 rows share their id with another, such as 'x'"):
+    with pytest.raises(SchemaError, match="2 rows share their id with another row, such as 'x'"):
         duplicates.learn(streamed(["a", "b", "c"], ids=["x", "y", "x"]))
 
 
 def test_a_few_pairs_of_many_rows_are_distinct():
     pairs = np.array([[1, 2], [2, 1], [49_998, 49_999]])
-    found = list(linkage.distinct(linkage.packed(pairs), 50_000))
-    assert np.concatenate(found).tolist() == [[1, 2], [49_998, 49_999]]
+    blocks = list(equal_keys.distinct_pairs(equal_keys.pack(pairs), 50_000))
+    assert np.concatenate(blocks).tolist() == [[1, 2], [49_998, 49_999]]

@@ -37,8 +37,8 @@ def drawn(t=4, n=30, c=3, seed=0):
 
 
 def scores(spec, rows):
-    got = open_sets.build("scorers", spec)(rows)
-    return got.to_series().to_list() if got.width == 1 else got
+    columns = open_sets.build("scorers", spec)(rows)
+    return columns.to_series().to_list() if columns.width == 1 else columns
 
 
 def named(t):
@@ -109,14 +109,14 @@ def test_aum_by_hand_low_is_mislabelled():
 
 def test_aum_of_probabilities_is_that_of_their_logits():
     logits, probs, labels = drawn()
-    one = scores(f"aum:{named(4)}", frame(logits, labels, "logits"))
-    assert scores(f"aum:{named(4)},logits=false", frame(probs, labels)) == pytest.approx(one, abs=1e-9)
+    of_logits = scores(f"aum:{named(4)}", frame(logits, labels, "logits"))
+    assert scores(f"aum:{named(4)},logits=false", frame(probs, labels)) == pytest.approx(of_logits, abs=1e-9)
     assert np.isfinite(scores("aum:logits=false", frame([[[0.0, 1.0]]], [0]))).all()
 
 
 def test_cartography_by_hand():
-    got = scores("cartography:epochs=0+1", frame([[SURE], [WRONG]], [0]))
-    assert got.row(0) == pytest.approx((0.45, 0.35, 1))
+    row_scores = scores("cartography:epochs=0+1", frame([[SURE], [WRONG]], [0]))
+    assert row_scores.row(0) == pytest.approx((0.45, 0.35, 1))
 
 
 def test_disagreement_by_hand():
@@ -162,16 +162,16 @@ def test_every_metric_is_its_definition_row_by_row(t, c, seed):
             joined = f"{spec}{',' if ':' in spec else ':'}{named(t)}"
             assert scores(joined, rows[i : i + 1]) == pytest.approx([value], abs=1e-9)
         assert scores(f"disagreement:by=variation,{named(t)}", rows[i : i + 1]) == pytest.approx([1 - votes])
-        got = scores(f"cartography:{named(t)}", rows[i : i + 1]).row(0)
-        assert got == pytest.approx((p[:, y].mean(), p[:, y].std(), sum(right)), abs=1e-9)
+        row_scores = scores(f"cartography:{named(t)}", rows[i : i + 1]).row(0)
+        assert row_scores == pytest.approx((p[:, y].mean(), p[:, y].std(), sum(right)), abs=1e-9)
 
 
 @pytest.mark.parametrize("name", [n for n in NAMES if n != "aum"])
 def test_logits_give_what_their_probabilities_give(name):
     logits, probs, labels = drawn()
-    one = open_sets.build("scorers", f"{name}:{named(4)}")(frame(probs, labels))
-    two = open_sets.build("scorers", f"{name}:{named(4)},logits=true")(frame(logits, labels, "logits"))
-    assert np.allclose(one.to_numpy(), two.to_numpy(), atol=1e-9)
+    of_probabilities = open_sets.build("scorers", f"{name}:{named(4)}")(frame(probs, labels))
+    of_logits = open_sets.build("scorers", f"{name}:{named(4)},logits=true")(frame(logits, labels, "logits"))
+    assert np.allclose(of_probabilities.to_numpy(), of_logits.to_numpy(), atol=1e-9)
 
 
 # ---------------------------------------------------------------- memorization, influence
@@ -215,9 +215,9 @@ def test_influence_by_brute_force_whatever_the_block(tmp_path, monkeypatch, bloc
     rows = held(member)
     scorer = influence.learn(lambda needs: iter([rows]), target=str(tmp_path / "test.parquet"))
     effects = np.array([[effect(member[i], tests[j]) for j in range(len(tests))] for i in range(len(member))])
-    got = scorer(rows)
-    assert got["score.influence_max"].to_list() == pytest.approx(effects.max(axis=1))
-    assert got["score.influence_sum"].to_list() == pytest.approx(np.abs(effects).sum(axis=1))
+    influences = scorer(rows)
+    assert influences["score.influence_max"].to_list() == pytest.approx(effects.max(axis=1))
+    assert influences["score.influence_sum"].to_list() == pytest.approx(np.abs(effects).sum(axis=1))
 
 
 def test_models_that_do_not_match_are_one_clear_line(tmp_path):
@@ -244,9 +244,9 @@ def test_the_confident_joint_by_hand():
     scorer = label_quality.learn(lambda needs: iter([rows[:2], rows[2:]]))
     assert scorer.thresholds == pytest.approx([1.7 / 3, 0.75])
     assert scorer.joint.tolist() == [[2, 1], [0, 1]]  # the last row is confidently nothing
-    got = scorer(rows)
-    assert got["score.label_joint"].to_list() == [1, 1, 0, 1, 1]
-    assert got["score.label_quality"].to_list() == pytest.approx([0.8, 0.2, -0.6, 0.6, 0.4])
+    quality = scorer(rows)
+    assert quality["score.label_joint"].to_list() == [1, 1, 0, 1, 1]
+    assert quality["score.label_quality"].to_list() == pytest.approx([0.8, 0.2, -0.6, 0.6, 0.4])
     alone = label_quality.learn(lambda needs: iter([rows]), by="self_confidence")(rows)
     assert alone["score.label_quality"].to_list() == pytest.approx([0.9, 0.6, 0.2, 0.8, 0.7])
 
@@ -281,23 +281,23 @@ def test_the_joint_by_brute_force():
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        (frame([[SURE, [0.9, 0.9, 0.9]]], [0, 0]), r"probs.0 is no probability in 1 rows .* id 'd1' \(sum 2.7"),
-        (frame([[SURE, [1.2, -0.2, 0.0]]], [0, 0]), r"id 'd1' \(sum 1, least -0.2\)"),
+        (frame([[SURE, [0.9, 0.9, 0.9]]], [0, 0]), r"probs.0 holds no probabilities in 1 rows .* id 'd1' \(sum 2.7"),
+        (frame([[SURE, [1.2, -0.2, 0.0]]], [0, 0]), r"id 'd1' \(sum 1, smallest -0.2\)"),
         (frame([[SURE, [math.nan, 0.5, 0.5]]], [0, 0]), "probs.0 is NaN, infinite or null in 1 rows .* id 'd1'"),
         (frame([[SURE, UNSURE]], [0, 3]), "label 3 is outside the 3 classes .* 0 to 2, the first with id 'd1'"),
         (frame([[SURE, UNSURE]], [-1, 0]), "label -1 is outside"),
         (frame([[SURE, UNSURE]], [0.5, 0]), "label 0.5 is outside"),
         (frame([[SURE, UNSURE]], [0, None]), "label is null in 1 rows .* id 'd1'"),
-        (frame([[SURE, UNSURE]], ["cat", "dog"]), "label is String .'cat'.: say which class .* classes=a\\+b"),
-        (frame([[[1.0], [1.0]]], [0, 0]), "probs.0 has 1 numbers a row; it needs at least 2"),
+        (frame([[SURE, UNSURE]], ["cat", "dog"]), "label is String, such as 'cat'. Name the classes .* classes=a\\+b"),
+        (frame([[[1.0], [1.0]]], [0, 0]), "probs.0 has 1 numbers in each row; it needs at least 2"),
         (
             frame([[SURE, UNSURE]], [0, 0]).with_columns(pl.Series("probs.0", [SURE, [0.5, 0.5]])),
             "probs.0 has lists of 2 and of 3 numbers, the first with id 'd1'",
         ),
-        (frame([[SURE]], [0]).with_columns(pl.Series("probs.0", [0.3])), "probs.0 is Float64; it must be a list"),
+        (frame([[SURE]], [0]).with_columns(pl.Series("probs.0", [0.3])), "probs.0 is Float64. It must be a list"),
         (frame([[SURE]], [0]).with_columns(pl.Series("probs.0", [None], pl.List(pl.Float64))), "probs.0 is null in 1"),
     ],
-)  # fmt: skip
+)
 @pytest.mark.parametrize("name", ["el2n", "cartography", "label_quality"])
 def test_bad_rows_are_one_clear_line(name, rows, message):
     with pytest.raises(SchemaError, match=message) as caught:
@@ -338,7 +338,7 @@ def test_text_labels_are_places_among_the_named_classes():
         assert scores(f"el2n:classes={classes}", frame([[SURE, UNSURE]], labels)) == by_number
     with pytest.raises(SchemaError, match="label 'cow' is not among the classes cat, dog, eel, the first with id 'd0'"):
         scores("el2n:classes=cat+dog+eel", frame([[SURE]], ["cow"]))
-    with pytest.raises(SchemaError, match="2 classes are named .cat, dog., the columns have 3"):
+    with pytest.raises(SchemaError, match="classes= names 2 classes .cat, dog. and the columns have 3"):
         scores("el2n:classes=cat+dog", frame([[SURE]], ["cat"]))
 
 
@@ -367,12 +367,12 @@ def area(bad, badness):
 
 def test_dynamics_learned_from_embeddings_find_wrong_labels():
     rows = embedded()
-    made = rows.hstack(dynamics.learn(lambda needs: iter([rows]), checkpoints=5)(rows))
+    with_logits = rows.hstack(dynamics.learn(lambda needs: iter([rows]), checkpoints=5)(rows))
     bad = np.arange(rows.height) < 40
     areas = {
-        "el2n": area(bad, np.array(scores(f"el2n:logits=true,{named(5)}", made))),
-        "aum": area(bad, -np.array(scores(f"aum:{named(5)}", made))),
-        "forgetting": area(bad, np.array(scores(f"forgetting:logits=true,{named(5)}", made))),
+        "el2n": area(bad, np.array(scores(f"el2n:logits=true,{named(5)}", with_logits))),
+        "aum": area(bad, -np.array(scores(f"aum:{named(5)}", with_logits))),
+        "forgetting": area(bad, np.array(scores(f"forgetting:logits=true,{named(5)}", with_logits))),
     }
     assert min(areas["el2n"], areas["aum"]) > 0.97, areas
     assert areas["forgetting"] > 0.85, areas
@@ -393,12 +393,12 @@ def test_the_last_checkpoint_is_near_the_regression_that_converged():
 def test_folds_leave_a_row_out_of_the_model_that_scores_it():
     rows = embedded(n=120, d=4)
     target = rows["id"][7]
-    mine = int(dynamics.fold(rows["id"], 3)[7])
+    own_fold = int(dynamics.fold(rows["id"], 3)[7])
     turned = rows.with_columns(label=pl.when(pl.col("id") == target).then((pl.col("label") + 1) % 3).otherwise("label"))
-    one, two = (dynamics.learn(lambda needs, x=x: iter([x]), folds=3) for x in (rows, turned))
-    assert (one.weights[mine] == two.weights[mine]).all()
-    assert all((one.weights[k] != two.weights[k]).any() for k in range(3) if k != mine)
-    assert one(rows)[7].equals(two(rows)[7])
+    first, second = (dynamics.learn(lambda needs, x=x: iter([x]), folds=3) for x in (rows, turned))
+    assert (first.weights[own_fold] == second.weights[own_fold]).all()
+    assert all((first.weights[k] != second.weights[k]).any() for k in range(3) if k != own_fold)
+    assert first(rows)[7].equals(second(rows)[7])
 
 
 def test_a_class_that_the_sample_misses_still_has_its_place():
@@ -412,10 +412,10 @@ def test_a_class_that_the_sample_misses_still_has_its_place():
 
 def test_the_sample_bounds_what_is_learned_from_in_any_order():
     rows = embedded(n=300)
-    one = dynamics.learn(lambda needs: iter([rows]), sample=50, checkpoints=2)
-    two = dynamics.learn(lambda needs: rows[::-1].iter_slices(7), sample=50, checkpoints=2)
-    assert one.weights.tobytes() == two.weights.tobytes()
-    assert one.weights.tobytes() != dynamics.learn(lambda needs: iter([rows]), checkpoints=2).weights.tobytes()
+    first = dynamics.learn(lambda needs: iter([rows]), sample=50, checkpoints=2)
+    second = dynamics.learn(lambda needs: rows[::-1].iter_slices(7), sample=50, checkpoints=2)
+    assert first.weights.tobytes() == second.weights.tobytes()
+    assert first.weights.tobytes() != dynamics.learn(lambda needs: iter([rows]), checkpoints=2).weights.tobytes()
 
 
 # ---------------------------------------------------------------- a job
@@ -442,9 +442,9 @@ def test_epochs_that_are_not_named_are_all_there_are(data, tmp_path):
     classes = "classes=eel+ape+cat"
     score.score([str(data)], (f"el2n:{classes}", f"forgetting:epochs=0+2,{classes}"), tmp_path / "out")
     rows = pl.read_parquet(data / "*.parquet")
-    got = read(tmp_path / "out")
-    assert got["score.el2n"].to_list() == scores(f"el2n:{named(3)},{classes}", rows)
-    assert got["score.forgetting"].to_list() == scores(f"forgetting:epochs=0+2,{classes}", rows)
+    written = read(tmp_path / "out")
+    assert written["score.el2n"].to_list() == scores(f"el2n:{named(3)},{classes}", rows)
+    assert written["score.forgetting"].to_list() == scores(f"forgetting:epochs=0+2,{classes}", rows)
     assert score.score([str(data)], (f"el2n:{classes}", f"forgetting:epochs=0+2,{classes}"), tmp_path / "out").rows == 0
 
 
@@ -457,13 +457,13 @@ def test_text_labels_are_sorted_unless_classes_are_named(data, tmp_path):
 def test_dynamics_make_the_columns_that_later_scorers_read(data, tmp_path):
     specs = ("dynamics:embedding=emb.x,checkpoints=4,folds=2", "aum", "el2n:epochs=0", "label_quality", "rho")
     score.score([str(data)], specs, tmp_path / "out")
-    got = read(tmp_path / "out")
-    assert [c for c in got.columns if c.startswith("logits.")] == [f"logits.{t}" for t in range(4)]
+    written = read(tmp_path / "out")
+    assert [c for c in written.columns if c.startswith("logits.")] == [f"logits.{t}" for t in range(4)]
     labels = pl.read_parquet(data / "*.parquet").select("id", "label")
-    made = got.join(labels, on="id", maintain_order="left")
-    assert got["score.aum"].to_list() == scores(f"aum:{named(4)},classes=ape+cat+eel", made)
-    assert got["score.el2n"].to_list() == scores("el2n:epochs=0,logits=true,classes=ape+cat+eel", made)
-    assert got["score.rho"].to_list() == scores(f"rho:{named(4)},logits=true,classes=ape+cat+eel", made)
+    with_labels = written.join(labels, on="id", maintain_order="left")
+    assert written["score.aum"].to_list() == scores(f"aum:{named(4)},classes=ape+cat+eel", with_labels)
+    assert written["score.el2n"].to_list() == scores("el2n:epochs=0,logits=true,classes=ape+cat+eel", with_labels)
+    assert written["score.rho"].to_list() == scores(f"rho:{named(4)},logits=true,classes=ape+cat+eel", with_labels)
 
 
 @pytest.mark.parametrize(
@@ -487,7 +487,7 @@ def test_what_is_missing_is_said_before_the_job_starts(data, tmp_path, drop, spe
     for path in data.iterdir():
         pl.read_parquet(path).with_columns(text=pl.lit("x")).drop(drop).write_parquet(path)
     with pytest.raises(CurateError, match=message) as caught:
-        score.score([str(data)], specs, tmp_path / "out", quarantine=True)
+        score.score([str(data)], specs, tmp_path / "out", on_error="quarantine")
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "out").exists()
 
@@ -495,7 +495,7 @@ def test_what_is_missing_is_said_before_the_job_starts(data, tmp_path, drop, spe
 def test_a_file_without_labels_is_set_aside_with_the_reason(data, tmp_path):
     path = data / "1.parquet"
     pl.read_parquet(path).drop("label").write_parquet(path)
-    done = score.score([str(data)], ("el2n:classes=eel+ape+cat",), tmp_path / "out", quarantine=True)
+    done = score.score([str(data)], ("el2n:classes=eel+ape+cat",), tmp_path / "out", on_error="quarantine")
     assert done.rows == 50
     assert "has no column 'label'" in done.quarantined["1.parquet"]
 
@@ -510,16 +510,18 @@ def test_the_smallest_hashes_are_kept_in_any_order_and_batches(rows, draw):
     pending = sample.PENDING
     try:
         sample.PENDING = draw.draw(st.integers(1, 40))
-        got = sample.smallest(mixed.iter_slices(draw.draw(st.integers(1, 9))), count, ("value",), seed=3, by=by)
+        drawn = sample.smallest_hashes(
+            mixed.iter_slices(draw.draw(st.integers(1, 9))), count, ("value",), seed=3, by=by
+        )
     finally:
         sample.PENDING = pending
     ordered = sorted(range(len(rows)), key=lambda i: (batches.keys([rows[i][0]], 3)[0], rows[i][0]))
     for group in "xy" if by else ("",):
-        mine = [rows[i] for i in ordered if not by or rows[i][2] == group][:count]
-        here = got.filter(source=group) if by else got
-        assert here["id"].to_list() == [row[0] for row in mine]
-    whole = sample.smallest(iter([frame]), count, ("value",), seed=3, by=by)
-    assert got.equals(whole) or (got.height == 0 and whole.height == 0)
+        expected = [rows[i] for i in ordered if not by or rows[i][2] == group][:count]
+        group_rows = drawn.filter(source=group) if by else drawn
+        assert group_rows["id"].to_list() == [row[0] for row in expected]
+    whole = sample.smallest_hashes(iter([frame]), count, ("value",), seed=3, by=by)
+    assert drawn.equals(whole) or (drawn.height == 0 and whole.height == 0)
 
 
 # ---------------------------------------------------------------- real label errors
@@ -545,5 +547,5 @@ def test_human_verified_label_errors_are_found(name, errors, el2n, margin, joint
     bad[[row["id"] for row in votes if row["mturk"]["given"] < 3]] = True
     assert bad.sum() == errors
     quality = label_quality.learn(lambda needs: rows.iter_slices(999))(rows)
-    got = [scores("el2n", rows), -quality["score.label_quality"], -quality["score.label_joint"]]
-    assert [round(area(bad, np.array(values)), 4) for values in got] == [el2n, margin, joint]
+    orders = [scores("el2n", rows), -quality["score.label_quality"], -quality["score.label_joint"]]
+    assert [round(area(bad, np.array(values)), 4) for values in orders] == [el2n, margin, joint]

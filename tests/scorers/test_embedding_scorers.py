@@ -46,16 +46,16 @@ def clumps(rows=200, width=8, groups=6, noise=0.25, seed=0):
 @pytest.mark.parametrize("width", [1, 3, 384, 4096, 60_000])
 def test_whole_vectors_have_products_that_float32_holds(width):
     x = np.random.default_rng(width).normal(size=(5, width))
-    norms = (kmeans.whole(x).astype(np.float64) ** 2).sum(axis=1)
+    norms = (kmeans.quantise(x).astype(np.float64) ** 2).sum(axis=1)
     assert (norms <= 2**24).all() and (norms > 0.8 * kmeans.scale(width) ** 2).all()
 
 
 def test_clusters_that_are_well_apart_are_found():
     x, group = clumps(groups=6, noise=0.02)
     scorer = prototypes.learn(streamed(x), k=6)
-    got = scored(scorer, streamed(x), "cluster.prototypes")
-    assert len(set(zip(group, got, strict=True))) == 6
-    means = unit(np.stack([x[got == c].sum(axis=0) for c in range(6)]))
+    cluster = scored(scorer, streamed(x), "cluster.prototypes")
+    assert len(set(zip(group, cluster, strict=True))) == 6
+    means = unit(np.stack([x[cluster == c].sum(axis=0) for c in range(6)]))
     assert scorer.centres == pytest.approx(means, abs=3e-4)
     assert scored(scorer, streamed(x), "score.prototypes") == pytest.approx(
         1 - (x.astype(float) @ means.T).max(axis=1), abs=3e-4
@@ -67,25 +67,25 @@ def test_clusters_that_are_well_apart_are_found():
 def test_centres_are_the_same_bytes_for_any_order_and_batch(seed, start, sample):
     x, _ = clumps(400, seed=seed)
     mixed = np.random.default_rng(seed).permutation(400)
-    one = prototypes.learn(streamed(x), k=9, start=start, sample=sample)
-    two = prototypes.learn(streamed(x[mixed], rows=37, ids=[IDS[i] for i in mixed]), k=9, start=start, sample=sample)
-    assert one.centres.tobytes() == two.centres.tobytes()
-    got = [scored(one, streamed(x, rows=r), "score.prototypes").tobytes() for r in (1, 37, 400)]
-    assert len(set(got)) == 1, "a score depends on its batch"
+    first = prototypes.learn(streamed(x), k=9, start=start, sample=sample)
+    second = prototypes.learn(streamed(x[mixed], rows=37, ids=[IDS[i] for i in mixed]), k=9, start=start, sample=sample)
+    assert first.centres.tobytes() == second.centres.tobytes()
+    scores = [scored(first, streamed(x, rows=r), "score.prototypes").tobytes() for r in (1, 37, 400)]
+    assert len(set(scores)) == 1, "a score depends on its batch"
 
 
 def test_lloyd_never_loses_cosine_and_no_cluster_stays_empty():
     x, _ = clumps(500, width=6, groups=40, noise=0.4)
-    source = kmeans.whole(x)
+    source = kmeans.quantise(x)
     same = np.repeat(source[:1], 12, axis=0)  # 11 of 12 centres start empty
 
     def blocks(share):
-        yield from (source[at : at + 100] for at in range(0, 500, 100))
+        yield from (source[low : low + 100] for low in range(0, 500, 100))
 
-    found = [kmeans.learn(blocks, same, rows=500, iterations=i) for i in (1, 3, 6, 20)]
-    cosines = [kmeans.nearest(x, f.centres)[1].mean() for f in found]
+    runs = [kmeans.learn(blocks, same, rows=500, iterations=i) for i in (1, 3, 6, 20)]
+    cosines = [kmeans.nearest(x, f.centres)[1].mean() for f in runs]
     assert all(b > a - 1e-4 for a, b in pairwise(cosines))
-    assert (found[-1].counts > 0).all() and found[-1].counts.sum() == 500
+    assert (runs[-1].counts > 0).all() and runs[-1].counts.sum() == 500
 
 
 # ---------------------------------------------------------------- classes, density, moderate
@@ -94,8 +94,8 @@ def test_lloyd_never_loses_cosine_and_no_cluster_stays_empty():
 def test_class_prototypes_by_hand():
     """Class a: (1, 0) and (0, 1), mean at 45 degrees; class b alone is its own mean; a zero vector has no direction."""
     stream = streamed([[2, 0], [0, 1], [3, 4], [0, 0]], label=["a", "a", "b", "b"])
-    got = scored(class_prototypes.learn(stream), stream, "score.class_prototypes")
-    assert got == pytest.approx([1 - np.sqrt(0.5), 1 - np.sqrt(0.5), 0, 1], abs=1e-9)
+    scores = scored(class_prototypes.learn(stream), stream, "score.class_prototypes")
+    assert scores == pytest.approx([1 - np.sqrt(0.5), 1 - np.sqrt(0.5), 0, 1], abs=1e-9)
 
 
 def test_density_is_the_product_by_brute_force():
@@ -113,24 +113,24 @@ def test_density_is_the_product_by_brute_force():
 @pytest.mark.parametrize("by", ["class", "all"])
 @pytest.mark.parametrize("rows", [200, 201])
 def test_moderate_is_the_definition(by, rows, monkeypatch):
-    monkeypatch.setattr(tiles, "HELD", 3 * rows)
+    monkeypatch.setattr(tiles, "NUMBERS", 3 * rows)
     x = np.random.default_rng(3).normal(size=(rows, 7)).astype(np.float32)
     label = np.random.default_rng(4).integers(0, 3, rows)
     stream = streamed(x, label=label)
-    got = scored(moderate.learn(stream, by=by), stream, "score.moderate")
+    scores = scored(moderate.learn(stream, by=by), stream, "score.moderate")
     groups = label if by == "class" else np.zeros(rows, int)
     median = np.stack([np.median(x[groups == g], axis=0) for g in groups])
     place = np.argsort(np.argsort(np.sqrt(((x.astype(float) - median) ** 2).sum(axis=1))))
     for share in (0.2, 0.5, 0.8):
         half = round(share * rows / 2) - (rows % 2) / 2  # as many ranks on both sides of the middle one
         kept = np.abs(place - (rows - 1) / 2) <= half + (0 if rows % 2 else -0.5)
-        assert set(np.argsort(-got, kind="stable")[: kept.sum()]) == set(np.flatnonzero(kept))
+        assert set(np.argsort(-scores, kind="stable")[: kept.sum()]) == set(np.flatnonzero(kept))
 
 
 def test_equal_distances_share_their_mean_rank():
     stream = streamed([[0, 0], [1, 0], [-1, 0], [0, 1], [0, -1]])
-    got = scored(moderate.learn(stream, by="all"), stream, "score.moderate")
-    assert got == pytest.approx([0.2, 0.8, 0.8, 0.8, 0.8])  # ranks 1 and 2 to 5: q is .1 and .6
+    scores = scored(moderate.learn(stream, by="all"), stream, "score.moderate")
+    assert scores == pytest.approx([0.2, 0.8, 0.8, 0.8, 0.8])  # ranks 1 and 2 to 5: q is .1 and .6
 
 
 # ---------------------------------------------------------------- semantic duplicates
@@ -147,19 +147,22 @@ def greedy(x, order, limit):
 @pytest.mark.parametrize("order", ["hard", "easy"])
 def test_semdedup_keeps_what_the_greedy_definition_keeps(order):
     x, _ = clumps(200, groups=20, noise=0.1)
-    got = scored(semdedup.learn(streamed(x), k=1, epsilon=0.1, order=order), streamed(x), "score.semdedup")
-    near = kmeans.whole(x).astype(float) @ kmeans.whole(prototypes.learn(streamed(x), k=1).centres)[0]
+    scores = scored(semdedup.learn(streamed(x), k=1, epsilon=0.1, order=order), streamed(x), "score.semdedup")
+    near = kmeans.quantise(x).astype(float) @ kmeans.quantise(prototypes.learn(streamed(x), k=1).centres)[0]
     key = semdedup.keys(IDS[:200], 0)
     turn = np.lexsort((key, near.astype(np.float32) if order == "hard" else -near.astype(np.float32)))
-    assert sorted(greedy(x, turn, 0.9)) == np.flatnonzero(got == 1).tolist()
-    assert 20 < (got == 1).sum() < 180
+    assert sorted(greedy(x, turn, 0.9)) == np.flatnonzero(scores == 1).tolist()
+    assert 20 < (scores == 1).sum() < 180
 
 
 def test_the_chain_keeps_both_ends():
-    at = np.radians([0, 14.3, 28.6])
-    got = scored(semdedup.learn(streamed(np.stack([np.cos(at), np.sin(at)], axis=1)), k=1),
-                 streamed(np.zeros((3, 2))), "score.semdedup")  # fmt: skip
-    assert got == pytest.approx([1, 1 - np.cos(np.radians(14.3)), 1], abs=1e-6)
+    angles = np.radians([0, 14.3, 28.6])
+    scores = scored(
+        semdedup.learn(streamed(np.stack([np.cos(angles), np.sin(angles)], axis=1)), k=1),
+        streamed(np.zeros((3, 2))),
+        "score.semdedup",
+    )
+    assert scores == pytest.approx([1, 1 - np.cos(np.radians(14.3)), 1], abs=1e-6)
 
 
 @pytest.mark.parametrize("largest", [4096, 40])
@@ -176,31 +179,31 @@ def test_no_pair_is_missed_across_borders_or_splits(monkeypatch, largest):
 def test_many_copies_in_a_cluster_that_cannot_be_split(monkeypatch):
     monkeypatch.setattr(semdedup, "LARGEST", 40)
     x = np.repeat(clumps(3, noise=0)[0], [150, 100, 1], axis=0)
-    got = scored(semdedup.learn(streamed(x), k=1), streamed(x), "score.semdedup")
-    assert sorted(got)[-len(np.unique(x, axis=0)) :] == [1] * len(np.unique(x, axis=0))
-    assert (got == 0).sum() == 251 - len(np.unique(x, axis=0))
+    scores = scored(semdedup.learn(streamed(x), k=1), streamed(x), "score.semdedup")
+    assert sorted(scores)[-len(np.unique(x, axis=0)) :] == [1] * len(np.unique(x, axis=0))
+    assert (scores == 0).sum() == 251 - len(np.unique(x, axis=0))
 
 
 def test_zero_vectors_are_like_no_other():
     x = np.concatenate([np.zeros((50, 8)), np.repeat(clumps(2, noise=0)[0], 5, axis=0)])
-    got = scored(semdedup.learn(streamed(x), k=2), streamed(x), "score.semdedup")
-    assert (got[:50] == 1).all() and (got[50:] == 1).sum() == len(np.unique(x[50:], axis=0))
+    scores = scored(semdedup.learn(streamed(x), k=2), streamed(x), "score.semdedup")
+    assert (scores[:50] == 1).all() and (scores[50:] == 1).sum() == len(np.unique(x[50:], axis=0))
 
 
 @pytest.mark.parametrize("different", [1, 2, 4])
 def test_semdedup_of_rows_that_are_nearly_all_copies(different):
     """Fewer directions than the square root of the number of rows: one of each stays, and k is no one's business."""
     x = np.eye(4)[np.arange(200) % different]
-    got = scored(semdedup.learn(streamed(x)), streamed(x), "score.semdedup")
-    assert sorted(got) == [0.0] * (200 - different) + [1.0] * different
+    scores = scored(semdedup.learn(streamed(x)), streamed(x), "score.semdedup")
+    assert sorted(scores) == [0.0] * (200 - different) + [1.0] * different
 
 
 def test_semdedup_does_not_depend_on_the_order_of_rows():
     x, _ = clumps(300, groups=40, noise=0.1)
     mixed = np.random.default_rng(0).permutation(300)
-    one = semdedup.learn(streamed(x), epsilon=0.1)
-    two = semdedup.learn(streamed(x[mixed], rows=41, ids=[IDS[i] for i in mixed]), epsilon=0.1)
-    assert one.removed.tobytes() == two.removed.tobytes() and one.scores.tobytes() == two.scores.tobytes()
+    first = semdedup.learn(streamed(x), epsilon=0.1)
+    second = semdedup.learn(streamed(x[mixed], rows=41, ids=[IDS[i] for i in mixed]), epsilon=0.1)
+    assert first.removed.tobytes() == second.removed.tobytes() and first.scores.tobytes() == second.scores.tobytes()
 
 
 # ---------------------------------------------------------------- coverage and D2
@@ -224,8 +227,8 @@ def test_coverage_is_the_definition(monkeypatch):
 
 def test_the_lone_row_covers_more_than_its_crowd():
     x = np.concatenate([np.random.default_rng(1).normal(size=(99, 2)) * 0.01, [[5, 5]]])
-    got = scored(coverage.learn(streamed(x), planes=5, near=5), streamed(x), "score.coverage")
-    assert got[99] > 0 > got[:99].sum() and np.sort(got)[-3] <= got[99]
+    scores = scored(coverage.learn(streamed(x), planes=5, near=5), streamed(x), "score.coverage")
+    assert scores[99] > 0 > scores[:99].sum() and np.sort(scores)[-3] <= scores[99]
     copies = np.repeat([[0.0, 0], [1, 1]], 30, axis=0)
     assert coverage.learn(streamed(copies), planes=2, near=4).scores.sum() == pytest.approx(0)
 
@@ -233,15 +236,17 @@ def test_the_lone_row_covers_more_than_its_crowd():
 def d2_by_brute_force(x, start, near, forward, reverse):
     gap = np.sqrt(((x[:, None].astype(float) - x[None]) ** 2).sum(axis=2))
     np.fill_diagonal(gap, np.inf)
-    at = np.argsort(gap, axis=1)[:, :near]
-    now = np.array([start[i] + sum(np.exp(-forward * gap[i, j]) * start[j] for j in at[i]) for i in range(len(x))])
+    neighbour = np.argsort(gap, axis=1)[:, :near]
+    x_now = np.array(
+        [start[i] + sum(np.exp(-forward * gap[i, j]) * start[j] for j in neighbour[i]) for i in range(len(x))]
+    )
     turn = []
     while len(turn) < len(x):
         free = [i for i in range(len(x)) if i not in turn]
-        best = free[int(np.argmax(now[free]))]
+        best = free[int(np.argmax(x_now[free]))]
         turn.append(best)
-        for j in at[best]:
-            now[j] -= np.exp(-reverse * gap[best, j]) * now[best]
+        for j in neighbour[best]:
+            x_now[j] -= np.exp(-reverse * gap[best, j]) * x_now[best]
     return turn
 
 
@@ -253,8 +258,8 @@ def test_d2_selects_what_brute_force_selects(exact_rows, monkeypatch):
     start = np.random.default_rng(2).random(200)
     stream = streamed(x, **{"score.prototypes": start})
     scorer = d2.learn(stream, near=5, forward=0.7, reverse=1.3, probes=14)  # of 14 clusters: all
-    got = scored(scorer, stream, "score.d2")
-    assert np.argsort(-got).tolist() == d2_by_brute_force(x, start, 5, 0.7, 1.3)
+    scores = scored(scorer, stream, "score.d2")
+    assert np.argsort(-scores).tolist() == d2_by_brute_force(x, start, 5, 0.7, 1.3)
 
 
 def test_d2_by_hand():
@@ -262,10 +267,10 @@ def test_d2_by_hand():
 
     Forward, exp(-gap): 1 + .331, .9 + .368, .5 + .159. The first is taken; reverse, all of it: .9 + .368 - 1.331 < 0.
     """
-    at = np.radians([0, 60, 180])
-    stream = streamed(np.stack([np.cos(at), np.sin(at)], axis=1), **{"score.prototypes": [1.0, 0.9, 0.5]})
-    got = scored(d2.learn(stream, near=1, reverse=0.0), stream, "score.d2")
-    assert got == pytest.approx([1, 1 / 3, 2 / 3])
+    angles = np.radians([0, 60, 180])
+    stream = streamed(np.stack([np.cos(angles), np.sin(angles)], axis=1), **{"score.prototypes": [1.0, 0.9, 0.5]})
+    scores = scored(d2.learn(stream, near=1, reverse=0.0), stream, "score.d2")
+    assert scores == pytest.approx([1, 1 / 3, 2 / 3])
 
 
 # ---------------------------------------------------------------- bad input
@@ -277,30 +282,36 @@ LABELS = {"label": ["a", "b", None] * 10}
 
 
 @pytest.mark.parametrize(
-    ("learn", "rows", "options", "columns", "said"),
+    ("learn", "rows", "options", "columns", "message"),
     [
-        (prototypes.learn, SPREAD, {"k": 31}, {}, "prototypes: k=31 centres need as many rows; there are 30"),
-        (prototypes.learn, ONES, {"k": 2}, {}, r"prototypes: k=2 centres .* the 30 rows looked at have 1 .* lower k"),
-        (prototypes.learn, ONES, {"k": 2, "start": "sample"}, {}, "the 30 rows looked at have 1"),
-        (prototypes.learn, ZEROS, {"k": 1}, {}, "have 0 .zero vectors have none"),
+        (prototypes.learn, SPREAD, {"k": 31}, {}, "prototypes: k=31 centres need 31 rows; there are 30"),
+        (
+            prototypes.learn,
+            ONES,
+            {"k": 2},
+            {},
+            r"prototypes: k=2 centres .* the 30 rows that were looked at have 1 .* Lower k",
+        ),
+        (prototypes.learn, ONES, {"k": 2, "start": "sample"}, {}, "the 30 rows that were looked at have 1"),
+        (prototypes.learn, ZEROS, {"k": 1}, {}, "have 0 .a zero vector has none"),
         (prototypes.learn, SPREAD, {"k": 0}, {}, "k=0 and iterations=20 must be at least 1"),
-        (prototypes.learn, SPREAD, {"start": "far", "k": 2}, {}, r"start=far \+\+ or sample"),
-        (prototypes.learn, SPREAD, {"scratch": "nowhere"}, {}, "scratch=nowhere is no folder"),
+        (prototypes.learn, SPREAD, {"start": "far", "k": 2}, {}, r"start=far must be \+\+ or sample"),
+        (prototypes.learn, SPREAD, {"scratch": "nowhere"}, {}, "scratch=nowhere is not a folder"),
         (density.learn, SPREAD, {"k": 1}, {}, "density: k=1 clusters have no distance"),
         (class_prototypes.learn, SPREAD, {}, LABELS, "class_prototypes: label is null in 5 rows .* id 'r2'"),
-        (class_prototypes.learn, SPREAD, {}, {"label": ["a"] * 30}, "every row has the label 'a': it needs two"),
+        (class_prototypes.learn, SPREAD, {}, {"label": ["a"] * 30}, "every row has the label 'a'; it needs two"),
         (moderate.learn, SPREAD, {}, LABELS, "moderate: label is null"),
         (moderate.learn, SPREAD, {"by": "source"}, {}, "by=source must be class or all"),
         (semdedup.learn, SPREAD, {"epsilon": 1.5}, {}, "epsilon=1.5 must be between 0 and 1"),
-        (semdedup.learn, ZEROS, {}, {}, "semdedup: k=1 centres need as many directions"),
+        (semdedup.learn, ZEROS, {}, {}, "semdedup: k=1 centres need 1 different directions"),
         (coverage.learn, ONES, {}, {}, "coverage: 0 of 4 coordinates .* vary over 30 rows"),
-        (coverage.learn, SPREAD, {"near": 30}, {}, "near=30 neighbours of a row need more rows; the data has 30"),
+        (coverage.learn, SPREAD, {"near": 30}, {}, "near=30 neighbours need more than 30 rows; the data has 30"),
         (d2.learn, SPREAD, {"near": 30}, {"score.prototypes": [1.0] * 30}, "near=30 neighbours"),
         (d2.learn, SPREAD, {}, {"score.prototypes": [1.0] * 29 + [-1.0]}, "d2: score.prototypes of id 'r29' is -1.0"),
     ],
-)  # fmt: skip
-def test_bad_input_is_one_clear_line(learn, rows, options, columns, said):
-    with pytest.raises(SchemaError, match=said) as caught:
+)
+def test_bad_input_is_one_clear_line(learn, rows, options, columns, message):
+    with pytest.raises(SchemaError, match=message) as caught:
         learn(streamed(rows, **columns), **options)
     assert "\n" not in str(caught.value)
 
@@ -308,23 +319,23 @@ def test_bad_input_is_one_clear_line(learn, rows, options, columns, said):
 @pytest.mark.parametrize("learn", [semdedup.learn, coverage.learn, d2.learn])
 def test_ids_that_repeat_are_named(learn):
     stream = streamed(SPREAD, ids=["x", "x", *IDS[:28]], **{"score.prototypes": [1.0] * 30})
-    with pytest.raises(SchemaError, match="share their id with another, such as 'x'"):
+    with pytest.raises(SchemaError, match="share their id with another row, such as 'x'"):
         learn(stream)
 
 
 def test_a_label_that_was_not_learned_is_named():
     scorer = class_prototypes.learn(streamed(SPREAD, label=["a", "b"] * 15))
-    with pytest.raises(SchemaError, match="label 'abc' was not among the 2 learned"):
+    with pytest.raises(SchemaError, match="label 'abc' is not among the 2 learned"):
         scored(scorer, streamed(SPREAD[:2], label=["a", "abc"]), "score.class_prototypes")
 
 
 def test_all_rows_alike_are_scored_where_that_has_a_meaning():
     stream = streamed(ONES, label=["a", "b"] * 15)
-    for name, made in (
+    for name, scorer in (
         ("prototypes", prototypes.learn(stream, k=1)),
         ("class_prototypes", class_prototypes.learn(stream)),
     ):
-        assert scored(made, stream, f"score.{name}") == pytest.approx(0, abs=1e-6)
+        assert scored(scorer, stream, f"score.{name}") == pytest.approx(0, abs=1e-6)
     assert sorted(scored(semdedup.learn(stream, k=1), stream, "score.semdedup")) == [0] * 29 + [1]
     assert scored(moderate.learn(stream), stream, "score.moderate") == pytest.approx(1)
 

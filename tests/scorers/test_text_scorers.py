@@ -63,8 +63,8 @@ def by_hand(texts, liked, smoothing, buckets):
 def test_dsir_is_the_sum_over_ngrams_by_brute_force(target, smoothing):
     buckets = 1 << 22  # no two n-grams meet
     scorer = dsir.learn(stream(TEXTS), target=target, smoothing=smoothing, buckets=buckets)
-    got = scorer(frame(TEXTS))["score.dsir"].to_list()
-    assert got == pytest.approx(by_hand(TEXTS, LIKED, smoothing, buckets), rel=1e-9)
+    scores = scorer(frame(TEXTS))["score.dsir"].to_list()
+    assert scores == pytest.approx(by_hand(TEXTS, LIKED, smoothing, buckets), rel=1e-9)
 
 
 def test_dsir_with_few_buckets_sums_their_log_ratios(target):
@@ -99,14 +99,14 @@ def test_a_rare_ngram_weighs_18_nats_only_without_smoothing(target):
 
 def test_dsir_prefers_the_targets_kind(target):
     texts = ["stocks fell sharply in early trade"] * 20 + ["the cat sat on a mat"] * 20
-    got = dsir.learn(stream(texts), target=target, normalise=True)(frame(texts))["score.dsir"].to_numpy()
-    assert got[20:].min() > got[:20].max()
+    scores = dsir.learn(stream(texts), target=target, normalise=True)(frame(texts))["score.dsir"].to_numpy()
+    assert scores[20:].min() > scores[:20].max()
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({}, "dsir has no target: name a file"),
+        ({}, "dsir has no target. Name a file"),
         ({"target": "/no/such"}, "/no/such"),
         ({"buckets": 0}, "buckets=0 must be"),
         ({"smoothing": -1}, "smoothing=-1"),
@@ -162,20 +162,20 @@ def test_perplexity_is_the_formula_with_exact_counts(unit, order, concentration)
     texts = [*TEXTS, "naïve cat", None]
     _, mean = model([t or "" for t in texts], order, vocabulary, concentration, split)
     scorer = perplexity.learn(stream(texts), unit=unit, order=order, concentration=concentration)
-    asked = [*texts, "the unseen cat"]
-    got = scorer(frame(asked))["score.perplexity"].to_list()
-    assert got == pytest.approx([mean(t or "") for t in asked], rel=1e-12)
+    scored_texts = [*texts, "the unseen cat"]
+    scores = scorer(frame(scored_texts))["score.perplexity"].to_list()
+    assert scores == pytest.approx([mean(t or "") for t in scored_texts], rel=1e-12)
 
 
 def test_a_case_by_hand():
     """ "a b" once, order 2, concentration 1, bytes: p(a) = (1/2 + 1)/2 ... written out."""
     scorer = perplexity.learn(stream(["ab"]), unit="byte", order=2, concentration=1.0)
     uniform = 1 / 256
-    one = (1 + uniform) / (2 + 1)  # p_1(a) = p_1(b): each seen once of two bytes
-    both = (1 + one) / (1 + 1)  # after the mark only a was seen, after a only b
+    unigram = (1 + uniform) / (2 + 1)  # p_1(a) = p_1(b): each seen once of two bytes
+    bigram = (1 + unigram) / (1 + 1)  # after the mark only a was seen, after a only b
     unseen = uniform / 3  # p_1(c); after a, nothing but b: p_2(c | a) = (0 + p_1(c)) / (1 + 1)
-    got = scorer(frame(["ab", "ac"]))["score.perplexity"].to_list()
-    assert got == pytest.approx([math.log(both), (math.log(both) + math.log(unseen / 2)) / 2], rel=1e-12)
+    scores = scorer(frame(["ab", "ac"]))["score.perplexity"].to_list()
+    assert scores == pytest.approx([math.log(bigram), (math.log(bigram) + math.log(unseen / 2)) / 2], rel=1e-12)
 
 
 def test_shares_of_all_bytes_sum_to_one():
@@ -197,25 +197,25 @@ def check_shares(texts, scorer, before):
 
 def test_a_seen_order_of_words_is_more_likely_than_a_shuffled_one():
     rng = np.random.default_rng(0)
-    known = [" ".join(f"w{(i * 7 + j) % 50}" for j in range(60)) for i in range(50)]
-    shuffled = [" ".join(rng.permutation(text.split())) for text in known]
-    scorer = perplexity.learn(stream(known), concentration=1.0)
-    one, two = (scorer(frame(t))["score.perplexity"].to_numpy() for t in (known, shuffled))
-    assert one.min() > two.max()
+    learned_texts = [" ".join(f"w{(i * 7 + j) % 50}" for j in range(60)) for i in range(50)]
+    shuffled = [" ".join(rng.permutation(text.split())) for text in learned_texts]
+    scorer = perplexity.learn(stream(learned_texts), concentration=1.0)
+    in_order, out_of_order = (scorer(frame(t))["score.perplexity"].to_numpy() for t in (learned_texts, shuffled))
+    assert in_order.min() > out_of_order.max()
 
 
 def test_small_tables_still_give_scores():
     scorer = perplexity.learn(stream([f"word{i} other{i}" for i in range(2000)]), bits=8)
-    got = scorer(frame(["word1 other1"]))["score.perplexity"][0]
-    assert -math.log(256) < got < 0
+    score = scorer(frame(["word1 other1"]))["score.perplexity"][0]
+    assert -math.log(256) < score < 0
     unseen = frame([f"new{i} pair{i}" for i in range(500)])
     assert scorer(unseen)["score.perplexity"].max() < 0, "a k-gram in another's cell is no surer than certain"
 
 
 def test_perplexity_of_a_target(target):
     scorer = perplexity.learn(stream(["x y z"]), target=target, concentration=1.0)
-    got = scorer(frame(["the cat sat", "x y z"]))["score.perplexity"]
-    assert got[0] > got[1] + 1
+    scores = scorer(frame(["the cat sat", "x y z"]))["score.perplexity"]
+    assert scores[0] > scores[1] + 1
 
 
 @pytest.mark.parametrize(
@@ -246,16 +246,20 @@ def test_a_missing_extra_is_one_clear_line():
 def test_languages_are_told_apart():
     pytest.importorskip("py3langid")
     texts = [
-        "This is a plain English sentence about the weather.", "Ceci est une phrase simple sur le temps qu'il fait.",
-        "Dies ist ein einfacher deutscher Satz über das Wetter.", "", None, "   ",
-    ]  # fmt: skip
+        "This is a plain English sentence about the weather.",
+        "Ceci est une phrase simple sur le temps qu'il fait.",
+        "Dies ist ein einfacher deutscher Satz über das Wetter.",
+        "",
+        None,
+        "   ",
+    ]
     shares = {
         code: open_sets.build("scorers", f"language:language={code}")(frame(texts)) for code in ("en", "fr", "de")
     }
     for row, code in enumerate(("en", "fr", "de")):
-        got = {other: shares[other]["score.language"][row] for other in shares}
-        assert got[code] > 0.9
-        assert sum(got.values()) <= 1 + 1e-6
+        probabilities = {other: shares[other]["score.language"][row] for other in shares}
+        assert probabilities[code] > 0.9
+        assert sum(probabilities.values()) <= 1 + 1e-6
     assert shares["en"]["score.language"][3:].to_list() == [0, 0, 0]
     with pytest.raises(SchemaError, match="language=xx is not among the .* known: ace, af, "):
         open_sets.build("scorers", "language:language=xx")
@@ -273,11 +277,11 @@ def test_text_scorers_in_one_job(corpus, tmp_path, target):
         "compression",
     )
     assert score.score([str(corpus)], specs, tmp_path / "out").rows == 100
-    found = pl.read_parquet(tmp_path / "out" / "**" / "*.scores.parquet")
-    assert found.height == 100
+    written = pl.read_parquet(tmp_path / "out" / "**" / "*.scores.parquet")
+    assert written.height == 100
     texts = pl.read_parquet(corpus / "**" / "*.parquet")
-    left = found.filter(pl.col("score.duplicates") == 1).join(texts, on="id")["text"]
-    assert sorted(left) == sorted(set(texts["text"])), "one of each distinct text, and nothing else"
+    kept_texts = written.filter(pl.col("score.duplicates") == 1).join(texts, on="id")["text"]
+    assert sorted(kept_texts) == sorted(set(texts["text"])), "one of each distinct text, and nothing else"
 
 
 def test_a_target_that_changed_is_refused_until_restart(corpus, tmp_path, target):
@@ -303,9 +307,9 @@ def test_the_limits_are_those_of_the_paper():
 
 def test_a_text_at_a_limit_passes_and_beyond_it_fails():
     lines = [f"line {chr(97 + i)}" for i in range(10)]
-    at, beyond = lines[:7] + lines[:3], lines[:6] + lines[:4]  # 30 % and 40 % of lines seen before
-    got = [1 - 1 * repetition._ratios("\n".join(x))[0] for x in (at, beyond)]
-    assert got == [pytest.approx(0), pytest.approx(1 - 4 / 3)]
+    at_limit, beyond = lines[:7] + lines[:3], lines[:6] + lines[:4]  # 30 % and 40 % of lines seen before
+    scores = [1 - 1 * repetition._ratios("\n".join(x))[0] for x in (at_limit, beyond)]
+    assert scores == [pytest.approx(0), pytest.approx(1 - 4 / 3)]
     assert Repetition()(frame(["\n".join(beyond)]))["score.repetition"][0] < 0
 
 

@@ -46,5 +46,5 @@ def test_targets_that_do_not_fit_are_one_clear_line(tmp_path):
     x, y = clouds()
     with pytest.raises(SchemaError, match="3 numbers in the data and 2 in the target"):
         learned(x, y[:, :2], tmp_path)
-    with pytest.raises(SchemaError, match="all 50 target vectors are alike"):
+    with pytest.raises(SchemaError, match="all 50 target vectors are equal"):
         learned(x, np.ones_like(y), tmp_path)

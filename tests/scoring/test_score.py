@@ -13,7 +13,7 @@ from conftest import console, documents, tree
 
 from curate.engines.local import Local
 from curate.errors import Interrupted, SchemaError
-from curate.pruning import prune
+from curate.pruning import make_pools, prune
 from curate.scoring import score, status, worker
 from curate.tables import batches, scored
 
@@ -100,17 +100,17 @@ def change_input(corpus):
     ("change", "reason"),
     [
         (change_input, r"source=a/0\.parquet: input .*0\.parquet changed"),
-        (lambda corpus: {"specs": ("length", "compression")}, r"scorers changed \(length -> length, compression\)"),
-        (lambda corpus: {"specs": ("compression",)}, r"scorers changed \(length -> compression\)"),
+        (lambda corpus: {"scorers": ("length", "compression")}, r"scorers changed \(length -> length, compression\)"),
+        (lambda corpus: {"scorers": ("compression",)}, r"scorers changed \(length -> compression\)"),
         (lambda corpus: {"batch_rows": 5}, r"batch rows changed \(4096 -> 5\)"),
     ],
-)  # fmt: skip
+)
 def test_another_job_is_refused_with_the_reason_until_restart(corpus, tmp_path, change, reason):
     out = tmp_path / "out"
     score.score([str(corpus)], ("length",), out)
     old = tree(out)
-    asked = {"specs": ("length",), **change(corpus)}
-    specs = asked.pop("specs")
+    asked = {"scorers": ("length",), **change(corpus)}
+    specs = asked.pop("scorers")
     with pytest.raises(Interrupted, match=reason) as caught:
         score.score([str(corpus)], specs, out, **asked)
     assert "--restart" in str(caught.value)
@@ -119,13 +119,6 @@ def test_another_job_is_refused_with_the_reason_until_restart(corpus, tmp_path, 
     fresh = tmp_path / "fresh"
     score.score([str(corpus)], specs, fresh, **asked)
     assert tree(out) == tree(fresh)
-
-
-def test_other_code_of_a_scorer_is_refused_by_name(corpus, tmp_path, monkeypatch):
-    score.score([str(corpus)], ("length",), tmp_path / "out")
-    monkeypatch.setattr(score, "scorer_code", lambda spec: {"scorers/length": "other"})
-    with pytest.raises(Interrupted, match=r"code changed \(scorers/length \w{8} -> scorers/length other\).*--restart"):
-        score.score([str(corpus)], ("length",), tmp_path / "out")
 
 
 def test_status_says_why_it_would_refuse(corpus, tmp_path):
@@ -204,7 +197,7 @@ def test_what_was_learned_is_kept(corpus, tmp_path):
 @pytest.mark.parametrize(
     ("specs", "message"),
     [
-        (("nosuch",), "unknown name 'nosuch' in scorers"),
+        (("nosuch",), "unknown scorer 'nosuch'"),
         (("length:x=1",), "has no option 'x'"),
         (("embedding", "prototypes:q=1"), "has no option 'q'"),
         (("embedding", "prototypes:k=2.5"), "prototypes: k=2.5 is not a whole number"),
@@ -237,12 +230,12 @@ def test_scores_of_a_file_without_rows_have_the_columns_of_the_others(corpus, tm
     out = tmp_path / "out"
     assert score.score([str(corpus)], SPECS, out).rows == 100
     assert len({tuple(frame.schema.items()) for frame in frames(out).values()}) == 1
-    pruned = prune.prune(out, "score.length", tmp_path / "kept", keep=0.5)
+    pruned = prune.prune(out, tmp_path / "kept", by="score.length", keep=0.5)
     assert pruned.table()["rows"].sum() == 100
     decisions = pl.read_parquet(tmp_path / "kept" / f"{name}.keep.parquet")
     assert decisions.height == 0
     assert decisions.schema == {"id": pl.String, "source": pl.String, "keep": pl.Boolean, "reason": pl.String}
-    pools = prune.make_pools(out, kept=tmp_path / "kept", by="score.length", bins=2)
+    pools = make_pools.pools(out, kept=tmp_path / "kept", by="score.length", bins=2)
     assert sum(pool.examples for pool in pools) == 50
     assert sum(batch.height for pool in pools for batch in scored.pool_batches(pool, ("text",))) == 50
 
@@ -253,16 +246,19 @@ def test_a_folder_of_empty_files_is_refused_where_rows_are_needed(tmp_path):
         score.score([str(tmp_path / "x.parquet")], SPECS, tmp_path / "learned")
     assert score.score([str(tmp_path / "x.parquet")], ("length",), tmp_path / "out").rows == 0
     with pytest.raises(SchemaError, match="empty"):
-        prune.prune(tmp_path / "out", "score.length", tmp_path / "kept", keep=0.5)
+        prune.prune(tmp_path / "out", tmp_path / "kept", by="score.length", keep=0.5)
     with pytest.raises(SchemaError, match="no rows"):
-        prune.make_pools(tmp_path / "out")
+        make_pools.pools(tmp_path / "out")
 
 
 @pytest.mark.parametrize(
     ("specs", "column"),
-    [(("length", "length"), "score.length"), (("embedding:width=8", "embedding:width=16"), "emb.hashed"),
-     (("embedding", "prototypes:k=2", "prototypes:k=3"), "score.prototypes")],
-)  # fmt: skip
+    [
+        (("length", "length"), "score.length"),
+        (("embedding:width=8", "embedding:width=16"), "emb.hashed"),
+        (("embedding", "prototypes:k=2", "prototypes:k=3"), "score.prototypes"),
+    ],
+)
 def test_two_scorers_of_one_column_are_refused_before_any_work(corpus, tmp_path, specs, column):
     score.score([str(corpus)], ("length",), tmp_path / "out")
     before = tree(tmp_path / "out")
@@ -304,7 +300,7 @@ def test_one_more_file_is_refused_where_the_centres_come_from_fewer(corpus, tmp_
     score.score([str(corpus)], SPECS, tmp_path / "out")
     before = tree(tmp_path / "out")
     documents(7, 900).write_parquet(corpus / "new.parquet")
-    with pytest.raises(Interrupted, match="prototypes learned from other input files.*--restart"):
+    with pytest.raises(Interrupted, match="prototypes was learned from other input files.*--restart"):
         score.score([str(corpus)], SPECS, tmp_path / "out")
     assert tree(tmp_path / "out") == before
     assert score.score([str(corpus)], SPECS, tmp_path / "out", restart=True).rows == 107
@@ -350,7 +346,7 @@ def test_scorers_of_embeddings_follow_each_other_in_one_job(corpus, tmp_path):
         (("embedding", "class_prototypes"), "has no column 'label'"),
         (("embedding", "d2"), "has no column 'score.prototypes'"),
         (("prototypes",), "has no column 'emb.hashed'"),
-        (("embedding", "prototypes:k=101"), "k=101 centres need as many rows; there are 100"),
+        (("embedding", "prototypes:k=101"), "k=101 centres need 101 rows; there are 100"),
     ],
 )
 def test_what_a_scorer_of_embeddings_lacks_is_said_before_any_row_is_scored(corpus, tmp_path, specs, said):

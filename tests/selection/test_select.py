@@ -6,7 +6,7 @@ import torch
 from problems import planted, theta
 
 from curate.errors import FitError, Infeasible, SchemaError
-from curate.fitting.fit import Options
+from curate.fitting.fit import FitOptions
 from curate.planning import plan
 from curate.planning.limits import NO_LIMITS, Limits
 from curate.pool.pool import Budget, Pool
@@ -20,7 +20,7 @@ from curate.transport.ground_cost import Samples, TransportProblem, problem
 from curate.transport.nearest_draws import order, reach
 
 CENTRES = np.array([[2.0, 0.0], [-2.0, 0.0], [0.0, 6.0]])
-FEW = Options(starts=4, draws=20)
+FEW = FitOptions(starts=4, draws=20)
 
 
 def halves() -> TransportProblem:

@@ -1,14 +1,17 @@
 """What is done, and why a job would not continue."""
 
-from dataclasses import replace
+import json
+from dataclasses import asdict
 
 import pytest
 
 from curate.errors import Interrupted
 from curate.storage import manifest
 from curate.storage.files import content_hash
+from curate.storage.manifest import Configuration
 
 STEP, SHARD = "score", "deep/x.parquet"
+SAME = Configuration("abc")
 
 
 @pytest.fixture
@@ -23,20 +26,27 @@ def done(tmp_path):
     return out, source, [(SHARD, source, output)]
 
 
+def age(out, **fields):
+    """Rewrite the entry of the shard as version 0.0.1 wrote it, in format 1."""
+    entry = asdict(manifest.read(out, STEP, SHARD)) | {"version": "0.0.1", "config": "old"} | fields
+    del entry["format"]
+    manifest.entry_path(out, STEP, SHARD).write_text(json.dumps(entry))
+
+
 def test_an_entry_comes_back(done):
     out, source, _ = done
     entry = manifest.read(out, STEP, SHARD)
     assert (entry.step, entry.shard, entry.rows, entry.config, entry.size) == (STEP, SHARD, 3, "abc", 4)
-    assert manifest.changes(entry, source, "abc", at=manifest.entry_path(out, STEP, SHARD)) == []
+    assert manifest.changes(entry, source, SAME, path=manifest.entry_path(out, STEP, SHARD)) == []
     assert manifest.read(out, STEP, "other") is None
 
 
 def test_finished_work_is_not_pending(done):
     out, _, work = done
-    assert manifest.pending(out, STEP, work, "abc", restart=False) == []
-    assert manifest.pending(out, "other step", work, "abc", restart=False) == work
+    assert manifest.pending(out, STEP, work, SAME, restart=False) == []
+    assert manifest.pending(out, "other step", work, SAME, restart=False) == work
     work[0][2].unlink()
-    assert manifest.pending(out, STEP, work, "abc", restart=False) == work
+    assert manifest.pending(out, STEP, work, SAME, restart=False) == work
 
 
 @pytest.mark.parametrize(
@@ -50,18 +60,38 @@ def test_a_changed_input_is_refused(done, change, reason):
     out, source, work = done
     change(source)
     with pytest.raises(Interrupted, match=reason):
-        manifest.pending(out, STEP, work, "abc", restart=False)
-    assert manifest.pending(out, STEP, work, "abc", restart=True) == work
+        manifest.pending(out, STEP, work, SAME, restart=False)
+    assert manifest.pending(out, STEP, work, SAME, restart=True) == work
     assert manifest.read(out, STEP, SHARD) is None
 
 
-def test_another_configuration_or_version_is_refused(done):
-    out, source, work = done
-    with pytest.raises(Interrupted, match=r"deep/x\.parquet: configuration changed .*--restart"):
-        manifest.pending(out, STEP, work, "def", restart=False)
-    entry = replace(manifest.read(out, STEP, SHARD), version="0.0.0")
-    at = manifest.entry_path(out, STEP, SHARD)
-    assert "version changed (0.0.0 ->" in manifest.changes(entry, source, "abc", at=at)[0]
+def test_another_configuration_is_refused(done):
+    out, _, work = done
+    with pytest.raises(Interrupted, match=r"deep/x\.parquet: configuration changed \(abc -> def\).*--restart"):
+        manifest.pending(out, STEP, work, Configuration("def"), restart=False)
+    with pytest.raises(Interrupted, match=r"deep/x\.parquet: scorers changed.*--restart"):
+        manifest.pending(out, STEP, work, Configuration("def", ["scorers changed"]), restart=False)
+
+
+def test_another_version_continues(done):
+    out, _, work = done
+    age(out, config="abc")
+    entry = manifest.read(out, STEP, SHARD)
+    assert (entry.version, entry.format) == ("0.0.1", 1)
+    assert manifest.pending(out, STEP, work, SAME, restart=False) == []
+
+
+def test_an_old_entry_is_judged_by_the_record_that_was_written_with_it(done):
+    out, _, work = done
+    age(out)
+    alike = Configuration("abc", covers_old_entries=True)
+    assert manifest.pending(out, STEP, work, alike, restart=False) == []
+    with pytest.raises(Interrupted, match="scorers changed"):
+        manifest.pending(out, STEP, work, Configuration("abc", ["scorers changed"], True), restart=False)
+    with pytest.raises(Interrupted, match="configuration changed"):
+        manifest.pending(out, STEP, work, SAME, restart=False)
+    manifest.renew(out, STEP, alike)
+    assert manifest.pending(out, STEP, work, SAME, restart=False) == []
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"step": 1}'])
@@ -69,5 +99,13 @@ def test_a_damaged_entry_is_named(done, content):
     out, _, work = done
     manifest.entry_path(out, STEP, SHARD).write_text(content)
     with pytest.raises(Interrupted, match=r"x\.parquet\.json is damaged"):
-        manifest.pending(out, STEP, work, "abc", restart=False)
-    assert manifest.pending(out, STEP, work, "abc", restart=True) == work
+        manifest.pending(out, STEP, work, SAME, restart=False)
+    assert manifest.pending(out, STEP, work, SAME, restart=True) == work
+
+
+def test_an_entry_of_a_newer_format_is_refused(done):
+    out, _, work = done
+    path = manifest.entry_path(out, STEP, SHARD)
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"format": manifest.FORMAT + 1}))
+    with pytest.raises(Interrupted, match=rf"has format {manifest.FORMAT + 1}; .*newer curate"):
+        manifest.pending(out, STEP, work, SAME, restart=False)

@@ -11,8 +11,8 @@ NONE = np.zeros((0, 2), np.float32)
 
 
 def circle(*degrees):
-    at = np.radians(degrees)
-    return np.stack([np.cos(at), np.sin(at)], axis=1).astype(np.float32)
+    angles = np.radians(degrees)
+    return np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
 
 
 def test_in_a_chain_the_far_end_stays():

@@ -117,8 +117,12 @@ def test_heads_of_small_buffers_are_few_requests_to_a_store(tmp_path):
 
 def test_only_the_columns_asked_for_are_unpacked(tmp_path):
     vectors = pa.FixedSizeListArray.from_arrays(pa.array(np.random.default_rng(0).random(80_000, np.float32)), 8)
-    shard = written(tmp_path / "x.arrow", pa.table({"text": ["a"] * 10_000, "emb.x": vectors, "id": ["b"] * 10_000}),
-                    "zstd", rows=10_000)  # fmt: skip
+    shard = written(
+        tmp_path / "x.arrow",
+        pa.table({"text": ["a"] * 10_000, "emb.x": vectors, "id": ["b"] * 10_000}),
+        "zstd",
+        rows=10_000,
+    )
     del vectors
     rows = readers.read(shard, ["id", "text"], 100)
     before = pa.total_allocated_bytes()

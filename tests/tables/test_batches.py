@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from curate.errors import SchemaError
 from curate.tables import batches as tables
-from curate.tables.batches import FORMATS, Shard, batches, shards
+from curate.tables.batches import FORMATS, Reading, Shard, batches, shards
 
 
 def store(frame: pl.DataFrame, path, group: int = 7) -> Shard:
@@ -53,7 +53,7 @@ def test_every_format_gives_the_same_batches(tmp_path, suffix):
     frame = documents(50).with_columns(
         pl.Series("tokens", range(50)), source=pl.lit("s"), text=pl.col("text") + "\tü\n𝄞\"'"
     )
-    got = list(batches(store(frame, tmp_path / f"x{suffix}"), ("text",), rows=16))
+    got = list(batches(store(frame, tmp_path / f"x{suffix}"), ("text",), reading=Reading(batch_rows=16)))
     assert [b.height for b in got] == [16, 16, 16, 2]
     assert pl.concat(got).equals(frame.select("id", "source", "tokens", "text"))
     assert pl.concat(got).schema == {"id": pl.String, "source": pl.String, "tokens": pl.Int64, "text": pl.String}
@@ -67,7 +67,7 @@ def test_every_format_gives_the_same_batches(tmp_path, suffix):
 )
 def test_batches_have_exactly_the_rows_asked_whatever_the_row_groups(tmp_path, n, group, rows, suffix):
     frame = documents(n)
-    got = list(batches(store(frame, tmp_path / f"x{suffix}", group), ("text",), rows=rows))
+    got = list(batches(store(frame, tmp_path / f"x{suffix}", group), ("text",), reading=Reading(batch_rows=rows)))
     assert [b.height for b in got] == [rows] * (n // rows) + [n % rows] * (n % rows > 0)
     assert pl.concat(got).select("id", "text").equals(frame)
 
@@ -93,7 +93,7 @@ def test_ids_default_to_path_and_row(tmp_path):
     (tmp_path / "deep").mkdir()
     store(documents(5).drop("id"), tmp_path / "deep" / "x.parquet")
     (shard,) = shards([str(tmp_path)])
-    assert read(shard, rows=2)["id"].to_list() == [f"deep/x.parquet:{i}" for i in range(5)]
+    assert read(shard, reading=Reading(batch_rows=2))["id"].to_list() == [f"deep/x.parquet:{i}" for i in range(5)]
 
 
 def test_numeric_ids_become_strings_and_tokens_integers(tmp_path):
@@ -123,7 +123,7 @@ def test_a_null_is_filled_as_if_the_column_were_not_there(tmp_path, suffix):
     shard = store(
         frame.with_columns(pl.when(at).then(c).alias(c) for c in ("id", "source", "tokens")), tmp_path / f"x{suffix}"
     )
-    got = [read(shard, needs, rows=2).row(3, named=True) for needs in ((), ("text",))]
+    got = [read(shard, needs, reading=Reading(batch_rows=2)).row(3, named=True) for needs in ((), ("text",))]
     size = -(-len(frame["text"][3].encode()) // 4)
     for row in got:
         assert (row["id"], row["source"], row["tokens"]) == (f"x{suffix}:3", tmp_path.name, size)
@@ -132,7 +132,9 @@ def test_a_null_is_filled_as_if_the_column_were_not_there(tmp_path, suffix):
 
 @pytest.mark.parametrize("suffix", FORMATS)
 def test_a_file_without_any_column_of_ours_has_its_rows(tmp_path, suffix):
-    got = list(batches(store(pl.DataFrame({"label": [1, 2, 3]}), tmp_path / f"x{suffix}"), rows=2))
+    got = list(
+        batches(store(pl.DataFrame({"label": [1, 2, 3]}), tmp_path / f"x{suffix}"), reading=Reading(batch_rows=2))
+    )
     assert [b.height for b in got] == [2, 1]
     assert got[0].columns == ["id", "source", "tokens"]
 
@@ -156,7 +158,7 @@ def test_no_text_counts_one_token_a_row(tmp_path):
 
 def test_another_text_column(tmp_path):
     shard = store(documents(4).rename({"text": "body"}), tmp_path / "x.parquet")
-    got = read(shard, ("text",), text_column="body")
+    got = read(shard, ("text",), reading=Reading(text_column="body"))
     assert got["text"].to_list() == documents(4)["text"].to_list()
     with pytest.raises(SchemaError, match=r"no column 'text'; it has id, body.*--text-column"):
         read(shard, ("text",))
@@ -180,7 +182,7 @@ def test_embeddings_of_each_kind(tmp_path, kind, suffix):
         table, path, chunksize=3
     )
     for rows in (1, 4, 100):
-        got = read(Shard(path, path.name), ("emb.e",), rows=rows)
+        got = read(Shard(path, path.name), ("emb.e",), reading=Reading(batch_rows=rows))
         assert got.schema["emb.e"] == pl.Array(pl.Float32, 6)
         expected = VECTORS.astype(np.float16).astype(np.float32) if kind == "list16" else VECTORS
         assert np.array_equal(got["emb.e"].to_numpy(), expected)
@@ -200,7 +202,7 @@ def test_other_embeddings_are_refused(tmp_path, bad):
 def test_lists_of_one_length_are_vectors(tmp_path, suffix):
     frame = pl.DataFrame({"emb.e": VECTORS.tolist()})
     assert isinstance(frame.schema["emb.e"], pl.List)
-    got = read(store(frame, tmp_path / f"x{suffix}"), ("emb.e",), rows=4)
+    got = read(store(frame, tmp_path / f"x{suffix}"), ("emb.e",), reading=Reading(batch_rows=4))
     assert got.schema["emb.e"] == pl.Array(pl.Float32, 6)
     assert np.array_equal(got["emb.e"].to_numpy(), VECTORS)
 
@@ -210,7 +212,7 @@ def test_lists_of_one_length_are_vectors(tmp_path, suffix):
 def test_vectors_of_two_lengths_are_refused_with_both(tmp_path, suffix, rows):
     shard = store(pl.DataFrame({"emb.e": [[1.0, 2.0], [1.0, 2.0, 3.0]]}), tmp_path / f"x{suffix}")
     with pytest.raises(SchemaError, match=r"emb\.e has vectors of 2 and of 3 numbers"):
-        read(shard, ("emb.e",), rows=rows)
+        read(shard, ("emb.e",), reading=Reading(batch_rows=rows))
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
@@ -221,7 +223,7 @@ def test_a_vector_that_is_no_number_names_its_row(tmp_path, bad, ids):
     frame = documents(11).with_columns(pl.Series("emb.e", vectors, dtype=pl.Array(pl.Float32, 6)))
     shard = store(frame if ids else frame.drop("id"), tmp_path / "x.parquet")
     with pytest.raises(SchemaError, match=rf"x\.parquet: emb\.e is NaN.*'{'d7' if ids else 'x.parquet:7'}'"):
-        read(shard, ("emb.e",), rows=3)
+        read(shard, ("emb.e",), reading=Reading(batch_rows=3))
 
 
 def test_our_files_store_embeddings_as_fixed_binary_and_round_trip(tmp_path):
@@ -230,7 +232,7 @@ def test_our_files_store_embeddings_as_fixed_binary_and_round_trip(tmp_path):
     )
     assert tables.write(tmp_path / "x.parquet", [frame[:4], frame[4:]]) == 11
     assert pq.read_schema(tmp_path / "x.parquet").field("emb.e").type == pa.binary(24)
-    got = read(Shard(tmp_path / "x.parquet", "x"), ("text", "emb.e"), rows=3)
+    got = read(Shard(tmp_path / "x.parquet", "x"), ("text", "emb.e"), reading=Reading(batch_rows=3))
     assert got["text"].equals(frame["text"])
     assert np.array_equal(got["emb.e"].to_numpy(), VECTORS)
 

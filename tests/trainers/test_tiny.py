@@ -7,14 +7,12 @@ import numpy as np
 import pytest
 import torch
 from conftest import documents, text
-from hypothesis import given
-from hypothesis import strategies as st
 
 from curate.errors import SchemaError
 from curate.models.tiny_transformer import Transformer, count_params, load, save, width_for
 from curate.pool.pool import Budget, Pool
-from curate.trainers.tiny import Tiny, largest_remainder
-from pipelines.shared import trainers
+from curate.runs import trainer_data
+from curate.trainers.tiny import Tiny
 
 
 def numbered(pool: int, sequences: int, context: int) -> np.ndarray:
@@ -31,13 +29,6 @@ def seen(weights, tokens, sizes, unique=None, seed=0) -> Counter:
     return Counter((int(row[0]), int(row[1])) for row in dealt)
 
 
-@given(st.lists(st.floats(0.001, 1), min_size=1, max_size=6), st.integers(0, 500))
-def test_largest_remainder_is_exact(shares, total):
-    counts = largest_remainder(np.array(shares), total)
-    assert counts.sum() == total
-    assert (np.abs(counts - np.array(shares) / sum(shares) * total) < 1 + 1e-9).all()
-
-
 @pytest.mark.parametrize(
     "weights", [{"a": 0.25, "b": 0.75}, {"a": 0.1, "b": 0.9}, {"a": 1.0}, {"a": 1 / 3, "b": 2 / 3}]
 )
@@ -48,9 +39,9 @@ def test_shares_are_exact_and_epochs_are_real_passes(weights, tokens):
     total = round(tokens / 8)
     assert sum(counts.values()) == total
     for pool, (name, size) in enumerate({"a": 7, "b": 20}.items()):
-        mine = [counts[pool, i] for i in range(size)]
-        assert abs(sum(mine) - weights.get(name, 0) * total) < 1
-        assert max(mine) - min(mine) <= 1
+        times = [counts[pool, i] for i in range(size)]
+        assert abs(sum(times) - weights.get(name, 0) * total) < 1
+        assert max(times) - min(times) <= 1
 
 
 def test_a_pass_ends_before_the_next_begins():
@@ -169,9 +160,9 @@ def test_what_a_pilot_trains_on_includes_its_start(state, tmp_path):
     copy = tmp_path / "start.npz"
     copy.write_bytes(state.read_bytes())
     spec = f"tiny:context=32,layers=1,start={copy}"
-    trainer, _, first = trainers.load(spec, pools, {})
-    assert trainer.start == str(copy)
+    first = trainer_data.load(spec, pools, {})
+    assert first.trainer.start == str(copy)
     copy.write_bytes(state.read_bytes() + b" ")
-    assert trainers.load(spec, pools, {})[2] != first
+    assert trainer_data.load(spec, pools, {}).data_hash != first.data_hash
     with pytest.raises(SchemaError, match="cannot be read"):
-        trainers.load(f"{spec}.gone", pools, {})
+        trainer_data.load(f"{spec}.gone", pools, {})

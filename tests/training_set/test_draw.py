@@ -23,7 +23,7 @@ from curate.errors import Interrupted, SchemaError
 from curate.pool.mixture import Mixture, Part
 from curate.pool.pool import Pool, to_json
 from curate.pool.rounding import apportion
-from curate.pruning import prune
+from curate.pruning import make_pools, prune
 from curate.scoring import score
 from curate.storage import artifacts
 from curate.tables import batches
@@ -41,10 +41,10 @@ def keys(n, seed=0):
 def scored(corpus, tmp_path):
     """Pools a and b (3,625 and 2,384 tokens in 60 and 40 rows) of the scored corpus."""
     score.score([str(corpus)], ("length",), tmp_path / "scores")
-    return prune.make_pools(tmp_path / "scores")
+    return make_pools.pools(tmp_path / "scores")
 
 
-def made(pools, out, shares=SHARES, total=TOKENS, **more):
+def drawn_into(pools, out, shares=SHARES, total=TOKENS, **more):
     named = [pool for pool in pools if pool.name in shares]
     counts = apportion([shares[pool.name] for pool in named], total)
     mixture = Mixture(tuple(map(Part, named, counts)), (), 1e6, "a test")
@@ -64,27 +64,29 @@ def read(out):
 )  # fmt: skip
 def test_a_draw_is_the_nearest_to_its_target_that_whole_documents_in_order_can_be(tokens, target, seed):
     size, key = np.array(tokens), keys(len(tokens), seed)
-    got = placement.take("p", key, size, target)
-    passes = list(placement.copies(got, key, size))
-    assert sum(len(rows) for rows, _ in passes) == got.copies
-    assert sum(int(size[rows].sum()) for rows, _ in passes) == got.tokens
-    assert all(sorted(rows) == list(range(len(tokens))) for rows, _ in passes[: got.full])
-    assert len(passes) == got.begun
-    every = placement.take("p", key, size, (got.full + 1) * got.unique)  # the same passes, the last of them whole
+    planned = placement.plan_draw("p", key, size, target)
+    passes = list(placement.copies(planned, key, size))
+    assert sum(len(rows) for rows, _ in passes) == planned.copies
+    assert sum(int(size[rows].sum()) for rows, _ in passes) == planned.tokens
+    assert all(sorted(rows) == list(range(len(tokens))) for rows, _ in passes[: planned.full])
+    assert len(passes) == planned.passes
+    every = placement.plan_draw(
+        "p", key, size, (planned.full + 1) * planned.unique
+    )  # the same passes, the last of them whole
     sequence = np.concatenate([size[rows] for rows, _ in placement.copies(every, key, size)])
     reachable = np.concatenate([[0], sequence.cumsum()])
-    assert abs(got.tokens - target) == np.abs(reachable - target).min()
+    assert abs(planned.tokens - target) == np.abs(reachable - target).min()
     drawn = np.concatenate([rows for rows, _ in passes]) if passes else np.array([], int)
     counts = np.bincount(drawn, minlength=len(tokens))
-    assert set(counts) <= {got.full, got.full + 1}
+    assert set(counts) <= {planned.full, planned.full + 1}
     times = np.concatenate([t for _, t in passes]) if passes else np.array([0.5])
     assert (np.diff(times) >= 0).all()
     assert 0 <= times.min() <= times.max() < 1
 
 
 def test_a_row_without_tokens_comes_along_in_every_full_pass():
-    got = placement.take("p", keys(4), np.array([0, 5, 0, 5]), 20)
-    assert (got.full, got.last, got.tokens) == (2, 0, 20)
+    planned = placement.plan_draw("p", keys(4), np.array([0, 5, 0, 5]), 20)
+    assert (planned.full, planned.last, planned.tokens) == (2, 0, 20)
 
 
 def placed(folder, pools):
@@ -92,47 +94,51 @@ def placed(folder, pools):
     folder.mkdir()
     draws = []
     for i, (key, size, target) in enumerate(pools):
-        draws.append(placement.take(str(i), key, size, target))
+        draws.append(placement.plan_draw(str(i), key, size, target))
         placement.lay_out(folder, i, draws[-1], key, size)
     placement.place(folder, draws)
-    found = {}
-    for i, one in enumerate(draws):
-        if one.copies:
+    copies = {}
+    for i, pool in enumerate(draws):
+        if pool.copies:
             slots = np.load(placement.slots_path(folder, i))
-            assert slots.shape == (one.begun, one.rows)
-            found |= {int(slots[at, row]): (i, int(at), int(row)) for at, row in np.argwhere(slots >= 0)}
-    return draws, [found[place] for place in range(sum(one.copies for one in draws))]
+            assert slots.shape == (pool.passes, pool.rows)
+            copies |= {int(slots[epoch, row]): (i, int(epoch), int(row)) for epoch, row in np.argwhere(slots >= 0)}
+    return draws, [copies[place] for place in range(sum(pool.copies for pool in draws))]
 
 
-SOME = [(keys(30, 1), np.arange(1, 31), 2000), (keys(7, 2), np.full(7, 100), 1900), (keys(3, 3), np.full(3, 9), 2)]
+THREE_POOLS = [
+    (keys(30, 1), np.arange(1, 31), 2000),
+    (keys(7, 2), np.full(7, 100), 1900),
+    (keys(3, 3), np.full(3, 9), 2),
+]
 
 
 def test_copies_lie_in_order_of_time_whatever_the_window(tmp_path, monkeypatch):
-    draws, got = placed(tmp_path / "one", SOME)
-    assert [one.copies for one in draws] == [129, 19, 0]
+    draws, copies = placed(tmp_path / "one", THREE_POOLS)
+    assert [pool.copies for pool in draws] == [129, 19, 0]
     events = [
-        (t, i, at, row)
-        for i, (one, (key, size, _)) in enumerate(zip(draws, SOME, strict=True))
-        for at, (rows, times) in enumerate(placement.copies(one, key, size))
+        (t, i, epoch, row)
+        for i, (pool, (key, size, _)) in enumerate(zip(draws, THREE_POOLS, strict=True))
+        for epoch, (rows, times) in enumerate(placement.copies(pool, key, size))
         for row, t in zip(rows.tolist(), times.tolist(), strict=True)
     ]
-    assert got == [(i, at, row) for _, i, at, row in sorted(events, key=lambda e: e[:2])]
+    assert copies == [(i, epoch, row) for _, i, epoch, row in sorted(events, key=lambda e: e[:2])]
     monkeypatch.setattr(placement, "WINDOW", 5)
-    assert placed(tmp_path / "small", SOME)[1] == got
+    assert placed(tmp_path / "small", THREE_POOLS)[1] == copies
     assert sorted(p.name for p in (tmp_path / "small").iterdir()) == ["slots-0.npy", "slots-1.npy"]
 
 
-def test_at_every_cut_each_pool_has_given_its_share_to_within_a_document(tmp_path):
+def test_at_every_cut_each_pool_has_tokensits_share_to_within_a_document(tmp_path):
     rng = np.random.default_rng(0)
     sizes = [rng.integers(1, 200, 400), rng.lognormal(4, 1.5, 150).astype(int) + 1, np.array([5000])]
     pools = [(keys(len(s), i), s, t) for i, (s, t) in enumerate(zip(sizes, (90_000, 30_000, 9_000), strict=True))]
-    draws, got = placed(tmp_path / "o", pools)
-    given_ = np.zeros((len(got) + 1, 3))
-    for place, (i, _, row) in enumerate(got):
-        given_[place + 1] = given_[place]
-        given_[place + 1, i] += sizes[i][row]
-    totals = np.array([one.tokens for one in draws])
-    done = given_ / totals  # (cuts, p) part of each pool's tokens
+    draws, copies = placed(tmp_path / "o", pools)
+    tokens = np.zeros((len(copies) + 1, 3))
+    for place, (i, _, row) in enumerate(copies):
+        tokens[place + 1] = tokens[place]
+        tokens[place + 1, i] += sizes[i][row]
+    totals = np.array([pool.tokens for pool in draws])
+    done = tokens / totals  # (cuts, p) part of each pool's tokens
     largest = np.array([s.max() for s in sizes]) / totals
     for i in range(3):
         for j in range(i):
@@ -140,13 +146,13 @@ def test_at_every_cut_each_pool_has_given_its_share_to_within_a_document(tmp_pat
 
 
 def test_pools_do_not_alternate_in_step_with_a_reader_that_takes_every_other_row(tmp_path):
-    _, got = placed(tmp_path / "o", [(keys(2000, i), np.full(2000, 10), 20_000) for i in (0, 1)])
-    assert abs(np.mean([i for i, _, _ in got[::2]]) - 0.5) < 4 * 0.5 / np.sqrt(2000)
+    _, copies = placed(tmp_path / "o", [(keys(2000, i), np.full(2000, 10), 20_000) for i in (0, 1)])
+    assert abs(np.mean([i for i, _, _ in copies[::2]]) - 0.5) < 4 * 0.5 / np.sqrt(2000)
 
 
 def test_passes_shuffle_anew_and_no_document_repeats_before_its_pass_is_over():
     key, size = keys(1000), np.ones(1000, dtype=np.int64)
-    passes = [rows for rows, _ in placement.copies(placement.take("p", key, size, 4000), key, size)]
+    passes = [rows for rows, _ in placement.copies(placement.plan_draw("p", key, size, 4000), key, size)]
     ranks = np.array([rows.argsort() for rows in passes])
     between = np.corrcoef([np.arange(1000), *ranks])[np.triu_indices(5, 1)]
     assert np.abs(between).max() < 4 / np.sqrt(1000)
@@ -156,35 +162,35 @@ def test_passes_shuffle_anew_and_no_document_repeats_before_its_pass_is_over():
 
 
 def test_counts_are_exact(scored, corpus, tmp_path):
-    drawn, rows = made(scored, tmp_path / "out")
+    drawn, rows = drawn_into(scored, tmp_path / "out")
     assert rows.schema == shuffle.TRAINING
-    assert [one.target for one in drawn.draws] == [14_000, 6_000]
+    assert [pool.target for pool in drawn.draws] == [14_000, 6_000]
     assert [pq.read_metadata(p).num_rows for p in sorted((tmp_path / "out").glob("*.parquet"))] == [64] * 5 + [13]
     texts = dict(pl.concat(pl.read_parquet(p) for p in corpus.rglob("*.parquet")).select("id", "text").iter_rows())
     assert all(texts[i] == text for i, text in rows.select("id", "text").iter_rows())
     assert (rows["tokens"] == (rows["text"].str.len_bytes() + 3) // 4).all()
     assert (rows["source"] == rows["pool"]).all()
-    for one, pool in zip(drawn.draws, scored, strict=True):
-        mine = rows.filter(pool=one.pool)
-        assert (mine.height, mine["tokens"].sum()) == (one.copies, one.tokens)
-        assert (one.unique, one.rows) == (pool.tokens, pool.examples)
-        assert abs(one.tokens - one.target) <= mine["tokens"].max() / 2
-        assert set(Counter(mine["id"]).values()) == {one.full, one.full + 1}
-        assert mine["id"].n_unique() == one.rows
-        assert mine["epoch"].is_sorted()
-        assert mine.group_by("epoch").agg(again=pl.col("id").is_duplicated().any())["again"].any() is False
-        assert mine.filter(epoch=one.full).height == one.last
+    for part, pool in zip(drawn.draws, scored, strict=True):
+        members = rows.filter(pool=part.pool)
+        assert (members.height, members["tokens"].sum()) == (part.copies, part.tokens)
+        assert (part.unique, part.rows) == (pool.tokens, pool.examples)
+        assert abs(part.tokens - part.target) <= members["tokens"].max() / 2
+        assert set(Counter(members["id"]).values()) == {part.full, part.full + 1}
+        assert members["id"].n_unique() == part.rows
+        assert members["epoch"].is_sorted()
+        assert members.group_by("epoch").agg(again=pl.col("id").is_duplicated().any())["again"].any() is False
+        assert members.filter(epoch=part.full).height == part.last
     assert [(name, count, size) for name, count, size in drawn.shards] == [
         (p.name, pl.read_parquet(p).height, pl.read_parquet(p)["tokens"].sum())
         for p in sorted((tmp_path / "out").glob("*.parquet"))
     ]
-    assert sum(size for _, _, size in drawn.shards) == sum(one.tokens for one in drawn.draws)
+    assert sum(size for _, _, size in drawn.shards) == sum(part.tokens for part in drawn.draws)
 
 
 def test_every_window_of_shards_has_the_planned_mixture(scored, tmp_path):
-    _, rows = made(scored, tmp_path / "out", shard_rows=16, total=60_000)
-    at = (pl.int_range(pl.len()) // 16).alias("shard")
-    share = rows.group_by(at).agg(a=pl.col("tokens").filter(pool="a").sum() / pl.col("tokens").sum(), n=pl.len())
+    _, rows = drawn_into(scored, tmp_path / "out", shard_rows=16, total=60_000)
+    shard = (pl.int_range(pl.len()) // 16).alias("shard")
+    share = rows.group_by(shard).agg(a=pl.col("tokens").filter(pool="a").sum() / pl.col("tokens").sum(), n=pl.len())
     share = share.filter(n=16)["a"].to_numpy()
     assert len(share) > 50
     assert np.abs(share - 0.7).max() < 2.5 / 16  # at most two documents of 16 too many or too few
@@ -192,17 +198,17 @@ def test_every_window_of_shards_has_the_planned_mixture(scored, tmp_path):
 
 
 def test_workers_runs_file_order_and_cuts_do_not_change_a_byte(scored, corpus, tmp_path, monkeypatch):
-    made(scored, tmp_path / "one")
+    drawn_into(scored, tmp_path / "one")
     want = tree(tmp_path / "one")
-    made(scored, tmp_path / "two", engine=Local(2))
+    drawn_into(scored, tmp_path / "two", engine=Local(2))
     assert tree(tmp_path / "two") == want
     monkeypatch.setattr(shuffle, "RUN_BYTES", 100)
-    made(list(reversed(scored)), tmp_path / "runs")
+    drawn_into(list(reversed(scored)), tmp_path / "runs")
     assert tree(tmp_path / "runs") == want
     folders = [f"{corpus}/source=b", f"{corpus}/source=a"]
     plain = [Pool(p.name, p.tokens, p.examples, tuple(folders), p.filter) for p in scored]
     shards = {name: data for name, data in want.items() if name.startswith("part")}
-    made(plain, tmp_path / "plain")
+    drawn_into(plain, tmp_path / "plain")
     assert {name: data for name, data in tree(tmp_path / "plain").items() if name in shards} == shards
     for name in "ab":
         merged = pl.concat(pl.read_parquet(p) for p in sorted((corpus / f"source={name}").iterdir())).sample(
@@ -212,15 +218,15 @@ def test_workers_runs_file_order_and_cuts_do_not_change_a_byte(scored, corpus, t
         merged[:7].write_parquet(tmp_path / "cut" / f"source={name}" / "z.parquet")
         merged[7:].write_ndjson(tmp_path / "cut" / f"source={name}" / "y.jsonl")
     cut = [Pool(p.name, p.tokens, p.examples, (str(tmp_path / "cut"),), p.filter) for p in scored]
-    made(cut, tmp_path / "recut")
+    drawn_into(cut, tmp_path / "recut")
     assert {name: data for name, data in tree(tmp_path / "recut").items() if name in shards} == shards
 
 
 def test_another_seed_is_another_order_of_as_many(scored, tmp_path):
-    one, first = made(scored, tmp_path / "one")
-    two, second = made(scored, tmp_path / "two", seed=1)
-    assert [d.full for d in one.draws] == [d.full for d in two.draws]
-    assert not first["id"].equals(second["id"])
+    drawn, rows = drawn_into(scored, tmp_path / "one")
+    other_drawn, other_rows = drawn_into(scored, tmp_path / "two", seed=1)
+    assert [d.full for d in drawn.draws] == [d.full for d in other_drawn.draws]
+    assert not rows["id"].equals(other_rows["id"])
 
 
 def test_rows_with_equal_ids_are_all_drawn_and_repeat_exactly(tmp_path):
@@ -229,20 +235,20 @@ def test_rows_with_equal_ids_are_all_drawn_and_repeat_exactly(tmp_path):
         frame = pl.DataFrame({"id": ["same"] * 9 + ["other"], "text": [f"{name}{i} word" for i in range(10)]})
         frame.write_parquet(tmp_path / "data" / f"{name}.parquet")
     pool = Pool("p", 40, 20, (str(tmp_path / "data"),))
-    _, rows = made([pool], tmp_path / "one", {"p": 1.0}, 100, shard_rows=7)
+    _, rows = drawn_into([pool], tmp_path / "one", {"p": 1.0}, 100, shard_rows=7)
     assert set(Counter(rows["text"]).values()) == {2, 3}
-    made([pool], tmp_path / "two", {"p": 1.0}, 100, shard_rows=7)
+    drawn_into([pool], tmp_path / "two", {"p": 1.0}, 100, shard_rows=7)
     assert tree(tmp_path / "one") == tree(tmp_path / "two")
 
 
 def test_bins_of_a_score_decisions_and_overlapping_pools(corpus, tmp_path):
     score.score([str(corpus)], ("length",), tmp_path / "scores")
-    prune.prune(tmp_path / "scores", "score.length", tmp_path / "kept", keep=0.8)
-    bins = prune.make_pools(tmp_path / "scores", kept=tmp_path / "kept", by="score.length", bins=2)
-    whole = prune.make_pools(tmp_path / "scores", kept=tmp_path / "kept")[0]
+    prune.prune(tmp_path / "scores", tmp_path / "kept", by="score.length", keep=0.8)
+    bins = make_pools.pools(tmp_path / "scores", kept=tmp_path / "kept", by="score.length", bins=2)
+    whole = make_pools.pools(tmp_path / "scores", kept=tmp_path / "kept")[0]
     pools = [*bins, replace(whole, name="all of a")]
     shares = {pool.name: 1 / len(pools) for pool in pools}
-    drawn, rows = made(pools, tmp_path / "out", shares, 30_000)
+    drawn, rows = drawn_into(pools, tmp_path / "out", shares, 30_000)
     kept = pl.concat(pl.read_parquet(p) for p in (tmp_path / "kept").rglob("*.keep.parquet")).filter("keep")
     lengths = dict(
         pl.concat(pl.read_parquet(p) for p in (tmp_path / "scores").rglob("*.scores.parquet"))
@@ -251,19 +257,19 @@ def test_bins_of_a_score_decisions_and_overlapping_pools(corpus, tmp_path):
     )
     assert set(rows["id"]) == set(kept["id"])
     for pool in bins:
-        mine = rows.filter(pool=pool.name)
+        members = rows.filter(pool=pool.name)
         low, high = pool.score["score.length"]
-        assert mine["id"].n_unique() == pool.examples
-        assert all((low is None or low <= lengths[i]) and (high is None or lengths[i] < high) for i in mine["id"])
+        assert members["id"].n_unique() == pool.examples
+        assert all((low is None or low <= lengths[i]) and (high is None or lengths[i] < high) for i in members["id"])
     assert set(rows.filter(pool="all of a")["id"]) == set(kept.filter(source="a")["id"])
-    assert {one.pool: one.unique for one in drawn.draws} == {pool.name: pool.tokens for pool in pools}
+    assert {part.pool: part.unique for part in drawn.draws} == {pool.name: pool.tokens for pool in pools}
 
 
 def test_pools_without_scores_with_their_own_tokens_and_a_null_text(tmp_path):
     lines = [{"text": None if i == 3 else f"t{i}", "tokens": 10 + i, "kind": i % 2} for i in range(10)]
     (tmp_path / "x.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     pool = Pool("odd", 75, 5, (str(tmp_path / "x.jsonl"),), {"kind": "1"})
-    drawn, rows = made([pool], tmp_path / "out", {"odd": 1.0}, 150)
+    drawn, rows = drawn_into([pool], tmp_path / "out", {"odd": 1.0}, 150)
     assert sorted(rows["text"].to_list(), key=str) == sorted([None, "t1", "t5", "t7", "t9"] * 2, key=str)
     assert rows["tokens"].sum() == drawn.draws[0].tokens == 150
     assert set(rows["id"]) == {f"x.jsonl:{i}" for i in (1, 3, 5, 7, 9)}
@@ -274,13 +280,13 @@ def test_pools_without_scores_with_their_own_tokens_and_a_null_text(tmp_path):
 
 def test_only_what_is_missing_is_written_again(scored, tmp_path):
     out = tmp_path / "out"
-    made(scored, out)
+    drawn_into(scored, out)
     want, calls = tree(out), []
     stamps = {p: p.stat().st_mtime_ns for p in out.glob("*.parquet")}
-    made(scored, out, progress=lambda *step: calls.append(step))
+    drawn_into(scored, out, progress=lambda *step: calls.append(step))
     assert calls == []
     (out / "part-00002.parquet").unlink()
-    made(scored, out)
+    drawn_into(scored, out)
     assert tree(out) == want
     assert [p.name for p in stamps if p.stat().st_mtime_ns != stamps[p]] == ["part-00002.parquet"]
 
@@ -301,36 +307,36 @@ def rewritten(corpus):
     ],
 )  # fmt: skip
 def test_another_job_is_refused_with_what_differs_until_restart(scored, corpus, tmp_path, change, reason):
-    out, asked = tmp_path / "out", dict(change)
-    made(scored, out)
+    out, options = tmp_path / "out", dict(change)
+    drawn_into(scored, out)
     old = tree(out)
-    asked.pop("corpus", lambda _: None)(corpus)
-    pools = asked.pop("pools", list)(scored)
+    options.pop("corpus", lambda _: None)(corpus)
+    pools = options.pop("pools", list)(scored)
     if "corpus" in change:
         score.score([str(corpus)], ("length",), tmp_path / "scores", restart=True)
-        pools = prune.make_pools(tmp_path / "scores")
+        pools = make_pools.pools(tmp_path / "scores")
     with pytest.raises(Interrupted, match=reason) as caught:
-        made(pools, out, **asked)
+        drawn_into(pools, out, **options)
     assert "--restart" in str(caught.value)
     assert "\n" not in str(caught.value)
     assert tree(out) == old, "a refusal must not change anything"
-    made(pools, out, restart=True, **asked)
-    made(pools, tmp_path / "fresh", **asked)
+    drawn_into(pools, out, restart=True, **options)
+    drawn_into(pools, tmp_path / "fresh", **options)
     assert tree(out) == tree(tmp_path / "fresh")
 
 
 def test_a_touched_but_equal_input_is_no_change(scored, corpus, tmp_path):
-    made(scored, tmp_path / "out")
+    drawn_into(scored, tmp_path / "out")
     utime(corpus / "source=a" / "0.parquet", (1, 1))
-    made(scored, tmp_path / "out")
+    drawn_into(scored, tmp_path / "out")
 
 
 def test_a_mistake_in_the_pools_can_be_repaired_without_restart(scored, tmp_path):
     wrong = [replace(scored[0], tokens=3000), scored[1]]
     with pytest.raises(SchemaError, match=r"'a' has 3625 unique tokens on disk in 60 rows, .* says 3000 in 60"):
-        made(wrong, tmp_path / "out")
-    made(scored, tmp_path / "out")
-    made(scored, tmp_path / "fresh")
+        drawn_into(wrong, tmp_path / "out")
+    drawn_into(scored, tmp_path / "out")
+    drawn_into(scored, tmp_path / "fresh")
     assert tree(tmp_path / "out") == tree(tmp_path / "fresh")
 
 
@@ -339,7 +345,7 @@ def test_foreign_shards_are_left_alone(scored, tmp_path):
     (tmp_path / "out" / "part-00000.parquet").write_text("mine")
     for restart in (False, True):
         with pytest.raises(Interrupted, match=r"part-00000\.parquet was not made by"):
-            made(scored, tmp_path / "out", restart=restart)
+            drawn_into(scored, tmp_path / "out", restart=restart)
 
 
 def test_an_input_that_changes_while_it_is_read_is_noticed(scored, corpus, tmp_path):
@@ -348,7 +354,7 @@ def test_an_input_that_changes_while_it_is_read_is_noticed(scored, corpus, tmp_p
             rewritten(corpus)
 
     with pytest.raises(Interrupted, match=r"0\.parquet changed"):
-        made(scored, tmp_path / "out", progress=meanwhile)
+        drawn_into(scored, tmp_path / "out", progress=meanwhile)
 
 
 def large(tmp_path):
@@ -359,7 +365,7 @@ def large(tmp_path):
         path.parent.mkdir(parents=True, exist_ok=True)
         documents(150, 150 * i).write_parquet(path)
     score.score([str(data)], ("length",), tmp_path / "scores")
-    pools = prune.make_pools(tmp_path / "scores")
+    pools = make_pools.pools(tmp_path / "scores")
     plans = [{"budget": {"tokens": 300_000, "params": 1e6}, "weights": SHARES}]
     artifacts.save(tmp_path / "plan.json", "plan", {"plans": plans, "pools": to_json(pools)})
     return ["materialize", tmp_path / "plan.json", "--shard-rows", 100]
@@ -456,19 +462,19 @@ def test_memory_is_that_of_a_shard_not_of_the_data(tmp_path, passes, few, many):
         ({"shard_rows": 0}, "--shard-rows 0 must be at least 1"),
         ({"total": 20}, "20 tokens are less than half of the first document"),
         ({"b": {"where": ()}}, "pool 'b' names no files"),
-        ({"b": {"filter": {"source": "q"}}}, "'b' has no rows in .*data; the plan draws 6000"),
+        ({"b": {"filter": {"source": "q"}}}, "'b' has no rows in .*data, and the plan draws 6000"),
         ({"b": {"where": ("/no/such",)}}, "no input files at /no/such"),
         ({"b": {"scores": "/nor/this"}}, "no .*under /nor/this"),
         ({"b": {"kept": "/nor/this"}}, "no such file: /nor/this/source=a/0.parquet.keep.parquet, which pool 'b' needs"),
         ({"b": {"filter": {"lang": "x"}}}, "no column 'lang'; it has id, source, tokens, score.length"),
-        ({"b": {"tokens": 2385}}, "has 2384 unique tokens on disk in 40 rows, its pools.json says 2385 in 40"),
+        ({"b": {"tokens": 2385}}, "has 2384 unique tokens on disk in 40 rows, but its pools.json says 2385 in 40"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_drawn_is_said_in_one_line(scored, tmp_path, change, message):
-    asked = dict(change)
-    pools = [scored[0], replace(scored[1], **asked.pop("b", {}))]
+    options = dict(change)
+    pools = [scored[0], replace(scored[1], **options.pop("b", {}))]
     with pytest.raises(SchemaError, match=message) as caught:
-        made(pools, tmp_path / "out", **asked)
+        drawn_into(pools, tmp_path / "out", **options)
     assert "\n" not in str(caught.value)
     assert not list(tmp_path.glob("out/part-*"))
 
@@ -476,35 +482,35 @@ def test_what_cannot_be_drawn_is_said_in_one_line(scored, tmp_path, change, mess
 def test_more_files_than_can_be_named(scored, tmp_path, monkeypatch):
     monkeypatch.setattr("curate.training_set.stages.MOST_SHARDS", 5)
     with pytest.raises(
-        SchemaError, match="333 rows at --shard-rows 64 are 6 files; the most is 5: give --shard-rows 67"
+        SchemaError, match="333 rows at --shard-rows 64 are 6 files, and the most is 5. Use --shard-rows 67"
     ):
-        made(scored, tmp_path / "out")
+        drawn_into(scored, tmp_path / "out")
 
 
 def test_an_output_among_the_inputs_is_refused(scored, corpus, tmp_path):
     for out in (corpus, corpus / "train", tmp_path / "scores" / "train"):
         with pytest.raises(SchemaError, match="which pool 'a' is read from"):
-            made(scored, out)
+            drawn_into(scored, out)
     recursive = [Pool(p.name, p.tokens, p.examples, (f"{corpus}/**/*.parquet",), p.filter) for p in scored]
     with pytest.raises(SchemaError, match="lies in"):
-        made(recursive, corpus / "train")
+        drawn_into(recursive, corpus / "train")
 
 
 def test_data_that_changed_since_they_were_scored(scored, corpus, tmp_path):
     rewritten(corpus)
     with pytest.raises(SchemaError, match=r"0\.parquet changed since it was scored"):
-        made(scored, tmp_path / "out")
+        drawn_into(scored, tmp_path / "out")
 
 
 def test_data_without_text(tmp_path):
     pl.DataFrame({"id": ["a", "b"], "tokens": [5, 6]}).write_parquet(tmp_path / "x.parquet")
     with pytest.raises(SchemaError, match="no column 'text'; it has id, tokens"):
-        made([Pool("p", 11, 2, (str(tmp_path / "x.parquet"),))], tmp_path / "out", {"p": 1.0}, 11)
+        drawn_into([Pool("p", 11, 2, (str(tmp_path / "x.parquet"),))], tmp_path / "out", {"p": 1.0}, 11)
 
 
 def test_a_pool_too_small_for_its_part_of_the_plan_gives_nothing(scored, tmp_path):
-    drawn, rows = made(scored, tmp_path / "out", {"a": 0.999, "b": 0.001}, 10_000)
-    assert [(one.target, one.copies) for one in drawn.draws] == [(9990, drawn.draws[0].copies), (10, 0)]
+    drawn, rows = drawn_into(scored, tmp_path / "out", {"a": 0.999, "b": 0.001}, 10_000)
+    assert [(part.target, part.copies) for part in drawn.draws] == [(9990, drawn.draws[0].copies), (10, 0)]
     assert rows["pool"].unique().to_list() == ["a"]
 
 
@@ -522,12 +528,12 @@ def planned(scored, tmp_path):
 
 def test_the_job_writes_an_index_of_what_it_drew(cli, planned, scored, tmp_path):
     plan, pools = planned
-    said = cli(
+    done = cli(
         "materialize", plan, "--pools", pools, "--budget", 1, "--shard-rows", 100, "--out", tmp_path / "t", "--json"
     )
-    assert said.code == 0, said
+    assert done.code == 0, done
     index = json.loads((tmp_path / "t" / "index.json").read_text())
-    assert json.loads(said.out) == {
+    assert json.loads(done.out) == {
         **{key: value for key, value in index.items() if key not in ("made_by", "format")}, "out": str(tmp_path / "t")
     }  # fmt: skip
     assert index["planned"] == sum(pool["planned"] for pool in index["pools"]) == 20_000
@@ -539,15 +545,15 @@ def test_the_job_writes_an_index_of_what_it_drew(cli, planned, scored, tmp_path)
     assert {"plan", "pools", "budget", "shard_rows"} == set(index["made_by"]["arguments"])
     assert len(index["made_by"]["inputs"]) == 2 + 5 + 5
     before = tree(tmp_path / "t")
-    said = cli("materialize", plan, "--pools", pools, "--budget", 1, "--shard-rows", 100, "--out", tmp_path / "t")
-    assert "planned" in said.out
+    done = cli("materialize", plan, "--pools", pools, "--budget", 1, "--shard-rows", 100, "--out", tmp_path / "t")
+    assert "planned" in done.out
     assert tree(tmp_path / "t") == before
 
 
 def test_the_job_takes_the_pools_of_the_plan_where_none_are_given(cli, planned, scored, tmp_path):
     record = json.loads(planned[0].read_text())
-    said = cli("materialize", planned[0], "--budget", 0, "--out", tmp_path / "t")
-    assert "plan.json does not hold its pools: give" in one_line(said)
+    done = cli("materialize", planned[0], "--budget", 0, "--out", tmp_path / "t")
+    assert "plan.json does not hold its pools: give" in one_line(done)
     artifacts.save(planned[0], "plan", {"plans": record["plans"][:1], "pools": to_json(scored)})
     assert cli("materialize", planned[0], "--out", tmp_path / "t").code == 0
 
@@ -573,8 +579,8 @@ def test_a_plan_that_is_none(cli, planned, tmp_path, plans):
 
 def test_an_output_that_is_a_file(cli, planned, tmp_path):
     (tmp_path / "t").write_text("mine")
-    said = cli("materialize", planned[0], "--pools", planned[1], "--budget", 0, "--out", tmp_path / "t")
-    assert "is a file: a training set is a folder" in one_line(said)
+    done = cli("materialize", planned[0], "--pools", planned[1], "--budget", 0, "--out", tmp_path / "t")
+    assert "is a file, and a training set is a folder" in one_line(done)
     assert (tmp_path / "t").read_text() == "mine"
 
 
@@ -594,15 +600,15 @@ def scheduled(scored, tmp_path):
 
 
 def test_a_schedule_is_drawn_in_its_order_with_its_totals(cli, scheduled, tmp_path):
-    said = cli("materialize", scheduled, "--shard-rows", 50, "--out", tmp_path / "t", "--json")
-    assert said.code == 0, said
-    drawn = {row["pool"]: row for row in json.loads(said.out)["pools"]}
+    done = cli("materialize", scheduled, "--shard-rows", 50, "--out", tmp_path / "t", "--json")
+    assert done.code == 0, done
+    drawn = {row["pool"]: row for row in json.loads(done.out)["pools"]}
     assert {name: row["planned"] for name, row in drawn.items()} == {"a": 26_001, "b": 14_000}
     rows = read(tmp_path / "t")
-    at = rows["tokens"].cum_sum().to_numpy() / rows["tokens"].sum()
+    part = rows["tokens"].cum_sum().to_numpy() / rows["tokens"].sum()
     largest = rows["tokens"].max() / 40_001
     for cut in np.linspace(0.02, 1, 50):
-        seen = rows.filter(pl.Series(at <= cut)).group_by("pool").agg(pl.col("tokens").sum())
+        seen = rows.filter(pl.Series(part <= cut)).group_by("pool").agg(pl.col("tokens").sum())
         seen = dict(seen.iter_rows())
         for pool in "ab":
             due = sum(max(0.0, min(cut, end) - start) * shares.get(pool, 0.0) for start, end, shares in STAGES)
@@ -610,7 +616,7 @@ def test_a_schedule_is_drawn_in_its_order_with_its_totals(cli, scheduled, tmp_pa
     for pool in "ab":
         passes = rows.filter(pl.col("pool") == pool)["epoch"].to_numpy()
         assert (np.diff(passes) >= 0).all(), "no document repeats before its pool's pass is over"
-    assert set(rows.filter(pl.Series(at > 0.76))["pool"]) == {"b"}
+    assert set(rows.filter(pl.Series(part > 0.76))["pool"]) == {"b"}
 
 
 @given(
@@ -623,14 +629,14 @@ def test_bent_time_inverts_what_the_phases_have_drawn(stages):
     edges = edges / edges[-1]
     phases = [(a, b, n) for a, b, (_, n) in zip(edges, edges[1:], stages, strict=False) if n]
     parts = np.sort(np.random.default_rng(0).random(50))
-    times = placement.bent(parts, phases)
+    times = placement.bend(parts, phases)
     drawn = [
         sum(n * np.clip((t - a) / (b - a), 0, 1) for a, b, n in phases) / sum(n for *_, n in phases) for t in times
     ]
     assert drawn == pytest.approx(parts, abs=1e-9)
     assert (np.diff(times) >= 0).all()
     assert times.max() < 1
-    assert placement.bent(parts, ()).tolist() == parts.tolist()
+    assert placement.bend(parts, ()).tolist() == parts.tolist()
 
 
 def test_another_schedule_is_another_job(cli, scheduled, tmp_path):

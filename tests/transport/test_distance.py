@@ -41,9 +41,9 @@ def test_the_gradient_agrees_with_finite_differences(labelled, debiased):
 def test_small_regularisation_approaches_the_exact_distance():
     of = planted()
     truth = distance.exact(of, W)
-    found = distance.solve(of, W, eps=0.002, debiased=False, tol=1e-4, steps=20000)
-    assert torch.allclose(found.value, truth.value, rtol=0.04)
-    assert float((found.gradient - truth.gradient).norm() / truth.gradient.norm()) < 0.1
+    solution = distance.solve(of, W, eps=0.002, debiased=False, tol=1e-4, steps=20000)
+    assert torch.allclose(solution.value, truth.value, rtol=0.04)
+    assert float((solution.gradient - truth.gradient).norm() / truth.gradient.norm()) < 0.1
 
 
 def test_non_convergence_is_flagged_and_raised():
@@ -77,11 +77,11 @@ def test_bad_input_is_one_clear_error(sources, message):
 
 def test_a_source_may_lack_classes():
     rng = np.random.default_rng(0)
-    some = Samples(rng.standard_normal((20, 4)) + 2 * np.eye(4)[0], np.zeros(20, dtype=int))
-    of = problem({"a": samples(40), "b": some}, samples(50, seed=9))
+    near = Samples(rng.standard_normal((20, 4)) + 2 * np.eye(4)[0], np.zeros(20, dtype=int))
+    of = problem({"a": samples(40), "b": near}, samples(50, seed=9))
     assert len(of.pool.members) == 4  # three classes of a, one of b
-    found = distance.solve(of, torch.eye(2, dtype=torch.float64)).require()
-    assert float(found.value[0]) < float(found.value[1])
+    solution = distance.solve(of, torch.eye(2, dtype=torch.float64)).require()
+    assert float(solution.value[0]) < float(solution.value[1])
 
 
 def test_labels_that_do_not_fit_the_samples_are_refused():

@@ -14,27 +14,49 @@ def table(tmp_path):
     w, far = rng.dirichlet(np.ones(2), 16), rng.uniform(0.1, 1, 16)
     tokens = np.tile([100.0, 400.0], 8)
     frame = pl.DataFrame(
-        {"run": [f"r{i}" for i in range(16)], "params": 1e3, "tokens": tokens, "weight.a": w[:, 0], "weight.b": w[:, 1],
-         "distance.here": far, "distance.there": rng.uniform(0.1, 1, 16),
-         "loss.x": 0.1 * (tokens / 1e3) ** -0.3 * np.exp(2 * far)}
-    )  # fmt: skip
+        {
+            "run": [f"r{i}" for i in range(16)],
+            "params": 1e3,
+            "tokens": tokens,
+            "weight.a": w[:, 0],
+            "weight.b": w[:, 1],
+            "distance.here": far,
+            "distance.there": rng.uniform(0.1, 1, 16),
+            "loss.x": 0.1 * (tokens / 1e3) ** -0.3 * np.exp(2 * far),
+        }
+    )
     path = tmp_path / "runs.parquet"
     frame.write_parquet(path)
     return path
 
 
 def ask(cli, table, *more):
-    return cli("fit", table, "--law", "transport", "--eval", "x", "--starts", 4, "--draws", 5, "--holdout",
-               "random:0.25", "--out", table.parent / "fit.json", *more)  # fmt: skip
+    return cli(
+        "fit",
+        table,
+        "--law",
+        "transport",
+        "--eval",
+        "x",
+        "--starts",
+        4,
+        "--draws",
+        5,
+        "--holdout",
+        "random:0.25",
+        "--out",
+        table.parent / "fit.json",
+        *more,
+    )
 
 
 def test_the_law_reads_the_column_that_is_named(cli, table):
-    said = ask(cli, table, "--target", "here")
-    assert said.code == 0, said.err
-    found = json.loads((table.parent / "fit.json").read_text())
-    assert found["theta"]["c"] == pytest.approx(2.0, abs=0.05)
-    said = cli("predict", table.parent / "fit.json", table, "--target", "here", "--out", table.parent / "p.parquet")
-    assert said.code == 0, said.err
+    output = ask(cli, table, "--target", "here")
+    assert output.code == 0, output.err
+    (law,) = json.loads((table.parent / "fit.json").read_text())["laws"]
+    assert law["theta"]["c"] == pytest.approx(2.0, abs=0.05)
+    output = cli("predict", table.parent / "fit.json", table, "--target", "here", "--out", table.parent / "p.parquet")
+    assert output.code == 0, output.err
     predicted = pl.read_parquet(table.parent / "p.parquet")["predicted"].to_numpy()
     assert predicted == pytest.approx(pl.read_parquet(table)["loss.x"].to_numpy(), rel=0.02)
 
@@ -53,7 +75,7 @@ def test_what_is_unclear_is_one_line(cli, table):
         (table, ("--target", "gone"), "no column distance.gone; its targets are here, there"),
         (holed, ("--target", "here"), "distance.here of run 'r3' is nan"),
     ):
-        said = ask(cli, path, *more)
-        assert said.code == 1
-        assert message in said.err
-        assert len(said.err.strip().splitlines()) == 1, said.err
+        output = ask(cli, path, *more)
+        assert output.code == 1
+        assert message in output.err
+        assert len(output.err.strip().splitlines()) == 1, output.err

@@ -21,8 +21,8 @@ def masses(n: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 def test_marginals_are_met():
     kernel, (a, b) = apart(20, 3.0), masses(20)
-    now, _ = kernel_scaling.alternate(kernel, a, b, torch.ones(1, 20), tol=1e-5, steps=500, reach=30.0)
-    plan = (a * now.u)[0, :, None] * kernel * (b * now.v)
+    state, _ = kernel_scaling.alternate(kernel, a, b, torch.ones(1, 20), tol=1e-5, steps=500, reach=30.0)
+    plan = (a * state.u)[0, :, None] * kernel * (b * state.v)
     assert plan.sum(dim=1).tolist() == pytest.approx(a[0].tolist(), rel=1e-4)
     assert plan.sum(dim=0).tolist() == pytest.approx(b.tolist(), abs=1e-5)
 
@@ -39,9 +39,9 @@ def test_newton_steps_save_steps_where_clusters_lie_apart(monkeypatch):
 def test_rows_of_a_batch_do_not_touch_each_other():
     kernel, (a, b) = apart(20, 3.0), masses(20)
     both = torch.cat([a, a.flip(1)])
-    now, _ = kernel_scaling.alternate(kernel, both, b, torch.ones(2, 20), tol=1e-5, steps=500, reach=30.0)
+    state, _ = kernel_scaling.alternate(kernel, both, b, torch.ones(2, 20), tol=1e-5, steps=500, reach=30.0)
     alone, _ = kernel_scaling.alternate(kernel, both[1:], b, torch.ones(1, 20), tol=1e-5, steps=500, reach=30.0)
-    ratio = (now.v[1] / alone.v[0]).log()
+    ratio = (state.v[1] / alone.v[0]).log()
     assert float((ratio - ratio.mean()).abs().max()) < 1e-3
 
 
@@ -49,6 +49,6 @@ def test_rows_of_a_batch_do_not_touch_each_other():
 def test_starts_out_of_all_bounds_stay_finite(size):
     kernel, (a, b) = apart(20, 80.0), masses(20)
     wild = torch.where(torch.arange(20) % 2 == 0, size, 1.0)[None]
-    now, count = kernel_scaling.alternate(kernel, a, b, wild, tol=1e-4, steps=50, reach=30.0)
-    assert bool(torch.isfinite(now.v).all() and torch.isfinite(now.u).all() and torch.isfinite(now.error).all())
-    assert count <= 50 + kernel_scaling.INNER + kernel_scaling.SHORTER
+    state, count = kernel_scaling.alternate(kernel, a, b, wild, tol=1e-4, steps=50, reach=30.0)
+    assert bool(torch.isfinite(state.v).all() and torch.isfinite(state.u).all() and torch.isfinite(state.error).all())
+    assert count <= 50 + kernel_scaling.INNER + kernel_scaling.LENGTHS

@@ -12,8 +12,8 @@ def cost(n: int, q: int, *, seed: int = 0) -> Cost:
     rng = torch.Generator().manual_seed(seed)
     x, y = torch.randn(n, 2, generator=rng), torch.randn(q, 2, generator=rng) + 1
     ones = torch.ones(max(n, q), 1)
-    left = torch.cat([-2 * x, (x**2).sum(dim=1, keepdim=True), ones[:n]], dim=1)
-    return Cost(left, torch.cat([y, ones[:q], (y**2).sum(dim=1, keepdim=True)], dim=1))
+    factor = torch.cat([-2 * x, (x**2).sum(dim=1, keepdim=True), ones[:n]], dim=1)
+    return Cost(factor, torch.cat([y, ones[:q], (y**2).sum(dim=1, keepdim=True)], dim=1))
 
 
 def slow(c: torch.Tensor, a: torch.Tensor, b: torch.Tensor, eps: float) -> tuple[torch.Tensor, torch.Tensor]:
@@ -33,13 +33,13 @@ def test_a_batch_agrees_with_the_log_domain(eps):
     a[0, :20] = 0
     a /= a.sum(dim=1, keepdim=True)
     b = torch.full((30,), 1 / 30, dtype=torch.float64)
-    found = sinkhorn.solve(geometry, a, b, eps=eps, tol=1e-6, steps=20000)
-    assert bool(found.converged.all())
+    potentials = sinkhorn.solve(geometry, a, b, eps=eps, tol=1e-6, steps=20000)
+    assert bool(potentials.converged.all())
     for row in range(5):
         f, g = slow(geometry.dense().double(), a[row], b, eps)
-        shift = float((found.f[row] - f).mean())
-        assert torch.allclose(found.f[row] - shift, f, atol=2e-4)  # also where the mass is zero
-        assert float(found.value[row]) == pytest.approx(float(f @ a[row] + g @ b), abs=1e-5)
+        shift = float((potentials.f[row] - f).mean())
+        assert torch.allclose(potentials.f[row] - shift, f, atol=2e-4)  # also where the mass is zero
+        assert float(potentials.value[row]) == pytest.approx(float(f @ a[row] + g @ b), abs=1e-5)
 
 
 def test_a_start_from_anywhere_is_right_and_finite():
@@ -47,8 +47,8 @@ def test_a_start_from_anywhere_is_right_and_finite():
     rng = torch.Generator().manual_seed(2)
     x = torch.randn(60, 2, generator=rng) + 40 * (torch.arange(60) % 3)[:, None]
     y = torch.randn(45, 2, generator=rng) + 40 * (torch.arange(45) % 3)[:, None]
-    left = torch.cat([-2 * x, (x**2).sum(dim=1, keepdim=True), torch.ones(60, 1)], dim=1)
-    far = Cost(left, torch.cat([y, torch.ones(45, 1), (y**2).sum(dim=1, keepdim=True)], dim=1))
+    factor = torch.cat([-2 * x, (x**2).sum(dim=1, keepdim=True), torch.ones(60, 1)], dim=1)
+    far = Cost(factor, torch.cat([y, torch.ones(45, 1), (y**2).sum(dim=1, keepdim=True)], dim=1))
     b = torch.full((45,), 1 / 45, dtype=torch.float64)
     shares = torch.tensor([[0.3, 0.3, 0.4], [1.0, 0.0, 0.0], [0.01, 0.01, 0.98]], dtype=torch.float64)
     a = shares[:, torch.arange(60) % 3] / 20
@@ -73,13 +73,16 @@ def test_a_near_start_saves_steps():
 
 def test_a_measure_with_itself_costs_what_the_log_domain_says():
     geometry = cost(40, 40)
-    square = Cost(geometry.left, torch.cat([geometry.left[:, :2] / -2, geometry.left[:, 3:], geometry.left[:, 2:3]], 1))
+    square = Cost(
+        geometry.left_factor,
+        torch.cat([geometry.left_factor[:, :2] / -2, geometry.left_factor[:, 3:], geometry.left_factor[:, 2:3]], 1),
+    )
     a = torch.rand(2, 40, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
     a /= a.sum(dim=1, keepdim=True)
-    found = sinkhorn.solve(square, a, None, eps=0.1, tol=1e-6)
+    potentials = sinkhorn.solve(square, a, None, eps=0.1, tol=1e-6)
     for row in range(2):
         f, g = slow(square.dense().double(), a[row], a[row], 0.1)
-        assert float(found.value[row]) == pytest.approx(float(f @ a[row] + g @ a[row]), abs=1e-4)
+        assert float(potentials.value[row]) == pytest.approx(float(f @ a[row] + g @ a[row]), abs=1e-4)
 
 
 def test_points_without_mass_get_their_potential_however_far_they_are():
@@ -89,8 +92,8 @@ def test_points_without_mass_get_their_potential_however_far_they_are():
     far = Cost(torch.cat([-2 * x, norms, ones], dim=1), torch.cat([x, ones, norms], dim=1))
     a = torch.zeros(1, 30, dtype=torch.float64)
     a[0, ::3] = 0.1
-    found = sinkhorn.solve(far, a, None, eps=2.0, tol=1e-5)
-    c, g = far.dense().double()[:, ::3], found.g[0, ::3]
+    potentials = sinkhorn.solve(far, a, None, eps=2.0, tol=1e-5)
+    c, g = far.dense().double()[:, ::3], potentials.g[0, ::3]
     truth = -2.0 * torch.logsumexp((g - c) / 2.0 + torch.full_like(g, 0.1).log(), dim=1)
-    assert torch.allclose(found.f[0], truth, atol=1e-2, rtol=1e-4)
-    assert float(found.f[0].max()) > 80 * 2.0  # far beyond what float32 scalings hold
+    assert torch.allclose(potentials.f[0], truth, atol=1e-2, rtol=1e-4)
+    assert float(potentials.f[0].max()) > 80 * 2.0  # far beyond what float32 scalings hold

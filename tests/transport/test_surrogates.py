@@ -46,16 +46,23 @@ def test_energy_is_the_mean_over_pairs():
     x, y = of.pool.features.double(), of.target.features.double()
     a, b, c = (x[of.source == i] for i in range(3))
 
-    def mean(one: torch.Tensor, other: torch.Tensor) -> float:
-        pairs = [float((p - q).norm()) for i, p in enumerate(one) for j, q in enumerate(other)
-                 if one is not other or i != j]  # fmt: skip
+    def mean(sample: torch.Tensor, other: torch.Tensor) -> float:
+        pairs = [
+            float((p - q).norm())
+            for i, p in enumerate(sample)
+            for j, q in enumerate(other)
+            if sample is not other or i != j
+        ]
         return float(np.mean(pairs))
 
     truth = 2 * mean(b, y) - mean(b, b) - mean(y, y)
     assert float(energy(of, W[1:])) == pytest.approx(truth, abs=1e-9)
     shares = (0.5, 0.2, 0.3)
-    own = sum(u * v * mean(p, q) for u, p in zip(shares, (a, b, c), strict=True)
-              for v, q in zip(shares, (a, b, c), strict=True))  # fmt: skip
+    own = sum(
+        u * v * mean(p, q)
+        for u, p in zip(shares, (a, b, c), strict=True)
+        for v, q in zip(shares, (a, b, c), strict=True)
+    )
     across = sum(u * mean(p, y) for u, p in zip(shares, (a, b, c), strict=True))
     assert float(energy(of, W[:1], energies_=energies(of))) == pytest.approx(2 * across - own - mean(y, y), abs=1e-9)
 
@@ -64,12 +71,13 @@ def test_energy_is_the_mean_over_pairs():
 @pytest.mark.parametrize("labelled", [False, True])
 def test_gradients_agree_with_finite_differences(kind, labelled):
     measure = MixtureDistance(planted(labelled=labelled), kind=kind)
-    at = torch.tensor([[0.503, 0.194, 0.303]], dtype=torch.float64)  # no multiple of a sample's mass: slices have kinks
-    w = at.clone().requires_grad_(True)
+    # No share is a multiple of a sample's mass, where slices have kinks.
+    mixture = torch.tensor([[0.503, 0.194, 0.303]], dtype=torch.float64)
+    w = mixture.clone().requires_grad_(True)
     (slope,) = torch.autograd.grad(measure(w).sum(), w)
     assert float((slope * w.detach()).sum()) == pytest.approx(0, abs=1e-9)  # a function of the direction
     for way in torch.tensor([[1.0, -1.0, 0.0], [0.5, 0.5, -1.0]], dtype=torch.float64):
-        high, low = measure(torch.cat([at + 1e-6 * way, at - 1e-6 * way]))
+        high, low = measure(torch.cat([mixture + 1e-6 * way, mixture - 1e-6 * way]))
         assert float(slope[0] @ way) == pytest.approx(float(high - low) / 2e-6, rel=1e-3, abs=1e-6)
 
 

@@ -1,0 +1,97 @@
+"""The rows to describe, from files or from a table in memory, as batches with an identity.
+
+In: paths, or a table. Out: the names of the columns, and a function that reads batches.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+import polars as pl
+
+from curate.tables import batches, frames, vectors
+from curate.tables.readers import Head
+from curate.tables.shards import Shard
+
+Data: TypeAlias = frames.Table | Sequence[str | Path]
+IN_MEMORY = Shard(Path("data"), "data")  # names the table in messages, in the ids of its rows and as their source
+
+
+@dataclass(frozen=True)
+class Rows:
+    """A data set that can be read many times.
+
+    ``read(needs, identity)`` yields batches with these columns. ``labelled`` says whether all rows have a label column.
+    ``inputs`` are the files, ``tables`` the content hashes of tables in memory, by the name of the argument.
+    """
+
+    read: Callable[[Sequence[str], Sequence[str]], Iterator[pl.DataFrame]]
+    labelled: bool
+    inputs: tuple[Path, ...] = ()
+    tables: tuple[tuple[str, str], ...] = ()
+
+
+def open_rows(data: Data, needs: Sequence[str], text_column: str) -> Rows:
+    """Return the rows of files or of a table in memory.
+
+    Raises:
+        SchemaError: if there are no files, or one of the columns ``needs`` is missing.
+    """
+    if isinstance(data, str | Path | Sequence):
+        return from_shards(batches.shards(data_names(data)), needs, text_column)
+    return _from_table(frames.frame(data), needs, text_column)
+
+
+def data_names(data: Data) -> list[str]:
+    """Return the paths of the data as text; of a table in memory what stands for it in messages."""
+    if isinstance(data, str | Path):
+        return [str(data)]
+    return [str(path) for path in data] if isinstance(data, Sequence) else [IN_MEMORY.relative]
+
+
+def from_shards(shards: Sequence[Shard], needs: Sequence[str], text_column: str = "text") -> Rows:
+    """Return the rows of files."""
+    for shard in shards:
+        batches.require(shard, _in_file(needs, text_column))
+
+    reading = batches.Reading(text_column=text_column)
+
+    def read(columns: Sequence[str], identity: Sequence[str]) -> Iterator[pl.DataFrame]:
+        for shard in shards:
+            yield from batches.batches(shard, columns, reading=reading, identity=identity, size=batches.BATCH_BYTES)
+
+    labelled = all("label" in batches.columns(shard) for shard in shards)
+    return Rows(read, labelled, inputs=tuple(shard.path for shard in shards))
+
+
+def _from_table(table: pl.DataFrame, needs: Sequence[str], text_column: str) -> Rows:
+    columns = {name: field.type for name, field in zip(table.columns, table[:0].to_arrow().schema, strict=True)}
+    batches.require(IN_MEMORY, _in_file(needs, text_column), Head(columns, None))
+    frame = _prepared(table, needs, text_column)
+
+    def read(columns: Sequence[str], identity: Sequence[str]) -> Iterator[pl.DataFrame]:
+        yield from frame.select(*identity, *columns).iter_slices(batches.BATCH_ROWS)
+
+    return Rows(read, "label" in frame.columns, tables=(("data", frames.content_hash(table)),))
+
+
+def _prepared(table: pl.DataFrame, needs: Sequence[str], text_column: str) -> pl.DataFrame:
+    """Return the columns to read as they would come from a file: with ids and sources, and vectors as float32."""
+    kept = [name for name in table.columns if name in {*_in_file(needs, text_column), "id", "source", "label"}]
+    frame = table.select(kept)
+    if text_column in frame.columns and text_column != "text":
+        frame = frame.rename({text_column: "text"})
+    row_name = pl.concat_str(pl.lit(f"{IN_MEMORY.relative}:"), pl.int_range(table.height).cast(pl.String))
+    for name, default in (("id", row_name), ("source", pl.lit(IN_MEMORY.relative))):
+        filled = pl.col(name).cast(pl.String).fill_null(default) if name in frame.columns else default
+        frame = frame.with_columns(filled.alias(name)) if table.height else frame.with_columns(pl.lit("").alias(name))
+    for name in frame.columns:
+        if name.startswith(vectors.PREFIX):
+            frame = frame.with_columns(vectors.from_arrow(name, frame[name].rechunk().to_arrow(), IN_MEMORY.path))
+    vectors.check(frame, IN_MEMORY.path, {})
+    return frame
+
+
+def _in_file(needs: Sequence[str], text_column: str) -> list[str]:
+    return [text_column if name == "text" else name for name in needs]

@@ -1,0 +1,78 @@
+"""Loss over training steps from the learning-rate schedule (Tissue et al. 2024, arXiv 2408.11029).
+
+L(t) = L0 + A S1(t)^-alpha - C S2(t): S1 is the area under the learning rate, S2 how much it has annealed, with memory.
+It reads a schedule and gives a curve, not one loss for each recipe: so these are functions, not a law.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from curate.errors import FitError
+from curate.fitting import least_squares
+
+# Our refit of the 40 official points: 20k steps, peak learning rate 2e-4.
+PUBLISHED = {"L0": 2.6278, "A": 0.42967, "C": 0.41077, "alpha": 0.54985}
+PARAMETERS = ("L0", "A", "C", "alpha")  # all positive, and fitted as logarithms
+MEMORY = 0.999  # lambda of the paper
+DELTA = 1e-3  # of Huber's loss on log loss, as in the paper
+FLOOR_STARTS = (0.5, 0.8)  # L0 over the lowest loss
+EXPONENT_STARTS = (0.3, 1.0)  # alpha
+SMALLEST_LOSS = 1e-6  # keeps the logarithm finite while the solver passes through negative losses
+
+
+def s1_s2(learning_rates: Tensor, memory: float = MEMORY, *, warmup: int = 0) -> tuple[Tensor, Tensor]:
+    """Return the (t,) areas S1 and S2 after each step of (t,) learning rates.
+
+    S1 = sum eta_i; S2 = sum m_i, with m_i = memory m_(i-1) + (eta_(i-1) - eta_i) (Eq. 1). The first ``warmup`` steps
+    count at the peak rate.
+    """
+    rates = learning_rates.numpy().astype(np.float64)
+    rates[:warmup] = rates.max()
+    falls = -np.diff(rates, prepend=rates[:1])
+    momentum = np.empty_like(falls)
+    carried = 0.0
+    for i, fall in enumerate(falls):
+        carried = memory * carried + fall
+        momentum[i] = carried
+    return torch.from_numpy(rates.cumsum()), torch.from_numpy(momentum.cumsum())
+
+
+def curve(theta: Mapping[str, Tensor | float], s1: Tensor, s2: Tensor) -> Tensor:
+    """Return the (t,) losses in nats per token."""
+    return theta["L0"] + theta["A"] * s1 ** -theta["alpha"] - theta["C"] * s2
+
+
+def fit(s1: Tensor, s2: Tensor, loss: Tensor) -> dict[str, float]:
+    """Fit L0, A, C and alpha to (t,) losses by Huber's loss on log loss. The steps of a curve may be thinned first.
+
+    Raises:
+        FitError: if there are fewer than 5 losses.
+    """
+    if len(loss) < 5:
+        raise FitError(f"{len(loss)} losses cannot determine the 4 parameters of a schedule. Give at least 5 steps")
+    starts = []
+    for share in FLOOR_STARTS:
+        for alpha in EXPONENT_STARTS:
+            floor = share * float(loss.min())
+            # The scale at which the curve passes through its first point.
+            scale = (float(loss[0]) - floor) * float(s1[0]) ** alpha
+            starts.append([floor, max(scale, 1e-6), 0.3, alpha])
+
+    def predict(u: Tensor, step: least_squares.Rows) -> Tensor:
+        return curve(dict(zip(PARAMETERS, u.exp(), strict=True)), *step).clamp_min(SMALLEST_LOSS).log()
+
+    start = torch.tensor(starts, dtype=torch.float64).log()
+    target = loss.log().expand(len(start), -1)
+    problems = least_squares.LeastSquaresProblems(
+        start=start,
+        target=target,
+        weights=torch.ones_like(target),
+        delta=torch.full((len(start),), DELTA, dtype=torch.float64),
+        centre=start,
+        precision=torch.zeros_like(start),  # no prior
+    )
+    best = least_squares.least_squares(predict, (s1, s2), problems).best.exp()
+    return dict(zip(PARAMETERS, best.tolist(), strict=True))

@@ -1,0 +1,130 @@
+"""Fit the curves annealing and relearn to a run table that has the loss over the steps of each run."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import polars as pl
+import torch
+from torch import Tensor
+
+from curate.errors import SchemaError
+from curate.fitting.curves import annealing, relearn
+from curate.fitting.curves.rows import column, in_words, point_table
+from curate.fitting.fit_report import FitQuestion, FitReport
+from curate.runs.run_table import Runs
+
+
+@dataclass(frozen=True)
+class _StepCurve:
+    """The fitted curve of one run: its own parameters, and measured and predicted (t,) losses."""
+
+    theta: Mapping[str, float]
+    measured: Tensor
+    predicted: Tensor
+
+    @property
+    def r2(self) -> float:
+        """The share of variance that the curve explains."""
+        variance = ((self.measured - self.measured.mean()) ** 2).sum()
+        return 1 - float(((self.predicted - self.measured) ** 2).sum() / variance)
+
+
+def _steps(runs: Runs, question: FitQuestion, columns: tuple[str, ...]) -> dict[str, pl.DataFrame]:
+    """Return the steps of every run in order: one row a step, of which losses may be missing."""
+    if missing := [name for name in ("step", *columns) if name not in runs.frame.columns]:
+        raise SchemaError(
+            f"--law {question.law} needs a column {missing[0]!r}: one row a step, with run, "
+            f"{', '.join(('step', *columns))} and loss"
+        )
+    if question.evaluation not in runs.evals:
+        raise SchemaError(f"no eval {question.evaluation!r}: the run table has {', '.join(runs.evals)}")
+    parts = runs.frame.partition_by("run", as_dict=True).items()
+    return {str(run): part.sort("step") for (run,), part in sorted(parts, key=lambda item: str(item[0]))}
+
+
+def _tensor(part: pl.DataFrame, name: str) -> Tensor:
+    return torch.from_numpy(column(part, name).copy())
+
+
+def fit_annealing(runs: Runs, question: FitQuestion) -> FitReport:
+    """Fit the curve of every run by itself; the run table has the columns ``step`` and ``lr``.
+
+    Raises:
+        SchemaError: if a column is missing.
+        FitError: if a run has fewer than 5 losses.
+    """
+    curves = {}
+    for run, part in _steps(runs, question, ("lr",)).items():
+        s1, s2 = annealing.s1_s2(_tensor(part, "lr"))
+        loss = _tensor(part, f"loss.{question.evaluation}")
+        measured = torch.isfinite(loss)
+        theta = annealing.fit(s1[measured], s2[measured], loss[measured])
+        predicted = annealing.curve(theta, s1[measured], s2[measured])
+        curves[run] = _StepCurve(theta, loss[measured], predicted)
+    lines = [f"{run}: {in_words(curve.theta)}; R2 {curve.r2:.5f}" for run, curve in curves.items()]
+    return _step_report("annealing", question, curves, {}, lines)
+
+
+def fit_relearn(runs: Runs, question: FitQuestion) -> FitReport:
+    """Fit all runs together; the column ``continued`` is 0 in the first training and 1 after it.
+
+    Raises:
+        SchemaError: if a column is missing, or ``continued`` falls.
+        FitError: if there are too few losses.
+    """
+    inputs: dict[str, tuple[relearn.Areas, Tensor]] = {}
+    for run, part in _steps(runs, question, ("lr", "continued")).items():
+        after = _tensor(part, "continued")
+        if bool((after.diff() < 0).any()) or not bool(((after == 0) | (after == 1)).all()):
+            raise SchemaError(f"run {run!r}: column continued must be 0 up to a step and 1 from then on")
+        loss = _tensor(part, f"loss.{question.evaluation}")
+        measured = torch.isfinite(loss)
+        areas = relearn.areas(_tensor(part, "lr"), int((after == 0).sum()))
+        inputs[run] = areas.take(measured), loss[measured]
+    common, shifts = relearn.fit(list(inputs.values()))
+    curves = {
+        run: _StepCurve({"B": shift}, loss, relearn.curve(common, shift, areas))
+        for (run, (areas, loss)), shift in zip(inputs.items(), shifts, strict=True)
+    }
+    lines = [f"{run}: shift B {curve.theta['B']:.4g}; R2 {curve.r2:.5f}" for run, curve in curves.items()]
+    return _step_report("relearn", question, curves, common, [in_words(common), *lines])
+
+
+def _step_report(
+    law: str,
+    question: FitQuestion,
+    curves: Mapping[str, _StepCurve],
+    common: Mapping[str, float],
+    lines: Sequence[str],
+) -> FitReport:
+    """Return the report of a curve for each run; ``common`` are the parameters that all runs share."""
+    thetas = {run: {**common, **curve.theta} for run, curve in curves.items()}
+    laws = [
+        {
+            "law": law,
+            "run": run,
+            "eval": question.evaluation,
+            "theta": thetas[run],
+            "r2": curve.r2,
+            "rows": len(curve.measured),
+        }
+        for run, curve in curves.items()
+    ]
+    rows = [{"run": run, "param": name, "value": x} for run, theta in thetas.items() for name, x in theta.items()]
+    points = [
+        point_table([run] * len(curve.measured), run, curve.measured.numpy(), curve.predicted.numpy())
+        for run, curve in curves.items()
+    ]
+    return FitReport(
+        law=law,
+        comparison=pl.DataFrame([{name: entry[name] for name in ("run", "r2", "rows")} for entry in laws]),
+        parameter_rows=pl.DataFrame(rows),
+        points=pl.concat(points),
+        record={
+            "laws": laws,
+            "eval": question.evaluation,
+            "evals": [question.evaluation],
+            "rows": sum(len(c.measured) for c in curves.values()),
+        },
+        shown=("\n".join(lines),),
+    )

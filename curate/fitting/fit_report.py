@@ -1,0 +1,117 @@
+"""What `fit` is asked and what it returns: one report for laws, for corpora and for curves."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias, cast
+
+import polars as pl
+
+from curate.fitting.curves.downstream import MetricCurve
+from curate.fitting.curves.pruning_curves import PruningCurves
+from curate.fitting.fit import Fit
+from curate.fitting.fit_files import FittedLaw
+from curate.fitting.multistart import FitOptions
+from curate.storage import artifacts
+
+if TYPE_CHECKING:
+    from curate.charts import Chart
+
+Fitted: TypeAlias = FittedLaw | MetricCurve | PruningCurves
+
+
+@dataclass(frozen=True)
+class FitQuestion:
+    """What to fit: laws to one or more evals, and the options that some of them read.
+
+    ``by``: the column whose values are fitted one by one. ``on``: the loss that the law downstream reads.
+    ``tokens_per_param``: along the curves of a comparison of corpora.
+    """
+
+    laws: tuple[str, ...]
+    evals: tuple[str, ...]
+    options: FitOptions
+    holdout: str = "largest"
+    stack: bool = False
+    explain: bool = False
+    by: str | None = None
+    on: str | None = None
+    tokens_per_param: float = 20.0
+
+    @property
+    def law(self) -> str:
+        """The first law, which is the only one for corpora and curves."""
+        return self.laws[0]
+
+    @property
+    def evaluation(self) -> str:
+        """The first eval, which is the only one for corpora and curves."""
+        return self.evals[0]
+
+
+@dataclass(frozen=True, repr=False)
+class FitReport:
+    """What a fit has learned from a run table.
+
+    ``law``: its name. ``predictor``: what predicts runs; None for corpora and for curves over steps. ``corpora``: the
+    fit of each corpus, with ``by``. ``comparison``: the laws by their error on held-out runs, the best first; for
+    corpora their crossings; for curves how well each fits, or the best share to keep at each size. ``points``: run,
+    group, measured, predicted. ``record``: the body of fit.json. ``shown``: texts and tables, in the order in which
+    the command prints them.
+    """
+
+    law: str
+    comparison: pl.DataFrame
+    parameter_rows: pl.DataFrame
+    points: pl.DataFrame
+    record: Mapping[str, object]
+    shown: tuple[str | pl.DataFrame, ...]
+    predictor: Fitted | None = None
+    corpora: Mapping[str, Fit] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    made_by: Mapping[str, object] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        """Return the law, the evals and the number of runs, on one line."""
+        return f"FitReport({self.law} of {', '.join(self.evals)}, {self.points.height} measured points)"
+
+    def _repr_html_(self) -> str:
+        """Return the tables and texts of the report, for notebooks."""
+        return "".join(
+            part._repr_html_() if isinstance(part, pl.DataFrame) else f"<pre>{escape(part)}</pre>"
+            for part in self.shown
+        )
+
+    @property
+    def evals(self) -> tuple[str, ...]:
+        """The evals or metrics that were fitted."""
+        return tuple(cast(list[str], self.record["evals"]))
+
+    def table(self) -> pl.DataFrame:
+        """Return the comparison: see the class."""
+        return self.comparison
+
+    def parameters(self) -> pl.DataFrame:
+        """Return one row for each parameter of each fitted law or curve: param, value and, from draws, low and high."""
+        return self.parameter_rows
+
+    def chart(self) -> "Chart":
+        """Return a chart of the predicted against the measured values, with the diagonal."""
+        from curate import charts
+
+        return charts.predicted(self.points)
+
+    def save(self, path: str | Path) -> None:
+        """Write fit.json, as the command does."""
+        artifacts.save(Path(path), "fit", {**self.record, "made_by": dict(self.made_by)})
+
+    def with_provenance(self, made_by: Mapping[str, object]) -> "FitReport":
+        """Return the report with the record of what it was made from."""
+        return replace(self, made_by=made_by)
+
+
+def parameter_table(fits: Mapping[str, Fit], label: str) -> pl.DataFrame:
+    """Return the parameters of several fits below each other, with their names in the column ``label``."""
+    tables = [fit.table().select(pl.lit(name).alias(label), pl.all()) for name, fit in fits.items()]
+    return pl.concat(tables) if tables else pl.DataFrame()

@@ -1,0 +1,212 @@
+"""The job `fit`: laws fitted to a run table, compared on runs held out, and the best one kept."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from curate import open_sets
+from curate.errors import SchemaError
+from curate.fitting import compare, corpora, explanation, fit_files, run_checks
+from curate.fitting import fit as fits
+from curate.fitting.boosted import Boosted
+from curate.fitting.curves.kinds import CURVES
+from curate.fitting.fit import Fit
+from curate.fitting.fit_files import FittedLaw
+from curate.fitting.fit_report import FitQuestion, FitReport, parameter_table
+from curate.fitting.multistart import FitOptions
+from curate.runs import run_table
+from curate.runs.predictor import Blend, Predictor
+from curate.runs.run_table import Runs
+from curate.storage import artifacts
+from curate.tables import frames
+from curate.tables.frames import Table
+
+REACH = 10.0  # corpora are compared from the least compute of a run to this many times the most
+CURVE_POINTS = 13  # of the curves of corpora in fit.json
+
+
+def fit(
+    runs: Table,
+    *,
+    law: str | Sequence[str],
+    eval: str | Sequence[str],
+    where: str | None = None,
+    holdout: str = "largest",
+    stack: bool = False,
+    explain: bool = False,
+    by: str | None = None,
+    on: str | None = None,
+    target: str | None = None,
+    tokens_per_param: float = corpora.TOKENS_PER_PARAM,
+    starts: int = 32,
+    draws: int = 200,
+    seed: int = 0,
+) -> FitReport:
+    """Fit laws to a run table, compare them on runs held out, and keep the best with its bootstrap draws.
+
+    Args:
+        runs: a run table: a file (Parquet or CSV) or a table in memory.
+        law: names of laws with their options, ``NAME:key=value``, as a list or separated by commas. The curves
+            ``downstream``, ``annealing``, ``relearn`` and ``pruning_curves`` stand alone.
+        eval: which ``loss.<eval>`` to fit; several are fitted together and give their mean.
+        where: only rows for which this SQL condition holds.
+        holdout: ``largest``, ``rolling``, ``random`` or ``mixture``, with a share as in ``random:0.2``.
+        stack: whether to weight the laws by held-out error instead of choosing one.
+        explain: whether to say in words what the runs cannot tell, and which runs would tell most.
+        by: fit each value of this column by itself, and compare them.
+        on: for ``downstream``, the ``loss.<on>`` from which ``metric.<eval>`` is read.
+        target: the column ``distance.<target>`` that the law ``transport`` reads.
+        tokens_per_param: along the curves of ``by``.
+        starts: starting points of each fit.
+        draws: bootstrap refits.
+        seed: of every random choice.
+
+    Raises:
+        SchemaError: if the run table is not one, its units cannot be right, or an option does not fit.
+        FitError: if the runs cannot determine any of the laws.
+    """
+    specs = tuple(open_sets.split(law) if isinstance(law, str) else law)
+    evals = tuple(eval.split(",") if isinstance(eval, str) else eval)
+    if message := stands_alone(specs, evals, by):
+        raise SchemaError(message)
+    options = FitOptions(starts=starts, draws=draws, seed=seed)
+    question = FitQuestion(specs, evals, options, holdout, stack, explain, by, on, tokens_per_param)
+    # Curves may be of a metric alone, in a table without any loss.
+    table = run_table.read(runs, where=where, target=target, losses=not is_curve(specs[0]))
+    if by is not None:
+        report = _fit_corpora(table, question, by)
+    elif is_curve(specs[0]):
+        report = CURVES[open_sets.parse(specs[0])[0]](table, question)
+    else:
+        report = _fit_laws(table, question)
+    arguments = {
+        "law": ",".join(specs),
+        "eval": ",".join(evals),
+        "where": where,
+        "holdout": holdout,
+        "starts": starts,
+        "draws": draws,
+        "stack": stack,
+        "by": by,
+        "on": on,
+        "target": target,
+        "tokens_per_param": tokens_per_param,
+    }
+    return report.with_provenance(_made_by(runs, arguments, seed))
+
+
+def is_curve(spec: str) -> bool:
+    """Return whether a name is that of a curve, and not of a law over recipes."""
+    return open_sets.parse(spec)[0] in CURVES
+
+
+def stands_alone(specs: Sequence[str], evals: Sequence[str], by: str | None) -> str | None:
+    """Return why these laws and evals cannot be fitted together, or None: corpora and curves take one of each."""
+    curve = next((spec for spec in specs if is_curve(spec)), None)
+    if (by is None and curve is None) or (len(specs) == 1 and len(evals) == 1):
+        return None
+    name = "--by" if by is not None else f"--law {curve}"
+    return f"{name} takes one law and one eval; {len(specs)} and {len(evals)} are given"
+
+
+def _made_by(runs: Table, arguments: Mapping[str, object], seed: int) -> dict[str, object]:
+    if frames.in_memory(runs):
+        tables = {"runs": frames.content_hash(frames.frame(runs))}
+        return artifacts.made_by({**arguments, "runs": None}, [], seed, tables)
+    path = Path(str(runs))
+    return artifacts.made_by({**arguments, "runs": path}, [path], seed)
+
+
+def _fit_laws(runs: Runs, question: FitQuestion) -> FitReport:
+    notes = run_checks.check(runs)
+    method = compare.stack if question.stack else compare.choose
+    predictor, comparison = method(runs, question.laws, question.evals, how=question.holdout, options=question.options)
+    run_checks.check_units_of_loss(predictor, runs)
+    compared = comparison.table()
+    members = fit_files.members_of(predictor)
+    shown: list[str | pl.DataFrame] = [compared, *(f"note: {note}" for note in notes), *_chosen(predictor)]
+    if question.explain:
+        shown.append(_explained(members[0], runs, compared, question.options.seed))
+    record = fit_files.to_json(predictor)
+    return FitReport(
+        law=name_of(predictor),
+        comparison=compared,
+        parameter_rows=parameter_table(
+            {f"{fit.spec} of {fit.eval}": fit for fit in members if isinstance(fit, Fit)}, "law"
+        ),
+        points=_measured_and_predicted(predictor, runs),
+        record=record | {"compared": compared.to_dicts(), "notes": list(notes)},
+        shown=tuple(shown),
+        predictor=predictor,
+        notes=notes,
+    )
+
+
+def name_of(predictor: FittedLaw) -> str:
+    """Return the law of a fit, or ``blend``, or ``boosted``."""
+    return predictor.spec if isinstance(predictor, Fit) else type(predictor).__name__.lower()
+
+
+def _chosen(predictor: FittedLaw) -> list[str | pl.DataFrame]:
+    """Return what was kept: the weights of a blend, or the parameters of a law; trees have none to show."""
+    if isinstance(predictor, Blend):
+        pairs = zip(predictor.weights, fit_files.members_of(predictor), strict=True)
+        return ["kept: " + ", ".join(f"{weight:.2f} {name_of(fit)} on {fit.eval}" for weight, fit in pairs)]
+    if isinstance(predictor, Boosted):
+        return []
+    return [f"{predictor.spec}, fitted to {predictor.rows} runs:", predictor.table()]
+
+
+def _explained(fit: Fit | Boosted, runs: Runs, compared: pl.DataFrame, seed: int) -> str:
+    if isinstance(fit, Boosted):
+        return "Boosted trees have no parameters to profile. Fit a law alone to see what the runs cannot tell."
+    return explanation.explain(fit, runs, compared, seed=seed)
+
+
+def _measured_and_predicted(predictor: FittedLaw, runs: Runs) -> pl.DataFrame:
+    """Return run, group (the eval), measured and predicted loss of every run whose loss was measured."""
+    parts: Mapping[str, Predictor] = predictor.parts() if isinstance(predictor, Blend) else {predictor.eval: predictor}
+    return pl.concat(_points(part, runs, name, name) for name, part in parts.items())
+
+
+def _points(predictor: Predictor, runs: Runs, evaluation: str, group: str) -> pl.DataFrame:
+    predicted = predictor.loss(runs.recipes(predictor.pools)).detach().numpy()
+    measured = runs.loss(evaluation, missing=True)
+    table = pl.DataFrame({"run": runs.frame["run"], "group": group, "measured": measured, "predicted": predicted})
+    return table.filter(pl.col("measured").is_not_nan())
+
+
+def _fit_corpora(runs: Runs, question: FitQuestion, by: str) -> FitReport:
+    """Fit every corpus, and compare them over the fitted compute and a decade beyond."""
+    spec, evaluation, ratio = question.law, question.evaluation, question.tokens_per_param
+    corpus_fits = corpora.fit_each(runs, by, spec, evaluation, options=question.options)
+    flops = 6 * runs.frame["tokens"].cast(float).to_numpy() * runs.frame["params"].cast(float).to_numpy()
+    low, high = float(flops.min()), REACH * float(flops.max())
+    crossed = corpora.crossings(corpus_fits, low, high, tokens_per_param=ratio)
+    curves = corpora.curves(corpus_fits, np.geomspace(low, high, CURVE_POINTS), tokens_per_param=ratio)
+    advice = corpora.advice(corpus_fits, crossed, low, high, tokens_per_param=ratio)
+    crossing_rows = [asdict(crossing) for crossing in crossed]
+    parts = runs.frame.partition_by(by, as_dict=True)
+    points = [
+        _points(corpus_fits[str(name)], run_table.check(part, f"the runs of {by} {name}"), evaluation, str(name))
+        for (name,), part in parts.items()
+    ]
+    return FitReport(
+        law=spec,
+        comparison=pl.DataFrame(crossing_rows, schema=corpora.CROSSING_SCHEMA),
+        parameter_rows=parameter_table(corpus_fits, "corpus"),
+        points=pl.concat(points),
+        record={
+            "by": by,
+            "laws": [{**fits.to_json(fit), "corpus": name} for name, fit in corpus_fits.items()],
+            "eval": evaluation,
+            "evals": [evaluation],
+            "crossings": crossing_rows,
+            "curves": curves.to_dicts(),
+        },
+        shown=(advice,),
+        corpora=corpus_fits,
+    )

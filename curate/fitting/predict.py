@@ -1,0 +1,139 @@
+"""The job `predict`: losses of runs from a fit, with intervals."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias, cast
+
+import numpy as np
+import polars as pl
+import torch
+from torch import Tensor
+
+from curate.errors import SchemaError
+from curate.fitting import fit_files
+from curate.fitting.curves.downstream import MetricCurve
+from curate.fitting.curves.fit_metrics import metric_inputs
+from curate.fitting.curves.fit_pruning import kept_shares, kept_sizes, predict_error
+from curate.fitting.curves.kinds import READERS
+from curate.fitting.curves.pruning_curves import PruningCurves
+from curate.fitting.fit_report import FitReport
+from curate.runs import run_table
+from curate.runs.predictor import Blend, Predictor
+from curate.runs.run_table import Runs
+from curate.tables import writer
+from curate.tables.frames import Table
+
+if TYPE_CHECKING:
+    from curate.charts import Chart
+
+Predicting: TypeAlias = Predictor | MetricCurve | PruningCurves
+
+
+@dataclass(frozen=True, repr=False)
+class Predictions:
+    """Predicted losses of runs, one row a run.
+
+    Columns: run, predicted, low, high, in nats per token. Of a fit of several evals these are their mean, and
+    predicted.EVAL, low.EVAL and high.EVAL follow for each. ``level`` is the coverage of the interval.
+    """
+
+    rows: pl.DataFrame
+    level: float
+
+    def __repr__(self) -> str:
+        """Return the number of runs and the range of predictions, on one line."""
+        values = self.rows["predicted"].to_numpy()
+        ends = f"{values.min():.4g} to {values.max():.4g}"
+        return f"Predictions({self.rows.height} runs, {ends}, {self.level:.0%} intervals)"
+
+    def _repr_html_(self) -> str:
+        """Return the table, for notebooks."""
+        return self.table()._repr_html_()
+
+    def table(self) -> pl.DataFrame:
+        """Return one row a run: run, predicted, low, high, and the columns of each eval."""
+        return self.rows
+
+    def chart(self) -> "Chart":
+        """Return a chart of the predicted losses with their intervals, one line a run."""
+        from curate import charts
+
+        return charts.intervals(self.rows.select("run", "predicted", "low", "high"))
+
+    def save(self, path: str | Path) -> None:
+        """Write the table as the command does: CSV if the name ends so, else Parquet."""
+        writer.save(Path(path), self.rows)
+
+
+def predict(
+    fit: str | Path | FitReport | Predicting, runs: Table, *, level: float = 0.9, target: str | None = None
+) -> Predictions:
+    """Predict the losses of runs, with intervals that hold parameter uncertainty and the noise of a run together.
+
+    Args:
+        fit: a path to fit.json, a report of ``fit``, or a predictor.
+        runs: a run table, a file or in memory; its losses, if any, are not read.
+        level: coverage of the interval, between 0 and 1.
+        target: the column ``distance.<target>`` that the law ``transport`` reads.
+
+    Raises:
+        SchemaError: if the fit says nothing of single runs (corpora, curves over steps), or the runs use a pool or a
+            share kept that the fit has not seen.
+    """
+    predictor = _predictor(fit)
+    table = run_table.read(runs, losses=False, target=target)
+    if isinstance(predictor, PruningCurves):
+        columns = _named(predict_error(predictor, kept_shares(table), kept_sizes(table), level))
+    elif isinstance(predictor, MetricCurve):
+        x = torch.tensor(metric_inputs(table, predictor.kind, predictor.on))
+        columns = _named((predictor.metric(x), *predictor.interval(x, level)))
+    else:
+        columns = _columns(predictor, table, level, "")
+        if isinstance(predictor, Blend) and len(parts := predictor.parts()) > 1:
+            for name, part in parts.items():
+                columns |= _columns(part, table, level, f".{name}")
+    return Predictions(pl.DataFrame({"run": table.frame["run"]} | columns), level)
+
+
+def _predictor(fit: str | Path | FitReport | Predicting) -> Predicting:
+    """Return what predicts runs.
+
+    Raises:
+        SchemaError: if the fit holds nothing that does.
+    """
+    if isinstance(fit, str | Path):
+        return load(Path(fit))
+    if not isinstance(fit, FitReport):
+        return fit
+    if fit.predictor is None:
+        raise SchemaError(f"a fit of {'corpora' if fit.corpora else fit.law} does not predict single runs. Fit a law")
+    return fit.predictor
+
+
+def load(path: Path) -> Predicting:
+    """Read what predicts runs from fit.json: laws, or one of the curves downstream and pruning_curves.
+
+    Raises:
+        SchemaError: if the file is not a fit, or a fit of something else.
+    """
+    record = fit_files.read(path)
+    law = str(cast(list[Mapping[str, object]], record["laws"])[0].get("law", ""))
+    reader = READERS.get(law.partition(":")[0])
+    if reader is None:
+        return fit_files.load(path)
+    try:
+        return reader(record)
+    except (KeyError, IndexError, TypeError, ValueError) as error:
+        raise fit_files.broken(path, error) from None
+
+
+def _columns(predictor: Predictor, runs: Runs, level: float, suffix: str) -> dict[str, pl.Series]:
+    recipes = runs.recipes(predictor.pools)
+    return _named((predictor.loss(recipes), *predictor.interval(recipes, level)), suffix)
+
+
+def _named(values: tuple[Tensor | np.ndarray, ...], suffix: str = "") -> dict[str, pl.Series]:
+    """Return (n,) predictions, low and high ends as columns."""
+    arrays = [x.detach().numpy() if isinstance(x, Tensor) else x for x in values]
+    return {name + suffix: pl.Series(x) for name, x in zip(("predicted", "low", "high"), arrays, strict=True)}

@@ -1,0 +1,29 @@
+"""What repeated tokens are worth (Muennighoff et al. 2023, arXiv 2305.16264), for all laws that discount repeats."""
+
+import torch
+from torch import Tensor
+
+from curate.runs.recipes import Recipes
+
+LEAST = 1e-6  # fewer repeats count as none: R^delta has no finite slope at R = 0 for delta < 1
+
+
+def saturating(repeats: Tensor, scale: Tensor) -> Tensor:
+    """Return scale * (1 - exp(-repeats / scale)): repeats, counted as fresh data is."""
+    # expm1 keeps the result exact where the scale is large and repeats are worth nearly as much as fresh data.
+    return -scale * torch.expm1(-repeats.clamp_min(0.0) / scale)
+
+
+def effective_tokens(recipes: Recipes, scale: Tensor) -> Tensor:
+    """Return (n, p) tokens of each pool with its repeats discounted: U + U R (1 - exp(-(epochs - 1) / R)).
+
+    ``scale`` is R, one number or (p,): the repeats after which a further one is worth 1/e of a fresh pass.
+    """
+    fresh = torch.minimum(recipes.seen, recipes.unique)
+    # A pool that never runs out has unique = inf, so it has 0 repeats, and its fresh tokens are those seen.
+    return fresh * (1 + saturating(recipes.epochs - 1, scale))
+
+
+def powered(repeats: Tensor, exponent: Tensor) -> Tensor:
+    """Return repeats ** exponent; 0, with a finite slope, where there are no repeats."""
+    return torch.where(repeats > LEAST, repeats.clamp_min(LEAST) ** exponent, 0.0)

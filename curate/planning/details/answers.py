@@ -1,0 +1,187 @@
+"""Answer what users ask about a plan beyond its mixture, for all of its budgets at once.
+
+In: a `PlanRequest` and its plans. Out: records that go into plan.json, and into the text and tables of `Plans`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from math import inf, log
+
+from curate.planning import aims, plan
+from curate.planning.aims import Aim
+from curate.planning.details import crossings, keep_curve, near_optimal, pareto_front
+from curate.planning.details.crossings import PoolCrossing
+from curate.planning.details.keep_curve import KeepChange, KeepCurve
+from curate.planning.limits import Limits
+from curate.planning.plan import Plan
+from curate.pool.pool import Budget, Pool
+from curate.runs.predictor import Predictor
+
+SAME = 1e-6  # budgets whose tokens are this near, in logarithms, are one
+KEEP_POINTS = 16  # budgets a decade of a keep curve: where it changes is known to 15 %
+
+Ends = dict[str, tuple[float, float]]  # lowest and highest share, by pool
+
+
+@dataclass(frozen=True)
+class PlanRequest:
+    """The question that was planned. ``whole_fit`` has all evals, of which ``fit`` is the part that is minimised."""
+
+    whole_fit: Predictor
+    fit: Predictor
+    pools: tuple[Pool, ...]
+    budgets: tuple[Budget, ...]
+    limits: Limits
+    aim: Aim
+    seed: int
+
+    @property
+    def smooth(self) -> bool:
+        """Whether shares can be followed: the law has a gradient, and one loss is minimised."""
+        return self.fit.differentiable and self.aim.worst is None
+
+
+@dataclass(frozen=True)
+class ShareIntervals:
+    """How far the shares of one plan may move. Each is None where it was not computed.
+
+    ``near_optimal`` holds the shares of mixtures that lose at most ``within`` nats; ``over_draws`` holds 90 % of the
+    shares that bootstrap draws would plan.
+    """
+
+    within: float
+    near_optimal: Ends | None = None
+    over_draws: Ends | None = None
+
+    def to_json(self) -> dict[str, object]:
+        """Return the fields that one plan of plan.json has for them."""
+        record: dict[str, object] = {}
+        if self.near_optimal is not None:
+            record |= {"within": self.within, "ranges": {name: list(ends) for name, ends in self.near_optimal.items()}}
+        if self.over_draws is not None:
+            record["shares"] = {name: list(ends) for name, ends in self.over_draws.items()}
+        return record
+
+
+@dataclass(frozen=True)
+class Front:
+    """The Pareto front of two evals at one budget."""
+
+    budget: Budget
+    evals: tuple[str, str]
+    plans: tuple[Plan, ...]
+
+    def to_json(self) -> dict[str, object]:
+        """Return the front as an entry of ``front`` in plan.json."""
+        return {
+            "tokens": self.budget.tokens,
+            "params": self.budget.params,
+            "evals": list(self.evals),
+            "plans": plan.to_json(self.plans),
+        }
+
+
+@dataclass(frozen=True)
+class KeepAdvice:
+    """How many of the best bins to keep at the budgets, and where that changes in between.
+
+    ``changes`` is None where the budgets do not rise in tokens.
+    """
+
+    curve: KeepCurve
+    changes: tuple[KeepChange, ...] | None
+
+    def to_json(self) -> dict[str, object]:
+        """Return the advice as ``keep`` of plan.json."""
+        record: dict[str, object] = {"bins": list(self.curve.bins), "curve": self.curve.table().to_dicts()}
+        if self.changes is not None:
+            record["changes"] = [as_entry(change) for change in self.changes]
+        return record
+
+
+def share_intervals(
+    request: PlanRequest, plans: Sequence[Plan], *, within: float, draws: int
+) -> tuple[tuple[ShareIntervals, ...], tuple[PoolCrossing, ...] | None]:
+    """Return how far the shares of each plan may move, and where pools enter and leave between the budgets.
+
+    ``within`` 0 leaves out near-optimal ranges, and ``draws`` 0 leaves out the shares under draws. Crossings are None
+    where they were not looked for: without draws, or where the tokens of the budgets do not rise.
+    """
+    budgets = request.budgets
+    ranges: Sequence[Ends | None] = [None] * len(budgets)
+    shares: Sequence[Ends | None] = [None] * len(budgets)
+    crossed = None
+    if within and request.smooth:
+        fit, pools, limits, aim = request.fit, request.pools, request.limits, request.aim
+        ranges = near_optimal.ranges(fit, pools, plans, limits, aim=aim, within=within)
+    if draws and request.smooth:
+        shares, crossed = _over_draws(request, draws)
+    pairs = zip(ranges, shares, strict=True)
+    return tuple(ShareIntervals(within, near, drawn) for near, drawn in pairs), crossed
+
+
+def _over_draws(request: PlanRequest, draws: int) -> tuple[list[Ends], tuple[PoolCrossing, ...] | None]:
+    budgets = request.budgets
+    between = budgets_between(budgets, crossings.POINTS)
+    new = [budget for budget in between if all(abs(log(budget.tokens / b.tokens)) > SAME for b in budgets)]
+    rising = sorted({*budgets, *new}, key=lambda budget: budget.tokens)
+    planned = crossings.paths(
+        request.fit, request.pools, rising, request.limits, aim=request.aim, draws=draws, seed=request.seed
+    )
+    frames = dict(zip(rising, planned.table().iter_slices(len(request.pools)), strict=True))
+    shares = [
+        {pool: (low, high) for pool, low, high in frames[budget].select("pool", "low", "high").iter_rows()}
+        for budget in budgets
+    ]
+    return shares, crossings.crossings(planned) if between else None
+
+
+def fronts(request: PlanRequest, evals: tuple[str, str]) -> tuple[Front, ...]:
+    """Return the Pareto front of two evals at every budget."""
+    return tuple(
+        Front(
+            budget,
+            evals,
+            pareto_front.front(
+                request.whole_fit, request.pools, budget, request.limits, evals=evals, seed=request.seed
+            ),
+        )
+        for budget in request.budgets
+    )
+
+
+def check_evals(fit: Predictor, evals: tuple[str, str]) -> None:
+    """Stop if a front was asked for of anything but two evals of the fit, before the long work.
+
+    Raises:
+        SchemaError: with the evals that the fit has.
+    """
+    aims.weighted(fit, dict.fromkeys(evals, 1.0))
+
+
+def keep_advice(request: PlanRequest, best_first: Sequence[str]) -> KeepAdvice:
+    """Return the keep curve of bins, best first, at the budgets, and where it changes between them."""
+    fit, pools = request.fit, request.pools
+    curve = keep_curve.curve(fit, pools, request.budgets, best_first=best_first)
+    dense = budgets_between(request.budgets, KEEP_POINTS)
+    changes = keep_curve.changes(keep_curve.curve(fit, pools, dense, best_first=best_first)) if dense else None
+    return KeepAdvice(curve, changes)
+
+
+def budgets_between(budgets: Sequence[Budget], points: int) -> tuple[Budget, ...]:
+    """Return budgets from the smallest to the largest, through all of them, ``points`` a decade of tokens.
+
+    There are none where the tokens do not rise, such as where model sizes are compared at one count of tokens.
+    """
+    rising = sorted({*budgets}, key=lambda budget: budget.tokens)
+    if len(rising) < 2 or any(log(larger.tokens / smaller.tokens) <= SAME for smaller, larger in pairwise(rising)):
+        return ()
+    legs = [crossings.between(smaller, larger, points=points) for smaller, larger in pairwise(rising)]
+    return (*(budget for leg in legs for budget in leg[:-1]), rising[-1])
+
+
+def as_entry(event: PoolCrossing | KeepChange) -> dict[str, object]:
+    """Return a crossing or a change as JSON, with its line of text. JSON has no infinity, so that is null."""
+    fields = {name: None if value == inf else value for name, value in asdict(event).items()}
+    return fields | {"text": str(event)}

@@ -1,0 +1,177 @@
+"""plan.json and schedule.json as they are read back: budgets, phases and shares, all checked.
+
+Files of the present format and of the previous one have the fields that are read here.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import isfinite
+from pathlib import Path
+from typing import Protocol, cast, runtime_checkable
+
+from curate.errors import SchemaError
+from curate.pool.pool import Budget, Pool, load_pools, parse_pools
+from curate.storage import artifacts
+from curate.storage.files import text_hash
+
+SUM_TOLERANCE = 1e-6  # by how much the shares of a file may miss a sum of 1; they are then rescaled exactly
+
+
+@runtime_checkable
+class Recorded(Protocol):
+    """A result in memory that can say what its file would hold, such as a schedule."""
+
+    def record(self) -> Mapping[str, object]:
+        """Return the content of the file."""
+        ...
+
+
+PlanSource = str | Path | Mapping[str, object] | Recorded
+
+
+@dataclass(frozen=True)
+class PlanFile:
+    """The content of plan.json or schedule.json. ``name`` is the path, or words for a result in memory."""
+
+    name: str
+    record: Mapping[str, object]
+    path: Path | None = None
+
+    @property
+    def has_plans(self) -> bool:
+        """Whether this is a plan.json."""
+        return "plans" in self.record
+
+    @property
+    def pools(self) -> tuple[Pool, ...] | None:
+        """The pools that the file holds, or None."""
+        if "pools" not in self.record:
+            return None
+        return load_pools(self.path) if self.path else parse_pools(self.record, self.name)
+
+
+@dataclass(frozen=True)
+class StoredPhase:
+    """A phase of schedule.json: shares by pool from one fraction of training to another."""
+
+    start: float
+    end: float
+    shares: Mapping[str, float]
+
+
+def open_plan(plan: PlanSource) -> PlanFile:
+    """Return the content of plan.json or schedule.json.
+
+    Raises:
+        SchemaError: no such file, another kind of file, or a format that this version does not read.
+    """
+    if isinstance(plan, str | Path):
+        path = Path(plan)
+        return PlanFile(path.as_posix(), artifacts.load(path, "plan", "schedule"), path)
+    record = plan.record() if isinstance(plan, Recorded) else plan
+    if "plans" not in record and "phases" not in record:
+        raise SchemaError("the plan in memory has no field 'plans' or 'phases': give a plan or a schedule")
+    return PlanFile("the plan in memory" if "plans" in record else "the schedule in memory", record)
+
+
+def pool_names(path: Path) -> tuple[str, ...]:
+    """Return the names of the pools of pools.json, plan.json or schedule.json; without pools, those with a share."""
+    record = artifacts.load(path, "plan", "schedule", "pools")
+    if "pools" in record:
+        return tuple(pool.name for pool in load_pools(path))
+    file = PlanFile(path.as_posix(), record, path)
+    return tuple(parse_plan(file, 0)[1]) if file.has_plans else tuple(read_stages(file)[0].shares)
+
+
+def plan_hash(plan: PlanSource) -> str:
+    """Return a content hash of a plan or a schedule in memory, for the record of what made an artefact."""
+    return text_hash(json.dumps(open_plan(plan).record, sort_keys=True))
+
+
+def choose_plan(file: PlanFile, index: int | None) -> int:
+    """Return the index of the plan to use; without ``index``, of the only one.
+
+    Raises:
+        SchemaError: no plans, no plan of this index, or several plans and no index. The message lists them.
+    """
+    plans = file.record["plans"]
+    if not (isinstance(plans, list) and plans):
+        raise SchemaError(f"{file.name} has no plans in its field 'plans': make it with `curate plan`")
+    if index is not None and 0 <= index < len(plans):
+        return index
+    if index is None and len(plans) == 1:
+        return 0
+    budgets = [read_plan(file, i)[0] for i in range(len(plans))]
+    listed = "; ".join(f"{i} is {b.tokens:.4g} tokens, {b.params:.4g} parameters" for i, b in enumerate(budgets))
+    problem = f"has {len(plans)} budgets" if index is None else f"has no budget {index}"
+    raise SchemaError(f"{file.name} {problem}: choose one with --budget, where {listed}")
+
+
+def read_plan(file: PlanFile, index: int) -> tuple[Budget, dict[str, float]]:
+    """Return the budget and the shares of one plan, after a check of the shares."""
+    budget, shares = parse_plan(file, index)
+    return budget, check_shares(f"plan {index} of {file.name}", shares)
+
+
+def parse_plan(file: PlanFile, index: int) -> tuple[Budget, dict[str, float]]:
+    """Return the budget and the shares of one plan as they are written."""
+    where = f"plan {index} of {file.name}"
+    try:
+        row = cast(Sequence[Mapping[str, Mapping[str, float]]], file.record["plans"])[index]
+        budget = Budget(float(row["budget"]["tokens"]), float(row["budget"]["params"]))
+        shares = {name: float(share) for name, share in row["weights"].items()}
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise SchemaError(f"{where} cannot be read ({type(error).__name__}: {error}); see `curate plan`") from None
+    return budget, shares
+
+
+def read_stages(file: PlanFile) -> list[StoredPhase]:
+    """Return the phases of schedule.json, which must follow each other from 0 to 1."""
+    phases = file.record["phases"]
+    stages: list[StoredPhase] = []
+    end = 0.0
+    for i, phase in enumerate(cast(list[object], phases) if isinstance(phases, list) else ()):
+        stage = _stage(f"phase {i} of {file.name}", phase)
+        if stage.start != end or not end < stage.end <= 1:
+            raise SchemaError(
+                f"phase {i} of {file.name} runs from {stage.start:g} to {stage.end:g}, but the phases before it end at "
+                f"{end:g}: make the file again with `curate schedule`"
+            )
+        stages.append(stage)
+        end = stage.end
+    if end != 1:
+        raise SchemaError(
+            f"the phases of {file.name} end at {end:g} of training, not at 1: make it again with `curate schedule`"
+        )
+    return stages
+
+
+def _stage(where: str, phase: object) -> StoredPhase:
+    try:
+        row = cast(Mapping[str, float], phase)
+        start, end = float(row["from"]), float(row["to"])
+        shares = {name: float(x) for name, x in cast(Mapping[str, float], row["weights"]).items()}
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise SchemaError(f"{where} cannot be read ({type(error).__name__}: {error}); see `curate schedule`") from None
+    return StoredPhase(start, end, check_shares(where, shares))
+
+
+def read_tokens(file: PlanFile) -> int:
+    """Return the training tokens of schedule.json."""
+    try:
+        return round(float(cast(float, file.record["tokens"])))
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        raise SchemaError(
+            f"{file.name} has no count of tokens ({type(error).__name__}: {error}); see `curate schedule`"
+        ) from None
+
+
+def check_shares(where: str, shares: dict[str, float]) -> dict[str, float]:
+    """Return the shares if each lies in [0, 1] and they sum to 1. ``where`` begins the error message."""
+    for name, share in shares.items():
+        if not (isfinite(share) and share >= 0):
+            raise SchemaError(f"{where} gives pool {name!r} the share {share:g}: shares must lie in [0, 1]; plan again")
+    if not abs(sum(shares.values()) - 1) <= SUM_TOLERANCE:
+        raise SchemaError(f"{where} has shares that sum to {sum(shares.values()):.9g}: they must sum to 1; plan again")
+    return shares

@@ -1,0 +1,135 @@
+"""Count the rows of every group between edges on the axis of scores.
+
+In: batches of scores as sortable codes. Out: a histogram for each group.
+An edge is a 128-bit number: the code of a score, then the hash of an id. So an edge can also part rows of equal score.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from curate.tables import batches as tables
+
+# The size of one table of counts, groups x intervals: 2^21 cells of 8 bytes are 16 MB.
+CELLS = 1 << 21
+# No table has more intervals than this: 2^15 narrow a cut down 32,768-fold in a pass, and more do not save a pass.
+INTERVALS = 1 << 15
+SIDE = 1 << 64  # the number of codes, and the number of keys of one code
+SIGN_BIT = np.uint64(1 << 63)
+
+
+@dataclass(frozen=True)
+class CodedBatch:
+    """Rows as codes (n,) uint64 and group numbers (n,); ``ids`` only where the reader asks for them."""
+
+    code: np.ndarray
+    group: np.ndarray
+    ids: pl.Series | None = None
+
+
+# Called with True it yields ids too. Every call yields the same rows in the same order.
+BatchStream = Callable[[bool], Iterator[CodedBatch]]
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """Rows of each group between edges, (intervals, groups).
+
+    Interval i is [edges[i], edges[i + 1]); the first edge is 0, and the last interval is open.
+    """
+
+    edges: tuple[int, ...]
+    counts: np.ndarray
+
+    @property
+    def sizes(self) -> np.ndarray:
+        """Return the rows of each interval, (intervals,)."""
+        return np.asarray(self.counts.sum(axis=1))
+
+    def width(self, i: int) -> int:
+        """Return how many pairs of code and key lie in interval ``i``."""
+        return (self.edges[i + 1] if i + 1 < len(self.edges) else SIDE * SIDE) - self.edges[i]
+
+
+@dataclass(frozen=True)
+class IntervalFinder:
+    """The edges as two (intervals,) arrays of codes and keys; ``ties`` are the codes that an edge splits by key."""
+
+    edge_codes: np.ndarray
+    edge_keys: np.ndarray
+    ties: np.ndarray
+    seed: int
+
+    def find(self, batch: CodedBatch) -> np.ndarray:
+        """Return the interval of each row, (n,)."""
+        interval = np.searchsorted(self.edge_codes, batch.code, side="right") - 1
+        # Hashing ids is slow, so only the few rows whose code is split by an edge are hashed.
+        if len(self.ties) and (tied := np.isin(batch.code, self.ties)).any():
+            assert batch.ids is not None
+            rows = np.flatnonzero(tied)
+            keys = tables.keys(batch.ids.gather(rows), self.seed)
+            codes = batch.code[rows]
+            for code in np.unique(codes):
+                equal = codes == code
+                start = np.searchsorted(self.edge_codes, code, "left")
+                stop = np.searchsorted(self.edge_codes, code, "right")
+                place = np.searchsorted(self.edge_keys[start:stop], keys[equal], side="right")
+                interval[rows[equal]] = start + place - 1
+        return interval
+
+
+def codes(scores: np.ndarray) -> np.ndarray:
+    """Return whole numbers (n,) uint64 that sort as the scores (n,) do."""
+    bits = (scores.astype(np.float64) + 0.0).view(np.uint64)  # adding 0.0 makes -0.0 equal to 0.0
+    # The bits of positive floats sort upwards already; those of negative ones sort downwards, so they are inverted.
+    return np.asarray(np.where(bits & SIGN_BIT, ~bits, bits | SIGN_BIT))
+
+
+def scores_of(codes: np.ndarray) -> np.ndarray:
+    """Return the scores (n,) whose codes these are."""
+    return np.where(codes & SIGN_BIT, codes & ~SIGN_BIT, ~codes).astype(np.uint64).view(np.float64)
+
+
+def finder(edges: Sequence[int], seed: int) -> IntervalFinder:
+    """Return the finder of intervals between these edges."""
+    edge_codes = np.array([edge >> 64 for edge in edges], dtype=np.uint64)
+    edge_keys = np.array([edge % SIDE for edge in edges], dtype=np.uint64)
+    return IntervalFinder(edge_codes, edge_keys, np.unique(edge_codes[edge_keys > 0]), seed)
+
+
+def first_edges(sample: np.ndarray, intervals: int) -> tuple[int, ...]:
+    """Return edges at quantiles of sampled codes, so that about as many rows lie between each two.
+
+    At most about ``intervals`` edges are returned, and always the edge 0.
+    """
+    distinct = np.unique(sample)
+    distinct = distinct[:: max(1, -(-len(distinct) // intervals))]
+    return tuple(sorted({0, *(int(code) << 64 for code in distinct)}))
+
+
+def count(stream: BatchStream, edges: tuple[int, ...], groups: int, seed: int) -> Histogram:
+    """Count the rows of each group between edges; one pass over the rows."""
+    intervals = finder(edges, seed)
+    counts = np.zeros((len(edges), groups), dtype=np.int64)
+    for batch in stream(bool(len(intervals.ties))):
+        np.add.at(counts, (intervals.find(batch), batch.group), 1)
+    return Histogram(edges, counts)
+
+
+def count_new_groups(batches: Iterator[CodedBatch], edges: tuple[int, ...]) -> Histogram:
+    """Count like ``count`` where the number of groups is not known before.
+
+    When groups turn up, neighbouring intervals are joined, so that the table stays within ``CELLS``.
+    """
+    intervals, counts = finder(edges, 0), np.zeros((len(edges), 1), dtype=np.int64)
+    for batch in batches:
+        if (groups := int(batch.group.max(initial=0)) + 1) > counts.shape[1]:
+            room = max(groups, 2 * counts.shape[1])
+            while len(edges) * room > CELLS and len(edges) > 2:
+                counts, edges = np.add.reduceat(counts, np.arange(0, len(edges), 2), axis=0), edges[::2]
+            counts = np.pad(counts, ((0, 0), (0, room - counts.shape[1])))
+            intervals = finder(edges, 0)
+        np.add.at(counts, (intervals.find(batch), batch.group), 1)
+    return Histogram(edges, counts)

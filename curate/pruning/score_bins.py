@@ -1,0 +1,126 @@
+"""Split each source at quantiles of a score, and count the rows and tokens of every bin.
+
+In: score files, and decisions if rows were pruned. Out: bounds of bins and their counts.
+Memory does not grow with the rows.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from curate.pruning.ranking import cutoffs, histograms
+from curate.pruning.ranking.cutoffs import SORTED_ROWS, Ranking
+from curate.pruning.ranking.histograms import CodedBatch
+from curate.tables import scored
+from curate.tables.scored import ScoreRange
+
+
+@dataclass(frozen=True)
+class KeptRows:
+    """The rows of a score folder that the decisions in ``kept`` keep (None: all rows), with the score ``by``."""
+
+    scores: Path
+    kept: Path | None
+    by: str | None = None
+
+    def frames(self) -> Iterator[pl.DataFrame]:
+        """Yield source, tokens and score of the kept rows, batch by batch; a score that is not finite is an error."""
+        for shard in scored.score_files(self.scores):
+            for batch, verdict in scored.kept_batches(shard, self.kept, (self.by,) if self.by else ()):
+                frame = batch.filter(verdict)
+                if self.by:
+                    scored.check_finite(frame, self.by, shard)
+                yield frame
+
+
+@dataclass(frozen=True)
+class Bin:
+    """A bin of one source: the half-open range of its score (None: no bound), and its rows and tokens."""
+
+    limits: ScoreRange
+    rows: int
+    tokens: int
+
+
+def totals(kept_rows: KeptRows) -> tuple[dict[str, int], dict[str, int]]:
+    """Return the rows and the tokens of each source."""
+    rows: dict[str, int] = {}
+    tokens: dict[str, int] = {}
+    for frame in kept_rows.frames():
+        for name, n, total in frame.group_by("source").agg(pl.len(), pl.col("tokens").sum()).iter_rows():
+            rows[name], tokens[name] = rows.get(name, 0) + n, tokens.get(name, 0) + total
+    return rows, tokens
+
+
+def bins(kept_rows: KeptRows, parts: Mapping[str, int], rows: Mapping[str, int]) -> dict[str, list[Bin]]:
+    """Split each source into about ``parts`` bins of equal rows, the lowest scores first.
+
+    A source of many equal scores gets fewer bins, since no bin is empty. ``rows`` are the rows of each source.
+    """
+    edges = _inner_edges(kept_rows, parts, rows) if kept_rows.by else {}
+    bounds: dict[str, list[float | None]] = {source: [None, *edges.get(source, []), None] for source in sorted(rows)}
+    counts = _count(kept_rows, bounds)
+    result = {}
+    for source, limits in bounds.items():
+        # Scores may lie so that nothing is between two edges: such a bin is joined to the one before it.
+        full = counts[source][:, 0] > 0
+        lows = [low for low, has_rows in zip(limits[:-1], full.tolist(), strict=True) if has_rows]
+        pairs = pairwise([*lows, None])
+        numbers = counts[source][full].tolist()
+        result[source] = [Bin(pair, n, tokens) for pair, (n, tokens) in zip(pairs, numbers, strict=True)]
+    return result
+
+
+def _inner_edges(kept_rows: KeptRows, parts: Mapping[str, int], rows: Mapping[str, int]) -> dict[str, list[float]]:
+    """Return the edges within each source: quantiles of its score, without those that would leave a bin empty."""
+    by = kept_rows.by
+    assert by is not None
+    numbers = {source: number for number, source in enumerate(sorted(rows))}
+
+    def stream(with_ids: bool) -> Iterator[CodedBatch]:
+        for frame in kept_rows.frames():
+            score = frame[by].cast(pl.Float64).to_numpy()
+            group = frame["source"].replace_strict(list(numbers), list(numbers.values()), return_dtype=pl.Int64)
+            yield CodedBatch(histograms.codes(score), group.to_numpy(), frame["id"] if with_ids else None)
+
+    sample = next((batch.code for batch in stream(False) if len(batch.code)), np.zeros(0, dtype=np.uint64))
+    intervals = min(histograms.INTERVALS, max(2, histograms.CELLS // len(numbers)))
+    histogram = histograms.count(stream, histograms.first_edges(sample, intervals), len(numbers), 0)
+    # Places of the quantiles among the sorted scores of a source; a place between two scores is interpolated.
+    places = {s: (rows[s] - 1) * (np.arange(1, parts[s]) / parts[s]) for s in numbers if parts[s] > 1}
+    ranks = {
+        numbers[source]: sorted({0, *(int(rank) for place in spots for rank in (place // 1, -(-place // 1)))})
+        for source, spots in places.items()
+    }
+    score_at = cutoffs.order_statistics(Ranking(stream, seed=0, sorted_rows=SORTED_ROWS), histogram, ranks)
+    result = {}
+    for source, spots in places.items():
+        number = numbers[source]
+        inner = {
+            _interpolated(score_at[number, int(place // 1)], score_at[number, int(-(-place // 1))], place % 1)
+            for place in spots
+        }
+        result[source] = sorted(edge for edge in inner if edge > score_at[number, 0])
+    return result
+
+
+def _interpolated(low: float, high: float, part: float) -> float:
+    """Interpolate as ``numpy.quantile`` does, to the last bit."""
+    return float(high - (high - low) * (1 - part) if part >= 0.5 else low + (high - low) * part)
+
+
+def _count(kept_rows: KeptRows, bounds: Mapping[str, list[float | None]]) -> dict[str, np.ndarray]:
+    """Return (bins, 2): the rows and tokens of each bin of each source."""
+    counts = {source: np.zeros((len(limits) - 1, 2), dtype=np.int64) for source, limits in bounds.items()}
+    by = kept_rows.by
+    for frame in kept_rows.frames():
+        for (name,), part in frame.partition_by("source", as_dict=True).items():
+            tokens = part["tokens"].to_numpy()
+            for i, limits in enumerate(pairwise(bounds[str(name)])):
+                members = scored.inside(part[by].to_numpy(), limits) if by else np.ones(part.height, dtype=bool)
+                counts[str(name)][i] += (int(members.sum()), int(tokens[members].sum()))
+    return counts

@@ -1,0 +1,150 @@
+"""Forecast the time, memory and output of a scoring job from a few batches. Nothing is written to its folder."""
+
+import resource
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+
+from curate.errors import SchemaError
+from curate.scorers import Scorer
+from curate.scoring import preflight, specs, worker
+from curate.scoring.inferred_options import inferred
+from curate.scoring.preflight import Preflight
+from curate.scoring.worker import ScoringTask
+from curate.storage import files
+from curate.tables import batches, writer
+from curate.tables.reading import Reading
+from curate.tables.shards import Shard
+
+SAMPLED_FILES = 3
+SAMPLED_BATCHES = 3  # of each file
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What a scoring job would take.
+
+    ``rows`` is an estimate unless ``rows_counted``. ``seconds`` are those of one worker, ``peak_bytes`` is the memory
+    of each worker, and ``not_timed`` are the scorers that learn or come after one that does.
+    """
+
+    files: int
+    bad: Mapping[str, str]
+    warnings: tuple[str, ...]
+    rows: int
+    rows_counted: bool
+    bytes: int
+    seconds: float
+    peak_bytes: int
+    output_bytes: float
+    not_timed: tuple[str, ...]
+
+    def record(self) -> dict[str, object]:
+        """Return the forecast as a JSON object."""
+        return {
+            "files": self.files,
+            "bad": dict(self.bad),
+            "warnings": list(self.warnings),
+            "rows": self.rows,
+            "rows_counted": self.rows_counted,
+            "bytes": self.bytes,
+            "seconds_one_worker": self.seconds,
+            "peak_bytes_each_worker": self.peak_bytes,
+            "output_bytes": self.output_bytes,
+            "not_timed": list(self.not_timed),
+        }
+
+    def __str__(self) -> str:
+        """Return the forecast as lines of text."""
+        about, speed = "" if self.rows_counted else "about ", self.rows / self.seconds if self.seconds else 0
+        lines = [
+            f"{self.files} files, {self.bytes / 1e6:.1f} MB, {about}{self.rows} rows",
+            f"about {self.seconds:.0f} s with one worker ({speed:.0f} rows a second)",
+            f"about {self.peak_bytes / 1e6:.0f} MB of memory each worker, {self.output_bytes / 1e6:.1f} MB of output",
+            *(f"not timed, because it learns first or follows a scorer that does: {spec}" for spec in self.not_timed),
+            *(f"bad: {reason}" for reason in self.bad.values()),
+            *(f"warning: {line}" for line in self.warnings),
+        ]
+        return "\n".join(lines)
+
+
+@dataclass(frozen=True)
+class _Sample:
+    """What was sampled: rows scored, seconds, and bytes of scores; rows and bytes of the files they came from."""
+
+    rows: int = 0
+    seconds: float = 0.0
+    written: int = 0
+    file_rows: int = 0
+    file_bytes: int = 0
+
+
+def forecast(data: Sequence[str], scorers: Sequence[str], reading: Reading) -> Forecast:
+    """Score a few batches of a few files, and forecast what the whole job takes.
+
+    Scorers that learn, and those after them, are not timed, since they would have to learn first.
+
+    Raises:
+        SchemaError: if no file can be read.
+    """
+    shards = batches.shards(data)
+    complete = inferred(scorers, shards)
+    timed = next((position for position, spec in enumerate(complete) if specs.learns(spec)), len(complete))
+    ready = tuple(map(specs.build, complete[:timed]))
+    needs = specs.inputs(ready)
+    heads = preflight.inspect(shards, [reading.column(name) for name in needs], used=(reading.text_column, *needs))
+    if not heads.heads:
+        raise SchemaError(next(iter(heads.bad.values())))
+    sample = _sample([shard for shard in shards if shard.relative in heads.heads], ready, reading, heads)
+    estimate = int(sample.file_rows * heads.bytes / max(sample.file_bytes, 1))
+    rows = estimate if heads.rows is None else heads.rows
+    sampled_rows = max(sample.rows, 1)
+    return Forecast(
+        files=len(shards),
+        bad=heads.bad,
+        warnings=heads.warnings,
+        rows=rows,
+        rows_counted=heads.rows is not None,
+        bytes=heads.bytes,
+        seconds=rows * sample.seconds / sampled_rows,
+        peak_bytes=_peak_bytes(),
+        output_bytes=rows * sample.written / sampled_rows,
+        not_timed=complete[timed:],
+    )
+
+
+def _sample(shards: Sequence[Shard], scorers: tuple[Scorer, ...], reading: Reading, heads: Preflight) -> _Sample:
+    """Score the first batches of a few files into a temporary folder."""
+    sample = _Sample()
+    with tempfile.TemporaryDirectory() as folder:
+        for shard in shards[:: max(1, len(shards) // SAMPLED_FILES)][:SAMPLED_FILES]:
+            task = ScoringTask(shard, Path(folder) / "sample", scorers, reading)
+            if not sample.rows:
+                # The first batch of all also loads libraries, so it is not timed.
+                writer.write_whole(task.output, islice(worker.scored(task, 0, None), 1), task.schema)
+            started = time.perf_counter()
+            first = list(islice(worker.scored(task, 0, None), SAMPLED_BATCHES))
+            rows = writer.write_whole(task.output, first, task.schema)
+            seconds = time.perf_counter() - started
+            file_rows = heads.heads[shard.relative].rows
+            if file_rows is None:
+                file_rows = sum(batch.height for batch in batches.batches(shard, identity=("id",)))
+            sample = replace(
+                sample,
+                rows=sample.rows + rows,
+                seconds=sample.seconds + seconds,
+                written=sample.written + files.size(task.output),
+                file_rows=sample.file_rows + file_rows,
+                file_bytes=sample.file_bytes + files.size(shard.path),
+            )
+    return sample
+
+
+def _peak_bytes() -> int:
+    """Return the most memory that this process has used."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024  # macOS counts bytes, Linux kilobytes

@@ -1,0 +1,79 @@
+"""Cut a long shard into tasks and parts, so that a killed job continues inside the shard."""
+
+from collections.abc import Iterator, Sequence
+from itertools import accumulate, pairwise
+from pathlib import Path
+
+import polars as pl
+
+from curate.storage import files
+from curate.tables import readers, writer
+from curate.tables.shards import Shard
+
+TASK_ROWS = 1 << 17  # in whole row groups: enough work for a task to pay for its start
+PART_ROWS = 1 << 15  # the most rows that a killed job has to score again
+# A file of lines does not say how many rows it has. One up to this size is scored in one go: parts would double the
+# number of files to write.
+SMALL_BYTES = 1 << 20
+Span = tuple[int, int | None]  # rows [start, stop) of a shard; None means its end
+
+
+def spans(head: readers.Head) -> tuple[Span, ...]:
+    """Return the ranges of rows that tasks of a shard take, cut at its row groups.
+
+    There is one range if the file does not say how many rows it has.
+    """
+    if head.groups is None:
+        return ((0, None),)
+    edges = [0]
+    for end in accumulate(rows for rows, _ in head.groups):
+        if end - edges[-1] >= TASK_ROWS:
+            edges.append(end)
+    if head.rows and head.rows > edges[-1]:
+        edges.append(head.rows)
+    return tuple(pairwise(edges))
+
+
+def is_long(shard: Shard, head: readers.Head) -> bool:
+    """Return whether a shard is scored in parts. If it does not tell its rows, its size decides."""
+    return files.size(shard.path) > SMALL_BYTES if head.rows is None else head.rows > PART_ROWS
+
+
+def part_path(folder: Path, start: int) -> Path:
+    """Return the path of the part whose first row is row ``start`` of the shard."""
+    return folder / f"{start:012d}.arrow"
+
+
+def complete(folder: Path, ranges: Sequence[Span]) -> list[Path] | None:
+    """Return the parts of a shard in order, or None if some are missing."""
+    parts: list[Path] = []
+    # The last range is usually done last: until then, one look at it is enough.
+    for start, stop in reversed(ranges):
+        paths, _, ended = done_parts(folder, start, stop)
+        if not ended:
+            return None
+        parts = paths + parts
+    return parts
+
+
+def done_parts(folder: Path, start: int, stop: int | None) -> tuple[list[Path], int, bool]:
+    """Return the parts of rows [start, stop) that follow each other without a gap.
+
+    Also return the row where they end, and whether that is the end of the range.
+    """
+    parts: list[Path] = []
+    end, rows = start, PART_ROWS
+    # Without a stop, a part that is not full is the last one.
+    while not (ended := rows < PART_ROWS if stop is None else end == stop) and files.exists(part_path(folder, end)):
+        parts.append(part_path(folder, end))
+        end += (rows := writer.part_rows(parts[-1]))
+    return parts, end, ended
+
+
+def until(batches: Iterator[pl.DataFrame], rows: int) -> Iterator[pl.DataFrame]:
+    """Yield batches until they have ``rows`` rows or more."""
+    count = 0
+    for batch in batches:
+        yield batch
+        if (count := count + batch.height) >= rows:
+            return

@@ -1,0 +1,71 @@
+"""What a scoring job did, and the scores that it wrote."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from curate.errors import SchemaError
+from curate.scoring import status
+from curate.storage import s3
+from curate.tables import scored
+
+if TYPE_CHECKING:
+    from curate.charts import Chart
+
+
+@dataclass(frozen=True, repr=False)
+class Scored:
+    """What a call of `score` did.
+
+    ``rows`` were scored now, ``shards`` are all input files, ``quarantined`` holds those that were set aside with their
+    reasons.
+    """
+
+    out: Path
+    rows: int
+    shards: int
+    warnings: tuple[str, ...]
+    quarantined: Mapping[str, str]
+
+    def table(self) -> pl.DataFrame:
+        """Return one row for each input file: ``shard, state, rows, why``."""
+        schema = {"shard": pl.String, "state": pl.String, "rows": pl.Int64, "why": pl.String}
+        return pl.DataFrame(status.status(self.out), schema=schema)
+
+    def scores(self) -> pl.LazyFrame:
+        """Return all scores as a lazy frame: ``id, source, tokens, score.<name>...``, in file and row order."""
+        paths = [s3.shown(shard.path) for shard in scored.score_files(self.out)]
+        # Diagonal, since only files with class labels have the column `label`.
+        return pl.concat([pl.scan_parquet(path, glob=False) for path in paths], how="diagonal")
+
+    def chart(self, column: str = "") -> "Chart":
+        """Return a histogram of one score, a colour for each source. The default is the first score.
+
+        Raises:
+            SchemaError: if there is no such score.
+        """
+        from curate import charts
+
+        scores = self.scores()
+        columns = [name for name in scores.collect_schema().names() if name.startswith("score.")]
+        if not columns or column not in ("", *columns):
+            raise SchemaError(f"{self.out} has no score {column!r}; it has {', '.join(columns) or 'none'}")
+        chosen = column or columns[0]
+        return charts.histogram(scores.select("source", chosen).collect(), chosen)
+
+    def __repr__(self) -> str:
+        """Return one line with the counts, and one for the files that were set aside."""
+        lines = [f"Scored({self.rows} rows scored now, {self.shards} files, out={s3.shown(self.out)!r})"]
+        if self.quarantined:
+            first = next(iter(self.quarantined.values()))
+            lines.append(f"{len(self.quarantined)} of {self.shards} files were set aside, the first: {first}")
+        return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        """Return the counts, the warnings and the table for a notebook."""
+        notes = [repr(self).split("\n")[0], *(f"warning: {line}" for line in self.warnings)]
+        return "".join(f"<p>{escape(note)}</p>" for note in notes) + self.table()._repr_html_()

@@ -1,0 +1,123 @@
+"""Run the tasks of a scoring job on its engine, and record each shard that is done."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+
+from curate.engines import Engine
+from curate.errors import Interrupted
+from curate.progress import Progress
+from curate.scorers import Scorer
+from curate.scoring import parts, worker
+from curate.scoring.preflight import Preflight
+from curate.scoring.scoring_job import ScoringJob, set_aside
+from curate.scoring.worker import ScoringOutcome, ScoringTask
+from curate.storage import files, manifest
+from curate.storage.files import content_hash
+from curate.tables import writer
+from curate.tables.scored import SCORE_STEP
+from curate.tables.shards import Shard
+
+
+@dataclass(frozen=True)
+class ShardRun:
+    """The tasks of one shard, the outcomes so far, and its share of the progress in units."""
+
+    shard: Shard
+    tasks: tuple[ScoringTask, ...]
+    units: int
+    outcomes: list[ScoringOutcome] = field(default_factory=list)
+
+    def add(self, outcome: ScoringOutcome) -> int:
+        """Add an outcome; return by how much the progress grows."""
+        self.outcomes.append(outcome)
+        count, total = len(self.outcomes), len(self.tasks)
+        # Whole units that add up to all of them after the last task.
+        return self.units * count // total - self.units * (count - 1) // total
+
+
+def task(job: ScoringJob, shard: Shard, scorers: tuple[Scorer, ...]) -> ScoringTask:
+    """Return the task of a whole shard."""
+    return ScoringTask(shard, job.output(shard), scorers, job.reading, quarantine=job.quarantine)
+
+
+def run(
+    job: ScoringJob,
+    shards: Sequence[Shard],
+    preflight: Preflight,
+    scorers: tuple[Scorer, ...],
+    engine: Engine,
+    progress: Progress,
+) -> tuple[int, dict[str, str]]:
+    """Score shards; return the rows that were scored, and the shards set aside with their reasons."""
+    what, total, units = _units(job, shards, preflight)
+    # Listing the tasks asks the store for stamps and parts of every shard, so many are listed at a time.
+    listed = files.each(lambda shard: tuple(_tasks(job, shard, preflight, scorers)), shards, job.shards[0].path)
+    shard_runs = {
+        shard.relative: ShardRun(shard, tasks, units[shard.relative])
+        for shard, tasks in zip(shards, listed, strict=True)
+    }
+    # The scorers go with the function, which an engine that can sends to each machine once.
+    bare_tasks = [replace(whole, scorers=()) for item in shard_runs.values() for whole in item.tasks]
+    rows, bad = 0, dict[str, str]()
+    done = total - sum(item.units for item in shard_runs.values())
+    progress(what, done, total)
+    for outcome in engine.run(partial(worker.score_task, scorers), bare_tasks):
+        current = shard_runs[outcome.shard]
+        rows, done = rows + outcome.rows, done + current.add(outcome)
+        progress(what, done, total)
+        if len(current.outcomes) < len(current.tasks):
+            continue
+        # All tasks of the shard have ended. One bad task makes the whole shard bad.
+        if reason := next((part.reason for part in current.outcomes if part.reason), None):
+            bad[outcome.shard] = reason
+            set_aside(job.out, current.shard, reason, current.tasks[0].stamp)
+        else:
+            _finish(job, current)
+    return rows, bad
+
+
+def _units(job: ScoringJob, shards: Sequence[Shard], preflight: Preflight) -> tuple[str, int, Mapping[str, int]]:
+    """Return what progress counts, how much there is in all, and in each shard.
+
+    It counts rows if all files say how many they have, else files.
+    """
+    if preflight.rows:
+        return "rows scored", preflight.rows, {name: head.rows or 0 for name, head in preflight.heads.items()}
+    return "files scored", len(job.shards), {shard.relative: 1 for shard in shards}
+
+
+def _tasks(job: ScoringJob, shard: Shard, preflight: Preflight, scorers: tuple[Scorer, ...]) -> Iterator[ScoringTask]:
+    """Yield the tasks of a shard: one, or for a long shard one for every few row groups."""
+    stamp, head, name = files.stamp(shard.path), preflight.heads[shard.relative], shard.relative
+    whole = replace(task(job, shard, scorers), stamp=stamp, label=worker.is_labelled(head))
+    if not parts.is_long(shard, head):
+        yield whole
+        return
+    entry = manifest.begun(job.out, SCORE_STEP, name)
+    if entry is None:
+        # Recorded before the first part, so that parts of another input or job are never taken for ours.
+        digest = content_hash(shard.path)
+        entry = manifest.entry(SCORE_STEP, name, shard.path, digest=digest, config=job.config, rows=None)
+        files.remove(manifest.parts_path(job.out, SCORE_STEP, name))
+        manifest.record(job.out, entry)
+    spans, folder = parts.spans(head), manifest.parts_path(job.out, SCORE_STEP, name)
+    for start, stop in spans:
+        yield replace(whole, digest=entry.input, start=start, stop=stop, parts=folder, spans=spans)
+
+
+def _finish(job: ScoringJob, shard_run: ShardRun) -> None:
+    """Record that a shard is done. Join its parts first, if no worker saw them all."""
+    first, outcomes, shard = shard_run.tasks[0], shard_run.outcomes, shard_run.shard
+    rows = sum(outcome.rows for outcome in outcomes)
+    if first.parts is not None:
+        complete = parts.complete(first.parts, first.spans)
+        if complete is None:
+            raise Interrupted(f"{first.parts}: parts are missing; was the folder changed? Run the same command again")
+        rows = sum(map(writer.part_rows, complete))
+        if not any(outcome.whole for outcome in outcomes):
+            writer.join(first.output, complete, first.schema)
+    digest, name = outcomes[0].digest, shard.relative
+    done = manifest.entry(SCORE_STEP, name, shard.path, digest=digest, config=job.config, rows=rows)
+    # The stamp from before the shard was read: a change since then must be seen next time.
+    manifest.record(job.out, replace(done, stamp=first.stamp))

@@ -1,0 +1,121 @@
+"""One scoring job: what is scored, how, and where to; and how it differs from the job that made the folder."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import cast
+
+from curate import open_sets
+from curate.errors import Interrupted
+from curate.scoring import specs as scorer_specs
+from curate.storage import artifacts, files, job_record, manifest
+from curate.storage.files import content_hash, text_hash
+from curate.storage.manifest import Configuration
+from curate.tables import scored
+from curate.tables.reading import Reading
+from curate.tables.scored import SCORE_STEP, SCORES
+from curate.tables.shards import Shard
+
+
+@dataclass(frozen=True)
+class ScoringJob:
+    """Shards, scorers (``name:key=value,...``), the output folder and how to read.
+
+    With ``quarantine``, bad shards are set aside instead of stopping the job.
+    """
+
+    shards: tuple[Shard, ...]
+    specs: tuple[str, ...]
+    out: Path
+    reading: Reading
+    quarantine: bool
+
+    def output(self, shard: Shard) -> Path:
+        """Return the path of a shard's score file."""
+        return files.inside(self.out, shard.relative + SCORES)
+
+    @property
+    def work(self) -> list[manifest.Work]:
+        """The (shard, input, output) triples of the manifest."""
+        return [(shard.relative, shard.path, self.output(shard)) for shard in self.shards]
+
+    @cached_property
+    def arguments(self) -> dict[str, object]:
+        """Everything but the input that decides the bytes of a score file."""
+        return self.arguments_until(len(self.specs))
+
+    @cached_property
+    def targets(self) -> dict[str, str]:
+        """The content hashes of the files that scorers are given, by path."""
+        return {str(path): content_hash(path) for path in scorer_specs.files_read(self.specs)}
+
+    def arguments_until(self, position: int) -> dict[str, object]:
+        """Return the arguments that decide what the first ``position`` scorers learn and add."""
+        specs = self.specs[:position]
+        targets = {str(path): self.targets[str(path)] for path in scorer_specs.files_read(specs)}
+        own_files = scorer_specs.own_files([open_sets.parse(spec)[0] for spec in specs])
+        return {
+            "batch_rows": self.reading.batch_rows,
+            "formats": scorer_specs.formats(specs),
+            "scorers": list(specs),
+            "text_column": self.reading.text_column,
+            # Left out where there are none: so a later version may add arguments of this kind without changing the
+            # hash of jobs that do not use them.
+            **({"targets": targets} if targets else {}),
+            **({"scorer_files": own_files} if own_files else {}),
+        }
+
+    @cached_property
+    def config(self) -> str:
+        """The hash of the arguments."""
+        return text_hash(repr(sorted(self.arguments.items())))
+
+    def configuration(self) -> Configuration:
+        """Return the hash of the arguments, and how they differ from those in ``score.json`` at present."""
+        record = recorded(self.out)
+        if record is None:
+            return Configuration(self.config)
+        return Configuration(self.config, self.changes(record), covers_old_entries=is_old(record))
+
+    def changes(self, record: dict[str, object]) -> list[str]:
+        """Return one phrase for each argument that differs from those in ``score.json``."""
+        arguments = self.arguments
+        before = {name: record.get(name) for name in arguments}
+        # Records of format 1 have no format numbers; all were 1. Numbers of scorers that are new in this job are left
+        # out, since the change of scorers is named already.
+        numbers = cast(dict[str, int], record.get("formats", {}))
+        before["formats"] = {name: numbers.get(name, 1) for name in cast(dict[str, int], arguments["formats"])}
+        return job_record.argument_changes(before, arguments)
+
+    def save(self, data: Sequence[str]) -> None:
+        """Write ``score.json``, by which the job is continued and its rows are found again."""
+        artifacts.save(record_path(self.out), "score_job", {"data": list(data), **self.arguments})
+
+
+def record_path(out: Path) -> Path:
+    """Return the path of the record of the job that made a score folder."""
+    return out / manifest.FOLDER / "score.json"
+
+
+def recorded(out: Path) -> dict[str, object] | None:
+    """Return the record of the job that made a score folder, or None if there is none."""
+    try:
+        return scored.job(out)
+    except Interrupted:
+        return None
+
+
+def is_old(record: dict[str, object]) -> bool:
+    """Return whether a record is of format 1, which compared the version and the code of scorers."""
+    return "formats" not in record
+
+
+def stamp(path: Path) -> str:
+    """Return the stamp of an input file, and an empty text if it is gone."""
+    return files.stamp(path) if files.exists(path) else ""
+
+
+def set_aside(out: Path, shard: Shard, reason: str, input_stamp: str) -> None:
+    """Record that a shard is set aside."""
+    manifest.set_aside(out, manifest.SetAside(SCORE_STEP, shard.relative, reason, input_stamp))

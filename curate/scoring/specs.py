@@ -1,0 +1,156 @@
+"""What the scorers of a job read, add and depend on, by their names and options (``name:key=value,...``)."""
+
+from collections.abc import Mapping, Sequence
+from inspect import signature
+from pathlib import Path
+from types import ModuleType
+from typing import cast
+
+from curate import open_sets
+from curate.errors import SchemaError
+from curate.scorers import Scorer
+from curate.scoring.inferred_options import accepted
+from curate.storage import files
+from curate.storage.files import content_hash
+from curate.tables import batches, file_format, vectors
+
+SCORE_FILES = "score_files"  # the key of the format of score files, among those of the scorers
+
+
+def learns(spec: str) -> bool:
+    """Return whether a scorer learns from the data before it scores."""
+    return hasattr(open_sets.module("scorers", open_sets.parse(spec)[0]), "learn")
+
+
+def build(spec: str) -> Scorer:
+    """Return a scorer that does not learn."""
+    return cast(Scorer, open_sets.build("scorers", spec))
+
+
+def inputs(scorers: Sequence[Scorer]) -> tuple[str, ...]:
+    """Return the columns that must come from the data: those that no earlier scorer adds."""
+    added: set[str] = set()
+    needed: dict[str, None] = {}
+    for scorer in scorers:
+        needed |= {name: None for name in scorer.needs if name not in added and name not in batches.IDENTITY}
+        added |= set(scorer.schema)
+    return tuple(needed)
+
+
+def columns_read(specs: Sequence[str]) -> tuple[str, ...]:
+    """Return the columns that must come from the data, as far as known before scorers have learned.
+
+    A scorer that learns says what it reads by its class, by an option ``embedding`` and by ``LEARNS_FROM`` in its file.
+    """
+    added: set[str] = set()
+    needed: dict[str, None] = {}
+    for spec in specs:
+        name, options = open_sets.parse(spec)
+        module, scorer = open_sets.module("scorers", name), open_sets.implementation("scorers", name)
+        # A scorer that learns cannot be built yet; its class says as much as is known.
+        described = scorer if learns(spec) else build(spec)
+        needs, schema = getattr(described, "needs", ()), getattr(described, "schema", {})
+        columns = [*(needs if isinstance(needs, tuple) else ()), *getattr(module, "LEARNS_FROM", ())]
+        columns += [str(value) for key, value in {**accepted(spec), **options}.items() if key == "embedding"]
+        needed |= {column: None for column in columns if column not in added and column not in batches.IDENTITY}
+        # The schema of a class is a property, and says nothing, where it is known only after learning.
+        added |= set(schema if isinstance(schema, Mapping) else ())
+        added |= set(module.makes(options) if hasattr(module, "makes") else ())
+    return tuple(needed)
+
+
+def vectors_read(specs: Sequence[str]) -> tuple[str, ...]:
+    """Return the columns of vectors that learned scorers are told to read from the data."""
+    parsed = list(map(open_sets.parse, specs))
+    added = [f"emb.{options.get('encoder', 'hashed')}" for name, options in parsed if name == "embedding"]
+    read = [str(options["embedding"]) for _, options in parsed if "embedding" in options]
+    return tuple(dict.fromkeys(name for name in read if name not in added))
+
+
+def check_columns_added(specs: Sequence[str]) -> None:
+    """Check that names and options exist, and that no two scorers add the same column.
+
+    Raises:
+        CurateError: for an unknown name or option.
+        SchemaError: for a column that two scorers add.
+    """
+    added_by: dict[str, str] = {}
+    for spec in specs:
+        described: object
+        if learns(spec):
+            check_options(spec)
+            described = open_sets.implementation("scorers", open_sets.parse(spec)[0])
+        else:
+            described = build(spec)
+        schema = getattr(described, "schema", ())
+        for column in schema if isinstance(schema, Mapping) else ():
+            if column in added_by:
+                raise SchemaError(f"scorers {added_by[column]} and {spec} both make {column}: leave one out")
+            added_by[column] = spec
+
+
+def check_options(spec: str) -> None:
+    """Check the options of a scorer that learns.
+
+    Raises:
+        SchemaError: for an option that its ``learn`` does not take, or a value of the wrong type.
+    """
+    name, options = open_sets.parse(spec)
+    parameters = signature(open_sets.module("scorers", name).learn).parameters
+    # The first parameter is the stream of rows, which is no option.
+    kinds = {key: parameter.annotation for key, parameter in parameters.items() if key != "stream"}
+    if unknown := sorted(set(options) - set(kinds)):
+        raise SchemaError(f"scorer {name} has no option {unknown[0]!r}: it takes {', '.join(kinds)}")
+    open_sets.check_options(name, options, kinds)
+    column = options.get("embedding", vectors.PREFIX)
+    if not str(column).startswith(vectors.PREFIX):
+        raise SchemaError(f"{name}: embedding={column} is no column of vectors: those are named emb.<name>")
+
+
+def formats(specs: Sequence[str]) -> dict[str, int]:
+    """Return the format number of score files, of every scorer, and of every encoder (as ``encoders/NAME``).
+
+    A scorer or encoder has the format 1, unless its class or its file declares an integer ``FORMAT``. It is raised when
+    the scores of equal rows change.
+    """
+    numbers = {SCORE_FILES: file_format.FORMAT}
+    for spec in specs:
+        name, options = open_sets.parse(spec)
+        scorer = open_sets.implementation("scorers", name)
+        numbers[name] = _format(open_sets.module("scorers", name), scorer)
+        # The encoder of `embedding` decides its vectors as much as its own code does.
+        encoder = options.get("encoder", getattr(scorer, "encoder", None))
+        if isinstance(encoder, str):
+            folder = open_sets.module("encoders", encoder)
+            numbers[f"encoders/{encoder}"] = _format(folder, open_sets.implementation("encoders", encoder))
+    return numbers
+
+
+def _format(module: ModuleType, implementation: type) -> int:
+    number: object = getattr(implementation, "FORMAT", getattr(module, "FORMAT", 1))
+    return number if isinstance(number, int) else 1
+
+
+def files_read(specs: Sequence[str]) -> list[Path]:
+    """Return the files that options ``target``, ``path`` and ``model`` name: their content decides scores too."""
+    parsed = [options for _, options in map(open_sets.parse, specs)]
+    targets = sorted({str(options["target"]) for options in parsed if options.get("target")})
+    paths = [shard.path for shard in (batches.shards(targets) if targets else ())]
+    others = {str(options[key]) for options in parsed for key in ("path", "model") if options.get(key)}
+    for item in sorted(others):
+        paths += [path for path, _ in files.listed(item)]  # a table, or the folder of a model
+    return paths
+
+
+def own_files(names: Sequence[str]) -> dict[str, str]:
+    """Return the content hash of each scorer file that is the user's own (``path/to/file.py:ClassName``).
+
+    Scorers of curate are compared by their format numbers instead, so that a new release does not stop a job.
+    """
+    paths = [name.partition(".py:")[0] + ".py" if ".py:" in name else name for name in names if is_own_file(name)]
+    return {path: content_hash(Path(path)) for path in paths}
+
+
+def is_own_file(name: str) -> bool:
+    """Return whether a scorer's name is the path of a file, perhaps with a class."""
+    return "/" in name or name.endswith(".py") or ".py:" in name

@@ -1,0 +1,63 @@
+"""Cut a stream of record batches by rows and by the bytes of its texts."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+
+def cut(stream: Iterator[pa.RecordBatch], rows: int, size: int | None = None) -> Iterator[list[pa.RecordBatch]]:
+    """Yield lists of batches of exactly ``rows`` rows in all; the last list may be shorter.
+
+    With ``size``, a list also ends before its texts exceed so many bytes; but it has at least one row. Where the cuts
+    fall depends on the rows alone, not on how the stream was cut before. No rows are copied.
+    """
+    held: list[pa.RecordBatch] = []
+    held_rows = held_bytes = 0
+    for batch in stream:
+        start, ends = 0, None
+        if size is not None and held_bytes + _text_bytes(batch) > size:
+            ends = np.cumsum(_row_bytes(batch))  # (n,): bytes of all rows up to each
+        while start < batch.num_rows:
+            take = min(rows - held_rows, batch.num_rows - start)
+            # Only a batch that may exceed the bound is looked at row by row.
+            if ends is not None and size is not None:
+                before = ends[start - 1] if start else 0
+                fitting = int(np.searchsorted(ends[start:], before + size - held_bytes, side="right"))
+                take = min(take, max(fitting, 0 if held else 1))
+            if take:
+                held.append(batch.slice(start, take))
+                held_rows, start = held_rows + take, start + take
+                held_bytes += _text_bytes(held[-1]) if size is not None else 0
+            # Rows that are left over mean that the next one does not fit.
+            if held_rows == rows or start < batch.num_rows:
+                yield held
+                held, held_rows, held_bytes = [], 0, 0
+    if held:
+        yield held
+
+
+def string_columns(batch: pa.RecordBatch) -> list[tuple[str, pa.Array]]:
+    """Return the names and values of the columns of strings."""
+    kinds = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
+    columns = zip(batch.schema.names, batch.columns, strict=True)
+    return [(name, column) for name, column in columns if any(is_kind(column.type) for is_kind in kinds)]
+
+
+def string_bytes(column: pa.Array) -> pa.Array:
+    """Return the UTF-8 bytes of each of (n,) strings."""
+    plain = column.cast(pa.large_string()) if pa.types.is_string_view(column.type) else column
+    return pc.binary_length(plain)
+
+
+def _row_bytes(batch: pa.RecordBatch) -> np.ndarray:
+    """Return the bytes of the strings of each of (n,) rows."""
+    total = np.zeros(batch.num_rows, dtype=np.int64)
+    for _, column in string_columns(batch):
+        total += string_bytes(column).fill_null(0).to_numpy(zero_copy_only=False)
+    return total
+
+
+def _text_bytes(batch: pa.RecordBatch) -> int:
+    return sum(pc.sum(string_bytes(column)).as_py() or 0 for _, column in string_columns(batch))

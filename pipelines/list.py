@@ -1,0 +1,55 @@
+"""List what can be chosen by name: scorers, laws, encoders, exports, trainers, engines and pruning rules.
+
+With a NAME: what it does, and its options with their defaults. A class of your own is named path/to/file.py:ClassName.
+
+Example: curate list scorers prototypes
+"""
+
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from pipelines.shared.flags import Json
+
+Kind = StrEnum("Kind", ["scorers", "laws", "encoders", "exports", "trainers", "engines", "rules"])
+
+
+def main(
+    kind: Annotated[Kind, typer.Argument(help="Which set to list.")],
+    name: Annotated[str | None, typer.Argument(help="One member, to see its options.")] = None,
+    as_json: Json = False,
+) -> None:
+    """List the members of a set, or the options of one member."""
+    import polars as pl
+
+    from curate import open_sets
+    from pipelines.shared.show import result, table
+
+    if name is None:
+        summaries = _summaries(kind)
+        frame = pl.DataFrame({"name": list(summaries), "what it does": list(summaries.values())})
+        result(as_json, {kind.value: summaries}, table(frame))
+        return
+    if kind is Kind.rules:
+        summaries = _summaries(kind)
+        if name not in summaries:
+            raise typer.BadParameter(open_sets.unknown(name, list(summaries), kind="rule"))
+        result(as_json, {"name": name, "summary": summaries[name], "options": []}, f"{name}: {summaries[name]}")
+        return
+    summary, options = open_sets.summary(kind.value, name), open_sets.options(kind.value, name)
+    rows = [{"option": o.name, "type": o.type, "default": o.default or "(required)"} for o in options]
+    shown = table(pl.DataFrame(rows)) if rows else "It has no options."
+    result(as_json, {"name": name, "summary": summary, "options": rows}, f"{name}: {summary}\n\n{shown}")
+
+
+def _summaries(kind: Kind) -> dict[str, str]:
+    """Return the first sentence of every member of a set."""
+    from curate import open_sets
+
+    if kind is Kind.rules:
+        from curate.pruning.rules import RULES
+
+        return dict(RULES)
+    members = (*open_sets.names(kind.value), *open_sets.installed(kind.value))
+    return {member: open_sets.summary(kind.value, member) for member in members}

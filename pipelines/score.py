@@ -1,0 +1,87 @@
+"""Score every row with pruning metrics and embeddings, into one score file for each input file.
+
+Example: curate score data/ --scorer length --scorer embedding --scorer prototypes:k=64 --out scores/
+"""
+
+from collections.abc import Mapping
+from contextlib import nullcontext
+from typing import Annotated, Literal
+
+import typer
+
+from pipelines.shared.flags import Json, Out, Restart
+
+
+def main(
+    data: Annotated[
+        list[str], typer.Argument(help="Files, folders, globs or s3:// addresses: Parquet, JSONL (.gz, .zst), Arrow.")
+    ],
+    scorer: Annotated[
+        list[str], typer.Option(help="A scorer: NAME or NAME:key=value,... Repeat it; they run in this order.")
+    ],
+    out: Out,
+    text_column: Annotated[str, typer.Option(help="The column of texts.")] = "text",
+    on_error: Annotated[
+        Literal["quarantine", "fail"],
+        typer.Option(help="quarantine: set a bad file aside with its reason and score the others. fail: stop."),
+    ] = "quarantine",
+    max_document_mb: Annotated[float, typer.Option(min=0.001, help="The longest text accepted, in MB.")] = 64,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Score a sample and forecast time, memory and output. Write nothing.")
+    ] = False,
+    engine: Annotated[Literal["local", "ray"], typer.Option(help="Where to run.")] = "local",
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes: 1 by default; with Ray, one for each core of the cluster.")
+    ] = None,
+    address: Annotated[
+        str, typer.Option(help="The Ray cluster. By default RAY_ADDRESS, else a new one on this machine.")
+    ] = "",
+    restart: Restart = False,
+    as_json: Json = False,
+) -> None:
+    """Score every row."""
+    from curate.engines.local import Local
+    from curate.engines.ray import Ray, connected
+    from curate.scoring.forecast import forecast
+    from curate.scoring.score import score
+    from curate.tables.reading import Reading
+    from pipelines.shared.show import failed, progress, result, warn
+
+    if address and engine != "ray":
+        raise typer.BadParameter("only --engine ray has one", param_hint="--address")
+    document_bytes = int(max_document_mb * 2**20)
+    if dry_run:
+        expected = forecast(data, scorer, Reading(text_column, document_bytes=document_bytes))
+        result(as_json, expected.record(), str(expected))
+        return
+    runner = Ray(workers or 0, address) if engine == "ray" else Local(workers or 1)
+    # One cluster for all stages: starting it takes seconds.
+    cluster = connected(address, workers or 0) if engine == "ray" else nullcontext()
+    with cluster, progress() as report:
+        scored = score(
+            data,
+            scorer,
+            out,
+            text_column=text_column,
+            document_bytes=document_bytes,
+            on_error=on_error,
+            engine=runner,
+            restart=restart,
+            progress=report,
+        )
+    warn(scored.warnings)
+    aside = scored.quarantined
+    record = {"rows": scored.rows, "out": str(out), "shards": scored.shards, "quarantined": dict(aside)}
+    rest = f"{len(aside)} of {scored.shards} files set aside" if aside else "what was done before is kept"
+    result(as_json, record, f"{scored.rows} rows scored now into {out}; {rest}")
+    if aside:
+        failed(_summary(aside, scored.shards))
+
+
+def _summary(aside: Mapping[str, str], shards: int) -> str:
+    first, *others = aside.values()
+    more = f" (and {len(others)} more: see `curate status`)" if others else ""
+    return (
+        f"{len(aside)} of {shards} files were set aside, the others are done. Repair them and run the same command "
+        f"again: {first}{more}"
+    )

@@ -1,0 +1,61 @@
+"""The console script: one line for every wrong usage, the nearest name, shell completion, `curate list`."""
+
+import json
+import os
+import subprocess
+
+import pytest
+from conftest import console
+
+from curate import open_sets
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["fitt"], "curate: there is no job 'fitt'; did you mean 'fit'? See curate --help"),
+        (["fit", "--lwa", "x"], "curate: there is no option --lwa; did you mean '--law'? See curate fit --help"),
+        (["fit"], "curate: Missing argument 'runs'. See curate fit --help"),
+        (["fit", "x", "--law"], "curate: Option '--law' requires an argument. See curate --help"),
+        (["qqqqqq"], "curate: there is no job 'qqqqqq'. See curate --help"),
+    ],
+)
+def test_wrong_usage_is_one_line_with_the_nearest_name(cli, words, message):
+    result = cli(*words)
+    assert (result.code, result.err, result.out) == (2, message + "\n", "")
+
+
+def test_no_words_print_the_help(cli):
+    assert cli().out == cli("--help").out
+
+
+def test_the_shell_completes_jobs_and_flags():
+    def complete(words, position):
+        environment = os.environ | {"_CURATE_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": position}
+        return subprocess.run(console(), env=environment, capture_output=True, text=True).stdout.split()
+
+    assert complete("curate mat", "1") == ["materialize"]
+    assert "--law" in complete("curate fit --l", "2")
+
+
+@pytest.mark.parametrize("kind", ["scorers", "laws", "encoders", "exports", "trainers", "engines"])
+def test_list_names_every_member_and_its_options(cli, kind):
+    members = json.loads(cli("list", kind, "--json").out)[kind]
+    assert list(members) == list(open_sets.names(kind))
+    for name in members:
+        result = cli("list", kind, name, "--json")
+        assert result.code == 0, result.err
+        options = json.loads(result.out)["options"]
+        assert [row["option"] for row in options] == [option.name for option in open_sets.options(kind, name)]
+
+
+def test_list_rules(cli):
+    assert "stratified" in cli("list", "rules").out
+    assert "highest scores" in cli("list", "rules", "hard").out
+    assert "did you mean 'hard'?" in cli("list", "rules", "hrd").err
+
+
+def test_list_of_a_mistyped_member_is_one_line(cli):
+    result = cli("list", "laws", "mixng")
+    assert result.code == 1
+    assert result.err.startswith("curate: unknown law 'mixng'; did you mean 'mixing'? Choose one of ces, ")

@@ -1,0 +1,155 @@
+"""The job `plan` as a function: the same file as the command writes, inputs in memory, and what a notebook shows."""
+
+import json
+from dataclasses import dataclass, replace
+
+import polars as pl
+import pytest
+from problems import planted, pools
+
+from curate.errors import SchemaError
+from curate.fitting import fit_files
+from curate.fitting.from_fit.plan import plan as plan_from_fit
+from curate.planning import plan as planner
+from curate.planning.job import Plans, plan
+from curate.planning.limits import Group, Limits
+from curate.pool.pool import Budget, to_json
+from curate.runs.predictor import Blend
+from curate.storage import artifacts
+
+SHAPE = {"a": 4.0, "d": 0.8, "n0": 1e4, "tau": [3.0, 6.0, 9.0]}
+CODE = replace(planted("utility_smooth", "abc", {**SHAPE, "b": [0.2, 0.1, 0.12]}), eval="code")
+WEB = replace(planted("utility_smooth", "abc", {**SHAPE, "b": [0.1, 0.2, 0.14]}), eval="web")
+BOTH = Blend((CODE, WEB), (0.5, 0.5), "code+web")
+EDGES = {"a": (0.7, None), "b": (0.2, 0.7), "c": (None, 0.2)}
+POOLS = tuple(replace(pool, score={"score.x": EDGES[pool.name]}) for pool in pools(a=2e9, b=2e9, c=1e12))
+BUDGETS = [Budget(1e9, 1e9), Budget(1e11, 1e9)]
+
+
+@dataclass
+class Report:
+    predictor: Blend
+
+
+@pytest.fixture(scope="module")
+def everything() -> Plans:
+    return plan(BOTH, POOLS, BUDGETS, draws=3, pareto=("code", "web"), keep_curve=True)
+
+
+@pytest.fixture
+def files(tmp_path):
+    artifacts.save(tmp_path / "pools.json", "pools", {"pools": to_json(POOLS)})
+    artifacts.save(tmp_path / "fit.json", "fit", fit_files.to_json(BOTH))
+    return tmp_path
+
+
+def test_the_function_writes_the_file_of_the_command(cli, files, monkeypatch):
+    monkeypatch.chdir(files)
+    options = ["--budget", "1e+09:1e+09,1e+11:1e+09", "--draws", 2, "--max-epochs", 8, "--min-weight", "a=0.05"]
+    more = [
+        "--group",
+        "a,b<=0.5",
+        "--ordered",
+        "c,b",
+        "--target",
+        "code=2,web=1",
+        "--pareto",
+        "code,web",
+        "--keep-curve",
+    ]
+    assert cli("plan", "fit.json", "--pools", "pools.json", *options, *more, "--out", "command.json").code == 0
+    limits = Limits(max_epochs=8.0, min_weight={"a": 0.05}, groups=(Group(("a", "b"), high=0.5),), ordered=("c", "b"))
+    target, evals = {"code": 2.0, "web": 1.0}, ("code", "web")
+    plans = plan_from_fit(
+        "fit.json", "pools.json", BUDGETS, limits=limits, target=target, pareto=evals, draws=2, keep_curve=True
+    )
+    plans.save("function.json")
+    assert (files / "function.json").read_bytes() == (files / "command.json").read_bytes()
+
+
+def test_plans_are_those_of_the_planner_and_a_sequence(everything):
+    direct = planner.frontier(BOTH, POOLS, BUDGETS)
+    assert tuple(everything) == direct
+    assert everything[1] == direct[1]
+    assert len(everything) == 2
+
+
+@pytest.mark.parametrize("fit", [BOTH, Report(BOTH)], ids=["predictor", "report"])
+@pytest.mark.parametrize("budgets", [Budget(1e10, 1e9), "1e10:1e9", ["1e10:1e9"]])
+def test_fits_and_budgets_are_taken_in_every_form(fit, budgets):
+    plans = plan(fit, iter(POOLS), budgets, within=0, draws=0, target="web")
+    assert plans[0].weights == planner.optimize(WEB, POOLS, Budget(1e10, 1e9)).weights
+    assert plans[0].budget == Budget(1e10, 1e9)
+    assert not plans.crossings
+
+
+def test_the_record_says_what_was_in_memory(everything):
+    made_by = everything.record()["made_by"]
+    assert list(made_by["inputs"]) == ["pools"]
+    assert made_by["arguments"]["pools"] is None
+    other = plan(BOTH, pools(a=2e9, b=2e9, c=1e11), BUDGETS[:1], within=0, draws=0)
+    assert other.record()["made_by"]["inputs"] != made_by["inputs"]
+
+
+def test_the_tables_have_a_row_a_budget_and_pool(everything):
+    table, intervals = everything.table(), everything.interval_table()
+    assert table.columns[:5] == ["tokens", "params", "pool", "weight", "epochs"]
+    assert table.height == intervals.height == 6
+    assert intervals["weight"].equals(table["weight"])
+    assert (intervals["near_low"] <= intervals["weight"] + 1e-9).all()
+    assert everything[0].table().equals(table.head(3))
+    without = plan(BOTH, POOLS, BUDGETS[:1], within=0, draws=0).interval_table()
+    assert without["near_low"].null_count() == without["low"].null_count() == 3
+    assert without.schema == dict.fromkeys(intervals.columns, pl.Float64) | {"pool": pl.String}
+
+
+def test_what_a_notebook_shows(everything):
+    assert len(repr(everything)) < 100
+    assert len(repr(everything[0])) < 200
+    assert "<table" in everything._repr_html_()
+    assert "at its maximum" in plan(BOTH, POOLS, BUDGETS, draws=0, within=0, limits=Limits(max_epochs=8))._repr_html_()
+    assert everything.chart().to_dict()["mark"]["type"] == "area"
+    assert plan(BOTH, POOLS, BUDGETS[0], draws=0, within=0).chart().to_dict()["mark"]["type"] == "bar"
+
+
+def test_the_summary_has_every_part(everything):
+    text = everything.summary()
+    titles = (
+        "How far each share may move",
+        "Pools that enter or leave",
+        "How much of the scored data",
+        "Pareto front of",
+    )
+    assert [title for title in titles if title not in text] == []
+    limited = plan(BOTH, POOLS, BUDGETS, draws=0, within=0, limits=Limits(max_epochs=8)).summary()
+    assert "Limits that shaped this plan, and warnings:" in limited
+    far = replace(CODE, ranges={**CODE.ranges, "tokens": (1e6, 1e8)})
+    assert "EXTRAPOLATED up to 1e+03-fold: tokens 1e+11" in plan(far, POOLS, BUDGETS, draws=0, within=0).summary()
+
+
+def test_crossings_and_changes_have_a_line_of_text(everything, tmp_path):
+    everything.save(tmp_path / "plan.json")
+    record = json.loads((tmp_path / "plan.json").read_text())
+    assert [entry["text"] for entry in record["crossings"]] == [str(crossing) for crossing in everything.crossings]
+    assert record["crossings"]
+    assert [plan["warnings"] for plan in record["plans"]] == [list(plan.warnings) for plan in everything]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"pareto": ("code", "law")}, "no eval 'law'"),
+        ({"target": "law"}, "no eval 'law'"),
+        ({"target": {"code": -1.0}}, "at least 0"),
+        ({"target": "worst", "robust": 0.9}, "choose one"),
+        ({"prior": {"z": 1.0}}, "no pool 'z'"),
+        ({"budgets": []}, "no budgets"),
+        ({"budgets": "1e10"}, "TOKENS:PARAMS"),
+        ({"pools": POOLS[:2]}, "c on one side only"),
+        ({"pools": pools(a=2e9, b=2e9, c=1e12), "keep_curve": True}, "not a bin of one score"),
+    ],
+)
+def test_arguments_that_do_not_fit_together_are_refused(options, message):
+    arguments = {"pools": POOLS, "budgets": BUDGETS, **options}
+    with pytest.raises(SchemaError, match=message):
+        plan(BOTH, arguments.pop("pools"), arguments.pop("budgets"), **arguments)
