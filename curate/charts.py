@@ -1,4 +1,8 @@
-"""Results as Altair charts and one self-contained HTML page; nothing else imports this."""
+"""Draw results as Altair charts, and write one HTML page that needs no other file.
+
+In: polars frames, whose columns and units each function states. Out: charts, or the text of a page. May use: no room.
+Results import this file only when a chart is asked for, since altair takes long to load.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,10 +12,13 @@ import altair as alt
 import polars as pl
 import vl_convert
 
-Chart = alt.Chart | alt.LayerChart | alt.FacetChart
-WIDTH, HEIGHT = 560, 260
-EMBED = "window.vegaEmbed = vegaEmbed;"  # what the page's own script calls
-NEGLIGIBLE = 1e-6  # shown as 0 in tables
+Chart = alt.Chart | alt.LayerChart | alt.FacetChart | alt.VConcatChart | alt.HConcatChart
+WIDTH, HEIGHT = 560, 260  # pixels of a chart
+EMBED = "window.vegaEmbed = vegaEmbed;"  # lets the page's own script call the bundled library
+NEGLIGIBLE = 1e-6  # smaller numbers are printed as 0 in tables
+ACCENT, MUTED = "#d94801", "#999"  # of what a reader should look at, and of helping lines
+BINS = 40  # of a histogram
+TAIL = 0.005  # of the scores at either end are drawn in the last bar, so that outliers do not squeeze the rest
 STYLE = """
 body{font:15px/1.5 system-ui,sans-serif;max-width:1180px;margin:2rem auto;padding:0 1rem}
 body{color:#1b1f24;background:#fff}
@@ -27,7 +34,10 @@ pre{font-size:12px;max-height:9rem;overflow:auto}
 
 @dataclass(frozen=True)
 class Section:
-    """A heading with text (plain, escaped here), charts, tables and (title, text) quotations, in this order."""
+    """One section of a page: a heading, then text, charts, tables and quotations, in this order.
+
+    ``text`` is plain text. ``quotes`` are pairs of a title and a text.
+    """
 
     title: str
     text: str = ""
@@ -37,7 +47,7 @@ class Section:
 
 
 def page(title: str, sections: Sequence[Section]) -> str:
-    """Return one HTML document with everything inside: no network, no other file."""
+    """Return an HTML document that holds everything it shows; it needs no network and no other file."""
     parts: list[str] = []
     specs: list[str] = []
     for section in sections:
@@ -46,7 +56,8 @@ def page(title: str, sections: Sequence[Section]) -> str:
             parts.append(f'<p class="note">{escape(section.text)}</p>')
         for chart in section.charts:
             parts.append(f'<div class="vis" id="vis{len(specs)}"></div>')
-            specs.append(chart.to_json(indent=None).replace("<", "\\u003c"))  # data cannot close the script element
+            # Without any "<", text from the data cannot close the script element.
+            specs.append(chart.to_json(indent=None).replace("<", "\\u003c"))
         parts += [_table(frame) for frame in section.tables]
         if section.quotes:
             quotes = "".join(
@@ -63,7 +74,7 @@ def page(title: str, sections: Sequence[Section]) -> str:
 
 
 def vl_version() -> str:
-    """Return Altair's Vega-Lite version as vl-convert names it, such as 6.1."""
+    """Return the Vega-Lite version of Altair as vl-convert names it, such as 6.1."""
     return ".".join(alt.SCHEMA_VERSION.lstrip("v").split(".")[:2])
 
 
@@ -81,10 +92,14 @@ def _table(frame: pl.DataFrame) -> str:
 
 
 def histogram(scores: pl.DataFrame, column: str) -> Chart:
-    """Show the distribution of one score, a colour a source; ``scores`` has ``source`` and the column."""
-    low, high = scores[column].quantile(0.005) or 0.0, scores[column].quantile(0.995) or 1.0
-    step = (high - low) / 40 or 1.0
-    bins = scores.select("source", ((pl.col(column).clip(low, high) - low) / step).floor().clip(0, 39).alias("bin"))
+    """Show the distribution of one score, with a colour for each source.
+
+    ``scores``: one row an example, with ``source`` and the score ``column``.
+    """
+    low, high = scores[column].quantile(TAIL) or 0.0, scores[column].quantile(1 - TAIL) or 1.0
+    step = (high - low) / BINS or 1.0
+    place = ((pl.col(column).clip(low, high) - low) / step).floor().clip(0, BINS - 1)
+    bins = scores.select("source", place.alias("bin"))
     counts = bins.group_by("source", "bin").len("rows").sort("source", "bin")
     counts = counts.with_columns(
         (low + pl.col("bin") * step).alias("from"), (low + (pl.col("bin") + 1) * step).alias("to")
@@ -154,7 +169,11 @@ def drawn_passes(draws: pl.DataFrame) -> Chart:
 
 
 def pilots(points: pl.DataFrame, curves: pl.DataFrame) -> Chart:
-    """Show pilots (``tokens, loss, share, run``) and the law for some mixtures (``tokens, loss, mixture``)."""
+    """Show losses over training tokens: pilots as dots, a law for some mixtures as lines.
+
+    ``points``: run, tokens, loss (nats per token), share (of one pool, which gives the colour). ``curves``: tokens,
+    loss, mixture (its name).
+    """
     x = alt.X("tokens:Q", scale=alt.Scale(type="log"), title="training tokens", axis=alt.Axis(format="~e", tickCount=6))
     y = alt.Y("loss:Q", scale=alt.Scale(zero=False), title="loss, nats per token")
     colour = alt.Color("share:Q", title="share", scale=alt.Scale(scheme="viridis"))
@@ -222,16 +241,21 @@ def tokens(parts: pl.DataFrame) -> Chart:
 
 
 def fitted(points: pl.DataFrame) -> Chart:
-    """Show fitted against measured loss of the pilots (``run, tokens, measured, predicted``) and the diagonal."""
-    ends = [float(points.select(pl.min_horizontal("measured", "predicted").min()).item()),
-            float(points.select(pl.max_horizontal("measured", "predicted").max()).item())]  # fmt: skip
+    """Show fitted against measured loss of the pilots, with the diagonal.
+
+    ``points``: run, tokens, measured and predicted loss in nats per token.
+    """
+    losses = points.select("measured", "predicted").to_numpy()
+    ends = [float(losses.min()), float(losses.max())]
     scale = alt.Scale(zero=False, domain=ends)
-    diagonal = alt.Chart(pl.DataFrame({"x": ends})).mark_line(color="#999").encode(x="x:Q", y="x:Q")
-    dots = alt.Chart(points).mark_circle(size=55).encode(
+    diagonal = alt.Chart(pl.DataFrame({"x": ends})).mark_line(color=MUTED).encode(x="x:Q", y="x:Q")
+    dots = alt.Chart(points).mark_circle(size=55)
+    dots = dots.encode(
         x=alt.X("measured:Q", scale=scale, title="measured loss"),
         y=alt.Y("predicted:Q", scale=scale, title="fitted loss"),
-        color=alt.Color("tokens:N", title="tokens"), tooltip=["run", "measured", "predicted"],
-    )  # fmt: skip
+        color=alt.Color("tokens:N", title="tokens"),
+        tooltip=["run", "measured", "predicted"],
+    )
     return alt.layer(diagonal, dots).properties(width=HEIGHT + 60, height=HEIGHT + 60)
 
 
@@ -264,12 +288,15 @@ def intervals(predictions: pl.DataFrame) -> Chart:
 
 
 def _pools(plans: pl.DataFrame) -> alt.Color:
-    """Give every pool the same colour in all charts of a plan."""
+    """Return a colour for each pool, the same in all charts of a plan."""
     return alt.Color("pool:N", scale=alt.Scale(domain=plans["pool"].unique().sort().to_list()))
 
 
 def shares(plans: pl.DataFrame) -> Chart:
-    """Show the stacked area of pool shares over compute; ``plans`` is ``curate.planning.plan.table``."""
+    """Show the planned shares of all pools over training tokens, stacked.
+
+    ``plans``: one row a budget and pool, with tokens, pool, weight, epochs, as ``curate.planning.plan.table`` returns.
+    """
     chart: Chart = (
         alt.Chart(plans, width=WIDTH, height=HEIGHT)
         .mark_area()
@@ -286,10 +313,11 @@ def shares(plans: pl.DataFrame) -> Chart:
 
 
 def freedom(plans: pl.DataFrame) -> Chart:
-    """Show every pool's planned share over compute in its own panel.
+    """Show the planned share of each pool over training tokens, in its own panel with what is uncertain.
 
-    Columns ``tokens, pool, weight`` and where known ``low, high`` (over the draws) and ``near_low, near_high``
-    (near-optimal mixtures).
+    ``plans``: one row a budget and pool, with tokens, pool, weight. Light bands are drawn between low and high (shares
+    that bootstrap draws would plan), dark ones between near_low and near_high (shares of near-optimal mixtures), if
+    these columns are there.
     """
     ticks = alt.Axis(format="~e", tickCount=3)
     x = alt.X("tokens:Q", scale=alt.Scale(type="log", nice=False), title="training tokens", axis=ticks)
@@ -301,42 +329,92 @@ def freedom(plans: pl.DataFrame) -> Chart:
                 base.mark_area(opacity=opacity).encode(x=x, y=f"{low}:Q", y2=f"{high}:Q", color=_pools(plans))
             )
     line = base.mark_line(point=alt.OverlayMarkDef(size=18)).encode(
-        x=x, y=alt.Y("weight:Q", title="share", scale=alt.Scale(domain=[0, 1])),
-        color=alt.Color("pool:N", legend=None, scale=alt.Scale(domain=plans["pool"].unique().sort().to_list())),
+        x=x,
+        y=alt.Y("weight:Q", title="share", scale=alt.Scale(domain=[0, 1])),
+        color=_pools(plans).legend(None),
         tooltip=list(plans.columns),
-    )  # fmt: skip
+    )
     return alt.layer(*layers, line).facet(alt.Facet("pool:N", title=None), columns=4)
 
 
 def kept(curve: pl.DataFrame) -> Chart:
-    """Show predicted loss over compute for each number of best bins kept: ``tokens, bins, kept, loss, low, high``."""
+    """Show predicted loss over training tokens for each number of best bins that are kept.
+
+    ``curve``: one row a budget and number of bins, with tokens, bins, kept (share of the tokens), loss, low, high (nats
+    per token), votes (share of bootstrap draws), and chosen, whether this number is best.
+    """
     shown = curve.with_columns(keep=pl.format("best {}", "bins"))
     x = alt.X("tokens:Q", scale=alt.Scale(type="log", nice=False), title="training tokens", axis=alt.Axis(format="~e"))
     base = alt.Chart(shown, width=WIDTH, height=HEIGHT)
     y = alt.Y("loss:Q", scale=alt.Scale(zero=False), title="predicted loss")
     lines = base.mark_line().encode(x=x, y=y, color=alt.Color("keep:N", title="bins kept"))
-    best = base.transform_filter("datum.chosen").mark_point(filled=True, size=70, color="#d94801").encode(
-        x=x, y=y, tooltip=["tokens", "bins", "kept", "loss", "low", "high", "votes"]
-    )  # fmt: skip
+    best = base.transform_filter("datum.chosen").mark_point(filled=True, size=70, color=ACCENT)
+    best = best.encode(x=x, y=y, tooltip=["tokens", "bins", "kept", "loss", "low", "high", "votes"])
     return alt.layer(lines, best)
 
 
 def front(points: pl.DataFrame) -> Chart:
-    """Show a Pareto front: the first two columns are losses, the others the shares of pools; one row a mixture."""
+    """Show a Pareto front of two losses.
+
+    ``points``: one row a mixture; the first two columns are losses in nats per token, the others shares of pools.
+    """
     first, second = points.columns[:2]
     chart: Chart = (
         alt.Chart(points, width=HEIGHT + 120, height=HEIGHT)
         .mark_line(point=alt.OverlayMarkDef(size=60))
         .encode(
-            x=alt.X(f"{first}:Q", scale=alt.Scale(zero=False)), y=alt.Y(f"{second}:Q", scale=alt.Scale(zero=False)),
-            order=alt.Order(f"{first}:Q"), tooltip=list(points.columns),
+            x=alt.X(f"{first}:Q", scale=alt.Scale(zero=False)),
+            y=alt.Y(f"{second}:Q", scale=alt.Scale(zero=False)),
+            order=alt.Order(f"{first}:Q"),
+            tooltip=list(points.columns),
         )
-    )  # fmt: skip
+    )
     return chart
 
 
+def trade_off(curve: pl.DataFrame, ceilings: pl.DataFrame) -> Chart:
+    """Show general and domain loss of a continued training against the share of the domain.
+
+    ``curve``: one row a share, with the columns share, and general, general_low, general_high, domain, domain_low,
+    domain_high in nats per token. ``ceilings``: columns tolerance and ceiling, drawn as lines over general loss.
+    """
+    x = alt.X("share:Q", title="share of the domain")
+    panels = []
+    for name in ("general", "domain"):
+        base = alt.Chart(curve, width=WIDTH, height=HEIGHT // 2)
+        y = alt.Y(f"{name}:Q", scale=alt.Scale(zero=False), title=f"{name} loss, nats per token")
+        band = base.mark_area(opacity=0.2).encode(x=x, y=alt.Y(f"{name}_low:Q", title=""), y2=f"{name}_high:Q")
+        line = base.mark_line().encode(x=x, y=y, tooltip=["share", name, f"{name}_low", f"{name}_high"])
+        panels.append(band + line)
+    rules = alt.Chart(ceilings).mark_rule(color=ACCENT).encode(y="ceiling:Q", tooltip=["tolerance", "ceiling"])
+    return alt.vconcat(panels[0] + rules, panels[1])
+
+
+def selection(shares: pl.DataFrame, compared: pl.DataFrame, chosen: str) -> Chart:
+    """Show the share of each source, beside the distance of the compared mixtures to the target.
+
+    ``shares``: one row a source, with the columns source, share, examples. ``compared``: one row a mixture, with the
+    columns name and distance (in units of the target's spread). ``chosen``: the name that is highlighted.
+    """
+    bars = alt.Chart(shares, width=WIDTH // 2, height=HEIGHT, title="share of each source").mark_bar()
+    bars = bars.encode(x="share:Q", y=alt.Y("source:N", sort="-x", title=None), tooltip=["source", "share", "examples"])
+    marked = compared.with_columns(chosen=pl.col("name") == chosen)
+    ways = alt.Chart(marked, width=WIDTH // 2, height=HEIGHT, title="distance to the target").mark_bar()
+    ways = ways.encode(
+        x=alt.X("distance:Q", title="distance, in units of the target's spread"),
+        y=alt.Y("name:N", sort="x", title=None),
+        color=alt.Color("chosen:N", legend=None),
+        tooltip=["name", "distance", "allowed"],
+    )
+    return alt.hconcat(bars, ways)
+
+
 def epochs(plans: pl.DataFrame) -> Chart:
-    """Show the passes over each pool against compute."""
+    """Show the passes over each pool over training tokens.
+
+    ``plans``: one row a budget and pool, with tokens, pool, weight, epochs. Pools that are hardly used are left out,
+    because the axis is logarithmic.
+    """
     used = plans.filter(pl.col("epochs") > 1e-3)
     chart: Chart = (
         alt.Chart(used, width=WIDTH, height=HEIGHT)
@@ -354,7 +432,10 @@ def epochs(plans: pl.DataFrame) -> Chart:
 
 
 def checked(rows: pl.DataFrame) -> Chart:
-    """Show predicted (with interval) against measured loss a mixture: ``mixture, predicted, low, high, measured``."""
+    """Show for each mixture the predicted loss with its interval (blue) and the measured loss (orange).
+
+    ``rows``: mixture (its name), predicted, low, high, measured, in nats per token.
+    """
     y = alt.Y("mixture:N", sort=None, title=None)
     scale = alt.Scale(zero=False)
     bar = (
@@ -363,7 +444,8 @@ def checked(rows: pl.DataFrame) -> Chart:
         .encode(y=y, x=alt.X("low:Q", scale=scale, title="loss, nats per token"), x2="high:Q")
     )
     guess = alt.Chart(rows).mark_tick(thickness=3, color="#2171b5").encode(y=y, x=alt.X("predicted:Q", scale=scale))
-    truth = alt.Chart(rows).mark_point(filled=True, size=110, color="#d94801").encode(
+    truth = alt.Chart(rows).mark_point(filled=True, size=110, color=ACCENT)
+    truth = truth.encode(
         y=y, x=alt.X("measured:Q", scale=scale), tooltip=["mixture", "predicted", "low", "high", "measured"]
-    )  # fmt: skip
+    )
     return alt.layer(bar, guess, truth).properties(width=WIDTH, height=40 * max(3, rows.height))

@@ -65,33 +65,37 @@ def load(path: Path) -> Family:
     return Family(check(rest, str(path)), {name: begun[f"loss.{name}"] for name in ("general", "python")})
 
 
-def law(spec: str, options: FitOptions, at: Recipes, loss: np.ndarray) -> Fit:
+def law(spec: str, options: FitOptions, recipes: Recipes, loss: np.ndarray) -> Fit:
     """Fit a law of ours, bootstrap over trainings."""
-    groups = np.unique(np.asarray(at.weights[:, -1]), return_inverse=True)[1]
-    return fit(spec, at, loss, pools=("pile", "python"), clusters=groups, options=options)
+    groups = np.unique(np.asarray(recipes.weights[:, -1]), return_inverse=True)[1]
+    return fit(spec, recipes, loss, pools=("pile", "python"), clusters=groups, options=options)
 
 
-def by_scipy(spec: str, at: Recipes, loss: np.ndarray) -> Predict:
+def by_scipy(spec: str, recipes: Recipes, loss: np.ndarray) -> Predict:
     """The usual way: L-BFGS-B from 4 starts, Huber 1e-3 on log loss, no prior."""
-    theta = scipy_fit(spec, at, loss, sobol(spec, 2, 4))[0]
-    made = open_sets.build("laws", spec)
-    return lambda there: np.asarray(made.loss(theta, there))  # type: ignore[attr-defined]
+    theta = scipy_fit(spec, recipes, loss, sobol(spec, 2, 4))[0]
+    unfitted = open_sets.build("laws", spec)
+    return lambda there: np.asarray(unfitted.loss(theta, there))  # type: ignore[attr-defined]
 
 
 def at_each_budget(form: Callable[[np.ndarray, np.ndarray], np.ndarray], starts: list[list[float]]) -> Method:
     """A curve in the share with three parameters, fitted at every number of tokens on its own."""
 
-    def method(at: Recipes, loss: np.ndarray) -> Predict:
-        shares, tokens = np.asarray(at.weights[:, -1]), np.asarray(at.tokens)
-        found = {}
-        for one in np.unique(tokens):
-            x, y = shares[tokens == one], loss[tokens == one]
-            fits = [least_squares(lambda z: form(z, x) - y, [y.mean() + s[0], *s[1:]], max_nfev=200) for s in starts]  # noqa: B023
-            found[one] = min(fits, key=lambda fitted: fitted.cost).x
+    def residuals(x: np.ndarray, y: np.ndarray, z: np.ndarray) -> np.ndarray:
+        return form(z, x) - y
+
+    def method(recipes: Recipes, loss: np.ndarray) -> Predict:
+        shares, tokens = np.asarray(recipes.weights[:, -1]), np.asarray(recipes.tokens)
+        theta_at = {}
+        for count in np.unique(tokens):
+            x, y = shares[tokens == count], loss[tokens == count]
+            residual = partial(residuals, x, y)
+            fits = [least_squares(residual, [y.mean() + s[0], *s[1:]], max_nfev=200) for s in starts]
+            theta_at[count] = min(fits, key=lambda fitted: fitted.cost).x
 
         def predict(there: Recipes) -> np.ndarray:
             pairs = zip(np.asarray(there.tokens), np.asarray(there.weights[:, -1]), strict=True)
-            return np.array([form(found[t], np.array([x]))[0] if t in found else np.nan for t, x in pairs])
+            return np.array([form(theta_at[t], np.array([x]))[0] if t in theta_at else np.nan for t, x in pairs])
 
         return predict
 
@@ -129,51 +133,54 @@ def methods(rest: bool, options: FitOptions) -> dict[str, Method]:
         return name + ("," if ":" in name else ":") + "rest=true" if rest else name
 
     def ours(name: str) -> Method:
-        return lambda at, loss: partial(_loss, law(spec(name), options, at, loss))
+        return lambda recipes, loss: partial(_loss, law(spec(name), options, recipes, loss))
 
     signs = [[0.0, sign * size, k] for sign in (1, -1) for size in (0.1, 1.0) for k in (-1.0, 0.5)]
     return {
         f"ours: {OURS} (form: seen)": ours(OURS),
         "ours: replay:length=1e10, schedule unknown (form: seen)": ours("replay:length=1e10"),
         "ours: dcpt": ours("dcpt"),
-        "dcpt, scipy L-BFGS-B, 4 starts": lambda at, loss: by_scipy(spec("dcpt"), at, loss),
+        "dcpt, scipy L-BFGS-B, 4 starts": lambda recipes, loss: by_scipy(spec("dcpt"), recipes, loss),
         "CMR paper: alpha R^s + beta at each budget": at_each_budget(power, signs),
         "notebook: c + exp(k share + b) at each budget": at_each_budget(exponential, signs),
         "a line in ln(share) at each budget": logarithm(rest),
     }
 
 
-def _loss(found: Fit, there: Recipes) -> np.ndarray:
-    return np.asarray(found.loss(there))
+def _loss(fitted: Fit, there: Recipes) -> np.ndarray:
+    return np.asarray(fitted.loss(there))
 
 
 def left_out(family: Family, evaluation: str, method: Method) -> dict[str, object]:
     """Return signed errors at the last checkpoint by share, and the mean absolute ones."""
     clock = Clock()
-    at, truth, shares = family.runs.recipes(), family.runs.loss(evaluation), family.shares
+    recipes, truth, shares = family.runs.recipes(), family.runs.loss(evaluation), family.shares
     ends, curves = [], []
     for share in np.unique(shares):
         out = shares == share
-        error = method(at.take(~out), truth[~out])(at.take(out)) - truth[out]
+        error = method(recipes.take(~out), truth[~out])(recipes.take(out)) - truth[out]
         ends.append(float(error[-1]))
         curves.append(float(np.abs(error).mean()))
-    tokens = np.asarray(at.tokens)
+    tokens = np.asarray(recipes.tokens)
     late = tokens > tokens.max() / 2
-    later = method(at.take(~late), truth[~late])(at.take(late)) - truth[late]
+    later = method(recipes.take(~late), truth[~late])(recipes.take(late)) - truth[late]
     return {
-        "end": float(np.abs(ends).mean()), "by share": " ".join(f"{e:+.4f}" for e in ends),
-        "curves": float(np.mean(curves)), "later": float(np.abs(later).mean()), "CPU-s": clock(),
-    }  # fmt: skip
+        "end": float(np.abs(ends).mean()),
+        "by share": " ".join(f"{e:+.4f}" for e in ends),
+        "curves": float(np.mean(curves)),
+        "later": float(np.abs(later).mean()),
+        "CPU-s": clock(),
+    }
 
 
 def coverage(family: Family, evaluation: str, spec: str, draws: int) -> str:
     """How many checkpoints of left-out shares lie in their intervals, and how wide these are at the end."""
-    at, truth, shares = family.runs.recipes(), family.runs.loss(evaluation), family.shares
+    recipes, truth, shares = family.runs.recipes(), family.runs.loss(evaluation), family.shares
     inside, widths = [], []
     for share in np.unique(shares):
         out = shares == share
-        found = law(spec, FitOptions(starts=8, draws=draws), at.take(~out), truth[~out])
-        low, high = (np.asarray(x) for x in found.interval(at.take(out), LEVEL))
+        fitted = law(spec, FitOptions(starts=8, draws=draws), recipes.take(~out), truth[~out])
+        low, high = (np.asarray(x) for x in fitted.interval(recipes.take(out), LEVEL))
         inside.append(float(((low <= truth[out]) & (truth[out] <= high)).mean()))
         widths.append(float((high - low)[-1]))
     return f"{np.mean(inside):.0%} of checkpoints inside, widths at the end " + " ".join(f"{w:.3f}" for w in widths)
@@ -182,53 +189,62 @@ def coverage(family: Family, evaluation: str, spec: str, draws: int) -> str:
 def critical(family: Family, draws: int) -> list[dict[str, object]]:
     """Predicted from all shares, and with each left out, against measured neighbours joined by lines in the share, or
     in the logarithm of the share of replay."""
-    at, general, domain = family.runs.recipes(), family.runs.loss("general"), family.runs.loss("python")
-    shares, tokens = family.shares, np.asarray(at.tokens)
+    recipes, general, domain = family.runs.recipes(), family.runs.loss("general"), family.runs.loss("python")
+    shares, tokens = family.shares, np.asarray(recipes.tokens)
     end = tokens == tokens.max()
     rows = []
-    for left in (None, *np.unique(shares)):
-        kept = np.ones(len(at), dtype=bool) if left is None else shares != left
+    for left_share in (None, *np.unique(shares)):
+        kept = np.ones(len(recipes), dtype=bool) if left_share is None else shares != left_share
         options = FitOptions(starts=8, draws=draws)
         fits = (
-            law(f"{OURS},rest=true", options, at.take(kept), general[kept]),
-            law(OURS, options, at.take(kept), domain[kept]),
+            law(f"{OURS},rest=true", options, recipes.take(kept), general[kept]),
+            law(OURS, options, recipes.take(kept), domain[kept]),
         )
         for tolerance in TOLERANCES:
             ceiling = critical_ratio.ceiling_of(family.start["general"], tolerance)
-            found = critical_ratio.critical_ratio(
-                *fits, [], Budget(float(tokens.max()), 7e7), ceiling, pool="python", start=family.start["python"],
+            ratio = critical_ratio.critical_ratio(
+                *fits,
+                [],
+                Budget(float(tokens.max()), 7e7),
+                ceiling,
+                pool="python",
+                start=family.start["python"],
                 largest=min(1.0, float(shares.max()) + EDGE / 2),
-            )  # fmt: skip
+            )
             rows.append(
                 {
-                    "left out": "none" if left is None else f"{left:.3f}", "tolerance": tolerance,
+                    "left out": "none" if left_share is None else f"{left_share:.3f}",
+                    "tolerance": tolerance,
                     "by lines": between(ceiling, general[end], shares[end]),
                     "in ln(replay)": 1 - float(np.exp(between(ceiling, general[end], log_share(1 - shares[end])))),
-                    "predicted": found.share, "low": found.low, "high": found.high, "safe": found.safe,
-                    "gain": None if found.gain is None else found.gain[0],
+                    "predicted": ratio.share,
+                    "low": ratio.low,
+                    "high": ratio.high,
+                    "safe": ratio.safe,
+                    "gain": None if ratio.gain is None else ratio.gain[0],
                 }
-            )  # fmt: skip
+            )
     return rows
 
 
-def between(ceiling: float, general: np.ndarray, at: np.ndarray) -> float:
+def between(ceiling: float, general: np.ndarray, shares: np.ndarray) -> float:
     """Where the measured general loss, in order of share, passes the ceiling for good: a line between neighbours."""
     under = np.flatnonzero(general <= ceiling)
     if not len(under) or under[-1] + 1 == len(general):
         return float("nan")
     i = under[-1]
-    return float(np.interp(ceiling, general[i : i + 2], at[i : i + 2]))
+    return float(np.interp(ceiling, general[i : i + 2], shares[i : i + 2]))
 
 
 def critical_coverage(family: Family, draws: int) -> str:
     """How many measured critical shares, of all checkpoints and tolerances, lie in their 90 % intervals."""
-    at, general, shares = family.runs.recipes(), family.runs.loss("general"), family.shares
-    tokens = np.asarray(at.tokens)
+    recipes, general, shares = family.runs.recipes(), family.runs.loss("general"), family.shares
+    tokens = np.asarray(recipes.tokens)
     counts = {"all shares fitted": [0, 0], "one left out": [0, 0]}
-    for left in (None, *np.unique(shares)):
-        kept = np.ones(len(at), dtype=bool) if left is None else shares != left
-        found = law(f"{OURS},rest=true", FitOptions(starts=8, draws=draws), at.take(kept), general[kept])
-        mine = counts["all shares fitted" if left is None else "one left out"]
+    for left_share in (None, *np.unique(shares)):
+        kept = np.ones(len(recipes), dtype=bool) if left_share is None else shares != left_share
+        general_fit = law(f"{OURS},rest=true", FitOptions(starts=8, draws=draws), recipes.take(kept), general[kept])
+        tally = counts["all shares fitted" if left_share is None else "one left out"]
         for t in np.unique(tokens):
             for tolerance in TOLERANCES:
                 ceiling = critical_ratio.ceiling_of(family.start["general"], tolerance)
@@ -236,11 +252,11 @@ def critical_coverage(family: Family, draws: int) -> str:
                 if measured != measured:
                     continue
                 ratio = critical_ratio.critical_ratio(
-                    found, found, [], Budget(float(t), 7e7), ceiling, pool="python", largest=1.0
+                    general_fit, general_fit, [], Budget(float(t), 7e7), ceiling, pool="python", largest=1.0
                 )
                 high = 1.0 if ratio.high is None else ratio.high
-                mine[0] += (1.0 if ratio.low is None else ratio.low) <= measured <= high
-                mine[1] += 1
+                tally[0] += (1.0 if ratio.low is None else ratio.low) <= measured <= high
+                tally[1] += 1
     return "; ".join(f"{name}: {inside} of {n}" for name, (inside, n) in counts.items())
 
 

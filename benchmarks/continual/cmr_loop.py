@@ -133,31 +133,35 @@ def main() -> None:
     runs = with_start(frame, start)
     chosen = []
     for name in ("code", "prose"):
-        specs = choose_law.placed(CANDIDATES, runs, rest=name == "code")
+        specs = choose_law.complete_specs(CANDIDATES, runs, rest=name == "code")
         chosen.append(choose_law.choose(specs, runs, name, options=FitOptions(starts=8)))
     with pl.Config(tbl_width_chars=160, fmt_str_lengths=60, tbl_cols=-1):
-        for one in chosen:
-            print(f"held-out error of log loss on {one.fit.eval}\n{one.rows.drop('why')}")
-    general, domain = (one.fit for one in chosen)
+        for chosen_law in chosen:
+            print(f"held-out error of log loss on {chosen_law.fit.eval}\n{chosen_law.rows.drop('why')}")
+    general, domain = (chosen_law.fit for chosen_law in chosen)
     budget, on_hand = Budget(LONG, PARAMS), [Pool("prose", DOMAIN, 1)]
     ceiling = critical_ratio.ceiling_of(start["code"], TOLERANCE)
     answer = critical_ratio.critical_ratio(
         general, domain, on_hand, budget, ceiling, pool="prose", start=start["prose"]
     )
-    print(f"predicted at {LONG:,} bytes, ceiling {ceiling:.4f}: {answer.note}; share {answer.share} "
-          f"(90 % {answer.low} to {answer.high}), safe {answer.safe}")  # fmt: skip
+    print(
+        f"predicted at {LONG:,} bytes, ceiling {ceiling:.4f}: {answer.note}; share {answer.share} "
+        f"(90 % {answer.low} to {answer.high}), safe {answer.safe}"
+    )
     if flags.until == "fit":
         return
-    centre = answer.share if answer.share is not None else answer.at
+    centre = answer.reference_share
     shares = [round(x, 3) for x in (centre - AROUND, centre, centre + AROUND) if 0 < x < 1]
     final = pilots.run([one_run(x, LONG, DOMAIN) for x in shares], trainer, flags.out / "long", data=data)
     truth = check(final, "long runs")
-    at = truth.recipes(POOLS)
-    for name, found in (("code", general), ("prose", domain)):
-        low, high = found.interval(at)
+    recipes = truth.recipes(POOLS)
+    for name, fit in (("code", general), ("prose", domain)):
+        low, high = fit.interval(recipes)
         for i, share in enumerate(shares):
-            print(f"{name:6s} share {share:.3f}: predicted {float(found.loss(at)[i]):.4f} ({float(low[i]):.4f} to "
-                  f"{float(high[i]):.4f}), measured {truth.loss(name)[i]:.4f}")  # fmt: skip
+            print(
+                f"{name:6s} share {share:.3f}: predicted {float(fit.loss(recipes)[i]):.4f} ({float(low[i]):.4f} to "
+                f"{float(high[i]):.4f}), measured {truth.loss(name)[i]:.4f}"
+            )
     print(f"critical share: predicted {centre:.3f}, measured {crossing(shares, truth.loss('code'), ceiling)}")
     print(f"{time.process_time() - clock:.0f} CPU-s in this call")
 

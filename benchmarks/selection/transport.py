@@ -26,8 +26,8 @@ import torch
 import trials
 from trials import Setting, Trials
 
-from curate.selection import projection
-from curate.selection.transport_predictor import Measure
+from curate.selection import pooled_form, published_forms
+from curate.selection.mixture_distance import MixtureDistance
 
 SPLITS, DRAWS = 30, 60
 CHEAP = ("sliced", "energy")
@@ -36,7 +36,7 @@ REACH = {"A": (5.9, 4.4, 0.1), "B": (2.4, 2.5, 0.2), "D": (4.1, 4.6, 0.1)}  # di
 
 
 @dataclass(frozen=True, eq=False)
-class Known:
+class Case:
     """A setting's mixtures with their distances (m,) by name, accuracies (m, sizes, repeats), and ``settled`` (m,) at
     the largest size."""
 
@@ -56,13 +56,13 @@ class Known:
         return self.trials.accuracy[:, size].mean(axis=1)
 
 
-def known(done: Trials, seed: int, cache: Path) -> Known:
+def with_distances(done: Trials, seed: int, cache: Path) -> Case:
     shown = done.setting.seen(seed)
-    measures = [Measure(shown), Measure(shown, 100.0), Measure(shown, 25.0)]
+    measures = [MixtureDistance(shown), MixtureDistance(shown, 100.0), MixtureDistance(shown, 25.0)]
     w = torch.from_numpy(done.setting.mixtures)
-    plain = Measure(done.setting.seen(seed, labels=False))(w).numpy()
-    cheap = {name: Measure(shown, kind=name)(w).numpy() for name in CHEAP}
-    return Known(done, {m.name: m(w).numpy() for m in measures} | {"no labels": plain} | cheap, settled(done, cache))
+    plain = MixtureDistance(done.setting.seen(seed, labels=False))(w).numpy()
+    cheap = {name: MixtureDistance(shown, kind=name)(w).numpy() for name in CHEAP}
+    return Case(done, {m.name: m(w).numpy() for m in measures} | {"no labels": plain} | cheap, settled(done, cache))
 
 
 def settled(done: Trials, cache: Path) -> np.ndarray:
@@ -71,147 +71,175 @@ def settled(done: Trials, cache: Path) -> np.ndarray:
     The best of many noisy means is too high, and every regret with it: contenders get the mean of runs that did not
     make them contenders.
     """
-    found = done.accuracy[:, -1].mean(axis=1)
-    rows = np.flatnonzero(found > found.max() - CONTENDERS)
-    found[rows] = trials.accuracy(
+    accuracy = done.accuracy[:, -1].mean(axis=1)
+    rows = np.flatnonzero(accuracy > accuracy.max() - CONTENDERS)
+    accuracy[rows] = trials.accuracy(
         done.setting.mixtures[rows], done.setting, done.model, done.setting.sizes[-1], AGAIN, cache
     )
-    return found
+    return accuracy
 
 
-def ours(at: Known, rows: np.ndarray, sizes: list[int], split: int) -> tuple[projection.Pooled, str, float]:
+def ours(case: Case, rows: np.ndarray, sizes: list[int], split: int) -> tuple[pooled_form.PooledForm, str, float]:
     """Choose distance and shares within the pilots, then the pooled bounded form."""
-    offered = {name: d for name, d in at.distances.items() if name not in ("no labels", *CHEAP)}
-    return _pooled(at, rows, sizes, split, offered=offered)
+    offered = {name: d for name, d in case.distances.items() if name not in ("no labels", *CHEAP)}
+    return _pooled(case, rows, sizes, split, offered=offered)
 
 
 def _pooled(
-    at: Known, rows: np.ndarray, sizes: list[int], split: int, *, offered: Mapping[str, np.ndarray], top: float = 1.0,
+    case: Case,
+    rows: np.ndarray,
+    sizes: list[int],
+    split: int,
+    *,
+    offered: Mapping[str, np.ndarray],
+    top: float = 1.0,
     pick: bool = True,
-) -> tuple[projection.Pooled, str, float]:  # fmt: skip
-    every, tokens, error = pilots(at, rows, sizes, split)
+) -> tuple[pooled_form.PooledForm, str, float]:
+    every, tokens, error = pilots(case, rows, sizes, split)
     name, shares, error_out = next(iter(offered)), False, np.inf
     if pick:
-        name, shares, scores = projection.choose({n: d[every] for n, d in offered.items()}, at.w[every], tokens, error,
-                                            top=top)  # fmt: skip
-        error_out = min(scores.values()) / float(error.mean())
-    found = projection.pooled(offered[name][every], at.w[every], tokens, error, shares=shares, top=top)
-    return found, name, error_out
+        read = {n: d[every] for n, d in offered.items()}
+        choice = pooled_form.choose_distance(read, case.w[every], tokens, error, top=top)
+        name, shares = choice.distance, choice.shares
+        error_out = min(choice.errors.values()) / float(error.mean())
+    pooled = pooled_form.fit_pooled(offered[name][every], case.w[every], tokens, error, shares=shares, top=top)
+    return pooled, name, error_out
 
 
-def pilots(at: Known, rows: np.ndarray, sizes: list[int], split: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    counts = at.trials.setting.sizes
-    error = np.concatenate([1 - at.run(rows, j, split) for j in sizes])
+def pilots(case: Case, rows: np.ndarray, sizes: list[int], split: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    counts = case.trials.setting.sizes
+    error = np.concatenate([1 - case.run(rows, j, split) for j in sizes])
     tokens = np.concatenate([np.full(len(rows), float(counts[j])) for j in sizes])
     return np.tile(rows, len(sizes)), tokens, np.maximum(error, 1e-3)
 
 
-def predict(found: projection.Pooled, at: Known, name: str, size: float) -> np.ndarray:
-    return 1 - found.error(at.distances[name], at.w, np.full(len(at.w), size))
+def predict(pooled: pooled_form.PooledForm, case: Case, name: str, size: float) -> np.ndarray:
+    return 1 - pooled.error(case.distances[name], case.w, np.full(len(case.w), size))
 
 
-def stage_one(at: Known, rows: np.ndarray, split: int) -> dict[str, np.ndarray]:
+def stage_one(case: Case, rows: np.ndarray, split: int) -> dict[str, np.ndarray]:
     """Predicted accuracies (m,) at 200 examples by method."""
-    y, d = at.run(rows, 1, split), at.distances["OT"]
-    found = {"mean of the pilots": np.full(len(at.w), y.mean())}
-    for form, title in (("quad", "quad-p ridge"), ("ot", "OT-linear"), ("ot+p", "OT + linear p"), ("cs", "CS"),
-                        ("pq", "PQ"), ("ot+gp", "OT + GP over p")):  # fmt: skip
-        found[title] = projection.stage(form, d[rows], at.w[rows], y).predict(d, at.w)
-    plain = at.distances["no labels"]
-    found["OT-linear, no labels"] = projection.stage("ot", plain[rows], at.w[rows], y).predict(plain, at.w)
+    y, d = case.run(rows, 1, split), case.distances["OT"]
+    predictions = {"mean of the pilots": np.full(len(case.w), y.mean())}
+    for form, title in (
+        ("quad", "quad-p ridge"),
+        ("ot", "OT-linear"),
+        ("ot+p", "OT + linear p"),
+        ("cs", "CS"),
+        ("pq", "PQ"),
+        ("ot+gp", "OT + GP over p"),
+    ):
+        predictions[title] = published_forms.fit_at_size(form, d[rows], case.w[rows], y).predict(d, case.w)
+    plain = case.distances["no labels"]
+    predictions["OT-linear, no labels"] = published_forms.fit_at_size("ot", plain[rows], case.w[rows], y).predict(
+        plain, case.w
+    )
     for name in CHEAP:
-        d = at.distances[name]
-        found[f"line in {name}"] = projection.stage("ot", d[rows], at.w[rows], y).predict(d, at.w)
-    fit, name, _ = ours(at, rows, [1], split)
-    found["ours"] = predict(fit, at, name, at.trials.setting.sizes[1])
-    return found
+        d = case.distances[name]
+        predictions[f"line in {name}"] = published_forms.fit_at_size("ot", d[rows], case.w[rows], y).predict(d, case.w)
+    fit, name, _ = ours(case, rows, [1], split)
+    predictions["ours"] = predict(fit, case, name, case.trials.setting.sizes[1])
+    return predictions
 
 
-def to_largest(at: Known, rows: np.ndarray, split: int) -> dict[str, np.ndarray]:
+def to_largest(case: Case, rows: np.ndarray, split: int) -> dict[str, np.ndarray]:
     """Predicted accuracies (m,) at the largest size from the two smallest."""
-    sizes = at.trials.setting.sizes
+    sizes = case.trials.setting.sizes
     pair, goal = (float(sizes[0]), float(sizes[1])), float(sizes[-1])
-    d = at.distances["OT"]
-    found = {}
+    d = case.distances["OT"]
+    predictions = {}
     for form, title in (("cs", "CS"), ("pq", "PQ"), ("ot", "OT-linear"), ("quad", "quad-p ridge")):
-        both = [projection.stage(form, d[rows], at.w[rows], at.run(rows, j, split)).predict(d, at.w) for j in (0, 1)]
-        found[f"{title} + stage 2 (published)"] = projection.project(both[0], both[1], pair, goal)
+        both = [
+            published_forms.fit_at_size(form, d[rows], case.w[rows], case.run(rows, j, split)).predict(d, case.w)
+            for j in (0, 1)
+        ]
+        predictions[f"{title} + stage 2 (published)"] = published_forms.project(both[0], both[1], pair, goal)
         if form in ("cs", "ot"):
-            logs = projection.project(1 - both[0], 1 - both[1], pair, goal, logs=True)
-            found[f"{title} + stage 2 on log error"] = 1 - logs
+            logs = published_forms.project(1 - both[0], 1 - both[1], pair, goal, logs=True)
+            predictions[f"{title} + stage 2 on log error"] = 1 - logs
     for title, top in (("pooled log error on OT", 0.0), ("pooled logit error on OT", 1.0)):
-        fit, *_ = _pooled(at, rows, [0, 1], split, offered={"OT": d}, top=top, pick=False)
-        found[title] = np.clip(predict(fit, at, "OT", goal), 0, 1)
-    fit, name, _ = ours(at, rows, [0, 1], split)
-    found["ours"] = predict(fit, at, name, goal)
-    return found
+        fit, *_ = _pooled(case, rows, [0, 1], split, offered={"OT": d}, top=top, pick=False)
+        predictions[title] = np.clip(predict(fit, case, "OT", goal), 0, 1)
+    fit, name, _ = ours(case, rows, [0, 1], split)
+    predictions["ours"] = predict(fit, case, name, goal)
+    return predictions
 
 
-def choices(at: Known, rows: np.ndarray, split: int) -> dict[str, np.ndarray]:
+def choices(case: Case, rows: np.ndarray, split: int) -> dict[str, np.ndarray]:
     """Mixtures (k,) chosen by each way; the mean regret of k is shown."""
-    m, d = len(at.w), at.distances["OT"]
-    uniform = int(np.abs(at.w - 1 / at.w.shape[1]).sum(axis=1).argmin())
-    best = int(rows[at.run(rows, 1, split).argmax()])
-    found = {"uniform": uniform, "best pilot": best, "argmin OT, no trainings": int(d.argmin()),
-             "argmin OT, no labels": int(at.distances["no labels"].argmin())}  # fmt: skip
-    found |= {f"argmin {name}, no trainings": int(at.distances[name].argmin()) for name in CHEAP}
-    found["argmin reach 100, no trainings"] = int(at.distances["reach 100"].argmin())
-    largest = to_largest(at, rows, split)
+    m, d = len(case.w), case.distances["OT"]
+    uniform = int(np.abs(case.w - 1 / case.w.shape[1]).sum(axis=1).argmin())
+    best = int(rows[case.run(rows, 1, split).argmax()])
+    chosen = {
+        "uniform": uniform,
+        "best pilot": best,
+        "argmin OT, no trainings": int(d.argmin()),
+        "argmin OT, no labels": int(case.distances["no labels"].argmin()),
+    }
+    chosen |= {f"argmin {name}, no trainings": int(case.distances[name].argmin()) for name in CHEAP}
+    chosen["argmin reach 100, no trainings"] = int(case.distances["reach 100"].argmin())
+    largest = to_largest(case, rows, split)
     for title in ("CS + stage 2 (published)", "quad-p ridge + stage 2 (published)", "pooled logit error on OT"):
-        found[title] = int(largest[title].argmax())
-    found["ours"] = recommend(at, rows, split, challengers=(best, uniform))
-    nearest = int(at.distances[ours(at, rows, [0, 1], split)[1]].argmin())
-    found["uniform, unless pilots convince"] = recommend(at, rows, split, challengers=(nearest, best), first=uniform)
-    return {"random": np.arange(m)} | {title: np.array([i]) for title, i in found.items()}
+        chosen[title] = int(largest[title].argmax())
+    chosen["ours"] = recommend(case, rows, split, challengers=(best, uniform))
+    nearest = int(case.distances[ours(case, rows, [0, 1], split)[1]].argmin())
+    chosen["uniform, unless pilots convince"] = recommend(case, rows, split, challengers=(nearest, best), first=uniform)
+    return {"random": np.arange(m)} | {title: np.array([i]) for title, i in chosen.items()}
 
 
 def recommend(
-    at: Known, rows: np.ndarray, split: int, *, challengers: tuple[int, ...], first: int | None = None
+    case: Case, rows: np.ndarray, split: int, *, challengers: tuple[int, ...], first: int | None = None
 ) -> int:
-    """The rule of `curate.selection.select` in the table: argmin of the distance that pilots choose (or ``first``),
+    """The rule of `curate.selection.recommend` in the table: argmin of the distance that pilots choose (or ``first``),
     unless they promise more from another mixture than their error."""
-    goal = float(at.trials.setting.sizes[-1])
-    fit, name, error_out = ours(at, rows, [0, 1], split)
-    value = 1 - predict(fit, at, name, goal)
-    every, tokens, error = pilots(at, rows, [0, 1], split)
+    goal = float(case.trials.setting.sizes[-1])
+    fit, name, error_out = ours(case, rows, [0, 1], split)
+    value = 1 - predict(fit, case, name, goal)
+    every, tokens, error = pilots(case, rows, [0, 1], split)
     rng, draws = np.random.default_rng(split), []
     for _ in range(DRAWS):
         taken = rng.choice(rows, len(rows))
-        at_row = np.concatenate([np.flatnonzero(every == i) for i in taken])
-        one = projection.pooled(at.distances[name][every[at_row]], at.w[every[at_row]], tokens[at_row], error[at_row],
-                                shares=fit.shares)  # fmt: skip
-        draws.append(1 - predict(one, at, name, goal))
-    drawn, chosen = np.stack(draws), int(at.distances[name].argmin()) if first is None else first
+        positions = np.concatenate([np.flatnonzero(every == i) for i in taken])
+        rows_drawn = every[positions]
+        pooled = pooled_form.fit_pooled(
+            case.distances[name][rows_drawn],
+            case.w[rows_drawn],
+            tokens[positions],
+            error[positions],
+            shares=fit.shares,
+        )
+        draws.append(1 - predict(pooled, case, name, goal))
+    drawn, chosen = np.stack(draws), int(case.distances[name].argmin()) if first is None else first
     for other in (int(value.argmin()), *challengers):
         if np.quantile(drawn[:, chosen] - drawn[:, other], 0.05) > error_out * value[chosen]:
             chosen = other
     return chosen
 
 
-def measured(at: Known) -> dict[str, dict[str, tuple[float, float]]]:
+def summarise(case: Case) -> dict[str, dict[str, tuple[float, float]]]:
     """Return mean and half-width of 95 % by table and method: MAE of both predictions, RMSE of stage 1, regret."""
-    m, found = len(at.w), {"stage 1": {}, "stage 1 rms": {}, "to 800": {}, "regret": {}}
-    truth, last = at.truth(1), at.truth(-1)
-    lists: dict[str, dict[str, list[float]]] = {name: {} for name in found}
+    m, summary = len(case.w), {"stage 1": {}, "stage 1 rms": {}, "to 800": {}, "regret": {}}
+    truth, last = case.truth(1), case.truth(-1)
+    lists: dict[str, dict[str, list[float]]] = {name: {} for name in summary}
 
     def add(table: str, title: str, value: float) -> None:
         lists[table].setdefault(title, []).append(100 * value)
 
     for split in range(SPLITS):
         order = np.random.default_rng(split).permutation(m)
-        for title, y in stage_one(at, order[:12], split).items():
+        for title, y in stage_one(case, order[:12], split).items():
             add("stage 1", title, np.abs(y - truth)[order[12:]].mean())
             add("stage 1 rms", title, ((y - truth)[order[12:]] ** 2).mean() ** 0.5)
-        for title, y in to_largest(at, order[:16], split).items():
+        for title, y in to_largest(case, order[:16], split).items():
             add("to 800", title, np.abs(y - last)[order[16:]].mean())
-        for title, rows in choices(at, order[:16], split).items():
-            add("regret", title, at.settled.max() - at.settled[rows].mean())
-    spread = at.trials.accuracy[:, -1].std(axis=1, ddof=1)
+        for title, rows in choices(case, order[:16], split).items():
+            add("regret", title, case.settled.max() - case.settled[rows].mean())
+    spread = case.trials.accuracy[:, -1].std(axis=1, ddof=1)
     add("regret", "(standard error of a difference)", float((2 * (spread**2).mean() / AGAIN) ** 0.5))
     for table, by in lists.items():
         for title, values in by.items():
-            found[table][title] = (float(np.mean(values)), 1.96 * float(np.std(values)) / len(values) ** 0.5)
-    return found
+            summary[table][title] = (float(np.mean(values)), 1.96 * float(np.std(values)) / len(values) ** 0.5)
+    return summary
 
 
 def report(group: str, columns: list[tuple[str, dict[str, dict[str, tuple[float, float]]]]]) -> None:
@@ -220,21 +248,21 @@ def report(group: str, columns: list[tuple[str, dict[str, dict[str, tuple[float,
         for title in columns[0][1][table]:
             cells = [f"{by[table][title][0]:.2f} +-{by[table][title][1]:.2f}" for _, by in columns]
             print(f"  {title:<43}" + "".join(cell.rjust(15) for cell in cells))
-        asked = ("stage 1", "to 800", "regret").index(table) if table != "stage 1 rms" else None
-        if asked is not None and group == "digits, 3 sources":
-            goals = [REACH[n.split()[0]][asked] if "logistic" in n else None for n, _ in columns]
+        column = ("stage 1", "to 800", "regret").index(table) if table != "stage 1 rms" else None
+        if column is not None and group == "digits, 3 sources":
+            goals = [REACH[n.split()[0]][column] if "logistic" in n else None for n, _ in columns]
             print("  asked for".ljust(45) + "".join(("" if g is None else f"{g:.1f}").rjust(15) for g in goals))
 
 
 def settings(arguments: argparse.Namespace) -> dict[str, tuple[list[Setting], tuple[str, ...]]]:
     digits = trials.digits()
     both = ("logistic", "network")
-    found = {"digits, 3 sources": (trials.three(digits), both), "digits, 8 sources": (trials.eight(digits), both)}
+    groups = {"digits, 3 sources": (trials.three(digits), both), "digits, 8 sources": (trials.eight(digits), both)}
     images = None if arguments.fashion is None else trials.fashion(arguments.fashion)
     if images is None:
         print("Fashion-MNIST skipped: give --fashion FOLDER with the idx files of Debian's dataset-fashion-mnist")
-        return found
-    return found | {
+        return groups
+    return groups | {
         "fashion, 3 sources": (trials.three(images), ("logistic",)),
         "fashion, 8 sources": (trials.eight(images), ("logistic",)),
     }
@@ -253,8 +281,8 @@ def main() -> None:
             columns = []
             for model in models:
                 for setting in members:
-                    at = known(trials.train(setting, model, arguments.cache), 0, arguments.cache)
-                    columns.append((f"{setting.name} {model}", measured(at)))
+                    case = with_distances(trials.train(setting, model, arguments.cache), 0, arguments.cache)
+                    columns.append((f"{setting.name} {model}", summarise(case)))
             report(group, columns)
             print(f"  {time.process_time() - start:.0f} CPU-s so far", flush=True)
 

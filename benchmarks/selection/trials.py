@@ -85,17 +85,20 @@ def digits() -> Images:
     order = np.random.default_rng(0).permutation(len(x))
     x, y = (x[order] / 16).astype(np.float32), y[order]
     cut = (SEEN, SEEN + 500)
-    return Images("digits", (x[cut[1] :], y[cut[1] :]), (x[: cut[0]], y[: cut[0]]),
-                  (x[cut[0] : cut[1]], y[cut[0] : cut[1]]))  # fmt: skip
+    return Images(
+        "digits", (x[cut[1] :], y[cut[1] :]), (x[: cut[0]], y[: cut[0]]), (x[cut[0] : cut[1]], y[cut[0] : cut[1]])
+    )
 
 
 def fashion(folder: Path) -> Images | None:
     """Fashion-MNIST idx files of Debian's dataset-fashion-mnist, as 64 principal components; None where absent."""
-    found = {kind: sorted(folder.rglob(f"{kind}*")) for kind in
-             ("train-images", "train-labels", "t10k-images", "t10k-labels")}  # fmt: skip
-    if not all(found.values()):
+    files = {
+        kind: sorted(folder.rglob(f"{kind}*"))
+        for kind in ("train-images", "train-labels", "t10k-images", "t10k-labels")
+    }
+    if not all(files.values()):
         return None
-    x, y, test_x, test_y = (_idx(paths[0]) for paths in found.values())
+    x, y, test_x, test_y = (_idx(paths[0]) for paths in files.values())
     x, test_x = (part.reshape(len(part), -1).astype(np.float32) / 255 for part in (x, test_x))
     shrink = PCA(64, random_state=0).fit(x[:10_000])
     x, test_x = (shrink.transform(part).astype(np.float32) / 4 for part in (x, test_x))
@@ -123,8 +126,8 @@ def grid(p: int, steps: int) -> np.ndarray:
 def spread(p: int, count: int) -> np.ndarray:
     """(count, p): uniform, the single sources, and draws near corners and in the middle."""
     rng = np.random.default_rng(1)
-    some = [rng.dirichlet(np.full(p, [0.2, 0.5, 1.5][i % 3])) for i in range(count - p - 1)]
-    return np.vstack([np.full((1, p), 1 / p), np.eye(p), *some])
+    drawn = [rng.dirichlet(np.full(p, [0.2, 0.5, 1.5][i % 3])) for i in range(count - p - 1)]
+    return np.vstack([np.full((1, p), 1 / p), np.eye(p), *drawn])
 
 
 def three(images: Images) -> list[Setting]:
@@ -172,20 +175,20 @@ def train(setting: Setting, model: str, cache: Path) -> Trials:
 def accuracy(weights: np.ndarray, setting: Setting, model: str, size: int, repeats: int, cache: Path) -> np.ndarray:
     """(k,) mean accuracy of any mixtures (k, p), trained on the spot and remembered: for the truth of a selection."""
     path = cache / f"{setting.images.name}-{setting.name}-{model}-{size}x{repeats}-more.npz"
-    known: dict[str, float] = {}
+    accuracies: dict[str, float] = {}
     if path.is_file():
         with np.load(path) as saved:
-            known = dict(zip(saved["key"].tolist(), saved["value"].tolist(), strict=True))
+            accuracies = dict(zip(saved["key"].tolist(), saved["value"].tolist(), strict=True))
     keys = [",".join(f"{x:.3f}" for x in row) for row in weights]
-    todo = sorted(set(keys) - set(known))
+    todo = sorted(set(keys) - set(accuracies))
     for r in range(repeats if todo else 0):
         drawn = [setting.draw(_shares(key), size, [20_000, r]) for key in todo]
-        found = (logistic if model == "logistic" else network)(drawn, setting, r)
-        for key, value in zip(todo, found.tolist(), strict=True):
-            known[key] = known.get(key, 0.0) + value / repeats
+        totals = (logistic if model == "logistic" else network)(drawn, setting, r)
+        for key, value in zip(todo, totals.tolist(), strict=True):
+            accuracies[key] = accuracies.get(key, 0.0) + value / repeats
     if todo:
-        np.savez(path, key=np.array(list(known)), value=np.array(list(known.values())))
-    return np.array([known[key] for key in keys])
+        np.savez(path, key=np.array(list(accuracies)), value=np.array(list(accuracies.values())))
+    return np.array([accuracies[key] for key in keys])
 
 
 def _shares(key: str) -> np.ndarray:
@@ -195,13 +198,13 @@ def _shares(key: str) -> np.ndarray:
 
 def logistic(drawn: Sequence[tuple[np.ndarray, np.ndarray]], setting: Setting, seed: int) -> np.ndarray:
     test_x, test_y = setting.images.test
-    found = []
+    accuracies = []
     for x, y in drawn:
         if len(np.unique(y)) < 2:
-            found.append(float((test_y == y[0]).mean()))
+            accuracies.append(float((test_y == y[0]).mean()))
             continue
-        found.append(LogisticRegression(C=1.0, max_iter=300, tol=1e-3).fit(x, y).score(test_x, test_y))
-    return np.array(found)
+        accuracies.append(LogisticRegression(C=1.0, max_iter=300, tol=1e-3).fit(x, y).score(test_x, test_y))
+    return np.array(accuracies)
 
 
 def network(drawn: Sequence[tuple[np.ndarray, np.ndarray]], setting: Setting, seed: int) -> np.ndarray:
@@ -213,11 +216,15 @@ def network(drawn: Sequence[tuple[np.ndarray, np.ndarray]], setting: Setting, se
     rng = torch.Generator().manual_seed(seed)
 
     def start(fan: int, out: int) -> torch.Tensor:
-        one = torch.randn(1, fan, out, generator=rng) * (2 / fan) ** 0.5
-        return one.repeat(m, 1, 1).requires_grad_()
+        layer = torch.randn(1, fan, out, generator=rng) * (2 / fan) ** 0.5
+        return layer.repeat(m, 1, 1).requires_grad_()
 
-    parts = [start(d, HIDDEN), torch.zeros(m, 1, HIDDEN, requires_grad=True), start(HIDDEN, k),
-             torch.zeros(m, 1, k, requires_grad=True)]  # fmt: skip
+    parts = [
+        start(d, HIDDEN),
+        torch.zeros(m, 1, HIDDEN, requires_grad=True),
+        start(HIDDEN, k),
+        torch.zeros(m, 1, k, requires_grad=True),
+    ]
     adam = torch.optim.Adam(parts, lr=RATE, weight_decay=1e-4)
 
     def logits(inputs: torch.Tensor) -> torch.Tensor:

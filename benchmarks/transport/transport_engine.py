@@ -29,7 +29,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).parents[1] / "selection"))
 from trials import grid
 
-from curate.selection.transport_predictor import Measure
+from curate.selection.mixture_distance import MixtureDistance
 from curate.transport import distance
 from curate.transport.ground_cost import Samples, TransportProblem, problem
 
@@ -120,7 +120,7 @@ def mixtures(n: int, how: str) -> list[Row]:
         used = w[::11]
         seconds, _ = clock(lambda: distance.exact(of, used))
         return [(f"(from {len(used)})", seconds * len(w) / len(used), None)]
-    measure = Measure(of, kind=how)
+    measure = MixtureDistance(of, kind=how)
     seconds, _ = clock(lambda: measure(w))
     return [("cold", seconds, None)]
 

@@ -1,4 +1,5 @@
-"""The job `cmr`: how much domain data fits before the general loss of a continued model rises too far.
+"""The job `cmr`: how much domain data a continued training can take before its general loss rises too far.
 
-In: runs that continue one model. Out: critical mixture ratios with intervals. May use: fitting, planning, laws, runs.
+In: a table of runs that continue one model. Out: critical mixture ratios with intervals.
+May use: fitting, planning, laws, runs.
 """

@@ -1,4 +1,4 @@
-"""Choose the law of a continued run table by what it predicts of shares, and of lengths, that it did not see."""
+"""Choose the law for runs that continue one model, by its error on shares and lengths that it did not see."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
@@ -12,90 +12,129 @@ from curate.fitting.boosted import Boosted
 from curate.fitting.fit import Fit, FitOptions
 from curate.fitting.fit_files import fit_named
 from curate.runs.continued_runs import Continued
+from curate.runs.recipes import Recipes
+
+ERRORS = ("heldout", "bias", "rms", "shares", "longest")  # columns of the comparison, in nats per nat
+SCHEMA = {"law": pl.String} | dict.fromkeys(ERRORS, pl.Float64) | {"why": pl.String}
+DEFAULTS = FitOptions()
 
 
 @dataclass(frozen=True)
-class Chosen:
-    """``fit`` of the best law on all runs, ``noise`` at least its held-out rms; ``rows``: one row a law, best first.
+class ChosenLaw:
+    """The law that predicts left-out runs best, and how it compares with the others.
 
-    Columns: law, heldout (mean absolute error of log loss over all held-out rows), bias (mean), rms, shares and longest
-    (mean absolute error where each share in turn, and the longest runs, were left out; nats per nat), why (not fitted).
+    ``fit``: the law fitted to all runs; its ``noise`` is at least its root mean squared error on left-out runs.
+    ``rows``: one row a law, the best first. All errors are of the log loss, predicted minus measured:
+
+    - ``heldout``: mean absolute error over all left-out rows;
+    - ``bias``, ``rms``: mean and root mean squared error over the same rows;
+    - ``shares``, ``longest``: mean absolute error where each share in turn, or the longest runs, were left out;
+    - ``why``: the reason if the law could not be fitted.
     """
 
     fit: Fit | Boosted
     rows: pl.DataFrame
 
     def table(self) -> pl.DataFrame:
-        """Return the comparison."""
+        """Return the comparison, one row a law."""
         return self.rows
 
 
-def placed(specs: Sequence[str], found: Continued, *, rest: bool) -> list[str]:
-    """Return law specs with the options that these runs give, where a law has them and the spec does not say.
+def complete_specs(specs: Sequence[str], continued: Continued, *, rest: bool) -> list[str]:
+    """Fill in the options of laws that follow from the runs, unless the user has set them.
 
-    ``pool``: the domain's number; ``rest``: the general loss; ``length``: tokens of the longest run; ``sizes``:
-    the runs differ in size.
+    ``pool``: the number of the domain's pool. ``rest``: set if the law is of the general loss. ``length``: tokens of
+    the longest run. ``sizes``: set if the runs differ in size. A law gets only the options that it has.
     """
-    longest = float(found.runs.recipes().tokens.max())
-    known = {"pool": str(found.index), "length": f"{longest:g}"}
+    recipes = continued.runs.recipes()
+    options = {"pool": str(continued.index), "length": f"{float(recipes.tokens.max()):g}"}
     if rest:
-        known["rest"] = "true"
-    if float(found.runs.recipes().params.std(correction=0)) > 0:
-        known["sizes"] = "true"
-    made = []
+        options["rest"] = "true"
+    if float(recipes.params.std(correction=0)) > 0:
+        options["sizes"] = "true"
+    completed = []
     for spec in specs:
-        name, given = open_sets.parse(spec)
-        has = (
-            {f.name for f in fields(open_sets.implementation("laws", name))}
-            if name in open_sets.names("laws")
-            else set()
-        )
-        more = [f"{key}={value}" for key, value in known.items() if key in has and key not in given]
-        made.append(",".join([spec if given or not more else f"{spec}:{more.pop(0)}", *more]))
-    return made
+        name, chosen = open_sets.parse(spec)
+        missing = [f"{key}={value}" for key, value in options.items() if key in _options(name) and key not in chosen]
+        # The first option follows a colon, all others a comma.
+        separator = "," if chosen else ":"
+        completed.append(f"{spec}{separator}{','.join(missing)}" if missing else spec)
+    return completed
 
 
-def splits(found: Continued) -> dict[str, list[np.ndarray]]:
-    """Return (n,) masks of rows to leave out: ``shares``, each in turn; ``longest``, the runs of the most tokens."""
-    given = found.runs.recipes()
-    share = np.round(given.weights.numpy()[:, found.index], 6)
-    tokens = given.tokens.numpy()
-    longest = tokens >= tokens.max() * (1 - 1e-6)
-    return {"shares": [share == one for one in found.shares], "longest": [] if longest.all() else [longest]}
+def splits(continued: Continued) -> dict[str, list[np.ndarray]]:
+    """Return which runs to leave out, as (n,) boolean masks.
 
-
-def choose(specs: Sequence[str], found: Continued, evaluation: str, *, options: FitOptions = FitOptions()) -> Chosen:  # noqa: B008
-    """Fit every law without each split and measure it there, refit the best on all rows.
-
-    Errors: no law can be fitted, with the first reason.
+    ``shares``: one mask for each share of the domain. ``longest``: one mask, of the runs with the most tokens; no mask
+    if all runs are equally long.
     """
-    given, loss, clusters = found.runs.recipes(), found.runs.loss(evaluation), found.runs.clusters
-    rows: list[dict[str, object]] = []
-    for spec in specs:
-        errors: dict[str, list[np.ndarray]] = {"shares": [], "longest": []}
-        try:
-            for kind, masks in splits(found).items():
-                for out in masks:
-                    fit = fit_named(
-                        spec, given.take(~out), {evaluation: loss[~out]}, pools=found.runs.pools,
-                        clusters=clusters[~out], options=replace(options, draws=1),
-                    )[evaluation]  # fmt: skip
-                    errors[kind].append(np.log(fit.loss(given.take(out)).detach().numpy()) - np.log(loss[out]))
-        except FitError as error:
-            rows.append({"law": spec, "why": str(error)})
-            continue
-        every = np.concatenate([*errors["shares"], *errors["longest"]])
-        rows.append(
-            {"law": spec, "heldout": float(np.abs(every).mean()), "bias": float(every.mean()),
-             "rms": float(np.sqrt((every**2).mean())), "why": ""}
-            | {kind: float(np.abs(np.concatenate(parts)).mean()) for kind, parts in errors.items() if parts}
-        )  # fmt: skip
-    schema = {"law": pl.String} | dict.fromkeys(("heldout", "bias", "rms", "shares", "longest"), pl.Float64)
-    table = pl.DataFrame(rows, schema=schema | {"why": pl.String}).sort("heldout", "law", nulls_last=True)
+    recipes = continued.runs.recipes()
+    share_of_run = np.round(recipes.weights.numpy()[:, continued.index], 6)
+    tokens = recipes.tokens.numpy()
+    longest = tokens >= tokens.max() * (1 - 1e-6)
+    return {
+        "shares": [share_of_run == share for share in continued.shares],
+        "longest": [] if longest.all() else [longest],
+    }
+
+
+def choose(specs: Sequence[str], continued: Continued, evaluation: str, *, options: FitOptions = DEFAULTS) -> ChosenLaw:
+    """Return the law with the smallest error on left-out runs, fitted to all runs.
+
+    Every law is fitted once without each split of ``splits`` and compared with the runs that were left out.
+
+    Raises:
+        FitError: if no law can be fitted, with the reason of the first.
+    """
+    rows = [_compared(spec, continued, evaluation, options) for spec in specs]
+    table = pl.DataFrame(rows, schema=SCHEMA).sort("heldout", "law", nulls_last=True)
     best = table.row(0, named=True)
     if best["heldout"] is None:
         raise FitError(f"no law can be fitted to loss.{evaluation}: {best['why']}")
-    fit = fit_named(best["law"], given, {evaluation: loss}, pools=found.runs.pools, clusters=clusters, options=options)[
-        evaluation
-    ]
-    return Chosen(replace(fit, noise=max(fit.noise, float(best["rms"]))), table)
+    every_run = np.ones(len(continued.runs), dtype=bool)
+    fit = _fit(best["law"], continued, evaluation, every_run, options)
+    # A law that fits its own runs closely may still predict others badly; the interval must show that.
+    return ChosenLaw(replace(fit, noise=max(fit.noise, float(best["rms"]))), table)
+
+
+def _options(name: str) -> set[str]:
+    """Return the options of a law; none for a name that is not a law, such as ``boosted``."""
+    if name not in open_sets.names("laws"):
+        return set()
+    return {field.name for field in fields(open_sets.implementation("laws", name))}
+
+
+def _compared(spec: str, continued: Continued, evaluation: str, options: FitOptions) -> dict[str, object]:
+    """Return one row of the comparison: errors of a law on the runs that were left out."""
+    errors: dict[str, list[np.ndarray]] = {"shares": [], "longest": []}
+    recipes, loss = continued.runs.recipes(), continued.runs.loss(evaluation)
+    try:
+        for kind, masks in splits(continued).items():
+            for left_out in masks:
+                # Only the point is compared, so that one bootstrap draw is enough.
+                fit = _fit(spec, continued, evaluation, ~left_out, replace(options, draws=1))
+                errors[kind].append(_log_error(fit, recipes.take(left_out), loss[left_out]))
+    except FitError as error:
+        return {"law": spec, "why": str(error)}
+    every = np.concatenate([*errors["shares"], *errors["longest"]])
+    row: dict[str, object] = {
+        "law": spec,
+        "heldout": float(np.abs(every).mean()),
+        "bias": float(every.mean()),
+        "rms": float(np.sqrt((every**2).mean())),
+        "why": "",
+    }
+    return row | {kind: float(np.abs(np.concatenate(parts)).mean()) for kind, parts in errors.items() if parts}
+
+
+def _fit(spec: str, continued: Continued, evaluation: str, rows: np.ndarray, options: FitOptions) -> Fit | Boosted:
+    """Fit a law to the runs that the mask ``rows`` selects."""
+    runs = continued.runs
+    losses = {evaluation: runs.loss(evaluation)[rows]}
+    recipes, clusters = runs.recipes().take(rows), runs.clusters[rows]
+    return fit_named(spec, recipes, losses, pools=runs.pools, clusters=clusters, options=options)[evaluation]
+
+
+def _log_error(fit: Fit | Boosted, recipes: Recipes, loss: np.ndarray) -> np.ndarray:
+    """(n,) predicted minus measured log loss."""
+    return np.asarray(np.log(fit.loss(recipes).detach().numpy()) - np.log(loss))

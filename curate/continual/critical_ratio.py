@@ -1,38 +1,47 @@
-"""The critical mixture ratio: how much domain data continual pretraining takes before general loss passes a ceiling."""
+"""The critical mixture ratio: how much domain data a continued training takes before general loss passes a ceiling.
+
+The term and the first procedure are of Gu et al. 2024 (arXiv 2407.17467). Here any fitted law gives the ratio.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import isfinite
+from math import inf, isfinite, isnan
 
 import polars as pl
 import torch
 from torch import Tensor
 
 from curate.continual import share_path, under_ceiling
+from curate.continual.share_path import SharePath
 from curate.errors import SchemaError
 from curate.planning import extrapolation
 from curate.pool.pool import Budget, Pool
 from curate.runs.predictor import Predictor
 from curate.runs.recipes import Recipes
 
-GRID = 401  # shares that are scanned
-SHOWN = 10  # every so many of them are rows of the trade-off
+GRID = 401  # shares at which general loss is predicted; between two of them the crossing is bisected
+SHOWN = 10  # every tenth of these shares is a row of the trade-off
 LEVEL = 0.9
 
 
 @dataclass(frozen=True)
 class CriticalRatio:
-    """The largest share of ``pool`` with predicted general loss <= ``ceiling``, for one budget.
+    """The largest share of one pool whose predicted general loss is at or under a ceiling, for one budget.
 
-    ``share``: None where it is not reached up to ``examined``, the largest share looked at, or where share 0 is over
-    already; ``note`` says which. ``low``, ``high``: its 90 % interval, where the upper and the lower bound of a new
-    run's general loss (parameters, run noise and held-out error together) meet the ceiling (0: over it everywhere,
-    None: above ``examined``). ``safe``: the share up to which the upper bound is under the ceiling: ``low``, or
-    ``examined`` where that is None, or None where no share is safe. ``best``: share with the lowest domain loss among
-    those under the ceiling (None: there are none), ``best_anywhere`` among all examined. ``at``: ``share``, or else
-    the largest share under the ceiling, or else 0; ``weights``, ``epochs``: the mixture there; ``gain``: domain loss
-    of the start minus that of a new run there, with its 90 % interval. ``feasible``: all intervals of shares under the
-    ceiling. ``limits``: what warns. ``curve``: the trade-off.
+    - ``tolerance``: by how much the ceiling is above the loss of the start, if it was made that way.
+    - ``share``: the critical share. None if the ceiling is not reached up to ``examined``, the largest share examined,
+      or if share 0 is above it already; ``note`` says which.
+    - ``low``, ``high``: the 90 % interval of the critical share: where the upper and the lower bound of a new run's
+      general loss meet the ceiling. The bounds cover parameters, run noise and held-out error. 0: above the ceiling
+      everywhere; None: not reached up to ``examined``.
+    - ``safe``: up to this share even the upper bound is under the ceiling; None if no share is safe.
+    - ``best``: the share with the lowest domain loss among those under the ceiling (None: there are none);
+      ``best_anywhere``: among all shares examined.
+    - ``reference_share``: the critical share; else the largest share under the ceiling; else 0. At this share hold
+      ``weights``, ``epochs``, and ``gain``: domain loss of the start minus that of a new run, with its 90 % interval.
+    - ``feasible``: all intervals of shares under the ceiling.
+    - ``warnings``: what the prediction extrapolates, and repeats that harm.
+    - ``curve``: the trade-off; see ``table``.
     """
 
     budget: Budget
@@ -44,20 +53,48 @@ class CriticalRatio:
     safe: float | None
     best: float | None
     best_anywhere: float
-    at: float
+    reference_share: float
     weights: Mapping[str, float]
     epochs: Mapping[str, float]
     gain: tuple[float, float, float] | None
     feasible: tuple[tuple[float, float], ...]
     examined: float
     note: str
-    limits: tuple[str, ...]
+    warnings: tuple[str, ...]
     curve: pl.DataFrame
+    tolerance: float | None = None
+
+    @property
+    def never_under(self) -> bool:
+        """Whether general loss is above the ceiling at every share examined."""
+        return not self.feasible
+
+    @property
+    def replay_epochs(self) -> float:
+        """The most passes over any pool but the domain's."""
+        return max(passes for name, passes in self.epochs.items() if name != self.pool)
 
     def table(self) -> pl.DataFrame:
-        """Return the trade-off, one row a share: share; general and domain loss in nats per token, each with low and
-        high of a new run; domain_epochs, replay_epochs (the most of any other pool)."""
+        """Return the trade-off, one row a share of the domain's pool.
+
+        Columns: share; general, general_low, general_high and domain, domain_low, domain_high (nats per token, with the
+        interval of a new run); domain_epochs; replay_epochs (the most of any other pool).
+        """
         return self.curve
+
+
+@dataclass(frozen=True)
+class Scan:
+    """Predicted general loss along the share of the domain's pool.
+
+    ``shares`` (g,) from 0 to the largest examined; ``losses`` (g,); ``bounds`` (2, g): low and high of a new run.
+    """
+
+    path: SharePath
+    shares: Tensor
+    losses: Tensor
+    bounds: Tensor
+    ceiling: float
 
 
 def critical_ratio(
@@ -73,36 +110,33 @@ def critical_ratio(
     largest: float | None = None,
     level: float = LEVEL,
 ) -> CriticalRatio:
-    """Scan the share of the domain's ``pool`` (default: the last of the fit) at ``budget`` for the ceiling.
+    """Return the largest share of the domain's pool that keeps predicted general loss under the ceiling.
 
-    ``general``, ``domain``: fitted losses over the same pools. ``pools``: unique tokens on hand; a pool that is not
-    listed is not limiting. ``start``: domain loss before training, for the gain. ``proportions`` of the other pools:
-    by name, None: by size, or "best": what predicts the lowest general loss. ``largest``: share up to which to look,
-    by default the largest fitted. General loss need not rise with the share: the critical share is the end of the last
-    interval under the ceiling.
+    ``general``, ``domain``: fitted losses over the same pools. ``pools``: unique tokens; a pool that is not listed
+    never runs out. ``ceiling``: nats per token. ``pool``: the domain's, by default the last of the fit. ``start``:
+    domain loss before training, for the gain. ``proportions`` of the other pools: see ``share_path``. ``largest``: the
+    largest share to examine, by default the largest fitted.
+
+    General loss need not rise with the share. The critical share is the end of the last interval under the ceiling.
+
+    Raises:
+        SchemaError: if the fits know other pools, or the ceiling or ``largest`` is no such number.
     """
     pool = pool or general.pools[-1]
-    examined = _examined(general, domain, pool, largest)
+    examined = _largest_examined(general, domain, pool, largest)
     if not (isfinite(ceiling) and ceiling > 0):
         raise SchemaError(
             f"the ceiling of general loss is {ceiling}: give nats per token, for example that of the start + 0.05"
         )
-    path = share_path.path(general, pools, budget, pool=pool, proportions=proportions)
-    grid = torch.linspace(0.0, examined, GRID, dtype=torch.float64)
-    made = path.recipes(grid)
-    losses = general.loss(made).detach()
-    share = float(under_ceiling.last_under(grid, losses[None], ceiling))
-    if isfinite(share):
-        share = _exact(general, path, share, grid, ceiling)
-    at = 0.0 if share != share else min(share, examined)
-    bounds = torch.stack(general.interval(made, level)).detach()
-    # The point is among the losses a run may show: far from the runs the draws' bounds can leave it out.
-    bounds = torch.stack([torch.minimum(bounds[0], losses), torch.maximum(bounds[1], losses)])
-    high, safe = under_ceiling.last_under(grid, bounds, ceiling).tolist()
-    low, high = (0.0 if x != x else x for x in (safe, high))
-    best, anywhere = _best(domain, path, grid, losses <= ceiling, at)
-    here = path.recipes(torch.tensor([at], dtype=torch.float64))
-    feasible = under_ceiling.pieces(grid, losses, ceiling)
+    path = share_path.share_path(general, pools, budget, pool=pool, proportions=proportions)
+    scan = _scan(general, path, examined, ceiling, level)
+    share = _critical_share(general, scan)
+    high, safe = under_ceiling.last_under(scan.shares, scan.bounds, ceiling).tolist()
+    low, high = (0.0 if isnan(end) else end for end in (safe, high))
+    reference_share = 0.0 if isnan(share) else min(share, examined)
+    best, best_anywhere = _best_shares(domain, scan, reference_share)
+    reference = path.recipe(reference_share)
+    feasible = under_ceiling.pieces(scan.shares, scan.losses, ceiling)
     return CriticalRatio(
         budget=budget,
         pool=pool,
@@ -110,120 +144,102 @@ def critical_ratio(
         share=share if isfinite(share) else None,
         low=low if isfinite(low) else None,
         high=high if isfinite(high) else None,
-        safe=None if safe != safe else min(safe, examined),
+        safe=None if isnan(safe) else min(safe, examined),
         best=best,
-        best_anywhere=anywhere,
-        at=at,
-        weights=dict(zip(general.pools, here.weights[0].tolist(), strict=True)),
-        epochs=dict(zip(general.pools, here.epochs[0].tolist(), strict=True)),
-        gain=None if start is None else _gain(domain, here, start, level),
+        best_anywhere=best_anywhere,
+        reference_share=reference_share,
+        weights=dict(zip(general.pools, reference.weights[0].tolist(), strict=True)),
+        epochs=dict(zip(general.pools, reference.epochs[0].tolist(), strict=True)),
+        gain=None if start is None else _gain(domain, reference, start, level),
         feasible=feasible,
         examined=examined,
-        note=_note(share, examined, feasible, float(losses[0]), ceiling),
-        limits=extrapolation.warnings((general, domain), here),
-        curve=_curve(general, domain, path.recipes(grid[::SHOWN]), path.pool, level),
+        note=_note(share, examined, feasible, scan),
+        warnings=extrapolation.warnings((general, domain), reference),
+        curve=_trade_off(general, domain, path.recipes(scan.shares[::SHOWN]), path.pool, level),
     )
 
 
 def ceiling_of(start: float, tolerance: float, *, relative: bool = False) -> float:
-    """Return the ceiling of general loss: ``start`` + tolerance in nats, or start * (1 + tolerance) if ``relative``."""
+    """Return the ceiling of general loss: ``start`` + tolerance in nats, or start * (1 + tolerance) if ``relative``.
+
+    Raises:
+        SchemaError: if the tolerance is negative or no number.
+    """
     if not (isfinite(tolerance) and tolerance >= 0):
         raise SchemaError(f"the tolerance is {tolerance}: it must be 0 or more, for example 0.05 nats (or 0.03: 3 %)")
     return start * (1 + tolerance) if relative else start + tolerance
 
 
-def _examined(general: Predictor, domain: Predictor, pool: str, largest: float | None) -> float:
-    """Return the largest share to look at; check that the fits know the same pools."""
+def _largest_examined(general: Predictor, domain: Predictor, pool: str, largest: float | None) -> float:
+    """Return the largest share to examine, after a check that both fits know the same pools."""
     if general.pools != domain.pools or pool not in general.pools:
         raise SchemaError(
             f"pool {pool!r}: the fits of general and domain loss know {', '.join(general.pools)} and "
             f"{', '.join(domain.pools)}; fit both on the same runs, and name one of their pools"
         )
-    fitted = min(one.ranges[f"share of {pool}"][1] for one in (general, domain))
+    fitted = min(fit.ranges[f"share of {pool}"][1] for fit in (general, domain))
     examined = fitted if largest is None else largest
     if not 0 < examined <= 1:
         raise SchemaError(f"shares of {pool} up to {examined:g}: the largest must be over 0 and at most 1")
     return examined
 
 
-def _exact(general: Predictor, path: share_path.Path, share: float, grid: Tensor, ceiling: float) -> float:
-    """Bisect inside the cell of the grid in which the curve ends under the ceiling."""
-    cell = min(int(torch.searchsorted(grid, share, right=True)), len(grid) - 1)
+def _scan(general: Predictor, path: SharePath, examined: float, ceiling: float, level: float) -> Scan:
+    shares = torch.linspace(0.0, examined, GRID, dtype=torch.float64)
+    recipes = path.recipes(shares)
+    losses = general.loss(recipes).detach()
+    low, high = torch.stack(general.interval(recipes, level)).detach()
+    # The prediction is among the losses that a run may show. Far from the fitted runs the bounds of the bootstrap
+    # draws can leave it out.
+    bounds = torch.stack([torch.minimum(low, losses), torch.maximum(high, losses)])
+    return Scan(path, shares, losses, bounds, ceiling)
 
-    def curve(x: float) -> float:
-        return float(general.loss(path.recipes(torch.tensor([x], dtype=torch.float64))))
 
-    return under_ceiling.bisect(curve, float(grid[cell - 1]), float(grid[cell]), ceiling)
+def _critical_share(general: Predictor, scan: Scan) -> float:
+    """Return the critical share; inf if the ceiling is not reached, nan if all shares are above it."""
+    share = float(under_ceiling.last_under(scan.shares, scan.losses[None], scan.ceiling))
+    if not isfinite(share):
+        return share
+    # The loss is no line between two points of the grid: bisect in the cell where it passes the ceiling.
+    cell = min(int(torch.searchsorted(scan.shares, share, right=True)), len(scan.shares) - 1)
+    under, over = float(scan.shares[cell - 1]), float(scan.shares[cell])
+    return under_ceiling.bisect(lambda x: float(general.loss(scan.path.recipe(x))), under, over, scan.ceiling)
 
 
-def _best(
-    domain: Predictor, path: share_path.Path, grid: Tensor, under: Tensor, at: float
-) -> tuple[float | None, float]:
-    """Return the shares with the lowest domain loss: under the ceiling (its exact end ``at`` included), and of all."""
-    shares = torch.cat([grid, torch.tensor([at], dtype=torch.float64)])
-    losses = domain.loss(path.recipes(shares)).detach()
+def _best_shares(domain: Predictor, scan: Scan, end: float) -> tuple[float | None, float]:
+    """Return the shares of lowest domain loss: among those under the ceiling up to its exact ``end``, and of all."""
+    under = scan.losses <= scan.ceiling
+    shares = torch.cat([scan.shares, torch.tensor([end], dtype=torch.float64)])
+    losses = domain.loss(scan.path.recipes(shares)).detach()
     allowed = torch.cat([under, under.any()[None]])
-    inside = float(shares[torch.where(allowed, losses, torch.inf).argmin()]) if bool(under.any()) else None
-    return inside, float(shares[losses.argmin()])
+    best = float(shares[torch.where(allowed, losses, torch.inf).argmin()]) if bool(under.any()) else None
+    return best, float(shares[losses.argmin()])
 
 
-def _gain(domain: Predictor, here: Recipes, start: float, level: float) -> tuple[float, float, float]:
-    low, high = (float(bound[0]) for bound in domain.interval(here, level))
-    return start - float(domain.loss(here)[0]), start - high, start - low
+def _gain(domain: Predictor, recipe: Recipes, start: float, level: float) -> tuple[float, float, float]:
+    low, high = (float(bound[0]) for bound in domain.interval(recipe, level))
+    return start - float(domain.loss(recipe)[0]), start - high, start - low
 
 
-def _note(
-    share: float, examined: float, feasible: tuple[tuple[float, float], ...], first: float, ceiling: float
-) -> str:
+def _note(share: float, examined: float, feasible: tuple[tuple[float, float], ...], scan: Scan) -> str:
     """Return in words whether and where the ceiling is reached."""
-    if share != share:
-        return f"already over at 0: general loss {first:.4f} without domain data is above the ceiling {ceiling:.4f}"
-    said = f"not reached: above {examined:.3g}" if share > examined else f"reached at {share:.3g}"
+    if isnan(share):
+        return (
+            f"already over at 0: general loss {float(scan.losses[0]):.4f} without domain data is above the ceiling "
+            f"{scan.ceiling:.4f}"
+        )
+    note = f"not reached: above {examined:.3g}" if share == inf else f"reached at {share:.3g}"
     if len(feasible) == 1 and feasible[0][0] == 0.0:
-        return said
-    parts = " and ".join(f"{low:.3g} to {high:.3g}" for low, high in feasible)
-    return f"{said}; only {parts} are under the ceiling: general loss does not simply rise with the share"
+        return note
+    intervals = " and ".join(f"{low:.3g} to {high:.3g}" for low, high in feasible)
+    return f"{note}; only {intervals} are under the ceiling: general loss does not simply rise with the share"
 
 
-def _curve(general: Predictor, domain: Predictor, made: Recipes, pool: int, level: float) -> pl.DataFrame:
-    columns: dict[str, Tensor] = {"share": made.weights[:, pool]}
-    for name, one in (("general", general), ("domain", domain)):
-        low, high = one.interval(made, level)
-        columns |= {name: one.loss(made), f"{name}_low": low, f"{name}_high": high}
-    others = [i for i in range(made.epochs.shape[1]) if i != pool]
-    columns |= {"domain_epochs": made.epochs[:, pool], "replay_epochs": made.epochs[:, others].amax(dim=1)}
+def _trade_off(general: Predictor, domain: Predictor, recipes: Recipes, pool: int, level: float) -> pl.DataFrame:
+    columns: dict[str, Tensor] = {"share": recipes.weights[:, pool]}
+    for name, fit in (("general", general), ("domain", domain)):
+        low, high = fit.interval(recipes, level)
+        columns |= {name: fit.loss(recipes), f"{name}_low": low, f"{name}_high": high}
+    others = [i for i in range(recipes.epochs.shape[1]) if i != pool]
+    columns |= {"domain_epochs": recipes.epochs[:, pool], "replay_epochs": recipes.epochs[:, others].amax(dim=1)}
     return pl.DataFrame({name: column.detach().numpy() for name, column in columns.items()})
-
-
-def table(ratios: Sequence[CriticalRatio]) -> pl.DataFrame:
-    """Return one row a budget: tokens, params, ceiling, share, low, high, safe, best, best_anywhere, gain with low and
-    high, epochs of the domain and the most of any other pool, note."""
-    return pl.DataFrame([_row(one) for one in ratios], infer_schema_length=None)
-
-
-def _row(one: CriticalRatio) -> dict[str, object]:
-    gain = one.gain or (None, None, None)
-    return {
-        "tokens": one.budget.tokens, "params": one.budget.params, "ceiling": one.ceiling, "share": one.share,
-        "low": one.low, "high": one.high, "safe": one.safe, "best": one.best, "best_anywhere": one.best_anywhere,
-        "gain": gain[0], "gain_low": gain[1], "gain_high": gain[2], "domain_epochs": one.epochs[one.pool],
-        "replay_epochs": max(x for name, x in one.epochs.items() if name != one.pool), "note": one.note,
-    }  # fmt: skip
-
-
-def to_json(ratios: Sequence[CriticalRatio]) -> list[dict[str, object]]:
-    """Return critical ratios as the ``ratios`` list of cmr.json."""
-    return [
-        {
-            **{k: v for k, v in _row(one).items() if k not in ("tokens", "params")},
-            "budget": {"tokens": one.budget.tokens, "params": one.budget.params},
-            "pool": one.pool,
-            "weights": dict(one.weights),
-            "epochs": dict(one.epochs),
-            "feasible": [list(piece) for piece in one.feasible],
-            "examined": one.examined,
-            "limits": list(one.limits),
-            "curve": one.curve.to_dicts(),
-        }
-        for one in ratios
-    ]

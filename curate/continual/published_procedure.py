@@ -1,7 +1,7 @@
 """The published procedure for the critical mixture ratio of one model size (Gu et al. 2024, arXiv 2407.17467).
 
-Loss only, one law a model size, fresh domain data only, and longer training always lets more domain data in; for
-anything else use ``curate.continual.critical_ratio`` with any fitted law.
+It has no term for model size or for repeats, and in it longer training always lets more domain data in. For anything
+else use `curate.continual.critical_ratio`, which takes any fitted law.
 """
 
 from collections.abc import Sequence
@@ -19,20 +19,26 @@ from curate.laws.cmr import UNIT
 TOLERANCE = 0.05  # nats over the start's general loss, the paper's only value
 PRICE = 1000.0  # the multiplier lambda of general loss; the paper uses 100 to 7000
 FEWEST = 3  # ratios that determine a power law in the ratio
-REACH = 100.0  # times the longest run: turning points are looked for up to there
+REACH = 100.0  # turning points are searched up to so many times the longest run
 POINTS = 2000  # of that search
-FIXED_STEPS = 500
+FIXED_STEPS = 500  # of the fixed-point iteration; it settles within some tens, or never
+CHECKPOINTS = 6  # that a share needs: the change of general loss (Eq. 6) has five parameters
 
 
 @dataclass(frozen=True)
 class Procedure:
-    """What the procedure gives for g shares R of domain data; tokens T are counted in 0.2e9 inside, as published.
+    """What the procedure gives for g shares R of domain data.
 
-    ``shares`` (g,); ``turning`` (g,) tokens T0 from which F = domain + lambda general falls for good (0: from the
-    start, inf: not within 100 runs), by a root finder; ``fixed`` (g,) the same by the paper's fixed point (Eq. 7), nan
-    where it diverges; ``admissible`` (g,) bool: the measured general loss of the longest run is under the ceiling.
-    ``general``, ``domain``: laws in R at ``longest`` tokens. ``lost`` (g,): general loss over T minus the start's.
-    ``token_law``: R = a4 T^s4 + b3 (Eq. 8), None with fewer than three shares that turn.
+    - ``shares`` (g,).
+    - ``turning`` (g,): tokens T0 from which F = domain + lambda general falls for good, by a root finder. 0: from the
+      start; inf: not within 100 times the longest run.
+    - ``fixed`` (g,): the same by the paper's fixed point (Eq. 7); nan where it diverges.
+    - ``admissible`` (g,) bool: the measured general loss of the longest run is under the ceiling.
+    - ``general``, ``domain``: laws in R at ``longest`` tokens.
+    - ``lost`` (g,): laws in T of general loss minus that of the start.
+    - ``token_law``: R = a4 T^s4 + b3 (Eq. 8); None if fewer than three shares turn.
+
+    The laws count T in units of 0.2e9 tokens, as published.
     """
 
     shares: np.ndarray
@@ -48,32 +54,49 @@ class Procedure:
 
     @property
     def feasible(self) -> np.ndarray:
-        """(g,) bool: feasible mixture ratios among the shares, admissible and past their turning point in time."""
+        """(g,) bool: shares that are admissible and turn before the end of the longest run."""
         return self.admissible & (self.turning < self.longest)
 
     @property
     def ratio(self) -> float | None:
-        """The critical ratio among the shares that were run: the largest feasible one, None where none is."""
+        """The largest feasible share among those that were run; None if there is none."""
         return float(self.shares[self.feasible].max()) if self.feasible.any() else None
 
     def admissible_share(self, tokens: float) -> float:
-        """Return the largest share whose general loss after ``tokens`` is under the ceiling; 1 where all are, else 0
-        where none is: a power law in R through the shares' changes at that T."""
+        """Return the largest share whose general loss after ``tokens`` is under the ceiling.
+
+        A power law in R goes through the changes of general loss of all shares at that T. The result is 1 if all shares
+        are under the ceiling, and 0 if none is.
+        """
         grid = np.linspace(1 / POINTS, 1.0, POINTS)
-        change = fit_powers(self.shares, np.array([float(one(tokens / UNIT)) for one in self.lost]))(grid)
+        change = fit_powers(self.shares, np.array([float(law(tokens / UNIT)) for law in self.lost]))(grid)
         under = np.flatnonzero(change <= self.tolerance)
         return float(grid[under[-1]]) if len(under) else 0.0
 
     def critical(self, tokens: float) -> float | None:
-        """Return the critical ratio at ``tokens``: the token law's, held to [0, 1] and to the admissible shares."""
+        """Return the critical ratio at ``tokens`` by the token law, within [0, 1] and the admissible shares.
+
+        None if there is no token law.
+        """
         if self.token_law is None:
             return None
         return min(1.0, max(0.0, float(self.token_law(tokens / UNIT))), self.admissible_share(tokens))
 
     def table(self) -> pl.DataFrame:
-        """Return one row a share: share, turning and fixed (tokens), admissible, feasible."""
+        """Return one row a share: share; turning and fixed, in tokens; admissible; feasible."""
         names = ("shares", "turning", "fixed", "admissible", "feasible")
         return pl.DataFrame({name.removesuffix("s"): getattr(self, name) for name in names})
+
+    def to_json(self, tokens: Sequence[float]) -> dict[str, object]:
+        """Return the field ``published`` of cmr.json, with the critical ratio at each of these tokens."""
+        law = self.token_law
+        return {
+            "tolerance": self.tolerance,
+            "feasible": self.shares[self.feasible].tolist(),
+            "turning": [turn if isfinite(turn) else None for turn in self.turning.tolist()],
+            "token_law": None if law is None else {"a": law.scales[0], "s": law.exponents[0], "b": law.floor},
+            "critical": {f"{count:g}": self.critical(count) for count in tokens},
+        }
 
 
 def procedure(
@@ -86,39 +109,48 @@ def procedure(
     tolerance: float = TOLERANCE,
     price: float = PRICE,
 ) -> Procedure:
-    """Run it on (g, t) losses of g shares after t token counts; ``start``: general and domain loss before training.
+    """Run the published procedure on losses of g shares after t token counts.
 
-    Per share the changes from the start follow a1 T^s1 + b1 (domain) and a2 T^s2 + a3 T^s3 + b2 (general), Eq. 6; T0
-    solves a1 s1 T^(s1-1) + lambda (a2 s2 T^(s2-1) + a3 s3 T^(s3-1)) = 0, Eq. 26; the ratios and their T0 give Eq. 8.
+    ``shares`` (g,), ``tokens`` (t,), ``general`` and ``domain`` (g, t) in nats per token. ``start``: general and domain
+    loss before training. ``tolerance``: nats over the start's general loss. ``price``: lambda, the weight of general
+    loss.
+
+    For every share the changes from the start follow a1 T^s1 + b1 (domain) and a2 T^s2 + a3 T^s3 + b2 (general), Eq. 6.
+    T0 solves a1 s1 T^(s1-1) + lambda (a2 s2 T^(s2-1) + a3 s3 T^(s3-1)) = 0, Eq. 26. The shares and their T0 give Eq. 8.
+
+    Raises:
+        FitError: if there are fewer than three shares or six token counts.
+        SchemaError: if a share is not in (0, 1].
     """
-    r, t = np.asarray(shares, dtype=np.float64), np.asarray(tokens, dtype=np.float64)
-    _check(r, t, general, domain)
-    units = t / UNIT
+    ratios, counts = np.asarray(shares, dtype=np.float64), np.asarray(tokens, dtype=np.float64)
+    _check(ratios, counts, general, domain)
+    units, last = counts / UNIT, int(counts.argmax())
     gained = [fit_powers(units, row - start[1]) for row in domain]
     lost = [fit_powers(units, row - start[0], terms=2) for row in general]
-    within, last = (float(units.min()) / REACH, REACH * float(units.max())), int(t.argmax())
-    turning = np.array([UNIT * turning_point(*both, price, within=within) for both in zip(gained, lost, strict=True)])
-    first = float(units[last])
-    fixed = np.array([UNIT * fixed_point(*both, price, first=first) for both in zip(gained, lost, strict=True)])
+    laws = list(zip(gained, lost, strict=True))
+    within, first = (float(units.min()) / REACH, REACH * float(units.max())), float(units[last])
+    turning = np.array([UNIT * turning_point(*pair, price, within=within) for pair in laws])
+    fixed = np.array([UNIT * fixed_point(*pair, price, first=first) for pair in laws])
     turns = np.isfinite(turning) & (turning > 0)
     return Procedure(
-        shares=r,
+        shares=ratios,
         turning=turning,
         fixed=fixed,
         admissible=general[:, last] <= start[0] + tolerance,
-        longest=float(t[last]),
+        longest=float(counts[last]),
         tolerance=tolerance,
-        general=fit_powers(r, general[:, last]),
-        domain=fit_powers(r, domain[:, last]),
+        general=fit_powers(ratios, general[:, last]),
+        domain=fit_powers(ratios, domain[:, last]),
         lost=tuple(lost),
-        token_law=fit_powers(turning[turns] / UNIT, r[turns]) if turns.sum() >= FEWEST else None,
+        token_law=fit_powers(turning[turns] / UNIT, ratios[turns]) if turns.sum() >= FEWEST else None,
     )
 
 
 def turning_point(gained: Powers, lost: Powers, price: float, *, within: tuple[float, float]) -> float:
-    """Return the last T at which the slope of gained + price * lost turns from rising to falling, by a root finder.
+    """Return the last T at which gained + price * lost turns from rising to falling.
 
-    0 where it never rises, inf where it still rises at the end of ``within``.
+    ``within``: the smallest and largest T to search, in units of 0.2e9 tokens. The result is 0 if the sum never rises,
+    and inf if it still rises at the end.
     """
 
     def slope(log_t: float | np.ndarray) -> np.ndarray:
@@ -136,10 +168,11 @@ def turning_point(gained: Powers, lost: Powers, price: float, *, within: tuple[f
 
 
 def fixed_point(gained: Powers, lost: Powers, price: float, *, first: float) -> float:
-    """Return T0 by iterating Eq. 7 from T = ``first``; nan where it leaves the real numbers or does not settle.
+    """Return T0 by iterating Eq. 7 of the paper from T = ``first``.
 
-    T0 = [-a1 s1 / (lambda a2 s2) / (1 + a3 s3 / (a2 s2) T0^(s3-s2))]^(1/(s2-s1)). It is a contraction only on one side
-    of the root: ``turning_point`` finds what this misses.
+    T0 = [-a1 s1 / (lambda a2 s2) / (1 + a3 s3 / (a2 s2) T0^(s3-s2))]^(1/(s2-s1)). The result is nan if the iteration
+    leaves the real numbers or does not settle. It contracts on one side of the root only; ``turning_point`` also finds
+    the roots that it misses.
     """
     (a1,), (s1,) = gained.scales, gained.exponents
     (a2, a3), (s2, s3) = lost.scales, lost.exponents
@@ -148,26 +181,29 @@ def fixed_point(gained: Powers, lost: Powers, price: float, *, first: float) -> 
         inside = -a1 * s1 / (price * a2 * s2) / (1 + a3 * s3 / (a2 * s2) * t ** (s3 - s2)) if t > 0 else -1.0
         if not (isfinite(inside) and inside > 0):
             return float("nan")
-        log_new = np.log(inside) / (s2 - s1)
-        if abs(log_new) > 100:
+        log_next = np.log(inside) / (s2 - s1)
+        # e^100 is beyond any number of tokens: the iteration has left for 0 or infinity.
+        if abs(log_next) > 100:
             return float("nan")
-        new = float(np.exp(log_new))
-        if abs(new - t) <= 1e-10 * new:
-            return new
-        t = new
+        next_t = float(np.exp(log_next))
+        if abs(next_t - t) <= 1e-10 * next_t:
+            return next_t
+        t = next_t
     return float("nan")
 
 
-def _check(r: np.ndarray, t: np.ndarray, general: np.ndarray, domain: np.ndarray) -> None:
-    if len(r) < FEWEST or len(np.unique(r)) < len(r):
+def _check(shares: np.ndarray, tokens: np.ndarray, general: np.ndarray, domain: np.ndarray) -> None:
+    different = np.unique(shares)
+    if len(shares) < FEWEST or len(different) < len(shares):
         raise FitError(
-            f"{len(np.unique(r))} different shares {np.unique(r).tolist()}: a power law in the share needs at least "
+            f"{len(different)} different shares {different.tolist()}: a power law in the share needs at least "
             f"{FEWEST}; run more ratios, for example 0.25, 0.5 and 0.75"
         )
-    if not ((r > 0) & (r <= 1)).all():
-        raise SchemaError(f"shares {r.tolist()} of domain data must lie in (0, 1]: divide percents by 100")
-    if len(t) < 6 or general.shape != (len(r), len(t)) or domain.shape != general.shape:
+    if not ((shares > 0) & (shares <= 1)).all():
+        raise SchemaError(f"shares {shares.tolist()} of domain data must lie in (0, 1]: divide percents by 100")
+    shape = (len(shares), len(tokens))
+    if len(tokens) < CHECKPOINTS or general.shape != shape or domain.shape != shape:
         raise FitError(
-            f"losses {general.shape} and {domain.shape} for {len(r)} shares and {len(t)} token counts: the change of "
-            "general loss has five parameters, so give each share the same six or more checkpoints"
+            f"losses {general.shape} and {domain.shape} for {len(shares)} shares and {len(tokens)} token counts: the "
+            "change of general loss has five parameters, so give each share the same six or more checkpoints"
         )

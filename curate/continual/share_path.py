@@ -1,4 +1,4 @@
-"""Mixtures along the share of one pool: what fills the rest, by size, as given, or what forgets least."""
+"""Mixtures along the share of one pool: the other pools fill the rest by size, as told, or so as to forget least."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,16 +14,17 @@ from curate.pool.pool import Budget, Pool
 from curate.runs.predictor import Predictor
 from curate.runs.recipes import Recipes
 
-KNOTS = 21  # shares at which the rest is optimised; linear between them
-AHEAD = 0.98  # proportion of the pool in front in a start
+KNOTS = 21  # shares at which the rest is optimised; proportions between two of them are interpolated
+NEARLY_ALL = 0.98  # of the rest for one pool, in a start near a corner; from the corner itself slopes can be infinite
 BEST = "best"
 
 
 @dataclass(frozen=True)
-class Path:
-    """Mixtures at one ``budget`` as pool number ``pool`` goes from share 0 to 1, and (p,) ``unique`` tokens on hand.
+class SharePath:
+    """Mixtures at one budget, as the share of pool number ``pool`` goes from 0 to 1.
 
-    ``rest`` (k, p): proportions of the other pools at k even shares, rows sum to 1, 0 for the pool itself.
+    ``unique`` (p,): unique tokens of each pool. ``rest`` (k, p): proportions of the other pools at k even shares; rows
+    sum to 1, and the pool itself has 0.
     """
 
     budget: Budget
@@ -32,43 +33,54 @@ class Path:
     rest: Tensor
 
     def recipes(self, shares: Tensor) -> Recipes:
-        """(g,) shares of the pool to g recipes."""
+        """Return the g recipes at (g,) shares of the pool."""
         knots = np.linspace(0.0, 1.0, len(self.rest))
         columns = [np.interp(shares.numpy(), knots, column) for column in self.rest.numpy().T]
         mixtures = (1 - shares)[:, None] * torch.from_numpy(np.stack(columns, axis=1))
         mixtures[:, self.pool] = shares
         return _recipes(mixtures, self.budget, self.unique)
 
+    def recipe(self, share: float) -> Recipes:
+        """Return the recipe (n = 1) at one share of the pool."""
+        return self.recipes(torch.tensor([share], dtype=torch.float64))
 
-def path(
+
+def share_path(
     general: Predictor,
     pools: Sequence[Pool],
     budget: Budget,
     *,
     pool: str,
     proportions: Mapping[str, float] | str | None = None,
-) -> Path:
-    """Return the mixtures along the share of ``pool``; see ``curate.continual.critical_ratio.critical_ratio`` for the
-    other arguments.
+) -> SharePath:
+    """Return the mixtures along the share of ``pool``.
 
-    A pool that is not among ``pools`` is not limiting: unique tokens inf. By size, the pools that are not limiting
-    share the rest evenly.
+    ``pools``: unique tokens; a pool that is not among them never runs out. ``proportions`` of the other pools: by name;
+    "best", for the lowest general loss; or None, by size. By size, if some pools never run out, these fill the rest
+    evenly.
+
+    Raises:
+        SchemaError: if the fit knows only one pool, or the proportions do not name all others.
     """
     names = general.pools
-    unique = on_hand(names, pools)
+    unique = unique_tokens(names, pools)
     if len(names) < 2:
         raise SchemaError(f"the fit knows one pool, {pool}: a critical ratio needs another one to replay")
-    i = names.index(pool)
-    given = proportions if isinstance(proportions, Mapping) else None
-    made = Path(budget, i, unique, _rest(names, pool, unique, given)[None])
     if isinstance(proportions, str) and proportions != BEST:
         raise SchemaError(f"replay proportions {proportions!r}: give shares by pool, {BEST!r}, or nothing (by size)")
-    return _optimised(general, made) if proportions == BEST and len(names) > 2 else made
+    fixed = proportions if isinstance(proportions, Mapping) else None
+    path = SharePath(budget, names.index(pool), unique, _rest(names, pool, unique, fixed)[None])
+    # With two pools there is nothing to choose: the other pool is the rest.
+    return _optimised(general, path) if proportions == BEST and len(names) > 2 else path
 
 
-def on_hand(names: Sequence[str], pools: Sequence[Pool]) -> Tensor:
-    """(p,) unique tokens in the order of ``names``; a pool that is not among ``pools`` is not limiting: inf."""
-    sizes = {one.name: one.tokens for one in pools}
+def unique_tokens(names: Sequence[str], pools: Sequence[Pool]) -> Tensor:
+    """(p,) unique tokens in the order of ``names``; infinite for a pool that is not among ``pools``.
+
+    Raises:
+        SchemaError: if a pool is not among ``names``.
+    """
+    sizes = {pool.name: pool.tokens for pool in pools}
     if unknown := sorted(set(sizes) - set(names)):
         raise SchemaError(f"no pool {unknown[0]!r} in the fit: it knows {', '.join(names)}; name the pools alike")
     return torch.tensor([sizes.get(name, torch.inf) for name in names], dtype=torch.float64)
@@ -77,8 +89,10 @@ def on_hand(names: Sequence[str], pools: Sequence[Pool]) -> Tensor:
 def _rest(names: Sequence[str], pool: str, unique: Tensor, proportions: Mapping[str, float] | None) -> Tensor:
     """(p,) proportions of the other pools."""
     if proportions is not None:
-        if odd := sorted(set(proportions) ^ (set(names) - {pool})):
-            raise SchemaError(f"replay proportions: {', '.join(odd)} on one side only; give one for each other pool")
+        if unmatched := sorted(set(proportions) ^ (set(names) - {pool})):
+            raise SchemaError(
+                f"replay proportions: {', '.join(unmatched)} on one side only; give one for each other pool"
+            )
         rest = torch.tensor([proportions.get(name, 0.0) for name in names], dtype=torch.float64)
     else:
         unlimited = torch.isinf(unique)
@@ -90,36 +104,47 @@ def _rest(names: Sequence[str], pool: str, unique: Tensor, proportions: Mapping[
     return rest / rest.sum()
 
 
-def _optimised(general: Predictor, first: Path) -> Path:
-    """Return the path with the proportions that give the lowest predicted general loss at each of KNOTS shares.
+def _optimised(general: Predictor, path: SharePath) -> SharePath:
+    """Return the path with the proportions of lowest predicted general loss at each of KNOTS shares.
 
-    Each is searched from the first path's, from even ones, and from nearly all of one pool; the best is kept.
+    Each search starts from the proportions of ``path``, from even ones, and from nearly all of one pool. The best
+    solution is kept.
     """
     knots = torch.linspace(0.0, 1.0, KNOTS, dtype=torch.float64)
-    p = len(first.unique)
-    even = torch.ones(p, p, dtype=torch.float64) / (p - 1)
-    tries = torch.cat([first.rest, even[:1], AHEAD * torch.eye(p, dtype=torch.float64) + (1 - AHEAD) * even])
-    tries = tries[[i for i in range(len(tries)) if i != 2 + first.pool]]  # (s, p)
-    tries[:, first.pool] = 0.0
-    tries = tries / tries.sum(dim=1, keepdim=True)
-    starts = (1 - knots)[:, None, None] * tries  # (k, s, p)
-    starts[:, :, first.pool] = knots[:, None]
+    p = len(path.unique)
+    proportions = _starts(path)  # (s, p)
+    starts = (1 - knots)[:, None, None] * proportions  # (k, s, p)
+    starts[:, :, path.pool] = knots[:, None]
     start = starts.flatten(0, 1)
     low, high = torch.zeros_like(start), torch.ones_like(start)
-    low[:, first.pool] = high[:, first.pool] = knots.repeat_interleave(len(tries))
+    # Equal bounds hold the pool's own share, so that only the rest moves.
+    low[:, path.pool] = high[:, path.pool] = knots.repeat_interleave(len(proportions))
 
     def objective(points: Tensor, rows: Tensor) -> Tensor:
-        return general.loss(_recipes(points, first.budget, first.unique))
+        return general.loss(_recipes(points, path.budget, path.unique))
 
     solve = minimise.minimize if general.differentiable else minimise.search
-    found = solve(objective, start, Region.box(low, high))
-    best = found.value.reshape(KNOTS, -1).argmin(dim=1)
-    rest = found.point.reshape(KNOTS, -1, p)[torch.arange(KNOTS), best]
-    rest[:, first.pool] = 0.0
+    solution = solve(objective, start, Region.box(low, high))
+    best = solution.value.reshape(KNOTS, -1).argmin(dim=1)
+    rest = solution.point.reshape(KNOTS, -1, p)[torch.arange(KNOTS), best]
+    rest[:, path.pool] = 0.0
     total = rest.sum(dim=1, keepdim=True)
-    return replace(first, rest=torch.where(total > 0, rest / total.clamp_min(1e-300), first.rest))
+    # At share 1 nothing is left for the rest: any proportions will do.
+    return replace(path, rest=torch.where(total > 0, rest / total.clamp_min(1e-300), path.rest))
+
+
+def _starts(path: SharePath) -> Tensor:
+    """(s, p) proportions of the other pools from which the search starts."""
+    p = len(path.unique)
+    even = torch.ones(p, p, dtype=torch.float64) / (p - 1)
+    corners = NEARLY_ALL * torch.eye(p, dtype=torch.float64) + (1 - NEARLY_ALL) * even
+    proportions = torch.cat([path.rest, even[:1], corners])
+    # Rows 0 and 1 are the path's and the even ones; the corner of the pool itself is no start.
+    proportions = proportions[[i for i in range(len(proportions)) if i != 2 + path.pool]]
+    proportions[:, path.pool] = 0.0
+    return proportions / proportions.sum(dim=1, keepdim=True)
 
 
 def _recipes(mixtures: Tensor, budget: Budget, unique: Tensor) -> Recipes:
-    full = torch.ones(len(mixtures), dtype=torch.float64)
-    return Recipes(mixtures, budget.tokens * full, budget.params * full, unique.expand(len(mixtures), -1))
+    ones = torch.ones(len(mixtures), dtype=torch.float64)
+    return Recipes(mixtures, budget.tokens * ones, budget.params * ones, unique.expand(len(mixtures), -1))

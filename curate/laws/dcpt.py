@@ -25,7 +25,8 @@ class Dcpt:
     so does r of the last term. Repeats can then only hurt. The middle term rises with r, so a fit need not have the
     shape dL/dr < 0 that the paper requires.
     ``cross`` (the paper's cross-domain law): adds F / K^mu for runs of several domains. K is the learnable coefficient
-    of a run's domain (`curate.continual.cross_domain.learnability`), and lies in ``Recipes.distance``.
+    of a run's domain, and lies in ``Recipes.distance``. K = w1 / k1 + w2 k2, with the start's loss k1 on the domain and
+    its rate of decline k2 over the first steps; the paper does not publish w1 and w2.
 
     Source: Que et al. 2024 (arXiv 2406.01375, L3). The paper's constants are not known to this project: fit them.
     """
@@ -73,7 +74,7 @@ class Dcpt:
             if recipes.distance is None:
                 raise CurateError(
                     "dcpt:cross=true needs the learnable coefficient K of every run's domain in Recipes.distance: "
-                    "measure it with curate.continual.cross_domain.learnability, or leave out cross"
+                    "give it in a column distance.<target> of the run table, or leave out cross"
                 )
             loss = loss + theta["F"] * recipes.distance ** -theta["mu"]
         return loss

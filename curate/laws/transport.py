@@ -24,7 +24,8 @@ class Transport:
     squares; the prior draws t and q to 0. ``distance``: false leaves the distance out.
 
     Source: the distance as predictor, Kang et al. 2023 (arXiv 2307.02460). One form over all sizes, in place of a fit
-    for each size and a projection, is a choice of this project; `curate.selection.projection` has the published forms.
+    for each size and a projection, is a choice of this project; `curate.selection.published_forms` has the
+    published way.
     """
 
     top: float = 0.0

@@ -1,4 +1,4 @@
-"""Simple ways to split a purchase over sources, to compare with: none needs a training."""
+"""Simple ways to split a purchase over the sources, to compare with. None needs a training."""
 
 from collections.abc import Sequence
 
@@ -10,17 +10,17 @@ from curate.planning import scipy_solvers
 from curate.planning.regions import Region
 from curate.pool import baselines
 from curate.pool.pool import Pool
-from curate.selection.transport_predictor import Measure
+from curate.selection.mixture_distance import MixtureDistance
 from curate.transport import distance
 from curate.transport.ground_cost import TransportProblem
 
-UNITS = 10  # of the mixture, which greedy selection hands out one by one
+UNITS = 10  # of the mixture, which forward selection hands out one by one
 RANDOM = 16  # mixtures drawn evenly over the simplex; their mean is shown
-RIDGE = 1e-2  # of the mean second moment, in the design's information matrix
+RIDGE = 1e-2  # of the mean second moment, in the information matrix of the optimal design
 
 
-def rivals(measure: Measure, pools: Sequence[Pool], *, seed: int = 0) -> dict[str, Tensor]:
-    """Return mixtures (k, p) by name; k is 1, but for the random ones, whose mean is meant."""
+def alternatives(measure: MixtureDistance, pools: Sequence[Pool], *, seed: int = 0) -> dict[str, Tensor]:
+    """Return mixtures (k, p) by name. k is 1, except for the random mixtures, which stand for their mean."""
     problem = measure.problem
     p = len(problem.names)
     fixed = baselines.fixed(pools)
@@ -38,48 +38,53 @@ def rivals(measure: Measure, pools: Sequence[Pool], *, seed: int = 0) -> dict[st
     }
 
 
-def greedy(measure: Measure, first: int) -> Tensor:
-    """(p,) forward selection: from one source on, each unit goes where it brings the mixture nearest to the target."""
+def greedy(measure: MixtureDistance, first: int) -> Tensor:
+    """Return the mixture (p,) of forward selection.
+
+    The first unit is of source number ``first``. Each further unit goes to the source that brings the mixture nearest
+    to the target.
+    """
     p = len(measure.problem.names)
     units = torch.zeros(p, dtype=torch.float64)
     units[first] = 1
     for _ in range(UNITS - 1):
-        trial = units + torch.eye(p, dtype=torch.float64)
-        units = trial[int(measure(trial / trial.sum(dim=1, keepdim=True)).argmin())]
+        trials = units + torch.eye(p, dtype=torch.float64)
+        units = trials[int(measure(trials / trials.sum(dim=1, keepdim=True)).argmin())]
     return units / units.sum()
 
 
 def by_value(problem: TransportProblem) -> Tensor:
-    """(p,) even over the better half of the sources by the mean value of their samples (LAVA; Just et al. 2023).
+    """Return the even mixture (p,) of the better half of the sources, by the mean value of their samples.
 
-    Values are calibrated dual potentials at the uniform mixture: a ranking, which knows nothing of ratios.
+    Values are calibrated dual potentials at the uniform mixture (LAVA; Just et al. 2023). They rank the sources, and
+    say nothing of ratios.
     """
     p = len(problem.names)
-    found = distance.solve(problem, torch.full((1, p), 1 / p, dtype=torch.float64)).require()
-    kept = found.gradient[0].argsort(stable=True)[: max(1, p // 2)]
+    solution = distance.solve(problem, torch.full((1, p), 1 / p, dtype=torch.float64)).require()
+    kept = solution.gradient[0].argsort(stable=True)[: max(1, p // 2)]
     shares = torch.zeros(p, dtype=torch.float64)
     shares[kept] = 1 / len(kept)
     return shares
 
 
 def design(problem: TransportProblem) -> Tensor:
-    """(p,) the mixture that leaves the target least uncertain in a linear model, as DAVED buys (Lu et al. 2024).
+    """Return the mixture (p,) that leaves the target least uncertain in a linear model, as DAVED (Lu et al. 2024).
 
-    Minimises tr(T M(w)^-1), M(w) = sum_i w_i S_i + ridge, with second moments S_i of the sources and T of the target:
-    V-optimal design. Features alone; labels do not enter.
+    It minimises tr(T M(w)^-1), a V-optimal design. M(w) = sum_i w_i S_i + ridge, with second moments S_i of the sources
+    and T of the target. Labels are not used.
     """
     x, y = problem.pool.features.double().cpu().numpy(), problem.target.features.double().cpu().numpy()
-    of, p = problem.source.cpu().numpy(), len(problem.names)
-    moments = np.stack([x[of == i].T @ x[of == i] / (of == i).sum() for i in range(p)])
+    source, p = problem.source.cpu().numpy(), len(problem.names)
+    moments = np.stack([x[source == i].T @ x[source == i] / (source == i).sum() for i in range(p)])
     goal = y.T @ y / len(y)
     ridge = RIDGE * float(np.trace(goal)) / len(goal) * np.eye(len(goal))
 
-    def value(w: np.ndarray) -> tuple[float, np.ndarray]:
+    def value_and_gradient(w: np.ndarray) -> tuple[float, np.ndarray]:
         inverse = np.linalg.inv(np.tensordot(w, moments, axes=1) + ridge)
         both = inverse @ goal @ inverse
         return float((inverse * goal).sum()), -np.einsum("kij,ij->k", moments, both)
 
     simplex = Region.box(torch.zeros(1, p, dtype=torch.float64), torch.ones(1, p, dtype=torch.float64))
-    solution = scipy_solvers.slsqp(value, np.full(p, 1 / p), simplex)
+    solution = scipy_solvers.slsqp(value_and_gradient, np.full(p, 1 / p), simplex)
     shares = np.clip(solution, 0, 1)
     return torch.from_numpy(shares / shares.sum())

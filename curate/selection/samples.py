@@ -1,4 +1,4 @@
-"""What a buyer sees: a bounded sample of each source and of the target, as vectors with labels."""
+"""Read a bounded sample of each source and of the target, as vectors with labels."""
 
 from collections.abc import Mapping, Sequence
 
@@ -12,7 +12,7 @@ from curate.pool.pool import Pool
 from curate.tables import batches, scored
 from curate.transport.ground_cost import Samples
 
-SAMPLE = 2000  # rows of a source that are used; more do not move the best mixture
+SAMPLE = 2000  # rows of a source that are used; more do not move the best mixture (our trials, digits)
 
 
 def read(
@@ -24,19 +24,23 @@ def read(
     limit: int = SAMPLE,
     seed: int = 0,
 ) -> dict[str, Samples]:
-    """Return at most ``limit`` rows of every pool: those with the smallest hash of id and seed, in any row order.
+    """Read at most ``limit`` rows of every pool, as vectors and labels by the pool's name.
 
-    Vectors from ``column`` (``emb.<name>``; None: the only one that all pools have), or from ``encoder`` on the text.
-    ``labels``: read the column ``label``; None: where all pools have it. Errors: no such column, a null label.
+    The rows with the smallest hash of id and seed are taken, so that the order of rows does not matter. Vectors are of
+    ``column`` (``emb.<name>``; None: the only one that all pools have), or of ``encoder`` on the text. ``labels``: read
+    the column ``label``; None: if all pools have it.
+
+    Raises:
+        SchemaError: if there is no such column, a label is null, or a pool has no rows.
     """
     have = {pool.name: set(batches.columns(batches.shards(pool.where)[0])) for pool in pools}
     column = "text" if encoder else column or _column(have)
     if lack := [name for name, names in have.items() if column not in names]:
         raise SchemaError(f"source {lack[0]!r} has no column {column!r}; it has {', '.join(sorted(have[lack[0]]))}")
-    use = all("label" in names for names in have.values()) if labels is None else labels
-    if use and (lack := [name for name, names in have.items() if "label" not in names]):
+    labelled = all("label" in names for names in have.values()) if labels is None else labels
+    if labelled and (lack := [name for name, names in have.items() if "label" not in names]):
         raise SchemaError(f"source {lack[0]!r} has no column 'label': give labels on every side, or --no-labels")
-    needs = (column, "label") if use else (column,)
+    needs = (column, "label") if labelled else (column,)
     return {pool.name: _samples(pool.name, _smallest(pool, needs, limit, seed), column, encoder) for pool in pools}
 
 
@@ -50,14 +54,17 @@ def _column(have: Mapping[str, set[str]]) -> str:
 
 
 def _smallest(pool: Pool, needs: Sequence[str], limit: int, seed: int) -> pl.DataFrame:
+    """Return the rows of a pool with the smallest hashes of their ids."""
     held: pl.DataFrame | None = None
     for batch in scored.pool_batches(pool, tuple(needs)):
         part = batch.select("id", *needs).with_columns(
             pl.Series("key", batches.keys(batch["id"], seed), dtype=pl.UInt64)
         )
         if held is not None and held.schema != part.schema:
-            odd = next(name for name in needs if held.schema[name] != part.schema[name])
-            raise SchemaError(f"source {pool.name!r}: {odd} is {held.schema[odd]} and {part.schema[odd]} in its files")
+            name = next(name for name in needs if held.schema[name] != part.schema[name])
+            raise SchemaError(
+                f"source {pool.name!r}: {name} is {held.schema[name]} and {part.schema[name]} in its files"
+            )
         held = (part if held is None else pl.concat([held, part])).sort("key", "id").head(limit)
     if held is None or held.is_empty():
         raise SchemaError(f"source {pool.name!r} has no rows: give a few hundred samples of it")
@@ -72,5 +79,5 @@ def _samples(name: str, frame: pl.DataFrame, column: str, encoder: str | None) -
         labels = frame["label"].to_numpy()
     if encoder is None:
         return Samples(np.ascontiguousarray(frame[column].to_numpy()), labels)
-    built: Encoder = open_sets.build("encoders", encoder)  # type: ignore[assignment]
-    return Samples(built.encode(frame[column].fill_null("").to_list()), labels)
+    implementation: Encoder = open_sets.build("encoders", encoder)  # type: ignore[assignment]
+    return Samples(implementation.encode(frame[column].fill_null("").to_list()), labels)

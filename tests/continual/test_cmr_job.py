@@ -36,120 +36,127 @@ def saved(runs):
 
 
 def test_the_critical_share_of_every_budget_and_tolerance(cmr, runs):
-    said = cmr("--budget", "1e9:1e8,4e9:1e8", tolerance="0.05,0.1")
-    assert said.code == 0, said.err
+    reply = cmr("--budget", "1e9:1e8,4e9:1e8", tolerance="0.05,0.1")
+    assert reply.code == 0, reply.err
     record = saved(runs)
-    assert [(one["tolerance"], one["budget"]["tokens"]) for one in record["ratios"]] == [
-        (0.05, 1e9), (0.05, 4e9), (0.1, 1e9), (0.1, 4e9),
-    ]  # fmt: skip
-    for one in record["ratios"]:
-        assert one["share"] == pytest.approx((one["tolerance"] / 0.5) ** 0.5, abs=0.03)
-        assert one["low"] <= one["share"] <= one["high"]
-        assert one["safe"] < one["share"]
-        assert one["gain"] == pytest.approx(0.6 * one["share"] ** 0.5, abs=0.03)
+    assert [(ratio["tolerance"], ratio["budget"]["tokens"]) for ratio in record["ratios"]] == [
+        (0.05, 1e9),
+        (0.05, 4e9),
+        (0.1, 1e9),
+        (0.1, 4e9),
+    ]
+    for ratio in record["ratios"]:
+        assert ratio["share"] == pytest.approx((ratio["tolerance"] / 0.5) ** 0.5, abs=0.03)
+        assert ratio["low"] <= ratio["share"] <= ratio["high"]
+        assert ratio["safe"] < ratio["share"]
+        assert ratio["gain"] == pytest.approx(0.6 * ratio["share"] ** 0.5, abs=0.03)
     assert record["made_by"]["arguments"]["tolerance"] == "0.05,0.1"
     assert set(record["laws"]) == {"web", "code"}
-    assert "trade-off at 4e+09 tokens" in said.out
-    assert "limits: loss only" in said.out
+    assert "Trade-off at 4e+09 tokens" in reply.out
+    assert "only losses are compared" in reply.out
 
 
 def test_not_reached_is_null_and_said(cmr, runs):
-    said = cmr("--budget", "1e9:1e8", "--json", tolerance="0.6")
-    assert said.code == 0, said.err
-    (one,) = json.loads(said.out)["ratios"]
-    assert (one["share"], one["note"]) == (None, "not reached: above 0.8")
-    assert saved(runs)["ratios"] == [one]
+    reply = cmr("--budget", "1e9:1e8", "--json", tolerance="0.6")
+    assert reply.code == 0, reply.err
+    (ratio,) = json.loads(reply.out)["ratios"]
+    assert (ratio["share"], ratio["note"]) == (None, "not reached: above 0.8")
+    assert saved(runs)["ratios"] == [ratio]
     assert "above 0.8" in cmr("--budget", "1e9:1e8", tolerance="0.6").out
     (further,) = json.loads(cmr("--budget", "1e9:1e8", "--largest", 1, "--json", tolerance="0.4").out)["ratios"]
     assert further["share"] == pytest.approx(0.8**0.5, abs=0.03)
 
 
 def test_a_tolerance_below_the_noise_says_the_noise(cmr, runs):
-    said = cmr("--budget", "1e9:1e8", tolerance="0.001")
-    assert said.code == 0, said.err
-    assert "tolerance 0.001 (0.0010 nats) is below the noise of a run's general loss, 0.00" in said.out
+    reply = cmr("--budget", "1e9:1e8", tolerance="0.001")
+    assert reply.code == 0, reply.err
+    assert "tolerance 0.001 (0.0010 nats) is below the noise of a run's general loss, 0.00" in reply.out
 
 
 def test_relative_tolerance_several_evals_and_given_starts(cmr, runs):
-    said = cmr("--budget", "1e9:1e8", "--relative", "--json", general="*", tolerance="0.04")
-    (one,) = json.loads(said.out)["ratios"]
-    assert one["ceiling"] == pytest.approx(2.55 * 1.04)
+    reply = cmr("--budget", "1e9:1e8", "--relative", "--json", general="*", tolerance="0.04")
+    (ratio,) = json.loads(reply.out)["ratios"]
+    assert ratio["ceiling"] == pytest.approx(2.55 * 1.04)
     pl.read_csv(runs).filter(pl.col("tokens") > 0).write_csv(runs)
     assert "no start row" in one_line(cmr("--budget", "1e9:1e8"))
-    said = cmr("--budget", "1e9:1e8", "--start-loss", "web=2.5", "--start-loss", "code=1.9", "--json")
-    assert json.loads(said.out)["ratios"][0]["ceiling"] == pytest.approx(2.6)
+    reply = cmr("--budget", "1e9:1e8", "--start-loss", "web=2.5", "--start-loss", "code=1.9", "--json")
+    assert json.loads(reply.out)["ratios"][0]["ceiling"] == pytest.approx(2.6)
 
 
 def test_pools_give_epochs(cmr, runs, tmp_path):
     artifacts.save(tmp_path / "pools.json", "pools", {"pools": to_json([Pool("web", 1e12, 1), Pool("code", 1e8, 1)])})
-    said = cmr("--budget", "1e9:1e8", "--pools", tmp_path / "pools.json", "--json")
-    (one,) = json.loads(said.out)["ratios"]
-    assert one["epochs"]["code"] == pytest.approx(10 * one["share"])
+    reply = cmr("--budget", "1e9:1e8", "--pools", tmp_path / "pools.json", "--json")
+    (ratio,) = json.loads(reply.out)["ratios"]
+    assert ratio["epochs"]["code"] == pytest.approx(10 * ratio["share"])
 
 
 def test_what_to_run_next_and_a_limited_corpus(cmr, runs):
-    said = cmr("--budget", "8e9:1e8", "--width", 0.05, "--limited", "1e9:1e8", "--replay", "web=1")
-    assert said.code == 0, said.err
+    reply = cmr("--budget", "8e9:1e8", "--width", 0.05, "--limited", "1e9:1e8", "--replay", "web=1")
+    assert reply.code == 0, reply.err
     record = saved(runs)
     assert record["next_runs"]["asked"] == 0.05
     assert record["next_runs"]["now"] < record["ratios"][0]["high"] - record["ratios"][0]["low"]
-    assert "run noise apart, which no run narrows" in said.out
+    assert "without run noise, which no run narrows" in reply.out
     assert record["limited"]["share"] == 0.8
     assert record["limited"]["tokens"] == pytest.approx(1e9 / 0.8)
-    assert "extrapolated: tokens 8e+09 is" in said.out
-    assert "1e+09 domain tokens seen once are worth most at share 0.800" in said.out
+    assert "extrapolated: tokens 8e+09 is" in reply.out
+    assert "1e+09 domain tokens, seen once, are worth most at share 0.800" in reply.out
 
 
 def test_nothing_to_narrow_is_an_answer(cmr, runs):
-    said = cmr("--budget", "1e9:1e8", "--width", 0.05, tolerance="9")
-    assert said.code == 0, said.err
-    assert "what to run next: no share reaches the ceiling 11.5: there is no critical share to find" in said.out
+    reply = cmr("--budget", "1e9:1e8", "--width", 0.05, tolerance="9")
+    assert reply.code == 0, reply.err
+    assert "What to run next: no share reaches the ceiling 11.5: there is no critical share to find" in reply.out
     assert saved(runs)["ratios"][0]["note"] == "not reached: above 0.8"
     assert saved(runs)["next_runs"]["why"].startswith("no share reaches the ceiling")
 
 
 def test_size_against_tokens(cmr, runs):
     continued(shares=(0.2, 0.5, 0.8), tokens=(1e9, 4e9), params=(1e8, 4e8), noise=0.002).write_csv(runs)
-    said = cmr("--budget", "8e9:4e8", "--law", "chinchilla", "--compute", "1e18,1e19", "--share", 0.3)
-    assert said.code == 0, said.err
-    for flops, one in zip((1e18, 1e19), saved(runs)["sizes"], strict=True):
-        assert 6 * one["params"] * one["tokens"] == pytest.approx(flops)
-        assert one["low"] < one["loss"] < one["high"]
-    assert "size and tokens with the lowest domain loss at share 0.3" in said.out
+    reply = cmr("--budget", "8e9:4e8", "--law", "chinchilla", "--compute", "1e18,1e19", "--share", 0.3)
+    assert reply.code == 0, reply.err
+    for flops, size in zip((1e18, 1e19), saved(runs)["sizes"], strict=True):
+        assert 6 * size["params"] * size["tokens"] == pytest.approx(flops)
+        assert size["low"] < size["loss"] < size["high"]
+    assert "Model size and tokens with the lowest domain loss" in reply.out
 
 
 def test_the_published_procedure_on_the_same_runs(cmr, runs):
     continued(tokens=tuple(1e9 * x for x in range(1, 8))).write_csv(runs)
-    said = cmr("--budget", "1e9:1e8", "--published", tolerance="0.1")
-    assert said.code == 0, said.err
+    reply = cmr("--budget", "1e9:1e8", "--published", tolerance="0.1")
+    assert reply.code == 0, reply.err
     record = saved(runs)["published"]
     assert set(record["feasible"]) <= {0.2, 0.4}
-    assert "published procedure, tolerance 0.1" in said.out
-    assert "no repeats of the domain" in said.out
+    assert "Published procedure at tolerance 0.1" in reply.out
+    assert "no term for repeats of the domain" in reply.out
 
 
 def test_the_laws_predict_a_share_that_was_not_run(cmr, cli, runs, tmp_path):
-    said = cmr("--budget", "1e9:1e8,2e9:1e8", "--fits", tmp_path / "fits", general="*", tolerance="0.1")
-    assert said.code == 0, said.err
+    reply = cmr("--budget", "1e9:1e8,2e9:1e8", "--fits", tmp_path / "fits", general="*", tolerance="0.1")
+    assert reply.code == 0, reply.err
     record = saved(runs)
     assert record["made_by"]["arguments"]["fits"] == str(tmp_path / "fits")
-    asked = continued(shares=(0.5,), tokens=(1e9, 4e9), start=False)
-    asked.write_csv(tmp_path / "asked.csv")
-    for name, truth in (("general", asked["loss.web"] + 0.05), ("domain", asked["loss.code"])):
+    table = continued(shares=(0.5,), tokens=(1e9, 4e9), start=False)
+    table.write_csv(tmp_path / "new.csv")
+    for name, truth in (("general", table["loss.web"] + 0.05), ("domain", table["loss.code"])):
         predicted = cli(
-            "predict", tmp_path / "fits" / f"{name}.json", tmp_path / "asked.csv", "--out", tmp_path / "p.parquet"
+            "predict",
+            tmp_path / "fits" / f"{name}.json",
+            tmp_path / "new.csv",
+            "--out",
+            tmp_path / "p.parquet",
         )
         assert predicted.code == 0, predicted.err
-        found = pl.read_parquet(tmp_path / "p.parquet")
-        assert found["predicted"].to_list() == pytest.approx(truth.to_list(), abs=0.01)
-        assert (found["low"] < found["predicted"]).all()
+        predictions = pl.read_parquet(tmp_path / "p.parquet")
+        assert predictions["predicted"].to_list() == pytest.approx(truth.to_list(), abs=0.01)
+        assert (predictions["low"] < predictions["predicted"]).all()
 
 
 def test_what_is_extrapolated_and_what_is_missing_is_said(cmr, runs):
-    said = cmr("--budget", "1e9:1e8,2e9:1e8,4e9:1e8,8e9:1e8", tolerance="0.6")
-    assert "(shares 0.2 to 0.8 were run; others are extrapolated)" in said.out
-    assert "no law in tokens: it needs 4 budgets" in said.out
-    assert "no law in tokens" not in cmr("--budget", "1e9:1e8,2e9:1e8,4e9:1e8,8e9:1e8").out
+    reply = cmr("--budget", "1e9:1e8,2e9:1e8,4e9:1e8,8e9:1e8", tolerance="0.6")
+    assert "(runs cover shares 0.2 to 0.8; others are extrapolated)" in reply.out
+    assert "No law in tokens: it needs 4 budgets" in reply.out
+    assert "No law in tokens" not in cmr("--budget", "1e9:1e8,2e9:1e8,4e9:1e8,8e9:1e8").out
 
 
 def test_the_same_call_gives_the_same_bytes(cmr, runs):
@@ -208,13 +215,27 @@ def test_a_tolerance_that_is_no_number(cmr):
 @pytest.mark.skipif(not PUBLIC.is_file(), reason=f"no public runs at {PUBLIC}")
 def test_public_runs_of_python_on_the_pile(cli, tmp_path):
     """Critical shares at the end of training, against a line between the measured shares next to it."""
-    said = cli(
-        "cmr", PUBLIC, "--general", "*", "--domain", "python", "--pool", "python", "--tolerance", "0,0.02,0.05",
-        "--budget", "1e10:7e7", "--draws", 100, "--out", tmp_path / "cmr.json",
-    )  # fmt: skip
-    assert said.code == 0, said.err
+    reply = cli(
+        "cmr",
+        PUBLIC,
+        "--general",
+        "*",
+        "--domain",
+        "python",
+        "--pool",
+        "python",
+        "--tolerance",
+        "0,0.02,0.05",
+        "--budget",
+        "1e10:7e7",
+        "--draws",
+        100,
+        "--out",
+        tmp_path / "cmr.json",
+    )
+    assert reply.code == 0, reply.err
     rows = json.loads((tmp_path / "cmr.json").read_text())["ratios"]
     measured = (0.674, 0.765, 0.838)
-    for one, line in zip(rows, measured, strict=True):
-        assert one["share"] == pytest.approx(line, abs=0.03)
-        assert one["safe"] == one["low"] < one["share"] < one["high"] < one["share"] + 0.05
+    for end, line in zip(rows, measured, strict=True):
+        assert end["share"] == pytest.approx(line, abs=0.03)
+        assert end["safe"] == end["low"] < end["share"] < end["high"] < end["share"] + 0.05

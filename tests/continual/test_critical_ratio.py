@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from problems import planted, theta
 
-from curate.continual import critical_ratio, share_path, under_ceiling
+from curate.continual import critical_ratio, ratio_rows, share_path, under_ceiling
 from curate.errors import SchemaError
 from curate.fitting import boosted
 from curate.pool.pool import Budget, Pool
@@ -20,15 +20,15 @@ from curate.storage import artifacts
 AT = Budget(1e10, 1e9)
 
 
-def known(spec, names, values, noise=0.004):
+def planted_narrowly(spec, names, values, noise=0.004):
     """A planted fit whose draws are within a tenth of a percent of its parameters."""
     fit = planted(spec, names, values, noise=noise)
     return replace(fit, draws={k: fit.theta[k] + 0.05 * (v - fit.theta[k]) for k, v in fit.draws.items()})
 
 
 TWO = ("web", "code")
-GENERAL = known("cmr", TWO, {"none": 2.5, "full": 3.0, "s": 2.0})  # 2.5 + .5 R^2
-DOMAIN = known("cmr", TWO, {"none": 1.9, "full": 1.3, "s": 0.5})  # 1.9 - .6 sqrt(R)
+GENERAL = planted_narrowly("cmr", TWO, {"none": 2.5, "full": 3.0, "s": 2.0})  # 2.5 + .5 R^2
+DOMAIN = planted_narrowly("cmr", TWO, {"none": 1.9, "full": 1.3, "s": 0.5})  # 1.9 - .6 sqrt(R)
 VALLEY = planted(  # falls with the first domain tokens, then rises: 2.0 + .1 / R^.3 + R, from above 3 at R = 0
     "scarce", TWO, {"E": 1.5, "C": 0.5, "B": 0.1, "beta": 1e-9, "alpha": 0.3, "delta": 0.0, "gamma": 1.0, "r1": 10.0}
 )
@@ -53,95 +53,100 @@ def narrow(fit):
 
 @pytest.mark.parametrize("tolerance", [0.01, 0.05, 0.3])
 def test_the_closed_form(tolerance):
-    found = critical_ratio.critical_ratio(GENERAL, DOMAIN, [], AT, 2.5 + tolerance, start=1.95)
-    assert found.share == pytest.approx((tolerance / 0.5) ** 0.5, abs=2e-6)
-    assert found.best == found.share, "the domain only gains from its share"
-    assert found.best_anywhere == 1.0
-    assert found.low < found.share < found.high
-    assert (found.safe or 0.0) < found.share
-    assert found.gain[0] == pytest.approx(1.95 - 1.9 + 0.6 * found.share**0.5, abs=1e-5)
-    assert found.gain[1] < found.gain[0] < found.gain[2]
-    assert found.feasible == ((0.0, pytest.approx(found.share, abs=1e-4)),)
-    assert found.note == f"reached at {found.share:.3g}"
-    assert found.weights == {"web": pytest.approx(1 - found.share), "code": found.share}
+    ratio = critical_ratio.critical_ratio(GENERAL, DOMAIN, [], AT, 2.5 + tolerance, start=1.95)
+    assert ratio.share == pytest.approx((tolerance / 0.5) ** 0.5, abs=2e-6)
+    assert ratio.best == ratio.share, "the domain only gains from its share"
+    assert ratio.best_anywhere == 1.0
+    assert ratio.low < ratio.share < ratio.high
+    assert (ratio.safe or 0.0) < ratio.share
+    assert ratio.gain[0] == pytest.approx(1.95 - 1.9 + 0.6 * ratio.share**0.5, abs=1e-5)
+    assert ratio.gain[1] < ratio.gain[0] < ratio.gain[2]
+    assert ratio.feasible == ((0.0, pytest.approx(ratio.share, abs=1e-4)),)
+    assert ratio.note == f"reached at {ratio.share:.3g}"
+    assert ratio.weights == {"web": pytest.approx(1 - ratio.share), "code": ratio.share}
 
 
 def test_safe_is_where_the_upper_bound_of_a_new_run_meets_the_ceiling():
-    found = critical_ratio.critical_ratio(GENERAL, DOMAIN, [], AT, 2.6)
-    at = recipes([[1 - found.safe, found.safe]], [AT.tokens], [AT.params])
-    assert float(GENERAL.interval(at)[1]) == pytest.approx(2.6, abs=1e-4)
+    ratio = critical_ratio.critical_ratio(GENERAL, DOMAIN, [], AT, 2.6)
+    recipe = recipes([[1 - ratio.safe, ratio.safe]], [AT.tokens], [AT.params])
+    assert float(GENERAL.interval(recipe)[1]) == pytest.approx(2.6, abs=1e-4)
     louder = critical_ratio.critical_ratio(replace(GENERAL, noise=0.01), DOMAIN, [], AT, 2.6)
-    assert louder.safe < found.safe
-    assert louder.share == found.share
+    assert louder.safe < ratio.safe
+    assert louder.share == ratio.share
     assert critical_ratio.critical_ratio(replace(GENERAL, noise=0.2), DOMAIN, [], AT, 2.6).safe is None
 
 
 def test_the_interval_is_where_the_bounds_of_a_new_run_meet_the_ceiling():
     """A run's noise moves the share at which it passes the ceiling, however well the law is known."""
-    found = critical_ratio.critical_ratio(narrow(GENERAL), DOMAIN, [], AT, 2.6)
-    ends = recipes([[1 - x, x] for x in (found.low, found.high)], [AT.tokens] * 2, [AT.params] * 2)
+    ratio = critical_ratio.critical_ratio(narrow(GENERAL), DOMAIN, [], AT, 2.6)
+    ends = recipes([[1 - x, x] for x in (ratio.low, ratio.high)], [AT.tokens] * 2, [AT.params] * 2)
     low, high = narrow(GENERAL).interval(ends)
     assert [float(high[0]), float(low[1])] == pytest.approx([2.6, 2.6], abs=1e-4)
-    assert found.low == found.safe < found.share - 0.005
-    assert found.high > found.share + 0.005
+    assert ratio.low == ratio.safe < ratio.share - 0.005
+    assert ratio.high > ratio.share + 0.005
     louder = critical_ratio.critical_ratio(replace(GENERAL, noise=0.01), DOMAIN, [], AT, 2.6)
     noisy = critical_ratio.critical_ratio(narrow(GENERAL), replace(narrow(DOMAIN), noise=0.01), [], AT, 2.6, start=1.95)
     assert noisy.gain[2] - noisy.gain[1] > 0.02, "the gain of a run has its noise as well"
-    assert louder.low < found.low
-    assert louder.high > found.high
+    assert louder.low < ratio.low
+    assert louder.high > ratio.high
 
 
 def test_the_interval_holds_the_point_where_the_draws_leave_it_out():
     shifted = {k: (v + 0.2 * (k == "full")).expand(7) for k, v in GENERAL.theta.items()}
     for draws in (shifted, {k: 2 * GENERAL.theta[k].expand(7) - v for k, v in shifted.items()}):
-        found = critical_ratio.critical_ratio(replace(GENERAL, draws=draws, noise=0.0), DOMAIN, [], AT, 2.6)
-        assert found.low <= found.share + 1e-5
-        assert found.share <= found.high + 1e-5
-        assert found.safe <= found.share + 1e-5
+        ratio = critical_ratio.critical_ratio(replace(GENERAL, draws=draws, noise=0.0), DOMAIN, [], AT, 2.6)
+        assert ratio.low <= ratio.share + 1e-5
+        assert ratio.share <= ratio.high + 1e-5
+        assert ratio.safe <= ratio.share + 1e-5
 
 
 def test_identical_draws_without_noise_give_a_point():
     fits = [replace(narrow(x), noise=0.0) for x in (GENERAL, DOMAIN)]
-    found = critical_ratio.critical_ratio(*fits, [], AT, 2.6, start=1.95)
-    assert found.low == pytest.approx(found.share, abs=1e-5)
-    assert found.high == pytest.approx(found.share, abs=1e-5)
-    assert found.gain[1] == pytest.approx(found.gain[2], abs=1e-12)
+    ratio = critical_ratio.critical_ratio(*fits, [], AT, 2.6, start=1.95)
+    assert ratio.low == pytest.approx(ratio.share, abs=1e-5)
+    assert ratio.high == pytest.approx(ratio.share, abs=1e-5)
+    assert ratio.gain[1] == pytest.approx(ratio.gain[2], abs=1e-12)
 
 
 @given(
     st.sampled_from(["ces", "dcpt:rest=true", "dcpt:rest=true,repeats=true", "mixing", "scarce", "cmr", "mixture_ces"]),
-    st.integers(0, 10**6), st.floats(0.0, 1.0), st.floats(8, 12), st.floats(6, 11),
-)  # fmt: skip
+    st.integers(0, 10**6),
+    st.floats(0.0, 1.0),
+    st.floats(8, 12),
+    st.floats(6, 11),
+)
 def test_it_agrees_with_brute_force(spec, seed, quantile, tokens, unique):
     """Whatever the law: the largest share of a fine grid under a ceiling that some share reaches."""
     general, budget = planted(spec, TWO, theta(spec, 2, seed=seed)), Budget(10**tokens, 1e9)
     pools = [Pool("code", 10**unique, 1)]
     grid = np.linspace(0, 1, 20001)
     n = len(grid)
-    given_ = recipes(
-        np.stack([1 - grid, grid], axis=1), np.full(n, budget.tokens), np.full(n, 1e9),
+    along = recipes(
+        np.stack([1 - grid, grid], axis=1),
+        np.full(n, budget.tokens),
+        np.full(n, 1e9),
         np.stack([np.full(n, np.inf), np.full(n, 10**unique)], axis=1),
-    )  # fmt: skip
-    losses = general.loss(given_).numpy()
+    )
+    losses = general.loss(along).numpy()
     ceiling = float(np.quantile(losses, quantile))
     if not (np.isfinite(losses).all() and ceiling > 0):
         return
-    found = critical_ratio.critical_ratio(general, DOMAIN, pools, budget, ceiling)
+    ratio = critical_ratio.critical_ratio(general, DOMAIN, pools, budget, ceiling)
     brute = grid[losses <= ceiling].max()
-    if found.share is None:
+    if ratio.share is None:
         assert losses[-1] <= ceiling * (1 + 1e-12) or losses[losses <= ceiling].size <= 50
         return
-    assert found.share == pytest.approx(brute, abs=1 / 400 + 1e-9)
-    assert 0 <= found.share <= 1
-    around = at_share(share_path.path(general, pools, budget, pool="code"), found.share)
+    assert ratio.share == pytest.approx(brute, abs=1 / 400 + 1e-9)
+    assert 0 <= ratio.share <= 1
+    around = at_share(share_path.share_path(general, pools, budget, pool="code"), ratio.share)
     assert float(general.loss(around)) <= ceiling * (1 + 1e-9)
-    assert found.epochs["code"] == pytest.approx(found.share * budget.tokens / 10**unique)
+    assert ratio.epochs["code"] == pytest.approx(ratio.share * budget.tokens / 10**unique)
 
 
 @given(st.floats(0.0, 0.5), st.floats(0.0, 0.5))
-def test_a_higher_ceiling_never_lowers_the_ratio(one, other):
-    low, high = (critical_ratio.critical_ratio(GENERAL, DOMAIN, [], AT, 2.5 + x) for x in sorted((one, other)))
-    assert low.at <= high.at + 1e-12
+def test_a_higher_ceiling_never_lowers_the_ratio(first, second):
+    low, high = (critical_ratio.critical_ratio(GENERAL, DOMAIN, [], AT, 2.5 + x) for x in sorted((first, second)))
+    assert low.reference_share <= high.reference_share + 1e-12
     assert (low.safe or 0.0) <= (high.safe or 0.0)
 
 
@@ -149,68 +154,70 @@ def test_any_predictor_will_do():
     """Boosted trees: a step function of the share, with its own draws."""
     rng = np.random.default_rng(0)
     share = rng.uniform(0, 1, 120)
-    made = recipes(np.stack([1 - share, share], axis=1), np.full(120, 1e10), np.full(120, 1e9))
-    losses = {name: one.loss(made).numpy() for name, one in (("general", GENERAL), ("domain", DOMAIN))}
-    trees = boosted.fit_boosted(made, losses, pools=TWO, base=None, clusters=None, options=boosted.TreeOptions(draws=4))
-    found = critical_ratio.critical_ratio(trees["general"], trees["domain"], [], AT, 2.6)
-    assert found.share == pytest.approx(0.2**0.5, abs=0.05)
-    assert found.safe <= found.share
+    grid_recipes = recipes(np.stack([1 - share, share], axis=1), np.full(120, 1e10), np.full(120, 1e9))
+    losses = {name: fit.loss(grid_recipes).numpy() for name, fit in (("general", GENERAL), ("domain", DOMAIN))}
+    trees = boosted.fit_boosted(
+        grid_recipes, losses, pools=TWO, base=None, clusters=None, options=boosted.TreeOptions(draws=4)
+    )
+    ratio = critical_ratio.critical_ratio(trees["general"], trees["domain"], [], AT, 2.6)
+    assert ratio.share == pytest.approx(0.2**0.5, abs=0.05)
+    assert ratio.safe <= ratio.share
 
 
 def test_not_reached_is_no_number():
-    found = critical_ratio.critical_ratio(GENERAL, DOMAIN, [], AT, 3.5, start=1.95)
-    assert found.share is found.low is found.high is None
-    assert found.note == "not reached: above 1"
-    assert found.at == found.safe == found.best == 1.0
-    assert found.gain[0] == pytest.approx(0.65, abs=1e-3)
+    ratio = critical_ratio.critical_ratio(GENERAL, DOMAIN, [], AT, 3.5, start=1.95)
+    assert ratio.share is ratio.low is ratio.high is None
+    assert ratio.note == "not reached: above 1"
+    assert ratio.reference_share == ratio.safe == ratio.best == 1.0
+    assert ratio.gain[0] == pytest.approx(0.65, abs=1e-3)
 
 
 def test_shares_beyond_the_fitted_ones_are_not_looked_at_unless_asked():
-    fits = [replace(one, ranges={**one.ranges, "share of code": (0.2, 0.6)}) for one in (GENERAL, DOMAIN)]
-    found = critical_ratio.critical_ratio(*fits, [], AT, 2.75)
-    assert found.note == "not reached: above 0.6"
-    assert found.share is None
+    fits = [replace(fit, ranges={**fit.ranges, "share of code": (0.2, 0.6)}) for fit in (GENERAL, DOMAIN)]
+    ratio = critical_ratio.critical_ratio(*fits, [], AT, 2.75)
+    assert ratio.note == "not reached: above 0.6"
+    assert ratio.share is None
     further = critical_ratio.critical_ratio(*fits, [], AT, 2.75, largest=1.0)
     assert further.share == pytest.approx(0.5**0.5, abs=2e-6)
-    assert any("share of code 0.707 is 1.18x the largest fitted (0.6)" in note for note in further.limits)
+    assert any("share of code 0.707 is 1.18x the largest fitted (0.6)" in note for note in further.warnings)
     below = critical_ratio.critical_ratio(*fits, [], AT, 2.505)
-    assert any("share of code 0.1 is 2x below the smallest fitted (0.2)" in note for note in below.limits)
+    assert any("share of code 0.1 is 2x below the smallest fitted (0.2)" in note for note in below.warnings)
     with pytest.raises(SchemaError, match="shares of code up to 1.5"):
         critical_ratio.critical_ratio(*fits, [], AT, 2.75, largest=1.5)
 
 
 def test_already_over_without_domain_data():
-    found = critical_ratio.critical_ratio(GENERAL, DOMAIN, [], AT, 2.4, start=1.95)
-    assert found.share is found.safe is found.best is None
-    assert found.note == "already over at 0: general loss 2.5000 without domain data is above the ceiling 2.4000"
-    assert (found.low, found.high, found.at, found.feasible) == (0.0, 0.0, 0.0, ())
-    assert found.gain[0] == pytest.approx(0.05, abs=1e-3)
+    ratio = critical_ratio.critical_ratio(GENERAL, DOMAIN, [], AT, 2.4, start=1.95)
+    assert ratio.share is ratio.safe is ratio.best is None
+    assert ratio.note == "already over at 0: general loss 2.5000 without domain data is above the ceiling 2.4000"
+    assert (ratio.low, ratio.high, ratio.reference_share, ratio.feasible) == (0.0, 0.0, 0.0, ())
+    assert ratio.gain[0] == pytest.approx(0.05, abs=1e-3)
 
 
 def test_a_valley_is_under_the_ceiling_between_two_shares():
-    found = critical_ratio.critical_ratio(VALLEY, DOMAIN, [], AT, 2.45)
-    (low, high), *more = found.feasible
+    ratio = critical_ratio.critical_ratio(VALLEY, DOMAIN, [], AT, 2.45)
+    (low, high), *more = ratio.feasible
     assert not more
-    assert 0 < low < high == pytest.approx(found.share, abs=1e-4)
-    assert "are under the ceiling: general loss does not simply rise with the share" in found.note
+    assert 0 < low < high == pytest.approx(ratio.share, abs=1e-4)
+    assert "are under the ceiling: general loss does not simply rise with the share" in ratio.note
 
 
 def test_a_hump_leaves_two_pieces_and_the_share_ends_the_last():
     ceiling = 2.85
-    fits = [replace(one, ranges={**one.ranges, "share of code": (0.0, 0.8)}) for one in (RISING, FALLING)]
-    found = critical_ratio.critical_ratio(Blend(tuple(fits), (0.5, 0.5), "hump"), DOMAIN, [], AT, ceiling)
-    assert len(found.feasible) == 2
-    assert found.feasible[0][0] == 0.0
-    assert found.feasible[1][1] == 0.8
-    assert found.share is None, "the second piece goes on beyond the shares looked at"
-    assert found.note.startswith("not reached: above 0.8; only 0 to 0.00")
+    fits = [replace(fit, ranges={**fit.ranges, "share of code": (0.0, 0.8)}) for fit in (RISING, FALLING)]
+    ratio = critical_ratio.critical_ratio(Blend(tuple(fits), (0.5, 0.5), "hump"), DOMAIN, [], AT, ceiling)
+    assert len(ratio.feasible) == 2
+    assert ratio.feasible[0][0] == 0.0
+    assert ratio.feasible[1][1] == 0.8
+    assert ratio.share is None, "the second piece goes on beyond the shares looked at"
+    assert ratio.note.startswith("not reached: above 0.8; only 0 to 0.00")
 
 
 def test_the_best_share_for_the_domain_can_lie_under_the_critical_one():
-    found = critical_ratio.critical_ratio(GENERAL, VALLEY, [], AT, 2.9)
-    assert found.best == pytest.approx(0.03 ** (1 / 1.3), abs=3e-3), "d/dR (.1 R^-.3 + R) = 0"
-    assert found.best < found.share
-    assert found.best_anywhere == found.best
+    ratio = critical_ratio.critical_ratio(GENERAL, VALLEY, [], AT, 2.9)
+    assert ratio.best == pytest.approx(0.03 ** (1 / 1.3), abs=3e-3), "d/dR (.1 R^-.3 + R) = 0"
+    assert ratio.best < ratio.share
+    assert ratio.best_anywhere == ratio.best
     tight = critical_ratio.critical_ratio(GENERAL, VALLEY, [], AT, 2.5 + 0.5 * 0.02**2)
     assert tight.best == tight.share < tight.best_anywhere
 
@@ -229,9 +236,11 @@ def test_a_small_domain_corpus_changes_the_answer():
 
 def test_a_small_replay_corpus_lowers_what_replay_is_worth():
     start = float(MIXED.loss(recipes([[1.0, 0.0]], [AT.tokens], [AT.params])))
-    made = [Pool("web", 2e8, 1)]
-    plenty, scarce = (critical_ratio.critical_ratio(MIXED, MIXED, pools, AT, start + 0.4) for pools in ([], made))
-    assert scarce.at != pytest.approx(plenty.at, abs=0.01)
+    pools_on_hand = [Pool("web", 2e8, 1)]
+    plenty, scarce = (
+        critical_ratio.critical_ratio(MIXED, MIXED, pools, AT, start + 0.4) for pools in ([], pools_on_hand)
+    )
+    assert scarce.reference_share != pytest.approx(plenty.reference_share, abs=0.01)
     assert scarce.epochs["web"] == pytest.approx(scarce.weights["web"] * 50)
     assert scarce.table()["replay_epochs"][0] == pytest.approx(50)
     assert plenty.table()["replay_epochs"].max() == 0.0
@@ -241,30 +250,30 @@ def test_the_rest_follows_sizes_or_what_is_given():
     pools = [Pool("web", 3e11, 1), Pool("books", 1e11, 1)]
     sized = critical_ratio.critical_ratio(REPLAY, REPLAY, pools, AT, 100.0)
     assert sized.weights["web"] == pytest.approx(3 * sized.weights["books"])
-    half = at_share(share_path.path(REPLAY, pools, AT, pool="code"), 0.5).weights[0]
+    half = at_share(share_path.share_path(REPLAY, pools, AT, pool="code"), 0.5).weights[0]
     assert half.tolist() == pytest.approx([0.375, 0.125, 0.5])
-    free = at_share(share_path.path(REPLAY, [], AT, pool="web"), 0.4).weights[0]
+    free = at_share(share_path.share_path(REPLAY, [], AT, pool="web"), 0.4).weights[0]
     assert free.tolist() == pytest.approx([0.4, 0.3, 0.3])
-    given_ = share_path.path(REPLAY, pools, AT, pool="code", proportions={"web": 1, "books": 9})
-    assert at_share(given_, 0.5).weights[0].tolist() == pytest.approx([0.05, 0.45, 0.5])
+    told = share_path.share_path(REPLAY, pools, AT, pool="code", proportions={"web": 1, "books": 9})
+    assert at_share(told, 0.5).weights[0].tolist() == pytest.approx([0.05, 0.45, 0.5])
 
 
 def test_the_rest_can_be_what_forgets_least():
     pools = [Pool("web", 1e12, 1), Pool("books", 1e11, 1)]
-    by_size, best = (share_path.path(REPLAY, pools, AT, pool="code", proportions=x) for x in (None, "best"))
+    by_size, best = (share_path.share_path(REPLAY, pools, AT, pool="code", proportions=x) for x in (None, "best"))
     shares = torch.linspace(0, 0.95, 39, dtype=torch.float64)
     assert bool((REPLAY.loss(best.recipes(shares)) < REPLAY.loss(by_size.recipes(shares))).all())
     assert torch.allclose(best.recipes(shares).weights[:, 2], shares)
     grid = torch.linspace(0, 0.5, 501, dtype=torch.float64)
     every = torch.stack([grid, 0.5 - grid, torch.full_like(grid, 0.5)], dim=1)
-    made = replace(best.recipes(torch.full((501,), 0.5, dtype=torch.float64)), weights=every)
-    assert float(REPLAY.loss(at_share(best, 0.5))) <= float(REPLAY.loss(made).min()) + 1e-6
+    mixed = replace(best.recipes(torch.full((501,), 0.5, dtype=torch.float64)), weights=every)
+    assert float(REPLAY.loss(at_share(best, 0.5))) <= float(REPLAY.loss(mixed).min()) + 1e-6
     start = float(REPLAY.loss(by_size.recipes(torch.zeros(1, dtype=torch.float64))))
-    one, two = (
+    by_size_share, best_share = (
         critical_ratio.critical_ratio(REPLAY, REPLAY, pools, AT, start + 0.05, proportions=x).share
         for x in (None, "best")
     )
-    assert two > one
+    assert best_share > by_size_share
 
 
 def test_the_answer_depends_on_the_budget():
@@ -277,23 +286,23 @@ def test_the_answer_depends_on_the_budget():
     )
     assert same.share == pytest.approx(0.5, abs=1e-6)
     assert short.share < same.share < large.share
-    table = critical_ratio.table([short, same, large])
+    table = ratio_rows.table([short, same, large])
     assert table["share"].to_list() == [short.share, same.share, large.share]
     assert table["params"].to_list() == [1e9, 1e9, 1.1e9]
 
 
 def test_what_is_extrapolated_or_harmful_is_said():
     fits = [replace(x, ranges={**x.ranges, "tokens": (1e8, 1e9), "epochs": (0.0, 1.0)}) for x in (GENERAL, DOMAIN)]
-    said = " / ".join(critical_ratio.critical_ratio(*fits, [Pool("code", 1e7, 1)], AT, 2.6).limits)
-    assert "extrapolated: tokens 1e+10 is 10x the largest fitted (1e+09)" in said
-    assert "extrapolated: epochs 447 is 447x the largest fitted (1)" in said
-    assert "code: 446 repeats are in the harmful band" in said
-    assert critical_ratio.critical_ratio(GENERAL, DOMAIN, [], AT, 2.6).limits == ()
+    warnings = " / ".join(critical_ratio.critical_ratio(*fits, [Pool("code", 1e7, 1)], AT, 2.6).warnings)
+    assert "extrapolated: tokens 1e+10 is 10x the largest fitted (1e+09)" in warnings
+    assert "extrapolated: epochs 447 is 447x the largest fitted (1)" in warnings
+    assert "code: 446 repeats are in the harmful band" in warnings
+    assert critical_ratio.critical_ratio(GENERAL, DOMAIN, [], AT, 2.6).warnings == ()
 
 
 def test_the_trade_off_is_the_fits_predictions():
-    found = critical_ratio.critical_ratio(GENERAL, DOMAIN, [], AT, 2.6)
-    curve = found.table()
+    ratio = critical_ratio.critical_ratio(GENERAL, DOMAIN, [], AT, 2.6)
+    curve = ratio.table()
     assert curve.height == 41
     assert curve["general"].to_list() == pytest.approx((2.5 + 0.5 * curve["share"] ** 2).to_list(), abs=1e-5)
     assert (curve["general_low"] < curve["general"]).all()
@@ -302,9 +311,9 @@ def test_the_trade_off_is_the_fits_predictions():
 
 def test_it_can_be_saved_whatever_the_answer(tmp_path):
     ratios = [critical_ratio.critical_ratio(GENERAL, DOMAIN, [], AT, c, start=2.0) for c in (2.4, 2.6, 3.5)]
-    artifacts.save(tmp_path / "cmr.json", "cmr", {"ratios": critical_ratio.to_json(ratios)})
+    artifacts.save(tmp_path / "cmr.json", "cmr", {"ratios": ratio_rows.to_json(ratios)})
     again = artifacts.load(tmp_path / "cmr.json", "cmr")["ratios"]
-    assert [one["share"] for one in again] == [None, ratios[1].share, None]
+    assert [ratio["share"] for ratio in again] == [None, ratios[1].share, None]
     assert again[2]["note"] == "not reached: above 1"
     assert again[0]["budget"] == {"tokens": 1e10, "params": 1e9}
     assert len(again[1]["curve"]) == 41
@@ -348,16 +357,16 @@ def test_pieces_and_ends_agree_with_a_fine_interpolation(values, ceiling):
     curve = torch.tensor(values, dtype=torch.float64)
     fine = np.linspace(0, 1, 2001)
     under = np.interp(fine, grid.numpy(), curve.numpy()) <= ceiling
-    found = under_ceiling.pieces(grid, curve, ceiling)
-    assert all(a <= b for a, b in found)
+    pieces = under_ceiling.pieces(grid, curve, ceiling)
+    assert all(a <= b for a, b in pieces)
     inside = np.zeros(len(fine), dtype=bool)
-    for a, b in found:
+    for a, b in pieces:
         inside |= (fine >= a - 1e-9) & (fine <= b + 1e-9)
     assert (inside | ~under).all()
     end = float(under_ceiling.last_under(grid, curve[None], ceiling))
-    if not found:
+    if not pieces:
         assert np.isnan(end)
     elif values[-1] <= ceiling:
         assert end == np.inf
     else:
-        assert end == pytest.approx(found[-1][1], abs=1e-12)
+        assert end == pytest.approx(pieces[-1][1], abs=1e-12)

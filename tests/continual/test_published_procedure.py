@@ -34,8 +34,8 @@ def test_the_token_law_comes_back_from_its_own_values(model):
     law = fit_powers(
         t, np.array([PUBLISHED[model]["a4"] * x ** PUBLISHED[model]["s4"] + PUBLISHED[model]["b3"] for x in t])
     )
-    found = {"a4": law.scales[0], "s4": law.exponents[0], "b3": law.floor}
-    assert found == pytest.approx(PUBLISHED[model], rel=1e-5)
+    coefficients = {"a4": law.scales[0], "s4": law.exponents[0], "b3": law.floor}
+    assert coefficients == pytest.approx(PUBLISHED[model], rel=1e-5)
 
 
 @pytest.mark.parametrize("model", TABLE_2)
@@ -60,17 +60,17 @@ def planted(constants, price, shares=SHARES):
 @pytest.mark.parametrize("model", ["460M", "3.1B"])
 def test_planted_turning_points_give_the_published_token_law(model):
     general, domain = planted(PUBLISHED[model], 1000.0)
-    found = published_procedure.procedure(SHARES, TOKENS, general, domain, start=(2.5, 1.8))
-    law = found.token_law
+    procedure = published_procedure.procedure(SHARES, TOKENS, general, domain, start=(2.5, 1.8))
+    law = procedure.token_law
     expected = [((r - PUBLISHED[model]["b3"]) / PUBLISHED[model]["a4"]) ** (1 / PUBLISHED[model]["s4"]) for r in SHARES]
-    assert found.turning / UNIT == pytest.approx(expected, rel=1e-3)
+    assert procedure.turning / UNIT == pytest.approx(expected, rel=1e-3)
     assert float(law(100.0)) == pytest.approx(AT_20B[model], abs=2e-3)
-    assert found.critical(20e9) == pytest.approx(AT_20B[model], abs=2e-3)
-    assert found.critical(0.2e9) == 0.0
-    past = found.turning < TOKENS.max()
-    assert (found.feasible == past).all(), "all are under the ceiling here"
-    assert found.ratio == SHARES[past].max()
-    assert found.table().columns == ["share", "turning", "fixed", "admissible", "feasible"]
+    assert procedure.critical(20e9) == pytest.approx(AT_20B[model], abs=2e-3)
+    assert procedure.critical(0.2e9) == 0.0
+    past = procedure.turning < TOKENS.max()
+    assert (procedure.feasible == past).all(), "all are under the ceiling here"
+    assert procedure.ratio == SHARES[past].max()
+    assert procedure.table().columns == ["share", "turning", "fixed", "admissible", "feasible"]
 
 
 def test_a_tighter_ceiling_leaves_fewer_shares():
@@ -98,8 +98,8 @@ def test_the_root_finder_finds_the_turning_point(turn, a2, gap, price):
     s3 = s2 + gap
     a3 = -(-0.05 * 0.35 * turn**-0.65 / price + a2 * s2 * turn ** (s2 - 1)) / (s3 * turn ** (s3 - 1))
     lost = Powers((a2, a3), (s2, s3), 0.0)
-    found = published_procedure.turning_point(GAINED, lost, price, within=(0.01, 4000.0))
-    assert found == pytest.approx(turn, rel=1e-6)
+    turning = published_procedure.turning_point(GAINED, lost, price, within=(0.01, 4000.0))
+    assert turning == pytest.approx(turn, rel=1e-6)
     before, after = (float(GAINED.slope(x * turn) + price * lost.slope(x * turn)) for x in (0.99, 1.01))
     assert before > 0 > after
 
@@ -142,18 +142,18 @@ def test_always_falling_and_never_turning():
 def test_powers_of_exact_points_come_back(terms):
     x = np.geomspace(0.3, 300, 30)
     truth = Powers((-0.4, 0.03)[:terms], (-0.3, 0.5)[:terms], 1.7)
-    found = fit_powers(x, truth(x), terms=terms)
-    assert found.exponents == pytest.approx(truth.exponents, abs=1e-5)
-    assert found.scales == pytest.approx(truth.scales, rel=1e-4)
-    assert found.floor == pytest.approx(1.7, abs=1e-5)
+    fitted = fit_powers(x, truth(x), terms=terms)
+    assert fitted.exponents == pytest.approx(truth.exponents, abs=1e-5)
+    assert fitted.scales == pytest.approx(truth.scales, rel=1e-4)
+    assert fitted.floor == pytest.approx(1.7, abs=1e-5)
     step = 1e-6
     assert truth.slope(2.0) == pytest.approx((truth(2 + step) - truth(2 - step)) / (2 * step), rel=1e-6)
 
 
 @pytest.mark.parametrize("level", [0.0, 0.7])
 def test_powers_of_a_constant_are_that_constant(level):
-    found = fit_powers(np.geomspace(1, 9, 5), np.full(5, level))
-    assert found(3.3) == pytest.approx(level, abs=1e-9)
+    fitted = fit_powers(np.geomspace(1, 9, 5), np.full(5, level))
+    assert fitted(3.3) == pytest.approx(level, abs=1e-9)
 
 
 def test_wrong_input():

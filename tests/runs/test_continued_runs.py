@@ -119,18 +119,16 @@ def test_only_starts_and_missing_losses():
 
 def test_laws_are_set_for_the_runs():
     one, two = split(continued()), split(continued(params=(1e8, 2e8)))
-    assert choose_law.placed(["dcpt:repeats=true", "chinchilla", "boosted"], one, rest=True) == [
-        "dcpt:repeats=true,pool=1,rest=true",
-        "chinchilla",
-        "boosted",
-    ]
-    assert choose_law.placed(["cmr", "dcpt:pool=0"], one, rest=False) == ["cmr:pool=1", "dcpt:pool=0"]
-    assert choose_law.placed(["replay"], two, rest=True) == ["replay:pool=1,length=4e+09,rest=true,sizes=true"]
+    assert choose_law.complete_specs(["dcpt:repeats=true", "chinchilla", "boosted"], one, rest=True) == [
+        "dcpt:repeats=true,pool=1,rest=true", "chinchilla", "boosted",
+    ]  # fmt: skip
+    assert choose_law.complete_specs(["cmr", "dcpt:pool=0"], one, rest=False) == ["cmr:pool=1", "dcpt:pool=0"]
+    assert choose_law.complete_specs(["replay"], two, rest=True) == ["replay:pool=1,length=4e+09,rest=true,sizes=true"]
 
 
 def test_the_law_that_predicts_left_out_shares_is_kept():
     found = split(continued(noise=0.001))
-    specs = choose_law.placed(["cmr", "chinchilla", "mixture_joint"], found, rest=True)
+    specs = choose_law.complete_specs(["cmr", "chinchilla", "mixture_joint"], found, rest=True)
     chosen = choose_law.choose(specs, found, "web", options=FitOptions(starts=3, draws=3))
     rows = chosen.table()
     assert rows["law"][0] == chosen.fit.spec == "cmr:pool=1"

@@ -27,22 +27,33 @@ def shop(tmp_path):
     return tmp_path
 
 
-def ask(cli, shop, *more, sources="sources", budget=1000):
-    return cli("select", shop / sources, "--target", shop / "target.parquet", "--budget", budget,
-               "--out", shop / "plan.json", *more)  # fmt: skip
+def run_select(cli, shop, *more, sources="sources", budget=1000):
+    return cli(
+        "select",
+        shop / sources,
+        "--target",
+        shop / "target.parquet",
+        "--budget",
+        budget,
+        "--out",
+        shop / "plan.json",
+        *more,
+    )
 
 
 def test_without_runs_the_planted_ratio_is_bought(cli, shop):
-    said = ask(cli, shop, "--json")
-    assert said.code == 0, said.err
-    (entry,) = json.loads(said.out)["plans"]
+    reply = run_select(cli, shop, "--json")
+    assert reply.code == 0, reply.err
+    (entry,) = json.loads(reply.out)["plans"]
     assert [entry["weights"][n] for n in "abc"] == pytest.approx([0.7, 0.3, 0.0], abs=0.06)
     assert sum(entry["examples"].values()) == 1000
     record = json.loads((shop / "plan.json").read_text())
     assert {row["name"] for row in record["compared"]} > {"nearest", "uniform", "best single", "greedy"}
     assert record["made_by"]["inputs"]
-    made = mixture.load(shop / "plan.json")
-    assert {part.pool.name: part.tokens for part in made.parts} == {k: v for k, v in entry["examples"].items() if v}
+    training_set = mixture.load(shop / "plan.json")
+    assert {part.pool.name: part.tokens for part in training_set.parts} == {
+        k: v for k, v in entry["examples"].items() if v
+    }
 
 
 def test_runs_give_a_predicted_error_and_prices_are_kept(cli, shop):
@@ -53,9 +64,9 @@ def test_runs_give_a_predicted_error_and_prices_are_kept(cli, shop):
         {"run": [f"r{i}" for i in range(12)], "params": 1e3, "tokens": [100.0, 200.0] * 6, "metric.acc": 1 - error}
         | {f"weight.{n}": w[:, i] for i, n in enumerate("abc")}
     ).write_csv(shop / "runs.csv")
-    said = ask(cli, shop, "--runs", shop / "runs.csv", "--price", "a=2", "--price", "b=1", "--money", 1300)
-    assert said.code == 0, said.err
-    assert "metric.acc as error with 90 % intervals" in said.out
+    reply = run_select(cli, shop, "--runs", shop / "runs.csv", "--price", "a=2", "--price", "b=1", "--money", 1300)
+    assert reply.code == 0, reply.err
+    assert "metric.acc as error with 90 % intervals" in reply.out
     record = json.loads((shop / "plan.json").read_text())
     (entry,) = record["plans"]
     assert entry["predicts"] == "error"
@@ -65,14 +76,14 @@ def test_runs_give_a_predicted_error_and_prices_are_kept(cli, shop):
 
 @pytest.mark.parametrize("distance", ["sliced", "energy"])
 def test_cheap_distances_find_the_planted_ratio_too(cli, shop, distance):
-    said = ask(cli, shop, "--distance", distance, "--json")
-    assert said.code == 0, said.err
-    found = json.loads(said.out)
-    assert [found["plans"][0]["weights"][n] for n in "abc"] == pytest.approx([0.7, 0.3, 0.0], abs=0.06)
-    assert found["chosen"]["form"] == distance
+    reply = run_select(cli, shop, "--distance", distance, "--json")
+    assert reply.code == 0, reply.err
+    record = json.loads(reply.out)
+    assert [record["plans"][0]["weights"][n] for n in "abc"] == pytest.approx([0.7, 0.3, 0.0], abs=0.06)
+    assert record["chosen"]["form"] == distance
 
 
-def bad(shop, x, labels=None):
+def write_bad_source(shop, x, labels=None):
     write(shop / "sources" / "source=b" / "x.parquet", x, labels)
 
 
@@ -86,11 +97,11 @@ def bad(shop, x, labels=None):
     ],
 )
 def test_bad_samples_are_one_clear_line(cli, shop, x, message):
-    bad(shop, x)
-    said = ask(cli, shop)
-    assert said.code == 1
-    assert message in said.err
-    assert len(said.err.strip().splitlines()) == 1
+    write_bad_source(shop, x)
+    reply = run_select(cli, shop)
+    assert reply.code == 1
+    assert message in reply.err
+    assert len(reply.err.strip().splitlines()) == 1
 
 
 def test_other_refusals_are_one_clear_line(cli, shop):
@@ -103,15 +114,15 @@ def test_other_refusals_are_one_clear_line(cli, shop):
         (("--runs", shop / "none.csv"), 1, "no such run table"),
         (("--distance", "cosine"), 1, "there are transport, sliced, energy"),
     ):
-        said = ask(cli, shop, *more)
-        assert (said.code, len(said.err.strip().splitlines())) == (code, 1), said.err
-        assert message in said.err
-    assert [ask(cli, shop, budget=budget).code for budget in (0.5, "inf", "nan")] == [2, 2, 2]
+        reply = run_select(cli, shop, *more)
+        assert (reply.code, len(reply.err.strip().splitlines())) == (code, 1), reply.err
+        assert message in reply.err
+    assert [run_select(cli, shop, budget=budget).code for budget in (0.5, "inf", "nan")] == [2, 2, 2]
     rng = np.random.default_rng(0)
-    bad(shop, rng.standard_normal((20, 2)), labels=[0, 1] * 10)
-    said = ask(cli, shop)  # labels on one side only are not compared
-    assert said.code == 0, said.err
-    assert "features alone" in said.out
+    write_bad_source(shop, rng.standard_normal((20, 2)), labels=[0, 1] * 10)
+    reply = run_select(cli, shop)  # labels on one side only are not compared
+    assert reply.code == 0, reply.err
+    assert "features alone" in reply.out
 
 
 def test_text_is_embedded_and_classes_may_be_missing_in_a_source(cli, tmp_path):
@@ -122,7 +133,18 @@ def test_text_is_embedded_and_classes_may_be_missing_in_a_source(cli, tmp_path):
         path.parent.mkdir(parents=True, exist_ok=True)
         labels = [0] * 20 if name == "b" else [0, 1] * 10
         pl.DataFrame({"text": rows, "label": labels}).write_parquet(path)
-    said = cli("select", tmp_path / "s", "--target", tmp_path / "t.parquet", "--budget", 100, "--encoder",
-               "hashed:width=32", "--out", tmp_path / "plan.json", "--json")  # fmt: skip
-    assert said.code == 0, said.err
-    assert json.loads(said.out)["plans"][0]["examples"]["a"] > 90
+    reply = cli(
+        "select",
+        tmp_path / "s",
+        "--target",
+        tmp_path / "t.parquet",
+        "--budget",
+        100,
+        "--encoder",
+        "hashed:width=32",
+        "--out",
+        tmp_path / "plan.json",
+        "--json",
+    )
+    assert reply.code == 0, reply.err
+    assert json.loads(reply.out)["plans"][0]["examples"]["a"] > 90

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from curate.errors import SchemaError
-from curate.selection.transport_predictor import Measure
+from curate.selection.mixture_distance import MixtureDistance
 from curate.transport.ground_cost import Samples, TransportProblem, problem
 from curate.transport.surrogates import energies, energy, sliced, slices, vectors
 
@@ -70,7 +70,7 @@ def test_energy_is_the_mean_over_pairs():
 @pytest.mark.parametrize("kind", ["sliced", "energy"])
 @pytest.mark.parametrize("labelled", [False, True])
 def test_gradients_agree_with_finite_differences(kind, labelled):
-    measure = Measure(planted(labelled=labelled), kind=kind)
+    measure = MixtureDistance(planted(labelled=labelled), kind=kind)
     # No share is a multiple of a sample's mass, where slices have kinks.
     mixture = torch.tensor([[0.503, 0.194, 0.303]], dtype=torch.float64)
     w = mixture.clone().requires_grad_(True)
@@ -95,4 +95,4 @@ def test_labels_add_half_the_distance_of_diagonal_gaussians():
 
 def test_an_unknown_distance_is_refused():
     with pytest.raises(SchemaError, match="there are transport, sliced, energy"):
-        Measure(planted(), kind="cosine")
+        MixtureDistance(planted(), kind="cosine")

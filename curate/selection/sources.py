@@ -1,0 +1,134 @@
+"""The sources as pools: where their samples are, and how many examples and tokens they offer."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TypeAlias
+
+import polars as pl
+
+from curate.errors import SchemaError
+from curate.pool.pool import Pool, check_examples, load_pools
+from curate.tables import batches, frames
+from curate.tables.frames import Table
+from curate.tables.shards import Shard
+
+Sources: TypeAlias = str | Path | Mapping[str, Table]
+TARGET = "the target"  # its name as a pool
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Sources and target as pools to read from, and what to record of them.
+
+    ``files``: all files that are read. ``hashes``: content hashes of tables in memory, by name.
+    """
+
+    pools: tuple[Pool, ...]
+    target: Pool
+    files: tuple[Path, ...]
+    hashes: Mapping[str, str]
+
+    def recorded_pools(self) -> tuple[Pool, ...]:
+        """Return the pools as plan.json holds them: a table in memory has no place on disk."""
+        return tuple(replace(pool, where=()) if pool.name in self.hashes else pool for pool in self.pools)
+
+
+@contextmanager
+def opened(sources: Sources, target: Table, examples: float) -> Iterator[Samples]:
+    """Yield the sources and the target as pools; each source offers ``examples`` examples, unless pools.json says.
+
+    ``sources``: pools.json; or a folder or glob of files with a ``source`` column or folder; or a path or table for
+    each name. Tables in memory lie in temporary files meanwhile, so that they are read exactly like files.
+    """
+    with TemporaryDirectory() as folder:
+        tables = {**(sources if isinstance(sources, Mapping) else {}), TARGET: target}
+        in_memory = {name: frames.frame(table) for name, table in tables.items() if frames.in_memory(table)}
+        paths = {name: str(table) for name, table in tables.items() if name not in in_memory}
+        for i, (name, frame) in enumerate(in_memory.items()):
+            path = Path(folder) / f"table{i}.parquet"
+            frame.write_parquet(path)
+            paths[name] = str(path)
+        if isinstance(sources, Mapping):
+            pools = tuple(_named_pool(name, paths[name], examples) for name in sorted(sources))
+        elif str(sources).endswith(".json"):
+            pools = load_pools(Path(sources))
+        else:
+            pools = _pools_of_files(str(sources), examples)
+        on_disk = [pool.where for pool in pools if pool.name not in in_memory]
+        on_disk += [] if TARGET in in_memory else [(paths[TARGET],)]
+        files = dict.fromkeys(shard.path for where in on_disk for shard in batches.shards(where))
+        hashes = {name: frames.content_hash(frame) for name, frame in in_memory.items()}
+        yield Samples(pools, Pool(TARGET, 1.0, 1, where=(paths[TARGET],)), tuple(files), hashes)
+
+
+def offers(pools: Sequence[Pool], prices: Mapping[str, float]) -> tuple[Pool, ...]:
+    """Return the pools with examples in the place of tokens, each with the price of an example.
+
+    Raises:
+        SchemaError: for a price of an unknown source, or one that is negative or not finite.
+    """
+    if unknown := sorted(set(prices) - {pool.name for pool in pools}):
+        raise SchemaError(f"--price of {unknown[0]!r}: the sources are {', '.join(pool.name for pool in pools)}")
+    if bad := [name for name, price in prices.items() if not 0 <= price < float("inf")]:
+        raise SchemaError(f"--price {bad[0]}={prices[bad[0]]:g}: a price is at least 0 and finite")
+    return tuple(
+        replace(pool, tokens=float(examples_of(pool)), cost_per_token=prices.get(pool.name, _price_of_example(pool)))
+        for pool in pools
+    )
+
+
+def examples_of(pool: Pool) -> int:
+    """Return the number of examples of a pool.
+
+    Raises:
+        SchemaError: if nobody counted them.
+    """
+    check_examples([pool], "select counts in examples")
+    return pool.examples or 0
+
+
+def _price_of_example(pool: Pool) -> float | None:
+    return None if pool.cost_per_token is None else pool.cost_per_token * pool.tokens / examples_of(pool)
+
+
+def _named_pool(name: str, path: str, examples: float) -> Pool:
+    """Return one source of a mapping; a ``source`` column in its rows does not matter."""
+    counts = [count for shard in batches.shards([path]) for count in _counts(shard).values()]
+    return _pool(name, [path], counts, examples, filtered=False)
+
+
+def _pools_of_files(sources: str, examples: float) -> tuple[Pool, ...]:
+    """Return a pool for each source that the rows of the files name."""
+    places: dict[str, list[str]] = {}
+    counts: dict[str, list[tuple[int, int]]] = {}
+    for shard in batches.shards([sources]):
+        for name, count in _counts(shard).items():
+            places.setdefault(name, []).append(str(shard.path))
+            counts.setdefault(name, []).append(count)
+    return tuple(_pool(name, places[name], counts[name], examples, filtered=True) for name in sorted(places))
+
+
+def _counts(shard: Shard) -> dict[str, tuple[int, int]]:
+    """Return tokens and rows of each source in a file."""
+    totals: dict[str, tuple[int, int]] = {}
+    for batch in batches.batches(shard):
+        sums = batch.group_by("source").agg(pl.col("tokens").sum(), rows=pl.len()).sort("source")
+        for name, tokens, rows in sums.rows():
+            tokens_before, rows_before = totals.get(name, (0, 0))
+            totals[name] = (tokens_before + tokens, rows_before + rows)
+    return totals
+
+
+def _pool(
+    name: str, places: Sequence[str], counts: Sequence[tuple[int, int]], examples: float, *, filtered: bool
+) -> Pool:
+    """Return a pool that offers ``examples`` examples, with the tokens an example of the samples."""
+    rows = sum(count for _, count in counts)
+    if not rows:
+        raise SchemaError(f"source {name!r} has no rows: give a few hundred samples of it")
+    tokens = max(1.0, examples * sum(size for size, _ in counts) / rows)
+    source = {"source": name} if filtered else None
+    return Pool(name=name, tokens=tokens, examples=round(examples), where=tuple(places), filter=source)
