@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from curate.continual.job import CriticalRatios as CriticalRatios
     from curate.continual.job import cmr as cmr
+    from curate.continual.result import CriticalRatios as CriticalRatios
     from curate.description.describe import describe as describe
     from curate.description.result import Description as Description
     from curate.encoders import Encoder as Encoder
@@ -54,8 +54,8 @@ if TYPE_CHECKING:
     from curate.scorers import Scorer as Scorer
     from curate.scoring.result import Scored as Scored
     from curate.scoring.score import score as score
-    from curate.selection.job import Selection as Selection
     from curate.selection.job import select as select
+    from curate.selection.result import Selection as Selection
     from curate.trainers import Trainer as Trainer
     from curate.training_set.draw import TrainingSet as TrainingSet
     from curate.training_set.job import materialize as materialize
@@ -64,7 +64,7 @@ if TYPE_CHECKING:
 # for type checkers and editors.
 _MODULES = {
     "Budget": "pool.pool",
-    "CriticalRatios": "continual.job",
+    "CriticalRatios": "continual.result",
     "CurateError": "errors",
     "Description": "description.result",
     "Encoder": "encoders",
@@ -94,7 +94,7 @@ _MODULES = {
     "SchemaError": "errors",
     "Scored": "scoring.result",
     "Scorer": "scorers",
-    "Selection": "selection.job",
+    "Selection": "selection.result",
     "Trainer": "trainers",
     "TrainingSet": "training_set.draw",
     "cmr": "continual.job",

@@ -20,7 +20,7 @@ TARGET = "the target"  # its name as a pool
 
 
 @dataclass(frozen=True)
-class Samples:
+class SelectionInputs:
     """Sources and target as pools to read from, and what to record of them.
 
     ``files``: all files that are read. ``hashes``: content hashes of tables in memory, by name.
@@ -37,7 +37,7 @@ class Samples:
 
 
 @contextmanager
-def opened(sources: Sources, target: Table, examples: float) -> Iterator[Samples]:
+def opened(sources: Sources, target: Table, examples: float) -> Iterator[SelectionInputs]:
     """Yield the sources and the target as pools; each source offers ``examples`` examples, unless pools.json says.
 
     ``sources``: pools.json; or a folder or glob of files with a ``source`` column or folder; or a path or table for
@@ -61,7 +61,7 @@ def opened(sources: Sources, target: Table, examples: float) -> Iterator[Samples
         on_disk += [] if TARGET in in_memory else [(paths[TARGET],)]
         files = dict.fromkeys(shard.path for where in on_disk for shard in batches.shards(where))
         hashes = {name: frames.content_hash(frame) for name, frame in in_memory.items()}
-        yield Samples(pools, Pool(TARGET, 1.0, 1, where=(paths[TARGET],)), tuple(files), hashes)
+        yield SelectionInputs(pools, Pool(TARGET, 1.0, 1, where=(paths[TARGET],)), tuple(files), hashes)
 
 
 def offers(pools: Sequence[Pool], prices: Mapping[str, float]) -> tuple[Pool, ...]:
