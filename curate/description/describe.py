@@ -13,8 +13,8 @@ from curate.description.result import Description
 from curate.description.rows import Data, Rows, data_names, from_shards, open_rows
 from curate.errors import SchemaError
 from curate.storage.artifacts import Provenance
-from curate.streaming.sample import smallest_hashes
 from curate.tables import vectors
+from curate.tables.sample import smallest_hashes
 from curate.tables.shards import Shard
 
 

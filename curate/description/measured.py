@@ -15,8 +15,8 @@ from curate.description import measures
 from curate.description.rows import Rows
 from curate.encoders import Encoder
 from curate.errors import SchemaError
-from curate.streaming.sample import smallest_hashes
 from curate.tables import batches
+from curate.tables.sample import smallest_hashes
 
 SHARPNESS_ROWS = 1000  # rows over whose pairs label sharpness is taken, as in Konz and Mazurowski (arXiv 2401.08865)
 LEAST_SOURCE_ROWS = 10  # sampled rows of each source that an overlap needs

@@ -39,7 +39,7 @@ class Ray:
     def __post_init__(self) -> None:
         """Raise CurateError if Ray is not installed."""
         if find_spec("ray") is None:
-            raise CurateError("the ray engine needs Ray, which is not installed: pip install 'curate[ray]'")
+            raise CurateError("the ray engine needs Ray, which is not installed: pip install 'curate-planner[ray]'")
 
     def run(self, function: Callable[[T], R], tasks: Sequence[T]) -> Iterator[R]:
         """Yield results in the order in which they finish.

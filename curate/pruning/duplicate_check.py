@@ -16,8 +16,8 @@ import polars as pl
 from curate import open_sets
 from curate.errors import SchemaError
 from curate.streaming import ngrams
-from curate.streaming.sample import smallest_hashes
 from curate.tables import batches, scored
+from curate.tables.sample import smallest_hashes
 from curate.tables.shards import Shard
 
 SAMPLED = 16  # removed rows: few enough to read, and a scorer that is mostly wrong does not pass them

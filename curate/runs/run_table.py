@@ -1,6 +1,6 @@
 """Run tables: one row for every finished run or checkpoint, with its recipe and its losses.
 
-A table is a Parquet or CSV file, or a table in memory. The README lists its columns.
+A table is a Parquet or CSV file, or a table in memory. docs/files.md lists its columns.
 """
 
 import re

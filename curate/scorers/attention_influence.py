@@ -74,7 +74,7 @@ def learn(
         SchemaError: if there is no model, or it is not built like Llama.
     """
     if find_spec(REQUIRES) is None:
-        raise CurateError("scorer attention_influence needs the package transformers: pip install 'curate[lm]'")
+        raise CurateError("scorer attention_influence needs the package transformers: pip install 'curate-planner[lm]'")
     if not Path(model).exists() or not model:
         raise SchemaError(f"attention_influence: no model at {model!r}. Name a folder or GGUF file: model=PATH")
     if not 0 < share < 1 or samples < 1 or tokens < 2:

@@ -8,9 +8,9 @@ import polars as pl
 
 from curate.errors import SchemaError
 from curate.scorers import _predictions
-from curate.streaming.sample import smallest_hashes
 from curate.tables import batches
 from curate.tables.batches import Stream
+from curate.tables.sample import smallest_hashes
 
 LEARNS_FROM = ("label",)  # columns that ``learn`` reads whatever its options
 MOST_CLASSES = 10_000  # more is a mistake: an id or a count in the column of labels

@@ -43,7 +43,7 @@ class Language:
     def __post_init__(self) -> None:
         """Check that the package is installed and has the language."""
         if find_spec(REQUIRES) is None:
-            raise CurateError(f"scorer language needs the package {REQUIRES}: pip install 'curate[language]'")
+            raise CurateError(f"scorer language needs the package {REQUIRES}: pip install 'curate-planner[language]'")
         if self.language not in (languages := sorted(_identifier().labels)):
             raise SchemaError(
                 f"language={self.language} is not among the {len(languages)} languages known: {', '.join(languages)}"

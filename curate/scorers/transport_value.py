@@ -10,9 +10,9 @@ import numpy as np
 import polars as pl
 
 from curate.errors import SchemaError
-from curate.streaming.sample import smallest_hashes
 from curate.tables import batches as tables
 from curate.tables.batches import Stream
+from curate.tables.sample import smallest_hashes
 
 SOLVER_STEPS = 10**7  # of the network simplex, 100 times POT's default: the prices must be those of the optimum
 

@@ -10,6 +10,7 @@ from curate.encoders import Encoder
 from curate.errors import SchemaError
 from curate.pool.pool import Pool
 from curate.tables import batches, scored
+from curate.tables.sample import smallest_hashes
 from curate.transport.ground_cost import Samples
 
 SAMPLE = 2000  # rows of a source that are used; more do not move the best mixture (our trials, digits)
@@ -55,20 +56,13 @@ def _column(have: Mapping[str, set[str]]) -> str:
 
 def _smallest(pool: Pool, needs: Sequence[str], limit: int, seed: int) -> pl.DataFrame:
     """Return the rows of a pool with the smallest hashes of their ids."""
-    held: pl.DataFrame | None = None
-    for batch in scored.pool_batches(pool, tuple(needs)):
-        part = batch.select("id", *needs).with_columns(
-            pl.Series("key", batches.keys(batch["id"], seed), dtype=pl.UInt64)
-        )
-        if held is not None and held.schema != part.schema:
-            name = next(name for name in needs if held.schema[name] != part.schema[name])
-            raise SchemaError(
-                f"source {pool.name!r}: {name} is {held.schema[name]} and {part.schema[name]} in its files"
-            )
-        held = (part if held is None else pl.concat([held, part])).sort("key", "id").head(limit)
-    if held is None or held.is_empty():
+    try:
+        rows = smallest_hashes(scored.pool_batches(pool, tuple(needs)), limit, needs, seed=seed)
+    except SchemaError as error:
+        raise SchemaError(f"source {pool.name!r}: {error}") from None
+    if rows.is_empty():
         raise SchemaError(f"source {pool.name!r} has no rows: give a few hundred samples of it")
-    return held
+    return rows
 
 
 def _samples(name: str, frame: pl.DataFrame, column: str, encoder: str | None) -> Samples:

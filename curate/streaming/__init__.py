@@ -1,4 +1,4 @@
-"""Algorithms over rows in bounded memory: k-means, n-grams, MinHash, linkage, nearest rows, samples.
+"""Algorithms over rows in bounded memory: k-means, n-grams, MinHash, linkage, nearest rows.
 
 In: streams of batches, or arrays on disk. Out: arrays, frames, or files in a scratch folder.
 May use: storage, pool, models and tables.

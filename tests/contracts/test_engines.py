@@ -11,7 +11,7 @@ from curate import open_sets
 from curate.engines import ray
 from curate.errors import CurateError
 
-EXTRAS = {"ray": "ray"}  # engine: the package it needs, which `pip install curate` does not bring
+EXTRAS = {"ray": "ray"}  # engine: the package it needs, which `pip install curate-planner` does not bring
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,7 @@ def marked(name):
     if name not in EXTRAS:
         return name
     absent = find_spec(EXTRAS[name]) is None
-    reason = f"{EXTRAS[name]} is not installed: pip install 'curate[{EXTRAS[name]}]'"
+    reason = f"{EXTRAS[name]} is not installed: pip install 'curate-planner[{EXTRAS[name]}]'"
     marks = [pytest.mark.slow, pytest.mark.skipif(absent, reason=reason)]
     return pytest.param(name, marks=marks)
 

@@ -21,7 +21,7 @@ from curate.scoring import score
 
 SPECS = ("length", "compression", "embedding:width=16", "prototypes:k=3")
 SLOW = pytest.mark.slow
-NEEDS = pytest.mark.skipif(find_spec("ray") is None, reason="ray is not installed: pip install 'curate[ray]'")
+NEEDS = pytest.mark.skipif(find_spec("ray") is None, reason="ray is not installed: pip install 'curate-planner[ray]'")
 
 
 def outputs(out):
@@ -35,7 +35,7 @@ def written(out):
     return {p.name: p.stat().st_mtime_ns for p in files}
 
 
-MISSING = "the ray engine needs Ray, which is not installed: pip install 'curate[ray]'"
+MISSING = "the ray engine needs Ray, which is not installed: pip install 'curate-planner[ray]'"
 
 
 class Stop(Exception):
@@ -44,7 +44,7 @@ class Stop(Exception):
 
 def test_without_ray_the_message_says_what_to_install(monkeypatch):
     monkeypatch.setattr(engine, "find_spec", lambda _: None)
-    with pytest.raises(CurateError, match=r"pip install 'curate\[ray\]'"):
+    with pytest.raises(CurateError, match=r"pip install 'curate-planner\[ray\]'"):
         Ray()
 
 

@@ -239,7 +239,7 @@ def test_a_job_killed_is_continued(store, data, corpus, tmp_path):
     assert scores(store) == whole
 
 
-@pytest.mark.skipif(find_spec("ray") is None, reason="ray is not installed: pip install 'curate[ray]'")
+@pytest.mark.skipif(find_spec("ray") is None, reason="ray is not installed: pip install 'curate-planner[ray]'")
 def test_ray_reads_and_writes_objects(store, data, corpus, tmp_path):
     from curate.engines.ray import Ray
 

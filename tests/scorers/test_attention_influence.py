@@ -9,7 +9,7 @@ from conftest import tiny_llama
 
 from curate.errors import SchemaError
 
-pytest.importorskip("transformers", reason="an extra: pip install 'curate[lm]'")
+pytest.importorskip("transformers", reason="an extra: pip install 'curate-planner[lm]'")
 
 from curate.scorers import _retrieval_heads as heads_of
 from curate.scorers import attention_influence as scorer

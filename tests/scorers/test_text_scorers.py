@@ -239,7 +239,7 @@ def test_perplexity_names_what_is_wrong(texts, options, message):
 
 @pytest.mark.skipif(find_spec("py3langid") is not None, reason="the package is installed")
 def test_a_missing_extra_is_one_clear_line():
-    with pytest.raises(CurateError, match=r"needs the package py3langid: pip install 'curate\[language\]'"):
+    with pytest.raises(CurateError, match=r"needs the package py3langid: pip install 'curate-planner\[language\]'"):
         open_sets.build("scorers", "language")
 
 

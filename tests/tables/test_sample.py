@@ -4,8 +4,7 @@ import polars as pl
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curate.streaming import sample
-from curate.tables import batches
+from curate.tables import batches, sample
 
 
 @given(
