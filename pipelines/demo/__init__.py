@@ -1,4 +1,4 @@
-"""The whole walk on real text found on this machine: rows, scores, pruning, pools, pilots, laws, plan, check, report.
+"""Run every job on real text of this machine: rows, scores, pruning, pools, pilots, laws, plan, check, report.
 
 Example: curate demo --out demo-out
 """

@@ -6,9 +6,10 @@ In: the words of the command line. Out: the exit code: 0 done, 1 failed, 2 wrong
 import ast
 import sys
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
 import typer
 from typer.core import TyperGroup
@@ -44,6 +45,18 @@ def headline(job: str) -> str:
     return (ast.get_docstring(source(job)) or "").split("\n")[0]
 
 
+class HelpPage(Protocol):
+    """The part of Typer's help formatter that lists the jobs; Typer does not export its class."""
+
+    def section(self, name: str) -> AbstractContextManager[None]:
+        """Open a section with a heading."""
+        ...
+
+    def write_dl(self, rows: Sequence[tuple[str, str]]) -> None:
+        """Write a list of names and what they mean."""
+        ...
+
+
 class Jobs(TyperGroup):
     """A command group that imports a job only when it is run."""
 
@@ -60,7 +73,7 @@ class Jobs(TyperGroup):
         single.command(name=cmd_name, help=job.__doc__)(job.main)
         return typer.main.get_command(single)  # type: ignore[return-value]
 
-    def format_commands(self, ctx: typer.Context, formatter) -> None:  # type: ignore[override, no-untyped-def]  # noqa: ANN001
+    def format_commands(self, ctx: typer.Context, formatter: HelpPage) -> None:  # type: ignore[override]
         """List the jobs from their files."""
         with formatter.section("Jobs"):
             formatter.write_dl([(name, headline(name)) for name in jobs()])
