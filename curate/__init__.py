@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from curate.exports import export as export
     from curate.fitting.fit import Fit as Fit
     from curate.fitting.fit_report import FitReport as FitReport
-    from curate.fitting.from_fit.plan import plan as plan
     from curate.fitting.job import fit as fit
+    from curate.fitting.plan_from_file import plan as plan
     from curate.fitting.predict import Predictions as Predictions
     from curate.fitting.predict import predict as predict
     from curate.fitting.solver.multistart import FitOptions as FitOptions
@@ -103,7 +103,7 @@ _MODULES = {
     "fit": "fitting.job",
     "materialize": "training_set.job",
     "pilot": "runs.pilots",
-    "plan": "fitting.from_fit.plan",
+    "plan": "fitting.plan_from_file",
     "pools": "pruning.make_pools",
     "predict": "fitting.predict",
     "prune": "pruning.prune",

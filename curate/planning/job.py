@@ -1,7 +1,7 @@
 """Plan mixtures for one or several budgets, with all that `curate plan` reports: the function behind the command.
 
 In: a predictor, pools and budgets. Out: `Plans`. A fit.json on disk is read one floor higher, by
-`curate.fitting.from_fit.plan`.
+`curate.fitting.plan_from_file`.
 """
 
 from collections.abc import Iterable, Mapping, Sequence

@@ -64,7 +64,7 @@ def main(
 
     from dataclasses import replace
 
-    from curate.fitting.from_fit.plan import plan
+    from curate.fitting.plan_from_file import plan
     from pipelines.plan import options as read
     from pipelines.shared.show import result
 

@@ -9,7 +9,7 @@ from problems import planted, pools
 
 from curate.errors import SchemaError
 from curate.fitting import fit_files
-from curate.fitting.from_fit.plan import plan as plan_from_fit
+from curate.fitting.plan_from_file import plan as plan_from_fit
 from curate.planning import plan as planner
 from curate.planning.job import plan
 from curate.planning.limits import Group, Limits
