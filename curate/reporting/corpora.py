@@ -52,7 +52,9 @@ def _chart(curves: pl.DataFrame) -> Chart:
     """Show loss over compute, a colour for each corpus; a row has flops, corpus, loss, low and high."""
     scale = alt.Scale(type="log", nice=False)
     x = alt.X("flops:Q", scale=scale, title="training compute, FLOPs", axis=alt.Axis(format="~e", tickCount=6))
-    base = alt.Chart(curves, width=WIDTH, height=HEIGHT).encode(x=x, color=alt.Color("corpus:N"))
+    # The legend would take the faint colours of the bands.
+    colour = alt.Color("corpus:N", legend=alt.Legend(symbolOpacity=1))
+    base = alt.Chart(curves, width=WIDTH, height=HEIGHT).encode(x=x, color=colour)
     y = alt.Y("loss:Q", scale=alt.Scale(zero=False), title="loss, nats per token")
     band = base.mark_area(opacity=BAND).encode(y=alt.Y("low:Q", scale=alt.Scale(zero=False)), y2="high:Q")
     return alt.layer(band, base.mark_line().encode(y=y, tooltip=["corpus", "flops", "loss", "low", "high"]))

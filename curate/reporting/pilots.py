@@ -21,6 +21,7 @@ from curate.runs.recipes import Recipes
 from curate.runs.run_table import Runs
 
 TITLE = "Pilots: small runs and the fitted law"
+LAWS_COMPARED = "Table: the laws compared, by their error on held-out runs."  # where several evals share one table
 
 
 def pilot_sections(fitted: FittedLaw, path: Path, record: Values) -> Iterator[Section]:
@@ -33,11 +34,12 @@ def pilot_sections(fitted: FittedLaw, path: Path, record: Values) -> Iterator[Se
     # Blends and trees have no single table of parameters.
     name = f"the law {fitted.spec}" if isinstance(fitted, Fit) else "the fit"
     parts = _parts(fitted)
+    legend = "Tables: the laws compared, and the parameters of the fitted one." if len(parts) == 1 else LAWS_COMPARED
     for evaluation, part in parts.items():
         title = TITLE if len(parts) == 1 else f"{TITLE}, loss.{evaluation}"
         text, drawn = _drawn(part, runs, evaluation, name)
         if tables:
-            text += " Tables: the laws compared, and the parameters of the fitted one."
+            text += f" {legend}"
         yield Section(title, text, drawn, tables)
         tables = []
 
