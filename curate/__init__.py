@@ -45,6 +45,8 @@ if TYPE_CHECKING:
     from curate.pruning.make_pools import pools as pools
     from curate.pruning.prune import Pruned as Pruned
     from curate.pruning.prune import prune as prune
+    from curate.reporting.report import report as report
+    from curate.reporting.result import Report as Report
     from curate.runs.pilots import pilot as pilot
     from curate.runs.predictor import Predictor as Predictor
     from curate.runs.recipes import Recipes as Recipes
@@ -89,6 +91,7 @@ _MODULES = {
     "Predictor": "runs.predictor",
     "Pruned": "pruning.prune",
     "Recipes": "runs.recipes",
+    "Report": "reporting.result",
     "Runs": "runs.run_table",
     "Schedule": "schedules.job",
     "SchemaError": "errors",
@@ -107,6 +110,7 @@ _MODULES = {
     "pools": "pruning.make_pools",
     "predict": "fitting.predict",
     "prune": "pruning.prune",
+    "report": "reporting.report",
     "schedule": "schedules.job",
     "score": "scoring.score",
     "select": "selection.job",

@@ -16,10 +16,10 @@ from pipelines.shared.cli import jobs
 
 ROOT = Path(curate.__file__).parent
 # These commands only show something, or run the others: `interface.md` gives them no function.
-WITHOUT_FUNCTION = {"demo", "list", "report", "status"}
+WITHOUT_FUNCTION = {"demo", "list", "status"}
 FUNCTIONS = sorted(name for name in curate.__all__ if name.islower())
 RESULTS = sorted({"CriticalRatios", "Description", "Exported", "FitReport", "Plans", "Pools", "Predictions", "Pruned"})
-RESULTS += sorted({"Runs", "Schedule", "Scored", "Selection", "TrainingSet"})
+RESULTS += sorted({"Report", "Runs", "Schedule", "Scored", "Selection", "TrainingSet"})
 
 
 @pytest.mark.parametrize("name", curate.__all__)

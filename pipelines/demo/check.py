@@ -12,6 +12,7 @@ from curate.fitting import fit_files
 from curate.planning import plan
 from curate.pool import baselines
 from curate.pool.pool import Budget, load_pools
+from curate.reporting.verdict import verdict
 from curate.runs import pilots
 from curate.runs.pilot_design import PlannedRun
 from curate.runs.trainer_data import load
@@ -60,18 +61,3 @@ def check(
     typer.echo(table(frame))
     typer.echo(verdict(rows))
     return rows
-
-
-def verdict(rows: list[dict[str, object]]) -> str:
-    """Return one line that says whether the plan won, and by how much."""
-    measured = {str(row["mixture"]): float(str(row["measured"])) for row in rows}
-    others = {name: loss for name, loss in measured.items() if name != "plan"}
-    rival = min(others, key=lambda name: others[name])
-    gap = others[rival] - measured["plan"]
-    beaten = sum(loss > measured["plan"] for loss in others.values())
-    inside = sum(bool(row["inside"]) for row in rows)
-    return (
-        f"measured: the plan beats {beaten} of {len(others)} baselines; against the best of them ({rival}) it is "
-        f"{abs(gap):.4f} nats per byte {'better' if gap > 0 else 'WORSE'}; "
-        f"{inside} of {len(rows)} measured losses lie inside the 90 % interval"
-    )

@@ -1,0 +1,93 @@
+"""Show the pilot runs beside the law that was fitted to them: fit.json with runs.parquet."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import polars as pl
+
+from curate import charts
+from curate.charts import Chart, Section
+from curate.errors import SchemaError
+from curate.fitting.compare import SCHEMA
+from curate.fitting.fit import Fit
+from curate.fitting.fit_files import FittedLaw
+from curate.reporting.law_curves import law_curves
+from curate.reporting.records import Values
+from curate.runs import run_table
+from curate.runs.predictor import Blend, Predictor
+from curate.runs.recipes import Recipes
+from curate.runs.run_table import Runs
+
+TITLE = "Pilots: small runs and the fitted law"
+LAWS_COMPARED = "Table: the laws compared, by their error on held-out runs."  # where several evals share one table
+
+
+def pilot_sections(fitted: FittedLaw, path: Path, record: Values) -> Iterator[Section]:
+    """Show measured and predicted losses, a section for each eval; the first has the tables.
+
+    ``record`` is the content of fit.json, and ``path`` the table of the runs.
+    """
+    runs = run_table.read(path, target=_target(record))
+    tables = [*_comparison(record), *([fitted.table()] if isinstance(fitted, Fit) else [])]
+    # Blends and trees have no single table of parameters.
+    name = f"the law {fitted.spec}" if isinstance(fitted, Fit) else "the fit"
+    parts = _parts(fitted)
+    legend = "Tables: the laws compared, and the parameters of the fitted one." if len(parts) == 1 else LAWS_COMPARED
+    for evaluation, part in parts.items():
+        title = TITLE if len(parts) == 1 else f"{TITLE}, loss.{evaluation}"
+        text, drawn = _drawn(part, runs, evaluation, name)
+        if tables:
+            text += f" {legend}"
+        yield Section(title, text, drawn, tables)
+        tables = []
+
+
+def _parts(fitted: FittedLaw) -> Mapping[str, Predictor]:
+    """Return the predictor of each eval; a blend of several evals has one for each."""
+    parts = fitted.parts() if isinstance(fitted, Blend) else {}
+    return parts if len(parts) > 1 else {fitted.eval: fitted}
+
+
+def _target(record: Values) -> str | None:
+    """Return the target whose distances were fitted, if the fit was told which."""
+    made_by = cast(Mapping[str, Mapping[str, str | None]], record.get("made_by", {}))
+    return made_by.get("arguments", {}).get("target")
+
+
+def _comparison(record: Values) -> list[pl.DataFrame]:
+    """Return the comparison of laws as a table; the fits of cmr and old files have none."""
+    rows = cast(list[Values], record.get("compared", []))
+    frame = pl.DataFrame(rows)
+    return [frame.select(name for name in SCHEMA if name in frame.columns)] if rows else []
+
+
+def _drawn(fitted: Predictor, runs: Runs, evaluation: str, name: str) -> tuple[str, list[Chart]]:
+    """Return a text and the charts of one eval, over the runs that have its loss."""
+    loss = runs.loss(evaluation, missing=True)
+    measured = np.isfinite(loss)
+    recipes, loss = runs.recipes(fitted.pools).take(measured), loss[measured]
+    names = runs.frame["run"].filter(pl.Series(measured))
+    points = pl.DataFrame({"run": names, "tokens": recipes.tokens.numpy(), "loss": loss})
+    agreement = points.select(
+        "run", pl.col("tokens").map_elements(lambda tokens: f"{tokens:.2g}", pl.String), measured="loss"
+    ).with_columns(predicted=pl.Series(fitted.loss(recipes).numpy()))
+    lines = _lines(fitted, recipes)
+    if lines is None:
+        return f"Dots: losses of the pilot runs, and what {name} predicts for them.", [charts.fitted(agreement)]
+    pool, curves = lines
+    points = points.with_columns(share=pl.Series(recipes.weights[:, fitted.pools.index(pool)].numpy()))
+    text = (
+        f"Dots: losses of the pilot runs, coloured by the share of {pool}. Lines: losses that {name} predicts for "
+        f"{pool} alone and for a uniform mixture."
+    )
+    return text, [charts.pilots(points, curves), charts.fitted(agreement)]
+
+
+def _lines(fitted: Predictor, recipes: Recipes) -> tuple[str, pl.DataFrame] | None:
+    try:
+        return law_curves(fitted, recipes)
+    except SchemaError:
+        # A law of transport distances cannot predict a mixture whose distance nobody measured.
+        return None

@@ -1,0 +1,124 @@
+"""Read the JSON files of a folder, and name the fields that a report shows of them."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NotRequired, TypedDict
+
+import polars as pl
+
+from curate.storage import artifacts, files
+
+Values = Mapping[str, object]
+
+
+class WithWarnings(TypedDict):
+    """The warnings of a record; files of format 1 call them limits."""
+
+    warnings: NotRequired[list[str]]
+    limits: NotRequired[list[str]]
+
+
+class BudgetFields(TypedDict):
+    """A training budget: tokens, and parameters of the model."""
+
+    tokens: float
+    params: float
+
+
+class PlannedBudget(WithWarnings):
+    """The plan of one budget: shares and passes by pool, the loss with its interval, gains over standard mixtures.
+
+    ``shares`` and ``ranges`` are bounds of each share: over bootstrap draws, and among near-optimal mixtures, whose
+    loss is at most ``within`` nats per token higher.
+    """
+
+    budget: BudgetFields
+    weights: dict[str, float]
+    epochs: dict[str, float]
+    loss: float
+    low: float
+    high: float
+    gains: dict[str, tuple[float, float, float]]
+    shares: NotRequired[dict[str, tuple[float, float]]]
+    ranges: NotRequired[dict[str, tuple[float, float]]]
+    within: NotRequired[float]
+
+
+class FrontPoint(TypedDict):
+    """A mixture of a Pareto front, with each loss and its interval."""
+
+    losses: dict[str, tuple[float, float, float]]
+    weights: dict[str, float]
+
+
+class ParetoFront(TypedDict):
+    """The Pareto front of two evals at one number of training tokens."""
+
+    tokens: float
+    evals: list[str]
+    plans: list[FrontPoint]
+
+
+class KeptBins(TypedDict):
+    """The predicted loss for each number of score bins that are kept, and where the best number changes."""
+
+    curve: list[Values]
+    changes: NotRequired[list[Values]]
+
+
+class PlanRecord(TypedDict):
+    """The fields of plan.json."""
+
+    plans: list[PlannedBudget]
+    crossings: NotRequired[list[Values]]
+    keep: NotRequired[KeptBins]
+    front: NotRequired[list[ParetoFront]]
+
+
+class CheckRecord(TypedDict):
+    """The fields of check.json: one row a mixture that was trained for ``tokens``."""
+
+    tokens: float
+    rows: list[Values]
+
+
+# A function, because `from` is a keyword of the language.
+PhaseFields = TypedDict("PhaseFields", {"from": float, "to": float, "weights": dict[str, float]})
+
+
+class ScheduleRecord(WithWarnings):
+    """The fields of schedule.json: the shares in each part of training."""
+
+    phases: list[PhaseFields]
+
+
+class RatiosRecord(WithWarnings):
+    """The fields of cmr.json: one critical ratio a tolerance and budget."""
+
+    ratios: list[Values]
+
+
+def read(folder: Path, kind: str) -> dict[str, object] | None:
+    """Return the artefact ``<kind>.json`` of a folder, or None if there is no such file.
+
+    Raises:
+        SchemaError: if the file is of another kind or format.
+    """
+    path = folder / f"{kind}.json"
+    return artifacts.load(path, kind) if files.exists(path) else None
+
+
+def warning_lines(record: WithWarnings) -> list[str]:
+    """Return the warnings of a record, by either name."""
+    return [str(line) for line in record.get("warnings", record.get("limits", []))]
+
+
+def warning_tables(record: WithWarnings) -> list[pl.DataFrame]:
+    """Return the warnings as a table of one column; no table if there are none."""
+    lines = warning_lines(record)
+    return [pl.DataFrame({"warnings": lines})] if lines else []
+
+
+def sentences(events: Sequence[Values]) -> str:
+    """Return what a plan says of its changes, as one text; files of format 1 call each text ``said``."""
+    return ". ".join(str(event["text"] if "text" in event else event["said"]) for event in events)

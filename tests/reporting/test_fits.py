@@ -1,0 +1,169 @@
+"""A report shows every kind of fit: a law, a blend, trees, corpora, and each curve."""
+
+import json
+
+import numpy as np
+import polars as pl
+import pytest
+
+from curate.errors import SchemaError
+from curate.fitting.curves.kinds import CURVES
+from curate.fitting.job import fit
+from curate.reporting.curves import SHOWN, TEXTS
+from curate.reporting.report import report
+
+QUICK = {"starts": 2, "draws": 3}
+PILOTS = "Pilots: small runs and the fitted law"
+
+
+def mixtures(n: int = 16) -> pl.DataFrame:
+    """Runs of two pools and two evals, of two corpora."""
+    rng = np.random.default_rng(3)
+    share = rng.uniform(0.05, 0.95, n)
+    loss = 1.5 + np.exp(-share)
+    return pl.DataFrame(
+        {
+            "run": [f"r{i}" for i in range(n)],
+            "params": 1e6,
+            "tokens": 1e8 * 2.0 ** rng.integers(0, 3, n),
+            "corpus": ["x", "y"] * (n // 2),
+            "weight.a": share,
+            "weight.b": 1 - share,
+            "loss.web": loss * np.exp(0.002 * rng.standard_normal(n)),
+            "loss.code": loss + 0.3,
+            "metric.error": 0.85 - 1.5 * np.exp(-0.8 * loss),
+        }
+    )
+
+
+def steps() -> pl.DataFrame:
+    """Two trainings with the loss at every 10th step, which continue at a low rate from step 100."""
+    parts = []
+    for i, run in enumerate(("r0", "r1")):
+        at_step = np.arange(200)
+        rate = np.where(at_step < 100, 1e-2 * (1 - at_step / 120), 2e-3)
+        loss = 2 + 3 * np.cumsum(rate / 1e-2) ** -0.4 + 0.05 * i * (at_step >= 100)
+        columns = {"step": at_step, "lr": rate, "continued": (at_step >= 100).astype(int)}
+        frame = pl.DataFrame({"run": run, "params": 1e8, "tokens": 1e6 * (at_step + 1.0)} | columns)
+        parts.append(frame.with_columns(pl.Series("loss.web", np.where(at_step % 10 == 5, loss, np.nan))))
+    return pl.concat(parts)
+
+
+def kept() -> pl.DataFrame:
+    """Runs on two shares kept of data of six sizes; ``tokens`` are those kept."""
+    rows = [
+        (keep * size, keep, 2 * (keep * size) ** -0.3 * keep**0.1)
+        for size in 10.0 ** np.arange(3, 9)
+        for keep in (0.5, 1)
+    ]
+    tokens, keep, error = zip(*rows, strict=True)
+    names = [f"r{i}" for i in range(len(rows))]
+    return pl.DataFrame(
+        {"run": names, "params": 1e8, "tokens": tokens, "keep": keep, "metric.top1": error}, strict=False
+    )
+
+
+def reported(folder, runs, *, beside=True, **question):
+    """The report of a folder with a fit of these runs, and with the runs beside it."""
+    if beside:
+        runs.write_parquet(folder / "runs.parquet")
+    fit(runs, **question, **QUICK).save(folder / "fit.json")
+    return report(folder, folder / "report.html")
+
+
+def test_a_law_is_shown_beside_its_runs(tmp_path):
+    page = reported(tmp_path, mixtures(), law="mixing", eval="web")
+    assert page.table().rows() == [(PILOTS, 2, 2, 0)]
+    assert "the law mixing predicts for" in page.sections[0].text
+
+
+def test_a_law_without_its_runs_is_not_shown(tmp_path):
+    with pytest.raises(SchemaError, match="holds none of"):
+        reported(tmp_path, mixtures(), law="mixing", eval="web", beside=False)
+
+
+def test_a_stack_of_laws_has_a_section_and_no_parameters(tmp_path):
+    runs = mixtures()
+    runs.write_parquet(tmp_path / "runs.parquet")
+    # One law would win a stack of these two: the weights are planted.
+    fits = [fit(runs, law=law, eval="web", **QUICK).record for law in ("mixing", "power")]
+    laws = [law | {"weight": 0.5} for record in fits for law in record["laws"]]
+    (tmp_path / "fit.json").write_text(json.dumps(fits[0] | {"laws": laws, "format": 2}))
+    page = report(tmp_path)
+    assert page.table().rows() == [(PILOTS, 2, 1, 0)]
+    assert "the fit predicts for" in page.sections[0].text
+
+
+@pytest.mark.parametrize("stack", [True, False])
+def test_a_blend_of_evals_has_a_section_for_each(tmp_path, stack):
+    page = reported(tmp_path, mixtures(), law=["mixing", "power"], eval=["web", "code"], stack=stack)
+    assert page.table().rows() == [(f"{PILOTS}, loss.web", 2, 1, 0), (f"{PILOTS}, loss.code", 2, 0, 0)]
+
+
+def test_runs_without_a_loss_are_left_out(tmp_path):
+    runs = mixtures().with_columns(pl.when(pl.col("run") == "r3").then(None).otherwise("loss.web").alias("loss.web"))
+    page = reported(tmp_path, runs, law="mixing", eval=["web", "code"])
+    web, code = page.sections
+    assert '"r3"' not in web.charts[0].to_json()
+    assert '"r3"' in code.charts[0].to_json()
+
+
+def test_trees_and_a_law_of_distances_are_shown(tmp_path):
+    page = reported(tmp_path, mixtures(32), law="boosted:base=none", eval="web")
+    assert page.table().rows() == [(PILOTS, 2, 1, 0)]
+    runs = mixtures(32).with_columns(
+        (pl.col("weight.a") * 2).alias("distance.web"), pl.col("weight.b").alias("distance.code")
+    )
+    page = reported(tmp_path, runs, law="transport", eval="web", target="web")
+    # Nobody measured the distance of the two mixtures whose lines the first chart would show.
+    assert page.table().rows() == [(PILOTS, 1, 2, 0)]
+
+
+def test_a_fit_without_a_comparison_is_shown(tmp_path):
+    reported(tmp_path, mixtures(), law="mixing", eval="web")
+    record = json.loads((tmp_path / "fit.json").read_text())
+    del record["compared"]
+    (tmp_path / "fit.json").write_text(json.dumps(record))
+    assert report(tmp_path).table()["tables"].to_list() == [1]
+
+
+@pytest.mark.parametrize("beside", [True, False])
+def test_corpora_are_compared(tmp_path, beside):
+    page = reported(tmp_path, mixtures(), law="power", eval="web", by="corpus", beside=beside)
+    (section,) = page.sections
+    assert section.title == "Corpora: which to take at which compute"
+    assert section.tables[-1]["corpus"].unique().sort().to_list() == ["x", "y"]
+    assert '"x"' in page.chart().to_json()
+    assert section.title in (tmp_path / "report.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("runs", "question", "charts", "params"),
+    [
+        (mixtures, {"law": "downstream", "eval": "error", "on": "web"}, 0, ["eps", "k", "gamma"]),
+        (steps, {"law": "annealing", "eval": "web"}, 0, ["L0", "A", "C", "alpha"]),
+        (steps, {"law": "relearn", "eval": "web"}, 0, ["L0", "A", "alpha", "C1", "C2", "E", "beta", "B"]),
+        (kept, {"law": "pruning_curves", "eval": "top1"}, 1, ["a", "b", "c"]),
+    ],
+)
+def test_each_curve_is_shown(tmp_path, runs, question, charts, params):
+    page = reported(tmp_path, runs(), **question)
+    (section,) = page.sections
+    assert section.title == f"Fit: the curve {question['law']} of {question['eval']}"
+    assert section.text
+    assert len(section.charts) == charts
+    table = section.tables[-1]
+    assert set(params) <= set(table["param"] if "param" in table.columns else table.columns)
+
+
+def test_every_curve_has_something_to_show():
+    assert set(SHOWN) == set(TEXTS) == set(CURVES)
+
+
+@pytest.mark.parametrize("law", ["corpora", "downstream"])
+def test_a_broken_fit_is_one_message(tmp_path, law):
+    entry = {"law": law, "eval": "web", "corpus": "x"}
+    record = {"laws": [entry], "eval": "web", "evals": ["web"], "format": 2}
+    (tmp_path / "fit.json").write_text(json.dumps(record | ({"by": "corpus"} if law == "corpora" else {})))
+    with pytest.raises(SchemaError, match="is not a fit.json"):
+        report(tmp_path)
