@@ -18,7 +18,7 @@ Groups = tuple[tuple[int, int], ...]  # of each row group: its rows, and its byt
 
 
 def head(shard: Shard) -> tuple[pa.Schema, Groups]:
-    """Return the schema of a file and the sizes of its row groups."""
+    """Return the schema of a Parquet file and the sizes of its row groups, without reading any row."""
     with _opened(shard) as file:
         metadata = file.metadata
         groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
@@ -26,7 +26,7 @@ def head(shard: Shard) -> tuple[pa.Schema, Groups]:
 
 
 def may_hold_null(shard: Shard, column: str) -> bool:
-    """Return whether a column may hold a null, by what the file says about it. No row is read."""
+    """Return whether a column may hold a null, according to the statistics in the file. No row is read."""
     with _opened(shard) as file:
         metadata = file.metadata
         paths = [metadata.schema.column(position).path for position in range(metadata.num_columns)]
@@ -82,9 +82,9 @@ class _RequestedFile:
         return [chunk for chunk in chunks if names is None or chunk.path_in_schema.split(".")[0] in names]
 
     def runs(self) -> Iterator[list[int]]:
-        """Yield row groups to be read in one go.
+        """Yield lists of row groups that are read together.
 
-        Small groups go together, so that batches do not end where groups end. A large group goes alone.
+        Small groups are read together, so that batches do not end where groups end. A large group is read alone.
         """
 
         def run_of(group: int) -> int:
