@@ -37,7 +37,10 @@ Value = int | float | str | bool
 
 @dataclass(frozen=True)
 class Option:
-    """One option of a member: its name, the name of its type, and its default as text (None: it must be given)."""
+    """One option of a member.
+
+    ``type`` is the name of its type. ``default`` is its default as text, or None if the option must be given.
+    """
 
     name: str
     type: str
@@ -95,7 +98,10 @@ def implementation(folder: str, name: str) -> type:
 
 
 def exists(folder: str, name: str) -> bool:
-    """Return whether a set has the member ``name``: a file of curate, an entry point, or a class in a user's file."""
+    """Return whether a set has the member ``name``.
+
+    A member is a file of curate, an entry point of a package, or a class in a user's file.
+    """
     return name in names(folder) or is_own(name) or _entry_point(folder, name) is not None
 
 

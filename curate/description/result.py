@@ -1,4 +1,4 @@
-"""Hold the measures of a data set, and show them as a record, a table, a chart and a JSON file."""
+"""Hold the measures of a data set, and show them as a table, a chart or a JSON file."""
 
 from dataclasses import dataclass, field
 from pathlib import Path

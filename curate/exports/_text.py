@@ -1,7 +1,8 @@
-"""Write values as text that JSON, YAML 1.1 and YAML 1.2 readers all read back exactly, and the header of an export.
+"""Write values as text that JSON, YAML 1.1 and YAML 1.2 readers all read back exactly.
 
-The text is JSON in YAML's flow style, with one pool on each line. Three traps lie between JSON and YAML: ``1e-05`` is a
-string in YAML 1.1, the characters U+0085 and U+2028 break lines, and escaped surrogate pairs are not joined.
+This file also writes the header of an export. The text of values is JSON in YAML's flow style, with one pool on each
+line. Three traps lie between JSON and YAML: ``1e-05`` is a string in YAML 1.1, the characters U+0085 and U+2028 break
+lines, and escaped surrogate pairs are not joined.
 """
 
 import json

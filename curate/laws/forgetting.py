@@ -30,7 +30,10 @@ class Forgetting:
     name = "forgetting"
 
     def params(self) -> tuple[Param, ...]:
-        """Return the parameters: E, A and H in nats per token; B without a unit; the exponents beta, alpha and h."""
+        """Return the parameters of the formula.
+
+        E, A and H are in nats per token. B has no unit. beta, alpha and h are exponents.
+        """
         core = (
             Param("E", 0.01, 10.0, likely=(0.5, 4.0)),
             Param("A", 1e-5, 1e2, likely=(0.05, 2.0)),

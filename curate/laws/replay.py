@@ -48,7 +48,11 @@ class Replay:
     name = "replay"
 
     def params(self) -> tuple[Param, ...]:
-        """Return E, K, C, G, P, A in nats per token, d in ``length``, R in repeats, eps as a share, and exponents."""
+        """Return the parameters of the formula.
+
+        E, K, C, G, P and A are in nats per token, d in units of ``length`` tokens, and R in repeats. eps is a share.
+        The others are exponents.
+        """
         core = (
             Param("E", 0.01, 10.0, likely=(0.5, 3.0)),
             Param("K", 1e-4, 1e2, likely=(0.03, 1.0)),

@@ -103,9 +103,9 @@ def strata(sizes: np.ndarray, total: int) -> np.ndarray:
 
 
 def stratum(score: np.ndarray, low: float, high: float) -> np.ndarray:
-    """Return the number of the stratum (n,) in which each score (n,) lies: one of `STRATA` equal parts of [low, high].
+    """Return the number (n,), from 0, of the stratum in which each score (n,) lies.
 
-    The largest score lies in the last stratum.
+    The strata are `STRATA` equal parts of [low, high]. The largest score lies in the last one.
     """
     if high == low:
         return np.zeros(len(score), dtype=np.int64)

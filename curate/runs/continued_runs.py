@@ -112,7 +112,7 @@ class Continued:
 def split(
     data: Runs, *, general: str, domain: str, pool: str, start_loss: Mapping[str, float] | None = None
 ) -> Continued:
-    """Split a run table into start rows (tokens = 0) and runs, and add the mean loss of the general evals.
+    """Split a run table into start rows (tokens = 0) and runs, with the mean general loss.
 
     ``general`` lists evals or patterns such as ``Pile*``, separated by commas; the eval of the domain is never one of
     them. ``start_loss`` maps EVAL or EVAL@PARAMS to a loss before training, and replaces a start row.

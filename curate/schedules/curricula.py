@@ -1,4 +1,7 @@
-"""Ways to make a curriculum: phase by phase, Cooldown, a ramp, and two stages that keep the totals of a plan."""
+"""Make curricula: phase by phase, by Cooldown, as a ramp, or in two stages.
+
+In: pools, training tokens and mixtures. Out: a `Curriculum`. Two stages can keep the totals of a plan.
+"""
 
 from collections.abc import Mapping, Sequence
 from math import fsum
@@ -179,7 +182,7 @@ def check_fractions(fractions: Sequence[float]) -> float:
 
 
 def check_inside(value: float, what: str) -> None:
-    """Stop if a fraction of training is not between 0 and 1, so that one of two stages would be empty.
+    """Check that a fraction of training lies between 0 and 1, so that no stage is empty.
 
     ``what`` begins the error message.
 

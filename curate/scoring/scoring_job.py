@@ -1,4 +1,4 @@
-"""Describe a scoring job, record it in its folder, and tell how it differs from the job that made the folder."""
+"""Describe a scoring job, record it in its folder, and compare it with the job recorded there before."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -117,5 +117,8 @@ def stamp(path: Path) -> str:
 
 
 def set_aside(out: Path, shard: Shard, reason: str, input_stamp: str) -> None:
-    """Write a record in the folder ``out`` that a shard was set aside, with the reason and the stamp of its input."""
+    """Record in the folder ``out`` that a shard was set aside, and why.
+
+    ``input_stamp`` is the stamp of the shard's input file (`stamp`).
+    """
     manifest.set_aside(out, manifest.SetAside(SCORE_STEP, shard.relative, reason, input_stamp))

@@ -1,4 +1,4 @@
-"""Read the rows of Parquet files page by page, so that memory does not grow with the size of row groups."""
+"""Read Parquet files page by page, so that memory does not grow with the size of row groups."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -70,7 +70,10 @@ def _opened(shard: Shard) -> pq.ParquetFile:
 
 @dataclass(frozen=True)
 class _RequestedFile:
-    """An open file and the request to it: which row groups to decode together, and how many rows at a time."""
+    """An open file and the request for its rows.
+
+    It decides which row groups to decode together, and how many rows at a time.
+    """
 
     file: pq.ParquetFile
     request: Request

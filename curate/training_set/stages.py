@@ -85,7 +85,7 @@ class DrawingJob:
 
 
 def planned(job: DrawingJob) -> tuple[PoolDraw, ...] | None:
-    """Return the draws of each pool that an earlier call planned, in the order of names, or None if there are none."""
+    """Return the draws that an earlier call planned, or None if there are none. They are in the order of pool names."""
     if not job.order.is_file():
         return None
     rows = cast(Mapping[str, Mapping[str, int]], artifacts.load(job.order, "drawn_rows")["draws"])

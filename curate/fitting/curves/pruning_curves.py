@@ -1,4 +1,4 @@
-"""Fit how the error falls with the size of pruned data, and find the best share to keep at each size.
+"""Fit the error against the size of pruned data, and find the best share to keep at each size.
 
 Each share kept has its own power law.
 

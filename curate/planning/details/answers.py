@@ -106,7 +106,7 @@ class KeepAdvice:
 def share_intervals(
     request: PlanRequest, plans: Sequence[Plan], *, within: float, draws: int
 ) -> tuple[tuple[ShareIntervals, ...], tuple[PoolCrossing, ...] | None]:
-    """Return how far the shares of each plan may move, and the budgets at which pools enter and leave the mixture.
+    """Return how far the shares of each plan may move, and where pools enter and leave the mixture.
 
     With ``within`` 0 there are no near-optimal ranges, and with ``draws`` 0 no shares over bootstrap draws. Crossings
     are None if there are no draws, or the tokens of the budgets do not rise.
