@@ -37,7 +37,10 @@ Value = int | float | str | bool
 
 @dataclass(frozen=True)
 class Option:
-    """One option of a member: its name, the name of its type, and its default as text (None: it must be given)."""
+    """One option of a member.
+
+    ``type`` is the name of its type. ``default`` is its default as text, or None if the option must be given.
+    """
 
     name: str
     type: str
@@ -50,7 +53,10 @@ def names(folder: str) -> tuple[str, ...]:
 
 
 def installed(folder: str) -> tuple[str, ...]:
-    """Return the sorted names that installed packages add to a set. A name of our own comes first."""
+    """Return the sorted names that installed packages add to a set.
+
+    A name that curate itself has is left out: curate's own member is used.
+    """
     return tuple(sorted({point.name for point in entry_points(group=f"curate.{folder}")} - set(names(folder))))
 
 
@@ -58,7 +64,8 @@ def module(folder: str, name: str) -> ModuleType:
     """Import the module that holds the member ``name`` of a set.
 
     Raises:
-        CurateError: no such name (with the nearest one), or a user's file that is missing or cannot be imported.
+        CurateError: if the name is unknown (the message gives the nearest one), or the file of a user's class is
+            missing or cannot be imported.
     """
     if own := OWN_CLASS.fullmatch(name):
         return _own_module(Path(own["file"]))
@@ -70,7 +77,10 @@ def module(folder: str, name: str) -> ModuleType:
 
 
 def implementation(folder: str, name: str) -> type:
-    """Return the class of the member ``name``: ``utility_smooth`` is ``UtilitySmooth`` of ``utility_smooth.py``."""
+    """Return the class of the member ``name`` of a set.
+
+    The name in CamelCase is that of the class: ``utility_smooth`` is ``UtilitySmooth`` in ``utility_smooth.py``.
+    """
     holder = module(folder, name)
     own, point = OWN_CLASS.fullmatch(name), None if name in names(folder) else _entry_point(folder, name)
     if own:
@@ -88,17 +98,20 @@ def implementation(folder: str, name: str) -> type:
 
 
 def exists(folder: str, name: str) -> bool:
-    """Return whether a set has this member: a file of ours, a class in a user's file, or an entry point."""
+    """Return whether a set has the member ``name``.
+
+    A member is a file of curate, an entry point of a package, or a class in a user's file.
+    """
     return name in names(folder) or is_own(name) or _entry_point(folder, name) is not None
 
 
 def is_own(name: str) -> bool:
-    """Return whether a name is a class in a user's own file."""
+    """Return whether a name is of the form ``path/to/file.py:ClassName``, a class in a user's own file."""
     return OWN_CLASS.fullmatch(name) is not None
 
 
 def parse(spec: str) -> tuple[str, dict[str, Value]]:
-    """Split ``name:key=value,key=value`` into a name and typed options (int, float, bool, else str)."""
+    """Split ``name:key=value,key=value`` into a name and options, whose values are int, float, bool or str."""
     own = OWN_CLASS.fullmatch(spec)
     name, rest = (own["name"], own["options"] or "") if own else (spec.partition(":")[0], spec.partition(":")[2])
     options: dict[str, Value] = {}
@@ -128,11 +141,11 @@ def split(specs: str) -> list[str]:
 
 
 def build(folder: str, spec: str) -> object:
-    """Make an instance of ``name:key=value,...``.
+    """Build the member that ``name:key=value,...`` names, with these options.
 
     Raises:
-        CurateError: no such name or option (with the nearest one).
-        SchemaError: a value of the wrong type.
+        CurateError: if the name or an option is unknown. The message gives the nearest one.
+        SchemaError: if a value has the wrong type.
     """
     name, values = parse(spec)
     cls = implementation(folder, name)
@@ -142,9 +155,13 @@ def build(folder: str, spec: str) -> object:
 
 
 def check_options(name: str, values: Mapping[str, object], types: Mapping[str, object]) -> None:
-    """Refuse an option that does not exist, and a value that is not of its option's plain type.
+    """Check that every option exists and that its value has the right type.
 
-    A whole number is a number too. ``types`` maps the name of every option to its type.
+    ``types`` maps the name of every option to its type. A whole number may be given for a float.
+
+    Raises:
+        CurateError: if an option is unknown.
+        SchemaError: if a value has the wrong type.
     """
     for option in values:
         if option not in types:
@@ -160,7 +177,7 @@ def check_options(name: str, values: Mapping[str, object], types: Mapping[str, o
 
 
 def unknown(name: str, choices: tuple[str, ...] | list[str], *, kind: str) -> str:
-    """Return the message for a name that does not exist, with the nearest one and all of them."""
+    """Return the error message for an unknown name, with the name nearest to it and all valid names."""
     return f"unknown {kind} {name!r}{nearest(name, choices) or '.'} Choose one of {', '.join(choices)}"
 
 
@@ -172,7 +189,7 @@ def nearest(name: str, choices: Mapping[str, object] | tuple[str, ...] | list[st
 
 
 def summary(folder: str, name: str) -> str:
-    """Return the first sentence of the docstring of a member's class, without importing one of our own files."""
+    """Return the first sentence of the docstring of a member's class. Files of curate are not imported for it."""
     if name in names(folder):
         tree = ast.parse((ROOT / folder / f"{name}.py").read_text(encoding="utf-8"))
         class_name = "".join(part.capitalize() for part in name.split("_"))
@@ -190,7 +207,10 @@ def first_sentence(doc: str) -> str:
 
 
 def options(folder: str, name: str) -> tuple[Option, ...]:
-    """Return the options of a member with their defaults: those of its ``learn`` function where it learns."""
+    """Return the options of a member with their defaults.
+
+    A scorer that learns has the options of its ``learn`` function.
+    """
     learn = getattr(module(folder, name), "learn", None)
     if folder == "scorers" and learn is not None:
         parameters = [p for p in signature(learn).parameters.values() if p.name not in DATA_ARGUMENTS]
@@ -202,7 +222,7 @@ def options(folder: str, name: str) -> tuple[Option, ...]:
 
 
 def rebuild(folder: str, name: str, values: Mapping[str, object]) -> object:
-    """Make an instance of a class in a user's file again, in another process."""
+    """Build an instance of a class in a user's file again, in another process."""
     return implementation(folder, name)(**values)
 
 

@@ -1,4 +1,6 @@
-"""Write a plan, or a phase of a schedule, as the mixture config of a trainer, with tokens that add up exactly.
+"""Write a plan, or one phase of a schedule, as the mixture config of a trainer.
+
+The token counts of the pools are whole numbers and add up exactly to the budget.
 
 Example: curate export plan.json --to olmo --budget 0 --path "s3://mine/{pool}/*.npy" --out mixture.yaml
 """
@@ -21,21 +23,23 @@ def main(
     to: Annotated[
         str,
         typer.Option(
-            help="The trainer: hf, levanter, megatron, mosaic, nemo, olmo or torchtitan; NAME:key=value for options."
+            help="The trainer: hf, levanter, megatron, mosaic, nemo, olmo or torchtitan. Options: NAME:key=value."
         ),
     ],
     out: Out,
     budget: Annotated[
-        int | None, typer.Option(help="Which budget of the plan, from 0; needed if there are several.")
+        int | None, typer.Option(help="Which budget of the plan, counted from 0. Needed if there are several.")
     ] = None,
     phase: Annotated[
-        int | None, typer.Option(help="Which phase of the schedule, from 0; needed if there are several.")
+        int | None, typer.Option(help="Which phase of the schedule, counted from 0. Needed if there are several.")
     ] = None,
     path: Annotated[
         list[str] | None,
-        typer.Option(help="POOL=PATH of a pool's data, or one PATH with {pool} in it for all other pools; repeat."),
+        typer.Option(
+            help="POOL=PATH: path of a pool's data. A PATH with {pool} in it is for all other pools. May be repeated."
+        ),
     ] = None,
-    pools: Annotated[Path | None, typer.Option(help="pools.json, if plan.json does not hold its pools.")] = None,
+    pools: Annotated[Path | None, typer.Option(help="pools.json. Needed if plan.json does not hold the pools.")] = None,
     min_share: Annotated[float, typer.Option(min=0, max=1, help="Leave out pools with a smaller share.")] = 0.0,
     seed: Seed = 0,
     as_json: Json = False,

@@ -1,11 +1,13 @@
-"""Fit laws to a run table, compare them on runs held out, and save the best with its bootstrap draws.
+"""Fit laws to a run table, compare them on held-out runs, and save the best with its bootstrap draws.
 
-Several evals (--eval a,b) are fitted together and give their mean. --stack weights the laws instead of choosing one.
---by COLUMN fits every corpus by itself and says which to take at which compute. --explain says what is not known.
+Several evals (--eval a,b) are fitted together, and the fit predicts their mean. --stack keeps a weighted sum of the
+laws instead of the best one. --by COLUMN fits the runs of each corpus separately and says which corpus is best at each
+compute. --explain says what the runs cannot determine.
 
-Curves that are not laws of mixtures: --law downstream reads metric.<eval> from a loss (--on LOSS); --law annealing
-fits the loss over a learning-rate schedule (columns step and lr), --law relearn also over continued training (column
-continued: 0 before, 1 after). --law pruning_curves finds the best share of the data to keep at each size (column keep).
+Four values of --law fit a curve instead of a law of mixtures. downstream predicts metric.<eval> from a loss (--on
+LOSS). annealing predicts the loss over a learning-rate schedule (columns step and lr). relearn does the same over
+continued training (column continued: 0 before it, 1 during it). pruning_curves finds the best share of the data to keep
+at each size of data (column keep).
 
 Example: curate fit runs.parquet --law utility_smooth,ces,chinchilla --eval prose --explain --out fit.json
 """
@@ -24,34 +26,52 @@ PRINTED = ("compared", "notes", "crossings", "best_shares", "decay")
 def main(
     runs: Annotated[Path, typer.Argument(help="A run table, Parquet or CSV.")],
     law: Annotated[
-        str, typer.Option(help="NAME[,NAME...], options as NAME:key=value. The best on held-out runs is kept.")
+        str,
+        typer.Option(
+            help="NAME[,NAME...]: laws to fit, with options as NAME:key=value. The best on held-out runs is kept."
+        ),
     ],
     evaluation: Annotated[
-        str, typer.Option("--eval", help="The loss.<eval> to fit. Several are fitted together and give their mean.")
+        str, typer.Option("--eval", help="EVAL[,EVAL...]: which columns loss.EVAL to fit. The fit predicts their mean.")
     ],
     out: Out,
-    where: Annotated[str | None, typer.Option(help="Only rows for which this SQL condition holds.")] = None,
+    where: Annotated[str | None, typer.Option(help="Use only rows for which this SQL condition holds.")] = None,
     holdout: Annotated[
-        str, typer.Option(help="Runs to hold out: largest, rolling, random or mixture, a share as in random:0.2.")
+        str,
+        typer.Option(help="Which runs to hold out: largest, rolling, random or mixture. Add a share as in random:0.2."),
     ] = "largest",
     stack: Annotated[
-        bool, typer.Option("--stack", help="Weight the laws by held-out error instead of choosing one.")
+        bool,
+        typer.Option(
+            "--stack", help="Keep a weighted sum of the laws, by their held-out errors, instead of the best law."
+        ),
     ] = False,
     explain: Annotated[
-        bool, typer.Option("--explain", help="Say what was chosen, what is not known, and which runs would help.")
+        bool,
+        typer.Option(
+            "--explain", help="Say which law was chosen, what the runs cannot determine, and which new runs would help."
+        ),
     ] = False,
-    by: Annotated[str | None, typer.Option(help="Fit each value of this column by itself, and compare them.")] = None,
+    by: Annotated[
+        str | None,
+        typer.Option(
+            help="Column that names the corpus of each run. Each corpus is fitted separately, and they are compared."
+        ),
+    ] = None,
     on: Annotated[
-        str | None, typer.Option(help="With --law downstream: the loss.<on> from which metric.<eval> is read.")
+        str | None,
+        typer.Option(
+            help="With --law downstream: the loss from which metric.<eval> is predicted, the column loss.<on>."
+        ),
     ] = None,
     target: Annotated[
         str | None, typer.Option(help="The column distance.<target> that the law transport reads.")
     ] = None,
     tokens_per_param: Annotated[
-        float, typer.Option(help="With --by: tokens per parameter along the curves that are compared.")
+        float, typer.Option(help="With --by: training tokens per parameter at which the corpora are compared.")
     ] = 20.0,
-    starts: Annotated[int, typer.Option(min=1, help="Starting points of each fit.")] = 32,
-    draws: Annotated[int, typer.Option(min=1, help="Bootstrap refits.")] = 200,
+    starts: Annotated[int, typer.Option(min=1, help="Number of starting points of each fit.")] = 32,
+    draws: Annotated[int, typer.Option(min=1, help="Number of bootstrap refits, from which intervals come.")] = 200,
     seed: Seed = 0,
     as_json: Json = False,
 ) -> None:

@@ -1,4 +1,6 @@
-"""Draw a planned training set from its pools into Parquet shards, shuffled, with exact counts of rows and tokens.
+"""Draw a training set from its pools as a plan says, shuffle it, and write it to Parquet shards.
+
+Rows and tokens of each pool are counted exactly.
 
 Example: curate materialize plan.json --pools pools.json --budget 0 --out train/
 """
@@ -8,21 +10,21 @@ from typing import Annotated
 
 import typer
 
-from pipelines.shared.flags import Json, Out, Restart, Seed, Workers
+from pipelines.shared.flags import Json, OutFolder, Restart, Seed, Workers
 
 
 def main(
     plan: Annotated[
         Path,
         typer.Argument(
-            help="plan.json, or schedule.json, which is drawn in its order, or pools.json: every row is drawn once."
+            help="plan.json; schedule.json, whose phases are drawn in order; or pools.json, to draw every row once."
         ),
     ],
-    out: Out,
-    pools: Annotated[
-        Path | None, typer.Option(help="pools.json. Without it, the pools that the plan file holds.")
+    out: OutFolder,
+    pools: Annotated[Path | None, typer.Option(help="pools.json. Default: the pools that the plan file holds.")] = None,
+    budget: Annotated[
+        int | None, typer.Option(help="Which budget of the plan, counted from 0. Needed if there are several.")
     ] = None,
-    budget: Annotated[int | None, typer.Option(help="Which of the plan's budgets, counted from 0.")] = None,
     shard_rows: Annotated[
         int, typer.Option(help="Rows in each shard. A worker holds about three shards in memory.")
     ] = 100_000,

@@ -14,7 +14,7 @@ from pipelines.shared.flags import Json, Out, Restart, Seed, Workers
 
 Targets = Annotated[
     list[str] | None,
-    typer.Option(help="NAME=DATA: held-out examples on which the loss NAME is measured; repeat for several."),
+    typer.Option(help="NAME=DATA: held-out examples on which the loss.NAME is measured. May be repeated."),
 ]
 
 
@@ -22,15 +22,15 @@ def main(
     pools: Annotated[Path, typer.Argument(help="The pools.json to draw mixtures from.")],
     out: Out,
     runs: Annotated[int, typer.Option(min=1, help="How many models to train.")] = 32,
-    params: Annotated[float, typer.Option(help="Parameters of each model.")] = 1e6,
+    params: Annotated[float, typer.Option(help="Number of parameters of each model.")] = 1e6,
     tokens: Annotated[
-        float, typer.Option(help="Training tokens of the longest runs; others are 2, 4 and 8 times shorter.")
+        float, typer.Option(help="Training tokens of the longest runs. Other runs are 2, 4 and 8 times shorter.")
     ] = 1e7,
     method: Annotated[
         str, typer.Option("--method", "--design", help="How mixtures are chosen: dirichlet, simplex or optimal.")
     ] = "dirichlet",
     trainer: Annotated[
-        str, typer.Option(help="What is trained: tiny, linear or command:PROGRAM; options as in tiny:rate=0.004.")
+        str, typer.Option(help="What to train: tiny, linear or command:PROGRAM, with options as in tiny:rate=0.004.")
     ] = "tiny",
     target: Targets = None,
     workers: Workers = 1,

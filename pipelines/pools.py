@@ -1,4 +1,4 @@
-"""Turn scored (and pruned) rows into pools.json: one pool a source, large sources split by score.
+"""Turn scored rows into pools.json: one pool for each source, large sources split by score.
 
 Example: curate pools scores/ --kept kept/ --by score.prototypes --bins 3 --min-tokens 1e6 --out pools.json
 """
@@ -15,11 +15,14 @@ def main(
     scores: Annotated[Path, typer.Argument(help="A folder made by `curate score`.")],
     out: Out,
     by: Annotated[
-        str, typer.Option(help="source, or a score column: each source is split at quantiles of it.")
+        str, typer.Option(help="source, or a score column such as score.NAME at whose quantiles each source is split.")
     ] = "source",
-    bins: Annotated[int, typer.Option(min=1, help="With --by score.NAME: the most bins for each source.")] = 5,
+    bins: Annotated[int, typer.Option(min=1, help="With --by score.NAME: largest number of bins for each source.")] = 5,
     min_tokens: Annotated[
-        float, typer.Option(help="Split a source only into so many bins that each has about this many tokens.")
+        float,
+        typer.Option(
+            help="With --by score.NAME: smallest number of tokens in a bin, about. A small source gets fewer bins."
+        ),
     ] = 0,
     kept: Annotated[
         Path | None, typer.Option(help="A folder made by `curate prune`. Rows that it dropped are not counted.")

@@ -1,6 +1,7 @@
-"""Predict the losses of runs from a fit, with intervals. A fit of several evals also gives each by itself.
+"""Predict the losses of runs from a fit, with intervals.
 
-A fit of --law pruning_curves predicts the error of runs with a column keep; one of --law downstream predicts a metric.
+If the fit has several evals, their mean and each eval are predicted. A fit of --law pruning_curves predicts the error
+of runs with a column keep; a fit of --law downstream predicts a metric.
 
 Example: curate predict fit.json runs.parquet --out predicted.parquet
 """
@@ -16,7 +17,7 @@ SHOWN = 20  # rows printed
 
 
 def main(
-    fit: Annotated[Path, typer.Argument(help="fit.json")],
+    fit: Annotated[Path, typer.Argument(help="The fit.json that `curate fit` wrote.")],
     runs: Annotated[Path, typer.Argument(help="A run table. Its losses, if it has any, are not read.")],
     out: Out,
     level: Annotated[float, typer.Option(min=0.01, max=0.99, help="Coverage of the interval.")] = 0.9,

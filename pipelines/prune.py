@@ -1,4 +1,6 @@
-"""Decide which examples to keep by one score; a reason per row and a removal table per source.
+"""Decide by one score which examples to keep, and count what each source loses.
+
+One decision file for each score file gives the reason for each row.
 
 Example: curate prune scores/ --by score.prototypes --keep 0.7 --rule easy --balance source --out kept/
 """
@@ -8,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipelines.shared.flags import Json, Out, Seed, pairs
+from pipelines.shared.flags import Json, OutFolder, Seed, pairs
 
 if TYPE_CHECKING:
     from curate.pruning.prune import Pruned
@@ -16,15 +18,18 @@ if TYPE_CHECKING:
 RULE = (
     "hard keeps the highest scores, easy the lowest, middle those nearest the median. threshold keeps all from --keep "
     "up. stratified keeps some of every part of the score's range. sample draws at random, favouring high scores. auto "
-    "keeps hard or easy examples, by how many rows there are for each dimension of the data."
+    "keeps hard examples if there are many rows for the dimension of the data, and easy examples if there are few."
 )
 BALANCE = (
-    "none; source, label, cluster or cluster.NAME: keep a floor of each group's share (:FLOOR, 0.5 unless given), or a "
-    "quota (:even the same number of all, label:recall by --recall); dbp:TAU:LEAST: clusters by their complexity."
+    "Which groups to protect: none, source, label, cluster or cluster.NAME. Each group keeps at least half of what it "
+    "would if all were pruned alike; GROUP:FLOOR sets another part. GROUP:even keeps the same number of rows of each "
+    "group. label:recall keeps more of classes with a low --recall. dbp:TAU:LEAST keeps more of complex clusters, at "
+    "temperature TAU and at least LEAST rows of each."
 )
 GUARD = (
-    "Stop, and write nothing, if a source keeps less than 1 - this of what it would if all sources were pruned alike. "
-    "At 0.5 and --keep 0.3 a source may lose 85 % of its rows; with --rule threshold 50 %. 1: never stop."
+    "Stop, and write nothing, if a source loses far more rows than the others. Each source must keep at least 1 minus "
+    "this share of what it would keep if all were pruned alike. At 0.5 and --keep 0.3 a source may lose 85 % of its "
+    "rows; with --rule threshold 50 %. 1: never stop."
 )
 
 
@@ -37,7 +42,7 @@ def main(
             help="Share of rows to keep, such as 0.3. (With --rule threshold: the lowest score that is kept.)"
         ),
     ],
-    out: Out,
+    out: OutFolder,
     rule: Annotated[str, typer.Option(help=RULE)] = "hard",
     balance: Annotated[str, typer.Option(help=BALANCE)] = "none",
     dimension: Annotated[
@@ -52,26 +57,32 @@ def main(
     ] = "",
     hard_end: Annotated[
         str,
-        typer.Option(help="For --rule auto: high or low, whichever scores mark hard examples. Most scorers are known."),
+        typer.Option(
+            help="For --rule auto: which scores mark hard examples, high or low. Default: by the score's name."
+        ),
     ] = "",
     trim: Annotated[
         str,
         typer.Option(
-            help="Drop this share of the highest scores first: they are often label noise. (low:SHARE: of the lowest "
-            "scores. With --rule auto: of the hardest.)"
+            help="First drop this share of rows, those with the highest scores, which are often label noise. low:SHARE "
+            "drops those with the lowest scores. With --rule auto the hardest are dropped."
         ),
     ] = "0",
     temperature: Annotated[
         str,
-        typer.Option(help="For --rule sample: in standard deviations of the score, or raw:T in units of the score."),
+        typer.Option(
+            help="For --rule sample: temperature in standard deviations of the score, or raw:T in units of the score. "
+            "Near 0 the highest scores are kept."
+        ),
     ] = "2",
     recall: Annotated[
-        list[str] | None, typer.Option(help="CLASS=RECALL on held-out data, for --balance label:recall.")
+        list[str] | None,
+        typer.Option(help="For --balance label:recall: CLASS=RECALL of a class on held-out data. May be repeated."),
     ] = None,
     max_source_removal: Annotated[float, typer.Option(help=GUARD)] = 0.5,
     verify: Annotated[
         int,
-        typer.Option(min=0, help="With --by score.duplicates: compare this many removed rows again, exactly."),
+        typer.Option(min=0, help="With --by score.duplicates: compare the full text of this many removed rows."),
     ] = 16,
     materialize: Annotated[
         bool, typer.Option("--materialize", help="Also write the kept rows, in the format in which they came.")

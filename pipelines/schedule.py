@@ -1,4 +1,8 @@
-"""Change the mixture over the course of training: temperature, UniMax, Cooldown, phases, a ramp, or two stages.
+"""Make a schedule: how the mixture of the pools changes over the course of training.
+
+The methods: temperature and unimax keep one mixture; cooldown lowers the temperature once; piecewise takes the phases
+that you give; ramp moves from one mixture to another in equal steps; two-stage ends with another mixture (the anneal).
+Options that begin with the name of a method are for this method only. Numbers in parentheses are defaults.
 
 Example: curate schedule pools.json --method cooldown --tokens 1e11 --params 1e9 --out schedule.json
 """
@@ -23,28 +27,35 @@ def main(
     pools: Annotated[Path, typer.Argument(help="The pools.json to draw from.")],
     method: Annotated[
         Literal["temperature", "unimax", "cooldown", "piecewise", "ramp", "two-stage"],
-        typer.Option(help="How the shares change over training."),
+        typer.Option(help="How the shares change over training; see above."),
     ],
     out: Out,
     tokens: Annotated[
-        float | None, typer.Option(help="Training tokens, repeats counted. Without it: the tokens of --plan.")
+        float | None, typer.Option(help="Number of training tokens, counting repeats. Default: the tokens of --plan.")
     ] = None,
     params: Annotated[
-        float | None, typer.Option(help="Parameters of the model, to warn of repeats that harm it.")
+        float | None,
+        typer.Option(help="Number of parameters of the model. Give it to be warned of repeats that harm the model."),
     ] = None,
-    steps: Annotated[int | None, typer.Option(min=1, help="Training steps, to say at which phases begin.")] = None,
+    steps: Annotated[
+        int | None,
+        typer.Option(min=1, help="Number of training steps. Give it to see at which step each phase begins."),
+    ] = None,
     tau: Annotated[
         float | None,
-        typer.Option(help="temperature (3.33) and first temperature of cooldown (5); 1 is size-proportional."),
+        typer.Option(
+            help="temperature (3.33), cooldown (5): the temperature, for cooldown the first. 1 samples pools in "
+            "proportion to their sizes."
+        ),
     ] = None,
     tau_then: Annotated[float | None, typer.Option(help="cooldown: temperature after the switch (1).")] = None,
     switch: Annotated[
         float | None, typer.Option(help="cooldown: fraction of training before the switch (0.5).")
     ] = None,
-    cap: Annotated[float | None, typer.Option(help="unimax: most epochs of a pool (4).")] = None,
+    cap: Annotated[float | None, typer.Option(help="unimax: largest number of passes over a pool (4).")] = None,
     phase: Annotated[
         list[str] | None,
-        typer.Option(help=f"piecewise: FRACTION:MIXTURE; repeat for every phase. A MIXTURE is {FORMS}."),
+        typer.Option(help=f"piecewise: FRACTION:MIXTURE. Repeat it for every phase. A MIXTURE is {FORMS}."),
     ] = None,
     first: Annotated[str | None, typer.Option("--main", help="two-stage and ramp: MIXTURE at the start.")] = None,
     anneal: Annotated[str | None, typer.Option(help="two-stage and ramp: MIXTURE at the end.")] = None,
@@ -52,17 +63,20 @@ def main(
         float | None, typer.Option(help="two-stage: fraction of training that the anneal takes (0.1).")
     ] = None,
     total: Annotated[
-        str | None, typer.Option(help="two-stage: MIXTURE of all tokens together. Without it: that of --plan.")
+        str | None, typer.Option(help="two-stage: MIXTURE of both stages together. Default: that of --plan.")
     ] = None,
     late: Annotated[
         list[str] | None,
-        typer.Option(help="two-stage: POOL[=PART], the part of its tokens that the anneal draws; repeat."),
+        typer.Option(
+            help="two-stage: POOL[=PART]: part of the tokens of a pool that the anneal draws (1). May be repeated."
+        ),
     ] = None,
-    parts: Annotated[int | None, typer.Option(help="ramp: number of constant parts (8).")] = None,
+    parts: Annotated[int | None, typer.Option(help="ramp: number of steps, each with a constant mixture (8).")] = None,
     plan: Annotated[
-        Path | None, typer.Option(help="plan.json to take mixtures from and to compare the schedule with.")
+        Path | None,
+        typer.Option(help="plan.json from which mixtures are taken and with which the schedule is compared."),
     ] = None,
-    budget: Annotated[int | None, typer.Option(help="Which plan of plan.json, from 0.")] = None,
+    budget: Annotated[int | None, typer.Option(help="Which plan of plan.json, counted from 0.")] = None,
     as_json: Json = False,
 ) -> None:
     """Parse the flags, make the schedule, write it and print its shares."""

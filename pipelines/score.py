@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from pipelines.shared.flags import Json, Out, Restart
+from pipelines.shared.flags import Json, OutFolder, Restart
 
 
 def main(
@@ -17,24 +17,28 @@ def main(
         list[str], typer.Argument(help="Files, folders, globs or s3:// addresses: Parquet, JSONL (.gz, .zst), Arrow.")
     ],
     scorer: Annotated[
-        list[str], typer.Option(help="A scorer: NAME or NAME:key=value,... Repeat it; they run in this order.")
+        list[str], typer.Option(help="A scorer: NAME or NAME:key=value,... May be repeated; they run in this order.")
     ],
-    out: Out,
+    out: OutFolder,
     text_column: Annotated[str, typer.Option(help="The column of texts.")] = "text",
     on_error: Annotated[
         Literal["quarantine", "fail"],
-        typer.Option(help="quarantine: set a bad file aside with its reason and score the others. fail: stop."),
+        typer.Option(help="quarantine: skip a bad file, record the reason, and score the others. fail: stop."),
     ] = "quarantine",
-    max_document_mb: Annotated[float, typer.Option(min=0.001, help="The longest text accepted, in MB.")] = 64,
+    max_document_mb: Annotated[float, typer.Option(min=0.001, help="Longest text that is accepted, in MB.")] = 64,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Score a sample and forecast time, memory and output. Write nothing.")
     ] = False,
-    engine: Annotated[Literal["local", "ray"], typer.Option(help="Where to run.")] = "local",
+    engine: Annotated[
+        Literal["local", "ray"], typer.Option(help="Where to run: processes on this machine, or Ray.")
+    ] = "local",
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Processes: 1 by default; with Ray, one for each core of the cluster.")
+        int | None,
+        typer.Option(min=1, help="Number of processes: 1 by default; with Ray, one for each core of the cluster."),
     ] = None,
     address: Annotated[
-        str, typer.Option(help="The Ray cluster. By default RAY_ADDRESS, else a new one on this machine.")
+        str,
+        typer.Option(help="Address of the Ray cluster. Default: RAY_ADDRESS, or else a new cluster on this machine."),
     ] = "",
     restart: Restart = False,
     as_json: Json = False,

@@ -1,11 +1,15 @@
 """Choose how many examples to take of each source, from samples of the sources and of a target.
 
-SOURCES is pools.json, or a folder or glob whose files have a `source` column or folder each. A few hundred rows of each
-are enough. Vectors come from emb.<name>, or from --encoder on the text; if all sides have a `label` column, classes are
-compared too. Without --runs the mixture at the least optimal-transport distance to the target is taken. --runs is a
-table of small trainings with weight.<source>, tokens (counted in examples) and loss.<eval> or metric.<eval> (accuracy
-between 0 and 1). plan.json is for `curate export` and `curate materialize`; its tokens follow from the tokens per
-example of every source.
+SOURCES is pools.json, or samples: a folder or glob of files. A column `source`, or the folder of a file, names its
+source. A few hundred rows of each source are enough. The vectors to compare are the column emb.<name>, or are made from
+the text by --encoder. If the target and all sources have a column `label`, classes are compared too.
+
+Without --runs, the mixture with the smallest optimal-transport distance to the target is chosen. --runs is a table of
+small trainings with the columns weight.<source>, tokens (here: the number of examples) and loss.<eval> or
+metric.<eval> (accuracy, 0 to 1).
+
+The result, plan.json, can be given to `curate export` and `curate materialize`. Its token counts are computed from the
+tokens per example of each source.
 
 Example: curate select sources --target target.parquet --runs runs.csv --budget 20000 --out plan.json
 """
@@ -25,36 +29,56 @@ NOT_RECORDED = ("out", "seed", "as_json")
 
 def main(
     context: typer.Context,
-    sources: Annotated[str, typer.Argument(help="pools.json, or samples: a folder or a glob.")],
-    target: Annotated[str, typer.Option(help="Samples of what the model shall be good at: a file or folder.")],
-    budget: Annotated[float, typer.Option(help="Examples to take in all.")],
+    sources: Annotated[str, typer.Argument(help="pools.json, or a folder or glob of samples.")],
+    target: Annotated[
+        str, typer.Option(help="File or folder with samples of the data on which the model should be good.")
+    ],
+    budget: Annotated[float, typer.Option(help="Number of examples to take in total.")],
     out: Out,
-    runs: Annotated[Path | None, typer.Option(help="A run table of small trainings.")] = None,
+    runs: Annotated[Path | None, typer.Option(help="Run table of small trainings; see above.")] = None,
     evaluation: Annotated[
-        str | None, typer.Option("--eval", help="Which loss.<eval> or metric.<eval>; default: the only one.")
+        str | None,
+        typer.Option("--eval", help="With --runs: EVAL of the column loss.EVAL or metric.EVAL. Default: the only one."),
     ] = None,
-    embedding: Annotated[str | None, typer.Option(help="Which emb.<name> column; default: the only one.")] = None,
-    encoder: Annotated[str | None, typer.Option(help="Embed the text instead, as hashed:width=256.")] = None,
+    embedding: Annotated[str | None, typer.Option(help="Column of vectors, emb.NAME. Default: the only one.")] = None,
+    encoder: Annotated[
+        str | None,
+        typer.Option(
+            help="Encoder that makes vectors from the text, such as hashed:width=256, instead of --embedding."
+        ),
+    ] = None,
     distance: Annotated[
-        str, typer.Option(help="transport, or sliced or energy, which are cheaper and rougher.")
+        str, typer.Option(help="transport; or sliced or energy, which are faster and less exact.")
     ] = "transport",
-    no_labels: Annotated[bool, typer.Option("--no-labels", help="Compare features alone.")] = False,
-    samples: Annotated[int, typer.Option(min=2, help="Most rows of a source that are used.")] = 2000,
-    max_epochs: Annotated[float | None, typer.Option(help="Most passes over what a source offers.")] = None,
-    min_weight: Annotated[list[str] | None, typer.Option(help="SOURCE=SHARE at least; repeat.")] = None,
-    max_weight: Annotated[list[str] | None, typer.Option(help="SOURCE=SHARE at most; repeat.")] = None,
-    price: Annotated[list[str] | None, typer.Option(help="SOURCE=PRICE of an example; repeat.")] = None,
-    money: Annotated[float | None, typer.Option(help="Most to pay in all.")] = None,
+    no_labels: Annotated[
+        bool, typer.Option("--no-labels", help="Compare vectors only, even if there are labels.")
+    ] = False,
+    samples: Annotated[int, typer.Option(min=2, help="Largest number of rows of a source that are used.")] = 2000,
+    max_epochs: Annotated[
+        float | None, typer.Option(help="Largest number of passes over the examples of a source.")
+    ] = None,
+    min_weight: Annotated[
+        list[str] | None, typer.Option(help="SOURCE=SHARE: smallest share of a source. May be repeated.")
+    ] = None,
+    max_weight: Annotated[
+        list[str] | None, typer.Option(help="SOURCE=SHARE: largest share of a source. May be repeated.")
+    ] = None,
+    price: Annotated[
+        list[str] | None, typer.Option(help="SOURCE=PRICE: price of one example, in any currency. May be repeated.")
+    ] = None,
+    money: Annotated[
+        float | None, typer.Option(help="Highest price of all examples together, in the same currency.")
+    ] = None,
     seed: Seed = 0,
     as_json: Json = False,
 ) -> None:
-    """Select sources."""
+    """Choose how many examples to take of each source."""
     from curate.planning.limits import Limits
     from curate.selection.job import select
     from pipelines.shared.show import result
 
     if not budget >= 1 or not budget.is_integer():  # neither NaN nor infinity is an integer
-        raise typer.BadParameter(f"{budget:g} is not a whole number of examples, 1 or more", param_hint="--budget")
+        raise typer.BadParameter(f"{budget:g} must be a whole number of examples, 1 or more", param_hint="--budget")
     limits = Limits(
         max_epochs, pairs(min_weight or [], "--min-weight"), pairs(max_weight or [], "--max-weight"), money=money
     )

@@ -1,4 +1,4 @@
-"""Show what is done in a score folder, what remains, and why the same command would be refused.
+"""Show which files of a score folder are done and which remain, and whether the job can continue.
 
 Example: curate status scores/
 """

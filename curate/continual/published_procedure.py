@@ -29,10 +29,10 @@ CHECKPOINTS = 6  # that a share needs: the change of general loss (Eq. 6) has fi
 class Procedure:
     """What the procedure gives for g shares R of domain data.
 
-    - ``shares`` (g,).
-    - ``turning`` (g,): tokens T0 from which F = domain + lambda general falls for good, by a root finder. 0: from the
-      start; inf: not within 100 times the longest run.
-    - ``fixed`` (g,): the same by the paper's fixed point (Eq. 7); nan where it diverges.
+    - ``shares`` (g,): the shares R.
+    - ``turning`` (g,): tokens T0 from which F = domain + lambda general falls for good, by a root finder. It is 0 if F
+      falls from the start, and inf if F does not turn within 100 times the longest run.
+    - ``fixed`` (g,): the same T0 by the paper's fixed point (Eq. 7); nan where the iteration diverges.
     - ``admissible`` (g,) bool: the measured general loss of the longest run is under the ceiling.
     - ``general``, ``domain``: laws in R at ``longest`` tokens.
     - ``lost`` (g,): laws in T of general loss minus that of the start.
@@ -54,7 +54,10 @@ class Procedure:
 
     @property
     def feasible(self) -> np.ndarray:
-        """(g,) bool: shares that are admissible and turn before the end of the longest run."""
+        """Which shares could be used in the longest run, (g,) bool.
+
+        Such a share is admissible, and its sum F begins to fall for good before the run ends.
+        """
         return self.admissible & (self.turning < self.longest)
 
     @property
@@ -74,16 +77,19 @@ class Procedure:
         return float(grid[under[-1]]) if len(under) else 0.0
 
     def critical(self, tokens: float) -> float | None:
-        """Return the critical ratio at ``tokens`` by the token law, within [0, 1] and the admissible shares.
+        """Return the critical ratio after ``tokens`` by the token law, or None if there is no token law.
 
-        None if there is no token law.
+        The ratio is at least 0 and at most the largest admissible share.
         """
         if self.token_law is None:
             return None
         return min(1.0, max(0.0, float(self.token_law(tokens / UNIT))), self.admissible_share(tokens))
 
     def table(self) -> pl.DataFrame:
-        """Return one row a share: share; turning and fixed, in tokens; admissible; feasible."""
+        """Return a table with one row for each share.
+
+        Columns: share, turning and fixed (both in tokens), admissible, feasible.
+        """
         names = ("shares", "turning", "fixed", "admissible", "feasible")
         return pl.DataFrame({name.removesuffix("s"): getattr(self, name) for name in names})
 

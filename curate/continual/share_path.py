@@ -1,4 +1,8 @@
-"""Mixtures along the share of one pool: the other pools fill the rest by size, as told, or so as to forget least."""
+"""Build the mixtures in which one pool's share goes from 0 to 1 and the other pools fill the rest.
+
+In: a predictor of the general loss, pools and a budget. Out: a `SharePath`. The other pools fill the rest in proportion
+to their sizes, in given proportions, or in those with the lowest predicted general loss.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -21,10 +25,10 @@ BEST = "best"
 
 @dataclass(frozen=True)
 class SharePath:
-    """Mixtures at one budget, as the share of pool number ``pool`` goes from 0 to 1.
+    """The mixtures at one budget in which the share of pool number ``pool`` goes from 0 to 1.
 
-    ``unique`` (p,): unique tokens of each pool. ``rest`` (k, p): proportions of the other pools at k even shares; rows
-    sum to 1, and the pool itself has 0.
+    ``unique`` (p,): unique tokens of each pool. ``rest`` (k, p): proportions of the other pools at k evenly spaced
+    shares of ``pool``; each row sums to 1, and has 0 for ``pool`` itself.
     """
 
     budget: Budget
@@ -33,7 +37,7 @@ class SharePath:
     rest: Tensor
 
     def recipes(self, shares: Tensor) -> Recipes:
-        """Return the g recipes at (g,) shares of the pool."""
+        """Return one recipe for each of g shares of the pool; ``shares`` is (g,), in [0, 1]."""
         knots = np.linspace(0.0, 1.0, len(self.rest))
         columns = [np.interp(shares.numpy(), knots, column) for column in self.rest.numpy().T]
         mixtures = (1 - shares)[:, None] * torch.from_numpy(np.stack(columns, axis=1))
@@ -41,7 +45,7 @@ class SharePath:
         return _recipes(mixtures, self.budget, self.unique)
 
     def recipe(self, share: float) -> Recipes:
-        """Return the recipe (n = 1) at one share of the pool."""
+        """Return the recipe in which the pool has this share, as `Recipes` with n = 1."""
         return self.recipes(torch.tensor([share], dtype=torch.float64))
 
 
@@ -53,11 +57,16 @@ def share_path(
     pool: str,
     proportions: Mapping[str, float] | str | None = None,
 ) -> SharePath:
-    """Return the mixtures along the share of ``pool``.
+    """Return the mixtures in which the share of ``pool`` goes from 0 to 1 at one budget.
 
-    ``pools``: unique tokens; a pool that is not among them never runs out. ``proportions`` of the other pools: by name;
-    "best", for the lowest general loss; or None, by size. By size, if some pools never run out, these fill the rest
-    evenly.
+    Args:
+        general: predictor of the general loss.
+        pools: give the unique tokens; a pool of the fit that is not among them never runs out.
+        budget: tokens and parameters of every mixture.
+        pool: the name of the pool whose share changes.
+        proportions: how the other pools fill the rest. A mapping gives their proportions by name; "best" takes those
+            with the lowest general loss; None takes their sizes. If some of them never run out, None divides the rest
+            evenly among these.
 
     Raises:
         SchemaError: if the fit knows only one pool, or the proportions do not name all others.
@@ -67,7 +76,7 @@ def share_path(
     if len(names) < 2:
         raise SchemaError(f"the fit knows one pool, {pool}: a critical ratio needs another one to replay")
     if isinstance(proportions, str) and proportions != BEST:
-        raise SchemaError(f"replay proportions {proportions!r}: give shares by pool, {BEST!r}, or nothing (by size)")
+        raise SchemaError(f"replay proportions {proportions!r}: give shares by pool, {BEST!r}, or nothing to use sizes")
     fixed = proportions if isinstance(proportions, Mapping) else None
     path = SharePath(budget, names.index(pool), unique, _rest(names, pool, unique, fixed)[None])
     # With two pools there is nothing to choose: the other pool is the rest.
@@ -75,23 +84,26 @@ def share_path(
 
 
 def unique_tokens(names: Sequence[str], pools: Sequence[Pool]) -> Tensor:
-    """(p,) unique tokens in the order of ``names``; infinite for a pool that is not among ``pools``.
+    """Return (p,) unique tokens in the order of ``names``; infinite for a pool that is not among ``pools``.
 
     Raises:
         SchemaError: if a pool is not among ``names``.
     """
     sizes = {pool.name: pool.tokens for pool in pools}
     if unknown := sorted(set(sizes) - set(names)):
-        raise SchemaError(f"no pool {unknown[0]!r} in the fit: it knows {', '.join(names)}; name the pools alike")
+        raise SchemaError(
+            f"no pool {unknown[0]!r} in the fit: it knows {', '.join(names)}. Use the same names in pools and fit"
+        )
     return torch.tensor([sizes.get(name, torch.inf) for name in names], dtype=torch.float64)
 
 
 def _rest(names: Sequence[str], pool: str, unique: Tensor, proportions: Mapping[str, float] | None) -> Tensor:
-    """(p,) proportions of the other pools."""
+    """Return (p,) proportions of the other pools, which sum to 1; 0 for ``pool`` itself."""
     if proportions is not None:
         if unmatched := sorted(set(proportions) ^ (set(names) - {pool})):
             raise SchemaError(
-                f"replay proportions: {', '.join(unmatched)} on one side only; give one for each other pool"
+                f"replay proportions: {', '.join(unmatched)} on one side only, the proportions or the fit. Give one "
+                f"proportion for each pool of the fit except {pool}"
             )
         rest = torch.tensor([proportions.get(name, 0.0) for name in names], dtype=torch.float64)
     else:
@@ -134,7 +146,7 @@ def _optimised(general: Predictor, path: SharePath) -> SharePath:
 
 
 def _starts(path: SharePath) -> Tensor:
-    """(s, p) proportions of the other pools from which the search starts."""
+    """Return (s, p) proportions of the other pools from which the search starts."""
     p = len(path.unique)
     even = torch.ones(p, p, dtype=torch.float64) / (p - 1)
     corners = NEARLY_ALL * torch.eye(p, dtype=torch.float64) + (1 - NEARLY_ALL) * even

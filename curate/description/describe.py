@@ -30,18 +30,24 @@ def describe(
 ) -> Description:
     """Measure intrinsic dimension, variety, label sharpness and the overlap of sources.
 
-    ``data`` is a path (file, folder, glob or s3://...), a list of paths, or a table in memory (polars, pandas,
-    pyarrow). The measures are of vectors: those of the column ``embedding``, or those that ``encoder``, NAME or
-    NAME:key=value,..., makes of the column that it reads. They are taken on the ``sample`` rows with the smallest
-    hash(id, seed), the dimensions over the ``neighbours`` nearest rows of each. Memory is the vectors and texts of the
-    sample and a block of distances; time grows with the square of ``sample``.
+    Args:
+        data: a path (file, folder, glob or s3://...), a list of paths, or a table in memory (polars, pandas, pyarrow).
+        embedding: the column of vectors to measure, such as emb.hashed. Empty: use ``encoder``.
+        encoder: NAME or NAME:key=value,... of the encoder that makes the vectors from the column that it reads.
+        text_column: the column of texts.
+        sample: number of rows to measure: those with the smallest hash(id, seed). Time grows with its square. Memory
+            holds the vectors and texts of these rows, and a block of their distances.
+        neighbours: number of nearest rows from which the dimensions are estimated.
+        seed: seed of the sample.
 
     Raises:
-        SchemaError: for a missing column, or too few different vectors for so many neighbours.
+        SchemaError: if a column is missing, or the sample has too few different vectors for ``neighbours``.
     """
     sampling = Sampling(sample, neighbours, seed)
     if embedding and not embedding.startswith(vectors.PREFIX):
-        raise SchemaError(f"describe: embedding={embedding} is no column of vectors. Those are named emb.<name>")
+        raise SchemaError(
+            f"describe: embedding={embedding} is not a column of vectors. Such columns are named emb.<name>"
+        )
     vectors_of = VectorSource(embedding) if embedding else VectorSource(_column_of(encoder), encoder)
     rows = open_rows(data, vectors_of.needs, text_column)
     counts = _rows_by_source(rows)
@@ -76,7 +82,9 @@ def describe(
 def dimension(
     shards: Sequence[Shard], column: str, *, sample: int = 5000, neighbours: int = 20, seed: int = 0
 ) -> float:
-    """Return the intrinsic dimension of a vector column, by maximum likelihood; equal rows are left out.
+    """Return the intrinsic dimension of a column of vectors, estimated by maximum likelihood.
+
+    Of equal rows only one counts.
 
     Raises:
         SchemaError: if the sample has too few different vectors.

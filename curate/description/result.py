@@ -1,4 +1,4 @@
-"""What was measured of a data set, as a record, a table, a chart and a JSON file."""
+"""Hold the measures of a data set, and show them as a table, a chart or a JSON file."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,16 +15,24 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, repr=False)
 class Description:
-    """Measures of a data set, from a sample of its rows.
+    """Measures of a data set, taken on a sample of its rows.
 
-    ``sample`` of ``rows`` rows were looked at. ``duplicates`` of them equal another row and are left out; ``conflicts``
-    of these have another label than their first copy. ``dimension`` (maximum likelihood) and ``two_nn`` are intrinsic
-    dimensions, of the sample and of half of it: estimates grow with the number of rows, and how far the two differ says
-    more than an interval, which is narrow beside that bias. ``vendi`` is the Vendi score, a number of rows.
-    ``sharpness`` is label sharpness over ``sharpness_rows`` rows; None, with a note, if there are no labels to compare.
-
-    ``sources`` has the columns source, rows, sample, dimension and vendi. ``overlap`` has a row a source, and for every
-    source a column with the share of that row's rows whose nearest other row is there. ``notes`` are warnings.
+    Attributes:
+        rows: number of rows of the data set.
+        sample: number of rows in the sample.
+        duplicates: rows of the sample that equal an earlier one. They are left out.
+        conflicts: duplicates whose label differs from that of their first copy.
+        dimension: intrinsic dimension by maximum likelihood, of the whole sample and of half of it. Estimates grow with
+            the number of rows, so the difference of the two says more than an interval, which would be narrower.
+        two_nn: intrinsic dimension by TwoNN, likewise of the sample and of half of it.
+        vendi: Vendi score, the effective number of different rows.
+        sharpness: label sharpness; None, with a warning in ``notes``, if there are no labels to compare.
+        sharpness_rows: number of rows from which the sharpness was measured.
+        sources: columns source, rows, sample, dimension and vendi.
+        overlap: one row and one column for each source. A cell is the share of the row source's rows whose nearest
+            other row is in the column source. None with one source, or too many to measure.
+        notes: warnings.
+        provenance: the arguments, input files and seed of the job.
     """
 
     rows: int
@@ -42,7 +50,7 @@ class Description:
     provenance: Provenance = field(default=Provenance({}), compare=False)
 
     def record(self) -> dict[str, object]:
-        """Return the measures as JSON can hold them, without what they were made from."""
+        """Return the measures as fields of the JSON file, without ``made_by``."""
         dimension, dimension_half = self.dimension
         two_nn, two_nn_half = self.two_nn
         return {
@@ -63,13 +71,13 @@ class Description:
         }
 
     def save(self, path: str | Path) -> None:
-        """Write the measures as JSON, with what they were made from (``curate describe --out``)."""
+        """Write the measures and how they were made to a JSON file, like ``curate describe --out``."""
         made_from = self.provenance
         made_by = made_from.made_by()
         artifacts.save(Path(path), "description", {**self.record(), "made_by": made_by})
 
     def table(self) -> pl.DataFrame:
-        """Return one measure a row: measure, source (null for the whole data set) and value."""
+        """Return a table with one measure in each row: measure, source (null for the whole data set) and value."""
         whole = [(name, None, float(value)) for name, value in self.record().items() if isinstance(value, int | float)]
         of_source = [
             (measure, row["source"], None if row[measure] is None else float(row[measure]))
@@ -80,7 +88,7 @@ class Description:
         return pl.DataFrame([*whole, *of_source], schema=schema, orient="row")
 
     def chart(self) -> "Chart":
-        """Return a heat map of the overlap of sources; with one source, bars of the intrinsic dimensions."""
+        """Return a heat map of the overlap of sources. With one source, return bars of the intrinsic dimensions."""
         from curate.description.chart import of_dimensions, of_overlap
 
         return of_dimensions(self.dimension, self.two_nn) if self.overlap is None else of_overlap(self.overlap)

@@ -1,7 +1,8 @@
-"""Values as text that readers of JSON, YAML 1.1 and YAML 1.2 all read back exactly, and the header of every export.
+"""Write values as text that JSON, YAML 1.1 and YAML 1.2 readers all read back exactly.
 
-The text is JSON in YAML's flow style, one pool a line. Three traps lie between JSON and YAML: ``1e-05`` is a string in
-YAML 1.1, the characters U+0085 and U+2028 break lines, and escaped surrogate pairs are not joined.
+This file also writes the header of an export. The text of values is JSON in YAML's flow style, with one pool on each
+line. Three traps lie between JSON and YAML: ``1e-05`` is a string in YAML 1.1, the characters U+0085 and U+2028 break
+lines, and escaped surrogate pairs are not joined.
 """
 
 import json
@@ -38,10 +39,10 @@ def flow(value: object) -> str:
 
 
 def header(mixture: Mixture, *notes: str) -> str:
-    """Return the comment lines that begin every file.
+    """Return the comment lines that begin every exported file.
 
-    They say which plan the file is made from, the ``notes`` of the export, the tokens of every pool and its passes, and
-    which pools are left out.
+    They name the plan from which the file is made, repeat the ``notes`` of the export, and give the training tokens of
+    each pool and the passes over it. They also name the pools that are left out.
     """
     lines = [f"curate export, {quoted(mixture.origin)}", *notes, "tokens of training, passes over the pool:"]
     for part in mixture.parts:

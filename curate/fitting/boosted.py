@@ -26,11 +26,18 @@ SHARE_FLOOR = 1e-3  # added to a share under the logarithm: published mixtures a
 
 @dataclass(frozen=True)
 class TreeOptions:
-    """How to boost.
+    """Options of the boosted trees.
 
-    ``rounds`` trees of at most ``leaves`` leaves of at least ``least`` rows; each is shrunk by ``rate`` and chooses
-    each split among a ``part`` of the columns. ``ridge``: L2 penalty on leaf values. ``draws``: bootstrap refits.
-    ``folds``: how many times the law is fitted without a part of the trainings.
+    Attributes:
+        rounds: number of trees.
+        rate: learning rate by which each tree is shrunk.
+        leaves: largest number of leaves of a tree.
+        least: smallest number of rows in a leaf.
+        ridge: L2 penalty on the values of leaves.
+        part: share of the columns among which each split is chosen.
+        draws: number of bootstrap refits.
+        folds: number of parts of the trainings. The law is fitted once without each part.
+        seed: seed of every random choice.
     """
 
     rounds: int = 300
@@ -51,10 +58,21 @@ DEFAULT_TREES = TreeOptions()
 class Boosted:
     """Trees on top of a law: loss = law(recipe) exp(trees(recipe)), or exp(trees(recipe)) without a law.
 
-    Its derivative is 0 almost everywhere (``differentiable``), so a planner has to search. ``recipes`` are the n
-    fitted ones; ``losses`` (n,) in nats per token; ``law_outside`` (n,) the log loss that the law predicts when it is
-    fitted without the row's fold (zeros without a law); ``clusters`` (n,) int codes of trainings; ``noise``: root mean
-    square of the log error on rows of unseen folds. The trees are grown from these at first use, in about a second.
+    The derivative of the trees is 0 almost everywhere, so a plan has to search without it. The trees are grown from the
+    data below at their first use, in about a second.
+
+    Attributes:
+        pools: p names of pools.
+        eval: the eval whose loss is predicted.
+        base: the law under the trees, or None.
+        recipes: the n fitted recipes.
+        losses: (n,) in nats per token.
+        law_outside: (n,) log loss that the law predicts for a row when it is fitted without the fold of that row;
+            zeros without a law.
+        clusters: (n,) int codes of the trainings to which rows belong.
+        options: options of the trees.
+        noise: root mean square of the log error on rows of unseen folds.
+        ranges: smallest and largest tokens, params and epochs of the fitted runs.
     """
 
     pools: tuple[str, ...]
@@ -71,7 +89,7 @@ class Boosted:
     differentiable = False  # a plan has to search
 
     def __repr__(self) -> str:
-        """Return the law beneath, what is predicted, and how well, on one line."""
+        """Return one line that names the law under the trees, the eval, and the error."""
         base = "no law" if self.base is None else self.base.spec
         return (
             f"Boosted(on {base}, loss.{self.eval}, {len(self.pools)} pools, {len(self.losses)} runs, "
@@ -84,31 +102,31 @@ class Boosted:
         return len(self.losses)
 
     def loss(self, recipes: Recipes) -> Tensor:
-        """Return the (n,) predicted losses in nats per token; no gradient."""
+        """Return the (n,) predicted losses in nats per token, without a gradient."""
         law = self._law(recipes)
         return torch.from_numpy(np.exp(law + self._trees[0].predict(self._columns(recipes, law))))
 
     def draw_losses(self, recipes: Recipes) -> Tensor:
-        """Return (b, n) predicted losses: the b draws of the law, each with one of the refitted trees in turn.
+        """Return the (b, n) losses that the bootstrap draws predict, in nats per token.
 
-        Without a law there is one row for each refit of the trees.
+        Each of the b draws of the law is combined with one bootstrap refit of the trees. There are fewer refits than
+        draws, so they are used in turn. Without a law, b is the number of refits.
         """
         law = self._law(recipes)
         columns = self._columns(recipes, law)
         trees = torch.from_numpy(np.stack([tree.predict(columns) for tree in self._trees[1:]]))
         if self.base is None:
             return trees.exp()
-        # There are fewer refits of the trees than draws of the law: they are used in turn.
         draws = self.base.draw_losses(recipes).detach()
         return draws * trees[torch.arange(len(draws)) % len(trees)].exp()
 
     def drawn(self, recipes: Recipes, draws: Tensor) -> Tensor:
-        """Return (n,) predicted losses, each recipe by its own draw (n,)."""
+        """Return (n,) predicted losses: recipe i by the bootstrap draw of index ``draws[i]``."""
         losses = self.draw_losses(recipes)
         return losses[draws % len(losses), torch.arange(len(recipes))]
 
     def interval(self, recipes: Recipes, level: float = 0.9) -> tuple[Tensor, Tensor]:
-        """Return the (n,) low and high ends of the loss that a new run would show."""
+        """Return the low (n,) and high (n,) ends of the interval of a new run's loss."""
         return spread(self.draw_losses(recipes), self.noise, level)
 
     @cached_property
@@ -134,7 +152,10 @@ class Boosted:
         return np.asarray(self.base.loss(recipes).detach().log())
 
     def noise_on_unseen(self, fold: np.ndarray) -> float:
-        """Return the root mean square of the log error of trees that have not seen the row's ``fold`` (n,)."""
+        """Return the root mean square log error on unseen folds.
+
+        ``fold`` (n,) are codes of folds. Each fold is predicted by trees that were grown without it.
+        """
         columns, target = self._columns(self.recipes, self.law_outside), np.log(self.losses) - self.law_outside
         residual = np.empty_like(target)
         for code in np.unique(fold):
@@ -166,9 +187,10 @@ def fit_boosted(
     options: TreeOptions = DEFAULT_TREES,
     law: FitOptions = DEFAULTS,
 ) -> dict[str, Boosted]:
-    """Boost every eval of the same n runs: (n,) losses in nats per token each, NaN where not measured.
+    """Fit boosted trees to every eval of the same n runs.
 
-    The law ``base`` is fitted to all evals at once, on all rows and without each fold of ``clusters`` (n,).
+    ``losses`` maps each eval to (n,) losses in nats per token, NaN where not measured. The law ``base`` is fitted to
+    all evals together: once to all rows, and once without each fold of ``clusters`` (n,).
 
     Raises:
         FitError: if there are fewer trainings than folds, or the law cannot be fitted (``fit_evals``).
@@ -220,9 +242,9 @@ def _law_outside(
     pools: Sequence[str],
     options: FitOptions,
 ) -> dict[str, np.ndarray]:
-    """Return the (n,) log losses by eval that the law predicts when it is fitted without the row's fold.
+    """Return, for each eval, the (n,) log losses that the law predicts when it is fitted without the row's fold.
 
-    The trees learn what is left of these. Had the law seen the row, its residuals would be too small there.
+    The trees learn the residuals of these. Had the law seen a row, its residual there would be too small.
     """
     outside = {name: np.zeros(len(recipes)) for name in losses}
     for code in range(fold.max() + 1):

@@ -1,4 +1,4 @@
-"""Compare corpora: a fit for each, where their curves cross in compute, and which to take at which compute."""
+"""Compare corpora: fit each, find the compute at which their loss curves cross, and say which to use where."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -29,9 +29,10 @@ CROSSING_SCHEMA = {
 
 @dataclass(frozen=True)
 class CorpusCrossing:
-    """The corpus ``better`` overtakes ``worse`` at ``flops``.
+    """The compute in FLOPs from which the corpus ``better`` has a lower loss than ``worse``.
 
-    ``low`` and ``high`` are 5 % and 95 % of the draws in which they cross; ``share`` of all draws do.
+    The two cross in a ``share`` of all bootstrap draws. ``low`` and ``high`` are the 5 % and 95 % quantiles of the
+    compute in these draws.
     """
 
     worse: str
@@ -46,11 +47,13 @@ def fit_each(runs: Runs, by: str, spec: str, evaluation: str, *, options: FitOpt
     """Fit the law ``spec`` to the runs of every value of the column ``by``.
 
     Raises:
-        SchemaError: if there is no such column, or it has one value.
+        SchemaError: if there is no such column, or it has only one value.
         FitError: if the runs of a corpus cannot determine the law.
     """
     if by not in runs.frame.columns:
-        raise SchemaError(f"no column {by!r} to compare by: the run table has {', '.join(runs.frame.columns)}")
+        raise SchemaError(
+            f"no column {by!r} to compare by. The run table has the columns {', '.join(runs.frame.columns)}"
+        )
     fits = {}
     parts = runs.frame.partition_by(by, as_dict=True)
     for (name,), part in sorted(parts.items(), key=lambda item: str(item[0])):
@@ -65,7 +68,9 @@ def fit_each(runs: Runs, by: str, spec: str, evaluation: str, *, options: FitOpt
             options=options,
         )
     if len(fits) < 2:
-        raise SchemaError(f"column {by!r} has one value, {next(iter(fits))!r}: nothing to compare")
+        raise SchemaError(
+            f"column {by!r} has only the value {next(iter(fits))!r}: comparing corpora needs two or more values"
+        )
     return fits
 
 
@@ -80,7 +85,10 @@ def path(fit: Fit, flops: np.ndarray, tokens_per_param: float) -> Recipes:
 
 
 def curves(fits: Mapping[str, Fit], flops: np.ndarray, *, tokens_per_param: float = TOKENS_PER_PARAM) -> pl.DataFrame:
-    """Return flops, corpus, loss, low, high, and the ``best`` corpus of each compute."""
+    """Return a table of the predicted loss of each corpus at each compute.
+
+    Columns: flops, corpus, loss, low and high (nats per token), and best, the corpus of lowest loss at these flops.
+    """
     frames, losses = [], []
     for name, corpus_fit in fits.items():
         recipes = path(corpus_fit, flops, tokens_per_param)
@@ -96,7 +104,10 @@ def curves(fits: Mapping[str, Fit], flops: np.ndarray, *, tokens_per_param: floa
 def crossings(
     fits: Mapping[str, Fit], low: float, high: float, *, tokens_per_param: float = TOKENS_PER_PARAM
 ) -> list[CorpusCrossing]:
-    """Return where any two corpora cross between ``low`` and ``high`` FLOPs, with intervals over the draws."""
+    """Return the compute at which the losses of any two corpora cross, between ``low`` and ``high`` FLOPs.
+
+    Intervals come from the bootstrap draws.
+    """
     flops = np.geomspace(low, high, GRID)
     paths = {name: path(corpus_fit, flops, tokens_per_param) for name, corpus_fit in fits.items()}
     losses = {name: corpus_fit.loss(paths[name]) for name, corpus_fit in fits.items()}
@@ -117,7 +128,7 @@ def crossings(
 
 
 def _first_crossing(difference: Tensor, flops: np.ndarray) -> float | None:
-    """Return where (m,) differences of loss first change sign along the grid, interpolated in log compute."""
+    """Return the FLOPs at which (m,) differences of loss first change sign, interpolated in log compute."""
     values = difference.numpy()
     sign = np.sign(values)
     # A product of signs below 0 is a change; corpora that touch without crossing give 0.

@@ -1,4 +1,4 @@
-"""What `fit` is asked and what it returns: one report for laws, for corpora and for curves."""
+"""Hold the question that `fit` answers, and its report, which is the same for laws, corpora and curves."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -23,10 +23,10 @@ Fitted: TypeAlias = FittedLaw | MetricCurve | PruningCurves
 
 @dataclass(frozen=True)
 class FitQuestion:
-    """What to fit: laws to one or more evals, and the options that some of them read.
+    """The laws and evals to fit, and the options.
 
-    ``by``: the column whose values are fitted one by one. ``on``: the loss that the law downstream reads.
-    ``tokens_per_param``: along the curves of a comparison of corpora.
+    ``by``: the column whose values are corpora, each fitted by itself. ``on``: the loss from which the law `downstream`
+    predicts a metric. ``tokens_per_param``: training tokens per parameter at which corpora are compared.
     """
 
     laws: tuple[str, ...]
@@ -41,12 +41,12 @@ class FitQuestion:
 
     @property
     def law(self) -> str:
-        """The first law, which is the only one for corpora and curves."""
+        """The first law in ``laws``. A fit of corpora or of a curve has only this one."""
         return self.laws[0]
 
     @property
     def evaluation(self) -> str:
-        """The first eval, which is the only one for corpora and curves."""
+        """The first eval in ``evals``. A fit of corpora or of a curve has only this one."""
         return self.evals[0]
 
 
@@ -54,12 +54,19 @@ class FitQuestion:
 class FitReport:
     """What a fit has learned from a run table.
 
-    ``law``: its name. ``predictor``: what predicts runs; None for corpora and for curves over steps. ``corpora``: the
-    fit of each corpus, with ``by``. ``comparison``: the laws by their error on held-out runs, the best first; for
-    corpora their crossings; for curves how well each fits, or the best share to keep at each size. ``points``: run,
-    group, measured, predicted. ``notes``: what the runs cannot tell. ``explanation``: the same at length, with
-    ``explain``. ``record``: the body of fit.json. ``shown``: texts and tables in the order in which the command
-    prints them.
+    Attributes:
+        law: name of the law that was kept.
+        comparison: the laws with their error on held-out runs, the best first. For corpora: where their losses cross.
+            For curves: how well each fits, or the best share to keep at each size.
+        parameter_rows: the table that `parameters` returns.
+        points: columns run, group, measured and predicted.
+        record: the fields of fit.json without ``made_by``.
+        shown: texts and tables, in the order in which the command prints them.
+        predictor: predicts the losses of runs. None for corpora and for curves over steps.
+        corpora: the fit of each corpus, if ``by`` was used.
+        notes: warnings about what the runs cannot determine.
+        explanation: these warnings at length, if ``explain`` was used.
+        made_by: the record of how the fit was made.
     """
 
     law: str
@@ -91,11 +98,14 @@ class FitReport:
         return tuple(cast(list[str], self.record["evals"]))
 
     def table(self) -> pl.DataFrame:
-        """Return the comparison: see the class."""
+        """Return the comparison of laws, corpora or curves (see ``comparison``)."""
         return self.comparison
 
     def parameters(self) -> pl.DataFrame:
-        """Return one row for each parameter of each fitted law or curve: param, value and, from draws, low and high."""
+        """Return one row for each parameter of each fitted law or curve.
+
+        Columns: param, value, and the ends low and high of its interval over bootstrap draws.
+        """
         return self.parameter_rows
 
     def chart(self) -> "Chart":
@@ -105,11 +115,11 @@ class FitReport:
         return charts.predicted(self.points)
 
     def save(self, path: str | Path) -> None:
-        """Write fit.json, as the command does."""
+        """Write the report to fit.json, like ``curate fit --out``."""
         artifacts.save(Path(path), "fit", {**self.record, "made_by": dict(self.made_by)})
 
     def with_provenance(self, made_by: Mapping[str, object]) -> "FitReport":
-        """Return the report with the record of what it was made from."""
+        """Return the same report with this record of how it was made."""
         return replace(self, made_by=made_by)
 
 

@@ -1,4 +1,4 @@
-"""The job `fit`: laws fitted to a run table, compared on runs held out, and the best one kept."""
+"""The job `fit`: fit laws to a run table, compare them on held-out runs, and keep the best."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -45,27 +45,27 @@ def fit(
     draws: int = 200,
     seed: int = 0,
 ) -> FitReport:
-    """Fit laws to a run table, compare them on runs held out, and keep the best with its bootstrap draws.
+    """Fit laws to a run table, compare them on held-out runs, and keep the best with its bootstrap draws.
 
     Args:
         runs: a run table: a file (Parquet or CSV) or a table in memory.
         law: names of laws with their options, ``NAME:key=value``, as a list or separated by commas. The curves
-            ``downstream``, ``annealing``, ``relearn`` and ``pruning_curves`` stand alone.
-        eval: which ``loss.<eval>`` to fit; several are fitted together and give their mean.
-        where: only rows for which this SQL condition holds.
+            ``downstream``, ``annealing``, ``relearn`` and ``pruning_curves`` are fitted alone, not beside a law.
+        eval: which ``loss.<eval>`` to fit. Several evals are fitted together, and the fit predicts their mean.
+        where: SQL condition; only rows for which it holds are read.
         holdout: ``largest``, ``rolling``, ``random`` or ``mixture``, with a share as in ``random:0.2``.
         stack: whether to weight the laws by held-out error instead of choosing one.
-        explain: whether to say in words what the runs cannot tell, and which runs would tell most.
-        by: fit each value of this column by itself, and compare them.
+        explain: whether to say in words what the runs cannot determine, and which new runs would help most.
+        by: column whose values are corpora; each is fitted by itself, and they are compared.
         on: for ``downstream``, the ``loss.<on>`` from which ``metric.<eval>`` is read.
         target: the column ``distance.<target>`` that the law ``transport`` reads.
-        tokens_per_param: along the curves of ``by``.
-        starts: starting points of each fit.
-        draws: bootstrap refits.
-        seed: of every random choice.
+        tokens_per_param: training tokens per parameter at which the corpora of ``by`` are compared.
+        starts: number of starting points of each fit.
+        draws: number of bootstrap refits.
+        seed: seed of every random choice.
 
     Raises:
-        SchemaError: if the run table is not one, its units cannot be right, or an option does not fit.
+        SchemaError: if the file is not a run table, its units cannot be right, or an option does not fit the others.
         FitError: if the runs cannot determine any of the laws.
     """
     specs = tuple(open_sets.split(law) if isinstance(law, str) else law)
@@ -88,12 +88,15 @@ def fit(
 
 
 def is_curve(spec: str) -> bool:
-    """Return whether a name is that of a curve, and not of a law over recipes."""
+    """Return whether ``spec`` names a curve, such as `annealing`, rather than a law over recipes."""
     return open_sets.parse(spec)[0] in CURVES
 
 
 def stands_alone(specs: Sequence[str], evals: Sequence[str], by: str | None) -> str | None:
-    """Return why these laws and evals cannot be fitted together, or None: corpora and curves take one of each."""
+    """Return why these laws and evals cannot be fitted together, or None if they can.
+
+    Corpora and curves take one law and one eval.
+    """
     curve = next((spec for spec in specs if is_curve(spec)), None)
     if (by is None and curve is None) or (len(specs) == 1 and len(evals) == 1):
         return None
@@ -102,7 +105,7 @@ def stands_alone(specs: Sequence[str], evals: Sequence[str], by: str | None) -> 
 
 
 def _made_by(runs: Table, question: FitQuestion, where: str | None, target: str | None) -> dict[str, object]:
-    """Return the record of what a fit was made from. A table in memory has a hash and no name."""
+    """Return the record of how a fit was made. A table in memory is recorded by its hash alone."""
     arguments = {
         "law": ",".join(question.laws),
         "eval": ",".join(question.evals),
@@ -153,7 +156,7 @@ def _fit_laws(runs: Runs, question: FitQuestion) -> FitReport:
 
 
 def name_of(predictor: FittedLaw) -> str:
-    """Return the law of a fit, or ``blend``, or ``boosted``."""
+    """Return the name of what predicts: that of a law, or ``blend``, or ``boosted``."""
     return predictor.spec if isinstance(predictor, Fit) else type(predictor).__name__.lower()
 
 
@@ -187,7 +190,7 @@ def _points(predictor: Predictor, runs: Runs, evaluation: str, group: str) -> pl
 
 
 def _fit_corpora(runs: Runs, question: FitQuestion, by: str) -> FitReport:
-    """Fit every corpus, and compare them over the fitted compute and a decade beyond."""
+    """Fit every corpus, and compare them over the fitted compute and one decade beyond it."""
     spec, evaluation, ratio = question.law, question.evaluation, question.tokens_per_param
     corpus_fits = corpora.fit_each(runs, by, spec, evaluation, options=question.options)
     flops = 6 * runs.frame["tokens"].cast(float).to_numpy() * runs.frame["params"].cast(float).to_numpy()

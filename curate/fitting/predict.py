@@ -1,4 +1,4 @@
-"""The job `predict`: losses of runs from a fit, with intervals."""
+"""The job `predict`: predict the losses of runs from a fit, with intervals."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -32,10 +32,10 @@ Predicting: TypeAlias = Predictor | MetricCurve | PruningCurves
 
 @dataclass(frozen=True, repr=False)
 class Predictions:
-    """Predicted losses of runs, one row a run.
+    """Predicted losses of runs, with one row for each run.
 
-    Columns: run, predicted, low, high, in nats per token. Of a fit of several evals these are their mean, and
-    predicted.EVAL, low.EVAL and high.EVAL follow for each. ``level`` is the coverage of the interval.
+    The columns are run, and predicted, low and high in nats per token. If the fit has several evals, these are of their
+    mean, and columns predicted.EVAL, low.EVAL and high.EVAL follow for each. ``level`` is the coverage of the interval.
     """
 
     rows: pl.DataFrame
@@ -52,24 +52,26 @@ class Predictions:
         return self.table()._repr_html_()
 
     def table(self) -> pl.DataFrame:
-        """Return one row a run: run, predicted, low, high, and the columns of each eval."""
+        """Return a table with one row for each run: run, predicted, low, high, and the columns of each eval."""
         return self.rows
 
     def chart(self) -> "Chart":
-        """Return a chart of the predicted losses with their intervals, one line a run."""
+        """Return a chart of the predicted losses and their intervals, with one line for each run."""
         from curate import charts  # Altair is slow to import: only charts pay for it
 
         return charts.intervals(self.rows.select("run", "predicted", "low", "high"))
 
     def save(self, path: str | Path) -> None:
-        """Write the table as the command does: CSV if the name ends so, else Parquet."""
+        """Write the table to a file: CSV if ``path`` ends in .csv, otherwise Parquet."""
         writer.save(Path(path), self.rows)
 
 
 def predict(
     fit: str | Path | FitReport | Predicting, runs: Table, *, level: float = 0.9, target: str | None = None
 ) -> Predictions:
-    """Predict the losses of runs, with intervals that hold parameter uncertainty and the noise of a run together.
+    """Predict the losses of runs, with intervals.
+
+    An interval covers both the uncertainty of the parameters and the noise of a run.
 
     Args:
         fit: a path to fit.json, a report of ``fit``, or a predictor.
@@ -78,8 +80,8 @@ def predict(
         target: the column ``distance.<target>`` that the law ``transport`` reads.
 
     Raises:
-        SchemaError: if the fit says nothing of single runs (corpora, curves over steps), or the runs use a pool or a
-            share kept that the fit has not seen.
+        SchemaError: if the fit cannot predict single runs (corpora, curves over steps), or the runs use a pool or a
+            kept share that the fit does not have.
     """
     predictor = _predictor(fit)
     table = run_table.read(runs, losses=False, target=target)
@@ -98,10 +100,10 @@ def predict(
 
 
 def _predictor(fit: str | Path | FitReport | Predicting) -> Predicting:
-    """Return what predicts runs.
+    """Return the part of a fit that predicts runs.
 
     Raises:
-        SchemaError: if the fit holds nothing that does.
+        SchemaError: if the fit has no such part.
     """
     if isinstance(fit, str | Path):
         return load(Path(fit))
@@ -113,10 +115,12 @@ def _predictor(fit: str | Path | FitReport | Predicting) -> Predicting:
 
 
 def load(path: Path) -> Predicting:
-    """Read what predicts runs from fit.json: laws, or one of the curves downstream and pruning_curves.
+    """Read the predictor of runs from fit.json.
+
+    It is a law, a blend of laws, boosted trees, or one of the curves `downstream` and `pruning_curves`.
 
     Raises:
-        SchemaError: if the file is not a fit, or a fit of something else.
+        SchemaError: if the file is not a fit, or the fit cannot predict runs.
     """
     record = fit_files.read(path)
     law = str(cast(list[Mapping[str, object]], record["laws"])[0].get("law", ""))

@@ -1,4 +1,7 @@
-"""What repeated tokens are worth (Muennighoff et al. 2023, arXiv 2305.16264), for all laws that discount repeats."""
+"""Compute what repeated tokens are worth (Muennighoff et al. 2023, arXiv 2305.16264).
+
+All laws that discount repeats use these functions.
+"""
 
 import torch
 from torch import Tensor
@@ -9,16 +12,16 @@ LEAST = 1e-6  # fewer repeats count as none: R^delta has no finite slope at R = 
 
 
 def saturating(repeats: Tensor, scale: Tensor) -> Tensor:
-    """Return scale * (1 - exp(-repeats / scale)): repeats, counted as fresh data is."""
+    """Return scale * (1 - exp(-repeats / scale)): the number of fresh passes that ``repeats`` are worth."""
     # expm1 keeps the result exact where the scale is large and repeats are worth nearly as much as fresh data.
     return -scale * torch.expm1(-repeats.clamp_min(0.0) / scale)
 
 
 def effective_tokens(recipes: Recipes, scale: Tensor) -> Tensor:
-    """Return (n, p) tokens of each pool with its repeats discounted.
+    """Return the (n, p) fresh tokens that the tokens of each pool are worth.
 
-    Beyond one epoch they are U + U R (1 - exp(-(epochs - 1) / R)) for U unique tokens. ``scale`` is R, one number or
-    (p,): the repeats after which a further one is worth 1/e of a fresh pass.
+    U unique tokens seen for e > 1 epochs are worth U + U R (1 - exp(-(e - 1) / R)). ``scale`` is R, one number or (p,):
+    after R repeats, one more is worth 1/e = 0.37 of a fresh pass.
     """
     fresh = torch.minimum(recipes.seen, recipes.unique)
     # A pool that never runs out has unique = inf, so it has 0 repeats, and its fresh tokens are those seen.
@@ -26,5 +29,5 @@ def effective_tokens(recipes: Recipes, scale: Tensor) -> Tensor:
 
 
 def powered(repeats: Tensor, exponent: Tensor) -> Tensor:
-    """Return repeats ** exponent; 0, with a finite slope, where there are no repeats."""
+    """Return repeats ** exponent. Where there are no repeats, it is 0 and its slope is finite."""
     return torch.where(repeats > LEAST, repeats.clamp_min(LEAST) ** exponent, 0.0)

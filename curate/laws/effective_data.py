@@ -40,18 +40,22 @@ class EffectiveData:
     name = "effective_data"
 
     def __post_init__(self) -> None:
-        """Check that the options are possible."""
+        """Check that ``start`` is positive and ``steps`` at least 1."""
         if self.start <= 0 or self.steps < 1:
             raise CurateError(
-                f"law effective_data cannot have start={self.start}, steps={self.steps}: start > 0 and steps >= 1"
+                f"law effective_data cannot have start={self.start}, steps={self.steps}: use start > 0 and steps >= 1"
             )
 
     def params(self) -> tuple[Param, ...]:
-        """Return a per 1e5 samples or tokens, d in units of y, exponents b (p,), and half-lives tau (p,) in epochs."""
+        """Return the parameters a, d, b (p,) and tau (p,).
+
+        a is per 1e5 samples or tokens, and d has the units of the fitted measurements. b are exponents, and tau are
+        half-lives in epochs.
+        """
         return Utility().params()
 
     def loss(self, theta: Mapping[str, Tensor], recipes: Recipes) -> Tensor:
-        """Return (n,) losses in units of y."""
+        """Return (n,) predicted losses or errors, in the units of the measurements that were fitted."""
         # Tensors (n, s) run over the p * steps ends of a pass, in the order of time.
         h, b = recipes.weights, theta["b"]
         worth = torch.exp(

@@ -30,7 +30,10 @@ class Forgetting:
     name = "forgetting"
 
     def params(self) -> tuple[Param, ...]:
-        """Return E, A and H in nats per token, B as a factor of parameters, and exponents beta, alpha and h."""
+        """Return the parameters of the formula.
+
+        E, A and H are in nats per token. B has no unit. beta, alpha and h are exponents.
+        """
         core = (
             Param("E", 0.01, 10.0, likely=(0.5, 4.0)),
             Param("A", 1e-5, 1e2, likely=(0.05, 2.0)),
@@ -45,7 +48,7 @@ class Forgetting:
         return core + size * self.sizes
 
     def loss(self, theta: Mapping[str, Tensor], recipes: Recipes) -> Tensor:
-        """Return (n,) losses on the old data in nats per token."""
+        """Return (n,) losses on the old data after fine-tuning, in nats per token."""
         n, new = recipes.params / SIZE, recipes.weights[..., self.pool]
         # Old data acts as if the old task kept more parameters.
         kept = (1 + theta["B"] * (1 - new)) * n

@@ -48,7 +48,11 @@ class Replay:
     name = "replay"
 
     def params(self) -> tuple[Param, ...]:
-        """Return E, K, C, G, P, A in nats per token, d in ``length``, R in repeats, eps as a share, and exponents."""
+        """Return the parameters of the formula.
+
+        E, K, C, G, P and A are in nats per token, d in units of ``length`` tokens, and R in repeats. eps is a share.
+        The others are exponents.
+        """
         core = (
             Param("E", 0.01, 10.0, likely=(0.5, 3.0)),
             Param("K", 1e-4, 1e2, likely=(0.03, 1.0)),
@@ -92,14 +96,18 @@ class Replay:
         return loss - shift
 
     def penalty(self, theta: Mapping[str, Tensor], recipes: Recipes) -> Tensor:
-        """Return (n,) harm of repeats in nats per token."""
+        """Return (n,) what repeated data add to the loss, in nats per token."""
         repeats = recipes.epochs - 1
         # Where nothing repeats the factor is set to 1: unique tokens may be infinite there, and 0^kappa has no slope.
         scarcity = torch.where(repeats > LEAST, self.length / recipes.unique, 1.0) ** theta["kappa"]
         return theta["P"] * (recipes.weights * powered(repeats, theta["delta"]) * scarcity).sum(dim=-1)
 
     def clock(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        """Return (n,) area under the learning rate, tau, and (n,) part by which it has fallen, a."""
+        """Return tau (n,) and a (n,) of the formula, for runs of ``tokens`` (n,) training tokens.
+
+        tau is the area under the learning rate so far, scaled to be 1 after ``length`` tokens. a is the part by which
+        the learning rate has fallen, from 0 at its peak to 1 at zero; without ``checkpoints`` it is 0.
+        """
         t = tokens / self.length
         if not self.checkpoints:
             return t, torch.zeros_like(t)

@@ -1,4 +1,4 @@
-"""Transport: the error from the optimal-transport distance between a mixture and the target."""
+"""Transport: predict the error from the optimal-transport distance between a mixture and the target."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -36,7 +36,11 @@ class Transport:
     name = "transport"
 
     def params(self) -> tuple[Param, ...]:
-        """Return a and floor in units of L, exponent b, and c, t (p,) and q (p,) in log loss."""
+        """Return the parameters a, b, c, floor, t (p,) and q (p,).
+
+        a and floor have the units of the fitted losses or errors. b is an exponent. c, t and q are in log loss for a
+        unit of distance, of share, and of squared share.
+        """
         params = [
             Param("a", 1e-6, 1e4, likely=(0.01, 10.0)),
             Param("b", 0.01, 2.0, likely=(0.1, 0.6), shared=True),
@@ -50,18 +54,18 @@ class Transport:
         return tuple(params)
 
     def loss(self, theta: Mapping[str, Tensor], recipes: Recipes) -> Tensor:
-        """Return (n,) losses, in nats or as an error rate.
+        """Return (n,) losses in nats per token, or error rates if the law was fitted to errors.
 
         Raises:
-            SchemaError: recipes without a distance.
+            SchemaError: if the recipes have no distances.
         """
         power = -theta["b"] * (recipes.tokens / TOKENS).log()
         if self.distance:
             if recipes.distance is None:
                 raise SchemaError(
-                    "the transport law needs the distance of every mixture to the target, and these recipes have none: "
-                    "give a run table with a column distance.<target> (several: choose by --target), or give samples "
-                    "of the sources and the target to `curate select`"
+                    "the law transport needs the distance of each mixture to the target; the recipes have none. Add "
+                    "a column distance.<target> to the run table (choose one of several with --target), or give "
+                    "samples of the sources and of the target to `curate select`"
                 )
             power = power + theta["c"] * recipes.distance
         if self.shares > 0:

@@ -32,7 +32,7 @@ def count_params(width: int, layers: int) -> int:
 
 
 class Transformer(nn.Module):
-    """A causal transformer over bytes: (b, t) int64 tokens to (b, t, 256) logits."""
+    """A causal transformer over bytes. It maps (b, t) int64 bytes to (b, t, 256) logits."""
 
     def __init__(self, width: int, layers: int, context: int) -> None:
         """Build a model for at most ``context`` tokens. Its heads are 16 wide."""
@@ -86,21 +86,24 @@ def rotate(x: Tensor, turn: Tensor) -> Tensor:
 
 
 def save(model: Transformer, path: Path) -> None:
-    """Write the parameters as a NumPy archive, whole or not at all. The same model gives the same bytes."""
+    """Write the parameters to a NumPy archive.
+
+    The write is atomic: a job that stops leaves no partial file. The same model gives the same bytes.
+    """
     arrays = {name: value.detach().numpy() for name, value in model.state_dict().items()}
     with replacing(path) as temporary, temporary.open("wb") as handle:
         np.savez(handle, allow_pickle=False, **arrays)
 
 
 def load(model: Transformer, path: Path) -> None:
-    """Set the parameters of a model to those that `save` wrote for one of the same size.
+    """Set the parameters of a model to those in a file that `save` wrote.
 
     Raises:
-        SchemaError: if the file holds no model, or one of another size.
+        SchemaError: if the file does not hold a model, or holds a model of another size.
     """
     # NumPy would try to read any other file as a pickle, and refuse it with a message about pickles.
     if not is_zipfile(path):
-        raise SchemaError(f"{path} is no saved model. Give a file that curate.models.tiny_transformer.save wrote")
+        raise SchemaError(f"{path} is not a saved model. Give a file that curate.models.tiny_transformer.save wrote")
     try:
         with np.load(path, allow_pickle=False) as archive:
             state = {name: torch.from_numpy(archive[name]) for name in archive.files}

@@ -1,4 +1,4 @@
-"""Plan mixtures for one or several budgets, with all that `curate plan` reports: the function behind the command.
+"""The job `plan`: find the best mixture of pools for one or several budgets.
 
 In: a predictor, pools and budgets. Out: `Plans`. A fit.json on disk is read one floor higher, by
 `curate.fitting.plan_from_file`.
@@ -36,13 +36,13 @@ class HasPredictor(Protocol):
 
     @property
     def predictor(self) -> Predictor:
-        """The predictor."""
+        """The predictor of losses that the result carries."""
         ...
 
 
 @dataclass(frozen=True)
 class PlanOptions:
-    """The options of `plan` that say what is minimised and what else is wanted; `plan` explains each."""
+    """The options of `plan` that choose what is minimised and what is computed besides. `plan` explains each."""
 
     target: str | Mapping[str, float] = "mean"
     pareto: tuple[str, str] | None = None
@@ -55,12 +55,12 @@ class PlanOptions:
 
     @property
     def aim(self) -> Aim:
-        """How predictions become one number."""
+        """The rule by which the predictions for a mixture become the one number that is minimised."""
         worst = WORST.get(self.target) if isinstance(self.target, str) else None
         return Aim(worst, self.robust, self.prior, self.strength if self.prior else 0.0)
 
     def minimised(self, fit: Predictor) -> Predictor:
-        """Return the part of a fit of several evals that is minimised."""
+        """Return the predictor that is minimised: the fit, or a weighted sum of some of its evals."""
         if isinstance(self.target, Mapping):
             return aims.weighted(fit, self.target)
         if self.target == "mean" or self.target in WORST:
@@ -103,21 +103,22 @@ def plan(
         fit: a predictor of losses, or a result that carries one.
         pools: the path of pools.json, or pools.
         budgets: one budget or several; "2e10:1e9" is 2e10 tokens and 1e9 parameters.
-        limits: what every mixture must keep; None for no limits.
-        target: what is minimised over the evals of the fit: "mean"; "worst", the largest excess over what each eval
-            could have at best; "worst:loss", the largest loss; the name of an eval; or weights by eval.
-        pareto: two evals whose Pareto front is wanted too.
-        robust: minimise this quantile over bootstrap draws, such as 0.9; None minimises the loss itself.
+        limits: limits that every mixture must satisfy; None for no limits.
+        target: what is minimised over the evals of the fit. "mean": their mean loss. "worst": the largest excess of a
+            loss over the lowest that this eval could have. "worst:loss": the largest loss. The name of an eval: its
+            loss. Weights by eval: the weighted sum.
+        pareto: two evals for which to find the Pareto front too.
+        robust: minimise this quantile of the loss over bootstrap draws, such as 0.9. None minimises the loss itself.
         prior: shares of a mixture to stay near. A divergence of one nat from it costs ``strength`` nats of loss.
         strength: see ``prior``.
-        within: nats of loss that near-optimal mixtures may lose; 0 for no near-optimal ranges.
-        draws: bootstrap draws that are planned too; 0 for none.
-        keep_curve: the pools are bins of one score, and the number of bins to keep is wanted too.
-        seed: every random choice follows from it.
+        within: how far above the lowest loss near-optimal mixtures may be, in nats per token; 0 for no such ranges.
+        draws: number of bootstrap draws to plan as well; 0 for none.
+        keep_curve: whether to find how many pools to keep. The pools must be bins of one score.
+        seed: seed of every random choice.
 
     Raises:
-        SchemaError: for pools, evals or limits that do not fit together.
-        Infeasible: if no mixture keeps the limits, with the numbers that would have to change.
+        SchemaError: if pools, evals or limits do not fit together.
+        Infeasible: if no mixture satisfies the limits. The message gives the numbers that would have to change.
         FitError: if the fit gives no finite loss at a budget.
     """
     options = PlanOptions(target, pareto, robust, prior, strength, within, draws, keep_curve)
@@ -145,7 +146,7 @@ def plan(
 def _budgets(budgets: Budget | str | Sequence[Budget | str]) -> tuple[Budget, ...]:
     several = [budgets] if isinstance(budgets, Budget | str) else budgets
     if not several:
-        raise SchemaError("no budgets: give at least one, such as Budget(2e10, 1e9)")
+        raise SchemaError("there are no budgets. Give at least one, such as Budget(tokens=2e10, params=1e9)")
     return tuple(parse_budget(budget) if isinstance(budget, str) else budget for budget in several)
 
 

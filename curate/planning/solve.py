@@ -1,7 +1,8 @@
-"""Solve a planning problem from many starts: a few steps for all of them, then the most promising are finished.
+"""Find the mixtures with the lowest loss, from many starting mixtures.
 
-In: `PlanningProblem`. Out: `SearchResult`. The strategy depends on the problem: laws without a gradient are searched,
-linear limits make projections costly, and money splits the problem by the pools that are bought wholly.
+In: `PlanningProblem`. Out: `SearchResult`. Every start gets a few steps, and only the best of them are continued. Three
+cases differ: a law without a gradient is minimised by random search, limits on sums of shares make projections costly,
+and a limit on money splits the problem by the set of pools that are bought whole.
 """
 
 from collections.abc import Sequence
@@ -39,10 +40,10 @@ MONEY_ROUNDS = 8  # times that the limit on money is made linear anew
 
 
 def solve(problem: PlanningProblem, *, starts: int, seed: int) -> SearchResult:
-    """Minimise from ``starts`` mixtures a budget and return the ends.
+    """Minimise the loss at each budget from ``starts`` mixtures, and return the mixtures that were reached.
 
     Raises:
-        FitError: if no mixture with a finite loss was met.
+        FitError: if the loss was finite for none of the mixtures that were tried at a budget.
     """
     result = _solve(problem, _starts(problem, starts, seed))
     for budget, value in zip(problem.budgets, result.value.amin(dim=1).tolist(), strict=True):
@@ -79,7 +80,10 @@ def _solve(problem: PlanningProblem, first: Tensor) -> SearchResult:
 
 
 def _starts(problem: PlanningProblem, count: int, seed: int) -> Tensor:
-    """(m, s, p) mixtures to start from: the baselines, the single pools with the lowest loss, and Dirichlet draws."""
+    """Return (m, s, p) mixtures to start from, s for each of m budgets.
+
+    They are the baselines, the single pools with the lowest loss, and Dirichlet draws.
+    """
     p, m, count = len(problem.pools), len(problem.budgets), max(count, 4)
     # A start at a corner has zero shares, where some laws have no finite slope, so the corner is mixed with a little of
     # all pools.
@@ -94,7 +98,10 @@ def _starts(problem: PlanningProblem, count: int, seed: int) -> Tensor:
 
 
 def _different_best(point: Tensor, value: Tensor) -> Tensor:
-    """(m, k, p) of points (m, s, p) the lowest KEPT_STARTS that are APART; the next best where too few are."""
+    """Return (m, k, p) of ``point`` (m, s, p): the KEPT_STARTS points of lowest loss that lie APART.
+
+    Where fewer than that lie apart, the next best points are added.
+    """
     chosen = []
     for points, order in zip(point, ranked(value).tolist(), strict=True):
         kept = order[:1]
@@ -106,7 +113,10 @@ def _different_best(point: Tensor, value: Tensor) -> Tensor:
 
 
 def _solve_with_money(problem: PlanningProblem, losses: Sequence[RowLoss], start: Tensor) -> SearchResult:
-    """Solve for every set of pools that may be bought wholly, each a region with straight sides; keep the best."""
+    """Solve for every set of pools that may be bought whole, and keep the best solutions.
+
+    Once the set is fixed, the limit on money is linear.
+    """
     points, values, residuals = [], [], []
     s, p = start.shape[1:]
     for i, budget in enumerate(problem.budgets):
@@ -125,9 +135,9 @@ def _solve_with_money(problem: PlanningProblem, losses: Sequence[RowLoss], start
 
 
 def _polish(problem: PlanningProblem, loss: RowLoss, result: SearchResult) -> SearchResult:
-    """Finish the best points of every budget by SLSQP, where spectral steps left them because the law is badly scaled.
+    """Improve the best points of every budget by SLSQP where they have not converged.
 
-    Of points near each other only the best is finished.
+    This happens where the law is badly scaled. Of several points near each other, only the best is improved.
     """
     point, value, residual = result.point.clone(), result.value.clone(), result.residual.clone()
     budgets, function, order = torch.arange(len(value)), objective(problem, loss, 1), ranked(result.value)
@@ -145,10 +155,7 @@ def _polish(problem: PlanningProblem, loss: RowLoss, result: SearchResult) -> Se
 def descend(
     problem: PlanningProblem, losses: Sequence[RowLoss], start: Tensor, *, steps: int, tol: float = 1e-8
 ) -> SearchResult:
-    """Minimise ``losses`` one after the other from ``start`` (m, s, p).
-
-    Each starts where the one before ended.
-    """
+    """Minimise each of ``losses`` in turn: the first from ``start`` (m, s, p), each other from where the last ended."""
     m, s, p = start.shape
     budgets, money = [budget for budget in problem.budgets for _ in range(s)], problem.limits.money
     region, w = problem.region.repeat(s), start.reshape(m * s, p)
@@ -178,12 +185,14 @@ def descend(
 def _payable_starts(
     problem: PlanningProblem, budgets: Sequence[Budget], region: Region, w: Tensor
 ) -> tuple[Region, Tensor]:
-    """Starts (k, p) moved to where they can be paid, and the regions with the money row made linear there.
+    """Move the starts ``w`` (k, p) to mixtures that can be paid, and make the limit on money linear there.
 
-    The row of one mixture that can be paid may be replaced by the row of any other such mixture.
+    Returns the regions with that linear limit, and the moved starts.
     """
     money = problem.limits.money or 0.0
     at_start = feasible.relax(region, problem.pools, budgets, money, w)
+    # A linear limit made at any mixture that can be paid admits only mixtures that can be paid. So a start that cannot
+    # be paid keeps the limit that its region already has.
     payable = (at_start.excess(w) <= 0).all(dim=1)[:, None]
     rows = torch.where(payable[..., None], at_start.rows, region.rows)
     limits = torch.where(payable, at_start.limits, region.limits)

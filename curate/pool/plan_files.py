@@ -1,4 +1,4 @@
-"""plan.json and schedule.json as they are read back: budgets, phases and shares, all checked.
+"""Read plan.json and schedule.json: budgets, phases and shares, all checked.
 
 Files of the present format and of the previous one have the fields that are read here.
 """
@@ -20,7 +20,7 @@ SUM_TOLERANCE = 1e-6  # by how much the shares of a file may miss a sum of 1; th
 
 @runtime_checkable
 class Recorded(Protocol):
-    """A result in memory that can say what its file would hold, such as a schedule."""
+    """A result in memory that can return the content of its file, such as a schedule."""
 
     def record(self) -> Mapping[str, object]:
         """Return the content of the file."""
@@ -32,7 +32,10 @@ PlanSource = str | Path | Mapping[str, object] | Recorded
 
 @dataclass(frozen=True)
 class PlanFile:
-    """The content of plan.json or schedule.json. ``name`` is the path, or words for a result in memory."""
+    """The content of plan.json or schedule.json.
+
+    ``name`` stands for it in error messages: its path, or words for a result in memory.
+    """
 
     name: str
     record: Mapping[str, object]
@@ -52,7 +55,7 @@ class PlanFile:
 
 @dataclass(frozen=True)
 class StoredPhase:
-    """A phase of schedule.json: shares by pool from one fraction of training to another."""
+    """A phase of schedule.json: shares by pool, and the fractions of training at which they start and end."""
 
     start: float
     end: float
@@ -63,7 +66,7 @@ def open_plan(plan: PlanSource) -> PlanFile:
     """Return the content of plan.json or schedule.json.
 
     Raises:
-        SchemaError: no such file, another kind of file, or a format that this version does not read.
+        SchemaError: if there is no such file, it is of another kind, or this version does not read its format.
     """
     if isinstance(plan, str | Path):
         path = Path(plan)
@@ -75,7 +78,10 @@ def open_plan(plan: PlanSource) -> PlanFile:
 
 
 def pool_names(path: Path) -> tuple[str, ...]:
-    """Return the names of the pools of pools.json, plan.json or schedule.json; without pools, those with a share."""
+    """Return the names of the pools in pools.json, plan.json or schedule.json.
+
+    If the file does not hold pools, return the names of those that have a share.
+    """
     record = artifacts.load(path, "plan", "schedule", "pools")
     if "pools" in record:
         return tuple(pool.name for pool in load_pools(path))
@@ -84,15 +90,19 @@ def pool_names(path: Path) -> tuple[str, ...]:
 
 
 def plan_hash(plan: PlanSource) -> str:
-    """Return a content hash of a plan or a schedule in memory, for ``made_by``."""
+    """Return the content hash of a plan or schedule in memory.
+
+    The field ``made_by`` of a result records it in place of the hash of a file.
+    """
     return text_hash(json.dumps(open_plan(plan).record, sort_keys=True))
 
 
 def choose_plan(file: PlanFile, index: int | None) -> int:
-    """Return the index of the plan to use; without ``index``, of the only one.
+    """Return the index of the plan to use: ``index``, or 0 if it is None and there is one plan.
 
     Raises:
-        SchemaError: no plans, no plan of this index, or several plans and no index. The message lists them.
+        SchemaError: if there are no plans, no plan has this index, or ``index`` is None and there are several plans.
+            The message lists them.
     """
     plans = file.record["plans"]
     if not (isinstance(plans, list) and plans):
@@ -109,13 +119,13 @@ def choose_plan(file: PlanFile, index: int | None) -> int:
 
 
 def read_plan(file: PlanFile, index: int) -> tuple[Budget, dict[str, float]]:
-    """Return the budget and the shares of one plan, after a check of the shares."""
+    """Return the budget and the shares of one plan, and check that the shares sum to 1."""
     budget, shares = parse_plan(file, index)
     return budget, check_shares(f"plan {index} of {file.name}", shares)
 
 
 def parse_plan(file: PlanFile, index: int) -> tuple[Budget, dict[str, float]]:
-    """Return the budget and the shares of one plan as they are written."""
+    """Return the budget and the shares of one plan without a check of the shares."""
     where = f"plan {index} of {file.name}"
     try:
         row = cast(Sequence[Mapping[str, Mapping[str, float]]], file.record["plans"])[index]
@@ -127,7 +137,7 @@ def parse_plan(file: PlanFile, index: int) -> tuple[Budget, dict[str, float]]:
 
 
 def read_stages(file: PlanFile) -> list[StoredPhase]:
-    """Return the phases of schedule.json, which must follow each other from 0 to 1."""
+    """Return the phases of schedule.json, and check that they follow each other from 0 to 1 of training."""
     phases = file.record["phases"]
     stages: list[StoredPhase] = []
     end = 0.0
@@ -169,7 +179,10 @@ def read_tokens(file: PlanFile) -> int:
 
 
 def check_shares(where: str, shares: dict[str, float]) -> dict[str, float]:
-    """Return the shares if each lies in [0, 1] and they sum to 1. ``where`` begins the error message."""
+    """Check that each share lies in [0, 1] and that they sum to 1, and return them.
+
+    ``where`` begins the error message.
+    """
     for name, share in shares.items():
         if not (isfinite(share) and share >= 0):
             raise SchemaError(f"{where} gives pool {name!r} the share {share:g}: shares must lie in [0, 1]; plan again")

@@ -1,4 +1,7 @@
-"""`Pool` and `Budget`, the small types in which the rows wing and the runs wing meet, and pools.json."""
+"""Define `Pool` and `Budget`, and read and write pools.json.
+
+These two types are all that the part of curate for rows and the part for runs share.
+"""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,15 +16,16 @@ from curate.storage.files import read_text, text_hash
 
 @dataclass(frozen=True)
 class Pool:
-    """A set of training examples that is sampled as one.
+    """A set of training examples that has one share in every mixture.
 
-    ``tokens`` counts unique tokens (> 0) and ``examples`` rows, if anyone counted them. ``where`` lists the Parquet,
-    JSONL or Arrow paths. Three fields say which rows of these files belong to the pool: ``filter`` maps a column to the
-    value that its rows have, ``score`` maps a score column to the half-open range [low, high) in which they lie, and
-    ``scores`` and ``kept`` are the folders of the score and decision files. ``cost_per_token`` is in any currency.
+    ``tokens`` is the number of unique tokens (> 0), and ``examples`` that of rows, or None. ``where`` lists the
+    Parquet, JSONL or Arrow paths. Three fields say which rows of these files belong to the pool: ``filter`` maps a
+    column to the value that its rows have, ``score`` maps a score column to the half-open range [low, high) in which
+    they lie, and ``scores`` and ``kept`` are the folders of the score and decision files. ``cost_per_token`` is in any
+    currency.
 
     Raises:
-        SchemaError: ``tokens`` is not a positive, finite count.
+        SchemaError: if ``tokens`` is not positive and finite.
     """
 
     name: str
@@ -45,7 +49,7 @@ class Budget:
     """A training budget: ``tokens`` seen (repeats counted) by a model of ``params`` parameters.
 
     Raises:
-        SchemaError: a count is not positive and finite.
+        SchemaError: if a count is not positive and finite.
     """
 
     tokens: float
@@ -69,7 +73,7 @@ def parse_budget(text: str) -> Budget:
     """Return the budget that is written as ``TOKENS:PARAMS``, for example ``2e10:1e9``.
 
     Raises:
-        SchemaError: the text has another form.
+        SchemaError: if the text has another form.
     """
     tokens, _, params = text.partition(":")
     try:
@@ -93,7 +97,7 @@ class PoolRow(TypedDict):
 
 
 def to_json(pools: Sequence[Pool]) -> list[dict[str, object]]:
-    """Return pools as the ``pools`` list of pools.json; ``examples`` is left out where nobody counted them."""
+    """Return pools as the list ``pools`` of pools.json. ``examples`` is left out where it is None."""
     rows: list[dict[str, object]] = []
     for pool in pools:
         row = asdict(pool)
@@ -109,7 +113,7 @@ def load_pools(path: Path) -> tuple[Pool, ...]:
     """Read the pools of pools.json, or of another file with a list ``pools``.
 
     Raises:
-        SchemaError: no such file, another kind of file, no pools, or two pools of one name.
+        SchemaError: if there is no such file, it is of another kind, it has no pools, or two pools have one name.
     """
     try:
         record = json.loads(read_text(path))
@@ -149,7 +153,10 @@ def _pool(row: PoolRow) -> Pool:
 
 
 def check_pools(pools: Sequence[Pool], origin: str) -> tuple[Pool, ...]:
-    """Return the pools if there are some and every one has its own name. ``origin`` begins the error message."""
+    """Check that there are pools and that no two have the same name, and return them.
+
+    ``origin`` begins the error message.
+    """
     names = [pool.name for pool in pools]
     if repeated := sorted({name for name in names if names.count(name) > 1}):
         raise SchemaError(f"{origin} names pool {repeated[0]!r} twice: give every pool its own name")
@@ -166,15 +173,18 @@ def read_pools(pools: str | Path | Iterable[Pool]) -> tuple[Pool, ...]:
 
 
 def pools_hash(pools: Sequence[Pool]) -> str:
-    """Return a content hash of pools in memory, for ``made_by``."""
+    """Return the content hash of pools in memory.
+
+    The field ``made_by`` of a result records it in place of the hash of a file.
+    """
     return text_hash(json.dumps(to_json(pools), sort_keys=True))
 
 
 def check_examples(pools: Sequence[Pool], why: str) -> None:
-    """Stop if nobody counted the examples of a pool. ``why`` says what needs the count.
+    """Check that the number of examples of every pool is known. ``why`` says what needs it.
 
     Raises:
-        SchemaError: with the first such pool.
+        SchemaError: if it is not known. The message names the first such pool.
     """
     for pool in pools:
         # Zero is no count either, since every pool has tokens.

@@ -49,7 +49,7 @@ def weighted(weights: np.ndarray, sizes: np.ndarray, total: int) -> np.ndarray:
 
 
 def quadratic(shares: np.ndarray, sizes: np.ndarray, total: int, *, least: int | np.ndarray = 1) -> np.ndarray:
-    """Return the counts nearest to ``total * shares`` in squares, each between ``least`` and its size.
+    """Return the counts nearest to ``total * shares`` by least squares, each between ``least`` and its size.
 
     Minimises |x - total shares|^2 with sum x = total and min(least, size) <= x <= size: the programme of
     density-based pruning (Abbas et al. 2024, arXiv 2401.04578).
@@ -103,9 +103,9 @@ def strata(sizes: np.ndarray, total: int) -> np.ndarray:
 
 
 def stratum(score: np.ndarray, low: float, high: float) -> np.ndarray:
-    """Return the stratum (n,) from 0 of each score (n,): one of `STRATA` equal parts of [low, high].
+    """Return the number (n,), from 0, of the stratum in which each score (n,) lies.
 
-    The largest score lies in the last stratum.
+    The strata are `STRATA` equal parts of [low, high]. The largest score lies in the last one.
     """
     if high == low:
         return np.zeros(len(score), dtype=np.int64)
@@ -116,11 +116,16 @@ def stratum(score: np.ndarray, low: float, high: float) -> np.ndarray:
 
 def _check(sizes: np.ndarray, total: int) -> None:
     if not 0 <= total <= int(np.sum(sizes)):
-        raise SchemaError(f"{total} rows cannot be kept of {int(np.sum(sizes))}. Lower --keep, or --trim less")
+        raise SchemaError(
+            f"{total} rows are to be kept, and there are only {int(np.sum(sizes))}. Lower --keep or --trim"
+        )
 
 
 def _whole(x: np.ndarray, sizes: np.ndarray, total: int) -> np.ndarray:
-    """Round (p,) numbers that sum to ``total`` to whole ones that do, each by less than 1 and to at most its size."""
+    """Round (p,) numbers to whole numbers with the same sum ``total``.
+
+    Each changes by less than 1, and none exceeds its size.
+    """
     near = np.round(x)
     whole_already = np.abs(x - near) < RELATIVE_ROUNDING * np.maximum(1.0, np.abs(x))
     down = np.minimum(np.where(whole_already, near, np.floor(x)).astype(np.int64), sizes)

@@ -1,6 +1,7 @@
-"""Decide which rows a rule keeps: an order of all rows, and how many rows of each group are taken from its start.
+"""Decide which rows a rule keeps.
 
-In: a rule and a column of scores. Out: a verdict for every row, asked for batch by batch.
+In: a rule and a column of scores. Out: a verdict for every row, returned batch by batch. A rule is an order of all
+rows, and the number of rows of each group that are taken from the start of this order.
 """
 
 from collections.abc import Mapping
@@ -38,11 +39,12 @@ NOISE_LOW, NOISE_HIGH = -3.7, 37.5
 
 @dataclass(frozen=True)
 class Rule:
-    """A rule with its settings. ``keep`` is a share of rows; for ``threshold`` it is the least score that is kept.
+    """A pruning rule and its settings.
 
-    ``trim`` is the share of rows with the highest scores (the lowest where ``low``) that is dropped first.
-    ``temperature``, of ``sample``, is in standard deviations of the score, or in units of the score where ``raw``.
-    Positive values favour high scores, and infinity favours none.
+    ``keep`` is the share of rows to keep; for the rule ``threshold`` it is the lowest score that is kept. ``trim`` is
+    the share of rows that are dropped first: those with the highest scores, or with the lowest if ``low``.
+    ``temperature`` is for the rule ``sample``. It is in standard deviations of the score, or in units of the score if
+    ``raw``. Positive values favour high scores, and infinity favours none.
     """
 
     name: str
@@ -56,20 +58,24 @@ class Rule:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        """Refuse settings that make no sense."""
+        """Check the settings."""
         if self.name not in RULES:
             raise SchemaError(f"--rule {self.name!r} is not known. Choose one of {', '.join(RULES)}")
         if self.name == "threshold":
             if not np.isfinite(self.keep):
-                raise SchemaError(f"--keep {self.keep:g} must be a score: with --rule threshold the least that is kept")
+                raise SchemaError(
+                    f"--keep {self.keep:g} must be a score: with --rule threshold it is the lowest that is kept"
+                )
             if self.balance.column:
                 raise SchemaError(
-                    "--rule threshold keeps every score from --keep up, so it cannot --balance groups. Leave one out"
+                    "--rule threshold keeps every score from --keep up and cannot balance groups. Leave out --balance"
                 )
         elif not 0 < self.keep <= 1:
             raise SchemaError(f"--keep {self.keep:g} must be a share in (0, 1] for --rule {self.name}, such as 0.3")
         if self.trim and self.name in ("middle", "threshold"):
-            raise SchemaError(f"--trim is for the rules stratified, hard, easy, sample and auto, not for {self.name!r}")
+            raise SchemaError(
+                f"--trim is for the rules stratified, hard, easy, sample and auto, not for {self.name!r}. Leave it out"
+            )
         if not 0 <= self.trim < 1:
             raise SchemaError(f"--trim {self.trim:g} must be a share in [0, 1), such as 0.1")
         if self.keep + self.trim > 1 + 1e-9 and self.trim:
@@ -84,25 +90,25 @@ class Rule:
 
     @property
     def sign(self) -> float:
-        """Return the factor of the score that makes the rows to be kept first sort low."""
+        """Return the factor, 1 or -1, by which scores are multiplied so that the rows to keep first sort first."""
         return -1.0 if self.name in ("hard", "sample") else 1.0
 
 
 @dataclass(frozen=True)
 class Trim:
-    """Which rows are trimmed: those that a selection of all others drops."""
+    """The rows that are trimmed: those that ``others``, a selection of all other rows, drops."""
 
     make: BatchMaker
     others: Verdicts
 
     def of(self, frame: pl.DataFrame, start: int) -> np.ndarray:
-        """Return a bool (n,) that marks the trimmed rows of a frame that begins at position ``start``."""
+        """Return whether each row (n,) of a frame is trimmed. The frame begins at position ``start`` of the column."""
         return np.asarray(self.others.of(self.make(frame, start), start) == DROPPED)
 
 
 @dataclass(frozen=True)
 class Decision:
-    """The verdicts of all rows; ``kept_rows`` (groups,) counts what is kept of each group."""
+    """The verdicts of all rows. ``kept_rows`` (groups,) is the number of rows kept of each group."""
 
     make: BatchMaker
     verdicts: Verdicts | GroupEnds
@@ -110,7 +116,7 @@ class Decision:
     kept_rows: np.ndarray
 
     def of(self, frame: pl.DataFrame, start: int) -> np.ndarray:
-        """Return the verdicts (n,) of a frame with ids that begins at position ``start``."""
+        """Return the verdicts (n,) of a frame with ids. The frame begins at position ``start`` of the column."""
         verdict = self.verdicts.of(self.make(frame, start), start)
         if isinstance(self.verdicts, GroupEnds):
             verdict = np.where(verdict, KEPT, DROPPED)
@@ -118,10 +124,10 @@ class Decision:
 
 
 def decide(column: ScoreColumn, rule: Rule) -> Decision:
-    """Decide all rows under a rule other than ``threshold``; ``column`` was read with the sign of the rule.
+    """Decide which rows a rule other than ``threshold`` keeps. ``column`` was read with the sign of the rule.
 
     Raises:
-        SchemaError: if more rows are to be kept than trimming leaves, or the quotas of groups cannot be met.
+        SchemaError: if more rows are to be kept than remain after trimming, or the quotas of groups cannot be met.
     """
     trim = _trim(column, rule) if rule.trim else None
     groups = len(column.groups)

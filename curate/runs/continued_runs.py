@@ -1,4 +1,4 @@
-"""Run tables of continual pretraining: the rows before training, and the runs that laws are fitted to."""
+"""Read run tables of continual pretraining: the losses before training, and the runs to which laws are fitted."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -45,10 +45,10 @@ class Continued:
         return self.runs.pools.index(self.pool)
 
     def start(self, params: float) -> tuple[float, float]:
-        """Return the general and the domain loss of the model of ``params`` parameters before training.
+        """Return the general and domain losses of a model of ``params`` parameters before training.
 
         Raises:
-            SchemaError: the start of this size was not measured.
+            SchemaError: if they were not measured for this size.
         """
         for size, losses in self.starts.items():
             # The sizes come from files, where they may be rounded.
@@ -61,7 +61,7 @@ class Continued:
         )
 
     def proportions(self) -> dict[str, float] | None:
-        """Return the proportions among the other pools if all runs have the same, else None."""
+        """Return the proportions of the other pools if they are the same in all runs, else None."""
         weights = self.runs.recipes().weights.numpy()
         rest = np.delete(weights, self.index, axis=1)
         rest = rest[rest.sum(axis=1) > 0]
@@ -75,18 +75,18 @@ class Continued:
         return dict(zip(names, rest.mean(axis=0).tolist(), strict=True))
 
     def pools(self) -> tuple[Pool, ...]:
-        """Return the pools that can run out, each with the most unique tokens that any run had."""
+        """Return the pools with a finite number of unique tokens, each with the largest number in any run."""
         most = self.runs.recipes().unique.numpy().max(axis=0)
         return tuple(Pool(n, float(u), 1) for n, u in zip(self.runs.pools, most, strict=True) if np.isfinite(u))
 
     def rectangle(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Return the losses as two grids over shares and tokens.
+        """Return the losses on a grid of shares and token counts.
 
-        The four arrays are (g,) shares above 0, (t,) token counts that runs of all these shares reached, and (g, t)
-        general and domain losses, each the mean over its runs.
+        The four arrays are the g shares above 0; the t token counts that runs of all these shares reached; and the
+        (g, t) general and (g, t) domain losses. Each loss is the mean over the runs of its cell.
 
         Raises:
-            FitError: the runs are of several sizes.
+            FitError: if the runs are of several model sizes.
         """
         sizes = self.runs.frame["params"].cast(float).unique().to_list()
         if len(sizes) > 1:
@@ -112,14 +112,14 @@ class Continued:
 def split(
     data: Runs, *, general: str, domain: str, pool: str, start_loss: Mapping[str, float] | None = None
 ) -> Continued:
-    """Return a run table as start rows (tokens = 0) and runs, with the mean of the general evals.
+    """Split a run table into start rows (tokens = 0) and runs, with the mean general loss.
 
     ``general`` lists evals or patterns such as ``Pile*``, separated by commas; the eval of the domain is never one of
-    them. ``start_loss`` maps EVAL or EVAL@PARAMS to a loss, and takes the place of a start row.
+    them. ``start_loss`` maps EVAL or EVAL@PARAMS to a loss before training, and replaces a start row.
 
     Raises:
-        SchemaError: an unknown pool or eval, a share outside [0, 1], or no start.
-        FitError: no runs, or runs of fewer than three shares of the domain.
+        SchemaError: if a pool or eval is unknown, a share is outside [0, 1], or the loss before training is missing.
+        FitError: if there are no runs, or the runs have fewer than three shares of the domain.
     """
     if f"weight.{pool}" not in data.frame.columns:
         raise SchemaError(f"no column weight.{pool}: the run table has the pools {', '.join(data.pools)}")
@@ -180,7 +180,7 @@ def _size(key: str, size: str) -> float:
 def _starts(
     rows: pl.DataFrame, general: str, domain: str, start_loss: Mapping[str, float], sizes: Sequence[float]
 ) -> dict[float, tuple[float, float]]:
-    """Return the (general, domain) losses before training by size, from start rows and from ``start_loss``."""
+    """Return the (general, domain) losses before training for each model size, in nats per token."""
     columns = [f"loss.{general}", f"loss.{domain}"]
     means = rows.group_by(pl.col("params").cast(float)).agg(pl.col(columns).mean()).sort("params")
     losses: dict[float, dict[str, float]] = {
@@ -189,7 +189,10 @@ def _starts(
     for key, loss in start_loss.items():
         name, _, size = key.partition("@")
         if name not in (general, domain) or not (np.isfinite(loss) and loss > 0):
-            raise SchemaError(f"--start-loss {key}={loss}: give {general} or {domain} and a loss in nats per token")
+            raise SchemaError(
+                f"--start-loss {key}={loss} must name the eval {general} or {domain} and give a positive loss in nats "
+                f"per token, such as {general}=2.5"
+            )
         for params in [_size(key, size)] if size else sizes:
             losses.setdefault(params, {})[name] = loss
     # A size of which only one of the two losses is known is no start.

@@ -1,4 +1,4 @@
-"""What planning needs of a fit, and weighted sums of such predictors."""
+"""Define the predictor that planning needs, and combine several predictors into a weighted sum."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,11 +14,14 @@ NORMAL = (-1.5932, -0.9674, -0.5895, -0.2822, 0.0, 0.2822, 0.5895, 0.9674, 1.593
 
 
 class Predictor(Protocol):
-    """What planning needs of a fit: losses of recipes over ``pools``, with bootstrap draws and intervals."""
+    """The interface that planning requires of a fit.
+
+    It predicts the losses of recipes over ``pools``, with bootstrap draws and intervals.
+    """
 
     @property
     def eval(self) -> str:
-        """The eval that is predicted: ``loss.<eval>`` of the run table."""
+        """The name of the eval whose loss is predicted: the column ``loss.<eval>`` of the run table."""
         ...
 
     @property
@@ -50,9 +53,9 @@ class Predictor(Protocol):
         ...
 
     def drawn(self, recipes: Recipes, draws: Tensor) -> Tensor:
-        """Return (n,) predicted losses, each recipe by its own bootstrap draw.
+        """Return (n,) predicted losses: recipe i by the bootstrap draw of index ``draws[i]``.
 
-        ``draws`` (n,) are indices; an index beyond the last draw starts again at the first.
+        ``draws`` is (n,). An index beyond the last draw starts again at the first.
         """
         ...
 
@@ -65,7 +68,7 @@ Combine = Callable[[Tensor], Tensor]  # (parts, ...) losses of several predictor
 
 
 def combined_draws(parts: Sequence[Predictor], combine: Combine, recipes: Recipes) -> Tensor:
-    """Return (b, n) losses of every bootstrap draw of several predictors together.
+    """Combine the losses of several predictors in each bootstrap draw, (b, n).
 
     Draws are paired by their index, because draw i of every fit has the same resampled trainings.
     """
@@ -73,28 +76,32 @@ def combined_draws(parts: Sequence[Predictor], combine: Combine, recipes: Recipe
 
 
 def combined_drawn(parts: Sequence[Predictor], combine: Combine, recipes: Recipes, draws: Tensor) -> Tensor:
-    """Return (n,) losses of several predictors together, each recipe by its own bootstrap draw (n,)."""
+    """Combine the losses of several predictors, (n,): recipe i by the bootstrap draw of index ``draws[i]``."""
     return combine(torch.stack([part.drawn(recipes, draws) for part in parts]))
 
 
 def stacked_draws(parts: Sequence[Predictor], recipes: Recipes) -> Tensor:
-    """Return (parts, b, n) losses of every draw; a predictor with fewer draws than others starts again."""
+    """Return (parts, b, n) losses of every bootstrap draw of several predictors.
+
+    A predictor with fewer draws than the others starts again at its first.
+    """
     draws = [part.draw_losses(recipes) for part in parts]
     count = max(len(losses) for losses in draws)
     return torch.stack([losses[torch.arange(count) % len(losses)] for losses in draws])
 
 
 def central(values: Tensor, level: float) -> tuple[Tensor, Tensor]:
-    """Return (n,) ends of the interval that holds the central ``level`` of (b, n) values."""
+    """Return the low (n,) and high (n,) ends of the central ``level`` of (b, n) values."""
     tails = torch.tensor([(1 - level) / 2, (1 + level) / 2], dtype=torch.float64)
     low, high = torch.quantile(values, tails, dim=0)
     return low, high
 
 
 def spread(draws: Tensor, noise: float, level: float) -> tuple[Tensor, Tensor]:
-    """Return (n,) low and high ends of a new run's loss, from (b, n) losses of draws.
+    """Return the low (n,) and high (n,) ends of the interval of a new run's loss.
 
-    ``noise`` is the standard deviation of the log loss of a run; its distribution is taken as normal.
+    ``draws`` (b, n) are the losses of bootstrap draws. ``noise`` is the standard deviation of the log loss of a run,
+    which is taken to be normally distributed.
     """
     shifts = torch.tensor(NORMAL, dtype=torch.float64) * noise
     return central((draws[:, None, :] * torch.exp(shifts)[None, :, None]).flatten(0, 1), level)
@@ -104,7 +111,7 @@ def spread(draws: Tensor, noise: float, level: float) -> tuple[Tensor, Tensor]:
 class Blend:
     """A weighted sum of predictors over the same pools.
 
-    It is the mean of several evals, or joins several laws for one eval. ``weights`` sum to 1.
+    The predictors are of several evals, or are several laws for one eval. ``weights`` sum to 1.
     """
 
     fits: tuple[Predictor, ...]
@@ -123,7 +130,7 @@ class Blend:
 
     @property
     def differentiable(self) -> bool:
-        """Whether all members are differentiable."""
+        """Whether the losses of all members have useful gradients in the weights."""
         return all(fit.differentiable for fit in self.fits)
 
     @property
@@ -135,7 +142,7 @@ class Blend:
         return sum(w * f.noise for w, f in zip(self.weights, self.fits, strict=True))
 
     def parts(self) -> dict[str, "Blend"]:
-        """Return the blend of every eval on its own, by name."""
+        """Return one blend for each eval, by the name of the eval."""
         blends = {}
         for name in dict.fromkeys(fit.eval for fit in self.fits):
             members = [(fit, w) for fit, w in zip(self.fits, self.weights, strict=True) if fit.eval == name]
@@ -157,9 +164,9 @@ class Blend:
         return combined_draws(self.fits, self._sum, recipes)
 
     def drawn(self, recipes: Recipes, draws: Tensor) -> Tensor:
-        """Return (n,) predicted losses, each recipe by its own draw (n,)."""
+        """Return (n,) predicted losses: recipe i by the bootstrap draw of index ``draws[i]``."""
         return combined_drawn(self.fits, self._sum, recipes, draws)
 
     def interval(self, recipes: Recipes, level: float = 0.9) -> tuple[Tensor, Tensor]:
-        """Return (n,) low and high ends of a new run's loss."""
+        """Return the low (n,) and high (n,) ends of the interval of a new run's loss."""
         return spread(self.draw_losses(recipes), self.noise, level)

@@ -1,4 +1,7 @@
-"""Ways to make a curriculum: phase by phase, Cooldown, a ramp, and two stages that keep the totals of a plan."""
+"""Make curricula: phase by phase, by Cooldown, as a ramp, or in two stages.
+
+In: pools, training tokens and mixtures. Out: a `Curriculum`. Two stages can keep the totals of a plan.
+"""
 
 from collections.abc import Mapping, Sequence
 from math import fsum
@@ -17,10 +20,12 @@ NEGLIGIBLE = 1e-12  # shares below this are rounding errors
 
 
 def piecewise(pools: Sequence[Pool], tokens: float, stages: Sequence[tuple[float, Mapping[str, float]]]) -> Curriculum:
-    """Return the curriculum of (fraction of training, shares) stages in order.
+    """Return the curriculum that runs through ``stages`` in order, each with one constant mixture.
+
+    A stage is a pair: its fraction of training, and its shares by pool.
 
     Raises:
-        SchemaError: fractions that do not sum to 1, or shares that are no mixture of the pools.
+        SchemaError: if the fractions do not sum to 1, or the shares of a stage are not a mixture of the pools.
     """
     total = check_fractions([fraction for fraction, _ in stages])
     # Sums from the start, and not one end plus the next fraction, so that the last end is exactly 1.
@@ -33,7 +38,7 @@ def piecewise(pools: Sequence[Pool], tokens: float, stages: Sequence[tuple[float
 
 
 def constant(pools: Sequence[Pool], tokens: float, weights: Mapping[str, float]) -> Curriculum:
-    """Return the curriculum that keeps one mixture all through training."""
+    """Return the curriculum that keeps one mixture for the whole of training."""
     return piecewise(pools, tokens, [(1.0, weights)])
 
 
@@ -45,10 +50,10 @@ def cooldown(
     tau_then: float = COOLDOWN[1],
     switch: float = COOLDOWN[2],
 ) -> Curriculum:
-    """Return temperature sampling at ``tau_first`` until the fraction ``switch`` of training, then at ``tau_then``.
+    """Return the curriculum that samples at temperature ``tau_first``, and later at ``tau_then``.
 
-    The defaults are those of Cooldown (Li et al. 2024, arXiv 2410.04579), where a falling temperature did better than a
-    rising one.
+    The temperature changes once, at the fraction ``switch`` of training. The defaults are those of Cooldown (Li et al.
+    2024, arXiv 2410.04579), where a falling temperature did better than a rising one.
     """
     check_inside(switch, "the switch")
     first, then = (baselines.named(pools, baselines.temperature(pools, tau)) for tau in (tau_first, tau_then))
@@ -58,9 +63,10 @@ def cooldown(
 def ramp(
     pools: Sequence[Pool], tokens: float, first: Mapping[str, float], last: Mapping[str, float], *, parts: int = RAMP
 ) -> Curriculum:
-    """Return a line from the mixture ``first`` to the mixture ``last``, in ``parts`` steps of equal length.
+    """Return the curriculum that moves from the mixture ``first`` to ``last`` in ``parts`` equal steps.
 
-    Each step has the mixture at its middle, so that the passes at its end are those of the line itself.
+    The steps follow a straight line between the two mixtures. Each step has the mixture at its middle, so that the
+    passes over every pool at its end are those of the line itself.
     """
     if parts < 2:
         raise SchemaError(f"a ramp of {parts} parts is one constant mixture: give 2 or more")
@@ -81,19 +87,22 @@ def two_stage(
     *,
     anneal_fraction: float = ANNEAL,
 ) -> Curriculum:
-    """Return the mixture ``main``, and then ``anneal`` over the last ``anneal_fraction`` of training."""
+    """Return the curriculum of two mixtures: ``main`` first, and ``anneal`` at the end.
+
+    The second stage takes the last ``anneal_fraction`` of training.
+    """
     check_inside(anneal_fraction, "the anneal fraction")
     return piecewise(pools, tokens, [(1 - anneal_fraction, main), (anneal_fraction, anneal)])
 
 
 def rest(total: Mapping[str, float], stage: Mapping[str, float], fraction: float) -> dict[str, float]:
-    """Return the mixture for the rest of training, so that the mean over all of training is ``total``.
+    """Return the mixture for the rest of training that makes ``total`` the mean over all of training.
 
     ``stage`` is the mixture of a ``fraction`` of training, at its start or its end; the rest is 1 - ``fraction``. All
     mixtures are shares by pool, 0 where a pool is absent.
 
     Raises:
-        Infeasible: the stage draws more from a pool than the total has; the message says what would be feasible.
+        Infeasible: if the stage draws more from a pool than the total has. The message says what would be feasible.
     """
     check_inside(fraction, "the stage's fraction")
     names = list(dict.fromkeys([*total, *stage]))
@@ -107,8 +116,8 @@ def rest(total: Mapping[str, float], stage: Mapping[str, float], fraction: float
         most = min(total.get(name, 0.0) / share for name, share in stage.items() if share > 0)
         raise Infeasible(
             f"a stage of {fraction:.4g} of training with share {wants:.4g} of pool {worst!r} takes "
-            f"{fraction * wants:.4g} of all tokens from it, the total has {has:.4g}"
-            + (f" ({others} more likewise)" if others else "")
+            f"{fraction * wants:.4g} of all tokens from it, and the total has only {has:.4g}"
+            + (f" (likewise from {others} more)" if others else "")
             + f": lower its share to {down(has / fraction, 4):.4g}"
             + (f" or shorten the stage to {down(most, 4):.4g}" if most > 0 else "")
         )
@@ -118,14 +127,15 @@ def rest(total: Mapping[str, float], stage: Mapping[str, float], fraction: float
 
 
 def late(total: Mapping[str, float], parts: Mapping[str, float], fraction: float) -> dict[str, float]:
-    """Return the mixture of the last ``fraction`` of training that draws ``parts`` of the pools' tokens there.
+    """Return the mixture of the last stage of training that saves some pools for the end.
 
-    ``parts`` lie in [0, 1], by pool; 1 keeps all of a pool for the end. The other pools fill the rest of that stage in
-    proportion to ``total``, their shares of all tokens.
+    ``fraction`` is the length of the stage, as a fraction of training. ``parts`` maps the name of a pool to the part of
+    its tokens, from 0 to 1, that this stage draws; 1 saves the whole pool for the end. The other pools fill the rest of
+    the stage in proportion to ``total``, their shares of all tokens.
 
     Raises:
-        Infeasible: the parts do not fit into the stage, or the other tokens do not fit before it.
-        SchemaError: an unknown pool, or a part outside [0, 1].
+        Infeasible: if the parts do not fit into the stage, or the other tokens do not fit before it.
+        SchemaError: if a pool is unknown, or a part is outside [0, 1].
     """
     check_inside(fraction, "the anneal fraction")
     if unknown := [name for name in parts if name not in total]:
@@ -138,9 +148,9 @@ def late(total: Mapping[str, float], parts: Mapping[str, float], fraction: float
     listed = ", ".join(f"{'all' if part == 1 else f'{part:.4g}'} of {name}" for name, part in parts.items())
     if moved > fraction + NEGLIGIBLE:
         raise Infeasible(
-            f"{listed}, drawn late, is {moved:.4g} of all tokens; the anneal has {fraction:.4g}: "
-            + (f"make it {up(moved, 4):.4g} of training or " if up(moved, 4) < 1 else "")
-            + f"draw {down(fraction / moved, 4):.4g} times as much late"
+            f"{listed}, drawn late, is {moved:.4g} of all tokens, and the anneal has room for {fraction:.4g}: "
+            + (f"make the anneal {up(moved, 4):.4g} of training, or " if up(moved, 4) < 1 else "")
+            + f"multiply the parts drawn late by {down(fraction / moved, 4):.4g}"
         )
     if kept > 1 - fraction + NEGLIGIBLE:
         raise Infeasible(
@@ -155,10 +165,12 @@ def late(total: Mapping[str, float], parts: Mapping[str, float], fraction: float
 
 
 def check_fractions(fractions: Sequence[float]) -> float:
-    """Return the sum of the fractions of training that phases take; it may miss 1 by 0.001.
+    """Check that the fractions of training of all phases sum to 1, and return their sum.
+
+    The sum may differ from 1 by up to 0.001.
 
     Raises:
-        SchemaError: a fraction outside (0, 1], or another sum.
+        SchemaError: if a fraction is outside (0, 1], or the sum differs from 1 by more.
     """
     for i, fraction in enumerate(fractions, start=1):
         if not 0 < fraction <= 1:
@@ -170,6 +182,12 @@ def check_fractions(fractions: Sequence[float]) -> float:
 
 
 def check_inside(value: float, what: str) -> None:
-    """Stop if a fraction of training leaves one of two stages empty. ``what`` begins the error message."""
+    """Check that a fraction of training lies between 0 and 1, so that no stage is empty.
+
+    ``what`` begins the error message.
+
+    Raises:
+        SchemaError: if the fraction is not between 0 and 1.
+    """
     if not 0 < value < 1:
-        raise SchemaError(f"{what} {value:g} must lie between 0 and 1, as a fraction of training")
+        raise SchemaError(f"{what} is {value:g}. It must be a fraction of training, above 0 and below 1")

@@ -1,4 +1,4 @@
-"""What schedule.json says of a curriculum: its fields, and warnings about repeated data."""
+"""Write a curriculum as the fields of schedule.json, and warn about repeated data."""
 
 import numpy as np
 
@@ -8,13 +8,13 @@ from curate.schedules.phases import Curriculum
 
 
 def repeat_warnings(curriculum: Curriculum, params: float | None = None) -> tuple[str, ...]:
-    """Return warnings about pools that are never drawn, or repeated too often.
+    """Return warnings about pools that are never drawn, or are repeated too often.
 
-    With ``params``, the size of the model, a warning says at which fraction of training repeats begin to harm it (see
-    `curate.pool.repeats`).
+    With ``params``, the number of parameters of the model, a warning says at which fraction of training repeats begin
+    to harm the model (see `curate.pool.repeats`).
 
     Raises:
-        SchemaError: ``params`` is not positive and finite.
+        SchemaError: if ``params`` is not positive and finite.
     """
     if params is not None and not 0 < params < np.inf:
         raise SchemaError(f"a model of {params:g} parameters: give a positive, finite count")
@@ -32,11 +32,12 @@ def repeat_warnings(curriculum: Curriculum, params: float | None = None) -> tupl
 
 
 def to_json(curriculum: Curriculum) -> dict[str, object]:
-    """Return a curriculum as fields of schedule.json.
+    """Return a curriculum as the fields of schedule.json.
 
-    ``weights`` are shares of all tokens. ``exhausted`` is the fraction of training at which the unique tokens of a pool
-    are used up, or null. ``scalarisation`` writes each phase as loss weights over size-proportional sampling; they
-    replace its shares, and must not be used on top of them.
+    ``weights`` are the shares of all training tokens. ``exhausted`` is the fraction of training at which a pool has no
+    unseen tokens left, or null if that never happens. ``scalarisation`` gives, for each phase, the weights of the loss
+    that have the same effect as its shares if pools are sampled in proportion to their sizes. Use these weights instead
+    of the shares, not together with them.
     """
     each = [baselines.scalarisation(curriculum.pools, shares) for shares in curriculum.shares]
     return {

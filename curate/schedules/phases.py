@@ -1,4 +1,4 @@
-"""Curricula: phases of training with a mixture each, and the passes over the pools that they add up to."""
+"""Define a curriculum: phases of training with one mixture each, and the passes over the pools that follow."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,7 +16,10 @@ ROUNDING = 1e-9  # by how much sums of shares, and passes, may miss a whole numb
 
 @dataclass(frozen=True)
 class Phase:
-    """Training from fraction ``start`` to ``end`` of its tokens at ``weights``, shares by pool (0 where absent)."""
+    """A part of training, from the fraction ``start`` to ``end`` of its tokens, with one mixture.
+
+    ``weights`` maps pools to their shares; a pool that is absent has the share 0.
+    """
 
     start: float
     end: float
@@ -28,7 +31,8 @@ class Curriculum:
     """Phases that follow each other from 0 to 1, over ``tokens`` training tokens drawn from ``pools``.
 
     Raises:
-        SchemaError: gaps between phases, shares that do not sum to 1, two pools of one name, or no tokens.
+        SchemaError: if there are gaps between phases, the shares of a phase do not sum to 1, two pools have the same
+            name, or ``tokens`` is not positive and finite.
     """
 
     pools: tuple[Pool, ...]
@@ -91,7 +95,7 @@ class Curriculum:
         return float(np.diff(self.bounds) @ each)
 
     def weights_at(self, fraction: float) -> dict[str, float]:
-        """Return the shares at a fraction of training; where phases meet, those of the one that starts."""
+        """Return the shares at a fraction of training. Where two phases meet, these are the shares of the later."""
         _check_fraction(fraction)
         # From the right, so that a fraction at which phases meet belongs to the later one.
         last = int(np.searchsorted(self.bounds[1:-1], fraction, side="right"))
@@ -105,12 +109,15 @@ class Curriculum:
         )
 
     def reached(self, passes: float = 1.0) -> dict[str, float | None]:
-        """Return the fraction of training at which each pool was seen ``passes`` times; None if it never is.
+        """Return the fraction of training at which each pool has been seen ``passes`` times, or None if it never is.
 
-        With 1 pass this is where the unique tokens are used up and repeats begin.
+        With ``passes`` 1, all unique tokens have been seen there and repeats begin.
+
+        Raises:
+            SchemaError: if ``passes`` is not positive.
         """
         if not passes > 0:
-            raise SchemaError(f"{passes:g} passes are made before training begins: give a positive number")
+            raise SchemaError(f"passes is {passes:g}. Give a positive number of passes over a pool")
         fractions: dict[str, float | None] = {}
         for name, seen in zip(self.names, self.passes.T, strict=True):
             # A pool that is seen exactly so often at the end must not miss it by a rounding error.
@@ -123,11 +130,14 @@ class Curriculum:
         return fractions
 
     def distance(self, weights: Mapping[str, float]) -> float:
-        """Return the part of all tokens that ``weights`` would draw from other pools (total variation distance)."""
+        """Return the total variation distance between ``weights`` and the mean shares of this curriculum.
+
+        It is the part of all training tokens, from 0 to 1, that ``weights`` would draw from other pools.
+        """
         return sum(abs(share - weights.get(name, 0.0)) for name, share in self.weights.items()) / 2
 
     def steps(self, total: int) -> list[tuple[int, int]]:
-        """Return the first step of each phase, and the step after its last, out of ``total`` training steps."""
+        """Return, for each phase, its first step and the step after its last, out of ``total`` training steps."""
         edges = [round(float(bound) * total) for bound in self.bounds]
         pairs = list(zip(edges, edges[1:], strict=False))
         for i, (first, end) in enumerate(pairs, start=1):
@@ -136,7 +146,7 @@ class Curriculum:
         return pairs
 
     def table(self) -> pl.DataFrame:
-        """Return a row for every phase and pool: phase, from, to, pool, share, tokens, passes.
+        """Return a table with one row for each phase and pool: phase, from, to, pool, share, tokens, passes.
 
         Tokens and passes are counted from the start of training to the end of the phase.
         """

@@ -1,4 +1,4 @@
-"""Embeddings as a column: the vectors of an encoder, stored beside the scores for the metrics that read them."""
+"""Add the vectors of an encoder as a column of the score files, so that other scorers can read them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -13,7 +13,7 @@ from curate.errors import CurateError
 
 @dataclass(frozen=True)
 class Embedding:
-    """The vector of each row by an encoder; it is no score, and other scorers read it.
+    """The vector that an encoder gives each row. It is not a score: other scorers read it.
 
     ``emb.<encoder>`` is the (d,) float32 vector. A null text is encoded as the empty text.
 
@@ -41,17 +41,17 @@ class Embedding:
 
     @cached_property
     def needs(self) -> tuple[str, ...]:
-        """Columns that it reads."""
+        """The columns that the encoder reads."""
         usual: str = getattr(open_sets.implementation("encoders", self.encoder), "column", "text")
         return (self.column or usual,)
 
     @cached_property
     def schema(self) -> Mapping[str, pl.DataType]:
-        """Columns that it adds."""
+        """The column of vectors that it adds, with its type."""
         return {f"emb.{self.encoder}": pl.Array(pl.Float32, self._encoder.width)}
 
     def __call__(self, batch: pl.DataFrame) -> pl.DataFrame:
-        """Encode a batch."""
+        """Return the vectors of a batch of n rows: one column of n arrays of length d."""
         column = batch[self.needs[0]]
         vectors = self._encoder.encode((column.fill_null("") if column.dtype == pl.String else column).to_list())
         (name, dtype), *_ = self.schema.items()

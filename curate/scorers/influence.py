@@ -16,7 +16,7 @@ TESTS = 1024  # test rows compared at a time, to bound memory
 
 @dataclass(frozen=True)
 class Influence:
-    """How much a row's presence in training changes the results on test rows; high is useful.
+    """The influence of a training row on the results of models on test rows; high is useful.
 
     The influence on a test row is the share of models right on it among those trained with this row, minus the share
     among those trained without it. ``score.influence_max`` (float64, -1 to 1) is the largest influence on a test row,
@@ -33,7 +33,7 @@ class Influence:
 
     @property
     def arrays(self) -> Mapping[str, np.ndarray]:
-        """Learned arrays, to be saved."""
+        """The learned arrays to save."""
         return {"right": self.right}
 
     def __call__(self, batch: pl.DataFrame) -> pl.DataFrame:
@@ -72,5 +72,8 @@ def learn(stream: Stream, *, target: str = "") -> Influence:
     if not parts or len({part.shape[1] for part in parts}) > 1:
         raise SchemaError(f"influence: {target} must have test rows with one bool for each model in `correct`")
     if not any(batch.height for batch in stream(("member",))):
-        raise SchemaError("influence: the data has no rows. Give it rows with a column `member`")
+        raise SchemaError(
+            "influence: the data has no rows. Score data with a column `member`, which says which models were trained "
+            "on each row"
+        )
     return Influence(np.concatenate(parts))

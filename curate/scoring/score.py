@@ -48,20 +48,20 @@ def score(
             those before. Scorers that learn do so first, on all rows; the output folder keeps what they learned.
         out: the output folder. A table in memory is written to ``OUT/_curate/input/rows.parquet`` first.
         text_column: the column of texts.
-        batch_rows: rows that a scorer is given at a time, at most.
-        document_bytes: the largest text, in bytes.
+        batch_rows: largest number of rows that a scorer receives at a time.
+        document_bytes: length of the longest text that is accepted, in bytes.
         on_error: ``quarantine`` sets a bad file aside with its reason and scores the others; ``fail`` stops.
-        engine: where to run; this process if it is None.
-        restart: forget what is done and start over.
-        progress: is called with what is counted, how many are done, and how many there are.
+        engine: where to run; None runs in this process.
+        restart: delete the results of earlier calls and start over.
+        progress: is called with three values: what is counted, how many are done, and how many there are.
 
     Returns:
-        How many rows were scored now, the warnings, and the files that were set aside. Its methods give the state of
-        every file, and the scores.
+        The number of rows that this call scored, the warnings, and the files that were set aside. The methods of the
+        result return the state of every file, and the scores.
 
     Raises:
         Interrupted: if ``out`` holds results of another job.
-        SchemaError: if all files are bad, or one is and ``on_error`` is ``fail``.
+        SchemaError: if all files are bad, or if one is bad and ``on_error`` is ``fail``.
     """
     engine, out = engine or Local(), Path(out)
     names = (scorers,) if isinstance(scorers, str) else tuple(scorers)
@@ -89,7 +89,7 @@ def score(
 
 
 def _paths(data: Data, out: Path, *, restart: bool) -> list[str]:
-    """Return what to read, as paths. A table in memory is written to a file."""
+    """Return the paths to read. A table in memory is first written to a file."""
     if isinstance(data, str | Path):
         return [str(data)]
     if isinstance(data, Sequence):
@@ -105,6 +105,7 @@ def _inspect(job: ScoringJob) -> Preflight:
     used = (job.reading.text_column, *needs, *specs.vectors_read(job.specs))
     heads = preflight.inspect(job.shards, needs, used=used)
     if heads.bad and (not job.quarantine or not heads.heads):
+        # The reason of the first bad shard is a whole message, with the path of the file.
         raise SchemaError(next(iter(heads.bad.values())))
     return heads
 

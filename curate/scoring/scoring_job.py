@@ -1,4 +1,4 @@
-"""One scoring job: what is scored, how, and where to; and how it differs from the job that made the folder."""
+"""Describe a scoring job, record it in its folder, and compare it with the job recorded there before."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,9 +20,9 @@ from curate.tables.shards import Shard
 
 @dataclass(frozen=True)
 class ScoringJob:
-    """Shards, scorers (``name:key=value,...``), the output folder and how to read.
+    """The arguments of a scoring job: shards, scorers (``name:key=value,...``), output folder and reading options.
 
-    With ``quarantine``, bad shards are set aside instead of stopping the job.
+    If ``quarantine``, bad shards are set aside; otherwise they stop the job.
     """
 
     shards: tuple[Shard, ...]
@@ -42,12 +42,12 @@ class ScoringJob:
 
     @cached_property
     def arguments(self) -> dict[str, object]:
-        """Everything but the input that decides the bytes of a score file."""
+        """All arguments that decide the bytes of a score file, except the input."""
         return self.arguments_until(len(self.specs))
 
     @cached_property
     def targets(self) -> dict[str, str]:
-        """The content hashes of the files that scorers are given, by path."""
+        """The content hashes of the files that the options of scorers name, by path."""
         return {str(path): content_hash(path) for path in scorer_specs.files_read(self.specs)}
 
     def arguments_until(self, position: int) -> dict[str, object]:
@@ -89,7 +89,7 @@ class ScoringJob:
         return job_record.argument_changes(before, arguments)
 
     def save(self, data: Sequence[str]) -> None:
-        """Write ``score.json``, by which the job is continued and its rows are found again."""
+        """Write ``score.json``, from which a later call continues the job and finds the input files."""
         artifacts.save(record_path(self.out), "score_job", {"data": list(data), **self.arguments})
 
 
@@ -107,15 +107,18 @@ def recorded(out: Path) -> dict[str, object] | None:
 
 
 def is_old(record: dict[str, object]) -> bool:
-    """Return whether a record is of format 1, which compared the version and the code of scorers."""
+    """Return whether a record has format 1, in which jobs were compared by the version and the code of scorers."""
     return "formats" not in record
 
 
 def stamp(path: Path) -> str:
-    """Return the stamp of an input file, and an empty text if it is gone."""
+    """Return the stamp of an input file, which changes when the file is written; empty if the file is gone."""
     return files.stamp(path) if files.exists(path) else ""
 
 
 def set_aside(out: Path, shard: Shard, reason: str, input_stamp: str) -> None:
-    """Record that a shard is set aside."""
+    """Record in the folder ``out`` that a shard was set aside, and why.
+
+    ``input_stamp`` is the stamp of the shard's input file (`stamp`).
+    """
     manifest.set_aside(out, manifest.SetAside(SCORE_STEP, shard.relative, reason, input_stamp))

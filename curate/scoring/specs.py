@@ -1,4 +1,4 @@
-"""What the scorers of a job read, add and depend on, by their names and options (``name:key=value,...``)."""
+"""Find what scorers read, add and depend on, from their names and options (``name:key=value,...``)."""
 
 from collections.abc import Mapping, Sequence
 from inspect import signature
@@ -18,17 +18,17 @@ SCORE_FILES = "score_files"  # the key of the format of score files, among those
 
 
 def learns(spec: str) -> bool:
-    """Return whether a scorer learns from the data before it scores."""
+    """Return whether a scorer first reads all the data to learn from it."""
     return hasattr(open_sets.module("scorers", open_sets.parse(spec)[0]), "learn")
 
 
 def build(spec: str) -> Scorer:
-    """Return a scorer that does not learn."""
+    """Build a scorer that does not learn from the data."""
     return cast(Scorer, open_sets.build("scorers", spec))
 
 
 def inputs(scorers: Sequence[Scorer]) -> tuple[str, ...]:
-    """Return the columns that must come from the data: those that no earlier scorer adds."""
+    """Return the columns that must be in the data: those that scorers read and no earlier scorer adds."""
     added: set[str] = set()
     needed: dict[str, None] = {}
     for scorer in scorers:
@@ -38,9 +38,10 @@ def inputs(scorers: Sequence[Scorer]) -> tuple[str, ...]:
 
 
 def columns_read(specs: Sequence[str]) -> tuple[str, ...]:
-    """Return the columns that must come from the data, as far as known before scorers have learned.
+    """Return the columns that must be in the data, as far as this is known before scorers have learned.
 
-    A scorer that learns says what it reads by its class, by an option ``embedding`` and by ``LEARNS_FROM`` in its file.
+    The columns that a learning scorer reads follow from its class, its option ``embedding``, and ``LEARNS_FROM`` in its
+    file.
     """
     added: set[str] = set()
     needed: dict[str, None] = {}
@@ -60,7 +61,7 @@ def columns_read(specs: Sequence[str]) -> tuple[str, ...]:
 
 
 def vectors_read(specs: Sequence[str]) -> tuple[str, ...]:
-    """Return the columns of vectors that learned scorers are told to read from the data."""
+    """Return the columns of vectors that options ``embedding`` name and no scorer of the job adds."""
     parsed = list(map(open_sets.parse, specs))
     added = [f"emb.{options.get('encoder', 'hashed')}" for name, options in parsed if name == "embedding"]
     read = [str(options["embedding"]) for _, options in parsed if "embedding" in options]
@@ -71,8 +72,8 @@ def check_columns_added(specs: Sequence[str]) -> None:
     """Check that names and options exist, and that no two scorers add the same column.
 
     Raises:
-        CurateError: for an unknown name or option.
-        SchemaError: for a column that two scorers add.
+        CurateError: if a name or an option is unknown.
+        SchemaError: if two scorers add the same column.
     """
     added_by: dict[str, str] = {}
     for spec in specs:
@@ -93,7 +94,7 @@ def check_options(spec: str) -> None:
     """Check the options of a scorer that learns.
 
     Raises:
-        SchemaError: for an option that its ``learn`` does not take, or a value of the wrong type.
+        SchemaError: if its ``learn`` function lacks an option, or a value has the wrong type.
     """
     name, options = open_sets.parse(spec)
     parameters = signature(open_sets.module("scorers", name).learn).parameters
@@ -104,14 +105,14 @@ def check_options(spec: str) -> None:
     open_sets.check_options(name, options, kinds)
     column = options.get("embedding", vectors.PREFIX)
     if not str(column).startswith(vectors.PREFIX):
-        raise SchemaError(f"{name}: embedding={column} is no column of vectors: those are named emb.<name>")
+        raise SchemaError(f"{name}: embedding={column} is not a column of vectors. Such columns are named emb.<name>")
 
 
 def formats(specs: Sequence[str]) -> dict[str, int]:
-    """Return the format number of score files, of every scorer, and of every encoder (as ``encoders/NAME``).
+    """Return the format numbers of score files, of each scorer, and of each encoder (as ``encoders/NAME``).
 
-    A scorer or encoder has the format 1, unless its class or its file declares an integer ``FORMAT``. It is raised when
-    the scores of equal rows change.
+    A scorer or encoder has the format 1, unless its class or its file declares an integer ``FORMAT``. Its author raises
+    this number when the scores of the same rows change.
     """
     numbers = {SCORE_FILES: file_format.FORMAT}
     for spec in specs:
@@ -132,7 +133,7 @@ def _format(module: ModuleType, implementation: type) -> int:
 
 
 def files_read(specs: Sequence[str]) -> list[Path]:
-    """Return the files that options ``target``, ``path`` and ``model`` name: their content decides scores too."""
+    """Return the files that the options ``target``, ``path`` and ``model`` name. Scores depend on their content."""
     parsed = [options for _, options in map(open_sets.parse, specs)]
     targets = sorted({str(options["target"]) for options in parsed if options.get("target")})
     paths = [shard.path for shard in (batches.shards(targets) if targets else ())]

@@ -1,4 +1,4 @@
-"""Choose a mixture of sources from samples: the one nearest to the target, unless small runs say otherwise.
+"""Choose a mixture of sources from samples: the nearest to the target, unless small runs favour another.
 
 Without runs the mixture at the least distance to the target is taken. In our trials (benchmarks/selection/transport.py)
 its regret was near that of laws fitted to 32 runs. Runs decide which distance is used. They replace the mixture only
@@ -35,7 +35,10 @@ WITHOUT_RUNS = "no small runs were given, so the mixture nearest to the target i
 
 @dataclass(frozen=True, eq=False)
 class LearnedLaw:
-    """The law `transport` fitted to pilots. ``form``: the law and its distance; ``errors``: see `MixtureChoice`."""
+    """The law `transport`, fitted to pilots.
+
+    ``form`` is text that names the law and its distance. ``errors`` are those of `MixtureChoice`.
+    """
 
     predictor: TransportPredictor
     errors: Mapping[str, float]
@@ -52,12 +55,16 @@ def choose_mixture(
 ) -> MixtureChoice:
     """Return the mixture of sources to take, and what it was compared with.
 
-    ``problem``: samples of the sources and of the target. ``distance``: "transport", or the cheaper "sliced" or
-    "energy" (`curate.transport.surrogates`).
+    Args:
+        problem: samples of the sources and of the target.
+        purchase: the pools, budget and limits of the mixture.
+        pilots: results of small trainings; None chooses the mixture nearest to the target.
+        distance: "transport", or the cheaper "sliced" or "energy" (`curate.transport.surrogates`).
+        options: how the law is fitted to the pilots.
 
     Raises:
-        SchemaError: if the pools are not the sources.
-        Infeasible: if no mixture is within the limits.
+        SchemaError: if the pools do not have the names of the sources.
+        Infeasible: if no mixture satisfies the limits.
         FitError: if there are too few pilots.
         Unconverged: if balanced transport does not converge.
     """
@@ -82,9 +89,10 @@ def choose_mixture(
 
 
 def learn(measure: MixtureDistance, pilots: Pilots, purchase: Purchase, *, options: fit.FitOptions) -> LearnedLaw:
-    """Fit the law `transport` to pilots, with the distance and shares that predict left-out mixtures best.
+    """Fit the law `transport` to pilots, with the distance that best predicts the errors of left-out mixtures.
 
-    Compared are the distance ``measure``, and for small pilots the reach of as many draws as they have examples.
+    If the pilots are small, ``measure`` is compared with the reach (`curate.transport.nearest_draws`). It draws as many
+    samples as the smallest pilot has examples, or a quarter of that number.
 
     Raises:
         FitError: if the pilots have fewer than 3 different mixtures.
@@ -92,7 +100,9 @@ def learn(measure: MixtureDistance, pilots: Pilots, purchase: Purchase, *, optio
     recipes, error = pilots.recipes, pilots.error
     count = len(np.unique(np.round(recipes.weights.numpy(), 6), axis=0))
     if count < LEAST:
-        raise FitError(f"{count} different mixtures among {len(error)} pilots: a law needs {LEAST} or more, better 12")
+        raise FitError(
+            f"{len(error)} pilots have only {count} different mixtures. The law needs {LEAST} or more; 12 are better"
+        )
     least = float(recipes.tokens.min())
     parts = REACH_PARTS if least < FEW_EXAMPLES else ()
     reaches = [MixtureDistance(measure.problem, float(max(1, round(least / part)))) for part in parts]
@@ -120,7 +130,7 @@ def learn(measure: MixtureDistance, pilots: Pilots, purchase: Purchase, *, optio
 
 
 def _best_pilot(pilots: Pilots) -> Tensor:
-    """(p,) the mixture with the least mean error among the largest pilots."""
+    """Return the mixture (p,) with the lowest mean error among the largest pilots."""
     largest = (pilots.recipes.tokens == pilots.recipes.tokens.max()).numpy()
     weights, error = pilots.recipes.weights.numpy()[largest], pilots.error[largest]
     mixtures, code = np.unique(np.round(weights, 6), axis=0, return_inverse=True)
@@ -159,7 +169,7 @@ def _compared(
     mixtures: Mapping[str, Tensor],
     chosen: str,
 ) -> tuple[ComparedMixture, ...]:
-    """Compare all mixtures with the chosen one; those of one name are averaged."""
+    """Compare all mixtures with the chosen one. Several mixtures of the same name are averaged."""
     trained = isinstance(law, TransportPredictor)
     priced = any(pool.cost_per_token for pool in purchase.pools)
     # The chosen mixture is first, since gains are differences to the first.

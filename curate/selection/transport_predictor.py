@@ -1,4 +1,7 @@
-"""Predictors that read the distance of a mixture to the target, so that a planner can use them like any fit."""
+"""Predict losses from the distance between a mixture and the target, in the form that a planner needs.
+
+In: a fitted law, or no law, and a `MixtureDistance`. Out: a `Predictor`, which can be planned with like any fit.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -12,7 +15,10 @@ from curate.selection.mixture_distance import MixtureDistance
 
 @dataclass(frozen=True, eq=False)
 class TransportPredictor:
-    """A fitted law that reads distances, for recipes that have none: ``measure`` adds them."""
+    """A fitted law that reads the distance of each mixture to the target.
+
+    Recipes without distances may be given: ``measure`` computes them.
+    """
 
     fit: Predictor
     measure: MixtureDistance
@@ -24,7 +30,7 @@ class TransportPredictor:
 
     @property
     def differentiable(self) -> bool:
-        """Whether the fitted law is differentiable."""
+        """Whether the predicted loss has a useful gradient in the weights. If not, a plan searches without one."""
         return self.fit.differentiable
 
     @property
@@ -43,19 +49,19 @@ class TransportPredictor:
         return self.fit.ranges
 
     def loss(self, recipes: Recipes) -> Tensor:
-        """Return (n,) predicted loss; differentiable in the weights."""
+        """Return (n,) predicted losses, differentiable in the weights if the fitted law is."""
         return self.fit.loss(self.measured(recipes))
 
     def draw_losses(self, recipes: Recipes) -> Tensor:
-        """Return (b, n) predicted losses, one row a bootstrap draw."""
+        """Return (b, n) predicted losses, one row for each bootstrap draw."""
         return self.fit.draw_losses(self.measured(recipes))
 
     def drawn(self, recipes: Recipes, draws: Tensor) -> Tensor:
-        """Return (n,) predicted losses, each recipe by the bootstrap draw with its index in ``draws`` (n,)."""
+        """Return (n,) predicted losses: recipe i by the bootstrap draw of index ``draws[i]``."""
         return self.fit.drawn(self.measured(recipes), draws)
 
     def interval(self, recipes: Recipes, level: float = 0.9) -> tuple[Tensor, Tensor]:
-        """Return the interval of a new run's loss: (n,) low and (n,) high."""
+        """Return the ends of the interval of a new run's loss: low (n,) and high (n,)."""
         return self.fit.interval(self.measured(recipes), level)
 
     def measured(self, recipes: Recipes) -> Recipes:
@@ -65,7 +71,7 @@ class TransportPredictor:
 
 @dataclass(frozen=True, eq=False)
 class DistancePredictor:
-    """A predictor that needs no runs: its "loss" is the distance itself, which has no noise."""
+    """A predictor that needs no runs: it takes the distance to the target as the loss, without noise."""
 
     measure: MixtureDistance
     eval: str = "distance"
@@ -79,26 +85,26 @@ class DistancePredictor:
 
     @property
     def ranges(self) -> Mapping[str, tuple[float, float]]:
-        """Ranges without end: nothing was fitted, so that nothing is extrapolated."""
+        """Unlimited ranges: nothing was fitted, so no recipe is an extrapolation."""
         wide = {name: (0.0, float("inf")) for name in ("tokens", "params", "epochs")}
         return wide | {f"share of {name}": (0.0, 1.0) for name in self.pools}
 
     def loss(self, recipes: Recipes) -> Tensor:
-        """Return (n,) distances."""
+        """Return (n,) distances to the target."""
         distances = self.measured(recipes).distance
         assert distances is not None
         return distances
 
     def draw_losses(self, recipes: Recipes) -> Tensor:
-        """Return (1, n) distances."""
+        """Return (1, n) distances: the single row stands for all draws, which do not differ."""
         return self.loss(recipes)[None]
 
     def drawn(self, recipes: Recipes, draws: Tensor) -> Tensor:
-        """Return (n,) distances, whatever the draw."""
+        """Return (n,) distances, which are the same for every draw."""
         return self.loss(recipes)
 
     def interval(self, recipes: Recipes, level: float = 0.9) -> tuple[Tensor, Tensor]:
-        """Return (n,) distances twice: low and high are the same."""
+        """Return the (n,) distances twice, because both ends of the interval are equal."""
         distances = self.loss(recipes).detach()
         return distances, distances
 

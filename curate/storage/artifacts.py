@@ -17,7 +17,7 @@ from curate.storage.s3 import spelled
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of artefact: its present format number and its fields. Every such file has one of the fields."""
+    """A kind of artefact: its present format number, and fields of which every such file has at least one."""
 
     format: int
     fields: tuple[str, ...]
@@ -47,12 +47,13 @@ def made_by(
 ) -> dict[str, object]:
     """Return the record of how an artefact was made.
 
-    It holds no time and no host name, so that the same inputs give the same bytes.
+    The record holds no time and no host name, so that the same inputs give the same bytes.
 
     Args:
-        arguments: of the job, by name.
-        inputs: files whose content is hashed. They keep the paths that the user wrote, so that a/x and b/x differ.
-        seed: of every random choice in the job.
+        arguments: arguments of the job, by name.
+        inputs: input files, whose content is hashed. They keep the paths that the user wrote, so that a/x and b/x
+            differ.
+        seed: seed of every random choice in the job.
         tables: content hashes of tables in memory, by the name of their argument.
     """
     return {
@@ -81,12 +82,12 @@ class Provenance:
 
 
 def save(path: Path, kind: str, record: Mapping[str, object]) -> None:
-    """Write a record as JSON, whole or not at all.
+    """Write a record to a JSON file, with sorted keys and the format number of ``kind``.
 
-    Keys are sorted, and the format number of ``kind`` is added.
+    The write is atomic: a job that stops leaves no partial file.
 
     Raises:
-        ValueError: for NaN or infinity, which JSON does not have.
+        ValueError: if the record holds NaN or infinity, which JSON does not have.
     """
     numbered = {**record, "format": KINDS[kind].format}
     write_text(path, spelled(json.dumps(numbered, indent=1, sort_keys=True, allow_nan=False)) + "\n")
@@ -104,10 +105,10 @@ def load(path: Path, *kinds: str) -> dict[str, object]:
     except FileNotFoundError:
         raise SchemaError(f"no such file: {path}") from None
     except ValueError as error:
-        raise SchemaError(f"{path} is not JSON: {error}") from None
+        raise SchemaError(f"{path} is not a JSON file ({error}). Make it again, or give another file") from None
     fields = [field for kind in kinds for field in KINDS[kind].fields]
     if not isinstance(record, dict) or not any(field in record for field in fields):
-        raise SchemaError(f"{path} has no field {' or '.join(map(repr, fields))}: is it the right kind of file?")
+        raise SchemaError(f"{path} has no field {' or '.join(map(repr, fields))}: is it the right file?")
     kind = next(kind for kind in kinds if any(field in record for field in KINDS[kind].fields))
     check_format(path, record.get("format", 1), KINDS[kind].format)
     return record

@@ -24,10 +24,11 @@ Work = tuple[str, Path, Path]  # shard, input, output
 
 @dataclass(frozen=True)
 class ManifestEntry:
-    """One shard of one step: its input and the configuration that it was done with.
+    """The record of one shard in one step: its input, and the configuration with which it was processed.
 
-    ``input`` and ``config`` are hashes; ``stamp`` and ``size`` (bytes) are those of the input. ``rows`` is None for a
-    shard that is begun and not done. ``version`` says which curate wrote the entry; it is never compared.
+    ``input`` and ``config`` are hashes. ``stamp`` and ``size`` (bytes) are those of the input. ``rows`` is None for a
+    shard that was begun but is not done. ``version`` is the version of curate that wrote the entry; it is never
+    compared.
     """
 
     step: str
@@ -43,7 +44,10 @@ class ManifestEntry:
 
 @dataclass(frozen=True)
 class SetAside:
-    """A shard that was set aside: the reason, and the stamp of the faulty input."""
+    """A shard that was skipped because its input is faulty.
+
+    ``stamp`` is that of the input (see `curate.storage.files.stamp`): it changes when somebody repairs the file.
+    """
 
     step: str
     shard: str
@@ -70,7 +74,7 @@ def entry_path(out: Path, step: str, shard: str) -> Path:
 
 
 def set_aside_path(out: Path, step: str, shard: str) -> Path:
-    """Return the path of the record that a shard was set aside."""
+    """Return the path of the file that records why a shard was set aside."""
     return out / FOLDER / QUARANTINE / step / f"{shard}.json"
 
 
@@ -80,7 +84,7 @@ def parts_path(out: Path, step: str, shard: str) -> Path:
 
 
 def begun_path(out: Path, step: str, shard: str) -> Path:
-    """Return the path of the entry of a shard that is begun and not done."""
+    """Return the path of the entry of a shard that was begun but is not done."""
     return parts_path(out, step, shard) / "begun.json"
 
 
@@ -100,7 +104,7 @@ def entry(step: str, shard: str, source: Path, *, digest: str, config: str, rows
 
 
 def record(out: Path, done: ManifestEntry) -> None:
-    """Write that a shard is done, or, if the entry has no rows, that it is begun.
+    """Write the entry of a shard that is done, or only begun if the entry has no rows.
 
     Call it after the output of a finished shard is in place.
     """
@@ -113,12 +117,12 @@ def record(out: Path, done: ManifestEntry) -> None:
 
 
 def set_aside(out: Path, shard: SetAside) -> None:
-    """Write that a shard was set aside, and why."""
+    """Write the file that records why a shard was set aside."""
     _write(set_aside_path(out, shard.step, shard.shard), asdict(shard))
 
 
 def quarantined(out: Path, step: str, shard: str) -> SetAside | None:
-    """Return why a shard was set aside, or None."""
+    """Return why a shard was set aside, or None if it was not."""
     path = set_aside_path(out, step, shard)
     return SetAside(**_json(path)) if files.exists(path) else None  # type: ignore[arg-type]
 
@@ -143,9 +147,9 @@ def changes(entry: ManifestEntry, source: Path, configuration: Configuration, *,
 
 
 def pending(out: Path, step: str, work: Sequence[Work], configuration: Configuration, *, restart: bool) -> list[Work]:
-    """Return the work that is still to do. Shards that were set aside are among it.
+    """Return the work that is still to do, including shards that were set aside.
 
-    With ``restart``, what is done is forgotten, and all work is returned.
+    With ``restart``, the records of finished shards are deleted, and all work is returned.
 
     Raises:
         Interrupted: if the folder holds results of another job.

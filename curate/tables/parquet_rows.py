@@ -1,4 +1,4 @@
-"""Read the rows of Parquet files page by page, so that memory does not grow with the size of row groups."""
+"""Read Parquet files page by page, so that memory does not grow with the size of row groups."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ Groups = tuple[tuple[int, int], ...]  # of each row group: its rows, and its byt
 
 
 def head(shard: Shard) -> tuple[pa.Schema, Groups]:
-    """Return the schema of a file and the sizes of its row groups."""
+    """Return the schema of a Parquet file and the sizes of its row groups, without reading any row."""
     with _opened(shard) as file:
         metadata = file.metadata
         groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
@@ -26,7 +26,7 @@ def head(shard: Shard) -> tuple[pa.Schema, Groups]:
 
 
 def may_hold_null(shard: Shard, column: str) -> bool:
-    """Return whether a column may hold a null, by what the file says about it. No row is read."""
+    """Return whether a column may hold a null, according to the statistics in the file. No row is read."""
     with _opened(shard) as file:
         metadata = file.metadata
         paths = [metadata.schema.column(position).path for position in range(metadata.num_columns)]
@@ -70,7 +70,10 @@ def _opened(shard: Shard) -> pq.ParquetFile:
 
 @dataclass(frozen=True)
 class _RequestedFile:
-    """An open file and the request to it: which row groups to decode together, and how many rows at a time."""
+    """An open file and the request for its rows.
+
+    It decides which row groups to decode together, and how many rows at a time.
+    """
 
     file: pq.ParquetFile
     request: Request
@@ -82,9 +85,9 @@ class _RequestedFile:
         return [chunk for chunk in chunks if names is None or chunk.path_in_schema.split(".")[0] in names]
 
     def runs(self) -> Iterator[list[int]]:
-        """Yield row groups to be read in one go.
+        """Yield lists of row groups that are read together.
 
-        Small groups go together, so that batches do not end where groups end. A large group goes alone.
+        Small groups are read together, so that batches do not end where groups end. A large group is read alone.
         """
 
         def run_of(group: int) -> int:

@@ -1,4 +1,4 @@
-"""A transformer over bytes that is small enough to train dozens of times on two cores."""
+"""Train a transformer over bytes that is small enough to be trained dozens of times on two cores."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -42,7 +42,7 @@ class Tiny:
 
     @property
     def unique(self) -> dict[str, int]:
-        """Bytes on hand in each pool."""
+        """The number of bytes that each pool holds."""
         return {name: len(data) for name, data in self.pools.items()}
 
     def train(
@@ -76,7 +76,7 @@ class Tiny:
     def _sequences(
         self, weights: Mapping[str, float], budget: Budget, seed: int, unique: Mapping[str, float]
     ) -> Tensor:
-        """Return (m, context + 1) bytes in training order; the shares are exact to one sequence."""
+        """Return m training sequences in order, (m, context + 1) bytes. Shares are exact to one sequence."""
         check_pools(weights, self.pools)
         # At least one step, however small the budget.
         total = max(self.batch, round(budget.tokens / self.context))
@@ -92,7 +92,9 @@ class Tiny:
             # Sequences do not overlap; the byte after each is the target of its last one.
             starts = np.arange(0, len(data) - self.context, self.context)
             if len(starts) == 0:
-                raise SchemaError(f"pool {name!r} has {len(data)} bytes, under one sequence of {self.context + 1}")
+                raise SchemaError(
+                    f"pool {name!r} has {len(data)} bytes, less than one sequence of {self.context + 1}: give more text"
+                )
             passes = [rng.permutation(starts) for _ in range(-(-count // len(starts)))]
             first_bytes = np.concatenate(passes)[:count] if passes else np.zeros(0, dtype=np.int64)
             # Spread every pool evenly over the run, so that passes are in order and the mixture is steady.
@@ -124,7 +126,7 @@ class Tiny:
         starts = np.arange(0, len(data) - self.context, self.context)
         if len(starts) == 0:
             raise SchemaError(
-                f"an eval of {len(data)} bytes is under one sequence of {self.context + 1}: give more text"
+                f"an eval has {len(data)} bytes, less than one sequence of {self.context + 1}: give more text"
             )
         windows = torch.from_numpy(data[starts[:, None] + np.arange(self.context + 1)])
         total = 0.0
@@ -138,7 +140,7 @@ class Tiny:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Run torch on one thread, so that sums are always taken in the same order."""
+    """Run torch on one thread inside a ``with`` block, so that every sum is taken in the same order."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

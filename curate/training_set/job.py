@@ -38,16 +38,16 @@ def materialize(
     """Draw a training set into Parquet shards below ``out``, shuffled, with exact counts of rows and tokens.
 
     Args:
-        plan: a plan, or a schedule, which is drawn in its order. Or pools: then every row of every pool is drawn once.
-            Each may be the path of its file or the result of `plan`, `schedule` or `pools`.
+        plan: a plan; a schedule, whose phases are drawn in order; or pools, of which every row is drawn once. Each may
+            be the path of its file or the result of `plan`, `schedule` or `pools`.
         out: a folder for ``part-00000.parquet`` and so on, and for ``index.json``, which lists what was drawn.
         pools: the pools of the plan, or the path of pools.json. None: the pools that the plan holds.
         budget: which of the plan's budgets, counted from 0. None: the only one.
         shard_rows: rows in each shard; a worker holds about three shards in memory.
-        seed: of the order of the rows.
-        workers: processes on this machine. They change no byte.
-        restart: forget what is done, and start over.
-        progress: called with what is counted, how many are done, and of how many.
+        seed: seed of the order of the rows.
+        workers: number of processes on this machine. The result does not depend on it.
+        restart: delete the results of earlier calls and start over.
+        progress: is called with three values: what is counted, how many are done, and how many there are.
 
     The same call continues a job that was interrupted.
 
@@ -87,7 +87,7 @@ def _path(source: object) -> Path | None:
 
 
 def _plan_or_pools(plan: PlanSource | Iterable[Pool]) -> PlanSource | tuple[Pool, ...]:
-    """Return a plan or schedule as it is, and pools (in memory, or of a file that holds pools alone) as a tuple."""
+    """Return a plan or schedule unchanged, and pools as a tuple, whether they are in memory or in a file."""
     if isinstance(plan, str | Path):
         record = artifacts.load(Path(plan), "plan", "schedule", "pools")
         return plan if "plans" in record or "phases" in record else read_pools(plan)

@@ -1,4 +1,4 @@
-"""The steps that draw a training set: index the inputs, put the copies in order, write the shards.
+"""Draw a training set in steps: index the inputs, put the copies in order, write the shards.
 
 In: a drawing job. Out: files. A step that finds its files does nothing, so every step can be resumed.
 """
@@ -28,7 +28,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class DrawingJob:
-    """What every step needs: the pools with their tokens, the data files, and where and how to work.
+    """The arguments that every step reads: the pools with their tokens, the data files, and where and how to work.
 
     Pools are numbered in the order of ``parts``, which is that of their names.
     """
@@ -43,27 +43,30 @@ class DrawingJob:
 
     @property
     def folder(self) -> Path:
-        """Return the folder in which the steps leave files for each other; it is removed in the end."""
+        """Return the folder for files that one step writes and a later step reads. It is removed at the end."""
         return self.out / manifest.FOLDER / "draw"
 
     @property
     def record(self) -> Path:
-        """Return the file that records the settings and the inputs."""
+        """Return the path of the file that records the settings and the inputs."""
         return self.out / manifest.FOLDER / "materialize.json"
 
     @property
     def order(self) -> Path:
-        """Return the file that records what is drawn of each pool."""
+        """Return the path of the file that records how many rows of each pool are drawn."""
         return self.out / manifest.FOLDER / "order.json"
 
     @property
     def files(self) -> list[Path]:
-        """Return every input file."""
+        """Return the paths of all input files."""
         return sorted({path for file in self.data_files for path in file.files})
 
     @property
     def settings(self) -> dict[str, object]:
-        """Return all that decides the result but the contents of the inputs, by names that messages use."""
+        """Return all settings on which the result depends, apart from the contents of the input files.
+
+        The keys are the names that error messages use.
+        """
         return {
             "seed": self.seed,
             "shard rows": self.shard_rows,
@@ -82,7 +85,7 @@ class DrawingJob:
 
 
 def planned(job: DrawingJob) -> tuple[PoolDraw, ...] | None:
-    """Return what an earlier call planned to draw of each pool, in name order; None if none did."""
+    """Return the draws that an earlier call planned, or None if there are none. They are in the order of pool names."""
     if not job.order.is_file():
         return None
     rows = cast(Mapping[str, Mapping[str, int]], artifacts.load(job.order, "drawn_rows")["draws"])
@@ -90,14 +93,14 @@ def planned(job: DrawingJob) -> tuple[PoolDraw, ...] | None:
 
 
 def spans(job: DrawingJob, draws: Sequence[PoolDraw]) -> list[tuple[str, int, int]]:
-    """Return the name of each shard, and the places [start, end) in it."""
+    """Return each shard as its name and the range [start, end) of places that it holds."""
     rows = sum(draw.copies for draw in draws)
     starts = range(0, rows, job.shard_rows)
     return [(shuffle.part_name(i), start, min(start + job.shard_rows, rows)) for i, start in enumerate(starts)]
 
 
 def missing(job: DrawingJob, draws: Sequence[PoolDraw]) -> list[GatherTask]:
-    """Return the shards that are not written yet."""
+    """Return the tasks that write the shards which do not exist yet."""
     parts = spans(job, draws)
     return [
         GatherTask(number, job.out / name, job.folder, start, end, len(parts))
@@ -132,7 +135,7 @@ def put_in_order(job: DrawingJob) -> tuple[tuple[PoolDraw, ...], np.ndarray]:
 
 
 def write(job: DrawingJob, draws: Sequence[PoolDraw], starts: np.ndarray) -> None:
-    """Spill the copies of every data file, and write the shards that are missing."""
+    """Write the copies of every data file to temporary files, and gather them into the missing shards."""
     shards = len(spans(job, draws))
     spills = [
         ScatterTask(file, job.folder, tuple(starts[file.number].tolist()), job.shard_rows, shards)

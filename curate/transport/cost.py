@@ -20,9 +20,9 @@ BLOCK = 1 << 20  # cells of a cost matrix that are filled at a time: 4 MB of flo
 class Cost:
     """The cost between two clouds, as the product of two thin matrices.
 
-    C = left_factor @ right_factor.T is never stored whole. ``left_factor`` is (n, r) and ``right_factor`` (q, r), both
-    float32.
-    A table T of class distances adds one column a class: T[x's class, :] on the left, and one-hot on the right.
+    C = left_factor @ right_factor.T (n, q) is never stored whole. ``left_factor`` is (n, r) and ``right_factor``
+    (q, r), both float32. A table T of distances between classes adds one column to both factors for each class of the
+    right side: the row T[x's class, :] on the left, and a one-hot vector on the right.
     """
 
     left_factor: Tensor
@@ -30,7 +30,7 @@ class Cost:
 
     @cached_property
     def mean(self) -> float:
-        """The mean cost, which is the natural unit of the regularisation."""
+        """The mean of all costs, in which the strength of the regularisation is measured."""
         return float(self.left_factor.double().mean(dim=0) @ self.right_factor.double().mean(dim=0))
 
     @property
@@ -40,19 +40,22 @@ class Cost:
 
     @property
     def blocks(self) -> Iterator[slice]:
-        """Ranges of rows that have about ``BLOCK`` cells each."""
+        """Ranges of rows of C that have about ``BLOCK`` cells each."""
         n, q = self.shape
         step = max(1, BLOCK // q)
         return (slice(i, min(i + step, n)) for i in range(0, n, step))
 
     def dense(self) -> Tensor:
-        """Return C (n, q), float32, at least 0, for exact solvers and tests."""
+        """Return the whole cost matrix C, (n, q) float32, with all values at least 0.
+
+        Only exact solvers and tests need it: it takes 4 n q bytes.
+        """
         return (self.left_factor @ self.right_factor.T).clamp_min(0)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Cloud:
-    """The kept samples of one side.
+    """The samples of one side, the sources or the target, after thinning.
 
     Attributes:
         features: (n, d) float32, scaled.
@@ -71,7 +74,7 @@ class Cloud:
 
 
 def cost(a: Cloud, b: Cloud, *, classes: str = "gaussian") -> Cost:
-    """Return the cost between two clouds, in factors; `curate.transport.ground_cost.problem` has its formula."""
+    """Return the cost between two clouds as two factors. The formula is in `curate.transport.ground_cost.problem`."""
     x, y = a.features, b.features
     # |x - y|^2 = -2 x.y + |x|^2 + |y|^2, a product of three blocks of columns.
     norms = [(part.double() ** 2).sum(dim=1, keepdim=True).float() for part in (x, y)]

@@ -24,7 +24,9 @@ LIMIT = 2000
 
 @dataclass(frozen=True, eq=False, repr=False)
 class TransportProblem:
-    """p sources and a target, on one pool of samples that every mixture shares; nothing is drawn again.
+    """The samples of p sources and of a target, and the costs between them.
+
+    Every mixture is a set of weights on the same n samples of the sources; no mixture draws new samples.
 
     Attributes:
         names: of the p sources.
@@ -51,17 +53,17 @@ class TransportProblem:
 
     @cached_property
     def across(self) -> Cost:
-        """The cost of the pool (n) to the target (q)."""
+        """The cost between the samples of the sources and those of the target, (n, q)."""
         return cost(self.pool, self.target, classes=self.classes)
 
     @cached_property
     def within(self) -> Cost:
-        """The cost of the pool (n) to itself, which debiasing needs."""
+        """The cost between the samples of the sources, (n, n), which debiasing needs."""
         return cost(self.pool, self.pool, classes=self.classes)
 
     @cached_property
     def inside(self) -> Cost:
-        """The cost of the target (q) to itself, which debiasing needs."""
+        """The cost between the samples of the target, (q, q), which debiasing needs."""
         return cost(self.target, self.target, classes=self.classes)
 
     @cached_property
@@ -70,11 +72,14 @@ class TransportProblem:
         return torch.bincount(self.source, minlength=len(self.names)).double()
 
     def masses(self, weights: Tensor) -> Tensor:
-        """Return the mass (m, n) of every sample in mixtures (m, p): its source's share over the source's samples."""
+        """Return the mass (m, n) of every sample in the mixtures ``weights`` (m, p).
+
+        The share of a source is divided evenly among its samples.
+        """
         return (weights.double() / self.counts)[:, self.source]
 
     def means(self, values: Tensor) -> Tensor:
-        """Return the mean (m, p) over each source of ``values`` (m, n)."""
+        """Return the mean of ``values`` (m, n) over the samples of each source, (m, p)."""
         sums = values.new_zeros(len(values), len(self.names)).index_add_(1, self.source, values)
         return sums / self.counts
 
@@ -101,7 +106,7 @@ def problem(
     limit: int = LIMIT,
     seed: int = 0,
 ) -> TransportProblem:
-    """Check the samples, thin them to ``limit`` a side, and prepare their costs.
+    """Check the samples, thin them to at most ``limit`` for each side, and prepare their costs.
 
     Features are centred on the target and divided by its root mean squared distance from its mean. That is one number,
     so the encoder's geometry stays. Without labels the cost is C(x, x') = |x - x'|^2. With labels it is
@@ -112,11 +117,11 @@ def problem(
     Args:
         sources: samples by source.
         target: samples of the target.
-        labels: whether the cost uses labels; None uses them where all sides have them.
-        classes: distances of classes are of fitted Gaussians ("gaussian") or between the samples ("exact"). They do not
-            depend on the mixture.
-        limit: most samples a side.
-        seed: of the thinning.
+        labels: whether the cost uses labels. None: if the target and all sources have them.
+        classes: how the distance of two classes is measured: between Gaussians fitted to them ("gaussian"), or between
+            their samples ("exact"). It does not depend on the mixture.
+        limit: the largest number of samples of the sources together, and of the target.
+        seed: seed of the random choice of samples.
 
     Raises:
         SchemaError: for samples that cannot be compared, with whose they are and why.

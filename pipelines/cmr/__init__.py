@@ -1,9 +1,11 @@
 """Find how much domain data a continued training can take: the critical mixture ratio.
 
-RUNS has one row a run or checkpoint, and a start row (tokens = 0) with the losses before training. General loss is the
-mean of the --general evals ('Pile*' is a pattern; '*' means all but the domain's). It may rise by --tolerance over that
-of the start. For every budget the job prints the largest share of the domain that keeps to this, its interval, a share
-that is safe, the share that is best for the domain, the gain, passes over the corpora, and the trade-off.
+RUNS has one row for each run or checkpoint, and a start row (tokens = 0) with the losses before training. The general
+loss is the mean over the --general evals. The critical ratio is the largest share of domain data at which this loss
+stays within --tolerance of its value at the start.
+
+For each budget the job prints the critical ratio with its interval, a share that is safe, the share with the lowest
+domain loss, the gain of the domain, the passes over the pools, and how both losses change with the share.
 
 Example: curate cmr runs.csv --general '*' --domain python --pool python --tolerance 0.02,0.05 --out cmr.json
 """
@@ -22,45 +24,78 @@ NOT_RECORDED = ("out", "seed", "as_json")
 def main(
     context: typer.Context,
     runs: Annotated[Path, typer.Argument(help="A run table, Parquet or CSV, with a start row (tokens = 0).")],
-    general: Annotated[str, typer.Option(help="EVAL[,EVAL...] or patterns; their mean is the general loss.")],
+    general: Annotated[
+        str,
+        typer.Option(
+            help="EVAL[,EVAL...]: evals whose mean is the general loss. 'Pile*' is a pattern; '*' is all but "
+            "the domain's."
+        ),
+    ],
     domain: Annotated[str, typer.Option(help="EVAL of the domain: its loss is in the column loss.EVAL.")],
     pool: Annotated[str, typer.Option(help="The domain's pool; its share is in the column weight.POOL.")],
     tolerance: Annotated[
-        str, typer.Option(help="How far general loss may rise over the start's, in nats; several as 0,0.02,0.05.")
+        str,
+        typer.Option(
+            help="How far the general loss may rise above that of the start, in nats per token. Several: 0,0.02,0.05."
+        ),
     ],
     out: Out,
     relative: Annotated[
-        bool, typer.Option("--relative", help="Read tolerances as shares of the start's loss.")
+        bool, typer.Option("--relative", help="Read --tolerance as a share of the general loss at the start.")
     ] = False,
     budget: Annotated[
-        str | None, typer.Option(help="TOKENS:PARAMS[,...]; default: 1/4 to 4 times the longest run.")
+        str | None,
+        typer.Option(help="TOKENS:PARAMS[,...] to examine. Default: 1/4 to 4 times the tokens of the longest run."),
     ] = None,
-    pools: Annotated[Path | None, typer.Option(help="pools.json with unique tokens; default: the run table's.")] = None,
+    pools: Annotated[
+        Path | None, typer.Option(help="pools.json, for the unique tokens of pools. Default: those in the run table.")
+    ] = None,
     replay: Annotated[
         list[str] | None,
-        typer.Option(help="POOL=SHARE of what is not the domain (repeat), or best. Default: as in the runs."),
+        typer.Option(
+            help="POOL=SHARE: share of a pool in the data that is not of the domain. May be repeated. best: the "
+            "shares with the lowest general loss. Default: as in the runs."
+        ),
     ] = None,
-    start_loss: Annotated[list[str] | None, typer.Option(help="EVAL[@PARAMS]=LOSS before training; repeat.")] = None,
+    start_loss: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="EVAL[@PARAMS]=LOSS: loss before training in nats per token, instead of a start row. May be repeated."
+        ),
+    ] = None,
     law: Annotated[
-        str, typer.Option(help="NAME[,NAME...]: the law that best predicts left-out shares and lengths is kept.")
+        str,
+        typer.Option(
+            help="NAME[,NAME...]: laws to fit. The law that best predicts left-out shares and run lengths is kept."
+        ),
     ] = LAWS,
-    largest: Annotated[float | None, typer.Option(help="Largest share to examine; default: the largest run.")] = None,
+    largest: Annotated[
+        float | None, typer.Option(help="Largest share of the domain to examine. Default: the largest in RUNS.")
+    ] = None,
     width: Annotated[
         float | None,
         typer.Option(min=1e-6, max=1, help="Suggest runs that would narrow the critical ratio to this width."),
     ] = None,
     limited: Annotated[
-        str | None, typer.Option(help="TOKENS:PARAMS: best share of so many unique domain tokens, seen once.")
+        str | None,
+        typer.Option(
+            help="TOKENS:PARAMS: also find the best share of this many unique domain tokens that are seen once."
+        ),
     ] = None,
-    compute: Annotated[str | None, typer.Option(help="FLOPS[,...]: best model size for each, at --share.")] = None,
-    share: Annotated[float | None, typer.Option(min=0, max=1, help="The domain's share for --compute.")] = None,
+    compute: Annotated[
+        str | None, typer.Option(help="FLOPS[,...]: also find the best model size for each compute. Needs --share.")
+    ] = None,
+    share: Annotated[float | None, typer.Option(min=0, max=1, help="With --compute: the share of the domain.")] = None,
     fits: Annotated[
-        Path | None, typer.Option(help="Folder for general.json and domain.json, the laws for `curate predict`.")
+        Path | None,
+        typer.Option(
+            help="Folder in which to write the fitted laws, general.json and domain.json, for `curate predict`."
+        ),
     ] = None,
-    published: Annotated[bool, typer.Option("--published", help="Run the procedure of Gu et al. 2024 too.")] = False,
+    published: Annotated[bool, typer.Option("--published", help="Also run the procedure of Gu et al. 2024.")] = False,
     where: Annotated[str | None, typer.Option(help="Use only rows where this SQL condition holds.")] = None,
-    starts: Annotated[int, typer.Option(min=1, help="Starting points of each fit.")] = 16,
-    draws: Annotated[int, typer.Option(min=1, help="Bootstrap refits.")] = 200,
+    starts: Annotated[int, typer.Option(min=1, help="Number of starting points of each fit.")] = 16,
+    draws: Annotated[int, typer.Option(min=1, help="Number of bootstrap refits, from which intervals come.")] = 200,
     seed: Seed = 0,
     as_json: Json = False,
 ) -> None:

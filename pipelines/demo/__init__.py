@@ -22,8 +22,8 @@ TARGET = "prose"
 
 
 def main(
-    out: Annotated[Path, typer.Option(help="Where everything is written.")] = Path("demo-out"),
-    workers: Annotated[int, typer.Option(min=1, help="Processes on this machine.")] = cpu_count() or 1,
+    out: Annotated[Path, typer.Option(help="Folder to write.")] = Path("demo-out"),
+    workers: Annotated[int, typer.Option(min=1, help="Number of processes on this machine.")] = cpu_count() or 1,
     seed: Seed = 0,
     restart: Restart = False,
     as_json: Json = False,

@@ -1,13 +1,17 @@
 """Find the best mixture of pools for one or more compute budgets.
 
-The plan gives every pool's share of training tokens and its passes, and the predicted loss with its gain over simple
-mixtures. It also says how far each share may move, and where pools enter or leave the mixture as compute grows.
+The plan gives the share of training tokens of each pool, the passes over it, the predicted loss, and the gain over
+simple mixtures. It also says how far each share may move, and at which budgets pools enter or leave the mixture.
 
---group limits the sum of several shares; pools are names or patterns: "web.de,books.de<=0.3", "*.cc-by>=0.5".
---target chooses what is minimised if the fit has several evals: mean; worst, the largest excess over what each eval
-could have at best; worst:loss, the largest loss; or EVAL=WEIGHT,...
---prior names a mixture to stay near: proportional, uniform, tau=T, unimax[=CAP], or POOL=SHARE,...
---money is the most to pay at the pools' cost_per_token. A unique token is paid once, however often it is seen.
+--group limits the sum of several shares. Pools are names or patterns: "web.de,books.de<=0.3", "*.cc-by>=0.5".
+
+--target chooses what is minimised if the fit has several evals. mean: their mean loss. worst: the largest excess of a
+loss over the lowest that this eval could have. worst:loss: the largest loss. EVAL=WEIGHT,...: a weighted sum.
+
+--prior names a mixture to stay near: proportional, uniform, tau=T (temperature), unimax[=CAP], or POOL=SHARE,...
+
+--money is the highest price of the data, at the cost_per_token of each pool. A token that is seen several times is paid
+for once.
 
 Example: curate plan fit.json --pools pools.json --frontier 1e9:1e12 --params 1e9 --max-epochs 8 --out plan.json
 """
@@ -29,32 +33,47 @@ def main(
     budget: Annotated[
         str | None, typer.Option(help="TOKENS:PARAMS of one or more budgets, separated by commas, such as 2e10:1e9.")
     ] = None,
-    frontier: Annotated[str | None, typer.Option(help="LOW:HIGH tokens; plan two budgets a decade.")] = None,
+    frontier: Annotated[
+        str | None, typer.Option(help="LOW:HIGH training tokens. Plan two budgets in each factor of ten.")
+    ] = None,
     params: Annotated[float | None, typer.Option(help="Model parameters for --frontier.")] = None,
-    max_epochs: Annotated[float | None, typer.Option(help="Most passes over any pool.")] = None,
-    min_weight: Annotated[list[str], typer.Option(help="POOL=SHARE: its smallest share. Repeat for more.")] = NOTHING,
-    max_weight: Annotated[list[str], typer.Option(help="POOL=SHARE: its largest share. Repeat for more.")] = NOTHING,
-    fixed: Annotated[list[str], typer.Option(help="POOL=SHARE: its exact share. Repeat for more.")] = NOTHING,
+    max_epochs: Annotated[float | None, typer.Option(help="Largest number of passes over a pool.")] = None,
+    min_weight: Annotated[
+        list[str], typer.Option(help="POOL=SHARE: smallest share of a pool. May be repeated.")
+    ] = NOTHING,
+    max_weight: Annotated[
+        list[str], typer.Option(help="POOL=SHARE: largest share of a pool. May be repeated.")
+    ] = NOTHING,
+    fixed: Annotated[list[str], typer.Option(help="POOL=SHARE: exact share of a pool. May be repeated.")] = NOTHING,
     group: Annotated[
-        list[str], typer.Option(help="POOL,POOL...<=SHARE or >=SHARE limits their sum. Repeat for more.")
+        list[str], typer.Option(help="POOL,POOL...<=SHARE or >=SHARE limits the sum of their shares. May be repeated.")
     ] = NOTHING,
     ordered: Annotated[
         str | None, typer.Option(help="POOL,POOL,...: no pool gets a larger share than the one before it.")
     ] = None,
-    money: Annotated[float | None, typer.Option(help="Most to pay, in the unit of cost_per_token.")] = None,
-    target: Annotated[str, typer.Option(help="mean, worst, worst:loss, or EVAL[=WEIGHT],...")] = "mean",
+    money: Annotated[
+        float | None, typer.Option(help="Highest price of the data, in the currency of cost_per_token.")
+    ] = None,
+    target: Annotated[
+        str, typer.Option(help="What to minimise: mean, worst, worst:loss, or EVAL[=WEIGHT],...; see above.")
+    ] = "mean",
     pareto: Annotated[str | None, typer.Option(help="EVAL,EVAL: also find the Pareto front of these two.")] = None,
     robust: Annotated[
-        float | None, typer.Option(help="Minimise this quantile over bootstrap draws, such as 0.9.")
+        float | None,
+        typer.Option(help="Minimise this quantile of the loss over bootstrap draws, such as 0.9, instead of the loss."),
     ] = None,
     prior: Annotated[str | None, typer.Option(help="A mixture to stay near; see above.")] = None,
     strength: Annotated[float, typer.Option(help="Nats of loss that one nat of divergence from --prior costs.")] = 0.05,
     within: Annotated[
-        float, typer.Option(min=0, help="Nats of loss that near-optimal mixtures may lose; 0 for no such ranges.")
+        float,
+        typer.Option(
+            min=0,
+            help="How far above the lowest loss near-optimal mixtures may be, in nats per token. 0: omit them.",
+        ),
     ] = 1e-3,
-    draws: Annotated[int, typer.Option(min=0, help="Bootstrap draws that are planned too; 0 for none.")] = 40,
+    draws: Annotated[int, typer.Option(min=0, help="Number of bootstrap draws to plan as well. 0 for none.")] = 40,
     keep_curve: Annotated[
-        bool, typer.Option("--keep-curve", help="The pools are bins of one score: also say how many to keep.")
+        bool, typer.Option("--keep-curve", help="Also say how many pools to keep. The pools must be bins of one score.")
     ] = False,
     seed: Seed = 0,
     as_json: Json = False,

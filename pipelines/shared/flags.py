@@ -7,9 +7,10 @@ import typer
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")]
 Seed = Annotated[int, typer.Option(min=0, help="Seed of every random choice.")]
-Restart = Annotated[bool, typer.Option("--restart", help="Delete what is done and start over.")]
+Restart = Annotated[bool, typer.Option("--restart", help="Delete the results of earlier calls and start over.")]
 Workers = Annotated[int, typer.Option(min=1, help="Number of processes on this machine.")]
-Out = Annotated[Path, typer.Option("--out", help="File or folder to write.")]
+Out = Annotated[Path, typer.Option("--out", help="File to write.")]
+OutFolder = Annotated[Path, typer.Option("--out", help="Folder to write.")]
 
 
 def pairs(items: list[str], flag: str) -> dict[str, float]:

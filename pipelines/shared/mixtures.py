@@ -1,4 +1,4 @@
-"""Mixtures as they are written on a command line: the name of a rule, or shares of pools."""
+"""Read mixtures from the command line, where they are the name of a rule, or shares of pools."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ FORMS = "proportional, uniform, tau=NUMBER, unimax[=CAP], plan[=INDEX] or POOL=S
 
 
 def parse(text: str, flag: str) -> "MixtureRule | dict[str, float]":
-    """Return the mixture that ``text`` writes: a rule, or shares by pool. ``flag`` is named in error messages."""
+    """Parse a mixture from text: a rule, or shares by pool. Error messages name ``flag``."""
     from curate.pool.mixture_rules import MixtureRule
 
     name, equals, value = text.partition("=")
@@ -28,19 +28,21 @@ def parse(text: str, flag: str) -> "MixtureRule | dict[str, float]":
             return MixtureRule(name, _number(value, text, flag) if equals else None)
         if name == "plan":
             if equals and not value.isdecimal():
-                raise typer.BadParameter(f"{text!r}: an index counts plans from 0", param_hint=flag)
+                raise typer.BadParameter(
+                    f"{text!r}: give the index of a plan as a whole number, from 0", param_hint=flag
+                )
             return MixtureRule(name, int(value) if value else None)
     return _shares(text, flag)
 
 
 @dataclass(frozen=True)
 class Reader:
-    """Reads mixtures of ``pools`` as shares of all of them."""
+    """Turns the text of a mixture, such as tau=3 or web=0.7,code=0.3, into a share for each of ``pools``."""
 
     pools: "Sequence[Pool]"
 
     def read(self, text: str, tokens: float, flag: str) -> dict[str, float]:
-        """Return the shares of all pools. ``tokens`` are the training tokens, which UniMax needs for its cap."""
+        """Return the share of each pool, which sum to 1. UniMax needs the training ``tokens`` for its cap."""
         from curate.pool.mixture_rules import MixtureReader
 
         mixture = parse(text, flag)
@@ -52,7 +54,7 @@ def _shares(text: str, flag: str) -> dict[str, float]:
     for item in text.split(","):
         name, equals, value = item.rpartition("=")
         if not equals:
-            raise typer.BadParameter(f"{text!r} is no mixture: write {FORMS}", param_hint=flag)
+            raise typer.BadParameter(f"{text!r} is not a mixture: write {FORMS}", param_hint=flag)
         if name in shares:
             raise typer.BadParameter(f"{text!r} names {name} twice", param_hint=flag)
         shares[name] = _number(value, text, flag)

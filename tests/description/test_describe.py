@@ -189,7 +189,7 @@ def test_one_label_and_many_sources_are_notes(tmp_path):
 
 
 def test_a_column_that_holds_no_vectors(tmp_path):
-    with pytest.raises(SchemaError, match="embedding=label is no column of vectors"):
+    with pytest.raises(SchemaError, match="embedding=label is not a column of vectors"):
         describe.describe([str(tmp_path)], embedding="label")
 
 

@@ -227,12 +227,15 @@ def test_broken_plans(job, tmp_path, content, said):
         (["piecewise", "--tokens", "1e9", "--phase", "1"], "'1' is not FRACTION:MIXTURE"),
         (
             ["piecewise", "--tokens", "1e9", "--phase", "1:propotional"],
-            "'propotional' is no mixture: write proportional",
+            "'propotional' is not a mixture: write proportional",
         ),
         (["piecewise", "--tokens", "1e9", "--phase", "1:tau=x"], "'tau=x' has no number"),
         (["piecewise", "--tokens", "1e9", "--phase", "1:en=.5,en=.5"], "names en twice"),
         (["piecewise", "--tokens", "1e9", "--phase", "1:plan"], "'plan' needs --plan"),
-        (["piecewise", "--plan", "plan.json", "--phase", "1:plan=-1"], "an index counts plans from 0"),
+        (
+            ["piecewise", "--plan", "plan.json", "--phase", "1:plan=-1"],
+            "give the index of a plan as a whole number, from 0",
+        ),
         (["piecewise", "--tokens", "1e9", "--phase", "1:uniform", "--budget", "1"], "one of the plans of --plan"),
         (["ramp", "--tokens", "1e9", "--main", "uniform"], "needs --main and --anneal"),
         (["two-stage", "--tokens", "1e9", "--main", "uniform"], "needs two of --main, --anneal and --total"),

@@ -114,7 +114,7 @@ def test_another_seed_breaks_ties_differently():
         ({"keep": 1.5}, "--keep 1.5 must be a share"),
         ({"keep": float("nan")}, "--keep nan must be a share"),
         ({"rule": "threshold", "keep": float("nan")}, "--keep nan must be a score"),
-        ({"rule": "threshold", "balance": "source"}, "cannot --balance groups. Leave one out"),
+        ({"rule": "threshold", "balance": "source"}, "cannot balance groups. Leave out --balance"),
         ({"balance": "source:2"}, "the floor 2 must lie in"),
         ({"balance": "sources"}, "'sources' is not known. Write none; source, label, cluster"),
         ({"balance": "none:0.5"}, "is not known. Write none"),

@@ -108,7 +108,7 @@ def test_softmax_over_standardised_values():
 
 
 def test_what_cannot_be_given_is_one_line():
-    with pytest.raises(SchemaError, match="11 rows cannot be kept of 10"):
+    with pytest.raises(SchemaError, match="11 rows are to be kept, and there are only 10"):
         quotas.even(np.array([4, 6]), 11)
     with pytest.raises(SchemaError, match="6 rows are needed for at least 3 of each of 2 groups, and 5 are kept"):
         quotas.quadratic(np.array([0.5, 0.5]), np.array([4, 6]), 5, least=3)

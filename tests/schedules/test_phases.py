@@ -183,12 +183,12 @@ def test_infeasible_stages_say_what_would_do():
     share, fraction = (float(x) for x in re.findall(r"(?:share|stage) to ([\d.]+)", str(said.value)))
     assert curricula.rest(PLAN, {"sw": share, "en": 1 - share}, 0.1)["sw"] == pytest.approx(0, abs=1e-12)
     assert curricula.rest(PLAN, {"sw": 1.0}, fraction)["sw"] == pytest.approx(0, abs=1e-12)
-    with pytest.raises(Infeasible, match=r"\(1 more likewise\): lower its share to 0.1666 or .* to 0.08333"):
+    with pytest.raises(Infeasible, match=r"\(likewise from 1 more\): lower its share to 0.1666 or .* to 0.08333"):
         curricula.rest(PLAN, {"sw": 0.6, "zh": 0.4}, 0.3)
     with pytest.raises(Infeasible, match="lower its share to 0$"):
         curricula.rest({"en": 1.0}, {"sw": 1.0}, 0.1)
     with pytest.raises(
-        Infeasible, match="all of zh, all of sw, drawn late, is 0.15 of all tokens; the anneal has 0.1"
+        Infeasible, match="all of zh, all of sw, drawn late, is 0.15 of all tokens, and the anneal has room for 0.1"
     ) as said:
         curricula.late(PLAN, {"zh": 1.0, "sw": 1.0}, 0.1)
     wider, times = (float(x) for x in re.findall(r"make it ([\d.]+)|draw ([\d.]+)", str(said.value)) for x in x if x)

@@ -204,7 +204,7 @@ def test_what_was_learned_is_kept(corpus, tmp_path):
         (("embedding", "semdedup:epsilon=a"), "semdedup: epsilon=a is not a number"),
         (("embedding:width=x",), "embedding: width=x is not a whole number"),
         (("el2n:epochs=0,logits=3",), "el2n: logits=3 is not true or false"),
-        (("prototypes:k=2,embedding=text",), "embedding=text is no column of vectors"),
+        (("prototypes:k=2,embedding=text",), "embedding=text is not a column of vectors"),
         (("embedding", "prototypes:k=1000"), "k=1000"),
         (("prototypes:k=2",), r"emb\.hashed"),
         (("length", "length"), "length"),

@@ -89,7 +89,7 @@ def test_the_model_is_causal():
 
 @pytest.mark.parametrize(
     ("weights", "budget", "unique", "message"),
-    [({"z": 1.0}, 100, {}, "no pool 'z'"), ({"a": 1.0}, 100, {"a": 5}, "under one sequence")],
+    [({"z": 1.0}, 100, {}, "no pool 'z'"), ({"a": 1.0}, 100, {"a": 5}, "less than one sequence")],
 )
 def test_what_cannot_be_trained_is_named(weights, budget, unique, message):
     trainer = Tiny({"a": numbered(0, 9, 8)}, {"x": numbered(0, 9, 8)}, context=8)
@@ -146,7 +146,7 @@ def test_training_continues_from_its_start(state):
 def test_a_start_that_does_not_fit_is_refused(state, tmp_path):
     with pytest.raises(SchemaError, match="holds .* parameters and the budget asks for a model of"):
         replace(MODEL, start=str(state)).train({"a": 1.0}, Budget(800, 1e6), seed=0)
-    with pytest.raises(SchemaError, match="is no saved model"):
+    with pytest.raises(SchemaError, match="is not a saved model"):
         replace(MODEL, start=str(tmp_path / "none.npz")).train({"a": 1.0}, Budget(800, 1e4), seed=0)
     broken = tmp_path / "broken.npz"
     broken.write_bytes(state.read_bytes()[:200] + bytes(200) + state.read_bytes()[400:])

@@ -1,7 +1,7 @@
-"""Loss over training steps from the learning-rate schedule (Tissue et al. 2024, arXiv 2408.11029).
+"""Predict the loss at every training step from the learning-rate schedule (Tissue et al. 2024, arXiv 2408.11029).
 
-L(t) = L0 + A S1(t)^-alpha - C S2(t): S1 is the area under the learning rate, S2 how much it has annealed, with memory.
-It reads a schedule and gives a curve, not one loss for each recipe: so these are functions, not a law.
+L(t) = L0 + A S1(t)^-alpha - C S2(t). S1 is the area under the learning rate. S2 says how far and how long ago the rate
+has fallen. The input is a schedule and the output a curve, not one loss for each recipe, so this is not a law.
 """
 
 from collections.abc import Mapping
@@ -24,10 +24,10 @@ SMALLEST_LOSS = 1e-6  # keeps the logarithm finite while the solver passes throu
 
 
 def s1_s2(learning_rates: Tensor, memory: float = MEMORY, *, warmup: int = 0) -> tuple[Tensor, Tensor]:
-    """Return the (t,) areas S1 and S2 after each step of (t,) learning rates.
+    """Return the areas S1 (t,) and S2 (t,) after each step of (t,) learning rates.
 
-    S1 = sum eta_i; S2 = sum m_i, with m_i = memory m_(i-1) + (eta_(i-1) - eta_i) (Eq. 1). The first ``warmup`` steps
-    count at the peak rate.
+    S1 is the sum of the rates eta_i. S2 is the sum of m_i = memory m_(i-1) + (eta_(i-1) - eta_i) (Eq. 1). The first
+    ``warmup`` steps count as if they had the peak rate.
     """
     rates = learning_rates.numpy().astype(np.float64)
     rates[:warmup] = rates.max()
@@ -41,12 +41,17 @@ def s1_s2(learning_rates: Tensor, memory: float = MEMORY, *, warmup: int = 0) ->
 
 
 def curve(theta: Mapping[str, Tensor | float], s1: Tensor, s2: Tensor) -> Tensor:
-    """Return the (t,) losses in nats per token."""
+    """Return the (t,) losses after each training step, in nats per token.
+
+    ``theta`` holds L0, A, C and alpha; ``s1`` (t,) and ``s2`` (t,) are the areas of `s1_s2`.
+    """
     return theta["L0"] + theta["A"] * s1 ** -theta["alpha"] - theta["C"] * s2
 
 
 def fit(s1: Tensor, s2: Tensor, loss: Tensor) -> dict[str, float]:
-    """Fit L0, A, C and alpha to (t,) losses by Huber's loss on log loss. The steps of a curve may be thinned first.
+    """Fit L0, A, C and alpha to (t,) losses by Huber's loss on the log loss.
+
+    A part of the steps of a curve is enough.
 
     Raises:
         FitError: if there are fewer than 5 losses.

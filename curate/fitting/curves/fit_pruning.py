@@ -1,4 +1,4 @@
-"""Fit the curves pruning_curves to a run table: error against kept size for every share kept."""
+"""Fit the law `pruning_curves` to a run table: one curve of error against kept size for each kept share."""
 
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -123,10 +123,13 @@ def _decay_in_words(decay: Decay | None) -> str:
 def predict_error(
     fitted: PruningCurves, shares: np.ndarray, kept: np.ndarray, level: float = 0.9
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the (n,) errors of runs that keep these shares and sizes (n,), with low and high ends.
+    """Predict the errors (n,) of runs, and the low (n,) and high (n,) ends of their intervals.
+
+    ``shares`` (n,) are the shares of rows that pruning keeps, and ``kept`` (n,) the sizes after pruning, in the unit of
+    the fitted runs (examples or tokens). ``level`` is the coverage of the interval.
 
     Raises:
-        SchemaError: if a share was not fitted.
+        SchemaError: if the fit has no curve for a share.
     """
     columns = tuple(np.full(len(kept), np.nan) for _ in range(3))
     for share, curve in zip(fitted.keep, fitted.fits, strict=True):

@@ -1,4 +1,6 @@
-"""How large a share to keep as data grow: error against kept size, a power law for each share kept.
+"""Fit the error against the size of pruned data, and find the best share to keep at each size.
+
+Each share kept has its own power law.
 
 At one share the error falls as a power of the kept size. Along the best share for every size it may fall faster: in
 theory exponentially where the pruning metric is perfect, and as a power again where it is not (Sorscher et al. 2022,
@@ -28,7 +30,7 @@ Form: TypeAlias = Literal["exponential", "power"]
 
 @dataclass(frozen=True, repr=False)
 class PruningCurves:
-    """A power law of the kept size for each of f shares kept, from the smallest share up.
+    """One power law of error against kept size for each of f kept shares, the smallest share first.
 
     ``largest_kept``: the largest kept size of any run, in the unit of the runs (examples or tokens).
     """
@@ -51,7 +53,7 @@ class PruningCurves:
         return np.stack(errors), np.stack(of_draws, axis=1)
 
     def recipes(self, kept: np.ndarray) -> Recipes:
-        """Return kept sizes (m,) as what the power law reads."""
+        """Return kept sizes (m,) as the recipes that the power law reads."""
         return _recipes(kept, self.largest_kept)
 
     def largest_of(self, position: int) -> float:
@@ -61,11 +63,11 @@ class PruningCurves:
 
 @dataclass(frozen=True, repr=False)
 class BestShares:
-    """The best share to keep for m data sizes.
+    """The best share to keep at each of m data sizes.
 
-    ``keep`` (m,): the share with the least predicted ``error`` (m,); ``low`` and ``high`` (m,): 90 % of the shares
-    that bootstrap draws find best; ``error_of_most`` (m,): the error of the largest share, usually of keeping all;
-    ``extrapolated`` (m,): more is kept than in any run of that share.
+    ``keep`` (m,): the share with the lowest predicted ``error`` (m,). ``low`` and ``high`` (m,): the ends of 90 % of
+    the shares that bootstrap draws find best. ``error_of_most`` (m,): the error at the largest share, which is usually
+    that of keeping all. ``extrapolated`` (m,): whether more is kept than in any run of that share.
     """
 
     totals: np.ndarray
@@ -77,7 +79,10 @@ class BestShares:
     extrapolated: np.ndarray
 
     def table(self) -> pl.DataFrame:
-        """Return one row a size: size (before pruning), keep, low, high, kept, error, error_all, extrapolated."""
+        """Return a table with one row for each size.
+
+        Columns: size (before pruning), keep, low, high, kept (size after pruning), error, error_all, extrapolated.
+        """
         return pl.DataFrame(
             {
                 "size": self.totals,
@@ -94,7 +99,7 @@ class BestShares:
 
 @dataclass(frozen=True)
 class Decay:
-    """Which of two forms the errors follow: ``kind`` with its ``rate``, and the rms log error of each form.
+    """The form in which the error falls: ``kind`` with its ``rate``, and the rms log error of both forms.
 
     ``exponential``: error = a exp(-rate n); ``power``: error = a n^-rate.
     """
@@ -136,7 +141,7 @@ def curves(
 
 
 def best_shares(fitted: PruningCurves, totals: Sequence[float] | np.ndarray, *, level: float = 0.9) -> BestShares:
-    """Return the share with the least predicted error for every size (m,) before pruning."""
+    """Return the kept share with the lowest predicted error at each size (m,) before pruning."""
     sizes, shares = np.asarray(totals, dtype=np.float64), np.array(fitted.keep)
     errors, of_draws = fitted.errors(sizes)
     best = errors.argmin(axis=0)
@@ -155,7 +160,7 @@ def best_shares(fitted: PruningCurves, totals: Sequence[float] | np.ndarray, *, 
 
 
 def envelope(kept: np.ndarray, error: np.ndarray) -> np.ndarray:
-    """Return the positions of the runs that no run with as little data or less beats, by rising kept size."""
+    """Return the positions of the runs that no run with as little or less data beats, the smallest first."""
     order = np.lexsort((error, kept))
     least = np.minimum.accumulate(error[order])
     return np.asarray(order[np.append(True, least[1:] < least[:-1])[: len(order)]])
@@ -170,7 +175,7 @@ def decay(kept: np.ndarray, error: np.ndarray) -> Decay:
         FitError: if there are fewer than 3 sizes.
     """
     if len(kept) < 3:
-        raise FitError(f"{len(kept)} sizes cannot tell an exponential from a power law: give at least 3")
+        raise FitError(f"{len(kept)} kept sizes are too few to tell an exponential from a power law. Give 3 or more")
     rms: dict[Form, float] = {}
     rates: dict[Form, float] = {}
     forms: tuple[tuple[Form, np.ndarray], ...] = (("exponential", np.asarray(kept, float)), ("power", np.log(kept)))

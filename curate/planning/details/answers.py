@@ -1,4 +1,4 @@
-"""Answer what users ask about plans beyond their mixtures.
+"""Answer what users ask about plans beyond the mixtures: how free shares are, Pareto fronts, bins to keep.
 
 In: a `PlanRequest` and its plans. Out: records that go into plan.json, and into the text and tables of `Plans`.
 """
@@ -26,7 +26,10 @@ Ends = dict[str, tuple[float, float]]  # lowest and highest share, by pool
 
 @dataclass(frozen=True)
 class PlanRequest:
-    """The question that was planned. ``whole_fit`` has all evals, of which ``fit`` is the part that is minimised."""
+    """The question that the plans answer.
+
+    ``fit`` predicts the loss that is minimised. ``whole_fit`` predicts all evals of the same fit.
+    """
 
     whole_fit: Predictor
     fit: Predictor
@@ -38,16 +41,16 @@ class PlanRequest:
 
     @property
     def smooth(self) -> bool:
-        """Whether shares can be followed: the law has a gradient, and one loss is minimised."""
+        """Whether shares change smoothly with the budget: the law has a gradient, and one loss is minimised."""
         return self.fit.differentiable and self.aim.worst is None
 
 
 @dataclass(frozen=True)
 class ShareIntervals:
-    """How far the shares of one plan may move. Each is None where it was not computed.
+    """How far each share of one plan may move.
 
-    ``near_optimal`` holds the shares of mixtures that lose at most ``within`` nats; ``over_draws`` holds 90 % of the
-    shares that bootstrap draws would plan.
+    ``near_optimal``: the ends of the shares in mixtures whose loss is at most ``within`` nats above the lowest.
+    ``over_draws``: the ends of 90 % of the shares that bootstrap draws would plan. None where it was not computed.
     """
 
     within: float
@@ -55,7 +58,7 @@ class ShareIntervals:
     over_draws: Ends | None = None
 
     def to_json(self) -> dict[str, object]:
-        """Return the fields that one plan of plan.json has for them."""
+        """Return the fields of one plan in plan.json that hold these intervals."""
         record: dict[str, object] = {}
         if self.near_optimal is not None:
             record |= {"within": self.within, "ranges": {name: list(ends) for name, ends in self.near_optimal.items()}}
@@ -73,7 +76,7 @@ class EvalFront:
     plans: tuple[Plan, ...]
 
     def to_json(self) -> dict[str, object]:
-        """Return the front as an entry of ``front`` in plan.json."""
+        """Return the front as one entry of the list ``front`` in plan.json."""
         return {
             "tokens": self.budget.tokens,
             "params": self.budget.params,
@@ -84,16 +87,16 @@ class EvalFront:
 
 @dataclass(frozen=True)
 class KeepAdvice:
-    """How many of the best bins to keep at each budget, and where that changes.
+    """How many of the best bins to keep at each budget, and at which budgets that number changes.
 
-    ``changes`` is None where the budgets do not rise in tokens.
+    ``changes`` is None if the tokens of the budgets do not rise.
     """
 
     curve: KeepCurve
     changes: tuple[KeepChange, ...] | None
 
     def to_json(self) -> dict[str, object]:
-        """Return the advice as ``keep`` of plan.json."""
+        """Return the advice as the field ``keep`` of plan.json."""
         record: dict[str, object] = {"bins": list(self.curve.bins), "curve": self.curve.table().to_dicts()}
         if self.changes is not None:
             record["changes"] = [as_entry(change) for change in self.changes]
@@ -103,10 +106,10 @@ class KeepAdvice:
 def share_intervals(
     request: PlanRequest, plans: Sequence[Plan], *, within: float, draws: int
 ) -> tuple[tuple[ShareIntervals, ...], tuple[PoolCrossing, ...] | None]:
-    """Return how far the shares of each plan may move, and where pools enter and leave.
+    """Return how far the shares of each plan may move, and where pools enter and leave the mixture.
 
-    ``within`` 0 leaves out near-optimal ranges, and ``draws`` 0 leaves out the shares under draws. Crossings are None
-    where they were not looked for: without draws, or where the tokens of the budgets do not rise.
+    With ``within`` 0 there are no near-optimal ranges, and with ``draws`` 0 no shares over bootstrap draws. Crossings
+    are None if there are no draws, or the tokens of the budgets do not rise.
     """
     budgets = request.budgets
     ranges: Sequence[Ends | None] = [None] * len(budgets)
@@ -153,16 +156,16 @@ def fronts(request: PlanRequest, evals: tuple[str, str]) -> tuple[EvalFront, ...
 
 
 def check_evals(fit: Predictor, evals: tuple[str, str]) -> None:
-    """Stop if the fit lacks one of these evals.
+    """Check that the fit has these evals.
 
     Raises:
-        SchemaError: with the evals that the fit has.
+        SchemaError: if one is missing. The message lists the evals of the fit.
     """
     aims.weighted(fit, dict.fromkeys(evals, 1.0))
 
 
 def keep_advice(request: PlanRequest, best_first: Sequence[str]) -> KeepAdvice:
-    """Return how many bins to keep at each budget, and where that changes between them."""
+    """Return how many bins to keep at each budget, and at which tokens that number changes."""
     fit, pools = request.fit, request.pools
     # The table is at the asked budgets; where it changes is looked for between them, on a finer grid.
     curve = keep_curve.curve(fit, pools, request.budgets, best_first=best_first)
@@ -172,9 +175,9 @@ def keep_advice(request: PlanRequest, best_first: Sequence[str]) -> KeepAdvice:
 
 
 def budgets_between(budgets: Sequence[Budget], points: int) -> tuple[Budget, ...]:
-    """Return a fine series of budgets that passes through all of these, ``points`` a decade of tokens.
+    """Return a fine series of budgets through all ``budgets``, with ``points`` of them in each decade of tokens.
 
-    There are none where the tokens do not rise, such as where model sizes are compared at one count of tokens.
+    The series is empty if the tokens do not rise, as when model sizes are compared at the same number of tokens.
     """
     rising = sorted({*budgets}, key=lambda budget: budget.tokens)
     if len(rising) < 2 or any(log(larger.tokens / smaller.tokens) <= SAME for smaller, larger in pairwise(rising)):
@@ -184,6 +187,6 @@ def budgets_between(budgets: Sequence[Budget], points: int) -> tuple[Budget, ...
 
 
 def as_entry(event: PoolCrossing | KeepChange) -> dict[str, object]:
-    """Return a crossing or a change as JSON, with its line of text. JSON has no infinity, so that is null."""
+    """Return a crossing or a change as a JSON object, with its line of text. Infinity becomes null."""
     fields = {name: None if value == inf else value for name, value in asdict(event).items()}
     return fields | {"text": str(event)}

@@ -1,4 +1,4 @@
-"""Find how much of scored data to keep as compute grows: the best bins alone, or ever more of them.
+"""Find how many bins of scored data to keep as compute grows: the best alone, or more.
 
 In: a predictor over bins of one score, and budgets. Out: `KeepCurve` and `KeepChange`. Source: Goyal et al. (2024),
 arXiv 2404.07177.
@@ -21,13 +21,13 @@ from curate.runs.predictor import Predictor
 
 @dataclass(frozen=True, repr=False)
 class KeepCurve:
-    """Predicted loss if the best 1, 2, ... p bins are kept, each sampled by its size, at m budgets.
+    """Predicted losses at m budgets if the best 1, 2, ... p bins are kept and sampled in proportion to their sizes.
 
     Attributes:
         bins: names, best first.
-        fractions: (p,) unique tokens kept, as a share of all.
+        fractions: (p,) share of all unique tokens that the kept bins hold.
         loss, low, high: (m, p) predicted loss, with the 90 % interval of a new run.
-        winners: (b, m) how many bins are best in every bootstrap draw.
+        winners: (b, m) number of bins with the lowest loss, in each bootstrap draw and at each budget.
     """
 
     budgets: tuple[Budget, ...]
@@ -40,7 +40,7 @@ class KeepCurve:
 
     @property
     def chosen(self) -> Tensor:
-        """How many bins have the lowest predicted loss, (m,)."""
+        """The number of bins with the lowest predicted loss at each budget, (m,)."""
         return self.loss.argmin(dim=1) + 1
 
     def __repr__(self) -> str:
@@ -51,7 +51,10 @@ class KeepCurve:
         return f"KeepCurve(best of {len(self.bins)} bins by tokens: {best})"
 
     def table(self) -> pl.DataFrame:
-        """Return one row a budget and number of bins: tokens, params, bins, kept, loss, low, high, votes, chosen."""
+        """Return one row for each budget and number of bins.
+
+        Columns: tokens, params, bins, kept, loss, low, high, votes, chosen.
+        """
         return pl.DataFrame(
             {
                 "tokens": budget.tokens,
@@ -71,9 +74,10 @@ class KeepCurve:
 
 @dataclass(frozen=True)
 class KeepChange:
-    """From ``tokens`` on, keep ``bins`` bins, which hold the share ``fraction`` of the unique tokens.
+    """A number of training tokens from which more bins should be kept.
 
-    90 % of the draws change between ``low`` and ``high``; 0 or inf is outside the budgets.
+    From ``tokens`` on, ``bins`` bins are best; they hold the share ``fraction`` of the unique tokens. In 90 % of the
+    bootstrap draws the change lies between ``low`` and ``high`` tokens; 0 means below all budgets, inf above all.
     """
 
     tokens: float
@@ -90,7 +94,9 @@ class KeepChange:
 
 
 def by_score(pools: Sequence[Pool]) -> tuple[str, ...]:
-    """Return the names of pools that are bins of one score, best first; `curate pools --bins` makes such pools.
+    """Return the names of pools that are bins of one score, the best bin first.
+
+    `curate pools --bins` makes such pools.
 
     Raises:
         SchemaError: if a pool is not a bin of one score, or the pools are bins of several scores.
@@ -110,7 +116,9 @@ def by_score(pools: Sequence[Pool]) -> tuple[str, ...]:
 
 
 def curve(fit: Predictor, pools: Sequence[Pool], budgets: Sequence[Budget], *, best_first: Sequence[str]) -> KeepCurve:
-    """Predict the loss for every number of bins at every budget. ``best_first`` names all pools.
+    """Predict the loss for every number of bins at every budget.
+
+    ``best_first`` names all pools, the best bin first.
 
     Raises:
         SchemaError: if ``best_first`` does not name each pool of the fit once.
@@ -118,7 +126,7 @@ def curve(fit: Predictor, pools: Sequence[Pool], budgets: Sequence[Budget], *, b
     ordered = search.match(fit, pools)
     names = [pool.name for pool in ordered]
     if sorted(best_first) != sorted(names):
-        raise SchemaError(f"best first {', '.join(best_first)}: it must name each of {', '.join(names)} once")
+        raise SchemaError(f"best_first is {', '.join(best_first)}: it must name each of {', '.join(names)} once")
     m, p = len(budgets), len(names)
     # Row k keeps the k + 1 best bins, each with the weight of its tokens.
     place = np.array([list(best_first).index(name) for name in names])
@@ -134,7 +142,9 @@ def curve(fit: Predictor, pools: Sequence[Pool], budgets: Sequence[Budget], *, b
 
 
 def changes(keep: KeepCurve, *, level: float = 0.9) -> tuple[KeepChange, ...]:
-    """Return where more bins become best than at all smaller budgets.
+    """Return the training tokens from which it is better to keep more bins than at any smaller budget.
+
+    ``level`` is the share of bootstrap draws between the ends of each interval.
 
     Raises:
         SchemaError: if the tokens of the budgets do not rise.
@@ -156,7 +166,10 @@ def changes(keep: KeepCurve, *, level: float = 0.9) -> tuple[KeepChange, ...]:
 
 
 def _first_true(condition: np.ndarray, tokens: np.ndarray) -> float:
-    """Between which budgets (m,) a condition first holds; 0 if it does from the start, inf if it never does."""
+    """Return the tokens at which a condition (m,) first holds: the geometric mean of the two budgets around it.
+
+    0 if it holds at the first budget; inf if it never holds.
+    """
     if not condition.any():
         return np.inf
     i = int(condition.argmax())
