@@ -174,7 +174,10 @@ def test_the_same_bytes_again(job, tmp_path):
         (["piecewise", "--tokens", "1e9", *TWO[:3], "0.2:unimax=-1"], "both must be positive"),
         (["temperature", "--tokens", "1e9", "--tau", "-2"], "temperature -2 must be positive"),
         (["cooldown", "--tokens", "0"], "0 tokens: give a positive"),
-        (["cooldown", "--tokens", "1e9", "--switch", "1.5"], "the switch 1.5 must lie between 0 and 1"),
+        (
+            ["cooldown", "--tokens", "1e9", "--switch", "1.5"],
+            "the switch is 1.5. It must be a fraction of training, above 0 and below 1",
+        ),
         (["cooldown", "--tokens", "1e9", "--params", "-1"], "model of -1 parameters"),
         (["cooldown", "--tokens", "1e9", "--steps", "1"], "has no step of 1"),
         (["unimax", "--tokens", "-1"], "both must be positive"),
