@@ -262,7 +262,7 @@ def test_other_doors():
             curricula.cooldown(MC4, 1e9, switch=fraction)
     made = curricula.constant(MC4, 1e9, PLAN)
     for call in (made.weights_at, made.epochs):
-        with pytest.raises(SchemaError, match="above 0 and below 1"):
+        with pytest.raises(SchemaError, match="between 0 and 1"):
             call(1.01)
     with pytest.raises(SchemaError, match="positive"):
         made.reached(0)
