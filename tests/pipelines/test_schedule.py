@@ -185,8 +185,11 @@ def test_the_same_bytes_again(job, tmp_path):
         (["ramp", "--tokens", "1e9", "--main", "uniform", "--anneal", "tau=2", "--parts", "1"], "give 2 or more"),
         (["two-stage", "--plan", "plan.json", "--late", "it"], "all of it, drawn late, is 0.25 of all tokens"),
         (["two-stage", "--plan", "plan.json", "--late", "xx"], "no pool 'xx' to draw late"),
-        (["two-stage", "--plan", "plan.json", "--anneal", "sw=1"], "the total has 0.05: lower its share to 0.5"),
-        (["two-stage", "--plan", "plan.json", "--late", "sw", "--anneal-fraction", "1"], "anneal fraction 1 must lie"),
+        (["two-stage", "--plan", "plan.json", "--anneal", "sw=1"], "the total has only 0.05: lower its share to 0.5"),
+        (
+            ["two-stage", "--plan", "plan.json", "--late", "sw", "--anneal-fraction", "1"],
+            "anneal fraction is 1. It must be",
+        ),
         (["two-stage", "--plan", "plan.json", "--budget", "1", "--late", "sw"], "no plan 1: choose one with --budget"),
         (["two-stage", "--plan", "plans.json", "--late", "sw"], "several plans: choose one with --budget, where 0 is"),
         (["two-stage", "--plan", "plans.json", "--tokens", "1e9", "--late", "sw"], "several plans: choose one"),
