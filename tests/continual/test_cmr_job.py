@@ -174,7 +174,7 @@ def test_the_same_call_gives_the_same_bytes(cmr, runs):
         ({}, ("--budget", "1e9:7e9"), "no start row for 7e+09 parameters"),
         ({}, ("--largest", 2), "shares of code up to 2"),
         ({}, ("--replay", "x=1"), "replay proportions: web, x on one side only"),
-        ({}, ("--replay", "best", "--start-loss", "x=1"), "--start-loss x=1.0: give web or code"),
+        ({}, ("--replay", "best", "--start-loss", "x=1"), "--start-loss x=1.0 must name the eval web or code"),
         ({}, ("--start-loss", "web@big=2"), "'big' is no number of parameters"),
         ({}, ("--compute", "1e18", "--share", 0.5), "all runs have 1e+08 parameters"),
         ({}, ("--published",), "six or more checkpoints"),

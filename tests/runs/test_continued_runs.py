@@ -89,7 +89,7 @@ def test_the_rectangle_of_checkpoints():
         ({}, {"domain": "x"}, "no eval 'x': the run table has web, news, code"),
         ({}, {"general": "x*"}, "no general eval 'x\\*'"),
         ({}, {"general": "code"}, "no general eval 'code'"),
-        ({}, {"start_loss": {"x": 2.0}}, "--start-loss x=2.0: give web or code"),
+        ({}, {"start_loss": {"x": 2.0}}, "--start-loss x=2.0 must name the eval web or code"),
         ({}, {"start_loss": {"web": -2.0}}, "--start-loss web=-2.0"),
     ],
 )

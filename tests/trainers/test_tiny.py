@@ -95,7 +95,7 @@ def test_what_cannot_be_trained_is_named(weights, budget, unique, message):
     trainer = Tiny({"a": numbered(0, 9, 8)}, {"x": numbered(0, 9, 8)}, context=8)
     with pytest.raises(SchemaError, match=message):
         trainer.train(weights, Budget(budget, 1), seed=0, unique=unique)
-    with pytest.raises(SchemaError, match="an eval of 4 bytes"):
+    with pytest.raises(SchemaError, match="an eval has 4 bytes"):
         Tiny({"a": numbered(0, 9, 8)}, {"x": np.zeros(4, np.uint8)}, context=8).train({"a": 1.0}, Budget(16, 1), seed=0)
 
 

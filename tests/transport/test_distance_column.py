@@ -71,7 +71,7 @@ def test_what_is_unclear_is_one_line(cli, table):
     holed = table.parent / "holed.parquet"
     frame.with_columns(pl.col("distance.here").replace(frame["distance.here"][3], None)).write_parquet(holed)
     for path, more, message in (
-        (table, (), "several: choose by --target"),
+        (table, (), "choose one of several with --target"),
         (table, ("--target", "gone"), "no column distance.gone; its targets are here, there"),
         (holed, ("--target", "here"), "distance.here of run 'r3' is nan"),
     ):
