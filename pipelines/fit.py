@@ -24,7 +24,11 @@ PRINTED = ("compared", "notes", "crossings", "best_shares", "decay")
 def main(
     runs: Annotated[Path, typer.Argument(help="A run table, Parquet or CSV.")],
     law: Annotated[
-        str, typer.Option(help="NAME[,NAME...], options as NAME:key=value. The best on held-out runs is kept.")
+        str,
+        typer.Option(
+            help="NAME[,NAME...] (see curate list laws), options as NAME:key=value; a class of your own is "
+            "path/to/file.py:ClassName. The best on held-out runs is kept."
+        ),
     ],
     evaluation: Annotated[
         str, typer.Option("--eval", help="The loss.<eval> to fit. Several are fitted together and give their mean.")
