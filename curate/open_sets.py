@@ -22,6 +22,7 @@ from importlib.util import module_from_spec, spec_from_file_location
 from inspect import Parameter, getdoc, signature
 from pathlib import Path
 from types import ModuleType
+from typing import Literal, get_args, get_origin
 
 from curate.errors import CurateError, SchemaError
 
@@ -29,22 +30,23 @@ ROOT = Path(__file__).parent
 # ``file.py:Class`` or ``file.py:Class:key=value``. The file's name ends at the first ``.py:``.
 OWN_CLASS = re.compile(r"(?P<name>(?P<file>.+?\.py):(?P<cls>[A-Za-z_]\w*))(?::(?P<options>.*))?", re.DOTALL)
 PLAIN_TYPES: Mapping[object, str] = {int: "a whole number", float: "a number", bool: "true or false"}
-# What a function that learns is given first, before its options.
-DATA_ARGUMENTS = ("stream", "corpus")
+# What a job gives to a member, besides the options that a user chooses: rows to learn from, or the texts of pools.
+DATA_ARGUMENTS: Mapping[str, tuple[str, ...]] = {"scorers": ("stream", "corpus"), "trainers": ("pools", "evals")}
 
 Value = int | float | str | bool
 
 
 @dataclass(frozen=True)
 class Option:
-    """One option of a member.
+    """One option of a member: its name, the name of its type, its default and its meaning, all as text.
 
-    ``type`` is the name of its type. ``default`` is its default as text, or None if the option must be given.
+    ``default`` is None if the option must be given. ``meaning`` is empty if the docstring does not explain the option.
     """
 
     name: str
     type: str
     default: str | None
+    meaning: str = ""
 
 
 def names(folder: str) -> tuple[str, ...]:
@@ -73,6 +75,8 @@ def module(folder: str, name: str) -> ModuleType:
         return import_module(f"curate.{folder}.{name}")
     if point := _entry_point(folder, name):
         return import_module(point.module)
+    if name.endswith(".py"):
+        raise CurateError(f"{name} is a file: add the name of its class, {name}:ClassName")
     raise CurateError(unknown(name, (*names(folder), *installed(folder)), kind=folder.removesuffix("s")))
 
 
@@ -86,11 +90,17 @@ def implementation(folder: str, name: str) -> type:
     if own:
         class_name = own["cls"]
     else:
-        class_name = point.attr if point else "".join(part.capitalize() for part in name.split("_"))
+        class_name = point.attr if point else _class_of(name)
     cls = getattr(holder, class_name, None)
     if not isinstance(cls, type):
-        classes = [key for key, value in vars(holder).items() if isinstance(value, type) and key[0] != "_"]
-        raise CurateError(f"{holder.__file__}: {unknown(class_name, classes, kind='class')}")
+        # A class that the file imports from elsewhere is not a member.
+        classes = [
+            key
+            for key, value in vars(holder).items()
+            if isinstance(value, type) and value.__module__ == holder.__name__ and key[0] != "_"
+        ]
+        rule = "" if own or point else f" The class of {name}.py is named {class_name}, and that of my_own.py MyOwn."
+        raise CurateError(f"{holder.__file__}: {unknown(class_name, classes, kind='class')}.{rule}".rstrip("."))
     if own:
         # A worker process does not know the user's file by a module name, so it loads the file again.
         cls.__reduce__ = _reduced(folder, name)  # type: ignore[assignment, method-assign]
@@ -192,7 +202,7 @@ def summary(folder: str, name: str) -> str:
     """Return the first sentence of the docstring of a member's class. Files of curate are not imported for it."""
     if name in names(folder):
         tree = ast.parse((ROOT / folder / f"{name}.py").read_text(encoding="utf-8"))
-        class_name = "".join(part.capitalize() for part in name.split("_"))
+        class_name = _class_of(name)
         classes = [node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == class_name]
         doc = ast.get_docstring(classes[0]) if classes else ast.get_docstring(tree)
     else:
@@ -210,14 +220,23 @@ def options(folder: str, name: str) -> tuple[Option, ...]:
     """Return the options of a member with their defaults.
 
     A scorer that learns has the options of its ``learn`` function.
+    Their meanings are the paragraphs under ``Options:`` in the docstring of ``learn``, or else of the class.
     """
     learn = getattr(module(folder, name), "learn", None)
+    data = DATA_ARGUMENTS.get(folder, ())
     if folder == "scorers" and learn is not None:
-        parameters = [p for p in signature(learn).parameters.values() if p.name not in DATA_ARGUMENTS]
-        return tuple(Option(p.name, _type_name(p.annotation), _default(p.default, Parameter.empty)) for p in parameters)
+        meanings = _meanings(getdoc(learn) or "")
+        return tuple(
+            Option(p.name, _type_name(p.annotation), _default(p.default, Parameter.empty), meanings.get(p.name, ""))
+            for p in signature(learn).parameters.values()
+            if p.name not in data
+        )
+    cls = implementation(folder, name)
+    meanings = _meanings(getdoc(cls) or "")
     return tuple(
-        Option(field.name, _type_name(field.type), _default(field.default, MISSING))
-        for field in _fields(implementation(folder, name))
+        Option(field.name, _type_name(field.type), _default(field.default, MISSING), meanings.get(field.name, ""))
+        for field in _fields(cls)
+        if field.name not in data
     )
 
 
@@ -266,7 +285,26 @@ def _entry_point(folder: str, name: str) -> EntryPoint | None:
     return next(iter(points), None)
 
 
+def _class_of(name: str) -> str:
+    """Return the name of the class in the file of a member: ``utility_smooth`` gives ``UtilitySmooth``."""
+    return "".join(part.capitalize() for part in name.split("_"))
+
+
+def _meanings(doc: str) -> dict[str, str]:
+    """Return the meaning of every option that a docstring explains, each on one line.
+
+    An option is a paragraph ``name: meaning (default 3).`` under ``Options:``. A plain default is left out of the
+    meaning, because it is known from the code.
+    """
+    section = re.search(r"^Options:\n((?:(?: {4}.*)?(?:\n|$))+)", doc, re.MULTILINE)
+    paragraphs = re.findall(r"^ {4}(\w+): (.*(?:\n {5,}.*)*)", section[1], re.MULTILINE) if section else []
+    plain_default = re.compile(r" \(default [^:;()]+\)$")
+    return {name: plain_default.sub("", " ".join(text.split()).rstrip(".")) for name, text in paragraphs}
+
+
 def _type_name(annotation: object) -> str:
+    if get_origin(annotation) is Literal:
+        return " or ".join(str(choice) for choice in get_args(annotation))
     return annotation.__name__ if isinstance(annotation, type) else str(annotation)
 
 

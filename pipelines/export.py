@@ -23,7 +23,8 @@ def main(
     to: Annotated[
         str,
         typer.Option(
-            help="The trainer: hf, levanter, megatron, mosaic, nemo, olmo or torchtitan. Options: NAME:key=value."
+            help="The trainer: hf, levanter, megatron, mosaic, nemo, olmo, torchtitan, or a class of your own, "
+            "path/to/file.py:ClassName; NAME:key=value for options."
         ),
     ],
     out: Out,

@@ -28,7 +28,8 @@ def main(
     law: Annotated[
         str,
         typer.Option(
-            help="NAME[,NAME...]: laws to fit, with options as NAME:key=value. The best on held-out runs is kept."
+            help="NAME[,NAME...] (see curate list laws), options as NAME:key=value; a class of your own is "
+            "path/to/file.py:ClassName. The best on held-out runs is kept."
         ),
     ],
     evaluation: Annotated[

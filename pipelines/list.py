@@ -1,6 +1,6 @@
 """List what can be chosen by name: scorers, laws, encoders, exports, trainers, engines and pruning rules.
 
-With a NAME: what it does, and its options with their defaults. A class of your own is named path/to/file.py:ClassName.
+With a NAME: what it does, and the meaning and default of each option. A class of your own: path/to/file.py:ClassName.
 
 Example: curate list scorers prototypes
 """
@@ -38,7 +38,9 @@ def main(
         result(as_json, {"name": name, "summary": summaries[name], "options": []}, f"{name}: {summaries[name]}")
         return
     summary, options = open_sets.summary(kind.value, name), open_sets.options(kind.value, name)
-    rows = [{"option": o.name, "type": o.type, "default": o.default or "(required)"} for o in options]
+    rows = [
+        {"option": o.name, "type": o.type, "default": o.default or "(required)", "meaning": o.meaning} for o in options
+    ]
     shown = table(pl.DataFrame(rows)) if rows else "It has no options."
     result(as_json, {"name": name, "summary": summary, "options": rows}, f"{name}: {summary}\n\n{shown}")
 

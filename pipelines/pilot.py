@@ -30,7 +30,11 @@ def main(
         str, typer.Option("--method", "--design", help="How mixtures are chosen: dirichlet, simplex or optimal.")
     ] = "dirichlet",
     trainer: Annotated[
-        str, typer.Option(help="What to train: tiny, linear or command:PROGRAM, with options as in tiny:rate=0.004.")
+        str,
+        typer.Option(
+            help="What is trained: tiny, linear, command:PROGRAM, or a class of your own, path/to/file.py:ClassName; "
+            "options as in tiny:rate=0.004."
+        ),
     ] = "tiny",
     target: Targets = None,
     workers: Workers = 1,

@@ -17,7 +17,11 @@ def main(
         list[str], typer.Argument(help="Files, folders, globs or s3:// addresses: Parquet, JSONL (.gz, .zst), Arrow.")
     ],
     scorer: Annotated[
-        list[str], typer.Option(help="A scorer: NAME or NAME:key=value,... May be repeated; they run in this order.")
+        list[str],
+        typer.Option(
+            help="A scorer: NAME or NAME:key=value,... (see curate list scorers), or a class of your own, "
+            "path/to/file.py:ClassName. Repeat it; they run in this order."
+        ),
     ],
     out: OutFolder,
     text_column: Annotated[str, typer.Option(help="The column of texts.")] = "text",

@@ -1,4 +1,4 @@
-"""The scorer, the law and the export of CONTRIBUTING work when they are pasted into a file of the user's own."""
+"""The members that CONTRIBUTING shows work when they are pasted into a file of the user's own."""
 
 import re
 from pathlib import Path
@@ -9,7 +9,7 @@ import torch
 
 from curate import open_sets
 from curate.pool.mixture import Mixture, Part
-from curate.pool.pool import Pool
+from curate.pool.pool import Budget, Pool
 from curate.runs.recipes import Recipes
 
 PAGE = (Path(__file__).parent.parent / "CONTRIBUTING.md").read_text(encoding="utf-8")
@@ -20,11 +20,11 @@ RECIPES = {path: text for path, text in re.findall(r"```python\n# (curate/\S+)\n
 def pasted(tmp_path):
     """A function that writes the recipe of an open set to a file, and builds its class from there."""
 
-    def build(folder: str) -> object:
+    def build(folder: str, options: str = "") -> object:
         ((path, text),) = [(path, text) for path, text in RECIPES.items() if path.startswith(f"curate/{folder}/")]
         file = tmp_path / Path(path).name
         file.write_text(text, encoding="utf-8")
-        return open_sets.build(folder, f"{file}:{file.stem.capitalize()}")
+        return open_sets.build(folder, f"{file}:{file.stem.capitalize()}{options}")
 
     return build
 
@@ -55,3 +55,9 @@ def test_the_export(pasted):
         ['"web"', "300", "0.75", '["a"]'],
         ['"tab\\there"', "100", "0.25", '["b", "c"]'],
     ]
+
+
+def test_the_trainer(pasted, tmp_path):
+    (tmp_path / "losses.json").write_text('{"web": 3.0, "code": 2.0}', encoding="utf-8")
+    trainer = pasted("trainers", f":path={tmp_path / 'losses.json'}")
+    assert trainer.train({"web": 0.25, "code": 0.75}, Budget(1e6, 1e5), seed=0) == {"mean": 2.25}

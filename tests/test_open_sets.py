@@ -4,6 +4,7 @@ import pickle
 import subprocess
 import sys
 from importlib.metadata import EntryPoint
+from types import ModuleType
 
 import pytest
 
@@ -96,6 +97,7 @@ def test_a_users_law_works_from_the_command_line(tmp_path, cli):
         ("x = (", "cannot be imported: SyntaxError"),
         ("class Other: pass", "unknown class 'Vowels'. Choose one of Other"),
         ("class Vowels: pass", "Vowels is not a dataclass"),
+        ("from pathlib import Path\nclass Other: pass", "Choose one of Other$"),
     ],
 )
 def test_a_users_file_that_does_not_work_is_one_line(tmp_path, text, words):
@@ -155,6 +157,50 @@ def test_options_of_a_learner_are_those_of_its_learning():
     assert Option("width", "int", "256") in open_sets.options("encoders", "hashed") or open_sets.options(
         "encoders", "hashed"
     )
+
+
+def test_a_file_without_its_class_is_told_so(tmp_path):
+    with pytest.raises(CurateError, match=r"mine.py is a file: add the name of its class, .*mine.py:ClassName"):
+        open_sets.build("scorers", f"{tmp_path}/mine.py")
+
+
+def test_a_class_that_is_not_named_after_its_file_is_told_the_rule(monkeypatch):
+    holder = ModuleType("curate.laws.tokenpower")
+    holder.__file__ = "tokenpower.py"
+    holder.TokenPower = type("TokenPower", (), {"__module__": holder.__name__})
+    monkeypatch.setattr(open_sets, "module", lambda folder, name: holder)
+    with pytest.raises(CurateError) as error:
+        open_sets.build("laws", "tokenpower")
+    assert str(error.value) == (
+        "tokenpower.py: unknown class 'Tokenpower'; did you mean 'TokenPower'? Choose one of TokenPower. "
+        "The class of tokenpower.py is named Tokenpower, and that of my_own.py MyOwn"
+    )
+
+
+def test_an_option_has_the_meaning_that_its_docstring_gives():
+    (unit,) = open_sets.options("scorers", "length")
+    assert unit.type == "character or word"
+    assert unit.meaning.startswith("character, for Unicode characters")
+    meanings = {option.name: option.meaning for option in open_sets.options("scorers", "prototypes")}
+    assert meanings["k"] == "number of prototypes"
+    # A meaning of two lines is one line, and a default that is no plain value stays.
+    assert meanings["start"].endswith("which is faster")
+    assert meanings["scratch"].endswith("(default: the system's temporary folder)")
+
+
+def test_what_a_job_gives_to_a_trainer_is_no_option():
+    assert [option.name for option in open_sets.options("trainers", "linear")] == ["strength"]
+
+
+@pytest.mark.parametrize("folder", ["scorers", "encoders", "exports", "trainers", "engines"])
+def test_every_option_has_a_meaning(folder):
+    unexplained = [
+        f"{name}: {option.name}"
+        for name in open_sets.names(folder)
+        for option in open_sets.options(folder, name)
+        if not option.meaning
+    ]
+    assert unexplained == []
 
 
 @pytest.mark.parametrize("folder", ["scorers", "laws", "encoders", "exports", "trainers", "engines"])

@@ -24,6 +24,9 @@ class Local:
     """``workers`` processes on this machine; 1 means this process.
 
     A worker that dies is replaced, and its task is run again.
+
+    Options:
+        workers: processes that run tasks at a time (default 1).
     """
 
     workers: int = 1

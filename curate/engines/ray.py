@@ -31,6 +31,10 @@ class Ray:
     0 workers means as many as the cluster has cores. Without an ``address``, RAY_ADDRESS names the cluster; without
     that too, a cluster is started on this machine for the length of the job. Every node needs this version of curate,
     and must reach inputs and outputs under the same names.
+
+    Options:
+        workers: tasks at a time; 0 is one for each core of the cluster (default 0).
+        address: the cluster; if empty, RAY_ADDRESS or a cluster on this machine (default empty).
     """
 
     workers: int = 0

@@ -60,7 +60,11 @@ def source(name: str, paths: tuple[str, ...]) -> dict[str, object]:
 
 @dataclass(frozen=True)
 class Hf:
-    """One dataset for every pool. ``seq_len`` is the tokens of a row, if all rows have the same length; 0 if not."""
+    """Writes one dataset for every pool.
+
+    Options:
+        seq_len: tokens of a row, if all rows have the same length; 0 if not (default 0).
+    """
 
     seq_len: int = 0
     suffix = ".py"

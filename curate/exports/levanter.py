@@ -22,7 +22,11 @@ BLOCK = 2**15  # sequences; see the module: the largest block keeps the smallest
 
 @dataclass(frozen=True)
 class Levanter:
-    """One component for every pool. ``key`` is "components", or "configs" for levanter up to 1.2."""
+    """Writes one component for every pool.
+
+    Options:
+        key: name of the section with the pools: components, or configs for levanter up to 1.2 (default components).
+    """
 
     key: str = "components"
     suffix = ".yaml"

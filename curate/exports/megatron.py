@@ -38,7 +38,11 @@ def blend(mixture: Mixture) -> list[tuple[float, str]]:
 
 @dataclass(frozen=True)
 class Megatron:
-    """Weights and prefixes. ``per_split`` writes JSON with the blend under "train", and no validation or test data."""
+    """Writes weights and prefixes.
+
+    Options:
+        per_split: write JSON with the blend under "train", and no validation or test data (default false).
+    """
 
     per_split: bool = False
     usual = "data/{pool}_text_document"  # the output of tools/preprocess_data.py --output-prefix data/POOL

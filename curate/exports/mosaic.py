@@ -19,7 +19,11 @@ from curate.pool.rounding import apportion
 
 @dataclass(frozen=True)
 class Mosaic:
-    """One stream for every pool. With ``seq_len``, the tokens of a sample, the counts of samples are exact."""
+    """Writes one stream for every pool.
+
+    Options:
+        seq_len: tokens of a sample, from which exact counts of samples follow; 0 writes shares instead (default 0).
+    """
 
     seq_len: int = 0
     suffix = ".yaml"

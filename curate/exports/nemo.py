@@ -26,7 +26,11 @@ LAYOUTS = {
 
 @dataclass(frozen=True)
 class Nemo:
-    """Weights and prefixes. ``layout`` is automodel, nemo2 or nemo1."""
+    """Writes weights and prefixes.
+
+    Options:
+        layout: which NeMo reads the file: automodel, nemo2 or nemo1 (default automodel).
+    """
 
     layout: str = "automodel"
     suffix = ".yaml"

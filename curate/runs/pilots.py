@@ -11,7 +11,7 @@ import polars as pl
 
 from curate.engines import Engine
 from curate.engines.local import Local
-from curate.errors import Interrupted
+from curate.errors import CurateError, Interrupted
 from curate.pool.pool import Budget, Pool, read_pools
 from curate.progress import Progress, silent
 from curate.runs import pilot_design, run_table, trainer_data
@@ -47,8 +47,8 @@ def pilot(
 
     ``targets`` are held-out examples on which losses are measured, by name, as paths or tables. Without them the last
     5 % of every pool are held out. The longest runs take ``tokens`` tokens; others are 2, 4 and 8 times shorter.
-    ``method`` chooses the mixtures (see `curate.runs.pilot_design.design`), and ``trainer`` the model: tiny, linear or
-    command:PROGRAM.
+    ``method`` chooses the mixtures (see `curate.runs.pilot_design.design`), and ``trainer`` the model: tiny, linear,
+    command:PROGRAM or path/to/file.py:ClassName.
 
     ``out`` is where the run table is written, and finished runs are kept beside it in a folder .runs: the same call
     continues where a stopped one ended. Without ``out`` nothing is kept.
@@ -135,7 +135,14 @@ def run(
 def train_one(task: PilotTask) -> str:
     """Train one run, write its losses (whole or not at all), and return its name."""
     planned = task.run
-    losses = task.trainer.train(planned.weights, planned.budget, seed=planned.seed, unique=planned.unique)
+    returned = task.trainer.train(planned.weights, planned.budget, seed=planned.seed, unique=planned.unique)
+    try:
+        losses = {str(name): float(loss) for name, loss in returned.items()}
+    except (AttributeError, TypeError, ValueError):
+        raise CurateError(
+            f"trainer {type(task.trainer).__name__}: train must return the loss of each eval, as {{'web': 2.5}}; it "
+            f"returned {returned!r:.100}"
+        ) from None
     write_text(task.path, json.dumps({"spec": task.spec, "losses": losses}, indent=1, sort_keys=True) + "\n")
     return planned.run
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import polars as pl
@@ -20,6 +21,8 @@ from curate.trainers.linear import Examples, Linear
 from curate.trainers.tiny import Tiny
 
 HELD_OUT = 0.05  # of each pool's text becomes an eval if no target is named: enough bytes, and little less to train on
+# The types of options as `open_sets.options` names them.
+TYPES = {"int": int, "float": float, "bool": bool, "str": str}
 Source = Pool | pl.DataFrame  # rows on disk, or in memory
 
 
@@ -38,18 +41,26 @@ class LoadedTrainer:
 def load(spec: str, pools: Sequence[Pool], targets: Mapping[str, Table]) -> LoadedTrainer:
     """Return the trainer that ``spec`` names, with the data of ``pools`` and of ``targets``.
 
-    ``spec`` is tiny, linear or command:PROGRAM, with options as in tiny:rate=0.004. ``targets`` are held-out examples
-    by eval name, as a path or in memory. If there are none, the last 5 % of every pool become an eval of its name.
+    ``spec`` is tiny, linear, command:PROGRAM, or a class of the user's own, path/to/file.py:ClassName, with options as
+    in tiny:rate=0.004. ``targets`` are held-out examples by eval name, as a path or in memory. If there are none, the
+    last 5 % of every pool become an eval of its name. A program or a class of the user's own reads its data itself.
 
     Raises:
-        SchemaError: an unknown trainer, or data that the trainer cannot use.
+        SchemaError: a trainer without ``train``, an unknown option, or data that the trainer cannot use.
+        CurateError: an unknown trainer, or a file of the user's own that cannot be used.
     """
     # The program may contain commas and equal signs, so its options are not parsed.
-    if spec.startswith("command:"):
-        return LoadedTrainer(
-            Command(spec.removeprefix("command:")), {p.name: float(p.tokens) for p in pools}, text_hash(spec)
-        )
+    kind, _, program = spec.partition(":")
+    if kind == "command":
+        if not program.strip():
+            raise SchemaError("trainer command needs a program: write command:PROGRAM, as in 'command:python train.py'")
+        return LoadedTrainer(Command(program), _whole(pools), text_hash(spec))
     name, options = open_sets.parse(spec)
+    if name not in ("tiny", "linear"):
+        return LoadedTrainer(_own(spec), _whole(pools), _code_hash(name, spec))
+    explained = open_sets.options("trainers", name)
+    types = {option.name: TYPES.get(option.type, object) for option in explained}
+    open_sets.check_options(name, options, types)
     goals = {eval_name: _source(eval_name, target) for eval_name, target in targets.items()}
     if name == "tiny":
         texts, evals = _split({p.name: _text(p) for p in pools}, {n: _text(source) for n, source in goals.items()})
@@ -59,15 +70,32 @@ def load(spec: str, pools: Sequence[Pool], targets: Mapping[str, Table]) -> Load
             # The model that training continues from decides the losses as the data does.
             inputs["start"] = np.frombuffer(_saved(tiny.start), dtype=np.uint8)
         return LoadedTrainer(tiny, {n: float(count) for n, count in tiny.unique.items()}, _digest(inputs, spec))
-    if name == "linear":
-        examples = {p.name: _examples(p.name, p) for p in pools}
-        held_out = {n: _examples(n, source) for n, source in goals.items()}
-        if not held_out:
-            raise SchemaError("trainer linear needs --target NAME=DATA with emb.* and label columns")
-        linear = Linear(examples, held_out, **options)  # type: ignore[arg-type]
-        features = {n: x.view(np.uint8) for n, (x, _) in (*examples.items(), *held_out.items())}
-        return LoadedTrainer(linear, {n: float(count) for n, count in linear.unique.items()}, _digest(features, spec))
-    raise SchemaError(f"unknown trainer {name!r}: choose one of {', '.join(open_sets.names('trainers'))}")
+    examples = {p.name: _examples(p.name, p) for p in pools}
+    held_out = {n: _examples(n, source) for n, source in goals.items()}
+    if not held_out:
+        raise SchemaError("trainer linear needs --target NAME=DATA with emb.* and label columns")
+    linear = Linear(examples, held_out, **options)  # type: ignore[arg-type]
+    features = {n: x.view(np.uint8) for n, (x, _) in (*examples.items(), *held_out.items())}
+    return LoadedTrainer(linear, {n: float(count) for n, count in linear.unique.items()}, _digest(features, spec))
+
+
+def _own(spec: str) -> Trainer:
+    """Return the trainer of a user's file or of an installed package, built from its options alone."""
+    trainer = open_sets.build("trainers", spec)
+    if not callable(getattr(trainer, "train", None)):
+        raise SchemaError(f"trainer {spec!r} has no method train(weights, budget, *, seed, unique): add it")
+    return cast("Trainer", trainer)
+
+
+def _whole(pools: Sequence[Pool]) -> dict[str, float]:
+    """Return the tokens of every pool: all of them are on hand."""
+    return {pool.name: float(pool.tokens) for pool in pools}
+
+
+def _code_hash(name: str, spec: str) -> str:
+    """Return a hash of the specification and of the file of the class, so that edited code does not resume old runs."""
+    path = open_sets.module("trainers", name).__file__
+    return _digest({} if path is None else {"code": np.frombuffer(Path(path).read_bytes(), dtype=np.uint8)}, spec)
 
 
 def _source(name: str, target: Table) -> Source:

@@ -14,9 +14,12 @@ from curate.pool.pool import Budget
 class Command:
     """Runs your own program, once for every training.
 
-    ``command`` is split into words as a shell does, but no shell runs it. The program reads one JSON object from
-    standard input, with the keys weights, tokens, params, seed and unique. The last line that it prints must be a JSON
-    object of losses in nats per token by eval.
+    The program reads one JSON object from standard input, with the keys weights, tokens, params, seed and unique. The
+    last line that it prints must be a JSON object of losses in nats per token by eval.
+
+    Options:
+        command: the program and its arguments, all that follows "command:"; it is split into words as a shell does, but
+            no shell runs it (required).
     """
 
     command: str

@@ -18,9 +18,11 @@ Examples = tuple[np.ndarray, np.ndarray]  # (n, d) features, (n,) labels
 class Linear:
     """Trains logistic regression on labelled embeddings.
 
-    ``pools`` and ``evals`` map names to (features (n, d), labels (n,)). ``strength`` is C of scikit-learn, the inverse
-    of the regularisation. ``budget.tokens`` counts examples, and ``budget.params`` does not matter. A pool that must
-    give more examples than it has repeats them.
+    ``pools`` and ``evals`` map names to (features (n, d), labels (n,)). ``budget.tokens`` counts examples, and
+    ``budget.params`` does not matter. A pool that must give more examples than it has repeats them.
+
+    Options:
+        strength: C of scikit-learn, the inverse of the regularisation (default 1).
     """
 
     pools: Mapping[str, Examples] = field(repr=False)

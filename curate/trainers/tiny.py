@@ -23,13 +23,20 @@ EVAL_BATCH = 64  # sequences of an eval that are scored at once; it does not cha
 class Tiny:
     """Trains a decoder-only transformer on bytes, with AdamW and a cosine learning rate that ends at zero.
 
-    ``pools`` and ``evals`` map names to uint8 arrays of text. A sequence has ``context`` bytes and a step ``batch``
-    sequences; ``rate`` is the highest learning rate. The sequences of a pool are drawn without replacement until all
-    were seen, and are then shuffled again, so that epochs are real passes. Training runs on one numerical thread, so
-    that the same seed gives the same loss.
+    ``pools`` and ``evals`` map names to uint8 arrays of text. The sequences of a pool are drawn without replacement
+    until all were seen, and are then shuffled again, so that epochs are real passes. Training runs on one numerical
+    thread, so that the same seed gives the same loss.
 
-    ``start`` is a file of `curate.models.tiny_transformer.save`. Training then continues from it, with a new optimizer
-    and a new warm-up of the learning rate (continual pretraining). If empty, training starts from random weights.
+    With ``start``, training continues from a saved model, with a new optimizer and a new warm-up of the learning rate
+    (continual pretraining).
+
+    Options:
+        context: bytes of a sequence (default 64).
+        batch: sequences of a step (default 8).
+        rate: the highest learning rate (default 0.006).
+        layers: layers of the transformer (default 2).
+        start: file of `curate.models.tiny_transformer.save` to continue from; if empty, training starts from random
+            weights (default empty).
     """
 
     pools: Mapping[str, np.ndarray] = field(repr=False)

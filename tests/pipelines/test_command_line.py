@@ -49,6 +49,12 @@ def test_list_names_every_member_and_its_options(cli, kind):
         assert [row["option"] for row in options] == [option.name for option in open_sets.options(kind, name)]
 
 
+def test_list_shows_what_an_option_means(cli):
+    lines = cli("list", "scorers", "prototypes").out.splitlines()
+    assert lines[2].split() == ["option", "type", "default", "meaning"]
+    assert lines[3].split(maxsplit=3) == ["k", "int", "64", "number of prototypes"]
+
+
 def test_list_rules(cli):
     assert "stratified" in cli("list", "rules").out
     assert "highest scores" in cli("list", "rules", "hard").out

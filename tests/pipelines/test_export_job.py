@@ -294,3 +294,30 @@ def test_what_an_export_shows(planned, tmp_path):
 def test_paths_for_no_pool_are_refused(planned, paths, message):
     with pytest.raises(SchemaError, match=message):
         exports.export(planned, "olmo", paths=paths)
+
+
+OWN = '''
+from dataclasses import dataclass
+
+@dataclass(frozen=True)
+class Csv:
+    """Writes one line a pool."""
+
+    mark: str = ","
+    suffix = ".csv"
+    usual = "data/{pool}"
+    reads = ()
+
+    def render(self, mixture):
+        return "".join(f"{p.pool.name}{self.mark}{p.tokens}\\n" for p in mixture.parts)
+'''
+
+
+def test_an_export_of_the_users_own_works_from_the_command_line(cli, planned, tmp_path):
+    (tmp_path / "mine.py").write_text(OWN, encoding="utf-8")
+    said = cli("export", planned, "--to", f"{tmp_path}/mine.py:Csv:mark=;", "--out", tmp_path / "mixture.csv")
+    assert said.code == 0, said
+    lines = (tmp_path / "mixture.csv").read_text(encoding="utf-8").splitlines()
+    assert lines == ["web;14000000000", "code;5000000000", "a=b;1000000000"]
+    error = fails(cli, planned, "--to", f"{tmp_path}/mine.py:Csw", "--out", tmp_path / "mixture.csv")
+    assert "did you mean 'Csv'?" in error
