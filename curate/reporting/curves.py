@@ -19,7 +19,8 @@ TAILS = (0.05, 0.95)  # quantiles of the draws at the ends of a 90 % interval
 TEXTS: Mapping[str, str] = {
     "downstream": "A downstream metric as a function of a loss. low and high: 5 % and 95 % of the bootstrap draws.",
     "annealing": "Loss over the learning rates of a run, each run by itself. r2: share of the variance explained.",
-    "relearn": "Loss over continued training. B: how far the loss shifts on the new data. The runs share all other parameters.",
+    "relearn": "Loss over continued training. B: how far the loss shifts on the new data. "
+    "The runs share all other parameters.",
     "pruning_curves": "Best share to keep at each size before pruning, with the 90 % interval over bootstrap draws. "
     "Second table: the power law of error over kept size, for each share kept.",
 }
