@@ -12,14 +12,15 @@ from curate.fitting.curves import fit_pruning
 from curate.fitting.fit_report import parameter_table
 from curate.reporting.records import Values
 
-METRIC_QUALITY = ("law", "on", "rmse", "explained", "rows", "misaligned")  # how well a metric's curve fits
-# As fit.json sorts the fields of a row, the table needs their order.
+METRIC_QUALITY = ("law", "on", "rmse", "explained", "rows", "misaligned")  # of a metric's curve
+# The order of the columns: fit.json has the fields of a row in alphabetical order.
 BEST_SHARES = ("size", "keep", "low", "high", "kept", "error", "error_all", "extrapolated")
 TAILS = (0.05, 0.95)  # quantiles of the draws at the ends of a 90 % interval
 TEXTS: Mapping[str, str] = {
     "downstream": "A downstream metric as a function of a loss. low and high: 5 % and 95 % of the bootstrap draws.",
     "annealing": "Loss over the learning rates of a run, each run by itself. r2: share of the variance explained.",
-    "relearn": "Loss over continued training. B: how far the loss shifts on the new data. The runs share all other parameters.",
+    "relearn": "Loss over continued training. B: how far the loss shifts on the new data. "
+    "The runs share all other parameters.",
     "pruning_curves": "Best share to keep at each size before pruning, with the 90 % interval over bootstrap draws. "
     "Second table: the power law of error over kept size, for each share kept.",
 }
@@ -51,7 +52,9 @@ def _metric(record: Values) -> tuple[list[Chart], list[pl.DataFrame]]:
 def _of_each_run(record: Values) -> tuple[list[Chart], list[pl.DataFrame]]:
     """Return one row a run: how well its curve fits, and the parameters."""
     laws = cast(list[Values], record["laws"])
-    rows = [{name: law.get(name) for name in ("run", "r2", "rows")} | cast(Values, law["theta"]) for law in laws]
+    rows = [
+        {name: law.get(name) for name in ("run", "r2", "rows")} | cast(dict[str, object], law["theta"]) for law in laws
+    ]
     return [], [pl.DataFrame(rows, infer_schema_length=None)]
 
 

@@ -176,8 +176,9 @@ def _read_file(path: Path) -> pl.DataFrame:
         # The whole file decides a column's type, since a loss may be empty in all early rows.
         if path.suffix == ".csv":
             return pl.read_csv(path, infer_schema_length=None)
+        frame = pl.read_parquet(path)
         file_format.check_file(path)
-        return pl.read_parquet(path)
+        return frame
     except (pl.exceptions.PolarsError, OSError) as error:
         raise SchemaError(f"{path} cannot be read as a run table: {error}") from None
 
