@@ -10,12 +10,13 @@ from typing import Annotated
 
 import typer
 
-from curate.reporting import FILES
 from pipelines.shared.flags import Json, Out
+
+FOLDER = "Folder with any of scores/, pools.json, runs.parquet with fit.json, plan.json, schedule.json, cmr.json, check.json."
 
 
 def main(
-    folder: Annotated[Path, typer.Argument(help=f"Folder with any of {FILES}.")],
+    folder: Annotated[Path, typer.Argument(help=FOLDER)],
     out: Out,
     as_json: Json = False,
 ) -> None:
