@@ -12,11 +12,11 @@ import typer
 
 from pipelines.shared.flags import Json, Out
 
-FOLDER = "Folder with any of scores/, pools.json, runs.parquet with fit.json, plan.json, schedule.json, cmr.json, check.json."
+FILES = "scores/, pools.json, runs.parquet with fit.json, plan.json, schedule.json, cmr.json, check.json"
 
 
 def main(
-    folder: Annotated[Path, typer.Argument(help=FOLDER)],
+    folder: Annotated[Path, typer.Argument(help=f"Folder with any of {FILES}.")],
     out: Out,
     as_json: Json = False,
 ) -> None:

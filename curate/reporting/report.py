@@ -3,7 +3,6 @@
 from pathlib import Path
 
 from curate.errors import SchemaError
-from curate.reporting import FILES
 from curate.reporting.check import check_section
 from curate.reporting.critical_ratios import critical_ratio_section
 from curate.reporting.fits import fit_sections
@@ -14,6 +13,8 @@ from curate.reporting.schedule import schedule_section
 from curate.reporting.scores import score_sections
 from curate.storage import s3
 
+# The files that a report shows, as the error about an empty folder names them.
+FILES = "scores/, pools.json, runs.parquet with fit.json, plan.json, schedule.json, cmr.json, check.json"
 # From the answers back to the data that they rest on: a reader wants the answers first.
 PARTS = (
     check_section,

@@ -104,9 +104,7 @@ def test_what_cannot_be_fitted_is_one_line():
         pruning_curves.curves([1, 2], [0.5, 0.5], [0.1, 0.0])
     with pytest.raises(SchemaError, match="keep fraction in"):
         pruning_curves.curves([1, 2], [0.5, 1.5], [0.1, 0.1])
-    with pytest.raises(
-        FitError, match="2 kept sizes are too few to tell an exponential from a power law. Give 3 or more"
-    ):
+    with pytest.raises(FitError, match="2 kept sizes are too few to tell an exponential"):
         pruning_curves.decay(np.array([1.0, 2.0]), np.array([0.1, 0.2]))
 
 

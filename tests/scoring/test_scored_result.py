@@ -8,7 +8,7 @@ import pytest
 from conftest import documents, tree
 
 from curate.errors import Interrupted, SchemaError
-from curate.pruning import prune
+from curate.pruning import make_pools, prune
 from curate.scoring import score
 from curate.storage import files
 from curate.tables.scored import pool_batches
@@ -47,7 +47,7 @@ def test_a_table_with_vectors_can_be_learned_from_and_pruned(tmp_path):
     vectors = pl.Series("emb.e", [[float(i % 7), 1.0] for i in range(30)], dtype=pl.Array(pl.Float32, 2))
     score.score(TABLE.with_columns(vectors), ["length", "prototypes:k=2,embedding=emb.e"], tmp_path / "out")
     prune.prune(tmp_path / "out", tmp_path / "kept", by="score.length", keep=0.5)
-    pools = prune.make_pools(tmp_path / "out", kept=tmp_path / "kept")
+    pools = make_pools.pools(tmp_path / "out", kept=tmp_path / "kept")
     texts = [text for pool in pools for batch in pool_batches(pool, ("text",)) for text in batch["text"]]
     assert len(texts) == 15 and set(texts) <= set(TABLE["text"])
 
