@@ -28,10 +28,13 @@ UsageError = cast(type[typer.BadParameter], typer.BadParameter.__bases__[0])
 
 
 def jobs() -> list[str]:
-    """Return the names of all jobs: the files and folders of ``pipelines`` that hold a function ``main``."""
+    """Return the names of all jobs: the files and folders of ``pipelines``, but for what the jobs share.
+
+    A test checks that each has a ``main``; parsing all of them here would slow down every command.
+    """
     paths = [*FOLDER.glob("*.py"), *FOLDER.glob("*/__init__.py")]
     names = {path.parent.name if path.stem == "__init__" else path.stem for path in paths}
-    return sorted(name for name in names - {FOLDER.name, "shared"} if _has_main(source(name)))
+    return sorted(names - {FOLDER.name, "shared"})
 
 
 def source(job: str) -> ast.Module:
@@ -99,7 +102,7 @@ def run(*words: object) -> None:
     Raises:
         CurateError: the job failed for a reason that the user can change.
     """
-    if code := app(args=list(map(str, words)), prog_name="curate", standalone_mode=False):
+    if code := _invoke(list(map(str, words))):
         raise typer.Exit(code)
 
 
@@ -113,8 +116,7 @@ def exit_code(words: Sequence[str]) -> int:
     debug = "--debug" in words
     arguments = [word for word in words if word != "--debug"] or ["--help"]
     try:
-        # Not standalone, Typer returns the code of ``typer.Exit`` and raises usage errors.
-        return app(args=arguments, prog_name="curate", standalone_mode=False) or 0
+        return _invoke(arguments)
     except UsageError as error:
         typer.echo(spelled(f"curate: {_usage(error)}"), err=True)
         return 2
@@ -136,6 +138,11 @@ def exit_code(words: Sequence[str]) -> int:
         return 130
 
 
+def _invoke(arguments: list[str]) -> int:
+    # Not standalone, Typer returns the code of ``typer.Exit`` and raises usage errors.
+    return app(args=arguments, prog_name="curate", standalone_mode=False) or 0
+
+
 def _usage(error: Exception) -> str:
     """Return a usage error as one line that ends with where to read more."""
     context = getattr(error, "ctx", None)
@@ -145,7 +152,3 @@ def _usage(error: Exception) -> str:
     else:
         message = " ".join(error.format_message().replace("Value error, ", "").split())  # type: ignore[attr-defined]
     return f"{message.rstrip('. ')}{'' if message.rstrip().endswith('?') else '.'} See {command} --help"
-
-
-def _has_main(tree: ast.Module) -> bool:
-    return any(isinstance(node, ast.FunctionDef) and node.name == "main" for node in tree.body)
