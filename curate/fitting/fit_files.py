@@ -4,7 +4,7 @@ fit.json holds a list of laws, one or more, each with its weight. Files of forma
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TypeAlias, cast
 
@@ -39,15 +39,14 @@ def fit_named(
 
     Raises:
         FitError: if the runs cannot determine the law.
-        SchemaError: if ``boosted`` has no such option.
+        CurateError: if ``boosted`` has no such option (the message gives the nearest one).
+        SchemaError: if an option of ``boosted`` has a value of the wrong type.
     """
     name, named_options = open_sets.parse(spec)
     if name != BOOSTED:
         return dict(fits.fit_evals(spec, recipes, losses, pools=pools, clusters=clusters, options=options))
+    open_sets.check_options(BOOSTED, named_options, {"base": str} | {f.name: f.type for f in fields(TreeOptions)})
     base = str(named_options.pop("base", boosted.BASE))
-    if unknown := sorted(set(named_options) - set(TreeOptions.__dataclass_fields__)):
-        choices = ", ".join(["base", *TreeOptions.__dataclass_fields__])
-        raise SchemaError(f"boosted has no option {unknown[0]!r}: it takes {choices}")
     trees = boosted.fit_boosted(
         recipes,
         losses,

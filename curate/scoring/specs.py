@@ -94,14 +94,13 @@ def check_options(spec: str) -> None:
     """Check the options of a scorer that learns.
 
     Raises:
-        SchemaError: if its ``learn`` function lacks an option, or a value has the wrong type.
+        CurateError: if its ``learn`` function has no such option (the message gives the nearest one).
+        SchemaError: if a value has the wrong type, or ``embedding`` does not name a column of vectors.
     """
     name, options = open_sets.parse(spec)
     parameters = signature(open_sets.module("scorers", name).learn).parameters
-    # The first parameter is the stream of rows, which is no option.
-    kinds = {key: parameter.annotation for key, parameter in parameters.items() if key != "stream"}
-    if unknown := sorted(set(options) - set(kinds)):
-        raise SchemaError(f"scorer {name} has no option {unknown[0]!r}: it takes {', '.join(kinds)}")
+    data = open_sets.DATA_ARGUMENTS["scorers"]
+    kinds = {key: parameter.annotation for key, parameter in parameters.items() if key not in data}
     open_sets.check_options(name, options, kinds)
     column = options.get("embedding", vectors.PREFIX)
     if not str(column).startswith(vectors.PREFIX):

@@ -200,6 +200,7 @@ def test_what_was_learned_is_kept(corpus, tmp_path):
         (("nosuch",), "unknown scorer 'nosuch'"),
         (("length:x=1",), "has no option 'x'"),
         (("embedding", "prototypes:q=1"), "has no option 'q'"),
+        (("embedding", "prototypes:sampel=1"), "has no option 'sampel'; did you mean 'sample'?"),
         (("embedding", "prototypes:k=2.5"), "prototypes: k=2.5 is not a whole number"),
         (("embedding", "semdedup:epsilon=a"), "semdedup: epsilon=a is not a number"),
         (("embedding:width=x",), "embedding: width=x is not a whole number"),
