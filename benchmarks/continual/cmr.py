@@ -187,8 +187,10 @@ def coverage(family: Family, evaluation: str, spec: str, draws: int) -> str:
 
 
 def critical(family: Family, draws: int) -> list[dict[str, object]]:
-    """Predicted from all shares, and with each left out, against measured neighbours joined by lines in the share, or
-    in the logarithm of the share of replay."""
+    """Critical ratios predicted from all shares and with each share left out, beside the measured ones.
+
+    A measured ratio lies on a line between two neighbouring shares, in the share or in the logarithm of replay's share.
+    """
     recipes, general, domain = family.runs.recipes(), family.runs.loss("general"), family.runs.loss("python")
     shares, tokens = family.shares, np.asarray(recipes.tokens)
     end = tokens == tokens.max()

@@ -39,7 +39,10 @@ class Dcpt:
     name = "dcpt"
 
     def params(self) -> tuple[Param, ...]:
-        """Return E, A, B, C and F (at K = 1) in nats per token, exponents, eps as a share, and R in repeats."""
+        """Return the parameters of the formula.
+
+        E, A, B, C and F (at K = 1) are in nats per token, eps is a share, and R counts repeats. The rest are exponents.
+        """
         core = (
             Param("E", 0.01, 10.0, likely=(0.5, 3.0)),
             Param("A", 1e-4, 1e2, likely=(0.2, 2.0)),

@@ -36,7 +36,10 @@ class Farseer:
     name = "farseer"
 
     def params(self) -> tuple[Param, ...]:
-        """Return s, q, S of the floor, and B, b, Q of the factor and A, a, E of the exponent of the data term."""
+        """Return the parameters of the formula.
+
+        s, q and S belong to the floor. B, b and Q belong to the factor of the data term, A, a and E to its exponent.
+        """
         return (
             Param("s", -2.0, 0.5, likely=(-0.12, 0.0), positive=False),
             Param("q", 0.01, 0.5, likely=(0.08, 0.2), shared=True),

@@ -39,9 +39,10 @@ class MixtureCes:
     name = "mixture_ces"
 
     def params(self) -> tuple[Param, ...]:
-        """Return E, F, B in nats per token, rho (size term over data term at n = t = 1), k and v (p,), and the rest.
+        """Return the parameters of the formula; k and v have one value for each pool, (p,).
 
-        R is in repeats; eps is a share; T is relative to the data term; the others are exponents.
+        E, F and B are in nats per token. rho is the size term over the data term at n = t = 1. R counts repeats, eps is
+        a share, and T is relative to the data term. The others are exponents.
         """
         core = (
             Param("E", 0.01, 10.0, likely=(0.37, 2.7)),

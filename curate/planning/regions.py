@@ -66,7 +66,10 @@ class Region:
 
 
 def clip(v: Tensor, low: Tensor, high: Tensor) -> Tensor:
-    """Return the points of {low <= w <= high, sum w = 1} nearest to the rows of ``v``; all are (m, p)."""
+    """Return for each row of ``v`` the nearest point with low <= w <= high and sum w = 1.
+
+    ``v``, ``low``, ``high`` and the result are (m, p).
+    """
     return (v - _level(v, low, high)).clamp(low, high)
 
 

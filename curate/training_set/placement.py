@@ -65,7 +65,10 @@ def plan_draw(pool: str, keys: np.ndarray, tokens: np.ndarray, target: int) -> P
 
 
 def copies(draw: PoolDraw, keys: np.ndarray, tokens: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield for each pass the rows (m,) that it takes, in order, and their times (m,) in [0, 1), which do not fall."""
+    """Yield the rows (m,) that each pass takes, in order, and their times (m,) in the training.
+
+    Times lie in [0, 1) and never fall from one row to the next.
+    """
     for epoch in range(draw.passes):
         order = _shuffled(keys, epoch)[: draw.last if epoch == draw.full else None]
         size = tokens[order]
@@ -155,7 +158,7 @@ def _array(path: Path, kind: type, shape: tuple[int, ...]) -> np.memmap:
 
 
 def _shuffled(keys: np.ndarray, epoch: int) -> np.ndarray:
-    """Return the rows (n,) in the random order of a pass; rows with equal keys stay in the order they are read in."""
+    """Return the rows (n,) in the random order of a pass. Rows with equal keys stay in the order of reading."""
     return _mixed(keys, epoch).argsort(kind="stable")
 
 
