@@ -13,16 +13,15 @@ import ast
 import re
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING, Field, dataclass, fields
+from dataclasses import Field, fields
 from difflib import get_close_matches
 from hashlib import sha256
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from importlib.util import module_from_spec, spec_from_file_location
-from inspect import Parameter, getdoc, signature
+from inspect import signature
 from pathlib import Path
 from types import ModuleType
-from typing import Literal, get_args, get_origin
 
 from curate.errors import CurateError, SchemaError
 
@@ -34,19 +33,6 @@ PLAIN_TYPES: Mapping[object, str] = {int: "a whole number", float: "a number", b
 DATA_ARGUMENTS: Mapping[str, tuple[str, ...]] = {"scorers": ("stream", "corpus"), "trainers": ("pools", "evals")}
 
 Value = int | float | str | bool
-
-
-@dataclass(frozen=True)
-class Option:
-    """One option of a member: its name, the name of its type, its default and its meaning, all as text.
-
-    ``default`` is None if the option must be given. ``meaning`` is empty if the docstring does not explain the option.
-    """
-
-    name: str
-    type: str
-    default: str | None
-    meaning: str = ""
 
 
 def names(folder: str) -> tuple[str, ...]:
@@ -90,7 +76,7 @@ def implementation(folder: str, name: str) -> type:
     if own:
         class_name = own["cls"]
     else:
-        class_name = point.attr if point else _class_of(name)
+        class_name = point.attr if point else class_name_of(name)
     cls = getattr(holder, class_name, None)
     if not isinstance(cls, type):
         # A class that the file imports from elsewhere is not a member.
@@ -159,7 +145,7 @@ def build(folder: str, spec: str) -> object:
     """
     name, values = parse(spec)
     cls = implementation(folder, name)
-    types = {field.name: field.type for field in _fields(cls)}
+    types = {field.name: field.type for field in option_fields(cls)}
     check_options(name, values, types)
     return cls(**values)
 
@@ -198,48 +184,6 @@ def nearest(name: str, choices: Mapping[str, object] | tuple[str, ...] | list[st
     return f"; did you mean {close[0]!r}?" if close else ""
 
 
-def summary(folder: str, name: str) -> str:
-    """Return the first sentence of the docstring of a member's class. Files of curate are not imported for it."""
-    if name in names(folder):
-        tree = ast.parse((ROOT / folder / f"{name}.py").read_text(encoding="utf-8"))
-        class_name = _class_of(name)
-        classes = [node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == class_name]
-        doc = ast.get_docstring(classes[0]) if classes else ast.get_docstring(tree)
-    else:
-        doc = getdoc(implementation(folder, name))
-    return first_sentence(doc or "")
-
-
-def first_sentence(doc: str) -> str:
-    """Return the first sentence of a docstring on one line."""
-    paragraph = " ".join(doc.strip().split("\n\n")[0].split())
-    return re.split(r"(?<=[.!?])\s+(?=[A-Z`(])", paragraph)[0]
-
-
-def options(folder: str, name: str) -> tuple[Option, ...]:
-    """Return the options of a member with their defaults.
-
-    A scorer that learns has the options of its ``learn`` function.
-    Their meanings are the paragraphs under ``Options:`` in the docstring of ``learn``, or else of the class.
-    """
-    learn = getattr(module(folder, name), "learn", None)
-    data = DATA_ARGUMENTS.get(folder, ())
-    if folder == "scorers" and learn is not None:
-        meanings = _meanings(getdoc(learn) or "")
-        return tuple(
-            Option(p.name, _type_name(p.annotation), _default(p.default, Parameter.empty), meanings.get(p.name, ""))
-            for p in signature(learn).parameters.values()
-            if p.name not in data
-        )
-    cls = implementation(folder, name)
-    meanings = _meanings(getdoc(cls) or "")
-    return tuple(
-        Option(field.name, _type_name(field.type), _default(field.default, MISSING), meanings.get(field.name, ""))
-        for field in _fields(cls)
-        if field.name not in data
-    )
-
-
 def rebuild(folder: str, name: str, values: Mapping[str, object]) -> object:
     """Build an instance of a class in a user's file again, in another process."""
     return implementation(folder, name)(**values)
@@ -247,12 +191,23 @@ def rebuild(folder: str, name: str, values: Mapping[str, object]) -> object:
 
 def _reduced(folder: str, name: str) -> Callable[[object], tuple[object, ...]]:
     def reduce(self: object) -> tuple[object, ...]:
-        return rebuild, (folder, name, {field.name: getattr(self, field.name) for field in _fields(type(self))})
+        return rebuild, (folder, name, {field.name: getattr(self, field.name) for field in option_fields(type(self))})
 
     return reduce
 
 
-def _fields(cls: type) -> tuple[Field[object], ...]:
+def option_types(folder: str, name: str) -> dict[str, object]:
+    """Return the type of every option of a member; a scorer that learns has the options of its ``learn`` function."""
+    learn = getattr(module(folder, name), "learn", None)
+    if folder == "scorers" and learn is not None:
+        types = {parameter.name: parameter.annotation for parameter in signature(learn).parameters.values()}
+    else:
+        types = {field.name: field.type for field in option_fields(implementation(folder, name))}
+    return {option: expected for option, expected in types.items() if option not in DATA_ARGUMENTS.get(folder, ())}
+
+
+def option_fields(cls: type) -> tuple[Field[object], ...]:
+    """Return the fields that a class is built from; a class that is no dataclass is an error."""
     try:
         return tuple(field for field in fields(cls) if field.init)
     except TypeError:
@@ -285,28 +240,6 @@ def _entry_point(folder: str, name: str) -> EntryPoint | None:
     return next(iter(points), None)
 
 
-def _class_of(name: str) -> str:
+def class_name_of(name: str) -> str:
     """Return the name of the class in the file of a member: ``utility_smooth`` gives ``UtilitySmooth``."""
     return "".join(part.capitalize() for part in name.split("_"))
-
-
-def _meanings(doc: str) -> dict[str, str]:
-    """Return the meaning of every option that a docstring explains, each on one line.
-
-    An option is a paragraph ``name: meaning (default 3).`` under ``Options:``. A plain default is left out of the
-    meaning, because it is known from the code.
-    """
-    section = re.search(r"^Options:\n((?:(?: {4}.*)?(?:\n|$))+)", doc, re.MULTILINE)
-    paragraphs = re.findall(r"^ {4}(\w+): (.*(?:\n {5,}.*)*)", section[1], re.MULTILINE) if section else []
-    plain_default = re.compile(r" \(default [^:;()]+\)$")
-    return {name: plain_default.sub("", " ".join(text.split()).rstrip(".")) for name, text in paragraphs}
-
-
-def _type_name(annotation: object) -> str:
-    if get_origin(annotation) is Literal:
-        return " or ".join(str(choice) for choice in get_args(annotation))
-    return annotation.__name__ if isinstance(annotation, type) else str(annotation)
-
-
-def _default(value: object, absent: object) -> str | None:
-    return None if value is absent else repr(value) if isinstance(value, str) else str(value)

@@ -23,7 +23,7 @@ def main(
     """List the members of a set, or the options of one member."""
     import polars as pl
 
-    from curate import open_sets
+    from curate import member_help, open_sets
     from pipelines.shared.show import result, table
 
     if name is None:
@@ -37,7 +37,7 @@ def main(
             raise typer.BadParameter(open_sets.unknown(name, list(summaries), kind="rule"))
         result(as_json, {"name": name, "summary": summaries[name], "options": []}, f"{name}: {summaries[name]}")
         return
-    summary, options = open_sets.summary(kind.value, name), open_sets.options(kind.value, name)
+    summary, options = member_help.summary(kind.value, name), member_help.options(kind.value, name)
     rows = [
         {"option": o.name, "type": o.type, "default": o.default or "(required)", "meaning": o.meaning} for o in options
     ]
@@ -47,11 +47,11 @@ def main(
 
 def _summaries(kind: Kind) -> dict[str, str]:
     """Return the first sentence of every member of a set."""
-    from curate import open_sets
+    from curate import member_help, open_sets
 
     if kind is Kind.rules:
         from curate.pruning.rules import RULES
 
         return dict(RULES)
     members = (*open_sets.names(kind.value), *open_sets.installed(kind.value))
-    return {member: open_sets.summary(kind.value, member) for member in members}
+    return {member: member_help.summary(kind.value, member) for member in members}

@@ -21,8 +21,6 @@ from curate.trainers.linear import Examples, Linear
 from curate.trainers.tiny import Tiny
 
 HELD_OUT = 0.05  # of each pool's text becomes an eval if no target is named: enough bytes, and little less to train on
-# The types of options as `open_sets.options` names them.
-TYPES = {"int": int, "float": float, "bool": bool, "str": str}
 Source = Pool | pl.DataFrame  # rows on disk, or in memory
 
 
@@ -58,9 +56,7 @@ def load(spec: str, pools: Sequence[Pool], targets: Mapping[str, Table]) -> Load
     name, options = open_sets.parse(spec)
     if name not in ("tiny", "linear"):
         return LoadedTrainer(_own(spec), _whole(pools), _code_hash(name, spec))
-    explained = open_sets.options("trainers", name)
-    types = {option.name: TYPES.get(option.type, object) for option in explained}
-    open_sets.check_options(name, options, types)
+    open_sets.check_options(name, options, open_sets.option_types("trainers", name))
     goals = {eval_name: _source(eval_name, target) for eval_name, target in targets.items()}
     if name == "tiny":
         texts, evals = _split({p.name: _text(p) for p in pools}, {n: _text(source) for n, source in goals.items()})

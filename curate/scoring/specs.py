@@ -1,7 +1,6 @@
 """Find what scorers read, add and depend on, from their names and options (``name:key=value,...``)."""
 
 from collections.abc import Mapping, Sequence
-from inspect import signature
 from pathlib import Path
 from types import ModuleType
 from typing import cast
@@ -98,10 +97,7 @@ def check_options(spec: str) -> None:
         SchemaError: if a value has the wrong type, or ``embedding`` does not name a column of vectors.
     """
     name, options = open_sets.parse(spec)
-    parameters = signature(open_sets.module("scorers", name).learn).parameters
-    data = open_sets.DATA_ARGUMENTS["scorers"]
-    kinds = {key: parameter.annotation for key, parameter in parameters.items() if key not in data}
-    open_sets.check_options(name, options, kinds)
+    open_sets.check_options(name, options, open_sets.option_types("scorers", name))
     column = options.get("embedding", vectors.PREFIX)
     if not str(column).startswith(vectors.PREFIX):
         raise SchemaError(f"{name}: embedding={column} is not a column of vectors. Such columns are named emb.<name>")

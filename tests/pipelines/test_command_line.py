@@ -7,7 +7,7 @@ import subprocess
 import pytest
 from conftest import console
 
-from curate import open_sets
+from curate import member_help, open_sets
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,7 @@ def test_list_names_every_member_and_its_options(cli, kind):
         result = cli("list", kind, name, "--json")
         assert result.code == 0, result.err
         options = json.loads(result.out)["options"]
-        assert [row["option"] for row in options] == [option.name for option in open_sets.options(kind, name)]
+        assert [row["option"] for row in options] == [option.name for option in member_help.options(kind, name)]
 
 
 def test_list_shows_what_an_option_means(cli):

@@ -1,0 +1,89 @@
+"""What the members of an open set do, in words: a sentence, and the meaning of every option.
+
+In: a set and a name. Out: text for `curate list`, read from the code and its docstrings.
+"""
+
+import ast
+import re
+from dataclasses import MISSING, dataclass
+from inspect import Parameter, getdoc, signature
+from typing import Literal, get_args, get_origin
+
+from curate.open_sets import DATA_ARGUMENTS, ROOT, class_name_of, implementation, module, names, option_fields
+
+
+@dataclass(frozen=True)
+class Option:
+    """One option of a member: its name, the name of its type, its default and its meaning, all as text.
+
+    ``default`` is None if the option must be given. ``meaning`` is empty if the docstring does not explain the option.
+    """
+
+    name: str
+    type: str
+    default: str | None
+    meaning: str = ""
+
+
+def summary(folder: str, name: str) -> str:
+    """Return the first sentence of the docstring of a member's class. Files of curate are not imported for it."""
+    if name in names(folder):
+        tree = ast.parse((ROOT / folder / f"{name}.py").read_text(encoding="utf-8"))
+        class_name = class_name_of(name)
+        classes = [node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == class_name]
+        doc = ast.get_docstring(classes[0]) if classes else ast.get_docstring(tree)
+    else:
+        doc = getdoc(implementation(folder, name))
+    return first_sentence(doc or "")
+
+
+def first_sentence(doc: str) -> str:
+    """Return the first sentence of a docstring on one line."""
+    paragraph = " ".join(doc.strip().split("\n\n")[0].split())
+    return re.split(r"(?<=[.!?])\s+(?=[A-Z`(])", paragraph)[0]
+
+
+def options(folder: str, name: str) -> tuple[Option, ...]:
+    """Return the options of a member with their defaults.
+
+    A scorer that learns has the options of its ``learn`` function.
+    Their meanings are the paragraphs under ``Options:`` in the docstring of ``learn``, or else of the class.
+    """
+    learn = getattr(module(folder, name), "learn", None)
+    data = DATA_ARGUMENTS.get(folder, ())
+    if folder == "scorers" and learn is not None:
+        meanings = _meanings(getdoc(learn) or "")
+        return tuple(
+            Option(p.name, _type_name(p.annotation), _default(p.default, Parameter.empty), meanings.get(p.name, ""))
+            for p in signature(learn).parameters.values()
+            if p.name not in data
+        )
+    cls = implementation(folder, name)
+    meanings = _meanings(getdoc(cls) or "")
+    return tuple(
+        Option(field.name, _type_name(field.type), _default(field.default, MISSING), meanings.get(field.name, ""))
+        for field in option_fields(cls)
+        if field.name not in data
+    )
+
+
+def _meanings(doc: str) -> dict[str, str]:
+    """Return the meaning of every option that a docstring explains, each on one line.
+
+    An option is a paragraph ``name: meaning (default 3).`` under ``Options:``. A plain default is left out of the
+    meaning, because it is known from the code.
+    """
+    section = re.search(r"^Options:\n((?:(?: {4}.*)?(?:\n|$))+)", doc, re.MULTILINE)
+    paragraphs = re.findall(r"^ {4}(\w+): (.*(?:\n {5,}.*)*)", section[1], re.MULTILINE) if section else []
+    plain_default = re.compile(r" \(default [^:;()]+\)$")
+    return {name: plain_default.sub("", " ".join(text.split()).rstrip(".")) for name, text in paragraphs}
+
+
+def _type_name(annotation: object) -> str:
+    if get_origin(annotation) is Literal:
+        return " or ".join(str(choice) for choice in get_args(annotation))
+    return annotation.__name__ if isinstance(annotation, type) else str(annotation)
+
+
+def _default(value: object, absent: object) -> str | None:
+    return None if value is absent else repr(value) if isinstance(value, str) else str(value)
