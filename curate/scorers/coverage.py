@@ -9,7 +9,7 @@ import polars as pl
 
 from curate.errors import SchemaError
 from curate.streaming import tiles
-from curate.streaming.by_id import check_distinct, find_keys
+from curate.streaming.by_id import check_distinct, look_up
 from curate.streaming.scratch import scratch_folder
 from curate.streaming.tiles import Tiles
 from curate.tables.batches import Stream, keys
@@ -41,8 +41,8 @@ class Coverage:
 
     def __call__(self, batch: pl.DataFrame) -> pl.DataFrame:
         """Score a batch by its ids."""
-        position, learned = find_keys(keys(batch["id"], self.seed), self.ids)
-        return pl.DataFrame({"score.coverage": np.where(learned, self.scores[position], 0.0)}, schema=dict(self.schema))
+        scores = look_up(batch["id"], self.seed, self.ids, self.scores, otherwise=0.0)
+        return pl.DataFrame({"score.coverage": scores}, schema=dict(self.schema))
 
 
 @dataclass(frozen=True)

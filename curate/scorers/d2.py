@@ -9,10 +9,10 @@ import numpy as np
 import polars as pl
 
 from curate.errors import SchemaError
-from curate.streaming.by_id import check_distinct, find_keys
+from curate.streaming.by_id import check_distinct, look_up
 from curate.streaming.nearest import neighbours
 from curate.streaming.scratch import ClusterSettings, Spool, clusters, scratch_folder, write_spool
-from curate.tables.batches import Stream, finite, keys
+from curate.tables.batches import Stream, finite
 
 EXACT_ROWS = 20_000  # up to so many rows every row is compared with every other; the work grows with their square
 CLUSTER_SAMPLE, CLUSTER_ITERATIONS = 50_000, 10  # enough for clusters that serve only to look for neighbours
@@ -42,8 +42,8 @@ class D2:
 
     def __call__(self, batch: pl.DataFrame) -> pl.DataFrame:
         """Score a batch by its ids."""
-        position, learned = find_keys(keys(batch["id"], self.seed), self.ids)
-        return pl.DataFrame({"score.d2": np.where(learned, self.scores[position], 0.0)}, schema=dict(self.schema))
+        scores = look_up(batch["id"], self.seed, self.ids, self.scores, otherwise=0.0)
+        return pl.DataFrame({"score.d2": scores}, schema=dict(self.schema))
 
 
 def learn(

@@ -10,7 +10,7 @@ import xxhash
 
 from curate.errors import SchemaError
 from curate.streaming import equal_keys, minhash, ngrams
-from curate.streaming.by_id import find_keys, refuse_repeated_id
+from curate.streaming.by_id import check_distinct, look_up
 from curate.streaming.linkage import EDGE, single_linkage
 from curate.streaming.ngrams import Grams
 from curate.streaming.scratch import scratch_folder
@@ -45,8 +45,7 @@ class Duplicates:
 
     def __call__(self, batch: pl.DataFrame) -> pl.DataFrame:
         """Score a batch by its ids."""
-        position, merged = find_keys(keys(batch["id"], self.seed), self.removed)
-        scores = np.where(merged, self.scores[position], 1.0) if len(self.removed) else np.ones(batch.height)
+        scores = look_up(batch["id"], self.seed, self.removed, self.scores, otherwise=1.0)
         return pl.DataFrame({"score.duplicates": scores}, schema=dict(self.schema))
 
 
@@ -101,7 +100,7 @@ def learn(
         folder = Path(name)
         count = _write_keys(stream, folder, settings)
         priority = equal_keys.open_numbers(folder / "ids", "<u8")
-        _check_ids(stream, priority, seed)
+        check_distinct(priority, stream, "duplicates", seed)
         # one text of each set of copies represents it: only these are compared
         distinct = np.memmap(folder / "distinct", "?", "w+", shape=(count,))
         distinct[:] = True
@@ -143,13 +142,6 @@ def _write_keys(stream: Stream, folder: Path, settings: Bands) -> int:
     if not 0 < count < MOST_ROWS:
         raise SchemaError(f"duplicates: the data has {count} rows; it needs 1 to {MOST_ROWS - 1}. Split it by source")
     return count
-
-
-def _check_ids(stream: Stream, ids: np.ndarray, seed: int) -> None:
-    """Stop if two rows share their id; part by part, since the hashes are on disk."""
-    for rows in equal_keys.repeated(ids):
-        if len(rows):
-            refuse_repeated_id(int(ids[rows[0]]), len(rows), stream, "duplicates", seed)
 
 
 def _copies(folder: Path, priority: np.ndarray) -> Iterator[np.ndarray]:

@@ -13,9 +13,9 @@ import polars as pl
 
 from curate.errors import SchemaError
 from curate.streaming import kmeans, thinning
-from curate.streaming.by_id import check_distinct, find_keys
+from curate.streaming.by_id import check_distinct, look_up
 from curate.streaming.scratch import ClusterSettings, Spool, clusters, scratch_folder
-from curate.tables.batches import Stream, keys
+from curate.tables.batches import Stream
 
 LARGEST = 4096  # rows of a cluster that is not split again: its rows are compared all with all
 ROUNDS = 4  # rounds of splitting large clusters
@@ -48,8 +48,7 @@ class Semdedup:
 
     def __call__(self, batch: pl.DataFrame) -> pl.DataFrame:
         """Score a batch by its ids."""
-        position, is_removed = find_keys(keys(batch["id"], self.seed), self.removed)
-        scores = np.where(is_removed, self.scores[position], 1.0) if len(self.removed) else np.ones(batch.height)
+        scores = look_up(batch["id"], self.seed, self.removed, self.scores, otherwise=1.0)
         return pl.DataFrame({"score.semdedup": scores}, schema=dict(self.schema))
 
 

@@ -1,49 +1,47 @@
 """Look up what was learned about a row by the hash of its id, whatever the batch.
 
-In: hashes of ids. Out: positions in a sorted array, or an error that names an id which two rows share.
+In: ids, and values in the order of their hashes. Out: the value of each id, or an error that names an id which two rows
+share.
 """
 
 import numpy as np
 import polars as pl
 
 from curate.errors import SchemaError
+from curate.streaming import equal_keys
 from curate.tables.batches import Stream, keys
 
 
-def find_keys(wanted: np.ndarray, sorted_keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return where each (n,) hash stands among the (m,) ``sorted_keys``, and whether it is there.
+def look_up(ids: pl.Series, seed: int, sorted_keys: np.ndarray, values: np.ndarray, *, otherwise: float) -> np.ndarray:
+    """Return the value (n,) float64 of each id, and ``otherwise`` for an id that is not there.
 
-    The position of a hash that is not there is valid, but means nothing.
+    ``sorted_keys`` (m,) uint64 are the sorted hash(id, seed) to which the ``values`` (m,) belong.
     """
-    if not len(sorted_keys):
-        return np.zeros(len(wanted), np.int64), np.zeros(len(wanted), bool)
-    positions = np.minimum(np.searchsorted(sorted_keys, wanted), len(sorted_keys) - 1)
-    return positions, sorted_keys[positions] == wanted
+    result = np.full(len(ids), otherwise)
+    if len(sorted_keys):
+        wanted = keys(ids, seed)
+        positions = np.minimum(np.searchsorted(sorted_keys, wanted), len(sorted_keys) - 1)
+        present = sorted_keys[positions] == wanted
+        result[present] = values[positions[present]]
+    return result
 
 
 def check_distinct(row_keys: np.ndarray, stream: Stream, scorer: str, seed: int) -> None:
     """Stop if two rows share their id: a learned score belongs to an id, so it would belong to both.
 
-    ``row_keys`` are the (n,) hashes of the ids of ``stream`` under ``seed``; ``scorer`` is named in the message.
+    ``row_keys`` are the (n,) hashes of the ids of ``stream`` under ``seed``, and may be on disk; ``scorer`` is named in
+    the message.
 
     Raises:
         SchemaError: with the number of such rows, and an id that occurs twice.
     """
-    order = np.sort(row_keys)
-    same = np.zeros(len(order) + 1, bool)
-    same[1:-1] = order[1:] == order[:-1]
-    repeated = order[same[1:] | same[:-1]]
-    if len(repeated):
-        refuse_repeated_id(int(repeated[0]), len(repeated), stream, scorer, seed)
-
-
-def refuse_repeated_id(repeated_key: int, count: int, stream: Stream, scorer: str, seed: int) -> None:
-    """Stop with an error about ``count`` rows that share their ids.
-
-    The stream is read once more, to name the id behind ``repeated_key``.
-    """
+    parts = [rows for rows in equal_keys.repeated(row_keys) if len(rows)]
+    if not parts:
+        return
+    repeated_key, count = row_keys[parts[0][0]], sum(map(len, parts))
+    # the stream is read once more, to name the id behind the hash
     for batch in stream(()):
-        same = batch["id"].filter(pl.Series(keys(batch["id"], seed) == np.uint64(repeated_key)))
+        same = batch["id"].filter(pl.Series(keys(batch["id"], seed) == repeated_key))
         if len(same):
             raise SchemaError(
                 f"{scorer}: {count} rows share their id with another row, such as {same[0]!r}. Make the ids distinct, "

@@ -133,3 +133,10 @@ def test_wrong_options_and_data_are_one_line(texts, options, message):
 def test_two_rows_with_one_id_are_refused_by_name():
     with pytest.raises(SchemaError, match="2 rows share their id with another row, such as 'x'"):
         duplicates.learn(streamed(["a", "b", "c"], ids=["x", "y", "x"]))
+
+
+def test_rows_that_share_their_id_are_counted_over_all_parts(monkeypatch):
+    monkeypatch.setattr(equal_keys.repeated, "__defaults__", (8,))
+    ids = [f"d{i // 2}" if i < 60 else f"e{i}" for i in range(100)]
+    with pytest.raises(SchemaError, match="duplicates: 60 rows share their id"):
+        duplicates.learn(streamed([f"text {i}" for i in range(100)], ids=ids))

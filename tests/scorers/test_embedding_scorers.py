@@ -12,6 +12,7 @@ from curate import open_sets
 from curate.errors import SchemaError
 from curate.scorers import class_prototypes, coverage, d2, density, moderate, prototypes, semdedup
 from curate.streaming import kmeans, nearest, tiles
+from curate.tables.batches import keys
 
 IDS = [f"r{i}" for i in range(1000)]
 
@@ -149,7 +150,7 @@ def test_semdedup_keeps_what_the_greedy_definition_keeps(order):
     x, _ = clumps(200, groups=20, noise=0.1)
     scores = scored(semdedup.learn(streamed(x), k=1, epsilon=0.1, order=order), streamed(x), "score.semdedup")
     near = kmeans.quantise(x).astype(float) @ kmeans.quantise(prototypes.learn(streamed(x), k=1).centres)[0]
-    key = semdedup.keys(IDS[:200], 0)
+    key = keys(IDS[:200], 0)
     turn = np.lexsort((key, near.astype(np.float32) if order == "hard" else -near.astype(np.float32)))
     assert sorted(greedy(x, turn, 0.9)) == np.flatnonzero(scores == 1).tolist()
     assert 20 < (scores == 1).sum() < 180
