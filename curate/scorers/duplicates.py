@@ -110,7 +110,7 @@ def learn(
                 distinct[edges["second"]] = False
             for edges in _near_duplicates(stream, folder, distinct, settings):
                 file.write(edges[edges["level"] >= threshold].tobytes())
-        merged, levels = single_linkage(_edges(folder), priority, folder)
+        merged, levels = single_linkage(equal_keys.open_numbers(folder / "edges", EDGE), priority, folder)
         removed = np.asarray(priority[merged], np.uint64)
     order = np.argsort(removed)
     return Duplicates(removed[order], 1.0 - levels[order], seed)
@@ -126,16 +126,17 @@ def _write_keys(stream: Stream, folder: Path, settings: Bands) -> int:
             texts = batch["text"].fill_null("")
             files["ids"].write(keys(batch["id"], settings.seed).tobytes())
             files["texts"].write(b"".join(xxhash.xxh3_128_digest(text.encode()) for text in texts))
+            first_row = count
+            count += batch.height
             for piece in ngrams.pieces(texts) if bands else ():
                 sets = ngrams.ngrams(ngrams.words(piece), settings.ngram, short=True)
                 # a text without words has no minimum: it can only be an exact copy
                 with_words = np.flatnonzero(sets.counts)
-                files["numbers"].write((count + with_words).astype(np.uint32).tobytes())
+                files["numbers"].write((first_row + with_words).astype(np.uint32).tobytes())
                 sets = Grams(sets.values, sets.offsets[np.append(with_words, len(sets.counts))])
                 for i, column in enumerate(minhash.band_keys(sets, bands, settings.rows, settings.seed).T):
                     files[f"band{i}"].write(column.tobytes())
-                count += len(piece)
-            count += 0 if bands else batch.height
+                first_row += len(piece)
     finally:
         for file in files.values():
             file.close()
@@ -195,8 +196,3 @@ def _as_edges(pairs: np.ndarray, level: np.ndarray | float) -> np.ndarray:
     edges = np.empty(len(pairs), EDGE)
     edges["level"], edges["first"], edges["second"] = level, pairs[:, 0], pairs[:, 1]
     return edges
-
-
-def _edges(folder: Path) -> np.ndarray:
-    path = folder / "edges"
-    return np.memmap(path, EDGE, "r") if path.stat().st_size else np.empty(0, EDGE)

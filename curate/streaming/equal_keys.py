@@ -15,8 +15,8 @@ SMALL = 32  # in a group of up to 32 rows every row is compared with every other
 WINDOW = 4  # in a larger group each row is compared with 4 others, drawn anew for every band
 
 
-def open_numbers(path: Path, dtype: str) -> np.ndarray:
-    """Open a file of numbers as an array on disk."""
+def open_numbers(path: Path, dtype: str | np.dtype) -> np.ndarray:
+    """Open a file of numbers, or of records of numbers, as an array on disk."""
     # an empty file cannot be mapped
     return np.memmap(path, dtype, "r") if path.stat().st_size else np.zeros(0, dtype)
 
