@@ -7,8 +7,6 @@ import polars as pl
 
 from curate.errors import SchemaError
 
-FEWEST_WORDS, MOST_WORDS = 50, 100_000  # documents that Gopher keeps (Rae et al. 2021, arXiv 2112.11446, Table A1)
-
 
 @dataclass(frozen=True)
 class Length:

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
+from curate.streaming.ngrams import BASE
+
 # The largest fraction that Gopher accepts: shares of lines or paragraphs, or of the characters in them.
 DUPLICATE_LINES, DUPLICATE_LINE_CHARS = 0.30, 0.20
 DUPLICATE_PARAGRAPHS, DUPLICATE_PARAGRAPH_CHARS = 0.30, 0.20
 TOP_NGRAM_CHARS = {2: 0.20, 3: 0.18, 4: 0.16}  # share of the characters in the most frequent n-gram
 DUPLICATE_NGRAM_CHARS = {5: 0.15, 6: 0.14, 7: 0.13, 8: 0.12, 9: 0.11, 10: 0.10}  # in n-grams that occurred before
 LONGEST = 10  # words of the longest n-gram with a rule
-
-MIX = np.uint64(0x9E3779B97F4A7C15)  # odd multiplier of the rolling n-gram hash (golden ratio, Knuth)
 
 
 @dataclass(frozen=True)
@@ -58,8 +58,7 @@ def _ngram_ratios(words: list[str]) -> list[float]:
         if len(words) < n:
             break
         # a 64-bit hash of each n-gram, which wraps around on purpose
-        with np.errstate(over="ignore"):
-            rolling = rolling[:-1] * MIX + ids[n - 1 :]
+        rolling = rolling[:-1] * BASE + ids[n - 1 :]
         _, first, inverse, counts = np.unique(rolling, return_index=True, return_inverse=True, return_counts=True)
         if n in TOP_NGRAM_CHARS:
             ratios.append(_share_of_top(sizes, n, first, counts) / TOP_NGRAM_CHARS[n])
