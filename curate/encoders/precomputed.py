@@ -55,10 +55,12 @@ def _table(path: str) -> tuple[Mapping[str, int], np.ndarray]:
     ids: list[str] = []
     parts: list[np.ndarray] = []
     for shard in shards([path]):
-        names = [name for name in readers.head(shard).columns if name.startswith(vectors.PREFIX)]
-        if len(names) != 1 or "id" not in readers.head(shard).columns:
-            columns = ", ".join(readers.head(shard).columns)
-            raise SchemaError(f"{shard.path} needs a column id and exactly one emb.<name>; its columns are {columns}")
+        columns = readers.head(shard).columns
+        names = [name for name in columns if name.startswith(vectors.PREFIX)]
+        if len(names) != 1 or "id" not in columns:
+            raise SchemaError(
+                f"{shard.path} needs a column id and exactly one emb.<name>; its columns are {', '.join(columns)}"
+            )
         for batch in readers.read(shard, ["id", names[0]], 4096):
             ids += map(str, batch.column("id").to_pylist())
             parts.append(vectors.from_arrow(names[0], batch.column(names[0]), shard.path).to_numpy().copy())
