@@ -72,9 +72,7 @@ class Description:
 
     def save(self, path: str | Path) -> None:
         """Write the measures and how they were made to a JSON file, like ``curate describe --out``."""
-        made_from = self.provenance
-        made_by = made_from.made_by()
-        artifacts.save(Path(path), "description", {**self.record(), "made_by": made_by})
+        artifacts.save(Path(path), "description", {**self.record(), "made_by": self.provenance.made_by()})
 
     def table(self) -> pl.DataFrame:
         """Return a table with one measure in each row: measure, source (null for the whole data set) and value."""

@@ -86,7 +86,6 @@ def no_dense(folder):
 
 
 def words(folder):
-    table(folder / "t.parquet").replace("", "")
     pl.DataFrame({"word": ["a"]}).write_parquet(folder / "bad.parquet")
     return Static(str(folder / "bad.parquet"))
 
