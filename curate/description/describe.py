@@ -11,6 +11,7 @@ from curate.description import measures
 from curate.description.measured import Sampling, VectorSource, label_measures, least_rows, source_measures
 from curate.description.result import Description
 from curate.description.rows import Data, Rows, data_names, from_shards, open_rows
+from curate.encoders import column_of
 from curate.errors import SchemaError
 from curate.storage.artifacts import Provenance
 from curate.tables import vectors
@@ -48,7 +49,7 @@ def describe(
         raise SchemaError(
             f"describe: embedding={embedding} is not a column of vectors. Such columns are named emb.<name>"
         )
-    vectors_of = VectorSource(embedding) if embedding else VectorSource(_column_of(encoder), encoder)
+    vectors_of = VectorSource(embedding) if embedding else VectorSource(column_of(open_sets.parse(encoder)[0]), encoder)
     rows = open_rows(data, vectors_of.needs, text_column)
     counts = _rows_by_source(rows)
     columns = (*vectors_of.needs, *(["label"] if rows.labelled else []))
@@ -106,12 +107,6 @@ def _check_enough(distinct: int, sampled: int, rows: int, neighbours: int) -> No
             f"{distinct} different vectors in a sample of {sampled} rows of {rows}; {neighbours} neighbours need at "
             f"least {least}. Raise --sample or lower --neighbours"
         )
-
-
-def _column_of(encoder: str) -> str:
-    """Return the column that an encoder reads."""
-    column: str = getattr(open_sets.implementation("encoders", open_sets.parse(encoder)[0]), "column", "text")
-    return column
 
 
 def _rows_by_source(rows: Rows) -> Counter[str]:

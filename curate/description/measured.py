@@ -13,7 +13,7 @@ import polars as pl
 from curate import open_sets
 from curate.description import measures
 from curate.description.rows import Rows
-from curate.encoders import Encoder
+from curate.encoders import Encoder, encode
 from curate.errors import SchemaError
 from curate.tables import batches
 from curate.tables.sample import smallest_hashes
@@ -43,9 +43,7 @@ class VectorSource:
         """Return the (n, d) vectors of sampled rows."""
         if not self.encoder:
             return rows[self.column].to_numpy() if rows.height else np.zeros((0, 1), np.float32)
-        built = cast(Encoder, open_sets.build("encoders", self.encoder))
-        values = rows[self.column]
-        return built.encode((values.fill_null("") if values.dtype == pl.String else values).to_list())
+        return encode(cast(Encoder, open_sets.build("encoders", self.encoder)), rows[self.column])
 
 
 @dataclass(frozen=True)

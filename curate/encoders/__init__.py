@@ -7,8 +7,11 @@ from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
+import polars as pl
 
-__all__ = ["Encoder"]
+from curate import open_sets
+
+__all__ = ["Encoder", "column_of", "encode"]
 
 
 class Encoder(Protocol):
@@ -26,3 +29,14 @@ class Encoder(Protocol):
     def encode(self, texts: Sequence[str]) -> np.ndarray:
         """Return (n, d) float32 vectors, row i for text i; a vector does not depend on the other texts."""
         ...
+
+
+def column_of(name: str) -> str:
+    """Return the column that the encoder ``name`` reads by default."""
+    column: str = getattr(open_sets.implementation("encoders", name), "column", "text")
+    return column
+
+
+def encode(encoder: Encoder, values: pl.Series) -> np.ndarray:
+    """Return the (n, d) float32 vectors of a column of n values; a null text is the empty text."""
+    return encoder.encode((values.fill_null("") if values.dtype == pl.String else values).to_list())

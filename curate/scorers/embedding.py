@@ -7,7 +7,7 @@ from functools import cached_property
 import polars as pl
 
 from curate import open_sets
-from curate.encoders import Encoder
+from curate.encoders import Encoder, column_of, encode
 from curate.errors import CurateError
 
 
@@ -42,8 +42,7 @@ class Embedding:
     @cached_property
     def needs(self) -> tuple[str, ...]:
         """The columns that the encoder reads."""
-        usual: str = getattr(open_sets.implementation("encoders", self.encoder), "column", "text")
-        return (self.column or usual,)
+        return (self.column or column_of(self.encoder),)
 
     @cached_property
     def schema(self) -> Mapping[str, pl.DataType]:
@@ -52,7 +51,6 @@ class Embedding:
 
     def __call__(self, batch: pl.DataFrame) -> pl.DataFrame:
         """Return the vectors of a batch of n rows: one column of n arrays of length d."""
-        column = batch[self.needs[0]]
-        vectors = self._encoder.encode((column.fill_null("") if column.dtype == pl.String else column).to_list())
+        vectors = encode(self._encoder, batch[self.needs[0]])
         (name, dtype), *_ = self.schema.items()
         return pl.DataFrame([pl.Series(name, vectors, dtype=dtype)])
