@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 
 from curate import open_sets
-from curate.encoders import Encoder
+from curate.encoders import Encoder, encode
 from curate.errors import SchemaError
 from curate.pool.pool import Pool
 from curate.tables import batches, scored
@@ -74,4 +74,4 @@ def _samples(name: str, frame: pl.DataFrame, column: str, encoder: str | None) -
     if encoder is None:
         return Samples(np.ascontiguousarray(frame[column].to_numpy()), labels)
     implementation: Encoder = open_sets.build("encoders", encoder)  # type: ignore[assignment]
-    return Samples(implementation.encode(frame[column].fill_null("").to_list()), labels)
+    return Samples(encode(implementation, frame[column]), labels)
