@@ -89,8 +89,7 @@ def _inner_edges(kept_rows: KeptRows, parts: Mapping[str, int], rows: Mapping[st
 
     # The first rows only place the first edges: wherever these lie, the cuts become exact.
     sample = next((batch.code for batch in stream(False) if len(batch.code)), np.zeros(0, dtype=np.uint64))
-    intervals = min(histograms.INTERVALS, max(2, histograms.CELLS // len(numbers)))
-    histogram = histograms.count(stream, histograms.first_edges(sample, intervals), len(numbers), 0)
+    histogram = histograms.first_count(stream, sample, len(numbers), 0)
     # Places of the quantiles among the sorted scores of a source; a place between two scores is interpolated.
     places = {s: (rows[s] - 1) * (np.arange(1, parts[s]) / parts[s]) for s in numbers if parts[s] > 1}
     ranks = {
