@@ -60,8 +60,9 @@ def bins(kept_rows: KeptRows, parts: Mapping[str, int], rows: Mapping[str, int])
     """Split each source into about ``parts`` bins of equal rows, the lowest scores first.
 
     A source of many equal scores gets fewer bins, since no bin is empty. ``rows`` are the rows of each source.
+    ``kept_rows`` must name a score.
     """
-    edges = _inner_edges(kept_rows, parts, rows) if kept_rows.by else {}
+    edges = _inner_edges(kept_rows, parts, rows)
     bounds: dict[str, list[float | None]] = {source: [None, *edges.get(source, []), None] for source in sorted(rows)}
     counts = _count(kept_rows, bounds)
     result = {}
@@ -118,10 +119,11 @@ def _count(kept_rows: KeptRows, bounds: Mapping[str, list[float | None]]) -> dic
     """Return (bins, 2): the rows and tokens of each bin of each source."""
     counts = {source: np.zeros((len(limits) - 1, 2), dtype=np.int64) for source, limits in bounds.items()}
     by = kept_rows.by
+    assert by is not None
     for frame in kept_rows.frames():
         for (name,), part in frame.partition_by("source", as_dict=True).items():
             tokens = part["tokens"].to_numpy()
             for i, limits in enumerate(pairwise(bounds[str(name)])):
-                members = scored.inside(part[by].to_numpy(), limits) if by else np.ones(part.height, dtype=bool)
+                members = scored.inside(part[by].to_numpy(), limits)
                 counts[str(name)][i] += (int(members.sum()), int(tokens[members].sum()))
     return counts
