@@ -130,7 +130,7 @@ def test_copies_lie_in_order_of_time_whatever_the_window(tmp_path, monkeypatch):
     assert sorted(p.name for p in (tmp_path / "small").iterdir()) == ["slots-0.npy", "slots-1.npy"]
 
 
-def test_at_every_cut_each_pool_has_tokensits_share_to_within_a_document(tmp_path):
+def test_at_every_cut_each_pool_has_given_its_share_to_within_a_document(tmp_path):
     rng = np.random.default_rng(0)
     sizes = [rng.integers(1, 200, 400), rng.lognormal(4, 1.5, 150).astype(int) + 1, np.array([5000])]
     pools = [(keys(len(s), i), s, t) for i, (s, t) in enumerate(zip(sizes, (90_000, 30_000, 9_000), strict=True))]
