@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import polars as pl
@@ -42,6 +43,26 @@ def job(scores: Path) -> dict[str, object]:
     if not files.exists(path):
         raise Interrupted(f"{scores} has no {manifest.FOLDER}/score.json: it was not made by `curate score`")
     return artifacts.load(path, "score_job")
+
+
+def inputs(scores: Path) -> tuple[Shard, ...]:
+    """Return the input files that a score folder was made from, as they are now, scored or not."""
+    return batches.shards(cast(list[str], job(scores)["data"]))
+
+
+def with_inputs(
+    scores: Path, data: Sequence[Shard], *, remedy: str = "score the data again"
+) -> list[tuple[Shard, Shard]]:
+    """Return each score file under a score folder with the file of ``data`` whose rows it scores.
+
+    Raises:
+        SchemaError: if an input was moved. The message says to move it back, or ends with the ``remedy``.
+    """
+    by_name = {shard.relative: shard for shard in data}
+    shards = score_files(scores)
+    if moved := next((shard for shard in shards if shard.relative not in by_name), None):
+        raise SchemaError(f"{moved.path} has no input {moved.relative} any more. Move it back, or {remedy}")
+    return [(shard, by_name[shard.relative]) for shard in shards]
 
 
 def kept_batches(shard: Shard, kept: Path | None, needs: Sequence[str]) -> Iterator[tuple[pl.DataFrame, pl.Series]]:
@@ -100,13 +121,8 @@ def pool_batches(pool: Pool, needs: Sequence[str]) -> Iterator[pl.DataFrame]:
         return
     scores, ranges = Path(pool.scores), pool.score or {}
     reading = Reading(text_column=str(job(scores)["text_column"]))
-    inputs = {shard.relative: shard for shard in batches.shards(pool.where)}
-    for shard in score_files(scores):
-        if shard.relative not in inputs:
-            raise SchemaError(
-                f"{shard.path} has no input {shard.relative} under {', '.join(pool.where)}. Was it moved?"
-            )
-        data = batches.batches(inputs[shard.relative], needs, reading=reading)
+    for shard, source in with_inputs(scores, batches.shards(pool.where)):
+        data = batches.batches(source, needs, reading=reading)
         marks = kept_batches(shard, Path(pool.kept) if pool.kept else None, tuple(ranges))
         for batch, (mark, verdict) in zip(data, marks, strict=True):
             chosen = verdict.to_numpy().copy()

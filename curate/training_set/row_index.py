@@ -79,15 +79,9 @@ def _files(pool: Pool) -> tuple[list[tuple[Shard, Shard | None]], str]:
     inputs = batches.shards(pool.where)
     if pool.scores is None:
         return [(shard, None) for shard in inputs], "text"
-    by_name = {shard.relative: shard for shard in inputs}
-    score_files = scored.score_files(Path(pool.scores))
-    if moved := [shard for shard in score_files if shard.relative not in by_name]:
-        raise SchemaError(
-            f"{moved[0].path} has no input {moved[0].relative} under {', '.join(pool.where)}. Move it back, or score "
-            "the data again"
-        )
+    pairs = scored.with_inputs(Path(pool.scores), inputs)
     text_column = str(scored.job(Path(pool.scores))["text_column"])
-    return [(by_name[shard.relative], shard) for shard in score_files], text_column
+    return [(data, shard) for shard, data in pairs], text_column
 
 
 def index_path(folder: Path, number: int) -> Path:
