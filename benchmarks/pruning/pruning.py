@@ -30,6 +30,7 @@ from sklearn.decomposition import PCA, TruncatedSVD
 from sklearn.feature_extraction.text import TfidfVectorizer
 
 from curate import open_sets
+from curate.description import measures
 from curate.pruning import auto_rule, perceptron, quotas
 from curate.tables.batches import keys
 
@@ -268,11 +269,8 @@ def margins(train: Rows) -> np.ndarray:
 
 
 def local_dimension(x: np.ndarray, k: int = 20) -> float:
-    """The maximum-likelihood dimension from distances to 20 neighbours (Levina and Bickel 2005, inverse averaged)."""
-    x = np.unique(x, axis=0)
-    square = (x * x).sum(axis=1)
-    distance = np.sqrt(np.maximum(np.sort(square[:, None] + square - 2 * x @ x.T, axis=1)[:, 1 : k + 1], 1e-12))
-    return float(1 / np.log(distance[:, -1:] / distance[:, :-1]).mean())
+    """Return the maximum-likelihood dimension from distances to 20 neighbours, as `curate describe` estimates it."""
+    return measures.dimension(measures.neighbours(x[measures.distinct(x)], k)[0])
 
 
 def language() -> None:

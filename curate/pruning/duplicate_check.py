@@ -14,7 +14,6 @@ import numpy as np
 import polars as pl
 
 from curate import open_sets
-from curate.errors import SchemaError
 from curate.streaming import ngrams
 from curate.tables import batches, scored
 from curate.tables.sample import smallest_hashes
@@ -122,16 +121,9 @@ class ScoredText:
 
 
 def _inputs(scores: Path) -> list[ScoredText]:
-    job = scored.job(scores)
-    reading = batches.Reading(text_column=str(job["text_column"]))
-    inputs = {shard.relative: shard for shard in batches.shards(cast(list[str], job["data"]))}
-    shards = scored.score_files(scores)
-    if moved := [shard for shard in shards if shard.relative not in inputs]:
-        raise SchemaError(
-            f"{moved[0].path} has no input {moved[0].relative} any more. Move it back, or skip the check with "
-            "--verify 0"
-        )
-    return [ScoredText(shard, inputs[shard.relative], reading) for shard in shards]
+    reading = batches.Reading(text_column=str(scored.job(scores)["text_column"]))
+    pairs = scored.with_inputs(scores, scored.inputs(scores), remedy="skip the check with --verify 0")
+    return [ScoredText(shard, data, reading) for shard, data in pairs]
 
 
 def _chosen(inputs: Sequence[ScoredText], kept: Path, by: str, count: int, seed: int) -> list[Document]:

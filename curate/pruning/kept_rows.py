@@ -5,7 +5,6 @@ In: score files, decisions and the inputs. Out: files of a given number of rows.
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import cast
 
 import polars as pl
 import pyarrow as pa
@@ -37,23 +36,21 @@ def write_kept(
     """
     if shard_rows < 1:
         raise SchemaError(f"--shard-rows {shard_rows} must be at least 1")
-    inputs = {shard.relative: shard for shard in batches.shards(cast(list[str], scored.job(scores)["data"]))}
-    shards = scored.score_files(scores)
-    if moved := next((shard for shard in shards if shard.relative not in inputs), None):
-        raise SchemaError(f"{moved.path} has no input {moved.relative} any more. Move it back, or score the data again")
+    inputs = scored.inputs(scores)
+    pairs = scored.with_inputs(scores, inputs)
     # Removing the files of an earlier call would remove inputs.
-    if read := next((shard for shard in inputs.values() if shard.path.is_relative_to(out)), None):
+    if read := next((shard for shard in inputs if shard.path.is_relative_to(out)), None):
         raise SchemaError(f"kept rows cannot go to {out}: the input {read.path} is there. Give another --out")
-    _remove_earlier(out, {_stem_and_suffix(shard.relative) for shard in shards})
+    _remove_earlier(out, {_stem_and_suffix(shard.relative) for shard, _ in pairs})
     total = 0
-    for done, shard in enumerate(shards, start=1):
+    for done, (shard, data) in enumerate(pairs, start=1):
         stem, suffix = _stem_and_suffix(shard.relative)
-        kept_batches = _kept_batches(inputs[shard.relative], shard, kept)
+        kept_batches = _kept_batches(data, shard, kept)
         for i, part in enumerate(batches.cut(kept_batches, shard_rows)):
             table = pa.Table.from_batches(part)
             _write(out / f"{stem}-{i:05d}{suffix}", suffix, table)
             total += table.num_rows
-        progress("materialize", done, len(shards))
+        progress("materialize", done, len(pairs))
     return total
 
 

@@ -13,7 +13,7 @@ import polars as pl
 from curate.errors import SchemaError
 from curate.pool.pool import Pool, to_json
 from curate.pruning import score_bins
-from curate.pruning.score_bins import KeptRows
+from curate.pruning.score_bins import Bin, KeptRows
 from curate.storage import artifacts
 from curate.tables import scored
 
@@ -106,7 +106,6 @@ def pools(
     """
     scores, kept = folder(scores), folder(kept) if kept is not None else None
     by, bins = None if by == "source" else by, BINS if bins is None else bins
-    kept_rows = KeptRows(scores, kept, by)
     rows, tokens = score_bins.totals(KeptRows(scores, kept))
     if not rows:
         remedy = "Raise --keep of `curate prune`" if kept else "Score data that has rows"
@@ -115,9 +114,13 @@ def pools(
         )
     # A bin with too few tokens would be repeated too often to be a useful pool.
     parts = {source: _parts(bins, total, min_tokens) if by else 1 for source, total in tokens.items()}
+    if by:
+        split = score_bins.bins(KeptRows(scores, kept, by), parts, rows)
+    else:  # every source is one bin, and its counts are known already
+        split = {source: [Bin((None, None), rows[source], tokens[source])] for source in sorted(rows)}
     where = _inputs(scores)
     members = []
-    for source, source_bins in score_bins.bins(kept_rows, parts, rows).items():
+    for source, source_bins in split.items():
         for i, part in enumerate(source_bins):
             pool = Pool(
                 name=f"{source}.{i + 1}" if len(source_bins) > 1 else source,

@@ -52,12 +52,12 @@ def error(alpha: float, keep: float = 1.0, mode: Mode = "random", *, angle: floa
     return _straight(alpha * keep, low, high) if angle == 0 else _slanted(alpha * keep, low, high, angle)
 
 
-def crossover(keep: float, *, angle: float = 0.0) -> float:
+def crossover(keep: float) -> float:
     """Return the examples for each dimension, before pruning, above which hard ones are better kept than easy ones."""
 
     def log_ratio(log_alpha: float) -> float:
         alpha = float(np.exp(log_alpha))
-        return log(error(alpha, keep, "hard", angle=angle) / error(alpha, keep, "easy", angle=angle))
+        return log(error(alpha, keep, "hard") / error(alpha, keep, "easy"))
 
     low, high = log(1.0), log(8.0 / min(keep, 1 - keep))
     return float(np.exp(brentq(log_ratio, low, high, xtol=1e-6)))

@@ -26,14 +26,14 @@ from curate.pruning.auto_rule import RuleAdvice
 from curate.pruning.decisions import POOLS, DecidedColumn
 from curate.pruning.make_pools import Folder, Pools, folder, pools_of_sources
 from curate.pruning.rule_options import RuleOptions
-from curate.pruning.rules import RULES, Rule
-from curate.storage import artifacts, files, manifest
+from curate.pruning.rules import Rule
+from curate.storage import artifacts, manifest
 from curate.tables import scored, writer
 
 if TYPE_CHECKING:
     from curate.charts import Chart
 
-__all__ = ["RULES", "Pruned", "prune"]
+__all__ = ["Pruned", "prune"]
 
 ROWS = "rows"  # the folder of kept rows below the output
 DUPLICATES = "score.duplicates"  # the score whose removals are compared again
@@ -191,7 +191,6 @@ def _write_pools(scores: Path, out: Path, rule: Rule, by: str, by_source: pl.Dat
     """Write the pools of what is kept, so that no plan is made from the sizes before; none if nothing is kept."""
     members = pools_of_sources(scores, out, by_source)
     if not members:
-        files.remove(out / POOLS)
         return None
     arguments = {"scores": scores, "by": by, "rule": rule.name, "keep": rule.keep}
     record = artifacts.made_by(arguments, [scores / manifest.FOLDER / "score.json"], rule.seed)

@@ -32,7 +32,6 @@ RULES: Mapping[str, str] = {
     "sample": "Draw rows at random, with a probability that grows with the score.",
 }
 TRIMMED = 3  # a verdict beside DROPPED, KEPT and KEPT_BY_FLOOR: too hard to be believed
-LAST_CODE = (1 << 64) - 1  # of trimmed rows: it sorts after every score
 # Gumbel noise from 53 random bits lies between -ln(ln(2^54)) = -3.62 and 54 ln 2 = 37.43.
 NOISE_LOW, NOISE_HIGH = -3.7, 37.5
 
@@ -170,18 +169,17 @@ def _sizes(stream: BatchStream, cells: int) -> np.ndarray:
 
 def _histogram(column: ScoreColumn, rule: Rule, stream: BatchStream, cells: int) -> Histogram:
     """Count a stream whose order is not that of the first reading."""
-    intervals = min(histograms.INTERVALS, max(2, histograms.CELLS // cells))
     codes = histograms.codes(rule.sign * column.sample)
     if rule.name == "sample":
         keys = batches.keys([str(i) for i in range(len(column.sample))], rule.seed)
         codes = histograms.codes(-perturbed(column.sample, keys, column, rule))
-    return histograms.count(stream, histograms.first_edges(codes, intervals), cells, rule.seed)
+    return histograms.first_count(stream, codes, cells, rule.seed)
 
 
 def _span(column: ScoreColumn, rule: Rule) -> tuple[int, int]:
     """Return the least and the largest code in the stream of a rule."""
     if rule.name == "stratified":
-        return 0, LAST_CODE
+        return 0, histograms.LARGEST
     ends = np.array([column.low, column.high])
     values = rule.sign * ends
     if rule.name == "sample":
@@ -214,9 +212,7 @@ def _trim(column: ScoreColumn, rule: Rule) -> Trim:
     sign = -1.0 if rule.low else 1.0
     make = column.ranked(sign)
     stream, groups = column.stream(make), len(column.groups)
-    intervals = min(histograms.INTERVALS, max(2, histograms.CELLS // groups))
-    edges = histograms.first_edges(histograms.codes(sign * column.sample), intervals)
-    histogram = histograms.count(stream, edges, groups, rule.seed)
+    histogram = histograms.first_count(stream, histograms.codes(sign * column.sample), groups, rule.seed)
     remaining_rows = column.rows - int(np.floor(rule.trim * column.rows))
     ranking = Ranking(stream, rule.seed, sorted_rows=SORTED_ROWS)
     return Trim(make, verdicts.decide(ranking, histogram, target=remaining_rows))
@@ -229,7 +225,8 @@ def _trimmed_last(make: BatchMaker, trim: Trim | None, group: int) -> BatchMaker
 
     def make_trimmed(frame: pl.DataFrame, start: int) -> CodedBatch:
         batch, trimmed = make(frame, start), trim.of(frame, start)
-        code = np.where(trimmed, np.uint64(LAST_CODE), batch.code)
+        # The largest code sorts after every score.
+        code = np.where(trimmed, np.uint64(histograms.LARGEST), batch.code)
         return CodedBatch(code, np.where(trimmed, group, batch.group), batch.ids)
 
     return make_trimmed

@@ -60,8 +60,9 @@ def bins(kept_rows: KeptRows, parts: Mapping[str, int], rows: Mapping[str, int])
     """Split each source into about ``parts`` bins of equal rows, the lowest scores first.
 
     A source of many equal scores gets fewer bins, since no bin is empty. ``rows`` are the rows of each source.
+    ``kept_rows`` must name a score.
     """
-    edges = _inner_edges(kept_rows, parts, rows) if kept_rows.by else {}
+    edges = _inner_edges(kept_rows, parts, rows)
     bounds: dict[str, list[float | None]] = {source: [None, *edges.get(source, []), None] for source in sorted(rows)}
     counts = _count(kept_rows, bounds)
     result = {}
@@ -89,8 +90,7 @@ def _inner_edges(kept_rows: KeptRows, parts: Mapping[str, int], rows: Mapping[st
 
     # The first rows only place the first edges: wherever these lie, the cuts become exact.
     sample = next((batch.code for batch in stream(False) if len(batch.code)), np.zeros(0, dtype=np.uint64))
-    intervals = min(histograms.INTERVALS, max(2, histograms.CELLS // len(numbers)))
-    histogram = histograms.count(stream, histograms.first_edges(sample, intervals), len(numbers), 0)
+    histogram = histograms.first_count(stream, sample, len(numbers), 0)
     # Places of the quantiles among the sorted scores of a source; a place between two scores is interpolated.
     places = {s: (rows[s] - 1) * (np.arange(1, parts[s]) / parts[s]) for s in numbers if parts[s] > 1}
     ranks = {
@@ -119,10 +119,11 @@ def _count(kept_rows: KeptRows, bounds: Mapping[str, list[float | None]]) -> dic
     """Return (bins, 2): the rows and tokens of each bin of each source."""
     counts = {source: np.zeros((len(limits) - 1, 2), dtype=np.int64) for source, limits in bounds.items()}
     by = kept_rows.by
+    assert by is not None
     for frame in kept_rows.frames():
         for (name,), part in frame.partition_by("source", as_dict=True).items():
             tokens = part["tokens"].to_numpy()
             for i, limits in enumerate(pairwise(bounds[str(name)])):
-                members = scored.inside(part[by].to_numpy(), limits) if by else np.ones(part.height, dtype=bool)
+                members = scored.inside(part[by].to_numpy(), limits)
                 counts[str(name)][i] += (int(members.sum()), int(tokens[members].sum()))
     return counts

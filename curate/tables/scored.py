@@ -1,7 +1,9 @@
 """Read inputs, scores and decisions of the same rows side by side."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import polars as pl
@@ -42,6 +44,26 @@ def job(scores: Path) -> dict[str, object]:
     if not files.exists(path):
         raise Interrupted(f"{scores} has no {manifest.FOLDER}/score.json: it was not made by `curate score`")
     return artifacts.load(path, "score_job")
+
+
+def inputs(scores: Path) -> tuple[Shard, ...]:
+    """Return the input files that a score folder was made from, as they are now, scored or not."""
+    return batches.shards(cast(list[str], job(scores)["data"]))
+
+
+def with_inputs(
+    scores: Path, data: Sequence[Shard], *, remedy: str = "score the data again"
+) -> list[tuple[Shard, Shard]]:
+    """Return each score file under a score folder with the file of ``data`` whose rows it scores.
+
+    Raises:
+        SchemaError: if an input was moved. The message says to move it back, or ends with the ``remedy``.
+    """
+    by_name = {shard.relative: shard for shard in data}
+    shards = score_files(scores)
+    if moved := next((shard for shard in shards if shard.relative not in by_name), None):
+        raise SchemaError(f"{moved.path} has no input {moved.relative} any more. Move it back, or {remedy}")
+    return [(shard, by_name[shard.relative]) for shard in shards]
 
 
 def kept_batches(shard: Shard, kept: Path | None, needs: Sequence[str]) -> Iterator[tuple[pl.DataFrame, pl.Series]]:
@@ -88,30 +110,36 @@ def inside(values: np.ndarray, limits: ScoreRange) -> np.ndarray:
     return np.asarray((values >= lowest) & (values < highest))
 
 
+def pool_columns(pools: Iterable[Pool]) -> tuple[str, ...]:
+    """Return the columns that decide which rows belong to pools, without the identity columns."""
+    names = chain.from_iterable([*(pool.filter or {}), *(pool.score or {})] for pool in pools)
+    # Identity columns are read in any case.
+    return tuple(name for name in dict.fromkeys(names) if name not in batches.IDENTITY)
+
+
+def members(pool: Pool, batch: pl.DataFrame) -> np.ndarray:
+    """Return an (n,) mask of the rows that the filter and the score range of a pool select."""
+    mask = np.ones(batch.height, dtype=bool)
+    for column, value in (pool.filter or {}).items():
+        # Filters hold text, whatever the type of the column. A missing value belongs to no pool.
+        mask &= (batch[column].cast(pl.String) == value).fill_null(False).to_numpy()
+    for column, limits in (pool.score or {}).items():
+        mask &= inside(batch[column].to_numpy(), limits)
+    return mask
+
+
 def pool_batches(pool: Pool, needs: Sequence[str]) -> Iterator[pl.DataFrame]:
     """Yield the rows of a pool, with ``id, source, tokens`` and ``needs``, in file and row order."""
-    filters = dict(pool.filter or {})
     if pool.scores is None:
-        # Columns to filter by must be read, though the caller did not ask for them.
-        extra = [name for name in filters if name != "source" and name not in needs]
         for shard in batches.shards(pool.where):
-            for batch in batches.batches(shard, (*needs, *extra)):
-                yield batch.filter(*(pl.col(k) == v for k, v in filters.items())) if filters else batch
+            # Columns to filter by must be read, though the caller did not ask for them.
+            for batch in batches.batches(shard, (*needs, *pool_columns([pool]))):
+                yield batch.filter(members(pool, batch)) if pool.filter or pool.score else batch
         return
-    scores, ranges = Path(pool.scores), pool.score or {}
+    scores = Path(pool.scores)
     reading = Reading(text_column=str(job(scores)["text_column"]))
-    inputs = {shard.relative: shard for shard in batches.shards(pool.where)}
-    for shard in score_files(scores):
-        if shard.relative not in inputs:
-            raise SchemaError(
-                f"{shard.path} has no input {shard.relative} under {', '.join(pool.where)}. Was it moved?"
-            )
-        data = batches.batches(inputs[shard.relative], needs, reading=reading)
-        marks = kept_batches(shard, Path(pool.kept) if pool.kept else None, tuple(ranges))
+    for shard, source in with_inputs(scores, batches.shards(pool.where)):
+        data = batches.batches(source, needs, reading=reading)
+        marks = kept_batches(shard, Path(pool.kept) if pool.kept else None, pool_columns([pool]))
         for batch, (mark, verdict) in zip(data, marks, strict=True):
-            chosen = verdict.to_numpy().copy()
-            for column, value in filters.items():
-                chosen &= (mark[column] == value).to_numpy()
-            for column, limits in ranges.items():
-                chosen &= inside(mark[column].to_numpy(), limits)
-            yield batch.filter(chosen)
+            yield batch.filter(verdict.to_numpy() & members(pool, mark))

@@ -6,7 +6,6 @@ A pool's filter, score range and decisions are read once. The text is not read w
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -79,15 +78,9 @@ def _files(pool: Pool) -> tuple[list[tuple[Shard, Shard | None]], str]:
     inputs = batches.shards(pool.where)
     if pool.scores is None:
         return [(shard, None) for shard in inputs], "text"
-    by_name = {shard.relative: shard for shard in inputs}
-    score_files = scored.score_files(Path(pool.scores))
-    if moved := [shard for shard in score_files if shard.relative not in by_name]:
-        raise SchemaError(
-            f"{moved[0].path} has no input {moved[0].relative} under {', '.join(pool.where)}. Move it back, or score "
-            "the data again"
-        )
+    pairs = scored.with_inputs(Path(pool.scores), inputs)
     text_column = str(scored.job(Path(pool.scores))["text_column"])
-    return [(by_name[shard.relative], shard) for shard in score_files], text_column
+    return [(data, shard) for shard, data in pairs], text_column
 
 
 def index_path(folder: Path, number: int) -> Path:
@@ -111,7 +104,7 @@ def write_index(task: IndexTask) -> int:
         if (batch["tokens"] < 0).any():
             raise SchemaError(f"{file.files[-1]} has rows with negative tokens. Score the data again")
         for number, pool in file.pools:
-            rows = np.flatnonzero(_members(pool, batch, verdict))
+            rows = np.flatnonzero(verdict.to_numpy() & scored.members(pool, batch))
             ids, tokens = batch["id"].gather(rows), batch["tokens"].gather(rows)
             columns = {"pool": np.full(len(rows), number), "row": rows + start, "key": batches.keys(ids, seeds[number])}
             parts[number].append(pl.DataFrame({**columns, "tokens": tokens}, schema=INDEX))
@@ -122,22 +115,9 @@ def write_index(task: IndexTask) -> int:
 
 def _marks(file: DataFile) -> Iterator[tuple[pl.DataFrame, pl.Series]]:
     """Yield what decides membership, batch by batch: scores and verdicts where there are scores, else the data."""
-    wanted = chain.from_iterable([*(pool.filter or {}), *(pool.score or {})] for _, pool in file.pools)
-    # Identity columns are read in any case.
-    needs = tuple(name for name in dict.fromkeys(wanted) if name not in ("id", "source", "tokens"))
+    needs = scored.pool_columns(pool for _, pool in file.pools)
     if file.scores is not None:
         yield from scored.kept_batches(file.scores, file.kept, needs)
         return
     for batch in batches.batches(file.data, needs):
         yield batch, pl.repeat(True, batch.height, eager=True)
-
-
-def _members(pool: Pool, batch: pl.DataFrame, verdict: pl.Series) -> np.ndarray:
-    """Return a bool (n,) that marks the rows of a pool."""
-    members = verdict.to_numpy().copy()
-    for column, value in (pool.filter or {}).items():
-        # Filters hold text, whatever the type of the column. A missing value belongs to no pool.
-        members &= (batch[column].cast(pl.String) == value).fill_null(False).to_numpy()
-    for column, limits in (pool.score or {}).items():
-        members &= scored.inside(batch[column].to_numpy(), limits)
-    return members

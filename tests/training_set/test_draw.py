@@ -27,6 +27,7 @@ from curate.pruning import make_pools, prune
 from curate.scoring import score
 from curate.storage import artifacts
 from curate.tables import batches
+from curate.tables.scored import pool_batches
 from curate.training_set import draw, placement, shuffle
 from curate.training_set.job import materialize
 
@@ -130,7 +131,7 @@ def test_copies_lie_in_order_of_time_whatever_the_window(tmp_path, monkeypatch):
     assert sorted(p.name for p in (tmp_path / "small").iterdir()) == ["slots-0.npy", "slots-1.npy"]
 
 
-def test_at_every_cut_each_pool_has_tokensits_share_to_within_a_document(tmp_path):
+def test_at_every_cut_each_pool_has_given_its_share_to_within_a_document(tmp_path):
     rng = np.random.default_rng(0)
     sizes = [rng.integers(1, 200, 400), rng.lognormal(4, 1.5, 150).astype(int) + 1, np.array([5000])]
     pools = [(keys(len(s), i), s, t) for i, (s, t) in enumerate(zip(sizes, (90_000, 30_000, 9_000), strict=True))]
@@ -275,6 +276,21 @@ def test_pools_without_scores_with_their_own_tokens_and_a_null_text(tmp_path):
     assert sorted(rows["text"].to_list(), key=str) == sorted([None, "t1", "t5", "t7", "t9"] * 2, key=str)
     assert rows["tokens"].sum() == drawn.draws[0].tokens == 150
     assert set(rows["id"]) == {f"x.jsonl:{i}" for i in (1, 3, 5, 7, 9)}
+    assert set(pl.concat(pool_batches(pool, ("text",)))["id"]) == set(rows["id"])
+
+
+def test_a_filter_selects_the_same_scored_rows_for_training_and_for_distances(tmp_path):
+    """A filter by label, a column of numbers of which some are missing: both jobs read it from the score files."""
+    labels = [None if i % 5 == 0 else i % 2 for i in range(20)]
+    documents(20).with_columns(pl.Series("label", labels)).write_parquet(tmp_path / "x.parquet")
+    score.score([str(tmp_path / "x.parquet")], ("length",), tmp_path / "scores")
+    whole = make_pools.pools(tmp_path / "scores")[0]
+    tokens = pl.concat(pool_batches(whole, ()))["tokens"].to_list()
+    expected = [i for i, label in enumerate(labels) if label == 1]
+    pool = replace(whole, tokens=sum(tokens[i] for i in expected), examples=len(expected), filter={"label": "1"})
+    _, rows = drawn_into([pool], tmp_path / "out", {pool.name: 1.0}, int(pool.tokens))
+    assert sorted(rows["id"]) == sorted(f"d{i}" for i in expected)
+    assert sorted(pl.concat(pool_batches(pool, ("text",)))["id"]) == sorted(rows["id"])
 
 
 # ---- continue, refuse, start over

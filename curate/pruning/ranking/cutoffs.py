@@ -109,7 +109,7 @@ def narrow(
         if _few(histogram, near_cuts, ranking.sorted_rows):
             return histogram, present_cuts, near_cuts
         # At least two pieces an interval, or the loop would not end.
-        pieces = max(2 * int(near_cuts.sum()), min(histograms.INTERVALS, histograms.CELLS // groups))
+        pieces = max(2 * int(near_cuts.sum()), histograms.most_intervals(groups))
         edges = _refined_edges(histogram, near_cuts, pieces)
         histogram = histograms.count(ranking.stream, edges, groups, ranking.seed)
 

@@ -13,10 +13,8 @@ import numpy as np
 
 from curate.pruning.ranking import histograms
 from curate.pruning.ranking.cutoffs import Ranking
-from curate.pruning.ranking.histograms import CodedBatch
+from curate.pruning.ranking.histograms import LARGEST, CodedBatch
 from curate.tables import batches
-
-LARGEST = (1 << 64) - 1  # code and key
 
 
 @dataclass(frozen=True)
@@ -107,7 +105,7 @@ def _into_keys(brackets: Brackets) -> Brackets:
 def _narrowed(ranking: Ranking, brackets: Brackets, quotas: np.ndarray) -> Brackets:
     """Count the cells of every bracket, and return the cells with the cuts as the next brackets."""
     g = len(quotas)
-    cells = min(histograms.INTERVALS, max(2, histograms.CELLS // g))
+    cells = histograms.most_intervals(g)
     # Rounded up without overflow: a bracket may span all 64 bits.
     step = (brackets.high - brackets.low) // np.uint64(cells) + np.uint64(1)
     counts = np.zeros((g, cells), dtype=np.int64)

@@ -17,6 +17,7 @@ CELLS = 1 << 21
 # No table has more intervals than this: 2^15 narrow a cut down 32,768-fold in a pass, and more do not save a pass.
 INTERVALS = 1 << 15
 SIDE = 1 << 64  # the number of codes, and the number of keys of one code
+LARGEST = SIDE - 1  # code and key
 SIGN_BIT = np.uint64(1 << 63)
 
 
@@ -99,6 +100,12 @@ def finder(edges: Sequence[int], seed: int) -> IntervalFinder:
     return IntervalFinder(edge_codes, edge_keys, np.unique(edge_codes[edge_keys > 0]), seed)
 
 
+def most_intervals(groups: int) -> int:
+    """Return how many intervals a table of counts of so many groups may have."""
+    # At least two, or splitting an interval would not narrow anything.
+    return min(INTERVALS, max(2, CELLS // groups))
+
+
 def first_edges(sample: np.ndarray, intervals: int) -> tuple[int, ...]:
     """Return edges at quantiles of sampled codes, so that about as many rows lie between each two.
 
@@ -116,6 +123,11 @@ def count(stream: BatchStream, edges: tuple[int, ...], groups: int, seed: int) -
     for batch in stream(bool(len(intervals.ties))):
         np.add.at(counts, (intervals.find(batch), batch.group), 1)
     return Histogram(edges, counts)
+
+
+def first_count(stream: BatchStream, sample: np.ndarray, groups: int, seed: int) -> Histogram:
+    """Count the rows of each group between edges at quantiles of sampled codes; one pass over the rows."""
+    return count(stream, first_edges(sample, most_intervals(groups)), groups, seed)
 
 
 def count_new_groups(batches: Iterator[CodedBatch], edges: tuple[int, ...]) -> Histogram:
