@@ -165,7 +165,7 @@ def test_advice_on_late_pools_is_enough_when_followed_to_the_letter(total, fract
     except Infeasible as said:
         if wider := re.search(r"make (?:it|the anneal) ([\d.e-]+) of training", str(said)):
             assert min(curricula.late(total, parts, float(wider[1])).values()) >= 0
-        if times := re.search(r"draw ([\d.e-]+) times", str(said)):
+        if times := re.search(r"drawn late by ([\d.e-]+)", str(said)):
             assert (
                 min(curricula.late(total, {n: x * float(times[1]) for n, x in parts.items()}, fraction).values()) >= 0
             )
