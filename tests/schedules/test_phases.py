@@ -249,7 +249,7 @@ def test_other_doors():
     for tokens in (0, -1, float("nan"), float("inf")):
         with pytest.raises(SchemaError, match="positive, finite"):
             curricula.constant(MC4, tokens, PLAN)
-    with pytest.raises(SchemaError, match="two pools are named 'en'"):
+    with pytest.raises(SchemaError, match="the schedule names pool 'en' twice"):
         Curriculum((*MC4, MC4[0]), 1e9, (Phase(0, 1, PLAN),))
     with pytest.raises(SchemaError, match="take 0.9 of training"):
         curricula.piecewise(MC4, 1e9, [(0.5, PLAN), (0.4, PLAN)])
