@@ -1,4 +1,4 @@
-"""The reference run of the laws, and powers of shares that stay differentiable at the corners of the simplex."""
+"""The reference run of the laws, and sums and powers of shares."""
 
 import math
 
@@ -8,6 +8,15 @@ from torch import Tensor
 # that A is in nats per token. Fits then start from amplitudes of about 1, and A and alpha are nearly independent.
 SIZE, TOKENS = 2e8, 1e10
 TRACE = 1e-6  # is added to shares: h^g has no finite slope at h = 0 for g < 1
+
+
+def corpus(parts: Tensor, pool: int, *, rest: bool) -> Tensor:
+    """Return (n,) parts of the corpus whose loss is modelled, from (n, p) parts of the pools.
+
+    The corpus is pool number ``pool``; with ``rest`` it is all pools except that one.
+    """
+    own = parts[..., pool]
+    return parts.sum(dim=-1) - own if rest else own
 
 
 def log_mean(shares: Tensor, k: Tensor, g: Tensor, trace: Tensor | float) -> Tensor:

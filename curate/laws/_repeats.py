@@ -23,9 +23,8 @@ def effective_tokens(recipes: Recipes, scale: Tensor) -> Tensor:
     U unique tokens seen for e > 1 epochs are worth U + U R (1 - exp(-(e - 1) / R)). ``scale`` is R, one number or (p,):
     after R repeats, one more is worth 1/e = 0.37 of a fresh pass.
     """
-    fresh = torch.minimum(recipes.seen, recipes.unique)
-    # A pool that never runs out has unique = inf, so it has 0 repeats, and its fresh tokens are those seen.
-    return fresh * (1 + saturating(recipes.epochs - 1, scale))
+    # A pool that never runs out has unique = inf, so it has 0 repeats.
+    return recipes.fresh * (1 + saturating(recipes.epochs - 1, scale))
 
 
 def powered(repeats: Tensor, exponent: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from curate.errors import CurateError
 from curate.laws import Param
-from curate.laws._reference import SIZE, TOKENS, TRACE
+from curate.laws._reference import SIZE, TOKENS, TRACE, corpus
 from curate.laws._repeats import effective_tokens
 from curate.runs.recipes import Recipes
 
@@ -64,12 +64,13 @@ class Dcpt:
         Raises:
             CurateError: ``cross`` without a learnable coefficient in the recipes.
         """
-        tokens, r = recipes.tokens, self._share(recipes.weights)
+        tokens, r = recipes.tokens, corpus(recipes.weights, self.pool, rest=self.rest)
         # Without ``repeats`` a repeated token counts as a fresh one.
         useful = r
         if self.repeats:
             worth = effective_tokens(recipes, theta["R"])
-            tokens, useful = worth.sum(dim=-1), self._share(worth / tokens[..., None])
+            useful = corpus(worth / tokens[..., None], self.pool, rest=self.rest)
+            tokens = worth.sum(dim=-1)
         size = theta["A"] * (recipes.params / SIZE) ** -theta["alpha"]
         data = theta["B"] * (r + TRACE) ** theta["eta"] * (tokens / TOKENS) ** -theta["beta"]
         loss = theta["E"] + size + data + theta["C"] * (useful + theta["eps"]) ** -theta["gamma"]
@@ -81,8 +82,3 @@ class Dcpt:
                 )
             loss = loss + theta["F"] * recipes.distance ** -theta["mu"]
         return loss
-
-    def _share(self, parts: Tensor) -> Tensor:
-        """Return (n,) parts of the corpus whose loss is modelled, from (n, p) parts of the pools."""
-        own = parts[..., self.pool]
-        return parts.sum(dim=-1) - own if self.rest else own

@@ -44,7 +44,7 @@ class Infolaw:
         """Return (n,) losses in nats per token."""
         log_tokens = recipes.tokens.log()[..., None]
         rate = (theta["a"] * recipes.params.log() + theta["b"])[..., None]
-        unique = torch.minimum(recipes.seen, recipes.unique) / BILLION
+        unique = recipes.fresh / BILLION
         quality = torch.exp(-theta["theta"] * torch.arange(unique.shape[-1], dtype=torch.float64))
         # expm1 is exact where few passes teach little.
         learned = -log_tokens * torch.expm1(-rate * recipes.epochs.clamp_min(1.0) / log_tokens)

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from curate.laws import Param
@@ -43,8 +42,7 @@ class Overfit:
         """Return (n,) losses in nats per token."""
         repeats = recipes.epochs - 1
         power = powered(repeats, theta["delta"])
-        # Unlimited pools count by their tokens seen, or U would be infinite.
-        fresh = torch.minimum(recipes.seen, recipes.unique).sum(dim=-1)
+        fresh = recipes.fresh.sum(dim=-1)
         penalty = theta["P"] * (recipes.weights * power).sum(dim=-1) * (recipes.params / fresh) ** theta["kappa"]
         size = theta["A"] * (recipes.params / SIZE) ** -theta["alpha"]
         return theta["E"] + size + theta["B"] * (recipes.tokens / TOKENS) ** -theta["beta"] + penalty

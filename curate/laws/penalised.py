@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from math import exp
 
-import torch
 from torch import Tensor
 
 from curate.laws import Param
@@ -56,8 +55,7 @@ class Penalised:
         half = theta["r1"] * n ** -theta["rho"]
         repeats = (recipes.epochs - 1).clamp_min(0.0)
         harm = (recipes.weights * repeats**2 / (repeats**2 + half[..., None] ** 2)).sum(dim=-1)
-        # Unlimited pools count by their tokens seen, or U would be infinite.
-        fresh = torch.minimum(recipes.seen, recipes.unique).sum(dim=-1)
+        fresh = recipes.fresh.sum(dim=-1)
         useful = effective_tokens(recipes, theta["R"]).sum(dim=-1)
         penalty = theta["P"] * (recipes.params / fresh) ** theta["kappa"] * harm
         base = theta["A"] * n ** -theta["alpha"] + theta["B"] * (useful / TOKENS) ** -theta["beta"]

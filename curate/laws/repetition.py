@@ -74,7 +74,7 @@ class Repetition:
         """Return (n,) losses in nats per token."""
         alpha, beta = theta["alpha"], theta["beta"]
         data = effective_tokens(recipes, theta["R_D"]).sum(dim=-1)
-        fresh = torch.minimum(recipes.seen, recipes.unique).sum(dim=-1)
+        fresh = recipes.fresh.sum(dim=-1)
         # Compute-optimal size for D tokens: alpha A / N^alpha = beta B / D^beta solved for N.
         optimal = (alpha * theta["A"] / (beta * theta["B"])) ** (1 / alpha) * fresh ** (beta / alpha)
         # Parameters beyond the optimal size for the unique tokens count less, as repeats do.

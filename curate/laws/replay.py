@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from curate.laws import Param
-from curate.laws._reference import SIZE
+from curate.laws._reference import SIZE, corpus
 from curate.laws._repeats import LEAST, effective_tokens, powered
 from curate.runs.recipes import Recipes
 
@@ -80,8 +80,7 @@ class Replay:
     def loss(self, theta: Mapping[str, Tensor], recipes: Recipes) -> Tensor:
         """Return (n,) losses in nats per token."""
         useful = recipes.weights if self.harm else effective_tokens(recipes, theta["R"]) / recipes.tokens[..., None]
-        own = useful[..., self.pool]
-        r = useful.sum(dim=-1) - own if self.rest else own
+        r = corpus(useful, self.pool, rest=self.rest)
         z = ((r + theta["eps"]) / (1 + theta["eps"])).log()
         time, fallen = self.clock(recipes.tokens)
         shift = theta["G"] * time / (time + theta["d"]) * z * growth(theta["s"] * z)

@@ -74,9 +74,7 @@ class MixtureReader:
         """
         if index is not None and 0 <= index < len(self.plans):
             return self.plans[index]
-        budgets = "; ".join(f"{i} is {plan.budget.tokens:.4g} tokens" for i, plan in enumerate(self.plans))
-        problem = "has several plans" if index is None else f"has no plan {index}"
-        raise SchemaError(f"plan.json {problem}: choose one with --budget, where {budgets}")
+        raise plan_files.no_such_plan("plan.json", [plan.budget for plan in self.plans], index)
 
     def shares(self, mixture: MixtureLike, tokens: float, where: str) -> dict[str, float]:
         """Return the shares of all pools in a mixture.
@@ -110,11 +108,8 @@ def planned_mixtures(plan: PlanSource, pools: Sequence[Pool]) -> list[PlannedMix
         SchemaError: no such file, another kind of file, no plans, or shares that are no mixture of the pools.
     """
     file = plan_files.open_plan(plan)
-    plans = file.record.get("plans")
-    if not isinstance(plans, list) or not plans:
-        raise SchemaError(f"{file.name} has no plans: make some with `curate plan`")
     mixtures = []
-    for i in range(len(plans)):
+    for i in range(plan_files.count_plans(file)):
         # Shares are not checked here but rescaled below, since plans written by hand may sum to 0.999.
         budget, shares = plan_files.parse_plan(file, i)
         mixtures.append(PlannedMixture(budget, baselines.mixture(pools, shares, where=f"plan {i} of {file.name}")))

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Protocol, cast, runtime_checkable
 
 from curate.errors import SchemaError
-from curate.pool.pool import Budget, Pool, load_pools, parse_pools
+from curate.pool.pool import Budget, Pool, parse_pools
 from curate.storage import artifacts
 from curate.storage.files import text_hash
 
@@ -82,10 +82,9 @@ def pool_names(path: Path) -> tuple[str, ...]:
 
     If the file does not hold pools, return the names of those that have a share.
     """
-    record = artifacts.load(path, "plan", "schedule", "pools")
-    if "pools" in record:
-        return tuple(pool.name for pool in load_pools(path))
-    file = PlanFile(path.as_posix(), record)
+    file = PlanFile(path.as_posix(), artifacts.load(path, "plan", "schedule", "pools"))
+    if (pools := file.pools) is not None:
+        return tuple(pool.name for pool in pools)
     return tuple(parse_plan(file, 0)[1]) if file.has_plans else tuple(read_stages(file)[0].shares)
 
 
@@ -97,6 +96,18 @@ def plan_hash(plan: PlanSource) -> str:
     return text_hash(json.dumps(open_plan(plan).record, sort_keys=True))
 
 
+def count_plans(file: PlanFile) -> int:
+    """Return the number of plans in plan.json.
+
+    Raises:
+        SchemaError: if there are none.
+    """
+    plans = file.record.get("plans")
+    if not (isinstance(plans, list) and plans):
+        raise SchemaError(f"{file.name} has no plans: make some with `curate plan`")
+    return len(cast(list[object], plans))
+
+
 def choose_plan(file: PlanFile, index: int | None) -> int:
     """Return the index of the plan to use: ``index``, or 0 if it is None and there is one plan.
 
@@ -104,18 +115,23 @@ def choose_plan(file: PlanFile, index: int | None) -> int:
         SchemaError: if there are no plans, no plan has this index, or ``index`` is None and there are several plans.
             The message lists them.
     """
-    plans = file.record["plans"]
-    if not (isinstance(plans, list) and plans):
-        raise SchemaError(f"{file.name} has no plans in its field 'plans': make it with `curate plan`")
+    count = count_plans(file)
     # A negative index is refused. It does not count from the end, since it is more likely a mistake.
-    if index is not None and 0 <= index < len(plans):
+    if index is not None and 0 <= index < count:
         return index
-    if index is None and len(plans) == 1:
+    if index is None and count == 1:
         return 0
-    budgets = [read_plan(file, i)[0] for i in range(len(plans))]
+    raise no_such_plan(file.name, [read_plan(file, i)[0] for i in range(count)], index)
+
+
+def no_such_plan(name: str, budgets: Sequence[Budget], index: int | None) -> SchemaError:
+    """Return the error for an index that no plan has, or for None where there are several plans; it lists them.
+
+    ``name`` is that of the file. ``budgets`` are those of its plans.
+    """
     listed = "; ".join(f"{i} is {b.tokens:.4g} tokens, {b.params:.4g} parameters" for i, b in enumerate(budgets))
-    problem = f"has {len(plans)} budgets" if index is None else f"has no budget {index}"
-    raise SchemaError(f"{file.name} {problem}: choose one with --budget, where {listed}")
+    problem = f"has {len(budgets)} budgets" if index is None else f"has no budget {index}"
+    return SchemaError(f"{name} {problem}: choose one with --budget, where {listed}")
 
 
 def read_plan(file: PlanFile, index: int) -> tuple[Budget, dict[str, float]]:
@@ -142,11 +158,12 @@ def read_stages(file: PlanFile) -> list[StoredPhase]:
     stages: list[StoredPhase] = []
     end = 0.0
     for i, phase in enumerate(cast(list[object], phases) if isinstance(phases, list) else ()):
-        stage = _stage(f"phase {i} of {file.name}", phase)
+        where = f"phase {i} of {file.name}"
+        stage = _stage(where, phase)
         # The bounds are compared exactly: the file holds the very numbers that the schedule was made of.
         if stage.start != end or not end < stage.end <= 1:
             raise SchemaError(
-                f"phase {i} of {file.name} runs from {stage.start:g} to {stage.end:g}, but the phases before it end at "
+                f"{where} runs from {stage.start:g} to {stage.end:g}, but the phases before it end at "
                 f"{end:g}: make the file again with `curate schedule`"
             )
         stages.append(stage)

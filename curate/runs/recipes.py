@@ -38,6 +38,11 @@ class Recipes:
         """Passes over each pool (n, p): tokens seen over unique tokens."""
         return self.seen / self.unique
 
+    @property
+    def fresh(self) -> Tensor:
+        """Unique tokens seen of each pool (n, p): all tokens seen where a pool never runs out."""
+        return torch.minimum(self.seen, self.unique)
+
     def __len__(self) -> int:
         """Return n, the number of recipes."""
         return int(self.tokens.shape[0])

@@ -43,8 +43,8 @@ def to_json(curriculum: Curriculum) -> dict[str, object]:
     return {
         "tokens": curriculum.tokens,
         "phases": [
-            {"from": phase.start, "to": phase.end, "weights": dict(zip(curriculum.names, row, strict=True))}
-            for phase, row in zip(curriculum.phases, curriculum.shares.tolist(), strict=True)
+            {"from": phase.start, "to": phase.end, "weights": baselines.named(curriculum.pools, row)}
+            for phase, row in zip(curriculum.phases, curriculum.shares, strict=True)
         ],
         "weights": curriculum.weights,
         "epochs": curriculum.epochs(),
@@ -53,7 +53,7 @@ def to_json(curriculum: Curriculum) -> dict[str, object]:
         "scalarisation": [
             {
                 "variance_factor": phase.variance_factor,
-                "loss_weights": dict(zip(curriculum.names, phase.weights.tolist(), strict=True)),
+                "loss_weights": baselines.named(curriculum.pools, phase.weights),
             }
             for phase in each
         ],

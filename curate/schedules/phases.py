@@ -9,7 +9,7 @@ import polars as pl
 
 from curate.errors import SchemaError
 from curate.pool import baselines
-from curate.pool.pool import Pool
+from curate.pool.pool import Pool, check_pools
 
 ROUNDING = 1e-9  # by how much sums of shares, and passes, may miss a whole number
 
@@ -31,8 +31,8 @@ class Curriculum:
     """Phases that follow each other from 0 to 1, over ``tokens`` training tokens drawn from ``pools``.
 
     Raises:
-        SchemaError: if there are gaps between phases, the shares of a phase do not sum to 1, two pools have the same
-            name, or ``tokens`` is not positive and finite.
+        SchemaError: if there are gaps between phases, the shares of a phase do not sum to 1, there are no pools or two
+            of the same name, or ``tokens`` is not positive and finite.
     """
 
     pools: tuple[Pool, ...]
@@ -43,8 +43,7 @@ class Curriculum:
         """Check that the phases cover training once, and that the shares of each sum to 1."""
         if not (isfinite(self.tokens) and self.tokens > 0):
             raise SchemaError(f"a schedule of {self.tokens:g} tokens: give a positive, finite count")
-        if repeated := sorted({name for name in self.names if self.names.count(name) > 1}):
-            raise SchemaError(f"two pools are named {repeated[0]!r}: give every pool its own name")
+        check_pools(self.pools, "the schedule")
         end = 0.0
         for i, phase in enumerate(self.phases, start=1):
             # Compared exactly: whoever makes the phases passes the end of one as the start of the next.
@@ -150,10 +149,11 @@ class Curriculum:
 
         Tokens and passes are counted from the start of training to the end of the phase.
         """
+        shares, done = self.shares, self.passes
         rows: list[dict[str, object]] = []
         for i, phase in enumerate(self.phases, start=1):
             for k, pool in enumerate(self.pools):
-                share, passes = float(self.shares[i - 1, k]), float(self.passes[i, k])
+                share, passes = float(shares[i - 1, k]), float(done[i, k])
                 row = {"phase": i, "from": phase.start, "to": phase.end, "pool": pool.name, "share": share}
                 rows.append(row | {"tokens": passes * pool.tokens, "passes": passes})
         return pl.DataFrame(rows)

@@ -10,6 +10,7 @@ from sklearn.metrics import log_loss
 from curate.errors import SchemaError
 from curate.pool.pool import Budget
 from curate.trainers import check_pools
+from curate.trainers._passes import in_passes
 
 Examples = tuple[np.ndarray, np.ndarray]  # (n, d) features, (n,) labels
 
@@ -52,8 +53,7 @@ class Linear:
             x, y = self.pools[name]
             # Fewer unique examples than one cannot be trained on; a pool has at least one.
             limit = max(1, min(len(y), int((unique or {}).get(name, len(y)))))
-            passes = [rng.permutation(limit) for _ in range(-(-count // limit))]
-            rows = np.concatenate(passes)[:count] if passes else np.zeros(0, dtype=np.int64)
+            rows = in_passes(rng, limit, count)
             features.append(x[rows])
             labels.append(y[rows])
         x, y = np.concatenate(features), np.concatenate(labels)

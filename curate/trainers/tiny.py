@@ -15,6 +15,7 @@ from curate.models.tiny_transformer import Transformer, load, width_for
 from curate.pool.pool import Budget
 from curate.pool.rounding import round_to_sum
 from curate.trainers import check_pools
+from curate.trainers._passes import in_passes
 
 EVAL_BATCH = 64  # sequences of an eval that are scored at once; it does not change the loss
 
@@ -96,20 +97,24 @@ class Tiny:
         parts = []
         for name, count in zip(names, counts, strict=True):
             data = self.pools[name][: int(unique.get(name, len(self.pools[name])))]
-            # Sequences do not overlap; the byte after each is the target of its last one.
-            starts = np.arange(0, len(data) - self.context, self.context)
-            if len(starts) == 0:
-                raise SchemaError(
-                    f"pool {name!r} has {len(data)} bytes, less than one sequence of {self.context + 1}: give more text"
-                )
-            passes = [rng.permutation(starts) for _ in range(-(-count // len(starts)))]
-            first_bytes = np.concatenate(passes)[:count] if passes else np.zeros(0, dtype=np.int64)
+            starts = self._starts(data, f"pool {name!r}")
+            first_bytes = starts[in_passes(rng, len(starts), count)]
             # Spread every pool evenly over the run, so that passes are in order and the mixture is steady.
             parts.append((np.arange(count) + rng.random(count)) / max(1, count))
             parts.append(data[first_bytes[:, None] + np.arange(self.context + 1)])
         # Every other part holds the times, and the ones between them the sequences.
         order = np.argsort(np.concatenate(parts[0::2]), kind="stable")
         return torch.from_numpy(np.concatenate(parts[1::2])[order])
+
+    def _starts(self, data: np.ndarray, what: str) -> np.ndarray:
+        """Return the first byte of every sequence in ``data``; ``what`` begins the error message if there is none."""
+        # Sequences do not overlap; the byte after each is the target of its last one.
+        starts = np.arange(0, len(data) - self.context, self.context)
+        if len(starts) == 0:
+            raise SchemaError(
+                f"{what} has {len(data)} bytes, less than one sequence of {self.context + 1}: give more text"
+            )
+        return starts
 
     def _fit(self, model: Transformer, sequences: Tensor) -> None:
         steps = -(-len(sequences) // self.batch)
@@ -130,11 +135,7 @@ class Tiny:
             optimizer.step()
 
     def _evaluate(self, model: Transformer, data: np.ndarray) -> float:
-        starts = np.arange(0, len(data) - self.context, self.context)
-        if len(starts) == 0:
-            raise SchemaError(
-                f"an eval has {len(data)} bytes, less than one sequence of {self.context + 1}: give more text"
-            )
+        starts = self._starts(data, "an eval")
         windows = torch.from_numpy(data[starts[:, None] + np.arange(self.context + 1)])
         total = 0.0
         with torch.no_grad():
