@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from curate.fitting.fit import Fit as Fit
     from curate.fitting.fit_report import FitReport as FitReport
     from curate.fitting.job import fit as fit
-    from curate.fitting.plan_from_file import plan as plan
+    from curate.fitting.plan_job import plan as plan
     from curate.fitting.predict import Predictions as Predictions
     from curate.fitting.predict import predict as predict
     from curate.fitting.solver.multistart import FitOptions as FitOptions
@@ -106,7 +106,7 @@ _MODULES = {
     "fit": "fitting.job",
     "materialize": "training_set.job",
     "pilot": "runs.pilots",
-    "plan": "fitting.plan_from_file",
+    "plan": "fitting.plan_job",
     "pools": "pruning.make_pools",
     "predict": "fitting.predict",
     "prune": "pruning.prune",

@@ -3,6 +3,7 @@
 fit.json holds a list of laws, one or more, each with its weight. Files of format 1 hold one law at the top level.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
@@ -17,9 +18,10 @@ from curate.fitting import fit as fits
 from curate.fitting.boosted import Boosted, TreeOptions
 from curate.fitting.fit import Fit
 from curate.fitting.solver.multistart import FitOptions
-from curate.runs.predictor import Blend
+from curate.runs.predictor import Blend, Predictor
 from curate.runs.recipes import Recipes
 from curate.storage import artifacts
+from curate.storage.files import text_hash
 
 BOOSTED = "boosted"  # the one name that is not a law; ``boosted:base=LAW`` or ``boosted:base=none``
 FittedLaw: TypeAlias = Fit | Blend | Boosted
@@ -76,6 +78,17 @@ def to_json(predictor: FittedLaw) -> dict[str, object]:
         "rows": max(member.rows for member in members),
         "heldout": next((dict(m.heldout) for m in members if isinstance(m, Fit) and m.heldout), None),
     }
+
+
+def content_hash(predictor: Predictor) -> str | None:
+    """Return the content hash of a fit in memory: that of its body of fit.json. It is None for any other predictor.
+
+    The field ``made_by`` of a result records it in place of the hash of a file.
+    """
+    members = predictor.fits if isinstance(predictor, Blend) else (predictor,)
+    if not all(isinstance(member, Fit | Boosted) for member in members):
+        return None
+    return text_hash(json.dumps(to_json(cast(FittedLaw, predictor)), sort_keys=True))
 
 
 def members_of(predictor: FittedLaw) -> tuple[Fit | Boosted, ...]:

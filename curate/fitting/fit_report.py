@@ -97,6 +97,11 @@ class FitReport:
         """The evals or metrics that were fitted."""
         return tuple(cast(list[str], self.record["evals"]))
 
+    @property
+    def subject(self) -> str:
+        """The words for what was fitted in a message: ``corpora``, or the name of the law or curve."""
+        return "corpora" if self.corpora else self.law
+
     def table(self) -> pl.DataFrame:
         """Return the comparison of laws, corpora or curves (see ``comparison``)."""
         return self.comparison

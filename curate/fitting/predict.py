@@ -110,7 +110,7 @@ def _predictor(fit: str | Path | FitReport | Predicting) -> Predicting:
     if not isinstance(fit, FitReport):
         return fit
     if fit.predictor is None:
-        raise SchemaError(f"a fit of {'corpora' if fit.corpora else fit.law} does not predict single runs. Fit a law")
+        raise SchemaError(f"a fit of {fit.subject} does not predict single runs. Fit a law")
     return fit.predictor
 
 

@@ -1,6 +1,6 @@
 """Hold the plans for several budgets, with all that `curate plan` reports: tables, a chart, the text and plan.json.
 
-In: what `curate.planning.job.plan` computed. Out: `Plans`.
+In: what `curate.planning.job.plans` computed. Out: `Plans`.
 """
 
 from collections.abc import Iterator

@@ -83,7 +83,7 @@ def main(
 
     from dataclasses import replace
 
-    from curate.fitting.plan_from_file import plan
+    from curate.fitting.plan_job import plan
     from pipelines.plan import options as read
     from pipelines.shared.show import result
 

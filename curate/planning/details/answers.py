@@ -9,40 +9,18 @@ from itertools import pairwise
 from math import inf, log
 
 from curate.planning import aims, plan
-from curate.planning.aims import Aim
 from curate.planning.details import crossings, keep_curve, near_optimal, pareto_front
 from curate.planning.details.crossings import PoolCrossing
 from curate.planning.details.keep_curve import KeepChange, KeepCurve
-from curate.planning.limits import Limits
 from curate.planning.plan import Plan
-from curate.pool.pool import Budget, Pool
+from curate.planning.request import PlanRequest
+from curate.pool.pool import Budget
 from curate.runs.predictor import Predictor
 
 SAME = 1e-6  # budgets whose tokens are this near, in logarithms, are one
 KEEP_POINTS = 16  # budgets a decade of a keep curve: where it changes is known to 15 %
 
 Ends = dict[str, tuple[float, float]]  # lowest and highest share, by pool
-
-
-@dataclass(frozen=True)
-class PlanRequest:
-    """The question that the plans answer.
-
-    ``fit`` predicts the loss that is minimised. ``whole_fit`` predicts all evals of the same fit.
-    """
-
-    whole_fit: Predictor
-    fit: Predictor
-    pools: tuple[Pool, ...]
-    budgets: tuple[Budget, ...]
-    limits: Limits
-    aim: Aim
-    seed: int
-
-    @property
-    def smooth(self) -> bool:
-        """Whether shares change smoothly with the budget: the law has a gradient, and one loss is minimised."""
-        return self.fit.differentiable and self.aim.worst is None
 
 
 @dataclass(frozen=True)
@@ -104,14 +82,14 @@ class KeepAdvice:
 
 
 def share_intervals(
-    request: PlanRequest, plans: Sequence[Plan], *, within: float, draws: int
+    request: PlanRequest, plans: Sequence[Plan]
 ) -> tuple[tuple[ShareIntervals, ...], tuple[PoolCrossing, ...] | None]:
     """Return how far the shares of each plan may move, and where pools enter and leave the mixture.
 
-    With ``within`` 0 there are no near-optimal ranges, and with ``draws`` 0 no shares over bootstrap draws. Crossings
-    are None if there are no draws, or the tokens of the budgets do not rise.
+    If the option ``within`` is 0 there are no near-optimal ranges; if ``draws`` is 0, no shares over bootstrap draws.
+    Crossings are None if there are no draws, or the tokens of the budgets do not rise.
     """
-    budgets = request.budgets
+    budgets, within, draws = request.budgets, request.options.within, request.options.draws
     ranges: Sequence[Ends | None] = [None] * len(budgets)
     shares: Sequence[Ends | None] = [None] * len(budgets)
     crossed = None

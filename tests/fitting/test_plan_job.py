@@ -9,12 +9,12 @@ from problems import planted, pools
 
 from curate.errors import SchemaError
 from curate.fitting import fit_files
-from curate.fitting.plan_from_file import plan as plan_from_fit
+from curate.fitting.fit_report import FitReport
+from curate.fitting.plan_job import plan
 from curate.planning import plan as planner
-from curate.planning.job import plan
 from curate.planning.limits import Group, Limits
 from curate.planning.plans import Plans
-from curate.pool.pool import Budget, to_json
+from curate.pool.pool import Budget, load_pools, to_json
 from curate.runs.predictor import Blend
 from curate.storage import artifacts
 
@@ -61,7 +61,7 @@ def test_the_function_writes_the_file_of_the_command(cli, files, monkeypatch):
     assert cli("plan", "fit.json", "--pools", "pools.json", *options, *more, "--out", "command.json").code == 0
     limits = Limits(max_epochs=8.0, min_weight={"a": 0.05}, groups=(Group(("a", "b"), high=0.5),), ordered=("c", "b"))
     target, evals = {"code": 2.0, "web": 1.0}, ("code", "web")
-    plans = plan_from_fit(
+    plans = plan(
         "fit.json", "pools.json", BUDGETS, limits=limits, target=target, pareto=evals, draws=2, keep_curve=True
     )
     plans.save("function.json")
@@ -84,12 +84,38 @@ def test_fits_and_budgets_are_taken_in_every_form(fit, budgets):
     assert not plans.crossings
 
 
-def test_the_record_says_what_was_in_memory(everything):
+def test_the_record_says_what_was_in_memory(everything, files):
     made_by = everything.record()["made_by"]
-    assert list(made_by["inputs"]) == ["pools"]
+    assert sorted(made_by["inputs"]) == ["fit", "pools"]
+    assert made_by["arguments"]["fit"] == "code+web"
     assert made_by["arguments"]["pools"] is None
-    other = plan(BOTH, pools(a=2e9, b=2e9, c=1e11), BUDGETS[:1], within=0, draws=0)
-    assert other.record()["made_by"]["inputs"] != made_by["inputs"]
+
+    def inputs(fit, pools):
+        return plan(fit, pools, BUDGETS[:1], within=0, draws=0).record()["made_by"]["inputs"]
+
+    # The same fit and pools have the same hashes, also when they come from their files or in a report.
+    assert inputs(Report(fit_files.load(files / "fit.json")), load_pools(files / "pools.json")) == made_by["inputs"]
+    other_pools = inputs(BOTH, pools(a=2e9, b=2e9, c=1e11))
+    assert other_pools["pools"] != made_by["inputs"]["pools"]
+    assert other_pools["fit"] == made_by["inputs"]["fit"]
+    other_fit = inputs(replace(BOTH, weights=(0.4, 0.6)), POOLS)
+    assert other_fit["fit"] != made_by["inputs"]["fit"]
+    assert other_fit["pools"] == made_by["inputs"]["pools"]
+
+
+def test_a_predictor_of_another_kind_has_no_hash():
+    nested = Blend((BOTH,), (1.0,), "code+web")
+    assert list(plan(nested, POOLS, BUDGETS[:1], within=0, draws=0).record()["made_by"]["inputs"]) == ["pools"]
+
+
+@pytest.mark.parametrize(
+    ("corpora", "subject"), [({"a": CODE, "b": WEB}, "corpora"), ({}, "annealing")], ids=["corpora", "curve"]
+)
+def test_a_report_without_a_law_of_mixtures_is_refused(corpora, subject):
+    empty = pl.DataFrame()
+    report = FitReport("annealing", empty, empty, empty, {}, (), corpora=corpora)
+    with pytest.raises(SchemaError, match=f"a fit of {subject} does not predict the losses of mixtures"):
+        plan(report, POOLS, BUDGETS)
 
 
 def test_the_tables_have_a_row_a_budget_and_pool(everything):
@@ -147,6 +173,7 @@ def test_crossings_and_changes_have_a_line_of_text(everything, tmp_path):
         ({"budgets": []}, "no budgets"),
         ({"budgets": "1e10"}, "TOKENS:PARAMS"),
         ({"pools": POOLS[:2]}, "c on one side only"),
+        ({"pools": (*POOLS, POOLS[0])}, "twice"),
         ({"pools": pools(a=2e9, b=2e9, c=1e12), "keep_curve": True}, "not a bin of one score"),
     ],
 )

@@ -1,0 +1,120 @@
+"""The job `plan`: find the best mixture of pools for one or several budgets.
+
+In: a fit, pools and budgets. Out: `curate.planning.plans.Plans`. The work is done by `curate.planning.job`, which knows
+predictors, but not their files.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+from curate.errors import SchemaError
+from curate.fitting import fit_files
+from curate.fitting.curves.downstream import MetricCurve
+from curate.fitting.curves.pruning_curves import PruningCurves
+from curate.fitting.fit_report import FitReport
+from curate.planning import job
+from curate.planning.limits import NO_LIMITS, Limits
+from curate.planning.plans import Plans
+from curate.planning.request import DRAWS, STRENGTH, WITHIN, PlanOptions, PlanRequest
+from curate.pool.pool import Budget, Pool, parse_budget, pools_hash, read_pools
+from curate.runs.predictor import Predictor
+from curate.storage.artifacts import Provenance
+
+
+@runtime_checkable
+class HasPredictor(Protocol):
+    """Any result that carries a predictor, as the report of a fit does."""
+
+    @property
+    def predictor(self) -> Predictor:
+        """The predictor of losses that the result carries."""
+        ...
+
+
+def plan(
+    fit: str | Path | FitReport | Predictor | HasPredictor,
+    pools: str | Path | Iterable[Pool],
+    budgets: Budget | str | Sequence[Budget | str],
+    *,
+    limits: Limits | None = None,
+    target: str | Mapping[str, float] = "mean",
+    pareto: tuple[str, str] | None = None,
+    robust: float | None = None,
+    prior: Mapping[str, float] | None = None,
+    strength: float = STRENGTH,
+    within: float = WITHIN,
+    draws: int = DRAWS,
+    keep_curve: bool = False,
+    seed: int = 0,
+) -> Plans:
+    """Return the best mixture of pools for each budget, and how free its shares are.
+
+    Args:
+        fit: the path of fit.json, a report of ``fit``, a predictor of losses, or a result that carries one.
+        pools: the path of pools.json, or pools.
+        budgets: one budget or several; "2e10:1e9" is 2e10 tokens and 1e9 parameters.
+        limits: limits that every mixture must satisfy; None for no limits.
+        target: what is minimised over the evals of the fit. "mean": their mean loss. "worst": the largest excess of a
+            loss over the lowest that this eval could have. "worst:loss": the largest loss. The name of an eval: its
+            loss. Weights by eval: the weighted sum.
+        pareto: two evals for which to find the Pareto front too.
+        robust: minimise this quantile of the loss over bootstrap draws, such as 0.9. None minimises the loss itself.
+        prior: shares of a mixture to stay near. A divergence of one nat from it costs ``strength`` nats of loss.
+        strength: see ``prior``.
+        within: how far above the lowest loss near-optimal mixtures may be, in nats per token; 0 for no such ranges.
+        draws: number of bootstrap draws to plan as well; 0 for none.
+        keep_curve: whether to find how many pools to keep. The pools must be bins of one score.
+        seed: seed of every random choice.
+
+    Raises:
+        SchemaError: if ``fit`` has no law that predicts losses of mixtures, or pools, evals or limits do not fit
+            together.
+        Infeasible: if no mixture satisfies the limits. The message gives the numbers that would have to change.
+        FitError: if the fit gives no finite loss at a budget.
+    """
+    request = PlanRequest(
+        whole_fit=_predictor(fit),
+        pools=read_pools(pools),
+        budgets=_budgets(budgets),
+        limits=NO_LIMITS if limits is None else limits,
+        options=PlanOptions(target, pareto, robust, prior, strength, within, draws, keep_curve),
+        seed=seed,
+    )
+    fit_path = fit if isinstance(fit, str | Path) else None
+    pools_path = pools if isinstance(pools, str | Path) else None
+    return job.plans(request, _origin(request, fit_path, pools_path))
+
+
+def _predictor(fit: str | Path | FitReport | Predictor | HasPredictor) -> Predictor:
+    if isinstance(fit, str | Path):
+        return fit_files.load(Path(fit))
+    if isinstance(fit, FitReport):
+        if fit.predictor is None or isinstance(fit.predictor, MetricCurve | PruningCurves):
+            raise SchemaError(f"a fit of {fit.subject} does not predict the losses of mixtures. Fit a law, such as ces")
+        return fit.predictor
+    return fit.predictor if isinstance(fit, HasPredictor) else fit
+
+
+def _budgets(budgets: Budget | str | Sequence[Budget | str]) -> tuple[Budget, ...]:
+    several = [budgets] if isinstance(budgets, Budget | str) else budgets
+    if not several:
+        raise SchemaError("there are no budgets. Give at least one, such as Budget(tokens=2e10, params=1e9)")
+    return tuple(parse_budget(budget) if isinstance(budget, str) else budget for budget in several)
+
+
+def _origin(request: PlanRequest, fit_path: str | Path | None, pools_path: str | Path | None) -> Provenance:
+    """Return the record of what plans were made from. An input without a path is recorded by a content hash."""
+    hashes: dict[str, str] = {}
+    # A predictor of the user's own has no content that could be hashed; its eval alone is recorded.
+    if fit_path is None and (fit_hash := fit_files.content_hash(request.whole_fit)) is not None:
+        hashes["fit"] = fit_hash
+    if pools_path is None:
+        hashes["pools"] = pools_hash(request.pools)
+    fit = request.whole_fit.eval if fit_path is None else fit_path
+    return Provenance(
+        arguments={"fit": fit, "pools": pools_path, **request.arguments()},
+        inputs=tuple(Path(path) for path in (fit_path, pools_path) if path is not None),
+        tables=hashes,
+        seed=request.seed,
+    )

@@ -1,0 +1,122 @@
+"""State the question that plans answer: what is planned, what is minimised, and what is computed besides.
+
+In: a predictor, pools, budgets, limits and options. Out: `PlanRequest`, which also spells its arguments as the command
+line does.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from curate.planning import aims
+from curate.planning.aims import Aim
+from curate.planning.limits import Limits
+from curate.pool.pool import Budget, Pool
+from curate.runs.predictor import Predictor
+
+# Nats of loss that a nat of divergence from a prior costs. For scale: a mixture that halves one share of an even pair
+# of pools diverges by 0.13 nats, so it must gain 0.007 nats, a few times the noise of a run.
+STRENGTH = 0.05
+WITHIN = 1e-3  # nats that a near-optimal mixture may lose: about the noise of a run
+DRAWS = 40  # bootstrap draws that are planned too; about two of them then lie beyond each end of a 90 % interval
+WORST = {"worst": "regret", "worst:loss": "loss"}  # targets that are no weighted sum, as `Aim` calls them
+
+
+@dataclass(frozen=True)
+class PlanOptions:
+    """What is minimised and what is computed besides. `curate.fitting.plan_job.plan` explains each option."""
+
+    target: str | Mapping[str, float] = "mean"
+    pareto: tuple[str, str] | None = None
+    robust: float | None = None
+    prior: Mapping[str, float] | None = None
+    strength: float = STRENGTH
+    within: float = WITHIN
+    draws: int = DRAWS
+    keep_curve: bool = False
+
+    @property
+    def aim(self) -> Aim:
+        """The rule by which the predictions for a mixture become the one number that is minimised."""
+        worst = WORST.get(self.target) if isinstance(self.target, str) else None
+        return Aim(worst, self.robust, self.prior, self.strength if self.prior else 0.0)
+
+    def minimised(self, fit: Predictor) -> Predictor:
+        """Return the predictor that is minimised: the fit, or a weighted sum of some of its evals."""
+        if isinstance(self.target, Mapping):
+            return aims.weighted(fit, self.target)
+        if self.target == "mean" or self.target in WORST:
+            return fit
+        return aims.weighted(fit, {self.target: 1.0})
+
+    def arguments(self) -> dict[str, object]:
+        """Return the options as `curate plan` would record them."""
+        return {
+            "target": self.target if isinstance(self.target, str) else ",".join(_pairs(self.target)),
+            "pareto": None if self.pareto is None else ",".join(self.pareto),
+            "robust": self.robust,
+            "prior": None if self.prior is None else ",".join(_pairs(self.prior)),
+            "strength": self.strength,
+            "within": self.within,
+            "draws": self.draws,
+            "keep_curve": self.keep_curve,
+        }
+
+
+@dataclass(frozen=True)
+class PlanRequest:
+    """The question that the plans answer. ``whole_fit`` predicts all evals of the fit."""
+
+    whole_fit: Predictor
+    pools: tuple[Pool, ...]
+    budgets: tuple[Budget, ...]
+    limits: Limits
+    options: PlanOptions
+    seed: int
+
+    @cached_property
+    def fit(self) -> Predictor:
+        """The predictor of the loss that is minimised."""
+        return self.options.minimised(self.whole_fit)
+
+    @property
+    def aim(self) -> Aim:
+        """The rule by which the predictions for a mixture become the one number that is minimised."""
+        return self.options.aim
+
+    @property
+    def smooth(self) -> bool:
+        """Whether shares change smoothly with the budget: the law has a gradient, and one loss is minimised."""
+        return self.fit.differentiable and self.aim.worst is None
+
+    def arguments(self) -> dict[str, object]:
+        """Return budgets, limits and options as `curate plan` would record them."""
+        return {**_budget_arguments(self.budgets), **_limit_arguments(self.limits), **self.options.arguments()}
+
+
+def _budget_arguments(budgets: Sequence[Budget]) -> dict[str, object]:
+    """Return budgets as the options of `curate plan`."""
+    text = ",".join(f"{budget.tokens:g}:{budget.params:g}" for budget in budgets)
+    return {"budget": text, "frontier": None, "params": None}
+
+
+def _limit_arguments(limits: Limits) -> dict[str, object]:
+    """Return limits as the options of `curate plan`."""
+    groups = []
+    for group in limits.groups:
+        groups += [f"{group.name}<={group.high:g}"] if group.high < 1 else []
+        groups += [f"{group.name}>={group.low:g}"] if group.low > 0 else []
+    return {
+        "max_epochs": limits.max_epochs,
+        "min_weight": _pairs(limits.min_weight),
+        "max_weight": _pairs(limits.max_weight),
+        "fixed": _pairs(limits.fixed),
+        "group": groups,
+        "ordered": ",".join(limits.ordered) or None,
+        "money": limits.money,
+    }
+
+
+def _pairs(shares: Mapping[str, float]) -> list[str]:
+    """Return numbers by name as NAME=NUMBER."""
+    return [f"{name}={share:g}" for name, share in shares.items()]
