@@ -5,11 +5,11 @@ In: a set and a name. Out: text for `curate list`, read from the code and its do
 
 import ast
 import re
-from dataclasses import MISSING, dataclass
-from inspect import Parameter, getdoc, signature
+from dataclasses import dataclass
+from inspect import Parameter, getdoc
 from typing import Literal, get_args, get_origin
 
-from curate.open_sets import DATA_ARGUMENTS, ROOT, class_name_of, implementation, module, names, option_fields
+from curate.open_sets import ROOT, class_name_of, factory, implementation, names, option_parameters
 
 
 @dataclass(frozen=True)
@@ -49,21 +49,10 @@ def options(folder: str, name: str) -> tuple[Option, ...]:
     A scorer that learns has the options of its ``learn`` function.
     Their meanings are the paragraphs under ``Options:`` in the docstring of ``learn``, or else of the class.
     """
-    learn = getattr(module(folder, name), "learn", None)
-    data = DATA_ARGUMENTS.get(folder, ())
-    if folder == "scorers" and learn is not None:
-        meanings = _meanings(getdoc(learn) or "")
-        return tuple(
-            Option(p.name, _type_name(p.annotation), _default(p.default, Parameter.empty), meanings.get(p.name, ""))
-            for p in signature(learn).parameters.values()
-            if p.name not in data
-        )
-    cls = implementation(folder, name)
-    meanings = _meanings(getdoc(cls) or "")
+    meanings = _meanings(getdoc(factory(folder, name)) or "")
     return tuple(
-        Option(field.name, _type_name(field.type), _default(field.default, MISSING), meanings.get(field.name, ""))
-        for field in option_fields(cls)
-        if field.name not in data
+        Option(option.name, _type_name(option.annotation), _default(option.default), meanings.get(option.name, ""))
+        for option in option_parameters(folder, name)
     )
 
 
@@ -85,5 +74,5 @@ def _type_name(annotation: object) -> str:
     return annotation.__name__ if isinstance(annotation, type) else str(annotation)
 
 
-def _default(value: object, absent: object) -> str | None:
-    return None if value is absent else repr(value) if isinstance(value, str) else str(value)
+def _default(value: object) -> str | None:
+    return None if value is Parameter.empty else repr(value) if isinstance(value, str) else str(value)

@@ -19,7 +19,7 @@ from hashlib import sha256
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from importlib.util import module_from_spec, spec_from_file_location
-from inspect import signature
+from inspect import Parameter, signature
 from pathlib import Path
 from types import ModuleType
 
@@ -197,13 +197,23 @@ def _reduced(folder: str, name: str) -> Callable[[object], tuple[object, ...]]:
 
 
 def option_types(folder: str, name: str) -> dict[str, object]:
-    """Return the type of every option of a member; a scorer that learns has the options of its ``learn`` function."""
-    learn = getattr(module(folder, name), "learn", None)
-    if folder == "scorers" and learn is not None:
-        types = {parameter.name: parameter.annotation for parameter in signature(learn).parameters.values()}
-    else:
-        types = {field.name: field.type for field in option_fields(implementation(folder, name))}
-    return {option: expected for option, expected in types.items() if option not in DATA_ARGUMENTS.get(folder, ())}
+    """Return the type of every option of a member, by name."""
+    return {option.name: option.annotation for option in option_parameters(folder, name)}
+
+
+def option_parameters(folder: str, name: str) -> tuple[Parameter, ...]:
+    """Return the options of a member, with their types and defaults; what a job gives to the member is left out."""
+    called = factory(folder, name)
+    if isinstance(called, type):
+        option_fields(called)  # raises for a class that is no dataclass
+    data = DATA_ARGUMENTS.get(folder, ())
+    return tuple(option for option in signature(called).parameters.values() if option.name not in data)
+
+
+def factory(folder: str, name: str) -> Callable[..., object]:
+    """Return what takes the options of a member: its class, or the function ``learn`` of a scorer that learns."""
+    learn: Callable[..., object] | None = getattr(module(folder, name), "learn", None)
+    return learn if folder == "scorers" and learn is not None else implementation(folder, name)
 
 
 def option_fields(cls: type) -> tuple[Field[object], ...]:

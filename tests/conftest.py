@@ -5,6 +5,7 @@ import re
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -78,15 +79,20 @@ def tiny_llama(folder: Path) -> str:
     return str(folder)
 
 
-# The beginning of a script for ``python -c`` that runs as if torch were not installed.
-WITHOUT_TORCH = """
-import sys
-class NoTorch:
-    def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] == "torch":
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-sys.meta_path.insert(0, NoTorch())
-"""
+@pytest.fixture
+def without_torch(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """``without_torch(sys.executable, "-c", code)``: run a command in ``tmp_path`` as if torch were not installed."""
+    # A package of this name on the path hides the real one, also from worker processes.
+    hidden = tmp_path / "without_torch" / "torch" / "__init__.py"
+    hidden.parent.mkdir(parents=True)
+    hidden.write_text("raise ModuleNotFoundError(\"No module named 'torch'\", name='torch')\n")
+    path = os.pathsep.join(filter(None, [str(hidden.parents[1]), os.environ.get("PYTHONPATH", "")]))
+
+    def run(*words: object) -> subprocess.CompletedProcess[str]:
+        environment = os.environ | {"PYTHONPATH": path}
+        return subprocess.run(list(map(str, words)), env=environment, capture_output=True, text=True, cwd=tmp_path)
+
+    return run
 
 
 class Said(NamedTuple):

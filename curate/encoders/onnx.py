@@ -6,13 +6,14 @@ In: texts. Out: unit vectors of the model.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 
 from curate.errors import CurateError, SchemaError
 
-REQUIRES = "onnxruntime"
+REQUIRES = "onnxruntime"  # a package that is not installed with curate itself
 # names of model inputs that the tokenizer can give, in the order in which ``run`` builds them
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 
@@ -60,6 +61,8 @@ def _model(path: str, longest: int) -> Callable[[str], np.ndarray]:
         raise SchemaError(
             f"{path} needs model.onnx (or onnx/model.onnx) and tokenizer.json. Name the folder of an exported model"
         )
+    if find_spec(REQUIRES) is None:
+        raise CurateError(f"encoder onnx needs the package {REQUIRES}: pip install 'curate-planner[onnx]'")
     import onnxruntime
     from tokenizers import Tokenizer
 

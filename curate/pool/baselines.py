@@ -5,7 +5,7 @@ They are size-proportional, uniform and temperature sampling, and UniMax. A mixt
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import fsum, isfinite
+from math import fsum, inf, isfinite
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from curate.pool.pool import Pool
 MT5_TAU = 1 / 0.3  # Xue et al. 2021 (mT5): shares proportional to size^0.3
 UNIMAX_EPOCHS = 4.0  # up to 4 passes a repeat is almost as good as new data (Muennighoff et al. 2023)
 WORTH_SAYING = 1.01  # a smaller variance factor makes no difference that anyone would notice
-TOLERANCE = 1e-3  # sums this close to 1 are rescaled to 1, as in run tables
+TOLERANCE = 1e-3  # sums this close to 1 are rescaled to 1: published tables print three digits
 
 
 def temperature(pools: Sequence[Pool], tau: float) -> np.ndarray:
@@ -102,11 +102,23 @@ def total(pools: Sequence[Pool], shares: Mapping[str, float], where: str) -> flo
     names = [pool.name for pool in pools]
     if unknown := [name for name in shares if name not in names]:
         raise SchemaError(f"{where} has a share of pool {unknown[0]!r}: the pools are {', '.join(names)}")
+    return share_sum(shares, where)
+
+
+def share_sum(shares: Mapping[str, float], where: str) -> float:
+    """Return the sum of shares by pool, after a check that each is finite and 0 or more.
+
+    Raises:
+        SchemaError: a share that is negative or not finite; ``where`` begins the message.
+    """
     for name, share in shares.items():
         if not (isfinite(share) and share >= 0):
             raise SchemaError(f"{where} has share {share:g} of pool {name!r}: shares must be finite and 0 or more")
-    # fsum is exact, so the sum does not depend on the order of the pools.
-    return fsum(shares.values())
+    # fsum is exact, so the sum does not depend on the order of the pools. It refuses sums above the largest float.
+    try:
+        return fsum(shares.values())
+    except OverflowError:
+        return inf
 
 
 @dataclass(frozen=True)

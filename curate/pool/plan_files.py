@@ -6,11 +6,11 @@ Files of the present format and of the previous one have the fields that are rea
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import isfinite
 from pathlib import Path
 from typing import Protocol, cast, runtime_checkable
 
 from curate.errors import SchemaError
+from curate.pool import baselines
 from curate.pool.pool import Budget, Pool, parse_pools
 from curate.storage import artifacts
 from curate.storage.files import text_hash
@@ -196,14 +196,11 @@ def read_tokens(file: PlanFile) -> int:
 
 
 def check_shares(where: str, shares: dict[str, float]) -> dict[str, float]:
-    """Check that each share lies in [0, 1] and that they sum to 1, and return them.
+    """Check that each share is 0 or more and that they sum to 1, and return them.
 
     ``where`` begins the error message.
     """
-    for name, share in shares.items():
-        if not (isfinite(share) and share >= 0):
-            raise SchemaError(f"{where} gives pool {name!r} the share {share:g}: shares must lie in [0, 1]; plan again")
-    # Written so that a sum of NaN fails as well.
-    if not abs(sum(shares.values()) - 1) <= SUM_TOLERANCE:
-        raise SchemaError(f"{where} has shares that sum to {sum(shares.values()):.9g}: they must sum to 1; plan again")
+    total = baselines.share_sum(shares, where)
+    if abs(total - 1) > SUM_TOLERANCE:
+        raise SchemaError(f"{where} has shares that sum to {total:.9g}: they must sum to 1; plan again")
     return shares

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NotRequired, TypedDict, cast
 
 from curate.errors import SchemaError
+from curate.storage import artifacts
 from curate.storage.files import read_text, text_hash
 
 
@@ -113,7 +114,8 @@ def load_pools(path: Path) -> tuple[Pool, ...]:
     """Read the pools of pools.json, or of another file with a list ``pools``.
 
     Raises:
-        SchemaError: if there is no such file, it is of another kind, it has no pools, or two pools have one name.
+        SchemaError: if there is no such file, it is of another kind, this version does not read its format, it has no
+            pools, or two pools have one name.
     """
     try:
         record = json.loads(read_text(path))
@@ -121,6 +123,8 @@ def load_pools(path: Path) -> tuple[Pool, ...]:
         raise SchemaError(f"no such file: {path}; make it with `curate pools`") from None
     except ValueError as error:
         raise _not_pools(str(path), error) from None
+    if isinstance(record, dict):
+        artifacts.check_format(path, record.get("format", 1), artifacts.KINDS["pools"].format)
     return parse_pools(record, str(path))
 
 

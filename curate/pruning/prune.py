@@ -27,7 +27,7 @@ from curate.pruning.decisions import POOLS, DecidedColumn
 from curate.pruning.make_pools import Folder, Pools, folder, pools_of_sources
 from curate.pruning.rule_options import RuleOptions
 from curate.pruning.rules import Rule
-from curate.storage import artifacts, manifest
+from curate.storage import artifacts
 from curate.tables import scored, writer
 
 if TYPE_CHECKING:
@@ -193,7 +193,7 @@ def _write_pools(scores: Path, out: Path, rule: Rule, by: str, by_source: pl.Dat
     if not members:
         return None
     arguments = {"scores": scores, "by": by, "rule": rule.name, "keep": rule.keep}
-    record = artifacts.made_by(arguments, [scores / manifest.FOLDER / "score.json"], rule.seed)
+    record = artifacts.made_by(arguments, [scored.record_path(scores)], rule.seed)
     pools = Pools(members, record)
     pools.save(out / POOLS)
     return pools

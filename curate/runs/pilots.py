@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -59,8 +59,7 @@ def pilot(
     """
     all_pools = read_pools(pools)
     loaded = trainer_data.load(trainer, all_pools, targets or {})
-    on_hand = [replace(pool, tokens=loaded.unique[pool.name]) for pool in all_pools]
-    planned = pilot_design.design(on_hand, runs, Budget(tokens, params), kind=method, seed=seed)
+    planned = pilot_design.design(loaded.on_hand(all_pools), runs, Budget(tokens, params), kind=method, seed=seed)
     with ExitStack() as stack:
         # Finished runs are kept beside the table, from where a stopped job continues.
         folder = Path(out).with_suffix(".runs") if out else Path(stack.enter_context(TemporaryDirectory()))

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from curate.errors import SchemaError
+from curate.pool.baselines import TOLERANCE
 
 SHOWN = 8  # shares that an error message lists, so that it stays one line
-SIMPLEX_TOLERANCE = 1e-3  # by how much shares may miss a sum of 1: published tables print three digits
 
 
 @dataclass(frozen=True)
@@ -87,12 +87,12 @@ def recipes(
     u = np.full_like(w, np.inf) if unique is None else np.array(unique, dtype=np.float64, ndmin=2)
     label = list(names) if names is not None else [f"row {i}" for i in range(len(w))]
     sums = w.sum(axis=1)
-    wrong = ~np.isfinite(w).all(axis=1) | (w < 0).any(axis=1) | (np.abs(sums - 1) > SIMPLEX_TOLERANCE)
+    wrong = ~np.isfinite(w).all(axis=1) | (w < 0).any(axis=1) | (np.abs(sums - 1) > TOLERANCE)
     if wrong.any():
         i = int(wrong.argmax())
         raise SchemaError(
             f"{label[i]}: weights {_listed(w[i])} sum to {sums[i]:.4g}; "
-            f"shares must be >= 0 and sum to 1 (+-{SIMPLEX_TOLERANCE:g}). {int(wrong.sum())} such rows"
+            f"shares must be >= 0 and sum to 1 (+-{TOLERANCE:g}). {int(wrong.sum())} such rows"
         )
     for what, values in (("tokens", d), ("params", n), ("unique tokens", u)):
         limited = values is not u  # unique tokens may be inf, where a pool never runs out

@@ -1,7 +1,7 @@
 """Trainers with their data: the texts or embeddings of pools and targets, read into memory."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
@@ -34,6 +34,10 @@ class LoadedTrainer:
     trainer: Trainer
     unique: Mapping[str, float]
     data_hash: str
+
+    def on_hand(self, pools: Sequence[Pool]) -> list[Pool]:
+        """Return pools with the tokens that the trainer has of them: without those that are held out."""
+        return [replace(pool, tokens=self.unique[pool.name]) for pool in pools]
 
 
 def load(spec: str, pools: Sequence[Pool], targets: Mapping[str, Table]) -> LoadedTrainer:

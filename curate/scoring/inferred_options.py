@@ -2,8 +2,6 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
-from inspect import signature
 from urllib.parse import quote
 
 import polars as pl
@@ -12,6 +10,7 @@ import pyarrow as pa
 from curate import open_sets
 from curate.errors import SchemaError
 from curate.tables import batches, readers
+from curate.tables.cutting import is_string
 from curate.tables.shards import Shard
 
 MOST_CLASSES = 10_000  # a text label with more values is more likely an id or a free text
@@ -52,9 +51,7 @@ def inferred(specs: Sequence[str], shards: Sequence[Shard]) -> tuple[str, ...]:
 def accepted(spec: str) -> Mapping[str, object]:
     """Return the options that a scorer takes, and their defaults."""
     name, _ = open_sets.parse(spec)
-    if hasattr(module := open_sets.module("scorers", name), "learn"):
-        return {k: p.default for k, p in signature(module.learn).parameters.items()}
-    return {f.name: f.default for f in fields(open_sets.implementation("scorers", name)) if f.init}
+    return {option.name: option.default for option in open_sets.option_parameters("scorers", name)}
 
 
 def _columns(shards: Sequence[Shard]) -> dict[str, pa.DataType]:
@@ -91,8 +88,7 @@ def _epochs(name: str, columns: Sequence[str], logits_first: bool, options: Mapp
 
 
 def _is_text(kind: pa.DataType | None) -> bool:
-    checks = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view, pa.types.is_dictionary)
-    return kind is not None and any(check(kind) for check in checks)
+    return kind is not None and (is_string(kind) or pa.types.is_dictionary(kind))
 
 
 def _classes(shards: Sequence[Shard]) -> str:

@@ -9,6 +9,7 @@ import pyarrow as pa
 from curate.errors import SchemaError
 from curate.storage import files
 from curate.tables import batches, readers, vectors
+from curate.tables.cutting import is_string
 from curate.tables.readers import Head
 from curate.tables.shards import Shard
 
@@ -100,7 +101,7 @@ def _drift(heads: Mapping[str, Head], used: Sequence[str]) -> list[str]:
 
 def _kind(kind: pa.DataType) -> str:
     """Return the name of a type. All strings have one name, and so have all whole numbers: we read them alike."""
-    if pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
+    if is_string(kind):
         return "string"
     return "integer" if pa.types.is_integer(kind) else str(kind)
 

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import cast
 
 from curate import open_sets
-from curate.errors import Interrupted
 from curate.scoring import specs as scorer_specs
 from curate.storage import artifacts, files, job_record, manifest
 from curate.storage.files import content_hash, text_hash
@@ -90,20 +89,12 @@ class ScoringJob:
 
     def save(self, data: Sequence[str]) -> None:
         """Write ``score.json``, from which a later call continues the job and finds the input files."""
-        artifacts.save(record_path(self.out), "score_job", {"data": list(data), **self.arguments})
-
-
-def record_path(out: Path) -> Path:
-    """Return the path of the record of the job that made a score folder."""
-    return out / manifest.FOLDER / "score.json"
+        artifacts.save(scored.record_path(self.out), "score_job", {"data": list(data), **self.arguments})
 
 
 def recorded(out: Path) -> dict[str, object] | None:
     """Return the record of the job that made a score folder, or None if there is none."""
-    try:
-        return scored.job(out)
-    except Interrupted:
-        return None
+    return scored.job(out) if files.exists(scored.record_path(out)) else None
 
 
 def is_old(record: dict[str, object]) -> bool:

@@ -1,5 +1,6 @@
 """Tell what is done in a score folder, what remains, and why the job that made it would be refused."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import cast
@@ -61,11 +62,9 @@ def learned(out: Path) -> list[str]:
 
 
 def _digest(out: Path, shard: Shard, entry: ManifestEntry | None) -> str:
-    """Return the content hash of an input; the recorded one if the file has not changed since."""
-    if entry is not None and files.stamp(shard.path) == entry.stamp:
-        if not files.newer(shard.path, manifest.entry_path(out, SCORE_STEP, shard.relative)):
-            return entry.input
-    return content_hash(shard.path)
+    if entry is None:
+        return content_hash(shard.path)
+    return manifest.current_hash(entry, shard.path, path=manifest.entry_path(out, SCORE_STEP, shard.relative))
 
 
 def _state(job: ScoringJob, shard: Shard, configuration: Configuration) -> State:
@@ -90,7 +89,4 @@ def _rows_in_parts(out: Path, name: str) -> int:
 
 def counts(states: Sequence[Mapping[str, object]]) -> dict[str, int]:
     """Return how many shards are in each state."""
-    numbers: dict[str, int] = {}
-    for row in states:
-        numbers[str(row["state"])] = numbers.get(str(row["state"]), 0) + 1
-    return numbers
+    return dict(Counter(str(row["state"]) for row in states))

@@ -6,7 +6,7 @@ import pyarrow.parquet as pq
 
 from curate.errors import Interrupted
 from curate.storage import files, manifest
-from curate.tables import file_format, frames, writer
+from curate.tables import file_format, frames, scored, writer
 
 CONTENT = "content_hash"  # the field of the file's metadata that tells which table it holds
 
@@ -30,7 +30,7 @@ def store(table: frames.Table, out: Path, *, restart: bool) -> Path:
     if files.exists(target):
         if _content(target) == content:
             return target
-        if not restart and files.exists(out / manifest.FOLDER / "score.json"):
+        if not restart and files.exists(scored.record_path(out)):
             raise Interrupted(f"{out} holds scores of another table. Use restart=True to start over, or another out")
     slices = frame.iter_slices(writer.GROUP_ROWS)
     writer.write(target, slices, schema=dict(frame.schema), fields={CONTENT: content})

@@ -18,6 +18,7 @@ from curate.scoring.specs import inputs
 from curate.storage import files, s3
 from curate.tables import batches as tables
 from curate.tables import readers, writer
+from curate.tables.cutting import is_string
 from curate.tables.reading import Reading
 from curate.tables.shards import Shard
 
@@ -73,8 +74,7 @@ def is_labelled(head: readers.Head) -> bool:
     kind = head.columns.get(LABEL)
     if kind is not None and pa.types.is_dictionary(kind):
         kind = kind.value_type
-    classes = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view, pa.types.is_integer)
-    return kind is not None and (pa.types.is_boolean(kind) or any(is_class(kind) for is_class in classes))
+    return kind is not None and (is_string(kind) or pa.types.is_integer(kind) or pa.types.is_boolean(kind))
 
 
 def score_task(scorers: tuple[Scorer, ...], bare_task: ScoringTask) -> ScoringOutcome:

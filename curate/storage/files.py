@@ -201,17 +201,13 @@ def content_hash(path: Path) -> str:
         for file, name in _visible([(path, "")] if s3.exists(path) else s3.listed(f"{path}/")):
             digest.update(f"{name}\0{s3.identity(file)}\0".encode())
         return digest.hexdigest()
-    for file in [path] if path.is_file() else sorted(p for p in path.rglob("*") if _is_content(p, path)):
-        if file != path:
-            digest.update(file.relative_to(path).as_posix().encode())
+    inner = [(p, p.relative_to(path).as_posix()) for p in path.rglob("*") if p.is_file()]
+    for file, name in [(path, "")] if path.is_file() else sorted(_visible(inner)):
+        digest.update(name.encode())
         with file.open("rb") as handle:
             while chunk := handle.read(CHUNK):
                 digest.update(chunk)
     return digest.hexdigest()
-
-
-def _is_content(file: Path, folder: Path) -> bool:
-    return file.is_file() and not any(part.startswith(("_", ".")) for part in file.relative_to(folder).parts)
 
 
 def text_hash(text: str) -> str:

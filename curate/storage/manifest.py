@@ -127,6 +127,18 @@ def quarantined(out: Path, step: str, shard: str) -> SetAside | None:
     return SetAside(**_json(path)) if files.exists(path) else None  # type: ignore[arg-type]
 
 
+def current_hash(entry: ManifestEntry, source: Path, *, path: Path) -> str:
+    """Return the content hash of the input ``source``; it is read only if it may have changed since the entry.
+
+    ``path`` is the file that holds the entry.
+    """
+    # An unchanged stamp is believed only if the input is older than the entry, by the clock of their file system:
+    # otherwise the input may have been written twice within one tick of that clock.
+    if files.stamp(source) == entry.stamp and not files.newer(source, path):
+        return entry.input
+    return content_hash(source)
+
+
 def changes(entry: ManifestEntry, source: Path, configuration: Configuration, *, path: Path) -> list[str]:
     """Return one phrase for each way in which a recorded shard differs from the job.
 
@@ -135,9 +147,7 @@ def changes(entry: ManifestEntry, source: Path, configuration: Configuration, *,
     phrases = []
     if not files.exists(source):
         phrases.append(f"input {source} is gone")
-    # The content hash decides. An unchanged stamp is believed only if the input is older than the entry, by the clock
-    # of their file system: otherwise the input may have been written twice within one tick of that clock.
-    elif (files.stamp(source) != entry.stamp or files.newer(source, path)) and content_hash(source) != entry.input:
+    elif current_hash(entry, source, path=path) != entry.input:
         phrases.append(f"input {source} changed ({entry.size} -> {files.size(source)} bytes)")
     if entry.format < FORMAT and configuration.covers_old_entries:
         phrases += configuration.changes

@@ -12,7 +12,6 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from email.utils import parsedate_to_datetime
 from functools import lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -102,11 +101,6 @@ def below(folder: Path) -> list[Path]:
 def size(path: Path) -> int:
     """Return the size of an object in bytes."""
     return int(_head(path)["content-length"])
-
-
-def modified(path: Path) -> int:
-    """Return when an object was written, by the clock of the store: nanoseconds, in whole seconds."""
-    return int(parsedate_to_datetime(_head(path)["last-modified"]).timestamp()) * 10**9
 
 
 def identity(path: Path) -> str:

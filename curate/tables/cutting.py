@@ -38,11 +38,15 @@ def cut(stream: Iterator[pa.RecordBatch], rows: int, size: int | None = None) ->
         yield held
 
 
+def is_string(kind: pa.DataType) -> bool:
+    """Return whether a type is one of Arrow's three types of strings."""
+    return any(is_kind(kind) for is_kind in (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view))
+
+
 def string_columns(batch: pa.RecordBatch) -> list[tuple[str, pa.Array]]:
     """Return the names and values of the columns of strings."""
-    kinds = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
     columns = zip(batch.schema.names, batch.columns, strict=True)
-    return [(name, column) for name, column in columns if any(is_kind(column.type) for is_kind in kinds)]
+    return [(name, column) for name, column in columns if is_string(column.type)]
 
 
 def string_bytes(column: pa.Array) -> pa.Array:

@@ -34,13 +34,18 @@ def score_files(scores: Path) -> tuple[Shard, ...]:
     return tuple(sorted(shards, key=lambda s: s.relative))
 
 
+def record_path(scores: Path) -> Path:
+    """Return the path of the record of the job that made a score folder."""
+    return scores / manifest.FOLDER / "score.json"
+
+
 def job(scores: Path) -> dict[str, object]:
     """Return the arguments that a score folder was made with: data, text_column, batch_rows, scorers, formats.
 
     Raises:
         Interrupted: if the folder was not made by `curate score`.
     """
-    path = scores / manifest.FOLDER / "score.json"
+    path = record_path(scores)
     if not files.exists(path):
         raise Interrupted(f"{scores} has no {manifest.FOLDER}/score.json: it was not made by `curate score`")
     return artifacts.load(path, "score_job")

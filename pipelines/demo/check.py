@@ -1,7 +1,6 @@
 """Train the recommended mixture and the baselines at a budget that no pilot had, and compare with the prediction."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
@@ -29,12 +28,11 @@ def check(
     """
     fitted, pools = fit_files.load(out / "fit.json"), load_pools(out / "pools.json")
     loaded = load("tiny", pools, targets)
-    on_hand = [replace(pool, tokens=loaded.unique[pool.name]) for pool in pools]
+    on_hand = loaded.on_hand(pools)
     budget = Budget(tokens, params)
     best = plan.optimize(fitted, on_hand, budget, seed=seed)
-    names = [pool.name for pool in pools]
     mixtures = {"plan": dict(best.weights)}
-    mixtures |= {n: dict(zip(names, w.tolist(), strict=True)) for n, w in baselines.baselines(on_hand, tokens).items()}
+    mixtures |= {name: baselines.named(on_hand, w) for name, w in baselines.baselines(on_hand, tokens).items()}
     runs = [
         PlannedRun(f"{name}-{i}", weights, budget, loaded.unique, seed + 1000 + i)
         for name, weights in mixtures.items()
@@ -48,13 +46,17 @@ def check(
     for name, weights in mixtures.items():
         predicted = plan.evaluate(fitted, on_hand, budget, weights)
         losses = measured.filter(pl.col("run").str.starts_with(f"{name}-"))[f"loss.{fitted.eval}"].to_numpy()
+        mean = float(losses.mean())
         rows.append(
-            {"mixture": name, "predicted": predicted.loss, "low": predicted.low, "high": predicted.high}
-            | {
-                "measured": float(losses.mean()),
-                "inside": bool(predicted.low <= losses.mean() <= predicted.high),
+            {
+                "mixture": name,
+                "predicted": predicted.loss,
+                "low": predicted.low,
+                "high": predicted.high,
+                "measured": mean,
+                "inside": predicted.low <= mean <= predicted.high,
+                "weights": weights,
             }
-            | {"weights": weights}
         )
     artifacts.save(out / "check.json", "check", {"tokens": tokens, "params": params, "eval": fitted.eval, "rows": rows})
     frame = pl.DataFrame(rows).drop("weights")

@@ -8,8 +8,8 @@ import typer
 
 from curate.planning.limits import Group, Limits
 from curate.pool.pool import Budget, load_pools, parse_budget
+from pipelines.shared import mixtures
 from pipelines.shared.flags import pairs
-from pipelines.shared.mixtures import Reader
 
 
 def budgets(budget: str | None, frontier: str | None, params: float | None) -> list[Budget]:
@@ -107,4 +107,4 @@ def prior(text: str | None, pools: Path, budgets: Sequence[Budget]) -> Mapping[s
         return None
     if text.partition("=")[0] == "plan" and "," not in text:
         raise typer.BadParameter(f"{text!r}: write the plan's shares, as POOL=SHARE,...", param_hint="--prior")
-    return Reader(load_pools(pools)).read(text, max(budget.tokens for budget in budgets), "--prior")
+    return mixtures.shares(text, load_pools(pools), max(budget.tokens for budget in budgets), "--prior")

@@ -1,7 +1,6 @@
 """Read mixtures from the command line, where they are the name of a rule, or shares of pools."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import typer
@@ -35,18 +34,14 @@ def parse(text: str, flag: str) -> "MixtureRule | dict[str, float]":
     return _shares(text, flag)
 
 
-@dataclass(frozen=True)
-class Reader:
-    """Turns the text of a mixture, such as tau=3 or web=0.7,code=0.3, into a share for each of ``pools``."""
+def shares(text: str, pools: "Sequence[Pool]", tokens: float, flag: str) -> dict[str, float]:
+    """Return the share of each pool, which sum to 1, from text such as tau=3 or web=0.7,code=0.3.
 
-    pools: "Sequence[Pool]"
+    UniMax needs the training ``tokens`` for its cap.
+    """
+    from curate.pool.mixture_rules import MixtureReader
 
-    def read(self, text: str, tokens: float, flag: str) -> dict[str, float]:
-        """Return the share of each pool, which sum to 1. UniMax needs the training ``tokens`` for its cap."""
-        from curate.pool.mixture_rules import MixtureReader
-
-        mixture = parse(text, flag)
-        return MixtureReader(self.pools).shares(mixture, tokens, f"{flag} {text}")
+    return MixtureReader(pools).shares(parse(text, flag), tokens, f"{flag} {text}")
 
 
 def _shares(text: str, flag: str) -> dict[str, float]:

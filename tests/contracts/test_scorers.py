@@ -4,7 +4,6 @@ A scorer is learned when the first test of it runs, and once: ``-k length`` lear
 """
 
 import re
-import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import FrozenInstanceError, fields
@@ -17,7 +16,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import polars as pl
 import pytest
-from conftest import WITHOUT_TORCH, documents, tiny_llama
+from conftest import documents, tiny_llama
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
@@ -228,14 +227,15 @@ def test_too_few_rows_is_one_clear_line(name):
     assert "\n" not in str(caught.value)
 
 
-def test_scorers_that_run_no_network_work_without_torch():
+def test_scorers_that_run_no_network_work_without_torch(without_torch):
     """Imported, learned and run in a process where torch cannot be imported."""
     names = [name for name in NAMES if name not in (*MISSING, *RUN_A_NETWORK)]
-    code = WITHOUT_TORCH + (
+    code = (
+        "import sys\n"
         f"sys.path[:0] = {[str(Path(__file__).parent), str(Path(__file__).parents[1])]!r}\n"
         "import test_scorers\n"
         f"for name in {names!r}: test_scorers.scorer_of(name)(test_scorers.ROWS)\n"
         f"for name in {RUN_A_NETWORK!r}: test_scorers.open_sets.module('scorers', name)\n"
     )
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    run = without_torch(sys.executable, "-c", code)
     assert run.returncode == 0, run.stderr

@@ -1,13 +1,11 @@
 """Measures of a data set: manifolds of known dimension, a toy for sharpness, extremes of Vendi and overlap."""
 
 import json
-import subprocess
-import sys
 
 import numpy as np
 import polars as pl
 import pytest
-from conftest import WITHOUT_TORCH, documents
+from conftest import console, documents
 from scipy.spatial import cKDTree
 from scipy.stats import ortho_group
 
@@ -289,13 +287,8 @@ def test_a_description_shows_itself():
     assert both._repr_html_().count("<table") == 2 and single._repr_html_().count("<table") == 1
 
 
-def test_the_job_runs_without_torch(tmp_path):
+def test_the_job_runs_without_torch(tmp_path, without_torch):
     two_sources().write_parquet(tmp_path / "a.parquet")
-    code = WITHOUT_TORCH + (
-        "from pipelines.shared.cli import main\n"
-        f"sys.argv = ['curate', 'describe', {str(tmp_path / 'a.parquet')!r}, '--neighbours', '5', '--json']\n"
-        "main()\n"
-    )
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    run = without_torch(*console("describe", tmp_path / "a.parquet", "--neighbours", 5, "--json"))
     assert run.returncode == 0, run.stderr
     assert json.loads(run.stdout)["rows"] == 120

@@ -113,6 +113,7 @@ def single(folder):
         (lambda folder: Pixels(4), [b"\x89PNG...."], "an image is a PNG file. Decode it to 4 bytes"),
         (lambda folder: Pixels(4), [None], "image 0 of a batch is null"),
         (lambda folder: Minilm(str(folder)), ["a"], "has no config.json"),
+        (no_dense, ["a"], "has a layer Dense"),
         (lambda folder: Onnx(), ["a"], "encoder onnx needs a model"),
         (lambda folder: Onnx(str(folder)), ["a"], "needs model.onnx"),
     ],
@@ -130,10 +131,21 @@ def test_an_option_that_the_encoder_has_not_is_said_before_the_job(corpus, tmp_p
         score.score([str(corpus)], ["embedding:encoder=pixels"], tmp_path / "out")
 
 
-@SKIP
-def test_a_layer_that_is_not_known_is_named(tmp_path):
-    with pytest.raises(SchemaError, match="has a layer Dense"):
-        no_dense(tmp_path).encode(["a"])
+def bare_folders(folder):
+    """A folder with the files that each encoder looks for before it loads the model."""
+    for name in ("config.json", "model.onnx", "tokenizer.json"):
+        (folder / name).write_text('{"hidden_size": 8}')
+    return str(folder)
+
+
+@pytest.mark.parametrize("encoder", [Minilm, Onnx])
+def test_a_package_that_is_not_installed_is_one_clear_line(encoder, tmp_path, monkeypatch):
+    holder = sys.modules[encoder.__module__]
+    monkeypatch.setattr(holder, "REQUIRES", "a_package_that_nobody_has")
+    name = encoder.__name__.lower()
+    message = rf"encoder {name} needs the package a_package_that_nobody_has: pip install 'curate-planner\[{name}\]'"
+    with pytest.raises(CurateError, match=message):
+        encoder(bare_folders(tmp_path)).encode(["a"])
 
 
 @SKIP

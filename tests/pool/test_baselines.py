@@ -153,6 +153,7 @@ def test_the_door_for_shares():
         ({"en": float("nan")}, "share nan of pool 'en'"),
         ({"en": 0.5, "it": 0.4}, "sum to 0.9"),
         ({}, "sum to 0"),
+        ({"en": 1e308, "it": 1e308}, "sum to inf"),
     ):
         with pytest.raises(SchemaError, match=said):
             baselines.mixture(MC4, shares)

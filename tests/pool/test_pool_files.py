@@ -47,6 +47,12 @@ def test_only_name_and_tokens_are_required(tmp_path):
         check_examples(pools, "a test needs it")
 
 
+def test_a_pools_file_of_a_later_format_is_refused(tmp_path):
+    (tmp_path / "pools.json").write_text(SMALLEST_POOLS.replace('"format": 2', '"format": 3'))
+    with pytest.raises(SchemaError, match="has format 3; this version of curate .* reads 1 and 2"):
+        load_pools(tmp_path / "pools.json")
+
+
 @pytest.mark.parametrize("change", [('"limits"', '"limits"'), ('"limits"', '"warnings"')])
 def test_plans_and_schedules_with_limits_or_warnings_are_read(tmp_path, change):
     for name, text in (("plan.json", OLD_PLAN), ("schedule.json", OLD_SCHEDULE)):

@@ -1,12 +1,10 @@
 """The functions prune and pools: the same files as the commands write, results that show themselves, no torch."""
 
 import json
-import subprocess
-import sys
 
 import polars as pl
 import pytest
-from conftest import tree
+from conftest import console, tree
 
 from curate.pool.pool import load_pools
 from curate.pruning.make_pools import pools
@@ -88,28 +86,11 @@ def test_pools_are_of_sources_where_no_score_is_named(scored):
     assert [pool.name for pool in pools(scored)] == ["a", "b"]
 
 
-@pytest.mark.parametrize("job", [["--help"], ["prune"], ["pools"]])
-def test_pruning_works_where_torch_is_not_installed(scored, tmp_path, job):
-    more = {
-        "--help": [],
-        "prune": [
-            scored,
-            "--by",
-            "score.length",
-            "--keep",
-            0.5,
-            "--rule",
-            "auto",
-            "--dimension",
-            9,
-            "--out",
-            tmp_path / "kept",
-        ],
-        "pools": [scored, "--by", "score.length", "--out", tmp_path / "pools.json"],
-    }[job[0]]
-    code = "import sys; sys.modules['torch'] = None; from pipelines.shared.cli import main; main()"
-    done = subprocess.run([sys.executable, "-c", code, *job, *map(str, more)], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+def test_pruning_works_where_torch_is_not_installed(scored, without_torch):
+    theory = ["--keep", 0.5, "--rule", "auto", "--dimension", 9]
+    for words in (["prune", scored, *theory, "--out", "kept"], ["pools", scored, "--out", "pools.json"]):
+        done = without_torch(*console(*words, "--by", "score.length"))
+        assert done.returncode == 0, done.stderr
 
 
 def test_a_table_of_pools_has_whole_numbers(scored):

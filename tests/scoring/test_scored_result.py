@@ -1,8 +1,5 @@
 """The function `score` for a notebook: tables in memory, and a result that shows itself."""
 
-import subprocess
-import sys
-
 import polars as pl
 import pytest
 from conftest import documents, tree
@@ -10,7 +7,6 @@ from conftest import documents, tree
 from curate.errors import Interrupted, SchemaError
 from curate.pruning import make_pools, prune
 from curate.scoring import score
-from curate.storage import files
 from curate.tables.scored import pool_batches
 
 TABLE = documents(30).with_columns(source=pl.Series(["a", "b"] * 15))
@@ -99,33 +95,3 @@ def test_files_of_which_some_have_labels_are_one_frame(tmp_path):
     documents(3, 3).write_parquet(tmp_path / "data" / "1.parquet")
     scored = score.score(tmp_path / "data", "length", tmp_path / "out")
     assert scored.scores().collect()["label"].to_list() == ["a"] * 3 + [None] * 3
-
-
-BLOCKED = """
-import sys
-
-class Block:
-    def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] == "torch":
-            raise ModuleNotFoundError("No module named 'torch'", name="torch")
-
-sys.meta_path.insert(0, Block())
-sys.argv = ["curate", *sys.argv[1:]]
-from pipelines.shared.cli import main
-main()
-"""
-
-
-@pytest.mark.parametrize("arguments", [["--help"], ["score", "--help"], ["status", "--help"]])
-def test_help_needs_no_torch(arguments):
-    subprocess.run([sys.executable, "-c", BLOCKED, *arguments], check=True, capture_output=True)
-
-
-def test_score_and_status_need_no_torch(corpus, tmp_path):
-    out = str(tmp_path / "out")
-    command = [sys.executable, "-c", BLOCKED]
-    specs = ["--scorer", "length", "--scorer", "embedding:width=8", "--scorer", "prototypes:k=2"]
-    subprocess.run([*command, "score", str(corpus), *specs, "--out", out], check=True, capture_output=True)
-    done = subprocess.run([*command, "status", out], check=True, capture_output=True, text=True)
-    assert "5 of 5 shards done" in done.stdout
-    assert files.exists(tmp_path / "out" / "source=a" / "0.parquet.scores.parquet")
