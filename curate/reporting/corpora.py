@@ -6,10 +6,11 @@ from typing import cast
 import altair as alt
 import polars as pl
 
-from curate.charts import HEIGHT, WIDTH, Chart, Section
+from curate.charts import HEIGHT, WIDTH, Chart
 from curate.fitting import fit as fits
 from curate.fitting.corpora import CROSSING_SCHEMA
 from curate.fitting.fit_report import parameter_table
+from curate.reporting.html_page import Section
 from curate.reporting.records import Values
 
 BAND = 0.18  # opacity of an interval, so that overlapping intervals show

@@ -6,8 +6,8 @@ from typing import cast
 
 import polars as pl
 
-from curate.charts import Section
 from curate.reporting import records
+from curate.reporting.html_page import Section
 from curate.reporting.records import RatiosRecord
 
 COLUMNS = ("tolerance", "ceiling", "share", "low", "high", "safe", "best", "note")

@@ -7,9 +7,10 @@ import altair as alt
 import numpy as np
 import polars as pl
 
-from curate.charts import HEIGHT, WIDTH, Chart, Section
+from curate.charts import HEIGHT, WIDTH, Chart
 from curate.fitting.curves import fit_pruning
 from curate.fitting.fit_report import parameter_table
+from curate.reporting.html_page import Section
 from curate.reporting.records import Values
 
 METRIC_QUALITY = ("law", "on", "rmse", "explained", "rows", "misaligned")  # of a metric's curve

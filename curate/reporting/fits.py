@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import cast
 
 from curate import open_sets
-from curate.charts import Section
 from curate.fitting import fit_files
 from curate.fitting.curves.kinds import CURVES
 from curate.reporting.corpora import corpora_section
 from curate.reporting.curves import curve_section
+from curate.reporting.html_page import Section
 from curate.reporting.pilots import pilot_sections
 from curate.reporting.records import Values
 from curate.storage import files

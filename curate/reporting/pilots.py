@@ -8,11 +8,12 @@ import numpy as np
 import polars as pl
 
 from curate import charts
-from curate.charts import Chart, Section
+from curate.charts import Chart
 from curate.errors import SchemaError
 from curate.fitting.compare import SCHEMA
 from curate.fitting.fit import Fit
 from curate.fitting.fit_files import FittedLaw
+from curate.reporting.html_page import Section
 from curate.reporting.law_curves import law_curves
 from curate.reporting.records import Values
 from curate.runs import run_table

@@ -7,8 +7,8 @@ from typing import cast
 import polars as pl
 
 from curate import charts
-from curate.charts import Section
 from curate.reporting import plan_tables, records
+from curate.reporting.html_page import Section
 from curate.reporting.records import KeptBins, ParetoFront, PlanRecord
 
 

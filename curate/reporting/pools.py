@@ -5,8 +5,8 @@ from pathlib import Path
 
 import polars as pl
 
-from curate.charts import Section
 from curate.pool.pool import load_pools
+from curate.reporting.html_page import Section
 from curate.storage import files
 
 

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import polars as pl
 
-from curate import charts
-from curate.charts import Chart, Section
+from curate.charts import Chart
+from curate.reporting import html_page
+from curate.reporting.html_page import Section
 from curate.storage import files, s3
 
 TITLE = "curate report"
@@ -32,7 +33,7 @@ class Report:
     @property
     def page(self) -> str:
         """The HTML page, which holds everything that it shows."""
-        return charts.page(TITLE, self.sections)
+        return html_page.page(TITLE, self.sections)
 
     def table(self) -> pl.DataFrame:
         """Return one row a section: its title, and how many charts, tables and quotes it has."""

@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 
 from curate import charts
-from curate.charts import Section
+from curate.reporting.html_page import Section
 from curate.tables import batches, scored
 
 SAMPLE = 20_000  # rows that a histogram counts: more would not change its shape

@@ -11,7 +11,7 @@ from curate.fitting import fit_files
 from curate.planning import plan
 from curate.pool import baselines
 from curate.pool.pool import Budget, load_pools
-from curate.reporting.verdict import verdict
+from curate.reporting.check import verdict
 from curate.runs import pilots
 from curate.runs.pilot_design import PlannedRun
 from curate.runs.trainer_data import load

@@ -487,7 +487,7 @@ def test_no_code_reads_or_writes_a_pickle():
 def test_text_from_data_is_text_in_a_report():
     import altair as alt
 
-    from curate.charts import Section, page
+    from curate.reporting.html_page import Section, page
 
     evil = "</script><script>alert(1)</script><img src=x onerror=alert(2)>"
     chart = alt.Chart(pl.DataFrame({"source": [evil], "rows": [1]}), title=evil).mark_bar().encode(x="source:N")

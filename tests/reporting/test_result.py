@@ -6,7 +6,7 @@ import pytest
 
 import curate
 from curate.errors import SchemaError
-from curate.reporting.verdict import verdict
+from curate.reporting.check import verdict
 
 POOLS = [{"name": name, "tokens": 1000, "examples": 10} for name in ("a", "b")]
 ROWS = [
