@@ -28,8 +28,8 @@ def decide(column: Scores, rule: Rule) -> tuple[np.ndarray, np.ndarray, np.ndarr
     ``easy`` with the lowest hardness or highest easiness, ``middle`` those nearest the median rank; ``threshold`` keeps
     score >= ``keep``; ``sample`` the highest score / temperature + Gumbel noise; ``stratified`` the smallest hashes of
     each stratum of each group. Ties go by hash(id, seed). With a floor every group keeps at least floor * keep of its
-    rows, the best of the group by the same order (Sorscher et al. 2022 use a floor of 0.5), and the other groups give up
-    as many.
+    rows, the best of the group by the same order (Sorscher et al. 2022 use a floor of 0.5), and the other groups give
+    up as many.
     """
     n = len(column.score)
     nothing = np.zeros(n, dtype=bool)
