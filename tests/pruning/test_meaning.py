@@ -63,7 +63,7 @@ def test_the_end_that_a_rule_keeps(tmp_path, cli, meaning, rule, end, how):
     record, pools = json.loads(done.out), json.loads((tmp_path / "k" / "pools.json").read_text())
     assert record["meaning"] == pools["made_by"]["arguments"]["meaning"] == meaning
     side = "highest" if end == HIGH else "lowest"
-    assert record["sentence"].startswith(f"{rule or 'top'} keeps the {side} score.x, a")
+    assert record["sentence"].startswith(f"{rule or 'top'} keeps the {side} values of score.x, a")
 
 
 def test_sample_favours_high_scores_whatever_they_mean(tmp_path):
@@ -95,8 +95,8 @@ REFUSED = [
     (None, "", (), "the score files do not record what a high score.x means. Say --meaning x=MEANING with quality"),
     ("quality", "", ("--meaning", "y=quality"), "--meaning y: "),
     ("quality", "", ("--meaning", "x=good"), "--meaning x=good: 'good' is no meaning of a score"),
-    ("hardness", "", (), "score.x is a hardness score (high is harder), and it has no default rule. Give --rule hard or "
-     "easy. To choose between them, --rule auto needs the intrinsic dimension of the data"),
+    ("hardness", "", (), "score.x is a hardness score (high is harder), and it has no default rule. Give --rule hard "
+     "or easy. To choose between them, --rule auto needs the intrinsic dimension of the data"),
     ("easiness", "", ("--dimension", 1), "score.x is an easiness score (high is easier), and it has no default rule. "
      "auto advises hard: 10 rows / 1 dimensions = 10 rows for each dimension, above the "),
     ("easiness", "", ("--dimension", 5), "auto advises easy: 10 rows / 5 dimensions = 2 rows for each dimension"),
