@@ -127,14 +127,18 @@ def read_rule(options: RuleOptions, declaration: Declaration) -> Rule:
 def sentence(rule: Rule, by: str) -> str:
     """Return a sentence on which end of the score ``by`` a rule keeps, and what the score means."""
     what = meanings.described(rule.meaning) if rule.meaning else "a score of no recorded meaning"
-    values = f"values of {by}, {what}"
+    score = f"{by}, {what}"
     if rule.name in ("top", *ENDS):
-        text = f"{rule.name} keeps the {'highest' if rule.sign < 0 else 'lowest'} {values}"
+        text = f"{rule.name} keeps the {'highest' if rule.sign < 0 else 'lowest'} values of {score}"
     elif rule.name == "sample":
         end, unit = "high" if rule.temperature > 0 else "low", "" if rule.raw else " standard deviations"
-        text = f"sample favours {end} {values}, at temperature {rule.temperature:g}{unit}"
+        text = f"sample favours {end} values of {score}, at temperature {rule.temperature:g}{unit}"
+    elif rule.name == "threshold":
+        text = f"threshold keeps values from {rule.keep:g} up of {score}"
+    elif rule.name == "middle":
+        text = f"middle keeps the values nearest the median of {score}"
     else:
-        text = f"{rule.name} chooses by the {values}"
+        text = f"{rule.name} keeps values from the whole range of {score}"
     if rule.trim:
         text += f"; the {'highest' if rule.harder > 0 else 'lowest'} {100 * rule.trim:g} % are trimmed as the hardest"
     return text

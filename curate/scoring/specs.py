@@ -44,14 +44,17 @@ def declarations(scorers: Sequence[object]) -> dict[str, Declaration]:
     declare nothing at all.
 
     Raises:
-        SchemaError: if a meaning is not one of the three.
+        SchemaError: if a meaning is not one of the three, or is of a column that the scorer does not add.
     """
     result = {}
     for scorer in scorers:
         words, logs = getattr(scorer, "meanings", {}), getattr(scorer, "log_weights", ())
+        schema = getattr(scorer, "schema", None)
         for column, word in (words if isinstance(words, Mapping) else {}).items():
-            cls = scorer if isinstance(scorer, type) else type(scorer)
-            meaning = meanings.checked(word, f"{cls.__name__}.meanings[{column!r}]")
+            where = f"{(scorer if isinstance(scorer, type) else type(scorer)).__name__}.meanings[{column!r}]"
+            meaning = meanings.checked(word, where)
+            if isinstance(schema, Mapping) and column not in schema:
+                raise SchemaError(f"{where}: the scorer adds {', '.join(schema)}. Name one of them")
             result[column] = Declaration(meaning, isinstance(logs, tuple) and column in logs)
     return result
 

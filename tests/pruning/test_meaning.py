@@ -66,6 +66,25 @@ def test_the_end_that_a_rule_keeps(tmp_path, cli, meaning, rule, end, how):
     assert record["sentence"].startswith(f"{rule or 'top'} keeps the {side} values of score.x, a")
 
 
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (
+            ("--rule", "hard", "--trim", 0.2),
+            "hard keeps the lowest values of SCORE; the lowest 20 % are trimmed as the hardest",
+        ),
+        (("--rule", "sample"), "sample favours high values of SCORE, at temperature 2 standard deviations"),
+        (("--rule", "sample", "--temperature", "raw:-3"), "sample favours low values of SCORE, at temperature -3"),
+        (("--rule", "threshold"), "threshold keeps values from 0.5 up of SCORE"),
+        (("--rule", "middle"), "middle keeps the values nearest the median of SCORE"),
+    ],
+)
+def test_the_first_line_says_what_is_kept(tmp_path, cli, words, expected):
+    scores = rising(tmp_path / "s", "easiness")
+    done = cli("prune", scores, "--by", "score.x", "--keep", 0.5, *words, "--out", tmp_path / "k")
+    assert done.out.splitlines()[0] == expected.replace("SCORE", "score.x, an easiness score (high is easier)")
+
+
 def test_sample_favours_high_scores_whatever_they_mean(tmp_path):
     draws = []
     for meaning in ("quality", "hardness", "easiness", None):
@@ -271,10 +290,16 @@ def test_a_scorer_of_the_users_own_declares_its_meaning(corpus, tmp_path, cli):
     assert metadata(tmp_path / "s")[0]["meanings"] == {"score.words": "hardness"}
 
 
-def test_a_meaning_that_there_is_not_stops_the_job_before_it_starts(corpus, tmp_path, cli):
-    (tmp_path / "own.py").write_text(OWN.replace("MEANINGS", 'meanings = {"score.words": "good"}'))
-    line = one_line(cli("score", corpus, "--scorer", f"{tmp_path}/own.py:Words", "--out", tmp_path / "s"))
-    assert "Words.meanings['score.words']: 'good' is no meaning of a score. Choose quality (high is better)" in line
+@pytest.mark.parametrize(
+    ("declared", "message"),
+    [
+        ('"score.words": "good"', "meanings['score.words']: 'good' is no meaning of a score. Choose quality (high"),
+        ('"words": "quality"', "Words.meanings['words']: the scorer adds score.words. Name one of them"),
+    ],
+)
+def test_a_wrong_declaration_stops_the_job_before_it_starts(corpus, tmp_path, cli, declared, message):
+    (tmp_path / "own.py").write_text(OWN.replace("MEANINGS", f"meanings = {{{declared}}}"))
+    assert message in one_line(cli("score", corpus, "--scorer", f"{tmp_path}/own.py:Words", "--out", tmp_path / "s"))
     assert not (tmp_path / "s").exists()
 
 
