@@ -15,7 +15,7 @@ from curate.pruning import auto_rule, balance
 from curate.pruning.auto_rule import RuleAdvice
 from curate.pruning.rules import DIFFICULTIES, ENDS, Rule
 from curate.tables import batches, meanings, readers
-from curate.tables.meanings import Declaration
+from curate.tables.meanings import Declaration, Meaning
 from curate.tables.shards import Shard
 
 TEMPERATURE = "2"  # standard deviations of the score: a draw that favours high scores, and still reaches all others
@@ -68,7 +68,7 @@ def choose(options: RuleOptions, shards: Sequence[Shard]) -> tuple[RuleAdvice | 
     if declaration.meaning == "quality":
         return _with_advice(options, read_rule(replace(options, rule="top"), declaration), shards)
     if declaration.meaning is None:
-        raise SchemaError(f"{_not_recorded(options)}; or choose a rule that needs no meaning: {_listed()}")
+        raise SchemaError(_not_recorded(options))
     raise SchemaError(_without_rule(options, read_rule(replace(options, rule="auto"), declaration), shards))
 
 
@@ -163,24 +163,26 @@ def _check_score(shards: Sequence[Shard], by: str) -> None:
 
 
 def _check_meaning(rule: Rule, options: RuleOptions) -> None:
-    """Check that the rule and trimming serve a score of this meaning."""
-    meaning, trims = rule.meaning, rule.trim > 0
-    if rule.name not in WITHOUT_MEANING or trims:
-        what = "--trim drops the hardest rows" if trims else f"--rule {rule.name} needs to know the good end"
-        if meaning is None:
-            rest = "" if trims else f"; or choose a rule that needs no meaning: {_listed()}"
-            raise SchemaError(f"{what}: {_not_recorded(options)}{rest}")
-    if rule.name == "top" and meaning in DIFFICULTIES:
-        raise SchemaError(
-            f"--rule top serves quality, and {options.by} is {meanings.described(meaning)}. Use --rule hard, easy or "
-            f"auto; or say --meaning {options.name}=quality if high is better"
-        )
-    if meaning == "quality" and (trims or rule.name in (*ENDS, "auto")):
-        what, remedy = (
-            (f"--rule {rule.name} serves hardness and easiness", "Use --rule top")
-            if rule.name in (*ENDS, "auto")
-            else ("--trim drops the hardest rows", "Leave it out")
-        )
+    """Check that the rule, and trimming, serve a score of this meaning."""
+    if rule.name in (*ENDS, "auto"):
+        _check_difficulty(options, rule.meaning, f"--rule {rule.name} serves hardness and easiness", "Use --rule top")
+    if rule.trim:
+        _check_difficulty(options, rule.meaning, "--trim drops the hardest rows", "Leave it out")
+    if rule.name != "top" or rule.meaning == "quality":
+        return
+    if rule.meaning is None:
+        raise SchemaError(f"--rule top serves quality, and {_not_recorded(options)}")
+    raise SchemaError(
+        f"--rule top serves quality, and {options.by} is {meanings.described(rule.meaning)}. Use --rule hard, easy or "
+        f"auto; or say --meaning {options.name}=quality if high is better"
+    )
+
+
+def _check_difficulty(options: RuleOptions, meaning: Meaning | None, what: str, remedy: str) -> None:
+    """Check that the score is a hardness or an easiness; the message begins with ``what`` needs one."""
+    if meaning is None:
+        raise SchemaError(f"{what}, and {_not_recorded(options)}")
+    if meaning not in DIFFICULTIES:
         raise SchemaError(
             f"{what}, and {options.by} is {meanings.described(meaning)}. {remedy}; or say --meaning "
             f"{options.name}=hardness if high is harder, {options.name}=easiness if high is easier"
@@ -190,12 +192,9 @@ def _check_meaning(rule: Rule, options: RuleOptions) -> None:
 def _not_recorded(options: RuleOptions) -> str:
     return (
         f"the score files do not record what a high {options.by} means. Say --meaning {options.name}=MEANING with "
-        f"{meanings.choices()}"
+        f"{meanings.choices()}. The rules {', '.join(WITHOUT_MEANING[:-1])} and {WITHOUT_MEANING[-1]} need no meaning "
+        "(--trim does)"
     )
-
-
-def _listed() -> str:
-    return f"{', '.join(WITHOUT_MEANING[:-1])} or {WITHOUT_MEANING[-1]}"
 
 
 def _without_rule(options: RuleOptions, auto: Rule, shards: Sequence[Shard]) -> str:

@@ -107,10 +107,10 @@ REFUSED = [
     ("quality", "stratified", ("--trim", 0.1), "--trim drops the hardest rows, and score.x is a quality score"),
     ("quality", "top", ("--trim", 0.1), "--trim is for the rules hard, easy, auto, stratified and sample, not for "
      "'top'"),
-    (None, "stratified", ("--trim", 0.1), "--trim drops the hardest rows: the score files do not record what a high "
-     "score.x means. Say --meaning x=MEANING with quality (high is better), hardness (high is harder) or easiness"),
-    (None, "hard", (), "--rule hard needs to know the good end: the score files do not record"),
-    (None, "top", (), "or choose a rule that needs no meaning: middle, stratified, threshold or sample"),
+    (None, "stratified", ("--trim", 0.1), "--trim drops the hardest rows, and the score files do not record what a "
+     "high score.x means. Say --meaning x=MEANING with quality (high is better), hardness (high is harder)"),
+    (None, "hard", (), "--rule hard serves hardness and easiness, and the score files do not record"),
+    (None, "top", (), "The rules middle, stratified, threshold and sample need no meaning (--trim does)"),
     (None, "", (), "the score files do not record what a high score.x means. Say --meaning x=MEANING with quality"),
     ("quality", "", ("--meaning", "y=quality"), "--meaning y: "),
     ("quality", "", ("--meaning", "x=good"), "--meaning x=good: 'good' is no meaning of a score"),
