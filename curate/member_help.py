@@ -28,13 +28,35 @@ class Option:
 def summary(folder: str, name: str) -> str:
     """Return the first sentence of the docstring of a member's class. Files of curate are not imported for it."""
     if name in names(folder):
-        tree = ast.parse((ROOT / folder / f"{name}.py").read_text(encoding="utf-8"))
-        class_name = class_name_of(name)
-        classes = [node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == class_name]
-        doc = ast.get_docstring(classes[0]) if classes else ast.get_docstring(tree)
+        tree, cls = _syntax(folder, name)
+        doc = ast.get_docstring(cls or tree)
     else:
         doc = getdoc(implementation(folder, name))
     return first_sentence(doc or "")
+
+
+def meanings(name: str) -> dict[str, str]:
+    """Return what each score of a scorer means, by column. Files of curate are not imported for it.
+
+    It is empty for a scorer that declares nothing, adds no score, or decides by its options.
+    """
+    if name in names("scorers"):
+        _, cls = _syntax("scorers", name)
+        for node in cls.body if cls else ():
+            match node:
+                case ast.Assign(targets=[ast.Name(id="meanings")], value=value):
+                    return dict(ast.literal_eval(value))
+        return {}
+    declared = getattr(implementation("scorers", name), "meanings", {})
+    return dict(declared) if isinstance(declared, dict) else {}
+
+
+def _syntax(folder: str, name: str) -> tuple[ast.Module, ast.ClassDef | None]:
+    """Return the syntax tree of a member's file, and that of its class."""
+    tree = ast.parse((ROOT / folder / f"{name}.py").read_text(encoding="utf-8"))
+    class_name = class_name_of(name)
+    classes = [node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == class_name]
+    return tree, classes[0] if classes else None
 
 
 def first_sentence(doc: str) -> str:

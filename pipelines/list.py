@@ -1,6 +1,7 @@
 """List what can be chosen by name: scorers, laws, encoders, exports, trainers, engines and pruning rules.
 
 With a NAME: what it does, and the meaning and default of each option. A class of your own: path/to/file.py:ClassName.
+Of scorers also what a high score means: better (quality), harder (hardness) or easier (easiness).
 
 Example: curate list scorers prototypes
 """
@@ -28,8 +29,15 @@ def main(
 
     if name is None:
         summaries = _summaries(kind)
-        frame = pl.DataFrame({"name": list(summaries), "what it does": list(summaries.values())})
-        result(as_json, {kind.value: summaries}, table(frame))
+        columns: dict[str, list[str]] = {"name": list(summaries)}
+        record: dict[str, object] = {kind.value: summaries}
+        if kind is Kind.scorers:
+            meanings = {scorer: member_help.meanings(scorer) for scorer in summaries}
+            # A scorer of several scores may have several meanings.
+            columns["meaning"] = [", ".join(dict.fromkeys(words.values())) or "-" for words in meanings.values()]
+            record["meanings"] = meanings
+        frame = pl.DataFrame({**columns, "what it does": list(summaries.values())})
+        result(as_json, record, table(frame))
         return
     if kind is Kind.rules:
         summaries = _summaries(kind)
@@ -42,7 +50,16 @@ def main(
         {"option": o.name, "type": o.type, "default": o.default or "(required)", "meaning": o.meaning} for o in options
     ]
     shown = table(pl.DataFrame(rows)) if rows else "It has no options."
-    result(as_json, {"name": name, "summary": summary, "options": rows}, f"{name}: {summary}\n\n{shown}")
+    declared = member_help.meanings(name) if kind is Kind.scorers else {}
+    lines = [f"{name}: {summary}", *(_meaning(column, meaning) for column, meaning in declared.items()), "", shown]
+    record = {"name": name, "summary": summary, "options": rows}
+    result(as_json, record | ({"meanings": declared} if declared else {}), "\n".join(lines))
+
+
+def _meaning(column: str, meaning: str) -> str:
+    from curate.tables.meanings import checked, described
+
+    return f"{column} is {described(checked(meaning, column))}"
 
 
 def _summaries(kind: Kind) -> dict[str, str]:

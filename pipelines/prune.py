@@ -10,15 +10,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipelines.shared.flags import Json, OutFolder, Seed, pairs
+from pipelines.shared.flags import Json, OutFolder, Seed, pairs, texts
 
 if TYPE_CHECKING:
     from curate.pruning.prune import Pruned
 
 RULE = (
-    "hard keeps the highest scores, easy the lowest, middle those nearest the median. threshold keeps all from --keep "
-    "up. stratified keeps some of every part of the score's range. sample draws at random, favouring high scores. auto "
-    "keeps hard examples if there are many rows for the dimension of the data, and easy examples if there are few."
+    "top keeps the highest scores; it is the default of a quality score. A hardness or easiness score has no default: "
+    "hard keeps its hard end, easy its easy end, and auto chooses between them by how many rows there are for the "
+    "dimension of the data. Any score serves the others: middle keeps those nearest the median, threshold all from "
+    "--keep up, stratified some of every part of the range. sample draws at random and favours high scores, whatever "
+    "they mean."
 )
 BALANCE = (
     "Which groups to protect: none, source, label, cluster or cluster.NAME. Each group keeps at least half of what it "
@@ -35,7 +37,7 @@ GUARD = (
 
 def main(
     scores: Annotated[Path, typer.Argument(help="A folder made by `curate score`.")],
-    by: Annotated[str, typer.Option(help="The score column, such as score.prototypes.")],
+    by: Annotated[str, typer.Option(help="The score column, such as score.prototypes, or tokens.")],
     keep: Annotated[
         float,
         typer.Option(
@@ -43,7 +45,14 @@ def main(
         ),
     ],
     out: OutFolder,
-    rule: Annotated[str, typer.Option(help=RULE)] = "hard",
+    rule: Annotated[str, typer.Option(help=RULE)] = "",
+    meaning: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="NAME=quality, NAME=hardness or NAME=easiness: a high score is better, harder or easier. For a column "
+            "whose meaning the score files do not record, and against what they record. May be repeated."
+        ),
+    ] = None,
     balance: Annotated[str, typer.Option(help=BALANCE)] = "none",
     dimension: Annotated[
         float | None,
@@ -55,26 +64,19 @@ def main(
         str,
         typer.Option(help="For --rule auto: the column of vectors in the score files to estimate the dimension from."),
     ] = "",
-    hard_end: Annotated[
-        str,
-        typer.Option(
-            help="For --rule auto: which scores mark hard examples, high or low. Default: by the score's name."
-        ),
-    ] = "",
     trim: Annotated[
         str,
-        typer.Option(
-            help="First drop this share of rows, those with the highest scores, which are often label noise. low:SHARE "
-            "drops those with the lowest scores. With --rule auto the hardest are dropped."
-        ),
+        typer.Option(help="First drop this share of the rows, the hardest, which are often mislabelled. Such as 0.1."),
     ] = "0",
     temperature: Annotated[
         str,
         typer.Option(
             help="For --rule sample: temperature in standard deviations of the score, or raw:T in units of the score. "
-            "Near 0 the highest scores are kept."
+            "Near 0 the highest scores are kept; below 0 low scores are favoured. Default: 2, or raw:1 for a score "
+            "that is a log weight (dsir)."
         ),
-    ] = "2",
+    ] = "",
+    hard_end: Annotated[str, typer.Option(hidden=True)] = "",
     recall: Annotated[
         list[str] | None,
         typer.Option(help="For --balance label:recall: CLASS=RECALL of a class on held-out data. May be repeated."),
@@ -96,6 +98,12 @@ def main(
     from curate.pruning.source_guard import SourceNearlyGone
     from pipelines.shared.show import progress, result, table, warn
 
+    if hard_end:
+        raise typer.BadParameter(
+            "it is gone. A score says itself which end is hard; where it does not, write --meaning NAME=hardness (high "
+            "is harder) or NAME=easiness (high is easier)",
+            param_hint="--hard-end",
+        )
     with progress() as report:
         try:
             pruned = prune(
@@ -107,7 +115,7 @@ def main(
                 balance=balance,
                 dimension=dimension,
                 embedding=embedding,
-                hard_end=hard_end,
+                meaning=texts(meaning, "--meaning", "MEANING") if meaning else None,
                 trim=trim,
                 temperature=temperature,
                 recall=pairs(recall, "--recall") if recall else None,
@@ -131,7 +139,7 @@ def text(pruned: "Pruned") -> list[str]:
     from curate.pruning.duplicate_check import count_false
     from pipelines.shared.show import table
 
-    lines = []
+    lines = [pruned.sentence, ""]
     if (advice := pruned.advice) is not None:
         lines += [*advice.lines(), "errors that theory predicts, by share kept:", table(advice.table()), ""]
     lines.append(table(pruned.table()))

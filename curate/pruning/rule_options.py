@@ -1,6 +1,7 @@
 """Turn the options of `prune` into a rule.
 
 In: options as written, and the score files. Out: a `Rule`, and for ``auto`` the reasons for what it chose.
+Which end of a score a rule keeps follows from what the score means, never from its name.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,43 +13,97 @@ from curate.description import describe
 from curate.errors import SchemaError
 from curate.pruning import auto_rule, balance
 from curate.pruning.auto_rule import RuleAdvice
-from curate.pruning.rules import Rule
-from curate.tables import batches, readers
+from curate.pruning.rules import DIFFICULTIES, ENDS, Rule
+from curate.tables import batches, meanings, readers
+from curate.tables.meanings import Declaration, Meaning
 from curate.tables.shards import Shard
+
+TEMPERATURE = "2"  # standard deviations of the score: a draw that favours high scores, and still reaches all others
+# Drawing by exp(log weight) is the resampling of DSIR (Xie et al. 2023, arXiv 2302.03169, section 3): T = 1, unscaled.
+LOG_WEIGHT_TEMPERATURE = "raw:1"
+WITHOUT_MEANING = ("middle", "stratified", "threshold", "sample")  # rules that any score serves
 
 
 @dataclass(frozen=True)
 class RuleOptions:
     """The options that say which rows are kept, as they are written on the command line.
 
-    ``dimension``, ``embedding`` and ``hard_end`` are for the rule ``auto`` only.
+    ``rule`` and ``temperature`` may be empty: the score decides then. ``meaning`` holds what the user says of scores,
+    by name. ``dimension`` and ``embedding`` are for the rule ``auto`` only.
     """
 
     by: str
     keep: float
-    rule: str
-    balance: str
-    trim: str
-    temperature: str
-    recall: Mapping[str, float] | None
-    dimension: float | None
-    embedding: str
-    hard_end: str
-    seed: int
+    rule: str = ""
+    balance: str = "none"
+    trim: str = "0"
+    temperature: str = ""
+    recall: Mapping[str, float] | None = None
+    dimension: float | None = None
+    embedding: str = ""
+    meaning: Mapping[str, str] | None = None
+    seed: int = 0
+
+    @property
+    def name(self) -> str:
+        """Return the score's name in short, as ``--meaning`` takes it."""
+        return self.by.removeprefix("score.")
 
 
-def read_rule(options: RuleOptions) -> Rule:
-    """Read the options into a rule, which may still be ``auto``.
+def choose(options: RuleOptions, shards: Sequence[Shard]) -> tuple[RuleAdvice | None, Rule]:
+    """Return the rule that the options name, or the default rule of the score.
+
+    ``auto`` becomes the rule that it chooses, and its advice comes with it; other rules come without advice.
+
+    Raises:
+        SchemaError: if an option cannot be read, or the rule does not suit the meaning of the score. Also for a
+            difficulty score without a rule: the message says what ``auto`` advises.
+    """
+    _check_score(shards, options.by)
+    declaration = declared(options, shards)
+    if options.rule:
+        rule = read_rule(options, declaration)
+        _check_meaning(rule, options)
+        return _with_advice(options, rule, shards)
+    if declaration.meaning == "quality":
+        return _with_advice(options, read_rule(replace(options, rule="top"), declaration), shards)
+    if declaration.meaning is None:
+        raise SchemaError(_not_recorded(options))
+    raise SchemaError(_without_rule(options, read_rule(replace(options, rule="auto"), declaration), shards))
+
+
+def declared(options: RuleOptions, shards: Sequence[Shard]) -> Declaration:
+    """Return what is declared of the score to prune by. What the user says comes before what the files record.
+
+    Raises:
+        SchemaError: if a name of ``--meaning`` is no column, or its meaning is not one of the three.
+    """
+    declaration = meanings.recorded(shards).get(options.by, Declaration())
+    present = batches.columns(shards[0])
+    for name, word in (options.meaning or {}).items():
+        meaning = meanings.checked(word, f"--meaning {name}={word}")
+        column = name if name in present else f"score.{name}"
+        if column not in present:
+            scores = [column for column in present if column.startswith("score.")]
+            raise SchemaError(f"--meaning {name}: {shards[0].path} has no such score; it has {', '.join(scores)}")
+        if column == options.by:
+            declaration = replace(declaration, meaning=meaning)
+    return declaration
+
+
+def read_rule(options: RuleOptions, declaration: Declaration) -> Rule:
+    """Read the options into a rule, which may still be ``auto``. ``declaration`` is of the score.
 
     Raises:
         SchemaError: if an option cannot be read, or does not fit the rule.
     """
-    end, _, share = options.trim.rpartition(":")
-    if end not in ("", "low", "high"):
+    if ":" in options.trim:
         raise SchemaError(
-            f"--trim {options.trim!r}: write a share, as in 0.1, or low:0.1 where low scores are the hardest"
+            f"--trim {options.trim!r}: write a share alone, as in 0.1. The hard end follows from the meaning of the "
+            "score, which --meaning can change"
         )
-    unit, _, number = options.temperature.rpartition(":")
+    default = LOG_WEIGHT_TEMPERATURE if declaration.log_weight else TEMPERATURE
+    unit, _, number = (options.temperature or default).rpartition(":")
     if unit not in ("", "raw"):
         raise SchemaError(
             f"--temperature {options.temperature!r}: write a number of standard deviations, as in 2, or raw:NUMBER"
@@ -60,8 +115,8 @@ def read_rule(options: RuleOptions) -> Rule:
         name=options.rule,
         keep=options.keep,
         balance=groups,
-        trim=_number("--trim", share),
-        low=end == "low",
+        meaning=declaration.meaning,
+        trim=_number("--trim", options.trim),
         temperature=_number("--temperature", number),
         raw=unit == "raw",
         recall=options.recall,
@@ -69,45 +124,24 @@ def read_rule(options: RuleOptions) -> Rule:
     )
 
 
-def choose(options: RuleOptions, rule: Rule, shards: Sequence[Shard]) -> tuple[RuleAdvice | None, Rule]:
-    """Replace ``auto`` by the rule that it chooses; any other rule is returned as it is, without advice.
-
-    ``auto`` trims the hard end, unless ``trim`` names an end.
-
-    Raises:
-        SchemaError: if options of ``auto`` are given for another rule, or the dimension cannot be estimated.
-    """
-    if options.hard_end not in ("", "high", "low"):
-        raise SchemaError(f"--hard-end {options.hard_end!r} must be high or low: which scores mark hard examples")
-    dimension, embedding = options.dimension, options.embedding
-    if rule.name != "auto":
-        if dimension is not None or embedding or options.hard_end:
-            flag = "--dimension" if dimension is not None else "--embedding" if embedding else "--hard-end"
-            raise SchemaError(f"{flag} is for --rule auto, not for {rule.name!r}. Leave it out")
-        return None, rule
-    if dimension is None:
-        embedding = _vector_column(shards, embedding)
-        dimension = describe.dimension(shards, embedding, seed=rule.seed)
-    elif embedding:
-        raise SchemaError("--dimension and --embedding exclude each other: the dimension is estimated from the vectors")
-    # Score files are Parquet, so their footers know the rows.
-    rows = sum(readers.head(shard).rows or 0 for shard in shards)
-    advice = auto_rule.advise(rows, dimension, rule.keep, estimated_from=embedding)
-    low_is_hard = (options.hard_end or ("low" if options.by in auto_rule.LOW_IS_HARD else "high")) == "low"
-    # The rule `hard` keeps the highest scores, so it is the right one for the hard end only where high is hard.
-    keeps_highest = (advice.choice == "hard") != low_is_hard
-    trims_low = rule.low if ":" in options.trim else low_is_hard
-    return advice, replace(rule, name="hard" if keeps_highest else "easy", low=trims_low)
-
-
-def check_score(shards: Sequence[Shard], by: str) -> None:
-    """Refuse a column whose order says nothing: text, a vector, the number of a cluster."""
-    kind = readers.head(shards[0]).columns.get(by)
-    numeric = kind is None or pa.types.is_floating(kind) or pa.types.is_integer(kind)
-    if not numeric or (kind is not None and by.startswith("cluster.")):
-        raise SchemaError(
-            f"--by {by}: {shards[0].path} has it as {kind}, which is not a score. Name a column such as score.length"
-        )
+def sentence(rule: Rule, by: str) -> str:
+    """Return a sentence on which end of the score ``by`` a rule keeps, and what the score means."""
+    what = meanings.described(rule.meaning) if rule.meaning else "a score of no recorded meaning"
+    score = f"{by}, {what}"
+    if rule.name in ("top", *ENDS):
+        text = f"{rule.name} keeps the {'highest' if rule.sign < 0 else 'lowest'} values of {score}"
+    elif rule.name == "sample":
+        end, unit = "high" if rule.temperature > 0 else "low", "" if rule.raw else " standard deviations"
+        text = f"sample favours {end} values of {score}, at temperature {rule.temperature:g}{unit}"
+    elif rule.name == "threshold":
+        text = f"threshold keeps values from {rule.keep:g} up of {score}"
+    elif rule.name == "middle":
+        text = f"middle keeps the values nearest the median of {score}"
+    else:
+        text = f"{rule.name} keeps values from the whole range of {score}"
+    if rule.trim:
+        text += f"; the {'highest' if rule.harder > 0 else 'lowest'} {100 * rule.trim:g} % are trimmed as the hardest"
+    return text
 
 
 def group_column(rule: Rule, shards: Sequence[Shard]) -> str:
@@ -116,6 +150,89 @@ def group_column(rule: Rule, shards: Sequence[Shard]) -> str:
         return balance.resolve(rule.balance, shards)
     # Without a balance, groups change no rule but `stratified`. Counting by source saves a reading for the guard.
     return "" if rule.name == "stratified" else "source"
+
+
+def _check_score(shards: Sequence[Shard], by: str) -> None:
+    """Refuse a column that is not there, or whose order says nothing: text, a vector, the number of a cluster."""
+    batches.require(shards[0], (by,))
+    kind = batches.columns(shards[0])[by]
+    if not (pa.types.is_floating(kind) or pa.types.is_integer(kind)) or by.startswith("cluster."):
+        raise SchemaError(
+            f"--by {by}: {shards[0].path} has it as {kind}, which is not a score. Name a column such as score.length"
+        )
+
+
+def _check_meaning(rule: Rule, options: RuleOptions) -> None:
+    """Check that the rule, and trimming, serve a score of this meaning."""
+    if rule.name in (*ENDS, "auto"):
+        _check_difficulty(options, rule.meaning, f"--rule {rule.name} serves hardness and easiness", "Use --rule top")
+    if rule.trim:
+        _check_difficulty(options, rule.meaning, "--trim drops the hardest rows", "Leave it out")
+    if rule.name != "top" or rule.meaning == "quality":
+        return
+    if rule.meaning is None:
+        raise SchemaError(f"--rule top serves quality, and {_not_recorded(options)}")
+    raise SchemaError(
+        f"--rule top serves quality, and {options.by} is {meanings.described(rule.meaning)}. Use --rule hard, easy or "
+        f"auto; or say --meaning {options.name}=quality if high is better"
+    )
+
+
+def _check_difficulty(options: RuleOptions, meaning: Meaning | None, what: str, remedy: str) -> None:
+    """Check that the score is a hardness or an easiness; the message begins with ``what`` needs one."""
+    if meaning is None:
+        raise SchemaError(f"{what}, and {_not_recorded(options)}")
+    if meaning not in DIFFICULTIES:
+        raise SchemaError(
+            f"{what}, and {options.by} is {meanings.described(meaning)}. {remedy}; or say --meaning "
+            f"{options.name}=hardness if high is harder, {options.name}=easiness if high is easier"
+        )
+
+
+def _not_recorded(options: RuleOptions) -> str:
+    return (
+        f"the score files do not record what a high {options.by} means. Say --meaning {options.name}=MEANING with "
+        f"{meanings.choices()}. The rules {', '.join(WITHOUT_MEANING[:-1])} and {WITHOUT_MEANING[-1]} need no meaning "
+        "(--trim does)"
+    )
+
+
+def _without_rule(options: RuleOptions, auto: Rule, shards: Sequence[Shard]) -> str:
+    """Return the message for a difficulty score without a rule: what ``auto`` advises, or what it needs for that."""
+    assert auto.meaning is not None
+    what = f"{options.by} is {meanings.described(auto.meaning)}, and it has no default rule"
+    try:
+        advice = _advice(options, auto, shards)
+    except SchemaError as error:
+        return f"{what}. Give --rule hard or easy. To choose between them, {error}"
+    return (
+        f"{what}. auto advises {advice.choice}: {advice.reason}. Give --rule {advice.choice}, auto or another "
+        "(`curate list rules`)"
+    )
+
+
+def _with_advice(options: RuleOptions, rule: Rule, shards: Sequence[Shard]) -> tuple[RuleAdvice | None, Rule]:
+    """Replace ``auto`` by the rule that it chooses; return any other rule as it is, without advice."""
+    if rule.name == "auto":
+        advice = _advice(options, rule, shards)
+        return advice, replace(rule, name=advice.choice)
+    if options.dimension is not None or options.embedding:
+        flag = "--dimension" if options.dimension is not None else "--embedding"
+        raise SchemaError(f"{flag} is for --rule auto, not for {rule.name!r}. Leave it out")
+    return None, rule
+
+
+def _advice(options: RuleOptions, rule: Rule, shards: Sequence[Shard]) -> RuleAdvice:
+    """Return what ``auto`` chooses, by the rows and the dimension of the data."""
+    dimension, embedding = options.dimension, options.embedding
+    if dimension is None:
+        embedding = _vector_column(shards, embedding)
+        dimension = describe.dimension(shards, embedding, seed=rule.seed)
+    elif embedding:
+        raise SchemaError("--dimension and --embedding exclude each other: the dimension is estimated from the vectors")
+    # Score files are Parquet, so their footers know the rows.
+    rows = sum(readers.head(shard).rows or 0 for shard in shards)
+    return auto_rule.advise(rows, dimension, rule.keep, estimated_from=embedding)
 
 
 def _number(flag: str, text: str) -> float:

@@ -20,17 +20,21 @@ from curate.pruning.ranking.histograms import BatchStream, CodedBatch, Histogram
 from curate.pruning.ranking.verdicts import DROPPED, KEPT, Verdicts
 from curate.pruning.score_column import BatchMaker, ScoreColumn
 from curate.tables import batches
+from curate.tables.meanings import Meaning
 
 # The rules and what each keeps, as `curate list rules` prints them.
 RULES: Mapping[str, str] = {
-    "hard": "Keep the rows with the highest scores.",
-    "easy": "Keep the rows with the lowest scores.",
+    "top": "Keep the best rows of a quality score: those with the highest scores.",
+    "hard": "Keep the hardest rows: the highest of a hardness score, the lowest of an easiness score.",
+    "easy": "Keep the easiest rows: the lowest of a hardness score, the highest of an easiness score.",
     "auto": "Keep the hard or the easy end, whichever theory expects to be better for this many rows and dimensions.",
     "middle": "Keep the rows whose scores are nearest to the median.",
     "threshold": "Keep every row whose score is at least the value of --keep.",
     "stratified": "Keep the same number of rows from every band of the score (coverage-centric selection).",
-    "sample": "Draw rows at random, with a probability that grows with the score.",
+    "sample": "Draw rows at random, with a probability that grows with the score, whatever the score means.",
 }
+DIFFICULTIES: tuple[Meaning, ...] = ("hardness", "easiness")
+ENDS = ("hard", "easy")  # rules that keep one end of a difficulty score
 TRIMMED = 3  # a verdict beside DROPPED, KEPT and KEPT_BY_FLOOR: too hard to be believed
 # Gumbel noise from 53 random bits lies between -ln(ln(2^54)) = -3.62 and 54 ln 2 = 37.43.
 NOISE_LOW, NOISE_HIGH = -3.7, 37.5
@@ -40,17 +44,17 @@ NOISE_LOW, NOISE_HIGH = -3.7, 37.5
 class Rule:
     """A pruning rule and its settings.
 
-    ``keep`` is the share of rows to keep; for the rule ``threshold`` it is the lowest score that is kept. ``trim`` is
-    the share of rows that are dropped first: those with the highest scores, or with the lowest if ``low``.
-    ``temperature`` is for the rule ``sample``. It is in standard deviations of the score, or in units of the score if
-    ``raw``. Positive values favour high scores, and infinity favours none.
+    ``keep`` is the share of rows to keep; for the rule ``threshold`` it is the lowest score kept. ``meaning`` is what
+    a high score means; the rules ``hard`` and ``easy`` and trimming need a difficulty. ``trim`` is the share of rows
+    that are dropped first, the hardest. ``temperature`` is for the rule ``sample``. It is in standard deviations of the
+    score, or in its own units if ``raw``. Positive values favour high scores, and infinity favours none.
     """
 
     name: str
     keep: float
     balance: Balance = Balance()
+    meaning: Meaning | None = None
     trim: float = 0.0
-    low: bool = False
     temperature: float = 2.0
     raw: bool = False
     recall: Mapping[str, float] | None = None
@@ -71,9 +75,9 @@ class Rule:
                 )
         elif not 0 < self.keep <= 1:
             raise SchemaError(f"--keep {self.keep:g} must be a share in (0, 1] for --rule {self.name}, such as 0.3")
-        if self.trim and self.name in ("middle", "threshold"):
+        if self.trim and self.name in ("top", "middle", "threshold"):
             raise SchemaError(
-                f"--trim is for the rules stratified, hard, easy, sample and auto, not for {self.name!r}. Leave it out"
+                f"--trim is for the rules hard, easy, auto, stratified and sample, not for {self.name!r}. Leave it out"
             )
         if not 0 <= self.trim < 1:
             raise SchemaError(f"--trim {self.trim:g} must be a share in [0, 1), such as 0.1")
@@ -90,7 +94,15 @@ class Rule:
     @property
     def sign(self) -> float:
         """Return the factor, 1 or -1, by which scores are multiplied so that the rows to keep first sort first."""
-        return -1.0 if self.name in ("hard", "sample") else 1.0
+        if self.name in ENDS:
+            return -self.harder if self.name == "hard" else self.harder
+        return -1.0 if self.name in ("top", "sample") else 1.0
+
+    @property
+    def harder(self) -> float:
+        """Return the factor, 1 or -1, by which scores are multiplied so that they rise with the difficulty."""
+        assert self.meaning in DIFFICULTIES, f"a {self.meaning} score has no hard end"
+        return 1.0 if self.meaning == "hardness" else -1.0
 
 
 @dataclass(frozen=True)
@@ -138,7 +150,7 @@ def decide(column: ScoreColumn, rule: Rule) -> Decision:
         make, cells = _trimmed_last(make, trim, groups), groups
     stream = column.stream(make, always_ids=rule.name in ("sample", "stratified") or trim is not None)
     # Where the order is that of the first reading, its counts are used again.
-    as_read = trim is None and rule.name in ("hard", "easy", "middle")
+    as_read = trim is None and rule.name in ("top", *ENDS, "middle")
     sizes = column.sizes if as_read else _sizes(stream, cells + 1)[: cells + (trim is not None)]
     target = round(rule.keep * column.rows)
     rows_each = _quotas(column, rule, sizes[:cells].reshape(groups, -1), target)
@@ -208,8 +220,8 @@ def _quotas(column: ScoreColumn, rule: Rule, offered: np.ndarray, target: int) -
 
 
 def _trim(column: ScoreColumn, rule: Rule) -> Trim:
-    """Find the rows with the highest (or lowest) scores."""
-    sign = -1.0 if rule.low else 1.0
+    """Find the hardest rows."""
+    sign = rule.harder
     make = column.ranked(sign)
     stream, groups = column.stream(make), len(column.groups)
     histogram = histograms.first_count(stream, histograms.codes(sign * column.sample), groups, rule.seed)

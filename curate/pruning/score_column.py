@@ -155,9 +155,8 @@ def look(shards: Sequence[Shard], by: str, grouping: str, *, sign: float, comple
 
 def _light(shard: Shard, columns: Sequence[str], grouping: str, identity: Sequence[str]) -> Iterator[pl.DataFrame]:
     """Yield the named columns and the column of groups, which may itself be an identity column."""
-    identities = (*identity, *(("source",) if grouping == "source" and "source" not in identity else ()))
-    group_column = (grouping,) if grouping not in ("", "source") else ()
-    yield from scored.light_batches(shard, tuple(dict.fromkeys((*columns, *group_column))), identities)
+    names = (*columns, grouping) if grouping else columns
+    yield from scored.light_batches(shard, tuple(dict.fromkeys(names)), identity)
 
 
 def _group_names(frame: pl.DataFrame, grouping: str) -> pl.Series:
@@ -191,7 +190,7 @@ def _note_complexities(frame: pl.DataFrame, grouping: str, complexities: dict[st
 
 def _first_scores(shard: Shard, by: str) -> np.ndarray:
     empty = pl.DataFrame(schema={by: pl.Float64})
-    return next(iter(scored.light_batches(shard, (by,), ())), empty)[by].cast(pl.Float64).to_numpy()
+    return next(_light(shard, (by,), "", ()), empty)[by].cast(pl.Float64).to_numpy()
 
 
 def _check_finite(frame: pl.DataFrame, by: str, shard: Shard) -> None:

@@ -1,6 +1,6 @@
 """Show how scores are distributed, and the examples at either end of each: the folder scores/."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import cast
 
@@ -9,9 +9,16 @@ import polars as pl
 
 from curate import charts
 from curate.reporting.html_page import Section
-from curate.tables import batches, scored
+from curate.tables import batches, meanings, scored
+from curate.tables.meanings import Declaration, Meaning
 
 SAMPLE = 20_000  # rows that a histogram counts: more would not change its shape
+# What the examples with the lowest and the highest score are, by the meaning of the score.
+ENDS: Mapping[Meaning, tuple[str, str]] = {
+    "quality": (" (worst)", " (best)"),
+    "hardness": (" (easiest)", " (hardest)"),
+    "easiness": (" (hardest)", " (easiest)"),
+}
 QUOTE = 700  # characters of an example that are shown, about ten lines of the page
 
 
@@ -22,22 +29,31 @@ def score_sections(folder: Path) -> Iterator[Section]:
         return
     shards = scored.score_files(scores)
     names = [name for name in batches.columns(shards[0]) if name.startswith("score.")]
+    recorded = meanings.recorded(shards)
     frame = pl.concat([batch for shard in shards for batch in batches.batches(shard, names)])
     # The rows with the smallest hashes are a random sample that is the same every time.
     shown = frame[np.sort(np.argsort(batches.keys(frame["id"], 0), kind="stable")[:SAMPLE]).tolist()]
     yield Section(
         "Scores: their distribution over the examples",
-        "The 0.5 % of examples at either end are drawn in the last bar.",
+        "The 0.5 % of examples at either end are drawn in the last bar. " + _sentences(names, recorded),
         [charts.histogram(shown, name) for name in names],
     )
     for name in names:
-        yield _extremes(scores, frame, name)
+        yield _extremes(scores, frame, name, recorded.get(name, Declaration()).meaning)
 
 
-def _extremes(scores: Path, frame: pl.DataFrame, name: str) -> Section:
-    """Quote the examples with the lowest and the highest score ``name``."""
+def _sentences(names: Sequence[str], recorded: Mapping[str, Declaration]) -> str:
+    """Say of each score what a high value means, as far as the score files record it."""
+    known_meanings = {name: recorded[name].meaning for name in names if name in recorded}
+    listed = [f"{name} is {meanings.described(meaning)}" for name, meaning in known_meanings.items() if meaning]
+    return "".join(f"{item}. " for item in listed).rstrip()
+
+
+def _extremes(scores: Path, frame: pl.DataFrame, name: str, meaning: Meaning | None) -> Section:
+    """Quote the examples with the lowest and the highest score ``name``, and call them by what the score means."""
     ends = frame.sort(name, "id").select("id", "source", name)
-    picked = [(f"lowest {name}", ends.row(0)), (f"highest {name}", ends.row(-1))]
+    low, high = ENDS[meaning] if meaning else ("", "")
+    picked = [(f"lowest {name}{low}", ends.row(0)), (f"highest {name}{high}", ends.row(-1))]
     texts = _texts(scores, {row[0] for _, row in picked})
     quotes = [(f"{end} = {row[2]:.3g}, {row[1]}: {row[0]}", texts[row[0]][:QUOTE]) for end, row in picked]
     return Section(f"Scores: the examples with the lowest and the highest {name}", quotes=quotes)

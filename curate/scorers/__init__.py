@@ -8,6 +8,11 @@ says in the first sentence what the score measures and what a high score means. 
 also has a function ``learn(stream, ...)``, which returns the scorer; ``stream(needs)`` yields batches with those
 columns, and may be called many times. Options stand under ``Options:`` in the docstring of ``learn``, or of the class
 if there is no ``learn``, one paragraph ``name: meaning (default)`` each.
+
+The attribute ``meanings`` of the class declares each score: ``meanings = {"score.my_metric": "hardness"}``. A high
+score is better (``quality``), harder (``hardness``) or easier (``easiness``). Score files record this, and the rules of
+`prune` follow it. Where options decide the meaning, ``meanings`` is a property. A score that is the logarithm of an
+importance weight is also named in the tuple ``log_weights``.
 """
 
 from collections.abc import Mapping
@@ -20,6 +25,9 @@ __all__ = ["Scorer"]
 
 class Scorer(Protocol):
     """A pruning metric: a frozen dataclass that reads the columns ``needs`` and adds those of ``schema``.
+
+    Its attribute ``meanings`` maps each score column to ``quality``, ``hardness`` or ``easiness``. A scorer of a user's
+    own may leave it out; then `prune` needs ``--meaning``.
 
     Columns are ``score.<name>`` (float64), ``emb.<name>`` (vectors), ``logits.<epoch>`` (vectors) or ``cluster.<name>``
     (int32, the group of a row). What a scorer learned is in ``arrays``, which is saved and loaded again.

@@ -33,6 +33,7 @@ class AttentionInfluence:
     tokens: int = 1024
     needs = ("text",)
     schema = {"score.attention_influence": pl.Float64()}
+    meanings = {"score.attention_influence": "quality"}
 
     @property
     def arrays(self) -> Mapping[str, np.ndarray]:

@@ -28,6 +28,7 @@ class Aum:
     logits: bool = True
     classes: str = ""
     schema = {"score.aum": pl.Float64()}
+    meanings = {"score.aum": "easiness"}
 
     @property
     def needs(self) -> tuple[str, ...]:

@@ -34,6 +34,11 @@ class Cartography:
         "score.cartography_variability": pl.Float64(),
         "score.cartography_correctness": pl.Float64(),
     }
+    meanings = {
+        "score.cartography_confidence": "easiness",
+        "score.cartography_variability": "hardness",
+        "score.cartography_correctness": "easiness",
+    }
 
     @property
     def needs(self) -> tuple[str, ...]:

@@ -32,6 +32,7 @@ class ClassPrototypes:
     means: np.ndarray = field(repr=False)
     embedding: str = "emb.hashed"
     schema = {"score.class_prototypes": pl.Float64()}
+    meanings = {"score.class_prototypes": "hardness"}
 
     @property
     def needs(self) -> tuple[str, ...]:

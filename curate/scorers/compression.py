@@ -23,6 +23,7 @@ class Compression:
     level: int = 6
     needs = ("text",)
     schema = {"score.compression": pl.Float64()}
+    meanings = {"score.compression": "quality"}
 
     def __call__(self, batch: pl.DataFrame) -> pl.DataFrame:
         """Score a batch."""

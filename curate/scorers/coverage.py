@@ -33,6 +33,7 @@ class Coverage:
     seed: int = 0
     needs = ()
     schema = {"score.coverage": pl.Float64()}
+    meanings = {"score.coverage": "quality"}
 
     @property
     def arrays(self) -> Mapping[str, np.ndarray]:

@@ -34,6 +34,7 @@ class D2:
     seed: int = 0
     needs = ()
     schema = {"score.d2": pl.Float64()}
+    meanings = {"score.d2": "quality"}
 
     @property
     def arrays(self) -> Mapping[str, np.ndarray]:

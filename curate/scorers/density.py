@@ -31,6 +31,7 @@ class Density:
     worth: np.ndarray = field(repr=False)
     embedding: str = "emb.hashed"
     schema = {"score.density": pl.Float64(), "cluster.density": pl.Int32()}
+    meanings = {"score.density": "quality"}
 
     @property
     def needs(self) -> tuple[str, ...]:

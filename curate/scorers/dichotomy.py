@@ -28,6 +28,7 @@ class Dichotomy:
     logits: bool = False
     classes: str = ""
     schema = {"score.dichotomy": pl.Float64()}
+    meanings = {"score.dichotomy": "hardness"}
 
     @property
     def needs(self) -> tuple[str, ...]:

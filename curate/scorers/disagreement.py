@@ -31,6 +31,7 @@ class Disagreement:
     by: Literal["information", "variation"] = "information"
     logits: bool = False
     schema = {"score.disagreement": pl.Float64()}
+    meanings = {"score.disagreement": "hardness"}
 
     def __post_init__(self) -> None:
         """Refuse an unknown measure."""

@@ -33,6 +33,12 @@ class Dsir:
     normalise: bool = False
     needs = ("text",)
     schema = {"score.dsir": pl.Float64()}
+    meanings = {"score.dsir": "quality"}
+
+    @property
+    def log_weights(self) -> tuple[str, ...]:
+        """Columns that hold the logarithm of an importance weight. A mean over a text is none."""
+        return () if self.normalise else ("score.dsir",)
 
     @property
     def arrays(self) -> Mapping[str, np.ndarray]:

@@ -37,6 +37,7 @@ class Duplicates:
     seed: int = 0
     needs = ()
     schema = {"score.duplicates": pl.Float64()}
+    meanings = {"score.duplicates": "quality"}
 
     @property
     def arrays(self) -> Mapping[str, np.ndarray]:

@@ -28,6 +28,7 @@ class El2n:
     logits: bool = False
     classes: str = ""
     schema = {"score.el2n": pl.Float64()}
+    meanings = {"score.el2n": "hardness"}
 
     @property
     def needs(self) -> tuple[str, ...]:

@@ -28,6 +28,7 @@ class Forgetting:
     logits: bool = False
     classes: str = ""
     schema = {"score.forgetting": pl.Float64()}
+    meanings = {"score.forgetting": "hardness"}
 
     @property
     def needs(self) -> tuple[str, ...]:

@@ -31,6 +31,7 @@ class Grand:
     logits: bool = False
     classes: str = ""
     schema = {"score.grand": pl.Float64()}
+    meanings = {"score.grand": "hardness"}
 
     @property
     def needs(self) -> tuple[str, ...]:

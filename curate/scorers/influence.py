@@ -30,6 +30,7 @@ class Influence:
     right: np.ndarray = field(repr=False)
     needs = ("member",)
     schema = {"score.influence_max": pl.Float64(), "score.influence_sum": pl.Float64()}
+    meanings = {"score.influence_max": "quality", "score.influence_sum": "quality"}
 
     @property
     def arrays(self) -> Mapping[str, np.ndarray]:

@@ -37,6 +37,7 @@ class LabelQuality:
     logits: bool = False
     classes: str = ""
     schema = {"score.label_quality": pl.Float64(), "score.label_joint": pl.Float64()}
+    meanings = {"score.label_quality": "quality", "score.label_joint": "quality"}
 
     @property
     def needs(self) -> tuple[str, ...]:

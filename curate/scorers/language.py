@@ -39,6 +39,7 @@ class Language:
     language: str = "en"
     needs = ("text",)
     schema = {"score.language": pl.Float64()}
+    meanings = {"score.language": "quality"}
 
     def __post_init__(self) -> None:
         """Check that the package is installed and has the language."""

@@ -24,6 +24,7 @@ class Length:
     unit: Literal["character", "word"] = "character"
     needs = ("text",)
     schema = {"score.length": pl.Float64()}
+    meanings = {"score.length": "quality"}
 
     def __post_init__(self) -> None:
         """Refuse an unknown unit."""

@@ -24,6 +24,7 @@ class Memorization:
 
     needs = ("member", "correct")
     schema = {"score.memorization": pl.Float64()}
+    meanings = {"score.memorization": "hardness"}
 
     def __call__(self, batch: pl.DataFrame) -> pl.DataFrame:
         """Score a batch."""

@@ -32,6 +32,7 @@ class Moderate:
     embedding: str = "emb.hashed"
     by: str = "class"
     schema = {"score.moderate": pl.Float64()}
+    meanings = {"score.moderate": "quality"}
 
     @property
     def needs(self) -> tuple[str, ...]:

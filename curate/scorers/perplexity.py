@@ -43,6 +43,7 @@ class Perplexity:
     concentration: float = 30.0
     needs = ("text",)
     schema = {"score.perplexity": pl.Float64()}
+    meanings = {"score.perplexity": "easiness"}
 
     @property
     def arrays(self) -> Mapping[str, np.ndarray]:

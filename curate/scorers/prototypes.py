@@ -26,6 +26,7 @@ class Prototypes:
     centres: np.ndarray = field(repr=False)
     embedding: str = "emb.hashed"
     schema = {"score.prototypes": pl.Float64(), "cluster.prototypes": pl.Int32()}
+    meanings = {"score.prototypes": "hardness"}
 
     @property
     def needs(self) -> tuple[str, ...]:

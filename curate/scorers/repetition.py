@@ -30,6 +30,7 @@ class Repetition:
 
     needs = ("text",)
     schema = {"score.repetition": pl.Float64()}
+    meanings = {"score.repetition": "quality"}
 
     def __call__(self, batch: pl.DataFrame) -> pl.DataFrame:
         """Score a batch."""

@@ -31,6 +31,7 @@ class Rho:
     logits: bool = False
     classes: str = ""
     schema = {"score.rho": pl.Float64()}
+    meanings = {"score.rho": "quality"}
 
     @property
     def needs(self) -> tuple[str, ...]:

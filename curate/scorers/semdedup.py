@@ -40,6 +40,7 @@ class Semdedup:
     seed: int = 0
     needs = ()
     schema = {"score.semdedup": pl.Float64()}
+    meanings = {"score.semdedup": "quality"}
 
     @property
     def arrays(self) -> Mapping[str, np.ndarray]:

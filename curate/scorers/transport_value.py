@@ -34,6 +34,7 @@ class TransportValue:
     scale: np.ndarray = field(repr=False)
     embedding: str = "emb.hashed"
     schema = {"score.transport_value": pl.Float64()}
+    meanings = {"score.transport_value": "quality"}
 
     @property
     def needs(self) -> tuple[str, ...]:

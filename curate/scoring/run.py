@@ -120,7 +120,7 @@ def _finish(job: ScoringJob, shard_run: ShardRun) -> None:
             raise Interrupted(f"{first.parts}: parts are missing; was the folder changed? Run the same command again")
         rows = sum(map(writer.part_rows, complete))
         if not any(outcome.whole for outcome in outcomes):
-            writer.join(first.output, complete, first.schema)
+            writer.join(first.output, complete, first.schema, first.fields)
     digest, name = outcomes[0].digest, shard.relative
     done = manifest.entry(SCORE_STEP, name, shard.path, digest=digest, config=job.config, rows=rows)
     # The stamp from before the shard was read: a change since then must be seen next time.

@@ -85,7 +85,8 @@ def score(
             set_aside(out, shard, bad[shard.relative], stamp(shard.path))
     remaining = [shard for shard in shards if shard.relative in todo and shard.relative not in bad]
     rows, failed = run.run(run.ReadyJob(job, heads, ready), remaining, engine, progress)
-    return Scored(out, rows, len(shards), heads.warnings, dict(sorted({**bad, **failed}.items())))
+    warnings = (*heads.warnings, *specs.warnings(ready))
+    return Scored(out, rows, len(shards), warnings, dict(sorted({**bad, **failed}.items())))
 
 
 def _paths(data: Data, out: Path, *, restart: bool) -> list[str]:

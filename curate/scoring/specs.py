@@ -11,7 +11,8 @@ from curate.scorers import Scorer
 from curate.scoring.inferred_options import accepted
 from curate.storage import files
 from curate.storage.files import content_hash
-from curate.tables import batches, file_format, vectors
+from curate.tables import batches, file_format, meanings, vectors
+from curate.tables.meanings import Declaration
 
 SCORE_FILES = "score_files"  # the key of the format of score files, among those of the scorers
 
@@ -34,6 +35,40 @@ def inputs(scorers: Sequence[Scorer]) -> tuple[str, ...]:
         needed |= {name: None for name in scorer.needs if name not in added and name not in batches.IDENTITY}
         added |= set(scorer.schema)
     return tuple(needed)
+
+
+def declarations(scorers: Sequence[object]) -> dict[str, Declaration]:
+    """Return what scorers, or classes of scorers, declare of their score columns.
+
+    A class whose declaration depends on its options declares nothing before it is built. A user's own scorer may
+    declare nothing at all.
+
+    Raises:
+        SchemaError: if a meaning is not one of the three, or is of a column that the scorer does not add.
+    """
+    result = {}
+    for scorer in scorers:
+        words, logs = getattr(scorer, "meanings", {}), getattr(scorer, "log_weights", ())
+        schema = getattr(scorer, "schema", None)
+        for column, word in (words if isinstance(words, Mapping) else {}).items():
+            where = f"{(scorer if isinstance(scorer, type) else type(scorer)).__name__}.meanings[{column!r}]"
+            meaning = meanings.checked(word, where)
+            if isinstance(schema, Mapping) and column not in schema:
+                raise SchemaError(f"{where}: the scorer adds {', '.join(schema)}. Name one of them")
+            result[column] = Declaration(meaning, isinstance(logs, tuple) and column in logs)
+    return result
+
+
+def warnings(scorers: Sequence[Scorer]) -> tuple[str, ...]:
+    """Return a warning for each score whose scorer does not declare what a high score means."""
+    declared = declarations(scorers)
+    columns = (column for scorer in scorers for column in scorer.schema if column.startswith("score."))
+    return tuple(
+        f'{column} has no meaning. Add meanings = {{"{column}": "quality"}} (or hardness, easiness) to its scorer\'s '
+        f"class, or give `curate prune` --meaning {column.removeprefix('score.')}=quality (or hardness, easiness)"
+        for column in columns
+        if column not in declared
+    )
 
 
 def columns_read(specs: Sequence[str]) -> tuple[str, ...]:
@@ -68,11 +103,11 @@ def vectors_read(specs: Sequence[str]) -> tuple[str, ...]:
 
 
 def check_columns_added(specs: Sequence[str]) -> None:
-    """Check that names and options exist, and that no two scorers add the same column.
+    """Check that names and options exist, that meanings are known, and that no two scorers add the same column.
 
     Raises:
         CurateError: if a name or an option is unknown.
-        SchemaError: if two scorers add the same column.
+        SchemaError: if two scorers add the same column, or a scorer declares a meaning that there is not.
     """
     added_by: dict[str, str] = {}
     for spec in specs:
@@ -82,6 +117,7 @@ def check_columns_added(specs: Sequence[str]) -> None:
             described = open_sets.implementation("scorers", open_sets.parse(spec)[0])
         else:
             described = build(spec)
+        declarations([described])
         schema = getattr(described, "schema", ())
         for column in schema if isinstance(schema, Mapping) else ():
             if column in added_by:

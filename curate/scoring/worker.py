@@ -14,10 +14,10 @@ from curate.errors import CurateError, SchemaError
 from curate.scorers import Scorer
 from curate.scoring import parts
 from curate.scoring.parts import Span
-from curate.scoring.specs import inputs
+from curate.scoring.specs import declarations, inputs
 from curate.storage import files, s3
 from curate.tables import batches as tables
-from curate.tables import readers, writer
+from curate.tables import meanings, readers, writer
 from curate.tables.cutting import is_string
 from curate.tables.reading import Reading
 from curate.tables.shards import Shard
@@ -53,6 +53,11 @@ class ScoringTask:
         for scorer in self.scorers:
             columns |= scorer.schema
         return columns
+
+    @property
+    def fields(self) -> dict[str, object]:
+        """What the score file records of the meaning of its scores, as JSON fields of its metadata."""
+        return meanings.fields(declarations(self.scorers))
 
 
 @dataclass(frozen=True)
@@ -128,7 +133,7 @@ def _check(task: ScoringTask) -> tuple[int, bool]:
 
 
 def _score_whole(task: ScoringTask) -> tuple[int, bool]:
-    return writer.write_whole(task.output, scored(task, 0, None), task.schema), True
+    return writer.write_whole(task.output, scored(task, 0, None), task.schema, task.fields), True
 
 
 def _score_parts(task: ScoringTask) -> tuple[int, bool]:
@@ -149,7 +154,7 @@ def _score_parts(task: ScoringTask) -> tuple[int, bool]:
                 f"{task.shard.path} ends at row {position}, not at {task.stop}: it is damaged, or it changed"
             )
     if (complete := parts.complete(folder, task.spans)) is not None:
-        writer.join(task.output, complete, schema)
+        writer.join(task.output, complete, schema, task.fields)
     return written, complete is not None
 
 

@@ -25,6 +25,12 @@ def head(shard: Shard) -> tuple[pa.Schema, Groups]:
         return file.schema_arrow, tuple((group.num_rows, group.total_byte_size) for group in groups)
 
 
+def fields(shard: Shard) -> dict[str, object]:
+    """Return the JSON fields that curate wrote into a file's metadata."""
+    with _opened(shard) as file:
+        return file_format.fields(file.metadata.metadata)
+
+
 def may_hold_null(shard: Shard, column: str) -> bool:
     """Return whether a column may hold a null, according to the statistics in the file. No row is read."""
     with _opened(shard) as file:

@@ -4,7 +4,7 @@ Memory holds one page of each column and one piece of ``reading.PIECE_BYTES``, n
 small file may expand to is bounded too.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import ModuleType
@@ -66,6 +66,18 @@ def read(
             position += batch.num_rows
         # What the allocator keeps would grow with the data for a while: see `curate.tables.writer`.
         pa.default_memory_pool().release_unused()
+
+
+def fields(shard: Shard) -> Mapping[str, object]:
+    """Return the JSON fields that curate wrote into the metadata of a Parquet file; none for other files.
+
+    Raises:
+        SchemaError: if the file cannot be read, or has a format from a newer curate.
+    """
+    if not shard.path.name.endswith(".parquet"):
+        return {}
+    with _named(shard):
+        return parquet_rows.fields(shard)
 
 
 def may_hold_null(shard: Shard, column: str) -> bool:

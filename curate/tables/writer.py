@@ -48,11 +48,19 @@ def write(
     return _write(path, chain(empty, map(_table, frames)), keys, starts_empty=schema is not None)
 
 
-def write_whole(path: Path, frames: Iterable[pl.DataFrame], schema: Mapping[str, pl.DataType]) -> int:
-    """Write batches as one Parquet file, several to a row group; return the number of rows."""
+def write_whole(
+    path: Path,
+    frames: Iterable[pl.DataFrame],
+    schema: Mapping[str, pl.DataType],
+    fields: Mapping[str, object] | None = None,
+) -> int:
+    """Write batches as one Parquet file, several to a row group; return the number of rows.
+
+    ``fields`` are JSON fields to store beside the format number.
+    """
     empty = _table(pl.DataFrame(schema=schema))
     tables = (_table(frame).cast(empty.schema) for frame in frames)
-    return _write(path, chain([empty], _grouped(tables)), file_format.metadata(), starts_empty=True)
+    return _write(path, chain([empty], _grouped(tables)), file_format.metadata(fields), starts_empty=True)
 
 
 def write_part(path: Path, frames: Iterable[pl.DataFrame], schema: Mapping[str, pl.DataType]) -> int:
@@ -74,10 +82,15 @@ def part_rows(path: Path) -> int:
         return sum(reader.get_batch(number).num_rows for number in range(reader.num_record_batches))
 
 
-def join(path: Path, parts: Sequence[Path], schema: Mapping[str, pl.DataType]) -> int:
+def join(
+    path: Path,
+    parts: Sequence[Path],
+    schema: Mapping[str, pl.DataType],
+    fields: Mapping[str, object] | None = None,
+) -> int:
     """Join parts, in order, to the file that `write_whole` would have written; return the number of rows."""
     empty = _table(pl.DataFrame(schema=schema))
-    return _write(path, chain([empty], _grouped(_batches(parts))), file_format.metadata(), starts_empty=True)
+    return _write(path, chain([empty], _grouped(_batches(parts))), file_format.metadata(fields), starts_empty=True)
 
 
 def save(path: Path, frame: pl.DataFrame) -> None:

@@ -50,7 +50,7 @@ def main(
     run("score", rows, *scorers, "--workers", workers, "--out", scores)
 
     heading("3. prune and pool")
-    kept_rows = ("--by", "score.compression", "--keep", 0.85, "--rule", "hard", "--balance", "source:0.5")
+    kept_rows = ("--by", "score.compression", "--keep", 0.85, "--balance", "source:0.5")
     run("prune", scores, *kept_rows, "--seed", seed, "--out", kept)
     bins = ("--by", "score.prototypes", "--bins", 2, "--min-tokens", 500_000)
     run("pools", scores, "--kept", kept, *bins, "--out", pools)

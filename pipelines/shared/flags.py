@@ -13,17 +13,25 @@ Out = Annotated[Path, typer.Option("--out", help="File to write.")]
 OutFolder = Annotated[Path, typer.Option("--out", help="Folder to write.")]
 
 
+def texts(items: list[str], flag: str, value: str = "VALUE") -> dict[str, str]:
+    """Read NAME=VALUE flags into a dict; messages call the value ``value``."""
+    result: dict[str, str] = {}
+    for item in items:
+        name, equals, text = item.partition("=")
+        if name in result:
+            raise typer.BadParameter(f"{name!r} is given twice", param_hint=flag)
+        if not (name and equals and text):
+            raise typer.BadParameter(f"{item!r} is not NAME={value}", param_hint=flag)
+        result[name] = text
+    return result
+
+
 def pairs(items: list[str], flag: str) -> dict[str, float]:
     """Read NAME=NUMBER flags into a dict."""
     result = {}
-    for item in items:
-        name, equals, value = item.partition("=")
-        if name in result:
-            raise typer.BadParameter(f"{name!r} is given twice", param_hint=flag)
+    for name, text in texts(items, flag, "NUMBER").items():
         try:
-            result[name] = float(value)
+            result[name] = float(text)
         except ValueError:
-            equals = ""
-        if not equals:
-            raise typer.BadParameter(f"{item!r} is not NAME=NUMBER", param_hint=flag)
+            raise typer.BadParameter(f"'{name}={text}' is not NAME=NUMBER", param_hint=flag) from None
     return result

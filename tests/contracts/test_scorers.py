@@ -21,8 +21,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
-from curate import open_sets
+from curate import member_help, open_sets
 from curate.encoders.hashed import Hashed
+from curate.scorers.dsir import Dsir
+from curate.scoring.specs import declarations
+from curate.tables.meanings import MEANINGS
 
 NAMES = open_sets.names("scorers")
 LEARNED = [n for n in NAMES if hasattr(open_sets.module("scorers", n), "learn")]
@@ -30,6 +33,20 @@ SMALL = {"k": 4, "iterations": 5, "bits": 14}  # options of learners, where they
 MISSING = [n for n in NAMES if find_spec(getattr(open_sets.module("scorers", n), "REQUIRES", "curate")) is None]
 RUN_A_NETWORK = ("attention_influence",)  # scorers that need torch
 MODELS = np.random.default_rng(1).random((2, 60, 8)) < 0.6  # of 8 models: was the row in training, is the model right
+
+
+# The lists of the interface.
+HARDNESS = (
+    *("el2n", "grand", "forgetting", "memorization", "disagreement", "dichotomy", "prototypes", "class_prototypes"),
+    "cartography_variability",
+)
+EASINESS = ("aum", "cartography_confidence", "cartography_correctness", "perplexity")
+
+
+def class_or_built(name) -> object:
+    """The class of a scorer, or where its options decide the meaning, the scorer built with the defaults."""
+    cls = open_sets.implementation("scorers", name)
+    return open_sets.build("scorers", name) if isinstance(getattr(cls, "meanings", None), property) else cls
 
 
 @cache
@@ -127,6 +144,33 @@ def test_its_docstring_names_its_columns_and_says_what_high_means(name):
     assert all(column.split(".")[0] in text for column in columns)
     first_sentence = text.split("\n\n")[0]
     assert "high" in first_sentence or not any(column.startswith("score.") for column in columns)
+
+
+@EVERY
+def test_each_score_has_a_meaning(name):
+    """It is the same before and after learning, so that it can be listed without data."""
+    scorer = scorer_of(name)
+    scores = [column for column in scorer.schema if column.startswith("score.")]
+    declared = declarations([scorer])
+    assert list(declared) == scores
+    if scores and isinstance(open_sets.implementation("scorers", name).meanings, dict):
+        assert member_help.meanings(name) == {column: item.meaning for column, item in declared.items()}
+
+
+def test_meanings_are_those_of_the_interface():
+    """Every score that is neither a hardness nor an easiness is a quality."""
+    of_scores = {column: item for name in NAMES for column, item in declarations([class_or_built(name)]).items()}
+    by_meaning = {meaning: {c for c, item in of_scores.items() if item.meaning == meaning} for meaning in MEANINGS}
+    assert by_meaning["hardness"] == set(map("score.{}".format, HARDNESS))
+    assert by_meaning["easiness"] == set(map("score.{}".format, EASINESS))
+    assert by_meaning["quality"] == set(of_scores) - by_meaning["hardness"] - by_meaning["easiness"]
+
+
+def test_only_dsir_is_a_log_weight():
+    """And only as the sum over a text, which is the paper's importance weight."""
+    assert declarations([Dsir(np.zeros(1))])["score.dsir"].log_weight
+    assert not declarations([Dsir(np.zeros(1), normalise=True)])["score.dsir"].log_weight
+    assert [n for n in NAMES if hasattr(open_sets.implementation("scorers", n), "log_weights")] == ["dsir"]
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -51,13 +51,15 @@ def test_list_names_every_member_and_its_options(cli, kind):
 
 def test_list_shows_what_an_option_means(cli):
     lines = cli("list", "scorers", "prototypes").out.splitlines()
-    assert lines[2].split() == ["option", "type", "default", "meaning"]
-    assert lines[3].split(maxsplit=3) == ["k", "int", "64", "number of prototypes"]
+    assert lines[1] == "score.prototypes is a hardness score (high is harder)"
+    assert lines[3].split() == ["option", "type", "default", "meaning"]
+    assert lines[4].split(maxsplit=3) == ["k", "int", "64", "number of prototypes"]
 
 
 def test_list_rules(cli):
     assert "stratified" in cli("list", "rules").out
-    assert "highest scores" in cli("list", "rules", "hard").out
+    assert "highest scores" in cli("list", "rules", "top").out
+    assert "the lowest of an easiness score" in cli("list", "rules", "hard").out
     assert "did you mean 'hard'?" in cli("list", "rules", "hrd").err
 
 

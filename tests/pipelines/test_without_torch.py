@@ -16,7 +16,7 @@ def test_rows_are_scored_described_pruned_and_pooled(without_torch, corpus, tmp_
     scorers = [word for spec in specs for word in ("--scorer", spec)]
     for words in (
         ("score", corpus, *scorers, "--workers", 2, "--out", "scores"),
-        ("prune", "scores", "--by", "score.prototypes", "--keep", 0.5, "--out", "kept"),
+        ("prune", "scores", "--by", "score.prototypes", "--keep", 0.5, "--rule", "hard", "--out", "kept"),
         ("pools", "scores", "--kept", "kept", "--out", "pools.json"),
         ("describe", corpus),
         ("list", "scorers"),

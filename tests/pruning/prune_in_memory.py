@@ -24,18 +24,19 @@ class Scores:
 def decide(column: Scores, rule: Rule) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return (n,) bool keep, (n,) bool "kept by the group floor alone", (n,) bool trimmed.
 
-    ``hard`` keeps the ``keep`` share with the highest score, ``easy`` the lowest, ``middle`` those nearest the median
-    rank; ``threshold`` keeps score >= ``keep``; ``sample`` the highest score / temperature + Gumbel noise;
-    ``stratified`` the smallest hashes of each stratum of each group. Ties go by hash(id, seed). With a floor every
-    group keeps at least floor * keep of its rows, the best of the group by the same order (Sorscher et al. 2022 use a
-    floor of 0.5), and the other groups give up as many.
+    ``top`` keeps the ``keep`` share with the highest score, ``hard`` with the highest hardness or lowest easiness,
+    ``easy`` with the lowest hardness or highest easiness, ``middle`` those nearest the median rank; ``threshold`` keeps
+    score >= ``keep``; ``sample`` the highest score / temperature + Gumbel noise; ``stratified`` the smallest hashes of
+    each stratum of each group. Ties go by hash(id, seed). With a floor every group keeps at least floor * keep of its
+    rows, the best of the group by the same order (Sorscher et al. 2022 use a floor of 0.5), and the other groups give
+    up as many.
     """
     n = len(column.score)
     nothing = np.zeros(n, dtype=bool)
     if rule.name == "threshold":
         return column.score >= rule.keep, nothing, nothing
     trimmed = nothing.copy()
-    ascending = np.lexsort((column.key, -column.score if rule.low else column.score))
+    ascending = np.lexsort((column.key, -column.score if rule.meaning == "easiness" else column.score))
     trimmed[ascending[n - int(np.floor(rule.trim * n)) :]] = True
     target = round(rule.keep * n)
     cell, cells = column.group, len(column.groups)
@@ -100,9 +101,9 @@ def rows_of_cells(column: Scores, rule: Rule, trimmed: np.ndarray, cell: np.ndar
 def _order(column: Scores, rule: Rule) -> np.ndarray:
     """Return row positions, first to keep first; ties by key."""
     rank = np.lexsort((column.key, column.score))
-    if rule.name == "easy":
+    if (rule.name, rule.meaning) in (("easy", "hardness"), ("hard", "easiness")):
         return rank
-    if rule.name == "hard":
+    if rule.name in ("top", "easy", "hard"):
         return np.lexsort((column.key, -column.score))
     if rule.name == "stratified":
         return np.argsort(column.key, kind="stable")

@@ -23,10 +23,13 @@ from curate.pruning.rules import Rule
 from curate.scoring import score
 from curate.tables import batches
 from curate.tables import scored as rows
+from curate.tables.meanings import Declaration
 
 
-def ruled(rule, keep, floor=None, seed=0, **more) -> Rule:
-    return Rule(rule, keep, Balance() if floor is None else Balance("source", "floor", floor), seed=seed, **more)
+def ruled(rule, keep, floor=None, seed=0) -> Rule:
+    """A rule for a hardness score, or for ``top`` a quality score."""
+    meaning = "quality" if rule == "top" else "hardness"
+    return Rule(rule, keep, Balance() if floor is None else Balance("source", "floor", floor), meaning, seed=seed)
 
 
 def column(values, groups=None, seed=0) -> Scores:
@@ -50,6 +53,7 @@ TEN = [0.4, 0.8, 0.5, 0.1, 1.0, 0.2, 0.6, 0.9, 0.7, 0.3]
 @pytest.mark.parametrize(
     ("rule", "keep", "expected"),
     [
+        ("top", 0.3, [1, 4, 7]),
         ("hard", 0.3, [1, 4, 7]),
         ("easy", 0.3, [3, 5, 9]),
         ("middle", 0.4, [0, 2, 6, 8]),
@@ -76,7 +80,7 @@ def test_the_floor_by_hand():
 @given(
     values=st.lists(st.integers(0, 3), min_size=1, max_size=40),
     keep=st.floats(0.01, 1),
-    rule=st.sampled_from(["hard", "easy", "middle"]),
+    rule=st.sampled_from(["top", "hard", "easy", "middle"]),
     floor=st.one_of(st.none(), st.floats(0, 1)),
     data=st.data(),
 )
@@ -109,7 +113,7 @@ def test_another_seed_breaks_ties_differently():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"rule": "nosuch"}, "--rule 'nosuch' is not known. Choose one of hard, easy"),
+        ({"rule": "nosuch"}, "--rule 'nosuch' is not known. Choose one of top, hard, easy, auto"),
         ({"keep": 0.0}, "--keep 0 must be a share"),
         ({"keep": 1.5}, "--keep 1.5 must be a share"),
         ({"keep": float("nan")}, "--keep nan must be a share"),
@@ -128,10 +132,14 @@ def test_another_seed_breaks_ties_differently():
         ({"balance": "dbp"}, "has no column 'cluster.density'.*Score with --scorer density"),
         ({"recall": {"a": 1.0}}, "--recall is for --balance label:recall"),
         ({"trim": "x"}, "--trim 'x' is not a number"),
-        ({"trim": "top:0.1"}, "--trim 'top:0.1': write a share"),
+        ({"trim": "top:0.1"}, "--trim 'top:0.1': write a share alone"),
+        ({"trim": "low:0.1"}, "The hard end follows from the meaning of the score, which --meaning can change"),
         ({"trim": "1"}, "--trim 1 must be a share"),
         ({"trim": "0.6"}, "--keep 0.5 and --trim 0.6 are more than all rows"),
-        ({"trim": "0.1", "rule": "middle"}, "--trim is for the rules stratified"),
+        (
+            {"trim": "0.1", "rule": "middle"},
+            "--trim is for the rules hard, easy, auto, stratified and sample, not for 'middle'",
+        ),
         ({"rule": "sample", "temperature": "0"}, "--temperature 0 must be a number other than 0"),
         ({"rule": "sample", "temperature": "sd:1"}, "--temperature 'sd:1': write a number"),
         ({"rule": "auto"}, "the score files have no vectors. Give --embedding COLUMN, score with"),
@@ -139,8 +147,6 @@ def test_another_seed_breaks_ties_differently():
         ({"embedding": "emb.x"}, "--embedding is for --rule auto"),
         ({"rule": "auto", "dimension": -1.0}, "--dimension -1 must be a positive number"),
         ({"dimension": 3.0}, "--dimension is for --rule auto"),
-        ({"hard_end": "top"}, "--hard-end 'top' must be high or low"),
-        ({"hard_end": "low"}, "--hard-end is for --rule auto"),
         ({"rule": "sample", "temperature": "nan"}, "--temperature nan must be a number other than 0"),
         ({"max_source_removal": 1.5}, "--max-source-removal 1.5 must lie in"),
     ],
@@ -148,7 +154,7 @@ def test_another_seed_breaks_ties_differently():
 def test_senseless_arguments_are_refused(tmp_path, settings, message):
     scores, _ = folder_of(tmp_path, TEN, ["a"] * 10, [])
     with pytest.raises(SchemaError, match=message) as error:
-        prune.prune(scores, tmp_path / "kept", by="score.x", **{"keep": 0.5} | settings)
+        prune.prune(scores, tmp_path / "kept", by="score.x", **{"keep": 0.5, "rule": "hard"} | settings)
     assert "\n" not in str(error.value)
     assert not (tmp_path / "kept").exists()
 
@@ -170,8 +176,8 @@ def test_balance(text, expected):
     assert balance.parse(text) == expected
 
 
-def folder_of(tmp_path, values, groups, cuts, more=None):
-    """A score folder with these scores, cut into files after the given rows."""
+def folder_of(tmp_path, values, groups, cuts, more=None, meaning="hardness"):
+    """A score folder with these scores, cut into files after the given rows, which record the meaning of the score."""
     frame = pl.DataFrame(
         {
             "id": [f"r{i % max(1, len(values) - 2)}" for i in range(len(values))],  # two ids come twice
@@ -184,7 +190,8 @@ def folder_of(tmp_path, values, groups, cuts, more=None):
     edges = [0, *sorted(cuts), len(values)]
     out = Path(tempfile.mkdtemp(dir=tmp_path))
     for i, (a, b) in enumerate(pairwise(edges)):
-        batches.write(out / f"{i:03d}.parquet.scores.parquet", [frame[a:b]], schema=frame.schema)
+        path, record = out / f"{i:03d}.parquet.scores.parquet", {"meanings": {"score.x": meaning}}
+        batches.write(path, [frame[a:b]], schema=frame.schema, fields=record)
     (out / "_curate").mkdir()
     (out / "_curate" / "score.json").write_text(json.dumps({"data": ["d"], "text_column": "text"}))
     return out, frame
@@ -196,6 +203,7 @@ def unsynced(monkeypatch):
 
 
 CASES = {
+    "top": ["none", "source:F", "label:even"],
     "hard": ["none", "source:F", "source:even", "label:recall", "dbp:0.7:2"],
     "easy": ["none", "source:F", "cluster:even"],
     "middle": ["none", "source:F", "label:even"],
@@ -203,6 +211,7 @@ CASES = {
     "stratified": ["none", "source:F", "label:even", "dbp:2", "label:recall"],
     "sample": ["none", "source:F", "label:even", "dbp"],
 }
+TRIMMED_RULES = ("hard", "easy", "stratified", "sample")
 
 
 @settings(max_examples=80)
@@ -215,10 +224,11 @@ def test_bounded_memory_decides_as_all_scores_in_memory_do(tmp_path, unsynced, d
     cuts = data.draw(st.lists(st.integers(0, n), max_size=3))
     text = data.draw(st.sampled_from(CASES[rule])).replace("F", repr(data.draw(st.floats(0, 1))))
     keep, trim = data.draw(st.floats(0.01, 0.9)), "0"
-    if rule in ("hard", "stratified", "sample"):
-        trim = data.draw(st.sampled_from(["0", "0.1", "low:0.1"]))
+    meaning = "quality" if rule == "top" else data.draw(st.sampled_from(["hardness", "easiness"]))
+    if rule in TRIMMED_RULES:
+        trim = data.draw(st.sampled_from(["0", "0.1"]))
     temperature = data.draw(st.sampled_from(["2", "-0.5", "inf", "raw:3"]))
-    options = {"seed": seed, "balance": text, "trim": trim, "temperature": temperature}
+    options = {"seed": seed, "balance": text, "trim": trim, "temperature": temperature, "meaning": meaning}
     check(tmp_path, values, groups, cuts, limit, rule, keep, **options)
 
 
@@ -226,21 +236,20 @@ def test_bounded_memory_decides_as_all_scores_in_memory_do(tmp_path, unsynced, d
 def test_two_hundred_rows_as_by_brute_force(tmp_path, unsynced, rule, text):
     rng = np.random.default_rng(0)
     values, groups = rng.standard_normal(200).round(1).tolist(), rng.choice(list("abcd"), 200, p=[0.6, 0.2, 0.15, 0.05])
-    trim = "0.15" if rule in ("hard", "stratified", "sample") else "0"
-    check(
-        tmp_path, values, groups.tolist(), [50, 120], 40, rule, 0.3, seed=1, balance=text.replace("F", "0.5"), trim=trim
-    )
+    trim, meaning = "0.15" if rule in TRIMMED_RULES else "0", "quality" if rule == "top" else "easiness"
+    options = {"seed": 1, "balance": text.replace("F", "0.5"), "trim": trim, "meaning": meaning}
+    check(tmp_path, values, groups.tolist(), [50, 120], 40, rule, 0.3, **options)
 
 
-def check(tmp_path, values, groups, cuts, limit, rule, keep, *, seed, balance, trim, temperature="2"):
+def check(tmp_path, values, groups, cuts, limit, rule, keep, *, seed, balance, trim, meaning, temperature="2"):
     """Prune on disk in tiny pieces, and compare every row with the brute-force decision."""
     names = list(dict.fromkeys(groups))
     recall = {name: 0.9 - 0.2 * names.index(name) for name in names} if balance == "label:recall" else None
     dense = {name: float(ord(name) ** 2) for name in names}
     more = {"label": groups, "cluster.density": [ord(g) for g in groups], "score.density": [dense[g] for g in groups]}
-    scores, frame = folder_of(tmp_path, values, groups, cuts, more)
-    options = RuleOptions("score.x", keep, rule, balance, trim, temperature, recall, None, "", "", seed)
-    settings = read_rule(options)
+    scores, frame = folder_of(tmp_path, values, groups, cuts, more, meaning)
+    options = RuleOptions("score.x", keep, rule, balance, trim, temperature, recall, seed=seed)
+    settings = read_rule(options, Declaration(meaning))
     grouped = settings.balance.column != ""
     code = np.array([names.index(g) if grouped else 0 for g in groups], dtype=np.int32)
     keys, tokens = batches.keys(frame["id"], seed), frame["tokens"].to_numpy()
@@ -328,7 +337,7 @@ def test_a_decision_per_row_with_its_reason(scored, tmp_path):
     assert decisions["id"].equals(scores["id"])
     assert decisions["keep"].sum() == 30
     assert set(decisions.filter("keep")["reason"]) <= {"kept", "kept: floor of its source"}
-    assert set(decisions.filter(~pl.col("keep"))["reason"]) == {"hard: score.compression"}
+    assert set(decisions.filter(~pl.col("keep"))["reason"]) == {"top: score.compression"}
     assert [p.name for p in (tmp_path / "kept").rglob("0.*")] == ["0.parquet.keep.parquet"]
     table = pruned.table()
     assert table.select("source", "rows", "kept").rows() == [("a", 60, 18), ("b", 40, 12)]
@@ -350,10 +359,8 @@ def test_pruning_twice_writes_the_same_bytes(scored, tmp_path):
 def test_a_score_that_is_no_number_names_the_row(scored, tmp_path, bad):
     path = next(scored.rglob("2.*.scores.parquet"))
     frame = pl.read_parquet(path)
-    batches.write(
-        path,
-        [frame.with_columns(pl.when(pl.col("id") == "d45").then(bad).otherwise("score.length").alias("score.length"))],
-    )
+    damaged = pl.when(pl.col("id") == "d45").then(bad).otherwise("score.length").alias("score.length")
+    batches.write(path, [frame.with_columns(damaged)], fields={"meanings": {"score.length": "quality"}})
     with pytest.raises(SchemaError, match=r"score\.length is NaN, infinite or null in 1 rows, the first with id 'd45'"):
         prune.prune(scored, tmp_path / "kept", by="score.length", keep=0.5)
 

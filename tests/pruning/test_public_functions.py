@@ -21,7 +21,9 @@ def scored(corpus, tmp_path):
 
 def test_the_function_writes_what_the_command_writes(scored, tmp_path, cli, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    pruned = prune("scores", "kept", by="score.compression", keep=0.5, rule="easy", trim=0.1, materialize=True)
+    meaning = {"compression": "hardness"}
+    options = {"by": "score.compression", "keep": 0.5, "rule": "easy", "meaning": meaning, "trim": 0.1}
+    pruned = prune("scores", "kept", materialize=True, **options)
     files = tree(tmp_path / "kept")
     done = cli(
         "prune",
@@ -32,6 +34,8 @@ def test_the_function_writes_what_the_command_writes(scored, tmp_path, cli, monk
         0.5,
         "--rule",
         "easy",
+        "--meaning",
+        "compression=hardness",
         "--trim",
         0.1,
         "--materialize",
@@ -45,10 +49,14 @@ def test_the_function_writes_what_the_command_writes(scored, tmp_path, cli, monk
 
 
 def test_a_result_shows_itself(scored, tmp_path):
-    pruned = prune(scored, tmp_path / "kept", by="score.compression", keep=0.5, rule="auto", dimension=20)
+    meaning = {"compression": "easiness"}
+    options = {"by": "score.compression", "keep": 0.5, "rule": "auto", "dimension": 20, "meaning": meaning}
+    pruned = prune(scored, tmp_path / "kept", **options)
     assert repr(pruned).startswith(f"Pruned by {pruned.rule.name}: 50 of 100 rows kept in ")
     assert "<table" in pruned._repr_html_()
     assert "by theory, the hardest" in pruned._repr_html_()
+    assert pruned.sentence in pruned._repr_html_()
+    assert pruned.record()["meaning"] == pruned.rule.meaning == "easiness"
     assert {row["source"] for row in pruned.chart().to_dict()["datasets"].popitem()[1]} == {"a", "b"}
     assert [pool.name for pool in pruned.pools] == ["a", "b"]
     assert pruned.warnings == ()
@@ -87,7 +95,7 @@ def test_pools_are_of_sources_where_no_score_is_named(scored):
 
 
 def test_pruning_works_where_torch_is_not_installed(scored, without_torch):
-    theory = ["--keep", 0.5, "--rule", "auto", "--dimension", 9]
+    theory = ["--keep", 0.5, "--rule", "auto", "--dimension", 9, "--meaning", "length=hardness"]
     for words in (["prune", scored, *theory, "--out", "kept"], ["pools", scored, "--out", "pools.json"]):
         done = without_torch(*console(*words, "--by", "score.length"))
         assert done.returncode == 0, done.stderr

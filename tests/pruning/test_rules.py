@@ -51,15 +51,18 @@ def kept(folder):
     return set(frame.filter("keep")["id"])
 
 
-@pytest.mark.parametrize(("dimension", "end", "rule"), [(100, "", "easy"), (1, "", "hard"), (1, "low", "easy")])
-def test_auto_prunes_as_the_rule_it_chooses(scored, tmp_path, dimension, end, rule):
-    arguments = {"keep": 0.5, "max_source_removal": 1}
-    pruned = prune.prune(
-        scored, tmp_path / "auto", by="score.length", rule="auto", dimension=dimension, hard_end=end, **arguments
-    )
+@pytest.mark.parametrize("meaning", ["hardness", "easiness"])
+@pytest.mark.parametrize(("dimension", "rule"), [(100, "easy"), (1, "hard")])
+def test_auto_prunes_as_the_rule_it_chooses(scored, tmp_path, dimension, meaning, rule):
+    arguments = {"by": "score.length", "keep": 0.5, "max_source_removal": 1, "meaning": {"length": meaning}}
+    pruned = prune.prune(scored, tmp_path / "auto", rule="auto", dimension=dimension, **arguments)
     assert pruned.rule.name == rule
-    prune.prune(scored, tmp_path / "plain", by="score.length", rule=rule, **arguments)
+    prune.prune(scored, tmp_path / "plain", rule=rule, **arguments)
     assert kept(tmp_path / "auto") == kept(tmp_path / "plain")
+    scores = pl.concat([pl.read_parquet(p) for p in sorted(scored.rglob("*.scores.parquet"))])
+    keeps = pl.col("id").is_in(sorted(kept(tmp_path / "auto")))
+    kept_mean, dropped_mean = (scores.filter(rows)["score.length"].mean() for rows in (keeps, ~keeps))
+    assert (kept_mean > dropped_mean) == ((rule == "hard") == (meaning == "hardness"))
 
 
 @pytest.mark.parametrize(("rows", "width", "rule"), [(600, 3, "hard"), (60, 12, "easy")])
@@ -77,7 +80,7 @@ def test_auto_estimates_the_dimension_of_the_only_vectors(tmp_path, rows, width,
     ).with_columns(pl.Series("emb.x", x, dtype=pl.Array(pl.Float32, 16)))
     (tmp_path / "s" / "_curate").mkdir(parents=True)
     (tmp_path / "s" / "_curate" / "score.json").write_text('{"data": ["d"]}')
-    batches.write(tmp_path / "s" / "0.parquet.scores.parquet", [frame])
+    batches.write(tmp_path / "s" / "0.parquet.scores.parquet", [frame], fields={"meanings": {"score.x": "hardness"}})
     pruned = prune.prune(tmp_path / "s", tmp_path / "k", by="score.x", keep=0.1, rule="auto")
     assert pruned.rule.name == rule
     assert pruned.advice.estimated_from == "emb.x"
@@ -130,30 +133,20 @@ def test_strata_of_one_value_are_a_uniform_draw(scored, tmp_path):
     assert len(kept(tmp_path / "k")) == 40
 
 
-@pytest.mark.parametrize(("end", "trim", "hardest"), [("high", "0.1", 4), ("low", "0.1", 0), ("low", "high:0.1", 4)])
-@pytest.mark.parametrize("dimension", [1, 100])
-def test_auto_trims_the_hard_end_whichever_it_chooses(tmp_path, end, trim, hardest, dimension):
+@pytest.mark.parametrize("meaning", ["hardness", "easiness"])
+@pytest.mark.parametrize(("rule", "dimension"), [("hard", None), ("easy", None), ("auto", 1), ("auto", 100)])
+def test_the_hard_end_is_trimmed(tmp_path, meaning, rule, dimension):
     """Ten rows of a score that rises; 30 % are kept, next to what was trimmed or at the easy end."""
     (tmp_path / "data").mkdir()
     pl.DataFrame({"id": [f"r{i}" for i in range(10)], "text": ["w" * (i + 1) for i in range(10)]}).write_parquet(
         tmp_path / "data" / "0.parquet"
     )
     score.score([str(tmp_path / "data")], ["length"], tmp_path / "scores")
-    prune.prune(
-        tmp_path / "scores",
-        tmp_path / "kept",
-        by="score.length",
-        keep=0.3,
-        rule="auto",
-        dimension=dimension,
-        hard_end=end,
-        trim=trim,
-    )
-    low, high = (1, 9) if hardest == 0 else (0, 8)
-    gone = 0 if hardest == 0 else 9
-    lowest = (end == "low") == (dimension == 1)
-    first = low if hardest == 0 else 0
-    expected = range(first, first + 3) if lowest else range(high - 2, high + 1)
+    arguments = {"by": "score.length", "keep": 0.3, "rule": rule, "dimension": dimension, "trim": 0.1}
+    prune.prune(tmp_path / "scores", tmp_path / "kept", meaning={"score.length": meaning}, **arguments)
+    hardest_first = list(range(10)) if meaning == "easiness" else list(range(9, -1, -1))
+    hard = rule == "hard" or dimension == 1
+    expected = hardest_first[1:4] if hard else hardest_first[-3:]
     assert kept(tmp_path / "kept") == {f"r{i}" for i in expected}
     frame = pl.read_parquet(tmp_path / "kept" / "0.parquet.keep.parquet")
-    assert frame.filter(pl.col("reason") == "trimmed: score.length")["id"].to_list() == [f"r{gone}"]
+    assert frame.filter(pl.col("reason") == "trimmed: score.length")["id"].to_list() == [f"r{hardest_first[0]}"]

@@ -174,7 +174,10 @@ def test_score_files_carry_their_format(corpus, tmp_path):
 
     score.score([str(corpus)], ("length",), tmp_path / "out")
     path = tmp_path / "out" / "source=a" / "0.parquet.scores.parquet"
-    assert json.loads(pq.read_schema(path).metadata[b"curate"]) == {"format": 1}
+    assert json.loads(pq.read_schema(path).metadata[b"curate"]) == {
+        "format": 1,
+        "meanings": {"score.length": "quality"},
+    }
     assert pl.read_parquet(path).height == 20
 
 

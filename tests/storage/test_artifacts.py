@@ -30,7 +30,10 @@ def test_the_same_commands_in_two_fresh_folders_make_the_same_pools(cli, corpus,
         monkeypatch.chdir(folder)
         scorers = ("--scorer", "length", "--scorer", "embedding:width=16", "--scorer", "prototypes:k=3")
         assert cli("score", "data", *scorers, "--out", "scores").code == 0
-        assert cli("prune", "scores", "--by", "score.prototypes", "--keep", 0.8, "--out", "kept").code == 0
+        assert (
+            cli("prune", "scores", "--by", "score.prototypes", "--keep", 0.8, "--rule", "hard", "--out", "kept").code
+            == 0
+        )
         assert (
             cli("pools", "scores", "--kept", "kept", "--by", "score.length", "--bins", 2, "--out", "p.json").code == 0
         )
