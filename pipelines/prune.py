@@ -134,7 +134,7 @@ def text(pruned: "Pruned") -> list[str]:
     lines = []
     if (advice := pruned.advice) is not None:
         lines += [*advice.lines(), "errors that theory predicts, by share kept:", table(advice.table()), ""]
-    lines.append(table(pruned.table()))
+    lines += [pruned.summary, "", table(pruned.table())]
     if pruned.by_label is not None:
         lines += ["", table(pruned.by_label)]
     if (verified := pruned.verified) is not None:

@@ -25,6 +25,7 @@ from curate.pruning import (
 from curate.pruning.auto_rule import RuleAdvice
 from curate.pruning.decisions import POOLS, DecidedColumn
 from curate.pruning.make_pools import Folder, Pools, folder, pools_of_sources
+from curate.pruning.removal_table import Removal
 from curate.pruning.rule_options import RuleOptions
 from curate.pruning.rules import Rule
 from curate.storage import artifacts
@@ -43,18 +44,41 @@ DUPLICATES = "score.duplicates"  # the score whose removals are compared again
 class Pruned:
     """What pruning kept and removed.
 
-    ``rule`` is the rule that ran (for ``auto`` the chosen one, with the reasons in ``advice``). ``by_label`` and
-    ``verified`` are None where there are no classes, and where no duplicates were compared again. ``pools`` is None
-    if nothing is kept.
+    ``rule`` is the rule that ran (for ``auto`` the chosen one, with the reasons in ``advice``). ``removal`` counts rows
+    and tokens. ``verified`` is None where no duplicates were compared again, and ``pools`` if nothing is kept.
     """
 
     out: Path
     rule: Rule
-    by_source: pl.DataFrame
-    by_label: pl.DataFrame | None
+    removal: Removal
     advice: RuleAdvice | None
     pools: Pools | None = field(compare=False)
     verified: pl.DataFrame | None = None
+
+    @property
+    def by_source(self) -> pl.DataFrame:
+        """Return one row for each source: see `table`."""
+        return self.removal.by_source
+
+    @property
+    def by_label(self) -> pl.DataFrame | None:
+        """Return one row for each class; None where there are no classes."""
+        return self.removal.by_label
+
+    @property
+    def by_reason(self) -> pl.DataFrame:
+        """Return one row for each source and reason: source, reason, rows, tokens. Kept rows have the reason kept."""
+        return self.removal.by_reason
+
+    @property
+    def length_correlation(self) -> float | None:
+        """Return Spearman's rank correlation of the score with the tokens of a row; None where one is constant."""
+        return self.removal.length_correlation
+
+    @property
+    def summary(self) -> str:
+        """Return one line on what is kept in all, in rows and in tokens."""
+        return removal_table.summary(self.removal)
 
     @property
     def shift(self) -> str:
@@ -64,7 +88,7 @@ class Pruned:
     @property
     def warnings(self) -> tuple[str, ...]:
         """Return what a user should know before going on."""
-        lines = []
+        lines = list(removal_table.warnings(self.removal))
         if self.verified is not None and (wrong := duplicate_check.count_false(self.verified)):
             lines.append(f"{wrong} of {self.verified.height} sampled removals are no duplicates by exact comparison")
         if self.pools is None:
@@ -72,13 +96,19 @@ class Pruned:
         return tuple(lines)
 
     def table(self) -> pl.DataFrame:
-        """Return one row for each source: rows, kept, removed (share), tokens, tokens_kept, share, share_kept."""
+        """Return one row for each source: rows and tokens before and after.
+
+        Columns: source, rows, kept (rows), removed (share of rows), tokens, tokens_kept, tokens_removed (share of
+        tokens), and the source's share of all tokens before (``share``) and after (``share_kept``).
+        """
         return self.by_source
 
     def record(self) -> dict[str, object]:
         """Return the result as plain values, ready for JSON."""
         record: dict[str, object] = {"by_source": self.by_source.to_dicts(), "out": str(self.out)}
-        record |= {"rule": self.rule.name, "shift": self.shift}
+        record |= {"rule": self.rule.name, "shift": self.shift, "total": self.removal.total}
+        record |= {"by_reason": self.by_reason.to_dicts(), "length_correlation": self.length_correlation}
+        record["warnings"] = list(self.warnings)
         if self.advice is not None:
             record["auto"] = {"choice": self.advice.choice, "why": list(self.advice.lines())}
             record["curve"] = self.advice.table().to_dicts()
@@ -96,11 +126,12 @@ class Pruned:
 
     def __repr__(self) -> str:
         """Return the rule, the rows kept and where the decisions are."""
-        kept, rows = self.by_source["kept"].sum(), self.by_source["rows"].sum()
-        return f"Pruned by {self.rule.name}: {kept} of {rows} rows kept in {self.out}\n{self.shift}"
+        total = self.removal.total
+        kept = f"{total['kept']} of {total['rows']} rows kept in {self.out}"
+        return f"Pruned by {self.rule.name}: {kept}\n{self.summary}\n{self.shift}"
 
     def _repr_html_(self) -> str:
-        notes = (*(self.advice.lines() if self.advice is not None else ()), self.shift, *self.warnings)
+        notes = (*(self.advice.lines() if self.advice is not None else ()), self.summary, self.shift, *self.warnings)
         return self.by_source._repr_html_() + "".join(f"<p>{note}</p>" for note in notes)
 
 
@@ -129,7 +160,8 @@ def prune(
 
     Args:
         scores: the result of `score`, or its folder.
-        out: a folder for the decisions and ``pools.json``, which has one pool for each source with what is kept.
+        out: a folder for the decisions, ``removal.parquet`` and ``removal.md`` (rows and tokens of each source and
+            reason), and ``pools.json``, which has one pool for each source with what is kept.
         by: the score column, such as ``score.prototypes``.
         keep: the share of rows to keep; for ``threshold`` the least score that is kept.
         rule: ``hard`` keeps the highest scores, ``easy`` the lowest, ``middle`` those nearest the median rank.
@@ -183,8 +215,9 @@ def _decide_all(scores: Path, out: Path, options: RuleOptions, max_removal: floa
         # A threshold promises no share, so every source is judged against keeping all of it.
         keep = 1.0 if decided.decision is None else options.keep
         source_guard.check_sources(rows, kept, keep=keep, max_removal=max_removal)
-    by_source, by_label = decisions.write_decisions(decided, out, progress)
-    return Pruned(out, rule, by_source, by_label, advice, _write_pools(scores, out, rule, options.by, by_source))
+    removal = decisions.write_decisions(decided, out, progress)
+    removal_table.save(removal, out)
+    return Pruned(out, rule, removal, advice, _write_pools(scores, out, rule, options.by, removal.by_source))
 
 
 def _write_pools(scores: Path, out: Path, rule: Rule, by: str, by_source: pl.DataFrame) -> Pools | None:

@@ -437,6 +437,7 @@ def test_a_job_killed_half_way_leaves_no_mixture_of_two_prunings(scored, tmp_pat
     with pytest.raises(KeyboardInterrupt):
         prune.prune(scored, tmp_path / "kept", by="score.length", keep=0.1, max_source_removal=1, progress=stop)
     assert not (tmp_path / "kept" / "pools.json").exists()
+    assert not list((tmp_path / "kept").glob("removal.*"))
     assert len(list((tmp_path / "kept").rglob("*.keep.parquet"))) == 1
     with pytest.raises(SchemaError, match="no decisions for"):
         make_pools.pools(scored, kept=tmp_path / "kept")
