@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 __all__ = ["Pruned", "prune"]
 
 ROWS = "rows"  # the folder of kept rows below the output
+LARGEST_SHORTFALL = 0.01  # of the rows asked for: what rounding may lose without a warning
 DUPLICATES = "score.duplicates"  # the score whose removals are compared again
 
 
@@ -91,6 +92,8 @@ class Pruned:
         lines = list(removal_table.warnings(self.removal))
         if self.verified is not None and (wrong := duplicate_check.count_false(self.verified)):
             lines.append(f"{wrong} of {self.verified.height} sampled removals are no duplicates by exact comparison")
+        if self.rule.balance.how == "recall":
+            lines += _shortfall(self.removal.total, self.rule.keep)
         if self.pools is None:
             lines.append(f"nothing is kept: there is no {self.out / POOLS}")
         return tuple(lines)
@@ -135,6 +138,17 @@ class Pruned:
         return self.by_source._repr_html_() + "".join(f"<p>{note}</p>" for note in notes)
 
 
+def _shortfall(total: Mapping[str, int], keep: float) -> list[str]:
+    """Return a warning if quotas that are rounded down lose more than a hundredth of the rows."""
+    target = round(keep * total["rows"])
+    if total["kept"] >= (1 - LARGEST_SHORTFALL) * target:
+        return []
+    return [
+        f"--balance label:recall rounds the rows of each class down, so {total['kept']} rows are kept where --keep "
+        f"asks for {target}. Raise --keep, or balance by label:even"
+    ]
+
+
 def prune(
     scores: Folder,
     out: str | Path,
@@ -168,7 +182,9 @@ def prune(
             ``threshold`` keeps all scores from ``keep`` up. ``auto`` chooses hard or easy examples by how many rows
             there are for each dimension (Sorscher et al. 2022). ``stratified`` keeps rows from all parts of the
             score's range (Zheng et al. 2023). ``sample`` draws rows without replacement, by the softmax of the score.
-        balance: ``none``, or a floor or quota of groups, such as ``source:0.5``, ``label:even`` or ``dbp:0.5:20``.
+        balance: ``none``, or a floor or quota of groups, such as ``source:0.5``, ``label:even`` or ``dbp:0.1:20``.
+            ``label:recall`` is DRoP (Vysogorets et al. 2025): quotas in proportion to 1 - recall, rounded down.
+            ``dbp:TAU`` is density-based pruning (Abbas et al. 2024): by softmax(``score.density`` / TAU).
         dimension: for ``auto``, the intrinsic dimension of the data. None: it is estimated.
         embedding: for ``auto``, the column of vectors in the score files to estimate the dimension from.
         hard_end: for ``auto``, ``high`` or ``low``: which scores mark hard examples. "": by the name of the score.
