@@ -91,7 +91,10 @@ class Pruned:
         """Return what a user should know before going on."""
         lines = list(removal_table.warnings(self.removal))
         if self.verified is not None and (wrong := duplicate_check.count_false(self.verified)):
-            lines.append(f"{wrong} of {self.verified.height} sampled removals are no duplicates by exact comparison")
+            lines.append(
+                f"{wrong} of the {self.verified.height} removed rows that were compared again have no other text as "
+                "near as their score claims. Score the data again with --scorer duplicates before you use this result"
+            )
         if self.rule.balance.how == "recall":
             lines += _shortfall(self.removal.total, self.rule.keep)
         if self.pools is None:
