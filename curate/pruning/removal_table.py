@@ -177,20 +177,29 @@ def warnings(removal: Removal) -> tuple[str, ...]:
 
 
 def save(removal: Removal, out: Path) -> None:
-    """Write the table of reasons to ``removal.parquet`` and ``removal.md`` below ``out``, each whole or not at all."""
-    writer.write(out / TABLE, [removal.by_reason], schema=SCHEMA)
+    """Write the table of reasons to ``removal.parquet`` and ``removal.md`` below ``out``, each whole or not at all.
+
+    The Parquet metadata holds the summary and the warnings too, for the page of a report.
+    """
+    fields = {"summary": _sentence(removal), "warnings": list(warnings(removal))}
+    writer.write(out / TABLE, [removal.by_reason], schema=SCHEMA, fields=fields)
     files.write_text(out / PAGE, _page(removal))
 
 
 def _page(removal: Removal) -> str:
     """Return the table of reasons and the warnings as Markdown."""
-    lines = ["# What pruning kept and removed", "", f"By {removal.by}: {summary(removal)}.", ""]
+    lines = ["# What pruning kept and removed", "", _sentence(removal), ""]
     for line in warnings(removal):
         lines += [f"Warning: {line}.", ""]
     lines += ["| source | reason | rows | tokens |", "|---|---|---:|---:|"]
     for source, reason, rows, tokens in removal.by_reason.iter_rows():
         lines.append(f"| {_escaped(source)} | {_escaped(reason)} | {rows:,} | {tokens:,} |")
     return "\n".join(lines) + "\n"
+
+
+def _sentence(removal: Removal) -> str:
+    """Return what is kept in all, as a sentence that names the score."""
+    return f"Pruning by {removal.by} {summary(removal)}."
 
 
 def _escaped(text: str) -> str:

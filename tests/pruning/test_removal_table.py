@@ -158,6 +158,18 @@ def test_a_source_whose_name_holds_marks_stays_in_its_cell(by_length, tmp_path, 
     assert "| a\\|b c | kept | 12 |" in (tmp_path / "kept" / "removal.md").read_text()
 
 
+def test_the_report_page_shows_the_table_and_the_warnings(by_length, tmp_path, cli):
+    done = cli("prune", by_length, "--by", "score.x", "--keep", -91, *THRESHOLD, "--out", tmp_path / "kept")
+    (tmp_path / "scores").rename(tmp_path / "scores-of-rows-without-text")
+    page = tmp_path / "report.html"
+    assert cli("report", tmp_path, "--out", page).code == 0
+    html = page.read_text()
+    assert "Pruning by score.x kept 10 of 40 rows (25 %) and 460 of 7,840 tokens (5.87 %)." in html
+    assert "threshold: score.x" in html
+    for line in (line.removeprefix("warning: ") for line in done.err.splitlines() if line.startswith("warning: ")):
+        assert line in html
+
+
 PEAK = """
 import sys
 from curate.pruning.prune import prune
