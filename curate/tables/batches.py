@@ -98,6 +98,9 @@ def batches(
     Raises:
         SchemaError: if a column is missing, or a value is damaged or too large.
     """
+    # A job may need an identity column for what it holds, as `prune --by tokens` does. It is read once.
+    identity = tuple(dict.fromkeys((*identity, *(name for name in needs if name in IDENTITY))))
+    needs = [name for name in dict.fromkeys(needs) if name not in IDENTITY]
     present = head(shard).columns
     require(shard, [reading.column(name) for name in needs], Head(present, None))
     names = _columns_to_read(shard, present, needs, identity, reading.text_column)
@@ -109,8 +112,7 @@ def batches(
             frame = frame.rename({reading.text_column: "text"})
         frame = _identify(frame, shard, position, identity)
         vectors.check(frame, shard.path, widths)
-        # A job may need a column, such as tokens, both as itself and as part of the identity.
-        yield frame.select(*dict.fromkeys((*identity, *needs)))
+        yield frame.select(*identity, *needs)
         position += frame.height
 
 
