@@ -25,8 +25,9 @@ RULE = (
 BALANCE = (
     "Which groups to protect: none, source, label, cluster or cluster.NAME. Each group keeps at least half of what it "
     "would if all were pruned alike; GROUP:FLOOR sets another part. GROUP:even keeps the same number of rows of each "
-    "group. label:recall keeps more of classes with a low --recall. dbp:TAU:LEAST keeps more of complex clusters, at "
-    "temperature TAU and at least LEAST rows of each."
+    "group. label:recall keeps rows of each class in proportion to 1 - its --recall, rounded down. dbp:TAU:LEAST keeps "
+    "rows of each cluster in proportion to exp(score.density / TAU), and at least LEAST; without them TAU is 0.1 and "
+    "LEAST 1."
 )
 GUARD = (
     "Stop, and write nothing, if a source loses far more rows than the others. Each source must keep at least 1 minus "
@@ -142,7 +143,7 @@ def text(pruned: "Pruned") -> list[str]:
     lines = [pruned.sentence, ""]
     if (advice := pruned.advice) is not None:
         lines += [*advice.lines(), "errors that theory predicts, by share kept:", table(advice.table()), ""]
-    lines.append(table(pruned.table()))
+    lines += [pruned.summary, "", table(pruned.table())]
     if pruned.by_label is not None:
         lines += ["", table(pruned.by_label)]
     if (verified := pruned.verified) is not None:

@@ -12,7 +12,7 @@ import typer
 
 from pipelines.shared.flags import Json, Out
 
-FILES = "scores/, pools.json, runs.parquet with fit.json, plan.json, schedule.json, cmr.json, check.json"
+FILES = "scores/, kept/, pools.json, runs.parquet with fit.json, plan.json, schedule.json, cmr.json, check.json"
 
 
 def main(

@@ -15,7 +15,9 @@ from curate.tables import batches
 from curate.tables.shards import Shard
 
 FLOOR = 0.5  # the floor of classes in Sorscher et al. 2022 (arXiv 2206.14486)
-TEMPERATURE = 1.0  # of the softmax: one standard deviation more of complexity gets e times the rows
+# Of the softmax of complexities. These are products of two cosine distances, and often differ by 0.1: that much more
+# complexity then gives a cluster e times the rows. The authors' code has 0.5 as its default, which is nearly even.
+TEMPERATURE = 0.1
 FORMS = (
     "none; source, label, cluster or cluster.NAME, alone or with :FLOOR (0 to 1), :even or :recall; "
     "dbp, dbp:TAU or dbp:TAU:LEAST"
@@ -28,7 +30,7 @@ class Balance:
     """Groups are the values of ``column`` ("": no groups), and ``how`` says how many rows each keeps.
 
     ``floor``: at least ``floor`` of its share. ``even``: the same number for all. ``recall``: in proportion to
-    1 - recall. ``dbp``: by complexity (density-based pruning), and at least ``least`` rows.
+    1 - recall. ``dbp``: in proportion to exp(complexity / temperature) (density-based pruning), and at least ``least``.
     """
 
     column: str = ""
@@ -76,9 +78,9 @@ def _density_based(text: str, rest: str) -> Balance:
     try:
         balance = Balance(CLUSTERS, "dbp", temperature=float(temperature or TEMPERATURE), least=int(least or 1))
     except ValueError:
-        raise SchemaError(f"--balance {text!r}: write dbp:TAU or dbp:TAU:LEAST, as in dbp:0.5:20") from None
+        raise SchemaError(f"--balance {text!r}: write dbp:TAU or dbp:TAU:LEAST, as in dbp:0.1:20") from None
     if not (0 < balance.temperature < np.inf and balance.least >= 0):
-        raise SchemaError(f"--balance {text!r}: TAU must be above 0 and LEAST at least 0, as in dbp:0.5:20")
+        raise SchemaError(f"--balance {text!r}: TAU must be above 0 and LEAST at least 0, as in dbp:0.1:20")
     return balance
 
 
@@ -132,7 +134,8 @@ class Groups:
 def group_rows(balance: Balance, groups: Groups, total: int, *, keep: float) -> np.ndarray:
     """Return the rows (p,) that each group keeps: the least number for ``floor``, else the exact number.
 
-    ``keep`` is the share of all rows that is kept, and ``total`` their number.
+    ``keep`` is the share of all rows that is kept, and ``total`` their number. Numbers for ``recall`` may sum to a few
+    rows less than ``total``: see `quotas.by_recall`.
 
     Raises:
         SchemaError: if recalls are missing or senseless, or the groups do not have ``total`` rows.
@@ -147,11 +150,11 @@ def group_rows(balance: Balance, groups: Groups, total: int, *, keep: float) -> 
         assert groups.complexity is not None
         shares = quotas.softmax(groups.complexity, balance.temperature)
         return quotas.quadratic(shares, groups.offered, total, least=balance.least)
-    return quotas.weighted(_missed(groups.names, groups.recall or {}) * groups.sizes, groups.offered, total)
+    return quotas.by_recall(_missed(groups.names, groups.recall or {}), groups.offered, total)
 
 
 def _missed(names: Sequence[str], recall: Mapping[str, float]) -> np.ndarray:
-    """Return 1 - recall of every class, in proportion to which DRoP keeps rows (Vysogorets et al. 2025)."""
+    """Return 1 - recall of every class, (p,)."""
     if missing := sorted(set(names) - set(recall)):
         raise SchemaError(
             f"--recall does not name the class {missing[0]!r}. Give NAME=RECALL for each of {', '.join(sorted(names))}"

@@ -13,10 +13,12 @@ import polars as pl
 from curate.progress import Progress
 from curate.pruning import removal_table
 from curate.pruning.ranking.verdicts import DROPPED, KEPT, KEPT_BY_FLOOR
-from curate.pruning.removal_table import Tally
+from curate.pruning.removal_table import Removal, Tally, VerdictTally
 from curate.pruning.rules import TRIMMED, Decision, Rule
 from curate.pruning.score_column import ScoreColumn
 from curate.storage import files
+from curate.streaming import rank_correlation
+from curate.streaming.rank_correlation import RankSample
 from curate.tables import batches, writer
 from curate.tables.scored import DECISIONS
 from curate.tables.shards import Shard
@@ -55,14 +57,17 @@ def rows_of_sources(decided: DecidedColumn) -> tuple[dict[str, int], dict[str, i
     return {name: int(count[0]) for name, count in counts}, {name: int(count[1]) for name, count in counts}
 
 
-def write_decisions(decided: DecidedColumn, out: Path, progress: Progress) -> tuple[pl.DataFrame, pl.DataFrame | None]:
-    """Write a decision file for each score file; return the table of sources, and of classes if there are any."""
+def write_decisions(decided: DecidedColumn, out: Path, progress: Progress) -> Removal:
+    """Write a decision file for each score file; return tables of what was kept and removed."""
     column, rule, by = decided.column, decided.rule, decided.column.by
     files.sweep(out, DECISIONS)
     # The files of an earlier pruning go first: a job that is stopped half way must not leave a mixture of the two.
-    for path in (out / POOLS, *files.below(out, DECISIONS)):
+    for path in (
+        *(out / name for name in (POOLS, removal_table.TABLE, removal_table.PAGE)),
+        *files.below(out, DECISIONS),
+    ):
         files.remove(path)
-    sources, labels = Tally(), Tally()
+    sources, labels, lengths = VerdictTally(), Tally(), RankSample(column.rows)
     reasons = {DROPPED: f"{rule.name}: {by}", KEPT: "kept", TRIMMED: f"trimmed: {by}"}
     reasons[KEPT_BY_FLOOR] = f"kept: floor of its {rule.balance.kind}"
     words, start = pl.Series("reason", [reasons[verdict] for verdict in range(len(reasons))]), 0
@@ -75,7 +80,8 @@ def write_decisions(decided: DecidedColumn, out: Path, progress: Progress) -> tu
             verdict = decided.verdicts(frame, start)
             start += frame.height
             keep = _kept(verdict)
-            removal_table.add(sources, frame["source"], frame["tokens"], keep)
+            removal_table.add_verdicts(sources, frame["source"], frame["tokens"], verdict)
+            rank_correlation.add(lengths, frame["id"], column.scores(frame), frame["tokens"].to_numpy())
             # With an id in place of a class the table would grow with the rows.
             if label and len(labels.counts) <= removal_table.LARGEST_TABLE:
                 removal_table.add(labels, frame["label"], frame["tokens"], keep)
@@ -85,8 +91,14 @@ def write_decisions(decided: DecidedColumn, out: Path, progress: Progress) -> tu
         writer.write_whole(files.inside(out, shard.relative + DECISIONS), decisions(shard), SCHEMA)
         progress("prune", done, len(column.shards))
     has_classes = 0 < len(labels.counts) <= removal_table.LARGEST_TABLE
-    by_label = removal_table.table(labels, "label") if has_classes else None
-    return removal_table.table(sources, "source"), by_label
+    return Removal(
+        by=by,
+        by_reason=removal_table.reason_table(sources, reasons),
+        by_source=removal_table.source_table(sources),
+        by_label=removal_table.table(labels, "label") if has_classes else None,
+        length_correlation=rank_correlation.spearman(lengths),
+        compared_rows=lengths.size,
+    )
 
 
 def _kept(verdict: np.ndarray) -> np.ndarray:

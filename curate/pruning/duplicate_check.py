@@ -5,7 +5,7 @@ Hashes only propose duplicates, and a chain of near texts may link two that are 
 pipeline, 64 % were false.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, cast
@@ -15,12 +15,13 @@ import polars as pl
 
 from curate import open_sets
 from curate.streaming import ngrams
+from curate.streaming.ngrams import Grams
 from curate.tables import batches, scored
 from curate.tables.sample import smallest_hashes
 from curate.tables.shards import Shard
 
 SAMPLED = 16  # removed rows: few enough to read, and a scorer that is mostly wrong does not pass them
-NGRAM = 5  # words: the default of the scorer `duplicates`
+SCORER = "duplicates"  # its copies, its n-grams and its options are those of this comparison
 SHOWN_CHARACTERS = 60  # of a text
 ROUNDING = 1e-9  # by which a similarity may fall short of the claim
 
@@ -50,21 +51,25 @@ class NearestText:
 
 @dataclass(frozen=True)
 class Sample:
-    """Sampled removals with their n-grams: a sorted ``vocabulary`` (grams,), and ``members`` (grams, sampled) bool."""
+    """Sampled removals with their n-grams: a sorted ``vocabulary`` (grams,), and ``members`` (grams, sampled) bool.
 
-    documents: Sequence[Document]
+    ``places`` gives, for each of their texts, the numbers of the documents that have it.
+    """
+
     n: int
     vocabulary: np.ndarray
     members: np.ndarray
+    places: Mapping[str, Sequence[int]]
 
 
 def sampled(scores: Path, kept: Path, by: str, *, count: int = SAMPLED, seed: int = 0) -> pl.DataFrame:
     """Return a table of ``count`` removed rows, those with the smallest hash of id and ``seed``.
 
     Columns: removed (id), source, claimed, similarity, of, kept_similarity, of_kept, text. ``claimed`` is 1 - score:
-    the similarity at which the row was merged. ``similarity`` is the exact Jaccard similarity of word n-grams to the
-    nearest other text ``of``; ``kept_similarity`` is that to the nearest text that is kept. The latter is smaller where
-    a chain of texts links the two. All texts are read once, and those of files with sampled rows twice.
+    the similarity at which the row was merged. ``similarity`` is that to the nearest other text ``of``: 1 for equal
+    texts, else the exact Jaccard similarity of the n-grams that the scorer compares. ``kept_similarity`` is that to the
+    nearest text that is kept. It is smaller where a chain of texts links the two. All texts are read once, and those of
+    files with sampled rows twice.
 
     Raises:
         SchemaError: if an input of a score file was moved.
@@ -160,9 +165,15 @@ def _documents(inputs: Sequence[ScoredText], kept: Path, by: str) -> Iterator[Do
 
 
 def _with_ngrams(documents: Sequence[Document], n: int) -> Sample:
-    sets = [_ngrams_of(document.text, n) for document in documents]
-    vocabulary = np.unique(np.concatenate(sets))
-    return Sample(documents, n, vocabulary, np.stack([np.isin(vocabulary, grams) for grams in sets], axis=1))
+    texts = [document.text for document in documents]
+    grams = _ngrams(texts, n)
+    vocabulary = np.unique(grams.values)
+    members = np.zeros((len(vocabulary), len(texts)), dtype=bool)
+    members[np.searchsorted(vocabulary, grams.values), grams.owner] = True
+    places: dict[str, list[int]] = {}
+    for i, text in enumerate(texts):
+        places.setdefault(text, []).append(i)
+    return Sample(n, vocabulary, members, places)
 
 
 def _batched(documents: Iterator[Document]) -> Iterator[list[Document]]:
@@ -180,25 +191,33 @@ def _batched(documents: Iterator[Document]) -> Iterator[list[Document]]:
 
 
 def _compared(batch: list[Document], sample: Sample) -> Iterator[tuple[Document, np.ndarray]]:
-    """Yield the documents that share an n-gram with the sample, with their similarities (sampled,) to it."""
-    texts = pl.Series([document.text for document in batch])
-    grams = ngrams.ngrams(ngrams.words(texts), sample.n, short=True)
-    place = np.minimum(np.searchsorted(sample.vocabulary, grams.values), len(sample.vocabulary) - 1)
+    """Yield the documents that resemble a sampled one at all, with their similarities (sampled,) to each of them."""
+    grams = _ngrams([document.text for document in batch], sample.n)
+    place = np.searchsorted(sample.vocabulary, grams.values)
+    shared = place < len(sample.vocabulary)
+    shared[shared] = sample.vocabulary[place[shared]] == grams.values[shared]
     sizes = sample.members.sum(axis=0)
-    for i in np.unique(grams.owner[sample.vocabulary[place] == grams.values]).tolist():
-        distinct = np.unique(grams.values[grams.offsets[i] : grams.offsets[i + 1]])
-        shared = sample.members[np.isin(sample.vocabulary, distinct)].sum(axis=0)
-        yield batch[i], shared / (len(distinct) + sizes - shared)
+    equal = {i for i, document in enumerate(batch) if document.text in sample.places}
+    for i in sorted({*grams.owner[shared].tolist(), *equal}):
+        own = slice(grams.offsets[i], grams.offsets[i + 1])
+        distinct = len(np.unique(grams.values[own]))
+        common = sample.members[np.unique(place[own][shared[own]])].sum(axis=0)
+        # Two texts without n-grams, such as rows of dashes, have an empty union.
+        similarity = common / np.maximum(distinct + sizes - common, 1)
+        similarity[list(sample.places.get(batch[i].text, ()))] = 1.0
+        yield batch[i], similarity
 
 
-def _ngrams_of(text: str, n: int) -> np.ndarray:
-    return np.unique(ngrams.ngrams(ngrams.words(pl.Series([text])), n, short=True).values)
+def _ngrams(texts: Sequence[str], n: int) -> Grams:
+    """Return the n-grams of texts as the scorer hashes them; a text without words has none."""
+    return ngrams.ngrams(ngrams.words(pl.Series(texts, dtype=pl.String)), n, short=True)
 
 
 def _ngram(scores: Path) -> int:
-    """Return how many words an n-gram had when `duplicates` compared texts."""
+    """Return how many units an n-gram had when the scorer compared texts."""
+    options = {option.name: option.default for option in open_sets.option_parameters("scorers", SCORER)}
     for spec in cast(list[str], scored.job(scores).get("scorers", [])):
-        name, options = open_sets.parse(spec)
-        if name == "duplicates":
-            return int(options.get("ngram", NGRAM))
-    return NGRAM
+        name, changed = open_sets.parse(spec)
+        if name == SCORER:
+            options |= changed
+    return int(options["ngram"])

@@ -25,6 +25,7 @@ from curate.pruning import (
 from curate.pruning.auto_rule import RuleAdvice
 from curate.pruning.decisions import POOLS, DecidedColumn
 from curate.pruning.make_pools import Folder, Pools, folder, pools_of_sources
+from curate.pruning.removal_table import Removal
 from curate.pruning.rule_options import RuleOptions
 from curate.pruning.rules import Rule
 from curate.storage import artifacts
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 __all__ = ["Pruned", "prune"]
 
 ROWS = "rows"  # the folder of kept rows below the output
+LARGEST_SHORTFALL = 0.01  # of the rows asked for: what rounding may lose without a warning
 DUPLICATES = "score.duplicates"  # the score whose removals are compared again
 
 
@@ -43,15 +45,14 @@ DUPLICATES = "score.duplicates"  # the score whose removals are compared again
 class Pruned:
     """What pruning kept and removed.
 
-    ``rule`` is the rule that ran (for ``auto`` the chosen one, with the reasons in ``advice``). ``by_label`` and
-    ``verified`` are None where there are no classes, and where no duplicates were compared again. ``pools`` is None
-    if nothing is kept. ``by`` is the score; ``rule.meaning`` is what a high score means.
+    ``rule`` is the rule that ran (for ``auto`` the chosen one, with the reasons in ``advice``). ``removal`` counts rows
+    and tokens. ``verified`` is None where no duplicates were compared again, and ``pools`` if nothing is kept. ``by``
+    is the score; ``rule.meaning`` is what a high score means.
     """
 
     out: Path
     rule: Rule
-    by_source: pl.DataFrame
-    by_label: pl.DataFrame | None
+    removal: Removal
     advice: RuleAdvice | None
     pools: Pools | None = field(compare=False)
     verified: pl.DataFrame | None = None
@@ -63,6 +64,31 @@ class Pruned:
         return rule_options.sentence(self.rule, self.by)
 
     @property
+    def by_source(self) -> pl.DataFrame:
+        """Return one row for each source: see `table`."""
+        return self.removal.by_source
+
+    @property
+    def by_label(self) -> pl.DataFrame | None:
+        """Return one row for each class; None where there are no classes."""
+        return self.removal.by_label
+
+    @property
+    def by_reason(self) -> pl.DataFrame:
+        """Return one row for each source and reason: source, reason, rows, tokens. Kept rows have the reason kept."""
+        return self.removal.by_reason
+
+    @property
+    def length_correlation(self) -> float | None:
+        """Return Spearman's rank correlation of the score with the tokens of a row; None where one is constant."""
+        return self.removal.length_correlation
+
+    @property
+    def summary(self) -> str:
+        """Return one line on what is kept in all, in rows and in tokens."""
+        return removal_table.summary(self.removal)
+
+    @property
     def shift(self) -> str:
         """Return one line on how the sources' shares of tokens change."""
         return removal_table.shift(self.by_source)
@@ -70,22 +96,33 @@ class Pruned:
     @property
     def warnings(self) -> tuple[str, ...]:
         """Return what a user should know before going on."""
-        lines = []
+        lines = list(removal_table.warnings(self.removal))
         if self.verified is not None and (wrong := duplicate_check.count_false(self.verified)):
-            lines.append(f"{wrong} of {self.verified.height} sampled removals are no duplicates by exact comparison")
+            lines.append(
+                f"{wrong} of the {self.verified.height} removed rows that were compared again have no other text as "
+                "near as their score claims. Score the data again with --scorer duplicates before you use this result"
+            )
+        if self.rule.balance.how == "recall":
+            lines += _shortfall(self.removal.total, self.rule.keep)
         if self.pools is None:
             lines.append(f"nothing is kept: there is no {self.out / POOLS}")
         return tuple(lines)
 
     def table(self) -> pl.DataFrame:
-        """Return one row for each source: rows, kept, removed (share), tokens, tokens_kept, share, share_kept."""
+        """Return one row for each source: rows and tokens before and after.
+
+        Columns: source, rows, kept (rows), removed (share of rows), tokens, tokens_kept, tokens_removed (share of
+        tokens), and the source's share of all tokens before (``share``) and after (``share_kept``).
+        """
         return self.by_source
 
     def record(self) -> dict[str, object]:
         """Return the result as plain values, ready for JSON."""
         record: dict[str, object] = {"by_source": self.by_source.to_dicts(), "out": str(self.out)}
-        record |= {"rule": self.rule.name, "shift": self.shift}
+        record |= {"rule": self.rule.name, "shift": self.shift, "total": self.removal.total}
         record |= {"by": self.by, "meaning": self.rule.meaning, "sentence": self.sentence}
+        record |= {"by_reason": self.by_reason.to_dicts(), "length_correlation": self.length_correlation}
+        record["warnings"] = list(self.warnings)
         if self.advice is not None:
             record["auto"] = {"choice": self.advice.choice, "why": list(self.advice.lines())}
             record["curve"] = self.advice.table().to_dicts()
@@ -103,12 +140,25 @@ class Pruned:
 
     def __repr__(self) -> str:
         """Return the rule, the rows kept and where the decisions are."""
-        kept, rows = self.by_source["kept"].sum(), self.by_source["rows"].sum()
-        return f"Pruned by {self.rule.name}: {kept} of {rows} rows kept in {self.out}\n{self.shift}"
+        total = self.removal.total
+        kept = f"{total['kept']} of {total['rows']} rows kept in {self.out}"
+        return f"Pruned by {self.rule.name}: {kept}\n{self.summary}\n{self.shift}"
 
     def _repr_html_(self) -> str:
-        notes = (self.sentence, *(self.advice.lines() if self.advice is not None else ()), self.shift, *self.warnings)
+        advice = self.advice.lines() if self.advice is not None else ()
+        notes = (self.sentence, *advice, self.summary, self.shift, *self.warnings)
         return self.by_source._repr_html_() + "".join(f"<p>{note}</p>" for note in notes)
+
+
+def _shortfall(total: Mapping[str, int], keep: float) -> list[str]:
+    """Return a warning if quotas that are rounded down lose more than a hundredth of the rows."""
+    target = round(keep * total["rows"])
+    if total["kept"] >= (1 - LARGEST_SHORTFALL) * target:
+        return []
+    return [
+        f"--balance label:recall rounds the rows of each class down, so {total['kept']} rows are kept where --keep "
+        f"asks for {target}. Raise --keep, or balance by label:even"
+    ]
 
 
 def prune(
@@ -136,7 +186,8 @@ def prune(
 
     Args:
         scores: the result of `score`, or its folder.
-        out: a folder for the decisions and ``pools.json``, which has one pool for each source with what is kept.
+        out: a folder for the decisions, ``removal.parquet`` and ``removal.md`` (rows and tokens of each source and
+            reason), and ``pools.json``, which has one pool for each source with what is kept.
         by: the score column, such as ``score.prototypes``, or ``tokens``.
         keep: the share of rows to keep; for ``threshold`` the least score that is kept.
         rule: ``top`` keeps the highest scores of a quality score, and is its default. ``hard`` keeps the hard end of a
@@ -144,7 +195,9 @@ def prune(
             many rows there are for each dimension (Sorscher et al. 2022). Any score serves the others: ``middle`` keeps
             scores nearest the median rank, ``threshold`` all from ``keep`` up, ``stratified`` rows from all parts of
             the score's range (Zheng et al. 2023). ``sample`` draws without replacement, by the softmax of the score.
-        balance: ``none``, or a floor or quota of groups, such as ``source:0.5``, ``label:even`` or ``dbp:0.5:20``.
+        balance: ``none``, or a floor or quota of groups, such as ``source:0.5``, ``label:even`` or ``dbp:0.1:20``.
+            ``label:recall`` is DRoP (Vysogorets et al. 2025): quotas in proportion to 1 - recall, rounded down.
+            ``dbp:TAU`` is density-based pruning (Abbas et al. 2024): by softmax(``score.density`` / TAU).
         dimension: for ``auto``, the intrinsic dimension of the data. None: it is estimated.
         embedding: for ``auto``, the column of vectors in the score files to estimate the dimension from.
         meaning: what a high score means, by the name of the score: ``quality`` (better), ``hardness`` (harder) or
@@ -193,9 +246,10 @@ def _decide_all(scores: Path, out: Path, options: RuleOptions, max_removal: floa
         # A threshold promises no share, so every source is judged against keeping all of it.
         keep = 1.0 if decided.decision is None else options.keep
         source_guard.check_sources(rows, kept, keep=keep, max_removal=max_removal)
-    by_source, by_label = decisions.write_decisions(decided, out, progress)
-    pools = _write_pools(scores, out, rule, options.by, by_source)
-    return Pruned(out, rule, by_source, by_label, advice, pools, by=options.by)
+    removal = decisions.write_decisions(decided, out, progress)
+    removal_table.save(removal, out)
+    pools = _write_pools(scores, out, rule, options.by, removal.by_source)
+    return Pruned(out, rule, removal, advice, pools, by=options.by)
 
 
 def _write_pools(scores: Path, out: Path, rule: Rule, by: str, by_source: pl.DataFrame) -> Pools | None:

@@ -1,6 +1,7 @@
 """Decide how many rows of each group to keep.
 
-In: p groups of ``sizes`` (p,) rows, and a total. Out: (p,) whole counts that sum to the total, none above its size.
+In: p groups of ``sizes`` (p,) rows, and a total. Out: (p,) whole counts, none above its size. They sum to the total,
+except those of `by_recall`, which may fall a few rows short.
 """
 
 import numpy as np
@@ -76,17 +77,40 @@ def quadratic(shares: np.ndarray, sizes: np.ndarray, total: int, *, least: int |
 
 
 def softmax(values: np.ndarray, temperature: float) -> np.ndarray:
-    """Return shares (p,): the softmax of standardised values (p,) divided by ``temperature``.
-
-    Equal values give equal shares.
-    """
-    deviations = values - values.mean()
-    deviation = float(np.sqrt((deviations**2).mean()))
-    # Values that differ only by rounding have no standard deviation to speak of; dividing by it would spread them.
-    spread = deviation > 1e-12 * max(1.0, float(np.abs(values).max()))
-    z = deviations / deviation / temperature if spread else 0.0 * deviations
-    odds = np.exp(z - z.max())
+    """Return shares (p,): the softmax of values (p,) divided by ``temperature``, which is in units of the values."""
+    with np.errstate(over="ignore"):  # a value that is far below the largest one has a share of 0
+        odds = np.exp((values - values.max()) / temperature)
     return np.asarray(odds / odds.sum())
+
+
+def by_recall(missed: np.ndarray, sizes: np.ndarray, total: int) -> np.ndarray:
+    """Give each class rows in proportion to ``missed`` (p,), which is 1 - recall, and at most its size.
+
+    A class gets total * missed / (sum of missed) rows, however large it is. What full classes cannot take goes to the
+    others, again in proportion to ``missed``, until no class overflows. Classes of recall 1 get rows only when all
+    others are full, or when every recall is 1; they then get the same number each.
+
+    Every number is rounded down, as the authors' code does. So fewer than 2 p of the ``total`` rows may be missing.
+    They are not handed out, so that the counts are those of that code.
+
+    Source: DRoP, Vysogorets et al. 2025, arXiv 2404.05579; code avysogorets/fair-data-pruning, quoters/drop.py.
+
+    Raises:
+        SchemaError: if the classes do not have ``total`` rows.
+    """
+    _check(sizes, total)
+    if not missed.any():
+        return even(sizes, total)
+    counts, excess, weights = _rounded_down(total * missed / missed.sum(), total), 0, missed
+    while (overflow := np.maximum(counts - sizes, 0)).any():
+        counts = counts - overflow
+        excess += int(overflow.sum())
+        weights = np.where(overflow > 0, 0.0, weights)
+        if not weights.any():
+            return np.asarray(counts + even(sizes - counts, excess))
+        extra = _rounded_down(excess * weights / weights.sum(), excess)
+        counts, excess = counts + extra, excess - int(extra.sum())
+    return np.asarray(counts)
 
 
 def strata(sizes: np.ndarray, total: int) -> np.ndarray:
@@ -121,16 +145,25 @@ def _check(sizes: np.ndarray, total: int) -> None:
         )
 
 
+def _rounded_down(x: np.ndarray, total: int) -> np.ndarray:
+    """Round (p,) numbers, whose sum is at most ``total``, down to whole ones.
+
+    A number that falls short of a whole one by a rounding error counts as whole.
+    """
+    near = np.round(x)
+    whole_already = np.abs(x - near) < RELATIVE_ROUNDING * np.maximum(1.0, np.abs(x))
+    down = np.where(whole_already, near, np.floor(x)).astype(np.int64)
+    if int(down.sum()) > total:  # counts above 5e8 all seem whole already, and some were rounded up
+        return np.asarray(np.floor(x).astype(np.int64))
+    return np.asarray(down)
+
+
 def _whole(x: np.ndarray, sizes: np.ndarray, total: int) -> np.ndarray:
     """Round (p,) numbers to whole numbers with the same sum ``total``.
 
     Each changes by less than 1, and none exceeds its size.
     """
-    near = np.round(x)
-    whole_already = np.abs(x - near) < RELATIVE_ROUNDING * np.maximum(1.0, np.abs(x))
-    down = np.minimum(np.where(whole_already, near, np.floor(x)).astype(np.int64), sizes)
-    if int(down.sum()) > total:  # counts above 5e8 all seem whole already, and some were rounded up
-        down = np.minimum(np.floor(x).astype(np.int64), sizes)
+    down = np.minimum(_rounded_down(x, total), sizes)
     missing = total - int(down.sum())
     if missing == 0:
         return np.asarray(down)

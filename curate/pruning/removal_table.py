@@ -1,18 +1,33 @@
-"""Count what pruning removes from each source and each class.
+"""Count what pruning removes from each source and each class, and warn where that is mostly a matter of length.
 
-In: batches of decided rows. Out: one table row for each source or class, and one sentence on how the mixture moved.
+In: batches of decided rows. Out: tables of rows and tokens, and sentences for people.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import polars as pl
 
+from curate.pruning.ranking.verdicts import KEPT, KEPT_BY_FLOOR
 from curate.pruning.score_column import NO_GROUP
+from curate.storage import files
+from curate.tables import writer
 
 LARGEST_TABLE = 10_000  # classes: with more, the label is hardly a class, and no table of classes is made
 COUNTS = ("rows", "kept", "tokens", "tokens_kept")
 SHOWN_SOURCES = 6  # in the sentence, so that it stays a sentence
+KEPT_REASON = "kept"  # also of rows that only a floor keeps
+TABLE, PAGE = "removal.parquet", "removal.md"  # the files below the output: for programs and for people
+SCHEMA = {"source": pl.String(), "reason": pl.String(), "rows": pl.Int64(), "tokens": pl.Int64()}
+# Kept rows are short or long ones where their share of tokens is below half, or above twice, their share of rows.
+LEAST_RATIO, LARGEST_RATIO = 0.5, 2.0
+# A score whose ranks agree so well with those of the token counts selects by length first of all.
+LARGEST_CORRELATION = 0.8
+# Of fewer rows than this, more than one random score in 50 has such a correlation.
+LEAST_ROWS = 8
+LENGTHS = ("tokens", "score.length")  # scores that are meant to follow length
 
 
 @dataclass(frozen=True)
@@ -20,6 +35,35 @@ class Tally:
     """Counts so far by name: rows, kept rows, tokens, kept tokens, (4,) each. `add` changes them."""
 
     counts: dict[str, np.ndarray] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class VerdictTally:
+    """Rows and tokens so far by source and verdict, (2,) each. `add_verdicts` changes them."""
+
+    counts: dict[tuple[str, int], np.ndarray] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Removal:
+    """What pruning by the score ``by`` kept and removed, in rows and tokens.
+
+    ``by_reason`` has one row for each source and reason: source, reason, rows, tokens. ``by_source`` and ``by_label``
+    are made by `table`; the latter is None where there are no classes. ``length_correlation`` is Spearman's rank
+    correlation of the score with the tokens of a row, over ``compared_rows`` rows; None where one of them is constant.
+    """
+
+    by: str
+    by_reason: pl.DataFrame
+    by_source: pl.DataFrame
+    by_label: pl.DataFrame | None
+    length_correlation: float | None
+    compared_rows: int
+
+    @property
+    def total(self) -> dict[str, int]:
+        """Return the rows, kept rows, tokens and kept tokens of all sources."""
+        return {name: int(self.by_source[name].sum()) for name in COUNTS}
 
 
 def add(tally: Tally, names: pl.Series, tokens: pl.Series, keep: np.ndarray) -> None:
@@ -32,11 +76,44 @@ def add(tally: Tally, names: pl.Series, tokens: pl.Series, keep: np.ndarray) -> 
         tally.counts[name] = tally.counts.get(name, np.zeros(4, dtype=np.int64)) + np.array(counts)
 
 
+def add_verdicts(tally: VerdictTally, sources: pl.Series, tokens: pl.Series, verdict: np.ndarray) -> None:
+    """Count a batch of rows by source and verdict; ``verdict`` (n,) are numbers."""
+    frame = pl.DataFrame({"source": sources, "tokens": tokens, "verdict": verdict})
+    columns = (pl.len().cast(pl.Int64).alias("rows"), pl.col("tokens").sum().cast(pl.Int64))
+    for source, number, *counts in frame.group_by("source", "verdict").agg(columns).iter_rows():
+        key = (str(source), int(number))
+        tally.counts[key] = tally.counts.get(key, np.zeros(2, dtype=np.int64)) + np.array(counts)
+
+
+def reason_table(tally: VerdictTally, reasons: Mapping[int, str]) -> pl.DataFrame:
+    """Return one row for each source and reason, sorted, the kept rows of a source first: see `Removal`.
+
+    ``reasons`` are the words of the verdicts. Kept rows have the reason ``kept``, whether or not a floor kept them.
+    """
+    words = {**reasons, KEPT: KEPT_REASON, KEPT_BY_FLOOR: KEPT_REASON}
+    rows = [
+        (source, words[verdict], int(rows), int(tokens)) for (source, verdict), (rows, tokens) in tally.counts.items()
+    ]
+    frame = pl.DataFrame(rows, schema=SCHEMA, orient="row")
+    sums = frame.group_by("source", "reason").agg(pl.col("rows", "tokens").sum())
+    return sums.sort("source", pl.col("reason") != KEPT_REASON, "reason")
+
+
+def source_table(tally: VerdictTally) -> pl.DataFrame:
+    """Return one row for each source, as `table` does."""
+    sources = Tally()
+    for (source, verdict), (rows, tokens) in tally.counts.items():
+        keep = verdict in (KEPT, KEPT_BY_FLOOR)
+        counts = np.array([rows, rows * keep, tokens, tokens * keep])
+        sources.counts[source] = sources.counts.get(source, np.zeros(4, dtype=np.int64)) + counts
+    return table(sources, "source")
+
+
 def table(tally: Tally, kind: str) -> pl.DataFrame:
     """Return one row for each name, in the column ``kind``, sorted.
 
-    Columns: rows, kept (rows), removed (share of rows), tokens, tokens_kept, and the share of all tokens before
-    (``share``) and after (``share_kept``).
+    Columns: rows, kept (rows), removed (share of rows), tokens, tokens_kept, tokens_removed (share of tokens), and the
+    share of all tokens before (``share``) and after (``share_kept``).
     """
     total = np.sum(list(tally.counts.values()), axis=0)
     return pl.DataFrame(
@@ -47,10 +124,20 @@ def table(tally: Tally, kind: str) -> pl.DataFrame:
             "removed": 1 - float(kept / rows),
             "tokens": int(tokens),
             "tokens_kept": int(tokens_kept),
+            "tokens_removed": 1 - float(tokens_kept / tokens) if tokens else 0.0,
             "share": float(tokens / total[2]) if total[2] else 0.0,
             "share_kept": float(tokens_kept / total[3]) if total[3] else 0.0,
         }
         for name, (rows, kept, tokens, tokens_kept) in sorted(tally.counts.items())
+    )
+
+
+def summary(removal: Removal) -> str:
+    """Return one line on what is kept in all, in rows and in tokens."""
+    rows, kept, tokens, tokens_kept = (removal.total[name] for name in COUNTS)
+    return (
+        f"kept {kept:,} of {rows:,} rows ({_percent(kept, rows)}) and {tokens_kept:,} of {tokens:,} tokens "
+        f"({_percent(tokens_kept, tokens)})"
     )
 
 
@@ -64,3 +151,62 @@ def shift(by_source: pl.DataFrame) -> str:
     # Half the sum of absolute changes: what one source gives, another receives.
     moved = float(changes["change"].abs().sum()) / 2
     return f"shares of tokens before -> after: {', '.join(parts)}{more} ({moved:.1%} of the mixture moved)"
+
+
+def warnings(removal: Removal) -> tuple[str, ...]:
+    """Return a line if far fewer or far more tokens than rows are kept, and one if the score follows length."""
+    rows, kept, tokens, tokens_kept = (removal.total[name] for name in COUNTS)
+    lines = []
+    ratio = (tokens_kept / tokens) / (kept / rows) if kept and tokens else 1.0
+    if not LEAST_RATIO <= ratio <= LARGEST_RATIO:
+        lines.append(
+            f"{_percent(kept, rows)} of the rows are kept, but {_percent(tokens_kept, tokens)} of the tokens: most "
+            f"kept rows are {'short' if ratio < 1 else 'long'}. Choose another score or rule, or set --keep by the "
+            "share of tokens that you want"
+        )
+    r = removal.length_correlation
+    enough_rows = removal.compared_rows >= LEAST_ROWS
+    if removal.by not in LENGTHS and enough_rows and r is not None and abs(r) > LARGEST_CORRELATION:
+        lines.append(
+            f"{removal.by} follows length: {'long' if r > 0 else 'short'} rows have high scores (its Spearman "
+            f"correlation with tokens is {r:.2f} over {removal.compared_rows:,} rows; the limit is "
+            f"{LARGEST_CORRELATION:g} either way). Choose a score that does not depend on length, or --by score.length "
+            "if you want to prune by length"
+        )
+    return tuple(lines)
+
+
+def save(removal: Removal, out: Path) -> None:
+    """Write the table of reasons to ``removal.parquet`` and ``removal.md`` below ``out``, each whole or not at all.
+
+    The Parquet metadata holds the summary and the warnings too, for the page of a report.
+    """
+    fields = {"summary": _sentence(removal), "warnings": list(warnings(removal))}
+    writer.write(out / TABLE, [removal.by_reason], schema=SCHEMA, fields=fields)
+    files.write_text(out / PAGE, _page(removal))
+
+
+def _page(removal: Removal) -> str:
+    """Return the table of reasons and the warnings as Markdown."""
+    lines = ["# What pruning kept and removed", "", _sentence(removal), ""]
+    for line in warnings(removal):
+        lines += [f"Warning: {line}.", ""]
+    lines += ["| source | reason | rows | tokens |", "|---|---|---:|---:|"]
+    for source, reason, rows, tokens in removal.by_reason.iter_rows():
+        lines.append(f"| {_escaped(source)} | {_escaped(reason)} | {rows:,} | {tokens:,} |")
+    return "\n".join(lines) + "\n"
+
+
+def _sentence(removal: Removal) -> str:
+    """Return what is kept in all, as a sentence that names the score."""
+    return f"Pruning by {removal.by} {summary(removal)}."
+
+
+def _escaped(text: str) -> str:
+    """Return a text that stays in its cell: names of sources come from folders, which may hold any character."""
+    return " ".join(text.replace("\\", "\\\\").replace("|", "\\|").split())
+
+
+def _percent(part: int, whole: int) -> str:
+    """Return a share in percent, three digits of it."""
+    return f"{100 * part / whole:.3g} %" if whole else "0 %"

@@ -157,6 +157,8 @@ def decide(column: ScoreColumn, rule: Rule) -> Decision:
     if rows_each is not None and trim is not None:
         rows_each = np.append(rows_each, 0)
     exact = rule.balance.how != "floor" or rule.name == "stratified"
+    if exact and rows_each is not None:
+        target = int(rows_each.sum())  # quotas by recall are rounded down, so they may sum to less than --keep asks for
     if exact and rows_each is not None and rule.name != "middle":
         ranking = Ranking(stream, rule.seed, sorted_rows=SORTED_ROWS)
         ends = group_cutoffs.group_ends(ranking, rows_each, sizes, _span(column, rule))

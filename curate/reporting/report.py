@@ -7,14 +7,14 @@ from curate.reporting.check import check_section
 from curate.reporting.critical_ratios import critical_ratio_section
 from curate.reporting.fits import fit_sections
 from curate.reporting.plan import plan_sections
-from curate.reporting.pools import pool_section
+from curate.reporting.pools import pool_section, removal_section
 from curate.reporting.result import Report
 from curate.reporting.schedule import schedule_section
 from curate.reporting.scores import score_sections
 from curate.storage import s3
 
 # The files that a report shows, as the error about an empty folder names them.
-FILES = "scores/, pools.json, runs.parquet with fit.json, plan.json, schedule.json, cmr.json, check.json"
+FILES = "scores/, pools.json, kept/, runs.parquet with fit.json, plan.json, schedule.json, cmr.json, check.json"
 # From the answers back to the data that they rest on: a reader wants the answers first.
 PARTS = (
     check_section,
@@ -23,6 +23,7 @@ PARTS = (
     critical_ratio_section,
     fit_sections,
     pool_section,
+    removal_section,
     score_sections,
 )
 
@@ -31,8 +32,8 @@ def report(folder: str | Path, out: str | Path | None = None) -> Report:
     """Show the results in a folder on one page, and write it to ``out`` if that is named.
 
     Args:
-        folder: with any of the files that the other jobs write: scores/, pools.json, runs.parquet, fit.json, plan.json,
-            schedule.json, cmr.json, check.json.
+        folder: with any of the files that the other jobs write: scores/, kept/, pools.json, runs.parquet, fit.json,
+            plan.json, schedule.json, cmr.json, check.json.
         out: the HTML file to write; it needs no other file and no network.
 
     Raises:

@@ -1,7 +1,9 @@
 """The rules of `curate prune` with every score in memory, and a few lines to be sure of."""
 
+import math
 import statistics
 from dataclasses import dataclass
+from fractions import Fraction
 
 import numpy as np
 
@@ -45,6 +47,8 @@ def decide(column: Scores, rule: Rule) -> tuple[np.ndarray, np.ndarray, np.ndarr
     order = _order(column, rule)
     order = np.concatenate([order[~trimmed[order]], order[trimmed[order]]])
     each = rows_of_cells(column, rule, trimmed, cell, target)
+    if each is not None and rule.balance.how == "recall":
+        target = sum(each)  # rounded down
     plain = nothing.copy()
     plain[order[:target]] = True
     if each is None:
@@ -80,8 +84,7 @@ def rows_of_cells(column: Scores, rule: Rule, trimmed: np.ndarray, cell: np.ndar
     if rule.balance.how == "even":
         groups = quotas.even(offered, target)
     elif rule.balance.how == "recall":
-        missed = np.array([1 - rule.recall[name] for name in column.groups])
-        groups = quotas.weighted(missed * sizes, offered, target)
+        groups = by_recall([1 - rule.recall[name] for name in column.groups], offered.tolist(), target)
     elif rule.balance.how == "dbp":
         shares = quotas.softmax(np.array(column.complexity), rule.balance.temperature)
         groups = quotas.quadratic(shares, offered, target, least=rule.balance.least)
@@ -96,6 +99,22 @@ def rows_of_cells(column: Scores, rule: Rule, trimmed: np.ndarray, cell: np.ndar
         expected = sum(counts[:, s] * budget[s] / whole[s] for s in range(50) if whole[s])
         groups = quotas.quadratic(expected / max(1, target), offered, target, least=floors)
     return [n for j in range(p) for n in quotas.strata(counts[j], int(groups[j])).tolist()]
+
+
+def by_recall(missed: list[float], sizes: list[int], total: int) -> np.ndarray:
+    """Return the rows of each class as DRoP shares them out, one class at a time."""
+    weights = [Fraction(m).limit_denominator(1000) for m in missed]
+    counts = [math.floor(total * w / sum(weights)) for w in weights]
+    excess = 0
+    while any(n > size for n, size in zip(counts, sizes, strict=True)):
+        for j, size in enumerate(sizes):
+            if counts[j] > size:
+                excess, counts[j], weights[j] = excess + counts[j] - size, size, Fraction(0)
+        if not any(weights):
+            break
+        extra = [math.floor(excess * w / sum(weights)) for w in weights]
+        counts, excess = [n + more for n, more in zip(counts, extra, strict=True)], excess - sum(extra)
+    return np.array(counts)
 
 
 def _order(column: Scores, rule: Rule) -> np.ndarray:

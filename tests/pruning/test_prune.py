@@ -245,7 +245,7 @@ def check(tmp_path, values, groups, cuts, limit, rule, keep, *, seed, balance, t
     """Prune on disk in tiny pieces, and compare every row with the brute-force decision."""
     names = list(dict.fromkeys(groups))
     recall = {name: 0.9 - 0.2 * names.index(name) for name in names} if balance == "label:recall" else None
-    dense = {name: float(ord(name) ** 2) for name in names}
+    dense = {name: ord(name) ** 2 / 1000 for name in names}  # from 9.4 for a to 10 for d
     more = {"label": groups, "cluster.density": [ord(g) for g in groups], "score.density": [dense[g] for g in groups]}
     scores, frame = folder_of(tmp_path, values, groups, cuts, more, meaning)
     options = RuleOptions("score.x", keep, rule, balance, trim, temperature, recall, seed=seed)
@@ -444,6 +444,7 @@ def test_a_job_killed_half_way_leaves_no_mixture_of_two_prunings(scored, tmp_pat
     with pytest.raises(KeyboardInterrupt):
         prune.prune(scored, tmp_path / "kept", by="score.length", keep=0.1, max_source_removal=1, progress=stop)
     assert not (tmp_path / "kept" / "pools.json").exists()
+    assert not list((tmp_path / "kept").glob("removal.*"))
     assert len(list((tmp_path / "kept").rglob("*.keep.parquet"))) == 1
     with pytest.raises(SchemaError, match="no decisions for"):
         make_pools.pools(scored, kept=tmp_path / "kept")

@@ -100,11 +100,48 @@ def test_scores_far_outside_the_range_are_in_the_first_or_last_stratum():
     assert quotas.stratum(np.array([-1e300, 0.5, 1e300]), 0.0, 1e-3).tolist() == [0, 49, 49]
 
 
-def test_softmax_over_standardised_values():
-    """-1 and 1 are a standard deviation from the mean: at temperature 2 their odds are e."""
-    low, high = quotas.softmax(np.array([10.0, 30.0]), 2.0)
-    assert high / low == pytest.approx(np.e)
+def test_softmax_in_units_of_the_values():
+    """exp(.245 / .1) = 11.59: the odds of two complexities at the temperature of the issue. No mean is taken off."""
+    low, high = quotas.softmax(np.array([0.05, 0.295]), 0.1)
+    assert high / low == pytest.approx(np.exp(2.45))
+    assert low + high == pytest.approx(1)
     assert quotas.softmax(np.array([5.0, 5.0, 5.0]), 0.1).tolist() == pytest.approx([1 / 3] * 3)
+    assert quotas.softmax(np.array([-1e308, 0.0, 1e308]), 1e-300).tolist() == [0, 0, 1]
+
+
+def by_recall(recall, sizes, total):
+    return quotas.by_recall(1 - np.array(recall), np.array(sizes), total).tolist()
+
+
+def test_quotas_by_recall_as_the_authors_code_gives_them():
+    """Computed with their code. 1140 / 1.45 is 786 rows for each missed example; classes 4 and 5 are full."""
+    assert by_recall([0.95, 0.6, 0.8, 0.3, 0.9], [2000, 1000, 500, 250, 50], 1140) == [64, 515, 257, 250, 50]
+
+
+def test_quotas_by_recall_by_hand():
+    assert by_recall([0.9, 0.8], [1000, 1000], 300) == [100, 200]  # 1 to 2, with 1 - .9 just below .1 in binary
+    assert by_recall([0.5, 0.0], [100, 40], 90) == [50, 40]  # 30 and 60: 20 rows too many go to the first
+    assert by_recall([0.5, 0.5], [3, 3], 6) == [3, 3]
+    assert by_recall([0.5, 0.5, 0.5], [9, 9, 9], 10) == [3, 3, 3]  # rounded down, one row is not handed out
+    # The second class has no rows. Its 2 of 8 are shared 1 to 2 and rounded down: 0 and 1.
+    assert by_recall([0.5, 0.5, 0.0], [9, 0, 9], 8) == [2, 0, 5]
+
+
+def test_classes_of_recall_one_come_last():
+    assert by_recall([1.0, 1.0, 1.0], [10, 20, 3], 9) == [3, 3, 3]
+    assert by_recall([1.0, 1.0, 0.5], [10, 20, 3], 9) == [3, 3, 3]
+    assert by_recall([1.0, 1.0, 0.5], [2, 20, 3], 9) == [2, 4, 3]
+    assert by_recall([1.0, 0.5], [10, 20], 9) == [0, 9]
+
+
+@given(sizes=SIZES, data=st.data())
+def test_quotas_by_recall_lose_fewer_than_two_rows_a_class(sizes, data):
+    n = np.array(sizes)
+    recall = data.draw(st.lists(st.sampled_from([0.0, 0.1, 0.3, 0.95, 1.0]), min_size=len(n), max_size=len(n)))
+    total = data.draw(st.integers(0, int(n.sum())))
+    counts = quotas.by_recall(1 - np.array(recall), n, total)
+    assert ((counts >= 0) & (counts <= n)).all()
+    assert 0 <= total - counts.sum() < 2 * len(n)
 
 
 def test_what_cannot_be_given_is_one_line():
