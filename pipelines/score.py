@@ -53,7 +53,7 @@ def main(
     from curate.scoring.forecast import forecast
     from curate.scoring.score import score
     from curate.tables.reading import Reading
-    from pipelines.shared.show import failed, progress, result, warn
+    from pipelines.shared.show import failed, note, progress, result, warn
 
     if address and engine != "ray":
         raise typer.BadParameter("only --engine ray has one", param_hint="--address")
@@ -78,8 +78,10 @@ def main(
             progress=report,
         )
     warn(scored.warnings)
+    note(scored.notes)
     aside = scored.quarantined
     record = {"rows": scored.rows, "out": str(out), "shards": scored.shards, "quarantined": dict(aside)}
+    record |= {"notes": list(scored.notes)}
     rest = f"{len(aside)} of {scored.shards} files set aside" if aside else "what was done before is kept"
     result(as_json, record, f"{scored.rows} rows scored now into {out}; {rest}")
     if aside:

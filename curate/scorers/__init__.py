@@ -22,7 +22,8 @@ class Scorer(Protocol):
     """A pruning metric: a frozen dataclass that reads the columns ``needs`` and adds those of ``schema``.
 
     Columns are ``score.<name>`` (float64), ``emb.<name>`` (vectors), ``logits.<epoch>`` (vectors) or ``cluster.<name>``
-    (int32, the group of a row). What a scorer learned is in ``arrays``, which is saved and loaded again.
+    (int32, the group of a row). What a scorer learned is in ``arrays``, which is saved and loaded again. It may have a
+    property ``notes``: lines that tell the user about what it learned.
     """
 
     @property

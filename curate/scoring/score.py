@@ -85,7 +85,8 @@ def score(
             set_aside(out, shard, bad[shard.relative], stamp(shard.path))
     remaining = [shard for shard in shards if shard.relative in todo and shard.relative not in bad]
     rows, failed = run.run(run.ReadyJob(job, heads, ready), remaining, engine, progress)
-    return Scored(out, rows, len(shards), heads.warnings, dict(sorted({**bad, **failed}.items())))
+    aside = dict(sorted({**bad, **failed}.items()))
+    return Scored(out, rows, len(shards), heads.warnings, aside, learned.notes(ready))
 
 
 def _paths(data: Data, out: Path, *, restart: bool) -> list[str]:
