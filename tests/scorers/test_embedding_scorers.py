@@ -6,6 +6,8 @@ from itertools import pairwise
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -424,3 +426,45 @@ def test_every_scorer_of_clusters_numbers_them_as_int32():
         schema = getattr(open_sets.implementation("scorers", name), "schema", {})
         for column, kind in schema.items() if isinstance(schema, dict) else ():
             assert not column.startswith("cluster.") or kind == pl.Int32()
+
+
+# ---------------------------------------------------------------- vectors in fixed-size binary
+
+
+def test_float16_in_binary_through_the_command_line(cli, tmp_path):
+    """It gives the scores of float32 where --dtype or the metadata says so; otherwise one line refuses it."""
+    x = clumps(60)[0]
+
+    def write(name, numbers, metadata=None):
+        values = [row.tobytes() for row in x.astype(numbers)]
+        kind = pa.binary(len(values[0]))
+        schema = pa.schema([pa.field("id", pa.string()), pa.field("emb.x", kind, metadata=metadata)])
+        (tmp_path / name).mkdir()
+        pq.write_table(pa.table([IDS[:60], pa.array(values, kind)], schema=schema), tmp_path / name / "a.parquet")
+        return tmp_path / name
+
+    def scores(data, *words):
+        out = tmp_path / f"scores-{data.name}{len(words)}"
+        result = cli("score", data, "--scorer", "prototypes:k=3,embedding=emb.x", "--out", out, *words)
+        assert result.code == 0, result.err
+        return pl.read_parquet(out / "a.parquet.scores.parquet")["score.prototypes"].to_numpy()
+
+    right = scores(write("single", "float32"))
+    assert scores(write("marked", "float16", {"dtype": "float16"})) == pytest.approx(right, abs=1e-3)
+    half = write("half", "float16")
+    assert scores(half, "--dtype", "float16") == pytest.approx(right, abs=1e-3)
+    encoder = "embedding:encoder=precomputed,dtype=float16,path=" + str(half)
+    for words in (
+        ("score", half, "--scorer", "prototypes:k=3,embedding=emb.x", "--out", tmp_path / "refused"),
+        ("describe", half, "--embedding", "emb.x"),
+        ("score", half, "--scorer", encoder.replace("dtype=float16,", ""), "--out", tmp_path / "refused"),
+    ):
+        result = cli(*words)
+        messages = [line for line in result.err.splitlines() if line.startswith("curate: ")]
+        assert result.code == 1 and len(messages) == 1, result.err
+        assert "emb.x is fixed-size binary of 16 bytes, which may be 8 float16 or 4 float32" in messages[0]
+    assert cli("describe", half, "--embedding", "emb.x", "--dtype", "float16").code == 0
+    assert cli("score", half, "--scorer", encoder, "--out", tmp_path / "encoded").code == 0
+    encoded = pl.read_parquet(tmp_path / "encoded" / "a.parquet.scores.parquet")["emb.precomputed"]
+    vectors = encoded.bin.reinterpret(dtype=pl.Array(pl.Float32, 8)).to_numpy()
+    assert vectors == pytest.approx(x, abs=1e-3)
