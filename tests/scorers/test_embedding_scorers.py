@@ -93,6 +93,47 @@ def test_lloyd_never_loses_cosine_and_no_cluster_stays_empty():
     assert (runs[-1].counts > 0).all() and runs[-1].counts.sum() == 500
 
 
+def test_the_best_of_several_starts_is_taken():
+    """Three starts are learned from by hand; the chosen centres are those with the largest sum of cosines."""
+    points = kmeans.quantise(clumps(300, width=5, groups=30, noise=0.3)[0])
+
+    def blocks(share):
+        yield points[: round(share * 300)]
+
+    runs = [kmeans.learn(blocks, kmeans.plus_plus(points, 8, (7, i)), rows=300, iterations=10) for i in range(3)]
+    totals = [kmeans.nearest(points.astype(float), run.centres)[1].sum() for run in runs]
+    best = kmeans.best_start(points, 8, iterations=10, count=3, seed=7)
+    assert np.array_equal(best, kmeans.quantise(runs[int(np.argmax(totals))].centres))
+    assert len({round(total, 6) for total in totals}) == 3
+
+
+@pytest.mark.parametrize(
+    ("k", "rows", "width", "expected"),
+    [(10, 1797, 64, 10), (64, 10_000, 384, 10), (200, 10_000, 384, 5), (1000, 10_000, 384, 1)],
+)
+def test_fewer_starts_are_compared_where_each_costs_more(k, rows, width, expected):
+    assert kmeans.starts(k, rows, width, 20) == expected
+
+
+def test_two_seeds_rank_digits_alike(cli, tmp_path):
+    """Through the command line: one start of k-means leaves the seeds at .88."""
+    from scipy.stats import spearmanr
+    from sklearn.datasets import load_digits
+
+    digits = load_digits().data.astype(np.float32)
+    frame = pl.DataFrame({"id": [f"d{i}" for i in range(len(digits))]})
+    frame.with_columns(pl.Series("emb.x", digits, dtype=pl.Array(pl.Float32, 64))).write_parquet(tmp_path / "a.parquet")
+    scores = []
+    for seed in range(4):
+        out = tmp_path / f"out{seed}"
+        result = cli(
+            "score", tmp_path / "a.parquet", "--scorer", f"prototypes:k=10,embedding=emb.x,seed={seed}", "--out", out
+        )
+        assert result.code == 0, result.err
+        scores.append(pl.read_parquet(out / "a.parquet.scores.parquet")["score.prototypes"].to_numpy())
+    assert min(spearmanr(a, b)[0] for a, b in pairwise(scores)) > 0.99
+
+
 # ---------------------------------------------------------------- classes, density, moderate
 
 
@@ -375,6 +416,7 @@ LABELS = {"label": ["a", "b", None] * 10}
         (prototypes.learn, ONES, {"k": 2, "start": "sample"}, {}, "the 30 rows that were looked at have 1"),
         (prototypes.learn, ZEROS, {"k": 1}, {}, "have 0 .a zero vector has none"),
         (prototypes.learn, SPREAD, {"k": 0}, {}, "k=0 and iterations=20 must be at least 1"),
+        (prototypes.learn, SPREAD, {"k": 2, "starts": -1}, {}, "starts=-1 at least 0"),
         (prototypes.learn, SPREAD, {"start": "far", "k": 2}, {}, r"start=far must be \+\+ or sample"),
         (prototypes.learn, SPREAD, {"scratch": "nowhere"}, {}, "scratch=nowhere is not a folder"),
         (density.learn, SPREAD, {"k": 1}, {}, "density: k=1 clusters have no distance"),
