@@ -57,7 +57,7 @@ def main(
     from curate.scoring.forecast import forecast
     from curate.scoring.score import score
     from curate.tables.reading import Reading
-    from pipelines.shared.show import failed, note, progress, result, warn
+    from pipelines.shared.show import failed, notes, progress, result, warn
 
     if address and engine != "ray":
         raise typer.BadParameter("only --engine ray has one", param_hint="--address")
@@ -83,7 +83,7 @@ def main(
             progress=report,
         )
     warn(scored.warnings)
-    note(scored.notes)
+    notes(scored.notes)
     aside = scored.quarantined
     record = {"rows": scored.rows, "out": str(out), "shards": scored.shards, "quarantined": dict(aside)}
     record |= {"notes": list(scored.notes)}

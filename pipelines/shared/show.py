@@ -98,8 +98,8 @@ def warn(lines: Sequence[str]) -> None:
         typer.echo(spelled(f"warning: {line}"), err=True)
 
 
-def note(lines: Sequence[str]) -> None:
-    """Print notes on stderr, one a line."""
+def notes(lines: Sequence[str]) -> None:
+    """Print what a job changed or left out of its input on stderr, one a line."""
     for line in lines:
         typer.echo(spelled(f"note: {line}"), err=True)
 
