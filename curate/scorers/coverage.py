@@ -132,8 +132,8 @@ def learn(
 
     Options:
         planes: planes, each of two coordinates; 0 adds planes until two independent halves share 90 % of the fifth of
-            rows that score highest, up to 5,000 planes and 100,000,000 rows in all planes together, at least 100 planes;
-            where every pair of coordinates is used, whole rounds of all pairs (default 0).
+            rows that score highest, up to 5,000 planes and 100,000,000 rows in all planes together, at least 100
+            planes; where every pair of coordinates is used, whole rounds of all pairs (default 0).
         probes: probes in each plane; 0 is a tenth of the rows, at least 500 (default 0).
         near: rows that lose a share when their neighbour gains (default 10).
         seed: seed of the planes and the probes (default 0).
