@@ -21,6 +21,10 @@ def main(
     embedding: Annotated[str, typer.Option(help="Column of vectors to describe. Default: encode the text.")] = "",
     encoder: Annotated[str, typer.Option(help="Encoder of the text: NAME or NAME:key=value,...")] = "hashed",
     text_column: Annotated[str, typer.Option(help="Column that holds the text.")] = "text",
+    dtype: Annotated[
+        str,
+        typer.Option(help="Numbers of vectors in fixed-size binary: float32 or float16. Default: what the files say."),
+    ] = "",
     sample: Annotated[int, typer.Option(min=4, help="Rows to look at, chosen by the hash of their ids.")] = 5000,
     neighbours: Annotated[int, typer.Option(min=2, help="Nearest rows used to estimate the dimension.")] = 20,
     out: Annotated[Path | None, typer.Option(help="Also write the result to this JSON file.")] = None,
@@ -36,6 +40,7 @@ def main(
         embedding=embedding,
         encoder=encoder,
         text_column=text_column,
+        dtype=dtype,
         sample=sample,
         neighbours=neighbours,
         seed=seed,

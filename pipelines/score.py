@@ -30,6 +30,10 @@ def main(
         typer.Option(help="quarantine: skip a bad file, record the reason, and score the others. fail: stop."),
     ] = "quarantine",
     max_document_mb: Annotated[float, typer.Option(min=0.001, help="Longest text that is accepted, in MB.")] = 64,
+    dtype: Annotated[
+        str,
+        typer.Option(help="Numbers of vectors in fixed-size binary: float32 or float16. Default: what the files say."),
+    ] = "",
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Score a sample and forecast time, memory and output. Write nothing.")
     ] = False,
@@ -53,13 +57,13 @@ def main(
     from curate.scoring.forecast import forecast
     from curate.scoring.score import score
     from curate.tables.reading import Reading
-    from pipelines.shared.show import failed, progress, result, warn
+    from pipelines.shared.show import failed, notes, progress, result, warn
 
     if address and engine != "ray":
         raise typer.BadParameter("only --engine ray has one", param_hint="--address")
     document_bytes = int(max_document_mb * 2**20)
     if dry_run:
-        expected = forecast(data, scorer, Reading(text_column, document_bytes=document_bytes))
+        expected = forecast(data, scorer, Reading(text_column, document_bytes=document_bytes, dtype=dtype))
         result(as_json, expected.record(), str(expected))
         return
     runner = Ray(workers or 0, address) if engine == "ray" else Local(workers or 1)
@@ -72,14 +76,17 @@ def main(
             out,
             text_column=text_column,
             document_bytes=document_bytes,
+            dtype=dtype,
             on_error=on_error,
             engine=runner,
             restart=restart,
             progress=report,
         )
     warn(scored.warnings)
+    notes(scored.notes)
     aside = scored.quarantined
     record = {"rows": scored.rows, "out": str(out), "shards": scored.shards, "quarantined": dict(aside)}
+    record |= {"notes": list(scored.notes)}
     rest = f"{len(aside)} of {scored.shards} files set aside" if aside else "what was done before is kept"
     result(as_json, record, f"{scored.rows} rows scored now into {out}; {rest}")
     if aside:

@@ -25,6 +25,7 @@ def describe(
     embedding: str = "",
     encoder: str = "hashed",
     text_column: str = "text",
+    dtype: str = "",
     sample: int = 5000,
     neighbours: int = 20,
     seed: int = 0,
@@ -36,6 +37,7 @@ def describe(
         embedding: the column of vectors to measure, such as emb.hashed. Empty: use ``encoder``.
         encoder: NAME or NAME:key=value,... of the encoder that makes the vectors from the column that it reads.
         text_column: the column of texts.
+        dtype: numbers of vectors that files store as fixed-size binary: float32 or float16; empty: what the files say.
         sample: number of rows to measure: those with the smallest hash(id, seed). Time grows with its square. Memory
             holds the vectors and texts of these rows, and a block of their distances.
         neighbours: number of nearest rows from which the dimensions are estimated.
@@ -50,7 +52,7 @@ def describe(
             f"describe: embedding={embedding} is not a column of vectors. Such columns are named emb.<name>"
         )
     vectors_of = VectorSource(embedding) if embedding else VectorSource(column_of(open_sets.parse(encoder)[0]), encoder)
-    rows = open_rows(data, vectors_of.needs, text_column)
+    rows = open_rows(data, vectors_of.needs, text_column, dtype)
     counts = _rows_by_source(rows)
     columns = (*vectors_of.needs, *(["label"] if rows.labelled else []))
     drawn = smallest_hashes(rows.read(columns, ("id", "source")), sample, ("source", *columns), seed=seed)
@@ -62,7 +64,7 @@ def describe(
     of_labels = label_measures(x, first, drawn["label"] if rows.labelled else None)
     of_sources = source_measures(rows, vectors_of, counts, sampling)
     options: dict[str, object] = {"embedding": embedding, "encoder": encoder, "text_column": text_column}
-    options |= {"sample": sample, "neighbours": neighbours}
+    options |= {"sample": sample, "neighbours": neighbours, **({"dtype": dtype} if dtype else {})}
     return Description(
         rows=counts.total(),
         sample=len(x),

@@ -32,14 +32,14 @@ class Rows:
     tables: tuple[tuple[str, str], ...] = ()
 
 
-def open_rows(data: Data, needs: Sequence[str], text_column: str) -> Rows:
+def open_rows(data: Data, needs: Sequence[str], text_column: str, dtype: str = "") -> Rows:
     """Return the rows of files or of a table in memory.
 
     Raises:
         SchemaError: if there are no files, or one of the columns ``needs`` is missing.
     """
     if isinstance(data, str | Path | Sequence):
-        return from_shards(batches.shards(data_names(data)), needs, text_column)
+        return from_shards(batches.shards(data_names(data)), needs, text_column, dtype)
     return _from_table(frames.frame(data), needs, text_column)
 
 
@@ -50,12 +50,12 @@ def data_names(data: Data) -> list[str]:
     return [str(path) for path in data] if isinstance(data, Sequence) else [IN_MEMORY.relative]
 
 
-def from_shards(shards: Sequence[Shard], needs: Sequence[str], text_column: str = "text") -> Rows:
-    """Return the rows of files."""
+def from_shards(shards: Sequence[Shard], needs: Sequence[str], text_column: str = "text", dtype: str = "") -> Rows:
+    """Return the rows of files; ``dtype`` is that of vectors in fixed-size binary."""
     for shard in shards:
         batches.require(shard, _in_file(needs, text_column))
 
-    reading = batches.Reading(text_column=text_column)
+    reading = batches.Reading(text_column=text_column, dtype=dtype)
 
     def read(columns: Sequence[str], identity: Sequence[str]) -> Iterator[pl.DataFrame]:
         for shard in shards:

@@ -22,15 +22,17 @@ class Precomputed:
 
     Options:
         path: file, folder or glob of tables with a column ``id`` and one ``emb.<name>``, rows in any order (required).
+        dtype: numbers of vectors in fixed-size binary, float32 or float16 (default: what the file says).
     """
 
     path: str = ""
+    dtype: str = ""
     column = "id"
 
     @property
     def width(self) -> int:
         """Length d of the vectors."""
-        return int(_table(self.path)[1].shape[1])
+        return int(_table(self.path, self.dtype)[1].shape[1])
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
         """Return (n, width) float32 vectors; the texts are ids.
@@ -38,7 +40,7 @@ class Precomputed:
         Raises:
             SchemaError: if an id has no vector.
         """
-        row_of, table = _table(self.path)
+        row_of, table = _table(self.path, self.dtype)
         if missing := [name for name in texts if name not in row_of]:
             raise SchemaError(
                 f"id {missing[0]!r} has no vector in {self.path} ({len(row_of)} ids). Embed it, or leave it out"
@@ -48,7 +50,7 @@ class Precomputed:
 
 # a table is kept for the process, outside the encoder, which is sent to every worker
 @lru_cache(maxsize=2)
-def _table(path: str) -> tuple[Mapping[str, int], np.ndarray]:
+def _table(path: str, dtype: str) -> tuple[Mapping[str, int], np.ndarray]:
     """Return the row of each id and the (m, d) float32 vectors."""
     if not path:
         raise CurateError("encoder precomputed needs a table of ids and vectors. Give path=FILE, a folder or a glob")
@@ -61,9 +63,10 @@ def _table(path: str) -> tuple[Mapping[str, int], np.ndarray]:
             raise SchemaError(
                 f"{shard.path} needs a column id and exactly one emb.<name>; its columns are {', '.join(columns)}"
             )
+        numbers = vectors.dtypes(shard, columns, names, dtype).get(names[0], vectors.DTYPES[0])
         for batch in readers.read(shard, ["id", names[0]], 4096):
             ids += map(str, batch.column("id").to_pylist())
-            parts.append(vectors.from_arrow(names[0], batch.column(names[0]), shard.path).to_numpy().copy())
+            parts.append(vectors.from_arrow(names[0], batch.column(names[0]), shard.path, numbers).to_numpy().copy())
     if len(widths := sorted({part.shape[1] for part in parts})) != 1:
         raise SchemaError(f"{path} has vectors of {widths} numbers. Embed all rows with one encoder")
     row_of = {name: i for i, name in enumerate(ids)}

@@ -30,7 +30,8 @@ class Scorer(Protocol):
     own may leave it out; then `prune` needs ``--meaning``.
 
     Columns are ``score.<name>`` (float64), ``emb.<name>`` (vectors), ``logits.<epoch>`` (vectors) or ``cluster.<name>``
-    (int32, the group of a row). What a scorer learned is in ``arrays``, which is saved and loaded again.
+    (int32, the group of a row). What a scorer learned is in ``arrays``, which is saved and loaded again. It may have a
+    property ``notes``: lines that tell the user about what it learned.
     """
 
     @property

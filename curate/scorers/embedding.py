@@ -22,18 +22,22 @@ class Embedding:
         width: length d of the vectors; 0 is the encoder's own (default 0).
         path: the model or table that the encoder reads (default: the encoder's own).
         column: the column that is encoded (default: what the encoder reads, mostly text).
+        dtype: numbers of vectors that ``precomputed`` reads from fixed-size binary, float32 or float16 (default: what
+            the file says).
     """
 
     encoder: str = "hashed"
     width: int = 0
     path: str = ""
     column: str = ""
+    dtype: str = ""
 
     # cached_property writes to __dict__, which a frozen dataclass allows
     @cached_property
     def _encoder(self) -> Encoder:
         encoder = open_sets.implementation("encoders", self.encoder)
-        options = {name: value for name, value in (("width", self.width), ("path", self.path)) if value}
+        optional = {"width": self.width, "path": self.path, "dtype": self.dtype}
+        options = {name: value for name, value in optional.items() if value}
         if unknown := sorted(set(options) - {f.name for f in fields(encoder)}):
             raise CurateError(f"encoder {self.encoder} has no option {unknown[0]!r}. Leave it out")
         built: Encoder = encoder(**options)

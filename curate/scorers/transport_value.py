@@ -1,19 +1,28 @@
 """What a row is worth to a target: calibrated dual potentials of optimal transport (LAVA; Just et al. 2023).
 
-arXiv 2305.00054 has the potentials of the sampled rows. Here the c-transform carries them to every row.
+arXiv 2305.00054 has the potentials of the sampled rows. Here the c-transform carries them to every row. With labels the
+cost has a second part, the distance between the row's class and the class of a target row.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import polars as pl
 
 from curate.errors import SchemaError
+from curate.scorers._labels import codes
+from curate.scorers._labels import labels as label_names
 from curate.tables import batches as tables
 from curate.tables.batches import Stream
 from curate.tables.sample import smallest_hashes
+from curate.tables.shards import Shard
+from curate.transport.class_distances import class_distances
 
+NAME = "transport_value"
+SHOWN = 5  # classes of the target that a message names
+CLASS_ROWS = 256  # of a class, from which its mean and covariance are measured; more hardly change the distances
+MOST_CLASSES = 256  # of either side: the distances of so many pairs take about a CPU-minute
 SOLVER_STEPS = 10**7  # of the network simplex, 100 times POT's default: the prices must be those of the optimum
 
 
@@ -23,8 +32,13 @@ class TransportValue:
 
     ``score.transport_value`` (float64, any sign) is the mean potential minus the row's own, min_j C(x, y_j) - g_j: the
     first-order fall of the transport cost for each unit of mass. C is half the squared distance of vectors, in units of
-    the target's spread. Keep high scores. ``points`` (q, d) and ``prices`` (q,) are the target's vectors y_j and
-    potentials g_j; ``scale`` (2,) holds the spread and the mean potential.
+    the target's spread. With labels, C also has ``class_weight`` times half the squared Wasserstein distance between
+    the row's class in the data and the class of y_j in the target, in the same units; then a wrong label scores low.
+    Unlike in LAVA, the target's rows are weighted so that each class has its share of the data: then no class scores
+    low as a whole because the target has less of it.
+    Keep high scores. ``points`` (q, d) and ``prices`` (q,) are the target's vectors y_j and potentials g_j; ``scale``
+    (2,) holds the spread and the mean potential. ``classes`` (c,) are the sorted names of the data's classes and
+    ``class_costs`` (c, q) their part of the cost to each y_j; both are empty without labels.
 
     Source: LAVA, Just et al. 2023, arXiv 2305.00054.
     """
@@ -32,6 +46,9 @@ class TransportValue:
     points: np.ndarray = field(repr=False)
     prices: np.ndarray = field(repr=False)
     scale: np.ndarray = field(repr=False)
+    # states of earlier versions have no labels
+    classes: np.ndarray = field(repr=False, default_factory=lambda: np.zeros(0, np.str_))
+    class_costs: np.ndarray = field(repr=False, default_factory=lambda: np.zeros((0, 0)))
     embedding: str = "emb.hashed"
     schema = {"score.transport_value": pl.Float64()}
     meanings = {"score.transport_value": "quality"}
@@ -39,12 +56,13 @@ class TransportValue:
     @property
     def needs(self) -> tuple[str, ...]:
         """Columns that it reads."""
-        return (self.embedding,)
+        return (self.embedding, "label") if len(self.classes) else (self.embedding,)
 
     @property
     def arrays(self) -> Mapping[str, np.ndarray]:
         """Learned arrays, to be saved."""
-        return {"points": self.points, "prices": self.prices, "scale": self.scale}
+        names = ("points", "prices", "scale", "classes", "class_costs")
+        return {name: getattr(self, name) for name in names}
 
     def __call__(self, batch: pl.DataFrame) -> pl.DataFrame:
         """Score a batch."""
@@ -54,35 +72,100 @@ class TransportValue:
                 f"transport_value: {self.embedding} has vectors of {x.shape[1]} numbers, the target's have "
                 f"{self.points.shape[1]}. Use one encoder for both"
             )
-        potentials = _potentials(x, self.points, self.prices, float(self.scale[0])) if len(x) else np.zeros(0)
+        potentials = np.zeros(0)
+        if len(x):
+            costs = _costs(x, self.points, float(self.scale[0]))
+            if len(self.classes):
+                costs = costs + self.class_costs[codes(label_names(batch, NAME), self.classes, NAME)]
+            potentials = (costs - self.prices).min(axis=1)
         return pl.DataFrame({"score.transport_value": float(self.scale[1]) - potentials}, schema=dict(self.schema))
 
 
 def learn(
-    stream: Stream, *, target: str = "", sample: int = 1000, seed: int = 0, embedding: str = "emb.hashed"
+    stream: Stream,
+    *,
+    target: str = "",
+    labels: bool = False,
+    class_weight: float = 1.0,
+    sample: int = 1000,
+    seed: int = 0,
+    embedding: str = "emb.hashed",
 ) -> TransportValue:
     """Return the potentials of the exact transport between a sample of the data and one of the target.
 
     Options:
         target: file, folder or glob of rows like those that are wanted; without one, half of the sampled rows is the
             target of the other half, and what is unlike the rest scores low (default: none).
+        labels: compare labels too, so that wrong labels score low; the data and a target with right labels need the
+            column label, and the target every class of the data (default false).
+        class_weight: weight of the distance between classes beside that between vectors, if labels are compared; 1 as
+            in LAVA (default 1).
         sample: rows of each side, those with the smallest hash(id, seed); the cost grows with its cube: 0.3 CPU-seconds
             at 1,000 (default 1000).
         seed: seed of the samples (default 0).
         embedding: the column of vectors (default emb.hashed).
 
     Raises:
-        SchemaError: for fewer than two rows a side, vectors of different lengths, a target without spread, or a
-            transport problem that the solver does not finish.
+        SchemaError: for fewer than two rows a side, vectors of different lengths, a target without spread, labels
+            without a target that has every class, or a transport problem that the solver does not finish.
     """
-    rows = _sampled_vectors(stream((embedding,)), sample if target else 2 * sample, seed, embedding)
+    if labels and not target:
+        raise SchemaError(
+            "transport_value: labels=true needs a target whose labels are right; half of the data would have the same "
+            "wrong labels. Give target=PATH, or leave out labels=true"
+        )
+    if class_weight <= 0:
+        raise SchemaError(f"transport_value: class_weight={class_weight} must be above 0. Leave out labels=true for 0")
+    columns = (embedding, "label") if labels else (embedding,)
+    source = smallest_hashes(stream(columns), sample if target else 2 * sample, columns, seed=seed)
     if target:
-        shards = tables.shards([target])
-        target_batches = (batch for shard in shards for batch in tables.batches(shard, (embedding,)))
-        goal = _sampled_vectors(target_batches, sample, seed, embedding)
+        target_shards = tables.shards([target])
+        if labels:
+            _check_labelled(target_shards)
+        goal = smallest_hashes(_read(target_shards, columns), sample, columns, seed=seed)
     else:
         # rows are in the order of their hashes, so every second row makes a random half
-        rows, goal = rows[::2], rows[1::2]
+        source, goal = source[::2], source[1::2]
+    masses = np.ones(goal.height)
+    if labels:
+        masses = _class_masses(source, goal, sample)
+        # the solver's prices of points without mass mean nothing
+        goal, masses = goal.filter(masses > 0), masses[masses > 0]
+    points = _vectors(source, embedding), _vectors(goal, embedding)
+    spread = _checked_spread(*points, embedding)
+    costs = _costs(*points, spread)
+    classes, class_costs = np.zeros(0, np.str_), np.zeros((0, 0))
+    if labels:
+        members = (
+            _members(stream(columns), embedding, seed, "the data"),
+            _members(_read(target_shards, columns), embedding, seed, "the target"),
+        )
+        classes, table = _class_table(*members, spread)
+        target_classes = np.array(sorted(members[1]))
+        class_costs = class_weight * table[:, codes(label_names(goal, NAME), target_classes, NAME)]
+        costs = costs + class_costs[codes(label_names(source, NAME), classes, NAME)]
+    prices = _prices(costs, masses, sample)
+    mean = float((costs - prices).min(axis=1).mean())
+    return TransportValue(points[1], prices, np.array([spread, mean]), classes, class_costs, embedding)
+
+
+def _read(shards: Sequence[Shard], columns: Sequence[str]) -> Iterator[pl.DataFrame]:
+    return (batch for shard in shards for batch in tables.batches(shard, columns))
+
+
+def _check_labelled(shards: Sequence[Shard]) -> None:
+    """Stop if a file of the target has no labels."""
+    for shard in shards:
+        present = tables.columns(shard)
+        if present and "label" not in present:
+            raise SchemaError(
+                f"transport_value: the target {shard.path} has no column label, which labels=true compares; it has "
+                f"{', '.join(present)}. Add it, or leave out labels=true"
+            )
+
+
+def _checked_spread(rows: np.ndarray, goal: np.ndarray, embedding: str) -> float:
+    """Return the mean squared distance of the target's vectors to their mean; stop if no transport can be solved."""
     for what, x in (("the data", rows), ("the target", goal)):
         if len(x) < 2:
             raise SchemaError(f"transport_value: {what} has {len(x)} rows to learn from. Give at least 2, better 100")
@@ -94,25 +177,68 @@ def learn(
     spread = float(((goal - goal.mean(axis=0)) ** 2).sum(axis=1).mean())
     if spread == 0:
         raise SchemaError(f"transport_value: all {len(goal)} target vectors are equal. Give a target that varies")
-    prices = _prices(rows, goal, spread, sample)
-    mean = float(_potentials(rows, goal, prices, spread).mean())
-    return TransportValue(goal, prices, np.array([spread, mean]), embedding)
+    return spread
 
 
-def _prices(rows: np.ndarray, goal: np.ndarray, spread: float, sample: int) -> np.ndarray:
-    """Return the dual potentials (q,) of the target in the exact transport between two even samples."""
+def _members(batches: Iterator[pl.DataFrame], embedding: str, seed: int, what: str) -> dict[str, np.ndarray]:
+    """Return the vectors (at most CLASS_ROWS, d) of each class: the rows with the smallest hash(id, seed)."""
+    rows = smallest_hashes(batches, CLASS_ROWS, (embedding,), seed=seed, by="label")
+    names = label_names(rows, NAME)
+    if (count := names.n_unique()) > MOST_CLASSES:
+        raise SchemaError(
+            f"transport_value: {what} has {count} different labels, more than {MOST_CLASSES}. Is label a class? Leave "
+            "out labels=true, or merge classes"
+        )
+    vectors = _vectors(rows, embedding)
+    return {name: vectors[(names == name).to_numpy()] for name in names.unique().to_list()}
+
+
+def _class_table(
+    ours: Mapping[str, np.ndarray], theirs: Mapping[str, np.ndarray], spread: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the sorted names (c,) of our classes, and half the squared distances (c, c') to theirs over the spread."""
+    if missing := sorted(set(ours) - set(theirs)):
+        raise SchemaError(
+            f"transport_value: the target has no rows of {len(missing)} of the data's {len(ours)} classes, such as "
+            f"{missing[0]!r}; it has {', '.join(map(repr, sorted(theirs)[:SHOWN]))}. Add rows of them to the target, "
+            "or leave out labels=true"
+        )
+    names = sorted(ours)
+    distances = class_distances(
+        [ours[name] for name in names], [theirs[name] for name in sorted(theirs)], classes="gaussian"
+    )
+    return np.array(names), distances / (2 * spread)
+
+
+def _class_masses(source: pl.DataFrame, goal: pl.DataFrame, sample: int) -> np.ndarray:
+    """Return a mass (q,) for each row of the target: the number of the data's rows of its class over the target's.
+
+    A class that is rarer in the target than in the data would otherwise lower the values of all its rows, whether their
+    labels are right or wrong.
+    """
+    ours, theirs = (label_names(rows, NAME) for rows in (source, goal))
+    counts = [dict(names.value_counts().iter_rows()) for names in (ours, theirs)]
+    masses = np.array([counts[0].get(name, 0) / counts[1][name] for name in theirs.to_list()])
+    if not masses.any():
+        raise SchemaError(
+            f"transport_value: the samples of the data and of the target have no class in common. Raise sample={sample}"
+        )
+    return masses
+
+
+def _prices(costs: np.ndarray, masses: np.ndarray, sample: int) -> np.ndarray:
+    """Return the dual potentials (q,) of the target in the exact transport of even rows.
+
+    ``costs`` are (n, q), ``masses`` (q,) those of the target's rows, in any unit.
+    """
     import ot  # type: ignore[import-untyped]  # takes 2.5 to 6 s: imported only where it is used
 
-    even = [np.full(len(x), 1 / len(x)) for x in (rows, goal)]
-    _, log = ot.emd2(*even, _costs(rows, goal, spread), numItermax=SOLVER_STEPS, log=True)
+    even = np.full(len(costs), 1 / len(costs))
+    _, log = ot.emd2(even, masses / masses.sum(), costs, numItermax=SOLVER_STEPS, log=True)
     if log["warning"] is not None:
-        raise SchemaError(f"transport_value: {len(rows)} x {len(goal)} points: {log['warning']}. Lower sample={sample}")
+        size = " x ".join(map(str, costs.shape))
+        raise SchemaError(f"transport_value: {size} points: {log['warning']}. Lower sample={sample}")
     return np.asarray(log["v"], dtype=np.float64)
-
-
-def _potentials(x: np.ndarray, points: np.ndarray, prices: np.ndarray, spread: float) -> np.ndarray:
-    """Return the c-transform (n,) of the prices at x."""
-    return np.asarray((_costs(x, points, spread) - prices).min(axis=1))
 
 
 def _costs(x: np.ndarray, y: np.ndarray, spread: float) -> np.ndarray:
@@ -122,7 +248,5 @@ def _costs(x: np.ndarray, y: np.ndarray, spread: float) -> np.ndarray:
     return np.asarray(np.maximum(squares, 0) / (2 * spread))
 
 
-def _sampled_vectors(batches: Iterator[pl.DataFrame], count: int, seed: int, column: str) -> np.ndarray:
-    """Return the vectors (at most count, d) of the rows with the smallest hash(id, seed), in that order."""
-    rows = smallest_hashes(batches, count, (column,), seed=seed)
+def _vectors(rows: pl.DataFrame, column: str) -> np.ndarray:
     return rows[column].to_numpy().copy() if rows.height else np.zeros((0, 1), np.float32)

@@ -92,7 +92,7 @@ def prepare(learning: LearningInput, *, fresh: bool) -> tuple[Scorer, ...]:
         scorer = _load(spec, state.path) if files.exists(state.path) else _learn(spec, scorers, learning, state.path)
         # Written after every use, not only after learning: a record of format 1 becomes one of the present format. It
         # keeps the inputs that were learned from, which are fewer than those of this job if some were set aside then.
-        record = {"scorer": spec, **state.record.to_json(), "aside": sorted(state.aside)}
+        record = {"scorer": spec, **state.record.to_json(), "aside": sorted(state.aside), "notes": notes((scorer,))}
         artifacts.save(state.path.with_suffix(".json"), "learned", record)
         scorers += (scorer,)
     # Only now is it known what learned scorers read and add.
@@ -100,6 +100,11 @@ def prepare(learning: LearningInput, *, fresh: bool) -> tuple[Scorer, ...]:
     if clash := sorted(read & {column for scorer in scorers for column in scorer.schema}):
         raise SchemaError(f"{clash[0]} is read from the data by one scorer and made by a later one: change their order")
     return scorers
+
+
+def notes(scorers: Sequence[Scorer]) -> tuple[str, ...]:
+    """Return what scorers say of what they learned: the property ``notes``, which a scorer may have."""
+    return tuple(note for scorer in scorers for note in getattr(scorer, "notes", ()))
 
 
 def learned_state(learning: LearningInput, position: int) -> LearnedState:

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -66,11 +67,16 @@ def inspect(shards: Sequence[Shard], needs: Sequence[str], *, used: Sequence[str
 
 def _odd_widths(shards: Sequence[Shard], heads: Mapping[str, Head], column: str) -> list[tuple[str, str]]:
     """Return the shards whose vectors are not as long as in most shards, each with the reason why it is bad."""
-    widths = {
-        shard: width
-        for shard in shards
-        if shard.relative in heads and (width := vectors.width(heads[shard.relative].columns.get(column))) is not None
-    }
+    columns_of = {shard: heads[shard.relative].columns for shard in shards if shard.relative in heads}
+    # Files of one type have vectors of one length; only where types differ are bytes looked at.
+    if len({columns.get(column) for columns in columns_of.values()}) < 2:
+        return []
+    widths: dict[Shard, int] = {}
+    for shard, columns in columns_of.items():
+        # A file that does not say which numbers its bytes are is set aside when it is read, with that reason.
+        with suppress(SchemaError):
+            width = vectors.width(shard, columns, column)
+            widths |= {} if width is None else {shard: width}
     counts = Counter(widths.values())
     # Of equally common widths the larger counts as usual, so that the order of the files does not matter.
     usual = max(counts, key=lambda width: (counts[width], width), default=None)

@@ -22,7 +22,7 @@ class Scored:
     """What a call of `score` did.
 
     ``rows`` were scored now, ``shards`` are all input files, ``quarantined`` holds those that were set aside with their
-    reasons.
+    reasons. ``notes`` are what scorers say of what they learned, such as how far chance decided their scores.
     """
 
     out: Path
@@ -30,6 +30,7 @@ class Scored:
     shards: int
     warnings: tuple[str, ...]
     quarantined: Mapping[str, str]
+    notes: tuple[str, ...] = ()
 
     def table(self) -> pl.DataFrame:
         """Return one row for each input file: ``shard, state, rows, why``."""
@@ -67,5 +68,5 @@ class Scored:
 
     def _repr_html_(self) -> str:
         """Return the counts, the warnings and the table for a notebook."""
-        notes = [repr(self).split("\n")[0], *(f"warning: {line}" for line in self.warnings)]
+        notes = [repr(self).split("\n")[0], *(f"warning: {line}" for line in self.warnings), *self.notes]
         return "".join(f"<p>{escape(note)}</p>" for note in notes) + self.table()._repr_html_()

@@ -33,6 +33,7 @@ def score(
     text_column: str = "text",
     batch_rows: int = BATCH_ROWS,
     document_bytes: int = DOCUMENT_BYTES,
+    dtype: str = "",
     on_error: Literal["quarantine", "fail"] = "quarantine",
     engine: Engine | None = None,
     restart: bool = False,
@@ -50,6 +51,7 @@ def score(
         text_column: the column of texts.
         batch_rows: largest number of rows that a scorer receives at a time.
         document_bytes: length of the longest text that is accepted, in bytes.
+        dtype: numbers of vectors in fixed-size binary, ``float32`` or ``float16``; empty: what the files say.
         on_error: ``quarantine`` sets a bad file aside with its reason and scores the others; ``fail`` stops.
         engine: where to run; None runs in this process.
         restart: delete the results of earlier calls and start over.
@@ -71,7 +73,7 @@ def score(
     specs.check_columns_added(names)
     paths = _paths(data, out, restart=restart)
     shards = batches.shards(paths)
-    reading = Reading(text_column, batch_rows, document_bytes)
+    reading = Reading(text_column, batch_rows, document_bytes, dtype)
     job = ScoringJob(shards, inferred(names, shards), out, reading, on_error == "quarantine")
     heads = _inspect(job)
     todo = _begin(job, restart=restart)
@@ -86,7 +88,8 @@ def score(
     remaining = [shard for shard in shards if shard.relative in todo and shard.relative not in bad]
     rows, failed = run.run(run.ReadyJob(job, heads, ready), remaining, engine, progress)
     warnings = (*heads.warnings, *specs.warnings(ready))
-    return Scored(out, rows, len(shards), warnings, dict(sorted({**bad, **failed}.items())))
+    aside = dict(sorted({**bad, **failed}.items()))
+    return Scored(out, rows, len(shards), warnings, aside, learned.notes(ready))
 
 
 def _paths(data: Data, out: Path, *, restart: bool) -> list[str]:

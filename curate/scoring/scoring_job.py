@@ -61,6 +61,7 @@ class ScoringJob:
             "text_column": self.reading.text_column,
             # Left out where there are none: so a later version may add arguments of this kind without changing the
             # hash of jobs that do not use them.
+            **({"dtype": self.reading.dtype} if self.reading.dtype else {}),
             **({"targets": targets} if targets else {}),
             **({"scorer_files": own_files} if own_files else {}),
         }

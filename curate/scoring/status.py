@@ -36,7 +36,7 @@ def status(out: Path) -> list[State]:
 def recorded_job(out: Path) -> ScoringJob:
     """Return the job that made a score folder, as this version would do it."""
     record = scored.job(out)
-    reading = Reading(str(record["text_column"]), cast(int, record["batch_rows"]))
+    reading = Reading(str(record["text_column"]), cast(int, record["batch_rows"]), dtype=str(record.get("dtype", "")))
     shards = batches.shards(cast(list[str], record["data"]))
     return ScoringJob(shards, tuple(cast(list[str], record["scorers"])), out, reading, quarantine=True)
 

@@ -107,8 +107,9 @@ def check_width(vectors: np.ndarray, width: int, embedding: str, scorer: str) ->
 class ClusterSettings:
     """How clusters are learned, and the scorer that messages name.
 
-    ``k`` centres from about ``sample`` rows (0: all) in so many ``iterations``; ``start`` is "++" or "sample". With
-    ``fewer``, k is an upper bound: rows that do not differ enough get fewer centres instead of an error.
+    ``k`` centres from about ``sample`` rows (0: all) in so many ``iterations``; ``start`` is "++" or "sample". Of so
+    many ``starts`` "++" the best is taken (0: as many as are cheap). With ``fewer``, k is an upper bound: rows that do
+    not differ enough get fewer centres instead of an error.
     """
 
     scorer: str
@@ -118,14 +119,23 @@ class ClusterSettings:
     start: str
     seed: int
     fewer: bool = False
+    starts: int = 0
 
     def __post_init__(self) -> None:
         """Refuse settings with which no clusters can be learned."""
-        if self.k < 1 or self.iterations < 1 or self.sample < 0 or self.start not in ("++", "sample"):
+        least = min(self.k, self.iterations) < 1 or min(self.sample, self.starts) < 0
+        if least or self.start not in ("++", "sample"):
             raise SchemaError(
                 f"{self.scorer}: k={self.k} and iterations={self.iterations} must be at least 1, sample={self.sample} "
-                f"at least 0, and start={self.start} must be ++ or sample"
+                f"and starts={self.starts} at least 0, and start={self.start} must be ++ or sample"
             )
+
+    def start_rows(self, width: int) -> int:
+        """Return how many rows of ``width`` numbers the first centres are drawn from."""
+        rows = max(kmeans.START_ROWS * self.k, LEAST_START)
+        if self.start == "sample":
+            return rows
+        return max(rows, min(kmeans.COMPARED_ROWS, kmeans.COMPARED_NUMBERS // width))
 
 
 def clusters(
@@ -144,12 +154,15 @@ def clusters(
     share = min(1.0, settings.sample / spool.rows) if exact and settings.sample else 1.0
     if spool.rows < k:
         raise SchemaError(f"{scorer}: k={k} centres need {k} rows; there are {spool.rows} to learn from. Lower k")
-    start_rows = spool.sample(max(kmeans.START_ROWS * k, LEAST_START))
+    start_rows = spool.sample(settings.start_rows(spool.width))
     if settings.fewer:
         k = min(k, max(1, len(np.unique(start_rows[start_rows.any(axis=1)], axis=0))))
     try:
-        plus_plus = settings.start == "++"
-        start = kmeans.plus_plus(start_rows, k, settings.seed) if plus_plus else kmeans.first_directions(start_rows, k)
+        if settings.start == "++":
+            count = settings.starts or kmeans.starts(k, len(start_rows), spool.width, settings.iterations)
+            start = kmeans.best_start(start_rows, k, iterations=settings.iterations, count=count, seed=settings.seed)
+        else:
+            start = kmeans.first_directions(start_rows, k)
     except SchemaError as error:
         raise SchemaError(f"{scorer}: {error}") from None
     del start_rows

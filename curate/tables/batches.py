@@ -90,7 +90,7 @@ def batches(
     Args:
         shard: the file.
         needs: columns to read; ``text`` means the column of texts that ``reading`` names.
-        reading: the column of texts, the rows a batch, and the largest text.
+        reading: the column of texts, the rows a batch, the largest text, and the numbers of binary vectors.
         identity: which of ``id``, ``source`` and ``tokens`` to yield.
         size: a batch also ends before its strings exceed so many bytes.
         start: the first row to read.
@@ -105,9 +105,10 @@ def batches(
     require(shard, [reading.column(name) for name in needs], Head(present, None))
     names = _columns_to_read(shard, present, needs, identity, reading.text_column)
     position, widths = start, dict[str, int]()
+    numbers = vectors.dtypes(shard, present, names, reading.dtype)
     stream = readers.read(shard, names, reading.batch_rows, start=start, document_bytes=reading.document_bytes)
     for pieces in cut(stream, reading.batch_rows, size):
-        frame = _frame(pieces[0] if len(pieces) == 1 else pa.concat_batches(pieces), shard)
+        frame = _frame(pieces[0] if len(pieces) == 1 else pa.concat_batches(pieces), shard, numbers)
         if reading.text_column in frame.columns and reading.text_column != "text":
             frame = frame.rename({reading.text_column: "text"})
         frame = _identify(frame, shard, position, identity)
@@ -169,12 +170,14 @@ def _default(name: str, schema: Mapping[str, pl.DataType], shard: Shard, row: pl
     return ((length + (BYTES_PER_TOKEN - 1)) // BYTES_PER_TOKEN).cast(pl.Int64)
 
 
-def _frame(batch: pa.RecordBatch, shard: Shard) -> pl.DataFrame:
+def _frame(batch: pa.RecordBatch, shard: Shard, dtypes: Mapping[str, str]) -> pl.DataFrame:
     names = batch.schema.names
     plain = [name for name in names if not name.startswith(vectors.PREFIX)]
     frame = pl.DataFrame(pl.from_arrow(batch.select(plain))) if plain else pl.DataFrame()
     embeddings = [
-        vectors.from_arrow(name, batch.column(name), shard.path) for name in names if name.startswith(vectors.PREFIX)
+        vectors.from_arrow(name, batch.column(name), shard.path, dtypes.get(name, vectors.DTYPES[0]))
+        for name in names
+        if name.startswith(vectors.PREFIX)
     ]
     if not plain:
         return pl.DataFrame(embeddings)

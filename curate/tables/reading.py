@@ -16,11 +16,15 @@ EXPANSION = 200
 
 @dataclass(frozen=True)
 class Reading:
-    """How a job reads rows: the column of texts, rows in a batch, and the largest text in bytes."""
+    """How a job reads rows: the column of texts, rows in a batch, and the largest text in bytes.
+
+    ``dtype`` says which numbers vectors in fixed-size binary hold, float32 or float16; empty: what the file says.
+    """
 
     text_column: str = "text"
     batch_rows: int = BATCH_ROWS
     document_bytes: int = DOCUMENT_BYTES
+    dtype: str = ""
 
     def column(self, name: str) -> str:
         """Return the name of a column in the file. In batches, the column of texts is called ``text``."""

@@ -1,8 +1,10 @@
 """Read and write embedding columns ``emb.<name>``.
 
-On disk they are fixed-size binary, in memory (n, d) float32; nothing is copied between the two.
+On disk ours are fixed-size binary of float32, in memory (n, d) float32; nothing is copied between the two. Those of
+others may hold float16. As many bytes are as well half as many float32 numbers, so a file must say which, or its bytes.
 """
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,12 +12,84 @@ import polars as pl
 import pyarrow as pa
 
 from curate.errors import SchemaError
+from curate.tables import file_format, readers
+from curate.tables.shards import Shard
 
 PREFIX = "emb."
+DTYPE = "dtype"  # the key of a field's metadata that says which numbers its bytes are
+DTYPES = ("float32", "float16")
+LOOK_ROWS = 1024  # rows whose bytes are looked at where nothing says which numbers they are
 
 
-def from_arrow(name: str, column: pa.Array, where: Path) -> pl.Series:
-    """Return a column of vectors as ``pl.Array(Float32, d)``.
+def dtypes(
+    shard: Shard, columns: Mapping[str, pa.DataType], names: Sequence[str], declared: str = ""
+) -> dict[str, str]:
+    """Return the numbers, float32 or float16, of each column of fixed-size binary vectors among ``names``.
+
+    They are what ``declared`` says, else the key ``dtype`` of the field's metadata. Files that curate wrote hold
+    float32. Without all of these, the bytes must tell: see ``looks_like_float32``.
+
+    Raises:
+        SchemaError: if nothing tells which numbers they are.
+    """
+    if declared not in ("", *DTYPES):
+        raise SchemaError(f"dtype={declared} is not a type of vectors. Use float32 or float16")
+    binary = [n for n in names if n.startswith(PREFIX) and n in columns and pa.types.is_fixed_size_binary(columns[n])]
+    if declared or not binary:
+        return dict.fromkeys(binary, declared)
+    first = next(readers.read(shard, binary, LOOK_ROWS), None)
+    return {name: DTYPES[0] if first is None else _dtype(first, name, shard.path) for name in binary}
+
+
+def _dtype(batch: pa.RecordBatch, name: str, where: Path) -> str:
+    """Return the numbers of one column, by its metadata or its bytes."""
+    field = batch.schema.field(name)
+    size, written = field.type.byte_width, (field.metadata or {}).get(DTYPE.encode(), b"").decode()
+    if written and written not in DTYPES:
+        raise SchemaError(f"{where}: {name} has the metadata {DTYPE}={written}. Write float32 or float16 there")
+    if written or file_format.fields(batch.schema.metadata):
+        return written or DTYPES[0]
+    if size % 4 == 2:
+        return "float16"
+    if size % 4 == 0 and not looks_like_float32(_bytes(batch.column(name))):
+        raise SchemaError(
+            f"{where}: {name} is fixed-size binary of {size} bytes, which may be {size // 2} float16 or {size // 4} "
+            "float32 numbers, and the bytes look like float16. Say which by --dtype of score or describe, or by the "
+            f"field's metadata, {DTYPE}=float16 or {DTYPE}=float32"
+        )
+    return DTYPES[0]
+
+
+def looks_like_float32(data: np.ndarray) -> bool:
+    """Return whether bytes (n,) uint8 make more sense as float32 than as float16.
+
+    The numbers vary over fewer powers of two in the right reading. Half of a float32 number is the low bits of its
+    fraction, which as float16 are numbers of all sizes. Two float16 numbers read as one float32 vary 8 times as much as
+    they do, in powers of two, since 8 of its bits are the exponent and theirs have 5.
+    """
+    return _spread(data.view("<f4")) < _spread(data.view("<f2"))
+
+
+def _spread(numbers: np.ndarray) -> float:
+    """Return the standard deviation of the powers of two of numbers (m,), of those that are finite and not 0.
+
+    It is infinite for float16 numbers of which every second is 0: they are the low halves of float32 numbers with short
+    fractions, such as 0.5.
+    """
+    if numbers.itemsize == 2 and not numbers[::2].any():
+        return np.inf
+    sizes = np.abs(numbers[np.isfinite(numbers) & (numbers != 0)].astype(np.float64))
+    return float(np.log2(sizes).std()) if len(sizes) else 0.0
+
+
+def _bytes(column: pa.Array) -> np.ndarray:
+    """Return the bytes of a column of fixed-size binary, (n,) uint8, without a copy."""
+    size = column.type.byte_width
+    return np.frombuffer(column.buffers()[1], np.uint8, offset=column.offset * size, count=len(column) * size)
+
+
+def from_arrow(name: str, column: pa.Array, where: Path, dtype: str = DTYPES[0]) -> pl.Series:
+    """Return a column of vectors as ``pl.Array(Float32, d)``; ``dtype`` says which numbers fixed-size binary holds.
 
     Fixed-size binary and fixed-size lists of float32 are not copied.
 
@@ -26,17 +100,18 @@ def from_arrow(name: str, column: pa.Array, where: Path) -> pl.Series:
     if column.null_count:
         raise SchemaError(f"{where}: {name} has {column.null_count} null rows; every row needs its vector")
     # The bytes of fixed-size binary are the numbers themselves, so the array is a view of the column's buffer.
-    if pa.types.is_fixed_size_binary(kind) and kind.byte_width % 4 == 0:
-        start = column.offset * kind.byte_width
-        flat = np.frombuffer(
-            column.buffers()[1], dtype=np.float32, offset=start, count=len(column) * kind.byte_width // 4
-        )
-        width = kind.byte_width // 4
+    number = np.dtype(dtype).newbyteorder("<")
+    if pa.types.is_fixed_size_binary(kind) and kind.byte_width % number.itemsize == 0:
+        flat = _bytes(column).view(number).astype(np.float32, copy=False)
+        width = kind.byte_width // number.itemsize
     elif _is_list(kind) and (pa.types.is_floating(kind.value_type) or pa.types.is_integer(kind.value_type)):
         flat = column.flatten().to_numpy(zero_copy_only=False).astype(np.float32, copy=False)
         width = kind.list_size if pa.types.is_fixed_size_list(kind) else _width(name, column, where)
     else:
-        raise SchemaError(f"{where}: {name} is {kind}; use lists of numbers, all of one length, or fixed-size binary")
+        what = f" of {dtype}" if pa.types.is_fixed_size_binary(kind) else ""
+        raise SchemaError(
+            f"{where}: {name} is {kind}; use lists of numbers, all of one length, or fixed-size binary{what}"
+        )
     return pl.Series(name, flat.reshape(len(column), width), dtype=pl.Array(pl.Float32, width))
 
 
@@ -46,11 +121,20 @@ def to_arrow(column: pl.Series) -> pa.Array:
     return pa.Array.from_buffers(pa.binary(values.shape[1] * 4), len(values), [None, pa.py_buffer(values)])
 
 
-def width(kind: pa.DataType | None) -> int | None:
-    """Return the length of a column's vectors, or None if its type does not say."""
+def field(name: str, kind: pa.DataType) -> pa.Field:
+    """Return the field of a column that we write: one of vectors says in its metadata which numbers they are."""
+    is_vector = name.startswith(PREFIX) and pa.types.is_fixed_size_binary(kind)
+    return pa.field(name, kind, metadata={DTYPE: DTYPES[0]} if is_vector else None)
+
+
+def width(shard: Shard, columns: Mapping[str, pa.DataType], name: str) -> int | None:
+    """Return the length of a column's vectors, or None if the file's ``columns`` do not tell it."""
+    kind = columns.get(name)
     if kind is None or not (pa.types.is_fixed_size_binary(kind) or pa.types.is_fixed_size_list(kind)):
         return None
-    return int(kind.byte_width // 4 if pa.types.is_fixed_size_binary(kind) else kind.list_size)
+    if pa.types.is_fixed_size_list(kind):
+        return int(kind.list_size)
+    return int(kind.byte_width // np.dtype(dtypes(shard, columns, [name])[name]).itemsize)
 
 
 def finite(column: pl.Series) -> np.ndarray:

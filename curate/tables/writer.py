@@ -165,4 +165,5 @@ def _table(frame: pl.DataFrame) -> pa.Table:
             arrow = series.to_arrow()
             arrays.append(arrow.cast(pa.string()) if pa.types.is_large_string(arrow.type) else arrow)
         names.append(series.name)
-    return pa.table(dict(zip(names, arrays, strict=True)))
+    fields = [vectors.field(name, array.type) for name, array in zip(names, arrays, strict=True)]
+    return pa.Table.from_arrays(arrays, schema=pa.schema(fields))

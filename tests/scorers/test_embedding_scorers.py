@@ -1,9 +1,13 @@
 """Scorers of embeddings against cases worked by hand and brute force at n = 200; what bad input is told."""
 
+import json
+import re
 from itertools import pairwise
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -87,6 +91,47 @@ def test_lloyd_never_loses_cosine_and_no_cluster_stays_empty():
     cosines = [kmeans.nearest(x, f.centres)[1].mean() for f in runs]
     assert all(b > a - 1e-4 for a, b in pairwise(cosines))
     assert (runs[-1].counts > 0).all() and runs[-1].counts.sum() == 500
+
+
+def test_the_best_of_several_starts_is_taken():
+    """Three starts are learned from by hand; the chosen centres are those with the largest sum of cosines."""
+    points = kmeans.quantise(clumps(300, width=5, groups=30, noise=0.3)[0])
+
+    def blocks(share):
+        yield points[: round(share * 300)]
+
+    runs = [kmeans.learn(blocks, kmeans.plus_plus(points, 8, (7, i)), rows=300, iterations=10) for i in range(3)]
+    totals = [kmeans.nearest(points.astype(float), run.centres)[1].sum() for run in runs]
+    best = kmeans.best_start(points, 8, iterations=10, count=3, seed=7)
+    assert np.array_equal(best, kmeans.quantise(runs[int(np.argmax(totals))].centres))
+    assert len({round(total, 6) for total in totals}) == 3
+
+
+@pytest.mark.parametrize(
+    ("k", "rows", "width", "expected"),
+    [(10, 1797, 64, 10), (64, 10_000, 384, 10), (200, 10_000, 384, 5), (1000, 10_000, 384, 1)],
+)
+def test_fewer_starts_are_compared_where_each_costs_more(k, rows, width, expected):
+    assert kmeans.starts(k, rows, width, 20) == expected
+
+
+def test_two_seeds_rank_digits_alike(cli, tmp_path):
+    """Through the command line: one start of k-means leaves the seeds at .88."""
+    from scipy.stats import spearmanr
+    from sklearn.datasets import load_digits
+
+    digits = load_digits().data.astype(np.float32)
+    frame = pl.DataFrame({"id": [f"d{i}" for i in range(len(digits))]})
+    frame.with_columns(pl.Series("emb.x", digits, dtype=pl.Array(pl.Float32, 64))).write_parquet(tmp_path / "a.parquet")
+    scores = []
+    for seed in range(4):
+        out = tmp_path / f"out{seed}"
+        result = cli(
+            "score", tmp_path / "a.parquet", "--scorer", f"prototypes:k=10,embedding=emb.x,seed={seed}", "--out", out
+        )
+        assert result.code == 0, result.err
+        scores.append(pl.read_parquet(out / "a.parquet.scores.parquet")["score.prototypes"].to_numpy())
+    assert min(spearmanr(a, b)[0] for a, b in pairwise(scores)) > 0.99
 
 
 # ---------------------------------------------------------------- classes, density, moderate
@@ -210,20 +255,95 @@ def test_semdedup_does_not_depend_on_the_order_of_rows():
 # ---------------------------------------------------------------- coverage and D2
 
 
-def test_coverage_is_the_definition(monkeypatch):
-    x = np.random.default_rng(1).normal(size=(200, 5)).astype(np.float32)
+def gains_by_hand(plane, probes, near):
+    expected = np.zeros(len(plane))
+    for probe in probes:
+        winner = int(((plane - probe) ** 2).sum(axis=1).argmin())
+        around = np.argsort(((plane - plane[winner]) ** 2).sum(axis=1))[1 : near + 1]
+        expected[winner] += 1
+        expected[around] -= 1 / near
+    return expected
+
+
+@pytest.mark.parametrize("width", [3, 30])  # every plane for both halves, and random planes
+def test_coverage_is_the_definition(monkeypatch, width):
+    x = np.random.default_rng(1).normal(size=(200, width)).astype(np.float32)
     seen = []
-    real = coverage._probe
-    monkeypatch.setattr(coverage, "_probe", lambda *args: (seen.append(args[:2]), real(*args)))
-    scorer = coverage.learn(streamed(x), planes=4, probes=50, near=3)
-    expected = np.zeros(200)
-    for plane, probes in seen:
-        for probe in probes:
-            winner = int(((plane - probe) ** 2).sum(axis=1).argmin())
-            around = np.argsort(((plane - plane[winner]) ** 2).sum(axis=1))[1:4]
-            expected[winner] += 1
-            expected[around] -= 1 / 3
-    assert scorer.scores == pytest.approx(expected) and scorer.scores.sum() == pytest.approx(0)
+    real = coverage._gains
+    monkeypatch.setattr(coverage, "_gains", lambda *args: (seen.append(args[:2]), real(*args))[1])
+    scorer = coverage.learn(streamed(x), planes=12, probes=50, near=3)
+    expected = sum(gains_by_hand(plane, probes, 3) for plane, probes in seen) * 200 / (12 * 50)
+    assert len(seen) == 12
+    # both are in the order of the hashed ids
+    assert scorer.scores == pytest.approx(expected, abs=1e-12)
+    assert scorer.scores.sum() == pytest.approx(0, abs=1e-12)
+
+
+def test_rows_equal_in_a_plane_share_what_chance_would_give_them():
+    """Three copies at 0, two at 1, one at 5; a probe at 0 and one at 5; two rows lose for each.
+
+    At 0 each copy gains 1/3 and, as the neighbour of another copy, loses 1/3. At 5 the lone row gains 1, and
+    its two nearest rows, the copies at 1, lose 1/2 each.
+    """
+    plane = np.array([[0, 0], [0, 0], [-0.0, 0], [1, 0], [1, 0], [5, 0]], np.float32)
+    gains = coverage._gains(plane, np.array([[0.1, 0], [5, 1]]), 2)
+    assert gains == pytest.approx([0, 0, 0, -1 / 2, -1 / 2, 1])
+    # four rows lose: two of the three copies wholly, so each copy two thirds of a quarter, and both at 1
+    gains = coverage._gains(plane, np.array([[0.1, 0]]), 4)
+    assert gains == pytest.approx([1 / 3 - 2 / 3 / 4] * 3 + [-1 / 4] * 2 + [0])
+
+
+def test_probes_have_the_triangular_distribution():
+    low, middle, high = np.array([0.0, -1]), np.array([0.0, 0.5]), np.array([1.0, 1])
+    drawn = coverage._triangular(coverage._even_points(20_000, np.random.default_rng(0)), low, middle, high)
+    expected = np.random.default_rng(0).triangular(low, middle, high, (200_000, 2))
+    quantiles = [0.01, 0.25, 0.5, 0.75, 0.99]
+    assert np.quantile(drawn, quantiles, axis=0) == pytest.approx(np.quantile(expected, quantiles, axis=0), abs=0.01)
+
+
+def test_probes_are_added_until_two_halves_agree(monkeypatch):
+    """With few coordinates every plane is used, and the halves soon agree. With many, a note says that chance rules."""
+    x = np.random.default_rng(5).normal(size=(300, 4)).astype(np.float32)
+    agreement, planes, probes = coverage.learn(streamed(x)).halves
+    assert agreement >= 0.9 and planes % 12 == 0 and planes < 200 and probes == 500
+    monkeypatch.setattr(coverage, "MOST_PLANES", 250)
+    wide = np.random.default_rng(5).normal(size=(300, 100)).astype(np.float32)
+    scorer = coverage.learn(streamed(wide))
+    assert scorer.halves[0] < 0.6 and scorer.halves[1] == 250
+    assert "share" in scorer.notes[0] and "chance: raise planes=250" in scorer.notes[0]
+
+
+@pytest.mark.slow
+def test_two_seeds_keep_nine_tenths_of_the_same_digits(cli, tmp_path):
+    """Through the command line, which prints how far the halves of the probes agree, and records it."""
+    from sklearn.datasets import load_digits
+
+    digits = load_digits().data.astype(np.float32)
+    frame = pl.DataFrame({"id": [f"d{i}" for i in range(len(digits))]})
+    (tmp_path / "digits").mkdir()
+    frame.with_columns(pl.Series("emb.x", digits, dtype=pl.Array(pl.Float32, 64))).write_parquet(
+        tmp_path / "digits" / "a.parquet"
+    )
+    kept = []
+    for seed in (1, 2):
+        out = tmp_path / f"scores{seed}"
+        result = cli("score", tmp_path / "digits", "--scorer", f"coverage:embedding=emb.x,seed={seed}", "--out", out)
+        assert result.code == 0, result.err
+        share = re.search(r"note: coverage: two independent halves .*? share (\d+)%", result.err)
+        assert int(share[1]) >= 90
+        record = json.loads(next((out / "_curate" / "learned").glob("*.json")).read_text())
+        assert f"share {share[1]}%" in record["notes"][0]
+        scores = pl.read_parquet(out / "a.parquet.scores.parquet").sort("score.coverage", descending=True)
+        kept.append(set(scores["id"].head(359)))
+    assert len(kept[0] & kept[1]) >= 0.9 * 359
+
+
+def test_coverage_does_not_depend_on_the_order_of_rows():
+    x = np.round(np.random.default_rng(6).normal(size=(300, 5)), 1).astype(np.float32)
+    mixed = np.random.default_rng(0).permutation(300)
+    first = coverage.learn(streamed(x), planes=40)
+    second = coverage.learn(streamed(x[mixed], rows=41, ids=[IDS[i] for i in mixed]), planes=40)
+    assert first.ids.tobytes() == second.ids.tobytes() and first.scores.tobytes() == second.scores.tobytes()
 
 
 def test_the_lone_row_covers_more_than_its_crowd():
@@ -296,6 +416,7 @@ LABELS = {"label": ["a", "b", None] * 10}
         (prototypes.learn, ONES, {"k": 2, "start": "sample"}, {}, "the 30 rows that were looked at have 1"),
         (prototypes.learn, ZEROS, {"k": 1}, {}, "have 0 .a zero vector has none"),
         (prototypes.learn, SPREAD, {"k": 0}, {}, "k=0 and iterations=20 must be at least 1"),
+        (prototypes.learn, SPREAD, {"k": 2, "starts": -1}, {}, "starts=-1 at least 0"),
         (prototypes.learn, SPREAD, {"start": "far", "k": 2}, {}, r"start=far must be \+\+ or sample"),
         (prototypes.learn, SPREAD, {"scratch": "nowhere"}, {}, "scratch=nowhere is not a folder"),
         (density.learn, SPREAD, {"k": 1}, {}, "density: k=1 clusters have no distance"),
@@ -306,6 +427,7 @@ LABELS = {"label": ["a", "b", None] * 10}
         (semdedup.learn, SPREAD, {"epsilon": 1.5}, {}, "epsilon=1.5 must be between 0 and 1"),
         (semdedup.learn, ZEROS, {}, {}, "semdedup: k=1 centres need 1 different directions"),
         (coverage.learn, ONES, {}, {}, "coverage: 0 of 4 coordinates .* vary over 30 rows"),
+        (coverage.learn, SPREAD, {"planes": 1}, {}, "planes=1 must be 0 or at least 2"),
         (coverage.learn, SPREAD, {"near": 30}, {}, "near=30 neighbours need more than 30 rows; the data has 30"),
         (d2.learn, SPREAD, {"near": 30}, {"score.prototypes": [1.0] * 30}, "near=30 neighbours"),
         (d2.learn, SPREAD, {}, {"score.prototypes": [1.0] * 29 + [-1.0]}, "d2: score.prototypes of id 'r29' is -1.0"),
@@ -346,3 +468,45 @@ def test_every_scorer_of_clusters_numbers_them_as_int32():
         schema = getattr(open_sets.implementation("scorers", name), "schema", {})
         for column, kind in schema.items() if isinstance(schema, dict) else ():
             assert not column.startswith("cluster.") or kind == pl.Int32()
+
+
+# ---------------------------------------------------------------- vectors in fixed-size binary
+
+
+def test_float16_in_binary_through_the_command_line(cli, tmp_path):
+    """It gives the scores of float32 where --dtype or the metadata says so; otherwise one line refuses it."""
+    x = clumps(60)[0]
+
+    def write(name, numbers, metadata=None):
+        values = [row.tobytes() for row in x.astype(numbers)]
+        kind = pa.binary(len(values[0]))
+        schema = pa.schema([pa.field("id", pa.string()), pa.field("emb.x", kind, metadata=metadata)])
+        (tmp_path / name).mkdir()
+        pq.write_table(pa.table([IDS[:60], pa.array(values, kind)], schema=schema), tmp_path / name / "a.parquet")
+        return tmp_path / name
+
+    def scores(data, *words):
+        out = tmp_path / f"scores-{data.name}{len(words)}"
+        result = cli("score", data, "--scorer", "prototypes:k=3,embedding=emb.x", "--out", out, *words)
+        assert result.code == 0, result.err
+        return pl.read_parquet(out / "a.parquet.scores.parquet")["score.prototypes"].to_numpy()
+
+    right = scores(write("single", "float32"))
+    assert scores(write("marked", "float16", {"dtype": "float16"})) == pytest.approx(right, abs=1e-3)
+    half = write("half", "float16")
+    assert scores(half, "--dtype", "float16") == pytest.approx(right, abs=1e-3)
+    encoder = "embedding:encoder=precomputed,dtype=float16,path=" + str(half)
+    for words in (
+        ("score", half, "--scorer", "prototypes:k=3,embedding=emb.x", "--out", tmp_path / "refused"),
+        ("describe", half, "--embedding", "emb.x"),
+        ("score", half, "--scorer", encoder.replace("dtype=float16,", ""), "--out", tmp_path / "refused"),
+    ):
+        result = cli(*words)
+        messages = [line for line in result.err.splitlines() if line.startswith("curate: ")]
+        assert result.code == 1 and len(messages) == 1, result.err
+        assert "emb.x is fixed-size binary of 16 bytes, which may be 8 float16 or 4 float32" in messages[0]
+    assert cli("describe", half, "--embedding", "emb.x", "--dtype", "float16").code == 0
+    assert cli("score", half, "--scorer", encoder, "--out", tmp_path / "encoded").code == 0
+    encoded = pl.read_parquet(tmp_path / "encoded" / "a.parquet.scores.parquet")["emb.precomputed"]
+    vectors = encoded.bin.reinterpret(dtype=pl.Array(pl.Float32, 8)).to_numpy()
+    assert vectors == pytest.approx(x, abs=1e-3)

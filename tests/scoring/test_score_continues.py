@@ -8,7 +8,7 @@ import pytest
 from conftest import documents, tree
 
 from curate.errors import Interrupted
-from curate.scorers import length
+from curate.scorers import length, prototypes
 from curate.scoring import score, scoring_job, specs, status
 from curate.storage.files import text_hash
 
@@ -49,7 +49,9 @@ def scores(out: Path) -> dict[str, bytes]:
     return {name: content for name, content in tree(out).items() if name.endswith(".scores.parquet")}
 
 
-def test_a_folder_of_version_0_0_1_continues(corpus, tmp_path):
+def test_a_folder_of_version_0_0_1_continues(corpus, tmp_path, monkeypatch):
+    # as if the scores of prototypes had not changed since
+    monkeypatch.setattr(prototypes, "FORMAT", 1)
     out = tmp_path / "out"
     score.score([str(corpus)], SPECS, out)
     whole = scores(out)
@@ -128,7 +130,7 @@ def test_formats_name_every_scorer_and_encoder(monkeypatch):
         "length": 1,
         "embedding": 1,
         "encoders/hashed": 1,
-        "prototypes": 1,
+        "prototypes": 2,
     }
     monkeypatch.setattr(length.Length, "FORMAT", 3, raising=False)
     assert specs.formats(("length",))["length"] == 3

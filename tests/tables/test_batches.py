@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from curate.errors import SchemaError
 from curate.tables import batches as tables
+from curate.tables import vectors
 from curate.tables.batches import FORMATS, Reading, Shard, batches, shards
 
 
@@ -188,6 +189,65 @@ def test_embeddings_of_each_kind(tmp_path, kind, suffix):
         assert np.array_equal(got["emb.e"].to_numpy(), expected)
 
 
+def binary_file(path, rows, numbers, metadata=None, whole=None):
+    """Write vectors as fixed-size binary of these numbers, with the metadata of the field and of the file."""
+    values = [row.tobytes() for row in rows.astype(numbers)]
+    kind = pa.binary(len(values[0]))
+    schema = pa.schema([pa.field("id", pa.string()), pa.field("emb.e", kind, metadata=metadata)], metadata=whole)
+    table = pa.Table.from_arrays([pa.array([str(i) for i in range(len(rows))]), pa.array(values, kind)], schema=schema)
+    pq.write_table(table, path) if path.suffix == ".parquet" else pyarrow.feather.write_feather(table, path)
+    return Shard(path, path.name)
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".arrow"])
+@pytest.mark.parametrize("numbers", ["float16", "float32"])
+def test_binary_vectors_are_read_as_what_the_metadata_or_the_job_says(tmp_path, suffix, numbers):
+    expected = VECTORS.astype(numbers).astype(np.float32)
+    shard = binary_file(tmp_path / f"a{suffix}", VECTORS, numbers, {"dtype": numbers})
+    assert np.array_equal(read(shard, ("emb.e",), reading=Reading(batch_rows=2))["emb.e"].to_numpy(), expected)
+    shard = binary_file(tmp_path / f"b{suffix}", VECTORS, numbers)
+    reading = Reading(batch_rows=2, dtype=numbers)
+    assert np.array_equal(read(shard, ("emb.e",), reading=reading)["emb.e"].to_numpy(), expected)
+
+
+def test_float16_in_binary_is_refused_where_nothing_says_so(tmp_path):
+    shard = binary_file(tmp_path / "a.parquet", VECTORS, "float16")
+    with pytest.raises(
+        SchemaError, match=r"a\.parquet: emb\.e is fixed-size binary of 12 bytes, which may be 6 float16 or 3"
+    ):
+        read(shard, ("emb.e",))
+    with pytest.raises(SchemaError, match="metadata dtype=int8. Write float32 or float16"):
+        read(binary_file(tmp_path / "b.parquet", VECTORS, "float16", {"dtype": "int8"}), ("emb.e",))
+    with pytest.raises(SchemaError, match="dtype=int8 is not a type of vectors"):
+        read(shard, ("emb.e",), reading=Reading(dtype="int8"))
+    odd = binary_file(tmp_path / "c.parquet", VECTORS[:, :5], "float16")  # 10 bytes are no whole number of float32
+    assert read(odd, ("emb.e",))["emb.e"].to_numpy().shape == (11, 5)
+
+
+@pytest.mark.parametrize("scale", [1e-2, 1.0, 16.0, 1e3])
+@pytest.mark.parametrize("kind", ["normal", "unit", "counts", "sparse", "signs"])
+def test_bytes_tell_float32_from_float16(kind, scale):
+    x = np.random.default_rng(0).normal(size=(200, 16))
+    x = {
+        "normal": lambda: x,
+        "unit": lambda: x / np.linalg.norm(x, axis=1, keepdims=True),
+        "counts": lambda: np.round(np.abs(x) * 5),
+        "sparse": lambda: np.where(x > 1, x, 0),
+        "signs": lambda: np.sign(x),
+    }[kind]()
+    x[7, 3] = np.nan  # the reader names such a row later
+    assert vectors.looks_like_float32((x * scale).astype(np.float32).view(np.uint8).ravel())
+    assert not vectors.looks_like_float32((x * scale).astype(np.float16).view(np.uint8).ravel())
+
+
+def test_files_of_earlier_versions_hold_float32(tmp_path):
+    """They have no metadata of the field, but that of the file; here the bytes alone would not tell."""
+    wide = np.tile(np.float32([1e-30, 1e30]), (11, 3))
+    read(binary_file(tmp_path / "a.parquet", wide, "float32", whole={"curate": '{"format": 1}'}), ("emb.e",))
+    with pytest.raises(SchemaError, match="look like float16"):
+        read(binary_file(tmp_path / "b.parquet", wide, "float32"), ("emb.e",))
+
+
 @pytest.mark.parametrize(
     "bad",
     [pa.array([[1.0], [1.0, 2.0]]), pa.array(["a", "b"]), pa.array([[1.0, 2.0], None], type=pa.list_(pa.float32(), 2))],
@@ -231,7 +291,8 @@ def test_our_files_store_embeddings_as_fixed_binary_and_round_trip(tmp_path):
         pl.Series("emb.e", VECTORS, dtype=pl.Array(pl.Float32, 6)), source=pl.lit("s"), tokens=pl.lit(3)
     )
     assert tables.write(tmp_path / "x.parquet", [frame[:4], frame[4:]]) == 11
-    assert pq.read_schema(tmp_path / "x.parquet").field("emb.e").type == pa.binary(24)
+    field = pq.read_schema(tmp_path / "x.parquet").field("emb.e")
+    assert field.type == pa.binary(24) and field.metadata[b"dtype"] == b"float32"
     got = read(Shard(tmp_path / "x.parquet", "x"), ("text", "emb.e"), reading=Reading(batch_rows=3))
     assert got["text"].equals(frame["text"])
     assert np.array_equal(got["emb.e"].to_numpy(), VECTORS)
