@@ -17,8 +17,10 @@ from torch.func import vmap
 from curate import open_sets
 from curate.errors import FitError
 from curate.fitting.solver.coordinates import Coordinates
-from curate.fitting.solver.multistart import DEFAULTS, FitPasses, resample
+from curate.fitting.solver.multistart import DEFAULTS, FitPasses
 from curate.fitting.solver.multistart import FitOptions as FitOptions  # part of this module's interface
+from curate.fitting.solver.redraws import redraw
+from curate.fitting.solver.residual_noise import as_normal, noise_of_residuals
 from curate.laws import Law
 from curate.runs.predictor import spread
 from curate.runs.recipes import Recipes
@@ -158,8 +160,8 @@ def fit_evals(
     minima = passes.from_many_starts(spec)
     if len(losses) > 1 and bool(coordinates.shared.any()):
         minima = passes.share(minima)
-    counts = resample(np.arange(n) if clusters is None else clusters, options.draws, options.seed)
-    draws = passes.bootstrap(minima, counts)
+    redraws = redraw(np.arange(n) if clusters is None else clusters, k, options.draws, options.seed)
+    draws = passes.bootstrap(minima, redraws)
     return {
         name: _result(passes, spec, name, pools, theta=coordinates.theta(minima.point[i]), draws=draws[i], row=i)
         for i, name in enumerate(losses)
@@ -173,8 +175,6 @@ def _result(
     target = passes.target[row]
     residual = (passes.law.loss(theta, passes.recipes).log() - target)[torch.isfinite(target)]
     rmse = float((residual**2).mean().sqrt())
-    # The k parameters have taken up k of the residuals' degrees of freedom.
-    free = max(1, len(residual) - passes.coordinates.size)
     return Fit(
         spec=spec,
         pools=tuple(pools),
@@ -182,7 +182,7 @@ def _result(
         theta=theta,
         draws=vmap(passes.coordinates.theta)(draws),
         rmse=rmse,
-        noise=rmse * float(np.sqrt(len(residual) / free)),
+        noise=float(as_normal(*noise_of_residuals(residual[None], passes.coordinates.size))),
         rows=len(residual),
         ranges=ranges(passes.recipes, pools),
     )
