@@ -35,7 +35,7 @@ class FitOptions:
     ``starts``: starting points of a Sobol sequence. ``draws``: bootstrap refits. ``delta``: of Huber's loss on log
     loss; None means 1.345 residual scales of a first pass, at least 1e-3. ``prior``: whether the law's weak priors
     count. ``sharing``: how far shared parameters of one eval may sit from the median over evals, in prior widths.
-    ``rounds``: how often the noise is estimated from residuals, at most; it usually settles earlier.
+    ``rounds``: how often the noise is estimated from the residuals, at most; it usually settles earlier.
     """
 
     starts: int = 32
@@ -139,15 +139,18 @@ class FitPasses:
         return minima if self.options.delta is not None else self._settled(minima, solution.point)
 
     def _settled(self, minima: Minima, start: Tensor) -> Minima:
-        """Estimate the noise from the residuals and fit with it, until it no longer moves.
+        """Estimate the noise from the residuals and fit with it, until it no longer falls.
 
         The noise weighs the prior. A noise that is too large lets the prior inflate the residuals, and these would give
         a noise that is too large again. ``start`` (m x s, k) are the points from which the first of these fits starts;
         the others start from the last minima.
         """
-        for _ in range(self.options.rounds):
-            noise = self._noise(minima.point)
-            moving = torch.nonzero((noise / minima.noise - 1).abs() > SETTLED)[:, 0]
+        for i in range(self.options.rounds):
+            noise = robust_noise(self.residuals(minima.point), self.coordinates.size)
+            change = noise / minima.noise - 1
+            # The first estimate may be larger than FIRST_NOISE. A later one that rises shows the pull of the prior, not
+            # noise, and would strengthen that pull.
+            moving = torch.nonzero((change.abs() if i == 0 else -change) > SETTLED)[:, 0]
             if not len(moving):
                 break
             # Evals whose noise has settled cost nothing more.
@@ -166,7 +169,9 @@ class FitPasses:
         width = torch.where(shared, self.options.sharing * minima.width, minima.width)
         pulled = replace(minima, centre=centre, width=width)
         point = self.solve(self.problems(minima.point, pulled)).point
-        return replace(pulled, point=point, other=point, noise=self._noise(point))
+        return replace(
+            pulled, point=point, other=point, noise=robust_noise(self.residuals(point), self.coordinates.size)
+        )
 
     def bootstrap(self, minima: Minima, redraws: Redraws) -> Tensor:
         """Return (m, b, k) refits, each with its own rows, noise and prior centre."""
@@ -179,7 +184,7 @@ class FitPasses:
         rng = np.random.default_rng(self.options.seed)
         shifts = torch.from_numpy(rng.standard_normal((b, self.coordinates.size)))
         centre = minima.centre[:, None] + minima.width[:, None] * shifts  # (m, b, k)
-        noise, free = noise_of_residuals(self.residuals(minima.point), self.coordinates.size)
+        noise, free = self.noise_of_runs(minima)
         # Many rows keep the robust noise with which they were fitted.
         drawn_noise = (noise if redraws.few else minima.noise)[:, None] * redraws.scales(free)  # (m, b)
         target = self.target[:, None] + drawn_noise[..., None] * redraws.errors
@@ -207,9 +212,17 @@ class FitPasses:
         theta = vmap(self.coordinates.theta)(point)
         return vmap(lambda values: self.law.loss(values, self.recipes).log())(theta) - self.target
 
-    def _noise(self, point: Tensor) -> Tensor:
-        """Return the (m,) noises of log loss that the residuals at ``point`` (m, k) show."""
-        return robust_noise(self.residuals(point), self.coordinates.size)
+    def noise_of_runs(self, minima: Minima) -> tuple[Tensor, Tensor]:
+        """Return the (m,) standard deviations of the log loss of a run, and their (m,) degrees of freedom."""
+        slopes, _ = least_squares.jacobian(self.predict, minima.point, self.recipes.rows)  # (m, n, k)
+        measured = torch.isfinite(self.target) * self.weights
+        data = slopes.mT @ (measured[..., None] * slopes)
+        prior = torch.diag_embed((minima.noise[:, None] / minima.width) ** 2 * self.options.prior)
+        # A parameter that the prior holds takes up no degree of freedom: the trace of the matrix that turns what the
+        # runs alone would say into the fit counts those that the runs determine.
+        determined = torch.linalg.pinv(data + prior) @ data
+        parameters = determined.diagonal(dim1=1, dim2=2).sum(dim=1).clamp(0, self.coordinates.size)
+        return noise_of_residuals(self.residuals(minima.point), parameters)
 
 
 def chunk_size(rows: int, parameters: int, pools: int) -> int:

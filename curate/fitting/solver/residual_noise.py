@@ -13,6 +13,7 @@ FIRST_NOISE = 0.01  # of log loss, before the residuals of a first pass say bett
 NOISE_FLOOR = 1e-5  # of log loss: a prior keeps some weight when a law fits exactly
 TAIL = 0.95  # the quantile of a 90 % interval, at which Student's and the normal distribution are compared
 KNOWN = 1e6  # degrees of freedom of a noise that counts as known
+ROUNDING = 1e-6  # of a number of degrees of freedom
 
 
 def robust_noise(residuals: Tensor, parameters: int) -> Tensor:
@@ -28,16 +29,17 @@ def robust_noise(residuals: Tensor, parameters: int) -> Tensor:
     return torch.where(rows > parameters, scale, FIRST_NOISE).clamp_min(NOISE_FLOOR)
 
 
-def noise_of_residuals(residuals: Tensor, parameters: int) -> tuple[Tensor, Tensor]:
+def noise_of_residuals(residuals: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
     """Return the (m,) standard deviations of the noise behind (m, n) residuals, and their (m,) degrees of freedom.
 
-    The k fitted parameters have taken up k of the n degrees of freedom. Where none is left the residuals say nothing,
-    and FIRST_NOISE counts as known.
+    ``parameters`` (m,) is how many parameters the runs determine: they have taken up as many degrees of freedom. Where
+    less than one is left the residuals say nothing, and FIRST_NOISE counts as known.
     """
-    rows = torch.isfinite(residuals).sum(dim=1)
-    free = rows - parameters
+    free = torch.isfinite(residuals).sum(dim=1) - parameters
+    # Rounding can make the number of parameters a little too large.
+    enough = free > 1 - ROUNDING
     scale = (torch.nansum(residuals**2, dim=1) / free.clamp_min(1)).sqrt()
-    return torch.where(free > 0, scale, FIRST_NOISE).clamp_min(NOISE_FLOOR), torch.where(free > 0, free, KNOWN)
+    return torch.where(enough, scale, FIRST_NOISE).clamp_min(NOISE_FLOOR), torch.where(enough, free, KNOWN)
 
 
 def as_normal(noise: Tensor, free: Tensor) -> Tensor:
