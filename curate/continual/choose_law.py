@@ -7,6 +7,7 @@ import numpy as np
 import polars as pl
 
 from curate import open_sets
+from curate.continual import one_budget
 from curate.errors import FitError
 from curate.fitting.boosted import Boosted
 from curate.fitting.fit import Fit, FitOptions
@@ -24,16 +25,19 @@ class ChosenLaw:
     """The law that predicts left-out runs best, and how it compares with the others.
 
     ``fit``: the law fitted to all runs; its ``noise`` is at least its root mean squared error on left-out runs.
+    ``rivals``: other laws that may be right as well, fitted to all runs; see ``choose``.
     ``rows``: one row a law, the best first. All errors are of the log loss, predicted minus measured:
 
     - ``heldout``: mean absolute error over all left-out rows;
     - ``bias``, ``rms``: mean and root mean squared error over the same rows;
-    - ``shares``, ``longest``: mean absolute error where each share in turn, or the longest runs, were left out;
+    - ``shares``, ``longest``: mean absolute error where each share in turn, or the longest runs, were left out (see
+      ``splits``);
     - ``why``: the reason if the law could not be fitted.
     """
 
     fit: Fit | Boosted
     rows: pl.DataFrame
+    rivals: tuple[Fit | Boosted, ...] = ()
 
     def table(self) -> pl.DataFrame:
         """Return the comparison, one row a law."""
@@ -44,14 +48,19 @@ def complete_specs(specs: Sequence[str], continued: Continued, *, rest: bool) ->
     """Fill in the options of laws that follow from the runs, unless the user has set them.
 
     ``pool``: the number of the domain's pool. ``rest``: set if the law is of the general loss. ``length``: tokens of
-    the longest run. ``sizes``: set if the runs differ in size. A law gets only the options that it has.
+    the longest run. ``sizes``: set if the runs differ in size. ``start``: the loss of the start model, if all runs have
+    one budget. A law gets only the options that it has.
     """
     recipes = continued.runs.recipes()
+    budget = one_budget.budget_of(continued)
     options = {"pool": str(continued.index), "length": f"{float(recipes.tokens.max()):g}"}
     if rest:
         options["rest"] = "true"
     if float(recipes.params.std(correction=0)) > 0:
         options["sizes"] = "true"
+    if budget is not None:
+        general, domain = continued.start(budget.params)
+        options["start"] = f"{general if rest else domain:.6g}"
     completed = []
     for spec in specs:
         name, chosen = open_sets.parse(spec)
@@ -65,23 +74,33 @@ def complete_specs(specs: Sequence[str], continued: Continued, *, rest: bool) ->
 def splits(continued: Continued) -> dict[str, list[np.ndarray]]:
     """Return which runs to leave out, as (n,) boolean masks.
 
-    ``shares``: one mask for each share of the domain. ``longest``: one mask, of the runs with the most tokens; no mask
-    if all runs are equally long.
+    ``shares``: one mask for each share of the domain. If all runs have one budget there is none for the largest share:
+    the laws are then not read beyond it. ``longest``: one mask, of the runs with the most tokens; no mask if all runs
+    are equally long.
     """
     recipes = continued.runs.recipes()
     share_of_run = np.round(recipes.weights.numpy()[:, continued.index], 6)
     tokens = recipes.tokens.numpy()
     longest = tokens >= tokens.max() * (1 - 1e-6)
+    shares = continued.shares if one_budget.budget_of(continued) is None else continued.shares[:-1]
     return {
-        "shares": [share_of_run == share for share in continued.shares],
+        "shares": [share_of_run == share for share in shares],
         "longest": [] if longest.all() else [longest],
     }
 
 
-def choose(specs: Sequence[str], continued: Continued, evaluation: str, *, options: FitOptions = DEFAULTS) -> ChosenLaw:
+def choose(
+    specs: Sequence[str],
+    continued: Continued,
+    evaluation: str,
+    *,
+    options: FitOptions = DEFAULTS,
+    rival: float = 0.0,
+) -> ChosenLaw:
     """Return the law with the smallest error on left-out runs, fitted to all runs.
 
-    Every law is fitted once without each split of ``splits`` and compared with the runs that were left out.
+    Every law is fitted once without each split of ``splits`` and compared with the runs that were left out. Rivals are
+    the laws whose root mean squared error is at most ``rival`` times that of the best.
 
     Raises:
         FitError: if no law can be fitted, with the reason of the first.
@@ -94,7 +113,13 @@ def choose(specs: Sequence[str], continued: Continued, evaluation: str, *, optio
     every_run = np.ones(len(continued.runs), dtype=bool)
     fit = _fit(best["law"], continued, evaluation, every_run, options)
     # A law that fits its own runs closely may still predict others badly; the interval must show that.
-    return ChosenLaw(replace(fit, noise=max(fit.noise, float(best["rms"]))), table)
+    rivals = table[1:].filter(pl.col("rms") <= rival * best["rms"])["law"]
+    return ChosenLaw(
+        replace(fit, noise=max(fit.noise, float(best["rms"]))),
+        table,
+        # Only the point of a rival is read, so that one bootstrap draw is enough.
+        tuple(_fit(spec, continued, evaluation, every_run, replace(options, draws=1)) for spec in rivals),
+    )
 
 
 def _options(name: str) -> set[str]:

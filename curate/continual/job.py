@@ -4,10 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from curate.continual import choose_law, further, measured, ratio_warnings
+from curate.continual import choose_law, measured, one_budget, ratio_warnings
 from curate.continual.choose_law import ChosenLaw
 from curate.continual.critical_ratio import CriticalRatio, critical_ratio
-from curate.continual.further import Extras
+from curate.continual.further import answers
+from curate.continual.further.answers import Extras
 from curate.continual.question import Question
 from curate.continual.result import CriticalRatios
 from curate.continual.token_laws import TokenLaw, token_laws
@@ -23,7 +24,8 @@ from curate.storage.arguments import as_json
 from curate.tables import frames
 from curate.tables.frames import Table
 
-# Each was best on some of the run tables that we measured (benchmarks/continual/cmr.py).
+# Each was best on some of the run tables that we measured (benchmarks/continual/cmr.py). Runs of one budget have laws
+# of their own (`one_budget`).
 LAWS = ("replay", "replay:checkpoints=true", "dcpt:repeats=true")
 LENGTHS = (0.25, 0.5, 1.0, 2.0, 4.0)  # default budgets, as multiples of the longest run
 
@@ -40,7 +42,7 @@ def cmr(
     pools: Path | str | Sequence[Pool] | None = None,
     replay: Mapping[str, float] | str | None = None,
     start_loss: Mapping[str, float] | None = None,
-    laws: Sequence[str] = LAWS,
+    laws: Sequence[str] | None = None,
     largest: float | None = None,
     width: float | None = None,
     limited: Budget | None = None,
@@ -67,11 +69,13 @@ def cmr(
         tolerance: How far general loss may rise over that of the start, in nats per token; one number or several.
         relative: Read tolerances as shares of the start's loss.
         budgets: Tokens and parameters; by default 1/4 to 4 times the longest run, at the largest size with a start.
+            Runs of one budget answer for that budget only.
         pools: Unique tokens: pools.json or pools. By default the largest ``unique.<pool>`` of the run table.
         replay: Proportions of the other pools by name, or "best" for the lowest general loss. By default those of the
             runs if these are all alike, else by size.
         start_loss: ``EVAL`` or ``EVAL@PARAMS`` to a loss before training, in the place of a start row.
-        laws: Names of laws to compare, with options.
+        laws: Names of laws to compare, with options. By default ``LAWS``, or ``one_budget.LAWS`` if all runs have the
+            same tokens and size.
         largest: The largest share to examine; by default the largest that was run.
         width: Suggest runs that would narrow the interval of the ratio to this width.
         limited: Unique domain tokens and parameters: find the best share of a corpus that is seen once.
@@ -95,36 +99,41 @@ def cmr(
     table = run_table.read(runs, where=where)
     continued = continued_runs.split(table, general=general, domain=domain, pool=pool, start_loss=start_loss)
     notes = run_checks.check(continued.runs)
+    only = one_budget.budget_of(continued)
     question = Question(
         continued,
-        budgets=_budgets(continued) if budgets is None else tuple(budgets),
+        budgets=_budgets(continued, only) if budgets is None else tuple(budgets),
         pools=_pools(pools, continued),
         replay=continued.proportions() if replay is None else replay,
         tolerances=(tolerance,) if isinstance(tolerance, int | float) else tuple(tolerance),
         relative=relative,
         largest=largest,
     )
+    if only is not None:
+        one_budget.check(question, only, limited=limited is not None)
     # Before the fits, which take minutes: its tables are checked on the way.
-    procedure = further.published(question) if published else None
+    procedure = answers.published(question) if published else None
     options = FitOptions(starts=starts, draws=draws, seed=seed)
     chosen = _laws(continued, laws, options)
     fits = (chosen[0].fit, chosen[1].fit)
-    ratios = _ratios(question, *fits)
+    ratios = _ratios(question, *chosen)
     return CriticalRatios(
         question=question,
         laws=chosen,
         ratios=ratios,
         measured=measured.measured_best(question),
         token_laws=_token_laws(question, ratios, fits),
-        further=further.answer(question, extras, *fits, procedure),
+        further=answers.answer(question, extras, *fits, procedure),
         ratio_warnings=ratio_warnings.warnings(question, ratios, fits),
         notes=tuple(notes),
         made_by=_made_by(recorded, runs, pools, seed),
     )
 
 
-def _budgets(continued: Continued) -> tuple[Budget, ...]:
-    """Return LENGTHS times the longest run, at the largest size with a start."""
+def _budgets(continued: Continued, only: Budget | None) -> tuple[Budget, ...]:
+    """Return LENGTHS times the longest run, at the largest size with a start; or the ``only`` budget of the runs."""
+    if only is not None:
+        return (only,)
     longest = float(continued.runs.recipes().tokens.max())
     return tuple(Budget(length * longest, max(continued.starts)) for length in LENGTHS)
 
@@ -135,34 +144,47 @@ def _pools(pools: Path | str | Sequence[Pool] | None, continued: Continued) -> t
     return read_pools(pools)
 
 
-def _laws(continued: Continued, specs: Sequence[str], options: FitOptions) -> tuple[ChosenLaw, ChosenLaw]:
+def _laws(continued: Continued, specs: Sequence[str] | None, options: FitOptions) -> tuple[ChosenLaw, ChosenLaw]:
     """Return the best laws of general and of domain loss."""
+    several = one_budget.budget_of(continued) is None
+    compared = (LAWS if several else one_budget.LAWS) if specs is None else specs
+    rival = 0.0 if several else one_budget.RIVAL
 
     def best(name: str, *, rest: bool) -> ChosenLaw:
-        completed = choose_law.complete_specs(specs, continued, rest=rest)
-        return choose_law.choose(completed, continued, name, options=options)
+        completed = choose_law.complete_specs(compared, continued, rest=rest)
+        return choose_law.choose(completed, continued, name, options=options, rival=rival)
 
     return best(continued.general, rest=True), best(continued.domain, rest=False)
 
 
-def _ratios(question: Question, general: Predictor, domain: Predictor) -> tuple[CriticalRatio, ...]:
+def _ratios(question: Question, general: ChosenLaw, domain: ChosenLaw) -> tuple[CriticalRatio, ...]:
     """Return critical ratios by tolerance, then by budget."""
     ratios = []
     for tolerance in question.tolerances:
         for budget in question.budgets:
-            ratio = critical_ratio(
-                general,
-                domain,
-                question.pools,
-                budget,
-                question.ceiling(budget, tolerance),
-                pool=question.continued.pool,
-                start=question.continued.start(budget.params)[1],
-                proportions=question.replay,
-                largest=question.largest,
+            ratio, *rivals = (
+                _ratio(question, fit, domain.fit, budget, tolerance) for fit in (general.fit, *general.rivals)
             )
-            ratios.append(replace(ratio, tolerance=tolerance))
+            ratios.append(one_budget.widened(ratio, rivals))
     return tuple(ratios)
+
+
+def _ratio(
+    question: Question, general: Predictor, domain: Predictor, budget: Budget, tolerance: float
+) -> CriticalRatio:
+    """Return the critical ratio of one budget and tolerance by one law of the general loss."""
+    ratio = critical_ratio(
+        general,
+        domain,
+        question.pools,
+        budget,
+        question.ceiling(budget, tolerance),
+        pool=question.continued.pool,
+        start=question.continued.start(budget.params)[1],
+        proportions=question.replay,
+        largest=question.largest,
+    )
+    return replace(ratio, tolerance=tolerance)
 
 
 def _token_laws(question: Question, ratios: Sequence[CriticalRatio], fits: Sequence[Predictor]) -> tuple[TokenLaw, ...]:

@@ -2,15 +2,19 @@
 
 from collections.abc import Sequence
 
+from curate.continual import one_budget
 from curate.continual.critical_ratio import CriticalRatio
 from curate.continual.question import Question
 from curate.pool.pool import Budget
 from curate.runs.predictor import Predictor
 
+WIDE = 0.5  # of the shares examined: an interval as wide as this leaves the share open
+
 
 def warnings(question: Question, ratios: Sequence[CriticalRatio], fits: Sequence[Predictor]) -> tuple[str, ...]:
     """Return what to mind about the ratios, each line once."""
-    lines = []
+    only = one_budget.budget_of(question.continued)
+    lines = [] if only is None else [one_budget.warning(only)]
     for tolerance in question.tolerances:
         lines += _noise_warning(question, fits[0], tolerance)
         for ratio in (ratio for ratio in ratios if ratio.tolerance == tolerance):
@@ -29,6 +33,13 @@ def _ratio_warnings(ratio: CriticalRatio) -> list[str]:
     warnings = [] if plain else [ratio.note]
     if ratio.best is not None and ratio.best < ratio.reference_share - 1e-6:
         warnings.append(f"domain loss is lowest at share {ratio.best:.3f}, below the critical share")
+    low, high = (ratio.examined if end is None else end for end in (ratio.low, ratio.high))
+    if high - low > WIDE * ratio.examined:
+        above = " or above" if ratio.high is None else ""
+        warnings.append(
+            f"the runs cannot tell the critical share: its 90 % interval is {low:.3g} to {high:.3g}{above}. Run shares "
+            "within it, or several seeds"
+        )
     return [*warnings, *ratio.warnings]
 
 

@@ -10,7 +10,7 @@ import polars as pl
 from curate.continual import ratio_rows
 from curate.continual.choose_law import ChosenLaw
 from curate.continual.critical_ratio import CriticalRatio
-from curate.continual.further import Further
+from curate.continual.further.answers import Further
 from curate.continual.measured import MeasuredBest
 from curate.continual.question import Question
 from curate.continual.token_laws import TokenLaw

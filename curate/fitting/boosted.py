@@ -16,7 +16,8 @@ from torch import Tensor
 from curate.errors import FitError
 from curate.fitting import fit as fits
 from curate.fitting.fit import Fit
-from curate.fitting.solver.multistart import DEFAULTS, FitOptions, resample
+from curate.fitting.solver.multistart import DEFAULTS, FitOptions
+from curate.fitting.solver.redraws import resample
 from curate.runs.predictor import spread
 from curate.runs.recipes import Recipes
 

@@ -17,8 +17,10 @@ from torch.func import vmap
 from curate import open_sets
 from curate.errors import FitError
 from curate.fitting.solver.coordinates import Coordinates
-from curate.fitting.solver.multistart import DEFAULTS, FitPasses, resample
+from curate.fitting.solver.multistart import DEFAULTS, FitPasses
 from curate.fitting.solver.multistart import FitOptions as FitOptions  # part of this module's interface
+from curate.fitting.solver.redraws import redraw
+from curate.fitting.solver.residual_noise import as_normal
 from curate.laws import Law
 from curate.runs.predictor import spread
 from curate.runs.recipes import Recipes
@@ -158,34 +160,24 @@ def fit_evals(
     minima = passes.from_many_starts(spec)
     if len(losses) > 1 and bool(coordinates.shared.any()):
         minima = passes.share(minima)
-    counts = resample(np.arange(n) if clusters is None else clusters, options.draws, options.seed)
-    draws = passes.bootstrap(minima, counts)
-    return {
-        name: _result(passes, spec, name, pools, theta=coordinates.theta(minima.point[i]), draws=draws[i], row=i)
-        for i, name in enumerate(losses)
-    }
-
-
-def _result(
-    passes: FitPasses, spec: str, name: str, pools: Sequence[str], *, theta: dict[str, Tensor], draws: Tensor, row: int
-) -> Fit:
-    """Return the fit of the eval ``name``, which is row ``row`` of the targets; ``draws`` (b, k) are coordinates."""
-    target = passes.target[row]
-    residual = (passes.law.loss(theta, passes.recipes).log() - target)[torch.isfinite(target)]
-    rmse = float((residual**2).mean().sqrt())
-    # The k parameters have taken up k of the residuals' degrees of freedom.
-    free = max(1, len(residual) - passes.coordinates.size)
-    return Fit(
-        spec=spec,
-        pools=tuple(pools),
-        eval=name,
-        theta=theta,
-        draws=vmap(passes.coordinates.theta)(draws),
-        rmse=rmse,
-        noise=rmse * float(np.sqrt(len(residual) / free)),
-        rows=len(residual),
-        ranges=ranges(passes.recipes, pools),
-    )
+    redraws = redraw(np.arange(n) if clusters is None else clusters, k, options.draws, options.seed)
+    draws = passes.bootstrap(minima, redraws)
+    noise = as_normal(*passes.noise_of_runs(minima)).tolist()
+    results = {}
+    for i, (name, residuals) in enumerate(zip(losses, passes.residuals(minima.point), strict=True)):
+        measured = residuals[torch.isfinite(residuals)]
+        results[name] = Fit(
+            spec=spec,
+            pools=tuple(pools),
+            eval=name,
+            theta=coordinates.theta(minima.point[i]),
+            draws=vmap(coordinates.theta)(draws[i]),
+            rmse=float((measured**2).mean().sqrt()),
+            noise=noise[i],
+            rows=len(measured),
+            ranges=ranges(recipes, pools),
+        )
+    return results
 
 
 def ranges(recipes: Recipes, pools: Sequence[str]) -> dict[str, tuple[float, float]]:

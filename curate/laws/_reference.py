@@ -1,13 +1,15 @@
-"""The reference run of the laws, and sums and powers of shares."""
+"""The reference run of the laws, sums and powers of shares, and a form of the exponential that is smooth at 0."""
 
 import math
 
+import torch
 from torch import Tensor
 
 # The run at which amplitudes are read: 2e8 parameters and 1e10 tokens. The size term of a law is A (N / 2e8)^-alpha, so
 # that A is in nats per token. Fits then start from amplitudes of about 1, and A and alpha are nearly independent.
 SIZE, TOKENS = 2e8, 1e10
 TRACE = 1e-6  # is added to shares: h^g has no finite slope at h = 0 for g < 1
+FLAT = 1e-4  # for |z| below this (e^z - 1) / z is computed as a series, which is exact to 1e-13 there
 
 
 def corpus(parts: Tensor, pool: int, *, rest: bool) -> Tensor:
@@ -27,3 +29,11 @@ def log_mean(shares: Tensor, k: Tensor, g: Tensor, trace: Tensor | float) -> Ten
     """
     top = (k * (shares + trace) ** g).sum(dim=-1)
     return (top.log() - k.sum(dim=-1).log()) / g + math.log(shares.shape[-1])
+
+
+def growth(z: Tensor) -> Tensor:
+    """Return (e^z - 1) / z, which is 1 at z = 0."""
+    flat = z.abs() < FLAT
+    # The branch that is not taken is differentiated as well, and must not divide by 0.
+    safe = torch.where(flat, 1.0, z)
+    return torch.where(flat, 1 + z / 2 + z**2 / 6, torch.expm1(safe) / safe)

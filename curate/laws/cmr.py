@@ -7,6 +7,7 @@ from torch import Tensor
 
 from curate.laws import Param
 from curate.laws._reference import TRACE
+from curate.laws._share_forms import check_start, ends
 from curate.runs.recipes import Recipes
 
 # Constants of eq. 8 for the domain Finance and 20B tokens, by model size (Gu et al. 2024, table 5).
@@ -25,22 +26,25 @@ class Cmr:
 
     L = none + (full - none) R^s, where R is the share of pool number ``pool`` (from 0; -1 is the last, the domain). The
     paper writes L = alpha R^s + beta, so alpha = full - none and beta = none. The loss of the domain falls with R (full
-    < none); the general loss rises. The runs must have one size and one budget, since neither enters.
+    < none); the general loss rises. ``start`` is the loss of the start model, to which a weak prior draws none; 0: not
+    known. The runs must have one size and one budget, since neither enters.
 
     Source: Gu et al. 2024 (arXiv 2407.17467).
     """
 
     pool: int = -1
+    start: float = 0.0
 
     name = "cmr"
 
+    def __post_init__(self) -> None:
+        """Check the start's loss."""
+        check_start(self.name, self.start)
+
     def params(self) -> tuple[Param, ...]:
         """Return the losses none (at R = 0) and full (at R = 1) in nats per token, and the exponent s."""
-        return (
-            Param("none", 0.01, 30.0, likely=(0.7, 5.0)),
-            Param("full", 0.01, 30.0, likely=(0.7, 5.0)),
-            Param("s", 0.01, 20.0, likely=(0.15, 2.0), shared=True),
-        )
+        # Near share 1 the general loss can rise very steeply: s = 26 on D-CPT's published table (shares .9 to 1).
+        return (*ends(self.start), Param("s", 0.01, 100.0, likely=(0.15, 2.0), shared=True))
 
     def loss(self, theta: Mapping[str, Tensor], recipes: Recipes) -> Tensor:
         """Return (n,) losses in nats per token."""

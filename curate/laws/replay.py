@@ -7,11 +7,9 @@ import torch
 from torch import Tensor
 
 from curate.laws import Param
-from curate.laws._reference import SIZE, corpus
+from curate.laws._reference import SIZE, corpus, growth
 from curate.laws._repeats import LEAST, effective_tokens, powered
 from curate.runs.recipes import Recipes
-
-FLAT = 1e-4  # for |z| below this (e^z - 1) / z is computed as a series, which is exact to 1e-13 there
 
 
 @dataclass(frozen=True)
@@ -112,11 +110,3 @@ class Replay:
             return t, torch.zeros_like(t)
         angle = torch.pi * t.clamp_max(1.0)
         return t + angle.sin() / torch.pi, (1 - angle.cos()) / 2
-
-
-def growth(z: Tensor) -> Tensor:
-    """Return (e^z - 1) / z, which is 1 at z = 0."""
-    flat = z.abs() < FLAT
-    # The branch that is not taken is differentiated as well, and must not divide by 0.
-    safe = torch.where(flat, 1.0, z)
-    return torch.where(flat, 1 + z / 2 + z**2 / 6, torch.expm1(safe) / safe)

@@ -2,7 +2,7 @@
 
 RUNS has one row for each run or checkpoint, and a start row (tokens = 0) with the losses before training. The general
 loss is the mean over the --general evals. The critical ratio is the largest share of domain data at which this loss
-stays within --tolerance of its value at the start.
+stays within --tolerance of its value at the start. Four or more shares at one budget are enough for that budget.
 
 For each budget the job prints the critical ratio with its interval, a share that is safe, the share with the lowest
 domain loss, the gain of the domain, the passes over the pools, and how both losses change with the share.
@@ -17,7 +17,6 @@ import typer
 
 from pipelines.shared.flags import Json, Out, Seed, pairs
 
-LAWS = "replay,replay:checkpoints=true,dcpt:repeats=true"
 NOT_RECORDED = ("out", "seed", "as_json")
 
 
@@ -45,7 +44,10 @@ def main(
     ] = False,
     budget: Annotated[
         str | None,
-        typer.Option(help="TOKENS:PARAMS[,...] to examine. Default: 1/4 to 4 times the tokens of the longest run."),
+        typer.Option(
+            help="TOKENS:PARAMS[,...] to examine. Default: 1/4 to 4 times the tokens of the longest run; if all runs "
+            "have one budget, that budget."
+        ),
     ] = None,
     pools: Annotated[
         Path | None, typer.Option(help="pools.json, for the unique tokens of pools. Default: those in the run table.")
@@ -64,11 +66,13 @@ def main(
         ),
     ] = None,
     law: Annotated[
-        str,
+        str | None,
         typer.Option(
-            help="NAME[,NAME...]: laws to fit. The law that best predicts left-out shares and run lengths is kept."
+            help="NAME[,NAME...]: laws to fit. The law that best predicts left-out shares and run lengths is kept. "
+            "Default: replay, replay:checkpoints=true and dcpt:repeats=true; if all runs have the same tokens and "
+            "size, cmr, share_logarithm and share_exponential."
         ),
-    ] = LAWS,
+    ] = None,
     largest: Annotated[
         float | None, typer.Option(help="Largest share of the domain to examine. Default: the largest in RUNS.")
     ] = None,
@@ -119,7 +123,7 @@ def main(
         pools=pools,
         replay="best" if replay == ["best"] else pairs(replay or [], "--replay") or None,
         start_loss=pairs(start_loss or [], "--start-loss"),
-        laws=open_sets.split(law),
+        laws=None if law is None else open_sets.split(law),
         largest=largest,
         width=width,
         limited=None if limited is None else parse_budget(limited),

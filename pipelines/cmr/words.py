@@ -4,13 +4,14 @@ from collections.abc import Sequence
 
 import polars as pl
 
+from curate.continual import one_budget
 from curate.continual.choose_law import ChosenLaw
 from curate.continual.critical_ratio import CriticalRatio
-from curate.continual.limited_corpus import LimitedCorpus
+from curate.continual.further.limited_corpus import LimitedCorpus
+from curate.continual.further.model_size import ModelSize
+from curate.continual.further.next_runs import NextRuns
+from curate.continual.further.published_procedure import Procedure
 from curate.continual.measured import MeasuredBest
-from curate.continual.model_size import ModelSize
-from curate.continual.next_runs import NextRuns
-from curate.continual.published_procedure import Procedure
 from curate.continual.result import CriticalRatios
 from curate.continual.token_laws import FEWEST
 from pipelines.shared.show import table
@@ -25,7 +26,7 @@ PUBLISHED_CAVEATS = (
 def text(result: CriticalRatios) -> str:
     """Return everything that the command prints, in paragraphs."""
     further = result.further
-    parts = [*(_comparison(law) for law in result.laws), _ratios(result), _measured(result.measured)]
+    parts = [*(_comparison(law, result) for law in result.laws), _ratios(result), _measured(result.measured)]
     parts += [_trade_off(result), *_token_laws(result)]
     if further.published is not None:
         parts.append(_published(further.published, result))
@@ -39,8 +40,10 @@ def text(result: CriticalRatios) -> str:
     return "\n\n".join(parts)
 
 
-def _comparison(law: ChosenLaw) -> str:
-    head = f"Error of log loss on loss.{law.fit.eval}, where each share in turn and the longest runs were left out:"
+def _comparison(law: ChosenLaw, result: CriticalRatios) -> str:
+    several = one_budget.budget_of(result.question.continued) is None
+    left_out = "each share in turn and the longest runs were" if several else "each share but the largest was in turn"
+    head = f"Error of log loss on loss.{law.fit.eval}, where {left_out} left out (the first law is kept):"
     return f"{head}\n{table(law.rows)}"
 
 

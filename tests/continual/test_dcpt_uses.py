@@ -7,7 +7,8 @@ import pytest
 import torch
 from problems import law_of, planted, theta
 
-from curate.continual import critical_ratio, limited_corpus, measured, model_size
+from curate.continual import critical_ratio, measured
+from curate.continual.further import limited_corpus, model_size
 from curate.errors import CurateError, FitError, Infeasible, SchemaError
 from curate.fitting import fit as fits
 from curate.laws._reference import SIZE, TOKENS

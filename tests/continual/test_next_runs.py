@@ -7,7 +7,8 @@ import pytest
 import torch
 from problems import law_of, planted
 
-from curate.continual import critical_ratio, next_runs
+from curate.continual import critical_ratio
+from curate.continual.further import next_runs
 from curate.errors import FitError, SchemaError
 from curate.fitting import fit as fits
 from curate.pool.pool import Budget

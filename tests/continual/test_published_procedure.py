@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curate.continual import published_procedure
+from curate.continual.further import published_procedure
 from curate.errors import FitError, SchemaError
 from curate.fitting.power_sums import Powers, fit_powers
 from curate.laws.cmr import PUBLISHED, UNIT, critical_share

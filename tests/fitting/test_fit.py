@@ -12,7 +12,7 @@ from curate.errors import FitError, SchemaError
 from curate.fitting import fit as fits
 from curate.fitting import fit_files
 from curate.fitting.fit import FitOptions, fit
-from curate.fitting.solver.multistart import resample
+from curate.fitting.solver.redraws import resample
 from curate.laws import chinchilla, repetition
 from curate.runs.predictor import Blend
 from curate.runs.recipes import Recipes

@@ -11,8 +11,9 @@ from problems import theta
 from scipy.optimize import least_squares
 
 from curate.fitting.fit import FitOptions, fit
+from curate.laws._reference import growth
 from curate.laws.forgetting import Forgetting
-from curate.laws.replay import Replay, growth
+from curate.laws.replay import Replay
 from curate.runs.recipes import Recipes, recipes
 from curate.runs.run_table import check
 

@@ -1,6 +1,6 @@
 """The passes of a fit, each a batch of least-squares problems: many starts, shared exponents, bootstrap refits."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -10,14 +10,16 @@ from torch.func import vmap
 from curate.errors import FitError
 from curate.fitting.solver import least_squares
 from curate.fitting.solver.coordinates import Coordinates
+from curate.fitting.solver.redraws import Redraws
+from curate.fitting.solver.residual_noise import FIRST_NOISE, noise_of_residuals, robust_noise
+from curate.fitting.solver.residual_noise import MAD_TO_SIGMA as MAD_TO_SIGMA  # for the checks of runs
 from curate.laws import Law
 from curate.runs.recipes import Recipes
 
 DELTA = 1e-3  # smallest Huber delta on log loss; Hoffmann et al. 2022 (arXiv 2203.15556) use it for all fits
 TUNED = 1.345  # Huber's delta in residual scales: 95 % efficient on Gaussian noise (Huber 1981)
-MAD_TO_SIGMA = 1.4826  # the standard deviation of a Gaussian over its median absolute deviation
-FIRST_NOISE = 0.01  # of log loss, before the residuals of a first pass say better; also that pass's delta
-NOISE_FLOOR = 1e-5  # of log loss: a prior keeps some weight when a law fits exactly
+SETTLED = 0.05  # relative change of the noise at which it counts as settled; a prior then moves by as little
+ROUNDS = 16  # of re-estimating the noise, at most: from FIRST_NOISE to NOISE_FLOOR it halves ten times
 SHARING = 0.15  # of its prior width: how far a shared parameter of one eval may sit from the median over evals
 DRAW_TOL = 1e-5  # relative change of the objective at which a bootstrap refit stops: far below its own spread
 DRAW_STEPS = 60  # a refit starts at the solution, so that few steps are enough
@@ -33,6 +35,7 @@ class FitOptions:
     ``starts``: starting points of a Sobol sequence. ``draws``: bootstrap refits. ``delta``: of Huber's loss on log
     loss; None means 1.345 residual scales of a first pass, at least 1e-3. ``prior``: whether the law's weak priors
     count. ``sharing``: how far shared parameters of one eval may sit from the median over evals, in prior widths.
+    ``rounds``: how often the noise is estimated from the residuals, at most; it usually settles earlier.
     """
 
     starts: int = 32
@@ -40,6 +43,7 @@ class FitOptions:
     delta: float | None = None
     prior: bool = True
     sharing: float = SHARING
+    rounds: int = ROUNDS
     seed: int = 0
 
 
@@ -60,6 +64,15 @@ class Minima:
     centre: Tensor
     width: Tensor
 
+    def part(self, evals: Tensor) -> "Minima":
+        """Return the minima of some evals, by their positions."""
+        return Minima(*(getattr(self, name)[evals] for name in self.__dataclass_fields__))
+
+    def with_part(self, evals: Tensor, part: "Minima") -> "Minima":
+        """Return the minima with those of some evals replaced."""
+        fields = self.__dataclass_fields__
+        return Minima(*(getattr(self, name).index_copy(0, evals, getattr(part, name)) for name in fields))
+
 
 @dataclass(frozen=True)
 class FitPasses:
@@ -79,29 +92,24 @@ class FitPasses:
         """Return the log loss of one recipe at coordinates ``u`` (k,)."""
         return self.law.loss(self.coordinates.theta(u), Recipes.single(row)).log()[0]
 
-    def solve(
-        self,
-        start: Tensor,
-        minima: Minima,
-        *,
-        weights: Tensor | None = None,
-        centre: Tensor | None = None,
-        tol: float = 1e-9,
-        steps: int = 200,
-    ) -> least_squares.LeastSquaresSolution:
-        """Solve one problem for each row of ``start`` (m x s, k): s starts for every eval in turn."""
-        n, k = len(self.recipes), self.coordinates.size
+    def problems(self, start: Tensor, minima: Minima) -> least_squares.LeastSquaresProblems:
+        """Return one problem for each row of ``start`` (m x s, k): s starts for every eval in turn."""
         each = len(start) // len(self.target)
         precision = (minima.noise[:, None] / minima.width) ** 2 * self.options.prior
-        problems = least_squares.LeastSquaresProblems(
+        return least_squares.LeastSquaresProblems(
             start=start,
             target=self.target.repeat_interleave(each, 0),
-            weights=self.weights.expand(len(start), n) if weights is None else weights * self.weights,
+            weights=self.weights.expand(len(start), len(self.recipes)),
             delta=self.delta(minima.noise).repeat_interleave(each),
-            centre=minima.centre.repeat_interleave(each, 0) if centre is None else centre,
+            centre=minima.centre.repeat_interleave(each, 0),
             precision=precision.repeat_interleave(each, 0),
         )
-        chunk = chunk_size(n, k, self.coordinates.pools)
+
+    def solve(
+        self, problems: least_squares.LeastSquaresProblems, *, tol: float = 1e-9, steps: int = 200
+    ) -> least_squares.LeastSquaresSolution:
+        """Solve problems over these runs, as many at a time as memory allows."""
+        chunk = chunk_size(len(self.recipes), self.coordinates.size, self.coordinates.pools)
         return least_squares.least_squares(self.predict, self.recipes.rows, problems, steps=steps, tol=tol, chunk=chunk)
 
     def delta(self, noise: Tensor) -> Tensor:
@@ -111,7 +119,7 @@ class FitPasses:
         return (TUNED * noise).clamp_min(DELTA)
 
     def from_many_starts(self, spec: str) -> Minima:
-        """Fit from many starts with a rough noise, then again with the noise that the residuals show.
+        """Fit from many starts with a rough noise, then again and again with the noise that the residuals show.
 
         Raises:
             FitError: if no start gives a finite loss.
@@ -119,57 +127,102 @@ class FitPasses:
         m, starts = len(self.target), self.options.starts
         centre, width = (x.expand(m, -1) for x in self.coordinates.prior())
         noise = torch.full((m,), self.options.delta or FIRST_NOISE, dtype=torch.float64)
+        minima = Minima(centre, centre, noise, centre, width)
         start = self.coordinates.starts(starts, self.options.seed).repeat(m, 1)
-        solution = self.solve(start, Minima(centre, centre, noise, centre, width))
+        solution = self.solve(self.problems(start, minima))
         if not bool(torch.isfinite(solution.objective.reshape(m, starts).amin(dim=1)).all()):
             raise FitError(
                 f"{spec} gives no finite loss from any of {starts} starts. Are tokens and params in single units?"
             )
-        if self.options.delta is None:
-            noise = self._noise(_two_minima(solution, m)[0])
-            solution = self.solve(solution.point, Minima(centre, centre, noise, centre, width))
         point, other = _two_minima(solution, m)
-        return Minima(point, other, noise, centre, width)
+        minima = replace(minima, point=point, other=other)
+        return minima if self.options.delta is not None else self._settled(minima, solution.point)
+
+    def _settled(self, minima: Minima, start: Tensor) -> Minima:
+        """Estimate the noise from the residuals and fit with it, until it no longer falls.
+
+        The noise weighs the prior. A noise that is too large lets the prior inflate the residuals, and these would give
+        a noise that is too large again. ``start`` (m x s, k) are the points from which the first of these fits starts;
+        the others start from the last minima.
+        """
+        for i in range(self.options.rounds):
+            noise = robust_noise(self.residuals(minima.point), self.coordinates.size)
+            change = noise / minima.noise - 1
+            # The first estimate may be larger than FIRST_NOISE. A later one that rises shows the pull of the prior, not
+            # noise, and would strengthen that pull.
+            moving = torch.nonzero((change.abs() if i == 0 else -change) > SETTLED)[:, 0]
+            if not len(moving):
+                break
+            # Evals whose noise has settled cost nothing more.
+            part = replace(minima.part(moving), noise=noise[moving])
+            passes, m = replace(self, target=self.target[moving]), len(moving)
+            start = start.reshape(len(self.target), -1, start.shape[1])[moving].flatten(0, 1)
+            point, other = _two_minima(passes.solve(passes.problems(start, part)), m)
+            minima = minima.with_part(moving, replace(part, point=point, other=other))
+            start = torch.stack([minima.point, minima.other], dim=1).flatten(0, 1)
+        return minima
 
     def share(self, minima: Minima) -> Minima:
         """Pull shared parameters towards their median over the evals, and fit again."""
         shared = self.coordinates.shared
         centre = torch.where(shared, minima.point.median(dim=0).values, minima.centre)
         width = torch.where(shared, self.options.sharing * minima.width, minima.width)
-        pulled = Minima(minima.point, minima.other, minima.noise, centre, width)
-        point = self.solve(minima.point, pulled).point
-        return Minima(point, point, self._noise(point), centre, width)
+        pulled = replace(minima, centre=centre, width=width)
+        point = self.solve(self.problems(minima.point, pulled)).point
+        return replace(
+            pulled, point=point, other=point, noise=robust_noise(self.residuals(point), self.coordinates.size)
+        )
 
-    def bootstrap(self, minima: Minima, counts: Tensor) -> Tensor:
-        """Return (m, b, k) refits, each with its own row counts (b, n) and its own prior centre."""
-        m, b = len(self.target), len(counts)
+    def bootstrap(self, minima: Minima, redraws: Redraws) -> Tensor:
+        """Return (m, b, k) refits, each with its own rows, noise and prior centre."""
+        m, b = len(self.target), len(redraws.counts)
         # A refit starts from both minima, since resampled rows may prefer the second one.
         two = bool((minima.other != minima.point).any())
         start = torch.stack([minima.point, minima.other] if two else [minima.point], dim=1)  # (m, 1 or 2, k)
-        minima_each = start.shape[1]
+        each = start.shape[1]
         # Prior centres are drawn from the prior: what the runs do not determine then varies as widely as the prior.
         rng = np.random.default_rng(self.options.seed)
-        noise = torch.from_numpy(rng.standard_normal((b, self.coordinates.size)))
-        centre = (minima.centre[:, None] + minima.width[:, None] * noise).repeat(1, minima_each, 1).flatten(0, 1)
-        solution = self.solve(
-            start.repeat_interleave(b, dim=1).flatten(0, 1),
-            minima,
-            weights=counts.repeat(m * minima_each, 1),
-            centre=centre,
-            tol=DRAW_TOL,
-            steps=DRAW_STEPS,
+        shifts = torch.from_numpy(rng.standard_normal((b, self.coordinates.size)))
+        centre = minima.centre[:, None] + minima.width[:, None] * shifts  # (m, b, k)
+        noise, free = self.noise_of_runs(minima)
+        # Many rows keep the robust noise with which they were fitted.
+        drawn_noise = (noise if redraws.few else minima.noise)[:, None] * redraws.scales(free)  # (m, b)
+        target = self.target[:, None] + drawn_noise[..., None] * redraws.errors
+        problems = self.problems(start.repeat_interleave(b, dim=1).flatten(0, 1), minima)
+
+        def repeated(values: Tensor) -> Tensor:
+            """Repeat (m, b, ...) values for each minimum from which the refits start."""
+            return values[:, None].expand(m, each, *values.shape[1:]).flatten(0, 2)
+
+        problems = replace(
+            problems,
+            target=repeated(target),
+            weights=redraws.counts.repeat(m * each, 1) * self.weights,
+            delta=repeated(self.delta(drawn_noise)),
+            centre=repeated(centre),
+            precision=repeated((drawn_noise[..., None] / minima.width[:, None]) ** 2 * self.options.prior),
         )
-        objective = solution.objective.reshape(m, minima_each, b)
-        points = solution.point.reshape(m, minima_each, b, -1)
+        solution = self.solve(problems, tol=DRAW_TOL, steps=DRAW_STEPS)
+        objective = solution.objective.reshape(m, each, b)
+        points = solution.point.reshape(m, each, b, -1)
         return points.take_along_dim(objective.argmin(dim=1)[:, None, :, None], dim=1)[:, 0]
 
-    def _noise(self, point: Tensor) -> Tensor:
-        """Return the (m,) robust residual scale of log loss, corrected for the number of parameters."""
+    def residuals(self, point: Tensor) -> Tensor:
+        """Return the (m, n) predicted minus measured log losses at ``point`` (m, k), NaN where not measured."""
         theta = vmap(self.coordinates.theta)(point)
-        residual = vmap(lambda values: self.law.loss(values, self.recipes).log())(theta) - self.target
-        rows = torch.isfinite(residual).sum(dim=1)
-        scale = MAD_TO_SIGMA * residual.abs().nanmedian(dim=1).values
-        return (scale * (rows / (rows - self.coordinates.size).clamp_min(1)).sqrt()).clamp_min(NOISE_FLOOR)
+        return vmap(lambda values: self.law.loss(values, self.recipes).log())(theta) - self.target
+
+    def noise_of_runs(self, minima: Minima) -> tuple[Tensor, Tensor]:
+        """Return the (m,) standard deviations of the log loss of a run, and their (m,) degrees of freedom."""
+        slopes, _ = least_squares.jacobian(self.predict, minima.point, self.recipes.rows)  # (m, n, k)
+        measured = torch.isfinite(self.target) * self.weights
+        data = slopes.mT @ (measured[..., None] * slopes)
+        prior = torch.diag_embed((minima.noise[:, None] / minima.width) ** 2 * self.options.prior)
+        # A parameter that the prior holds takes up no degree of freedom: the trace of the matrix that turns what the
+        # runs alone would say into the fit counts those that the runs determine.
+        determined = torch.linalg.pinv(data + prior) @ data
+        parameters = determined.diagonal(dim1=1, dim2=2).sum(dim=1).clamp(0, self.coordinates.size)
+        return noise_of_residuals(self.residuals(minima.point), parameters)
 
 
 def chunk_size(rows: int, parameters: int, pools: int) -> int:
@@ -189,15 +242,3 @@ def _two_minima(solution: least_squares.LeastSquaresSolution, m: int) -> tuple[T
     second = rivals.argmin(dim=1)
     exists = torch.isfinite(rivals[evals, second])
     return best, torch.where(exists[:, None], points[evals, second], best)
-
-
-def resample(clusters: np.ndarray, draws: int, seed: int) -> Tensor:
-    """Return (draws, n) counts: how often the cluster of each row is drawn, with replacement.
-
-    ``clusters`` (n,) are codes of trainings. Checkpoints of one training are drawn together, since their losses are
-    not independent.
-    """
-    names, codes = np.unique(clusters, return_inverse=True)
-    rng = np.random.default_rng(seed)
-    counts = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=draws)
-    return torch.from_numpy(counts[:, codes].astype(np.float64))

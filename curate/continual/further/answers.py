@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from curate.continual import limited_corpus, model_size, next_runs, published_procedure
-from curate.continual.limited_corpus import LimitedCorpus
-from curate.continual.model_size import ModelSize
-from curate.continual.next_runs import NextRuns, NothingToRun
-from curate.continual.published_procedure import Procedure
+from curate.continual import one_budget
+from curate.continual.further import limited_corpus, model_size, next_runs, published_procedure
+from curate.continual.further.limited_corpus import LimitedCorpus
+from curate.continual.further.model_size import ModelSize
+from curate.continual.further.next_runs import NextRuns, NothingToRun
+from curate.continual.further.published_procedure import Procedure
 from curate.continual.question import Question
 from curate.errors import FitError, SchemaError
 from curate.pool.pool import Budget
@@ -64,9 +65,19 @@ def _next_runs(question: Question, general: Predictor, width: float) -> NextRuns
     """Suggest runs for the ratio at the largest budget and the first tolerance."""
     budget, pool = question.largest_budget, question.continued.pool
     ceiling = question.ceiling(budget, question.tolerances[0])
+    # A law of the share alone would take a short run for as good as a long one.
+    one_length = one_budget.budget_of(question.continued) is not None
+    candidates = [(share, budget.tokens, budget.params) for share in next_runs.SHARES] if one_length else None
     try:
         return next_runs.suggest(
-            general, question.pools, budget, ceiling, width, pool=pool, proportions=question.replay
+            general,
+            question.pools,
+            budget,
+            ceiling,
+            width,
+            pool=pool,
+            proportions=question.replay,
+            candidates=candidates,
         )
     except FitError as error:
         # A ceiling that is not reached is an answer: the ratios of other budgets stand.
