@@ -145,20 +145,22 @@ def fit_evals(
     """
     law = cast(Law, open_sets.build("laws", spec))
     coordinates = Coordinates(law.params(), len(pools))
-    n, k = len(recipes), coordinates.size
+    k = coordinates.size
+    # Of the eval that was measured in the fewest runs.
+    n = min(int(np.isfinite(loss).sum()) for loss in losses.values())
     if n < k:
         raise FitError(
             f"{n} runs cannot determine the {k} parameters of {spec} with {len(pools)} pools: "
             f"add at least {k - n} runs, merge pools, or choose a law with fewer parameters"
         )
-    row_weights = torch.from_numpy(np.ones(n) if weights is None else np.asarray(weights, dtype=np.float64))
+    row_weights = torch.from_numpy(np.ones(len(recipes)) if weights is None else np.asarray(weights, dtype=np.float64))
     # Errors of a loss are relative, so that they are about equal on the log scale.
     target = torch.from_numpy(np.log(np.stack(list(losses.values()))))
     passes = FitPasses(law, coordinates, recipes, target, row_weights, options)
     minima = passes.from_many_starts(spec)
     if len(losses) > 1 and bool(coordinates.shared.any()):
         minima = passes.share(minima)
-    counts = resample(np.arange(n) if clusters is None else clusters, options.draws, options.seed)
+    counts = resample(np.arange(len(recipes)) if clusters is None else clusters, options.draws, options.seed)
     draws = passes.bootstrap(minima, counts)
     return {
         name: _result(passes, spec, name, pools, theta=coordinates.theta(minima.point[i]), draws=draws[i], row=i)

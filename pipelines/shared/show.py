@@ -98,6 +98,12 @@ def warn(lines: Sequence[str]) -> None:
         typer.echo(spelled(f"warning: {line}"), err=True)
 
 
+def notes(lines: Sequence[str]) -> None:
+    """Print what a job changed or left out of its input on stderr, one a line."""
+    for line in lines:
+        typer.echo(spelled(f"note: {line}"), err=True)
+
+
 def failed(message: str) -> NoReturn:
     """Print one line on stderr after an incomplete result, and end with exit code 1."""
     typer.echo(spelled(f"curate: {message}"), err=True)
