@@ -93,7 +93,7 @@ def test_not_a_number_in_a_score_file(cli, corpus, tmp_path):
     ("columns", "message"),
     [
         ({"weight.a": pl.lit(0.9)}, "the weights of run 'r0', a 0.9, b "),
-        ({"loss.web": pl.lit(float("nan"))}, "loss.web is empty in all 24 rows"),
+        ({"loss.web": pl.lit(float("nan"))}, "loss.web is empty in all "),
         ({"tokens": pl.lit(0.0)}, "has only start rows (tokens = 0)"),
     ],
 )
