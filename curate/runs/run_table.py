@@ -4,7 +4,6 @@ A table is a Parquet or CSV file, or a table in memory. docs/files.md lists its 
 through `read`, so that all accept and refuse the same ones.
 """
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +13,8 @@ import numpy as np
 import polars as pl
 
 from curate.errors import SchemaError
-from curate.runs import number_columns, table_file
+from curate.runs import conditions, number_columns, table_file
+from curate.runs.conditions import listed as listed  # part of this module's interface
 from curate.runs.recipes import SUM_TOLERANCE, Labels, Recipes, recipes
 from curate.tables import frames, writer
 from curate.tables.frames import Table
@@ -26,7 +26,6 @@ ALL = "all"  # the name of the only pool of a table that has no weight columns
 MEMORY = "the run table"  # the name of a table in memory in errors
 START = "start"  # the name of a row that holds the losses before continued training; tokens = 0 says the same
 ROUNDED = 1e-6  # sums of shares that miss 1 by less come from the last digits of floats, and need no note
-SHOWN = 12  # columns that an error lists, so that it stays one line
 
 
 @dataclass(frozen=True, repr=False)
@@ -105,23 +104,33 @@ class Runs:
         """Return the runs in which at least one of ``evals`` was measured, with a note on what is missing.
 
         Raises:
-            SchemaError: an eval that is unknown, or was measured in no run.
+            SchemaError: an eval that is unknown or was measured in no run, or a loss that is impossible.
         """
-        missing = {name: np.isnan(self.loss(name, missing=True)) for name in evals}
-        if empty := [name for name, absent in missing.items() if absent.all()]:
+        for name in evals:
+            self.loss(name, missing=True)
+        return self.with_values([f"loss.{name}" for name in evals])
+
+    def with_values(self, columns: Sequence[str]) -> "Runs":
+        """Return the runs with a value in one of these columns of numbers, with a note on empty cells.
+
+        Raises:
+            SchemaError: a column that does not exist, is empty in all rows, or holds something else than numbers.
+        """
+        empty = {name: np.isnan(self.numbers(name)) for name in columns}
+        if nowhere := [name for name, cells in empty.items() if cells.all()]:
             raise SchemaError(
-                f"{self.origin}: loss.{empty[0]} is empty in all {len(self)} rows. Fill it in, or choose another eval "
+                f"{self.origin}: {nowhere[0]} is empty in all {len(self)} rows. Fill it in, or choose another eval "
                 "with --eval"
             )
         names = self.frame["run"]
         notes = [
-            f"loss.{name} is empty in {_rows(int(absent.sum()), len(self))}, first {names[int(absent.argmax())]!r}: "
-            "they are left out of its fit"
-            for name, absent in missing.items()
-            if absent.any()
+            f"{name} is empty in {_rows(int(cells.sum()), len(self))}, first {names[int(cells.argmax())]!r}: they are "
+            "left out of its fit"
+            for name, cells in empty.items()
+            if cells.any()
         ]
-        some_measured = pl.Series(~np.logical_and.reduce(list(missing.values())))
-        return replace(self, frame=self.frame.filter(some_measured), notes=(*self.notes, *notes))
+        kept = pl.Series(~np.logical_and.reduce(list(empty.values())))
+        return replace(self, frame=self.frame.filter(kept), notes=(*self.notes, *notes))
 
     def numbers(self, name: str) -> np.ndarray:
         """Return a column as (n,) numbers, NaN where it is empty.
@@ -226,7 +235,7 @@ def read(table: Table, *, where: str | None = None, losses: bool = True, target:
     origin = MEMORY if frames.in_memory(table) else str(table)
     frame = _in_memory(table) if frames.in_memory(table) else table_file.read(Path(origin))
     if where:
-        frame = _filtered(frame, where, origin)
+        frame = conditions.rows_where(frame, where, origin)
     return check(frame, origin, losses=losses, target=target)
 
 
@@ -240,34 +249,6 @@ def _in_memory(table: Table) -> pl.DataFrame:
             f"{MEMORY} cannot be read ({detail}). Give each column one type: in pandas, pandas.to_numeric(column, "
             "errors='coerce') leaves what is not a number empty"
         ) from None
-
-
-def _filtered(frame: pl.DataFrame, where: str, origin: str) -> pl.DataFrame:
-    """Return the rows for which a condition holds; in it, a word in a column of numbers counts as empty."""
-    condition = _quote(where, frame.columns)
-    problem = ""
-    # Then once more with the words, so that a condition can name them, as in loss.web <> 'crashed'.
-    for view in (number_columns.converted(frame, words_to_null=True), frame):
-        try:
-            return frame.filter(view.select(pl.sql_expr(condition).alias("where"))["where"])
-        except (pl.exceptions.PolarsError, TypeError) as error:
-            problem = problem or " ".join(str(error).split())[: table_file.DETAIL]
-    raise SchemaError(
-        f"--where {where!r} does not work on {origin} ({problem}). It is a condition in SQL over the columns "
-        f"{listed(frame.columns)}"
-    )
-
-
-def _quote(where: str, columns: Sequence[str]) -> str:
-    """Return the condition with quotes around dotted column names, which SQL would otherwise split at the dot."""
-    # Longest first: weight.a-b must not be read as weight.a minus b.
-    dotted = sorted((c for c in columns if "." in c), key=len, reverse=True)
-    if not dotted:
-        return where
-    names = "|".join(map(re.escape, dotted))
-    # Quoted text matches first, and stays as it is.
-    pattern = rf"""'[^']*'|"[^"]*"|(?<![\w.])({names})(?![\w.])"""
-    return re.sub(pattern, lambda match: f'"{match[1]}"' if match[1] else match[0], where)
 
 
 def check(frame: pl.DataFrame, origin: str, *, losses: bool = True, target: str | None = None) -> Runs:
@@ -323,12 +304,6 @@ def _note_on_sums(frame: pl.DataFrame, weights: Sequence[str]) -> tuple[str, ...
 
 def _rows(count: int, total: int) -> str:
     return f"{count} of {total} rows"
-
-
-def listed(names: Sequence[str]) -> str:
-    """Return names as text on one line, the first few if there are many."""
-    more = f", ... ({len(names)} in all)" if len(names) > SHOWN else ""
-    return ", ".join(names[:SHOWN]) + more
 
 
 def _target(frame: pl.DataFrame, origin: str, chosen: str | None) -> str | None:

@@ -1,14 +1,11 @@
 """Small runs over the sources as a table, read for `select`."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
-import polars as pl
 
 from curate.errors import SchemaError
 from curate.runs import run_table
-from curate.runs.run_table import Runs
 from curate.selection.purchase import Pilots
 from curate.tables.frames import Table
 
@@ -33,7 +30,8 @@ def read(runs: Table, evaluation: str | None, sources: Sequence[str]) -> Pilots:
             f"no loss.{evaluation} or metric.{evaluation}" if not chosen else f"{len(chosen)} evals: choose by --eval"
         )
         raise SchemaError(f"{table.origin} has {wrong}; it has {run_table.listed(columns) or 'none at all'}")
-    table, values = _measured(table, chosen[0])
+    table = table.with_values(chosen)
+    values = table.numbers(chosen[0])
     accuracy = chosen[0].startswith("metric.")
     bad = ~((values >= 0) & (values <= 1)) if accuracy else ~((values > 0) & np.isfinite(values))
     if bad.any():
@@ -44,19 +42,3 @@ def read(runs: Table, evaluation: str | None, sources: Sequence[str]) -> Pilots:
         )
     error = np.maximum(1 - values, LEAST_ERROR) if accuracy else values
     return Pilots(table.recipes(sources), error, 1.0 if accuracy else 0.0, chosen[0], table.clusters, table.notes)
-
-
-def _measured(table: Runs, name: str) -> tuple[Runs, np.ndarray]:
-    """Return the runs in which a column was measured, with a note on the others, and its (n,) values."""
-    values = table.numbers(name)
-    measured = ~np.isnan(values)
-    if not measured.any():
-        raise SchemaError(
-            f"{table.origin}: {name} is empty in all {len(table)} rows. Fill it in, or choose another eval"
-        )
-    if measured.all():
-        return table, values
-    first = table.frame["run"][int(measured.argmin())]
-    note = f"{name} is empty in {int((~measured).sum())} of {len(table)} rows, first {first!r}: they are left out"
-    kept = replace(table, frame=table.frame.filter(pl.Series(measured)), notes=(*table.notes, note))
-    return kept, values[measured]
