@@ -9,6 +9,9 @@ LOSS). annealing predicts the loss over a learning-rate schedule (columns step a
 continued training (column continued: 0 before it, 1 during it). pruning_curves finds the best share of the data to keep
 at each size of data (column keep).
 
+Without --law, laws are compared that suit what varies in the runs: size, tokens, mixture, repetition. An empty loss
+means "not measured": the row is left out of the fit of that eval.
+
 Example: curate fit runs.parquet --law utility_smooth,ces,chinchilla --eval prose --explain --out fit.json
 """
 
@@ -25,22 +28,30 @@ PRINTED = ("compared", "notes", "crossings", "best_shares", "decay")
 
 def main(
     runs: Annotated[Path, typer.Argument(help="A run table, Parquet or CSV.")],
+    out: Out,
     law: Annotated[
         str,
         typer.Option(
             help="NAME[,NAME...] (see curate list laws), options as NAME:key=value; a class of your own is "
-            "path/to/file.py:ClassName. The best on held-out runs is kept."
+            "path/to/file.py:ClassName. The best on held-out runs is kept. auto: compare laws that suit the runs."
         ),
-    ],
+    ] = "auto",
     evaluation: Annotated[
-        str, typer.Option("--eval", help="EVAL[,EVAL...]: which columns loss.EVAL to fit. The fit predicts their mean.")
-    ],
-    out: Out,
+        str | None,
+        typer.Option(
+            "--eval",
+            help="EVAL[,EVAL...]: which columns loss.EVAL to fit. The fit predicts their mean. all: every loss. "
+            "Default: the only loss.",
+        ),
+    ] = None,
     where: Annotated[str | None, typer.Option(help="Use only rows for which this SQL condition holds.")] = None,
     holdout: Annotated[
-        str,
-        typer.Option(help="Which runs to hold out: largest, rolling, random or mixture. Add a share as in random:0.2."),
-    ] = "largest",
+        str | None,
+        typer.Option(
+            help="Which runs to hold out: largest, rolling, random or mixture. Add a share as in random:0.2. "
+            "Default: largest; mixture where the runs have one budget."
+        ),
+    ] = None,
     stack: Annotated[
         bool,
         typer.Option(
@@ -82,7 +93,7 @@ def main(
     from pipelines.shared.show import result, table
 
     # The function refuses these too, but on the command line they are wrong usage: exit code 2.
-    if message := job.stands_alone(open_sets.split(law), evaluation.split(","), by):
+    if message := job.stands_alone(open_sets.split(law), (evaluation or "").split(","), by):
         raise typer.BadParameter(message)
     report = job.fit(
         runs,

@@ -28,9 +28,10 @@ def main(
 ) -> None:
     """Predict losses."""
     from curate.fitting.predict import predict
-    from pipelines.shared.show import result, table
+    from pipelines.shared.show import notes, result, table
 
     predictions = predict(fit, runs, level=level, target=target)
+    notes(predictions.notes)
     predictions.save(out)
     rows = predictions.table()
     result(

@@ -27,9 +27,9 @@ from scipy.stats import spearmanr
 
 from curate import open_sets
 from curate.fitting.boosted import BASE, TreeOptions, fit_boosted
+from curate.fitting.choice.holdout import splits
 from curate.fitting.curves import annealing, downstream
 from curate.fitting.fit import FitOptions, fit, fit_evals
-from curate.fitting.holdout import splits
 from curate.fitting.solver.coordinates import Coordinates
 from curate.fitting.solver.least_squares import huber
 from curate.fitting.solver.multistart import DELTA

@@ -6,13 +6,14 @@ from typing import cast
 
 import numpy as np
 import polars as pl
+import torch
 
 from curate import open_sets
 from curate.errors import FitError
 from curate.fitting.boosted import Boosted
+from curate.fitting.choice.holdout import Split, splits
 from curate.fitting.fit import Fit
 from curate.fitting.fit_files import BOOSTED, fit_named
-from curate.fitting.holdout import Split, splits
 from curate.fitting.solver.coordinates import Coordinates
 from curate.fitting.solver.multistart import DEFAULTS, FitOptions
 from curate.laws import Law
@@ -99,7 +100,8 @@ def compare(
     ]
     if not pairs:
         raise FitError(
-            f"--holdout {how} leaves nothing to fit or to test among {len(runs)} runs. Vary tokens or params"
+            f"{runs.origin}: --holdout {how} leaves nothing to fit or to test among {len(runs)} runs"
+            f"{' of the same compute' if _one_compute(recipes) else ''}. Use --holdout mixture or --holdout random"
         )
     held_out = _HeldOut(runs, recipes, losses, clusters, pairs)
     truth, groups = held_out.truth, held_out.groups
@@ -118,6 +120,10 @@ def compare(
         records.append(row | {"train": train_error} | errors | {"why": ""})
     table = pl.DataFrame(records, schema=SCHEMA).sort("heldout", "law", nulls_last=True)
     return Comparison(table, predicted, truth[measured])
+
+
+def _one_compute(recipes: Recipes) -> bool:
+    return bool(torch.allclose(recipes.tokens * recipes.params, recipes.tokens[0] * recipes.params[0]))
 
 
 def _predict_held_out(spec: str, held_out: _HeldOut, options: FitOptions) -> tuple[np.ndarray, float]:
@@ -192,8 +198,8 @@ def mean(fits: Sequence[Fit | Boosted]) -> Blend:
 
 
 def _losses(runs: Runs, evals: Sequence[str]) -> dict[str, np.ndarray]:
-    """Return (n,) losses by eval. With several evals a run may lack some of them."""
-    return {name: runs.loss(name, missing=len(evals) > 1) for name in evals}
+    """Return (n,) losses by eval, NaN where a run lacks one."""
+    return {name: runs.loss(name, missing=True) for name in evals}
 
 
 def fit_all(runs: Runs, spec: str, evals: Sequence[str], options: FitOptions) -> tuple[Fit | Boosted, ...]:

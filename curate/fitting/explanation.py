@@ -62,18 +62,23 @@ def advised_runs(fit: Fit, runs: Runs, *, seed: int = 0) -> list[str]:
     ]
     largest = Budget(LONGEST * float(past.tokens.max()), float(past.params.max()))
     planned = pilots.design(pools, CANDIDATES, largest, seed=seed)
+    tokens = [run.budget.tokens for run in planned]
+    if float(past.tokens.min()) == largest.tokens / LONGEST and float(past.params.min()) == largest.params:
+        # Who compares mixtures at one budget is helped by further mixtures at that budget.
+        tokens = [float(past.tokens[0])] * len(planned)
     candidates = recipes(
         [[run.weights[name] for name in fit.pools] for run in planned],
-        [run.budget.tokens for run in planned],
+        tokens,
         [run.budget.params for run in planned],
         [[run.unique[name] for name in fit.pools] for run in planned],
     )
     words = []
     for i in most_informative(fit, candidates):
-        budget, weights = planned[i].budget, planned[i].weights
+        weights = planned[i].weights
         shares = ", ".join(f"{name} {share:.0%}" for name, share in weights.items() if share >= SMALLEST_SHARE)
         epochs = zip(fit.pools, candidates.epochs[i].tolist(), strict=True)
         repeated = [name for name, passes in epochs if passes >= REPEATED]
         passes = f", {', '.join(repeated)} repeated" if repeated else ""
-        words.append(f"{budget.tokens:.2g} tokens at {budget.params:.2g} parameters of {shares}{passes}")
+        size = planned[i].budget.params
+        words.append(f"{tokens[i]:.2g} tokens at {size:.2g} parameters of {shares}{passes}")
     return words

@@ -147,19 +147,22 @@ def fit_evals(
     """
     law = cast(Law, open_sets.build("laws", spec))
     coordinates = Coordinates(law.params(), len(pools))
-    n, k = len(recipes), coordinates.size
+    k = coordinates.size
+    # Of the eval that was measured in the fewest runs.
+    n = min(int(np.isfinite(loss).sum()) for loss in losses.values())
     if n < k:
         raise FitError(
             f"{n} runs cannot determine the {k} parameters of {spec} with {len(pools)} pools: "
             f"add at least {k - n} runs, merge pools, or choose a law with fewer parameters"
         )
-    row_weights = torch.from_numpy(np.ones(n) if weights is None else np.asarray(weights, dtype=np.float64))
+    row_weights = torch.from_numpy(np.ones(len(recipes)) if weights is None else np.asarray(weights, dtype=np.float64))
     # Errors of a loss are relative, so that they are about equal on the log scale.
     target = torch.from_numpy(np.log(np.stack(list(losses.values()))))
     passes = FitPasses(law, coordinates, recipes, target, row_weights, options)
     minima = passes.from_many_starts(spec)
     if len(losses) > 1 and bool(coordinates.shared.any()):
         minima = passes.share(minima)
+<<<<<<< HEAD
     redraws = redraw(np.arange(n) if clusters is None else clusters, k, options.draws, options.seed)
     draws = passes.bootstrap(minima, redraws)
     noise = as_normal(*passes.noise_of_runs(minima)).tolist()
@@ -178,6 +181,36 @@ def fit_evals(
             ranges=ranges(recipes, pools),
         )
     return results
+=======
+    counts = resample(np.arange(len(recipes)) if clusters is None else clusters, options.draws, options.seed)
+    draws = passes.bootstrap(minima, counts)
+    return {
+        name: _result(passes, spec, name, pools, theta=coordinates.theta(minima.point[i]), draws=draws[i], row=i)
+        for i, name in enumerate(losses)
+    }
+
+
+def _result(
+    passes: FitPasses, spec: str, name: str, pools: Sequence[str], *, theta: dict[str, Tensor], draws: Tensor, row: int
+) -> Fit:
+    """Return the fit of the eval ``name``, which is row ``row`` of the targets; ``draws`` (b, k) are coordinates."""
+    target = passes.target[row]
+    residual = (passes.law.loss(theta, passes.recipes).log() - target)[torch.isfinite(target)]
+    rmse = float((residual**2).mean().sqrt())
+    # The k parameters have taken up k of the residuals' degrees of freedom.
+    free = max(1, len(residual) - passes.coordinates.size)
+    return Fit(
+        spec=spec,
+        pools=tuple(pools),
+        eval=name,
+        theta=theta,
+        draws=vmap(passes.coordinates.theta)(draws),
+        rmse=rmse,
+        noise=rmse * float(np.sqrt(len(residual) / free)),
+        rows=len(residual),
+        ranges=ranges(passes.recipes, pools),
+    )
+>>>>>>> p14-tables
 
 
 def ranges(recipes: Recipes, pools: Sequence[str]) -> dict[str, tuple[float, float]]:

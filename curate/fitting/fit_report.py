@@ -25,14 +25,15 @@ Fitted: TypeAlias = FittedLaw | MetricCurve | PruningCurves
 class FitQuestion:
     """The laws and evals to fit, and the options.
 
-    ``by``: the column whose values are corpora, each fitted by itself. ``on``: the loss from which the law `downstream`
-    predicts a metric. ``tokens_per_param``: training tokens per parameter at which corpora are compared.
+    ``holdout``: which runs test the laws; None leaves the choice to the runs. ``by``: the column whose values are
+    corpora, each fitted by itself. ``on``: the loss from which the law `downstream` predicts a metric.
+    ``tokens_per_param``: training tokens per parameter at which corpora are compared.
     """
 
     laws: tuple[str, ...]
     evals: tuple[str, ...]
     options: FitOptions
-    holdout: str = "largest"
+    holdout: str | None = None
     stack: bool = False
     explain: bool = False
     by: str | None = None

@@ -12,6 +12,9 @@ from curate.errors import SchemaError
 from curate.fitting import compare, corpora, explanation, fit_files, run_checks, stacking
 from curate.fitting import fit as fits
 from curate.fitting.boosted import Boosted
+from curate.fitting.choice import default_laws
+from curate.fitting.choice import holdout as holdouts
+from curate.fitting.choice.default_laws import AUTO
 from curate.fitting.curves.kinds import CURVES
 from curate.fitting.fit import Fit
 from curate.fitting.fit_files import FittedLaw
@@ -25,16 +28,17 @@ from curate.tables import frames
 from curate.tables.frames import Table
 
 REACH = 10.0  # corpora are compared from the least compute of a run to this many times the most
+ALL_EVALS = "all"  # --eval all: every loss of the table
 CURVE_POINTS = 13  # of the curves of corpora in fit.json
 
 
 def fit(
     runs: Table,
     *,
-    law: str | Sequence[str],
-    eval: str | Sequence[str],
+    law: str | Sequence[str] = AUTO,
+    eval: str | Sequence[str] | None = None,
     where: str | None = None,
-    holdout: str = "largest",
+    holdout: str | None = None,
     stack: bool = False,
     explain: bool = False,
     by: str | None = None,
@@ -49,11 +53,14 @@ def fit(
 
     Args:
         runs: a run table: a file (Parquet or CSV) or a table in memory.
-        law: names of laws with their options, ``NAME:key=value``, as a list or separated by commas. The curves
-            ``downstream``, ``annealing``, ``relearn`` and ``pruning_curves`` are fitted alone, not beside a law.
-        eval: which ``loss.<eval>`` to fit. Several evals are fitted together, and the fit predicts their mean.
+        law: names of laws with their options, ``NAME:key=value``, as a list or separated by commas. ``auto`` compares
+            laws that suit what varies in the runs. The curves ``downstream``, ``annealing``, ``relearn`` and
+            ``pruning_curves`` are fitted alone, not beside a law.
+        eval: which ``loss.<eval>`` to fit; by default the only one; ``all`` for all. Several evals are fitted together,
+            and the fit predicts their mean.
         where: SQL condition; only rows for which it holds are read.
-        holdout: ``largest``, ``rolling``, ``random`` or ``mixture``, with a share as in ``random:0.2``.
+        holdout: ``largest``, ``rolling``, ``random`` or ``mixture``, with a share as in ``random:0.2``. By default
+            ``largest``, or ``mixture`` where the runs have one budget.
         stack: whether to weight the laws by held-out error instead of choosing one.
         explain: whether to say in words what the runs cannot determine, and which new runs would help most.
         by: column whose values are corpora; each is fitted by itself, and they are compared.
@@ -69,15 +76,15 @@ def fit(
         FitError: if the runs cannot determine any of the laws.
     """
     specs = tuple(open_sets.split(law) if isinstance(law, str) else law)
-    evals = tuple(eval.split(",") if isinstance(eval, str) else eval)
-    if not specs or not evals:
-        raise SchemaError("no law or no eval is named: give at least one of each")
+    if not specs:
+        raise SchemaError("no law is named: name one or more, or auto")
+    # Curves may be of a metric alone, in a table without any loss.
+    table = run_table.read(runs, where=where, target=target, losses=not is_curve(specs[0]))
+    evals = _evals(table, eval)
     if message := stands_alone(specs, evals, by):
         raise SchemaError(message)
     options = FitOptions(starts=starts, draws=draws, seed=seed)
     question = FitQuestion(specs, evals, options, holdout, stack, explain, by, on, tokens_per_param)
-    # Curves may be of a metric alone, in a table without any loss.
-    table = run_table.read(runs, where=where, target=target, losses=not is_curve(specs[0]))
     if by is not None:
         report = _fit_corpora(table, question, by)
     elif is_curve(specs[0]):
@@ -85,6 +92,18 @@ def fit(
     else:
         report = _fit_laws(table, question)
     return report.with_provenance(_made_by(runs, question, where, target))
+
+
+def _evals(runs: Runs, names: str | Sequence[str] | None) -> tuple[str, ...]:
+    """Return the evals to fit: those that are named, all, or the only one."""
+    if names == ALL_EVALS or (names is None and len(runs.evals) == 1):
+        return runs.evals
+    if not names:
+        raise SchemaError(
+            f"{runs.origin} has the evals {run_table.listed(runs.evals) or 'none'}: choose with --eval NAME[,NAME...], "
+            f"or --eval {ALL_EVALS}"
+        )
+    return tuple(names.split(",") if isinstance(names, str) else names)
 
 
 def is_curve(spec: str) -> bool:
@@ -110,7 +129,7 @@ def _made_by(runs: Table, question: FitQuestion, where: str | None, target: str 
         "law": ",".join(question.laws),
         "eval": ",".join(question.evals),
         "where": where,
-        "holdout": question.holdout,
+        "holdout": question.holdout,  # None: chosen by the runs
         "starts": question.options.starts,
         "draws": question.options.draws,
         "stack": question.stack,
@@ -127,12 +146,19 @@ def _made_by(runs: Table, question: FitQuestion, where: str | None, target: str 
     return artifacts.made_by({**arguments, "runs": path}, [path], seed)
 
 
-def _fit_laws(runs: Runs, question: FitQuestion) -> FitReport:
-    notes = run_checks.check(runs)
+def _fit_laws(table: Runs, question: FitQuestion) -> FitReport:
+    runs = table.trained().measured(question.evals)
+    checked = run_checks.check(runs)
+    how, why = question.holdout or "", ""
+    if not how:
+        how, why = holdouts.default(runs.recipes(), runs.clusters)
+    laws = question.laws
+    if laws == (AUTO,):
+        laws = default_laws.default(runs, question.evals, how, seed=question.options.seed)
     method = stacking.stack if question.stack else compare.choose
-    predictor, comparison = method(runs, question.laws, question.evals, how=question.holdout, options=question.options)
+    predictor, comparison = method(runs, laws, question.evals, how=how, options=question.options)
     # Units of tokens and params show in the table itself; those of the loss only beside a fit.
-    run_checks.check_units_of_loss(predictor, runs)
+    notes = (*runs.notes, *checked, *((why,) if why else ()), *run_checks.units_of_loss(predictor, runs))
     compared = comparison.table()
     members = fit_files.members_of(predictor)
     shown: list[str | pl.DataFrame] = [compared, *(f"note: {note}" for note in notes), *_chosen(predictor)]
@@ -189,9 +215,13 @@ def _points(predictor: Predictor, runs: Runs, evaluation: str, group: str) -> pl
     return table.filter(pl.col("measured").is_not_nan())
 
 
-def _fit_corpora(runs: Runs, question: FitQuestion, by: str) -> FitReport:
+def _fit_corpora(table: Runs, question: FitQuestion, by: str) -> FitReport:
     """Fit every corpus, and compare them over the fitted compute and one decade beyond it."""
     spec, evaluation, ratio = question.law, question.evaluation, question.tokens_per_param
+    runs = table.trained().measured([evaluation])
+    if spec == AUTO:
+        # Corpora are compared by one law: the smallest, since each has only a part of the runs.
+        spec = default_laws.candidates(default_laws.shape(runs))[-1]
     corpus_fits = corpora.fit_each(runs, by, spec, evaluation, options=question.options)
     flops = 6 * runs.frame["tokens"].cast(float).to_numpy() * runs.frame["params"].cast(float).to_numpy()
     low, high = float(flops.min()), REACH * float(flops.max())
@@ -217,6 +247,7 @@ def _fit_corpora(runs: Runs, question: FitQuestion, by: str) -> FitReport:
             "crossings": crossing_rows,
             "curves": curves.to_dicts(),
         },
-        shown=(advice,),
+        shown=(*(f"note: {note}" for note in runs.notes), advice),
         corpora=corpus_fits,
+        notes=runs.notes,
     )

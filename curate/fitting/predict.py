@@ -36,10 +36,12 @@ class Predictions:
 
     The columns are run, and predicted, low and high in nats per token. If the fit has several evals, these are of their
     mean, and columns predicted.EVAL, low.EVAL and high.EVAL follow for each. ``level`` is the coverage of the interval.
+    ``notes`` say what was changed or left out of the run table.
     """
 
     rows: pl.DataFrame
     level: float
+    notes: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         """Return the number of runs and the range of predictions, on one line."""
@@ -84,7 +86,7 @@ def predict(
             kept share that the fit does not have.
     """
     predictor = _predictor(fit)
-    table = run_table.read(runs, losses=False, target=target)
+    table = run_table.read(runs, losses=False, target=target).trained()
     if isinstance(predictor, PruningCurves):
         columns = _named(predict_error(predictor, kept_shares(table), kept_sizes(table), level))
     elif isinstance(predictor, MetricCurve):
@@ -96,7 +98,7 @@ def predict(
         if isinstance(predictor, Blend) and len(parts := predictor.parts()) > 1:
             for name, part in parts.items():
                 columns |= _columns(part, table, level, f".{name}")
-    return Predictions(pl.DataFrame({"run": table.frame["run"]} | columns), level)
+    return Predictions(pl.DataFrame({"run": table.frame["run"]} | columns), level, table.notes)
 
 
 def _predictor(fit: str | Path | FitReport | Predicting) -> Predicting:

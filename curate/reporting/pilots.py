@@ -30,7 +30,7 @@ def pilot_sections(fitted: FittedLaw, path: Path, record: Values) -> Iterator[Se
 
     ``record`` is the content of fit.json, and ``path`` the table of the runs.
     """
-    runs = run_table.read(path, target=_target(record))
+    runs = run_table.read(path, target=_target(record)).trained()
     tables = [*_comparison(record), *([fitted.table()] if isinstance(fitted, Fit) else [])]
     # Blends and trees have no single table of parameters.
     name = f"the law {fitted.spec}" if isinstance(fitted, Fit) else "the fit"

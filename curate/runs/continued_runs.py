@@ -1,7 +1,7 @@
 """Read run tables of continual pretraining: the losses before training, and the runs to which laws are fitted."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 
 import numpy as np
@@ -122,24 +122,29 @@ def split(
         FitError: if there are no runs, or the runs have fewer than three shares of the domain.
     """
     if f"weight.{pool}" not in data.frame.columns:
-        raise SchemaError(f"no column weight.{pool}: the run table has the pools {', '.join(data.pools)}")
+        raise SchemaError(f"no column weight.{pool}: {data.origin} has the pools {run_table.listed(data.pools)}")
     if domain not in data.evals:
-        raise SchemaError(f"no eval {domain!r}: the run table has {', '.join(data.evals)}")
-    frame = _shares_checked(data, pool)
+        raise SchemaError(f"no eval {domain!r}: {data.origin} has {run_table.listed(data.evals)}")
     evals = _matching(data.evals, general, domain)
     name = evals[0] if len(evals) == 1 else GENERAL + "_mean" * (GENERAL in data.evals)
-    # Every loss is checked before means are taken: a mean over evals would hide one that is missing.
     for eval_name in (*evals, domain):
-        data.loss(eval_name)
-    frame = frame.with_columns(pl.mean_horizontal(f"loss.{eval_name}" for eval_name in evals).alias(f"loss.{name}"))
+        if np.isnan(data.loss(eval_name, missing=True)).all():
+            raise SchemaError(f"{data.origin}: loss.{eval_name} is empty in all {len(data)} rows. Fill it in")
+    # A mean over some of the evals would be on another scale: it needs all of them.
+    columns = [f"loss.{eval_name}" for eval_name in evals]
+    complete = ~pl.any_horizontal(pl.col(columns).is_null())
+    frame = data.frame.with_columns(pl.when(complete).then(pl.mean_horizontal(columns)).alias(f"loss.{name}"))
     untrained = pl.col("tokens") == 0
-    starts = _starts(
-        frame.filter(untrained), name, domain, start_loss or {}, frame["params"].cast(float).unique().to_list()
-    )
-    rest = frame.filter(~untrained)
+    sizes = frame["params"].unique().drop_nulls().to_list()
+    starts = _starts(frame.filter(untrained), name, domain, start_loss or {}, sizes)
+    rest = frame.filter(~untrained | pl.col("tokens").is_null())
     if rest.is_empty():
-        raise FitError("all rows are starts (tokens = 0): train runs at three or more shares of the domain first")
-    continued = Continued(run_table.check(rest, "the run table"), starts, name, domain, pool, evals)
+        raise FitError(
+            f"{data.origin}: all rows are starts (tokens = 0): train runs at three or more shares of the domain first"
+        )
+    runs = _measured(run_table.check(rest, data.origin), name, domain)
+    _check_share(runs, pool)
+    continued = Continued(runs, starts, name, domain, pool, evals)
     if len(continued.shares) < FEWEST:
         raise FitError(
             f"the runs have {len(continued.shares)} different shares of {pool}, {continued.shares.tolist()}: a law in "
@@ -148,16 +153,33 @@ def split(
     return continued
 
 
-def _shares_checked(data: Runs, pool: str) -> pl.DataFrame:
-    shares = data.frame[f"weight.{pool}"].cast(pl.Float64)
-    wrong = (~shares.is_between(0, 1)).fill_null(True)
-    if wrong.any():
-        row = int(wrong.arg_max() or 0)
+def _measured(runs: Runs, general: str, domain: str) -> Runs:
+    """Return the runs with both a general and a domain loss, with a note on how many have not."""
+    measured = runs.frame[f"loss.{general}"].is_not_null() & runs.frame[f"loss.{domain}"].is_not_null()
+    if measured.all():
+        return runs
+    if not measured.any():
         raise SchemaError(
-            f"weight.{pool} of run {data.frame['run'][row]!r} is {shares[row]}: a share of training tokens lies in "
-            f"[0, 1]; divide percents by 100. {int(wrong.sum())} such rows"
+            f"{runs.origin}: no run has all of the general losses and loss.{domain}. Fill in empty cells, or choose "
+            "other evals with --general and --domain"
         )
-    return data.frame
+    note = (
+        f"{int((~measured).sum())} of {len(runs)} runs lack loss.{domain} or a general loss, first "
+        f"{runs.frame['run'].filter(~measured)[0]!r}: they are left out"
+    )
+    return replace(runs, frame=runs.frame.filter(measured), notes=(*runs.notes, note))
+
+
+def _check_share(runs: Runs, pool: str) -> None:
+    """Stop if a share of the domain cannot be one: the sums of shares are checked where recipes are built."""
+    shares = runs.numbers(f"weight.{pool}")
+    wrong = (shares < 0) | (shares > 1)
+    if wrong.any():
+        row = int(wrong.argmax())
+        raise SchemaError(
+            f"{runs.origin}: weight.{pool} of run {runs.frame['run'][row]!r} is {shares[row]:g}: a share of training "
+            f"tokens lies in [0, 1]; divide percents by 100. {int(wrong.sum())} such rows"
+        )
 
 
 def _matching(evals: Sequence[str], patterns: str, domain: str) -> tuple[str, ...]:
@@ -184,7 +206,12 @@ def _starts(
     columns = [f"loss.{general}", f"loss.{domain}"]
     means = rows.group_by(pl.col("params").cast(float)).agg(pl.col(columns).mean()).sort("params")
     losses: dict[float, dict[str, float]] = {
-        row["params"]: {general: row[columns[0]], domain: row[columns[1]]} for row in means.to_dicts()
+        row["params"]: {
+            name: row[column]
+            for name, column in zip((general, domain), columns, strict=True)
+            if row[column] is not None
+        }
+        for row in means.to_dicts()
     }
     for key, loss in start_loss.items():
         name, _, size = key.partition("@")

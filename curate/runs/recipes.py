@@ -8,8 +8,11 @@ import torch
 from torch import Tensor
 
 from curate.errors import SchemaError
-from curate.pool.baselines import TOLERANCE
 
+# Published tables print shares with three digits: four rounded shares can miss a sum of 1 by .002. The small addition
+# keeps .998 and 1.002 themselves inside, whose float values lie a little outside.
+SUM_TOLERANCE = 2e-3 + 1e-9
+PERCENT_SUMS = (90.0, 110.0)  # shares whose sum lies here were written in percent
 SHOWN = 8  # shares that an error message lists, so that it stays one line
 
 
@@ -65,6 +68,27 @@ class Recipes:
         return Recipes(self.weights[index], self.tokens[index], self.params[index], self.unique[index], distance)
 
 
+@dataclass(frozen=True)
+class Labels:
+    """The words by which errors name rows: the table, its n runs and its p pools; without names they are numbered."""
+
+    table: str = ""
+    runs: tuple[str, ...] = ()
+    pools: tuple[str, ...] = ()
+
+    def row(self, i: int) -> str:
+        """Return how to name row ``i``."""
+        return f"run {self.runs[i]!r}" if self.runs else f"row {i}"
+
+    def pool(self, i: int) -> str:
+        """Return how to name pool ``i``."""
+        return self.pools[i] if self.pools else str(i)
+
+    def error(self, message: str) -> SchemaError:
+        """Return an error that begins with the name of the table."""
+        return SchemaError(f"{self.table}: {message}" if self.table else message)
+
+
 def recipes(
     weights: Sequence[Sequence[float]] | np.ndarray,
     tokens: Sequence[float] | np.ndarray,
@@ -72,12 +96,12 @@ def recipes(
     unique: Sequence[Sequence[float]] | np.ndarray | None = None,
     *,
     distance: Sequence[float] | np.ndarray | None = None,
-    names: Sequence[str] | None = None,
+    labels: Labels = Labels(),
 ) -> Recipes:
     """Return recipes from numbers, after all checks. Shares are checked here and nowhere later.
 
-    ``names`` (n,) are run names for error messages. Shares whose sum is within 1e-3 of 1 are rescaled to 1. Without
-    ``unique`` no pool ever runs out.
+    ``labels`` are for error messages. Shares whose sum is within .002 of 1 are rescaled to 1. Without ``unique`` no
+    pool ever runs out.
 
     Raises:
         SchemaError: shares that are negative or do not sum to 1, or a count that is not positive and finite.
@@ -85,29 +109,59 @@ def recipes(
     w = np.array(weights, dtype=np.float64, ndmin=2)
     d, n = np.array(tokens, dtype=np.float64, ndmin=1), np.array(params, dtype=np.float64, ndmin=1)
     u = np.full_like(w, np.inf) if unique is None else np.array(unique, dtype=np.float64, ndmin=2)
-    label = list(names) if names is not None else [f"row {i}" for i in range(len(w))]
-    sums = w.sum(axis=1)
-    wrong = ~np.isfinite(w).all(axis=1) | (w < 0).any(axis=1) | (np.abs(sums - 1) > TOLERANCE)
-    if wrong.any():
-        i = int(wrong.argmax())
-        raise SchemaError(
-            f"{label[i]}: weights {_listed(w[i])} sum to {sums[i]:.4g}; "
-            f"shares must be >= 0 and sum to 1 (+-{TOLERANCE:g}). {int(wrong.sum())} such rows"
-        )
-    for what, values in (("tokens", d), ("params", n), ("unique tokens", u)):
-        limited = values is not u  # unique tokens may be inf, where a pool never runs out
-        bad = np.isnan(values) | (values <= 0) | (np.isinf(values) & limited)
-        if bad.any():
-            i = int(np.argwhere(bad)[0][0])
-            must = "positive and finite" if limited else "positive"
-            listed = _listed(np.atleast_1d(values[i]))
-            raise SchemaError(f"{label[i]}: {what} must be {must}, got {listed}: {int(bad.sum())} such values")
-    shares, seen, size, on_hand = (torch.from_numpy(x) for x in (w / sums[:, None], d, n, u))
+    _check_counts("tokens", d, labels)
+    _check_counts("params", n, labels)
+    _check_unique(u, labels)
+    _check_shares(w, labels)
+    shares, seen, size, on_hand = (torch.from_numpy(x) for x in (w / w.sum(axis=1, keepdims=True), d, n, u))
     far = None if distance is None else torch.tensor(np.asarray(distance), dtype=torch.float64)
     return Recipes(shares, seen, size, on_hand, far)
 
 
-def _listed(values: np.ndarray) -> str:
-    """Return numbers as text on one line, the first few if there are many."""
-    shown = ", ".join(f"{value:.4g}" for value in values[:SHOWN].tolist())
-    return f"[{shown}, ... ({len(values)} pools)]" if len(values) > SHOWN else f"[{shown}]"
+def _check_counts(name: str, values: np.ndarray, labels: Labels) -> None:
+    bad = ~(np.isfinite(values) & (values > 0))
+    if bad.any():
+        i = int(bad.argmax())
+        cell = "empty" if np.isnan(values[i]) else f"{values[i]:g}"
+        raise labels.error(
+            f"{name} of {labels.row(i)} is {cell}: it must be positive and finite; {int(bad.sum())} such rows. Fill it "
+            "in, or drop the rows with --where"
+        )
+
+
+def _check_unique(values: np.ndarray, labels: Labels) -> None:
+    # Infinity is allowed: such a pool never runs out.
+    bad = ~(values > 0)
+    if bad.any():
+        i, pool = np.argwhere(bad)[0].tolist()
+        raise labels.error(
+            f"unique.{labels.pool(pool)} of {labels.row(i)} is {values[i, pool]:g}: it must be positive; "
+            f"{int(bad.sum())} such values. Leave it empty if the pool never runs out"
+        )
+
+
+def _check_shares(weights: np.ndarray, labels: Labels) -> None:
+    bad = ~(np.isfinite(weights) & (weights >= 0))
+    if bad.any():
+        i, pool = np.argwhere(bad)[0].tolist()
+        raise labels.error(
+            f"weight.{labels.pool(pool)} of {labels.row(i)} is {weights[i, pool]:g}: a share of training tokens is "
+            f"at least 0; {int(bad.any(axis=1).sum())} such rows"
+        )
+    sums = weights.sum(axis=1)
+    wrong = np.abs(sums - 1) > SUM_TOLERANCE
+    if wrong.any():
+        i = int(wrong.argmax())
+        percent = PERCENT_SUMS[0] < sums[i] < PERCENT_SUMS[1]
+        remedy = "Divide percents by 100" if percent else "Divide them by their sum, or drop the rows with --where"
+        raise labels.error(
+            f"the weights of {labels.row(i)}, {_listed(weights[i], labels)}, sum to {sums[i]:.4g}: shares must sum to "
+            f"1 (+-{SUM_TOLERANCE:.3g}); {int(wrong.sum())} such rows. {remedy}"
+        )
+
+
+def _listed(shares: np.ndarray, labels: Labels) -> str:
+    """Return shares as text on one line, the largest few if there are many."""
+    largest = sorted(np.argsort(-shares, kind="stable")[:SHOWN].tolist())
+    text = ", ".join(f"{labels.pool(i)} {shares[i]:.4g}" for i in largest)
+    return f"{text}, ... ({len(shares)} pools)" if len(shares) > SHOWN else text

@@ -1,11 +1,11 @@
 """Run tables: one row for every finished run or checkpoint, with its recipe and its losses.
 
-A table is a Parquet or CSV file, or a table in memory. docs/files.md lists its columns.
+A table is a Parquet or CSV file, or a table in memory. docs/files.md lists its columns. Every command reads run tables
+through `read`, so that all accept and refuse the same ones.
 """
 
-import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,14 +13,19 @@ import numpy as np
 import polars as pl
 
 from curate.errors import SchemaError
-from curate.runs.recipes import Recipes, recipes
-from curate.tables import file_format, frames, writer
+from curate.runs import conditions, number_columns, table_file
+from curate.runs.conditions import listed as listed  # part of this module's interface
+from curate.runs.recipes import SUM_TOLERANCE, Labels, Recipes, recipes
+from curate.tables import frames, writer
 from curate.tables.frames import Table
 
 if TYPE_CHECKING:
     from curate.charts import Chart
 
 ALL = "all"  # the name of the only pool of a table that has no weight columns
+MEMORY = "the run table"  # the name of a table in memory in errors
+START = "start"  # the name of a row that holds the losses before continued training; tokens = 0 says the same
+ROUNDED = 1e-6  # sums of shares that miss 1 by less come from the last digits of floats, and need no note
 
 
 @dataclass(frozen=True, repr=False)
@@ -29,13 +34,16 @@ class Runs:
 
     ``pools`` and ``evals`` are the names of the columns ``weight.<pool>`` and ``loss.<eval>``. ``target`` names the
     column ``distance.<target>`` from which recipes take their distance; None if they have none. Runs are a table
-    themselves: every function that reads a run table accepts them.
+    themselves: every function that reads a run table accepts them. ``origin`` names the table in errors, and ``notes``
+    say what was changed or left out when it was read.
     """
 
     frame: pl.DataFrame
     pools: tuple[str, ...]
     evals: tuple[str, ...]
     target: str | None = None
+    origin: str = MEMORY
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         """Return the number of rows."""
@@ -66,12 +74,74 @@ class Runs:
     def losses(self) -> pl.DataFrame:
         """Return one row for every run and eval that was measured: run, params, tokens, eval, loss."""
         columns = [f"loss.{name}" for name in self.evals]
+        for name in columns:
+            number_columns.refuse_words(self.frame, name, self.origin)
         tidy = self.frame.unpivot(columns, index=["run", "params", "tokens"], variable_name="eval", value_name="loss")
         return tidy.with_columns(pl.col("eval").str.strip_prefix("loss.")).drop_nulls("loss")
 
     def save(self, path: str | Path) -> None:
         """Write the run table to ``path``: CSV if the name ends in .csv, else Parquet."""
         writer.save(Path(path), self.frame)
+
+    def trained(self) -> "Runs":
+        """Return the runs without start rows (tokens = 0), which were measured before any training.
+
+        Raises:
+            SchemaError: if all rows are start rows.
+        """
+        start = self.frame["tokens"] == 0
+        if not start.any():
+            return self
+        if start.all():
+            raise SchemaError(f"{self.origin} has only start rows (tokens = 0). Add rows of runs that were trained")
+        note = (
+            f"{_rows(int(start.sum()), len(self))} have tokens = 0, first {self.frame['run'].filter(start)[0]!r}: they "
+            "show the model before training, and are left out"
+        )
+        return replace(self, frame=self.frame.filter(~start), notes=(*self.notes, note))
+
+    def measured(self, evals: Sequence[str]) -> "Runs":
+        """Return the runs in which at least one of ``evals`` was measured, with a note on what is missing.
+
+        Raises:
+            SchemaError: an eval that is unknown or was measured in no run, or a loss that is impossible.
+        """
+        for name in evals:
+            self.loss(name, missing=True)
+        return self.with_values([f"loss.{name}" for name in evals])
+
+    def with_values(self, columns: Sequence[str]) -> "Runs":
+        """Return the runs with a value in one of these columns of numbers, with a note on empty cells.
+
+        Raises:
+            SchemaError: a column that does not exist, is empty in all rows, or holds something else than numbers.
+        """
+        empty = {name: np.isnan(self.numbers(name)) for name in columns}
+        if nowhere := [name for name, cells in empty.items() if cells.all()]:
+            raise SchemaError(
+                f"{self.origin}: {nowhere[0]} is empty in all {len(self)} rows. Fill it in, or choose another eval "
+                "with --eval"
+            )
+        names = self.frame["run"]
+        notes = [
+            f"{name} is empty in {_rows(int(cells.sum()), len(self))}, first {names[int(cells.argmax())]!r}: they are "
+            "left out of its fit"
+            for name, cells in empty.items()
+            if cells.any()
+        ]
+        kept = pl.Series(~np.logical_and.reduce(list(empty.values())))
+        return replace(self, frame=self.frame.filter(kept), notes=(*self.notes, *notes))
+
+    def numbers(self, name: str) -> np.ndarray:
+        """Return a column as (n,) numbers, NaN where it is empty.
+
+        Raises:
+            SchemaError: if there is no such column, or it holds something else than numbers.
+        """
+        if name not in self.frame.columns:
+            raise SchemaError(f"{self.origin} has no column {name!r}; it has {listed(self.frame.columns)}")
+        number_columns.refuse_words(self.frame, name, self.origin)
+        return self.frame[name].cast(pl.Float64).fill_null(np.nan).to_numpy()
 
     def recipes(self, pools: Sequence[str] | None = None) -> Recipes:
         """Return the runs as recipes over ``pools``, or over the pools of the table in their order.
@@ -82,7 +152,7 @@ class Runs:
         names = tuple(pools or self.pools)
         if missing := [p for p in self.pools if p not in names and self._used(p)]:
             raise SchemaError(
-                f"the runs use pool {missing[0]!r} that the fit never saw; it knows {', '.join(names)}. "
+                f"{self.origin}: the runs use pool {missing[0]!r} that the fit never saw; it knows {listed(names)}. "
                 "Fit again on runs that include it, or drop those rows with --where"
             )
         n = self.frame.height
@@ -98,7 +168,7 @@ class Runs:
             self._column("params", np.nan),
             unique,
             distance=None if self.target is None else self._column(f"distance.{self.target}", np.nan),
-            names=self.frame["run"].to_list(),
+            labels=Labels(self.origin, tuple(self.frame["run"].to_list()), names),
         )
 
     def loss(self, evaluation: str, *, missing: bool = False) -> np.ndarray:
@@ -107,17 +177,18 @@ class Runs:
         With ``missing``, NaN stands for a run whose loss was not measured.
 
         Raises:
-            SchemaError: an unknown eval, or a loss that is not finite and positive.
+            SchemaError: an unknown eval, or a loss that is not a number, or not finite and positive.
         """
         if evaluation not in self.evals:
-            raise SchemaError(f"no eval {evaluation!r}: the run table has {', '.join(self.evals)}")
-        values = self.frame[f"loss.{evaluation}"].cast(pl.Float64).fill_null(np.nan).to_numpy()
+            raise SchemaError(f"no eval {evaluation!r}: {self.origin} has {listed(self.evals)}")
+        values = self.numbers(f"loss.{evaluation}")
         bad = ~(np.isfinite(values) & (values > 0)) & ~(np.isnan(values) & missing)
         if bad.any():
             first = self.frame["run"][int(bad.argmax())]
             raise SchemaError(
-                f"loss.{evaluation} of run {first!r} is {values[bad.argmax()]}: it must be finite and positive; "
-                f"{int(bad.sum())} such rows. Drop them with --where"
+                f"{self.origin}: loss.{evaluation} of run {first!r} is {values[bad.argmax()]}: it must be finite and "
+                f"positive; {int(bad.sum())} such rows. Leave the cell empty if the loss was not measured, or drop the "
+                "row with --where"
             )
         return values
 
@@ -125,11 +196,14 @@ class Runs:
     def clusters(self) -> np.ndarray:
         """The training of each run as (n,) integer codes; checkpoints of one training share a code.
 
-        Rows with equal weights, params, unique tokens and seed are one training. Without weight columns it is the part
-        of the run's name before ``@``. The bootstrap draws whole trainings.
+        Rows of one training share the column ``training``. In a table without it, rows with equal weights, params,
+        unique tokens and seed are one training; without weight columns it is the part of the run's name before ``@``.
+        The bootstrap draws whole trainings.
         """
         config = [c for c in self.frame.columns if c.startswith(("weight.", "unique.")) or c in ("params", "seed")]
-        if not any(c.startswith("weight.") for c in config):
+        if "training" in self.frame.columns:
+            config = ["training"]
+        elif not any(c.startswith("weight.") for c in config):
             # Tables without mixtures name their checkpoints RUN@STEP.
             names = self.frame["run"].str.split("@").list.first()
             return np.unique(names.to_numpy(), return_inverse=True)[1]
@@ -158,41 +232,23 @@ def read(table: Table, *, where: str | None = None, losses: bool = True, target:
     Raises:
         SchemaError: no such file, not a table, a column that is missing or has impossible values, or no rows.
     """
-    origin = "the run table" if frames.in_memory(table) else str(table)
-    frame = frames.frame(table) if frames.in_memory(table) else _read_file(Path(origin))
+    origin = MEMORY if frames.in_memory(table) else str(table)
+    frame = _in_memory(table) if frames.in_memory(table) else table_file.read(Path(origin))
     if where:
-        quoted = _quote(where, frame.columns)
-        try:
-            frame = frame.filter(pl.sql_expr(quoted))
-        except pl.exceptions.PolarsError as error:
-            raise SchemaError(f"--where {where!r} does not work on {origin}: {error}") from None
+        frame = conditions.rows_where(frame, where, origin)
     return check(frame, origin, losses=losses, target=target)
 
 
-def _read_file(path: Path) -> pl.DataFrame:
-    if not path.is_file():
-        raise SchemaError(f"no such run table: {path}; make one with `curate pilot`")
+def _in_memory(table: Table) -> pl.DataFrame:
     try:
-        # The whole file decides a column's type, since a loss may be empty in all early rows.
-        if path.suffix == ".csv":
-            return pl.read_csv(path, infer_schema_length=None)
-        frame = pl.read_parquet(path)
-        file_format.check_file(path)
-        return frame
-    except (pl.exceptions.PolarsError, OSError) as error:
-        raise SchemaError(f"{path} cannot be read as a run table: {error}") from None
-
-
-def _quote(where: str, columns: Sequence[str]) -> str:
-    """Return the condition with quotes around dotted column names, which SQL would otherwise split at the dot."""
-    # Longest first: weight.a-b must not be read as weight.a minus b.
-    dotted = sorted((c for c in columns if "." in c), key=len, reverse=True)
-    if not dotted:
-        return where
-    names = "|".join(map(re.escape, dotted))
-    # Quoted text matches first, and stays as it is.
-    pattern = rf"""'[^']*'|"[^"]*"|(?<![\w.])({names})(?![\w.])"""
-    return re.sub(pattern, lambda match: f'"{match[1]}"' if match[1] else match[0], where)
+        return frames.frame(table)
+    except (TypeError, ValueError, pl.exceptions.PolarsError) as error:
+        # pandas has columns of mixed types, which Arrow has not: its error names the column.
+        detail = " ".join(str(error).split())[: table_file.DETAIL]
+        raise SchemaError(
+            f"{MEMORY} cannot be read ({detail}). Give each column one type: in pandas, pandas.to_numeric(column, "
+            "errors='coerce') leaves what is not a number empty"
+        ) from None
 
 
 def check(frame: pl.DataFrame, origin: str, *, losses: bool = True, target: str | None = None) -> Runs:
@@ -202,18 +258,52 @@ def check(frame: pl.DataFrame, origin: str, *, losses: bool = True, target: str 
         SchemaError: a column that is missing or has impossible values, or no rows.
     """
     if missing := [c for c in ("run", "params", "tokens") if c not in frame.columns]:
-        raise SchemaError(f"{origin} has no column {missing[0]!r}; a run table has run, params, tokens, loss.<eval>")
+        raise SchemaError(
+            f"{origin} has no column {missing[0]!r}; a run table has run, params, tokens, loss.<eval>. Its columns: "
+            f"{listed(frame.columns)}"
+        )
     evals = tuple(c.removeprefix("loss.") for c in frame.columns if c.startswith("loss."))
     if losses and not evals:
-        raise SchemaError(f"{origin} has no loss.<eval> column; it has {', '.join(frame.columns)}")
+        raise SchemaError(f"{origin} has no loss.<eval> column; it has {listed(frame.columns)}")
     if frame.is_empty():
         raise SchemaError(f"{origin} has no rows: is --where too strict?")
-    frame = frame.with_columns(pl.col("run").cast(pl.String))
+    frame = number_columns.converted(frame.with_columns(pl.col("run").cast(pl.String)))
+    nameless = frame["run"].is_null()
+    if nameless.any():
+        raise SchemaError(
+            f"{origin}: the run of row {int(nameless.arg_max() or 0) + 1} has no name, nor have "
+            f"{int(nameless.sum()) - 1} others. Fill in the column run"
+        )
+    for name in frame.columns:
+        if number_columns.REQUIRED.fullmatch(name):
+            number_columns.refuse_words(frame, name, origin)
+    # The model before training has been trained on no tokens, whatever the table says of them.
+    frame = frame.with_columns(
+        tokens=pl.when((pl.col("run") == START) & pl.col("tokens").is_null()).then(0.0).otherwise("tokens")
+    )
     pools = tuple(c.removeprefix("weight.") for c in frame.columns if c.startswith("weight."))
+    notes = _note_on_sums(frame, [f"weight.{name}" for name in pools]) if pools else ()
     if not pools:
         # Runs on one pool need no shares, but may say how many unique tokens there were.
         pools = tuple(c.removeprefix("unique.") for c in frame.columns if c.startswith("unique.")) or (ALL,)
-    return Runs(frame, pools, evals, _target(frame, origin, target))
+    return Runs(frame, pools, evals, _target(frame, origin, target), origin, notes)
+
+
+def _note_on_sums(frame: pl.DataFrame, weights: Sequence[str]) -> tuple[str, ...]:
+    """Return a note if shares were rounded, so that recipes will rescale their sums to 1."""
+    away = np.abs(frame.select(pl.sum_horizontal(weights)).to_series().to_numpy() - 1)
+    rounded = (away > ROUNDED) & (away <= SUM_TOLERANCE)
+    if not rounded.any():
+        return ()
+    most = int(np.where(rounded, away, 0).argmax())
+    return (
+        f"the shares of {_rows(int(rounded.sum()), len(frame))} do not sum to 1 exactly, and are rescaled: run "
+        f"{frame['run'][most]!r} is furthest off, by {away[most]:.2g}",
+    )
+
+
+def _rows(count: int, total: int) -> str:
+    return f"{count} of {total} rows"
 
 
 def _target(frame: pl.DataFrame, origin: str, chosen: str | None) -> str | None:
@@ -224,7 +314,9 @@ def _target(frame: pl.DataFrame, origin: str, chosen: str | None) -> str | None:
         return None
     name = chosen or names[0]
     if name not in names:
-        raise SchemaError(f"{origin} has no column distance.{name}; its targets are {', '.join(names) or 'none'}")
+        raise SchemaError(f"{origin} has no column distance.{name}; its targets are {listed(names) or 'none'}")
+    if chosen is not None:
+        number_columns.refuse_words(frame, f"distance.{name}", origin)
     values = frame[f"distance.{name}"].cast(pl.Float64, strict=False).fill_null(np.nan).to_numpy()
     bad = ~(np.isfinite(values) & (values >= 0))
     if bad.any() and chosen is not None:

@@ -1,10 +1,8 @@
 """Small runs over the sources as a table, read for `select`."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
-import polars as pl
 
 from curate.errors import SchemaError
 from curate.runs import run_table
@@ -23,22 +21,24 @@ def read(runs: Table, evaluation: str | None, sources: Sequence[str]) -> Pilots:
     Raises:
         SchemaError: if the eval is not one column, or a value is not possible.
     """
-    origin = str(runs) if isinstance(runs, str | Path) else "the run table"
     # A run table of accuracies has no loss column.
-    table = run_table.read(runs, losses=False)
+    table = run_table.read(runs, losses=False).trained()
     columns = [name for name in table.frame.columns if name.startswith(("loss.", "metric."))]
     chosen = [name for name in columns if evaluation is None or name.partition(".")[2] == evaluation]
     if len(chosen) != 1:
         wrong = (
             f"no loss.{evaluation} or metric.{evaluation}" if not chosen else f"{len(chosen)} evals: choose by --eval"
         )
-        raise SchemaError(f"{origin} has {wrong}; it has {', '.join(columns) or 'none at all'}")
+        raise SchemaError(f"{table.origin} has {wrong}; it has {run_table.listed(columns) or 'none at all'}")
+    table = table.with_values(chosen)
+    values = table.numbers(chosen[0])
     accuracy = chosen[0].startswith("metric.")
-    values = table.frame[chosen[0]].cast(pl.Float64).fill_null(np.nan).to_numpy()
     bad = ~((values >= 0) & (values <= 1)) if accuracy else ~((values > 0) & np.isfinite(values))
     if bad.any():
         first = int(bad.argmax())
         expected = "an accuracy lies between 0 and 1" if accuracy else "a loss is finite and positive"
-        raise SchemaError(f"{origin}: {chosen[0]} of run {table.frame['run'][first]!r} is {values[first]}: {expected}")
+        raise SchemaError(
+            f"{table.origin}: {chosen[0]} of run {table.frame['run'][first]!r} is {values[first]}: {expected}"
+        )
     error = np.maximum(1 - values, LEAST_ERROR) if accuracy else values
-    return Pilots(table.recipes(sources), error, 1.0 if accuracy else 0.0, chosen[0], table.clusters)
+    return Pilots(table.recipes(sources), error, 1.0 if accuracy else 0.0, chosen[0], table.clusters, table.notes)

@@ -26,7 +26,7 @@ class Pilots:
 
     ``recipes``: their mixtures and sizes in examples. ``error`` (n,): what a law predicts, an error rate or a loss.
     ``top``: the error of a model that knows nothing; 0 for a loss, which has no bound. ``eval``: the name of the error.
-    ``clusters`` (n,): runs of one training share a number.
+    ``clusters`` (n,): runs of one training share a number. ``notes``: what was left out of the table.
     """
 
     recipes: Recipes
@@ -34,6 +34,7 @@ class Pilots:
     top: float
     eval: str
     clusters: np.ndarray | None = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

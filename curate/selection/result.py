@@ -34,8 +34,8 @@ class Selection:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What to mind about the chosen mixture."""
-        return self.choice.plan.warnings
+        """What to mind about the chosen mixture, and about the small runs."""
+        return (*self.choice.plan.warnings, *(self.pilots.notes if self.pilots is not None else ()))
 
     def table(self) -> pl.DataFrame:
         """Return one row a source: source, share (of examples), examples."""

@@ -6,7 +6,8 @@ import pytest
 from problems import law_of, recipes, theta
 
 from curate.errors import FitError, SchemaError
-from curate.fitting import compare, holdout, stacking
+from curate.fitting import compare, stacking
+from curate.fitting.choice import holdout
 from curate.fitting.fit import FitOptions
 from curate.runs import run_table
 

@@ -30,7 +30,7 @@ def test_tokens_in_billions_are_found(scale):
 
 
 def test_params_in_billions_are_found():
-    with pytest.raises(SchemaError, match="they look like millions or billions"):
+    with pytest.raises(SchemaError, match="params look like millions or billions in 24 of 24 rows"):
         run_checks.check(table(params=np.full(24, 1.3)))
 
 
@@ -45,7 +45,7 @@ def test_a_run_twice_is_refused_and_checkpoints_are_not():
 def test_constant_columns_are_noted_and_all_constant_is_refused():
     (note,) = run_checks.check(table(params=np.full(24, 1e8)))
     assert note.startswith("params is 1e+08 in all runs")
-    with pytest.raises(FitError, match="the same in all runs"):
+    with pytest.raises(FitError, match="the same in all 24 runs"):
         run_checks.check(table(params=np.full(24, 1e8), tokens=np.full(24, 1e9)))
 
 
@@ -58,8 +58,8 @@ def test_losses_partly_in_bits_are_found(rows):
     result = fit.fit(
         "chinchilla", mixed.recipes(), loss, pools=mixed.pools, evaluation="val", options=fit.FitOptions(draws=1)
     )
-    with pytest.raises(SchemaError, match=rf"loss.val of {rows} runs, first 'r0', looks in bits"):
-        run_checks.check_units_of_loss(result, mixed)
+    (note,) = run_checks.units_of_loss(result, mixed)
+    assert note.startswith(f"loss.val of {rows} runs, first 'r0', differs from the fit by the factor 1.4427")
     clean = fit.fit(
         "chinchilla",
         good.recipes(),
@@ -68,4 +68,4 @@ def test_losses_partly_in_bits_are_found(rows):
         evaluation="val",
         options=fit.FitOptions(draws=1),
     )
-    run_checks.check_units_of_loss(clean, good)
+    assert run_checks.units_of_loss(clean, good) == ()

@@ -92,9 +92,9 @@ def test_not_a_number_in_a_score_file(cli, corpus, tmp_path):
 @pytest.mark.parametrize(
     ("columns", "message"),
     [
-        ({"weight.a": pl.lit(0.9)}, "r0: weights"),
-        ({"loss.web": pl.lit(float("nan"))}, "loss.web of run 'r0' is nan"),
-        ({"tokens": pl.lit(0.0)}, "r0: tokens must be positive"),
+        ({"weight.a": pl.lit(0.9)}, "the weights of run 'r0', a 0.9, b "),
+        ({"loss.web": pl.lit(float("nan"))}, "loss.web is empty in all "),
+        ({"tokens": pl.lit(0.0)}, "has only start rows (tokens = 0)"),
     ],
 )
 def test_wrong_run_tables(cli, runs, columns, message):

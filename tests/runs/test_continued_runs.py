@@ -85,8 +85,8 @@ def test_the_rectangle_of_checkpoints():
     [
         ({"shares": (0.2, 0.4)}, {}, "2 different shares of code, \\[0.2, 0.4\\].* needs 3 or more"),
         ({"start": False}, {}, "no start row: a row with tokens = 0"),
-        ({}, {"pool": "x"}, "no column weight.x: the run table has the pools web, code"),
-        ({}, {"domain": "x"}, "no eval 'x': the run table has web, news, code"),
+        ({}, {"pool": "x"}, "no column weight.x: t has the pools web, code"),
+        ({}, {"domain": "x"}, "no eval 'x': t has web, news, code"),
         ({}, {"general": "x*"}, "no general eval 'x\\*'"),
         ({}, {"general": "code"}, "no general eval 'code'"),
         ({}, {"start_loss": {"x": 2.0}}, "--start-loss x=2.0 must name the eval web or code"),
@@ -98,23 +98,48 @@ def test_wrong_tables(change, arguments, message):
         split(continued(**change), **arguments)
 
 
-@pytest.mark.parametrize("wrong", [20.0, -0.1, None, float("nan")])
-def test_a_share_outside_0_to_1_is_named(wrong):
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (20.0, "weight.code of run 'r3' is 20: .* divide percents by 100. 1 such rows"),
+        (-0.1, "weight.code of run 'r3' is -0.1: .* 1 such rows"),
+        # An empty share is 0, as of a pool that the run did not use: then the others must sum to 1.
+        (None, "the weights of run 'r3', web 0.6, code 0, sum to 0.6"),
+        (float("nan"), "the weights of run 'r3', web 0.6, code 0, sum to 0.6"),
+    ],
+)
+def test_a_share_outside_0_to_1_is_named(wrong, message):
     table = continued().with_columns(
         **{"weight.code": pl.when(pl.col("run") == "r3").then(wrong).otherwise("weight.code")}
     )
-    with pytest.raises(SchemaError, match="weight.code of run 'r3' is .* divide percents by 100. 1 such rows"):
+    with pytest.raises(SchemaError, match=message):
         split(table)
 
 
 def test_only_starts_and_missing_losses():
     with pytest.raises(FitError, match="all rows are starts"):
         split(continued().head(1))
-    with pytest.raises(SchemaError, match="loss.news of run 'r0'"):
-        split(
-            continued().with_columns(**{"loss.news": pl.when(pl.col("run") == "r0").then(None).otherwise("loss.news")}),
-            general="*",
-        )
+    lacking = continued().with_columns(
+        **{"loss.news": pl.when(pl.col("run").is_in(["r0", "start"])).then(None).otherwise("loss.news")}
+    )
+    with pytest.raises(SchemaError, match="no start row: a row with tokens = 0"):
+        split(lacking, general="*")
+    parted = split(lacking, general="*", start_loss={"general": 2.55})
+    assert len(parted.runs) == 11
+    assert parted.start(1e8) == (2.55, 1.9)
+    assert parted.runs.notes == ("1 of 12 runs lack loss.code or a general loss, first 'r0': they are left out",)
+    with pytest.raises(SchemaError, match=r"t: loss\.news is empty in all 13 rows"):
+        split(continued().with_columns(**{"loss.news": pl.lit(None, dtype=pl.Float64)}), general="*")
+
+
+@pytest.mark.parametrize("empty", [("weight.web", "weight.code"), ("weight.web", "weight.code", "tokens")])
+def test_a_start_row_needs_no_mixture_and_no_tokens(empty):
+    table = continued(params=(1e8, 2e8))
+    cells = {name: pl.when(pl.col("tokens") == 0).then(None).otherwise(pl.col(name)).alias(name) for name in empty}
+    bare = split(table.with_columns(**cells, run=pl.when(pl.col("tokens") == 0).then(pl.lit("start")).otherwise("run")))
+    whole = split(table)
+    assert dict(bare.starts) == dict(whole.starts)
+    assert bare.runs.frame.drop("run").equals(whole.runs.frame.drop("run"))
 
 
 def test_laws_are_set_for_the_runs():

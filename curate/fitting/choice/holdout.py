@@ -9,6 +9,8 @@ from curate.errors import SchemaError
 from curate.runs.recipes import Recipes
 
 DEFAULT_SHARE = 0.2  # of rows or trainings held out, unless the flag says
+LEAST_TRAINED = 0.5  # of the runs: with fewer below the largest compute, `largest` would test on most of what is known
+FEWEST_MIXTURES = 5  # of which one in five can be held out
 ROLLS = 3  # cuts in compute of the rolling origin
 DIGITS = 6  # mixtures and log compute are compared after rounding: published tables print few digits
 
@@ -28,6 +30,22 @@ class Candidates:
     def log_compute(self) -> np.ndarray:
         """(n,) logarithms of tokens times parameters."""
         return np.asarray(np.round(np.log(np.asarray(self.recipes.tokens * self.recipes.params)), DIGITS))
+
+
+def default(recipes: Recipes, clusters: np.ndarray) -> tuple[str, str]:
+    """Return the split that suits n runs where the user names none, and why, in words; empty for ``largest``.
+
+    Plans are made for more compute than was run, so the largest runs are held out if enough smaller ones remain. Runs
+    of one budget have no largest ones: there mixtures are held out, or single trainings if there are few mixtures.
+    """
+    compute = Candidates(recipes, clusters, DEFAULT_SHARE, 0).log_compute
+    below = compute < np.quantile(compute, 1 - DEFAULT_SHARE)
+    if below.mean() >= LEAST_TRAINED:
+        return "largest", ""
+    reason = "all runs have the same compute" if np.ptp(compute) == 0 else "most runs have the largest compute"
+    if len(np.unique(_mixture_codes(recipes))) >= FEWEST_MIXTURES:
+        return "mixture", f"errors are of held-out mixtures (--holdout mixture), because {reason}"
+    return "random", f"errors are of trainings held out at random (--holdout random), because {reason}"
 
 
 def splits(recipes: Recipes, clusters: np.ndarray, how: str, *, seed: int = 0) -> list[Split]:
@@ -79,8 +97,13 @@ def _random(runs: Candidates) -> list[Split]:
 
 
 def _mixture(runs: Candidates) -> list[Split]:
-    weights = np.round(np.asarray(runs.recipes.weights), DIGITS)
-    return _hold_out_groups(np.unique(weights, axis=0, return_inverse=True)[1].reshape(-1), runs)
+    return _hold_out_groups(_mixture_codes(runs.recipes), runs)
+
+
+def _mixture_codes(recipes: Recipes) -> np.ndarray:
+    """Return (n,) codes of mixtures."""
+    weights = np.round(np.asarray(recipes.weights), DIGITS)
+    return np.asarray(np.unique(weights, axis=0, return_inverse=True)[1].reshape(-1))
 
 
 def _hold_out_groups(codes: np.ndarray, runs: Candidates) -> list[Split]:

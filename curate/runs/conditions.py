@@ -1,0 +1,50 @@
+"""Choose rows of a run table by a condition in SQL, such as ``loss.web > 2 AND corpus = 'c4'``."""
+
+import re
+from collections.abc import Sequence
+
+import polars as pl
+
+from curate.errors import SchemaError
+from curate.runs import number_columns
+
+SHOWN = 12  # names that an error lists, so that it stays one line
+DETAIL = 200  # letters of another library's error that are shown
+
+
+def rows_where(frame: pl.DataFrame, where: str, origin: str) -> pl.DataFrame:
+    """Return the rows for which a condition holds; in it, a word in a column of numbers counts as empty.
+
+    Raises:
+        SchemaError: if the condition is no SQL, or names a column that does not exist.
+    """
+    condition = _quote(where, frame.columns)
+    problem = ""
+    # Then once more with the words, so that a condition can name them, as in loss.web <> 'crashed'.
+    for view in (number_columns.converted(frame, words_to_null=True), frame):
+        try:
+            return frame.filter(view.select(pl.sql_expr(condition).alias("where"))["where"])
+        except (pl.exceptions.PolarsError, TypeError) as error:
+            problem = problem or " ".join(str(error).split())[:DETAIL]
+    raise SchemaError(
+        f"--where {where!r} does not work on {origin} ({problem}). It is a condition in SQL over the columns "
+        f"{listed(frame.columns)}"
+    )
+
+
+def _quote(where: str, columns: Sequence[str]) -> str:
+    """Return the condition with quotes around dotted column names, which SQL would otherwise split at the dot."""
+    # Longest first: weight.a-b must not be read as weight.a minus b.
+    dotted = sorted((c for c in columns if "." in c), key=len, reverse=True)
+    if not dotted:
+        return where
+    names = "|".join(map(re.escape, dotted))
+    # Quoted text matches first, and stays as it is.
+    pattern = rf"""'[^']*'|"[^"]*"|(?<![\w.])({names})(?![\w.])"""
+    return re.sub(pattern, lambda match: f'"{match[1]}"' if match[1] else match[0], where)
+
+
+def listed(names: Sequence[str]) -> str:
+    """Return names as text on one line, the first few if there are many."""
+    more = f", ... ({len(names)} in all)" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more

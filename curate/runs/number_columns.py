@@ -1,0 +1,98 @@
+"""Which columns of a run table hold numbers, and what to write instead of a value that is not one."""
+
+import re
+from dataclasses import dataclass
+
+import polars as pl
+
+from curate.errors import SchemaError
+
+# Every use of a run table reads these columns. A value that is not a number stops it at once.
+REQUIRED = re.compile(r"params|tokens|weight\..+|unique\..+")
+# A value of these that is not a number stops only what reads its column: other evals can still be fitted.
+OPTIONAL = re.compile(r"planned_tokens|batch_tokens|lr|(loss|metric|distance)\..+")
+POWERS = {"k": 1e3, "m": 1e6, "b": 1e9, "g": 1e9, "t": 1e12}  # suffixes of 70M and 7B
+DIGITS = r"(\d*\.?\d+)"
+PERCENT = re.compile(rf"{DIGITS} ?%")
+SUFFIX = re.compile(rf"{DIGITS} ?([{''.join(POWERS)}])", re.IGNORECASE)
+THOUSANDS = re.compile(r"\d{1,3}([,'_. \u00a0\u202f]\d{3})+")  # with no-break spaces, as some spreadsheets print them
+DECIMAL_COMMA = re.compile(r"\d*,\d+")
+REMEDIES = {
+    "params": "Write the number of parameters, such as 7e7",
+    "tokens": "Write the number of training tokens, such as 2e10",
+    "weight": "Write the share as a number from 0 to 1. Leave the cell empty if the run did not use the pool",
+    "unique": "Write the number of tokens on hand. Leave the cell empty if the pool never runs out",
+}
+SHOWN = 60  # letters of a wrong value in an error
+NOT_MEASURED = "Leave the cell empty if it was not measured"
+
+
+def converted(frame: pl.DataFrame, *, words_to_null: bool = False) -> pl.DataFrame:
+    """Return a frame whose columns of numbers are float64, with null for empty cells and NaN.
+
+    A column with another value stays as it is; with ``words_to_null`` such values become null.
+    """
+    names = [name for name in frame.columns if REQUIRED.fullmatch(name) or OPTIONAL.fullmatch(name)]
+    columns = [_floats(frame[name]) for name in names]
+    return frame.with_columns(
+        column.floats for column in columns if column is not None and (words_to_null or not column.words.any())
+    )
+
+
+@dataclass(frozen=True)
+class _Floats:
+    """A column as float64, and which of its cells hold something else than a number (n,)."""
+
+    floats: pl.Series
+    words: pl.Series
+
+
+def _floats(column: pl.Series) -> _Floats | None:
+    """Return a column as numbers; None if its type holds no text and no numbers, such as dates or lists."""
+    if isinstance(column.dtype, pl.Categorical | pl.Enum):
+        column = column.cast(pl.String)
+    if column.dtype == pl.String:
+        text = column.str.strip_chars().replace("", None)
+        floats = text.cast(pl.Float64, strict=False)
+        return _Floats(floats.fill_nan(None), text.is_not_null() & floats.is_null())
+    if column.dtype.is_numeric() or column.dtype == pl.Null:
+        floats = column.cast(pl.Float64).fill_nan(None)
+        return _Floats(floats, pl.repeat(False, len(column), eager=True))
+    return None
+
+
+def refuse_words(frame: pl.DataFrame, name: str, table: str) -> None:
+    """Stop if a column of a converted frame holds something else than numbers.
+
+    Raises:
+        SchemaError: with the table, the run, the column, the value, and what to write instead.
+    """
+    column = frame[name]
+    if column.dtype == pl.Float64:
+        return
+    floats = _floats(column)
+    wrong = column.is_not_null() if floats is None else floats.words
+    if wrong.any():
+        row = int(wrong.arg_max() or 0)
+        cell = " ".join(str(column.gather([row]).to_list()[0]).split())[:SHOWN]
+        count = int(wrong.sum())
+        others = f" ({count} such values)" if count > 1 else ""
+        raise SchemaError(
+            f'{table}: {name} of run {frame["run"][row]!r} is "{cell}", which is not a number{others}. '
+            f"{_remedy(name, cell)}, or drop such rows with --where"
+        )
+
+
+def _remedy(name: str, cell: str) -> str:
+    """Return what to write in the place of a cell."""
+    kind = name.partition(".")[0]
+    if percent := PERCENT.fullmatch(cell):
+        return f"Write {float(percent[1]) / 100:g}"
+    if suffix := SUFFIX.fullmatch(cell):
+        return f"Write {float(suffix[1]) * POWERS[suffix[2].lower()]:g}"
+    # 2,163 is a count of tokens, or a loss with a decimal comma.
+    if kind not in ("params", "tokens", "unique") and DECIMAL_COMMA.fullmatch(cell):
+        return f"Write {cell.replace(',', '.')}, with a decimal point"
+    if THOUSANDS.fullmatch(cell):
+        return f"Write {re.sub(r'[^0-9]', '', cell)}, without separators of thousands"
+    return REMEDIES.get(kind, NOT_MEASURED)
