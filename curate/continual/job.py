@@ -98,12 +98,8 @@ def cmr(
         raise SchemaError("compute and share go together: give both, for example compute=[1e20], share=0.3")
     table = run_table.read(runs, where=where)
     continued = continued_runs.split(table, general=general, domain=domain, pool=pool, start_loss=start_loss)
-<<<<<<< HEAD
-    notes = run_checks.check(continued.runs)
-    only = one_budget.budget_of(continued)
-=======
     notes = (*continued.runs.notes, *run_checks.check(continued.runs))
->>>>>>> p14-tables
+    only = one_budget.budget_of(continued)
     question = Question(
         continued,
         budgets=_budgets(continued, only) if budgets is None else tuple(budgets),

@@ -162,8 +162,7 @@ def fit_evals(
     minima = passes.from_many_starts(spec)
     if len(losses) > 1 and bool(coordinates.shared.any()):
         minima = passes.share(minima)
-<<<<<<< HEAD
-    redraws = redraw(np.arange(n) if clusters is None else clusters, k, options.draws, options.seed)
+    redraws = redraw(np.arange(len(recipes)) if clusters is None else clusters, k, options.draws, options.seed)
     draws = passes.bootstrap(minima, redraws)
     noise = as_normal(*passes.noise_of_runs(minima)).tolist()
     results = {}
@@ -181,36 +180,6 @@ def fit_evals(
             ranges=ranges(recipes, pools),
         )
     return results
-=======
-    counts = resample(np.arange(len(recipes)) if clusters is None else clusters, options.draws, options.seed)
-    draws = passes.bootstrap(minima, counts)
-    return {
-        name: _result(passes, spec, name, pools, theta=coordinates.theta(minima.point[i]), draws=draws[i], row=i)
-        for i, name in enumerate(losses)
-    }
-
-
-def _result(
-    passes: FitPasses, spec: str, name: str, pools: Sequence[str], *, theta: dict[str, Tensor], draws: Tensor, row: int
-) -> Fit:
-    """Return the fit of the eval ``name``, which is row ``row`` of the targets; ``draws`` (b, k) are coordinates."""
-    target = passes.target[row]
-    residual = (passes.law.loss(theta, passes.recipes).log() - target)[torch.isfinite(target)]
-    rmse = float((residual**2).mean().sqrt())
-    # The k parameters have taken up k of the residuals' degrees of freedom.
-    free = max(1, len(residual) - passes.coordinates.size)
-    return Fit(
-        spec=spec,
-        pools=tuple(pools),
-        eval=name,
-        theta=theta,
-        draws=vmap(passes.coordinates.theta)(draws),
-        rmse=rmse,
-        noise=rmse * float(np.sqrt(len(residual) / free)),
-        rows=len(residual),
-        ranges=ranges(passes.recipes, pools),
-    )
->>>>>>> p14-tables
 
 
 def ranges(recipes: Recipes, pools: Sequence[str]) -> dict[str, tuple[float, float]]:
