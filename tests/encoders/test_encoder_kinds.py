@@ -10,12 +10,14 @@ import pytest
 from conftest import documents
 
 from curate import open_sets
+from curate.encoders import encode
 from curate.encoders.minilm import Minilm
 from curate.encoders.onnx import Onnx
 from curate.encoders.pixels import Pixels
 from curate.encoders.precomputed import Precomputed
 from curate.encoders.static import Static
 from curate.errors import CurateError, Interrupted, SchemaError
+from curate.scorers import semdedup
 from curate.scoring import score
 
 TOKENS = {
@@ -44,6 +46,30 @@ def test_static_is_the_mean_of_words_and_pieces(tmp_path):
     half = np.sqrt(0.5)
     expected = [[half, half], np.array([3, 2]) / 13**0.5, [-1, 0], [0, 0], [1, 0], np.array([3, 1]) / 10**0.5]
     assert encoder.encode(texts) == pytest.approx(np.array(expected), abs=1e-6)
+
+
+class Constant:
+    """An encoder whose vector of the empty text is not zero, as that of a language model."""
+
+    width = 3
+
+    def encode(self, texts):
+        return np.ones((len(texts), 3), np.float32)
+
+
+def test_a_null_text_has_the_zero_vector_whatever_the_encoder():
+    vectors = encode(Constant(), pl.Series(["a", None, "", None]))
+    assert vectors.tolist() == [[1, 1, 1], [0, 0, 0], [1, 1, 1], [0, 0, 0]]
+
+
+def test_null_texts_are_no_semantic_duplicates():
+    texts = pl.Series("text", [None, None, "one", "one", None, "two words"])
+    vectors = pl.Series("emb.x", encode(Constant(), texts), dtype=pl.Array(pl.Float32, 3))
+    frame = pl.DataFrame([pl.Series("id", list("abcdef")), vectors])
+    scorer = semdedup.learn(lambda needs: iter([frame.select("id", *needs)]), k=1, embedding="emb.x")
+    values = scorer(frame)["score.semdedup"]
+    assert [values[i] for i in (0, 1, 4)] == [1, 1, 1]
+    assert sorted(values[i] for i in (2, 3, 5)) == pytest.approx([0, 0, 1], abs=1e-6)
 
 
 def test_pixels_are_shares_of_white():
