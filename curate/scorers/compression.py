@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import polars as pl
 
+from curate.errors import SchemaError
+
 # Repeats are found up to 762 bytes back: a window of 2^10 bytes less the 262 that zlib keeps for its next match. Larger
 # windows find more in long texts, and then the score follows the length (docs/decisions.md).
 WINDOW_BITS = 10
@@ -49,6 +51,11 @@ class Compression:
     level: int = 6
     needs = ("text",)
     schema = {"score.compression": pl.Float64()}
+
+    def __post_init__(self) -> None:
+        """Refuse an effort that zlib does not have."""
+        if not 1 <= self.level <= 9:
+            raise SchemaError(f"compression: level={self.level} must be 1 to 9")
 
     def __call__(self, batch: pl.DataFrame) -> pl.DataFrame:
         """Score a batch."""

@@ -1,6 +1,9 @@
 """What each Unicode character is to a tokeniser: a space, part of a word, a mark, a word by itself, or nothing.
 
 In: UTF-8 bytes. Out: the bytes that count, with their kinds.
+
+Categories come from Python's own table of Unicode. A character that a newer Python knows and this one does not is a
+letter here, whatever it is.
 """
 
 from dataclasses import dataclass
@@ -34,11 +37,10 @@ FIRST_PICTOGRAPH = 0x2600  # emoji and dingbats begin here; arrows, boxes and bl
 # Stand where other scripts have a space: the tsheg between Tibetan syllables, the word space of Ethiopic, and the space
 # of no width in Thai and Khmer. Unicode counts them as punctuation and as a format character.
 SEPARATORS = (0x0F0B, 0x0F0C, 0x1361, 0x200B)
-SELECTORS = ((0xFE00, 0xFE0F), (0xE0100, 0xE01EF))  # choose the look of the character before them
+INVISIBLE = ((0xFE00, 0xFE0F), (0xE0000, 0xE0FFF))  # selectors, which choose the look of a character, and tags
 # Letters only, which need no look at their category: Chinese, Hangul, Tangut. The others are looked up in .1 s.
 LETTERS = ((0x3400, 0x4DBF), (0x4E00, 0x9FFF), (0xAC00, 0xD7A3), (0xD800, 0xF8FF), (0x17000, 0x18CFF))
-LAST_LOOKED_UP = 0x1FFFF  # above lie Chinese, tags, selectors and private characters
-TAGS = (0xE0000, 0xE0FFF)  # format characters, and more selectors
+LAST_LOOKED_UP = 0x1FFFF  # above lie Chinese, invisible and private characters
 CHARACTERS = 0x110000
 KIND_OF_CATEGORY = {"Z": SPACE, "Cc": SPACE, "P": MARK, "S": MARK, "M": JOINED, "Cf": SKIPPED}
 
@@ -109,7 +111,7 @@ def _table() -> np.ndarray:
     for first, last in UNSPACED:
         block = kind[first : last + 1]
         block[block == WORD] = UNIT
-    for first, last in (*SELECTORS, TAGS):
+    for first, last in INVISIBLE:
         kind[first : last + 1] = SKIPPED
     return kind
 

@@ -13,6 +13,7 @@ import polars as pl
 import pytest
 from scipy.stats import spearmanr
 
+from curate.errors import SchemaError
 from curate.scorers.compression import Compression
 
 MOST = 0.3  # of the correlation with length, either way
@@ -87,3 +88,16 @@ def test_texts_too_short_to_repeat_lie_between_code_and_noise():
 def test_ten_million_characters_are_bounded():
     text = "The quick brown fox jumps over the lazy dog. " * 222_223
     assert 0 <= scores([text])[0] < 0.05
+
+
+@pytest.mark.parametrize("level", [0, 10])
+def test_an_effort_that_zlib_does_not_have_is_refused(level):
+    with pytest.raises(SchemaError, match=f"compression: level={level} must be 1 to 9"):
+        Compression(level=level)
+
+
+def test_every_effort_gives_about_the_same_score():
+    """The window is small, so trying harder finds little more."""
+    prose = pl.DataFrame({"text": ["\n\n".join(topics.values())[:20000]]})
+    values = [Compression(level=level)(prose)["score.compression"][0] for level in (1, 6, 9)]
+    assert max(values) - min(values) < 0.05
