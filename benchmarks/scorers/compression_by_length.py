@@ -144,6 +144,13 @@ def expected_power(raw: bytes) -> float:
     return math.log(kept / 1.2) / (math.log(1.2) + 0.27 * math.log(max(size, 50) / 50))
 
 
+def wide_window(raw: bytes) -> float:
+    """As the scorer, but repeats are found up to 32,506 bytes back; the constants are the best for that window."""
+    deflate = zlib.compressobj(6, zlib.DEFLATED, -15, 8, zlib.Z_FIXED)
+    compressed = len(deflate.compress(raw)) + len(deflate.flush()) - 2
+    return -(1 - compressed / len(raw) + 0.182) / (0.559 * len(raw) / (len(raw) + 779) + 0.182)
+
+
 WAYS: dict[str, Callable[[bytes], float]] = {
     "whole": whole,
     "windows 4096": windows(4096),
@@ -152,6 +159,7 @@ WAYS: dict[str, Callable[[bytes], float]] = {
     "zstd": zstd,
     "512, power": expected_power,
     "fixed codes": fixed_codes,
+    "32 KB": wide_window,
     "curate": lambda raw: compression._share_kept(raw, 6),
 }
 
