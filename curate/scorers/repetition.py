@@ -16,8 +16,8 @@ DUPLICATE_LINES, DUPLICATE_LINE_CHARS = 0.30, 0.20
 DUPLICATE_PARAGRAPHS, DUPLICATE_PARAGRAPH_CHARS = 0.30, 0.20
 TOP_NGRAM_CHARS = {2: 0.20, 3: 0.18, 4: 0.16}  # share of the characters in the most frequent n-gram
 DUPLICATE_NGRAM_CHARS = {5: 0.15, 6: 0.14, 7: 0.13, 8: 0.12, 9: 0.11, 10: 0.10}  # in n-grams that occurred before
-# In scripts without spaces an n-gram of words has 3 n characters: then one text has similar scores in 18 languages. With
-# 1 character, ordinary Thai and Tibetan are far under 0 (benchmarks/scorers/repetition_by_script.py).
+# In scripts without spaces an n-gram of words has 3 n characters: then one text has similar scores in 18 languages.
+# With 1 character, ordinary Thai and Tibetan are far under 0 (benchmarks/scorers/repetition_by_script.py).
 CHARACTERS_OF_A_WORD = 3
 
 
