@@ -57,7 +57,7 @@ class Static:
 
 
 @dataclass(frozen=True)
-class Pieces:
+class PieceIndex:
     """The row of each beginning of words, or of each continuation (without its ``##``), and their lengths, long first.
 
     Lengths that no piece has are never looked up, so the time for a word is linear in its letters.
@@ -68,16 +68,16 @@ class Pieces:
 
 
 @dataclass(frozen=True)
-class Table:
+class TokenTable:
     """The pieces of words, their (m, d) float32 ``vectors``, and a ``cache`` of the rows of words."""
 
-    beginnings: Pieces
-    continuations: Pieces
+    beginnings: PieceIndex
+    continuations: PieceIndex
     vectors: np.ndarray
     cache: dict[str, list[int]]
 
 
-def _pieces(word: str, table: Table) -> list[int]:
+def _pieces(word: str, table: TokenTable) -> list[int]:
     """Return the rows of the table that make a word, none if it cannot be put together."""
     whole = table.beginnings.row_of
     if (row := whole.get(word, whole.get(word.lower()))) is not None:
@@ -97,7 +97,7 @@ def _pieces(word: str, table: Table) -> list[int]:
 
 # a table is kept for the process, outside the encoder, which is sent to every worker
 @lru_cache(maxsize=2)
-def _table(path: str) -> Table:
+def _table(path: str) -> TokenTable:
     if not path:
         raise CurateError("encoder static needs a table of token vectors. Give path=FILE.parquet")
     if not Path(path).is_file():
@@ -116,9 +116,9 @@ def _table(path: str) -> Table:
         raise SchemaError(f"{path}: {lists[0]} is NaN or infinite in some rows. Remove those tokens")
     row_of = {token: i for i, token in enumerate(frame["token"].to_list())}
     rest = {token.removeprefix("##"): i for token, i in row_of.items() if token.startswith("##")}
-    return Table(_as_pieces(row_of), _as_pieces(rest), vectors, {})
+    return TokenTable(_as_pieces(row_of), _as_pieces(rest), vectors, {})
 
 
-def _as_pieces(row_of: Mapping[str, int]) -> Pieces:
+def _as_pieces(row_of: Mapping[str, int]) -> PieceIndex:
     # no word is put together from empty pieces: that would never end
-    return Pieces(row_of, sorted({len(piece) for piece in row_of} - {0}, reverse=True))
+    return PieceIndex(row_of, sorted({len(piece) for piece in row_of} - {0}, reverse=True))
