@@ -1,14 +1,51 @@
 """Words and sets of word n-grams in plain Python, which the tests of n-grams and of duplicates compare with."""
 
-import re
+from unicodedata import category
+
+from curate.streaming.character_kinds import UNSPACED
+
+SEPARATORS = "\u200b\u0f0b\u0f0c\u1361"
+
+
+def kind(character):
+    """Return "space", "word", "mark", "single", "joined" or "" (not there)."""
+    if character == "_":
+        return "word"
+    name = category(character)
+    if character in SEPARATORS or name[0] == "Z" or name == "Cc":
+        return "space"
+    if name == "Cf" or "\ufe00" <= character <= "\ufe0f" or "\U000e0000" <= character <= "\U000e0fff":
+        return ""
+    if name == "So" and character >= "\u2600":
+        return "single"
+    if name[0] in "PS":
+        return "mark"
+    if name[0] == "M":
+        return "joined"
+    return "single" if any(a <= ord(character) <= b for a, b in UNSPACED) else "word"
 
 
 def split(text, marks=False):
     """Words as curate.streaming.ngrams.words says, character by character."""
-    wide = r"[\u3000-\U0010ffff]"
-    word = rf"(?:(?!{wide})[\w\u0080-\u009f\u00a1-\u1fff\u2080-\u2fff])+"
-    mark = r"[!-/:-@\[-^`{-~\u2000-\u207f]+"
-    return re.findall(rf"{wide}|{word}" + (rf"|{mark}" if marks else ""), text.lower())
+    words, before = [], "space"
+    for character in text.lower():
+        now = kind(character)
+        if not now:
+            continue
+        if now == "mark" and not marks:
+            now = "space"
+        if now == "joined":
+            if before in ("word", "single"):
+                words[-1] += character
+                continue
+            now = "word"
+        if now == before and now != "single":
+            if now != "space":
+                words[-1] += character
+        elif now != "space":
+            words.append(character)
+        before = now
+    return words
 
 
 def shingles(text, n=5):

@@ -38,5 +38,13 @@ def column_of(name: str) -> str:
 
 
 def encode(encoder: Encoder, values: pl.Series) -> np.ndarray:
-    """Return the (n, d) float32 vectors of a column of n values; a null text is the empty text."""
-    return encoder.encode((values.fill_null("") if values.dtype == pl.String else values).to_list())
+    """Return the (n, d) float32 vectors of a column of n values.
+
+    A null text has the zero vector, which is like no other: the vector of the empty text would make null texts copies
+    of each other.
+    """
+    if values.dtype != pl.String:
+        return encoder.encode(values.to_list())
+    vectors = np.array(encoder.encode(values.fill_null("").to_list()))
+    vectors[values.is_null().to_numpy()] = 0
+    return vectors

@@ -16,6 +16,7 @@ from curate.errors import CurateError, SchemaError
 
 TOKEN = re.compile(r"\w+|[^\w\s]")
 CACHED_WORDS = 1 << 16  # words whose pieces are remembered; most words of a text are among the frequent ones
+LONGEST_CACHED = 100  # letters of a word that is remembered: longer ones are rarely words, and hardly come again
 
 
 @dataclass(frozen=True)
@@ -35,45 +36,68 @@ class Static:
     @property
     def width(self) -> int:
         """Length d of the vectors."""
-        return int(_table(self.path)[1].shape[1])
+        return int(_table(self.path).vectors.shape[1])
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
         """Return (n, width) float32."""
-        row_of, vectors, cache = _table(self.path)
-        result = np.zeros((len(texts), vectors.shape[1]), np.float32)
+        table = _table(self.path)
+        result = np.zeros((len(texts), table.vectors.shape[1]), np.float32)
         for i, text in enumerate(texts):
             rows: list[int] = []
             for word in TOKEN.findall(text):
-                if (word_rows := cache.get(word)) is None:
-                    word_rows = _pieces(word, row_of)
-                    if len(cache) < CACHED_WORDS:
-                        cache[word] = word_rows
+                if (word_rows := table.cache.get(word)) is None:
+                    word_rows = _pieces(word, table)
+                    if len(table.cache) < CACHED_WORDS and len(word) <= LONGEST_CACHED:
+                        table.cache[word] = word_rows
                 rows += word_rows
             if rows:
-                mean = vectors[rows].mean(axis=0, dtype=np.float64)
+                mean = table.vectors[rows].mean(axis=0, dtype=np.float64)
                 result[i] = mean / (float(np.sqrt((mean**2).sum())) or 1.0)
         return result
 
 
-def _pieces(word: str, row_of: Mapping[str, int]) -> list[int]:
+@dataclass(frozen=True)
+class PieceIndex:
+    """The row of each beginning of words, or of each continuation (without its ``##``), and their lengths, long first.
+
+    Lengths that no piece has are never looked up, so the time for a word is linear in its letters.
+    """
+
+    row_of: Mapping[str, int]
+    lengths: Sequence[int]
+
+
+@dataclass(frozen=True)
+class TokenTable:
+    """The pieces of words, their (m, d) float32 ``vectors``, and a ``cache`` of the rows of words."""
+
+    beginnings: PieceIndex
+    continuations: PieceIndex
+    vectors: np.ndarray
+    cache: dict[str, list[int]]
+
+
+def _pieces(word: str, table: TokenTable) -> list[int]:
     """Return the rows of the table that make a word, none if it cannot be put together."""
-    if (whole := row_of.get(word, row_of.get(word.lower()))) is not None:
-        return [whole]
+    whole = table.beginnings.row_of
+    if (row := whole.get(word, whole.get(word.lower()))) is not None:
+        return [row]
     word, rows, start = word.lower(), list[int](), 0
     while start < len(word):
-        mark = "##" if start else ""
-        end = next((e for e in range(len(word), start, -1) if mark + word[start:e] in row_of), None)
-        if end is None:
+        pieces = table.continuations if start else table.beginnings
+        for length in pieces.lengths:
+            if start + length <= len(word) and (row := pieces.row_of.get(word[start : start + length])) is not None:
+                break
+        else:
             return []
-        rows.append(row_of[mark + word[start:end]])
-        start = end
+        rows.append(row)
+        start += length
     return rows
 
 
 # a table is kept for the process, outside the encoder, which is sent to every worker
 @lru_cache(maxsize=2)
-def _table(path: str) -> tuple[dict[str, int], np.ndarray, dict[str, list[int]]]:
-    """Return the row of each token, the (m, d) float32 vectors, and a cache of the rows of words."""
+def _table(path: str) -> TokenTable:
     if not path:
         raise CurateError("encoder static needs a table of token vectors. Give path=FILE.parquet")
     if not Path(path).is_file():
@@ -90,4 +114,11 @@ def _table(path: str) -> tuple[dict[str, int], np.ndarray, dict[str, list[int]]]
     vectors = np.array(frame[lists[0]].to_list(), dtype=np.float32)
     if not np.isfinite(vectors).all():
         raise SchemaError(f"{path}: {lists[0]} is NaN or infinite in some rows. Remove those tokens")
-    return {token: i for i, token in enumerate(frame["token"].to_list())}, vectors, {}
+    row_of = {token: i for i, token in enumerate(frame["token"].to_list())}
+    rest = {token.removeprefix("##"): i for token, i in row_of.items() if token.startswith("##")}
+    return TokenTable(_as_pieces(row_of), _as_pieces(rest), vectors, {})
+
+
+def _as_pieces(row_of: Mapping[str, int]) -> PieceIndex:
+    # no word is put together from empty pieces: that would never end
+    return PieceIndex(row_of, sorted({len(piece) for piece in row_of} - {0}, reverse=True))

@@ -1,18 +1,46 @@
-"""Compression ratio of a text under DEFLATE."""
+"""How badly a text compresses, on one scale for texts of any length."""
 
+import math
 import zlib
 from dataclasses import dataclass
 
 import polars as pl
 
+from curate.errors import SchemaError
+
+# Repeats are found up to 762 bytes back: a window of 2^10 bytes less the 262 that zlib keeps for its next match. Larger
+# windows find more in long texts, and then the score follows the length (docs/decisions.md).
+WINDOW_BITS = 10
+MEMORY_LEVEL = 4  # tables of 2^11 entries, which a window of 1,024 bytes does not fill; smaller tables are slower
+FRAME_BYTES = 2  # of a DEFLATE block with fixed codes: 3 bits before, 7 bits after, rounded up to bytes
+FIRST_LONG_CODE = 144  # bytes from here on take 9 bits as literals, those below take 8 (RFC 1951, section 3.2.6)
+SHORT_CODED = bytes(range(FIRST_LONG_CODE))
+
+# What ordinary texts of n bytes save: SAVED * n / (n + HALF). The three constants were fitted to Python code and to
+# prose by benchmarks/scorers/compression_by_length.py, so that the score does not follow the length of either.
+SAVED = 0.55  # of a long text
+HALF = 200  # bytes of the text that saves half as much
+# Added to what a text saves and to what is expected, as savings before the first repeat: code saves its first bytes
+# sooner than prose does, and with this both keep their distance to the expected savings at every length.
+PRIOR = 0.2
+# Short texts of nothing but repeats come out below 0. Scores under 0.1 are squeezed: they stay positive and differ.
+TAIL = 0.1
+
 
 @dataclass(frozen=True)
 class Compression:
-    """How badly a text compresses; high is little redundancy, low is boilerplate, tables or repeated text.
+    """How badly a text compresses for its length; high is hard to compress, low repeats itself.
 
-    ``score.compression`` (float64, 0 to 1) is the size of the text compressed by zlib (DEFLATE) over its size, both in
-    UTF-8 bytes. Keep high scores. A very short text would exceed its own size, as the frame takes 8 bytes: it scores 1.
-    An empty or null text scores 0.
+    ``score.compression`` (float64, 0 to 1) is the share of its size that a text keeps under DEFLATE, as it would be if
+    the text were long. At every length, code has about 0.4 and prose about 0.6. Keep high scores: the lowest are
+    boilerplate, tables and repeated phrases. The very highest, over about 0.85, are noise: keys, hashes, encoded files.
+    A repeat counts if it lies within 762 bytes of the same text before it; the scorer ``repetition`` finds those
+    further apart. A text that is too short to repeat itself scores between 0.45 (one letter) and 0.7 (50 letters). An
+    empty or null text scores 0.
+
+    Of n bytes a text saves s = 1 - compressed / uncompressed, both in fixed Huffman codes. Ordinary texts save e =
+    0.55 n / (n + 200). The score is x = 1.2 - (s + 0.2) 0.75 / (e + 0.2), and 0.1 exp(10 x - 1) where x is under 0.1. A
+    long text without a repeat has s = 0 and so scores 1.
 
     Options:
         level: effort of zlib, 1 (fastest) to 9 (smallest) (default 6).
@@ -25,12 +53,31 @@ class Compression:
     schema = {"score.compression": pl.Float64()}
     meanings = {"score.compression": "quality"}
 
+    def __post_init__(self) -> None:
+        """Refuse an effort that zlib does not have."""
+        if not 1 <= self.level <= 9:
+            raise SchemaError(f"compression: level={self.level} must be 1 to 9")
+
     def __call__(self, batch: pl.DataFrame) -> pl.DataFrame:
         """Score a batch."""
-        scores = [self._ratio(text) for text in batch["text"].fill_null("")]
+        scores = [_share_kept(text.encode(), self.level) for text in batch["text"].fill_null("")]
         return pl.DataFrame({"score.compression": scores}, schema=dict(self.schema))
 
-    def _ratio(self, text: str) -> float:
-        raw = text.encode()
-        # the frame of zlib makes a very short text longer: cap the ratio
-        return min(1.0, len(zlib.compress(raw, self.level)) / len(raw)) if raw else 0.0
+
+def savings(raw: bytes, level: int) -> float:
+    """Return the share of its size that a text saves by its repeats, 0 to 1."""
+    # Fixed codes, because a table of codes takes some 60 bytes: little of a long text, but much of a short one.
+    deflate = zlib.compressobj(level, zlib.DEFLATED, -WINDOW_BITS, MEMORY_LEVEL, zlib.Z_FIXED)
+    compressed = len(deflate.compress(raw)) + len(deflate.flush()) - FRAME_BYTES
+    uncompressed = float(len(raw))
+    if not raw.isascii():
+        uncompressed += len(raw.translate(None, SHORT_CODED)) / 8
+    return min(1.0, max(0.0, 1 - compressed / uncompressed))
+
+
+def _share_kept(raw: bytes, level: int) -> float:
+    if not raw:
+        return 0.0
+    expected = SAVED * len(raw) / (len(raw) + HALF)
+    kept = 1 + PRIOR - (savings(raw, level) + PRIOR) * (SAVED + PRIOR) / (expected + PRIOR)
+    return kept if kept > TAIL else TAIL * math.exp(kept / TAIL - 1)

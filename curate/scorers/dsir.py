@@ -21,10 +21,12 @@ class Dsir:
     """How much more likely a text is under the target than under the data; high is like the target.
 
     ``score.dsir`` (float64, nats, any sign) is log p(text) - log q(text). p is learned from the target and q from the
-    data; both are bags of hashed words and word pairs (lower-cased; a run of marks is a word). It is a sum over the
-    text, as in the paper, so long texts have the largest and the smallest scores: draw with ``--rule sample``, which is
-    the paper's resampling (the authors drop texts under 100 words first), or use ``normalise=true`` to keep the highest
-    scores. A text without words scores 0. ``ratios`` is (b,) float64, log p - log q of each bucket.
+    data; both are bags of hashed words and word pairs. Words are lower-cased, and a run of punctuation is a word, as in
+    the authors' code. In a script without spaces each character is a word; the authors take the whole run. The score is
+    a sum over the text, as in the paper, so long texts have the largest and the smallest scores: draw with ``--rule
+    sample``, which is the paper's resampling (the authors drop texts under 100 words first), or use ``normalise=true``
+    to keep the highest scores. A null text, or one without words, scores 0. ``ratios`` is (b,) float64, log p - log q
+    of each bucket.
 
     Source: Xie et al. 2023, arXiv 2302.03169.
     """

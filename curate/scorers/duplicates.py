@@ -26,8 +26,9 @@ class Duplicates:
     ``score.duplicates`` (float64, 0 to 1) is 1 minus the Jaccard similarity at which the text is merged into its
     representative. It is 1 for a text without duplicates, and for the representative itself, the text with the smallest
     hash(id, seed). Keeping scores > 1 - t keeps exactly one text of each group of texts that similarities >= t link,
-    for every t from ``threshold`` to 1: one file of scores serves all thresholds. ``removed`` is (m,) uint64, the
-    sorted hash(id, seed) of the merged texts, ``scores`` (m,) float64.
+    for every t from ``threshold`` to 1: one file of scores serves all thresholds. Every null text scores 1, because
+    nothing is known of it; empty texts are copies of each other. ``removed`` is (m,) uint64, the sorted hash(id, seed)
+    of the merged texts, ``scores`` (m,) float64.
 
     Source: Broder 1997; Lee et al. 2021, arXiv 2107.06499.
     """
@@ -72,8 +73,9 @@ def learn(
 ) -> Duplicates:
     """Return the duplicates of the whole stream, in two passes.
 
-    Texts that share a band are candidates, and the Jaccard similarity of their sets of word n-grams (lower-cased, marks
-    left out) is computed exactly. A pair of similarity J is missed with a probability below (1 - J^rows)^bands: with
+    Texts that share a band are candidates, and the Jaccard similarity of their sets of n-grams is computed exactly. The
+    units of n-grams are lower-cased words without punctuation, and single characters in scripts without spaces
+    (Chinese, Japanese, Thai, ...). A pair of similarity J is missed with a probability below (1 - J^rows)^bands: with
     the defaults 8 % at J = 0.75 and 0.02 % at 0.88. In a band that over 32 texts share, only a few random pairs of each
     text are compared. Disk is about 16 x (bands + 2) bytes a row and the n-grams of candidates; memory is about 30
     bytes a row with candidates and 150 MB. Ids must be distinct.
@@ -81,7 +83,7 @@ def learn(
     Options:
         bands: bands of MinHash; more miss fewer pairs, 0 finds exact copies only (default 14, as FineWeb).
         rows: rows of a band; fewer make more candidates (default 8, as FineWeb).
-        ngram: words of an n-gram (default 5, as FineWeb).
+        ngram: words of an n-gram, or characters in scripts without spaces (default 5, as FineWeb).
         threshold: smallest Jaccard similarity of duplicates, in (0, 1] (default 0.75, as FineWeb).
         seed: seed of the hash functions and of who represents a group (default 0).
         scratch: folder for the work files (default: the system's temporary folder).
@@ -126,7 +128,7 @@ def _write_keys(stream: Stream, folder: Path, settings: Bands) -> int:
         for batch in stream(("text",)):
             texts = batch["text"].fill_null("")
             files["ids"].write(keys(batch["id"], settings.seed).tobytes())
-            files["texts"].write(b"".join(xxhash.xxh3_128_digest(text.encode()) for text in texts))
+            files["texts"].write(b"".join(map(_digest, batch["id"], batch["text"])))
             first_row = count
             count += batch.height
             for piece in ngrams.pieces(texts) if bands else ():
@@ -144,6 +146,12 @@ def _write_keys(stream: Stream, folder: Path, settings: Bands) -> int:
     if not 0 < count < MOST_ROWS:
         raise SchemaError(f"duplicates: the data has {count} rows; it needs 1 to {MOST_ROWS - 1}. Split it by source")
     return count
+
+
+def _digest(name: str, text: str | None) -> bytes:
+    """Return 128 bits that are equal for equal texts. A missing text is like no other, so its own id stands for it."""
+    # no text begins with the byte FF: it is not valid in UTF-8
+    return xxhash.xxh3_128_digest(text.encode() if text is not None else b"\xff" + name.encode())
 
 
 def _copies(folder: Path, priority: np.ndarray) -> Iterator[np.ndarray]:

@@ -12,8 +12,8 @@ from curate.errors import SchemaError
 class Length:
     """The length of a text; high is long.
 
-    ``score.length`` (float64) is a number of characters or words. Keep long texts; Gopher keeps 50 to 100,000 words. A
-    null text has length 0.
+    ``score.length`` (float64) is a number of characters or words. Keep long texts; Gopher keeps 50 to 100,000 words. An
+    empty or null text has length 0.
 
     Options:
         unit: character, for Unicode characters, or word, for runs of visible characters (default character).

@@ -29,10 +29,11 @@ class Perplexity:
     ``score.perplexity`` (float64, nats, <= 0) is the mean log probability of a unit (a word or byte) given those before
     it in its text; the perplexity is exp(-score). Which end to keep depends on the data: the middle is best in Marion
     et al. 2023 (arXiv 2309.04564; ``--rule middle``), high or middle perplexity, by data set, in Ankner et al. 2024
-    (2405.20541), and low perplexity to a clean target drops noise (CCNet, 1911.00359). Words are lower-cased, runs of
-    marks are words, and a word is known by its hash modulo the cells. A text without units scores as units of which the
-    model knows nothing: -log of the number of different units. ``counts`` (order, cells) uint32 are of k-grams,
-    ``contexts`` (order, cells) of what stands before their last unit.
+    (2405.20541), and low perplexity to a clean target drops noise (CCNet, 1911.00359). Words are lower-cased. Runs of
+    punctuation are words, and so is each character of a script without spaces. A word is known by its hash modulo the
+    cells. A null text, or one without units, scores as units of which the model knows nothing: -log of the number of
+    different units. ``counts`` (order, cells) uint32 are of k-grams, ``contexts`` (order, cells) of what stands before
+    their last unit.
 
     Source: MacKay and Peto 1995, "A hierarchical Dirichlet language model".
     """

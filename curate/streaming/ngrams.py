@@ -13,12 +13,13 @@ from functools import lru_cache
 import numpy as np
 import polars as pl
 
+from curate.streaming import character_kinds
+from curate.streaming.character_kinds import MARK, SPACE, UNIT, WORD
+
 PIECE = 1 << 18  # bytes of text worked on at a time: 2 MB for each array of 8-byte numbers
 PIECE_TEXTS = 4096  # texts worked on at a time: ``minhash`` numbers as many in the upper bits of a hash
 BASE = np.uint64(0x9E3779B97F4A7C15)  # odd, so that it has an inverse modulo 2^64 (golden ratio, Knuth)
 MIX = np.uint64(0xD6E8FEB86659FD93)  # multiplier of the "rrmxmx" finaliser (P. Evensen 2018)
-WIDE_LEAD = 0xE3  # the first UTF-8 byte of characters from U+3000 up is at least this
-SPACE, WORD, MARK, WIDE = range(4)  # kinds of bytes
 
 
 @dataclass(frozen=True)
@@ -57,30 +58,33 @@ def pieces(texts: pl.Series, size: int = PIECE) -> Iterator[pl.Series]:
 def words(texts: pl.Series, *, marks: bool = False) -> Grams:
     """Return the hashes of the lower-cased words of each text.
 
-    A word is a run of letters, digits and underscores. With ``marks``, a run of other visible characters is a word too,
-    as in NLTK's ``wordpunct_tokenize``. A character from U+3000 up (Chinese, Japanese, Korean, emoji) is a word by
-    itself, because those scripts have no spaces.
+    A word is a run of letters, digits, underscores and the signs that combine with them, in any script. Where a script
+    has no spaces (Chinese, Japanese, Thai, Lao, Khmer, Burmese, Tibetan, ...) every character is a word, and so is
+    every emoji: n-grams of words are n-grams of characters there. Unicode punctuation, symbols and spaces are no words.
+    With ``marks``, a run of punctuation or symbols is a word too, as in NLTK's ``wordpunct_tokenize``. Invisible
+    characters (joiners, soft hyphens, directions, selectors) count as not there.
     """
-    buffer, offsets = _lowered(texts)
-    kind = _kinds(buffer)
-    if not marks:
-        kind[kind == MARK] = SPACE
-    turns = kind[1:] != kind[:-1]
-    most = kind.max(initial=0)
-    if most == WIDE:
-        turns |= (kind[1:] == WIDE) & (buffer[1:] >= WIDE_LEAD)  # every wide character starts a word
-    edges = np.flatnonzero(turns) + 1
-    if most <= WORD:  # words and spaces alternate; the buffer begins and ends with a space
-        starts, ends = edges[::2], edges[1::2]
-    else:
-        visible = kind[edges] != SPACE
-        starts, ends = edges[visible], edges[1:][visible[:-1]]
-    # sum of byte_i BASE^i over a word, from two cumulative sums, moved to exponent 0: equal words have equal hashes
-    powers, inverses = _powers(max(2 * PIECE, len(buffer)))
-    sums = np.zeros(len(buffer) + 1, np.uint64)
-    np.cumsum(buffer.astype(np.uint64) * powers[: len(buffer)], out=sums[1:])
-    hashes = mix((sums[ends] - sums[starts]) * inverses[starts])
-    return Grams(hashes, np.searchsorted(starts, offsets).astype(np.int64))
+    return _hashed(_tokens(texts, marks=marks))
+
+
+@dataclass(frozen=True)
+class SizedWords:
+    """Words of n texts as in ``words``: ``hashes``, and of each its ``sizes`` (w,) in characters.
+
+    ``single`` (w,) bool marks the words that are one character of a script without spaces.
+    """
+
+    hashes: Grams
+    sizes: np.ndarray
+    single: np.ndarray
+
+
+def sized_words(texts: pl.Series) -> SizedWords:
+    """Return what ``words`` returns without marks, with the sizes of the words."""
+    tokens = _tokens(texts, marks=False)
+    # every byte but the continuations 10xxxxxx begins a character
+    begun = np.concatenate(([0], np.cumsum((tokens.buffer & np.uint8(0xC0)) != 0x80)))
+    return SizedWords(_hashed(tokens), begun[tokens.ends] - begun[tokens.starts], tokens.kind[tokens.starts] == UNIT)
 
 
 def characters(texts: pl.Series) -> Grams:
@@ -124,6 +128,42 @@ def mix(values: np.ndarray) -> np.ndarray:
     return values
 
 
+@dataclass(frozen=True)
+class Tokens:
+    """Words of texts as bytes ``buffer[starts[i]:ends[i]]``; text i has the bytes from ``offsets[i]``."""
+
+    buffer: np.ndarray
+    kind: np.ndarray
+    starts: np.ndarray
+    ends: np.ndarray
+    offsets: np.ndarray
+
+
+def _tokens(texts: pl.Series, *, marks: bool) -> Tokens:
+    characters = character_kinds.classify(*_lowered(texts))
+    kind = characters.kind
+    if not marks:
+        kind[kind == MARK] = SPACE
+    turns = kind[1:] != kind[:-1]
+    turns[characters.unit_starts - 1] = True
+    edges = np.flatnonzero(turns) + 1
+    if kind.max(initial=0) <= WORD:  # words and spaces alternate; the buffer begins and ends with a space
+        starts, ends = edges[::2], edges[1::2]
+    else:
+        visible = kind[edges] != SPACE
+        starts, ends = edges[visible], edges[1:][visible[:-1]]
+    return Tokens(characters.buffer, kind, starts, ends, characters.offsets)
+
+
+def _hashed(tokens: Tokens) -> Grams:
+    """Return the hashes of words: sum of byte_i BASE^i over a word, from two cumulative sums, moved to exponent 0."""
+    up, down = powers(len(tokens.buffer))
+    sums = np.zeros(len(tokens.buffer) + 1, np.uint64)
+    np.cumsum(tokens.buffer.astype(np.uint64) * up[: len(tokens.buffer)], out=sums[1:])
+    hashes = mix((sums[tokens.ends] - sums[tokens.starts]) * down[tokens.starts])
+    return Grams(hashes, np.searchsorted(tokens.starts, tokens.offsets).astype(np.int64))
+
+
 def _lowered(texts: pl.Series) -> tuple[np.ndarray, np.ndarray]:
     """Return a line feed and then each lower-cased text and a line feed, (b,) uint8, and where texts start, (n+1,)."""
     joined = texts.str.join("\n").item() if len(texts) else ""
@@ -137,31 +177,9 @@ def _lowered(texts: pl.Series) -> tuple[np.ndarray, np.ndarray]:
     return np.frombuffer(b"\n" + whole + b"\n", np.uint8), np.concatenate(([0], ends)) + 1
 
 
-def _kinds(buffer: np.ndarray) -> np.ndarray:
-    """Return the kind of each byte, (b,) uint8; all bytes of a character have the same."""
-    kind = _table().take(buffer)
-    if buffer.max(initial=0) < 0x80:
-        return kind
-    second = np.append(buffer[1:], np.uint8(0))
-    # typographic marks U+2000 to U+207F are three bytes that begin with E2 80 or E2 81; the no-break space is C2 A0
-    for lead, follow, length, becomes in ((0xE2, 0x80, 3, MARK), (0xE2, 0x81, 3, MARK), (0xC2, 0xA0, 2, SPACE)):
-        starts = np.flatnonzero((buffer == lead) & (second == follow))
-        for i in range(length):
-            kind[starts + i] = becomes
-    # wide characters have three bytes from E3 on, and four from F0 on
-    for lowest, highest, length in ((WIDE_LEAD, 0xEF, 3), (0xF0, 0xFF, 4)):
-        starts = np.flatnonzero((buffer >= lowest) & (buffer <= highest))
-        for i in range(length):
-            kind[starts + i] = WIDE
-    return kind
-
-
-@lru_cache(maxsize=1)
-def _table() -> np.ndarray:
-    """Return the kind of each of the 256 byte values; bytes of characters beyond ASCII belong to words."""
-    kinds = [WORD if chr(b).isalnum() or b == ord("_") else MARK if chr(b).isprintable() else SPACE for b in range(128)]
-    kinds[ord(" ")] = SPACE
-    return np.array(kinds + [WORD] * 128, np.uint8)
+def powers(size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return BASE^i and BASE^-i modulo 2^64 for i below ``size``, or below more, each uint64."""
+    return _powers(max(2 * PIECE, size))
 
 
 @lru_cache(maxsize=1)

@@ -2,6 +2,7 @@
 
 import json
 import sys
+import time
 from importlib.util import find_spec
 
 import numpy as np
@@ -10,12 +11,14 @@ import pytest
 from conftest import documents
 
 from curate import open_sets
+from curate.encoders import encode
 from curate.encoders.minilm import Minilm
 from curate.encoders.onnx import Onnx
 from curate.encoders.pixels import Pixels
 from curate.encoders.precomputed import Precomputed
 from curate.encoders.static import Static
 from curate.errors import CurateError, Interrupted, SchemaError
+from curate.scorers import semdedup
 from curate.scoring import score
 
 TOKENS = {
@@ -44,6 +47,67 @@ def test_static_is_the_mean_of_words_and_pieces(tmp_path):
     half = np.sqrt(0.5)
     expected = [[half, half], np.array([3, 2]) / 13**0.5, [-1, 0], [0, 0], [1, 0], np.array([3, 1]) / 10**0.5]
     assert encoder.encode(texts) == pytest.approx(np.array(expected), abs=1e-6)
+
+
+def test_static_takes_the_longest_pieces_whatever_the_table(tmp_path):
+    """Against a search that tries every end of a piece, on random tables over two letters."""
+    rng = np.random.default_rng(0)
+    for number in range(20):
+        pieces = {"".join(rng.choice(["a", "b"], rng.integers(1, 6))) for _ in range(12)}
+        tokens = {("##" if rng.random() < 0.6 else "") + piece for piece in sorted(pieces)} | {"a", "##b", "#"}
+        path = table(tmp_path / f"{number}.parquet", {token: [1.0, float(i)] for i, token in enumerate(sorted(tokens))})
+        for _ in range(30):
+            word = "".join(rng.choice(["a", "b"], rng.integers(1, 20)))
+            expected, start = [], 0
+            while start < len(word) and (word not in tokens):
+                marked = [("##" if start else "") + word[start:end] for end in range(len(word), start, -1)]
+                piece = next((m for m in marked if m in tokens), None)
+                if piece is None:
+                    expected = []
+                    break
+                expected.append(piece)
+                start += len(piece.removeprefix("##"))
+            expected = [word] if word in tokens else expected
+            vector = (
+                np.array([[1.0, sorted(tokens).index(m)] for m in expected]).mean(axis=0) if expected else np.zeros(2)
+            )
+            assert Static(path).encode([word])[0] == pytest.approx(vector / (np.linalg.norm(vector) or 1), abs=1e-6)
+
+
+def test_static_looks_up_a_long_word_in_time_linear_in_its_letters(tmp_path):
+    letters = {**{chr(97 + i): [1.0, i] for i in range(26)}, **{"##" + chr(97 + i): [1.0, i] for i in range(26)}}
+    encoder = Static(table(tmp_path / "t.parquet", letters | {"unlikely": [0.0, 1.0], "##x" * 3000: [0.0, 1.0]}))
+    encoder.encode(["warm up"])
+    start = time.process_time()
+    vectors = encoder.encode(["ab" * 50_000, "ab", "z" + "\u00e9" * 100_000])
+    # 200,000 letters take 1 CPU-s; when every end of a piece was tried, 8,000 letters took 40
+    assert time.process_time() - start < 15
+    assert vectors[0] == pytest.approx(vectors[1], abs=1e-6)
+    assert not vectors[2].any()
+
+
+class Constant:
+    """An encoder whose vector of the empty text is not zero, as that of a language model."""
+
+    width = 3
+
+    def encode(self, texts):
+        return np.ones((len(texts), 3), np.float32)
+
+
+def test_a_null_text_has_the_zero_vector_whatever_the_encoder():
+    vectors = encode(Constant(), pl.Series(["a", None, "", None]))
+    assert vectors.tolist() == [[1, 1, 1], [0, 0, 0], [1, 1, 1], [0, 0, 0]]
+
+
+def test_null_texts_are_no_semantic_duplicates():
+    texts = pl.Series("text", [None, None, "one", "one", None, "two words"])
+    vectors = pl.Series("emb.x", encode(Constant(), texts), dtype=pl.Array(pl.Float32, 3))
+    frame = pl.DataFrame([pl.Series("id", list("abcdef")), vectors])
+    scorer = semdedup.learn(lambda needs: iter([frame.select("id", *needs)]), k=1, embedding="emb.x")
+    values = scorer(frame)["score.semdedup"]
+    assert [values[i] for i in (0, 1, 4)] == [1, 1, 1]
+    assert sorted(values[i] for i in (2, 3, 5)) == pytest.approx([0, 0, 1], abs=1e-6)
 
 
 def test_pixels_are_shares_of_white():

@@ -79,11 +79,29 @@ def test_low_similarity_candidates_are_verified_away():
 
 @pytest.mark.parametrize("options", [{}, {"bands": 0}])
 def test_exact_copies_leave_one(options):
-    texts = ["same text"] * 5 + ["other text"] + ["", None, ""] + ["..."]
+    texts = ["same text"] * 5 + ["other text"] + ["", "", ""] + ["..."]
     values = scores(texts, **options)
     assert sorted(values[:5]) == [0, 0, 0, 0, 1]
     assert sorted(values[6:9]) == [0, 0, 1]
     assert values[5] == values[9] == 1
+
+
+@pytest.mark.parametrize("options", [{}, {"bands": 0}, {"seed": 3}])
+def test_null_texts_are_duplicates_of_nothing(options):
+    texts = [None] * 5 + ["", "d0", "\ufffd"] + [None] * 20 + [" ".join(document(50))] * 2
+    values = scores(texts, **options)
+    assert (values[:-2] == 1).all()
+    assert sorted(values[-2:]) == [0, 1]
+
+
+def test_null_texts_through_the_command_line(tmp_path, cli):
+    (tmp_path / "data").mkdir()
+    texts = pl.Series("text", [None, "a copy", None, "a copy", None], dtype=pl.String)
+    pl.DataFrame([pl.Series("id", list("abcde")), texts]).write_parquet(tmp_path / "data" / "a.parquet")
+    assert cli("score", tmp_path / "data", "--scorer", "duplicates", "--out", tmp_path / "out").code == 0
+    written = pl.read_parquet(tmp_path / "out" / "*.scores.parquet")["score.duplicates"].to_list()
+    assert [written[i] for i in (0, 2, 4)] == [1, 1, 1]
+    assert sorted([written[1], written[3]]) == [0, 1]
 
 
 def test_case_and_marks_do_not_hide_a_copy_but_exactness_needs_bands():

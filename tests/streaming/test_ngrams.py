@@ -8,9 +8,12 @@ from word_sets import split
 
 from curate.streaming import ngrams
 
+ODD = "aB9_ .,\n'éÉß日本、。🙂👍🏽❤\ufe0f\u201c\u00a0\u3000\x85\x00e\u0301\u00ad\u200b\u200d\u200f\ufeff"
+ODD += "שלוםمَรัก\u0f0bནམក្ខ한국Ａ·→©"
+
 
 @pytest.mark.parametrize("marks", [False, True])
-@given(texts=st.lists(st.text(st.sampled_from("aB9_ .,\n'éÉß日本🙂\u201c\u00a0\x00"), max_size=12), max_size=8))
+@given(texts=st.lists(st.text(st.sampled_from(ODD) | st.characters(codec="utf-8"), max_size=16), max_size=8))
 def test_words_are_those_of_the_rule_and_equal_words_have_equal_hashes(marks, texts):
     hashed = ngrams.words(pl.Series(texts, dtype=pl.String), marks=marks)
     expected = [split(text, marks) for text in texts]

@@ -1,0 +1,103 @@
+"""Compression: the same at every length for Python's own code and prose; repeats low, noise high."""
+
+import ast
+import base64
+import math
+import random
+import sysconfig
+from pathlib import Path
+from pydoc_data.topics import topics
+
+import numpy as np
+import polars as pl
+import pytest
+from scipy.stats import spearmanr
+
+from curate.errors import SchemaError
+from curate.scorers.compression import Compression
+
+MOST = 0.3  # of the correlation with length, either way
+
+
+def scores(texts):
+    batch = pl.DataFrame({"text": pl.Series(texts, dtype=pl.String)})
+    return Compression()(batch)["score.compression"].to_numpy()
+
+
+def standard_library():
+    """Every fourth file of Python's own modules, and their functions and docstrings."""
+    files, functions, docstrings = [], [], []
+    root = Path(sysconfig.get_paths()["stdlib"])
+    paths = [p for p in sorted(root.rglob("*.py")) if not {"site-packages", "test", "lib2to3"} & set(p.parts)]
+    for path in paths[::4]:
+        files.append(path.read_text("utf-8"))
+        lines = files[-1].splitlines(keepends=True)
+        for node in ast.walk(ast.parse(files[-1])):
+            if isinstance(node, ast.FunctionDef):
+                functions.append("".join(lines[node.lineno - 1 : node.end_lineno]))
+                docstrings.append(ast.get_docstring(node) or "")
+    return files, functions, docstrings
+
+
+def cuts(text):
+    """Cut at lengths that are spread evenly over the logarithm from 20 to 20,000 characters."""
+    rng, parts, start = random.Random(0), [], 0
+    while start < len(text):
+        length = round(math.exp(rng.uniform(math.log(20), math.log(20_000))))
+        parts.append(text[start : start + length])
+        start += length
+    return parts
+
+
+def test_score_and_length_are_not_related_through_the_command_line(tmp_path, cli):
+    files, functions, docstrings = standard_library()
+    prose = "\n\n".join(topics.values())
+    kinds = {"file": files, "function": functions, "docstring": docstrings, "prose": cuts(prose)}
+    kinds["paragraph"] = prose.split("\n\n")
+    rows = [(f"{kind}{i}", kind, text) for kind, texts in kinds.items() for i, text in enumerate(texts) if text]
+    (tmp_path / "data").mkdir()
+    frame = pl.DataFrame(rows, schema=["id", "source", "text"], orient="row")
+    frame.write_parquet(tmp_path / "data" / "a.parquet")
+    assert cli("score", tmp_path / "data", "--scorer", "compression", "--out", tmp_path / "out").code == 0
+    scored = pl.read_parquet(tmp_path / "out" / "*.scores.parquet").join(frame, on="id")
+    for kind in kinds:
+        part = scored.filter(pl.col("source") == kind)
+        related = spearmanr(part["score.compression"], part["text"].str.len_bytes())[0]
+        assert abs(related) < MOST, (kind, related)
+        median = part["score.compression"].median()
+        assert 0.3 < median < 0.7, (kind, median)
+
+
+def test_repeats_are_low_and_noise_is_high():
+    rng = np.random.default_rng(0)
+    noise = [base64.b64encode(rng.bytes(size)).decode() for size in (300, 3000, 30000)]
+    prose = "\n\n".join(topics.values())[:30000]
+    repeated = [phrase * 60 for phrase in ("word ", "Buy now and save! ", "重复的内容。", "a")]
+    assert scores(noise).min() > 0.9
+    assert 0.4 < scores([prose])[0] < 0.7
+    assert scores(repeated).max() < 0.05
+
+
+def test_texts_too_short_to_repeat_lie_between_code_and_noise():
+    assert scores(["", None]).tolist() == [0, 0]
+    letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+    short = scores([letters[:n] for n in (1, 10, 50)])
+    assert short == pytest.approx([1.2 - 0.15 / (0.55 * n / (n + 200) + 0.2) for n in (1, 10, 50)])
+
+
+def test_ten_million_characters_are_bounded():
+    text = "The quick brown fox jumps over the lazy dog. " * 222_223
+    assert 0 <= scores([text])[0] < 0.05
+
+
+@pytest.mark.parametrize("level", [0, 10])
+def test_an_effort_that_zlib_does_not_have_is_refused(level):
+    with pytest.raises(SchemaError, match=f"compression: level={level} must be 1 to 9"):
+        Compression(level=level)
+
+
+def test_every_effort_gives_about_the_same_score():
+    """The window is small, so trying harder finds little more."""
+    prose = pl.DataFrame({"text": ["\n\n".join(topics.values())[:20000]]})
+    values = [Compression(level=level)(prose)["score.compression"][0] for level in (1, 6, 9)]
+    assert max(values) - min(values) < 0.05
