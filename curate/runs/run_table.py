@@ -271,8 +271,8 @@ def check(frame: pl.DataFrame, origin: str, *, losses: bool = True, target: str 
     nameless = frame["run"].is_null()
     if nameless.any():
         raise SchemaError(
-            f"{origin}: the run of row {int(nameless.arg_max() or 0) + 1} has no name, nor have "
-            f"{int(nameless.sum()) - 1} others. Fill in the column run"
+            f"{origin}: the run of row {int(nameless.arg_max() or 0) + 1} has no name; {int(nameless.sum())} such "
+            "rows. Fill in the column run"
         )
     for name in frame.columns:
         if number_columns.REQUIRED.fullmatch(name):

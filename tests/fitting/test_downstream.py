@@ -48,9 +48,9 @@ def test_a_curve_or_a_comparison_takes_one_law_and_one_eval(tmp_path):
 
     pl.DataFrame({"run": ["a"], "params": 1e8, "tokens": 1e9, "loss.c4": 2.0}).write_parquet(tmp_path / "runs.parquet")
     with pytest.raises(typer.BadParameter, match="--law downstream takes one law and one eval; 2 and 1 are given"):
-        job.main(tmp_path / "runs.parquet", "chinchilla,downstream", "c4", tmp_path / "o.json")
+        job.main(tmp_path / "runs.parquet", law="chinchilla,downstream", evaluation="c4", out=tmp_path / "o.json")
     with pytest.raises(typer.BadParameter, match="--by takes one law and one eval; 1 and 2 are given"):
-        job.main(tmp_path / "runs.parquet", "chinchilla", "c4,x", tmp_path / "o.json", by="corpus")
+        job.main(tmp_path / "runs.parquet", law="chinchilla", evaluation="c4,x", out=tmp_path / "o.json", by="corpus")
 
 
 def test_the_fit_job_does_both(tmp_path):
@@ -62,7 +62,7 @@ def test_the_fit_job_does_both(tmp_path):
         {"run": [f"r{i}" for i in range(12)], "params": 1e8, "tokens": 1e9, "loss.c4": loss, "metric.err17": errors}
     )
     frame.write_parquet(tmp_path / "runs.parquet")
-    job.main(tmp_path / "runs.parquet", "downstream", "err17", tmp_path / "d.json", on="c4", draws=5)
+    job.main(tmp_path / "runs.parquet", law="downstream", evaluation="err17", out=tmp_path / "d.json", on="c4", draws=5)
     assert '"law": "downstream:kind=error"' in (tmp_path / "d.json").read_text()
 
     rates = torch.cat([torch.linspace(0, 2e-4, 50), 1e-4 * (1 + torch.cos(torch.linspace(0, np.pi, 950)))]).double()
@@ -81,5 +81,5 @@ def test_the_fit_job_does_both(tmp_path):
     steps.with_columns(
         pl.when((pl.col("step") % 10 == 9) & (pl.col("step") > 60)).then("loss.val").alias("loss.val")
     ).write_parquet(tmp_path / "steps.parquet")
-    job.main(tmp_path / "steps.parquet", "annealing", "val", tmp_path / "a.json")
+    job.main(tmp_path / "steps.parquet", law="annealing", evaluation="val", out=tmp_path / "a.json")
     assert '"r2": 0.999' in (tmp_path / "a.json").read_text() or '"r2": 1.0' in (tmp_path / "a.json").read_text()

@@ -21,7 +21,9 @@ def test_every_eval_has_its_columns_and_the_mean_is_their_mean(tmp_path):
         }
     )
     frame.write_parquet(tmp_path / "runs.parquet")
-    fit.main(tmp_path / "runs.parquet", "chinchilla", "a,b", tmp_path / "fit.json", starts=8, draws=10)
+    fit.main(
+        tmp_path / "runs.parquet", law="chinchilla", evaluation="a,b", out=tmp_path / "fit.json", starts=8, draws=10
+    )
     predict.main(tmp_path / "fit.json", tmp_path / "runs.parquet", tmp_path / "p.parquet")
     predicted = pl.read_parquet(tmp_path / "p.parquet")
     assert predicted.columns[:4] == ["run", "predicted", "low", "high"]

@@ -72,7 +72,7 @@ def candidates(shape: Shape) -> tuple[str, ...]:
     if shape.mixtures and not (shape.sizes or shape.lengths):
         # At one budget the terms of size and tokens come from the priors of ces and mixture_additive. They keep the
         # order of the mixtures at other budgets, and their level there is as uncertain as the priors are wide. Their
-        # forms of the mixture predict unseen mixtures better than mixing does (docs/decisions.md has the table).
+        # forms of the mixture predict unseen mixtures better than mixing does (benchmarks/fitting/one_budget.py).
         laws: tuple[str, ...] = (f"{BOOSTED}:base=ces", "mixture_additive", "ces", "mixing")
     elif shape.mixtures:
         # Chinchilla, which does not see the mixture, shows whether the others learn anything from it.
