@@ -4,6 +4,7 @@ In: a fit, pools and budgets. Out: `curate.planning.plans.Plans`. The work is do
 predictors, but not their files.
 """
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -22,6 +23,7 @@ from curate.planning.request import DRAWS, STRENGTH, WITHIN, PlanOptions, PlanRe
 from curate.pool.pool import Budget, Pool, parse_budget, pools_hash, read_pools
 from curate.runs.predictor import Predictor
 from curate.storage.artifacts import Provenance
+from curate.storage.files import text_hash
 
 
 @runtime_checkable
@@ -132,6 +134,8 @@ def _origin(request: PlanRequest, fit_path: str | Path | None, pools_path: str |
     # A predictor of the user's own has no content that could be hashed; its eval alone is recorded.
     if fit_path is None and (fit_hash := fit_files.content_hash(request.whole_fit)) is not None:
         hashes["fit"] = fit_hash
+    if fit_path is None and isinstance(metric := request.metric, ChainedMetric):
+        hashes["metric"] = text_hash(json.dumps(metric.curve.to_json(), sort_keys=True))
     if pools_path is None:
         hashes["pools"] = pools_hash(request.pools)
     fit = request.whole_fit.eval if fit_path is None else fit_path
