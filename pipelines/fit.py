@@ -73,7 +73,7 @@ def main(
         str,
         typer.Option(
             help="NAME[,NAME...]: which columns metric.NAME to fit as functions of the losses. auto: all that the runs "
-            "can determine; none: no metric."
+            "can determine, if they have no more than 8; none: no metric."
         ),
     ] = "auto",
     target: Annotated[

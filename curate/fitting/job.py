@@ -65,7 +65,7 @@ def fit(
         target: the column ``distance.<target>`` that the law ``transport`` reads.
         tokens_per_param: training tokens per parameter at which the corpora of ``by`` are compared.
         metric: the columns ``metric.<name>`` to fit beside the laws, as functions of the losses: names as a list or
-            separated by commas, ``auto`` for all that the runs can determine, or ``none``.
+            separated by commas, ``auto`` for all that the runs can determine if there are no more than 8, or ``none``.
         starts: number of starting points of each fit.
         draws: number of bootstrap refits.
         seed: seed of every random choice.

@@ -195,6 +195,9 @@ def test_what_metrics_cannot_do_is_one_line(planned, cli):
         mixtures(rows=18).with_columns(pl.when(pl.col("run").is_in(["r0", "r1"])).then("metric.task")), law="power"
     )
     assert few.code == 0 and "note: metric.task has no curve: " in few.out
+    many = mixtures().with_columns(pl.col("metric.task").alias(f"metric.{i}") for i in range(8))
+    reply = fit(many, law="power")
+    assert "note: the runs have 9 metrics, more than the 8 that are fitted unasked. Name those" in reply.out
     wrong = cli("fit", folder / "runs.csv", "--law", "mixing", "--eval", "web", "--by", "run", "--metric", "task",
                 "--out", folder / "x.json")  # fmt: skip
     assert wrong.code == 2 and "Choose it with --where, not --by" in wrong.err

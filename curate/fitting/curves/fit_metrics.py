@@ -18,6 +18,7 @@ from curate.runs.run_table import Runs
 
 AUTO, NONE = "auto", "none"  # of --metric: every metric that has enough rows, or no metric
 PREFIX = "metric."
+MOST = 8  # metrics that are fitted without being named: each takes about a second and adds 20 kB to fit.json
 
 
 @dataclass(frozen=True)
@@ -85,8 +86,8 @@ def fit_downstream(runs: Runs, question: FitQuestion) -> FitReport:
 def fit_beside(runs: Runs, question: FitQuestion) -> MetricFits:
     """Fit the metrics of a run table from the losses whose laws are fitted.
 
-    By default every metric gets a curve, and those that the runs cannot determine get a note. Metrics that the
-    question names must all be fitted.
+    By default each of up to MOST metrics gets a curve, and those that the runs cannot determine get a note. Metrics
+    that the question names must all be fitted.
 
     Raises:
         SchemaError: if a metric or a loss is missing.
@@ -102,6 +103,12 @@ def fit_beside(runs: Runs, question: FitQuestion) -> MetricFits:
         )
     curves: dict[str, MetricCurve] = {}
     notes: list[str] = []
+    if automatic and len(names) > MOST:
+        notes.append(
+            f"the runs have {len(names)} metrics, more than the {MOST} that are fitted unasked. Name those that you "
+            "need with --metric NAME,..."
+        )
+        names = ()
     for name in names:
         points = _points(runs, name, "error", on, option="--metric")
         try:
