@@ -4,10 +4,14 @@ Several evals (--eval a,b) are fitted together, and the fit predicts their mean.
 laws instead of the best one. --by COLUMN fits the runs of each corpus separately and says which corpus is best at each
 compute. --explain says what the runs cannot determine.
 
-Four values of --law fit a curve instead of a law of mixtures. downstream predicts metric.<eval> from a loss (--on
-LOSS). annealing predicts the loss over a learning-rate schedule (columns step and lr). relearn does the same over
-continued training (column continued: 0 before it, 1 during it). pruning_curves finds the best share of the data to keep
-at each size of data (column keep).
+Downstream metrics (columns metric.NAME, such as an error rate) are fitted as functions of the losses, so that `curate
+predict --metric NAME` and `curate plan --metric NAME` can chain mixture to loss to metric. --metric chooses them, and
+--on the losses that they are predicted from.
+
+Four values of --law fit a curve instead of a law of mixtures. downstream predicts metric.<eval> from the measured loss
+of a run (--on LOSS), without a law of the loss. annealing predicts the loss over a learning-rate schedule (columns step
+and lr). relearn does the same over continued training (column continued: 0 before it, 1 during it). pruning_curves
+finds the best share of the data to keep at each size of data (column keep).
 
 Without --law, laws are compared that suit what varies in the runs: size, tokens, mixture, repetition. An empty loss
 means "not measured": the row is left out of the fit of that eval.
@@ -73,9 +77,16 @@ def main(
     on: Annotated[
         str | None,
         typer.Option(
-            help="With --law downstream: the loss from which metric.<eval> is predicted, the column loss.<on>."
+            help="EVAL[,EVAL...]: which columns loss.EVAL the metrics are predicted from. Default: those of --eval."
         ),
     ] = None,
+    metric: Annotated[
+        str,
+        typer.Option(
+            help="NAME[,NAME...]: which columns metric.NAME to fit as functions of the losses. auto: all that the runs "
+            "can determine, if they have no more than 8; none: no metric."
+        ),
+    ] = "auto",
     target: Annotated[
         str | None, typer.Option(help="The column distance.<target> that the law transport reads.")
     ] = None,
@@ -93,7 +104,8 @@ def main(
     from pipelines.shared.show import result, table
 
     # The function refuses these too, but on the command line they are wrong usage: exit code 2.
-    if message := job.stands_alone(open_sets.split(law), (evaluation or "").split(","), by):
+    specs, evals = open_sets.split(law), (evaluation or "").split(",")
+    if message := job.stands_alone(specs, evals, by) or job.metrics_alone(specs, metric.split(","), by):
         raise typer.BadParameter(message)
     report = job.fit(
         runs,
@@ -105,6 +117,7 @@ def main(
         explain=explain,
         by=by,
         on=on,
+        metric=metric,
         target=target,
         tokens_per_param=tokens_per_param,
         starts=starts,
@@ -113,6 +126,8 @@ def main(
     )
     report.save(out)
     printed = {name: report.record[name] for name in PRINTED if name in report.record}
+    if report.metrics:
+        printed |= {"metrics": {name: curve.summary() for name, curve in report.metrics.items()}}
     texts = [part if isinstance(part, str) else table(part) for part in report.shown]
     # A heading, which ends in a colon, stands directly above its table.
     text = "\n\n".join(texts).replace(":\n\n", ":\n")

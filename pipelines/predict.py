@@ -1,9 +1,13 @@
-"""Predict the losses of runs from a fit, with intervals.
+"""Predict the losses or a downstream metric of runs from a fit, with intervals.
 
-If the fit has several evals, their mean and each eval are predicted. A fit of --law pruning_curves predicts the error
-of runs with a column keep; a fit of --law downstream predicts a metric.
+If the fit has several evals, their mean and each eval are predicted. --metric NAME predicts metric.NAME from the losses
+that the laws predict; the losses follow in columns predicted.EVAL. Its intervals cover the uncertainty of the laws and
+of the curve from loss to metric, and the noise of a run.
 
-Example: curate predict fit.json runs.parquet --out predicted.parquet
+A fit of --law downstream alone predicts its metric from the measured losses of the runs. A fit of --law pruning_curves
+predicts the error of runs with a column keep.
+
+Example: curate predict fit.json runs.parquet --metric error --out predicted.parquet
 """
 
 from pathlib import Path
@@ -18,24 +22,30 @@ SHOWN = 20  # rows printed
 
 def main(
     fit: Annotated[Path, typer.Argument(help="The fit.json that `curate fit` wrote.")],
-    runs: Annotated[Path, typer.Argument(help="A run table. Its losses, if it has any, are not read.")],
+    runs: Annotated[Path, typer.Argument(help="A run table. Its losses are not read, except by downstream.")],
     out: Out,
     level: Annotated[float, typer.Option(min=0.01, max=0.99, help="Coverage of the interval.")] = 0.9,
     target: Annotated[
         str | None, typer.Option(help="The column distance.<target> that the law transport reads.")
     ] = None,
+    metric: Annotated[
+        str | None, typer.Option(help="NAME: predict the column metric.NAME, from the losses that the laws predict.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Predict losses."""
+    """Predict losses or a metric."""
     from curate.fitting.predict import predict
-    from pipelines.shared.show import notes, result, table
+    from pipelines.shared.show import notes, result, table, warn
 
-    predictions = predict(fit, runs, level=level, target=target)
+    predictions = predict(fit, runs, level=level, target=target, metric=metric)
     notes(predictions.notes)
     predictions.save(out)
     rows = predictions.table()
-    result(
-        as_json,
-        {"rows": rows.height, "out": str(out)},
-        table(rows.select("run", "predicted", "low", "high").head(SHOWN)),
-    )
+    record: dict[str, object] = {"rows": rows.height, "out": str(out), "warnings": list(predictions.warnings)}
+    text = table(rows.select("run", "predicted", "low", "high").head(SHOWN))
+    if predictions.metric is not None:
+        record |= {"metric": predictions.metric, "better": predictions.better}
+        text = f"metric.{predictions.metric} ({predictions.better} is better):\n{text}"
+    if not as_json:
+        warn(predictions.warnings)
+    result(as_json, record, text)

@@ -1,6 +1,7 @@
 """Whatever predicts losses, by name and in fit.json: a law's fit, a blend of fits, or boosted trees.
 
-fit.json holds a list of laws, one or more, each with its weight. Files of format 1 hold one law at the top level.
+fit.json holds a list of laws, one or more, each with its weight. Files of format 1 hold one law at the top level. The
+curves of downstream metrics stand in the same list, after the laws whose losses they read.
 """
 
 import json
@@ -16,6 +17,8 @@ from curate.errors import SchemaError
 from curate.fitting import boosted, boosted_json
 from curate.fitting import fit as fits
 from curate.fitting.boosted import Boosted, TreeOptions
+from curate.fitting.curves import metric_curve
+from curate.fitting.curves.metric_curve import MetricCurve
 from curate.fitting.fit import Fit
 from curate.fitting.solver.multistart import FitOptions
 from curate.runs.predictor import Blend, Predictor
@@ -26,6 +29,15 @@ from curate.storage.files import text_hash
 BOOSTED = "boosted"  # the one name that is not a law; ``boosted:base=LAW`` or ``boosted:base=none``
 FittedLaw: TypeAlias = Fit | Blend | Boosted
 Record: TypeAlias = Mapping[str, object]
+# What curves that are no laws of mixtures give, and what to use in their place.
+OTHER_CURVES: Mapping[str, str] = {
+    "annealing": "It gives the loss at each step of the runs that it was fitted to, and `curate report` shows it. To "
+    "predict or plan new runs, fit a law, such as chinchilla or ces",
+    "relearn": "It gives the loss at each step of the runs that it was fitted to, and `curate report` shows it. To "
+    "predict or plan continued training, fit a law, such as replay or dcpt, or use `curate cmr`",
+    "pruning_curves": "It gives the error at a share kept: use `curate predict` with runs that have a column keep. To "
+    "plan, fit a law, such as ces",
+}
 
 
 def fit_named(
@@ -64,14 +76,17 @@ def fit_named(
 def to_json(predictor: FittedLaw) -> dict[str, object]:
     """Return the body of fit.json: the laws with their weights, the evals, and the fit's error and size.
 
-    ``rmse`` is the weighted mean over the laws, null where trees are among them: they have none.
+    ``rmse`` is the weighted mean over the laws, null where trees are among them: they have none. ``theta`` repeats the
+    parameters of the law where there is one law and one eval: programs that read format 1 look for it there.
     """
     members = members_of(predictor)
     rmse = [member.rmse for member in members if isinstance(member, Fit)]
     weights = predictor.weights if isinstance(predictor, Blend) else (1.0,)
     whole = len(rmse) == len(members)  # trees have no rmse on fitted rows: theirs would say little
-    return {
-        "laws": [_member_to_json(member) | {"weight": w} for member, w in zip(members, weights, strict=True)],
+    laws = [_member_to_json(member) | {"weight": w} for member, w in zip(members, weights, strict=True)]
+    alone = {"theta": laws[0]["theta"]} if len(laws) == 1 and "theta" in laws[0] else {}
+    return alone | {
+        "laws": laws,
         "eval": predictor.eval,
         "evals": list(dict.fromkeys(member.eval for member in members)),
         "rmse": sum(w * x for w, x in zip(weights, rmse, strict=True)) if whole else None,
@@ -108,11 +123,13 @@ def _member_from_json(record: Record) -> Fit | Boosted:
 def from_json(record: Record) -> FittedLaw:
     """Return the predictor of a fit.json's body, of the present form or of format 1.
 
+    Curves of metrics are left out: `load_metrics` reads them.
+
     Raises:
         KeyError, TypeError, ValueError: if a field is missing or wrong.
     """
     record = as_list(record)
-    laws = cast(list[Record], record["laws"])
+    laws = [law for law in cast(list[Record], record["laws"]) if not metric_curve.is_metric(law)]
     members = [_member_from_json(law) for law in laws]
     # One law is a list of one. It stays a fit, which knows more of itself than a blend does.
     if len(members) == 1:
@@ -170,12 +187,66 @@ def load(path: Path) -> FittedLaw:
         corpora = ", ".join(str(law.get("corpus")) for law in cast(list[Record], record["laws"]))
         raise SchemaError(f"{path} has a fit for each {record['by']} ({corpora}). Fit one of them alone with --where")
     try:
-        names = [open_sets.parse(str(law["law"]))[0] for law in cast(list[Record], record["laws"])]
+        laws = [law for law in cast(list[Record], record["laws"]) if not metric_curve.is_metric(law)]
+        if not laws:
+            raise SchemaError(_metrics_alone(path, metrics_of(record)))
+        names = [open_sets.parse(str(law["law"]))[0] for law in laws]
         if curves := sorted(name for name in names if name != BOOSTED and not open_sets.exists("laws", name)):
-            raise SchemaError(f"{path} has a fit of {curves[0]}, which is no law of mixtures. Fit a law, such as ces")
+            raise SchemaError(f"{path} has {not_a_law(curves[0])}")
         return from_json(record)
     except (KeyError, IndexError, TypeError, ValueError) as error:
         raise broken(path, error) from None
+
+
+def load_metrics(path: Path) -> dict[str, MetricCurve]:
+    """Read the curves of downstream metrics from fit.json, by the name of the metric. There may be none.
+
+    Raises:
+        SchemaError: if the file is not a fit.
+    """
+    try:
+        return metrics_of(read(path))
+    except (KeyError, IndexError, TypeError, ValueError) as error:
+        raise broken(path, error) from None
+
+
+def metrics_of(record: Record) -> dict[str, MetricCurve]:
+    """Return the curves of downstream metrics of a fit.json's body, by the name of the metric.
+
+    Raises:
+        KeyError, TypeError, ValueError: if a field is missing or wrong.
+    """
+    laws = [law for law in cast(list[Record], record["laws"]) if metric_curve.is_metric(law)]
+    return {curve.name: curve for curve in map(metric_curve.from_json, laws)}
+
+
+def named_metric(metrics: Mapping[str, MetricCurve], name: str, source: str) -> MetricCurve:
+    """Return the curve of a metric; ``source`` names the fit in an error message.
+
+    Raises:
+        SchemaError: if the fit has no such metric. The message lists those that it has.
+    """
+    if name not in metrics:
+        raise SchemaError(
+            f"{source} has no curve of metric.{name}; its metrics are {', '.join(metrics) or 'none'}. Fit one beside "
+            f"the laws: curate fit RUNS --law LAW --eval EVAL --metric {name}"
+        )
+    return metrics[name]
+
+
+def not_a_law(name: str) -> str:
+    """Return the words for a fit of the curve ``name``, and what to use in its place."""
+    use = OTHER_CURVES.get(name, "Fit a law, such as ces")
+    return f"a fit of {name}, which is no law of mixtures. {use}"
+
+
+def _metrics_alone(path: Path, metrics: Mapping[str, MetricCurve]) -> str:
+    curve = next(iter(metrics.values()))
+    evals = f" --eval {','.join(curve.on)}" if curve.on else " --eval EVAL"
+    return (
+        f"{path} has the curve of metric.{curve.name} from {curve.x} alone, and no law of mixtures that predicts a "
+        f"loss. Fit both into one file: curate fit RUNS --law LAW{evals} --metric {curve.name}"
+    )
 
 
 def broken(path: Path, error: Exception) -> SchemaError:

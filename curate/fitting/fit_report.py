@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeAlias, cast
 
 import polars as pl
 
-from curate.fitting.curves.downstream import MetricCurve
+from curate.fitting.curves.metric_curve import MetricCurve
 from curate.fitting.curves.pruning_curves import PruningCurves
 from curate.fitting.fit import Fit
 from curate.fitting.fit_files import FittedLaw
@@ -26,7 +26,8 @@ class FitQuestion:
     """The laws and evals to fit, and the options.
 
     ``holdout``: which runs test the laws; None leaves the choice to the runs. ``by``: the column whose values are
-    corpora, each fitted by itself. ``on``: the loss from which the law `downstream` predicts a metric.
+    corpora, each fitted by itself. ``on``: the losses from which metrics are predicted, separated by commas.
+    ``metrics``: the metrics to fit beside the laws; ("auto",) for all that the runs can determine, ("none",) for none.
     ``tokens_per_param``: training tokens per parameter at which corpora are compared.
     """
 
@@ -39,6 +40,7 @@ class FitQuestion:
     by: str | None = None
     on: str | None = None
     tokens_per_param: float = 20.0
+    metrics: tuple[str, ...] = ("auto",)
 
     @property
     def law(self) -> str:
@@ -65,6 +67,7 @@ class FitReport:
         shown: texts and tables, in the order in which the command prints them.
         predictor: predicts the losses of runs. None for corpora and for curves over steps.
         corpora: the fit of each corpus, if ``by`` was used.
+        metrics: the curve of each downstream metric, by its name.
         notes: warnings about what the runs cannot determine.
         explanation: these warnings at length, if ``explain`` was used.
         made_by: the record of how the fit was made.
@@ -78,6 +81,7 @@ class FitReport:
     shown: tuple[str | pl.DataFrame, ...]
     predictor: Fitted | None = None
     corpora: Mapping[str, Fit] = field(default_factory=dict)
+    metrics: Mapping[str, MetricCurve] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     explanation: str = ""
     made_by: Mapping[str, object] = field(default_factory=dict)

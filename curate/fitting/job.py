@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import polars as pl
@@ -15,6 +16,7 @@ from curate.fitting.boosted import Boosted
 from curate.fitting.choice import default_laws
 from curate.fitting.choice import holdout as holdouts
 from curate.fitting.choice.default_laws import AUTO
+from curate.fitting.curves import fit_metrics
 from curate.fitting.curves.kinds import CURVES
 from curate.fitting.fit import Fit
 from curate.fitting.fit_files import FittedLaw
@@ -45,6 +47,7 @@ def fit(
     on: str | None = None,
     target: str | None = None,
     tokens_per_param: float = corpora.TOKENS_PER_PARAM,
+    metric: str | Sequence[str] = fit_metrics.AUTO,
     starts: int = 32,
     draws: int = 200,
     seed: int = 0,
@@ -64,9 +67,12 @@ def fit(
         stack: whether to weight the laws by held-out error instead of choosing one.
         explain: whether to say in words what the runs cannot determine, and which new runs would help most.
         by: column whose values are corpora; each is fitted by itself, and they are compared.
-        on: for ``downstream``, the ``loss.<on>`` from which ``metric.<eval>`` is read.
+        on: the evals whose losses metrics are predicted from, separated by commas. For ``downstream`` it must be given;
+            beside laws it is all of ``eval`` unless it is given.
         target: the column ``distance.<target>`` that the law ``transport`` reads.
         tokens_per_param: training tokens per parameter at which the corpora of ``by`` are compared.
+        metric: the columns ``metric.<name>`` to fit beside the laws, as functions of the losses: names as a list or
+            separated by commas, ``auto`` for all that the runs can determine if there are no more than 8, or ``none``.
         starts: number of starting points of each fit.
         draws: number of bootstrap refits.
         seed: seed of every random choice.
@@ -84,7 +90,10 @@ def fit(
     if message := stands_alone(specs, evals, by):
         raise SchemaError(message)
     options = FitOptions(starts=starts, draws=draws, seed=seed)
-    question = FitQuestion(specs, evals, options, holdout, stack, explain, by, on, tokens_per_param)
+    metrics = tuple(metric.split(",") if isinstance(metric, str) else metric)
+    if message := metrics_alone(specs, metrics, by):
+        raise SchemaError(message)
+    question = FitQuestion(specs, evals, options, holdout, stack, explain, by, on, tokens_per_param, metrics)
     if by is not None:
         report = _fit_corpora(table, question, by)
     elif is_curve(specs[0]):
@@ -123,6 +132,24 @@ def stands_alone(specs: Sequence[str], evals: Sequence[str], by: str | None) -> 
     return f"{name} takes one law and one eval; {len(specs)} and {len(evals)} are given"
 
 
+def metrics_alone(specs: Sequence[str], metrics: Sequence[str], by: str | None) -> str | None:
+    """Return why these metrics cannot be fitted beside the laws, or None if they can.
+
+    Metrics that are named need a law of the losses. Corpora and curves have none.
+    """
+    if tuple(metrics) in ((fit_metrics.AUTO,), (fit_metrics.NONE,)):
+        return None
+    if by is not None:
+        return f"--metric {','.join(metrics)} is fitted beside the laws of one corpus. Choose it with --where, not --by"
+    curve = next((spec for spec in specs if is_curve(spec)), None)
+    if curve is None:
+        return None
+    return (
+        f"--metric {','.join(metrics)} is fitted beside a law of the losses, and {curve} is none. Name a law, such as "
+        "chinchilla, or leave --metric out"
+    )
+
+
 def _made_by(runs: Table, question: FitQuestion, where: str | None, target: str | None) -> dict[str, object]:
     """Return the record of how a fit was made. A table in memory is recorded by its hash alone."""
     arguments = {
@@ -137,6 +164,7 @@ def _made_by(runs: Table, question: FitQuestion, where: str | None, target: str 
         "on": question.on,
         "target": target,
         "tokens_per_param": question.tokens_per_param,
+        "metric": ",".join(question.metrics),
     }
     seed = question.options.seed
     if frames.in_memory(runs):
@@ -147,7 +175,10 @@ def _made_by(runs: Table, question: FitQuestion, where: str | None, target: str 
 
 
 def _fit_laws(table: Runs, question: FitQuestion) -> FitReport:
-    runs = table.trained().measured(question.evals)
+    trained = table.trained()
+    # Metrics are quick, and a mistake in their names is found before the long work.
+    beside = fit_metrics.fit_beside(trained, question)
+    runs = trained.measured(question.evals)
     checked = run_checks.check(runs)
     how, why = question.holdout or "", ""
     if not how:
@@ -161,11 +192,14 @@ def _fit_laws(table: Runs, question: FitQuestion) -> FitReport:
     notes = (*runs.notes, *checked, *((why,) if why else ()), *run_checks.units_of_loss(predictor, runs))
     compared = comparison.table()
     members = fit_files.members_of(predictor)
+    notes = (*notes, *beside.notes)
     shown: list[str | pl.DataFrame] = [compared, *(f"note: {note}" for note in notes), *_chosen(predictor)]
+    shown += ["Downstream metrics, predicted from the losses:", beside.table()] if beside.curves else []
     # A blend is explained by its first law: the best one, or that of the first eval.
     words = _explained(members[0], runs, compared, question.options.seed) if question.explain else ""
     shown += [words] if words else []
     record = fit_files.to_json(predictor)
+    entries = [*cast(list[object], record["laws"]), *(curve.to_json() for curve in beside.curves.values())]
     return FitReport(
         law=name_of(predictor),
         comparison=compared,
@@ -173,9 +207,10 @@ def _fit_laws(table: Runs, question: FitQuestion) -> FitReport:
             {f"{fit.spec} of {fit.eval}": fit for fit in members if isinstance(fit, Fit)}, "law"
         ),
         points=_measured_and_predicted(predictor, runs),
-        record=record | {"compared": compared.to_dicts(), "notes": list(notes)},
+        record=record | {"laws": entries, "compared": compared.to_dicts(), "notes": list(notes)},
         shown=tuple(shown),
         predictor=predictor,
+        metrics=beside.curves,
         notes=notes,
         explanation=words,
     )

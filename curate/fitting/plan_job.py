@@ -4,13 +4,16 @@ In: a fit, pools and budgets. Out: `curate.planning.plans.Plans`. The work is do
 predictors, but not their files.
 """
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from curate.errors import SchemaError
 from curate.fitting import fit_files
-from curate.fitting.curves.downstream import MetricCurve
+from curate.fitting.curves import chained_metric
+from curate.fitting.curves.chained_metric import ChainedMetric
+from curate.fitting.curves.metric_curve import MetricCurve
 from curate.fitting.curves.pruning_curves import PruningCurves
 from curate.fitting.fit_report import FitReport
 from curate.planning import job
@@ -20,6 +23,7 @@ from curate.planning.request import DRAWS, STRENGTH, WITHIN, PlanOptions, PlanRe
 from curate.pool.pool import Budget, Pool, parse_budget, pools_hash, read_pools
 from curate.runs.predictor import Predictor
 from curate.storage.artifacts import Provenance
+from curate.storage.files import text_hash
 
 
 @runtime_checkable
@@ -46,6 +50,7 @@ def plan(
     within: float = WITHIN,
     draws: int = DRAWS,
     keep_curve: bool = False,
+    metric: str | None = None,
     seed: int = 0,
 ) -> Plans:
     """Return the best mixture of pools for each budget, and how free its shares are.
@@ -57,7 +62,8 @@ def plan(
         limits: limits that every mixture must satisfy; None for no limits.
         target: what is minimised over the evals of the fit. "mean": their mean loss. "worst": the largest excess of a
             loss over the lowest that this eval could have. "worst:loss": the largest loss. The name of an eval: its
-            loss. Weights by eval: the weighted sum.
+            loss. Weights by eval: the weighted sum. "metric.NAME": the downstream metric NAME, for which the mean loss
+            is minimised that decides it.
         pareto: two evals for which to find the Pareto front too.
         robust: minimise this quantile of the loss over bootstrap draws, such as 0.9. None minimises the loss itself.
         prior: shares of a mixture to stay near. A divergence of one nat from it costs ``strength`` nats of loss.
@@ -65,21 +71,25 @@ def plan(
         within: how far above the lowest loss near-optimal mixtures may be, in nats per token; 0 for no such ranges.
         draws: number of bootstrap draws to plan as well; 0 for none.
         keep_curve: whether to find how many pools to keep. The pools must be bins of one score.
+        metric: the downstream metric to predict beside the loss. The fit must have its curve (``fit(metric=...)``).
         seed: seed of every random choice.
 
     Raises:
-        SchemaError: if ``fit`` has no law that predicts losses of mixtures, or pools, evals or limits do not fit
-            together.
+        SchemaError: if ``fit`` has no law that predicts losses of mixtures, or pools, evals, metrics or limits do not
+            fit together.
         Infeasible: if no mixture satisfies the limits. The message gives the numbers that would have to change.
         FitError: if the fit gives no finite loss at a budget.
     """
+    options = PlanOptions(target, pareto, robust, prior, strength, within, draws, keep_curve, metric)
+    predictor = _predictor(fit)
     request = PlanRequest(
-        whole_fit=_predictor(fit),
+        whole_fit=predictor,
         pools=read_pools(pools),
         budgets=_budgets(budgets),
         limits=NO_LIMITS if limits is None else limits,
-        options=PlanOptions(target, pareto, robust, prior, strength, within, draws, keep_curve),
+        options=options,
         seed=seed,
+        metric=None if (name := options.metric_name) is None else _metric(fit, predictor, name),
     )
     fit_path = fit if isinstance(fit, str | Path) else None
     pools_path = pools if isinstance(pools, str | Path) else None
@@ -96,6 +106,21 @@ def _predictor(fit: str | Path | FitReport | Predictor | HasPredictor) -> Predic
     return fit.predictor if isinstance(fit, HasPredictor) else fit
 
 
+def _metric(fit: str | Path | FitReport | Predictor | HasPredictor, predictor: Predictor, name: str) -> ChainedMetric:
+    """Return the metric ``name`` of a fit as a function of recipes.
+
+    Raises:
+        SchemaError: if the fit has no such metric, or no law for a loss that the metric is predicted from.
+    """
+    source = str(fit) if isinstance(fit, str | Path) else "the fit"
+    curves: Mapping[str, MetricCurve] = {}
+    if isinstance(fit, str | Path):
+        curves = fit_files.load_metrics(Path(fit))
+    elif isinstance(fit, FitReport):
+        curves = fit.metrics
+    return chained_metric.chain(fit_files.named_metric(curves, name, source), predictor, source)
+
+
 def _budgets(budgets: Budget | str | Sequence[Budget | str]) -> tuple[Budget, ...]:
     several = [budgets] if isinstance(budgets, Budget | str) else budgets
     if not several:
@@ -109,6 +134,8 @@ def _origin(request: PlanRequest, fit_path: str | Path | None, pools_path: str |
     # A predictor of the user's own has no content that could be hashed; its eval alone is recorded.
     if fit_path is None and (fit_hash := fit_files.content_hash(request.whole_fit)) is not None:
         hashes["fit"] = fit_hash
+    if fit_path is None and isinstance(metric := request.metric, ChainedMetric):
+        hashes["metric"] = text_hash(json.dumps(metric.curve.to_json(), sort_keys=True))
     if pools_path is None:
         hashes["pools"] = pools_hash(request.pools)
     fit = request.whole_fit.eval if fit_path is None else fit_path

@@ -1,4 +1,4 @@
-"""The job `predict`: predict the losses of runs from a fit, with intervals."""
+"""The job `predict`: predict the losses or a downstream metric of runs from a fit, with intervals."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,10 +12,10 @@ from torch import Tensor
 
 from curate.errors import SchemaError
 from curate.fitting import fit_files
-from curate.fitting.curves.downstream import MetricCurve
+from curate.fitting.curves import chained_metric, fit_pruning, metric_curve, pruning_curves
 from curate.fitting.curves.fit_metrics import metric_inputs
 from curate.fitting.curves.fit_pruning import kept_shares, kept_sizes, predict_error
-from curate.fitting.curves.kinds import READERS
+from curate.fitting.curves.metric_curve import MetricCurve
 from curate.fitting.curves.pruning_curves import PruningCurves
 from curate.fitting.fit_report import FitReport
 from curate.runs import run_table
@@ -32,22 +32,28 @@ Predicting: TypeAlias = Predictor | MetricCurve | PruningCurves
 
 @dataclass(frozen=True, repr=False)
 class Predictions:
-    """Predicted losses of runs, with one row for each run.
+    """Predicted losses or metrics of runs, with one row for each run.
 
     The columns are run, and predicted, low and high in nats per token. If the fit has several evals, these are of their
-    mean, and columns predicted.EVAL, low.EVAL and high.EVAL follow for each. ``level`` is the coverage of the interval.
+    mean, and columns predicted.EVAL, low.EVAL and high.EVAL follow for each. If a metric is predicted, they are in its
+    unit, and the columns of the losses that it is predicted from follow. ``level`` is the coverage of the interval.
+    ``better`` says whether a lower or a higher value is better. ``warnings`` are reasons to doubt the predictions, and
     ``notes`` say what was changed or left out of the run table.
     """
 
     rows: pl.DataFrame
     level: float
+    metric: str | None = None
+    better: str = "lower"
+    warnings: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         """Return the number of runs and the range of predictions, on one line."""
-        values = self.rows["predicted"].to_numpy()
+        values = self.rows["predicted"].drop_nulls().to_numpy()
         ends = f"{values.min():.4g} to {values.max():.4g}"
-        return f"Predictions({self.rows.height} runs, {ends}, {self.level:.0%} intervals)"
+        what = "" if self.metric is None else f"metric.{self.metric} "
+        return f"Predictions({self.rows.height} runs, {what}{ends}, {self.level:.0%} intervals)"
 
     def _repr_html_(self) -> str:
         """Return the table, for notebooks."""
@@ -69,51 +75,61 @@ class Predictions:
 
 
 def predict(
-    fit: str | Path | FitReport | Predicting, runs: Table, *, level: float = 0.9, target: str | None = None
+    fit: str | Path | FitReport | Predicting,
+    runs: Table,
+    *,
+    level: float = 0.9,
+    target: str | None = None,
+    metric: str | None = None,
 ) -> Predictions:
-    """Predict the losses of runs, with intervals.
+    """Predict the losses or a downstream metric of runs, with intervals.
 
-    An interval covers both the uncertainty of the parameters and the noise of a run.
+    An interval covers the uncertainty of the parameters and the noise of a run. That of a metric covers the uncertainty
+    of the laws, that of the curve from loss to metric, and the noise of both.
 
     Args:
         fit: a path to fit.json, a report of ``fit``, or a predictor.
-        runs: a run table, a file or in memory; its losses, if any, are not read.
+        runs: a run table, a file or in memory. Its losses, if any, are read only by a fit of `downstream` alone.
         level: coverage of the interval, between 0 and 1.
         target: the column ``distance.<target>`` that the law ``transport`` reads.
+        metric: predict ``metric.<metric>`` from the losses that the laws predict.
 
     Raises:
-        SchemaError: if the fit cannot predict single runs (corpora, curves over steps), or the runs use a pool or a
-            kept share that the fit does not have.
+        SchemaError: if the fit cannot predict single runs (corpora, curves over steps), has no such metric, or the runs
+            use a pool or a kept share that the fit does not have.
     """
-    predictor = _predictor(fit)
+    predictor, metrics, source = _parts(fit)
     table = run_table.read(runs, losses=False, target=target).trained()
+    if metric is not None:
+        return _metric(predictor, fit_files.named_metric(metrics, metric, source), table, level, source)
+    if isinstance(predictor, MetricCurve):
+        return _metric(predictor, predictor, table, level, source)
     if isinstance(predictor, PruningCurves):
         columns = _named(predict_error(predictor, kept_shares(table), kept_sizes(table), level))
-    elif isinstance(predictor, MetricCurve):
-        x = torch.tensor(metric_inputs(table, predictor.kind, predictor.on))
-        columns = _named((predictor.metric(x), *predictor.interval(x, level)))
     else:
         columns = _columns(predictor, table, level, "")
         # A stack of laws of one eval has one part, which is the blend itself.
         if isinstance(predictor, Blend) and len(parts := predictor.parts()) > 1:
             for name, part in parts.items():
                 columns |= _columns(part, table, level, f".{name}")
-    return Predictions(pl.DataFrame({"run": table.frame["run"]} | columns), level, table.notes)
+    return Predictions(pl.DataFrame({"run": table.frame["run"]} | columns), level, notes=table.notes)
 
 
-def _predictor(fit: str | Path | FitReport | Predicting) -> Predicting:
-    """Return the part of a fit that predicts runs.
+def _parts(fit: str | Path | FitReport | Predicting) -> tuple[Predicting, Mapping[str, MetricCurve], str]:
+    """Return the part of a fit that predicts runs, the curves of its metrics, and words that name the fit.
 
     Raises:
         SchemaError: if the fit has no such part.
     """
     if isinstance(fit, str | Path):
-        return load(Path(fit))
+        return load(Path(fit)), fit_files.load_metrics(Path(fit)), str(fit)
     if not isinstance(fit, FitReport):
-        return fit
+        return fit, {fit.name: fit} if isinstance(fit, MetricCurve) else {}, "the fit"
     if fit.predictor is None:
-        raise SchemaError(f"a fit of {fit.subject} does not predict single runs. Fit a law")
-    return fit.predictor
+        if fit.corpora:
+            raise SchemaError("a fit of corpora does not predict single runs. Fit one of them alone with where=")
+        raise SchemaError(f"this is {fit_files.not_a_law(fit.law)}")
+    return fit.predictor, fit.metrics, "the fit"
 
 
 def load(path: Path) -> Predicting:
@@ -125,15 +141,54 @@ def load(path: Path) -> Predicting:
         SchemaError: if the file is not a fit, or the fit cannot predict runs.
     """
     record = fit_files.read(path)
-    law = str(cast(list[Mapping[str, object]], record["laws"])[0].get("law", ""))
-    # Curves come first: their names are not those of laws, and would be refused below.
-    reader = READERS.get(law.partition(":")[0])
-    if reader is None:
-        return fit_files.load(path)
+    laws = cast(list[Mapping[str, object]], record["laws"])
+    name = str(laws[0].get("law", "")).partition(":")[0]
+    # A curve that stands alone comes first: its name is not that of a law, and would be refused below.
     try:
-        return reader(record)
+        if name == metric_curve.NAME:
+            return metric_curve.from_json(laws[0])
+        if name == pruning_curves.NAME:
+            return fit_pruning.from_json(record)
     except (KeyError, IndexError, TypeError, ValueError) as error:
         raise fit_files.broken(path, error) from None
+    return fit_files.load(path)
+
+
+def _metric(predictor: Predicting, curve: MetricCurve, runs: Runs, level: float, source: str) -> Predictions:
+    """Predict a metric: from the losses that laws predict or, with a curve alone, from those that were measured."""
+    if isinstance(predictor, MetricCurve):
+        return _from_measured(curve, runs, level, source)
+    if isinstance(predictor, PruningCurves):
+        raise SchemaError(f"{source} has {fit_files.not_a_law(pruning_curves.NAME)}")
+    chained = chained_metric.chain(curve, predictor, source)
+    recipes = runs.recipes(predictor.pools)
+    columns = _named((chained.values(recipes), *chained.interval(recipes, level)))
+    for part in chained.parts:
+        columns |= _columns(part, runs, level, f".{part.eval}")
+    table = pl.DataFrame({"run": runs.frame["run"]} | columns)
+    return Predictions(table, level, curve.name, curve.better, chained.warnings(recipes), runs.notes)
+
+
+def _from_measured(curve: MetricCurve, runs: Runs, level: float, source: str) -> Predictions:
+    """Predict a metric from the losses of finished runs."""
+    if missing := [name for name in curve.on if name not in runs.evals]:
+        raise SchemaError(
+            f"{source} has a curve from {curve.x} alone, and the runs have no column loss.{missing[0]}. Give runs with "
+            f"that loss, or fit a law of the loss beside it: curate fit RUNS --law LAW --eval {','.join(curve.on)} "
+            f"--metric {curve.name}"
+        )
+    x = torch.from_numpy(metric_inputs(runs, curve.kind, curve.on).copy())
+    measured = x.isfinite().all(dim=1)
+    if not bool(measured.any()):
+        raise SchemaError(f"no run has {curve.x}, from which metric.{curve.name} is predicted")
+    # A run without a measured loss has no prediction.
+    columns = {name: np.full(len(x), np.nan) for name in ("predicted", "low", "high")}
+    values = (curve.metric(x[measured]), *curve.interval(x[measured], level))
+    for column, part in zip(columns.values(), values, strict=True):
+        column[measured.numpy()] = part.numpy()
+    table = pl.DataFrame({"run": runs.frame["run"]} | columns).fill_nan(None)
+    doubts = tuple(doubt for doubt in (curve.flat, curve.misaligned) if doubt is not None)
+    return Predictions(table, level, curve.name, curve.better, (*curve.outside(x[measured]), *doubts), runs.notes)
 
 
 def _columns(predictor: Predictor, runs: Runs, level: float, suffix: str) -> dict[str, pl.Series]:

@@ -4,11 +4,15 @@ In: `PlanRequest`, and the record of what it was made from. Out: `Plans`. The fu
 `curate.fitting.plan_job.plan`, one floor higher, since it reads fit.json.
 """
 
+from dataclasses import replace
+
 from curate.planning import plan as planner
-from curate.planning.details import answers
+from curate.planning.details import answers, planned_metric
 from curate.planning.details.keep_curve import by_score
+from curate.planning.plan import Plan
 from curate.planning.plans import Plans
 from curate.planning.request import PlanRequest
+from curate.runs.predictor import MetricPredictor
 from curate.storage.artifacts import Provenance
 
 
@@ -28,6 +32,8 @@ def plans(request: PlanRequest, origin: Provenance) -> Plans:
     planned = planner.frontier(
         request.fit, request.pools, request.budgets, request.limits, aim=request.aim, seed=request.seed
     )
+    if (metric := request.metric) is not None:
+        planned = tuple(_with_metric(plan, metric, request) for plan in planned)
     intervals, crossings = answers.share_intervals(request, planned)
     return Plans(
         plans=planned,
@@ -38,3 +44,9 @@ def plans(request: PlanRequest, origin: Provenance) -> Plans:
         pools=request.pools,
         origin=origin,
     )
+
+
+def _with_metric(plan: Plan, metric: MetricPredictor, request: PlanRequest) -> Plan:
+    """Return a plan with its predicted metric, and with the reasons to doubt it among its warnings."""
+    value = planned_metric.planned(metric, request.fit, request.pools, plan.budget, plan.weights)
+    return replace(plan, metric=value, warnings=(*plan.warnings, *value.warnings))

@@ -14,6 +14,7 @@ from torch import Tensor
 from curate.errors import FitError, SchemaError
 from curate.planning import aims, binding, feasible, search, solve
 from curate.planning.aims import PREDICTED_LOSS, Aim, Worst
+from curate.planning.details.planned_metric import PlannedMetric
 from curate.planning.limits import NO_LIMITS, Limits
 from curate.planning.search import PlanningProblem, SearchResult
 from curate.pool import baselines
@@ -48,6 +49,7 @@ class Plan:
             holds for mixtures that buy the same pools wholly. None where no gradient was used.
         cost: price of the unique tokens that are seen; None if no pool has a price.
         warnings: limits that shaped the plan, extrapolation, harmful repeats.
+        metric: the predicted downstream metric; None if none was asked for.
     """
 
     budget: Budget
@@ -63,6 +65,7 @@ class Plan:
     gap: float | None
     cost: float | None
     warnings: tuple[str, ...]
+    metric: PlannedMetric | None = None
 
     @property
     def gain(self) -> Interval:
@@ -70,7 +73,7 @@ class Plan:
         return self.gains["proportional"]
 
     def table(self) -> pl.DataFrame:
-        """Return one row a pool: tokens, params, pool, weight, epochs, loss, low, high, gain."""
+        """Return one row a pool; see `table`."""
         return table([self])
 
     def __repr__(self) -> str:
@@ -252,12 +255,16 @@ def to_json(plans: Sequence[Plan]) -> list[dict[str, object]]:
             "cost": plan.cost,
             "warnings": list(plan.warnings),
         }
+        | ({} if plan.metric is None else {"metric": plan.metric.to_json()})
         for plan in plans
     ]
 
 
 def table(plans: Sequence[Plan]) -> pl.DataFrame:
-    """Return one row a budget and pool: tokens, params, pool, weight, epochs, loss, low, high, gain."""
+    """Return one row a budget and pool: tokens, params, pool, weight, epochs, loss, low, high, gain.
+
+    With a downstream metric the columns metric, metric_low, metric_high and metric_gain follow.
+    """
     return pl.DataFrame(
         {
             "tokens": plan.budget.tokens,
@@ -270,6 +277,18 @@ def table(plans: Sequence[Plan]) -> pl.DataFrame:
             "high": plan.high,
             "gain": plan.gain[0],
         }
+        | _metric_columns(plan.metric)
         for plan in plans
         for name, weight in plan.weights.items()
     )
+
+
+def _metric_columns(metric: PlannedMetric | None) -> dict[str, float]:
+    if metric is None:
+        return {}
+    return {
+        "metric": metric.value,
+        "metric_low": metric.low,
+        "metric_high": metric.high,
+        "metric_gain": metric.gain[0],
+    }

@@ -66,7 +66,7 @@ class Plans:
         return f"Plans({len(self)} budgets of {min(tokens):.3g} to {max(tokens):.3g} tokens, {len(self.pools)} pools)"
 
     def table(self) -> pl.DataFrame:
-        """Return one row a budget and pool: tokens, params, pool, weight, epochs, loss, low, high, gain."""
+        """Return one row a budget and pool; see `curate.planning.plan.table`."""
         return planner.table(self.plans)
 
     def interval_table(self) -> pl.DataFrame:
@@ -101,7 +101,7 @@ class Plans:
 
     def summary(self) -> str:
         """Return the text that `curate plan` prints."""
-        parts = [summary.EXPLANATION, "", summary.plans_table(self.plans)]
+        parts = [summary.explanation(self.plans), "", summary.plans_table(self.plans)]
         if any(interval.to_json() for interval in self.intervals):
             parts += ["", summary.FREEDOM, summary.intervals_table(self.plans, self.intervals)]
         if self.crossings is not None:

@@ -8,11 +8,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from curate.errors import SchemaError
 from curate.planning import aims
 from curate.planning.aims import Aim
+from curate.planning.details import planned_metric
 from curate.planning.limits import Limits
 from curate.pool.pool import Budget, Pool
-from curate.runs.predictor import Predictor
+from curate.runs.predictor import MetricPredictor, Predictor
 
 # Nats of loss that a nat of divergence from a prior costs. For scale: a mixture that halves one share of an even pair
 # of pools diverges by 0.13 nats, so it must gain 0.007 nats, a few times the noise of a run.
@@ -34,6 +36,32 @@ class PlanOptions:
     within: float = WITHIN
     draws: int = DRAWS
     keep_curve: bool = False
+    metric: str | None = None
+
+    @property
+    def target_metric(self) -> str | None:
+        """The name of the metric that is optimised, or None."""
+        target = self.target
+        return target.removeprefix(planned_metric.PREFIX) if _is_metric(target) and isinstance(target, str) else None
+
+    @property
+    def metric_name(self) -> str | None:
+        """The name of the metric that is reported beside the loss, or None. A target that is a metric is reported.
+
+        Raises:
+            SchemaError: if two metrics are named, or a metric is weighted against losses.
+        """
+        if isinstance(self.target, Mapping) and (mixed := [name for name in self.target if _is_metric(name)]):
+            raise SchemaError(
+                f"--target {mixed[0]} stands alone: a metric cannot be weighted against losses. Give --target "
+                f"{mixed[0]}, or weights of evals"
+            )
+        if self.metric and self.target_metric and self.metric != self.target_metric:
+            raise SchemaError(
+                f"--target metric.{self.target_metric} and --metric {self.metric} name two metrics. A plan reports "
+                "one: leave --metric out"
+            )
+        return self.target_metric or self.metric
 
     @property
     def aim(self) -> Aim:
@@ -41,8 +69,13 @@ class PlanOptions:
         worst = WORST.get(self.target) if isinstance(self.target, str) else None
         return Aim(worst, self.robust, self.prior, self.strength if self.prior else 0.0)
 
-    def minimised(self, fit: Predictor) -> Predictor:
-        """Return the predictor that is minimised: the fit, or a weighted sum of some of its evals."""
+    def minimised(self, fit: Predictor, metric: MetricPredictor | None) -> Predictor:
+        """Return the predictor of the loss that is minimised: the fit, or a weighted sum of some of its evals.
+
+        For a metric, it is the mean loss that decides the metric: plans then stay in nats.
+        """
+        if self.target_metric is not None and metric is not None:
+            return planned_metric.target_loss(metric)
         if isinstance(self.target, Mapping):
             return aims.weighted(fit, self.target)
         if self.target == "mean" or self.target in WORST:
@@ -60,12 +93,16 @@ class PlanOptions:
             "within": self.within,
             "draws": self.draws,
             "keep_curve": self.keep_curve,
+            "metric": self.metric,
         }
 
 
 @dataclass(frozen=True)
 class PlanRequest:
-    """The question that the plans answer. ``whole_fit`` predicts all evals of the fit."""
+    """The question that the plans answer.
+
+    ``whole_fit`` predicts all evals of the fit, and ``metric`` a downstream metric.
+    """
 
     whole_fit: Predictor
     pools: tuple[Pool, ...]
@@ -73,11 +110,12 @@ class PlanRequest:
     limits: Limits
     options: PlanOptions
     seed: int
+    metric: MetricPredictor | None = None
 
     @cached_property
     def fit(self) -> Predictor:
         """The predictor of the loss that is minimised."""
-        return self.options.minimised(self.whole_fit)
+        return self.options.minimised(self.whole_fit, self.metric)
 
     @property
     def aim(self) -> Aim:
@@ -92,6 +130,10 @@ class PlanRequest:
     def arguments(self) -> dict[str, object]:
         """Return budgets, limits and options as `curate plan` would record them."""
         return {**_budget_arguments(self.budgets), **_limit_arguments(self.limits), **self.options.arguments()}
+
+
+def _is_metric(target: str | Mapping[str, float]) -> bool:
+    return isinstance(target, str) and target.startswith(planned_metric.PREFIX)
 
 
 def _budget_arguments(budgets: Sequence[Budget]) -> dict[str, object]:

@@ -26,6 +26,17 @@ FREEDOM = (
 )
 
 
+def explanation(plans: Sequence[Plan]) -> str:
+    """Return the words above the table of plans."""
+    metric = plans[0].metric if plans else None
+    if metric is None:
+        return EXPLANATION
+    return (
+        f"{EXPLANATION} metric.{metric.name} is in its own unit, and {metric.better} is better; its gain is how much "
+        "better the plan is."
+    )
+
+
 def plans_table(plans: Sequence[Plan]) -> str:
     """Return the plans as a table with one line a budget."""
     return aligned([_plan_row(plan) for plan in plans])
@@ -46,6 +57,10 @@ def _plan_row(plan: Plan) -> dict[str, str]:
         row |= {name: shares.get(name, "-") for name in plan.weights}
     row |= {"loss": f"{plan.loss:.4f}", "90 %": f"{plan.low:.3f} to {plan.high:.3f}"}
     row |= {f"over {name}": f"{gain:.3f} ({low:.3f} to {high:.3f})" for name, (gain, low, high) in plan.gains.items()}
+    if (metric := plan.metric) is not None:
+        row |= {metric.name: f"{metric.value:.4g}", f"{metric.name} 90 %": f"{metric.low:.4g} to {metric.high:.4g}"}
+        gain, low, high = metric.gain
+        row[f"{metric.name} over proportional"] = f"{gain:.3g} ({low:.3g} to {high:.3g})"
     if plan.cost is not None:
         row["cost"] = f"{plan.cost:.4g}"
     return row

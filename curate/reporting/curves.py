@@ -1,24 +1,22 @@
 """Show a curve that is no law of mixtures: the fit.json of downstream, annealing, relearn or pruning_curves."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import cast
 
 import altair as alt
-import numpy as np
 import polars as pl
 
 from curate.charts import HEIGHT, WIDTH, Chart
+from curate.fitting import fit_files
 from curate.fitting.curves import fit_pruning
 from curate.fitting.fit_report import parameter_table
 from curate.reporting.html_page import Section
 from curate.reporting.records import Values
 
-METRIC_QUALITY = ("law", "on", "rmse", "explained", "rows", "misaligned")  # of a metric's curve
 # The order of the columns: fit.json has the fields of a row in alphabetical order.
 BEST_SHARES = ("size", "keep", "low", "high", "kept", "error", "error_all", "extrapolated")
-TAILS = (0.05, 0.95)  # quantiles of the draws at the ends of a 90 % interval
 TEXTS: Mapping[str, str] = {
-    "downstream": "A downstream metric as a function of a loss. low and high: 5 % and 95 % of the bootstrap draws.",
+    "downstream": "Downstream metrics as functions of losses. low and high: 5 % and 95 % of the bootstrap draws.",
     "annealing": "Loss over the learning rates of a run, each run by itself. r2: share of the variance explained.",
     "relearn": "Loss over continued training. B: how far the loss shifts on the new data. "
     "The runs share all other parameters.",
@@ -36,18 +34,17 @@ def curve_section(name: str, record: Values) -> Section:
         KeyError, TypeError, ValueError: if a field is missing or wrong.
     """
     drawn, tables = SHOWN[name](record)
-    return Section(f"Fit: the curve {name} of {record['eval']}", TEXTS[name], drawn, tables)
+    title = ", ".join(fit_files.metrics_of(record)) or record["eval"]
+    return Section(f"Fit: the curve {name} of {title}", TEXTS[name], drawn, tables)
 
 
 def _metric(record: Values) -> tuple[list[Chart], list[pl.DataFrame]]:
-    """Return how well the curve of a metric fits, and its parameters with intervals over the draws."""
-    law = cast(list[Values], record["laws"])[0]
-    draws = cast(Sequence[Mapping[str, float]], law["draws"])
-    rows = []
-    for name, value in cast(Mapping[str, float], law["theta"]).items():
-        low, high = np.quantile([draw[name] for draw in draws], TAILS).tolist()
-        rows.append({"param": name, "value": value, "low": low, "high": high})
-    return [], [pl.DataFrame([{name: law.get(name) for name in METRIC_QUALITY}]), pl.DataFrame(rows)]
+    """Return how well the curve of each metric fits, and its parameters with intervals over the draws."""
+    tables = []
+    for curve in fit_files.metrics_of(record).values():
+        doubts = {"flat": curve.flat, "misaligned": curve.misaligned}
+        tables += [pl.DataFrame([curve.summary() | {"rmse": curve.rmse} | doubts]), curve.parameter_rows()]
+    return [], tables
 
 
 def _of_each_run(record: Values) -> tuple[list[Chart], list[pl.DataFrame]]:

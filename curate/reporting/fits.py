@@ -6,6 +6,7 @@ from typing import cast
 
 from curate import open_sets
 from curate.fitting import fit_files
+from curate.fitting.curves import metric_curve
 from curate.fitting.curves.kinds import CURVES
 from curate.reporting.corpora import corpora_section
 from curate.reporting.curves import curve_section
@@ -30,6 +31,9 @@ def fit_sections(folder: Path) -> Iterator[Section]:
         yield section
     elif files.exists(folder / "runs.parquet"):
         yield from pilot_sections(fit_files.load(path), folder / "runs.parquet", record)
+        # The curves of metrics stand after the laws whose losses they read.
+        if fit_files.load_metrics(path):
+            yield curve_section(metric_curve.NAME, record)
 
 
 def _without_runs(path: Path, record: Values) -> Section | None:

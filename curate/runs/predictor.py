@@ -1,4 +1,4 @@
-"""Define the predictor that planning needs, and combine several predictors into a weighted sum."""
+"""Define the predictors that planning needs, and combine several predictors into a weighted sum."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,6 +9,8 @@ from torch import Tensor
 
 from curate.runs.recipes import Recipes
 
+TINY = 1e-300  # in place of a standard deviation of 0
+FAR_OUT, HALVINGS = 10.0, 60  # standard deviations beyond which no mass counts; halvings to the last digit
 # The medians of 9 equal parts of the standard normal distribution: a new run's noise, in standard deviations.
 NORMAL = (-1.5932, -0.9674, -0.5895, -0.2822, 0.0, 0.2822, 0.5895, 0.9674, 1.5932)
 
@@ -64,6 +66,54 @@ class Predictor(Protocol):
         ...
 
 
+class MetricPredictor(Protocol):
+    """The interface that planning requires of a downstream metric, such as an error rate.
+
+    It predicts the metric of recipes from the losses of a fit, with bootstrap draws and intervals.
+    """
+
+    @property
+    def name(self) -> str:
+        """The name of the metric: the column ``metric.<name>`` of the run table."""
+        ...
+
+    @property
+    def better(self) -> str:
+        """Which values are better: ``lower`` or ``higher``."""
+        ...
+
+    @property
+    def reads(self) -> str:
+        """What the metric is predicted from, in words, such as ``loss.c4``."""
+        ...
+
+    @property
+    def flat(self) -> str | None:
+        """Why the runs cannot tell how the metric depends on the loss, or None."""
+        ...
+
+    @property
+    def loss(self) -> Predictor | None:
+        """The mean loss whose lowest value gives the best metric. None if no loss decides the metric."""
+        ...
+
+    def values(self, recipes: Recipes) -> Tensor:
+        """Return (n,) predicted values of the metric."""
+        ...
+
+    def draw_values(self, recipes: Recipes) -> Tensor:
+        """Return (b, n) predicted values in every bootstrap draw."""
+        ...
+
+    def interval(self, recipes: Recipes, level: float = 0.9) -> tuple[Tensor, Tensor]:
+        """Return (n,) low and high ends of the metric that a new run would show."""
+        ...
+
+    def warnings(self, recipes: Recipes) -> tuple[str, ...]:
+        """Return one line for each reason to doubt the predictions of these recipes, with the numbers."""
+        ...
+
+
 Combine = Callable[[Tensor], Tensor]  # (parts, ...) losses of several predictors -> (...) of all together
 
 
@@ -97,26 +147,51 @@ def central(values: Tensor, level: float) -> tuple[Tensor, Tensor]:
     return low, high
 
 
+def mixture_ends(centres: Tensor, deviations: Tensor, level: float) -> tuple[Tensor, Tensor]:
+    """Return the low (n,) and high (n,) ends of the central ``level`` of n mixtures of normal distributions.
+
+    A mixture consists of m equally likely distributions, with ``centres`` (m, n) and standard ``deviations`` (m, n). It
+    is the distribution of a new run: the draws differ by their centres, and every run adds its noise.
+    """
+    if not bool((deviations > 0).any()):
+        return central(centres, level)
+    scale = deviations.clamp_min(TINY)
+    finite = torch.isfinite(centres)
+    low = torch.where(finite, centres - FAR_OUT * scale, torch.inf).amin(dim=0)
+    high = torch.where(finite, centres + FAR_OUT * scale, -torch.inf).amax(dim=0)
+    tails = torch.tensor([(1 - level) / 2, (1 + level) / 2], dtype=torch.float64)[:, None]
+    low, high = low.expand(2, -1), high.expand(2, -1)
+    # The mass below a point only grows with it, so that halving the range finds the point with a given mass.
+    for _ in range(HALVINGS):
+        middle = (low + high) / 2
+        mass = torch.special.ndtr((middle[:, None] - centres) / scale).mean(dim=1)
+        low, high = torch.where(mass < tails, middle, low), torch.where(mass < tails, high, middle)
+    ends = torch.where(torch.isnan(centres).any(dim=0), torch.nan, (low + high) / 2)
+    return ends[0], ends[1]
+
+
 def spread(draws: Tensor, noise: float, level: float) -> tuple[Tensor, Tensor]:
     """Return the low (n,) and high (n,) ends of the interval of a new run's loss.
 
     ``draws`` (b, n) are the losses of bootstrap draws. ``noise`` is the standard deviation of the log loss of a run,
     which is taken to be normally distributed.
     """
-    shifts = torch.tensor(NORMAL, dtype=torch.float64) * noise
-    return central((draws[:, None, :] * torch.exp(shifts)[None, :, None]).flatten(0, 1), level)
+    low, high = mixture_ends(draws.log(), torch.full_like(draws, noise), level)
+    return low.exp(), high.exp()
 
 
 @dataclass(frozen=True)
 class Blend:
     """A weighted sum of predictors over the same pools.
 
-    The predictors are of several evals, or are several laws for one eval. ``weights`` sum to 1.
+    The predictors are of several evals, or are several laws for one eval. ``weights`` sum to 1. Weights that were
+    themselves fitted have ``draw_weights`` (b, fits): those of each bootstrap draw.
     """
 
     fits: tuple[Predictor, ...]
     weights: tuple[float, ...]
     eval: str
+    draw_weights: Tensor | None = None
 
     @property
     def pools(self) -> tuple[str, ...]:
@@ -161,11 +236,18 @@ class Blend:
 
     def draw_losses(self, recipes: Recipes) -> Tensor:
         """Return (b, n) predicted losses of every draw."""
-        return combined_draws(self.fits, self._sum, recipes)
+        if self.draw_weights is None:
+            return combined_draws(self.fits, self._sum, recipes)
+        losses = stacked_draws(self.fits, recipes)
+        weights = self.draw_weights[torch.arange(losses.shape[1]) % len(self.draw_weights)]
+        return torch.einsum("fbn,bf->bn", losses, weights)
 
     def drawn(self, recipes: Recipes, draws: Tensor) -> Tensor:
         """Return (n,) predicted losses: recipe i by the bootstrap draw of index ``draws[i]``."""
-        return combined_drawn(self.fits, self._sum, recipes, draws)
+        if self.draw_weights is None:
+            return combined_drawn(self.fits, self._sum, recipes, draws)
+        losses = torch.stack([fit.drawn(recipes, draws) for fit in self.fits])
+        return (losses * self.draw_weights[draws % len(self.draw_weights)].T).sum(dim=0)
 
     def interval(self, recipes: Recipes, level: float = 0.9) -> tuple[Tensor, Tensor]:
         """Return the low (n,) and high (n,) ends of the interval of a new run's loss."""

@@ -7,6 +7,10 @@ simple mixtures. It also says how far each share may move, and at which budgets 
 
 --target chooses what is minimised if the fit has several evals. mean: their mean loss. worst: the largest excess of a
 loss over the lowest that this eval could have. worst:loss: the largest loss. EVAL=WEIGHT,...: a weighted sum.
+metric.NAME: a downstream metric, through the mean loss that decides it.
+
+--metric NAME also predicts the downstream metric NAME, such as an error rate, from the losses. Its interval covers the
+uncertainty of the laws, that of the curve from loss to metric, and the noise of a run.
 
 --prior names a mixture to stay near: proportional, uniform, tau=T (temperature), unimax[=CAP], or POOL=SHARE,...
 
@@ -55,8 +59,13 @@ def main(
         float | None, typer.Option(help="Highest price of the data, in the currency of cost_per_token.")
     ] = None,
     target: Annotated[
-        str, typer.Option(help="What to minimise: mean, worst, worst:loss, or EVAL[=WEIGHT],...; see above.")
+        str,
+        typer.Option(help="What to minimise: mean, worst, worst:loss, EVAL[=WEIGHT],... or metric.NAME; see above."),
     ] = "mean",
+    metric: Annotated[
+        str | None,
+        typer.Option(help="NAME: also predict the column metric.NAME of the run table, from the losses."),
+    ] = None,
     pareto: Annotated[str | None, typer.Option(help="EVAL,EVAL: also find the Pareto front of these two.")] = None,
     robust: Annotated[
         float | None,
@@ -101,6 +110,7 @@ def main(
         within=within,
         draws=draws,
         keep_curve=keep_curve,
+        metric=metric,
         seed=seed,
     )
     arguments = {name: value for name, value in options.items() if name not in ("out", "seed", "as_json")}

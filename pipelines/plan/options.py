@@ -76,8 +76,9 @@ def _group(text: str) -> Group:
 
 
 def target(text: str) -> str | Mapping[str, float]:
-    """Return mean, worst or worst:loss as it is, and EVAL[=WEIGHT],... as weights by eval."""
-    if text in ("mean", "worst", "worst:loss"):
+    """Return mean, worst, worst:loss or metric.NAME as it is, and EVAL[=WEIGHT],... as weights by eval."""
+    metric = text.startswith("metric.") and "," not in text and "=" not in text
+    if metric or text in ("mean", "worst", "worst:loss"):
         return text
     weights: dict[str, float] = {}
     for item in text.split(","):

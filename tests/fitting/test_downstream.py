@@ -1,4 +1,6 @@
-"""Curves from loss, tokens and compute to a metric: planted ones come back, others are called misaligned."""
+"""Curves from loss, tokens and compute to a metric: planted ones come back, whatever the unit and direction."""
+
+import json
 
 import numpy as np
 import polars as pl
@@ -6,39 +8,145 @@ import pytest
 import torch
 
 from curate.errors import FitError
-from curate.fitting.curves import annealing, downstream
+from curate.fitting.curves import annealing, downstream, metric_curve, metric_solver
+from curate.fitting.curves.metric_solver import MetricPoints
 
-RNG = np.random.default_rng(5)
+LOSSES = np.linspace(2.2, 5.0, 30)
+ERROR = downstream.PUBLISHED[17]["c4"]
+
+
+def curve_of(x, metric, *, kind="error", on=("c4",), **options):
+    """The curve of a metric over the columns of x, every row a training of its own."""
+    columns = np.asarray(x, float).reshape(len(metric), -1)
+    points = MetricPoints("m", kind, on if kind == "error" else (), columns, np.asarray(metric), np.arange(len(metric)))
+    return metric_solver.fit(points, **{"draws": 20, **options})
+
+
+def column(x):
+    return torch.from_numpy(np.asarray(x, float))[:, None]
 
 
 @pytest.mark.parametrize(
     ("kind", "theta", "x"),
     [
-        ("error", downstream.PUBLISHED[17]["c4"], np.linspace(2.2, 5.0, 30)),
+        ("error", ERROR, LOSSES),
         ("translation", {"A": 1e-2, "alpha": 0.9, "beta": 1.1}, np.geomspace(1e6, 1e10, 30)),
         ("accuracy", {"g": 0.25, "a": 1.0, "b": 0.5, "c": 0.1}, np.geomspace(1e19, 1e24, 30)),
     ],
 )
 def test_a_planted_curve_comes_back_and_extrapolates(kind, theta, x):
     truth = downstream.KINDS[kind].function({k: torch.tensor(v) for k, v in theta.items()}, torch.from_numpy(x)).numpy()
-    noise = 0.003 * truth.std() * RNG.standard_normal(len(x))
+    noise = 0.003 * truth.std() * np.random.default_rng(5).standard_normal(len(x))
     better = x < np.median(x) if kind == "error" else x > np.median(x)
-    curve = downstream.fit(kind, x[~better], (truth + noise)[~better], draws=20)
-    assert curve.misaligned is None and curve.explained > 0.99
-    assert np.abs(curve.metric(torch.from_numpy(x)).numpy() - truth)[better].mean() < 0.06 * np.ptp(truth)
-    low, high = curve.interval(torch.from_numpy(x))
+    curve = curve_of(x[~better], (truth + noise)[~better], kind=kind)
+    assert curve.flat is None and curve.misaligned is None and curve.explained > 0.99
+    assert np.abs(curve.metric(column(x)).numpy() - truth)[better].mean() < 0.06 * np.ptp(truth)
+    low, high = curve.interval(column(x))
     assert torch.all(low < high)
+
+
+@pytest.mark.parametrize("unit", [1.0, 100.0, 1e-3])
+@pytest.mark.parametrize(("sign", "better"), [(1.0, "lower"), (-1.0, "higher")])
+def test_the_slope_tells_an_error_from_an_accuracy_in_any_unit(unit, sign, better):
+    """An accuracy is 1 minus the error; exact points give the parameters back to six digits."""
+    metric = unit * ((1 - sign) / 2 + sign * downstream.error(ERROR, torch.from_numpy(LOSSES)).numpy())
+    curve = curve_of(LOSSES, metric)
+    assert curve.better == better
+    assert float(curve.theta["k"]) == pytest.approx(sign * unit * ERROR["k"], rel=1e-6)
+    assert curve.theta["gamma"].tolist() == pytest.approx([ERROR["gamma"]], rel=1e-6)
+    assert curve.drift < 1e-5 * unit
+
+
+def test_each_of_several_losses_has_its_own_weight():
+    """A metric that follows loss a three times as much as loss b; a plan then minimises 3/4 a + 1/4 b."""
+    x = np.random.default_rng(0).uniform(2, 4, (40, 2))
+    metric = 0.8 - 3 * np.exp(-0.9 * x[:, 0] - 0.3 * x[:, 1])
+    curve = curve_of(x, metric, on=("a", "b"))
+    assert curve.theta["gamma"].tolist() == pytest.approx([0.9, 0.3], rel=1e-4)
+    weights, drawn = curve.weights
+    assert weights.tolist() == pytest.approx([0.75, 0.25], rel=1e-4)
+    assert drawn.shape == (20, 2)
+    assert [row["param"] for row in curve.parameter_rows().to_dicts()] == ["eps", "k", "gamma[a]", "gamma[b]"]
+
+
+def test_a_metric_without_a_slope_cannot_be_told():
+    metric = 0.7 + 0.01 * np.random.default_rng(3).standard_normal(30)
+    curve = curve_of(LOSSES, metric, draws=100)
+    assert curve.flat is not None
+    assert curve.flat.startswith(
+        "these runs cannot tell how metric.m depends on loss.c4: over the fitted runs the curve"
+    )
+    assert "with a noise of 0.0" in curve.flat
+
+
+def test_intervals_of_new_runs_hold_what_they_promise():
+    """Among the fitted losses as much as promised; up to half a nat below them at least so much."""
+    levels, repeats = (0.5, 0.9, 0.99), 25
+    inside, below = np.linspace(2.8, 4.8, 20), np.linspace(2.2, 2.7, 20)
+    covered = np.zeros((2, 3))
+    for seed in range(repeats):
+        rng = np.random.default_rng(seed)
+        loss = rng.uniform(2.7, 5.0, 24)
+
+        def measured(x, rng=rng):
+            return downstream.error(ERROR, torch.from_numpy(x)).numpy() + 0.01 * rng.standard_normal(len(x))
+
+        curve = curve_of(loss, measured(loss), draws=50, seed=seed)
+        for i, x in enumerate((inside, below)):
+            metric = measured(x)
+            for j, level in enumerate(levels):
+                low, high = (end.numpy() for end in curve.interval(column(x), level))
+                covered[i, j] += ((metric >= low) & (metric <= high)).mean() / repeats
+    assert covered[0] == pytest.approx(levels, abs=0.04)
+    assert (covered[1] > np.array(levels) - 0.02).all()
+
+
+def test_a_curve_survives_its_file_and_old_entries_are_read():
+    curve = curve_of(np.random.default_rng(0).uniform(2, 4, (12, 2)), np.linspace(0.4, 0.6, 12), on=("b", "a"))
+    again = metric_curve.from_json(json.loads(json.dumps(curve.to_json(), sort_keys=True)))
+    x = torch.tensor([[1.0, 2.0], [5.0, 3.0]], dtype=torch.float64)
+    assert again.on == ("b", "a")
+    assert list(again.ranges.items()) == list(curve.ranges.items())
+    assert all(torch.equal(p, q) for p, q in zip(curve.interval(x), again.interval(x), strict=True))
+    draws = [{"eps": 0.85, "k": 2.0, "gamma": 0.75}, {"eps": 0.85, "k": 2.1, "gamma": 0.75}]
+    old = {"law": "downstream:kind=error", "eval": "err17", "on": "c4", "theta": draws[0], "draws": draws}
+    old |= {"rmse": 0.01, "rows": 12, "explained": 0.9, "misaligned": None, "weight": 1.0}
+    loaded = metric_curve.from_json(old)
+    assert float(loaded.metric(column([3.0]))) == pytest.approx(0.85 - 2 * np.exp(-2.25), rel=1e-12)
+    assert (loaded.noise, loaded.reach, loaded.outside(column([1.0]))) == (0.01, None, [])
+
+
+def test_losses_outside_the_fitted_ones_are_counted():
+    curve = curve_of(LOSSES, downstream.error(ERROR, torch.from_numpy(LOSSES)).numpy())
+    assert curve.outside(column([2.2, 5.0])) == []
+    assert curve.outside(column([2.0, 2.1, 3.0, 5.5])) == [
+        "extrapolated: loss.c4 2 is below the lowest to which the curve of metric.m was fitted, 2.2 (2 of 4 runs)",
+        "extrapolated: loss.c4 5.5 is above the highest to which the curve of metric.m was fitted, 5 (1 of 4 runs)",
+    ]
 
 
 def test_a_metric_that_falls_with_more_data_is_misaligned():
     tokens = np.geomspace(1e6, 1e10, 12)
-    curve = downstream.fit("translation", tokens, 30 - 2 * np.log10(tokens), draws=5)
+    curve = curve_of(tokens, 30 - 2 * np.log10(tokens), kind="translation", draws=5)
     assert curve.misaligned is not None and "do not seem to serve this task" in curve.misaligned
 
 
-def test_too_few_rows_are_refused():
-    with pytest.raises(FitError, match="3 rows cannot determine the 3 parameters of error: give at least 4"):
-        downstream.fit("error", np.array([2.0, 3.0, 4.0]), np.array([0.5, 0.6, 0.7]))
+@pytest.mark.parametrize(
+    ("x", "metric", "kind", "message"),
+    [
+        ([2.0, 3.0, 4.0], [0.5, 0.6, 0.7], "error", "3 rows have metric.m and loss.c4, and cannot determine the 3"),
+        ([2.0] * 5, [0.5, 0.6, 0.7, 0.6, 0.5], "error", "all 5 rows with metric.m have the same loss.c4, 2, so"),
+        (
+            [1e20, 2e20, 3e20, 4e20, 5e20],
+            [10, 20, 30, 40, 50.0],
+            "accuracy",
+            "from 10 to 50. Divide percentages by 100",
+        ),
+    ],
+)
+def test_points_that_determine_nothing_are_refused(x, metric, kind, message):
+    with pytest.raises(FitError, match=message):
+        curve_of(np.array(x), np.array(metric), kind=kind)
 
 
 def test_a_curve_or_a_comparison_takes_one_law_and_one_eval(tmp_path):

@@ -67,7 +67,8 @@ def reported(folder, runs, *, beside=True, **question):
     """The report of a folder with a fit of these runs, and with the runs beside it."""
     if beside:
         runs.write_parquet(folder / "runs.parquet")
-    fit(runs, **question, **QUICK).save(folder / "fit.json")
+    # Without its own wish a fit has no metrics here, so that each test sees the sections that it is about.
+    fit(runs, **{"metric": "none", **question}, **QUICK).save(folder / "fit.json")
     return report(folder, folder / "report.html")
 
 
@@ -86,7 +87,7 @@ def test_a_stack_of_laws_has_a_section_and_no_parameters(tmp_path):
     runs = mixtures()
     runs.write_parquet(tmp_path / "runs.parquet")
     # One law would win a stack of these two: the weights are planted.
-    fits = [fit(runs, law=law, eval="web", **QUICK).record for law in ("mixing", "power")]
+    fits = [fit(runs, law=law, eval="web", metric="none", **QUICK).record for law in ("mixing", "power")]
     laws = [law | {"weight": 0.5} for record in fits for law in record["laws"]]
     (tmp_path / "fit.json").write_text(json.dumps(fits[0] | {"laws": laws, "format": 2}))
     page = report(tmp_path)
@@ -98,6 +99,15 @@ def test_a_stack_of_laws_has_a_section_and_no_parameters(tmp_path):
 def test_a_blend_of_evals_has_a_section_for_each(tmp_path, stack):
     page = reported(tmp_path, mixtures(), law=["mixing", "power"], eval=["web", "code"], stack=stack)
     assert page.table().rows() == [(f"{PILOTS}, loss.web", 2, 1, 0), (f"{PILOTS}, loss.code", 2, 0, 0)]
+
+
+def test_metrics_are_shown_after_the_laws(tmp_path):
+    page = reported(tmp_path, mixtures(), law="mixing", eval="web", metric="auto")
+    pilots, metrics = page.sections
+    assert (pilots.title, metrics.title) == (PILOTS, "Fit: the curve downstream of error")
+    quality, parameters = metrics.tables
+    assert quality["better"].to_list() == ["lower"]
+    assert parameters["param"].to_list() == ["eps", "k", "gamma"]
 
 
 def test_runs_without_a_loss_are_left_out(tmp_path):

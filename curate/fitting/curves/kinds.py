@@ -1,13 +1,10 @@
-"""The curves by name: how each is fitted to a run table, and read from fit.json."""
+"""The curves by name: how each is fitted to a run table."""
 
 from collections.abc import Callable, Mapping
 
-from curate.fitting.curves import fit_metrics, fit_pruning
-from curate.fitting.curves.downstream import MetricCurve
 from curate.fitting.curves.fit_metrics import fit_downstream
 from curate.fitting.curves.fit_pruning import fit_pruning_curves
 from curate.fitting.curves.fit_steps import fit_annealing, fit_relearn
-from curate.fitting.curves.pruning_curves import PruningCurves
 from curate.fitting.fit_report import FitQuestion, FitReport
 from curate.runs.run_table import Runs
 
@@ -16,9 +13,4 @@ CURVES: Mapping[str, Callable[[Runs, FitQuestion], FitReport]] = {
     "downstream": fit_downstream,
     "pruning_curves": fit_pruning_curves,
     "relearn": fit_relearn,
-}
-# Only these predict single runs: the others need the whole schedule of a run.
-READERS: Mapping[str, Callable[[Mapping[str, object]], MetricCurve | PruningCurves]] = {
-    "downstream": fit_metrics.from_json,
-    "pruning_curves": fit_pruning.from_json,
 }

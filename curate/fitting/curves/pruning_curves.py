@@ -20,6 +20,7 @@ from curate.fitting.fit import Fit, FitOptions, fit
 from curate.laws.power import TOKENS
 from curate.runs.recipes import Recipes
 
+NAME = "pruning_curves"  # in fit.json
 LAW = "power"
 FEWEST_SIZES = 4  # of a share: the power law has three parameters
 OPTIONS = FitOptions(starts=8, draws=100, prior=False)  # the law's prior is for losses, and errors fall towards 0

@@ -1,0 +1,117 @@
+"""Chain laws to the curve of a metric: recipe to losses, losses to metric, with the uncertainty of both."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from curate.errors import SchemaError
+from curate.fitting.curves.metric_curve import Better, MetricCurve
+from curate.runs.predictor import Blend, Predictor, mixture_ends, stacked_draws
+from curate.runs.recipes import Recipes
+
+CHUNK = 1024  # recipes whose intervals are worked out together, which bounds the memory
+
+
+@dataclass(frozen=True)
+class ChainedMetric:
+    """A metric as a function of recipes. ``parts`` predict the losses that ``curve`` reads, in its order.
+
+    The methods are those of `curate.runs.predictor.MetricPredictor`.
+    """
+
+    curve: MetricCurve
+    parts: tuple[Predictor, ...]
+
+    @property
+    def name(self) -> str:
+        """The name of the metric: the column ``metric.<name>`` of the run table."""
+        return self.curve.name
+
+    @property
+    def better(self) -> Better:
+        """Whether a lower or a higher value is better."""
+        return self.curve.better
+
+    @property
+    def reads(self) -> str:
+        """What the curve reads, in words."""
+        return self.curve.x
+
+    @property
+    def flat(self) -> str | None:
+        """Why the runs cannot tell how the metric depends on the loss, or None."""
+        return self.curve.flat
+
+    @property
+    def loss(self) -> Predictor | None:
+        """The mean loss on which the metric depends, None if the metric depends on tokens or compute alone.
+
+        Its weights are those of the curve. The mixture with the lowest such loss is the one with the best metric.
+        """
+        if not self.parts:
+            return None
+        if len(self.parts) == 1:
+            return self.parts[0]
+        weights, drawn = self.curve.weights
+        return Blend(self.parts, tuple(weights.tolist()), f"losses of {self.name}", drawn)
+
+    def values(self, recipes: Recipes) -> Tensor:
+        """Return (n,) predicted values of the metric, differentiable in the recipes."""
+        return self.curve.metric(self._x(recipes))
+
+    def draw_values(self, recipes: Recipes) -> Tensor:
+        """Return (b, n) values in every bootstrap draw: each draw has its own laws and its own curve."""
+        if not self.parts:
+            return self.curve.draw_metrics(self._x(recipes))
+        return self.curve.draw_metrics(stacked_draws(self.parts, recipes).movedim(0, -1))
+
+    def interval(self, recipes: Recipes, level: float = 0.9) -> tuple[Tensor, Tensor]:
+        """Return the low (n,) and high (n,) ends of the metric that a new run would show.
+
+        The interval covers the uncertainty of the laws and of the curve, the noise of a run's loss, and the scatter of
+        the metric around the curve.
+        """
+        parts = [self._interval(recipes.take(rows), level) for rows in torch.split(torch.arange(len(recipes)), CHUNK)]
+        low, high = zip(*parts, strict=True)
+        return torch.cat(low), torch.cat(high)
+
+    def warnings(self, recipes: Recipes) -> tuple[str, ...]:
+        """Return one line for each loss outside the range to which the curve was fitted, and what the curve is not."""
+        doubts = (self.curve.flat, self.curve.misaligned)
+        return (*self.curve.outside(self._x(recipes)), *(doubt for doubt in doubts if doubt is not None))
+
+    def _x(self, recipes: Recipes) -> Tensor:
+        """Return what the curve reads of n recipes, (n, e)."""
+        if self.parts:
+            return torch.stack([part.loss(recipes) for part in self.parts], dim=1)
+        tokens = recipes.tokens[:, None]
+        return tokens if self.curve.kind == "translation" else 6 * tokens * recipes.params[:, None]
+
+    def _interval(self, recipes: Recipes, level: float) -> tuple[Tensor, Tensor]:
+        x = self._x(recipes)
+        if not self.parts:
+            return self.curve.interval(x, level)
+        noise = torch.tensor([part.noise for part in self.parts], dtype=torch.float64)
+        losses = stacked_draws(self.parts, recipes).movedim(0, -1)  # (b, n, e)
+        # One standard deviation of a run's loss moves the metric by so much. The noise of the evals goes together, as
+        # in a blend: a bad run is bad on all of them.
+        worse = self.curve.draw_metrics(losses * torch.exp(noise))
+        moved = (worse - self.curve.draw_metrics(losses * torch.exp(-noise))) / 2
+        return mixture_ends(self.curve.draw_metrics(losses), (moved**2 + self.curve.scatter(x) ** 2).sqrt(), level)
+
+
+def chain(curve: MetricCurve, fit: Predictor, source: str) -> ChainedMetric:
+    """Return the metric of ``curve`` as a function of recipes; ``source`` names the fit in an error message.
+
+    Raises:
+        SchemaError: if the fit does not predict a loss that the curve reads.
+    """
+    available: Mapping[str, Predictor] = fit.parts() if isinstance(fit, Blend) else {fit.eval: fit}
+    if missing := [name for name in curve.on if name not in available]:
+        raise SchemaError(
+            f"metric.{curve.name} is predicted from {curve.x}, and {source} has no law for loss.{missing[0]}. Fit them "
+            f"together: curate fit RUNS --law LAW --eval {','.join(curve.on)} --metric {curve.name}"
+        )
+    return ChainedMetric(curve, tuple(available[name] for name in curve.on))

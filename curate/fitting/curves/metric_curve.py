@@ -1,0 +1,249 @@
+"""Hold a fitted curve of a downstream metric, and write and read it as an entry of ``laws`` in fit.json."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeAlias, cast
+
+import numpy as np
+import polars as pl
+import torch
+from torch import Tensor
+
+from curate import open_sets
+from curate.fitting.curves.downstream import KINDS
+from curate.runs.predictor import mixture_ends
+
+NAME = "downstream"  # of the curve in fit.json: ``downstream:kind=error``
+NEAR = 1e-3  # nats: an input this near to the fitted range lies in it
+
+Better: TypeAlias = Literal["lower", "higher"]
+
+
+@dataclass(frozen=True, repr=False)
+class MetricCurve:
+    """A fitted curve from x (n, e) to a metric (n,): losses of e evals, or one column of tokens or FLOPs.
+
+    Attributes:
+        name: the metric, the column ``metric.<name>`` of the run table.
+        kind: one of `downstream.KINDS`.
+        on: the e evals whose losses a curve of kind ``error`` reads; empty for the other kinds.
+        theta: the parameters. A curve of losses has ``gamma`` (e,), one for each eval.
+        draws: b bootstrap copies of the parameters (leading axis b).
+        rmse: root mean square of the residuals, in the unit of the metric.
+        noise: standard deviation of the metric of a new run around the curve, among the fitted runs.
+        explained: share of the variance of the metric that the curve explains.
+        rows: number of runs that were fitted.
+        ranges: smallest and largest x of these runs, by eval (or ``tokens`` or ``flops``).
+        reach: smallest and largest `position` of these runs; None in older files.
+        drift: by how much the metric strays from the curve outside ``reach``, in its own unit per square root of the
+            distance (nats, or the logarithm of tokens or FLOPs). It is measured by leaving out the runs of lowest loss.
+        flat: why these runs cannot tell how the metric depends on x, or None.
+        misaligned: why the data do not seem to serve the task, or None.
+    """
+
+    name: str
+    kind: str
+    on: tuple[str, ...]
+    theta: Mapping[str, Tensor]
+    draws: Mapping[str, Tensor]
+    rmse: float
+    noise: float
+    explained: float
+    rows: int
+    ranges: Mapping[str, tuple[float, float]]
+    reach: tuple[float, float] | None = None
+    drift: float = 0.0
+    flat: str | None = None
+    misaligned: str | None = None
+
+    def __repr__(self) -> str:
+        """Return the metric, its direction and its error on one line."""
+        return f"MetricCurve({self.name} from {self.x}, {self.better} is better; noise {self.noise:.4g})"
+
+    @property
+    def x(self) -> str:
+        """What the curve reads, in words: ``loss.c4``, or ``tokens``."""
+        return " and ".join(f"loss.{name}" for name in self.on) or KINDS[self.kind].x
+
+    @property
+    def better(self) -> Better:
+        """Whether a lower or a higher metric is better. A metric that rises with the loss is an error."""
+        return "lower" if self.kind == "error" and float(self.theta["k"]) > 0 else "higher"
+
+    @property
+    def draw_count(self) -> int:
+        """The number b of bootstrap draws."""
+        return len(next(iter(self.draws.values())))
+
+    def metric(self, x: Tensor) -> Tensor:
+        """Return the (n,) predicted values of the metric at x (n, e)."""
+        return _value(self.kind, self.theta, x)
+
+    def draw_metrics(self, x: Tensor) -> Tensor:
+        """Return the (b, n) values in every bootstrap draw, at x (n, e) or at an x for each draw (b, n, e)."""
+        draws = dict(self.draws)
+        if x.ndim == 2:
+            return torch.func.vmap(lambda theta: _value(self.kind, theta, x))(draws)
+        count = max(len(x), self.draw_count)
+        # With different numbers of draws, the shorter series starts again at its first.
+        draws = {name: values[torch.arange(count) % self.draw_count] for name, values in draws.items()}
+        paired = x[torch.arange(count) % len(x)]
+        return torch.func.vmap(lambda theta, losses: _value(self.kind, theta, losses))(draws, paired)
+
+    def interval(self, x: Tensor, level: float = 0.9) -> tuple[Tensor, Tensor]:
+        """Return the (n,) low and high ends of the metric of a new run whose x (n, e) was measured."""
+        draws = self.draw_metrics(x)
+        return mixture_ends(draws, self.scatter(x).expand_as(draws), level)
+
+    def scatter(self, x: Tensor) -> Tensor:
+        """Return the (n,) standard deviations of a new run's metric around the curve at x (n, e).
+
+        Outside the fitted runs the variance grows in proportion to the distance, as that of a random walk does.
+        """
+        if self.reach is None:
+            return torch.full((len(x),), self.noise, dtype=torch.float64)
+        place = self.position(x)
+        outside = (self.reach[0] - place).clamp_min(0) + (place - self.reach[1]).clamp_min(0)
+        return (self.noise**2 + self.drift**2 * outside).sqrt()
+
+    def position(self, x: Tensor) -> Tensor:
+        """Return where x (n, e) lies along the curve, (n,): the weighted mean loss, or the logarithm of x."""
+        return position(self.kind, self.weights[0], x)
+
+    @property
+    def weights(self) -> tuple[Tensor, Tensor]:
+        """The (e,) weights of the mean loss on which the metric depends, and those of each draw (b, e)."""
+        if self.kind != "error":
+            return torch.ones(1, dtype=torch.float64), torch.ones(self.draw_count, 1, dtype=torch.float64)
+        gamma, drawn = self.theta["gamma"], self.draws["gamma"]
+        return gamma / gamma.sum(), drawn / drawn.sum(dim=1, keepdim=True)
+
+    def outside(self, x: Tensor) -> list[str]:
+        """Return one line for each end of the fitted range that some of x (n, e) lie beyond."""
+        lines = []
+        for (name, (low, high)), column in zip(self.ranges.items(), x.T, strict=False):
+            title = f"loss.{name}" if self.kind == "error" else name
+            slack = NEAR if self.kind == "error" else NEAR * high
+            ends = (
+                (column < low - slack, column.min(), low, "lowest"),
+                (column > high + slack, column.max(), high, "highest"),
+            )
+            for beyond, farthest, end, word in ends:
+                if bool(beyond.any()):
+                    count = f" ({int(beyond.sum())} of {len(x)} runs)" if len(x) > 1 else ""
+                    side = "below" if word == "lowest" else "above"
+                    lines.append(
+                        f"extrapolated: {title} {float(farthest):.4g} is {side} the {word} to which the curve of "
+                        f"metric.{self.name} was fitted, {end:.4g}{count}"
+                    )
+        return lines
+
+    def summary(self) -> dict[str, object]:
+        """Return what the curve reads, its direction, and how well it fits."""
+        return {
+            "metric": self.name,
+            "from": self.x,
+            "better": self.better,
+            "noise": self.noise,
+            "explained": self.explained,
+            "rows": self.rows,
+        }
+
+    def parameter_rows(self) -> pl.DataFrame:
+        """Return one row for each parameter: param, value, and the ends low and high of 90 % of the draws."""
+        tails = torch.tensor([0.05, 0.95], dtype=torch.float64)
+        rows = []
+        for name, values in self.theta.items():
+            draws = self.draws[name].reshape(self.draw_count, -1)
+            titles = [f"{name}[{on}]" for on in self.on] if len(self.on) > 1 and values.ndim else [name]
+            for i, (title, value) in enumerate(zip(titles, values.reshape(-1).tolist(), strict=True)):
+                low, high = torch.quantile(draws[:, i], tails).tolist()
+                rows.append({"param": title, "value": value, "low": low, "high": high})
+        return pl.DataFrame(rows)
+
+    def to_json(self) -> dict[str, object]:
+        """Return the curve as an entry of ``laws`` in fit.json."""
+        # A curve of one loss has a number for gamma and a name for `on`, as older files have.
+        alone = len(self.on) == 1
+        return {
+            "law": f"{NAME}:kind={self.kind}",
+            "eval": self.name,
+            "on": (self.on[0] if alone else list(self.on)) if self.on else None,
+            "theta": {name: _plain(values) for name, values in self.theta.items()},
+            "draws": [{name: _plain(values[i]) for name, values in self.draws.items()} for i in range(self.draw_count)],
+            "rmse": self.rmse,
+            "noise": self.noise,
+            "rows": self.rows,
+            "explained": self.explained,
+            "ranges": {name: list(ends) for name, ends in self.ranges.items()},
+            "reach": None if self.reach is None else list(self.reach),
+            "drift": self.drift,
+            "better": self.better,
+            "flat": self.flat,
+            "misaligned": self.misaligned,
+            "weight": 1.0,
+        }
+
+
+def is_metric(law: Mapping[str, object]) -> bool:
+    """Return whether an entry of ``laws`` in fit.json is the curve of a metric."""
+    return open_sets.parse(str(law.get("law", "")))[0] == NAME
+
+
+def from_json(law: Mapping[str, object]) -> MetricCurve:
+    """Return the curve of an entry of ``laws`` in fit.json.
+
+    Raises:
+        KeyError, TypeError, ValueError: if a field is missing or wrong.
+    """
+    kind = str(open_sets.parse(str(law["law"]))[1]["kind"])
+    on = law["on"]
+    evals = () if on is None else (on,) if isinstance(on, str) else tuple(cast(Sequence[str], on))
+    theta = cast(Mapping[str, object], law["theta"])
+    draws = cast(list[Mapping[str, object]], law["draws"])
+    names = KINDS[kind].params
+    ranges = cast(Mapping[str, Sequence[float]], law.get("ranges", {}))
+    return MetricCurve(
+        name=str(law["eval"]),
+        kind=kind,
+        on=evals,
+        theta={name: _tensor(name, theta[name], len(evals)) for name in names},
+        draws={name: torch.stack([_tensor(name, draw[name], len(evals)) for draw in draws]) for name in names},
+        rmse=float(cast(float, law["rmse"])),
+        # Older files have no noise of a new run: the residuals are what they know of it.
+        noise=float(cast(float, law.get("noise", law["rmse"]))),
+        explained=float(cast(float, law["explained"])),
+        rows=int(cast(int, law["rows"])),
+        # JSON orders the names of an object, so that the order of `on` is restored.
+        ranges={name: (ranges[name][0], ranges[name][1]) for name in (evals or (KINDS[kind].x,)) if name in ranges},
+        reach=None if law.get("reach") is None else cast(tuple[float, float], tuple(cast(list[float], law["reach"]))),
+        drift=float(cast(float, law.get("drift", 0.0))),
+        flat=cast("str | None", law.get("flat")),
+        misaligned=cast("str | None", law.get("misaligned")),
+    )
+
+
+def position(kind: str, weights: Tensor, x: Tensor) -> Tensor:
+    """Return where x (n, e) lies along a curve, (n,): the mean loss with ``weights`` (e,), or the logarithm of x."""
+    return x @ weights if kind == "error" else x[:, 0].log()
+
+
+def _value(kind: str, theta: Mapping[str, Tensor], x: Tensor) -> Tensor:
+    function = KINDS[kind].function
+    return function(theta, x if kind == "error" else x[:, 0])
+
+
+def _plain(values: Tensor) -> float | list[float]:
+    """Return a parameter as a number, or as a list if there are several evals."""
+    return cast(list[float], values.tolist()) if values.numel() > 1 else float(values)
+
+
+def _tensor(name: str, values: object, evals: int) -> Tensor:
+    """Return a parameter of fit.json: a scalar, or one number an eval for gamma."""
+    tensor = torch.tensor(values, dtype=torch.float64)
+    if name == "gamma":
+        tensor = tensor.reshape(-1)
+    shape = (evals,) if name == "gamma" else ()
+    if tensor.shape != shape or not bool(tensor.isfinite().all()):
+        raise ValueError(f"parameter {name} of a curve is {np.asarray(tensor).tolist()}")
+    return tensor

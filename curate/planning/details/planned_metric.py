@@ -1,0 +1,105 @@
+"""Say what a plan gives in a downstream metric, such as an error rate, beside its loss.
+
+In: a predictor of the metric, pools, a budget and a mixture. Out: `PlannedMetric`, a part of `Plan`.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from curate.errors import SchemaError
+from curate.planning import search
+from curate.pool import baselines
+from curate.pool.pool import Budget, Pool
+from curate.runs.predictor import MetricPredictor, Predictor
+
+PREFIX = "metric."  # of a target that is a metric
+TAILS = (0.05, 0.95)  # quantiles over bootstrap draws that bound a gain
+Interval = tuple[float, float, float]  # value, low, high
+
+
+@dataclass(frozen=True)
+class PlannedMetric:
+    """The predicted metric of a plan. Intervals hold 90 %.
+
+    Attributes:
+        name: the metric, the column ``metric.<name>`` of the run table.
+        better: ``lower`` for an error, ``higher`` for an accuracy.
+        value, low, high: predicted metric, with the interval of a new run.
+        gains: (gain, low, high) by baseline: how much better the plan is than the baseline, in the unit of the metric
+            and paired over bootstrap draws. A gain above 0 is better, whatever the direction of the metric.
+        warnings: reasons to doubt the prediction.
+    """
+
+    name: str
+    better: str
+    value: float
+    low: float
+    high: float
+    gains: Mapping[str, Interval]
+    warnings: tuple[str, ...]
+
+    @property
+    def gain(self) -> Interval:
+        """Gain over size-proportional sampling: value, low, high."""
+        return self.gains["proportional"]
+
+    def to_json(self) -> dict[str, object]:
+        """Return the field ``metric`` of one plan in plan.json."""
+        gain, low, high = self.gain
+        return {
+            "name": self.name,
+            "better": self.better,
+            "value": self.value,
+            "low": self.low,
+            "high": self.high,
+            "gain": gain,
+            "gain_low": low,
+            "gain_high": high,
+            "gains": {name: list(values) for name, values in self.gains.items()},
+        }
+
+
+def planned(
+    metric: MetricPredictor, fit: Predictor, pools: Sequence[Pool], budget: Budget, weights: Mapping[str, float]
+) -> PlannedMetric:
+    """Return the metric of a mixture at one budget. ``fit`` gives the order of the pools."""
+    ordered = search.match(fit, pools)
+    mixtures = baselines.baselines(ordered, budget.tokens)
+    plan = torch.tensor([weights[pool.name] for pool in ordered], dtype=torch.float64)
+    # The plan comes first, then the baselines.
+    recipes = search.on_hand(ordered, [budget], torch.stack([plan, *(torch.from_numpy(w) for w in mixtures.values())]))
+    values, draws = metric.values(recipes), metric.draw_values(recipes)
+    own = recipes.take(torch.tensor([0]))
+    low, high = metric.interval(own)
+    sign = 1.0 if metric.better == "lower" else -1.0
+    gains = {}
+    for i, name in enumerate(mixtures, start=1):
+        ends = torch.quantile(sign * (draws[:, i] - draws[:, 0]), torch.tensor(TAILS, dtype=torch.float64))
+        gains[name] = (sign * float(values[i] - values[0]), float(ends[0]), float(ends[1]))
+    return PlannedMetric(
+        name=metric.name,
+        better=metric.better,
+        value=float(values[0]),
+        low=float(low),
+        high=float(high),
+        gains=gains,
+        warnings=metric.warnings(own),
+    )
+
+
+def target_loss(metric: MetricPredictor) -> Predictor:
+    """Return the mean loss to minimise in place of a metric: the metric rises or falls with it.
+
+    Raises:
+        SchemaError: if no loss decides the metric, or the runs cannot tell how.
+    """
+    loss = metric.loss
+    if loss is None:
+        raise SchemaError(
+            f"metric.{metric.name} is predicted from {metric.reads}, which no mixture changes. Choose another --target"
+        )
+    if metric.flat is not None:
+        raise SchemaError(f"{metric.flat}. Choose another --target, or add runs that differ more")
+    return loss
