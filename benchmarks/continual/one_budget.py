@@ -26,8 +26,8 @@ from curate.runs import continued_runs, run_table
 
 START, TOLERANCE = 2.5, 0.05
 BUDGET = Budget(2e10, 1e9)
-SHARES = {4: (0.25, 0.5, 0.75, 1.0), 5: (0.125, 0.25, 0.5, 0.75, 1.0), 7: (0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 1.0)}
-OPTIONS = FitOptions(starts=8, draws=100)
+SHARES = {5: (0.125, 0.25, 0.5, 0.75, 1.0), 7: (0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 1.0), 4: (0.25, 0.5, 0.75, 1.0)}
+OPTIONS = FitOptions(starts=4, draws=60)
 
 Curve = Callable[[np.ndarray], np.ndarray]
 
@@ -101,7 +101,7 @@ def main() -> None:
     print("| shares | noise, nats | error, rms | lines, rms | 90 % intervals that hold the truth | median width |")
     print("|" + "---|" * 6)
     for count in SHARES:
-        for noise in (0.0, 0.002, 0.005):
+        for noise in (0.002, 0.005, 0.0):
             outcomes = [outcome(form, count, noise, seed) for form in FORMS for seed in range(flags.problems)]
             error, lines = (
                 np.sqrt(np.mean([(getattr(o, name) - o.truth) ** 2 for o in outcomes])) for name in ("share", "lines")

@@ -82,11 +82,11 @@ def splits(continued: Continued) -> dict[str, list[np.ndarray]]:
     share_of_run = np.round(recipes.weights.numpy()[:, continued.index], 6)
     tokens = recipes.tokens.numpy()
     longest = tokens >= tokens.max() * (1 - 1e-6)
-    shares = continued.shares if one_budget.budget_of(continued) is None else continued.shares[:-1]
-    return {
-        "shares": [share_of_run == share for share in shares],
-        "longest": [] if longest.all() else [longest],
-    }
+    masks = [share_of_run == share for share in continued.shares]
+    # Runs of one budget may differ a little in tokens.
+    if one_budget.budget_of(continued) is not None:
+        return {"shares": masks[:-1], "longest": []}
+    return {"shares": masks, "longest": [] if longest.all() else [longest]}
 
 
 def choose(

@@ -19,9 +19,10 @@ from curate.runs.continued_runs import Continued
 LAWS = ("cmr", "share_logarithm", "share_exponential")
 FEWEST = 4  # shares: without one, as many runs are left as such a law has parameters
 SAME = 0.01  # sizes and lengths that differ by less are one: steps and batches round token counts
-# Another law whose error on left-out shares is up to so many times that of the best may be the right one too: a handful
-# of errors does not tell them apart, and the interval covers the critical shares of both.
-RIVAL = 2.0
+# Another law whose error on left-out shares is up to so many times that of the best may be the right one too, and the
+# interval covers the critical shares of both. Five runs leave two degrees of freedom; the ratio of two such errors
+# passes 10 once in a hundred times by chance alone (the F distribution).
+RIVAL = 10.0
 
 
 def budget_of(continued: Continued) -> Budget | None:

@@ -24,6 +24,8 @@ SPECS = (
     "dcpt:rest=true",
     "dcpt:pool=0",
     "cmr:pool=1",
+    "cmr:start=2.5",
+    "share_logarithm:rest=true,start=2.5",
     "scarce:pool=0",
     "penalised",
     "overfit",

@@ -191,29 +191,6 @@ def test_critical_shares_of_gu(model):
     assert critical_share(CMR[model], 1e30) <= 1.0
 
 
-TABLE_2 = {  # domain loss at 100, 75, 50, 33 % and what the paper predicts for 25 %
-    "460M": (1.4628, 1.4844, 1.5122, 1.5387, 1.5566),
-    "940M": (1.3723, 1.3910, 1.4155, 1.4385, 1.4546),
-    "1.6B": (1.3242, 1.3416, 1.3643, 1.3854, 1.3999),
-    "3.1B": (1.2585, 1.2750, 1.2965, 1.3170, 1.3303),
-}
-
-
-@pytest.mark.parametrize("model", TABLE_2)
-def test_cmr_predicts_the_domain_loss_at_a_quarter(model):
-    from curate.fitting import fit as fits
-
-    *seen, quarter = TABLE_2[model]
-    shares = np.array([1.0, 0.75, 0.5, 1 / 3])
-    given = recipes.recipes(np.column_stack([1 - shares, shares]), [2e10] * 4, [1e9] * 4)
-    found = fits.fit(
-        "cmr", given, np.array(seen), pools=["general", "domain"], options=fits.FitOptions(draws=1, prior=False)
-    )
-    assert found.rmse < 3e-4
-    quarter_run = recipes.recipes([[0.75, 0.25]], [2e10], [1e9])
-    assert float(found.loss(quarter_run)[0]) == pytest.approx(quarter, abs=1.5e-3)
-
-
 def test_skaling_with_k_1_is_chinchilla_and_raw_constants_convert():
     a, b, alpha, beta, k = 5e5, 8e5, 0.8, 0.75, 0.4
     n, d = 3e8, 2e10
