@@ -151,10 +151,9 @@ def mixture_ends(centres: Tensor, deviations: Tensor, level: float) -> tuple[Ten
     """Return the low (n,) and high (n,) ends of the central ``level`` of n mixtures of normal distributions.
 
     A mixture consists of m equally likely distributions, with ``centres`` (m, n) and standard ``deviations`` (m, n). It
-    is the distribution of a new run: the draws differ by their centres, and every run adds its noise.
+    is the distribution of a new run: the draws differ by their centres, and every run adds its noise. Without noise an
+    end is one of the centres.
     """
-    if not bool((deviations > 0).any()):
-        return central(centres, level)
     scale = deviations.clamp_min(TINY)
     finite = torch.isfinite(centres)
     low = torch.where(finite, centres - FAR_OUT * scale, torch.inf).amin(dim=0)
