@@ -185,7 +185,7 @@ def test_other_files_are_refused(cli, tmp_path, content):
         ("text", "cannot be read"),
         ({"budget": {"tokens": 1e9, "params": 1e9}, "weights": [1.0]}, "cannot be read"),
         (plan(weights={"web": 0.5}), "sum to 0.5: they must sum to 1"),
-        (plan(weights={"web": 1.5, "code": -0.5}), "gives pool 'code' the share -0.5"),
+        (plan(weights={"web": 1.5, "code": -0.5}), "has share -0.5 of pool 'code'"),
         (plan(weights={"web": 1.0, "other": 0.0}), "has a pool 'other'"),
         (plan(weights={}), "sum to 0"),
         (plan(tokens=0.2), "there is nothing to train on"),

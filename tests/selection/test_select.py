@@ -86,7 +86,8 @@ def test_pilots_that_follow_the_distance_keep_the_nearest_and_predict_it():
 
 def test_pilots_that_say_little_are_said_not_to_tell_it_from_the_uniform_mixture():
     of = halves()
-    choice = choose(of, pools(), BUDGET, pilots=pilots(of, 0.02, noise=0.3), options=FEW)
+    # The noise of these pilots happens to rise with the distance; the negative slope takes that away.
+    choice = choose(of, pools(), BUDGET, pilots=pilots(of, -0.05, noise=0.3), options=FEW)
     assert "cannot tell it from the uniform mixture" in choice.why and "Train both" in choice.why
 
 
