@@ -53,9 +53,9 @@ def main(
     holdout: Annotated[
         str | None,
         typer.Option(
-            help="Which runs to hold out: largest, rolling, random or mixture. Add a share as in random:0.2. "
-            "Default: largest. If most runs have the largest compute, as at one budget: mixture, or random with fewer than "
-            "five mixtures."
+            help="Which runs to hold out: largest, rolling, random or mixture. Add a share as in random:0.2. Default: "
+            "largest. If most runs have the largest compute, as at one budget: mixture, or random with fewer than five "
+            "mixtures."
         ),
     ] = None,
     stack: Annotated[

@@ -22,7 +22,9 @@ SHOWN = 20  # rows printed
 
 def main(
     fit: Annotated[Path, typer.Argument(help="The fit.json that `curate fit` wrote.")],
-    runs: Annotated[Path, typer.Argument(help="A run table. Its losses are read only if the fit is of --law downstream.")],
+    runs: Annotated[
+        Path, typer.Argument(help="A run table. Its losses are read only if the fit is of --law downstream.")
+    ],
     out: Out,
     level: Annotated[float, typer.Option(min=0.01, max=0.99, help="Coverage of the interval.")] = 0.9,
     target: Annotated[

@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from curate.pruning.prune import Pruned
 
 RULE = (
-    "top keeps the highest scores. It needs a quality score, and is the default for one. hard keeps the hardest rows, and "
-    "easy the easiest. auto chooses hard or easy: it compares the number of rows with the intrinsic dimension of the "
-    "data. These three need a hardness or easiness score, which has no default rule. The other rules accept any score. "
-    "middle keeps the scores nearest the median. threshold keeps all scores from --keep up. stratified keeps scores "
-    "from all parts of the range. sample draws at random and favours high scores, whatever they mean."
+    "top keeps the highest scores. It needs a quality score, and is the default for one. hard keeps the hardest rows, "
+    "and easy the easiest. auto chooses hard or easy: it compares the number of rows with the intrinsic dimension of "
+    "the data. These three need a hardness or easiness score, which has no default rule. The other rules accept any "
+    "score. middle keeps the scores nearest the median. threshold keeps all scores from --keep up. stratified keeps "
+    "scores from all parts of the range. sample draws at random and favours high scores, whatever they mean."
 )
 BALANCE = (
     "Which groups to protect: none, source, label, cluster or cluster.NAME. Each group keeps at least half of what it "
@@ -50,8 +50,9 @@ def main(
     meaning: Annotated[
         list[str] | None,
         typer.Option(
-            help="NAME=quality, NAME=hardness or NAME=easiness: a high score is better, harder or easier. Needed if the "
-            "score files do not record a meaning. It overrides a recorded meaning. May be repeated."
+            help="NAME=quality, NAME=hardness or NAME=easiness: a high score is better, harder or easier. The "
+            "rules top, hard, easy and auto need it if the score files record no meaning. It overrides a recorded "
+            "meaning. May be repeated."
         ),
     ] = None,
     balance: Annotated[str, typer.Option(help=BALANCE)] = "none",

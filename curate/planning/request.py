@@ -53,13 +53,13 @@ class PlanOptions:
         """
         if isinstance(self.target, Mapping) and (mixed := [name for name in self.target if _is_metric(name)]):
             raise SchemaError(
-                f"--target {mixed[0]} stands alone: a metric cannot be weighted against losses. Give --target "
-                f"{mixed[0]}, or weights of evals"
+                f"--target: a metric cannot be weighted together with losses. Give --target {mixed[0]} alone, or "
+                "weights of evals"
             )
         if self.metric and self.target_metric and self.metric != self.target_metric:
             raise SchemaError(
-                f"--target metric.{self.target_metric} and --metric {self.metric} name two metrics. A plan reports "
-                "one: leave --metric out"
+                f"--target metric.{self.target_metric} and --metric {self.metric} name two metrics, but a plan "
+                "reports one. Leave --metric out"
             )
         return self.target_metric or self.metric
 

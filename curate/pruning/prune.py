@@ -99,8 +99,9 @@ class Pruned:
         lines = list(removal_table.warnings(self.removal))
         if self.verified is not None and (wrong := duplicate_check.count_false(self.verified)):
             lines.append(
-                f"{wrong} of the {self.verified.height} removed rows that were compared again have no other text as "
-                "near as their score claims. Score the data again with --scorer duplicates before you use this result"
+                f"{wrong} of the {self.verified.height} removed rows that were compared again have no other text that "
+                "is as similar as their score says. Score the data again with --scorer duplicates before you use this "
+                "result"
             )
         if self.rule.balance.how == "recall":
             lines += _shortfall(self.removal.total, self.rule.keep)

@@ -162,7 +162,7 @@ def warnings(removal: Removal) -> tuple[str, ...]:
         lines.append(
             f"{_percent(kept, rows)} of the rows are kept, but {_percent(tokens_kept, tokens)} of the tokens: most "
             f"kept rows are {'short' if ratio < 1 else 'long'}. Choose another score or rule, or set --keep by the "
-            "share of tokens that you want"
+            "share of tokens that you want to keep"
         )
     r = removal.length_correlation
     enough_rows = removal.compared_rows >= LEAST_ROWS

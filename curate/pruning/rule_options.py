@@ -99,8 +99,8 @@ def read_rule(options: RuleOptions, declaration: Declaration) -> Rule:
     """
     if ":" in options.trim:
         raise SchemaError(
-            f"--trim {options.trim!r}: write a share alone, as in 0.1. The hard end follows from the meaning of the "
-            "score, which --meaning can change"
+            f"--trim {options.trim!r}: write only a share, such as 0.1. The meaning of the score says which end is "
+            "hard; --meaning can change it"
         )
     default = LOG_WEIGHT_TEMPERATURE if declaration.log_weight else TEMPERATURE
     unit, _, number = (options.temperature or default).rpartition(":")
@@ -134,13 +134,14 @@ def sentence(rule: Rule, by: str) -> str:
         end, unit = "high" if rule.temperature > 0 else "low", "" if rule.raw else " standard deviations"
         text = f"sample favours {end} values of {score}, at temperature {rule.temperature:g}{unit}"
     elif rule.name == "threshold":
-        text = f"threshold keeps values from {rule.keep:g} up of {score}"
+        text = f"threshold keeps values of at least {rule.keep:g} of {score}"
     elif rule.name == "middle":
         text = f"middle keeps the values nearest the median of {score}"
     else:
         text = f"{rule.name} keeps values from the whole range of {score}"
     if rule.trim:
-        text += f"; the {'highest' if rule.harder > 0 else 'lowest'} {100 * rule.trim:g} % are trimmed as the hardest"
+        hard_end = "highest" if rule.harder > 0 else "lowest"
+        text += f"; the hardest {100 * rule.trim:g} %, the {hard_end} values, are dropped first"
     return text
 
 
@@ -165,16 +166,18 @@ def _check_score(shards: Sequence[Shard], by: str) -> None:
 def _check_meaning(rule: Rule, options: RuleOptions) -> None:
     """Check that the rule, and trimming, serve a score of this meaning."""
     if rule.name in (*ENDS, "auto"):
-        _check_difficulty(options, rule.meaning, f"--rule {rule.name} serves hardness and easiness", "Use --rule top")
+        _check_difficulty(
+            options, rule.meaning, f"--rule {rule.name} needs a hardness or easiness score", "Use --rule top"
+        )
     if rule.trim:
-        _check_difficulty(options, rule.meaning, "--trim drops the hardest rows", "Leave it out")
+        _check_difficulty(options, rule.meaning, "--trim needs a hardness or easiness score", "Leave it out")
     if rule.name != "top" or rule.meaning == "quality":
         return
     if rule.meaning is None:
-        raise SchemaError(f"--rule top serves quality, and {_not_recorded(options)}")
+        raise SchemaError(f"--rule top needs a quality score, and {_not_recorded(options)}")
     raise SchemaError(
-        f"--rule top serves quality, and {options.by} is {meanings.described(rule.meaning)}. Use --rule hard, easy or "
-        f"auto; or say --meaning {options.name}=quality if high is better"
+        f"--rule top needs a quality score, and {options.by} is {meanings.described(rule.meaning)}. Use --rule hard, "
+        f"easy or auto; or give --meaning {options.name}=quality if high is better"
     )
 
 
@@ -184,16 +187,16 @@ def _check_difficulty(options: RuleOptions, meaning: Meaning | None, what: str, 
         raise SchemaError(f"{what}, and {_not_recorded(options)}")
     if meaning not in DIFFICULTIES:
         raise SchemaError(
-            f"{what}, and {options.by} is {meanings.described(meaning)}. {remedy}; or say --meaning "
+            f"{what}, and {options.by} is {meanings.described(meaning)}. {remedy}; or give --meaning "
             f"{options.name}=hardness if high is harder, {options.name}=easiness if high is easier"
         )
 
 
 def _not_recorded(options: RuleOptions) -> str:
     return (
-        f"the score files do not record what a high {options.by} means. Say --meaning {options.name}=MEANING with "
-        f"{meanings.choices()}. The rules {', '.join(WITHOUT_MEANING[:-1])} and {WITHOUT_MEANING[-1]} need no meaning "
-        "(--trim does)"
+        f"the score files do not record what a high {options.by} means. Give --meaning {options.name}=MEANING, where "
+        f"MEANING is {meanings.choices()}. The rules {', '.join(WITHOUT_MEANING[:-1])} and {WITHOUT_MEANING[-1]} need "
+        "no meaning (--trim does)"
     )
 
 

@@ -164,8 +164,8 @@ def _measured(runs: Runs, general: str, domain: str) -> Runs:
             "other evals with --general and --domain"
         )
     note = (
-        f"{int((~measured).sum())} of {len(runs)} runs lack loss.{domain} or a general loss, first "
-        f"{runs.frame['run'].filter(~measured)[0]!r}: they are left out"
+        f"{int((~measured).sum())} of {len(runs)} runs lack loss.{domain} or a general loss, the first is "
+        f"{runs.frame['run'].filter(~measured)[0]!r}. They are left out"
     )
     return replace(runs, frame=runs.frame.filter(measured), notes=(*runs.notes, note))
 

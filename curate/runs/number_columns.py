@@ -20,7 +20,7 @@ DECIMAL_COMMA = re.compile(r"\d*,\d+")
 REMEDIES = {
     "params": "Write the number of parameters, such as 7e7",
     "tokens": "Write the number of training tokens, such as 2e10",
-    "weight": "Write the share as a number from 0 to 1. Leave the cell empty if the run did not use the pool",
+    "weight": "Write the share as a number from 0 to 1. If the run did not use the pool, leave the cell empty",
     "unique": "Write the number of tokens on hand. Leave the cell empty if the pool never runs out",
 }
 SHOWN = 60  # letters of a wrong value in an error
@@ -94,5 +94,5 @@ def _remedy(name: str, cell: str) -> str:
     if kind not in ("params", "tokens", "unique") and DECIMAL_COMMA.fullmatch(cell):
         return f"Write {cell.replace(',', '.')}, with a decimal point"
     if THOUSANDS.fullmatch(cell):
-        return f"Write {re.sub(r'[^0-9]', '', cell)}, without separators of thousands"
+        return f"Write {re.sub(r'[^0-9]', '', cell)}, without thousands separators"
     return REMEDIES.get(kind, NOT_MEASURED)

@@ -95,8 +95,8 @@ class Runs:
         if start.all():
             raise SchemaError(f"{self.origin} has only start rows (tokens = 0). Add rows of runs that were trained")
         note = (
-            f"{_rows(int(start.sum()), len(self))} have tokens = 0, first {self.frame['run'].filter(start)[0]!r}: they "
-            "show the model before training, and are left out"
+            f"{_rows(int(start.sum()), len(self))} have tokens = 0, the first is "
+            f"{self.frame['run'].filter(start)[0]!r}. They show the model before training, and are left out"
         )
         return replace(self, frame=self.frame.filter(~start), notes=(*self.notes, note))
 
@@ -124,8 +124,8 @@ class Runs:
             )
         names = self.frame["run"]
         notes = [
-            f"{name} is empty in {_rows(int(cells.sum()), len(self))}, first {names[int(cells.argmax())]!r}: they are "
-            "left out of its fit"
+            f"{name} is empty in {_rows(int(cells.sum()), len(self))}, the first is {names[int(cells.argmax())]!r}. "
+            "The fit of this column leaves them out"
             for name, cells in empty.items()
             if cells.any()
         ]
@@ -297,8 +297,8 @@ def _note_on_sums(frame: pl.DataFrame, weights: Sequence[str]) -> tuple[str, ...
         return ()
     most = int(np.where(rounded, away, 0).argmax())
     return (
-        f"the shares of {_rows(int(rounded.sum()), len(frame))} do not sum to 1 exactly, and are rescaled: run "
-        f"{frame['run'][most]!r} is furthest off, by {away[most]:.2g}",
+        f"the shares of {_rows(int(rounded.sum()), len(frame))} do not sum to 1 exactly, and are rescaled. The largest "
+        f"difference from 1 is {away[most]:.2g}, in run {frame['run'][most]!r}",
     )
 
 

@@ -95,7 +95,7 @@ def _full_rows(
         if any(cells[width:]):
             raise SchemaError(
                 f"{path}, line {line}: {len(cells)} values where the header names {width} columns. Write numbers "
-                f"without separators of thousands, and put text that holds {separator!r} in quotes"
+                f"without thousands separators, and put text that holds {separator!r} in quotes"
             )
         yield [*cells[:width], *[""] * (width - len(cells))]
 

@@ -72,11 +72,12 @@ class Coverage:
         """What the user should know about the learned scores."""
         agreement, planes, probes = self.halves.tolist()
         line = (
-            f"coverage: two independent halves of its {planes:,.0f} planes with {probes:,.0f} probes each share "
-            f"{agreement:.0%} of the {TOP:.0%} of rows that score highest; by chance they would share {TOP:.0%}"
+            f"coverage: {planes:,.0f} planes with {probes:,.0f} probes each, in two independent halves. The halves "
+            f"share {agreement:.0%} of the {TOP:.0%} of rows with the highest scores; by chance they would share "
+            f"{TOP:.0%}"
         )
         if agreement < AGREED:
-            line += f". Much of this score is chance: raise planes={planes:.0f}, or keep rows by another score"
+            line += f". Much of this score is chance. Give more planes than planes={planes:.0f}, or use another score"
         return (line,)
 
     def __call__(self, batch: pl.DataFrame) -> pl.DataFrame:

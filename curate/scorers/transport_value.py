@@ -111,8 +111,8 @@ def learn(
     """
     if labels and not target:
         raise SchemaError(
-            "transport_value: labels=true needs a target whose labels are right; half of the data would have the same "
-            "wrong labels. Give target=PATH, or leave out labels=true"
+            "transport_value: labels=true needs a target with right labels. Without target=PATH one half of the data "
+            "is the target, and its labels may be wrong too. Give target=PATH, or leave out labels=true"
         )
     if class_weight <= 0:
         raise SchemaError(f"transport_value: class_weight={class_weight} must be above 0. Leave out labels=true for 0")

@@ -64,8 +64,9 @@ def warnings(scorers: Sequence[Scorer]) -> tuple[str, ...]:
     declared = declarations(scorers)
     columns = (column for scorer in scorers for column in scorer.schema if column.startswith("score."))
     return tuple(
-        f'{column} has no meaning. Add meanings = {{"{column}": "quality"}} (or hardness, easiness) to its scorer\'s '
-        f"class, or give `curate prune` --meaning {column.removeprefix('score.')}=quality (or hardness, easiness)"
+        f'{column}: its scorer does not declare what a high score means. Add meanings = {{"{column}": "quality"}} (or '
+        "hardness, easiness) to the class of the scorer. Or give `curate prune` the option --meaning "
+        f"{column.removeprefix('score.')}=quality (or hardness, easiness)"
         for column in columns
         if column not in declared
     )

@@ -51,7 +51,7 @@ def checked(meaning: object, where: str) -> Meaning:
     for known_meaning in MEANINGS:
         if meaning == known_meaning:
             return known_meaning
-    raise SchemaError(f"{where}: {meaning!r} is no meaning of a score. Choose {choices()}")
+    raise SchemaError(f"{where}: {meaning!r} is not a meaning of a score. Choose {choices()}")
 
 
 def fields(declarations: Mapping[str, Declaration]) -> dict[str, object]:

@@ -54,8 +54,8 @@ def _dtype(batch: pa.RecordBatch, name: str, where: Path) -> str:
     if size % 4 == 0 and not looks_like_float32(_bytes(batch.column(name))):
         raise SchemaError(
             f"{where}: {name} is fixed-size binary of {size} bytes, which may be {size // 2} float16 or {size // 4} "
-            "float32 numbers, and the bytes look like float16. Say which by --dtype of score or describe, or by the "
-            f"field's metadata, {DTYPE}=float16 or {DTYPE}=float32"
+            "float32 numbers. The bytes look like float16. Give the type: --dtype of score or describe, or "
+            f"{DTYPE}=float16 or {DTYPE}=float32 in the field's metadata"
         )
     return DTYPES[0]
 

@@ -46,8 +46,8 @@ def main(
     budget: Annotated[
         str | None,
         typer.Option(
-            help="TOKENS:PARAMS[,...]: budgets to examine. Default: 1/4 to 4 times the tokens of the longest run. If all "
-            "runs have one budget, only that budget."
+            help="TOKENS:PARAMS[,...]: budgets to examine. Default: 1/4 to 4 times the tokens of the longest run. If "
+            "all runs have one budget, only that budget."
         ),
     ] = None,
     pools: Annotated[

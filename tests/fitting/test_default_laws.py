@@ -92,7 +92,7 @@ def test_one_budget_is_fitted_by_default_without_advice_to_vary_it(tmp_path, cap
     assert record["heldout"]["heldout"] < 0.01
     budget, held_out = record["notes"]
     assert "the fit compares mixtures at this budget" in budget
-    assert held_out == "errors are of held-out mixtures (--holdout mixture), because all runs have the same compute"
+    assert held_out == "whole mixtures are held out (--holdout mixture), because all runs have the same compute"
     printed = capsys.readouterr().out
     assert held_out in printed
     # The advised runs have the budget of the others.
@@ -132,7 +132,7 @@ def test_rows_that_were_not_measured_are_left_out_of_their_eval_alone(tmp_path, 
     table = table.with_columns(pl.when(missing).then(pl.lit(empty)).otherwise("loss.web").alias("loss.web"))
     path = tmp_path / f"runs{suffix}"
     table.write_csv(path) if suffix == ".csv" else table.write_parquet(path)
-    note = "loss.web is empty in 2 of 30 rows, first 'r3': they are left out of its fit"
+    note = "loss.web is empty in 2 of 30 rows, the first is 'r3'. The fit of this column leaves them out"
     for evals in ("web", "web,code", "all"):
         run("fit", path, "--law", "mixing", "--eval", evals, "--out", tmp_path / "fit.json", *QUICK)
         record = json.loads((tmp_path / "fit.json").read_text())
@@ -177,7 +177,7 @@ def test_rounded_shares_are_rescaled_with_one_note(tmp_path):
     assert note.startswith(
         f"the shares of {int((off > 1e-6).sum())} of 30 rows do not sum to 1 exactly, and are rescaled"
     )
-    assert f"run 'r{int(off.argmax())}' is furthest off, by 0.001" in note
+    assert f"difference from 1 is 0.001, in run 'r{int(off.argmax())}'" in note
 
 
 @pytest.mark.parametrize(
@@ -194,7 +194,7 @@ def test_sums_within_two_thousandths_are_accepted(total, accepted):
 
 def test_an_eval_must_be_chosen_where_there_are_several(tmp_path):
     table = table_of(20).with_columns(pl.col("loss.web").alias("loss.code"))
-    with pytest.raises(SchemaError, match="has the evals web, code: choose with --eval"):
+    with pytest.raises(SchemaError, match="has the evals web, code. Choose one or more with --eval"):
         fitted(tmp_path, table)
 
 
@@ -204,7 +204,8 @@ def test_units_of_losses_are_a_note_and_never_stop_a_fit(tmp_path):
     bits = table.with_columns(in_bits.alias("loss.web"))
     record = fitted(tmp_path, bits, "--law", "chinchilla", "--starts", 6)
     assert any(
-        "first 'r5', differs from the fit by the factor 1.4427: is it in bits?" in note for note in record["notes"]
+        "the first is 'r5', differs from the fit by a factor of 1.4427. Is it in bits?" in note
+        for note in record["notes"]
     )
 
 
@@ -212,6 +213,8 @@ def test_units_of_counts_stop_a_fit_only_where_most_rows_look_wrong(tmp_path):
     table = table_of(40, mixtures=False)
     early = table.with_columns(tokens=pl.when(pl.col("run") == "r5").then(8192.0).otherwise("tokens"))
     record = fitted(tmp_path, early, "--law", "chinchilla")
-    assert record["notes"][0].startswith("run 'r5' has tokens = 8192: tokens look like millions or billions in 1 of 40")
+    assert record["notes"][0].startswith(
+        "run 'r5' has tokens = 8192: tokens look like counts in millions or billions in 1 of 40"
+    )
     with pytest.raises(SchemaError, match=r"runs\.csv: run 'r0' has tokens = .* in 40 of 40 rows. Write single tokens"):
         fitted(tmp_path, table.with_columns(tokens=pl.col("tokens") / 1e9), "--law", "chinchilla")

@@ -98,7 +98,8 @@ def target_loss(metric: MetricPredictor) -> Predictor:
     loss = metric.loss
     if loss is None:
         raise SchemaError(
-            f"metric.{metric.name} is predicted from {metric.reads}, which no mixture changes. Choose another --target"
+            f"metric.{metric.name} is predicted from {metric.reads}, which does not depend on the mixture. Choose "
+            "another --target"
         )
     if metric.flat is not None:
         raise SchemaError(f"{metric.flat}. Choose another --target, or add runs that differ more")
