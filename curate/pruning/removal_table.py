@@ -1,4 +1,4 @@
-"""Count what pruning removes from each source and each class, and warn where that is mostly a matter of length.
+"""Count what pruning removes from each source and each class, and warn if it selects mostly by length.
 
 In: batches of decided rows. Out: tables of rows and tokens, and sentences for people.
 """
@@ -18,14 +18,15 @@ from curate.tables import writer
 LARGEST_TABLE = 10_000  # classes: with more, the label is hardly a class, and no table of classes is made
 COUNTS = ("rows", "kept", "tokens", "tokens_kept")
 SHOWN_SOURCES = 6  # in the sentence, so that it stays a sentence
-KEPT_REASON = "kept"  # also of rows that only a floor keeps
+KEPT_REASON = "kept"  # the reason of all kept rows, including rows that only a floor keeps
 TABLE, PAGE = "removal.parquet", "removal.md"  # the files below the output: for programs and for people
 SCHEMA = {"source": pl.String(), "reason": pl.String(), "rows": pl.Int64(), "tokens": pl.Int64()}
-# Kept rows are short or long ones where their share of tokens is below half, or above twice, their share of rows.
+# Bounds of (share of tokens kept) / (share of rows kept). Outside them, most kept rows are short, or most are long.
 LEAST_RATIO, LARGEST_RATIO = 0.5, 2.0
-# A score whose ranks agree so well with those of the token counts selects by length first of all.
+# The largest absolute Spearman correlation of a score with the tokens of a row. Above it, the score selects mostly by
+# length.
 LARGEST_CORRELATION = 0.8
-# Of fewer rows than this, more than one random score in 50 has such a correlation.
+# With fewer rows there is no warning: a random score reaches this correlation with a probability of over 2 %.
 LEAST_ROWS = 8
 LENGTHS = ("tokens", "score.length")  # scores that are meant to follow length
 
@@ -49,8 +50,9 @@ class Removal:
     """What pruning by the score ``by`` kept and removed, in rows and tokens.
 
     ``by_reason`` has one row for each source and reason: source, reason, rows, tokens. ``by_source`` and ``by_label``
-    are made by `table`; the latter is None where there are no classes. ``length_correlation`` is Spearman's rank
-    correlation of the score with the tokens of a row, over ``compared_rows`` rows; None where one of them is constant.
+    are made by `table`; ``by_label`` is None if there are no classes. ``length_correlation`` is Spearman's rank
+    correlation of the score with the tokens of a row, over ``compared_rows`` rows. It is None if the score or the
+    tokens are constant.
     """
 
     by: str

@@ -45,9 +45,10 @@ class Rule:
     """A pruning rule and its settings.
 
     ``keep`` is the share of rows to keep; for the rule ``threshold`` it is the lowest score kept. ``meaning`` is what
-    a high score means; the rules ``hard`` and ``easy`` and trimming need a difficulty. ``trim`` is the share of rows
-    that are dropped first, the hardest. ``temperature`` is for the rule ``sample``. It is in standard deviations of the
-    score, or in its own units if ``raw``. Positive values favour high scores, and infinity favours none.
+    a high score means. The rules ``hard`` and ``easy``, and trimming, need a hardness or easiness score. ``trim`` is
+    the share of rows that are dropped first, the hardest. ``temperature`` is for the rule ``sample``. It is in standard
+    deviations of the score, or in its own units if ``raw``. Positive values favour high scores, and infinity favours
+    none.
     """
 
     name: str

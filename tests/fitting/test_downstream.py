@@ -120,8 +120,8 @@ def test_losses_outside_the_fitted_ones_are_counted():
     curve = curve_of(LOSSES, downstream.error(ERROR, torch.from_numpy(LOSSES)).numpy())
     assert curve.outside(column([2.2, 5.0])) == []
     assert curve.outside(column([2.0, 2.1, 3.0, 5.5])) == [
-        "extrapolated: loss.c4 2 is below the lowest to which the curve of metric.m was fitted, 2.2 (2 of 4 runs)",
-        "extrapolated: loss.c4 5.5 is above the highest to which the curve of metric.m was fitted, 5 (1 of 4 runs)",
+        "extrapolated: loss.c4 2 is below 2.2, the lowest value in the fit of metric.m (2 of 4 runs)",
+        "extrapolated: loss.c4 5.5 is above 5, the highest value in the fit of metric.m (1 of 4 runs)",
     ]
 
 

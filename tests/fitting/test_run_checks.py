@@ -30,7 +30,7 @@ def test_tokens_in_billions_are_found(scale):
 
 
 def test_params_in_billions_are_found():
-    with pytest.raises(SchemaError, match="params look like millions or billions in 24 of 24 rows"):
+    with pytest.raises(SchemaError, match="params look like counts in millions or billions in 24 of 24 rows"):
         run_checks.check(table(params=np.full(24, 1.3)))
 
 

@@ -68,7 +68,7 @@ def test_the_same_chain_through_the_command_line(cli, tmp_path, corpus):
     assert predicted.code == 0, predicted.err
     assert "metric.err17 (lower is better):" in predicted.out
     # The warning has the lowest predicted and the lowest fitted loss.
-    assert "extrapolated: loss.c4 2." in predicted.err and "below the lowest to which the curve" in predicted.err
+    assert "extrapolated: loss.c4 2." in predicted.err and "the lowest value in the fit of metric." in predicted.err
     table = pl.read_parquet(tmp_path / "p.parquet")
     assert table.columns == ["run", "predicted", "low", "high", "predicted.c4", "low.c4", "high.c4"]
     assert table["predicted"].to_list() == pytest.approx(ERRORS[corpus], abs=2e-4)
@@ -240,5 +240,7 @@ def test_curves_over_steps_say_what_to_use(planned, cli, curve, use):
     mixtures().write_csv(folder / "runs.csv")
     predicted = cli("predict", folder / "fit.json", folder / "runs.csv", "--out", folder / "p.csv")
     for reply in (predicted, plan()):
-        assert f"has a fit of {curve}, which is no law of mixtures. It gives the loss at each step" in one_line(reply)
+        assert f"has a fit of {curve}, which is not a law of mixtures. It gives the loss at each step" in one_line(
+            reply
+        )
         assert use in one_line(reply)

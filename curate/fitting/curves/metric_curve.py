@@ -134,8 +134,8 @@ class MetricCurve:
                     count = f" ({int(beyond.sum())} of {len(x)} runs)" if len(x) > 1 else ""
                     side = "below" if word == "lowest" else "above"
                     lines.append(
-                        f"extrapolated: {title} {float(farthest):.4g} is {side} {end:.4g}, the {word} to which the "
-                        f"curve of metric.{self.name} was fitted{count}"
+                        f"extrapolated: {title} {float(farthest):.4g} is {side} {end:.4g}, the {word} value "
+                        f"in the fit of metric.{self.name}{count}"
                     )
         return lines
 
