@@ -159,7 +159,8 @@ def decide(column: ScoreColumn, rule: Rule) -> Decision:
         rows_each = np.append(rows_each, 0)
     exact = rule.balance.how != "floor" or rule.name == "stratified"
     if exact and rows_each is not None:
-        target = int(rows_each.sum())  # quotas by recall are rounded down, so they may sum to less than --keep asks for
+        # Quotas by recall are rounded down, so they may sum to fewer rows than --keep asks for.
+        target = int(rows_each.sum())
     if exact and rows_each is not None and rule.name != "middle":
         ranking = Ranking(stream, rule.seed, sorted_rows=SORTED_ROWS)
         ends = group_cutoffs.group_ends(ranking, rows_each, sizes, _span(column, rule))

@@ -40,11 +40,11 @@ def inputs(scorers: Sequence[Scorer]) -> tuple[str, ...]:
 def declarations(scorers: Sequence[object]) -> dict[str, Declaration]:
     """Return what scorers, or classes of scorers, declare of their score columns.
 
-    A class whose declaration depends on its options declares nothing before it is built. A user's own scorer may
-    declare nothing at all.
+    If the meanings depend on options, the class declares nothing, and only its instances do. A scorer that a user wrote
+    may declare nothing.
 
     Raises:
-        SchemaError: if a meaning is not one of the three, or is of a column that the scorer does not add.
+        SchemaError: if a meaning is not one of the three, or is for a column that the scorer does not add.
     """
     result = {}
     for scorer in scorers:
@@ -108,7 +108,7 @@ def check_columns_added(specs: Sequence[str]) -> None:
 
     Raises:
         CurateError: if a name or an option is unknown.
-        SchemaError: if two scorers add the same column, or a scorer declares a meaning that there is not.
+        SchemaError: if two scorers add the same column, or a scorer declares a meaning that does not exist.
     """
     added_by: dict[str, str] = {}
     for spec in specs:

@@ -80,7 +80,7 @@ def test_few_large_checkpoints_beside_many_of_one_size_do_not_empty_the_training
 
 
 def test_too_few_runs_are_one_line_with_the_number_that_is_missing(tmp_path):
-    message = r"runs\.csv: too few runs. 2 of 3 runs remain .*mixture; the smallest law for that, mixing of 3 pools, has 4 parameters. Add 2 runs or more"
+    message = r"too few runs. 2 of 3 runs remain .*for that, mixing of 3 pools, has 4 parameters. Add 2 runs or more"
     with pytest.raises(FitError, match=message) as caught:
         fitted(tmp_path, table_of(3, **ONE_BUDGET))
     assert "\n" not in str(caught.value)
@@ -106,7 +106,8 @@ def test_one_budget_is_fitted_by_default_without_advice_to_vary_it(tmp_path, cap
 def test_a_holdout_of_the_largest_of_one_budget_names_the_others(tmp_path, how):
     with pytest.raises(
         FitError,
-        match="cannot split 20 runs of the same compute into runs to fit and runs to test. Use --holdout mixture or --holdout random",
+        match="cannot split 20 runs of the same compute into runs to fit and runs to test. "
+        "Use --holdout mixture or --holdout random",
     ):
         fitted(tmp_path, table_of(20, **ONE_BUDGET), "--law", "mixing", "--holdout", how)
 
