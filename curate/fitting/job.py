@@ -58,7 +58,7 @@ def fit(
         runs: a run table: a file (Parquet or CSV) or a table in memory.
         law: names of laws with their options, ``NAME:key=value``, as a list or separated by commas. ``auto`` compares
             laws that suit what varies in the runs. The curves ``downstream``, ``annealing``, ``relearn`` and
-            ``pruning_curves`` are fitted alone, not beside a law.
+            ``pruning_curves`` are fitted alone, not together with a law.
         eval: which ``loss.<eval>`` to fit; by default the only one; ``all`` for all. Several evals are fitted together,
             and the fit predicts their mean.
         where: SQL condition; only rows for which it holds are read.
@@ -177,7 +177,7 @@ def _made_by(runs: Table, question: FitQuestion, where: str | None, target: str 
 def _fit_laws(table: Runs, question: FitQuestion) -> FitReport:
     trained = table.trained()
     # Curves of metrics are fitted first: they are quick, and show a wrong name before the slow fits of laws.
-    beside = fit_metrics.fit_beside(trained, question)
+    metric_fits = fit_metrics.fit_with_laws(trained, question)
     runs = trained.measured(question.evals)
     checked = run_checks.check(runs)
     how, why = question.holdout or "", ""
@@ -192,14 +192,14 @@ def _fit_laws(table: Runs, question: FitQuestion) -> FitReport:
     notes = (*runs.notes, *checked, *((why,) if why else ()), *run_checks.units_of_loss(predictor, runs))
     compared = comparison.table()
     members = fit_files.members_of(predictor)
-    notes = (*notes, *beside.notes)
+    notes = (*notes, *metric_fits.notes)
     shown: list[str | pl.DataFrame] = [compared, *(f"note: {note}" for note in notes), *_chosen(predictor)]
-    shown += ["Downstream metrics, predicted from the losses:", beside.table()] if beside.curves else []
+    shown += ["Downstream metrics, predicted from the losses:", metric_fits.table()] if metric_fits.curves else []
     # A blend is explained by its first law: the best one, or that of the first eval.
     words = _explained(members[0], runs, compared, question.options.seed) if question.explain else ""
     shown += [words] if words else []
     record = fit_files.to_json(predictor)
-    entries = [*cast(list[object], record["laws"]), *(curve.to_json() for curve in beside.curves.values())]
+    entries = [*cast(list[object], record["laws"]), *(curve.to_json() for curve in metric_fits.curves.values())]
     return FitReport(
         law=name_of(predictor),
         comparison=compared,
@@ -210,7 +210,7 @@ def _fit_laws(table: Runs, question: FitQuestion) -> FitReport:
         record=record | {"laws": entries, "compared": compared.to_dicts(), "notes": list(notes)},
         shown=tuple(shown),
         predictor=predictor,
-        metrics=beside.curves,
+        metrics=metric_fits.curves,
         notes=notes,
         explanation=words,
     )

@@ -71,7 +71,8 @@ def plan(
         within: how far above the lowest loss near-optimal mixtures may be, in nats per token; 0 for no such ranges.
         draws: number of bootstrap draws to plan as well; 0 for none.
         keep_curve: whether to find how many pools to keep. The pools must be bins of one score.
-        metric: the downstream metric to predict beside the loss. The fit must have its curve (``fit(metric=...)``).
+        metric: the downstream metric to predict in addition to the loss. The fit must have its curve
+            (``fit(metric=...)``).
         seed: seed of every random choice.
 
     Raises:

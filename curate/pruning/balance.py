@@ -133,7 +133,7 @@ class Groups:
 
 
 def group_rows(balance: Balance, groups: Groups, total: int, *, keep: float) -> np.ndarray:
-    """Return the rows (p,) that each group keeps: the least number for ``floor``, else the exact number.
+    """Return the number of rows (p,) that each group keeps: the minimum for ``floor``, else the exact number.
 
     ``keep`` is the share of all rows that is kept, and ``total`` their number. Numbers for ``recall`` may sum to a few
     rows less than ``total``: see `quotas.by_recall`.

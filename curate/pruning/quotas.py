@@ -77,7 +77,7 @@ def quadratic(shares: np.ndarray, sizes: np.ndarray, total: int, *, least: int |
 
 
 def softmax(values: np.ndarray, temperature: float) -> np.ndarray:
-    """Return shares (p,): the softmax of values (p,) divided by ``temperature``, which is in units of the values."""
+    """Return shares (p,): the softmax of values (p,) / ``temperature``, which has the unit of the values."""
     with np.errstate(over="ignore"):  # a value that is far below the largest one has a share of 0
         odds = np.exp((values - values.max()) / temperature)
     return np.asarray(odds / odds.sum())

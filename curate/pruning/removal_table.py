@@ -79,7 +79,7 @@ def add(tally: Tally, names: pl.Series, tokens: pl.Series, keep: np.ndarray) -> 
 
 
 def add_verdicts(tally: VerdictTally, sources: pl.Series, tokens: pl.Series, verdict: np.ndarray) -> None:
-    """Count a batch of rows by source and verdict; ``verdict`` (n,) are numbers."""
+    """Count a batch of rows by source and verdict. ``verdict`` (n,) holds the numbers of verdicts."""
     frame = pl.DataFrame({"source": sources, "tokens": tokens, "verdict": verdict})
     columns = (pl.len().cast(pl.Int64).alias("rows"), pl.col("tokens").sum().cast(pl.Int64))
     for source, number, *counts in frame.group_by("source", "verdict").agg(columns).iter_rows():
@@ -90,7 +90,7 @@ def add_verdicts(tally: VerdictTally, sources: pl.Series, tokens: pl.Series, ver
 def reason_table(tally: VerdictTally, reasons: Mapping[int, str]) -> pl.DataFrame:
     """Return one row for each source and reason, sorted, the kept rows of a source first: see `Removal`.
 
-    ``reasons`` are the words of the verdicts. Kept rows have the reason ``kept``, whether or not a floor kept them.
+    ``reasons`` maps each verdict to its words. Kept rows have the reason ``kept``, whether or not a floor kept them.
     """
     words = {**reasons, KEPT: KEPT_REASON, KEPT_BY_FLOOR: KEPT_REASON}
     rows = [
@@ -205,7 +205,7 @@ def _sentence(removal: Removal) -> str:
 
 
 def _escaped(text: str) -> str:
-    """Return a text that stays in its cell: names of sources come from folders, which may hold any character."""
+    """Escape a text for a cell of a Markdown table. Sources are named after folders, which may hold any character."""
     return " ".join(text.replace("\\", "\\\\").replace("|", "\\|").split())
 
 

@@ -76,7 +76,7 @@ def declared(options: RuleOptions, shards: Sequence[Shard]) -> Declaration:
     """Return the meaning of the score to prune by. A meaning from the user overrides the one in the files.
 
     Raises:
-        SchemaError: if a name of ``--meaning`` is no column, or its meaning is not one of the three.
+        SchemaError: if a name of ``--meaning`` is not a column, or its meaning is not one of the three.
     """
     declaration = meanings.recorded(shards).get(options.by, Declaration())
     present = batches.columns(shards[0])

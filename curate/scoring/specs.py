@@ -38,7 +38,7 @@ def inputs(scorers: Sequence[Scorer]) -> tuple[str, ...]:
 
 
 def declarations(scorers: Sequence[object]) -> dict[str, Declaration]:
-    """Return what scorers, or classes of scorers, declare of their score columns.
+    """Return the declarations of score columns by scorers, or by classes of scorers.
 
     If the meanings depend on options, the class declares nothing, and only its instances do. A scorer that a user wrote
     may declare nothing.

@@ -30,7 +30,7 @@ class MetricFits:
     notes: tuple[str, ...]
 
     def table(self) -> pl.DataFrame:
-        """Return one row for each metric: what it reads, its direction, and how well the curve fits."""
+        """Return one row for each metric: its input, its direction, and how well the curve fits."""
         return pl.DataFrame([curve.summary() for curve in self.curves.values()])
 
 
@@ -84,7 +84,7 @@ def fit_downstream(runs: Runs, question: FitQuestion) -> FitReport:
     )
 
 
-def fit_beside(runs: Runs, question: FitQuestion) -> MetricFits:
+def fit_with_laws(runs: Runs, question: FitQuestion) -> MetricFits:
     """Fit curves of the metrics in a run table, as functions of the losses that have laws.
 
     By default, a table with at most MOST metrics gets a curve for each. A metric with too few runs then gets a note

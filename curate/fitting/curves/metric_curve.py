@@ -240,7 +240,7 @@ def _plain(values: Tensor) -> float | list[float]:
 
 
 def _tensor(name: str, values: object, evals: int) -> Tensor:
-    """Return a parameter of fit.json: a scalar, or one number an eval for gamma."""
+    """Return a parameter of fit.json as a tensor: a scalar, or for gamma one number for each eval."""
     tensor = torch.tensor(values, dtype=torch.float64)
     if name == "gamma":
         tensor = tensor.reshape(-1)
