@@ -8,6 +8,7 @@ import polars as pl
 
 from curate.errors import SchemaError
 
+FORMAT = 2  # since format 2 a text is compared with ordinary texts of its length
 # Repeats are found up to 762 bytes back: zlib keeps 262 of the 2^10 bytes of the window for its next match. With a
 # larger window, zlib would find more repeats in longer texts, and the score would follow length (docs/decisions.md).
 WINDOW_BITS = 10

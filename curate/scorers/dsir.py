@@ -12,6 +12,7 @@ from curate.streaming import ngrams
 from curate.streaming.ngrams import Grams
 from curate.tables.batches import Stream
 
+FORMAT = 2  # since format 2 words are split in the same way in every script
 FLOOR = 1e-8  # the authors' code adds it to probabilities, where nothing is smoothed
 MOST_BUCKETS = 1 << 28  # 2 GB of ratios
 

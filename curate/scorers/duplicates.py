@@ -16,6 +16,7 @@ from curate.streaming.ngrams import Grams
 from curate.streaming.scratch import scratch_folder
 from curate.tables.batches import Stream, keys
 
+FORMAT = 2  # since format 2 words are split in the same way in every script, and null texts are never copies
 MOST_ROWS = 1 << 32  # row numbers are 32 bits on disk
 
 

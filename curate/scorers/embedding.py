@@ -10,6 +10,8 @@ from curate import open_sets
 from curate.encoders import Encoder, column_of, encode
 from curate.errors import CurateError
 
+FORMAT = 2  # since format 2 a null text has the zero vector
+
 
 @dataclass(frozen=True)
 class Embedding:

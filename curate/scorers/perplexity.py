@@ -17,6 +17,7 @@ from curate.streaming import ngrams
 from curate.streaming.ngrams import BASE, Grams, mix
 from curate.tables.batches import Stream
 
+FORMAT = 2  # since format 2 words are split in the same way in every script
 UNITS = ("word", "byte")
 BYTES = 257  # values of a byte, and the mark before the first byte of a text
 MOST = 1 << 32  # units that a 32-bit count may see

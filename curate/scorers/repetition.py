@@ -10,6 +10,7 @@ import polars as pl
 from curate.streaming import ngrams
 from curate.streaming.ngrams import SizedWords
 
+FORMAT = 2  # since format 2 words are split in the same way in every script, without case and punctuation
 # The limits of Gopher (Rae et al. 2021, arXiv 2112.11446, Table A1): the largest fractions that are usual in good text.
 # The denominators of our fractions differ from Gopher's.
 DUPLICATE_LINES, DUPLICATE_LINE_CHARS = 0.30, 0.20
