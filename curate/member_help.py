@@ -36,9 +36,9 @@ def summary(folder: str, name: str) -> str:
 
 
 def meanings(name: str) -> dict[str, str]:
-    """Return what each score of a scorer means, by column. Files of curate are not imported for it.
+    """Return the meaning of each score of a scorer, by column, without importing curate's own scorers.
 
-    It is empty for a scorer that declares nothing, adds no score, or decides by its options.
+    It is empty if the scorer declares no meanings, adds no score, or has meanings that depend on its options.
     """
     if name in names("scorers"):
         _, cls = _syntax("scorers", name)

@@ -205,7 +205,7 @@ def option_parameters(folder: str, name: str) -> tuple[Parameter, ...]:
     """Return the options of a member, with their types and defaults; what a job gives to the member is left out."""
     called = factory(folder, name)
     if isinstance(called, type):
-        option_fields(called)  # raises for a class that is no dataclass
+        option_fields(called)  # raises for a class that is not a dataclass
     data = DATA_ARGUMENTS.get(folder, ())
     return tuple(option for option in signature(called).parameters.values() if option.name not in data)
 

@@ -23,7 +23,7 @@ def main(
     text_column: Annotated[str, typer.Option(help="Column that holds the text.")] = "text",
     dtype: Annotated[
         str,
-        typer.Option(help="Numbers of vectors in fixed-size binary: float32 or float16. Default: what the files say."),
+        typer.Option(help="Type of vectors in fixed-size binary: float32 or float16. Default: what the files record."),
     ] = "",
     sample: Annotated[int, typer.Option(min=4, help="Rows to look at, chosen by the hash of their ids.")] = 5000,
     neighbours: Annotated[int, typer.Option(min=2, help="Nearest rows used to estimate the dimension.")] = 20,

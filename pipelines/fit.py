@@ -4,17 +4,17 @@ Several evals (--eval a,b) are fitted together, and the fit predicts their mean.
 laws instead of the best one. --by COLUMN fits the runs of each corpus separately and says which corpus is best at each
 compute. --explain says what the runs cannot determine.
 
-Downstream metrics (columns metric.NAME, such as an error rate) are fitted as functions of the losses, so that `curate
-predict --metric NAME` and `curate plan --metric NAME` can chain mixture to loss to metric. --metric chooses them, and
---on the losses that they are predicted from.
+Columns metric.NAME hold downstream metrics, such as an error rate. Each is fitted as a function of the losses. Then
+`curate predict --metric NAME` and `curate plan --metric NAME` predict the losses of a mixture, and the metric from
+these losses. --metric chooses the metrics, and --on the losses that they are predicted from.
 
 Four values of --law fit a curve instead of a law of mixtures. downstream predicts metric.<eval> from the measured loss
 of a run (--on LOSS), without a law of the loss. annealing predicts the loss over a learning-rate schedule (columns step
-and lr). relearn does the same over continued training (column continued: 0 before it, 1 during it). pruning_curves
-finds the best share of the data to keep at each size of data (column keep).
+and lr). relearn predicts the loss over a schedule with continued training (column continued: 0 before it, 1 during it).
+pruning_curves finds the best share of the data to keep at each size of data (column keep).
 
-Without --law, laws are compared that suit what varies in the runs: size, tokens, mixture, repetition. An empty loss
-means "not measured": the row is left out of the fit of that eval.
+Without --law, the job compares laws that suit what varies in the runs: size, tokens, mixture or repetition. An empty
+loss means "not measured": the fit of that eval leaves the row out.
 
 Example: curate fit runs.parquet --law utility_smooth,ces,chinchilla --eval prose --explain --out fit.json
 """
@@ -37,23 +37,25 @@ def main(
         str,
         typer.Option(
             help="NAME[,NAME...] (see curate list laws), options as NAME:key=value; a class of your own is "
-            "path/to/file.py:ClassName. The best on held-out runs is kept. auto: compare laws that suit the runs."
+            "path/to/file.py:ClassName. The law with the smallest held-out error is kept. auto: compare laws that suit "
+            "what varies in the runs."
         ),
     ] = "auto",
     evaluation: Annotated[
         str | None,
         typer.Option(
             "--eval",
-            help="EVAL[,EVAL...]: which columns loss.EVAL to fit. The fit predicts their mean. all: every loss. "
-            "Default: the only loss.",
+            help="EVAL[,EVAL...]: the columns loss.EVAL to fit. The fit predicts their mean. all: every loss column. "
+            "Needed only if there are several loss columns.",
         ),
     ] = None,
     where: Annotated[str | None, typer.Option(help="Use only rows for which this SQL condition holds.")] = None,
     holdout: Annotated[
         str | None,
         typer.Option(
-            help="Which runs to hold out: largest, rolling, random or mixture. Add a share as in random:0.2. "
-            "Default: largest; mixture where the runs have one budget."
+            help="Which runs to hold out: largest, rolling, random or mixture. Add a share as in random:0.2. Default: "
+            "largest. If most runs have the largest compute, as at one budget: mixture, or random with fewer than five "
+            "mixtures."
         ),
     ] = None,
     stack: Annotated[
@@ -77,14 +79,14 @@ def main(
     on: Annotated[
         str | None,
         typer.Option(
-            help="EVAL[,EVAL...]: which columns loss.EVAL the metrics are predicted from. Default: those of --eval."
+            help="EVAL[,EVAL...]: the columns loss.EVAL that metrics are predicted from. Default: those of --eval."
         ),
     ] = None,
     metric: Annotated[
         str,
         typer.Option(
-            help="NAME[,NAME...]: which columns metric.NAME to fit as functions of the losses. auto: all that the runs "
-            "can determine, if they have no more than 8; none: no metric."
+            help="NAME[,NAME...]: the columns metric.NAME to fit as functions of the losses. none: no metric. auto: if "
+            "the table has at most 8 metrics, all that the runs determine."
         ),
     ] = "auto",
     target: Annotated[

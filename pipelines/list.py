@@ -1,7 +1,8 @@
 """List what can be chosen by name: scorers, laws, encoders, exports, trainers, engines and pruning rules.
 
-With a NAME: what it does, and the meaning and default of each option. A class of your own: path/to/file.py:ClassName.
-Of scorers also what a high score means: better (quality), harder (hardness) or easier (easiness).
+With a NAME, show what it does, and the meaning and default of each option. A class of your own is
+path/to/file.py:ClassName. For scorers, also show what a high score means: better (quality), harder (hardness) or easier
+(easiness).
 
 Example: curate list scorers prototypes
 """

@@ -1,11 +1,11 @@
 """Predict the losses or a downstream metric of runs from a fit, with intervals.
 
-If the fit has several evals, their mean and each eval are predicted. --metric NAME predicts metric.NAME from the losses
-that the laws predict; the losses follow in columns predicted.EVAL. Its intervals cover the uncertainty of the laws and
-of the curve from loss to metric, and the noise of a run.
+If the fit has several evals, the job predicts their mean loss and the loss of each. --metric NAME predicts metric.NAME
+from the losses that the laws predict. Columns predicted.EVAL then hold these losses. The intervals of a metric cover
+the uncertainty of the laws, the uncertainty of the curve from loss to metric, and the noise of a run.
 
 A fit of --law downstream alone predicts its metric from the measured losses of the runs. A fit of --law pruning_curves
-predicts the error of runs with a column keep.
+predicts the error of runs; they need a column keep.
 
 Example: curate predict fit.json runs.parquet --metric error --out predicted.parquet
 """
@@ -22,7 +22,9 @@ SHOWN = 20  # rows printed
 
 def main(
     fit: Annotated[Path, typer.Argument(help="The fit.json that `curate fit` wrote.")],
-    runs: Annotated[Path, typer.Argument(help="A run table. Its losses are not read, except by downstream.")],
+    runs: Annotated[
+        Path, typer.Argument(help="A run table. Its losses are read only if the fit is of --law downstream.")
+    ],
     out: Out,
     level: Annotated[float, typer.Option(min=0.01, max=0.99, help="Coverage of the interval.")] = 0.9,
     target: Annotated[

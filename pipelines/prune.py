@@ -16,18 +16,18 @@ if TYPE_CHECKING:
     from curate.pruning.prune import Pruned
 
 RULE = (
-    "top keeps the highest scores; it is the default of a quality score. A hardness or easiness score has no default: "
-    "hard keeps its hard end, easy its easy end, and auto chooses between them by how many rows there are for the "
-    "dimension of the data. Any score serves the others: middle keeps those nearest the median, threshold all from "
-    "--keep up, stratified some of every part of the range. sample draws at random and favours high scores, whatever "
-    "they mean."
+    "top keeps the highest scores. It needs a quality score, and is the default for one. hard keeps the hardest rows, "
+    "and easy the easiest. auto chooses hard or easy: it compares the number of rows with the intrinsic dimension of "
+    "the data. These three need a hardness or easiness score, which has no default rule. The other rules accept any "
+    "score. middle keeps the scores nearest the median. threshold keeps all scores from --keep up. stratified keeps "
+    "scores from all parts of the range. sample draws at random and favours high scores, whatever they mean."
 )
 BALANCE = (
     "Which groups to protect: none, source, label, cluster or cluster.NAME. Each group keeps at least half of what it "
     "would if all were pruned alike; GROUP:FLOOR sets another part. GROUP:even keeps the same number of rows of each "
-    "group. label:recall keeps rows of each class in proportion to 1 - its --recall, rounded down. dbp:TAU:LEAST keeps "
-    "rows of each cluster in proportion to exp(score.density / TAU), and at least LEAST; without them TAU is 0.1 and "
-    "LEAST 1."
+    "group. label:recall keeps rows of each class in proportion to 1 minus the --recall of the class, rounded down. "
+    "dbp:TAU:LEAST keeps rows of each cluster in proportion to exp(score.density / TAU), and at least LEAST rows. "
+    "The default of TAU is 0.1, and that of LEAST is 1."
 )
 GUARD = (
     "Stop, and write nothing, if a source loses far more rows than the others. Each source must keep at least 1 minus "
@@ -38,7 +38,7 @@ GUARD = (
 
 def main(
     scores: Annotated[Path, typer.Argument(help="A folder made by `curate score`.")],
-    by: Annotated[str, typer.Option(help="The score column, such as score.prototypes, or tokens.")],
+    by: Annotated[str, typer.Option(help="The column to prune by: a score, such as score.prototypes, or tokens.")],
     keep: Annotated[
         float,
         typer.Option(
@@ -50,8 +50,9 @@ def main(
     meaning: Annotated[
         list[str] | None,
         typer.Option(
-            help="NAME=quality, NAME=hardness or NAME=easiness: a high score is better, harder or easier. For a column "
-            "whose meaning the score files do not record, and against what they record. May be repeated."
+            help="NAME=quality, NAME=hardness or NAME=easiness: a high score is better, harder or easier. The "
+            "rules top, hard, easy and auto need it if the score files record no meaning. It overrides a recorded "
+            "meaning. May be repeated."
         ),
     ] = None,
     balance: Annotated[str, typer.Option(help=BALANCE)] = "none",
@@ -67,14 +68,14 @@ def main(
     ] = "",
     trim: Annotated[
         str,
-        typer.Option(help="First drop this share of the rows, the hardest, which are often mislabelled. Such as 0.1."),
+        typer.Option(help="Share of the rows to drop first, such as 0.1: the hardest, which are often mislabelled."),
     ] = "0",
     temperature: Annotated[
         str,
         typer.Option(
             help="For --rule sample: temperature in standard deviations of the score, or raw:T in units of the score. "
-            "Near 0 the highest scores are kept; below 0 low scores are favoured. Default: 2, or raw:1 for a score "
-            "that is a log weight (dsir)."
+            "Near 0 the highest scores are kept; below 0 low scores are favoured. Default: 2. Default for a score that "
+            "is the logarithm of an importance weight (dsir): raw:1."
         ),
     ] = "",
     hard_end: Annotated[str, typer.Option(hidden=True)] = "",
@@ -101,8 +102,8 @@ def main(
 
     if hard_end:
         raise typer.BadParameter(
-            "it is gone. A score says itself which end is hard; where it does not, write --meaning NAME=hardness (high "
-            "is harder) or NAME=easiness (high is easier)",
+            "this option was removed. The meaning of a score says which end is hard. If the score files record no "
+            "meaning, give --meaning NAME=hardness (high is harder) or --meaning NAME=easiness (high is easier)",
             param_hint="--hard-end",
         )
     with progress() as report:

@@ -32,7 +32,7 @@ def main(
     max_document_mb: Annotated[float, typer.Option(min=0.001, help="Longest text that is accepted, in MB.")] = 64,
     dtype: Annotated[
         str,
-        typer.Option(help="Numbers of vectors in fixed-size binary: float32 or float16. Default: what the files say."),
+        typer.Option(help="Type of vectors in fixed-size binary: float32 or float16. Default: what the files record."),
     ] = "",
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Score a sample and forecast time, memory and output. Write nothing.")

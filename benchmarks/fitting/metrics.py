@@ -32,14 +32,14 @@ LAW = "overtraining"
 def curate(*arguments: object) -> None:
     """Run one command of the console script in this process, and stop with its message if it fails."""
     sys.argv = ["curate", *map(str, arguments)]
-    said, code = io.StringIO(), 0
-    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+    output, code = io.StringIO(), 0
+    with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
         try:
             main()
         except SystemExit as stop:
             code = int(stop.code or 0)
     if code:
-        raise SystemExit(said.getvalue())
+        raise SystemExit(output.getvalue())
 
 
 def rows(runs: pl.DataFrame, folder: Path, metrics: Sequence[str]) -> Iterator[dict[str, object]]:

@@ -22,16 +22,16 @@ DEFAULTS = FitOptions()
 
 @dataclass(frozen=True)
 class ChosenLaw:
-    """The law that predicts left-out runs best, and how it compares with the others.
+    """The law with the smallest error on held-out runs, and how it compares with the others.
 
-    ``fit``: the law fitted to all runs; its ``noise`` is at least its root mean squared error on left-out runs.
-    ``rivals``: other laws that may be right as well, fitted to all runs; see ``choose``.
-    ``rows``: one row a law, the best first. All errors are of the log loss, predicted minus measured:
+    ``fit``: the law fitted to all runs; its ``noise`` is at least its root mean squared error on held-out runs.
+    ``rivals``: other laws that the runs cannot rule out, fitted to all runs; see ``choose``.
+    ``rows``: one row for each law, the best first. All errors are predicted minus measured log loss:
 
-    - ``heldout``: mean absolute error over all left-out rows;
+    - ``heldout``: mean absolute error over all held-out rows;
     - ``bias``, ``rms``: mean and root mean squared error over the same rows;
-    - ``shares``, ``longest``: mean absolute error where each share in turn, or the longest runs, were left out (see
-      ``splits``);
+    - ``shares``: mean absolute error when each share is held out in turn (see ``splits``);
+    - ``longest``: mean absolute error when the longest runs are held out;
     - ``why``: the reason if the law could not be fitted.
     """
 
@@ -72,11 +72,11 @@ def complete_specs(specs: Sequence[str], continued: Continued, *, rest: bool) ->
 
 
 def splits(continued: Continued) -> dict[str, list[np.ndarray]]:
-    """Return which runs to leave out, as (n,) boolean masks.
+    """Return which runs to hold out, as (n,) boolean masks.
 
-    ``shares``: one mask for each share of the domain. If all runs have one budget there is none for the largest share:
-    the laws are then not read beyond it. ``longest``: one mask, of the runs with the most tokens; no mask if all runs
-    are equally long.
+    ``shares``: one mask for each share of the domain. If all runs have one budget, the largest share has no mask,
+    because no answer then goes beyond the largest share. ``longest``: one mask, of the runs with the most tokens. It
+    has no mask if all runs are equally long.
     """
     recipes = continued.runs.recipes()
     share_of_run = np.round(recipes.weights.numpy()[:, continued.index], 6)
@@ -97,13 +97,13 @@ def choose(
     options: FitOptions = DEFAULTS,
     rival: float = 0.0,
 ) -> ChosenLaw:
-    """Return the law with the smallest error on left-out runs, fitted to all runs.
+    """Return the law with the smallest error on held-out runs, fitted to all runs.
 
-    Every law is fitted once without each split of ``splits`` and compared with the runs that were left out. Rivals are
-    the laws whose root mean squared error is at most ``rival`` times that of the best.
+    For each mask of ``splits``, every law is fitted without the masked runs and predicts them. Rivals are the laws
+    whose root mean squared error is at most ``rival`` times that of the best law.
 
     Raises:
-        FitError: if no law can be fitted, with the reason of the first.
+        FitError: if no law can be fitted. The message gives the reason for the first law.
     """
     rows = [_compared(spec, continued, evaluation, options) for spec in specs]
     table = pl.DataFrame(rows, schema=SCHEMA).sort("heldout", "law", nulls_last=True)
@@ -117,7 +117,7 @@ def choose(
     return ChosenLaw(
         replace(fit, noise=max(fit.noise, float(best["rms"]))),
         table,
-        # Only the point of a rival is read, so that one bootstrap draw is enough.
+        # Only the best-fit parameters of a rival are used, so one bootstrap draw is enough.
         tuple(_fit(spec, continued, evaluation, every_run, replace(options, draws=1)) for spec in rivals),
     )
 

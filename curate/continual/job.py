@@ -24,8 +24,8 @@ from curate.storage.arguments import as_json
 from curate.tables import frames
 from curate.tables.frames import Table
 
-# Each was best on some of the run tables that we measured (benchmarks/continual/cmr.py). Runs of one budget have laws
-# of their own (`one_budget`).
+# Each of these laws was the best one on some of the run tables in benchmarks/continual/cmr.py. Runs of one budget have
+# other laws (`one_budget`).
 LAWS = ("replay", "replay:checkpoints=true", "dcpt:repeats=true")
 LENGTHS = (0.25, 0.5, 1.0, 2.0, 4.0)  # default budgets, as multiples of the longest run
 
@@ -69,7 +69,7 @@ def cmr(
         tolerance: How far general loss may rise over that of the start, in nats per token; one number or several.
         relative: Read tolerances as shares of the start's loss.
         budgets: Tokens and parameters; by default 1/4 to 4 times the longest run, at the largest size with a start.
-            Runs of one budget answer for that budget only.
+            If all runs have one budget, only that budget can be given.
         pools: Unique tokens: pools.json or pools. By default the largest ``unique.<pool>`` of the run table.
         replay: Proportions of the other pools by name, or "best" for the lowest general loss. By default those of the
             runs if these are all alike, else by size.
@@ -131,7 +131,7 @@ def cmr(
 
 
 def _budgets(continued: Continued, only: Budget | None) -> tuple[Budget, ...]:
-    """Return LENGTHS times the longest run, at the largest size with a start; or the ``only`` budget of the runs."""
+    """Return ``only`` if given, else LENGTHS times the longest run, at the largest size with a start."""
     if only is not None:
         return (only,)
     longest = float(continued.runs.recipes().tokens.max())
@@ -172,7 +172,7 @@ def _ratios(question: Question, general: ChosenLaw, domain: ChosenLaw) -> tuple[
 def _ratio(
     question: Question, general: Predictor, domain: Predictor, budget: Budget, tolerance: float
 ) -> CriticalRatio:
-    """Return the critical ratio of one budget and tolerance by one law of the general loss."""
+    """Return the critical ratio at one budget and tolerance, from one law of the general loss."""
     ratio = critical_ratio(
         general,
         domain,

@@ -1,7 +1,7 @@
-"""Critical ratios from the commonest table: runs of one size and one length, at a handful of shares.
+"""Find critical ratios from runs of one model size and one training length, at a few shares of the domain.
 
-Such runs cannot determine a law of tokens or size. They choose among laws in the share alone, by leaving shares out,
-and they answer for their own budget only.
+Such runs cannot determine a law of tokens or size. So laws of the share alone are compared on held-out shares. The
+answer holds only for the budget of the runs.
 """
 
 from collections.abc import Sequence
@@ -15,18 +15,20 @@ from curate.errors import FitError, SchemaError
 from curate.pool.pool import Budget
 from curate.runs.continued_runs import Continued
 
-# Gu et al. 2024; a line in the logarithm of replay's share (or the domain's); the notebook of Ye et al. 2024.
+# Laws of the share alone: the power law of Gu et al. 2024, a law linear in the logarithm of the share (after Ibrahim et
+# al. 2024), and the exponential of Ye et al. 2024.
 LAWS = ("cmr", "share_logarithm", "share_exponential")
-FEWEST = 4  # shares: without one, as many runs are left as such a law has parameters
-SAME = 0.01  # sizes and lengths that differ by less are one: steps and batches round token counts
-# Another law whose error on left-out shares is up to so many times that of the best may be the right one too, and the
-# interval covers the critical shares of both. Five runs leave two degrees of freedom; the ratio of two such errors
-# passes 10 once in a hundred times by chance alone (the F distribution).
+FEWEST = 4  # shares: with one held out, three remain, and these laws have three parameters
+# Relative difference up to which sizes and lengths count as equal: token counts are rounded to whole steps and batches.
+SAME = 0.01
+# A law is a rival if its error on held-out shares is at most this many times the smallest. The interval also covers
+# the critical shares of rivals. The source is the F distribution: five runs leave two degrees of freedom, and the ratio
+# of two such errors is above 10 with a probability of 1 %.
 RIVAL = 10.0
 
 
 def budget_of(continued: Continued) -> Budget | None:
-    """Return the budget that all runs have, that of the longest; None if they have several."""
+    """Return the budget of the longest run if all runs have (nearly) the same budget, else None."""
     recipes = continued.runs.recipes()
     tokens, params = recipes.tokens.numpy(), recipes.params.numpy()
     if any(np.ptp(values) > SAME * values.max() for values in (tokens, params)):
@@ -38,14 +40,14 @@ def check(question: Question, budget: Budget, *, limited: bool) -> None:
     """Check that runs of one budget can answer: enough shares, and no question about another budget.
 
     Raises:
-        SchemaError: if another budget is asked about, directly or by ``limited``.
-        FitError: if there are fewer than FEWEST shares, with what the measured losses say by themselves.
+        SchemaError: if the question is about another budget, or ``limited`` is set, which compares lengths of training.
+        FitError: if there are fewer than FEWEST shares. The message gives the two shares around the ceiling.
     """
     runs = f"all runs have {budget.tokens:.3g} tokens and {budget.params:.3g} parameters"
     for other in question.budgets:
         if abs(other.tokens / budget.tokens - 1) > SAME or abs(other.params / budget.params - 1) > SAME:
             raise SchemaError(
-                f"{runs}: they say nothing about a budget of {other.tokens:.3g} tokens and {other.params:.3g} "
+                f"{runs}: they cannot answer for a budget of {other.tokens:.3g} tokens and {other.params:.3g} "
                 "parameters. Leave out --budget, or add runs of another length"
             )
     if limited:
@@ -53,12 +55,12 @@ def check(question: Question, budget: Budget, *, limited: bool) -> None:
     if (count := len(question.continued.shares)) < FEWEST:
         brackets = "; ".join(_bracket(question, budget, tolerance) for tolerance in question.tolerances)
         raise FitError(
-            f"{count} shares at one budget are too few to choose a curve between them: it takes {FEWEST}. {brackets}"
+            f"{count} shares at one budget are too few to choose a law of the share: {FEWEST} are needed. {brackets}"
         )
 
 
 def _bracket(question: Question, budget: Budget, tolerance: float) -> str:
-    """Return in words between which measured shares the general loss passes the ceiling, and what to run."""
+    """Say between which two measured shares the general loss passes the ceiling, and what to run next."""
     continued, ceiling = question.continued, question.ceiling(budget, tolerance)
     share_of_run = np.round(continued.runs.recipes().weights.numpy()[:, continued.index], 6)
     losses = [continued.runs.loss(continued.general)[share_of_run == share].mean() for share in continued.shares]
@@ -69,16 +71,16 @@ def _bracket(question: Question, budget: Budget, tolerance: float) -> str:
     low = continued.shares[last] if under else 0.0
     high = continued.shares[last + 1]
     return (
-        f"General loss passes the ceiling {ceiling:.4f} between the shares {low:.3g} and {high:.3g}. Run others "
-        f"between them, such as {(low + high) / 2:.3g}"
+        f"General loss passes the ceiling {ceiling:.4f} between the shares {low:.3g} and {high:.3g}. Run shares "
+        f"between these two, such as {(low + high) / 2:.3g}"
     )
 
 
 def widened(ratio: CriticalRatio, rivals: Sequence[CriticalRatio]) -> CriticalRatio:
-    """Return the ratio with an interval that also holds the critical shares by rival laws of the general loss."""
+    """Widen the interval of a ratio so that it also covers the critical shares of rival laws of the general loss."""
     if not rivals:
         return ratio
-    # Above all shares: the ceiling is not reached. Below all: share 0 is over it already.
+    # Infinity means that the loss never reaches the ceiling; 0 means that it is above the ceiling already at share 0.
     ends = [np.inf if end is None else end for end in (ratio.low, ratio.high)]
     shares = [0.0 if rival.never_under else np.inf if rival.share is None else rival.share for rival in rivals]
     low, high = min(ends[0], *shares), max(ends[1], *shares)
@@ -87,8 +89,9 @@ def widened(ratio: CriticalRatio, rivals: Sequence[CriticalRatio]) -> CriticalRa
 
 
 def warning(budget: Budget) -> str:
-    """Return what runs of one budget cannot answer."""
+    """Return the warning that runs of one budget answer for that budget only."""
     return (
         f"the runs have one budget, {budget.tokens:.3g} tokens and {budget.params:.3g} parameters: the ratios hold for "
-        "it alone. Run some shares at a second length to learn how the ratio changes with training"
+        "this budget only. Run some shares at a second length to learn how the ratio changes with the length of "
+        "training"
     )

@@ -8,7 +8,7 @@ from curate.continual.question import Question
 from curate.pool.pool import Budget
 from curate.runs.predictor import Predictor
 
-WIDE = 0.5  # of the shares examined: an interval as wide as this leaves the share open
+WIDE = 0.5  # of the range of examined shares: an interval wider than half of it does not determine the critical share
 
 
 def warnings(question: Question, ratios: Sequence[CriticalRatio], fits: Sequence[Predictor]) -> tuple[str, ...]:
@@ -37,8 +37,8 @@ def _ratio_warnings(ratio: CriticalRatio) -> list[str]:
     if high - low > WIDE * ratio.examined:
         above = " or above" if ratio.high is None else ""
         warnings.append(
-            f"the runs cannot tell the critical share: its 90 % interval is {low:.3g} to {high:.3g}{above}. Run shares "
-            "within it, or several seeds"
+            f"the runs do not determine the critical share: its 90 % interval is {low:.3g} to {high:.3g}{above}. Run "
+            "shares inside this interval, or several seeds"
         )
     return [*warnings, *ratio.warnings]
 

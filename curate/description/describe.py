@@ -37,7 +37,7 @@ def describe(
         embedding: the column of vectors to measure, such as emb.hashed. Empty: use ``encoder``.
         encoder: NAME or NAME:key=value,... of the encoder that makes the vectors from the column that it reads.
         text_column: the column of texts.
-        dtype: numbers of vectors that files store as fixed-size binary: float32 or float16; empty: what the files say.
+        dtype: type of vectors in fixed-size binary, ``float32`` or ``float16``; empty: what the files record.
         sample: number of rows to measure: those with the smallest hash(id, seed). Time grows with its square. Memory
             holds the vectors and texts of these rows, and a block of their distances.
         neighbours: number of nearest rows from which the dimensions are estimated.

@@ -51,7 +51,7 @@ def data_names(data: Data) -> list[str]:
 
 
 def from_shards(shards: Sequence[Shard], needs: Sequence[str], text_column: str = "text", dtype: str = "") -> Rows:
-    """Return the rows of files; ``dtype`` is that of vectors in fixed-size binary."""
+    """Return the rows of files. ``dtype`` is the type of vectors in fixed-size binary."""
     for shard in shards:
         batches.require(shard, _in_file(needs, text_column))
 

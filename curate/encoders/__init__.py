@@ -40,8 +40,8 @@ def column_of(name: str) -> str:
 def encode(encoder: Encoder, values: pl.Series) -> np.ndarray:
     """Return the (n, d) float32 vectors of a column of n values.
 
-    A null text has the zero vector, which is like no other: the vector of the empty text would make null texts copies
-    of each other.
+    A null text gets the zero vector, which is similar to no other vector. With the vector of the empty text, all null
+    texts would be copies of each other.
     """
     if values.dtype != pl.String:
         return encoder.encode(values.to_list())

@@ -22,7 +22,7 @@ class Precomputed:
 
     Options:
         path: file, folder or glob of tables with a column ``id`` and one ``emb.<name>``, rows in any order (required).
-        dtype: numbers of vectors in fixed-size binary, float32 or float16 (default: what the file says).
+        dtype: type of the numbers of vectors in fixed-size binary: float32 or float16 (default: what the file records).
     """
 
     path: str = ""

@@ -16,7 +16,7 @@ from curate.errors import CurateError, SchemaError
 
 TOKEN = re.compile(r"\w+|[^\w\s]")
 CACHED_WORDS = 1 << 16  # words whose pieces are remembered; most words of a text are among the frequent ones
-LONGEST_CACHED = 100  # letters of a word that is remembered: longer ones are rarely words, and hardly come again
+LONGEST_CACHED = 100  # letters: longer strings are rarely words and rarely repeat, so they are not cached
 
 
 @dataclass(frozen=True)
@@ -58,9 +58,10 @@ class Static:
 
 @dataclass(frozen=True)
 class PieceIndex:
-    """The row of each beginning of words, or of each continuation (without its ``##``), and their lengths, long first.
+    """The pieces that can begin a word, or those that can continue one (written without ``##``).
 
-    Lengths that no piece has are never looked up, so the time for a word is linear in its letters.
+    It maps each piece to its row of the table, and lists the lengths of pieces, the longest first. Only these lengths
+    are looked up, so the time for a word is linear in its number of letters.
     """
 
     row_of: Mapping[str, int]
@@ -120,5 +121,5 @@ def _table(path: str) -> TokenTable:
 
 
 def _as_pieces(row_of: Mapping[str, int]) -> PieceIndex:
-    # no word is put together from empty pieces: that would never end
+    # an empty piece would match for ever, so it is left out
     return PieceIndex(row_of, sorted({len(piece) for piece in row_of} - {0}, reverse=True))

@@ -100,8 +100,9 @@ def compare(
     ]
     if not pairs:
         raise FitError(
-            f"{runs.origin}: --holdout {how} leaves nothing to fit or to test among {len(runs)} runs"
-            f"{' of the same compute' if _one_compute(recipes) else ''}. Use --holdout mixture or --holdout random"
+            f"{runs.origin}: --holdout {how} cannot split {len(runs)} runs"
+            f"{' of the same compute' if _one_compute(recipes) else ''} into runs to fit and runs to test. Use "
+            "--holdout mixture or --holdout random"
         )
     held_out = _HeldOut(runs, recipes, losses, clusters, pairs)
     truth, groups = held_out.truth, held_out.groups

@@ -64,7 +64,7 @@ def advised_runs(fit: Fit, runs: Runs, *, seed: int = 0) -> list[str]:
     planned = pilots.design(pools, CANDIDATES, largest, seed=seed)
     tokens = [run.budget.tokens for run in planned]
     if float(past.tokens.min()) == largest.tokens / LONGEST and float(past.params.min()) == largest.params:
-        # Who compares mixtures at one budget is helped by further mixtures at that budget.
+        # If all runs have one budget, the user compares mixtures at it, so further mixtures at that budget help most.
         tokens = [float(past.tokens[0])] * len(planned)
     candidates = recipes(
         [[run.weights[name] for name in fit.pools] for run in planned],

@@ -148,7 +148,7 @@ def fit_evals(
     law = cast(Law, open_sets.build("laws", spec))
     coordinates = Coordinates(law.params(), len(pools))
     k = coordinates.size
-    # Of the eval that was measured in the fewest runs.
+    # The number of runs differs between evals; the smallest number decides.
     n = min(int(np.isfinite(loss).sum()) for loss in losses.values())
     if n < k:
         raise FitError(

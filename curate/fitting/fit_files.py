@@ -1,7 +1,7 @@
 """Whatever predicts losses, by name and in fit.json: a law's fit, a blend of fits, or boosted trees.
 
 fit.json holds a list of laws, one or more, each with its weight. Files of format 1 hold one law at the top level. The
-curves of downstream metrics stand in the same list, after the laws whose losses they read.
+curves of downstream metrics are in the same list, after the laws.
 """
 
 import json
@@ -29,14 +29,14 @@ from curate.storage.files import text_hash
 BOOSTED = "boosted"  # the one name that is not a law; ``boosted:base=LAW`` or ``boosted:base=none``
 FittedLaw: TypeAlias = Fit | Blend | Boosted
 Record: TypeAlias = Mapping[str, object]
-# What curves that are no laws of mixtures give, and what to use in their place.
+# Curves that are not laws of mixtures: what each gives, and what to use instead.
 OTHER_CURVES: Mapping[str, str] = {
     "annealing": "It gives the loss at each step of the runs that it was fitted to, and `curate report` shows it. To "
     "predict or plan new runs, fit a law, such as chinchilla or ces",
     "relearn": "It gives the loss at each step of the runs that it was fitted to, and `curate report` shows it. To "
     "predict or plan continued training, fit a law, such as replay or dcpt, or use `curate cmr`",
-    "pruning_curves": "It gives the error at a share kept: use `curate predict` with runs that have a column keep. To "
-    "plan, fit a law, such as ces",
+    "pruning_curves": "It gives the error at a kept share of the data: use `curate predict` with runs that have a "
+    "column keep. To plan, fit a law, such as ces",
 }
 
 
@@ -76,8 +76,8 @@ def fit_named(
 def to_json(predictor: FittedLaw) -> dict[str, object]:
     """Return the body of fit.json: the laws with their weights, the evals, and the fit's error and size.
 
-    ``rmse`` is the weighted mean over the laws, null where trees are among them: they have none. ``theta`` repeats the
-    parameters of the law where there is one law and one eval: programs that read format 1 look for it there.
+    ``rmse`` is the weighted mean over the laws. It is null if one of them is boosted trees, which have no rmse. If
+    there is one law and one eval, ``theta`` repeats its parameters, for programs that read format 1.
     """
     members = members_of(predictor)
     rmse = [member.rmse for member in members if isinstance(member, Fit)]
@@ -96,9 +96,10 @@ def to_json(predictor: FittedLaw) -> dict[str, object]:
 
 
 def content_hash(predictor: Predictor) -> str | None:
-    """Return the content hash of a fit in memory: that of its body of fit.json. It is None for any other predictor.
+    """Return the content hash of a fit in memory, or None for any other predictor.
 
-    The field ``made_by`` of a result records it in place of the hash of a file.
+    It is the hash of the body that its fit.json would have. A result records it in ``made_by`` instead of the hash of a
+    file.
     """
     members = predictor.fits if isinstance(predictor, Blend) else (predictor,)
     if not all(isinstance(member, Fit | Boosted) for member in members):
@@ -228,24 +229,24 @@ def named_metric(metrics: Mapping[str, MetricCurve], name: str, source: str) -> 
     """
     if name not in metrics:
         raise SchemaError(
-            f"{source} has no curve of metric.{name}; its metrics are {', '.join(metrics) or 'none'}. Fit one beside "
-            f"the laws: curate fit RUNS --law LAW --eval EVAL --metric {name}"
+            f"{source} has no curve of metric.{name}; its metrics are {', '.join(metrics) or 'none'}. Fit the curve "
+            f"together with the laws: curate fit RUNS --law LAW --eval EVAL --metric {name}"
         )
     return metrics[name]
 
 
 def not_a_law(name: str) -> str:
-    """Return the words for a fit of the curve ``name``, and what to use in its place."""
+    """Return words that say that the curve ``name`` is not a law, and what to use instead."""
     use = OTHER_CURVES.get(name, "Fit a law, such as ces")
-    return f"a fit of {name}, which is no law of mixtures. {use}"
+    return f"a fit of {name}, which is not a law of mixtures. {use}"
 
 
 def _metrics_alone(path: Path, metrics: Mapping[str, MetricCurve]) -> str:
     curve = next(iter(metrics.values()))
     evals = f" --eval {','.join(curve.on)}" if curve.on else " --eval EVAL"
     return (
-        f"{path} has the curve of metric.{curve.name} from {curve.x} alone, and no law of mixtures that predicts a "
-        f"loss. Fit both into one file: curate fit RUNS --law LAW{evals} --metric {curve.name}"
+        f"{path} has only the curve of metric.{curve.name} from {curve.x}, and no law that predicts the loss of a "
+        f"mixture. Fit both into one file: curate fit RUNS --law LAW{evals} --metric {curve.name}"
     )
 
 

@@ -25,9 +25,9 @@ Fitted: TypeAlias = FittedLaw | MetricCurve | PruningCurves
 class FitQuestion:
     """The laws and evals to fit, and the options.
 
-    ``holdout``: which runs test the laws; None leaves the choice to the runs. ``by``: the column whose values are
-    corpora, each fitted by itself. ``on``: the losses from which metrics are predicted, separated by commas.
-    ``metrics``: the metrics to fit beside the laws; ("auto",) for all that the runs can determine, ("none",) for none.
+    ``holdout``: which runs are held out; None means the default for the run table. ``by``: the column that names the
+    corpus of a run; each corpus is fitted separately. ``on``: the losses that metrics are predicted from, separated by
+    commas. ``metrics``: the metrics to fit; ("auto",) for all that the runs determine, ("none",) for none.
     ``tokens_per_param``: training tokens per parameter at which corpora are compared.
     """
 
@@ -104,7 +104,7 @@ class FitReport:
 
     @property
     def subject(self) -> str:
-        """The words for what was fitted in a message: ``corpora``, or the name of the law or curve."""
+        """The name of what was fitted, for messages: ``corpora``, or the name of the law or curve."""
         return "corpora" if self.corpora else self.law
 
     def table(self) -> pl.DataFrame:

@@ -58,21 +58,21 @@ def fit(
         runs: a run table: a file (Parquet or CSV) or a table in memory.
         law: names of laws with their options, ``NAME:key=value``, as a list or separated by commas. ``auto`` compares
             laws that suit what varies in the runs. The curves ``downstream``, ``annealing``, ``relearn`` and
-            ``pruning_curves`` are fitted alone, not beside a law.
+            ``pruning_curves`` are fitted alone, not together with a law.
         eval: which ``loss.<eval>`` to fit; by default the only one; ``all`` for all. Several evals are fitted together,
             and the fit predicts their mean.
         where: SQL condition; only rows for which it holds are read.
-        holdout: ``largest``, ``rolling``, ``random`` or ``mixture``, with a share as in ``random:0.2``. By default
-            ``largest``, or ``mixture`` where the runs have one budget.
+        holdout: ``largest``, ``rolling``, ``random`` or ``mixture``, with a share as in ``random:0.2``. The default is
+            ``largest``. If most runs have the largest compute, it is ``mixture``, or ``random`` with few mixtures.
         stack: whether to weight the laws by held-out error instead of choosing one.
         explain: whether to say in words what the runs cannot determine, and which new runs would help most.
         by: column whose values are corpora; each is fitted by itself, and they are compared.
-        on: the evals whose losses metrics are predicted from, separated by commas. For ``downstream`` it must be given;
-            beside laws it is all of ``eval`` unless it is given.
+        on: the evals whose losses metrics are predicted from, separated by commas. ``downstream`` requires it. With
+            laws, the default is all of ``eval``.
         target: the column ``distance.<target>`` that the law ``transport`` reads.
         tokens_per_param: training tokens per parameter at which the corpora of ``by`` are compared.
-        metric: the columns ``metric.<name>`` to fit beside the laws, as functions of the losses: names as a list or
-            separated by commas, ``auto`` for all that the runs can determine if there are no more than 8, or ``none``.
+        metric: the columns ``metric.<name>`` to fit as functions of the losses, as a list or separated by commas.
+            ``none`` fits none. ``auto`` fits all that the runs determine, if the table has at most 8 metrics.
         starts: number of starting points of each fit.
         draws: number of bootstrap refits.
         seed: seed of every random choice.
@@ -104,13 +104,13 @@ def fit(
 
 
 def _evals(runs: Runs, names: str | Sequence[str] | None) -> tuple[str, ...]:
-    """Return the evals to fit: those that are named, all, or the only one."""
+    """Return the evals to fit: the named ones, all of them, or the only one."""
     if names == ALL_EVALS or (names is None and len(runs.evals) == 1):
         return runs.evals
     if not names:
         raise SchemaError(
-            f"{runs.origin} has the evals {run_table.listed(runs.evals) or 'none'}: choose with --eval NAME[,NAME...], "
-            f"or --eval {ALL_EVALS}"
+            f"{runs.origin} has the evals {run_table.listed(runs.evals) or 'none'}. Choose one or more with --eval "
+            f"NAME[,NAME...], or all with --eval {ALL_EVALS}"
         )
     return tuple(names.split(",") if isinstance(names, str) else names)
 
@@ -133,19 +133,19 @@ def stands_alone(specs: Sequence[str], evals: Sequence[str], by: str | None) -> 
 
 
 def metrics_alone(specs: Sequence[str], metrics: Sequence[str], by: str | None) -> str | None:
-    """Return why these metrics cannot be fitted beside the laws, or None if they can.
+    """Return the reason if these metrics cannot be fitted together with the laws, else None.
 
-    Metrics that are named need a law of the losses. Corpora and curves have none.
+    A metric that the user names needs a law of the losses. With --by, or with a curve as --law, there is none.
     """
     if tuple(metrics) in ((fit_metrics.AUTO,), (fit_metrics.NONE,)):
         return None
     if by is not None:
-        return f"--metric {','.join(metrics)} is fitted beside the laws of one corpus. Choose it with --where, not --by"
+        return f"--metric {','.join(metrics)} needs laws of one corpus: leave --by out, and choose a corpus by --where"
     curve = next((spec for spec in specs if is_curve(spec)), None)
     if curve is None:
         return None
     return (
-        f"--metric {','.join(metrics)} is fitted beside a law of the losses, and {curve} is none. Name a law, such as "
+        f"--metric {','.join(metrics)} needs a law of the losses, and --law {curve} is a curve. Name a law, such as "
         "chinchilla, or leave --metric out"
     )
 
@@ -156,7 +156,7 @@ def _made_by(runs: Table, question: FitQuestion, where: str | None, target: str 
         "law": ",".join(question.laws),
         "eval": ",".join(question.evals),
         "where": where,
-        "holdout": question.holdout,  # None: chosen by the runs
+        "holdout": question.holdout,  # None: the default for the run table
         "starts": question.options.starts,
         "draws": question.options.draws,
         "stack": question.stack,
@@ -176,8 +176,8 @@ def _made_by(runs: Table, question: FitQuestion, where: str | None, target: str 
 
 def _fit_laws(table: Runs, question: FitQuestion) -> FitReport:
     trained = table.trained()
-    # Metrics are quick, and a mistake in their names is found before the long work.
-    beside = fit_metrics.fit_beside(trained, question)
+    # Curves of metrics are fitted first: they are quick, and show a wrong name before the slow fits of laws.
+    metric_fits = fit_metrics.fit_with_laws(trained, question)
     runs = trained.measured(question.evals)
     checked = run_checks.check(runs)
     how, why = question.holdout or "", ""
@@ -192,14 +192,14 @@ def _fit_laws(table: Runs, question: FitQuestion) -> FitReport:
     notes = (*runs.notes, *checked, *((why,) if why else ()), *run_checks.units_of_loss(predictor, runs))
     compared = comparison.table()
     members = fit_files.members_of(predictor)
-    notes = (*notes, *beside.notes)
+    notes = (*notes, *metric_fits.notes)
     shown: list[str | pl.DataFrame] = [compared, *(f"note: {note}" for note in notes), *_chosen(predictor)]
-    shown += ["Downstream metrics, predicted from the losses:", beside.table()] if beside.curves else []
+    shown += ["Downstream metrics, predicted from the losses:", metric_fits.table()] if metric_fits.curves else []
     # A blend is explained by its first law: the best one, or that of the first eval.
     words = _explained(members[0], runs, compared, question.options.seed) if question.explain else ""
     shown += [words] if words else []
     record = fit_files.to_json(predictor)
-    entries = [*cast(list[object], record["laws"]), *(curve.to_json() for curve in beside.curves.values())]
+    entries = [*cast(list[object], record["laws"]), *(curve.to_json() for curve in metric_fits.curves.values())]
     return FitReport(
         law=name_of(predictor),
         comparison=compared,
@@ -210,7 +210,7 @@ def _fit_laws(table: Runs, question: FitQuestion) -> FitReport:
         record=record | {"laws": entries, "compared": compared.to_dicts(), "notes": list(notes)},
         shown=tuple(shown),
         predictor=predictor,
-        metrics=beside.curves,
+        metrics=metric_fits.curves,
         notes=notes,
         explanation=words,
     )
@@ -255,7 +255,7 @@ def _fit_corpora(table: Runs, question: FitQuestion, by: str) -> FitReport:
     spec, evaluation, ratio = question.law, question.evaluation, question.tokens_per_param
     runs = table.trained().measured([evaluation])
     if spec == AUTO:
-        # Corpora are compared by one law: the smallest, since each has only a part of the runs.
+        # All corpora get the same law. Each has only a part of the runs, so it is the law with the fewest parameters.
         spec = default_laws.candidates(default_laws.shape(runs))[-1]
     corpus_fits = corpora.fit_each(runs, by, spec, evaluation, options=question.options)
     flops = 6 * runs.frame["tokens"].cast(float).to_numpy() * runs.frame["params"].cast(float).to_numpy()

@@ -62,8 +62,8 @@ def plan(
         limits: limits that every mixture must satisfy; None for no limits.
         target: what is minimised over the evals of the fit. "mean": their mean loss. "worst": the largest excess of a
             loss over the lowest that this eval could have. "worst:loss": the largest loss. The name of an eval: its
-            loss. Weights by eval: the weighted sum. "metric.NAME": the downstream metric NAME, for which the mean loss
-            is minimised that decides it.
+            loss. Weights by eval: the weighted sum. "metric.NAME": the downstream metric NAME. The mean loss that it is
+            predicted from is minimised.
         pareto: two evals for which to find the Pareto front too.
         robust: minimise this quantile of the loss over bootstrap draws, such as 0.9. None minimises the loss itself.
         prior: shares of a mixture to stay near. A divergence of one nat from it costs ``strength`` nats of loss.
@@ -71,7 +71,8 @@ def plan(
         within: how far above the lowest loss near-optimal mixtures may be, in nats per token; 0 for no such ranges.
         draws: number of bootstrap draws to plan as well; 0 for none.
         keep_curve: whether to find how many pools to keep. The pools must be bins of one score.
-        metric: the downstream metric to predict beside the loss. The fit must have its curve (``fit(metric=...)``).
+        metric: the downstream metric to predict in addition to the loss. The fit must have its curve
+            (``fit(metric=...)``).
         seed: seed of every random choice.
 
     Raises:
@@ -129,9 +130,9 @@ def _budgets(budgets: Budget | str | Sequence[Budget | str]) -> tuple[Budget, ..
 
 
 def _origin(request: PlanRequest, fit_path: str | Path | None, pools_path: str | Path | None) -> Provenance:
-    """Return the record of what plans were made from. An input without a path is recorded by a content hash."""
+    """Return the record of the inputs of the plans. An input without a path is recorded by its content hash."""
     hashes: dict[str, str] = {}
-    # A predictor of the user's own has no content that could be hashed; its eval alone is recorded.
+    # A predictor that the user wrote has no content to hash, so only its eval is recorded.
     if fit_path is None and (fit_hash := fit_files.content_hash(request.whole_fit)) is not None:
         hashes["fit"] = fit_hash
     if fit_path is None and isinstance(metric := request.metric, ChainedMetric):

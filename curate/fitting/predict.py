@@ -34,11 +34,11 @@ Predicting: TypeAlias = Predictor | MetricCurve | PruningCurves
 class Predictions:
     """Predicted losses or metrics of runs, with one row for each run.
 
-    The columns are run, and predicted, low and high in nats per token. If the fit has several evals, these are of their
-    mean, and columns predicted.EVAL, low.EVAL and high.EVAL follow for each. If a metric is predicted, they are in its
-    unit, and the columns of the losses that it is predicted from follow. ``level`` is the coverage of the interval.
-    ``better`` says whether a lower or a higher value is better. ``warnings`` are reasons to doubt the predictions, and
-    ``notes`` say what was changed or left out of the run table.
+    The columns are run, predicted, low and high, in nats per token. If the fit has several evals, these are of the mean
+    loss, and the columns predicted.EVAL, low.EVAL and high.EVAL follow for each eval. If a metric is predicted, they
+    are of the metric, in its unit. The same columns then follow for each loss that the metric is predicted from.
+    ``level`` is the coverage of the interval. ``better`` says whether lower or higher values are better. ``warnings``
+    are reasons to doubt the predictions. ``notes`` say what was changed in the run table or left out of it.
     """
 
     rows: pl.DataFrame
@@ -84,8 +84,8 @@ def predict(
 ) -> Predictions:
     """Predict the losses or a downstream metric of runs, with intervals.
 
-    An interval covers the uncertainty of the parameters and the noise of a run. That of a metric covers the uncertainty
-    of the laws, that of the curve from loss to metric, and the noise of both.
+    The interval of a loss covers the uncertainty of the parameters and the noise of a run. The interval of a metric
+    covers the uncertainty of the laws, the uncertainty of the curve from loss to metric, and the noise of both.
 
     Args:
         fit: a path to fit.json, a report of ``fit``, or a predictor.
@@ -95,8 +95,8 @@ def predict(
         metric: predict ``metric.<metric>`` from the losses that the laws predict.
 
     Raises:
-        SchemaError: if the fit cannot predict single runs (corpora, curves over steps), has no such metric, or the runs
-            use a pool or a kept share that the fit does not have.
+        SchemaError: if the fit cannot predict single runs, as a fit of corpora or of a curve over steps; if it has no
+            such metric; or if the runs use a pool or a kept share that the fit does not have.
     """
     predictor, metrics, source = _parts(fit)
     table = run_table.read(runs, losses=False, target=target).trained()
@@ -116,7 +116,7 @@ def predict(
 
 
 def _parts(fit: str | Path | FitReport | Predicting) -> tuple[Predicting, Mapping[str, MetricCurve], str]:
-    """Return the part of a fit that predicts runs, the curves of its metrics, and words that name the fit.
+    """Return the predictor of a fit, the curves of its metrics, and words that name the fit.
 
     Raises:
         SchemaError: if the fit has no such part.
@@ -143,7 +143,7 @@ def load(path: Path) -> Predicting:
     record = fit_files.read(path)
     laws = cast(list[Mapping[str, object]], record["laws"])
     name = str(laws[0].get("law", "")).partition(":")[0]
-    # A curve that stands alone comes first: its name is not that of a law, and would be refused below.
+    # A file with only a curve is handled first, because the code below refuses names that are not laws.
     try:
         if name == metric_curve.NAME:
             return metric_curve.from_json(laws[0])
@@ -155,7 +155,7 @@ def load(path: Path) -> Predicting:
 
 
 def _metric(predictor: Predicting, curve: MetricCurve, runs: Runs, level: float, source: str) -> Predictions:
-    """Predict a metric: from the losses that laws predict or, with a curve alone, from those that were measured."""
+    """Predict a metric from the losses that the laws predict. Without laws, use the measured losses."""
     if isinstance(predictor, MetricCurve):
         return _from_measured(curve, runs, level, source)
     if isinstance(predictor, PruningCurves):
@@ -173,14 +173,14 @@ def _from_measured(curve: MetricCurve, runs: Runs, level: float, source: str) ->
     """Predict a metric from the losses of finished runs."""
     if missing := [name for name in curve.on if name not in runs.evals]:
         raise SchemaError(
-            f"{source} has a curve from {curve.x} alone, and the runs have no column loss.{missing[0]}. Give runs with "
-            f"that loss, or fit a law of the loss beside it: curate fit RUNS --law LAW --eval {','.join(curve.on)} "
-            f"--metric {curve.name}"
+            f"{source} predicts the metric from measured {curve.x}, but the runs have no column loss.{missing[0]}. "
+            "Give runs with that loss, or fit a law of the loss together with the curve: curate fit RUNS --law LAW "
+            f"--eval {','.join(curve.on)} --metric {curve.name}"
         )
     x = torch.from_numpy(metric_inputs(runs, curve.kind, curve.on).copy())
     measured = x.isfinite().all(dim=1)
     if not bool(measured.any()):
-        raise SchemaError(f"no run has {curve.x}, from which metric.{curve.name} is predicted")
+        raise SchemaError(f"metric.{curve.name} is predicted from {curve.x}, but no run has that. Fill in empty cells")
     # A run without a measured loss has no prediction.
     columns = {name: np.full(len(x), np.nan) for name in ("predicted", "low", "high")}
     values = (curve.metric(x[measured]), *curve.interval(x[measured], level))

@@ -1,6 +1,6 @@
-"""Check that a run table is what it seems: possible units, columns that vary, no run twice.
+"""Check a run table: that its units are possible, that columns vary, and that no run appears twice.
 
-What is certain to be wrong stops the job. What only looks wrong is a note, since a table may be right all the same.
+A certain mistake stops the job. What only looks wrong gives a note, because the table may still be right.
 """
 
 import math
@@ -12,10 +12,11 @@ from curate.fitting.solver.multistart import MAD_TO_SIGMA
 from curate.runs.predictor import Blend, Predictor
 from curate.runs.run_table import Runs
 
-# Hardly a run of a model of SMALLEST_MODEL parameters is this short: a smaller count is in millions or billions.
+# Runs of models with SMALLEST_MODEL parameters or more are hardly ever shorter than FEWEST_TOKENS tokens. A smaller
+# number is probably a count in millions or billions.
 FEWEST_TOKENS, SMALLEST_MODEL = 1e4, 1e5
 FEWEST_PARAMS, MANY_TOKENS = 1e3, 1e7  # nobody trains so few parameters on so many tokens
-MOST_ROWS = 0.5  # a share of rows from which a unit is taken for wrong
+MOST_ROWS = 0.5  # share of the rows: if so many look wrong, the job stops instead of giving a note
 BITS = 1 / math.log(2)  # bits per nat: a loss in bits is 1.4427 times the loss in nats
 NEAR = 0.03  # of log loss: how close to that factor counts
 OUTLYING = 8.0  # residual scales from which a row is an outlier
@@ -23,7 +24,7 @@ SMALLEST_SCALE = 1e-6  # of log loss: keeps the scale above 0 when a law fits ex
 
 
 def check(runs: Runs) -> tuple[str, ...]:
-    """Return notes on what looks wrong, and on what the runs cannot tell.
+    """Return notes on what looks wrong, and on what the runs do not determine.
 
     Raises:
         SchemaError: if the units of most runs cannot be right, or a run appears twice.
@@ -45,8 +46,8 @@ def _units(runs: Runs, name: str, values: np.ndarray, small: np.ndarray, example
         return ()
     row = int(small.argmax())
     message = (
-        f"run {runs.frame['run'][row]!r} has {name} = {values[row]:g}: {name} look like millions or billions in "
-        f"{int(small.sum())} of {len(values)} rows"
+        f"run {runs.frame['run'][row]!r} has {name} = {values[row]:g}: {name} look like counts in millions or billions "
+        f"in {int(small.sum())} of {len(values)} rows"
     )
     # A few short runs may be real, such as the first checkpoints of a training.
     if small.mean() >= MOST_ROWS:
@@ -55,7 +56,7 @@ def _units(runs: Runs, name: str, values: np.ndarray, small: np.ndarray, example
 
 
 def _refuse_duplicates(runs: Runs) -> None:
-    # Seeds of one recipe may share a name; so may the runs of two corpora.
+    # Runs with different seeds or corpora may have the same name.
     keys = [column for column in runs.frame.columns if column in ("run", "tokens", "seed", "corpus", "step")]
     twice = runs.frame.select(keys).is_duplicated()
     if twice.any():
@@ -68,7 +69,7 @@ def _refuse_duplicates(runs: Runs) -> None:
 
 
 def _notes_on_constants(runs: Runs, tokens: np.ndarray, params: np.ndarray) -> tuple[str, ...]:
-    """Return notes on a size or length that does not vary, and on pools that no run uses."""
+    """Return notes on params or tokens that do not vary, and on pools that no run uses."""
     weights = runs.recipes().weights.numpy()
     params_fixed, tokens_fixed = np.ptp(params) == 0, np.ptp(tokens) == 0
     if params_fixed and tokens_fixed and not np.ptp(weights, axis=0).any():
@@ -100,8 +101,8 @@ def _notes_on_constants(runs: Runs, tokens: np.ndarray, params: np.ndarray) -> t
 def units_of_loss(fitted: Predictor, runs: Runs) -> tuple[str, ...]:
     """Return a note for each eval whose losses may be in bits in some runs and in nats in the others.
 
-    Such rows stand out from the fit by the factor 1.4427. So do rows that the law predicts badly, such as early
-    checkpoints of an extreme mixture: this is a hint, not a proof.
+    Such rows differ from the fit by a factor of about 1.4427. This is a hint, not a proof: rows that the law predicts
+    badly may differ by the same factor, such as early checkpoints of an extreme mixture.
     """
     notes = []
     for fit in fitted.fits if isinstance(fitted, Blend) else (fitted,):
@@ -115,8 +116,8 @@ def units_of_loss(fitted: Predictor, runs: Runs) -> tuple[str, ...]:
             if odd.sum() and odd.sum() < len(residual) / 2:
                 first = runs.frame["run"][int(odd.argmax())]
                 notes.append(
-                    f"loss.{fit.eval} of {int(odd.sum())} runs, first {first!r}, differs from the fit by the factor "
-                    f"{BITS:.4f}: is it in {unit}? All losses must be in nats per token"
+                    f"loss.{fit.eval} of {int(odd.sum())} runs, the first is {first!r}, differs from the fit by a "
+                    f"factor of {BITS:.4f}. Is it in {unit}? All losses must be in nats per token"
                 )
-    # A stack has several laws of one eval, which say the same.
+    # A stack has several laws of one eval, which may give the same note.
     return tuple(dict.fromkeys(notes))

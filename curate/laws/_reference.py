@@ -1,4 +1,4 @@
-"""The reference run of the laws, sums and powers of shares, and a form of the exponential that is smooth at 0."""
+"""Shared parts of laws: the reference run, sums and powers of shares, and (e^x - 1) / x, which is smooth at 0."""
 
 import math
 

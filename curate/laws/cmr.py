@@ -26,8 +26,8 @@ class Cmr:
 
     L = none + (full - none) R^s, where R is the share of pool number ``pool`` (from 0; -1 is the last, the domain). The
     paper writes L = alpha R^s + beta, so alpha = full - none and beta = none. The loss of the domain falls with R (full
-    < none); the general loss rises. ``start`` is the loss of the start model, to which a weak prior draws none; 0: not
-    known. The runs must have one size and one budget, since neither enters.
+    < none); the general loss rises. ``start`` is the loss of the start model: the centre of a weak prior for none, or 0
+    if it is not known. All runs must have the same size and tokens, since the law has no term for either.
 
     Source: Gu et al. 2024 (arXiv 2407.17467).
     """

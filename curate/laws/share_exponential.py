@@ -16,9 +16,9 @@ class ShareExponential:
     """Predicts the general or the domain loss of continual pretraining from the share of the domain.
 
     L = none + (full - none) (e^(k R) - 1) / (e^k - 1), where R is the share of pool number ``pool`` (from 0; -1 is the
-    last, the domain). This is c + exp(k R + b) of either sign, written by its values at R = 0 and 1; k = 0 is a line.
-    ``start`` is the loss of the start model, to which a weak prior draws none; 0: not known. The runs must have one
-    size and one budget.
+    last, the domain). This is c + exp(k R + b) or c - exp(k R + b), where none and full are the values at R = 0 and R
+    = 1. With k = 0 it is linear in R. ``start`` is the loss of the start model: the centre of a weak prior for none,
+    or 0 if it is not known. All runs must have the same size and tokens.
 
     Source: the released notebook of Ye et al. 2024 (arXiv 2403.16952).
     """

@@ -15,13 +15,14 @@ from curate.runs.recipes import Recipes
 class ShareLogarithm:
     """Predicts the general or the domain loss of continual pretraining from the share of the domain.
 
-    The loss is a line in ln(r + eps), where r is the share of the corpus whose loss is modelled: that of pool number
-    ``pool`` (from 0; -1 is the last, the domain), or with ``rest`` that of all others, replay. It is ``none`` where the
-    domain's share R is 0 and ``full`` where R is 1: L = none + (full - none) g, and g = ln((r + eps) / (r0 + eps)) /
-    ln((r1 + eps) / (r0 + eps)) with r0 and r1 the values of r at R = 0 and 1. ``start`` is the loss of the start model,
-    to which a weak prior draws none; 0: not known. The runs must have one size and one budget.
+    The loss is linear in ln(r + eps), where r is the share of the corpus whose loss is modelled. Without ``rest`` this
+    corpus is pool number ``pool`` (from 0; -1 is the last, the domain). With ``rest`` it is all other pools, the
+    replay. The loss is ``none`` at a domain share R of 0, and ``full`` at R = 1: L = none + (full - none) g, with g =
+    ln((r + eps) / (r0 + eps)) / ln((r1 + eps) / (r0 + eps)). r0 and r1 are the values of r at R = 0 and R = 1.
+    ``start`` is the loss of the start model: the centre of a weak prior for none, or 0 if it is not known. All runs
+    must have the same size and tokens.
 
-    Source: the tables of Ibrahim et al. 2024 (arXiv 2403.08763) are nearly such lines.
+    Source: in the tables of Ibrahim et al. 2024 (arXiv 2403.08763) the loss is nearly linear in ln r.
     """
 
     pool: int = -1

@@ -1,7 +1,7 @@
-"""Answer a request for plans: plan every budget, and compute what the options ask for besides.
+"""Answer a request for plans: plan every budget, and compute what else the options ask for.
 
-In: `PlanRequest`, and the record of what it was made from. Out: `Plans`. The function that a user calls is
-`curate.fitting.plan_job.plan`, one floor higher, since it reads fit.json.
+In: `PlanRequest`, and the record of its inputs. Out: `Plans`. Users call `curate.fitting.plan_job.plan` instead, which
+reads fit.json and is therefore one floor higher.
 """
 
 from dataclasses import replace
@@ -17,7 +17,7 @@ from curate.storage.artifacts import Provenance
 
 
 def plans(request: PlanRequest, origin: Provenance) -> Plans:
-    """Return the plans that a request asks for, with ``origin`` as the record of what they were made from.
+    """Return the plans that a request asks for. ``origin`` is the record of their inputs.
 
     Raises:
         SchemaError: if pools, evals or limits do not fit together.
@@ -47,6 +47,6 @@ def plans(request: PlanRequest, origin: Provenance) -> Plans:
 
 
 def _with_metric(plan: Plan, metric: MetricPredictor, request: PlanRequest) -> Plan:
-    """Return a plan with its predicted metric, and with the reasons to doubt it among its warnings."""
+    """Return a plan with its predicted metric. Reasons to doubt this prediction are added to its warnings."""
     value = planned_metric.planned(metric, request.fit, request.pools, plan.budget, plan.weights)
     return replace(plan, metric=value, warnings=(*plan.warnings, *value.warnings))

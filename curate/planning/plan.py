@@ -73,7 +73,7 @@ class Plan:
         return self.gains["proportional"]
 
     def table(self) -> pl.DataFrame:
-        """Return one row a pool; see `table`."""
+        """Return one row for each pool; see `table`."""
         return table([self])
 
     def __repr__(self) -> str:
@@ -261,7 +261,7 @@ def to_json(plans: Sequence[Plan]) -> list[dict[str, object]]:
 
 
 def table(plans: Sequence[Plan]) -> pl.DataFrame:
-    """Return one row a budget and pool: tokens, params, pool, weight, epochs, loss, low, high, gain.
+    """Return one row for each budget and pool: tokens, params, pool, weight, epochs, loss, low, high, gain.
 
     With a downstream metric the columns metric, metric_low, metric_high and metric_gain follow.
     """

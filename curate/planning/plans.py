@@ -66,7 +66,7 @@ class Plans:
         return f"Plans({len(self)} budgets of {min(tokens):.3g} to {max(tokens):.3g} tokens, {len(self.pools)} pools)"
 
     def table(self) -> pl.DataFrame:
-        """Return one row a budget and pool; see `curate.planning.plan.table`."""
+        """Return one row for each budget and pool; see `curate.planning.plan.table`."""
         return planner.table(self.plans)
 
     def interval_table(self) -> pl.DataFrame:

@@ -1,7 +1,7 @@
-"""State the question that plans answer: what is planned, what is minimised, and what is computed besides.
+"""State the question that plans answer: what is planned, what is minimised, and what else is computed.
 
-In: a predictor, pools, budgets, limits and options. Out: `PlanRequest`, which also spells its arguments as the command
-line does.
+In: a predictor, pools, budgets, limits and options. Out: `PlanRequest`, which can also write its arguments as the
+command line does.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,7 +26,7 @@ WORST = {"worst": "regret", "worst:loss": "loss"}  # targets that are no weighte
 
 @dataclass(frozen=True)
 class PlanOptions:
-    """What is minimised and what is computed besides. `curate.fitting.plan_job.plan` explains each option."""
+    """What is minimised and what else is computed. `curate.fitting.plan_job.plan` explains each option."""
 
     target: str | Mapping[str, float] = "mean"
     pareto: tuple[str, str] | None = None
@@ -46,20 +46,20 @@ class PlanOptions:
 
     @property
     def metric_name(self) -> str | None:
-        """The name of the metric that is reported beside the loss, or None. A target that is a metric is reported.
+        """The name of the metric that plans report, or None. If the target is a metric, it is that one.
 
         Raises:
             SchemaError: if two metrics are named, or a metric is weighted against losses.
         """
         if isinstance(self.target, Mapping) and (mixed := [name for name in self.target if _is_metric(name)]):
             raise SchemaError(
-                f"--target {mixed[0]} stands alone: a metric cannot be weighted against losses. Give --target "
-                f"{mixed[0]}, or weights of evals"
+                f"--target: a metric cannot be weighted together with losses. Give --target {mixed[0]} alone, or "
+                "weights of evals"
             )
         if self.metric and self.target_metric and self.metric != self.target_metric:
             raise SchemaError(
-                f"--target metric.{self.target_metric} and --metric {self.metric} name two metrics. A plan reports "
-                "one: leave --metric out"
+                f"--target metric.{self.target_metric} and --metric {self.metric} name two metrics, but a plan "
+                "reports one. Leave --metric out"
             )
         return self.target_metric or self.metric
 
@@ -72,7 +72,7 @@ class PlanOptions:
     def minimised(self, fit: Predictor, metric: MetricPredictor | None) -> Predictor:
         """Return the predictor of the loss that is minimised: the fit, or a weighted sum of some of its evals.
 
-        For a metric, it is the mean loss that decides the metric: plans then stay in nats.
+        If the target is a metric, this is the mean loss that it is predicted from, so plans stay in nats.
         """
         if self.target_metric is not None and metric is not None:
             return planned_metric.target_loss(metric)
@@ -101,7 +101,7 @@ class PlanOptions:
 class PlanRequest:
     """The question that the plans answer.
 
-    ``whole_fit`` predicts all evals of the fit, and ``metric`` a downstream metric.
+    ``whole_fit`` predicts all evals of the fit. ``metric`` predicts a downstream metric.
     """
 
     whole_fit: Predictor

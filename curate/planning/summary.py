@@ -32,8 +32,8 @@ def explanation(plans: Sequence[Plan]) -> str:
     if metric is None:
         return EXPLANATION
     return (
-        f"{EXPLANATION} metric.{metric.name} is in its own unit, and {metric.better} is better; its gain is how much "
-        "better the plan is."
+        f"{EXPLANATION} metric.{metric.name} is in its own unit; {metric.better} is better. A gain above 0 "
+        "means that the plan is better."
     )
 
 

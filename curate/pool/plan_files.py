@@ -125,9 +125,9 @@ def choose_plan(file: PlanFile, index: int | None) -> int:
 
 
 def no_such_plan(name: str, budgets: Sequence[Budget], index: int | None) -> SchemaError:
-    """Return the error for an index that no plan has, or for None where there are several plans; it lists them.
+    """Return the error for a wrong ``index``, or for a missing one (None) if there are several plans.
 
-    ``name`` is that of the file. ``budgets`` are those of its plans.
+    The message lists the plans. ``name`` is the name of the file, and ``budgets`` are the budgets of its plans.
     """
     listed = "; ".join(f"{i} is {b.tokens:.4g} tokens, {b.params:.4g} parameters" for i, b in enumerate(budgets))
     problem = f"has {len(budgets)} budgets" if index is None else f"has no budget {index}"

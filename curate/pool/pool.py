@@ -114,8 +114,8 @@ def load_pools(path: Path) -> tuple[Pool, ...]:
     """Read the pools of pools.json, or of another file with a list ``pools``.
 
     Raises:
-        SchemaError: if there is no such file, it is of another kind, this version does not read its format, it has no
-            pools, or two pools have one name.
+        SchemaError: if there is no such file, it is of another kind or of a format that this version does not read, it
+            has no pools, or two pools have the same name.
     """
     try:
         record = json.loads(read_text(path))

@@ -49,9 +49,9 @@ class RuleAdvice:
         side = "above" if self.choice == "hard" else "below"
         source = f" of {self.estimated_from}, estimated" if self.estimated_from else ""
         return (
-            f"{self.rows} rows / {self.dimension:.4g} dimensions{source} = {self.alpha:.3g} rows for each dimension, "
-            f"{side} the {self.crossover:.3g} from which on hard examples beat easy ones when {self.keep:g} of the "
-            "rows are kept"
+            f"{self.rows} rows / {self.dimension:.4g} dimensions{source} = {self.alpha:.3g} rows per dimension, {side} "
+            f"{self.crossover:.3g}. From there on, hard examples beat easy ones when a share of {self.keep:g} of the "
+            "rows is kept"
         )
 
     def lines(self) -> tuple[str, ...]:

@@ -15,8 +15,9 @@ from curate.tables import batches
 from curate.tables.shards import Shard
 
 FLOOR = 0.5  # the floor of classes in Sorscher et al. 2022 (arXiv 2206.14486)
-# Of the softmax of complexities. These are products of two cosine distances, and often differ by 0.1: that much more
-# complexity then gives a cluster e times the rows. The authors' code has 0.5 as its default, which is nearly even.
+# Temperature of the softmax of complexities. Complexities are products of two cosine distances and often differ by 0.1.
+# At this temperature, a complexity that is higher by 0.1 gives a cluster e times as many rows. The default of the
+# authors' code, 0.5, gives all clusters nearly the same share.
 TEMPERATURE = 0.1
 FORMS = (
     "none; source, label, cluster or cluster.NAME, alone or with :FLOOR (0 to 1), :even or :recall; "
@@ -27,7 +28,7 @@ COMPLEXITY, CLUSTERS = "score.density", "cluster.density"  # columns of the scor
 
 @dataclass(frozen=True)
 class Balance:
-    """Groups are the values of ``column`` ("": no groups), and ``how`` says how many rows each keeps.
+    """Which groups are balanced, the values of ``column`` ("": no groups), and ``how`` many rows each keeps.
 
     ``floor``: at least ``floor`` of its share. ``even``: the same number for all. ``recall``: in proportion to
     1 - recall. ``dbp``: in proportion to exp(complexity / temperature) (density-based pruning), and at least ``least``.
@@ -132,7 +133,7 @@ class Groups:
 
 
 def group_rows(balance: Balance, groups: Groups, total: int, *, keep: float) -> np.ndarray:
-    """Return the rows (p,) that each group keeps: the least number for ``floor``, else the exact number.
+    """Return the number of rows (p,) that each group keeps: the minimum for ``floor``, else the exact number.
 
     ``keep`` is the share of all rows that is kept, and ``total`` their number. Numbers for ``recall`` may sum to a few
     rows less than ``total``: see `quotas.by_recall`.

@@ -21,7 +21,7 @@ from curate.tables.sample import smallest_hashes
 from curate.tables.shards import Shard
 
 SAMPLED = 16  # removed rows: few enough to read, and a scorer that is mostly wrong does not pass them
-SCORER = "duplicates"  # its copies, its n-grams and its options are those of this comparison
+SCORER = "duplicates"  # the scorer whose result is checked; the check uses its n-grams and its options
 SHOWN_CHARACTERS = 60  # of a text
 ROUNDING = 1e-9  # by which a similarity may fall short of the claim
 
@@ -51,9 +51,10 @@ class NearestText:
 
 @dataclass(frozen=True)
 class Sample:
-    """Sampled removals with their n-grams: a sorted ``vocabulary`` (grams,), and ``members`` (grams, sampled) bool.
+    """A sample of removed documents with their n-grams.
 
-    ``places`` gives, for each of their texts, the numbers of the documents that have it.
+    ``vocabulary`` (grams,) are the sorted n-grams. ``members`` (grams, sampled) bool says which document has which
+    n-gram. ``places`` maps each text to the positions of the sampled documents that have this text.
     """
 
     n: int
@@ -67,9 +68,9 @@ def sampled(scores: Path, kept: Path, by: str, *, count: int = SAMPLED, seed: in
 
     Columns: removed (id), source, claimed, similarity, of, kept_similarity, of_kept, text. ``claimed`` is 1 - score:
     the similarity at which the row was merged. ``similarity`` is that to the nearest other text ``of``: 1 for equal
-    texts, else the exact Jaccard similarity of the n-grams that the scorer compares. ``kept_similarity`` is that to the
-    nearest text that is kept. It is smaller where a chain of texts links the two. All texts are read once, and those of
-    files with sampled rows twice.
+    texts, else the exact Jaccard similarity of the n-grams that the scorer compares. ``kept_similarity`` is the
+    similarity to the nearest text that is kept. It is smaller if a chain of other texts links the two. All texts are
+    read once; texts of files with sampled rows are read twice.
 
     Raises:
         SchemaError: if an input of a score file was moved.

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 __all__ = ["Pruned", "prune"]
 
 ROWS = "rows"  # the folder of kept rows below the output
-LARGEST_SHORTFALL = 0.01  # of the rows asked for: what rounding may lose without a warning
+LARGEST_SHORTFALL = 0.01  # share of the requested rows that rounding may lose without a warning
 DUPLICATES = "score.duplicates"  # the score whose removals are compared again
 
 
@@ -45,9 +45,9 @@ DUPLICATES = "score.duplicates"  # the score whose removals are compared again
 class Pruned:
     """What pruning kept and removed.
 
-    ``rule`` is the rule that ran (for ``auto`` the chosen one, with the reasons in ``advice``). ``removal`` counts rows
-    and tokens. ``verified`` is None where no duplicates were compared again, and ``pools`` if nothing is kept. ``by``
-    is the score; ``rule.meaning`` is what a high score means.
+    ``rule`` is the rule that was applied. For ``auto`` it is the chosen rule, and ``advice`` holds the reasons.
+    ``removal`` counts rows and tokens. ``verified`` is None if no duplicates were compared again. ``pools`` is None if
+    nothing is kept. ``by`` is the score, and ``rule.meaning`` is what a high score means.
     """
 
     out: Path
@@ -99,8 +99,9 @@ class Pruned:
         lines = list(removal_table.warnings(self.removal))
         if self.verified is not None and (wrong := duplicate_check.count_false(self.verified)):
             lines.append(
-                f"{wrong} of the {self.verified.height} removed rows that were compared again have no other text as "
-                "near as their score claims. Score the data again with --scorer duplicates before you use this result"
+                f"{wrong} of the {self.verified.height} removed rows that were compared again have no other text that "
+                "is as similar as their score says. Score the data again with --scorer duplicates before you use this "
+                "result"
             )
         if self.rule.balance.how == "recall":
             lines += _shortfall(self.removal.total, self.rule.keep)
@@ -151,7 +152,7 @@ class Pruned:
 
 
 def _shortfall(total: Mapping[str, int], keep: float) -> list[str]:
-    """Return a warning if quotas that are rounded down lose more than a hundredth of the rows."""
+    """Return a warning if rounding the quotas down loses more than 1 % of the rows."""
     target = round(keep * total["rows"])
     if total["kept"] >= (1 - LARGEST_SHORTFALL) * target:
         return []
@@ -190,25 +191,25 @@ def prune(
             reason), and ``pools.json``, which has one pool for each source with what is kept.
         by: the score column, such as ``score.prototypes``, or ``tokens``.
         keep: the share of rows to keep; for ``threshold`` the least score that is kept.
-        rule: ``top`` keeps the highest scores of a quality score, and is its default. ``hard`` keeps the hard end of a
-            difficulty score (hardness or easiness), ``easy`` the easy end. ``auto`` chooses between these two by how
-            many rows there are for each dimension (Sorscher et al. 2022). Any score serves the others: ``middle`` keeps
-            scores nearest the median rank, ``threshold`` all from ``keep`` up, ``stratified`` rows from all parts of
-            the score's range (Zheng et al. 2023). ``sample`` draws without replacement, by the softmax of the score.
+        rule: ``top`` keeps the highest scores. It needs a quality score, and is the default for one. ``hard`` keeps the
+            hardest rows and ``easy`` the easiest. ``auto`` chooses one of these two by the number of rows per dimension
+            of the data (Sorscher et al. 2022). These three need a hardness or easiness score, which has no default
+            rule. The other rules accept any score. ``middle`` keeps scores nearest the median rank. ``threshold`` keeps
+            all scores from ``keep`` up. ``stratified`` keeps rows from all parts of the score's range (Zheng et al.
+            2023). ``sample`` draws without replacement, by the softmax of the score.
         balance: ``none``, or a floor or quota of groups, such as ``source:0.5``, ``label:even`` or ``dbp:0.1:20``.
             ``label:recall`` is DRoP (Vysogorets et al. 2025): quotas in proportion to 1 - recall, rounded down.
             ``dbp:TAU`` is density-based pruning (Abbas et al. 2024): by softmax(``score.density`` / TAU).
         dimension: for ``auto``, the intrinsic dimension of the data. None: it is estimated.
         embedding: for ``auto``, the column of vectors in the score files to estimate the dimension from.
         meaning: what a high score means, by the name of the score: ``quality`` (better), ``hardness`` (harder) or
-            ``easiness`` (easier). It is for columns whose meaning the score files do not record, and comes before what
-            they record.
-        trim: drop this share of the rows first, the hardest, which are often mislabelled.
-        temperature: of ``sample``, in standard deviations of the score, or ``raw:T`` in its own units. "" is 2, or
-            ``raw:1`` for a score that is a log weight (`dsir`). Below 0 it favours low scores.
+            ``easiness`` (easier). It overrides the meaning that the score files record.
+        trim: share of the rows to drop first: the hardest, which are often mislabelled.
+        temperature: for ``sample``, in standard deviations of the score, or ``raw:T`` in its own units. "" is 2, or
+            ``raw:1`` for a score that is the logarithm of an importance weight (`dsir`). Below 0 it favours low scores.
         recall: the recall of each class on held-out data, for the balance ``label:recall``.
         max_source_removal: stop if a source loses more than this beyond what all lose. 1: never.
-        verify: with ``score.duplicates``, the number of removed rows that are compared again exactly.
+        verify: with ``score.duplicates``, the number of removed rows whose similarity is checked exactly.
         materialize: write the kept rows too, to ``out/rows``, in files of ``shard_rows`` rows.
         seed: of the draws and of the order among equal scores.
         progress: called with what is counted, how many are done, and of how many.

@@ -77,7 +77,7 @@ def quadratic(shares: np.ndarray, sizes: np.ndarray, total: int, *, least: int |
 
 
 def softmax(values: np.ndarray, temperature: float) -> np.ndarray:
-    """Return shares (p,): the softmax of values (p,) divided by ``temperature``, which is in units of the values."""
+    """Return shares (p,): the softmax of values (p,) / ``temperature``, which has the unit of the values."""
     with np.errstate(over="ignore"):  # a value that is far below the largest one has a share of 0
         odds = np.exp((values - values.max()) / temperature)
     return np.asarray(odds / odds.sum())
@@ -86,12 +86,13 @@ def softmax(values: np.ndarray, temperature: float) -> np.ndarray:
 def by_recall(missed: np.ndarray, sizes: np.ndarray, total: int) -> np.ndarray:
     """Give each class rows in proportion to ``missed`` (p,), which is 1 - recall, and at most its size.
 
-    A class gets total * missed / (sum of missed) rows, however large it is. What full classes cannot take goes to the
-    others, again in proportion to ``missed``, until no class overflows. Classes of recall 1 get rows only when all
-    others are full, or when every recall is 1; they then get the same number each.
+    The quota of a class is total * missed / (sum of missed) rows, whatever its size. If a class has fewer rows than its
+    quota, the rest goes to the other classes, again in proportion to ``missed``. This is repeated until no quota is
+    larger than its class. Classes of recall 1 get rows only if all other classes are full, or if every recall is 1.
+    They then get equal numbers.
 
-    Every number is rounded down, as the authors' code does. So fewer than 2 p of the ``total`` rows may be missing.
-    They are not handed out, so that the counts are those of that code.
+    Every quota is rounded down, as in the authors' code. So the quotas may sum to less than ``total``, by fewer than
+    2 p rows. These rows are not distributed, so that the counts equal those of the authors' code.
 
     Source: DRoP, Vysogorets et al. 2025, arXiv 2404.05579; code avysogorets/fair-data-pruning, quoters/drop.py.
 

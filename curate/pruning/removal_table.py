@@ -1,4 +1,4 @@
-"""Count what pruning removes from each source and each class, and warn where that is mostly a matter of length.
+"""Count what pruning removes from each source and each class, and warn if it selects mostly by length.
 
 In: batches of decided rows. Out: tables of rows and tokens, and sentences for people.
 """
@@ -18,14 +18,15 @@ from curate.tables import writer
 LARGEST_TABLE = 10_000  # classes: with more, the label is hardly a class, and no table of classes is made
 COUNTS = ("rows", "kept", "tokens", "tokens_kept")
 SHOWN_SOURCES = 6  # in the sentence, so that it stays a sentence
-KEPT_REASON = "kept"  # also of rows that only a floor keeps
+KEPT_REASON = "kept"  # the reason of all kept rows, including rows that only a floor keeps
 TABLE, PAGE = "removal.parquet", "removal.md"  # the files below the output: for programs and for people
 SCHEMA = {"source": pl.String(), "reason": pl.String(), "rows": pl.Int64(), "tokens": pl.Int64()}
-# Kept rows are short or long ones where their share of tokens is below half, or above twice, their share of rows.
+# Bounds of (share of tokens kept) / (share of rows kept). Outside them, most kept rows are short, or most are long.
 LEAST_RATIO, LARGEST_RATIO = 0.5, 2.0
-# A score whose ranks agree so well with those of the token counts selects by length first of all.
+# The largest absolute Spearman correlation of a score with the tokens of a row. Above it, the score selects mostly by
+# length.
 LARGEST_CORRELATION = 0.8
-# Of fewer rows than this, more than one random score in 50 has such a correlation.
+# With fewer rows there is no warning: a random score reaches this correlation with a probability of over 2 %.
 LEAST_ROWS = 8
 LENGTHS = ("tokens", "score.length")  # scores that are meant to follow length
 
@@ -49,8 +50,9 @@ class Removal:
     """What pruning by the score ``by`` kept and removed, in rows and tokens.
 
     ``by_reason`` has one row for each source and reason: source, reason, rows, tokens. ``by_source`` and ``by_label``
-    are made by `table`; the latter is None where there are no classes. ``length_correlation`` is Spearman's rank
-    correlation of the score with the tokens of a row, over ``compared_rows`` rows; None where one of them is constant.
+    are made by `table`; ``by_label`` is None if there are no classes. ``length_correlation`` is Spearman's rank
+    correlation of the score with the tokens of a row, over ``compared_rows`` rows. It is None if the score or the
+    tokens are constant.
     """
 
     by: str
@@ -77,7 +79,7 @@ def add(tally: Tally, names: pl.Series, tokens: pl.Series, keep: np.ndarray) -> 
 
 
 def add_verdicts(tally: VerdictTally, sources: pl.Series, tokens: pl.Series, verdict: np.ndarray) -> None:
-    """Count a batch of rows by source and verdict; ``verdict`` (n,) are numbers."""
+    """Count a batch of rows by source and verdict. ``verdict`` (n,) holds the numbers of verdicts."""
     frame = pl.DataFrame({"source": sources, "tokens": tokens, "verdict": verdict})
     columns = (pl.len().cast(pl.Int64).alias("rows"), pl.col("tokens").sum().cast(pl.Int64))
     for source, number, *counts in frame.group_by("source", "verdict").agg(columns).iter_rows():
@@ -88,7 +90,7 @@ def add_verdicts(tally: VerdictTally, sources: pl.Series, tokens: pl.Series, ver
 def reason_table(tally: VerdictTally, reasons: Mapping[int, str]) -> pl.DataFrame:
     """Return one row for each source and reason, sorted, the kept rows of a source first: see `Removal`.
 
-    ``reasons`` are the words of the verdicts. Kept rows have the reason ``kept``, whether or not a floor kept them.
+    ``reasons`` maps each verdict to its words. Kept rows have the reason ``kept``, whether or not a floor kept them.
     """
     words = {**reasons, KEPT: KEPT_REASON, KEPT_BY_FLOOR: KEPT_REASON}
     rows = [
@@ -162,7 +164,7 @@ def warnings(removal: Removal) -> tuple[str, ...]:
         lines.append(
             f"{_percent(kept, rows)} of the rows are kept, but {_percent(tokens_kept, tokens)} of the tokens: most "
             f"kept rows are {'short' if ratio < 1 else 'long'}. Choose another score or rule, or set --keep by the "
-            "share of tokens that you want"
+            "share of tokens that you want to keep"
         )
     r = removal.length_correlation
     enough_rows = removal.compared_rows >= LEAST_ROWS
@@ -203,7 +205,7 @@ def _sentence(removal: Removal) -> str:
 
 
 def _escaped(text: str) -> str:
-    """Return a text that stays in its cell: names of sources come from folders, which may hold any character."""
+    """Escape a text for a cell of a Markdown table. Sources are named after folders, which may hold any character."""
     return " ".join(text.replace("\\", "\\\\").replace("|", "\\|").split())
 
 

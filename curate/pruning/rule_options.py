@@ -18,7 +18,7 @@ from curate.tables import batches, meanings, readers
 from curate.tables.meanings import Declaration, Meaning
 from curate.tables.shards import Shard
 
-TEMPERATURE = "2"  # standard deviations of the score: a draw that favours high scores, and still reaches all others
+TEMPERATURE = "2"  # standard deviations of the score: the draw favours high scores but also includes low ones
 # Drawing by exp(log weight) is the resampling of DSIR (Xie et al. 2023, arXiv 2302.03169, section 3): T = 1, unscaled.
 LOG_WEIGHT_TEMPERATURE = "raw:1"
 WITHOUT_MEANING = ("middle", "stratified", "threshold", "sample")  # rules that any score serves
@@ -28,8 +28,8 @@ WITHOUT_MEANING = ("middle", "stratified", "threshold", "sample")  # rules that 
 class RuleOptions:
     """The options that say which rows are kept, as they are written on the command line.
 
-    ``rule`` and ``temperature`` may be empty: the score decides then. ``meaning`` holds what the user says of scores,
-    by name. ``dimension`` and ``embedding`` are for the rule ``auto`` only.
+    If ``rule`` or ``temperature`` is empty, the score decides it. ``meaning`` holds the meanings that the user gives,
+    by the name of the score. ``dimension`` and ``embedding`` are for the rule ``auto`` only.
     """
 
     by: str
@@ -46,7 +46,7 @@ class RuleOptions:
 
     @property
     def name(self) -> str:
-        """Return the score's name in short, as ``--meaning`` takes it."""
+        """Return the short name of the score, without ``score.``, as in ``--meaning``."""
         return self.by.removeprefix("score.")
 
 
@@ -56,8 +56,8 @@ def choose(options: RuleOptions, shards: Sequence[Shard]) -> tuple[RuleAdvice | 
     ``auto`` becomes the rule that it chooses, and its advice comes with it; other rules come without advice.
 
     Raises:
-        SchemaError: if an option cannot be read, or the rule does not suit the meaning of the score. Also for a
-            difficulty score without a rule: the message says what ``auto`` advises.
+        SchemaError: if an option cannot be read, or the rule does not suit the meaning of the score. A difficulty score
+            without a rule is also an error; the message says what ``auto`` advises.
     """
     _check_score(shards, options.by)
     declaration = declared(options, shards)
@@ -73,10 +73,10 @@ def choose(options: RuleOptions, shards: Sequence[Shard]) -> tuple[RuleAdvice | 
 
 
 def declared(options: RuleOptions, shards: Sequence[Shard]) -> Declaration:
-    """Return what is declared of the score to prune by. What the user says comes before what the files record.
+    """Return the meaning of the score to prune by. A meaning from the user overrides the one in the files.
 
     Raises:
-        SchemaError: if a name of ``--meaning`` is no column, or its meaning is not one of the three.
+        SchemaError: if a name of ``--meaning`` is not a column, or its meaning is not one of the three.
     """
     declaration = meanings.recorded(shards).get(options.by, Declaration())
     present = batches.columns(shards[0])
@@ -92,15 +92,15 @@ def declared(options: RuleOptions, shards: Sequence[Shard]) -> Declaration:
 
 
 def read_rule(options: RuleOptions, declaration: Declaration) -> Rule:
-    """Read the options into a rule, which may still be ``auto``. ``declaration`` is of the score.
+    """Read the options into a rule, which may still be ``auto``. ``declaration`` describes the score.
 
     Raises:
         SchemaError: if an option cannot be read, or does not fit the rule.
     """
     if ":" in options.trim:
         raise SchemaError(
-            f"--trim {options.trim!r}: write a share alone, as in 0.1. The hard end follows from the meaning of the "
-            "score, which --meaning can change"
+            f"--trim {options.trim!r}: write only a share, such as 0.1. The meaning of the score says which end is "
+            "hard; --meaning can change it"
         )
     default = LOG_WEIGHT_TEMPERATURE if declaration.log_weight else TEMPERATURE
     unit, _, number = (options.temperature or default).rpartition(":")
@@ -125,7 +125,7 @@ def read_rule(options: RuleOptions, declaration: Declaration) -> Rule:
 
 
 def sentence(rule: Rule, by: str) -> str:
-    """Return a sentence on which end of the score ``by`` a rule keeps, and what the score means."""
+    """Return a sentence that says which end of the score ``by`` a rule keeps, and what the score means."""
     what = meanings.described(rule.meaning) if rule.meaning else "a score of no recorded meaning"
     score = f"{by}, {what}"
     if rule.name in ("top", *ENDS):
@@ -134,13 +134,14 @@ def sentence(rule: Rule, by: str) -> str:
         end, unit = "high" if rule.temperature > 0 else "low", "" if rule.raw else " standard deviations"
         text = f"sample favours {end} values of {score}, at temperature {rule.temperature:g}{unit}"
     elif rule.name == "threshold":
-        text = f"threshold keeps values from {rule.keep:g} up of {score}"
+        text = f"threshold keeps values of at least {rule.keep:g} of {score}"
     elif rule.name == "middle":
         text = f"middle keeps the values nearest the median of {score}"
     else:
         text = f"{rule.name} keeps values from the whole range of {score}"
     if rule.trim:
-        text += f"; the {'highest' if rule.harder > 0 else 'lowest'} {100 * rule.trim:g} % are trimmed as the hardest"
+        hard_end = "highest" if rule.harder > 0 else "lowest"
+        text += f"; the hardest {100 * rule.trim:g} %, the {hard_end} values, are dropped first"
     return text
 
 
@@ -153,7 +154,7 @@ def group_column(rule: Rule, shards: Sequence[Shard]) -> str:
 
 
 def _check_score(shards: Sequence[Shard], by: str) -> None:
-    """Refuse a column that is not there, or whose order says nothing: text, a vector, the number of a cluster."""
+    """Refuse a column that is missing or has no meaningful order: text, a vector or the number of a cluster."""
     batches.require(shards[0], (by,))
     kind = batches.columns(shards[0])[by]
     if not (pa.types.is_floating(kind) or pa.types.is_integer(kind)) or by.startswith("cluster."):
@@ -163,42 +164,44 @@ def _check_score(shards: Sequence[Shard], by: str) -> None:
 
 
 def _check_meaning(rule: Rule, options: RuleOptions) -> None:
-    """Check that the rule, and trimming, serve a score of this meaning."""
+    """Check that the rule and the option --trim accept a score of this meaning."""
     if rule.name in (*ENDS, "auto"):
-        _check_difficulty(options, rule.meaning, f"--rule {rule.name} serves hardness and easiness", "Use --rule top")
+        _check_difficulty(
+            options, rule.meaning, f"--rule {rule.name} needs a hardness or easiness score", "Use --rule top"
+        )
     if rule.trim:
-        _check_difficulty(options, rule.meaning, "--trim drops the hardest rows", "Leave it out")
+        _check_difficulty(options, rule.meaning, "--trim needs a hardness or easiness score", "Leave it out")
     if rule.name != "top" or rule.meaning == "quality":
         return
     if rule.meaning is None:
-        raise SchemaError(f"--rule top serves quality, and {_not_recorded(options)}")
+        raise SchemaError(f"--rule top needs a quality score, and {_not_recorded(options)}")
     raise SchemaError(
-        f"--rule top serves quality, and {options.by} is {meanings.described(rule.meaning)}. Use --rule hard, easy or "
-        f"auto; or say --meaning {options.name}=quality if high is better"
+        f"--rule top needs a quality score, and {options.by} is {meanings.described(rule.meaning)}. Use --rule hard, "
+        f"easy or auto; or give --meaning {options.name}=quality if high is better"
     )
 
 
 def _check_difficulty(options: RuleOptions, meaning: Meaning | None, what: str, remedy: str) -> None:
-    """Check that the score is a hardness or an easiness; the message begins with ``what`` needs one."""
+    """Check that the score is a hardness or easiness score. ``what`` begins the message if it is not."""
     if meaning is None:
         raise SchemaError(f"{what}, and {_not_recorded(options)}")
     if meaning not in DIFFICULTIES:
         raise SchemaError(
-            f"{what}, and {options.by} is {meanings.described(meaning)}. {remedy}; or say --meaning "
+            f"{what}, and {options.by} is {meanings.described(meaning)}. {remedy}; or give --meaning "
             f"{options.name}=hardness if high is harder, {options.name}=easiness if high is easier"
         )
 
 
 def _not_recorded(options: RuleOptions) -> str:
     return (
-        f"the score files do not record what a high {options.by} means. Say --meaning {options.name}=MEANING with "
-        f"{meanings.choices()}. The rules {', '.join(WITHOUT_MEANING[:-1])} and {WITHOUT_MEANING[-1]} need no meaning "
-        "(--trim does)"
+        f"the score files do not record what a high {options.by} means. Give --meaning {options.name}=MEANING, where "
+        f"MEANING is {meanings.choices()}. The rules {', '.join(WITHOUT_MEANING[:-1])} and {WITHOUT_MEANING[-1]} need "
+        "no meaning (--trim does)"
     )
 
 
 def _without_rule(options: RuleOptions, auto: Rule, shards: Sequence[Shard]) -> str:
-    """Return the message for a difficulty score without a rule: what ``auto`` advises, or what it needs for that."""
+    """Return the error for a difficulty score without a rule: what ``auto`` advises, or what it needs to advise."""
     assert auto.meaning is not None
     what = f"{options.by} is {meanings.described(auto.meaning)}, and it has no default rule"
     try:

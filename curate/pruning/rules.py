@@ -45,9 +45,10 @@ class Rule:
     """A pruning rule and its settings.
 
     ``keep`` is the share of rows to keep; for the rule ``threshold`` it is the lowest score kept. ``meaning`` is what
-    a high score means; the rules ``hard`` and ``easy`` and trimming need a difficulty. ``trim`` is the share of rows
-    that are dropped first, the hardest. ``temperature`` is for the rule ``sample``. It is in standard deviations of the
-    score, or in its own units if ``raw``. Positive values favour high scores, and infinity favours none.
+    a high score means. The rules ``hard`` and ``easy``, and trimming, need a hardness or easiness score. ``trim`` is
+    the share of rows that are dropped first, the hardest. ``temperature`` is for the rule ``sample``. It is in standard
+    deviations of the score, or in its own units if ``raw``. Positive values favour high scores, and infinity favours
+    none.
     """
 
     name: str
@@ -158,7 +159,8 @@ def decide(column: ScoreColumn, rule: Rule) -> Decision:
         rows_each = np.append(rows_each, 0)
     exact = rule.balance.how != "floor" or rule.name == "stratified"
     if exact and rows_each is not None:
-        target = int(rows_each.sum())  # quotas by recall are rounded down, so they may sum to less than --keep asks for
+        # Quotas by recall are rounded down, so they may sum to fewer rows than --keep asks for.
+        target = int(rows_each.sum())
     if exact and rows_each is not None and rule.name != "middle":
         ranking = Ranking(stream, rule.seed, sorted_rows=SORTED_ROWS)
         ends = group_cutoffs.group_ends(ranking, rows_each, sizes, _span(column, rule))

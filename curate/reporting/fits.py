@@ -31,7 +31,7 @@ def fit_sections(folder: Path) -> Iterator[Section]:
         yield section
     elif files.exists(folder / "runs.parquet"):
         yield from pilot_sections(fit_files.load(path), folder / "runs.parquet", record)
-        # The curves of metrics stand after the laws whose losses they read.
+        # The curves of metrics come after the laws.
         if fit_files.load_metrics(path):
             yield curve_section(metric_curve.NAME, record)
 

@@ -13,7 +13,7 @@ from curate.tables import batches, meanings, scored
 from curate.tables.meanings import Declaration, Meaning
 
 SAMPLE = 20_000  # rows that a histogram counts: more would not change its shape
-# What the examples with the lowest and the highest score are, by the meaning of the score.
+# Words for the examples with the lowest and the highest score, by the meaning of the score.
 ENDS: Mapping[Meaning, tuple[str, str]] = {
     "quality": (" (worst)", " (best)"),
     "hardness": (" (easiest)", " (hardest)"),
@@ -43,7 +43,7 @@ def score_sections(folder: Path) -> Iterator[Section]:
 
 
 def _sentences(names: Sequence[str], recorded: Mapping[str, Declaration]) -> str:
-    """Say of each score what a high value means, as far as the score files record it."""
+    """Say what a high value of each score means, if the score files record it."""
     known_meanings = {name: recorded[name].meaning for name in names if name in recorded}
     listed = [f"{name} is {meanings.described(meaning)}" for name, meaning in known_meanings.items() if meaning]
     return "".join(f"{item}. " for item in listed).rstrip()

@@ -13,14 +13,14 @@ DETAIL = 200  # letters of another library's error that are shown
 
 
 def rows_where(frame: pl.DataFrame, where: str, origin: str) -> pl.DataFrame:
-    """Return the rows for which a condition holds; in it, a word in a column of numbers counts as empty.
+    """Return the rows for which a condition holds. A word in a number column counts as empty.
 
     Raises:
-        SchemaError: if the condition is no SQL, or names a column that does not exist.
+        SchemaError: if the condition is not valid SQL, or names a column that does not exist.
     """
     condition = _quote(where, frame.columns)
     problem = ""
-    # Then once more with the words, so that a condition can name them, as in loss.web <> 'crashed'.
+    # If that fails, try again with the words kept, so that a condition can name them, as in loss.web <> 'crashed'.
     for view in (number_columns.converted(frame, words_to_null=True), frame):
         try:
             return frame.filter(view.select(pl.sql_expr(condition).alias("where"))["where"])

@@ -130,7 +130,7 @@ def split(
     for eval_name in (*evals, domain):
         if np.isnan(data.loss(eval_name, missing=True)).all():
             raise SchemaError(f"{data.origin}: loss.{eval_name} is empty in all {len(data)} rows. Fill it in")
-    # A mean over some of the evals would be on another scale: it needs all of them.
+    # The general loss is a mean over all general evals. A mean over only some of them would be on another scale.
     columns = [f"loss.{eval_name}" for eval_name in evals]
     complete = ~pl.any_horizontal(pl.col(columns).is_null())
     frame = data.frame.with_columns(pl.when(complete).then(pl.mean_horizontal(columns)).alias(f"loss.{name}"))
@@ -154,7 +154,7 @@ def split(
 
 
 def _measured(runs: Runs, general: str, domain: str) -> Runs:
-    """Return the runs with both a general and a domain loss, with a note on how many have not."""
+    """Return the runs that have both a general and a domain loss, with a note on how many do not."""
     measured = runs.frame[f"loss.{general}"].is_not_null() & runs.frame[f"loss.{domain}"].is_not_null()
     if measured.all():
         return runs
@@ -164,14 +164,14 @@ def _measured(runs: Runs, general: str, domain: str) -> Runs:
             "other evals with --general and --domain"
         )
     note = (
-        f"{int((~measured).sum())} of {len(runs)} runs lack loss.{domain} or a general loss, first "
-        f"{runs.frame['run'].filter(~measured)[0]!r}: they are left out"
+        f"{int((~measured).sum())} of {len(runs)} runs lack loss.{domain} or a general loss, the first is "
+        f"{runs.frame['run'].filter(~measured)[0]!r}. They are left out"
     )
     return replace(runs, frame=runs.frame.filter(measured), notes=(*runs.notes, note))
 
 
 def _check_share(runs: Runs, pool: str) -> None:
-    """Stop if a share of the domain cannot be one: the sums of shares are checked where recipes are built."""
+    """Check that every share of the domain lies in [0, 1]. Sums of shares are checked where recipes are built."""
     shares = runs.numbers(f"weight.{pool}")
     wrong = (shares < 0) | (shares > 1)
     if wrong.any():

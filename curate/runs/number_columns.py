@@ -1,4 +1,4 @@
-"""Which columns of a run table hold numbers, and what to write instead of a value that is not one."""
+"""Read the number columns of a run table, and say what to write instead of a value that is not a number."""
 
 import re
 from dataclasses import dataclass
@@ -7,9 +7,10 @@ import polars as pl
 
 from curate.errors import SchemaError
 
-# Every use of a run table reads these columns. A value that is not a number stops it at once.
+# Every command needs these columns. A value that is not a number is refused when the table is read.
 REQUIRED = re.compile(r"params|tokens|weight\..+|unique\..+")
-# A value of these that is not a number stops only what reads its column: other evals can still be fitted.
+# In these columns a value that is not a number is refused only when the column is used, so that one bad loss does not
+# stop the fit of another eval.
 OPTIONAL = re.compile(r"planned_tokens|batch_tokens|lr|(loss|metric|distance)\..+")
 POWERS = {"k": 1e3, "m": 1e6, "b": 1e9, "g": 1e9, "t": 1e12}  # suffixes of 70M and 7B
 DIGITS = r"(\d*\.?\d+)"
@@ -20,7 +21,7 @@ DECIMAL_COMMA = re.compile(r"\d*,\d+")
 REMEDIES = {
     "params": "Write the number of parameters, such as 7e7",
     "tokens": "Write the number of training tokens, such as 2e10",
-    "weight": "Write the share as a number from 0 to 1. Leave the cell empty if the run did not use the pool",
+    "weight": "Write the share as a number from 0 to 1. If the run did not use the pool, leave the cell empty",
     "unique": "Write the number of tokens on hand. Leave the cell empty if the pool never runs out",
 }
 SHOWN = 60  # letters of a wrong value in an error
@@ -28,9 +29,9 @@ NOT_MEASURED = "Leave the cell empty if it was not measured"
 
 
 def converted(frame: pl.DataFrame, *, words_to_null: bool = False) -> pl.DataFrame:
-    """Return a frame whose columns of numbers are float64, with null for empty cells and NaN.
+    """Return a frame with its number columns as float64, and null for empty cells and NaN.
 
-    A column with another value stays as it is; with ``words_to_null`` such values become null.
+    A column that also holds words is not changed. With ``words_to_null`` it is converted, and the words become null.
     """
     names = [name for name in frame.columns if REQUIRED.fullmatch(name) or OPTIONAL.fullmatch(name)]
     columns = [_floats(frame[name]) for name in names]
@@ -41,14 +42,14 @@ def converted(frame: pl.DataFrame, *, words_to_null: bool = False) -> pl.DataFra
 
 @dataclass(frozen=True)
 class _Floats:
-    """A column as float64, and which of its cells hold something else than a number (n,)."""
+    """A column as float64, and a mask (n,) of the cells that hold something other than a number."""
 
     floats: pl.Series
     words: pl.Series
 
 
 def _floats(column: pl.Series) -> _Floats | None:
-    """Return a column as numbers; None if its type holds no text and no numbers, such as dates or lists."""
+    """Return a column as numbers, or None if its type is neither text nor numbers, such as dates or lists."""
     if isinstance(column.dtype, pl.Categorical | pl.Enum):
         column = column.cast(pl.String)
     if column.dtype == pl.String:
@@ -62,10 +63,10 @@ def _floats(column: pl.Series) -> _Floats | None:
 
 
 def refuse_words(frame: pl.DataFrame, name: str, table: str) -> None:
-    """Stop if a column of a converted frame holds something else than numbers.
+    """Check that a column of a converted frame holds only numbers.
 
     Raises:
-        SchemaError: with the table, the run, the column, the value, and what to write instead.
+        SchemaError: if it does not. The message gives the run, the column, the value, and what to write instead.
     """
     column = frame[name]
     if column.dtype == pl.Float64:
@@ -84,15 +85,15 @@ def refuse_words(frame: pl.DataFrame, name: str, table: str) -> None:
 
 
 def _remedy(name: str, cell: str) -> str:
-    """Return what to write in the place of a cell."""
+    """Return advice on what to write instead of a cell."""
     kind = name.partition(".")[0]
     if percent := PERCENT.fullmatch(cell):
         return f"Write {float(percent[1]) / 100:g}"
     if suffix := SUFFIX.fullmatch(cell):
         return f"Write {float(suffix[1]) * POWERS[suffix[2].lower()]:g}"
-    # 2,163 is a count of tokens, or a loss with a decimal comma.
+    # In a count, the comma in 2,163 separates thousands. In other columns it is a decimal comma.
     if kind not in ("params", "tokens", "unique") and DECIMAL_COMMA.fullmatch(cell):
         return f"Write {cell.replace(',', '.')}, with a decimal point"
     if THOUSANDS.fullmatch(cell):
-        return f"Write {re.sub(r'[^0-9]', '', cell)}, without separators of thousands"
+        return f"Write {re.sub(r'[^0-9]', '', cell)}, without thousands separators"
     return REMEDIES.get(kind, NOT_MEASURED)

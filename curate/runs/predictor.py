@@ -9,8 +9,10 @@ from torch import Tensor
 
 from curate.runs.recipes import Recipes
 
-TINY = 1e-300  # in place of a standard deviation of 0
-FAR_OUT, HALVINGS = 10.0, 60  # standard deviations beyond which no mass counts; halvings to the last digit
+TINY = 1e-300  # replaces a standard deviation of 0, to avoid a division by 0
+# The search for an end starts this many standard deviations outside the centres, where the probability is negligible.
+FAR_OUT = 10.0
+HALVINGS = 60  # of the search range: this gives all digits of a float64
 # The medians of 9 equal parts of the standard normal distribution: a new run's noise, in standard deviations.
 NORMAL = (-1.5932, -0.9674, -0.5895, -0.2822, 0.0, 0.2822, 0.5895, 0.9674, 1.5932)
 
@@ -84,17 +86,17 @@ class MetricPredictor(Protocol):
 
     @property
     def reads(self) -> str:
-        """What the metric is predicted from, in words, such as ``loss.c4``."""
+        """The input from which the metric is predicted, in words, such as ``loss.c4``."""
         ...
 
     @property
     def flat(self) -> str | None:
-        """Why the runs cannot tell how the metric depends on the loss, or None."""
+        """The reason if the runs do not determine how the metric depends on the loss, else None."""
         ...
 
     @property
     def loss(self) -> Predictor | None:
-        """The mean loss whose lowest value gives the best metric. None if no loss decides the metric."""
+        """The mean loss whose lowest value gives the best metric, or None if the metric does not depend on a loss."""
         ...
 
     def values(self, recipes: Recipes) -> Tensor:
@@ -150,9 +152,9 @@ def central(values: Tensor, level: float) -> tuple[Tensor, Tensor]:
 def mixture_ends(centres: Tensor, deviations: Tensor, level: float) -> tuple[Tensor, Tensor]:
     """Return the low (n,) and high (n,) ends of the central ``level`` of n mixtures of normal distributions.
 
-    A mixture consists of m equally likely distributions, with ``centres`` (m, n) and standard ``deviations`` (m, n). It
-    is the distribution of a new run: the draws differ by their centres, and every run adds its noise. Without noise an
-    end is one of the centres.
+    A mixture consists of m equally likely normal distributions, with ``centres`` (m, n) and standard ``deviations`` (m,
+    n). It is the predictive distribution of a new run: each bootstrap draw gives a centre, and the deviations are the
+    noise of a run. Without noise, each end is one of the centres.
     """
     scale = deviations.clamp_min(TINY)
     finite = torch.isfinite(centres)
@@ -160,7 +162,7 @@ def mixture_ends(centres: Tensor, deviations: Tensor, level: float) -> tuple[Ten
     high = torch.where(finite, centres + FAR_OUT * scale, -torch.inf).amax(dim=0)
     tails = torch.tensor([(1 - level) / 2, (1 + level) / 2], dtype=torch.float64)[:, None]
     low, high = low.expand(2, -1), high.expand(2, -1)
-    # The mass below a point only grows with it, so that halving the range finds the point with a given mass.
+    # The probability below a point increases with the point, so bisection finds the point with a given probability.
     for _ in range(HALVINGS):
         middle = (low + high) / 2
         mass = torch.special.ndtr((middle[:, None] - centres) / scale).mean(dim=1)
@@ -183,8 +185,8 @@ def spread(draws: Tensor, noise: float, level: float) -> tuple[Tensor, Tensor]:
 class Blend:
     """A weighted sum of predictors over the same pools.
 
-    The predictors are of several evals, or are several laws for one eval. ``weights`` sum to 1. Weights that were
-    themselves fitted have ``draw_weights`` (b, fits): those of each bootstrap draw.
+    The predictors are for several evals, or are several laws for one eval. ``weights`` sum to 1. If the weights were
+    fitted, ``draw_weights`` (b, fits) are the weights of each bootstrap draw.
     """
 
     fits: tuple[Predictor, ...]

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from curate.errors import SchemaError
 
-# Published tables print shares with three digits: four rounded shares can miss a sum of 1 by .002. The small addition
-# keeps .998 and 1.002 themselves inside, whose float values lie a little outside.
+# Published tables print shares with three digits, so the sum of four rounded shares can differ from 1 by .002. The
+# small addition includes sums of .998 and 1.002 in spite of rounding errors of floats.
 SUM_TOLERANCE = 2e-3 + 1e-9
 PERCENT_SUMS = (90.0, 110.0)  # shares whose sum lies here were written in percent
 SHOWN = 8  # shares that an error message lists, so that it stays one line
@@ -43,7 +43,7 @@ class Recipes:
 
     @property
     def fresh(self) -> Tensor:
-        """Unique tokens seen of each pool (n, p): all tokens seen where a pool never runs out."""
+        """Unique tokens (n, p) that a run saw of each pool. If a pool never runs out, all its tokens are unique."""
         return torch.minimum(self.seen, self.unique)
 
     def __len__(self) -> int:
@@ -70,7 +70,7 @@ class Recipes:
 
 @dataclass(frozen=True)
 class Labels:
-    """The words by which errors name rows: the table, its n runs and its p pools; without names they are numbered."""
+    """Names for error messages: the table, its n runs and its p pools. Without names, rows and pools are numbered."""
 
     table: str = ""
     runs: tuple[str, ...] = ()

@@ -23,19 +23,19 @@ if TYPE_CHECKING:
     from curate.charts import Chart
 
 ALL = "all"  # the name of the only pool of a table that has no weight columns
-MEMORY = "the run table"  # the name of a table in memory in errors
-START = "start"  # the name of a row that holds the losses before continued training; tokens = 0 says the same
-ROUNDED = 1e-6  # sums of shares that miss 1 by less come from the last digits of floats, and need no note
+MEMORY = "the run table"  # how errors name a table in memory
+START = "start"  # a row with this name holds the losses before continued training, as a row with tokens = 0 does
+ROUNDED = 1e-6  # a smaller difference of a sum of shares from 1 is a rounding error of floats, and gives no note
 
 
 @dataclass(frozen=True, repr=False)
 class Runs:
     """A run table after its checks: finished training runs with their mixtures, budgets and losses.
 
-    ``pools`` and ``evals`` are the names of the columns ``weight.<pool>`` and ``loss.<eval>``. ``target`` names the
-    column ``distance.<target>`` from which recipes take their distance; None if they have none. Runs are a table
-    themselves: every function that reads a run table accepts them. ``origin`` names the table in errors, and ``notes``
-    say what was changed or left out when it was read.
+    ``pools`` and ``evals`` are the names in the columns ``weight.<pool>`` and ``loss.<eval>``. ``target`` is the name
+    in the column ``distance.<target>`` that gives the distance of a recipe, or None. Every function that reads a run
+    table also accepts a ``Runs``. ``origin`` names the table in errors. ``notes`` say what was changed or left out when
+    the table was read.
     """
 
     frame: pl.DataFrame
@@ -95,8 +95,8 @@ class Runs:
         if start.all():
             raise SchemaError(f"{self.origin} has only start rows (tokens = 0). Add rows of runs that were trained")
         note = (
-            f"{_rows(int(start.sum()), len(self))} have tokens = 0, first {self.frame['run'].filter(start)[0]!r}: they "
-            "show the model before training, and are left out"
+            f"{_rows(int(start.sum()), len(self))} have tokens = 0, the first is "
+            f"{self.frame['run'].filter(start)[0]!r}. They show the model before training, and are left out"
         )
         return replace(self, frame=self.frame.filter(~start), notes=(*self.notes, note))
 
@@ -114,7 +114,7 @@ class Runs:
         """Return the runs with a value in one of these columns of numbers, with a note on empty cells.
 
         Raises:
-            SchemaError: a column that does not exist, is empty in all rows, or holds something else than numbers.
+            SchemaError: a column that does not exist, is empty in all rows, or holds values that are not numbers.
         """
         empty = {name: np.isnan(self.numbers(name)) for name in columns}
         if nowhere := [name for name, cells in empty.items() if cells.all()]:
@@ -124,8 +124,8 @@ class Runs:
             )
         names = self.frame["run"]
         notes = [
-            f"{name} is empty in {_rows(int(cells.sum()), len(self))}, first {names[int(cells.argmax())]!r}: they are "
-            "left out of its fit"
+            f"{name} is empty in {_rows(int(cells.sum()), len(self))}, the first is {names[int(cells.argmax())]!r}. "
+            "The fit of this column leaves them out"
             for name, cells in empty.items()
             if cells.any()
         ]
@@ -136,7 +136,7 @@ class Runs:
         """Return a column as (n,) numbers, NaN where it is empty.
 
         Raises:
-            SchemaError: if there is no such column, or it holds something else than numbers.
+            SchemaError: if there is no such column, or it holds values that are not numbers.
         """
         if name not in self.frame.columns:
             raise SchemaError(f"{self.origin} has no column {name!r}; it has {listed(self.frame.columns)}")
@@ -196,9 +196,9 @@ class Runs:
     def clusters(self) -> np.ndarray:
         """The training of each run as (n,) integer codes; checkpoints of one training share a code.
 
-        Rows of one training share the column ``training``. In a table without it, rows with equal weights, params,
-        unique tokens and seed are one training; without weight columns it is the part of the run's name before ``@``.
-        The bootstrap draws whole trainings.
+        Rows with the same value in the column ``training`` are one training. Without that column, rows with the same
+        weights, params, unique tokens and seed are one training. Without weight columns, the training is the part of
+        the run's name before ``@``. The bootstrap draws whole trainings.
         """
         config = [c for c in self.frame.columns if c.startswith(("weight.", "unique.")) or c in ("params", "seed")]
         if "training" in self.frame.columns:
@@ -243,7 +243,7 @@ def _in_memory(table: Table) -> pl.DataFrame:
     try:
         return frames.frame(table)
     except (TypeError, ValueError, pl.exceptions.PolarsError) as error:
-        # pandas has columns of mixed types, which Arrow has not: its error names the column.
+        # A pandas column can have mixed types, which Arrow refuses. Arrow's error names the column.
         detail = " ".join(str(error).split())[: table_file.DETAIL]
         raise SchemaError(
             f"{MEMORY} cannot be read ({detail}). Give each column one type: in pandas, pandas.to_numeric(column, "
@@ -277,7 +277,7 @@ def check(frame: pl.DataFrame, origin: str, *, losses: bool = True, target: str 
     for name in frame.columns:
         if number_columns.REQUIRED.fullmatch(name):
             number_columns.refuse_words(frame, name, origin)
-    # The model before training has been trained on no tokens, whatever the table says of them.
+    # A start row is the model before training, so its tokens are 0, whatever the table says.
     frame = frame.with_columns(
         tokens=pl.when((pl.col("run") == START) & pl.col("tokens").is_null()).then(0.0).otherwise("tokens")
     )
@@ -297,8 +297,8 @@ def _note_on_sums(frame: pl.DataFrame, weights: Sequence[str]) -> tuple[str, ...
         return ()
     most = int(np.where(rounded, away, 0).argmax())
     return (
-        f"the shares of {_rows(int(rounded.sum()), len(frame))} do not sum to 1 exactly, and are rescaled: run "
-        f"{frame['run'][most]!r} is furthest off, by {away[most]:.2g}",
+        f"the shares of {_rows(int(rounded.sum()), len(frame))} do not sum to 1 exactly, and are rescaled. The largest "
+        f"difference from 1 is {away[most]:.2g}, in run {frame['run'][most]!r}",
     )
 
 

@@ -1,7 +1,7 @@
 """Read the file of a run table: Parquet, or text in which commas, semicolons or tabs separate the columns.
 
-Spreadsheets, trackers and data-frame libraries write many dialects. Each becomes the same table here, or one line that
-says what to change.
+Spreadsheets, experiment trackers and data-frame libraries write many dialects. Each dialect is read into the same
+table, or refused with one line that says what to change.
 """
 
 import csv
@@ -15,9 +15,9 @@ import polars as pl
 from curate.errors import SchemaError
 from curate.tables import file_format
 
-SEPARATORS = (",", ";", "\t")  # the first wins where a header has none of them: it is a table of one column
+SEPARATORS = (",", ";", "\t")  # a header with none of these is read with the first: a table of one column
 PARQUET, PARQUET_ENDINGS = b"PAR1", (".parquet", ".pq")
-# How a file begins that is neither text nor Parquet, and what to do with it.
+# First bytes of files that are neither text nor Parquet, and what the user should do.
 OTHER_KINDS = {
     b"PK": "is a workbook or an archive. Save its table as CSV",
     b"ARROW1": "is an Arrow file. Save it as Parquet",
@@ -26,17 +26,17 @@ OTHER_KINDS = {
     b"{": "is JSON. Save it as CSV or Parquet",
     b"[": "is JSON. Save it as CSV or Parquet",
 }
-# Byte-order marks, which spreadsheets write; without one, text is UTF-8.
+# Byte-order marks, which spreadsheets write. Text without one is UTF-8.
 ENCODINGS = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
-NAMELESS = re.compile(r"(Unnamed: \d+)?")  # pandas names a column without a header, such as its index, like this
+NAMELESS = re.compile(r"(Unnamed: \d+)?")  # an empty header, or pandas' name for a column without one
 DETAIL = 200  # letters of another library's error that are shown
 
 
 def read(path: Path) -> pl.DataFrame:
-    """Return the table of a file; a column of text files is of numbers if all its values are.
+    """Return the table in a file. In a text file, a column whose values are all numbers becomes a number column.
 
-    The first bytes decide between Parquet and text, and the header decides the separator, so that endings such as .CSV
-    or .tsv need no rule. Columns without a name and rows without a value are dropped.
+    The first bytes show whether the file is Parquet or text, and the header shows the separator. The ending of the name
+    does not matter. Columns without a name and rows without a value are dropped.
 
     Raises:
         SchemaError: no such file, not a table, two columns of one name, or a line with too many values.
@@ -75,7 +75,7 @@ def _decoded(path: Path, start: bytes) -> str:
 def _text_table(path: Path, text: str) -> pl.DataFrame:
     header_line = next((line for line in text.splitlines() if line.strip()), "")
     separator = max(SEPARATORS, key=header_line.count)
-    # Strict, so that a quote that never closes is an error; otherwise it would swallow the rest of the file.
+    # Strict mode makes a quote that is never closed an error. Otherwise the rest of the file would become one cell.
     lines = csv.reader(StringIO(text), delimiter=separator, strict=True)
     rows = ((lines.line_num, [cell.strip() for cell in cells]) for cells in lines)
     with_values = ((line, cells) for line, cells in rows if any(cells))
@@ -90,20 +90,23 @@ def _text_table(path: Path, text: str) -> pl.DataFrame:
 def _full_rows(
     path: Path, rows: Iterator[tuple[int, list[str]]], width: int, separator: str
 ) -> Iterator[Sequence[str]]:
-    """Yield every row with exactly ``width`` cells: empty cells at its end may be absent, or be too many."""
+    """Yield every row with exactly ``width`` cells. Missing cells at the end are added, extra empty cells removed."""
     for line, cells in rows:
         if any(cells[width:]):
             raise SchemaError(
                 f"{path}, line {line}: {len(cells)} values where the header names {width} columns. Write numbers "
-                f"without separators of thousands, and put text that holds {separator!r} in quotes"
+                f"without thousands separators, and put text that holds {separator!r} in quotes"
             )
         yield [*cells[:width], *[""] * (width - len(cells))]
 
 
 def _typed(name: str, cells: Sequence[str]) -> pl.Series:
-    """Return cells as whole numbers or numbers if all are, else as text; an empty cell is null."""
+    """Return cells as whole numbers if all are whole, else as floats if all are numbers, else as text.
+
+    An empty cell becomes null.
+    """
     text = pl.Series(name, [cell or None for cell in cells], dtype=pl.String)
-    # Names of runs stay text: 007 and 7 are two runs.
+    # Names of runs stay text, so that 007 and 7 remain two runs.
     for dtype in () if name == "run" else (pl.Int64, pl.Float64):
         numbers = text.cast(dtype, strict=False)
         if numbers.null_count() == text.null_count():

@@ -36,7 +36,7 @@ class LoadedTrainer:
     data_hash: str
 
     def on_hand(self, pools: Sequence[Pool]) -> list[Pool]:
-        """Return pools with the tokens that the trainer has of them: without those that are held out."""
+        """Return pools with the number of tokens that the trainer can use, without held-out tokens."""
         return [replace(pool, tokens=self.unique[pool.name]) for pool in pools]
 
 

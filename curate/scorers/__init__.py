@@ -11,8 +11,8 @@ if there is no ``learn``, one paragraph ``name: meaning (default)`` each.
 
 The attribute ``meanings`` of the class declares each score: ``meanings = {"score.my_metric": "hardness"}``. A high
 score is better (``quality``), harder (``hardness``) or easier (``easiness``). Score files record this, and the rules of
-`prune` follow it. Where options decide the meaning, ``meanings`` is a property. A score that is the logarithm of an
-importance weight is also named in the tuple ``log_weights``.
+`prune` use it. If options decide the meaning, ``meanings`` is a property. If a score is the logarithm of an importance
+weight, the tuple ``log_weights`` names it too.
 """
 
 from collections.abc import Mapping
@@ -26,8 +26,8 @@ __all__ = ["Scorer"]
 class Scorer(Protocol):
     """A pruning metric: a frozen dataclass that reads the columns ``needs`` and adds those of ``schema``.
 
-    Its attribute ``meanings`` maps each score column to ``quality``, ``hardness`` or ``easiness``. A scorer of a user's
-    own may leave it out; then `prune` needs ``--meaning``.
+    Its attribute ``meanings`` maps each score column to ``quality``, ``hardness`` or ``easiness``. A scorer that a user
+    wrote may leave it out; then some rules of `prune` need ``--meaning``.
 
     Columns are ``score.<name>`` (float64), ``emb.<name>`` (vectors), ``logits.<epoch>`` (vectors) or ``cluster.<name>``
     (int32, the group of a row). What a scorer learned is in ``arrays``, which is saved and loaded again. It may have a

@@ -8,8 +8,9 @@ import polars as pl
 
 from curate.errors import SchemaError
 
-# Repeats are found up to 762 bytes back: a window of 2^10 bytes less the 262 that zlib keeps for its next match. Larger
-# windows find more in long texts, and then the score follows the length (docs/decisions.md).
+FORMAT = 2  # since format 2 a text is compared with ordinary texts of its length
+# Repeats are found up to 762 bytes back: zlib keeps 262 of the 2^10 bytes of the window for its next match. With a
+# larger window, zlib would find more repeats in longer texts, and the score would follow length (docs/decisions.md).
 WINDOW_BITS = 10
 MEMORY_LEVEL = 4  # tables of 2^11 entries, which a window of 1,024 bytes does not fill; smaller tables are slower
 FRAME_BYTES = 2  # of a DEFLATE block with fixed codes: 3 bits before, 7 bits after, rounded up to bytes
@@ -20,10 +21,11 @@ SHORT_CODED = bytes(range(FIRST_LONG_CODE))
 # prose by benchmarks/scorers/compression_by_length.py, so that the score does not follow the length of either.
 SAVED = 0.55  # of a long text
 HALF = 200  # bytes of the text that saves half as much
-# Added to what a text saves and to what is expected, as savings before the first repeat: code saves its first bytes
-# sooner than prose does, and with this both keep their distance to the expected savings at every length.
+# Added to the savings of a text and to the expected savings. In short texts, code saves bytes earlier than prose does.
+# With this constant, the scores of code and of prose stay level at every length.
 PRIOR = 0.2
-# Short texts of nothing but repeats come out below 0. Scores under 0.1 are squeezed: they stay positive and differ.
+# Short texts that only repeat themselves would score below 0. Scores under 0.1 are mapped to positive values, in the
+# same order.
 TAIL = 0.1
 
 
@@ -31,16 +33,16 @@ TAIL = 0.1
 class Compression:
     """How badly a text compresses for its length; high is hard to compress, low repeats itself.
 
-    ``score.compression`` (float64, 0 to 1) is the share of its size that a text keeps under DEFLATE, as it would be if
-    the text were long. At every length, code has about 0.4 and prose about 0.6. Keep high scores: the lowest are
-    boilerplate, tables and repeated phrases. The very highest, over about 0.85, are noise: keys, hashes, encoded files.
-    A repeat counts if it lies within 762 bytes of the same text before it; the scorer ``repetition`` finds those
-    further apart. A text that is too short to repeat itself scores between 0.45 (one letter) and 0.7 (50 letters). An
-    empty or null text scores 0.
+    ``score.compression`` (float64, 0 to 1) compares the compressed size of a text with that of ordinary texts of the
+    same length. At every length, code scores about 0.4 and prose about 0.6. Keep high scores. The lowest are
+    boilerplate, tables and repeated phrases. The very highest, over about 0.85, are noise: keys, hashes and encoded
+    files. A repeat counts only within a distance of 762 bytes; the scorer ``repetition`` finds repeats that are further
+    apart. A text that is too short to repeat itself scores between 0.45 (one letter) and 0.7 (50 letters). An empty or
+    null text scores 0.
 
-    Of n bytes a text saves s = 1 - compressed / uncompressed, both in fixed Huffman codes. Ordinary texts save e =
-    0.55 n / (n + 200). The score is x = 1.2 - (s + 0.2) 0.75 / (e + 0.2), and 0.1 exp(10 x - 1) where x is under 0.1. A
-    long text without a repeat has s = 0 and so scores 1.
+    A text of n bytes saves s = 1 - compressed / uncompressed, both in fixed Huffman codes. Ordinary texts save e =
+    0.55 n / (n + 200). With x = 1.2 - (s + 0.2) 0.75 / (e + 0.2), the score is x, or 0.1 exp(10 x - 1) if x is under
+    0.1. A long text without a repeat has s = 0 and scores 1.
 
     Options:
         level: effort of zlib, 1 (fastest) to 9 (smallest) (default 6).
@@ -66,7 +68,7 @@ class Compression:
 
 def savings(raw: bytes, level: int) -> float:
     """Return the share of its size that a text saves by its repeats, 0 to 1."""
-    # Fixed codes, because a table of codes takes some 60 bytes: little of a long text, but much of a short one.
+    # Fixed codes, because a table of codes takes about 60 bytes, which is much for a short text.
     deflate = zlib.compressobj(level, zlib.DEFLATED, -WINDOW_BITS, MEMORY_LEVEL, zlib.Z_FIXED)
     compressed = len(deflate.compress(raw)) + len(deflate.flush()) - FRAME_BYTES
     uncompressed = float(len(raw))

@@ -1,7 +1,7 @@
 """Coverage of the embedding space, after ZCore (Griffin et al. 2024, arXiv 2411.15349).
 
-The score is a mean over random planes of two coordinates, and a row's share of a plane varies much from plane to plane.
-So the probes are dealt to two independent halves, and probes are added until the halves choose the same rows.
+The score is a mean over random planes of two coordinates, and the gain of a row varies much from plane to plane. So the
+planes are split into two independent halves, and planes are added until both halves choose nearly the same rows.
 """
 
 from collections.abc import Iterator, Mapping
@@ -19,17 +19,17 @@ from curate.streaming.scratch import scratch_folder
 from curate.streaming.tiles import Tiles
 from curate.tables.batches import Stream, keys
 
-# 2: probes are added until two halves agree, rows that are equal in a plane share gains and losses, and the unit is an
-# even share of the probes
+# 2: planes are added until two halves agree, rows that are equal in a plane share gains and losses, and a score of 1 is
+# an even share of the probes
 FORMAT = 2
-LEAST_PROBES = 500  # probes of a plane for a small data set, where a tenth of the rows would be few
+LEAST_PROBES = 500  # in a plane; for small data sets a tenth of the rows would be too few
 FIRST_PLANES = 100  # planes before the halves are first compared
-# The cost is bounded: about 2 CPU-minutes up to 1,000,000 rows (benchmarks/scorers/coverage.py).
+# These two bound the cost: about 2 CPU-minutes up to 1,000,000 rows (benchmarks/scorers/coverage.py).
 MOST_PLANES = 5000
-MOST_ROWS = 10**8  # rows of all planes together
-TOP = 0.2  # share of the rows, those with the highest scores, in which the halves are compared
+MOST_ROWS = 10**8  # planes times rows
+TOP = 0.2  # the halves are compared by their highest scores, this share of the rows
 AGREED = 0.9  # share of these rows that the halves must have in common
-GOLDEN = (5**0.5 - 1) / 2  # its multiples modulo 1 fill [0, 1) more evenly than any other number's
+GOLDEN = (5**0.5 - 1) / 2  # multiples of the golden ratio, modulo 1, fill [0, 1) most evenly
 
 Plane = tuple[int, np.ndarray]  # the half to which a plane belongs, and its two coordinates
 
@@ -39,17 +39,17 @@ class Coverage:
     """How much of the embedding space a row alone covers; high is rare.
 
     ``score.coverage`` (float64, any sign): probes are drawn in random planes of two coordinates. The row nearest to a
-    probe gains 1, and the ``near`` rows nearest to that row lose 1 / near each. The total is given in units of an even
-    share, probes / n; the scores of all rows sum to 0. A row that was not learned from scores 0. ``ids`` (n,) are the
-    sorted hash(id, seed), uint64, ``scores`` (n,) float64. ``halves`` (3,) are the share of the fifth of rows with the
-    highest scores that two independent halves of the probes have in common (0.2 by chance), the number of planes, and
-    the probes in each.
+    probe gains 1, and the ``near`` rows nearest to that row lose 1 / near each. The sum is divided by probes / n, the
+    gain of a row if all rows gained equally. The scores of all rows sum to 0. A row that was not in the learned data
+    scores 0. ``ids`` (n,) are the sorted hash(id, seed), uint64, and ``scores`` is (n,) float64. ``halves`` (3,) holds
+    the agreement of the two halves, the number of planes, and the probes in each plane. The agreement is the share of
+    the fifth of rows with the highest scores that both halves have in common (0.2 by chance).
 
-    It differs from ZCore in five ways. ZCore draws a new plane for each probe; here a plane has many probes, evenly
-    spread. ZCore measures distances in a plane as the sum of two differences; here they are Euclidean. There the 1,000
-    nearest rows share the loss in proportion to 1 / distance^4; here ``near`` rows lose the same. There one row gains
-    for all that are equal in the plane, and one of its copies loses 1; here such rows share gains and losses evenly.
-    ZCore starts from uniform random scores and scales the result to 0 to 1; here neither is done.
+    It differs from ZCore in five ways. (1) ZCore draws a new plane for each probe. Here a plane has many probes, evenly
+    spread. (2) ZCore measures distances in a plane as the sum of two differences. Here they are Euclidean. (3) In ZCore
+    the 1,000 nearest rows share the loss in proportion to 1 / distance^4. Here ``near`` rows lose equally. (4) If rows
+    are equal in a plane, in ZCore one of them gains and one of its copies loses 1. Here such rows share gains and
+    losses evenly. (5) ZCore starts from uniform random scores and scales the result to 0 to 1. Here neither is done.
 
     Source: Griffin et al. 2024, arXiv 2411.15349, github.com/voxel51/zcore.
     """
@@ -69,14 +69,15 @@ class Coverage:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What the user should know about the learned scores."""
+        """Return a line that says how far the two halves agree."""
         agreement, planes, probes = self.halves.tolist()
         line = (
-            f"coverage: two independent halves of its {planes:,.0f} planes with {probes:,.0f} probes each share "
-            f"{agreement:.0%} of the {TOP:.0%} of rows that score highest; by chance they would share {TOP:.0%}"
+            f"coverage: {planes:,.0f} planes with {probes:,.0f} probes each, in two independent halves. The halves "
+            f"share {agreement:.0%} of the {TOP:.0%} of rows with the highest scores; by chance they would share "
+            f"{TOP:.0%}"
         )
         if agreement < AGREED:
-            line += f". Much of this score is chance: raise planes={planes:.0f}, or keep rows by another score"
+            line += f". Much of this score is chance. Give more planes than planes={planes:.0f}, or use another score"
         return (line,)
 
     def __call__(self, batch: pl.DataFrame) -> pl.DataFrame:
@@ -87,9 +88,10 @@ class Coverage:
 
 @dataclass(frozen=True)
 class Probing:
-    """How to probe: ``planes`` in all (0: until the halves agree), ``probes`` in each (0: by the number of rows).
+    """How to probe: the number of ``planes`` and the number of ``probes`` in each plane.
 
-    ``near`` rows lose when their neighbour gains.
+    0 ``planes`` means that planes are added until the halves agree. 0 ``probes`` means a default for the number of
+    rows. When a row gains, its ``near`` nearest rows lose.
     """
 
     planes: int
@@ -126,15 +128,15 @@ def learn(
 ) -> Coverage:
     """Return the coverage of every row, from probes in planes of two coordinates.
 
-    A coordinate of a probe has a triangular distribution: from the smallest value of the rows over their median to the
-    largest. If there are few pairs of coordinates, all are used, with other probes in each half. Otherwise the halves
-    have different planes. A note says how far the halves agree. Memory is 200 bytes a row; disk is 4 d bytes a row. Ids
-    must be distinct.
+    Each coordinate of a probe has a triangular distribution: its limits are the smallest and largest value of the rows,
+    and its mode is their median. If there are few pairs of coordinates, both halves use all pairs, with different
+    probes. Otherwise the halves use different planes. A note says how far the halves agree. Memory is 200 bytes a row;
+    disk is 4 d bytes a row. Ids must be distinct.
 
     Options:
-        planes: planes, each of two coordinates; 0 adds planes until two independent halves share 90 % of the fifth of
-            rows that score highest, up to 5,000 planes and 100,000,000 rows in all planes together, at least 100
-            planes; where every pair of coordinates is used, whole rounds of all pairs (default 0).
+        planes: number of planes of two coordinates. 0 adds planes until two independent halves share 90 % of the fifth
+            of rows with the highest scores. It uses at least 100 and at most 5,000 planes, and planes times rows is at
+            most 100,000,000. If all pairs of coordinates are used, each is used equally often (default 0).
         probes: probes in each plane; 0 is a tenth of the rows, at least 500 (default 0).
         near: rows that lose a share when their neighbour gains (default 10).
         seed: seed of the planes and the probes (default 0).
@@ -183,15 +185,15 @@ def _probed(tiled: Tiles, order: np.ndarray, probing: Probing, embedding: str) -
         agreement = _agreement(*gains)
         if agreement >= AGREED and not probing.planes:
             break
-    # in units of an even share of the probes, so that scores do not grow with the number of probes
+    # divided by an even share of the probes, so that scores do not grow with the number of probes
     return gains.sum(axis=0) * tiled.rows / (planes * probes), np.array([agreement, planes, probes], np.float64)
 
 
 def _rounds(vary: np.ndarray, most: int, rng: np.random.Generator) -> Iterator[list[Plane]]:
     """Yield planes of the coordinates ``vary``, at most ``most`` in all; the halves are compared after each round.
 
-    Where there are few pairs of coordinates, a round has each once for each half. Then the choice of planes adds no
-    noise. Otherwise the halves get planes in turn, and each round doubles their number.
+    If there are few pairs of coordinates, every round has each pair once for each half, so the choice of planes adds no
+    noise. Otherwise planes go to the two halves alternately, and each round doubles the number of planes.
     """
     if (size := len(vary) * (len(vary) - 1)) <= most:
         every = [(half, np.array(pair)) for pair in combinations(vary.tolist(), 2) for half in (0, 1)]
@@ -244,8 +246,8 @@ def _range(tiled: Tiles) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def _gains(plane: np.ndarray, probes: np.ndarray, near: int) -> np.ndarray:
     """Return the gains less the losses (n,) of the rows in one plane.
 
-    ``plane`` (n, 2) are two coordinates of the rows, ``probes`` (c, 2) points. Rows that are equal in the plane share
-    gains and losses, as they would on average if chance decided among them.
+    ``plane`` (n, 2) are two coordinates of the rows, and ``probes`` (c, 2) are points. Rows that are equal in the plane
+    share gains and losses evenly. This is the mean over random choices among them.
     """
     from scipy.spatial import cKDTree
 
@@ -258,7 +260,7 @@ def _gains(plane: np.ndarray, probes: np.ndarray, near: int) -> np.ndarray:
     winner = np.flatnonzero(hits)
     around = tree.query(points[winner], k=np.arange(1, min(near + 1, len(points)) + 1))[1]
     others = rows[around] - (around == winner[:, None])
-    # of the rows around a winner, nearest first, those lose that are among the first ``near``
+    # a row loses if it is among the ``near`` rows that are nearest to a winner
     losers = np.clip(near - (np.cumsum(others, axis=1) - others), 0, others)
     lost = np.bincount(around.ravel(), (losers * hits[winner, None] / near).ravel(), minlength=len(points))
     return np.asarray(((hits - lost) / rows)[point_of])

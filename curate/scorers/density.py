@@ -14,7 +14,7 @@ from curate.tables.batches import Stream
 
 NEIGHBOURS = 20  # nearest centres over which the distance between clusters is averaged (Abbas et al. 2024)
 
-FORMAT = 2  # 2: the best of several starts
+FORMAT = 2  # since format 2 the best of several starts of k-means is kept
 
 
 @dataclass(frozen=True)
@@ -70,8 +70,8 @@ def learn(
         sample: rows from which clusters are learned, chosen by the hash of their ids; 0 is all (default 1000000).
         iterations: iterations of k-means (default 20).
         start: ++ for k-means++, or sample for random rows, which is faster (default ++).
-        starts: starts ++ among which the one with the largest sum of cosines is taken, on a sample of 10,000 rows or
-            more; 0 is 10, or fewer where they would cost more than about 2.5 CPU-seconds (default 0).
+        starts: number of k-means++ starts. The one with the largest sum of cosines is kept; it is measured on a sample
+            of at least 10,000 rows. 0 is 10 starts, or as many as cost about 2.5 CPU-seconds (default 0).
         seed: seed of the sample and the start (default 0).
         embedding: the column of vectors (default emb.hashed).
         scratch: folder for the work files (default: the system's temporary folder).

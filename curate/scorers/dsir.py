@@ -12,6 +12,7 @@ from curate.streaming import ngrams
 from curate.streaming.ngrams import Grams
 from curate.tables.batches import Stream
 
+FORMAT = 2  # since format 2 words are split in the same way in every script
 FLOOR = 1e-8  # the authors' code adds it to probabilities, where nothing is smoothed
 MOST_BUCKETS = 1 << 28  # 2 GB of ratios
 
@@ -22,11 +23,11 @@ class Dsir:
 
     ``score.dsir`` (float64, nats, any sign) is log p(text) - log q(text). p is learned from the target and q from the
     data; both are bags of hashed words and word pairs. Words are lower-cased, and a run of punctuation is a word, as in
-    the authors' code. In a script without spaces each character is a word; the authors take the whole run. The score is
-    a sum over the text, as in the paper, so long texts have the largest and the smallest scores: draw with ``--rule
-    sample``, which is the paper's resampling (the authors drop texts under 100 words first), or use ``normalise=true``
-    to keep the highest scores. A null text, or one without words, scores 0. ``ratios`` is (b,) float64, log p - log q
-    of each bucket.
+    the authors' code. In a script without spaces each character is a word; in the authors' code the whole run of
+    characters is one. The score is a sum over the text, as in the paper, so long texts have the largest and the
+    smallest scores. For this reason, draw with ``--rule sample``, the resampling of the paper (the authors first drop
+    texts under 100 words). To keep the highest scores instead, use ``normalise=true``. A null text, or one without
+    words, scores 0. ``ratios`` (b,) float64 is log p - log q of each bucket.
 
     Source: Xie et al. 2023, arXiv 2302.03169.
     """
@@ -39,7 +40,7 @@ class Dsir:
 
     @property
     def log_weights(self) -> tuple[str, ...]:
-        """Columns that hold the logarithm of an importance weight. A mean over a text is none."""
+        """Columns that hold the logarithm of an importance weight; none if ``normalise`` takes the mean over a text."""
         return () if self.normalise else ("score.dsir",)
 
     @property

@@ -16,6 +16,7 @@ from curate.streaming.ngrams import Grams
 from curate.streaming.scratch import scratch_folder
 from curate.tables.batches import Stream, keys
 
+FORMAT = 2  # since format 2 words are split in the same way in every script, and null texts are never copies
 MOST_ROWS = 1 << 32  # row numbers are 32 bits on disk
 
 
@@ -25,9 +26,9 @@ class Duplicates:
 
     ``score.duplicates`` (float64, 0 to 1) is 1 minus the Jaccard similarity at which the text is merged into its
     representative. It is 1 for a text without duplicates, and for the representative itself, the text with the smallest
-    hash(id, seed). Keeping scores > 1 - t keeps exactly one text of each group of texts that similarities >= t link,
-    for every t from ``threshold`` to 1: one file of scores serves all thresholds. Every null text scores 1, because
-    nothing is known of it; empty texts are copies of each other. ``removed`` is (m,) uint64, the sorted hash(id, seed)
+    hash(id, seed). One file of scores serves every threshold t from ``threshold`` to 1: keep scores > 1 - t. This keeps
+    exactly one text of each group of texts that are linked by similarities >= t. A null text always scores 1, because
+    its content is unknown. Empty texts are copies of each other. ``removed`` is (m,) uint64, the sorted hash(id, seed)
     of the merged texts, ``scores`` (m,) float64.
 
     Source: Broder 1997; Lee et al. 2021, arXiv 2107.06499.
@@ -149,7 +150,7 @@ def _write_keys(stream: Stream, folder: Path, settings: Bands) -> int:
 
 
 def _digest(name: str, text: str | None) -> bytes:
-    """Return 128 bits that are equal for equal texts. A missing text is like no other, so its own id stands for it."""
+    """Return 128 bits that are equal for equal texts. For a null text they come from its id, so it equals no other."""
     # no text begins with the byte FF: it is not valid in UTF-8
     return xxhash.xxh3_128_digest(text.encode() if text is not None else b"\xff" + name.encode())
 

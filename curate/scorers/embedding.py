@@ -10,20 +10,22 @@ from curate import open_sets
 from curate.encoders import Encoder, column_of, encode
 from curate.errors import CurateError
 
+FORMAT = 2  # since format 2 a null text has the zero vector
+
 
 @dataclass(frozen=True)
 class Embedding:
     """The vector that an encoder gives each row. It is not a score: other scorers read it.
 
-    ``emb.<encoder>`` is the (d,) float32 vector. A null text is encoded as the empty text.
+    ``emb.<encoder>`` is the (d,) float32 vector. A null text has the zero vector.
 
     Options:
         encoder: name of the encoder, a file of ``curate/encoders`` (default hashed).
         width: length d of the vectors; 0 is the encoder's own (default 0).
         path: the model or table that the encoder reads (default: the encoder's own).
         column: the column that is encoded (default: what the encoder reads, mostly text).
-        dtype: numbers of vectors that ``precomputed`` reads from fixed-size binary, float32 or float16 (default: what
-            the file says).
+        dtype: type of the numbers if ``precomputed`` reads vectors from fixed-size binary: float32 or float16 (default:
+            what the file records).
     """
 
     encoder: str = "hashed"

@@ -17,6 +17,7 @@ from curate.streaming import ngrams
 from curate.streaming.ngrams import BASE, Grams, mix
 from curate.tables.batches import Stream
 
+FORMAT = 2  # since format 2 words are split in the same way in every script
 UNITS = ("word", "byte")
 BYTES = 257  # values of a byte, and the mark before the first byte of a text
 MOST = 1 << 32  # units that a 32-bit count may see
@@ -27,13 +28,13 @@ class Perplexity:
     """How predictable a text is under an n-gram model; high is predictable, that is of low perplexity, and easy.
 
     ``score.perplexity`` (float64, nats, <= 0) is the mean log probability of a unit (a word or byte) given those before
-    it in its text; the perplexity is exp(-score). Which end to keep depends on the data: the middle is best in Marion
-    et al. 2023 (arXiv 2309.04564; ``--rule middle``), high or middle perplexity, by data set, in Ankner et al. 2024
-    (2405.20541), and low perplexity to a clean target drops noise (CCNet, 1911.00359). Words are lower-cased. Runs of
-    punctuation are words, and so is each character of a script without spaces. A word is known by its hash modulo the
-    cells. A null text, or one without units, scores as units of which the model knows nothing: -log of the number of
-    different units. ``counts`` (order, cells) uint32 are of k-grams, ``contexts`` (order, cells) of what stands before
-    their last unit.
+    it in its text; the perplexity is exp(-score). Which end to keep depends on the data. In Marion et al. 2023 (arXiv
+    2309.04564) the middle is best (``--rule middle``). In Ankner et al. 2024 (2405.20541) high or middle perplexity is
+    best, depending on the data set. CCNet (1911.00359) keeps low perplexity under a model of clean text, which drops
+    noise. Words are lower-cased. A run of punctuation is a word, and so is each character of a script without spaces.
+    Words with the same hash modulo ``cells`` are not distinguished. A null text, or one without units, gets the score
+    of unknown units: -log of the number of different units. ``counts`` (order, cells) uint32 counts k-grams, and
+    ``contexts`` (order, cells) counts the k - 1 units before the last one.
 
     Source: MacKay and Peto 1995, "A hierarchical Dirichlet language model".
     """

@@ -10,14 +10,16 @@ import polars as pl
 from curate.streaming import ngrams
 from curate.streaming.ngrams import SizedWords
 
-# The largest fraction of each kind that is usual in good text. The limits are those of Gopher (Rae et al. 2021, arXiv
-# 2112.11446, Table A1); what they are fractions of differs from Gopher's.
+FORMAT = 2  # since format 2 words are split in the same way in every script, without case and punctuation
+# The limits of Gopher (Rae et al. 2021, arXiv 2112.11446, Table A1): the largest fractions that are usual in good text.
+# The denominators of our fractions differ from Gopher's.
 DUPLICATE_LINES, DUPLICATE_LINE_CHARS = 0.30, 0.20
 DUPLICATE_PARAGRAPHS, DUPLICATE_PARAGRAPH_CHARS = 0.30, 0.20
 TOP_NGRAM_CHARS = {2: 0.20, 3: 0.18, 4: 0.16}  # share of the characters in the most frequent n-gram
 DUPLICATE_NGRAM_CHARS = {5: 0.15, 6: 0.14, 7: 0.13, 8: 0.12, 9: 0.11, 10: 0.10}  # in n-grams that occurred before
-# In scripts without spaces an n-gram of words has 3 n characters: then one text has similar scores in 18 languages.
-# With 1 character, ordinary Thai and Tibetan are far under 0 (benchmarks/scorers/repetition_by_script.py).
+# In scripts without spaces, this many characters count as one word. With 3, translations of one text have similar
+# scores in 18 languages. With 1, ordinary Thai and Tibetan score far below 0
+# (benchmarks/scorers/repetition_by_script.py).
 CHARACTERS_OF_A_WORD = 3
 
 
@@ -31,14 +33,14 @@ class Repetition:
     - the share of the characters that lie in the most frequent 2-, 3- and 4-gram of words;
     - the shares of the characters that lie in 5- to 10-grams of words that occurred before.
 
-    A score of 1 is no repetition. A score under 0 says that a fraction is over its limit. Keep high scores. Words are
-    lower-cased and without punctuation, and n-grams count characters of words only. In scripts without spaces (Chinese,
-    Japanese, Thai, ...) three characters stand for a word, so a 5-gram has 15 characters. A repeated line or n-gram
-    counts from its second occurrence on, and a character in several repeated n-grams counts once. An empty or null text
-    scores 1.
+    A score of 1 means no repetition. A score under 0 means that a fraction is over its limit. Keep high scores. Case
+    and punctuation are ignored, and fractions for n-grams count only characters of words. In scripts without spaces
+    (Chinese, Japanese, Thai, ...) three characters count as one word, so a 5-gram has 15 characters. A repeated line or
+    n-gram counts from its second occurrence on. A character that lies in several repeated n-grams counts once. An empty
+    or null text scores 1.
 
-    Source: the limits are those of Gopher, Rae et al. 2021, arXiv 2112.11446, Table A1. The fractions are not: Gopher
-    splits words at spaces only and divides by the characters of the whole text.
+    Source: the limits are those of Gopher, Rae et al. 2021, arXiv 2112.11446, Table A1. The fractions differ: Gopher
+    splits words at spaces only, and divides by all characters of the text.
     """
 
     needs = ("text",)
@@ -69,7 +71,7 @@ def _ngram_ratios(words: SizedWords, part: slice) -> list[float]:
     hashes, sizes, single = words.hashes.values[part], words.sizes[part], words.single[part]
     up, down = ngrams.powers(len(hashes))
     sums = np.concatenate((np.zeros(1, np.uint64), np.cumsum(hashes * up[: len(hashes)])))
-    # in characters: a word counts as many as it stands for, a character of a script without spaces as one
+    # in characters: a word counts with its length, and a character of a script without spaces counts as one
     places = np.concatenate(([0], np.cumsum(np.where(single, 1, CHARACTERS_OF_A_WORD))))
     ratios: list[float] = []
     for n in sorted(TOP_NGRAM_CHARS | DUPLICATE_NGRAM_CHARS):

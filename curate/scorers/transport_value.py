@@ -1,7 +1,7 @@
 """What a row is worth to a target: calibrated dual potentials of optimal transport (LAVA; Just et al. 2023).
 
-arXiv 2305.00054 has the potentials of the sampled rows. Here the c-transform carries them to every row. With labels the
-cost has a second part, the distance between the row's class and the class of a target row.
+arXiv 2305.00054 computes potentials of the sampled rows. Here the c-transform extends them to every row. With labels,
+the cost has a second term: the distance between the class of the row and the class of the target row.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,8 +21,8 @@ from curate.transport.class_distances import class_distances
 
 NAME = "transport_value"
 SHOWN = 5  # classes of the target that a message names
-CLASS_ROWS = 256  # of a class, from which its mean and covariance are measured; more hardly change the distances
-MOST_CLASSES = 256  # of either side: the distances of so many pairs take about a CPU-minute
+CLASS_ROWS = 256  # rows that the mean and covariance of a class are measured from; more hardly change the distances
+MOST_CLASSES = 256  # in the data or in the target: the distances of 256 x 256 pairs take about a CPU-minute
 SOLVER_STEPS = 10**7  # of the network simplex, 100 times POT's default: the prices must be those of the optimum
 
 
@@ -30,15 +30,15 @@ SOLVER_STEPS = 10**7  # of the network simplex, 100 times POT's default: the pri
 class TransportValue:
     """How much a row brings the data nearer to a target; high is nearer.
 
-    ``score.transport_value`` (float64, any sign) is the mean potential minus the row's own, min_j C(x, y_j) - g_j: the
-    first-order fall of the transport cost for each unit of mass. C is half the squared distance of vectors, in units of
-    the target's spread. With labels, C also has ``class_weight`` times half the squared Wasserstein distance between
-    the row's class in the data and the class of y_j in the target, in the same units; then a wrong label scores low.
-    Unlike in LAVA, the target's rows are weighted so that each class has its share of the data: then no class scores
-    low as a whole because the target has less of it.
+    ``score.transport_value`` (float64, any sign) is the mean potential minus the row's own potential, min_j C(x, y_j) -
+    g_j. It is how much the transport cost falls, to first order, per unit of mass on this row. C is half the squared
+    distance of vectors, in units of the target's spread. With labels, C has a second term: ``class_weight`` times half
+    the squared Wasserstein distance between the row's class in the data and the class of y_j in the target, in the same
+    units. Then a wrong label scores low. Unlike in LAVA, the target's rows are weighted so that each class has the same
+    share as in the data. Otherwise all rows of a class would score low if the target has few of them.
     Keep high scores. ``points`` (q, d) and ``prices`` (q,) are the target's vectors y_j and potentials g_j; ``scale``
-    (2,) holds the spread and the mean potential. ``classes`` (c,) are the sorted names of the data's classes and
-    ``class_costs`` (c, q) their part of the cost to each y_j; both are empty without labels.
+    (2,) holds the spread and the mean potential. ``classes`` (c,) are the sorted names of the data's classes, and
+    ``class_costs`` (c, q) are the class terms of the cost to each y_j. Both are empty without labels.
 
     Source: LAVA, Just et al. 2023, arXiv 2305.00054.
     """
@@ -96,10 +96,10 @@ def learn(
     Options:
         target: file, folder or glob of rows like those that are wanted; without one, half of the sampled rows is the
             target of the other half, and what is unlike the rest scores low (default: none).
-        labels: compare labels too, so that wrong labels score low; the data and a target with right labels need the
-            column label, and the target every class of the data (default false).
-        class_weight: weight of the distance between classes beside that between vectors, if labels are compared; 1 as
-            in LAVA (default 1).
+        labels: compare labels too, so that wrong labels score low. The data and the target need the column label. The
+            labels of the target must be right, and it must have every class of the data (default false).
+        class_weight: weight of the distance between classes, relative to that between vectors, if labels are compared;
+            LAVA uses 1 (default 1).
         sample: rows of each side, those with the smallest hash(id, seed); the cost grows with its cube: 0.3 CPU-seconds
             at 1,000 (default 1000).
         seed: seed of the samples (default 0).
@@ -111,8 +111,8 @@ def learn(
     """
     if labels and not target:
         raise SchemaError(
-            "transport_value: labels=true needs a target whose labels are right; half of the data would have the same "
-            "wrong labels. Give target=PATH, or leave out labels=true"
+            "transport_value: labels=true needs a target with right labels. Without target=PATH one half of the data "
+            "is the target, and its labels may be wrong too. Give target=PATH, or leave out labels=true"
         )
     if class_weight <= 0:
         raise SchemaError(f"transport_value: class_weight={class_weight} must be above 0. Leave out labels=true for 0")
@@ -129,7 +129,7 @@ def learn(
     masses = np.ones(goal.height)
     if labels:
         masses = _class_masses(source, goal, sample)
-        # the solver's prices of points without mass mean nothing
+        # the solver gives no valid prices for points without mass
         goal, masses = goal.filter(masses > 0), masses[masses > 0]
     points = _vectors(source, embedding), _vectors(goal, embedding)
     spread = _checked_spread(*points, embedding)
@@ -196,7 +196,7 @@ def _members(batches: Iterator[pl.DataFrame], embedding: str, seed: int, what: s
 def _class_table(
     ours: Mapping[str, np.ndarray], theirs: Mapping[str, np.ndarray], spread: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the sorted names (c,) of our classes, and half the squared distances (c, c') to theirs over the spread."""
+    """Return the sorted classes (c,) of the data, and half the squared distances (c, c') to those of the target."""
     if missing := sorted(set(ours) - set(theirs)):
         raise SchemaError(
             f"transport_value: the target has no rows of {len(missing)} of the data's {len(ours)} classes, such as "
@@ -211,10 +211,10 @@ def _class_table(
 
 
 def _class_masses(source: pl.DataFrame, goal: pl.DataFrame, sample: int) -> np.ndarray:
-    """Return a mass (q,) for each row of the target: the number of the data's rows of its class over the target's.
+    """Return a mass (q,) for each row of the target, so that each class has the same share as in the data.
 
-    A class that is rarer in the target than in the data would otherwise lower the values of all its rows, whether their
-    labels are right or wrong.
+    It is the number of rows of the row's class in the data, divided by that in the target. With equal masses, all rows
+    of a class that is rarer in the target would score low, with right or wrong labels.
     """
     ours, theirs = (label_names(rows, NAME) for rows in (source, goal))
     counts = [dict(names.value_counts().iter_rows()) for names in (ours, theirs)]

@@ -103,7 +103,7 @@ def prepare(learning: LearningInput, *, fresh: bool) -> tuple[Scorer, ...]:
 
 
 def notes(scorers: Sequence[Scorer]) -> tuple[str, ...]:
-    """Return what scorers say of what they learned: the property ``notes``, which a scorer may have."""
+    """Return the notes of scorers on what they learned: their property ``notes``, if they have one."""
     return tuple(note for scorer in scorers for note in getattr(scorer, "notes", ()))
 
 

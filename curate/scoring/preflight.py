@@ -68,12 +68,12 @@ def inspect(shards: Sequence[Shard], needs: Sequence[str], *, used: Sequence[str
 def _odd_widths(shards: Sequence[Shard], heads: Mapping[str, Head], column: str) -> list[tuple[str, str]]:
     """Return the shards whose vectors are not as long as in most shards, each with the reason why it is bad."""
     columns_of = {shard: heads[shard.relative].columns for shard in shards if shard.relative in heads}
-    # Files of one type have vectors of one length; only where types differ are bytes looked at.
+    # Columns of one type have vectors of one length. Bytes are inspected only if the types of files differ.
     if len({columns.get(column) for columns in columns_of.values()}) < 2:
         return []
     widths: dict[Shard, int] = {}
     for shard, columns in columns_of.items():
-        # A file that does not say which numbers its bytes are is set aside when it is read, with that reason.
+        # A file whose type of numbers is unknown is set aside later, when it is read, with this reason.
         with suppress(SchemaError):
             width = vectors.width(shard, columns, column)
             widths |= {} if width is None else {shard: width}

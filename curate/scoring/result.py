@@ -22,7 +22,7 @@ class Scored:
     """What a call of `score` did.
 
     ``rows`` were scored now, ``shards`` are all input files, ``quarantined`` holds those that were set aside with their
-    reasons. ``notes`` are what scorers say of what they learned, such as how far chance decided their scores.
+    reasons. ``notes`` are notes of scorers on what they learned, such as how much their scores depend on chance.
     """
 
     out: Path

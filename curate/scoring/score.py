@@ -51,7 +51,7 @@ def score(
         text_column: the column of texts.
         batch_rows: largest number of rows that a scorer receives at a time.
         document_bytes: length of the longest text that is accepted, in bytes.
-        dtype: numbers of vectors in fixed-size binary, ``float32`` or ``float16``; empty: what the files say.
+        dtype: type of vectors in fixed-size binary, ``float32`` or ``float16``; empty: what the files record.
         on_error: ``quarantine`` sets a bad file aside with its reason and scores the others; ``fail`` stops.
         engine: where to run; None runs in this process.
         restart: delete the results of earlier calls and start over.

@@ -38,13 +38,13 @@ def inputs(scorers: Sequence[Scorer]) -> tuple[str, ...]:
 
 
 def declarations(scorers: Sequence[object]) -> dict[str, Declaration]:
-    """Return what scorers, or classes of scorers, declare of their score columns.
+    """Return the declarations of score columns by scorers, or by classes of scorers.
 
-    A class whose declaration depends on its options declares nothing before it is built. A user's own scorer may
-    declare nothing at all.
+    If the meanings depend on options, the class declares nothing, and only its instances do. A scorer that a user wrote
+    may declare nothing.
 
     Raises:
-        SchemaError: if a meaning is not one of the three, or is of a column that the scorer does not add.
+        SchemaError: if a meaning is not one of the three, or is for a column that the scorer does not add.
     """
     result = {}
     for scorer in scorers:
@@ -64,8 +64,9 @@ def warnings(scorers: Sequence[Scorer]) -> tuple[str, ...]:
     declared = declarations(scorers)
     columns = (column for scorer in scorers for column in scorer.schema if column.startswith("score."))
     return tuple(
-        f'{column} has no meaning. Add meanings = {{"{column}": "quality"}} (or hardness, easiness) to its scorer\'s '
-        f"class, or give `curate prune` --meaning {column.removeprefix('score.')}=quality (or hardness, easiness)"
+        f'{column}: its scorer does not declare what a high score means. Add meanings = {{"{column}": "quality"}} (or '
+        "hardness, easiness) to the class of the scorer. Or give `curate prune` the option --meaning "
+        f"{column.removeprefix('score.')}=quality (or hardness, easiness)"
         for column in columns
         if column not in declared
     )
@@ -107,7 +108,7 @@ def check_columns_added(specs: Sequence[str]) -> None:
 
     Raises:
         CurateError: if a name or an option is unknown.
-        SchemaError: if two scorers add the same column, or a scorer declares a meaning that there is not.
+        SchemaError: if two scorers add the same column, or a scorer declares a meaning that does not exist.
     """
     added_by: dict[str, str] = {}
     for spec in specs:

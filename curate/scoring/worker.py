@@ -56,7 +56,7 @@ class ScoringTask:
 
     @property
     def fields(self) -> dict[str, object]:
-        """What the score file records of the meaning of its scores, as JSON fields of its metadata."""
+        """The JSON fields of a score file's metadata, which record what its scores mean."""
         return meanings.fields(declarations(self.scorers))
 
 

@@ -24,9 +24,10 @@ SCHEMA = {"name": pl.String()} | dict.fromkeys(NUMBERS, pl.Float64()) | {"allowe
 class Pilots:
     """n small runs over the sources.
 
-    ``recipes``: their mixtures and sizes in examples. ``error`` (n,): what a law predicts, an error rate or a loss.
-    ``top``: the error of a model that knows nothing; 0 for a loss, which has no bound. ``eval``: the name of the error.
-    ``clusters`` (n,): runs of one training share a number. ``notes``: what was left out of the table.
+    ``recipes``: their mixtures and sizes in examples. ``error`` (n,): the measured error rates or losses, which a law
+    is fitted to. ``top``: the error of a model that knows nothing; 0 for a loss, which has no upper bound. ``eval``:
+    the name of the error. ``clusters`` (n,): runs of one training share a number. ``notes``: what was left out of the
+    table.
     """
 
     recipes: Recipes

@@ -132,8 +132,8 @@ def current_hash(entry: ManifestEntry, source: Path, *, path: Path) -> str:
 
     ``path`` is the file that holds the entry.
     """
-    # An unchanged stamp is believed only if the input is older than the entry, by the clock of their file system:
-    # otherwise the input may have been written twice within one tick of that clock.
+    # An unchanged stamp is trusted only if the input is older than the entry, by the clock of the file system. A newer
+    # input may have been written twice within one tick of that clock, with the same stamp.
     if files.stamp(source) == entry.stamp and not files.newer(source, path):
         return entry.input
     return content_hash(source)

@@ -1,7 +1,7 @@
 """Look up what was learned about a row by the hash of its id, whatever the batch.
 
-In: ids, and values in the order of their hashes. Out: the value of each id, or an error that names an id which two rows
-share.
+In: ids, and values in the order of the hashes of ids. Out: the value of each id. If two rows have the same id, an error
+names it.
 """
 
 import numpy as np
@@ -13,7 +13,7 @@ from curate.tables.batches import Stream, keys
 
 
 def look_up(ids: pl.Series, seed: int, sorted_keys: np.ndarray, values: np.ndarray, *, otherwise: float) -> np.ndarray:
-    """Return the value (n,) float64 of each id, and ``otherwise`` for an id that is not there.
+    """Return the value (n,) float64 of each id, or ``otherwise`` for an id that has none.
 
     ``sorted_keys`` (m,) uint64 are the sorted hash(id, seed) to which the ``values`` (m,) belong.
     """
@@ -29,8 +29,8 @@ def look_up(ids: pl.Series, seed: int, sorted_keys: np.ndarray, values: np.ndarr
 def check_distinct(row_keys: np.ndarray, stream: Stream, scorer: str, seed: int) -> None:
     """Stop if two rows share their id: a learned score belongs to an id, so it would belong to both.
 
-    ``row_keys`` are the (n,) hashes of the ids of ``stream`` under ``seed``, and may be on disk; ``scorer`` is named in
-    the message.
+    ``row_keys`` (n,) are the hashes of the ids of ``stream`` with ``seed``; they may be on disk. The message names
+    ``scorer``.
 
     Raises:
         SchemaError: with the number of such rows, and an id that occurs twice.

@@ -1,9 +1,8 @@
-"""What each Unicode character is to a tokeniser: a space, part of a word, a mark, a word by itself, or nothing.
+"""Classify Unicode characters for a tokeniser: a space, part of a word, a mark, a word by itself, or ignored.
 
-In: UTF-8 bytes. Out: the bytes that count, with their kinds.
+In: UTF-8 bytes. Out: the bytes that are not ignored, with their kinds.
 
-Categories come from Python's own table of Unicode. A character that a newer Python knows and this one does not is a
-letter here, whatever it is.
+Categories come from the Unicode table of Python. A character that this Python does not know counts as a letter.
 """
 
 from dataclasses import dataclass
@@ -12,7 +11,8 @@ from unicodedata import category
 
 import numpy as np
 
-# UNIT is a word by itself, JOINED belongs to the character before it, SKIPPED counts as not there.
+# MARK is punctuation or a symbol. UNIT is a word by itself. JOINED belongs to the character before it. SKIPPED is
+# ignored.
 SPACE, WORD, MARK, UNIT, JOINED, SKIPPED = range(6)
 
 # Scripts that are written without spaces between words, by code point (first, last). Every character is a word.
@@ -34,11 +34,12 @@ UNSPACED = (
     (0x20000, 0x3FFFF),  # Chinese
 )
 FIRST_PICTOGRAPH = 0x2600  # emoji and dingbats begin here; arrows, boxes and blocks lie below
-# Stand where other scripts have a space: the tsheg between Tibetan syllables, the word space of Ethiopic, and the space
-# of no width in Thai and Khmer. Unicode counts them as punctuation and as a format character.
+# Characters that separate words or syllables, as a space does: the Tibetan tsheg, the Ethiopic wordspace, and the
+# zero-width space of Thai and Khmer. Unicode counts them as punctuation or as format characters.
 SEPARATORS = (0x0F0B, 0x0F0C, 0x1361, 0x200B)
-INVISIBLE = ((0xFE00, 0xFE0F), (0xE0000, 0xE0FFF))  # selectors, which choose the look of a character, and tags
-# Letters only, which need no look at their category: Chinese, Hangul, Tangut. The others are looked up in .1 s.
+INVISIBLE = ((0xFE00, 0xFE0F), (0xE0000, 0xE0FFF))  # variation selectors, which choose a glyph, and tags
+# Blocks that hold only letters, so that their categories need not be looked up: Chinese, Hangul, Tangut. Looking up all
+# others takes 0.1 s.
 LETTERS = ((0x3400, 0x4DBF), (0x4E00, 0x9FFF), (0xAC00, 0xD7A3), (0xD800, 0xF8FF), (0x17000, 0x18CFF))
 LAST_LOOKED_UP = 0x1FFFF  # above lie Chinese, invisible and private characters
 CHARACTERS = 0x110000
@@ -47,7 +48,9 @@ KIND_OF_CATEGORY = {"Z": SPACE, "Cc": SPACE, "P": MARK, "S": MARK, "M": JOINED, 
 
 @dataclass(frozen=True)
 class Characters:
-    """The bytes of texts that count: ``buffer`` (b,) uint8, the ``kind`` (b,) of each, SPACE, WORD, MARK or UNIT.
+    """The bytes of texts that are not ignored, ``buffer`` (b,) uint8, and the ``kind`` (b,) of each.
+
+    A kind is SPACE, WORD, MARK or UNIT.
 
     A UNIT begins at each of ``unit_starts`` (u,). Text i has the bytes from ``offsets[i]`` up to ``offsets[i + 1]``.
     """

@@ -18,11 +18,11 @@ from curate.errors import SchemaError
 BLOCK = 2048  # rows compared at a time; up to 4096 of them, sums of rows are exact in float32 as well
 START_ROWS = 8  # rows for each centre from which the first centres are drawn
 EARLY_ROWS = 64  # rows for each centre that suffice while centres still move far
-# Lloyd's steps find the optimum next to their start, which differs from start to start. Ten starts are as many as
-# scikit-learn tries. All together may cost about 2.5 CPU-seconds (40e9 multiplications a second).
+# Lloyd's steps find a local optimum, which depends on the start. Ten starts were the default of scikit-learn
+# (n_init=10) until its version 1.4.
 MOST_STARTS = 10
-STARTS_WORK = 1e11  # multiplications
-# Starts are compared on a sample in memory: at least so many rows, but no more numbers than 16 MB of float32.
+STARTS_WORK = 1e11  # multiplications of all starts together: about 2.5 CPU-seconds at 40e9 a second
+# Starts are compared on a sample in memory of at least this many rows. At most 16 MB of float32 numbers are read.
 COMPARED_ROWS = 10_000
 COMPARED_NUMBERS = 1 << 22
 TRIALS = 6  # candidates of greedy k-means++ for each centre; more find a better start and take longer
@@ -140,8 +140,8 @@ def starts(k: int, rows: int, width: int, iterations: int) -> int:
 def best_start(points: np.ndarray, k: int, *, iterations: int, count: int, seed: int) -> np.ndarray:
     """Return centres (k, d) int16 from which to learn, the best of ``count`` runs of k-means on (m, d) int16 points.
 
-    Each run starts from another draw of ``plus_plus``. The best has the largest sum of cosines; of equals it is the
-    first. One run alone is not worth its iterations: its start is returned.
+    Each run starts from another draw of ``plus_plus``. The best run has the largest sum of cosines; among equal runs it
+    is the first. If ``count`` is 1 there is nothing to compare, so the start itself is returned without iterations.
     """
     if count == 1:
         return plus_plus(points, k, (seed,))

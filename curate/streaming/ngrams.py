@@ -58,18 +58,18 @@ def pieces(texts: pl.Series, size: int = PIECE) -> Iterator[pl.Series]:
 def words(texts: pl.Series, *, marks: bool = False) -> Grams:
     """Return the hashes of the lower-cased words of each text.
 
-    A word is a run of letters, digits, underscores and the signs that combine with them, in any script. Where a script
-    has no spaces (Chinese, Japanese, Thai, Lao, Khmer, Burmese, Tibetan, ...) every character is a word, and so is
-    every emoji: n-grams of words are n-grams of characters there. Unicode punctuation, symbols and spaces are no words.
-    With ``marks``, a run of punctuation or symbols is a word too, as in NLTK's ``wordpunct_tokenize``. Invisible
-    characters (joiners, soft hyphens, directions, selectors) count as not there.
+    A word is a run of letters, digits, underscores and their combining marks, in any script. In scripts without spaces
+    (Chinese, Japanese, Thai, Lao, Khmer, Burmese, Tibetan, ...) every character is a word, so n-grams of words are
+    n-grams of characters. Every emoji is a word. Unicode punctuation, symbols and spaces are not words. With ``marks``,
+    a run of punctuation or symbols is also a word, as in NLTK's ``wordpunct_tokenize``. Invisible characters (joiners,
+    soft hyphens, direction marks, variation selectors) are ignored.
     """
     return _hashed(_tokens(texts, marks=marks))
 
 
 @dataclass(frozen=True)
 class SizedWords:
-    """Words of n texts as in ``words``: ``hashes``, and of each its ``sizes`` (w,) in characters.
+    """Words of n texts as in ``words``: their ``hashes``, and their ``sizes`` (w,) in characters.
 
     ``single`` (w,) bool marks the words that are one character of a script without spaces.
     """
@@ -156,7 +156,7 @@ def _tokens(texts: pl.Series, *, marks: bool) -> Tokens:
 
 
 def _hashed(tokens: Tokens) -> Grams:
-    """Return the hashes of words: sum of byte_i BASE^i over a word, from two cumulative sums, moved to exponent 0."""
+    """Return the hash of each word: the sum of byte_i BASE^i, i from 0, by cumulative sums, and then `mix`."""
     up, down = powers(len(tokens.buffer))
     sums = np.zeros(len(tokens.buffer) + 1, np.uint64)
     np.cumsum(tokens.buffer.astype(np.uint64) * up[: len(tokens.buffer)], out=sums[1:])
@@ -178,7 +178,7 @@ def _lowered(texts: pl.Series) -> tuple[np.ndarray, np.ndarray]:
 
 
 def powers(size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return BASE^i and BASE^-i modulo 2^64 for i below ``size``, or below more, each uint64."""
+    """Return BASE^i and BASE^-i modulo 2^64 as uint64, for i below ``size`` or a larger limit."""
     return _powers(max(2 * PIECE, size))
 
 

@@ -1,7 +1,7 @@
-"""Measure how far two columns rise and fall together: Spearman's rank correlation.
+"""Compute Spearman's rank correlation of two columns.
 
 In: batches of rows with an id and two numbers. Out: one number, the same for any order of the rows.
-Ranks need a sorted column. Of many rows a sample is sorted instead, so memory does not grow with the rows.
+Ranks need sorted columns. If there are many rows, only a sample is sorted, so memory does not grow with the rows.
 """
 
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ from curate.tables import batches as tables
 
 # The correlation r of a sample of n rows has a standard error of about (1 - r^2) / sqrt(n): at most .006 for this many.
 SAMPLE = 1 << 15
-SEED = 0  # of the hash of ids: a fixed one, so that the sample depends on the rows alone
+SEED = 0  # seed of the hash of ids; it is fixed, so that the sample depends on the rows alone
 ALL_KEYS = np.uint64(2**64 - 1)
 
 
@@ -61,12 +61,12 @@ def spearman(sample: RankSample) -> float | None:
 
 
 def _shrink(sample: RankSample) -> None:
-    """Throw out all but the rows with the smallest hashes."""
+    """Keep only the rows with the smallest hashes."""
     keys, first, second = (np.concatenate(column) for column in zip(*sample.parts, strict=True))
     if len(keys) > SAMPLE:
         sample.limit = np.partition(keys, SAMPLE - 1)[SAMPLE - 1]
         below, tied = np.flatnonzero(keys < sample.limit), np.flatnonzero(keys == sample.limit)
-        # Rows of equal ids are told apart by their numbers; rows that agree in both are interchangeable.
+        # Rows with equal ids are ordered by their numbers, so that the result does not depend on the order of rows.
         tied = tied[np.lexsort((second[tied], first[tied]))][: SAMPLE - len(below)]
         rows = np.concatenate([below, tied])
         keys, first, second = keys[rows], first[rows], second[rows]

@@ -107,9 +107,9 @@ def check_width(vectors: np.ndarray, width: int, embedding: str, scorer: str) ->
 class ClusterSettings:
     """How clusters are learned, and the scorer that messages name.
 
-    ``k`` centres from about ``sample`` rows (0: all) in so many ``iterations``; ``start`` is "++" or "sample". Of so
-    many ``starts`` "++" the best is taken (0: as many as are cheap). With ``fewer``, k is an upper bound: rows that do
-    not differ enough get fewer centres instead of an error.
+    ``k`` centres are learned from about ``sample`` rows (0: all), with this number of ``iterations``. ``start`` is "++"
+    or "sample". With "++", the best of ``starts`` starts is kept (0: as many as are cheap). With ``fewer``, k is an
+    upper bound: if the rows do not differ enough, there are fewer centres instead of an error.
     """
 
     scorer: str

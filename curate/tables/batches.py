@@ -90,7 +90,7 @@ def batches(
     Args:
         shard: the file.
         needs: columns to read; ``text`` means the column of texts that ``reading`` names.
-        reading: the column of texts, the rows a batch, the largest text, and the numbers of binary vectors.
+        reading: the column of texts, the rows per batch, the largest text, and the type of binary vectors.
         identity: which of ``id``, ``source`` and ``tokens`` to yield.
         size: a batch also ends before its strings exceed so many bytes.
         start: the first row to read.
@@ -98,7 +98,7 @@ def batches(
     Raises:
         SchemaError: if a column is missing, or a value is damaged or too large.
     """
-    # A job may need an identity column for what it holds, as `prune --by tokens` does. It is read once.
+    # A job may also use an identity column as data, as `prune --by tokens` does. It is then read only once.
     identity = tuple(dict.fromkeys((*identity, *(name for name in needs if name in IDENTITY))))
     needs = [name for name in dict.fromkeys(needs) if name not in IDENTITY]
     present = head(shard).columns

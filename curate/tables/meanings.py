@@ -1,4 +1,4 @@
-"""What a high score means: better, harder or easier. Score files record it, and rules of pruning follow it.
+"""Define what a high score means: better, harder or easier. Score files record it, and rules of pruning use it.
 
 In: what scorers declare. Out: JSON fields of a score file's metadata, and the meanings that score files record.
 """
@@ -17,14 +17,14 @@ MEANINGS: tuple[Meaning, ...] = get_args(Meaning)
 HIGH_IS: Mapping[Meaning, str] = {"quality": "better", "hardness": "harder", "easiness": "easier"}
 # Every score file has this column, and no scorer declares it. More tokens count as better, as for `score.length`.
 TOKENS = "tokens"
-MEANINGS_FIELD, LOG_WEIGHTS_FIELD = "meanings", "log_weights"  # of the metadata's JSON object
+MEANINGS_FIELD, LOG_WEIGHTS_FIELD = "meanings", "log_weights"  # fields of the JSON object in the metadata
 
 
 @dataclass(frozen=True)
 class Declaration:
-    """What is declared of one score: its meaning, and whether it is the logarithm of an importance weight.
+    """The declaration of one score: its meaning, and whether it is the logarithm of an importance weight.
 
-    ``meaning`` is None where nobody declares it.
+    ``meaning`` is None if nothing declares it.
     """
 
     meaning: Meaning | None = None
@@ -43,19 +43,19 @@ def described(meaning: Meaning) -> str:
 
 
 def checked(meaning: object, where: str) -> Meaning:
-    """Return a meaning that a user wrote, once it is one of the three.
+    """Check that a meaning is one of the three, and return it.
 
     Raises:
-        SchemaError: if it is another word; the message begins with ``where``.
+        SchemaError: if it is another word. The message begins with ``where``.
     """
     for known_meaning in MEANINGS:
         if meaning == known_meaning:
             return known_meaning
-    raise SchemaError(f"{where}: {meaning!r} is no meaning of a score. Choose {choices()}")
+    raise SchemaError(f"{where}: {meaning!r} is not a meaning of a score. Choose {choices()}")
 
 
 def fields(declarations: Mapping[str, Declaration]) -> dict[str, object]:
-    """Return the JSON fields that a score file records, from what is declared of each score column."""
+    """Return the JSON fields that a score file records, from the declaration of each score column."""
     meanings = {column: item.meaning for column, item in declarations.items() if item.meaning is not None}
     log_weights = [column for column, item in declarations.items() if item.log_weight]
     record: dict[str, object] = {MEANINGS_FIELD: meanings} if meanings else {}
@@ -63,9 +63,9 @@ def fields(declarations: Mapping[str, Declaration]) -> dict[str, object]:
 
 
 def recorded(shards: Sequence[Shard]) -> dict[str, Declaration]:
-    """Return what score files record, by column. A column counts only where all files record the same of it.
+    """Return what score files record, by column. A column is included only if all files record the same for it.
 
-    Other programs drop the metadata when they rewrite a file. Nothing is guessed then from the name of a column.
+    Other programs drop the metadata when they rewrite a file. The meaning is then not guessed from a column's name.
     """
     records = files.each(lambda shard: _declarations(readers.fields(shard)), shards, shards[0].path)
     first = {TOKENS: Declaration("quality")} | records[0]
@@ -77,7 +77,7 @@ def recorded(shards: Sequence[Shard]) -> dict[str, Declaration]:
 
 
 def _declarations(record: Mapping[str, object]) -> dict[str, Declaration]:
-    """Read the fields of one file's metadata. What this version cannot read counts as not recorded."""
+    """Read the fields of one file's metadata. Values that this version cannot read are ignored."""
     meanings, log_weights = record.get(MEANINGS_FIELD), record.get(LOG_WEIGHTS_FIELD)
     logs = log_weights if isinstance(log_weights, list) else []
     return {

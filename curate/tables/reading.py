@@ -18,7 +18,7 @@ EXPANSION = 200
 class Reading:
     """How a job reads rows: the column of texts, rows in a batch, and the largest text in bytes.
 
-    ``dtype`` says which numbers vectors in fixed-size binary hold, float32 or float16; empty: what the file says.
+    ``dtype`` is the type of vectors in fixed-size binary, float32 or float16; empty: what the file records.
     """
 
     text_column: str = "text"

@@ -1,7 +1,8 @@
 """Read and write embedding columns ``emb.<name>``.
 
-On disk ours are fixed-size binary of float32, in memory (n, d) float32; nothing is copied between the two. Those of
-others may hold float16. As many bytes are as well half as many float32 numbers, so a file must say which, or its bytes.
+Files that curate writes hold fixed-size binary of float32. They are read as (n, d) float32 arrays without a copy. Files
+of other programs may hold float16. The same bytes can be read as float16 or as half as many float32 numbers. So the
+type must come from the file's metadata or the user; otherwise the bytes are inspected.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,21 +17,21 @@ from curate.tables import file_format, readers
 from curate.tables.shards import Shard
 
 PREFIX = "emb."
-DTYPE = "dtype"  # the key of a field's metadata that says which numbers its bytes are
+DTYPE = "dtype"  # the key of a field's metadata that gives the type of its numbers
 DTYPES = ("float32", "float16")
-LOOK_ROWS = 1024  # rows whose bytes are looked at where nothing says which numbers they are
+LOOK_ROWS = 1024  # rows whose bytes are inspected if nothing gives the type of the numbers
 
 
 def dtypes(
     shard: Shard, columns: Mapping[str, pa.DataType], names: Sequence[str], declared: str = ""
 ) -> dict[str, str]:
-    """Return the numbers, float32 or float16, of each column of fixed-size binary vectors among ``names``.
+    """Return the type, float32 or float16, of each column of fixed-size binary vectors among ``names``.
 
-    They are what ``declared`` says, else the key ``dtype`` of the field's metadata. Files that curate wrote hold
-    float32. Without all of these, the bytes must tell: see ``looks_like_float32``.
+    It is ``declared`` if given, else the key ``dtype`` of the field's metadata. Files that curate wrote hold float32.
+    For other files the bytes are inspected: see ``looks_like_float32``.
 
     Raises:
-        SchemaError: if nothing tells which numbers they are.
+        SchemaError: if none of these gives the type.
     """
     if declared not in ("", *DTYPES):
         raise SchemaError(f"dtype={declared} is not a type of vectors. Use float32 or float16")
@@ -42,7 +43,7 @@ def dtypes(
 
 
 def _dtype(batch: pa.RecordBatch, name: str, where: Path) -> str:
-    """Return the numbers of one column, by its metadata or its bytes."""
+    """Return the type of the numbers in one column, from its metadata or its bytes."""
     field = batch.schema.field(name)
     size, written = field.type.byte_width, (field.metadata or {}).get(DTYPE.encode(), b"").decode()
     if written and written not in DTYPES:
@@ -54,26 +55,26 @@ def _dtype(batch: pa.RecordBatch, name: str, where: Path) -> str:
     if size % 4 == 0 and not looks_like_float32(_bytes(batch.column(name))):
         raise SchemaError(
             f"{where}: {name} is fixed-size binary of {size} bytes, which may be {size // 2} float16 or {size // 4} "
-            "float32 numbers, and the bytes look like float16. Say which by --dtype of score or describe, or by the "
-            f"field's metadata, {DTYPE}=float16 or {DTYPE}=float32"
+            "float32 numbers. The bytes look like float16. Give the type: --dtype of score or describe, or "
+            f"{DTYPE}=float16 or {DTYPE}=float32 in the field's metadata"
         )
     return DTYPES[0]
 
 
 def looks_like_float32(data: np.ndarray) -> bool:
-    """Return whether bytes (n,) uint8 make more sense as float32 than as float16.
+    """Return whether bytes (n,) uint8 fit float32 better than float16.
 
-    The numbers vary over fewer powers of two in the right reading. Half of a float32 number is the low bits of its
-    fraction, which as float16 are numbers of all sizes. Two float16 numbers read as one float32 vary 8 times as much as
-    they do, in powers of two, since 8 of its bits are the exponent and theirs have 5.
+    Numbers that are read with the right type vary over fewer powers of two. The low half of a float32 number is part of
+    its fraction; read as float16 it gives numbers of all sizes. Two float16 numbers that are read as one float32 vary
+    over 8 times as many powers of two: the exponent of float16 has 5 bits, and that of float32 has 8.
     """
     return _spread(data.view("<f4")) < _spread(data.view("<f2"))
 
 
 def _spread(numbers: np.ndarray) -> float:
-    """Return the standard deviation of the powers of two of numbers (m,), of those that are finite and not 0.
+    """Return the standard deviation of log2 |x| over the numbers x (m,) that are finite and not 0.
 
-    It is infinite for float16 numbers of which every second is 0: they are the low halves of float32 numbers with short
+    If every second float16 number is 0, it is infinite. Such numbers are the low halves of float32 numbers with short
     fractions, such as 0.5.
     """
     if numbers.itemsize == 2 and not numbers[::2].any():
@@ -89,7 +90,7 @@ def _bytes(column: pa.Array) -> np.ndarray:
 
 
 def from_arrow(name: str, column: pa.Array, where: Path, dtype: str = DTYPES[0]) -> pl.Series:
-    """Return a column of vectors as ``pl.Array(Float32, d)``; ``dtype`` says which numbers fixed-size binary holds.
+    """Return a column of vectors as ``pl.Array(Float32, d)``; ``dtype`` is the type in fixed-size binary.
 
     Fixed-size binary and fixed-size lists of float32 are not copied.
 
@@ -122,7 +123,7 @@ def to_arrow(column: pl.Series) -> pa.Array:
 
 
 def field(name: str, kind: pa.DataType) -> pa.Field:
-    """Return the field of a column that we write: one of vectors says in its metadata which numbers they are."""
+    """Return the field of a column that curate writes. For vectors, its metadata give the type of the numbers."""
     is_vector = name.startswith(PREFIX) and pa.types.is_fixed_size_binary(kind)
     return pa.field(name, kind, metadata={DTYPE: DTYPES[0]} if is_vector else None)
 

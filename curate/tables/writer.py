@@ -56,7 +56,7 @@ def write_whole(
 ) -> int:
     """Write batches as one Parquet file, several to a row group; return the number of rows.
 
-    ``fields`` are JSON fields to store beside the format number.
+    ``fields`` are JSON fields to store in addition to the format number.
     """
     empty = _table(pl.DataFrame(schema=schema))
     tables = (_table(frame).cast(empty.schema) for frame in frames)

@@ -4,6 +4,6 @@ import numpy as np
 
 
 def in_passes(rng: np.random.Generator, size: int, count: int) -> np.ndarray:
-    """Return (count,) positions below ``size``: pass after pass over all of them, each in a new random order."""
+    """Return (count,) positions from 0 to ``size`` - 1, in repeated passes. Each pass has a new random order."""
     passes = [rng.permutation(size) for _ in range(-(-count // size))]
     return np.concatenate(passes)[:count] if passes else np.zeros(0, dtype=np.int64)

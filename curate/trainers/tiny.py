@@ -107,7 +107,8 @@ class Tiny:
         return torch.from_numpy(np.concatenate(parts[1::2])[order])
 
     def _starts(self, data: np.ndarray, what: str) -> np.ndarray:
-        """Return the first byte of every sequence in ``data``; ``what`` begins the error message if there is none."""
+        """Return the position of the first byte of every sequence. ``what`` names ``data`` in the error if it has
+        none."""
         # Sequences do not overlap; the byte after each is the target of its last one.
         starts = np.arange(0, len(data) - self.context, self.context)
         if len(starts) == 0:

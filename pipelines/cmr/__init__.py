@@ -2,7 +2,8 @@
 
 RUNS has one row for each run or checkpoint, and a start row (tokens = 0) with the losses before training. The general
 loss is the mean over the --general evals. The critical ratio is the largest share of domain data at which this loss
-stays within --tolerance of its value at the start. Four or more shares at one budget are enough for that budget.
+stays within --tolerance of its value at the start. If all runs have one budget, four or more shares are
+enough to answer for that budget.
 
 For each budget the job prints the critical ratio with its interval, a share that is safe, the share with the lowest
 domain loss, the gain of the domain, the passes over the pools, and how both losses change with the share.
@@ -45,8 +46,8 @@ def main(
     budget: Annotated[
         str | None,
         typer.Option(
-            help="TOKENS:PARAMS[,...] to examine. Default: 1/4 to 4 times the tokens of the longest run; if all runs "
-            "have one budget, that budget."
+            help="TOKENS:PARAMS[,...]: budgets to examine. Default: 1/4 to 4 times the tokens of the longest run. If "
+            "all runs have one budget, only that budget."
         ),
     ] = None,
     pools: Annotated[
@@ -68,9 +69,9 @@ def main(
     law: Annotated[
         str | None,
         typer.Option(
-            help="NAME[,NAME...]: laws to fit. The law that best predicts left-out shares and run lengths is kept. "
-            "Default: replay, replay:checkpoints=true and dcpt:repeats=true; if all runs have the same tokens and "
-            "size, cmr, share_logarithm and share_exponential."
+            help="NAME[,NAME...]: laws to fit. The law that best predicts held-out shares and run lengths is kept. "
+            "Default: replay, replay:checkpoints=true and dcpt:repeats=true. Default if all runs have the same tokens "
+            "and size: cmr, share_logarithm and share_exponential."
         ),
     ] = None,
     largest: Annotated[

@@ -41,9 +41,9 @@ def text(result: CriticalRatios) -> str:
 
 
 def _comparison(law: ChosenLaw, result: CriticalRatios) -> str:
-    several = one_budget.budget_of(result.question.continued) is None
-    left_out = "each share in turn and the longest runs were" if several else "each share but the largest was in turn"
-    head = f"Error of log loss on loss.{law.fit.eval}, where {left_out} left out (the first law is kept):"
+    budgets_differ = one_budget.budget_of(result.question.continued) is None
+    held_out = "each share in turn and the longest runs" if budgets_differ else "each share in turn except the largest"
+    head = f"Error of log loss on loss.{law.fit.eval}, holding out {held_out}. The first law is kept:"
     return f"{head}\n{table(law.rows)}"
 
 

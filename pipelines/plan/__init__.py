@@ -7,10 +7,10 @@ simple mixtures. It also says how far each share may move, and at which budgets 
 
 --target chooses what is minimised if the fit has several evals. mean: their mean loss. worst: the largest excess of a
 loss over the lowest that this eval could have. worst:loss: the largest loss. EVAL=WEIGHT,...: a weighted sum.
-metric.NAME: a downstream metric, through the mean loss that decides it.
+metric.NAME: the downstream metric NAME. The mean loss that it is predicted from is minimised.
 
 --metric NAME also predicts the downstream metric NAME, such as an error rate, from the losses. Its interval covers the
-uncertainty of the laws, that of the curve from loss to metric, and the noise of a run.
+uncertainty of the laws, the uncertainty of the curve from loss to metric, and the noise of a run.
 
 --prior names a mixture to stay near: proportional, uniform, tau=T (temperature), unimax[=CAP], or POOL=SHARE,...
 
@@ -64,7 +64,7 @@ def main(
     ] = "mean",
     metric: Annotated[
         str | None,
-        typer.Option(help="NAME: also predict the column metric.NAME of the run table, from the losses."),
+        typer.Option(help="NAME: also predict the downstream metric metric.NAME, from the losses."),
     ] = None,
     pareto: Annotated[str | None, typer.Option(help="EVAL,EVAL: also find the Pareto front of these two.")] = None,
     robust: Annotated[

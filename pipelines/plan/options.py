@@ -76,7 +76,7 @@ def _group(text: str) -> Group:
 
 
 def target(text: str) -> str | Mapping[str, float]:
-    """Return mean, worst, worst:loss or metric.NAME as it is, and EVAL[=WEIGHT],... as weights by eval."""
+    """Return mean, worst, worst:loss and metric.NAME unchanged, and EVAL[=WEIGHT],... as weights by eval."""
     metric = text.startswith("metric.") and "," not in text and "=" not in text
     if metric or text in ("mean", "worst", "worst:loss"):
         return text

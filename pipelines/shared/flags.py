@@ -14,7 +14,7 @@ OutFolder = Annotated[Path, typer.Option("--out", help="Folder to write.")]
 
 
 def texts(items: list[str], flag: str, value: str = "VALUE") -> dict[str, str]:
-    """Read NAME=VALUE flags into a dict; messages call the value ``value``."""
+    """Read NAME=VALUE flags into a dict. ``value`` is the word for VALUE in error messages."""
     result: dict[str, str] = {}
     for item in items:
         name, equals, text = item.partition("=")

@@ -35,7 +35,7 @@ def parse(text: str, flag: str) -> "MixtureRule | dict[str, float]":
 
 
 def shares(text: str, pools: "Sequence[Pool]", tokens: float, flag: str) -> dict[str, float]:
-    """Return the share of each pool, which sum to 1, from text such as tau=3 or web=0.7,code=0.3.
+    """Read text such as tau=3 or web=0.7,code=0.3, and return the share of each pool. The shares sum to 1.
 
     UniMax needs the training ``tokens`` for its cap.
     """

@@ -99,7 +99,7 @@ def warn(lines: Sequence[str]) -> None:
 
 
 def notes(lines: Sequence[str]) -> None:
-    """Print what a job changed or left out of its input on stderr, one a line."""
+    """Print notes of a job on stderr, one on each line."""
     for line in lines:
         typer.echo(spelled(f"note: {line}"), err=True)
 

@@ -56,7 +56,7 @@ def test_five_exact_points_give_their_critical_share(command, tmp_path):
     laws = record["laws"]["general"]
     assert [law["law"].split(":")[0] for law in laws] == ["cmr", "share_exponential", "share_logarithm"]
     assert laws[0]["heldout"] < 1e-4 < laws[1]["heldout"] < laws[2]["heldout"]
-    assert any("they say nothing about" in line or "hold for it alone" in line for line in record["warnings"])
+    assert any("they say nothing about" in line or "hold for this budget only" in line for line in record["warnings"])
 
 
 @pytest.mark.skipif(not PUBLIC.is_dir(), reason=f"no public runs at {PUBLIC}")
@@ -92,14 +92,16 @@ def test_intervals_hold_the_truth_and_are_never_nan(command, tmp_path):
 def test_runs_that_cannot_tell_say_so(command, tmp_path):
     reply = command(table(noise=0.05), *FAST)
     assert reply.code == 0, reply.err
-    assert "the runs cannot tell the critical share: its 90 % interval is" in reply.out
+    assert "the runs do not determine the critical share: its 90 % interval is" in reply.out
     assert "or several seeds" in " ".join(saved(tmp_path)["warnings"])
 
 
 def test_three_shares_give_what_they_tell_without_a_curve(command):
     message = one_line(command(table((0.25, 0.5, 1.0))))
-    assert "3 shares at one budget are too few to choose a curve between them: it takes 4" in message
-    assert "passes the ceiling 2.5500 between the shares 0.5 and 1. Run others between them, such as 0.75" in message
+    assert "3 shares at one budget are too few to choose a law of the share: 4 are needed" in message
+    assert (
+        "passes the ceiling 2.5500 between the shares 0.5 and 1. Run shares between these two, such as 0.75" in message
+    )
     message = one_line(command(table((0.25, 0.5, 1.0)), tolerance="0.2"))
     assert "General loss is under the ceiling 2.7000 up to the largest share, 1" in message
     assert "2 different shares" in one_line(command(table((0.5, 1.0))))
@@ -116,7 +118,7 @@ def test_four_shares_are_enough(command, tmp_path):
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        (("--budget", "4e10:1e9"), "they say nothing about a budget of 4e+10 tokens and 1e+09 parameters"),
+        (("--budget", "4e10:1e9"), "they cannot answer for a budget of 4e+10 tokens and 1e+09 parameters"),
         (("--limited", "1e9:1e9"), "--limited compares lengths of training"),
     ],
 )

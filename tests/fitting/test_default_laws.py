@@ -80,7 +80,7 @@ def test_few_large_checkpoints_beside_many_of_one_size_do_not_empty_the_training
 
 
 def test_too_few_runs_are_one_line_with_the_number_that_is_missing(tmp_path):
-    message = r"runs\.csv: 2 of 3 runs remain .*mixture, mixing of 3 pools, has 4 parameters. Add 2 runs or more"
+    message = r"too few runs. 2 of 3 runs remain .*for that, mixing of 3 pools, has 4 parameters. Add 2 runs or more"
     with pytest.raises(FitError, match=message) as caught:
         fitted(tmp_path, table_of(3, **ONE_BUDGET))
     assert "\n" not in str(caught.value)
@@ -92,7 +92,7 @@ def test_one_budget_is_fitted_by_default_without_advice_to_vary_it(tmp_path, cap
     assert record["heldout"]["heldout"] < 0.01
     budget, held_out = record["notes"]
     assert "the fit compares mixtures at this budget" in budget
-    assert held_out == "errors are of held-out mixtures (--holdout mixture), because all runs have the same compute"
+    assert held_out == "whole mixtures are held out (--holdout mixture), because all runs have the same compute"
     printed = capsys.readouterr().out
     assert held_out in printed
     # The advised runs have the budget of the others.
@@ -104,7 +104,11 @@ def test_one_budget_is_fitted_by_default_without_advice_to_vary_it(tmp_path, cap
 
 @pytest.mark.parametrize("how", ["largest", "rolling"])
 def test_a_holdout_of_the_largest_of_one_budget_names_the_others(tmp_path, how):
-    with pytest.raises(FitError, match="among 20 runs of the same compute. Use --holdout mixture or --holdout random"):
+    with pytest.raises(
+        FitError,
+        match="cannot split 20 runs of the same compute into runs to fit and runs to test. "
+        "Use --holdout mixture or --holdout random",
+    ):
         fitted(tmp_path, table_of(20, **ONE_BUDGET), "--law", "mixing", "--holdout", how)
 
 
@@ -132,7 +136,7 @@ def test_rows_that_were_not_measured_are_left_out_of_their_eval_alone(tmp_path, 
     table = table.with_columns(pl.when(missing).then(pl.lit(empty)).otherwise("loss.web").alias("loss.web"))
     path = tmp_path / f"runs{suffix}"
     table.write_csv(path) if suffix == ".csv" else table.write_parquet(path)
-    note = "loss.web is empty in 2 of 30 rows, first 'r3': they are left out of its fit"
+    note = "loss.web is empty in 2 of 30 rows, the first is 'r3'. The fit of this column leaves them out"
     for evals in ("web", "web,code", "all"):
         run("fit", path, "--law", "mixing", "--eval", evals, "--out", tmp_path / "fit.json", *QUICK)
         record = json.loads((tmp_path / "fit.json").read_text())
@@ -164,7 +168,7 @@ def test_rows_before_training_are_left_out(tmp_path):
     start = table_of(1).with_columns(run=pl.lit("start"), tokens=pl.lit(0.0))
     record = fitted(tmp_path, pl.concat([start, table_of(20)]), "--law", "chinchilla")
     assert record["rows"] == 20
-    assert record["notes"][0].startswith("1 of 21 rows have tokens = 0, first 'start'")
+    assert record["notes"][0].startswith("1 of 21 rows have tokens = 0, the first is 'start'")
     run("predict", tmp_path / "fit.json", tmp_path / "runs.csv", "--out", tmp_path / "p.csv")
     assert pl.read_csv(tmp_path / "p.csv").height == 20
 
@@ -177,7 +181,7 @@ def test_rounded_shares_are_rescaled_with_one_note(tmp_path):
     assert note.startswith(
         f"the shares of {int((off > 1e-6).sum())} of 30 rows do not sum to 1 exactly, and are rescaled"
     )
-    assert f"run 'r{int(off.argmax())}' is furthest off, by 0.001" in note
+    assert f"difference from 1 is 0.001, in run 'r{int(off.argmax())}'" in note
 
 
 @pytest.mark.parametrize(
@@ -194,7 +198,7 @@ def test_sums_within_two_thousandths_are_accepted(total, accepted):
 
 def test_an_eval_must_be_chosen_where_there_are_several(tmp_path):
     table = table_of(20).with_columns(pl.col("loss.web").alias("loss.code"))
-    with pytest.raises(SchemaError, match="has the evals web, code: choose with --eval"):
+    with pytest.raises(SchemaError, match="has the evals web, code. Choose one or more with --eval"):
         fitted(tmp_path, table)
 
 
@@ -204,7 +208,8 @@ def test_units_of_losses_are_a_note_and_never_stop_a_fit(tmp_path):
     bits = table.with_columns(in_bits.alias("loss.web"))
     record = fitted(tmp_path, bits, "--law", "chinchilla", "--starts", 6)
     assert any(
-        "first 'r5', differs from the fit by the factor 1.4427: is it in bits?" in note for note in record["notes"]
+        "the first is 'r5', differs from the fit by a factor of 1.4427. Is it in bits?" in note
+        for note in record["notes"]
     )
 
 
@@ -212,6 +217,8 @@ def test_units_of_counts_stop_a_fit_only_where_most_rows_look_wrong(tmp_path):
     table = table_of(40, mixtures=False)
     early = table.with_columns(tokens=pl.when(pl.col("run") == "r5").then(8192.0).otherwise("tokens"))
     record = fitted(tmp_path, early, "--law", "chinchilla")
-    assert record["notes"][0].startswith("run 'r5' has tokens = 8192: tokens look like millions or billions in 1 of 40")
+    assert record["notes"][0].startswith(
+        "run 'r5' has tokens = 8192: tokens look like counts in millions or billions in 1 of 40"
+    )
     with pytest.raises(SchemaError, match=r"runs\.csv: run 'r0' has tokens = .* in 40 of 40 rows. Write single tokens"):
         fitted(tmp_path, table.with_columns(tokens=pl.col("tokens") / 1e9), "--law", "chinchilla")

@@ -74,9 +74,9 @@ def test_a_metric_without_a_slope_cannot_be_told():
     curve = curve_of(LOSSES, metric, draws=100)
     assert curve.flat is not None
     assert curve.flat.startswith(
-        "these runs cannot tell how metric.m depends on loss.c4: over the fitted runs the curve"
+        "the runs do not determine how metric.m depends on loss.c4: over the range of the runs the curve"
     )
-    assert "with a noise of 0.0" in curve.flat
+    assert "and the noise of a run is 0.0" in curve.flat
 
 
 def test_intervals_of_new_runs_hold_what_they_promise():
@@ -120,8 +120,8 @@ def test_losses_outside_the_fitted_ones_are_counted():
     curve = curve_of(LOSSES, downstream.error(ERROR, torch.from_numpy(LOSSES)).numpy())
     assert curve.outside(column([2.2, 5.0])) == []
     assert curve.outside(column([2.0, 2.1, 3.0, 5.5])) == [
-        "extrapolated: loss.c4 2 is below the lowest to which the curve of metric.m was fitted, 2.2 (2 of 4 runs)",
-        "extrapolated: loss.c4 5.5 is above the highest to which the curve of metric.m was fitted, 5 (1 of 4 runs)",
+        "extrapolated: loss.c4 2 is below 2.2, the lowest value in the fit of metric.m (2 of 4 runs)",
+        "extrapolated: loss.c4 5.5 is above 5, the highest value in the fit of metric.m (1 of 4 runs)",
     ]
 
 
@@ -134,7 +134,12 @@ def test_a_metric_that_falls_with_more_data_is_misaligned():
 @pytest.mark.parametrize(
     ("x", "metric", "kind", "message"),
     [
-        ([2.0, 3.0, 4.0], [0.5, 0.6, 0.7], "error", "3 rows have metric.m and loss.c4, and cannot determine the 3"),
+        (
+            [2.0, 3.0, 4.0],
+            [0.5, 0.6, 0.7],
+            "error",
+            "only 3 rows have metric.m and loss.c4: too few for a curve of 3 parameters",
+        ),
         ([2.0] * 5, [0.5, 0.6, 0.7, 0.6, 0.5], "error", "all 5 rows with metric.m have the same loss.c4, 2, so"),
         (
             [1e20, 2e20, 3e20, 4e20, 5e20],

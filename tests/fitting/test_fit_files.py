@@ -99,7 +99,7 @@ def test_old_curves_and_corpora_become_lists():
 @pytest.mark.parametrize(
     ("record", "message"),
     [
-        (OLD_STEPS, "has a fit of relearn, which is no law of mixtures"),
+        (OLD_STEPS, "has a fit of relearn, which is not a law of mixtures"),
         (OLD_CORPORA, r"has a fit for each corpus \(x\). Fit one of them alone with --where"),
         ({"laws": [{"law": "mixing"}]}, "is not a fit.json"),
         ({"laws": [{"law": "mixing"}], "format": 3}, "has format 3"),

@@ -25,12 +25,12 @@ def test_a_good_table_has_no_notes():
 @pytest.mark.parametrize("scale", [1e-9, 1e-6])
 def test_tokens_in_billions_are_found(scale):
     good = table()
-    with pytest.raises(SchemaError, match=r"tokens look like millions or billions in \d+ of 24 rows"):
+    with pytest.raises(SchemaError, match=r"tokens look like counts in millions or billions in \d+ of 24 rows"):
         run_checks.check(table(tokens=good.frame["tokens"].to_numpy() * scale))
 
 
 def test_params_in_billions_are_found():
-    with pytest.raises(SchemaError, match="params look like millions or billions in 24 of 24 rows"):
+    with pytest.raises(SchemaError, match="params look like counts in millions or billions in 24 of 24 rows"):
         run_checks.check(table(params=np.full(24, 1.3)))
 
 
@@ -59,7 +59,7 @@ def test_losses_partly_in_bits_are_found(rows):
         "chinchilla", mixed.recipes(), loss, pools=mixed.pools, evaluation="val", options=fit.FitOptions(draws=1)
     )
     (note,) = run_checks.units_of_loss(result, mixed)
-    assert note.startswith(f"loss.val of {rows} runs, first 'r0', differs from the fit by the factor 1.4427")
+    assert note.startswith(f"loss.val of {rows} runs, the first is 'r0', differs from the fit by a factor of 1.4427")
     clean = fit.fit(
         "chinchilla",
         good.recipes(),

@@ -68,7 +68,7 @@ def test_the_same_chain_through_the_command_line(cli, tmp_path, corpus):
     assert predicted.code == 0, predicted.err
     assert "metric.err17 (lower is better):" in predicted.out
     # The warning has the lowest predicted and the lowest fitted loss.
-    assert "extrapolated: loss.c4 2." in predicted.err and "below the lowest to which the curve" in predicted.err
+    assert "extrapolated: loss.c4 2." in predicted.err and "the lowest value in the fit of metric." in predicted.err
     table = pl.read_parquet(tmp_path / "p.parquet")
     assert table.columns == ["run", "predicted", "low", "high", "predicted.c4", "low.c4", "high.c4"]
     assert table["predicted"].to_list() == pytest.approx(ERRORS[corpus], abs=2e-4)
@@ -132,7 +132,7 @@ def test_a_plan_reports_the_metric_beside_the_loss(planned):
     assert fit(mixtures()).code == 0
     reply = plan("--metric", "task")
     assert reply.code == 0, reply.err
-    assert "metric.task is in its own unit, and lower is better" in reply.out
+    assert "metric.task is in its own unit; lower is better" in reply.out
     assert "task over proportional" in reply.out
     (entry,) = json.loads((folder / "plan.json").read_text())["plans"]
     metric = entry["metric"]
@@ -174,22 +174,22 @@ def test_a_flat_metric_is_reported_but_not_optimised(planned):
     )
     reply = fit(runs, "--on", "web")
     assert reply.code == 0, reply.err
-    assert "note: these runs cannot tell how metric.task depends on loss.web" in reply.out
+    assert "note: the runs do not determine how metric.task depends on loss.web" in reply.out
     reported = plan("--metric", "task")
-    assert "these runs cannot tell how metric.task depends on loss.web" in reported.out
+    assert "the runs do not determine how metric.task depends on loss.web" in reported.out
     assert "Choose another --target" in one_line(plan("--target", "metric.task"))
 
 
 def test_what_metrics_cannot_do_is_one_line(planned, cli):
     fit, plan, folder = planned
     assert fit(mixtures(), "--metric", "none", law="power").code == 0
-    message = "has no curve of metric.task; its metrics are none. Fit one beside the laws: curate fit RUNS"
+    message = "has no curve of metric.task; its metrics are none. Fit the curve together with the laws: curate fit RUNS"
     assert message in one_line(plan("--metric", "task"))
     assert message in one_line(cli("predict", folder / "fit.json", folder / "runs.csv", "--metric", "task", "--out",
                                    folder / "p.csv"))  # fmt: skip
-    assert "no column 'metric.tsk': the metrics are task" in one_line(fit(mixtures(), "--metric", "tsk"))
+    assert "no column 'metric.tsk': the metrics of the table are task" in one_line(fit(mixtures(), "--metric", "tsk"))
     assert "Add code to --eval" in one_line(fit(mixtures(), "--on", "code", evals="web"))
-    assert "a metric cannot be weighted against losses" in one_line(plan("--target", "web=1,metric.task=1"))
+    assert "a metric cannot be weighted together with losses" in one_line(plan("--target", "web=1,metric.task=1"))
     assert "name two metrics" in one_line(plan("--target", "metric.task", "--metric", "other"))
     few = fit(
         mixtures(rows=18).with_columns(pl.when(pl.col("run").is_in(["r0", "r1"])).then("metric.task")), law="power"
@@ -197,10 +197,13 @@ def test_what_metrics_cannot_do_is_one_line(planned, cli):
     assert few.code == 0 and "note: metric.task has no curve: " in few.out
     many = mixtures().with_columns(pl.col("metric.task").alias(f"metric.{i}") for i in range(8))
     reply = fit(many, law="power")
-    assert "note: the runs have 9 metrics, more than the 8 that are fitted unasked. Name those" in reply.out
+    assert (
+        "note: no metric is fitted: the runs have 9 metrics, and more than 8 are not fitted by default. Name"
+        in reply.out
+    )
     wrong = cli("fit", folder / "runs.csv", "--law", "mixing", "--eval", "web", "--by", "run", "--metric", "task",
                 "--out", folder / "x.json")  # fmt: skip
-    assert wrong.code == 2 and "Choose it with --where, not --by" in wrong.err
+    assert wrong.code == 2 and "needs laws of one corpus: leave --by out, and choose a corpus by --where" in wrong.err
 
 
 def test_a_curve_alone_predicts_from_measured_losses_and_does_not_plan(planned, cli):
@@ -237,5 +240,7 @@ def test_curves_over_steps_say_what_to_use(planned, cli, curve, use):
     mixtures().write_csv(folder / "runs.csv")
     predicted = cli("predict", folder / "fit.json", folder / "runs.csv", "--out", folder / "p.csv")
     for reply in (predicted, plan()):
-        assert f"has a fit of {curve}, which is no law of mixtures. It gives the loss at each step" in one_line(reply)
+        assert f"has a fit of {curve}, which is not a law of mixtures. It gives the loss at each step" in one_line(
+            reply
+        )
         assert use in one_line(reply)

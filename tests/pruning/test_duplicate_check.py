@@ -87,5 +87,5 @@ def test_texts_without_words_that_differ_are_no_copies(tmp_path, cli):
         frame.with_columns(claim).write_parquet(path)
     arguments = ("--by", "score.duplicates", "--rule", "threshold", "--keep", 0.5, "--max-source-removal", 1)
     done = cli("prune", tmp_path / "scores", *arguments, "--out", tmp_path / "kept")
-    assert "2 of the 2 removed rows that were compared again have no other text as near" in done.err
+    assert "2 of the 2 removed rows that were compared again have no other text that is as similar" in done.err
     assert "--scorer duplicates" in done.err

@@ -71,11 +71,11 @@ def test_the_end_that_a_rule_keeps(tmp_path, cli, meaning, rule, end, how):
     [
         (
             ("--rule", "hard", "--trim", 0.2),
-            "hard keeps the lowest values of SCORE; the lowest 20 % are trimmed as the hardest",
+            "hard keeps the lowest values of SCORE; the hardest 20 %, the lowest values, are dropped first",
         ),
         (("--rule", "sample"), "sample favours high values of SCORE, at temperature 2 standard deviations"),
         (("--rule", "sample", "--temperature", "raw:-3"), "sample favours low values of SCORE, at temperature -3"),
-        (("--rule", "threshold"), "threshold keeps values from 0.5 up of SCORE"),
+        (("--rule", "threshold"), "threshold keeps values of at least 0.5 of SCORE"),
         (("--rule", "middle"), "middle keeps the values nearest the median of SCORE"),
     ],
 )
@@ -97,28 +97,31 @@ def test_sample_favours_high_scores_whatever_they_mean(tmp_path):
 
 
 REFUSED = [
-    ("quality", "hard", (), "--rule hard serves hardness and easiness, and score.x is a quality score (high is "
-     "better). Use --rule top; or say --meaning x=hardness if high is harder, x=easiness if high is easier"),
-    ("quality", "easy", (), "--rule easy serves hardness and easiness"),
-    ("quality", "auto", ("--dimension", 2), "--rule auto serves hardness and easiness"),
-    ("easiness", "top", (), "--rule top serves quality, and score.x is an easiness score (high is easier). Use --rule "
-     "hard, easy or auto; or say --meaning x=quality if high is better"),
+    ("quality", "hard", (), "--rule hard needs a hardness or easiness score, and score.x is a quality score (high is "
+     "better). Use --rule top; or give --meaning x=hardness if high is harder, x=easiness if high is easier"),
+    ("quality", "easy", (), "--rule easy needs a hardness or easiness score"),
+    ("quality", "auto", ("--dimension", 2), "--rule auto needs a hardness or easiness score"),
+    ("easiness", "top", (), "--rule top needs a quality score, and score.x is an easiness score (high is easier). "
+     "Use --rule hard, easy or auto; or give --meaning x=quality if high is better"),
     ("hardness", "top", (), "a hardness score (high is harder)"),
-    ("quality", "stratified", ("--trim", 0.1), "--trim drops the hardest rows, and score.x is a quality score"),
+    ("quality", "stratified", ("--trim", 0.1), "--trim needs a hardness or easiness score, and score.x is a "
+     "quality score"),
     ("quality", "top", ("--trim", 0.1), "--trim is for the rules hard, easy, auto, stratified and sample, not for "
      "'top'"),
-    (None, "stratified", ("--trim", 0.1), "--trim drops the hardest rows, and the score files do not record what a "
-     "high score.x means. Say --meaning x=MEANING with quality (high is better), hardness (high is harder)"),
-    (None, "hard", (), "--rule hard serves hardness and easiness, and the score files do not record"),
+    (None, "stratified", ("--trim", 0.1), "--trim needs a hardness or easiness score, and the score files do not "
+     "record what a high score.x means. Give --meaning x=MEANING, where MEANING is quality (high is better), hardness "
+     "(high is harder)"),
+    (None, "hard", (), "--rule hard needs a hardness or easiness score, and the score files do not record"),
     (None, "top", (), "The rules middle, stratified, threshold and sample need no meaning (--trim does)"),
-    (None, "", (), "the score files do not record what a high score.x means. Say --meaning x=MEANING with quality"),
+    (None, "", (), "the score files do not record what a high score.x means. Give --meaning x=MEANING, where "
+     "MEANING is quality"),
     ("quality", "", ("--meaning", "y=quality"), "--meaning y: "),
-    ("quality", "", ("--meaning", "x=good"), "--meaning x=good: 'good' is no meaning of a score"),
+    ("quality", "", ("--meaning", "x=good"), "--meaning x=good: 'good' is not a meaning of a score"),
     ("hardness", "", (), "score.x is a hardness score (high is harder), and it has no default rule. Give --rule hard "
      "or easy. To choose between them, --rule auto needs the intrinsic dimension of the data"),
     ("easiness", "", ("--dimension", 1), "score.x is an easiness score (high is easier), and it has no default rule. "
-     "auto advises hard: 10 rows / 1 dimensions = 10 rows for each dimension, above the "),
-    ("easiness", "", ("--dimension", 5), "auto advises easy: 10 rows / 5 dimensions = 2 rows for each dimension"),
+     "auto advises hard: 10 rows / 1 dimensions = 10 rows per dimension, above "),
+    ("easiness", "", ("--dimension", 5), "auto advises easy: 10 rows / 5 dimensions = 2 rows per dimension"),
 ]  # fmt: skip
 
 
@@ -151,7 +154,7 @@ def test_tokens_rank_from_high(tmp_path, cli, by):
 def test_a_column_of_the_users_own_needs_a_meaning(tmp_path, cli):
     scores = rising(tmp_path / "s", "quality", {"stars": np.arange(10)[::-1]})
     words = ("prune", scores, "--by", "stars", "--keep", 0.3, "--out", tmp_path / "k")
-    assert "Say --meaning stars=MEANING with" in one_line(cli(*words))
+    assert "Give --meaning stars=MEANING, where MEANING is" in one_line(cli(*words))
     assert cli(*words, "--meaning", "stars=quality").code == 0
     assert kept(tmp_path / "k") == LOW
 
@@ -275,7 +278,8 @@ def test_a_scorer_of_the_users_own_may_leave_its_meaning_out(corpus, tmp_path, c
     (tmp_path / "own.py").write_text(OWN.replace("MEANINGS", ""))
     done = cli("score", corpus, "--scorer", f"{tmp_path}/own.py:Words", "--out", tmp_path / "s")
     assert done.code == 0
-    assert 'warning: score.words has no meaning. Add meanings = {"score.words": "quality"}' in done.err
+    assert "warning: score.words: its scorer does not declare what a high score means" in done.err
+    assert 'Add meanings = {"score.words": "quality"}' in done.err
     words = ("prune", tmp_path / "s", "--by", "score.words", "--keep", 0.3, "--out", tmp_path / "k")
     assert "--meaning words=MEANING" in one_line(cli(*words))
     assert cli(*words, "--meaning", "words=quality").code == 0
@@ -293,7 +297,7 @@ def test_a_scorer_of_the_users_own_declares_its_meaning(corpus, tmp_path, cli):
 @pytest.mark.parametrize(
     ("declared", "message"),
     [
-        ('"score.words": "good"', "meanings['score.words']: 'good' is no meaning of a score. Choose quality (high"),
+        ('"score.words": "good"', "meanings['score.words']: 'good' is not a meaning of a score. Choose quality (high"),
         ('"words": "quality"', "Words.meanings['words']: the scorer adds score.words. Name one of them"),
     ],
 )

@@ -132,8 +132,8 @@ def test_another_seed_breaks_ties_differently():
         ({"balance": "dbp"}, "has no column 'cluster.density'.*Score with --scorer density"),
         ({"recall": {"a": 1.0}}, "--recall is for --balance label:recall"),
         ({"trim": "x"}, "--trim 'x' is not a number"),
-        ({"trim": "top:0.1"}, "--trim 'top:0.1': write a share alone"),
-        ({"trim": "low:0.1"}, "The hard end follows from the meaning of the score, which --meaning can change"),
+        ({"trim": "top:0.1"}, "--trim 'top:0.1': write only a share"),
+        ({"trim": "low:0.1"}, "The meaning of the score says which end is hard; --meaning can change it"),
         ({"trim": "1"}, "--trim 1 must be a share"),
         ({"trim": "0.6"}, "--keep 0.5 and --trim 0.6 are more than all rows"),
         (

@@ -127,7 +127,7 @@ def test_only_starts_and_missing_losses():
     parted = split(lacking, general="*", start_loss={"general": 2.55})
     assert len(parted.runs) == 11
     assert parted.start(1e8) == (2.55, 1.9)
-    assert parted.runs.notes == ("1 of 12 runs lack loss.code or a general loss, first 'r0': they are left out",)
+    assert parted.runs.notes == ("1 of 12 runs lack loss.code or a general loss, the first is 'r0'. They are left out",)
     with pytest.raises(SchemaError, match=r"t: loss\.news is empty in all 13 rows"):
         split(continued().with_columns(**{"loss.news": pl.lit(None, dtype=pl.Float64)}), general="*")
 

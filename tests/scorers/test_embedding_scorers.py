@@ -329,7 +329,7 @@ def test_two_seeds_keep_nine_tenths_of_the_same_digits(cli, tmp_path):
         out = tmp_path / f"scores{seed}"
         result = cli("score", tmp_path / "digits", "--scorer", f"coverage:embedding=emb.x,seed={seed}", "--out", out)
         assert result.code == 0, result.err
-        share = re.search(r"note: coverage: two independent halves .*? share (\d+)%", result.err)
+        share = re.search(r"note: coverage: .*? in two independent halves. The halves share (\d+)%", result.err)
         assert int(share[1]) >= 90
         record = json.loads(next((out / "_curate" / "learned").glob("*.json")).read_text())
         assert f"share {share[1]}%" in record["notes"][0]

@@ -131,7 +131,7 @@ def test_labels_that_cannot_be_compared_are_one_clear_line(tmp_path, options, ta
 
 
 def test_labels_without_a_target_are_refused():
-    with pytest.raises(SchemaError, match="labels=true needs a target whose labels are right"):
+    with pytest.raises(SchemaError, match="labels=true needs a target with right labels"):
         transport_value.learn(lambda needs: iter([labelled(*two_classes(60, 1))]), labels=True)
 
 

@@ -8,7 +8,7 @@ import pytest
 from conftest import documents, tree
 
 from curate.errors import Interrupted
-from curate.scorers import length, prototypes
+from curate.scorers import embedding, length, prototypes
 from curate.scoring import score, scoring_job, specs, status
 from curate.storage.files import text_hash
 
@@ -50,7 +50,8 @@ def scores(out: Path) -> dict[str, bytes]:
 
 
 def test_a_folder_of_version_0_0_1_continues(corpus, tmp_path, monkeypatch):
-    # as if the scores of prototypes had not changed since
+    # as if these two had not changed since version 0.0.1
+    monkeypatch.setattr(embedding, "FORMAT", 1)
     monkeypatch.setattr(prototypes, "FORMAT", 1)
     out = tmp_path / "out"
     score.score([str(corpus)], SPECS, out)
@@ -128,7 +129,7 @@ def test_formats_name_every_scorer_and_encoder(monkeypatch):
     assert specs.formats(SPECS) == {
         "score_files": 1,
         "length": 1,
-        "embedding": 1,
+        "embedding": 2,
         "encoders/hashed": 1,
         "prototypes": 2,
     }

@@ -1,4 +1,4 @@
-"""Further questions about runs that continue one model: what to run next, a limited corpus, model size, Gu et al.
+"""Answer further questions about runs that continue one model: next runs, a limited corpus, the best model size.
 
-In: the runs and their fitted laws. Out: one answer a question, each only if it was asked. May use: fitting, planning.
+In: the runs and their fitted laws. Out: one answer to each question that was asked. May use: fitting, planning.
 """

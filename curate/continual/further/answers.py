@@ -65,7 +65,7 @@ def _next_runs(question: Question, general: Predictor, width: float) -> NextRuns
     """Suggest runs for the ratio at the largest budget and the first tolerance."""
     budget, pool = question.largest_budget, question.continued.pool
     ceiling = question.ceiling(budget, question.tolerances[0])
-    # A law of the share alone would take a short run for as good as a long one.
+    # A law of the share alone sees no difference between a short and a long run, so all candidates have one length.
     one_length = one_budget.budget_of(question.continued) is not None
     candidates = [(share, budget.tokens, budget.params) for share in next_runs.SHARES] if one_length else None
     try:

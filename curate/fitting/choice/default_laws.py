@@ -16,9 +16,10 @@ from curate.laws import Law
 from curate.runs.recipes import Recipes
 from curate.runs.run_table import Runs
 
-AUTO = "auto"  # the name by which --law asks for this choice
-REPEATED = 1.05  # passes from which tokens count as repeated; a run may read a few tokens of its pool twice
-# Trees need trainings: with fewer, a leaf of 10 rows is a large part of the table, and a law alone does better.
+AUTO = "auto"  # the value of --law that stands for this choice
+REPEATED = 1.05  # passes over a pool above which its tokens count as repeated; a run may read a few tokens twice
+# Boosted trees need many trainings. With fewer than this, a leaf of 10 rows is a large part of the table, and a law
+# without trees predicts better.
 FEWEST_FOR_TREES = 50
 
 
@@ -26,9 +27,9 @@ FEWEST_FOR_TREES = 50
 class Shape:
     """What varies in a run table. Only this decides which laws are compared.
 
-    ``pools`` counts the pools of the table. ``mixtures``, ``sizes`` and ``lengths`` say whether the shares, params and
-    tokens differ between runs; ``repeats`` whether any pool was read more than once; ``distances`` whether the distance
-    to a target was measured.
+    ``pools`` is the number of pools. ``mixtures``, ``sizes`` and ``lengths`` say whether the shares, params and tokens
+    differ between runs. ``repeats`` says whether any pool was read more than once. ``distances`` says whether the
+    distance to a target was measured.
     """
 
     pools: int
@@ -40,7 +41,7 @@ class Shape:
 
     @property
     def words(self) -> str:
-        """What varies, for messages."""
+        """Return what varies, as words for messages."""
         varied = [
             name
             for name, varies in (("mixture", self.mixtures), ("params", self.sizes), ("tokens", self.lengths))
@@ -63,16 +64,16 @@ def shape(runs: Runs) -> Shape:
 
 
 def _varies(values: np.ndarray) -> bool:
-    # Rounding apart, which published tables differ by.
+    # Published tables round their values, so very small differences do not count.
     return bool(np.ptp(values, axis=0).max() > 1e-6)
 
 
 def candidates(shape: Shape) -> tuple[str, ...]:
-    """Return laws whose terms the runs can tell, the law with the fewest parameters last."""
+    """Return the laws that suit what varies in the runs. The law with the fewest parameters comes last."""
     if shape.mixtures and not (shape.sizes or shape.lengths):
-        # At one budget the terms of size and tokens come from the priors of ces and mixture_additive. They keep the
-        # order of the mixtures at other budgets, and their level there is as uncertain as the priors are wide. Their
-        # forms of the mixture predict unseen mixtures better than mixing does (benchmarks/fitting/one_budget.py).
+        # At one budget, only the priors determine the terms of size and tokens of ces and mixture_additive. The ranking
+        # of mixtures at other budgets stays the same; the level of the loss there is as uncertain as the priors. Both
+        # laws predict unseen mixtures better than mixing does (benchmarks/fitting/one_budget.py).
         laws: tuple[str, ...] = (f"{BOOSTED}:base=ces", "mixture_additive", "ces", "mixing")
     elif shape.mixtures:
         # Chinchilla, which does not see the mixture, shows whether the others learn anything from it.
@@ -87,17 +88,17 @@ def candidates(shape: Shape) -> tuple[str, ...]:
 
 
 def default(runs: Runs, evals: Sequence[str], how: str, *, seed: int = 0) -> tuple[str, ...]:
-    """Return the laws to compare on runs in which ``evals`` were measured, with the split ``how``.
+    """Return the laws to compare on the runs, for the losses ``evals`` and the holdout split ``how``.
 
-    Laws with more parameters than the fitted part of a split has runs are left out.
+    A law is left out if it has more parameters than there are runs in the smallest training part of the split.
 
     Raises:
-        FitError: if the runs are too few for any of them, with the number that is missing.
+        FitError: if there are too few runs for every law. The message says how many are missing.
     """
     recipes, clusters = runs.recipes(), runs.clusters
     measured = [np.isfinite(runs.loss(name, missing=True)) for name in evals]
     fitted = [train for train, _ in splits(recipes, clusters, how, seed=seed)]
-    # The smallest problem of all: some split, some eval.
+    # The smallest number of runs that a law is fitted to, over all splits and evals.
     rows = min(int((train & rows).sum()) for train in fitted for rows in measured)
     trainings = min(len(np.unique(clusters[train])) for train in fitted)
     shape_of_runs = shape(runs)
@@ -106,15 +107,15 @@ def default(runs: Runs, evals: Sequence[str], how: str, *, seed: int = 0) -> tup
     if not enough:
         least = _least_runs(laws[-1], recipes)
         raise FitError(
-            f"{runs.origin}: {rows} of {len(runs)} runs remain when some are held out; the smallest law for runs that "
-            f"differ in {shape_of_runs.words}, {laws[-1]} of {shape_of_runs.pools} pools, has {least} parameters. Add "
-            f"{least - rows} runs or more, or merge pools"
+            f"{runs.origin}: too few runs. {rows} of {len(runs)} runs remain for fitting when some are held out. The "
+            f"runs differ in {shape_of_runs.words}; the smallest law for that, {laws[-1]} of {shape_of_runs.pools} "
+            f"pools, has {least} parameters. Add {least - rows} runs or more, or merge pools"
         )
     return enough
 
 
 def _least_runs(law: str, recipes: Recipes) -> int:
-    """Return the fewest runs, or trainings for trees, from which a law is fitted."""
+    """Return the smallest number of runs that a law can be fitted to; for boosted trees, of trainings."""
     if law.startswith(BOOSTED):
         return max(FEWEST_FOR_TREES, TreeOptions().folds)
     return Coordinates(cast(Law, open_sets.build("laws", law)).params(), recipes.weights.shape[1]).size

@@ -9,8 +9,9 @@ from curate.errors import SchemaError
 from curate.runs.recipes import Recipes
 
 DEFAULT_SHARE = 0.2  # of rows or trainings held out, unless the flag says
-LEAST_TRAINED = 0.5  # of the runs: with fewer below the largest compute, `largest` would test on most of what is known
-FEWEST_MIXTURES = 5  # of which one in five can be held out
+# Share of the runs that must have less than the largest compute. With fewer, `largest` would hold out most of the runs.
+LEAST_TRAINED = 0.5
+FEWEST_MIXTURES = 5  # a fifth of the mixtures is held out, so five are needed to hold out one
 ROLLS = 3  # cuts in compute of the rolling origin
 DIGITS = 6  # mixtures and log compute are compared after rounding: published tables print few digits
 
@@ -33,10 +34,11 @@ class Candidates:
 
 
 def default(recipes: Recipes, clusters: np.ndarray) -> tuple[str, str]:
-    """Return the split that suits n runs where the user names none, and why, in words; empty for ``largest``.
+    """Return the default split for n runs, and the reason in words. The reason is empty for ``largest``.
 
-    Plans are made for more compute than was run, so the largest runs are held out if enough smaller ones remain. Runs
-    of one budget have no largest ones: there mixtures are held out, or single trainings if there are few mixtures.
+    Plans are made for more compute than was run. So the runs with the most compute are held out if enough smaller runs
+    remain. Otherwise, as when all runs have one budget, whole mixtures are held out. With fewer than FEWEST_MIXTURES
+    mixtures, random trainings are held out.
     """
     compute = Candidates(recipes, clusters, DEFAULT_SHARE, 0).log_compute
     below = compute < np.quantile(compute, 1 - DEFAULT_SHARE)
@@ -44,8 +46,8 @@ def default(recipes: Recipes, clusters: np.ndarray) -> tuple[str, str]:
         return "largest", ""
     reason = "all runs have the same compute" if np.ptp(compute) == 0 else "most runs have the largest compute"
     if len(np.unique(_mixture_codes(recipes))) >= FEWEST_MIXTURES:
-        return "mixture", f"errors are of held-out mixtures (--holdout mixture), because {reason}"
-    return "random", f"errors are of trainings held out at random (--holdout random), because {reason}"
+        return "mixture", f"whole mixtures are held out (--holdout mixture), because {reason}"
+    return "random", f"random trainings are held out (--holdout random), because {reason}"
 
 
 def splits(recipes: Recipes, clusters: np.ndarray, how: str, *, seed: int = 0) -> list[Split]:

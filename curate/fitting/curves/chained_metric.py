@@ -1,4 +1,4 @@
-"""Chain laws to the curve of a metric: recipe to losses, losses to metric, with the uncertainty of both."""
+"""Predict a metric in two steps: laws predict losses from recipes, and a curve predicts the metric from the losses."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,12 +11,12 @@ from curate.fitting.curves.metric_curve import Better, MetricCurve
 from curate.runs.predictor import Blend, Predictor, mixture_ends, stacked_draws
 from curate.runs.recipes import Recipes
 
-CHUNK = 1024  # recipes whose intervals are worked out together, which bounds the memory
+CHUNK = 1024  # recipes whose intervals are computed at a time; this bounds the memory
 
 
 @dataclass(frozen=True)
 class ChainedMetric:
-    """A metric as a function of recipes. ``parts`` predict the losses that ``curve`` reads, in its order.
+    """A metric as a function of recipes. ``parts`` predict the losses that ``curve`` reads, in the order of the curve.
 
     The methods are those of `curate.runs.predictor.MetricPredictor`.
     """
@@ -41,14 +41,14 @@ class ChainedMetric:
 
     @property
     def flat(self) -> str | None:
-        """Why the runs cannot tell how the metric depends on the loss, or None."""
+        """The reason if the runs do not determine how the metric depends on the loss, else None."""
         return self.curve.flat
 
     @property
     def loss(self) -> Predictor | None:
-        """The mean loss on which the metric depends, None if the metric depends on tokens or compute alone.
+        """The weighted mean loss on which the metric depends, or None if it depends on tokens or compute alone.
 
-        Its weights are those of the curve. The mixture with the lowest such loss is the one with the best metric.
+        The weights come from the curve. The mixture with the lowest mean loss has the best metric.
         """
         if not self.parts:
             return None
@@ -78,12 +78,12 @@ class ChainedMetric:
         return torch.cat(low), torch.cat(high)
 
     def warnings(self, recipes: Recipes) -> tuple[str, ...]:
-        """Return one line for each loss outside the range to which the curve was fitted, and what the curve is not."""
+        """Return a line for each loss outside the range of the fitted runs, and reasons to doubt the curve itself."""
         doubts = (self.curve.flat, self.curve.misaligned)
         return (*self.curve.outside(self._x(recipes)), *(doubt for doubt in doubts if doubt is not None))
 
     def _x(self, recipes: Recipes) -> Tensor:
-        """Return what the curve reads of n recipes, (n, e)."""
+        """Return the inputs of the curve for n recipes: (n, e) losses, or (n, 1) tokens or FLOPs."""
         if self.parts:
             return torch.stack([part.loss(recipes) for part in self.parts], dim=1)
         tokens = recipes.tokens[:, None]
@@ -95,8 +95,8 @@ class ChainedMetric:
             return self.curve.interval(x, level)
         noise = torch.tensor([part.noise for part in self.parts], dtype=torch.float64)
         losses = stacked_draws(self.parts, recipes).movedim(0, -1)  # (b, n, e)
-        # One standard deviation of a run's loss moves the metric by so much. The noise of the evals goes together, as
-        # in a blend: a bad run is bad on all of them.
+        # The change of the metric when the losses change by one standard deviation of a run. The noise of all evals is
+        # perfectly correlated, as in a blend: a bad run is bad on all of them.
         worse = self.curve.draw_metrics(losses * torch.exp(noise))
         moved = (worse - self.curve.draw_metrics(losses * torch.exp(-noise))) / 2
         return mixture_ends(self.curve.draw_metrics(losses), (moved**2 + self.curve.scatter(x) ** 2).sqrt(), level)
@@ -111,7 +111,7 @@ def chain(curve: MetricCurve, fit: Predictor, source: str) -> ChainedMetric:
     available: Mapping[str, Predictor] = fit.parts() if isinstance(fit, Blend) else {fit.eval: fit}
     if missing := [name for name in curve.on if name not in available]:
         raise SchemaError(
-            f"metric.{curve.name} is predicted from {curve.x}, and {source} has no law for loss.{missing[0]}. Fit them "
-            f"together: curate fit RUNS --law LAW --eval {','.join(curve.on)} --metric {curve.name}"
+            f"metric.{curve.name} is predicted from {curve.x}, but {source} has no law for loss.{missing[0]}. Fit law "
+            f"and curve together: curate fit RUNS --law LAW --eval {','.join(curve.on)} --metric {curve.name}"
         )
     return ChainedMetric(curve, tuple(available[name] for name in curve.on))

@@ -26,9 +26,9 @@ Theta = Mapping[str, Tensor | float]
 def error(theta: Theta, losses: Tensor) -> Tensor:
     """Return the (n,) values eps - k exp(-gamma L) of a metric (arXiv 2403.08540).
 
-    ``losses`` is L (n,) in nats per token, with a number gamma; or (n, e) of e evals, with ``gamma`` (e,), and gamma L
-    is then the sum of gamma_j L_j. With k above 0 the metric is an error: it rises with the loss towards eps. With k
-    below 0 it is an accuracy: it falls with the loss towards eps.
+    For one eval, ``losses`` is L (n,) in nats per token, and gamma is a number. For e evals, ``losses`` is (n, e),
+    ``gamma`` is (e,), and gamma L stands for the sum of gamma_j L_j. With k above 0 the metric is an error: it rises
+    with the loss towards eps. With k below 0 it is an accuracy: it falls with the loss towards eps.
     """
     gamma = torch.as_tensor(theta["gamma"], dtype=torch.float64)
     scaled = (gamma * losses).sum(dim=-1) if gamma.ndim else gamma * losses

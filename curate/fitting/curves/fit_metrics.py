@@ -1,4 +1,4 @@
-"""Fit curves of downstream metrics to a run table: alone (`--law downstream`), or beside the laws of the losses."""
+"""Fit curves of downstream metrics: alone (`--law downstream`), or together with laws of the losses."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,20 +16,21 @@ from curate.fitting.curves.rows import column, in_words, point_table
 from curate.fitting.fit_report import FitQuestion, FitReport
 from curate.runs.run_table import Runs
 
-AUTO, NONE = "auto", "none"  # of --metric: every metric that has enough rows, or no metric
+AUTO, NONE = "auto", "none"  # values of --metric: all metrics with enough rows (at most MOST), or no metric
 PREFIX = "metric."
-MOST = 8  # metrics that are fitted without being named: each takes about a second and adds 20 kB to fit.json
+# The largest number of metrics that are fitted by default. Each takes about a second and adds 20 kB to fit.json.
+MOST = 8
 
 
 @dataclass(frozen=True)
 class MetricFits:
-    """The curves that were fitted beside the laws, by metric, and notes on what the runs cannot tell."""
+    """The fitted curves by metric, and notes on what the runs do not determine."""
 
     curves: Mapping[str, MetricCurve]
     notes: tuple[str, ...]
 
     def table(self) -> pl.DataFrame:
-        """Return one row for each metric: what it reads, its direction, and how well the curve fits."""
+        """Return one row for each metric: its input, its direction, and how well the curve fits."""
         return pl.DataFrame([curve.summary() for curve in self.curves.values()])
 
 
@@ -83,30 +84,30 @@ def fit_downstream(runs: Runs, question: FitQuestion) -> FitReport:
     )
 
 
-def fit_beside(runs: Runs, question: FitQuestion) -> MetricFits:
-    """Fit the metrics of a run table from the losses whose laws are fitted.
+def fit_with_laws(runs: Runs, question: FitQuestion) -> MetricFits:
+    """Fit curves of the metrics in a run table, as functions of the losses that have laws.
 
-    By default each of up to MOST metrics gets a curve, and those that the runs cannot determine get a note. Metrics
-    that the question names must all be fitted.
+    By default, a table with at most MOST metrics gets a curve for each. A metric with too few runs then gets a note
+    instead of a curve. If the question names metrics, every one must get a curve.
 
     Raises:
         SchemaError: if a metric or a loss is missing.
-        FitError: if the runs cannot determine the curve of a metric that is named.
+        FitError: if there are too few runs to fit the curve of a metric that is named.
     """
     automatic = question.metrics == (AUTO,)
     names = metric_names(runs) if automatic else () if question.metrics == (NONE,) else question.metrics
     on = _evals(question.on) or question.evals
     if unfitted := [name for name in on if name not in question.evals]:
         raise SchemaError(
-            f"--on {unfitted[0]}: a plan predicts the metric from losses that have a law. Add {unfitted[0]} to --eval, "
-            f"or choose from {', '.join(question.evals)}"
+            f"--on {unfitted[0]}: loss.{unfitted[0]} has no law, so no plan could use a metric that is predicted from "
+            f"it. Add {unfitted[0]} to --eval, or choose from {', '.join(question.evals)}"
         )
     curves: dict[str, MetricCurve] = {}
     notes: list[str] = []
     if automatic and len(names) > MOST:
         notes.append(
-            f"the runs have {len(names)} metrics, more than the {MOST} that are fitted unasked. Name those that you "
-            "need with --metric NAME,..."
+            f"no metric is fitted: the runs have {len(names)} metrics, and more than {MOST} are not fitted by default. "
+            "Name the metrics that you need with --metric NAME,..."
         )
         names = ()
     for name in names:
@@ -130,10 +131,10 @@ def _evals(text: str | None) -> tuple[str, ...]:
 def _points(runs: Runs, name: str, kind: str, on: Sequence[str], *, option: str) -> MetricPoints:
     if name not in metric_names(runs):
         raise SchemaError(
-            f"no column 'metric.{name}': the metrics are {', '.join(metric_names(runs)) or 'none'}; name one with "
-            f"{option}"
+            f"no column 'metric.{name}': the metrics of the table are {', '.join(metric_names(runs)) or 'none'}. Name "
+            f"one of them with {option}"
         )
-    # Small runs often lack some metrics: rows without one of the values are left out of the fit.
+    # Small runs often lack some metrics. The fit leaves out rows in which the metric or a loss is missing.
     values = column(runs.frame, f"{PREFIX}{name}").copy()
     return MetricPoints(name, kind, tuple(on), metric_inputs(runs, kind, on).copy(), values, runs.clusters)
 

@@ -13,8 +13,8 @@ from curate import open_sets
 from curate.fitting.curves.downstream import KINDS
 from curate.runs.predictor import mixture_ends
 
-NAME = "downstream"  # of the curve in fit.json: ``downstream:kind=error``
-NEAR = 1e-3  # nats: an input this near to the fitted range lies in it
+NAME = "downstream"  # the name of such a curve in fit.json, as in ``downstream:kind=error``
+NEAR = 1e-3  # nats: an input that is this close to the fitted range counts as inside
 
 Better: TypeAlias = Literal["lower", "higher"]
 
@@ -35,10 +35,11 @@ class MetricCurve:
         rows: number of runs that were fitted.
         ranges: smallest and largest x of these runs, by eval (or ``tokens`` or ``flops``).
         reach: smallest and largest `position` of these runs; None in older files.
-        drift: by how much the metric strays from the curve outside ``reach``, in its own unit per square root of the
-            distance (nats, or the logarithm of tokens or FLOPs). It is measured by leaving out the runs of lowest loss.
-        flat: why these runs cannot tell how the metric depends on x, or None.
-        misaligned: why the data do not seem to serve the task, or None.
+        drift: how fast the scatter around the curve grows outside ``reach``. The variance grows by drift^2 for each
+            unit of distance (1 nat, or 1 in the logarithm of tokens or FLOPs). It is estimated by holding out the runs
+            with the lowest losses.
+        flat: the reason if the runs do not determine how the metric depends on x, else None.
+        misaligned: the reason if the metric does not seem to follow x, else None.
     """
 
     name: str
@@ -62,7 +63,7 @@ class MetricCurve:
 
     @property
     def x(self) -> str:
-        """What the curve reads, in words: ``loss.c4``, or ``tokens``."""
+        """The input of the curve, in words, such as ``loss.c4`` or ``tokens``."""
         return " and ".join(f"loss.{name}" for name in self.on) or KINDS[self.kind].x
 
     @property
@@ -80,12 +81,12 @@ class MetricCurve:
         return _value(self.kind, self.theta, x)
 
     def draw_metrics(self, x: Tensor) -> Tensor:
-        """Return the (b, n) values in every bootstrap draw, at x (n, e) or at an x for each draw (b, n, e)."""
+        """Return the (b, n) values of all bootstrap draws. x is (n, e), or (b, n, e) with values for each draw."""
         draws = dict(self.draws)
         if x.ndim == 2:
             return torch.func.vmap(lambda theta: _value(self.kind, theta, x))(draws)
         count = max(len(x), self.draw_count)
-        # With different numbers of draws, the shorter series starts again at its first.
+        # If the numbers of draws differ, the shorter series is repeated from its first draw.
         draws = {name: values[torch.arange(count) % self.draw_count] for name, values in draws.items()}
         paired = x[torch.arange(count) % len(x)]
         return torch.func.vmap(lambda theta, losses: _value(self.kind, theta, losses))(draws, paired)
@@ -98,7 +99,7 @@ class MetricCurve:
     def scatter(self, x: Tensor) -> Tensor:
         """Return the (n,) standard deviations of a new run's metric around the curve at x (n, e).
 
-        Outside the fitted runs the variance grows in proportion to the distance, as that of a random walk does.
+        Outside the range of the fitted runs the variance grows in proportion to the distance, as in a random walk.
         """
         if self.reach is None:
             return torch.full((len(x),), self.noise, dtype=torch.float64)
@@ -119,7 +120,7 @@ class MetricCurve:
         return gamma / gamma.sum(), drawn / drawn.sum(dim=1, keepdim=True)
 
     def outside(self, x: Tensor) -> list[str]:
-        """Return one line for each end of the fitted range that some of x (n, e) lie beyond."""
+        """Return one line for each end of the fitted range, if values of x (n, e) lie beyond it."""
         lines = []
         for (name, (low, high)), column in zip(self.ranges.items(), x.T, strict=False):
             title = f"loss.{name}" if self.kind == "error" else name
@@ -133,13 +134,13 @@ class MetricCurve:
                     count = f" ({int(beyond.sum())} of {len(x)} runs)" if len(x) > 1 else ""
                     side = "below" if word == "lowest" else "above"
                     lines.append(
-                        f"extrapolated: {title} {float(farthest):.4g} is {side} the {word} to which the curve of "
-                        f"metric.{self.name} was fitted, {end:.4g}{count}"
+                        f"extrapolated: {title} {float(farthest):.4g} is {side} {end:.4g}, the {word} value "
+                        f"in the fit of metric.{self.name}{count}"
                     )
         return lines
 
     def summary(self) -> dict[str, object]:
-        """Return what the curve reads, its direction, and how well it fits."""
+        """Return the input of the curve, its direction, and how well it fits."""
         return {
             "metric": self.name,
             "from": self.x,
@@ -163,7 +164,7 @@ class MetricCurve:
 
     def to_json(self) -> dict[str, object]:
         """Return the curve as an entry of ``laws`` in fit.json."""
-        # A curve of one loss has a number for gamma and a name for `on`, as older files have.
+        # For one loss, gamma is a number and `on` is a name, so that the file looks like older files.
         alone = len(self.on) == 1
         return {
             "law": f"{NAME}:kind={self.kind}",
@@ -210,11 +211,11 @@ def from_json(law: Mapping[str, object]) -> MetricCurve:
         theta={name: _tensor(name, theta[name], len(evals)) for name in names},
         draws={name: torch.stack([_tensor(name, draw[name], len(evals)) for draw in draws]) for name in names},
         rmse=float(cast(float, law["rmse"])),
-        # Older files have no noise of a new run: the residuals are what they know of it.
+        # Older files do not have the noise of a new run, so the error of the residuals takes its place.
         noise=float(cast(float, law.get("noise", law["rmse"]))),
         explained=float(cast(float, law["explained"])),
         rows=int(cast(int, law["rows"])),
-        # JSON orders the names of an object, so that the order of `on` is restored.
+        # JSON sorts the names of an object, so the order of `on` must be restored.
         ranges={name: (ranges[name][0], ranges[name][1]) for name in (evals or (KINDS[kind].x,)) if name in ranges},
         reach=None if law.get("reach") is None else cast(tuple[float, float], tuple(cast(list[float], law["reach"]))),
         drift=float(cast(float, law.get("drift", 0.0))),
@@ -239,7 +240,7 @@ def _plain(values: Tensor) -> float | list[float]:
 
 
 def _tensor(name: str, values: object, evals: int) -> Tensor:
-    """Return a parameter of fit.json: a scalar, or one number an eval for gamma."""
+    """Return a parameter of fit.json as a tensor: a scalar, or for gamma one number for each eval."""
     tensor = torch.tensor(values, dtype=torch.float64)
     if name == "gamma":
         tensor = tensor.reshape(-1)

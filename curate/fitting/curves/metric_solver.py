@@ -19,24 +19,25 @@ from curate.fitting.solver.redraws import resample
 from curate.laws import Param
 
 STARTS = 8  # of a curve: it has one minimum in nearly all tables
-DRAW_TOL, DRAW_STEPS = 1e-5, 60  # a refit starts at the solution, and needs no more digits than its own spread
-FOLLOWS = 0.5  # a curve that explains a smaller share of the variance says that the metric does not follow it
-PLAIN = 1e9  # Huber's delta: beyond any residual of a metric, so that this is plain least squares
-# The noise that weighs the priors, as a share of the metric's standard deviation. It is worked out anew from the
-# residuals until it moves by less than SETTLED, so that the priors decide only what the runs leave open.
+# A bootstrap refit starts at the solution, so it needs few steps. Draws differ by much more than this tolerance.
+DRAW_TOL, DRAW_STEPS = 1e-5, 60
+FOLLOWS = 0.5  # share of the variance: a curve that explains less gets a note that the metric does not follow its input
+PLAIN = 1e9  # Huber's delta, larger than any residual of a metric, so that the fit is ordinary least squares
+# The noise decides how strongly the priors pull. It is in standard deviations of the metric: the first value and the
+# smallest. It is estimated again from the residuals, at most ROUNDS times, until it changes by less than SETTLED.
 FIRST_NOISE, SMALLEST_NOISE, SETTLED, ROUNDS = 0.1, 1e-6, 0.05, 20
-TAILS = (0.05, 0.95)  # of the draws
-# Of the rows in order of falling loss: the rows after a cut are predicted from those before it, up to the next cut.
+TAILS = (0.05, 0.95)  # quantiles of the draws that bound a 90 % interval
+# Shares of the rows, in order of falling loss. The rows between two cuts are predicted from all rows before them.
 CUTS = (0.6, 0.8, 1.0)
 
 # ``likely`` spans the published constants and about a factor of two beyond. The metric is standardised before the fit
-# (see `_LossForm`), so that its unit does not matter.
+# (see `_Form`), so its unit does not matter.
 LOSS_PARAMS = (
     Param("eps", -100.0, 100.0, likely=(-2.0, 4.0), positive=False),
     Param("size", 1e-4, 1e4, likely=(0.3, 3.0)),
 )
 GAMMA = Param("gamma", 1e-3, 20.0, likely=(0.4, 1.4), per_pool=True)
-TYPICAL_GAMMA = 0.75  # the median of the published ones
+TYPICAL_GAMMA = 0.75  # the median of the published values
 OTHER_PARAMS: Mapping[str, tuple[Param, ...]] = {
     "translation": (
         Param("A", 1e-12, 1e12, likely=(1e-3, 1e3)),
@@ -87,7 +88,8 @@ class MetricPoints:
 def fit(points: MetricPoints, *, draws: int = 200, seed: int = 0) -> MetricCurve:
     """Fit a curve by least squares, with ``draws`` bootstrap refits over trainings.
 
-    The bootstrap resamples the trainings as a fit of a law with this seed does, so that their draws are paired.
+    With the same seed, the bootstrap draws the same trainings here as in the fit of a law. So draw i of the curve and
+    draw i of the law belong together.
 
     Raises:
         FitError: if there are not more points than parameters, or x does not vary.
@@ -121,12 +123,12 @@ def fit(points: MetricPoints, *, draws: int = 200, seed: int = 0) -> MetricCurve
 
 
 def _check(points: MetricPoints) -> None:
-    """Raise FitError unless the rows can determine a curve."""
+    """Check that the rows can determine a curve; raise FitError if not."""
     n, k = int(points.measured.sum()), _size(points.kind, points.x.shape[1])
     what = f"metric.{points.name} and {' and '.join(points.titles)}"
     if n <= k:
         raise FitError(
-            f"{n} rows have {what}, and cannot determine the {k} parameters of a curve. Give at least {k + 1}"
+            f"only {n} rows have {what}: too few for a curve of {k} parameters. Give at least {k + 1} such rows"
         )
     x, metric = points.x[points.measured], points.metric[points.measured]
     for title, column in zip(points.titles, x.T, strict=True):
@@ -139,18 +141,18 @@ def _check(points: MetricPoints) -> None:
         raise FitError(f"{points.titles[0]} must be positive in every row that has metric.{points.name}")
     if points.kind == "accuracy" and (metric.min() < 0 or metric.max() > 1):
         raise FitError(
-            f"kind=accuracy reads shares from 0 to 1, and metric.{points.name} goes from {metric.min():.4g} to "
+            f"kind=accuracy needs values from 0 to 1, but metric.{points.name} goes from {metric.min():.4g} to "
             f"{metric.max():.4g}. Divide percentages by 100"
         )
 
 
 @dataclass(frozen=True)
 class _Form:
-    """A form with the unit and the direction in which it is fitted.
+    """A form of curve, written in standardised parameters for the solver.
 
-    A curve of losses is y = middle + unit (sign eps - sign size exp(-gamma (L - centre))): near the middle of the runs
-    the parameters are then nearly independent, and no longer depend on the unit of the metric. ``sign`` is 1 for an
-    error, -1 for an accuracy. ``centre`` is (e,).
+    A curve of losses is y = middle + unit (sign eps - sign size exp(-gamma (L - centre))). Written like this, the
+    parameters are nearly independent of each other and do not depend on the unit of the metric. ``sign`` is 1 for an
+    error and -1 for an accuracy. ``centre`` (e,) are the mean losses of the runs.
     """
 
     kind: str
@@ -161,16 +163,16 @@ class _Form:
 
     @cached_property
     def coordinates(self) -> Coordinates:
-        """The parameters as the solver moves them."""
+        """The coordinates of the parameters in which the solver works."""
         evals = len(self.centre)
         if self.kind != "error":
             return Coordinates(OTHER_PARAMS[self.kind], 0)
-        # The sum of all gammas is as large as the one gamma of a single loss.
+        # With e losses each prior is divided by e, so that the gammas sum to what one gamma would be.
         low, high = GAMMA.likely
         return Coordinates((*LOSS_PARAMS, replace(GAMMA, likely=(low / evals, high / evals))), evals)
 
     def theta(self, u: Tensor) -> Theta:
-        """Return the parameters of the form itself at coordinates ``u`` (k,)."""
+        """Return the parameters of the published form at coordinates ``u`` (k,)."""
         theta = self.coordinates.theta(u)
         if self.kind != "error":
             return theta
@@ -189,7 +191,7 @@ class _Form:
 
 @dataclass(frozen=True)
 class _Best:
-    """The best solution in one form: its coordinates (k,), its parameters, its sum of squares, its residual scale."""
+    """The best solution of one form: coordinates (k,), parameters, sum of squared residuals, and noise."""
 
     form: _Form
     point: Tensor
@@ -201,7 +203,7 @@ class _Best:
 def _forms(kind: str, x: Tensor, metric: Tensor) -> tuple[_Form, ...]:
     if kind != "error":
         return (_Form(kind, 1.0, 0.0, 1.0, x.mean(dim=0)),)
-    # The size of the exponential that gives a typical slope over the spread of the mean loss.
+    # The size of the exponential at which the curve has a typical slope over the range of the mean loss.
     spread = metric.std() / (TYPICAL_GAMMA * x.mean(dim=1).std()).clamp_min(1e-12)
     unit = max(float(spread), 1e-12)
     # The slope decides between an error and an accuracy: both are fitted.
@@ -214,7 +216,7 @@ def _solve(kind: str, x: Tensor, metric: Tensor, counts: Tensor, seed: int) -> t
     solutions = [_best(form, x, metric, form.coordinates.starts(STARTS, seed)) for form in forms]
     best = min(solutions, key=lambda solution: solution.squares)
     refits = [_refits(solution, x, metric, counts, best.noise, seed) for solution in solutions]
-    # A resample may prefer the other direction: draws of both signs say that the slope is not known.
+    # A resample may fit the other direction better. Draws of both signs then show that the direction is unknown.
     choice = torch.stack([objective for _, objective in refits]).argmin(dim=0)
     each = torch.arange(len(counts))
     thetas = [theta for theta, _ in refits]
@@ -222,7 +224,7 @@ def _solve(kind: str, x: Tensor, metric: Tensor, counts: Tensor, seed: int) -> t
 
 
 def _best(form: _Form, x: Tensor, metric: Tensor, point: Tensor) -> _Best:
-    """Return the best solution from the starts ``point`` (s, k), with the noise that its own residuals show."""
+    """Return the best solution from the starts ``point`` (s, k), with the noise estimated from its residuals."""
     deviation = float(metric.std())
     floor = max(SMALLEST_NOISE * deviation, 1e-12)
     noise = max(FIRST_NOISE * deviation, floor)
@@ -242,7 +244,7 @@ def _best(form: _Form, x: Tensor, metric: Tensor, point: Tensor) -> _Best:
 def _refits(
     solution: _Best, x: Tensor, metric: Tensor, counts: Tensor, noise: float, seed: int
 ) -> tuple[Theta, Tensor]:
-    """Return the parameters and the objectives (b,) of refits with ``counts`` (b, n) of the rows."""
+    """Return the parameters and objectives (b,) of b refits. ``counts`` (b, n) is how often each row counts."""
     form, b = solution.form, len(counts)
     middle, width = form.coordinates.prior()
     # Prior centres vary as widely as the prior, so that parameters that the rows leave open do too.
@@ -283,9 +285,9 @@ def _values(kind: str, theta: Theta, x: Tensor) -> Tensor:
 
 
 def _drift(points: MetricPoints, best: _Best, weights: Tensor) -> float:
-    """Return by how much the metric strays from the curve outside the fitted x, per square root of the distance.
+    """Return the drift: how fast the scatter around the curve grows outside the fitted x (see `MetricCurve`).
 
-    The rows of lowest loss (or of most tokens or compute) are left out in turn, and predicted from the others.
+    The rows with the lowest losses (or the most tokens or compute) are held out, and predicted from the others.
     """
     rows = points.measured
     x, metric = torch.from_numpy(points.x[rows]), torch.from_numpy(points.metric[rows])
@@ -302,9 +304,9 @@ def _drift(points: MetricPoints, best: _Best, weights: Tensor) -> float:
         residual = _values(points.kind, theta, x[test]) - metric[test]
         drifts.append(max(float((residual**2 - best.noise**2).sum()), 0.0) / distance)
     if not drifts:
-        # Too few rows to leave some out: the metric may then change as much outside the runs as it does among them.
+        # There are too few rows to hold some out. Assume that the metric varies as much outside the runs as inside.
         return float(metric.std() / (place.max() - place.min()).sqrt())
-    # The curve misses neighbouring runs alike, so that each cut shows little more than one error: the largest counts.
+    # Errors of neighbouring runs are correlated, so each cut gives about one independent error. Take the largest.
     return float(np.sqrt(max(drifts)))
 
 
@@ -314,7 +316,7 @@ def _size(kind: str, evals: int) -> int:
 
 
 def _flat(curve: MetricCurve, x: Tensor) -> str | None:
-    """Return why the runs cannot tell whether the metric changes with x, or None."""
+    """Return the reason if the runs do not determine how the metric changes with x, else None."""
     values = curve.metric(x)
     ends = x[torch.stack([values.argmin(), values.argmax()])]
     drawn = curve.draw_metrics(ends)
@@ -323,8 +325,8 @@ def _flat(curve: MetricCurve, x: Tensor) -> str | None:
         return None
     change = float(values.max() - values.min())
     return (
-        f"these runs cannot tell how metric.{curve.name} depends on {curve.x}: over the fitted runs the curve changes "
-        f"by {change:.3g} (90 % interval {low:.3g} to {high:.3g}), with a noise of {curve.noise:.3g} in a run"
+        f"the runs do not determine how metric.{curve.name} depends on {curve.x}: over the range of the runs the curve "
+        f"changes by {change:.3g} (90 % interval {low:.3g} to {high:.3g}), and the noise of a run is {curve.noise:.3g}"
     )
 
 
@@ -339,7 +341,7 @@ def _misaligned(curve: MetricCurve, x: Tensor, metric: Tensor) -> str | None:
             )
     if curve.flat is None and curve.explained < FOLLOWS:
         return (
-            f"the curve explains {curve.explained:.0%} of the variance of metric.{curve.name}: other things than "
-            f"{curve.x} decide it"
+            f"the curve explains only {curve.explained:.0%} of the variance of metric.{curve.name}: the metric depends "
+            f"mostly on other things than {curve.x}"
         )
     return None

@@ -18,8 +18,9 @@ from curate.runs.recipes import Recipes
 
 DELTA = 1e-3  # smallest Huber delta on log loss; Hoffmann et al. 2022 (arXiv 2203.15556) use it for all fits
 TUNED = 1.345  # Huber's delta in residual scales: 95 % efficient on Gaussian noise (Huber 1981)
-SETTLED = 0.05  # relative change of the noise at which it counts as settled; a prior then moves by as little
-ROUNDS = 16  # of re-estimating the noise, at most: from FIRST_NOISE to NOISE_FLOOR it halves ten times
+SETTLED = 0.05  # relative change: if the noise changes by less, it is not estimated again
+# The largest number of times that the noise is estimated. It falls from FIRST_NOISE to NOISE_FLOOR in ten halvings.
+ROUNDS = 16
 SHARING = 0.15  # of its prior width: how far a shared parameter of one eval may sit from the median over evals
 DRAW_TOL = 1e-5  # relative change of the objective at which a bootstrap refit stops: far below its own spread
 DRAW_STEPS = 60  # a refit starts at the solution, so that few steps are enough
@@ -35,7 +36,7 @@ class FitOptions:
     ``starts``: starting points of a Sobol sequence. ``draws``: bootstrap refits. ``delta``: of Huber's loss on log
     loss; None means 1.345 residual scales of a first pass, at least 1e-3. ``prior``: whether the law's weak priors
     count. ``sharing``: how far shared parameters of one eval may sit from the median over evals, in prior widths.
-    ``rounds``: how often the noise is estimated from the residuals, at most; it usually settles earlier.
+    ``rounds``: the largest number of times that the noise is estimated from the residuals. It usually settles earlier.
     """
 
     starts: int = 32
@@ -119,7 +120,7 @@ class FitPasses:
         return (TUNED * noise).clamp_min(DELTA)
 
     def from_many_starts(self, spec: str) -> Minima:
-        """Fit from many starts with a rough noise, then again and again with the noise that the residuals show.
+        """Fit from many starts with an assumed noise, then fit again with the noise of the residuals until it settles.
 
         Raises:
             FitError: if no start gives a finite loss.
@@ -141,19 +142,19 @@ class FitPasses:
     def _settled(self, minima: Minima, start: Tensor) -> Minima:
         """Estimate the noise from the residuals and fit with it, until it no longer falls.
 
-        The noise weighs the prior. A noise that is too large lets the prior inflate the residuals, and these would give
-        a noise that is too large again. ``start`` (m x s, k) are the points from which the first of these fits starts;
-        the others start from the last minima.
+        The noise decides how strongly the prior pulls. If the noise is too large, the prior pulls the fit away from the
+        runs, and the residuals become too large as well. So one estimate of the noise is not enough. The first fit
+        starts from ``start`` (m x s, k), and each later fit from the minima of the fit before it.
         """
         for i in range(self.options.rounds):
             noise = robust_noise(self.residuals(minima.point), self.coordinates.size)
             change = noise / minima.noise - 1
-            # The first estimate may be larger than FIRST_NOISE. A later one that rises shows the pull of the prior, not
-            # noise, and would strengthen that pull.
+            # The first estimate may be larger than FIRST_NOISE. If a later estimate rises, the pull of the prior is the
+            # cause, not noise, and the larger estimate would make that pull stronger.
             moving = torch.nonzero((change.abs() if i == 0 else -change) > SETTLED)[:, 0]
             if not len(moving):
                 break
-            # Evals whose noise has settled cost nothing more.
+            # Only evals whose noise has not settled are fitted again.
             part = replace(minima.part(moving), noise=noise[moving])
             passes, m = replace(self, target=self.target[moving]), len(moving)
             start = start.reshape(len(self.target), -1, start.shape[1])[moving].flatten(0, 1)
@@ -185,7 +186,7 @@ class FitPasses:
         shifts = torch.from_numpy(rng.standard_normal((b, self.coordinates.size)))
         centre = minima.centre[:, None] + minima.width[:, None] * shifts  # (m, b, k)
         noise, free = self.noise_of_runs(minima)
-        # Many rows keep the robust noise with which they were fitted.
+        # If there are many rows, the draws use the robust noise of the fit.
         drawn_noise = (noise if redraws.few else minima.noise)[:, None] * redraws.scales(free)  # (m, b)
         target = self.target[:, None] + drawn_noise[..., None] * redraws.errors
         problems = self.problems(start.repeat_interleave(b, dim=1).flatten(0, 1), minima)
@@ -218,8 +219,8 @@ class FitPasses:
         measured = torch.isfinite(self.target) * self.weights
         data = slopes.mT @ (measured[..., None] * slopes)
         prior = torch.diag_embed((minima.noise[:, None] / minima.width) ** 2 * self.options.prior)
-        # A parameter that the prior holds takes up no degree of freedom: the trace of the matrix that turns what the
-        # runs alone would say into the fit counts those that the runs determine.
+        # A parameter that the prior determines uses no degree of freedom. The number of parameters that the runs
+        # determine is the trace of (J'J + prior)^-1 J'J, where J are the slopes of the log losses.
         determined = torch.linalg.pinv(data + prior) @ data
         parameters = determined.diagonal(dim1=1, dim2=2).sum(dim=1).clamp(0, self.coordinates.size)
         return noise_of_residuals(self.residuals(minima.point), parameters)

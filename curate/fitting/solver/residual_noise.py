@@ -1,4 +1,4 @@
-"""Estimate the noise of a run from the residuals of a fit: what weighs the prior, and what an interval must cover.
+"""Estimate the noise of a run from the residuals of a fit. The noise weighs the prior and widens intervals.
 
 In: residuals of log loss and the number of fitted parameters. Out: standard deviations of log loss.
 """
@@ -12,15 +12,16 @@ MAD_TO_SIGMA = 1.4826  # the standard deviation of a Gaussian over its median ab
 FIRST_NOISE = 0.01  # of log loss, before the residuals of a first pass say better; also that pass's delta
 NOISE_FLOOR = 1e-5  # of log loss: a prior keeps some weight when a law fits exactly
 TAIL = 0.95  # the quantile of a 90 % interval, at which Student's and the normal distribution are compared
-KNOWN = 1e6  # degrees of freedom of a noise that counts as known
-ROUNDING = 1e-6  # of a number of degrees of freedom
+KNOWN = 1e6  # degrees of freedom that stand for a known noise: Student's t is then the normal distribution
+ROUNDING = 1e-6  # tolerance for rounding errors in a number of degrees of freedom
 
 
 def robust_noise(residuals: Tensor, parameters: int) -> Tensor:
-    """Return the (m,) robust scales of (m, n) residuals, NaN where not measured, of laws with k ``parameters``.
+    """Return (m,) robust estimates of the noise from (m, n) residuals of laws with k ``parameters``.
 
-    It is the scale of the median of the n - k + 1 largest residuals, since a fit can make k - 1 of them vanish whatever
-    the noise is. Where there are no more residuals than parameters, it is FIRST_NOISE.
+    A residual is NaN where the loss was not measured. The estimate is the median of the n - k + 1 largest absolute
+    residuals, scaled to a standard deviation. The k - 1 smallest are left out, because a fit can make them 0 whatever
+    the noise is. If n <= k, the estimate is FIRST_NOISE.
     """
     sizes = residuals.abs().sort(dim=1).values  # NaN comes last
     rows = torch.isfinite(sizes).sum(dim=1)
@@ -32,11 +33,11 @@ def robust_noise(residuals: Tensor, parameters: int) -> Tensor:
 def noise_of_residuals(residuals: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
     """Return the (m,) standard deviations of the noise behind (m, n) residuals, and their (m,) degrees of freedom.
 
-    ``parameters`` (m,) is how many parameters the runs determine: they have taken up as many degrees of freedom. Where
-    less than one is left the residuals say nothing, and FIRST_NOISE counts as known.
+    ``parameters`` (m,) is the number of parameters that the runs determine; each uses one degree of freedom. If less
+    than one degree of freedom is left, the residuals hold no information, and the noise is FIRST_NOISE.
     """
     free = torch.isfinite(residuals).sum(dim=1) - parameters
-    # Rounding can make the number of parameters a little too large.
+    # Rounding errors can make the number of parameters slightly too large.
     enough = free > 1 - ROUNDING
     scale = (torch.nansum(residuals**2, dim=1) / free.clamp_min(1)).sqrt()
     return torch.where(enough, scale, FIRST_NOISE).clamp_min(NOISE_FLOOR), torch.where(enough, free, KNOWN)
@@ -45,8 +46,8 @@ def noise_of_residuals(residuals: Tensor, parameters: Tensor) -> tuple[Tensor, T
 def as_normal(noise: Tensor, free: Tensor) -> Tensor:
     """Return the (m,) standard deviations of normal distributions whose 90 % intervals are those of Student's t.
 
-    ``noise`` (m,) was estimated with ``free`` (m,) degrees of freedom. With one, a 90 % interval is 3.8 times as wide
-    as if the noise were known; with ten, 1.1 times.
+    ``noise`` (m,) was estimated with ``free`` (m,) degrees of freedom. With one degree of freedom, a 90 % interval is
+    3.8 times as wide as with a known noise; with ten it is 1.1 times as wide.
     """
     ratio = stdtrit(np.asarray(free, dtype=np.float64), TAIL) / stdtrit(KNOWN, TAIL)
     return noise * torch.from_numpy(ratio)

@@ -86,8 +86,8 @@ def share_intervals(
 ) -> tuple[tuple[ShareIntervals, ...], tuple[PoolCrossing, ...] | None]:
     """Return how far the shares of each plan may move, and where pools enter and leave the mixture.
 
-    If the option ``within`` is 0 there are no near-optimal ranges; if ``draws`` is 0, no shares over bootstrap draws.
-    Crossings are None if there are no draws, or the tokens of the budgets do not rise.
+    If the option ``within`` is 0, there are no near-optimal ranges. If ``draws`` is 0, there are no shares over
+    bootstrap draws. Crossings are None if there are no draws, or if the tokens of the budgets do not rise.
     """
     budgets, within, draws = request.budgets, request.options.within, request.options.draws
     ranges: Sequence[Ends | None] = [None] * len(budgets)

@@ -1,4 +1,4 @@
-"""Say what a plan gives in a downstream metric, such as an error rate, beside its loss.
+"""Predict a downstream metric of a plan, such as an error rate, in addition to its loss.
 
 In: a predictor of the metric, pools, a budget and a mixture. Out: `PlannedMetric`, a part of `Plan`.
 """
@@ -14,7 +14,7 @@ from curate.pool import baselines
 from curate.pool.pool import Budget, Pool
 from curate.runs.predictor import MetricPredictor, Predictor
 
-PREFIX = "metric."  # of a target that is a metric
+PREFIX = "metric."  # a target with this prefix is a metric
 TAILS = (0.05, 0.95)  # quantiles over bootstrap draws that bound a gain
 Interval = tuple[float, float, float]  # value, low, high
 
@@ -27,8 +27,8 @@ class PlannedMetric:
         name: the metric, the column ``metric.<name>`` of the run table.
         better: ``lower`` for an error, ``higher`` for an accuracy.
         value, low, high: predicted metric, with the interval of a new run.
-        gains: (gain, low, high) by baseline: how much better the plan is than the baseline, in the unit of the metric
-            and paired over bootstrap draws. A gain above 0 is better, whatever the direction of the metric.
+        gains: (gain, low, high) by baseline, in the unit of the metric, paired over bootstrap draws. A gain above 0
+            means that the plan is better than the baseline, for errors and accuracies alike.
         warnings: reasons to doubt the prediction.
     """
 
@@ -90,15 +90,16 @@ def planned(
 
 
 def target_loss(metric: MetricPredictor) -> Predictor:
-    """Return the mean loss to minimise in place of a metric: the metric rises or falls with it.
+    """Return the mean loss to minimise for the best metric. The metric always rises, or always falls, with this loss.
 
     Raises:
-        SchemaError: if no loss decides the metric, or the runs cannot tell how.
+        SchemaError: if the metric is not predicted from a loss, or the runs do not determine the direction.
     """
     loss = metric.loss
     if loss is None:
         raise SchemaError(
-            f"metric.{metric.name} is predicted from {metric.reads}, which no mixture changes. Choose another --target"
+            f"metric.{metric.name} is predicted from {metric.reads}, which does not depend on the mixture. Choose "
+            "another --target"
         )
     if metric.flat is not None:
         raise SchemaError(f"{metric.flat}. Choose another --target, or add runs that differ more")

@@ -101,8 +101,8 @@ def finder(edges: Sequence[int], seed: int) -> IntervalFinder:
 
 
 def most_intervals(groups: int) -> int:
-    """Return how many intervals a table of counts of so many groups may have."""
-    # At least two, or splitting an interval would not narrow anything.
+    """Return the largest number of intervals in a table of counts of this many groups."""
+    # With fewer than two, splitting an interval would not make it narrower.
     return min(INTERVALS, max(2, CELLS // groups))
 
 
