@@ -47,7 +47,7 @@ class Pruned:
 
     ``rule`` is the rule that was applied. For ``auto`` it is the chosen rule, and ``advice`` holds the reasons.
     ``removal`` counts rows and tokens. ``verified`` is None if no duplicates were compared again. ``pools`` is None if
-    nothing is kept. ``by`` is the score, and ``rule.meaning`` is what a high score means.
+    no token is kept. ``by`` is the score, and ``rule.meaning`` is what a high score means.
     """
 
     out: Path
@@ -106,7 +106,8 @@ class Pruned:
         if self.rule.balance.how == "recall":
             lines += _shortfall(self.removal.total, self.rule.keep)
         if self.pools is None:
-            lines.append(f"nothing is kept: there is no {self.out / POOLS}")
+            reason = "the kept rows have no tokens" if self.removal.total["kept"] else "nothing is kept"
+            lines.append(f"{reason}: there is no {self.out / POOLS}")
         return tuple(lines)
 
     def table(self) -> pl.DataFrame:
@@ -254,7 +255,7 @@ def _decide_all(scores: Path, out: Path, options: RuleOptions, max_removal: floa
 
 
 def _write_pools(scores: Path, out: Path, rule: Rule, by: str, by_source: pl.DataFrame) -> Pools | None:
-    """Write the pools of what is kept, so that no plan is made from the sizes before; none if nothing is kept."""
+    """Write the pools of what is kept, so that no plan is made from the sizes before; none if no token is kept."""
     members = pools_of_sources(scores, out, by_source)
     if not members:
         return None

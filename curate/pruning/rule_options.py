@@ -15,7 +15,7 @@ from curate.pruning import auto_rule, balance
 from curate.pruning.auto_rule import RuleAdvice
 from curate.pruning.rules import DIFFICULTIES, ENDS, Rule
 from curate.tables import batches, meanings, readers
-from curate.tables.meanings import Declaration, Meaning
+from curate.tables.meanings import Declaration
 from curate.tables.shards import Shard
 
 TEMPERATURE = "2"  # standard deviations of the score: the draw favours high scores but also includes low ones
@@ -63,12 +63,12 @@ def choose(options: RuleOptions, shards: Sequence[Shard]) -> tuple[RuleAdvice | 
     declaration = declared(options, shards)
     if options.rule:
         rule = read_rule(options, declaration)
-        _check_meaning(rule, options)
+        _check_meaning(rule, options, shards)
         return _with_advice(options, rule, shards)
     if declaration.meaning == "quality":
         return _with_advice(options, read_rule(replace(options, rule="top"), declaration), shards)
     if declaration.meaning is None:
-        raise SchemaError(_not_recorded(options))
+        raise SchemaError(_not_recorded(options, shards))
     raise SchemaError(_without_rule(options, read_rule(replace(options, rule="auto"), declaration), shards))
 
 
@@ -163,40 +163,44 @@ def _check_score(shards: Sequence[Shard], by: str) -> None:
         )
 
 
-def _check_meaning(rule: Rule, options: RuleOptions) -> None:
+def _check_meaning(rule: Rule, options: RuleOptions, shards: Sequence[Shard]) -> None:
     """Check that the rule and the option --trim accept a score of this meaning."""
-    if rule.name in (*ENDS, "auto"):
-        _check_difficulty(
-            options, rule.meaning, f"--rule {rule.name} needs a hardness or easiness score", "Use --rule top"
-        )
-    if rule.trim:
-        _check_difficulty(options, rule.meaning, "--trim needs a hardness or easiness score", "Leave it out")
-    if rule.name != "top" or rule.meaning == "quality":
-        return
-    if rule.meaning is None:
-        raise SchemaError(f"--rule top needs a quality score, and {_not_recorded(options)}")
-    raise SchemaError(
-        f"--rule top needs a quality score, and {options.by} is {meanings.described(rule.meaning)}. Use --rule hard, "
-        f"easy or auto; or give --meaning {options.name}=quality if high is better"
-    )
-
-
-def _check_difficulty(options: RuleOptions, meaning: Meaning | None, what: str, remedy: str) -> None:
-    """Check that the score is a hardness or easiness score. ``what`` begins the message if it is not."""
-    if meaning is None:
-        raise SchemaError(f"{what}, and {_not_recorded(options)}")
-    if meaning not in DIFFICULTIES:
+    needs = [f"--rule {rule.name} needs a hardness or easiness score"] if rule.name in (*ENDS, "auto") else []
+    needs += ["--trim needs a hardness or easiness score"] if rule.trim else []
+    if rule.meaning is None and (needs or rule.name == "top"):
+        need = needs[0] if needs else "--rule top needs a quality score"
+        raise SchemaError(f"{need}, and {_not_recorded(options, shards)}")
+    if needs and rule.meaning not in DIFFICULTIES:
+        assert rule.meaning is not None
         raise SchemaError(
-            f"{what}, and {options.by} is {meanings.described(meaning)}. {remedy}; or give --meaning "
+            f"{needs[0]}, and {options.by} is {meanings.described(rule.meaning)}. "
+            f"{'Leave it out' if needs[0].startswith('--trim') else 'Use --rule top'}; or give --meaning "
             f"{options.name}=hardness if high is harder, {options.name}=easiness if high is easier"
         )
+    if rule.name == "top" and rule.meaning in DIFFICULTIES:
+        raise SchemaError(
+            f"--rule top needs a quality score, and {options.by} is {meanings.described(rule.meaning)}. Use --rule "
+            f"hard, easy or auto; or give --meaning {options.name}=quality if high is better"
+        )
 
 
-def _not_recorded(options: RuleOptions) -> str:
+def _not_recorded(options: RuleOptions, shards: Sequence[Shard]) -> str:
+    """Return which score files do not record the meaning of the score, or record others, and what to write."""
+    groups = meanings.by_file(shards, options.by)
+    unrecorded = groups.pop(None, [])
+    if len(unrecorded) == len(shards):
+        problem = f"the score files do not record what a high {options.by} means"
+    elif unrecorded:
+        problem = (
+            f"{len(unrecorded)} of the {len(shards)} score files, such as {unrecorded[0].path}, do not record what a "
+            f"high {options.by} means"
+        )
+    else:
+        records = [f"{files[0].path} says {meaning}" for meaning, files in groups.items()]
+        problem = f"the score files do not agree on what a high {options.by} means: {', '.join(records)}"
     return (
-        f"the score files do not record what a high {options.by} means. Give --meaning {options.name}=MEANING, where "
-        f"MEANING is {meanings.choices()}. The rules {', '.join(WITHOUT_MEANING[:-1])} and {WITHOUT_MEANING[-1]} need "
-        "no meaning (--trim does)"
+        f"{problem}. Give --meaning {options.name}=MEANING, where MEANING is {meanings.choices()}. The rules "
+        f"{', '.join(WITHOUT_MEANING[:-1])} and {WITHOUT_MEANING[-1]} need no meaning (--trim does)"
     )
 
 

@@ -19,6 +19,9 @@ from curate.streaming.character_kinds import MARK, SPACE, UNIT, WORD
 PIECE = 1 << 18  # bytes of text worked on at a time: 2 MB for each array of 8-byte numbers
 PIECE_TEXTS = 4096  # texts worked on at a time: ``minhash`` numbers as many in the upper bits of a hash
 BASE = np.uint64(0x9E3779B97F4A7C15)  # odd, so that it has an inverse modulo 2^64 (golden ratio, Knuth)
+# Characters that Unicode can also write in another way, such as é as one character or as e and an accent. Only texts
+# with one of them are brought to one form, because that takes about as long as lower case does.
+TWO_FORMS = r"[\p{M}\x{1100}-\x{11FF}\x{2126}\x{212A}\x{212B}\x{F900}-\x{FAFF}]"
 MIX = np.uint64(0xD6E8FEB86659FD93)  # multiplier of the "rrmxmx" finaliser (P. Evensen 2018)
 
 
@@ -62,7 +65,8 @@ def words(texts: pl.Series, *, marks: bool = False) -> Grams:
     (Chinese, Japanese, Thai, Lao, Khmer, Burmese, Tibetan, ...) every character is a word, so n-grams of words are
     n-grams of characters. Every emoji is a word. Unicode punctuation, symbols and spaces are not words. With ``marks``,
     a run of punctuation or symbols is also a word, as in NLTK's ``wordpunct_tokenize``. Invisible characters (joiners,
-    soft hyphens, direction marks, variation selectors) are ignored.
+    soft hyphens, direction marks, variation selectors) are ignored. A letter with an accent is
+    the same word whether Unicode writes it as one character or two (form NFC).
     """
     return _hashed(_tokens(texts, marks=marks))
 
@@ -172,6 +176,8 @@ def _lowered(texts: pl.Series) -> tuple[np.ndarray, np.ndarray]:
         whole = joined.encode().lower()
     else:
         texts = texts.str.to_lowercase()
+        if texts.str.contains(TWO_FORMS).any():
+            texts = texts.str.normalize("NFC")
         whole = texts.str.join("\n").item().encode()
     ends = np.cumsum(texts.str.len_bytes().to_numpy() + 1, dtype=np.int64)
     return np.frombuffer(b"\n" + whole + b"\n", np.uint8), np.concatenate(([0], ends)) + 1

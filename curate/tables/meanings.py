@@ -76,6 +76,15 @@ def recorded(shards: Sequence[Shard]) -> dict[str, Declaration]:
     }
 
 
+def by_file(shards: Sequence[Shard], column: str) -> dict[Meaning | None, list[Shard]]:
+    """Return the score files by the meaning that they record of a column; None: by no meaning."""
+    groups: dict[Meaning | None, list[Shard]] = {}
+    for shard in shards:
+        declaration = _declarations(readers.fields(shard)).get(column, Declaration())
+        groups.setdefault(declaration.meaning, []).append(shard)
+    return groups
+
+
 def _declarations(record: Mapping[str, object]) -> dict[str, Declaration]:
     """Read the fields of one file's metadata. Values that this version cannot read are ignored."""
     meanings, log_weights = record.get(MEANINGS_FIELD), record.get(LOG_WEIGHTS_FIELD)

@@ -164,7 +164,7 @@ def test_a_meaning_counts_where_all_files_record_it(tmp_path, cli):
     frame = pl.read_parquet(scores / "0.parquet.scores.parquet")
     frame.write_parquet(scores / "1.parquet.scores.parquet")
     line = one_line(cli("prune", scores, "--by", "score.x", "--keep", 0.3, "--out", tmp_path / "k"))
-    assert "the score files do not record what a high score.x means" in line
+    assert "1.parquet.scores.parquet, do not record what a high score.x means" in line
 
 
 def test_the_flag_hard_end_is_gone(tmp_path, cli):
@@ -326,3 +326,23 @@ def test_the_report_says_what_scores_mean(corpus, tmp_path, cli):
         "highest score.perplexity (easiest) =",
     ):
         assert words in page
+
+
+@pytest.mark.parametrize(
+    ("second", "words"),
+    [
+        (
+            None,
+            ["1 of the 2 score files, such as ", "1.parquet.scores.parquet, do not record what a high score.x means"],
+        ),
+        ("hardness", ["the score files do not agree", "0.parquet.scores.parquet says easiness", "says hardness"]),
+    ],
+)
+def test_the_file_without_a_meaning_or_with_another_is_named(tmp_path, cli, second, words):
+    scores = rising(tmp_path / "s", "easiness")
+    other = rising(tmp_path / "other", second)
+    (other / "0.parquet.scores.parquet").rename(scores / "1.parquet.scores.parquet")
+    for rule in ([], ["--rule", "hard"], ["--rule", "top"], ["--rule", "stratified", "--trim", 0.1]):
+        done = cli("prune", scores, "--by", "score.x", "--keep", 0.3, *rule, "--out", tmp_path / "k")
+        line = one_line(done)
+        assert all(word in line for word in [*words, "--meaning x=MEANING"]), line

@@ -68,6 +68,13 @@ def test_nothing_kept_has_no_pools_and_a_warning(scored, tmp_path):
     assert pruned.warnings == (f"nothing is kept: there is no {tmp_path / 'kept' / 'pools.json'}",)
 
 
+def test_kept_rows_without_tokens_are_not_called_nothing(tmp_path):
+    pl.DataFrame({"text": ["a", "b c"], "tokens": [0, 0]}).write_parquet(tmp_path / "a.parquet")
+    score.score([str(tmp_path / "a.parquet")], ("length",), tmp_path / "scores")
+    pruned = prune(tmp_path / "scores", tmp_path / "kept", by="score.length", keep=0.5)
+    assert pruned.warnings == (f"the kept rows have no tokens: there is no {tmp_path / 'kept' / 'pools.json'}",)
+
+
 def test_pools_are_a_collection_that_saves_what_the_command_saves(scored, tmp_path, cli, monkeypatch):
     monkeypatch.chdir(tmp_path)
     three = pools("scores", by="score.length", bins=3)

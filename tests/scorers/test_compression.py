@@ -14,7 +14,7 @@ import pytest
 from scipy.stats import spearmanr
 
 from curate.errors import SchemaError
-from curate.scorers.compression import Compression
+from curate.scorers.compression import Compression, text_bytes
 
 MOST = 0.3  # of the correlation with length, either way
 
@@ -76,6 +76,40 @@ def test_repeats_are_low_and_noise_is_high():
     assert scores(noise).min() > 0.9
     assert 0.4 < scores([prose])[0] < 0.7
     assert scores(repeated).max() < 0.05
+
+
+# Article 1 of the Universal Declaration of Human Rights (public domain).
+ARTICLE = {
+    "English": "All human beings are born free and equal in dignity and rights. They are endowed with reason and "
+    "conscience and should act towards one another in a spirit of brotherhood.",
+    "Russian": "Все люди рождаются свободными и равными в своем достоинстве и правах. Они наделены разумом и совестью "
+    "и должны поступать в отношении друг друга в духе братства.",
+    "Greek": "Όλοι οι άνθρωποι γεννιούνται ελεύθεροι και ίσοι στην αξιοπρέπεια και τα δικαιώματα. Είναι προικισμένοι "
+    "με λογική και συνείδηση, και οφείλουν να συμπεριφέρονται μεταξύ τους με πνεύμα αδελφοσύνης.",
+    "Hindi": "सभी मनुष्यों को गौरव और अधिकारों के मामले में जन्मजात स्वतन्त्रता और समानता प्राप्त है। उन्हें बुद्धि और अन्तरात्मा की देन "
+    "प्राप्त है और परस्पर उन्हें भाईचारे के भाव से बर्ताव करना चाहिए।",
+    "Georgian": "ყველა ადამიანი იბადება თავისუფალი და თანასწორი თავისი ღირსებითა და უფლებებით. მათ მინიჭებული აქვთ "
+    "გონება და სინდისი და ერთმანეთის მიმართ უნდა იქცეოდნენ ძმობის სულისკვეთებით.",
+    "Chinese": "人人生而自由,在尊严和权利上一律平等。他们赋有理性和良心,并应以兄弟关系的精神相对待。",
+    "Korean": "모든 인간은 태어날 때부터 자유로우며 그 존엄과 권리에 있어 동등하다. 인간은 천부적으로 이성과 양심을 "
+    "부여받았으며 서로 형제애의 정신으로 행동하여야 한다.",
+}
+
+
+def test_the_same_text_scores_alike_in_every_script():
+    """In UTF-8 the letters of one alphabet share their first bytes: Georgian had 0.11 where English has 0.65."""
+    values = dict(zip(ARTICLE, scores(list(ARTICLE.values())), strict=True))
+    assert all(abs(value - values["English"]) < 0.1 for value in values.values()), values
+    repeated = scores([text * 30 for text in ARTICLE.values()])
+    assert repeated.max() < 0.12
+
+
+def test_every_character_has_its_bytes():
+    assert text_bytes("az") == b"az"
+    assert text_bytes("aя") == bytes([97, 128 | 0x4F])
+    assert text_bytes("中a") == bytes([128 | 0x4E, 0x2D, 97])
+    # an emoji lies above U+FFFF
+    assert len(text_bytes("😀")) == 2
 
 
 def test_texts_too_short_to_repeat_lie_between_code_and_noise():

@@ -1,6 +1,7 @@
 """Text scorers on the scripts of the world: near copies, unrelated texts and repetition are told apart in each."""
 
 import json
+import unicodedata
 
 import numpy as np
 import polars as pl
@@ -102,6 +103,19 @@ def test_invisible_characters_hide_no_copy(script):
     plain = joined(script, text(np.random.default_rng(3), script))
     for invisible in ("\u00ad", "\u200d", "\u200f", "\ufeff", "\ufe0f"):
         assert sorted(duplicate_scores([plain, invisible.join(plain)])) == [0, 1], repr(invisible)
+
+
+def test_accents_as_characters_of_their_own_hide_no_copy(tmp_path, cli):
+    """Macs store names of files in the form NFD, and so do many PDF readers."""
+    texts = [
+        "Ein schöner Garten für Ältere, très élégant, naïve et déjà vu",
+        "한국어 문장은 두 가지 형태로 저장될 수 있습니다",
+    ]
+    forms = [unicodedata.normalize(form, text) for text in texts for form in ("NFC", "NFD")]
+    pl.DataFrame({"id": list("abcd"), "text": forms}).write_parquet(tmp_path / "t.parquet")
+    assert cli("score", tmp_path / "t.parquet", "--scorer", "duplicates", "--out", tmp_path / "s").code == 0
+    scores = pl.read_parquet(tmp_path / "s" / "**" / "*.scores.parquet")["score.duplicates"]
+    assert sorted(scores[:2]) == sorted(scores[2:]) == [0, 1]
 
 
 @EVERY
