@@ -77,7 +77,7 @@ class Coverage:
             f"{TOP:.0%}"
         )
         if agreement < AGREED:
-            line += f". Much of this score is chance. Give more planes than planes={planes:.0f}, or use another score"
+            line += f". Much of this score is chance: set planes above {planes:.0f}, or use another score"
         return (line,)
 
     def __call__(self, batch: pl.DataFrame) -> pl.DataFrame:

@@ -310,7 +310,7 @@ def test_probes_are_added_until_two_halves_agree(monkeypatch):
     wide = np.random.default_rng(5).normal(size=(300, 100)).astype(np.float32)
     scorer = coverage.learn(streamed(wide))
     assert scorer.halves[0] < 0.6 and scorer.halves[1] == 250
-    assert "share" in scorer.notes[0] and "chance: raise planes=250" in scorer.notes[0]
+    assert "share" in scorer.notes[0] and "chance: set planes above 250" in scorer.notes[0]
 
 
 @pytest.mark.slow
