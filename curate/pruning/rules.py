@@ -75,8 +75,8 @@ class Rule:
                 )
         elif not 0 < self.keep <= 1:
             raise SchemaError(
-                f"--keep {self.keep:g} must be a share of the rows in (0, 1], such as 0.3. Only --rule threshold takes a "
-                "score"
+                f"--keep {self.keep:g} must be a share of the rows in (0, 1], such as 0.3. Only --rule threshold takes "
+                "a score"
             )
         if self.trim and self.name in ("top", "middle", "threshold"):
             raise SchemaError(
