@@ -75,7 +75,10 @@ class Rule:
                     "--rule threshold keeps every score from --keep up and cannot balance groups. Leave out --balance"
                 )
         elif not 0 < self.keep <= 1:
-            raise SchemaError(f"--keep {self.keep:g} must be a share in (0, 1] for --rule {self.name}, such as 0.3")
+            raise SchemaError(
+                f"--keep {self.keep:g} must be a share of the rows in (0, 1], such as 0.3. Only --rule threshold takes "
+                "a score"
+            )
         if self.trim and self.name in ("top", "middle", "threshold"):
             raise SchemaError(
                 f"--trim is for the rules hard, easy, auto, stratified and sample, not for {self.name!r}. Leave it out"

@@ -69,6 +69,8 @@ def require(shard: Shard, needs: Sequence[str], shard_head: Head | None = None) 
             hint = "Add it, or leave out the scorer that reads it"
         elif missing[0].startswith(SCORER_PREFIXES):
             hint = "Score with the scorer that makes it, before any scorer that reads it, or name another column"
+        elif (score := f"score.{missing[0]}") in present:
+            hint = f"Did you mean {score}?"
         raise SchemaError(f"{shard.path} has no column {missing[0]!r}; it has {', '.join(present)}. {hint}")
 
 

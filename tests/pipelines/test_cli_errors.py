@@ -85,8 +85,8 @@ def test_not_a_number_in_a_score_file(cli, corpus, tmp_path):
     assert cli("score", corpus, "--scorer", "length", "--out", tmp_path / "s").code == 0
     path = next((tmp_path / "s").rglob("*.scores.parquet"))
     rewrite(path, **{"score.length": pl.lit(float("nan"))})
-    words = ("--by", "score.length", "--keep", 0.5, "--meaning", "length=quality", "--out", tmp_path / "k")
-    said = cli("prune", tmp_path / "s", *words)
+    words = ("--by", "score.length", "--meaning", "length=quality", "--keep", 0.5)
+    said = cli("prune", tmp_path / "s", *words, "--out", tmp_path / "k")
     assert "score.length is NaN, infinite or null in 20 rows, the first with id 'd" in one_line(said)
 
 

@@ -346,3 +346,10 @@ def test_the_file_without_a_meaning_or_with_another_is_named(tmp_path, cli, seco
         done = cli("prune", scores, "--by", "score.x", "--keep", 0.3, *rule, "--out", tmp_path / "k")
         line = one_line(done)
         assert all(word in line for word in [*words, "--meaning x=MEANING"]), line
+
+
+def test_a_score_without_its_prefix_gets_a_hint(tmp_path, cli):
+    line = one_line(
+        cli("prune", rising(tmp_path / "s", "quality"), "--by", "x", "--keep", 0.3, "--out", tmp_path / "k")
+    )
+    assert line.endswith("Did you mean score.x?")
