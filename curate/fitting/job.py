@@ -179,7 +179,7 @@ def _fit_laws(table: Runs, question: FitQuestion) -> FitReport:
     # Metrics are quick, and a mistake in their names is found before the long work.
     beside = fit_metrics.fit_beside(trained, question)
     runs = trained.measured(question.evals)
-    checked = run_checks.check(runs)
+    checked = (*run_checks.check(runs), *run_checks.unvaried(runs))
     how, why = question.holdout or "", ""
     if not how:
         how, why = holdouts.default(runs.recipes(), runs.clusters)

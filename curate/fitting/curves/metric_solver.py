@@ -129,6 +129,10 @@ def _check(points: MetricPoints) -> None:
             f"{n} rows have {what}, and cannot determine the {k} parameters of a curve. Give at least {k + 1}"
         )
     x, metric = points.x[points.measured], points.metric[points.measured]
+    if np.ptp(metric) == 0:
+        raise FitError(
+            f"metric.{points.name} is {metric[0]:.4g} in all {n} rows: there is nothing to predict. Leave it out"
+        )
     for title, column in zip(points.titles, x.T, strict=True):
         if np.ptp(column) == 0:
             raise FitError(
