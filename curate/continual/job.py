@@ -12,7 +12,7 @@ from curate.continual.further.answers import Extras
 from curate.continual.question import Question
 from curate.continual.result import CriticalRatios
 from curate.continual.token_laws import TokenLaw, token_laws
-from curate.errors import SchemaError
+from curate.errors import FitError, SchemaError
 from curate.fitting import run_checks
 from curate.fitting.fit import FitOptions
 from curate.pool.pool import Budget, Pool, read_pools
@@ -100,6 +100,8 @@ def cmr(
     continued = continued_runs.split(table, general=general, domain=domain, pool=pool, start_loss=start_loss)
     notes = (*continued.runs.notes, *run_checks.check(continued.runs))
     only = one_budget.budget_of(continued)
+    # Of runs of one budget the ratios carry a warning of their own.
+    notes += run_checks.unvaried(continued.runs) if only is None else ()
     question = Question(
         continued,
         budgets=_budgets(continued, only) if budgets is None else tuple(budgets),
@@ -154,7 +156,11 @@ def _laws(continued: Continued, specs: Sequence[str] | None, options: FitOptions
         completed = choose_law.complete_specs(compared, continued, rest=rest)
         return choose_law.choose(completed, continued, name, options=options, rival=rival)
 
-    return best(continued.general, rest=True), best(continued.domain, rest=False)
+    try:
+        return best(continued.general, rest=True), best(continued.domain, rest=False)
+    except FitError as error:
+        # Laws over several lengths have more parameters than the laws of one length.
+        raise FitError(f"{error}{one_budget.advice(continued) if several else ''}") from None
 
 
 def _ratios(question: Question, general: ChosenLaw, domain: ChosenLaw) -> tuple[CriticalRatio, ...]:

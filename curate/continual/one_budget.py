@@ -88,6 +88,28 @@ def widened(ratio: CriticalRatio, rivals: Sequence[CriticalRatio]) -> CriticalRa
     return replace(ratio, low=None if np.isinf(low) else low, high=None if np.isinf(high) else high, safe=safe)
 
 
+def advice(continued: Continued) -> str:
+    """Return the condition that asks about one budget of several, to add to an error; empty if it has too few shares.
+
+    It is the longest budget of the largest size.
+    """
+    recipes, index = continued.runs.recipes(), continued.index
+    params, tokens = recipes.params.numpy(), recipes.tokens.numpy()
+    largest = params >= params.max() * (1 - SAME)
+    longest = largest & (tokens >= tokens[largest].max() * (1 - SAME))
+    shares = len(np.unique(np.round(recipes.weights.numpy()[longest, index], 6)))
+    if shares < FEWEST:
+        return ""
+    # The start row has no tokens; the loss before training is needed for every budget.
+    condition = f"(tokens = 0 OR tokens >= {tokens[longest].min():.0f})"
+    if not largest.all():
+        condition += f" AND params >= {params[largest].min():.0f}"
+    return (
+        f". Or ask about the {shares} shares at {tokens[longest].max():.3g} tokens alone, for which a law in the share "
+        f'is enough: --where "{condition}"'
+    )
+
+
 def warning(budget: Budget) -> str:
     """Return the warning that runs of one budget answer for that budget only."""
     return (

@@ -179,7 +179,7 @@ def _fit_laws(table: Runs, question: FitQuestion) -> FitReport:
     # Curves of metrics are fitted first: they are quick, and show a wrong name before the slow fits of laws.
     metric_fits = fit_metrics.fit_with_laws(trained, question)
     runs = trained.measured(question.evals)
-    checked = run_checks.check(runs)
+    checked = (*run_checks.check(runs), *run_checks.unvaried(runs))
     how, why = question.holdout or "", ""
     if not how:
         how, why = holdouts.default(runs.recipes(), runs.clusters)

@@ -24,7 +24,7 @@ SMALLEST_SCALE = 1e-6  # of log loss: keeps the scale above 0 when a law fits ex
 
 
 def check(runs: Runs) -> tuple[str, ...]:
-    """Return notes on what looks wrong, and on what the runs do not determine.
+    """Return notes on what looks wrong, and on pools that no run uses. For a constant budget see `unvaried`.
 
     Raises:
         SchemaError: if the units of most runs cannot be right, or a run appears twice.
@@ -37,7 +37,16 @@ def check(runs: Runs) -> tuple[str, ...]:
         *_units(runs, "params", params, (params < FEWEST_PARAMS) & (tokens > MANY_TOKENS), "1e9"),
     )
     _refuse_duplicates(runs)
-    return (*notes, *_notes_on_constants(runs, tokens, params))
+    weights = runs.recipes().weights.numpy()
+    if not (np.ptp(params) or np.ptp(tokens) or np.ptp(weights, axis=0).any()):
+        raise FitError(
+            f"{runs.origin}: params, tokens and mixture are the same in all {len(runs)} runs: there is nothing to fit. "
+            "Add runs that differ in at least one of them"
+        )
+    unused = [name for name, column in zip(runs.pools, weights.T, strict=True) if not column.any()]
+    if unused:
+        notes += (f"no run uses {', '.join(unused)}: nothing is known of {'it' if len(unused) == 1 else 'them'}",)
+    return notes
 
 
 def _units(runs: Runs, name: str, values: np.ndarray, small: np.ndarray, example: str) -> tuple[str, ...]:
@@ -68,34 +77,20 @@ def _refuse_duplicates(runs: Runs) -> None:
         )
 
 
-def _notes_on_constants(runs: Runs, tokens: np.ndarray, params: np.ndarray) -> tuple[str, ...]:
-    """Return notes on params or tokens that do not vary, and on pools that no run uses."""
-    weights = runs.recipes().weights.numpy()
-    params_fixed, tokens_fixed = np.ptp(params) == 0, np.ptp(tokens) == 0
-    if params_fixed and tokens_fixed and not np.ptp(weights, axis=0).any():
-        raise FitError(
-            f"{runs.origin}: params, tokens and mixture are the same in all {len(runs)} runs: there is nothing to fit. "
-            "Add runs that differ in at least one of them"
+def unvaried(runs: Runs) -> tuple[str, ...]:
+    """Return a note if all runs have the same size, the same length, or both."""
+    columns = {name: runs.frame[name].cast(float).to_numpy() for name in ("params", "tokens")}
+    same = {name: f"{values[0]:.3g}" for name, values in columns.items() if np.ptp(values) == 0}
+    if len(same) == 2:
+        return (
+            f"all runs have {same['params']} parameters and {same['tokens']} tokens: the fit compares mixtures at this "
+            "budget, and the runs say nothing about other budgets",
         )
-    notes = []
-    if params_fixed and tokens_fixed:
-        notes.append(
-            f"all runs have {params[0]:.3g} parameters and {tokens[0]:.3g} tokens: the fit compares mixtures at this "
-            "budget, and the runs say nothing about other budgets"
-        )
-    for column, effect, value, fixed in (
-        ("params", "size", params[0], params_fixed),
-        ("tokens", "tokens", tokens[0], tokens_fixed),
-    ):
-        if fixed and not (params_fixed and tokens_fixed):
-            notes.append(
-                f"{column} is {value:.3g} in all runs: what {effect} does comes from the law's priors, not from the "
-                "runs"
-            )
-    unused = [name for name, column in zip(runs.pools, weights.T, strict=True) if not column.any()]
-    if unused:
-        notes.append(f"no run uses {', '.join(unused)}: nothing is known of {'it' if len(unused) == 1 else 'them'}")
-    return tuple(notes)
+    return tuple(
+        f"{name} is {value} in all runs: they say nothing about other values of it. A law that has a term for {name} "
+        "takes it from its priors"
+        for name, value in same.items()
+    )
 
 
 def units_of_loss(fitted: Predictor, runs: Runs) -> tuple[str, ...]:

@@ -1,6 +1,7 @@
 """``curate cmr`` from runs of one budget: the published answers, honest intervals, and what such runs cannot tell."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from conftest import one_line
 
 from curate.continual import one_budget
 from curate.continual.job import cmr
+from curate.pool.pool import Budget
 
 PUBLIC = Path(__file__).parents[3] / "shared" / "data" / "runs"
 SHARES = (0.125, 0.25, 0.5, 0.75, 1.0)
@@ -150,3 +152,19 @@ def test_an_interval_holds_the_shares_of_rival_forms():
     assert one_budget.widened(ratio, far).high is None, "a rival form does not reach the ceiling"
     never = replace(ratio, share=None, feasible=())
     assert (one_budget.widened(ratio, [never]).low, one_budget.widened(ratio, [never]).safe) == (0.0, None)
+
+
+def test_a_few_runs_of_two_lengths_are_asked_about_one_of_them(command, tmp_path):
+    short = table(tokens=1e10).filter(pl.col("tokens") > 0).with_columns(run=pl.col("run") + "-short")
+    runs = pl.concat([table(), short])
+    error = one_line(command(runs, *FAST))
+    condition = re.search('--where "([^"]+)"', error)[1]
+    # The condition is an answer, not only advice.
+    reply = command(runs, *FAST, "--where", condition)
+    assert reply.code == 0, reply.err
+    record = saved(tmp_path)
+    assert record["ratios"][0]["share"] == pytest.approx(0.6917, abs=0.001)
+    # The budget is told once, and no law in the share has a term of size or tokens.
+    assert [line for line in (*record["notes"], *record["warnings"]) if "2e+10 tokens" in line] == [
+        one_budget.warning(Budget(2e10, 1e9))
+    ]

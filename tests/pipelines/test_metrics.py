@@ -244,3 +244,29 @@ def test_curves_over_steps_say_what_to_use(planned, cli, curve, use):
             reply
         )
         assert use in one_line(reply)
+
+
+def test_a_metric_that_never_changes_has_no_curve(cli, tmp_path):
+    runs = published_runs("c4", SMALL, scatter=0.003).with_columns(pl.lit(0.5).alias("metric.chance"))
+    runs.write_csv(tmp_path / "runs.csv")
+    flags = ("fit", tmp_path / "runs.csv", "--law", "overtraining", *QUICK, "--out", tmp_path / "fit.json")
+    reply = cli(*flags)
+    assert reply.code == 0, reply.err
+    record = json.loads((tmp_path / "fit.json").read_text())
+    assert [law["eval"] for law in record["laws"]] == ["c4", "err17"]
+    assert any("metric.chance is 0.5 in all 16 rows" in note for note in record["notes"])
+    assert "metric.chance is 0.5" in one_line(cli(*flags, "--metric", "chance"))
+
+
+def test_a_word_in_a_metric_stops_only_a_fit_of_that_metric(cli, tmp_path):
+    runs = published_runs("c4", SMALL, scatter=0.003)
+    words = pl.Series(["crashed", *runs["metric.err17"].cast(str)[1:]])
+    runs.with_columns(words.alias("metric.broken")).write_csv(tmp_path / "runs.csv")
+    flags = ("fit", tmp_path / "runs.csv", "--law", "overtraining", *QUICK, "--out", tmp_path / "fit.json")
+    reply = cli(*flags)
+    assert reply.code == 0, reply.err
+    record = json.loads((tmp_path / "fit.json").read_text())
+    assert [law["eval"] for law in record["laws"]] == ["c4", "err17"]
+    assert any("metric.broken of run" in note and '"crashed"' in note for note in record["notes"])
+    error = one_line(cli(*flags, "--metric", "broken"))
+    assert f"{tmp_path / 'runs.csv'}: metric.broken of run '{runs['run'][0]}' is \"crashed\"" in error

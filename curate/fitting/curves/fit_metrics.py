@@ -12,7 +12,7 @@ from curate.errors import FitError, SchemaError
 from curate.fitting.curves import downstream, metric_solver
 from curate.fitting.curves.metric_curve import MetricCurve
 from curate.fitting.curves.metric_solver import MetricPoints
-from curate.fitting.curves.rows import column, in_words, point_table
+from curate.fitting.curves.rows import in_words, point_table
 from curate.fitting.fit_report import FitQuestion, FitReport
 from curate.runs.run_table import Runs
 
@@ -111,10 +111,11 @@ def fit_with_laws(runs: Runs, question: FitQuestion) -> MetricFits:
         )
         names = ()
     for name in names:
-        points = _points(runs, name, "error", on, option="--metric")
         try:
+            points = _points(runs, name, "error", on, option="--metric")
             curves[name] = metric_solver.fit(points, draws=question.options.draws, seed=question.options.seed)
-        except FitError as error:
+        except (FitError, SchemaError) as error:
+            # What is wrong in a metric that nobody named does not stop the fit of the losses.
             if not automatic:
                 raise
             notes.append(f"metric.{name} has no curve: {error}")
@@ -135,7 +136,7 @@ def _points(runs: Runs, name: str, kind: str, on: Sequence[str], *, option: str)
             f"one of them with {option}"
         )
     # Small runs often lack some metrics. The fit leaves out rows in which the metric or a loss is missing.
-    values = column(runs.frame, f"{PREFIX}{name}").copy()
+    values = runs.numbers(f"{PREFIX}{name}").copy()
     return MetricPoints(name, kind, tuple(on), metric_inputs(runs, kind, on).copy(), values, runs.clusters)
 
 

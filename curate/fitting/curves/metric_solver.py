@@ -131,6 +131,10 @@ def _check(points: MetricPoints) -> None:
             f"only {n} rows have {what}: too few for a curve of {k} parameters. Give at least {k + 1} such rows"
         )
     x, metric = points.x[points.measured], points.metric[points.measured]
+    if np.ptp(metric) == 0:
+        raise FitError(
+            f"metric.{points.name} is {metric[0]:.4g} in all {n} rows: there is nothing to predict. Leave it out"
+        )
     for title, column in zip(points.titles, x.T, strict=True):
         if np.ptp(column) == 0:
             raise FitError(
