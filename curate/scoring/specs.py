@@ -1,6 +1,6 @@
 """Find what scorers read, add and depend on, from their names and options (``name:key=value,...``)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import cast
@@ -44,18 +44,24 @@ def declarations(scorers: Sequence[object]) -> dict[str, Declaration]:
     may declare nothing.
 
     Raises:
-        SchemaError: if a meaning is not one of the three, or is for a column that the scorer does not add.
+        SchemaError: if ``meanings`` is no dictionary, if a meaning is not one of the three, or if it is for a column
+            that the scorer does not add.
     """
     result = {}
     for scorer in scorers:
         words, logs = getattr(scorer, "meanings", {}), getattr(scorer, "log_weights", ())
         schema = getattr(scorer, "schema", None)
-        for column, word in (words if isinstance(words, Mapping) else {}).items():
-            where = f"{(scorer if isinstance(scorer, type) else type(scorer)).__name__}.meanings[{column!r}]"
+        name = (scorer if isinstance(scorer, type) else type(scorer)).__name__
+        if not isinstance(words, Mapping):
+            if isinstance(scorer, type):  # a property, whose value depends on options
+                continue
+            raise SchemaError(f"{name}.meanings is {words!r}. Make it a dictionary, such as {{'score.x': 'quality'}}")
+        for column, word in words.items():
+            where = f"{name}.meanings[{column!r}]"
             meaning = meanings.checked(word, where)
             if isinstance(schema, Mapping) and column not in schema:
                 raise SchemaError(f"{where}: the scorer adds {', '.join(schema)}. Name one of them")
-            result[column] = Declaration(meaning, isinstance(logs, tuple) and column in logs)
+            result[column] = Declaration(meaning, isinstance(logs, Collection) and column in logs)
     return result
 
 

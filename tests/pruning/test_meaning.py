@@ -298,6 +298,7 @@ def test_a_scorer_of_the_users_own_declares_its_meaning(corpus, tmp_path, cli):
     ("declared", "message"),
     [
         ('"score.words": "good"', "meanings['score.words']: 'good' is not a meaning of a score. Choose quality (high"),
+        ('"score.words"', "Words.meanings is {'score.words'}. Make it a dictionary, such as {'score.x': 'quality'}"),
         ('"words": "quality"', "Words.meanings['words']: the scorer adds score.words. Name one of them"),
     ],
 )
