@@ -109,3 +109,14 @@ def test_the_fit_job_reaches_it(cli, tmp_path):
     command = cli("fit", tmp_path / "runs.parquet", "--law", "relearn", "--eval", "web", "--out", tmp_path / "no.json")
     assert command.code == 1
     assert "column continued must be 0 up to a step" in command.err
+
+
+@pytest.mark.parametrize("column", ["step", "lr", "loss.x"])
+def test_a_word_in_a_column_of_steps_is_one_line_with_the_file(cli, tmp_path, column):
+    rows = {"run": ["a"] * 5, "step": [1, 2, 3, 4, 5], "lr": [0.1, 0.1, 0.1, 0.05, 0.01]}
+    rows |= {"params": [1] * 5, "tokens": [1, 2, 3, 4, 5], "loss.x": [3.0, 2.95, 2.9, 2.8, 2.7]}
+    table = pl.DataFrame(rows).with_columns(pl.Series(column, [str(value) for value in rows[column][:4]] + ["oops"]))
+    table.write_csv(tmp_path / "steps.csv")
+    said = cli("fit", tmp_path / "steps.csv", "--law", "annealing", "--eval", "x", "--out", tmp_path / "fit.json")
+    assert (said.code, said.err.count("\n")) == (1, 1)
+    assert f"steps.csv: {column} of run 'a' is \"oops\", which is not a number" in said.err

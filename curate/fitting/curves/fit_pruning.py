@@ -11,7 +11,7 @@ from curate.errors import FitError, SchemaError
 from curate.fitting import fit as fits
 from curate.fitting.curves import pruning_curves
 from curate.fitting.curves.pruning_curves import Decay, PruningCurves
-from curate.fitting.curves.rows import column, point_table
+from curate.fitting.curves.rows import point_table
 from curate.fitting.fit_report import FitQuestion, FitReport, parameter_table
 from curate.runs.run_table import Runs
 
@@ -23,7 +23,7 @@ def kept_sizes(runs: Runs) -> np.ndarray:
     """Return the (n,) sizes kept: the unique tokens of all pools if the table has them, else the training tokens."""
     # Pruning leaves so many distinct tokens. Several passes over them make the training longer, not the data larger.
     unique = runs.recipes().unique.sum(dim=1).numpy()
-    return np.where(np.isfinite(unique), unique, column(runs.frame, "tokens"))
+    return np.where(np.isfinite(unique), unique, runs.numbers("tokens"))
 
 
 def kept_shares(runs: Runs) -> np.ndarray:
@@ -36,7 +36,7 @@ def kept_shares(runs: Runs) -> np.ndarray:
         raise SchemaError(
             "the run table has no column 'keep': --law pruning_curves reads the share that was kept, in (0, 1]"
         )
-    shares = column(runs.frame, "keep")
+    shares = runs.numbers("keep")
     bad = ~((shares > 0) & (shares <= 1))
     if bad.any():
         row = int(bad.argmax())
@@ -97,7 +97,7 @@ def _errors(runs: Runs, name: str) -> np.ndarray:
     """Return the (n,) errors of loss.<name>, or of metric.<name> where there is no such loss."""
     for prefix in ("loss", "metric"):
         if f"{prefix}.{name}" in runs.frame.columns:
-            return column(runs.frame, f"{prefix}.{name}")
+            return runs.numbers(f"{prefix}.{name}")
     raise SchemaError(f"the run table has no column loss.{name} or metric.{name}. Name an error with --eval")
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from curate.errors import SchemaError
 from curate.fitting.curves import annealing, relearn
-from curate.fitting.curves.rows import column, in_words, point_table
+from curate.fitting.curves.rows import in_words, point_table
 from curate.fitting.fit_report import FitQuestion, FitReport
 from curate.runs.run_table import Runs
 
@@ -38,12 +38,13 @@ def _steps(runs: Runs, question: FitQuestion, columns: tuple[str, ...]) -> dict[
         )
     if question.evaluation not in runs.evals:
         raise SchemaError(f"no eval {question.evaluation!r}: the run table has {', '.join(runs.evals)}")
-    parts = runs.frame.partition_by("run", as_dict=True).items()
+    numbers = [pl.Series(name, runs.numbers(name)) for name in ("step", *columns, f"loss.{question.evaluation}")]
+    parts = runs.frame.with_columns(numbers).partition_by("run", as_dict=True).items()
     return {str(run): part.sort("step") for (run,), part in sorted(parts, key=lambda item: str(item[0]))}
 
 
 def _tensor(part: pl.DataFrame, name: str) -> Tensor:
-    return torch.from_numpy(column(part, name).copy())
+    return torch.from_numpy(part[name].to_numpy().copy())
 
 
 def fit_annealing(runs: Runs, question: FitQuestion) -> FitReport:

@@ -1,23 +1,10 @@
-"""Columns of a run table as numbers, and fitted curves as rows and words."""
+"""Show fitted curves as rows and as words."""
 
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 import polars as pl
 from torch import Tensor
-
-from curate.runs.number_columns import refuse_words
-from curate.runs.run_table import MEMORY
-
-
-def column(frame: pl.DataFrame, name: str) -> np.ndarray:
-    """Return a column as (n,) numbers, NaN where it is empty.
-
-    Raises:
-        SchemaError: if the column holds something else than numbers.
-    """
-    refuse_words(frame, name, MEMORY)
-    return frame[name].cast(float).fill_null(np.nan).to_numpy()
 
 
 def point_table(
