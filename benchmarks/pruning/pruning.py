@@ -145,7 +145,11 @@ def stratified(score: np.ndarray, order: np.ndarray, key: np.ndarray, keep: floa
 
 
 def ends(name: str, score: np.ndarray, key: np.ndarray) -> dict[str, np.ndarray]:
-    """Return the orders from the hard and the easy end, or of a quality from the top and the bottom; ties by key."""
+    """Return two orders of the rows by score, one from each end.
+
+    They start at the hard and the easy end of a difficulty, or at the top and the bottom of a quality. ``key`` orders
+    rows with equal scores.
+    """
     high, low = np.lexsort((key, -score)), np.lexsort((key, score))
     first, last = {"quality": ("top", "bottom"), "easiness": ("easy", "hard")}.get(MEANINGS[name], ("hard", "easy"))
     return {first: high, last: low}

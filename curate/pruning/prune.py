@@ -255,7 +255,7 @@ def _decide_all(scores: Path, out: Path, options: RuleOptions, max_removal: floa
 
 
 def _write_pools(scores: Path, out: Path, rule: Rule, by: str, by_source: pl.DataFrame) -> Pools | None:
-    """Write the pools of what is kept, so that no plan is made from the sizes before; none if no token is kept."""
+    """Write the pools of what is kept, or none if no token is kept."""
     members = pools_of_sources(scores, out, by_source)
     if not members:
         return None

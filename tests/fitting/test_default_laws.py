@@ -1,4 +1,4 @@
-"""Every shape of run table gets laws that suit it and a holdout that exists, or one line that says what is missing."""
+"""Run tables of every shape get laws that suit them and a holdout. Otherwise one line says what is missing."""
 
 import json
 

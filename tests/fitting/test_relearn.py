@@ -117,6 +117,6 @@ def test_a_word_in_a_column_of_steps_is_one_line_with_the_file(cli, tmp_path, co
     rows |= {"params": [1] * 5, "tokens": [1, 2, 3, 4, 5], "loss.x": [3.0, 2.95, 2.9, 2.8, 2.7]}
     table = pl.DataFrame(rows).with_columns(pl.Series(column, [str(value) for value in rows[column][:4]] + ["oops"]))
     table.write_csv(tmp_path / "steps.csv")
-    said = cli("fit", tmp_path / "steps.csv", "--law", "annealing", "--eval", "x", "--out", tmp_path / "fit.json")
-    assert (said.code, said.err.count("\n")) == (1, 1)
-    assert f"steps.csv: {column} of run 'a' is \"oops\", which is not a number" in said.err
+    output = cli("fit", tmp_path / "steps.csv", "--law", "annealing", "--eval", "x", "--out", tmp_path / "fit.json")
+    assert (output.code, output.err.count("\n")) == (1, 1)
+    assert f"steps.csv: {column} of run 'a' is \"oops\", which is not a number" in output.err
