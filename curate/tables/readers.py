@@ -15,8 +15,8 @@ import pyarrow.compute as pc
 
 from curate.errors import SchemaError
 from curate.storage import s3
-from curate.tables import ipc_rows, json_rows, parquet_rows
 from curate.tables.cutting import string_bytes, string_columns
+from curate.tables.formats import ipc_rows, json_rows, parquet_rows
 from curate.tables.reading import DOCUMENT_BYTES, Request
 from curate.tables.shards import Shard
 

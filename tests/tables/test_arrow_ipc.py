@@ -7,7 +7,8 @@ import pyarrow as pa
 import pytest
 
 from curate.errors import SchemaError
-from curate.tables import arrow_ipc, readers
+from curate.tables import readers
+from curate.tables.formats import arrow_ipc
 from curate.tables.shards import Shard
 
 MB = 1 << 20

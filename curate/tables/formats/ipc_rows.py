@@ -9,7 +9,8 @@ import pyarrow.ipc
 
 from curate.errors import SchemaError
 from curate.storage import files
-from curate.tables import arrow_ipc, reading
+from curate.tables import reading
+from curate.tables.formats import arrow_ipc
 from curate.tables.reading import Request
 from curate.tables.shards import Shard
 
