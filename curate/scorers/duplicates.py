@@ -9,6 +9,7 @@ import polars as pl
 import xxhash
 
 from curate.errors import SchemaError
+from curate.storage import disk_arrays
 from curate.streaming import equal_keys, minhash, ngrams
 from curate.streaming.by_id import check_distinct, look_up
 from curate.streaming.linkage import EDGE, single_linkage
@@ -106,7 +107,7 @@ def learn(
         priority = equal_keys.open_numbers(folder / "ids", "<u8")
         check_distinct(priority, stream, "duplicates", seed)
         # one text of each set of copies represents it: only these are compared
-        distinct = np.memmap(folder / "distinct", "?", "w+", shape=(count,))
+        distinct = disk_arrays.new_mapped(folder / "distinct", "?", (count,))
         distinct[:] = True
         with (folder / "edges").open("wb") as file:
             for edges in _copies(folder, priority):
@@ -173,7 +174,7 @@ def _near_duplicates(stream: Stream, folder: Path, distinct: np.ndarray, setting
         return
     numbers = equal_keys.open_numbers(folder / "numbers", "<u4")
     priority = equal_keys.open_numbers(folder / "ids", "<u8")
-    candidate = np.memmap(folder / "candidate", "?", "w+", shape=distinct.shape)
+    candidate = disk_arrays.new_mapped(folder / "candidate", "?", distinct.shape)
     with (folder / "pairs").open("wb") as file:
         for i in range(2 * settings.bands):
             column = equal_keys.open_numbers(folder / f"band{i}", "<u8")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from curate.errors import SchemaError
-from curate.storage import files
+from curate.storage import disk_errors, files
 from curate.tables import batches, readers, vectors
 from curate.tables.cutting import is_string
 from curate.tables.readers import Head
@@ -50,6 +50,8 @@ def inspect(shards: Sequence[Shard], needs: Sequence[str], *, used: Sequence[str
         except SchemaError as error:
             return 0, str(error)
         except OSError as error:
+            if (refusal := disk_errors.of_the_machine(error, shard.path)) is not None:
+                raise refusal from error  # every other shard would meet it too
             return 0, f"{shard.path} cannot be read: {error.strerror or error}. Put it back or repair it"
 
     looks = list(zip(shards, files.each(look, shards, shards[0].path), strict=True)) if shards else []

@@ -15,7 +15,7 @@ from curate.scorers import Scorer
 from curate.scoring import parts
 from curate.scoring.parts import Span
 from curate.scoring.specs import declarations, inputs
-from curate.storage import files, s3
+from curate.storage import disk_errors, files, s3
 from curate.tables import batches as tables
 from curate.tables import meanings, readers, writer
 from curate.tables.cutting import is_string
@@ -110,8 +110,9 @@ def _judged(task: ScoringTask, work: Callable[[ScoringTask], tuple[int, bool]]) 
     except SchemaError as error:
         reason = str(error)
     except OSError as error:
-        if (trouble := s3.trouble(error, path)) is not None:
-            raise trouble from None
+        # A store that fails, or a machine without space or file handles, is met by every other shard too.
+        if (fault := s3.trouble(error, path) or disk_errors.of_the_machine(error, path)) is not None:
+            raise fault from None
         reason = f"{path} cannot be read: {error.strerror or error}. Put it back, repair it, or score without it"
     except CurateError:
         raise  # the output is at fault, not the shard

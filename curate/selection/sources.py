@@ -49,7 +49,7 @@ def opened(sources: Sources, target: Table, examples: float) -> Iterator[Selecti
         paths = {name: str(table) for name, table in tables.items() if name not in in_memory}
         for i, (name, frame) in enumerate(in_memory.items()):
             path = Path(folder) / f"table{i}.parquet"
-            frame.write_parquet(path)
+            batches.write(path, [frame])
             paths[name] = str(path)
         if isinstance(sources, Mapping):
             pools = tuple(_named_pool(name, paths[name], examples) for name in sorted(sources))

@@ -11,7 +11,7 @@ from pathlib import Path
 import xxhash
 
 from curate.errors import CurateError
-from curate.storage import s3
+from curate.storage import disk_errors, s3
 
 # The names that `replacing` writes to: the final name, the machine and the process that writes.
 TEMPORARY = re.compile(r"\.(?P<name>.+)\.(?:(?P<host>[0-9a-f]{8})-)?(?P<pid>\d+)\.tmp")
@@ -33,24 +33,48 @@ def replacing(path: Path) -> Iterator[Path]:
         return
     temporary = path.with_name(f".{path.name}.{host()}-{os.getpid()}.tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield temporary
-        with temporary.open("rb+") as handle:
-            os.fsync(handle.fileno())
-        # The rename is atomic: readers see the old file or the whole new one.
-        temporary.replace(path)
-        folder = os.open(path.parent, os.O_RDONLY)
+        with _refused(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            os.fsync(folder)  # the rename itself must survive a power cut
-        finally:
-            os.close(folder)
-    except OSError as error:
-        reason = error.strerror or str(error).splitlines()[0]
-        raise CurateError(
-            f"cannot write {path}: {reason}. Free some space or repair the folder; the same command then continues"
-        ) from error
+            yield temporary
+        except Exception as error:
+            # The block may read files too. Their errors are not about this path, and are left to the caller.
+            if isinstance(error, CurateError) or (refusal := _about(error, path, temporary)) is None:
+                raise
+            raise refusal from error
+        with _refused(path):
+            _move(temporary, path)
     finally:
         _discard(temporary)
+
+
+def _move(temporary: Path, path: Path) -> None:
+    """Sync a file to disk, and give it its final name."""
+    with temporary.open("rb+") as handle:
+        os.fsync(handle.fileno())
+    # The rename is atomic: readers see the old file or the whole new one.
+    temporary.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)  # the rename itself must survive a power cut
+    finally:
+        os.close(folder)
+
+
+@contextmanager
+def _refused(path: Path) -> Iterator[None]:
+    """Turn an error of the disk, from calls that only write, into one line that names ``path``."""
+    try:
+        yield
+    except OSError as error:
+        raise disk_errors.too_many_files(error) or disk_errors.refusal_to_write(error, path) from error
+
+
+def _about(error: Exception, path: Path, temporary: Path) -> CurateError | None:
+    """Return the error to show if the file that is being written, or the machine, is at fault; else None."""
+    if isinstance(error, OSError) and str(temporary) in str(error):
+        return disk_errors.too_many_files(error) or disk_errors.refusal_to_write(error, path)
+    return disk_errors.of_the_machine(error, path)
 
 
 def _discard(temporary: Path) -> None:

@@ -18,6 +18,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from curate.errors import CurateError, SchemaError
+from curate.storage import disk_errors
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -138,7 +139,8 @@ def replacing(path: Path) -> Iterator[Path]:
     """Yield a local temporary path, and upload it when the block ends without an error."""
     with TemporaryDirectory(prefix="curate-") as folder:
         temporary = Path(folder) / path.name
-        yield temporary
+        with disk_errors.scratch_errors(temporary):
+            yield temporary
         put(temporary, path)
 
 

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
+from curate.storage import disk_arrays
+
 EDGE = np.dtype([("level", "<f8"), ("first", "<u4"), ("second", "<u4")])
 SLABS = 32  # ranges of similarity that are sorted one after the other, to bound memory
 CHUNK = 1 << 20  # rows of the table of parents that are written at a time
@@ -43,7 +45,7 @@ def single_linkage(edges: np.ndarray, priority: np.ndarray, scratch: Path) -> tu
 
 def _own_parents(rows: int, path: Path) -> memoryview:
     """Return a table on disk where every row is its own parent; one entry at least."""
-    parents = np.memmap(path, "<u4", "w+", shape=(max(1, rows),))
+    parents = disk_arrays.new_mapped(path, "<u4", (max(1, rows),))
     for start in range(0, len(parents), CHUNK):
         parents[start : start + CHUNK] = np.arange(start, min(len(parents), start + CHUNK), dtype=np.uint32)
     # single numbers are read faster from a memoryview than from an array

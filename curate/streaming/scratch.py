@@ -4,6 +4,7 @@ In: a stream of batches. Out: a spool of vectors on disk, and clusters learned f
 """
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -11,6 +12,8 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from curate.errors import SchemaError
+from curate.storage import disk_arrays
+from curate.storage.disk_errors import scratch_errors
 from curate.streaming import kmeans
 from curate.tables.batches import Stream, keys
 
@@ -85,8 +88,8 @@ def write_spool(
             key, vectors = keys(batch["id"], seed), batch[embedding].to_numpy()
             width = check_width(vectors, width, embedding, scorer)
             sampled = slice(None) if share >= 1 else key < np.uint64(share * TOP)
-            key[sampled].tofile(key_file)
-            (kmeans.unit if exact else kmeans.quantise)(vectors[sampled]).tofile(vector_file)
+            disk_arrays.append(key_file, key[sampled])
+            disk_arrays.append(vector_file, (kmeans.unit if exact else kmeans.quantise)(vectors[sampled]))
             rows += len(key[sampled])
     if not rows:
         raise SchemaError(f"{scorer}: the data has no rows to learn from. Give it data with rows")
@@ -173,8 +176,14 @@ def clusters(
     return spool, kmeans.learn(blocks, start, rows=round(spool.rows * share), iterations=settings.iterations)
 
 
-def scratch_folder(scratch: str, scorer: str) -> TemporaryDirectory[str]:
-    """Return a new folder for work files inside ``scratch``, or in the system's temporary folder if that is empty."""
+@contextmanager
+def scratch_folder(scratch: str, scorer: str) -> Iterator[str]:
+    """Yield a new folder for work files inside ``scratch``, or in the system's temporary folder if that is empty.
+
+    The folder is removed at the end. A full disk is one line that names it.
+    """
     if scratch and not Path(scratch).is_dir():
         raise SchemaError(f"{scorer}: scratch={scratch} is not a folder. Name a folder with room for the work files")
-    return TemporaryDirectory(dir=scratch or None)
+    # The error is judged inside: at the end the folder is gone, and with it what filled the disk.
+    with TemporaryDirectory(dir=scratch or None) as folder, scratch_errors(Path(folder)):
+        yield folder

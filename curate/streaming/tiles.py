@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from curate.errors import SchemaError
+from curate.storage import disk_arrays
 
 NUMBERS = 1 << 22  # numbers read at a time: 16 MB
 
@@ -44,7 +45,7 @@ def write(vectors: Iterator[np.ndarray], path: Path, what: str) -> Tiles:
             if width and x.shape[1] != width:
                 raise SchemaError(f"{what} has vectors of {width} and of {x.shape[1]} numbers. Embed the data again")
             width = x.shape[1]
-            np.ascontiguousarray(x.T, dtype=np.float32).tofile(file)
+            disk_arrays.append(file, x.T.astype(np.float32, copy=False))
             sizes.append(len(x))
     return Tiles(path, tuple(sizes), width)
 

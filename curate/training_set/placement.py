@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from curate.storage import disk_arrays
 from curate.storage.files import replacing
 
 WINDOW = 1 << 20  # copies that are sorted at a time, 40 bytes each: 40 MB
@@ -154,7 +155,7 @@ def _slots(path: Path, draw: PoolDraw) -> np.memmap:
 
 
 def _array(path: Path, kind: type, shape: tuple[int, ...]) -> np.memmap:
-    return np.lib.format.open_memmap(path, mode="w+", dtype=kind, shape=shape)
+    return disk_arrays.new_mapped(path, kind, shape, npy=True)
 
 
 def _shuffled(keys: np.ndarray, epoch: int) -> np.ndarray:
