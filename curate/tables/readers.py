@@ -4,6 +4,7 @@ Memory holds one page of each column and one piece of ``reading.PIECE_BYTES``, n
 small file may expand to is bounded too.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ class Head:
 
     columns: dict[str, pa.DataType]
     groups: tuple[tuple[int, int], ...] | None
+    repeated: frozenset[str] = frozenset()  # names that more than one column has
 
     @property
     def rows(self) -> int | None:
@@ -45,7 +47,8 @@ def head(shard: Shard) -> Head:
     """
     with _named(shard):
         schema, groups = _reader(shard).head(shard)
-        return Head(dict(zip(schema.names, schema.types, strict=True)), groups)
+        repeated = frozenset(name for name, count in Counter(schema.names).items() if count > 1)
+        return Head(dict(zip(schema.names, schema.types, strict=True)), groups, repeated)
 
 
 def read(
