@@ -10,7 +10,8 @@ from functools import lru_cache
 import numpy as np
 
 from curate.errors import CurateError, SchemaError
-from curate.tables import readers, vectors
+from curate.tables import batches, readers, vectors
+from curate.tables.reading import Reading
 from curate.tables.shards import shards
 
 
@@ -63,10 +64,9 @@ def _table(path: str, dtype: str) -> tuple[Mapping[str, int], np.ndarray]:
             raise SchemaError(
                 f"{shard.path} needs a column id and exactly one emb.<name>; its columns are {', '.join(columns)}"
             )
-        numbers = vectors.dtypes(shard, columns, names, dtype).get(names[0], vectors.DTYPES[0])
-        for batch in readers.read(shard, ["id", names[0]], 4096):
-            ids += map(str, batch.column("id").to_pylist())
-            parts.append(vectors.from_arrow(names[0], batch.column(names[0]), shard.path, numbers).to_numpy().copy())
+        for batch in batches.batches(shard, names, reading=Reading(dtype=dtype), identity=("id",)):
+            ids += batch["id"].to_list()
+            parts.append(batch[names[0]].to_numpy().copy())
     if len(widths := sorted({part.shape[1] for part in parts})) != 1:
         raise SchemaError(f"{path} has vectors of {widths} numbers. Embed all rows with one encoder")
     row_of = {name: i for i, name in enumerate(ids)}

@@ -19,6 +19,7 @@ from curate.pool.mixture import Mixture, Part
 BUILDERS = {
     ".parquet": "parquet",
     ".arrow": "arrow",
+    ".arrows": "arrow",
     ".json": "json",
     ".jsonl": "json",
     ".jsonl.gz": "json",

@@ -17,6 +17,7 @@ from curate.storage import files
 from curate.storage.files import replacing
 from curate.tables import batches, scored
 from curate.tables.batches import FORMATS, Shard
+from curate.tables.cutting import kept as kept_rows_of
 from curate.tables.writer import SHARD_ROWS
 
 COMPRESSION = {".gz": "gzip", ".zst": "zstd"}
@@ -74,14 +75,14 @@ def _kept_batches(data: Shard, shard: Shard, kept: Path) -> Iterator[pa.RecordBa
     # Inputs, scores and decisions have the same rows in the same order, and are cut alike: so batches match.
     verdicts = scored.kept_batches(shard, kept, ())
     for batch, (_, verdict) in zip(batches.record_batches(data), verdicts, strict=True):
-        yield batch.filter(verdict.to_arrow())
+        yield kept_rows_of(batch, verdict.to_arrow())
 
 
 def _write(path: Path, suffix: str, table: pa.Table) -> None:
     with replacing(path) as temporary:
         if suffix == ".parquet":
             pq.write_table(table, temporary, compression="zstd")
-        elif suffix in (".arrow", ".feather"):
+        elif suffix in (".arrow", ".arrows", ".feather"):
             with pa.ipc.new_file(temporary, table.schema) as writer:
                 writer.write_table(table)
         else:

@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 
 from curate.errors import SchemaError
+from curate.tables.class_names import class_numbers
 
 FLOOR = 1e-12  # a probability below it counts as this, so that its logarithm is finite
 SLACK = 1e-2  # how far the sum of a row of probabilities may be from 1: float16 and rounded text come this far
@@ -114,7 +115,8 @@ def labels(batch: pl.DataFrame, classes: str, width: int) -> np.ndarray:
     """Return the class number (n,) of each label, from 0 to ``width`` - 1.
 
     Labels that are whole numbers are class numbers. Otherwise ``classes``, such as "cat+dog", names the classes of the
-    columns in their order; in a name, the signs + , and = are written as in a web address (%2B, %2C, %3D).
+    columns in their order; in a name, the signs + , and = are written as in a web address (%2B, %2C, %3D). Names that
+    are fewer than the columns, and all whole numbers, are class numbers too: "0" and "2" of 3 classes.
 
     Raises:
         SchemaError: for a null label, one that is not among the classes, or names that do not match ``width``.
@@ -125,14 +127,15 @@ def labels(batch: pl.DataFrame, classes: str, width: int) -> np.ndarray:
     if not len(column):
         return np.zeros(0, np.int64)
     if classes:
-        return _numbers_of_names(batch, [unquote(name) for name in str(classes).split("+")], width)
+        number_of = _numbers_of_names([unquote(name) for name in str(classes).split("+")], width)
+        return _numbers_of_labels(batch, number_of)
     if not (column.dtype.is_numeric() or column.dtype == pl.Boolean):
         raise SchemaError(
             f"label is {column.dtype}, such as {column[0]!r}. Name the classes in the order of the columns: "
             "classes=a+b+c"
         )
     values = column.cast(pl.Float64)
-    if (outside := (values < 0) | (values >= width) | (values != values.floor())).any():
+    if (outside := ~((values >= 0) & (values < width) & (values == values.floor()))).any():
         raise SchemaError(
             f"label {values.filter(outside)[0]:g} is outside the {width} classes of the columns, 0 to {width - 1}"
             f"{_first(batch, outside)}. If the classes have other names, give them in order: classes=a+b+c"
@@ -140,17 +143,28 @@ def labels(batch: pl.DataFrame, classes: str, width: int) -> np.ndarray:
     return values.cast(pl.Int64).to_numpy()
 
 
-def _numbers_of_names(batch: pl.DataFrame, names: list[str], width: int) -> np.ndarray:
-    if len(names) != width:
-        raise SchemaError(
-            f"classes= names {len(names)} classes ({_listed(names)}) and the columns have {width}. Name all, in the "
-            "order of the columns: classes=a+b+c"
-        )
+def _numbers_of_names(names: list[str], width: int) -> dict[str, int]:
+    """Return the class number of each name: its place, or the number that it spells."""
+    if len(names) == width:
+        return {name: place for place, name in enumerate(names)}
+    numbers = class_numbers(names)
+    if numbers is not None and max(numbers.values()) < width:
+        return numbers
+    raise SchemaError(
+        f"label has {len(names)} classes ({_listed(names)}) and the columns have {width}. Name all {width} in the "
+        "order of the columns: classes=a+b+c"
+    )
+
+
+def _numbers_of_labels(batch: pl.DataFrame, number_of: dict[str, int]) -> np.ndarray:
     column = batch["label"]
-    numbers = column.cast(pl.String).replace_strict(names, range(width), default=-1, return_dtype=pl.Int64)
+    numbers = column.cast(pl.String).replace_strict(
+        list(number_of), list(number_of.values()), default=-1, return_dtype=pl.Int64
+    )
     if (missing := numbers < 0).any():
         raise SchemaError(
-            f"label {column.filter(missing)[0]!r} is not among the classes {_listed(names)}{_first(batch, missing)}"
+            f"label {column.filter(missing)[0]!r} is not among the classes {_listed(list(number_of))}"
+            f"{_first(batch, missing)}"
         )
     return numbers.to_numpy()
 

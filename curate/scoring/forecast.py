@@ -96,7 +96,8 @@ def forecast(data: Sequence[str], scorers: Sequence[str], reading: Reading) -> F
     timed = next((position for position, spec in enumerate(complete) if specs.learns(spec)), len(complete))
     ready = tuple(map(specs.build, complete[:timed]))
     needs = specs.inputs(ready)
-    heads = preflight.inspect(shards, [reading.column(name) for name in needs], used=(reading.text_column, *needs))
+    text, in_file = reading.text_column, [reading.column(name) for name in needs]
+    heads = preflight.inspect(shards, in_file, used=(text, *needs), text_column=text)
     if not heads.heads:
         raise SchemaError(next(iter(heads.bad.values())))
     sample = _sample([shard for shard in shards if shard.relative in heads.heads], ready, reading, heads)

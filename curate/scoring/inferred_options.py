@@ -9,11 +9,12 @@ import pyarrow as pa
 
 from curate import open_sets
 from curate.errors import SchemaError
-from curate.tables import batches, readers
-from curate.tables.cutting import is_string
+from curate.tables import batches, column_types, readers
+from curate.tables.class_names import in_order
 from curate.tables.shards import Shard
 
 MOST_CLASSES = 10_000  # a text label with more values is more likely an id or a free text
+SHOWN = 5  # fields that a message lists
 EPOCH = re.compile(r"(probs|logits)\.(\d+)")
 
 
@@ -22,15 +23,18 @@ def inferred(specs: Sequence[str], shards: Sequence[Shard]) -> tuple[str, ...]:
 
     An option is filled in where a scorer takes it and the user did not give it. ``epochs`` are all that a file has, or
     that an earlier scorer makes. Probabilities come before logits, except for a scorer whose own default is logits.
-    ``classes`` are the sorted labels, if they are text.
+    ``classes`` are the fields of probabilities that are structs; otherwise the labels in the order of
+    ``tables.class_names``, if they are text.
 
     Raises:
-        SchemaError: if the data has no epochs, or too many classes.
+        SchemaError: if the data has no epochs, or too many classes, or structs whose fields differ.
     """
     # Most scorers need nothing from the data, and then no head is read.
     if not any("epochs" in accepted(spec) or "classes" in accepted(spec) for spec in specs):
         return tuple(specs)
-    present = _columns(shards)
+    heads = _heads(shards)
+    present = list(dict.fromkeys(name for _, columns in heads for name in columns))
+    labels_are_text = any(column_types.is_text(columns["label"]) for _, columns in heads if "label" in columns)
     added: list[str] = []
     classes: str | None = None
     complete = []
@@ -38,14 +42,28 @@ def inferred(specs: Sequence[str], shards: Sequence[Shard]) -> tuple[str, ...]:
         name, options = open_sets.parse(spec)
         extra: list[str] = []
         if "epochs" in accepted(spec) and not {"epochs", "logits"} <= options.keys():
-            extra += _epochs(name, added or list(present), accepted(spec)["logits"] is True, options)
-        if "classes" in accepted(spec) and "classes" not in options and _is_text(present.get("label")):
+            extra += _epochs(name, added or present, accepted(spec)["logits"] is True, options)
+        named = _named_classes(heads, open_sets.parse(_with(spec, extra))[1]) if not added else ()
+        if named and "classes" in options:
+            raise SchemaError(
+                f"scorer {name}: the fields of the structs name the classes ({', '.join(named)}). Leave out classes="
+            )
+        if "classes" in accepted(spec) and named:
+            extra.append(f"classes={_written(named)}")
+        elif "classes" in accepted(spec) and "classes" not in options and labels_are_text:
             classes = _classes(shards) if classes is None else classes
             extra.append(f"classes={classes}")
         if makes := getattr(open_sets.module("scorers", name), "makes", None):
             added += makes(options)
-        complete.append(f"{spec}{',' if options else ':'}{','.join(extra)}" if extra else spec)
+        complete.append(_with(spec, extra))
     return tuple(complete)
+
+
+def _with(spec: str, extra: Sequence[str]) -> str:
+    """Return a spec with further options."""
+    if not extra:
+        return spec
+    return f"{spec}{',' if open_sets.parse(spec)[1] else ':'}{','.join(extra)}"
 
 
 def accepted(spec: str) -> Mapping[str, object]:
@@ -54,15 +72,45 @@ def accepted(spec: str) -> Mapping[str, object]:
     return {option.name: option.default for option in open_sets.option_parameters("scorers", name)}
 
 
-def _columns(shards: Sequence[Shard]) -> dict[str, pa.DataType]:
-    """Return the columns that any readable file has."""
-    present: dict[str, pa.DataType] = {}
+def _heads(shards: Sequence[Shard]) -> list[tuple[Shard, dict[str, pa.DataType]]]:
+    """Return the columns of every readable file."""
+    heads = []
     for shard in shards:
         try:
-            present |= readers.head(shard).columns
+            heads.append((shard, readers.head(shard).columns))
         except (SchemaError, OSError):
             continue  # preflight names the files that cannot be read
-    return present
+    return heads
+
+
+def _named_classes(
+    heads: Sequence[tuple[Shard, dict[str, pa.DataType]]], options: Mapping[str, object]
+) -> tuple[str, ...]:
+    """Return the names of the fields of a scorer's columns that are structs; none if they are lists.
+
+    Raises:
+        SchemaError: if the fields differ between files or epochs.
+    """
+    if "epochs" not in options:
+        return ()
+    kind = "logits" if options.get("logits") else "probs"
+    first: tuple[str, tuple[str, ...]] | None = None
+    for shard, columns in heads:
+        for column in (f"{kind}.{epoch}" for epoch in str(options["epochs"]).split("+")):
+            if column not in columns:
+                continue
+            fields = tuple(in_order(column_types.inner_names(columns[column])))
+            if first is not None and fields != first[1]:
+                raise SchemaError(
+                    f"{shard.path}: {column} has {_shown(fields)}, and {first[0]} has {_shown(first[1])}. Give every "
+                    "file and epoch the same fields"
+                )
+            first = first or (f"{shard.path}: {column}", fields)
+    return first[1] if first else ()
+
+
+def _shown(fields: Sequence[str]) -> str:
+    return f"the fields {', '.join(fields[:SHOWN])}{', ...' if len(fields) > SHOWN else ''}" if fields else "no fields"
 
 
 def _epochs(name: str, columns: Sequence[str], logits_first: bool, options: Mapping[str, object]) -> list[str]:
@@ -87,12 +135,8 @@ def _epochs(name: str, columns: Sequence[str], logits_first: bool, options: Mapp
     return extra if named else [*extra, "epochs=" + "+".join(sorted(kinds[kind], key=int))]
 
 
-def _is_text(kind: pa.DataType | None) -> bool:
-    return kind is not None and (is_string(kind) or pa.types.is_dictionary(kind))
-
-
 def _classes(shards: Sequence[Shard]) -> str:
-    """Return the distinct labels, sorted, as the value of an option."""
+    """Return the distinct labels, in the order of class names, as the value of an option."""
     names: set[str] = set()
     for shard in shards:
         try:
@@ -102,5 +146,9 @@ def _classes(shards: Sequence[Shard]) -> str:
             continue  # the shard is set aside, or stops the job, when it is scored
         if len(names) > MOST_CLASSES:
             raise SchemaError(f"label has over {MOST_CLASSES} different texts. Is it a class? Number classes from 0")
-    # Labels may hold the characters that separate options, so these are percent-encoded.
-    return "+".join(quote(name, safe=" ()[]'") for name in sorted(names))
+    return _written(in_order(names))
+
+
+def _written(names: Sequence[str]) -> str:
+    """Return names as the value of an option. The characters that separate options are percent-encoded."""
+    return "+".join(quote(name, safe=" ()[]'") for name in names)

@@ -9,8 +9,7 @@ import pyarrow as pa
 
 from curate.errors import SchemaError
 from curate.storage import disk_errors, files
-from curate.tables import batches, readers, vectors
-from curate.tables.cutting import is_string
+from curate.tables import batches, column_types, readers, vectors
 from curate.tables.readers import Head
 from curate.tables.shards import Shard
 
@@ -35,17 +34,24 @@ class Preflight:
         return None if None in counts else sum(count for count in counts if count is not None)
 
 
-def inspect(shards: Sequence[Shard], needs: Sequence[str], *, used: Sequence[str] = ()) -> Preflight:
+def inspect(
+    shards: Sequence[Shard], needs: Sequence[str], *, used: Sequence[str] = (), text_column: str = "text"
+) -> Preflight:
     """Read the head of every shard.
 
-    A shard is bad if it cannot be read, lacks a column of ``needs``, or has vectors in ``used`` of another length than
-    most shards. A warning names columns in ``used`` whose types differ between shards.
+    A shard is bad if it cannot be read, lacks a column of ``needs``, has one of a type that no job can read, or has
+    vectors in ``used`` of another length than most shards. A warning names columns in ``used`` whose types differ
+    between shards.
     """
 
     def look(shard: Shard) -> tuple[int, Head | str]:
         try:
             size, head = files.size(shard.path), readers.head(shard)
             batches.require(shard, needs, head)
+            # Texts are also read where tokens are counted from them.
+            counted = () if "tokens" in head.columns else (text_column,)
+            read = dict.fromkeys((*needs, *counted, *batches.IDENTITY))
+            column_types.check(shard.path, head.columns, read, text_column)
             return size, head
         except SchemaError as error:
             return 0, str(error)
@@ -109,9 +115,9 @@ def _drift(heads: Mapping[str, Head], used: Sequence[str]) -> list[str]:
 
 def _kind(kind: pa.DataType) -> str:
     """Return the name of a type. All strings have one name, and so have all whole numbers: we read them alike."""
-    if is_string(kind):
+    if column_types.is_text(kind):
         return "string"
-    return "integer" if pa.types.is_integer(kind) else str(kind)
+    return "integer" if pa.types.is_integer(column_types.plain(kind)) else str(kind)
 
 
 def _groups(heads: Mapping[str, Head]) -> list[str]:

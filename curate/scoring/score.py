@@ -107,7 +107,7 @@ def _inspect(job: ScoringJob) -> Preflight:
     """Read the heads of all shards. A bad one is an error, unless it can be set aside and another is good."""
     needs = tuple(job.reading.column(name) for name in specs.columns_read(job.specs))
     used = (job.reading.text_column, *needs, *specs.vectors_read(job.specs))
-    heads = preflight.inspect(job.shards, needs, used=used)
+    heads = preflight.inspect(job.shards, needs, used=used, text_column=job.reading.text_column)
     if heads.bad and (not job.quarantine or not heads.heads):
         # The reason of the first bad shard is a whole message, with the path of the file.
         raise SchemaError(next(iter(heads.bad.values())))

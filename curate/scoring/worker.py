@@ -17,8 +17,7 @@ from curate.scoring.parts import Span
 from curate.scoring.specs import declarations, inputs
 from curate.storage import disk_errors, files, s3
 from curate.tables import batches as tables
-from curate.tables import meanings, readers, writer
-from curate.tables.cutting import is_string
+from curate.tables import column_types, meanings, readers, writer
 from curate.tables.reading import Reading
 from curate.tables.shards import Shard
 
@@ -77,9 +76,10 @@ class ScoringOutcome:
 def is_labelled(head: readers.Head) -> bool:
     """Return whether a shard has class labels: text, whole numbers or booleans. A measured number is no class."""
     kind = head.columns.get(LABEL)
-    if kind is not None and pa.types.is_dictionary(kind):
-        kind = kind.value_type
-    return kind is not None and (is_string(kind) or pa.types.is_integer(kind) or pa.types.is_boolean(kind))
+    if kind is None:
+        return False
+    values = column_types.plain(kind)
+    return column_types.is_text(kind) or bool(pa.types.is_integer(values) or pa.types.is_boolean(values))
 
 
 def score_task(scorers: tuple[Scorer, ...], bare_task: ScoringTask) -> ScoringOutcome:

@@ -13,7 +13,8 @@ import pyarrow as pa
 import xxhash
 
 from curate.errors import SchemaError
-from curate.tables import readers, vectors
+from curate.tables import column_types, readers, vectors
+from curate.tables.column_types import inner_names
 from curate.tables.cutting import cut
 from curate.tables.readers import Head, head
 from curate.tables.reading import BATCH_BYTES, BATCH_ROWS, Reading
@@ -57,12 +58,15 @@ def columns(shard: Shard) -> dict[str, pa.DataType]:
 
 
 def require(shard: Shard, needs: Sequence[str], shard_head: Head | None = None) -> None:
-    """Check that a shard has the columns that a job reads.
+    """Check that a shard has the columns that a job reads, and has each only once.
 
     Raises:
-        SchemaError: with the first column that is missing, and what to do about it.
+        SchemaError: with the first column that is missing or stands there twice, and what to do about it.
     """
-    present = (shard_head or head(shard)).columns
+    shard_head = shard_head or head(shard)
+    present = shard_head.columns
+    if twice := next((name for name in (*needs, *IDENTITY) if name in shard_head.repeated), None):
+        raise SchemaError(f"{shard.path} has two columns {twice!r}. Rename one of them, or leave it out")
     if present and (missing := [name for name in needs if name not in present]):
         hint = "Rename the column, or name yours with --text-column"
         if missing[0].startswith(MODEL_PREFIXES):
@@ -71,6 +75,8 @@ def require(shard: Shard, needs: Sequence[str], shard_head: Head | None = None) 
             hint = "Score with the scorer that makes it, before any scorer that reads it, or name another column"
         elif (score := f"score.{missing[0]}") in present:
             hint = f"Did you mean {score}?"
+        elif outer := next((name for name, kind in present.items() if missing[0] in inner_names(kind)), None):
+            hint = f"{outer} has a field {missing[0]}: write that as a column of its own"
         raise SchemaError(f"{shard.path} has no column {missing[0]!r}; it has {', '.join(present)}. {hint}")
 
 
@@ -87,7 +93,8 @@ def batches(
 
     Rows without an ``id`` get ``<relative path>:<row>``. Rows without a ``source`` get the folder ``source=...``, else
     the parent folder's name. Rows without ``tokens`` get a quarter of their text's UTF-8 bytes, rounded up, or 1 if
-    there is no text. Vectors must be finite, and of one length throughout the file.
+    there is no text. Vectors must be finite, and of one length throughout the file. The types of the columns are those
+    of ``curate.tables.column_types``.
 
     Args:
         shard: the file.
@@ -103,13 +110,16 @@ def batches(
     # A job may also use an identity column as data, as `prune --by tokens` does. It is then read only once.
     identity = tuple(dict.fromkeys((*identity, *(name for name in needs if name in IDENTITY))))
     needs = [name for name in dict.fromkeys(needs) if name not in IDENTITY]
-    present = head(shard).columns
-    require(shard, [reading.column(name) for name in needs], Head(present, None))
+    shard_head = head(shard)
+    present = shard_head.columns
+    require(shard, [reading.column(name) for name in needs], shard_head)
     names = _columns_to_read(shard, present, needs, identity, reading.text_column)
     position, widths = start, dict[str, int]()
+    column_types.check(shard.path, present, names, reading.text_column)
     numbers = vectors.dtypes(shard, present, names, reading.dtype)
     stream = readers.read(shard, names, reading.batch_rows, start=start, document_bytes=reading.document_bytes)
-    for pieces in cut(stream, reading.batch_rows, size):
+    typed = column_types.converted(stream, shard.path, reading.text_column, start)
+    for pieces in cut(typed, reading.batch_rows, size):
         frame = _frame(pieces[0] if len(pieces) == 1 else pa.concat_batches(pieces), shard, numbers)
         if reading.text_column in frame.columns and reading.text_column != "text":
             frame = frame.rename({reading.text_column: "text"})

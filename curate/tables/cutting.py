@@ -1,4 +1,4 @@
-"""Cut a stream of record batches by rows and by the bytes of its texts."""
+"""Cut record batches: by rows, by the bytes of their texts, and to the rows that are kept."""
 
 from collections.abc import Iterator
 
@@ -36,6 +36,22 @@ def cut(stream: Iterator[pa.RecordBatch], rows: int, size: int | None = None) ->
                 held, held_rows, held_bytes = [], 0, 0
     if held:
         yield held
+
+
+def kept(batch: pa.RecordBatch, mask: pa.BooleanArray) -> pa.RecordBatch:
+    """Return the rows of a batch where ``mask`` (n,) is true, with the schema of the batch."""
+    columns = [_kept(column, mask) for column in batch.columns]
+    return pa.RecordBatch.from_arrays(columns, schema=batch.schema)
+
+
+def _kept(column: pa.Array, mask: pa.BooleanArray) -> pa.Array:
+    try:
+        return column.filter(mask)
+    except pa.ArrowNotImplementedError:
+        # Arrow 26 cannot filter views and run-end encoded values, at any depth. It can slice and join all types.
+        edges = np.flatnonzero(np.diff(mask.to_numpy(zero_copy_only=False), prepend=False, append=False))
+        runs = [column.slice(start, stop - start) for start, stop in edges.reshape(-1, 2).tolist()]
+        return pa.concat_arrays(runs) if runs else column.slice(0, 0)
 
 
 def is_string(kind: pa.DataType) -> bool:

@@ -4,6 +4,7 @@ Memory holds one page of each column and one piece of ``reading.PIECE_BYTES``, n
 small file may expand to is bounded too.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,11 +12,11 @@ from types import ModuleType
 
 import polars as pl
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from curate.errors import SchemaError
 from curate.storage import s3
-from curate.tables.cutting import string_bytes, string_columns
+from curate.tables import column_types, reading
+from curate.tables.cutting import string_bytes
 from curate.tables.formats import ipc_rows, json_rows, parquet_rows
 from curate.tables.reading import DOCUMENT_BYTES, Request
 from curate.tables.shards import Shard
@@ -30,6 +31,7 @@ class Head:
 
     columns: dict[str, pa.DataType]
     groups: tuple[tuple[int, int], ...] | None
+    repeated: frozenset[str] = frozenset()  # names that more than one column has
 
     @property
     def rows(self) -> int | None:
@@ -45,7 +47,8 @@ def head(shard: Shard) -> Head:
     """
     with _named(shard):
         schema, groups = _reader(shard).head(shard)
-        return Head(dict(zip(schema.names, schema.types, strict=True)), groups)
+        repeated = frozenset(name for name, count in Counter(schema.names).items() if count > 1)
+        return Head(dict(zip(schema.names, schema.types, strict=True)), groups, repeated)
 
 
 def read(
@@ -58,10 +61,10 @@ def read(
     """
     request = Request(shard, names, rows, start, document_bytes)
     with _named(shard):
-        # Texts are checked here, for all kinds of files alike.
+        # Values are checked here, for all kinds of files alike.
         position = start
         for batch in _reader(shard).read(request):
-            _check_text(batch, request, position)
+            _check_values(batch, request, position)
             yield batch
             position += batch.num_rows
         # What the allocator keeps would grow with the data for a while: see `curate.tables.writer`.
@@ -92,18 +95,29 @@ def _reader(shard: Shard) -> ModuleType:
     """Return the module that reads a kind of file."""
     if shard.path.name.endswith(".parquet"):
         return parquet_rows
-    return ipc_rows if shard.path.name.endswith((".arrow", ".feather")) else json_rows
+    return ipc_rows if shard.path.name.endswith((".arrow", ".arrows", ".feather")) else json_rows
 
 
-def _check_text(batch: pa.RecordBatch, request: Request, position: int) -> None:
-    """Check the texts of a batch whose first row is row ``position`` of the file."""
-    most = request.document_bytes
-    for name, column in string_columns(batch):
-        column.validate(full=True)  # polars trusts that strings are UTF-8
-        if column.nbytes > most and (longest := pc.max(string_bytes(column)).as_py() or 0) > most:
-            row = position + pc.index(string_bytes(column), longest).as_py()
+def _check_values(batch: pa.RecordBatch, request: Request, position: int) -> None:
+    """Check the values of a batch whose first row is row ``position`` of the file."""
+    path, most = request.shard.path, request.document_bytes
+    for name, column in zip(batch.schema.names, batch.columns, strict=True):
+        try:
+            # Polars trusts that strings are UTF-8 and that offsets lie within their buffers.
+            column.validate(full=True)
+        except pa.ArrowInvalid as error:
+            rows = f"{position} to {position + batch.num_rows - 1}"
+            raise pa.ArrowInvalid(f"{name} is damaged in rows {rows}: {error}") from None
+        if (sizes := column_types.encoded_bytes(column)) is not None:
+            # The rows of a dictionary may be far larger than what holds them.
+            unpacked = int(sizes[sizes > reading.LONG_VALUE].sum())
+            if reading.is_bomb(unpacked, column.nbytes, most):
+                raise reading.bomb(path, f"{name} of rows from {position} on", column.nbytes, unpacked)
+        elif column_types.is_text(column.type) and column.nbytes > most:
+            sizes = string_bytes(column).fill_null(0).to_numpy(zero_copy_only=False)
+        if sizes is not None and len(sizes) and (longest := int(sizes.max())) > most:
             raise SchemaError(
-                f"{request.shard.path}: {name} of row {row} has {longest / 2**20:.0f} MB, more than the "
+                f"{path}: {name} of row {position + int(sizes.argmax())} has {longest / 2**20:.0f} MB, more than the "
                 f"{most / 2**20:.0f} MB of --max-document-mb. Raise it, or remove the row"
             )
 

@@ -2,7 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
+from curate.errors import SchemaError
 from curate.tables.shards import Shard
 
 BATCH_ROWS = 4096  # at most in a batch
@@ -12,6 +14,38 @@ DOCUMENT_BYTES = 64 << 20  # the largest value of a text column: longer than any
 # A column that is larger than a document may grow so many times when it is unpacked. Prose grows 3 to 5 times; a file
 # that was made to fill the memory (a compression bomb) grows thousands of times.
 EXPANSION = 200
+# A value of a dictionary that is longer than this may not stand in many rows: rows of shorter ones fit into memory by
+# the batch, as a system prompt that every row repeats.
+LONG_VALUE = 1 << 16
+# A file may have so many rows, and a thousand for each of its bytes. Real rows take at least a few bits; a file that
+# was made to keep a reader busy claims 2^60 rows of nulls in a few bytes.
+FREE_ROWS = 1 << 24
+ROWS_PER_BYTE = 1000
+
+
+def check_rows(path: Path, rows: int, size: int) -> None:
+    """Check the number of rows that a file of ``size`` bytes claims to have.
+
+    Raises:
+        SchemaError: if the file is too small for so many rows.
+    """
+    if not 0 <= rows <= max(FREE_ROWS, ROWS_PER_BYTE * size):
+        raise SchemaError(
+            f"{path} says that it has {rows:.4g} rows in {size} bytes, like a compression bomb. Remove the file"
+        )
+
+
+def is_bomb(unpacked: float, packed: float, document_bytes: int) -> bool:
+    """Return whether data that grows from ``packed`` to ``unpacked`` bytes was made to fill the memory."""
+    return unpacked > max(document_bytes, EXPANSION * packed)
+
+
+def bomb(path: Path, what: str, packed: float, unpacked: float) -> SchemaError:
+    """Return the error for data that grows beyond reason; ``what`` names it."""
+    return SchemaError(
+        f"{path}: {what} grows from {packed / 2**20:.3g} to {unpacked / 2**20:.0f} MB, like a compression bomb. Remove "
+        "the file, or raise --max-document-mb"
+    )
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 from curate.errors import SchemaError
 from curate.storage import files
 
-FORMATS = (".parquet", ".jsonl", ".jsonl.gz", ".jsonl.zst", ".arrow", ".feather")
+FORMATS = (".parquet", ".jsonl", ".jsonl.gz", ".jsonl.zst", ".arrow", ".arrows", ".feather")
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from curate.errors import SchemaError
-from curate.tables import file_format, readers
+from curate.tables import column_types, file_format, readers
 from curate.tables.shards import Shard
 
 PREFIX = "emb."
@@ -25,7 +26,7 @@ LOOK_ROWS = 1024  # rows whose bytes are inspected if nothing gives the type of 
 def dtypes(
     shard: Shard, columns: Mapping[str, pa.DataType], names: Sequence[str], declared: str = ""
 ) -> dict[str, str]:
-    """Return the type, float32 or float16, of each column of fixed-size binary vectors among ``names``.
+    """Return the type, float32 or float16, of each column of binary vectors among ``names``.
 
     It is ``declared`` if given, else the key ``dtype`` of the field's metadata. Files that curate wrote hold float32.
     For other files the bytes are inspected: see ``looks_like_float32``.
@@ -35,28 +36,33 @@ def dtypes(
     """
     if declared not in ("", *DTYPES):
         raise SchemaError(f"dtype={declared} is not a type of vectors. Use float32 or float16")
-    binary = [n for n in names if n.startswith(PREFIX) and n in columns and pa.types.is_fixed_size_binary(columns[n])]
+    kinds = {n: column_types.plain(columns[n]) for n in names if n.startswith(PREFIX) and n in columns}
+    binary = [name for name, kind in kinds.items() if column_types.is_binary(kind)]
     if declared or not binary:
         return dict.fromkeys(binary, declared)
-    first = next(readers.read(shard, binary, LOOK_ROWS), None)
+    first = next(column_types.converted(readers.read(shard, binary, LOOK_ROWS), shard.path), None)
     return {name: DTYPES[0] if first is None else _dtype(first, name, shard.path) for name in binary}
 
 
 def _dtype(batch: pa.RecordBatch, name: str, where: Path) -> str:
     """Return the type of the numbers in one column, from its metadata or its bytes."""
-    field = batch.schema.field(name)
-    size, written = field.type.byte_width, (field.metadata or {}).get(DTYPE.encode(), b"").decode()
+    field, column = batch.schema.field(name), batch.column(name)
+    written = (field.metadata or {}).get(DTYPE.encode(), b"").decode()
     if written and written not in DTYPES:
         raise SchemaError(f"{where}: {name} has the metadata {DTYPE}={written}. Write float32 or float16 there")
     if written or file_format.fields(batch.schema.metadata):
         return written or DTYPES[0]
+    if column.null_count:
+        return DTYPES[0]  # refused when it is read
+    rows = _bytes(name, column, where)  # (n, size)
+    size = rows.shape[1]
     if size % 4 == 2:
         return "float16"
-    if size % 4 == 0 and not looks_like_float32(_bytes(batch.column(name))):
+    if size % 4 == 0 and not looks_like_float32(rows.ravel()):
         raise SchemaError(
-            f"{where}: {name} is fixed-size binary of {size} bytes, which may be {size // 2} float16 or {size // 4} "
-            "float32 numbers. The bytes look like float16. Give the type: --dtype of score or describe, or "
-            f"{DTYPE}=float16 or {DTYPE}=float32 in the field's metadata"
+            f"{where}: {name} is {_binary_name(field.type)} of {size} bytes, which may be {size // 2} float16 "
+            f"or {size // 4} float32 numbers. The bytes look like float16. Give the type: --dtype of score or describe"
+            f", or {DTYPE}=float16 or {DTYPE}=float32 in the field's metadata"
         )
     return DTYPES[0]
 
@@ -83,36 +89,56 @@ def _spread(numbers: np.ndarray) -> float:
     return float(np.log2(sizes).std()) if len(sizes) else 0.0
 
 
-def _bytes(column: pa.Array) -> np.ndarray:
-    """Return the bytes of a column of fixed-size binary, (n,) uint8, without a copy."""
-    size = column.type.byte_width
-    return np.frombuffer(column.buffers()[1], np.uint8, offset=column.offset * size, count=len(column) * size)
+def _binary_name(kind: pa.DataType) -> str:
+    return "fixed-size binary" if pa.types.is_fixed_size_binary(kind) else "binary"
+
+
+def _bytes(name: str, column: pa.Array, where: Path) -> np.ndarray:
+    """Return the bytes (n, size) uint8 of a column of binary without nulls, all of one length.
+
+    The bytes of fixed-size binary and of ordinary binary are not copied.
+    """
+    if pa.types.is_fixed_size_binary(column.type):
+        size, data = column.type.byte_width, column.buffers()[1]
+        start = column.offset * size
+    else:
+        plain = column.cast(pa.large_binary())
+        size, data = _one_length(name, pc.binary_length(plain), where, "bytes"), plain.buffers()[2]
+        start = int(np.frombuffer(plain.buffers()[1], np.int64)[plain.offset]) if len(plain) else 0
+    if not len(column):
+        return np.zeros((0, size), np.uint8)
+    return np.frombuffer(data, np.uint8, offset=start, count=len(column) * size).reshape(len(column), size)
 
 
 def from_arrow(name: str, column: pa.Array, where: Path, dtype: str = DTYPES[0]) -> pl.Series:
-    """Return a column of vectors as ``pl.Array(Float32, d)``; ``dtype`` is the type in fixed-size binary.
+    """Return a column of vectors as ``pl.Array(Float32, d)``; ``dtype`` is the type of the numbers in binary.
 
-    Fixed-size binary and fixed-size lists of float32 are not copied.
+    Binary and fixed-size lists of float32 are not copied.
 
     Raises:
         SchemaError: if a row is null, the lengths differ, or the type holds no numbers.
     """
+    column = column_types.decoded(column)
     kind = column.type
     if column.null_count:
         raise SchemaError(f"{where}: {name} has {column.null_count} null rows; every row needs its vector")
-    # The bytes of fixed-size binary are the numbers themselves, so the array is a view of the column's buffer.
+    # The bytes of binary are the numbers themselves, so the array is a view of the column's buffer.
     number = np.dtype(dtype).newbyteorder("<")
-    if pa.types.is_fixed_size_binary(kind) and kind.byte_width % number.itemsize == 0:
-        flat = _bytes(column).view(number).astype(np.float32, copy=False)
-        width = kind.byte_width // number.itemsize
-    elif _is_list(kind) and (pa.types.is_floating(kind.value_type) or pa.types.is_integer(kind.value_type)):
-        flat = column.flatten().to_numpy(zero_copy_only=False).astype(np.float32, copy=False)
-        width = kind.list_size if pa.types.is_fixed_size_list(kind) else _width(name, column, where)
+    if column_types.is_binary(kind):
+        rows = _bytes(name, column, where)
+        if not rows.shape[1] or rows.shape[1] % number.itemsize:
+            raise SchemaError(
+                f"{where}: {name} is {_binary_name(kind)} of {rows.shape[1]} bytes, which is no whole number "
+                f"of {dtype} numbers. Write each vector as fixed-size binary of float32 or float16, or as a list"
+            )
+        flat, width = rows.ravel().view(number).astype(np.float32, copy=False), rows.shape[1] // number.itemsize
     else:
-        what = f" of {dtype}" if pa.types.is_fixed_size_binary(kind) else ""
-        raise SchemaError(
-            f"{where}: {name} is {kind}; use lists of numbers, all of one length, or fixed-size binary{what}"
-        )
+        column_types.check(where, {name: kind}, [name])
+        inner = column_types.decoded(column.flatten())
+        if not pa.types.is_floating(inner.type):
+            inner = inner.cast(pa.float64(), safe=False)
+        flat = inner.to_numpy(zero_copy_only=False).astype(np.float32, copy=False)
+        width = kind.list_size if pa.types.is_fixed_size_list(kind) else _one_length(name, _lengths(column), where)
     return pl.Series(name, flat.reshape(len(column), width), dtype=pl.Array(pl.Float32, width))
 
 
@@ -130,7 +156,7 @@ def field(name: str, kind: pa.DataType) -> pa.Field:
 
 def width(shard: Shard, columns: Mapping[str, pa.DataType], name: str) -> int | None:
     """Return the length of a column's vectors, or None if the file's ``columns`` do not tell it."""
-    kind = columns.get(name)
+    kind = column_types.plain(columns[name]) if name in columns else None
     if kind is None or not (pa.types.is_fixed_size_binary(kind) or pa.types.is_fixed_size_list(kind)):
         return None
     if pa.types.is_fixed_size_list(kind):
@@ -172,17 +198,18 @@ def check(frame: pl.DataFrame, where: Path, widths: dict[str, int]) -> None:
             )
 
 
-def _is_list(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_fixed_size_list(kind) or pa.types.is_list(kind) or pa.types.is_large_list(kind))
+def _lengths(column: pa.Array) -> pa.Array:
+    """Return the number of values in each of (n,) lists."""
+    return pc.list_value_length(column)
 
 
-def _width(name: str, column: pa.Array, where: Path) -> int:
-    """Return the one length of all rows of a list column."""
-    lengths = np.unique(column.value_lengths().to_numpy(zero_copy_only=False))
-    if len(lengths) > 1:
+def _one_length(name: str, lengths: pa.Array, where: Path, unit: str = "numbers") -> int:
+    """Return the one length of all rows of a column; 1 if there are no rows."""
+    different = np.unique(lengths.to_numpy(zero_copy_only=False))
+    if len(different) > 1:
         raise SchemaError(
-            f"{where}: {name} has vectors of {lengths[0]} and of {lengths[-1]} numbers; all must have one length"
+            f"{where}: {name} has vectors of {different[0]} and of {different[-1]} {unit}; all must have one length"
         )
-    if lengths[0] == 0:
-        raise SchemaError(f"{where}: {name} has vectors of 0 numbers")
-    return int(lengths[0])
+    if len(different) and different[0] == 0:
+        raise SchemaError(f"{where}: {name} has vectors of 0 {unit}")
+    return int(different[0]) if len(different) else 1

@@ -336,7 +336,9 @@ def test_text_labels_are_places_among_the_named_classes():
         assert scores(f"el2n:classes={classes}", frame([[SURE, UNSURE]], labels)) == by_number
     with pytest.raises(SchemaError, match="label 'cow' is not among the classes cat, dog, eel, the first with id 'd0'"):
         scores("el2n:classes=cat+dog+eel", frame([[SURE]], ["cow"]))
-    with pytest.raises(SchemaError, match="classes= names 2 classes .cat, dog. and the columns have 3"):
+    with pytest.raises(
+        SchemaError, match="label has 2 classes .cat, dog. and the columns have 3. Name all 3 in the order"
+    ):
         scores("el2n:classes=cat+dog", frame([[SURE]], ["cat"]))
 
 

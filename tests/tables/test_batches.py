@@ -33,7 +33,7 @@ def store(frame: pl.DataFrame, path, group: int = 7) -> Shard:
     lines = "".join(json.dumps(row) + "\n" for row in frame.to_dicts()).encode()
     if name.endswith(".parquet"):
         pq.write_table(table, path, row_group_size=group)
-    elif name.endswith((".arrow", ".feather")):
+    elif name.endswith((".arrow", ".arrows", ".feather")):
         with pa.ipc.new_file(path, table.schema) as writer:
             writer.write_table(table, max_chunksize=group)
     elif name.endswith(".gz"):

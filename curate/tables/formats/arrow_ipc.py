@@ -1,8 +1,9 @@
-"""Find how much memory the record batches of an Arrow IPC file need, before any is unpacked.
+"""Find how much memory the record batches of an Arrow IPC file or stream need, before any is unpacked.
 
 pyarrow unpacks a whole batch before it tells its size. The file tells it in advance: the footer lists blocks, the head
-of a block lists buffers, and a compressed buffer begins with its unpacked length. Source: Arrow columnar format,
-"Serialization and Interprocess Communication". Footer and heads are FlatBuffers.
+of a block lists buffers, and a compressed buffer begins with its unpacked length. A stream has no footer: its blocks
+follow each other, and each head tells the length of what follows. Source: Arrow columnar format, "Serialization and
+Interprocess Communication". Footer and heads are FlatBuffers.
 """
 
 import struct
@@ -16,7 +17,8 @@ BLOCK_BYTES = 24  # of a block in the footer: its offset, the length of its head
 BUFFER_BYTES = 16  # of a buffer in a head: its offset in the body, its length
 # Positions of fields in the FlatBuffers tables of the format (File.fbs and Message.fbs).
 DICTIONARIES, BATCHES = 2, 3  # of the footer
-HEADER = 2  # of a message
+HEADER_TYPE, HEADER, BODY_LENGTH = 1, 2, 3  # of a message
+DICTIONARY_BATCH, RECORD_BATCH = 2, 3  # types of the header of a message
 LENGTH, BUFFERS, COMPRESSION = 0, 2, 3  # of a record batch
 DATA = 1  # of a dictionary
 
@@ -105,27 +107,84 @@ def blocks(source: "pa.NativeFile", ahead: int = 0) -> tuple[tuple[IpcBlock, ...
         length = int(struct.unpack("<i", tail[:4])[0])
         data = read(read.size - 10 - length, length)
         footer = _FlatTable(data, int(struct.unpack_from("<I", data)[0]))
-        dictionaries = [_block(read, record, True) for record in footer.records(DICTIONARIES, BLOCK_BYTES)]
-        batches = [_block(read, record, False) for record in footer.records(BATCHES, BLOCK_BYTES)]
+        dictionaries = [_block_at(read, record, True) for record in footer.records(DICTIONARIES, BLOCK_BYTES)]
+        batches = [_block_at(read, record, False) for record in footer.records(BATCHES, BLOCK_BYTES)]
     except struct.error as error:
-        raise pa.ArrowInvalid(f"the heads of its record batches are damaged ({error})") from None
+        raise _damaged(error) from None
     return tuple(dictionaries), tuple(batches)
 
 
-def _block(read: _Bytes, record: bytes, dictionary: bool) -> IpcBlock:
-    start, head = struct.unpack_from("<qi", record)
-    data = read(start, head)
+def stream_blocks(source: "pa.NativeFile", ahead: int = 0) -> tuple[tuple[IpcBlock, ...], tuple[IpcBlock, ...]]:
+    """Return the dictionaries and the record batches of an open IPC stream, in order. No body is read.
+
+    ``ahead`` is as for `blocks`.
+
+    Raises:
+        pa.ArrowInvalid: if the heads contradict each other, or the stream ends within a block.
+    """
+    dictionaries, batches = list[IpcBlock](), list[IpcBlock]()
+    read, position = _Bytes(source, ahead), 0
+    try:
+        # A stream may end with an empty head, or simply end.
+        while position + 4 <= read.size:
+            first, length = _head(read, position)
+            if length == 0:
+                break
+            body = position + first + length
+            message = _message(read(position, first + length), first)
+            kind, size = message.place(HEADER_TYPE), message.place(BODY_LENGTH)
+            number = 0 if kind is None else message.data[kind]
+            after = body + (0 if size is None else int(struct.unpack_from("<q", message.data, size)[0]))
+            if not body <= after <= read.size:
+                raise pa.ArrowInvalid(f"the stream ends within a block, at byte {read.size} of {after}")
+            if number in (DICTIONARY_BATCH, RECORD_BATCH):
+                block = _block(read, message.table(HEADER), body, number == DICTIONARY_BATCH)
+                (dictionaries if number == DICTIONARY_BATCH else batches).append(block)
+            position = after
+    except struct.error as error:
+        raise _damaged(error) from None
+    return tuple(dictionaries), tuple(batches)
+
+
+def _damaged(error: struct.error) -> pa.ArrowInvalid:
+    return pa.ArrowInvalid(f"the heads of its record batches are damaged ({error})")
+
+
+def _head(read: _Bytes, position: int) -> tuple[int, int]:
+    """Return the bytes in front of a head, and the length of the head."""
     # A marker and the length come first. Files from before Arrow 0.15 have the length alone.
-    first = 8 if data[:4] == b"\xff\xff\xff\xff" else 4
-    header = _FlatTable(data, first + int(struct.unpack_from("<I", data, first)[0])).table(HEADER)
+    data = read(position, 4)
+    first = 4
+    if data == b"\xff\xff\xff\xff":
+        data, first = read(position + 4, 4), 8
+    length = int(struct.unpack("<i", data)[0])
+    if length < 0:
+        raise struct.error(f"a head of {length} bytes")
+    return first, length
+
+
+def _message(data: bytes, first: int) -> _FlatTable:
+    """Return the message in a head whose table of fields begins after ``first`` bytes."""
+    return _FlatTable(data, first + int(struct.unpack_from("<I", data, first)[0]))
+
+
+def _block_at(read: _Bytes, record: bytes, dictionary: bool) -> IpcBlock:
+    """Return the block that a record of the footer points to."""
+    start, head = struct.unpack_from("<qi", record)
+    first, _ = _head(read, start)
+    return _block(read, _message(read(start, head), first).table(HEADER), start + head, dictionary)
+
+
+def _block(read: _Bytes, header: _FlatTable, body: int, dictionary: bool) -> IpcBlock:
+    """Return the size of a block from its header; ``body`` is where its buffers begin."""
     batch = header.table(DATA) if dictionary else header
     position = batch.place(LENGTH)
-    rows = 0 if position is None else int(struct.unpack_from("<q", data, position)[0])
+    rows = 0 if position is None else int(struct.unpack_from("<q", batch.data, position)[0])
     buffers = [struct.unpack("<qq", buffer) for buffer in batch.records(BUFFERS, BUFFER_BYTES)]
     packed = sum(length for _, length in buffers)
     if batch.follow(COMPRESSION) is None:
         return IpcBlock(rows, packed, packed)
-    return IpcBlock(rows, packed, sum(_unpacked(read, start + head, buffer) for buffer in buffers))
+    return IpcBlock(rows, packed, sum(_unpacked(read, body, buffer) for buffer in buffers))
 
 
 def _unpacked(read: _Bytes, body: int, buffer: Sequence[int]) -> int:

@@ -1,4 +1,4 @@
-"""Read the rows of Arrow IPC files."""
+"""Read the rows of Arrow IPC files and streams."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -7,55 +7,86 @@ from itertools import chain
 import pyarrow as pa
 import pyarrow.ipc
 
-from curate.errors import SchemaError
 from curate.storage import files
 from curate.tables import reading
 from curate.tables.formats import arrow_ipc
+from curate.tables.formats.arrow_ipc import IpcBlock
 from curate.tables.reading import Request
 from curate.tables.shards import Shard
+
+Blocks = tuple[tuple[IpcBlock, ...], tuple[IpcBlock, ...]]  # dictionaries and record batches
 
 
 def head(shard: Shard) -> tuple[pa.Schema, tuple[tuple[int, int], ...]]:
     """Return the schema of a file, and the rows and unpacked bytes of its record batches."""
-    with _opened(shard) as (source, reader):
-        _, batches = arrow_ipc.blocks(source, files.ahead(shard.path))
-        return reader.schema, tuple((batch.rows, batch.unpacked) for batch in batches)
+    with files.mapped(shard.path) as source:
+        _, batches = _blocks(shard, source)
+        with _opened(source) as reader:
+            return reader.schema, tuple((batch.rows, batch.unpacked) for batch in batches)
 
 
 def read(request: Request) -> Iterator[pa.RecordBatch]:
     """Yield the rows of a request."""
     start, path = request.start, request.shard.path
-    with _opened(request.shard, request.columns) as (source, reader):
-        for number, block in enumerate(chain(*arrow_ipc.blocks(source, files.ahead(path)))):
-            if block.unpacked > max(request.document_bytes, reading.EXPANSION * block.packed):
-                raise SchemaError(
-                    f"{path}: a record batch grows from {block.packed / 2**20:.3g} to "
-                    f"{block.unpacked / 2**20:.0f} MB (block {number}), like a compression bomb. Remove the file, or "
-                    "raise --max-document-mb"
-                )
-        for number in range(reader.num_record_batches):
-            batch = reader.get_batch(number)
-            batch = batch.select(request.columns if request.columns is not None else reader.schema.names)
-            for first in range(min(start, batch.num_rows), batch.num_rows, request.rows):
-                yield batch.slice(first, request.rows)
-            start = max(0, start - batch.num_rows)
+    with files.mapped(path) as source:
+        for number, block in enumerate(chain(*_blocks(request.shard, source))):
+            if reading.is_bomb(block.unpacked, block.packed, request.document_bytes):
+                raise reading.bomb(path, f"a record batch (block {number})", block.packed, block.unpacked)
+        with _opened(source, request.columns) as reader:
+            for batch in _batches(reader):
+                batch = batch.select(request.columns if request.columns is not None else reader.schema.names)
+                for first in range(min(start, batch.num_rows), batch.num_rows, request.rows):
+                    yield batch.slice(first, request.rows)
+                start = max(0, start - batch.num_rows)
+
+
+def _is_file(source: "pa.NativeFile") -> bool:
+    """Return whether the content is an IPC file; otherwise it is a stream.
+
+    Raises:
+        pa.ArrowInvalid: if it is neither.
+    """
+    start = bytes(source.read_at(min(8, source.size()), 0))
+    if start[:6] == arrow_ipc.MAGIC:
+        return True
+    # A stream begins with a marker, or with the length of its schema where Arrow before 0.15 wrote it. The fourth byte
+    # of such a length is 0, since no schema has 16 MB. Text has no byte of 0.
+    if start[:4] == b"\xff\xff\xff\xff" or start[3:4] == b"\0":
+        return False
+    what = "it is in Feather V1" if start[:4] == b"FEA1" else "it is neither an Arrow IPC file nor a stream"
+    raise pa.ArrowInvalid(f"{what}: write it as one of these, or as Parquet")
+
+
+def _blocks(shard: Shard, source: "pa.NativeFile") -> Blocks:
+    """Return the sizes of all blocks, after checking their numbers of rows."""
+    find = arrow_ipc.blocks if _is_file(source) else arrow_ipc.stream_blocks
+    dictionaries, batches = find(source, files.ahead(shard.path))
+    reading.check_rows(shard.path, sum(batch.rows for batch in batches), source.size())
+    return dictionaries, batches
+
+
+def _batches(
+    reader: "pa.ipc.RecordBatchFileReader | pa.ipc.RecordBatchStreamReader",
+) -> Iterator[pa.RecordBatch]:
+    """Yield record batches one by one. A file is read by the number of the batch."""
+    if isinstance(reader, pa.ipc.RecordBatchFileReader):
+        yield from (reader.get_batch(number) for number in range(reader.num_record_batches))
+    else:
+        yield from reader
 
 
 @contextmanager
 def _opened(
-    shard: Shard, columns: Sequence[str] | None = None
-) -> "Iterator[tuple[pa.NativeFile, pa.ipc.RecordBatchFileReader]]":
-    """Open a file. Only the named columns of its batches are unpacked."""
-    with files.mapped(shard.path) as source:
-        start = bytes(source.read_at(min(8, source.size()), 0))
-        if start[:4] == b"\xff\xff\xff\xff" or start[:4] == b"FEA1":
-            what = "Feather V1" if start[:4] == b"FEA1" else "the Arrow stream format"
-            raise pa.ArrowInvalid(f"it is in {what}, not an Arrow IPC file: write it as that, or as Parquet")
-        with pa.ipc.open_file(source) as reader:
-            if not columns:
-                yield source, reader
-                return
-            schema = reader.schema
-        fields = [position for position, name in enumerate(schema.names) if name in columns]
-        with pa.ipc.open_file(source, options=pa.ipc.IpcReadOptions(included_fields=fields)) as reader:
-            yield source, reader
+    source: "pa.NativeFile", columns: Sequence[str] | None = None
+) -> "Iterator[pa.ipc.RecordBatchFileReader | pa.ipc.RecordBatchStreamReader]":
+    """Open a file or stream. Only the named columns of its batches are unpacked."""
+    open_source = pa.ipc.open_file if _is_file(source) else pa.ipc.open_stream
+    source.seek(0)
+    with open_source(source) as reader:
+        if not columns:
+            yield reader
+            return
+        fields = [position for position, name in enumerate(reader.schema.names) if name in columns]
+    source.seek(0)
+    with open_source(source, options=pa.ipc.IpcReadOptions(included_fields=fields)) as reader:
+        yield reader
