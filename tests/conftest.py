@@ -120,6 +120,9 @@ def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
     """``cli("fit", path, "--law", "mixing")``: the console script's own ``main`` in this process."""
     from pipelines.shared.cli import main
 
+    # It silences warnings in the whole process, and tests count them as errors.
+    monkeypatch.setattr("pipelines.shared.cli.quiet", lambda **_: None)
+
     def call(*arguments: object) -> Said:
         capsys.readouterr()
         monkeypatch.setattr(sys, "argv", ["curate", *map(str, arguments)])

@@ -69,5 +69,5 @@ def from_json(record: Mapping[str, object]) -> Boosted:
             noise=float(cast(float, record["noise"])),
             ranges={name: (ends[0], ends[1]) for name, ends in ranges.items()},
         )
-    except (KeyError, IndexError, TypeError, ValueError) as error:
+    except (AttributeError, LookupError, TypeError, ValueError, OverflowError, RuntimeError) as error:
         raise SchemaError(f"this is no boosted fit ({type(error).__name__}: {error}). Run `curate fit` again") from None

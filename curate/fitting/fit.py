@@ -233,6 +233,8 @@ def from_json(record: Mapping[str, object]) -> Fit:
 
 def _checked(law: Law, p: int, theta: dict[str, Tensor], leading: tuple[int, ...]) -> dict[str, Tensor]:
     """Return the parameters; one that is missing, of another shape or not finite is an error."""
+    if unknown := sorted(set(theta) - {param.name for param in law.params()}):
+        raise ValueError(f"{unknown[0]!r} is no parameter of the law")
     # Tensors of a wrong shape would broadcast without an error, and predict nonsense.
     for param in law.params():
         shape = (*leading, p) if param.per_pool else leading

@@ -23,8 +23,10 @@ from curate.fitting.fit import Fit
 from curate.fitting.solver.multistart import FitOptions
 from curate.runs.predictor import Blend, Predictor
 from curate.runs.recipes import Recipes
-from curate.storage import artifacts
+from curate.shown import shortened
+from curate.storage import artifacts, s3, schema
 from curate.storage.files import text_hash
+from curate.storage.forms.fits import FittedLawForm, GrownTreesForm, MetricForm, StepCurveForm
 
 BOOSTED = "boosted"  # the one name that is not a law; ``boosted:base=LAW`` or ``boosted:base=none``
 FittedLaw: TypeAlias = Fit | Blend | Boosted
@@ -38,6 +40,15 @@ OTHER_CURVES: Mapping[str, str] = {
     "pruning_curves": "It gives the error at a kept share of the data: use `curate predict` with runs that have a "
     "column keep. To plan, fit a law, such as ces",
 }
+# The form of an entry of `laws`, by its name. All others are laws of mixtures.
+FORMS: Mapping[str, type] = {
+    BOOSTED: GrownTreesForm,
+    metric_curve.NAME: MetricForm,
+    "annealing": StepCurveForm,
+    "relearn": StepCurveForm,
+}
+# What fields that contradict each other raise: parameters of another law, or lists of unequal lengths.
+BROKEN = (AttributeError, LookupError, TypeError, ValueError, OverflowError, RuntimeError)
 
 
 def fit_named(
@@ -167,13 +178,15 @@ def read(path: Path) -> Record:
     Raises:
         SchemaError: if there is no such file, or it is not a fit.
     """
+    loaded = artifacts.load(path, "fit")
     try:
-        record = as_list(artifacts.load(path, "fit"))
-        # Other artefacts have a field of this name too: the laws of cmr.json are a dictionary.
-        if not isinstance(laws := record["laws"], list) or not all(isinstance(law, dict) for law in laws) or not laws:
-            raise ValueError("laws is not a list of laws")
-    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+        record = as_list(loaded)
+    except BROKEN as error:
         raise broken(path, error) from None
+    for i, law in enumerate(cast(list[Record], record["laws"])):
+        name = str(law.get("law", "")).partition(":")[0]
+        form = FORMS.get(name, FittedLawForm)
+        schema.check(law, form, s3.shown(path), artifacts.KINDS["fit"].remedy, under=("laws", i))
     return record
 
 
@@ -195,7 +208,7 @@ def load(path: Path) -> FittedLaw:
         if curves := sorted(name for name in names if name != BOOSTED and not open_sets.exists("laws", name)):
             raise SchemaError(f"{path} has {not_a_law(curves[0])}")
         return from_json(record)
-    except (KeyError, IndexError, TypeError, ValueError) as error:
+    except BROKEN as error:
         raise broken(path, error) from None
 
 
@@ -207,7 +220,7 @@ def load_metrics(path: Path) -> dict[str, MetricCurve]:
     """
     try:
         return metrics_of(read(path))
-    except (KeyError, IndexError, TypeError, ValueError) as error:
+    except BROKEN as error:
         raise broken(path, error) from None
 
 
@@ -252,4 +265,4 @@ def _metrics_alone(path: Path, metrics: Mapping[str, MetricCurve]) -> str:
 
 def broken(path: Path, error: Exception) -> SchemaError:
     """Return the error of a file that is not a fit, or was changed by hand."""
-    return SchemaError(f"{path} is not a fit.json ({type(error).__name__}: {error}). Run `curate fit` again")
+    return SchemaError(f"{path} is not a fit.json ({shortened(str(error))}). Run `curate fit` again")

@@ -149,7 +149,7 @@ def load(path: Path) -> Predicting:
             return metric_curve.from_json(laws[0])
         if name == pruning_curves.NAME:
             return fit_pruning.from_json(record)
-    except (KeyError, IndexError, TypeError, ValueError) as error:
+    except fit_files.BROKEN as error:
         raise fit_files.broken(path, error) from None
     return fit_files.load(path)
 

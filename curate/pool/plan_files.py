@@ -74,7 +74,8 @@ def open_plan(plan: PlanSource) -> PlanFile:
     record = plan.record() if isinstance(plan, Recorded) else plan
     if "plans" not in record and "phases" not in record:
         raise SchemaError("the plan in memory has no field 'plans' or 'phases': give a plan or a schedule")
-    return PlanFile("the plan in memory" if "plans" in record else "the schedule in memory", record)
+    name = "the plan in memory" if "plans" in record else "the schedule in memory"
+    return PlanFile(name, artifacts.check(dict(record), name, "plan", "schedule"))
 
 
 def pool_names(path: Path) -> tuple[str, ...]:

@@ -8,11 +8,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from math import isfinite
 from pathlib import Path
-from typing import NotRequired, TypedDict, cast
 
 from curate.errors import SchemaError
-from curate.storage import artifacts
-from curate.storage.files import read_text, text_hash
+from curate.storage import artifacts, schema
+from curate.storage.files import text_hash
+from curate.storage.forms.pools import PoolForm, PoolsForm
 
 
 @dataclass(frozen=True)
@@ -83,20 +83,6 @@ def parse_budget(text: str) -> Budget:
         raise SchemaError(f"budget {text!r} is not TOKENS:PARAMS: write for example 2e10:1e9") from None
 
 
-class PoolRow(TypedDict):
-    """One entry of pools.json. Every field but ``name`` and ``tokens`` may be absent or null."""
-
-    name: str
-    tokens: float
-    examples: NotRequired[int | None]
-    where: NotRequired[list[str] | None]
-    filter: NotRequired[dict[str, str] | None]
-    score: NotRequired[dict[str, list[float | None]] | None]
-    scores: NotRequired[str | None]
-    kept: NotRequired[str | None]
-    cost_per_token: NotRequired[float | None]
-
-
 def to_json(pools: Sequence[Pool]) -> list[dict[str, object]]:
     """Return pools as the list ``pools`` of pools.json. ``examples`` is left out where it is None."""
     rows: list[dict[str, object]] = []
@@ -117,36 +103,22 @@ def load_pools(path: Path) -> tuple[Pool, ...]:
         SchemaError: if there is no such file, it is of another kind or of a format that this version does not read, it
             has no pools, or two pools have the same name.
     """
-    try:
-        record = json.loads(read_text(path))
-    except FileNotFoundError:
-        raise SchemaError(f"no such file: {path}; make it with `curate pools`") from None
-    except ValueError as error:
-        raise _not_pools(str(path), error) from None
-    if isinstance(record, dict):
-        artifacts.check_format(path, record.get("format", 1), artifacts.KINDS["pools"].format)
-    return parse_pools(record, str(path))
+    return parse_pools(artifacts.load(path, "pools"), str(path))
 
 
 def parse_pools(record: Mapping[str, object], origin: str) -> tuple[Pool, ...]:
     """Return the pools of a record with a list ``pools``. ``origin`` names the record in error messages."""
-    try:
-        pools = tuple(_pool(row) for row in cast(list[PoolRow], record["pools"]))
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise _not_pools(origin, error) from None
-    return check_pools(pools, origin)
+    rows = schema.check(record, PoolsForm, origin, artifacts.KINDS["pools"].remedy)["pools"]
+    return check_pools(tuple(map(_pool, rows)), origin)
 
 
-def _not_pools(origin: str, error: Exception) -> SchemaError:
-    return SchemaError(f"{origin} is not a pools.json ({type(error).__name__}: {error}); see `curate pools`")
-
-
-def _pool(row: PoolRow) -> Pool:
-    ranges = row.get("score")
+def _pool(row: PoolForm) -> Pool:
+    ranges, examples = row.get("score"), row.get("examples")
     return Pool(
         name=row["name"],
         tokens=row["tokens"],
-        examples=row.get("examples"),
+        # A count that is written as 1e6 is a float.
+        examples=None if examples is None else int(examples),
         where=tuple(row.get("where") or ()),
         filter=row.get("filter"),
         score={column: (low, high) for column, (low, high) in ranges.items()} if ranges else None,

@@ -12,6 +12,7 @@ import polars as pl
 
 from curate.pruning.ranking.verdicts import KEPT, KEPT_BY_FLOOR
 from curate.pruning.score_column import NO_GROUP
+from curate.shown import escaped
 from curate.storage import files
 from curate.tables import writer
 
@@ -190,9 +191,9 @@ def save(removal: Removal, out: Path) -> None:
 
 def _page(removal: Removal) -> str:
     """Return the table of reasons and the warnings as Markdown."""
-    lines = ["# What pruning kept and removed", "", _sentence(removal), ""]
+    lines = ["# What pruning kept and removed", "", escaped(_sentence(removal)), ""]
     for line in warnings(removal):
-        lines += [f"Warning: {line}.", ""]
+        lines += [escaped(f"Warning: {line}."), ""]
     lines += ["| source | reason | rows | tokens |", "|---|---|---:|---:|"]
     for source, reason, rows, tokens in removal.by_reason.iter_rows():
         lines.append(f"| {_escaped(source)} | {_escaped(reason)} | {rows:,} | {tokens:,} |")
@@ -206,7 +207,7 @@ def _sentence(removal: Removal) -> str:
 
 def _escaped(text: str) -> str:
     """Escape a text for a cell of a Markdown table. Sources are named after folders, which may hold any character."""
-    return " ".join(text.replace("\\", "\\\\").replace("|", "\\|").split())
+    return escaped(text.strip()).replace("\\", "\\\\").replace("|", "\\|")
 
 
 def _percent(part: int, whole: int) -> str:

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import cast
 
 import polars as pl
 
@@ -16,10 +15,9 @@ COLUMNS = ("mixture", "predicted", "low", "high", "measured", "inside")
 
 def check_section(folder: Path) -> Iterator[Section]:
     """Show predicted and measured loss of the plan and the baselines."""
-    file = records.read(folder, "check")
-    if file is None:
+    record = records.read(folder, "check", CheckRecord)
+    if record is None:
         return
-    record = cast(CheckRecord, file)
     frame = pl.DataFrame(record["rows"]).select(COLUMNS)
     text = (
         f"The plan and the baselines were trained on {record['tokens']:.3g} tokens, more than any pilot saw. Blue: "

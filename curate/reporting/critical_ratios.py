@@ -15,10 +15,9 @@ COLUMNS = ("tolerance", "ceiling", "share", "low", "high", "safe", "best", "note
 
 def critical_ratio_section(folder: Path) -> Iterator[Section]:
     """Show the critical ratio of each tolerance and budget, and the warnings."""
-    file = records.read(folder, "cmr")
-    if file is None:
+    record = records.read(folder, "cmr", RatiosRecord)
+    if record is None:
         return
-    record = cast(RatiosRecord, file)
     rows = [
         {"tokens": cast(Mapping[str, float], ratio["budget"])["tokens"]} | {name: ratio[name] for name in COLUMNS}
         for ratio in record["ratios"]

@@ -47,5 +47,5 @@ def _without_runs(path: Path, record: Values) -> Section | None:
             return corpora_section(record)
         name = open_sets.parse(str(cast(list[Values], record["laws"])[0]["law"]))[0]
         return curve_section(name, record) if name in CURVES else None
-    except (KeyError, IndexError, TypeError, ValueError) as error:
+    except fit_files.BROKEN as error:
         raise fit_files.broken(path, error) from None

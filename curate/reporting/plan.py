@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import cast
 
 import polars as pl
 
@@ -14,10 +13,9 @@ from curate.reporting.records import KeptBins, ParetoFront, PlanRecord
 
 def plan_sections(folder: Path) -> Iterator[Section]:
     """Show a plan in up to three sections, and one more for each Pareto front."""
-    file = records.read(folder, "plan")
-    if file is None:
+    record = records.read(folder, "plan", PlanRecord)
+    if record is None:
         return
-    record = cast(PlanRecord, file)
     several = len(record["plans"]) > 1
     shares = plan_tables.shares(record["plans"])
     yield _shares(record, shares)

@@ -2,13 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NotRequired, TypedDict
+from typing import NotRequired, TypedDict, TypeVar
 
 import polars as pl
 
-from curate.storage import artifacts, files
+from curate.storage import artifacts, files, s3, schema
 
 Values = Mapping[str, object]
+T = TypeVar("T")
 
 
 class WithWarnings(TypedDict):
@@ -98,14 +99,16 @@ class RatiosRecord(WithWarnings):
     ratios: list[Values]
 
 
-def read(folder: Path, kind: str) -> dict[str, object] | None:
+def read(folder: Path, kind: str, form: type[T]) -> T | None:
     """Return the artefact ``<kind>.json`` of a folder, or None if there is no such file.
 
     Raises:
-        SchemaError: if the file is of another kind or format.
+        SchemaError: if the file is of another kind or format, or lacks a field that the report shows.
     """
     path = folder / f"{kind}.json"
-    return artifacts.load(path, kind) if files.exists(path) else None
+    if not files.exists(path):
+        return None
+    return schema.check(artifacts.load(path, kind), form, s3.shown(path), artifacts.KINDS[kind].remedy)
 
 
 def warning_lines(record: WithWarnings) -> list[str]:

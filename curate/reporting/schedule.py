@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import cast
 
 import polars as pl
 
@@ -13,10 +12,9 @@ from curate.reporting.records import ScheduleRecord
 
 def schedule_section(folder: Path) -> Iterator[Section]:
     """Show the shares in each part of training, and the warnings."""
-    file = records.read(folder, "schedule")
-    if file is None:
+    record = records.read(folder, "schedule", ScheduleRecord)
+    if record is None:
         return
-    record = cast(ScheduleRecord, file)
     phases = pl.DataFrame({"from": p["from"], "to": p["to"]} | p["weights"] for p in record["phases"])
     text = "Shares of the pools in each part of training, from 0 (start) to 1 (end)."
     yield Section("Schedule: shares over training", text, [], [phases, *records.warning_tables(record)])

@@ -8,37 +8,48 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import cast
 
 from curate import __version__
 from curate.errors import SchemaError
-from curate.storage.files import content_hash, read_text, write_text
+from curate.shown import shortened
+from curate.storage import s3, schema
+from curate.storage.files import content_hash, write_text
+from curate.storage.forms import fits, jobs, plans, pools
 from curate.storage.s3 import spelled
 
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of artefact: its present format number, and fields of which every such file has at least one."""
+    """A kind of artefact.
+
+    ``format`` is its present format number, and every such file has at least one of the ``fields``. ``form`` says which
+    fields it may have, of which types and in which ranges. ``remedy`` ends the message about a broken file.
+    """
 
     format: int
     fields: tuple[str, ...]
+    form: type
+    remedy: str
 
 
+AGAIN = "run the job again with --restart"
 # Files without a number are of format 1. Raise a number when a reader of the old files would misread the new ones,
 # and teach the reader both.
 KINDS: Mapping[str, Kind] = {
-    "check": Kind(2, ("mixtures", "rows")),
-    "cmr": Kind(2, ("ratios",)),
-    "demo_text": Kind(2, ("bytes",)),
-    "description": Kind(2, ("rows",)),
-    "drawn_rows": Kind(2, ("draws",)),
-    "fit": Kind(2, ("laws", "theta", "fits")),
-    "job": Kind(2, ("arguments", "asked")),  # `asked` was the name in format 1
-    "learned": Kind(2, ("inputs",)),
-    "plan": Kind(2, ("plans",)),
-    "pools": Kind(2, ("pools",)),
-    "schedule": Kind(2, ("phases",)),
-    "score_job": Kind(2, ("data",)),
-    "training_set": Kind(2, ("shards",)),
+    "check": Kind(2, ("mixtures", "rows"), plans.CheckForm, "make the file again with `curate demo`"),
+    "cmr": Kind(2, ("ratios",), plans.RatiosForm, "make the file again with `curate cmr`"),
+    "demo_text": Kind(2, ("bytes",), jobs.DemoTextForm, "remove the file and run `curate demo` again"),
+    "description": Kind(2, ("rows",), jobs.DescriptionForm, "make the file again with `curate describe`"),
+    "drawn_rows": Kind(2, ("draws",), jobs.DrawnRowsForm, AGAIN),
+    "fit": Kind(2, ("laws", "theta", "fits"), fits.FitForm, "make the file again with `curate fit`"),
+    "job": Kind(2, ("arguments", "asked"), jobs.JobForm, AGAIN),  # `asked` was the name in format 1
+    "learned": Kind(2, ("inputs",), jobs.LearnedForm, "run `curate score` again with --restart"),
+    "plan": Kind(2, ("plans",), plans.PlansForm, "make the file again with `curate plan`"),
+    "pools": Kind(2, ("pools",), pools.PoolsForm, "make the file again with `curate pools`"),
+    "schedule": Kind(2, ("phases",), plans.ScheduleForm, "make the file again with `curate schedule`"),
+    "score_job": Kind(2, ("data",), jobs.ScoreJobForm, "run `curate score` again with --restart"),
+    "training_set": Kind(2, ("shards",), jobs.TrainingSetForm, "run `curate materialize` again"),
 }
 
 
@@ -94,30 +105,44 @@ def save(path: Path, kind: str, record: Mapping[str, object]) -> None:
 
 
 def load(path: Path, *kinds: str) -> dict[str, object]:
-    """Read an artefact of one of these kinds.
+    """Read an artefact of one of these kinds; every field that a reader uses has its type and range.
 
     Raises:
-        SchemaError: if there is no such file, it is not JSON, it is another kind of file, or this version does not
-            read its format.
+        SchemaError: if there is no such file, it is not JSON, it is another kind of file, this version does not read
+            its format, or a field is wrong. The message has the path of the field.
     """
-    try:
-        record = json.loads(read_text(path))
-    except FileNotFoundError:
-        raise SchemaError(f"no such file: {path}") from None
-    except ValueError as error:
-        raise SchemaError(f"{path} is not a JSON file ({error}). Make it again, or give another file") from None
-    fields = [field for kind in kinds for field in KINDS[kind].fields]
-    if not isinstance(record, dict) or not any(field in record for field in fields):
-        raise SchemaError(f"{path} has no field {' or '.join(map(repr, fields))}: is it the right file?")
-    kind = next(kind for kind in kinds if any(field in record for field in KINDS[kind].fields))
-    check_format(path, record.get("format", 1), KINDS[kind].format)
-    return record
+    maker = KINDS[kinds[0]].remedy.partition("with ")[2]
+    missing = f"; make it with {maker}" if maker.startswith("`") else ""
+    record = schema.load(path, "make it again, or give another file", missing=missing)
+    return check(record, s3.shown(path), *kinds)
 
 
-def check_format(path: Path, number: object, present: int) -> None:
+def check(record: object, name: str, *kinds: str) -> dict[str, object]:
+    """Check the content of an artefact of one of these kinds, and return it; ``name`` begins the message of an error.
+
+    Raises:
+        SchemaError: as `load` does.
+    """
+    kind = next((kind for kind in kinds if has_field(record, kind)), None)
+    if kind is None:
+        fields = " or ".join(repr(field) for kind in kinds for field in KINDS[kind].fields)
+        raise SchemaError(f"{name} has no field {fields}: is it the right file?")
+    fields_of = cast(dict[str, object], record)
+    check_format(name, fields_of.get("format", 1), KINDS[kind].format)
+    schema.check(record, KINDS[kind].form, name, KINDS[kind].remedy)
+    return fields_of
+
+
+def has_field(record: object, kind: str) -> bool:
+    """Return whether a record has one of the fields that every file of a kind has."""
+    return isinstance(record, dict) and any(field in record for field in KINDS[kind].fields)
+
+
+def check_format(name: str | Path, number: object, present: int) -> None:
     """Raise SchemaError unless a file has the present format or the one before it."""
     if type(number) is not int or not present - 1 <= number <= present:
         raise SchemaError(
-            f"{path} has format {number!r}; this version of curate ({__version__}) reads {present - 1} and {present}. "
+            f"{name} has format {shortened(repr(number), 40)}; this version of curate ({__version__}) reads "
+            f"{present - 1} and {present}. "
             + ("Install a newer curate" if type(number) is int and number > present else "Make the file again")
         )

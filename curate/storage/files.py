@@ -33,6 +33,7 @@ __all__ = [
     "mapped",
     "newer",
     "opened",
+    "read_bytes",
     "read_text",
     "remove",
     "replacing",
@@ -119,7 +120,12 @@ def exists(path: Path) -> bool:
 
 def read_text(path: Path) -> str:
     """Return the text of a UTF-8 file."""
-    return s3.read(path).decode() if s3.remote(path) else path.read_text(encoding="utf-8")
+    return read_bytes(path).decode()
+
+
+def read_bytes(path: Path) -> bytes:
+    """Return the content of a file."""
+    return s3.read(path) if s3.remote(path) else path.read_bytes()
 
 
 def size(path: Path) -> int:

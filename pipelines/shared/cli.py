@@ -1,13 +1,20 @@
 """The console script ``curate``: finds the jobs, and turns every expected error into one line.
 
-In: the words of the command line. Out: the exit code: 0 done, 1 failed, 2 wrong usage, 130 interrupted.
+In: the words of the command line. Out: the exit code: 0 done, 1 failed, 2 wrong usage, 70 a mistake in curate itself,
+130 interrupted.
 """
 
 import ast
+import logging
+import os
 import sys
+import threading
+import traceback
+import warnings
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from importlib import import_module
+from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
 
@@ -15,9 +22,9 @@ import typer
 from typer.core import TyperGroup
 
 from curate import __version__
-from curate.errors import CurateError
 from curate.open_sets import nearest
-from curate.storage.s3 import spelled
+from pipelines.shared import failures
+from pipelines.shared.usage import usage_line
 
 if TYPE_CHECKING:
     from typer.core import TyperCommand
@@ -108,7 +115,27 @@ def run(*words: object) -> None:
 
 def main() -> None:
     """Run the console script."""
-    sys.exit(exit_code(sys.argv[1:]))
+    words = sys.argv[1:]
+    quiet(debug="--debug" in words)
+    sys.exit(exit_code(words))
+
+
+def quiet(*, debug: bool) -> None:
+    """Keep everything but our own lines off stderr, unless ``debug`` is set."""
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal without UTF-8 shows what it lacks as an escape. Otherwise one letter would end the job.
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    if debug or sys.flags.dev_mode:
+        return
+    # Worker processes inherit the variable.
+    os.environ.setdefault("PYTHONWARNINGS", "ignore")
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")
+    logging.disable(logging.CRITICAL)
+    # Python prints the traceback of an exception that nobody can catch, such as one in a destructor.
+    sys.unraisablehook = lambda _: None
+    threading.excepthook = lambda _: None
 
 
 def exit_code(words: Sequence[str]) -> int:
@@ -116,39 +143,36 @@ def exit_code(words: Sequence[str]) -> int:
     debug = "--debug" in words
     arguments = [word for word in words if word != "--debug"] or ["--help"]
     try:
-        return _invoke(arguments)
+        code = _invoke(arguments)
+        # What is still in the buffer may be the first thing that a closed pipe refuses.
+        sys.stdout.flush()
+        return code
     except UsageError as error:
-        typer.echo(spelled(f"curate: {_usage(error)}"), err=True)
-        return 2
-    except CurateError as error:
-        if debug:
-            raise
-        typer.echo(spelled(f"curate: {error}"), err=True)
-        return 1
-    except ModuleNotFoundError as error:
-        # The rows wing works without torch. The jobs that need it say so.
-        if debug or error.name != "torch":
-            raise
-        typer.echo(
-            f"curate: `curate {arguments[0]}` needs PyTorch, which is not installed: pip install torch", err=True
-        )
-        return 1
+        _say(usage_line(error, arguments, jobs(), source))
+        return failures.WRONG_USAGE
     except (KeyboardInterrupt, typer.Abort):
-        typer.echo("curate: interrupted. What is finished is kept; the same command continues.", err=True)
+        _say("interrupted. What is finished is kept; the same command continues.")
         return 130
+    except (SystemExit, GeneratorExit):
+        raise
+    except BaseException as error:  # a panic of polars is no Exception
+        if debug and not isinstance(error, BrokenPipeError):
+            traceback.print_exception(error)
+        ending = failures.failure(error, arguments[0])
+        if not ending.message:
+            # Python would try once more to write what is in the buffer, and print that it could not.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        elif not debug:
+            _say(ending.message)
+        return ending.code
+
+
+def _say(message: str) -> None:
+    # Where stderr is closed too, the exit code is all that can be said.
+    with suppress(BrokenPipeError):
+        typer.echo(f"curate: {message}", err=True)
 
 
 def _invoke(arguments: list[str]) -> int:
     # Not standalone, Typer returns the code of ``typer.Exit`` and raises usage errors.
     return app(args=arguments, prog_name="curate", standalone_mode=False) or 0
-
-
-def _usage(error: Exception) -> str:
-    """Return a usage error as one line that ends with where to read more."""
-    context = getattr(error, "ctx", None)
-    command = context.command_path if context else "curate"
-    if hasattr(error, "possibilities") and hasattr(error, "option_name"):
-        message = f"there is no option {error.option_name}{nearest(error.option_name, list(error.possibilities or ()))}"
-    else:
-        message = " ".join(error.format_message().replace("Value error, ", "").split())  # type: ignore[attr-defined]
-    return f"{message.rstrip('. ')}{'' if message.rstrip().endswith('?') else '.'} See {command} --help"

@@ -101,12 +101,12 @@ def test_old_curves_and_corpora_become_lists():
     [
         (OLD_STEPS, "has a fit of relearn, which is not a law of mixtures"),
         (OLD_CORPORA, r"has a fit for each corpus \(x\). Fit one of them alone with --where"),
-        ({"laws": [{"law": "mixing"}]}, "is not a fit.json"),
+        ({"laws": [{"law": "mixing"}]}, r"fit.json: laws\[0\] has no field '(draws|eval)'"),
         ({"laws": [{"law": "mixing"}], "format": 3}, "has format 3"),
-        ({"laws": {"web": []}, "ratios": []}, "laws is not a list of laws"),
-        ({"laws": []}, "laws is not a list of laws"),
-        ({"law": "blend", "fits": [1], "weights": [1.0]}, "is not a fit.json"),
-        ({"law": "annealing", "fits": {"u": 1}}, "is not a fit.json"),
+        ({"laws": {"web": []}, "ratios": []}, "fit.json: laws is an object, not a list"),
+        ({"laws": []}, "fit.json: laws is a list of 0, not a list of at least 1"),
+        ({"law": "blend", "fits": [1], "weights": [1.0]}, r"fits\[0\] is 1, not an object"),
+        ({"law": "annealing", "fits": {"u": 1}}, "fits.u is 1, not an object"),
     ],
 )
 def test_what_is_no_law_of_mixtures_is_one_line(tmp_path, record, message):

@@ -16,7 +16,7 @@ from curate import member_help, open_sets
         (["fitt"], "curate: there is no job 'fitt'; did you mean 'fit'? See curate --help"),
         (["fit", "--lwa", "x"], "curate: there is no option --lwa; did you mean '--law'? See curate fit --help"),
         (["fit"], "curate: Missing argument 'runs'. See curate fit --help"),
-        (["fit", "x", "--law"], "curate: Option '--law' requires an argument. See curate --help"),
+        (["fit", "x", "--law"], "curate: Option '--law' requires an argument. See curate fit --help"),
         (["qqqqqq"], "curate: there is no job 'qqqqqq'. See curate --help"),
     ],
 )

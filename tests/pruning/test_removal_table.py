@@ -156,7 +156,7 @@ def test_a_source_whose_name_holds_marks_stays_in_its_cell(by_length, tmp_path, 
     frame = pl.read_parquet(by_length / "a.parquet.scores.parquet").with_columns(source=pl.lit("a|b\nc"))
     scores = score_folder(tmp_path / "marks", frame, cuts=())
     cli("prune", scores, "--by", "score.noise", "--keep", 0.5, "--rule", "middle", "--out", tmp_path / "kept")
-    assert "| a\\|b c | kept | 12 |" in (tmp_path / "kept" / "removal.md").read_text()
+    assert r"| a\|b\\nc | kept | 12 |" in (tmp_path / "kept" / "removal.md").read_text()
 
 
 def test_the_report_page_shows_the_table_and_the_warnings(by_length, tmp_path, cli):

@@ -175,5 +175,5 @@ def test_a_broken_fit_is_one_message(tmp_path, law):
     entry = {"law": law, "eval": "web", "corpus": "x"}
     record = {"laws": [entry], "eval": "web", "evals": ["web"], "format": 2}
     (tmp_path / "fit.json").write_text(json.dumps(record | ({"by": "corpus"} if law == "corpora" else {})))
-    with pytest.raises(SchemaError, match="is not a fit.json"):
+    with pytest.raises(SchemaError, match=r"fit.json: laws\[0\] has no field"):
         report(tmp_path)

@@ -1,0 +1,87 @@
+"""Forms of the records that a job leaves in its folder, to continue it later."""
+
+from typing import Annotated, Required, TypedDict
+
+from msgspec import Meta
+
+from curate.storage.forms.numbers import Count, Filled, NotNegative, PathText
+
+
+class InputForm(TypedDict, total=False):
+    """An input file; format 1 calls the size ``bytes``."""
+
+    hash: Required[Filled]
+    size: Count | None
+    bytes: Count | None
+    stamp: str
+
+
+class JobForm(TypedDict, total=False):
+    """The arguments and inputs of a job; format 1 calls the arguments ``asked``."""
+
+    arguments: dict[str, object]
+    asked: dict[str, object]
+    inputs: Required[dict[str, str | InputForm]]
+
+
+class LearnedForm(JobForm, total=False):
+    """What decides the learned state of a scorer."""
+
+    scorer: Filled
+    aside: Required[list[str]]
+    notes: list[str]
+
+
+class ScoreJobForm(TypedDict, total=False):
+    """The arguments of a scoring job."""
+
+    data: Required[Annotated[list[PathText], Meta(min_length=1)]]
+    scorers: Required[Annotated[list[Filled], Meta(min_length=1)]]
+    text_column: Required[Filled]
+    batch_rows: Required[Annotated[int, Meta(gt=0, le=2**31)]]
+    formats: dict[str, Annotated[int, Meta(ge=0, le=2**31)]]
+    dtype: str
+    targets: dict[str, str]
+    scorer_files: dict[str, str]
+
+
+class DrawForm(TypedDict):
+    """What is drawn of one pool."""
+
+    target: Count
+    unique: Count
+    rows: Count
+    full: Count
+    last: Count
+    tokens: Count
+
+
+class DrawnRowsForm(TypedDict):
+    """What is drawn of every pool."""
+
+    draws: dict[str, DrawForm]
+
+
+class DemoTextForm(TypedDict):
+    """The bytes of text that the demo copied, by source."""
+
+    bytes: dict[str, Count]
+
+
+class TrainingSetForm(TypedDict, total=False):
+    """The record of a training set, index.json."""
+
+    shards: Required[object]
+
+
+class DescriptionForm(TypedDict, total=False):
+    """The content of a description."""
+
+    rows: Required[Count]
+
+
+class PilotForm(TypedDict):
+    """A finished small run: a hash of what was trained, and its losses."""
+
+    spec: Filled
+    losses: dict[str, NotNegative]

@@ -1,0 +1,137 @@
+"""Forms of plan.json, schedule.json, cmr.json and check.json."""
+
+from typing import Annotated, Required, TypedDict
+
+from msgspec import Meta
+
+from curate.storage.forms.numbers import Filled, Interval, NotNegative, Number, Positive, Scalar, Share
+from curate.storage.forms.pools import PoolForm
+
+
+class BudgetForm(TypedDict):
+    """A training budget."""
+
+    tokens: Positive
+    params: Positive
+
+
+class PlanForm(TypedDict, total=False):
+    """The plan of one budget."""
+
+    budget: Required[BudgetForm]
+    weights: Required[Annotated[dict[str, Share], Meta(min_length=1)]]
+    epochs: dict[str, NotNegative]
+    loss: Number | None
+    low: Number | None
+    high: Number | None
+    gain: Number | None
+    gain_low: Number | None
+    gain_high: Number | None
+    gains: dict[str, Interval]
+    losses: dict[str, Number | list[Number]]
+    spread: Number | None
+    shares: dict[str, tuple[Share, Share]]
+    ranges: dict[str, tuple[Share, Share]]
+    within: NotNegative
+    warnings: list[str]
+    limits: list[str]
+
+
+class FrontPlanForm(TypedDict):
+    """One mixture of a Pareto front."""
+
+    weights: dict[str, Share]
+    losses: dict[str, Interval]
+
+
+class FrontForm(TypedDict):
+    """A Pareto front of two evals."""
+
+    tokens: Positive
+    evals: list[str]
+    plans: Annotated[list[FrontPlanForm], Meta(min_length=1)]
+
+
+class EventForm(TypedDict, total=False):
+    """A change along the budgets in words; format 1 calls the text ``said``."""
+
+    text: str
+    said: str
+
+
+class KeepForm(TypedDict, total=False):
+    """How much of the data to keep."""
+
+    curve: Required[Annotated[list[dict[str, Scalar]], Meta(min_length=1)]]
+    changes: list[EventForm]
+
+
+class PlansForm(TypedDict, total=False):
+    """The content of plan.json."""
+
+    plans: Required[list[PlanForm]]
+    pools: list[PoolForm]
+    baselines: dict[str, dict[str, Share]]
+    crossings: list[EventForm] | None
+    front: list[FrontForm]
+    keep: KeepForm
+    made_by: dict[str, object]
+
+
+PhaseForm = TypedDict(
+    "PhaseForm",
+    {"from": Share, "to": Share, "weights": Annotated[dict[str, Share], Meta(min_length=1)]},
+)
+
+
+class ScheduleForm(TypedDict, total=False):
+    """The content of schedule.json."""
+
+    phases: Required[Annotated[list[PhaseForm], Meta(min_length=1)]]
+    tokens: Positive
+    pools: list[PoolForm]
+    warnings: list[str]
+    limits: list[str]
+    made_by: dict[str, object]
+
+
+class RatioForm(TypedDict, total=False):
+    """One critical ratio."""
+
+    budget: Required[BudgetForm]
+    pool: Required[Filled]
+    tolerance: Required[Number]
+    ceiling: Required[Number]
+    share: Required[Share | None]
+    low: Required[Share | None]
+    high: Required[Share | None]
+    safe: Required[Share | None]
+    best: Required[Share | None]
+    note: Required[str]
+
+
+class RatiosForm(TypedDict, total=False):
+    """The content of cmr.json."""
+
+    ratios: Required[Annotated[list[RatioForm], Meta(min_length=1)]]
+    warnings: list[str]
+    limits: list[str]
+    made_by: dict[str, object]
+
+
+class CheckedMixtureForm(TypedDict):
+    """One mixture that was trained."""
+
+    mixture: Filled
+    predicted: Number
+    low: Number
+    high: Number
+    measured: Number
+    inside: bool
+
+
+class CheckForm(TypedDict, total=False):
+    """The content of check.json, as the demo writes it."""
+
+    tokens: Positive
+    rows: Annotated[list[CheckedMixtureForm], Meta(min_length=1)]
