@@ -17,7 +17,7 @@ from curate.tables import readers, vectors
 from curate.tables.cutting import cut
 from curate.tables.readers import Head, head
 from curate.tables.reading import BATCH_BYTES, BATCH_ROWS, Reading
-from curate.tables.shards import FORMATS, Shard, shards
+from curate.tables.shards import FORMATS, Inputs, Shard, inputs, shards
 from curate.tables.vectors import finite
 from curate.tables.writer import save, write
 
@@ -26,6 +26,7 @@ __all__ = [
     "BATCH_ROWS",
     "FORMATS",
     "IDENTITY",
+    "Inputs",
     "Reading",
     "Shard",
     "Stream",
@@ -33,6 +34,7 @@ __all__ = [
     "columns",
     "cut",
     "finite",
+    "inputs",
     "keys",
     "record_batches",
     "require",
