@@ -1,5 +1,7 @@
 """Errors that a user can act on. Each message says what is wrong, where, and what to change."""
 
+from collections.abc import Iterable
+
 
 class CurateError(Exception):
     """A problem that the user can fix. The message is one line."""
@@ -19,3 +21,19 @@ class Infeasible(CurateError):
 
 class Interrupted(CurateError):
     """A job cannot be continued. The message says what changed, and which flag starts over."""
+
+
+SHOWN = 5  # names that a message shows: more do not fit on its line
+
+
+def first_few(names: Iterable[object], shown: int = SHOWN) -> str:
+    """Return the first names of a list, and how many more there are: ``a, b, c and 1,997 more``.
+
+    Every message that joins names uses this, since a job may have thousands of pools, files or columns.
+    """
+    texts = [str(name) for name in names]
+    rest = len(texts) - shown
+    # One more name takes no more room than the words "and 1 more".
+    if rest <= 1:
+        return ", ".join(texts)
+    return f"{', '.join(texts[:shown])} and {rest:,} more"

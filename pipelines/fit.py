@@ -101,13 +101,13 @@ def main(
     as_json: Json = False,
 ) -> None:
     """Fit laws."""
-    from curate import open_sets
+    from curate import open_sets, written_names
     from curate.fitting import job
     from pipelines.shared.show import result, table
 
     # The function refuses these too, but on the command line they are wrong usage: exit code 2.
-    specs, evals = open_sets.split(law), (evaluation or "").split(",")
-    if message := job.stands_alone(specs, evals, by) or job.metrics_alone(specs, metric.split(","), by):
+    specs, evals = open_sets.split(law), written_names.names(evaluation or "")
+    if message := job.stands_alone(specs, evals, by) or job.metrics_alone(specs, written_names.names(metric), by):
         raise typer.BadParameter(message)
     report = job.fit(
         runs,

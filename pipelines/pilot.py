@@ -48,9 +48,12 @@ def main(
 
     targets = {}
     for item in target or []:
-        name, equals, path = item.partition("=")
-        if not equals:
+        # At the first "=": the user makes up the name, and a path may hold "=", as in data/lang=de.
+        name, _, path = item.partition("=")
+        if not (name and path):
             raise typer.BadParameter(f"{item!r} is not NAME=DATA", param_hint="--target")
+        if name in targets:
+            raise typer.BadParameter(f"{name!r} is given twice", param_hint="--target")
         targets[name] = path
     with progress() as report:
         table = pilot(

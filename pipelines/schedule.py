@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from pipelines.shared.flags import Json, Out, pairs
+from pipelines.shared.flags import Json, Out, optional_pairs
 from pipelines.shared.mixtures import FORMS, parse
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ def main(
             anneal=parsed["--anneal"],
             anneal_fraction=anneal_fraction,
             total=parsed["--total"],
-            late=pairs([text if "=" in text else f"{text}=1" for text in late], "--late") if late else None,
+            late=optional_pairs(late, "--late") if late else None,
             parts=parts,
             plan=plan,
             budget=budget,

@@ -86,7 +86,7 @@ def main(
     notes(scored.notes)
     aside = scored.quarantined
     record = {"rows": scored.rows, "out": str(out), "shards": scored.shards, "quarantined": dict(aside)}
-    record |= {"notes": list(scored.notes)}
+    record |= {"notes": list(scored.notes), "warnings": list(scored.warnings)}
     rest = f"{len(aside)} of {scored.shards} files set aside" if aside else "what was done before is kept"
     result(as_json, record, f"{scored.rows} rows scored now into {out}; {rest}")
     if aside:

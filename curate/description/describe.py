@@ -77,7 +77,7 @@ def describe(
         sharpness_rows=of_labels.rows,
         sources=of_sources.table,
         overlap=of_sources.overlap,
-        notes=of_labels.notes + of_sources.notes,
+        notes=rows.warnings + of_labels.notes + of_sources.notes,
         provenance=Provenance({"data": data_names(data), **options}, rows.inputs, dict(rows.tables), seed),
     )
 

@@ -4,7 +4,7 @@ In: paths, or a table. Out: the names of the columns, and a function that reads 
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias
 
@@ -12,7 +12,7 @@ import polars as pl
 
 from curate.tables import batches, frames, vectors
 from curate.tables.readers import Head
-from curate.tables.shards import Shard
+from curate.tables.shards import Shard, same_source
 
 Data: TypeAlias = frames.Table | Sequence[str | Path]
 IN_MEMORY = Shard(Path("data"), "data")  # names the table in messages, in the ids of its rows and as their source
@@ -24,12 +24,14 @@ class Rows:
 
     ``read(needs, identity)`` yields batches with these columns. ``labelled`` says whether all rows have a label column.
     ``inputs`` are the files, ``tables`` the content hashes of tables in memory, by the name of the argument.
+    ``warnings`` say which files are not read.
     """
 
     read: Callable[[Sequence[str], Sequence[str]], Iterator[pl.DataFrame]]
     labelled: bool
     inputs: tuple[Path, ...] = ()
     tables: tuple[tuple[str, str], ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 def open_rows(data: Data, needs: Sequence[str], text_column: str, dtype: str = "") -> Rows:
@@ -39,7 +41,11 @@ def open_rows(data: Data, needs: Sequence[str], text_column: str, dtype: str = "
         SchemaError: if there are no files, or one of the columns ``needs`` is missing.
     """
     if isinstance(data, str | Path | Sequence):
-        return from_shards(batches.shards(data_names(data)), needs, text_column, dtype)
+        listed = batches.inputs(data_names(data))
+        rows = from_shards(listed.shards, needs, text_column, dtype)
+        nameless = [shard for shard in listed.shards if "source" not in batches.columns(shard)]
+        warnings = (*listed.warnings, *listed.unusable.values(), *same_source(nameless))
+        return replace(rows, warnings=warnings)
     return _from_table(frames.frame(data), needs, text_column)
 
 

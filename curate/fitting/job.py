@@ -8,7 +8,7 @@ from typing import cast
 import numpy as np
 import polars as pl
 
-from curate import open_sets
+from curate import open_sets, written_names
 from curate.errors import SchemaError
 from curate.fitting import compare, corpora, explanation, fit_files, run_checks, stacking
 from curate.fitting import fit as fits
@@ -90,7 +90,7 @@ def fit(
     if message := stands_alone(specs, evals, by):
         raise SchemaError(message)
     options = FitOptions(starts=starts, draws=draws, seed=seed)
-    metrics = tuple(metric.split(",") if isinstance(metric, str) else metric)
+    metrics = tuple(written_names.names(metric) if isinstance(metric, str) else metric)
     if message := metrics_alone(specs, metrics, by):
         raise SchemaError(message)
     question = FitQuestion(specs, evals, options, holdout, stack, explain, by, on, tokens_per_param, metrics)
@@ -112,7 +112,7 @@ def _evals(runs: Runs, names: str | Sequence[str] | None) -> tuple[str, ...]:
             f"{runs.origin} has the evals {run_table.listed(runs.evals) or 'none'}. Choose one or more with --eval "
             f"NAME[,NAME...], or all with --eval {ALL_EVALS}"
         )
-    return tuple(names.split(",") if isinstance(names, str) else names)
+    return tuple(written_names.names(names) if isinstance(names, str) else names)
 
 
 def is_curve(spec: str) -> bool:

@@ -61,7 +61,9 @@ def _linear_limits(pools: Sequence[Pool], limits: Limits) -> tuple[list[list[flo
         right_sides.append(0.0)
     for group in limits.groups:
         _check_group(group, names)
-        members = [float(any(fnmatchcase(name, pattern) for pattern in group.pools)) for name in names]
+        members = [
+            float(any(name == pattern or fnmatchcase(name, pattern) for pattern in group.pools)) for name in names
+        ]
         # A group that may have everything, or nothing, is not limited on that side.
         if group.high < 1:
             coefficients.append(members)
@@ -78,7 +80,7 @@ def _check_group(group: Group, names: Sequence[str]) -> None:
             f"group {group.name}: the shares {group.low:g} to {group.high:g} must lie in [0, 1], the smaller one first"
         )
     for pattern in group.pools:
-        if not any(fnmatchcase(name, pattern) for name in names):
+        if not any(name == pattern or fnmatchcase(name, pattern) for name in names):
             raise SchemaError(f"group {group.name}: no pool matches {pattern!r}; the pools are {', '.join(names)}")
 
 

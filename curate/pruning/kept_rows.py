@@ -16,8 +16,9 @@ from curate.progress import Progress, silent
 from curate.storage import files
 from curate.storage.files import replacing
 from curate.tables import batches, scored
-from curate.tables.batches import FORMATS, Shard
+from curate.tables.batches import Shard
 from curate.tables.cutting import kept as kept_rows_of
+from curate.tables.shards import kind_of, stem_of
 from curate.tables.writer import SHARD_ROWS
 
 COMPRESSION = {".gz": "gzip", ".zst": "zstd"}
@@ -66,9 +67,8 @@ def _remove_earlier(out: Path, outputs: set[tuple[str, str]]) -> None:
 
 def _stem_and_suffix(relative: str) -> tuple[str, str]:
     """Split the name of an input before the ending of its format."""
-    # The longest ending first, so that .jsonl.gz is not taken for another.
-    suffix = next(s for s in sorted(FORMATS, key=len, reverse=True) if relative.endswith(s))
-    return relative.removesuffix(suffix), suffix
+    stem = stem_of(relative)
+    return stem, relative.removeprefix(stem)
 
 
 def _kept_batches(data: Shard, shard: Shard, kept: Path) -> Iterator[pa.RecordBatch]:
@@ -80,13 +80,14 @@ def _kept_batches(data: Shard, shard: Shard, kept: Path) -> Iterator[pa.RecordBa
 
 def _write(path: Path, suffix: str, table: pa.Table) -> None:
     with replacing(path) as temporary:
-        if suffix == ".parquet":
+        kind = kind_of(suffix)
+        if kind == ".parquet":
             pq.write_table(table, temporary, compression="zstd")
-        elif suffix in (".arrow", ".arrows", ".feather"):
+        elif kind in (".arrow", ".arrows", ".feather"):
             with pa.ipc.new_file(temporary, table.schema) as writer:
                 writer.write_table(table)
         else:
             lines = pl.DataFrame(pl.from_arrow(table)).write_ndjson().encode()
-            compression = COMPRESSION.get("." + suffix.rpartition(".")[2])
+            compression = COMPRESSION.get("." + kind.rpartition(".")[2])
             with pa.output_stream(str(temporary), compression=compression) as stream:
                 stream.write(lines)

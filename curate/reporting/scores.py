@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 import polars as pl
@@ -64,7 +63,7 @@ def _texts(scores: Path, ids: set[str]) -> dict[str, str]:
     job = scored.job(scores)
     reading = batches.Reading(text_column=str(job["text_column"]))
     texts: dict[str, str] = {}
-    for shard in batches.shards(cast(list[str], job["data"])):
+    for shard in scored.inputs(scores):
         for batch in batches.batches(shard, ("text",), reading=reading):
             texts |= dict(batch.filter(pl.col("id").is_in(sorted(ids))).select("id", "text").iter_rows())
     return texts

@@ -7,6 +7,7 @@ from fnmatch import fnmatchcase
 import numpy as np
 import polars as pl
 
+from curate import written_names
 from curate.errors import FitError, SchemaError
 from curate.pool.pool import Pool
 from curate.runs import run_table
@@ -184,8 +185,8 @@ def _check_share(runs: Runs, pool: str) -> None:
 
 def _matching(evals: Sequence[str], patterns: str, domain: str) -> tuple[str, ...]:
     names: list[str] = []
-    for pattern in patterns.split(","):
-        hits = [name for name in evals if fnmatchcase(name, pattern) and name != domain]
+    for pattern in written_names.names(patterns):
+        hits = [name for name in evals if (name == pattern or fnmatchcase(name, pattern)) and name != domain]
         if not hits:
             raise SchemaError(f"no general eval {pattern!r}: the run table has {', '.join(evals)} (domain: {domain})")
         names += [name for name in hits if name not in names]

@@ -91,7 +91,8 @@ def forecast(data: Sequence[str], scorers: Sequence[str], reading: Reading) -> F
     Raises:
         SchemaError: if no file can be read.
     """
-    shards = batches.shards(data)
+    listed = batches.inputs(data)
+    shards = listed.shards
     complete = inferred(scorers, shards)
     timed = next((position for position, spec in enumerate(complete) if specs.learns(spec)), len(complete))
     ready = tuple(map(specs.build, complete[:timed]))
@@ -105,9 +106,9 @@ def forecast(data: Sequence[str], scorers: Sequence[str], reading: Reading) -> F
     rows = estimate if heads.rows is None else heads.rows
     sampled_rows = max(sample.rows, 1)
     return Forecast(
-        files=len(shards),
-        bad=heads.bad,
-        warnings=heads.warnings,
+        files=len(shards) + len(listed.unusable),
+        bad={**heads.bad, **listed.unusable},
+        warnings=(*listed.warnings, *heads.warnings),
         rows=rows,
         rows_counted=heads.rows is not None,
         bytes=heads.bytes,

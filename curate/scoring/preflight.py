@@ -7,15 +7,14 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from curate.errors import SchemaError
+from curate.errors import SchemaError, first_few
 from curate.storage import disk_errors, files
 from curate.tables import batches, column_types, readers, vectors
 from curate.tables.readers import Head
-from curate.tables.shards import Shard
+from curate.tables.shards import Shard, same_source
 
 LARGE_GROUP = 512 << 20  # bytes of a row group, unpacked; many tools load a whole group into memory
 SMALL_GROUP = 1000  # rows; with fewer in a group, reading is slow
-SHOWN = 3  # files that a warning names
 
 
 @dataclass(frozen=True)
@@ -64,7 +63,9 @@ def inspect(
     heads = {shard.relative: head for shard, (_, head) in looks if isinstance(head, Head)}
     bad = {shard.relative: reason for shard, (_, reason) in looks if isinstance(reason, str)}
     total = sum(size for _, (size, _) in looks)
-    warnings = (*_drift(heads, used), *_groups(heads))
+    # Rows of a file with a column `source` name their sources themselves.
+    nameless = [s for s in shards if s.relative in heads and "source" not in heads[s.relative].columns]
+    warnings = (*_drift(heads, used), *_groups(heads), *same_source(nameless))
     # Widths can be compared only after all heads are read.
     for column in used:
         for shard, reason in _odd_widths(shards, heads, column):
@@ -108,7 +109,7 @@ def _drift(heads: Mapping[str, Head], used: Sequence[str]) -> list[str]:
         for name, columns in columns_of.items():
             kinds.setdefault(_kind(columns[column]) if column in columns else "missing", []).append(name)
         if len(kinds) > 1 and (column in used or column in batches.IDENTITY or column.startswith("emb.")):
-            listed = "; ".join(f"{kind} in {_first_of(names)}" for kind, names in kinds.items())
+            listed = "; ".join(f"{kind} in {first_few(names)}" for kind, names in kinds.items())
             warnings.append(f"column {column} differs between shards: {listed}")
     return warnings
 
@@ -133,15 +134,11 @@ def _groups(heads: Mapping[str, Head]) -> list[str]:
     warnings = []
     if large:
         warnings.append(
-            f"row groups over {LARGE_GROUP >> 20} MB in {_first_of(large)}. curate reads them page by page; write "
+            f"row groups over {LARGE_GROUP >> 20} MB in {first_few(large)}. curate reads them page by page; write "
             "smaller ones for tools that load a whole group"
         )
     if small:
         warnings.append(
-            f"row groups under {SMALL_GROUP} rows in {_first_of(small)}. They are slow to read; write larger ones"
+            f"row groups under {SMALL_GROUP} rows in {first_few(small)}. They are slow to read; write larger ones"
         )
     return warnings
-
-
-def _first_of(names: Sequence[str]) -> str:
-    return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")

@@ -72,7 +72,10 @@ def score(
     # Mistyped scorers and options are reported before any file is read.
     specs.check_columns_added(names)
     paths = _paths(data, out, restart=restart)
-    shards = batches.shards(paths)
+    listed = batches.inputs(paths)
+    if listed.unusable and on_error == "fail":
+        raise SchemaError(next(iter(listed.unusable.values())))
+    shards = listed.shards
     reading = Reading(text_column, batch_rows, document_bytes, dtype)
     job = ScoringJob(shards, inferred(names, shards), out, reading, on_error == "quarantine")
     heads = _inspect(job)
@@ -87,9 +90,9 @@ def score(
             set_aside(out, shard, bad[shard.relative], stamp(shard.path))
     remaining = [shard for shard in shards if shard.relative in todo and shard.relative not in bad]
     rows, failed = run.run(run.ReadyJob(job, heads, ready), remaining, engine, progress)
-    warnings = (*heads.warnings, *specs.warnings(ready))
-    aside = dict(sorted({**bad, **failed}.items()))
-    return Scored(out, rows, len(shards), warnings, aside, learned.notes(ready))
+    warnings = (*listed.warnings, *heads.warnings, *specs.warnings(ready))
+    aside = dict(sorted({**bad, **failed, **listed.unusable}.items()))
+    return Scored(out, rows, len(shards) + len(listed.unusable), warnings, aside, learned.notes(ready))
 
 
 def _paths(data: Data, out: Path, *, restart: bool) -> list[str]:

@@ -12,7 +12,7 @@ from curate.scoring.specs import learns
 from curate.storage import files, manifest
 from curate.storage.files import content_hash
 from curate.storage.manifest import Configuration, ManifestEntry
-from curate.tables import batches, scored, writer
+from curate.tables import scored, writer
 from curate.tables.reading import Reading
 from curate.tables.scored import SCORE_STEP, SCORES
 from curate.tables.shards import Shard
@@ -37,7 +37,7 @@ def recorded_job(out: Path) -> ScoringJob:
     """Return the job that made a score folder, as this version would do it."""
     record = scored.job(out)
     reading = Reading(str(record["text_column"]), cast(int, record["batch_rows"]), dtype=str(record.get("dtype", "")))
-    shards = batches.shards(cast(list[str], record["data"]))
+    shards = scored.inputs(out)
     return ScoringJob(shards, tuple(cast(list[str], record["scorers"])), out, reading, quarantine=True)
 
 

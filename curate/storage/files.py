@@ -7,7 +7,6 @@ A reader never sees a half-written file. Everything that scores and prunes touch
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from glob import glob
 from pathlib import Path
 from shutil import rmtree
 from typing import TYPE_CHECKING, TypeVar
@@ -15,8 +14,10 @@ from typing import TYPE_CHECKING, TypeVar
 import xxhash
 
 from curate.errors import SchemaError
+from curate.storage import listing as listings
 from curate.storage import s3
 from curate.storage.atomic import replacing, sweep, write_text
+from curate.storage.listing import Listing
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -29,7 +30,10 @@ __all__ = [
     "each",
     "exists",
     "inside",
+    "is_glob",
+    "Listing",
     "listed",
+    "listing",
     "mapped",
     "newer",
     "opened",
@@ -51,40 +55,66 @@ THREADS = 32
 CHUNK = 1 << 20  # bytes read at a time
 
 
-def listed(item: str) -> list[tuple[Path, str]]:
-    """List the files that a file, folder or glob names.
+def listing(item: str) -> Listing:
+    """List the files that a file, folder or glob names, and what was passed over.
 
-    Each comes with its path relative to the folder. In a folder, names that start with "_" or "." are records and
-    temporary files; they are left out, with everything below them.
+    Each file comes with its path relative to the folder. In a folder, names that start with "_" or "." are records and
+    temporary files; they are left out, with everything below them. Links are followed, but no file is listed twice.
 
     Raises:
-        SchemaError: if a glob leads out of its folder by "..".
+        SchemaError: if a folder cannot be read, or a glob leads out of its folder by "..".
     """
     path = Path(item)
     if s3.remote(path):
         return _visible(s3.listed(item))
-    if path.is_file():
-        return [(path, path.name)]
-    if path.is_dir():
-        root, paths = path, [p for p in path.rglob("*") if p.is_file()]
-    else:
+    try:
+        if path.is_dir():
+            return listings.below(path)
+        if path.exists():
+            return Listing([(path, path.name)]) if path.is_file() else Listing(special=[path.name])
+        # A part that exists as it is written is no wildcard, whatever its characters.
         parts = path.parts
-        magic = next((i for i, part in enumerate(parts) if set(part) & set("*?[")), len(parts))
+        wild = (i for i, part in enumerate(parts) if listings.MAGIC.search(part) and not Path(*parts[: i + 1]).exists())
         # A glob is named by the folder in front of its first wildcard.
-        root, paths = Path(*parts[:magic]), [Path(p) for p in glob(item, recursive=True) if os.path.isfile(p)]
-    files = [(p, p.relative_to(root).as_posix()) for p in paths]
-    if astray := [p for p, name in files if ".." in name.split("/")]:
-        raise SchemaError(f"{astray[0]} leaves {root}. Name its folder itself, not by '..' after a wildcard")
-    return _visible(files)
+        if (first := next(wild, None)) is not None and (root := Path(*parts[:first])).is_dir():
+            return listings.matching(root, parts[first:])
+    except (OSError, ValueError) as error:  # ValueError: a null byte
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise SchemaError(f"{item!r} cannot be read: {reason}. Name another file or folder") from None
+    return Listing(dangling=[path.name]) if path.is_symlink() else Listing()
 
 
-def _visible(files: list[tuple[Path, str]]) -> list[tuple[Path, str]]:
-    return [(p, name) for p, name in files if not any(part.startswith(("_", ".")) for part in name.split("/"))]
+def is_glob(item: str) -> bool:
+    """Return whether an address has wildcards in it."""
+    return bool(listings.MAGIC.search(item))
+
+
+def listed(item: str) -> list[tuple[Path, str]]:
+    """Return the files of `listing`, without what was passed over."""
+    return listing(item).files
+
+
+def _visible(objects: Sequence[tuple[Path, str]]) -> Listing:
+    """Return the objects without those whose names start with "_" or ".", or lie below such a name."""
+    result, hidden = Listing(), set[str]()
+    for path, name in objects:
+        parts = name.split("/")
+        first = next((i for i, part in enumerate(parts) if part.startswith(("_", "."))), None)
+        if first is None:
+            result.files.append((path, name))
+        elif parts[first].startswith("_"):
+            hidden.add("/".join(parts[: first + 1]))
+    result.hidden = sorted(hidden)
+    return result
 
 
 def below(folder: Path, ending: str) -> list[Path]:
-    """Return every file under a folder whose name has this ending, sorted."""
-    paths = s3.below(folder) if s3.remote(folder) else sorted(p for p in folder.rglob("*") if p.is_file())
+    """Return every file under a folder whose name has this ending, sorted.
+
+    Raises:
+        SchemaError: if a folder cannot be read.
+    """
+    paths = s3.below(folder) if s3.remote(folder) else listings.everything(folder)
     return [path for path in paths if path.name.endswith(ending)]
 
 
@@ -204,12 +234,11 @@ def content_hash(path: Path) -> str:
     """
     digest = xxhash.xxh3_128()
     if s3.remote(path):
-        for file, name in _visible([(path, "")] if s3.exists(path) else s3.listed(f"{path}/")):
+        for file, name in _visible([(path, "")] if s3.exists(path) else s3.listed(f"{path}/")).files:
             digest.update(f"{name}\0{s3.identity(file)}\0".encode())
         return digest.hexdigest()
-    inner = [(p, p.relative_to(path).as_posix()) for p in path.rglob("*") if p.is_file()]
-    for file, name in [(path, "")] if path.is_file() else sorted(_visible(inner)):
-        digest.update(name.encode())
+    for file, name in [(path, "")] if path.is_file() else listings.below(path).files:
+        digest.update(os.fsencode(name))
         with file.open("rb") as handle:
             while chunk := handle.read(CHUNK):
                 digest.update(chunk)

@@ -6,7 +6,6 @@ environment (``AWS_*``); pyarrow reads the credentials, this module does not. An
 complete.
 """
 
-import fnmatch
 import mmap
 import os
 import re
@@ -18,7 +17,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from curate.errors import CurateError, SchemaError
-from curate.storage import disk_errors
+from curate.storage import disk_errors, listing
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -30,7 +29,6 @@ CONNECT_SECONDS = 10.0  # a store that is reachable at all connects within a sec
 SCHEME = "s3:"
 # Variables whose values are blanked out in error messages.
 SECRETS = ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_ACCESS_KEY_ID")
-MAGIC = re.compile(r"[*?\[]")
 
 
 class Unreachable(CurateError):
@@ -62,15 +60,15 @@ def listed(item: str) -> list[tuple[Path, str]]:
     """
     wanted = Path(item)
     parts = wanted.parts
-    if len(parts) < 2 or "@" in parts[1] or any(MAGIC.search(parts[1]) or p == ".." for p in parts):
+    if len(parts) < 2 or "@" in parts[1] or any(listing.MAGIC.search(parts[1]) or p == ".." for p in parts):
         raise SchemaError("an address must be s3://bucket/key, without '..', wildcards in the bucket or credentials")
-    magic = next((i for i, part in enumerate(parts) if MAGIC.search(part)), len(parts))
+    magic = next((i for i, part in enumerate(parts) if listing.MAGIC.search(part)), len(parts))
     root = Path(*parts[:magic])
     with _named(root):
         if magic == len(parts) > 2 and not item.endswith("/") and exists(root):
             return [(root, root.name)]
         objects = [(f"s3://{info.path}", info.path.removeprefix(_key(root) + "/")) for info in _below(root)]
-    pattern = _pattern("/".join(parts[magic:])) if magic < len(parts) else re.compile(".*", re.DOTALL)
+    pattern = listing.pattern("/".join(parts[magic:])) if magic < len(parts) else re.compile(".*", re.DOTALL)
     objects = [(key, name) for key, name in objects if pattern.fullmatch(name)]
     for key, name in objects:
         if not set(name.split("/")).isdisjoint(("", ".", "..")) or "\0" in name:
@@ -205,18 +203,6 @@ def _below(folder: Path) -> "list[FileInfo]":
 
     selector = FileSelector(_key(folder), recursive=True, allow_not_found=True)
     return [info for info in _store().get_file_info(selector) if info.is_file]
-
-
-def _pattern(glob: str) -> re.Pattern[str]:
-    """Return a glob as a pattern: ``**/`` matches any folders, ``*`` and ``?`` stay within a name."""
-    wildcards = {"**/": "(?:.+/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
-    result = ""
-    for position, token in enumerate(re.split(r"(\*\*/|\*\*|\*|\?|\[!?[^]]+\])", glob)):
-        if position % 2 == 0:
-            result += re.escape(token)
-        else:
-            result += wildcards.get(token) or fnmatch.translate(token)[len("(?s:") : -len(r")\Z")]
-    return re.compile(result)
 
 
 def _store() -> "S3FileSystem":

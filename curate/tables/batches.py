@@ -18,7 +18,7 @@ from curate.tables.column_types import inner_names
 from curate.tables.cutting import cut
 from curate.tables.readers import Head, head
 from curate.tables.reading import BATCH_BYTES, BATCH_ROWS, Reading
-from curate.tables.shards import FORMATS, Shard, shards
+from curate.tables.shards import FORMATS, Inputs, Shard, inputs, shards
 from curate.tables.vectors import finite
 from curate.tables.writer import save, write
 
@@ -27,6 +27,7 @@ __all__ = [
     "BATCH_ROWS",
     "FORMATS",
     "IDENTITY",
+    "Inputs",
     "Reading",
     "Shard",
     "Stream",
@@ -34,6 +35,7 @@ __all__ = [
     "columns",
     "cut",
     "finite",
+    "inputs",
     "keys",
     "record_batches",
     "require",

@@ -53,7 +53,8 @@ def job(scores: Path) -> dict[str, object]:
 
 def inputs(scores: Path) -> tuple[Shard, ...]:
     """Return the input files that a score folder was made from, as they are now, scored or not."""
-    return batches.shards(cast(list[str], job(scores)["data"]))
+    # Files whose names cannot be used were set aside, and have no scores.
+    return batches.inputs(cast(list[str], job(scores)["data"])).shards
 
 
 def with_inputs(
@@ -143,7 +144,7 @@ def pool_batches(pool: Pool, needs: Sequence[str]) -> Iterator[pl.DataFrame]:
         return
     scores = Path(pool.scores)
     reading = Reading(text_column=str(job(scores)["text_column"]))
-    for shard, source in with_inputs(scores, batches.shards(pool.where)):
+    for shard, source in with_inputs(scores, batches.inputs(pool.where).shards):
         data = batches.batches(source, needs, reading=reading)
         marks = kept_batches(shard, Path(pool.kept) if pool.kept else None, pool_columns([pool]))
         for batch, (mark, verdict) in zip(data, marks, strict=True):

@@ -1,13 +1,28 @@
-"""Find the input files of a job, and name its outputs after them."""
+"""Find the input files of a job, say which files are not read, and name the outputs of a job after its inputs."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import os
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from curate.errors import SchemaError
-from curate.storage import files
+from curate.errors import SchemaError, first_few
+from curate.storage import files, s3
+from curate.storage.files import Listing
 
 FORMATS = (".parquet", ".jsonl", ".jsonl.gz", ".jsonl.zst", ".arrow", ".arrows", ".feather")
+# Outputs add endings such as `.scores.parquet`, and file systems allow 255 bytes in a name.
+LONGEST_NAME = 230
+# Names that lie beside data by convention. Nobody takes them for data, so nothing is said about them.
+COMPANIONS = re.compile(
+    r"(readme|licen[cs]e|copying|notice|citation|changelog|(md5|sha\d*)sums?)(\..*)?|.*\.(md|rst|crc|md5|sha\d+|log|lock)",
+    re.IGNORECASE,
+)
+# Names starting with "_" that curate, Spark, Hadoop and Delta Lake use for their own records.
+RECORDS = re.compile(
+    r"_(curate|temporary|success|metadata|common_metadata|delta_log|spark_metadata|(started|committed)_.*)",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True)
@@ -21,29 +36,240 @@ class Shard:
     relative: str
 
     @property
+    def kind(self) -> str:
+        """The ending in `FORMATS` that the file's name has."""
+        return kind_of(self.path.name)
+
+    @property
     def source(self) -> str:
         """The source of rows that name none: the folder ``source=...``, else the parent folder's name."""
+        return self.hive_source or Path(os.path.abspath(self.path)).parent.name
+
+    @property
+    def hive_source(self) -> str:
+        """The source that a folder ``source=...`` names; empty if there is none."""
         hive = [p.removeprefix("source=") for p in self.path.parent.parts if p.startswith("source=")]
-        return hive[-1] if hive else self.path.resolve().parent.name
+        return hive[-1] if hive else ""
+
+
+@dataclass
+class Inputs:
+    """The input files that a user named, sorted by relative path, and what to tell about the others.
+
+    ``warnings`` are sentences on what is not read. ``unusable`` are files of data whose names cannot be used, each with
+    the reason; `curate score` sets them aside.
+    """
+
+    shards: tuple[Shard, ...]
+    warnings: tuple[str, ...] = ()
+    unusable: dict[str, str] = field(default_factory=dict)
+
+
+def kind_of(name: str) -> str:
+    """Return the ending in `FORMATS` that a name has, in capitals or not; empty if it has none of them."""
+    lower = name.lower()
+    # The longest ending first, so that .jsonl.gz is not taken for another.
+    return next((ending for ending in sorted(FORMATS, key=len, reverse=True) if lower.endswith(ending)), "")
+
+
+def stem_of(name: str) -> str:
+    """Return a name without the ending that says its kind."""
+    return name[: len(name) - len(kind_of(name))]
 
 
 def shards(data: Sequence[str]) -> tuple[Shard, ...]:
     """Return the input files that files, folders and globs name, sorted by relative path.
 
+    A job that tells the user what is not read calls `inputs`.
+
     Raises:
-        SchemaError: if an item names no input file, or two files would have outputs of the same name.
+        SchemaError: see `inputs`; also if the name of a file cannot be used.
+    """
+    listed = inputs(data)
+    if listed.unusable:
+        raise SchemaError(next(iter(listed.unusable.values())))
+    return listed.shards
+
+
+def inputs(data: Sequence[str]) -> Inputs:
+    """Return the input files that files, folders and globs name, and what to tell the user about the others.
+
+    Raises:
+        SchemaError: if an item names no input file, a folder cannot be read, or two files would have outputs of the
+            same name.
     """
     by_name: dict[str, Shard] = {}
+    by_place: dict[str, str] = {}  # the real path of each file -> its relative name
+    warnings: list[str] = []
+    unusable: dict[str, str] = {}
+    repeated: list[tuple[Path, str]] = []
     for item in data:
-        if "://" in item and not item.startswith("s3://"):
-            raise SchemaError(f"{item}: of remote stores only s3:// is read. GCS, R2 and MinIO offer it too")
-        matches = [Shard(path, name) for path, name in files.listed(item) if name.endswith(FORMATS)]
+        listing = _listed(item)
+        matches = [Shard(path, name) for path, name in listing.files if kind_of(name)]
         if not matches:
-            raise SchemaError(f"no input files at {item}: it must be or hold {', '.join(FORMATS)}")
+            raise SchemaError(_nothing(item, listing))
+        warnings += _left_out(item, listing)
         for shard in matches:
-            if (other := by_name.setdefault(shard.relative, shard)).path != shard.path:
+            if reason := _unusable(shard):
+                unusable[printable(shard.relative)] = reason
+                continue
+            if (other := by_name.get(shard.relative)) is not None and other.path != shard.path:
                 raise SchemaError(
                     f"{other.path} and {shard.path} would both write {shard.relative}. "
                     "Name their common parent folder, or score them into different --out folders"
                 )
-    return tuple(by_name[name] for name in sorted(by_name))
+            if (first := by_place.setdefault(_place(shard), shard.relative)) != shard.relative:
+                repeated.append((shard.path, first))
+                continue
+            by_name[shard.relative] = shard
+    if unusable and not by_name:
+        raise SchemaError(next(iter(unusable.values())))
+    if repeated:
+        (path, name), *others = repeated
+        more = f"; so are {len(others)} more files" if others else ""
+        warnings.append(f"{path} is named twice, and is read once, as {name}{more}")
+    return Inputs(tuple(by_name[name] for name in sorted(by_name)), tuple(warnings), unusable)
+
+
+def same_source(shards: Iterable[Shard]) -> tuple[str, ...]:
+    """Return a warning if folders of one name in two places give their rows the same source.
+
+    ``shards`` are those whose rows name no source. A folder ``source=...`` says that its rows belong together.
+    """
+    folders: dict[str, dict[str, None]] = {}
+    for shard in shards:
+        if not shard.hive_source:
+            folders.setdefault(shard.source, {})[str(shard.path.parent)] = None
+    shared = {name: list(places) for name, places in folders.items() if len(places) > 1}
+    if not shared:
+        return ()
+    name, places = next(iter(sorted(shared.items())))
+    others = f", and {len(shared) - 1} more names are shared in this way" if len(shared) > 1 else ""
+    return (
+        f"{first_few(places)} all give their rows the source {name!r}, so that the rows count as one source{others}. "
+        "To tell them apart, add a column source, or name the folders source=NAME",
+    )
+
+
+def _listed(item: str) -> Listing:
+    if "://" in item and not item.startswith("s3://"):
+        raise SchemaError(f"{item}: of remote stores only s3:// is read. GCS, R2 and MinIO offer it too")
+    if not item:
+        raise SchemaError("no input files at '': name a file or folder, such as data/")
+    if not _is_text(item):
+        raise SchemaError(f"{printable(item)}: the name is not UTF-8. Rename the file or folder")
+    listing = files.listing(item)
+    listing.files = [(path, name) for path, name in listing.files if not _is_dataset_record(name, listing)]
+    return listing
+
+
+def printable(name: str) -> str:
+    """Return a name on disk as text that can be printed and stored: bytes that are not UTF-8 as ``\\xff``."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
+def _is_text(name: str) -> bool:
+    """Return whether a name on disk is UTF-8. Python reads other bytes as surrogates, which no table can hold."""
+    return not any("\ud800" <= character <= "\udfff" for character in name)
+
+
+def _is_dataset_record(name: str, listing: Listing) -> bool:
+    """Return whether a file is what Hugging Face's ``save_to_disk`` writes beside its Arrow files."""
+    folder, _, base = name.rpartition("/")
+    if base == "dataset_dict.json":
+        return True
+    return base in ("dataset_info.json", "state.json") and any(
+        other.endswith(".arrow") and other.rpartition("/")[0] == folder for _, other in listing.files
+    )
+
+
+def _unusable(shard: Shard) -> str:
+    """Return why no output can be named after a file; empty if one can."""
+    if not _is_text(shard.relative):
+        return f"{printable(str(shard.path))}: the name is not UTF-8. Rename the file or folder"
+    length = len(os.fsencode(_base(shard.relative)))
+    if length > LONGEST_NAME:
+        return (
+            f"{shard.path}: its name has {length} bytes, more than {LONGEST_NAME}. Outputs are named after their "
+            "inputs, and file systems allow 255 bytes with all endings. Rename the file"
+        )
+    return ""
+
+
+def _place(shard: Shard) -> str:
+    return str(shard.path) if s3.remote(shard.path) else os.path.realpath(shard.path)
+
+
+def _nothing(item: str, listing: Listing) -> str:
+    """Return the message for an item without any input file."""
+    endings = ", ".join(FORMATS)
+    where, path = f"no input files at {item}", Path(item)
+    if listing.special:
+        return f"{where}: it is not a regular file. Write the rows to a file, and name that"
+    if listing.dangling and path.is_symlink():
+        return f"{where}: it is a link to a file that does not exist. Repair the link"
+    if others := [name for _, name in listing.files]:
+        return (
+            f"{where}: the endings that are read are {endings}, and none of its {len(others)} files has one "
+            f"({first_few(sorted(others))}). Convert or rename them"
+        )
+    if listing.hidden:
+        return (
+            f"{where}: names that start with _ are not read ({first_few(sorted(listing.hidden))}). Rename them, or "
+            "name such a folder itself"
+        )
+    if listing.dangling:
+        return f"{where}: its links lead to files that do not exist ({first_few(listing.dangling)}). Repair them"
+    if s3.remote(path):
+        return f"{where}: the prefix is empty or does not exist. Correct the address"
+    if path.is_dir():
+        return f"{where}: the folder is empty. Name a folder with files that end with {endings}"
+    if files.is_glob(item):
+        return f"{where}: nothing matches. Correct the pattern; to look into folders too, end it with /**"
+    return f"{where}: there is no such file or folder. Correct the path"
+
+
+def _left_out(item: str, listing: Listing) -> list[str]:
+    """Return a warning for each reason for which files of an item are not read."""
+    warnings = []
+    unknown = [name for _, name in listing.files if not kind_of(name) and not COMPANIONS.fullmatch(_base(name))]
+    if unknown:
+        warnings.append(
+            f"{_files(unknown)} in {item} {_are(unknown)} not read, by the ending: {first_few(sorted(unknown))}. The "
+            f"endings that are read are {', '.join(FORMATS)}"
+        )
+    # A hidden folder is named whatever it holds, since it is not looked into. `kind_of` of a folder's name is empty.
+    hidden = [name for name in listing.hidden if not RECORDS.fullmatch(_base(name))]
+    if hidden:
+        warnings.append(
+            f"{len(hidden)} {'name' if len(hidden) == 1 else 'names'} in {item} that start with _ {_are(hidden)} not "
+            f"read: {first_few(sorted(hidden))}. Rename them if they hold data"
+        )
+    if listing.dangling:
+        warnings.append(
+            f"{_files(listing.dangling, 'link')} in {item} {_are(listing.dangling)} not read, because there is no file "
+            f"where they lead: {first_few(listing.dangling)}. Repair or remove them"
+        )
+    if listing.repeated:
+        warnings.append(
+            f"{_files(listing.repeated, 'link')} in {item} {_are(listing.repeated)} not followed, because the files "
+            f"where they lead are read already, or lie above: {first_few(listing.repeated)}"
+        )
+    if listing.special:
+        warnings.append(
+            f"{_files(listing.special)} in {item} {_are(listing.special)} not read, because they are pipes, sockets or "
+            f"devices: {first_few(listing.special)}"
+        )
+    return warnings
+
+
+def _base(name: str) -> str:
+    return name.rpartition("/")[2]
+
+
+def _files(names: Sequence[str], noun: str = "file") -> str:
+    return f"{len(names)} {noun}" + ("" if len(names) == 1 else "s")
+
+
+def _are(names: Sequence[str]) -> str:
+    return "is" if len(names) == 1 else "are"

@@ -75,10 +75,9 @@ def _files(pool: Pool) -> tuple[list[tuple[Shard, Shard | None]], str]:
     """Return the data files of a pool with their score files, and the name of the text column."""
     if not pool.where:
         raise SchemaError(f"pool {pool.name!r} names no files. List them in its `where` in pools.json")
-    inputs = batches.shards(pool.where)
     if pool.scores is None:
-        return [(shard, None) for shard in inputs], "text"
-    pairs = scored.with_inputs(Path(pool.scores), inputs)
+        return [(shard, None) for shard in batches.shards(pool.where)], "text"
+    pairs = scored.with_inputs(Path(pool.scores), batches.inputs(pool.where).shards)
     text_column = str(scored.job(Path(pool.scores))["text_column"])
     return [(data, shard) for shard, data in pairs], text_column
 

@@ -6,10 +6,12 @@ from pathlib import Path
 import numpy as np
 import typer
 
+from curate import written_names
 from curate.planning.limits import Group, Limits
+from curate.pool.mixture_rules import MixtureRule
 from curate.pool.pool import Budget, load_pools, parse_budget
 from pipelines.shared import mixtures
-from pipelines.shared.flags import pairs
+from pipelines.shared.flags import optional_pairs, pairs
 
 
 def budgets(budget: str | None, frontier: str | None, params: float | None) -> list[Budget]:
@@ -56,7 +58,7 @@ def limits(
 
 
 def _ordered(text: str | None) -> tuple[str, ...]:
-    names = tuple(name.strip() for name in text.split(",")) if text else ()
+    names = tuple(written_names.names(text)) if text else ()
     if repeated := [name for name in names if names.count(name) > 1]:
         raise typer.BadParameter(f"{repeated[0]!r} is given twice", param_hint="--ordered")
     return names
@@ -70,7 +72,7 @@ def _group(text: str) -> Group:
                 value = float(share)
             except ValueError:
                 break
-            pools = tuple(name.strip() for name in names.split(","))
+            pools = tuple(written_names.names(names))
             return Group(pools, high=value) if sign == "<=" else Group(pools, low=value)
     raise typer.BadParameter(f"{text!r} is not POOL,POOL...<=SHARE or >=SHARE", param_hint="--group")
 
@@ -80,23 +82,14 @@ def target(text: str) -> str | Mapping[str, float]:
     metric = text.startswith("metric.") and "," not in text and "=" not in text
     if metric or text in ("mean", "worst", "worst:loss"):
         return text
-    weights: dict[str, float] = {}
-    for item in text.split(","):
-        name, equals, value = item.partition("=")
-        if name in weights:
-            raise typer.BadParameter(f"{name!r} is given twice", param_hint="--target")
-        try:
-            weights[name] = float(value) if equals else 1.0
-        except ValueError:
-            raise typer.BadParameter(f"{item!r} is not EVAL or EVAL=WEIGHT", param_hint="--target") from None
-    return weights
+    return optional_pairs(written_names.split(text), "--target")
 
 
 def two_evals(text: str | None) -> tuple[str, str] | None:
     """Return the two evals of --pareto, which --target need not name."""
     if text is None:
         return None
-    names = text.split(",")
+    names = written_names.names(text)
     if len(names) != 2 or names[0] == names[1]:
         raise typer.BadParameter(f"{text!r} is not EVAL,EVAL: give two different evals", param_hint="--pareto")
     return names[0], names[1]
@@ -106,6 +99,6 @@ def prior(text: str | None, pools: Path, budgets: Sequence[Budget]) -> Mapping[s
     """Return the mixture of --prior. A rule that depends on the budget is read for the largest one."""
     if text is None:
         return None
-    if text.partition("=")[0] == "plan" and "," not in text:
+    if isinstance(rule := mixtures.parse(text, "--prior"), MixtureRule) and rule.name == "plan":
         raise typer.BadParameter(f"{text!r}: write the plan's shares, as POOL=SHARE,...", param_hint="--prior")
     return mixtures.shares(text, load_pools(pools), max(budget.tokens for budget in budgets), "--prior")

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from curate.written_names import QUOTING, valued
+
 Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")]
 Seed = Annotated[int, typer.Option(min=0, help="Seed of every random choice.")]
 Restart = Annotated[bool, typer.Option("--restart", help="Delete the results of earlier calls and start over.")]
@@ -14,13 +16,16 @@ OutFolder = Annotated[Path, typer.Option("--out", help="Folder to write.")]
 
 
 def texts(items: list[str], flag: str, value: str = "VALUE") -> dict[str, str]:
-    """Read NAME=VALUE flags into a dict. ``value`` is the word for VALUE in error messages."""
+    """Read NAME=VALUE flags into a dict, each split at its last "=".
+
+    ``value`` is the word for VALUE in error messages.
+    """
     result: dict[str, str] = {}
     for item in items:
-        name, equals, text = item.partition("=")
+        name, text = valued(item)
         if name in result:
             raise typer.BadParameter(f"{name!r} is given twice", param_hint=flag)
-        if not (name and equals and text):
+        if not (text and (name or item.startswith('"'))):
             raise typer.BadParameter(f"{item!r} is not NAME={value}", param_hint=flag)
         result[name] = text
     return result
@@ -33,5 +38,10 @@ def pairs(items: list[str], flag: str) -> dict[str, float]:
         try:
             result[name] = float(text)
         except ValueError:
-            raise typer.BadParameter(f"'{name}={text}' is not NAME=NUMBER", param_hint=flag) from None
+            raise typer.BadParameter(f"'{name}={text}' is not NAME=NUMBER; {QUOTING}", param_hint=flag) from None
     return result
+
+
+def optional_pairs(items: list[str], flag: str, default: float = 1.0) -> dict[str, float]:
+    """Read NAME or NAME=NUMBER flags into a dict, with ``default`` for a name alone."""
+    return pairs([item if valued(item)[1] is not None else f"{item}={default:g}" for item in items], flag)

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from curate.written_names import QUOTING, split, valued
+
 if TYPE_CHECKING:
     from curate.pool.mixture_rules import MixtureRule
     from curate.pool.pool import Pool
@@ -19,8 +21,9 @@ def parse(text: str, flag: str) -> "MixtureRule | dict[str, float]":
     name, equals, value = text.partition("=")
     if name in ("proportional", "uniform") and not value:
         return MixtureRule(name)
-    # With a comma the text is a list of shares, whose first pool has the name of a rule.
-    if "," not in text:
+    # With a comma the text is a list of shares, whose first pool has the name of a rule. With a second "=" it is the
+    # share of a pool whose name begins like a rule.
+    if "," not in text and "=" not in value:
         if name == "tau":
             return MixtureRule(name, _number(value, text, flag))
         if name == "unimax":
@@ -46,10 +49,10 @@ def shares(text: str, pools: "Sequence[Pool]", tokens: float, flag: str) -> dict
 
 def _shares(text: str, flag: str) -> dict[str, float]:
     shares: dict[str, float] = {}
-    for item in text.split(","):
-        name, equals, value = item.rpartition("=")
-        if not equals:
-            raise typer.BadParameter(f"{text!r} is not a mixture: write {FORMS}", param_hint=flag)
+    for item in split(text):
+        name, value = valued(item)
+        if value is None:
+            raise typer.BadParameter(f"{text!r} is not a mixture: write {FORMS}; {QUOTING}", param_hint=flag)
         if name in shares:
             raise typer.BadParameter(f"{text!r} names {name} twice", param_hint=flag)
         shares[name] = _number(value, text, flag)
@@ -60,4 +63,6 @@ def _number(value: str, text: str, flag: str) -> float:
     try:
         return float(value)
     except ValueError:
-        raise typer.BadParameter(f"{text!r} has no number after its =: write {FORMS}", param_hint=flag) from None
+        raise typer.BadParameter(
+            f"{text!r} has no number after its last =: write {FORMS}; {QUOTING}", param_hint=flag
+        ) from None

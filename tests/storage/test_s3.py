@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from curate.errors import CurateError, SchemaError
 from curate.pool import mixture, pool
-from curate.storage import files
+from curate.storage import files, listing
 from curate.storage import s3 as stores
 from curate.training_set import draw
 
@@ -41,13 +41,13 @@ def test_an_address_that_cannot_be_one_is_refused_without_being_repeated(item):
     ],
 )
 def test_patterns_mean_what_they_mean_on_disk(pattern, yes, no):
-    known = stores._pattern(pattern)
+    known = listing.pattern(pattern)
     assert [name for name in yes + no if known.fullmatch(name)] == yes
 
 
 @given(st.text(alphabet="ab*?[!]/.+\\", max_size=8))
 def test_any_pattern_can_be_read(pattern):
-    stores._pattern(pattern).fullmatch("a/b")
+    listing.pattern(pattern).fullmatch("a/b")
 
 
 @given(st.lists(st.sampled_from(["a", "b.c", "..", ".", ""]), min_size=1, max_size=4))

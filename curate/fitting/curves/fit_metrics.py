@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 import torch
 
-from curate import open_sets
+from curate import open_sets, written_names
 from curate.errors import FitError, SchemaError
 from curate.fitting.curves import downstream, metric_solver
 from curate.fitting.curves.metric_curve import MetricCurve
@@ -126,7 +126,7 @@ def fit_with_laws(runs: Runs, question: FitQuestion) -> MetricFits:
 
 def _evals(text: str | None) -> tuple[str, ...]:
     """Return the evals of the option --on, which are separated by commas."""
-    return () if text is None else tuple(name.strip() for name in text.split(","))
+    return () if text is None else tuple(written_names.names(text))
 
 
 def _points(runs: Runs, name: str, kind: str, on: Sequence[str], *, option: str) -> MetricPoints:

@@ -42,7 +42,7 @@ def _lines(request: Request) -> Iterator[bytes]:
     path = request.shard.path
     # A line may be longer than its text: `\u00e9` takes six bytes for the two of é, and other columns come on top.
     longest = 2 * request.document_bytes
-    compression = {".gz": "gzip", ".zst": "zstd"}.get(path.suffix)
+    compression = {".gz": "gzip", ".zst": "zstd"}.get(path.suffix.lower())
     with files.opened(path) as file, pa.input_stream(file, compression=compression) as stream:
         rest: list[bytes] = []
         size = number = 0
