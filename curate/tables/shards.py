@@ -6,6 +6,7 @@ from pathlib import Path
 
 from curate.errors import SchemaError
 from curate.storage import files
+from curate.tables import saved_datasets
 
 FORMATS = (".parquet", ".jsonl", ".jsonl.gz", ".jsonl.zst", ".arrow", ".arrows", ".feather")
 
@@ -37,7 +38,8 @@ def shards(data: Sequence[str]) -> tuple[Shard, ...]:
     for item in data:
         if "://" in item and not item.startswith("s3://"):
             raise SchemaError(f"{item}: of remote stores only s3:// is read. GCS, R2 and MinIO offer it too")
-        matches = [Shard(path, name) for path, name in files.listed(item) if name.endswith(FORMATS)]
+        listed = saved_datasets.only_data(files.listed(item))
+        matches = [Shard(path, name) for path, name in listed if name.endswith(FORMATS)]
         if not matches:
             raise SchemaError(f"no input files at {item}: it must be or hold {', '.join(FORMATS)}")
         for shard in matches:
