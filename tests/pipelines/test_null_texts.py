@@ -85,3 +85,42 @@ def test_scores_without_any_token_make_no_pools(tmp_path):
     score.score(str(tmp_path / "data"), "length", tmp_path / "scores")
     with pytest.raises(SchemaError, match="has no tokens in any of its 1 sources: all texts are empty or null"):
         make_pools.pools(tmp_path / "scores")
+
+
+def pools_json(path, *names: str) -> None:
+    entries = [{"name": name, "tokens": 100, "where": [str(path.parent / "data" / name)]} for name in names]
+    path.write_text(json.dumps({"format": 1, "pools": entries}))
+
+
+def test_pilots_train_on_texts_only_and_leave_out_a_pool_without(tmp_path, cli):
+    texts = {
+        "a": ["one two three four five"] * 120 + [None] * 3,
+        "b": ["six seven eight nine ten"] * 120,
+        "c": ["", None],
+    }
+    for name, values in texts.items():
+        frame = pl.DataFrame({"text": values}, schema={"text": pl.String})
+        written(tmp_path / "data" / name / "x.parquet", frame)
+    pools_json(tmp_path / "pools.json", "a", "b", "c")
+    out = tmp_path / "runs.parquet"
+    done = cli("pilot", tmp_path / "pools.json", "--runs", 3, "--params", 1e3, "--tokens", 1e3, "--out", out)
+    assert done.code == 0, done
+    assert "note: pool 'c' is left out: all its texts are empty or null" in done.err
+    assert "note: 3 rows of pool 'a' are not trained on, because their text is null" in done.err
+    columns = pl.read_parquet(out).columns
+    assert {"weight.a", "weight.b", "loss.a"} <= set(columns)
+    assert "weight.c" not in columns
+
+
+def test_select_leaves_out_a_source_without_text(tmp_path, cli):
+    texts = {"a": "one two three", "b": "six seven eight", "c": ""}
+    for name, word in texts.items():
+        values = [f"{word} {i}" if word else word for i in range(20)]
+        written(tmp_path / "data" / name / "x.parquet", pl.DataFrame({"text": values}))
+    written(tmp_path / "target.parquet", pl.DataFrame({"text": [f"one two {i}" for i in range(20)]}))
+    out = tmp_path / "plan.json"
+    words = ("--target", tmp_path / "target.parquet", "--budget", 100, "--encoder", "hashed:width=16", "--out", out)
+    done = cli("select", tmp_path / "data", *words)
+    assert done.code == 0, done
+    assert "source 'c' is left out: all its texts are empty or null" in done.out + done.err
+    assert {pool["name"] for pool in json.loads(out.read_text())["pools"]} == {"a", "b"}
