@@ -35,7 +35,7 @@ def main(
 ) -> None:
     """Draw a training set."""
     from curate.training_set.job import materialize
-    from pipelines.shared.show import progress, result, table
+    from pipelines.shared.show import notes, progress, result, table
 
     with progress() as report:
         training_set = materialize(
@@ -50,3 +50,4 @@ def main(
             progress=report,
         )
     result(as_json, {**training_set.record(), "out": str(out)}, table(training_set.table()))
+    notes(training_set.notes)

@@ -44,7 +44,7 @@ def main(
 ) -> None:
     """Parse the flags, train the pilot runs and print how many there are."""
     from curate.runs.pilots import pilot
-    from pipelines.shared.show import progress, result
+    from pipelines.shared.show import notes, progress, result
 
     targets = {}
     for item in target or []:
@@ -71,3 +71,4 @@ def main(
             progress=report,
         )
     result(as_json, {"runs": len(table), "out": str(out)}, f"{len(table)} runs in {out}")
+    notes(table.notes)

@@ -85,17 +85,14 @@ def _from_table(table: pl.DataFrame, needs: Sequence[str], text_column: str) -> 
 def _prepared(table: pl.DataFrame, needs: Sequence[str], text_column: str) -> pl.DataFrame:
     """Return the columns to read as they would come from a file: with ids and sources, and vectors as float32."""
     kept = [name for name in table.columns if name in {*_in_file(needs, text_column), "id", "source", "label"}]
-    frame = table.select(kept)
+    pieces = list(batches.from_table(table, kept, IN_MEMORY.path, text_column))
+    frame = pl.concat(pieces) if pieces else table.select(kept)
     if text_column in frame.columns and text_column != "text":
         frame = frame.rename({text_column: "text"})
     row_name = pl.format(f"{IN_MEMORY.relative}:{{}}", pl.int_range(table.height))
     for name, default in (("id", row_name), ("source", pl.lit(IN_MEMORY.relative))):
         filled = pl.col(name).cast(pl.String).fill_null(default) if name in frame.columns else default
         frame = frame.with_columns(filled.alias(name))
-    # vectors may be any lists of numbers in memory; files give them as arrays of float32
-    for name in frame.columns:
-        if name.startswith(vectors.PREFIX):
-            frame = frame.with_columns(vectors.from_arrow(name, frame[name].rechunk().to_arrow(), IN_MEMORY.path))
     vectors.check(frame, IN_MEMORY.path, {})
     return frame
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from curate.errors import SchemaError
 from curate.exports import _text
 from curate.pool.mixture import Mixture, Part
+from curate.pool.pool import check_examples
 
 # The builder of the datasets library for every ending of a file.
 BUILDERS = {
@@ -63,6 +64,8 @@ def source(name: str, paths: tuple[str, ...]) -> dict[str, object]:
 class Hf:
     """Writes one dataset for every pool.
 
+    Every pool needs ``examples`` in pools.json, its real number of rows: the probabilities follow from it.
+
     Options:
         seq_len: tokens of a row, if all rows have the same length; 0 if not (default 0).
     """
@@ -81,7 +84,8 @@ class Hf:
         """Return the text of the module.
 
         Raises:
-            SchemaError: a pool without a count of examples, unless ``seq_len`` is set, or files of several kinds.
+            SchemaError: a pool whose count of examples is missing or does not suit its tokens, unless ``seq_len`` is
+            set; or files of several kinds.
         """
         counts = [self._examples(part) for part in mixture.parts]
         rows = []
@@ -97,10 +101,8 @@ class Hf:
         """Return how many examples hold the part's tokens, on average."""
         if self.seq_len:
             return part.tokens / self.seq_len
-        if not part.pool.examples or part.pool.examples < 0:
-            raise SchemaError(
-                f"pool {part.pool.name!r} has no count of examples, and datasets draws examples and not tokens: add "
-                "it to pools.json, or say how many tokens every row has with --to hf:seq_len=N"
-            )
+        # A wrong count would give wrong probabilities without a word.
+        remedy = ", or say how many tokens every row has with --to hf:seq_len=N"
+        check_examples([part.pool], "datasets draws examples and not tokens", remedy)
         # Tokens over the mean tokens of an example.
-        return part.tokens * part.pool.examples / part.pool.tokens
+        return part.tokens * (part.pool.examples or 0) / part.pool.tokens

@@ -156,15 +156,28 @@ def pools_hash(pools: Sequence[Pool]) -> str:
     return text_hash(json.dumps(to_json(pools), sort_keys=True))
 
 
-def check_examples(pools: Sequence[Pool], why: str) -> None:
-    """Check that the number of examples of every pool is known. ``why`` says what needs it.
+# The mean of a pool of whole books is about 1e5 tokens. More than this is a number that somebody put in as a dummy.
+MOST_MEAN_TOKENS = 1e6
+
+
+def check_examples(pools: Sequence[Pool], why: str, remedy: str = "") -> None:
+    """Check that the number of examples of every pool is known, and suits its tokens.
+
+    ``why`` says what needs it, and ``remedy`` what else can be done.
 
     Raises:
-        SchemaError: if it is not known. The message names the first such pool.
+        SchemaError: if it is not known, or has a mean of less than one token or over a million tokens an example. The
+            message names the first such pool.
     """
     for pool in pools:
         # Zero is no count either, since every pool has tokens.
         if not pool.examples or pool.examples < 0:
             raise SchemaError(
-                f'pool {pool.name!r} has no count of examples, and {why}: add "examples" to it in pools.json'
+                f'pool {pool.name!r} has no count of examples, and {why}: add "examples", its number of rows, in '
+                f"pools.json{remedy}"
+            )
+        if not 1 <= pool.tokens / pool.examples <= MOST_MEAN_TOKENS:
+            raise SchemaError(
+                f"pool {pool.name!r} has {pool.tokens:.6g} tokens in {pool.examples} examples, which cannot be, and "
+                f'{why}: correct "examples", its number of rows, in pools.json{remedy}'
             )

@@ -36,10 +36,14 @@ BINS = 5  # for each source, where a score splits it
 
 @dataclass(frozen=True, repr=False)
 class Pools:
-    """Pools in the order of their names, and the record of what they were made from."""
+    """Pools in the order of their names, and the record of what they were made from.
+
+    ``notes`` say which sources and bins have no tokens and were left out.
+    """
 
     pools: tuple[Pool, ...]
     made_by: Mapping[str, object] = field(compare=False)
+    notes: tuple[str, ...] = ()
 
     def __iter__(self) -> Iterator[Pool]:
         """Yield the pools."""
@@ -101,8 +105,10 @@ def pools(
     The pools of a source that is split are called ``source.1`` (lowest scores), ``source.2`` and so on. Their
     ``tokens`` are the unique tokens of the kept rows.
 
+    A source of which all texts are empty or null has no pool, and neither has such a bin; ``notes`` name them.
+
     Raises:
-        SchemaError: if there are no rows, a score is not finite, or decisions belong to other scores.
+        SchemaError: if there are no rows or no tokens, a score is not finite, or decisions belong to other scores.
     """
     scores, kept = folder(scores), folder(kept) if kept is not None else None
     by, bins = None if by == "source" else by, BINS if bins is None else bins
@@ -112,18 +118,30 @@ def pools(
         raise SchemaError(
             f"{scores} has no rows{' that were kept' if kept else ''}: a pool needs at least one. {remedy}"
         )
+    if empty := [source for source in sorted(rows) if not tokens[source]]:
+        rows = {source: count for source, count in rows.items() if source not in empty}
+        if not rows:
+            raise SchemaError(
+                f"{scores} has no tokens in any of its {len(empty)} sources: all texts are empty or null. Name the "
+                "column of texts with --text-column of `curate score`"
+            )
     # A bin with too few tokens would be repeated too often to be a useful pool.
-    parts = {source: _parts(bins, total, min_tokens) if by else 1 for source, total in tokens.items()}
+    parts = {source: _parts(bins, tokens[source], min_tokens) if by else 1 for source in rows}
     if by:
-        split = score_bins.bins(KeptRows(scores, kept, by), parts, rows)
+        split = score_bins.bins(KeptRows(scores, kept, by, frozenset(empty)), parts, rows)
     else:  # every source is one bin, and its counts are known already
         split = {source: [Bin((None, None), rows[source], tokens[source])] for source in sorted(rows)}
     where = _inputs(scores)
     members = []
+    notes = [f"source {source!r} is left out: all its texts are empty or null" for source in empty]
     for source, source_bins in split.items():
         for i, part in enumerate(source_bins):
+            name = f"{source}.{i + 1}" if len(source_bins) > 1 else source
+            if not part.tokens:
+                notes.append(f"pool {name!r} is left out: all its {part.rows} texts are empty or null")
+                continue
             pool = Pool(
-                name=f"{source}.{i + 1}" if len(source_bins) > 1 else source,
+                name=name,
                 tokens=part.tokens,
                 examples=part.rows,
                 where=where,
@@ -134,7 +152,8 @@ def pools(
             )
             members.append(pool)
     arguments = {"scores": scores, "kept": kept, "by": by or "source", "bins": bins, "min_tokens": float(min_tokens)}
-    return Pools(tuple(members), artifacts.made_by(arguments, [scores] if kept is None else [scores, kept], 0))
+    made_by = artifacts.made_by(arguments, [scores] if kept is None else [scores, kept], 0)
+    return Pools(tuple(members), made_by, tuple(notes))
 
 
 def folder(result: Folder) -> Path:

@@ -21,17 +21,23 @@ from curate.tables.scored import ScoreRange
 
 @dataclass(frozen=True)
 class KeptRows:
-    """The rows of a score folder that the decisions in ``kept`` keep (None: all rows), with the score ``by``."""
+    """The rows of a score folder that the decisions in ``kept`` keep (None: all rows), with the score ``by``.
+
+    Rows of the sources ``without`` are passed over.
+    """
 
     scores: Path
     kept: Path | None
     by: str | None = None
+    without: frozenset[str] = frozenset()
 
     def frames(self) -> Iterator[pl.DataFrame]:
         """Yield source, tokens and score of the kept rows, batch by batch; a score that is not finite is an error."""
         for shard in scored.score_files(self.scores):
             for batch, verdict in scored.kept_batches(shard, self.kept, (self.by,) if self.by else ()):
                 frame = batch.filter(verdict)
+                if self.without:
+                    frame = frame.filter(~pl.col("source").is_in(sorted(self.without)))
                 if self.by:
                     scored.check_finite(frame, self.by, shard)
                 yield frame

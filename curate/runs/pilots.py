@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -50,6 +50,9 @@ def pilot(
     ``method`` chooses the mixtures (see `curate.runs.pilot_design.design`), and ``trainer`` the model: tiny, linear,
     command:PROGRAM or path/to/file.py:ClassName.
 
+    Rows whose text is null are not trained on, and a pool of which all texts are empty or null is left out; the
+    ``notes`` of the result say so.
+
     ``out`` is where the run table is written, and finished runs are kept beside it in a folder .runs: the same call
     continues where a stopped one ended. Without ``out`` nothing is kept.
 
@@ -73,6 +76,7 @@ def pilot(
             progress=progress,
         )
     finished = run_table.check(table, "the pilot runs")
+    finished = replace(finished, notes=(*loaded.notes, *finished.notes))
     if out:
         finished.save(out)
     return finished

@@ -21,6 +21,7 @@ from curate.trainers.linear import Examples, Linear
 from curate.trainers.tiny import Tiny
 
 HELD_OUT = 0.05  # of each pool's text becomes an eval if no target is named: enough bytes, and little less to train on
+IN_MEMORY = Path("the target in memory")  # stands for its file in messages
 Source = Pool | pl.DataFrame  # rows on disk, or in memory
 
 
@@ -28,16 +29,21 @@ Source = Pool | pl.DataFrame  # rows on disk, or in memory
 class LoadedTrainer:
     """A trainer with its data.
 
-    ``unique`` are the unique tokens that it has of each pool. ``data_hash`` is a hash of all it trains on.
+    ``unique`` are the unique tokens that it has of each pool. ``data_hash`` is a hash of all it trains on. ``notes``
+    say what was left out.
     """
 
     trainer: Trainer
     unique: Mapping[str, float]
     data_hash: str
+    notes: tuple[str, ...] = ()
 
     def on_hand(self, pools: Sequence[Pool]) -> list[Pool]:
-        """Return pools with the number of tokens that the trainer can use, without held-out tokens."""
-        return [replace(pool, tokens=self.unique[pool.name]) for pool in pools]
+        """Return pools with the number of tokens that the trainer can use, without held-out tokens.
+
+        Pools of which the trainer has nothing are left out.
+        """
+        return [replace(pool, tokens=self.unique[pool.name]) for pool in pools if pool.name in self.unique]
 
 
 def load(spec: str, pools: Sequence[Pool], targets: Mapping[str, Table]) -> LoadedTrainer:
@@ -63,13 +69,18 @@ def load(spec: str, pools: Sequence[Pool], targets: Mapping[str, Table]) -> Load
     open_sets.check_options(name, options, open_sets.option_types("trainers", name))
     goals = {eval_name: _source(eval_name, target) for eval_name, target in targets.items()}
     if name == "tiny":
-        texts, evals = _split({p.name: _text(p) for p in pools}, {n: _text(source) for n, source in goals.items()})
+        read = {pool.name: _text(pool) for pool in pools}
+        full = {pool: text.data for pool, text in read.items() if not text.is_empty}
+        if not full:
+            raise SchemaError("all texts of all pools are empty or null. Name pools with text")
+        texts, evals = _split(full, {eval_name: _text(source).data for eval_name, source in goals.items()})
         tiny = Tiny(texts, evals, **options)  # type: ignore[arg-type]
         inputs = {**texts, **{f"eval {n}": data for n, data in evals.items()}}
         if tiny.start:
             # The model that training continues from decides the losses as the data does.
             inputs["start"] = np.frombuffer(_saved(tiny.start), dtype=np.uint8)
-        return LoadedTrainer(tiny, {n: float(count) for n, count in tiny.unique.items()}, _digest(inputs, spec))
+        unique = {n: float(count) for n, count in tiny.unique.items()}
+        return LoadedTrainer(tiny, unique, _digest(inputs, spec), _notes(read))
     examples = {p.name: _examples(p.name, p) for p in pools}
     held_out = {n: _examples(n, source) for n, source in goals.items()}
     if not held_out:
@@ -109,13 +120,40 @@ def _rows(source: Source, columns: Sequence[str]) -> Iterator[pl.DataFrame]:
         return
     if missing := [column for column in columns if column not in source.columns]:
         raise SchemaError(f"the target in memory has no column {missing[0]!r}; it has {', '.join(source.columns)}")
-    yield source.select(columns)
+    yield from batches.from_table(source, columns, IN_MEMORY)
 
 
-def _text(source: Source) -> np.ndarray:
-    """Return all texts of a source as bytes, one after the other with a line break between."""
-    texts = (text for batch in _rows(source, ("text",)) for text in batch["text"].fill_null(""))
-    return np.frombuffer("\n".join(texts).encode(), dtype=np.uint8)
+@dataclass(frozen=True)
+class _Text:
+    """All texts of a source as bytes (n,), and how many were left out because they are null."""
+
+    data: np.ndarray
+    nulls: int
+
+    @property
+    def is_empty(self) -> bool:
+        """Return whether there is nothing but the line breaks between texts."""
+        return not (self.data != ord("\n")).any()
+
+
+def _text(source: Source) -> _Text:
+    """Return all texts of a source, one after the other with a line break between."""
+    texts, nulls = list[str](), 0
+    for batch in _rows(source, ("text",)):
+        nulls += batch["text"].null_count()
+        texts += batch["text"].drop_nulls().to_list()
+    return _Text(np.frombuffer("\n".join(texts).encode(), dtype=np.uint8), nulls)
+
+
+def _notes(read: Mapping[str, _Text]) -> tuple[str, ...]:
+    """Return a line for each pool without text, and for each with null texts."""
+    notes = []
+    for name, text in read.items():
+        if text.is_empty:
+            notes.append(f"pool {name!r} is left out: all its texts are empty or null")
+        elif text.nulls:
+            notes.append(f"{text.nulls} rows of pool {name!r} are not trained on, because their text is null")
+    return tuple(notes)
 
 
 def _split(

@@ -85,4 +85,4 @@ def select(
     if runs is not None and frames.in_memory(runs):
         hashes["runs"] = frames.content_hash(frames.frame(runs))
     made_by = artifacts.made_by(recorded, files, seed, hashes)
-    return Selection(choice, inputs.recorded_pools(), compared, pilots, made_by)
+    return Selection(choice, inputs.recorded_pools(), compared, pilots, made_by, inputs.notes)

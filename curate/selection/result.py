@@ -24,6 +24,7 @@ class Selection:
 
     ``choice``: the mixture and what it was compared with. ``pools``: the sources, with tokens and examples on offer.
     ``problem``: the samples. ``pilots``: small runs, if there were any. ``made_by``: arguments and content hashes.
+    ``notes``: the sources that were left out.
     """
 
     choice: MixtureChoice
@@ -31,11 +32,12 @@ class Selection:
     problem: TransportProblem
     pilots: Pilots | None
     made_by: Mapping[str, object]
+    notes: tuple[str, ...] = ()
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What to mind about the chosen mixture, and about the small runs."""
-        return (*self.choice.plan.warnings, *(self.pilots.notes if self.pilots is not None else ()))
+        """What to mind about the chosen mixture and the small runs, and which sources were left out."""
+        return (*self.notes, *self.choice.plan.warnings, *(self.pilots.notes if self.pilots is not None else ()))
 
     def table(self) -> pl.DataFrame:
         """Return one row a source: source, share (of examples), examples."""

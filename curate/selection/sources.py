@@ -23,13 +23,15 @@ TARGET = "the target"  # its name as a pool
 class SelectionInputs:
     """Sources and target as pools to read from, and what to record of them.
 
-    ``files``: all files that are read. ``hashes``: content hashes of tables in memory, by name.
+    ``files``: all files that are read. ``hashes``: content hashes of tables in memory, by name. ``notes``: the sources
+    that were left out.
     """
 
     pools: tuple[Pool, ...]
     target: Pool
     files: tuple[Path, ...]
     hashes: Mapping[str, str]
+    notes: tuple[str, ...] = ()
 
     def recorded_pools(self) -> tuple[Pool, ...]:
         """Return the pools as plan.json holds them: a table in memory has no place on disk."""
@@ -52,16 +54,24 @@ def opened(sources: Sources, target: Table, examples: float) -> Iterator[Selecti
             batches.write(path, [frame])
             paths[name] = str(path)
         if isinstance(sources, Mapping):
-            pools = tuple(_named_pool(name, paths[name], examples) for name in sorted(sources))
+            every = [(name, _named_pool(name, paths[name], examples)) for name in sorted(sources)]
         elif str(sources).endswith(".json"):
-            pools = load_pools(Path(sources))
+            every = [(pool.name, pool) for pool in load_pools(Path(str(sources)))]
         else:
-            pools = _pools_of_files(str(sources), examples)
+            every = _pools_of_files(str(sources), examples)
+        pools = tuple(pool for _, pool in every if pool is not None)
+        empty = [name for name, pool in every if pool is None]
+        if not pools:
+            raise SchemaError(
+                f"all texts of the sources {', '.join(empty[:5])} are empty or null. Give sources with text"
+            )
         on_disk = [pool.where for pool in pools if pool.name not in in_memory]
         on_disk += [] if TARGET in in_memory else [(paths[TARGET],)]
         files = dict.fromkeys(shard.path for where in on_disk for shard in batches.shards(where))
         hashes = {name: frames.content_hash(frame) for name, frame in in_memory.items()}
-        yield SelectionInputs(pools, Pool(TARGET, 1.0, 1, where=(paths[TARGET],)), tuple(files), hashes)
+        target_pool = Pool(TARGET, 1.0, 1, where=(paths[TARGET],))
+        notes = tuple(f"source {name!r} is left out: all its texts are empty or null" for name in empty)
+        yield SelectionInputs(pools, target_pool, tuple(files), hashes, notes)
 
 
 def offers(pools: Sequence[Pool], prices: Mapping[str, float]) -> tuple[Pool, ...]:
@@ -94,21 +104,21 @@ def _price_of_example(pool: Pool) -> float | None:
     return None if pool.cost_per_token is None else pool.cost_per_token * pool.tokens / examples_of(pool)
 
 
-def _named_pool(name: str, path: str, examples: float) -> Pool:
+def _named_pool(name: str, path: str, examples: float) -> Pool | None:
     """Return one source of a mapping; a ``source`` column in its rows does not matter."""
     counts = [count for shard in batches.shards([path]) for count in _counts(shard).values()]
     return _pool(name, [path], counts, examples, filtered=False)
 
 
-def _pools_of_files(sources: str, examples: float) -> tuple[Pool, ...]:
-    """Return a pool for each source that the rows of the files name."""
+def _pools_of_files(sources: str, examples: float) -> list[tuple[str, Pool | None]]:
+    """Return each source that the rows of the files name, with its pool."""
     places: dict[str, list[str]] = {}
     counts: dict[str, list[tuple[int, int]]] = {}
     for shard in batches.shards([sources]):
         for name, count in _counts(shard).items():
             places.setdefault(name, []).append(str(shard.path))
             counts.setdefault(name, []).append(count)
-    return tuple(_pool(name, places[name], counts[name], examples, filtered=True) for name in sorted(places))
+    return [(name, _pool(name, places[name], counts[name], examples, filtered=True)) for name in sorted(places)]
 
 
 def _counts(shard: Shard) -> dict[str, tuple[int, int]]:
@@ -124,11 +134,16 @@ def _counts(shard: Shard) -> dict[str, tuple[int, int]]:
 
 def _pool(
     name: str, places: Sequence[str], counts: Sequence[tuple[int, int]], examples: float, *, filtered: bool
-) -> Pool:
-    """Return a pool that offers ``examples`` examples, with the tokens an example of the samples."""
+) -> Pool | None:
+    """Return a pool that offers ``examples`` examples, with the tokens an example of the samples.
+
+    The result is None if the samples have no tokens.
+    """
     rows = sum(count for _, count in counts)
     if not rows:
         raise SchemaError(f"source {name!r} has no rows: give a few hundred samples of it")
-    tokens = max(1.0, examples * sum(size for size, _ in counts) / rows)
+    if not (total := sum(size for size, _ in counts)):
+        return None
+    tokens = max(1.0, examples * total / rows)
     source = {"source": name} if filtered else None
     return Pool(name=name, tokens=tokens, examples=round(examples), where=tuple(places), filter=source)

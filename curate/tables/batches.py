@@ -6,6 +6,7 @@ faster than lists, and ``pl.Array(Float32, d)`` in a batch.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import repeat
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -35,6 +36,7 @@ __all__ = [
     "columns",
     "cut",
     "finite",
+    "from_table",
     "inputs",
     "keys",
     "record_batches",
@@ -122,13 +124,26 @@ def batches(
     stream = readers.read(shard, names, reading.batch_rows, start=start, document_bytes=reading.document_bytes)
     typed = column_types.converted(stream, shard.path, reading.text_column, start)
     for pieces in cut(typed, reading.batch_rows, size):
-        frame = _frame(pieces[0] if len(pieces) == 1 else pa.concat_batches(pieces), shard, numbers)
+        frame = _frame(pieces[0] if len(pieces) == 1 else pa.concat_batches(pieces), shard.path, numbers)
         if reading.text_column in frame.columns and reading.text_column != "text":
             frame = frame.rename({reading.text_column: "text"})
         frame = _identify(frame, shard, position, identity)
         vectors.check(frame, shard.path, widths)
         yield frame.select(*identity, *needs)
         position += frame.height
+
+
+def from_table(
+    table: pl.DataFrame, names: Sequence[str], where: Path, text_column: str = "text"
+) -> Iterator[pl.DataFrame]:
+    """Yield the columns ``names`` of a table in memory, in the types that batches of files have.
+
+    Raises:
+        SchemaError: for a column of a wrong type, or a value that cannot be used. ``where`` stands for the file.
+    """
+    pieces = table.select(names).rechunk().to_arrow().to_batches(BATCH_ROWS)
+    for batch in column_types.converted(pieces, where, text_column):
+        yield _frame(batch, where, {})
 
 
 def record_batches(shard: Shard, *, rows: int = BATCH_ROWS) -> Iterator[pa.RecordBatch]:
@@ -184,12 +199,12 @@ def _default(name: str, schema: Mapping[str, pl.DataType], shard: Shard, row: pl
     return ((length + (BYTES_PER_TOKEN - 1)) // BYTES_PER_TOKEN).cast(pl.Int64)
 
 
-def _frame(batch: pa.RecordBatch, shard: Shard, dtypes: Mapping[str, str]) -> pl.DataFrame:
+def _frame(batch: pa.RecordBatch, where: Path, dtypes: Mapping[str, str]) -> pl.DataFrame:
     names = batch.schema.names
     plain = [name for name in names if not name.startswith(vectors.PREFIX)]
     frame = pl.DataFrame(pl.from_arrow(batch.select(plain))) if plain else pl.DataFrame()
     embeddings = [
-        vectors.from_arrow(name, batch.column(name), shard.path, dtypes.get(name, vectors.DTYPES[0]))
+        vectors.from_arrow(name, batch.column(name), where, dtypes.get(name, vectors.DTYPES[0]))
         for name in names
         if name.startswith(vectors.PREFIX)
     ]

@@ -1,5 +1,6 @@
 """Accept tables that a user has in memory, from polars, pandas or pyarrow."""
 
+from collections.abc import Mapping
 from io import BytesIO
 from pathlib import Path
 from typing import Protocol, TypeAlias, runtime_checkable
@@ -19,6 +20,13 @@ class ArrowExportable(Protocol):
         ...
 
 
+# Types of polars that Arrow and Parquet do not have, and what to do about a column of each.
+NOT_IN_ARROW: Mapping[pl.DataType | type[pl.DataType], str] = {
+    pl.Int128: "Cast it to Int64, or to String",
+    pl.UInt128: "Cast it to Int64, or to String",
+    pl.Object: "Make it a column of strings or numbers, or leave it out",
+}
+
 Table: TypeAlias = str | Path | pl.DataFrame | pl.LazyFrame | ArrowExportable
 
 
@@ -34,12 +42,20 @@ def frame(table: Table) -> pl.DataFrame:
         SchemaError: for an object that is no table.
     """
     if isinstance(table, pl.LazyFrame):
-        return table.collect()
+        return _exportable(table.collect())
     if isinstance(table, pl.DataFrame):
-        return table
+        return _exportable(table)
     if isinstance(table, ArrowExportable):
-        return pl.DataFrame(table)
+        return _exportable(pl.DataFrame(table))
     raise SchemaError(f"{type(table).__name__} is not a table: give a path, or a polars, pandas or pyarrow table")
+
+
+def _exportable(table: pl.DataFrame) -> pl.DataFrame:
+    """Return a table after checking that Arrow has all its types."""
+    for name, dtype in table.schema.items():
+        if dtype in NOT_IN_ARROW:
+            raise SchemaError(f"column {name} is {dtype}, which files cannot hold. {NOT_IN_ARROW[dtype]}")
+    return table
 
 
 def content_hash(table: pl.DataFrame) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from curate.errors import SchemaError, first_few
 from curate.storage import files, s3
 from curate.storage.files import Listing
+from curate.tables import saved_datasets
 
 FORMATS = (".parquet", ".jsonl", ".jsonl.gz", ".jsonl.zst", ".arrow", ".arrows", ".feather")
 # Outputs add endings such as `.scores.parquet`, and file systems allow 255 bytes in a name.
@@ -159,7 +160,7 @@ def _listed(item: str) -> Listing:
     if not _is_text(item):
         raise SchemaError(f"{printable(item)}: the name is not UTF-8. Rename the file or folder")
     listing = files.listing(item)
-    listing.files = [(path, name) for path, name in listing.files if not _is_dataset_record(name, listing)]
+    listing.files = saved_datasets.only_data(listing.files)
     return listing
 
 
@@ -171,16 +172,6 @@ def printable(name: str) -> str:
 def _is_text(name: str) -> bool:
     """Return whether a name on disk is UTF-8. Python reads other bytes as surrogates, which no table can hold."""
     return not any("\ud800" <= character <= "\udfff" for character in name)
-
-
-def _is_dataset_record(name: str, listing: Listing) -> bool:
-    """Return whether a file is what Hugging Face's ``save_to_disk`` writes beside its Arrow files."""
-    folder, _, base = name.rpartition("/")
-    if base == "dataset_dict.json":
-        return True
-    return base in ("dataset_info.json", "state.json") and any(
-        other.endswith(".arrow") and other.rpartition("/")[0] == folder for _, other in listing.files
-    )
 
 
 def _unusable(shard: Shard) -> str:

@@ -64,6 +64,15 @@ class TrainingSet:
             for draw in self.draws
         )
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Return one line for each pool some of whose rows have no text."""
+        return tuple(
+            f"{draw.without_text} rows of pool {draw.pool!r} are not drawn, because their text is null"
+            for draw in self.draws
+            if draw.without_text
+        )
+
     def record(self) -> dict[str, object]:
         """Return the result as plain values, ready for JSON: the contents of index.json without its origin."""
         return {
@@ -71,6 +80,7 @@ class TrainingSet:
             "left_out": list(self.left_out),
             "pools": self.table().to_dicts(),
             "shards": [{"file": file, "rows": rows, "tokens": tokens} for file, rows, tokens in self.shards],
+            **({"notes": list(self.notes)} if self.notes else {}),
         }
 
     def chart(self) -> "Chart":

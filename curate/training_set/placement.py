@@ -29,7 +29,8 @@ Phases = Sequence[tuple[float, float, int]]
 class PoolDraw:
     """What is drawn of one pool: ``full`` passes over its ``rows``, and ``last`` rows of one more pass.
 
-    ``target`` tokens were planned and ``tokens`` are drawn; ``unique`` are the tokens of one pass.
+    ``target`` tokens were planned and ``tokens`` are drawn; ``unique`` are the tokens of one pass. Of the pool's rows,
+    ``without_text`` more have a null text and are never drawn.
     """
 
     pool: str
@@ -39,6 +40,7 @@ class PoolDraw:
     full: int
     last: int
     tokens: int
+    without_text: int = 0
 
     @property
     def copies(self) -> int:

@@ -7,16 +7,19 @@ A pool's filter, score range and decisions are read once. The text is not read w
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import polars as pl
+import pyarrow.parquet as pq
 
 from curate.errors import SchemaError
 from curate.pool.pool import Pool
-from curate.tables import batches, scored
+from curate.tables import batches, file_format, readers, scored
 from curate.tables.batches import Shard
 from curate.tables.scored import DECISIONS
 
+WITHOUT_TEXT = "without_text"  # the field of the metadata that counts rows whose text is null
 INDEX = {"pool": pl.Int32(), "row": pl.Int64(), "key": pl.UInt64(), "tokens": pl.Int64()}
 
 
@@ -90,26 +93,41 @@ def index_path(folder: Path, number: int) -> Path:
 def write_index(task: IndexTask) -> int:
     """List the rows of each pool in a data file, and return how many; one row group for each pool.
 
-    Columns: pool, row, key = hash(id, pool, seed), tokens.
+    Columns: pool, row, key = hash(id, pool, seed), tokens. Rows whose text is null are not listed, but counted in the
+    metadata: see `without_text`.
     """
     file = task.file
     parts: dict[int, list[pl.DataFrame]] = {number: [] for number, _ in file.pools}
+    nulls = {number: np.zeros(2, np.int64) for number, _ in file.pools}
     # A seed of its own for each pool: pools that share rows draw them in different orders. It follows from the name, so
     # other pools in the plan do not change it.
     seeds = {number: int(batches.keys([pool.name], task.seed)[0]) for number, pool in file.pools}
     start = 0
-    for batch, verdict in _marks(file):
+    for batch, verdict, has_text in _marked(file):
         # A negative count would make the planned tokens unreachable, and times that go backwards.
         if (batch["tokens"] < 0).any():
             raise SchemaError(f"{file.files[-1]} has rows with negative tokens. Score the data again")
         for number, pool in file.pools:
-            rows = np.flatnonzero(verdict.to_numpy() & scored.members(pool, batch))
+            members = verdict.to_numpy() & scored.members(pool, batch)
+            if has_text is not None:
+                lost = members & ~has_text
+                nulls[number] += (lost.sum(), batch["tokens"].to_numpy()[lost].sum())
+                members = members & has_text
+            rows = np.flatnonzero(members)
             ids, tokens = batch["id"].gather(rows), batch["tokens"].gather(rows)
             columns = {"pool": np.full(len(rows), number), "row": rows + start, "key": batches.keys(ids, seeds[number])}
             parts[number].append(pl.DataFrame({**columns, "tokens": tokens}, schema=INDEX))
         start += batch.height
     frames = (pl.concat(frames) for frames in parts.values() if frames)
-    return batches.write(index_path(task.folder, file.number), frames, schema=INDEX)
+    counts = {str(number): count.tolist() for number, count in nulls.items() if count[0]}
+    fields = {WITHOUT_TEXT: counts}
+    return batches.write(index_path(task.folder, file.number), frames, schema=INDEX, fields=fields)
+
+
+def without_text(path: Path) -> dict[int, tuple[int, int]]:
+    """Return the rows and tokens of each pool whose text is null in a data file, from its index."""
+    counts = cast(dict[str, list[int]], file_format.fields(pq.read_metadata(path).metadata).get(WITHOUT_TEXT, {}))
+    return {int(number): (rows, tokens) for number, (rows, tokens) in counts.items()}
 
 
 def _marks(file: DataFile) -> Iterator[tuple[pl.DataFrame, pl.Series]]:
@@ -120,3 +138,14 @@ def _marks(file: DataFile) -> Iterator[tuple[pl.DataFrame, pl.Series]]:
         return
     for batch in batches.batches(file.data, needs):
         yield batch, pl.repeat(True, batch.height, eager=True)
+
+
+def _marked(file: DataFile) -> Iterator[tuple[pl.DataFrame, pl.Series, np.ndarray | None]]:
+    """Yield the batches of `_marks`, each with a mask (n,) of the rows that have a text; None where all have one."""
+    if not readers.may_hold_null(file.data, file.text_column):
+        yield from ((batch, verdict, None) for batch, verdict in _marks(file))
+        return
+    reading = batches.Reading(text_column=file.text_column)
+    texts = batches.batches(file.data, ("text",), reading=reading, identity=())
+    for (batch, verdict), rows in zip(_marks(file), texts, strict=True):
+        yield batch, verdict, rows["text"].is_not_null().to_numpy()

@@ -4,7 +4,7 @@ In: a drawing job. Out: files. A step that finds its files does nothing, so ever
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TypeVar, cast
 
@@ -156,19 +156,29 @@ def _lay_out(job: DrawingJob, number: int, indexes: Sequence[Path]) -> PoolDraw:
     pool, target = job.parts[number].pool, job.parts[number].tokens
     # One pool at a time, so that memory is that of the largest pool.
     index = pl.scan_parquet(list(indexes), glob=False).filter(pl.col("pool") == number).collect()
+    counts = [row_index.without_text(path).get(number, (0, 0)) for path in indexes]
+    null_rows, null_tokens = sum(rows for rows, _ in counts), sum(tokens for _, tokens in counts)
     if index.is_empty():
+        what = f"no rows with text (all {null_rows} texts are null)" if null_rows else "no rows"
         raise SchemaError(
-            f"pool {pool.name!r} has no rows in {', '.join(pool.where)}, and the plan draws {target} tokens from it. "
+            f"pool {pool.name!r} has {what} in {', '.join(pool.where)}, and the plan draws {target} tokens from it. "
             "Make its pools.json again with `curate pools`"
         )
     keys, tokens = index["key"].to_numpy(), index["tokens"].to_numpy()
+    unique = int(tokens.sum())
     # The plan's shares were computed from these counts: if they changed, the plan is for other data.
-    if (total := int(tokens.sum())) != round(pool.tokens):
+    if (total := unique + null_tokens) != round(pool.tokens):
         raise SchemaError(
-            f"pool {pool.name!r} has {total} unique tokens on disk in {len(keys)} rows, but its pools.json says "
-            f"{pool.tokens:.15g} in {pool.examples or '?'}. Run `curate pools` and `curate plan` again"
+            f"pool {pool.name!r} has {total} unique tokens on disk in {len(keys) + null_rows} rows, but its pools.json "
+            f"says {pool.tokens:.15g} in {pool.examples or '?'}. Run `curate pools` and `curate plan` again"
         )
-    draw = placement.plan_draw(pool.name, keys, tokens, target)
+    if not unique:
+        raise SchemaError(
+            f"pool {pool.name!r} has tokens only in rows whose text is null. Write the texts, or leave the pool out"
+        )
+    # One pass stays one pass: no row is repeated in the place of those without text.
+    draw = placement.plan_draw(pool.name, keys, tokens, unique if target == total else target)
+    draw = replace(draw, target=target, without_text=null_rows)
     placement.lay_out(job.folder, number, draw, keys, tokens, job.parts[number].phases)
     return draw
 

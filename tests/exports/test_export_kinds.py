@@ -70,6 +70,10 @@ def test_probabilities_of_datasets_are_of_examples():
         with pytest.raises(SchemaError, match="'a' has no count of examples.*hf:seq_len=N"):
             export("hf").render(Mixture((Part(uncounted, 10, ("a",)),), (), 1e6, "a test"))
         assert read(export("hf:seq_len=5").render(Mixture((Part(uncounted, 10, ("a",)),), (), 1e6, "t")), "hf")
+    # A dummy in the place of the real count would give wrong probabilities.
+    for dummy in (Pool("a", 1e9, 1), Pool("a", 1e6, 10**9)):
+        with pytest.raises(SchemaError, match="'a' has 1e.* tokens in .* examples, which cannot be.*hf:seq_len=N"):
+            export("hf").render(Mixture((Part(dummy, 10, ("a",)),), (), 1e6, "a test"))
 
 
 @given(st.lists(st.integers(1, 10**7), min_size=1, max_size=8))
