@@ -102,13 +102,13 @@ class Said(NamedTuple):
 
 
 Cli = Callable[..., Said]
-PROGRESS = re.compile(r"^[\w ]+ \d+/\d+( \S+/s)?$")
+PROGRESS = re.compile(r"[a-z][a-z ,]* [\d,]+/[\d,]+(\s.*)?")
 
 
 def one_line(said) -> str:
     """Check that a failure says exactly one thing, and return it."""
     assert said.code == 1, said
-    lines = [line for line in said.err.splitlines() if not PROGRESS.match(line)]
+    lines = [line for line in said.err.splitlines() if not PROGRESS.fullmatch(line)]
     assert len(lines) == 1, said.err
     assert lines[0].startswith("curate: ")
     assert "Traceback" not in said.err
