@@ -27,6 +27,15 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("filterwarnings", "ignore:`torch.jit.script` is deprecated:DeprecationWarning")
 
 
+def pytest_terminal_summary(terminalreporter) -> None:
+    """Print what tests recorded as ``counts``, such as the number of faults of the campaign and what was lost."""
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            for name, value in getattr(report, "user_properties", ()):
+                if name == "counts" and getattr(report, "when", "") == "call":
+                    terminalreporter.write_line(value)
+
+
 WORDS = "the of model data a token loses share while every row keeps its own score and pools meet plans".split()
 
 
