@@ -58,6 +58,8 @@ class ReportedPhases:
         phase = self.phases.get(what)
         if phase is None or done < phase.done:  # a phase may come again, as the passes over the data do
             phase = self.phases[what] = ReportedPhase(done, clock)
+        elif done == phase.done >= total:  # its end was shown
+            return
         phase.done = done
         last = done >= total
         if clock - phase.began < QUIET_SECONDS or not (last or clock - phase.shown >= self.every):

@@ -56,6 +56,15 @@ def test_a_phase_that_comes_again_starts_its_clock_again(clock, capsys):
     assert lines_of(capsys) == []
 
 
+def test_the_end_of_a_phase_is_said_once(clock, capsys):
+    with show.progress() as report:
+        report("draws fitted", 0, 4)
+        clock[0] += 3
+        for _ in range(2):
+            report("draws fitted", 4, 4)
+    assert lines_of(capsys) == ["draws fitted 4/4 1.33/s"]
+
+
 def test_the_rate_of_a_continued_job_counts_from_where_it_began(clock, capsys):
     with show.progress() as report:
         report("rows scored", 900, 1000)
@@ -102,9 +111,9 @@ def test_bars_are_drawn_on_stderr_and_leave_it(monkeypatch, capsys):
 
 
 def test_a_report_costs_next_to_nothing():
-    began = time.perf_counter()
+    began = time.process_time()
     with show.progress() as report:
         for done in range(100_000):
             report("rows scored", done, 100_000)
     # 5 microseconds would be 0.5 s in a job that reports 100,000 times; most report a few hundred times.
-    assert time.perf_counter() - began < 0.5
+    assert time.process_time() - began < 0.5
