@@ -33,18 +33,19 @@ def main(
 ) -> None:
     """Describe a data set."""
     from curate.description.describe import describe
-    from pipelines.shared.show import result, warn
+    from pipelines.shared.show import progress, result, warn
 
-    description = describe(
-        data,
-        embedding=embedding,
-        encoder=encoder,
-        text_column=text_column,
-        dtype=dtype,
-        sample=sample,
-        neighbours=neighbours,
-        seed=seed,
-    )
+    with progress():
+        description = describe(
+            data,
+            embedding=embedding,
+            encoder=encoder,
+            text_column=text_column,
+            dtype=dtype,
+            sample=sample,
+            neighbours=neighbours,
+            seed=seed,
+        )
     if out is not None:
         description.save(out)
     warn(description.notes)

@@ -103,29 +103,30 @@ def main(
     """Fit laws."""
     from curate import open_sets, written_names
     from curate.fitting import job
-    from pipelines.shared.show import result, table
+    from pipelines.shared.show import progress, result, table
 
     # The function refuses these too, but on the command line they are wrong usage: exit code 2.
     specs, evals = open_sets.split(law), written_names.names(evaluation or "")
     if message := job.stands_alone(specs, evals, by) or job.metrics_alone(specs, written_names.names(metric), by):
         raise typer.BadParameter(message)
-    report = job.fit(
-        runs,
-        law=law,
-        eval=evaluation,
-        where=where,
-        holdout=holdout,
-        stack=stack,
-        explain=explain,
-        by=by,
-        on=on,
-        metric=metric,
-        target=target,
-        tokens_per_param=tokens_per_param,
-        starts=starts,
-        draws=draws,
-        seed=seed,
-    )
+    with progress():
+        report = job.fit(
+            runs,
+            law=law,
+            eval=evaluation,
+            where=where,
+            holdout=holdout,
+            stack=stack,
+            explain=explain,
+            by=by,
+            on=on,
+            metric=metric,
+            target=target,
+            tokens_per_param=tokens_per_param,
+            starts=starts,
+            draws=draws,
+            seed=seed,
+        )
     report.save(out)
     printed = {name: report.record[name] for name in PRINTED if name in report.record}
     if report.metrics:

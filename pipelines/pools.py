@@ -31,9 +31,10 @@ def main(
 ) -> None:
     """Make pools."""
     from curate.pruning.make_pools import pools as make_pools
-    from pipelines.shared.show import notes, result, table
+    from pipelines.shared.show import notes, progress, result, table
 
-    pools = make_pools(scores, kept=kept, by=by, bins=bins, min_tokens=min_tokens)
+    with progress():
+        pools = make_pools(scores, kept=kept, by=by, bins=bins, min_tokens=min_tokens)
     pools.save(out)
     result(as_json, {**pools.record(), "out": str(out)}, table(pools.table(), 6))
     notes(pools.notes)

@@ -37,9 +37,10 @@ def main(
 ) -> None:
     """Predict losses or a metric."""
     from curate.fitting.predict import predict
-    from pipelines.shared.show import notes, result, table, warn
+    from pipelines.shared.show import notes, progress, result, table, warn
 
-    predictions = predict(fit, runs, level=level, target=target, metric=metric)
+    with progress():
+        predictions = predict(fit, runs, level=level, target=target, metric=metric)
     notes(predictions.notes)
     predictions.save(out)
     rows = predictions.table()

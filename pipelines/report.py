@@ -22,8 +22,9 @@ def main(
 ) -> None:
     """Write the report."""
     from curate.reporting.report import report
-    from pipelines.shared.show import result
+    from pipelines.shared.show import progress, result
 
-    page = report(folder, out)
+    with progress():
+        page = report(folder, out)
     titles = page.table()["title"].to_list()
     result(as_json, {"sections": titles, "out": str(out)}, f"{len(titles)} sections in {out}")

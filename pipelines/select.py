@@ -75,7 +75,7 @@ def main(
     """Choose how many examples to take of each source."""
     from curate.planning.limits import Limits
     from curate.selection.job import select
-    from pipelines.shared.show import result
+    from pipelines.shared.show import progress, result
 
     if not budget >= 1 or not budget.is_integer():  # neither NaN nor infinity is an integer
         raise typer.BadParameter(f"{budget:g} must be a whole number of examples, 1 or more", param_hint="--budget")
@@ -84,22 +84,23 @@ def main(
     )
     flags = {name: value for name, value in context.params.items() if name not in NOT_RECORDED}
     flags["eval"] = flags.pop("evaluation")
-    selection = select(
-        sources,
-        target=target,
-        budget=budget,
-        runs=runs,
-        eval=evaluation,
-        embedding=embedding,
-        encoder=encoder,
-        distance=distance,
-        labels=False if no_labels else None,
-        sample=samples,
-        limits=limits,
-        prices=pairs(price or [], "--price"),
-        seed=seed,
-        arguments=flags,
-    )
+    with progress():
+        selection = select(
+            sources,
+            target=target,
+            budget=budget,
+            runs=runs,
+            eval=evaluation,
+            embedding=embedding,
+            encoder=encoder,
+            distance=distance,
+            labels=False if no_labels else None,
+            sample=samples,
+            limits=limits,
+            prices=pairs(price or [], "--price"),
+            seed=seed,
+            arguments=flags,
+        )
     selection.save(out)
     record = selection.to_json()
     shown = {name: record[name] for name in ("plans", "chosen", "compared")}

@@ -27,6 +27,15 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("filterwarnings", "ignore:`torch.jit.script` is deprecated:DeprecationWarning")
 
 
+def pytest_terminal_summary(terminalreporter) -> None:
+    """Print what tests recorded as ``counts``, such as the number of faults of the campaign and what was lost."""
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            for name, value in getattr(report, "user_properties", ()):
+                if name == "counts" and getattr(report, "when", "") == "call":
+                    terminalreporter.write_line(value)
+
+
 WORDS = "the of model data a token loses share while every row keeps its own score and pools meet plans".split()
 
 
@@ -102,13 +111,13 @@ class Said(NamedTuple):
 
 
 Cli = Callable[..., Said]
-PROGRESS = re.compile(r"^[\w ]+ \d+/\d+( \S+/s)?$")
+PROGRESS = re.compile(r"[a-z][a-z ,]* [\d,]+/[\d,]+(\s.*)?")
 
 
 def one_line(said) -> str:
     """Check that a failure says exactly one thing, and return it."""
     assert said.code == 1, said
-    lines = [line for line in said.err.splitlines() if not PROGRESS.match(line)]
+    lines = [line for line in said.err.splitlines() if not PROGRESS.fullmatch(line)]
     assert len(lines) == 1, said.err
     assert lines[0].startswith("curate: ")
     assert "Traceback" not in said.err

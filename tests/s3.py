@@ -33,7 +33,10 @@ needs_moto = pytest.mark.skipif(
 
 @dataclass
 class Fault:
-    """Break the next ``times`` requests that match: an answer 500 or 503, a stall, a connection cut half way."""
+    """Break the next ``times`` requests that match: an answer 500 or 503, a stall, a connection cut half way.
+
+    ``short`` is an answer that is whole as HTTP, and has half of the bytes that it should have.
+    """
 
     kind: str
     times: int
@@ -142,6 +145,8 @@ class Handler(BaseHTTPRequestHandler):
         if kind == "stall":
             time.sleep(STALL_SECONDS)
         status, headers, data = self.forwarded(body)
+        if kind == "short" and self.command == "GET":
+            data = data[: len(data) // 2]
         self.answer(status, headers, data, cut=kind == "cut")
 
     def forwarded(self, body: bytes) -> tuple[int, list[tuple[str, str]], bytes]:

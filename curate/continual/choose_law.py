@@ -12,6 +12,7 @@ from curate.errors import FitError
 from curate.fitting.boosted import Boosted
 from curate.fitting.fit import Fit, FitOptions
 from curate.fitting.fit_files import fit_named
+from curate.progress import counted
 from curate.runs.continued_runs import Continued
 from curate.runs.recipes import Recipes
 
@@ -105,7 +106,8 @@ def choose(
     Raises:
         FitError: if no law can be fitted. The message gives the reason for the first law.
     """
-    rows = [_compared(spec, continued, evaluation, options) for spec in specs]
+    compared = counted(specs, "laws compared", len(specs))
+    rows = [_compared(spec, continued, evaluation, options) for spec in compared]
     table = pl.DataFrame(rows, schema=SCHEMA).sort("heldout", "law", nulls_last=True)
     best = table.row(0, named=True)
     if best["heldout"] is None:

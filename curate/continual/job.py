@@ -16,6 +16,7 @@ from curate.errors import FitError, SchemaError
 from curate.fitting import run_checks
 from curate.fitting.fit import FitOptions
 from curate.pool.pool import Budget, Pool, read_pools
+from curate.progress import counted
 from curate.runs import continued_runs, run_table
 from curate.runs.continued_runs import Continued
 from curate.runs.predictor import Predictor
@@ -167,7 +168,7 @@ def _ratios(question: Question, general: ChosenLaw, domain: ChosenLaw) -> tuple[
     """Return critical ratios by tolerance, then by budget."""
     ratios = []
     for tolerance in question.tolerances:
-        for budget in question.budgets:
+        for budget in counted(question.budgets, "budgets answered", len(question.budgets)):
             ratio, *rivals = (
                 _ratio(question, fit, domain.fit, budget, tolerance) for fit in (general.fit, *general.rivals)
             )

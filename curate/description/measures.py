@@ -8,6 +8,8 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from curate.progress import report
+
 BLOCK = 1 << 20  # distances in memory at a time: 8 MB
 TAIL = 0.1  # share of the rows, those with the largest ratios, that TwoNN leaves out (Facco et al. 2017)
 SMALLEST_SHARE = 1e-300  # an eigenvalue of 0 counts as this, so that its logarithm is finite
@@ -111,4 +113,5 @@ def _squares(x: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     squares = (centred**2).sum(axis=1)
     for start in range(0, len(x), step := max(1, BLOCK // len(x))):
         rows = np.arange(start, min(start + step, len(x)))
+        report("rows compared with all others", start, len(x))
         yield rows, squares[rows][:, None] + squares - 2 * centred[rows] @ centred.T

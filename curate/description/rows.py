@@ -10,6 +10,7 @@ from typing import TypeAlias
 
 import polars as pl
 
+from curate.progress import counted
 from curate.tables import batches, frames, vectors
 from curate.tables.readers import Head
 from curate.tables.shards import Shard, same_source
@@ -64,7 +65,7 @@ def from_shards(shards: Sequence[Shard], needs: Sequence[str], text_column: str 
     reading = batches.Reading(text_column=text_column, dtype=dtype)
 
     def read(columns: Sequence[str], identity: Sequence[str]) -> Iterator[pl.DataFrame]:
-        for shard in shards:
+        for shard in counted(shards, "files read", len(shards)):
             yield from batches.batches(shard, columns, reading=reading, identity=identity, size=batches.BATCH_BYTES)
 
     labelled = all("label" in batches.columns(shard) for shard in shards)

@@ -17,6 +17,7 @@ from curate.fitting.fit_files import BOOSTED, fit_named
 from curate.fitting.solver.coordinates import Coordinates
 from curate.fitting.solver.multistart import DEFAULTS, FitOptions
 from curate.laws import Law
+from curate.progress import counted
 from curate.runs.predictor import Blend
 from curate.runs.recipes import Recipes
 from curate.runs.run_table import Runs
@@ -109,7 +110,7 @@ def compare(
     measured = np.isfinite(truth)
     predicted: dict[str, np.ndarray] = {}
     records: list[dict[str, object]] = []
-    for spec in specs:
+    for spec in counted(specs, "laws compared", len(specs)):
         row: dict[str, object] = {"law": spec, "parameters": _parameters(spec, len(runs.pools))}
         try:
             log_losses, train_error = _predict_held_out(spec, held_out, options)

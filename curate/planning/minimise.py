@@ -12,6 +12,7 @@ from torch import Tensor
 
 from curate.planning import scipy_solvers
 from curate.planning.regions import Region
+from curate.progress import counted
 
 Objective = Callable[[Tensor, Tensor], Tensor]  # points (k, p) and the rows (k,) of the batch they belong to -> (k,)
 MEMORY = 8  # a step must improve on the largest of so many past values (non-monotone line search; Grippo et al. 1986)
@@ -64,7 +65,7 @@ def minimize(objective: Objective, start: Tensor, region: Region, *, steps: int 
     stalled_steps = torch.zeros(len(start))
     recent_values = current.value[None].repeat(MEMORY, 1)
     step = 0.1 / _size(current.gradient)
-    for iteration in range(steps):
+    for iteration in counted(range(steps), "steps of the search done, at most", steps):
         rows = rows[stalled_steps[rows] < STALL]
         # Only rows that still move are evaluated: late steps are then cheap.
         regions, iterate = region.take(rows), current.take(rows)

@@ -89,7 +89,7 @@ def write_decisions(decided: DecidedColumn, out: Path, progress: Progress) -> Re
 
     for done, shard in enumerate(column.shards, start=1):
         writer.write_whole(files.inside(out, shard.relative + DECISIONS), decisions(shard), SCHEMA)
-        progress("prune", done, len(column.shards))
+        progress("decision files written", done, len(column.shards))
     has_classes = 0 < len(labels.counts) <= removal_table.LARGEST_TABLE
     return Removal(
         by=by,

@@ -52,7 +52,7 @@ def write_kept(
             table = pa.Table.from_batches(part)
             _write(out / f"{stem}-{i:05d}{suffix}", suffix, table)
             total += table.num_rows
-        progress("materialize", done, len(pairs))
+        progress("files of kept rows written", done, len(pairs))
     return total
 
 

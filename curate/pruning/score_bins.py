@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from curate.progress import counted
 from curate.pruning.ranking import cutoffs, histograms
 from curate.pruning.ranking.cutoffs import SORTED_ROWS, Ranking
 from curate.pruning.ranking.histograms import CodedBatch
@@ -33,7 +34,8 @@ class KeptRows:
 
     def frames(self) -> Iterator[pl.DataFrame]:
         """Yield source, tokens and score of the kept rows, batch by batch; a score that is not finite is an error."""
-        for shard in scored.score_files(self.scores):
+        shards = scored.score_files(self.scores)
+        for shard in counted(shards, "score files read", len(shards)):
             for batch, verdict in scored.kept_batches(shard, self.kept, (self.by,) if self.by else ()):
                 frame = batch.filter(verdict)
                 if self.without:

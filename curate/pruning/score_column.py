@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 
 from curate.errors import SchemaError
+from curate.progress import counted
 from curate.pruning import balance, exact_sums
 from curate.pruning.ranking import histograms
 from curate.pruning.ranking.histograms import BatchStream, CodedBatch, Histogram
@@ -56,7 +57,9 @@ class ScoreColumn:
 
     def frames(self, identity: Sequence[str], others: Sequence[str] = ()) -> Iterator[tuple[Shard, pl.DataFrame]]:
         """Yield the score, the column of groups, and the named identity and other columns, batch by batch."""
-        for shard in self.shards:
+        # Of one file there is nothing to count, as where decisions are written file by file.
+        several = len(self.shards) > 1
+        for shard in counted(self.shards, "score files read", len(self.shards)) if several else self.shards:
             for frame in _light(shard, (self.by, *others), self.grouping, identity):
                 yield shard, frame
 
@@ -122,7 +125,7 @@ def look(shards: Sequence[Shard], by: str, grouping: str, *, sign: float, comple
     totals = _Totals()
 
     def batches() -> Iterator[CodedBatch]:
-        for shard in shards:
+        for shard in counted(shards, "score files read", len(shards)):
             for frame in _light(shard, columns, grouping, ()):
                 _check_finite(frame, by, shard)
                 for name in _group_names(frame, grouping).unique(maintain_order=True):

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from curate.errors import SchemaError
+from curate.progress import counted
 from curate.reporting.check import check_section
 from curate.reporting.critical_ratios import critical_ratio_section
 from curate.reporting.fits import fit_sections
@@ -40,7 +41,7 @@ def report(folder: str | Path, out: str | Path | None = None) -> Report:
         SchemaError: if the folder has none of these, or one of them cannot be read.
     """
     path = Path(folder)
-    sections = tuple(section for part in PARTS for section in part(path))
+    sections = tuple(section for part in counted(PARTS, "sections looked for", len(PARTS)) for section in part(path))
     if not sections:
         raise SchemaError(f"{s3.shown(path)} holds none of {FILES}")
     result = Report(path, sections)

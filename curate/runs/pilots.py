@@ -126,12 +126,12 @@ def run(
                 "again, or another --out"
             )
     finished = len(runs) - len(tasks)
-    progress("pilot", finished, len(runs))
+    progress("trainings done", finished, len(runs))
     # A killed job may have left half-written files.
     sweep(folder, ".json")
     tasks.sort(key=lambda task: -task.run.budget.tokens)  # the longest run first, so that no worker waits for it alone
     for done, _ in enumerate((engine or Local()).run(train_one, tasks), start=1):
-        progress("pilot", finished + done, len(runs))
+        progress("trainings done", finished + done, len(runs))
     return pl.DataFrame(list(_records(runs, folder)))
 
 

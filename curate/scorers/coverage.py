@@ -13,6 +13,7 @@ import numpy as np
 import polars as pl
 
 from curate.errors import SchemaError
+from curate.progress import report
 from curate.streaming import tiles
 from curate.streaming.by_id import check_distinct, look_up
 from curate.streaming.scratch import scratch_folder
@@ -182,6 +183,7 @@ def _probed(tiled: Tiles, order: np.ndarray, probing: Probing, embedding: str) -
             drawn = _triangular(_even_points(probes, rng), low[pair], middle[pair], high[pair])
             gains[half] += _gains(tiles.read(tiled, pair.tolist())[:, order].T, drawn, probing.near)
             planes += 1
+            report("planes probed, at most", planes, probing.most_planes(tiled.rows))
         agreement = _agreement(*gains)
         if agreement >= AGREED and not probing.planes:
             break

@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 
 from curate.errors import SchemaError
+from curate.progress import report
 from curate.streaming.by_id import check_distinct, look_up
 from curate.streaming.nearest import neighbours
 from curate.streaming.scratch import ClusterSettings, Spool, clusters, scratch_folder, write_spool
@@ -16,6 +17,7 @@ from curate.tables.batches import Stream, finite
 
 EXACT_ROWS = 20_000  # up to so many rows every row is compared with every other; the work grows with their square
 CLUSTER_SAMPLE, CLUSTER_ITERATIONS = 50_000, 10  # enough for clusters that serve only to look for neighbours
+REPORTED = 1000  # rows between two reports of progress
 
 
 @dataclass(frozen=True)
@@ -125,6 +127,8 @@ def selection(difficulty: np.ndarray, neighbour: np.ndarray, forward: np.ndarray
             continue
         turns[row] = turn
         turn += 1
+        if turn % REPORTED == 0:
+            report("rows put in order", turn, len(turns))
         for other, weight in zip(neighbour[row].tolist(), reverse[row].tolist(), strict=True):
             if turns[other] < 0:
                 x[other] += weight * negative_x

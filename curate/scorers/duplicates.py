@@ -9,6 +9,7 @@ import polars as pl
 import xxhash
 
 from curate.errors import SchemaError
+from curate.progress import counted
 from curate.storage import disk_arrays
 from curate.streaming import equal_keys, minhash, ngrams
 from curate.streaming.by_id import check_distinct, look_up
@@ -176,7 +177,7 @@ def _near_duplicates(stream: Stream, folder: Path, distinct: np.ndarray, setting
     priority = equal_keys.open_numbers(folder / "ids", "<u8")
     candidate = disk_arrays.new_mapped(folder / "candidate", "?", distinct.shape)
     with (folder / "pairs").open("wb") as file:
-        for i in range(2 * settings.bands):
+        for i in counted(range(2 * settings.bands), "bands searched for candidates", 2 * settings.bands):
             column = equal_keys.open_numbers(folder / f"band{i}", "<u8")
             for pairs in equal_keys.pairs(column, numbers, priority, alive=distinct, salt=i):
                 candidate[pairs.ravel()] = True

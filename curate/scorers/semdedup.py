@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 
 from curate.errors import SchemaError
+from curate.progress import counted
 from curate.streaming import kmeans, thinning
 from curate.streaming.by_id import check_distinct, look_up
 from curate.streaming.scratch import ClusterSettings, Spool, clusters, scratch_folder
@@ -184,7 +185,7 @@ def removal_levels(
     visits = np.lexsort((key[assignment.rows], assignment.near))
     visit_edges = np.append(0, np.cumsum(np.bincount(assignment.near, minlength=k)))
     levels = np.zeros(len(key))
-    for c in range(k):
+    for c in counted(range(k), "clusters compared", k):
         members = order[edges[c] : edges[c + 1]]
         visitors = assignment.rows[visits[visit_edges[c] : visit_edges[c + 1]]]
         visitors = visitors[(label[visitors] < c) & (levels[visitors] == 0)]

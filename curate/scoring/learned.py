@@ -15,6 +15,7 @@ import polars as pl
 
 from curate import open_sets
 from curate.errors import Interrupted, SchemaError
+from curate.progress import report
 from curate.scorers import Scorer
 from curate.scoring import specs as scorer_specs
 from curate.scoring.scoring_job import ScoringJob, is_old, recorded
@@ -39,6 +40,7 @@ class LearningInput:
     shards: tuple[Shard, ...]
     digests: Mapping[str, str]
     aside: tuple[str, ...]
+    rows: int | None = None  # of all shards, where the files say how many they have
 
     @property
     def files(self) -> dict[str, InputFile]:
@@ -172,23 +174,37 @@ def _load(spec: str, path: Path) -> Scorer:
 
 def _learn(spec: str, earlier: tuple[Scorer, ...], learning: LearningInput, path: Path) -> Scorer:
     name, options = open_sets.parse(spec)
-    scorer = open_sets.module("scorers", name).learn(_stream(earlier, learning), **options)
+    scorer = open_sets.module("scorers", name).learn(_stream(earlier, learning, name), **options)
     with replacing(path) as temporary, temporary.open("wb") as handle:
         np.savez(handle, allow_pickle=False, **scorer.arrays)
     return cast(Scorer, scorer)
 
 
-def _stream(earlier: tuple[Scorer, ...], learning: LearningInput) -> Stream:
+def scorer_words(name: str) -> str:
+    """Return a scorer's name as words for progress: ``class prototypes``. The user's own scorers have no such name."""
+    return name.replace("_", " ") if name.replace("_", "").isalpha() else "from the data"
+
+
+def _stream(earlier: tuple[Scorer, ...], learning: LearningInput, name: str) -> Stream:
     """Return the function that gives a scorer its batches, with the columns that earlier scorers add."""
     added = {column for scorer in earlier for column in scorer.schema}
+    counts = "rows" if learning.rows else "files"
+    words, total = f"{counts} read to learn {scorer_words(name)}", learning.rows or len(learning.shards)
 
     def stream(needs: Sequence[str]) -> Iterator[pl.DataFrame]:
         # Columns that earlier scorers add are not read but computed, from the columns that those scorers read.
         others = (name for name in needs if name not in added and name not in batches.IDENTITY)
         wanted = tuple(dict.fromkeys((*inputs(earlier), *others)))
-        for shard in learning.shards:
+        rows = 0
+        report(words, 0, total)
+        for done, shard in enumerate(learning.shards, start=1):
             reading = learning.job.reading
             for batch in batches.batches(shard, wanted, reading=reading, size=batches.BATCH_BYTES):
                 yield apply(earlier, batch)
+                rows += batch.height
+                if learning.rows:
+                    report(words, rows, total)
+            if not learning.rows:
+                report(words, done, total)
 
     return stream

@@ -8,7 +8,7 @@ from typing import Literal
 from curate.engines import Engine
 from curate.engines.local import Local
 from curate.errors import SchemaError
-from curate.progress import Progress, silent
+from curate.progress import Progress, counted, reporting, silent
 from curate.scorers import Scorer
 from curate.scoring import learned, preflight, run, specs, table_input, worker
 from curate.scoring.inferred_options import inferred
@@ -81,7 +81,8 @@ def score(
     heads = _inspect(job)
     todo = _begin(job, restart=restart)
     bad = dict(heads.bad)
-    ready = _prepare(job, bad, engine, progress, fresh=len(todo) == len(shards))
+    with reporting(progress):
+        ready = _prepare(job, bad, heads, engine, fresh=len(todo) == len(shards))
     # Both records come before the first score file, so that an interrupted job can be continued and `curate status`
     # can show it.
     job.save(paths)
@@ -131,7 +132,7 @@ def _begin(job: ScoringJob, *, restart: bool) -> set[str]:
 
 
 def _prepare(
-    job: ScoringJob, bad: dict[str, str], engine: Engine, progress: Progress, *, fresh: bool
+    job: ScoringJob, bad: dict[str, str], heads: Preflight, engine: Engine, *, fresh: bool
 ) -> tuple[Scorer, ...]:
     """Return the scorers, ready to score. Those that learn do so on the good shards.
 
@@ -146,9 +147,7 @@ def _prepare(
         earlier = tuple(map(specs.build, job.specs[:first_learner]))
         vectors = specs.vectors_read(job.specs)
         checks = [replace(run.task(job, shard, earlier), also=vectors) for shard in good]
-        progress("check", 0, len(checks))
-        for done, outcome in enumerate(engine.run(worker.check_task, checks), start=1):
-            progress("check", done, len(checks))
+        for outcome in counted(engine.run(worker.check_task, checks), "files checked", len(checks)):
             if outcome.reason is None:
                 digests[outcome.shard] = outcome.digest
             else:
@@ -156,4 +155,6 @@ def _prepare(
         good = [shard for shard in good if shard.relative not in bad]
         if bad and not good:
             raise SchemaError(next(iter(bad.values())))
-    return learned.prepare(LearningInput(job, tuple(good), digests, tuple(sorted(bad))), fresh=fresh)
+    rows = [heads.heads[shard.relative].rows for shard in good]
+    total = None if None in rows else sum(count for count in rows if count is not None)
+    return learned.prepare(LearningInput(job, tuple(good), digests, tuple(sorted(bad)), total), fresh=fresh)

@@ -6,11 +6,12 @@ environment (``AWS_*``); pyarrow reads the credentials, this module does not. An
 complete.
 """
 
+import io
 import mmap
 import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,15 +19,16 @@ from typing import TYPE_CHECKING
 
 from curate.errors import CurateError, SchemaError
 from curate.storage import disk_errors, listing
+from curate.storage.retries import ShortAnswer, again, attempts
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from pyarrow.fs import FileInfo, S3FileSystem
 
-# Attempts for one request. With the growing waits of the AWS SDK they take some 40 s. AWS_MAX_ATTEMPTS overrides it.
-ATTEMPTS = "8"
 CONNECT_SECONDS = 10.0  # a store that is reachable at all connects within a second or two
 SCHEME = "s3:"
+MARK_BYTES = 16  # random bytes by which a short answer is recognised
+SMALL_BYTES = 5 << 20  # an object up to this size is sent in one request
 # Variables whose values are blanked out in error messages.
 SECRETS = ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_ACCESS_KEY_ID")
 
@@ -112,24 +114,90 @@ def identity(path: Path) -> str:
 
 
 def opened(path: Path) -> "pa.NativeFile":
-    """Open an object for reading, at any offset."""
-    with _named(path):
-        return _store().open_input_file(_key(path))
+    """Open an object for reading, at any offset. Reads that fail for the moment are repeated."""
+    import pyarrow as pa
+
+    return pa.PythonFile(ObjectReader(path), mode="r")
 
 
 def read(path: Path) -> bytes:
     """Return all bytes of an object."""
-    with _named(path), _store().open_input_file(_key(path)) as file:
-        return bytes(file.read(file.size()))
+    with ObjectReader(path) as file:
+        return file.read()
+
+
+class ObjectReader(io.RawIOBase):
+    """An object as a file that is read at any offset; every read is one request, repeated where it fails."""
+
+    def __init__(self, path: Path) -> None:
+        """Ask for the size of the object.
+
+        Raises:
+            FileNotFoundError: if there is no such object.
+        """
+        self._path, self._position = path, 0
+        with _named(path):
+            self._file = again(lambda: _store().open_input_file(_key(path)))
+        self._size = self._file.size()
+
+    def readable(self) -> bool:
+        """Return True."""
+        return True
+
+    def seekable(self) -> bool:
+        """Return True."""
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Go to an offset from the start, the present position or the end; return the position."""
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._size}[whence]
+        self._position = base + offset
+        return self._position
+
+    def tell(self) -> int:
+        """Return the position."""
+        return self._position
+
+    def read(self, size: int = -1) -> bytes:
+        """Return the next ``size`` bytes, or all that follow."""
+        remaining = max(0, self._size - self._position)
+        count = remaining if size is None or size < 0 else min(size, remaining)
+
+        def request() -> bytes:
+            # pyarrow does not tell a short answer from a whole one: it returns zeros for what is missing. So the end of
+            # the buffer is marked with random bytes, and an answer that leaves the mark in place was short. A whole
+            # answer has the same bytes by chance once in 2^128; a single byte is taken for short once in 256, and read
+            # again.
+            buffer, mark = bytearray(count), os.urandom(min(count, MARK_BYTES))
+            buffer[-len(mark) :] = mark
+            self._file.seek(self._position)
+            self._file.readinto(buffer)
+            if buffer.endswith(mark):
+                raise ShortAnswer(f"AWS Error: fewer than {count} bytes were sent")
+            return bytes(buffer)
+
+        with _named(self._path):
+            answer = again(request) if count else b""
+        self._position += len(answer)
+        return answer
+
+    def close(self) -> None:
+        """Close the object."""
+        if not self.closed:
+            self._file.close()
+        super().close()
 
 
 def remove(path: Path) -> None:
     """Remove an object, or everything under a prefix, if it exists."""
     with _named(path):
+        # A request whose answer was lost has removed the object: then it is gone at the second attempt.
         if exists(path):
-            _store().delete_file(_key(path))
+            with suppress(FileNotFoundError):
+                again(lambda: _store().delete_file(_key(path)))
         elif _below(path):
-            _store().delete_dir(_key(path))
+            with suppress(FileNotFoundError):
+                again(lambda: _store().delete_dir(_key(path)))
 
 
 @contextmanager
@@ -145,11 +213,20 @@ def replacing(path: Path) -> Iterator[Path]:
 def put(source: Path, path: Path) -> None:
     """Upload a local file as an object.
 
-    A small file takes one request; a larger one is sent in parts, which the store then joins.
+    A small file takes one request; a larger one is sent in parts, which the store then joins. An upload that fails for
+    the moment is begun again: nothing is seen of it before it is complete.
     """
-    with _named(path), source.open("rb") as handle:
-        sink = _store().open_output_stream(_key(path))
-        if source.stat().st_size:
+    with _named(path):
+        again(lambda: _upload(source, path))
+
+
+def _upload(source: Path, path: Path) -> None:
+    with source.open("rb") as handle:
+        size = source.stat().st_size
+        # A stream that may still become one request writes what it has when it is dropped after an error: an empty
+        # object in the place of a large one. A stream of parts is only joined when it is complete.
+        sink = _store(one_request=size <= SMALL_BYTES).open_output_stream(_key(path))
+        if size:
             # One write for the whole file: an error between two writes would close the stream, and closing
             # would complete an object that holds only a part.
             with mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
@@ -194,26 +271,31 @@ def _key(path: Path) -> str:
 
 def _head(path: Path) -> dict[str, str]:
     """Return the headers of an object, names in small letters. This takes one request."""
-    with _named(path), _store().open_input_stream(_key(path)) as stream:
-        return {str(k).lower(): v.decode().strip('"') for k, v in (stream.metadata() or {}).items()}
+
+    def headers() -> dict[str, str]:
+        with _store().open_input_stream(_key(path)) as stream:
+            return {str(k).lower(): v.decode().strip('"') for k, v in (stream.metadata() or {}).items()}
+
+    with _named(path):
+        return again(headers)
 
 
 def _below(folder: Path) -> "list[FileInfo]":
     from pyarrow.fs import FileSelector
 
     selector = FileSelector(_key(folder), recursive=True, allow_not_found=True)
-    return [info for info in _store().get_file_info(selector) if info.is_file]
+    return [info for info in again(lambda: _store().get_file_info(selector)) if info.is_file]
 
 
-def _store() -> "S3FileSystem":
+def _store(*, one_request: bool = True) -> "S3FileSystem":
+    """Return the connection. With ``one_request``, a small object is written in one request, else always in parts."""
     endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or ""
     region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or ""
-    attempts = int(os.environ.get("AWS_MAX_ATTEMPTS", ATTEMPTS))
-    return _connected(endpoint, region, attempts, os.environ.get("AWS_ACCESS_KEY_ID", ""))
+    return _connected(endpoint, region, attempts(), one_request, os.environ.get("AWS_ACCESS_KEY_ID", ""))
 
 
 @lru_cache(maxsize=4)
-def _connected(endpoint: str, region: str, attempts: int, _user: str) -> "S3FileSystem":
+def _connected(endpoint: str, region: str, max_attempts: int, one_request: bool, _user: str) -> "S3FileSystem":
     """Return a connection, which finds its credentials itself. The user name only tells connections apart."""
     from pyarrow.fs import AwsStandardS3RetryStrategy, S3FileSystem
 
@@ -223,7 +305,7 @@ def _connected(endpoint: str, region: str, attempts: int, _user: str) -> "S3File
         scheme=scheme if separator else "https",
         region=region or None,
         connect_timeout=CONNECT_SECONDS,
-        retry_strategy=AwsStandardS3RetryStrategy(max_attempts=attempts),
+        retry_strategy=AwsStandardS3RetryStrategy(max_attempts=max_attempts),
         background_writes=False,
-        allow_delayed_open=True,
+        allow_delayed_open=one_request,
     )

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from curate.errors import SchemaError
+from curate.progress import counted
 
 BLOCK = 2048  # rows compared at a time; up to 4096 of them, sums of rows are exact in float32 as well
 START_ROWS = 8  # rows for each centre from which the first centres are drawn
@@ -84,7 +85,7 @@ def learn(blocks: Blocks, start: np.ndarray, *, rows: int, iterations: int) -> C
     """
     centres, k = start, len(start)
     early, early_share = iterations - max(1, round(iterations * LATE)), min(1.0, EARLY_ROWS * k / rows)
-    for i in range(iterations):
+    for i in counted(range(iterations), "rounds of clustering done", iterations):
         centres = _moved(*_sums(blocks(early_share if i < early else 1.0), centres), centres)
     # the last move changed which rows are nearest, so count the rows of the final centres
     sums, counts = _sums(blocks(1.0), centres)
@@ -151,7 +152,7 @@ def best_start(points: np.ndarray, k: int, *, iterations: int, count: int, seed:
         yield from (points[low : min(low + BLOCK, rows)] for low in range(0, rows, BLOCK))
 
     best, best_cosines = points[:0], -np.inf
-    for run in range(count):
+    for run in counted(range(count), "starts of clustering compared", count):
         learned = learn(blocks, plus_plus(points, k, (seed, run)), rows=len(points), iterations=iterations)
         cosines = float((learned.sums * learned.centres).sum())
         if cosines > best_cosines:

@@ -118,7 +118,7 @@ def put_in_order(job: DrawingJob) -> tuple[tuple[PoolDraw, ...], np.ndarray]:
     indexes = [row_index.index_path(job.folder, file.number) for file in job.data_files]
     unindexed = [file for file, index in zip(job.data_files, indexes, strict=True) if not index.is_file()]
     tasks = [IndexTask(file, job.folder, job.seed) for file in unindexed]
-    job.run("count", row_index.write_index, tasks, total=len(job.data_files))
+    job.run("files counted", row_index.write_index, tasks, total=len(job.data_files))
     pools = [pl.read_parquet(index, columns=["pool"], glob=False)["pool"] for index in indexes]
     # Files are read in a fixed order, so the running sum gives each file its stretch of every pool's rows.
     rows = np.array([np.bincount(pool, minlength=len(job.parts)) for pool in pools])
@@ -142,8 +142,8 @@ def write(job: DrawingJob, draws: Sequence[PoolDraw], starts: np.ndarray) -> Non
         for file in job.data_files
         if not shuffle.spill_path(job.folder, file.number).is_file()
     ]
-    job.run("scatter", shuffle.scatter, spills, total=len(job.data_files))
-    job.run("write", shuffle.gather, missing(job, draws), total=shards)
+    job.run("files sorted into parts", shuffle.scatter, spills, total=len(job.data_files))
+    job.run("shards written", shuffle.gather, missing(job, draws), total=shards)
 
 
 def _placed(job: DrawingJob, draws: Sequence[PoolDraw]) -> bool:

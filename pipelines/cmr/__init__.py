@@ -109,34 +109,35 @@ def main(
     from curate.continual.job import cmr
     from curate.pool.pool import parse_budget
     from pipelines.cmr.words import text
-    from pipelines.shared.show import result
+    from pipelines.shared.show import progress, result
 
     if (compute is None) != (share is None):
         raise typer.BadParameter("--compute and --share go together")
-    ratios = cmr(
-        runs,
-        general=general,
-        domain=domain,
-        pool=pool,
-        tolerance=_numbers(tolerance, "--tolerance"),
-        relative=relative,
-        budgets=None if budget is None else [parse_budget(item) for item in budget.split(",")],
-        pools=pools,
-        replay="best" if replay == ["best"] else pairs(replay or [], "--replay") or None,
-        start_loss=pairs(start_loss or [], "--start-loss"),
-        laws=None if law is None else open_sets.split(law),
-        largest=largest,
-        width=width,
-        limited=None if limited is None else parse_budget(limited),
-        compute=[] if compute is None else _numbers(compute, "--compute"),
-        share=share,
-        published=published,
-        where=where,
-        starts=starts,
-        draws=draws,
-        seed=seed,
-        arguments={name: value for name, value in context.params.items() if name not in NOT_RECORDED},
-    )
+    with progress():
+        ratios = cmr(
+            runs,
+            general=general,
+            domain=domain,
+            pool=pool,
+            tolerance=_numbers(tolerance, "--tolerance"),
+            relative=relative,
+            budgets=None if budget is None else [parse_budget(item) for item in budget.split(",")],
+            pools=pools,
+            replay="best" if replay == ["best"] else pairs(replay or [], "--replay") or None,
+            start_loss=pairs(start_loss or [], "--start-loss"),
+            laws=None if law is None else open_sets.split(law),
+            largest=largest,
+            width=width,
+            limited=None if limited is None else parse_budget(limited),
+            compute=[] if compute is None else _numbers(compute, "--compute"),
+            share=share,
+            published=published,
+            where=where,
+            starts=starts,
+            draws=draws,
+            seed=seed,
+            arguments={name: value for name, value in context.params.items() if name not in NOT_RECORDED},
+        )
     ratios.save(out)
     if fits is not None:
         ratios.save_fits(fits)

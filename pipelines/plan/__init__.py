@@ -94,25 +94,26 @@ def main(
 
     from curate.fitting.plan_job import plan
     from pipelines.plan import options as read
-    from pipelines.shared.show import result
+    from pipelines.shared.show import progress, result
 
     budgets = read.budgets(budget, frontier, params)
-    plans = plan(
-        fit,
-        pools,
-        budgets,
-        limits=read.limits(max_epochs, min_weight, max_weight, fixed, group, ordered, money),
-        target=read.target(target),
-        pareto=read.two_evals(pareto),
-        robust=robust,
-        prior=read.prior(prior, pools, budgets),
-        strength=strength,
-        within=within,
-        draws=draws,
-        keep_curve=keep_curve,
-        metric=metric,
-        seed=seed,
-    )
+    with progress():
+        plans = plan(
+            fit,
+            pools,
+            budgets,
+            limits=read.limits(max_epochs, min_weight, max_weight, fixed, group, ordered, money),
+            target=read.target(target),
+            pareto=read.two_evals(pareto),
+            robust=robust,
+            prior=read.prior(prior, pools, budgets),
+            strength=strength,
+            within=within,
+            draws=draws,
+            keep_curve=keep_curve,
+            metric=metric,
+            seed=seed,
+        )
     arguments = {name: value for name, value in options.items() if name not in ("out", "seed", "as_json")}
     plans = replace(plans, origin=replace(plans.origin, arguments=arguments))
     plans.save(out)

@@ -2,10 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 from torch.func import grad_and_value, vmap
+
+from curate.progress import report
 
 # The longest step in one coordinate. Most coordinates are logarithms, so this is a factor of 20: far enough to leave a
 # bad start, short enough that one step cannot overflow the exponential of a law.
@@ -86,26 +89,33 @@ def least_squares(
     steps: int = 200,
     tol: float = 1e-9,
     chunk: int = 256,
+    what: str = "starting points fitted",
 ) -> LeastSquaresSolution:
     """Minimise sum_j weights_j huber(predict(u, rows_j) - target_j) + prior for every problem.
 
     Each step solves (J'WJ + damping diag) d = -J'Wr with Huber's weights W (iteratively reweighted least squares). It
     is kept only if the objective falls. A problem has converged when the last step that was kept changed its objective
-    by less than the share ``tol``. ``chunk`` problems are solved at a time, which bounds the memory.
+    by less than the share ``tol``. ``chunk`` problems are solved at a time, which bounds the memory. ``what`` names the
+    problems for progress.
     """
     threads = torch.get_num_threads()
     # One thread: sums then have a fixed order, so that a fit is the same on every machine, and such small matrices
     # gain nothing from more.
     torch.set_num_threads(1)
     try:
-        parts = [
-            _solve_chunk(predict, rows, problems.part(slice(i, i + chunk)), steps=steps, tol=tol)
-            for i in range(0, len(problems.start), chunk)
-        ]
+        parts = []
+        for i in range(0, len(problems.start), chunk):
+            solved = partial(_report_solved, what, i, len(problems.start))
+            part = problems.part(slice(i, i + chunk))
+            parts.append(_solve_chunk(predict, rows, part, steps=steps, tol=tol, solved=solved))
     finally:
         torch.set_num_threads(threads)
     fields = LeastSquaresSolution.__dataclass_fields__
     return LeastSquaresSolution(*(torch.cat([getattr(part, name) for part in parts]) for name in fields))
+
+
+def _report_solved(what: str, before: int, total: int, count: int) -> None:
+    report(what, before + count, total)
 
 
 def jacobian(predict: Predict, points: Tensor, rows: Rows) -> tuple[Tensor, Tensor]:
@@ -118,8 +128,15 @@ def jacobian(predict: Predict, points: Tensor, rows: Rows) -> tuple[Tensor, Tens
 
 
 def _solve_chunk(
-    predict: Predict, rows: Rows, problems: LeastSquaresProblems, *, steps: int, tol: float
+    predict: Predict,
+    rows: Rows,
+    problems: LeastSquaresProblems,
+    *,
+    steps: int,
+    tol: float,
+    solved: Callable[[int], None],
 ) -> LeastSquaresSolution:
+    """Solve the problems together. ``solved`` is called after each step with the number that have converged."""
     per_row = vmap(predict, in_dims=(None, 0))
 
     def values(points: Tensor) -> Tensor:
@@ -130,6 +147,7 @@ def _solve_chunk(
     damping = torch.full((len(point),), FIRST_DAMPING, dtype=point.dtype)
     objective = problems.objective(point, values(point) - problems.target)
     converged = torch.zeros(len(point), dtype=torch.bool)
+    solved(0)
     for _ in range(steps):
         part, current = problems.part(active), point[active]
         slopes, predicted = jacobian(predict, current, rows)
@@ -145,8 +163,10 @@ def _solve_chunk(
         converged[active[done]] = True
         # Problems that are solved leave the batch: the slow ones then cost no more than themselves.
         active = active[~done]
+        solved(len(point) - len(active))
         if len(active) == 0:
             break
+    solved(len(point))
     return LeastSquaresSolution(point, objective, converged)
 
 

@@ -107,11 +107,18 @@ class FitPasses:
         )
 
     def solve(
-        self, problems: least_squares.LeastSquaresProblems, *, tol: float = 1e-9, steps: int = 200
+        self,
+        problems: least_squares.LeastSquaresProblems,
+        *,
+        tol: float = 1e-9,
+        steps: int = 200,
+        what: str = "starting points fitted",
     ) -> least_squares.LeastSquaresSolution:
         """Solve problems over these runs, as many at a time as memory allows."""
         chunk = chunk_size(len(self.recipes), self.coordinates.size, self.coordinates.pools)
-        return least_squares.least_squares(self.predict, self.recipes.rows, problems, steps=steps, tol=tol, chunk=chunk)
+        return least_squares.least_squares(
+            self.predict, self.recipes.rows, problems, steps=steps, tol=tol, chunk=chunk, what=what
+        )
 
     def delta(self, noise: Tensor) -> Tensor:
         """Return Huber's delta for (m,) noises."""
@@ -203,7 +210,7 @@ class FitPasses:
             centre=repeated(centre),
             precision=repeated((drawn_noise[..., None] / minima.width[:, None]) ** 2 * self.options.prior),
         )
-        solution = self.solve(problems, tol=DRAW_TOL, steps=DRAW_STEPS)
+        solution = self.solve(problems, tol=DRAW_TOL, steps=DRAW_STEPS, what="bootstrap draws fitted")
         objective = solution.objective.reshape(m, each, b)
         points = solution.point.reshape(m, each, b, -1)
         return points.take_along_dim(objective.argmin(dim=1)[:, None, :, None], dim=1)[:, 0]

@@ -18,6 +18,7 @@ from curate.planning.plan import Plan
 from curate.planning.regions import Region
 from curate.planning.search import PlanningProblem
 from curate.pool.pool import Pool
+from curate.progress import counted
 from curate.runs.predictor import Predictor
 
 HALVINGS = 12  # of the way to a share's bound: ranges are exact to 1/4096 of it, on the inner side
@@ -79,7 +80,7 @@ def _farthest_shares(problem: PlanningProblem, w: Tensor, bounds: Tensor, within
     ceiling = search.values(problem, loss, w) + within
     inner, outer, start = w[rows, pool].clone(), bounds.clone(), w.clone()
     share = outer.clone()  # the bound itself comes first: it is often near-optimal
-    for _ in range(HALVINGS + 1):
+    for _ in counted(range(HALVINGS + 1), "steps to the ends of the ranges done", HALVINGS + 1):
         low, high = problem.region.low.clone(), problem.region.high.clone()
         low[rows, pool] = high[rows, pool] = share
         region = Region(low, high, problem.region.rows, problem.region.limits)
