@@ -1,6 +1,6 @@
 """Boosted trees as an entry of ``laws`` in fit.json, and back."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import cast
 
@@ -11,6 +11,7 @@ from curate.errors import SchemaError
 from curate.fitting import fit as fits
 from curate.fitting.boosted import Boosted, TreeOptions
 from curate.runs.recipes import Recipes
+from curate.shown import shortened
 
 
 def to_json(boosted: Boosted) -> dict[str, object]:
@@ -53,6 +54,7 @@ def from_json(record: Mapping[str, object]) -> Boosted:
         runs = cast(Mapping[str, list[float]], record["runs"])
         unique = cast(list[list[float | None]], runs["unique"])
         unlimited = [[np.inf if x is None else x for x in row] for row in unique]
+        _check_lengths(runs, len(cast(list[str], record["pools"])))
         columns = [runs["weights"], runs["tokens"], runs["params"], unlimited]
         columns += [] if runs["distance"] is None else [runs["distance"]]
         base = record["base"]
@@ -70,4 +72,14 @@ def from_json(record: Mapping[str, object]) -> Boosted:
             ranges={name: (ends[0], ends[1]) for name, ends in ranges.items()},
         )
     except (AttributeError, LookupError, TypeError, ValueError, OverflowError, RuntimeError) as error:
-        raise SchemaError(f"this is no boosted fit ({type(error).__name__}: {error}). Run `curate fit` again") from None
+        raise SchemaError(f"this is no boosted fit ({shortened(str(error))}). Run `curate fit` again") from None
+
+
+def _check_lengths(runs: Mapping[str, Sequence[object]], pools: int) -> None:
+    """Check that all columns have as many rows, and that each run has a share and unique tokens of every pool."""
+    # Columns of unequal lengths would pair the loss of one run with the mixture of another.
+    if len(lengths := {len(column) for column in runs.values() if column is not None}) > 1:
+        raise ValueError(f"the columns of runs have {min(lengths)} to {max(lengths)} rows")
+    for name in ("weights", "unique"):
+        if wrong := [i for i, row in enumerate(cast(Sequence[Sequence[float]], runs[name])) if len(row) != pools]:
+            raise ValueError(f"runs.{name}[{wrong[0]}] has not one number for each of the {pools} pools")

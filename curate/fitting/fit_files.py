@@ -147,6 +147,9 @@ def from_json(record: Record) -> FittedLaw:
     if len(members) == 1:
         return members[0]
     weights = tuple(float(cast(float, law["weight"])) for law in laws)
+    for name in {member.eval for member in members}:
+        if not any(w for w, member in zip(weights, members, strict=True) if member.eval == name):
+            raise ValueError(f"the weights of all laws of {name} are 0")
     return Blend(tuple(cast(list[Fit], members)), weights, str(record["eval"]))
 
 
@@ -265,4 +268,5 @@ def _metrics_alone(path: Path, metrics: Mapping[str, MetricCurve]) -> str:
 
 def broken(path: Path, error: Exception) -> SchemaError:
     """Return the error of a file that is not a fit, or was changed by hand."""
-    return SchemaError(f"{path} is not a fit.json ({shortened(str(error))}). Run `curate fit` again")
+    reason = f"it lacks {error}" if isinstance(error, KeyError) else shortened(str(error))
+    return SchemaError(f"{path} is not a fit.json ({reason}). Run `curate fit` again")

@@ -6,9 +6,11 @@ from pathlib import Path
 import polars as pl
 
 from curate import charts
+from curate.errors import SchemaError
 from curate.reporting import records
 from curate.reporting.html_page import Section
 from curate.reporting.records import CheckRecord
+from curate.storage import s3
 
 COLUMNS = ("mixture", "predicted", "low", "high", "measured", "inside")
 
@@ -18,6 +20,11 @@ def check_section(folder: Path) -> Iterator[Section]:
     record = records.read(folder, "check", CheckRecord)
     if record is None:
         return
+    names = [str(row["mixture"]) for row in record["rows"]]
+    if "plan" not in names or len(set(names)) < 2:
+        raise SchemaError(
+            f"{s3.shown(folder)}/check.json compares {', '.join(names)}: it needs the mixture plan and one other"
+        )
     frame = pl.DataFrame(record["rows"]).select(COLUMNS)
     text = (
         f"The plan and the baselines were trained on {record['tokens']:.3g} tokens, more than any pilot saw. Blue: "

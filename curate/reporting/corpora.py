@@ -28,7 +28,8 @@ def corpora_section(record: Values) -> Section:
     corpora = {str(law["corpus"]): fits.from_json(law) for law in laws}
     crossings = pl.DataFrame(cast(list[Values], record.get("crossings", [])), schema=CROSSING_SCHEMA)
     rows = cast(list[Mapping[str, object]], record.get("curves", []))
-    curves = pl.DataFrame(rows)
+    names = ("flops", "corpus", "loss", "low", "high")
+    curves = pl.DataFrame([{name: row[name] for name in names} for row in rows], infer_schema_length=None)
     text = (
         f"The law {laws[0]['law']} was fitted to the runs of each {record['by']} alone. Lines: predicted "
         f"loss.{record['eval']}, nats per token, with the 90 % interval of a new run. "

@@ -53,15 +53,18 @@ def _parts(fitted: FittedLaw) -> Mapping[str, Predictor]:
 
 def _target(record: Values) -> str | None:
     """Return the target whose distances were fitted, if the fit was told which."""
-    made_by = cast(Mapping[str, Mapping[str, str | None]], record.get("made_by", {}))
-    return made_by.get("arguments", {}).get("target")
+    made_by = cast(Mapping[str, Mapping[str, object]], record.get("made_by", {}))
+    target = made_by.get("arguments", {}).get("target")
+    return target if isinstance(target, str) else None
 
 
 def _comparison(record: Values) -> list[pl.DataFrame]:
     """Return the comparison of laws as a table; the fits of cmr and old files have none."""
     rows = cast(list[Values], record.get("compared", []))
-    frame = pl.DataFrame(rows)
-    return [frame.select(name for name in SCHEMA if name in frame.columns)] if rows else []
+    names = [name for name in SCHEMA if any(name in row for row in rows)]
+    schema = {name: SCHEMA[name] for name in names}
+    frame = pl.DataFrame([{name: row.get(name) for name in names} for row in rows], schema=schema)
+    return [frame] if rows else []
 
 
 def _drawn(fitted: Predictor, runs: Runs, evaluation: str, name: str) -> tuple[str, list[Chart]]:

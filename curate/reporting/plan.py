@@ -50,7 +50,7 @@ def _certainty(record: PlanRecord, shares: pl.DataFrame) -> Section:
 
 
 def _keep(keep: KeptBins, several: bool) -> Section:
-    curve = pl.DataFrame(keep["curve"])
+    curve = pl.DataFrame(keep["curve"], infer_schema_length=None, strict=False)
     text = records.sentences(keep.get("changes", []))
     return Section("Plan: how much data to keep", text, [charts.kept(curve)] if several else [], [curve])
 

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
+from math import isfinite
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -17,7 +18,9 @@ from curate.progress import Progress, silent
 from curate.runs import pilot_design, run_table, trainer_data
 from curate.runs.pilot_design import DESIGNS, PlannedRun, design
 from curate.runs.run_table import Runs
+from curate.storage import schema
 from curate.storage.files import sweep, text_hash, write_text
+from curate.storage.forms.jobs import PilotForm
 from curate.tables.frames import Table
 from curate.trainers import Trainer
 
@@ -120,7 +123,7 @@ def run(
             path.unlink(missing_ok=True)
         if not path.is_file():
             tasks.append(PilotTask(planned, trainer, path, spec))
-        elif json.loads(path.read_text(encoding="utf-8"))["spec"] != spec:
+        elif finished_run(path)["spec"] != spec:
             raise Interrupted(
                 f"{path} is a finished run of another design or of other data: give --restart to train all runs "
                 "again, or another --out"
@@ -140,7 +143,8 @@ def train_one(task: PilotTask) -> str:
     planned = task.run
     returned = task.trainer.train(planned.weights, planned.budget, seed=planned.seed, unique=planned.unique)
     try:
-        losses = {str(name): float(loss) for name, loss in returned.items()}
+        # JSON has no NaN: a loss that could not be measured is null.
+        losses = {str(name): x if isfinite(x := float(loss)) else None for name, loss in returned.items()}
     except (AttributeError, TypeError, ValueError):
         raise CurateError(
             f"trainer {type(task.trainer).__name__}: train must return the loss of each eval, as {{'web': 2.5}}; it "
@@ -150,9 +154,19 @@ def train_one(task: PilotTask) -> str:
     return planned.run
 
 
+def finished_run(path: Path) -> PilotForm:
+    """Read what was trained and measured in one finished run.
+
+    Raises:
+        SchemaError: if the file is damaged.
+    """
+    remedy = "delete it to train this run again"
+    return schema.check(schema.load(path, remedy), PilotForm, str(path), remedy)
+
+
 def _records(runs: Sequence[PlannedRun], folder: Path) -> Iterator[dict[str, object]]:
     for planned in runs:
-        losses = json.loads((folder / f"{planned.run}.json").read_text(encoding="utf-8"))["losses"]
+        losses = finished_run(folder / f"{planned.run}.json")["losses"]
         yield (
             {
                 "run": planned.run,

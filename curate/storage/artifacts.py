@@ -113,7 +113,8 @@ def load(path: Path, *kinds: str) -> dict[str, object]:
     """
     maker = KINDS[kinds[0]].remedy.partition("with ")[2]
     missing = f"; make it with {maker}" if maker.startswith("`") else ""
-    record = schema.load(path, "make it again, or give another file", missing=missing)
+    remedy = KINDS[kinds[0]].remedy if len(kinds) == 1 else "make it again, or give another file"
+    record = schema.load(path, remedy, missing=missing)
     return check(record, s3.shown(path), *kinds)
 
 

@@ -12,12 +12,14 @@ from pathlib import Path
 from typing import cast
 
 from curate import __version__
-from curate.errors import Interrupted
-from curate.storage import files
+from curate.errors import Interrupted, SchemaError
+from curate.storage import files, schema
 from curate.storage.files import content_hash, write_text
+from curate.storage.forms.jobs import EntryForm, SetAsideForm
 
 FOLDER = "_curate"  # inside the output folder; `files.listed` skips names that start with "_"
 QUARANTINE = "quarantine"
+DAMAGED = "delete it to redo its shard"
 FORMAT = 2  # entries of format 1 have no number; their `config` also covers the source code of scorers
 Work = tuple[str, Path, Path]  # shard, input, output
 
@@ -219,13 +221,11 @@ def _read(path: Path) -> ManifestEntry | None:
 
 
 def _json(path: Path) -> Mapping[str, object]:
+    form = SetAsideForm if QUARANTINE in path.parts else EntryForm
     try:
-        record = json.loads(files.read_text(path))
-    except ValueError as error:
-        raise Interrupted(f"{path} is damaged ({error}): delete it to redo its shard") from None
-    if not isinstance(record, dict):
-        raise Interrupted(f"{path} is damaged (no JSON object): delete it to redo its shard")
-    return cast(Mapping[str, object], record)
+        return schema.check(schema.load(path, DAMAGED), cast(type[Mapping[str, object]], form), str(path), DAMAGED)
+    except SchemaError as error:
+        raise Interrupted(str(error)) from None
 
 
 def _write(path: Path, record: Mapping[str, object]) -> None:

@@ -7,6 +7,7 @@ from msgspec import Meta
 from curate.storage.forms.numbers import (
     Count,
     Filled,
+    MadeByForm,
     NotNegative,
     Number,
     Parameter,
@@ -46,7 +47,7 @@ class LawForm(TypedDict, total=False):
     rows: Count
     ranges: dict[str, tuple[Number, Number]]
     heldout: dict[str, Scalar] | None
-    weight: Number
+    weight: NotNegative
     corpus: str
     run: str
     r2: Number
@@ -132,8 +133,8 @@ class CrossingForm(TypedDict):
     worse: str
     better: str
     flops: Positive
-    low: Positive
-    high: Positive
+    low: Positive | None
+    high: Positive | None
     share: Share
 
 
@@ -145,6 +146,7 @@ class CorpusPointForm(TypedDict, total=False):
     loss: Required[Number]
     low: Required[Number]
     high: Required[Number]
+    best: str
 
 
 class BestShareForm(TypedDict):
@@ -173,4 +175,4 @@ class FitForm(LawForm, total=False):
     curves: list[CorpusPointForm]
     best_shares: list[BestShareForm]
     largest_kept: Positive
-    made_by: dict[str, object]
+    made_by: MadeByForm

@@ -4,7 +4,7 @@ from typing import Annotated, Required, TypedDict
 
 from msgspec import Meta
 
-from curate.storage.forms.numbers import Count, Filled, NotNegative, PathText
+from curate.storage.forms.numbers import Count, Filled, Number, PathText
 
 
 class InputForm(TypedDict, total=False):
@@ -80,8 +80,33 @@ class DescriptionForm(TypedDict, total=False):
     rows: Required[Count]
 
 
+class EntryForm(TypedDict, total=False):
+    """The record of one shard in one step."""
+
+    step: Required[str]
+    shard: Required[str]
+    input: Required[str]
+    size: Required[Count]
+    stamp: Required[str]
+    config: Required[str]
+    version: str
+    rows: Required[Count | None]
+    format: int
+    columns: list[str]
+    spans: list[list[Count | None]]
+
+
+class SetAsideForm(TypedDict, total=False):
+    """Why a shard was set aside."""
+
+    step: Required[str]
+    shard: Required[str]
+    reason: Required[str]
+    stamp: Required[str]
+
+
 class PilotForm(TypedDict):
     """A finished small run: a hash of what was trained, and its losses."""
 
     spec: Filled
-    losses: dict[str, NotNegative]
+    losses: dict[str, Number | None]

@@ -1,6 +1,6 @@
 """The types of single values, with their ranges."""
 
-from typing import Annotated
+from typing import Annotated, TypedDict
 
 from msgspec import Meta
 
@@ -21,3 +21,12 @@ PathText = Annotated[str, Meta(min_length=1, pattern=r"\A[^\x00]*\Z")]
 Filled = Annotated[str, Meta(min_length=1)]
 Interval = tuple[Number, Number, Number]  # value, low, high
 Scalar = Number | str | bool | None
+
+
+class MadeByForm(TypedDict, total=False):
+    """How an artefact was made."""
+
+    version: str
+    seed: int
+    arguments: dict[str, object]
+    inputs: dict[str, str]

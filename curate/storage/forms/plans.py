@@ -4,7 +4,7 @@ from typing import Annotated, Required, TypedDict
 
 from msgspec import Meta
 
-from curate.storage.forms.numbers import Filled, Interval, NotNegative, Number, Positive, Scalar, Share
+from curate.storage.forms.numbers import Filled, Interval, MadeByForm, NotNegative, Number, Positive, Share
 from curate.storage.forms.pools import PoolForm
 
 
@@ -59,10 +59,24 @@ class EventForm(TypedDict, total=False):
     said: str
 
 
+class KeptBinsForm(TypedDict, total=False):
+    """What keeping some of the bins gives at one budget."""
+
+    tokens: Required[Positive]
+    params: Number
+    bins: Required[Number]
+    kept: Required[Share]
+    loss: Required[Number]
+    low: Required[Number]
+    high: Required[Number]
+    votes: Required[Share]
+    chosen: Required[bool]
+
+
 class KeepForm(TypedDict, total=False):
     """How much of the data to keep."""
 
-    curve: Required[Annotated[list[dict[str, Scalar]], Meta(min_length=1)]]
+    curve: Required[Annotated[list[KeptBinsForm], Meta(min_length=1)]]
     changes: list[EventForm]
 
 
@@ -75,7 +89,7 @@ class PlansForm(TypedDict, total=False):
     crossings: list[EventForm] | None
     front: list[FrontForm]
     keep: KeepForm
-    made_by: dict[str, object]
+    made_by: MadeByForm
 
 
 PhaseForm = TypedDict(
@@ -92,7 +106,7 @@ class ScheduleForm(TypedDict, total=False):
     pools: list[PoolForm]
     warnings: list[str]
     limits: list[str]
-    made_by: dict[str, object]
+    made_by: MadeByForm
 
 
 class RatioForm(TypedDict, total=False):
@@ -116,7 +130,7 @@ class RatiosForm(TypedDict, total=False):
     ratios: Required[Annotated[list[RatioForm], Meta(min_length=1)]]
     warnings: list[str]
     limits: list[str]
-    made_by: dict[str, object]
+    made_by: MadeByForm
 
 
 class CheckedMixtureForm(TypedDict):

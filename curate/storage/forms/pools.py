@@ -4,7 +4,7 @@ from typing import Annotated, Required, TypedDict
 
 from msgspec import Meta
 
-from curate.storage.forms.numbers import Filled, NotNegative, Number, PathText, Positive
+from curate.storage.forms.numbers import Filled, MadeByForm, NotNegative, Number, PathText, Positive
 
 
 class PoolForm(TypedDict, total=False):
@@ -25,4 +25,4 @@ class PoolsForm(TypedDict, total=False):
     """The content of pools.json."""
 
     pools: Required[Annotated[list[PoolForm], Meta(min_length=1)]]
-    made_by: dict[str, object]
+    made_by: MadeByForm
