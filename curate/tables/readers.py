@@ -18,7 +18,7 @@ from curate.storage import s3
 from curate.tables.cutting import string_bytes, string_columns
 from curate.tables.formats import ipc_rows, json_rows, parquet_rows
 from curate.tables.reading import DOCUMENT_BYTES, Request
-from curate.tables.shards import Shard
+from curate.tables.shards import Shard, ending
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def fields(shard: Shard) -> Mapping[str, object]:
     Raises:
         SchemaError: if the file cannot be read, or has a format from a newer curate.
     """
-    if shard.kind != ".parquet":
+    if ending(shard.path.name) != ".parquet":
         return {}
     with _named(shard):
         return parquet_rows.fields(shard)
@@ -82,7 +82,7 @@ def fields(shard: Shard) -> Mapping[str, object]:
 
 def may_hold_null(shard: Shard, column: str) -> bool:
     """Return whether a column may hold a null, by what the file says about it. No row is read."""
-    if shard.kind != ".parquet":
+    if ending(shard.path.name) != ".parquet":
         return True
     with _named(shard):
         return parquet_rows.may_hold_null(shard, column)
@@ -90,9 +90,12 @@ def may_hold_null(shard: Shard, column: str) -> bool:
 
 def _reader(shard: Shard) -> ModuleType:
     """Return the module that reads a kind of file."""
-    if shard.kind == ".parquet":
+    kind = ending(shard.path.name)
+    if kind == ".parquet":
         return parquet_rows
-    return ipc_rows if shard.kind in (".arrow", ".feather") else json_rows
+    if kind in (".arrow", ".feather"):
+        return ipc_rows
+    return json_rows
 
 
 def _check_text(batch: pa.RecordBatch, request: Request, position: int) -> None:
