@@ -9,7 +9,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from curate.errors import CurateError, SchemaError
+from curate.errors import CurateError, SchemaError, first_few
 from curate.tables import readers, vectors
 from curate.tables.shards import shards
 
@@ -61,7 +61,7 @@ def _table(path: str, dtype: str) -> tuple[Mapping[str, int], np.ndarray]:
         names = [name for name in columns if name.startswith(vectors.PREFIX)]
         if len(names) != 1 or "id" not in columns:
             raise SchemaError(
-                f"{shard.path} needs a column id and exactly one emb.<name>; its columns are {', '.join(columns)}"
+                f"{shard.path} needs a column id and exactly one emb.<name>; its columns are {first_few(columns)}"
             )
         numbers = vectors.dtypes(shard, columns, names, dtype).get(names[0], vectors.DTYPES[0])
         for batch in readers.read(shard, ["id", names[0]], 4096):

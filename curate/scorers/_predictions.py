@@ -9,11 +9,10 @@ from urllib.parse import unquote
 import numpy as np
 import polars as pl
 
-from curate.errors import SchemaError
+from curate.errors import SchemaError, first_few
 
 FLOOR = 1e-12  # a probability below it counts as this, so that its logarithm is finite
 SLACK = 1e-2  # how far the sum of a row of probabilities may be from 1: float16 and rounded text come this far
-SHOWN_NAMES = 5  # class names that a message lists
 
 
 def columns(epochs: str | int, logits: bool) -> tuple[str, ...]:
@@ -143,14 +142,14 @@ def labels(batch: pl.DataFrame, classes: str, width: int) -> np.ndarray:
 def _numbers_of_names(batch: pl.DataFrame, names: list[str], width: int) -> np.ndarray:
     if len(names) != width:
         raise SchemaError(
-            f"classes= names {len(names)} classes ({_listed(names)}) and the columns have {width}. Name all, in the "
+            f"classes= names {len(names)} classes ({first_few(names)}) and the columns have {width}. Name all, in the "
             "order of the columns: classes=a+b+c"
         )
     column = batch["label"]
     numbers = column.cast(pl.String).replace_strict(names, range(width), default=-1, return_dtype=pl.Int64)
     if (missing := numbers < 0).any():
         raise SchemaError(
-            f"label {column.filter(missing)[0]!r} is not among the classes {_listed(names)}{_first(batch, missing)}"
+            f"label {column.filter(missing)[0]!r} is not among the classes {first_few(names)}{_first(batch, missing)}"
         )
     return numbers.to_numpy()
 
@@ -158,8 +157,3 @@ def _numbers_of_names(batch: pl.DataFrame, names: list[str], width: int) -> np.n
 def _first(batch: pl.DataFrame, bad: pl.Series) -> str:
     places = bad.arg_true()
     return f", the first with id {batch['id'][int(places[0])]!r}" if "id" in batch.columns and len(places) else ""
-
-
-def _listed(names: list[str]) -> str:
-    rest = len(names) - SHOWN_NAMES
-    return ", ".join(names[:SHOWN_NAMES]) + (f" and {rest} more" if rest > 0 else "")

@@ -12,7 +12,7 @@ import polars as pl
 import pyarrow as pa
 import xxhash
 
-from curate.errors import SchemaError
+from curate.errors import SchemaError, first_few
 from curate.tables import readers, vectors
 from curate.tables.cutting import cut
 from curate.tables.readers import Head, head
@@ -73,7 +73,9 @@ def require(shard: Shard, needs: Sequence[str], shard_head: Head | None = None) 
             hint = "Score with the scorer that makes it, before any scorer that reads it, or name another column"
         elif (score := f"score.{missing[0]}") in present:
             hint = f"Did you mean {score}?"
-        raise SchemaError(f"{shard.path} has no column {missing[0]!r}; it has {', '.join(present)}. {hint}")
+        raise SchemaError(
+            f"{shard.path} has no column {missing[0]!r}; it has {first_few(present, near=missing[0])}. {hint}"
+        )
 
 
 def batches(

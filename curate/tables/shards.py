@@ -63,7 +63,7 @@ class Inputs:
 def ending(name: str) -> str:
     """Return the ending of a file's name that tells its format, in small letters; empty if no job reads it."""
     # The longest one: `.jsonl.gz` is not `.gz`, and capitals do not matter.
-    fitting = (known for known in FORMATS if name.lower().endswith(known))
+    fitting = (suffix for suffix in FORMATS if name.lower().endswith(suffix))
     return max(fitting, key=len, default="")
 
 

@@ -297,10 +297,27 @@ def test_what_hugging_face_writes_beside_its_arrow_files_is_no_data(folder):
     [
         ([], ""),
         (["a"], "a"),
-        (list("abcdef"), "a, b, c, d, e, f"),
-        (list("abcdefg"), "a, b, c, d, e and 2 more"),
-        (range(2000), "0, 1, 2, 3, 4 and 1,995 more"),
+        (list("abcdefghi"), "a, b, c, d, e, f, g, h, i"),
+        (list("abcdefghij"), "a, b, c, d, e, f, g, h and 2 more"),
+        (range(2000), "0, 1, 2, 3, 4, 5, 6, 7 and 1,992 more"),
     ],
 )
 def test_the_first_few_of_many_names(names, text):
     assert first_few(names) == text
+
+
+def test_of_a_long_list_the_names_most_like_a_misspelled_one_come_first():
+    names = [f"pool{i:04d}" for i in range(2000)] + ["webster"]
+    assert first_few(names, near="webstre").startswith("webster, pool0000, ")
+
+
+def test_messages_do_not_list_two_thousand_pools(cli, folder):
+    pools = [{"name": f"pool{i:04d}", "tokens": 1e6, "where": ["data"]} for i in range(2000)]
+    pools.append({"name": "webster", "tokens": 1e6, "where": ["data"]})
+    Path("pools.json").write_text(json.dumps({"pools": pools}))
+    words = ["schedule", "pools.json", "--method", "two-stage", "--tokens", 1e6, "--out", "s.json"]
+    said = cli(*words, "--main", "uniform", "--anneal", "webstre=1")
+    line = one_line(said)
+    assert "the pools are webster, pool0000" in line
+    assert "1,993 more" in line
+    assert len(line) < 400
