@@ -1,6 +1,7 @@
 """Errors that a user can act on. Each message says what is wrong, where, and what to change."""
 
 from collections.abc import Iterable
+from difflib import get_close_matches
 
 
 class CurateError(Exception):
@@ -23,17 +24,19 @@ class Interrupted(CurateError):
     """A job cannot be continued. The message says what changed, and which flag starts over."""
 
 
-SHOWN = 5  # names that a message shows: more do not fit on its line
+SHOWN = 8  # names that a message shows: more do not fit on its line
 
 
-def first_few(names: Iterable[object], shown: int = SHOWN) -> str:
+def first_few(names: Iterable[object], *, near: str = "", separator: str = ", ") -> str:
     """Return the first names of a list, and how many more there are: ``a, b, c and 1,997 more``.
 
-    Every message that joins names uses this, since a job may have thousands of pools, files or columns.
+    Every message that joins names uses this, since a job may have thousands of pools, files or columns. Of a long list
+    the names most like ``near`` come first, so that a user who misspelled a name sees the right one.
     """
     texts = [str(name) for name in names]
-    rest = len(texts) - shown
     # One more name takes no more room than the words "and 1 more".
-    if rest <= 1:
-        return ", ".join(texts)
-    return f"{', '.join(texts[:shown])} and {rest:,} more"
+    if len(texts) <= SHOWN + 1:
+        return separator.join(texts)
+    alike = get_close_matches(near, texts, n=SHOWN, cutoff=0.6) if near else []
+    shown = [*alike, *(text for text in texts[: 2 * SHOWN] if text not in alike)][:SHOWN]
+    return f"{separator.join(shown)} and {len(texts) - SHOWN:,} more"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from curate.errors import first_few
 from pipelines.shared.flags import Json, Out, Seed
 
 if TYPE_CHECKING:
@@ -73,7 +74,8 @@ def _paths(items: list[str], names: "Collection[str]") -> dict[str, list[str]]:
             paths["{pool}"] = [item]
         else:
             raise typer.BadParameter(
-                f"{item!r} is not POOL=PATH with a pool of the plan ({', '.join(sorted(names))}), nor the only PATH "
+                f"{item!r} is not POOL=PATH with a pool of the plan "
+                f"({first_few(sorted(names), near=item)}), nor the only PATH "
                 "with {pool} in it",
                 param_hint="--path",
             )

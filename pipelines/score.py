@@ -63,7 +63,7 @@ def main(
         raise typer.BadParameter("only --engine ray has one", param_hint="--address")
     document_bytes = int(max_document_mb * 2**20)
     if dry_run:
-        expected = forecast(data, scorer, Reading(text_column, document_bytes=document_bytes, dtype=dtype))
+        expected = forecast(data, scorer, Reading(text_column, document_bytes=document_bytes, dtype=dtype), out)
         result(as_json, expected.record(), str(expected))
         return
     runner = Ray(workers or 0, address) if engine == "ray" else Local(workers or 1)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from curate.continual import share_path, under_ceiling
 from curate.continual.share_path import SharePath
-from curate.errors import SchemaError
+from curate.errors import SchemaError, first_few
 from curate.planning import extrapolation
 from curate.pool.pool import Budget, Pool
 from curate.runs.predictor import Predictor
@@ -174,8 +174,8 @@ def _largest_examined(general: Predictor, domain: Predictor, pool: str, largest:
     """Return the largest share to examine, after a check that both fits know the same pools."""
     if general.pools != domain.pools or pool not in general.pools:
         raise SchemaError(
-            f"pool {pool!r}: the fits of general and domain loss know {', '.join(general.pools)} and "
-            f"{', '.join(domain.pools)}; fit both on the same runs, and name one of their pools"
+            f"pool {pool!r}: the fits of general and domain loss know {first_few(general.pools, near=pool)} and "
+            f"{first_few(domain.pools, near=pool)}; fit both on the same runs, and name one of their pools"
         )
     fitted = min(fit.ranges[f"share of {pool}"][1] for fit in (general, domain))
     examined = fitted if largest is None else largest

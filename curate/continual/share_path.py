@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from curate.errors import SchemaError
+from curate.errors import SchemaError, first_few
 from curate.planning import minimise
 from curate.planning.regions import Region
 from curate.pool.pool import Budget, Pool
@@ -92,7 +92,8 @@ def unique_tokens(names: Sequence[str], pools: Sequence[Pool]) -> Tensor:
     sizes = {pool.name: pool.tokens for pool in pools}
     if unknown := sorted(set(sizes) - set(names)):
         raise SchemaError(
-            f"no pool {unknown[0]!r} in the fit: it knows {', '.join(names)}. Use the same names in pools and fit"
+            f"no pool {unknown[0]!r} in the fit: it knows {first_few(names, near=unknown[0])}. Use the "
+            f"same names in pools and fit"
         )
     return torch.tensor([sizes.get(name, torch.inf) for name in names], dtype=torch.float64)
 
@@ -102,7 +103,7 @@ def _rest(names: Sequence[str], pool: str, unique: Tensor, proportions: Mapping[
     if proportions is not None:
         if unmatched := sorted(set(proportions) ^ (set(names) - {pool})):
             raise SchemaError(
-                f"replay proportions: {', '.join(unmatched)} on one side only, the proportions or the fit. Give one "
+                f"replay proportions: {first_few(unmatched)} on one side only, the proportions or the fit. Give one "
                 f"proportion for each pool of the fit except {pool}"
             )
         rest = torch.tensor([proportions.get(name, 0.0) for name in names], dtype=torch.float64)

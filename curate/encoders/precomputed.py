@@ -9,7 +9,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from curate.errors import CurateError, SchemaError
+from curate.errors import CurateError, SchemaError, first_few
 from curate.tables import batches, readers, vectors
 from curate.tables.reading import Reading
 from curate.tables.shards import shards
@@ -62,7 +62,7 @@ def _table(path: str, dtype: str) -> tuple[Mapping[str, int], np.ndarray]:
         names = [name for name in columns if name.startswith(vectors.PREFIX)]
         if len(names) != 1 or "id" not in columns:
             raise SchemaError(
-                f"{shard.path} needs a column id and exactly one emb.<name>; its columns are {', '.join(columns)}"
+                f"{shard.path} needs a column id and exactly one emb.<name>; its columns are {first_few(columns)}"
             )
         for batch in batches.batches(shard, names, reading=Reading(dtype=dtype), identity=("id",)):
             ids += batch["id"].to_list()

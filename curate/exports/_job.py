@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, cast
 import polars as pl
 
 from curate import open_sets
-from curate.errors import SchemaError
+from curate.errors import SchemaError, first_few
 from curate.exports._contract import Export
 from curate.pool import mixture as mixtures
 from curate.pool.mixture import Mixture
@@ -56,9 +56,9 @@ class Exported:
         """What to check before training: pools left out, guessed paths, an unusual file name."""
         notes = []
         if self.mixture.left_out:
-            notes.append(f"left out, no tokens: {', '.join(self.mixture.left_out)}")
+            notes.append(f"left out, no tokens: {first_few(self.mixture.left_out)}")
         if self.guessed:
-            notes.append(f"paths guessed for {', '.join(self.guessed)}: say where they lie with --path POOL=PATH")
+            notes.append(f"paths guessed for {first_few(self.guessed)}: say where they lie with --path POOL=PATH")
         if self.path and self.path.suffix != self.suffix:
             notes.append(f"note: such a file is usually named {self.path.with_suffix(self.suffix).name}")
         return tuple(notes)
@@ -138,10 +138,13 @@ def _paths(paths: str | Mapping[str, str | Sequence[str]] | None, mixture: Mixtu
     chosen = {PATTERN: paths} if isinstance(paths, str) else dict(paths)
     names = [*(part.pool.name for part in mixture.parts), *mixture.left_out]
     if unknown := [name for name in chosen if name not in (*names, PATTERN)]:
-        raise SchemaError(f"a path for pool {unknown[0]!r}: the pools of the plan are {', '.join(sorted(names))}")
+        raise SchemaError(
+            f"a path for pool {unknown[0]!r}: the pools of the plan are {first_few(sorted(names), near=unknown[0])}"
+        )
     shared = chosen.pop(PATTERN, ())
     patterns = (shared,) if isinstance(shared, str) else tuple(shared)
     if missing := [pattern for pattern in patterns if PATTERN not in pattern]:
         raise SchemaError(f"the path {missing[0]!r} for all pools has no {PATTERN} in it")
-    everywhere = {name: tuple(p.replace(PATTERN, name) for p in patterns) for name in names if patterns}
-    return everywhere | {name: (path,) if isinstance(path, str) else tuple(path) for name, path in chosen.items()}
+    own = {name: (path,) if isinstance(path, str) else tuple(path) for name, path in chosen.items()}
+    others = [part.pool.name for part in mixture.parts if patterns and part.pool.name not in own]
+    return own | {name: tuple(mixtures.filled(pattern, name) for pattern in patterns) for name in others}

@@ -68,4 +68,7 @@ def _where(part: Part) -> dict[str, object]:
         )
     if "://" not in part.paths[0]:
         return {"local": part.paths[0]}
-    return {"remote": part.paths[0], "local": f"streaming-cache/{quote(part.pool.name, safe='')}"}
+    name = quote(part.pool.name, safe="")
+    # A name of dots alone would be the folder itself, or the one above it.
+    cache = name if name.strip(".") else name.replace(".", "%2E")
+    return {"remote": part.paths[0], "local": f"streaming-cache/{cache}"}

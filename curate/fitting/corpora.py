@@ -8,11 +8,11 @@ import polars as pl
 import torch
 from torch import Tensor
 
-from curate.errors import SchemaError
+from curate.errors import SchemaError, first_few
 from curate.fitting.fit import Fit, fit
 from curate.fitting.solver.multistart import DEFAULTS, FitOptions
 from curate.runs.recipes import Recipes
-from curate.runs.run_table import Runs, check, listed
+from curate.runs.run_table import Runs, check
 
 GRID = 200  # compute points between which crossings are located
 TOKENS_PER_PARAM = 20.0  # along the curves, about compute-optimal (Hoffmann et al. 2022)
@@ -51,7 +51,9 @@ def fit_each(runs: Runs, by: str, spec: str, evaluation: str, *, options: FitOpt
         FitError: if the runs of a corpus cannot determine the law.
     """
     if by not in runs.frame.columns:
-        raise SchemaError(f"no column {by!r} to compare by. {runs.origin} has the columns {listed(runs.frame.columns)}")
+        raise SchemaError(
+            f"no column {by!r} to compare by. {runs.origin} has the columns {first_few(runs.frame.columns)}"
+        )
     fits = {}
     parts = runs.frame.partition_by(by, as_dict=True)
     for (name,), part in sorted(parts.items(), key=lambda item: str(item[0])):

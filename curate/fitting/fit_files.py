@@ -13,7 +13,7 @@ from typing import TypeAlias, cast
 import numpy as np
 
 from curate import open_sets
-from curate.errors import SchemaError
+from curate.errors import SchemaError, first_few
 from curate.fitting import boosted, boosted_json
 from curate.fitting import fit as fits
 from curate.fitting.boosted import Boosted, TreeOptions
@@ -245,7 +245,8 @@ def named_metric(metrics: Mapping[str, MetricCurve], name: str, source: str) -> 
     """
     if name not in metrics:
         raise SchemaError(
-            f"{source} has no curve of metric.{name}; its metrics are {', '.join(metrics) or 'none'}. Fit the curve "
+            f"{source} has no curve of metric.{name}; its metrics are "
+            f"{first_few(metrics, near=name) or 'none'}. Fit the curve "
             f"together with the laws: curate fit RUNS --law LAW --eval EVAL --metric {name}"
         )
     return metrics[name]

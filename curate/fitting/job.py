@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from curate import open_sets, written_names
-from curate.errors import SchemaError
+from curate.errors import SchemaError, first_few
 from curate.fitting import compare, corpora, explanation, fit_files, run_checks, stacking
 from curate.fitting import fit as fits
 from curate.fitting.boosted import Boosted
@@ -109,7 +109,7 @@ def _evals(runs: Runs, names: str | Sequence[str] | None) -> tuple[str, ...]:
         return runs.evals
     if not names:
         raise SchemaError(
-            f"{runs.origin} has the evals {run_table.listed(runs.evals) or 'none'}. Choose one or more with --eval "
+            f"{runs.origin} has the evals {first_few(runs.evals) or 'none'}. Choose one or more with --eval "
             f"NAME[,NAME...], or all with --eval {ALL_EVALS}"
         )
     return tuple(written_names.names(names) if isinstance(names, str) else names)

@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 
-from curate.errors import FitError, SchemaError
+from curate.errors import FitError, SchemaError, first_few
 from curate.fitting.solver.multistart import MAD_TO_SIGMA
 from curate.runs.predictor import Blend, Predictor
 from curate.runs.run_table import Runs
@@ -45,7 +45,7 @@ def check(runs: Runs) -> tuple[str, ...]:
         )
     unused = [name for name, column in zip(runs.pools, weights.T, strict=True) if not column.any()]
     if unused:
-        notes += (f"no run uses {', '.join(unused)}: nothing is known of {'it' if len(unused) == 1 else 'them'}",)
+        notes += (f"no run uses {first_few(unused)}: nothing is known of {'it' if len(unused) == 1 else 'them'}",)
     return notes
 
 

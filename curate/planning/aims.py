@@ -13,7 +13,7 @@ import torch
 from scipy.special import betainc
 from torch import Tensor
 
-from curate.errors import SchemaError
+from curate.errors import SchemaError, first_few
 from curate.runs import predictor
 from curate.runs.predictor import Blend, Predictor
 from curate.runs.recipes import Recipes
@@ -148,7 +148,7 @@ def weighted(fit: Predictor, weights: Mapping[str, float]) -> Predictor:
     """
     parts = {part.eval: part for part in evals(fit)}
     if missing := sorted(set(weights) - set(parts)):
-        raise SchemaError(f"the fit has no eval {missing[0]!r}; it has {', '.join(parts)}")
+        raise SchemaError(f"the fit has no eval {missing[0]!r}; it has {first_few(parts, near=missing[0])}")
     total = sum(weights.values())
     if not (0 < total < inf) or min(weights.values()) < 0:
         raise SchemaError(f"weights of evals {dict(weights)} must be at least 0 and not all 0")

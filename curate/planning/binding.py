@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from curate.errors import first_few
 from curate.planning import aims, extrapolation, feasible, search
 from curate.planning.search import PlanningProblem
 
@@ -72,7 +73,7 @@ def _excluded_baselines(problem: PlanningProblem, i: int, baselines: Mapping[str
     ]
     if not excluded:
         return []
-    return [f"these baselines break the limits, so the gain over them can be negative: {', '.join(excluded)}"]
+    return [f"these baselines break the limits, so the gain over them can be negative: {first_few(excluded)}"]
 
 
 def no_difference(losses: Tensor) -> tuple[str, ...]:

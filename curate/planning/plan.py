@@ -11,7 +11,7 @@ import polars as pl
 import torch
 from torch import Tensor
 
-from curate.errors import FitError, SchemaError
+from curate.errors import FitError, SchemaError, first_few
 from curate.planning import aims, binding, feasible, search, solve
 from curate.planning.aims import PREDICTED_LOSS, Aim, Worst
 from curate.planning.details.planned_metric import PlannedMetric
@@ -78,7 +78,7 @@ class Plan:
 
     def __repr__(self) -> str:
         """Return one line: the budget, the shares, the loss and the gain."""
-        shares = ", ".join(f"{name} {share:.3f}" for name, share in self.weights.items() if share >= SHOWN)
+        shares = first_few(f"{name} {share:.3f}" for name, share in self.weights.items() if share >= SHOWN)
         gain, gain_low, gain_high = self.gain
         return (
             f"Plan({self.budget.tokens:.3g} tokens, {self.budget.params:.3g} params: {shares}; loss {self.loss:.4f} "
@@ -154,7 +154,7 @@ def worst(
         levels = [
             optimize(part, pools, budget, limits, aim=loss_alone, starts=starts, seed=seed).loss for part in parts
         ]
-    name = f"worst of {', '.join(part.eval for part in parts)}"
+    name = f"worst of {first_few(part.eval for part in parts)}"
     return Worst(parts, tuple(levels), (1.0,) * len(parts), name)
 
 

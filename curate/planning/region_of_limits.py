@@ -11,7 +11,7 @@ from math import inf, isfinite
 import torch
 from torch import Tensor
 
-from curate.errors import Infeasible, SchemaError
+from curate.errors import Infeasible, SchemaError, first_few
 from curate.planning import feasible
 from curate.planning.limits import Group, Limits
 from curate.planning.regions import Region
@@ -81,7 +81,9 @@ def _check_group(group: Group, names: Sequence[str]) -> None:
         )
     for pattern in group.pools:
         if not any(name == pattern or fnmatchcase(name, pattern) for name in names):
-            raise SchemaError(f"group {group.name}: no pool matches {pattern!r}; the pools are {', '.join(names)}")
+            raise SchemaError(
+                f"group {group.name}: no pool matches {pattern!r}; the pools are {first_few(names, near=pattern)}"
+            )
 
 
 def bounds(pools: Sequence[Pool], budgets: Sequence[Budget], limits: Limits) -> tuple[Tensor, Tensor]:
@@ -134,7 +136,7 @@ def check_shares(kind: str, shares: Mapping[str, float], names: Sequence[str]) -
         SchemaError: with the name or the number that is wrong.
     """
     if unknown := sorted(set(shares) - set(names)):
-        raise SchemaError(f"no pool {unknown[0]!r}: the pools are {', '.join(names)}")
+        raise SchemaError(f"no pool {unknown[0]!r}: the pools are {first_few(names, near=unknown[0])}")
     for name, share in shares.items():
         if not 0 <= share <= 1:
             raise SchemaError(f"the {kind} share of pool {name!r} is {share:g}: it must lie in [0, 1]")

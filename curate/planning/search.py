@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from curate.errors import Infeasible, SchemaError
+from curate.errors import Infeasible, SchemaError, first_few
 from curate.planning import aims, feasible, minimise, region_of_limits
 from curate.planning.aims import Aim
 from curate.planning.limits import Limits
@@ -114,8 +114,8 @@ def match(fit: Predictor, pools: Sequence[Pool]) -> tuple[Pool, ...]:
     if set(by_name) != set(fit.pools):
         unmatched = sorted(set(by_name) ^ set(fit.pools))
         raise SchemaError(
-            f"pools and fit do not match: {', '.join(unmatched)} on one side only; the fit knows "
-            f"{', '.join(fit.pools)}. Give the pools.json that the pilot runs were made from"
+            f"pools and fit do not match: {first_few(unmatched)} on one side only; the fit knows "
+            f"{first_few(fit.pools, near=unmatched[0])}. Give the pools.json that the pilot runs were made from"
         )
     return tuple(by_name[name] for name in fit.pools)
 

@@ -6,6 +6,7 @@ In: `Plans`-like parts. Out: lines of text, without colours, for a terminal of a
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
+from curate.errors import first_few
 from curate.planning.details.answers import EvalFront, KeepAdvice, ShareIntervals
 from curate.planning.details.crossings import PoolCrossing
 from curate.planning.plan import Plan
@@ -52,7 +53,7 @@ def _plan_row(plan: Plan) -> dict[str, str]:
     if len(plan.weights) > MOST_COLUMNS:
         # A table with a column a pool would be wider than any terminal.
         largest_first = sorted(shares, key=lambda name: -plan.weights[name])
-        row["pools"] = ", ".join(f"{name} {shares[name]}" for name in largest_first)
+        row["pools"] = first_few(f"{name} {shares[name]}" for name in largest_first)
     else:
         row |= {name: shares.get(name, "-") for name in plan.weights}
     row |= {"loss": f"{plan.loss:.4f}", "90 %": f"{plan.low:.3f} to {plan.high:.3f}"}
@@ -129,7 +130,7 @@ def warning_lines(plans: Sequence[Plan]) -> Iterator[str]:
         yield "Limits that shaped this plan, and warnings:"
     for plan in plans:
         if plan.warnings:
-            yield f"at {plan.budget.tokens:.2g} tokens: {'; '.join(plan.warnings)}"
+            yield f"at {plan.budget.tokens:.2g} tokens: {first_few(plan.warnings, separator='; ')}"
 
 
 def aligned(rows: Sequence[Mapping[str, str]]) -> str:

@@ -9,7 +9,7 @@ from math import fsum, inf, isfinite
 
 import numpy as np
 
-from curate.errors import SchemaError
+from curate.errors import SchemaError, first_few
 from curate.pool.pool import Pool
 
 MT5_TAU = 1 / 0.3  # Xue et al. 2021 (mT5): shares proportional to size^0.3
@@ -101,7 +101,9 @@ def total(pools: Sequence[Pool], shares: Mapping[str, float], where: str) -> flo
     """
     names = [pool.name for pool in pools]
     if unknown := [name for name in shares if name not in names]:
-        raise SchemaError(f"{where} has a share of pool {unknown[0]!r}: the pools are {', '.join(names)}")
+        raise SchemaError(
+            f"{where} has a share of pool {unknown[0]!r}: the pools are {first_few(names, near=unknown[0])}"
+        )
     return share_sum(shares, where)
 
 
@@ -156,7 +158,7 @@ def cap_notes(pools: Sequence[Pool], tokens: float, cap: float = UNIMAX_EPOCHS) 
     drawn = allocate(pools, tokens, cap)
     held = [pool.name for pool, part in zip(pools, drawn, strict=True) if part >= cap * pool.tokens]
     if len(held) < len(pools):
-        return (f"at the cap of {cap:g} epochs: {', '.join(held)}",) if held else ()
+        return (f"at the cap of {cap:g} epochs: {first_few(held)}",) if held else ()
     available = float(drawn.sum())
     # The sum of the caps may miss the tokens by a rounding error.
     if available >= tokens * (1 - 1e-12):

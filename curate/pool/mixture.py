@@ -6,11 +6,14 @@ The configs of trainers and the planned training sets are made from these counts
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from curate.errors import SchemaError
+from curate.errors import SchemaError, first_few
 from curate.pool import plan_files
 from curate.pool.plan_files import PlanFile, PlanSource
 from curate.pool.pool import Pool
 from curate.pool.rounding import apportion
+
+# What trainers read as patterns of several files; and the slash of other systems, which may lead out of a folder too.
+WILD = "*?[]{}\\"
 
 
 @dataclass(frozen=True)
@@ -84,7 +87,8 @@ class PlanReader:
         """Return the tokens of every pool, which sum to ``tokens``."""
         if unknown := [name for name in shares if name not in self.pools]:
             raise SchemaError(
-                f"{where} has a pool {unknown[0]!r} that is not among the pools: {', '.join(sorted(self.pools))}; give "
+                f"{where} has a pool {unknown[0]!r} that is not among the pools: "
+                f"{first_few(sorted(self.pools), near=unknown[0])}; give "
                 "the pools.json that it was made with"
             )
         # Otherwise all shares would become zero, and there would be nothing to split.
@@ -189,8 +193,26 @@ def locate(mixture: Mixture, paths: Mapping[str, Sequence[str]], usual: str, rea
         elif _whole(part.pool) and part.pool.where and all(p.endswith(tuple(reads)) for p in part.pool.where):
             placed.append(replace(part, paths=part.pool.where, guessed=False))
         else:
-            placed.append(replace(part, paths=(usual.replace("{pool}", part.pool.name),), guessed=True))
+            placed.append(replace(part, paths=(filled(usual, part.pool.name),), guessed=True))
     return replace(mixture, parts=tuple(placed))
+
+
+def filled(pattern: str, name: str) -> str:
+    """Return a path for all pools, such as ``data/{pool}/*.npy``, with the name of one pool in the place of ``{pool}``.
+
+    Raises:
+        SchemaError: if the name would lead to another folder, or name several.
+    """
+    problem = next((text for text in WILD if text in name), "")
+    problem = problem or next((part or "/" for part in name.split("/") if part in ("", ".", "..")), "")
+    problem = problem or next((letter for letter in name if not letter.isprintable()), "")
+    problem = problem or ("-" if name.startswith("-") else "")
+    if problem:
+        raise SchemaError(
+            f"pool {name!r} has no path of its own, and the {problem!r} in its name cannot stand in {pattern!r}. Say "
+            "where its data lies with --path POOL=PATH"
+        )
+    return pattern.replace("{pool}", name)
 
 
 def _whole(pool: Pool) -> bool:

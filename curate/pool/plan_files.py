@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, cast, runtime_checkable
 
-from curate.errors import SchemaError
+from curate.errors import SchemaError, first_few
 from curate.pool import baselines
 from curate.pool.pool import Budget, Pool, parse_pools
 from curate.storage import artifacts
@@ -130,7 +130,8 @@ def no_such_plan(name: str, budgets: Sequence[Budget], index: int | None) -> Sch
 
     The message lists the plans. ``name`` is the name of the file, and ``budgets`` are the budgets of its plans.
     """
-    listed = "; ".join(f"{i} is {b.tokens:.4g} tokens, {b.params:.4g} parameters" for i, b in enumerate(budgets))
+    plans = (f"{i} is {b.tokens:.4g} tokens, {b.params:.4g} parameters" for i, b in enumerate(budgets))
+    listed = first_few(plans, separator="; ")
     problem = f"has {len(budgets)} budgets" if index is None else f"has no budget {index}"
     return SchemaError(f"{name} {problem}: choose one with --budget, where {listed}")
 

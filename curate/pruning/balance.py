@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 
-from curate.errors import SchemaError
+from curate.errors import SchemaError, first_few
 from curate.pruning import quotas
 from curate.tables import batches
 from curate.tables.shards import Shard
@@ -99,13 +99,15 @@ def resolve(balance: Balance, shards: Sequence[Shard]) -> str:
     if column == "cluster":
         if len(clusters) > 1:
             raise SchemaError(
-                f"--balance cluster: {shards[0].path} has {', '.join(clusters)}. Name one, as in --balance "
+                f"--balance cluster: {shards[0].path} has {first_few(clusters)}. Name one, as in --balance "
                 f"{clusters[0]}"
             )
         column = clusters[0] if clusters else "cluster"
     for shard in shards if column and column != "source" else ():
         if column not in (columns := batches.columns(shard)):
-            raise SchemaError(f"{shard.path} has no column {column!r}; it has {', '.join(columns)}. {_remedy(column)}")
+            raise SchemaError(
+                f"{shard.path} has no column {column!r}; it has {first_few(columns, near=column)}. {_remedy(column)}"
+            )
     if balance.how == "dbp" and COMPLEXITY not in present:
         raise SchemaError(f"{shards[0].path} has no column {COMPLEXITY!r}. {_remedy(CLUSTERS)}")
     return column
@@ -158,10 +160,10 @@ def _missed(names: Sequence[str], recall: Mapping[str, float]) -> np.ndarray:
     """Return 1 - recall of every class, (p,)."""
     if missing := sorted(set(names) - set(recall)):
         raise SchemaError(
-            f"--recall does not name the class {missing[0]!r}. Give NAME=RECALL for each of {', '.join(sorted(names))}"
+            f"--recall does not name the class {missing[0]!r}. Give NAME=RECALL for each of {first_few(sorted(names))}"
         )
     if unknown := sorted(set(recall) - set(names)):
-        raise SchemaError(f"--recall {unknown[0]}: there is no such class. The classes are {', '.join(sorted(names))}")
+        raise SchemaError(f"--recall {unknown[0]}: there is no such class. The classes are {first_few(sorted(names))}")
     if bad := [name for name in sorted(recall) if not 0 <= recall[name] <= 1]:
         raise SchemaError(f"--recall {bad[0]}={recall[bad[0]]:g} must lie in [0, 1]")
     return np.array([1 - recall[name] for name in names])

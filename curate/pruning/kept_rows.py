@@ -18,7 +18,7 @@ from curate.storage.files import replacing
 from curate.tables import batches, scored
 from curate.tables.batches import Shard
 from curate.tables.cutting import kept as kept_rows_of
-from curate.tables.shards import kind_of, stem_of
+from curate.tables.shards import ending, stem_of
 from curate.tables.writer import SHARD_ROWS
 
 COMPRESSION = {".gz": "gzip", ".zst": "zstd"}
@@ -80,7 +80,7 @@ def _kept_batches(data: Shard, shard: Shard, kept: Path) -> Iterator[pa.RecordBa
 
 def _write(path: Path, suffix: str, table: pa.Table) -> None:
     with replacing(path) as temporary:
-        kind = kind_of(suffix)
+        kind = ending(suffix)
         if kind == ".parquet":
             pq.write_table(table, temporary, compression="zstd")
         elif kind in (".arrow", ".arrows", ".feather"):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 
 import polars as pl
 
-from curate.errors import SchemaError
+from curate.errors import SchemaError, first_few
 from curate.pool.pool import Pool, to_json
 from curate.pruning import score_bins
 from curate.pruning.score_bins import Bin, KeptRows
@@ -78,7 +78,7 @@ class Pools:
 
     def __repr__(self) -> str:
         """Return the number of pools and their tokens."""
-        return f"Pools of {sum(p.tokens for p in self.pools):.4g} tokens: {', '.join(p.name for p in self.pools)}"
+        return f"Pools of {sum(p.tokens for p in self.pools):.4g} tokens: {first_few(p.name for p in self.pools)}"
 
     def _repr_html_(self) -> str:
         return self.table()._repr_html_()

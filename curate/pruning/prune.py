@@ -6,7 +6,7 @@ In: score files and a rule. Out: a decision file for each score file, a table of
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import polars as pl
 
@@ -28,8 +28,9 @@ from curate.pruning.make_pools import Folder, Pools, folder, pools_of_sources
 from curate.pruning.removal_table import Removal
 from curate.pruning.rule_options import RuleOptions
 from curate.pruning.rules import Rule
-from curate.storage import artifacts
-from curate.tables import scored, writer
+from curate.storage import artifacts, files
+from curate.tables import out_folder, scored, writer
+from curate.tables.shards import ending, stem_of
 
 if TYPE_CHECKING:
     from curate.charts import Chart
@@ -226,12 +227,23 @@ def prune(
     options = RuleOptions(
         by, float(keep), rule, balance, str(trim), str(temperature), recall, dimension, embedding, meaning, seed
     )
+    _check_out(scores, out)
     pruned = _decide_all(scores, out, options, max_source_removal, progress)
     if by == DUPLICATES and verify:
         pruned = replace(pruned, verified=duplicate_check.sampled(scores, out, by, count=verify, seed=seed))
     if materialize:
         kept_rows.write_kept(scores, out, out / ROWS, shard_rows=shard_rows, progress=progress)
     return pruned
+
+
+def _check_out(scores: Path, out: Path) -> None:
+    """Refuse an output folder that would mix decisions with scores, or kept rows with the data that was scored."""
+    out_folder.check_place(out)
+    if out.resolve() == scores.resolve():
+        raise SchemaError(f"--out {out} is the folder of the scores. Give another folder for the decisions")
+    data = cast(list[str], scored.job(scores)["data"]) if files.exists(scored.record_path(scores)) else []
+    names = [f"rows/{stem_of(shard.relative)}-00000{ending(shard.relative)}" for shard in scored.score_files(scores)]
+    out_folder.check(out, data, (removal_table.TABLE, *names))
 
 
 def _decide_all(scores: Path, out: Path, options: RuleOptions, max_removal: float, progress: Progress) -> Pruned:

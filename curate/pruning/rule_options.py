@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import pyarrow as pa
 
 from curate.description import describe
-from curate.errors import SchemaError
+from curate.errors import SchemaError, first_few
 from curate.pruning import auto_rule, balance
 from curate.pruning.auto_rule import RuleAdvice
 from curate.pruning.rules import DIFFICULTIES, ENDS, Rule
@@ -85,7 +85,9 @@ def declared(options: RuleOptions, shards: Sequence[Shard]) -> Declaration:
         column = name if name in present else f"score.{name}"
         if column not in present:
             scores = [column for column in present if column.startswith("score.")]
-            raise SchemaError(f"--meaning {name}: {shards[0].path} has no such score; it has {', '.join(scores)}")
+            raise SchemaError(
+                f"--meaning {name}: {shards[0].path} has no such score; it has {first_few(scores, near=name)}"
+            )
         if column == options.by:
             declaration = replace(declaration, meaning=meaning)
     return declaration
@@ -254,7 +256,7 @@ def _vector_column(shards: Sequence[Shard], wanted: str) -> str:
     present = [name for name in batches.columns(shards[0]) if name.startswith("emb.")]
     if wanted in present or (not wanted and len(present) == 1):
         return wanted or present[0]
-    columns = f"the score files have {', '.join(present)}" if present else "the score files have no vectors"
+    columns = f"the score files have {first_few(present)}" if present else "the score files have no vectors"
     problem = f"{wanted!r} is not there" if wanted else "--rule auto needs the intrinsic dimension of the data"
     raise SchemaError(
         f"{problem}: {columns}. Give --embedding COLUMN, score with --scorer embedding too, or give --dimension D "

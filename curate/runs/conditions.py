@@ -5,10 +5,9 @@ from collections.abc import Sequence
 
 import polars as pl
 
-from curate.errors import SchemaError
+from curate.errors import SchemaError, first_few
 from curate.runs import number_columns
 
-SHOWN = 12  # names that an error lists, so that it stays one line
 DETAIL = 200  # letters of another library's error that are shown
 
 
@@ -28,7 +27,7 @@ def rows_where(frame: pl.DataFrame, where: str, origin: str) -> pl.DataFrame:
             problem = problem or " ".join(str(error).split())[:DETAIL]
     raise SchemaError(
         f"--where {where!r} does not work on {origin} ({problem}). It is a condition in SQL over the columns "
-        f"{listed(frame.columns)}"
+        f"{first_few(frame.columns)}"
     )
 
 
@@ -42,9 +41,3 @@ def _quote(where: str, columns: Sequence[str]) -> str:
     # Quoted text matches first, and stays as it is.
     pattern = rf"""'[^']*'|"[^"]*"|(?<![\w.])({names})(?![\w.])"""
     return re.sub(pattern, lambda match: f'"{match[1]}"' if match[1] else match[0], where)
-
-
-def listed(names: Sequence[str]) -> str:
-    """Return names as text on one line, the first few if there are many."""
-    more = f", ... ({len(names)} in all)" if len(names) > SHOWN else ""
-    return ", ".join(names[:SHOWN]) + more

@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 
 from curate import written_names
-from curate.errors import FitError, SchemaError
+from curate.errors import FitError, SchemaError, first_few
 from curate.pool.pool import Pool
 from curate.runs import run_table
 from curate.runs.run_table import Runs
@@ -123,9 +123,9 @@ def split(
         FitError: if there are no runs, or the runs have fewer than three shares of the domain.
     """
     if f"weight.{pool}" not in data.frame.columns:
-        raise SchemaError(f"no column weight.{pool}: {data.origin} has the pools {run_table.listed(data.pools)}")
+        raise SchemaError(f"no column weight.{pool}: {data.origin} has the pools {first_few(data.pools, near=pool)}")
     if domain not in data.evals:
-        raise SchemaError(f"no eval {domain!r}: {data.origin} has {run_table.listed(data.evals)}")
+        raise SchemaError(f"no eval {domain!r}: {data.origin} has {first_few(data.evals)}")
     evals = _matching(data.evals, general, domain)
     name = evals[0] if len(evals) == 1 else GENERAL + "_mean" * (GENERAL in data.evals)
     for eval_name in (*evals, domain):
@@ -188,7 +188,9 @@ def _matching(evals: Sequence[str], patterns: str, domain: str) -> tuple[str, ..
     for pattern in written_names.names(patterns):
         hits = [name for name in evals if (name == pattern or fnmatchcase(name, pattern)) and name != domain]
         if not hits:
-            raise SchemaError(f"no general eval {pattern!r}: the run table has {', '.join(evals)} (domain: {domain})")
+            raise SchemaError(
+                f"no general eval {pattern!r}: the run table has {first_few(evals, near=pattern)} (domain: {domain})"
+            )
         names += [name for name in hits if name not in names]
     return tuple(names)
 

@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
-from curate.errors import SchemaError
+from curate.errors import SchemaError, first_few
 from curate.runs import conditions, number_columns, table_file
-from curate.runs.conditions import listed as listed  # part of this module's interface
 from curate.runs.recipes import SUM_TOLERANCE, Labels, Recipes, recipes
 from curate.tables import frames, writer
 from curate.tables.frames import Table
@@ -51,7 +50,7 @@ class Runs:
 
     def __repr__(self) -> str:
         """Return one line of counts and names."""
-        return f"Runs({len(self)} runs of pools {', '.join(self.pools)}; evals {', '.join(self.evals) or 'none'})"
+        return f"Runs({len(self)} runs of pools {first_few(self.pools)}; evals {first_few(self.evals) or 'none'})"
 
     def _repr_html_(self) -> str:
         """Return the rows as HTML, for notebooks."""
@@ -139,7 +138,9 @@ class Runs:
             SchemaError: if there is no such column, or it holds values that are not numbers.
         """
         if name not in self.frame.columns:
-            raise SchemaError(f"{self.origin} has no column {name!r}; it has {listed(self.frame.columns)}")
+            raise SchemaError(
+                f"{self.origin} has no column {name!r}; it has {first_few(self.frame.columns, near=name)}"
+            )
         number_columns.refuse_words(self.frame, name, self.origin)
         return self.frame[name].cast(pl.Float64).fill_null(np.nan).to_numpy()
 
@@ -152,7 +153,8 @@ class Runs:
         names = tuple(pools or self.pools)
         if missing := [p for p in self.pools if p not in names and self._used(p)]:
             raise SchemaError(
-                f"{self.origin}: the runs use pool {missing[0]!r} that the fit never saw; it knows {listed(names)}. "
+                f"{self.origin}: the runs use pool {missing[0]!r} that the fit never saw; it knows "
+                f"{first_few(names, near=missing[0])}. "
                 "Fit again on runs that include it, or drop those rows with --where"
             )
         n = self.frame.height
@@ -180,7 +182,7 @@ class Runs:
             SchemaError: an unknown eval, or a loss that is not a number, or not finite and positive.
         """
         if evaluation not in self.evals:
-            raise SchemaError(f"no eval {evaluation!r}: {self.origin} has {listed(self.evals)}")
+            raise SchemaError(f"no eval {evaluation!r}: {self.origin} has {first_few(self.evals, near=evaluation)}")
         values = self.numbers(f"loss.{evaluation}")
         bad = ~(np.isfinite(values) & (values > 0)) & ~(np.isnan(values) & missing)
         if bad.any():
@@ -260,11 +262,11 @@ def check(frame: pl.DataFrame, origin: str, *, losses: bool = True, target: str 
     if missing := [c for c in ("run", "params", "tokens") if c not in frame.columns]:
         raise SchemaError(
             f"{origin} has no column {missing[0]!r}; a run table has run, params, tokens, loss.<eval>. Its columns: "
-            f"{listed(frame.columns)}"
+            f"{first_few(frame.columns)}"
         )
     evals = tuple(c.removeprefix("loss.") for c in frame.columns if c.startswith("loss."))
     if losses and not evals:
-        raise SchemaError(f"{origin} has no loss.<eval> column; it has {listed(frame.columns)}")
+        raise SchemaError(f"{origin} has no loss.<eval> column; it has {first_few(frame.columns)}")
     if frame.is_empty():
         raise SchemaError(f"{origin} has no rows: is --where too strict?")
     frame = number_columns.converted(frame.with_columns(pl.col("run").cast(pl.String)))
@@ -314,7 +316,9 @@ def _target(frame: pl.DataFrame, origin: str, chosen: str | None) -> str | None:
         return None
     name = chosen or names[0]
     if name not in names:
-        raise SchemaError(f"{origin} has no column distance.{name}; its targets are {listed(names) or 'none'}")
+        raise SchemaError(
+            f"{origin} has no column distance.{name}; its targets are {first_few(names, near=name) or 'none'}"
+        )
     if chosen is not None:
         number_columns.refuse_words(frame, f"distance.{name}", origin)
     values = frame[f"distance.{name}"].cast(pl.Float64, strict=False).fill_null(np.nan).to_numpy()

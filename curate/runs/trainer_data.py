@@ -10,7 +10,7 @@ import polars as pl
 import xxhash
 
 from curate import open_sets
-from curate.errors import SchemaError
+from curate.errors import SchemaError, first_few
 from curate.pool.pool import Pool
 from curate.storage.files import text_hash
 from curate.tables import batches, frames, scored
@@ -119,7 +119,7 @@ def _rows(source: Source, columns: Sequence[str]) -> Iterator[pl.DataFrame]:
         yield from scored.pool_batches(source, columns)
         return
     if missing := [column for column in columns if column not in source.columns]:
-        raise SchemaError(f"the target in memory has no column {missing[0]!r}; it has {', '.join(source.columns)}")
+        raise SchemaError(f"the target in memory has no column {missing[0]!r}; it has {first_few(source.columns)}")
     yield from batches.from_table(source, columns, IN_MEMORY)
 
 

@@ -6,7 +6,7 @@ In: pools, training tokens and mixtures. Out: a `Curriculum`. Two stages can kee
 from collections.abc import Mapping, Sequence
 from math import fsum
 
-from curate.errors import Infeasible, SchemaError
+from curate.errors import Infeasible, SchemaError, first_few
 from curate.pool import baselines
 from curate.pool.baselines import mixture
 from curate.pool.pool import Pool
@@ -139,13 +139,13 @@ def late(total: Mapping[str, float], parts: Mapping[str, float], fraction: float
     """
     check_inside(fraction, "the anneal fraction")
     if unknown := [name for name in parts if name not in total]:
-        raise SchemaError(f"no pool {unknown[0]!r} to draw late: the pools are {', '.join(total)}")
+        raise SchemaError(f"no pool {unknown[0]!r} to draw late: the pools are {first_few(total, near=unknown[0])}")
     for name, part in parts.items():
         if not 0 <= part <= 1:
             raise SchemaError(f"{part:g} of pool {name!r} drawn late: give a part of its tokens, from 0 to 1")
     moved = fsum(part * total[name] for name, part in parts.items())
     kept = fsum((1 - part) * total[name] for name, part in parts.items())
-    listed = ", ".join(f"{'all' if part == 1 else f'{part:.4g}'} of {name}" for name, part in parts.items())
+    listed = first_few(f"{'all' if part == 1 else f'{part:.4g}'} of {name}" for name, part in parts.items())
     if moved > fraction + NEGLIGIBLE:
         raise Infeasible(
             f"{listed}, drawn late, is {moved:.4g} of all tokens, and the anneal has room for {fraction:.4g}: "

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from curate.errors import SchemaError
+from curate.errors import SchemaError, first_few
 from curate.pool import baselines, repeats
 from curate.schedules.phases import Curriculum
 
@@ -20,7 +20,7 @@ def repeat_warnings(curriculum: Curriculum, params: float | None = None) -> tupl
         raise SchemaError(f"a model of {params:g} parameters: give a positive, finite count")
     passes_of, messages = curriculum.epochs(), []
     if never := [name for name, passes in passes_of.items() if passes == 0]:
-        messages.append(f"never drawn: {', '.join(never)}")
+        messages.append(f"never drawn: {first_few(never)}")
     for name, passes in passes_of.items():
         # Harm that depends on the size of the model says more than the general limit on passes, and replaces it.
         if params is not None and (harm := repeats.warning(passes - 1, params)):

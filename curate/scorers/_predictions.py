@@ -14,7 +14,6 @@ from curate.tables.class_names import class_numbers
 
 FLOOR = 1e-12  # a probability below it counts as this, so that its logarithm is finite
 SLACK = 1e-2  # how far the sum of a row of probabilities may be from 1: float16 and rounded text come this far
-SHOWN_NAMES = 5  # class names that a message lists
 
 
 def columns(epochs: str | int, logits: bool) -> tuple[str, ...]:
@@ -151,7 +150,7 @@ def _numbers_of_names(names: list[str], width: int) -> dict[str, int]:
     if numbers is not None and max(numbers.values()) < width:
         return numbers
     raise SchemaError(
-        f"label has {len(names)} classes ({_listed(names)}) and the columns have {width}. Name all {width} in the "
+        f"label has {len(names)} classes ({first_few(names)}) and the columns have {width}. Name all {width} in the "
         "order of the columns: classes=a+b+c"
     )
 
@@ -163,7 +162,7 @@ def _numbers_of_labels(batch: pl.DataFrame, number_of: dict[str, int]) -> np.nda
     )
     if (missing := numbers < 0).any():
         raise SchemaError(
-            f"label {column.filter(missing)[0]!r} is not among the classes {_listed(list(number_of))}"
+            f"label {column.filter(missing)[0]!r} is not among the classes {first_few(list(number_of))}"
             f"{_first(batch, missing)}"
         )
     return numbers.to_numpy()
@@ -172,8 +171,3 @@ def _numbers_of_labels(batch: pl.DataFrame, number_of: dict[str, int]) -> np.nda
 def _first(batch: pl.DataFrame, bad: pl.Series) -> str:
     places = bad.arg_true()
     return f", the first with id {batch['id'][int(places[0])]!r}" if "id" in batch.columns and len(places) else ""
-
-
-def _listed(names: list[str]) -> str:
-    rest = len(names) - SHOWN_NAMES
-    return ", ".join(names[:SHOWN_NAMES]) + (f" and {rest} more" if rest > 0 else "")

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import polars as pl
 
-from curate.errors import SchemaError
+from curate.errors import SchemaError, first_few
 from curate.scorers._labels import codes
 from curate.scorers._labels import labels as label_names
 from curate.tables import batches as tables
@@ -20,7 +20,6 @@ from curate.tables.shards import Shard
 from curate.transport.class_distances import class_distances
 
 NAME = "transport_value"
-SHOWN = 5  # classes of the target that a message names
 CLASS_ROWS = 256  # rows that the mean and covariance of a class are measured from; more hardly change the distances
 MOST_CLASSES = 256  # in the data or in the target: the distances of 256 x 256 pairs take about a CPU-minute
 SOLVER_STEPS = 10**7  # of the network simplex, 100 times POT's default: the prices must be those of the optimum
@@ -160,7 +159,7 @@ def _check_labelled(shards: Sequence[Shard]) -> None:
         if present and "label" not in present:
             raise SchemaError(
                 f"transport_value: the target {shard.path} has no column label, which labels=true compares; it has "
-                f"{', '.join(present)}. Add it, or leave out labels=true"
+                f"{first_few(present)}. Add it, or leave out labels=true"
             )
 
 
@@ -200,7 +199,7 @@ def _class_table(
     if missing := sorted(set(ours) - set(theirs)):
         raise SchemaError(
             f"transport_value: the target has no rows of {len(missing)} of the data's {len(ours)} classes, such as "
-            f"{missing[0]!r}; it has {', '.join(map(repr, sorted(theirs)[:SHOWN]))}. Add rows of them to the target, "
+            f"{missing[0]!r}; it has {first_few(map(repr, sorted(theirs)))}. Add rows of them to the target, "
             "or leave out labels=true"
         )
     names = sorted(ours)

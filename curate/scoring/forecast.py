@@ -16,8 +16,9 @@ from curate.scoring.inferred_options import inferred
 from curate.scoring.preflight import Preflight
 from curate.scoring.worker import ScoringTask
 from curate.storage import files
-from curate.tables import batches, writer
+from curate.tables import batches, out_folder, writer
 from curate.tables.reading import Reading
+from curate.tables.scored import SCORES
 from curate.tables.shards import Shard
 
 SAMPLED_FILES = 3
@@ -83,16 +84,18 @@ class _Sample:
     file_bytes: int = 0
 
 
-def forecast(data: Sequence[str], scorers: Sequence[str], reading: Reading) -> Forecast:
+def forecast(data: Sequence[str], scorers: Sequence[str], reading: Reading, out: Path | None = None) -> Forecast:
     """Score a few batches of a few files, and forecast what the whole job takes.
 
     Scorers that learn, and those after them, are not timed, since they would have to learn first.
 
     Raises:
-        SchemaError: if no file can be read.
+        SchemaError: if no file can be read, or the job could not write to ``out``.
     """
     listed = batches.inputs(data)
     shards = listed.shards
+    if out is not None:
+        out_folder.check(out, data, [shard.relative + SCORES for shard in shards])
     complete = inferred(scorers, shards)
     timed = next((position for position, spec in enumerate(complete) if specs.learns(spec)), len(complete))
     ready = tuple(map(specs.build, complete[:timed]))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from curate.errors import SchemaError
+from curate.errors import SchemaError, first_few
 from curate.scoring import status
 from curate.storage import s3
 from curate.tables import scored
@@ -54,7 +54,7 @@ class Scored:
         scores = self.scores()
         columns = [name for name in scores.collect_schema().names() if name.startswith("score.")]
         if not columns or column not in ("", *columns):
-            raise SchemaError(f"{self.out} has no score {column!r}; it has {', '.join(columns) or 'none'}")
+            raise SchemaError(f"{self.out} has no score {column!r}; it has {first_few(columns, near=column) or 'none'}")
         chosen = column or columns[0]
         return charts.histogram(scores.select("source", chosen).collect(), chosen)
 

@@ -18,7 +18,7 @@ from curate.scoring.result import Scored
 from curate.scoring.scoring_job import ScoringJob, set_aside, stamp
 from curate.storage import files, manifest
 from curate.storage.files import sweep
-from curate.tables import batches, frames
+from curate.tables import batches, frames, out_folder
 from curate.tables.reading import BATCH_ROWS, DOCUMENT_BYTES, Reading
 from curate.tables.scored import SCORE_STEP, SCORES
 
@@ -71,11 +71,13 @@ def score(
         raise SchemaError("no scorers: name one or more, such as length")
     # Mistyped scorers and options are reported before any file is read.
     specs.check_columns_added(names)
+    out_folder.check_place(out)
     paths = _paths(data, out, restart=restart)
     listed = batches.inputs(paths)
     if listed.unusable and on_error == "fail":
         raise SchemaError(next(iter(listed.unusable.values())))
     shards = listed.shards
+    out_folder.check(out, paths, [shard.relative + SCORES for shard in shards])
     reading = Reading(text_column, batch_rows, document_bytes, dtype)
     job = ScoringJob(shards, inferred(names, shards), out, reading, on_error == "quarantine")
     heads = _inspect(job)

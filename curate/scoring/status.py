@@ -12,7 +12,7 @@ from curate.scoring.specs import learns
 from curate.storage import files, manifest
 from curate.storage.files import content_hash
 from curate.storage.manifest import Configuration, ManifestEntry
-from curate.tables import scored, writer
+from curate.tables import batches, scored, writer
 from curate.tables.reading import Reading
 from curate.tables.scored import SCORE_STEP, SCORES
 from curate.tables.shards import Shard
@@ -30,7 +30,11 @@ def status(out: Path) -> list[State]:
     """
     job = recorded_job(out)
     configuration = job.configuration()
-    return [_state(job, shard, configuration) for shard in job.shards]
+    states = [_state(job, shard, configuration) for shard in job.shards]
+    unusable = batches.inputs(cast(list[str], scored.job(out)["data"])).unusable
+    return states + [
+        {"shard": name, "state": "quarantined", "rows": None, "why": why} for name, why in unusable.items()
+    ]
 
 
 def recorded_job(out: Path) -> ScoringJob:

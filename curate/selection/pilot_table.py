@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from curate.errors import SchemaError
+from curate.errors import SchemaError, first_few
 from curate.runs import run_table
 from curate.selection.purchase import Pilots
 from curate.tables.frames import Table
@@ -29,7 +29,7 @@ def read(runs: Table, evaluation: str | None, sources: Sequence[str]) -> Pilots:
         wrong = (
             f"no loss.{evaluation} or metric.{evaluation}" if not chosen else f"{len(chosen)} evals: choose by --eval"
         )
-        raise SchemaError(f"{table.origin} has {wrong}; it has {run_table.listed(columns) or 'none at all'}")
+        raise SchemaError(f"{table.origin} has {wrong}; it has {first_few(columns) or 'none at all'}")
     table = table.with_values(chosen)
     values = table.numbers(chosen[0])
     accuracy = chosen[0].startswith("metric.")

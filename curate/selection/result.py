@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from curate.errors import first_few
 from curate.planning import plan
 from curate.pool.pool import Pool, to_json
 from curate.selection.purchase import MixtureChoice, Pilots
@@ -95,7 +96,7 @@ class Selection:
 
     def __repr__(self) -> str:
         """Return the examples of each source and the reason for the choice."""
-        counts = ", ".join(f"{name} {count:,}" for name, count in self.choice.examples.items() if count)
+        counts = first_few(f"{name} {count:,}" for name, count in self.choice.examples.items() if count)
         return f"Selection({counts})\n{self.choice.chosen}: {self.choice.why}"
 
     def _repr_html_(self) -> str:

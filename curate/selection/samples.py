@@ -7,7 +7,7 @@ import polars as pl
 
 from curate import open_sets
 from curate.encoders import Encoder, encode
-from curate.errors import SchemaError
+from curate.errors import SchemaError, first_few
 from curate.pool.pool import Pool
 from curate.tables import batches, scored
 from curate.tables.sample import smallest_hashes
@@ -37,7 +37,9 @@ def read(
     have = {pool.name: set(batches.columns(batches.shards(pool.where)[0])) for pool in pools}
     column = "text" if encoder else column or _column(have)
     if lack := [name for name, names in have.items() if column not in names]:
-        raise SchemaError(f"source {lack[0]!r} has no column {column!r}; it has {', '.join(sorted(have[lack[0]]))}")
+        raise SchemaError(
+            f"source {lack[0]!r} has no column {column!r}; it has {first_few(sorted(have[lack[0]]), near=column)}"
+        )
     labelled = all("label" in names for names in have.values()) if labels is None else labels
     if labelled and (lack := [name for name, names in have.items() if "label" not in names]):
         raise SchemaError(f"source {lack[0]!r} has no column 'label': give labels on every side, or --no-labels")
@@ -50,7 +52,7 @@ def _column(have: Mapping[str, set[str]]) -> str:
     if len(common) == 1:
         return common[0]
     if common:
-        raise SchemaError(f"sources and target have {', '.join(common)}: choose one with --embedding")
+        raise SchemaError(f"sources and target have {first_few(common)}: choose one with --embedding")
     raise SchemaError("no emb.<name> column that all sources and the target have: give --encoder hashed to embed texts")
 
 

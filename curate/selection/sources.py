@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 import polars as pl
 
-from curate.errors import SchemaError
+from curate.errors import SchemaError, first_few
 from curate.pool.pool import Pool, check_examples, load_pools
 from curate.tables import batches, frames
 from curate.tables.frames import Table
@@ -81,7 +81,9 @@ def offers(pools: Sequence[Pool], prices: Mapping[str, float]) -> tuple[Pool, ..
         SchemaError: for a price of an unknown source, or one that is negative or not finite.
     """
     if unknown := sorted(set(prices) - {pool.name for pool in pools}):
-        raise SchemaError(f"--price of {unknown[0]!r}: the sources are {', '.join(pool.name for pool in pools)}")
+        raise SchemaError(
+            f"--price of {unknown[0]!r}: the sources are {first_few((pool.name for pool in pools), near=unknown[0])}"
+        )
     if bad := [name for name, price in prices.items() if not 0 <= price < float("inf")]:
         raise SchemaError(f"--price {bad[0]}={prices[bad[0]]:g}: a price is at least 0 and finite")
     return tuple(

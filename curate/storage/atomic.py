@@ -31,7 +31,7 @@ def replacing(path: Path) -> Iterator[Path]:
         with s3.replacing(path) as temporary:
             yield temporary
         return
-    temporary = path.with_name(f".{path.name}.{host()}-{os.getpid()}.tmp")
+    temporary = path.with_name(f".{_shortened(path.name)}.{host()}-{os.getpid()}.tmp")
     try:
         with _refused(path):
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -75,6 +75,13 @@ def _about(error: Exception, path: Path, temporary: Path) -> CurateError | None:
     if isinstance(error, OSError) and str(temporary) in str(error):
         return disk_errors.too_many_files(error) or disk_errors.refusal_to_write(error, path)
     return disk_errors.of_the_machine(error, path)
+
+
+def _shortened(name: str) -> str:
+    """Return a name that leaves room for what a temporary file adds to it. It keeps its ending, for `sweep`."""
+    # File systems allow 255 bytes, and the machine, the process and the ending take up to 22. The last 40 characters
+    # have at most 160 bytes.
+    return name if len(os.fsencode(name)) <= 230 else f"{xxhash.xxh3_64_hexdigest(os.fsencode(name))}~{name[-40:]}"
 
 
 def _discard(temporary: Path) -> None:

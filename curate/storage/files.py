@@ -29,8 +29,8 @@ __all__ = [
     "content_hash",
     "each",
     "exists",
+    "glob_parts",
     "inside",
-    "is_glob",
     "Listing",
     "listed",
     "listing",
@@ -72,21 +72,28 @@ def listing(item: str) -> Listing:
             return listings.below(path)
         if path.exists():
             return Listing([(path, path.name)]) if path.is_file() else Listing(special=[path.name])
-        # A part that exists as it is written is no wildcard, whatever its characters.
-        parts = path.parts
-        wild = (i for i, part in enumerate(parts) if listings.MAGIC.search(part) and not Path(*parts[: i + 1]).exists())
-        # A glob is named by the folder in front of its first wildcard.
-        if (first := next(wild, None)) is not None and (root := Path(*parts[:first])).is_dir():
-            return listings.matching(root, parts[first:])
+        root, wildcards = glob_parts(item)
+        if wildcards and root.is_dir():
+            return listings.matching(root, wildcards)
     except (OSError, ValueError) as error:  # ValueError: a null byte
         reason = error.strerror if isinstance(error, OSError) else error
         raise SchemaError(f"{item!r} cannot be read: {reason}. Name another file or folder") from None
     return Listing(dangling=[path.name]) if path.is_symlink() else Listing()
 
 
-def is_glob(item: str) -> bool:
-    """Return whether an address has wildcards in it."""
-    return bool(listings.MAGIC.search(item))
+def glob_parts(item: str) -> tuple[Path, tuple[str, ...]]:
+    """Return the folder that a glob is named by, the one in front of its first wildcard, and the parts from there on.
+
+    An address without wildcards has no such parts.
+    """
+    path = Path(item)
+    for i, part in enumerate(path.parts):
+        if listings.MAGIC.search(part):
+            root = Path(*path.parts[:i])
+            # A part that exists as it is written is no wildcard, whatever its characters.
+            if s3.remote(path) or not (root / part).exists():
+                return root, path.parts[i:]
+    return path, ()
 
 
 def listed(item: str) -> list[tuple[Path, str]]:

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import cast
 
+from curate.errors import first_few
 from curate.storage import files
 
 SHOWN = 3  # differences that a message names: more do not fit on its line
@@ -115,7 +116,7 @@ def _is_nested(value: object) -> bool:
 def _words(value: object) -> str:
     if isinstance(value, Mapping):
         # Hashes are cut to 8 digits, which is enough to see that they differ.
-        return ", ".join(f"{key} {str(entry)[:8]}" for key, entry in value.items()) or "none"
+        return first_few(f"{key} {str(entry)[:8]}" for key, entry in value.items()) or "none"
     if isinstance(value, list | tuple):
-        return ", ".join(map(str, value)) or "none"
+        return first_few(value) or "none"
     return "none" if value is None else str(value)

@@ -13,7 +13,7 @@ import polars as pl
 import pyarrow as pa
 import xxhash
 
-from curate.errors import SchemaError
+from curate.errors import SchemaError, first_few
 from curate.tables import column_types, readers, vectors
 from curate.tables.column_types import inner_names
 from curate.tables.cutting import cut
@@ -81,7 +81,9 @@ def require(shard: Shard, needs: Sequence[str], shard_head: Head | None = None) 
             hint = f"Did you mean {score}?"
         elif outer := next((name for name, kind in present.items() if missing[0] in inner_names(kind)), None):
             hint = f"{outer} has a field {missing[0]}: write that as a column of its own"
-        raise SchemaError(f"{shard.path} has no column {missing[0]!r}; it has {', '.join(present)}. {hint}")
+        raise SchemaError(
+            f"{shard.path} has no column {missing[0]!r}; it has {first_few(present, near=missing[0])}. {hint}"
+        )
 
 
 def batches(

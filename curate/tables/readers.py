@@ -19,7 +19,7 @@ from curate.tables import column_types, reading
 from curate.tables.cutting import string_bytes
 from curate.tables.formats import ipc_rows, json_rows, parquet_rows
 from curate.tables.reading import DOCUMENT_BYTES, Request
-from curate.tables.shards import Shard
+from curate.tables.shards import Shard, ending
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def fields(shard: Shard) -> Mapping[str, object]:
     Raises:
         SchemaError: if the file cannot be read, or has a format from a newer curate.
     """
-    if shard.kind != ".parquet":
+    if ending(shard.path.name) != ".parquet":
         return {}
     with _named(shard):
         return parquet_rows.fields(shard)
@@ -85,7 +85,7 @@ def fields(shard: Shard) -> Mapping[str, object]:
 
 def may_hold_null(shard: Shard, column: str) -> bool:
     """Return whether a column may hold a null, by what the file says about it. No row is read."""
-    if shard.kind != ".parquet":
+    if ending(shard.path.name) != ".parquet":
         return True
     with _named(shard):
         return parquet_rows.may_hold_null(shard, column)
@@ -93,9 +93,10 @@ def may_hold_null(shard: Shard, column: str) -> bool:
 
 def _reader(shard: Shard) -> ModuleType:
     """Return the module that reads a kind of file."""
-    if shard.kind == ".parquet":
+    kind = ending(shard.path.name)
+    if kind == ".parquet":
         return parquet_rows
-    return ipc_rows if shard.kind in (".arrow", ".arrows", ".feather") else json_rows
+    return ipc_rows if kind in (".arrow", ".arrows", ".feather") else json_rows
 
 
 def _check_values(batch: pa.RecordBatch, request: Request, position: int) -> None:

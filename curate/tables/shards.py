@@ -37,11 +37,6 @@ class Shard:
     relative: str
 
     @property
-    def kind(self) -> str:
-        """The ending in `FORMATS` that the file's name has."""
-        return kind_of(self.path.name)
-
-    @property
     def source(self) -> str:
         """The source of rows that name none: the folder ``source=...``, else the parent folder's name."""
         return self.hive_source or Path(os.path.abspath(self.path)).parent.name
@@ -66,16 +61,16 @@ class Inputs:
     unusable: dict[str, str] = field(default_factory=dict)
 
 
-def kind_of(name: str) -> str:
-    """Return the ending in `FORMATS` that a name has, in capitals or not; empty if it has none of them."""
-    lower = name.lower()
-    # The longest ending first, so that .jsonl.gz is not taken for another.
-    return next((ending for ending in sorted(FORMATS, key=len, reverse=True) if lower.endswith(ending)), "")
+def ending(name: str) -> str:
+    """Return the ending of a file's name that tells its format, in small letters; empty if no job reads it."""
+    # The longest one: `.jsonl.gz` is not `.gz`, and capitals do not matter.
+    fitting = (suffix for suffix in FORMATS if name.lower().endswith(suffix))
+    return max(fitting, key=len, default="")
 
 
 def stem_of(name: str) -> str:
     """Return a name without the ending that says its kind."""
-    return name[: len(name) - len(kind_of(name))]
+    return name[: len(name) - len(ending(name))]
 
 
 def shards(data: Sequence[str]) -> tuple[Shard, ...]:
@@ -106,7 +101,7 @@ def inputs(data: Sequence[str]) -> Inputs:
     repeated: list[tuple[Path, str]] = []
     for item in data:
         listing = _listed(item)
-        matches = [Shard(path, name) for path, name in listing.files if kind_of(name)]
+        matches = [Shard(path, name) for path, name in listing.files if ending(name)]
         if not matches:
             raise SchemaError(_nothing(item, listing))
         warnings += _left_out(item, listing)
@@ -155,9 +150,10 @@ def same_source(shards: Iterable[Shard]) -> tuple[str, ...]:
 def _listed(item: str) -> Listing:
     if "://" in item and not item.startswith("s3://"):
         raise SchemaError(f"{item}: of remote stores only s3:// is read. GCS, R2 and MinIO offer it too")
-    if not item:
-        raise SchemaError("no input files at '': name a file or folder, such as data/")
-    if not _is_text(item):
+    if not item or "\0" in item:
+        what = "holds a null byte, which no name can" if item else "is empty"
+        raise SchemaError(f"no input files at {item!r}: the name {what}. Name a file or folder, such as data/")
+    if not is_text(item):
         raise SchemaError(f"{printable(item)}: the name is not UTF-8. Rename the file or folder")
     listing = files.listing(item)
     listing.files = saved_datasets.only_data(listing.files)
@@ -169,14 +165,14 @@ def printable(name: str) -> str:
     return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
-def _is_text(name: str) -> bool:
+def is_text(name: str) -> bool:
     """Return whether a name on disk is UTF-8. Python reads other bytes as surrogates, which no table can hold."""
     return not any("\ud800" <= character <= "\udfff" for character in name)
 
 
 def _unusable(shard: Shard) -> str:
     """Return why no output can be named after a file; empty if one can."""
-    if not _is_text(shard.relative):
+    if not is_text(shard.relative):
         return f"{printable(str(shard.path))}: the name is not UTF-8. Rename the file or folder"
     length = len(os.fsencode(_base(shard.relative)))
     if length > LONGEST_NAME:
@@ -215,52 +211,30 @@ def _nothing(item: str, listing: Listing) -> str:
         return f"{where}: the prefix is empty or does not exist. Correct the address"
     if path.is_dir():
         return f"{where}: the folder is empty. Name a folder with files that end with {endings}"
-    if files.is_glob(item):
+    if files.glob_parts(item)[1]:
         return f"{where}: nothing matches. Correct the pattern; to look into folders too, end it with /**"
     return f"{where}: there is no such file or folder. Correct the path"
 
 
 def _left_out(item: str, listing: Listing) -> list[str]:
     """Return a warning for each reason for which files of an item are not read."""
-    warnings = []
-    unknown = [name for _, name in listing.files if not kind_of(name) and not COMPANIONS.fullmatch(_base(name))]
-    if unknown:
-        warnings.append(
-            f"{_files(unknown)} in {item} {_are(unknown)} not read, by the ending: {first_few(sorted(unknown))}. The "
-            f"endings that are read are {', '.join(FORMATS)}"
-        )
-    # A hidden folder is named whatever it holds, since it is not looked into. `kind_of` of a folder's name is empty.
+    unknown = [name for _, name in listing.files if not ending(name) and not COMPANIONS.fullmatch(_base(name))]
+    # A hidden folder is named whatever it holds, since it is not looked into.
     hidden = [name for name in listing.hidden if not RECORDS.fullmatch(_base(name))]
-    if hidden:
-        warnings.append(
-            f"{len(hidden)} {'name' if len(hidden) == 1 else 'names'} in {item} that start with _ {_are(hidden)} not "
-            f"read: {first_few(sorted(hidden))}. Rename them if they hold data"
-        )
-    if listing.dangling:
-        warnings.append(
-            f"{_files(listing.dangling, 'link')} in {item} {_are(listing.dangling)} not read, because there is no file "
-            f"where they lead: {first_few(listing.dangling)}. Repair or remove them"
-        )
-    if listing.repeated:
-        warnings.append(
-            f"{_files(listing.repeated, 'link')} in {item} {_are(listing.repeated)} not followed, because the files "
-            f"where they lead are read already, or lie above: {first_few(listing.repeated)}"
-        )
-    if listing.special:
-        warnings.append(
-            f"{_files(listing.special)} in {item} {_are(listing.special)} not read, because they are pipes, sockets or "
-            f"devices: {first_few(listing.special)}"
-        )
-    return warnings
+    reasons = (
+        (unknown, "because of the ending", f". Endings that are read: {', '.join(FORMATS)}"),
+        (hidden, 'because the name starts with "_"', ". Rename what holds data"),
+        (listing.dangling, "because the link leads nowhere", ". Repair or remove the link"),
+        (listing.repeated, "because the link leads to what is read already, or to a folder above", ""),
+        (listing.special, "because it is a pipe, a socket or a device", ". Write its rows to a file"),
+    )
+    return [
+        f"{len(names)} of the names in {item} {'is' if len(names) == 1 else 'are'} not read, {reason}: "
+        f"{first_few(sorted(names))}{remedy}"
+        for names, reason, remedy in reasons
+        if names
+    ]
 
 
 def _base(name: str) -> str:
     return name.rpartition("/")[2]
-
-
-def _files(names: Sequence[str], noun: str = "file") -> str:
-    return f"{len(names)} {noun}" + ("" if len(names) == 1 else "s")
-
-
-def _are(names: Sequence[str]) -> str:
-    return "is" if len(names) == 1 else "are"

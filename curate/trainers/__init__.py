@@ -7,7 +7,7 @@ A trainer holds its data. The file name is its name on the command line.
 from collections.abc import Iterable, Mapping
 from typing import Protocol
 
-from curate.errors import SchemaError
+from curate.errors import SchemaError, first_few
 from curate.pool.pool import Budget
 
 
@@ -32,4 +32,4 @@ def check_pools(weights: Mapping[str, float], pools: Iterable[str]) -> None:
     """
     names = list(pools)
     if unknown := sorted(set(weights) - set(names)):
-        raise SchemaError(f"no pool {unknown[0]!r} to train on: the trainer has {', '.join(names)}")
+        raise SchemaError(f"no pool {unknown[0]!r} to train on: the trainer has {first_few(names, near=unknown[0])}")

@@ -23,9 +23,10 @@ from curate.pool.pool import Pool
 from curate.progress import Progress, silent
 from curate.storage import manifest, s3
 from curate.storage.files import sweep
+from curate.tables import out_folder
 from curate.tables.scored import SCORE_STEP
 from curate.tables.writer import SHARD_ROWS
-from curate.training_set import job_record, row_index, stages
+from curate.training_set import job_record, row_index, shuffle, stages
 from curate.training_set.placement import PoolDraw
 from curate.training_set.stages import DrawingJob
 
@@ -160,6 +161,7 @@ def _check_apart(out: Path, pools: Sequence[Pool]) -> None:
                 raise SchemaError(
                     f"--out {out} lies in {item}, which pool {pool.name!r} is read from. Give another --out"
                 )
+        out_folder.check(out, pool.where, [shuffle.part_name(0)])
 
 
 def _begin(job: DrawingJob, *, restart: bool) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 
 from curate.engines import Engine
-from curate.errors import SchemaError
+from curate.errors import SchemaError, first_few
 from curate.pool.mixture import Part
 from curate.pool.pool import to_json
 from curate.progress import Progress
@@ -161,7 +161,7 @@ def _lay_out(job: DrawingJob, number: int, indexes: Sequence[Path]) -> PoolDraw:
     if index.is_empty():
         what = f"no rows with text (all {null_rows} texts are null)" if null_rows else "no rows"
         raise SchemaError(
-            f"pool {pool.name!r} has {what} in {', '.join(pool.where)}, and the plan draws {target} tokens from it. "
+            f"pool {pool.name!r} has {what} in {first_few(pool.where)}, and the plan draws {target} tokens from it. "
             "Make its pools.json again with `curate pools`"
         )
     keys, tokens = index["key"].to_numpy(), index["tokens"].to_numpy()

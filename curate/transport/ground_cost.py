@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from curate.errors import SchemaError
+from curate.errors import SchemaError, first_few
 from curate.transport import samples as sampling
 from curate.transport.cost import Cloud, Cost, cost
 from curate.transport.samples import Samples
@@ -49,7 +49,7 @@ class TransportProblem:
 
     def __repr__(self) -> str:
         """Return the sizes in one line."""
-        return f"TransportProblem({', '.join(self.names)}; {len(self.source)} samples to {len(self.target_rows)})"
+        return f"TransportProblem({first_few(self.names)}; {len(self.source)} samples to {len(self.target_rows)})"
 
     @cached_property
     def across(self) -> Cost:

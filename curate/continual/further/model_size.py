@@ -10,7 +10,7 @@ from scipy.optimize import minimize_scalar
 from torch import Tensor
 
 from curate.continual import share_path
-from curate.errors import FitError, SchemaError
+from curate.errors import FitError, SchemaError, first_few
 from curate.planning import extrapolation
 from curate.pool.pool import Budget, Pool
 from curate.runs.predictor import Predictor
@@ -102,7 +102,7 @@ def _recipes(
         raise SchemaError(f"compute of {flops:g} FLOPs: it must be positive, for example 1e20 = 6 N D")
     names = predictor.pools
     if unknown := sorted(set(weights) - set(names)):
-        raise SchemaError(f"no pool {unknown[0]!r} in the fit: it knows {', '.join(names)}")
+        raise SchemaError(f"no pool {unknown[0]!r} in the fit: it knows {first_few(names, near=unknown[0])}")
     mixture = torch.tensor([[weights.get(name, 0.0) for name in names]], dtype=torch.float64)
     unique = share_path.unique_tokens(names, pools)
 

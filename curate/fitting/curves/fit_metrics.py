@@ -8,7 +8,7 @@ import polars as pl
 import torch
 
 from curate import open_sets, written_names
-from curate.errors import FitError, SchemaError
+from curate.errors import FitError, SchemaError, first_few
 from curate.fitting.curves import downstream, metric_solver
 from curate.fitting.curves.metric_curve import MetricCurve
 from curate.fitting.curves.metric_solver import MetricPoints
@@ -50,7 +50,7 @@ def metric_inputs(runs: Runs, kind: str, on: Sequence[str]) -> np.ndarray:
         values = recipes.tokens if kind == "translation" else 6 * recipes.tokens * recipes.params
         return np.asarray(values)[:, None]
     if not on:
-        raise SchemaError(f"--law downstream reads the metric from a loss. Give --on, one of {', '.join(runs.evals)}")
+        raise SchemaError(f"--law downstream reads the metric from a loss. Give --on, one of {first_few(runs.evals)}")
     return np.column_stack([runs.loss(name, missing=True) for name in on])
 
 
@@ -100,7 +100,7 @@ def fit_with_laws(runs: Runs, question: FitQuestion) -> MetricFits:
     if unfitted := [name for name in on if name not in question.evals]:
         raise SchemaError(
             f"--on {unfitted[0]}: loss.{unfitted[0]} has no law, so no plan could use a metric that is predicted from "
-            f"it. Add {unfitted[0]} to --eval, or choose from {', '.join(question.evals)}"
+            f"it. Add {unfitted[0]} to --eval, or choose from {first_few(question.evals, near=unfitted[0])}"
         )
     curves: dict[str, MetricCurve] = {}
     notes: list[str] = []
@@ -132,7 +132,8 @@ def _evals(text: str | None) -> tuple[str, ...]:
 def _points(runs: Runs, name: str, kind: str, on: Sequence[str], *, option: str) -> MetricPoints:
     if name not in metric_names(runs):
         raise SchemaError(
-            f"no column 'metric.{name}': the metrics of the table are {', '.join(metric_names(runs)) or 'none'}. Name "
+            f"no column 'metric.{name}': the metrics of the table are "
+            f"{first_few(metric_names(runs), near=name) or 'none'}. Name "
             f"one of them with {option}"
         )
     # Small runs often lack some metrics. The fit leaves out rows in which the metric or a loss is missing.

@@ -7,7 +7,7 @@ import polars as pl
 import torch
 from torch import Tensor
 
-from curate.errors import SchemaError
+from curate.errors import SchemaError, first_few
 from curate.fitting.curves import annealing, relearn
 from curate.fitting.curves.rows import in_words, point_table
 from curate.fitting.fit_report import FitQuestion, FitReport
@@ -37,7 +37,7 @@ def _steps(runs: Runs, question: FitQuestion, columns: tuple[str, ...]) -> dict[
             f"{', '.join(('step', *columns))} and loss"
         )
     if question.evaluation not in runs.evals:
-        raise SchemaError(f"no eval {question.evaluation!r}: the run table has {', '.join(runs.evals)}")
+        raise SchemaError(f"no eval {question.evaluation!r}: the run table has {first_few(runs.evals)}")
     numbers = [pl.Series(name, runs.numbers(name)) for name in ("step", *columns, f"loss.{question.evaluation}")]
     parts = runs.frame.with_columns(numbers).partition_by("run", as_dict=True).items()
     return {str(run): part.sort("step") for (run,), part in sorted(parts, key=lambda item: str(item[0]))}

@@ -13,7 +13,7 @@ import polars as pl
 import torch
 from torch import Tensor
 
-from curate.errors import SchemaError
+from curate.errors import SchemaError, first_few
 from curate.planning import search
 from curate.pool.pool import Budget, Pool
 from curate.runs.predictor import Predictor
@@ -111,7 +111,7 @@ def by_score(pools: Sequence[Pool]) -> tuple[str, ...]:
         # The lowest bin has no lower edge.
         edges[pool.name] = (column, -inf if low is None else low)
     if len(columns := sorted({column for column, _ in edges.values()})) > 1:
-        raise SchemaError(f"the pools are bins of {', '.join(columns)}: a keep curve needs bins of one score")
+        raise SchemaError(f"the pools are bins of {first_few(columns)}: a keep curve needs bins of one score")
     return tuple(sorted(edges, key=lambda name: (-edges[name][1], name)))
 
 
@@ -126,7 +126,7 @@ def curve(fit: Predictor, pools: Sequence[Pool], budgets: Sequence[Budget], *, b
     ordered = search.match(fit, pools)
     names = [pool.name for pool in ordered]
     if sorted(best_first) != sorted(names):
-        raise SchemaError(f"best_first is {', '.join(best_first)}: it must name each of {', '.join(names)} once")
+        raise SchemaError(f"best_first is {first_few(best_first)}: it must name each of {first_few(names)} once")
     m, p = len(budgets), len(names)
     # Row k keeps the k + 1 best bins, each with the weight of its tokens.
     place = np.array([list(best_first).index(name) for name in names])
