@@ -105,6 +105,8 @@ def pools(
         SchemaError: if there are no rows, a score is not finite, or decisions belong to other scores.
     """
     scores, kept = folder(scores), folder(kept) if kept is not None else None
+    # Pools point to the inputs: their tokens must be those of the rows that are there.
+    scored.check_inputs(scores)
     by, bins = None if by == "source" else by, BINS if bins is None else bins
     rows, tokens = score_bins.totals(KeptRows(scores, kept))
     if not rows:

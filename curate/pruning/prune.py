@@ -226,11 +226,15 @@ def prune(
     options = RuleOptions(
         by, float(keep), rule, balance, str(trim), str(temperature), recall, dimension, embedding, meaning, seed
     )
+    # The decisions are about rows of the inputs, which pools.json, the check of duplicates and the kept rows read.
+    scored.check_inputs(scores)
     pruned = _decide_all(scores, out, options, max_source_removal, progress)
     if by == DUPLICATES and verify:
         pruned = replace(pruned, verified=duplicate_check.sampled(scores, out, by, count=verify, seed=seed))
     if materialize:
         kept_rows.write_kept(scores, out, out / ROWS, shard_rows=shard_rows, progress=progress)
+        # What was written is right only if the inputs stayed the same while they were read.
+        scored.check_inputs(scores)
     return pruned
 
 

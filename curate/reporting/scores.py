@@ -61,6 +61,8 @@ def _extremes(scores: Path, frame: pl.DataFrame, name: str, meaning: Meaning | N
 
 def _texts(scores: Path, ids: set[str]) -> dict[str, str]:
     """Return the texts of a few ids, read from the data that the score folder was made from."""
+    # Other rows than the scored ones would be quoted as examples of their scores.
+    scored.check_inputs(scores)
     job = scored.job(scores)
     reading = batches.Reading(text_column=str(job["text_column"]))
     texts: dict[str, str] = {}

@@ -20,7 +20,8 @@ from curate.storage import files, manifest
 from curate.storage.files import sweep
 from curate.tables import batches, frames
 from curate.tables.reading import BATCH_ROWS, DOCUMENT_BYTES, Reading
-from curate.tables.scored import SCORE_STEP, SCORES
+from curate.tables.scored import SCORES
+from curate.tables.scored_rows import SCORE_STEP
 
 Data = frames.Table | Sequence[str | Path]
 
@@ -78,7 +79,7 @@ def score(
     heads = _inspect(job)
     todo = _begin(job, restart=restart)
     bad = dict(heads.bad)
-    ready = _prepare(job, bad, engine, progress, fresh=len(todo) == len(shards))
+    ready = _prepare(job, heads, bad, todo, engine, progress)
     # Both records come before the first score file, so that an interrupted job can be continued and `curate status`
     # can show it.
     job.save(paths)
@@ -117,7 +118,7 @@ def _inspect(job: ScoringJob) -> Preflight:
 def _begin(job: ScoringJob, *, restart: bool) -> set[str]:
     """Make the output folder ready; return the names of the shards that are still to score."""
     configuration = job.configuration()
-    pending = manifest.pending(job.out, SCORE_STEP, job.work, configuration, restart=restart)
+    pending = manifest.pending(job.out, SCORE_STEP, job.work, configuration, restart=restart, same_rows=job.same_rows)
     # Nothing is changed before this line: a job that is refused leaves the folder as it was.
     manifest.renew(job.out, SCORE_STEP, configuration)
     sweep(job.out, SCORES)
@@ -128,11 +129,11 @@ def _begin(job: ScoringJob, *, restart: bool) -> set[str]:
 
 
 def _prepare(
-    job: ScoringJob, bad: dict[str, str], engine: Engine, progress: Progress, *, fresh: bool
+    job: ScoringJob, heads: Preflight, bad: dict[str, str], todo: set[str], engine: Engine, progress: Progress
 ) -> tuple[Scorer, ...]:
     """Return the scorers, ready to score. Those that learn do so on the good shards.
 
-    Shards that turn out to be bad are added to ``bad``.
+    Shards that turn out to be bad are added to ``bad``. ``todo`` names the shards that are still to score.
     """
     good = [shard for shard in job.shards if shard.relative not in bad]
     digests: dict[str, str] = {}
@@ -141,8 +142,18 @@ def _prepare(
         # What is learned depends on every shard, so all are hashed first. Where bad shards can be set aside, all are
         # read to the end too: a shard that proved bad later would already be part of the learned state.
         earlier = tuple(map(specs.build, job.specs[:first_learner]))
-        vectors = specs.vectors_read(job.specs)
-        checks = [replace(run.task(job, shard, earlier), also=vectors) for shard in good]
+        labelled = {shard.relative: worker.is_labelled(heads.heads[shard.relative]) for shard in good}
+        # Shards that are done were read when they were scored, and have not changed since.
+        for shard in good:
+            entry = None if shard.relative in todo else manifest.read(job.out, SCORE_STEP, shard.relative)
+            columns = job.columns(shard, label=labelled[shard.relative])
+            if entry is not None and set(entry.columns) == set(columns):
+                digests[shard.relative] = entry.input
+        checks = [
+            replace(run.task(job, shard, earlier), also=job.needs, label=labelled[shard.relative])
+            for shard in good
+            if shard.relative not in digests
+        ]
         progress("check", 0, len(checks))
         for done, outcome in enumerate(engine.run(worker.check_task, checks), start=1):
             progress("check", done, len(checks))
@@ -153,4 +164,5 @@ def _prepare(
         good = [shard for shard in good if shard.relative not in bad]
         if bad and not good:
             raise SchemaError(next(iter(bad.values())))
+    fresh = len(todo) == len(job.shards)
     return learned.prepare(LearningInput(job, tuple(good), digests, tuple(sorted(bad))), fresh=fresh)

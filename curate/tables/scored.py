@@ -11,14 +11,13 @@ import polars as pl
 from curate.errors import Interrupted, SchemaError
 from curate.pool.pool import Pool
 from curate.storage import artifacts, files, manifest
-from curate.tables import batches
+from curate.tables import batches, scored_rows
 from curate.tables.batches import Reading, Shard
 
 SCORES = ".scores.parquet"
 DECISIONS = ".keep.parquet"
 LIGHT_ROWS = 1 << 15  # of a batch with a few columns of numbers: larger batches cost less
 ScoreRange = tuple[float | None, float | None]  # half-open [low, high); None means no bound
-SCORE_STEP = "score"  # the name of the job `score` in its records
 
 
 def score_files(scores: Path) -> tuple[Shard, ...]:
@@ -62,13 +61,29 @@ def with_inputs(
     """Return each score file under a score folder with the file of ``data`` whose rows it scores.
 
     Raises:
-        SchemaError: if an input was moved. The message says to move it back, or ends with the ``remedy``.
+        SchemaError: if an input was moved, or does not have the rows any more that were scored. The message about a
+            moved input says to move it back, or ends with the ``remedy``.
     """
     by_name = {shard.relative: shard for shard in data}
     shards = score_files(scores)
     if moved := next((shard for shard in shards if shard.relative not in by_name), None):
         raise SchemaError(f"{moved.path} has no input {moved.relative} any more. Move it back, or {remedy}")
-    return [(shard, by_name[shard.relative]) for shard in shards]
+    pairs = [(shard, by_name[shard.relative]) for shard in shards]
+    scored_rows.check(scores, [data for _, data in pairs])
+    return pairs
+
+
+def check_inputs(scores: Path) -> None:
+    """Check that the inputs of a score folder, as far as they are in their places, have the rows that were scored.
+
+    Raises:
+        SchemaError: if one changed since.
+    """
+    try:
+        data = inputs(scores)
+    except SchemaError:
+        return  # all inputs are gone: who reads them later says so
+    scored_rows.check(scores, data)
 
 
 def kept_batches(shard: Shard, kept: Path | None, needs: Sequence[str]) -> Iterator[tuple[pl.DataFrame, pl.Series]]:

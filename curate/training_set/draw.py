@@ -21,9 +21,8 @@ from curate.errors import Interrupted, SchemaError
 from curate.pool.mixture import Mixture
 from curate.pool.pool import Pool
 from curate.progress import Progress, silent
-from curate.storage import manifest, s3
+from curate.storage import s3
 from curate.storage.files import sweep
-from curate.tables.scored import SCORE_STEP
 from curate.tables.writer import SHARD_ROWS
 from curate.training_set import job_record, row_index, stages
 from curate.training_set.placement import PoolDraw
@@ -171,18 +170,3 @@ def _begin(job: DrawingJob, *, restart: bool) -> None:
         path.unlink(missing_ok=True)
     rmtree(job.folder, ignore_errors=True)
     job_record.save(job.record, job.settings, job.files, job.engine)
-    _check_scored_files(job)
-
-
-def _check_scored_files(job: DrawingJob) -> None:
-    """Refuse data that changed since it was scored: its scores and decisions would mark other rows."""
-    hashes = job_record.hashes(job.record)
-    for file in job.data_files:
-        scores = file.pools[0][1].scores
-        scored = manifest.read(Path(scores), SCORE_STEP, file.data.relative) if scores else None
-        if scored and scored.input != hashes[str(file.data.path)]:
-            # So that the same command, after the data are scored again, does not ask for --restart.
-            job.record.unlink()
-            raise SchemaError(
-                f"{file.data.path} changed since it was scored. Run `curate score` and `curate pools` again"
-            )
