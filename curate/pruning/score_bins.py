@@ -26,10 +26,11 @@ class KeptRows:
     scores: Path
     kept: Path | None
     by: str | None = None
+    partial: bool = False  # take what is scored so far
 
     def frames(self) -> Iterator[pl.DataFrame]:
         """Yield source, tokens and score of the kept rows, batch by batch; a score that is not finite is an error."""
-        for shard in scored.score_files(self.scores):
+        for shard in scored.score_files(self.scores, partial=self.partial):
             for batch, verdict in scored.kept_batches(shard, self.kept, (self.by,) if self.by else ()):
                 frame = batch.filter(verdict)
                 if self.by:

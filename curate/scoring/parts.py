@@ -93,15 +93,15 @@ def stored(folder: Path) -> list[tuple[int, Part]]:
 
 def match(folder: Path, shard: Shard) -> bool:
     """Return whether an input has the rows of all parts that were made of it. The input is read to its end."""
-    made = [(start, part) for start, part in stored(folder) if part.rows]
-    if not made:
+    stored_parts = [(start, part) for start, part in stored(folder) if part.rows]
+    if not stored_parts:
         return True
-    if any(part.blocks is None or start % BLOCK_ROWS for start, part in made):
+    if any(part.blocks is None or start % BLOCK_ROWS for start, part in stored_parts):
         return False
-    blocks = scored_rows.row_blocks(shard, next(part.columns for _, part in made))
+    blocks = scored_rows.row_blocks(shard, next(part.columns for _, part in stored_parts))
     if blocks is None:
         return False
-    first_blocks = [(start // BLOCK_ROWS, list(part.blocks or ())) for start, part in made]
+    first_blocks = [(start // BLOCK_ROWS, list(part.blocks or ())) for start, part in stored_parts]
     return all(blocks[first : first + len(digests)] == digests for first, digests in first_blocks)
 
 

@@ -16,7 +16,7 @@ from curate.scoring.learned import LearningInput
 from curate.scoring.preflight import Preflight
 from curate.scoring.result import Scored
 from curate.scoring.scoring_job import ScoringJob, set_aside, stamp
-from curate.storage import files, manifest
+from curate.storage import completion, files, manifest
 from curate.storage.files import sweep
 from curate.tables import batches, frames
 from curate.tables.reading import BATCH_ROWS, DOCUMENT_BYTES, Reading
@@ -78,8 +78,11 @@ def score(
     job = ScoringJob(shards, inferred(names, shards), out, reading, on_error == "quarantine")
     heads = _inspect(job)
     todo = _begin(job, restart=restart)
+    relative_paths = [shard.relative for shard in shards]
     bad = dict(heads.bad)
     ready = _prepare(job, heads, bad, todo, engine, progress)
+    if todo or (before := completion.read(out, SCORE_STEP)) is None or set(before.inputs) != set(relative_paths):
+        completion.begin(out, SCORE_STEP, relative_paths)
     # Both records come before the first score file, so that an interrupted job can be continued and `curate status`
     # can show it.
     job.save(paths)
@@ -90,6 +93,9 @@ def score(
     rows, failed = run.run(run.ReadyJob(job, heads, ready), remaining, engine, progress)
     warnings = (*heads.warnings, *specs.warnings(ready))
     aside = dict(sorted({**bad, **failed}.items()))
+    entries = [manifest.read(out, SCORE_STEP, name) for name in relative_paths]
+    bad_lines = {entry.shard: entry.bad_lines for entry in entries if entry is not None and entry.bad_lines}
+    completion.end(out, SCORE_STEP, set_aside=aside, bad_lines=bad_lines)
     return Scored(out, rows, len(shards), warnings, aside, learned.notes(ready))
 
 
@@ -118,6 +124,9 @@ def _inspect(job: ScoringJob) -> Preflight:
 def _begin(job: ScoringJob, *, restart: bool) -> set[str]:
     """Make the output folder ready; return the names of the shards that are still to score."""
     configuration = job.configuration()
+    if restart:
+        # The entries are deleted next: whoever reads the folder from here on must know that it is not finished.
+        completion.begin(job.out, SCORE_STEP, [shard.relative for shard in job.shards])
     pending = manifest.pending(job.out, SCORE_STEP, job.work, configuration, restart=restart, same_rows=job.same_rows)
     # Nothing is changed before this line: a job that is refused leaves the folder as it was.
     manifest.renew(job.out, SCORE_STEP, configuration)

@@ -32,8 +32,9 @@ class ManifestEntry:
 
     ``input`` and ``config`` are hashes: ``input`` is of the rows of the input, in the columns ``columns``. It is empty
     for a shard that was begun but is not done; then ``rows`` is None, and ``spans`` are the ranges of rows [start,
-    stop) that its tasks take. ``stamp`` and ``size`` (bytes) are those of the input. ``version`` is the version of
-    curate that wrote the entry; it is never compared.
+    stop) that its tasks take. ``bad_lines`` counts the lines that were left out because they hold no row. ``stamp`` and
+    ``size`` (bytes) are those of the input. ``version`` is the version of curate that wrote the entry; it is never
+    compared.
     """
 
     step: str
@@ -46,6 +47,7 @@ class ManifestEntry:
     rows: int | None
     format: int = FORMAT
     columns: Sequence[str] = ()
+    bad_lines: int = 0
     spans: Sequence[Sequence[int | None]] = ()
 
 
@@ -122,7 +124,9 @@ def entry(
 ) -> ManifestEntry:
     """Return the entry of a shard whose input file ``source`` has the content hash ``digest``."""
     size, stamp = files.size(source), files.stamp(source)
-    return ManifestEntry(step, shard, digest, size, stamp, config, __version__, rows, FORMAT, list(columns), spans)
+    return ManifestEntry(
+        step, shard, digest, size, stamp, config, __version__, rows, columns=list(columns), spans=spans
+    )
 
 
 def record(out: Path, done: ManifestEntry) -> None:
@@ -136,6 +140,21 @@ def record(out: Path, done: ManifestEntry) -> None:
     _write(entry_path(out, done.step, done.shard), asdict(done))
     files.remove(parts_path(out, done.step, done.shard))
     files.remove(set_aside_path(out, done.step, done.shard))
+
+
+def finished(out: Path, step: str) -> set[str]:
+    """Return the names of all shards that have an entry."""
+    return _names(out / FOLDER / step)
+
+
+def quarantined_all(out: Path, step: str) -> dict[str, str]:
+    """Return why each shard in quarantine was set aside, by name."""
+    names = sorted(_names(out / FOLDER / QUARANTINE / step))
+    return {name: shard.reason for name in names if (shard := quarantined(out, step, name)) is not None}
+
+
+def _names(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix().removesuffix(".json") for path in files.below(folder, ".json")}
 
 
 def set_aside(out: Path, shard: SetAside) -> None:

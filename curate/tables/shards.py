@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from curate.errors import SchemaError
-from curate.storage import files
+from curate.storage import completion, files
 
 FORMATS = (".parquet", ".jsonl", ".jsonl.gz", ".jsonl.zst", ".arrow", ".feather")
 
@@ -37,6 +37,7 @@ def shards(data: Sequence[str]) -> tuple[Shard, ...]:
     for item in data:
         if "://" in item and not item.startswith("s3://"):
             raise SchemaError(f"{item}: of remote stores only s3:// is read. GCS, R2 and MinIO offer it too")
+        completion.check_input(item)
         matches = [Shard(path, name) for path, name in files.listed(item) if name.endswith(FORMATS)]
         if not matches:
             raise SchemaError(f"no input files at {item}: it must be or hold {', '.join(FORMATS)}")
