@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NotRequired, TypedDict, cast
 
 from curate.errors import SchemaError
-from curate.storage import artifacts
+from curate.storage import artifacts, completion
 from curate.storage.files import read_text, text_hash
 
 
@@ -114,6 +114,7 @@ def load_pools(path: Path) -> tuple[Pool, ...]:
     """Read the pools of pools.json, or of another file with a list ``pools``.
 
     Raises:
+        Unfinished: if the job `prune` has not ended in a folder that the pools name.
         SchemaError: if there is no such file, it is of another kind or of a format that this version does not read, it
             has no pools, or two pools have the same name.
     """
@@ -125,7 +126,11 @@ def load_pools(path: Path) -> tuple[Pool, ...]:
         raise _not_pools(str(path), error) from None
     if isinstance(record, dict):
         artifacts.check_format(path, record.get("format", 1), artifacts.KINDS["pools"].format)
-    return parse_pools(record, str(path))
+    pools = parse_pools(record, str(path))
+    # A pools.json that an earlier prune left is not of the decisions that are being written now.
+    for kept in sorted({pool.kept for pool in pools if pool.kept}):
+        completion.require(Path(kept), "prune")
+    return pools
 
 
 def parse_pools(record: Mapping[str, object], origin: str) -> tuple[Pool, ...]:

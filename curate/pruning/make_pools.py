@@ -37,7 +37,7 @@ BINS = 5  # for each source, where a score splits it
 
 @dataclass(frozen=True, repr=False)
 class Pools:
-    """Pools in the order of their names, the record of what they were made from, and what the scores lack of the data."""
+    """Pools in the order of their names, how they were made, and what the scores lack of the data."""
 
     pools: tuple[Pool, ...]
     made_by: Mapping[str, object] = field(compare=False)

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 import polars as pl
@@ -33,9 +32,10 @@ def score_sections(folder: Path) -> Iterator[Section]:
     frame = pl.concat([batch for shard in shards for batch in batches.batches(shard, names)])
     # The rows with the smallest hashes are a random sample that is the same every time.
     shown = frame[np.sort(np.argsort(batches.keys(frame["id"], 0), kind="stable")[:SAMPLE]).tolist()]
+    lacking = "".join(f" Warning: {line}." for line in scored.left_out(scores).warnings)
     yield Section(
         "Scores: their distribution over the examples",
-        "The 0.5 % of examples at either end are drawn in the last bar. " + _sentences(names, recorded),
+        "The 0.5 % of examples at either end are drawn in the last bar. " + _sentences(names, recorded) + lacking,
         [charts.histogram(shown, name) for name in names],
     )
     for name in names:
@@ -61,12 +61,10 @@ def _extremes(scores: Path, frame: pl.DataFrame, name: str, meaning: Meaning | N
 
 def _texts(scores: Path, ids: set[str]) -> dict[str, str]:
     """Return the texts of a few ids, read from the data that the score folder was made from."""
-    # Other rows than the scored ones would be quoted as examples of their scores.
-    scored.check_inputs(scores)
     job = scored.job(scores)
     reading = batches.Reading(text_column=str(job["text_column"]))
     texts: dict[str, str] = {}
-    for shard in batches.shards(cast(list[str], job["data"])):
+    for _, shard in scored.with_inputs(scores, scored.inputs(scores)):
         for batch in batches.batches(shard, ("text",), reading=reading):
             texts |= dict(batch.filter(pl.col("id").is_in(sorted(ids))).select("id", "text").iter_rows())
     return texts
