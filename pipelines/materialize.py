@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from pipelines.shared.flags import Json, OutFolder, Restart, Seed, Workers
+from pipelines.shared.flags import Json, OutFolder, Partial, Restart, Seed, Workers
 
 
 def main(
@@ -30,12 +30,13 @@ def main(
     ] = 100_000,
     seed: Seed = 0,
     workers: Workers = 1,
+    partial: Partial = False,
     restart: Restart = False,
     as_json: Json = False,
 ) -> None:
     """Draw a training set."""
     from curate.training_set.job import materialize
-    from pipelines.shared.show import notes, progress, result, table
+    from pipelines.shared.show import notes, progress, result, table, warn
 
     with progress() as report:
         training_set = materialize(
@@ -47,7 +48,10 @@ def main(
             seed=seed,
             workers=workers,
             restart=restart,
+            partial=partial,
             progress=report,
         )
-    result(as_json, {**training_set.record(), "out": str(out)}, table(training_set.table()))
+    warn(training_set.warnings)
+    record = {**training_set.record(), "warnings": list(training_set.warnings), "out": str(out)}
+    result(as_json, record, table(training_set.table()))
     notes(training_set.notes)

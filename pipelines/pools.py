@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from pipelines.shared.flags import Json, Out
+from pipelines.shared.flags import Json, Out, Partial
 
 
 def main(
@@ -27,14 +27,16 @@ def main(
     kept: Annotated[
         Path | None, typer.Option(help="A folder made by `curate prune`. Rows that it dropped are not counted.")
     ] = None,
+    partial: Partial = False,
     as_json: Json = False,
 ) -> None:
     """Make pools."""
     from curate.pruning.make_pools import pools as make_pools
-    from pipelines.shared.show import notes, progress, result, table
+    from pipelines.shared.show import notes, progress, result, table, warn
 
     with progress():
-        pools = make_pools(scores, kept=kept, by=by, bins=bins, min_tokens=min_tokens)
+        pools = make_pools(scores, kept=kept, by=by, bins=bins, min_tokens=min_tokens, partial=partial)
     pools.save(out)
+    warn(pools.warnings)
     result(as_json, {**pools.record(), "out": str(out)}, table(pools.table(), 6))
     notes(pools.notes)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipelines.shared.flags import Json, OutFolder, Seed, pairs, texts
+from pipelines.shared.flags import Json, OutFolder, Partial, Seed, pairs, texts
 
 if TYPE_CHECKING:
     from curate.pruning.prune import Pruned
@@ -91,6 +91,7 @@ def main(
     materialize: Annotated[
         bool, typer.Option("--materialize", help="Also write the kept rows, in the format in which they came.")
     ] = False,
+    partial: Partial = False,
     shard_rows: Annotated[int, typer.Option(min=1, help="Rows in each file of --materialize.")] = 100_000,
     seed: Seed = 0,
     as_json: Json = False,
@@ -124,6 +125,7 @@ def main(
                 max_source_removal=max_source_removal,
                 verify=verify,
                 materialize=materialize,
+                partial=partial,
                 shard_rows=shard_rows,
                 seed=seed,
                 progress=report,

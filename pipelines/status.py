@@ -3,12 +3,16 @@
 Example: curate status scores/
 """
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pipelines.shared.flags import Json
+
+if TYPE_CHECKING:
+    from curate.storage.completion import Completion
 
 SHOWN = 100  # files listed for people; --json lists all
 ORDER = ("refused", "quarantined", "begun", "to do", "done")  # what needs attention comes first
@@ -22,11 +26,18 @@ def main(
     import polars as pl
 
     from curate.scoring import status
+    from curate.storage import completion, files
+    from curate.tables import scored
     from pipelines.shared.show import result, table
 
+    if not files.exists(scored.record_path(folder)) and (jobs := completion.records(folder)):
+        _show_jobs(folder, jobs, as_json)
+        return
     rows, learned = status.status(folder), status.learned(folder)
     counts = status.counts(rows)
+    ended = (job := completion.read(folder, "score")) is not None and job.ended
     record = {"done": counts.get("done", 0), "total": len(rows), "states": counts, "shards": rows, "refused": learned}
+    record["ended"] = ended
     lines = [f"{counts.get('done', 0)} of {len(rows)} shards done"]
     lines += [f"{count} {state}" for state, count in counts.items() if state != "done"]
     lines += [f"the same command would be refused: {reason}" for reason in learned]
@@ -35,3 +46,17 @@ def main(
     if len(rows) > SHOWN:
         lines.append(f"... {len(rows) - SHOWN} more: --json lists all")
     result(as_json, record, "\n".join(lines))
+
+
+def _show_jobs(folder: Path, jobs: "Sequence[Completion]", as_json: bool) -> None:
+    """Show which jobs have ended in a folder that has no scores."""
+    from pipelines.shared.show import result
+
+    lines = [
+        f"{job.job}: " + ("ended" if job.ended else f"not ended. Run the same `curate {job.job}` again") for job in jobs
+    ]
+    result(
+        as_json,
+        {"jobs": [{"job": job.job, "ended": job.ended, "partial": job.partial} for job in jobs]},
+        "\n".join(lines),
+    )

@@ -10,7 +10,7 @@ from math import isfinite
 from pathlib import Path
 
 from curate.errors import SchemaError
-from curate.storage import artifacts, schema
+from curate.storage import artifacts, completion, schema
 from curate.storage.files import text_hash
 from curate.storage.forms.pools import PoolForm, PoolsForm
 
@@ -100,10 +100,15 @@ def load_pools(path: Path) -> tuple[Pool, ...]:
     """Read the pools of pools.json, or of another file with a list ``pools``.
 
     Raises:
+        Unfinished: if the job `prune` has not ended in a folder that the pools name.
         SchemaError: if there is no such file, it is of another kind or of a format that this version does not read, it
             has no pools, or two pools have the same name.
     """
-    return parse_pools(artifacts.load(path, "pools"), str(path))
+    pools = parse_pools(artifacts.load(path, "pools"), str(path))
+    # A pools.json that an earlier prune left is not of the decisions that are being written now.
+    for kept in sorted({pool.kept for pool in pools if pool.kept}):
+        completion.require(Path(kept), "prune")
+    return pools
 
 
 def parse_pools(record: Mapping[str, object], origin: str) -> tuple[Pool, ...]:

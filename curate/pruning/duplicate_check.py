@@ -63,7 +63,9 @@ class Sample:
     places: Mapping[str, Sequence[int]]
 
 
-def sampled(scores: Path, kept: Path, by: str, *, count: int = SAMPLED, seed: int = 0) -> pl.DataFrame:
+def sampled(
+    scores: Path, kept: Path, by: str, *, count: int = SAMPLED, seed: int = 0, partial: bool = False
+) -> pl.DataFrame:
     """Return a table of ``count`` removed rows, those with the smallest hash of id and ``seed``.
 
     Columns: removed (id), source, claimed, similarity, of, kept_similarity, of_kept, text. ``claimed`` is 1 - score:
@@ -75,7 +77,7 @@ def sampled(scores: Path, kept: Path, by: str, *, count: int = SAMPLED, seed: in
     Raises:
         SchemaError: if an input of a score file was moved.
     """
-    inputs = _inputs(scores)
+    inputs = _inputs(scores, partial)
     chosen = _chosen(inputs, kept, by, count, seed)
     if not chosen:
         return pl.DataFrame()
@@ -126,9 +128,10 @@ class ScoredText:
             yield batch["text"].fill_null("")
 
 
-def _inputs(scores: Path) -> list[ScoredText]:
+def _inputs(scores: Path, partial: bool) -> list[ScoredText]:
     reading = batches.Reading(text_column=str(scored.job(scores)["text_column"]))
-    pairs = scored.with_inputs(scores, scored.inputs(scores), remedy="skip the check with --verify 0")
+    remedy = "skip the check with --verify 0"
+    pairs = scored.with_inputs(scores, scored.inputs(scores), remedy=remedy, partial=partial)
     return [ScoredText(shard, data, reading) for shard, data in pairs]
 
 

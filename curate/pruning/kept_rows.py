@@ -25,7 +25,13 @@ COMPRESSION = {".gz": "gzip", ".zst": "zstd"}
 
 
 def write_kept(
-    scores: Path, kept: Path, out: Path, *, shard_rows: int = SHARD_ROWS, progress: Progress = silent
+    scores: Path,
+    kept: Path,
+    out: Path,
+    *,
+    shard_rows: int = SHARD_ROWS,
+    progress: Progress = silent,
+    partial: bool = False,
 ) -> int:
     """Write the rows that the decisions in ``kept`` keep to ``out/<same relative path>``, and return how many.
 
@@ -39,7 +45,7 @@ def write_kept(
     if shard_rows < 1:
         raise SchemaError(f"--shard-rows {shard_rows} must be at least 1")
     inputs = scored.inputs(scores)
-    pairs = scored.with_inputs(scores, inputs)
+    pairs = scored.with_inputs(scores, inputs, partial=partial)
     # Removing the files of an earlier call would remove inputs.
     if read := next((shard for shard in inputs if shard.path.is_relative_to(out)), None):
         raise SchemaError(f"kept rows cannot go to {out}: the input {read.path} is there. Give another --out")

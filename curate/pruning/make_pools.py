@@ -15,6 +15,7 @@ from curate.pool.pool import Pool, to_json
 from curate.pruning import score_bins
 from curate.pruning.score_bins import Bin, KeptRows
 from curate.storage import artifacts
+from curate.storage.completion import LeftOut
 from curate.tables import scored
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ BINS = 5  # for each source, where a score splits it
 
 @dataclass(frozen=True, repr=False)
 class Pools:
-    """Pools in the order of their names, and the record of what they were made from.
+    """Pools in the order of their names, how they were made, and what the scores lack of the data.
 
     ``notes`` say which sources and bins have no tokens and were left out.
     """
@@ -44,6 +45,7 @@ class Pools:
     pools: tuple[Pool, ...]
     made_by: Mapping[str, object] = field(compare=False)
     notes: tuple[str, ...] = ()
+    left_out: LeftOut | None = field(default=None, compare=False)
 
     def __iter__(self) -> Iterator[Pool]:
         """Yield the pools."""
@@ -63,8 +65,14 @@ class Pools:
         return pl.DataFrame(((p.name, p.tokens, p.examples) for p in self.pools), schema=schema, orient="row")
 
     def record(self) -> dict[str, object]:
-        """Return the rows of the table as plain values, ready for JSON."""
-        return {"pools": self.table().to_dicts()}
+        """Return the rows of the table as plain values, ready for JSON, and what the pools lack of the data."""
+        left_out = None if self.left_out is None else self.left_out.record()
+        return {"pools": self.table().to_dicts(), "left_out": left_out, "warnings": list(self.warnings)}
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Return what a user should know before going on."""
+        return () if self.left_out is None else self.left_out.warnings
 
     def chart(self) -> "Chart":
         """Return a bar chart of the unique tokens of each pool."""
@@ -91,6 +99,7 @@ def pools(
     by: str | None = None,
     bins: int | None = None,
     min_tokens: float = 0,
+    partial: bool = False,
 ) -> Pools:
     """Make one pool for each source, or several by a score.
 
@@ -100,6 +109,7 @@ def pools(
         by: a score column, such as ``score.prototypes``, at whose quantiles each source is split into bins of about
             equal numbers of rows. None or "source": sources are not split.
         bins: the most bins for each source; 5 if None.
+        partial: take what is scored so far of a folder whose job has not ended. What is left out is a warning.
         min_tokens: split a source only into so many bins that each has about this many tokens.
 
     The pools of a source that is split are called ``source.1`` (lowest scores), ``source.2`` and so on. Their
@@ -108,11 +118,17 @@ def pools(
     A source of which all texts are empty or null has no pool, and neither has such a bin; ``notes`` name them.
 
     Raises:
+        Unfinished: if the job `score` has not ended in ``scores`` (and ``partial`` is not set), or the job `prune` has
+            not in ``kept``.
         SchemaError: if there are no rows or no tokens, a score is not finite, or decisions belong to other scores.
     """
     scores, kept = folder(scores), folder(kept) if kept is not None else None
+    # Pools point to the inputs: their tokens must be those of the rows that are there.
+    scored.check_inputs(scores)
+    if kept is not None:
+        scored.check_decisions(scores, kept)
     by, bins = None if by == "source" else by, BINS if bins is None else bins
-    rows, tokens = score_bins.totals(KeptRows(scores, kept))
+    rows, tokens = score_bins.totals(KeptRows(scores, kept, partial=partial))
     if not rows:
         remedy = "Raise --keep of `curate prune`" if kept else "Score data that has rows"
         raise SchemaError(
@@ -128,7 +144,7 @@ def pools(
     # A bin with too few tokens would be repeated too often to be a useful pool.
     parts = {source: _parts(bins, tokens[source], min_tokens) if by else 1 for source in rows}
     if by:
-        split = score_bins.bins(KeptRows(scores, kept, by, frozenset(empty)), parts, rows)
+        split = score_bins.bins(KeptRows(scores, kept, by, frozenset(empty), partial), parts, rows)
     else:  # every source is one bin, and its counts are known already
         split = {source: [Bin((None, None), rows[source], tokens[source])] for source in sorted(rows)}
     where = _inputs(scores)
@@ -152,8 +168,10 @@ def pools(
             )
             members.append(pool)
     arguments = {"scores": scores, "kept": kept, "by": by or "source", "bins": bins, "min_tokens": float(min_tokens)}
-    made_by = artifacts.made_by(arguments, [scores] if kept is None else [scores, kept], 0)
-    return Pools(tuple(members), made_by, tuple(notes))
+    # Left out where it is not set, so that other files keep their bytes.
+    arguments |= {"partial": True} if partial else {}
+    record = artifacts.made_by(arguments, [scores] if kept is None else [scores, kept], 0)
+    return Pools(tuple(members), record, tuple(notes), scored.left_out(scores))
 
 
 def folder(result: Folder) -> Path:

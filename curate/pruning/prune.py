@@ -28,9 +28,10 @@ from curate.pruning.make_pools import Folder, Pools, folder, pools_of_sources
 from curate.pruning.removal_table import Removal
 from curate.pruning.rule_options import RuleOptions
 from curate.pruning.rules import Rule
-from curate.storage import artifacts, files
+from curate.storage import artifacts, completion, files
+from curate.storage.completion import LeftOut
 from curate.tables import out_folder, scored, writer
-from curate.tables.shards import ending, stem_of
+from curate.tables.shards import Shard, ending, stem_of
 
 if TYPE_CHECKING:
     from curate.charts import Chart
@@ -48,7 +49,8 @@ class Pruned:
 
     ``rule`` is the rule that was applied. For ``auto`` it is the chosen rule, and ``advice`` holds the reasons.
     ``removal`` counts rows and tokens. ``verified`` is None if no duplicates were compared again. ``pools`` is None if
-    no token is kept. ``by`` is the score, and ``rule.meaning`` is what a high score means.
+    no token is kept. ``by`` is the score, and ``rule.meaning`` is what a high score means. ``left_out`` is what the
+    scores lack of the data.
     """
 
     out: Path
@@ -58,6 +60,7 @@ class Pruned:
     pools: Pools | None = field(compare=False)
     verified: pl.DataFrame | None = None
     by: str = ""
+    left_out: LeftOut | None = None
 
     @property
     def sentence(self) -> str:
@@ -97,7 +100,8 @@ class Pruned:
     @property
     def warnings(self) -> tuple[str, ...]:
         """Return what a user should know before going on."""
-        lines = list(removal_table.warnings(self.removal))
+        lines = list(self.left_out.warnings) if self.left_out is not None else []
+        lines += removal_table.warnings(self.removal)
         if self.verified is not None and (wrong := duplicate_check.count_false(self.verified)):
             lines.append(
                 f"{wrong} of the {self.verified.height} removed rows that were compared again have no other text that "
@@ -126,6 +130,7 @@ class Pruned:
         record |= {"by": self.by, "meaning": self.rule.meaning, "sentence": self.sentence}
         record |= {"by_reason": self.by_reason.to_dicts(), "length_correlation": self.length_correlation}
         record["warnings"] = list(self.warnings)
+        record["left_out"] = None if self.left_out is None else self.left_out.record()
         if self.advice is not None:
             record["auto"] = {"choice": self.advice.choice, "why": list(self.advice.lines())}
             record["curve"] = self.advice.table().to_dicts()
@@ -181,6 +186,7 @@ def prune(
     max_source_removal: float = source_guard.MAX_REMOVAL,
     verify: int = duplicate_check.SAMPLED,
     materialize: bool = False,
+    partial: bool = False,
     shard_rows: int = writer.SHARD_ROWS,
     seed: int = 0,
     progress: Progress = silent,
@@ -213,12 +219,15 @@ def prune(
         max_source_removal: stop if a source loses more than this beyond what all lose. 1: never.
         verify: with ``score.duplicates``, the number of removed rows whose similarity is checked exactly.
         materialize: write the kept rows too, to ``out/rows``, in files of ``shard_rows`` rows.
+        partial: take what is scored so far of a folder whose job has not ended. What is left out is a warning.
         seed: of the draws and of the order among equal scores.
         progress: called with what is counted, how many are done, and of how many.
 
-    The score columns are read several times. Memory does not grow with the rows.
+    The score columns are read several times. Memory does not grow with the rows. A prune that was stopped leaves a
+    folder that later jobs refuse, until the same call has ended.
 
     Raises:
+        Unfinished: if the job `score` has not ended in ``scores``, and ``partial`` is not set.
         SchemaError: if an option is wrong, a column is missing, a score is not finite, or the rule does not suit what
             the score means. Without ``rule``, a difficulty score is refused with what ``auto`` advises.
         SourceNearlyGone: if a source loses too much; nothing is written then.
@@ -227,29 +236,49 @@ def prune(
     options = RuleOptions(
         by, float(keep), rule, balance, str(trim), str(temperature), recall, dimension, embedding, meaning, seed
     )
-    _check_out(scores, out)
-    pruned = _decide_all(scores, out, options, max_source_removal, progress)
+    # The decisions are about rows of the inputs, which pools.json, the check of duplicates and the kept rows read.
+    scored.check_inputs(scores)
+    shards = scored.score_files(scores, partial=partial)
+    _check_out(scores, shards, out)
+    left_out = scored.left_out(scores)
+    pruned = _decide_all(scores, shards, out, options, max_source_removal, partial, progress)
+    pruned = replace(pruned, left_out=left_out)
     if by == DUPLICATES and verify:
-        pruned = replace(pruned, verified=duplicate_check.sampled(scores, out, by, count=verify, seed=seed))
+        pruned = replace(
+            pruned, verified=duplicate_check.sampled(scores, out, by, count=verify, seed=seed, partial=partial)
+        )
     if materialize:
-        kept_rows.write_kept(scores, out, out / ROWS, shard_rows=shard_rows, progress=progress)
+        kept_rows.write_kept(scores, out, out / ROWS, shard_rows=shard_rows, progress=progress, partial=partial)
+        # What was written is right only if the inputs stayed the same while they were read.
+        scored.check_inputs(scores)
+    # Last: where there is a pools.json, all that it stands for is in place.
+    if pruned.pools is not None:
+        pruned.pools.save(out / POOLS)
+    completion.end(out, scored.PRUNE_STEP)
     return pruned
 
 
-def _check_out(scores: Path, out: Path) -> None:
+def _check_out(scores: Path, shards: tuple[Shard, ...], out: Path) -> None:
     """Refuse an output folder that would mix decisions with scores, or kept rows with the data that was scored."""
     out_folder.check_place(out)
     if out.resolve() == scores.resolve():
         raise SchemaError(f"--out {out} is the folder of the scores. Give another folder for the decisions")
     data = cast(list[str], scored.job(scores)["data"]) if files.exists(scored.record_path(scores)) else []
-    names = [f"rows/{stem_of(shard.relative)}-00000{ending(shard.relative)}" for shard in scored.score_files(scores)]
+    names = [f"rows/{stem_of(shard.relative)}-00000{ending(shard.relative)}" for shard in shards]
     out_folder.check(out, data, (removal_table.TABLE, *names))
 
 
-def _decide_all(scores: Path, out: Path, options: RuleOptions, max_removal: float, progress: Progress) -> Pruned:
+def _decide_all(
+    scores: Path,
+    shards: tuple[Shard, ...],
+    out: Path,
+    options: RuleOptions,
+    max_removal: float,
+    partial: bool,
+    progress: Progress,
+) -> Pruned:
     if not 0 <= max_removal <= 1:
         raise SchemaError(f"--max-source-removal {max_removal:g} must lie in [0, 1]")
-    shards = scored.score_files(scores)
     advice, rule = rule_options.choose(options, shards)
     grouping = rule_options.group_column(rule, shards)
     needs_complexity = rule.balance.how == "dbp"
@@ -260,19 +289,20 @@ def _decide_all(scores: Path, out: Path, options: RuleOptions, max_removal: floa
         # A threshold promises no share, so every source is judged against keeping all of it.
         keep = 1.0 if decided.decision is None else options.keep
         source_guard.check_sources(rows, kept, keep=keep, max_removal=max_removal)
+    completion.begin(out, scored.PRUNE_STEP, [shard.relative for shard in shards], partial=partial)
+    scored.save_decided(out, shards)
     removal = decisions.write_decisions(decided, out, progress)
     removal_table.save(removal, out)
-    pools = _write_pools(scores, out, rule, options.by, removal.by_source)
+    pools = _pools(scores, out, rule, options.by, removal.by_source, partial)
     return Pruned(out, rule, removal, advice, pools, by=options.by)
 
 
-def _write_pools(scores: Path, out: Path, rule: Rule, by: str, by_source: pl.DataFrame) -> Pools | None:
-    """Write the pools of what is kept, or none if no token is kept."""
+def _pools(scores: Path, out: Path, rule: Rule, by: str, by_source: pl.DataFrame, partial: bool) -> Pools | None:
+    """Return the pools of what is kept, or None if no token is kept."""
     members = pools_of_sources(scores, out, by_source)
     if not members:
         return None
     arguments = {"scores": scores, "by": by, "rule": rule.name, "keep": rule.keep, "meaning": rule.meaning}
-    record = artifacts.made_by(arguments, [scored.record_path(scores)], rule.seed)
-    pools = Pools(members, record)
-    pools.save(out / POOLS)
-    return pools
+    # Left out where it is not set, so that other files keep their bytes.
+    arguments |= {"partial": True} if partial else {}
+    return Pools(members, artifacts.made_by(arguments, [scored.record_path(scores)], rule.seed))

@@ -31,10 +31,11 @@ class KeptRows:
     kept: Path | None
     by: str | None = None
     without: frozenset[str] = frozenset()
+    partial: bool = False  # take what is scored so far
 
     def frames(self) -> Iterator[pl.DataFrame]:
         """Yield source, tokens and score of the kept rows, batch by batch; a score that is not finite is an error."""
-        shards = scored.score_files(self.scores)
+        shards = scored.score_files(self.scores, partial=self.partial)
         for shard in counted(shards, "score files read", len(shards)):
             for batch, verdict in scored.kept_batches(shard, self.kept, (self.by,) if self.by else ()):
                 frame = batch.filter(verdict)

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 from curate.pool.pool import load_pools
 from curate.pruning.removal_table import TABLE
 from curate.reporting.html_page import Section
-from curate.storage import files
+from curate.storage import completion, files
 from curate.tables import file_format
 
 
@@ -25,6 +25,7 @@ def pool_section(folder: Path) -> Iterator[Section]:
 def removal_section(folder: Path) -> Iterator[Section]:
     """Show the rows and tokens that pruning kept and removed, by source and reason, and its warnings."""
     path = folder / "kept" / TABLE
+    completion.require(folder / "kept", "prune")
     if files.exists(path):
         with files.opened(path) as source:
             table = pq.read_table(source)

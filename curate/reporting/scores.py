@@ -32,9 +32,10 @@ def score_sections(folder: Path) -> Iterator[Section]:
     frame = pl.concat([batch for shard in shards for batch in batches.batches(shard, names)])
     # The rows with the smallest hashes are a random sample that is the same every time.
     shown = frame[np.sort(np.argsort(batches.keys(frame["id"], 0), kind="stable")[:SAMPLE]).tolist()]
+    lacking = "".join(f" Warning: {line}." for line in scored.left_out(scores).warnings)
     yield Section(
         "Scores: their distribution over the examples",
-        "The 0.5 % of examples at either end are drawn in the last bar. " + _sentences(names, recorded),
+        "The 0.5 % of examples at either end are drawn in the last bar. " + _sentences(names, recorded) + lacking,
         [charts.histogram(shown, name) for name in names],
     )
     for name in names:
@@ -63,7 +64,7 @@ def _texts(scores: Path, ids: set[str]) -> dict[str, str]:
     job = scored.job(scores)
     reading = batches.Reading(text_column=str(job["text_column"]))
     texts: dict[str, str] = {}
-    for shard in scored.inputs(scores):
+    for _, shard in scored.with_inputs(scores, scored.inputs(scores)):
         for batch in batches.batches(shard, ("text",), reading=reading):
             texts |= dict(batch.filter(pl.col("id").is_in(sorted(ids))).select("id", "text").iter_rows())
     return texts

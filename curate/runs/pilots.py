@@ -18,7 +18,7 @@ from curate.progress import Progress, silent
 from curate.runs import pilot_design, run_table, trainer_data
 from curate.runs.pilot_design import DESIGNS, PlannedRun, design
 from curate.runs.run_table import Runs
-from curate.storage import schema
+from curate.storage import completion, schema
 from curate.storage.files import sweep, text_hash, write_text
 from curate.storage.forms.jobs import PilotForm
 from curate.tables.frames import Table
@@ -27,6 +27,7 @@ from curate.trainers import Trainer
 # Part of the hash by which a finished run is recognised. Raise it when the same recipe would train another model; a new
 # release of curate alone must not stop a user's job.
 RUN_FORMAT = "0.1.0"
+STEP = "pilot"  # the name of this job in its records
 
 __all__ = ["DESIGNS", "PilotTask", "PlannedRun", "design", "pilot", "run", "train_one"]
 
@@ -82,6 +83,7 @@ def pilot(
     finished = replace(finished, notes=(*loaded.notes, *finished.notes))
     if out:
         finished.save(out)
+        completion.end(folder, STEP)
     return finished
 
 
@@ -115,6 +117,10 @@ def run(
     Raises:
         Interrupted: ``folder`` has a finished run of another design or of other data, and ``restart`` is not set.
     """
+    names = [planned.run for planned in runs]
+    if restart:
+        # The finished runs are deleted next, and a table of earlier runs stays until the new ones are done.
+        completion.begin(folder, STEP, names)
     tasks = []
     for planned in runs:
         path = folder / f"{planned.run}.json"
@@ -128,6 +134,8 @@ def run(
                 f"{path} is a finished run of another design or of other data: give --restart to train all runs "
                 "again, or another --out"
             )
+    if tasks:
+        completion.begin(folder, STEP, names)
     finished = len(runs) - len(tasks)
     progress("trainings done", finished, len(runs))
     # A killed job may have left half-written files.

@@ -13,6 +13,7 @@ from pathlib import Path
 import polars as pl
 
 from curate.errors import SchemaError
+from curate.storage import completion
 from curate.tables import file_format
 
 SEPARATORS = (",", ";", "\t")  # a header with none of these is read with the first: a table of one column
@@ -39,10 +40,13 @@ def read(path: Path) -> pl.DataFrame:
     does not matter. Columns without a name and rows without a value are dropped.
 
     Raises:
+        Unfinished: the pilot that writes the table has not ended.
         SchemaError: no such file, not a table, two columns of one name, or a line with too many values.
     """
     if not path.is_file():
         raise SchemaError(f"no such run table: {path}; make one with `curate pilot`")
+    # Beside the table of a pilot lie its runs, with the record of whether all of them are done.
+    completion.require(path.with_suffix(".runs"), "pilot")
     try:
         with path.open("rb") as file:
             start = file.read(8)

@@ -9,7 +9,7 @@ from urllib.parse import unquote
 import numpy as np
 import polars as pl
 
-from curate.errors import SchemaError
+from curate.errors import SchemaError, first_few
 from curate.tables.class_names import class_numbers
 
 FLOOR = 1e-12  # a probability below it counts as this, so that its logarithm is finite

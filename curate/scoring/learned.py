@@ -22,10 +22,11 @@ from curate.scoring.scoring_job import ScoringJob, is_old, recorded
 from curate.scoring.specs import inputs, learns
 from curate.scoring.worker import apply
 from curate.storage import artifacts, files, job_record, manifest
-from curate.storage.files import replacing, text_hash
+from curate.storage.files import content_hash, replacing, text_hash
 from curate.storage.job_record import InputFile, JobRecord
 from curate.tables import batches
 from curate.tables.batches import Stream
+from curate.tables.row_hash import PREFIX
 from curate.tables.shards import Shard
 
 
@@ -123,9 +124,13 @@ def learned_state(learning: LearningInput, position: int) -> LearnedState:
         before = job_record.from_json(record)
         aside_then = tuple(cast(Sequence[str], record["aside"]))
         aside = {*aside_then, *learning.aside}
+        paths = {shard.relative: shard.path for shard in learning.shards}
+        inputs = {
+            name: _comparable(file, before.inputs.get(name), paths[name]) for name, file in expected.inputs.items()
+        }
         changes = job_record.input_changes(
             {name: file for name, file in before.inputs.items() if name not in learning.aside},
-            {name: file for name, file in expected.inputs.items() if name in before.inputs or name not in aside},
+            {name: file for name, file in inputs.items() if name in before.inputs or name not in aside},
         )
         # Records of format 1 hold no arguments. Those states have them in their file names, as a hash.
         if "arguments" in record:
@@ -139,6 +144,13 @@ def learned_state(learning: LearningInput, position: int) -> LearnedState:
             refusal = f"learned from other input files than these ({job_record.listed(changes)})"
     key = text_hash(repr((sorted(expected.arguments.items()), sorted(learning.digests.items()))))[:16]
     return LearnedState(folder(out) / f"{position}-{name}-{key}.npz", expected, learning.aside, refusal)
+
+
+def _comparable(file: InputFile, before: InputFile | None, path: Path) -> InputFile:
+    """Return an input with the hash of its bytes, if that is what was recorded before, else with that of its rows."""
+    if before is None or before.hash.startswith(PREFIX):
+        return file
+    return InputFile(content_hash(path))
 
 
 def _old_key(learning: LearningInput, before: JobRecord, position: int) -> str:

@@ -7,8 +7,10 @@ from pathlib import Path
 import polars as pl
 
 from curate.storage import files
-from curate.tables import readers, writer
+from curate.tables import readers, scored_rows, writer
+from curate.tables.row_hash import BLOCK_ROWS
 from curate.tables.shards import Shard
+from curate.tables.writer import Part
 
 TASK_ROWS = 1 << 17  # in whole row groups: enough work for a task to pay for its start
 PART_ROWS = 1 << 15  # the most rows that a killed job has to score again
@@ -21,16 +23,19 @@ Span = tuple[int, int | None]  # rows [start, stop) of a shard; None means its e
 def spans(head: readers.Head) -> tuple[Span, ...]:
     """Return the ranges of rows that tasks of a shard take, cut at its row groups.
 
-    There is one range if the file does not say how many rows it has.
+    A range ends where the next block of hashed rows begins, at most a batch after the end of a row group: so the hashes
+    of ranges can be put together, and no task reads a row group for the few rows at its end. There is one range if the
+    file does not say how many rows it has.
     """
     if head.groups is None:
         return ((0, None),)
-    edges = [0]
+    total, edges = head.rows or 0, [0]
     for end in accumulate(rows for rows, _ in head.groups):
-        if end - edges[-1] >= TASK_ROWS:
-            edges.append(end)
-    if head.rows and head.rows > edges[-1]:
-        edges.append(head.rows)
+        edge = min(-(-end // BLOCK_ROWS) * BLOCK_ROWS, total)
+        if edge - edges[-1] >= TASK_ROWS:
+            edges.append(edge)
+    if total > edges[-1]:
+        edges.append(total)
     return tuple(pairwise(edges))
 
 
@@ -68,6 +73,36 @@ def done_parts(folder: Path, start: int, stop: int | None) -> tuple[list[Path], 
         parts.append(part_path(folder, end))
         end += (rows := writer.part_rows(parts[-1]))
     return parts, end, ended
+
+
+def hashed(parts: Sequence[Part]) -> tuple[list[str], tuple[str, ...]] | None:
+    """Return the digests of all blocks of a shard, and the columns that were hashed, from its parts in order.
+
+    The result is None if a part has no digests, or ends within a block: parts of format 2 may.
+    """
+    if any(part.blocks is None for part in parts) or any(part.rows % BLOCK_ROWS for part in parts[:-1]):
+        return None
+    columns = next((part.columns for part in parts if part.columns), ())
+    return [block for part in parts for block in part.blocks or ()], columns
+
+
+def stored(folder: Path) -> list[tuple[int, Part]]:
+    """Return every part in a folder, each with its first row."""
+    return [(int(path.stem), writer.part(path)) for path in files.below(folder, ".arrow")]
+
+
+def match(folder: Path, shard: Shard) -> bool:
+    """Return whether an input has the rows of all parts that were made of it. The input is read to its end."""
+    stored_parts = [(start, part) for start, part in stored(folder) if part.rows]
+    if not stored_parts:
+        return True
+    if any(part.blocks is None or start % BLOCK_ROWS for start, part in stored_parts):
+        return False
+    blocks = scored_rows.row_blocks(shard, next(part.columns for _, part in stored_parts))
+    if blocks is None:
+        return False
+    first_blocks = [(start // BLOCK_ROWS, list(part.blocks or ())) for start, part in stored_parts]
+    return all(blocks[first : first + len(digests)] == digests for first, digests in first_blocks)
 
 
 def until(batches: Iterator[pl.DataFrame], rows: int) -> Iterator[pl.DataFrame]:

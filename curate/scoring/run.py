@@ -13,9 +13,8 @@ from curate.scoring.preflight import Preflight
 from curate.scoring.scoring_job import ScoringJob, set_aside
 from curate.scoring.worker import ScoringOutcome, ScoringTask
 from curate.storage import files, manifest
-from curate.storage.files import content_hash
-from curate.tables import writer
-from curate.tables.scored import SCORE_STEP
+from curate.tables import row_hash, scored_rows, writer
+from curate.tables.scored_rows import SCORE_STEP
 from curate.tables.shards import Shard
 
 
@@ -98,30 +97,40 @@ def _tasks(ready: ReadyJob, shard: Shard) -> Iterator[ScoringTask]:
     if not parts.is_long(shard, head):
         yield whole
         return
+    folder, spans = manifest.parts_path(job.out, SCORE_STEP, name), parts.spans(head)
     entry = manifest.begun(job.out, SCORE_STEP, name)
-    if entry is None:
-        # Recorded before the first part, so that parts of another input or job are never taken for ours.
-        digest = content_hash(shard.path)
-        entry = manifest.entry(SCORE_STEP, name, shard.path, digest=digest, config=job.config, rows=None)
-        files.remove(manifest.parts_path(job.out, SCORE_STEP, name))
-        manifest.record(job.out, entry)
-    spans, folder = parts.spans(head), manifest.parts_path(job.out, SCORE_STEP, name)
+    if entry is not None and entry.spans:
+        # The file may have been written again meanwhile, with the same rows in other row groups.
+        spans = tuple((int(start or 0), stop) for start, stop in entry.spans)
+    elif entry is None or len(spans) > 1:
+        # Recorded before the first part, so that parts of another input or job are never taken for ours. Entries of
+        # format 2 had tasks that end elsewhere, so only a shard that is one task continues from their parts.
+        entry = manifest.entry(SCORE_STEP, name, shard.path, digest="", config=job.config, rows=None, spans=spans)
+        files.remove(folder)
+        manifest.record(job.out, replace(entry, stamp=stamp))
     for start, stop in spans:
-        yield replace(whole, digest=entry.input, start=start, stop=stop, parts=folder, spans=spans)
+        yield replace(whole, start=start, stop=stop, parts=folder, spans=spans)
 
 
 def _finish(job: ScoringJob, shard_run: ShardRun) -> None:
     """Record that a shard is done. Join its parts first, if no worker saw them all."""
     first, outcomes, shard = shard_run.tasks[0], shard_run.outcomes, shard_run.shard
-    rows = sum(outcome.rows for outcome in outcomes)
+    rows, digest, columns = outcomes[0].rows, outcomes[0].digest, outcomes[0].columns
     if first.parts is not None:
         complete = parts.complete(first.parts, first.spans)
         if complete is None:
             raise Interrupted(f"{first.parts}: parts are missing; was the folder changed? Run the same command again")
-        rows = sum(map(writer.part_rows, complete))
+        stored = [writer.part(path) for path in complete]
+        rows = sum(part.rows for part in stored)
+        hashed = parts.hashed(stored)
+        if hashed is None:
+            columns = job.columns(shard, label=first.label)
+            digest = scored_rows.row_digest(shard, columns)
+        else:
+            digest, columns = row_hash.combined(hashed[0]), hashed[1]
         if not any(outcome.whole for outcome in outcomes):
             writer.join(first.output, complete, first.schema, first.fields)
-    digest, name = outcomes[0].digest, shard.relative
-    done = manifest.entry(SCORE_STEP, name, shard.path, digest=digest, config=job.config, rows=rows)
+    name = shard.relative
+    done = manifest.entry(SCORE_STEP, name, shard.path, digest=digest, config=job.config, rows=rows, columns=columns)
     # The stamp from before the shard was read: a change since then must be seen next time.
     manifest.record(job.out, replace(done, stamp=first.stamp))

@@ -16,11 +16,12 @@ from curate.scoring.learned import LearningInput
 from curate.scoring.preflight import Preflight
 from curate.scoring.result import Scored
 from curate.scoring.scoring_job import ScoringJob, set_aside, stamp
-from curate.storage import files, manifest
+from curate.storage import completion, files, manifest
 from curate.storage.files import sweep
 from curate.tables import batches, frames, out_folder
 from curate.tables.reading import BATCH_ROWS, DOCUMENT_BYTES, Reading
-from curate.tables.scored import SCORE_STEP, SCORES
+from curate.tables.scored import SCORES
+from curate.tables.scored_rows import SCORE_STEP
 
 Data = frames.Table | Sequence[str | Path]
 
@@ -82,9 +83,12 @@ def score(
     job = ScoringJob(shards, inferred(names, shards), out, reading, on_error == "quarantine")
     heads = _inspect(job)
     todo = _begin(job, restart=restart)
+    relative_paths = [shard.relative for shard in shards]
     bad = dict(heads.bad)
     with reporting(progress):
-        ready = _prepare(job, bad, heads, engine, fresh=len(todo) == len(shards))
+        ready = _prepare(job, heads, bad, todo, engine)
+    if todo or (before := completion.read(out, SCORE_STEP)) is None or set(before.inputs) != set(relative_paths):
+        completion.begin(out, SCORE_STEP, relative_paths)
     # Both records come before the first score file, so that an interrupted job can be continued and `curate status`
     # can show it.
     job.save(paths)
@@ -95,6 +99,9 @@ def score(
     rows, failed = run.run(run.ReadyJob(job, heads, ready), remaining, engine, progress)
     warnings = (*listed.warnings, *heads.warnings, *specs.warnings(ready))
     aside = dict(sorted({**bad, **failed, **listed.unusable}.items()))
+    entries = [manifest.read(out, SCORE_STEP, name) for name in relative_paths]
+    bad_lines = {entry.shard: entry.bad_lines for entry in entries if entry is not None and entry.bad_lines}
+    completion.end(out, SCORE_STEP, set_aside=aside, bad_lines=bad_lines)
     return Scored(out, rows, len(shards) + len(listed.unusable), warnings, aside, learned.notes(ready))
 
 
@@ -123,7 +130,10 @@ def _inspect(job: ScoringJob) -> Preflight:
 def _begin(job: ScoringJob, *, restart: bool) -> set[str]:
     """Make the output folder ready; return the names of the shards that are still to score."""
     configuration = job.configuration()
-    pending = manifest.pending(job.out, SCORE_STEP, job.work, configuration, restart=restart)
+    if restart:
+        # The entries are deleted next: whoever reads the folder from here on must know that it is not finished.
+        completion.begin(job.out, SCORE_STEP, [shard.relative for shard in job.shards])
+    pending = manifest.pending(job.out, SCORE_STEP, job.work, configuration, restart=restart, same_rows=job.same_rows)
     # Nothing is changed before this line: a job that is refused leaves the folder as it was.
     manifest.renew(job.out, SCORE_STEP, configuration)
     sweep(job.out, SCORES)
@@ -134,11 +144,11 @@ def _begin(job: ScoringJob, *, restart: bool) -> set[str]:
 
 
 def _prepare(
-    job: ScoringJob, bad: dict[str, str], heads: Preflight, engine: Engine, *, fresh: bool
+    job: ScoringJob, heads: Preflight, bad: dict[str, str], todo: set[str], engine: Engine
 ) -> tuple[Scorer, ...]:
     """Return the scorers, ready to score. Those that learn do so on the good shards.
 
-    Shards that turn out to be bad are added to ``bad``.
+    Shards that turn out to be bad are added to ``bad``. ``todo`` names the shards that are still to score.
     """
     good = [shard for shard in job.shards if shard.relative not in bad]
     digests: dict[str, str] = {}
@@ -147,8 +157,18 @@ def _prepare(
         # What is learned depends on every shard, so all are hashed first. Where bad shards can be set aside, all are
         # read to the end too: a shard that proved bad later would already be part of the learned state.
         earlier = tuple(map(specs.build, job.specs[:first_learner]))
-        vectors = specs.vectors_read(job.specs)
-        checks = [replace(run.task(job, shard, earlier), also=vectors) for shard in good]
+        labelled = {shard.relative: worker.is_labelled(heads.heads[shard.relative]) for shard in good}
+        # Shards that are done were read when they were scored, and have not changed since.
+        for shard in good:
+            entry = None if shard.relative in todo else manifest.read(job.out, SCORE_STEP, shard.relative)
+            columns = job.columns(shard, label=labelled[shard.relative])
+            if entry is not None and set(entry.columns) == set(columns):
+                digests[shard.relative] = entry.input
+        checks = [
+            replace(run.task(job, shard, earlier), also=job.needs, label=labelled[shard.relative])
+            for shard in good
+            if shard.relative not in digests
+        ]
         for outcome in counted(engine.run(worker.check_task, checks), "files checked", len(checks)):
             if outcome.reason is None:
                 digests[outcome.shard] = outcome.digest
@@ -159,4 +179,5 @@ def _prepare(
             raise SchemaError(next(iter(bad.values())))
     rows = [heads.heads[shard.relative].rows for shard in good]
     total = None if None in rows else sum(count for count in rows if count is not None)
+    fresh = len(todo) == len(job.shards)
     return learned.prepare(LearningInput(job, tuple(good), digests, tuple(sorted(bad)), total), fresh=fresh)

@@ -7,13 +7,15 @@ from pathlib import Path
 from typing import cast
 
 from curate import open_sets
+from curate.scoring import parts
 from curate.scoring import specs as scorer_specs
 from curate.storage import artifacts, files, job_record, manifest
 from curate.storage.files import content_hash, text_hash
-from curate.storage.manifest import Configuration
-from curate.tables import scored
+from curate.storage.manifest import Configuration, ManifestEntry
+from curate.tables import batches, scored, scored_rows
 from curate.tables.reading import Reading
-from curate.tables.scored import SCORE_STEP, SCORES
+from curate.tables.scored import SCORES
+from curate.tables.scored_rows import SCORE_STEP
 from curate.tables.shards import Shard
 
 
@@ -33,6 +35,21 @@ class ScoringJob:
     def output(self, shard: Shard) -> Path:
         """Return the path of a shard's score file."""
         return files.inside(self.out, shard.relative + SCORES)
+
+    @cached_property
+    def needs(self) -> tuple[str, ...]:
+        """The columns that the scorers read from the data, as far as this is known before they have learned."""
+        return tuple(dict.fromkeys((*scorer_specs.columns_read(self.specs), *scorer_specs.vectors_read(self.specs))))
+
+    def columns(self, shard: Shard, *, label: bool) -> tuple[str, ...]:
+        """Return the columns of an input file that are read, and the class label if it is copied."""
+        return batches.columns_to_read(shard, (*self.needs, *(("label",) if label else ())), self.reading)
+
+    def same_rows(self, entry: ManifestEntry, source: Path) -> bool:
+        """Return whether an input has the rows that an entry records, finished or only begun. The input is read."""
+        if entry.rows is not None or entry.format < manifest.ROWS_FORMAT:
+            return scored_rows.same_rows(entry, source)
+        return parts.match(manifest.parts_path(self.out, SCORE_STEP, entry.shard), Shard(source, entry.shard))
 
     @property
     def work(self) -> list[manifest.Work]:

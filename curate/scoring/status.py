@@ -9,12 +9,13 @@ from curate.scoring import learned as learning
 from curate.scoring.learned import LearningInput
 from curate.scoring.scoring_job import ScoringJob
 from curate.scoring.specs import learns
+from curate.scoring.worker import is_labelled
 from curate.storage import files, manifest
-from curate.storage.files import content_hash
 from curate.storage.manifest import Configuration, ManifestEntry
-from curate.tables import batches, scored, writer
+from curate.tables import batches, readers, scored, scored_rows, writer
 from curate.tables.reading import Reading
-from curate.tables.scored import SCORE_STEP, SCORES
+from curate.tables.scored import SCORES
+from curate.tables.scored_rows import SCORE_STEP
 from curate.tables.shards import Shard
 
 State = dict[str, str | int | None]
@@ -56,7 +57,7 @@ def learned(out: Path) -> list[str]:
         return []
     aside = tuple(s.relative for s in job.shards if manifest.quarantined(out, SCORE_STEP, s.relative))
     good = tuple(shard for shard in job.shards if shard.relative not in aside)
-    digests = {shard.relative: _digest(out, shard, entries[shard.relative]) for shard in good}
+    digests = {shard.relative: _digest(job, shard, entries[shard.relative]) for shard in good}
     rows = LearningInput(job, good, digests, aside)
     phrases = []
     for position, spec in enumerate(job.specs):
@@ -65,10 +66,14 @@ def learned(out: Path) -> list[str]:
     return phrases
 
 
-def _digest(out: Path, shard: Shard, entry: ManifestEntry | None) -> str:
-    if entry is None:
-        return content_hash(shard.path)
-    return manifest.current_hash(entry, shard.path, path=manifest.entry_path(out, SCORE_STEP, shard.relative))
+def _digest(job: ScoringJob, shard: Shard, entry: ManifestEntry | None) -> str:
+    """Return the hash of an input's rows. It is read where the entry does not tell, or the file may have changed."""
+    columns = job.columns(shard, label=is_labelled(readers.head(shard)))
+    if entry is not None and set(entry.columns) == set(columns):
+        path = manifest.entry_path(job.out, SCORE_STEP, shard.relative)
+        if manifest.is_stamped(entry, shard.path, path=path):
+            return entry.input
+    return scored_rows.row_digest(shard, columns)
 
 
 def _state(job: ScoringJob, shard: Shard, configuration: Configuration) -> State:
@@ -80,7 +85,12 @@ def _state(job: ScoringJob, shard: Shard, configuration: Configuration) -> State
         entry, path = manifest.begun(job.out, SCORE_STEP, name), manifest.begun_path(job.out, SCORE_STEP, name)
     state = "done" if done else "quarantined" if bad else "begun" if entry else "to do"
     why = bad.reason if bad and not done else ""
-    if entry is not None and not bad and (changes := manifest.changes(entry, shard.path, configuration, path=path)):
+    changes = (
+        manifest.changes(entry, shard.path, configuration, path=path, same_rows=job.same_rows)
+        if entry is not None and not bad
+        else []
+    )
+    if changes:
         state, why = "refused", "; ".join(changes)
     rows = entry.rows if done and entry is not None else _rows_in_parts(job.out, name) if entry else None
     return {"shard": name, "state": state, "rows": rows, "why": why}

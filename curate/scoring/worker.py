@@ -17,8 +17,9 @@ from curate.scoring.parts import Span
 from curate.scoring.specs import declarations, inputs
 from curate.storage import disk_errors, files, s3
 from curate.tables import batches as tables
-from curate.tables import column_types, meanings, readers, writer
+from curate.tables import column_types, meanings, readers, row_hash, scored_rows, writer
 from curate.tables.reading import Reading
+from curate.tables.row_hash import RowHasher
 from curate.tables.shards import Shard
 
 LABEL = "label"
@@ -35,7 +36,6 @@ class ScoringTask:
     output: Path
     scorers: tuple[Scorer, ...]
     reading: Reading
-    digest: str | None = None  # the content hash of the input, if it is known
     stamp: str = ""
     start: int = 0
     stop: int | None = None  # None: the end of the shard
@@ -61,14 +61,16 @@ class ScoringTask:
 
 @dataclass(frozen=True)
 class ScoringOutcome:
-    """What a task did: the rows scored, and the content hash of its input.
+    """What a task did: the rows scored, and the hash of the rows of its shard, in the columns that were read.
 
-    ``whole`` says that the score file is in place, and ``reason`` why the shard is bad, if it is.
+    ``digest`` is empty if the shard has several parts, which hold the digests of their rows. ``whole`` says that the
+    score file is in place, and ``reason`` why the shard is bad, if it is.
     """
 
     shard: str
     rows: int
-    digest: str
+    digest: str = ""
+    columns: tuple[str, ...] = ()
     whole: bool = False
     reason: str | None = None
 
@@ -89,24 +91,22 @@ def score_task(scorers: tuple[Scorer, ...], bare_task: ScoringTask) -> ScoringOu
 
 
 def check_task(task: ScoringTask) -> ScoringOutcome:
-    """Hash a shard that scorers will learn from. If bad shards can be set aside, read it to see whether it is bad."""
-    if not task.quarantine:
-        return ScoringOutcome(task.shard.relative, 0, files.content_hash(task.shard.path))
-    return _judged(task, _check)
+    """Hash the rows that scorers will learn from. If bad shards can be set aside, this shows whether it is one."""
+    # Where a bad shard stops the job anyway, the scorers before the learning one need not run.
+    return _judged(task if task.quarantine else replace(task, scorers=()), _check)
 
 
-def _judged(task: ScoringTask, work: Callable[[ScoringTask], tuple[int, bool]]) -> ScoringOutcome:
+def _judged(task: ScoringTask, work: Callable[[ScoringTask], ScoringOutcome]) -> ScoringOutcome:
     """Do the work of a task. Raise what is wrong with its shard, or return it as the reason in the outcome."""
-    name, path = task.shard.relative, task.shard.path
+    path = task.shard.path
     try:
         # Taken before the rows are read, so that a change meanwhile is seen below.
         stamp = task.stamp or files.stamp(path)
-        digest = task.digest or files.content_hash(path)
-        rows, whole = work(task)
-        # A stamp costs nothing to compare; the content is hashed again only if the stamp changed.
-        if files.stamp(path) != stamp and files.content_hash(path) != digest:
+        outcome = work(task)
+        # A stamp costs nothing to compare; the rows are hashed again only if the stamp changed.
+        if files.stamp(path) != stamp and not _has_rows(task, outcome):
             raise SchemaError(f"{path} changed while it was read. Leave it alone and score again")
-        return ScoringOutcome(name, rows, digest, whole)
+        return outcome
     except SchemaError as error:
         reason = str(error)
     except OSError as error:
@@ -126,28 +126,38 @@ def _judged(task: ScoringTask, work: Callable[[ScoringTask], tuple[int, bool]]) 
         files.remove(task.output)
     if not task.quarantine:
         raise SchemaError(reason)
-    return ScoringOutcome(name, 0, "", reason=reason)
+    return ScoringOutcome(task.shard.relative, 0, reason=reason)
 
 
-def _check(task: ScoringTask) -> tuple[int, bool]:
-    return sum(frame.height for frame in scored(task, 0, None)), False
+def _has_rows(task: ScoringTask, outcome: ScoringOutcome) -> bool:
+    """Return whether the input still has the rows of a task, whose stamp changed while it ran."""
+    if outcome.digest:
+        return scored_rows.row_digest(task.shard, outcome.columns) == outcome.digest
+    return parts.match(task.parts or Path(), task.shard)
 
 
-def _score_whole(task: ScoringTask) -> tuple[int, bool]:
-    return writer.write_whole(task.output, scored(task, 0, None), task.schema, task.fields), True
+def _check(task: ScoringTask) -> ScoringOutcome:
+    hasher = RowHasher()
+    rows = sum(frame.height for frame in scored(task, 0, None, hasher))
+    return ScoringOutcome(task.shard.relative, rows, row_hash.combined(hasher.blocks()), hasher.columns)
 
 
-def _score_parts(task: ScoringTask) -> tuple[int, bool]:
-    """Write the parts of a task that are missing.
+def _score_whole(task: ScoringTask) -> ScoringOutcome:
+    hasher = RowHasher()
+    rows = writer.write_whole(task.output, scored(task, 0, None, hasher), task.schema, task.fields)
+    return ScoringOutcome(task.shard.relative, rows, row_hash.combined(hasher.blocks()), hasher.columns, whole=True)
 
-    Return the rows scored, and whether the score file is in place.
-    """
+
+def _score_parts(task: ScoringTask) -> ScoringOutcome:
+    """Write the parts of a task that are missing. Join all parts of the shard if they are there."""
     folder, schema, written = task.parts or Path(), task.schema, 0
     _, position, ended = parts.done_parts(folder, task.start, task.stop)
     # A killed job continues after the last part that it finished.
-    batches = scored(task, position, task.stop)
+    hasher = RowHasher()
+    batches = scored(task, position, task.stop, hasher)
     while not ended:
-        rows = writer.write_part(parts.part_path(folder, position), parts.until(batches, parts.PART_ROWS), schema)
+        part_frames = parts.until(batches, parts.PART_ROWS)
+        rows = writer.write_part(parts.part_path(folder, position), part_frames, schema, hasher)
         position, written = position + rows, written + rows
         ended = rows < parts.PART_ROWS if task.stop is None else position == task.stop
         if not ended and rows < parts.PART_ROWS:
@@ -156,16 +166,22 @@ def _score_parts(task: ScoringTask) -> tuple[int, bool]:
             )
     if (complete := parts.complete(folder, task.spans)) is not None:
         writer.join(task.output, complete, schema, task.fields)
-    return written, complete is not None
+    return ScoringOutcome(task.shard.relative, written, whole=complete is not None)
 
 
-def scored(task: ScoringTask, start: int, stop: int | None) -> Iterator[pl.DataFrame]:
-    """Yield the scores of rows [start, stop), batch by batch. Where a batch ends depends on the rows alone."""
+def scored(task: ScoringTask, start: int, stop: int | None, hasher: RowHasher | None = None) -> Iterator[pl.DataFrame]:
+    """Yield the scores of rows [start, stop), batch by batch. Where a batch ends depends on the rows alone.
+
+    ``hasher`` hashes the rows as they are read.
+    """
+    hasher = hasher or RowHasher()
     label = (LABEL,) if task.label else ()
     added = [name for scorer in task.scorers for name in scorer.schema]
     needs = (*inputs(task.scorers), *task.also, *label)
     position = start
-    for batch in tables.batches(task.shard, needs, reading=task.reading, size=tables.BATCH_BYTES, start=start):
+    for batch in tables.batches(
+        task.shard, needs, reading=task.reading, size=tables.BATCH_BYTES, start=start, hasher=hasher
+    ):
         # Batches are cut by rows and bytes, so the last one may reach beyond the range.
         rows = batch if stop is None else batch.head(stop - position)
         position += rows.height

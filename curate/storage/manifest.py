@@ -6,7 +6,7 @@ output without an entry, means that the shard is not done.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import cast
@@ -20,7 +20,11 @@ from curate.storage.forms.jobs import EntryForm, SetAsideForm
 FOLDER = "_curate"  # inside the output folder; `files.listed` skips names that start with "_"
 QUARANTINE = "quarantine"
 DAMAGED = "delete it to redo its shard"
-FORMAT = 2  # entries of format 1 have no number; their `config` also covers the source code of scorers
+# Entries of format 1 have no number; their `config` also covers the source code of scorers. Up to format 2, `input` is
+# the hash of the input's bytes. Since format 3 it is the hash of the rows of ``columns``.
+FORMAT = 3
+ROWS_FORMAT = 3
+CONFIG_FORMAT = 2  # the first in which ``config`` is a hash of the arguments alone
 Work = tuple[str, Path, Path]  # shard, input, output
 
 
@@ -28,8 +32,10 @@ Work = tuple[str, Path, Path]  # shard, input, output
 class ManifestEntry:
     """The record of one shard in one step: its input, and the configuration with which it was processed.
 
-    ``input`` and ``config`` are hashes. ``stamp`` and ``size`` (bytes) are those of the input. ``rows`` is None for a
-    shard that was begun but is not done. ``version`` is the version of curate that wrote the entry; it is never
+    ``input`` and ``config`` are hashes: ``input`` is of the rows of the input, in the columns ``columns``. It is empty
+    for a shard that was begun but is not done; then ``rows`` is None, and ``spans`` are the ranges of rows [start,
+    stop) that its tasks take. ``bad_lines`` counts the lines that were left out because they hold no row. ``stamp`` and
+    ``size`` (bytes) are those of the input. ``version`` is the version of curate that wrote the entry; it is never
     compared.
     """
 
@@ -42,6 +48,13 @@ class ManifestEntry:
     version: str
     rows: int | None
     format: int = FORMAT
+    columns: Sequence[str] = ()
+    bad_lines: int = 0
+    spans: Sequence[Sequence[int | None]] = ()
+
+
+# Says whether an input has the rows that an entry records. It is asked only where size or time of the file changed.
+SameRows = Callable[[ManifestEntry, Path], bool]
 
 
 @dataclass(frozen=True)
@@ -92,17 +105,30 @@ def begun_path(out: Path, step: str, shard: str) -> Path:
 
 def read(out: Path, step: str, shard: str) -> ManifestEntry | None:
     """Return the entry of a finished shard, or None if it is not done."""
-    return _read(entry_path(out, step, shard))
+    return read_entry(entry_path(out, step, shard))
 
 
 def begun(out: Path, step: str, shard: str) -> ManifestEntry | None:
     """Return the entry of a begun shard, or None if no part of it was started."""
-    return _read(begun_path(out, step, shard))
+    return read_entry(begun_path(out, step, shard))
 
 
-def entry(step: str, shard: str, source: Path, *, digest: str, config: str, rows: int | None) -> ManifestEntry:
+def entry(
+    step: str,
+    shard: str,
+    source: Path,
+    *,
+    digest: str,
+    config: str,
+    rows: int | None,
+    columns: Sequence[str] = (),
+    spans: Sequence[Sequence[int | None]] = (),
+) -> ManifestEntry:
     """Return the entry of a shard whose input file ``source`` has the content hash ``digest``."""
-    return ManifestEntry(step, shard, digest, files.size(source), files.stamp(source), config, __version__, rows)
+    size, stamp = files.size(source), files.stamp(source)
+    return ManifestEntry(
+        step, shard, digest, size, stamp, config, __version__, rows, columns=list(columns), spans=spans
+    )
 
 
 def record(out: Path, done: ManifestEntry) -> None:
@@ -118,6 +144,21 @@ def record(out: Path, done: ManifestEntry) -> None:
     files.remove(set_aside_path(out, done.step, done.shard))
 
 
+def finished(out: Path, step: str) -> set[str]:
+    """Return the names of all shards that have an entry."""
+    return _names(out / FOLDER / step)
+
+
+def quarantined_all(out: Path, step: str) -> dict[str, str]:
+    """Return why each shard in quarantine was set aside, by name."""
+    names = sorted(_names(out / FOLDER / QUARANTINE / step))
+    return {name: shard.reason for name in names if (shard := quarantined(out, step, name)) is not None}
+
+
+def _names(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix().removesuffix(".json") for path in files.below(folder, ".json")}
+
+
 def set_aside(out: Path, shard: SetAside) -> None:
     """Write the file that records why a shard was set aside."""
     _write(set_aside_path(out, shard.step, shard.shard), asdict(shard))
@@ -129,39 +170,60 @@ def quarantined(out: Path, step: str, shard: str) -> SetAside | None:
     return SetAside(**_json(path)) if files.exists(path) else None  # type: ignore[arg-type]
 
 
-def current_hash(entry: ManifestEntry, source: Path, *, path: Path) -> str:
-    """Return the content hash of the input ``source``; it is read only if it may have changed since the entry.
+def same_bytes(entry: ManifestEntry, source: Path) -> bool:
+    """Return whether the input ``source`` has the bytes that an entry of format 2 records."""
+    return content_hash(source) == entry.input
+
+
+def is_stamped(entry: ManifestEntry, source: Path, *, path: Path) -> bool:
+    """Return whether size and times of the input ``source`` prove that it is the recorded one; nothing is read.
 
     ``path`` is the file that holds the entry.
     """
     # An unchanged stamp is trusted only if the input is older than the entry, by the clock of the file system. A newer
     # input may have been written twice within one tick of that clock, with the same stamp.
-    if files.stamp(source) == entry.stamp and not files.newer(source, path):
-        return entry.input
-    return content_hash(source)
+    return files.stamp(source) == entry.stamp and not files.newer(source, path)
 
 
-def changes(entry: ManifestEntry, source: Path, configuration: Configuration, *, path: Path) -> list[str]:
+def changes(
+    entry: ManifestEntry,
+    source: Path,
+    configuration: Configuration,
+    *,
+    path: Path,
+    same_rows: SameRows = same_bytes,
+) -> list[str]:
     """Return one phrase for each way in which a recorded shard differs from the job.
 
-    ``source`` is the input file, and ``path`` is the file that holds the entry.
+    ``source`` is the input file, and ``path`` is the file that holds the entry. ``same_rows`` reads the input; it is
+    asked only where size or times of the input are not those of the entry.
     """
     phrases = []
     if not files.exists(source):
         phrases.append(f"input {source} is gone")
-    elif current_hash(entry, source, path=path) != entry.input:
+    elif not is_stamped(entry, source, path=path) and not same_rows(entry, source):
         phrases.append(f"input {source} changed ({entry.size} -> {files.size(source)} bytes)")
-    if entry.format < FORMAT and configuration.covers_old_entries:
+    if entry.format < CONFIG_FORMAT and configuration.covers_old_entries:
         phrases += configuration.changes
     elif entry.config != configuration.hash:
         phrases += configuration.changes or [f"configuration changed ({entry.config[:8]} -> {configuration.hash[:8]})"]
     return phrases
 
 
-def pending(out: Path, step: str, work: Sequence[Work], configuration: Configuration, *, restart: bool) -> list[Work]:
+def pending(
+    out: Path,
+    step: str,
+    work: Sequence[Work],
+    configuration: Configuration,
+    *,
+    restart: bool,
+    same_rows: SameRows = same_bytes,
+) -> list[Work]:
     """Return the work that is still to do, including shards that were set aside.
 
-    With ``restart``, the records of finished shards are deleted, and all work is returned.
+    With ``restart``, the records of finished shards are deleted, and all work is returned. An input that was only
+    touched or copied gets its new size and times recorded, so that it is not read again next time. ``same_rows`` is as
+    for `changes`.
 
     Raises:
         Interrupted: if the folder holds results of another job.
@@ -178,8 +240,11 @@ def pending(out: Path, step: str, work: Sequence[Work], configuration: Configura
             entry, path = begun(out, step, shard), begun_path(out, step, shard)
         if entry is None:
             return unfinished
-        phrases = changes(entry, source, configuration, path=path)
+        before = files.stamp(source) if files.exists(source) else ""
+        phrases = changes(entry, source, configuration, path=path, same_rows=same_rows)
         if not phrases:
+            if before != entry.stamp:
+                _write(path, asdict(replace(entry, stamp=before, size=files.size(source))))
             return unfinished
         if entry.rows is None and files.exists(set_aside_path(out, step, shard)):
             # Its parts were made from the faulty input, which has been repaired since.
@@ -194,7 +259,7 @@ def pending(out: Path, step: str, work: Sequence[Work], configuration: Configura
 
 
 def renew(out: Path, step: str, configuration: Configuration) -> None:
-    """Give entries of format 1 the present format and configuration.
+    """Give entries of format 1 the configuration of this job, and the format 2.
 
     Call it before the record of the job is replaced: afterwards nothing says what those entries were made with.
     """
@@ -202,12 +267,13 @@ def renew(out: Path, step: str, configuration: Configuration) -> None:
         return
     for folder in (out / FOLDER / step, out / FOLDER / "parts" / step):
         for path in files.below(folder, ".json"):
-            old = _read(path)
-            if old is not None and old.format < FORMAT:
-                _write(path, asdict(replace(old, config=configuration.hash, format=FORMAT)))
+            old = read_entry(path)
+            if old is not None and old.format < CONFIG_FORMAT:
+                _write(path, asdict(replace(old, config=configuration.hash, format=CONFIG_FORMAT)))
 
 
-def _read(path: Path) -> ManifestEntry | None:
+def read_entry(path: Path) -> ManifestEntry | None:
+    """Return the entry in a file, or None if there is no such file."""
     if not files.exists(path):
         return None
     try:

@@ -19,6 +19,7 @@ from curate.tables.column_types import inner_names
 from curate.tables.cutting import cut
 from curate.tables.readers import Head, head
 from curate.tables.reading import BATCH_BYTES, BATCH_ROWS, Reading
+from curate.tables.row_hash import BLOCK_ROWS, RowHasher
 from curate.tables.shards import FORMATS, Inputs, Shard, inputs, shards
 from curate.tables.vectors import finite
 from curate.tables.writer import save, write
@@ -94,6 +95,7 @@ def batches(
     identity: Sequence[str] = tuple(IDENTITY),
     size: int | None = None,
     start: int = 0,
+    hasher: RowHasher | None = None,
 ) -> Iterator[pl.DataFrame]:
     """Yield the columns in ``identity`` and ``needs``, batch by batch, in file order.
 
@@ -109,6 +111,7 @@ def batches(
         identity: which of ``id``, ``source`` and ``tokens`` to yield.
         size: a batch also ends before its strings exceed so many bytes.
         start: the first row to read.
+        hasher: receives the columns that are read, before each batch. Batches then also end where its blocks do.
 
     Raises:
         SchemaError: if a column is missing, or a value is damaged or too large.
@@ -120,12 +123,17 @@ def batches(
     present = shard_head.columns
     require(shard, [reading.column(name) for name in needs], shard_head)
     names = _columns_to_read(shard, present, needs, identity, reading.text_column)
+    if hasher is not None:
+        hasher.columns = tuple(names)
     position, widths = start, dict[str, int]()
     column_types.check(shard.path, present, names, reading.text_column)
     numbers = vectors.dtypes(shard, present, names, reading.dtype)
     stream = readers.read(shard, names, reading.batch_rows, start=start, document_bytes=reading.document_bytes)
     typed = column_types.converted(stream, shard.path, reading.text_column, start)
-    for pieces in cut(typed, reading.batch_rows, size):
+    for pieces in cut(typed, reading.batch_rows, size, None if hasher is None else BLOCK_ROWS):
+        if hasher is not None:
+            for piece in pieces:
+                hasher.add(piece)
         frame = _frame(pieces[0] if len(pieces) == 1 else pa.concat_batches(pieces), shard.path, numbers)
         if reading.text_column in frame.columns and reading.text_column != "text":
             frame = frame.rename({reading.text_column: "text"})
@@ -146,6 +154,12 @@ def from_table(
     pieces = table.select(names).rechunk().to_arrow().to_batches(BATCH_ROWS)
     for batch in column_types.converted(pieces, where, text_column):
         yield _frame(batch, where, {})
+
+
+def columns_to_read(shard: Shard, needs: Sequence[str], reading: Reading = READING) -> tuple[str, ...]:
+    """Return the columns of a file that `batches` reads for these ``needs``, in the order of the file."""
+    needs = [name for name in needs if name not in IDENTITY]
+    return tuple(_columns_to_read(shard, head(shard).columns, needs, tuple(IDENTITY), reading.text_column))
 
 
 def record_batches(shard: Shard, *, rows: int = BATCH_ROWS) -> Iterator[pa.RecordBatch]:

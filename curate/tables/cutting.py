@@ -7,20 +7,25 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 
-def cut(stream: Iterator[pa.RecordBatch], rows: int, size: int | None = None) -> Iterator[list[pa.RecordBatch]]:
+def cut(
+    stream: Iterator[pa.RecordBatch], rows: int, size: int | None = None, block: int | None = None
+) -> Iterator[list[pa.RecordBatch]]:
     """Yield lists of batches of exactly ``rows`` rows in all; the last list may be shorter.
 
-    With ``size``, a list also ends before its texts exceed so many bytes; but it has at least one row. Where the cuts
-    fall depends on the rows alone, not on how the stream was cut before. No rows are copied.
+    With ``size``, a list also ends before its texts exceed so many bytes; but it has at least one row. With ``block``,
+    a list also ends after every so many rows of the stream. Where the cuts fall depends on the rows alone, not on how
+    the stream was cut before. No rows are copied.
     """
     held: list[pa.RecordBatch] = []
-    held_rows = held_bytes = 0
+    held_rows = held_bytes = position = 0
     for batch in stream:
         start, ends = 0, None
         if size is not None and held_bytes + _text_bytes(batch) > size:
             ends = np.cumsum(_row_bytes(batch))  # (n,): bytes of all rows up to each
         while start < batch.num_rows:
             take = min(rows - held_rows, batch.num_rows - start)
+            if block is not None:
+                take = min(take, block - position % block)
             # Only a batch that may exceed the bound is looked at row by row.
             if ends is not None and size is not None:
                 before = ends[start - 1] if start else 0
@@ -28,10 +33,11 @@ def cut(stream: Iterator[pa.RecordBatch], rows: int, size: int | None = None) ->
                 take = min(take, max(fitting, 0 if held else 1))
             if take:
                 held.append(batch.slice(start, take))
-                held_rows, start = held_rows + take, start + take
+                held_rows, start, position = held_rows + take, start + take, position + take
                 held_bytes += _text_bytes(held[-1]) if size is not None else 0
             # Rows that are left over mean that the next one does not fit.
-            if held_rows == rows or start < batch.num_rows:
+            at_edge = block is not None and held_rows > 0 and position % block == 0
+            if held_rows == rows or start < batch.num_rows or at_edge:
                 yield held
                 held, held_rows, held_bytes = [], 0, 0
     if held:

@@ -1,6 +1,7 @@
 """Read inputs, scores and decisions of the same rows side by side."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import cast
@@ -10,28 +11,96 @@ import polars as pl
 
 from curate.errors import Interrupted, SchemaError
 from curate.pool.pool import Pool
-from curate.storage import artifacts, files, manifest
-from curate.tables import batches
+from curate.storage import artifacts, completion, files, job_record, manifest, s3
+from curate.storage.completion import LeftOut, Unfinished
+from curate.storage.job_record import JobRecord
+from curate.tables import batches, scored_rows
 from curate.tables.batches import Reading, Shard
+from curate.tables.scored_rows import SCORE_STEP
 
 SCORES = ".scores.parquet"
 DECISIONS = ".keep.parquet"
+PRUNE_STEP = "prune"  # the name of the job `prune` in its records
 LIGHT_ROWS = 1 << 15  # of a batch with a few columns of numbers: larger batches cost less
 ScoreRange = tuple[float | None, float | None]  # half-open [low, high); None means no bound
-SCORE_STEP = "score"  # the name of the job `score` in its records
 
 
-def score_files(scores: Path) -> tuple[Shard, ...]:
-    """Return the score files under a score folder, as shards with the relative paths of their inputs.
+def score_files(scores: Path, *, partial: bool = False) -> tuple[Shard, ...]:
+    """Return the score files of a job that has ended, as shards with the relative paths of their inputs.
+
+    With ``partial``, files that are not scored yet are left out; `left_out` names them.
 
     Raises:
-        SchemaError: if there are none.
+        Unfinished: if not all inputs are scored.
+        SchemaError: if there are no score files.
     """
     paths = [p for p in files.below(scores, SCORES) if manifest.FOLDER not in p.relative_to(scores).parts]
     if not paths:
         raise SchemaError(f"no *{SCORES} under {scores}: run `curate score DATA --scorer NAME --out {scores}` first")
     shards = [Shard(p, p.relative_to(scores).as_posix().removesuffix(SCORES)) for p in paths]
+    state = _state(scores, {shard.relative for shard in shards})
+    if state is not None:
+        if not partial and (state.unfinished or not state.ended):
+            raise Unfinished(_unfinished_message(scores, state))
+        # A score file of no input of the job, or one without an entry, may be of an earlier job.
+        shards = [shard for shard in shards if shard.relative in state.done]
+        if not shards:
+            raise Unfinished(_unfinished_message(scores, state))
     return tuple(sorted(shards, key=lambda s: s.relative))
+
+
+@dataclass(frozen=True)
+class _State:
+    """What is done of a scoring job: the names of its inputs by their state, and whether the job came to its end."""
+
+    done: set[str]
+    unfinished: list[str]
+    set_aside: dict[str, str]
+    bad_lines: Mapping[str, int]
+    ended: bool
+
+
+def _state(scores: Path, present: set[str]) -> _State | None:
+    """Return the state of a scoring job whose score files ``present`` exist; None where nothing records it."""
+    record = completion.read(scores, SCORE_STEP)
+    entries = manifest.finished(scores, SCORE_STEP)
+    if record is not None:
+        names = set(record.inputs)
+    else:
+        # A folder of an older version is judged by its inputs, as long as they are in their places.
+        try:
+            names = {shard.relative for shard in inputs(scores)} if entries else set()
+        except (SchemaError, Interrupted):
+            names = set()
+        if not names:
+            return None
+    done = names & entries & present
+    aside = {name: why for name, why in manifest.quarantined_all(scores, SCORE_STEP).items() if name in names - done}
+    unfinished = sorted(names - done - set(aside))
+    ended = record.ended if record is not None else not unfinished
+    return _State(done, unfinished, aside, record.bad_lines if record is not None else {}, ended)
+
+
+def _unfinished_message(scores: Path, state: _State) -> str:
+    total, place = len(state.done) + len(state.unfinished) + len(state.set_aside), s3.shown(scores)
+    aside = f", {len(state.set_aside)} were set aside" if state.set_aside else ""
+    rest = f", {len(state.unfinished)} are not" if state.unfinished else ", but the job did not come to its end"
+    message = f"{place} is not finished: {len(state.done)} of {total} files scored{rest}{aside}. "
+    message += f"Run the same `curate score ... --out {place}` again"
+    return message + (
+        ", or give --partial to prune, pools or materialize to take only what is there" if state.done else ""
+    )
+
+
+def left_out(scores: Path) -> LeftOut:
+    """Return what is in the data of a score folder but not in its score files."""
+    paths = (path.relative_to(scores) for path in files.below(scores, SCORES))
+    present = {path.as_posix().removesuffix(SCORES) for path in paths if manifest.FOLDER not in path.parts}
+    state = _state(scores, present)
+    if state is None:
+        return LeftOut(scores)
+    total = len(state.done) + len(state.unfinished) + len(state.set_aside)
+    return LeftOut(scores, total, state.set_aside, state.bad_lines, state.unfinished)
 
 
 def record_path(scores: Path) -> Path:
@@ -58,18 +127,71 @@ def inputs(scores: Path) -> tuple[Shard, ...]:
 
 
 def with_inputs(
-    scores: Path, data: Sequence[Shard], *, remedy: str = "score the data again"
+    scores: Path, data: Sequence[Shard], *, remedy: str = "score the data again", partial: bool = False
 ) -> list[tuple[Shard, Shard]]:
     """Return each score file under a score folder with the file of ``data`` whose rows it scores.
 
+    ``partial`` is as for `score_files`.
+
     Raises:
-        SchemaError: if an input was moved. The message says to move it back, or ends with the ``remedy``.
+        SchemaError: if an input was moved, or does not have the rows any more that were scored. The message about a
+            moved input says to move it back, or ends with the ``remedy``.
     """
     by_name = {shard.relative: shard for shard in data}
-    shards = score_files(scores)
+    shards = score_files(scores, partial=partial)
     if moved := next((shard for shard in shards if shard.relative not in by_name), None):
         raise SchemaError(f"{moved.path} has no input {moved.relative} any more. Move it back, or {remedy}")
-    return [(shard, by_name[shard.relative]) for shard in shards]
+    pairs = [(shard, by_name[shard.relative]) for shard in shards]
+    scored_rows.check(scores, [data for _, data in pairs])
+    return pairs
+
+
+def check_inputs(scores: Path) -> None:
+    """Check that the inputs of a score folder, as far as they are in their places, have the rows that were scored.
+
+    Raises:
+        SchemaError: if one changed since.
+    """
+    try:
+        data = inputs(scores)
+    except SchemaError:
+        return  # all inputs are gone: who reads them later says so
+    scored_rows.check(scores, data)
+
+
+def decisions_path(kept: Path) -> Path:
+    """Return the path of the file that records the score files of which a folder holds the decisions."""
+    return kept / manifest.FOLDER / "prune.json"
+
+
+def save_decided(kept: Path, shards: Sequence[Shard]) -> None:
+    """Record the score files that decisions are made from, with their content hashes."""
+    stamped = files.each(lambda shard: job_record.input_file(shard.path)[1], shards, shards[0].path)
+    decided = {shard.relative: file for shard, file in zip(shards, stamped, strict=True)}
+    artifacts.save(decisions_path(kept), "job", JobRecord({}, decided).to_json())
+
+
+def check_decisions(scores: Path, kept: Path) -> None:
+    """Check that a folder of decisions is finished, and was made from the score files as they are now.
+
+    A folder of an older version has no record of its score files; only the ids of its rows are compared, when it is
+    read.
+
+    Raises:
+        Unfinished: if the job `prune` has not ended.
+        SchemaError: if the data were scored again since.
+    """
+    completion.require(kept, PRUNE_STEP)
+    if not files.exists(decisions_path(kept)):
+        return
+    decided = job_record.from_json(artifacts.load(decisions_path(kept), "job")).inputs
+    for name, file in decided.items():
+        path = scores / (name + SCORES)
+        if not files.exists(path) or (files.stamp(path) != file.stamp and files.content_hash(path) != file.hash):
+            raise SchemaError(
+                f"{s3.shown(path)} {'changed' if files.exists(path) else 'is gone'} since {s3.shown(kept)} was decided "
+                f"from it: the data were scored again. Run the same `curate prune ... --out {s3.shown(kept)}` again"
+            )
 
 
 def kept_batches(shard: Shard, kept: Path | None, needs: Sequence[str]) -> Iterator[tuple[pl.DataFrame, pl.Series]]:
@@ -143,6 +265,8 @@ def pool_batches(pool: Pool, needs: Sequence[str]) -> Iterator[pl.DataFrame]:
                 yield batch.filter(members(pool, batch)) if pool.filter or pool.score else batch
         return
     scores = Path(pool.scores)
+    if pool.kept:
+        check_decisions(scores, Path(pool.kept))
     reading = Reading(text_column=str(job(scores)["text_column"]))
     for shard, source in with_inputs(scores, batches.inputs(pool.where).shards):
         data = batches.batches(source, needs, reading=reading)

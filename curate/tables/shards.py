@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from curate.errors import SchemaError, first_few
-from curate.storage import files, s3
+from curate.storage import completion, files, s3
 from curate.storage.files import Listing
 from curate.tables import saved_datasets
 
@@ -100,6 +100,7 @@ def inputs(data: Sequence[str]) -> Inputs:
     unusable: dict[str, str] = {}
     repeated: list[tuple[Path, str]] = []
     for item in data:
+        completion.check_input(item)
         listing = _listed(item)
         matches = [Shard(path, name) for path, name in listing.files if ending(name)]
         if not matches:

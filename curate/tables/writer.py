@@ -3,7 +3,9 @@
 A file can also be written in parts, which are joined later to the same bytes. Every file carries its format number.
 """
 
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
@@ -16,11 +18,13 @@ from curate.errors import SchemaError
 from curate.storage import files
 from curate.storage.files import replacing
 from curate.tables import file_format, vectors
+from curate.tables.row_hash import RowHasher
 
 SHARD_ROWS = 100_000  # rows of each file that a job writes, where the user may choose
 # A row group is full at either bound. Groups of this size are read quickly, and still fit many times into memory.
 GROUP_BYTES = 16 << 20
 GROUP_ROWS = 1 << 16
+HASHED = "curate.hashed"  # the key, in the metadata of a part's last batch, of the digests of its input rows
 
 
 def write(
@@ -63,8 +67,13 @@ def write_whole(
     return _write(path, chain([empty], _grouped(tables)), file_format.metadata(fields), starts_empty=True)
 
 
-def write_part(path: Path, frames: Iterable[pl.DataFrame], schema: Mapping[str, pl.DataType]) -> int:
-    """Write batches as one Arrow file, which `join` reads; return the number of rows."""
+def write_part(
+    path: Path, frames: Iterable[pl.DataFrame], schema: Mapping[str, pl.DataType], hasher: RowHasher | None = None
+) -> int:
+    """Write batches as one Arrow file, which `join` reads; return the number of rows.
+
+    ``hasher`` hashes the input rows of ``frames`` while these are made. What it hashed is stored with the part.
+    """
     empty = _table(pl.DataFrame(schema=schema))
     rows = 0
     with replacing(path) as temporary, pa.ipc.new_file(temporary, empty.schema) as sink:
@@ -72,14 +81,41 @@ def write_part(path: Path, frames: Iterable[pl.DataFrame], schema: Mapping[str, 
             for batch in _table(frame).cast(empty.schema).to_batches():
                 sink.write_batch(batch)
                 rows += batch.num_rows
+        if hasher is not None:
+            # Only now all rows are hashed. A batch without rows carries the digests, so that the part is one file.
+            record = {"blocks": hasher.blocks(), "columns": list(hasher.columns)}
+            sink.write_batch(pa.RecordBatch.from_pylist([], empty.schema), custom_metadata={HASHED: json.dumps(record)})
     _release_memory()
     return rows
 
 
+@dataclass(frozen=True)
+class Part:
+    """A part of a score file: its rows, and the digests of the blocks of input rows; None in parts of format 2."""
+
+    path: Path
+    rows: int
+    blocks: tuple[str, ...] | None
+    columns: tuple[str, ...]
+
+
+def part(path: Path) -> Part:
+    """Return what is known of a part."""
+    with files.mapped(path) as source, pa.ipc.open_file(source) as reader:
+        rows, record = 0, None
+        for number in range(reader.num_record_batches):
+            batch, metadata = reader.get_batch_with_custom_metadata(number)
+            rows += batch.num_rows
+            record = (metadata or {}).get(HASHED.encode(), record)
+    if record is None:
+        return Part(path, rows, None, ())
+    hashed = json.loads(record)
+    return Part(path, rows, tuple(hashed["blocks"]), tuple(hashed["columns"]))
+
+
 def part_rows(path: Path) -> int:
     """Return the number of rows of a part."""
-    with files.mapped(path) as source, pa.ipc.open_file(source) as reader:
-        return sum(reader.get_batch(number).num_rows for number in range(reader.num_record_batches))
+    return part(path).rows
 
 
 def join(
@@ -106,7 +142,9 @@ def _batches(parts: Sequence[Path]) -> Iterator[pa.Table]:
     for part in parts:
         with files.mapped(part) as source, pa.ipc.open_file(source) as reader:
             for number in range(reader.num_record_batches):
-                yield pa.Table.from_batches([reader.get_batch(number)])
+                # The last batch of a part has no rows.
+                if (batch := reader.get_batch(number)).num_rows:
+                    yield pa.Table.from_batches([batch])
 
 
 def _write(path: Path, tables: Iterator[pa.Table], metadata: Mapping[str, str], *, starts_empty: bool) -> int:

@@ -21,10 +21,9 @@ from curate.errors import Interrupted, SchemaError
 from curate.pool.mixture import Mixture
 from curate.pool.pool import Pool
 from curate.progress import Progress, silent
-from curate.storage import manifest, s3
+from curate.storage import completion, s3
 from curate.storage.files import sweep
-from curate.tables import out_folder
-from curate.tables.scored import SCORE_STEP
+from curate.tables import out_folder, scored
 from curate.tables.writer import SHARD_ROWS
 from curate.training_set import job_record, row_index, shuffle, stages
 from curate.training_set.placement import PoolDraw
@@ -34,13 +33,16 @@ if TYPE_CHECKING:
     from curate.charts import Chart
 
 
+STEP = "materialize"  # the name of this job in its records
+
+
 @dataclass(frozen=True, repr=False)
 class TrainingSet:
     """The training set in the folder ``out``.
 
     ``planned`` are the tokens that were planned, ``left_out`` the pools of which nothing was. ``draws`` say what was
     drawn of each pool, in the order of names. ``shards`` are (file, rows, tokens). ``inputs`` are the content hashes of
-    the files that were read.
+    the files that were read. ``warnings`` say what the scores of the pools lack of the data.
     """
 
     out: Path
@@ -49,6 +51,7 @@ class TrainingSet:
     draws: tuple[PoolDraw, ...]
     shards: tuple[tuple[str, int, int], ...]
     inputs: Mapping[str, str] = field(compare=False)
+    warnings: tuple[str, ...] = field(default=(), compare=False)
 
     def table(self) -> pl.DataFrame:
         """Return one row for each pool: pool, planned, tokens and rows (drawn), unique_tokens, unique_rows, passes."""
@@ -107,6 +110,7 @@ def draw(
     seed: int = 0,
     engine: Engine | None = None,
     restart: bool = False,
+    partial: bool = False,
     progress: Progress = silent,
 ) -> TrainingSet:
     """Write ``out/part-00000.parquet`` and so on, of ``shard_rows`` rows each.
@@ -116,7 +120,11 @@ def draw(
     however the files are called or cut (rows with equal ids go by file and row). The same call continues a job that
     was interrupted.
 
+    The folder is recorded as begun; who writes index.json records its end. ``partial``: scores may be of a job that has
+    not ended.
+
     Raises:
+        Unfinished: if the job that scored or pruned a pool has not ended.
         SchemaError: if pools do not match the files they name, or ``out`` lies among these.
         Interrupted: if ``out`` holds another training set, or inputs change while they are read.
     """
@@ -126,12 +134,14 @@ def draw(
     parts = tuple(sorted(mixture.parts, key=lambda part: part.pool.name))
     pools = [part.pool for part in parts]
     _check_apart(out, pools)
-    job = DrawingJob(out, parts, row_index.data_files(pools), shard_rows, seed, engine or Local(), progress)
+    data_files = row_index.data_files(pools, partial=partial)
+    job = DrawingJob(out, parts, data_files, shard_rows, seed, engine or Local(), progress)
     sweep(out)
-    _begin(job, restart=restart)
+    _begin(job, restart=restart, partial=partial)
     draws = stages.planned(job)
     # Where all shards are written, nothing is read again.
     if draws is None or stages.missing(job, draws):
+        _record_begin(job, partial)
         draws, starts = stages.put_in_order(job)
         stages.write(job, draws, starts)
         # The inputs were read several times: what was written is right only if they stayed the same.
@@ -139,7 +149,9 @@ def draw(
             raise Interrupted(f"while {out} was written, {job_record.listed(changed)}. Use --restart to start over")
     rmtree(job.folder, ignore_errors=True)
     shards = tuple(_shard(out, name) for name, _, _ in stages.spans(job, draws))
-    return TrainingSet(out, mixture.tokens, mixture.left_out, draws, shards, job_record.hashes(job.record))
+    folders = sorted({Path(pool.scores) for pool in pools if pool.scores})
+    warnings = tuple(line for scores in folders for line in scored.left_out(scores).warnings)
+    return TrainingSet(out, mixture.tokens, mixture.left_out, draws, shards, job_record.hashes(job.record), warnings)
 
 
 def _shard(out: Path, name: str) -> tuple[str, int, int]:
@@ -164,7 +176,11 @@ def _check_apart(out: Path, pools: Sequence[Pool]) -> None:
         out_folder.check(out, pool.where, [shuffle.part_name(0)])
 
 
-def _begin(job: DrawingJob, *, restart: bool) -> None:
+def _record_begin(job: DrawingJob, partial: bool) -> None:
+    completion.begin(job.out, STEP, sorted(str(file.data.path) for file in job.data_files), partial=partial)
+
+
+def _begin(job: DrawingJob, *, restart: bool, partial: bool) -> None:
     """Make the output ready for this job: as the job left it, or empty. Shards exist only where ``order.json`` does."""
     parts = sorted(job.out.glob("part-*.parquet"))
     if not job.record.is_file() and parts:
@@ -178,23 +194,9 @@ def _begin(job: DrawingJob, *, restart: bool) -> None:
             )
         if not changes:
             return
+    _record_begin(job, partial)
     # The shards go before the record is written: a job that is killed here must not claim shards of another.
     for path in (*parts, job.out / "index.json", job.order):
         path.unlink(missing_ok=True)
     rmtree(job.folder, ignore_errors=True)
     job_record.save(job.record, job.settings, job.files, job.engine)
-    _check_scored_files(job)
-
-
-def _check_scored_files(job: DrawingJob) -> None:
-    """Refuse data that changed since it was scored: its scores and decisions would mark other rows."""
-    hashes = job_record.hashes(job.record)
-    for file in job.data_files:
-        scores = file.pools[0][1].scores
-        scored = manifest.read(Path(scores), SCORE_STEP, file.data.relative) if scores else None
-        if scored and scored.input != hashes[str(file.data.path)]:
-            # So that the same command, after the data are scored again, does not ask for --restart.
-            job.record.unlink()
-            raise SchemaError(
-                f"{file.data.path} changed since it was scored. Run `curate score` and `curate pools` again"
-            )

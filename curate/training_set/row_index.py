@@ -50,10 +50,13 @@ class IndexTask:
     seed: int
 
 
-def data_files(pools: Sequence[Pool]) -> tuple[DataFile, ...]:
+def data_files(pools: Sequence[Pool], *, partial: bool = False) -> tuple[DataFile, ...]:
     """Return the files of all pools. Pools of the same scored data share a file, so that it is read once.
 
+    With ``partial``, scores may be of a job that has not ended.
+
     Raises:
+        Unfinished: if the job that scored or pruned a pool has not ended.
         SchemaError: if a pool names no files, or a file that it needs is missing.
     """
     # Bins of one source differ only in their score range: one reading marks the rows of all of them.
@@ -63,7 +66,7 @@ def data_files(pools: Sequence[Pool]) -> tuple[DataFile, ...]:
     result: list[DataFile] = []
     for members in same_data.values():
         _, pool = members[0]
-        pairs, text_column = _files(pool)
+        pairs, text_column = _files(pool, partial)
         kept = Path(pool.kept) if pool.scores and pool.kept else None
         for data, scores in pairs:
             result.append(DataFile(len(result), data, scores, kept, text_column, tuple(members)))
@@ -74,13 +77,15 @@ def data_files(pools: Sequence[Pool]) -> tuple[DataFile, ...]:
     return tuple(result)
 
 
-def _files(pool: Pool) -> tuple[list[tuple[Shard, Shard | None]], str]:
+def _files(pool: Pool, partial: bool) -> tuple[list[tuple[Shard, Shard | None]], str]:
     """Return the data files of a pool with their score files, and the name of the text column."""
     if not pool.where:
         raise SchemaError(f"pool {pool.name!r} names no files. List them in its `where` in pools.json")
     if pool.scores is None:
         return [(shard, None) for shard in batches.shards(pool.where)], "text"
-    pairs = scored.with_inputs(Path(pool.scores), batches.inputs(pool.where).shards)
+    if pool.kept:
+        scored.check_decisions(Path(pool.scores), Path(pool.kept))
+    pairs = scored.with_inputs(Path(pool.scores), batches.inputs(pool.where).shards, partial=partial)
     text_column = str(scored.job(Path(pool.scores))["text_column"])
     return [(data, shard) for shard, data in pairs], text_column
 

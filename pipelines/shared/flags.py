@@ -8,6 +8,13 @@ import typer
 from curate.written_names import QUOTING, valued
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")]
+Partial = Annotated[
+    bool,
+    typer.Option(
+        "--partial",
+        help="Take what is scored so far, although `curate score` has not ended. Warns of what is left out.",
+    ),
+]
 Seed = Annotated[int, typer.Option(min=0, help="Seed of every random choice.")]
 Restart = Annotated[bool, typer.Option("--restart", help="Delete the results of earlier calls and start over.")]
 Workers = Annotated[int, typer.Option(min=1, help="Number of processes on this machine.")]
