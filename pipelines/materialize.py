@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from pipelines.shared.flags import Json, OutFolder, Restart, Seed, Workers
+from pipelines.shared.flags import Json, OutFolder, Restart, Seed, TakeOver, Workers
 
 
 def main(
@@ -31,6 +31,7 @@ def main(
     seed: Seed = 0,
     workers: Workers = 1,
     restart: Restart = False,
+    take_over: TakeOver = False,
     as_json: Json = False,
 ) -> None:
     """Draw a training set."""
@@ -47,6 +48,7 @@ def main(
             seed=seed,
             workers=workers,
             restart=restart,
+            take_over=take_over,
             progress=report,
         )
     result(as_json, {**training_set.record(), "out": str(out)}, table(training_set.table()))

@@ -28,7 +28,7 @@ from curate.pruning.make_pools import Folder, Pools, folder, pools_of_sources
 from curate.pruning.removal_table import Removal
 from curate.pruning.rule_options import RuleOptions
 from curate.pruning.rules import Rule
-from curate.storage import artifacts
+from curate.storage import artifacts, lock
 from curate.tables import scored, writer
 
 if TYPE_CHECKING:
@@ -163,6 +163,7 @@ def _shortfall(total: Mapping[str, int], keep: float) -> list[str]:
     ]
 
 
+@lock.one_job("prune")
 def prune(
     scores: Folder,
     out: str | Path,
@@ -182,6 +183,7 @@ def prune(
     materialize: bool = False,
     shard_rows: int = writer.SHARD_ROWS,
     seed: int = 0,
+    take_over: bool = False,
     progress: Progress = silent,
 ) -> Pruned:
     """Decide every row below ``scores``, and write one ``.keep.parquet`` below ``out`` for each score file.
@@ -213,11 +215,13 @@ def prune(
         verify: with ``score.duplicates``, the number of removed rows whose similarity is checked exactly.
         materialize: write the kept rows too, to ``out/rows``, in files of ``shard_rows`` rows.
         seed: of the draws and of the order among equal scores.
+        take_over: write even if a job on another machine holds ``out``; that job stops.
         progress: called with what is counted, how many are done, and of how many.
 
     The score columns are read several times. Memory does not grow with the rows.
 
     Raises:
+        FolderBusy: if another job writes in ``out``.
         SchemaError: if an option is wrong, a column is missing, a score is not finite, or the rule does not suit what
             the score means. Without ``rule``, a difficulty score is refused with what ``auto`` advises.
         SourceNearlyGone: if a source loses too much; nothing is written then.

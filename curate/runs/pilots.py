@@ -5,7 +5,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import polars as pl
 
@@ -17,7 +16,9 @@ from curate.progress import Progress, silent
 from curate.runs import pilot_design, run_table, trainer_data
 from curate.runs.pilot_design import DESIGNS, PlannedRun, design
 from curate.runs.run_table import Runs
+from curate.storage import lock
 from curate.storage.files import sweep, text_hash, write_text
+from curate.storage.scratch import scratch_folder
 from curate.tables.frames import Table
 from curate.trainers import Trainer
 
@@ -41,6 +42,7 @@ def pilot(
     workers: int = 1,
     seed: int = 0,
     restart: bool = False,
+    take_over: bool = False,
     progress: Progress = silent,
 ) -> Runs:
     """Train a few dozen small models on varied mixtures of ``pools`` and return their run table.
@@ -51,9 +53,11 @@ def pilot(
     command:PROGRAM or path/to/file.py:ClassName.
 
     ``out`` is where the run table is written, and finished runs are kept beside it in a folder .runs: the same call
-    continues where a stopped one ended. Without ``out`` nothing is kept.
+    continues where a stopped one ended. Without ``out`` nothing is kept. With ``take_over`` the folder is taken from a
+    job on another machine, which then stops.
 
     Raises:
+        FolderBusy: another job writes in the folder .runs.
         SchemaError: pools, targets or options that cannot be used.
         Interrupted: ``out`` has finished runs of another design or of other data, and ``restart`` is not set.
     """
@@ -62,7 +66,8 @@ def pilot(
     planned = pilot_design.design(loaded.on_hand(all_pools), runs, Budget(tokens, params), kind=method, seed=seed)
     with ExitStack() as stack:
         # Finished runs are kept beside the table, from where a stopped job continues.
-        folder = Path(out).with_suffix(".runs") if out else Path(stack.enter_context(TemporaryDirectory()))
+        folder = Path(out).with_suffix(".runs") if out else stack.enter_context(scratch_folder())
+        stack.enter_context(lock.held(folder, "pilot", take_over=take_over, progress=progress))
         table = run(
             planned,
             loaded.trainer,

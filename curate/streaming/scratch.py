@@ -4,13 +4,14 @@ In: a stream of batches. Out: a spool of vectors on disk, and clusters learned f
 """
 
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 
 from curate.errors import SchemaError
+from curate.storage import scratch as folders
 from curate.streaming import kmeans
 from curate.tables.batches import Stream, keys
 
@@ -173,8 +174,8 @@ def clusters(
     return spool, kmeans.learn(blocks, start, rows=round(spool.rows * share), iterations=settings.iterations)
 
 
-def scratch_folder(scratch: str, scorer: str) -> TemporaryDirectory[str]:
+def scratch_folder(scratch: str, scorer: str) -> AbstractContextManager[Path]:
     """Return a new folder for work files inside ``scratch``, or in the system's temporary folder if that is empty."""
     if scratch and not Path(scratch).is_dir():
         raise SchemaError(f"{scorer}: scratch={scratch} is not a folder. Name a folder with room for the work files")
-    return TemporaryDirectory(dir=scratch or None)
+    return folders.scratch_folder(scratch)

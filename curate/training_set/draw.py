@@ -114,7 +114,7 @@ def draw(
     # By name, so that the order of pools in a file does not change a byte.
     parts = tuple(sorted(mixture.parts, key=lambda part: part.pool.name))
     pools = [part.pool for part in parts]
-    _check_apart(out, pools)
+    check_apart(out, pools)
     job = DrawingJob(out, parts, row_index.data_files(pools), shard_rows, seed, engine or Local(), progress)
     sweep(out)
     _begin(job, restart=restart)
@@ -136,7 +136,7 @@ def _shard(out: Path, name: str) -> tuple[str, int, int]:
     return name, footer.num_rows, int(footer.metadata[b"tokens"])
 
 
-def _check_apart(out: Path, pools: Sequence[Pool]) -> None:
+def check_apart(out: Path, pools: Sequence[Pool]) -> None:
     """Check that the output would not be read as input, and that all of it is on disk."""
     if out.exists() and not out.is_dir():
         raise SchemaError(f"--out {out} is a file, and a training set is a folder of shards. Give another --out")
