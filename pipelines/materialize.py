@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from pipelines.shared.flags import Json, OutFolder, Partial, Restart, Seed, Workers
+from pipelines.shared.flags import Json, OutFolder, Partial, Restart, Seed, TakeOver, Workers
 
 
 def main(
@@ -32,6 +32,7 @@ def main(
     workers: Workers = 1,
     partial: Partial = False,
     restart: Restart = False,
+    take_over: TakeOver = False,
     as_json: Json = False,
 ) -> None:
     """Draw a training set."""
@@ -49,6 +50,7 @@ def main(
             workers=workers,
             restart=restart,
             partial=partial,
+            take_over=take_over,
             progress=report,
         )
     warn(training_set.warnings)

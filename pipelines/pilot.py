@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from pipelines.shared.flags import Json, Out, Restart, Seed, Workers
+from pipelines.shared.flags import Json, Out, Restart, Seed, TakeOver, Workers
 
 Targets = Annotated[
     list[str] | None,
@@ -40,6 +40,7 @@ def main(
     workers: Workers = 1,
     seed: Seed = 0,
     restart: Restart = False,
+    take_over: TakeOver = False,
     as_json: Json = False,
 ) -> None:
     """Parse the flags, train the pilot runs and print how many there are."""
@@ -68,6 +69,7 @@ def main(
             workers=workers,
             seed=seed,
             restart=restart,
+            take_over=take_over,
             progress=report,
         )
     result(as_json, {"runs": len(table), "out": str(out)}, f"{len(table)} runs in {out}")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipelines.shared.flags import Json, OutFolder, Partial, Seed, pairs, texts
+from pipelines.shared.flags import Json, OutFolder, Partial, Seed, TakeOver, pairs, texts
 
 if TYPE_CHECKING:
     from curate.pruning.prune import Pruned
@@ -94,6 +94,7 @@ def main(
     partial: Partial = False,
     shard_rows: Annotated[int, typer.Option(min=1, help="Rows in each file of --materialize.")] = 100_000,
     seed: Seed = 0,
+    take_over: TakeOver = False,
     as_json: Json = False,
 ) -> None:
     """Prune examples."""
@@ -128,6 +129,7 @@ def main(
                 partial=partial,
                 shard_rows=shard_rows,
                 seed=seed,
+                take_over=take_over,
                 progress=report,
             )
         except SourceNearlyGone as error:

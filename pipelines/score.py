@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from pipelines.shared.flags import Json, OutFolder, Restart
+from pipelines.shared.flags import Json, OutFolder, Restart, TakeOver
 
 
 def main(
@@ -49,6 +49,7 @@ def main(
         typer.Option(help="Address of the Ray cluster. Default: RAY_ADDRESS, or else a new cluster on this machine."),
     ] = "",
     restart: Restart = False,
+    take_over: TakeOver = False,
     as_json: Json = False,
 ) -> None:
     """Score every row."""
@@ -80,6 +81,7 @@ def main(
             on_error=on_error,
             engine=runner,
             restart=restart,
+            take_over=take_over,
             progress=report,
         )
     warn(scored.warnings)

@@ -28,7 +28,7 @@ from curate.pruning.make_pools import Folder, Pools, folder, pools_of_sources
 from curate.pruning.removal_table import Removal
 from curate.pruning.rule_options import RuleOptions
 from curate.pruning.rules import Rule
-from curate.storage import artifacts, completion, files
+from curate.storage import artifacts, completion, files, lock
 from curate.storage.completion import LeftOut
 from curate.tables import out_folder, scored, writer
 from curate.tables.shards import Shard, ending, stem_of
@@ -169,6 +169,7 @@ def _shortfall(total: Mapping[str, int], keep: float) -> list[str]:
     ]
 
 
+@lock.one_job("prune")
 def prune(
     scores: Folder,
     out: str | Path,
@@ -189,6 +190,7 @@ def prune(
     partial: bool = False,
     shard_rows: int = writer.SHARD_ROWS,
     seed: int = 0,
+    take_over: bool = False,
     progress: Progress = silent,
 ) -> Pruned:
     """Decide every row below ``scores``, and write one ``.keep.parquet`` below ``out`` for each score file.
@@ -221,6 +223,7 @@ def prune(
         materialize: write the kept rows too, to ``out/rows``, in files of ``shard_rows`` rows.
         partial: take what is scored so far of a folder whose job has not ended. What is left out is a warning.
         seed: of the draws and of the order among equal scores.
+        take_over: write even if a job on another machine holds ``out``; that job stops.
         progress: called with what is counted, how many are done, and of how many.
 
     The score columns are read several times. Memory does not grow with the rows. A prune that was stopped leaves a
@@ -228,6 +231,7 @@ def prune(
 
     Raises:
         Unfinished: if the job `score` has not ended in ``scores``, and ``partial`` is not set.
+        FolderBusy: if another job writes in ``out``.
         SchemaError: if an option is wrong, a column is missing, a score is not finite, or the rule does not suit what
             the score means. Without ``rule``, a difficulty score is refused with what ``auto`` advises.
         SourceNearlyGone: if a source loses too much; nothing is written then.

@@ -6,7 +6,6 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from math import isfinite
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import polars as pl
 
@@ -18,9 +17,10 @@ from curate.progress import Progress, silent
 from curate.runs import pilot_design, run_table, trainer_data
 from curate.runs.pilot_design import DESIGNS, PlannedRun, design
 from curate.runs.run_table import Runs
-from curate.storage import completion, schema
+from curate.storage import completion, lock, schema
 from curate.storage.files import sweep, text_hash, write_text
 from curate.storage.forms.jobs import PilotForm
+from curate.storage.scratch import scratch_folder
 from curate.tables.frames import Table
 from curate.trainers import Trainer
 
@@ -45,6 +45,7 @@ def pilot(
     workers: int = 1,
     seed: int = 0,
     restart: bool = False,
+    take_over: bool = False,
     progress: Progress = silent,
 ) -> Runs:
     """Train a few dozen small models on varied mixtures of ``pools`` and return their run table.
@@ -58,9 +59,11 @@ def pilot(
     ``notes`` of the result say so.
 
     ``out`` is where the run table is written, and finished runs are kept beside it in a folder .runs: the same call
-    continues where a stopped one ended. Without ``out`` nothing is kept.
+    continues where a stopped one ended. Without ``out`` nothing is kept. With ``take_over`` the folder is taken from a
+    job on another machine, which then stops.
 
     Raises:
+        FolderBusy: another job writes in the folder .runs.
         SchemaError: pools, targets or options that cannot be used.
         Interrupted: ``out`` has finished runs of another design or of other data, and ``restart`` is not set.
     """
@@ -69,7 +72,8 @@ def pilot(
     planned = pilot_design.design(loaded.on_hand(all_pools), runs, Budget(tokens, params), kind=method, seed=seed)
     with ExitStack() as stack:
         # Finished runs are kept beside the table, from where a stopped job continues.
-        folder = Path(out).with_suffix(".runs") if out else Path(stack.enter_context(TemporaryDirectory()))
+        folder = Path(out).with_suffix(".runs") if out else stack.enter_context(scratch_folder())
+        stack.enter_context(lock.held(folder, "pilot", take_over=take_over, progress=progress))
         table = run(
             planned,
             loaded.trainer,

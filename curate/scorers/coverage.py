@@ -7,7 +7,6 @@ planes are split into two independent halves, and planes are added until both ha
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import combinations, cycle, islice, repeat
-from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -156,7 +155,7 @@ def learn(
             yield batch[embedding].to_numpy()
 
     with scratch_folder(scratch, "coverage") as folder:
-        tiled = tiles.write(vectors(), Path(folder) / "vectors", f"coverage: {embedding}")
+        tiled = tiles.write(vectors(), folder / "vectors", f"coverage: {embedding}")
         if tiled.rows <= near:
             raise SchemaError(f"coverage: near={near} neighbours need more than {near} rows; the data has {tiled.rows}")
         key = np.concatenate(key_parts)

@@ -96,14 +96,14 @@ def learn(
             values.append(batch[by].to_numpy().astype(np.float64))
             yield batch
 
-    with scratch_folder(scratch, "d2") as name:
-        spool = write_spool(with_difficulties, embedding, Path(name), scorer="d2", seed=seed, exact=True)
+    with scratch_folder(scratch, "d2") as folder:
+        spool = write_spool(with_difficulties, embedding, folder, scorer="d2", seed=seed, exact=True)
         if spool.rows <= near:
             raise SchemaError(f"d2: near={near} neighbours need more than {near} rows; the data has {spool.rows}")
         key = spool.keys()
         check_distinct(key, stream, "d2", seed)
         difficulty, order = np.concatenate(values), np.argsort(key)
-        centres = _centres(stream, embedding, Path(name), spool, seed)
+        centres = _centres(stream, embedding, folder, spool, seed)
         neighbour, distance = neighbours(spool, order, centres, near=near, probes=probes)
     turns = selection(difficulty[order], neighbour, np.exp(-forward * distance), np.exp(-reverse * distance))
     return D2(key[order], 1.0 - turns / len(turns), seed)

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -83,7 +82,7 @@ def learn(
         raise SchemaError(f"density: k={k} clusters have no distance from each other. Give k=2 or more")
     with scratch_folder(scratch, "density") as folder:
         settings = ClusterSettings("density", k, sample, iterations, start, seed, starts=starts)
-        _, learned = clusters(stream, embedding, Path(folder), settings)
+        _, learned = clusters(stream, embedding, folder, settings)
     return Density(learned.centres, between(learned.centres) * within(learned), embedding)
 
 

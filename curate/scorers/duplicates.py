@@ -102,8 +102,7 @@ def learn(
             f"{minhash.MOST_ROWS}, ngram={ngram} at least 1"
         )
     settings = Bands(bands, rows, ngram, seed)
-    with scratch_folder(scratch, "duplicates") as name:
-        folder = Path(name)
+    with scratch_folder(scratch, "duplicates") as folder:
         count = _write_keys(stream, folder, settings)
         priority = equal_keys.open_numbers(folder / "ids", "<u8")
         check_distinct(priority, stream, "duplicates", seed)

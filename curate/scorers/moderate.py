@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -79,7 +78,7 @@ def learn(stream: Stream, *, by: str = "class", embedding: str = "emb.hashed", s
                 code_parts.append(np.array([code_of.setdefault(n, len(code_of)) for n in names.to_list()], np.int32))
                 yield batch[embedding].to_numpy()
 
-        tiled = tiles.write(vectors(), Path(folder) / "vectors", f"moderate: {embedding}")
+        tiled = tiles.write(vectors(), folder / "vectors", f"moderate: {embedding}")
         if not tiled.rows:
             raise SchemaError("moderate: the data has no rows to learn from. Give it data with rows")
         medians = _medians(tiled, np.concatenate(code_parts), len(code_of))

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -80,5 +79,5 @@ def learn(
     """
     with scratch_folder(scratch, "prototypes") as folder:
         settings = ClusterSettings("prototypes", k, sample, iterations, start, seed, starts=starts)
-        _, learned = clusters(stream, embedding, Path(folder), settings)
+        _, learned = clusters(stream, embedding, folder, settings)
     return Prototypes(learned.centres, embedding)

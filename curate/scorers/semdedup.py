@@ -6,7 +6,6 @@ is removed.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -114,7 +113,7 @@ def learn(
     free, k = not k, k or round(max(1, sum(batch.height for batch in stream(()))) ** 0.5)
     with scratch_folder(scratch, "semdedup") as folder:
         settings = ClusterSettings("semdedup", k, sample, iterations, "sample", seed, fewer=free)
-        spool, learned = clusters(stream, embedding, Path(folder), settings, exact=True)
+        spool, learned = clusters(stream, embedding, folder, settings, exact=True)
         key = spool.keys()
         check_distinct(key, stream, "semdedup", seed)
         centres, assignment = split_large(spool, learned.centres, border * (2 * epsilon) ** 0.5)

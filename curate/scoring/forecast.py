@@ -2,7 +2,6 @@
 
 import resource
 import sys
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,6 +15,7 @@ from curate.scoring.inferred_options import inferred
 from curate.scoring.preflight import Preflight
 from curate.scoring.worker import ScoringTask
 from curate.storage import files
+from curate.storage.scratch import scratch_folder
 from curate.tables import batches, out_folder, writer
 from curate.tables.reading import Reading
 from curate.tables.scored import SCORES
@@ -125,9 +125,9 @@ def forecast(data: Sequence[str], scorers: Sequence[str], reading: Reading, out:
 def _sample(shards: Sequence[Shard], scorers: tuple[Scorer, ...], reading: Reading, heads: Preflight) -> _Sample:
     """Score the first batches of a few files into a temporary folder."""
     sample = _Sample()
-    with tempfile.TemporaryDirectory() as folder:
+    with scratch_folder() as folder:
         for shard in shards[:: max(1, len(shards) // SAMPLED_FILES)][:SAMPLED_FILES]:
-            task = ScoringTask(shard, Path(folder) / "sample", scorers, reading)
+            task = ScoringTask(shard, folder / "sample", scorers, reading)
             if not sample.rows:
                 # The first batch of all also loads libraries, so it is not timed.
                 writer.write_whole(task.output, islice(worker.scored(task, 0, None), 1), task.schema)

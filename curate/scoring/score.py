@@ -16,7 +16,7 @@ from curate.scoring.learned import LearningInput
 from curate.scoring.preflight import Preflight
 from curate.scoring.result import Scored
 from curate.scoring.scoring_job import ScoringJob, set_aside, stamp
-from curate.storage import completion, files, manifest
+from curate.storage import completion, files, lock, manifest
 from curate.storage.files import sweep
 from curate.tables import batches, frames, out_folder
 from curate.tables.reading import BATCH_ROWS, DOCUMENT_BYTES, Reading
@@ -26,6 +26,7 @@ from curate.tables.scored_rows import SCORE_STEP
 Data = frames.Table | Sequence[str | Path]
 
 
+@lock.one_job("score")
 def score(
     data: Data,
     scorers: str | Sequence[str],
@@ -38,6 +39,7 @@ def score(
     on_error: Literal["quarantine", "fail"] = "quarantine",
     engine: Engine | None = None,
     restart: bool = False,
+    take_over: bool = False,
     progress: Progress = silent,
 ) -> Scored:
     """Score every row of ``data``, and write one score file for each input file.
@@ -56,6 +58,7 @@ def score(
         on_error: ``quarantine`` sets a bad file aside with its reason and scores the others; ``fail`` stops.
         engine: where to run; None runs in this process.
         restart: delete the results of earlier calls and start over.
+        take_over: write even if a job on another machine holds the folder; that job stops.
         progress: is called with three values: what is counted, how many are done, and how many there are.
 
     Returns:
@@ -63,6 +66,7 @@ def score(
         result return the state of every file, and the scores.
 
     Raises:
+        FolderBusy: if another job writes in ``out``.
         Interrupted: if ``out`` holds results of another job.
         SchemaError: if all files are bad, or if one is bad and ``on_error`` is ``fail``.
     """

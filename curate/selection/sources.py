@@ -4,13 +4,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TypeAlias
 
 import polars as pl
 
 from curate.errors import SchemaError, first_few
 from curate.pool.pool import Pool, check_examples, load_pools
+from curate.storage.scratch import scratch_folder
 from curate.tables import batches, frames
 from curate.tables.frames import Table
 from curate.tables.shards import Shard
@@ -45,12 +45,12 @@ def opened(sources: Sources, target: Table, examples: float) -> Iterator[Selecti
     ``sources``: pools.json; or a folder or glob of files with a ``source`` column or folder; or a path or table for
     each name. Tables in memory lie in temporary files meanwhile, so that they are read exactly like files.
     """
-    with TemporaryDirectory() as folder:
+    with scratch_folder() as folder:
         tables = {**(sources if isinstance(sources, Mapping) else {}), TARGET: target}
         in_memory = {name: frames.frame(table) for name, table in tables.items() if frames.in_memory(table)}
         paths = {name: str(table) for name, table in tables.items() if name not in in_memory}
         for i, (name, frame) in enumerate(in_memory.items()):
-            path = Path(folder) / f"table{i}.parquet"
+            path = folder / f"table{i}.parquet"
             batches.write(path, [frame])
             paths[name] = str(path)
         if isinstance(sources, Mapping):

@@ -1,20 +1,21 @@
 """Replace files whole or not at all, and remove what killed processes left."""
 
 import os
-import platform
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from functools import lru_cache
 from pathlib import Path
 
 import xxhash
 
-from curate.errors import CurateError
+from curate.errors import CurateError, Interrupted
+from curate.processes import host, is_alive
 from curate.storage import disk_errors, s3
 
 # The names that `replacing` writes to: the final name, the machine and the process that writes.
 TEMPORARY = re.compile(r"\.(?P<name>.+)\.(?:(?P<host>[0-9a-f]{8})-)?(?P<pid>\d+)\.tmp")
+# Folders that another job has taken over, and what to say: this process must write nothing there any more.
+LOST: dict[Path, str] = {}
 
 
 @contextmanager
@@ -27,9 +28,11 @@ def replacing(path: Path) -> Iterator[Path]:
     Raises:
         CurateError: if there is no space, no permission or the like.
     """
+    _check_ours(path)
     if s3.remote(path):
         with s3.replacing(path) as temporary:
             yield temporary
+            _check_ours(path)
         return
     temporary = path.with_name(f".{_shortened(path.name)}.{host()}-{os.getpid()}.tmp")
     try:
@@ -42,6 +45,7 @@ def replacing(path: Path) -> Iterator[Path]:
             if isinstance(error, CurateError) or (refusal := _about(error, path, temporary)) is None:
                 raise
             raise refusal from error
+        _check_ours(path)
         with _refused(path):
             _move(temporary, path)
     finally:
@@ -84,6 +88,12 @@ def _shortened(name: str) -> str:
     return name if len(os.fsencode(name)) <= 230 else f"{xxhash.xxh3_64_hexdigest(os.fsencode(name))}~{name[-40:]}"
 
 
+def _check_ours(path: Path) -> None:
+    for folder, message in LOST.items():
+        if path.is_relative_to(folder):
+            raise Interrupted(message)
+
+
 def _discard(temporary: Path) -> None:
     try:
         temporary.unlink(missing_ok=True)
@@ -91,44 +101,21 @@ def _discard(temporary: Path) -> None:
         return  # a folder that cannot be written to holds no temporary file of ours
 
 
-@lru_cache(maxsize=1)
-def host() -> str:
-    """Return a short name for the space in which process ids are unique.
-
-    That is this container, or this machine since it started.
-    """
-    # The host name alone is not enough: two containers of one name would remove each other's live files.
-    parts = [platform.node()]
-    if os.path.lexists("/proc/self/ns/pid"):  # on Linux; elsewhere only the name is known
-        parts += [Path("/proc/sys/kernel/random/boot_id").read_text(), os.readlink("/proc/self/ns/pid")]
-    return xxhash.xxh3_64_hexdigest("\0".join(parts).encode())[:8]
-
-
-def sweep(folder: Path, ending: str = "") -> int:
+def sweep(folder: Path, ending: str = "", *, ended: Collection[int] = ()) -> int:
     """Remove the temporary files that killed processes left under a folder; return how many.
 
-    Only files whose final name has ``ending`` are removed. A file stays if its process is alive on this machine. It
-    stays too if it comes from another machine, or from this one before it was restarted, since nothing here can tell
-    whether its process is alive.
+    Only files whose final name has ``ending`` are removed. A file stays if its process is alive on this machine and is
+    not among those that have ``ended``. It stays too if it comes from another machine, or from this one before it was
+    restarted, since nothing here can tell whether its process is alive.
     """
     removed = 0
     for path in () if s3.remote(folder) else folder.rglob(".*.tmp"):
         match = TEMPORARY.fullmatch(path.name)
         ours = match and match["name"].endswith(ending) and match["host"] in (None, host())
-        if match and ours and not _alive(int(match["pid"])):
+        if match and ours and (int(match["pid"]) in ended or not is_alive(int(match["pid"]))):
             path.unlink(missing_ok=True)
             removed += 1
     return removed
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)  # signal 0 sends nothing: it only checks that the process exists
-    except (ProcessLookupError, OverflowError):
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 def write_text(path: Path, text: str) -> None:

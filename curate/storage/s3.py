@@ -14,12 +14,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from curate.errors import CurateError, SchemaError
 from curate.storage import disk_errors, listing
 from curate.storage.retries import ShortAnswer, again, attempts
+from curate.storage.scratch import scratch_folder
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -203,8 +203,8 @@ def remove(path: Path) -> None:
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a local temporary path, and upload it when the block ends without an error."""
-    with TemporaryDirectory(prefix="curate-") as folder:
-        temporary = Path(folder) / path.name
+    with scratch_folder() as folder:
+        temporary = folder / path.name
         with disk_errors.scratch_errors(temporary):
             yield temporary
         put(temporary, path)
@@ -232,6 +232,12 @@ def _upload(source: Path, path: Path) -> None:
             with mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
                 sink.write(mapped)
         sink.close()
+
+
+def write(content: bytes, path: Path) -> None:
+    """Write a few bytes as an object, in one request."""
+    with _named(path), _store().open_output_stream(_key(path)) as sink:
+        sink.write(content)
 
 
 def trouble(error: Exception, path: Path) -> CurateError | None:

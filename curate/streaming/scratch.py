@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 
 from curate.errors import SchemaError
 from curate.storage import disk_arrays
+from curate.storage import scratch as folders
 from curate.storage.disk_errors import scratch_errors
 from curate.streaming import kmeans
 from curate.tables.batches import Stream, keys
@@ -177,7 +177,7 @@ def clusters(
 
 
 @contextmanager
-def scratch_folder(scratch: str, scorer: str) -> Iterator[str]:
+def scratch_folder(scratch: str, scorer: str) -> Iterator[Path]:
     """Yield a new folder for work files inside ``scratch``, or in the system's temporary folder if that is empty.
 
     The folder is removed at the end. A full disk is one line that names it.
@@ -185,5 +185,5 @@ def scratch_folder(scratch: str, scorer: str) -> Iterator[str]:
     if scratch and not Path(scratch).is_dir():
         raise SchemaError(f"{scorer}: scratch={scratch} is not a folder. Name a folder with room for the work files")
     # The error is judged inside: at the end the folder is gone, and with it what filled the disk.
-    with TemporaryDirectory(dir=scratch or None) as folder, scratch_errors(Path(folder)):
+    with folders.scratch_folder(scratch) as folder, scratch_errors(folder):
         yield folder

@@ -133,7 +133,7 @@ def draw(
     # By name, so that the order of pools in a file does not change a byte.
     parts = tuple(sorted(mixture.parts, key=lambda part: part.pool.name))
     pools = [part.pool for part in parts]
-    _check_apart(out, pools)
+    check_apart(out, pools)
     data_files = row_index.data_files(pools, partial=partial)
     job = DrawingJob(out, parts, data_files, shard_rows, seed, engine or Local(), progress)
     sweep(out)
@@ -159,7 +159,7 @@ def _shard(out: Path, name: str) -> tuple[str, int, int]:
     return name, footer.num_rows, int(footer.metadata[b"tokens"])
 
 
-def _check_apart(out: Path, pools: Sequence[Pool]) -> None:
+def check_apart(out: Path, pools: Sequence[Pool]) -> None:
     """Check that the output would not be read as input, and that all of it is on disk."""
     if out.exists() and not out.is_dir():
         raise SchemaError(f"--out {out} is a file, and a training set is a folder of shards. Give another --out")

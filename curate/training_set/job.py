@@ -13,9 +13,9 @@ from curate.pool.mixture import Mixture, Part
 from curate.pool.plan_files import PlanSource, Recorded, plan_hash
 from curate.pool.pool import Pool, pools_hash, read_pools
 from curate.progress import Progress, silent
-from curate.storage import artifacts, completion
+from curate.storage import artifacts, completion, lock
 from curate.tables.writer import SHARD_ROWS
-from curate.training_set.draw import STEP, TrainingSet, draw
+from curate.training_set.draw import STEP, TrainingSet, check_apart, draw
 
 __all__ = ["TrainingSet", "materialize"]
 
@@ -34,6 +34,7 @@ def materialize(
     workers: int = 1,
     restart: bool = False,
     partial: bool = False,
+    take_over: bool = False,
     progress: Progress = silent,
 ) -> TrainingSet:
     """Draw a training set into Parquet shards below ``out``, shuffled, with exact counts of rows and tokens.
@@ -49,12 +50,14 @@ def materialize(
         workers: number of processes on this machine. The result does not depend on it.
         restart: delete the results of earlier calls and start over.
         partial: draw from what is scored so far, although the job `score` has not ended.
+        take_over: write even if a job on another machine holds ``out``; that job stops.
         progress: is called with three values: what is counted, how many are done, and how many there are.
 
     The same call continues a job that was interrupted.
 
     Raises:
         Unfinished: if the job that scored or pruned a pool has not ended.
+        FolderBusy: if another job writes in ``out``.
         SchemaError: if the plan cannot be read, or the pools do not match the files they name.
         Interrupted: if ``out`` holds another training set, or inputs change while they are read.
     """
@@ -63,30 +66,34 @@ def materialize(
         pools = tuple(pools)
     planned = _plan_or_pools(plan)
     mixture = _mixture(planned, pools, budget)
-    training_set = draw(
-        mixture,
-        out,
-        shard_rows=shard_rows,
-        seed=seed,
-        engine=Local(workers),
-        restart=restart,
-        partial=partial,
-        progress=progress,
-    )
-    paths = {"plan": _path(plan), "pools": _path(pools)}
-    # The files behind the pools were hashed while they were drawn from; what is in memory is hashed here.
-    hashes = dict(training_set.inputs)
-    if paths["plan"] is None:
-        hashes["plan"] = pools_hash(planned) if isinstance(planned, tuple) else plan_hash(planned)
-    if isinstance(pools, tuple):
-        hashes["pools"] = pools_hash(pools)
-    arguments: dict[str, object] = {**paths, "budget": budget, "shard_rows": shard_rows}
-    # Left out where it is not set, so that other files keep their bytes.
-    arguments |= {"partial": True} if partial else {}
-    made_by = artifacts.made_by(arguments, [path for path in paths.values() if path is not None], seed, tables=hashes)
-    artifacts.save(out / INDEX, "training_set", {**training_set.record(), "made_by": made_by})
-    completion.end(out, STEP)
-    return training_set
+    check_apart(out, [part.pool for part in mixture.parts])
+    with lock.held(out, "materialize", take_over=take_over, progress=progress):
+        training_set = draw(
+            mixture,
+            out,
+            shard_rows=shard_rows,
+            seed=seed,
+            engine=Local(workers),
+            restart=restart,
+            partial=partial,
+            progress=progress,
+        )
+        paths = {"plan": _path(plan), "pools": _path(pools)}
+        # The files behind the pools were hashed while they were drawn from; what is in memory is hashed here.
+        hashes = dict(training_set.inputs)
+        if paths["plan"] is None:
+            hashes["plan"] = pools_hash(planned) if isinstance(planned, tuple) else plan_hash(planned)
+        if isinstance(pools, tuple):
+            hashes["pools"] = pools_hash(pools)
+        arguments: dict[str, object] = {**paths, "budget": budget, "shard_rows": shard_rows}
+        # Left out where it is not set, so that other files keep their bytes.
+        arguments |= {"partial": True} if partial else {}
+        made_by = artifacts.made_by(
+            arguments, [path for path in paths.values() if path is not None], seed, tables=hashes
+        )
+        artifacts.save(out / INDEX, "training_set", {**training_set.record(), "made_by": made_by})
+        completion.end(out, STEP)
+        return training_set
 
 
 def _path(source: object) -> Path | None:

@@ -17,6 +17,14 @@ Partial = Annotated[
 ]
 Seed = Annotated[int, typer.Option(min=0, help="Seed of every random choice.")]
 Restart = Annotated[bool, typer.Option("--restart", help="Delete the results of earlier calls and start over.")]
+TakeOver = Annotated[
+    bool,
+    typer.Option(
+        "--take-over",
+        help="Write in the folder even if a job on another machine holds it. That job stops. Without this flag, the "
+        "folder is taken over when that job has shown no sign of life for 20 seconds.",
+    ),
+]
 Workers = Annotated[int, typer.Option(min=1, help="Number of processes on this machine.")]
 Out = Annotated[Path, typer.Option("--out", help="File to write.")]
 OutFolder = Annotated[Path, typer.Option("--out", help="Folder to write.")]

@@ -1,0 +1,117 @@
+"""Processes of this machine: which one this is, which are alive, which came from it, and how to end those."""
+
+import os
+import platform
+import signal
+import subprocess
+import time
+from collections.abc import Collection
+from functools import lru_cache
+from pathlib import Path
+
+import xxhash
+
+PROC = Path("/proc")  # Linux only; elsewhere the command `ps` is asked
+STATE, PARENT, BIRTH = 0, 1, 19  # places in /proc/PID/stat after the name of the program: see `man 5 proc`
+KILL_SECONDS = 0.5  # a killed process ends at once, unless it waits for a disk that does not answer
+LOOK_SECONDS = 0.02  # between two looks at processes that are about to end
+
+
+@lru_cache(maxsize=1)
+def host() -> str:
+    """Return a short name for the space in which process ids are unique.
+
+    That is this container, or this machine since it started.
+    """
+    # The host name alone is not enough: two containers of one name would remove each other's live files.
+    parts = [platform.node()]
+    if os.path.lexists("/proc/self/ns/pid"):  # on Linux; elsewhere only the name is known
+        parts += [Path("/proc/sys/kernel/random/boot_id").read_text(), os.readlink("/proc/self/ns/pid")]
+    return xxhash.xxh3_64_hexdigest("\0".join(parts).encode())[:8]
+
+
+def is_alive(pid: int) -> bool:
+    """Return whether a process exists and has not ended."""
+    try:
+        os.kill(pid, 0)  # signal 0 sends nothing: it only checks that the process exists
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        pass
+    # A process that ended stays in the table, in the state Z, until its parent asks how it ended.
+    return _stat(pid)[STATE : STATE + 1] not in (["Z"], ["X"])
+
+
+def birth(pid: int) -> str:
+    """Return a text that tells a process from an earlier one with the same id; empty where nothing tells."""
+    fields = _stat(pid)
+    return fields[BIRTH] if len(fields) > BIRTH else ""
+
+
+def _stat(pid: int) -> list[str]:
+    try:
+        # The name of the program is in brackets, and may hold spaces and brackets itself.
+        return (PROC / str(pid) / "stat").read_text(errors="replace").rpartition(")")[2].split()
+    except OSError:
+        return []
+
+
+def descendants(*pids: int) -> list[int]:
+    """Return the ids of all processes that these processes started, and that those started."""
+    children: dict[int, list[int]] = {}
+    for child, parent in _parents():
+        children.setdefault(parent, []).append(child)
+    family = list(pids)
+    for process in family:  # the list grows while it is read
+        family += children.get(process, [])
+    return family[len(pids) :]
+
+
+def _parents() -> list[tuple[int, int]]:
+    if (PROC / "self" / "stat").exists():
+        pids = [int(name) for name in os.listdir(PROC) if name.isdigit()]
+        pairs = [(pid, fields[PARENT]) for pid in pids if len(fields := _stat(pid)) > PARENT]
+    else:
+        table = subprocess.run(["ps", "-A", "-o", "pid=,ppid="], capture_output=True, text=True, check=False).stdout
+        pairs = [(int(pid), parent) for pid, parent in (line.split() for line in table.splitlines())]
+    return [(pid, int(parent)) for pid, parent in pairs]
+
+
+def end(pids: Collection[int], *, seconds: float) -> set[int]:
+    """End processes, and all that they started; return the ids of all of them.
+
+    A process in a process group of its own, such as the program of a trainer, is first asked to end (SIGTERM) and has
+    ``seconds`` for it. The others are workers of ours, which can be killed at any moment.
+    """
+    family = {*pids, *descendants(*pids)}
+    apart = {group for pid in family if (group := _group(pid)) not in (None, os.getpgrp())}
+    for group in apart:
+        _send(group, signal.SIGTERM, group=True)
+    limit = time.monotonic() + seconds
+    while remaining := [pid for pid in family if is_alive(pid)]:
+        late = time.monotonic() >= limit
+        if time.monotonic() >= limit + KILL_SECONDS:
+            break
+        for pid in remaining:
+            if late or _group(pid) not in apart:
+                _send(pid, signal.SIGKILL)
+        time.sleep(LOOK_SECONDS)
+        # Looked up again: a process may start another one just before it ends.
+        family.update(descendants(*family))
+    return family
+
+
+def _group(pid: int) -> int | None:
+    try:
+        return os.getpgid(pid)
+    except OSError:
+        return None
+
+
+def _send(pid: int | None, number: signal.Signals, *, group: bool = False) -> None:
+    if pid is None:
+        return
+    try:
+        (os.killpg if group else os.kill)(pid, number)
+    except (ProcessLookupError, PermissionError):
+        return  # it has ended already, or became another user's
