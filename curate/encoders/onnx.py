@@ -6,14 +6,16 @@ In: texts. Out: unit vectors of the model.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 
+from curate import extras
 from curate.errors import CurateError, SchemaError
+from curate.shown import shortened
 
 REQUIRES = "onnxruntime"  # a package that is not installed with curate itself
+TOKENIZERS = "tokenizers"  # another one
 # names of model inputs that the tokenizer can give, in the order in which ``run`` builds them
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 
@@ -32,6 +34,12 @@ class Onnx:
 
     path: str = ""
     longest: int = 256
+
+    def __post_init__(self) -> None:
+        """Check that the files of the model exist, and that the packages are installed."""
+        _model_file(self.path)
+        for package in (REQUIRES, TOKENIZERS):
+            extras.require("encoder onnx", package, "onnx")
 
     @property
     def width(self) -> int:
@@ -53,24 +61,19 @@ class Onnx:
 @lru_cache(maxsize=1)
 def _model(path: str, longest: int) -> Callable[[str], np.ndarray]:
     """Return a function from a text to its vector (d,) float64."""
-    if not path:
-        raise CurateError("encoder onnx needs a model. Give path=FOLDER with model.onnx and tokenizer.json")
-    places = [Path(path) / "model.onnx", Path(path) / "onnx" / "model.onnx"]
-    model = next((place for place in places if place.is_file()), None)
-    if model is None or not (Path(path) / "tokenizer.json").is_file():
-        raise SchemaError(
-            f"{path} needs model.onnx (or onnx/model.onnx) and tokenizer.json. Name the folder of an exported model"
-        )
-    if find_spec(REQUIRES) is None:
-        raise CurateError(f"encoder onnx needs the package {REQUIRES}: pip install 'curate-planner[onnx]'")
+    model = _model_file(path)
     import onnxruntime
     from tokenizers import Tokenizer
 
     options = onnxruntime.SessionOptions()
     # one thread: workers share the cores, and sums in one order give the same bytes
     options.intra_op_num_threads = options.inter_op_num_threads = 1
-    session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
-    tokenizer = Tokenizer.from_file(str(Path(path) / "tokenizer.json"))
+    try:
+        session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+        tokenizer = Tokenizer.from_file(str(Path(path) / "tokenizer.json"))
+    # Damaged files raise whatever the parsers of both packages raise; their classes have no common base.
+    except Exception as error:
+        raise SchemaError(f"{path} cannot be loaded as a model: {shortened(str(error), 300)}") from None
     tokenizer.enable_truncation(longest)
     tokenizer.no_padding()
     names = [node.name for node in session.get_inputs()]
@@ -87,3 +90,16 @@ def _model(path: str, longest: int) -> Callable[[str], np.ndarray]:
         return np.asarray(states.mean(axis=0) if states.ndim == 2 else states)
 
     return run
+
+
+def _model_file(path: str) -> Path:
+    """Return the path of the model in the folder ``path``, which must have a tokenizer too."""
+    if not path:
+        raise CurateError("encoder onnx needs a model. Give path=FOLDER with model.onnx and tokenizer.json")
+    places = [Path(path) / "model.onnx", Path(path) / "onnx" / "model.onnx"]
+    model = next((place for place in places if place.is_file()), None)
+    if model is None or not (Path(path) / "tokenizer.json").is_file():
+        raise SchemaError(
+            f"{path} needs model.onnx (or onnx/model.onnx) and tokenizer.json. Name the folder of an exported model"
+        )
+    return model

@@ -7,11 +7,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import chdir, contextmanager, nullcontext
 from dataclasses import dataclass
 from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 
-from curate import __version__
+from curate import __version__, extras
 from curate.engines import R, T
 from curate.engines.local import ATTEMPTS, THREADS
 from curate.errors import CurateError
@@ -42,8 +41,8 @@ class Ray:
 
     def __post_init__(self) -> None:
         """Raise CurateError if Ray is not installed."""
-        if find_spec("ray") is None:
-            raise CurateError("the ray engine needs Ray, which is not installed: pip install 'curate-planner[ray]'")
+        # Ray reads its variables when it is imported, which is later, so here it is only looked for.
+        extras.require("the ray engine", "ray", "ray", load=False)
 
     def run(self, function: Callable[[T], R], tasks: Sequence[T]) -> Iterator[R]:
         """Yield results in the order in which they finish.

@@ -8,13 +8,13 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import lru_cache
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
 
 import numpy as np
 
 from curate.errors import SchemaError
+from curate.models.pretrained import from_pretrained
 
 if TYPE_CHECKING:
     import torch
@@ -143,19 +143,14 @@ def encode(model: str, text: str, *, bare: bool = False) -> list[int]:
 
 @lru_cache(maxsize=1)
 def _load(model: str) -> tuple[Tokenizer, "torch.nn.Module"]:
-    transformers = import_module(PACKAGE)
     path = Path(model)
     folder, more = (path.parent, {"gguf_file": path.name}) if path.suffix == ".gguf" else (path, {})
     try:
-        tokenizer = transformers.AutoTokenizer.from_pretrained(folder, **more)
-        network = transformers.AutoModelForCausalLM.from_pretrained(
-            folder, attn_implementation="eager", dtype="float32", **more
-        )
-    # transformers says by an ImportError which package it lacks for a model
-    except (OSError, ValueError, ImportError) as error:
-        raise SchemaError(
-            f"attention_influence: {model} cannot be loaded: {' '.join(str(error).split())[:300]}"
-        ) from None
+        tokenizer = cast(Tokenizer, from_pretrained("AutoTokenizer", folder, **more))
+        settings = {"attn_implementation": "eager", "dtype": "float32", "weights_only": True, **more}
+        network = cast("torch.nn.Module", from_pretrained("AutoModelForCausalLM", folder, **settings))
+    except SchemaError as error:
+        raise SchemaError(f"attention_influence: {error}") from None
     first = dict(network.named_modules()).get("model.layers.0.self_attn")
     if first is None or not all(hasattr(first, name) for name in ("v_proj", "o_proj", "head_dim")):
         raise SchemaError(

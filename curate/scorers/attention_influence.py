@@ -2,17 +2,29 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 
-from curate.errors import CurateError, SchemaError
+from curate import extras
+from curate.errors import SchemaError
 from curate.scorers import _retrieval_heads
 from curate.tables.batches import Stream
 
 REQUIRES = _retrieval_heads.PACKAGE
+
+
+def check_packages(options: Mapping[str, object]) -> None:
+    """Check that the packages are installed that a model needs, before any file is read.
+
+    Raises:
+        CurateError: if one is not installed.
+    """
+    for package in (REQUIRES, *(("gguf",) if str(options.get("model", "")).endswith(".gguf") else ())):
+        extras.require("scorer attention_influence", package, "lm")
+
+
 LEAST_LOSS = 1e-9  # below it a loss counts as this, so that the ratio is finite
 
 
@@ -71,11 +83,10 @@ def learn(
         seed: seed of the samples (default 0).
 
     Raises:
-        CurateError: if the package transformers is not installed.
+        CurateError: if a package is not installed.
         SchemaError: if there is no model, or it is not built like Llama.
     """
-    if find_spec(REQUIRES) is None:
-        raise CurateError("scorer attention_influence needs the package transformers: pip install 'curate-planner[lm]'")
+    check_packages({"model": model})
     if not Path(model).exists() or not model:
         raise SchemaError(f"attention_influence: no model at {model!r}. Name a folder or GGUF file: model=PATH")
     if not 0 < share < 1 or samples < 1 or tokens < 2:

@@ -34,6 +34,10 @@ class Embedding:
     column: str = ""
     dtype: str = ""
 
+    def __post_init__(self) -> None:
+        """Build the encoder, which checks its options and that its package is installed."""
+        _ = self._encoder
+
     # cached_property writes to __dict__, which a frozen dataclass allows
     @cached_property
     def _encoder(self) -> Encoder:

@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
-from importlib.util import find_spec
 from typing import Protocol, cast
 
 import polars as pl
 
-from curate.errors import CurateError, SchemaError
+from curate import extras
+from curate.errors import SchemaError
 
 REQUIRES = "py3langid"  # a package that is not installed with curate itself
 
@@ -43,8 +43,7 @@ class Language:
 
     def __post_init__(self) -> None:
         """Check that the package is installed and has the language."""
-        if find_spec(REQUIRES) is None:
-            raise CurateError(f"scorer language needs the package {REQUIRES}: pip install 'curate-planner[language]'")
+        extras.require("scorer language", REQUIRES, "language")
         if self.language not in (languages := sorted(_identifier().labels)):
             raise SchemaError(
                 f"language={self.language} is not among the {len(languages)} languages known: {', '.join(languages)}"

@@ -121,6 +121,9 @@ def check_columns_added(specs: Sequence[str]) -> None:
         described: object
         if learns(spec):
             check_options(spec)
+            name, options = open_sets.parse(spec)
+            if check_packages := getattr(open_sets.module("scorers", name), "check_packages", None):
+                check_packages(options)
             described = open_sets.implementation("scorers", open_sets.parse(spec)[0])
         else:
             described = build(spec)

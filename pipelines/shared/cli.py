@@ -33,6 +33,14 @@ FOLDER = Path(__file__).parent.parent
 # Typer exports only this subclass of the class of all usage errors.
 UsageError = cast(type[typer.BadParameter], typer.BadParameter.__bases__[0])
 
+# What keeps Python, transformers and its libraries from writing to stderr.
+QUIET = {
+    "PYTHONWARNINGS": "ignore",
+    "TRANSFORMERS_VERBOSITY": "critical",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+}
+
 
 def jobs() -> list[str]:
     """Return the names of all jobs: the files and folders of ``pipelines``, but for what the jobs share.
@@ -128,8 +136,9 @@ def quiet(*, debug: bool) -> None:
             stream.reconfigure(errors="backslashreplace")
     if debug or sys.flags.dev_mode:
         return
-    # Worker processes inherit the variable.
-    os.environ.setdefault("PYTHONWARNINGS", "ignore")
+    # Worker processes inherit the variables.
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
     if not sys.warnoptions:
         warnings.simplefilter("ignore")
     logging.disable(logging.CRITICAL)
