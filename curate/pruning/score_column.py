@@ -157,9 +157,15 @@ def look(shards: Sequence[Shard], by: str, grouping: str, *, sign: float, comple
 
 
 def _light(shard: Shard, columns: Sequence[str], grouping: str, identity: Sequence[str]) -> Iterator[pl.DataFrame]:
-    """Yield the named columns and the column of groups, which may itself be an identity column."""
+    """Yield the named columns and the column of groups, which may itself be an identity column.
+
+    The first of the columns is the score.
+    """
     names = (*columns, grouping) if grouping else columns
-    yield from scored.light_batches(shard, tuple(dict.fromkeys(names)), identity)
+    for frame in scored.light_batches(shard, tuple(dict.fromkeys(names)), identity):
+        # Types may differ between files.
+        scored.check_numbers(frame, columns[0], shard)
+        yield frame
 
 
 def _group_names(frame: pl.DataFrame, grouping: str) -> pl.Series:

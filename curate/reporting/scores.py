@@ -18,6 +18,7 @@ ENDS: Mapping[Meaning, tuple[str, str]] = {
     "hardness": (" (easiest)", " (hardest)"),
     "easiness": (" (hardest)", " (easiest)"),
 }
+NO_TEXT = "(no text)"  # for an example whose text is null or empty
 QUOTE = 700  # characters of an example that are shown, about ten lines of the page
 
 
@@ -30,6 +31,9 @@ def score_sections(folder: Path) -> Iterator[Section]:
     names = [name for name in batches.columns(shards[0]) if name.startswith("score.")]
     recorded = meanings.recorded(shards)
     frame = pl.concat([batch for shard in shards for batch in batches.batches(shard, names)])
+    if frame.is_empty():
+        yield Section("Scores: their distribution over the examples", "The score files have no rows.")
+        return
     # The rows with the smallest hashes are a random sample that is the same every time.
     shown = frame[np.sort(np.argsort(batches.keys(frame["id"], 0), kind="stable")[:SAMPLE]).tolist()]
     lacking = "".join(f" Warning: {line}." for line in scored.left_out(scores).warnings)
@@ -55,7 +59,9 @@ def _extremes(scores: Path, frame: pl.DataFrame, name: str, meaning: Meaning | N
     low, high = ENDS[meaning] if meaning else ("", "")
     picked = [(f"lowest {name}{low}", ends.row(0)), (f"highest {name}{high}", ends.row(-1))]
     texts = _texts(scores, {row[0] for _, row in picked})
-    quotes = [(f"{end} = {row[2]:.3g}, {row[1]}: {row[0]}", texts[row[0]][:QUOTE]) for end, row in picked]
+    quotes = [
+        (f"{end} = {row[2]:.3g}, {row[1]}: {row[0]}", (texts.get(row[0]) or NO_TEXT)[:QUOTE]) for end, row in picked
+    ]
     return Section(f"Scores: the examples with the lowest and the highest {name}", quotes=quotes)
 
 

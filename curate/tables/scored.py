@@ -220,8 +220,18 @@ def light_batches(shard: Shard, columns: Sequence[str], identity: Sequence[str])
     yield from batches.batches(shard, columns, reading=Reading(batch_rows=LIGHT_ROWS), identity=identity)
 
 
+def check_numbers(batch: pl.DataFrame, by: str, shard: Shard) -> None:
+    """Raise SchemaError if a column does not hold numbers."""
+    if not batch[by].dtype.is_numeric():
+        raise SchemaError(
+            f"--by {by}: {shard.path} has it as {batch[by].dtype}, which is not a score. Name a column such as "
+            "score.length"
+        )
+
+
 def check_finite(batch: pl.DataFrame, by: str, shard: Shard) -> None:
-    """Raise SchemaError if a score is not finite. The message has the id of the first such row."""
+    """Raise SchemaError if a score is not a number or not finite. The message has the id of the first such row."""
+    check_numbers(batch, by, shard)
     bad = ~batches.finite(batch[by])
     if bad.any():
         first = batch["id"][int(bad.argmax())]

@@ -321,3 +321,51 @@ def test_messages_do_not_list_two_thousand_pools(cli, folder):
     assert "the pools are webster, pool0000" in line
     assert "1,993 more" in line
     assert len(line) < 400
+
+
+@pytest.mark.parametrize(
+    "values",
+    [["x"] * 4, [b"x"] * 4, [{"bytes": b"x", "path": "y"}] * 4, [[1.0]] * 4, [True] * 4],
+    ids=["text", "bytes", "image", "list", "truth"],
+)
+def test_a_column_that_holds_no_numbers_is_no_score_even_in_a_later_file(cli, folder, values):
+    lines("data/web/b.jsonl", 4, start=3)
+    assert score(cli, "data").code == 0
+    path = Path("out/web/b.jsonl.scores.parquet")
+    pl.read_parquet(path).with_columns(pl.Series("score.length", values)).write_parquet(path)
+    for words in (
+        ("prune", "out", "--by", "score.length", "--keep", 0.5, "--rule", "middle", "--out", "kept"),
+        ("pools", "out", "--by", "score.length", "--out", "pools.json"),
+    ):
+        said = cli(*words)
+        line = one_line(said)
+        assert "--by score.length: out/web/b.jsonl.scores.parquet has it as " in line
+        assert "Name a column such as score.length" in line
+
+
+def test_a_report_shows_rows_without_text(cli, folder):
+    rows = [{"id": "a", "text": None}, {"id": "b", "text": "abc", "source": None}, {"id": None, "text": ""}]
+    Path("data/web/a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert score(cli, "data", out="all/scores").code == 0
+    assert cli("report", "all", "--out", "r.html").code == 0
+    assert "(no text)" in Path("r.html").read_text()
+
+
+def test_files_that_vanish_are_one_line_each(cli, folder):
+    lines("data/web/b.jsonl", 4, start=3)
+    assert score(cli, "data").code == 0
+    prune = ("prune", "out", "--by", "score.length", "--keep", 0.5, "--rule", "top", "--out", "kept")
+    assert cli(*prune).code == 0
+    assert cli("pools", "out", "--out", "pools.json").code == 0
+    Path("data/web/b.jsonl").rename("b.jsonl")
+    for words in ((*prune, "--materialize"), ("materialize", "pools.json", "--out", "set"), ("pools", "out")):
+        said = cli(*words) if words[0] != "pools" else cli(*words, "--kept", "kept", "--out", "p.json")
+        if said.code:
+            assert "b.jsonl" in one_line(said)
+    assert cli("status", "out").code == 0
+    Path("data/web/a.jsonl").unlink()
+    for words in ((*prune, "--materialize"), ("materialize", "pools.json", "--out", "set"), ("status", "out")):
+        assert "data" in one_line(cli(*words))
+    Path("data/web").rmdir()
+    Path("data").rmdir()
+    assert "there is no such file or folder" in one_line(cli("status", "out"))
