@@ -1,7 +1,14 @@
 """The console script ``curate``: finds the jobs, and turns every expected error into one line.
 
-In: the words of the command line. Out: the exit code: 0 done, 1 failed, 2 wrong usage, 130 interrupted.
+In: the words of the command line. Out: the exit code, 0 done, 1 failed, 2 wrong
+usage, 130 interrupted by Ctrl-C (143 by SIGTERM, 129 by SIGHUP).
 """
+
+# ruff: noqa: E402
+# First of all: until signals are handled, Ctrl-C is a traceback, and importing Typer takes half a second.
+from pipelines.shared import signals
+
+signals.start()
 
 import ast
 import sys
@@ -108,7 +115,10 @@ def run(*words: object) -> None:
 
 def main() -> None:
     """Run the console script."""
-    sys.exit(exit_code(sys.argv[1:]))
+    words = sys.argv[1:]
+    with signals.handled(words):
+        code = exit_code(words)
+    sys.exit(code)
 
 
 def exit_code(words: Sequence[str]) -> int:
@@ -133,9 +143,6 @@ def exit_code(words: Sequence[str]) -> int:
             f"curate: `curate {arguments[0]}` needs PyTorch, which is not installed: pip install torch", err=True
         )
         return 1
-    except (KeyboardInterrupt, typer.Abort):
-        typer.echo("curate: interrupted. What is finished is kept; the same command continues.", err=True)
-        return 130
 
 
 def _invoke(arguments: list[str]) -> int:
