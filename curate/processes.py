@@ -83,22 +83,34 @@ def end(pids: Collection[int], *, seconds: float) -> set[int]:
     A process in a process group of its own, such as the program of a trainer, is first asked to end (SIGTERM) and has
     ``seconds`` for it. The others are workers of ours, which can be killed at any moment.
     """
-    family = {*pids, *descendants(*pids)}
-    apart = {group for pid in family if (group := _group(pid)) not in (None, os.getpgrp())}
+    family: set[int] = set()
+    # Workers are stopped before they are killed. Otherwise one could start another program just before it ends, which
+    # nobody would find as its descendant afterwards.
+    while new := {*pids, *descendants(*pids)} - family:
+        family |= new
+        for pid in new:
+            if _is_worker(pid):
+                _send(pid, signal.SIGSTOP)
+    apart = {group for pid in family if not _is_worker(pid) and (group := _group(pid)) is not None}
+    for pid in filter(_is_worker, family):
+        _send(pid, signal.SIGKILL)
     for group in apart:
         _send(group, signal.SIGTERM, group=True)
     limit = time.monotonic() + seconds
     while remaining := [pid for pid in family if is_alive(pid)]:
-        late = time.monotonic() >= limit
         if time.monotonic() >= limit + KILL_SECONDS:
             break
-        for pid in remaining:
-            if late or _group(pid) not in apart:
+        if time.monotonic() >= limit:
+            for pid in remaining:
                 _send(pid, signal.SIGKILL)
         time.sleep(LOOK_SECONDS)
-        # Looked up again: a process may start another one just before it ends.
         family.update(descendants(*family))
     return family
+
+
+def _is_worker(pid: int) -> bool:
+    """Return whether a process belongs to the process group of this one."""
+    return _group(pid) == os.getpgrp()
 
 
 def _group(pid: int) -> int | None:
@@ -108,9 +120,7 @@ def _group(pid: int) -> int | None:
         return None
 
 
-def _send(pid: int | None, number: signal.Signals, *, group: bool = False) -> None:
-    if pid is None:
-        return
+def _send(pid: int, number: signal.Signals, *, group: bool = False) -> None:
     try:
         (os.killpg if group else os.kill)(pid, number)
     except (ProcessLookupError, PermissionError):

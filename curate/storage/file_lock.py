@@ -14,12 +14,11 @@ from pathlib import Path
 
 from curate.errors import CurateError, SchemaError
 from curate.storage import lock_record
-from curate.storage.lock_record import NAME, Holder, Wait, busy, lost, read_holder, record
+from curate.storage.lock_record import NAME, RECORD_BYTES, Holder, Wait, busy, lost, read_holder, record
 from curate.storage.manifest import FOLDER
 
 # Other jobs that begin and end may remove the folder between two steps of ours; not for so long.
 RACE_SECONDS = 5.0
-RECORD_BYTES = 1024  # the file keeps its size, so that raising the counter needs no space on a full disk
 # `running` locks the file for an instant to see whether it is locked, so a job tries for a little while.
 TRIES, TRY_SECONDS = 5, 0.05
 NO_LOCKS = (EINVAL, ENOLCK, ENOSYS, EOPNOTSUPP)  # what file systems without locks answer
@@ -120,7 +119,7 @@ class FileClaim:
         return os.pread(descriptor, RECORD_BYTES, 0)
 
     def _write(self, descriptor: int) -> None:
-        os.pwrite(descriptor, record(self.holder).ljust(RECORD_BYTES), 0)
+        os.pwrite(descriptor, record(self.holder), 0)
 
     def beat(self) -> str:
         """Raise the counter, unless the lock is another's by now."""

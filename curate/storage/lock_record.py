@@ -17,6 +17,7 @@ NAME = ".lock"  # in the folder of records; names with a dot are never inputs, n
 # A holder raises its counter this often. Twice as long without a change, and another machine takes over: so a job may
 # hang for 10 s, as in a slow answer of a store, without losing its folder.
 BEAT_SECONDS = 10.0
+RECORD_BYTES = 1024  # host names have at most 255 letters; the rest needs some 250 bytes
 LOOK_SECONDS = 0.5  # between two looks at the counter of another machine
 
 
@@ -76,7 +77,9 @@ def read_holder(text: str | bytes) -> Holder | None:
 
 def record(holder: Holder) -> bytes:
     """Return the record of a holder, which `read_holder` reads."""
-    return json.dumps(asdict(holder), sort_keys=True).encode()
+    # Always of one size: raising the counter then needs no space on a full disk, and who reads an object of a store
+    # while it is replaced does not get a part of it.
+    return json.dumps(asdict(holder), sort_keys=True).encode().ljust(RECORD_BYTES)
 
 
 class Wait:

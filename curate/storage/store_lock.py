@@ -111,5 +111,10 @@ def _prefix(folder: Path) -> Path:
 
 def _claims(folder: Path) -> Iterator[tuple[Path, bytes]]:
     for path in s3.below(_prefix(folder)):
-        with suppress(FileNotFoundError):  # removed since the listing
-            yield path, s3.read(path)
+        try:
+            content = s3.read(path)
+        except (FileNotFoundError, s3.Unreachable):
+            if s3.exists(path):
+                raise
+            continue  # removed since the listing
+        yield path, content

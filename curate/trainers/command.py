@@ -5,9 +5,13 @@ import shlex
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
+from subprocess import PIPE
 
+from curate import processes
 from curate.errors import CurateError
 from curate.pool.pool import Budget
+
+END_SECONDS = 0.5  # what the program has to end by itself after Ctrl-C, before it is killed
 
 
 @dataclass(frozen=True)
@@ -35,16 +39,22 @@ class Command:
         request = {"weights": dict(weights), "tokens": budget.tokens, "params": budget.params, "seed": seed}
         request["unique"] = dict(unique or {})
         try:
-            # A failure of the program is reported below in one line, with its own last words.
-            done = subprocess.run(
-                shlex.split(self.command), input=json.dumps(request), capture_output=True, text=True, check=False
+            # In a process group of its own, so that it can be ended with all that it started.
+            program = subprocess.Popen(
+                shlex.split(self.command), stdin=PIPE, stdout=PIPE, stderr=PIPE, text=True, process_group=0
             )
         except OSError as error:
             raise CurateError(f"trainer {self.command!r} cannot be started: {error}") from None
-        lines = done.stdout.strip().splitlines()
-        if done.returncode:
-            last = (done.stderr.strip().splitlines() or ["nothing on stderr"])[-1]
-            raise CurateError(f"trainer {self.command!r} exited with {done.returncode}: {last}")
+        with program:
+            try:
+                stdout, stderr = program.communicate(json.dumps(request))
+            except BaseException:
+                processes.end([program.pid], seconds=END_SECONDS)
+                raise
+        lines = stdout.strip().splitlines()
+        if program.returncode:
+            last = (stderr.strip().splitlines() or ["nothing on stderr"])[-1]
+            raise CurateError(f"trainer {self.command!r} exited with {program.returncode}: {last}")
         try:
             return {str(k): float(v) for k, v in json.loads(lines[-1]).items()}
         except (IndexError, ValueError, AttributeError, TypeError):

@@ -1,8 +1,14 @@
 """The console script ``curate``: finds the jobs, and turns every expected error into one line.
 
 In: the words of the command line. Out: the exit code: 0 done, 1 failed, 2 wrong usage, 70 a mistake in curate itself,
-130 interrupted.
+130 interrupted by Ctrl-C (143 by SIGTERM, 129 by SIGHUP).
 """
+
+# ruff: noqa: E402
+# First of all: until signals are handled, Ctrl-C is a traceback, and importing Typer takes half a second.
+from pipelines.shared import signals
+
+signals.start()
 
 import ast
 import logging
@@ -125,7 +131,9 @@ def main() -> None:
     """Run the console script."""
     words = sys.argv[1:]
     quiet(debug="--debug" in words)
-    sys.exit(exit_code(words))
+    with signals.handled(words):
+        code = exit_code(words)
+    sys.exit(code)
 
 
 def quiet(*, debug: bool) -> None:
