@@ -179,14 +179,13 @@ def _examples(name: str, source: Source) -> Examples:
     embeddings = [column for column in columns if column.startswith("emb.")]
     if not embeddings:
         raise SchemaError(f"pool {name!r} has no emb.* column, which trainer linear needs")
-    parts = [
-        (batch[embeddings[0]].to_numpy(), batch["label"].to_numpy())
-        for batch in _rows(source, (embeddings[0], "label"))
-    ]
+    parts = [(batch[embeddings[0]].to_numpy(), batch["label"]) for batch in _rows(source, (embeddings[0], "label"))]
     if not parts:
         raise SchemaError(f"pool {name!r} has no rows to train on")
     features, labels = zip(*parts, strict=True)
-    return np.concatenate(features), np.concatenate(labels)
+    if nulls := sum(column.null_count() for column in labels):
+        raise SchemaError(f"pool {name!r} has {nulls} rows whose label is null. Label those rows or remove them")
+    return np.concatenate(features), np.concatenate([column.to_numpy() for column in labels])
 
 
 def _digest(arrays: Mapping[str, np.ndarray], spec: str) -> str:

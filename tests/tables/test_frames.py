@@ -4,7 +4,8 @@ import polars as pl
 import pytest
 
 from curate.errors import SchemaError
-from curate.tables import frames
+from curate.scoring.score import score
+from curate.tables import batches, frames
 
 FRAME = pl.DataFrame({"run": ["a", "b"], "tokens": [1.0, 2.0]})
 
@@ -30,3 +31,48 @@ def test_the_hash_follows_values_names_and_types():
     hashes = [frames.content_hash(frame) for frame in (FRAME, FRAME.rename({"run": "id"}), FRAME.with_columns(x=1))]
     assert len(set(hashes)) == 3
     assert frames.content_hash(FRAME.clone()) == hashes[0]
+
+
+@pytest.mark.parametrize(
+    ("column", "name"),
+    [
+        (pl.Series("tokens", [1, 2]).cast(pl.Int128), "Int128"),
+        (pl.Series("text", [object(), object()], dtype=pl.Object), "Object"),
+    ],
+)
+def test_a_type_that_files_cannot_hold_is_one_line(tmp_path, column, name):
+    table = pl.DataFrame([column])
+    for read in (frames.frame, lambda frame: frames.frame(frame.lazy())):
+        with pytest.raises(SchemaError, match=f"column {column.name} is {name}, which files cannot hold. "):
+            read(table)
+    with pytest.raises(SchemaError, match=f"is {name}, which files cannot hold"):
+        score(table, "length", tmp_path / "out")
+
+
+def test_tables_in_memory_have_the_types_of_files(tmp_path):
+    """Categories, whole floats and decimals in memory give what the same table gives as a file."""
+    table = pl.DataFrame(
+        {
+            "text": pl.Series(["one two", None, "three"]).cast(pl.Categorical),
+            "id": [1.0, 2.0, 3.0],
+            "tokens": pl.Series(["5", "6", "7"]).cast(pl.Decimal(10, 2)),
+            "label": pl.Series(["a", "b", "a"]).cast(pl.Enum(["a", "b"])),
+        }
+    )
+    table.write_parquet(tmp_path / "t.parquet")
+    expected = pl.concat(batches.batches(batches.Shard(tmp_path / "t.parquet", "t"), ("text", "label")))
+    got = pl.concat(batches.from_table(table, ["text", "label"], tmp_path / "memory"))
+    assert got.equals(expected.select("text", "label"))
+    assert got.schema == {"text": pl.String, "label": pl.String}
+    scored = score(table, "length", tmp_path / "out").scores().collect()
+    assert scored.select("id", "tokens", "label", "score.length").rows() == [
+        ("1", 5, "a", 7.0),
+        ("2", 6, "b", 0.0),
+        ("3", 7, "a", 5.0),
+    ]
+
+
+def test_a_struct_in_memory_is_refused_as_in_a_file(tmp_path):
+    table = pl.DataFrame({"text": [{"body": "x"}]})
+    with pytest.raises(SchemaError, match="text is struct.*not text. Name a column of text"):
+        list(batches.from_table(table, ["text"], tmp_path / "memory"))
