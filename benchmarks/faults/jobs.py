@@ -18,7 +18,7 @@ import numpy as np
 import polars as pl
 
 CURATE = str(Path(sys.executable).parent / "curate")
-FILES, ROWS, LONG_ROWS = 5, 300, 70_000  # the long file is scored in parts
+FILES, ROWS, LONG_ROWS = 5, 300, 40_000  # the long file is scored in parts
 PATIENCE = 600  # seconds after which a command counts as hanging
 
 
@@ -37,7 +37,18 @@ class Job:
 def jobs() -> list[Job]:
     scorers = [w for s in ("length", "compression", "duplicates", "embedding:width=8") for w in ("--scorer", s)]
     by = ("--by", "score.compression")
-    pilot = ("--runs", "6", "--params", "1e4", "--tokens", "2e4", "--trainer", "linear", "--target", "t=target.parquet")
+    pilot = (
+        "--runs",
+        "6",
+        "--params",
+        "2e4",
+        "--tokens",
+        "2e4",
+        "--trainer",
+        "tiny:layers=1",
+        "--target",
+        "t=target.parquet",
+    )
     return [
         Job("score", ("score", "data", *scorers, "--scorer", "prototypes:k=4", "--workers", "2"), "out/scores"),
         Job("prune", ("prune", "in/scores", *by, "--keep", "0.5", "--materialize"), "out/kept"),
@@ -97,7 +108,7 @@ class Bench:
         for job in self.jobs.values():
             began = time.monotonic()
             ended = self.run(job)
-            assert ended.code == 0, (job.name, ended.err)
+            assert ended.code == 0, f"{job.name}: {ended.last}"
             self.seconds[job.name] = time.monotonic() - began
             self.calm[job.name] = self.tree(job)
             # Later jobs read the calm results; `out` is cleared after each fault.
