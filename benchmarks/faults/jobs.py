@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -100,8 +100,8 @@ class Ended:
 class Bench:
     """The folder in which all jobs run, with the results of their calm runs."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.jobs = folder, {job.name: job for job in jobs()}
+    def __init__(self, folder: Path, names: Collection[str]) -> None:
+        self.folder, self.jobs = folder, {job.name: job for job in jobs() if job.name in names}
         self.calm: dict[str, dict[str, bytes]] = {}
         self.seconds: dict[str, float] = {}
         write_inputs(folder)
