@@ -30,6 +30,18 @@ from jobs import FILES, LONG_ROWS, ROWS, Bench, Ended, Job, Ledger, collected, e
 
 ENDS_IN = 2.0  # seconds in which a job must end after a signal; more on a machine that is busy, see `grace`
 KILLED = ("score", "prune", "pools", "materialize", "describe", "pilot", "fit", "plan")
+# The jobs that each part of the campaign breaks, with those whose results they read.
+JOBS_OF_PARTS = {
+    "kills": KILLED,
+    "signals": ("score", "pools", "materialize", "pilot"),
+    "workers": ("score", "pools", "materialize"),
+    "disks": ("score", "prune", "pools", "materialize", "describe"),
+    "environments": ("score", "prune", "pools", "materialize", "fit"),
+    "damaged": ("score",),
+    "together": ("score", "prune"),
+    "changed": ("score", "prune", "pools", "materialize"),
+    "store": ("score",),
+}
 ENVIRONMENTS: tuple[dict[str, str], ...] = (
     {"PYTHONHASHSEED": "1", "TZ": "Asia/Kathmandu"},
     {"PYTHONHASHSEED": "2", "OMP_NUM_THREADS": "2", "POLARS_MAX_THREADS": "1", "LC_ALL": "tr_TR.UTF-8"},
@@ -52,10 +64,12 @@ def kills(bench: Bench, ledger: Ledger, count: int, rng: random.Random) -> None:
         bench.clear()
 
 
-def signals(bench: Bench, ledger: Ledger, rng: random.Random) -> None:
+def signals(bench: Bench, ledger: Ledger, rng: random.Random, everything: bool) -> None:
     """SIGTERM and SIGINT to the job alone: it ends soon, with its workers, and says how to go on."""
     for name in ("score", "materialize", "pilot"):
         for sign, code in ((signal.SIGTERM, 143), (signal.SIGINT, 130)):
+            if not everything and (name, sign) in (("materialize", signal.SIGINT), ("pilot", signal.SIGTERM)):
+                continue
             job, losses = bench.jobs[name], []
             process = bench.start(job.command())
             time.sleep(rng.uniform(0.4, 0.8) * bench.seconds[name])
@@ -108,12 +122,12 @@ def workers(bench: Bench, ledger: Ledger) -> None:
         bench.clear()
 
 
-def disks(bench: Bench, ledger: Ledger) -> None:
+def disks(bench: Bench, ledger: Ledger, everything: bool) -> None:
     """A full disk, for results and for work files: one line, and the same command continues when there is room."""
     for name, kilobytes in (("score", (16, 400)), ("prune", (16, 300)), ("materialize", (16, 300)), ("describe", (0,))):
-        for size in kilobytes:
+        for size in kilobytes if everything else kilobytes[-1:]:
             disk(bench, ledger, bench.jobs[name], f"disk of {size} kB for --out: {name}", "out", size)
-    for size in (16, 500, 3000):
+    for size in (16, 500, 3000) if everything else (500,):
         disk(bench, ledger, bench.jobs["score"], f"disk of {size} kB for work files: score", "scratch", size)
 
     def no_large_file() -> None:
@@ -123,7 +137,7 @@ def disks(bench: Bench, ledger: Ledger) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (24, 24))
 
     for fault, limit in (("no file over 60 kB", no_large_file), ("24 open files", few_handles)):
-        for name in ("score", "prune", "materialize"):
+        for name in ("score", "prune", "materialize") if everything else ("materialize",):
             job = bench.jobs[name]
             ended = bench.run(job, limits=limit)
             ledger.line(f"{fault}: {name}", 1, f"exit {ended.code}", ended.losses((0, 1)) + bench.continued(job))
@@ -233,9 +247,9 @@ def changed(bench: Bench, ledger: Ledger) -> None:
     victim = bench.folder / "data" / "2.parquet"
     whole, stat = victim.read_bytes(), victim.stat()
     pl.read_parquet(victim).with_columns(text=pl.lit("other")).write_parquet(victim)
-    for name, words in (("prune", "changed"), ("materialize", "changed")):
+    for name in ("prune", "materialize"):
         ended = bench.run(bench.jobs[name])
-        losses = ended.losses((1,)) or ([] if words in ended.last else [f"does not say why: {ended.last[:120]}"])
+        losses = ended.losses((1,)) or ([] if victim.name in ended.last else [f"no file is named: {ended.last[:120]}"])
         ledger.line(f"a file rewritten since it was scored: {name}", 1, f"exit {ended.code}", losses)
         bench.clear()
     victim.write_bytes(whole)
@@ -290,22 +304,29 @@ def store(bench: Bench, ledger: Ledger, rng: random.Random) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=1, help="kills of each job; over 1 also runs the longer parts")
+    parser.add_argument("--parts", default="", help="only these, separated by commas, such as kills,disks")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
+    everything = options.kills > 1
     rng, ledger = random.Random(options.seed), Ledger()
     began = time.monotonic()
     with TemporaryDirectory() as name:
-        bench = Bench(Path(name) / "bench")
+        chosen = options.parts.split(",") if options.parts else list(JOBS_OF_PARTS)
+        bench = Bench(Path(name) / "bench", {job for part in chosen for job in JOBS_OF_PARTS[part]})
         print("| fault | times | what happened | losses |\n|---|---|---|---|", flush=True)
-        kills(bench, ledger, options.kills, rng)
-        signals(bench, ledger, rng)
-        workers(bench, ledger)
-        disks(bench, ledger)
-        environments(bench, ledger)
-        damaged(bench, ledger, everything=options.kills > 1)
-        together(bench, ledger)
-        changed(bench, ledger)
-        store(bench, ledger, rng)
+        parts: dict[str, Callable[[], None]] = {
+            "kills": lambda: kills(bench, ledger, options.kills, rng),
+            "signals": lambda: signals(bench, ledger, rng, everything),
+            "workers": lambda: workers(bench, ledger),
+            "disks": lambda: disks(bench, ledger, everything),
+            "environments": lambda: environments(bench, ledger),
+            "damaged": lambda: damaged(bench, ledger, everything),
+            "together": lambda: together(bench, ledger),
+            "changed": lambda: changed(bench, ledger),
+            "store": lambda: store(bench, ledger, rng),
+        }
+        for part in chosen:
+            parts[part]()
     seconds = time.monotonic() - began
     for loss in ledger.losses:
         print(f"LOST {loss}", flush=True)
