@@ -25,8 +25,8 @@ QUIET = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_DEDUP_LOGS_SKIP_REGEX": "^",
 }
-# The longest path of a socket on Linux is 107 bytes, and Ray adds up to 63: session_TIME_PID/sockets/plasma_store.
-LONGEST_FOLDER = 44
+# The path of a socket has at most 107 bytes, and Ray adds up to 64: /session_TIME_PID/sockets/plasma_store.
+LONGEST_FOLDER = 43
 
 
 @dataclass(frozen=True)
@@ -185,5 +185,6 @@ def _local_options(workers: int, stack: ExitStack) -> dict[str, object]:
     """Return the options of a cluster on this machine. Its logs and sockets are scratch, removed with ``stack``."""
     options: dict[str, object] = {"num_cpus": workers or None, "include_dashboard": False}
     folder = stack.enter_context(scratch_folder())
-    # Where the path is too long for a socket, Ray chooses its own folder.
-    return options | ({"_temp_dir": str(folder)} if len(str(folder)) <= LONGEST_FOLDER else {})
+    if len(str(folder)) > LONGEST_FOLDER:
+        folder = stack.enter_context(scratch_folder("/tmp"))
+    return options | {"_temp_dir": str(folder)}
