@@ -1,7 +1,7 @@
 """Run one function over many tasks: here, in processes, or on a Ray cluster.
 
 In: a pure, idempotent function and its tasks. Out: the results, in the order in which they finish.
-May use: the files at the root of `curate`.
+May use: the files at the root of `curate`, storage.
 """
 
 from collections.abc import Callable, Iterator, Sequence

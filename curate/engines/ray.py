@@ -2,9 +2,11 @@
 
 import os
 import re
+import signal
+import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import chdir, contextmanager, nullcontext
+from contextlib import ExitStack, chdir, contextmanager, nullcontext
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -14,6 +16,7 @@ from curate import __version__, extras
 from curate.engines import R, T
 from curate.engines.local import ATTEMPTS, THREADS
 from curate.errors import CurateError
+from curate.storage.scratch import scratch_folder
 
 # Ray must send no usage statistics, and must not write to stdout, which belongs to the job.
 QUIET = {
@@ -21,6 +24,8 @@ QUIET = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_DEDUP_LOGS_SKIP_REGEX": "^",
 }
+# The path of a socket has at most 107 bytes, and Ray adds up to 64: /session_TIME_PID/sockets/plasma_store.
+LONGEST_FOLDER = 43
 
 
 @dataclass(frozen=True)
@@ -136,6 +141,17 @@ def _call(function: Callable[[T], R], task: T, folder: str, version: str) -> R:
 
 
 @contextmanager
+def _own_handlers() -> Iterator[None]:
+    """Keep the handler of SIGTERM, which Ray replaces by one that raises SystemExit in the middle of the job."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if before is not None and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
 def connected(address: str, workers: int) -> Iterator[ModuleType]:
     """Yield the module ray, connected to a cluster.
 
@@ -144,22 +160,30 @@ def connected(address: str, workers: int) -> Iterator[ModuleType]:
     """
     before = dict(os.environ)
     os.environ.update({k: v for k, v in QUIET.items() if k not in before})
-    try:
-        ray = import_module("ray")
-        ours = not ray.is_initialized()
-        if ours:
-            where = address or before.get("RAY_ADDRESS") or "local"
-            local = {"num_cpus": workers or None, "include_dashboard": False} if where == "local" else {}
-            try:
-                ray.init(where, log_to_driver=False, logging_level="ERROR", **local)
-            except Exception as error:
-                # Ray raises a bare Exception when a machine is too slow to start it in time.
-                raise CurateError(_unconnected(where, " ".join(str(error).split())[:300])) from error
-    finally:
-        for name in QUIET.keys() - before.keys():
-            os.environ.pop(name, None)
-    try:
+    with ExitStack() as stack:
+        try:
+            ray = import_module("ray")
+            ours = not ray.is_initialized()
+            if ours:
+                where = address or before.get("RAY_ADDRESS") or "local"
+                local = _local_options(workers, stack) if where == "local" else {}
+                try:
+                    with _own_handlers():
+                        ray.init(where, log_to_driver=False, logging_level="ERROR", **local)
+                except Exception as error:
+                    # Ray raises a bare Exception when a machine is too slow to start it in time.
+                    raise CurateError(_unconnected(where, " ".join(str(error).split())[:300])) from error
+                stack.callback(ray.shutdown)
+        finally:
+            for name in QUIET.keys() - before.keys():
+                os.environ.pop(name, None)
         yield ray
-    finally:
-        if ours:
-            ray.shutdown()
+
+
+def _local_options(workers: int, stack: ExitStack) -> dict[str, object]:
+    """Return the options of a cluster on this machine. Its logs and sockets are scratch, removed with ``stack``."""
+    options: dict[str, object] = {"num_cpus": workers or None, "include_dashboard": False}
+    folder = stack.enter_context(scratch_folder())
+    if len(str(folder)) > LONGEST_FOLDER:
+        folder = stack.enter_context(scratch_folder("/tmp"))
+    return options | {"_temp_dir": str(folder)}
