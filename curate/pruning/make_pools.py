@@ -123,6 +123,7 @@ def pools(
         SchemaError: if there are no rows or no tokens, a score is not finite, or decisions belong to other scores.
     """
     scores, kept = folder(scores), folder(kept) if kept is not None else None
+    scored.score_files(scores, partial=partial)  # whether there are any is the first question
     # Pools point to the inputs: their tokens must be those of the rows that are there.
     scored.check_inputs(scores)
     if kept is not None:

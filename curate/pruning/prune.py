@@ -240,9 +240,9 @@ def prune(
     options = RuleOptions(
         by, float(keep), rule, balance, str(trim), str(temperature), recall, dimension, embedding, meaning, seed
     )
+    shards = scored.score_files(scores, partial=partial)
     # The decisions are about rows of the inputs, which pools.json, the check of duplicates and the kept rows read.
     scored.check_inputs(scores)
-    shards = scored.score_files(scores, partial=partial)
     _check_out(scores, shards, out)
     left_out = scored.left_out(scores)
     pruned = _decide_all(scores, shards, out, options, max_source_removal, partial, progress)

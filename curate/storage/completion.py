@@ -120,10 +120,8 @@ def records(folder: Path) -> list[Completion]:
     return [_load(source) for source in files.below(folder / FOLDER / "completion", ".json")]
 
 
-def require(folder: Path, job: str, *, count: str = "") -> None:
+def require(folder: Path, job: str) -> None:
     """Check that a job has ended in a folder, if the folder has a record of it.
-
-    ``count`` says how much is done, for the message.
 
     Raises:
         Unfinished: if it has not.
@@ -131,8 +129,9 @@ def require(folder: Path, job: str, *, count: str = "") -> None:
     record = read(folder, job)
     if record is not None and not record.ended:
         raise Unfinished(
-            f"`curate {job}` has not ended in {s3.shown(folder)}{f' ({count})' if count else ''}: it was stopped, or "
-            f"still runs. Let it end, or run the same `curate {job}` again to finish it"
+            f"`curate {job}` has not ended in {s3.shown(folder)}: it was stopped, or still runs, over "
+            f"{len(record.inputs)} {'runs' if job == 'pilot' else 'files'}. Let it end, or run the same `curate {job}` "
+            "again to finish it"
         )
 
 

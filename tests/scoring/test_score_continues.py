@@ -1,6 +1,7 @@
 """A new release continues the jobs of an old one; a changed format, or another file of the user's own, does not."""
 
 import json
+import os
 from pathlib import Path
 
 import polars as pl
@@ -11,6 +12,7 @@ from curate.errors import Interrupted
 from curate.scorers import embedding, length, prototypes
 from curate.scoring import score, scoring_job, specs, status
 from curate.storage.files import text_hash
+from curate.tables.shards import Shard
 
 SPECS = ("length", "embedding:width=16", "prototypes:k=3")
 
@@ -196,3 +198,46 @@ def test_a_repaired_shard_is_scored_with_the_state_that_was_learned_without_it(c
     assert score.score(corpus, SPECS, out).rows == 0, "the state is good for every later call"
     assert record.read_bytes() == before, "it still says what was learned from"
     assert status.learned(out) == []
+
+
+@pytest.mark.parametrize("change", ["touched", "other row groups", "other rows"])
+def test_a_long_file_that_was_begun_continues_only_with_the_same_rows(tmp_path, monkeypatch, change):
+    from curate.scoring import parts, worker
+    from curate.tables import scored_rows
+    from curate.tables.row_hash import BLOCK_ROWS
+
+    monkeypatch.setattr(parts, "PART_ROWS", BLOCK_ROWS)
+    monkeypatch.setattr(parts, "TASK_ROWS", 2 * BLOCK_ROWS)
+    rows = 5 * BLOCK_ROWS + 100
+    frame = pl.DataFrame({"text": [f"row {i}" for i in range(rows)]})
+    data, out, calm = tmp_path / "x.parquet", tmp_path / "out", tmp_path / "calm"
+    # Tasks end where blocks do, whatever the row groups are.
+    frame.write_parquet(data, row_group_size=3001)
+    score.score(data, "length", calm)
+    whole, batches = worker.apply, []
+
+    def dies(scorers, batch):
+        batches.append(batch.height)
+        if len(batches) == 4:
+            raise KeyboardInterrupt
+        return whole(scorers, batch)
+
+    monkeypatch.setattr(worker, "apply", dies)
+    with pytest.raises(KeyboardInterrupt):
+        score.score(data, "length", out)
+    monkeypatch.setattr(worker, "apply", whole)
+    if change == "touched":
+        os.utime(data)
+    else:
+        again = frame.with_columns(pl.col("text").reverse()) if change == "other rows" else frame
+        again.write_parquet(data, row_group_size=999, compression="gzip")
+    if change == "other rows":
+        with pytest.raises(Interrupted, match=r"x\.parquet changed"):
+            score.score(data, "length", out)
+        return
+    assert score.score(data, "length", out).rows == rows - 3 * BLOCK_ROWS
+    assert scores(out) == scores(calm)
+    entries = [json.loads((folder / "_curate/score/x.parquet.json").read_text()) for folder in (out, calm)]
+    assert entries[0]["input"] == entries[1]["input"]
+    # The hash of parts is that of the whole file.
+    assert entries[0]["input"] == scored_rows.row_digest(Shard(data, "x.parquet"), entries[0]["columns"])
