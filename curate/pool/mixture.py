@@ -203,14 +203,16 @@ def filled(pattern: str, name: str) -> str:
     Raises:
         SchemaError: if the name would lead to another folder, or name several.
     """
-    problem = next((text for text in WILD if text in name), "")
-    problem = problem or next((part or "/" for part in name.split("/") if part in ("", ".", "..")), "")
-    problem = problem or next((letter for letter in name if not letter.isprintable()), "")
-    problem = problem or ("-" if name.startswith("-") else "")
-    if problem:
+    unfit = [
+        *(letter for letter in name if letter in WILD or not letter.isprintable()),
+        *(part or "//" for part in f"/{name}/".split("/")[1:-1] if part in ("", ".", "..")),
+        *("-" for first in name[:1] if first == "-"),
+    ]
+    if unfit:
+        why = f"the {unfit[0]!r} in its name cannot stand" if name else "an empty name cannot stand"
         raise SchemaError(
-            f"pool {name!r} has no path of its own, and the {problem!r} in its name cannot stand in {pattern!r}. Say "
-            "where its data lies with --path POOL=PATH"
+            f"pool {name!r} has no path of its own, and {why} in {pattern!r}. Say where its data lies with --path "
+            "POOL=PATH"
         )
     return pattern.replace("{pool}", name)
 

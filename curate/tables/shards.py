@@ -143,8 +143,8 @@ def same_source(shards: Iterable[Shard]) -> tuple[str, ...]:
     name, places = next(iter(sorted(shared.items())))
     others = f", and {len(shared) - 1} more names are shared in this way" if len(shared) > 1 else ""
     return (
-        f"{first_few(places)} all give their rows the source {name!r}, so that the rows count as one source{others}. "
-        "To tell them apart, add a column source, or name the folders source=NAME",
+        f"the folders {first_few(sorted(places))} give their rows the same source, {name!r}, so they count as one "
+        f"source{others}. To tell them apart, add a column source, or name the folders source=NAME",
     )
 
 
@@ -196,7 +196,10 @@ def _nothing(item: str, listing: Listing) -> str:
         return f"{where}: it is not a regular file. Write the rows to a file, and name that"
     if listing.dangling and path.is_symlink():
         return f"{where}: it is a link to a file that does not exist. Repair the link"
-    if others := [name for _, name in listing.files]:
+    others = [name for _, name in listing.files]
+    if others and path.is_file():
+        return f"{where}: its ending is not read, only {endings}. Convert or rename it"
+    if others:
         return (
             f"{where}: the endings that are read are {endings}, and none of its {len(others)} files has one "
             f"({first_few(sorted(others))}). Convert or rename them"

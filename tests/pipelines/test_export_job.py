@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from conftest import one_line
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -321,3 +322,34 @@ def test_an_export_of_the_users_own_works_from_the_command_line(cli, planned, tm
     assert lines == ["web;14000000000", "code;5000000000", "a=b;1000000000"]
     error = fails(cli, planned, "--to", f"{tmp_path}/mine.py:Csw", "--out", tmp_path / "mixture.csv")
     assert "did you mean 'Csv'?" in error
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["..", "../x", "a/../../x", ".", "/etc", "a//b", "a/", "a\0b", "-x", "web*", "[ab]", "a?", "{a,b}", "a\\b", ""],
+)
+@pytest.mark.parametrize("trainer", ["olmo", "megatron", "hf:seq_len=2048", "levanter", "mosaic", "nemo", "torchtitan"])
+def test_no_path_is_guessed_from_a_name_that_leads_elsewhere(cli, tmp_path, trainer, name):
+    pools = [{"name": name, "tokens": 1e9}, {"name": "web", "tokens": 1e9}]
+    plans = [{"budget": {"tokens": 1e9, "params": 1e8}, "weights": {name: 0.5, "web": 0.5}}]
+    plan = tmp_path / "plan.json"
+    plan.write_text(json.dumps({"format": 2, "plans": plans, "pools": pools}))
+    out = tmp_path / "mixture.out"
+    for more in ((), ("--path", "s3://mine/{pool}/x")):
+        said = cli("export", plan, "--to", trainer, "--out", out, *more)
+        assert said.code == 1
+        assert "Say where its data lies with --path POOL=PATH" in one_line(said)
+        assert not out.exists()
+    said = cli("export", plan, "--to", trainer, "--out", out, "--path", f"{name}=mine/x", "--path", "web=mine/y")
+    assert said.code == 0, said.err
+
+
+def test_a_hive_name_and_a_name_with_a_folder_in_it_are_guessed(cli, tmp_path):
+    names = ["lang=de", "code/python", "a b"]
+    pools = [{"name": name, "tokens": 1e9} for name in names]
+    plans = [{"budget": {"tokens": 3e9, "params": 1e8}, "weights": dict.fromkeys(names, 1 / 3)}]
+    (tmp_path / "plan.json").write_text(json.dumps({"format": 2, "plans": plans, "pools": pools}))
+    said = cli("export", tmp_path / "plan.json", "--to", "olmo", "--out", tmp_path / "x.yaml")
+    assert said.code == 0, said.err
+    text = (tmp_path / "x.yaml").read_text()
+    assert all(f"data/{name}/*.npy" in text for name in names)

@@ -164,6 +164,7 @@ def test_permissions_as_another_user(folder):
         ("data/*", r"end it with /\*\*"),
         ("empty", "the folder is empty"),
         ("other", r"none of its 2 files has one \(a.xyz, b.xyz\)"),
+        ("other/a.xyz", "its ending is not read, only .parquet"),
         ("hidden", "names that start with _ are not read"),
         ("pipe.jsonl", "not a regular file"),
         ("broken.jsonl", "a link to a file that does not exist"),
@@ -199,7 +200,7 @@ def test_folders_of_one_name_are_warned_about(cli, folder):
     lines("data/old/web/b.jsonl", start=3)
     said = score(cli, "data")
     (line,) = warnings(said)
-    assert "data/old/web, data/web all give their rows the source 'web'" in line
+    assert "the folders data/old/web, data/web give their rows the same source, 'web'" in line
     # A column that names the source, or a folder that does, says that it is meant.
     for name in ("one/source=web", "two/source=web"):
         lines(f"hive/{name}/{name[:3]}.jsonl")

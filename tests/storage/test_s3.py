@@ -1,5 +1,6 @@
 """Places: addresses, patterns, what a failing store is said to be; and, with moto, objects as files."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from curate.errors import CurateError, SchemaError
 from curate.pool import mixture, pool
 from curate.storage import files, listing
 from curate.storage import s3 as stores
+from curate.tables import out_folder
 from curate.training_set import draw
 
 AT = Path("s3://data/a/b.parquet")
@@ -145,3 +147,38 @@ def test_a_training_set_is_not_drawn_to_a_store(tmp_path):
     with pytest.raises(SchemaError, match="from disk to disk"):
         draw.draw(mixture.Mixture((part,), (), 1e6, "a test"), Path("s3://data/out"))
     assert not Path("s3:").exists()
+
+
+@pytest.mark.parametrize(
+    "data, out, refused",
+    [
+        ("s3://b/in", "s3://b/in", True),
+        ("s3://b/in", "s3://b/in/scores", True),
+        ("s3://b/in/", "s3://b/in/_scores", False),
+        ("s3://b/in", "s3://b/in2", False),
+        ("s3://b/in", "s3://b/out", False),
+        ("s3://b/in", "out", False),
+        ("in", "s3://b/in", False),
+        ("s3://b/in/*.jsonl", "s3://b/in", False),
+        ("s3://b/in/**", "s3://b/in/x", True),
+        ("s3://b/in/a.jsonl", "s3://b/in", False),
+        ("s3://b/in/x", "s3://b/in", False),
+    ],
+)
+def test_outputs_do_not_go_among_the_objects_that_are_read(data, out, refused):
+    names = ["a.jsonl.scores.parquet", "b/c.parquet.scores.parquet"]
+    if not refused:
+        out_folder.check(Path(out), [data], names)
+        return
+    with pytest.raises(
+        SchemaError, match=f"--out {out} .* the input {re.escape(data)}: outputs would be read as inputs"
+    ):
+        out_folder.check(Path(out), [data], names)
+
+
+def test_hidden_objects_are_named_by_the_folder_that_hides_them(monkeypatch):
+    names = ["a.jsonl", "_web/a.jsonl", "_web/b/c.jsonl", ".x", "b/_y.jsonl", "b/.z/a"]
+    monkeypatch.setattr(stores, "listed", lambda item: [(Path(f"s3://b/{name}"), name) for name in names])
+    seen = files.listing("s3://b")
+    assert [name for _, name in seen.files] == ["a.jsonl"]
+    assert seen.hidden == ["_web", "b/_y.jsonl"]
