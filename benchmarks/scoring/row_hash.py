@@ -12,6 +12,7 @@ import argparse
 import json
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
@@ -71,11 +72,11 @@ def main() -> None:
             read(path, column, None)
             plain, hashed = [], []
             for _ in range(repeats):
-                plain.append(seconds(lambda: read(path, column, None)))
-                hashed.append(seconds(lambda: read(path, column, RowHasher())))
+                plain.append(seconds(partial(read, path, column, None)))
+                hashed.append(seconds(partial(read, path, column, RowHasher())))
             extra = [more - less for more, less in zip(hashed, plain, strict=True)]
             shares = [100 * more / less for more, less in zip(extra, plain, strict=True)]
-            whole = seconds(lambda: content_hash(path))
+            whole = seconds(partial(content_hash, path))
             print(
                 f"{path.name:16} {path.stat().st_size / 1e6:5.0f} {median(plain):8.3f} {median(extra):8.4f} "
                 f"{median(shares):8.1f} {whole:8.3f}"

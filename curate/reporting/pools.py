@@ -2,16 +2,26 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import cast
+from typing import TypedDict
 
 import polars as pl
+import pyarrow as pa
 import pyarrow.parquet as pq
 
+from curate.errors import SchemaError
 from curate.pool.pool import load_pools
 from curate.pruning.removal_table import TABLE
 from curate.reporting.html_page import Section
-from curate.storage import completion, files
+from curate.shown import shortened
+from curate.storage import completion, files, s3, schema
 from curate.tables import file_format
+
+
+class RemovalForm(TypedDict, total=False):
+    """The fields in the metadata of removal.parquet."""
+
+    summary: str
+    warnings: list[str]
 
 
 def pool_section(folder: Path) -> Iterator[Section]:
@@ -27,12 +37,14 @@ def removal_section(folder: Path) -> Iterator[Section]:
     path = folder / "kept" / TABLE
     completion.require(folder / "kept", "prune")
     if files.exists(path):
-        with files.opened(path) as source:
-            table = pq.read_table(source)
+        remedy = "run `curate prune` again"
+        try:
+            with files.opened(path) as source:
+                table = pq.read_table(source)
+            frame = pl.DataFrame(table)
+        except (pa.ArrowException, pl.exceptions.PolarsError) as error:
+            raise SchemaError(f"{s3.shown(path)} cannot be read ({shortened(str(error))}): {remedy}") from None
         file_format.check(path, table.schema.metadata)
-        fields = file_format.fields(table.schema.metadata)
-        lines = [
-            str(fields.get("summary", "")),
-            *(f"Warning: {line}." for line in cast(list[str], fields.get("warnings", []))),
-        ]
-        yield Section("Pruning: what is kept, and why rows were dropped", " ".join(lines), [], [pl.DataFrame(table)])
+        fields = schema.check(file_format.fields(table.schema.metadata), RemovalForm, s3.shown(path), remedy)
+        lines = [fields.get("summary", ""), *(f"Warning: {line}." for line in fields.get("warnings", []))]
+        yield Section("Pruning: what is kept, and why rows were dropped", " ".join(lines), [], [frame])

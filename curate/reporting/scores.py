@@ -7,9 +7,12 @@ import numpy as np
 import polars as pl
 
 from curate import charts
+from curate.errors import SchemaError
 from curate.reporting.html_page import Section
+from curate.storage import s3
 from curate.tables import batches, meanings, scored
 from curate.tables.meanings import Declaration, Meaning
+from curate.tables.shards import Shard
 
 SAMPLE = 20_000  # rows that a histogram counts: more would not change its shape
 # Words for the examples with the lowest and the highest score, by the meaning of the score.
@@ -30,7 +33,7 @@ def score_sections(folder: Path) -> Iterator[Section]:
     shards = scored.score_files(scores)
     names = [name for name in batches.columns(shards[0]) if name.startswith("score.")]
     recorded = meanings.recorded(shards)
-    frame = pl.concat([batch for shard in shards for batch in batches.batches(shard, names)])
+    frame = pl.concat([_numbers(batch, shard, names) for shard in shards for batch in batches.batches(shard, names)])
     if frame.is_empty():
         yield Section("Scores: their distribution over the examples", "The score files have no rows.")
         return
@@ -44,6 +47,20 @@ def score_sections(folder: Path) -> Iterator[Section]:
     )
     for name in names:
         yield _extremes(scores, frame, name, recorded.get(name, Declaration()).meaning)
+
+
+def _numbers(batch: pl.DataFrame, shard: Shard, names: Sequence[str]) -> pl.DataFrame:
+    """Return the rows of a score file with every score as a float64.
+
+    Raises:
+        SchemaError: if a score is no number.
+    """
+    for name in names:
+        if not (batch[name].dtype.is_numeric() or batch[name].dtype in (pl.Boolean, pl.Null)):
+            raise SchemaError(
+                f"{s3.shown(shard.path)}: {name} has the type {batch[name].dtype}, not numbers: score again"
+            )
+    return batch.with_columns(pl.col(name).cast(pl.Float64) for name in names)
 
 
 def _sentences(names: Sequence[str], recorded: Mapping[str, Declaration]) -> str:

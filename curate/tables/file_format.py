@@ -25,7 +25,7 @@ def fields(metadata: Mapping[bytes, bytes] | None) -> dict[str, object]:
     """Return the JSON fields of a file's metadata; none if another program wrote the file."""
     try:
         record = json.loads((metadata or {}).get(KEY.encode(), b"{}"))
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return record if isinstance(record, dict) else {}
 
