@@ -117,10 +117,16 @@ def batches(
     require(shard, [reading.column(name) for name in needs], shard_head)
     names = _columns_to_read(shard, present, needs, identity, reading.text_column)
     position, widths = start, dict[str, int]()
-    column_types.check(shard.path, present, names, reading.text_column)
-    numbers = vectors.dtypes(shard, present, names, reading.dtype)
     stream = readers.read(shard, names, reading.batch_rows, start=start, document_bytes=reading.document_bytes)
-    typed = column_types.converted(stream, shard.path, reading.text_column, start)
+    typed: Iterator[pa.RecordBatch]
+    if {reading.text_column, *identity, *needs}.isdisjoint(names):
+        # The column is read only to count rows, so that its type does not matter.
+        typed = (pa.record_batch([pa.nulls(batch.num_rows)], names=["row"]) for batch in stream)
+        numbers = dict[str, str]()
+    else:
+        column_types.check(shard.path, present, names, reading.text_column)
+        numbers = vectors.dtypes(shard, present, names, reading.dtype)
+        typed = column_types.converted(stream, shard.path, reading.text_column, start)
     for pieces in cut(typed, reading.batch_rows, size):
         frame = _frame(pieces[0] if len(pieces) == 1 else pa.concat_batches(pieces), shard.path, numbers)
         if reading.text_column in frame.columns and reading.text_column != "text":
