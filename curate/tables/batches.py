@@ -126,10 +126,16 @@ def batches(
     if hasher is not None:
         hasher.columns = tuple(names)
     position, widths = start, dict[str, int]()
-    column_types.check(shard.path, present, names, reading.text_column)
-    numbers = vectors.dtypes(shard, present, names, reading.dtype)
     stream = readers.read(shard, names, reading.batch_rows, start=start, document_bytes=reading.document_bytes)
-    typed = column_types.converted(stream, shard.path, reading.text_column, start)
+    typed: Iterator[pa.RecordBatch]
+    if hasher is None and {reading.text_column, *identity, *needs}.isdisjoint(names):
+        # The column is read only to count rows, so that its type does not matter.
+        typed = (pa.record_batch([pa.nulls(batch.num_rows)], names=["row"]) for batch in stream)
+        numbers = dict[str, str]()
+    else:
+        column_types.check(shard.path, present, names, reading.text_column)
+        numbers = vectors.dtypes(shard, present, names, reading.dtype)
+        typed = column_types.converted(stream, shard.path, reading.text_column, start)
     for pieces in cut(typed, reading.batch_rows, size, None if hasher is None else BLOCK_ROWS):
         if hasher is not None:
             for piece in pieces:

@@ -112,7 +112,7 @@ def _check_values(batch: pa.RecordBatch, request: Request, position: int) -> Non
         if (sizes := column_types.encoded_bytes(column)) is not None:
             # The rows of a dictionary may be far larger than what holds them.
             unpacked = int(sizes[sizes > reading.LONG_VALUE].sum())
-            if reading.is_bomb(unpacked, column.nbytes, most):
+            if reading.is_bomb(unpacked, column.nbytes, most, decoded=True):
                 raise reading.bomb(path, f"{name} of rows from {position} on", column.nbytes, unpacked)
         elif column_types.is_text(column.type) and column.nbytes > most:
             sizes = string_bytes(column).fill_null(0).to_numpy(zero_copy_only=False)

@@ -17,6 +17,9 @@ EXPANSION = 200
 # A value of a dictionary that is longer than this may not stand in many rows: rows of shorter ones fit into memory by
 # the batch, as a system prompt that every row repeats.
 LONG_VALUE = 1 << 16
+# Values that stand once in the file and in many rows may take so much together: rows are decoded piece by piece, and
+# this still fits into memory where a caller wants them all at once.
+DECODED_BYTES = 1 << 30
 # A file may have so many rows, and a thousand for each of its bytes. Real rows take at least a few bits; a file that
 # was made to keep a reader busy claims 2^60 rows of nulls in a few bytes.
 FREE_ROWS = 1 << 24
@@ -35,9 +38,12 @@ def check_rows(path: Path, rows: int, size: int) -> None:
         )
 
 
-def is_bomb(unpacked: float, packed: float, document_bytes: int) -> bool:
-    """Return whether data that grows from ``packed`` to ``unpacked`` bytes was made to fill the memory."""
-    return unpacked > max(document_bytes, EXPANSION * packed)
+def is_bomb(unpacked: float, packed: float, document_bytes: int, *, decoded: bool = False) -> bool:
+    """Return whether data that grows from ``packed`` to ``unpacked`` bytes was made to fill the memory.
+
+    ``decoded`` says that the values are repeated by a dictionary, and so are not all in memory together.
+    """
+    return unpacked > max(document_bytes, EXPANSION * packed, DECODED_BYTES if decoded else 0)
 
 
 def bomb(path: Path, what: str, packed: float, unpacked: float) -> SchemaError:

@@ -23,9 +23,9 @@ BYTES = 2 * MB  # of a value
 ROWS = 5000  # 10 GB of text
 
 
-def same(value, rows: int = ROWS) -> pa.Array:
+def same(value, rows: int = ROWS, kind: pa.DataType | None = None) -> pa.Array:
     """Return a column of one value in every row, as a dictionary: it takes a value of memory."""
-    return pa.DictionaryArray.from_arrays(np.zeros(rows, np.int32), pa.array([value]))
+    return pa.DictionaryArray.from_arrays(np.zeros(rows, np.int32), pa.array([value], kind))
 
 
 def parquet(path, plain: bool = True, **columns: pa.Array) -> None:
@@ -103,9 +103,9 @@ def lists(values: pa.Array, lengths: list[int]) -> pa.Array:
 
 WIDE = 1 << 25  # values in one row
 EXTRA = {
-    "fixed binary": lambda: pa.array([bytes(BYTES)] * 200, pa.binary(BYTES)),
-    "binary": lambda: same(bytes(BYTES), 500),
-    "struct": lambda: pa.StructArray.from_arrays([same("a" * BYTES, 500)], ["inner"]),
+    "fixed binary": lambda: same(bytes(BYTES), 700, pa.binary(BYTES)),
+    "binary": lambda: same(bytes(BYTES), 700),
+    "struct": lambda: pa.StructArray.from_arrays([same("a" * BYTES, 700)], ["inner"]),
     "list of strings": lambda: lists(same("a" * BYTES, 500), [250, 250]),
     "wide list": lambda: lists(pa.array(np.zeros(WIDE, np.int8)), [WIDE, 0]),
 }

@@ -280,3 +280,9 @@ def test_class_names_that_are_numbers_come_first_and_by_value():
 )
 def test_words_that_are_whole_numbers_are_class_numbers(names, numbers):
     assert class_numbers(names) == numbers
+
+
+def test_a_column_that_is_read_only_to_count_rows_may_have_any_type(tmp_path):
+    for column in (pa.array([[1], [2]]), pa.array([b"x", b"y"]), run_end_encoded(["a", "b"], pa.string())):
+        assert read(store(tmp_path, label=column)).height == 2
+    assert read(store(tmp_path, **{"emb.x": pa.nulls(2)})).height == 2

@@ -16,9 +16,6 @@ from curate.tables.reading import LONG_VALUE, Request
 
 WIDTHS = {"BOOLEAN": 1, "INT32": 4, "INT64": 8, "INT96": 12, "FLOAT": 4, "DOUBLE": 8}  # bytes of a decoded value
 CODE_BYTES = 4  # of the place of a value in a dictionary
-# Lists whose values are small may grow so far in one row group, as masks of ones beside texts do. Longer ones must have
-# their bytes in the file.
-LIST_BYTES = 1 << 30
 
 
 @dataclass(frozen=True)
@@ -77,24 +74,26 @@ class RequestedFile:
         if nested:
             self._check_lists(name, packed, values * max(width, CODE_BYTES), rows)
         elif width > LONG_VALUE:
-            self._check(name, packed, values * width)
+            self._check(name, packed, values * width, decoded=True)
         # A dictionary of fewer bytes has no long value.
         if chunk.physical_type == "BYTE_ARRAY" and coded and unpacked > LONG_VALUE:
             width = self._longest(group, column.path)
             if nested and values * width > reading.PIECE_BYTES:
                 self._check_lists(name, packed, values * width, rows)
             # All rows together are counted only where they may be too many.
-            if width > LONG_VALUE and reading.is_bomb(values * width, packed, self.request.document_bytes):
-                self._check(name, packed, self._long_bytes(group, column.path))
+            if width > LONG_VALUE and reading.is_bomb(
+                values * width, packed, self.request.document_bytes, decoded=True
+            ):
+                self._check(name, packed, self._long_bytes(group, column.path), decoded=True)
         return float(max(unpacked, width * values) / rows)
 
-    def _check(self, name: str, packed: int, unpacked: int) -> None:
-        if reading.is_bomb(unpacked, packed, self.request.document_bytes):
+    def _check(self, name: str, packed: int, unpacked: int, *, decoded: bool = False) -> None:
+        if reading.is_bomb(unpacked, packed, self.request.document_bytes, decoded=decoded):
             raise reading.bomb(self.request.shard.path, name, packed, unpacked)
 
     def _check_lists(self, name: str, packed: int, decoded: int, rows: int) -> None:
-        # One row may hold all values of the row group: only their sum is known.
-        if decoded > LIST_BYTES or decoded / rows > LONG_VALUE:
+        # One row may hold all values of the row group: only their sum is known. Masks beside texts are short lists.
+        if decoded > reading.DECODED_BYTES or decoded / rows > LONG_VALUE:
             self._check(name, packed, decoded)
 
     def _longest(self, group: int, path: str) -> int:
