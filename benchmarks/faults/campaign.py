@@ -29,6 +29,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from jobs import FILES, LONG_ROWS, ROWS, Bench, Ended, Job, Ledger, collected, end
 
 ENDS_IN = 2.0  # seconds in which a job must end after a signal; more on a machine that is busy, see `grace`
+TRIES = 4  # to kill a job before it ends, for each kill
 KILLED = ("score", "prune", "pools", "materialize", "describe", "pilot", "fit", "plan")
 # The jobs that each part of the campaign breaks, with those whose results they read.
 JOBS_OF_PARTS = {
@@ -51,15 +52,20 @@ ENVIRONMENTS: tuple[dict[str, str], ...] = (
 def kills(bench: Bench, ledger: Ledger, count: int, rng: random.Random) -> None:
     """kill -9 of a job and its workers at random moments, several times, until the same command ends."""
     for name in KILLED:
-        job, killed = bench.jobs[name], 0
-        for _ in range(count):
-            process = bench.start(job.command())
+        job, killed, seconds = bench.jobs[name], 0, bench.seconds[name]
+        for _ in range(TRIES * count):
+            began, process = time.monotonic(), bench.start(job.command())
             try:
-                process.communicate(timeout=rng.uniform(0.2, 1.0) * bench.seconds[name])
+                process.communicate(timeout=rng.uniform(0.1, 0.9) * seconds)
             except subprocess.TimeoutExpired:
                 end(process, signal.SIGKILL)
                 process.communicate()
                 killed += 1
+            else:  # it was faster than the calm run
+                seconds = time.monotonic() - began
+                bench.clear()
+            if killed == count:
+                break
         ledger.line(f"kill -9: {name}", killed, "continued by the same command", bench.continued(job))
         bench.clear()
 
