@@ -10,6 +10,7 @@ handler in Python would have to wait.
 Only the console script uses this. In a notebook, KeyboardInterrupt goes its usual way.
 """
 
+import atexit
 import os
 import select
 import signal
@@ -48,6 +49,14 @@ def start() -> None:
     """Handle signals from here on, if this is the console script; `handled` goes on with it."""
     if Path(sys.argv[0]).name == "curate":
         _stack.enter_context(handled(sys.argv[1:]))
+        # Python gives signals back to the system before it takes its modules apart, which may take a second. The job is
+        # done by then, so its exit code stays that of a job that is done. This is called last, after all threads ended.
+        atexit.register(_ignore)
+
+
+def _ignore() -> None:
+    for number in NAMES:
+        signal.signal(number, signal.SIG_IGN)
 
 
 @contextmanager
