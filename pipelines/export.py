@@ -93,7 +93,7 @@ def _summary(exported: "Exported") -> str:
         pl.col("share").map_elements("{:.4f}".format, pl.String),
         "tokens",
         pl.col("passes").map_elements("{:.3g}".format, pl.String),
-        pl.col("paths").list.join(", ").alias("path"),
+        pl.col("paths").map_elements(first_few, pl.String).alias("path"),
     )
     total = f"{exported.mixture.tokens} tokens in all, written to {exported.path}"
     return "\n".join([exported.mixture.origin, table(rows), total, *exported.notes])

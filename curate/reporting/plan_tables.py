@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import polars as pl
 
+from curate.errors import first_few
 from curate.reporting import records
 from curate.reporting.records import PlannedBudget
 
@@ -38,7 +39,9 @@ def losses(plans: Sequence[PlannedBudget]) -> pl.DataFrame:
 
 def warnings(plans: Sequence[PlannedBudget]) -> pl.DataFrame:
     """Return one row a budget: the limits that shaped the plan, and its warnings."""
-    rows = [{"tokens": _tokens(plan), "warnings": "; ".join(records.warning_lines(plan))} for plan in plans]
+    rows = [
+        {"tokens": _tokens(plan), "warnings": first_few(records.warning_lines(plan), separator="; ")} for plan in plans
+    ]
     return pl.DataFrame(rows).rename({"warnings": "limits that shaped this plan, and warnings"})
 
 

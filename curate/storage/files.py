@@ -244,7 +244,7 @@ def content_hash(path: Path) -> str:
         for file, name in _visible([(path, "")] if s3.exists(path) else s3.listed(f"{path}/")).files:
             digest.update(f"{name}\0{s3.identity(file)}\0".encode())
         return digest.hexdigest()
-    for file, name in [(path, "")] if path.is_file() else listings.below(path).files:
+    for file, name in [(path, "")] if path.is_file() else sorted(listings.below(path).files):
         digest.update(os.fsencode(name))
         with file.open("rb") as handle:
             while chunk := handle.read(CHUNK):

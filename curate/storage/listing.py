@@ -114,7 +114,8 @@ class _Walk:
                 else:
                     self._read_all(path, name)
         self._add_linked(linked_files)
-        for names in vars(self.result).values():
+        self.result.files.sort(key=lambda file: file[1])
+        for names in (self.result.hidden, self.result.dangling, self.result.repeated, self.result.special):
             names.sort()
         return self.result
 

@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from curate.storage.files import Listing
 from curate.tables import saved_datasets
 
 FORMATS = (".parquet", ".jsonl", ".jsonl.gz", ".jsonl.zst", ".arrow", ".arrows", ".feather")
+LONGEST_FIRST = tuple(sorted(FORMATS, key=len, reverse=True))  # so that .jsonl.gz is not taken for .gz
 # Outputs add endings such as `.scores.parquet`, and file systems allow 255 bytes in a name.
 LONGEST_NAME = 230
 # Names that lie beside data by convention. Nobody takes them for data, so nothing is said about them.
@@ -63,9 +65,8 @@ class Inputs:
 
 def ending(name: str) -> str:
     """Return the ending of a file's name that tells its format, in small letters; empty if no job reads it."""
-    # The longest one: `.jsonl.gz` is not `.gz`, and capitals do not matter.
-    fitting = (suffix for suffix in FORMATS if name.lower().endswith(suffix))
-    return max(fitting, key=len, default="")
+    lower = name.lower()
+    return next((suffix for suffix in LONGEST_FIRST if lower.endswith(suffix)), "")
 
 
 def stem_of(name: str) -> str:
@@ -95,7 +96,7 @@ def inputs(data: Sequence[str]) -> Inputs:
             same name.
     """
     by_name: dict[str, Shard] = {}
-    by_place: dict[str, str] = {}  # the real path of each file -> its relative name
+    by_place: dict[str, str] = {}  # the place of each file in the file system -> its relative name
     warnings: list[str] = []
     unusable: dict[str, str] = {}
     repeated: list[tuple[Path, str]] = []
@@ -115,7 +116,8 @@ def inputs(data: Sequence[str]) -> Inputs:
                     f"{other.path} and {shard.path} would both write {shard.relative}. "
                     "Name their common parent folder, or score them into different --out folders"
                 )
-            if (first := by_place.setdefault(_place(shard), shard.relative)) != shard.relative:
+            # A listing names a file once, so only several items can overlap.
+            if len(data) > 1 and (first := by_place.setdefault(_place(shard), shard.relative)) != shard.relative:
                 repeated.append((shard.path, first))
                 continue
             by_name[shard.relative] = shard
@@ -168,7 +170,11 @@ def printable(name: str) -> str:
 
 def is_text(name: str) -> bool:
     """Return whether a name on disk is UTF-8. Python reads other bytes as surrogates, which no table can hold."""
-    return not any("\ud800" <= character <= "\udfff" for character in name)
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _unusable(shard: Shard) -> str:
@@ -185,7 +191,12 @@ def _unusable(shard: Shard) -> str:
 
 
 def _place(shard: Shard) -> str:
-    return str(shard.path) if s3.remote(shard.path) else os.path.realpath(shard.path)
+    """Return a text that is the same for two names of one file."""
+    with suppress(OSError):  # whoever reads a file that vanished says so
+        if not s3.remote(shard.path):
+            stat = shard.path.stat()
+            return f"{stat.st_dev}:{stat.st_ino}"
+    return str(shard.path)
 
 
 def _nothing(item: str, listing: Listing) -> str:
