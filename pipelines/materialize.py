@@ -54,6 +54,7 @@ def main(
             progress=report,
         )
     warn(training_set.warnings)
-    record = {**training_set.record(), "warnings": list(training_set.warnings), "out": str(out)}
+    record = {**training_set.record(), "out": str(out)}
+    record |= {"warnings": list(training_set.warnings)} if training_set.warnings else {}
     result(as_json, record, table(training_set.table()))
     notes(training_set.notes)

@@ -10,7 +10,7 @@ from curate.storage import files
 from curate.tables import readers, scored_rows, writer
 from curate.tables.row_hash import BLOCK_ROWS
 from curate.tables.shards import Shard
-from curate.tables.writer import Part
+from curate.tables.writer import ScoredPart
 
 TASK_ROWS = 1 << 17  # in whole row groups: enough work for a task to pay for its start
 PART_ROWS = 1 << 15  # the most rows that a killed job has to score again
@@ -75,7 +75,7 @@ def done_parts(folder: Path, start: int, stop: int | None) -> tuple[list[Path], 
     return parts, end, ended
 
 
-def hashed(parts: Sequence[Part]) -> tuple[list[str], tuple[str, ...]] | None:
+def hashed(parts: Sequence[ScoredPart]) -> tuple[list[str], tuple[str, ...]] | None:
     """Return the digests of all blocks of a shard, and the columns that were hashed, from its parts in order.
 
     The result is None if a part has no digests, or ends within a block: parts of format 2 may.
@@ -86,7 +86,7 @@ def hashed(parts: Sequence[Part]) -> tuple[list[str], tuple[str, ...]] | None:
     return [block for part in parts for block in part.blocks or ()], columns
 
 
-def stored(folder: Path) -> list[tuple[int, Part]]:
+def stored(folder: Path) -> list[tuple[int, ScoredPart]]:
     """Return every part in a folder, each with its first row."""
     return [(int(path.stem), writer.part(path)) for path in files.below(folder, ".arrow")]
 

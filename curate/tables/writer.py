@@ -90,7 +90,7 @@ def write_part(
 
 
 @dataclass(frozen=True)
-class Part:
+class ScoredPart:
     """A part of a score file: its rows, and the digests of the blocks of input rows; None in parts of format 2."""
 
     path: Path
@@ -99,7 +99,7 @@ class Part:
     columns: tuple[str, ...]
 
 
-def part(path: Path) -> Part:
+def part(path: Path) -> ScoredPart:
     """Return what is known of a part."""
     with files.mapped(path) as source, pa.ipc.open_file(source) as reader:
         rows, record = 0, None
@@ -108,9 +108,9 @@ def part(path: Path) -> Part:
             rows += batch.num_rows
             record = (metadata or {}).get(HASHED.encode(), record)
     if record is None:
-        return Part(path, rows, None, ())
+        return ScoredPart(path, rows, None, ())
     hashed = json.loads(record)
-    return Part(path, rows, tuple(hashed["blocks"]), tuple(hashed["columns"]))
+    return ScoredPart(path, rows, tuple(hashed["blocks"]), tuple(hashed["columns"]))
 
 
 def part_rows(path: Path) -> int:
