@@ -41,7 +41,8 @@ def removal_section(folder: Path) -> Iterator[Section]:
         try:
             with files.opened(path) as source:
                 table = pq.read_table(source)
-            frame = pl.DataFrame(table)
+            # polars panics on metadata that is not UTF-8, which the file may have.
+            frame = pl.DataFrame(table.replace_schema_metadata(None))
         except (pa.ArrowException, pl.exceptions.PolarsError) as error:
             raise SchemaError(f"{s3.shown(path)} cannot be read ({shortened(str(error))}): {remedy}") from None
         file_format.check(path, table.schema.metadata)

@@ -124,4 +124,4 @@ def warning_tables(record: WithWarnings) -> list[pl.DataFrame]:
 
 def sentences(events: Sequence[Values]) -> str:
     """Return what a plan says of its changes, as one text; files of format 1 call each text ``said``."""
-    return ". ".join(str(event["text"] if "text" in event else event["said"]) for event in events)
+    return ". ".join(str(event.get("text", event.get("said", ""))) for event in events)

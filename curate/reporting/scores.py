@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
 
 from curate import charts
 from curate.errors import SchemaError
@@ -32,11 +33,13 @@ def score_sections(folder: Path) -> Iterator[Section]:
         return
     shards = scored.score_files(scores)
     names = [name for name in batches.columns(shards[0]) if name.startswith("score.")]
+    _check_numbers(shards, names)
     recorded = meanings.recorded(shards)
-    frame = pl.concat([_numbers(batch, shard, names) for shard in shards for batch in batches.batches(shard, names)])
-    if frame.is_empty():
+    parts = [batch for shard in shards for batch in batches.batches(shard, names)]
+    if not any(part.height for part in parts):
         yield Section("Scores: their distribution over the examples", "The score files have no rows.")
         return
+    frame = pl.concat(parts)
     # The rows with the smallest hashes are a random sample that is the same every time.
     shown = frame[np.sort(np.argsort(batches.keys(frame["id"], 0), kind="stable")[:SAMPLE]).tolist()]
     lacking = "".join(f" Warning: {line}." for line in scored.left_out(scores).warnings)
@@ -49,18 +52,22 @@ def score_sections(folder: Path) -> Iterator[Section]:
         yield _extremes(scores, frame, name, recorded.get(name, Declaration()).meaning)
 
 
-def _numbers(batch: pl.DataFrame, shard: Shard, names: Sequence[str]) -> pl.DataFrame:
-    """Return the rows of a score file with every score as a float64.
+def _check_numbers(shards: Sequence[Shard], names: Sequence[str]) -> None:
+    """Check that all scores are numbers, of the same type in all files.
 
     Raises:
-        SchemaError: if a score is no number.
+        SchemaError: if one is not; the message names the file, the score and the type.
     """
-    for name in names:
-        if not (batch[name].dtype.is_numeric() or batch[name].dtype in (pl.Boolean, pl.Null)):
-            raise SchemaError(
-                f"{s3.shown(shard.path)}: {name} has the type {batch[name].dtype}, not numbers: score again"
-            )
-    return batch.with_columns(pl.col(name).cast(pl.Float64) for name in names)
+    first = batches.columns(shards[0])
+    for shard in shards:
+        columns = batches.columns(shard)
+        for name in names:
+            kind = columns.get(name)
+            if kind is None or kind != first[name] or not (pa.types.is_floating(kind) or pa.types.is_integer(kind)):
+                raise SchemaError(
+                    f"{s3.shown(shard.path)}: {name} is {kind or 'missing'}, where a report needs numbers, of the same "
+                    "type in all score files: score again"
+                )
 
 
 def _sentences(names: Sequence[str], recorded: Mapping[str, Declaration]) -> str:

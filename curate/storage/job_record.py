@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import cast
 
 from curate.errors import first_few
-from curate.storage import files
+from curate.storage import files, schema
 
 SHOWN = 3  # differences that a message names: more do not fit on its line
 Arguments = Mapping[str, object]  # JSON values by name
@@ -55,7 +55,9 @@ def from_json(record: Mapping[str, object]) -> JobRecord:
         else:
             size = cast(int | None, entry.get("size", entry.get("bytes")))
             inputs[name] = InputFile(str(entry["hash"]), size, str(entry.get("stamp", "")))
-    return JobRecord(cast(Arguments, record.get("arguments", record.get("asked", {}))), inputs)
+    arguments = cast(dict[str, object], record.get("arguments", record.get("asked", {})))
+    schema.check(arguments, dict[str, object], "the arguments of the job before", "run the job again with --restart")
+    return JobRecord(arguments, inputs)
 
 
 def input_file(path: Path) -> tuple[str, InputFile]:

@@ -153,7 +153,7 @@ def _mistake(value: object, form: type, name: str, message: str, under: Sequence
     """Return what is wrong and where, in words, from the message of msgspec."""
     what, _, path = message.partition(" - at `$")
     steps = _steps(value, form, path.rstrip("`"))
-    place, wrong = _place(name, (*under, *steps)), _at(value, steps)
+    place, wrong = _place(name, (*under, *steps)), _value_of(value, steps)
     if match := MISSING.match(what):
         return f"{place} has no field {_quoted(match['field'])}"
     shown = shortened(_written(wrong), SHOWN_CHARACTERS)
@@ -194,7 +194,7 @@ def _steps(value: object, form: type, path: str) -> tuple[Step, ...]:
 
 def _wrong_key(value: object, form: type, steps: Sequence[Step]) -> str:
     """Return the field of a mapping whose value is wrong: the first without which nothing is wrong in its place."""
-    entries = _at(value, steps)
+    entries = _value_of(value, steps)
     for key, entry in cast(dict[str, object], entries).items() if isinstance(entries, dict) else ():
         try:
             msgspec.convert(_with(value, steps, {key: entry}), form)
@@ -223,7 +223,7 @@ def _with(value: object, steps: Sequence[Step], entry: object) -> object:
     return items
 
 
-def _at(value: object, steps: Sequence[Step]) -> object:
+def _value_of(value: object, steps: Sequence[Step]) -> object:
     for step in steps:
         if isinstance(value, dict):
             value = cast(dict[str, object], value).get(str(step))

@@ -17,10 +17,9 @@ class InputForm(TypedDict, total=False):
 
 
 class JobForm(TypedDict, total=False):
-    """The arguments and inputs of a job; format 1 calls the arguments ``asked``."""
+    """The arguments and inputs of a job."""
 
     arguments: dict[str, object]
-    asked: dict[str, object]
     inputs: Required[dict[str, str | InputForm]]
 
 

@@ -53,10 +53,9 @@ class FrontForm(TypedDict):
 
 
 class EventForm(TypedDict, total=False):
-    """A change along the budgets in words; format 1 calls the text ``said``."""
+    """A change along the budgets in words. In format 1 the text has another name, which the reader knows."""
 
     text: str
-    said: str
 
 
 class KeptBinsForm(TypedDict, total=False):
