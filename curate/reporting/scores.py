@@ -2,14 +2,13 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 import polars as pl
 
 from curate import charts
 from curate.reporting.html_page import Section
-from curate.tables import batches, meanings, scored
+from curate.tables import batches, line_losses, meanings, scored
 from curate.tables.meanings import Declaration, Meaning
 
 SAMPLE = 20_000  # rows that a histogram counts: more would not change its shape
@@ -61,10 +60,10 @@ def _extremes(scores: Path, frame: pl.DataFrame, name: str, meaning: Meaning | N
 
 def _texts(scores: Path, ids: set[str]) -> dict[str, str]:
     """Return the texts of a few ids, read from the data that the score folder was made from."""
-    job = scored.job(scores)
-    reading = batches.Reading(text_column=str(job["text_column"]))
+    reading = scored.reading(scores)
     texts: dict[str, str] = {}
-    for shard in batches.shards(cast(list[str], job["data"])):
-        for batch in batches.batches(shard, ("text",), reading=reading):
+    for _, shard in scored.with_inputs(scores, scored.inputs(scores)):
+        aligned = line_losses.aligned(reading, scores, shard)
+        for batch in batches.batches(shard, ("text",), reading=aligned):
             texts |= dict(batch.filter(pl.col("id").is_in(sorted(ids))).select("id", "text").iter_rows())
     return texts

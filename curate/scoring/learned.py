@@ -5,7 +5,7 @@ with it, since scores of two learned scorers cannot be compared.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import cast
 from zipfile import BadZipFile
@@ -25,6 +25,7 @@ from curate.storage.files import replacing, text_hash
 from curate.storage.job_record import InputFile, JobRecord
 from curate.tables import batches
 from curate.tables.batches import Stream
+from curate.tables.formats.bad_lines import BadLines
 from curate.tables.shards import Shard
 
 
@@ -187,7 +188,8 @@ def _stream(earlier: tuple[Scorer, ...], learning: LearningInput) -> Stream:
         others = (name for name in needs if name not in added and name not in batches.IDENTITY)
         wanted = tuple(dict.fromkeys((*inputs(earlier), *others)))
         for shard in learning.shards:
-            reading = learning.job.reading
+            # Bad lines are passed over here. The job counts and records them when it scores.
+            reading = replace(learning.job.reading, bad_lines=BadLines())
             for batch in batches.batches(shard, wanted, reading=reading, size=batches.BATCH_BYTES):
                 yield apply(earlier, batch)
 

@@ -44,7 +44,7 @@ def inspect(shards: Sequence[Shard], needs: Sequence[str], *, used: Sequence[str
 
     def look(shard: Shard) -> tuple[int, Head | str]:
         try:
-            size, head = files.size(shard.path), readers.head(shard)
+            size, head = files.size(shard.path), readers.head(shard, needs)
             batches.require(shard, needs, head)
             return size, head
         except SchemaError as error:

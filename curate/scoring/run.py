@@ -57,7 +57,7 @@ class ShardRun:
 
 def task(job: ScoringJob, shard: Shard, scorers: tuple[Scorer, ...]) -> ScoringTask:
     """Return the task of a whole shard."""
-    return ScoringTask(shard, job.output(shard), scorers, job.reading, quarantine=job.quarantine)
+    return ScoringTask(shard, job.output(shard), job.out, scorers, job.reading, quarantine=job.quarantine)
 
 
 def run(ready: ReadyJob, shards: Sequence[Shard], engine: Engine, progress: Progress) -> tuple[int, dict[str, str]]:

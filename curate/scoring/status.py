@@ -12,7 +12,7 @@ from curate.scoring.specs import learns
 from curate.storage import files, manifest
 from curate.storage.files import content_hash
 from curate.storage.manifest import Configuration, ManifestEntry
-from curate.tables import batches, scored, writer
+from curate.tables import batches, line_losses, scored, writer
 from curate.tables.reading import Reading
 from curate.tables.scored import SCORE_STEP, SCORES
 from curate.tables.shards import Shard
@@ -78,6 +78,8 @@ def _state(job: ScoringJob, shard: Shard, configuration: Configuration) -> State
     why = bad.reason if bad and not done else ""
     if entry is not None and not bad and (changes := manifest.changes(entry, shard.path, configuration, path=path)):
         state, why = "refused", "; ".join(changes)
+    if done and not why:
+        why = line_losses.summary(job.out, shard)
     rows = entry.rows if done and entry is not None else _rows_in_parts(job.out, name) if entry else None
     return {"shard": name, "state": state, "rows": rows, "why": why}
 

@@ -17,23 +17,25 @@ from curate.scoring.parts import Span
 from curate.scoring.specs import declarations, inputs
 from curate.storage import files, s3
 from curate.tables import batches as tables
-from curate.tables import meanings, readers, writer
+from curate.tables import line_losses, meanings, readers, writer
 from curate.tables.cutting import is_string
+from curate.tables.formats.bad_lines import BadLines
 from curate.tables.reading import Reading
-from curate.tables.shards import Shard
+from curate.tables.shards import Shard, has_lines
 
 LABEL = "label"
 
 
 @dataclass(frozen=True)
 class ScoringTask:
-    """Rows [start, stop) of a shard through all scorers, into the score file ``output``.
+    """Rows [start, stop) of a shard through all scorers, into the score file ``output`` below the folder ``out``.
 
     A long shard has several tasks: ``parts`` is the folder where they meet, and ``spans`` are the rows of each.
     """
 
     shard: Shard
     output: Path
+    out: Path
     scorers: tuple[Scorer, ...]
     reading: Reading
     digest: str | None = None  # the content hash of the input, if it is known
@@ -64,7 +66,8 @@ class ScoringTask:
 class ScoringOutcome:
     """What a task did: the rows scored, and the content hash of its input.
 
-    ``whole`` says that the score file is in place, and ``reason`` why the shard is bad, if it is.
+    ``whole`` says that the score file is in place, and ``reason`` why the shard is bad, if it is. ``bad_lines`` are the
+    lines that were set aside, and ``first_bad`` is the first of them with its reason.
     """
 
     shard: str
@@ -72,6 +75,8 @@ class ScoringOutcome:
     digest: str
     whole: bool = False
     reason: str | None = None
+    bad_lines: int = 0
+    first_bad: str = ""
 
 
 def is_labelled(head: readers.Head) -> bool:
@@ -95,18 +100,20 @@ def check_task(task: ScoringTask) -> ScoringOutcome:
     return _judged(task, _check)
 
 
-def _judged(task: ScoringTask, work: Callable[[ScoringTask], tuple[int, bool]]) -> ScoringOutcome:
+def _judged(task: ScoringTask, work: Callable[[ScoringTask, BadLines], tuple[int, bool]]) -> ScoringOutcome:
     """Do the work of a task. Raise what is wrong with its shard, or return it as the reason in the outcome."""
-    name, path = task.shard.relative, task.shard.path
+    name, path, bad_lines = task.shard.relative, task.shard.path, BadLines()
     try:
         # Taken before the rows are read, so that a change meanwhile is seen below.
         stamp = task.stamp or files.stamp(path)
         digest = task.digest or files.content_hash(path)
-        rows, whole = work(task)
+        rows, whole = work(task, bad_lines)
         # A stamp costs nothing to compare; the content is hashed again only if the stamp changed.
         if files.stamp(path) != stamp and files.content_hash(path) != digest:
             raise SchemaError(f"{path} changed while it was read. Leave it alone and score again")
-        return ScoringOutcome(name, rows, digest, whole)
+        return ScoringOutcome(
+            name, rows, digest, whole, bad_lines=len(bad_lines), first_bad=bad_lines.first(task.shard)
+        )
     except SchemaError as error:
         reason = str(error)
     except OSError as error:
@@ -128,15 +135,15 @@ def _judged(task: ScoringTask, work: Callable[[ScoringTask], tuple[int, bool]]) 
     return ScoringOutcome(name, 0, "", reason=reason)
 
 
-def _check(task: ScoringTask) -> tuple[int, bool]:
-    return sum(frame.height for frame in scored(task, 0, None)), False
+def _check(task: ScoringTask, bad_lines: BadLines) -> tuple[int, bool]:
+    return sum(frame.height for frame in scored(task, 0, None, bad_lines)), False
 
 
-def _score_whole(task: ScoringTask) -> tuple[int, bool]:
-    return writer.write_whole(task.output, scored(task, 0, None), task.schema, task.fields), True
+def _score_whole(task: ScoringTask, bad_lines: BadLines) -> tuple[int, bool]:
+    return writer.write_whole(task.output, _recorded(task, 0, bad_lines), task.schema, task.fields), True
 
 
-def _score_parts(task: ScoringTask) -> tuple[int, bool]:
+def _score_parts(task: ScoringTask, bad_lines: BadLines) -> tuple[int, bool]:
     """Write the parts of a task that are missing.
 
     Return the rows scored, and whether the score file is in place.
@@ -144,7 +151,7 @@ def _score_parts(task: ScoringTask) -> tuple[int, bool]:
     folder, schema, written = task.parts or Path(), task.schema, 0
     _, position, ended = parts.done_parts(folder, task.start, task.stop)
     # A killed job continues after the last part that it finished.
-    batches = scored(task, position, task.stop)
+    batches = _recorded(task, position, bad_lines)
     while not ended:
         rows = writer.write_part(parts.part_path(folder, position), parts.until(batches, parts.PART_ROWS), schema)
         position, written = position + rows, written + rows
@@ -158,13 +165,30 @@ def _score_parts(task: ScoringTask) -> tuple[int, bool]:
     return written, complete is not None
 
 
-def scored(task: ScoringTask, start: int, stop: int | None) -> Iterator[pl.DataFrame]:
-    """Yield the scores of rows [start, stop), batch by batch. Where a batch ends depends on the rows alone."""
+def _recorded(task: ScoringTask, start: int, bad_lines: BadLines) -> Iterator[pl.DataFrame]:
+    """Yield the scores from row ``start`` on, and record the bad lines after the last row.
+
+    So the record is there before the score file or its last part is: whoever reads these can skip the same lines.
+    """
+    yield from scored(task, start, task.stop, bad_lines)
+    # A file of lines is read by one task from its first line on, even if that task skips rows that are scored already.
+    if has_lines(task.shard):
+        line_losses.save(task.out, task.shard, bad_lines)
+
+
+def scored(
+    task: ScoringTask, start: int, stop: int | None, bad_lines: BadLines | None = None
+) -> Iterator[pl.DataFrame]:
+    """Yield the scores of rows [start, stop), batch by batch. Where a batch ends depends on the rows alone.
+
+    Lines that cannot be read are added to ``bad_lines``; without it, the first one is an error.
+    """
     label = (LABEL,) if task.label else ()
     added = [name for scorer in task.scorers for name in scorer.schema]
     needs = (*inputs(task.scorers), *task.also, *label)
     position = start
-    for batch in tables.batches(task.shard, needs, reading=task.reading, size=tables.BATCH_BYTES, start=start):
+    reading = replace(task.reading, bad_lines=bad_lines)
+    for batch in tables.batches(task.shard, needs, reading=reading, size=tables.BATCH_BYTES, start=start):
         # Batches are cut by rows and bytes, so the last one may reach beyond the range.
         rows = batch if stop is None else batch.head(stop - position)
         position += rows.height

@@ -5,6 +5,7 @@ faster than lists, and ``pl.Array(Float32, d)`` in a batch.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import repeat
 
 import numpy as np
@@ -16,8 +17,8 @@ from curate.errors import SchemaError
 from curate.tables import readers, vectors
 from curate.tables.cutting import cut
 from curate.tables.readers import Head, head
-from curate.tables.reading import BATCH_BYTES, BATCH_ROWS, Reading
-from curate.tables.shards import FORMATS, Shard, shards
+from curate.tables.reading import BATCH_BYTES, BATCH_ROWS, ROW, Reading, Request
+from curate.tables.shards import FORMATS, Shard, has_lines, shards
 from curate.tables.vectors import finite
 from curate.tables.writer import save, write
 
@@ -35,6 +36,7 @@ __all__ = [
     "finite",
     "keys",
     "record_batches",
+    "request",
     "require",
     "save",
     "shards",
@@ -62,8 +64,10 @@ def require(shard: Shard, needs: Sequence[str], shard_head: Head | None = None) 
     Raises:
         SchemaError: with the first column that is missing, and what to do about it.
     """
-    present = (shard_head or head(shard)).columns
-    if present and (missing := [name for name in needs if name not in present]):
+    shard_head = shard_head or head(shard, needs)
+    present = shard_head.columns
+    # A file of lines without any line has no columns, and needs none.
+    if (present or shard_head.rows is None) and (missing := [name for name in needs if name not in present]):
         hint = "Rename the column, or name yours with --text-column"
         if missing[0].startswith(MODEL_PREFIXES):
             hint = "Add it, or leave out the scorer that reads it"
@@ -71,7 +75,9 @@ def require(shard: Shard, needs: Sequence[str], shard_head: Head | None = None) 
             hint = "Score with the scorer that makes it, before any scorer that reads it, or name another column"
         elif (score := f"score.{missing[0]}") in present:
             hint = f"Did you mean {score}?"
-        raise SchemaError(f"{shard.path} has no column {missing[0]!r}; it has {', '.join(present)}. {hint}")
+        raise SchemaError(
+            f"{shard.path} has no column {missing[0]!r}; it has {', '.join(present) or 'no columns'}. {hint}"
+        )
 
 
 def batches(
@@ -103,12 +109,19 @@ def batches(
     # A job may also use an identity column as data, as `prune --by tokens` does. It is then read only once.
     identity = tuple(dict.fromkeys((*identity, *(name for name in needs if name in IDENTITY))))
     needs = [name for name in dict.fromkeys(needs) if name not in IDENTITY]
-    present = head(shard).columns
-    require(shard, [reading.column(name) for name in needs], Head(present, None))
+    shard_head = head(shard, [reading.column(name) for name in needs])
+    present = shard_head.columns
+    if has_lines(shard) and "tokens" in identity and not {"tokens", reading.text_column} & set(present):
+        # Tokens are then counted in the texts, which may first appear late.
+        present |= head(shard, [reading.text_column]).columns
+    require(shard, [reading.column(name) for name in needs], shard_head)
     names = _columns_to_read(shard, present, needs, identity, reading.text_column)
     position, widths = start, dict[str, int]()
     numbers = vectors.dtypes(shard, present, names, reading.dtype)
-    stream = readers.read(shard, names, reading.batch_rows, start=start, document_bytes=reading.document_bytes)
+    if has_lines(shard):
+        # The first lines do not tell all columns of the file. Those that it does not have are null.
+        names = list(dict.fromkeys((*names, *identity)))
+    stream = readers.rows_of(request(shard, names, reading, start))
     for pieces in cut(stream, reading.batch_rows, size):
         frame = _frame(pieces[0] if len(pieces) == 1 else pa.concat_batches(pieces), shard, numbers)
         if reading.text_column in frame.columns and reading.text_column != "text":
@@ -119,10 +132,25 @@ def batches(
         position += frame.height
 
 
-def record_batches(shard: Shard, *, rows: int = BATCH_ROWS) -> Iterator[pa.RecordBatch]:
-    """Yield all columns of a shard as they are, at most ``rows`` rows at a time."""
-    for pieces in cut(readers.read(shard, None, rows), rows):
-        yield pieces[0] if len(pieces) == 1 else pa.concat_batches(pieces)
+def record_batches(shard: Shard, *, rows: int = BATCH_ROWS, reading: Reading = READING) -> Iterator[pa.RecordBatch]:
+    """Yield all columns of a shard as they are, at most ``rows`` rows at a time. Those of CSV are text."""
+    for pieces in cut(readers.rows_of(request(shard, None, replace(reading, batch_rows=rows))), rows):
+        batch = pieces[0] if len(pieces) == 1 else pa.concat_batches(pieces)
+        yield batch.drop_columns([ROW]) if ROW in batch.schema.names else batch
+
+
+def request(shard: Shard, names: Sequence[str] | None, reading: Reading, start: int = 0) -> Request:
+    """Return the request for the columns ``names`` (None: all) from row ``start`` on."""
+    return Request(
+        shard,
+        names,
+        reading.batch_rows,
+        start,
+        reading.document_bytes,
+        reading.judged,
+        reading.bad_lines,
+        reading.text_column,
+    )
 
 
 def keys(ids: Sequence[str] | pl.Series, seed: int) -> np.ndarray:
@@ -152,7 +180,7 @@ def _identify(frame: pl.DataFrame, shard: Shard, position: int, identity: Sequen
     incomplete = [name for name in identity if schema.get(name) != IDENTITY[name] or frame[name].null_count()]
     if not incomplete:
         return frame
-    row = pl.int_range(position, position + frame.height)
+    row = pl.col(ROW) if ROW in schema else pl.int_range(position, position + frame.height)
     defaults = {name: _default(name, schema, shard, row) for name in incomplete}
     return frame.with_columns(
         (pl.col(name).cast(IDENTITY[name]).fill_null(default) if name in schema else default).alias(name)

@@ -16,16 +16,17 @@ import pyarrow.compute as pc
 from curate.errors import SchemaError
 from curate.storage import s3
 from curate.tables.cutting import string_bytes, string_columns
-from curate.tables.formats import ipc_rows, json_rows, parquet_rows
+from curate.tables.formats import csv_rows, ipc_rows, json_rows, parquet_rows
 from curate.tables.reading import DOCUMENT_BYTES, Request
-from curate.tables.shards import Shard
+from curate.tables.shards import CSV_ENDINGS, Shard, ending, has_lines
 
 
 @dataclass(frozen=True)
 class Head:
     """What a file says about itself before it is read.
 
-    ``groups`` holds the rows and unpacked bytes of each row group; it is None for JSON lines, which have none.
+    ``groups`` holds the rows and unpacked bytes of each row group. It is None for JSON and CSV with rows, whose number
+    is unknown.
     """
 
     columns: dict[str, pa.DataType]
@@ -37,14 +38,16 @@ class Head:
         return None if self.groups is None else sum(rows for rows, _ in self.groups)
 
 
-def head(shard: Shard) -> Head:
+def head(shard: Shard, needs: Sequence[str] = ()) -> Head:
     """Read the head of a file. For JSON lines, the first lines tell the columns.
+
+    Of ``needs``, each column that any line has is among them, even if it first appears late.
 
     Raises:
         SchemaError: if the file cannot be read, or has a format from a newer curate.
     """
     with _named(shard):
-        schema, groups = _reader(shard).head(shard)
+        schema, groups = _reader(shard).head(shard, needs) if has_lines(shard) else _reader(shard).head(shard)
         return Head(dict(zip(schema.names, schema.types, strict=True)), groups)
 
 
@@ -56,10 +59,15 @@ def read(
     Raises:
         SchemaError: for text that is not UTF-8, a value larger than ``document_bytes``, or a damaged file.
     """
-    request = Request(shard, names, rows, start, document_bytes)
+    yield from rows_of(Request(shard, names, rows, start, document_bytes))
+
+
+def rows_of(request: Request) -> Iterator[pa.RecordBatch]:
+    """Yield the rows of a request; files of lines add the column ``ROW``. For the errors see `read`."""
+    shard = request.shard
     with _named(shard):
         # Texts are checked here, for all kinds of files alike.
-        position = start
+        position = request.start
         for batch in _reader(shard).read(request):
             _check_text(batch, request, position)
             yield batch
@@ -74,7 +82,7 @@ def fields(shard: Shard) -> Mapping[str, object]:
     Raises:
         SchemaError: if the file cannot be read, or has a format from a newer curate.
     """
-    if not shard.path.name.endswith(".parquet"):
+    if ending(shard.path.name) != ".parquet":
         return {}
     with _named(shard):
         return parquet_rows.fields(shard)
@@ -82,7 +90,7 @@ def fields(shard: Shard) -> Mapping[str, object]:
 
 def may_hold_null(shard: Shard, column: str) -> bool:
     """Return whether a column may hold a null, by what the file says about it. No row is read."""
-    if not shard.path.name.endswith(".parquet"):
+    if ending(shard.path.name) != ".parquet":
         return True
     with _named(shard):
         return parquet_rows.may_hold_null(shard, column)
@@ -90,9 +98,12 @@ def may_hold_null(shard: Shard, column: str) -> bool:
 
 def _reader(shard: Shard) -> ModuleType:
     """Return the module that reads a kind of file."""
-    if shard.path.name.endswith(".parquet"):
+    kind = ending(shard.path.name)
+    if kind == ".parquet":
         return parquet_rows
-    return ipc_rows if shard.path.name.endswith((".arrow", ".feather")) else json_rows
+    if kind in (".arrow", ".feather"):
+        return ipc_rows
+    return csv_rows if kind in CSV_ENDINGS else json_rows
 
 
 def _check_text(batch: pa.RecordBatch, request: Request, position: int) -> None:

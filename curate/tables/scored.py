@@ -11,8 +11,9 @@ import polars as pl
 from curate.errors import Interrupted, SchemaError
 from curate.pool.pool import Pool
 from curate.storage import artifacts, files, manifest
-from curate.tables import batches
+from curate.tables import batches, line_losses
 from curate.tables.batches import Reading, Shard
+from curate.tables.reading import DOCUMENT_BYTES
 
 SCORES = ".scores.parquet"
 DECISIONS = ".keep.parquet"
@@ -49,6 +50,14 @@ def job(scores: Path) -> dict[str, object]:
     if not files.exists(path):
         raise Interrupted(f"{scores} has no {manifest.FOLDER}/score.json: it was not made by `curate score`")
     return artifacts.load(path, "score_job")
+
+
+def reading(scores: Path) -> Reading:
+    """Return how the job that made a score folder read its inputs."""
+    record = job(scores)
+    # Records of older versions do not have the size.
+    document_bytes = cast(int, record.get("document_bytes", DOCUMENT_BYTES))
+    return Reading(text_column=str(record["text_column"]), document_bytes=document_bytes)
 
 
 def inputs(scores: Path) -> tuple[Shard, ...]:
@@ -142,9 +151,8 @@ def pool_batches(pool: Pool, needs: Sequence[str]) -> Iterator[pl.DataFrame]:
                 yield batch.filter(members(pool, batch)) if pool.filter or pool.score else batch
         return
     scores = Path(pool.scores)
-    reading = Reading(text_column=str(job(scores)["text_column"]))
     for shard, source in with_inputs(scores, batches.shards(pool.where)):
-        data = batches.batches(source, needs, reading=reading)
+        data = batches.batches(source, needs, reading=line_losses.aligned(reading(scores), scores, source))
         marks = kept_batches(shard, Path(pool.kept) if pool.kept else None, pool_columns([pool]))
         for batch, (mark, verdict) in zip(data, marks, strict=True):
             yield batch.filter(verdict.to_numpy() & members(pool, mark))

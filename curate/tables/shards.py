@@ -7,7 +7,10 @@ from pathlib import Path
 from curate.errors import SchemaError
 from curate.storage import files
 
-FORMATS = (".parquet", ".jsonl", ".jsonl.gz", ".jsonl.zst", ".arrow", ".feather")
+PACKINGS = ("", ".gz", ".zst")  # of files of text
+JSON_ENDINGS = tuple(ending + packing for ending in (".jsonl", ".ndjson", ".json") for packing in PACKINGS)
+CSV_ENDINGS = tuple(ending + packing for ending in (".csv", ".tsv") for packing in PACKINGS)
+FORMATS = (".parquet", *JSON_ENDINGS, *CSV_ENDINGS, ".arrow", ".feather")
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,18 @@ class Shard:
         return hive[-1] if hive else self.path.resolve().parent.name
 
 
+def ending(name: str) -> str:
+    """Return the ending of a file's name that tells its format, in small letters; empty if no job reads it."""
+    # The longest one: `.jsonl.gz` is not `.gz`, and capitals do not matter.
+    fitting = (suffix for suffix in FORMATS if name.lower().endswith(suffix))
+    return max(fitting, key=len, default="")
+
+
+def has_lines(shard: Shard) -> bool:
+    """Return whether a file is text, in which a single line can be damaged: JSON, CSV or TSV."""
+    return ending(shard.path.name) in (*JSON_ENDINGS, *CSV_ENDINGS)
+
+
 def shards(data: Sequence[str]) -> tuple[Shard, ...]:
     """Return the input files that files, folders and globs name, sorted by relative path.
 
@@ -37,7 +52,7 @@ def shards(data: Sequence[str]) -> tuple[Shard, ...]:
     for item in data:
         if "://" in item and not item.startswith("s3://"):
             raise SchemaError(f"{item}: of remote stores only s3:// is read. GCS, R2 and MinIO offer it too")
-        matches = [Shard(path, name) for path, name in files.listed(item) if name.endswith(FORMATS)]
+        matches = [Shard(path, name) for path, name in files.listed(item) if ending(name)]
         if not matches:
             raise SchemaError(f"no input files at {item}: it must be or hold {', '.join(FORMATS)}")
         for shard in matches:

@@ -13,8 +13,8 @@ import polars as pl
 
 from curate.errors import SchemaError
 from curate.pool.pool import Pool
-from curate.tables import batches, scored
-from curate.tables.batches import Shard
+from curate.tables import batches, line_losses, scored
+from curate.tables.batches import Reading, Shard
 from curate.tables.scored import DECISIONS
 
 INDEX = {"pool": pl.Int32(), "row": pl.Int64(), "key": pl.UInt64(), "tokens": pl.Int64()}
@@ -28,7 +28,7 @@ class DataFile:
     data: Shard
     scores: Shard | None
     kept: Path | None
-    text_column: str
+    reading: Reading
     pools: tuple[tuple[int, Pool], ...]
 
     @property
@@ -60,10 +60,12 @@ def data_files(pools: Sequence[Pool]) -> tuple[DataFile, ...]:
     result: list[DataFile] = []
     for members in same_data.values():
         _, pool = members[0]
-        pairs, text_column = _files(pool)
+        pairs, reading = _files(pool)
         kept = Path(pool.kept) if pool.scores and pool.kept else None
         for data, scores in pairs:
-            result.append(DataFile(len(result), data, scores, kept, text_column, tuple(members)))
+            if pool.scores:
+                reading = line_losses.aligned(reading, Path(pool.scores), data)
+            result.append(DataFile(len(result), data, scores, kept, reading, tuple(members)))
             if missing := [path for path in result[-1].files if not path.is_file()]:
                 raise SchemaError(
                     f"no such file: {missing[0]}, which pool {pool.name!r} needs. Make it with `curate prune`"
@@ -71,16 +73,15 @@ def data_files(pools: Sequence[Pool]) -> tuple[DataFile, ...]:
     return tuple(result)
 
 
-def _files(pool: Pool) -> tuple[list[tuple[Shard, Shard | None]], str]:
-    """Return the data files of a pool with their score files, and the name of the text column."""
+def _files(pool: Pool) -> tuple[list[tuple[Shard, Shard | None]], Reading]:
+    """Return the data files of a pool with their score files, and how they are read."""
     if not pool.where:
         raise SchemaError(f"pool {pool.name!r} names no files. List them in its `where` in pools.json")
     inputs = batches.shards(pool.where)
     if pool.scores is None:
-        return [(shard, None) for shard in inputs], "text"
+        return [(shard, None) for shard in inputs], Reading()
     pairs = scored.with_inputs(Path(pool.scores), inputs)
-    text_column = str(scored.job(Path(pool.scores))["text_column"])
-    return [(data, shard) for shard, data in pairs], text_column
+    return [(data, shard) for shard, data in pairs], scored.reading(Path(pool.scores))
 
 
 def index_path(folder: Path, number: int) -> Path:
@@ -119,5 +120,5 @@ def _marks(file: DataFile) -> Iterator[tuple[pl.DataFrame, pl.Series]]:
     if file.scores is not None:
         yield from scored.kept_batches(file.scores, file.kept, needs)
         return
-    for batch in batches.batches(file.data, needs):
+    for batch in batches.batches(file.data, needs, reading=file.reading):
         yield batch, pl.repeat(True, batch.height, eager=True)

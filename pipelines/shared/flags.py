@@ -8,6 +8,12 @@ import typer
 Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")]
 Seed = Annotated[int, typer.Option(min=0, help="Seed of every random choice.")]
 Restart = Annotated[bool, typer.Option("--restart", help="Delete the results of earlier calls and start over.")]
+MaxBad = Annotated[
+    float,
+    typer.Option(
+        min=0, max=1, help="Largest share of the lines of JSON and CSV files that may be set aside as unreadable."
+    ),
+]
 Workers = Annotated[int, typer.Option(min=1, help="Number of processes on this machine.")]
 Out = Annotated[Path, typer.Option("--out", help="File to write.")]
 OutFolder = Annotated[Path, typer.Option("--out", help="Folder to write.")]
