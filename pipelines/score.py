@@ -9,12 +9,13 @@ from typing import Annotated, Literal
 
 import typer
 
-from pipelines.shared.flags import Json, OutFolder, Restart, TakeOver
+from pipelines.shared.flags import Json, MaxBad, OutFolder, Restart, TakeOver
 
 
 def main(
     data: Annotated[
-        list[str], typer.Argument(help="Files, folders, globs or s3:// addresses: Parquet, JSONL (.gz, .zst), Arrow.")
+        list[str],
+        typer.Argument(help="Files, folders, globs or s3:// addresses: Parquet, JSON, CSV, TSV (.gz, .zst), Arrow."),
     ],
     scorer: Annotated[
         list[str],
@@ -30,6 +31,7 @@ def main(
         typer.Option(help="quarantine: skip a bad file, record the reason, and score the others. fail: stop."),
     ] = "quarantine",
     max_document_mb: Annotated[float, typer.Option(min=0.001, help="Longest text that is accepted, in MB.")] = 64,
+    max_bad: MaxBad = 0.001,
     dtype: Annotated[
         str,
         typer.Option(help="Type of vectors in fixed-size binary: float32 or float16. Default: what the files record."),
@@ -78,6 +80,7 @@ def main(
             text_column=text_column,
             document_bytes=document_bytes,
             dtype=dtype,
+            max_bad=max_bad,
             on_error=on_error,
             engine=runner,
             restart=restart,
@@ -88,7 +91,7 @@ def main(
     notes(scored.notes)
     aside = scored.quarantined
     record = {"rows": scored.rows, "out": str(out), "shards": scored.shards, "quarantined": dict(aside)}
-    record |= {"notes": list(scored.notes), "warnings": list(scored.warnings)}
+    record |= {"notes": list(scored.notes), "warnings": list(scored.warnings), "bad_lines": dict(scored.bad_lines)}
     rest = f"{len(aside)} of {scored.shards} files set aside" if aside else "what was done before is kept"
     result(as_json, record, f"{scored.rows} rows scored now into {out}; {rest}")
     if aside:

@@ -16,7 +16,7 @@ import polars as pl
 from curate import open_sets
 from curate.streaming import ngrams
 from curate.streaming.ngrams import Grams
-from curate.tables import batches, scored
+from curate.tables import batches, line_losses, scored
 from curate.tables.sample import smallest_hashes
 from curate.tables.shards import Shard
 
@@ -129,10 +129,10 @@ class ScoredText:
 
 
 def _inputs(scores: Path, partial: bool) -> list[ScoredText]:
-    reading = batches.Reading(text_column=str(scored.job(scores)["text_column"]))
+    reading = scored.reading(scores)
     remedy = "skip the check with --verify 0"
     pairs = scored.with_inputs(scores, scored.inputs(scores), remedy=remedy, partial=partial)
-    return [ScoredText(shard, data, reading) for shard, data in pairs]
+    return [ScoredText(shard, data, line_losses.aligned(reading, scores, data)) for shard, data in pairs]
 
 
 def _chosen(inputs: Sequence[ScoredText], kept: Path, by: str, count: int, seed: int) -> list[Document]:

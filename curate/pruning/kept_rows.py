@@ -1,9 +1,13 @@
 """Write the kept rows as files, in the columns, schema and format in which they came.
 
 In: score files, decisions and the inputs. Out: files of a given number of rows.
+Rows of JSON keep their very bytes: a table has one type a column, and would change what does not fit.
 """
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import count, islice, zip_longest
 from pathlib import Path
 
 import polars as pl
@@ -15,13 +19,12 @@ from curate.errors import SchemaError
 from curate.progress import Progress, silent
 from curate.storage import files
 from curate.storage.files import replacing
-from curate.tables import batches, scored
-from curate.tables.batches import Shard
+from curate.tables import batches, line_losses, scored
 from curate.tables.cutting import kept as kept_rows_of
-from curate.tables.shards import ending, stem_of
+from curate.tables.formats import json_rows, unpacking
+from curate.tables.reading import Reading
+from curate.tables.shards import CSV_ENDINGS, JSON_ENDINGS, Shard, ending, stem_of
 from curate.tables.writer import SHARD_ROWS
-
-COMPRESSION = {".gz": "gzip", ".zst": "zstd"}
 
 
 def write_kept(
@@ -35,7 +38,8 @@ def write_kept(
 ) -> int:
     """Write the rows that the decisions in ``kept`` keep to ``out/<same relative path>``, and return how many.
 
-    ``a/b.parquet`` becomes ``a/b-00000.parquet``, ``a/b-00001.parquet`` and so on, of ``shard_rows`` rows each. An
+    ``a/b.parquet`` becomes ``a/b-00000.parquet``, ``a/b-00001.parquet`` and so on, of ``shard_rows`` rows each. Lines
+    of JSON are written as the bytes that came in; CSV and TSV become Parquet. An
     input of which nothing is kept makes no file. Files that an earlier call made from these inputs are removed first.
     Every file appears by rename when it is whole.
 
@@ -49,17 +53,49 @@ def write_kept(
     # Removing the files of an earlier call would remove inputs.
     if read := next((shard for shard in inputs if shard.path.is_relative_to(out)), None):
         raise SchemaError(f"kept rows cannot go to {out}: the input {read.path} is there. Give another --out")
-    _remove_earlier(out, {_stem_and_suffix(shard.relative) for shard, _ in pairs})
-    total = 0
+    names = _names([shard.relative for shard, _ in pairs])
+    _remove_earlier(out, set(names.values()))
+    total, reading = 0, scored.reading(scores)
     for done, (shard, data) in enumerate(pairs, start=1):
-        stem, suffix = _stem_and_suffix(shard.relative)
-        kept_batches = _kept_batches(data, shard, kept)
-        for i, part in enumerate(batches.cut(kept_batches, shard_rows)):
-            table = pa.Table.from_batches(part)
-            _write(out / f"{stem}-{i:05d}{suffix}", suffix, table)
-            total += table.num_rows
+        rows = KeptInput(shard, data, kept, line_losses.aligned(reading, scores, data), shard_rows)
+        stem, suffix = names[shard.relative]
+        write = _write_lines if ending(data.path.name) in JSON_ENDINGS else _write_tables
+        total += write(rows, lambda i, stem=stem, suffix=suffix: out / f"{stem}-{i:05d}{suffix}")  # type: ignore[misc]
         progress("files of kept rows written", done, len(pairs))
     return total
+
+
+@dataclass(frozen=True)
+class KeptInput:
+    """The kept rows of one input: its score file, the input itself, the decisions, and how the input is read."""
+
+    scores: Shard
+    data: Shard
+    kept: Path
+    reading: Reading
+    shard_rows: int
+
+    @property
+    def verdicts(self) -> Iterator[pl.Series]:
+        """The decisions, (n,) booleans for each batch."""
+        return (verdict for _, verdict in scored.kept_batches(self.scores, self.kept, ()))
+
+    def mismatch(self) -> SchemaError:
+        """Return the error for an input that has other rows than were scored."""
+        return SchemaError(f"{self.data.path} has other rows than were scored: it changed since. Score the data again")
+
+
+def _names(relative: Sequence[str]) -> dict[str, tuple[str, str]]:
+    """Return the stem and the ending of the files that each input becomes. CSV and TSV become Parquet."""
+    names = {}
+    for name in relative:
+        suffix, stem = ending(name), stem_of(name)
+        as_written = name.removeprefix(stem)
+        names[name] = (stem, ".parquet" if suffix in CSV_ENDINGS else as_written)
+    counts = Counter(names.values())
+    # `a.csv` beside `a.parquet` keeps its ending in the name, since both would become `a-00000.parquet`.
+    taken = {name for name, pair in names.items() if counts[pair] > 1 and ending(name) in CSV_ENDINGS}
+    return {name: (name, ".parquet") if name in taken else pair for name, pair in names.items()}
 
 
 def _remove_earlier(out: Path, outputs: set[tuple[str, str]]) -> None:
@@ -71,29 +107,62 @@ def _remove_earlier(out: Path, outputs: set[tuple[str, str]]) -> None:
                 files.remove(path)
 
 
-def _stem_and_suffix(relative: str) -> tuple[str, str]:
-    """Split the name of an input before the ending of its format."""
-    stem = stem_of(relative)
-    return stem, relative.removeprefix(stem)
+def _write_tables(rows: KeptInput, path_of: Callable[[int], Path]) -> int:
+    """Write the kept rows of Parquet, Arrow or CSV as tables; return how many."""
+    total = 0
+    for i, part in enumerate(batches.cut(_kept_batches(rows), rows.shard_rows)):
+        table = pa.Table.from_batches(part)
+        _write_table(path_of(i), table)
+        total += table.num_rows
+    return total
 
 
-def _kept_batches(data: Shard, shard: Shard, kept: Path) -> Iterator[pa.RecordBatch]:
+def _kept_batches(rows: KeptInput) -> Iterator[pa.RecordBatch]:
     # Inputs, scores and decisions have the same rows in the same order, and are cut alike: so batches match.
-    verdicts = scored.kept_batches(shard, kept, ())
-    for batch, (_, verdict) in zip(batches.record_batches(data), verdicts, strict=True):
+    for batch, verdict in zip_longest(batches.record_batches(rows.data, reading=rows.reading), rows.verdicts):
+        if batch is None or verdict is None or batch.num_rows != len(verdict):
+            raise rows.mismatch()
         yield kept_rows_of(batch, verdict.to_arrow())
 
 
-def _write(path: Path, suffix: str, table: pa.Table) -> None:
+def _write_table(path: Path, table: pa.Table) -> None:
     with replacing(path) as temporary:
-        kind = ending(suffix)
-        if kind == ".parquet":
+        if ending(path.name) == ".parquet":
             pq.write_table(table, temporary, compression="zstd")
-        elif kind in (".arrow", ".arrows", ".feather"):
+        else:
             with pa.ipc.new_file(temporary, table.schema) as writer:
                 writer.write_table(table)
-        else:
-            lines = pl.DataFrame(pl.from_arrow(table)).write_ndjson().encode()
-            compression = COMPRESSION.get("." + kind.rpartition(".")[2])
-            with pa.output_stream(str(temporary), compression=compression) as stream:
-                stream.write(lines)
+
+
+def _write_lines(rows: KeptInput, path_of: Callable[[int], Path]) -> int:
+    """Write the kept rows of JSON as the bytes that came in, as lines or as an array; return how many."""
+    first, between, last = (b"[\n", b",\n", b"\n]\n") if json_rows.is_array(rows.data) else (b"", b"", b"")
+    kept = _kept_lines(rows)
+    total = 0
+    for i in count():
+        # Nothing is written where no row follows.
+        if (line := next(kept, None)) is None:
+            return total
+        path = path_of(i)
+        with replacing(path) as temporary:
+            codec = unpacking.CODECS.get(path.suffix.lower())
+            with pa.output_stream(str(temporary), compression=codec) as stream:
+                stream.write(first + line)
+                total += 1
+                for line in islice(kept, rows.shard_rows - 1):
+                    stream.write(between + line)
+                    total += 1
+                stream.write(last)
+    return total
+
+
+def _kept_lines(rows: KeptInput) -> Iterator[bytes]:
+    lines = json_rows.good_lines(batches.request(rows.data, None, rows.reading))
+    for verdict in rows.verdicts:
+        for keep in verdict:
+            if (line := next(lines, None)) is None:
+                raise rows.mismatch()
+            if keep:
+                yield line
+    if next(lines, None) is not None:
+        raise rows.mismatch()

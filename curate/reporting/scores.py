@@ -11,7 +11,7 @@ from curate import charts
 from curate.errors import SchemaError
 from curate.reporting.html_page import Section
 from curate.storage import s3
-from curate.tables import batches, meanings, scored
+from curate.tables import batches, line_losses, meanings, scored
 from curate.tables.meanings import Declaration, Meaning
 from curate.tables.shards import Shard
 
@@ -91,10 +91,10 @@ def _extremes(scores: Path, frame: pl.DataFrame, name: str, meaning: Meaning | N
 
 def _texts(scores: Path, ids: set[str]) -> dict[str, str]:
     """Return the texts of a few ids, read from the data that the score folder was made from."""
-    job = scored.job(scores)
-    reading = batches.Reading(text_column=str(job["text_column"]))
+    reading = scored.reading(scores)
     texts: dict[str, str] = {}
     for _, shard in scored.with_inputs(scores, scored.inputs(scores)):
-        for batch in batches.batches(shard, ("text",), reading=reading):
+        aligned = line_losses.aligned(reading, scores, shard)
+        for batch in batches.batches(shard, ("text",), reading=aligned):
             texts |= dict(batch.filter(pl.col("id").is_in(sorted(ids))).select("id", "text").iter_rows())
     return texts

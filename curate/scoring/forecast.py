@@ -17,6 +17,7 @@ from curate.scoring.worker import ScoringTask
 from curate.storage import files
 from curate.storage.scratch import scratch_folder
 from curate.tables import batches, out_folder, writer
+from curate.tables.formats.bad_lines import BadLines
 from curate.tables.reading import Reading
 from curate.tables.scored import SCORES
 from curate.tables.shards import Shard
@@ -75,13 +76,24 @@ class Forecast:
 
 @dataclass(frozen=True)
 class _Sample:
-    """What was sampled: rows scored, seconds, and bytes of scores; rows and bytes of the files they came from."""
+    """What was sampled: rows scored, seconds, and bytes of scores; rows and bytes of the files they came from.
+
+    ``bad_lines`` of these files cannot be read; ``first_bad`` is the first with its reason.
+    """
 
     rows: int = 0
     seconds: float = 0.0
     written: int = 0
     file_rows: int = 0
     file_bytes: int = 0
+    bad_lines: int = 0
+    first_bad: str = ""
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """A warning if lines of the sample cannot be read."""
+        lines = self.rows + self.bad_lines
+        return (f"{self.bad_lines} of {lines} lines cannot be read. {self.first_bad}",) if self.bad_lines else ()
 
 
 def forecast(data: Sequence[str], scorers: Sequence[str], reading: Reading, out: Path | None = None) -> Forecast:
@@ -111,7 +123,7 @@ def forecast(data: Sequence[str], scorers: Sequence[str], reading: Reading, out:
     return Forecast(
         files=len(shards) + len(listed.unusable),
         bad={**heads.bad, **listed.unusable},
-        warnings=(*listed.warnings, *heads.warnings),
+        warnings=(*listed.warnings, *heads.warnings, *sample.warnings),
         rows=rows,
         rows_counted=heads.rows is not None,
         bytes=heads.bytes,
@@ -127,17 +139,19 @@ def _sample(shards: Sequence[Shard], scorers: tuple[Scorer, ...], reading: Readi
     sample = _Sample()
     with scratch_folder() as folder:
         for shard in shards[:: max(1, len(shards) // SAMPLED_FILES)][:SAMPLED_FILES]:
-            task = ScoringTask(shard, folder / "sample", scorers, reading)
+            task = ScoringTask(shard, folder / "sample", folder, scorers, reading)
+            bad_lines = BadLines()
             if not sample.rows:
                 # The first batch of all also loads libraries, so it is not timed.
-                writer.write_whole(task.output, islice(worker.scored(task, 0, None), 1), task.schema)
+                writer.write_whole(task.output, islice(worker.scored(task, 0, None, BadLines()), 1), task.schema)
             started = time.perf_counter()
-            first = list(islice(worker.scored(task, 0, None), SAMPLED_BATCHES))
+            first = list(islice(worker.scored(task, 0, None, bad_lines), SAMPLED_BATCHES))
             rows = writer.write_whole(task.output, first, task.schema)
             seconds = time.perf_counter() - started
             file_rows = heads.heads[shard.relative].rows
             if file_rows is None:
-                file_rows = sum(batch.height for batch in batches.batches(shard, identity=("id",)))
+                counting = replace(reading, bad_lines=BadLines())
+                file_rows = sum(b.height for b in batches.batches(shard, reading=counting, identity=("id",)))
             sample = replace(
                 sample,
                 rows=sample.rows + rows,
@@ -145,6 +159,8 @@ def _sample(shards: Sequence[Shard], scorers: tuple[Scorer, ...], reading: Readi
                 written=sample.written + files.size(task.output),
                 file_rows=sample.file_rows + file_rows,
                 file_bytes=sample.file_bytes + files.size(shard.path),
+                bad_lines=sample.bad_lines + len(bad_lines),
+                first_bad=sample.first_bad or bad_lines.first(shard),
             )
     return sample
 

@@ -11,6 +11,8 @@ from curate import open_sets
 from curate.errors import SchemaError
 from curate.tables import batches, column_types, readers
 from curate.tables.class_names import in_order
+from curate.tables.formats.bad_lines import BadLines
+from curate.tables.reading import Reading
 from curate.tables.shards import Shard
 
 MOST_CLASSES = 10_000  # a text label with more values is more likely an id or a free text
@@ -140,7 +142,9 @@ def _classes(shards: Sequence[Shard]) -> str:
     names: set[str] = set()
     for shard in shards:
         try:
-            for batch in batches.batches(shard, ("label",), identity=()):
+            # Bad lines are counted when they are scored.
+            reading = Reading(bad_lines=BadLines())
+            for batch in batches.batches(shard, ("label",), reading=reading, identity=()):
                 names |= set(batch["label"].cast(pl.String).drop_nulls().unique())
         except (SchemaError, OSError):
             continue  # the shard is set aside, or stops the job, when it is scored

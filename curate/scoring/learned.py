@@ -5,7 +5,7 @@ with it, since scores of two learned scorers cannot be compared.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import cast
 from zipfile import BadZipFile
@@ -26,6 +26,7 @@ from curate.storage.files import content_hash, replacing, text_hash
 from curate.storage.job_record import InputFile, JobRecord
 from curate.tables import batches
 from curate.tables.batches import Stream
+from curate.tables.formats.bad_lines import BadLines
 from curate.tables.row_hash import PREFIX
 from curate.tables.shards import Shard
 
@@ -210,7 +211,8 @@ def _stream(earlier: tuple[Scorer, ...], learning: LearningInput, name: str) -> 
         rows = 0
         report(words, 0, total)
         for done, shard in enumerate(learning.shards, start=1):
-            reading = learning.job.reading
+            # Bad lines are passed over here. The job counts and records them when it scores.
+            reading = replace(learning.job.reading, bad_lines=BadLines())
             for batch in batches.batches(shard, wanted, reading=reading, size=batches.BATCH_BYTES):
                 yield apply(earlier, batch)
                 rows += batch.height

@@ -1,6 +1,7 @@
 """Cut a long shard into tasks and parts, so that a killed job continues inside the shard."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import accumulate, pairwise
 from pathlib import Path
 
@@ -8,6 +9,8 @@ import polars as pl
 
 from curate.storage import files
 from curate.tables import readers, scored_rows, writer
+from curate.tables.formats.bad_lines import BadLines
+from curate.tables.reading import Reading
 from curate.tables.row_hash import BLOCK_ROWS
 from curate.tables.shards import Shard
 from curate.tables.writer import ScoredPart
@@ -91,14 +94,16 @@ def stored(folder: Path) -> list[tuple[int, ScoredPart]]:
     return [(int(path.stem), writer.part(path)) for path in files.below(folder, ".arrow")]
 
 
-def match(folder: Path, shard: Shard) -> bool:
+def match(folder: Path, shard: Shard, reading: Reading) -> bool:
     """Return whether an input has the rows of all parts that were made of it. The input is read to its end."""
     stored_parts = [(start, part) for start, part in stored(folder) if part.rows]
     if not stored_parts:
         return True
     if any(part.blocks is None or start % BLOCK_ROWS for start, part in stored_parts):
         return False
-    blocks = scored_rows.row_blocks(shard, next(part.columns for _, part in stored_parts))
+    blocks = scored_rows.row_blocks(
+        shard, next(part.columns for _, part in stored_parts), replace(reading, bad_lines=BadLines())
+    )
     if blocks is None:
         return False
     first_blocks = [(start // BLOCK_ROWS, list(part.blocks or ())) for start, part in stored_parts]

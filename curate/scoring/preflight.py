@@ -45,7 +45,7 @@ def inspect(
 
     def look(shard: Shard) -> tuple[int, Head | str]:
         try:
-            size, head = files.size(shard.path), readers.head(shard)
+            size, head = files.size(shard.path), readers.head(shard, needs)
             batches.require(shard, needs, head)
             # Texts are also read where tokens are counted from them.
             counted = () if "tokens" in head.columns else (text_column,)

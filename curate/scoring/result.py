@@ -1,7 +1,7 @@
 """What a scoring job did, and the scores that it wrote."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,7 +22,8 @@ class Scored:
     """What a call of `score` did.
 
     ``rows`` were scored now, ``shards`` are all input files, ``quarantined`` holds those that were set aside with their
-    reasons. ``notes`` are notes of scorers on what they learned, such as how much their scores depend on chance.
+    reasons. ``bad_lines`` counts the lines that were set aside alone, for each file that has any. ``notes`` are of
+    scorers on what they learned, such as how much their scores depend on chance.
     """
 
     out: Path
@@ -31,6 +32,7 @@ class Scored:
     warnings: tuple[str, ...]
     quarantined: Mapping[str, str]
     notes: tuple[str, ...] = ()
+    bad_lines: Mapping[str, int] = field(default_factory=dict)
 
     def table(self) -> pl.DataFrame:
         """Return one row for each input file: ``shard, state, rows, why``."""

@@ -13,7 +13,7 @@ from curate.scoring.preflight import Preflight
 from curate.scoring.scoring_job import ScoringJob, set_aside
 from curate.scoring.worker import ScoringOutcome, ScoringTask
 from curate.storage import files, manifest
-from curate.tables import row_hash, scored_rows, writer
+from curate.tables import line_losses, row_hash, scored_rows, writer
 from curate.tables.scored_rows import SCORE_STEP
 from curate.tables.shards import Shard
 
@@ -56,7 +56,7 @@ class ShardRun:
 
 def task(job: ScoringJob, shard: Shard, scorers: tuple[Scorer, ...]) -> ScoringTask:
     """Return the task of a whole shard."""
-    return ScoringTask(shard, job.output(shard), scorers, job.reading, quarantine=job.quarantine)
+    return ScoringTask(shard, job.output(shard), job.out, scorers, job.reading, quarantine=job.quarantine)
 
 
 def run(ready: ReadyJob, shards: Sequence[Shard], engine: Engine, progress: Progress) -> tuple[int, dict[str, str]]:
@@ -125,7 +125,7 @@ def _finish(job: ScoringJob, shard_run: ShardRun) -> None:
         hashed = parts.hashed(stored)
         if hashed is None:
             columns = job.columns(shard, label=first.label)
-            digest = scored_rows.row_digest(shard, columns)
+            digest = scored_rows.row_digest(shard, columns, line_losses.aligned(job.reading, job.out, shard))
         else:
             digest, columns = row_hash.combined(hashed[0]), hashed[1]
         if not any(outcome.whole for outcome in outcomes):

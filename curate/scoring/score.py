@@ -1,6 +1,6 @@
 """Score every row of a data set with a list of scorers."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -18,10 +18,12 @@ from curate.scoring.result import Scored
 from curate.scoring.scoring_job import ScoringJob, set_aside, stamp
 from curate.storage import completion, files, lock, manifest
 from curate.storage.files import sweep
-from curate.tables import batches, frames, out_folder
+from curate.tables import batches, frames, line_losses, out_folder
+from curate.tables.line_losses import MAX_BAD
 from curate.tables.reading import BATCH_ROWS, DOCUMENT_BYTES, Reading
 from curate.tables.scored import SCORES
 from curate.tables.scored_rows import SCORE_STEP
+from curate.tables.shards import Shard, has_lines
 
 Data = frames.Table | Sequence[str | Path]
 
@@ -36,6 +38,7 @@ def score(
     batch_rows: int = BATCH_ROWS,
     document_bytes: int = DOCUMENT_BYTES,
     dtype: str = "",
+    max_bad: float = MAX_BAD,
     on_error: Literal["quarantine", "fail"] = "quarantine",
     engine: Engine | None = None,
     restart: bool = False,
@@ -55,6 +58,8 @@ def score(
         batch_rows: largest number of rows that a scorer receives at a time.
         document_bytes: length of the longest text that is accepted, in bytes.
         dtype: type of vectors in fixed-size binary, ``float32`` or ``float16``; empty: what the files record.
+        max_bad: the largest share of the lines of JSON and CSV files that may be set aside because they cannot be read.
+            A job that loses more stops at its end; the same call with a larger share then goes on.
         on_error: ``quarantine`` sets a bad file aside with its reason and scores the others; ``fail`` stops.
         engine: where to run; None runs in this process.
         restart: delete the results of earlier calls and start over.
@@ -68,12 +73,14 @@ def score(
     Raises:
         FolderBusy: if another job writes in ``out``.
         Interrupted: if ``out`` holds results of another job.
-        SchemaError: if all files are bad, or if one is bad and ``on_error`` is ``fail``.
+        SchemaError: if all files are bad, if one is bad and ``on_error`` is ``fail``, or if too many lines are bad.
     """
     engine, out = engine or Local(), Path(out)
     names = (scorers,) if isinstance(scorers, str) else tuple(scorers)
     if not names:
         raise SchemaError("no scorers: name one or more, such as length")
+    if not 0 <= max_bad <= 1:
+        raise SchemaError(f"--max-bad {max_bad:g} must be a share of the lines from 0 to 1, such as {MAX_BAD:g}")
     # Mistyped scorers and options are reported before any file is read.
     specs.check_columns_added(names)
     out_folder.check_place(out)
@@ -86,11 +93,12 @@ def score(
     reading = Reading(text_column, batch_rows, document_bytes, dtype)
     job = ScoringJob(shards, inferred(names, shards), out, reading, on_error == "quarantine")
     heads = _inspect(job)
+    job = _judging(job, heads)
     todo = _begin(job, restart=restart)
     relative_paths = [shard.relative for shard in shards]
     bad = dict(heads.bad)
     with reporting(progress):
-        ready = _prepare(job, heads, bad, todo, engine)
+        ready = _prepare(job, heads, bad, todo, engine, max_bad)
     if todo or (before := completion.read(out, SCORE_STEP)) is None or set(before.inputs) != set(relative_paths):
         completion.begin(out, SCORE_STEP, relative_paths)
     # Both records come before the first score file, so that an interrupted job can be continued and `curate status`
@@ -101,12 +109,24 @@ def score(
             set_aside(out, shard, bad[shard.relative], stamp(shard.path))
     remaining = [shard for shard in shards if shard.relative in todo and shard.relative not in bad]
     rows, failed = run.run(run.ReadyJob(job, heads, ready), remaining, engine, progress)
-    warnings = (*listed.warnings, *heads.warnings, *specs.warnings(ready))
     aside = dict(sorted({**bad, **failed, **listed.unusable}.items()))
-    entries = [manifest.read(out, SCORE_STEP, name) for name in relative_paths]
-    bad_lines = {entry.shard: entry.bad_lines for entry in entries if entry is not None and entry.bad_lines}
-    completion.end(out, SCORE_STEP, set_aside=aside, bad_lines=bad_lines)
-    return Scored(out, rows, len(shards) + len(listed.unusable), warnings, aside, learned.notes(ready))
+    lost = line_losses.losses(out, [shard for shard in shards if shard.relative not in aside], _rows_of(out))
+    lost.check(max_bad, f"{len(aside)} files were set aside too; see `curate status`" if aside else "")
+    # The job has ended only now: one that loses too many lines has not.
+    completion.end(out, SCORE_STEP, set_aside=aside, bad_lines=lost.bad)
+    warnings = (*listed.warnings, *heads.warnings, *specs.warnings(ready), *lost.warnings())
+    count = len(shards) + len(listed.unusable)
+    return Scored(out, rows, count, warnings, aside, learned.notes(ready), lost.bad)
+
+
+def _rows_of(out: Path) -> Callable[[Shard], int]:
+    """Return a function that gives the rows of a finished shard."""
+
+    def rows(shard: Shard) -> int:
+        entry = manifest.read(out, SCORE_STEP, shard.relative)
+        return entry.rows or 0 if entry is not None else 0
+
+    return rows
 
 
 def _paths(data: Data, out: Path, *, restart: bool) -> list[str]:
@@ -131,6 +151,18 @@ def _inspect(job: ScoringJob) -> Preflight:
     return heads
 
 
+def _judging(job: ScoringJob, heads: Preflight) -> ScoringJob:
+    """Return the job with the columns that decide whether a line is bad: all that any of its scorers reads.
+
+    So the lines that scorers learn from are those that are scored.
+    """
+    columns = [*specs.columns_read(job.specs), *specs.vectors_read(job.specs)]
+    if any(map(worker.is_labelled, heads.heads.values())):
+        columns.append(worker.LABEL)
+    judged = tuple(dict.fromkeys(job.reading.column(name) for name in columns))
+    return replace(job, reading=replace(job.reading, judged=judged))
+
+
 def _begin(job: ScoringJob, *, restart: bool) -> set[str]:
     """Make the output folder ready; return the names of the shards that are still to score."""
     configuration = job.configuration()
@@ -148,13 +180,14 @@ def _begin(job: ScoringJob, *, restart: bool) -> set[str]:
 
 
 def _prepare(
-    job: ScoringJob, heads: Preflight, bad: dict[str, str], todo: set[str], engine: Engine
+    job: ScoringJob, heads: Preflight, bad: dict[str, str], todo: set[str], engine: Engine, max_bad: float
 ) -> tuple[Scorer, ...]:
     """Return the scorers, ready to score. Those that learn do so on the good shards.
 
     Shards that turn out to be bad are added to ``bad``. ``todo`` names the shards that are still to score.
     """
     good = [shard for shard in job.shards if shard.relative not in bad]
+    by_name = {shard.relative: shard for shard in good}
     digests: dict[str, str] = {}
     first_learner = next((position for position, spec in enumerate(job.specs) if specs.learns(spec)), None)
     if first_learner is not None:
@@ -173,11 +206,17 @@ def _prepare(
             for shard in good
             if shard.relative not in digests
         ]
+        lines, bad_lines, first_bad = 0, dict[str, int](), ""
         for outcome in counted(engine.run(worker.check_task, checks), "files checked", len(checks)):
             if outcome.reason is None:
                 digests[outcome.shard] = outcome.digest
+                if outcome.bad_lines:
+                    bad_lines[outcome.shard], first_bad = outcome.bad_lines, first_bad or outcome.first_bad
+                lines += outcome.rows + outcome.bad_lines if has_lines(by_name[outcome.shard]) else 0
             else:
                 bad[outcome.shard] = outcome.reason
+        # Learning may take hours: a job that loses too many lines stops before.
+        line_losses.Losses(lines, bad_lines, first_bad).check(max_bad)
         good = [shard for shard in good if shard.relative not in bad]
         if bad and not good:
             raise SchemaError(next(iter(bad.values())))

@@ -48,8 +48,10 @@ class ScoringJob:
     def same_rows(self, entry: ManifestEntry, source: Path) -> bool:
         """Return whether an input has the rows that an entry records, finished or only begun. The input is read."""
         if entry.rows is not None or entry.format < manifest.ROWS_FORMAT:
-            return scored_rows.same_rows(entry, source)
-        return parts.match(manifest.parts_path(self.out, SCORE_STEP, entry.shard), Shard(source, entry.shard))
+            return scored_rows.same_rows(entry, source, self.out, self.reading)
+        return parts.match(
+            manifest.parts_path(self.out, SCORE_STEP, entry.shard), Shard(source, entry.shard), self.reading
+        )
 
     @property
     def work(self) -> list[manifest.Work]:
@@ -107,7 +109,9 @@ class ScoringJob:
 
     def save(self, data: Sequence[str]) -> None:
         """Write ``score.json``, from which a later call continues the job and finds the input files."""
-        artifacts.save(scored.record_path(self.out), "score_job", {"data": list(data), **self.arguments})
+        # The size decides which lines are bad, and not what is scored: it may change when a job goes on.
+        record = {"data": list(data), "document_bytes": self.reading.document_bytes, **self.arguments}
+        artifacts.save(scored.record_path(self.out), "score_job", record)
 
 
 def recorded(out: Path) -> dict[str, object] | None:

@@ -12,7 +12,7 @@ from curate.scoring.specs import learns
 from curate.scoring.worker import is_labelled
 from curate.storage import files, manifest
 from curate.storage.manifest import Configuration, ManifestEntry
-from curate.tables import batches, readers, scored, scored_rows, writer
+from curate.tables import batches, line_losses, readers, scored, scored_rows, writer
 from curate.tables.reading import Reading
 from curate.tables.scored import SCORES
 from curate.tables.scored_rows import SCORE_STEP
@@ -73,7 +73,7 @@ def _digest(job: ScoringJob, shard: Shard, entry: ManifestEntry | None) -> str:
         path = manifest.entry_path(job.out, SCORE_STEP, shard.relative)
         if manifest.is_stamped(entry, shard.path, path=path):
             return entry.input
-    return scored_rows.row_digest(shard, columns)
+    return scored_rows.row_digest(shard, columns, line_losses.aligned(job.reading, job.out, shard))
 
 
 def _state(job: ScoringJob, shard: Shard, configuration: Configuration) -> State:
@@ -92,6 +92,8 @@ def _state(job: ScoringJob, shard: Shard, configuration: Configuration) -> State
     )
     if changes:
         state, why = "refused", "; ".join(changes)
+    if done and not why:
+        why = line_losses.summary(job.out, shard)
     rows = entry.rows if done and entry is not None else _rows_in_parts(job.out, name) if entry else None
     return {"shard": name, "state": state, "rows": rows, "why": why}
 

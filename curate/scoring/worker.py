@@ -17,23 +17,25 @@ from curate.scoring.parts import Span
 from curate.scoring.specs import declarations, inputs
 from curate.storage import disk_errors, files, s3
 from curate.tables import batches as tables
-from curate.tables import column_types, meanings, readers, row_hash, scored_rows, writer
+from curate.tables import column_types, line_losses, meanings, readers, row_hash, scored_rows, writer
+from curate.tables.formats.bad_lines import BadLines
 from curate.tables.reading import Reading
 from curate.tables.row_hash import RowHasher
-from curate.tables.shards import Shard
+from curate.tables.shards import Shard, has_lines
 
 LABEL = "label"
 
 
 @dataclass(frozen=True)
 class ScoringTask:
-    """Rows [start, stop) of a shard through all scorers, into the score file ``output``.
+    """Rows [start, stop) of a shard through all scorers, into the score file ``output`` below the folder ``out``.
 
     A long shard has several tasks: ``parts`` is the folder where they meet, and ``spans`` are the rows of each.
     """
 
     shard: Shard
     output: Path
+    out: Path
     scorers: tuple[Scorer, ...]
     reading: Reading
     stamp: str = ""
@@ -64,7 +66,8 @@ class ScoringOutcome:
     """What a task did: the rows scored, and the hash of the rows of its shard, in the columns that were read.
 
     ``digest`` is empty if the shard has several parts, which hold the digests of their rows. ``whole`` says that the
-    score file is in place, and ``reason`` why the shard is bad, if it is.
+    score file is in place, and ``reason`` why the shard is bad, if it is. ``bad_lines`` are the lines that were set
+    aside, and ``first_bad`` is the first of them with its reason.
     """
 
     shard: str
@@ -73,6 +76,8 @@ class ScoringOutcome:
     columns: tuple[str, ...] = ()
     whole: bool = False
     reason: str | None = None
+    bad_lines: int = 0
+    first_bad: str = ""
 
 
 def is_labelled(head: readers.Head) -> bool:
@@ -96,17 +101,17 @@ def check_task(task: ScoringTask) -> ScoringOutcome:
     return _judged(task if task.quarantine else replace(task, scorers=()), _check)
 
 
-def _judged(task: ScoringTask, work: Callable[[ScoringTask], ScoringOutcome]) -> ScoringOutcome:
+def _judged(task: ScoringTask, work: Callable[[ScoringTask, BadLines], ScoringOutcome]) -> ScoringOutcome:
     """Do the work of a task. Raise what is wrong with its shard, or return it as the reason in the outcome."""
-    path = task.shard.path
+    path, bad_lines = task.shard.path, BadLines()
     try:
         # Taken before the rows are read, so that a change meanwhile is seen below.
         stamp = task.stamp or files.stamp(path)
-        outcome = work(task)
+        outcome = work(task, bad_lines)
         # A stamp costs nothing to compare; the rows are hashed again only if the stamp changed.
         if files.stamp(path) != stamp and not _has_rows(task, outcome):
             raise SchemaError(f"{path} changed while it was read. Leave it alone and score again")
-        return outcome
+        return replace(outcome, bad_lines=len(bad_lines), first_bad=bad_lines.first(task.shard))
     except SchemaError as error:
         reason = str(error)
     except OSError as error:
@@ -132,29 +137,30 @@ def _judged(task: ScoringTask, work: Callable[[ScoringTask], ScoringOutcome]) ->
 def _has_rows(task: ScoringTask, outcome: ScoringOutcome) -> bool:
     """Return whether the input still has the rows of a task, whose stamp changed while it ran."""
     if outcome.digest:
-        return scored_rows.row_digest(task.shard, outcome.columns) == outcome.digest
-    return parts.match(task.parts or Path(), task.shard)
+        reading = replace(task.reading, bad_lines=BadLines())
+        return scored_rows.row_digest(task.shard, outcome.columns, reading) == outcome.digest
+    return parts.match(task.parts or Path(), task.shard, task.reading)
 
 
-def _check(task: ScoringTask) -> ScoringOutcome:
+def _check(task: ScoringTask, bad_lines: BadLines) -> ScoringOutcome:
     hasher = RowHasher()
-    rows = sum(frame.height for frame in scored(task, 0, None, hasher))
+    rows = sum(frame.height for frame in scored(task, 0, None, bad_lines, hasher))
     return ScoringOutcome(task.shard.relative, rows, row_hash.combined(hasher.blocks()), hasher.columns)
 
 
-def _score_whole(task: ScoringTask) -> ScoringOutcome:
+def _score_whole(task: ScoringTask, bad_lines: BadLines) -> ScoringOutcome:
     hasher = RowHasher()
-    rows = writer.write_whole(task.output, scored(task, 0, None, hasher), task.schema, task.fields)
+    rows = writer.write_whole(task.output, _recorded(task, 0, bad_lines, hasher), task.schema, task.fields)
     return ScoringOutcome(task.shard.relative, rows, row_hash.combined(hasher.blocks()), hasher.columns, whole=True)
 
 
-def _score_parts(task: ScoringTask) -> ScoringOutcome:
+def _score_parts(task: ScoringTask, bad_lines: BadLines) -> ScoringOutcome:
     """Write the parts of a task that are missing. Join all parts of the shard if they are there."""
     folder, schema, written = task.parts or Path(), task.schema, 0
     _, position, ended = parts.done_parts(folder, task.start, task.stop)
     # A killed job continues after the last part that it finished.
     hasher = RowHasher()
-    batches = scored(task, position, task.stop, hasher)
+    batches = _recorded(task, position, bad_lines, hasher)
     while not ended:
         part_frames = parts.until(batches, parts.PART_ROWS)
         rows = writer.write_part(parts.part_path(folder, position), part_frames, schema, hasher)
@@ -169,18 +175,37 @@ def _score_parts(task: ScoringTask) -> ScoringOutcome:
     return ScoringOutcome(task.shard.relative, written, whole=complete is not None)
 
 
-def scored(task: ScoringTask, start: int, stop: int | None, hasher: RowHasher | None = None) -> Iterator[pl.DataFrame]:
+def _recorded(task: ScoringTask, start: int, bad_lines: BadLines, hasher: RowHasher) -> Iterator[pl.DataFrame]:
+    """Yield the scores from row ``start`` on, and record the bad lines after the last row.
+
+    So the record is there before the score file or its last part is: whoever reads these can skip the same lines.
+    """
+    yield from scored(task, start, task.stop, bad_lines, hasher)
+    # A file of lines is read by one task from its first line on, even if that task skips rows that are scored already.
+    if has_lines(task.shard):
+        line_losses.save(task.out, task.shard, bad_lines)
+
+
+def scored(
+    task: ScoringTask,
+    start: int,
+    stop: int | None,
+    bad_lines: BadLines | None = None,
+    hasher: RowHasher | None = None,
+) -> Iterator[pl.DataFrame]:
     """Yield the scores of rows [start, stop), batch by batch. Where a batch ends depends on the rows alone.
 
-    ``hasher`` hashes the rows as they are read.
+    Lines that cannot be read are added to ``bad_lines``; without it, the first one is an error. ``hasher`` hashes the
+    rows as they are read.
     """
     hasher = hasher or RowHasher()
     label = (LABEL,) if task.label else ()
     added = [name for scorer in task.scorers for name in scorer.schema]
     needs = (*inputs(task.scorers), *task.also, *label)
     position = start
+    reading = replace(task.reading, bad_lines=bad_lines)
     for batch in tables.batches(
-        task.shard, needs, reading=task.reading, size=tables.BATCH_BYTES, start=start, hasher=hasher
+        task.shard, needs, reading=reading, size=tables.BATCH_BYTES, start=start, hasher=hasher
     ):
         # Batches are cut by rows and bytes, so the last one may reach beyond the range.
         rows = batch if stop is None else batch.head(stop - position)

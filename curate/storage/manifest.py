@@ -34,9 +34,8 @@ class ManifestEntry:
 
     ``input`` and ``config`` are hashes: ``input`` is of the rows of the input, in the columns ``columns``. It is empty
     for a shard that was begun but is not done; then ``rows`` is None, and ``spans`` are the ranges of rows [start,
-    stop) that its tasks take. ``bad_lines`` counts the lines that were left out because they hold no row. ``stamp`` and
-    ``size`` (bytes) are those of the input. ``version`` is the version of curate that wrote the entry; it is never
-    compared.
+    stop) that its tasks take. ``stamp`` and ``size`` (bytes) are those of the input. ``version`` is the version of
+    curate that wrote the entry; it is never compared.
     """
 
     step: str
@@ -49,7 +48,6 @@ class ManifestEntry:
     rows: int | None
     format: int = FORMAT
     columns: Sequence[str] = ()
-    bad_lines: int = 0
     spans: Sequence[Sequence[int | None]] = ()
 
 

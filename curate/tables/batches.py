@@ -5,6 +5,7 @@ faster than lists, and ``pl.Array(Float32, d)`` in a batch.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import repeat
 from pathlib import Path
 
@@ -18,9 +19,9 @@ from curate.tables import column_types, readers, vectors
 from curate.tables.column_types import inner_names
 from curate.tables.cutting import cut
 from curate.tables.readers import Head, head
-from curate.tables.reading import BATCH_BYTES, BATCH_ROWS, Reading
+from curate.tables.reading import BATCH_BYTES, BATCH_ROWS, ROW, Reading, Request
 from curate.tables.row_hash import BLOCK_ROWS, RowHasher
-from curate.tables.shards import FORMATS, Inputs, Shard, inputs, shards
+from curate.tables.shards import FORMATS, Inputs, Shard, has_lines, inputs, shards
 from curate.tables.vectors import finite
 from curate.tables.writer import save, write
 
@@ -41,6 +42,7 @@ __all__ = [
     "inputs",
     "keys",
     "record_batches",
+    "request",
     "require",
     "save",
     "shards",
@@ -68,11 +70,12 @@ def require(shard: Shard, needs: Sequence[str], shard_head: Head | None = None) 
     Raises:
         SchemaError: with the first column that is missing or stands there twice, and what to do about it.
     """
-    shard_head = shard_head or head(shard)
+    shard_head = shard_head or head(shard, needs)
     present = shard_head.columns
     if twice := next((name for name in (*needs, *IDENTITY) if name in shard_head.repeated), None):
         raise SchemaError(f"{shard.path} has two columns {twice!r}. Rename one of them, or leave it out")
-    if present and (missing := [name for name in needs if name not in present]):
+    # A file of lines without any line has no columns, and needs none.
+    if (present or shard_head.rows is None) and (missing := [name for name in needs if name not in present]):
         hint = "Rename the column, or name yours with --text-column"
         if missing[0].startswith(MODEL_PREFIXES):
             hint = "Add it, or leave out the scorer that reads it"
@@ -82,9 +85,8 @@ def require(shard: Shard, needs: Sequence[str], shard_head: Head | None = None) 
             hint = f"Did you mean {score}?"
         elif outer := next((name for name, kind in present.items() if missing[0] in inner_names(kind)), None):
             hint = f"{outer} has a field {missing[0]}: write that as a column of its own"
-        raise SchemaError(
-            f"{shard.path} has no column {missing[0]!r}; it has {first_few(present, near=missing[0])}. {hint}"
-        )
+        names = first_few(present, near=missing[0]) if present else "no columns"
+        raise SchemaError(f"{shard.path} has no column {missing[0]!r}; it has {names}. {hint}")
 
 
 def batches(
@@ -119,14 +121,20 @@ def batches(
     # A job may also use an identity column as data, as `prune --by tokens` does. It is then read only once.
     identity = tuple(dict.fromkeys((*identity, *(name for name in needs if name in IDENTITY))))
     needs = [name for name in dict.fromkeys(needs) if name not in IDENTITY]
-    shard_head = head(shard)
+    shard_head = head(shard, [reading.column(name) for name in needs])
     present = shard_head.columns
+    if has_lines(shard) and "tokens" in identity and not {"tokens", reading.text_column} & set(present):
+        # Tokens are then counted in the texts, which may first appear late.
+        present |= head(shard, [reading.text_column]).columns
     require(shard, [reading.column(name) for name in needs], shard_head)
     names = _columns_to_read(shard, present, needs, identity, reading.text_column)
+    position, widths = start, dict[str, int]()
+    if has_lines(shard):
+        # The first lines do not tell all columns of the file. Those that it does not have are null.
+        names = list(dict.fromkeys((*names, *identity)))
     if hasher is not None:
         hasher.columns = tuple(names)
-    position, widths = start, dict[str, int]()
-    stream = readers.read(shard, names, reading.batch_rows, start=start, document_bytes=reading.document_bytes)
+    stream = readers.rows_of(request(shard, names, reading, start))
     typed: Iterator[pa.RecordBatch]
     if hasher is None and {reading.text_column, *identity, *needs}.isdisjoint(names):
         # The column is read only to count rows, so that its type does not matter.
@@ -165,13 +173,30 @@ def from_table(
 def columns_to_read(shard: Shard, needs: Sequence[str], reading: Reading = READING) -> tuple[str, ...]:
     """Return the columns of a file that `batches` reads for these ``needs``, in the order of the file."""
     needs = [name for name in needs if name not in IDENTITY]
-    return tuple(_columns_to_read(shard, head(shard).columns, needs, tuple(IDENTITY), reading.text_column))
+    present = head(shard, [reading.column(name) for name in needs]).columns
+    names = _columns_to_read(shard, present, needs, tuple(IDENTITY), reading.text_column)
+    return tuple(dict.fromkeys((*names, *IDENTITY)) if has_lines(shard) else names)
 
 
-def record_batches(shard: Shard, *, rows: int = BATCH_ROWS) -> Iterator[pa.RecordBatch]:
-    """Yield all columns of a shard as they are, at most ``rows`` rows at a time."""
-    for pieces in cut(readers.read(shard, None, rows), rows):
-        yield pieces[0] if len(pieces) == 1 else pa.concat_batches(pieces)
+def record_batches(shard: Shard, *, rows: int = BATCH_ROWS, reading: Reading = READING) -> Iterator[pa.RecordBatch]:
+    """Yield all columns of a shard as they are, at most ``rows`` rows at a time. Those of CSV are text."""
+    for pieces in cut(readers.rows_of(request(shard, None, replace(reading, batch_rows=rows))), rows):
+        batch = pieces[0] if len(pieces) == 1 else pa.concat_batches(pieces)
+        yield batch.drop_columns([ROW]) if ROW in batch.schema.names else batch
+
+
+def request(shard: Shard, names: Sequence[str] | None, reading: Reading, start: int = 0) -> Request:
+    """Return the request for the columns ``names`` (None: all) from row ``start`` on."""
+    return Request(
+        shard,
+        names,
+        reading.batch_rows,
+        start,
+        reading.document_bytes,
+        reading.judged,
+        reading.bad_lines,
+        reading.text_column,
+    )
 
 
 def keys(ids: Sequence[str] | pl.Series, seed: int) -> np.ndarray:
@@ -201,7 +226,7 @@ def _identify(frame: pl.DataFrame, shard: Shard, position: int, identity: Sequen
     incomplete = [name for name in identity if schema.get(name) != IDENTITY[name] or frame[name].null_count()]
     if not incomplete:
         return frame
-    row = pl.int_range(position, position + frame.height)
+    row = pl.col(ROW) if ROW in schema else pl.int_range(position, position + frame.height)
     defaults = {name: _default(name, schema, shard, row) for name in incomplete}
     return frame.with_columns(
         (pl.col(name).cast(IDENTITY[name]).fill_null(default) if name in schema else default).alias(name)

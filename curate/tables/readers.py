@@ -17,16 +17,17 @@ from curate.errors import SchemaError
 from curate.storage import s3
 from curate.tables import column_types, reading
 from curate.tables.cutting import string_bytes
-from curate.tables.formats import ipc_rows, json_rows, parquet_rows
+from curate.tables.formats import csv_rows, ipc_rows, json_rows, parquet_rows
 from curate.tables.reading import DOCUMENT_BYTES, Request
-from curate.tables.shards import Shard, ending
+from curate.tables.shards import CSV_ENDINGS, Shard, ending, has_lines
 
 
 @dataclass(frozen=True)
 class Head:
     """What a file says about itself before it is read.
 
-    ``groups`` holds the rows and unpacked bytes of each row group; it is None for JSON lines, which have none.
+    ``groups`` holds the rows and unpacked bytes of each row group. It is None for JSON and CSV with rows, whose number
+    is unknown.
     """
 
     columns: dict[str, pa.DataType]
@@ -39,14 +40,16 @@ class Head:
         return None if self.groups is None else sum(rows for rows, _ in self.groups)
 
 
-def head(shard: Shard) -> Head:
+def head(shard: Shard, needs: Sequence[str] = ()) -> Head:
     """Read the head of a file. For JSON lines, the first lines tell the columns.
+
+    Of ``needs``, each column that any line has is among them, even if it first appears late.
 
     Raises:
         SchemaError: if the file cannot be read, or has a format from a newer curate.
     """
     with _named(shard):
-        schema, groups = _reader(shard).head(shard)
+        schema, groups = _reader(shard).head(shard, needs) if has_lines(shard) else _reader(shard).head(shard)
         repeated = frozenset(name for name, count in Counter(schema.names).items() if count > 1)
         return Head(dict(zip(schema.names, schema.types, strict=True)), groups, repeated)
 
@@ -59,10 +62,15 @@ def read(
     Raises:
         SchemaError: for text that is not UTF-8, a value larger than ``document_bytes``, or a damaged file.
     """
-    request = Request(shard, names, rows, start, document_bytes)
+    yield from rows_of(Request(shard, names, rows, start, document_bytes))
+
+
+def rows_of(request: Request) -> Iterator[pa.RecordBatch]:
+    """Yield the rows of a request; files of lines add the column ``ROW``. For the errors see `read`."""
+    shard = request.shard
     with _named(shard):
         # Values are checked here, for all kinds of files alike.
-        position = start
+        position = request.start
         for batch in _reader(shard).read(request):
             _check_values(batch, request, position)
             yield batch
@@ -96,7 +104,9 @@ def _reader(shard: Shard) -> ModuleType:
     kind = ending(shard.path.name)
     if kind == ".parquet":
         return parquet_rows
-    return ipc_rows if kind in (".arrow", ".arrows", ".feather") else json_rows
+    if kind in (".arrow", ".arrows", ".feather"):
+        return ipc_rows
+    return csv_rows if kind in CSV_ENDINGS else json_rows
 
 
 def _check_values(batch: pa.RecordBatch, request: Request, position: int) -> None:

@@ -1,10 +1,11 @@
 """How the input files of a job are read, and the sizes that bound its memory."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from curate.errors import SchemaError
+from curate.tables.formats.bad_lines import BadLines
 from curate.tables.shards import Shard
 
 BATCH_ROWS = 4096  # at most in a batch
@@ -54,17 +55,26 @@ def bomb(path: Path, what: str, packed: float, unpacked: float) -> SchemaError:
     )
 
 
+# The name of a column of whole numbers that readers of lines add: the number of each row in its file, from 0. It is no
+# position among the rows, since lines may be blank or bad. No column of a user has such a name.
+ROW = "\0row"
+
+
 @dataclass(frozen=True)
 class Reading:
     """How a job reads rows: the column of texts, rows in a batch, and the largest text in bytes.
 
-    ``dtype`` is the type of vectors in fixed-size binary, float32 or float16; empty: what the file records.
+    ``dtype`` is the type of vectors in fixed-size binary, float32 or float16; empty: what the file records. A line of
+    JSON or CSV is bad if its value is wrong in a column that is read, or in one of ``judged``. ``bad_lines`` says what
+    becomes of bad lines; None: the first one is an error.
     """
 
     text_column: str = "text"
     batch_rows: int = BATCH_ROWS
     document_bytes: int = DOCUMENT_BYTES
     dtype: str = ""
+    judged: tuple[str, ...] = ()
+    bad_lines: BadLines | None = field(default=None, compare=False)
 
     def column(self, name: str) -> str:
         """Return the name of a column in the file. In batches, the column of texts is called ``text``."""
@@ -75,7 +85,8 @@ class Reading:
 class Request:
     """Rows of one file to read.
 
-    ``columns`` None means all. Rows are read from row ``start`` on, at most ``rows`` at a time.
+    ``columns`` None means all. Rows are read from row ``start`` on, at most ``rows`` at a time. For ``judged`` and
+    ``bad_lines`` see `Reading`.
     """
 
     shard: Shard
@@ -83,3 +94,17 @@ class Request:
     rows: int
     start: int = 0
     document_bytes: int = DOCUMENT_BYTES
+    judged: Sequence[str] = ()
+    bad_lines: BadLines | None = None
+    text_column: str = "text"
+
+    @property
+    def skipped(self) -> frozenset[int]:
+        """The numbers of lines that are skipped unread."""
+        return (None if self.bad_lines is None else self.bad_lines.skipped) or frozenset()
+
+    @property
+    def line_bytes(self) -> int:
+        """The longest line in bytes."""
+        # A line may be longer than its text: `\u00e9` takes six bytes for the two of é, and other columns come too.
+        return 2 * self.document_bytes

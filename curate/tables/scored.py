@@ -14,8 +14,9 @@ from curate.pool.pool import Pool
 from curate.storage import artifacts, completion, files, job_record, manifest, s3
 from curate.storage.completion import LeftOut, Unfinished
 from curate.storage.job_record import JobRecord
-from curate.tables import batches, scored_rows
+from curate.tables import batches, line_losses, scored_rows
 from curate.tables.batches import Reading, Shard
+from curate.tables.reading import DOCUMENT_BYTES
 from curate.tables.scored_rows import SCORE_STEP
 
 SCORES = ".scores.parquet"
@@ -120,6 +121,14 @@ def job(scores: Path) -> dict[str, object]:
     return artifacts.load(path, "score_job")
 
 
+def reading(scores: Path) -> Reading:
+    """Return how the job that made a score folder read its inputs."""
+    record = job(scores)
+    # Records of older versions do not have the size.
+    document_bytes = cast(int, record.get("document_bytes", DOCUMENT_BYTES))
+    return Reading(text_column=str(record["text_column"]), document_bytes=document_bytes)
+
+
 def inputs(scores: Path) -> tuple[Shard, ...]:
     """Return the input files that a score folder was made from, as they are now, scored or not."""
     # Files whose names cannot be used were set aside, and have no scores.
@@ -142,7 +151,7 @@ def with_inputs(
     if moved := next((shard for shard in shards if shard.relative not in by_name), None):
         raise SchemaError(f"{moved.path} has no input {moved.relative} any more. Move it back, or {remedy}")
     pairs = [(shard, by_name[shard.relative]) for shard in shards]
-    scored_rows.check(scores, [data for _, data in pairs])
+    scored_rows.check(scores, [data for _, data in pairs], reading(scores))
     return pairs
 
 
@@ -156,7 +165,7 @@ def check_inputs(scores: Path) -> None:
         data = inputs(scores)
     except SchemaError:
         return  # all inputs are gone: who reads them later says so
-    scored_rows.check(scores, data)
+    scored_rows.check(scores, data, reading(scores))
 
 
 def decisions_path(kept: Path) -> Path:
@@ -277,9 +286,8 @@ def pool_batches(pool: Pool, needs: Sequence[str]) -> Iterator[pl.DataFrame]:
     scores = Path(pool.scores)
     if pool.kept:
         check_decisions(scores, Path(pool.kept))
-    reading = Reading(text_column=str(job(scores)["text_column"]))
     for shard, source in with_inputs(scores, batches.inputs(pool.where).shards):
-        data = batches.batches(source, needs, reading=reading)
+        data = batches.batches(source, needs, reading=line_losses.aligned(reading(scores), scores, source))
         marks = kept_batches(shard, Path(pool.kept) if pool.kept else None, pool_columns([pool]))
         for batch, (mark, verdict) in zip(data, marks, strict=True):
             yield batch.filter(verdict.to_numpy() & members(pool, mark))

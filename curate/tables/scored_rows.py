@@ -12,51 +12,54 @@ from pathlib import Path
 from curate.errors import SchemaError
 from curate.storage import files, manifest
 from curate.storage.manifest import ManifestEntry
-from curate.tables import column_types, readers, row_hash
-from curate.tables.reading import BATCH_ROWS
+from curate.tables import batches, column_types, line_losses, readers, row_hash
+from curate.tables.reading import Reading
 from curate.tables.row_hash import PREFIX
-from curate.tables.shards import Shard
+from curate.tables.shards import Shard, has_lines
 
 SCORE_STEP = "score"  # the name of the job `score` in its records
 IDENTITY = ("id", "source", "tokens")  # columns that are read wherever a file has them
-# No text is refused here for its length: the file was scored with the limit that its user chose.
-NO_LIMIT = 1 << 40
 
 
-def row_blocks(shard: Shard, columns: Sequence[str]) -> list[str] | None:
+def row_blocks(shard: Shard, columns: Sequence[str], reading: Reading) -> list[str] | None:
     """Return the digests of the blocks of rows of a file, in these columns.
 
-    The result is None if the file lacks one of the columns, or has an identity column that is not among them.
+    ``reading`` says how the file was read when it was scored. The result is None if the file lacks one of the columns,
+    or has an identity column that is not among them.
     """
-    present = readers.head(shard).columns
-    # Lines of JSON tell their columns only as they come.
-    if present and readers.head(shard).groups is not None and not set(columns) <= set(present):
-        return None
-    if set(IDENTITY) & set(present) - set(columns):
-        return None
-    names = [name for name in present if name in columns] if present else list(columns)
-    stream = readers.read(shard, names, BATCH_ROWS, document_bytes=NO_LIMIT)
+    names: Sequence[str] = columns
+    # Lines tell their columns only as they come. Those that they do not have are null.
+    if not has_lines(shard):
+        present = readers.head(shard).columns
+        if not set(columns) <= set(present) or set(IDENTITY) & set(present) - set(columns):
+            return None
+        names = [name for name in present if name in columns]
+    stream = readers.rows_of(batches.request(shard, names, reading))
     # The types of batches are hashed, so that a file with the same rows in other types counts as the same.
-    return row_hash.hashed(column_types.converted(stream, shard.path))
+    return row_hash.hashed(column_types.converted(stream, shard.path, reading.text_column))
 
 
-def row_digest(shard: Shard, columns: Sequence[str]) -> str:
+def row_digest(shard: Shard, columns: Sequence[str], reading: Reading) -> str:
     """Return the hash of the rows of a file in these columns; empty if it does not have them, as for `row_blocks`."""
-    blocks = row_blocks(shard, columns)
+    blocks = row_blocks(shard, columns, reading)
     return "" if blocks is None else row_hash.combined(blocks)
 
 
-def same_rows(entry: ManifestEntry, source: Path) -> bool:
-    """Return whether the input ``source`` has the rows that the entry of a finished shard records. The file is read."""
+def same_rows(entry: ManifestEntry, source: Path, scores: Path, reading: Reading) -> bool:
+    """Return whether the input ``source`` has the rows that the entry of a finished shard records. The file is read.
+
+    ``scores`` is the folder of the entry, and ``reading`` says how its job read the inputs.
+    """
     if not entry.input.startswith(PREFIX):
         return manifest.same_bytes(entry, source)
+    shard = Shard(source, entry.shard)
     try:
-        return row_digest(Shard(source, entry.shard), entry.columns) == entry.input
+        return row_digest(shard, entry.columns, line_losses.aligned(reading, scores, shard)) == entry.input
     except SchemaError:
         return False  # a file that cannot be read any more has not the same rows
 
 
-def check(scores: Path, inputs: Sequence[Shard]) -> None:
+def check(scores: Path, inputs: Sequence[Shard], reading: Reading) -> None:
     """Check that the inputs of a score folder have the rows that were scored.
 
     An input that is not recorded, or is gone, is not looked at.
@@ -71,7 +74,7 @@ def check(scores: Path, inputs: Sequence[Shard]) -> None:
         path = manifest.entry_path(scores, SCORE_STEP, shard.relative)
         if not files.exists(path):
             return False
-        return not _is_scored(path, files.stamp(path), shard, files.stamp(shard.path))
+        return not _is_scored(path, files.stamp(path), shard, files.stamp(shard.path), scores, reading)
 
     verdicts = files.each(is_changed, inputs, scores)
     if changed := [shard for shard, verdict in zip(inputs, verdicts, strict=True) if verdict]:
@@ -86,8 +89,8 @@ def check(scores: Path, inputs: Sequence[Shard]) -> None:
 # A job that reads pools asks for the same files once for each pool. The stamps are arguments, so that an answer is used
 # again only as long as neither file changed.
 @lru_cache(maxsize=1 << 16)
-def _is_scored(path: Path, _entry_stamp: str, shard: Shard, _input_stamp: str) -> bool:
+def _is_scored(path: Path, _entry_stamp: str, shard: Shard, _input_stamp: str, scores: Path, reading: Reading) -> bool:
     entry = manifest.read_entry(path)
     if entry is None or manifest.is_stamped(entry, shard.path, path=path):
         return True
-    return same_rows(entry, shard.path)
+    return same_rows(entry, shard.path, scores, reading)

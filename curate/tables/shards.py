@@ -12,7 +12,10 @@ from curate.storage import completion, files, s3
 from curate.storage.files import Listing
 from curate.tables import saved_datasets
 
-FORMATS = (".parquet", ".jsonl", ".jsonl.gz", ".jsonl.zst", ".arrow", ".arrows", ".feather")
+PACKINGS = ("", ".gz", ".zst")  # of files of text
+JSON_ENDINGS = tuple(ending + packing for ending in (".jsonl", ".ndjson", ".json") for packing in PACKINGS)
+CSV_ENDINGS = tuple(ending + packing for ending in (".csv", ".tsv") for packing in PACKINGS)
+FORMATS = (".parquet", *JSON_ENDINGS, *CSV_ENDINGS, ".arrow", ".arrows", ".feather")
 LONGEST_FIRST = tuple(sorted(FORMATS, key=len, reverse=True))  # so that .jsonl.gz is not taken for .gz
 # Outputs add endings such as `.scores.parquet`, and file systems allow 255 bytes in a name.
 LONGEST_NAME = 230
@@ -72,6 +75,11 @@ def ending(name: str) -> str:
 def stem_of(name: str) -> str:
     """Return a name without the ending that says its kind."""
     return name[: len(name) - len(ending(name))]
+
+
+def has_lines(shard: Shard) -> bool:
+    """Return whether a file is text, in which a single line can be damaged: JSON, CSV or TSV."""
+    return ending(shard.path.name) in (*JSON_ENDINGS, *CSV_ENDINGS)
 
 
 def shards(data: Sequence[str]) -> tuple[Shard, ...]:

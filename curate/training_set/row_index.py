@@ -15,8 +15,8 @@ import pyarrow.parquet as pq
 
 from curate.errors import SchemaError
 from curate.pool.pool import Pool
-from curate.tables import batches, file_format, readers, scored
-from curate.tables.batches import Shard
+from curate.tables import batches, file_format, line_losses, readers, scored
+from curate.tables.batches import Reading, Shard
 from curate.tables.scored import DECISIONS
 
 WITHOUT_TEXT = "without_text"  # the field of the metadata that counts rows whose text is null
@@ -31,7 +31,7 @@ class DataFile:
     data: Shard
     scores: Shard | None
     kept: Path | None
-    text_column: str
+    reading: Reading
     pools: tuple[tuple[int, Pool], ...]
 
     @property
@@ -66,10 +66,12 @@ def data_files(pools: Sequence[Pool], *, partial: bool = False) -> tuple[DataFil
     result: list[DataFile] = []
     for members in same_data.values():
         _, pool = members[0]
-        pairs, text_column = _files(pool, partial)
+        pairs, reading = _files(pool, partial)
         kept = Path(pool.kept) if pool.scores and pool.kept else None
         for data, scores in pairs:
-            result.append(DataFile(len(result), data, scores, kept, text_column, tuple(members)))
+            if pool.scores:
+                reading = line_losses.aligned(reading, Path(pool.scores), data)
+            result.append(DataFile(len(result), data, scores, kept, reading, tuple(members)))
             if missing := [path for path in result[-1].files if not path.is_file()]:
                 raise SchemaError(
                     f"no such file: {missing[0]}, which pool {pool.name!r} needs. Make it with `curate prune`"
@@ -77,17 +79,16 @@ def data_files(pools: Sequence[Pool], *, partial: bool = False) -> tuple[DataFil
     return tuple(result)
 
 
-def _files(pool: Pool, partial: bool) -> tuple[list[tuple[Shard, Shard | None]], str]:
-    """Return the data files of a pool with their score files, and the name of the text column."""
+def _files(pool: Pool, partial: bool) -> tuple[list[tuple[Shard, Shard | None]], Reading]:
+    """Return the data files of a pool with their score files, and how they are read."""
     if not pool.where:
         raise SchemaError(f"pool {pool.name!r} names no files. List them in its `where` in pools.json")
     if pool.scores is None:
-        return [(shard, None) for shard in batches.shards(pool.where)], "text"
+        return [(shard, None) for shard in batches.shards(pool.where)], Reading()
     if pool.kept:
         scored.check_decisions(Path(pool.scores), Path(pool.kept))
     pairs = scored.with_inputs(Path(pool.scores), batches.inputs(pool.where).shards, partial=partial)
-    text_column = str(scored.job(Path(pool.scores))["text_column"])
-    return [(data, shard) for shard, data in pairs], text_column
+    return [(data, shard) for shard, data in pairs], scored.reading(Path(pool.scores))
 
 
 def index_path(folder: Path, number: int) -> Path:
@@ -141,16 +142,15 @@ def _marks(file: DataFile) -> Iterator[tuple[pl.DataFrame, pl.Series]]:
     if file.scores is not None:
         yield from scored.kept_batches(file.scores, file.kept, needs)
         return
-    for batch in batches.batches(file.data, needs):
+    for batch in batches.batches(file.data, needs, reading=file.reading):
         yield batch, pl.repeat(True, batch.height, eager=True)
 
 
 def _marked(file: DataFile) -> Iterator[tuple[pl.DataFrame, pl.Series, np.ndarray | None]]:
     """Yield the batches of `_marks`, each with a mask (n,) of the rows that have a text; None where all have one."""
-    if not readers.may_hold_null(file.data, file.text_column):
+    if not readers.may_hold_null(file.data, file.reading.text_column):
         yield from ((batch, verdict, None) for batch, verdict in _marks(file))
         return
-    reading = batches.Reading(text_column=file.text_column)
-    texts = batches.batches(file.data, ("text",), reading=reading, identity=())
+    texts = batches.batches(file.data, ("text",), reading=file.reading, identity=())
     for (batch, verdict), rows in zip(_marks(file), texts, strict=True):
         yield batch, verdict, rows["text"].is_not_null().to_numpy()

@@ -143,8 +143,7 @@ def _copies(task: ScatterTask) -> Iterator[pl.DataFrame]:
     if not pools:
         return
     start = 0
-    reading = tables.Reading(text_column=task.file.text_column)
-    for batch in tables.batches(task.file.data, ("text",), reading=reading):
+    for batch in tables.batches(task.file.data, ("text",), reading=task.file.reading):
         # A file of which every text is null has no text type of its own.
         frame = batch.with_columns(pl.col("text").cast(pl.String))
         # The index lists rows in the order of the file, so those of this batch are one stretch.

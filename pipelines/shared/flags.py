@@ -25,6 +25,12 @@ TakeOver = Annotated[
         "folder is taken over when that job has shown no sign of life for 20 seconds.",
     ),
 ]
+MaxBad = Annotated[
+    float,
+    typer.Option(
+        min=0, max=1, help="Largest share of the lines of JSON and CSV files that may be set aside as unreadable."
+    ),
+]
 Workers = Annotated[int, typer.Option(min=1, help="Number of processes on this machine.")]
 Out = Annotated[Path, typer.Option("--out", help="File to write.")]
 OutFolder = Annotated[Path, typer.Option("--out", help="Folder to write.")]

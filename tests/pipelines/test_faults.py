@@ -29,6 +29,16 @@ MB = 1 << 20
 ROOT = Path(__file__).parents[2]
 
 
+def packed_text(frame, suffix):
+    """The rows as JSON lines, CSV or TSV, packed as the ending says."""
+    kind, _, packing = suffix[1:].partition(".")
+    if kind in ("csv", "tsv"):
+        body = frame.write_csv(separator="," if kind == "csv" else "\t").encode()
+    else:
+        body = frame.write_ndjson().encode()
+    return {"": bytes, "gz": gzip.compress, "zst": lambda x: pa.compress(x, codec="zstd", asbytes=True)}[packing](body)
+
+
 def flip(path, start=0.3, stop=0.5):
     raw = bytearray(path.read_bytes())
     a, b = int(len(raw) * start), int(len(raw) * stop)
@@ -144,12 +154,10 @@ def test_a_document_larger_than_allowed_is_refused_before_it_fills_memory(tmp_pa
     path = tmp_path / f"x{suffix}"
     if suffix == ".parquet":
         frame.write_parquet(path)
-    elif suffix.startswith(".jsonl"):
-        lines = frame.write_ndjson().encode()
-        pack = {".jsonl.gz": gzip.compress, ".jsonl.zst": lambda x: pa.compress(x, codec="zstd", asbytes=True)}
-        path.write_bytes(pack.get(suffix, bytes)(lines))
-    else:
+    elif suffix in (".arrow", ".feather"):
         frame.write_ipc(path)
+    else:
+        path.write_bytes(packed_text(frame, suffix))
     shard = Shard(path, path.name)
     with pytest.raises(SchemaError, match=r"--max-document-mb"):
         list(batches(shard, ("text",), reading=Reading(document_bytes=MB)))
@@ -309,11 +317,10 @@ def test_a_long_file_continues_inside_to_the_same_bytes(tmp_path, small_parts, m
     frame = documents(1000)
     if suffix == ".parquet":
         frame.write_parquet(data / "x.parquet", row_group_size=130)
-    elif suffix.startswith(".jsonl"):
-        pack = {".jsonl.gz": gzip.compress, ".jsonl.zst": lambda x: pa.compress(x, codec="zstd", asbytes=True)}
-        (data / f"x{suffix}").write_bytes(pack.get(suffix, bytes)(frame.write_ndjson().encode()))
-    else:
+    elif suffix in (".arrow", ".feather"):
         frame.write_ipc(data / f"x{suffix}", record_batch_size=130, compression="uncompressed")
+    else:
+        (data / f"x{suffix}").write_bytes(packed_text(frame, suffix))
     asked = dict(scorers=("length", "compression"), batch_rows=32)
     score.score([str(data)], out=calm, **asked)
     whole, seen = worker.apply, []
