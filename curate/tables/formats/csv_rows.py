@@ -9,7 +9,7 @@ import io
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import msgspec
 import pyarrow as pa
@@ -31,7 +31,8 @@ def head(shard: Shard, needs: Sequence[str] = ()) -> tuple[pa.Schema, tuple[()] 
     request = Request(shard, None, 1)
     with _opened(request) as table:
         first = next(table.rows(), None)
-        columns = _columns(request, table.header, table.header)
+        # As a job reads them: vectors and probabilities as lists, and the rest as text.
+        columns = _columns(replace(request, columns=table.header), table.header, table.header)
     fields = [(name, kind.arrow) for name, kind in zip(columns.names, columns.kinds, strict=True)]
     return pa.schema(fields), () if first is None else None
 
