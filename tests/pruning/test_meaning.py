@@ -10,6 +10,7 @@ import pytest
 from conftest import documents, one_line
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from score_folders import JOB
 
 from curate.pruning import prune
 from curate.scoring import parts, score
@@ -19,7 +20,7 @@ from curate.tables import batches
 def write_scores(folder: Path, columns: dict[str, object], fields: dict[str, object] | None = None) -> Path:
     """A score folder of one file with these columns, and these JSON fields in its metadata."""
     (folder / "_curate").mkdir(parents=True)
-    (folder / "_curate" / "score.json").write_text('{"data": ["d"]}')
+    (folder / "_curate" / "score.json").write_text(json.dumps(JOB))
     n = len(next(iter(columns.values())))
     frame = pl.DataFrame({"id": [f"r{i}" for i in range(n)], "source": ["a"] * n, "tokens": range(1, n + 1), **columns})
     path = folder / "0.parquet.scores.parquet"

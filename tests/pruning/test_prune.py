@@ -13,6 +13,7 @@ from conftest import tree
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from prune_in_memory import Scores, decide
+from score_folders import JOB
 
 from curate.errors import CurateError, SchemaError
 from curate.pruning import balance, make_pools, prune, rules, score_bins
@@ -194,7 +195,7 @@ def folder_of(tmp_path, values, groups, cuts, more=None, meaning="hardness"):
         path, record = out / f"{i:03d}.parquet.scores.parquet", {"meanings": {"score.x": meaning}}
         batches.write(path, [frame[a:b]], schema=frame.schema, fields=record)
     (out / "_curate").mkdir()
-    (out / "_curate" / "score.json").write_text(json.dumps({"data": ["d"], "text_column": "text"}))
+    (out / "_curate" / "score.json").write_text(json.dumps(JOB))
     return out, frame
 
 

@@ -1,10 +1,13 @@
 """Rules beyond an order: what auto decides, that a draw is one, that sums do not depend on order."""
 
+import json
+
 import numpy as np
 import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from score_folders import JOB
 
 from curate.pruning import auto_rule, exact_sums, prune
 from curate.scoring import score
@@ -79,7 +82,7 @@ def test_auto_estimates_the_dimension_of_the_only_vectors(tmp_path, rows, width,
         }
     ).with_columns(pl.Series("emb.x", x, dtype=pl.Array(pl.Float32, 16)))
     (tmp_path / "s" / "_curate").mkdir(parents=True)
-    (tmp_path / "s" / "_curate" / "score.json").write_text('{"data": ["d"]}')
+    (tmp_path / "s" / "_curate" / "score.json").write_text(json.dumps(JOB))
     batches.write(tmp_path / "s" / "0.parquet.scores.parquet", [frame], fields={"meanings": {"score.x": "hardness"}})
     pruned = prune.prune(tmp_path / "s", tmp_path / "k", by="score.x", keep=0.1, rule="auto")
     assert pruned.rule.name == rule
@@ -95,7 +98,7 @@ def test_a_draw_favours_high_scores_by_its_temperature(tmp_path):
         {"id": [f"r{i}" for i in range(n)], "source": ["a"] * n, "tokens": [1] * n, "score.x": [0.0, 1.0] * (n // 2)}
     )
     (tmp_path / "s" / "_curate").mkdir(parents=True)
-    (tmp_path / "s" / "_curate" / "score.json").write_text('{"data": ["d"]}')
+    (tmp_path / "s" / "_curate" / "score.json").write_text(json.dumps(JOB))
     batches.write(tmp_path / "s" / "0.parquet.scores.parquet", [frame])
     high = frame.filter(pl.col("score.x") == 1)["id"]
     for temperature, share in (("2", np.e / (1 + np.e)), ("inf", 0.5), ("-2", 1 / (1 + np.e)), ("raw:2", 0.6225)):
@@ -120,7 +123,7 @@ def test_the_draw_does_not_depend_on_the_order_of_rows(tmp_path):
     draws = []
     for name, rows in (("one", frame), ("two", frame.reverse())):
         (tmp_path / name / "_curate").mkdir(parents=True)
-        (tmp_path / name / "_curate" / "score.json").write_text('{"data": ["d"]}')
+        (tmp_path / name / "_curate" / "score.json").write_text(json.dumps(JOB))
         batches.write(tmp_path / name / "0.parquet.scores.parquet", [rows[:200], rows[200:]])
         prune.prune(tmp_path / name, tmp_path / name / "k", by="score.x", keep=0.3, rule="sample", temperature="1")
         draws.append(kept(tmp_path / name / "k"))
