@@ -249,8 +249,9 @@ def _default(name: str, schema: Mapping[str, pl.DataType], shard: Shard, row: pl
 def _frame(batch: pa.RecordBatch, where: Path, dtypes: Mapping[str, str]) -> pl.DataFrame:
     names = batch.schema.names
     plain = [name for name in names if not name.startswith(vectors.PREFIX)]
-    # polars panics on metadata that is not UTF-8, which files of other programs may have.
-    frame = pl.DataFrame(pl.from_arrow(batch.select(plain).replace_schema_metadata(None))) if plain else pl.DataFrame()
+    # Polars panics on metadata that is not UTF-8, of the table or of a column. A table of the arrays alone has none.
+    arrays = pa.RecordBatch.from_arrays([batch.column(name) for name in plain], names=plain)
+    frame = pl.DataFrame(pl.from_arrow(arrays)) if plain else pl.DataFrame()
     embeddings = [
         vectors.from_arrow(name, batch.column(name), where, dtypes.get(name, vectors.DTYPES[0]))
         for name in names
