@@ -83,6 +83,8 @@ def require(shard: Shard, needs: Sequence[str], shard_head: Head | None = None) 
             hint = "Score with the scorer that makes it, before any scorer that reads it, or name another column"
         elif (score := f"score.{missing[0]}") in present:
             hint = f"Did you mean {score}?"
+        elif any(name.startswith(SCORER_PREFIXES) for name in present):
+            hint = "Name one of these"
         elif outer := next((name for name, kind in present.items() if missing[0] in inner_names(kind)), None):
             hint = f"{outer} has a field {missing[0]}: write that as a column of its own"
         names = first_few(present, near=missing[0]) if present else "no columns"
