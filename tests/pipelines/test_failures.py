@@ -99,6 +99,7 @@ def test_what_the_user_can_change_is_one_line_and_exit_1(error, message):
     [
         OSError(errno.EMFILE, "Too many open files", "a.parquet"),
         pl.exceptions.ComputeError("Too many open files (os error 24)"),
+        pl.exceptions.PanicException("called `unwrap()` on an `Err` value: Os { code: 24, kind: TooManyOpenFiles }"),
         OSError(errno.ENFILE, "Too many open files in system", "a.parquet"),
     ],
 )
