@@ -5,6 +5,8 @@ line break that looks like a further row, or a mark that turns the direction of 
 to people calls `escaped`; files for machines keep the name as it is.
 """
 
+import os
+
 
 def escaped(text: str) -> str:
     r"""Return a text on one line, in which every character that has no visible shape is written as an escape.
@@ -27,3 +29,17 @@ def shortened(text: str, characters: int = 120) -> str:
     """Return the first line of a text, cut to at most so many characters and escaped."""
     first = escaped(text.strip().split("\n")[0].strip())
     return first if len(first) <= characters else f"{first[: characters - 3]}..."
+
+
+def printable(name: str) -> str:
+    """Return a name on disk as text that can be printed and stored: bytes that are not UTF-8 as ``\\xff``."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
+def is_text(name: str) -> bool:
+    """Return whether a name on disk is UTF-8. Python reads other bytes as surrogates, which no table can hold."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -32,15 +32,22 @@ class CorpusCrossing:
     """The compute in FLOPs from which the corpus ``better`` has a lower loss than ``worse``.
 
     The two cross in a ``share`` of all bootstrap draws. ``low`` and ``high`` are the 5 % and 95 % quantiles of the
-    compute in these draws.
+    compute in these draws, and None where the two cross in no draw.
     """
 
     worse: str
     better: str
     flops: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
     share: float
+
+    def __str__(self) -> str:
+        """Return the crossing in words."""
+        draws = "in none of the draws"
+        if self.low is not None and self.high is not None:
+            draws = f"{self.low:.2g} to {self.high:.2g} in the {self.share:.0%} of draws that cross"
+        return f"{self.better} overtakes {self.worse} at {self.flops:.2g} FLOPs ({draws})"
 
 
 def fit_each(runs: Runs, by: str, spec: str, evaluation: str, *, options: FitOptions = DEFAULTS) -> dict[str, Fit]:
@@ -120,10 +127,11 @@ def crossings(
                 continue
             of_draws = [_first_crossing(row, flops) for row in draws[a] - draws[b]]
             crossed = [x for x in of_draws if x is not None]
-            lower, upper = np.quantile(crossed, [0.05, 0.95]) if crossed else (np.nan, np.nan)
+            # JSON has no NaN: what no draw tells is null.
+            lower, upper = np.quantile(crossed, [0.05, 0.95]).tolist() if crossed else (None, None)
             worse, better = (a, b) if float(losses[a][0]) < float(losses[b][0]) else (b, a)
             share = len(crossed) / len(of_draws)
-            result.append(CorpusCrossing(worse, better, crossing, float(lower), float(upper), share))
+            result.append(CorpusCrossing(worse, better, crossing, lower, upper, share))
     return result
 
 
@@ -157,9 +165,4 @@ def advice(
         if i == len(best) or best[i] != best[start]:
             stretches.append(f"{best[start]} from {flops[start]:.2g} to {flops[i - 1]:.2g} FLOPs")
             start = i
-    overtakes = [
-        f"{c.better} overtakes {c.worse} at {c.flops:.2g} FLOPs ({c.low:.2g} to {c.high:.2g} in the {c.share:.0%} of "
-        "draws that cross)"
-        for c in crossed
-    ]
-    return "\n".join(["take " + "; ".join(stretches), *overtakes])
+    return "\n".join(["take " + "; ".join(stretches), *map(str, crossed)])

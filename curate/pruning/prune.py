@@ -169,7 +169,6 @@ def _shortfall(total: Mapping[str, int], keep: float) -> list[str]:
     ]
 
 
-@lock.one_job("prune")
 def prune(
     scores: Folder,
     out: str | Path,
@@ -245,26 +244,28 @@ def prune(
     scored.check_inputs(scores)
     _check_out(scores, shards, out)
     left_out = scored.left_out(scores)
-    pruned = _decide_all(scores, shards, out, options, max_source_removal, partial, progress)
-    pruned = replace(pruned, left_out=left_out)
-    if by == DUPLICATES and verify:
-        pruned = replace(
-            pruned, verified=duplicate_check.sampled(scores, out, by, count=verify, seed=seed, partial=partial)
-        )
-    if materialize:
-        kept_rows.write_kept(scores, out, out / ROWS, shard_rows=shard_rows, progress=progress, partial=partial)
-        # What was written is right only if the inputs stayed the same while they were read.
-        scored.check_inputs(scores)
-    # Last: where there is a pools.json, all that it stands for is in place.
-    if pruned.pools is not None:
-        pruned.pools.save(out / POOLS)
-    completion.end(out, scored.PRUNE_STEP)
+    # The lock is a file in the output folder, so it comes after all that may refuse that folder.
+    with lock.held(out, "prune", take_over=take_over, progress=progress):
+        pruned = _decide_all(scores, shards, out, options, max_source_removal, partial, progress)
+        pruned = replace(pruned, left_out=left_out)
+        if by == DUPLICATES and verify:
+            pruned = replace(
+                pruned, verified=duplicate_check.sampled(scores, out, by, count=verify, seed=seed, partial=partial)
+            )
+        if materialize:
+            kept_rows.write_kept(scores, out, out / ROWS, shard_rows=shard_rows, progress=progress, partial=partial)
+            # What was written is right only if the inputs stayed the same while they were read.
+            scored.check_inputs(scores)
+        # Last: where there is a pools.json, all that it stands for is in place.
+        if pruned.pools is not None:
+            pruned.pools.save(out / POOLS)
+        completion.end(out, scored.PRUNE_STEP)
     return pruned
 
 
 def _check_out(scores: Path, shards: tuple[Shard, ...], out: Path) -> None:
     """Refuse an output folder that would mix decisions with scores, or kept rows with the data that was scored."""
-    out_folder.check_place(out)
+    lock.check_place(out)
     if out.resolve() == scores.resolve():
         raise SchemaError(f"--out {out} is the folder of the scores. Give another folder for the decisions")
     data = cast(list[str], scored.job(scores)["data"]) if files.exists(scored.record_path(scores)) else []

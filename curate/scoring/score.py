@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
 from curate.engines import Engine
 from curate.engines.local import Local
@@ -23,12 +23,11 @@ from curate.tables.line_losses import MAX_BAD
 from curate.tables.reading import BATCH_ROWS, DOCUMENT_BYTES, Reading
 from curate.tables.scored import SCORES
 from curate.tables.scored_rows import SCORE_STEP
-from curate.tables.shards import Shard, has_lines
+from curate.tables.shards import Inputs, Shard, has_lines
 
 Data = frames.Table | Sequence[str | Path]
 
 
-@lock.one_job("score")
 def score(
     data: Data,
     scorers: str | Sequence[str],
@@ -83,15 +82,31 @@ def score(
         raise SchemaError(f"--max-bad {max_bad:g} must be a share of the lines from 0 to 1, such as {MAX_BAD:g}")
     # Mistyped scorers and options are reported before any file is read.
     specs.check_columns_added(names)
-    out_folder.check_place(out)
-    paths = _paths(data, out, restart=restart)
-    listed = batches.inputs(paths)
-    if listed.unusable and on_error == "fail":
-        raise SchemaError(next(iter(listed.unusable.values())))
-    shards = listed.shards
-    out_folder.check(out, paths, [shard.relative + SCORES for shard in shards])
+    lock.check_place(out)
     reading = Reading(text_column, batch_rows, document_bytes, dtype)
-    job = ScoringJob(shards, inferred(names, shards), out, reading, on_error == "quarantine")
+    # The lock is a file in the output folder. Where that folder is an input, nothing may be written there.
+    paths = _paths(data)
+    listed = _inputs(paths, out, on_error) if paths else None
+    with lock.held(out, "score", take_over=take_over, progress=progress):
+        if listed is None:
+            paths = [str(table_input.store(cast(frames.Table, data), out, restart=restart))]
+            listed = _inputs(paths, out, on_error)
+        job = ScoringJob(listed.shards, inferred(names, listed.shards), out, reading, on_error == "quarantine")
+        return _score(job, paths, listed, engine, max_bad, restart=restart, progress=progress)
+
+
+def _score(
+    job: ScoringJob,
+    paths: Sequence[str],
+    listed: Inputs,
+    engine: Engine,
+    max_bad: float,
+    *,
+    restart: bool,
+    progress: Progress,
+) -> Scored:
+    """Score what is not scored yet, in a folder that this job holds."""
+    out, shards = job.out, job.shards
     heads = _inspect(job)
     job = _judging(job, heads)
     todo = _begin(job, restart=restart)
@@ -129,15 +144,24 @@ def _rows_of(out: Path) -> Callable[[Shard], int]:
     return rows
 
 
-def _paths(data: Data, out: Path, *, restart: bool) -> list[str]:
-    """Return the paths to read. A table in memory is first written to a file."""
+def _paths(data: Data) -> list[str]:
+    """Return the paths to read; none for a table in memory."""
     if isinstance(data, str | Path):
         return [str(data)]
-    if isinstance(data, Sequence):
-        if not data:
-            raise SchemaError("no data: name one or more files, folders or globs")
-        return [str(item) for item in data]
-    return [str(table_input.store(data, out, restart=restart))]
+    if not isinstance(data, Sequence):
+        return []
+    if not data:
+        raise SchemaError("no data: name one or more files, folders or globs")
+    return [str(item) for item in data]
+
+
+def _inputs(paths: Sequence[str], out: Path, on_error: str) -> Inputs:
+    """List the files to read, and check that no output would be taken for one of them."""
+    listed = batches.inputs(paths)
+    if listed.unusable and on_error == "fail":
+        raise SchemaError(next(iter(listed.unusable.values())))
+    out_folder.check(out, paths, [shard.relative + SCORES for shard in listed.shards])
+    return listed
 
 
 def _inspect(job: ScoringJob) -> Preflight:

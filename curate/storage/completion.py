@@ -17,8 +17,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-from curate.errors import CurateError, Interrupted
-from curate.storage import files, s3
+from curate.errors import CurateError, Interrupted, SchemaError
+from curate.storage import files, s3, schema
 from curate.storage.files import write_text
 from curate.storage.manifest import FOLDER
 
@@ -144,7 +144,7 @@ def check_input(item: str) -> None:
     address = Path(item)
     magic = next((i for i, part in enumerate(address.parts) if set(part) & set("*?[")), len(address.parts))
     folder = Path(*address.parts[:magic])
-    if not s3.remote(folder) and folder.is_file():
+    if not s3.remote(folder) and folder.exists() and not folder.is_dir():
         folder = folder.parent
     for record in records(folder):
         require(folder, record.job)
@@ -162,12 +162,11 @@ def _write(folder: Path, record: Completion) -> None:
 
 
 def _load(source: Path) -> Completion:
+    remedy, name = "delete it, and run the job that wrote its folder again", s3.shown(source)
     try:
-        record = Completion(**json.loads(files.read_text(source)))
-    except (ValueError, TypeError) as error:
-        raise Interrupted(
-            f"{source} is damaged ({error}). Delete it, and run the job that wrote its folder again"
-        ) from None
+        record = schema.record(schema.load(source, remedy), Completion, name, remedy)
+    except SchemaError as error:
+        raise Interrupted(str(error)) from None
     if record.format > FORMAT:
         raise Interrupted(f"{source} has format {record.format}; this curate reads {FORMAT}. Install a newer curate")
     return record

@@ -23,7 +23,8 @@ WRITING: Mapping[int, str] = {
 }
 # The process, or the whole machine, has no file handle left. Any file may be the one that needs the next.
 TOO_MANY_FILES = (errno.EMFILE, errno.ENFILE)
-OS_ERROR = re.compile(r"\(os error (\d+)\)")  # as Polars, which raises errors without a number, ends its message
+# How Polars, whose errors have no number, names it: the end of a message, and the middle of that of a panic.
+OS_ERROR = re.compile(r"\(os error (\d+)\)|\bOs \{ code: (\d+)")
 MB = 1_000_000
 
 
@@ -31,7 +32,7 @@ def number(error: BaseException) -> int | None:
     """Return the number of a system error (``errno``), or None if the error is of another kind."""
     code = getattr(error, "errno", None)
     if code is None and (match := OS_ERROR.search(str(error))):
-        return int(match[1])
+        return int(match[1] or match[2])
     return code if isinstance(code, int) else None
 
 

@@ -12,7 +12,7 @@ from dataclasses import replace
 from errno import EACCES, EAGAIN, EINVAL, ENOENT, ENOLCK, ENOSYS, EOPNOTSUPP
 from pathlib import Path
 
-from curate.errors import CurateError, SchemaError
+from curate.errors import CurateError
 from curate.storage import lock_record
 from curate.storage.lock_record import NAME, RECORD_BYTES, Holder, Wait, busy, lost, read_holder, record
 from curate.storage.manifest import FOLDER
@@ -41,8 +41,6 @@ class FileClaim:
         Raises:
             FolderBusy: if another job holds it.
         """
-        if self.folder.exists() and not self.folder.is_dir():
-            raise SchemaError(f"--out {self.folder} is a file, and this job writes a folder. Give another --out")
         try:
             limit = time.monotonic() + RACE_SECONDS
             while not self._try(wait, take_over=take_over):

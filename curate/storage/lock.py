@@ -11,26 +11,23 @@ machine is taken over after its counter stood still for two intervals. Clocks ar
 In a store there are no locks; `curate.storage.store_lock` uses objects and the same counter.
 """
 
-import inspect
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from functools import wraps
 from pathlib import Path
-from typing import ParamSpec, Protocol, TypeVar, cast
+from typing import Protocol
 
-from curate.errors import CurateError
+from curate.errors import CurateError, SchemaError
 from curate.progress import Progress, silent
+from curate.shown import is_text, printable
 from curate.storage import atomic, file_lock, lock_record, s3, scratch, store_lock
 from curate.storage.file_lock import FileClaim
 from curate.storage.lock_record import FolderBusy, Holder, Wait, busy, this_process
+from curate.storage.manifest import FOLDER
 from curate.storage.store_lock import StoreClaim
 
-__all__ = ["FolderBusy", "Holder", "held", "held_folders", "one_job", "release_all", "running"]
-
-P = ParamSpec("P")
-R = TypeVar("R")
+__all__ = ["FolderBusy", "Holder", "check_place", "held", "held_folders", "release_all", "running"]
 
 
 class Claim(Protocol):
@@ -71,8 +68,10 @@ def held(folder: Path, job: str, *, take_over: bool = False, progress: Progress 
 
     Raises:
         FolderBusy: if another job holds the folder, in this process or another.
+        SchemaError: if no job can write there, see `check_place`.
         CurateError: if the lock cannot be written.
     """
+    check_place(folder)
     claim: Claim = StoreClaim(folder, this_process(job)) if s3.remote(folder) else FileClaim(folder, this_process(job))
     key = str(folder) if s3.remote(folder) else os.path.realpath(folder)
     with _mutex:
@@ -97,26 +96,27 @@ def held(folder: Path, job: str, *, take_over: bool = False, progress: Progress 
             _held.pop(key, None)
 
 
-def one_job(job: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Run a function while it holds the folder that its argument ``out`` names.
+def check_place(out: Path) -> None:
+    """Check that a path can be the output folder of a job.
 
-    Its arguments ``take_over`` and ``progress`` are those of `held`.
+    Raises:
+        SchemaError: if it is a file, has a name that is not UTF-8, or its folder of records is a link.
     """
-
-    def decorate(function: Callable[P, R]) -> Callable[P, R]:
-        signature = inspect.signature(function)
-
-        @wraps(function)
-        def locked(*args: P.args, **kwargs: P.kwargs) -> R:
-            bound = signature.bind(*args, **kwargs)
-            bound.apply_defaults()
-            out, take_over = Path(bound.arguments["out"]), cast(bool, bound.arguments["take_over"])
-            with held(out, job, take_over=take_over, progress=cast(Progress, bound.arguments["progress"])):
-                return function(*args, **kwargs)
-
-        return locked
-
-    return decorate
+    if not is_text(str(out)):
+        raise SchemaError(f"--out {printable(str(out))}: the name is not UTF-8. Give another folder")
+    if s3.remote(out):
+        return
+    if os.path.lexists(out) and not out.is_dir():
+        what = "a link to a folder that does not exist" if out.is_symlink() and not out.exists() else "not a folder"
+        raise SchemaError(f"--out {out} is {what}, and the job writes several files. Give another --out")
+    records = out / FOLDER
+    # Records behind a link would be those of another folder: two jobs would share them, and take each other's for done.
+    # The lock is the first file that a job writes there.
+    if records.is_symlink():
+        raise SchemaError(
+            f"{records} is a link to {os.path.realpath(records)}, and records must lie in the folder itself. "
+            "Remove the link, or give another --out"
+        )
 
 
 def running(folder: Path) -> Holder | None:

@@ -8,6 +8,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from platform import node
 
+import msgspec
+
 from curate import processes
 from curate.errors import CurateError
 from curate.progress import Progress
@@ -70,8 +72,8 @@ def this_process(job: str) -> Holder:
 def read_holder(text: str | bytes) -> Holder | None:
     """Return the holder that a lock names; None if its record is empty, damaged or not yet written."""
     try:
-        return Holder(**json.loads(text))
-    except (ValueError, TypeError):
+        return msgspec.json.decode(text, type=Holder)
+    except msgspec.DecodeError:
         return None
 
 

@@ -9,7 +9,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import cast
+from typing import TypeVar, cast
 
 from curate import __version__
 from curate.errors import Interrupted, SchemaError
@@ -51,6 +51,7 @@ class ManifestEntry:
     spans: Sequence[Sequence[int | None]] = ()
 
 
+T = TypeVar("T")
 # Says whether an input has the rows that an entry records. It is asked only where size or time of the file changed.
 SameRows = Callable[[ManifestEntry, Path], bool]
 
@@ -165,7 +166,7 @@ def set_aside(out: Path, shard: SetAside) -> None:
 def quarantined(out: Path, step: str, shard: str) -> SetAside | None:
     """Return why a shard was set aside, or None if it was not."""
     path = set_aside_path(out, step, shard)
-    return SetAside(**_json(path)) if files.exists(path) else None  # type: ignore[arg-type]
+    return _read(path, SetAsideForm, SetAside) if files.exists(path) else None
 
 
 def same_bytes(entry: ManifestEntry, source: Path) -> bool:
@@ -274,20 +275,17 @@ def read_entry(path: Path) -> ManifestEntry | None:
     """Return the entry in a file, or None if there is no such file."""
     if not files.exists(path):
         return None
-    try:
-        # An entry without a number is of format 1.
-        entry = ManifestEntry(**{"format": 1, **_json(path)})  # type: ignore[arg-type]
-    except TypeError as error:
-        raise Interrupted(f"{path} is damaged ({error}): delete it to redo its shard") from None
+    entry = _read(path, EntryForm, ManifestEntry)
     if entry.format > FORMAT:
         raise Interrupted(f"{path} has format {entry.format}; this curate reads up to {FORMAT}. Install a newer curate")
     return entry
 
 
-def _json(path: Path) -> Mapping[str, object]:
-    form = SetAsideForm if QUARANTINE in path.parts else EntryForm
+def _read(path: Path, form: type, record: type[T]) -> T:
+    """Return what a file of this room records; an entry without a number is of format 1."""
     try:
-        return schema.check(schema.load(path, DAMAGED), cast(type[Mapping[str, object]], form), str(path), DAMAGED)
+        fields = cast(Mapping[str, object], schema.check(schema.load(path, DAMAGED), form, str(path), DAMAGED))
+        return schema.record({"format": 1, **fields}, record, str(path), DAMAGED)
     except SchemaError as error:
         raise Interrupted(str(error)) from None
 

@@ -149,6 +149,15 @@ def check(value: object, form: type[T], name: str, remedy: str, *, under: Sequen
     return cast(T, value)
 
 
+def record(value: object, form: type[T], name: str, remedy: str) -> T:
+    """Check a value against a dataclass, and return it as one. Fields that the class does not have are left out.
+
+    Raises:
+        SchemaError: as `check`.
+    """
+    return msgspec.convert(check(value, form, name, remedy), form)
+
+
 def _mistake(value: object, form: type, name: str, message: str, under: Sequence[Step]) -> str:
     """Return what is wrong and where, in words, from the message of msgspec."""
     what, _, path = message.partition(" - at `$")

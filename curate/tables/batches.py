@@ -83,6 +83,8 @@ def require(shard: Shard, needs: Sequence[str], shard_head: Head | None = None) 
             hint = "Score with the scorer that makes it, before any scorer that reads it, or name another column"
         elif (score := f"score.{missing[0]}") in present:
             hint = f"Did you mean {score}?"
+        elif any(name.startswith(SCORER_PREFIXES) for name in present):
+            hint = "Name one of these"
         elif outer := next((name for name, kind in present.items() if missing[0] in inner_names(kind)), None):
             hint = f"{outer} has a field {missing[0]}: write that as a column of its own"
         names = first_few(present, near=missing[0]) if present else "no columns"
@@ -249,8 +251,9 @@ def _default(name: str, schema: Mapping[str, pl.DataType], shard: Shard, row: pl
 def _frame(batch: pa.RecordBatch, where: Path, dtypes: Mapping[str, str]) -> pl.DataFrame:
     names = batch.schema.names
     plain = [name for name in names if not name.startswith(vectors.PREFIX)]
-    # polars panics on metadata that is not UTF-8, which files of other programs may have.
-    frame = pl.DataFrame(pl.from_arrow(batch.select(plain).replace_schema_metadata(None))) if plain else pl.DataFrame()
+    # Polars panics on metadata that is not UTF-8, of the table or of a column. A table of the arrays alone has none.
+    arrays = pa.RecordBatch.from_arrays([batch.column(name) for name in plain], names=plain)
+    frame = pl.DataFrame(pl.from_arrow(arrays)) if plain else pl.DataFrame()
     embeddings = [
         vectors.from_arrow(name, batch.column(name), where, dtypes.get(name, vectors.DTYPES[0]))
         for name in names

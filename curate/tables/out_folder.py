@@ -1,34 +1,13 @@
-"""Check an output folder before a job writes into it: outputs must not be taken for inputs, nor follow a link."""
+"""Check an output folder before a job writes into it: outputs must not be taken for inputs of the next call."""
 
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from curate.errors import SchemaError
-from curate.storage import files, listing, manifest, s3
-from curate.tables.shards import ending, is_text, printable
-
-
-def check_place(out: Path) -> None:
-    """Check that a path can be the output folder of a job.
-
-    Raises:
-        SchemaError: if it is a file, has a name that is not UTF-8, or its folder of records is a link.
-    """
-    if not is_text(str(out)):
-        raise SchemaError(f"--out {printable(str(out))}: the name is not UTF-8. Give another folder")
-    if s3.remote(out):
-        return
-    if os.path.lexists(out) and not out.is_dir():
-        what = "a link to a folder that does not exist" if out.is_symlink() and not out.exists() else "not a folder"
-        raise SchemaError(f"--out {out} is {what}, and the job writes several files. Give another --out")
-    records = out / manifest.FOLDER
-    # Records behind a link would be those of another folder: two jobs would share them, and take each other's for done.
-    if records.is_symlink():
-        raise SchemaError(
-            f"{records} is a link to {os.path.realpath(records)}, and records must lie in the folder itself. "
-            "Remove the link, or give another --out"
-        )
+from curate.storage import files, listing, s3
+from curate.storage.lock import check_place
+from curate.tables.shards import ending
 
 
 def check(out: Path, data: Sequence[str], outputs: Iterable[str]) -> None:
@@ -37,7 +16,7 @@ def check(out: Path, data: Sequence[str], outputs: Iterable[str]) -> None:
     ``data`` are the files, folders and globs that the job reads, and ``outputs`` the names of files below ``out``.
 
     Raises:
-        SchemaError: if an output would be listed, or see `check_place`.
+        SchemaError: if an output would be listed, or see `curate.storage.lock.check_place`.
     """
     check_place(out)
     place = _real(out)

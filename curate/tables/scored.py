@@ -2,7 +2,8 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from functools import lru_cache
+from itertools import chain, zip_longest
 from pathlib import Path
 from typing import cast
 
@@ -14,7 +15,7 @@ from curate.pool.pool import Pool
 from curate.storage import artifacts, completion, files, job_record, manifest, s3
 from curate.storage.completion import LeftOut, Unfinished
 from curate.storage.job_record import JobRecord
-from curate.tables import batches, line_losses, scored_rows
+from curate.tables import batches, line_losses, readers, scored_rows
 from curate.tables.batches import Reading, Shard
 from curate.tables.reading import DOCUMENT_BYTES
 from curate.tables.scored_rows import SCORE_STEP
@@ -151,6 +152,7 @@ def with_inputs(
     if moved := next((shard for shard in shards if shard.relative not in by_name), None):
         raise SchemaError(f"{moved.path} has no input {moved.relative} any more. Move it back, or {remedy}")
     pairs = [(shard, by_name[shard.relative]) for shard in shards]
+    _check_rows(scores)
     scored_rows.check(scores, [data for _, data in pairs], reading(scores))
     return pairs
 
@@ -159,13 +161,45 @@ def check_inputs(scores: Path) -> None:
     """Check that the inputs of a score folder, as far as they are in their places, have the rows that were scored.
 
     Raises:
-        SchemaError: if one changed since.
+        SchemaError: if one changed since, or a score file did.
     """
+    _check_rows(scores)
     try:
         data = inputs(scores)
     except SchemaError:
         return  # all inputs are gone: who reads them later says so
     scored_rows.check(scores, data, reading(scores))
+
+
+def _check_rows(scores: Path) -> None:
+    """Check that the score files of finished inputs have the rows that were written.
+
+    Raises:
+        SchemaError: if one has more or fewer.
+    """
+
+    def problem(name: str) -> str:
+        entry, path = manifest.entry_path(scores, SCORE_STEP, name), scores / (name + SCORES)
+        return _rows_differ(entry, files.stamp(entry), path, files.stamp(path)) if files.exists(path) else ""
+
+    if problems := [
+        text for text in files.each(problem, sorted(manifest.finished(scores, SCORE_STEP)), scores) if text
+    ]:
+        more = f" So were {len(problems) - 1} more files." if len(problems) > 1 else ""
+        raise SchemaError(
+            f"{problems[0]}: the file was changed since it was scored.{more} Delete it, and run the same `curate "
+            f"score ... --out {s3.shown(scores)}` again"
+        )
+
+
+# A job that reads pools asks for the same files once for each pool. The stamps are arguments, so that an answer is used
+# again only as long as neither file changed.
+@lru_cache(maxsize=1 << 16)
+def _rows_differ(entry_path: Path, _entry_stamp: str, path: Path, _stamp: str) -> str:
+    entry = manifest.read_entry(entry_path)
+    if entry is None or entry.rows is None or (rows := readers.head(Shard(path, entry.shard)).rows) == entry.rows:
+        return ""
+    return f"{s3.shown(path)} has {rows} rows, and {entry.rows} were scored"
 
 
 def decisions_path(kept: Path) -> Path:
@@ -218,9 +252,11 @@ def kept_batches(shard: Shard, kept: Path | None, needs: Sequence[str]) -> Itera
     if not files.exists(decision.path):
         raise SchemaError(f"no decisions for {shard.relative} in {kept}: run `curate prune` with --out {kept} first")
     # Both files have the same rows in the same order, so that no join is needed; the ids prove it.
-    for batch, verdict in zip(batches.batches(shard, needs), batches.batches(decision, ("keep",)), strict=True):
-        if not batch["id"].equals(verdict["id"]):
+    for batch, verdict in zip_longest(batches.batches(shard, needs), batches.batches(decision, ("keep",))):
+        if batch is None or verdict is None or not batch["id"].equals(verdict["id"]):
             raise SchemaError(f"{decision.path} was made from other scores than {shard.path}: run `curate prune` again")
+        if verdict["keep"].dtype != pl.Boolean or verdict["keep"].null_count():
+            raise SchemaError(f"{decision.path}: keep is not true or false in every row. Run `curate prune` again")
         yield batch, verdict["keep"]
 
 
@@ -231,7 +267,7 @@ def light_batches(shard: Shard, columns: Sequence[str], identity: Sequence[str])
 
 def check_numbers(batch: pl.DataFrame, by: str, shard: Shard) -> None:
     """Raise SchemaError if a column does not hold numbers."""
-    if not batch[by].dtype.is_numeric():
+    if not (batch[by].dtype.is_float() or batch[by].dtype.is_integer()):
         raise SchemaError(
             f"--by {by}: {shard.path} has it as {batch[by].dtype}, which is not a score. Name a column such as "
             "score.length"
@@ -289,5 +325,8 @@ def pool_batches(pool: Pool, needs: Sequence[str]) -> Iterator[pl.DataFrame]:
     for shard, source in with_inputs(scores, batches.inputs(pool.where).shards):
         data = batches.batches(source, needs, reading=line_losses.aligned(reading(scores), scores, source))
         marks = kept_batches(shard, Path(pool.kept) if pool.kept else None, pool_columns([pool]))
-        for batch, (mark, verdict) in zip(data, marks, strict=True):
+        for batch, marked in zip_longest(data, marks):
+            if batch is None or marked is None or batch.height != marked[0].height:
+                raise SchemaError(f"{source.path} has other rows than {shard.path}: score the data again")
+            mark, verdict = marked
             yield batch.filter(verdict.to_numpy() & members(pool, mark))

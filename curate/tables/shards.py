@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from curate.errors import SchemaError, first_few
+from curate.shown import is_text, printable
 from curate.storage import completion, files, s3
 from curate.storage.files import Listing
 from curate.tables import saved_datasets
@@ -109,8 +110,8 @@ def inputs(data: Sequence[str]) -> Inputs:
     unusable: dict[str, str] = {}
     repeated: list[tuple[Path, str]] = []
     for item in data:
-        completion.check_input(item)
         listing = _listed(item)
+        completion.check_input(item)
         matches = [Shard(path, name) for path, name in listing.files if ending(name)]
         if not matches:
             raise SchemaError(_nothing(item, listing))
@@ -169,20 +170,6 @@ def _listed(item: str) -> Listing:
     listing = files.listing(item)
     listing.files = saved_datasets.only_data(listing.files)
     return listing
-
-
-def printable(name: str) -> str:
-    """Return a name on disk as text that can be printed and stored: bytes that are not UTF-8 as ``\\xff``."""
-    return os.fsencode(name).decode("utf-8", "backslashreplace")
-
-
-def is_text(name: str) -> bool:
-    """Return whether a name on disk is UTF-8. Python reads other bytes as surrogates, which no table can hold."""
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _unusable(shard: Shard) -> str:

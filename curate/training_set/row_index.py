@@ -6,6 +6,7 @@ A pool's filter, score range and decisions are read once. The text is not read w
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import cast
 
@@ -152,5 +153,8 @@ def _marked(file: DataFile) -> Iterator[tuple[pl.DataFrame, pl.Series, np.ndarra
         yield from ((batch, verdict, None) for batch, verdict in _marks(file))
         return
     texts = batches.batches(file.data, ("text",), reading=file.reading, identity=())
-    for (batch, verdict), rows in zip(_marks(file), texts, strict=True):
+    for marks, rows in zip_longest(_marks(file), texts):
+        if marks is None or rows is None or marks[0].height != rows.height:
+            raise SchemaError(f"{file.data.path} has other rows than were scored: score the data again")
+        batch, verdict = marks
         yield batch, verdict, rows["text"].is_not_null().to_numpy()

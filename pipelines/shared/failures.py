@@ -15,6 +15,7 @@ import curate
 import pipelines
 from curate.errors import CurateError
 from curate.shown import escaped, shortened
+from curate.storage import disk_errors
 from curate.storage.s3 import spelled
 
 FAILED = 1
@@ -35,8 +36,6 @@ REMEDIES: Mapping[int, str] = {
     errno.ENOSPC: "free some space and run the same command again",
     errno.EDQUOT: "free some space and run the same command again",
     errno.EFBIG: "write to another file system, or raise the limit (ulimit -f)",
-    errno.EMFILE: "raise the limit of open files (ulimit -n)",
-    errno.ENFILE: "close other programs, or raise the limit of open files of the machine",
     errno.EROFS: "give a folder that can be written",
     errno.ELOOP: "remove the links that lead in a circle",
     errno.ENOMEM: "lower --workers, or use a machine with more memory",
@@ -53,6 +52,9 @@ class Failure:
 
 def failure(error: BaseException, job: str) -> Failure:
     """Return how an exception ends the job ``job``. The message has no ``curate:`` in front."""
+    # Libraries raise it as errors of their own kinds, so it is looked for first.
+    if not isinstance(error, CurateError) and (refusal := disk_errors.too_many_files(error)) is not None:
+        return Failure(FAILED, one_line(str(refusal)))
     match error:
         case CurateError():
             return Failure(FAILED, one_line(str(error)))
@@ -69,6 +71,9 @@ def failure(error: BaseException, job: str) -> Failure:
             )
         case OSError():
             return Failure(FAILED, _of_the_system(error))
+        case _ if disk_errors.number(error) is not None:
+            # Polars raises errors of the operating system as errors of its own, with their number in the text.
+            return Failure(FAILED, _of_the_system(OSError(str(error))))
     return Failure(BUG, _bug(error))
 
 
@@ -83,7 +88,7 @@ def _of_the_system(error: OSError) -> str:
     names = [str(name) for name in (error.filename, error.filename2) if name is not None]
     # pyarrow gives text only, which names the file.
     reason = error.strerror or shortened(str(error), 300) or type(error).__name__
-    remedy = REMEDIES.get(error.errno or 0, "")
+    remedy = REMEDIES.get(disk_errors.number(error) or 0, "")
     message = f"{' -> '.join(names)}: {reason}" if names else reason
     return one_line(f"{message}: {remedy}" if remedy else message)
 

@@ -1,5 +1,8 @@
 """Corpora that cross at a known compute are found to cross there."""
 
+import json
+from dataclasses import asdict, replace
+
 import numpy as np
 import polars as pl
 import pytest
@@ -49,3 +52,14 @@ def test_a_missing_or_constant_column_is_refused():
     with pytest.raises(SchemaError, match="has only the value"):
         runs = check(planted().frame.filter(pl.col("corpus") == "clean"), "x")
         corpora.fit_each(runs, "corpus", "chinchilla", "val", options=fit.FitOptions(starts=2, draws=2))
+
+
+def test_a_crossing_that_no_draw_shows_has_no_interval():
+    """The best fits cross; the draws, all of which are those of the better corpus, do not."""
+    options = fit.FitOptions(starts=4, draws=5)
+    fits = corpora.fit_each(planted(), "corpus", "chinchilla", "val", options=options)
+    same = {name: replace(corpus_fit, draws=fits["clean"].draws) for name, corpus_fit in fits.items()}
+    (cross,) = corpora.crossings(same, 1e16, 1e24)
+    assert (cross.low, cross.high, cross.share) == (None, None, 0)
+    assert str(cross).endswith("FLOPs (in none of the draws)")
+    json.dumps(asdict(cross), allow_nan=False)

@@ -79,11 +79,35 @@ def test_the_text_of_an_unknown_exception_is_shortened_and_escaped():
             "there is not enough memory. Lower --workers, give smaller inputs, or use a machine with more memory",
         ),
         (SchemaError("two\nlines \x1b[2J"), r"two lines \x1b[2J"),
+        (
+            pl.exceptions.ComputeError("Input/output error (os error 5): a.parquet"),
+            "Input/output error (os error 5): a.parquet",
+        ),
+        (
+            FileNotFoundError("No such file or directory (os error 2): a.parquet"),
+            "No such file or directory (os error 2): a.parquet: check the path",
+        ),
     ],
 )
 def test_what_the_user_can_change_is_one_line_and_exit_1(error, message):
     ending = failure(error, "fit")
     assert (ending.code, ending.message) == (1, message)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.EMFILE, "Too many open files", "a.parquet"),
+        pl.exceptions.ComputeError("Too many open files (os error 24)"),
+        pl.exceptions.PanicException("called `unwrap()` on an `Err` value: Os { code: 24, kind: TooManyOpenFiles }"),
+        OSError(errno.ENFILE, "Too many open files in system", "a.parquet"),
+    ],
+)
+def test_too_many_open_files_are_no_fault_of_one_file(error):
+    ending = failure(error, "fit")
+    assert ending.code == 1
+    assert ending.message.startswith("too many files are open at a time (the limit is ")
+    assert "a.parquet" not in ending.message
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,11 @@ from curate.tables.shards import inputs
 LONG = "x" * 231 + ".jsonl"
 
 
+def changes(folder):
+    """When a folder and those in it last changed: a file that was made and removed again shows here."""
+    return {path: path.stat().st_mtime_ns for path in (folder, *folder.rglob("*")) if path.is_dir()}
+
+
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     """The current folder, where ``data/web/a.jsonl`` lies."""
@@ -238,12 +243,13 @@ def test_long_names_and_names_that_are_no_text_are_set_aside(cli, folder):
 @pytest.mark.parametrize("out", ["data", "data/scores", "data/web", "link", "link/deep", "data/../data/x"])
 def test_outputs_do_not_go_among_inputs(cli, folder, out):
     Path("link").symlink_to("data")
-    before = tree(Path("data"))
+    before, times = tree(Path("data")), changes(Path("data"))
     said = score(cli, "data", out=out)
     assert said.code == 1
     assert "the input data" in one_line(said)
     assert cli("score", "data", "--scorer", "length", "--out", out, "--dry-run").code == 1
-    assert tree(Path("data")) == before
+    # No lock either, not even for a moment.
+    assert (tree(Path("data")), changes(Path("data"))) == (before, times)
 
 
 @pytest.mark.parametrize("data, out", [("data", "data/_scores"), ("data/*/*.jsonl", "data"), ("data/web", "data")])
@@ -268,13 +274,18 @@ def test_records_behind_a_link_are_refused(cli, folder):
     Path("elsewhere").mkdir()
     Path("out").mkdir()
     Path("out/_curate").symlink_to("../elsewhere")
-    said = score(cli, "data")
-    assert said.code == 1
-    assert "out/_curate is a link to" in one_line(said)
-    assert not list(Path("elsewhere").iterdir())
     assert score(cli, "data", out="scores").code == 0
-    said = cli("prune", "scores", "--by", "score.length", "--keep", 0.5, "--rule", "top", "--out", "out")
-    assert "out/_curate is a link to" in one_line(said)
+    assert cli("pools", "scores", "--out", "pools.json").code == 0
+    times = changes(Path("elsewhere"))
+    for words in (
+        ("score", "data", "--scorer", "length"),
+        ("prune", "scores", "--by", "score.length", "--keep", 0.5, "--rule", "top"),
+        ("materialize", "pools.json"),
+    ):
+        said = cli(*words, "--out", "out")
+        assert said.code == 1
+        assert "out/_curate is a link to" in one_line(said)
+        assert changes(Path("elsewhere")) == times  # no lock either, not even for a moment
 
 
 def test_a_file_as_output_folder_is_one_line(cli, folder):

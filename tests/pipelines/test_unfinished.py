@@ -242,3 +242,34 @@ def test_after_a_kill_no_later_job_takes_a_part_without_a_word(work, job, seed):
         calm = tree(Path(JOBS[name][1])) if Path(JOBS[name][1]).is_dir() else {}
         visible = {key for key in calm if not key.startswith("_curate")}
         assert {key: ended[name][key] for key in visible} == {key: calm[key] for key in visible}
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("inputs", 5, "inputs is 5, not a list"),
+        ("ended", None, "ended is null, not true or false"),
+        ("format", "x", "format is 'x', not a whole number"),
+        ("set_aside", {"a": 1}, "set_aside.a is 1, not a text"),
+        ("bad_lines", {"a": []}, "bad_lines.a is a list of 0, not a whole number"),
+    ],
+)
+def test_a_damaged_record_names_its_field(half, cli, field, value, message):
+    path = Path("scores/_curate/completion/score.json")
+    record = json.loads(path.read_text())
+    path.write_text(json.dumps(record | {field: value}))
+    for words in (PRUNE, ALL_POOLS):
+        said = cli(*words)
+        assert said.code == 1
+        assert f"score.json: {message}: delete it" in one_line(said)
+
+
+def test_records_with_fields_of_a_later_version_are_read(half, cli):
+    Path("in/5.jsonl").write_text("{")
+    assert cli(*SCORE, "--max-bad", 1).code in (0, 1)  # a file was set aside
+    records = [*Path("scores/_curate").rglob("*.json")]
+    assert any("quarantine" in path.parts for path in records)
+    for path in records:
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"later": 1}))
+    said = cli(*PRUNE)
+    assert (said.code, "1 of 6 files were set aside" in said.err) == (0, True)

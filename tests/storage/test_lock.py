@@ -241,7 +241,7 @@ def test_a_child_of_the_job_does_not_keep_the_lock(tmp_path):
 
 def test_what_cannot_be_locked_is_one_line(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(SchemaError, match="is a file"), held(tmp_path / "file", "score"):
+    with pytest.raises(SchemaError, match="is not a folder"), held(tmp_path / "file", "score"):
         pass
     with pytest.raises(Exception, match="cannot write .*Not a directory"), held(tmp_path / "file" / "x", "score"):
         pass
@@ -254,6 +254,17 @@ def test_the_record_is_small_and_names_the_process():
     assert json.loads(lock_record.record(holder)) == asdict(holder)
     assert holder.is_local and holder.is_alive
     assert not replace(holder, birth="1").is_alive or not processes.birth(os.getpid())
+
+
+@pytest.mark.parametrize("change", [{"process": "x"}, {"process": None}, {"host": 5}, {"beat": "1"}, {"job": []}])
+def test_a_damaged_record_names_no_process(tmp_path, elsewhere, change):
+    put(tmp_path, elsewhere)
+    damaged = json.dumps(asdict(lock_record.this_process("score")) | change)
+    assert lock_record.read_holder(damaged) is None
+    file_of(tmp_path).write_text(damaged)
+    assert running(tmp_path) is None
+    with held(tmp_path, "prune"):
+        pass
 
 
 @pytest.mark.parametrize("job", ["score", "prune", "materialize", "pilot"])
