@@ -144,7 +144,7 @@ def check_input(item: str) -> None:
     address = Path(item)
     magic = next((i for i, part in enumerate(address.parts) if set(part) & set("*?[")), len(address.parts))
     folder = Path(*address.parts[:magic])
-    if not s3.remote(folder) and folder.is_file():
+    if not s3.remote(folder) and folder.exists() and not folder.is_dir():
         folder = folder.parent
     for record in records(folder):
         require(folder, record.job)

@@ -347,3 +347,17 @@ def test_the_head_names_types(tmp_path):
     assert groups is None
     assert schema.names == ["text", "label", "emb.e", "x"]
     assert str(schema.field("emb.e").type) == "fixed_size_list<item: float>[2]"
+
+
+def test_a_name_that_holds_a_lone_surrogate_is_no_column(tmp_path):
+    path = tmp_path / "x.jsonl"
+    path.write_text('{"text": "a", "\\ud800": 1}\n{"text": "b", "x": "\\ud800"}\n')
+    frames = list(tables.batches(Shard(path, path.name), ["text"]))
+    assert pl.concat(frames)["text"].to_list() == ["a", "b"]
+
+
+@pytest.mark.parametrize("body", [b"\xef\xbb\xbf", b"\xef\xbb\xbf\r\n\n"])
+def test_a_file_with_a_byte_order_mark_alone_is_empty(tmp_path, body):
+    path = tmp_path / "x.jsonl"
+    path.write_bytes(body)
+    assert sum(frame.height for frame in tables.batches(Shard(path, path.name), ["text"])) == 0
