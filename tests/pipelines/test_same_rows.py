@@ -104,7 +104,7 @@ def test_a_touched_input_is_read_once_and_then_believed(work, cli, monkeypatch):
     read = []
     row_blocks = scored_rows.row_blocks
     monkeypatch.setattr(
-        scored_rows, "row_blocks", lambda shard, columns: read.append(shard.relative) or row_blocks(shard, columns)
+        scored_rows, "row_blocks", lambda shard, *others: read.append(shard.relative) or row_blocks(shard, *others)
     )
     cli(*LATER["score"])
     assert read == []
