@@ -29,6 +29,7 @@ from curate.errors import SchemaError
 from curate.tables import reading
 from curate.tables.class_names import in_order
 from curate.tables.cutting import is_string
+from curate.tables.formats.values import MOST_TOKENS
 
 INT64_DIGITS = 18  # that every whole number of int64 can have
 SHOWN = 80  # characters of a type that a message shows; a nested type may have thousands
@@ -297,9 +298,9 @@ def _as_label(column: pa.Array, name: str, where: BatchPlace) -> pa.Array:
 
 def _as_count(column: pa.Array, name: str, where: BatchPlace) -> pa.Array:
     numbers = column.cast(pa.int64()) if pa.types.is_null(column.type) else whole_numbers(column, name, where)
-    negative = pc.less(numbers, 0).fill_null(False)
-    if count := pc.sum(negative).as_py() or 0:
-        row = pc.index(negative, True).as_py()
+    wrong = pc.or_(pc.less(numbers, 0), pc.greater(numbers, MOST_TOKENS)).fill_null(False)
+    if count := pc.sum(wrong).as_py() or 0:
+        row = pc.index(wrong, True).as_py()
         raise _bad_number(name, column[row].as_py(), count, where, row)
     return numbers
 
@@ -323,7 +324,7 @@ def whole_numbers(column: pa.Array, name: str, where: BatchPlace) -> pa.Array:
 
 
 def _bad_number(name: str, value: object, rows: int, where: BatchPlace, row: int) -> SchemaError:
-    least = " from 0 to 2^63 - 1" if name == "tokens" else ""
+    least = " from 0 to 2^40" if name == "tokens" else ""
     others = f" and in {rows - 1} more rows near it" if rows > 1 else ""
     return SchemaError(
         f"{where.path}: {name} is {value} in {where.name(row)}{others}. It must be a whole number{least}: correct it, "

@@ -152,6 +152,7 @@ def test_counts_of_tokens_of_any_width_are_read(tmp_path, tokens):
         (pa.array([1, float("inf")]), "inf"),
         (pa.array([1, 1e300]), r"1e\+300"),
         (pa.array([1, 2**63], pa.uint64()), str(2**63)),
+        (pa.array([1, 2**40 + 1]), str(2**40 + 1)),
         (pa.array([decimal.Decimal("1"), decimal.Decimal("2.5")]), "2.5"),
     ],
 )
