@@ -16,6 +16,7 @@ from curate.pool.mixture import Mixture
 from curate.pool.plan_files import PlanSource
 from curate.pool.pool import Pool, read_pools
 from curate.storage.files import write_text
+from curate.tables.shards import ending
 
 if TYPE_CHECKING:
     from curate.charts import Chart
@@ -27,7 +28,8 @@ PATTERN = "{pool}"  # where the pool's name goes in a path for all pools
 class Exported:
     """A trainer's file: its ``text``, the mixture in it, and the ``path`` it was written to, if it was.
 
-    ``to`` is the trainer with its options; ``suffix`` is the usual ending of such a file.
+    ``to`` is the trainer with its options; ``suffix`` is the usual ending of such a file. ``unread`` are the endings of
+    files of pools that the trainer does not read.
     """
 
     text: str
@@ -35,6 +37,7 @@ class Exported:
     mixture: Mixture
     suffix: str
     path: Path | None = None
+    unread: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         """Return one line: the trainer, the pools and the tokens."""
@@ -59,6 +62,8 @@ class Exported:
             notes.append(f"left out, no tokens: {first_few(self.mixture.left_out)}")
         if self.guessed:
             notes.append(f"paths guessed for {first_few(self.guessed)}: say where they lie with --path POOL=PATH")
+        if self.unread:
+            notes.append(f"{self.to} does not read {first_few(self.unread)}: convert the files of these pools")
         if self.path and self.path.suffix != self.suffix:
             notes.append(f"note: such a file is usually named {self.path.with_suffix(self.suffix).name}")
         return tuple(notes)
@@ -111,7 +116,8 @@ def export(
 
     Raises:
         CurateError: an unknown trainer or option.
-        SchemaError: no such plan or phase, paths for unknown pools, or a mixture that the trainer cannot express.
+        SchemaError: no such plan or phase, paths for unknown pools or to files that the trainer does not read, or a
+            mixture that the trainer cannot express.
     """
     exporter = cast(Export, open_sets.build("exports", to))
     own = None if pools is None else read_pools(pools)
@@ -124,11 +130,34 @@ def export(
             f"with --phase 0 ... {count - 1}"
         )
     mixture = mixtures.locate(mixture, _paths(paths, mixture), exporter.usual, exporter.reads)
+    _check_endings(mixture, to, exporter.reads)
+    unread = {
+        ending(place)
+        for part in mixture.parts
+        if part.guessed and exporter.reads
+        for place in part.pool.where
+        if not place.endswith(exporter.reads)
+    }
     path = None if out is None else Path(out)
-    exported = Exported(exporter.render(mixture), to, mixture, exporter.suffix, path)
+    exported = Exported(exporter.render(mixture), to, mixture, exporter.suffix, path, tuple(sorted(unread - {""})))
     if path:
         exported.save(path)
     return exported
+
+
+def _check_endings(mixture: Mixture, to: str, reads: Sequence[str]) -> None:
+    """Check that a trainer reads the kinds of files that hold the pools; ``reads`` are the endings that it knows.
+
+    Raises:
+        SchemaError: for the first file that it does not read. A trainer would take its path for a folder or a data set.
+    """
+    for part in mixture.parts:
+        for path in part.paths:
+            if reads and ending(path) and not path.endswith(tuple(reads)):
+                raise SchemaError(
+                    f"pool {part.pool.name!r} lies at {path}, and {to} reads only {', '.join(reads)}. Convert its "
+                    "files, and name them with --path POOL=PATH"
+                )
 
 
 def _paths(paths: str | Mapping[str, str | Sequence[str]] | None, mixture: Mixture) -> dict[str, tuple[str, ...]]:

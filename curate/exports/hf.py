@@ -16,15 +16,14 @@ from curate.exports import _text
 from curate.pool.mixture import Mixture, Part
 from curate.pool.pool import check_examples
 
-# The builder of the datasets library for every ending of a file.
+PACKINGS = ("", ".gz", ".zst")
+# The builder of the datasets library for every ending of a file. TSV is missing: its builder would need the separator.
 BUILDERS = {
     ".parquet": "parquet",
     ".arrow": "arrow",
     ".arrows": "arrow",
-    ".json": "json",
-    ".jsonl": "json",
-    ".jsonl.gz": "json",
-    ".jsonl.zst": "json",
+    **{ending + packing: "json" for ending in (".json", ".jsonl", ".ndjson") for packing in PACKINGS},
+    **{".csv" + packing: "csv" for packing in PACKINGS},
 }
 
 BODY = '''

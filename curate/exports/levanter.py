@@ -31,7 +31,8 @@ class Levanter:
     key: str = "components"
     suffix = ".yaml"
     usual = "data/{pool}"
-    reads = (".parquet", ".json", ".jsonl", ".jsonl.gz", ".jsonl.zst")
+    # Levanter knows a file by its ending. It has no reader of CSV, and does not know .ndjson.
+    reads = (".parquet", ".json", ".json.gz", ".json.zst", ".jsonl", ".jsonl.gz", ".jsonl.zst")
 
     def __post_init__(self) -> None:
         """Check that the key is known."""

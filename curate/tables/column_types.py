@@ -17,6 +17,7 @@ a column of type null as nulls.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,7 +29,9 @@ from curate.errors import SchemaError
 from curate.tables import reading
 from curate.tables.class_names import in_order
 from curate.tables.cutting import is_string
+from curate.tables.formats.values import MOST_TOKENS
 
+INT64_DIGITS = 18  # that every whole number of int64 can have
 SHOWN = 80  # characters of a type that a message shows; a nested type may have thousands
 LIST_KINDS = (
     pa.types.is_list,
@@ -251,7 +254,8 @@ def _is_number(kind: pa.DataType) -> bool:
 
 def _is_name(kind: pa.DataType) -> bool:
     """Return whether values of a type can be written as the name of a row or a source."""
-    fits = _is_number(kind) or pa.types.is_boolean(kind) or pa.types.is_temporal(kind)
+    is_time = pa.types.is_date(kind) or pa.types.is_time(kind) or pa.types.is_timestamp(kind)
+    fits = _is_number(kind) or pa.types.is_boolean(kind) or is_time
     return bool(is_string(kind) or pa.types.is_null(kind) or isinstance(kind, pa.UuidType) or fits)
 
 
@@ -278,7 +282,12 @@ def _as_text(column: pa.Array, name: str, where: BatchPlace) -> pa.Array:
 
 
 def _as_name(column: pa.Array, name: str, where: BatchPlace) -> pa.Array:
-    if pa.types.is_floating(column.type) or pa.types.is_decimal(column.type):
+    kind = column.type
+    if pa.types.is_decimal(kind) and kind.precision - kind.scale > INT64_DIGITS:
+        # The type decides, and not the values, so that a file has one hash however it is cut into batches.
+        with suppress(pa.ArrowInvalid):  # a fraction, which `whole_numbers` names
+            return column.cast(pa.decimal256(kind.precision, 0)).cast(pa.large_string())
+    if pa.types.is_floating(kind) or pa.types.is_decimal(kind):
         return whole_numbers(column, name, where)
     return _as_text(column, name, where)
 
@@ -289,9 +298,9 @@ def _as_label(column: pa.Array, name: str, where: BatchPlace) -> pa.Array:
 
 def _as_count(column: pa.Array, name: str, where: BatchPlace) -> pa.Array:
     numbers = column.cast(pa.int64()) if pa.types.is_null(column.type) else whole_numbers(column, name, where)
-    negative = pc.less(numbers, 0).fill_null(False)
-    if count := pc.sum(negative).as_py() or 0:
-        row = pc.index(negative, True).as_py()
+    wrong = pc.or_(pc.less(numbers, 0), pc.greater(numbers, MOST_TOKENS)).fill_null(False)
+    if count := pc.sum(wrong).as_py() or 0:
+        row = pc.index(wrong, True).as_py()
         raise _bad_number(name, column[row].as_py(), count, where, row)
     return numbers
 
@@ -315,7 +324,7 @@ def whole_numbers(column: pa.Array, name: str, where: BatchPlace) -> pa.Array:
 
 
 def _bad_number(name: str, value: object, rows: int, where: BatchPlace, row: int) -> SchemaError:
-    least = " from 0 on" if name == "tokens" else ""
+    least = " from 0 to 2^40" if name == "tokens" else ""
     others = f" and in {rows - 1} more rows near it" if rows > 1 else ""
     return SchemaError(
         f"{where.path}: {name} is {value} in {where.name(row)}{others}. It must be a whole number{least}: correct it, "

@@ -6,6 +6,7 @@ touched, copied or written again with the same rows is the same file.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from curate.errors import SchemaError
 from curate.storage import files, manifest
 from curate.storage.manifest import ManifestEntry
 from curate.tables import batches, column_types, line_losses, readers, row_hash
+from curate.tables.formats.bad_lines import BadLines
 from curate.tables.reading import Reading
 from curate.tables.row_hash import PREFIX
 from curate.tables.shards import Shard, has_lines
@@ -54,6 +56,12 @@ def same_rows(entry: ManifestEntry, source: Path, scores: Path, reading: Reading
         return manifest.same_bytes(entry, source)
     shard = Shard(source, entry.shard)
     try:
+        if has_lines(shard) and reading.judged:
+            # The job that judges lines finds the bad ones anew: a line that was repaired since is a row to score.
+            lost = BadLines()
+            digest = row_digest(shard, entry.columns, replace(reading, bad_lines=lost))
+            recorded = line_losses.table(scores, shard.relative)["row"].to_list()
+            return digest == entry.input and sorted(lost.numbers) == recorded
         return row_digest(shard, entry.columns, line_losses.aligned(reading, scores, shard)) == entry.input
     except SchemaError:
         return False  # a file that cannot be read any more has not the same rows

@@ -12,6 +12,7 @@ from curate.shown import is_text, printable
 from curate.storage import completion, files, s3
 from curate.storage.files import Listing
 from curate.tables import saved_datasets
+from curate.tables.formats import json_objects
 
 PACKINGS = ("", ".gz", ".zst")  # of files of text
 JSON_ENDINGS = tuple(ending + packing for ending in (".jsonl", ".ndjson", ".json") for packing in PACKINGS)
@@ -112,10 +113,11 @@ def inputs(data: Sequence[str]) -> Inputs:
     for item in data:
         listing = _listed(item)
         completion.check_input(item)
-        matches = [Shard(path, name) for path, name in listing.files if ending(name)]
+        objects = _objects(item, listing)
+        matches = [Shard(path, name) for path, name in listing.files if ending(name) and path not in objects]
         if not matches:
             raise SchemaError(_nothing(item, listing))
-        warnings += _left_out(item, listing)
+        warnings += _left_out(item, listing, [name for path, name in listing.files if path in objects])
         for shard in matches:
             if reason := _unusable(shard):
                 unusable[printable(shard.relative)] = reason
@@ -172,6 +174,23 @@ def _listed(item: str) -> Listing:
     return listing
 
 
+def _objects(item: str, listing: Listing) -> set[Path]:
+    """Return the files of a folder or glob that have an ending of JSON, and are one object and no rows."""
+    # A file that the user names is data, whatever it holds.
+    if [path for path, _ in listing.files] == [Path(item)]:
+        return set()
+    kinds = {path: ending(name) for path, name in listing.files}
+    beside_others = any(kind and not _may_be_one_object(kind) for kind in kinds.values())
+    return json_objects.without_rows(
+        [path for path, kind in kinds.items() if _may_be_one_object(kind)], beside_others=beside_others
+    )
+
+
+def _may_be_one_object(kind: str) -> bool:
+    """Return whether files of this ending may be one object: `.json`, which other programs use for metadata."""
+    return kind in JSON_ENDINGS and kind.startswith(".json") and not kind.startswith(".jsonl")
+
+
 def _unusable(shard: Shard) -> str:
     """Return why no output can be named after a file; empty if one can."""
     if not is_text(shard.relative):
@@ -203,13 +222,8 @@ def _nothing(item: str, listing: Listing) -> str:
     if listing.dangling and path.is_symlink():
         return f"{where}: it is a link to a file that does not exist. Repair the link"
     others = [name for _, name in listing.files]
-    if others and path.is_file():
-        return f"{where}: its ending is not read, only {endings}. Convert or rename it"
     if others:
-        return (
-            f"{where}: the endings that are read are {endings}, and none of its {len(others)} files has one "
-            f"({first_few(sorted(others))}). Convert or rename them"
-        )
+        return f"{where}: {_no_rows(path, others)}"
     if listing.hidden:
         return (
             f"{where}: names that start with _ are not read ({first_few(sorted(listing.hidden))}). Rename them, or "
@@ -226,12 +240,30 @@ def _nothing(item: str, listing: Listing) -> str:
     return f"{where}: there is no such file or folder. Correct the path"
 
 
-def _left_out(item: str, listing: Listing) -> list[str]:
-    """Return a warning for each reason for which files of an item are not read."""
+def _no_rows(path: Path, names: Sequence[str]) -> str:
+    """Return why none of the files that an item names is read."""
+    endings = ", ".join(FORMATS)
+    if objects := [name for name in names if ending(name)]:
+        what = "is one JSON object" if len(objects) == 1 else "are one JSON object each"
+        return (
+            f"{first_few(sorted(objects))} {what} over several lines, as metadata are. Write each row as an object on "
+            "one line, or all rows as an array"
+        )
+    if path.is_file():
+        return f"its ending is not read, only {endings}. Convert or rename it"
+    return (
+        f"the endings that are read are {endings}, and none of its {len(names)} files has one "
+        f"({first_few(sorted(names))}). Convert or rename them"
+    )
+
+
+def _left_out(item: str, listing: Listing, objects: Sequence[str]) -> list[str]:
+    """Return a warning for each reason for which files of an item are not read. ``objects`` hold no rows."""
     unknown = [name for _, name in listing.files if not ending(name) and not COMPANIONS.fullmatch(_base(name))]
     # A hidden folder is named whatever it holds, since it is not looked into.
     hidden = [name for name in listing.hidden if not RECORDS.fullmatch(_base(name))]
     reasons = (
+        (objects, "because a .json file that is one object is metadata", ". Write rows as objects on one line each"),
         (unknown, "because of the ending", f". Endings that are read: {', '.join(FORMATS)}"),
         (hidden, 'because the name starts with "_"', ". Rename what holds data"),
         (listing.dangling, "because the link leads nowhere", ". Repair or remove the link"),

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from curate.errors import SchemaError
+from curate.exports import _job as job
 from curate.pool.mixture import Mixture, Part
 from curate.pool.pool import Pool
 
@@ -120,3 +121,31 @@ def test_names_that_differ_only_in_case_are_refused_by_torchtitan():
 def test_senseless_options_are_refused(spec):
     with pytest.raises(SchemaError):
         export(spec)
+
+
+@pytest.mark.parametrize(
+    ("spec", "path", "builder"),
+    [
+        ("hf", "a/x.ndjson", "json"),
+        ("hf", "a/x.json.gz", "json"),
+        ("hf", "a/x.csv", "csv"),
+        ("torchtitan", "a/x.ndjson.zst", "json"),
+        ("levanter", "a/x.json.gz", "url"),
+    ],
+)
+def test_every_kind_of_input_that_a_trainer_reads_is_named_as_a_file(spec, path, builder):
+    text = export(spec).render(mixture([1000], paths=[(path,)]))
+    assert builder in text
+    assert read(text, spec)[0][2] == path
+
+
+@pytest.mark.parametrize(
+    ("spec", "path"), [("levanter", "x.ndjson"), ("levanter", "x.csv.gz"), ("hf", "x.tsv"), ("olmo", "x.jsonl")]
+)
+def test_a_kind_that_a_trainer_does_not_read_is_one_line(spec, path):
+    pool = Pool("web", 1000, 10, where=(path,))
+    plan = {"plans": [{"budget": {"tokens": 100, "params": 10}, "weights": {"web": 1.0}}], "format": 1}
+    with pytest.raises(SchemaError, match=f"pool 'web' lies at {path}, and {spec} reads only .*Convert its files"):
+        job.export(plan, spec, pools=[pool], paths={"web": path})
+    noted = job.export(plan, spec, pools=[pool]).notes
+    assert any(f"{spec} does not read {path.removeprefix('x')}" in note for note in noted)

@@ -291,14 +291,14 @@ def test_records_behind_a_link_are_refused(cli, folder):
 def test_a_file_as_output_folder_is_one_line(cli, folder):
     Path("file").write_text("x")
     said = score(cli, "data", out="file")
-    assert "--out file is not a folder" in one_line(said)
+    assert "--out file is a file, and this job writes a folder" in one_line(said)
 
 
 def test_what_hugging_face_writes_beside_its_arrow_files_is_no_data(folder):
     Path("set").mkdir()
     documents(3).write_ipc("set/data-00000-of-00001.arrow")
-    for name in ("dataset_info.json", "state.json"):
-        Path("set", name).write_text("{}")
+    Path("set/dataset_info.json").write_text("{}")
+    Path("set/state.json").write_text('{"_data_files": [{"filename": "data-00000-of-00001.arrow"}]}')
     listed = inputs(["set"])
     assert [shard.relative for shard in listed.shards] == ["data-00000-of-00001.arrow"]
     assert listed.warnings == ()
@@ -381,3 +381,52 @@ def test_files_that_vanish_are_one_line_each(cli, folder):
     Path("data/web").rmdir()
     Path("data").rmdir()
     assert "there is no such file or folder" in one_line(cli("status", "out"))
+
+
+def test_a_json_file_that_is_one_object_is_metadata(cli, folder):
+    documents(4).write_parquet("data/b.parquet")
+    Path("data/config.json").write_text(json.dumps({"text": {"a": 1}}, indent=2))
+    Path("data/dataset_infos.json").write_text(json.dumps({"default": {"splits": {}}}))
+    said = score(cli, "data")
+    assert said.code == 0
+    (line,) = warnings(said)
+    assert "2 of the names in data are not read, because a .json file that is one object is metadata" in line
+    assert "config.json, dataset_infos.json" in line
+    assert scores() == ["b.parquet.scores.parquet", "web/a.jsonl.scores.parquet"]
+
+
+def test_a_json_file_with_one_row_is_data_beside_files_with_the_same_keys(cli, folder):
+    lines("parts/part-0.json")
+    lines("parts/part-1.json", rows=1)
+    Path("parts/part-2.json").touch()
+    Path("parts/info.json").write_text('{"rows": 4}')
+    said = score(cli, "parts")
+    assert said.code == 0
+    assert "1 of the names" in warnings(said)[0]
+    assert scores() == [f"part-{i}.json.scores.parquet" for i in range(3)]
+    lines("alone/part-0.json", rows=1)
+    assert score(cli, "alone", out="out2").code == 0
+    assert scores("out2") == ["part-0.json.scores.parquet"]
+
+
+@pytest.mark.parametrize("name", ["objects", "objects/*.json", "objects/a.json"])
+def test_objects_over_several_lines_alone_are_one_line_that_says_how_to_write_rows(cli, folder, name):
+    Path("objects").mkdir()
+    Path("objects/a.json").write_text(json.dumps({"text": "a"}, indent=2))
+    said = score(cli, name)
+    assert said.code == 1
+    assert "a.json" in one_line(said)
+    assert "one JSON object over several lines" in said.err
+    assert "object on one line, or all rows as an array" in said.err
+
+
+def test_damaged_or_large_json_files_count_as_data(folder):
+    Path("data/cut.json").write_text('{\n "a": 1,\n')
+    Path("data/array.json").write_text('[{"a": 1}]')
+    Path("data/first_line_is_bad.json").write_text('{"text"\n{"text": "a"}\n')
+    assert [shard.relative for shard in inputs(["data"]).shards] == [
+        "array.json",
+        "cut.json",
+        "first_line_is_bad.json",
+        "web/a.jsonl",
+    ]

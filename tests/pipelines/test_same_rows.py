@@ -104,7 +104,7 @@ def test_a_touched_input_is_read_once_and_then_believed(work, cli, monkeypatch):
     read = []
     row_blocks = scored_rows.row_blocks
     monkeypatch.setattr(
-        scored_rows, "row_blocks", lambda shard, columns: read.append(shard.relative) or row_blocks(shard, columns)
+        scored_rows, "row_blocks", lambda shard, *others: read.append(shard.relative) or row_blocks(shard, *others)
     )
     cli(*LATER["score"])
     assert read == []
@@ -128,3 +128,20 @@ def test_an_entry_of_format_2_is_compared_by_its_bytes(work, cli):
     time.sleep(0.01)
     reversed_rows(Path("in/0.parquet"))
     assert "changed" in one_line(cli(*LATER["prune"]))
+
+
+def test_a_line_that_was_repaired_is_not_left_out_for_ever(cli, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rows = [json.dumps({"id": f"r{i}", "text": f"text {i}"}) for i in range(20)]
+    command = ("score", "a.jsonl", "--scorer", "length", "--out", "scores", "--max-bad", "0.1")
+    Path("a.jsonl").write_text("\n".join([*rows, '{"id": "bad"', *rows]) + "\n")
+    assert "1 of 41 lines cannot be read" in cli(*command).err
+    os.utime("a.jsonl")
+    assert cli(*command).code == 0
+    Path("a.jsonl").write_text("\n".join([*rows, '{"id": "good", "text": "x"}', *rows]) + "\n")
+    said = cli(*command)
+    assert said.code == 1
+    assert "a.jsonl changed" in one_line(said)
+    assert "--restart" in said.err
+    assert cli(*command, "--restart").code == 0
+    assert pl.read_parquet("scores/a.jsonl.scores.parquet").height == 41

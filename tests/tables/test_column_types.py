@@ -107,6 +107,7 @@ def test_a_wrong_type_of_text_is_one_line_with_column_type_file_and_remedy(tmp_p
         (pa.array([2**64 - 1, 0], pa.uint64()), [str(2**64 - 1), "0"]),
         (pa.array([7.0, None]), ["7", "a.arrow:1"]),
         (pa.array([decimal.Decimal("7"), decimal.Decimal("8")]), ["7", "8"]),
+        (pa.array([decimal.Decimal(10) ** 30, decimal.Decimal(8)], pa.decimal128(38, 2)), ["1" + "0" * 30, "8"]),
         (pa.array([7, 8]).dictionary_encode(), ["7", "8"]),
         (pa.array(["a", None]).dictionary_encode(), ["a", "a.arrow:1"]),
         (pa.array([b"\0" * 15 + b"\1", None], pa.uuid()), ["00000000-0000-0000-0000-000000000001", "a.arrow:1"]),
@@ -118,7 +119,7 @@ def test_ids_of_many_types_become_text(tmp_path, ids, names):
 
 
 @pytest.mark.parametrize("column", ["id", "source"])
-@pytest.mark.parametrize("values", [[b"x"], [["x"]], [{"a": 1}]])
+@pytest.mark.parametrize("values", [[b"x"], [["x"]], [{"a": 1}], [datetime.timedelta(1)]])
 def test_a_name_of_bytes_or_of_nested_values_is_refused(tmp_path, column, values):
     with pytest.raises(SchemaError, match=rf"a.arrow: {column} is .*, not text or numbers. Write it as"):
         read(store(tmp_path, **{column: pa.array(values), "text": ["t"]}))
@@ -151,12 +152,13 @@ def test_counts_of_tokens_of_any_width_are_read(tmp_path, tokens):
         (pa.array([1, float("inf")]), "inf"),
         (pa.array([1, 1e300]), r"1e\+300"),
         (pa.array([1, 2**63], pa.uint64()), str(2**63)),
+        (pa.array([1, 2**40 + 1]), str(2**40 + 1)),
         (pa.array([decimal.Decimal("1"), decimal.Decimal("2.5")]), "2.5"),
     ],
 )
 def test_a_count_that_cannot_be_one_is_refused_with_its_row(tmp_path, tokens, value):
     texts = pa.array(["a", "b"])
-    with pytest.raises(SchemaError, match=f"a.arrow: tokens is {value} in row 1. It must be a whole number from 0 on"):
+    with pytest.raises(SchemaError, match=f"a.arrow: tokens is {value} in row 1. It must be a whole number from 0 to"):
         read(store(tmp_path, tokens=tokens, text=texts))
     with pytest.raises(SchemaError, match=f"tokens is {value} in the row with id 'r1'"):
         read(store(tmp_path, id=["r0", "r1"], tokens=tokens, text=texts))

@@ -97,3 +97,15 @@ def test_a_field_of_megabytes_is_read(tmp_path):
     assert read(written(tmp_path, f'text\n"{"w" * 3_000_000}"\n'), "text")["text"].str.len_bytes().to_list() == [
         3_000_000
     ]
+
+
+def test_a_wrong_value_is_named_with_its_own_line(tmp_path):
+    bad = BadLines()
+    path = written(tmp_path, 'text,tokens\n"two\nlines",1\nb,-1\nc,2\nd,3\n')
+    read(path, "text", bad=bad)
+    assert bad.reasons[1].startswith("row 2 (to line 4): tokens is -1")
+
+
+def test_a_header_that_is_not_utf8_is_one_line(tmp_path):
+    with pytest.raises(SchemaError, match="its header is not UTF-8. Convert the file"):
+        read(written(tmp_path, b"text,caf\xe9\na,1\n"), "text")

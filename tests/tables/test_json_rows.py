@@ -56,7 +56,7 @@ def right(line: bytes) -> tuple[object, ...] | None:
         (name or "").encode()
         if isinstance(tokens, bool) or not (tokens is None or isinstance(tokens, int | float)):
             return None
-        if tokens is not None and not (float(tokens).is_integer() and 0 <= tokens < 2**63):
+        if tokens is not None and not (float(tokens).is_integer() and 0 <= tokens <= 2**40):
             return None
     except (ValueError, AttributeError, OverflowError):
         return None
@@ -138,7 +138,7 @@ def test_an_id_is_text_as_it_was_written(tmp_path, value, name):
         ('{"text": 5}', "text is 5; it must be text or null"),
         ('{"text": {"a": 1}}', "text is an object; it must be text or null"),
         ('{"text": "\\ud800"}', "text has a lone surrogate"),
-        ('{"text": "b", "tokens": -5}', "tokens is -5; it must be a whole number from 0 up"),
+        ('{"text": "b", "tokens": -5}', "tokens is -5; it must be a whole number from 0 to"),
         ('{"text": "b", "tokens": 1.5}', "tokens is 1.5"),
         ('{"text": "b", "tokens": NaN}', "tokens is nan"),
         ('{"text": "b", "tokens": 99999999999999999999}', "tokens is 99999999999999999999"),
@@ -347,3 +347,17 @@ def test_the_head_names_types(tmp_path):
     assert groups is None
     assert schema.names == ["text", "label", "emb.e", "x"]
     assert str(schema.field("emb.e").type) == "fixed_size_list<item: float>[2]"
+
+
+def test_a_name_that_holds_a_lone_surrogate_is_no_column(tmp_path):
+    path = tmp_path / "x.jsonl"
+    path.write_text('{"text": "a", "\\ud800": 1}\n{"text": "b", "x": "\\ud800"}\n')
+    frames = list(tables.batches(Shard(path, path.name), ["text"]))
+    assert pl.concat(frames)["text"].to_list() == ["a", "b"]
+
+
+@pytest.mark.parametrize("body", [b"\xef\xbb\xbf", b"\xef\xbb\xbf\r\n\n"])
+def test_a_file_with_a_byte_order_mark_alone_is_empty(tmp_path, body):
+    path = tmp_path / "x.jsonl"
+    path.write_bytes(body)
+    assert sum(frame.height for frame in tables.batches(Shard(path, path.name), ["text"])) == 0

@@ -9,7 +9,7 @@ import io
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import msgspec
 import pyarrow as pa
@@ -20,7 +20,7 @@ from curate.tables.formats import unpacking, values
 from curate.tables.formats.bad_lines import check_hopeless, refuse
 from curate.tables.formats.values import TEXTS, Columns, Value
 from curate.tables.reading import ROW, Request
-from curate.tables.shards import Shard, ending
+from curate.tables.shards import Shard, ending, is_text
 
 PARSED_ROWS = 4096  # made into a batch at a time
 SEPARATORS = ",;\t"  # semicolons where the comma is the decimal sign
@@ -58,6 +58,7 @@ def read(request: Request) -> Iterator[pa.RecordBatch]:
                     continue
             batch = _batch(table, pending, columns, places).select([*wanted, ROW])
             pending, size = [], 0
+            table.ends.clear()
             rows += batch.num_rows
             check_hopeless(request.shard, request.bad_lines, rows, ended=last)
             if start < batch.num_rows:
@@ -72,6 +73,7 @@ class _Table:
     request: Request
     lines: "_Lines"
     header: tuple[str, ...]
+    ends: dict[int, int] = field(default_factory=dict)  # the last line of each row that is not made into a batch yet
 
     def rows(self) -> Iterator[tuple[int, list[str]]]:
         """Yield the number and the fields of each row that has as many fields as the header."""
@@ -93,19 +95,20 @@ class _Table:
                 joined = "".join(record)
                 if len(record) != len(self.header):
                     self.refuse(number, f"it has {len(record)} fields, and the header has {len(self.header)}")
-                elif not joined.isascii() and not _is_text(joined):
+                elif not joined.isascii() and not is_text(joined):
                     self.refuse(number, "it is not UTF-8")
                 elif self.lines.bytes > most and max(len(value.encode()) for value in record) > most:
                     self.refuse(number, f"it has over {most / 2**20:.3g} MB, more than --max-document-mb allows")
                 else:
+                    self.ends[number] = self.lines.reader.line_num
                     yield number, record
             self.lines.bytes = 0
             number += 1
 
     def refuse(self, number: int, reason: str) -> None:
-        """Note that the row that was read last is bad."""
+        """Note that a row is bad: the one that was read last, or one that is not made into a batch yet."""
         if number not in self.request.skipped:
-            shard, line = self.request.shard, self.lines.reader.line_num
+            shard, line = self.request.shard, self.ends.get(number, self.lines.reader.line_num)
             refuse(shard, self.request.bad_lines, number, f"row {number + 1} (to line {line}): {reason}")
 
 
@@ -139,9 +142,9 @@ class _Lines:
 def _opened(request: Request) -> Iterator[_Table]:
     """Open a file and read its header."""
     shard = request.shard
-    with unpacking.opened(shard) as stream:
-        unpacking.check_encoding(shard, bytes(stream.read(4)))
-    with unpacking.opened(shard) as stream:
+    with unpacking.opened(shard.path) as stream:
+        unpacking.check_encoding(shard.path, bytes(stream.read(4)))
+    with unpacking.opened(shard.path) as stream:
         # Bytes that are not UTF-8 pass through as lone surrogates, so that they cost one row and not the file.
         text = io.TextIOWrapper(stream, encoding="utf-8-sig", errors="surrogateescape", newline="")
         lines = _Lines(request, text)
@@ -150,6 +153,8 @@ def _opened(request: Request) -> Iterator[_Table]:
         except csv.Error as error:
             raise SchemaError(f"{shard.path}: its header is not CSV ({error}). Repair it") from None
         lines.bytes = 0
+        if not all(map(is_text, header)):
+            raise SchemaError(f"{shard.path}: its header is not UTF-8. Convert the file to UTF-8")
         if twice := next((name for name in header if header.count(name) > 1), None):
             raise SchemaError(f"{shard.path}: column {twice!r} stands twice in the header. Rename one of the two")
         names = tuple(name or f"column_{place}" for place, name in enumerate(header, start=1))
@@ -193,11 +198,3 @@ def _value(field: str) -> Value:
     except msgspec.MsgspecError:
         return field
     return value
-
-
-def _is_text(field: str) -> bool:
-    try:
-        field.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

@@ -42,7 +42,7 @@ def pieces(shard: Shard, stream: pa.NativeFile, line_bytes: int) -> Pieces:
     """
     size = files.buffer(shard.path)
     first = bytes(stream.read(size))
-    unpacking.check_encoding(shard, first)
+    unpacking.check_encoding(shard.path, first)
     chunks = chain([first], iter(lambda: bytes(stream.read(size)), b""))
     # A `.jsonl` file is never an array: its first line may be a bad one that begins with a bracket.
     named_json = ending(shard.path.name).startswith(".json") and not ending(shard.path.name).startswith(".jsonl")
@@ -76,14 +76,18 @@ def _lines(chunks: Iterator[bytes], separator: bytes, most: int, refuse: Refusal
         for following in others:
             if size > most:
                 refuse(number, too_long(most))
-            elif (line := b"".join(rest)) and not line.isspace():
+            elif not _is_blank(line := b"".join(rest)):
                 yield number, line + separator
             number += 1
             rest, size = [following], len(following)
     if size > most:
         refuse(number, too_long(most))
-    elif (line := b"".join(rest)) and not line.isspace():
+    elif not _is_blank(line := b"".join(rest)):
         yield number, line + separator
+
+
+def _is_blank(line: bytes) -> bool:
+    return not line or line.isspace() or (line.startswith(BYTE_ORDER_MARK) and not line[len(BYTE_ORDER_MARK) :].strip())
 
 
 def _elements(shard: Shard, chunks: Iterator[bytes], most: int) -> Iterator[Piece]:
@@ -163,7 +167,7 @@ class _Text:
             try:
                 _, end = self.scan(self.held, self.position)
             except (ValueError, RecursionError) as error:
-                reason = "it is nested too deeply" if isinstance(error, RecursionError) else f"it is not JSON ({error})"
+                reason = "it is nested too deeply" if isinstance(error, RecursionError) else _not_json(error)
             else:
                 # A number at the end of what is held may go on.
                 if end < len(self.held) or self.ended:
@@ -177,6 +181,12 @@ class _Text:
                 raise SchemaError(f"{shard.path}, {where}: {reason}. Repair the file")
             # Twice as much each time, so that a long element is scanned few times.
             self.more(max(length, 1))
+
+
+def _not_json(error: ValueError) -> str:
+    # The place that Python tells is counted from the start of the element, and would be taken for one in the file.
+    reason = error.msg.removesuffix(" at") if isinstance(error, json.JSONDecodeError) else str(error)
+    return f"it is not JSON ({reason})"
 
 
 def _number(text: str) -> int:

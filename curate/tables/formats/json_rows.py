@@ -12,14 +12,15 @@ from operator import attrgetter
 import msgspec
 import pyarrow as pa
 
+from curate.errors import SchemaError
 from curate.tables import reading
-from curate.tables.formats import json_lines, unpacking, values
+from curate.tables.formats import json_lines, json_objects, unpacking, values
 from curate.tables.formats.bad_lines import BadLines, check_hopeless, refuse
 from curate.tables.formats.json_lines import Piece, Pieces
 from curate.tables.formats.unpacking import BYTE_ORDER_MARK
 from curate.tables.formats.values import Columns, Value
 from curate.tables.reading import ROW, Request
-from curate.tables.shards import Shard
+from curate.tables.shards import Shard, is_text
 
 PARSED_LINES = 4096  # parsed at a time
 HEAD_LINES = 256  # that tell the columns of a file, apart from those that a job needs
@@ -35,7 +36,15 @@ def head(shard: Shard, needs: Sequence[str] = ()) -> tuple[pa.Schema, tuple[()] 
     Raises:
         SchemaError: if no line can be read.
     """
-    first = _first_values(Request(shard, None, HEAD_LINES), needs)
+    try:
+        first = _first_values(Request(shard, None, HEAD_LINES), needs)
+    except SchemaError:
+        if json_objects.is_one_object(shard.path):
+            raise SchemaError(
+                f"{shard.path}: it is one JSON object over several lines. Write each row as an object on one line, or "
+                "all rows as an array in a .json file"
+            ) from None
+        raise
     fields = [(name, values.kind(name, "text", column).arrow) for name, column in first.columns.items()]
     return pa.schema(fields), None if first.lines else ()
 
@@ -47,7 +56,7 @@ def read(request: Request) -> Iterator[pa.RecordBatch]:
         names = tuple(_first_values(request, ()).columns)
     parser = _Parser(request, _columns(request, names))
     start, rows = request.start, 0
-    with unpacking.opened(request.shard) as stream:
+    with unpacking.opened(request.shard.path) as stream:
         parser.pieces = json_lines.pieces(request.shard, stream, request.line_bytes)
         pending: list[Piece] = []
         size = 0
@@ -83,7 +92,7 @@ def good_lines(request: Request) -> Iterator[bytes]:
         if number not in request.skipped:
             refuse(request.shard, request.bad_lines, number, f"line {number + 1}: {reason}")
 
-    with unpacking.opened(request.shard) as stream:
+    with unpacking.opened(request.shard.path) as stream:
         for number, line in json_lines.pieces(request.shard, stream, request.line_bytes).rows(too_long):
             if number not in request.skipped:
                 # The mark belongs to the file, and not to its first line.
@@ -92,7 +101,7 @@ def good_lines(request: Request) -> Iterator[bytes]:
 
 def is_array(shard: Shard) -> bool:
     """Return whether a file of JSON is one array of rows, and not lines."""
-    with unpacking.opened(shard) as stream:
+    with unpacking.opened(shard.path) as stream:
         return json_lines.pieces(shard, stream, reading.DOCUMENT_BYTES).is_array
 
 
@@ -188,8 +197,9 @@ def parsed(line: bytes) -> dict[str, Value]:
     except UnicodeDecodeError:
         raise ValueError("it is not UTF-8") from None
     except json.JSONDecodeError as error:
-        # Lines of one file are often cut off: the place tells where.
-        raise ValueError(f"it is not JSON ({error.msg} at character {error.pos + 1})") from None
+        # Lines of one file are often cut off: the place tells where. Some of Python's reasons end with "at".
+        reason = error.msg.removesuffix(" at")
+        raise ValueError(f"it is not JSON ({reason} at character {error.pos + 1})") from None
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
 
@@ -234,7 +244,8 @@ class _FirstValues:
         record = parsed(line)
         self.records += 1
         for name, value in record.items():
-            if names is not None and name not in names:
+            # No table has a column whose name holds a lone surrogate, so that no job can need it.
+            if (names is not None and name not in names) or not is_text(name):
                 continue
             column = self.columns.setdefault(name, [])
             # Only the type of a text matters. Of lists and objects the first one tells the kind.
@@ -257,7 +268,7 @@ def _first_values(request: Request, needs: Sequence[str]) -> _FirstValues:
         SchemaError: if no line can be read.
     """
     first, bad = _FirstValues(), BadLines()
-    with unpacking.opened(request.shard) as stream:
+    with unpacking.opened(request.shard.path) as stream:
         pieces = json_lines.pieces(request.shard, stream, request.line_bytes)
 
         def note(number: int, reason: str) -> None:

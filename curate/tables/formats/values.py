@@ -15,6 +15,8 @@ import pyarrow.compute as pc
 Value = object  # what a parser gives: a text, number, list, dictionary, true, false or null
 TEXT, WHOLE = pa.large_string(), pa.int64()
 LARGEST = 2**63 - 1  # of a whole number in a table
+# Of a count of tokens: a million such rows can still be summed in int64, and no text has a trillion tokens.
+MOST_TOKENS = 2**40
 SHOWN_CHARACTERS = 40  # of a wrong value in a message
 # What pyarrow and numpy raise for a list in which a value has the wrong type or size.
 WRONG = (TypeError, ValueError, OverflowError, pa.ArrowException)
@@ -113,15 +115,15 @@ def _whole(value: Value) -> Value:
 
 def _count(value: Value) -> Value:
     count = _whole(value)
-    if isinstance(count, int) and count < 0:
+    if isinstance(count, int) and not 0 <= count <= MOST_TOKENS:
         raise ValueError
     return count
 
 
 def _counts(values: Sequence[Value]) -> pa.Array:
     array = pa.array(values, WHOLE)
-    least = pc.min(array).as_py()
-    if least is not None and least < 0:
+    least, most = pc.min_max(array).as_py().values()
+    if least is not None and not 0 <= least <= most <= MOST_TOKENS:
         raise ValueError
     return array
 
@@ -208,7 +210,7 @@ def _with_fractions(arrow: pa.DataType) -> pa.DataType:
 
 TEXTS = ValueKind("text or null", TEXT, str | None, _plain(TEXT), _text)
 NAMES = ValueKind("text or a number", TEXT, str | int | float | bool | None, _names, _name)
-COUNTS = ValueKind("a whole number from 0 up, or null", WHOLE, int | None, _counts, _count)
+COUNTS = ValueKind("a whole number from 0 to 2^40, or null", WHOLE, int | None, _counts, _count)
 WHOLE_NUMBERS = ValueKind("a whole number, as in the first lines", WHOLE, int | None, _plain(WHOLE), _whole)
 NUMBERS = ValueKind("a number, as in the first lines", pa.float64(), float | None, _plain(pa.float64()), _number)
 TRUTHS = ValueKind("true or false, as in the first lines", pa.bool_(), bool | None, _plain(pa.bool_()), _truth)
