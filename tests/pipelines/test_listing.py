@@ -68,6 +68,7 @@ def test_hidden_data_is_named_and_the_records_of_other_programs_are_not(cli, fol
     lines("data/_temporary/0/a.jsonl")
     lines("data/.ipynb_checkpoints/a.jsonl")
     lines("data/_delta_log/0.jsonl")
+    assert cli("score", "data", "--scorer", "length", "--out", "data/_scores").code == 0
     said = score(cli, "data")
     (line,) = warnings(said)
     assert '1 name in data is not read, because of the "_" in front: _web' in line
