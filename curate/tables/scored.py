@@ -37,6 +37,9 @@ def score_files(scores: Path, *, partial: bool = False) -> tuple[Shard, ...]:
     """
     paths = [p for p in files.below(scores, SCORES) if manifest.FOLDER not in p.relative_to(scores).parts]
     if not paths:
+        begun = completion.read(scores, SCORE_STEP)
+        if begun is not None and not begun.ended and (state := _state(scores, set())) is not None:
+            raise Unfinished(_unfinished_message(scores, state))
         raise SchemaError(f"no *{SCORES} under {scores}: run `curate score DATA --scorer NAME --out {scores}` first")
     shards = [Shard(p, p.relative_to(scores).as_posix().removesuffix(SCORES)) for p in paths]
     state = _state(scores, {shard.relative for shard in shards})

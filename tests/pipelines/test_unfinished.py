@@ -49,6 +49,11 @@ def half(work, cli, monkeypatch):
     return work
 
 
+def test_a_job_that_was_stopped_before_its_first_score_file_is_unfinished(work, cli):
+    completion.begin(Path("scores"), "score", ["0.jsonl", "1.jsonl"])
+    assert "scores is not finished: 0 of 2 files scored, 2 not" in one_line(cli(*PRUNE))
+
+
 @pytest.mark.parametrize("job", [PRUNE, ALL_POOLS, ("report", ".", "--out", "report.html"), ("describe", "scores")])
 def test_a_half_scored_folder_is_refused_with_counts_until_the_job_ends(half, cli, job):
     line = one_line(cli(*job))
