@@ -72,7 +72,7 @@ def test_partial_takes_what_is_there_and_says_so_everywhere(half, cli):
     record = json.loads(done.out)
     assert record["total"]["rows"] == 40
     assert len(record["left_out"]["unfinished"]) == 4
-    assert "4 of 6 files are not used" in done.err
+    assert "--partial leaves out 4 of 6 files, not scored yet: " in done.err
     assert json.loads(Path("kept/pools.json").read_text())["made_by"]["arguments"]["partial"] is True
     assert completion.read(Path("kept"), "prune").partial
     assert sum(pl.read_ndjson(path).height for path in Path("kept/rows").glob("*.jsonl")) == 20
@@ -187,7 +187,9 @@ def test_the_table_of_an_earlier_pilot_is_refused_while_a_new_one_is_not_done(wo
     with monkeypatch.context() as patched:
         patched.setattr(pilots, "train_one", stops)
         assert cli(*pilot, "--restart").code == 130
-    assert "`curate pilot` has not ended" in one_line(cli("fit", "runs.parquet", "--out", "fit.json"))
+    assert "`curate pilot` has not finished runs.runs (4 runs)" in one_line(
+        cli("fit", "runs.parquet", "--out", "fit.json")
+    )
     assert cli(*pilot).code == 0
     assert "has not ended" not in cli("fit", "runs.parquet", "--out", "fit.json").err
 
