@@ -63,8 +63,8 @@ class LeftOut:
         place, lines = s3.shown(self.folder), []
         if self.unfinished:
             lines.append(
-                f"{place} is not finished. --partial leaves out {len(self.unfinished)} of {amount(self.total, 'file')}, not "
-                f"scored yet: {named(self.unfinished)}"
+                f"{place} is not finished. --partial leaves out {len(self.unfinished)} of "
+                f"{amount(self.total, 'file')}, not scored yet: {named(self.unfinished)}"
             )
         if self.set_aside:
             reason = next(iter(self.set_aside.values()))
