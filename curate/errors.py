@@ -24,6 +24,18 @@ class Interrupted(CurateError):
     """A job cannot be continued. The message says what changed, and which flag starts over."""
 
 
+def amount(count: int, noun: str) -> str:
+    """Return a count with its noun: ``1 file``, ``3 files``."""
+    return f"{count} {noun if count == 1 else noun + 's'}"
+
+
+def files_set_aside(count: int, total: int) -> str:
+    """Return how many input files were set aside, as a message begins: ``1 of 7 files was set aside``."""
+    if count == total > 1:
+        return f"all {total} files were set aside"
+    return f"{count} of {amount(total, 'file')} {'was' if count == 1 else 'were'} set aside"
+
+
 SHOWN = 8  # names that a message shows: more do not fit on its line
 
 

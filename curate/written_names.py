@@ -10,7 +10,7 @@ import re
 # An item that starts with a quoted name, or one up to the next comma.
 ITEM = re.compile(r'(\s*"(?:[^"]|"")*"\s*(?:=[^,]*)?|[^,]*)(?:,|$)')
 QUOTED = re.compile(r'\s*"((?:[^"]|"")*)"\s*(?:=(.*))?', re.DOTALL)
-QUOTING = """write a name that holds a comma or ends with = and a number in double quotes, as in '"a,b"=0.5'"""
+QUOTING = """put a name that holds a comma, or ends like lang=2, in double quotes, as in '"a,b"=0.5'"""
 
 
 def split(text: str) -> list[str]:

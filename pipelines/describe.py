@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 def main(
     data: Annotated[
-        list[str], typer.Argument(help="Files, folders, globs or s3://...: Parquet, JSON, CSV, TSV (.gz, .zst), Arrow.")
+        list[str],
+        typer.Argument(help="Files, folders, globs or s3:// addresses: Parquet, JSON, CSV, TSV (.gz, .zst), Arrow."),
     ],
     embedding: Annotated[str, typer.Option(help="Column of vectors to describe. Default: encode the text.")] = "",
     encoder: Annotated[str, typer.Option(help="Encoder of the text: NAME or NAME:key=value,...")] = "hashed",

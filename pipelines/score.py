@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from curate.errors import files_set_aside
 from pipelines.shared.flags import Json, MaxBad, OutFolder, Restart, TakeOver
 
 
@@ -28,9 +29,13 @@ def main(
     text_column: Annotated[str, typer.Option(help="The column of texts.")] = "text",
     on_error: Annotated[
         Literal["quarantine", "fail"],
-        typer.Option(help="quarantine: skip a bad file, record the reason, and score the others. fail: stop."),
+        typer.Option(
+            help="quarantine: set a bad file aside with the reason, score the others, and exit with 1. fail: stop."
+        ),
     ] = "quarantine",
-    max_document_mb: Annotated[float, typer.Option(min=0.001, help="Longest text that is accepted, in MB.")] = 64,
+    max_document_mb: Annotated[
+        float, typer.Option(min=0.001, help="Longest text that is accepted, in MB. A longer one is bad.")
+    ] = 64,
     max_bad: MaxBad = 0.001,
     dtype: Annotated[
         str,
@@ -100,8 +105,9 @@ def main(
 
 def _summary(aside: Mapping[str, str], shards: int) -> str:
     first, *others = aside.values()
-    more = f" (and {len(others)} more: see `curate status`)" if others else ""
+    rest = "" if len(aside) == shards else ", and the rest is scored"
+    more = ". `curate status` shows the other reasons" if others else ""
     return (
-        f"{len(aside)} of {shards} files were set aside; the others are done. Repair what was set aside, and run the "
-        f"same command again. {first}{more}"
+        f"{files_set_aside(len(aside), shards)}{rest}. Repair what was set aside, and run the same command again. "
+        f"The {'first ' if others else ''}reason: {first}{more}"
     )

@@ -1,4 +1,4 @@
-"""Show which files of a score folder are done and which remain, and whether the job can continue.
+"""Show which files of a score folder are done and which remain, or whether the job of another folder has ended.
 
 Example: curate status scores/
 """
@@ -9,17 +9,24 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from curate.errors import amount
 from pipelines.shared.flags import Json
 
 if TYPE_CHECKING:
     from curate.storage.completion import Completion
 
 SHOWN = 100  # files listed for people; --json lists all
+SAID = {"quarantined": "set aside"}  # states whose word in messages is another
 ORDER = ("refused", "quarantined", "begun", "to do", "done")  # what needs attention comes first
 
 
 def main(
-    folder: Annotated[Path, typer.Argument(help="A folder made by `curate score`.")],
+    folder: Annotated[
+        Path,
+        typer.Argument(
+            help="The output folder of `curate score`, `prune` or `materialize`, or the folder .runs of `pilot`."
+        ),
+    ],
     as_json: Json = False,
 ) -> None:
     """Show the state of a score folder."""
@@ -38,8 +45,10 @@ def main(
     ended = (job := completion.read(folder, "score")) is not None and job.ended
     record = {"done": counts.get("done", 0), "total": len(rows), "states": counts, "shards": rows, "refused": learned}
     record["ended"] = ended
-    lines = [f"{counts.get('done', 0)} of {len(rows)} shards done"]
-    lines += [f"{count} {state}" for state, count in counts.items() if state != "done"]
+    lines = [f"{counts.get('done', 0)} of {amount(len(rows), 'file')} done"]
+    lines += [f"{count} {SAID.get(state, state)}" for state, count in counts.items() if state != "done"]
+    if job is not None and not ended:
+        lines.append("the job has not ended: run the same `curate score` again")
     lines += [f"the same command would be refused: {reason}" for reason in learned]
     shown = sorted(rows, key=lambda row: ORDER.index(str(row["state"])))[:SHOWN]
     lines.append(table(pl.DataFrame(shown, infer_schema_length=None)))

@@ -78,5 +78,5 @@ def test_lists_of_pools_and_evals_of_plan():
     assert options._ordered('lang=de,"a,b"') == ("lang=de", "a,b")
     assert options.target('web=2,code,"n=2"') == {"web": 2.0, "code": 1.0, "n=2": 1.0}
     assert options.two_evals('"a,b",c') == ("a,b", "c")
-    with pytest.raises(Exception, match=r"'lang=de' is not NAME=NUMBER; write a name that .* in double quotes"):
+    with pytest.raises(Exception, match=r"'lang=de' is not NAME=NUMBER; put a name that .* in double quotes"):
         options.target("lang=de,web")

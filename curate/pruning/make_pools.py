@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 
 import polars as pl
 
-from curate.errors import SchemaError, first_few
+from curate.errors import SchemaError, amount, first_few
 from curate.pool.pool import Pool, to_json
 from curate.pruning import score_bins
 from curate.pruning.score_bins import Bin, KeptRows
@@ -139,7 +139,7 @@ def pools(
         rows = {source: count for source, count in rows.items() if source not in empty}
         if not rows:
             raise SchemaError(
-                f"{scores} has no tokens in any of its {len(empty)} sources: all texts are empty or null. Name the "
+                f"{scores} has no tokens: all texts of {amount(len(empty), 'source')} are empty or null. Name the "
                 "column of texts with --text-column of `curate score`"
             )
     # A bin with too few tokens would be repeated too often to be a useful pool.

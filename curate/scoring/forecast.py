@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
-from curate.errors import SchemaError
+from curate.errors import SchemaError, amount
 from curate.scorers import Scorer
 from curate.scoring import preflight, specs, worker
 from curate.scoring.inferred_options import inferred
@@ -93,7 +93,10 @@ class _Sample:
     def warnings(self) -> tuple[str, ...]:
         """A warning if lines of the sample cannot be read."""
         lines = self.rows + self.bad_lines
-        return (f"{self.bad_lines} of {lines} lines cannot be read. {self.first_bad}",) if self.bad_lines else ()
+        if not self.bad_lines:
+            return ()
+        first = f"{'The first: ' * (self.bad_lines > 1)}{self.first_bad}"
+        return (f"{self.bad_lines} of {amount(lines, 'line')} of the sample cannot be read. {first}",)
 
 
 def forecast(data: Sequence[str], scorers: Sequence[str], reading: Reading, out: Path | None = None) -> Forecast:

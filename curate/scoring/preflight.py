@@ -101,7 +101,7 @@ def _odd_widths(shards: Sequence[Shard], heads: Mapping[str, Head], column: str)
 
 
 def _drift(heads: Mapping[str, Head], used: Sequence[str]) -> list[str]:
-    """Return a warning for each column whose type differs between shards."""
+    """Return a warning for each column whose type differs between files."""
     warnings = []
     columns_of = {name: head.columns for name, head in heads.items() if head.columns}
     for column in dict.fromkeys(column for columns in columns_of.values() for column in columns):
@@ -110,7 +110,7 @@ def _drift(heads: Mapping[str, Head], used: Sequence[str]) -> list[str]:
             kinds.setdefault(_kind(columns[column]) if column in columns else "missing", []).append(name)
         if len(kinds) > 1 and (column in used or column in batches.IDENTITY or column.startswith("emb.")):
             listed = "; ".join(f"{kind} in {first_few(names)}" for kind, names in kinds.items())
-            warnings.append(f"column {column} differs between shards: {listed}")
+            warnings.append(f"column {column} differs between files: {listed}")
     return warnings
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from curate.errors import SchemaError, first_few
+from curate.errors import SchemaError, files_set_aside, first_few
 from curate.scoring import status
 from curate.storage import s3
 from curate.tables import scored
@@ -65,7 +65,7 @@ class Scored:
         lines = [f"Scored({self.rows} rows scored now, {self.shards} files, out={s3.shown(self.out)!r})"]
         if self.quarantined:
             first = next(iter(self.quarantined.values()))
-            lines.append(f"{len(self.quarantined)} of {self.shards} files were set aside, the first: {first}")
+            lines.append(f"{files_set_aside(len(self.quarantined), self.shards)}, the first: {first}")
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:

@@ -126,7 +126,7 @@ def _score(
     rows, failed = run.run(run.ReadyJob(job, heads, ready), remaining, engine, progress)
     aside = dict(sorted({**bad, **failed, **listed.unusable}.items()))
     lost = line_losses.losses(out, [shard for shard in shards if shard.relative not in aside], _rows_of(out))
-    lost.check(max_bad, f"{len(aside)} files were set aside too; see `curate status`" if aside else "")
+    lost.check(max_bad, f"Whole files were set aside too: {len(aside)}; see `curate status`" if aside else "")
     # The job has ended only now: one that loses too many lines has not.
     completion.end(out, SCORE_STEP, set_aside=aside, bad_lines=lost.bad)
     warnings = (*listed.warnings, *heads.warnings, *specs.warnings(ready), *lost.warnings())

@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-from curate.errors import CurateError, Interrupted, SchemaError
+from curate.errors import CurateError, Interrupted, SchemaError, amount, files_set_aside
 from curate.storage import files, s3, schema
 from curate.storage.files import write_text
 from curate.storage.manifest import FOLDER
@@ -63,18 +63,20 @@ class LeftOut:
         place, lines = s3.shown(self.folder), []
         if self.unfinished:
             lines.append(
-                f"{place} is not finished, and --partial takes what is there: {len(self.unfinished)} of {self.total} "
-                f"files are not used: {named(self.unfinished)}"
+                f"{place} is not finished. --partial leaves out {len(self.unfinished)} of "
+                f"{amount(self.total, 'file')}, not scored yet: {named(self.unfinished)}"
             )
         if self.set_aside:
             reason = next(iter(self.set_aside.values()))
             lines.append(
-                f"{len(self.set_aside)} of {self.total} files were set aside and are not in {place}: "
-                f"{named(list(self.set_aside))}. The first reason: {reason}"
+                f"{files_set_aside(len(self.set_aside), self.total)} and not scored in {place}: "
+                f"{named(list(self.set_aside))}. The {'first ' * (len(self.set_aside) > 1)}reason: {reason}"
             )
         if self.bad_lines:
             counts = [f"{name} ({count})" for name, count in self.bad_lines.items()]
-            lines.append(f"{sum(self.bad_lines.values())} bad lines are not in {place}, of {named(counts)}")
+            total = sum(self.bad_lines.values())
+            verb = "was" if total == 1 else "were"
+            lines.append(f"{amount(total, 'bad line')} {verb} set aside and not scored in {place}: {named(counts)}")
         return tuple(lines)
 
     def record(self) -> dict[str, object]:
@@ -129,9 +131,9 @@ def require(folder: Path, job: str) -> None:
     record = read(folder, job)
     if record is not None and not record.ended:
         raise Unfinished(
-            f"`curate {job}` has not ended in {s3.shown(folder)}: it was stopped, or still runs, over "
-            f"{len(record.inputs)} {'runs' if job == 'pilot' else 'files'}. Let it end, or run the same `curate {job}` "
-            "again to finish it"
+            f"`curate {job}` has not finished {s3.shown(folder)} "
+            f"({amount(len(record.inputs), 'run' if job == 'pilot' else 'file')}): it was stopped, or still runs. Let "
+            f"it end, or run the same `curate {job}` again to finish it"
         )
 
 

@@ -101,6 +101,8 @@ def input_changes(before: Mapping[str, InputFile], after: Mapping[str, InputFile
         old, new = before[name], after[name]
         if old.hash != new.hash:
             sizes = "" if None in (old.size, new.size) else f" ({old.size} -> {new.size} bytes)"
+            if old.size == new.size:
+                sizes = f" (other content, {new.size} bytes as before)" if new.size is not None else ""
             changes.append(f"{name} changed{sizes}")
     return changes
 

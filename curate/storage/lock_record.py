@@ -106,10 +106,10 @@ class Wait:
 def busy(folder: Path, holder: Holder | None) -> FolderBusy:
     """Return the error for a folder that another job holds."""
     who = f": {holder}" if holder is not None else ""
-    advice = "Wait for it, or give another --out"
+    advice = "Wait until it ends, or give another --out"
     if holder is not None and not holder.is_local:
-        advice += ". If it does not run any more, give --take-over"
-    return FolderBusy(f"{s3.shown(folder)}: another job writes here{who}. {advice}")
+        advice += ". If it no longer runs, take the folder over with --take-over"
+    return FolderBusy(f"another job writes in {s3.shown(folder)}{who}. {advice}")
 
 
 def lost(folder: Path, holder: Holder | None) -> str:

@@ -201,7 +201,11 @@ def changes(
     if not files.exists(source):
         phrases.append(f"input {source} is gone")
     elif not is_stamped(entry, source, path=path) and not same_rows(entry, source):
-        phrases.append(f"input {source} changed ({entry.size} -> {files.size(source)} bytes)")
+        what = "rows" if entry.format >= ROWS_FORMAT else "bytes"
+        sizes = entry.size, files.size(source)
+        # Other rows may take as many bytes.
+        detail = "" if sizes[0] == sizes[1] else f" ({sizes[0]} -> {sizes[1]} bytes)"
+        phrases.append(f"the {what} of input {source} changed{detail}")
     if entry.format < CONFIG_FORMAT and configuration.covers_old_entries:
         phrases += configuration.changes
     elif entry.config != configuration.hash:

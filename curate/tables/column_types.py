@@ -243,7 +243,9 @@ def _remedy(kind: pa.DataType, role: Role) -> str:
         inner = [field.name for field in values if is_text(field.type)]
         part = f"its field {inner[0]}" if inner else "the text in it"
         return f"Name a column of text with --text-column, or write {part} as a column of strings"
-    if is_list(values) or pa.types.is_map(values):
+    if pa.types.is_map(values):
+        return "Write the text in it as a column of strings, or name a column of text with --text-column"
+    if is_list(values):
         return "Join each list to one string and write that as a column, or name a column of text with --text-column"
     return role.remedy
 

@@ -5,14 +5,14 @@ A bad line is set aside alone and has no row in the score file. Later jobs skip 
 are those of the score file.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import ceil, floor, log10
 from pathlib import Path
 
 import polars as pl
 
-from curate.errors import SchemaError
+from curate.errors import SchemaError, amount
 from curate.storage import files, manifest
 from curate.tables import writer
 from curate.tables.formats.bad_lines import BadLines
@@ -51,18 +51,23 @@ class Losses:
         # Rounded up, so that the number in the message is enough.
         enough = _rounded_up(self.total / self.lines)
         raise SchemaError(
-            f"{self.total} of {self.lines} lines cannot be read, more than --max-bad {most:g} allows. The first: "
-            f"{self.first}. Repair or remove these lines, or use --max-bad {enough} to go on without them"
+            f"{self.total} of {amount(self.lines, 'line')} cannot be read, more than --max-bad {most:g} allows. "
+            f"{self._first}. Repair or remove what is bad, or give --max-bad {enough} to go on without it"
             + (f". {more}" if more else "")
         )
+
+    @property
+    def _first(self) -> str:
+        return self.first if self.total == 1 else f"The first: {self.first}"
 
     def warnings(self) -> tuple[str, ...]:
         """Return one line on the lines that were set aside, if there are any."""
         if not self.bad:
             return ()
+        verb = "was" if self.total == 1 else "were"
         places = f" in {len(self.bad)} files" if len(self.bad) > 1 else ""
         return (
-            f"{self.total} of {self.lines} lines{places} cannot be read and were set aside. The first: {self.first}",
+            f"{self.total} of {amount(self.lines, 'line')}{places} cannot be read and {verb} set aside. {self._first}",
         )
 
 
@@ -100,7 +105,8 @@ def summary(out: Path, shard: Shard) -> str:
     """Return a phrase on the bad lines of an input; empty if there are none."""
     if not has_lines(shard) or (lines := table(out, shard.relative)).is_empty():
         return ""
-    return f"{lines.height} line{'s' * (lines.height > 1)} set aside, the first: {lines['reason'][0]}"
+    first = "" if lines.height == 1 else ", the first"
+    return f"{amount(lines.height, 'line')} set aside{first}: {lines['reason'][0]}"
 
 
 def aligned(reading: Reading, out: Path, shard: Shard) -> Reading:
@@ -121,6 +127,15 @@ def losses(out: Path, shards: Sequence[Shard], rows_of: Callable[[Shard], int]) 
     bad = {shard.relative: lines.height for shard, lines in zip(damaged, tables, strict=True)}
     rows = sum(files.each(rows_of, [shard for shard in shards if has_lines(shard)], out))
     return Losses(rows + sum(bad.values()), bad, f"{damaged[0].path}, {tables[0]['reason'][0]}")
+
+
+def counts(out: Path, names: Collection[str]) -> dict[str, int]:
+    """Return how many lines are recorded as bad, for each of these inputs that has any."""
+    folder = out / manifest.FOLDER / FOLDER
+    recorded = {
+        path.relative_to(folder).as_posix().removesuffix(".parquet") for path in files.below(folder, ".parquet")
+    }
+    return {name: table(out, name).height for name in sorted(recorded & set(names))}
 
 
 def _rounded_up(share: float) -> str:

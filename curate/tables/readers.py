@@ -143,4 +143,6 @@ def _named(shard: Shard) -> Iterator[None]:
             raise trouble from None
         # Errors of Arrow may have many lines, with a trace of C++ code.
         what = " ".join(str(error).split()) or type(error).__name__
-        raise SchemaError(f"{shard.path} cannot be read: {what[:300]}. Replace or remove the file") from None
+        raise SchemaError(
+            f"{shard.path} cannot be read: {what[:300].rstrip('. ')}. Replace or remove the file"
+        ) from None

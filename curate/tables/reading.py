@@ -35,7 +35,8 @@ def check_rows(path: Path, rows: int, size: int) -> None:
     """
     if not 0 <= rows <= max(FREE_ROWS, ROWS_PER_BYTE * size):
         raise SchemaError(
-            f"{path} says that it has {rows:.4g} rows in {size} bytes, like a compression bomb. Remove the file"
+            f"{path} says that it has {rows:.4g} rows in {size} bytes, like a compression bomb (a file made to fill "
+            "the memory). Remove the file"
         )
 
 
@@ -50,9 +51,17 @@ def is_bomb(unpacked: float, packed: float, document_bytes: int, *, decoded: boo
 def bomb(path: Path, what: str, packed: float, unpacked: float) -> SchemaError:
     """Return the error for data that grows beyond reason; ``what`` names it."""
     return SchemaError(
-        f"{path}: {what} grows from {packed / 2**20:.3g} to {unpacked / 2**20:.0f} MB, like a compression bomb. Remove "
-        "the file, or raise --max-document-mb"
+        f"{path}: {what} grows from {_size(packed)} to {unpacked / 2**20:.0f} MB, like a compression bomb (a file made "
+        "to fill the memory). Remove the file, or raise --max-document-mb"
     )
+
+
+def _size(count: float) -> str:
+    """Return a number of bytes in the unit that suits it."""
+    for unit, name in ((2**20, "MB"), (2**10, "kB")):
+        if count >= unit:
+            return f"{count / unit:.3g} {name}"
+    return f"{count:.0f} bytes"
 
 
 # The name of a column of whole numbers that readers of lines add: the number of each row in its file, from 0. It is no

@@ -10,7 +10,7 @@ from typing import cast
 import numpy as np
 import polars as pl
 
-from curate.errors import Interrupted, SchemaError
+from curate.errors import Interrupted, SchemaError, amount
 from curate.pool.pool import Pool
 from curate.storage import artifacts, completion, files, job_record, manifest, s3
 from curate.storage.completion import LeftOut, Unfinished
@@ -38,6 +38,9 @@ def score_files(scores: Path, *, partial: bool = False) -> tuple[Shard, ...]:
     """
     paths = [p for p in files.below(scores, SCORES) if manifest.FOLDER not in p.relative_to(scores).parts]
     if not paths:
+        begun = completion.read(scores, SCORE_STEP)
+        if begun is not None and not begun.ended and (state := _state(scores, set())) is not None:
+            raise Unfinished(_unfinished_message(scores, state))
         raise SchemaError(f"no *{SCORES} under {scores}: run `curate score DATA --scorer NAME --out {scores}` first")
     shards = [Shard(p, p.relative_to(scores).as_posix().removesuffix(SCORES)) for p in paths]
     state = _state(scores, {shard.relative for shard in shards})
@@ -80,17 +83,19 @@ def _state(scores: Path, present: set[str]) -> _State | None:
     aside = {name: why for name, why in manifest.quarantined_all(scores, SCORE_STEP).items() if name in names - done}
     unfinished = sorted(names - done - set(aside))
     ended = record.ended if record is not None else not unfinished
-    return _State(done, unfinished, aside, record.bad_lines if record is not None else {}, ended)
+    # The record names bad lines only at the end, but the rows of a part lack them too.
+    bad_lines = record.bad_lines if record is not None and ended else line_losses.counts(scores, done)
+    return _State(done, unfinished, aside, bad_lines, ended)
 
 
 def _unfinished_message(scores: Path, state: _State) -> str:
     total, place = len(state.done) + len(state.unfinished) + len(state.set_aside), s3.shown(scores)
-    aside = f", {len(state.set_aside)} were set aside" if state.set_aside else ""
-    rest = f", {len(state.unfinished)} are not" if state.unfinished else ", but the job did not come to its end"
-    message = f"{place} is not finished: {len(state.done)} of {total} files scored{rest}{aside}. "
+    aside = f", {len(state.set_aside)} set aside" if state.set_aside else ""
+    rest = f", {len(state.unfinished)} not" if state.unfinished else ", but the job did not come to its end"
+    message = f"{place} is not finished: {len(state.done)} of {amount(total, 'file')} scored{rest}{aside}. "
     message += f"Run the same `curate score ... --out {place}` again"
     return message + (
-        ", or give --partial to prune, pools or materialize to take only what is there" if state.done else ""
+        ". Or give --partial to `curate prune`, `pools` or `materialize` to use what is scored" if state.done else ""
     )
 
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
-from curate.errors import SchemaError
+from curate.errors import SchemaError, amount
 from curate.storage import files, manifest
 from curate.storage.manifest import ManifestEntry
 from curate.tables import batches, column_types, line_losses, readers, row_hash
@@ -86,11 +86,11 @@ def check(scores: Path, inputs: Sequence[Shard], reading: Reading) -> None:
 
     verdicts = files.each(is_changed, inputs, scores)
     if changed := [shard for shard, verdict in zip(inputs, verdicts, strict=True) if verdict]:
-        more = f" (and {len(changed) - 1} more)" if len(changed) > 1 else ""
+        more = f"; so did {amount(len(changed) - 1, 'more file')}" if len(changed) > 1 else ""
         raise SchemaError(
-            f"{changed[0].path}{more} changed since it was scored into {scores}: it does not have the rows that the "
-            f"scores are of. Put the old file back, or run the same `curate score` with --restart, and what follows "
-            "it, again"
+            f"the rows of {changed[0].path} changed since they were scored into {scores}{more}. Put the old file back. "
+            "Or score the new rows: run the same `curate score` with --restart, and after it `curate prune` and all "
+            "later jobs again"
         )
 
 

@@ -7,9 +7,9 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from curate.errors import SchemaError, first_few
+from curate.errors import SchemaError, amount, first_few
 from curate.shown import is_text, printable
-from curate.storage import completion, files, s3
+from curate.storage import completion, files, manifest, s3
 from curate.storage.files import Listing
 from curate.tables import saved_datasets
 from curate.tables.formats import json_objects
@@ -18,6 +18,7 @@ PACKINGS = ("", ".gz", ".zst")  # of files of text
 JSON_ENDINGS = tuple(ending + packing for ending in (".jsonl", ".ndjson", ".json") for packing in PACKINGS)
 CSV_ENDINGS = tuple(ending + packing for ending in (".csv", ".tsv") for packing in PACKINGS)
 FORMATS = (".parquet", *JSON_ENDINGS, *CSV_ENDINGS, ".arrow", ".arrows", ".feather")
+ENDINGS = ".parquet, .jsonl, .ndjson, .json, .csv, .tsv (these five also with .gz or .zst), .arrow, .arrows, .feather"
 LONGEST_FIRST = tuple(sorted(FORMATS, key=len, reverse=True))  # so that .jsonl.gz is not taken for .gz
 # Outputs add endings such as `.scores.parquet`, and file systems allow 255 bytes in a name.
 LONGEST_NAME = 230
@@ -136,8 +137,8 @@ def inputs(data: Sequence[str]) -> Inputs:
         raise SchemaError(next(iter(unusable.values())))
     if repeated:
         (path, name), *others = repeated
-        more = f"; so are {len(others)} more files" if others else ""
-        warnings.append(f"{path} is named twice, and is read once, as {name}{more}")
+        more = f". The same holds for {amount(len(others), 'more file')}" if others else ""
+        warnings.append(f"{path} is named twice. It is read once, as {name}{more}")
     return Inputs(tuple(by_name[name] for name in sorted(by_name)), tuple(warnings), unusable)
 
 
@@ -154,9 +155,9 @@ def same_source(shards: Iterable[Shard]) -> tuple[str, ...]:
     if not shared:
         return ()
     name, places = next(iter(sorted(shared.items())))
-    others = f", and {len(shared) - 1} more names are shared in this way" if len(shared) > 1 else ""
+    others = f". So do {amount(len(shared) - 1, 'more group')} of folders of one name" if len(shared) > 1 else ""
     return (
-        f"the folders {first_few(sorted(places))} give their rows the same source, {name!r}, so they count as one "
+        f"the rows of the folders {first_few(sorted(places))} get the same source, {name!r}, and count as one "
         f"source{others}. To tell them apart, add a column source, or name the folders source=NAME",
     )
 
@@ -215,7 +216,6 @@ def _place(shard: Shard) -> str:
 
 def _nothing(item: str, listing: Listing) -> str:
     """Return the message for an item without any input file."""
-    endings = ", ".join(FORMATS)
     where, path = f"no input files at {item}", Path(item)
     if listing.special:
         return f"{where}: it is not a regular file. Write the rows to a file, and name that"
@@ -234,7 +234,7 @@ def _nothing(item: str, listing: Listing) -> str:
     if s3.remote(path):
         return f"{where}: the prefix is empty or does not exist. Correct the address"
     if path.is_dir():
-        return f"{where}: the folder is empty. Name a folder with files that end with {endings}"
+        return f"{where}: the folder is empty. Name a folder with files that end with {ENDINGS}"
     if files.glob_parts(item)[1]:
         return f"{where}: nothing matches. Correct the pattern; to look into folders too, end it with /**"
     return f"{where}: there is no such file or folder. Correct the path"
@@ -242,7 +242,6 @@ def _nothing(item: str, listing: Listing) -> str:
 
 def _no_rows(path: Path, names: Sequence[str]) -> str:
     """Return why none of the files that an item names is read."""
-    endings = ", ".join(FORMATS)
     if objects := [name for name in names if ending(name)]:
         what = "is one JSON object" if len(objects) == 1 else "are one JSON object each"
         return (
@@ -250,10 +249,10 @@ def _no_rows(path: Path, names: Sequence[str]) -> str:
             "one line, or all rows as an array"
         )
     if path.is_file():
-        return f"its ending is not read, only {endings}. Convert or rename it"
+        return f"its ending is none of {ENDINGS}. Convert or rename it"
     return (
-        f"the endings that are read are {endings}, and none of its {len(names)} files has one "
-        f"({first_few(sorted(names))}). Convert or rename them"
+        f"none of its {amount(len(names), 'file')} ({first_few(sorted(names))}) has an ending that is read: {ENDINGS}. "
+        "Convert or rename them"
     )
 
 
@@ -261,21 +260,38 @@ def _left_out(item: str, listing: Listing, objects: Sequence[str]) -> list[str]:
     """Return a warning for each reason for which files of an item are not read. ``objects`` hold no rows."""
     unknown = [name for _, name in listing.files if not ending(name) and not COMPANIONS.fullmatch(_base(name))]
     # A hidden folder is named whatever it holds, since it is not looked into.
-    hidden = [name for name in listing.hidden if not RECORDS.fullmatch(_base(name))]
+    hidden = [
+        name for name in listing.hidden if not RECORDS.fullmatch(_base(name)) and not _is_output(Path(item), name)
+    ]
     reasons = (
-        (objects, "because a .json file that is one object is metadata", ". Write rows as objects on one line each"),
-        (unknown, "because of the ending", f". Endings that are read: {', '.join(FORMATS)}"),
-        (hidden, 'because the name starts with "_"', ". Rename what holds data"),
-        (listing.dangling, "because the link leads nowhere", ". Repair or remove the link"),
-        (listing.repeated, "because the link leads to what is read already, or to a folder above", ""),
-        (listing.special, "because it is a pipe, a socket or a device", ". Write its rows to a file"),
+        (
+            objects,
+            "file",
+            "because a .json file that is one object is metadata",
+            ". Write rows as objects on one line each",
+        ),
+        (unknown, "file", "because of the ending", ". Only files of Parquet, JSON, CSV, TSV and Arrow are read"),
+        (hidden, "name", 'because of the "_" in front', ". Rename what holds data"),
+        (listing.dangling, "link", "because the target does not exist", ". Repair or remove such links"),
+        (listing.repeated, "link", "because the target is read already, or is a folder above", ""),
+        (
+            listing.special,
+            "name",
+            "because only regular files are read",
+            ". Write the rows of pipes and devices to a file",
+        ),
     )
     return [
-        f"{len(names)} of the names in {item} {'is' if len(names) == 1 else 'are'} not read, {reason}: "
+        f"{amount(len(names), noun)} in {item} {'is' if len(names) == 1 else 'are'} not read, {reason}: "
         f"{first_few(sorted(names))}{remedy}"
-        for names, reason, remedy in reasons
+        for names, noun, reason, remedy in reasons
         if names
     ]
+
+
+def _is_output(folder: Path, name: str) -> bool:
+    """Return whether a folder below ``folder`` is the output folder of a job of ours."""
+    return not s3.remote(folder) and (folder / name / manifest.FOLDER).is_dir()
 
 
 def _base(name: str) -> str:

@@ -12,7 +12,8 @@ Partial = Annotated[
     bool,
     typer.Option(
         "--partial",
-        help="Take what is scored so far, although `curate score` has not ended. Warns of what is left out.",
+        help="Use the files that are scored so far, even if `curate score` has not ended. A warning names the files "
+        "that are left out.",
     ),
 ]
 Seed = Annotated[int, typer.Option(min=0, help="Seed of every random choice.")]
@@ -21,14 +22,17 @@ TakeOver = Annotated[
     bool,
     typer.Option(
         "--take-over",
-        help="Write in the folder even if a job on another machine holds it. That job stops. Without this flag, the "
-        "folder is taken over when that job has shown no sign of life for 20 seconds.",
+        help="Take the output folder from a job on another machine at once. If that job still runs, it stops. Without "
+        "this flag the folder is taken once that job has given no sign of life for 20 seconds.",
     ),
 ]
 MaxBad = Annotated[
     float,
     typer.Option(
-        min=0, max=1, help="Largest share of the lines of JSON and CSV files that may be set aside as unreadable."
+        min=0,
+        max=1,
+        help="Largest share of all lines of JSON and CSV that may be set aside because they cannot be read. If more "
+        "are bad, the job stops.",
     ),
 ]
 Workers = Annotated[int, typer.Option(min=1, help="Number of processes on this machine.")]

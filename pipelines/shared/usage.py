@@ -30,7 +30,7 @@ def _message(
         option = _as_written(str(error.option_name), words)
         others = [f"`curate {other}`" for other in jobs if other != job and option in flags(source(other))]
         if others and job:
-            return f"`curate {job}` has no option {option}; it is one of {', '.join(others[:3])}"
+            return f"`curate {job}` has no option {option}; it is an option of {', '.join(others[:3])}"
         return f"there is no option {option}{nearest_option(option, options)}"
     if "unexpected extra argument" in text:
         extra = text.partition("(s) (")[2].rstrip(")").split()

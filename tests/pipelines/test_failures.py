@@ -164,7 +164,8 @@ def test_debug_shows_the_traceback_and_keeps_the_exit_code(cli, monkeypatch, err
     [
         (
             ["prune", "x", "--bins", "3"],
-            "`curate prune` has no option --bins; it is one of `curate demo`, `curate pools`. See curate prune --help",
+            "`curate prune` has no option --bins; it is an option of `curate demo`, `curate pools`. "
+            "See curate prune --help",
         ),
         (
             ["prune", "x", "keep", "3", "--by", "a", "--keep", "1", "--out", "o"],

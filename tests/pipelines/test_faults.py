@@ -71,7 +71,7 @@ def test_a_bad_file_is_set_aside_and_the_rest_is_done(cli, corpus, tmp_path, dam
     job = ["score", corpus, "--scorer", "length", "--scorer", "compression", "--out", out]
     said = cli(*job)
     assert said.code == 1
-    assert "1 of 5 files were set aside" in said.err.splitlines()[-1]
+    assert "1 of 5 files was set aside" in said.err.splitlines()[-1]
     assert "2.parquet" in said.err.splitlines()[-1]
     assert "80 rows scored" in said.out
     (row,) = [row for row in status.status(out) if row["state"] == "quarantined"]
@@ -425,7 +425,7 @@ def test_dry_run_forecasts_and_writes_nothing(cli, corpus, tmp_path):
         "of memory",
         "no column 'text'",
         "row groups under 1000 rows",
-        "column id differs between shards: ",
+        "column id differs between files: ",
     ):
         assert words in said.out
     assert not (tmp_path / "out").exists()

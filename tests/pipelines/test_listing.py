@@ -57,8 +57,7 @@ def test_files_that_are_not_read_are_named_in_the_run_in_the_dry_run_and_as_json
     said = score(cli, "data")
     assert said.code == 0
     (line,) = warnings(said)
-    assert "2 of the names in data are not read, because of the ending: b.xyz, c.txt" in line
-    assert ".parquet, .jsonl" in line
+    assert "2 files in data are not read, because of the ending: b.xyz, c.txt. Only files of Parquet" in line
     dry = cli("score", "data", "--scorer", "length", "--out", "out2", "--dry-run")
     assert "b.xyz, c.txt" in dry.out
     as_json = cli("score", "data", "--scorer", "length", "--out", "out3", "--json")
@@ -74,9 +73,10 @@ def test_hidden_data_is_named_and_the_records_of_other_programs_are_not(cli, fol
     lines("data/_temporary/0/a.jsonl")
     lines("data/.ipynb_checkpoints/a.jsonl")
     lines("data/_delta_log/0.jsonl")
+    assert cli("score", "data", "--scorer", "length", "--out", "data/_scores").code == 0
     said = score(cli, "data")
     (line,) = warnings(said)
-    assert '1 of the names in data is not read, because the name starts with "_": _web' in line
+    assert '1 name in data is not read, because of the "_" in front: _web' in line
     assert scores() == ["web/a.jsonl.scores.parquet"]
 
 
@@ -117,8 +117,8 @@ def test_linked_folders_are_read_once_and_circles_are_named(cli, folder):
     assert said.code == 0, said.err
     # "again" comes first by name, and its folders are not read a second time.
     assert scores() == [f"{n}.scores.parquet" for n in ("again/b.jsonl", "again/deep/c.jsonl", "web/a.jsonl")]
-    assert "the link leads nowhere: broken.jsonl, round" in said.err
-    assert "lead" in said.err and "copy.jsonl, inner, source=code, up, web/self" in said.err
+    assert "2 links in data are not read, because the target does not exist: broken.jsonl, round" in said.err
+    assert "or is a folder above: copy.jsonl, inner, source=code, up, web/self" in said.err
 
 
 def test_a_source_is_named_after_the_link_and_not_after_where_it_leads(cli, folder):
@@ -168,8 +168,8 @@ def test_permissions_as_another_user(folder):
         ("nosuch/*.jsonl", "nothing matches"),
         ("data/*", r"end it with /\*\*"),
         ("empty", "the folder is empty"),
-        ("other", r"none of its 2 files has one \(a.xyz, b.xyz\)"),
-        ("other/a.xyz", "its ending is not read, only .parquet"),
+        ("other", r"none of its 2 files \(a.xyz, b.xyz\) has an ending"),
+        ("other/a.xyz", "its ending is none of .parquet, .jsonl"),
         ("hidden", "names that start with _ are not read"),
         ("pipe.jsonl", "not a regular file"),
         ("broken.jsonl", "a link to a file that does not exist"),
@@ -198,14 +198,14 @@ def test_overlapping_folders_are_read_once(cli, folder):
     assert said.code == 0
     assert scores() == ["code/b.jsonl.scores.parquet", "web/a.jsonl.scores.parquet"]
     (line,) = warnings(said)
-    assert "data/web/a.jsonl is named twice, and is read once, as web/a.jsonl; so are 1 more files" in line
+    assert "data/web/a.jsonl is named twice. It is read once, as web/a.jsonl. The same holds for 1 more file" in line
 
 
 def test_folders_of_one_name_are_warned_about(cli, folder):
     lines("data/old/web/b.jsonl", start=3)
     said = score(cli, "data")
     (line,) = warnings(said)
-    assert "the folders data/old/web, data/web give their rows the same source, 'web'" in line
+    assert "the rows of the folders data/old/web, data/web get the same source, 'web'" in line
     # A column that names the source, or a folder that does, says that it is meant.
     for name in ("one/source=web", "two/source=web"):
         lines(f"hive/{name}/{name[:3]}.jsonl")

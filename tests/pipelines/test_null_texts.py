@@ -83,7 +83,7 @@ def test_a_source_without_tokens_has_no_pool(tmp_path, by, cli):
 def test_scores_without_any_token_make_no_pools(tmp_path):
     written(tmp_path / "data" / "a.parquet", pl.DataFrame({"id": ["a", "b"], "text": ["", ""]}))
     score.score(str(tmp_path / "data"), "length", tmp_path / "scores")
-    with pytest.raises(SchemaError, match="has no tokens in any of its 1 sources: all texts are empty or null"):
+    with pytest.raises(SchemaError, match="has no tokens: all texts of 1 source are empty or null"):
         make_pools.pools(tmp_path / "scores")
 
 

@@ -90,7 +90,7 @@ def test_score_prune_and_pools_give_what_they_give_on_disk(store, corpus, data, 
         pooled = cli("pools", f"{text}/scores", "--kept", f"{text}/kept", "--out", f"{text}/pools.json", "--json")
         assert pooled.code == 0, pooled.err
         said[where] = [(p.name, p.tokens, p.examples) for p in pool.load_pools(base / "pools.json")]
-        assert cli("status", f"{text}/scores").out.startswith("5 of 5 shards done")
+        assert cli("status", f"{text}/scores").out.startswith("5 of 5 files done")
     assert said["s3"] == said["disk"]
     assert scores(store, "jobs/scores/") == on_disk(tmp_path / "scores")
     assert not Path("s3:").exists(), "a folder of that name was made here"

@@ -49,11 +49,16 @@ def half(work, cli, monkeypatch):
     return work
 
 
+def test_a_job_that_was_stopped_before_its_first_score_file_is_unfinished(work, cli):
+    completion.begin(Path("scores"), "score", ["0.jsonl", "1.jsonl"])
+    assert "scores is not finished: 0 of 2 files scored, 2 not" in one_line(cli(*PRUNE))
+
+
 @pytest.mark.parametrize("job", [PRUNE, ALL_POOLS, ("report", ".", "--out", "report.html"), ("describe", "scores")])
 def test_a_half_scored_folder_is_refused_with_counts_until_the_job_ends(half, cli, job):
     line = one_line(cli(*job))
     if job[0] != "describe":
-        assert "2 of 6 files scored, 4 are not" in line
+        assert "2 of 6 files scored, 4 not" in line
     assert "`curate score" in line
     assert not Path("kept").exists()
     assert cli(*SCORE).code == 0
@@ -67,18 +72,18 @@ def test_partial_takes_what_is_there_and_says_so_everywhere(half, cli):
     record = json.loads(done.out)
     assert record["total"]["rows"] == 40
     assert len(record["left_out"]["unfinished"]) == 4
-    assert "4 of 6 files are not used" in done.err
+    assert "--partial leaves out 4 of 6 files, not scored yet: " in done.err
     assert json.loads(Path("kept/pools.json").read_text())["made_by"]["arguments"]["partial"] is True
     assert completion.read(Path("kept"), "prune").partial
     assert sum(pl.read_ndjson(path).height for path in Path("kept/rows").glob("*.jsonl")) == 20
     done = cli(*POOLS, "--partial")
     assert done.code == 0
-    assert "4 of 6 files are not used" in done.err
+    assert "--partial leaves out 4 of 6 files, not scored yet: " in done.err
     assert json.loads(Path("pools.json").read_text())["made_by"]["arguments"]["partial"] is True
     assert "2 of 6 files scored" in one_line(cli(*MATERIALIZE))
     done = cli(*MATERIALIZE, "--partial")
     assert done.code == 0
-    assert "4 of 6 files are not used" in done.err
+    assert "--partial leaves out 4 of 6 files, not scored yet: " in done.err
     # Once all files are scored, the decisions of a part are not those of the whole.
     assert cli(*SCORE).code == 0
     assert "kept" in one_line(cli(*POOLS))
@@ -90,7 +95,7 @@ def test_what_was_set_aside_is_named_by_every_later_job(work, cli):
     for job in (PRUNE, POOLS, MATERIALIZE):
         done = cli(*job)
         assert done.code == 0
-        assert "1 of 7 files were set aside" in done.err
+        assert "1 of 7 files was set aside" in done.err
         assert "bad.jsonl" in done.err
     assert "bad.jsonl" in json.loads(cli(*PRUNE, "--json").out)["left_out"]["set_aside"]
     assert "bad.jsonl" in json.loads(cli(*ALL_POOLS, "--json").out)["left_out"]["set_aside"]
@@ -100,7 +105,7 @@ def test_what_was_set_aside_is_named_by_every_later_job(work, cli):
 
 def test_a_folder_of_an_older_version_is_judged_by_its_entries(half, cli):
     completion.path(Path("scores"), "score").unlink()
-    assert "2 of 6 files scored, 4 are not" in one_line(cli(*PRUNE))
+    assert "2 of 6 files scored, 4 not" in one_line(cli(*PRUNE))
     assert cli(*SCORE).code == 0
     completion.path(Path("scores"), "score").unlink()
     assert cli(*PRUNE).code == 0
@@ -109,7 +114,7 @@ def test_a_folder_of_an_older_version_is_judged_by_its_entries(half, cli):
 def test_a_score_file_that_is_gone_is_missed(work, cli):
     assert cli(*SCORE).code == 0
     next(Path("scores").glob("3*.scores.parquet")).unlink()
-    assert "5 of 6 files scored, 1 are not" in one_line(cli(*PRUNE))
+    assert "5 of 6 files scored, 1 not" in one_line(cli(*PRUNE))
 
 
 @pytest.mark.parametrize("stop_at", ["write_decisions", "save", "write_kept"])
@@ -128,7 +133,7 @@ def test_a_prune_that_was_stopped_is_refused_by_later_jobs(work, cli, monkeypatc
         patched.setattr(module, stop_at, stops)
         assert cli(*PRUNE, "--materialize").code == 130
     for job in (POOLS, MATERIALIZE, ("describe", "kept/rows"), ("pilot", "pools.json", "--out", "runs.parquet")):
-        assert "`curate prune` has not ended in kept" in one_line(cli(*job)), job
+        assert "`curate prune` has not finished kept" in one_line(cli(*job)), job
     assert "not ended" in cli("status", "kept").out
     assert cli(*PRUNE, "--materialize").code == 0
     assert tree(Path("kept")) == calm
@@ -164,7 +169,7 @@ def test_an_unfinished_training_set_is_no_data(work, cli, monkeypatch):
         patched.setattr(stages.shuffle, "gather", stops)
         assert cli(*MATERIALIZE).code == 130
     for job in (("describe", "train"), ("score", "train/*.parquet", "--scorer", "length", "--out", "s2")):
-        assert "`curate materialize` has not ended in train" in one_line(cli(*job))
+        assert "`curate materialize` has not finished train" in one_line(cli(*job))
     assert cli(*MATERIALIZE).code == 0
     assert cli("describe", "train", "--sample", "20", "--neighbours", "4").code == 0
 
@@ -182,7 +187,7 @@ def test_the_table_of_an_earlier_pilot_is_refused_while_a_new_one_is_not_done(wo
     with monkeypatch.context() as patched:
         patched.setattr(pilots, "train_one", stops)
         assert cli(*pilot, "--restart").code == 130
-    assert "`curate pilot` has not ended" in one_line(cli("fit", "runs.parquet", "--out", "fit.json"))
+    assert "`curate pilot` has not finished runs.runs" in one_line(cli("fit", "runs.parquet", "--out", "fit.json"))
     assert cli(*pilot).code == 0
     assert "has not ended" not in cli("fit", "runs.parquet", "--out", "fit.json").err
 

@@ -25,7 +25,7 @@ def test_rows_are_scored_described_pruned_and_pooled(without_torch, corpus, tmp_
         assert done.returncode == 0, done.stderr
     assert (tmp_path / "scores" / "source=a" / "0.parquet.scores.parquet").exists()
     status = without_torch(*console("status", "scores"))
-    assert status.returncode == 0 and "5 of 5 shards done" in status.stdout, status.stderr
+    assert status.returncode == 0 and "5 of 5 files done" in status.stdout, status.stderr
 
 
 def test_a_mistyped_option_is_refused(without_torch):

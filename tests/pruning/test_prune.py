@@ -448,7 +448,7 @@ def test_a_job_killed_half_way_leaves_no_mixture_of_two_prunings(scored, tmp_pat
     assert not (tmp_path / "kept" / "pools.json").exists()
     assert not list((tmp_path / "kept").glob("removal.*"))
     assert len(list((tmp_path / "kept").rglob("*.keep.parquet"))) == 1
-    with pytest.raises(Unfinished, match="`curate prune` has not ended in .*kept"):
+    with pytest.raises(Unfinished, match="`curate prune` has not finished .*kept"):
         make_pools.pools(scored, kept=tmp_path / "kept")
 
 

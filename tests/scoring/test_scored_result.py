@@ -79,7 +79,7 @@ def test_the_result_shows_itself_shortly(scored, corpus, tmp_path):
     assert repr(scored) == f"Scored(100 rows scored now, 5 files, out={str(tmp_path / 'out')!r})"
     (corpus / "source=a" / "0.parquet").write_bytes(b"<b>")
     bad = score.score(corpus, ["length"], tmp_path / "bad")
-    assert "1 of 5 files were set aside, the first: " in repr(bad)
+    assert "1 of 5 files was set aside, the first: " in repr(bad)
     assert "<table" in bad._repr_html_() and "quarantined" in bad._repr_html_()
 
 

@@ -281,7 +281,7 @@ def test_every_job_that_writes_a_folder_is_refused_in_one_line(cli, tmp_path, co
     }
     folder = tmp_path / "runs.runs" if job == "pilot" else out
     with holding(folder) as first:
-        assert f"another job writes here: prune, process {first.pid}" in one_line(cli(*commands[job]))
+        assert f"another job writes in {folder}: prune, process {first.pid}" in one_line(cli(*commands[job]))
         assert [p for p in folder.rglob("*") if p.is_file()] == [file_of(folder)]
     done = cli(*commands[job])
     assert done.code == 0, done.err

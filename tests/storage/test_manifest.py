@@ -52,7 +52,7 @@ def test_finished_work_is_not_pending(done):
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        (lambda source: source.write_text("other rows"), r"input .*x\.parquet changed \(4 -> 10 bytes\)"),
+        (lambda source: source.write_text("other rows"), r"the rows of input .*x\.parquet changed \(4 -> 10 bytes\)"),
         (lambda source: source.write_text("ROWS"), r"input .*x\.parquet changed"),
     ],
 )

@@ -106,7 +106,7 @@ def test_our_library_writes_without_the_condition_that_the_server_knows(store):
 
 def test_the_second_process_is_refused_until_the_first_is_killed(store):
     with holding() as first:
-        with pytest.raises(FolderBusy, match=rf"^s3://data/out: another job writes here: prune, process {first.pid}"):
+        with pytest.raises(FolderBusy, match=rf"^another job writes in s3://data/out: prune, process {first.pid}"):
             with held(OUT, "score"):
                 pass
         with pytest.raises(FolderBusy), held(OUT, "score", take_over=True):

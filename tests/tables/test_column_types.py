@@ -74,7 +74,10 @@ def test_a_column_of_nulls_is_null_text(tmp_path):
 WRONG_TEXTS = {
     "struct<body: string>": (pa.array([{"body": "x"}]), "its field body"),
     "list<element: string>": (pa.array([["x"]], pa.list_(pa.field("element", pa.string()))), "Join each list"),
-    "map<string, string>": (pa.array([[("a", "b")]], pa.map_(pa.string(), pa.string())), "Join each list"),
+    "map<string, string>": (
+        pa.array([[("a", "b")]], pa.map_(pa.string(), pa.string())),
+        "Write the text in it as a column",
+    ),
     "binary": (pa.array([b"x"]), "Write it as string"),
     "int64": (pa.array([1]), "strings"),
     "double": (pa.array([1.5]), "strings"),

@@ -521,7 +521,7 @@ def test_an_output_among_the_inputs_is_refused(scored, corpus, tmp_path):
 
 def test_data_that_changed_since_they_were_scored(scored, corpus, tmp_path):
     rewritten(corpus)
-    with pytest.raises(SchemaError, match=r"0\.parquet changed since it was scored"):
+    with pytest.raises(SchemaError, match=r"0\.parquet changed since they were scored"):
         drawn_into(scored, tmp_path / "out")
 
 

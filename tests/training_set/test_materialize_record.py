@@ -28,4 +28,4 @@ def test_a_record_of_version_0_0_1_continues(tmp_path):
     assert job_record.changes(record, ARGUMENTS, [rows]) == []
     assert job_record.hashes(record) == {str(rows): content_hash(rows)}
     rows.write_text("more")
-    assert job_record.changes(record, ARGUMENTS, [rows]) == [f"{rows} changed (4 -> 4 bytes)"]
+    assert job_record.changes(record, ARGUMENTS, [rows]) == [f"{rows} changed (other content, 4 bytes as before)"]

@@ -61,8 +61,7 @@ def check_hopeless(shard: Shard, bad_lines: BadLines | None, rows: int, *, ended
     if rows or bad_lines is None or bad_lines.skipped is not None or not len(bad_lines):
         return
     if ended or len(bad_lines) >= HOPELESS_LINES:
-        lines = (
-            f"none of its {'' if ended else 'first '}{len(bad_lines)} lines can" if len(bad_lines) > 1 else "it cannot"
-        )
+        count = f"{'' if ended else 'first '}{len(bad_lines)}"
+        lines = f"none of its {count} lines can" if len(bad_lines) > 1 else "its only line cannot"
         first = bad_lines.reasons[min(bad_lines.reasons)]
         raise SchemaError(f"{shard.path}: {lines} be read; {first}. Repair or remove the file")

@@ -15,12 +15,13 @@ import msgspec
 import pyarrow as pa
 
 from curate.errors import SchemaError
+from curate.shown import is_text
 from curate.tables import reading
 from curate.tables.formats import unpacking, values
 from curate.tables.formats.bad_lines import check_hopeless, refuse
 from curate.tables.formats.values import TEXTS, Columns, Value
 from curate.tables.reading import ROW, Request
-from curate.tables.shards import Shard, ending, is_text
+from curate.tables.shards import Shard, ending
 
 PARSED_ROWS = 4096  # made into a batch at a time
 SEPARATORS = ",;\t"  # semicolons where the comma is the decimal sign

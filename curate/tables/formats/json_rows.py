@@ -13,6 +13,7 @@ import msgspec
 import pyarrow as pa
 
 from curate.errors import SchemaError
+from curate.shown import is_text
 from curate.tables import reading
 from curate.tables.formats import json_lines, json_objects, unpacking, values
 from curate.tables.formats.bad_lines import BadLines, check_hopeless, refuse
@@ -20,7 +21,7 @@ from curate.tables.formats.json_lines import Piece, Pieces
 from curate.tables.formats.unpacking import BYTE_ORDER_MARK
 from curate.tables.formats.values import Columns, Value
 from curate.tables.reading import ROW, Request
-from curate.tables.shards import Shard, is_text
+from curate.tables.shards import Shard
 
 PARSED_LINES = 4096  # parsed at a time
 HEAD_LINES = 256  # that tell the columns of a file, apart from those that a job needs
