@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 
 from curate.storage.files import content_hash
 from curate.tables import batches
-from curate.tables.row_hash import RowHasher
+from curate.tables.scored_inputs.row_hash import RowHasher
 from curate.tables.shards import Shard
 
 TEXT_ROWS, VECTOR_ROWS, WIDTH = 40_000, 60_000, 384

@@ -14,7 +14,7 @@ from curate.description.rows import Data, Rows, data_names, from_shards, open_ro
 from curate.encoders import column_of
 from curate.errors import SchemaError
 from curate.storage.artifacts import Provenance
-from curate.tables import vectors
+from curate.tables.columns import vectors
 from curate.tables.sample import smallest_hashes
 from curate.tables.shards import Shard
 

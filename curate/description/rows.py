@@ -11,7 +11,8 @@ from typing import TypeAlias
 import polars as pl
 
 from curate.progress import counted
-from curate.tables import batches, frames, vectors
+from curate.tables import batches, frames
+from curate.tables.columns import vectors
 from curate.tables.readers import Head
 from curate.tables.shards import Shard, same_source
 

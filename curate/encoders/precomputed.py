@@ -10,7 +10,8 @@ from functools import lru_cache
 import numpy as np
 
 from curate.errors import CurateError, SchemaError, first_few
-from curate.tables import batches, readers, vectors
+from curate.tables import batches, readers
+from curate.tables.columns import vectors
 from curate.tables.reading import Reading
 from curate.tables.shards import shards
 

@@ -16,8 +16,9 @@ import polars as pl
 from curate import open_sets
 from curate.streaming import ngrams
 from curate.streaming.ngrams import Grams
-from curate.tables import batches, line_losses, scored
+from curate.tables import batches, scored
 from curate.tables.sample import smallest_hashes
+from curate.tables.scored_inputs import line_losses
 from curate.tables.shards import Shard
 
 SAMPLED = 16  # removed rows: few enough to read, and a scorer that is mostly wrong does not pass them

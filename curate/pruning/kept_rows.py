@@ -19,10 +19,11 @@ from curate.errors import SchemaError
 from curate.progress import Progress, silent
 from curate.storage import files
 from curate.storage.files import replacing
-from curate.tables import batches, line_losses, scored
+from curate.tables import batches, scored
 from curate.tables.cutting import kept as kept_rows_of
 from curate.tables.formats import json_rows, unpacking
 from curate.tables.reading import Reading
+from curate.tables.scored_inputs import line_losses
 from curate.tables.shards import CSV_ENDINGS, JSON_ENDINGS, Shard, ending, stem_of
 from curate.tables.writer import SHARD_ROWS
 

@@ -28,8 +28,9 @@ from curate.pruning.make_pools import Folder, Pools, folder, pools_of_sources
 from curate.pruning.removal_table import Removal
 from curate.pruning.rule_options import RuleOptions
 from curate.pruning.rules import Rule
-from curate.storage import artifacts, completion, files, lock
+from curate.storage import artifacts, completion, files
 from curate.storage.completion import LeftOut
+from curate.storage.locks import lock
 from curate.tables import out_folder, scored, writer
 from curate.tables.shards import Shard, ending, stem_of
 

@@ -11,8 +11,9 @@ from curate import charts
 from curate.errors import SchemaError
 from curate.reporting.html_page import Section
 from curate.storage import s3
-from curate.tables import batches, line_losses, meanings, scored
+from curate.tables import batches, meanings, scored
 from curate.tables.meanings import Declaration, Meaning
+from curate.tables.scored_inputs import line_losses
 from curate.tables.shards import Shard
 
 SAMPLE = 20_000  # rows that a histogram counts: more would not change its shape

@@ -17,9 +17,10 @@ from curate.progress import Progress, silent
 from curate.runs import pilot_design, run_table, trainer_data
 from curate.runs.pilot_design import DESIGNS, PlannedRun, design
 from curate.runs.run_table import Runs
-from curate.storage import completion, lock, schema
+from curate.storage import completion, schema
 from curate.storage.files import sweep, text_hash, write_text
 from curate.storage.forms.jobs import PilotForm
+from curate.storage.locks import lock
 from curate.storage.scratch import scratch_folder
 from curate.tables.frames import Table
 from curate.trainers import Trainer

@@ -124,7 +124,7 @@ def _rows(source: Source, columns: Sequence[str]) -> Iterator[pl.DataFrame]:
 
 
 @dataclass(frozen=True)
-class _Text:
+class _PoolText:
     """All texts of a source as bytes (n,), and how many were left out because they are null."""
 
     data: np.ndarray
@@ -136,16 +136,16 @@ class _Text:
         return not (self.data != ord("\n")).any()
 
 
-def _text(source: Source) -> _Text:
+def _text(source: Source) -> _PoolText:
     """Return all texts of a source, one after the other with a line break between."""
     texts, nulls = list[str](), 0
     for batch in _rows(source, ("text",)):
         nulls += batch["text"].null_count()
         texts += batch["text"].drop_nulls().to_list()
-    return _Text(np.frombuffer("\n".join(texts).encode(), dtype=np.uint8), nulls)
+    return _PoolText(np.frombuffer("\n".join(texts).encode(), dtype=np.uint8), nulls)
 
 
-def _notes(read: Mapping[str, _Text]) -> tuple[str, ...]:
+def _notes(read: Mapping[str, _PoolText]) -> tuple[str, ...]:
     """Return a line for each pool without text, and for each with null texts."""
     notes = []
     for name, text in read.items():

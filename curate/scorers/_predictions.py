@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 
 from curate.errors import SchemaError, first_few
-from curate.tables.class_names import class_numbers
+from curate.tables.columns.class_names import class_numbers
 
 FLOOR = 1e-12  # a probability below it counts as this, so that its logarithm is finite
 SLACK = 1e-2  # how far the sum of a row of probabilities may be from 1: float16 and rounded text come this far

@@ -9,8 +9,9 @@ import pyarrow as pa
 
 from curate import open_sets
 from curate.errors import SchemaError
-from curate.tables import batches, column_types, readers
-from curate.tables.class_names import in_order
+from curate.tables import batches, readers
+from curate.tables.columns import column_types
+from curate.tables.columns.class_names import in_order
 from curate.tables.formats.bad_lines import BadLines
 from curate.tables.reading import Reading
 from curate.tables.shards import Shard

@@ -27,7 +27,7 @@ from curate.storage.job_record import InputFile, JobRecord
 from curate.tables import batches
 from curate.tables.batches import Stream
 from curate.tables.formats.bad_lines import BadLines
-from curate.tables.row_hash import PREFIX
+from curate.tables.scored_inputs.row_hash import PREFIX
 from curate.tables.shards import Shard
 
 

@@ -8,10 +8,11 @@ from pathlib import Path
 import polars as pl
 
 from curate.storage import files
-from curate.tables import readers, scored_rows, writer
+from curate.tables import readers, writer
 from curate.tables.formats.bad_lines import BadLines
 from curate.tables.reading import Reading
-from curate.tables.row_hash import BLOCK_ROWS
+from curate.tables.scored_inputs import scored_rows
+from curate.tables.scored_inputs.row_hash import BLOCK_ROWS
 from curate.tables.shards import Shard
 from curate.tables.writer import ScoredPart
 

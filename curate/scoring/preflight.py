@@ -9,7 +9,8 @@ import pyarrow as pa
 
 from curate.errors import SchemaError, first_few
 from curate.storage import disk_errors, files
-from curate.tables import batches, column_types, readers, vectors
+from curate.tables import batches, readers
+from curate.tables.columns import column_types, vectors
 from curate.tables.readers import Head
 from curate.tables.shards import Shard, same_source
 

@@ -13,8 +13,9 @@ from curate.scoring.preflight import Preflight
 from curate.scoring.scoring_job import ScoringJob, set_aside
 from curate.scoring.worker import ScoringOutcome, ScoringTask
 from curate.storage import files, manifest
-from curate.tables import line_losses, row_hash, scored_rows, writer
-from curate.tables.scored_rows import SCORE_STEP
+from curate.tables import writer
+from curate.tables.scored_inputs import line_losses, row_hash, scored_rows
+from curate.tables.scored_inputs.scored_rows import SCORE_STEP
 from curate.tables.shards import Shard
 
 

@@ -16,13 +16,15 @@ from curate.scoring.learned import LearningInput
 from curate.scoring.preflight import Preflight
 from curate.scoring.result import Scored
 from curate.scoring.scoring_job import ScoringJob, set_aside, stamp
-from curate.storage import completion, files, lock, manifest
+from curate.storage import completion, files, manifest
 from curate.storage.files import sweep
-from curate.tables import batches, frames, line_losses, out_folder
-from curate.tables.line_losses import MAX_BAD
+from curate.storage.locks import lock
+from curate.tables import batches, frames, out_folder
 from curate.tables.reading import BATCH_ROWS, DOCUMENT_BYTES, Reading
 from curate.tables.scored import SCORES
-from curate.tables.scored_rows import SCORE_STEP
+from curate.tables.scored_inputs import line_losses
+from curate.tables.scored_inputs.line_losses import MAX_BAD
+from curate.tables.scored_inputs.scored_rows import SCORE_STEP
 from curate.tables.shards import Inputs, Shard, has_lines
 
 Data = frames.Table | Sequence[str | Path]

@@ -12,10 +12,11 @@ from curate.scoring import specs as scorer_specs
 from curate.storage import artifacts, files, job_record, manifest
 from curate.storage.files import content_hash, text_hash
 from curate.storage.manifest import Configuration, ManifestEntry
-from curate.tables import batches, scored, scored_rows
+from curate.tables import batches, scored
 from curate.tables.reading import Reading
 from curate.tables.scored import SCORES
-from curate.tables.scored_rows import SCORE_STEP
+from curate.tables.scored_inputs import scored_rows
+from curate.tables.scored_inputs.scored_rows import SCORE_STEP
 from curate.tables.shards import Shard
 
 

@@ -11,7 +11,8 @@ from curate.scorers import Scorer
 from curate.scoring.inferred_options import accepted
 from curate.storage import files
 from curate.storage.files import content_hash
-from curate.tables import batches, file_format, meanings, vectors
+from curate.tables import batches, file_format, meanings
+from curate.tables.columns import vectors
 from curate.tables.meanings import Declaration
 
 SCORE_FILES = "score_files"  # the key of the format of score files, among those of the scorers

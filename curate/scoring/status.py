@@ -12,10 +12,11 @@ from curate.scoring.specs import learns
 from curate.scoring.worker import is_labelled
 from curate.storage import files, manifest
 from curate.storage.manifest import Configuration, ManifestEntry
-from curate.tables import batches, line_losses, readers, scored, scored_rows, writer
+from curate.tables import batches, readers, scored, writer
 from curate.tables.reading import Reading
 from curate.tables.scored import SCORES
-from curate.tables.scored_rows import SCORE_STEP
+from curate.tables.scored_inputs import line_losses, scored_rows
+from curate.tables.scored_inputs.scored_rows import SCORE_STEP
 from curate.tables.shards import Shard
 
 State = dict[str, str | int | None]

@@ -17,10 +17,12 @@ from curate.scoring.parts import Span
 from curate.scoring.specs import declarations, inputs
 from curate.storage import disk_errors, files, s3
 from curate.tables import batches as tables
-from curate.tables import column_types, line_losses, meanings, readers, row_hash, scored_rows, writer
+from curate.tables import meanings, readers, writer
+from curate.tables.columns import column_types
 from curate.tables.formats.bad_lines import BadLines
 from curate.tables.reading import Reading
-from curate.tables.row_hash import RowHasher
+from curate.tables.scored_inputs import line_losses, row_hash, scored_rows
+from curate.tables.scored_inputs.row_hash import RowHasher
 from curate.tables.shards import Shard, has_lines
 
 LABEL = "label"

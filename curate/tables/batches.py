@@ -15,14 +15,15 @@ import pyarrow as pa
 import xxhash
 
 from curate.errors import SchemaError, first_few
-from curate.tables import column_types, readers, vectors
-from curate.tables.column_types import inner_names
+from curate.tables import readers
+from curate.tables.columns import column_types, vectors
+from curate.tables.columns.column_types import inner_names
+from curate.tables.columns.vectors import finite
 from curate.tables.cutting import cut
 from curate.tables.readers import Head, head
 from curate.tables.reading import BATCH_BYTES, BATCH_ROWS, ROW, Reading, Request
-from curate.tables.row_hash import BLOCK_ROWS, RowHasher
+from curate.tables.scored_inputs.row_hash import BLOCK_ROWS, RowHasher
 from curate.tables.shards import FORMATS, Inputs, Shard, has_lines, inputs, shards
-from curate.tables.vectors import finite
 from curate.tables.writer import save, write
 
 __all__ = [
@@ -106,7 +107,7 @@ def batches(
     Rows without an ``id`` get ``<relative path>:<row>``. Rows without a ``source`` get the folder ``source=...``, else
     the parent folder's name. Rows without ``tokens`` get a quarter of their text's UTF-8 bytes, rounded up, or 1 if
     there is no text. Vectors must be finite, and of one length throughout the file. The types of the columns are those
-    of ``curate.tables.column_types``.
+    of ``curate.tables.columns.column_types``.
 
     Args:
         shard: the file.

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from curate.errors import SchemaError
 from curate.storage import files, listing, s3
-from curate.storage.lock import check_place
+from curate.storage.locks.lock import check_place
 from curate.tables.shards import ending
 
 
@@ -16,7 +16,7 @@ def check(out: Path, data: Sequence[str], outputs: Iterable[str]) -> None:
     ``data`` are the files, folders and globs that the job reads, and ``outputs`` the names of files below ``out``.
 
     Raises:
-        SchemaError: if an output would be listed, or see `curate.storage.lock.check_place`.
+        SchemaError: if an output would be listed, or see `curate.storage.locks.lock.check_place`.
     """
     check_place(out)
     place = _real(out)

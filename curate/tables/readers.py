@@ -15,7 +15,8 @@ import pyarrow as pa
 
 from curate.errors import SchemaError
 from curate.storage import s3
-from curate.tables import column_types, reading
+from curate.tables import reading
+from curate.tables.columns import column_types
 from curate.tables.cutting import string_bytes
 from curate.tables.formats import csv_rows, ipc_rows, json_rows, parquet_rows
 from curate.tables.reading import DOCUMENT_BYTES, Request

@@ -15,10 +15,11 @@ from curate.pool.pool import Pool
 from curate.storage import artifacts, completion, files, job_record, manifest, s3
 from curate.storage.completion import LeftOut, Unfinished
 from curate.storage.job_record import JobRecord
-from curate.tables import batches, line_losses, readers, scored_rows
+from curate.tables import batches, readers
 from curate.tables.batches import Reading, Shard
 from curate.tables.reading import DOCUMENT_BYTES
-from curate.tables.scored_rows import SCORE_STEP
+from curate.tables.scored_inputs import line_losses, scored_rows
+from curate.tables.scored_inputs.scored_rows import SCORE_STEP
 
 SCORES = ".scores.parquet"
 DECISIONS = ".keep.parquet"

@@ -17,8 +17,9 @@ import pyarrow.parquet as pq
 from curate.errors import SchemaError
 from curate.storage import files
 from curate.storage.files import replacing
-from curate.tables import file_format, vectors
-from curate.tables.row_hash import RowHasher
+from curate.tables import file_format
+from curate.tables.columns import vectors
+from curate.tables.scored_inputs.row_hash import RowHasher
 
 SHARD_ROWS = 100_000  # rows of each file that a job writes, where the user may choose
 # A row group is full at either bound. Groups of this size are read quickly, and still fit many times into memory.

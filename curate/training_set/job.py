@@ -13,7 +13,8 @@ from curate.pool.mixture import Mixture, Part
 from curate.pool.plan_files import PlanSource, Recorded, plan_hash
 from curate.pool.pool import Pool, pools_hash, read_pools
 from curate.progress import Progress, silent
-from curate.storage import artifacts, completion, lock
+from curate.storage import artifacts, completion
+from curate.storage.locks import lock
 from curate.tables.writer import SHARD_ROWS
 from curate.training_set.draw import STEP, TrainingSet, check_apart, draw
 

@@ -16,9 +16,10 @@ import pyarrow.parquet as pq
 
 from curate.errors import SchemaError
 from curate.pool.pool import Pool
-from curate.tables import batches, file_format, line_losses, readers, scored
+from curate.tables import batches, file_format, readers, scored
 from curate.tables.batches import Reading, Shard
 from curate.tables.scored import DECISIONS
+from curate.tables.scored_inputs import line_losses
 
 WITHOUT_TEXT = "without_text"  # the field of the metadata that counts rows whose text is null
 INDEX = {"pool": pl.Int32(), "row": pl.Int64(), "key": pl.UInt64(), "tokens": pl.Int64()}

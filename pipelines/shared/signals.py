@@ -142,7 +142,8 @@ def _clean() -> None:
     workers = [pid for pid in processes.descendants(os.getpid()) if pid != helper]
     ended = processes.end(workers, seconds=PROGRAM_SECONDS)
     # Only what the job has imported: an import may wait for ever for one that the job is in the middle of.
-    atomic, lock, scratch = (sys.modules.get(f"curate.storage.{name}") for name in ("atomic", "lock", "scratch"))
+    names = ("atomic", "locks.lock", "scratch")
+    atomic, lock, scratch = (sys.modules.get(f"curate.storage.{name}") for name in names)
     with suppress(Exception):
         scratch.remove_all(ended)  # type: ignore[union-attr]
     with suppress(Exception):

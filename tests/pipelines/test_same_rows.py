@@ -99,7 +99,7 @@ def test_the_same_rows_are_accepted_and_nothing_is_done_again(work, cli, change)
 
 
 def test_a_touched_input_is_read_once_and_then_believed(work, cli, monkeypatch):
-    from curate.tables import scored_rows
+    from curate.tables.scored_inputs import scored_rows
 
     read = []
     row_blocks = scored_rows.row_blocks

@@ -13,7 +13,8 @@ from curate.errors import SchemaError
 from curate.pool.pool import read_pools
 from curate.pruning import prune
 from curate.scoring import parts, score, status, worker
-from curate.tables import line_losses, scored
+from curate.tables import scored
+from curate.tables.scored_inputs import line_losses
 
 BAD = ("no JSON", '{"id": "x", "text": 5}', '{"id": "x", "text": "\\ud800"}')
 

@@ -203,8 +203,8 @@ def test_a_repaired_shard_is_scored_with_the_state_that_was_learned_without_it(c
 @pytest.mark.parametrize("change", ["touched", "other row groups", "other rows"])
 def test_a_long_file_that_was_begun_continues_only_with_the_same_rows(tmp_path, monkeypatch, change):
     from curate.scoring import parts, worker
-    from curate.tables import scored_rows
-    from curate.tables.row_hash import BLOCK_ROWS
+    from curate.tables.scored_inputs import scored_rows
+    from curate.tables.scored_inputs.row_hash import BLOCK_ROWS
 
     monkeypatch.setattr(parts, "PART_ROWS", BLOCK_ROWS)
     monkeypatch.setattr(parts, "TASK_ROWS", 2 * BLOCK_ROWS)

@@ -16,13 +16,14 @@ from conftest import one_line, tree
 
 from curate import processes
 from curate.errors import Interrupted, SchemaError
-from curate.storage import atomic, file_lock, files, lock_record
-from curate.storage.lock import FolderBusy, held, running
+from curate.storage import atomic, files
+from curate.storage.locks import file_lock, lock_record
+from curate.storage.locks.lock import FolderBusy, held, running
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from curate.storage.lock import held
+from curate.storage.locks.lock import held
 with held(Path(sys.argv[1]), "prune"):
     print("held", flush=True)
     time.sleep(600)
@@ -116,7 +117,7 @@ def test_a_refused_job_changes_nothing(tmp_path):
 RACE = """
 import os, sys, time
 from pathlib import Path
-from curate.storage.lock import FolderBusy, held
+from curate.storage.locks.lock import FolderBusy, held
 out, times = Path(sys.argv[1]), 0
 inside = out.parent / "inside"
 until = time.monotonic() + float(sys.argv[2])

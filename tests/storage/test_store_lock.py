@@ -14,16 +14,17 @@ import pytest
 import s3
 
 from curate.errors import Interrupted
-from curate.storage import atomic, files, lock_record, store_lock
+from curate.storage import atomic, files
 from curate.storage import s3 as stores
-from curate.storage.lock import FolderBusy, held, running
+from curate.storage.locks import lock_record, store_lock
+from curate.storage.locks.lock import FolderBusy, held, running
 
 pytestmark = [pytest.mark.slow, s3.needs_moto]
 OUT = Path(f"s3://{s3.BUCKET}/out")
 HOLD = """
 import time
 from pathlib import Path
-from curate.storage.lock import held
+from curate.storage.locks.lock import held
 with held(Path("s3://data/out"), "prune"):
     print("held", flush=True)
     time.sleep(600)
@@ -31,8 +32,8 @@ with held(Path("s3://data/out"), "prune"):
 RACE = """
 import os, random, sys, time
 from pathlib import Path
-from curate.storage import lock_record
-from curate.storage.lock import FolderBusy, held
+from curate.storage.locks import lock_record
+from curate.storage.locks.lock import FolderBusy, held
 lock_record.LOOK_SECONDS = 0.05
 inside, times = Path(sys.argv[1]) / "inside", 0
 until = time.monotonic() + 8

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 from curate.errors import SchemaError
 from curate.tables import batches as tables
-from curate.tables import vectors
 from curate.tables.batches import FORMATS, Reading, Shard, batches, shards
+from curate.tables.columns import vectors
 
 
 def store(frame: pl.DataFrame, path, group: int = 7) -> Shard:

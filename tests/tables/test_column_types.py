@@ -12,7 +12,7 @@ import pytest
 
 from curate.errors import SchemaError
 from curate.tables.batches import Reading, Shard, batches
-from curate.tables.class_names import class_numbers, in_order
+from curate.tables.columns.class_names import class_numbers, in_order
 
 TEXTS = ["one", None, "", "two words", "one"]
 

@@ -7,8 +7,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from curate.tables import row_hash
-from curate.tables.row_hash import BLOCK_ROWS, RowHasher
+from curate.tables.scored_inputs import row_hash
+from curate.tables.scored_inputs.row_hash import BLOCK_ROWS, RowHasher
 
 ROWS = 2 * BLOCK_ROWS + 123
 TEXTS = [None if i % 97 == 3 else f"text {i} é" * (i % 5) for i in range(ROWS)]

@@ -11,7 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from curate.storage import files
-from curate.tables import column_types, reading
+from curate.tables import reading
+from curate.tables.columns import column_types
 from curate.tables.reading import LONG_VALUE, Request
 
 WIDTHS = {"BOOLEAN": 1, "INT32": 4, "INT64": 8, "INT96": 12, "FLOAT": 4, "DOUBLE": 8}  # bytes of a decoded value

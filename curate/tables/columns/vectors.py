@@ -14,7 +14,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curate.errors import SchemaError
-from curate.tables import column_types, file_format, readers
+from curate.tables import file_format, readers
+from curate.tables.columns import column_types
 from curate.tables.shards import Shard
 
 PREFIX = "emb."

@@ -8,7 +8,7 @@ disks that pass locks on to their server. Not all do. So the file also names its
 holder raises every few seconds. A lock of a dead process of this machine is taken over at once. A lock of another
 machine is taken over after its counter stood still for two intervals. Clocks are never compared.
 
-In a store there are no locks; `curate.storage.store_lock` uses objects and the same counter.
+In a store there are no locks; `curate.storage.locks.store_lock` uses objects and the same counter.
 """
 
 import os
@@ -21,11 +21,12 @@ from typing import Protocol
 from curate.errors import CurateError, SchemaError
 from curate.progress import Progress, silent
 from curate.shown import is_text, printable
-from curate.storage import atomic, file_lock, lock_record, s3, scratch, store_lock
-from curate.storage.file_lock import FileClaim
-from curate.storage.lock_record import FolderBusy, Holder, Wait, busy, this_process
+from curate.storage import atomic, s3, scratch
+from curate.storage.locks import file_lock, lock_record, store_lock
+from curate.storage.locks.file_lock import FileClaim
+from curate.storage.locks.lock_record import FolderBusy, Holder, Wait, busy, this_process
+from curate.storage.locks.store_lock import StoreClaim
 from curate.storage.manifest import FOLDER
-from curate.storage.store_lock import StoreClaim
 
 __all__ = ["FolderBusy", "Holder", "check_place", "held", "held_folders", "release_all", "running"]
 

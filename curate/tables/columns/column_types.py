@@ -27,7 +27,7 @@ import pyarrow.compute as pc
 
 from curate.errors import SchemaError
 from curate.tables import reading
-from curate.tables.class_names import in_order
+from curate.tables.columns.class_names import in_order
 from curate.tables.cutting import is_string
 from curate.tables.formats.values import MOST_TOKENS
 
@@ -335,7 +335,7 @@ def _bad_number(name: str, value: object, rows: int, where: BatchPlace, row: int
 
 
 def _as_vector(column: pa.Array, name: str, where: BatchPlace) -> pa.Array:
-    return column  # `curate.tables.vectors` makes arrays of float32 of all accepted types
+    return column  # `curate.tables.columns.vectors` makes arrays of float32 of all accepted types
 
 
 def _as_list(column: pa.Array, name: str, where: BatchPlace) -> pa.Array:

@@ -13,10 +13,12 @@ from pathlib import Path
 from curate.errors import SchemaError, amount
 from curate.storage import files, manifest
 from curate.storage.manifest import ManifestEntry
-from curate.tables import batches, column_types, line_losses, readers, row_hash
+from curate.tables import batches, readers
+from curate.tables.columns import column_types
 from curate.tables.formats.bad_lines import BadLines
 from curate.tables.reading import Reading
-from curate.tables.row_hash import PREFIX
+from curate.tables.scored_inputs import line_losses, row_hash
+from curate.tables.scored_inputs.row_hash import PREFIX
 from curate.tables.shards import Shard, has_lines
 
 SCORE_STEP = "score"  # the name of the job `score` in its records

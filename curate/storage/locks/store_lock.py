@@ -21,8 +21,9 @@ from pathlib import Path
 from threading import Lock
 
 from curate.errors import CurateError
-from curate.storage import lock_record, s3
-from curate.storage.lock_record import NAME, Holder, Wait, busy, lost, read_holder, record
+from curate.storage import s3
+from curate.storage.locks import lock_record
+from curate.storage.locks.lock_record import NAME, Holder, Wait, busy, lost, read_holder, record
 from curate.storage.manifest import FOLDER
 
 

@@ -13,8 +13,8 @@ from errno import EACCES, EAGAIN, EINVAL, ENOENT, ENOLCK, ENOSYS, EOPNOTSUPP
 from pathlib import Path
 
 from curate.errors import CurateError
-from curate.storage import lock_record
-from curate.storage.lock_record import NAME, RECORD_BYTES, Holder, Wait, busy, lost, read_holder, record
+from curate.storage.locks import lock_record
+from curate.storage.locks.lock_record import NAME, RECORD_BYTES, Holder, Wait, busy, lost, read_holder, record
 from curate.storage.manifest import FOLDER
 
 # Other jobs that begin and end may remove the folder between two steps of ours; not for so long.
