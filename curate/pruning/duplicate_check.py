@@ -22,6 +22,7 @@ from curate.tables.scored_inputs import line_losses
 from curate.tables.shards import Shard
 
 SAMPLED = 16  # removed rows: few enough to read, and a scorer that is mostly wrong does not pass them
+REMEDY = "skip the check with --verify 0"  # where an input is gone
 SCORER = "duplicates"  # the scorer whose result is checked; the check uses its n-grams and its options
 SHOWN_CHARACTERS = 60  # of a text
 ROUNDING = 1e-9  # by which a similarity may fall short of the claim
@@ -131,8 +132,7 @@ class ScoredText:
 
 def _inputs(scores: Path, partial: bool) -> list[ScoredText]:
     reading = scored.reading(scores)
-    remedy = "skip the check with --verify 0"
-    pairs = scored.with_inputs(scores, scored.inputs(scores), remedy=remedy, partial=partial)
+    pairs = scored.with_inputs(scores, scored.inputs(scores), remedy=REMEDY, partial=partial)
     return [ScoredText(shard, data, line_losses.aligned(reading, scores, data)) for shard, data in pairs]
 
 

@@ -243,6 +243,11 @@ def prune(
     shards = scored.score_files(scores, partial=partial)
     # The decisions are about rows of the inputs, which pools.json, the check of duplicates and the kept rows read.
     scored.check_inputs(scores)
+    # A missing input is noticed before the decisions of an earlier call are removed.
+    if materialize:
+        scored.with_inputs(scores, scored.inputs(scores), partial=partial)
+    elif by == DUPLICATES and verify:
+        scored.with_inputs(scores, scored.inputs(scores), remedy=duplicate_check.REMEDY, partial=partial)
     _check_out(scores, shards, out)
     left_out = scored.left_out(scores)
     # The lock is a file in the output folder, so it comes after all that may refuse that folder.

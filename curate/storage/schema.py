@@ -177,10 +177,13 @@ def _wanted(what: str, value: object) -> str:
             return "which is too large"
         return f"which is not accepted ({what[0].lower()}{what[1:]})"
     if limit := NUMBER_LIMIT.match(expected["limit"]):
-        bound = float(limit["bound"])
+        # A bound of -1e-6 or 1 + 1e-6 leaves room for rounding, and means 0 or 1.
+        bound = round(float(limit["bound"]), 5) + 0.0  # no -0
         return f"which is not {SIGNS[limit['sign']]} {bound:g}"
     kinds = [WORDS.get(kind.strip(), kind.strip()) for kind in expected["types"].split("|")]
     length = LENGTH_LIMIT.match(expected["limit"])
+    if length and value in ("", [], {}):
+        return "which is empty"
     if length:
         kinds[0] += f" of {SIGNS[length['sign'] or '']} {length['bound']}"
     if "matching regex" in expected["limit"]:

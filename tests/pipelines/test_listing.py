@@ -291,7 +291,7 @@ def test_records_behind_a_link_are_refused(cli, folder):
 def test_a_file_as_output_folder_is_one_line(cli, folder):
     Path("file").write_text("x")
     said = score(cli, "data", out="file")
-    assert "--out file is a file, and this job writes a folder" in one_line(said)
+    assert "--out file is not a folder" in one_line(said)
 
 
 def test_what_hugging_face_writes_beside_its_arrow_files_is_no_data(folder):
@@ -390,7 +390,7 @@ def test_a_json_file_that_is_one_object_is_metadata(cli, folder):
     said = score(cli, "data")
     assert said.code == 0
     (line,) = warnings(said)
-    assert "2 of the names in data are not read, because a .json file that is one object is metadata" in line
+    assert "2 files in data are not read, because a .json file that is one object is metadata" in line
     assert "config.json, dataset_infos.json" in line
     assert scores() == ["b.parquet.scores.parquet", "web/a.jsonl.scores.parquet"]
 
@@ -402,7 +402,7 @@ def test_a_json_file_with_one_row_is_data_beside_files_with_the_same_keys(cli, f
     Path("parts/info.json").write_text('{"rows": 4}')
     said = score(cli, "parts")
     assert said.code == 0
-    assert "1 of the names" in warnings(said)[0]
+    assert "1 file in parts is not read" in warnings(said)[0]
     assert scores() == [f"part-{i}.json.scores.parquet" for i in range(3)]
     lines("alone/part-0.json", rows=1)
     assert score(cli, "alone", out="out2").code == 0

@@ -277,4 +277,4 @@ def test_records_with_fields_of_a_later_version_are_read(half, cli):
     for path in records:
         path.write_text(json.dumps(json.loads(path.read_text()) | {"later": 1}))
     said = cli(*PRUNE)
-    assert (said.code, "1 of 6 files were set aside" in said.err) == (0, True)
+    assert (said.code, "1 of 6 files was set aside" in said.err) == (0, True)

@@ -160,7 +160,7 @@ def test_a_lock_of_another_machine_whose_counter_moves_is_respected(tmp_path, qu
     put(tmp_path, elsewhere)
     timer = threading.Timer(0.3, put, (tmp_path, replace(elsewhere, beat=1)))
     timer.start()
-    with pytest.raises(FolderBusy, match="score, process 77 on host far, .*give --take-over"), held(tmp_path, "prune"):
+    with pytest.raises(FolderBusy, match="score, process 77 on host far, .*with --take-over"), held(tmp_path, "prune"):
         pass
     timer.join()
     assert lock_record.read_holder(file_of(tmp_path).read_bytes()).beat == 1
