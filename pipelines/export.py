@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from curate.errors import first_few
 from pipelines.shared.flags import Json, Out, Seed
 
 if TYPE_CHECKING:
@@ -63,6 +62,8 @@ def main(
 
 def _paths(items: list[str], names: "Collection[str]") -> dict[str, list[str]]:
     """Return the --path flags as paths by pool; "{pool}" stands for all other pools."""
+    from curate.errors import first_few
+
     paths: dict[str, list[str]] = {}
     for item in items:
         # The name of a pool may itself contain "=", so the longest name that fits is meant.
@@ -86,6 +87,7 @@ def _summary(exported: "Exported") -> str:
     """Return the mixture as text: a row for every pool, the sum of tokens, and the notes."""
     import polars as pl
 
+    from curate.errors import first_few
     from pipelines.shared.show import table
 
     rows = exported.table().select(

@@ -9,7 +9,6 @@ from typing import Annotated, Literal
 
 import typer
 
-from curate.errors import files_set_aside
 from pipelines.shared.flags import Json, MaxBad, OutFolder, Restart, TakeOver
 
 
@@ -104,6 +103,8 @@ def main(
 
 
 def _summary(aside: Mapping[str, str], shards: int) -> str:
+    from curate.errors import files_set_aside
+
     first, *others = aside.values()
     rest = "" if len(aside) == shards else ", and the rest is scored"
     more = ". `curate status` shows the other reasons" if others else ""

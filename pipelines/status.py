@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from curate.errors import amount
 from pipelines.shared.flags import Json
 
 if TYPE_CHECKING:
@@ -32,6 +31,7 @@ def main(
     """Show the state of a score folder."""
     import polars as pl
 
+    from curate.errors import amount
     from curate.scoring import status
     from curate.storage import completion, files
     from curate.tables import scored

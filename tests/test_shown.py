@@ -50,8 +50,7 @@ def test_results_warnings_notes_and_titles_are_escaped(capsys):
     show.warn(["a\nb"])
     show.notes(["a\x07"])
     show.heading("\u202e")
-    with show.progress() as report:
-        report("[red]\x1b", 1, 1)
+    show._line("[red]\x1b", 1, 1, "")
     said = capsys.readouterr()
     assert said.out == "pool \\x1b[2J\n\n== \\u202e\n"
     assert said.err == "warning: a\\nb\nnote: a\\x07\n[red]\\x1b 1/1\n"

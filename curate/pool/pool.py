@@ -125,7 +125,7 @@ def _pool(row: PoolForm) -> Pool:
         # A count that is written as 1e6 is a float.
         examples=None if examples is None else int(examples),
         where=tuple(row.get("where") or ()),
-        filter=row.get("filter"),
+        filter=row.get("filter") or None,
         score={column: (low, high) for column, (low, high) in ranges.items()} if ranges else None,
         scores=row.get("scores"),
         kept=row.get("kept"),

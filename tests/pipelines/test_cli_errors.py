@@ -175,9 +175,9 @@ def test_wrong_usage_exits_with_2(cli, fitted, tmp_path, more):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"theta": {"c": float("nan"), "t": [0.1, 0.2]}}, "c is not finite in theta"),
+        ({"theta": {"c": float("nan"), "t": [0.1, 0.2]}}, "laws[0].theta.c is nan, which is not a finite number"),
         ({"theta": {"c": 1.0, "t": [0.1]}}, "t has shape (1,), where 2 pools make it (2,)"),
-        ({"draws": [{"c": float("nan"), "t": [0.1, 0.2]}]}, "c is not finite in a draw"),
+        ({"draws": [{"c": float("nan"), "t": [0.1, 0.2]}]}, "laws[0].draws[0].c is nan, which is not a finite number"),
     ],
 )  # fmt: skip
 def test_a_fit_that_was_broken(cli, fitted, tmp_path, change, message):
@@ -309,4 +309,5 @@ def test_the_whole_walk_and_the_same_bytes_again(cli, corpus, tmp_path, monkeypa
     walk(cli, corpus, tmp_path / "w")
     again = tree(tmp_path / "w")
     assert again.keys() == first.keys()
-    assert [name for name in first if again[name] != first[name]] == []
+    # Records in _curate hold the times of files.
+    assert [name for name in first if "_curate" not in name and again[name] != first[name]] == []

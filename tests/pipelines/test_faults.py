@@ -154,7 +154,7 @@ def test_a_document_larger_than_allowed_is_refused_before_it_fills_memory(tmp_pa
     path = tmp_path / f"x{suffix}"
     if suffix == ".parquet":
         frame.write_parquet(path)
-    elif suffix in (".arrow", ".feather"):
+    elif suffix in (".arrow", ".arrows", ".feather"):
         frame.write_ipc(path)
     else:
         path.write_bytes(packed_text(frame, suffix))
@@ -317,7 +317,7 @@ def test_a_long_file_continues_inside_to_the_same_bytes(tmp_path, small_parts, m
     frame = documents(1000)
     if suffix == ".parquet":
         frame.write_parquet(data / "x.parquet", row_group_size=130)
-    elif suffix in (".arrow", ".feather"):
+    elif suffix in (".arrow", ".arrows", ".feather"):
         frame.write_ipc(data / f"x{suffix}", record_batch_size=130, compression="uncompressed")
     else:
         (data / f"x{suffix}").write_bytes(packed_text(frame, suffix))

@@ -208,15 +208,18 @@ def test_what_cannot_be_is_said_in_one_line(job, arguments, said):
     ("content", "said"),
     [
         ({"plans": []}, "has no plans"),
-        ({"plans": [{"budget": {"tokens": 1, "params": 1}}]}, "cannot be read"),
-        ({"plans": [{"budget": {"tokens": 1, "params": 1}, "weights": {"en": "x"}}]}, "cannot be read"),
-        ({"plans": {"a": 1}}, "has no plans"),
+        ({"plans": [{"budget": {"tokens": 1, "params": 1}}]}, "plans[0] has no field 'weights'"),
+        ({"plans": [{"budget": {"tokens": 1, "params": 1}, "weights": {"en": "x"}}]}, "en is 'x', not a number"),
+        ({"plans": {"a": 1}}, "plans is an object, not a list"),
         (
             {"plans": [{"budget": {"tokens": 1, "params": 1}, "weights": {"xx": 1}}]},
             "plan 0 of bad.json has a share of",
         ),
         ({"plans": [{"budget": {"tokens": 1, "params": 1}, "weights": {"en": 0.5}}]}, "sum to 0.5"),
-        ({"plans": [{"budget": {"tokens": 0, "params": 1}, "weights": {"en": 1}}]}, "budget 0:1 must be TOKENS:PARAMS"),
+        (
+            {"plans": [{"budget": {"tokens": 0, "params": 1}, "weights": {"en": 1}}]},
+            "budget.tokens is 0, which is not above 0",
+        ),
     ],
 )
 def test_broken_plans(job, tmp_path, content, said):

@@ -130,6 +130,12 @@ def soon(check, seconds=1.5):
     return True
 
 
+def listen():
+    """Undo what ``nohup`` and shells in the background do: signals that are ignored stay so in a new process."""
+    for number in CODES:
+        signal.signal(number, signal.SIG_DFL)
+
+
 @contextmanager
 def running(words, folder, scratch, group=False):
     """A job with a mark and a scratch folder of its own; it is killed at the end of the block at the latest."""
@@ -138,7 +144,7 @@ def running(words, folder, scratch, group=False):
     environment = os.environ | {MARK: mark, "TMPDIR": str(scratch)}
     with subprocess.Popen(
         words, cwd=folder, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-        start_new_session=True,
+        start_new_session=True, preexec_fn=listen,
     ) as job:  # fmt: skip
         try:
             yield job, mark
@@ -283,7 +289,8 @@ with signals.handled(["fit", "x"]):
 )
 def test_a_long_call_of_a_library_does_not_delay_the_end(body):
     words = [sys.executable, "-c", HOLDS_THE_LINE.format(body=body)]
-    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as job:
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(words, **pipes, text=True, preexec_fn=listen) as job:
         assert job.stdout.readline() == "ready\n"
         time.sleep(1)
         began = time.monotonic()

@@ -77,9 +77,10 @@ def test_fields_of_a_struct_are_matched_to_labels_by_name(tmp_path, fields, labe
 def test_fields_that_differ_between_files_are_refused(tmp_path):
     for name, fields in (("a", ["cat", "dog"]), ("b", ["cat", "eel"])):
         rows = [dict(zip(fields, row, strict=True)) for row in probabilities([0, 1], 2)]
-        pq.write_table(pa.table({"label": ["cat", "cat"], "probs.0": rows}), tmp_path / f"{name}.parquet")
+        (tmp_path / "data").mkdir(exist_ok=True)
+        pq.write_table(pa.table({"label": ["cat", "cat"], "probs.0": rows}), tmp_path / "data" / f"{name}.parquet")
     with pytest.raises(SchemaError, match="b.parquet: probs.0 has the fields cat, eel, and .*a.parquet: probs.0 has"):
-        score.score([str(tmp_path)], ("label_quality",), tmp_path / "out")
+        score.score([str(tmp_path / "data")], ("label_quality",), tmp_path / "out")
 
 
 def test_classes_that_a_user_orders_are_refused_where_the_fields_name_them(tmp_path):

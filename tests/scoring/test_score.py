@@ -99,7 +99,7 @@ def change_input(corpus):
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        (change_input, r"source=a/0\.parquet: input .*0\.parquet changed"),
+        (change_input, r"source=a/0\.parquet: the rows of input .*0\.parquet changed"),
         (lambda corpus: {"scorers": ("length", "compression")}, r"scorers changed \(length -> length, compression\)"),
         (lambda corpus: {"scorers": ("compression",)}, r"scorers changed \(length -> compression\)"),
         (lambda corpus: {"batch_rows": 5}, r"batch rows changed \(4096 -> 5\)"),

@@ -12,6 +12,7 @@ from curate.errors import Interrupted
 from curate.scorers import embedding, length, prototypes
 from curate.scoring import score, scoring_job, specs, status
 from curate.storage.files import text_hash
+from curate.tables.reading import Reading
 from curate.tables.shards import Shard
 
 SPECS = ("length", "embedding:width=16", "prototypes:k=3")
@@ -240,4 +241,4 @@ def test_a_long_file_that_was_begun_continues_only_with_the_same_rows(tmp_path, 
     entries = [json.loads((folder / "_curate/score/x.parquet.json").read_text()) for folder in (out, calm)]
     assert entries[0]["input"] == entries[1]["input"]
     # The hash of parts is that of the whole file.
-    assert entries[0]["input"] == scored_rows.row_digest(Shard(data, "x.parquet"), entries[0]["columns"])
+    assert entries[0]["input"] == scored_rows.row_digest(Shard(data, "x.parquet"), entries[0]["columns"], Reading())

@@ -323,7 +323,7 @@ def rewritten(corpus):
         ({"total": 10_000}, r"tokens of pool a changed \(14000 -> 7000\); tokens of pool b changed \(6000 -> 3000\)"),
         ({"shares": {"a": 1.0}}, r"pool b changed; .* a changed \(14000 -> 20000\); .* b changed \(6000 -> none\)"),
         ({"pools": lambda p: [p[0], replace(p[1], scores=None)]}, "pool b changed"),
-        ({"corpus": rewritten}, r"source=a/0\.parquet changed \(\d+ -> \d+ bytes\)"),
+        ({"corpus": rewritten}, r"source=a/0\.parquet changed"),
     ],
 )
 def test_another_job_is_refused_with_what_differs_until_restart(scored, corpus, tmp_path, change, reason):
@@ -370,7 +370,7 @@ def test_foreign_shards_are_left_alone(scored, tmp_path):
 
 def test_an_input_that_changes_while_it_is_read_is_noticed(scored, corpus, tmp_path):
     def meanwhile(what, done, total):
-        if (what, done) == ("scatter", total):
+        if (what, done) == ("files sorted into parts", total):
             rewritten(corpus)
 
     with pytest.raises(Interrupted, match=r"0\.parquet changed"):
@@ -674,22 +674,23 @@ def test_another_schedule_is_another_job(cli, scheduled, tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"phases": []}, "end at 0 of training, not at 1"),
-        ({"phases": {"from": 0}}, "end at 0 of training, not at 1"),
+        ({"phases": []}, "phases is a list of 0, which is empty"),
+        ({"phases": {"from": 0}}, "phases is an object, not a list"),
         ({"phases": [{"from": 0.0, "to": 0.5, "weights": {"a": 1.0}}]}, "end at 0.5 of training"),
         ({"phases": [{"from": 0.1, "to": 1.0, "weights": {"a": 1.0}}]}, "phase 0 of"),
         ({"phases": [{"from": 0.0, "to": 1.0, "weights": {"a": 0.9}}]}, "shares that sum to 0.9"),
         ({"phases": [{"from": 0.0, "to": 1.0, "weights": {"x": 1.0}}]}, "'x' that is not among the pools: a, b"),
-        ({"phases": [{"from": 0.0, "weights": {"a": 1.0}}]}, "phase 0 of"),
-        ({"phases": [3]}, "phase 0 of"),
-        ({"tokens": None}, "has no count of tokens"),
+        ({"phases": [{"from": 0.0, "weights": {"a": 1.0}}]}, "phases[0] has no field 'to'"),
+        ({"phases": [3]}, "phases[0] is 3, not an object"),
+        ({"tokens": None}, "tokens is null, not a number"),
         ({"tokens": 0.2}, "less than one token"),
     ],
 )
 def test_a_schedule_that_is_none(cli, scheduled, tmp_path, change, message):
     artifacts.save(scheduled, "schedule", json.loads(scheduled.read_text()) | change)
     assert message in one_line(cli("materialize", scheduled, "--out", tmp_path / "t"))
-    assert "has no budgets" in one_line(cli("materialize", scheduled, "--budget", 0, "--out", tmp_path / "t"))
+    said = one_line(cli("materialize", scheduled, "--budget", 0, "--out", tmp_path / "t"))
+    assert message in said or "has no budgets" in said
 
 
 # ---- the function

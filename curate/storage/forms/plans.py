@@ -113,7 +113,7 @@ class RatioForm(TypedDict, total=False):
 
     budget: Required[BudgetForm]
     pool: Required[Filled]
-    tolerance: Required[Number]
+    tolerance: Required[Number | None]
     ceiling: Required[Number]
     share: Required[Share | None]
     low: Required[Share | None]

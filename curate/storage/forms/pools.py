@@ -1,6 +1,6 @@
 """Forms of pools.json and of the pools in other files."""
 
-from typing import Annotated, Required, TypedDict
+from typing import Annotated, Literal, Required, TypedDict
 
 from msgspec import Meta
 
@@ -14,7 +14,7 @@ class PoolForm(TypedDict, total=False):
     tokens: Required[Positive]
     examples: NotNegative | None
     where: list[PathText] | None
-    filter: dict[str, str] | None
+    filter: dict[str, str] | Literal[""] | None  # other programs write an empty text for none
     score: dict[str, tuple[Number | None, Number | None]] | None
     scores: PathText | None
     kept: PathText | None

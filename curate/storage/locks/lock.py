@@ -107,7 +107,8 @@ def check_place(out: Path) -> None:
         raise SchemaError(f"--out {printable(str(out))}: the name is not UTF-8. Give another folder")
     if s3.remote(out):
         return
-    if os.path.lexists(out) and not out.is_dir():
+    # Another job may make or remove the folder at this moment, so that a path that is gone by now is no mistake.
+    if os.path.lexists(out) and not out.is_dir() and os.path.lexists(out) and not out.is_dir():
         what = "a link to a folder that does not exist" if out.is_symlink() and not out.exists() else "not a folder"
         raise SchemaError(f"--out {out} is {what}, and the job writes several files. Give another --out")
     records = out / FOLDER
