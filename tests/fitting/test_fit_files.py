@@ -104,7 +104,7 @@ def test_old_curves_and_corpora_become_lists():
         ({"laws": [{"law": "mixing"}]}, r"fit.json: laws\[0\] has no field '(draws|eval)'"),
         ({"laws": [{"law": "mixing"}], "format": 3}, "has format 3"),
         ({"laws": {"web": []}, "ratios": []}, "fit.json: laws is an object, not a list"),
-        ({"laws": []}, "fit.json: laws is a list of 0, not a list of at least 1"),
+        ({"laws": []}, "fit.json: laws is a list of 0, which is empty"),
         ({"law": "blend", "fits": [1], "weights": [1.0]}, r"fits\[0\] is 1, not an object"),
         ({"law": "annealing", "fits": {"u": 1}}, "fits.u is 1, not an object"),
     ],
