@@ -48,8 +48,8 @@ class Sample:
     readers: tuple[Callable[[Path], object], ...]
 
 
-def runs(n: int = 16) -> pl.DataFrame:
-    """Runs of two pools, two evals, a metric and two corpora."""
+def runs(n: int = 16, second: str = "b b") -> pl.DataFrame:
+    """Runs of the pools a and ``second``, two evals, a metric and two corpora."""
     rng = np.random.default_rng(3)
     share = rng.uniform(0.05, 0.95, n)
     loss = 1.5 + np.exp(-share)
@@ -60,7 +60,7 @@ def runs(n: int = 16) -> pl.DataFrame:
             "tokens": 1e8 * 2.0 ** rng.integers(0, 3, n),
             "corpus": ["x", "y"] * (n // 2),
             "weight.a": share,
-            "weight.b b": 1 - share,
+            f"weight.{second}": 1 - share,
             "loss.web": loss * np.exp(0.002 * rng.standard_normal(n)),
             "loss.code": loss + 0.3,
             "metric.error": 0.85 - 1.5 * np.exp(-0.8 * loss),
@@ -69,7 +69,7 @@ def runs(n: int = 16) -> pl.DataFrame:
 
 
 def steps() -> pl.DataFrame:
-    """Two trainings with the loss at every 10th step."""
+    """Two trainings with the loss at every 10th step, which continue at a low rate from step 100."""
     parts = []
     for i, run in enumerate(("r0", "r1")):
         at_step = np.arange(200)

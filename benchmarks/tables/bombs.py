@@ -61,7 +61,7 @@ def bombs(folder: Path) -> dict[str, tuple[Path, float]]:
 
 
 def scored(path: Path, out: Path) -> tuple[str, float, float]:
-    """Score a file; return what was said, the seconds, and the peak memory in MB."""
+    """Score a file; return its message, the seconds, and the peak memory in MB."""
     started = time.perf_counter()
     process = subprocess.Popen(
         [sys.executable, "-c", COMMAND, "score", str(path), "--scorer", "length", "--workers", "1", "--out", str(out)],
@@ -76,17 +76,17 @@ def scored(path: Path, out: Path) -> tuple[str, float, float]:
     lines = [
         line for line in error.splitlines() if line.strip() and not line.startswith(("rows scored", "files scored"))
     ]
-    said = "scored" if process.returncode == 0 else lines[-1][-60:] if lines else "nothing on stderr"
-    return f"exit {process.returncode}: {said}", seconds, peak
+    message = "scored" if process.returncode == 0 else lines[-1][-60:] if lines else "nothing on stderr"
+    return f"exit {process.returncode}: {message}", seconds, peak
 
 
 def main() -> None:
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         for number, (what, (path, gigabytes)) in enumerate(bombs(Path(folder)).items()):
-            said, seconds, peak = scored(path, Path(folder) / f"out{number}")
+            message, seconds, peak = scored(path, Path(folder) / f"out{number}")
             size = path.stat().st_size
-            rows.append((what, size, gigabytes, round(seconds, 1), round(peak), said))
+            rows.append((what, size, gigabytes, round(seconds, 1), round(peak), message))
     columns = ["file", "bytes", "decoded GB", "seconds", "largest peak so far MB", "what happens"]
     with pl.Config(tbl_rows=-1, tbl_width_chars=200, fmt_str_lengths=70, tbl_hide_dataframe_shape=True):
         print(pl.DataFrame(rows, schema=columns, orient="row"))

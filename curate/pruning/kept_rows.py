@@ -40,9 +40,9 @@ def write_kept(
     """Write the rows that the decisions in ``kept`` keep to ``out/<same relative path>``, and return how many.
 
     ``a/b.parquet`` becomes ``a/b-00000.parquet``, ``a/b-00001.parquet`` and so on, of ``shard_rows`` rows each. Lines
-    of JSON are written as the bytes that came in; CSV and TSV become Parquet. An
-    input of which nothing is kept makes no file. Files that an earlier call made from these inputs are removed first.
-    Every file appears by rename when it is whole.
+    of JSON are written as the bytes that came in; CSV and TSV become Parquet. An input of which nothing is kept makes
+    no file. Files that an earlier call made from these inputs are removed first. Every file appears by rename when it
+    is whole.
 
     Raises:
         SchemaError: if an input was moved or lies in ``out``, or ``shard_rows`` is below 1.

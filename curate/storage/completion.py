@@ -17,13 +17,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-from curate.errors import CurateError, Interrupted, SchemaError, amount, files_set_aside
+from curate.errors import CurateError, Interrupted, SchemaError, amount, files_set_aside, first_few
 from curate.storage import files, s3, schema
 from curate.storage.files import write_text
 from curate.storage.manifest import FOLDER
 
 FORMAT = 1
-SHOWN = 3  # names in a message
 ROWS = "rows"  # the folder of kept rows, inside the folder of the job `prune`, which has the record
 
 
@@ -64,19 +63,19 @@ class LeftOut:
         if self.unfinished:
             lines.append(
                 f"{place} is not finished. --partial leaves out {len(self.unfinished)} of "
-                f"{amount(self.total, 'file')}, not scored yet: {named(self.unfinished)}"
+                f"{amount(self.total, 'file')}, not scored yet: {first_few(self.unfinished)}"
             )
         if self.set_aside:
             reason = next(iter(self.set_aside.values()))
             lines.append(
                 f"{files_set_aside(len(self.set_aside), self.total)} and not scored in {place}: "
-                f"{named(list(self.set_aside))}. The {'first ' * (len(self.set_aside) > 1)}reason: {reason}"
+                f"{first_few(self.set_aside)}. The {'first ' * (len(self.set_aside) > 1)}reason: {reason}"
             )
         if self.bad_lines:
             counts = [f"{name} ({count})" for name, count in self.bad_lines.items()]
             total = sum(self.bad_lines.values())
             verb = "was" if total == 1 else "were"
-            lines.append(f"{amount(total, 'bad line')} {verb} set aside and not scored in {place}: {named(counts)}")
+            lines.append(f"{amount(total, 'bad line')} {verb} set aside and not scored in {place}: {first_few(counts)}")
         return tuple(lines)
 
     def record(self) -> dict[str, object]:
@@ -143,20 +142,13 @@ def check_input(item: str) -> None:
     Raises:
         Unfinished: if it is.
     """
-    address = Path(item)
-    magic = next((i for i, part in enumerate(address.parts) if set(part) & set("*?[")), len(address.parts))
-    folder = Path(*address.parts[:magic])
+    folder, _ = files.glob_parts(item)
     if not s3.remote(folder) and folder.exists() and not folder.is_dir():
         folder = folder.parent
     for record in records(folder):
         require(folder, record.job)
     if folder.name == ROWS:
         require(folder.parent, "prune")
-
-
-def named(names: Sequence[str]) -> str:
-    """Return the first names, and how many more there are."""
-    return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
 
 
 def _write(folder: Path, record: Completion) -> None:

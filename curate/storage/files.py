@@ -82,9 +82,9 @@ def listing(item: str) -> Listing:
 
 
 def glob_parts(item: str) -> tuple[Path, tuple[str, ...]]:
-    """Return the folder that a glob is named by, the one in front of its first wildcard, and the parts from there on.
+    """Split an address in front of its first wildcard: a folder, and the parts of the glob.
 
-    An address without wildcards has no such parts.
+    An address without wildcards is returned whole, with no parts of a glob.
     """
     path = Path(item)
     for i, part in enumerate(path.parts):

@@ -1,4 +1,7 @@
-"""Find the input files of a job, say which files are not read, and name the outputs of a job after its inputs."""
+"""Find the input files of a job, and say which files are not read.
+
+In: files, folders and globs. Out: shards, after which outputs are named, and warnings.
+"""
 
 import os
 import re

@@ -2,6 +2,7 @@
 
 import json
 
+import artefact_samples
 import numpy as np
 import polars as pl
 import pytest
@@ -18,35 +19,7 @@ PILOTS = "Pilots: small runs and the fitted law"
 
 def mixtures(n: int = 16) -> pl.DataFrame:
     """Runs of two pools and two evals, of two corpora."""
-    rng = np.random.default_rng(3)
-    share = rng.uniform(0.05, 0.95, n)
-    loss = 1.5 + np.exp(-share)
-    return pl.DataFrame(
-        {
-            "run": [f"r{i}" for i in range(n)],
-            "params": 1e6,
-            "tokens": 1e8 * 2.0 ** rng.integers(0, 3, n),
-            "corpus": ["x", "y"] * (n // 2),
-            "weight.a": share,
-            "weight.b": 1 - share,
-            "loss.web": loss * np.exp(0.002 * rng.standard_normal(n)),
-            "loss.code": loss + 0.3,
-            "metric.error": 0.85 - 1.5 * np.exp(-0.8 * loss),
-        }
-    )
-
-
-def steps() -> pl.DataFrame:
-    """Two trainings with the loss at every 10th step, which continue at a low rate from step 100."""
-    parts = []
-    for i, run in enumerate(("r0", "r1")):
-        at_step = np.arange(200)
-        rate = np.where(at_step < 100, 1e-2 * (1 - at_step / 120), 2e-3)
-        loss = 2 + 3 * np.cumsum(rate / 1e-2) ** -0.4 + 0.05 * i * (at_step >= 100)
-        columns = {"step": at_step, "lr": rate, "continued": (at_step >= 100).astype(int)}
-        frame = pl.DataFrame({"run": run, "params": 1e8, "tokens": 1e6 * (at_step + 1.0)} | columns)
-        parts.append(frame.with_columns(pl.Series("loss.web", np.where(at_step % 10 == 5, loss, np.nan))))
-    return pl.concat(parts)
+    return artefact_samples.runs(n, second="b")
 
 
 def kept() -> pl.DataFrame:
@@ -151,8 +124,13 @@ def test_corpora_are_compared(tmp_path, beside):
     ("runs", "question", "charts", "params"),
     [
         (mixtures, {"law": "downstream", "eval": "error", "on": "web"}, 0, ["eps", "k", "gamma"]),
-        (steps, {"law": "annealing", "eval": "web"}, 0, ["L0", "A", "C", "alpha"]),
-        (steps, {"law": "relearn", "eval": "web"}, 0, ["L0", "A", "alpha", "C1", "C2", "E", "beta", "B"]),
+        (artefact_samples.steps, {"law": "annealing", "eval": "web"}, 0, ["L0", "A", "C", "alpha"]),
+        (
+            artefact_samples.steps,
+            {"law": "relearn", "eval": "web"},
+            0,
+            ["L0", "A", "alpha", "C1", "C2", "E", "beta", "B"],
+        ),
         (kept, {"law": "pruning_curves", "eval": "top1"}, 1, ["a", "b", "c"]),
     ],
 )

@@ -12,6 +12,7 @@ In a store there are no locks; `curate.storage.locks.store_lock` uses objects an
 """
 
 import os
+import stat
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -107,10 +108,13 @@ def check_place(out: Path) -> None:
         raise SchemaError(f"--out {printable(str(out))}: the name is not UTF-8. Give another folder")
     if s3.remote(out):
         return
-    # Another job may make or remove the folder at this moment, so that a path that is gone by now is no mistake.
-    if os.path.lexists(out) and not out.is_dir() and os.path.lexists(out) and not out.is_dir():
-        what = "a link to a folder that does not exist" if out.is_symlink() and not out.exists() else "not a folder"
-        raise SchemaError(f"--out {out} is {what}, and the job writes several files. Give another --out")
+    # One look at the path: between two, another job may make or remove the folder.
+    try:
+        problem = "" if stat.S_ISDIR(out.stat().st_mode) else "not a folder"
+    except OSError:
+        problem = "a link to a folder that does not exist" if out.is_symlink() else ""
+    if problem:
+        raise SchemaError(f"--out {out} is {problem}, and the job writes several files. Give another --out")
     records = out / FOLDER
     # Records behind a link would be those of another folder: two jobs would share them, and take each other's for done.
     # The lock is the first file that a job writes there.

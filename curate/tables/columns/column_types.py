@@ -50,7 +50,10 @@ BINARY_KINDS = (
 
 @dataclass(frozen=True)
 class BatchPlace:
-    """The file of a batch, the number of its first row there, and its column of ids if it has one; for messages."""
+    """Where the rows of a batch come from, so that a message can name one.
+
+    ``path`` is the file, ``position`` the number of the first row there, and ``ids`` the column of ids if it has one.
+    """
 
     path: Path
     position: int

@@ -22,7 +22,6 @@ from curate.tables.scored_inputs.row_hash import PREFIX
 from curate.tables.shards import Shard, has_lines
 
 SCORE_STEP = "score"  # the name of the job `score` in its records
-IDENTITY = ("id", "source", "tokens")  # columns that are read wherever a file has them
 
 
 def row_blocks(shard: Shard, columns: Sequence[str], reading: Reading) -> list[str] | None:
@@ -35,7 +34,7 @@ def row_blocks(shard: Shard, columns: Sequence[str], reading: Reading) -> list[s
     # Lines tell their columns only as they come. Those that they do not have are null.
     if not has_lines(shard):
         present = readers.head(shard).columns
-        if not set(columns) <= set(present) or set(IDENTITY) & set(present) - set(columns):
+        if not set(columns) <= set(present) or set(batches.IDENTITY) & set(present) - set(columns):
             return None
         names = [name for name in present if name in columns]
     stream = readers.rows_of(batches.request(shard, names, reading))
