@@ -34,6 +34,26 @@ time.sleep(600)
 """
 
 
+# A scorer that takes a minute for the files below on two workers, however fast the machine is.
+SLOW_SCORER = """
+import time
+from dataclasses import dataclass
+import polars as pl
+
+@dataclass(frozen=True)
+class SlowScorer:
+    \'\'\'Wait, and give every row 0; high means nothing.\'\'\'
+
+    needs = ("text",)
+    schema = {"score.slow_scorer": pl.Float64()}
+    meanings = {"score.slow_scorer": "quality"}
+
+    def __call__(self, batch):
+        time.sleep(0.005 * batch.height)
+        return pl.DataFrame({"score.slow_scorer": [0.0] * batch.height})
+"""
+
+
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     """More files than workers, and a trainer of the user's own."""
@@ -47,6 +67,7 @@ def data(tmp_path_factory):
         rows = [{"id": f"{k}-{i}", "text": text, "source": source} for i, text in enumerate(texts)]
         (folder / "in" / f"{k}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     (folder / "program.py").write_text(PROGRAM)
+    (folder / "slow_scorer.py").write_text(SLOW_SCORER)
     (folder / "started").mkdir()
     pools = [{"name": name, "tokens": 1e6, "where": ["in"], "filter": {"source": name}} for name in "ab"]
     (folder / "two.json").write_text(json.dumps({"format": 2, "pools": pools}))
@@ -76,6 +97,7 @@ def work(data):
 
 JOBS = {
     "score": "score in --scorer compression --scorer repetition --out OUT/sc --workers WORKERS",
+    "slow": "score in --scorer duplicates --scorer slow_scorer.py:SlowScorer --out OUT/sc --workers WORKERS",
     "learn": "score in --scorer duplicates --out OUT/sc --workers WORKERS",
     "prune": "prune sc --by score.compression --keep 0.5 --materialize --shard-rows 500 --out OUT/kept",
     "pools": "pools sc --by score.compression --bins 5 --out OUT/pools.json",
@@ -212,7 +234,7 @@ def test_every_job_ends_at_a_random_moment(work, tmp_path, name, workers):
 
 @pytest.mark.parametrize("number", CODES, ids=lambda number: number.name)
 def test_a_job_with_workers_ends_in_time_and_cleans_up(data, tmp_path, number):
-    words = command("learn", tmp_path / "out", 2)
+    words = command("slow", tmp_path / "out", 2)
     assert stopped(words, data, tmp_path, number=number, after=4, whole_group=number == signal.SIGINT) == []
 
 
