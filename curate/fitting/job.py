@@ -212,8 +212,7 @@ def _fit_laws(table: Runs, question: FitQuestion) -> FitReport:
     notes = (*notes, *metric_fits.notes)
     shown: list[str | pl.DataFrame] = [compared, *(f"note: {note}" for note in notes), *_chosen(predictor)]
     shown += ["Downstream metrics, predicted from the losses:", metric_fits.table()] if metric_fits.curves else []
-    # A blend is explained by its first law: the best one, or that of the first eval.
-    words = _explained(members[0], runs, compared, question.options.seed) if question.explain else ""
+    words = explanation.explain(predictor, runs, compared, seed=question.options.seed) if question.explain else ""
     shown += [words] if words else []
     record = fit_files.to_json(predictor)
     entries = [*cast(list[object], record["laws"]), *(curve.to_json() for curve in metric_fits.curves.values())]
@@ -246,12 +245,6 @@ def _chosen(predictor: FittedLaw) -> list[str | pl.DataFrame]:
     if isinstance(predictor, Boosted):
         return []
     return [f"{predictor.spec}, fitted to {predictor.rows} runs:", predictor.table()]
-
-
-def _explained(fit: Fit | Boosted, runs: Runs, compared: pl.DataFrame, seed: int) -> str:
-    if isinstance(fit, Boosted):
-        return "Boosted trees have no parameters to profile. Fit a law alone to see what the runs cannot tell."
-    return explanation.explain(fit, runs, compared, seed=seed)
 
 
 def _measured_and_predicted(predictor: FittedLaw, runs: Runs) -> pl.DataFrame:
