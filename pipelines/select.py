@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipelines.shared.flags import Json, Out, Seed, pairs
+from pipelines.shared.flags import From, Json, Map, Out, Seed, pairs
 
 if TYPE_CHECKING:
     from curate.selection.result import Selection
@@ -69,6 +69,8 @@ def main(
     money: Annotated[
         float | None, typer.Option(help="Highest price of all examples together, in the same currency.")
     ] = None,
+    map: Map = None,
+    source: From = None,
     seed: Seed = 0,
     as_json: Json = False,
 ) -> None:
@@ -100,6 +102,8 @@ def main(
             prices=pairs(price or [], "--price"),
             seed=seed,
             arguments=flags,
+            map=map,
+            source=source,
         )
     selection.save(out)
     record = selection.to_json()

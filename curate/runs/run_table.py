@@ -1,7 +1,7 @@
 """Run tables: one row for every finished run or checkpoint, with its recipe and its losses.
 
-A table is a Parquet or CSV file, or a table in memory. docs/files.md lists its columns. Every command reads run tables
-through `read`, so that all accept and refuse the same ones.
+A table is a file or a table in memory. docs/files.md lists its columns. Every command reads run tables through `read`,
+so that all accept and refuse the same ones. `curate.runs.sources` makes run tables of other tables.
 """
 
 from collections.abc import Sequence
@@ -13,17 +13,18 @@ import numpy as np
 import polars as pl
 
 from curate.errors import SchemaError, first_few
-from curate.runs import conditions, number_columns, table_file
+from curate.runs import conditions, number_columns
 from curate.runs.recipes import SUM_TOLERANCE, Labels, Recipes, recipes
-from curate.tables import frames, writer
-from curate.tables.frames import Table
+from curate.runs.sources import column_map, read_tables
+from curate.runs.sources.column_map import WrittenMap
+from curate.runs.sources.joined_tables import START
+from curate.runs.sources.read_tables import MEMORY, Tables
+from curate.tables import writer
 
 if TYPE_CHECKING:
     from curate.charts import Chart
 
 ALL = "all"  # the name of the only pool of a table that has no weight columns
-MEMORY = "the run table"  # how errors name a table in memory
-START = "start"  # a row with this name holds the losses before continued training, as a row with tokens = 0 does
 ROUNDED = 1e-6  # a smaller difference of a sum of shares from 1 is a rounding error of floats, and gives no note
 
 
@@ -224,33 +225,35 @@ class Runs:
         return column in self.frame.columns and bool((self.frame[column].fill_null(0) > 0).any())
 
 
-def read(table: Table, *, where: str | None = None, losses: bool = True, target: str | None = None) -> Runs:
-    """Return a run table from a file (Parquet or CSV) or from memory, after its checks.
+def read(
+    tables: Tables,
+    *,
+    where: str | None = None,
+    losses: bool = True,
+    target: str | None = None,
+    map: WrittenMap = None,
+    source: str | None = None,
+    counts: bool = True,
+) -> Runs:
+    """Return one or several tables, from files or from memory, as one run table after its checks.
 
-    ``where`` is a SQL condition over the columns, such as ``tokens > 1e9``; only these rows are read. With
-    ``losses=False`` the table needs no loss column, as one of runs that are still to be trained. ``target`` chooses the
-    column distance.<target>. Without it the only such column is used, if every row has a distance.
+    Args:
+        tables: a table or a list of tables. They are joined, and their columns may differ.
+        where: a SQL condition over the columns, such as ``tokens > 1e9``. Only rows for which it holds are kept.
+        losses: whether a table without loss columns is refused. Runs that are still to be trained have none.
+        target: the column distance.<target> to use. Without it the only such column is used, if every row has a
+            distance.
+        map: expressions that compute columns, by name, or as ``--map`` of the command line takes them.
+        source: the program that wrote the tables: ``wandb``, ``regmix`` or ``swarm``. None: they are run tables.
+        counts: whether to refuse parameters and tokens that look like counts in millions or billions.
 
     Raises:
         SchemaError: no such file, not a table, a column that is missing or has impossible values, or no rows.
     """
-    origin = MEMORY if frames.in_memory(table) else str(table)
-    frame = _in_memory(table) if frames.in_memory(table) else table_file.read(Path(origin))
-    if where:
-        frame = conditions.rows_where(frame, where, origin)
-    return check(frame, origin, losses=losses, target=target)
-
-
-def _in_memory(table: Table) -> pl.DataFrame:
-    try:
-        return frames.frame(table)
-    except (TypeError, ValueError, pl.exceptions.PolarsError) as error:
-        # A pandas column can have mixed types, which Arrow refuses. Arrow's error names the column.
-        detail = " ".join(str(error).split())[: table_file.DETAIL]
-        raise SchemaError(
-            f"{MEMORY} cannot be read ({detail}). Give each column one type: in pandas, pandas.to_numeric(column, "
-            "errors='coerce') leaves what is not a number empty"
-        ) from None
+    table = read_tables.read(tables, column_map.parse(map), source, counts=counts)
+    frame = conditions.rows_where(table.frame, where, table.origin) if where else table.frame
+    runs = check(frame, table.origin, losses=losses, target=target)
+    return replace(runs, notes=(*table.notes, *runs.notes))
 
 
 def check(frame: pl.DataFrame, origin: str, *, losses: bool = True, target: str | None = None) -> Runs:
@@ -261,8 +264,8 @@ def check(frame: pl.DataFrame, origin: str, *, losses: bool = True, target: str 
     """
     if missing := [c for c in ("run", "params", "tokens") if c not in frame.columns]:
         raise SchemaError(
-            f"{origin} has no column {missing[0]!r}; a run table has run, params, tokens, loss.<eval>. Its columns: "
-            f"{first_few(frame.columns)}"
+            f"{origin} has no column {missing[0]!r}; a run table has run, params, tokens, loss.<eval>. Another column "
+            f"that holds it is named with --map '{missing[0]}=COLUMN'. Its columns: {first_few(frame.columns)}"
         )
     evals = tuple(c.removeprefix("loss.") for c in frame.columns if c.startswith("loss."))
     if losses and not evals:
