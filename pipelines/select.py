@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipelines.shared.flags import From, Json, Map, Out, Seed, pairs
+from pipelines.shared.flags import From, Json, Map, Out, Seed, count, pairs
 
 if TYPE_CHECKING:
     from curate.selection.result import Selection
@@ -33,7 +33,9 @@ def main(
     target: Annotated[
         str, typer.Option(help="File or folder with samples of the data on which the model should be good.")
     ],
-    budget: Annotated[float, typer.Option(help="Number of examples to take in total.")],
+    budget: Annotated[
+        float, typer.Option(parser=count, metavar="NUMBER", help="Number of examples to take in total, such as 20k.")
+    ],
     out: Out,
     runs: Annotated[Path | None, typer.Option(help="Run table of small trainings; see above.")] = None,
     evaluation: Annotated[

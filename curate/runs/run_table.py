@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from curate.charts import Chart
 
 ALL = "all"  # the name of the only pool of a table that has no weight columns
+# What ends the advice on a column that is missing, if one value for all runs is usual.
+MISSING = {"params": ", or write --map params=70M", "tokens": ", or write --map tokens=1B"}
 ROUNDED = 1e-6  # a smaller difference of a sum of shares from 1 is a rounding error of floats, and gives no note
 
 
@@ -264,8 +266,9 @@ def check(frame: pl.DataFrame, origin: str, *, losses: bool = True, target: str 
     """
     if missing := [c for c in ("run", "params", "tokens") if c not in frame.columns]:
         raise SchemaError(
-            f"{origin} has no column {missing[0]!r}; a run table has run, params, tokens, loss.<eval>. Another column "
-            f"that holds it is named with --map '{missing[0]}=COLUMN'. Its columns: {first_few(frame.columns)}"
+            f"{origin} has no column {missing[0]!r}; a run table has run, params, tokens, loss.<eval>. Compute it from "
+            f"another column with --map '{missing[0]}=COLUMN'{MISSING.get(missing[0], '')}. Its columns: "
+            f"{first_few(frame.columns)}"
         )
     evals = tuple(c.removeprefix("loss.") for c in frame.columns if c.startswith("loss."))
     if losses and not evals:

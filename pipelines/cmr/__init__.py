@@ -16,6 +16,7 @@ from typing import Annotated
 
 import typer
 
+from curate import written_numbers
 from pipelines.shared.flags import From, Json, Map, Out, Seed, pairs
 
 NOT_RECORDED = ("out", "seed", "as_json")
@@ -150,6 +151,6 @@ def main(
 
 def _numbers(text: str, flag: str) -> list[float]:
     try:
-        return [float(item) for item in text.split(",")]
+        return written_numbers.numbers(text)
     except ValueError:
         raise typer.BadParameter(f"{text!r} is not NUMBER[,NUMBER...]", param_hint=flag) from None

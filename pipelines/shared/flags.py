@@ -5,7 +5,17 @@ from typing import Annotated
 
 import typer
 
+from curate import written_numbers
 from curate.written_names import QUOTING, valued
+
+
+def count(value: str | float) -> float:
+    """Read a number of parameters, tokens or examples from an option. A default is a number already."""
+    try:
+        return value if isinstance(value, int | float) else written_numbers.number(value)
+    except ValueError:
+        raise typer.BadParameter(f"{value!r} is not a number, such as 2e10, 20B or 70M") from None
+
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")]
 Partial = Annotated[

@@ -1,7 +1,7 @@
 """Compute the columns of a run table from those of another table, as ``--map`` says.
 
 ``params="N (M)" * 1e6`` computes the column ``params`` by an expression in SQL. If the right side is the exact name of
-a column, the column is copied: ``tokens=N (B)``.
+a column, the column is copied: ``tokens=N (B)``. A number such as ``70M`` is the value of all rows.
 """
 
 import tomllib
@@ -12,6 +12,7 @@ from typing import TypeAlias
 
 import polars as pl
 
+from curate import written_numbers
 from curate.errors import SchemaError, first_few
 from curate.runs import conditions, number_columns
 from curate.runs.sources.json_table import flat
@@ -120,11 +121,15 @@ def _computed(frame: pl.DataFrame, expression: str) -> pl.Series | str:
     """Return the column that an expression computes from a frame, or the reason if it does not work."""
     if expression in frame.columns:
         return frame[expression]
+    # SQL has no numbers such as 70M.
+    if written_numbers.SUFFIXED.fullmatch(expression):
+        return pl.repeat(written_numbers.number(expression), len(frame), eager=True)
     try:
         column = number_columns.numeric(frame).select(
             pl.sql_expr(conditions.quoted(expression, frame.columns)).alias("value")
         )
     except (pl.exceptions.PolarsError, TypeError) as error:
-        return " ".join(str(error).split())[: conditions.DETAIL]
+        # The message about a wrong expression lists the columns itself.
+        return " ".join(str(error).partition("; valid columns")[0].split())[: conditions.DETAIL]
     # A constant such as 1e6 has one row, and is the value of all rows.
     return column["value"] if len(column) == len(frame) else pl.repeat(column["value"][0], len(frame), eager=True)

@@ -17,6 +17,7 @@ FEWEST = 1e4
 SMALLEST_MODEL = 1e5
 FACTORS = {1e6: "millions", 1e9: "billions"}
 TOKENS_PER_PARAM = 20.0  # of a usual training (Hoffmann et al. 2022): the factors nearest to it are the likely ones
+SMALLEST_USUAL_MODEL, RARE = 1e6, 100.0  # fewer parameters count as a hundred powers of e too few or too many tokens
 # Names such as N (M), params_b and "tokens in billions" tell their unit.
 UNIT_NAMES = {
     1e6: re.compile(r"\bmillions?\b|\(m\)|_m\b|\bmio\b", re.IGNORECASE),
@@ -45,7 +46,10 @@ def check(table: NamedTable, expressions: Mapping[str, str]) -> None:
     units = " and ".join(
         f"{FACTORS[factors[name]]} of {'parameters' if name == 'params' else name}" for name in sources
     )
-    repairs = " ".join(f"--map '{name}={source} * {_written(factors[name])}'" for name, source in sources.items())
+    repairs = " ".join(
+        f"--map '{name}={_factor_of(source, table.frame)} * {_written(factors[name])}'"
+        for name, source in sources.items()
+    )
     others = " or ".join(_written(factor) for factor in FACTORS if factor not in factors.values())
     raise SchemaError(
         f"{table.origin}: {shown}. These look like {units}. Repair them with {repairs}"
@@ -67,8 +71,10 @@ def _likely_factors(medians: Mapping[str, float], sources: Mapping[str, str]) ->
 
     def distance(factors: tuple[float, float]) -> float:
         ratio = medians["tokens"] * factors[1] / (medians["params"] * factors[0])
-        # Without the other count, the smaller factor is the likelier one.
-        return abs(np.log(ratio / TOKENS_PER_PARAM)) if np.isfinite(ratio) and ratio > 0 else 0.0
+        # A model of .12 million parameters is rarer than one of .12 billion. Of two factors that are as likely, the
+        # smaller one is taken, and the message names the other.
+        rare = RARE if medians["params"] * factors[0] < SMALLEST_USUAL_MODEL else 0.0
+        return rare + (abs(np.log(ratio / TOKENS_PER_PARAM)) if np.isfinite(ratio) and ratio > 0 else 0.0)
 
     params, tokens = min(product(_choices("params", sources), _choices("tokens", sources)), key=distance)
     return {"params": params, "tokens": tokens}
@@ -79,6 +85,13 @@ def _choices(name: str, sources: Mapping[str, str]) -> list[float]:
         return [1.0]
     told = [factor for factor, pattern in UNIT_NAMES.items() if pattern.search(sources[name])]
     return told if len(told) == 1 else list(FACTORS)
+
+
+def _factor_of(source: str, frame: pl.DataFrame) -> str:
+    """Return a column or an expression as it is written in a product: names in quotes, expressions in parentheses."""
+    if source not in frame.columns:
+        return f"({source})"
+    return source if source.isidentifier() else f'"{source}"'
 
 
 def _written(factor: float) -> str:

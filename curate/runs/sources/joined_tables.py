@@ -1,9 +1,10 @@
-"""Join several tables to one run table. Their columns may differ.
+"""Join several tables to one run table. Their columns may differ, and their order does not matter.
 
 A pool that a table does not have got no share in its runs. An eval that it does not have was not measured. Runs of
 different tables that share a name are told apart by the name of their table.
 """
 
+import re
 from collections.abc import Sequence
 from pathlib import PurePath
 
@@ -17,6 +18,7 @@ from curate.tables import frames
 START = "start"  # a row with this name holds the losses before continued training, as a row with tokens = 0 does
 # Rows of one name in two tables are one training if these columns are equal.
 TRAINING_COLUMNS = ("params", "seed", "corpus", "weight.", "unique.")
+SIGNS = re.compile(r"[^a-z0-9.]")  # that two spellings of one name may differ in
 SHOWN = 3  # run names that a note shows
 
 
@@ -28,6 +30,8 @@ def join(tables: Sequence[NamedTable]) -> NamedTable:
     """
     if len(tables) == 1:
         return tables[0]
+    # In the order of their names, so that the order on the command line changes no random draw.
+    tables = sorted(tables, key=lambda table: table.origin)
     origins: dict[str, str] = {}
     for table in tables:
         content = frames.content_hash(table.frame)
@@ -40,7 +44,7 @@ def join(tables: Sequence[NamedTable]) -> NamedTable:
     # A pool whose column is missing got no share; in a row of a table with pools, an empty cell means the same.
     shares = [name for name in frame.columns if name.startswith("weight.")]
     notes = [note for table in tables for note in table.notes]
-    notes += [*_missing_columns(tables), *renamed]
+    notes += [*_missing_columns(tables), *_alike_names(tables), *renamed]
     origin = " + ".join(table.origin for table in tables)
     return NamedTable(
         frame.with_columns(pl.col(shares).fill_null(0.0)) if _all_floats(frame, shares) else frame,
@@ -83,6 +87,24 @@ def _missing_columns(tables: Sequence[NamedTable]) -> list[str]:
             if missing := [name for name in columns if name not in table.frame.columns]:
                 notes.append(f"{table.origin} has no {first_few(missing)}: {meaning}")
     return notes
+
+
+def _alike_names(tables: Sequence[NamedTable]) -> list[str]:
+    """Return a note on columns of different tables that differ in capital letters or signs alone."""
+    spellings: dict[str, dict[str, str]] = {}
+    for table in tables:
+        for name in table.frame.columns:
+            if name.startswith(("weight.", "unique.", "loss.", "metric.")):
+                spellings.setdefault(SIGNS.sub("", name.lower()), {}).setdefault(name, table.origin)
+    pairs = [list(names.items()) for names in spellings.values() if len(names) > 1]
+    if not pairs:
+        return []
+    (first, origin), (second, other) = pairs[0][:2]
+    more = f" ({len(pairs)} such names)" if len(pairs) > 1 else ""
+    return [
+        f"{first} of {origin} and {second} of {other} are taken for different things{more}. If they are one, write one "
+        f"name with --map '{first}=\"{second}\"'"
+    ]
 
 
 def _told_apart(tables: Sequence[NamedTable]) -> tuple[list[NamedTable], list[str]]:
@@ -143,7 +165,8 @@ def _configurations(frame: pl.DataFrame) -> list[str]:
 
 def _labels(tables: Sequence[NamedTable]) -> dict[str, str]:
     """Return a short name for each table: that of its file, or its whole path if two files have one name."""
-    stems = {table.origin: PurePath(table.origin).stem for table in tables}
+    # Two files that were joined on a run id have the name of the first one.
+    stems = {table.origin: PurePath(table.origin.partition(" with ")[0]).stem for table in tables}
     names = list(stems.values())
     return {origin: stem if names.count(stem) == 1 else origin for origin, stem in stems.items()}
 

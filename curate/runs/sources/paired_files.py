@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 
 from curate import written_numbers
-from curate.errors import SchemaError, amount, first_few
+from curate.errors import SchemaError, first_few
 from curate.runs import number_columns
 from curate.runs.sources.named_table import NamedTable
 
@@ -27,7 +27,8 @@ REGMIX_TRAIN_LOSS = re.compile(r"(metric/)?train_loss")
 # A size at the end of the name of a file of RegMix, such as train_mixture_1m.csv.
 SIZE_IN_NAME = re.compile(r"_(\d+(?:\.\d+)?[mb])$", re.IGNORECASE)
 # Values near which the sums of shares lie, and how far away they may be in the file that is taken for the mixtures.
-SUMS, NEAR_SUM = (1.0, 100.0), 0.05
+SUMS, NEAR_SUM = (1.0, 100.0), 0.01
+MOST_ROWS = 0.9  # share of the rows whose sums must be so; a few may be misspelled, and are refused later
 
 
 def regmix(files: Sequence[NamedTable]) -> list[NamedTable]:
@@ -49,9 +50,8 @@ def _pairs(
     results = [file for file, is_one in zip(files, kinds, strict=True) if not is_one]
     if not mixtures or len(mixtures) != len(results):
         raise SchemaError(
-            f"{amount(len(files), 'file')} hold {amount(len(mixtures), 'table')} of mixtures ({sign}) and "
-            f"{amount(len(results), 'table')} of results. Give a file of results for each file of mixtures: "
-            f"{first_few(file.origin for file in files)}"
+            f"of {first_few(file.origin for file in files)}, {len(mixtures)} hold mixtures ({sign}) and {len(results)} "
+            "hold results. Give one file of results for each file of mixtures"
         )
     return list(zip(mixtures, results, strict=True))
 
@@ -66,7 +66,7 @@ def _is_mixture(file: NamedTable) -> bool:
     if len(names) == 0 or file.frame.is_empty():
         return False
     sums = file.frame.select(pl.sum_horizontal(pl.col(names).cast(pl.Float64))).to_series().to_numpy()
-    return any(float(np.mean(np.abs(sums / total - 1) <= NEAR_SUM)) > 0.5 for total in SUMS)
+    return any(float(np.mean(np.abs(sums / total - 1) <= NEAR_SUM)) > MOST_ROWS for total in SUMS)
 
 
 def _values(frame: pl.DataFrame) -> list[str]:

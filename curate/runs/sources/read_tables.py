@@ -23,15 +23,10 @@ PROGRAMS = ("wandb", "regmix", "swarm")
 
 
 def listed(tables: Tables) -> list[Table]:
-    """Return the tables that an argument names, files in the order of their names.
-
-    A folder stands for the tables in it.
-    """
+    """Return the tables that an argument names: one or several. A folder stands for the tables in it."""
     # Text is a sequence too. A table in memory may be one, but lists and tuples are no tables.
     several = [*tables] if isinstance(tables, list | tuple) else [cast(Table, tables)]
-    in_folders = [table for item in several for table in _in_folder(item)]
-    # In the order of their names, so that the order on the command line changes no random draw.
-    return in_folders if any(map(frames.in_memory, in_folders)) else sorted(in_folders, key=str)
+    return [table for item in several for table in _in_folder(item)]
 
 
 def _in_folder(table: Table) -> list[Table]:
@@ -88,7 +83,7 @@ def read(tables: Tables, columns: ColumnMap, program: str | None, *, counts: boo
             that cannot be right.
     """
     if program is not None and program not in PROGRAMS:
-        raise SchemaError(f"--from {program} is unknown{nearest(program, PROGRAMS)}. Known are {', '.join(PROGRAMS)}")
+        raise SchemaError(f"--from {program!r} is not {' or '.join(PROGRAMS)}{nearest(program, PROGRAMS)}")
     named = _loaded(listed(tables))
     if program == "wandb":
         named = [wandb_export.read(table) for table in named]

@@ -113,11 +113,13 @@ def _content(cell: object) -> object:
 
 def _short_names(frame: pl.DataFrame) -> pl.DataFrame:
     """Return a frame without the prefixes config. and summary., and without the .value of raw configurations."""
-    names = {name: re.sub(r"\.value$", "", _without_prefix(name)) for name in frame.columns}
-    frame = frame.drop(name for name in names if name.endswith(".desc") or _without_prefix(name).startswith("_wandb"))
-    counts = Counter(names[name] for name in frame.columns)
+    frame = frame.drop(
+        name for name in frame.columns if name.endswith(".desc") or _without_prefix(name).startswith("_wandb")
+    ).rename(lambda name: name.removesuffix(".value"))
+    names = {name: _without_prefix(name) for name in frame.columns}
+    counts = Counter(names.values())
     # Where the configuration and the results have one name, both keep their prefix.
-    return frame.rename({name: names[name] for name in frame.columns if counts[names[name]] == 1})
+    return frame.rename({name: short for name, short in names.items() if counts[short] == 1})
 
 
 def _without_prefix(name: str) -> str:
@@ -139,8 +141,10 @@ def _with_names(frame: pl.DataFrame, origin: str) -> pl.DataFrame:
     if column is not None:
         names = frame[column].cast(pl.String)
         # Names that people give to runs need not differ. Identifiers do.
-        if key is not None and frame.select(names.alias("n"), frame[key]).unique().height > names.n_unique():
-            names = names + "-" + frame[key].cast(pl.String)
+        if key is not None:
+            runs = pl.DataFrame({"name": names, "id": frame[key].cast(pl.String)})
+            shared = pl.col("id").n_unique().over("name") > 1
+            names = runs.select(pl.when(shared).then(pl.col("name") + "-" + pl.col("id")).otherwise("name")).to_series()
     elif key is not None:
         names = frame[key].cast(pl.String)
     frame = frame.drop(name for name in frame.columns if name == "run").with_columns(run=names)
