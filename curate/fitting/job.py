@@ -191,7 +191,7 @@ def _fit_laws(table: Runs, question: FitQuestion) -> FitReport:
     # Curves of metrics are fitted first: they are quick, and show a wrong name before the slow fits of laws.
     metric_fits = fit_metrics.fit_with_laws(trained, question)
     runs = trained.measured(question.evals)
-    checked = (*run_checks.check(runs), *run_checks.unvaried(runs))
+    checked = (*run_checks.check(runs), *run_checks.unvaried(runs), *run_checks.uneven(runs, question.evals))
     how, why = question.holdout or "", ""
     if not how:
         how, why = holdouts.default(runs.recipes(), runs.clusters)
@@ -269,7 +269,9 @@ def _fit_corpora(table: Runs, question: FitQuestion, by: str) -> FitReport:
     if spec == AUTO:
         # All corpora get the same law. Each has only a part of the runs, so it is the law with the fewest parameters.
         spec = default_laws.candidates(default_laws.shape(runs))[-1]
-    corpus_fits = corpora.fit_each(runs, by, spec, evaluation, options=question.options)
+    fitted = corpora.fit_each(runs, by, spec, evaluation, options=question.options)
+    corpus_fits, notes = fitted.fits, (*runs.notes, *fitted.notes)
+    runs = fitted.runs
     flops = 6 * runs.frame["tokens"].cast(float).to_numpy() * runs.frame["params"].cast(float).to_numpy()
     low, high = float(flops.min()), REACH * float(flops.max())
     crossed = corpora.crossings(corpus_fits, low, high, tokens_per_param=ratio)
@@ -291,10 +293,11 @@ def _fit_corpora(table: Runs, question: FitQuestion, by: str) -> FitReport:
             "laws": [{**fits.to_json(fit), "corpus": name} for name, fit in corpus_fits.items()],
             "eval": evaluation,
             "evals": [evaluation],
+            "notes": list(notes),
             "crossings": crossing_rows,
             "curves": curves.to_dicts(),
         },
-        shown=(*(f"note: {note}" for note in runs.notes), advice),
+        shown=(*(f"note: {note}" for note in notes), advice),
         corpora=corpus_fits,
-        notes=runs.notes,
+        notes=notes,
     )

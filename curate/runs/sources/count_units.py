@@ -13,6 +13,8 @@ from curate.runs.sources.named_table import NamedTable
 # A median below this is a count in millions or billions: people who train models of 1e4 parameters are rare, and a
 # training of 1e4 tokens is a few batches.
 FEWEST = 1e4
+# Nobody stops a training before it has seen so few tokens for each parameter. Public ladders begin at .1.
+FEWEST_PER_PARAM = 0.01
 # Tokens are judged only beside models of this size. A table of very small models may have very short runs.
 SMALLEST_MODEL = 1e5
 FACTORS = {1e6: "millions", 1e9: "billions"}
@@ -35,9 +37,13 @@ def check(table: NamedTable, expressions: Mapping[str, str]) -> None:
         SchemaError: if the median of the parameters or of the tokens is below 1e4, with the repair.
     """
     medians = {name: _median(table.frame, name) for name in ("params", "tokens")}
-    small = {name for name, median in medians.items() if median < FEWEST and "*" not in expressions.get(name, "")}
-    if "tokens" in small and "params" not in small and medians["params"] < SMALLEST_MODEL:
-        small.remove("tokens")
+    params, tokens = medians["params"], medians["tokens"]
+    small = {"params"} if params < FEWEST else set()
+    if tokens < FEWEST and (small or params >= SMALLEST_MODEL):
+        small.add("tokens")
+    if not small and SMALLEST_MODEL <= params < np.inf and tokens < FEWEST_PER_PARAM * params:
+        small.add("tokens")
+    small -= {name for name in small if "*" in expressions.get(name, "")}
     if not small:
         return
     sources = {name: expressions.get(name, name) for name in sorted(small)}
