@@ -14,6 +14,9 @@ of a run (--on LOSS), without a law of the loss. annealing predicts the loss ove
 and lr). relearn predicts the loss over a schedule with continued training (column continued: 0 before it, 1 during it).
 pruning_curves finds the best share of the data to keep at each size of data (column keep).
 
+Tables of other programs become run tables by --map, which computes columns, and by --from, which knows the files of
+some programs. docs/files.md lists the columns of a run table.
+
 Without --law, the job compares laws that suit what varies in the runs: size, tokens, mixture or repetition. An empty
 loss means "not measured": the fit of that eval leaves the row out.
 
@@ -25,14 +28,17 @@ from typing import Annotated
 
 import typer
 
-from pipelines.shared.flags import Json, Out, Seed
+from pipelines.shared.flags import From, Json, Map, Out, Seed
 
 # What --json prints of the record, where the fit has it.
 PRINTED = ("compared", "notes", "crossings", "best_shares", "decay")
 
 
 def main(
-    runs: Annotated[Path, typer.Argument(help="A run table, Parquet or CSV.")],
+    runs: Annotated[
+        list[Path],
+        typer.Argument(help="Run tables: Parquet, Arrow, CSV or JSON. Several are joined; their columns may differ."),
+    ],
     out: Out,
     law: Annotated[
         str,
@@ -50,6 +56,8 @@ def main(
             "of them and their mean. Default, and all: every loss column. --by and curves need one of several.",
         ),
     ] = None,
+    map: Map = None,
+    source: From = None,
     where: Annotated[str | None, typer.Option(help="Use only rows for which this SQL condition holds.")] = None,
     holdout: Annotated[
         str | None,
@@ -127,6 +135,8 @@ def main(
             starts=starts,
             draws=draws,
             seed=seed,
+            map=map,
+            source=source,
         )
     report.save(out)
     printed = {name: report.record[name] for name in PRINTED if name in report.record}

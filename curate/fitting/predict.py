@@ -22,8 +22,9 @@ from curate.planning import aims, extrapolation
 from curate.runs import fitted_size, run_table
 from curate.runs.predictor import Blend, Predictor
 from curate.runs.run_table import Runs
+from curate.runs.sources.column_map import WrittenMap
+from curate.runs.sources.read_tables import Tables
 from curate.tables import writer
-from curate.tables.frames import Table
 
 if TYPE_CHECKING:
     from curate.charts import Chart
@@ -77,11 +78,13 @@ class Predictions:
 
 def predict(
     fit: str | Path | FitReport | Predicting,
-    runs: Table,
+    runs: Tables,
     *,
     level: float = 0.9,
     target: str | None = None,
     metric: str | None = None,
+    map: WrittenMap = None,
+    source: str | None = None,
 ) -> Predictions:
     """Predict the losses or a downstream metric of runs, with intervals.
 
@@ -94,19 +97,21 @@ def predict(
         level: coverage of the interval, between 0 and 1.
         target: the column ``distance.<target>`` that the law ``transport`` reads.
         metric: predict ``metric.<metric>`` from the losses that the laws predict.
+        map: SQL expressions that compute columns of the run table from other columns, by name; or a TOML file of them.
+        source: the program that wrote the table: ``wandb``, ``regmix`` or ``swarm``. None: it is a run table.
 
     Raises:
         SchemaError: if the fit cannot predict single runs, as a fit of corpora or of a curve over steps; if it has no
             such metric; or if the runs use a pool or a kept share that the fit does not have.
     """
-    predictor, metrics, source = _parts(fit)
-    table = run_table.read(runs, losses=False, target=target).trained()
+    predictor, metrics, fit_name = _parts(fit)
+    table = run_table.read(runs, losses=False, target=target, map=map, source=source).trained()
     if not isinstance(predictor, MetricCurve | PruningCurves):
         predictor = fitted_size.at_fitted_size(predictor)
     if metric is not None:
-        return _metric(predictor, fit_files.named_metric(metrics, metric, source), table, level, source)
+        return _metric(predictor, fit_files.named_metric(metrics, metric, fit_name), table, level, fit_name)
     if isinstance(predictor, MetricCurve):
-        return _metric(predictor, predictor, table, level, source)
+        return _metric(predictor, predictor, table, level, fit_name)
     warnings: tuple[str, ...] = ()
     if isinstance(predictor, PruningCurves):
         columns = _named(predict_error(predictor, kept_shares(table), kept_sizes(table), level))
