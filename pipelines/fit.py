@@ -8,10 +8,12 @@ Columns metric.NAME hold downstream metrics, such as an error rate. Each is fitt
 `curate predict --metric NAME` and `curate plan --metric NAME` predict the losses of a mixture, and the metric from
 these losses. --metric chooses the metrics, and --on the losses that they are predicted from.
 
-Four values of --law fit a curve instead of a law of mixtures. downstream predicts metric.<eval> from the measured loss
-of a run (--on LOSS), without a law of the loss. annealing predicts the loss over a learning-rate schedule (columns step
-and lr). relearn predicts the loss over a schedule with continued training (column continued: 0 before it, 1 during it).
-pruning_curves finds the best share of the data to keep at each size of data (column keep).
+Five values of --law fit a curve instead of a law of mixtures. downstream predicts metric.<eval> from the measured loss
+of a run (--on LOSS), without a law of the loss. annealing and multi_power predict the loss at each step of a
+learning-rate schedule (columns step and lr). They fit all trainings together, which are runs of one model with
+different schedules. Then `curate predict` reads other schedules. relearn fits the loss over a schedule with continued
+training (column continued: 0 before it, 1 during it). pruning_curves finds the best share of the data to keep at each
+size of data (column keep).
 
 Without --law, the job compares laws that suit what varies in the runs: size, tokens, mixture or repetition. An empty
 loss means "not measured": the fit of that eval leaves the row out.

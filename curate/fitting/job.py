@@ -18,6 +18,7 @@ from curate.fitting.choice import holdout as holdouts
 from curate.fitting.choice.default_laws import AUTO
 from curate.fitting.curves import fit_metrics
 from curate.fitting.curves.kinds import CURVES
+from curate.fitting.curves.schedules import schedule_fit, schedule_rows
 from curate.fitting.fit import Fit
 from curate.fitting.fit_files import FittedLaw
 from curate.fitting.fit_report import FitQuestion, FitReport, parameter_table
@@ -57,8 +58,8 @@ def fit(
     Args:
         runs: a run table: a file (Parquet or CSV) or a table in memory.
         law: names of laws with their options, ``NAME:key=value``, as a list or separated by commas. ``auto`` compares
-            laws that suit what varies in the runs. The curves ``downstream``, ``annealing``, ``relearn`` and
-            ``pruning_curves`` are fitted alone, not together with a law.
+            laws that suit what varies in the runs. The curves ``downstream``, ``annealing``, ``multi_power``,
+            ``relearn`` and ``pruning_curves`` are fitted alone, not together with a law.
         eval: which ``loss.<eval>`` to fit; by default the only one; ``all`` for all. Several evals are fitted together,
             and the fit predicts their mean.
         where: SQL condition; only rows for which it holds are read.
@@ -85,7 +86,8 @@ def fit(
     if not specs:
         raise SchemaError("no law is named: name one or more, or auto")
     # Curves may be of a metric alone, in a table without any loss.
-    table = run_table.read(runs, where=where, target=target, losses=not is_curve(specs[0]))
+    absent = schedule_rows.ABSENT if open_sets.parse(specs[0])[0] in schedule_fit.LAWS else {}
+    table = run_table.read(runs, where=where, target=target, losses=not is_curve(specs[0]), absent=absent)
     evals = _evals(table, eval)
     if message := stands_alone(specs, evals, by):
         raise SchemaError(message)

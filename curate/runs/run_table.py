@@ -4,9 +4,10 @@ A table is a Parquet or CSV file, or a table in memory. docs/files.md lists its 
 through `read`, so that all accept and refuse the same ones.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -224,18 +225,27 @@ class Runs:
         return column in self.frame.columns and bool((self.frame[column].fill_null(0) > 0).any())
 
 
-def read(table: Table, *, where: str | None = None, losses: bool = True, target: str | None = None) -> Runs:
+def read(
+    table: Table,
+    *,
+    where: str | None = None,
+    losses: bool = True,
+    target: str | None = None,
+    absent: Mapping[str, object] = MappingProxyType({}),
+) -> Runs:
     """Return a run table from a file (Parquet or CSV) or from memory, after its checks.
 
     ``where`` is a SQL condition over the columns, such as ``tokens > 1e9``; only these rows are read. With
     ``losses=False`` the table needs no loss column, as one of runs that are still to be trained. ``target`` chooses the
-    column distance.<target>. Without it the only such column is used, if every row has a distance.
+    column distance.<target>. Without it the only such column is used, if every row has a distance. ``absent`` holds a
+    value for each column that the table may lack.
 
     Raises:
         SchemaError: no such file, not a table, a column that is missing or has impossible values, or no rows.
     """
     origin = MEMORY if frames.in_memory(table) else str(table)
     frame = _in_memory(table) if frames.in_memory(table) else table_file.read(Path(origin))
+    frame = frame.with_columns(pl.lit(x).alias(name) for name, x in absent.items() if name not in frame.columns)
     if where:
         frame = conditions.rows_where(frame, where, origin)
     return check(frame, origin, losses=losses, target=target)
