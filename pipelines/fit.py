@@ -99,6 +99,13 @@ def main(
     ] = 20.0,
     starts: Annotated[int, typer.Option(min=1, help="Number of starting points of each fit.")] = 32,
     draws: Annotated[int, typer.Option(min=1, help="Number of bootstrap refits, from which intervals come.")] = 200,
+    envelope: Annotated[
+        str | None,
+        typer.Option(
+            help="COLUMN[,COLUMN], such as lr,batch_tokens: replace the runs that differ in these columns alone by the "
+            "minimum of a quadratic in their logarithms. Each loss has its own minimum."
+        ),
+    ] = None,
     seed: Seed = 0,
     as_json: Json = False,
 ) -> None:
@@ -128,6 +135,7 @@ def main(
             starts=starts,
             draws=draws,
             seed=seed,
+            envelope=envelope,
         )
     report.save(out)
     printed = {name: report.record[name] for name in PRINTED if name in report.record}

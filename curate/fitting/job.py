@@ -1,7 +1,7 @@
 """The job `fit`: fit laws to a run table, compare them on held-out runs, and keep the best."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import cast
 
@@ -23,6 +23,7 @@ from curate.fitting.fit import Fit
 from curate.fitting.fit_files import FittedLaw
 from curate.fitting.fit_report import FitQuestion, FitReport, parameter_table
 from curate.fitting.solver.multistart import FitOptions
+from curate.runs import envelope as envelopes
 from curate.runs import run_table
 from curate.runs.predictor import Blend, Predictor
 from curate.runs.run_table import Runs
@@ -33,6 +34,7 @@ from curate.tables.frames import Table
 REACH = 10.0  # corpora are compared from the least compute of a run to this many times the most
 ALL_EVALS = "all"  # --eval all: every loss of the table
 CURVE_POINTS = 13  # of the curves of corpora in fit.json
+SHOWN_SWEEPS = 20  # rows that are printed of the lowest losses of sweeps
 
 
 def fit(
@@ -52,6 +54,7 @@ def fit(
     starts: int = 32,
     draws: int = 200,
     seed: int = 0,
+    envelope: str | Sequence[str] | None = None,
 ) -> FitReport:
     """Fit laws to a run table, compare them on held-out runs, and keep the best with its bootstrap draws.
 
@@ -77,6 +80,8 @@ def fit(
         starts: number of starting points of each fit.
         draws: number of bootstrap refits.
         seed: seed of every random choice.
+        envelope: columns that the runs of a sweep differ in, such as ``lr,batch_tokens``. Each sweep is replaced by the
+            lowest loss that it shows; see `curate.runs.envelope`.
 
     Raises:
         SchemaError: if the file is not a run table, its units cannot be right, or an option does not fit the others.
@@ -88,6 +93,15 @@ def fit(
     # Curves may be of a metric alone, in a table without any loss.
     absent = schedule_rows.ABSENT if open_sets.parse(specs[0])[0] in schedule_fit.LAWS else {}
     table = run_table.read(runs, where=where, target=target, losses=not is_curve(specs[0]), absent=absent)
+    swept = tuple(written_names.names(envelope) if isinstance(envelope, str) else envelope or ())
+    shown: tuple[str | pl.DataFrame, ...] = ()
+    if swept:
+        if is_curve(specs[0]):
+            raise SchemaError(
+                f"--envelope is for laws over recipes, and --law {specs[0]} is a curve. Leave one of them out"
+            )
+        swept_runs = envelopes.envelope(table, swept)
+        table, shown = swept_runs.runs, ("Lowest losses of the sweeps:", swept_runs.minima.head(SHOWN_SWEEPS))
     evals = _evals(table, eval)
     if message := stands_alone(specs, evals, by):
         raise SchemaError(message)
@@ -102,7 +116,8 @@ def fit(
         report = CURVES[open_sets.parse(specs[0])[0]](table, question)
     else:
         report = _fit_laws(table, question)
-    return report.with_provenance(_made_by(runs, question, where, target))
+    report = replace(report, shown=(*shown, *report.shown))
+    return report.with_provenance(_made_by(runs, question, where, target, swept))
 
 
 def _evals(runs: Runs, names: str | Sequence[str] | None) -> tuple[str, ...]:
@@ -152,7 +167,9 @@ def metrics_alone(specs: Sequence[str], metrics: Sequence[str], by: str | None) 
     )
 
 
-def _made_by(runs: Table, question: FitQuestion, where: str | None, target: str | None) -> dict[str, object]:
+def _made_by(
+    runs: Table, question: FitQuestion, where: str | None, target: str | None, swept: Sequence[str]
+) -> dict[str, object]:
     """Return the record of how a fit was made. A table in memory is recorded by its hash alone."""
     arguments = {
         "law": ",".join(question.laws),
@@ -167,6 +184,7 @@ def _made_by(runs: Table, question: FitQuestion, where: str | None, target: str 
         "target": target,
         "tokens_per_param": question.tokens_per_param,
         "metric": ",".join(question.metrics),
+        "envelope": ",".join(swept) or None,
     }
     seed = question.options.seed
     if frames.in_memory(runs):
