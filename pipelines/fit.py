@@ -9,10 +9,12 @@ Columns metric.NAME hold downstream metrics, such as an error rate. Each is fitt
 `curate predict --metric NAME` and `curate plan --metric NAME` predict the losses of a mixture, and the metric from
 these losses. --metric chooses the metrics, and --on the losses that they are predicted from.
 
-Four values of --law fit a curve instead of a law of mixtures. downstream predicts metric.<eval> from the measured loss
-of a run (--on LOSS), without a law of the loss. annealing predicts the loss over a learning-rate schedule (columns step
-and lr). relearn predicts the loss over a schedule with continued training (column continued: 0 before it, 1 during it).
-pruning_curves finds the best share of the data to keep at each size of data (column keep).
+Five values of --law fit a curve instead of a law of mixtures. downstream predicts metric.<eval> from the measured loss
+of a run (--on LOSS), without a law of the loss. annealing and multi_power predict the loss at each step of a
+learning-rate schedule (columns step and lr). They fit all trainings together, which are runs of one model with
+different schedules. Then `curate predict` reads other schedules. relearn fits the loss over a schedule with continued
+training (column continued: 0 before it, 1 during it). pruning_curves finds the best share of the data to keep at each
+size of data (column keep).
 
 Tables of other programs become run tables by --map, which computes columns, and by --from, which knows the files of
 some programs. docs/files.md lists the columns of a run table.
@@ -106,6 +108,13 @@ def main(
     ] = 20.0,
     starts: Annotated[int, typer.Option(min=1, help="Number of starting points of each fit.")] = 32,
     draws: Annotated[int, typer.Option(min=1, help="Number of bootstrap refits, from which intervals come.")] = 200,
+    envelope: Annotated[
+        str | None,
+        typer.Option(
+            help="COLUMN[,COLUMN], such as lr,batch_tokens: replace the runs that differ in these columns alone by the "
+            "minimum of a quadratic in their logarithms. Each loss has its own minimum."
+        ),
+    ] = None,
     seed: Seed = 0,
     as_json: Json = False,
 ) -> None:
@@ -137,6 +146,7 @@ def main(
             seed=seed,
             map=map,
             source=source,
+            envelope=envelope,
         )
     report.save(out)
     printed = {name: report.record[name] for name in PRINTED if name in report.record}

@@ -19,6 +19,7 @@ from curate.fitting import fit as fits
 from curate.fitting.boosted import Boosted, TreeOptions
 from curate.fitting.curves import metric_curve
 from curate.fitting.curves.metric_curve import MetricCurve
+from curate.fitting.curves.schedules import schedule_fit
 from curate.fitting.fit import Fit
 from curate.fitting.solver.multistart import FitOptions
 from curate.runs.predictor import Blend, Predictor
@@ -26,15 +27,18 @@ from curate.runs.recipes import Recipes
 from curate.shown import shortened
 from curate.storage import artifacts, s3, schema
 from curate.storage.files import text_hash
-from curate.storage.forms.fits import FittedLawForm, GrownTreesForm, MetricForm, StepCurveForm
+from curate.storage.forms.fits import FittedLawForm, GrownTreesForm, MetricForm, RateScheduleForm, StepCurveForm
 
 BOOSTED = "boosted"  # the one name that is not a law; ``boosted:base=LAW`` or ``boosted:base=none``
 FittedLaw: TypeAlias = Fit | Blend | Boosted
 Record: TypeAlias = Mapping[str, object]
 # Curves that are not laws of mixtures: what each gives, and what to use instead.
 OTHER_CURVES: Mapping[str, str] = {
-    "annealing": "It gives the loss at each step of the runs that it was fitted to, and `curate report` shows it. To "
-    "predict or plan new runs, fit a law, such as chinchilla or ces",
+    **dict.fromkeys(
+        schedule_fit.LAWS,
+        "It gives the loss at each step of a learning-rate schedule: use `curate predict` with a table that has the "
+        "columns step and lr. To predict or plan mixtures, fit a law, such as chinchilla or ces",
+    ),
     "relearn": "It gives the loss at each step of the runs that it was fitted to, and `curate report` shows it. To "
     "predict or plan continued training, fit a law, such as replay or dcpt, or use `curate cmr`",
     "pruning_curves": "It gives the error at a kept share of the data: use `curate predict` with runs that have a "
@@ -44,7 +48,7 @@ OTHER_CURVES: Mapping[str, str] = {
 FORMS: Mapping[str, type] = {
     BOOSTED: GrownTreesForm,
     metric_curve.NAME: MetricForm,
-    "annealing": StepCurveForm,
+    **dict.fromkeys(schedule_fit.LAWS, RateScheduleForm),
     "relearn": StepCurveForm,
 }
 # What fields that contradict each other raise: parameters of another law, or lists of unequal lengths.
@@ -188,7 +192,9 @@ def read(path: Path) -> Record:
         raise broken(path, error) from None
     for i, law in enumerate(cast(list[Record], record["laws"])):
         name = str(law.get("law", "")).partition(":")[0]
-        form = FORMS.get(name, FittedLawForm)
+        # Until 2026-11-29 a fit of annealing had a curve for each run, as a fit of relearn has.
+        of_each_run = name in schedule_fit.LAWS and "run" in law
+        form = StepCurveForm if of_each_run else FORMS.get(name, FittedLawForm)
         schema.check(law, form, s3.shown(path), artifacts.KINDS["fit"].remedy, under=("laws", i))
     return record
 

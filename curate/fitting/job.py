@@ -17,10 +17,12 @@ from curate.fitting.choice import holdout as holdouts
 from curate.fitting.choice.default_laws import AUTO
 from curate.fitting.curves import fit_metrics
 from curate.fitting.curves.kinds import CURVES
+from curate.fitting.curves.schedules import schedule_fit, schedule_rows
 from curate.fitting.fit import Fit
 from curate.fitting.fit_files import FittedLaw
 from curate.fitting.fit_report import FitQuestion, FitReport, parameter_table
 from curate.fitting.solver.multistart import FitOptions
+from curate.runs import envelope as envelopes
 from curate.runs import run_table
 from curate.runs.predictor import Blend, Predictor
 from curate.runs.run_table import Runs
@@ -32,6 +34,7 @@ from curate.storage import artifacts
 REACH = 10.0  # corpora are compared from the least compute of a run to this many times the most
 ALL_EVALS = "all"  # --eval all: every loss of the table
 CURVE_POINTS = 13  # of the curves of corpora in fit.json
+SHOWN_SWEEPS = 20  # rows that are printed of the lowest losses of sweeps
 
 
 def fit(
@@ -53,14 +56,15 @@ def fit(
     seed: int = 0,
     map: WrittenMap = None,
     source: str | None = None,
+    envelope: str | Sequence[str] | None = None,
 ) -> FitReport:
     """Fit laws to a run table, compare them on held-out runs, and keep the best with its bootstrap draws.
 
     Args:
         runs: a run table, a file or a table in memory, or a list of them. Several are joined; see docs/files.md.
         law: names of laws with their options, ``NAME:key=value``, as a list or separated by commas. ``auto`` compares
-            laws that suit what varies in the runs. The curves ``downstream``, ``annealing``, ``relearn`` and
-            ``pruning_curves`` are fitted alone, not together with a law.
+            laws that suit what varies in the runs. The curves ``downstream``, ``annealing``, ``multi_power``,
+            ``relearn`` and ``pruning_curves`` are fitted alone, not together with a law.
         eval: which ``loss.<eval>`` to fit; by default, and with ``all``, every one that was measured. Several evals are
             fitted together, and the fit predicts each of them and their mean. Curves and ``by`` take one eval.
         where: SQL condition; only rows for which it holds are read.
@@ -81,6 +85,8 @@ def fit(
         map: SQL expressions that compute columns of the run table from other columns, by name, such as
             ``{"params": '"N (M)" * 1e6'}``; or a TOML file of them.
         source: the program that wrote the tables: ``wandb``, ``regmix`` or ``swarm``. None: they are run tables.
+        envelope: columns that the runs of a sweep differ in, such as ``lr,batch_tokens``. Each sweep is replaced by the
+            lowest loss that it shows; see `curate.runs.envelope`.
 
     Raises:
         SchemaError: if the file is not a run table, its units cannot be right, or an option does not fit the others.
@@ -91,6 +97,7 @@ def fit(
         raise SchemaError("no law is named: name one or more, or auto")
     # Curves may be of a metric alone, in a table without any loss.
     columns, curve = column_map.parse(map), is_curve(specs[0])
+    absent = schedule_rows.ABSENT if open_sets.parse(specs[0])[0] in schedule_fit.LAWS else {}
     table = run_table.read(
         runs,
         where=where,
@@ -100,7 +107,17 @@ def fit(
         source=source,
         # Sizes do not matter to a curve, and many tables of steps have none.
         counts=not curve,
+        absent=absent,
     )
+    swept = tuple(written_names.names(envelope) if isinstance(envelope, str) else envelope or ())
+    shown: tuple[str | pl.DataFrame, ...] = ()
+    if swept:
+        if curve:
+            raise SchemaError(
+                f"--envelope is for laws over recipes, and --law {specs[0]} is a curve. Leave one of them out"
+            )
+        swept_runs = envelopes.envelope(table, swept)
+        table, shown = swept_runs.runs, ("Lowest losses of the sweeps:", swept_runs.minima.head(SHOWN_SWEEPS))
     evals = _evals(table, eval, alone=by is not None or curve)
     if eval is None and len(evals) > 1:
         table = replace(table, notes=(*table.notes, _fitted_together(table, evals)))
@@ -117,8 +134,9 @@ def fit(
         report = CURVES[open_sets.parse(specs[0])[0]](table, question)
     else:
         report = _fit_laws(table, question)
-    reading = {"where": where, "target": target, **read_tables.how_read(columns, source)}
-    return report.with_provenance(_made_by(runs, question, reading))
+    report = replace(report, shown=(*shown, *report.shown))
+    reading = {"where": where, "target": target, "envelope": ",".join(swept) or None}
+    return report.with_provenance(_made_by(runs, question, reading | read_tables.how_read(columns, source)))
 
 
 def _evals(runs: Runs, names: str | Sequence[str] | None, *, alone: bool) -> tuple[str, ...]:

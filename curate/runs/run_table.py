@@ -4,10 +4,11 @@ A table is a file or a table in memory. docs/files.md lists its columns. Every c
 so that all accept and refuse the same ones. `curate.runs.sources` makes run tables of other tables.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -285,6 +286,7 @@ def read(
     source: str | None = None,
     counts: bool = True,
     checkpoints: Checkpoints = "auto",
+    absent: Mapping[str, object] = MappingProxyType({}),
 ) -> Runs:
     """Return one or several tables, from files or from memory, as one run table after its checks.
 
@@ -298,12 +300,17 @@ def read(
         source: the program that wrote the tables: ``wandb``, ``regmix`` or ``swarm``. None: they are run tables.
         counts: whether to refuse parameters and tokens that look like counts in millions or billions.
         checkpoints: which rows may be of one training; see ``runs.trainings``.
+        absent: a value for each column that the table may lack.
 
     Raises:
         SchemaError: no such file, not a table, a column that is missing or has impossible values, or no rows.
     """
     table = read_tables.read(tables, column_map.parse(map), source, counts=counts)
-    frame = conditions.rows_where(table.frame, where, table.origin) if where else table.frame
+    frame = table.frame.with_columns(
+        pl.lit(x).alias(name) for name, x in absent.items() if name not in table.frame.columns
+    )
+    if where:
+        frame = conditions.rows_where(frame, where, table.origin)
     runs = check(frame, table.origin, losses=losses, target=target, checkpoints=checkpoints)
     return replace(runs, notes=(*table.notes, *runs.notes))
 

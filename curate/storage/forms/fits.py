@@ -34,6 +34,15 @@ class TreesForm(TypedDict, total=False):
     clusters: Required[list[int]]
 
 
+class ScheduleRowForm(TypedDict):
+    """How well a law of schedules fits one training."""
+
+    run: str
+    r2: Number
+    rows: Count
+    steps: Count
+
+
 class LawForm(TypedDict, total=False):
     """A fitted law, curve or set of trees."""
 
@@ -52,6 +61,8 @@ class LawForm(TypedDict, total=False):
     run: str
     r2: Number
     keep: Share
+    params: Positive | None
+    schedules: Annotated[list[ScheduleRowForm], Meta(min_length=1)]
     on: str | Texts | None
     explained: Number
     reach: tuple[Number, Number] | None
@@ -102,6 +113,25 @@ class MetricForm(TypedDict):
     rmse: NotNegative
     explained: Number
     rows: Count
+
+
+class ScheduleErrorForm(TypedDict):
+    """The held-out error of a law of schedules."""
+
+    rms: NotNegative
+
+
+class RateScheduleForm(TypedDict):
+    """A law of learning-rate schedules."""
+
+    law: Filled
+    eval: str
+    theta: dict[str, Positive]
+    draws: Annotated[list[dict[str, Positive]], Meta(min_length=1)]
+    noise: NotNegative
+    heldout: ScheduleErrorForm
+    ranges: dict[str, tuple[Number, Number]]
+    schedules: Annotated[list[ScheduleRowForm], Meta(min_length=1)]
 
 
 class StepCurveForm(TypedDict):
