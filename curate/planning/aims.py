@@ -14,7 +14,8 @@ from scipy.special import betainc
 from torch import Tensor
 
 from curate.errors import SchemaError, first_few
-from curate.runs import predictor
+from curate.runs import discrepancy, predictor
+from curate.runs.discrepancy import Discrepancy
 from curate.runs.predictor import Blend, Predictor
 from curate.runs.recipes import Recipes
 
@@ -94,6 +95,11 @@ class Worst:
         """The largest standard deviation of the log loss of a new run, over the evals."""
         return max(part.noise for part in self.parts)
 
+    @property
+    def discrepancy(self) -> Discrepancy | None:
+        """What the laws leave open of the level of the loss: the mean over the evals."""
+        return discrepancy.combined([part.discrepancy for part in self.parts], [1.0] * len(self.parts))
+
     def _excess(self, losses: Tensor) -> Tensor:
         """Losses (E, ...) minus their levels, scaled."""
         # Losses are (E, n), or (E, b, n) with draws; levels and scales belong to the first axis.
@@ -119,7 +125,7 @@ class Worst:
 
     def interval(self, recipes: Recipes, level: float = 0.9) -> tuple[Tensor, Tensor]:
         """Return low and high (n,) of a new run's largest excess. The run noise of the evals goes together."""
-        noise = torch.tensor([part.noise for part in self.parts], dtype=torch.float64)[:, None, None]
+        noise = torch.stack([predictor.level_deviation(part, recipes) for part in self.parts])[:, None]
         losses = predictor.stacked_draws(self.parts, recipes)
         # A new run differs by its noise, which is log-normal: every draw is shifted by equal-mass normal quantiles.
         values = torch.cat([self._largest(losses * torch.exp(shift * noise)) for shift in predictor.NORMAL])
