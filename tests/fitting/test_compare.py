@@ -13,6 +13,7 @@ from curate.fitting import compare, stacking
 from curate.fitting.choice import averaging, holdout
 from curate.fitting.choice.held_out_errors import HeldOutErrors, HeldOutPart
 from curate.fitting.fit import FitOptions
+from curate.fitting.fit_files import members_of
 from curate.runs import run_table
 from curate.runs.discrepancy import SHIFT
 
@@ -196,15 +197,16 @@ def test_a_law_that_cannot_be_fitted_is_listed_with_the_reason():
     _, compared = averaging.choose(
         table_of("mixing", 8, 5), ["boosted:folds=9", "mixing"], ["web"], how="random", options=TINY
     )
-    assert compared.table()["law"].to_list() == ["mixing", "boosted:folds=9"]
+    assert compared.table()["law"].to_list() == ["mixing", few]
     assert "cannot be split into" in compared.table()["why"][1]
     with pytest.raises(FitError, match="no law can be fitted"):
-        averaging.choose(table_of("mixing", 8, 5), ["boosted:folds=9"], ["web"], how="random", options=TINY)
+        averaging.choose(table, [few], ["web"], how="random", options=TINY)
 
 
 def test_a_stack_of_laws_has_weights_that_sum_to_one():
-    blend, _ = stacking.stack(
-        table_of("chinchilla", 50, 6), ["chinchilla", "overtraining"], ["web"], how="random", options=TINY
+    stacked, _ = stacking.stack(
+        table_of("chinchilla", 50, 6), ["chinchilla", "mixing"], ["web"], how="random", options=TINY
     )
-    assert sum(blend.weights) == pytest.approx(1)
-    assert blend.fits[int(np.argmax(blend.weights))].spec == "chinchilla"
+    weights = dict(zip((fit.spec for fit in members_of(stacked)), getattr(stacked, "weights", (1.0,)), strict=True))
+    assert sum(weights.values()) == pytest.approx(1)
+    assert max(weights, key=weights.get) == "chinchilla"
