@@ -194,13 +194,12 @@ def test_the_average_weighs_laws_by_their_scatter_and_drops_the_worst():
 
 
 def test_a_law_that_cannot_be_fitted_is_listed_with_the_reason():
-    _, compared = averaging.choose(
-        table_of("mixing", 8, 5), ["boosted:folds=9", "mixing"], ["web"], how="random", options=TINY
-    )
-    assert compared.table()["law"].to_list() == ["mixing", few]
+    table, trees = table_of("mixing", 8, 5), "boosted:folds=9"
+    _, compared = averaging.choose(table, [trees, "mixing"], ["web"], how="random", options=TINY)
+    assert compared.table()["law"].to_list() == ["mixing", trees]
     assert "cannot be split into" in compared.table()["why"][1]
     with pytest.raises(FitError, match="no law can be fitted"):
-        averaging.choose(table, [few], ["web"], how="random", options=TINY)
+        averaging.choose(table, [trees], ["web"], how="random", options=TINY)
 
 
 def test_a_stack_of_laws_has_weights_that_sum_to_one():
