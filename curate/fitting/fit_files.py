@@ -100,12 +100,14 @@ def to_json(predictor: FittedLaw) -> dict[str, object]:
     whole = len(rmse) == len(members)  # trees have no rmse on fitted rows: theirs would say little
     laws = [_member_to_json(member) | {"weight": w} for member, w in zip(members, weights, strict=True)]
     alone = {"theta": laws[0]["theta"]} if len(laws) == 1 and "theta" in laws[0] else {}
+    discrepancy = predictor.discrepancy
     return alone | {
         "laws": laws,
         "eval": predictor.eval,
         "evals": list(dict.fromkeys(member.eval for member in members)),
         "rmse": sum(w * x for w, x in zip(weights, rmse, strict=True)) if whole else None,
         "rows": max(member.rows for member in members),
+        "discrepancy": None if discrepancy is None else discrepancy.to_json() | {"level": discrepancy.level},
         "heldout": next((dict(m.heldout) for m in members if isinstance(m, Fit) and m.heldout), None),
     }
 

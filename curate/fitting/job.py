@@ -9,10 +9,10 @@ import polars as pl
 
 from curate import open_sets, written_names
 from curate.errors import SchemaError, first_few
-from curate.fitting import compare, corpora, explanation, fit_files, run_checks, stacking
+from curate.fitting import corpora, explanation, fit_files, run_checks, stacking
 from curate.fitting import fit as fits
 from curate.fitting.boosted import Boosted
-from curate.fitting.choice import default_laws
+from curate.fitting.choice import averaging, default_laws
 from curate.fitting.choice import holdout as holdouts
 from curate.fitting.choice.default_laws import AUTO
 from curate.fitting.curves import fit_metrics
@@ -230,10 +230,12 @@ def _fit_laws(table: Runs, question: FitQuestion) -> FitReport:
     how, why = question.holdout or "", ""
     if not how:
         how, why = holdouts.default(runs.recipes(), runs.clusters)
-    laws = question.laws
+    laws, method = question.laws, averaging.choose
     if laws == (AUTO,):
-        laws = default_laws.default(runs, question.evals, how, seed=question.options.seed)
-    method = stacking.stack if question.stack else compare.choose
+        laws = default_laws.default(runs)
+        method = averaging.average if default_laws.shape(runs).averaged else averaging.choose
+    if question.stack:
+        method = stacking.stack
     predictor, comparison = method(runs, laws, question.evals, how=how, options=question.options)
     # Units of tokens and params show in the table itself; those of the loss only beside a fit.
     notes = (*runs.notes, *checked, *((why,) if why else ()), *run_checks.units_of_loss(predictor, runs))

@@ -188,7 +188,8 @@ def _schedules(fit: ScheduleFit, table: Runs, level: float, fit_name: str) -> Pr
     if fit.params is not None and other.any():
         raise SchemaError(
             f"{fit_name} is of a model of {fit.params:g} parameters, and run "
-            f"{table.frame['run'][int(other.argmax())]!r} has {params[other.argmax()]:g}: a law of schedules says nothing about other sizes. Drop such rows"
+            f"{table.frame['run'][int(other.argmax())]!r} has {params[other.argmax()]:g}: a law of schedules "
+            "says nothing about other sizes. Drop such rows"
         )
     read = schedule_rows.read(table, fit.law)
     columns = {name: np.full(len(table), np.nan) for name in ("predicted", "low", "high")}

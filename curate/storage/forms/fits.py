@@ -21,6 +21,19 @@ Texts = list[str]
 Vector = list[Number]
 
 
+class DiscrepancyForm(TypedDict, total=False):
+    """What a law leaves open of the level of a loss: of one law, or (with ``level``) of the whole fit."""
+
+    scatter: Required[NotNegative]
+    contrast: Required[NotNegative]
+    sizes: Required[Count]
+    smallest: Required[Positive]
+    largest: Required[Positive]
+    longest: Required[Positive]
+    unfinished: Required[NotNegative]
+    level: NotNegative
+
+
 class TreesForm(TypedDict, total=False):
     """The rows that boosted trees are grown from."""
 
@@ -56,6 +69,7 @@ class LawForm(TypedDict, total=False):
     rows: Count
     ranges: dict[str, tuple[Number, Number]]
     heldout: dict[str, Scalar] | None
+    discrepancy: DiscrepancyForm | None
     weight: NotNegative
     corpus: str
     run: str
@@ -151,8 +165,12 @@ class ComparedForm(TypedDict, total=False):
     heldout: Number | None
     low: Number | None
     high: Number | None
+    measured: Number | None
     bias: Number | None
     rms: Number | None
+    shift: NotNegative | None
+    scatter: NotNegative | None
+    distance: NotNegative | None
     rows: Count | None
     why: str | None
 
