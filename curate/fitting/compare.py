@@ -13,7 +13,7 @@ from curate.errors import FitError
 from curate.fitting.boosted import Boosted
 from curate.fitting.choice.holdout import Split, splits
 from curate.fitting.fit import Fit
-from curate.fitting.fit_files import BOOSTED, fit_named
+from curate.fitting.fit_files import WITHOUT_FORMULA, SingleFit, fit_named
 from curate.fitting.solver.coordinates import Coordinates
 from curate.fitting.solver.multistart import DEFAULTS, FitOptions
 from curate.laws import Law
@@ -146,8 +146,8 @@ def _predict_held_out(spec: str, held_out: _HeldOut, options: FitOptions) -> tup
 
 
 def _parameters(spec: str, pools: int) -> int | None:
-    """Return the number of parameters of a law; trees have no such number."""
-    if open_sets.parse(spec)[0] == BOOSTED:
+    """Return the number of parameters of a law; what has no formula has no such number."""
+    if open_sets.parse(spec)[0] in WITHOUT_FORMULA:
         return None
     return Coordinates(cast(Law, open_sets.build("laws", spec)).params(), pools).size
 
@@ -177,7 +177,7 @@ def choose(
     *,
     how: str = "largest",
     options: FitOptions = DEFAULTS,
-) -> tuple[Fit | Blend | Boosted, Comparison]:
+) -> tuple[SingleFit | Blend, Comparison]:
     """Compare laws on held-out runs, and refit the best on all rows; return it with the comparison.
 
     Several ``evals`` give the mean of their fits. The fit's ``noise`` is at least the held-out error, since that is
@@ -194,7 +194,7 @@ def choose(
     return (fits[0] if len(fits) == 1 else mean(fits)), comparison
 
 
-def mean(fits: Sequence[Fit | Boosted]) -> Blend:
+def mean(fits: Sequence[SingleFit]) -> Blend:
     """Return the mean of the fits of several evals."""
     return Blend(tuple(fits), (1 / len(fits),) * len(fits), "+".join(fit.eval for fit in fits))
 
@@ -204,14 +204,14 @@ def _losses(runs: Runs, evals: Sequence[str]) -> dict[str, np.ndarray]:
     return {name: runs.loss(name, missing=True) for name in evals}
 
 
-def fit_all(runs: Runs, spec: str, evals: Sequence[str], options: FitOptions) -> tuple[Fit | Boosted, ...]:
+def fit_all(runs: Runs, spec: str, evals: Sequence[str], options: FitOptions) -> tuple[SingleFit, ...]:
     """Fit one law to all runs, and return a fit for each eval."""
     losses = _losses(runs, evals)
     fits = fit_named(spec, runs.recipes(), losses, pools=runs.pools, clusters=runs.clusters, options=options)
     return tuple(fits.values())
 
 
-def with_heldout(fit: Fit | Boosted, row: dict[str, float]) -> Fit | Boosted:
+def with_heldout(fit: SingleFit, row: dict[str, float]) -> SingleFit:
     """Return a fit that records its held-out error, and whose noise is at least that."""
     noise = max(fit.noise, float(row["rms"]))
     if isinstance(fit, Boosted):

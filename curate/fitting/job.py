@@ -217,7 +217,7 @@ def _fit_laws(table: Runs, question: FitQuestion) -> FitReport:
 
 
 def name_of(predictor: FittedLaw) -> str:
-    """Return the name of what predicts: that of a law, or ``blend``, or ``boosted``."""
+    """Return the name of what predicts: that of a law, or ``blend``, ``boosted`` or ``gaussian``."""
     return predictor.spec if isinstance(predictor, Fit) else type(predictor).__name__.lower()
 
 
@@ -231,9 +231,9 @@ def _chosen(predictor: FittedLaw) -> list[str | pl.DataFrame]:
     return [f"{predictor.spec}, fitted to {predictor.rows} runs:", predictor.table()]
 
 
-def _explained(fit: Fit | Boosted, runs: Runs, compared: pl.DataFrame, seed: int) -> str:
-    if isinstance(fit, Boosted):
-        return "Boosted trees have no parameters to profile. Fit a law alone to see what the runs cannot tell."
+def _explained(fit: fit_files.SingleFit, runs: Runs, compared: pl.DataFrame, seed: int) -> str:
+    if not isinstance(fit, Fit):
+        return f"{name_of(fit).capitalize()} has no parameters to profile. Fit a law to see what the runs cannot tell."
     return explanation.explain(fit, runs, compared, seed=seed)
 
 
