@@ -265,7 +265,7 @@ def _fit_laws(table: Runs, question: FitQuestion) -> FitReport:
 
 
 def name_of(predictor: FittedLaw) -> str:
-    """Return the name of what predicts: that of a law, or ``blend``, or ``boosted``."""
+    """Return the name of what predicts: that of a law, or ``blend``, ``boosted`` or ``gaussian``."""
     return predictor.spec if isinstance(predictor, Fit) else type(predictor).__name__.lower()
 
 
