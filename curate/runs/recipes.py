@@ -1,7 +1,7 @@
 """Recipes: what a run trains on, as the tensors that a law reads."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -23,6 +23,7 @@ class Recipes:
     ``weights`` (n, p) are shares of training tokens; each row sums to 1. ``tokens`` (n,) are tokens seen, repeats
     counted. ``params`` (n,) are model parameters. ``unique`` (n, p) are unique tokens on hand, inf where a pool never
     runs out. ``distance`` (n,) is the transport distance of the mixture to the target, if it was measured.
+    ``all_fresh`` tells laws that no recipe repeats a token, so that they need not compute what repeats are worth.
     """
 
     weights: Tensor
@@ -30,6 +31,7 @@ class Recipes:
     params: Tensor
     unique: Tensor
     distance: Tensor | None = None
+    all_fresh: bool = field(default=False, kw_only=True)
 
     @property
     def seen(self) -> Tensor:
