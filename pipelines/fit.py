@@ -13,6 +13,10 @@ of a run (--on LOSS), without a law of the loss. annealing predicts the loss ove
 and lr). relearn predicts the loss over a schedule with continued training (column continued: 0 before it, 1 during it).
 pruning_curves finds the best share of the data to keep at each size of data (column keep).
 
+A row is a finished run or a checkpoint of a training. If the columns planned_tokens or lr show how long the trainings
+were planned, all rows are fitted, with a term for unfinished runs. Otherwise the last row of each training is fitted.
+--checkpoints says which rows are of one training.
+
 Without --law, the job compares laws that suit what varies in the runs: size, tokens, mixture or repetition. An empty
 loss means "not measured": the fit of that eval leaves the row out.
 
@@ -20,7 +24,7 @@ Example: curate fit runs.parquet --law utility_smooth,ces,chinchilla --eval pros
 """
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -98,6 +102,14 @@ def main(
     starts: Annotated[int, typer.Option(min=1, help="Number of starting points of each fit.")] = 32,
     draws: Annotated[int, typer.Option(min=1, help="Number of bootstrap refits, from which intervals come.")] = 200,
     seed: Seed = 0,
+    checkpoints: Annotated[
+        Literal["auto", "yes", "no"],
+        typer.Option(
+            help="auto: rows are checkpoints of one training if the column training, names RUN@STEP, or evenly spaced "
+            "tokens of one mixture and size say so. yes: rows of one mixture, size and seed are checkpoints of one "
+            "training. no: every row is a finished run."
+        ),
+    ] = "auto",
     as_json: Json = False,
 ) -> None:
     """Fit laws."""
@@ -126,6 +138,7 @@ def main(
             starts=starts,
             draws=draws,
             seed=seed,
+            checkpoints=checkpoints,
         )
     report.save(out)
     printed = {name: report.record[name] for name in PRINTED if name in report.record}

@@ -1,7 +1,7 @@
 """Compare corpora: fit each, find the compute at which their loss curves cross, and say which to use where."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
@@ -12,7 +12,7 @@ from curate.errors import SchemaError, first_few
 from curate.fitting.fit import Fit, fit
 from curate.fitting.solver.multistart import DEFAULTS, FitOptions
 from curate.runs.recipes import Recipes
-from curate.runs.run_table import Runs, check
+from curate.runs.run_table import Runs
 
 GRID = 200  # compute points between which crossings are located
 TOKENS_PER_PARAM = 20.0  # along the curves, about compute-optimal (Hoffmann et al. 2022)
@@ -62,10 +62,8 @@ def fit_each(runs: Runs, by: str, spec: str, evaluation: str, *, options: FitOpt
             f"no column {by!r} to compare by. {runs.origin} has the columns {first_few(runs.frame.columns)}"
         )
     fits = {}
-    parts = runs.frame.partition_by(by, as_dict=True)
-    for (name,), part in sorted(parts.items(), key=lambda item: str(item[0])):
-        corpus_runs = check(part, f"the runs of {by} {name}")
-        fits[str(name)] = fit(
+    for name, corpus_runs in runs_of_each(runs, by).items():
+        fits[name] = fit(
             spec,
             corpus_runs.recipes(),
             corpus_runs.loss(evaluation),
@@ -79,6 +77,15 @@ def fit_each(runs: Runs, by: str, spec: str, evaluation: str, *, options: FitOpt
             f"column {by!r} has only the value {next(iter(fits))!r}: comparing corpora needs two or more values"
         )
     return fits
+
+
+def runs_of_each(runs: Runs, by: str) -> dict[str, Runs]:
+    """Return the runs of each corpus by the name in the column ``by``, in the order of the names."""
+    names = runs.frame[by].cast(pl.String).fill_null(str(None))
+    return {
+        name: replace(runs.keep((names == name).to_numpy()), origin=f"the runs of {by} {name}")
+        for name in sorted(names.unique())
+    }
 
 
 def path(fit: Fit, flops: np.ndarray, tokens_per_param: float) -> Recipes:

@@ -102,6 +102,7 @@ def to_json(predictor: FittedLaw) -> dict[str, object]:
         "evals": list(dict.fromkeys(member.eval for member in members)),
         "rmse": sum(w * x for w, x in zip(weights, rmse, strict=True)) if whole else None,
         "rows": max(member.rows for member in members),
+        "trainings": max(member.trainings for member in members),
         "heldout": next((dict(m.heldout) for m in members if isinstance(m, Fit) and m.heldout), None),
     }
 

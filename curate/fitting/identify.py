@@ -1,19 +1,16 @@
 """What the runs can and cannot tell: the condition of a fit, the profile of every parameter, which runs to add."""
 
 from dataclasses import dataclass
-from typing import cast
 
 import numpy as np
 import polars as pl
 import torch
 from torch import Tensor
 
-from curate import open_sets
 from curate.fitting.fit import Fit
 from curate.fitting.solver import least_squares
 from curate.fitting.solver.coordinates import Coordinates
 from curate.fitting.solver.multistart import MAD_TO_SIGMA, TUNED, chunk_size
-from curate.laws import Law
 from curate.runs.recipes import Recipes
 
 WIDEST = 6.0  # half-width of a profile, in log units (a factor of 400) or natural units
@@ -86,7 +83,7 @@ def identify(fit: Fit, recipes: Recipes, loss: np.ndarray) -> Identified:
     at which the Huber objective, in squared residual scales, rises by less than 1.35 (half the 90 % quantile of
     chi-square). No prior is used: this is what the runs alone say.
     """
-    law = cast(Law, open_sets.build("laws", fit.spec))
+    law = fit.law
     coordinates = Coordinates(law.params(), len(fit.pools))
     k, n = coordinates.size, len(recipes)
     best = coordinates.point(fit.theta)

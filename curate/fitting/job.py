@@ -1,7 +1,7 @@
 """The job `fit`: fit laws to a run table, compare them on held-out runs, and keep the best."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import cast
 
@@ -13,6 +13,7 @@ from curate.errors import SchemaError, first_few
 from curate.fitting import compare, corpora, explanation, fit_files, run_checks, stacking
 from curate.fitting import fit as fits
 from curate.fitting.boosted import Boosted
+from curate.fitting.choice import checkpoints as checkpoint_rows
 from curate.fitting.choice import default_laws
 from curate.fitting.choice import holdout as holdouts
 from curate.fitting.choice.default_laws import AUTO
@@ -25,6 +26,7 @@ from curate.fitting.solver.multistart import FitOptions
 from curate.runs import run_table
 from curate.runs.predictor import Blend, Predictor
 from curate.runs.run_table import Runs
+from curate.runs.trainings import Checkpoints
 from curate.storage import artifacts
 from curate.tables import frames
 from curate.tables.frames import Table
@@ -51,6 +53,7 @@ def fit(
     starts: int = 32,
     draws: int = 200,
     seed: int = 0,
+    checkpoints: Checkpoints = "auto",
 ) -> FitReport:
     """Fit laws to a run table, compare them on held-out runs, and keep the best with its bootstrap draws.
 
@@ -76,6 +79,9 @@ def fit(
         starts: number of starting points of each fit.
         draws: number of bootstrap refits.
         seed: seed of every random choice.
+        checkpoints: ``auto`` takes rows for checkpoints of one training if the column training, names RUN@STEP, or
+            evenly spaced tokens of one mixture and size say so. ``yes``: rows of one mixture, size and seed are
+            checkpoints of one training. ``no``: every row is a finished run.
 
     Raises:
         SchemaError: if the file is not a run table, its units cannot be right, or an option does not fit the others.
@@ -85,7 +91,7 @@ def fit(
     if not specs:
         raise SchemaError("no law is named: name one or more, or auto")
     # Curves may be of a metric alone, in a table without any loss.
-    table = run_table.read(runs, where=where, target=target, losses=not is_curve(specs[0]))
+    table = run_table.read(runs, where=where, target=target, losses=not is_curve(specs[0]), checkpoints=checkpoints)
     evals = _evals(table, eval)
     if message := stands_alone(specs, evals, by):
         raise SchemaError(message)
@@ -100,7 +106,7 @@ def fit(
         report = CURVES[open_sets.parse(specs[0])[0]](table, question)
     else:
         report = _fit_laws(table, question)
-    return report.with_provenance(_made_by(runs, question, where, target))
+    return report.with_provenance(_made_by(runs, question, where, target, checkpoints))
 
 
 def _evals(runs: Runs, names: str | Sequence[str] | None) -> tuple[str, ...]:
@@ -150,7 +156,9 @@ def metrics_alone(specs: Sequence[str], metrics: Sequence[str], by: str | None) 
     )
 
 
-def _made_by(runs: Table, question: FitQuestion, where: str | None, target: str | None) -> dict[str, object]:
+def _made_by(
+    runs: Table, question: FitQuestion, where: str | None, target: str | None, checkpoints: Checkpoints
+) -> dict[str, object]:
     """Return the record of how a fit was made. A table in memory is recorded by its hash alone."""
     arguments = {
         "law": ",".join(question.laws),
@@ -165,6 +173,7 @@ def _made_by(runs: Table, question: FitQuestion, where: str | None, target: str 
         "target": target,
         "tokens_per_param": question.tokens_per_param,
         "metric": ",".join(question.metrics),
+        "checkpoints": checkpoints,
     }
     seed = question.options.seed
     if frames.in_memory(runs):
@@ -178,8 +187,12 @@ def _fit_laws(table: Runs, question: FitQuestion) -> FitReport:
     trained = table.trained()
     # Curves of metrics are fitted first: they are quick, and show a wrong name before the slow fits of laws.
     metric_fits = fit_metrics.fit_with_laws(trained, question)
-    runs = trained.measured(question.evals)
-    checked = (*run_checks.check(runs), *run_checks.unvaried(runs))
+    measured = trained.measured(question.evals)
+    checked = run_checks.check(measured)
+    fitted = checkpoint_rows.rows_to_fit(measured, question.laws, question.evals)
+    runs, options = fitted.runs, replace(question.options, unfinished=fitted.unfinished)
+    run_checks.refuse_constant(runs)
+    checked = (*checked, *run_checks.unvaried(runs))
     how, why = question.holdout or "", ""
     if not how:
         how, why = holdouts.default(runs.recipes(), runs.clusters)
@@ -187,9 +200,9 @@ def _fit_laws(table: Runs, question: FitQuestion) -> FitReport:
     if laws == (AUTO,):
         laws = default_laws.default(runs, question.evals, how, seed=question.options.seed)
     method = stacking.stack if question.stack else compare.choose
-    predictor, comparison = method(runs, laws, question.evals, how=how, options=question.options)
+    predictor, comparison = method(runs, laws, question.evals, how=how, options=options)
     # Units of tokens and params show in the table itself; those of the loss only beside a fit.
-    notes = (*runs.notes, *checked, *((why,) if why else ()), *run_checks.units_of_loss(predictor, runs))
+    notes = (*runs.notes, *fitted.notes, *checked, *((why,) if why else ()), *run_checks.units_of_loss(predictor, runs))
     compared = comparison.table()
     members = fit_files.members_of(predictor)
     notes = (*notes, *metric_fits.notes)
@@ -253,22 +266,23 @@ def _points(predictor: Predictor, runs: Runs, evaluation: str, group: str) -> pl
 def _fit_corpora(table: Runs, question: FitQuestion, by: str) -> FitReport:
     """Fit every corpus, and compare them over the fitted compute and one decade beyond it."""
     spec, evaluation, ratio = question.law, question.evaluation, question.tokens_per_param
-    runs = table.trained().measured([evaluation])
+    measured = table.trained().measured([evaluation])
+    fitted = checkpoint_rows.rows_to_fit(measured, [spec], [evaluation])
+    runs, options = fitted.runs, replace(question.options, unfinished=fitted.unfinished)
     if spec == AUTO:
         # All corpora get the same law. Each has only a part of the runs, so it is the law with the fewest parameters.
         spec = default_laws.candidates(default_laws.shape(runs))[-1]
-    corpus_fits = corpora.fit_each(runs, by, spec, evaluation, options=question.options)
+    corpus_fits = corpora.fit_each(runs, by, spec, evaluation, options=options)
     flops = 6 * runs.frame["tokens"].cast(float).to_numpy() * runs.frame["params"].cast(float).to_numpy()
     low, high = float(flops.min()), REACH * float(flops.max())
     crossed = corpora.crossings(corpus_fits, low, high, tokens_per_param=ratio)
     curves = corpora.curves(corpus_fits, np.geomspace(low, high, CURVE_POINTS), tokens_per_param=ratio)
     advice = corpora.advice(corpus_fits, crossed, low, high, tokens_per_param=ratio)
     crossing_rows = [asdict(crossing) for crossing in crossed]
-    parts = runs.frame.partition_by(by, as_dict=True)
     points = [
-        _points(corpus_fits[str(name)], run_table.check(part, f"the runs of {by} {name}"), evaluation, str(name))
-        for (name,), part in parts.items()
+        _points(corpus_fits[name], part, evaluation, name) for name, part in corpora.runs_of_each(runs, by).items()
     ]
+    notes = (*runs.notes, *fitted.notes)
     return FitReport(
         law=spec,
         comparison=pl.DataFrame(crossing_rows, schema=corpora.CROSSING_SCHEMA),
@@ -282,7 +296,7 @@ def _fit_corpora(table: Runs, question: FitQuestion, by: str) -> FitReport:
             "crossings": crossing_rows,
             "curves": curves.to_dicts(),
         },
-        shown=(*(f"note: {note}" for note in runs.notes), advice),
+        shown=(*(f"note: {note}" for note in notes), advice),
         corpora=corpus_fits,
-        notes=runs.notes,
+        notes=notes,
     )

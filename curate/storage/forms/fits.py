@@ -45,6 +45,7 @@ class LawForm(TypedDict, total=False):
     rmse: NotNegative | None
     noise: NotNegative
     rows: Count
+    trainings: Count
     ranges: dict[str, tuple[Number, Number]]
     heldout: dict[str, Scalar] | None
     weight: NotNegative
