@@ -17,7 +17,6 @@ from curate.laws._unfinished import Unfinished
 from curate.laws.chinchilla import PUBLISHED, Chinchilla
 from curate.runs import run_table
 from curate.runs.recipes import recipes
-from pipelines.shared.cli import run
 
 QUICK = {"starts": 2, "draws": 4}
 STEPS = 5
@@ -144,14 +143,12 @@ def test_each_corpus_is_fitted_on_the_last_rows():
     assert any("48 trainings; 240 rows; the last row of each is fitted" in note for note in report.notes)
 
 
-def test_the_command_says_what_it_did_with_checkpoints(tmp_path, capsys):
+def test_the_command_says_what_it_did_with_checkpoints(cli, tmp_path):
     table().drop("planned_tokens").write_csv(tmp_path / "runs.csv")
     words = ("fit", tmp_path / "runs.csv", "--law", "chinchilla", "--starts", 2, "--draws", 2, "--out")
-    run(*map(str, (*words, tmp_path / "fit.json")))
-    assert "24 trainings; 120 rows; the last row of each is fitted" in " ".join(capsys.readouterr().out.split())
-    run(*map(str, (*words, tmp_path / "all.json", "--checkpoints", "no")))
+    done = cli(*words, tmp_path / "fit.json")
+    assert "24 trainings; 120 rows; the last row of each is fitted" in " ".join(done.out.split())
+    cli(*words, tmp_path / "all.json", "--checkpoints", "no")
     record = json.loads((tmp_path / "all.json").read_text())
     assert record["rows"] == 120 and record["made_by"]["arguments"]["checkpoints"] == "no"
-    with pytest.raises(SystemExit) as error:
-        run(*map(str, (*words, tmp_path / "all.json", "--checkpoints", "maybe")))
-    assert error.value.code == 2
+    assert cli(*words, tmp_path / "all.json", "--checkpoints", "maybe").code == 2
