@@ -79,8 +79,11 @@ class _Profile:
         return float(flat[self.position])
 
 
-def identify(fit: Fit, recipes: Recipes, loss: np.ndarray) -> Identified:
+def identify(fit: Fit, recipes: Recipes, loss: np.ndarray, clusters: np.ndarray | None = None) -> Identified:
     """Profile every parameter of a fit on its own runs: (n,) recipes and losses.
+
+    ``clusters`` (n,) are codes of trainings. If unfinished runs were fitted, the rows of a training count for one run
+    together, as in the fit.
 
     A parameter is held at 31 values while the others are fitted again from the solution. Its interval holds the values
     at which the Huber objective, in squared residual scales, rises by less than 1.35 (half the 90 % quantile of
@@ -102,6 +105,10 @@ def identify(fit: Fit, recipes: Recipes, loss: np.ndarray) -> Identified:
     singular = torch.linalg.svdvals(unit)
     # One problem for every parameter and offset: the parameter is moved there and held by a stiff prior.
     count = k * POINTS
+    weights = torch.ones(n, dtype=torch.float64)
+    if fit.unfinished and clusters is not None:
+        codes = np.unique(clusters, return_inverse=True)[1].reshape(-1)
+        weights = torch.from_numpy(1 / np.bincount(codes)[codes])
     problem, profiled = torch.arange(count), torch.arange(k).repeat_interleave(POINTS)
     starts = best.repeat(count, 1)
     starts[problem, profiled] += torch.tensor(OFFSETS, dtype=torch.float64).repeat(k)
@@ -110,7 +117,7 @@ def identify(fit: Fit, recipes: Recipes, loss: np.ndarray) -> Identified:
     problems = least_squares.LeastSquaresProblems(
         start=starts,
         target=target.expand(count, n),
-        weights=torch.ones(count, n, dtype=torch.float64),
+        weights=weights.expand(count, n),
         delta=torch.full((count,), TUNED * noise, dtype=torch.float64),
         centre=starts.clone(),
         precision=precision,

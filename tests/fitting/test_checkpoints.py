@@ -13,6 +13,7 @@ from curate.fitting import fit_files
 from curate.fitting.choice.checkpoints import rows_to_fit
 from curate.fitting.fit import FitOptions, fit_evals
 from curate.fitting.job import fit
+from curate.fitting.predict import predict
 from curate.laws._unfinished import Unfinished
 from curate.laws.chinchilla import PUBLISHED, Chinchilla
 from curate.runs import run_table
@@ -109,6 +110,16 @@ def test_a_training_counts_once_however_many_rows_it_has():
     assert twice.noise == pytest.approx(once.noise, rel=0.02)
     assert twice.loss(FINISHED).tolist() == pytest.approx(once.loss(FINISHED).tolist(), rel=1e-3)
     assert (once.trainings, once.rows, twice.rows) == (24, 120, 240)
+
+
+def test_predictions_of_unfinished_runs_have_the_term_and_a_warning():
+    report = fit(table(), law="chinchilla", **QUICK)
+    unfinished = table(noise=0.0).head(STEPS)
+    predictions = predict(report, unfinished)
+    assert predictions.rows["predicted"].to_list() == pytest.approx(unfinished["loss.x"].to_list(), rel=5e-3)
+    assert predictions.warnings[-1].startswith("4 of 5 rows are from the middle of a training, the first is 't00@0'")
+    plans = table().with_columns(tokens="planned_tokens").unique("tokens", maintain_order=True)
+    assert not any("middle of a training" in warning for warning in predict(report, plans).warnings)
 
 
 def test_one_training_is_refused():

@@ -100,6 +100,14 @@ def test_other_rows_are_runs_of_their_own(frame):
     assert runs.finished() is runs
 
 
+def test_a_table_without_losses_holds_finished_runs():
+    plans = table().drop("loss.x")
+    runs = run_table.read(plans, losses=False)
+    assert runs.trainings.count == 15 and runs.recipes().progress is None
+    planned = run_table.read(plans.with_columns(planned_tokens=pl.lit(5e9)), losses=False)
+    assert planned.progress.tolist() == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0] * 3)
+
+
 def test_even_lengths_of_one_mixture_among_many_uneven_ones_are_chance():
     tokens = 1e9 * np.concatenate([[1, 2, 3, 4, 5], np.tile([1, 2, 4, 8, 16], 3)])
     assert read(table(4, tokens=tokens)).trainings.count == 20
