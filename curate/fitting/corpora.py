@@ -8,7 +8,7 @@ import polars as pl
 import torch
 from torch import Tensor
 
-from curate.errors import SchemaError, first_few
+from curate.errors import FitError, SchemaError, first_few
 from curate.fitting.fit import Fit, fit
 from curate.fitting.solver.multistart import DEFAULTS, FitOptions
 from curate.runs.recipes import Recipes
@@ -50,41 +50,69 @@ class CorpusCrossing:
         return f"{self.better} overtakes {self.worse} at {self.flops:.2g} FLOPs ({draws})"
 
 
-def fit_each(runs: Runs, by: str, spec: str, evaluation: str, *, options: FitOptions = DEFAULTS) -> dict[str, Fit]:
+@dataclass(frozen=True)
+class CorpusFits:
+    """The fit of each corpus, and notes on corpora and runs that are left out. ``runs`` are those of the fits."""
+
+    fits: Mapping[str, Fit]
+    runs: Runs
+    notes: tuple[str, ...]
+
+
+def fit_each(runs: Runs, by: str, spec: str, evaluation: str, *, options: FitOptions = DEFAULTS) -> CorpusFits:
     """Fit the law ``spec`` to the runs of every value of the column ``by``.
+
+    Values whose runs cannot determine the law are left out, with a note, and so are rows without a value.
 
     Raises:
         SchemaError: if there is no such column, or it has only one value.
-        FitError: if the runs of a corpus cannot determine the law.
+        FitError: if the runs of fewer than two corpora determine the law.
     """
     if by not in runs.frame.columns:
         raise SchemaError(
             f"no column {by!r} to compare by. {runs.origin} has the columns {first_few(runs.frame.columns)}"
         )
-    fits = {}
-    for name, corpus_runs in runs_of_each(runs, by).items():
-        fits[name] = fit(
-            spec,
-            corpus_runs.recipes(),
-            corpus_runs.loss(evaluation),
-            pools=corpus_runs.pools,
-            evaluation=evaluation,
-            clusters=corpus_runs.clusters,
-            options=options,
-        )
-    if len(fits) < 2:
+    nameless = runs.frame[by].is_null().to_numpy()
+    parts = runs_of_each(runs, by)
+    if len(parts) < 2:
         raise SchemaError(
-            f"column {by!r} has only the value {next(iter(fits))!r}: comparing corpora needs two or more values"
+            f"column {by!r} has {f'only the value {next(iter(parts))!r}' if parts else 'no values'}: comparing corpora "
+            "needs two or more values"
         )
-    return fits
+    notes = [f"{nameless.sum()} of {len(runs)} rows have no {by}, and are left out"] if nameless.any() else []
+    fits: dict[str, Fit] = {}
+    for name, part in parts.items():
+        try:
+            fits[name] = _fit_corpus(part, spec, evaluation, options)
+        except FitError as error:
+            notes.append(f"{by} {name} is left out: {error}")
+    if len(fits) < 2:
+        raise FitError(
+            f"{len(fits)} of {len(parts)} values of {by} have enough runs to fit {spec}, and comparing needs two. "
+            f"{notes[-1]}"
+        )
+    fitted = [name is not None and str(name) in fits for name in runs.frame[by].to_list()]
+    return CorpusFits(fits, runs.keep(np.array(fitted)), tuple(notes))
+
+
+def _fit_corpus(runs: Runs, spec: str, evaluation: str, options: FitOptions) -> Fit:
+    return fit(
+        spec,
+        runs.recipes(),
+        runs.loss(evaluation),
+        pools=runs.pools,
+        evaluation=evaluation,
+        clusters=runs.clusters,
+        options=options,
+    )
 
 
 def runs_of_each(runs: Runs, by: str) -> dict[str, Runs]:
-    """Return the runs of each corpus by the name in the column ``by``, in the order of the names."""
-    names = runs.frame[by].cast(pl.String).fill_null(str(None))
+    """Return the runs of each value of the column ``by``, by its name and in the order of the names."""
+    names = [None if name is None else str(name) for name in runs.frame[by].to_list()]
     return {
-        name: replace(runs.keep((names == name).to_numpy()), origin=f"the runs of {by} {name}")
-        for name in sorted(names.unique())
+        name: replace(runs.keep(np.array([other == name for other in names])), origin=f"the runs of {by} {name}")
+        for name in sorted({name for name in names if name is not None})
     }
 
 
