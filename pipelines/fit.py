@@ -19,6 +19,10 @@ size of data (column keep).
 Tables of other programs become run tables by --map, which computes columns, and by --from, which knows the files of
 some programs. docs/files.md lists the columns of a run table.
 
+A row is a finished run or a checkpoint of a training. If the columns planned_tokens or lr show how long the trainings
+were planned, all rows are fitted, with a term for unfinished runs. Otherwise the last row of each training is fitted.
+--checkpoints says which rows are of one training.
+
 Without --law, the job compares laws that suit what varies in the runs: size, tokens, mixture or repetition. An empty
 loss means "not measured": the fit of that eval leaves the row out.
 
@@ -26,7 +30,7 @@ Example: curate fit runs.parquet --law utility_smooth,ces,chinchilla --eval pros
 """
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -116,6 +120,14 @@ def main(
         ),
     ] = None,
     seed: Seed = 0,
+    checkpoints: Annotated[
+        Literal["auto", "yes", "no"],
+        typer.Option(
+            help="auto: rows are checkpoints of one training if the column training, names RUN@STEP, or evenly spaced "
+            "tokens of one mixture and size say so. yes: rows of one mixture, size and seed are checkpoints of one "
+            "training. no: every row is a finished run."
+        ),
+    ] = "auto",
     as_json: Json = False,
 ) -> None:
     """Fit laws."""
@@ -144,6 +156,7 @@ def main(
             starts=starts,
             draws=draws,
             seed=seed,
+            checkpoints=checkpoints,
             map=map,
             source=source,
             envelope=envelope,

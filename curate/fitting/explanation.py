@@ -95,7 +95,8 @@ def _parameters(predictor: FittedLaw, runs: Runs) -> list[str]:
         return [f"{type(fit).__name__.lower()} has no parameters to profile."]
     loss = runs.loss(fit.eval, missing=True)
     measured = np.isfinite(loss)
-    identified = identify(fit, runs.recipes(fit.pools).take(measured), loss[measured])
+    recipes_of_fit, clusters = runs.recipes(fit.pools).take(measured), runs.clusters[measured]
+    identified = identify(fit, recipes_of_fit, loss[measured], clusters)
     return parameters_in_words(fit, identified)
 
 

@@ -13,6 +13,7 @@ from curate.fitting import corpora, explanation, fit_files, run_checks, stacking
 from curate.fitting import fit as fits
 from curate.fitting.boosted import Boosted
 from curate.fitting.choice import averaging, default_laws
+from curate.fitting.choice import checkpoints as checkpoint_rows
 from curate.fitting.choice import holdout as holdouts
 from curate.fitting.choice.default_laws import AUTO
 from curate.fitting.curves import fit_metrics
@@ -29,6 +30,7 @@ from curate.runs.run_table import Runs
 from curate.runs.sources import column_map, read_tables
 from curate.runs.sources.column_map import WrittenMap
 from curate.runs.sources.read_tables import Tables
+from curate.runs.trainings import Checkpoints
 from curate.storage import artifacts
 
 REACH = 10.0  # corpora are compared from the least compute of a run to this many times the most
@@ -54,6 +56,7 @@ def fit(
     starts: int = 32,
     draws: int = 200,
     seed: int = 0,
+    checkpoints: Checkpoints = "auto",
     map: WrittenMap = None,
     source: str | None = None,
     envelope: str | Sequence[str] | None = None,
@@ -82,6 +85,9 @@ def fit(
         starts: number of starting points of each fit.
         draws: number of bootstrap refits.
         seed: seed of every random choice.
+        checkpoints: ``auto`` takes rows for checkpoints of one training if the column training, names RUN@STEP, or
+            evenly spaced tokens of one mixture and size say so. ``yes``: rows of one mixture, size and seed are
+            checkpoints of one training. ``no``: every row is a finished run.
         map: SQL expressions that compute columns of the run table from other columns, by name, such as
             ``{"params": '"N (M)" * 1e6'}``; or a TOML file of them.
         source: the program that wrote the tables: ``wandb``, ``regmix`` or ``swarm``. None: they are run tables.
@@ -108,6 +114,7 @@ def fit(
         # Sizes do not matter to a curve, and many tables of steps have none.
         counts=not curve,
         absent=absent,
+        checkpoints=checkpoints,
     )
     swept = tuple(written_names.names(envelope) if isinstance(envelope, str) else envelope or ())
     shown: tuple[str | pl.DataFrame, ...] = ()
@@ -135,7 +142,7 @@ def fit(
     else:
         report = _fit_laws(table, question)
     report = replace(report, shown=(*shown, *report.shown))
-    reading = {"where": where, "target": target, "envelope": ",".join(swept) or None}
+    reading = {"where": where, "target": target, "envelope": ",".join(swept) or None, "checkpoints": checkpoints}
     return report.with_provenance(_made_by(runs, question, reading | read_tables.how_read(columns, source)))
 
 
@@ -225,8 +232,12 @@ def _fit_laws(table: Runs, question: FitQuestion) -> FitReport:
     trained = table.trained()
     # Curves of metrics are fitted first: they are quick, and show a wrong name before the slow fits of laws.
     metric_fits = fit_metrics.fit_with_laws(trained, question)
-    runs = trained.measured(question.evals)
-    checked = (*run_checks.check(runs), *run_checks.unvaried(runs), *run_checks.uneven(runs, question.evals))
+    measured = trained.measured(question.evals)
+    checked = run_checks.check(measured)
+    fitted = checkpoint_rows.rows_to_fit(measured, question.laws, question.evals)
+    runs, options = fitted.runs, replace(question.options, unfinished=fitted.unfinished)
+    run_checks.refuse_constant(runs)
+    checked = (*checked, *run_checks.unvaried(runs), *run_checks.uneven(runs, question.evals))
     how, why = question.holdout or "", ""
     if not how:
         how, why = holdouts.default(runs.recipes(), runs.clusters)
@@ -236,9 +247,11 @@ def _fit_laws(table: Runs, question: FitQuestion) -> FitReport:
         method = averaging.average if default_laws.shape(runs).averaged else averaging.choose
     if question.stack:
         method = stacking.stack
-    predictor, comparison = method(runs, laws, question.evals, how=how, options=question.options)
+    predictor, comparison = method(runs, laws, question.evals, how=how, options=options)
+    if len(runs) < len(measured):
+        predictor = averaging.with_unfinished(predictor, measured)
     # Units of tokens and params show in the table itself; those of the loss only beside a fit.
-    notes = (*runs.notes, *checked, *((why,) if why else ()), *run_checks.units_of_loss(predictor, runs))
+    notes = (*runs.notes, *fitted.notes, *checked, *((why,) if why else ()), *run_checks.units_of_loss(predictor, runs))
     compared = comparison.table()
     members = fit_files.members_of(predictor)
     notes = (*notes, *metric_fits.notes)
@@ -295,23 +308,23 @@ def _points(predictor: Predictor, runs: Runs, evaluation: str, group: str) -> pl
 def _fit_corpora(table: Runs, question: FitQuestion, by: str) -> FitReport:
     """Fit every corpus, and compare them over the fitted compute and one decade beyond it."""
     spec, evaluation, ratio = question.law, question.evaluation, question.tokens_per_param
-    runs = table.trained().measured([evaluation])
+    measured = table.trained().measured([evaluation])
+    rows = checkpoint_rows.rows_to_fit(measured, [spec], [evaluation])
+    options = replace(question.options, unfinished=rows.unfinished)
     if spec == AUTO:
         # All corpora get the same law. Each has only a part of the runs, so it is the law with the fewest parameters.
-        spec = default_laws.candidates(default_laws.shape(runs))[-1]
-    fitted = corpora.fit_each(runs, by, spec, evaluation, options=question.options)
-    corpus_fits, notes = fitted.fits, (*runs.notes, *fitted.notes)
-    runs = fitted.runs
+        spec = default_laws.candidates(default_laws.shape(rows.runs))[-1]
+    fitted = corpora.fit_each(rows.runs, by, spec, evaluation, options=options)
+    corpus_fits, runs = fitted.fits, fitted.runs
+    notes = (*runs.notes, *rows.notes, *fitted.notes)
     flops = 6 * runs.frame["tokens"].cast(float).to_numpy() * runs.frame["params"].cast(float).to_numpy()
     low, high = float(flops.min()), REACH * float(flops.max())
     crossed = corpora.crossings(corpus_fits, low, high, tokens_per_param=ratio)
     curves = corpora.curves(corpus_fits, np.geomspace(low, high, CURVE_POINTS), tokens_per_param=ratio)
     advice = corpora.advice(corpus_fits, crossed, low, high, tokens_per_param=ratio)
     crossing_rows = [asdict(crossing) for crossing in crossed]
-    parts = runs.frame.partition_by(by, as_dict=True)
     points = [
-        _points(corpus_fits[str(name)], run_table.check(part, f"the runs of {by} {name}"), evaluation, str(name))
-        for (name,), part in parts.items()
+        _points(corpus_fits[name], part, evaluation, name) for name, part in corpora.runs_of_each(runs, by).items()
     ]
     return FitReport(
         law=spec,

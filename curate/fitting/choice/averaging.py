@@ -5,7 +5,7 @@ In: a comparison of laws on held-out runs. Out: a predictor with its held-out er
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 import numpy as np
 import torch
@@ -160,6 +160,24 @@ def _contrast(part: Blend, recipes: Recipes, scatter: float) -> float:
     # The mean over pairs of the variance of a difference is twice the variance over mixtures of the deviation.
     of_draws = 2 * float((draws - draws.mean(dim=0)).var(dim=1).mean())
     return float(np.sqrt(of_draws + 2 * max(scatter**2 - part.noise**2, 0.0)))
+
+
+def with_unfinished(kept: Kept, runs: Runs) -> Kept:
+    """Return a predictor that knows how far unfinished runs lie from it, measured on checkpoints it was not fitted to.
+
+    ``runs`` are the fitted trainings with all their rows.
+    """
+    parts = kept.parts() if isinstance(kept, Blend) else {kept.eval: kept}
+    deviations = {name: _unfinished(part, runs, name) for name, part in parts.items()}
+
+    def widened(fit: SingleFit) -> SingleFit:
+        if fit.discrepancy is None:
+            return fit
+        return replace(fit, discrepancy=replace(fit.discrepancy, unfinished=deviations[fit.eval]))
+
+    if isinstance(kept, Blend):
+        return replace(kept, fits=tuple(widened(cast(SingleFit, fit)) for fit in kept.fits))
+    return widened(kept)
 
 
 def _unfinished(part: Predictor, runs: Runs, evaluation: str) -> float:

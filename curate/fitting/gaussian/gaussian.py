@@ -92,6 +92,11 @@ class Gaussian:
         return len(self.losses)
 
     @property
+    def trainings(self) -> int:
+        """The number of trainings: every fitted row counts as one."""
+        return self.rows
+
+    @property
     def draw_count(self) -> int:
         """The number b of draws."""
         return self.draws if self.base is None else self.base.draw_count

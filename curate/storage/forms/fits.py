@@ -94,6 +94,7 @@ class LawForm(TypedDict, total=False):
     rmse: NotNegative | None
     noise: NotNegative
     rows: Count
+    trainings: Count
     ranges: dict[str, tuple[Number, Number]]
     heldout: dict[str, Scalar] | None
     discrepancy: DiscrepancyForm | None
