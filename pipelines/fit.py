@@ -1,8 +1,9 @@
 """Fit laws to a run table, compare them on held-out runs, and save the best with its bootstrap draws.
 
-Several evals (--eval a,b) are fitted together, and the fit predicts their mean. --stack keeps a weighted sum of the
-laws instead of the best one. --by COLUMN fits the runs of each corpus separately and says which corpus is best at each
-compute. --explain says what the runs cannot determine.
+Without --eval, all losses of the table are fitted together, and the fit predicts each of them and their mean. --stack
+keeps a weighted sum of the laws instead of the best one. --by COLUMN fits the runs of each corpus separately and says
+which corpus is best at each compute. --explain says which laws the prediction rests on, what the runs cannot determine,
+and which three runs would tell most.
 
 Columns metric.NAME hold downstream metrics, such as an error rate. Each is fitted as a function of the losses. Then
 `curate predict --metric NAME` and `curate plan --metric NAME` predict the losses of a mixture, and the metric from
@@ -45,8 +46,8 @@ def main(
         str | None,
         typer.Option(
             "--eval",
-            help="EVAL[,EVAL...]: the columns loss.EVAL to fit. The fit predicts their mean. all: every loss column. "
-            "Needed only if there are several loss columns.",
+            help="EVAL[,EVAL...]: the columns loss.EVAL to fit. Several are fitted together, and the fit predicts each "
+            "of them and their mean. Default, and all: every loss column. --by and curves need one of several.",
         ),
     ] = None,
     where: Annotated[str | None, typer.Option(help="Use only rows for which this SQL condition holds.")] = None,

@@ -12,7 +12,6 @@ import numpy as np
 import polars as pl
 import torch
 from torch import Tensor
-from torch.func import vmap
 
 from curate import open_sets
 from curate.fitting.solver.coordinates import Coordinates
@@ -20,7 +19,7 @@ from curate.fitting.solver.multistart import DEFAULTS, FitPasses
 from curate.fitting.solver.multistart import FitOptions as FitOptions  # part of this module's interface
 from curate.fitting.solver.redraws import redraw
 from curate.fitting.solver.residual_noise import as_normal
-from curate.laws import Law
+from curate.laws import Law, _batches
 from curate.runs.discrepancy import Discrepancy
 from curate.runs.predictor import level_deviation, spread
 from curate.runs.recipes import Recipes
@@ -79,14 +78,13 @@ class Fit:
 
     def draw_losses(self, recipes: Recipes) -> Tensor:
         """Return (b, n) predicted losses, one row for each bootstrap draw."""
-        law = self.law
-        return vmap(lambda theta: law.loss(theta, recipes))(dict(self.draws))
+        return _batches.all_pairs(self.law, self.draws, recipes)
 
     def drawn(self, recipes: Recipes, draws: Tensor) -> Tensor:
         """Return (n,) predicted losses, each recipe by its own bootstrap draw: (n,) indices, wrapped around."""
         # Each recipe meets one draw: n evaluations of the law instead of b x n.
-        law, theta = self.law, {name: values[draws % len(values)] for name, values in self.draws.items()}
-        return vmap(lambda values, row: law.loss(values, Recipes.single(row))[0])(theta, recipes.rows)
+        theta = {name: values[draws % len(values)] for name, values in self.draws.items()}
+        return _batches.paired(self.law, theta, recipes)
 
     def interval(self, recipes: Recipes, level: float = 0.9) -> tuple[Tensor, Tensor]:
         """Return the (n,) low and high ends of the loss that a new run would show.
@@ -170,7 +168,7 @@ def fit_evals(
             pools=tuple(pools),
             eval=name,
             theta=coordinates.theta(minima.point[i]),
-            draws=vmap(coordinates.theta)(draws[i]),
+            draws=coordinates.theta(draws[i]),
             rmse=float((measured**2).mean().sqrt()),
             noise=noise[i],
             rows=len(measured),

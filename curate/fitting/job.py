@@ -1,7 +1,7 @@
 """The job `fit`: fit laws to a run table, compare them on held-out runs, and keep the best."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import cast
 
@@ -59,8 +59,8 @@ def fit(
         law: names of laws with their options, ``NAME:key=value``, as a list or separated by commas. ``auto`` compares
             laws that suit what varies in the runs. The curves ``downstream``, ``annealing``, ``relearn`` and
             ``pruning_curves`` are fitted alone, not together with a law.
-        eval: which ``loss.<eval>`` to fit; by default the only one; ``all`` for all. Several evals are fitted together,
-            and the fit predicts their mean.
+        eval: which ``loss.<eval>`` to fit; by default, and with ``all``, every one that was measured. Several evals are
+            fitted together, and the fit predicts each of them and their mean. Curves and ``by`` take one eval.
         where: SQL condition; only rows for which it holds are read.
         holdout: ``largest``, ``rolling``, ``random`` or ``mixture``, with a share as in ``random:0.2``. The default is
             ``largest``. If most runs have the largest compute, it is ``mixture``, or ``random`` with few mixtures.
@@ -86,7 +86,9 @@ def fit(
         raise SchemaError("no law is named: name one or more, or auto")
     # Curves may be of a metric alone, in a table without any loss.
     table = run_table.read(runs, where=where, target=target, losses=not is_curve(specs[0]))
-    evals = _evals(table, eval)
+    evals = _evals(table, eval, alone=by is not None or is_curve(specs[0]))
+    if eval is None and len(evals) > 1:
+        table = replace(table, notes=(*table.notes, _fitted_together(table, evals)))
     if message := stands_alone(specs, evals, by):
         raise SchemaError(message)
     options = FitOptions(starts=starts, draws=draws, seed=seed)
@@ -103,16 +105,31 @@ def fit(
     return report.with_provenance(_made_by(runs, question, where, target))
 
 
-def _evals(runs: Runs, names: str | Sequence[str] | None) -> tuple[str, ...]:
-    """Return the evals to fit: the named ones, all of them, or the only one."""
+def _evals(runs: Runs, names: str | Sequence[str] | None, *, alone: bool) -> tuple[str, ...]:
+    """Return the evals to fit: the named ones, or all that were measured. ``alone``: only one eval can be fitted.
+
+    Raises:
+        SchemaError: if the table has no loss, or has several where one must be chosen.
+    """
+    if names is None and not alone and runs.evals:
+        # An empty column says nothing; that it is empty is an error only if the user names it, or all are empty.
+        measured = tuple(name for name in runs.evals if not np.isnan(runs.numbers(f"loss.{name}")).all())
+        return measured or runs.evals
     if names == ALL_EVALS or (names is None and len(runs.evals) == 1):
         return runs.evals
     if not names:
-        raise SchemaError(
-            f"{runs.origin} has the evals {first_few(runs.evals) or 'none'}. Choose one or more with --eval "
-            f"NAME[,NAME...], or all with --eval {ALL_EVALS}"
-        )
+        raise SchemaError(f"{runs.origin} has the evals {first_few(runs.evals) or 'none'}. Choose one with --eval NAME")
     return tuple(written_names.names(names) if isinstance(names, str) else names)
+
+
+def _fitted_together(runs: Runs, evals: Sequence[str]) -> str:
+    """Return a note that several evals are fitted, and which are left out because they are empty."""
+    empty = [name for name in runs.evals if name not in evals]
+    words = f". {first_few(empty)} left out: empty in all rows" if empty else ""
+    return (
+        f"{len(evals)} evals are fitted together: {first_few(evals)}. The fit predicts each of them, and a plan "
+        f"minimises their mean unless --target names another aim{words}"
+    )
 
 
 def is_curve(spec: str) -> bool:
@@ -197,8 +214,7 @@ def _fit_laws(table: Runs, question: FitQuestion) -> FitReport:
     notes = (*notes, *metric_fits.notes)
     shown: list[str | pl.DataFrame] = [compared, *(f"note: {note}" for note in notes), *_chosen(predictor)]
     shown += ["Downstream metrics, predicted from the losses:", metric_fits.table()] if metric_fits.curves else []
-    # A blend is explained by its first law: the best one, or that of the first eval.
-    words = _explained(members[0], runs, compared, question.options.seed) if question.explain else ""
+    words = explanation.explain(predictor, runs, compared, seed=question.options.seed) if question.explain else ""
     shown += [words] if words else []
     record = fit_files.to_json(predictor)
     entries = [*cast(list[object], record["laws"]), *(curve.to_json() for curve in metric_fits.curves.values())]
@@ -231,12 +247,6 @@ def _chosen(predictor: FittedLaw) -> list[str | pl.DataFrame]:
     if isinstance(predictor, Boosted):
         return []
     return [f"{predictor.spec}, fitted to {predictor.rows} runs:", predictor.table()]
-
-
-def _explained(fit: Fit | Boosted, runs: Runs, compared: pl.DataFrame, seed: int) -> str:
-    if isinstance(fit, Boosted):
-        return "Boosted trees have no parameters to profile. Fit a law alone to see what the runs cannot tell."
-    return explanation.explain(fit, runs, compared, seed=seed)
 
 
 def _measured_and_predicted(predictor: FittedLaw, runs: Runs) -> pl.DataFrame:

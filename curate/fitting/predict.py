@@ -18,7 +18,8 @@ from curate.fitting.curves.fit_pruning import kept_shares, kept_sizes, predict_e
 from curate.fitting.curves.metric_curve import MetricCurve
 from curate.fitting.curves.pruning_curves import PruningCurves
 from curate.fitting.fit_report import FitReport
-from curate.runs import run_table
+from curate.planning import aims, extrapolation
+from curate.runs import fitted_size, run_table
 from curate.runs.predictor import Blend, Predictor
 from curate.runs.run_table import Runs
 from curate.tables import writer
@@ -100,19 +101,24 @@ def predict(
     """
     predictor, metrics, source = _parts(fit)
     table = run_table.read(runs, losses=False, target=target).trained()
+    if not isinstance(predictor, MetricCurve | PruningCurves):
+        predictor = fitted_size.at_fitted_size(predictor)
     if metric is not None:
         return _metric(predictor, fit_files.named_metric(metrics, metric, source), table, level, source)
     if isinstance(predictor, MetricCurve):
         return _metric(predictor, predictor, table, level, source)
+    warnings: tuple[str, ...] = ()
     if isinstance(predictor, PruningCurves):
         columns = _named(predict_error(predictor, kept_shares(table), kept_sizes(table), level))
     else:
         columns = _columns(predictor, table, level, "")
+        warnings = _extrapolations(predictor, table)
         # A stack of laws of one eval has one part, which is the blend itself.
         if isinstance(predictor, Blend) and len(parts := predictor.parts()) > 1:
             for name, part in parts.items():
                 columns |= _columns(part, table, level, f".{name}")
-    return Predictions(pl.DataFrame({"run": table.frame["run"]} | columns), level, notes=table.notes)
+    rows = pl.DataFrame({"run": table.frame["run"]} | columns)
+    return Predictions(rows, level, warnings=warnings, notes=table.notes)
 
 
 def _parts(fit: str | Path | FitReport | Predicting) -> tuple[Predicting, Mapping[str, MetricCurve], str]:
@@ -166,7 +172,8 @@ def _metric(predictor: Predicting, curve: MetricCurve, runs: Runs, level: float,
     for part in chained.parts:
         columns |= _columns(part, runs, level, f".{part.eval}")
     table = pl.DataFrame({"run": runs.frame["run"]} | columns)
-    return Predictions(table, level, curve.name, curve.better, chained.warnings(recipes), runs.notes)
+    warnings = (*_extrapolations(predictor, runs), *chained.warnings(recipes))
+    return Predictions(table, level, curve.name, curve.better, warnings, runs.notes)
 
 
 def _from_measured(curve: MetricCurve, runs: Runs, level: float, source: str) -> Predictions:
@@ -189,6 +196,11 @@ def _from_measured(curve: MetricCurve, runs: Runs, level: float, source: str) ->
     table = pl.DataFrame({"run": runs.frame["run"]} | columns).fill_nan(None)
     doubts = tuple(doubt for doubt in (curve.flat, curve.misaligned) if doubt is not None)
     return Predictions(table, level, curve.name, curve.better, (*curve.outside(x[measured]), *doubts), runs.notes)
+
+
+def _extrapolations(predictor: Predictor, runs: Runs) -> tuple[str, ...]:
+    """Return the warnings that a plan would give for these runs."""
+    return extrapolation.warnings(aims.leaves(predictor), runs.recipes(predictor.pools))
 
 
 def _columns(predictor: Predictor, runs: Runs, level: float, suffix: str) -> dict[str, pl.Series]:

@@ -15,8 +15,6 @@ TINY = 1e-300  # replaces a standard deviation of 0, to avoid a division by 0
 # The search for an end starts this many standard deviations outside the centres, where the probability is negligible.
 FAR_OUT = 10.0
 HALVINGS = 60  # of the search range: this gives all digits of a float64
-# The medians of 9 equal parts of the standard normal distribution: a new run's noise, in standard deviations.
-NORMAL = (-1.5932, -0.9674, -0.5895, -0.2822, 0.0, 0.2822, 0.5895, 0.9674, 1.5932)
 # Draw i belongs to the law at which the fractional part of (i + 1/2) times this ratio lies among the summed weights. So
 # any number of successive draws is divided among the laws nearly in proportion to their weights.
 GOLDEN = (5**0.5 - 1) / 2
@@ -124,6 +122,10 @@ class MetricPredictor(Protocol):
         """Return (n,) low and high ends of the metric that a new run would show."""
         ...
 
+    def run_deviation(self, recipes: Recipes) -> Tensor:
+        """Return (n,) standard deviations by which the metric differs between two runs of one recipe, over root 2."""
+        ...
+
     def warnings(self, recipes: Recipes) -> tuple[str, ...]:
         """Return one line for each reason to doubt the predictions of these recipes, with the numbers."""
         ...
@@ -155,11 +157,21 @@ def stacked_draws(parts: Sequence[Predictor], recipes: Recipes) -> Tensor:
     return torch.stack([losses[torch.arange(count) % len(losses)] for losses in draws])
 
 
-def central(values: Tensor, level: float) -> tuple[Tensor, Tensor]:
-    """Return the low (n,) and high (n,) ends of the central ``level`` of (b, n) values."""
-    tails = torch.tensor([(1 - level) / 2, (1 + level) / 2], dtype=torch.float64)
-    low, high = torch.quantile(values, tails, dim=0)
-    return low, high
+def central_ends(mass: Callable[[Tensor], Tensor], low: Tensor, high: Tensor, level: float) -> tuple[Tensor, Tensor]:
+    """Return the low (n,) and high (n,) ends of the central ``level`` of n distributions, by bisection.
+
+    ``mass`` gives the probabilities (2, n) below the points (2, n). Both ends lie between ``low`` (n,) and ``high``
+    (n,).
+    """
+    tails = torch.tensor([(1 - level) / 2, (1 + level) / 2], dtype=torch.float64)[:, None]
+    low, high = low.expand(2, -1), high.expand(2, -1)
+    # The probability below a point increases with the point.
+    for _ in range(HALVINGS):
+        middle = (low + high) / 2
+        below = mass(middle) < tails
+        low, high = torch.where(below, middle, low), torch.where(below, high, middle)
+    ends = (low + high) / 2
+    return ends[0], ends[1]
 
 
 def mixture_ends(centres: Tensor, deviations: Tensor, level: float) -> tuple[Tensor, Tensor]:
@@ -173,15 +185,11 @@ def mixture_ends(centres: Tensor, deviations: Tensor, level: float) -> tuple[Ten
     finite = torch.isfinite(centres)
     low = torch.where(finite, centres - FAR_OUT * scale, torch.inf).amin(dim=0)
     high = torch.where(finite, centres + FAR_OUT * scale, -torch.inf).amax(dim=0)
-    tails = torch.tensor([(1 - level) / 2, (1 + level) / 2], dtype=torch.float64)[:, None]
-    low, high = low.expand(2, -1), high.expand(2, -1)
-    # The probability below a point increases with the point, so bisection finds the point with a given probability.
-    for _ in range(HALVINGS):
-        middle = (low + high) / 2
-        mass = torch.special.ndtr((middle[:, None] - centres) / scale).mean(dim=1)
-        low, high = torch.where(mass < tails, middle, low), torch.where(mass < tails, high, middle)
-    ends = torch.where(torch.isnan(centres).any(dim=0), torch.nan, (low + high) / 2)
-    return ends[0], ends[1]
+    ends = central_ends(
+        lambda points: torch.special.ndtr((points[:, None] - centres) / scale).mean(dim=1), low, high, level
+    )
+    unknown = torch.isnan(centres).any(dim=0)
+    return torch.where(unknown, torch.nan, ends[0]), torch.where(unknown, torch.nan, ends[1])
 
 
 def spread(draws: Tensor, deviation: float | Tensor, level: float) -> tuple[Tensor, Tensor]:

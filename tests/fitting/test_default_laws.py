@@ -9,6 +9,7 @@ from problems import law_of, recipes, theta
 
 from curate.errors import CurateError, FitError, SchemaError
 from curate.fitting.choice import default_laws, holdout
+from curate.fitting.job import fit
 from curate.runs import run_table
 from curate.runs.recipes import Recipes
 from pipelines.shared.cli import run
@@ -95,8 +96,8 @@ def test_one_budget_is_fitted_by_default_without_advice_to_vary_it(tmp_path, cap
     assert held_out in printed
     # The advised runs have the budget of the others.
     tokens = f"{table_of(40, **ONE_BUDGET)['tokens'][0]:.2g} tokens"
-    advised = [line for line in printed.splitlines() if line.startswith("A run that would tell much")]
-    assert advised and all(tokens in line for line in advised)
+    advised = [line for line in printed.splitlines() if line[:2] in ("1.", "2.", "3.")]
+    assert len(advised) == 3 and all(tokens in line for line in advised)
     assert "vary" not in printed.lower()
 
 
@@ -198,10 +199,22 @@ def test_sums_within_two_thousandths_are_accepted(total, accepted):
             run_table.read(table).recipes()
 
 
-def test_an_eval_must_be_chosen_where_there_are_several(tmp_path):
-    table = table_of(20).with_columns(pl.col("loss.web").alias("loss.code"))
-    with pytest.raises(SchemaError, match="has the evals web, code. Choose one or more with --eval"):
-        fitted(tmp_path, table)
+def test_all_evals_are_fitted_together_unless_some_are_named(tmp_path):
+    table = table_of(20).with_columns(
+        pl.col("loss.web").alias("loss.code") * 2, pl.lit(None, dtype=pl.Float64).alias("loss.law")
+    )
+    record = fitted(tmp_path, table, "--law", "mixing", "--starts", 2, "--draws", 3)
+    assert record["evals"] == ["web", "code"]
+    (note,) = [note for note in record["notes"] if "fitted together" in note]
+    assert note.startswith("2 evals are fitted together: web, code.") and "law left out: empty in all rows" in note
+    alone = fitted(tmp_path, table, "--law", "mixing", "--eval", "code", "--starts", 2, "--draws", 3)
+    assert alone["evals"] == ["code"] and not any("fitted together" in note for note in alone["notes"])
+
+
+def test_an_eval_must_be_chosen_where_only_one_can_be_fitted(tmp_path):
+    table = table_of(20).with_columns(pl.col("loss.web").alias("loss.code"), pl.lit("x").alias("corpus"))
+    with pytest.raises(SchemaError, match="has the evals web, code. Choose one with --eval NAME"):
+        fit(table, law="chinchilla", by="corpus")
 
 
 def test_units_of_losses_are_a_note_and_never_stop_a_fit(tmp_path):

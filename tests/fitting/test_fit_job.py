@@ -119,5 +119,5 @@ def test_a_table_in_memory_gives_the_same_fit_and_is_known_by_its_content(runs):
 
 def test_an_explanation_is_on_its_own_and_last(runs):
     report = fit(runs, law="mixing", eval="web", explain=True, **QUICK)
-    assert report.explanation.startswith("mixing predicts held-out runs best")
+    assert report.explanation.startswith("The prediction rests on one law, mixing.\nmixing predicts held-out runs best")
     assert report.shown[-1] == report.explanation

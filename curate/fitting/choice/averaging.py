@@ -140,8 +140,7 @@ def _discrepancies(blend: Blend, runs: Runs, evals: Sequence[str], errors: HeldO
 
 
 def _progress(recipes: Recipes) -> Tensor:
-    progress = getattr(recipes, "progress", None)
-    return torch.ones_like(recipes.tokens) if progress is None else progress
+    return torch.ones_like(recipes.tokens) if recipes.progress is None else recipes.progress
 
 
 def _contrast(part: Blend, recipes: Recipes, scatter: float) -> float:

@@ -77,6 +77,19 @@ class ChainedMetric:
         low, high = zip(*parts, strict=True)
         return torch.cat(low), torch.cat(high)
 
+    def run_deviation(self, recipes: Recipes) -> Tensor:
+        """Return (n,) standard deviations of a new run's metric: by the noise of its losses, and around the curve.
+
+        What shifts the losses or the curve alike for all recipes is not part of it.
+        """
+        x = self._x(recipes).detach()
+        deviation = torch.full((len(x),), self.curve.noise, dtype=torch.float64)
+        if not self.parts:
+            return deviation
+        noise = torch.tensor([part.noise for part in self.parts], dtype=torch.float64)
+        moved = (self.curve.metric(x * torch.exp(noise)) - self.curve.metric(x * torch.exp(-noise))) / 2
+        return torch.hypot(moved, deviation)
+
     def warnings(self, recipes: Recipes) -> tuple[str, ...]:
         """Return a line for each loss outside the range of the fitted runs, and reasons to doubt the curve itself."""
         doubts = (self.curve.flat, self.curve.misaligned)
