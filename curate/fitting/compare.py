@@ -10,12 +10,11 @@ import torch
 
 from curate import open_sets
 from curate.errors import FitError
-from curate.fitting.boosted import Boosted
 from curate.fitting.choice import held_out_errors, holdout
 from curate.fitting.choice.held_out_errors import HeldOutErrors, HeldOutPart
 from curate.fitting.choice.holdout import Split
 from curate.fitting.fit import Fit
-from curate.fitting.fit_files import BOOSTED, fit_named
+from curate.fitting.fit_files import WITHOUT_FORMULA, SingleFit, fit_named
 from curate.fitting.solver.coordinates import Coordinates
 from curate.fitting.solver.multistart import DEFAULTS, FitOptions
 from curate.laws import Law
@@ -169,8 +168,8 @@ def _predict_held_out(spec: str, held_out: _HeldOut, options: FitOptions) -> tup
 
 
 def _parameters(spec: str, pools: int) -> int | None:
-    """Return the number of parameters of a law; trees have no such number."""
-    if open_sets.parse(spec)[0] == BOOSTED:
+    """Return the number of parameters of a law; what has no formula has no such number."""
+    if open_sets.parse(spec)[0] in WITHOUT_FORMULA:
         return None
     return Coordinates(cast(Law, open_sets.build("laws", spec)).params(), pools).size
 
@@ -180,7 +179,7 @@ def _losses(runs: Runs, evals: Sequence[str]) -> dict[str, np.ndarray]:
     return {name: runs.loss(name, missing=True) for name in evals}
 
 
-def fit_all(runs: Runs, spec: str, evals: Sequence[str], options: FitOptions) -> tuple[Fit | Boosted, ...]:
+def fit_all(runs: Runs, spec: str, evals: Sequence[str], options: FitOptions) -> tuple[SingleFit, ...]:
     """Fit one law to all runs, and return a fit for each eval."""
     losses = _losses(runs, evals)
     fits = fit_named(spec, runs.recipes(), losses, pools=runs.pools, clusters=runs.clusters, options=options)

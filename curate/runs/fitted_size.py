@@ -123,11 +123,6 @@ class AtFittedSize:
         return self.fit.noise
 
     @property
-    def discrepancy(self) -> Discrepancy | None:
-        """What the law leaves open of the level of the loss; None if it was not measured."""
-        return self.fit.discrepancy
-
-    @property
     def pools(self) -> tuple[str, ...]:
         """Pool names, in the order of the recipes' columns."""
         return self.fit.pools
@@ -136,6 +131,11 @@ class AtFittedSize:
     def ranges(self) -> Mapping[str, tuple[float, float]]:
         """Smallest and largest tokens, params, epochs and shares of the runs that were fitted."""
         return self.fit.ranges
+
+    @property
+    def discrepancy(self) -> Discrepancy | None:
+        """What the law leaves open of the level of the loss."""
+        return self.fit.discrepancy
 
     def loss(self, recipes: Recipes) -> Tensor:
         """Return (n,) predicted losses in nats per token, differentiable in the weights if the fit is."""

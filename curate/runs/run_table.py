@@ -1,31 +1,35 @@
 """Run tables: one row for every finished run or checkpoint, with its recipe and its losses.
 
-A table is a Parquet or CSV file, or a table in memory. docs/files.md lists its columns. Every command reads run tables
-through `read`, so that all accept and refuse the same ones.
+A table is a file or a table in memory. docs/files.md lists its columns. Every command reads run tables through `read`,
+so that all accept and refuse the same ones. `curate.runs.sources` makes run tables of other tables.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
 
 from curate.errors import SchemaError, first_few
-from curate.runs import conditions, number_columns, table_file, trainings
+from curate.runs import conditions, number_columns, trainings
 from curate.runs.recipes import SUM_TOLERANCE, Labels, Recipes, recipes
+from curate.runs.sources import column_map, read_tables
+from curate.runs.sources.column_map import WrittenMap
+from curate.runs.sources.joined_tables import START
+from curate.runs.sources.read_tables import MEMORY, Tables
 from curate.runs.trainings import FINISHED, Checkpoints, Schedules, Trainings
-from curate.tables import frames, writer
-from curate.tables.frames import Table
+from curate.tables import writer
 
 if TYPE_CHECKING:
     from curate.charts import Chart
 
 ALL = "all"  # the name of the only pool of a table that has no weight columns
-MEMORY = "the run table"  # how errors name a table in memory
-START = "start"  # a row with this name holds the losses before continued training, as a row with tokens = 0 does
+# What ends the advice on a column that is missing, if one value for all runs is usual.
+MISSING = {"params": ", or write --map params=70M", "tokens": ", or write --map tokens=1B"}
 ROUNDED = 1e-6  # a smaller difference of a sum of shares from 1 is a rounding error of floats, and gives no note
 
 
@@ -273,40 +277,42 @@ class Runs:
 
 
 def read(
-    table: Table,
+    tables: Tables,
     *,
     where: str | None = None,
     losses: bool = True,
     target: str | None = None,
+    map: WrittenMap = None,
+    source: str | None = None,
+    counts: bool = True,
     checkpoints: Checkpoints = "auto",
+    absent: Mapping[str, object] = MappingProxyType({}),
 ) -> Runs:
-    """Return a run table from a file (Parquet or CSV) or from memory, after its checks.
+    """Return one or several tables, from files or from memory, as one run table after its checks.
 
-    ``where`` is a SQL condition over the columns, such as ``tokens > 1e9``; only these rows are read. With
-    ``losses=False`` the table needs no loss column, as one of runs that are still to be trained. ``target`` chooses the
-    column distance.<target>. Without it the only such column is used, if every row has a distance. ``checkpoints`` says
-    which rows may be of one training; see ``runs.trainings``.
+    Args:
+        tables: a table or a list of tables. They are joined, and their columns may differ.
+        where: a SQL condition over the columns, such as ``tokens > 1e9``. Only rows for which it holds are kept.
+        losses: whether a table without loss columns is refused. Runs that are still to be trained have none.
+        target: the column distance.<target> to use. Without it the only such column is used, if every row has a
+            distance.
+        map: expressions that compute columns, by name, or as ``--map`` of the command line takes them.
+        source: the program that wrote the tables: ``wandb``, ``regmix`` or ``swarm``. None: they are run tables.
+        counts: whether to refuse parameters and tokens that look like counts in millions or billions.
+        checkpoints: which rows may be of one training; see ``runs.trainings``.
+        absent: a value for each column that the table may lack.
 
     Raises:
         SchemaError: no such file, not a table, a column that is missing or has impossible values, or no rows.
     """
-    origin = MEMORY if frames.in_memory(table) else str(table)
-    frame = _in_memory(table) if frames.in_memory(table) else table_file.read(Path(origin))
+    table = read_tables.read(tables, column_map.parse(map), source, counts=counts)
+    frame = table.frame.with_columns(
+        pl.lit(x).alias(name) for name, x in absent.items() if name not in table.frame.columns
+    )
     if where:
-        frame = conditions.rows_where(frame, where, origin)
-    return check(frame, origin, losses=losses, target=target, checkpoints=checkpoints)
-
-
-def _in_memory(table: Table) -> pl.DataFrame:
-    try:
-        return frames.frame(table)
-    except (TypeError, ValueError, pl.exceptions.PolarsError) as error:
-        # A pandas column can have mixed types, which Arrow refuses. Arrow's error names the column.
-        detail = " ".join(str(error).split())[: table_file.DETAIL]
-        raise SchemaError(
-            f"{MEMORY} cannot be read ({detail}). Give each column one type: in pandas, pandas.to_numeric(column, "
-            "errors='coerce') leaves what is not a number empty"
-        ) from None
+        frame = conditions.rows_where(frame, where, table.origin)
+    runs = check(frame, table.origin, losses=losses, target=target, checkpoints=checkpoints)
+    return replace(runs, notes=(*table.notes, *runs.notes))
 
 
 def check(
@@ -324,7 +330,8 @@ def check(
     """
     if missing := [c for c in ("run", "params", "tokens") if c not in frame.columns]:
         raise SchemaError(
-            f"{origin} has no column {missing[0]!r}; a run table has run, params, tokens, loss.<eval>. Its columns: "
+            f"{origin} has no column {missing[0]!r}; a run table has run, params, tokens, loss.<eval>. Compute it from "
+            f"another column with --map '{missing[0]}=COLUMN'{MISSING.get(missing[0], '')}. Its columns: "
             f"{first_few(frame.columns)}"
         )
     evals = tuple(c.removeprefix("loss.") for c in frame.columns if c.startswith("loss."))

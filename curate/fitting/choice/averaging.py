@@ -16,7 +16,7 @@ from curate.fitting.boosted import Boosted
 from curate.fitting.choice import holdout
 from curate.fitting.choice.held_out_errors import HeldOutErrors
 from curate.fitting.compare import Comparison, compare, fit_all
-from curate.fitting.fit import Fit
+from curate.fitting.fit_files import SingleFit
 from curate.fitting.solver.multistart import DEFAULTS, FitOptions
 from curate.runs.discrepancy import Discrepancy
 from curate.runs.predictor import Blend, Predictor
@@ -28,7 +28,7 @@ from curate.runs.run_table import Runs
 WORST_RATIO = 1.5
 NO_PROGRESS = 0.05  # runs that did less of their training say little about runs that are nearly done
 
-Kept: TypeAlias = Fit | Blend | Boosted
+Kept: TypeAlias = SingleFit | Blend
 
 
 def choose(
@@ -105,7 +105,7 @@ def refit(
 ) -> Kept:
     """Fit the laws of a weighted sum to all runs. The result knows its held-out error and its discrepancy."""
     errors = comparison.errors(weights)
-    fits: list[Fit | Boosted] = []
+    fits: list[SingleFit] = []
     shares: list[float] = []
     for spec, weight in weights.items():
         members = fit_all(runs, spec, evals, options)
@@ -118,9 +118,7 @@ def refit(
     return kept[0] if len(kept) == 1 else replace(blend, fits=kept)
 
 
-def _with_heldout(
-    fit: Fit | Boosted, heldout: Mapping[str, float | int | None], discrepancy: Discrepancy
-) -> Fit | Boosted:
+def _with_heldout(fit: SingleFit, heldout: Mapping[str, float | int | None], discrepancy: Discrepancy) -> SingleFit:
     if isinstance(fit, Boosted):
         return replace(fit, discrepancy=discrepancy)
     return replace(fit, heldout=heldout, discrepancy=discrepancy)
