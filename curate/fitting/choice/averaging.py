@@ -18,7 +18,7 @@ from curate.fitting.choice.held_out_errors import HeldOutErrors
 from curate.fitting.compare import Comparison, compare, fit_all
 from curate.fitting.fit_files import SingleFit
 from curate.fitting.solver.multistart import DEFAULTS, FitOptions
-from curate.runs.discrepancy import Discrepancy
+from curate.runs.discrepancy import SHIFT, Discrepancy
 from curate.runs.predictor import Blend, Predictor
 from curate.runs.recipes import Recipes
 from curate.runs.run_table import Runs
@@ -116,6 +116,27 @@ def refit(
     heldout = errors.record(options.seed)
     kept = tuple(_with_heldout(fit, heldout, of_evals[fit.eval]) for fit in fits)
     return kept[0] if len(kept) == 1 else replace(blend, fits=kept)
+
+
+def error_in_words(predictor: Kept) -> str:
+    """Return in one or two sentences which error to expect of the next runs, and where that comes from."""
+    members = predictor.fits if isinstance(predictor, Blend) else (predictor,)
+    # Boosted trees keep no record of their held-out error.
+    records = [getattr(fit, "heldout", None) for fit in members]
+    heldout = next((record for record in records if record), None)
+    discrepancy = predictor.discrepancy
+    if heldout is None or discrepancy is None:
+        return ""
+    measured = f"Runs that were held out were missed by {heldout['measured']:.2%} on average."
+    if heldout["scatter"] is None:
+        return measured
+    what = "size" if discrepancy.sizes > 1 else "length"
+    factor = float(np.exp(heldout["distance"]))
+    shift = SHIFT * float(heldout["distance"]) ** 0.5
+    return (
+        f"Expected mean error at {factor:.2g} times the largest {what}: {heldout['heldout']:.2%}. Runs of one {what} "
+        f"scatter by {discrepancy.scatter:.2%}, and share a shift of about {shift:.2%}. {measured}"
+    )
 
 
 def _with_heldout(fit: SingleFit, heldout: Mapping[str, float | int | None], discrepancy: Discrepancy) -> SingleFit:
