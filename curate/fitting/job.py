@@ -61,19 +61,23 @@ def fit(
     source: str | None = None,
     envelope: str | Sequence[str] | None = None,
 ) -> FitReport:
-    """Fit laws to a run table, compare them on held-out runs, and keep the best with its bootstrap draws.
+    """Fit laws to a run table, compare them on held-out runs, and keep their average or the best of them.
 
     Args:
         runs: a run table, a file or a table in memory, or a list of them. Several are joined; see docs/files.md.
-        law: names of laws with their options, ``NAME:key=value``, as a list or separated by commas. ``auto`` compares
-            laws that suit what varies in the runs. The curves ``downstream``, ``annealing``, ``multi_power``,
+        law: names of laws with their options, ``NAME:key=value``, as a list or separated by commas. Of several
+            laws, the one with the smallest expected error is kept. ``auto`` takes laws that suit what varies in the
+            runs, and averages them by one over their squared scatter on held-out runs; at one budget it keeps the best.
+            The curves ``downstream``, ``annealing``, ``multi_power``,
             ``relearn`` and ``pruning_curves`` are fitted alone, not together with a law.
         eval: which ``loss.<eval>`` to fit; by default, and with ``all``, every one that was measured. Several evals are
             fitted together, and the fit predicts each of them and their mean. Curves and ``by`` take one eval.
         where: SQL condition; only rows for which it holds are read.
-        holdout: ``largest``, ``rolling``, ``random`` or ``mixture``, with a share as in ``random:0.2``. The default is
-            ``largest``. If most runs have the largest compute, it is ``mixture``, or ``random`` with few mixtures.
-        stack: whether to weight the laws by held-out error instead of choosing one.
+        holdout: ``rolling``, ``largest``, ``random`` or ``mixture``, the last three with a share as in ``random:0.2``.
+            ``rolling`` predicts each size from the smaller ones, and is the default. If all runs have one size, it
+            predicts the longer trainings. If they also have one length, the default is ``mixture``, or ``random`` with
+            few mixtures.
+        stack: whether to weight the laws by least squares on the held-out runs.
         explain: whether to say in words what the runs cannot determine, and which new runs would help most.
         by: column whose values are corpora; each is fitted by itself, and they are compared.
         on: the evals whose losses metrics are predicted from, separated by commas. ``downstream`` requires it. With
@@ -256,6 +260,7 @@ def _fit_laws(table: Runs, question: FitQuestion) -> FitReport:
     members = fit_files.members_of(predictor)
     notes = (*notes, *metric_fits.notes)
     shown: list[str | pl.DataFrame] = [compared, *(f"note: {note}" for note in notes), *_chosen(predictor)]
+    shown += [expected] if (expected := averaging.error_in_words(predictor)) else []
     shown += ["Downstream metrics, predicted from the losses:", metric_fits.table()] if metric_fits.curves else []
     words = explanation.explain(predictor, runs, compared, seed=question.options.seed) if question.explain else ""
     shown += [words] if words else []
