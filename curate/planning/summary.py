@@ -18,7 +18,7 @@ MOST_COLUMNS = 12  # with more pools than this, shares are written in one column
 
 EXPLANATION = (
     "Share of training tokens by pool, and in brackets the passes over the pool. Loss and gain over each baseline are "
-    "in nats per token, with 90 % intervals."
+    "in nats per token. 90 % intervals: of the loss of a new run, and of the difference between two new runs."
 )
 
 FREEDOM = (
