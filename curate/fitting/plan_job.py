@@ -15,6 +15,7 @@ from curate.fitting.curves import chained_metric
 from curate.fitting.curves.chained_metric import ChainedMetric
 from curate.fitting.curves.metric_curve import MetricCurve
 from curate.fitting.curves.pruning_curves import PruningCurves
+from curate.fitting.curves.schedules.schedule_fit import ScheduleFit
 from curate.fitting.fit_report import FitReport
 from curate.planning import job
 from curate.planning.limits import NO_LIMITS, Limits
@@ -103,7 +104,7 @@ def _predictor(fit: str | Path | FitReport | Predictor | HasPredictor) -> Predic
     if isinstance(fit, str | Path):
         return fit_files.load(Path(fit))
     if isinstance(fit, FitReport):
-        if fit.predictor is None or isinstance(fit.predictor, MetricCurve | PruningCurves):
+        if fit.predictor is None or isinstance(fit.predictor, MetricCurve | PruningCurves | ScheduleFit):
             raise SchemaError(f"a fit of {fit.subject} does not predict the losses of mixtures. Fit a law, such as ces")
         return fit.predictor
     return fit.predictor if isinstance(fit, HasPredictor) else fit

@@ -14,7 +14,8 @@ from scipy.special import betainc
 from torch import Tensor
 
 from curate.errors import SchemaError, first_few
-from curate.runs import predictor
+from curate.runs import discrepancy, predictor
+from curate.runs.discrepancy import Discrepancy
 from curate.runs.predictor import Blend, Predictor
 from curate.runs.recipes import Recipes
 
@@ -94,6 +95,11 @@ class Worst:
         """The largest standard deviation of the log loss of a new run, over the evals."""
         return max(part.noise for part in self.parts)
 
+    @property
+    def discrepancy(self) -> Discrepancy | None:
+        """What the laws leave open of the level of the loss: the mean over the evals."""
+        return discrepancy.combined([part.discrepancy for part in self.parts], [1.0] * len(self.parts))
+
     def _excess(self, losses: Tensor) -> Tensor:
         """Losses (E, ...) minus their levels, scaled."""
         # Losses are (E, n), or (E, b, n) with draws; levels and scales belong to the first axis.
@@ -125,8 +131,8 @@ class Worst:
         then rises with their common part z, which is normal, so its distribution is exact: it is below x if z is below
         the smallest, over the evals, of the z at which an eval's excess is x.
         """
-        deviations = torch.stack([level_deviation(part, recipes) for part in self.parts])[:, None]  # (E, 1, n)
-        deviations = deviations.clamp_min(predictor.TINY)
+        deviations = torch.stack([predictor.level_deviation(part, recipes) for part in self.parts])
+        deviations = deviations[:, None].clamp_min(predictor.TINY)  # (E, 1, n)
         losses = predictor.stacked_draws(self.parts, recipes)  # (E, b, n)
         levels, scales = (losses.new_tensor(x)[:, None, None] for x in (self.levels, self.scales))
 
@@ -144,11 +150,6 @@ class Worst:
 
     def _largest(self, losses: Tensor) -> Tensor:
         return self._excess(losses).amax(dim=0)
-
-
-def level_deviation(fit: Predictor, recipes: Recipes) -> Tensor:
-    """Return the standard deviations (n,) of the log loss of new runs around the draws of ``fit``."""
-    return torch.full_like(recipes.tokens, fit.noise)
 
 
 def run_deviation(fit: Predictor, recipes: Recipes) -> Tensor:

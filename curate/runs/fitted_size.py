@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
+from curate.runs.discrepancy import Discrepancy
 from curate.runs.predictor import Blend, Predictor
 from curate.runs.recipes import Recipes
 
@@ -130,6 +131,11 @@ class AtFittedSize:
     def ranges(self) -> Mapping[str, tuple[float, float]]:
         """Smallest and largest tokens, params, epochs and shares of the runs that were fitted."""
         return self.fit.ranges
+
+    @property
+    def discrepancy(self) -> Discrepancy | None:
+        """What the law leaves open of the level of the loss."""
+        return self.fit.discrepancy
 
     def loss(self, recipes: Recipes) -> Tensor:
         """Return (n,) predicted losses in nats per token, differentiable in the weights if the fit is."""
