@@ -116,7 +116,7 @@ def parameters_in_words(fit: Fit, identified: Identified) -> list[str]:
 
 def _errors(predictor: FittedLaw) -> list[str]:
     """Return how well a level and a difference are known, if that was measured on held-out runs."""
-    discrepancy = getattr(predictor, "discrepancy", None)
+    discrepancy = predictor.discrepancy
     if discrepancy is None or discrepancy.sizes < 2:
         return []
     level, contrast = NORMAL_90 * discrepancy.level, NORMAL_90 * discrepancy.contrast
