@@ -122,8 +122,9 @@ def warning_lines(plans: Sequence[Plan]) -> Iterator[str]:
     if far and max(far)[0] >= FAR:
         factor, warning = max(far)
         yield (
-            f"EXTRAPOLATED up to {factor:.3g}-fold: {warning.removeprefix('extrapolated: ')}. The interval of the loss is "
-            "wider for that, but it cannot cover a law that stops holding: run pilots nearer to this budget."
+            f"EXTRAPOLATED up to {factor:.3g}-fold: {warning.removeprefix('extrapolated: ')}. The interval of the loss "
+            "widens with size and tokens, but it cannot cover a law that stops holding: run pilots nearer to this "
+            "budget."
         )
     if any(plan.warnings for plan in plans):
         yield ""
