@@ -92,8 +92,12 @@ def predict(
 ) -> Predictions:
     """Predict the losses or a downstream metric of runs, with intervals.
 
-    The interval of a loss covers the uncertainty of the parameters and the noise of a run. The interval of a metric
-    covers the uncertainty of the laws, the uncertainty of the curve from loss to metric, and the noise of both.
+    The interval of a loss covers the uncertainty of the parameters, the noise of a run, and the discrepancy of the law,
+    which grows with the distance in size and tokens. The interval of a metric covers the uncertainty of the laws, the
+    uncertainty of the curve from loss to metric, and the noise of both.
+
+    If all fitted runs have one size, runs of another size are compared as at the fitted size; see
+    `curate.runs.fitted_size`. Warnings name what lies outside the fitted runs, as those of a plan do.
 
     Args:
         fit: a path to fit.json, a report of ``fit``, or a predictor.
