@@ -19,6 +19,7 @@ from curate.fitting import fit as fits
 from curate.fitting.boosted import Boosted, TreeOptions
 from curate.fitting.curves import metric_curve
 from curate.fitting.curves.metric_curve import MetricCurve
+from curate.fitting.curves.schedules import schedule_fit
 from curate.fitting.fit import Fit
 from curate.fitting.gaussian import gaussian, gaussian_json
 from curate.fitting.gaussian.gaussian import Gaussian
@@ -28,7 +29,14 @@ from curate.runs.recipes import Recipes
 from curate.shown import shortened
 from curate.storage import artifacts, s3, schema
 from curate.storage.files import text_hash
-from curate.storage.forms.fits import FittedLawForm, GaussianForm, GrownTreesForm, MetricForm, StepCurveForm
+from curate.storage.forms.fits import (
+    FittedLawForm,
+    GaussianForm,
+    GrownTreesForm,
+    MetricForm,
+    RateScheduleForm,
+    StepCurveForm,
+)
 
 BOOSTED = "boosted"  # ``boosted:base=LAW`` or ``boosted:base=none``
 # What is fitted like a law and named like one, but has no formula, and no law's file.
@@ -38,8 +46,11 @@ FittedLaw: TypeAlias = SingleFit | Blend
 Record: TypeAlias = Mapping[str, object]
 # Curves that are not laws of mixtures: what each gives, and what to use instead.
 OTHER_CURVES: Mapping[str, str] = {
-    "annealing": "It gives the loss at each step of the runs that it was fitted to, and `curate report` shows it. To "
-    "predict or plan new runs, fit a law, such as chinchilla or ces",
+    **dict.fromkeys(
+        schedule_fit.LAWS,
+        "It gives the loss at each step of a learning-rate schedule: use `curate predict` with a table that has the "
+        "columns step and lr. To predict or plan mixtures, fit a law, such as chinchilla or ces",
+    ),
     "relearn": "It gives the loss at each step of the runs that it was fitted to, and `curate report` shows it. To "
     "predict or plan continued training, fit a law, such as replay or dcpt, or use `curate cmr`",
     "pruning_curves": "It gives the error at a kept share of the data: use `curate predict` with runs that have a "
@@ -50,7 +61,7 @@ FORMS: Mapping[str, type] = {
     BOOSTED: GrownTreesForm,
     gaussian.NAME: GaussianForm,
     metric_curve.NAME: MetricForm,
-    "annealing": StepCurveForm,
+    **dict.fromkeys(schedule_fit.LAWS, RateScheduleForm),
     "relearn": StepCurveForm,
 }
 # What fields that contradict each other raise: parameters of another law, or lists of unequal lengths.
@@ -110,12 +121,14 @@ def to_json(predictor: FittedLaw) -> dict[str, object]:
     whole = len(rmse) == len(members)
     laws = [_member_to_json(member) | {"weight": w} for member, w in zip(members, weights, strict=True)]
     alone = {"theta": laws[0]["theta"]} if len(laws) == 1 and "theta" in laws[0] else {}
+    discrepancy = predictor.discrepancy
     return alone | {
         "laws": laws,
         "eval": predictor.eval,
         "evals": list(dict.fromkeys(member.eval for member in members)),
         "rmse": sum(w * x for w, x in zip(weights, rmse, strict=True)) if whole else None,
         "rows": max(member.rows for member in members),
+        "discrepancy": None if discrepancy is None else discrepancy.to_json() | {"level": discrepancy.level},
         "heldout": next((dict(m.heldout) for m in members if not isinstance(m, Boosted) and m.heldout), None),
     }
 
@@ -206,7 +219,9 @@ def read(path: Path) -> Record:
         raise broken(path, error) from None
     for i, law in enumerate(cast(list[Record], record["laws"])):
         name = str(law.get("law", "")).partition(":")[0]
-        form = FORMS.get(name, FittedLawForm)
+        # Until 2026-11-29 a fit of annealing had a curve for each run, as a fit of relearn has.
+        of_each_run = name in schedule_fit.LAWS and "run" in law
+        form = StepCurveForm if of_each_run else FORMS.get(name, FittedLawForm)
         schema.check(law, form, s3.shown(path), artifacts.KINDS["fit"].remedy, under=("laws", i))
     return record
 

@@ -18,7 +18,8 @@ from curate.fitting.gaussian.kernel import Kernel
 from curate.fitting.gaussian.process import Change, Draws, Points, Posterior, Process, reaches
 from curate.fitting.gaussian.sizes import EvalRuns, Size
 from curate.fitting.solver.multistart import DEFAULTS, FitOptions
-from curate.runs.predictor import spread
+from curate.runs.discrepancy import Discrepancy
+from curate.runs.predictor import level_deviation, spread
 from curate.runs.recipes import Recipes
 
 NAME = "gaussian"
@@ -52,6 +53,7 @@ class Gaussian:
         seed: seed of the draws. Draw i of all evals has the same random numbers, so that a mean of evals is not made to
             look more certain than it is.
         heldout: the error on held-out runs, if it was measured.
+        discrepancy: what follows for intervals from runs that were held out; None if the fit was not compared.
     """
 
     pools: tuple[str, ...]
@@ -67,7 +69,8 @@ class Gaussian:
     ranges: Mapping[str, tuple[float, float]]
     draws: int
     seed: int
-    heldout: Mapping[str, float] | None = None
+    heldout: Mapping[str, float | int | None] | None = None
+    discrepancy: Discrepancy | None = None
 
     differentiable = True  # a plan may follow the gradient in the weights
 
@@ -80,8 +83,9 @@ class Gaussian:
 
     @property
     def spec(self) -> str:
-        """The name with its option, as `fit` takes it."""
-        return f"{NAME}:base={'none' if self.base is None else self.base.spec}"
+        """The name as `fit` takes it, with its option unless that has the default."""
+        base = "none" if self.base is None else self.base.spec
+        return NAME if base == BASE else f"{NAME}:base={base}"
 
     @property
     def rows(self) -> int:
@@ -113,7 +117,7 @@ class Gaussian:
 
     def interval(self, recipes: Recipes, level: float = 0.9) -> tuple[Tensor, Tensor]:
         """Return the low (n,) and high (n,) ends of the interval of a new run's loss."""
-        return spread(self.draw_losses(recipes), self.noise, level)
+        return spread(self.draw_losses(recipes), level_deviation(self, recipes), level)
 
     def table(self) -> pl.DataFrame:
         """Return one row for each pool and parameter: length scales, and the changes of the last size.

@@ -6,6 +6,7 @@ from typing import cast
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from curate.errors import SchemaError
 from curate.fitting import fit as fits
@@ -48,12 +49,13 @@ def to_json(gaussian: Gaussian) -> dict[str, object]:
         "seed": gaussian.seed,
         "ranges": {name: list(ends) for name, ends in gaussian.ranges.items()},
         "heldout": dict(gaussian.heldout) if gaussian.heldout else None,
+        "discrepancy": gaussian.discrepancy.to_json() if gaussian.discrepancy else None,
         "runs": {
             "weights": recipes.weights.tolist(),
             "tokens": recipes.tokens.tolist(),
             "params": recipes.params.tolist(),
             "unique": unique,
-            "distance": None if recipes.distance is None else recipes.distance.tolist(),
+            **{name: None if x is None else x.tolist() for name, x in _optional(recipes).items()},
             "loss": gaussian.losses.tolist(),
         },
     }
@@ -71,7 +73,6 @@ def from_json(record: Record) -> Gaussian:
         _check_lengths(runs, len(pools))
         limits = cast(list[list[float | None]], runs["unique"])
         unlimited = [[np.inf if x is None else x for x in row] for row in limits]
-        distance = None if runs["distance"] is None else torch.tensor(runs["distance"], dtype=torch.float64)
         weights, tokens, params, unique = (
             torch.tensor(x, dtype=torch.float64) for x in (runs["weights"], runs["tokens"], runs["params"], unlimited)
         )
@@ -82,7 +83,7 @@ def from_json(record: Record) -> Gaussian:
             pools=pools,
             eval=str(record["eval"]),
             base=None if base is None else fits.from_json(cast(Record, base)),
-            recipes=Recipes(weights, tokens, params, unique, distance),
+            recipes=Recipes(weights, tokens, params, unique, **_measured(runs)),
             losses=np.array(runs["loss"]),
             kernel=_kernel(cast(Mapping[str, object], record["theta"]), len(pools)),
             anchor=Size(**cast(Mapping[str, float], record["anchor"])),
@@ -92,10 +93,22 @@ def from_json(record: Record) -> Gaussian:
             ranges={name: (ends[0], ends[1]) for name, ends in ranges.items()},
             draws=int(cast(int, record["count"])),
             seed=int(cast(int, record["seed"])),
-            heldout=cast("dict[str, float] | None", record.get("heldout")),
+            heldout=cast("dict[str, float | int | None] | None", record.get("heldout")),
+            discrepancy=fits.discrepancy_of(record),
         )
     except (AttributeError, LookupError, TypeError, ValueError, OverflowError, RuntimeError) as error:
         raise SchemaError(f"this is no gaussian fit ({shortened(str(error))}). Run `curate fit` again") from None
+
+
+def _optional(recipes: Recipes) -> dict[str, Tensor | None]:
+    """Return the fields of recipes that need not be known."""
+    return {"distance": recipes.distance, "progress": recipes.progress, "areas": recipes.areas}
+
+
+def _measured(runs: Mapping[str, list[float]]) -> dict[str, Tensor]:
+    """Return those of the optional fields of recipes that are known."""
+    names = [name for name in ("distance", "progress", "areas") if runs.get(name) is not None]
+    return {name: torch.tensor(runs[name], dtype=torch.float64) for name in names}
 
 
 def _kernel(theta: Mapping[str, object], pools: int) -> Kernel:

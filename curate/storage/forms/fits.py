@@ -21,6 +21,19 @@ Texts = list[str]
 Vector = list[Number]
 
 
+class DiscrepancyForm(TypedDict, total=False):
+    """What a law leaves open of the level of a loss: of one law, or (with ``level``) of the whole fit."""
+
+    scatter: Required[NotNegative]
+    contrast: Required[NotNegative]
+    sizes: Required[Count]
+    smallest: Required[Positive]
+    largest: Required[Positive]
+    longest: Required[Positive]
+    unfinished: Required[NotNegative]
+    level: NotNegative
+
+
 class RunsForm(TypedDict, total=False):
     """The fitted runs, which boosted trees and Gaussian processes keep."""
 
@@ -29,6 +42,8 @@ class RunsForm(TypedDict, total=False):
     params: Required[list[Positive]]
     unique: Required[list[list[NotNegative | None]]]
     distance: Required[list[Number] | None]
+    progress: list[Share] | None
+    areas: list[Vector] | None
     loss: Required[list[Positive]]
 
 
@@ -61,6 +76,15 @@ class ChangeForm(TypedDict):
     noise: NotNegative
 
 
+class ScheduleRowForm(TypedDict):
+    """How well a law of schedules fits one training."""
+
+    run: str
+    r2: Number
+    rows: Count
+    steps: Count
+
+
 class LawForm(TypedDict, total=False):
     """A fitted law, curve, set of trees or Gaussian process."""
 
@@ -74,11 +98,14 @@ class LawForm(TypedDict, total=False):
     rows: Count
     ranges: dict[str, tuple[Number, Number]]
     heldout: dict[str, Scalar] | None
+    discrepancy: DiscrepancyForm | None
     weight: NotNegative
     corpus: str
     run: str
     r2: Number
     keep: Share
+    params: Positive | None
+    schedules: Annotated[list[ScheduleRowForm], Meta(min_length=1)]
     on: str | Texts | None
     explained: Number
     reach: tuple[Number, Number] | None
@@ -154,6 +181,25 @@ class MetricForm(TypedDict):
     rows: Count
 
 
+class ScheduleErrorForm(TypedDict):
+    """The held-out error of a law of schedules."""
+
+    rms: NotNegative
+
+
+class RateScheduleForm(TypedDict):
+    """A law of learning-rate schedules."""
+
+    law: Filled
+    eval: str
+    theta: dict[str, Positive]
+    draws: Annotated[list[dict[str, Positive]], Meta(min_length=1)]
+    noise: NotNegative
+    heldout: ScheduleErrorForm
+    ranges: dict[str, tuple[Number, Number]]
+    schedules: Annotated[list[ScheduleRowForm], Meta(min_length=1)]
+
+
 class StepCurveForm(TypedDict):
     """The curve of one run over its steps."""
 
@@ -171,8 +217,12 @@ class ComparedForm(TypedDict, total=False):
     heldout: Number | None
     low: Number | None
     high: Number | None
+    measured: Number | None
     bias: Number | None
     rms: Number | None
+    shift: NotNegative | None
+    scatter: NotNegative | None
+    distance: NotNegative | None
     rows: Count | None
     why: str | None
 
