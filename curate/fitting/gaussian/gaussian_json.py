@@ -18,6 +18,8 @@ from curate.runs.recipes import Recipes
 from curate.shown import shortened
 
 Record = Mapping[str, object]
+MOST_DRAWS = 100_000  # each draw keeps some hundred numbers: more would fill the memory
+LARGEST_SEED = 2**63 - 1
 
 
 def to_json(gaussian: Gaussian) -> dict[str, object]:
@@ -87,17 +89,33 @@ def from_json(record: Record) -> Gaussian:
             losses=np.array(runs["loss"]),
             kernel=_kernel(cast(Mapping[str, object], record["theta"]), len(pools)),
             anchor=Size(**cast(Mapping[str, float], record["anchor"])),
-            changes=tuple(Change(**change) for change in changes),
+            changes=tuple(_change(change) for change in changes),
             run_noise=float(cast(float, record["run_noise"])),
             noise=float(cast(float, record["noise"])),
             ranges={name: (ends[0], ends[1]) for name, ends in ranges.items()},
-            draws=int(cast(int, record["count"])),
-            seed=int(cast(int, record["seed"])),
+            draws=_whole(record, "count", 1, MOST_DRAWS),
+            seed=_whole(record, "seed", 0, LARGEST_SEED),
             heldout=cast("dict[str, float | int | None] | None", record.get("heldout")),
             discrepancy=fits.discrepancy_of(record),
         )
     except (AttributeError, LookupError, TypeError, ValueError, OverflowError, RuntimeError) as error:
         raise SchemaError(f"this is no gaussian fit ({shortened(str(error))}). Run `curate fit` again") from None
+
+
+def _change(fields: Mapping[str, float]) -> Change:
+    """Return a change between sizes; two sizes of one compute are an error."""
+    change = Change(**fields)
+    if change.compute == change.parent or not change.noise > 0:
+        raise ValueError("a change between sizes has no distance, or no noise")
+    return change
+
+
+def _whole(record: Record, name: str, low: int, high: int) -> int:
+    """Return a whole number of the record; one outside its bounds is an error."""
+    number = int(cast(int, record[name]))
+    if not low <= number <= high:
+        raise ValueError(f"{name} {number} is not between {low} and {high}")
+    return number
 
 
 def _optional(recipes: Recipes) -> dict[str, Tensor | None]:
