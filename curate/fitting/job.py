@@ -233,7 +233,7 @@ def _fit_laws(table: Runs, question: FitQuestion) -> FitReport:
     laws, method = question.laws, averaging.choose
     if laws == (AUTO,):
         laws = default_laws.default(runs)
-        method = averaging.average if default_laws.shape(runs).averaged else averaging.choose
+        method = averaging.average
     if question.stack:
         method = stacking.stack
     predictor, comparison = method(runs, laws, question.evals, how=how, options=question.options)

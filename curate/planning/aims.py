@@ -131,10 +131,8 @@ class Worst:
         then rises with their common part z, which is normal, so its distribution is exact: it is below x if z is below
         the smallest, over the evals, of the z at which an eval's excess is x.
         """
-        deviations = torch.stack([predictor.level_deviation(part, recipes) for part in self.parts])[
-            :, None
-        ]  # (E, 1, n)
-        deviations = deviations.clamp_min(predictor.TINY)
+        deviations = torch.stack([predictor.level_deviation(part, recipes) for part in self.parts])
+        deviations = deviations[:, None].clamp_min(predictor.TINY)  # (E, 1, n)
         losses = predictor.stacked_draws(self.parts, recipes)  # (E, b, n)
         levels, scales = (losses.new_tensor(x)[:, None, None] for x in (self.levels, self.scales))
 

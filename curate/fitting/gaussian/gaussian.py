@@ -53,7 +53,7 @@ class Gaussian:
         seed: seed of the draws. Draw i of all evals has the same random numbers, so that a mean of evals is not made to
             look more certain than it is.
         heldout: the error on held-out runs, if it was measured.
-        discrepancy: what follows for intervals from runs that were held out; None if the fit was not compared.
+        discrepancy: what follows for intervals from runs that were held out; None if no runs were held out.
     """
 
     pools: tuple[str, ...]

@@ -1,6 +1,6 @@
 """The form of fit.json, of the present format and of format 1."""
 
-from typing import Annotated, Required, TypedDict
+from typing import Annotated, NotRequired, Required, TypedDict
 
 from msgspec import Meta
 
@@ -166,6 +166,7 @@ class GaussianForm(TypedDict):
     seed: int
     runs: RunsForm
     ranges: dict[str, tuple[Number, Number]]
+    discrepancy: NotRequired[DiscrepancyForm | None]
 
 
 class MetricForm(TypedDict):
