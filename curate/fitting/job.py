@@ -248,7 +248,7 @@ def _fit_laws(table: Runs, question: FitQuestion) -> FitReport:
     laws, method = question.laws, averaging.choose
     if laws == (AUTO,):
         laws = default_laws.default(runs)
-        method = averaging.average if default_laws.shape(runs).averaged else averaging.choose
+        method = averaging.average
     if question.stack:
         method = stacking.stack
     predictor, comparison = method(runs, laws, question.evals, how=how, options=options)
@@ -283,8 +283,8 @@ def _fit_laws(table: Runs, question: FitQuestion) -> FitReport:
 
 
 def name_of(predictor: FittedLaw) -> str:
-    """Return the name of what predicts: that of a law, or ``blend``, ``boosted`` or ``gaussian``."""
-    return predictor.spec if isinstance(predictor, Fit) else type(predictor).__name__.lower()
+    """Return the name of what predicts: that of a law or Gaussian process, or ``blend``, or ``boosted``."""
+    return type(predictor).__name__.lower() if isinstance(predictor, Blend | Boosted) else predictor.spec
 
 
 def _chosen(predictor: FittedLaw) -> list[str | pl.DataFrame]:
