@@ -1,17 +1,20 @@
 """Fit laws to a run table, compare them on held-out runs, and save the best with its bootstrap draws.
 
-Several evals (--eval a,b) are fitted together, and the fit predicts their mean. --stack keeps a weighted sum of the
-laws instead of the best one. --by COLUMN fits the runs of each corpus separately and says which corpus is best at each
-compute. --explain says what the runs cannot determine.
+Without --eval, all losses of the table are fitted together, and the fit predicts each of them and their mean. --stack
+keeps a weighted sum of the laws instead of the best one. --by COLUMN fits the runs of each corpus separately and says
+which corpus is best at each compute. --explain says which laws the prediction rests on, what the runs cannot determine,
+and which three runs would tell most.
 
 Columns metric.NAME hold downstream metrics, such as an error rate. Each is fitted as a function of the losses. Then
 `curate predict --metric NAME` and `curate plan --metric NAME` predict the losses of a mixture, and the metric from
 these losses. --metric chooses the metrics, and --on the losses that they are predicted from.
 
-Four values of --law fit a curve instead of a law of mixtures. downstream predicts metric.<eval> from the measured loss
-of a run (--on LOSS), without a law of the loss. annealing predicts the loss over a learning-rate schedule (columns step
-and lr). relearn predicts the loss over a schedule with continued training (column continued: 0 before it, 1 during it).
-pruning_curves finds the best share of the data to keep at each size of data (column keep).
+Five values of --law fit a curve instead of a law of mixtures. downstream predicts metric.<eval> from the measured loss
+of a run (--on LOSS), without a law of the loss. annealing and multi_power predict the loss at each step of a
+learning-rate schedule (columns step and lr). They fit all trainings together, which are runs of one model with
+different schedules. Then `curate predict` reads other schedules. relearn fits the loss over a schedule with continued
+training (column continued: 0 before it, 1 during it). pruning_curves finds the best share of the data to keep at each
+size of data (column keep).
 
 Tables of other programs become run tables by --map, which computes columns, and by --from, which knows the files of
 some programs. docs/files.md lists the columns of a run table.
@@ -51,8 +54,8 @@ def main(
         str | None,
         typer.Option(
             "--eval",
-            help="EVAL[,EVAL...]: the columns loss.EVAL to fit. The fit predicts their mean. all: every loss column. "
-            "Needed only if there are several loss columns.",
+            help="EVAL[,EVAL...]: the columns loss.EVAL to fit. Several are fitted together, and the fit predicts each "
+            "of them and their mean. Default, and all: every loss column. --by and curves need one of several.",
         ),
     ] = None,
     map: Map = None,
@@ -105,6 +108,13 @@ def main(
     ] = 20.0,
     starts: Annotated[int, typer.Option(min=1, help="Number of starting points of each fit.")] = 32,
     draws: Annotated[int, typer.Option(min=1, help="Number of bootstrap refits, from which intervals come.")] = 200,
+    envelope: Annotated[
+        str | None,
+        typer.Option(
+            help="COLUMN[,COLUMN], such as lr,batch_tokens: replace the runs that differ in these columns alone by the "
+            "minimum of a quadratic in their logarithms. Each loss has its own minimum."
+        ),
+    ] = None,
     seed: Seed = 0,
     as_json: Json = False,
 ) -> None:
@@ -136,6 +146,7 @@ def main(
             seed=seed,
             map=map,
             source=source,
+            envelope=envelope,
         )
     report.save(out)
     printed = {name: report.record[name] for name in PRINTED if name in report.record}

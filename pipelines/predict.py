@@ -5,7 +5,8 @@ from the losses that the laws predict. Columns predicted.EVAL then hold these lo
 the uncertainty of the laws, the uncertainty of the curve from loss to metric, and the noise of a run.
 
 A fit of --law downstream alone predicts its metric from the measured losses of the runs. A fit of --law pruning_curves
-predicts the error of runs; they need a column keep.
+predicts the error of runs; they need a column keep. A fit of --law annealing or multi_power predicts the loss at each
+row of a learning-rate schedule. The table needs the columns step and lr, and run if it holds several schedules.
 
 Example: curate predict fit.json runs.parquet --metric error --out predicted.parquet
 """
@@ -48,7 +49,8 @@ def main(
     predictions.save(out)
     rows = predictions.table()
     record: dict[str, object] = {"rows": rows.height, "out": str(out), "warnings": list(predictions.warnings)}
-    text = table(rows.select("run", "predicted", "low", "high").head(SHOWN))
+    shown = [name for name in ("run", "step", "predicted", "low", "high") if name in rows.columns]
+    text = table(rows.select(shown).head(SHOWN))
     if predictions.metric is not None:
         record |= {"metric": predictions.metric, "better": predictions.better}
         text = f"metric.{predictions.metric} ({predictions.better} is better):\n{text}"

@@ -10,6 +10,7 @@ import polars as pl
 
 from curate.fitting.curves.metric_curve import MetricCurve
 from curate.fitting.curves.pruning_curves import PruningCurves
+from curate.fitting.curves.schedules.schedule_fit import ScheduleFit
 from curate.fitting.fit import Fit
 from curate.fitting.fit_files import FittedLaw
 from curate.fitting.solver.multistart import FitOptions
@@ -18,7 +19,7 @@ from curate.storage import artifacts
 if TYPE_CHECKING:
     from curate.charts import Chart
 
-Fitted: TypeAlias = FittedLaw | MetricCurve | PruningCurves
+Fitted: TypeAlias = FittedLaw | MetricCurve | PruningCurves | ScheduleFit
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ class FitReport:
         points: columns run, group, measured and predicted.
         record: the fields of fit.json without ``made_by``.
         shown: texts and tables, in the order in which the command prints them.
-        predictor: predicts the losses of runs. None for corpora and for curves over steps.
+        predictor: predicts the losses of runs. None for corpora and for `relearn`.
         corpora: the fit of each corpus, if ``by`` was used.
         metrics: the curve of each downstream metric, by its name.
         notes: warnings about what the runs cannot determine.

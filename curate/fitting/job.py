@@ -1,7 +1,7 @@
 """The job `fit`: fit laws to a run table, compare them on held-out runs, and keep the best."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import cast
 
 import numpy as np
@@ -9,18 +9,20 @@ import polars as pl
 
 from curate import open_sets, written_names
 from curate.errors import SchemaError, first_few
-from curate.fitting import compare, corpora, explanation, fit_files, run_checks, stacking
+from curate.fitting import corpora, explanation, fit_files, run_checks, stacking
 from curate.fitting import fit as fits
 from curate.fitting.boosted import Boosted
-from curate.fitting.choice import default_laws
+from curate.fitting.choice import averaging, default_laws
 from curate.fitting.choice import holdout as holdouts
 from curate.fitting.choice.default_laws import AUTO
 from curate.fitting.curves import fit_metrics
 from curate.fitting.curves.kinds import CURVES
+from curate.fitting.curves.schedules import schedule_fit, schedule_rows
 from curate.fitting.fit import Fit
 from curate.fitting.fit_files import FittedLaw
 from curate.fitting.fit_report import FitQuestion, FitReport, parameter_table
 from curate.fitting.solver.multistart import FitOptions
+from curate.runs import envelope as envelopes
 from curate.runs import run_table
 from curate.runs.predictor import Blend, Predictor
 from curate.runs.run_table import Runs
@@ -32,6 +34,7 @@ from curate.storage import artifacts
 REACH = 10.0  # corpora are compared from the least compute of a run to this many times the most
 ALL_EVALS = "all"  # --eval all: every loss of the table
 CURVE_POINTS = 13  # of the curves of corpora in fit.json
+SHOWN_SWEEPS = 20  # rows that are printed of the lowest losses of sweeps
 
 
 def fit(
@@ -53,16 +56,17 @@ def fit(
     seed: int = 0,
     map: WrittenMap = None,
     source: str | None = None,
+    envelope: str | Sequence[str] | None = None,
 ) -> FitReport:
     """Fit laws to a run table, compare them on held-out runs, and keep the best with its bootstrap draws.
 
     Args:
         runs: a run table, a file or a table in memory, or a list of them. Several are joined; see docs/files.md.
         law: names of laws with their options, ``NAME:key=value``, as a list or separated by commas. ``auto`` compares
-            laws that suit what varies in the runs. The curves ``downstream``, ``annealing``, ``relearn`` and
-            ``pruning_curves`` are fitted alone, not together with a law.
-        eval: which ``loss.<eval>`` to fit; by default the only one; ``all`` for all. Several evals are fitted together,
-            and the fit predicts their mean.
+            laws that suit what varies in the runs. The curves ``downstream``, ``annealing``, ``multi_power``,
+            ``relearn`` and ``pruning_curves`` are fitted alone, not together with a law.
+        eval: which ``loss.<eval>`` to fit; by default, and with ``all``, every one that was measured. Several evals are
+            fitted together, and the fit predicts each of them and their mean. Curves and ``by`` take one eval.
         where: SQL condition; only rows for which it holds are read.
         holdout: ``largest``, ``rolling``, ``random`` or ``mixture``, with a share as in ``random:0.2``. The default is
             ``largest``. If most runs have the largest compute, it is ``mixture``, or ``random`` with few mixtures.
@@ -81,6 +85,8 @@ def fit(
         map: SQL expressions that compute columns of the run table from other columns, by name, such as
             ``{"params": '"N (M)" * 1e6'}``; or a TOML file of them.
         source: the program that wrote the tables: ``wandb``, ``regmix`` or ``swarm``. None: they are run tables.
+        envelope: columns that the runs of a sweep differ in, such as ``lr,batch_tokens``. Each sweep is replaced by the
+            lowest loss that it shows; see `curate.runs.envelope`.
 
     Raises:
         SchemaError: if the file is not a run table, its units cannot be right, or an option does not fit the others.
@@ -91,6 +97,7 @@ def fit(
         raise SchemaError("no law is named: name one or more, or auto")
     # Curves may be of a metric alone, in a table without any loss.
     columns, curve = column_map.parse(map), is_curve(specs[0])
+    absent = schedule_rows.ABSENT if open_sets.parse(specs[0])[0] in schedule_fit.LAWS else {}
     table = run_table.read(
         runs,
         where=where,
@@ -100,8 +107,20 @@ def fit(
         source=source,
         # Sizes do not matter to a curve, and many tables of steps have none.
         counts=not curve,
+        absent=absent,
     )
-    evals = _evals(table, eval)
+    swept = tuple(written_names.names(envelope) if isinstance(envelope, str) else envelope or ())
+    shown: tuple[str | pl.DataFrame, ...] = ()
+    if swept:
+        if curve:
+            raise SchemaError(
+                f"--envelope is for laws over recipes, and --law {specs[0]} is a curve. Leave one of them out"
+            )
+        swept_runs = envelopes.envelope(table, swept)
+        table, shown = swept_runs.runs, ("Lowest losses of the sweeps:", swept_runs.minima.head(SHOWN_SWEEPS))
+    evals = _evals(table, eval, alone=by is not None or curve)
+    if eval is None and len(evals) > 1:
+        table = replace(table, notes=(*table.notes, _fitted_together(table, evals)))
     if message := stands_alone(specs, evals, by):
         raise SchemaError(message)
     options = FitOptions(starts=starts, draws=draws, seed=seed)
@@ -115,20 +134,36 @@ def fit(
         report = CURVES[open_sets.parse(specs[0])[0]](table, question)
     else:
         report = _fit_laws(table, question)
-    reading = {"where": where, "target": target, **read_tables.how_read(columns, source)}
-    return report.with_provenance(_made_by(runs, question, reading))
+    report = replace(report, shown=(*shown, *report.shown))
+    reading = {"where": where, "target": target, "envelope": ",".join(swept) or None}
+    return report.with_provenance(_made_by(runs, question, reading | read_tables.how_read(columns, source)))
 
 
-def _evals(runs: Runs, names: str | Sequence[str] | None) -> tuple[str, ...]:
-    """Return the evals to fit: the named ones, all of them, or the only one."""
+def _evals(runs: Runs, names: str | Sequence[str] | None, *, alone: bool) -> tuple[str, ...]:
+    """Return the evals to fit: the named ones, or all that were measured. ``alone``: only one eval can be fitted.
+
+    Raises:
+        SchemaError: if the table has no loss, or has several where one must be chosen.
+    """
+    if names is None and not alone and runs.evals:
+        # An empty column says nothing; that it is empty is an error only if the user names it, or all are empty.
+        measured = tuple(name for name in runs.evals if not np.isnan(runs.numbers(f"loss.{name}")).all())
+        return measured or runs.evals
     if names == ALL_EVALS or (names is None and len(runs.evals) == 1):
         return runs.evals
     if not names:
-        raise SchemaError(
-            f"{runs.origin} has the evals {first_few(runs.evals) or 'none'}. Choose one or more with --eval "
-            f"NAME[,NAME...], or all with --eval {ALL_EVALS}"
-        )
+        raise SchemaError(f"{runs.origin} has the evals {first_few(runs.evals) or 'none'}. Choose one with --eval NAME")
     return tuple(written_names.names(names) if isinstance(names, str) else names)
+
+
+def _fitted_together(runs: Runs, evals: Sequence[str]) -> str:
+    """Return a note that several evals are fitted, and which are left out because they are empty."""
+    empty = [name for name in runs.evals if name not in evals]
+    words = f". {first_few(empty)} left out: empty in all rows" if empty else ""
+    return (
+        f"{len(evals)} evals are fitted together: {first_few(evals)}. The fit predicts each of them, and a plan "
+        f"minimises their mean unless --target names another aim{words}"
+    )
 
 
 def is_curve(spec: str) -> bool:
@@ -195,10 +230,12 @@ def _fit_laws(table: Runs, question: FitQuestion) -> FitReport:
     how, why = question.holdout or "", ""
     if not how:
         how, why = holdouts.default(runs.recipes(), runs.clusters)
-    laws = question.laws
+    laws, method = question.laws, averaging.choose
     if laws == (AUTO,):
-        laws = default_laws.default(runs, question.evals, how, seed=question.options.seed)
-    method = stacking.stack if question.stack else compare.choose
+        laws = default_laws.default(runs)
+        method = averaging.average if default_laws.shape(runs).averaged else averaging.choose
+    if question.stack:
+        method = stacking.stack
     predictor, comparison = method(runs, laws, question.evals, how=how, options=question.options)
     # Units of tokens and params show in the table itself; those of the loss only beside a fit.
     notes = (*runs.notes, *checked, *((why,) if why else ()), *run_checks.units_of_loss(predictor, runs))
@@ -207,8 +244,7 @@ def _fit_laws(table: Runs, question: FitQuestion) -> FitReport:
     notes = (*notes, *metric_fits.notes)
     shown: list[str | pl.DataFrame] = [compared, *(f"note: {note}" for note in notes), *_chosen(predictor)]
     shown += ["Downstream metrics, predicted from the losses:", metric_fits.table()] if metric_fits.curves else []
-    # A blend is explained by its first law: the best one, or that of the first eval.
-    words = _explained(members[0], runs, compared, question.options.seed) if question.explain else ""
+    words = explanation.explain(predictor, runs, compared, seed=question.options.seed) if question.explain else ""
     shown += [words] if words else []
     record = fit_files.to_json(predictor)
     entries = [*cast(list[object], record["laws"]), *(curve.to_json() for curve in metric_fits.curves.values())]
@@ -229,7 +265,7 @@ def _fit_laws(table: Runs, question: FitQuestion) -> FitReport:
 
 
 def name_of(predictor: FittedLaw) -> str:
-    """Return the name of what predicts: that of a law, or ``blend``, or ``boosted``."""
+    """Return the name of what predicts: that of a law, or ``blend``, ``boosted`` or ``gaussian``."""
     return predictor.spec if isinstance(predictor, Fit) else type(predictor).__name__.lower()
 
 
@@ -241,12 +277,6 @@ def _chosen(predictor: FittedLaw) -> list[str | pl.DataFrame]:
     if isinstance(predictor, Boosted):
         return []
     return [f"{predictor.spec}, fitted to {predictor.rows} runs:", predictor.table()]
-
-
-def _explained(fit: Fit | Boosted, runs: Runs, compared: pl.DataFrame, seed: int) -> str:
-    if isinstance(fit, Boosted):
-        return "Boosted trees have no parameters to profile. Fit a law alone to see what the runs cannot tell."
-    return explanation.explain(fit, runs, compared, seed=seed)
 
 
 def _measured_and_predicted(predictor: FittedLaw, runs: Runs) -> pl.DataFrame:

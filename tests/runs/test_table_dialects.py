@@ -234,8 +234,13 @@ def test_other_columns_are_kept_and_serve_conditions(tmp_path):
 
 
 def test_the_column_training_says_which_rows_belong_together():
-    table = TABLE.with_columns(pl.Series("training", [f"t{i // 3}" for i in range(30)]))
-    assert (
-        run_table.read(table).clusters.tolist() == run_table.read(table.drop("weight.a", "weight.b")).clusters.tolist()
+    same = {"params": 1e8, "weight.a": 0.25, "weight.b": 0.75}
+    table = TABLE.with_columns(
+        pl.Series("training", [f"t{i // 3}" for i in range(30)]),
+        pl.Series("tokens", [1e9 + 1e8 * i for i in range(30)]),
+        pl.lit(1e10).alias("planned_tokens"),
+        *(pl.lit(value).alias(name) for name, value in same.items()),
     )
-    assert len(set(run_table.read(table).clusters.tolist())) == 10
+    trainings = np.unique(table["training"].to_numpy(), return_inverse=True)[1].tolist()
+    assert run_table.read(table).clusters.tolist() == trainings
+    assert run_table.read(table.drop("weight.a", "weight.b")).clusters.tolist() == trainings

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from curate.errors import FitError
-from curate.fitting.curves.annealing import DELTA, MEMORY, SMALLEST_LOSS, s1_s2
+from curate.fitting.curves.schedules.annealing import DELTA, MEMORY, SMALLEST_LOSS, s1_s2
 from curate.fitting.solver import least_squares
 
 COMMON = ("L0", "A", "alpha", "C1", "C2", "E", "beta")  # the parameters that all curves share; all positive
