@@ -1,8 +1,9 @@
 """Fit laws to a run table, compare them on held-out runs, and save the best with its bootstrap draws.
 
-Several evals (--eval a,b) are fitted together, and the fit predicts their mean. --stack keeps a weighted sum of the
-laws instead of the best one. --by COLUMN fits the runs of each corpus separately and says which corpus is best at each
-compute. --explain says what the runs cannot determine.
+Without --eval, all losses of the table are fitted together, and the fit predicts each of them and their mean. --stack
+keeps a weighted sum of the laws instead of the best one. --by COLUMN fits the runs of each corpus separately and says
+which corpus is best at each compute. --explain says which laws the prediction rests on, what the runs cannot determine,
+and which three runs would tell most.
 
 Columns metric.NAME hold downstream metrics, such as an error rate. Each is fitted as a function of the losses. Then
 `curate predict --metric NAME` and `curate plan --metric NAME` predict the losses of a mixture, and the metric from
@@ -15,6 +16,9 @@ different schedules. Then `curate predict` reads other schedules. relearn fits t
 training (column continued: 0 before it, 1 during it). pruning_curves finds the best share of the data to keep at each
 size of data (column keep).
 
+Tables of other programs become run tables by --map, which computes columns, and by --from, which knows the files of
+some programs. docs/files.md lists the columns of a run table.
+
 Without --law, the job compares laws that suit what varies in the runs: size, tokens, mixture or repetition. An empty
 loss means "not measured": the fit of that eval leaves the row out.
 
@@ -26,14 +30,17 @@ from typing import Annotated
 
 import typer
 
-from pipelines.shared.flags import Json, Out, Seed
+from pipelines.shared.flags import From, Json, Map, Out, Seed
 
 # What --json prints of the record, where the fit has it.
 PRINTED = ("compared", "notes", "crossings", "best_shares", "decay")
 
 
 def main(
-    runs: Annotated[Path, typer.Argument(help="A run table, Parquet or CSV.")],
+    runs: Annotated[
+        list[Path],
+        typer.Argument(help="Run tables: Parquet, Arrow, CSV or JSON. Several are joined; their columns may differ."),
+    ],
     out: Out,
     law: Annotated[
         str,
@@ -47,10 +54,12 @@ def main(
         str | None,
         typer.Option(
             "--eval",
-            help="EVAL[,EVAL...]: the columns loss.EVAL to fit. The fit predicts their mean. all: every loss column. "
-            "Needed only if there are several loss columns.",
+            help="EVAL[,EVAL...]: the columns loss.EVAL to fit. Several are fitted together, and the fit predicts each "
+            "of them and their mean. Default, and all: every loss column. --by and curves need one of several.",
         ),
     ] = None,
+    map: Map = None,
+    source: From = None,
     where: Annotated[str | None, typer.Option(help="Use only rows for which this SQL condition holds.")] = None,
     holdout: Annotated[
         str | None,
@@ -135,6 +144,8 @@ def main(
             starts=starts,
             draws=draws,
             seed=seed,
+            map=map,
+            source=source,
             envelope=envelope,
         )
     report.save(out)

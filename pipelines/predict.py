@@ -16,7 +16,7 @@ from typing import Annotated
 
 import typer
 
-from pipelines.shared.flags import Json, Out
+from pipelines.shared.flags import From, Json, Map, Out
 
 SHOWN = 20  # rows printed
 
@@ -24,7 +24,8 @@ SHOWN = 20  # rows printed
 def main(
     fit: Annotated[Path, typer.Argument(help="The fit.json that `curate fit` wrote.")],
     runs: Annotated[
-        Path, typer.Argument(help="A run table. Its losses are read only if the fit is of --law downstream.")
+        list[Path],
+        typer.Argument(help="Run tables. Their losses are read only if the fit is of --law downstream."),
     ],
     out: Out,
     level: Annotated[float, typer.Option(min=0.01, max=0.99, help="Coverage of the interval.")] = 0.9,
@@ -34,6 +35,8 @@ def main(
     metric: Annotated[
         str | None, typer.Option(help="NAME: predict the column metric.NAME, from the losses that the laws predict.")
     ] = None,
+    map: Map = None,
+    source: From = None,
     as_json: Json = False,
 ) -> None:
     """Predict losses or a metric."""
@@ -41,7 +44,7 @@ def main(
     from pipelines.shared.show import notes, progress, result, table, warn
 
     with progress():
-        predictions = predict(fit, runs, level=level, target=target, metric=metric)
+        predictions = predict(fit, runs, level=level, target=target, metric=metric, map=map, source=source)
     notes(predictions.notes)
     predictions.save(out)
     rows = predictions.table()

@@ -1,14 +1,14 @@
 """Compare corpora: fit each, find the compute at which their loss curves cross, and say which to use where."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
 import torch
 from torch import Tensor
 
-from curate.errors import SchemaError, first_few
+from curate.errors import FitError, SchemaError, first_few
 from curate.fitting.fit import Fit, fit
 from curate.fitting.solver.multistart import DEFAULTS, FitOptions
 from curate.runs.recipes import Recipes
@@ -50,35 +50,62 @@ class CorpusCrossing:
         return f"{self.better} overtakes {self.worse} at {self.flops:.2g} FLOPs ({draws})"
 
 
-def fit_each(runs: Runs, by: str, spec: str, evaluation: str, *, options: FitOptions = DEFAULTS) -> dict[str, Fit]:
+@dataclass(frozen=True)
+class CorpusFits:
+    """The fit of each corpus, and notes on corpora and runs that are left out. ``runs`` are those of the fits."""
+
+    fits: Mapping[str, Fit]
+    runs: Runs
+    notes: tuple[str, ...]
+
+
+def fit_each(runs: Runs, by: str, spec: str, evaluation: str, *, options: FitOptions = DEFAULTS) -> CorpusFits:
     """Fit the law ``spec`` to the runs of every value of the column ``by``.
+
+    Values whose runs cannot determine the law are left out, with a note, and so are rows without a value.
 
     Raises:
         SchemaError: if there is no such column, or it has only one value.
-        FitError: if the runs of a corpus cannot determine the law.
+        FitError: if the runs of fewer than two corpora determine the law.
     """
     if by not in runs.frame.columns:
         raise SchemaError(
             f"no column {by!r} to compare by. {runs.origin} has the columns {first_few(runs.frame.columns)}"
         )
-    fits = {}
-    parts = runs.frame.partition_by(by, as_dict=True)
-    for (name,), part in sorted(parts.items(), key=lambda item: str(item[0])):
-        corpus_runs = check(part, f"the runs of {by} {name}")
-        fits[str(name)] = fit(
-            spec,
-            corpus_runs.recipes(),
-            corpus_runs.loss(evaluation),
-            pools=corpus_runs.pools,
-            evaluation=evaluation,
-            clusters=corpus_runs.clusters,
-            options=options,
-        )
-    if len(fits) < 2:
+    named = runs.frame.filter(pl.col(by).is_not_null())
+    parts = {str(name): part for (name,), part in named.partition_by(by, as_dict=True).items()}
+    if len(parts) < 2:
         raise SchemaError(
-            f"column {by!r} has only the value {next(iter(fits))!r}: comparing corpora needs two or more values"
+            f"column {by!r} has {f'only the value {next(iter(parts))!r}' if parts else 'no values'}: comparing corpora "
+            "needs two or more values"
         )
-    return fits
+    nameless = len(runs) - named.height
+    notes = [f"{nameless} of {len(runs)} rows have no {by}, and are left out"] if nameless else []
+    fits: dict[str, Fit] = {}
+    for name, part in sorted(parts.items()):
+        try:
+            fits[name] = _fit_corpus(check(part, f"the runs of {by} {name}"), spec, evaluation, options)
+        except FitError as error:
+            notes.append(f"{by} {name} is left out: {error}")
+    if len(fits) < 2:
+        raise FitError(
+            f"{len(fits)} of {len(parts)} values of {by} have enough runs to fit {spec}, and comparing needs two. "
+            f"{notes[-1]}"
+        )
+    fitted = pl.Series([str(name) in fits for name in named[by].to_list()], dtype=pl.Boolean)
+    return CorpusFits(fits, replace(runs, frame=named.filter(fitted)), tuple(notes))
+
+
+def _fit_corpus(runs: Runs, spec: str, evaluation: str, options: FitOptions) -> Fit:
+    return fit(
+        spec,
+        runs.recipes(),
+        runs.loss(evaluation),
+        pools=runs.pools,
+        evaluation=evaluation,
+        clusters=runs.clusters,
+        options=options,
+    )
 
 
 def path(fit: Fit, flops: np.ndarray, tokens_per_param: float) -> Recipes:

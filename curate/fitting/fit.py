@@ -12,17 +12,16 @@ import numpy as np
 import polars as pl
 import torch
 from torch import Tensor
-from torch.func import vmap
 
 from curate import open_sets
-from curate.errors import FitError
 from curate.fitting.solver.coordinates import Coordinates
 from curate.fitting.solver.multistart import DEFAULTS, FitPasses
 from curate.fitting.solver.multistart import FitOptions as FitOptions  # part of this module's interface
 from curate.fitting.solver.redraws import redraw
 from curate.fitting.solver.residual_noise import as_normal
-from curate.laws import Law
-from curate.runs.predictor import spread
+from curate.laws import Law, _batches
+from curate.runs.discrepancy import Discrepancy
+from curate.runs.predictor import level_deviation, spread
 from curate.runs.recipes import Recipes
 
 Theta = Mapping[str, Tensor]  # a law's parameters by name: scalars, or (p,); with draws a leading axis b
@@ -32,9 +31,10 @@ Theta = Mapping[str, Tensor]  # a law's parameters by name: scalars, or (p,); wi
 class Fit:
     """A fitted law: its parameters ``theta``, and ``draws`` bootstrap copies of them (leading axis b).
 
-    ``rmse`` is of log loss on the fitted rows. ``noise`` is the standard deviation of log loss of a new run: the
-    larger of the residual scale and the held-out error. ``ranges`` holds the smallest and largest fitted tokens,
-    params, epochs and ``share of <pool>``.
+    ``rmse`` is of log loss on the fitted rows. ``noise`` is the standard deviation of log loss of a new run, from the
+    residuals of the fitted rows. ``ranges`` holds the smallest and largest fitted tokens, params, epochs and ``share of
+    <pool>``. ``heldout`` is the error on runs that were held out, and ``discrepancy`` what follows from it for
+    intervals; both are None for a fit that was not compared.
     """
 
     spec: str
@@ -46,7 +46,8 @@ class Fit:
     noise: float
     rows: int
     ranges: Mapping[str, tuple[float, float]]
-    heldout: Mapping[str, float] | None = None
+    heldout: Mapping[str, float | int | None] | None = None
+    discrepancy: Discrepancy | None = None
 
     differentiable = True  # a plan may follow the gradient in the weights
 
@@ -77,21 +78,20 @@ class Fit:
 
     def draw_losses(self, recipes: Recipes) -> Tensor:
         """Return (b, n) predicted losses, one row for each bootstrap draw."""
-        law = self.law
-        return vmap(lambda theta: law.loss(theta, recipes))(dict(self.draws))
+        return _batches.all_pairs(self.law, self.draws, recipes)
 
     def drawn(self, recipes: Recipes, draws: Tensor) -> Tensor:
         """Return (n,) predicted losses, each recipe by its own bootstrap draw: (n,) indices, wrapped around."""
         # Each recipe meets one draw: n evaluations of the law instead of b x n.
-        law, theta = self.law, {name: values[draws % len(values)] for name, values in self.draws.items()}
-        return vmap(lambda values, row: law.loss(values, Recipes.single(row))[0])(theta, recipes.rows)
+        theta = {name: values[draws % len(values)] for name, values in self.draws.items()}
+        return _batches.paired(self.law, theta, recipes)
 
     def interval(self, recipes: Recipes, level: float = 0.9) -> tuple[Tensor, Tensor]:
         """Return the (n,) low and high ends of the loss that a new run would show.
 
-        The interval covers the uncertainty of the parameters and the noise of a run together.
+        The interval covers the uncertainty of the parameters, the noise of a run, and the discrepancy of the law.
         """
-        return spread(self.draw_losses(recipes), self.noise, level)
+        return spread(self.draw_losses(recipes), level_deviation(self, recipes), level)
 
     def table(self) -> pl.DataFrame:
         """Return one row for each parameter (and pool): its value, and 5 % and 95 % of the draws."""
@@ -142,19 +142,14 @@ def fit_evals(
     as shared (exponents) are then pulled towards their median over the evals. Last come bootstrap refits from the
     best solutions, each on resampled trainings and with a prior centre drawn from the prior.
 
+    There may be fewer runs than parameters: the priors then decide what the runs leave open.
+
     Raises:
-        FitError: if there are fewer runs than parameters, or no start gives a finite loss.
+        FitError: if no start gives a finite loss.
     """
     law = cast(Law, open_sets.build("laws", spec))
     coordinates = Coordinates(law.params(), len(pools))
     k = coordinates.size
-    # The number of runs differs between evals; the smallest number decides.
-    n = min(int(np.isfinite(loss).sum()) for loss in losses.values())
-    if n < k:
-        raise FitError(
-            f"{n} runs cannot determine the {k} parameters of {spec} with {len(pools)} pools: "
-            f"add at least {k - n} runs, merge pools, or choose a law with fewer parameters"
-        )
     row_weights = torch.from_numpy(np.ones(len(recipes)) if weights is None else np.asarray(weights, dtype=np.float64))
     # Errors of a loss are relative, so that they are about equal on the log scale.
     target = torch.from_numpy(np.log(np.stack(list(losses.values()))))
@@ -173,7 +168,7 @@ def fit_evals(
             pools=tuple(pools),
             eval=name,
             theta=coordinates.theta(minima.point[i]),
-            draws=vmap(coordinates.theta)(draws[i]),
+            draws=coordinates.theta(draws[i]),
             rmse=float((measured**2).mean().sqrt()),
             noise=noise[i],
             rows=len(measured),
@@ -202,6 +197,7 @@ def to_json(fit: Fit) -> dict[str, object]:
         "rows": fit.rows,
         "ranges": {name: list(ends) for name, ends in fit.ranges.items()},
         "heldout": dict(fit.heldout) if fit.heldout else None,
+        "discrepancy": fit.discrepancy.to_json() if fit.discrepancy else None,
     }
 
 
@@ -227,8 +223,19 @@ def from_json(record: Mapping[str, object]) -> Fit:
         noise=float(cast(float, record["noise"])),
         rows=int(cast(int, record["rows"])),
         ranges={name: (ends[0], ends[1]) for name, ends in cast(dict[str, list[float]], record["ranges"]).items()},
-        heldout=cast("dict[str, float] | None", record.get("heldout")),
+        heldout=cast("dict[str, float | int | None] | None", record.get("heldout")),
+        discrepancy=discrepancy_of(record),
     )
+
+
+def discrepancy_of(record: Mapping[str, object]) -> Discrepancy | None:
+    """Return the discrepancy of an entry of ``laws`` in fit.json; None in a file of an older version.
+
+    Raises:
+        KeyError, TypeError, ValueError: if a field is missing or wrong.
+    """
+    fields = cast("Mapping[str, object] | None", record.get("discrepancy"))
+    return None if fields is None else Discrepancy.from_json(fields)
 
 
 def _checked(law: Law, p: int, theta: dict[str, Tensor], leading: tuple[int, ...]) -> dict[str, Tensor]:

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
-from pathlib import Path
 from typing import cast
 
 import numpy as np
@@ -10,10 +9,10 @@ import polars as pl
 
 from curate import open_sets, written_names
 from curate.errors import SchemaError, first_few
-from curate.fitting import compare, corpora, explanation, fit_files, run_checks, stacking
+from curate.fitting import corpora, explanation, fit_files, run_checks, stacking
 from curate.fitting import fit as fits
 from curate.fitting.boosted import Boosted
-from curate.fitting.choice import default_laws
+from curate.fitting.choice import averaging, default_laws
 from curate.fitting.choice import holdout as holdouts
 from curate.fitting.choice.default_laws import AUTO
 from curate.fitting.curves import fit_metrics
@@ -27,9 +26,10 @@ from curate.runs import envelope as envelopes
 from curate.runs import run_table
 from curate.runs.predictor import Blend, Predictor
 from curate.runs.run_table import Runs
+from curate.runs.sources import column_map, read_tables
+from curate.runs.sources.column_map import WrittenMap
+from curate.runs.sources.read_tables import Tables
 from curate.storage import artifacts
-from curate.tables import frames
-from curate.tables.frames import Table
 
 REACH = 10.0  # corpora are compared from the least compute of a run to this many times the most
 ALL_EVALS = "all"  # --eval all: every loss of the table
@@ -38,7 +38,7 @@ SHOWN_SWEEPS = 20  # rows that are printed of the lowest losses of sweeps
 
 
 def fit(
-    runs: Table,
+    runs: Tables,
     *,
     law: str | Sequence[str] = AUTO,
     eval: str | Sequence[str] | None = None,
@@ -54,17 +54,19 @@ def fit(
     starts: int = 32,
     draws: int = 200,
     seed: int = 0,
+    map: WrittenMap = None,
+    source: str | None = None,
     envelope: str | Sequence[str] | None = None,
 ) -> FitReport:
     """Fit laws to a run table, compare them on held-out runs, and keep the best with its bootstrap draws.
 
     Args:
-        runs: a run table: a file (Parquet or CSV) or a table in memory.
+        runs: a run table, a file or a table in memory, or a list of them. Several are joined; see docs/files.md.
         law: names of laws with their options, ``NAME:key=value``, as a list or separated by commas. ``auto`` compares
             laws that suit what varies in the runs. The curves ``downstream``, ``annealing``, ``multi_power``,
             ``relearn`` and ``pruning_curves`` are fitted alone, not together with a law.
-        eval: which ``loss.<eval>`` to fit; by default the only one; ``all`` for all. Several evals are fitted together,
-            and the fit predicts their mean.
+        eval: which ``loss.<eval>`` to fit; by default, and with ``all``, every one that was measured. Several evals are
+            fitted together, and the fit predicts each of them and their mean. Curves and ``by`` take one eval.
         where: SQL condition; only rows for which it holds are read.
         holdout: ``largest``, ``rolling``, ``random`` or ``mixture``, with a share as in ``random:0.2``. The default is
             ``largest``. If most runs have the largest compute, it is ``mixture``, or ``random`` with few mixtures.
@@ -80,6 +82,9 @@ def fit(
         starts: number of starting points of each fit.
         draws: number of bootstrap refits.
         seed: seed of every random choice.
+        map: SQL expressions that compute columns of the run table from other columns, by name, such as
+            ``{"params": '"N (M)" * 1e6'}``; or a TOML file of them.
+        source: the program that wrote the tables: ``wandb``, ``regmix`` or ``swarm``. None: they are run tables.
         envelope: columns that the runs of a sweep differ in, such as ``lr,batch_tokens``. Each sweep is replaced by the
             lowest loss that it shows; see `curate.runs.envelope`.
 
@@ -91,18 +96,31 @@ def fit(
     if not specs:
         raise SchemaError("no law is named: name one or more, or auto")
     # Curves may be of a metric alone, in a table without any loss.
+    columns, curve = column_map.parse(map), is_curve(specs[0])
     absent = schedule_rows.ABSENT if open_sets.parse(specs[0])[0] in schedule_fit.LAWS else {}
-    table = run_table.read(runs, where=where, target=target, losses=not is_curve(specs[0]), absent=absent)
+    table = run_table.read(
+        runs,
+        where=where,
+        target=target,
+        losses=not curve,
+        map=columns.expressions,
+        source=source,
+        # Sizes do not matter to a curve, and many tables of steps have none.
+        counts=not curve,
+        absent=absent,
+    )
     swept = tuple(written_names.names(envelope) if isinstance(envelope, str) else envelope or ())
     shown: tuple[str | pl.DataFrame, ...] = ()
     if swept:
-        if is_curve(specs[0]):
+        if curve:
             raise SchemaError(
                 f"--envelope is for laws over recipes, and --law {specs[0]} is a curve. Leave one of them out"
             )
         swept_runs = envelopes.envelope(table, swept)
         table, shown = swept_runs.runs, ("Lowest losses of the sweeps:", swept_runs.minima.head(SHOWN_SWEEPS))
-    evals = _evals(table, eval)
+    evals = _evals(table, eval, alone=by is not None or curve)
+    if eval is None and len(evals) > 1:
+        table = replace(table, notes=(*table.notes, _fitted_together(table, evals)))
     if message := stands_alone(specs, evals, by):
         raise SchemaError(message)
     options = FitOptions(starts=starts, draws=draws, seed=seed)
@@ -117,19 +135,35 @@ def fit(
     else:
         report = _fit_laws(table, question)
     report = replace(report, shown=(*shown, *report.shown))
-    return report.with_provenance(_made_by(runs, question, where, target, swept))
+    reading = {"where": where, "target": target, "envelope": ",".join(swept) or None}
+    return report.with_provenance(_made_by(runs, question, reading | read_tables.how_read(columns, source)))
 
 
-def _evals(runs: Runs, names: str | Sequence[str] | None) -> tuple[str, ...]:
-    """Return the evals to fit: the named ones, all of them, or the only one."""
+def _evals(runs: Runs, names: str | Sequence[str] | None, *, alone: bool) -> tuple[str, ...]:
+    """Return the evals to fit: the named ones, or all that were measured. ``alone``: only one eval can be fitted.
+
+    Raises:
+        SchemaError: if the table has no loss, or has several where one must be chosen.
+    """
+    if names is None and not alone and runs.evals:
+        # An empty column says nothing; that it is empty is an error only if the user names it, or all are empty.
+        measured = tuple(name for name in runs.evals if not np.isnan(runs.numbers(f"loss.{name}")).all())
+        return measured or runs.evals
     if names == ALL_EVALS or (names is None and len(runs.evals) == 1):
         return runs.evals
     if not names:
-        raise SchemaError(
-            f"{runs.origin} has the evals {first_few(runs.evals) or 'none'}. Choose one or more with --eval "
-            f"NAME[,NAME...], or all with --eval {ALL_EVALS}"
-        )
+        raise SchemaError(f"{runs.origin} has the evals {first_few(runs.evals) or 'none'}. Choose one with --eval NAME")
     return tuple(written_names.names(names) if isinstance(names, str) else names)
+
+
+def _fitted_together(runs: Runs, evals: Sequence[str]) -> str:
+    """Return a note that several evals are fitted, and which are left out because they are empty."""
+    empty = [name for name in runs.evals if name not in evals]
+    words = f". {first_few(empty)} left out: empty in all rows" if empty else ""
+    return (
+        f"{len(evals)} evals are fitted together: {first_few(evals)}. The fit predicts each of them, and a plan "
+        f"minimises their mean unless --target names another aim{words}"
+    )
 
 
 def is_curve(spec: str) -> bool:
@@ -167,31 +201,24 @@ def metrics_alone(specs: Sequence[str], metrics: Sequence[str], by: str | None) 
     )
 
 
-def _made_by(
-    runs: Table, question: FitQuestion, where: str | None, target: str | None, swept: Sequence[str]
-) -> dict[str, object]:
-    """Return the record of how a fit was made. A table in memory is recorded by its hash alone."""
+def _made_by(runs: Tables, question: FitQuestion, reading: Mapping[str, object]) -> dict[str, object]:
+    """Return the record of how a fit was made. ``reading`` are the arguments that say how the tables were read."""
+    tables = read_tables.recorded(runs)
     arguments = {
+        **reading,
         "law": ",".join(question.laws),
         "eval": ",".join(question.evals),
-        "where": where,
         "holdout": question.holdout,  # None: the default for the run table
         "starts": question.options.starts,
         "draws": question.options.draws,
         "stack": question.stack,
         "by": question.by,
         "on": question.on,
-        "target": target,
         "tokens_per_param": question.tokens_per_param,
         "metric": ",".join(question.metrics),
-        "envelope": ",".join(swept) or None,
+        "runs": tables.argument,
     }
-    seed = question.options.seed
-    if frames.in_memory(runs):
-        tables = {"runs": frames.content_hash(frames.frame(runs))}
-        return artifacts.made_by({**arguments, "runs": None}, [], seed, tables)
-    path = Path(str(runs))
-    return artifacts.made_by({**arguments, "runs": path}, [path], seed)
+    return artifacts.made_by(arguments, tables.files, question.options.seed, tables.hashes)
 
 
 def _fit_laws(table: Runs, question: FitQuestion) -> FitReport:
@@ -199,14 +226,16 @@ def _fit_laws(table: Runs, question: FitQuestion) -> FitReport:
     # Curves of metrics are fitted first: they are quick, and show a wrong name before the slow fits of laws.
     metric_fits = fit_metrics.fit_with_laws(trained, question)
     runs = trained.measured(question.evals)
-    checked = (*run_checks.check(runs), *run_checks.unvaried(runs))
+    checked = (*run_checks.check(runs), *run_checks.unvaried(runs), *run_checks.uneven(runs, question.evals))
     how, why = question.holdout or "", ""
     if not how:
         how, why = holdouts.default(runs.recipes(), runs.clusters)
-    laws = question.laws
+    laws, method = question.laws, averaging.choose
     if laws == (AUTO,):
-        laws = default_laws.default(runs, question.evals, how, seed=question.options.seed)
-    method = stacking.stack if question.stack else compare.choose
+        laws = default_laws.default(runs)
+        method = averaging.average if default_laws.shape(runs).averaged else averaging.choose
+    if question.stack:
+        method = stacking.stack
     predictor, comparison = method(runs, laws, question.evals, how=how, options=question.options)
     # Units of tokens and params show in the table itself; those of the loss only beside a fit.
     notes = (*runs.notes, *checked, *((why,) if why else ()), *run_checks.units_of_loss(predictor, runs))
@@ -215,8 +244,7 @@ def _fit_laws(table: Runs, question: FitQuestion) -> FitReport:
     notes = (*notes, *metric_fits.notes)
     shown: list[str | pl.DataFrame] = [compared, *(f"note: {note}" for note in notes), *_chosen(predictor)]
     shown += ["Downstream metrics, predicted from the losses:", metric_fits.table()] if metric_fits.curves else []
-    # A blend is explained by its first law: the best one, or that of the first eval.
-    words = _explained(members[0], runs, compared, question.options.seed) if question.explain else ""
+    words = explanation.explain(predictor, runs, compared, seed=question.options.seed) if question.explain else ""
     shown += [words] if words else []
     record = fit_files.to_json(predictor)
     entries = [*cast(list[object], record["laws"]), *(curve.to_json() for curve in metric_fits.curves.values())]
@@ -237,7 +265,7 @@ def _fit_laws(table: Runs, question: FitQuestion) -> FitReport:
 
 
 def name_of(predictor: FittedLaw) -> str:
-    """Return the name of what predicts: that of a law, or ``blend``, or ``boosted``."""
+    """Return the name of what predicts: that of a law, or ``blend``, ``boosted`` or ``gaussian``."""
     return predictor.spec if isinstance(predictor, Fit) else type(predictor).__name__.lower()
 
 
@@ -249,12 +277,6 @@ def _chosen(predictor: FittedLaw) -> list[str | pl.DataFrame]:
     if isinstance(predictor, Boosted):
         return []
     return [f"{predictor.spec}, fitted to {predictor.rows} runs:", predictor.table()]
-
-
-def _explained(fit: Fit | Boosted, runs: Runs, compared: pl.DataFrame, seed: int) -> str:
-    if isinstance(fit, Boosted):
-        return "Boosted trees have no parameters to profile. Fit a law alone to see what the runs cannot tell."
-    return explanation.explain(fit, runs, compared, seed=seed)
 
 
 def _measured_and_predicted(predictor: FittedLaw, runs: Runs) -> pl.DataFrame:
@@ -277,7 +299,9 @@ def _fit_corpora(table: Runs, question: FitQuestion, by: str) -> FitReport:
     if spec == AUTO:
         # All corpora get the same law. Each has only a part of the runs, so it is the law with the fewest parameters.
         spec = default_laws.candidates(default_laws.shape(runs))[-1]
-    corpus_fits = corpora.fit_each(runs, by, spec, evaluation, options=question.options)
+    fitted = corpora.fit_each(runs, by, spec, evaluation, options=question.options)
+    corpus_fits, notes = fitted.fits, (*runs.notes, *fitted.notes)
+    runs = fitted.runs
     flops = 6 * runs.frame["tokens"].cast(float).to_numpy() * runs.frame["params"].cast(float).to_numpy()
     low, high = float(flops.min()), REACH * float(flops.max())
     crossed = corpora.crossings(corpus_fits, low, high, tokens_per_param=ratio)
@@ -299,10 +323,11 @@ def _fit_corpora(table: Runs, question: FitQuestion, by: str) -> FitReport:
             "laws": [{**fits.to_json(fit), "corpus": name} for name, fit in corpus_fits.items()],
             "eval": evaluation,
             "evals": [evaluation],
+            "notes": list(notes),
             "crossings": crossing_rows,
             "curves": curves.to_dicts(),
         },
-        shown=(*(f"note: {note}" for note in runs.notes), advice),
+        shown=(*(f"note: {note}" for note in notes), advice),
         corpora=corpus_fits,
-        notes=runs.notes,
+        notes=notes,
     )

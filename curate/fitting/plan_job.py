@@ -22,6 +22,7 @@ from curate.planning.limits import NO_LIMITS, Limits
 from curate.planning.plans import Plans
 from curate.planning.request import DRAWS, STRENGTH, WITHIN, PlanOptions, PlanRequest
 from curate.pool.pool import Budget, Pool, parse_budget, pools_hash, read_pools
+from curate.runs import fitted_size
 from curate.runs.predictor import Predictor
 from curate.storage.artifacts import Provenance
 from curate.storage.files import text_hash
@@ -83,7 +84,8 @@ def plan(
         FitError: if the fit gives no finite loss at a budget.
     """
     options = PlanOptions(target, pareto, robust, prior, strength, within, draws, keep_curve, metric)
-    predictor = _predictor(fit)
+    fitted = _predictor(fit)
+    predictor = fitted_size.at_fitted_size(fitted)
     request = PlanRequest(
         whole_fit=predictor,
         pools=read_pools(pools),
@@ -95,7 +97,7 @@ def plan(
     )
     fit_path = fit if isinstance(fit, str | Path) else None
     pools_path = pools if isinstance(pools, str | Path) else None
-    return job.plans(request, _origin(request, fit_path, pools_path))
+    return job.plans(request, _origin(request, fitted, fit_path, pools_path))
 
 
 def _predictor(fit: str | Path | FitReport | Predictor | HasPredictor) -> Predictor:
@@ -130,11 +132,13 @@ def _budgets(budgets: Budget | str | Sequence[Budget | str]) -> tuple[Budget, ..
     return tuple(parse_budget(budget) if isinstance(budget, str) else budget for budget in several)
 
 
-def _origin(request: PlanRequest, fit_path: str | Path | None, pools_path: str | Path | None) -> Provenance:
+def _origin(
+    request: PlanRequest, fitted: Predictor, fit_path: str | Path | None, pools_path: str | Path | None
+) -> Provenance:
     """Return the record of the inputs of the plans. An input without a path is recorded by its content hash."""
     hashes: dict[str, str] = {}
     # A predictor that the user wrote has no content to hash, so only its eval is recorded.
-    if fit_path is None and (fit_hash := fit_files.content_hash(request.whole_fit)) is not None:
+    if fit_path is None and (fit_hash := fit_files.content_hash(fitted)) is not None:
         hashes["fit"] = fit_hash
     if fit_path is None and isinstance(metric := request.metric, ChainedMetric):
         hashes["metric"] = text_hash(json.dumps(metric.curve.to_json(), sort_keys=True))

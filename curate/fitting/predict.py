@@ -20,11 +20,13 @@ from curate.fitting.curves.pruning_curves import PruningCurves
 from curate.fitting.curves.schedules import schedule_fit, schedule_rows
 from curate.fitting.curves.schedules.schedule_fit import ScheduleFit
 from curate.fitting.fit_report import FitReport
-from curate.runs import run_table
+from curate.planning import aims, extrapolation
+from curate.runs import fitted_size, run_table
 from curate.runs.predictor import Blend, Predictor
 from curate.runs.run_table import Runs
+from curate.runs.sources.column_map import WrittenMap
+from curate.runs.sources.read_tables import Tables
 from curate.tables import writer
-from curate.tables.frames import Table
 
 if TYPE_CHECKING:
     from curate.charts import Chart
@@ -79,11 +81,13 @@ class Predictions:
 
 def predict(
     fit: str | Path | FitReport | Predicting,
-    runs: Table,
+    runs: Tables,
     *,
     level: float = 0.9,
     target: str | None = None,
     metric: str | None = None,
+    map: WrittenMap = None,
+    source: str | None = None,
 ) -> Predictions:
     """Predict the losses or a downstream metric of runs, with intervals.
 
@@ -96,30 +100,38 @@ def predict(
         level: coverage of the interval, between 0 and 1.
         target: the column ``distance.<target>`` that the law ``transport`` reads.
         metric: predict ``metric.<metric>`` from the losses that the laws predict.
+        map: SQL expressions that compute columns of the run table from other columns, by name; or a TOML file of them.
+        source: the program that wrote the table: ``wandb``, ``regmix`` or ``swarm``. None: it is a run table.
 
     Raises:
         SchemaError: if the fit cannot predict single runs, as a fit of corpora or of `relearn`; if it has no
             such metric; or if the runs use a pool or a kept share that the fit does not have.
     """
-    predictor, metrics, source = _parts(fit)
+    predictor, metrics, fit_name = _parts(fit)
     if isinstance(predictor, ScheduleFit):
         if metric is not None:
-            raise SchemaError(f"{source} has {fit_files.not_a_law(predictor.law)}")
-        return _schedules(predictor, runs, level, source)
-    table = run_table.read(runs, losses=False, target=target).trained()
+            raise SchemaError(f"{fit_name} has {fit_files.not_a_law(predictor.law)}")
+        table = run_table.read(runs, losses=False, map=map, source=source, absent=schedule_rows.ABSENT, counts=False)
+        return _schedules(predictor, table, level, fit_name)
+    table = run_table.read(runs, losses=False, target=target, map=map, source=source).trained()
+    if not isinstance(predictor, MetricCurve | PruningCurves):
+        predictor = fitted_size.at_fitted_size(predictor)
     if metric is not None:
-        return _metric(predictor, fit_files.named_metric(metrics, metric, source), table, level, source)
+        return _metric(predictor, fit_files.named_metric(metrics, metric, fit_name), table, level, fit_name)
     if isinstance(predictor, MetricCurve):
-        return _metric(predictor, predictor, table, level, source)
+        return _metric(predictor, predictor, table, level, fit_name)
+    warnings: tuple[str, ...] = ()
     if isinstance(predictor, PruningCurves):
         columns = _named(predict_error(predictor, kept_shares(table), kept_sizes(table), level))
     else:
         columns = _columns(predictor, table, level, "")
+        warnings = _extrapolations(predictor, table)
         # A stack of laws of one eval has one part, which is the blend itself.
         if isinstance(predictor, Blend) and len(parts := predictor.parts()) > 1:
             for name, part in parts.items():
                 columns |= _columns(part, table, level, f".{name}")
-    return Predictions(pl.DataFrame({"run": table.frame["run"]} | columns), level, notes=table.notes)
+    rows = pl.DataFrame({"run": table.frame["run"]} | columns)
+    return Predictions(rows, level, warnings=warnings, notes=table.notes)
 
 
 def _parts(fit: str | Path | FitReport | Predicting) -> tuple[Predicting, Mapping[str, MetricCurve], str]:
@@ -169,15 +181,15 @@ def load(path: Path) -> Predicting:
     return fit_files.load(path)
 
 
-def _schedules(fit: ScheduleFit, runs: Table, level: float, source: str) -> Predictions:
+def _schedules(fit: ScheduleFit, table: Runs, level: float, fit_name: str) -> Predictions:
     """Predict the loss at each row of learning-rate schedules."""
-    table = run_table.read(runs, losses=False, absent=schedule_rows.ABSENT)
     params = table.numbers("params")
     other = np.isfinite(params) & (params != fit.params)
     if fit.params is not None and other.any():
         raise SchemaError(
-            f"{source} is of a model of {fit.params:g} parameters, and run {table.frame['run'][int(other.argmax())]!r} "
-            f"has {params[other.argmax()]:g}: a law of schedules says nothing about other sizes. Drop such rows"
+            f"{fit_name} is of a model of {fit.params:g} parameters, and run "
+            f"{table.frame['run'][int(other.argmax())]!r} has {params[other.argmax()]:g}: a law of schedules "
+            "says nothing about other sizes. Drop such rows"
         )
     read = schedule_rows.read(table, fit.law)
     columns = {name: np.full(len(table), np.nan) for name in ("predicted", "low", "high")}
@@ -209,7 +221,8 @@ def _metric(
     for part in chained.parts:
         columns |= _columns(part, runs, level, f".{part.eval}")
     table = pl.DataFrame({"run": runs.frame["run"]} | columns)
-    return Predictions(table, level, curve.name, curve.better, chained.warnings(recipes), runs.notes)
+    warnings = (*_extrapolations(predictor, runs), *chained.warnings(recipes))
+    return Predictions(table, level, curve.name, curve.better, warnings, runs.notes)
 
 
 def _from_measured(curve: MetricCurve, runs: Runs, level: float, source: str) -> Predictions:
@@ -232,6 +245,11 @@ def _from_measured(curve: MetricCurve, runs: Runs, level: float, source: str) ->
     table = pl.DataFrame({"run": runs.frame["run"]} | columns).fill_nan(None)
     doubts = tuple(doubt for doubt in (curve.flat, curve.misaligned) if doubt is not None)
     return Predictions(table, level, curve.name, curve.better, (*curve.outside(x[measured]), *doubts), runs.notes)
+
+
+def _extrapolations(predictor: Predictor, runs: Runs) -> tuple[str, ...]:
+    """Return the warnings that a plan would give for these runs."""
+    return extrapolation.warnings(aims.leaves(predictor), runs.recipes(predictor.pools))
 
 
 def _columns(predictor: Predictor, runs: Runs, level: float, suffix: str) -> dict[str, pl.Series]:

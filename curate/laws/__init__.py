@@ -47,6 +47,13 @@ class Law(Protocol):
     def loss(self, theta: Mapping[str, Tensor], recipes: Recipes) -> Tensor:
         """Return (n,) losses in nats per token.
 
-        The function has no branch on values, so that it can be differentiated and batched.
+        ``theta`` holds a scalar for each parameter, or (p,) with one value for each pool. The function has no branch on
+        values, so that it can be differentiated and batched.
+
+        A law with the attribute ``batched = True`` also takes parameters with leading axes. Its fits are then several
+        times as fast. A parameter is (..., n) or (..., 1), one with a value for each pool (..., n, p) or (..., 1, p),
+        and the losses are (..., n). Such a law combines parameters and recipes by broadcasting. A parameter gets a last
+        axis of length 1 where it meets values of pools, as in ``weights ** g[..., None]``, and ``(weights *
+        t).sum(dim=-1)`` replaces ``weights @ t``.
         """
         ...

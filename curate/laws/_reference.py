@@ -21,13 +21,25 @@ def corpus(parts: Tensor, pool: int, *, rest: bool) -> Tensor:
     return parts.sum(dim=-1) - own if rest else own
 
 
+def power(base: Tensor, exponent: Tensor) -> Tensor:
+    """Return ``base`` ** ``exponent`` for a positive base."""
+    # The slope of exp(exponent ln base) reuses its value, and where the base is a column of the recipes, its logarithm
+    # is taken once for all parameters. The slope of ``base ** exponent`` costs a second power and a logarithm for each.
+    return (exponent * base.log()).exp()
+
+
+def column(parameter: Tensor) -> Tensor:
+    """Return a parameter (...) with one value for all pools as (..., 1), to combine with (..., p) values of pools."""
+    return parameter[..., None]
+
+
 def log_mean(shares: Tensor, k: Tensor, g: Tensor, trace: Tensor | float) -> Tensor:
     """Return (n,) logarithms of the weighted power mean of shares (n, p), relative to its value at equal shares.
 
     (1/g) [ln sum_i k_i (h_i + trace)^g - ln sum_i k_i p^-g] with values k (p,) and exponent g. It is 0 at equal shares,
-    and falls by ln r where all shares are divided by r.
+    and falls by ln r where all shares are divided by r. A ``trace`` that is a tensor has the shape of ``column(g)``.
     """
-    top = (k * (shares + trace) ** g).sum(dim=-1)
+    top = (k * power(shares + trace, column(g))).sum(dim=-1)
     return (top.log() - k.sum(dim=-1).log()) / g + math.log(shares.shape[-1])
 
 

@@ -6,6 +6,7 @@ All laws that discount repeats use these functions.
 import torch
 from torch import Tensor
 
+from curate.laws._reference import power
 from curate.runs.recipes import Recipes
 
 LEAST = 1e-6  # fewer repeats count as none: R^delta has no finite slope at R = 0 for delta < 1
@@ -20,8 +21,8 @@ def saturating(repeats: Tensor, scale: Tensor) -> Tensor:
 def effective_tokens(recipes: Recipes, scale: Tensor) -> Tensor:
     """Return the (n, p) fresh tokens that the tokens of each pool are worth.
 
-    U unique tokens seen for e > 1 epochs are worth U + U R (1 - exp(-(e - 1) / R)). ``scale`` is R, one number or (p,):
-    after R repeats, one more is worth 1/e = 0.37 of a fresh pass.
+    U unique tokens seen for e > 1 epochs are worth U + U R (1 - exp(-(e - 1) / R)). ``scale`` is R, of a shape that
+    broadcasts with (n, p): after R repeats, one more is worth 1/e = 0.37 of a fresh pass.
     """
     # A pool that never runs out has unique = inf, so it has 0 repeats.
     return recipes.fresh * (1 + saturating(recipes.epochs - 1, scale))
@@ -29,4 +30,4 @@ def effective_tokens(recipes: Recipes, scale: Tensor) -> Tensor:
 
 def powered(repeats: Tensor, exponent: Tensor) -> Tensor:
     """Return repeats ** exponent. Where there are no repeats, it is 0 and its slope is finite."""
-    return torch.where(repeats > LEAST, repeats.clamp_min(LEAST) ** exponent, 0.0)
+    return torch.where(repeats > LEAST, power(repeats.clamp_min(LEAST), exponent), 0.0)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from curate.laws import Param
-from curate.laws._reference import SIZE, TOKENS, TRACE, log_mean
+from curate.laws._reference import SIZE, TOKENS, TRACE, column, log_mean, power
 from curate.laws._repeats import effective_tokens
 from curate.runs.recipes import Recipes
 
@@ -29,6 +29,7 @@ class Ces:
     tied: bool = True
 
     name = "ces"
+    batched = True
 
     def params(self) -> tuple[Param, ...]:
         """Return E, A, B in nats per token, exponents, R in repeats, and values k (p,) without a unit."""
@@ -45,7 +46,8 @@ class Ces:
 
     def loss(self, theta: Mapping[str, Tensor], recipes: Recipes) -> Tensor:
         """Return (n,) losses in nats per token."""
-        shares = effective_tokens(recipes, theta["R"]) / recipes.tokens[..., None]
+        scale = column(theta["R"]) if self.tied else theta["R"]
+        shares = effective_tokens(recipes, scale) / recipes.tokens[..., None]
         data = recipes.tokens * log_mean(shares, theta["k"], theta["g"], TRACE).exp()
-        size = theta["A"] * (recipes.params / SIZE) ** -theta["alpha"]
-        return theta["E"] + size + theta["B"] * (data / TOKENS) ** -theta["beta"]
+        size = theta["A"] * power(recipes.params / SIZE, -theta["alpha"])
+        return theta["E"] + size + theta["B"] * power(data / TOKENS, -theta["beta"])

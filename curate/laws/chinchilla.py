@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from curate.laws import Param
+from curate.laws._reference import power
 from curate.runs.recipes import Recipes
 
 # The replication of Besiroglu et al. 2024 (arXiv 2404.10102); standard errors E .0257, alpha .0154, beta .0206.
@@ -23,6 +24,7 @@ class Chinchilla:
     """
 
     name = "chinchilla"
+    batched = True
 
     def params(self) -> tuple[Param, ...]:
         """Return E in nats per token, A and B (whose units depend on the exponents), and exponents alpha and beta."""
@@ -37,5 +39,5 @@ class Chinchilla:
 
     def loss(self, theta: Mapping[str, Tensor], recipes: Recipes) -> Tensor:
         """Return (n,) losses in nats per token."""
-        size = theta["A"] * recipes.params ** -theta["alpha"]
-        return theta["E"] + size + theta["B"] * recipes.tokens ** -theta["beta"]
+        size = theta["A"] * power(recipes.params, -theta["alpha"])
+        return theta["E"] + size + theta["B"] * power(recipes.tokens, -theta["beta"])

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from curate.laws import Param
-from curate.laws._reference import TRACE
+from curate.laws._reference import TRACE, power
 from curate.laws._share_forms import check_start, ends
 from curate.runs.recipes import Recipes
 
@@ -36,6 +36,7 @@ class Cmr:
     start: float = 0.0
 
     name = "cmr"
+    batched = True
 
     def __post_init__(self) -> None:
         """Check the start's loss."""
@@ -49,7 +50,7 @@ class Cmr:
     def loss(self, theta: Mapping[str, Tensor], recipes: Recipes) -> Tensor:
         """Return (n,) losses in nats per token."""
         share = recipes.weights[..., self.pool] + TRACE
-        return theta["none"] + (theta["full"] - theta["none"]) * share ** theta["s"]
+        return theta["none"] + (theta["full"] - theta["none"]) * power(share, theta["s"])
 
 
 def critical_share(constants: Mapping[str, float], tokens: float) -> float:

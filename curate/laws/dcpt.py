@@ -7,7 +7,7 @@ from torch import Tensor
 
 from curate.errors import CurateError
 from curate.laws import Param
-from curate.laws._reference import SIZE, TOKENS, TRACE, corpus
+from curate.laws._reference import SIZE, TOKENS, TRACE, column, corpus, power
 from curate.laws._repeats import effective_tokens
 from curate.runs.recipes import Recipes
 
@@ -37,6 +37,7 @@ class Dcpt:
     cross: bool = False
 
     name = "dcpt"
+    batched = True
 
     def params(self) -> tuple[Param, ...]:
         """Return the parameters of the formula.
@@ -68,17 +69,17 @@ class Dcpt:
         # Without ``repeats`` a repeated token counts as a fresh one.
         useful = r
         if self.repeats:
-            worth = effective_tokens(recipes, theta["R"])
+            worth = effective_tokens(recipes, column(theta["R"]))
             useful = corpus(worth / tokens[..., None], self.pool, rest=self.rest)
             tokens = worth.sum(dim=-1)
-        size = theta["A"] * (recipes.params / SIZE) ** -theta["alpha"]
-        data = theta["B"] * (r + TRACE) ** theta["eta"] * (tokens / TOKENS) ** -theta["beta"]
-        loss = theta["E"] + size + data + theta["C"] * (useful + theta["eps"]) ** -theta["gamma"]
+        size = theta["A"] * power(recipes.params / SIZE, -theta["alpha"])
+        data = theta["B"] * power(r + TRACE, theta["eta"]) * power(tokens / TOKENS, -theta["beta"])
+        loss = theta["E"] + size + data + theta["C"] * power(useful + theta["eps"], -theta["gamma"])
         if self.cross:
             if recipes.distance is None:
                 raise CurateError(
                     "dcpt:cross=true needs the learnable coefficient K of every run's domain in Recipes.distance: "
                     "give it in a column distance.<target> of the run table, or leave out cross"
                 )
-            loss = loss + theta["F"] * recipes.distance ** -theta["mu"]
+            loss = loss + theta["F"] * power(recipes.distance, -theta["mu"])
         return loss

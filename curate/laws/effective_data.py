@@ -9,6 +9,7 @@ from torch import Tensor
 
 from curate.errors import CurateError
 from curate.laws import Param
+from curate.laws._reference import column
 from curate.laws.utility import NORMALISER, Utility, log_ends
 from curate.runs.recipes import Recipes
 
@@ -38,6 +39,7 @@ class EffectiveData:
     steps: int = 64
 
     name = "effective_data"
+    batched = True
 
     def __post_init__(self) -> None:
         """Check that ``start`` is positive and ``steps`` at least 1."""
@@ -58,14 +60,13 @@ class EffectiveData:
         """Return (n,) predicted losses or errors, in the units of the measurements that were fitted."""
         # Tensors (n, s) run over the p * steps ends of a pass, in the order of time.
         h, b = recipes.weights, theta["b"]
-        worth = torch.exp(
-            -math.log(2.0) * torch.arange(self.steps + 1, dtype=torch.float64) * (h / theta["tau"])[..., None]
-        )
-        drop = h[..., None] * (worth[..., 1:] - worth[..., :-1])  # what an end of a pass changes
+        worth = torch.exp(-math.log(2.0) * torch.arange(self.steps + 1, dtype=torch.float64) * column(h / theta["tau"]))
+        drop = column(h) * (worth[..., 1:] - worth[..., :-1])  # what an end of a pass changes
         # All ends of passes of all pools, merged into one order of time.
         ends, order = torch.sort(log_ends(recipes, self.steps).exp().flatten(-2), dim=-1)
+        order = order.expand(drop.flatten(-2).shape)
         rate = (1 + torch.gather(drop.flatten(-2), -1, order).cumsum(dim=-1)).clamp_min(1e-12)
-        falls = torch.gather((b[:, None] * drop).flatten(-2), -1, order).cumsum(dim=-1)
+        falls = torch.gather((column(b) * drop).flatten(-2), -1, order).cumsum(dim=-1)
         slope = (h * b).sum(dim=-1, keepdim=True) + falls  # (n, s) sum of h_i b_i delta_i after each end
         gained = rate[..., :-1] * (ends[..., 1:] - ends[..., :-1])
         # Effective samples when each segment begins.

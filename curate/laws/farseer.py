@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from curate.laws import Param
+from curate.laws._reference import power
 from curate.runs.recipes import Recipes
 
 # Li et al. 2025: in bits per character (nats per token: times ln 2 and characters a token). N counts parameters without
@@ -34,6 +35,7 @@ class Farseer:
     """
 
     name = "farseer"
+    batched = True
 
     def params(self) -> tuple[Param, ...]:
         """Return the parameters of the formula.
@@ -55,8 +57,8 @@ class Farseer:
     def loss(self, theta: Mapping[str, Tensor], recipes: Recipes) -> Tensor:
         """Return (n,) losses in nats per token (or in the unit of the runs)."""
         n = recipes.params
-        floor = theta["s"] * n ** theta["q"] + theta["S"]
+        floor = theta["s"] * power(n, theta["q"]) + theta["S"]
         # Far from a fit the exponents overflow. They are held below 50 (and 5 within), which no run reaches.
-        exponent = (theta["A"] * n ** theta["a"] + theta["E"]).clamp_max(5.0).exp()
-        data = theta["B"] * n ** -theta["b"] + theta["Q"] - exponent * recipes.tokens.log()
+        exponent = (theta["A"] * power(n, theta["a"]) + theta["E"]).clamp_max(5.0).exp()
+        data = theta["B"] * power(n, -theta["b"]) + theta["Q"] - exponent * recipes.tokens.log()
         return floor.clamp_max(50.0).exp() + data.clamp_max(50.0).exp()

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from curate.laws import Param
-from curate.laws._reference import SIZE, TOKENS, TRACE
+from curate.laws._reference import SIZE, TOKENS, TRACE, power
 from curate.runs.recipes import Recipes
 
 
@@ -28,6 +28,7 @@ class Forgetting:
     sizes: bool = False
 
     name = "forgetting"
+    batched = True
 
     def params(self) -> tuple[Param, ...]:
         """Return the parameters of the formula.
@@ -52,6 +53,6 @@ class Forgetting:
         n, new = recipes.params / SIZE, recipes.weights[..., self.pool]
         # Old data acts as if the old task kept more parameters.
         kept = (1 + theta["B"] * (1 - new)) * n
-        rise = theta["A"] * ((new + TRACE) * recipes.tokens / TOKENS) ** theta["beta"] * kept ** -theta["alpha"]
-        before = theta["E"] + theta["H"] * n ** -theta["h"] if self.sizes else theta["E"]
+        rise = theta["A"] * power((new + TRACE) * recipes.tokens / TOKENS, theta["beta"]) * power(kept, -theta["alpha"])
+        before = theta["E"] + theta["H"] * power(n, -theta["h"]) if self.sizes else theta["E"]
         return before + rise

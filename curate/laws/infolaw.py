@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from curate.laws import Param
+from curate.laws._reference import column, power
 from curate.runs.recipes import Recipes
 
 # Liu et al. 2026. The unit of M is inferred: billions of tokens give the level of loss of the paper. Relative losses
@@ -28,6 +29,7 @@ class Infolaw:
     """
 
     name = "infolaw"
+    batched = True
 
     def params(self) -> tuple[Param, ...]:
         """Return theta (log quality lost a bucket), a and b of the rate lambda, alpha in nats per token, and beta."""
@@ -42,10 +44,10 @@ class Infolaw:
 
     def loss(self, theta: Mapping[str, Tensor], recipes: Recipes) -> Tensor:
         """Return (n,) losses in nats per token."""
-        log_tokens = recipes.tokens.log()[..., None]
-        rate = (theta["a"] * recipes.params.log() + theta["b"])[..., None]
+        log_tokens = column(recipes.tokens.log())
+        rate = column(theta["a"] * recipes.params.log() + theta["b"])
         unique = recipes.fresh / BILLION
-        quality = torch.exp(-theta["theta"] * torch.arange(unique.shape[-1], dtype=torch.float64))
+        quality = torch.exp(-column(theta["theta"]) * torch.arange(unique.shape[-1], dtype=torch.float64))
         # expm1 is exact where few passes teach little.
         learned = -log_tokens * torch.expm1(-rate * recipes.epochs.clamp_min(1.0) / log_tokens)
-        return theta["alpha"] * (quality * unique * learned).sum(dim=-1) ** -theta["beta"]
+        return theta["alpha"] * power((quality * unique * learned).sum(dim=-1), -theta["beta"])

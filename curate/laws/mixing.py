@@ -20,6 +20,7 @@ class Mixing:
     """
 
     name = "mixing"
+    batched = True
 
     def params(self) -> tuple[Param, ...]:
         """Return c in nats per token, and t (p,) of either sign."""
@@ -31,4 +32,4 @@ class Mixing:
 
     def loss(self, theta: Mapping[str, Tensor], recipes: Recipes) -> Tensor:
         """Return (n,) losses in nats per token."""
-        return theta["c"] + (recipes.weights @ theta["t"]).exp()
+        return theta["c"] + (recipes.weights * theta["t"]).sum(dim=-1).exp()

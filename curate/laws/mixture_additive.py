@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from curate.laws import Param
-from curate.laws._reference import SIZE, TOKENS, TRACE
+from curate.laws._reference import SIZE, TOKENS, TRACE, power
 from curate.runs.recipes import Recipes
 
 
@@ -21,6 +21,7 @@ class MixtureAdditive:
     """
 
     name = "mixture_additive"
+    batched = True
 
     def params(self) -> tuple[Param, ...]:
         """Return E, A, B in nats per token, C (p,) in 1 / nats, and exponents alpha, beta and g (p,)."""
@@ -36,11 +37,11 @@ class MixtureAdditive:
 
     def loss(self, theta: Mapping[str, Tensor], recipes: Recipes) -> Tensor:
         """Return (n,) losses in nats per token."""
-        size = theta["A"] * (recipes.params / SIZE) ** -theta["alpha"]
-        data = theta["B"] * (recipes.tokens / TOKENS) ** -theta["beta"]
+        size = theta["A"] * power(recipes.params / SIZE, -theta["alpha"])
+        data = theta["B"] * power(recipes.tokens / TOKENS, -theta["beta"])
         return theta["E"] + inverse_sum(recipes.weights, theta["C"], theta["g"]) + size + data
 
 
 def inverse_sum(shares: Tensor, c: Tensor, g: Tensor) -> Tensor:
     """Return (n,) values of 1 / sum_i c_i h_i^g_i from shares (n, p)."""
-    return 1 / (c * (shares + TRACE) ** g).sum(dim=-1)
+    return 1 / (c * power(shares + TRACE, g)).sum(dim=-1)

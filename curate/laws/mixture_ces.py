@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from curate.laws import Param
-from curate.laws._reference import SIZE, TOKENS, log_mean
+from curate.laws._reference import SIZE, TOKENS, column, log_mean, power
 from curate.laws._repeats import effective_tokens
 from curate.runs.recipes import Recipes
 
@@ -37,6 +37,7 @@ class MixtureCes:
     tied: bool = True
 
     name = "mixture_ces"
+    batched = True
 
     def params(self) -> tuple[Param, ...]:
         """Return the parameters of the formula; k and v have one value for each pool, (p,).
@@ -67,13 +68,15 @@ class MixtureCes:
 
     def loss(self, theta: Mapping[str, Tensor], recipes: Recipes) -> Tensor:
         """Return (n,) losses in nats per token."""
-        useful = effective_tokens(recipes, theta["R"])
+        useful = effective_tokens(recipes, column(theta["R"]) if self.tied else theta["R"])
         total = useful.sum(dim=-1)
         shares = useful / total[..., None]
         n, t = recipes.params / SIZE, total / TOKENS
-        early = theta["T"] * t ** -theta["tau"] if self.transient else 0.0
-        data = theta["B"] * n ** theta["phi"] * (t ** -theta["beta"] + early)
-        size = theta["rho"] * theta["B"] * n ** -theta["alpha"]
-        quality = log_mean(shares, theta["k"], theta["g"], theta["eps"])
+        early = theta["T"] * power(t, -theta["tau"]) if self.transient else 0.0
+        data = theta["B"] * power(n, theta["phi"]) * (power(t, -theta["beta"]) + early)
+        size = theta["rho"] * theta["B"] * power(n, -theta["alpha"])
+        quality = log_mean(shares, theta["k"], theta["g"], column(theta["eps"]))
         loss = theta["E"] + (theta["F"] + size + data) * (-theta["c"] * quality).exp()
-        return loss * ((shares - 1 / shares.shape[-1]) @ theta["v"]).exp() if self.linear else loss
+        if self.linear:
+            loss = loss * ((shares - 1 / shares.shape[-1]) * theta["v"]).sum(dim=-1).exp()
+        return loss

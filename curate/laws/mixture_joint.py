@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from curate.laws import Param
-from curate.laws._reference import SIZE, TOKENS
+from curate.laws._reference import SIZE, TOKENS, power
 from curate.laws.mixture_additive import MixtureAdditive, inverse_sum
 from curate.runs.recipes import Recipes
 
@@ -25,6 +25,7 @@ class MixtureJoint:
     """
 
     name = "mixture_joint"
+    batched = True
 
     def params(self) -> tuple[Param, ...]:
         """Return the parameters of ``mixture_additive``, and C_A, g_A, C_B and g_B (p,) of the two factors."""
@@ -39,11 +40,11 @@ class MixtureJoint:
         """Return (n,) losses in nats per token."""
         h = recipes.weights
         # Relative to equal shares, so that A and B keep their meaning as terms of the reference run.
-        equal = torch.full_like(h, 1 / h.shape[-1])
+        equal = torch.full_like(h[..., :1, :], 1 / h.shape[-1])
         factor = {}
         for term in "AB":
             c, g = theta[f"C_{term}"], theta[f"g_{term}"]
             factor[term] = inverse_sum(h, c, g) / inverse_sum(equal, c, g)
-        size = theta["A"] * factor["A"] * (recipes.params / SIZE) ** -theta["alpha"]
-        data = theta["B"] * factor["B"] * (recipes.tokens / TOKENS) ** -theta["beta"]
+        size = theta["A"] * factor["A"] * power(recipes.params / SIZE, -theta["alpha"])
+        data = theta["B"] * factor["B"] * power(recipes.tokens / TOKENS, -theta["beta"])
         return theta["E"] + inverse_sum(h, theta["C"], theta["g"]) + size + data

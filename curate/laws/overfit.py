@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from curate.laws import Param
-from curate.laws._reference import SIZE, TOKENS
+from curate.laws._reference import SIZE, TOKENS, column, power
 from curate.laws._repeats import powered
 from curate.runs.recipes import Recipes
 
@@ -24,6 +24,7 @@ class Overfit:
     """
 
     name = "overfit"
+    batched = True
 
     def params(self) -> tuple[Param, ...]:
         """Return E, A, B in nats per token, exponents, and P, the harm in nats of one repeat where N = U."""
@@ -41,8 +42,8 @@ class Overfit:
     def loss(self, theta: Mapping[str, Tensor], recipes: Recipes) -> Tensor:
         """Return (n,) losses in nats per token."""
         repeats = recipes.epochs - 1
-        power = powered(repeats, theta["delta"])
+        risen = powered(repeats, column(theta["delta"]))
         fresh = recipes.fresh.sum(dim=-1)
-        penalty = theta["P"] * (recipes.weights * power).sum(dim=-1) * (recipes.params / fresh) ** theta["kappa"]
-        size = theta["A"] * (recipes.params / SIZE) ** -theta["alpha"]
-        return theta["E"] + size + theta["B"] * (recipes.tokens / TOKENS) ** -theta["beta"] + penalty
+        penalty = theta["P"] * (recipes.weights * risen).sum(dim=-1) * power(recipes.params / fresh, theta["kappa"])
+        size = theta["A"] * power(recipes.params / SIZE, -theta["alpha"])
+        return theta["E"] + size + theta["B"] * power(recipes.tokens / TOKENS, -theta["beta"]) + penalty

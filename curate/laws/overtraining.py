@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from curate.laws import Param
+from curate.laws._reference import power
 from curate.runs.recipes import Recipes
 
 # Gadre et al. 2024: the loss on C4 eval, by training corpus. Their code has the exponent 2 eta, not eta.
@@ -27,6 +28,7 @@ class Overtraining:
     """
 
     name = "overtraining"
+    batched = True
 
     def params(self) -> tuple[Param, ...]:
         """Return E in nats per token, a and b (whose units depend on eta), and the exponent eta."""
@@ -40,5 +42,5 @@ class Overtraining:
     def loss(self, theta: Mapping[str, Tensor], recipes: Recipes) -> Tensor:
         """Return (n,) losses in nats per token."""
         eta = theta["eta"]
-        size = theta["a"] * (6 * recipes.params**2) ** -eta
-        return theta["E"] + size + theta["b"] * (6 * recipes.tokens**2) ** -eta
+        size = theta["a"] * power(6 * recipes.params**2, -eta)
+        return theta["E"] + size + theta["b"] * power(6 * recipes.tokens**2, -eta)

@@ -7,6 +7,7 @@ from math import exp
 from torch import Tensor
 
 from curate.laws import Param
+from curate.laws._reference import column, power
 from curate.laws._repeats import effective_tokens
 from curate.runs.recipes import Recipes
 
@@ -32,6 +33,7 @@ class Penalised:
     """
 
     name = "penalised"
+    batched = True
 
     def params(self) -> tuple[Param, ...]:
         """Return E, A, B, P in nats per token, r1 and R in repeats, and exponents."""
@@ -52,13 +54,13 @@ class Penalised:
         """Return (n,) losses in nats per token."""
         n = recipes.params / SIZE
         # Repeats that do half of the harm; larger models need fewer.
-        half = theta["r1"] * n ** -theta["rho"]
+        half = theta["r1"] * power(n, -theta["rho"])
         repeats = (recipes.epochs - 1).clamp_min(0.0)
-        harm = (recipes.weights * repeats**2 / (repeats**2 + half[..., None] ** 2)).sum(dim=-1)
+        harm = (recipes.weights * repeats**2 / (repeats**2 + column(half) ** 2)).sum(dim=-1)
         fresh = recipes.fresh.sum(dim=-1)
-        useful = effective_tokens(recipes, theta["R"]).sum(dim=-1)
-        penalty = theta["P"] * (recipes.params / fresh) ** theta["kappa"] * harm
-        base = theta["A"] * n ** -theta["alpha"] + theta["B"] * (useful / TOKENS) ** -theta["beta"]
+        useful = effective_tokens(recipes, column(theta["R"])).sum(dim=-1)
+        penalty = theta["P"] * power(recipes.params / fresh, theta["kappa"]) * harm
+        base = theta["A"] * power(n, -theta["alpha"]) + theta["B"] * power(useful / TOKENS, -theta["beta"])
         return theta["E"] + base + penalty
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from curate.laws import Param
+from curate.laws._reference import power
 from curate.runs.recipes import Recipes
 
 TOKENS = 1e9  # a is the term at this count, so that it is in units of y
@@ -21,6 +22,7 @@ class Power:
     """
 
     name = "power"
+    batched = True
 
     def params(self) -> tuple[Param, ...]:
         """Return a and c in units of y, and the exponent b."""
@@ -32,4 +34,4 @@ class Power:
 
     def loss(self, theta: Mapping[str, Tensor], recipes: Recipes) -> Tensor:
         """Return (n,) losses in nats per token."""
-        return theta["a"] * (recipes.tokens / TOKENS) ** -theta["b"] + theta["c"]
+        return theta["a"] * power(recipes.tokens / TOKENS, -theta["b"]) + theta["c"]

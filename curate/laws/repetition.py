@@ -8,6 +8,7 @@ from torch import Tensor
 
 from curate.errors import CurateError
 from curate.laws import Param
+from curate.laws._reference import column, power
 from curate.laws._repeats import effective_tokens, saturating
 from curate.runs.recipes import Recipes
 
@@ -47,6 +48,7 @@ class Repetition:
     form: str = "decay"
 
     name = "repetition"
+    batched = True
 
     def __post_init__(self) -> None:
         """Check that the form exists."""
@@ -73,17 +75,17 @@ class Repetition:
     def loss(self, theta: Mapping[str, Tensor], recipes: Recipes) -> Tensor:
         """Return (n,) losses in nats per token."""
         alpha, beta = theta["alpha"], theta["beta"]
-        data = effective_tokens(recipes, theta["R_D"]).sum(dim=-1)
+        data = effective_tokens(recipes, column(theta["R_D"])).sum(dim=-1)
         fresh = recipes.fresh.sum(dim=-1)
         # Compute-optimal size for D tokens: alpha A / N^alpha = beta B / D^beta solved for N.
-        optimal = (alpha * theta["A"] / (beta * theta["B"])) ** (1 / alpha) * fresh ** (beta / alpha)
+        optimal = power(alpha * theta["A"] / (beta * theta["B"]), 1 / alpha) * power(fresh, beta / alpha)
         # Parameters beyond the optimal size for the unique tokens count less, as repeats do.
         base = torch.minimum(recipes.params, optimal)
         if self.form == "excess":
             repeats, excess = recipes.tokens / fresh - 1, recipes.params / base - 1
             size_exponent = alpha * (1 - excess / theta["R_N"]).clamp_min(0.0)
             data_exponent = beta * (1 - repeats / theta["R_D"]).clamp_min(0.0)
-            size_term = theta["A"] * recipes.params**-size_exponent
-            return theta["E"] + size_term + theta["B"] * recipes.tokens**-data_exponent
+            size_term = theta["A"] * power(recipes.params, -size_exponent)
+            return theta["E"] + size_term + theta["B"] * power(recipes.tokens, -data_exponent)
         size = base * (1 + saturating(recipes.params / base - 1, theta["R_N"]))
-        return theta["E"] + theta["A"] * size**-alpha + theta["B"] * data**-beta
+        return theta["E"] + theta["A"] * power(size, -alpha) + theta["B"] * power(data, -beta)

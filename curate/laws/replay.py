@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from curate.laws import Param
-from curate.laws._reference import SIZE, corpus, growth
+from curate.laws._reference import SIZE, column, corpus, growth, power
 from curate.laws._repeats import LEAST, effective_tokens, powered
 from curate.runs.recipes import Recipes
 
@@ -44,6 +44,7 @@ class Replay:
     sizes: bool = False
 
     name = "replay"
+    batched = True
 
     def params(self) -> tuple[Param, ...]:
         """Return the parameters of the formula.
@@ -77,27 +78,29 @@ class Replay:
 
     def loss(self, theta: Mapping[str, Tensor], recipes: Recipes) -> Tensor:
         """Return (n,) losses in nats per token."""
-        useful = recipes.weights if self.harm else effective_tokens(recipes, theta["R"]) / recipes.tokens[..., None]
+        useful = recipes.weights
+        if not self.harm:
+            useful = effective_tokens(recipes, column(theta["R"])) / column(recipes.tokens)
         r = corpus(useful, self.pool, rest=self.rest)
         z = ((r + theta["eps"]) / (1 + theta["eps"])).log()
         time, fallen = self.clock(recipes.tokens)
         shift = theta["G"] * time / (time + theta["d"]) * z * growth(theta["s"] * z)
-        loss = theta["E"] + theta["K"] * time ** -theta["beta"]
+        loss = theta["E"] + theta["K"] * power(time, -theta["beta"])
         if self.checkpoints:
             loss = loss - theta["C"] * fallen
         n = recipes.params / SIZE
         if self.harm:
-            loss = loss + self.penalty(theta, recipes) * (n ** theta["kappa"] if self.sizes else 1.0)
+            loss = loss + self.penalty(theta, recipes) * (power(n, theta["kappa"]) if self.sizes else 1.0)
         if self.sizes:
-            loss, shift = loss + theta["A"] * n ** -theta["alpha"], shift * n ** -theta["phi"]
+            loss, shift = loss + theta["A"] * power(n, -theta["alpha"]), shift * power(n, -theta["phi"])
         return loss - shift
 
     def penalty(self, theta: Mapping[str, Tensor], recipes: Recipes) -> Tensor:
         """Return (n,) what repeated data add to the loss, in nats per token."""
         repeats = recipes.epochs - 1
         # Where nothing repeats the factor is set to 1: unique tokens may be infinite there, and 0^kappa has no slope.
-        scarcity = torch.where(repeats > LEAST, self.length / recipes.unique, 1.0) ** theta["kappa"]
-        return theta["P"] * (recipes.weights * powered(repeats, theta["delta"]) * scarcity).sum(dim=-1)
+        scarcity = power(torch.where(repeats > LEAST, self.length / recipes.unique, 1.0), column(theta["kappa"]))
+        return theta["P"] * (recipes.weights * powered(repeats, column(theta["delta"])) * scarcity).sum(dim=-1)
 
     def clock(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """Return tau (n,) and a (n,) of the formula, for runs of ``tokens`` (n,) training tokens.

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from curate.laws import Param
-from curate.laws._reference import SIZE, TOKENS, TRACE
+from curate.laws._reference import SIZE, TOKENS, TRACE, column, power
 from curate.laws._repeats import effective_tokens
 from curate.runs.recipes import Recipes
 
@@ -25,6 +25,7 @@ class Scarce:
     pool: int = -1
 
     name = "scarce"
+    batched = True
 
     def params(self) -> tuple[Param, ...]:
         """Return E, C, B in nats per token, gamma in nats of either sign, r1 in repeats, and exponents."""
@@ -42,7 +43,9 @@ class Scarce:
     def loss(self, theta: Mapping[str, Tensor], recipes: Recipes) -> Tensor:
         """Return (n,) losses in nats per token."""
         # A trace of the target is always there, so that the loss stays finite at h = 0.
-        useful = effective_tokens(recipes, theta["r1"])[..., self.pool] + TRACE * recipes.tokens
+        useful = effective_tokens(recipes, column(theta["r1"]))[..., self.pool] + TRACE * recipes.tokens
         n = recipes.params / SIZE
-        data = theta["B"] * n ** theta["delta"] * (useful / TOKENS) ** -theta["alpha"]
-        return theta["E"] + theta["C"] * n ** -theta["beta"] + data + theta["gamma"] * recipes.weights[..., self.pool]
+        data = theta["B"] * power(n, theta["delta"]) * power(useful / TOKENS, -theta["alpha"])
+        return (
+            theta["E"] + theta["C"] * power(n, -theta["beta"]) + data + theta["gamma"] * recipes.weights[..., self.pool]
+        )

@@ -27,6 +27,7 @@ class ShareExponential:
     start: float = 0.0
 
     name = "share_exponential"
+    batched = True
 
     def __post_init__(self) -> None:
         """Check the start's loss."""

@@ -30,6 +30,7 @@ class ShareLogarithm:
     start: float = 0.0
 
     name = "share_logarithm"
+    batched = True
 
     def __post_init__(self) -> None:
         """Check the start's loss."""

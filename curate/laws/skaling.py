@@ -7,7 +7,7 @@ from torch import Tensor
 
 from curate.errors import CurateError
 from curate.laws import Param
-from curate.laws._reference import SIZE, TOKENS
+from curate.laws._reference import SIZE, TOKENS, power
 from curate.runs.recipes import Recipes
 
 
@@ -28,6 +28,7 @@ class Skaling:
     form: str = "paper"
 
     name = "skaling"
+    batched = True
 
     def __post_init__(self) -> None:
         """Check that the form exists."""
@@ -49,5 +50,6 @@ class Skaling:
         """Return (n,) losses in nats per token."""
         alpha, k = theta["alpha"], theta["k"]
         beta = theta["beta"] if self.form == "paper" else alpha
-        size = theta["a"] ** (1 / k) * (recipes.params / SIZE) ** -alpha
-        return theta["E"] + (size + theta["b"] ** (1 / k) * (recipes.tokens / TOKENS) ** -beta) ** k
+        size = power(theta["a"], 1 / k) * power(recipes.params / SIZE, -alpha)
+        data = power(theta["b"], 1 / k) * power(recipes.tokens / TOKENS, -beta)
+        return theta["E"] + power(size + data, k)

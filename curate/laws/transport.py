@@ -34,6 +34,7 @@ class Transport:
     distance: bool = True
 
     name = "transport"
+    batched = True
 
     def params(self) -> tuple[Param, ...]:
         """Return the parameters a, b, c, floor, t (p,) and q (p,).
@@ -69,9 +70,9 @@ class Transport:
                 )
             power = power + theta["c"] * recipes.distance
         if self.shares > 0:
-            power = power + recipes.weights @ theta["t"]
+            power = power + (recipes.weights * theta["t"]).sum(dim=-1)
         if self.shares > 1:
-            power = power + recipes.weights**2 @ theta["q"]
+            power = power + (recipes.weights**2 * theta["q"]).sum(dim=-1)
         z = theta["a"] * power.exp()
         if self.top:
             # A saturating form: small errors stay as they are, and none exceeds the top.

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from curate.errors import CurateError
 from curate.laws import Param
+from curate.laws._reference import column
 from curate.runs.recipes import Recipes
 
 # Released with the code (results/parameter_values.jsonl at 251f695): ImageNet error over T-MARS pools of 12.8M
@@ -43,6 +44,7 @@ class Utility:
     steps: int = 64
 
     name = "utility"
+    batched = True
 
     def __post_init__(self) -> None:
         """Check that the options are possible."""
@@ -65,10 +67,10 @@ class Utility:
         """Return (n,) losses in units of y."""
         h, steps = recipes.weights, torch.arange(1, self.steps, dtype=torch.float64)
         ends = log_ends(recipes, self.steps)  # (n, p, steps)
-        decay = torch.exp(-math.log(2.0) * steps * (h / theta["tau"])[..., None])
+        decay = torch.exp(-math.log(2.0) * steps * column(h / theta["tau"]))
         # The repeated part of ln n, pass by pass, each with its decayed utility.
         again = ((ends[..., 1:] - ends[..., :-1]) * decay).sum(dim=-1)
-        fresh = (theta["a"] * recipes.tokens / NORMALISER).log()[..., None] + ends[..., 0]
+        fresh = column((theta["a"] * recipes.tokens / NORMALISER).log()) + ends[..., 0]
         first = self.start * torch.exp(-(h * theta["b"] * fresh).sum(dim=-1))
         repeats = torch.exp(-(h * theta["b"] * again).sum(dim=-1))
         return first * repeats + theta["d"] if self.form == "paper" else (first + theta["d"]) * repeats

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from curate.laws import Param
+from curate.laws._reference import column
 from curate.runs.recipes import Recipes
 
 LN2 = math.log(2.0)  # tau is a half-life
@@ -33,6 +34,7 @@ class UtilitySmooth:
     """
 
     name = "utility_smooth"
+    batched = True
 
     def params(self) -> tuple[Param, ...]:
         """Return a and d in nats per token, n0 in tokens, exponents b (p,), and half-lives tau (p,) in epochs."""
@@ -49,7 +51,7 @@ class UtilitySmooth:
         passes = recipes.epochs.clamp_min(1.0)
         # (n, p) tokens of the whole run at which the first pass of each pool ends.
         fresh = recipes.tokens[..., None] / passes
-        useful = torch.log1p(fresh / theta["n0"]) + _decayed(passes, LN2 / theta["tau"])
+        useful = torch.log1p(fresh / column(theta["n0"])) + _decayed(passes, LN2 / theta["tau"])
         return theta["d"] + theta["a"] * torch.exp(-(recipes.weights * theta["b"] * useful).sum(dim=-1))
 
 

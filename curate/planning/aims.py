@@ -14,7 +14,8 @@ from scipy.special import betainc
 from torch import Tensor
 
 from curate.errors import SchemaError, first_few
-from curate.runs import predictor
+from curate.runs import discrepancy, predictor
+from curate.runs.discrepancy import Discrepancy
 from curate.runs.predictor import Blend, Predictor
 from curate.runs.recipes import Recipes
 
@@ -94,6 +95,11 @@ class Worst:
         """The largest standard deviation of the log loss of a new run, over the evals."""
         return max(part.noise for part in self.parts)
 
+    @property
+    def discrepancy(self) -> Discrepancy | None:
+        """What the laws leave open of the level of the loss: the mean over the evals."""
+        return discrepancy.combined([part.discrepancy for part in self.parts], [1.0] * len(self.parts))
+
     def _excess(self, losses: Tensor) -> Tensor:
         """Losses (E, ...) minus their levels, scaled."""
         # Losses are (E, n), or (E, b, n) with draws; levels and scales belong to the first axis.
@@ -118,15 +124,44 @@ class Worst:
         return predictor.combined_drawn(self.parts, self._largest, recipes, draws)
 
     def interval(self, recipes: Recipes, level: float = 0.9) -> tuple[Tensor, Tensor]:
-        """Return low and high (n,) of a new run's largest excess. The run noise of the evals goes together."""
-        noise = torch.tensor([part.noise for part in self.parts], dtype=torch.float64)[:, None, None]
-        losses = predictor.stacked_draws(self.parts, recipes)
-        # A new run differs by its noise, which is log-normal: every draw is shifted by equal-mass normal quantiles.
-        values = torch.cat([self._largest(losses * torch.exp(shift * noise)) for shift in predictor.NORMAL])
-        return predictor.central(values, level)
+        """Return low and high (n,) of a new run's largest excess.
+
+        The parameters of the laws differ between evals as their joint draws do. The noise of a run and the discrepancy
+        of the laws are taken as fully correlated: a run that is worse for one eval is worse for all. The largest excess
+        then rises with their common part z, which is normal, so its distribution is exact: it is below x if z is below
+        the smallest, over the evals, of the z at which an eval's excess is x.
+        """
+        deviations = torch.stack([predictor.level_deviation(part, recipes) for part in self.parts])
+        deviations = deviations[:, None].clamp_min(predictor.TINY)  # (E, 1, n)
+        losses = predictor.stacked_draws(self.parts, recipes)  # (E, b, n)
+        levels, scales = (losses.new_tensor(x)[:, None, None] for x in (self.levels, self.scales))
+
+        def mass(points: Tensor) -> Tensor:
+            # The loss (E, 2, 1, n) at which an eval's excess is the point. A loss of 0 or less is never reached.
+            reached = (points[None, :, None] / scales[:, None] + levels[:, None]).clamp_min(predictor.TINY)
+            z = (reached.log() - losses[:, None].log()) / deviations[:, None]
+            below: Tensor = torch.special.ndtr(z.amin(dim=0))
+            return below.mean(dim=1)
+
+        far = predictor.FAR_OUT * deviations
+        low = self._largest(losses * torch.exp(-far)).amin(dim=0)
+        high = self._largest(losses * torch.exp(far)).amax(dim=0)
+        return predictor.central_ends(mass, low, high, level)
 
     def _largest(self, losses: Tensor) -> Tensor:
         return self._excess(losses).amax(dim=0)
+
+
+def run_deviation(fit: Predictor, recipes: Recipes) -> Tensor:
+    """Return the standard deviations (n,) of new runs of n recipes from what ``fit`` predicts, in nats.
+
+    It is the noise of a run alone, which does not cancel in a difference of two runs.
+    """
+    if not isinstance(fit, Worst):
+        return fit.noise * fit.loss(recipes).detach()
+    # Which eval is the worst may change with the noise, so the largest deviation is taken.
+    parts = zip(fit.parts, fit.scales, strict=True)
+    return torch.stack([scale * run_deviation(part, recipes) for part, scale in parts]).amax(dim=0)
 
 
 def evals(fit: Predictor) -> tuple[Predictor, ...]:

@@ -30,7 +30,15 @@ def pilot_sections(fitted: FittedLaw, path: Path, record: Values) -> Iterator[Se
 
     ``record`` is the content of fit.json, and ``path`` the table of the runs.
     """
-    runs = run_table.read(path, target=_target(record)).trained()
+    arguments = _arguments(record)
+    # The expressions of the fit are for its own table, and these may be other runs.
+    same = Path(str(arguments.get("runs"))).name == path.name
+    runs = run_table.read(
+        path,
+        target=cast(str | None, arguments.get("target")),
+        map=cast(Mapping[str, str] | None, arguments.get("map")) if same else None,
+        source=cast(str | None, arguments.get("from")) if same else None,
+    ).trained()
     tables = [*_comparison(record), *([fitted.table()] if isinstance(fitted, Fit) else [])]
     # Blends and trees have no single table of parameters.
     name = f"the law {fitted.spec}" if isinstance(fitted, Fit) else "the fit"
@@ -51,11 +59,10 @@ def _parts(fitted: FittedLaw) -> Mapping[str, Predictor]:
     return parts if len(parts) > 1 else {fitted.eval: fitted}
 
 
-def _target(record: Values) -> str | None:
-    """Return the target whose distances were fitted, if the fit was told which."""
+def _arguments(record: Values) -> Mapping[str, object]:
+    """Return the arguments with which the fit was made; none of a fit by other means."""
     made_by = cast(Mapping[str, Mapping[str, object]], record.get("made_by", {}))
-    target = made_by.get("arguments", {}).get("target")
-    return target if isinstance(target, str) else None
+    return made_by.get("arguments", {})
 
 
 def _comparison(record: Values) -> list[pl.DataFrame]:

@@ -248,8 +248,8 @@ def _notes(
             f"{runs.origin}: no two runs differ in {' and '.join(columns)} alone, so there is no sweep. The runs of a "
             f"sweep must be equal in {first_few(keys)}"
         )
-    swept = int(counts[counts > 1].sum())
-    notes = [f"--envelope: {swept} runs of {amount(sweeps, 'sweep')} are replaced by the lowest losses"]
+    replaced = int(counts[counts > 1].sum())
+    notes = [f"--envelope: {replaced} runs of {amount(sweeps, 'sweep')} are replaced by the lowest losses"]
     if alone:
         notes.append(f"--envelope: {alone} of {len(runs)} rows belong to no sweep, and are kept as they are")
     for how, text in (

@@ -6,23 +6,31 @@ import numpy as np
 
 from curate.errors import SchemaError, first_few
 from curate.runs import run_table
+from curate.runs.sources.column_map import WrittenMap
+from curate.runs.sources.read_tables import Tables
 from curate.selection.purchase import Pilots
-from curate.tables.frames import Table
 
 LEAST_ERROR = 1e-3  # a run without any error is given this one, so that its logit is finite
 
 
-def read(runs: Table, evaluation: str | None, sources: Sequence[str]) -> Pilots:
+def read(
+    runs: Tables,
+    evaluation: str | None,
+    sources: Sequence[str],
+    *,
+    map: WrittenMap = None,
+    source: str | None = None,
+) -> Pilots:
     """Read pilots with one loss or accuracy from a run table, a file or a table in memory.
 
     ``evaluation``: the name behind ``loss.`` or ``metric.``; None if the table has only one. An accuracy a becomes the
-    error 1 - a.
+    error 1 - a. ``map`` and ``source`` say how the table becomes a run table; see `run_table.read`.
 
     Raises:
         SchemaError: if the eval is not one column, or a value is not possible.
     """
-    # A run table of accuracies has no loss column.
-    table = run_table.read(runs, losses=False).trained()
+    # A run table of accuracies has no loss column. Its tokens are examples, of which there may be few.
+    table = run_table.read(runs, losses=False, map=map, source=source, counts=False).trained()
     columns = [name for name in table.frame.columns if name.startswith(("loss.", "metric."))]
     chosen = [name for name in columns if evaluation is None or name.partition(".")[2] == evaluation]
     if len(chosen) != 1:

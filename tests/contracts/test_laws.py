@@ -13,11 +13,27 @@ from curate.fitting import fit as fits
 from curate.fitting import fit_files
 from curate.fitting.fit import FitOptions
 from curate.fitting.solver.coordinates import Coordinates
+from curate.fitting.solver.model_function import LogLosses, RowByRow, log_losses
+from curate.laws import _batches
+from curate.runs.recipes import Recipes
 from curate.storage import artifacts
 
 NAMES = open_sets.names("laws")
 POOLS = 3
 ORDERED = {"infolaw"}  # pools are quality buckets from best to worst
+# Options that change which parameters there are, or how they meet the recipes.
+VARIANTS = (
+    "ces:tied=false",
+    "dcpt:repeats=true,cross=true",
+    "forgetting:sizes=true",
+    "mixture_ces:linear=true,tied=false",
+    "repetition:form=excess",
+    "replay:harm=true,sizes=true",
+    "replay:checkpoints=true",
+    "skaling:form=equal",
+    "transport:shares=2,floor=true,top=9",
+    "utility:form=code",
+)
 EVERY = pytest.mark.parametrize("name", NAMES)
 
 
@@ -119,6 +135,28 @@ def test_vmap_over_parameters_is_a_loop(name):
     assert torch.allclose(
         vmap(lambda t: law.loss(t, base))(stacked), torch.stack([law.loss(t, base) for t in many]), rtol=1e-12
     )
+
+
+@pytest.mark.parametrize("spec", [*NAMES, *VARIANTS])
+def test_a_batched_law_gives_the_losses_and_slopes_of_a_loop_over_parameters(spec):
+    law, base = law_of(spec), recipes(POOLS + 2, POOLS, 7)
+    coordinates = Coordinates(law.params(), POOLS)
+    points = 0.3 * coordinates.starts(4, 0)
+    batched = log_losses(law, coordinates, base)
+    assert isinstance(batched, LogLosses)
+    row_by_row = RowByRow(lambda u, row: law.loss(coordinates.theta(u), Recipes.single(row)).log()[0], base.rows)
+    assert torch.allclose(batched.values(points), row_by_row.values(points), rtol=1e-12)
+    for slopes, expected in zip(batched.slopes(points), row_by_row.slopes(points), strict=True):
+        assert torch.allclose(slopes, expected, rtol=1e-9, atol=1e-12)
+
+
+@EVERY
+def test_each_recipe_may_have_its_own_parameters(name):
+    law, base = law_of(name), recipes(5, POOLS, 8)
+    many = [theta(name, POOLS, seed=s) for s in range(5)]
+    stacked = {k: torch.stack([one[k] for one in many]) for k in many[0]}
+    expected = [law.loss(values, base.take(np.array([i]))) for i, values in enumerate(many)]
+    assert torch.allclose(_batches.paired(law, stacked, base), torch.cat(expected), rtol=1e-12)
 
 
 @EVERY

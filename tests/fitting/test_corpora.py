@@ -33,7 +33,7 @@ def planted(noise=0.0):
 
 def test_the_crossing_is_where_it_was_planted_and_the_advice_says_so():
     options = fit.FitOptions(starts=16, draws=40)
-    fits = corpora.fit_each(planted(0.001), "corpus", "chinchilla", "val", options=options)
+    fits = corpora.fit_each(planted(0.001), "corpus", "chinchilla", "val", options=options).fits
     # At M = 20: 0.2 = 600 / D^0.3, D = 3000^(1 / 0.3); C = 6 N D = 6 D^2 / 20.
     truth = 6 * (3000 ** (1 / 0.3)) ** 2 / 20
     (cross,) = corpora.crossings(fits, 1e16, 1e24)
@@ -57,7 +57,7 @@ def test_a_missing_or_constant_column_is_refused():
 def test_a_crossing_that_no_draw_shows_has_no_interval():
     """The best fits cross; the draws, all of which are those of the better corpus, do not."""
     options = fit.FitOptions(starts=4, draws=5)
-    fits = corpora.fit_each(planted(), "corpus", "chinchilla", "val", options=options)
+    fits = corpora.fit_each(planted(), "corpus", "chinchilla", "val", options=options).fits
     same = {name: replace(corpus_fit, draws=fits["clean"].draws) for name, corpus_fit in fits.items()}
     (cross,) = corpora.crossings(same, 1e16, 1e24)
     assert (cross.low, cross.high, cross.share) == (None, None, 0)

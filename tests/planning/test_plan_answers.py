@@ -52,6 +52,29 @@ def test_the_gap_of_a_worst_bounds_what_a_better_mixture_gains_though_the_worst_
     assert float(search.gaps(problem, mixture)) >= float(hard - soft) + 1e-5 * np.log(2) - 1e-15
 
 
+def test_the_interval_of_the_worst_holds_its_share_of_simulated_runs():
+    worst = aims.Worst((CODE, WEB), (2.0, 2.1), (1.0, 1.3), "both")
+    recipe = search.on_hand(POOLS, [BUDGET], torch.tensor([[0.5, 0.3, 0.2]], dtype=torch.float64))
+    low, high = worst.interval(recipe)
+    generator = torch.Generator().manual_seed(0)
+    # Joint draws of the parameters, and one normal number that moves both losses.
+    losses = torch.stack([part.draw_losses(recipe) for part in (CODE, WEB)])
+    z = torch.randn(1, 1, 100_000, dtype=torch.float64, generator=generator)
+    noise = torch.tensor([CODE.noise, WEB.noise], dtype=torch.float64)[:, None, None]
+    runs = (losses * torch.exp(noise * z) - torch.tensor([2.0, 2.1])[:, None, None]).mul(
+        torch.tensor([1.0, 1.3])[:, None, None]
+    )
+    largest = runs.amax(dim=0).flatten()
+    assert float((largest < low).double().mean()) == pytest.approx(0.05, abs=1e-3)
+    assert float((largest > high).double().mean()) == pytest.approx(0.05, abs=1e-3)
+
+
+def test_the_interval_of_the_worst_of_one_eval_is_that_of_the_eval():
+    recipe = search.on_hand(POOLS, [BUDGET], torch.tensor([[0.2, 0.7, 0.1]], dtype=torch.float64))
+    one = aims.Worst((CODE,), (0.0,), (1.0,), "one")
+    assert torch.allclose(torch.stack(one.interval(recipe)), torch.stack(CODE.interval(recipe)), rtol=1e-9)
+
+
 def test_the_worst_of_one_eval_is_refused():
     with pytest.raises(SchemaError, match="only web"):
         plan.optimize(WEB, POOLS, BUDGET, aim=Aim(worst="loss"))

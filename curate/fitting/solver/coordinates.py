@@ -44,16 +44,22 @@ class Coordinates:
         return torch.tensor([param.shared for param in self._repeated])
 
     def theta(self, u: Tensor) -> dict[str, Tensor]:
-        """Return the parameters by name, scalars or (p,), at coordinates ``u`` (k,)."""
+        """Return the parameters by name, (...,) or (..., p), at coordinates ``u`` (..., k)."""
         middle, half, positive = self._bounds
         values = middle + u * (1 + (u / half) ** 2).rsqrt()
         values = torch.where(positive, values.exp(), values)
         result, position = {}, 0
         for param in self.params:
             end = position + self._width(param)
-            result[param.name] = values[position:end] if param.per_pool else values[position]
+            result[param.name] = values[..., position:end] if param.per_pool else values[..., position]
             position = end
         return result
+
+    def scale(self, u: Tensor) -> Tensor:
+        """Return the (..., k) derivatives of each parameter by its own coordinate, at coordinates ``u`` (..., k)."""
+        middle, half, positive = self._bounds
+        shrink = (1 + (u / half) ** 2).rsqrt()
+        return shrink**3 * torch.where(positive, (middle + u * shrink).exp(), 1.0)
 
     @property
     def _repeated(self) -> list[Param]:

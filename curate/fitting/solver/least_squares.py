@@ -1,13 +1,12 @@
 """Solve many small robust least-squares problems at once by damped Gauss-Newton (Levenberg-Marquardt)."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 from torch import Tensor
-from torch.func import grad_and_value, vmap
 
+from curate.fitting.solver.model_function import ModelFunction, Predict, RowByRow
+from curate.fitting.solver.model_function import Rows as Rows  # part of this module's interface
 from curate.progress import report
 
 # The longest step in one coordinate. Most coordinates are logarithms, so this is a factor of 20: far enough to leave a
@@ -18,9 +17,8 @@ FIRST_DAMPING = 1e-2
 DAMPING_BOUNDS = (1e-10, 1e10)
 # A problem whose damping has passed this moves by nothing that counts: no step that helps exists.
 STUCK_DAMPING = 1e8
-
-Rows = tuple[Tensor, ...]  # each (n, ...): what a prediction reads of every row
-Predict = Callable[[Tensor, Rows], Tensor]  # (k,) parameters and one row -> its prediction, a scalar
+# Steps that are tried with one Jacobian: another try costs a sixth of a Jacobian. After so many, a new one is computed.
+TRIES = 6
 
 
 @dataclass(frozen=True)
@@ -91,99 +89,139 @@ def least_squares(
     chunk: int = 256,
     what: str = "starting points fitted",
 ) -> LeastSquaresSolution:
-    """Minimise sum_j weights_j huber(predict(u, rows_j) - target_j) + prior for every problem.
+    """Minimise as ``solve`` does, where ``predict`` gives the prediction of one row."""
+    return solve(RowByRow(predict, rows), problems, steps=steps, tol=tol, chunk=chunk, what=what)
+
+
+def solve(
+    function: ModelFunction,
+    problems: LeastSquaresProblems,
+    *,
+    steps: int = 200,
+    tol: float = 1e-9,
+    chunk: int = 256,
+    what: str = "starting points fitted",
+) -> LeastSquaresSolution:
+    """Minimise sum_j weights_j huber(prediction_j(u) - target_j) + prior for every problem.
 
     Each step solves (J'WJ + damping diag) d = -J'Wr with Huber's weights W (iteratively reweighted least squares). It
-    is kept only if the objective falls. A problem has converged when the last step that was kept changed its objective
-    by less than the share ``tol``. ``chunk`` problems are solved at a time, which bounds the memory. ``what`` names the
-    problems for progress.
+    is kept only if the objective falls; otherwise shorter steps are tried with the same J. A problem has converged when
+    the last step that was kept changed its objective by less than the share ``tol``, or when no step helps. At most
+    ``chunk`` problems are in work at a time, which bounds the memory. ``what`` names the problems for progress.
     """
     threads = torch.get_num_threads()
     # One thread: sums then have a fixed order, so that a fit is the same on every machine, and such small matrices
     # gain nothing from more.
     torch.set_num_threads(1)
     try:
-        parts = []
-        for i in range(0, len(problems.start), chunk):
-            solved = partial(_report_solved, what, i, len(problems.start))
-            part = problems.part(slice(i, i + chunk))
-            parts.append(_solve_chunk(predict, rows, part, steps=steps, tol=tol, solved=solved))
+        return _solve(function, problems.without_gaps(), steps=steps, tol=tol, chunk=chunk, what=what)
     finally:
         torch.set_num_threads(threads)
-    fields = LeastSquaresSolution.__dataclass_fields__
-    return LeastSquaresSolution(*(torch.cat([getattr(part, name) for part in parts]) for name in fields))
-
-
-def _report_solved(what: str, before: int, total: int, count: int) -> None:
-    report(what, before + count, total)
 
 
 def jacobian(predict: Predict, points: Tensor, rows: Rows) -> tuple[Tensor, Tensor]:
     """Return the (b, n, k) derivatives and the (b, n) predictions at ``points`` (b, k)."""
-    # A prediction depends on the parameters and its own row alone. So one reverse pass gives the whole (n, k)
-    # Jacobian, for about the price of four predictions, whatever k is.
-    per_row = vmap(grad_and_value(predict), in_dims=(None, 0))
-    slopes, values = vmap(per_row, in_dims=(0, None))(points, rows)
-    return slopes, values
+    return RowByRow(predict, rows).slopes(points)
 
 
-def _solve_chunk(
-    predict: Predict,
-    rows: Rows,
-    problems: LeastSquaresProblems,
-    *,
-    steps: int,
-    tol: float,
-    solved: Callable[[int], None],
+def _solve(
+    function: ModelFunction, problems: LeastSquaresProblems, *, steps: int, tol: float, chunk: int, what: str
 ) -> LeastSquaresSolution:
-    """Solve the problems together. ``solved`` is called after each step with the number that have converged."""
-    per_row = vmap(predict, in_dims=(None, 0))
-
-    def values(points: Tensor) -> Tensor:
-        return vmap(per_row, in_dims=(0, None))(points, rows)
-
-    problems = problems.without_gaps()
-    point, active = problems.start, torch.arange(len(problems.start))
-    damping = torch.full((len(point),), FIRST_DAMPING, dtype=point.dtype)
-    objective = problems.objective(point, values(point) - problems.target)
-    converged = torch.zeros(len(point), dtype=torch.bool)
-    solved(0)
-    for _ in range(steps):
+    """Solve the problems, at most ``chunk`` at a time. ``problems.start`` is overwritten."""
+    b, point = len(problems.start), problems.start
+    objective, damping = torch.full((b,), torch.inf, dtype=point.dtype), torch.full((b,), FIRST_DAMPING).to(point.dtype)
+    taken, converged = torch.zeros(b, dtype=torch.long), torch.zeros(b, dtype=torch.bool)
+    active, waiting = torch.arange(min(chunk, b)), min(chunk, b)
+    while len(active):
+        report(what, waiting - len(active), b)
         part, current = problems.part(active), point[active]
-        slopes, predicted = jacobian(predict, current, rows)
-        trial = current + _step(slopes, predicted - part.target, current, part, damping[active])
-        trial_objective = part.objective(trial, values(trial) - part.target)
-        better = trial_objective < objective[active]
-        gain = (objective[active] - trial_objective) / objective[active].clamp_min(1e-300)
-        stuck = ~better & (damping[active] > STUCK_DAMPING)
-        done = (better & (gain < tol)) | stuck | (objective[active] == 0)
-        point[active] = torch.where(better[:, None], trial, current)
-        objective[active] = torch.where(better, trial_objective, objective[active])
-        damping[active] = torch.where(better, damping[active] / 5, damping[active] * 4).clamp(*DAMPING_BOUNDS)
+        equations, before = _normal_equations(function, current, part)
+        step = _better_step(function, part, current, before, equations, damping[active])
+        point[active], objective[active], damping[active] = step.point, step.objective, step.damping
+        taken[active] += 1
+        better = step.objective < before
+        gain = (before - step.objective) / before.clamp_min(1e-300)
+        done = (better & (gain < tol)) | (~better & (step.damping > STUCK_DAMPING)) | (before == 0)
         converged[active[done]] = True
-        # Problems that are solved leave the batch: the slow ones then cost no more than themselves.
-        active = active[~done]
-        solved(len(point) - len(active))
-        if len(active) == 0:
-            break
-    solved(len(point))
+        # A problem that is done makes room for the next one, so that the batch stays full until few are left.
+        active = active[~done & (taken[active] < steps)]
+        fresh = torch.arange(waiting, min(b, waiting + chunk - len(active)))
+        active, waiting = torch.cat([active, fresh]), waiting + len(fresh)
+    report(what, b, b)
     return LeastSquaresSolution(point, objective, converged)
 
 
-def _step(slopes: Tensor, residual: Tensor, current: Tensor, problems: LeastSquaresProblems, damping: Tensor) -> Tensor:
-    """Return (b, k) damped Gauss-Newton steps, of at most LONGEST_STEP in any coordinate."""
+@dataclass(frozen=True)
+class _NormalEquations:
+    """The quadratic models of b problems at their points: ``gradient`` (b, k) and ``hessian`` (b, k, k)."""
+
+    gradient: Tensor
+    hessian: Tensor
+
+    def part(self, rows: Tensor) -> "_NormalEquations":
+        return _NormalEquations(self.gradient[rows], self.hessian[rows])
+
+    def step(self, damping: Tensor) -> Tensor:
+        """Return (b, k) damped Gauss-Newton steps, of at most LONGEST_STEP in any coordinate."""
+        diagonal = self.hessian.diagonal(dim1=1, dim2=2)
+        # A parameter that changes no prediction has a zero on the diagonal; the floor keeps the matrix invertible.
+        floor = 1e-9 * diagonal.amax(dim=1, keepdim=True).clamp_min(1e-12)
+        damped = self.hessian + torch.diag_embed(damping[:, None] * diagonal.clamp_min(floor) + floor)
+        factor, info = torch.linalg.cholesky_ex(damped)
+        step = -torch.cholesky_solve(self.gradient[..., None], factor)[..., 0]
+        # Where rounding makes the matrix indefinite (info != 0), a scaled gradient step is used instead.
+        step = torch.nan_to_num(torch.where((info == 0)[:, None], step, -self.gradient / diagonal.clamp_min(floor)))
+        return step * (LONGEST_STEP / step.abs().amax(dim=1, keepdim=True).clamp_min(LONGEST_STEP))
+
+
+def _normal_equations(
+    function: ModelFunction, current: Tensor, problems: LeastSquaresProblems
+) -> tuple[_NormalEquations, Tensor]:
+    """Return the quadratic models at ``current`` (b, k), and the (b,) objectives there."""
+    slopes, predicted = function.slopes(current)
+    residual = predicted - problems.target
     # Huber's loss equals least squares in which a large residual counts with weight delta / |r|.
     robust = torch.clamp(problems.delta[:, None] / residual.abs().clamp_min(1e-300), max=1.0)
-    scaled = (problems.weights * robust)[..., None] * slopes
-    gradient = torch.nan_to_num((scaled * residual[..., None]).sum(dim=1))
-    gradient = gradient + problems.precision * (current - problems.centre)
-    hessian = torch.nan_to_num(slopes.mT @ scaled) + torch.diag_embed(problems.precision)
-    diagonal = hessian.diagonal(dim1=1, dim2=2)
-    # A parameter that changes no prediction has a zero on the diagonal; the floor keeps the matrix invertible.
-    floor = 1e-9 * diagonal.amax(dim=1, keepdim=True).clamp_min(1e-12)
-    damped = hessian + torch.diag_embed(damping[:, None] * diagonal.clamp_min(floor) + floor)
-    factor, info = torch.linalg.cholesky_ex(damped)
-    step = -torch.cholesky_solve(gradient[..., None], factor)[..., 0]
-    # Where rounding makes the matrix indefinite (info != 0), a scaled gradient step is used instead.
-    step = torch.nan_to_num(torch.where((info == 0)[:, None], step, -gradient / diagonal.clamp_min(floor)))
-    return step * (LONGEST_STEP / step.abs().amax(dim=1, keepdim=True).clamp_min(LONGEST_STEP))
+    root = (problems.weights * robust).sqrt()
+    scaled = root[..., None] * slopes
+    gradient = torch.nan_to_num((scaled.mT @ (root * residual)[..., None])[..., 0])
+    hessian = torch.nan_to_num(scaled.mT @ scaled)
+    return _NormalEquations(
+        gradient + problems.precision * (current - problems.centre), hessian + torch.diag_embed(problems.precision)
+    ), problems.objective(current, residual)
+
+
+@dataclass(frozen=True)
+class _Step:
+    """Where b problems are after a step: ``point`` (b, k), ``objective`` (b,) and the next ``damping`` (b,)."""
+
+    point: Tensor
+    objective: Tensor
+    damping: Tensor
+
+
+def _better_step(
+    function: ModelFunction,
+    problems: LeastSquaresProblems,
+    current: Tensor,
+    before: Tensor,
+    equations: _NormalEquations,
+    damping: Tensor,
+) -> _Step:
+    """Try shorter and shorter steps from ``current`` (b, k) until the objectives are lower than ``before`` (b,).
+
+    A problem for which no try helps stays where it is.
+    """
+    point, objective, damping = current.clone(), before.clone(), damping.clone()
+    trying = torch.arange(len(current))
+    for _ in range(TRIES):
+        part = problems.part(trying)
+        trial = current[trying] + equations.part(trying).step(damping[trying])
+        value = part.objective(trial, function.values(trial) - part.target)
+        better = value < before[trying]
+        point[trying[better]], objective[trying[better]] = trial[better], value[better]
+        damping[trying] = torch.where(better, damping[trying] / 5, damping[trying] * 4).clamp(*DAMPING_BOUNDS)
+        trying = trying[~better]
+        if not len(trying):
+            break
+    return _Step(point, objective, damping)

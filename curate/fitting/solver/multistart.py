@@ -5,11 +5,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 from torch import Tensor
-from torch.func import vmap
 
 from curate.errors import FitError
 from curate.fitting.solver import least_squares
 from curate.fitting.solver.coordinates import Coordinates
+from curate.fitting.solver.model_function import ModelFunction, log_losses
 from curate.fitting.solver.redraws import Redraws
 from curate.fitting.solver.residual_noise import FIRST_NOISE, noise_of_residuals, robust_noise
 from curate.fitting.solver.residual_noise import MAD_TO_SIGMA as MAD_TO_SIGMA  # for the checks of runs
@@ -89,9 +89,10 @@ class FitPasses:
     weights: Tensor
     options: FitOptions
 
-    def predict(self, u: Tensor, row: least_squares.Rows) -> Tensor:
-        """Return the log loss of one recipe at coordinates ``u`` (k,)."""
-        return self.law.loss(self.coordinates.theta(u), Recipes.single(row)).log()[0]
+    @property
+    def function(self) -> ModelFunction:
+        """The log losses of the recipes as a function of the coordinates."""
+        return log_losses(self.law, self.coordinates, self.recipes)
 
     def problems(self, start: Tensor, minima: Minima) -> least_squares.LeastSquaresProblems:
         """Return one problem for each row of ``start`` (m x s, k): s starts for every eval in turn."""
@@ -116,9 +117,7 @@ class FitPasses:
     ) -> least_squares.LeastSquaresSolution:
         """Solve problems over these runs, as many at a time as memory allows."""
         chunk = chunk_size(len(self.recipes), self.coordinates.size, self.coordinates.pools)
-        return least_squares.least_squares(
-            self.predict, self.recipes.rows, problems, steps=steps, tol=tol, chunk=chunk, what=what
-        )
+        return least_squares.solve(self.function, problems, steps=steps, tol=tol, chunk=chunk, what=what)
 
     def delta(self, noise: Tensor) -> Tensor:
         """Return Huber's delta for (m,) noises."""
@@ -217,12 +216,11 @@ class FitPasses:
 
     def residuals(self, point: Tensor) -> Tensor:
         """Return the (m, n) predicted minus measured log losses at ``point`` (m, k), NaN where not measured."""
-        theta = vmap(self.coordinates.theta)(point)
-        return vmap(lambda values: self.law.loss(values, self.recipes).log())(theta) - self.target
+        return self.function.values(point) - self.target
 
     def noise_of_runs(self, minima: Minima) -> tuple[Tensor, Tensor]:
         """Return the (m,) standard deviations of the log loss of a run, and their (m,) degrees of freedom."""
-        slopes, _ = least_squares.jacobian(self.predict, minima.point, self.recipes.rows)  # (m, n, k)
+        slopes, _ = self.function.slopes(minima.point)  # (m, n, k)
         measured = torch.isfinite(self.target) * self.weights
         data = slopes.mT @ (measured[..., None] * slopes)
         prior = torch.diag_embed((minima.noise[:, None] / minima.width) ** 2 * self.options.prior)
