@@ -6,7 +6,6 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
-from curate.fitting.curves.annealing import s1_s2
 
 from curate.errors import SchemaError
 from curate.runs import annealing_areas, run_table
