@@ -7,7 +7,8 @@ and which three runs would tell most.
 
 Columns metric.NAME hold downstream metrics, such as an error rate. Each is fitted as a function of the losses. Then
 `curate predict --metric NAME` and `curate plan --metric NAME` predict the losses of a mixture, and the metric from
-these losses. --metric chooses the metrics, and --on the losses that they are predicted from.
+these losses. --metric chooses the metrics, and --on the losses that they are predicted from. In a table without losses,
+--eval metric.NAME fits a law over recipes to the metric itself.
 
 Five values of --law fit a curve instead of a law of mixtures. downstream predicts metric.<eval> from the measured loss
 of a run (--on LOSS), without a law of the loss. annealing and multi_power predict the loss at each step of a
@@ -121,6 +122,13 @@ def main(
             "minimum of a quadratic in their logarithms. Each loss has its own minimum."
         ),
     ] = None,
+    metric_kind: Annotated[
+        str | None,
+        typer.Option(
+            help="With --eval metric.NAME: error or accuracy (a rate between 0 and 1), or positive (less is better, "
+            "such as bits per byte). Default: what the values and their trend show."
+        ),
+    ] = None,
     seed: Seed = 0,
     checkpoints: Annotated[
         Literal["auto", "yes", "no"],
@@ -162,6 +170,7 @@ def main(
             map=map,
             source=source,
             envelope=envelope,
+            metric_kind=metric_kind,
         )
     report.save(out)
     printed = {name: report.record[name] for name in PRINTED if name in report.record}

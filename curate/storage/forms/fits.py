@@ -1,6 +1,6 @@
 """The form of fit.json, of the present format and of format 1."""
 
-from typing import Annotated, NotRequired, Required, TypedDict
+from typing import Annotated, Literal, NotRequired, Required, TypedDict
 
 from msgspec import Meta
 
@@ -277,4 +277,5 @@ class FitForm(LawForm, total=False):
     curves: list[CorpusPointForm]
     best_shares: list[BestShareForm]
     largest_kept: Positive
+    metric_kind: Literal["error", "accuracy", "positive"]
     made_by: MadeByForm
