@@ -25,8 +25,8 @@ class Shape:
 
     ``pools`` is the number of pools. ``mixtures``, ``sizes`` and ``lengths`` say whether the shares, params and tokens
     differ between runs. ``repeats`` says whether any pool was read more than once. ``distances`` says whether the
-    distance to a target was measured. ``most`` is the number of runs of the budget that has most of them, and ``others``
-    that of all other budgets. Runs whose compute differs by less than a factor of 1.2 have one budget.
+    distance to a target was measured. ``most`` is the number of runs of the budget that has most of them, and
+    ``others`` that of all other budgets. Runs whose compute differs by less than a factor of 1.2 have one budget.
     """
 
     pools: int
