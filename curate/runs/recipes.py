@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -88,8 +89,8 @@ class Recipes:
         """Return the recipes at these positions, or where a mask is true."""
         index = torch.as_tensor(rows)
         values = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        # What is not a tensor holds for all rows: a field that is not known, and `all_fresh`.
-        return replace(self, **{name: x[index] for name, x in values.items() if isinstance(x, Tensor)})
+        chosen: dict[str, Any] = {name: x[index] for name, x in values.items() if isinstance(x, Tensor)}
+        return replace(self, **chosen)
 
 
 @dataclass(frozen=True)
