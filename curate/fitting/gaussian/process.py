@@ -99,7 +99,7 @@ class Process:
         """Return the process after runs: n points with log losses (n,) and noise (n,), a standard deviation."""
         lower = factor(self.covariance(rows, rows) + torch.diag(noise**2))
         weights = torch.cholesky_solve((values - self.mean(rows))[:, None], lower)[:, 0]
-        return Posterior(self, rows, values, noise, lower, weights)
+        return Posterior(self, rows, noise, lower, weights)
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,6 @@ class Posterior:
     Attributes:
         prior: the process before.
         rows: the n points of the runs.
-        values: (n,) log losses.
         noise: (n,) standard deviations of the noise.
         lower: (n, n) Cholesky factor of the covariance of the runs.
         weights: (n,) of the runs in the mean.
@@ -117,7 +116,6 @@ class Posterior:
 
     prior: Process
     rows: Points
-    values: Tensor
     noise: Tensor
     lower: Tensor
     weights: Tensor
