@@ -94,6 +94,13 @@ def test_the_last_row_of_each_training_is_fitted_where_nothing_says_that_schedul
     assert report.predictor.loss(FINISHED).tolist() == pytest.approx(TRUTH.tolist(), rel=1e-2)
 
 
+def test_a_guess_of_trainings_is_said():
+    names, groups = [f"r{i}" for i in range(120)], [f"g{i // STEPS}" for i in range(120)]
+    report = fit(table(run=names, machine=groups).drop("planned_tokens"), law="chinchilla", **QUICK)
+    assert report.record["rows"] == 24
+    assert any(note.startswith("120 rows are taken for checkpoints of 24 trainings") for note in report.notes)
+
+
 def test_a_training_counts_once_however_many_rows_it_has():
     runs = run_table.read(table(noise=3e-3))
     recipe, loss = runs.recipes(), {"x": runs.loss("x")}
