@@ -249,8 +249,10 @@ def _refuse_disagreement(
     """Refuse a training whose rows have different mixtures or sizes, or two rows of the same tokens and eval."""
     sign = "column training" if "training" in frame.columns else "part of the name before @"
     for name in ["params", *(c for c in frame.columns if c.startswith("weight."))]:
-        values = np.nan_to_num(_numbers(frame, name))
-        low, high = _ends(values, codes, ~start)
+        values = _numbers(frame, name)
+        # An empty share is 0. An empty size is refused where it is used.
+        rows = ~start & np.isfinite(values) if name == "params" else ~start
+        low, high = _ends(np.nan_to_num(values), codes, rows)
         wrong = high - low > (SAME_SIZE * high if name == "params" else SUM_TOLERANCE)
         if wrong.any():
             code = int(wrong.argmax())

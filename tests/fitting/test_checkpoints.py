@@ -149,6 +149,12 @@ def test_a_law_of_checkpoints_gets_all_rows():
     assert "the law describes checkpoints itself" in fitted.note
 
 
+def test_trees_have_no_term_for_unfinished_runs():
+    fitted = rows_to_fit(run_table.read(table()), ["boosted:base=none", "chinchilla"], ["x"])
+    assert len(fitted.runs) == 24 and not fitted.unfinished
+    assert fitted.note.endswith("because boosted:base=none has no term for unfinished runs")
+
+
 def test_each_corpus_is_fitted_on_the_last_rows():
     both = pl.concat(
         [
