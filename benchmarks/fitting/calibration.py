@@ -33,7 +33,7 @@ from curate.runs.run_table import Runs, check, read
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data" / "runs"
 PILE5 = ("pile5_70m", "pile5_160m", "pile5_305m")  # one table of three sizes, in three files
-OPTIONS = FitOptions(starts=4, draws=60)
+OPTIONS = FitOptions(starts=4, draws=24)
 LEVEL, NORMAL_90 = 0.9, 1.6449
 CONSTANT, CONSTANT_DIFFERENCE = 0.03, 0.02
 EARLY = 0.05  # rows of less progress are not judged: nobody plans such runs
@@ -93,9 +93,8 @@ def tables(data: Path) -> Iterator[tuple[str, Runs]]:
 def as_fitted(runs: Runs, evals: tuple[str, ...], checkpoints: Runs) -> averaging.Kept:
     """Return what ``curate fit`` keeps without ``--law``."""
     how, _ = holdout.default(runs.recipes(), runs.clusters)
-    method = averaging.average if default_laws.shape(runs).averaged else averaging.choose
     specs = default_laws.default(runs)
-    return method(runs, specs, evals, how=how, options=OPTIONS, checkpoints=checkpoints)[0]
+    return averaging.average(runs, specs, evals, how=how, options=OPTIONS, checkpoints=checkpoints)[0]
 
 
 def before(runs: Runs, evals: tuple[str, ...]) -> dict[str, tuple[Predictor, float]]:

@@ -11,12 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from curate import open_sets
 from curate.errors import FitError
 from curate.fitting.boosted import Boosted
 from curate.fitting.choice import holdout
 from curate.fitting.choice.held_out_errors import HeldOutErrors
 from curate.fitting.compare import Comparison, compare, fit_all
-from curate.fitting.fit_files import SingleFit
+from curate.fitting.fit_files import WITHOUT_FORMULA, SingleFit
 from curate.fitting.solver.multistart import DEFAULTS, FitOptions
 from curate.runs.discrepancy import SHIFT, Discrepancy
 from curate.runs.predictor import Blend, Predictor
@@ -81,18 +82,29 @@ def weights_of_laws(comparison: Comparison) -> dict[str, float]:
     carries over to the next size, and its shift does not. Laws of more than WORST_RATIO times the smallest scatter are
     left out. If no scatter was measured, as with one run of each size, all laws have the same weight. If sizes were not
     held out, the whole error of a law is its scatter.
+
+    What has no formula, such as boosted trees, is kept alone if it is the best, and otherwise left out: a plan then
+    follows the gradient of the laws.
     """
+    best = str(comparison.rows["law"][0])
+    if _has_no_formula(best):
+        return {best: 1.0}
     scatters: dict[str, float] = {}
-    for spec in comparison.predicted:
+    laws = [spec for spec in comparison.predicted if not _has_no_formula(spec)]
+    for spec in laws:
         errors = comparison.errors({spec: 1.0})
         scatter = errors.scatter() if errors.rolling else errors.record(0)["rms"]
         if scatter is None:
-            return dict.fromkeys(comparison.predicted, 1 / len(comparison.predicted))
+            return dict.fromkeys(laws, 1 / len(laws))
         # A law that fits held-out runs exactly would have an infinite weight.
         scatters[spec] = max(scatter, 1e-6)
     limit = WORST_RATIO * min(scatters.values())
     weights = {spec: scatter**-2 for spec, scatter in scatters.items() if scatter <= limit}
     return {spec: weight / sum(weights.values()) for spec, weight in weights.items()}
+
+
+def _has_no_formula(spec: str) -> bool:
+    return open_sets.parse(spec)[0] in WITHOUT_FORMULA
 
 
 def refit(

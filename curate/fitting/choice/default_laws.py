@@ -38,14 +38,6 @@ class Shape:
         """Whether the runs compare mixtures at one size and one length."""
         return self.mixtures and not (self.sizes or self.lengths)
 
-    @property
-    def averaged(self) -> bool:
-        """Whether the laws are averaged. At one budget the law with the smallest error on unseen mixtures is kept.
-
-        There the error on held-out mixtures is that of the mixtures of a plan, so that it tells the laws apart.
-        """
-        return not self.one_budget
-
 
 def shape(runs: Runs) -> Shape:
     """Return the shape of a run table."""
