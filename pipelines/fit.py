@@ -7,7 +7,8 @@ and which three runs would tell most.
 
 Columns metric.NAME hold downstream metrics, such as an error rate. Each is fitted as a function of the losses. Then
 `curate predict --metric NAME` and `curate plan --metric NAME` predict the losses of a mixture, and the metric from
-these losses. --metric chooses the metrics, and --on the losses that they are predicted from.
+these losses. --metric chooses the metrics, and --on the losses that they are predicted from. In a table without losses,
+--eval metric.NAME fits a law over recipes to the metric itself.
 
 Five values of --law fit a curve instead of a law of mixtures. downstream predicts metric.<eval> from the measured loss
 of a run (--on LOSS), without a law of the loss. annealing and multi_power predict the loss at each step of a
@@ -19,6 +20,10 @@ size of data (column keep).
 Tables of other programs become run tables by --map, which computes columns, and by --from, which knows the files of
 some programs. docs/files.md lists the columns of a run table.
 
+A row is a finished run or a checkpoint of a training. If the columns planned_tokens or lr show how long the trainings
+were planned, all rows are fitted, with a term for unfinished runs. Otherwise the last row of each training is fitted.
+--checkpoints says which rows are of one training.
+
 Without --law, the job takes laws that suit what varies in the runs: size, tokens, mixture or repetition. It predicts
 each size from the smaller ones, and averages the laws by one over their squared scatter within the sizes held out. The
 expected error at the next size, and every interval, adds the usual shift of a new size, which all mixtures share. An
@@ -28,7 +33,7 @@ Example: curate fit runs.parquet --law utility_smooth,ces,chinchilla --eval pros
 """
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -117,7 +122,22 @@ def main(
             "minimum of a quadratic in their logarithms. Each loss has its own minimum."
         ),
     ] = None,
+    metric_kind: Annotated[
+        str | None,
+        typer.Option(
+            help="With --eval metric.NAME: error or accuracy (a rate between 0 and 1), or positive (less is better, "
+            "such as bits per byte). Default: what the values and their trend show."
+        ),
+    ] = None,
     seed: Seed = 0,
+    checkpoints: Annotated[
+        Literal["auto", "yes", "no"],
+        typer.Option(
+            help="auto: rows are checkpoints of one training if the column training, names RUN@STEP, or evenly spaced "
+            "tokens of one mixture and size say so. yes: rows of one mixture, size and seed are checkpoints of one "
+            "training. no: every row is a finished run."
+        ),
+    ] = "auto",
     as_json: Json = False,
 ) -> None:
     """Fit laws."""
@@ -146,9 +166,11 @@ def main(
             starts=starts,
             draws=draws,
             seed=seed,
+            checkpoints=checkpoints,
             map=map,
             source=source,
             envelope=envelope,
+            metric_kind=metric_kind,
         )
     report.save(out)
     printed = {name: report.record[name] for name in PRINTED if name in report.record}

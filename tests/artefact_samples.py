@@ -113,6 +113,7 @@ def _fit_samples(folder: Path) -> list[Sample]:
     questions = {
         "law": (runs(), {"law": "mixing", "eval": "web", "metric": "auto"}),
         "trees": (runs(32), {"law": "boosted:base=power", "eval": "web", "metric": "none"}),
+        "process": (runs(32), {"law": "gaussian:base=power", "eval": "web", "metric": "none"}),
         "corpora": (runs(), {"law": "power", "eval": "web", "by": "corpus", "metric": "none"}),
         "downstream": (runs(), {"law": "downstream", "eval": "error", "on": "web", "metric": "none"}),
         "annealing": (steps(), {"law": "annealing", "eval": "web", "metric": "none"}),

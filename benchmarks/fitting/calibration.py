@@ -94,7 +94,8 @@ def as_fitted(runs: Runs, evals: tuple[str, ...], checkpoints: Runs) -> averagin
     """Return what ``curate fit`` keeps without ``--law``."""
     how, _ = holdout.default(runs.recipes(), runs.clusters)
     specs = default_laws.default(runs)
-    return averaging.average(runs, specs, evals, how=how, options=OPTIONS, checkpoints=checkpoints)[0]
+    kept, _ = averaging.average(runs, specs, evals, how=how, options=OPTIONS)
+    return averaging.with_unfinished(kept, checkpoints)
 
 
 def before(runs: Runs, evals: tuple[str, ...]) -> dict[str, tuple[Predictor, float]]:

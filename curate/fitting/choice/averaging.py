@@ -5,7 +5,7 @@ In: a comparison of laws on held-out runs. Out: a predictor with its held-out er
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from curate.fitting.boosted import Boosted
 from curate.fitting.choice import holdout
 from curate.fitting.choice.held_out_errors import HeldOutErrors
 from curate.fitting.compare import Comparison, compare, fit_all
-from curate.fitting.fit_files import WITHOUT_FORMULA, SingleFit
+from curate.fitting.fit_files import BOOSTED, SingleFit
 from curate.fitting.solver.multistart import DEFAULTS, FitOptions
 from curate.runs.discrepancy import SHIFT, Discrepancy
 from curate.runs.predictor import Blend, Predictor
@@ -42,19 +42,17 @@ def choose(
     *,
     how: str = holdout.ROLLING,
     options: FitOptions = DEFAULTS,
-    checkpoints: Runs | None = None,
 ) -> tuple[Kept, Comparison]:
     """Compare laws on held-out runs, and refit the best on all runs; return it with the comparison.
 
-    Several ``evals`` give the mean of their fits. ``checkpoints`` are the runs with all rows of their trainings, which
-    tell how far unfinished runs are from what is predicted of them; by default ``runs`` are.
+    Several ``evals`` give the mean of their fits.
 
     Raises:
         FitError: if no law can be fitted.
     """
     comparison = _fitted(compare(specs, runs, evals, how=how, options=options))
     best = {str(comparison.rows["law"][0]): 1.0}
-    return refit(runs, comparison, best, evals, options, checkpoints), comparison
+    return refit(runs, comparison, best, evals, options), comparison
 
 
 def average(
@@ -64,18 +62,17 @@ def average(
     *,
     how: str = holdout.ROLLING,
     options: FitOptions = DEFAULTS,
-    checkpoints: Runs | None = None,
 ) -> tuple[Kept, Comparison]:
     """Compare laws on held-out runs, and refit their average on all runs; return it with the comparison.
 
     The weight of a law is one over its squared scatter (see ``weights_of_laws``). Several ``evals`` give the mean of
-    their averages. ``checkpoints`` are as for ``choose``.
+    their averages.
 
     Raises:
         FitError: if no law can be fitted.
     """
     comparison = _fitted(compare(specs, runs, evals, how=how, options=options))
-    return refit(runs, comparison, weights_of_laws(comparison), evals, options, checkpoints), comparison
+    return refit(runs, comparison, weights_of_laws(comparison), evals, options), comparison
 
 
 def weights_of_laws(comparison: Comparison) -> dict[str, float]:
@@ -86,14 +83,14 @@ def weights_of_laws(comparison: Comparison) -> dict[str, float]:
     left out. If no scatter was measured, as with one run of each size, all laws have the same weight. If sizes were not
     held out, the whole error of a law is its scatter.
 
-    What has no formula, such as boosted trees, is kept alone if it is the best, and otherwise left out: a plan then
-    follows the gradient of the laws.
+    Boosted trees have no gradient. They are kept alone if they are the best, and otherwise left out, so that a plan can
+    follow the gradient of the average.
     """
     best = str(comparison.rows["law"][0])
-    if _has_no_formula(best):
+    if _is_boosted(best):
         return {best: 1.0}
     scatters: dict[str, float] = {}
-    laws = [spec for spec in comparison.predicted if not _has_no_formula(spec)]
+    laws = [spec for spec in comparison.predicted if not _is_boosted(spec)]
     for spec in laws:
         errors = comparison.errors({spec: 1.0})
         scatter = errors.scatter() if errors.rolling else errors.record(0)["rms"]
@@ -106,8 +103,8 @@ def weights_of_laws(comparison: Comparison) -> dict[str, float]:
     return {spec: weight / sum(weights.values()) for spec, weight in weights.items()}
 
 
-def _has_no_formula(spec: str) -> bool:
-    return open_sets.parse(spec)[0] in WITHOUT_FORMULA
+def _is_boosted(spec: str) -> bool:
+    return open_sets.parse(spec)[0] == BOOSTED
 
 
 def refit(
@@ -116,7 +113,6 @@ def refit(
     weights: Mapping[str, float],
     evals: Sequence[str],
     options: FitOptions,
-    checkpoints: Runs | None = None,
 ) -> Kept:
     """Fit the laws of a weighted sum to all runs. The result knows its held-out error and its discrepancy."""
     errors = comparison.errors(weights)
@@ -127,7 +123,7 @@ def refit(
         fits += members
         shares += [weight / len(members)] * len(members)
     blend = Blend(tuple(fits), tuple(shares), "+".join(evals))
-    of_evals = _discrepancies(blend, runs, checkpoints or runs, errors)
+    of_evals = _discrepancies(blend, runs, errors)
     heldout = errors.record(options.seed)
     kept = tuple(_with_heldout(fit, heldout, of_evals[fit.eval]) for fit in fits)
     return kept[0] if len(kept) == 1 else replace(blend, fits=kept)
@@ -160,7 +156,7 @@ def _with_heldout(fit: SingleFit, heldout: Mapping[str, float | int | None], dis
     return replace(fit, heldout=heldout, discrepancy=discrepancy)
 
 
-def _discrepancies(blend: Blend, runs: Runs, checkpoints: Runs, errors: HeldOutErrors) -> dict[str, Discrepancy]:
+def _discrepancies(blend: Blend, runs: Runs, errors: HeldOutErrors) -> dict[str, Discrepancy]:
     """Return what a weighted sum of laws, fitted to ``runs``, leaves open of each eval."""
     recipes, scatters = runs.recipes(), errors.scatter_of_evals()
     last = holdout.finished(recipes, runs.clusters)
@@ -177,7 +173,7 @@ def _discrepancies(blend: Blend, runs: Runs, checkpoints: Runs, errors: HeldOutE
             smallest=float(recipes.params.min()),
             largest=float(recipes.params.max()),
             longest=planned,
-            unfinished=_unfinished(part, checkpoints, name),
+            unfinished=_unfinished(part, runs, name),
         )
     return discrepancies
 
@@ -206,8 +202,26 @@ def _contrast(part: Blend, recipes: Recipes, scatter: float) -> float:
     return float(np.sqrt(of_draws + 2 * max(scatter**2 - part.noise**2, 0.0)))
 
 
+def with_unfinished(kept: Kept, runs: Runs) -> Kept:
+    """Return a predictor that knows how far unfinished runs lie from it, measured on checkpoints it was not fitted to.
+
+    ``runs`` are the fitted trainings with all their rows.
+    """
+    parts = kept.parts() if isinstance(kept, Blend) else {kept.eval: kept}
+    deviations = {name: _unfinished(part, runs, name) for name, part in parts.items()}
+
+    def widened(fit: SingleFit) -> SingleFit:
+        if fit.discrepancy is None:
+            return fit
+        return replace(fit, discrepancy=replace(fit.discrepancy, unfinished=deviations[fit.eval]))
+
+    if isinstance(kept, Blend):
+        return replace(kept, fits=tuple(widened(cast(SingleFit, fit)) for fit in kept.fits))
+    return widened(kept)
+
+
 def _unfinished(part: Predictor, runs: Runs, evaluation: str) -> float:
-    """Return the standard deviation of unfinished runs of the next size a unit of ln(1 / progress); 0 without such runs.
+    """Return the standard deviation of unfinished runs, a unit of ln(1 / progress); 0 without such runs.
 
     It is NEXT_UNFINISHED times the root mean square residual of those that were fitted or could have been.
     """
