@@ -1,7 +1,7 @@
 """Recipes: what a run trains on, as the tensors that a law reads."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -87,8 +87,10 @@ class Recipes:
     def take(self, rows: np.ndarray | Tensor) -> "Recipes":
         """Return the recipes at these positions, or where a mask is true."""
         index = torch.as_tensor(rows)
-        fields = (getattr(self, name) for name in self.__dataclass_fields__)
-        return Recipes(*(None if field is None else field[index] for field in fields))  # type: ignore[arg-type]
+        fields = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        # Absent fields, and what is true of all rows, stay as they are.
+        chosen = {name: value[index] for name, value in fields.items() if isinstance(value, Tensor)}
+        return replace(self, **chosen)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)

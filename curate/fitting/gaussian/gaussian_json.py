@@ -85,7 +85,7 @@ def from_json(record: Record) -> Gaussian:
             pools=pools,
             eval=str(record["eval"]),
             base=None if base is None else fits.from_json(cast(Record, base)),
-            recipes=Recipes(weights, tokens, params, unique, **_measured(runs)),
+            recipes=Recipes(weights, tokens, params, unique, **_measured(runs)),  # type: ignore[arg-type]
             losses=np.array(runs["loss"]),
             kernel=_kernel(cast(Mapping[str, object], record["theta"]), len(pools)),
             anchor=Size(**cast(Mapping[str, float], record["anchor"])),
