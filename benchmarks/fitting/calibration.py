@@ -170,8 +170,9 @@ class Calibration:
         self.errors.setdefault(table, []).append(100 * float(np.mean(errors)))
         regret = self.regret(parts, ends)
         print(
-            f"{name:24.24} {levels:5} {self.distance:5.2f} {len(finished):6} {len(ends):4} {100 * np.mean(errors):6.2f} {ratio:6.2f} "
-            f"{regret:7.4f} {time.process_time() - clock:6.1f}  " + "  ".join(f"{cells[kind]:16}" for kind in KINDS),
+            f"{name:24.24} {levels:5} {self.distance:5.2f} {len(finished):6} {len(ends):4} "
+            f"{100 * np.mean(errors):6.2f} {ratio:6.2f} {regret:7.4f} {time.process_time() - clock:6.1f}  "
+            + "  ".join(f"{cells[kind]:16}" for kind in KINDS),
             flush=True,
         )
 
