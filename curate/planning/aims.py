@@ -169,7 +169,8 @@ class Worst:
 def run_deviation(fit: Predictor, recipes: Recipes) -> Tensor:
     """Return the standard deviations (n,) of new runs of n recipes from what ``fit`` predicts, in nats.
 
-    It is what does not cancel in a difference of two runs of one size; see `curate.runs.fitted_size.relative_run_deviation`.
+    It is what does not cancel in a difference of two runs of one size; see
+    `curate.runs.fitted_size.relative_run_deviation`.
     """
     if not isinstance(fit, Worst):
         return fitted_size.relative_run_deviation(fit, recipes) * fit.loss(recipes).detach()
