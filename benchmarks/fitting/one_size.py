@@ -99,7 +99,9 @@ def main() -> None:
                 parts = at_fitted_size(mean).parts() if way == "ratios kept" else mean.parts()
                 pairs = [intervals(part, recipes, loss) for part, loss in zip(parts.values(), measured, strict=True)]
                 rows[-1] |= dict(zip(("held", "width"), np.mean(pairs, axis=0).tolist(), strict=True))
-    with pl.Config(tbl_rows=-1, tbl_hide_dataframe_shape=True, tbl_hide_column_data_types=True, tbl_width_chars=140):
+    with pl.Config(
+        tbl_rows=-1, tbl_hide_dataframe_shape=True, tbl_hide_column_data_types=True, tbl_cols=-1, tbl_width_chars=160
+    ):
         print(pl.DataFrame(rows).with_columns(pl.selectors.float().round(3)))
 
 
