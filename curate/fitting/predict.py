@@ -113,7 +113,9 @@ def predict(
             raise SchemaError(f"{fit_name} has {fit_files.not_a_law(predictor.law)}")
         table = run_table.read(runs, losses=False, map=map, source=source, absent=schedule_rows.ABSENT, counts=False)
         return _schedules(predictor, table, level, fit_name)
-    table = run_table.read(runs, losses=False, target=target, map=map, source=source).trained()
+    # Curves of metrics and of pruned data are of tables whose sizes do not matter.
+    counts = not isinstance(predictor, MetricCurve | PruningCurves)
+    table = run_table.read(runs, losses=False, target=target, map=map, source=source, counts=counts).trained()
     if not isinstance(predictor, MetricCurve | PruningCurves):
         predictor = fitted_size.at_fitted_size(predictor)
     if metric is not None:
