@@ -18,6 +18,7 @@ from curate.fitting import boosted, boosted_json
 from curate.fitting import fit as fits
 from curate.fitting.boosted import Boosted, TreeOptions
 from curate.fitting.curves import metric_curve
+from curate.fitting.curves.direct_metric import DirectMetric, Kind
 from curate.fitting.curves.metric_curve import MetricCurve
 from curate.fitting.curves.schedules import schedule_fit
 from curate.fitting.fit import Fit
@@ -128,6 +129,7 @@ def to_json(predictor: FittedLaw) -> dict[str, object]:
         "evals": list(dict.fromkeys(member.eval for member in members)),
         "rmse": sum(w * x for w, x in zip(weights, rmse, strict=True)) if whole else None,
         "rows": max(member.rows for member in members),
+        "trainings": max(member.trainings for member in members),
         "discrepancy": None if discrepancy is None else discrepancy.to_json() | {"level": discrepancy.level},
         "heldout": next((dict(m.heldout) for m in members if not isinstance(m, Boosted) and m.heldout), None),
     }
@@ -270,6 +272,12 @@ def metrics_of(record: Record) -> dict[str, MetricCurve]:
     """
     laws = [law for law in cast(list[Record], record["laws"]) if metric_curve.is_metric(law)]
     return {curve.name: curve for curve in map(metric_curve.from_json, laws)}
+
+
+def direct_metric_of(record: Record, predictor: Predictor) -> DirectMetric | None:
+    """Return the metric that the laws of a fit.json's body were fitted to, or None if they were fitted to losses."""
+    kind = record.get("metric_kind")
+    return None if kind is None else DirectMetric(cast(Kind, kind), predictor)
 
 
 def named_metric(metrics: Mapping[str, MetricCurve], name: str, source: str) -> MetricCurve:

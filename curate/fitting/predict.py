@@ -1,7 +1,7 @@
 """The job `predict`: predict the losses or a downstream metric of runs from a fit, with intervals."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias, cast
 
@@ -13,6 +13,7 @@ from torch import Tensor
 from curate.errors import SchemaError
 from curate.fitting import fit_files
 from curate.fitting.curves import chained_metric, fit_pruning, metric_curve, pruning_curves
+from curate.fitting.curves.direct_metric import DirectMetric
 from curate.fitting.curves.fit_metrics import metric_inputs
 from curate.fitting.curves.fit_pruning import kept_shares, kept_sizes, predict_error
 from curate.fitting.curves.metric_curve import MetricCurve
@@ -26,12 +27,13 @@ from curate.runs.predictor import Blend, Predictor
 from curate.runs.run_table import Runs
 from curate.runs.sources.column_map import WrittenMap
 from curate.runs.sources.read_tables import Tables
+from curate.runs.trainings import FINISHED
 from curate.tables import writer
 
 if TYPE_CHECKING:
     from curate.charts import Chart
 
-Predicting: TypeAlias = Predictor | MetricCurve | PruningCurves | ScheduleFit
+Predicting: TypeAlias = Predictor | MetricCurve | PruningCurves | ScheduleFit | DirectMetric
 
 
 @dataclass(frozen=True, repr=False)
@@ -91,8 +93,12 @@ def predict(
 ) -> Predictions:
     """Predict the losses or a downstream metric of runs, with intervals.
 
-    The interval of a loss covers the uncertainty of the parameters and the noise of a run. The interval of a metric
-    covers the uncertainty of the laws, the uncertainty of the curve from loss to metric, and the noise of both.
+    The interval of a loss covers the uncertainty of the parameters, the noise of a run, and the discrepancy of the law,
+    which grows with the distance in size and tokens. The interval of a metric covers the uncertainty of the laws, the
+    uncertainty of the curve from loss to metric, and the noise of both.
+
+    If all fitted runs have one size, runs of another size are compared as at the fitted size; see
+    `curate.runs.fitted_size`. Warnings name what lies outside the fitted runs, as those of a plan do.
 
     Args:
         fit: a path to fit.json, a report of ``fit``, or a predictor.
@@ -109,13 +115,13 @@ def predict(
     """
     predictor, metrics, fit_name = _parts(fit)
     if isinstance(predictor, ScheduleFit):
-        if metric is not None:
-            raise SchemaError(f"{fit_name} has {fit_files.not_a_law(predictor.law)}")
         table = run_table.read(runs, losses=False, map=map, source=source, absent=schedule_rows.ABSENT, counts=False)
-        return _schedules(predictor, table, level, fit_name)
+        return _schedules(predictor, table, level, metric, fit_name)
     # Curves of metrics and of pruned data are of tables whose sizes do not matter.
     counts = not isinstance(predictor, MetricCurve | PruningCurves)
     table = run_table.read(runs, losses=False, target=target, map=map, source=source, counts=counts).trained()
+    if isinstance(predictor, DirectMetric):
+        return _direct(predictor, table, level, metric, fit_name)
     if not isinstance(predictor, MetricCurve | PruningCurves):
         predictor = fitted_size.at_fitted_size(predictor)
     if metric is not None:
@@ -127,13 +133,25 @@ def predict(
         columns = _named(predict_error(predictor, kept_shares(table), kept_sizes(table), level))
     else:
         columns = _columns(predictor, table, level, "")
-        warnings = _extrapolations(predictor, table)
+        warnings = (*_extrapolations(predictor, table), *_unfinished(table))
         # A stack of laws of one eval has one part, which is the blend itself.
         if isinstance(predictor, Blend) and len(parts := predictor.parts()) > 1:
             for name, part in parts.items():
                 columns |= _columns(part, table, level, f".{name}")
     rows = pl.DataFrame({"run": table.frame["run"]} | columns)
     return Predictions(rows, level, warnings=warnings, notes=table.notes)
+
+
+def _unfinished(runs: Runs) -> tuple[str, ...]:
+    """Return a warning if rows are checkpoints of trainings that go on."""
+    unfinished = runs.progress < FINISHED
+    if not unfinished.any():
+        return ()
+    first = runs.frame["run"][int(unfinished.argmax())]
+    return (
+        f"{int(unfinished.sum())} of {len(runs)} rows are from the middle of a training, the first is {first!r}: their "
+        "learning rate has still to fall, so they are predicted less well than finished runs",
+    )
 
 
 def _parts(fit: str | Path | FitReport | Predicting) -> tuple[Predicting, Mapping[str, MetricCurve], str]:
@@ -150,7 +168,7 @@ def _parts(fit: str | Path | FitReport | Predicting) -> tuple[Predicting, Mappin
         if fit.corpora:
             raise SchemaError("a fit of corpora does not predict single runs. Fit one of them alone with where=")
         raise SchemaError(f"this is {fit_files.not_a_law(fit.law)}")
-    return fit.predictor, fit.metrics, "the fit"
+    return fit.direct or fit.predictor, fit.metrics, "the fit"
 
 
 def load(path: Path) -> Predicting:
@@ -180,11 +198,26 @@ def load(path: Path) -> Predicting:
             f"{path} has a curve for each run, as earlier versions fitted {name}, and no draws. To predict other "
             f"schedules, fit all runs together: curate fit RUNS --law {name}"
         )
-    return fit_files.load(path)
+    laws_of_mixtures = fit_files.load(path)
+    return fit_files.direct_metric_of(record, laws_of_mixtures) or laws_of_mixtures
 
 
-def _schedules(fit: ScheduleFit, table: Runs, level: float, fit_name: str) -> Predictions:
-    """Predict the loss at each row of learning-rate schedules."""
+def _direct(fitted: DirectMetric, runs: Runs, level: float, name: str | None, fit_name: str) -> Predictions:
+    """Predict a metric by the law that was fitted to it. The option --metric has ``name``."""
+    if name not in (None, fitted.name):
+        raise SchemaError(f"{fit_name} has no metric.{name}: its law was fitted to metric.{fitted.name}")
+    predictor = fitted_size.at_fitted_size(fitted.predictor)
+    metric = replace(fitted, predictor=predictor)
+    recipes = runs.recipes(predictor.pools)
+    columns = _named((metric.values(recipes), *metric.interval(recipes, level)))
+    table = pl.DataFrame({"run": runs.frame["run"]} | columns)
+    return Predictions(table, level, metric.name, metric.better, _extrapolations(predictor, runs), runs.notes)
+
+
+def _schedules(fit: ScheduleFit, table: Runs, level: float, metric: str | None, fit_name: str) -> Predictions:
+    """Predict the loss at each row of learning-rate schedules. There is no metric to predict."""
+    if metric is not None:
+        raise SchemaError(f"{fit_name} has {fit_files.not_a_law(fit.law)}")
     params = table.numbers("params")
     other = np.isfinite(params) & (params != fit.params)
     if fit.params is not None and other.any():
