@@ -48,7 +48,7 @@ ONE_BUDGET = {"sizes": False, "lengths": False}
 PROCESSES = {"gaussian", "gaussian:base=ces"}
 POOLED = {"mixture_ces:linear=true", "mixture_ces", "ces", "chinchilla"}
 SHAPES = {
-    "one budget": (ONE_BUDGET, 40, PROCESSES | {"mixture_additive", "ces", "mixing"}, "mixture"),
+    "one budget": (ONE_BUDGET, 40, PROCESSES | {"ces", "mixing"}, "mixture"),
     "one budget, few runs": (ONE_BUDGET, 6, {"mixture_additive", "ces", "mixing"}, "mixture"),
     "one budget, three runs": (ONE_BUDGET, 3, {"mixture_additive", "ces", "mixing"}, "random"),
     "one size": ({"sizes": False}, 40, POOLED, "rolling"),
@@ -95,7 +95,7 @@ def test_too_few_runs_are_one_line_with_the_number_that_is_missing(tmp_path):
 
 def test_one_budget_is_fitted_by_default_without_advice_to_vary_it(tmp_path, capsys):
     record = fitted(tmp_path, table_of(40, **ONE_BUDGET), "--explain")
-    assert {row["law"] for row in record["compared"]} == PROCESSES | {"mixture_additive", "ces", "mixing"}
+    assert {row["law"] for row in record["compared"]} == PROCESSES | {"ces", "mixing"}
     assert record["heldout"]["heldout"] < 0.01
     budget, held_out = record["notes"]
     assert "the fit compares mixtures at this budget" in budget

@@ -12,7 +12,7 @@ from curate.runs.run_table import Runs
 
 AUTO = "auto"  # the value of --law that stands for this choice
 REPEATED = 1.05  # passes over a pool above which its tokens count as repeated; a run may read a few tokens twice
-# A Gaussian process needs this many runs of one size. With 17 of five pools it predicts other mixtures about as well as
+# A Gaussian process needs this many runs of one budget. With 17 of five pools it predicts other mixtures about as well as
 # the laws (benchmarks/fitting/unseen_mixtures.py).
 FEWEST_FOR_GAUSSIAN = 16
 FEW = 0.5  # the runs of all other budgets are few if there are fewer than this part of those of the largest group
@@ -83,12 +83,15 @@ def candidates(shape: Shape) -> tuple[str, ...]:
 
     `farseer` is never among them: where it is wrong it is wrong by so much that it doubles the width of an average.
     """
-    if shape.one_budget:
-        # At one budget, only the priors determine the terms of size and tokens of ces and mixture_additive. Laws and
-        # Gaussian processes err in different ways on mixtures that they have not seen, at this budget and at larger
-        # ones: their mean is better than each of them (benchmarks/fitting/unseen_mixtures.py). Boosted trees are no
-        # better than a process, and a plan cannot follow their gradient.
-        laws: tuple[str, ...] = (f"{GAUSSIAN}:base=ces", GAUSSIAN, "mixture_additive", "ces", "mixing")
+    if shape.one_budget and shape.most < FEWEST_FOR_GAUSSIAN:
+        # At one budget, only the priors determine the terms of size and tokens of ces and mixture_additive. Both laws
+        # predict unseen mixtures better than mixing does (benchmarks/fitting/one_budget.py).
+        laws: tuple[str, ...] = ("mixture_additive", "ces", "mixing")
+    elif shape.one_budget:
+        # The law and the processes err in different ways on mixtures that they have not seen, at this budget and at
+        # larger ones: their mean is better than each of them. With mixture_additive it is worse. Boosted trees are no
+        # better than a process, and a plan cannot follow their gradient (benchmarks/fitting/unseen_mixtures.py).
+        laws = (f"{GAUSSIAN}:base=ces", GAUSSIAN, "ces", "mixing")
     elif shape.few_beside_many:
         # Laws have no term for what a few large runs show of all mixtures (benchmarks/fitting/large_runs.py).
         laws = (f"{GAUSSIAN}:base=ces", GAUSSIAN, "chinchilla")
@@ -109,7 +112,7 @@ def default(runs: Runs) -> tuple[str, ...]:
     """Return the laws to compare on the runs.
 
     Fewer runs than parameters are no reason to leave a law out: its priors decide what the runs leave open. Only
-    a Gaussian process needs many runs of one size.
+    a Gaussian process needs many runs of one budget.
 
     Raises:
         FitError: if there are too few runs for every law. The message says how many are missing.
@@ -119,6 +122,4 @@ def default(runs: Runs) -> tuple[str, ...]:
             f"{runs.origin}: {len(runs)} run{'s' * (len(runs) > 1)} cannot be divided into runs to fit and runs to "
             f"test. Add {FEWEST_RUNS - len(runs)} or more"
         )
-    shape_of_runs = shape(runs)
-    enough = shape_of_runs.most >= FEWEST_FOR_GAUSSIAN
-    return tuple(law for law in candidates(shape_of_runs) if enough or not law.startswith(GAUSSIAN))
+    return candidates(shape(runs))
