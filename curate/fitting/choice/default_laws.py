@@ -12,8 +12,8 @@ from curate.runs.run_table import Runs
 
 AUTO = "auto"  # the value of --law that stands for this choice
 REPEATED = 1.05  # passes over a pool above which its tokens count as repeated; a run may read a few tokens twice
-# A Gaussian process needs this many runs of one budget. With 17 of five pools it predicts other mixtures about as well as
-# the laws (benchmarks/fitting/unseen_mixtures.py).
+# A Gaussian process needs this many runs of one budget. With 16 of five pools it predicts other mixtures about as well
+# as the laws (benchmarks/fitting/unseen_mixtures.py).
 FEWEST_FOR_GAUSSIAN = 16
 FEW = 0.5  # the runs of all other budgets are few if there are fewer than this part of those of the largest group
 FEWEST_RUNS = 3  # of a table: one run is held out, and one run fitted would show no change of anything
