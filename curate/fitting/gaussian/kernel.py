@@ -17,8 +17,8 @@ from curate.errors import FitError
 # Added to a share under the root. Published shares are rounded to three digits. It also keeps the slope at share 0
 # finite, which a plan needs.
 SHARE_FLOOR = 1e-3
-# Rows that decide the parameters of the kernel; all rows decide the predictions. With all of the 512 RegMix runs it costs
-# three times as much, and the mean rank correlation on unseen mixtures is .993 either way.
+# Rows that decide the parameters of the kernel; all rows decide the predictions. With all of the 512 RegMix runs it
+# costs three times as much, and the mean rank correlation on unseen mixtures is .993 either way.
 ROWS_FOR_KERNEL = 256
 STEPS = 40  # of the minimiser: later steps change the predictions of the RegMix runs by less than the noise
 # Standard deviation of the common level of all mixtures, in standard deviations of the fitted log losses. It is so
