@@ -1,7 +1,8 @@
 """Recipes: what a run trains on, as the tensors that a law reads."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -87,9 +88,9 @@ class Recipes:
     def take(self, rows: np.ndarray | Tensor) -> "Recipes":
         """Return the recipes at these positions, or where a mask is true."""
         index = torch.as_tensor(rows)
-        tensors = (getattr(self, name) for name in self.__dataclass_fields__ if name != "all_fresh")
-        taken = (None if tensor is None else tensor[index] for tensor in tensors)
-        return Recipes(*taken, all_fresh=self.all_fresh)  # type: ignore[arg-type]
+        values = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        chosen: dict[str, Any] = {name: x[index] for name, x in values.items() if isinstance(x, Tensor)}
+        return replace(self, **chosen)
 
 
 @dataclass(frozen=True)
