@@ -56,7 +56,9 @@ def check(table: NamedTable, expressions: Mapping[str, str]) -> None:
         f"--map '{name}={_factor_of(source, table.frame)} * {_written(factors[name])}'"
         for name, source in sources.items()
     )
-    others = " or ".join(_written(factor) for factor in FACTORS if factor not in factors.values())
+    # A name such as N (M) leaves no doubt about the factor.
+    doubtful = any(len(_choices(name, sources)) > 1 for name in sources)
+    others = " or ".join(_written(factor) for factor in FACTORS if doubtful and factor not in factors.values())
     raise SchemaError(
         f"{table.origin}: {shown}. These look like {units}. Repair them with {repairs}"
         f"{f' (or with {others})' if others else ''}. If the numbers are right, write * 1 instead"
