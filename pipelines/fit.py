@@ -1,4 +1,4 @@
-"""Fit laws to a run table, compare them on held-out runs, and save the best with its bootstrap draws.
+"""Fit laws to a run table, compare them on held-out runs, and save their average or the best with bootstrap draws.
 
 Without --eval, all losses of the table are fitted together, and the fit predicts each of them and their mean. --stack
 keeps a weighted sum of the laws instead of the best one. --by COLUMN fits the runs of each corpus separately and says
@@ -20,14 +20,20 @@ size of data (column keep).
 Tables of other programs become run tables by --map, which computes columns, and by --from, which knows the files of
 some programs. docs/files.md lists the columns of a run table.
 
-Without --law, the job compares laws that suit what varies in the runs: size, tokens, mixture or repetition. An empty
-loss means "not measured": the fit of that eval leaves the row out.
+A row is a finished run or a checkpoint of a training. If the columns planned_tokens or lr show how long the trainings
+were planned, all rows are fitted, with a term for unfinished runs. Otherwise the last row of each training is fitted.
+--checkpoints says which rows are of one training.
+
+Without --law, the job takes laws that suit what varies in the runs: size, tokens, mixture or repetition. It predicts
+each size from the smaller ones, and averages the laws by one over their squared scatter within the sizes held out. The
+expected error at the next size, and every interval, adds the usual shift of a new size, which all mixtures share. An
+empty loss means "not measured": the fit of that eval leaves the row out.
 
 Example: curate fit runs.parquet --law utility_smooth,ces,chinchilla --eval prose --explain --out fit.json
 """
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -47,8 +53,8 @@ def main(
         str,
         typer.Option(
             help="NAME[,NAME...] (see curate list laws), options as NAME:key=value; a class of your own is "
-            "path/to/file.py:ClassName. The law with the smallest held-out error is kept. auto: compare laws that suit "
-            "what varies in the runs."
+            "path/to/file.py:ClassName. Of several laws, that of the smallest expected error is kept. auto: average "
+            "laws that suit what varies in the runs."
         ),
     ] = "auto",
     evaluation: Annotated[
@@ -65,9 +71,9 @@ def main(
     holdout: Annotated[
         str | None,
         typer.Option(
-            help="Which runs to hold out: largest, rolling, random or mixture. Add a share as in random:0.2. Default: "
-            "largest. If most runs have the largest compute, as at one budget: mixture, or random with fewer than five "
-            "mixtures."
+            help="Which runs to hold out: rolling, largest, random or mixture; all but rolling take a share, as in "
+            "random:0.2. Default: rolling, which predicts each size from the smaller ones, or, if all runs have one "
+            "size, the longer trainings. At one budget: mixture, or random with fewer than five mixtures."
         ),
     ] = None,
     stack: Annotated[
@@ -124,6 +130,14 @@ def main(
         ),
     ] = None,
     seed: Seed = 0,
+    checkpoints: Annotated[
+        Literal["auto", "yes", "no"],
+        typer.Option(
+            help="auto: rows are checkpoints of one training if the column training, names RUN@STEP, or evenly spaced "
+            "tokens of one mixture and size say so. yes: rows of one mixture, size and seed are checkpoints of one "
+            "training. no: every row is a finished run."
+        ),
+    ] = "auto",
     as_json: Json = False,
 ) -> None:
     """Fit laws."""
@@ -152,6 +166,7 @@ def main(
             starts=starts,
             draws=draws,
             seed=seed,
+            checkpoints=checkpoints,
             map=map,
             source=source,
             envelope=envelope,

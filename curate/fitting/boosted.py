@@ -105,6 +105,11 @@ class Boosted:
         """The number n of fitted runs."""
         return len(self.losses)
 
+    @property
+    def trainings(self) -> int:
+        """The number of trainings to which the fitted rows belong."""
+        return len(np.unique(self.clusters))
+
     def loss(self, recipes: Recipes) -> Tensor:
         """Return the (n,) predicted losses in nats per token, without a gradient."""
         law = self._law(recipes)

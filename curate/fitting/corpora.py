@@ -12,7 +12,7 @@ from curate.errors import FitError, SchemaError, first_few
 from curate.fitting.fit import Fit, fit
 from curate.fitting.solver.multistart import DEFAULTS, FitOptions
 from curate.runs.recipes import Recipes
-from curate.runs.run_table import Runs, check
+from curate.runs.run_table import Runs
 
 GRID = 200  # compute points between which crossings are located
 TOKENS_PER_PARAM = 20.0  # along the curves, about compute-optimal (Hoffmann et al. 2022)
@@ -72,19 +72,18 @@ def fit_each(runs: Runs, by: str, spec: str, evaluation: str, *, options: FitOpt
         raise SchemaError(
             f"no column {by!r} to compare by. {runs.origin} has the columns {first_few(runs.frame.columns)}"
         )
-    named = runs.frame.filter(pl.col(by).is_not_null())
-    parts = {str(name): part for (name,), part in named.partition_by(by, as_dict=True).items()}
+    nameless = runs.frame[by].is_null().to_numpy()
+    parts = runs_of_each(runs, by)
     if len(parts) < 2:
         raise SchemaError(
             f"column {by!r} has {f'only the value {next(iter(parts))!r}' if parts else 'no values'}: comparing corpora "
             "needs two or more values"
         )
-    nameless = len(runs) - named.height
-    notes = [f"{nameless} of {len(runs)} rows have no {by}, and are left out"] if nameless else []
+    notes = [f"{nameless.sum()} of {len(runs)} rows have no {by}, and are left out"] if nameless.any() else []
     fits: dict[str, Fit] = {}
-    for name, part in sorted(parts.items()):
+    for name, part in parts.items():
         try:
-            fits[name] = _fit_corpus(check(part, f"the runs of {by} {name}"), spec, evaluation, options)
+            fits[name] = _fit_corpus(part, spec, evaluation, options)
         except FitError as error:
             notes.append(f"{by} {name} is left out: {error}")
     if len(fits) < 2:
@@ -92,8 +91,8 @@ def fit_each(runs: Runs, by: str, spec: str, evaluation: str, *, options: FitOpt
             f"{len(fits)} of {len(parts)} values of {by} have enough runs to fit {spec}, and comparing needs two. "
             f"{notes[-1]}"
         )
-    fitted = pl.Series([str(name) in fits for name in named[by].to_list()], dtype=pl.Boolean)
-    return CorpusFits(fits, replace(runs, frame=named.filter(fitted)), tuple(notes))
+    fitted = [name is not None and str(name) in fits for name in runs.frame[by].to_list()]
+    return CorpusFits(fits, runs.keep(np.array(fitted)), tuple(notes))
 
 
 def _fit_corpus(runs: Runs, spec: str, evaluation: str, options: FitOptions) -> Fit:
@@ -106,6 +105,15 @@ def _fit_corpus(runs: Runs, spec: str, evaluation: str, options: FitOptions) -> 
         clusters=runs.clusters,
         options=options,
     )
+
+
+def runs_of_each(runs: Runs, by: str) -> dict[str, Runs]:
+    """Return the runs of each value of the column ``by``, by its name and in the order of the names."""
+    names = [None if name is None else str(name) for name in runs.frame[by].to_list()]
+    return {
+        name: replace(runs.keep(np.array([other == name for other in names])), origin=f"the runs of {by} {name}")
+        for name in sorted({name for name in names if name is not None})
+    }
 
 
 def path(fit: Fit, flops: np.ndarray, tokens_per_param: float) -> Recipes:

@@ -6,6 +6,7 @@ import numpy as np
 import polars as pl
 
 from curate.errors import first_few
+from curate.fitting.boosted import Boosted
 from curate.fitting.fit import Fit
 from curate.fitting.fit_files import FittedLaw, members_of
 from curate.fitting.identify import Identified, identify, most_informative
@@ -63,7 +64,7 @@ def weights_of_laws(predictor: FittedLaw) -> dict[str, float]:
     weights = predictor.weights if isinstance(predictor, Blend) else (1.0,)
     total: dict[str, float] = {}
     for member, weight in zip(members_of(predictor), weights, strict=True):
-        name = member.spec if isinstance(member, Fit) else type(member).__name__.lower()
+        name = type(member).__name__.lower() if isinstance(member, Boosted) else member.spec
         total[name] = total.get(name, 0.0) + weight
     return total
 
@@ -95,7 +96,8 @@ def _parameters(predictor: FittedLaw, runs: Runs) -> list[str]:
         return [f"{type(fit).__name__.lower()} has no parameters to profile."]
     loss = runs.loss(fit.eval, missing=True)
     measured = np.isfinite(loss)
-    identified = identify(fit, runs.recipes(fit.pools).take(measured), loss[measured])
+    recipes_of_fit, clusters = runs.recipes(fit.pools).take(measured), runs.clusters[measured]
+    identified = identify(fit, recipes_of_fit, loss[measured], clusters)
     return parameters_in_words(fit, identified)
 
 
@@ -116,7 +118,7 @@ def parameters_in_words(fit: Fit, identified: Identified) -> list[str]:
 
 def _errors(predictor: FittedLaw) -> list[str]:
     """Return how well a level and a difference are known, if that was measured on held-out runs."""
-    discrepancy = getattr(predictor, "discrepancy", None)
+    discrepancy = predictor.discrepancy
     if discrepancy is None or discrepancy.sizes < 2:
         return []
     level, contrast = NORMAL_90 * discrepancy.level, NORMAL_90 * discrepancy.contrast

@@ -20,6 +20,7 @@ from curate.fitting.solver.multistart import FitOptions as FitOptions  # part of
 from curate.fitting.solver.redraws import redraw
 from curate.fitting.solver.residual_noise import as_normal
 from curate.laws import Law, _batches
+from curate.laws._unfinished import TERM, Unfinished
 from curate.runs.discrepancy import Discrepancy
 from curate.runs.predictor import level_deviation, spread
 from curate.runs.recipes import Recipes
@@ -34,7 +35,9 @@ class Fit:
     ``rmse`` is of log loss on the fitted rows. ``noise`` is the standard deviation of log loss of a new run, from the
     residuals of the fitted rows. ``ranges`` holds the smallest and largest fitted tokens, params, epochs and ``share of
     <pool>``. ``heldout`` is the error on runs that were held out, and ``discrepancy`` what follows from it for
-    intervals; both are None for a fit that was not compared.
+    intervals; both are None for a fit that was not compared. ``rows`` were fitted, of so
+    many ``trainings``. If rows of unfinished runs were fitted, ``theta`` holds the term for them too
+    (`laws._unfinished`).
     """
 
     spec: str
@@ -48,6 +51,7 @@ class Fit:
     ranges: Mapping[str, tuple[float, float]]
     heldout: Mapping[str, float | int | None] | None = None
     discrepancy: Discrepancy | None = None
+    trainings: int = 0
 
     differentiable = True  # a plan may follow the gradient in the weights
 
@@ -70,7 +74,12 @@ class Fit:
     @cached_property
     def law(self) -> Law:
         """The law itself."""
-        return cast(Law, open_sets.build("laws", self.spec))
+        return law_of(self.spec, unfinished=self.unfinished)
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether the fit has a term for unfinished runs."""
+        return TERM[0].name in self.theta
 
     def loss(self, recipes: Recipes) -> Tensor:
         """Return the (n,) predicted losses in nats per token; differentiable in the recipes."""
@@ -105,6 +114,12 @@ class Fit:
         return pl.DataFrame(rows, schema={"param": str, "pool": str, "value": float, "low": float, "high": float})
 
 
+def law_of(spec: str, *, unfinished: bool = False) -> Law:
+    """Return the law ``spec``; with ``unfinished`` it has a term for unfinished runs."""
+    law = cast(Law, open_sets.build("laws", spec))
+    return Unfinished(law) if unfinished else law
+
+
 def fit(
     spec: str,
     recipes: Recipes,
@@ -136,7 +151,8 @@ def fit_evals(
     """Fit a law to several evals of the same n runs in one batch.
 
     ``losses`` holds (n,) losses in nats per token by eval, NaN where not measured. ``clusters`` (n,) are codes of
-    trainings, which the bootstrap draws whole; ``weights`` (n,) are of rows.
+    trainings, which the bootstrap draws whole; ``weights`` (n,) are of rows. With ``options.unfinished``, rows of
+    unfinished runs are fitted by a term of their own, and the rows of a training count for one run together.
 
     Huber's loss on log loss, with the law's weak priors, is minimised from many starts. Parameters that the law marks
     as shared (exponents) are then pulled towards their median over the evals. Last come bootstrap refits from the
@@ -147,17 +163,22 @@ def fit_evals(
     Raises:
         FitError: if no start gives a finite loss.
     """
-    law = cast(Law, open_sets.build("laws", spec))
+    unfinished = options.unfinished and recipes.progress is not None
+    law = law_of(spec, unfinished=unfinished)
     coordinates = Coordinates(law.params(), len(pools))
+    codes = np.arange(len(recipes)) if clusters is None else np.unique(clusters, return_inverse=True)[1].reshape(-1)
     k = coordinates.size
-    row_weights = torch.from_numpy(np.ones(len(recipes)) if weights is None else np.asarray(weights, dtype=np.float64))
+    if weights is None:
+        weights = 1 / np.bincount(codes)[codes] if unfinished else np.ones(len(recipes))
+    row_weights = torch.from_numpy(np.asarray(weights, dtype=np.float64))
     # Errors of a loss are relative, so that they are about equal on the log scale.
     target = torch.from_numpy(np.log(np.stack(list(losses.values()))))
     passes = FitPasses(law, coordinates, recipes, target, row_weights, options)
     minima = passes.from_many_starts(spec)
     if len(losses) > 1 and bool(coordinates.shared.any()):
         minima = passes.share(minima)
-    redraws = redraw(np.arange(len(recipes)) if clusters is None else clusters, k, options.draws, options.seed)
+    runs = len(np.unique(codes)) if unfinished else len(recipes)
+    redraws = redraw(codes, k, options.draws, options.seed, runs=runs)
     draws = passes.bootstrap(minima, redraws)
     noise = as_normal(*passes.noise_of_runs(minima)).tolist()
     results = {}
@@ -173,6 +194,7 @@ def fit_evals(
             noise=noise[i],
             rows=len(measured),
             ranges=ranges(recipes, pools),
+            trainings=len(np.unique(codes[torch.isfinite(residuals).numpy()])),
         )
     return results
 
@@ -195,6 +217,7 @@ def to_json(fit: Fit) -> dict[str, object]:
         "rmse": fit.rmse,
         "noise": fit.noise,
         "rows": fit.rows,
+        "trainings": fit.trainings,
         "ranges": {name: list(ends) for name, ends in fit.ranges.items()},
         "heldout": dict(fit.heldout) if fit.heldout else None,
         "discrepancy": fit.discrepancy.to_json() if fit.discrepancy else None,
@@ -210,7 +233,7 @@ def from_json(record: Mapping[str, object]) -> Fit:
     draws = cast(list[dict[str, float | list[float]]], record["draws"])
     theta = cast(dict[str, float | list[float]], record["theta"])
     pools = tuple(cast(list[str], record["pools"]))
-    law = cast(Law, open_sets.build("laws", str(record["law"])))
+    law = law_of(str(record["law"]), unfinished=TERM[0].name in theta)
     values = {name: torch.tensor(x, dtype=torch.float64) for name, x in theta.items()}
     drawn = {name: torch.tensor([draw[name] for draw in draws], dtype=torch.float64) for name in draws[0]}
     return Fit(
@@ -225,6 +248,8 @@ def from_json(record: Mapping[str, object]) -> Fit:
         ranges={name: (ends[0], ends[1]) for name, ends in cast(dict[str, list[float]], record["ranges"]).items()},
         heldout=cast("dict[str, float | int | None] | None", record.get("heldout")),
         discrepancy=discrepancy_of(record),
+        # Older files do not say how many trainings there were.
+        trainings=int(cast(int, record.get("trainings", record["rows"]))),
     )
 
 

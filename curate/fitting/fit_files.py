@@ -129,6 +129,7 @@ def to_json(predictor: FittedLaw) -> dict[str, object]:
         "evals": list(dict.fromkeys(member.eval for member in members)),
         "rmse": sum(w * x for w, x in zip(weights, rmse, strict=True)) if whole else None,
         "rows": max(member.rows for member in members),
+        "trainings": max(member.trainings for member in members),
         "discrepancy": None if discrepancy is None else discrepancy.to_json() | {"level": discrepancy.level},
         "heldout": next((dict(m.heldout) for m in members if not isinstance(m, Boosted) and m.heldout), None),
     }

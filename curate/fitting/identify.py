@@ -1,19 +1,16 @@
 """What the runs can and cannot tell: the condition of a fit, the profile of every parameter, which runs to add."""
 
 from dataclasses import dataclass
-from typing import cast
 
 import numpy as np
 import polars as pl
 import torch
 from torch import Tensor
 
-from curate import open_sets
 from curate.fitting.fit import Fit
 from curate.fitting.solver import least_squares
 from curate.fitting.solver.coordinates import Coordinates
 from curate.fitting.solver.multistart import MAD_TO_SIGMA, TUNED, chunk_size
-from curate.laws import Law
 from curate.runs.predictor import Predictor
 from curate.runs.recipes import Recipes
 
@@ -82,14 +79,17 @@ class _Profile:
         return float(flat[self.position])
 
 
-def identify(fit: Fit, recipes: Recipes, loss: np.ndarray) -> Identified:
+def identify(fit: Fit, recipes: Recipes, loss: np.ndarray, clusters: np.ndarray | None = None) -> Identified:
     """Profile every parameter of a fit on its own runs: (n,) recipes and losses.
+
+    ``clusters`` (n,) are codes of trainings. If unfinished runs were fitted, the rows of a training count for one run
+    together, as in the fit.
 
     A parameter is held at 31 values while the others are fitted again from the solution. Its interval holds the values
     at which the Huber objective, in squared residual scales, rises by less than 1.35 (half the 90 % quantile of
     chi-square). No prior is used: this is what the runs alone say.
     """
-    law = cast(Law, open_sets.build("laws", fit.spec))
+    law = fit.law
     coordinates = Coordinates(law.params(), len(fit.pools))
     k, n = coordinates.size, len(recipes)
     best = coordinates.point(fit.theta)
@@ -105,6 +105,10 @@ def identify(fit: Fit, recipes: Recipes, loss: np.ndarray) -> Identified:
     singular = torch.linalg.svdvals(unit)
     # One problem for every parameter and offset: the parameter is moved there and held by a stiff prior.
     count = k * POINTS
+    weights = torch.ones(n, dtype=torch.float64)
+    if fit.unfinished and clusters is not None:
+        codes = np.unique(clusters, return_inverse=True)[1].reshape(-1)
+        weights = torch.from_numpy(1 / np.bincount(codes)[codes])
     problem, profiled = torch.arange(count), torch.arange(k).repeat_interleave(POINTS)
     starts = best.repeat(count, 1)
     starts[problem, profiled] += torch.tensor(OFFSETS, dtype=torch.float64).repeat(k)
@@ -113,7 +117,7 @@ def identify(fit: Fit, recipes: Recipes, loss: np.ndarray) -> Identified:
     problems = least_squares.LeastSquaresProblems(
         start=starts,
         target=target.expand(count, n),
-        weights=torch.ones(count, n, dtype=torch.float64),
+        weights=weights.expand(count, n),
         delta=torch.full((count,), TUNED * noise, dtype=torch.float64),
         centre=starts.clone(),
         precision=precision,

@@ -13,6 +13,7 @@ from curate.fitting import corpora, explanation, fit_files, run_checks, stacking
 from curate.fitting import fit as fits
 from curate.fitting.boosted import Boosted
 from curate.fitting.choice import averaging, default_laws
+from curate.fitting.choice import checkpoints as checkpoint_rows
 from curate.fitting.choice import holdout as holdouts
 from curate.fitting.choice.default_laws import AUTO
 from curate.fitting.curves import direct_metric, fit_metrics, metric_columns
@@ -30,6 +31,7 @@ from curate.runs.run_table import Runs
 from curate.runs.sources import column_map, read_tables
 from curate.runs.sources.column_map import WrittenMap
 from curate.runs.sources.read_tables import Tables
+from curate.runs.trainings import Checkpoints
 from curate.storage import artifacts
 
 REACH = 10.0  # corpora are compared from the least compute of a run to this many times the most
@@ -55,25 +57,30 @@ def fit(
     starts: int = 32,
     draws: int = 200,
     seed: int = 0,
+    checkpoints: Checkpoints = "auto",
     map: WrittenMap = None,
     source: str | None = None,
     envelope: str | Sequence[str] | None = None,
     metric_kind: str | None = None,
 ) -> FitReport:
-    """Fit laws to a run table, compare them on held-out runs, and keep the best with its bootstrap draws.
+    """Fit laws to a run table, compare them on held-out runs, and keep their average or the best of them.
 
     Args:
         runs: a run table, a file or a table in memory, or a list of them. Several are joined; see docs/files.md.
-        law: names of laws with their options, ``NAME:key=value``, as a list or separated by commas. ``auto`` compares
-            laws that suit what varies in the runs. The curves ``downstream``, ``annealing``, ``multi_power``,
+        law: names of laws with their options, ``NAME:key=value``, as a list or separated by commas. Of several
+            laws, the one with the smallest expected error is kept. ``auto`` takes laws that suit what varies in the
+            runs, and averages them by one over their squared scatter on held-out runs; at one budget it keeps the best.
+            The curves ``downstream``, ``annealing``, ``multi_power``,
             ``relearn`` and ``pruning_curves`` are fitted alone, not together with a law.
         eval: which ``loss.<eval>`` to fit; by default, and with ``all``, every one that was measured. Several evals are
             fitted together, and the fit predicts each of them and their mean. Curves and ``by`` take one eval.
             ``metric.NAME`` fits a law to the column of that name instead; see `curate.fitting.curves.direct_metric`.
         where: SQL condition; only rows for which it holds are read.
-        holdout: ``largest``, ``rolling``, ``random`` or ``mixture``, with a share as in ``random:0.2``. The default is
-            ``largest``. If most runs have the largest compute, it is ``mixture``, or ``random`` with few mixtures.
-        stack: whether to weight the laws by held-out error instead of choosing one.
+        holdout: ``rolling``, ``largest``, ``random`` or ``mixture``, the last three with a share as in ``random:0.2``.
+            ``rolling`` predicts each size from the smaller ones, and is the default. If all runs have one size, it
+            predicts the longer trainings. If they also have one length, the default is ``mixture``, or ``random`` with
+            few mixtures.
+        stack: whether to weight the laws by least squares on the held-out runs.
         explain: whether to say in words what the runs cannot determine, and which new runs would help most.
         by: column whose values are corpora; each is fitted by itself, and they are compared.
         on: the evals whose losses metrics are predicted from, separated by commas. ``downstream`` requires it. With
@@ -85,6 +92,9 @@ def fit(
         starts: number of starting points of each fit.
         draws: number of bootstrap refits.
         seed: seed of every random choice.
+        checkpoints: ``auto`` takes rows for checkpoints of one training if the column training, names RUN@STEP, or
+            evenly spaced tokens of one mixture and size say so. ``yes``: rows of one mixture, size and seed are
+            checkpoints of one training. ``no``: every row is a finished run.
         map: SQL expressions that compute columns of the run table from other columns, by name, such as
             ``{"params": '"N (M)" * 1e6'}``; or a TOML file of them.
         source: the program that wrote the tables: ``wandb``, ``regmix`` or ``swarm``. None: they are run tables.
@@ -114,6 +124,7 @@ def fit(
         # Sizes do not matter to a curve, and many tables of steps have none.
         counts=not curve,
         absent=absent,
+        checkpoints=checkpoints,
     )
     swept = tuple(written_names.names(envelope) if isinstance(envelope, str) else envelope or ())
     table, shown = _lowest_of_sweeps(table, swept, specs[0])
@@ -140,7 +151,13 @@ def fit(
     report = replace(report, shown=(*shown, *report.shown))
     if as_loss is not None:
         report = _of_metric(report, as_loss)
-    reading = {"where": where, "target": target, "envelope": ",".join(swept) or None, "metric_kind": metric_kind}
+    reading = {
+        "where": where,
+        "target": target,
+        "envelope": ",".join(swept) or None,
+        "metric_kind": metric_kind,
+        "checkpoints": checkpoints,
+    }
     return report.with_provenance(_made_by(runs, question, reading | read_tables.how_read(columns, source)))
 
 
@@ -253,24 +270,31 @@ def _fit_laws(table: Runs, question: FitQuestion) -> FitReport:
     trained = table.trained()
     # Curves of metrics are fitted first: they are quick, and show a wrong name before the slow fits of laws.
     metric_fits = fit_metrics.fit_with_laws(trained, question)
-    runs = trained.measured(question.evals)
-    checked = (*run_checks.check(runs), *run_checks.unvaried(runs), *run_checks.uneven(runs, question.evals))
+    measured = trained.measured(question.evals)
+    checked = run_checks.check(measured)
+    fitted = checkpoint_rows.rows_to_fit(measured, question.laws, question.evals)
+    runs, options = fitted.runs, replace(question.options, unfinished=fitted.unfinished)
+    run_checks.refuse_constant(runs)
+    checked = (*checked, *run_checks.unvaried(runs), *run_checks.uneven(runs, question.evals))
     how, why = question.holdout or "", ""
     if not how:
         how, why = holdouts.default(runs.recipes(), runs.clusters)
     laws, method = question.laws, averaging.choose
     if laws == (AUTO,):
         laws = default_laws.default(runs)
-        method = averaging.average if default_laws.shape(runs).averaged else averaging.choose
+        method = averaging.average
     if question.stack:
         method = stacking.stack
-    predictor, comparison = method(runs, laws, question.evals, how=how, options=question.options)
+    predictor, comparison = method(runs, laws, question.evals, how=how, options=options)
+    if len(runs) < len(measured):
+        predictor = averaging.with_unfinished(predictor, measured)
     # Units of tokens and params show in the table itself; those of the loss only beside a fit.
-    notes = (*runs.notes, *checked, *((why,) if why else ()), *run_checks.units_of_loss(predictor, runs))
+    notes = (*runs.notes, *fitted.notes, *checked, *((why,) if why else ()), *run_checks.units_of_loss(predictor, runs))
     compared = comparison.table()
     members = fit_files.members_of(predictor)
     notes = (*notes, *metric_fits.notes)
     shown: list[str | pl.DataFrame] = [compared, *(f"note: {note}" for note in notes), *_chosen(predictor)]
+    shown += [expected] if (expected := averaging.error_in_words(predictor)) else []
     shown += ["Downstream metrics, predicted from the losses:", metric_fits.table()] if metric_fits.curves else []
     words = explanation.explain(predictor, runs, compared, seed=question.options.seed) if question.explain else ""
     shown += [words] if words else []
@@ -293,8 +317,8 @@ def _fit_laws(table: Runs, question: FitQuestion) -> FitReport:
 
 
 def name_of(predictor: FittedLaw) -> str:
-    """Return the name of what predicts: that of a law, or ``blend``, ``boosted`` or ``gaussian``."""
-    return predictor.spec if isinstance(predictor, Fit) else type(predictor).__name__.lower()
+    """Return the name of what predicts: that of a law or Gaussian process, or ``blend``, or ``boosted``."""
+    return type(predictor).__name__.lower() if isinstance(predictor, Blend | Boosted) else predictor.spec
 
 
 def _chosen(predictor: FittedLaw) -> list[str | pl.DataFrame]:
@@ -323,23 +347,23 @@ def _points(predictor: Predictor, runs: Runs, evaluation: str, group: str) -> pl
 def _fit_corpora(table: Runs, question: FitQuestion, by: str) -> FitReport:
     """Fit every corpus, and compare them over the fitted compute and one decade beyond it."""
     spec, evaluation, ratio = question.law, question.evaluation, question.tokens_per_param
-    runs = table.trained().measured([evaluation])
+    measured = table.trained().measured([evaluation])
+    rows = checkpoint_rows.rows_to_fit(measured, [spec], [evaluation])
+    options = replace(question.options, unfinished=rows.unfinished)
     if spec == AUTO:
         # All corpora get the same law. Each has only a part of the runs, so it is the law with the fewest parameters.
-        spec = default_laws.candidates(default_laws.shape(runs))[-1]
-    fitted = corpora.fit_each(runs, by, spec, evaluation, options=question.options)
-    corpus_fits, notes = fitted.fits, (*runs.notes, *fitted.notes)
-    runs = fitted.runs
+        spec = default_laws.candidates(default_laws.shape(rows.runs))[-1]
+    fitted = corpora.fit_each(rows.runs, by, spec, evaluation, options=options)
+    corpus_fits, runs = fitted.fits, fitted.runs
+    notes = (*runs.notes, *rows.notes, *fitted.notes)
     flops = 6 * runs.frame["tokens"].cast(float).to_numpy() * runs.frame["params"].cast(float).to_numpy()
     low, high = float(flops.min()), REACH * float(flops.max())
     crossed = corpora.crossings(corpus_fits, low, high, tokens_per_param=ratio)
     curves = corpora.curves(corpus_fits, np.geomspace(low, high, CURVE_POINTS), tokens_per_param=ratio)
     advice = corpora.advice(corpus_fits, crossed, low, high, tokens_per_param=ratio)
     crossing_rows = [asdict(crossing) for crossing in crossed]
-    parts = runs.frame.partition_by(by, as_dict=True)
     points = [
-        _points(corpus_fits[str(name)], run_table.check(part, f"the runs of {by} {name}"), evaluation, str(name))
-        for (name,), part in parts.items()
+        _points(corpus_fits[name], part, evaluation, name) for name, part in corpora.runs_of_each(runs, by).items()
     ]
     return FitReport(
         law=spec,

@@ -27,6 +27,7 @@ from curate.runs.predictor import Blend, Predictor
 from curate.runs.run_table import Runs
 from curate.runs.sources.column_map import WrittenMap
 from curate.runs.sources.read_tables import Tables
+from curate.runs.trainings import FINISHED
 from curate.tables import writer
 
 if TYPE_CHECKING:
@@ -92,8 +93,12 @@ def predict(
 ) -> Predictions:
     """Predict the losses or a downstream metric of runs, with intervals.
 
-    The interval of a loss covers the uncertainty of the parameters and the noise of a run. The interval of a metric
-    covers the uncertainty of the laws, the uncertainty of the curve from loss to metric, and the noise of both.
+    The interval of a loss covers the uncertainty of the parameters, the noise of a run, and the discrepancy of the law,
+    which grows with the distance in size and tokens. The interval of a metric covers the uncertainty of the laws, the
+    uncertainty of the curve from loss to metric, and the noise of both.
+
+    If all fitted runs have one size, runs of another size are compared as at the fitted size; see
+    `curate.runs.fitted_size`. Warnings name what lies outside the fitted runs, as those of a plan do.
 
     Args:
         fit: a path to fit.json, a report of ``fit``, or a predictor.
@@ -128,13 +133,25 @@ def predict(
         columns = _named(predict_error(predictor, kept_shares(table), kept_sizes(table), level))
     else:
         columns = _columns(predictor, table, level, "")
-        warnings = _extrapolations(predictor, table)
+        warnings = (*_extrapolations(predictor, table), *_unfinished(table))
         # A stack of laws of one eval has one part, which is the blend itself.
         if isinstance(predictor, Blend) and len(parts := predictor.parts()) > 1:
             for name, part in parts.items():
                 columns |= _columns(part, table, level, f".{name}")
     rows = pl.DataFrame({"run": table.frame["run"]} | columns)
     return Predictions(rows, level, warnings=warnings, notes=table.notes)
+
+
+def _unfinished(runs: Runs) -> tuple[str, ...]:
+    """Return a warning if rows are checkpoints of trainings that go on."""
+    unfinished = runs.progress < FINISHED
+    if not unfinished.any():
+        return ()
+    first = runs.frame["run"][int(unfinished.argmax())]
+    return (
+        f"{int(unfinished.sum())} of {len(runs)} rows are from the middle of a training, the first is {first!r}: their "
+        "learning rate has still to fall, so they are predicted less well than finished runs",
+    )
 
 
 def _parts(fit: str | Path | FitReport | Predicting) -> tuple[Predicting, Mapping[str, MetricCurve], str]:

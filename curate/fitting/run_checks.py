@@ -41,12 +41,8 @@ def check(runs: Runs) -> tuple[str, ...]:
         *_units(runs, "params", params, (params < FEWEST_PARAMS) & (tokens > MANY_TOKENS), "1e9"),
     )
     _refuse_duplicates(runs)
+    refuse_constant(runs)
     weights = runs.recipes().weights.numpy()
-    if not (np.ptp(params) or np.ptp(tokens) or np.ptp(weights, axis=0).any()):
-        raise FitError(
-            f"{runs.origin}: params, tokens and mixture are the same in all {len(runs)} runs: there is nothing to fit. "
-            "Add runs that differ in at least one of them"
-        )
     unused = [name for name, column in zip(runs.pools, weights.T, strict=True) if not column.any()]
     if unused:
         notes += (f"no run uses {first_few(unused)}: nothing is known of {'it' if len(unused) == 1 else 'them'}",)
@@ -77,6 +73,20 @@ def _refuse_duplicates(runs: Runs) -> None:
             f"{runs.origin}: run {rows['run'][0]!r} at {rows['tokens'][0]:g} tokens appears more than once "
             f"({int(twice.sum())} such rows): give every run its own name, or drop the copies; checkpoints of one run "
             "differ in tokens"
+        )
+
+
+def refuse_constant(runs: Runs) -> None:
+    """Check that the runs differ.
+
+    Raises:
+        FitError: if params, tokens and mixture are the same in all runs.
+    """
+    recipes = runs.recipes()
+    if not any(np.ptp(values.numpy(), axis=0).any() for values in (recipes.params, recipes.tokens, recipes.weights)):
+        raise FitError(
+            f"{runs.origin}: params, tokens and mixture are the same in all {len(runs)} runs: there is nothing to fit. "
+            "Add runs that differ in at least one of them"
         )
 
 

@@ -24,6 +24,8 @@ def effective_tokens(recipes: Recipes, scale: Tensor) -> Tensor:
     U unique tokens seen for e > 1 epochs are worth U + U R (1 - exp(-(e - 1) / R)). ``scale`` is R, of a shape that
     broadcasts with (n, p): after R repeats, one more is worth 1/e = 0.37 of a fresh pass.
     """
+    if recipes.all_fresh:
+        return recipes.seen
     # A pool that never runs out has unique = inf, so it has 0 repeats.
     return recipes.fresh * (1 + saturating(recipes.epochs - 1, scale))
 

@@ -66,14 +66,17 @@ PREDICTED_LOSS = Aim()
 class Worst:
     """A predictor of the largest, over E evals, of scale_e x (loss_e - level_e).
 
-    ``parts`` are the predictors of the evals; ``levels`` and ``scales`` have one number each. The methods are those of
-    `curate.runs.predictor.Predictor`.
+    ``parts`` are the predictors of the evals; ``levels`` and ``scales`` have one number each. If the levels are
+    predicted losses of other mixtures of the same size, ``drawn_levels`` (E, b) are their losses in each draw. An
+    excess is then a difference: draws are paired, and a shift that all mixtures of a size share cancels. The methods
+    are those of `curate.runs.predictor.Predictor`.
     """
 
     parts: tuple[Predictor, ...]
     levels: tuple[float, ...]
     scales: tuple[float, ...]
     eval: str
+    drawn_levels: Tensor | None = None
 
     @property
     def pools(self) -> tuple[str, ...]:
@@ -100,11 +103,19 @@ class Worst:
         """What the laws leave open of the level of the loss: the mean over the evals."""
         return discrepancy.combined([part.discrepancy for part in self.parts], [1.0] * len(self.parts))
 
-    def _excess(self, losses: Tensor) -> Tensor:
-        """Losses (E, ...) minus their levels, scaled."""
+    def _excess(self, losses: Tensor, levels: Tensor | None = None) -> Tensor:
+        """Losses (E, ...) minus ``levels``, which broadcast with them, scaled. Without ``levels`` they are fixed."""
         # Losses are (E, n), or (E, b, n) with draws; levels and scales belong to the first axis.
         shape = (len(self.parts),) + (1,) * (losses.ndim - 1)
-        return (losses - losses.new_tensor(self.levels).reshape(shape)) * losses.new_tensor(self.scales).reshape(shape)
+        if levels is None:
+            levels = losses.new_tensor(self.levels).reshape(shape)
+        return (losses - levels) * losses.new_tensor(self.scales).reshape(shape)
+
+    def _levels_of_draws(self, draws: Tensor) -> Tensor:
+        """Return the levels (E, k) in the draws of the indices ``draws`` (k,)."""
+        if self.drawn_levels is None:
+            return torch.tensor(self.levels, dtype=torch.float64)[:, None].expand(-1, len(draws))
+        return self.drawn_levels[:, draws % self.drawn_levels.shape[1]]
 
     def loss(self, recipes: Recipes) -> Tensor:
         """Return the largest excess (n,) of n recipes."""
@@ -117,11 +128,14 @@ class Worst:
 
     def draw_losses(self, recipes: Recipes) -> Tensor:
         """Return the largest excess (b, n) in every bootstrap draw."""
-        return predictor.combined_draws(self.parts, self._largest, recipes)
+        losses = predictor.stacked_draws(self.parts, recipes)
+        levels = self._levels_of_draws(torch.arange(losses.shape[1]))
+        return self._excess(losses, levels[:, :, None]).amax(dim=0)
 
     def drawn(self, recipes: Recipes, draws: Tensor) -> Tensor:
         """Return the largest excess (n,), every recipe by its own draw: ``draws`` (n,) are indices."""
-        return predictor.combined_drawn(self.parts, self._largest, recipes, draws)
+        losses = torch.stack([part.drawn(recipes, draws) for part in self.parts])
+        return self._excess(losses, self._levels_of_draws(draws)).amax(dim=0)
 
     def interval(self, recipes: Recipes, level: float = 0.9) -> tuple[Tensor, Tensor]:
         """Return low and high (n,) of a new run's largest excess.
@@ -129,12 +143,15 @@ class Worst:
         The parameters of the laws differ between evals as their joint draws do. The noise of a run and the discrepancy
         of the laws are taken as fully correlated: a run that is worse for one eval is worse for all. The largest excess
         then rises with their common part z, which is normal, so its distribution is exact: it is below x if z is below
-        the smallest, over the evals, of the z at which an eval's excess is x.
+        the smallest, over the evals, of the z at which an eval's excess is x. An excess over another mixture of the
+        same size has no discrepancy.
         """
-        deviations = torch.stack([predictor.level_deviation(part, recipes) for part in self.parts])
+        deviation = predictor.level_deviation if self.drawn_levels is None else _noise
+        deviations = torch.stack([deviation(part, recipes) for part in self.parts])
         deviations = deviations[:, None].clamp_min(predictor.TINY)  # (E, 1, n)
         losses = predictor.stacked_draws(self.parts, recipes)  # (E, b, n)
-        levels, scales = (losses.new_tensor(x)[:, None, None] for x in (self.levels, self.scales))
+        levels = self._levels_of_draws(torch.arange(losses.shape[1]))[:, :, None]  # (E, b, 1)
+        scales = losses.new_tensor(self.scales)[:, None, None]
 
         def mass(points: Tensor) -> Tensor:
             # The loss (E, 2, 1, n) at which an eval's excess is the point. A loss of 0 or less is never reached.
@@ -144,12 +161,14 @@ class Worst:
             return below.mean(dim=1)
 
         far = predictor.FAR_OUT * deviations
-        low = self._largest(losses * torch.exp(-far)).amin(dim=0)
-        high = self._largest(losses * torch.exp(far)).amax(dim=0)
+        low = self._excess(losses * torch.exp(-far), levels).amax(dim=0).amin(dim=0)
+        high = self._excess(losses * torch.exp(far), levels).amax(dim=0).amax(dim=0)
         return predictor.central_ends(mass, low, high, level)
 
-    def _largest(self, losses: Tensor) -> Tensor:
-        return self._excess(losses).amax(dim=0)
+
+def _noise(fit: Predictor, recipes: Recipes) -> Tensor:
+    """Return the standard deviations (n,) of the log loss of new runs, without what the runs of a size share."""
+    return torch.full_like(recipes.tokens, fit.noise)
 
 
 def run_deviation(fit: Predictor, recipes: Recipes) -> Tensor:

@@ -77,7 +77,7 @@ def _one_size(fits: Sequence[Predictor], recipes: Recipes) -> tuple[str, ...]:
 
 def _unfinished(recipes: Recipes) -> tuple[str, ...]:
     """Return a line if some recipes are rows from inside a training."""
-    progress: Tensor | None = getattr(recipes, "progress", None)
+    progress = recipes.progress
     if progress is None or not bool((unfinished := progress < 1).any()):
         return ()
     ends = progress[unfinished]

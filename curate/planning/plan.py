@@ -149,15 +149,20 @@ def worst(
         raise SchemaError(
             f"the worst of several evals needs several: this fit has only {parts[0].eval}; fit more at once"
         )
-    levels = [0.0] * len(parts)
-    # For regret, the level of an eval is the loss of a plan for it alone; for the largest loss it is 0.
-    if aim.worst == "regret":
-        loss_alone = replace(aim, worst=None, prior=None, strength=0.0)
-        levels = [
-            optimize(part, pools, budget, limits, aim=loss_alone, starts=starts, seed=seed).loss for part in parts
-        ]
-    name = f"worst of {first_few(part.eval for part in parts)}"
-    return Worst(parts, tuple(levels), (1.0,) * len(parts), name)
+    name, scales = f"worst of {first_few(part.eval for part in parts)}", (1.0,) * len(parts)
+    if aim.worst == "loss":
+        return Worst(parts, (0.0,) * len(parts), scales, name)
+    # The level of an eval is the loss of a plan for it alone.
+    loss_alone = replace(aim, worst=None, prior=None, strength=0.0)
+    alone = [optimize(part, pools, budget, limits, aim=loss_alone, starts=starts, seed=seed) for part in parts]
+    ordered = search.match(fit, pools)
+    drawn = []
+    for part, plan in zip(parts, alone, strict=True):
+        shares = torch.tensor([[plan.weights[pool.name] for pool in ordered]], dtype=torch.float64)
+        drawn.append(part.draw_losses(search.on_hand(ordered, [budget], shares)).detach()[:, 0])
+    count = max(len(losses) for losses in drawn)
+    levels = torch.stack([losses[torch.arange(count) % len(losses)] for losses in drawn])
+    return Worst(parts, tuple(plan.loss for plan in alone), scales, name, levels)
 
 
 def evaluate(fit: Predictor, pools: Sequence[Pool], budget: Budget, weights: Mapping[str, float]) -> Plan:

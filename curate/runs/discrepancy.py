@@ -62,8 +62,7 @@ class Discrepancy:
         beyond = (recipes.params / self.largest).log()
         below = (self.smallest / recipes.params).log()
         # A run that is half done is no shorter than a finished one: its length is the one that it was planned for.
-        progress = getattr(recipes, "progress", None)
-        planned = recipes.tokens if progress is None else recipes.tokens / progress
+        planned = recipes.tokens if recipes.progress is None else recipes.tokens / recipes.progress
         outside = beyond.maximum(below).maximum((planned / self.longest).log()).clamp_min(0.0)
         # The distance rises to NEXT_SIZE without a jump, so that a plan does not change suddenly with its budget.
         return outside.maximum((outside * NEXT_SIZE / log(SAME_SIZE)).clamp_max(NEXT_SIZE))
@@ -71,9 +70,8 @@ class Discrepancy:
     def deviation(self, recipes: Recipes) -> Tensor:
         """Return (n,) standard deviations of the level of the log loss of new runs, apart from the law's parameters."""
         variance = self.scatter**2 + SHIFT**2 * self.distance(recipes)
-        progress = getattr(recipes, "progress", None)
-        if progress is not None:
-            variance = variance + (self.unfinished * progress.log()) ** 2
+        if recipes.progress is not None:
+            variance = variance + (self.unfinished * recipes.progress.log()) ** 2
         return variance.sqrt()
 
     def to_json(self) -> dict[str, float]:

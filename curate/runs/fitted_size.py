@@ -11,12 +11,9 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from curate.runs.discrepancy import Discrepancy
+from curate.runs.discrepancy import SAME_SIZE, Discrepancy
 from curate.runs.predictor import Blend, Predictor
 from curate.runs.recipes import Recipes
-
-# Values that differ by less than this factor count as one: a law cannot tell an exponent from so short a range.
-ONE_VALUE = 1.2
 
 
 def at_fitted_size(predictor: Predictor) -> Predictor:
@@ -35,9 +32,9 @@ def at_fitted_size(predictor: Predictor) -> Predictor:
 
 
 def is_one_value(predictor: Predictor, column: str) -> bool:
-    """Return whether all fitted runs have the same ``params`` or ``tokens``, up to the factor ONE_VALUE."""
+    """Return whether all fitted runs have the same ``params`` or ``tokens``, up to the factor SAME_SIZE."""
     low, high = predictor.ranges[column]
-    return high < ONE_VALUE * low
+    return high < SAME_SIZE * low
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,7 +1,8 @@
 """Recipes: what a run trains on, as the tensors that a law reads."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,6 +27,7 @@ class Recipes:
     ``progress`` (n,) is the part of its planned training that a run has done, in (0, 1]; 1 is a finished run. None
     means that all are finished. ``areas`` (n, 2) are the annealing areas S1 and S2 of its learning rates, in units of
     rate x steps; see `runs.annealing_areas`. None means that they are not known.
+    ``all_fresh`` tells laws that no recipe repeats a token, so that they need not compute what repeats are worth.
     """
 
     weights: Tensor
@@ -35,6 +37,7 @@ class Recipes:
     distance: Tensor | None = None
     progress: Tensor | None = None
     areas: Tensor | None = None
+    all_fresh: bool = field(default=False, kw_only=True)
 
     @property
     def seen(self) -> Tensor:
@@ -85,8 +88,9 @@ class Recipes:
     def take(self, rows: np.ndarray | Tensor) -> "Recipes":
         """Return the recipes at these positions, or where a mask is true."""
         index = torch.as_tensor(rows)
-        fields = (getattr(self, name) for name in self.__dataclass_fields__)
-        return Recipes(*(None if field is None else field[index] for field in fields))  # type: ignore[arg-type]
+        values = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        chosen: dict[str, Any] = {name: x[index] for name, x in values.items() if isinstance(x, Tensor)}
+        return replace(self, **chosen)
 
 
 @dataclass(frozen=True)

@@ -193,6 +193,9 @@ def _of_equal_settings(
     even = [rows for rows in many if _evenly_spaced(np.sort(tokens[rows]))]
     # Lengths of a few runs may be even by chance. Where trainings were measured every so many steps, most of them were.
     even = even if len(even) >= MOSTLY * len(many) else []
+    # A table without losses holds plans of runs, which are of finished runs.
+    if not any(name.startswith(("loss.", "metric.")) for name in frame.columns):
+        even = []
     # At most one row of a training is its end.
     unfinished = [rows for rows in alike if (tokens[rows] < FINISHED * planned[rows[0]]).sum() >= len(rows) - 1]
     firsts = {rows[0] for rows in (*even, *unfinished)}

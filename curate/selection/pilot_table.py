@@ -38,7 +38,8 @@ def read(
             f"no loss.{evaluation} or metric.{evaluation}" if not chosen else f"{len(chosen)} evals: choose by --eval"
         )
         raise SchemaError(f"{table.origin} has {wrong}; it has {first_few(columns) or 'none at all'}")
-    table = table.with_values(chosen)
+    # A checkpoint is no finished run. All rows that are left have the value, so that the last ones do too.
+    table = table.with_values(chosen).finished(())
     values = table.numbers(chosen[0])
     accuracy = chosen[0].startswith("metric.")
     bad = ~((values >= 0) & (values <= 1)) if accuracy else ~((values > 0) & np.isfinite(values))

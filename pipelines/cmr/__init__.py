@@ -24,7 +24,7 @@ NOT_RECORDED = ("out", "seed", "as_json")
 
 def main(
     context: typer.Context,
-    runs: Annotated[Path, typer.Argument(help="A run table, Parquet or CSV, with a start row (tokens = 0).")],
+    runs: Annotated[Path, typer.Argument(help="A run table with a start row (tokens = 0).")],
     general: Annotated[
         str,
         typer.Option(

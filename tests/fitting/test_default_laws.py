@@ -45,11 +45,11 @@ def fitted(tmp_path, table, *words):
 
 
 ONE_BUDGET = {"sizes": False, "lengths": False}
+PROCESSES = {"gaussian", "gaussian:base=ces"}
 POOLED = {"mixture_ces:linear=true", "mixture_ces", "ces", "chinchilla"}
 SHAPES = {
-    "one budget": (ONE_BUDGET, 40, {"mixture_additive", "ces", "mixing"}, "mixture"),
+    "one budget": (ONE_BUDGET, 40, PROCESSES | {"mixture_additive", "ces", "mixing"}, "mixture"),
     "one budget, few runs": (ONE_BUDGET, 6, {"mixture_additive", "ces", "mixing"}, "mixture"),
-    "one budget, many": (ONE_BUDGET, 70, {"boosted:base=ces", "mixture_additive", "ces", "mixing"}, "mixture"),
     "one budget, three runs": (ONE_BUDGET, 3, {"mixture_additive", "ces", "mixing"}, "random"),
     "one size": ({"sizes": False}, 40, POOLED, "rolling"),
     "many of all": ({}, 14, POOLED, "rolling"),
@@ -70,7 +70,15 @@ def test_the_laws_and_the_holdout_suit_what_varies(name):
     runs = run_table.read(table_of(n, **varied))
     assert holdout.default(runs.recipes(), runs.clusters)[0] == how
     assert set(default_laws.default(runs)) == laws
-    assert default_laws.shape(runs).averaged == (not name.startswith("one budget"))
+
+
+def test_a_few_large_runs_beside_many_small_ones_are_for_gaussian_processes():
+    small, large = table_of(40, **ONE_BUDGET), table_of(6, **ONE_BUDGET, seed=1)
+    table = pl.concat([small, large.with_columns(pl.col("params") * 100, pl.format("l{}", "run").alias("run"))])
+    laws = default_laws.default(run_table.read(table.with_columns(pl.col("run").alias("training"))))
+    assert set(laws) == PROCESSES | {"chinchilla"}
+    equal = pl.concat([small, small.with_columns(pl.col("params") * 100, pl.format("l{}", "run").alias("run"))])
+    assert set(default_laws.default(run_table.read(equal.with_columns(pl.col("run").alias("training"))))) == POOLED
 
 
 def test_a_distance_adds_the_law_transport():
@@ -87,7 +95,7 @@ def test_too_few_runs_are_one_line_with_the_number_that_is_missing(tmp_path):
 
 def test_one_budget_is_fitted_by_default_without_advice_to_vary_it(tmp_path, capsys):
     record = fitted(tmp_path, table_of(40, **ONE_BUDGET), "--explain")
-    assert {row["law"] for row in record["compared"]} == {"mixture_additive", "ces", "mixing"}
+    assert {row["law"] for row in record["compared"]} == PROCESSES | {"mixture_additive", "ces", "mixing"}
     assert record["heldout"]["heldout"] < 0.01
     budget, held_out = record["notes"]
     assert "the fit compares mixtures at this budget" in budget

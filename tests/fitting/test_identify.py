@@ -11,7 +11,7 @@ from curate.fitting import fit, identify
 from curate.runs.recipes import recipes
 
 RNG = np.random.default_rng(3)
-CES = {"E": 1.7, "A": 0.5, "alpha": 0.34, "B": 0.6, "beta": 0.28, "R": [10.0, 5.0, 20.0]}
+CES = {"E": 1.7, "A": 0.5, "alpha": 0.34, "B": 0.6, "beta": 0.28, "R": 10.0}
 TWO = {"k": [1.0, 2.0], "g": 0.5}
 FEW = fit.FitOptions(starts=8, draws=40)
 
@@ -78,7 +78,7 @@ def test_the_advised_runs_differ_and_each_settles_what_those_before_it_leave_ope
 
 
 def test_an_explanation_of_several_laws_names_their_weights_and_three_different_runs(tmp_path, cli):
-    table, law = varied(40, 2, seed=4, distance=False), planted("ces", "ab", {**CES, "R": [9.0, 4.0], **TWO})
+    table, law = varied(40, 2, seed=4, distance=False), planted("ces", "ab", {**CES, **TWO})
     columns = {"run": [f"r{i}" for i in range(40)], "params": table.params.numpy(), "tokens": table.tokens.numpy()}
     columns |= {f"weight.{name}": table.weights[:, i].numpy() for i, name in enumerate("ab")}
     losses = law.loss(table).numpy() * np.exp(0.003 * RNG.standard_normal((2, 40)))

@@ -16,6 +16,7 @@ from curate.planning.aims import Aim
 from curate.planning.details import crossings, keep_curve, near_optimal, pareto_front
 from curate.planning.limits import Limits
 from curate.pool.pool import Budget, Pool
+from curate.runs.discrepancy import Discrepancy
 from curate.runs.predictor import Blend
 
 SHAPE = {"a": 4.0, "d": 0.8, "n0": 1e4, "tau": [3.0, 6.0, 9.0]}
@@ -73,6 +74,25 @@ def test_the_interval_of_the_worst_of_one_eval_is_that_of_the_eval():
     recipe = search.on_hand(POOLS, [BUDGET], torch.tensor([[0.2, 0.7, 0.1]], dtype=torch.float64))
     one = aims.Worst((CODE,), (0.0,), (1.0,), "one")
     assert torch.allclose(torch.stack(one.interval(recipe)), torch.stack(CODE.interval(recipe)), rtol=1e-9)
+
+
+def test_the_draws_and_the_interval_of_a_regret_are_of_differences_to_the_plans_for_one_eval():
+    aim = Aim(worst="regret")
+    regret = plan.worst(BOTH, POOLS, BUDGET, Limits(), aim=aim, starts=8, seed=0)
+    alone = [plan.optimize(part, POOLS, BUDGET, starts=8) for part in regret.parts]
+    mixtures = torch.tensor([list(planned.weights.values()) for planned in alone], dtype=torch.float64)
+    recipes = search.on_hand(POOLS, [BUDGET], mixtures)
+    of_best = torch.stack([part.draw_losses(recipes)[:, i] for i, part in enumerate(regret.parts)])
+    draws = torch.stack([part.draw_losses(recipes) for part in regret.parts]) - of_best[:, :, None]
+    assert torch.allclose(regret.draw_losses(recipes), draws.amax(dim=0))
+    # What shifts all losses alike is not in the interval of a regret.
+    shifted = Discrepancy(scatter=0.01, contrast=0.0, sizes=2, smallest=1e3, largest=1e4, longest=1e6)
+    parts = tuple(
+        replace(part, fits=tuple(replace(fit, discrepancy=shifted) for fit in part.fits)) for part in regret.parts
+    )
+    assert all(map(torch.equal, replace(regret, parts=parts).interval(recipes), regret.interval(recipes)))
+    without = replace(regret, drawn_levels=None, parts=parts).interval(recipes)
+    assert bool((without[1] - without[0] > 2 * (regret.interval(recipes)[1] - regret.interval(recipes)[0])).all())
 
 
 def test_the_worst_of_one_eval_is_refused():

@@ -1,6 +1,6 @@
 """A discrepancy is a shift of the level that grows with the distance in size, and scatter that does not."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import log
 
 import numpy as np
@@ -41,12 +41,7 @@ def test_the_deviation_has_no_jump_where_the_fitted_sizes_end():
 
 
 def test_an_unfinished_run_is_less_certain_the_less_it_has_done():
-    @dataclass(frozen=True)
-    class Unfinished(Recipes):
-        progress: torch.Tensor | None = None
-
-    base = of_sizes([2e8] * 3, tokens=5e9)
-    rows = Unfinished(*base.rows, progress=torch.tensor([1.0, 0.8, 0.5]).double())
+    rows = replace(of_sizes([2e8] * 3, tokens=5e9), progress=torch.tensor([1.0, 0.8, 0.5]).double())
     expected = [np.hypot(0.005, 0.03 * log(1 / f)) for f in (1.0, 0.8, 0.5)]
     assert KNOWN.deviation(rows).tolist() == pytest.approx(expected)
 

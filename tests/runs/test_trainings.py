@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from curate.errors import SchemaError
-from curate.fitting.curves.annealing import s1_s2
 from curate.runs import annealing_areas, run_table
 from curate.runs.recipes import Recipes
 from curate.runs.run_table import Runs
@@ -98,6 +97,14 @@ def test_other_rows_are_runs_of_their_own(frame):
     assert runs.trainings.count == len(frame) and (runs.progress == 1).all()
     assert runs.recipes().progress is None
     assert runs.finished() is runs
+
+
+def test_a_table_without_losses_holds_finished_runs():
+    plans = table().drop("loss.x")
+    runs = run_table.read(plans, losses=False)
+    assert runs.trainings.count == 15 and runs.recipes().progress is None
+    planned = run_table.read(plans.with_columns(planned_tokens=pl.lit(5e9)), losses=False)
+    assert planned.progress.tolist() == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0] * 3)
 
 
 def test_even_lengths_of_one_mixture_among_many_uneven_ones_are_chance():
@@ -246,12 +253,15 @@ def test_the_order_of_the_rows_does_not_matter():
 
 def test_areas_are_those_of_the_annealing_law():
     rates = np.interp(np.arange(1, 5001), [1000, 2000, 3000, 4000, 5000], [1, 0.9, 0.6, 0.3, 0.1])
-    s1, s2 = s1_s2(torch.from_numpy(rates))
+    momentum, s2 = 0.0, []
+    for before, rate in zip([rates[0], *rates], rates, strict=False):
+        momentum = 0.999 * momentum + before - rate
+        s2.append(momentum + (s2[-1] if s2 else 0.0))
     runs = read(bad(lr=np.tile([1, 0.9, 0.6, 0.3, 0.1], 3), step=np.tile(np.arange(1, 6) * 1000, 3)))
     areas = runs.recipes().areas
     assert areas is not None
     at = np.arange(1, 6) * 1000 - 1
-    np.testing.assert_allclose(areas[:5], np.column_stack([s1[at], s2[at]]), rtol=1e-9)
+    np.testing.assert_allclose(areas[:5], np.column_stack([rates.cumsum()[at], np.array(s2)[at]]), rtol=1e-9)
     tokens = bad(lr=np.tile([1, 0.9, 0.6, 0.3, 0.1], 3), batch_tokens=[1e6] * 15)
     np.testing.assert_allclose(read(tokens).recipes().areas, areas)
     assert annealing_areas.of_rows(bad(lr=[1.0] * 15, batch_tokens=[1e6] * 15), runs.clusters) is None

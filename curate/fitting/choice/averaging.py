@@ -5,7 +5,7 @@ In: a comparison of laws on held-out runs. Out: a predictor with its held-out er
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ from curate.fitting.choice.held_out_errors import HeldOutErrors
 from curate.fitting.compare import Comparison, compare, fit_all
 from curate.fitting.fit_files import SingleFit
 from curate.fitting.solver.multistart import DEFAULTS, FitOptions
-from curate.runs.discrepancy import Discrepancy
+from curate.runs.discrepancy import SHIFT, Discrepancy
 from curate.runs.predictor import Blend, Predictor
 from curate.runs.recipes import Recipes
 from curate.runs.run_table import Runs
@@ -38,16 +38,19 @@ def choose(
     *,
     how: str = holdout.ROLLING,
     options: FitOptions = DEFAULTS,
+    checkpoints: Runs | None = None,
 ) -> tuple[Kept, Comparison]:
     """Compare laws on held-out runs, and refit the best on all runs; return it with the comparison.
 
-    Several ``evals`` give the mean of their fits.
+    Several ``evals`` give the mean of their fits. ``checkpoints`` are the runs with all rows of their trainings, which
+    tell how far unfinished runs are from what is predicted of them; by default ``runs`` are.
 
     Raises:
         FitError: if no law can be fitted.
     """
     comparison = _fitted(compare(specs, runs, evals, how=how, options=options))
-    return refit(runs, comparison, {str(comparison.rows["law"][0]): 1.0}, evals, options), comparison
+    best = {str(comparison.rows["law"][0]): 1.0}
+    return refit(runs, comparison, best, evals, options, checkpoints), comparison
 
 
 def average(
@@ -57,17 +60,18 @@ def average(
     *,
     how: str = holdout.ROLLING,
     options: FitOptions = DEFAULTS,
+    checkpoints: Runs | None = None,
 ) -> tuple[Kept, Comparison]:
     """Compare laws on held-out runs, and refit their average on all runs; return it with the comparison.
 
     The weight of a law is one over its squared scatter (see ``weights_of_laws``). Several ``evals`` give the mean of
-    their averages.
+    their averages. ``checkpoints`` are as for ``choose``.
 
     Raises:
         FitError: if no law can be fitted.
     """
     comparison = _fitted(compare(specs, runs, evals, how=how, options=options))
-    return refit(runs, comparison, weights_of_laws(comparison), evals, options), comparison
+    return refit(runs, comparison, weights_of_laws(comparison), evals, options, checkpoints), comparison
 
 
 def weights_of_laws(comparison: Comparison) -> dict[str, float]:
@@ -92,7 +96,12 @@ def weights_of_laws(comparison: Comparison) -> dict[str, float]:
 
 
 def refit(
-    runs: Runs, comparison: Comparison, weights: Mapping[str, float], evals: Sequence[str], options: FitOptions
+    runs: Runs,
+    comparison: Comparison,
+    weights: Mapping[str, float],
+    evals: Sequence[str],
+    options: FitOptions,
+    checkpoints: Runs | None = None,
 ) -> Kept:
     """Fit the laws of a weighted sum to all runs. The result knows its held-out error and its discrepancy."""
     errors = comparison.errors(weights)
@@ -103,10 +112,31 @@ def refit(
         fits += members
         shares += [weight / len(members)] * len(members)
     blend = Blend(tuple(fits), tuple(shares), "+".join(evals))
-    of_evals = _discrepancies(blend, runs, evals, errors)
+    of_evals = _discrepancies(blend, runs, checkpoints or runs, errors)
     heldout = errors.record(options.seed)
     kept = tuple(_with_heldout(fit, heldout, of_evals[fit.eval]) for fit in fits)
     return kept[0] if len(kept) == 1 else replace(blend, fits=kept)
+
+
+def error_in_words(predictor: Kept) -> str:
+    """Return in one or two sentences which error to expect of the next runs, and where that comes from."""
+    members = predictor.fits if isinstance(predictor, Blend) else (predictor,)
+    # Boosted trees keep no record of their held-out error.
+    records = [getattr(fit, "heldout", None) for fit in members]
+    heldout = next((record for record in records if record), None)
+    discrepancy = predictor.discrepancy
+    if heldout is None or discrepancy is None:
+        return ""
+    measured = f"Runs that were held out were missed by {heldout['measured']:.2%} on average."
+    if heldout["scatter"] is None:
+        return measured
+    what = "size" if discrepancy.sizes > 1 else "length"
+    factor = float(np.exp(heldout["distance"]))
+    shift = SHIFT * float(heldout["distance"]) ** 0.5
+    return (
+        f"Expected mean error at {factor:.2g} times the largest {what}: {heldout['heldout']:.2%}. Runs of one {what} "
+        f"scatter by {discrepancy.scatter:.2%}, and share a shift of about {shift:.2%}. {measured}"
+    )
 
 
 def _with_heldout(fit: SingleFit, heldout: Mapping[str, float | int | None], discrepancy: Discrepancy) -> SingleFit:
@@ -115,8 +145,8 @@ def _with_heldout(fit: SingleFit, heldout: Mapping[str, float | int | None], dis
     return replace(fit, heldout=heldout, discrepancy=discrepancy)
 
 
-def _discrepancies(blend: Blend, runs: Runs, evals: Sequence[str], errors: HeldOutErrors) -> dict[str, Discrepancy]:
-    """Return what a weighted sum of laws leaves open of each eval."""
+def _discrepancies(blend: Blend, runs: Runs, checkpoints: Runs, errors: HeldOutErrors) -> dict[str, Discrepancy]:
+    """Return what a weighted sum of laws, fitted to ``runs``, leaves open of each eval."""
     recipes, scatters = runs.recipes(), errors.scatter_of_evals()
     last = holdout.finished(recipes, runs.clusters)
     done = recipes.take(last)
@@ -132,14 +162,13 @@ def _discrepancies(blend: Blend, runs: Runs, evals: Sequence[str], errors: HeldO
             smallest=float(recipes.params.min()),
             largest=float(recipes.params.max()),
             longest=planned,
-            unfinished=_unfinished(part, runs, name),
+            unfinished=_unfinished(part, checkpoints, name),
         )
     return discrepancies
 
 
 def _progress(recipes: Recipes) -> Tensor:
-    progress = getattr(recipes, "progress", None)
-    return torch.ones_like(recipes.tokens) if progress is None else progress
+    return torch.ones_like(recipes.tokens) if recipes.progress is None else recipes.progress
 
 
 def _contrast(part: Blend, recipes: Recipes, scatter: float) -> float:
@@ -160,6 +189,24 @@ def _contrast(part: Blend, recipes: Recipes, scatter: float) -> float:
     # The mean over pairs of the variance of a difference is twice the variance over mixtures of the deviation.
     of_draws = 2 * float((draws - draws.mean(dim=0)).var(dim=1).mean())
     return float(np.sqrt(of_draws + 2 * max(scatter**2 - part.noise**2, 0.0)))
+
+
+def with_unfinished(kept: Kept, runs: Runs) -> Kept:
+    """Return a predictor that knows how far unfinished runs lie from it, measured on checkpoints it was not fitted to.
+
+    ``runs`` are the fitted trainings with all their rows.
+    """
+    parts = kept.parts() if isinstance(kept, Blend) else {kept.eval: kept}
+    deviations = {name: _unfinished(part, runs, name) for name, part in parts.items()}
+
+    def widened(fit: SingleFit) -> SingleFit:
+        if fit.discrepancy is None:
+            return fit
+        return replace(fit, discrepancy=replace(fit.discrepancy, unfinished=deviations[fit.eval]))
+
+    if isinstance(kept, Blend):
+        return replace(kept, fits=tuple(widened(cast(SingleFit, fit)) for fit in kept.fits))
+    return widened(kept)
 
 
 def _unfinished(part: Predictor, runs: Runs, evaluation: str) -> float:

@@ -1,19 +1,21 @@
-"""Choose the laws that suit a run table: the default of `fit`, which then averages them or keeps the best."""
+"""Choose the laws that suit a run table: the default of `fit`, which then averages the good ones."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
 from curate.errors import FitError
-from curate.fitting.boosted import TreeOptions
-from curate.fitting.fit_files import BOOSTED
+from curate.fitting.gaussian import sizes
+from curate.fitting.gaussian.gaussian import NAME as GAUSSIAN
 from curate.runs.run_table import Runs
 
 AUTO = "auto"  # the value of --law that stands for this choice
 REPEATED = 1.05  # passes over a pool above which its tokens count as repeated; a run may read a few tokens twice
-# Boosted trees need many trainings. With fewer than this, a leaf of 10 rows is a large part of the table, and a law
-# without trees predicts better.
-FEWEST_FOR_TREES = 50
+# A Gaussian process needs this many runs of one size. With 17 of five pools it predicts other mixtures about as well as
+# the laws (benchmarks/fitting/unseen_mixtures.py).
+FEWEST_FOR_GAUSSIAN = 16
+# Sizes that each have fewer runs than this part of the largest group are few beside it.
+FEW = 0.5
 FEWEST_RUNS = 3  # of a table: one run is held out, and one run fitted would show no change of anything
 
 
@@ -23,7 +25,8 @@ class Shape:
 
     ``pools`` is the number of pools. ``mixtures``, ``sizes`` and ``lengths`` say whether the shares, params and tokens
     differ between runs. ``repeats`` says whether any pool was read more than once. ``distances`` says whether the
-    distance to a target was measured.
+    distance to a target was measured. ``most`` is the number of runs of the compute that has most of them, and
+    ``others`` that of the compute that comes next.
     """
 
     pools: int
@@ -32,24 +35,24 @@ class Shape:
     lengths: bool
     repeats: bool
     distances: bool
+    most: int
+    others: int
+
+    @property
+    def few_beside_many(self) -> bool:
+        """Whether there are many mixtures of one size, and a few runs of other sizes."""
+        return self.mixtures and self.most >= FEWEST_FOR_GAUSSIAN and 0 < self.others < FEW * self.most
 
     @property
     def one_budget(self) -> bool:
         """Whether the runs compare mixtures at one size and one length."""
         return self.mixtures and not (self.sizes or self.lengths)
 
-    @property
-    def averaged(self) -> bool:
-        """Whether the laws are averaged. At one budget the law with the smallest error on unseen mixtures is kept.
-
-        There the error on held-out mixtures is that of the mixtures of a plan, so that it tells the laws apart.
-        """
-        return not self.one_budget
-
 
 def shape(runs: Runs) -> Shape:
     """Return the shape of a run table."""
     recipes = runs.recipes()
+    counts = np.sort(np.bincount(sizes.group(recipes)[1]))[::-1].tolist()
     return Shape(
         pools=len(runs.pools),
         mixtures=_varies(recipes.weights.numpy()),
@@ -57,6 +60,8 @@ def shape(runs: Runs) -> Shape:
         lengths=_varies(recipes.tokens.log().numpy()),
         repeats=bool((recipes.epochs > REPEATED).any()),
         distances=recipes.distance is not None,
+        most=counts[0],
+        others=counts[1] if len(counts) > 1 else 0,
     )
 
 
@@ -71,9 +76,14 @@ def candidates(shape: Shape) -> tuple[str, ...]:
     `farseer` is never among them: where it is wrong it is wrong by so much that it doubles the width of an average.
     """
     if shape.one_budget:
-        # At one budget, only the priors determine the terms of size and tokens of ces and mixture_additive. Both laws
-        # predict unseen mixtures better than mixing does (benchmarks/fitting/one_budget.py).
-        laws: tuple[str, ...] = (f"{BOOSTED}:base=ces", "mixture_additive", "ces", "mixing")
+        # At one budget, only the priors determine the terms of size and tokens of ces and mixture_additive. Laws and
+        # Gaussian processes err in different ways on mixtures that they have not seen, at this budget and at larger
+        # ones: their mean is better than each of them (benchmarks/fitting/unseen_mixtures.py). Boosted trees are no
+        # better than a process, and a plan cannot follow their gradient.
+        laws: tuple[str, ...] = (f"{GAUSSIAN}:base=ces", GAUSSIAN, "mixture_additive", "ces", "mixing")
+    elif shape.few_beside_many:
+        # Laws have no term for what a few large runs show of all mixtures (benchmarks/fitting/large_runs.py).
+        laws = (f"{GAUSSIAN}:base=ces", GAUSSIAN, "chinchilla")
     elif shape.mixtures:
         # Chinchilla, which does not see the mixture, shows whether the others learn anything from it. mixture_additive
         # fits as well, but loses at larger sizes, because it finds too steep an exponent of tokens.
@@ -91,7 +101,7 @@ def default(runs: Runs) -> tuple[str, ...]:
     """Return the laws to compare on the runs.
 
     Fewer runs than parameters are no reason to leave a law out: its priors decide what the runs leave open. Only
-    boosted trees need many trainings.
+    a Gaussian process needs many runs of one size.
 
     Raises:
         FitError: if there are too few runs for every law. The message says how many are missing.
@@ -101,10 +111,6 @@ def default(runs: Runs) -> tuple[str, ...]:
             f"{runs.origin}: {len(runs)} run{'s' * (len(runs) > 1)} cannot be divided into runs to fit and runs to "
             f"test. Add {FEWEST_RUNS - len(runs)} or more"
         )
-    trainings = len(np.unique(runs.clusters))
-    laws = candidates(shape(runs))
-    return tuple(law for law in laws if not law.startswith(BOOSTED) or trainings >= _fewest_for_trees())
-
-
-def _fewest_for_trees() -> int:
-    return max(FEWEST_FOR_TREES, TreeOptions().folds)
+    shape_of_runs = shape(runs)
+    enough = shape_of_runs.most >= FEWEST_FOR_GAUSSIAN
+    return tuple(law for law in candidates(shape_of_runs) if enough or not law.startswith(GAUSSIAN))

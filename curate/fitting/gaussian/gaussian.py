@@ -83,13 +83,19 @@ class Gaussian:
 
     @property
     def spec(self) -> str:
-        """The name with its option, as `fit` takes it."""
-        return f"{NAME}:base={'none' if self.base is None else self.base.spec}"
+        """The name as `fit` takes it, with its option unless that has the default."""
+        base = "none" if self.base is None else self.base.spec
+        return NAME if base == BASE else f"{NAME}:base={base}"
 
     @property
     def rows(self) -> int:
         """The number n of fitted runs."""
         return len(self.losses)
+
+    @property
+    def trainings(self) -> int:
+        """The number of trainings: every fitted row counts as one."""
+        return self.rows
 
     @property
     def draw_count(self) -> int:

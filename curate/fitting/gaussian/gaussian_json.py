@@ -1,11 +1,12 @@
 """A Gaussian process as an entry of ``laws`` in fit.json, and back."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
-from typing import cast
+from dataclasses import asdict, replace
+from typing import Any, cast
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from curate.errors import SchemaError
 from curate.fitting import fit as fits
@@ -17,6 +18,8 @@ from curate.runs.recipes import Recipes
 from curate.shown import shortened
 
 Record = Mapping[str, object]
+MOST_DRAWS = 100_000  # each draw keeps some hundred numbers: more would fill the memory
+LARGEST_SEED = 2**63 - 1
 
 
 def to_json(gaussian: Gaussian) -> dict[str, object]:
@@ -54,7 +57,7 @@ def to_json(gaussian: Gaussian) -> dict[str, object]:
             "tokens": recipes.tokens.tolist(),
             "params": recipes.params.tolist(),
             "unique": unique,
-            "distance": None if recipes.distance is None else recipes.distance.tolist(),
+            **{name: None if x is None else x.tolist() for name, x in _optional(recipes).items()},
             "loss": gaussian.losses.tolist(),
         },
     }
@@ -72,7 +75,6 @@ def from_json(record: Record) -> Gaussian:
         _check_lengths(runs, len(pools))
         limits = cast(list[list[float | None]], runs["unique"])
         unlimited = [[np.inf if x is None else x for x in row] for row in limits]
-        distance = None if runs["distance"] is None else torch.tensor(runs["distance"], dtype=torch.float64)
         weights, tokens, params, unique = (
             torch.tensor(x, dtype=torch.float64) for x in (runs["weights"], runs["tokens"], runs["params"], unlimited)
         )
@@ -83,21 +85,48 @@ def from_json(record: Record) -> Gaussian:
             pools=pools,
             eval=str(record["eval"]),
             base=None if base is None else fits.from_json(cast(Record, base)),
-            recipes=Recipes(weights, tokens, params, unique, distance),
+            recipes=replace(Recipes(weights, tokens, params, unique), **_measured(runs)),
             losses=np.array(runs["loss"]),
             kernel=_kernel(cast(Mapping[str, object], record["theta"]), len(pools)),
             anchor=Size(**cast(Mapping[str, float], record["anchor"])),
-            changes=tuple(Change(**change) for change in changes),
+            changes=tuple(_change(change) for change in changes),
             run_noise=float(cast(float, record["run_noise"])),
             noise=float(cast(float, record["noise"])),
             ranges={name: (ends[0], ends[1]) for name, ends in ranges.items()},
-            draws=int(cast(int, record["count"])),
-            seed=int(cast(int, record["seed"])),
-            heldout=cast("dict[str, float] | None", record.get("heldout")),
+            draws=_whole(record, "count", 1, MOST_DRAWS),
+            seed=_whole(record, "seed", 0, LARGEST_SEED),
+            heldout=cast("dict[str, float | int | None] | None", record.get("heldout")),
             discrepancy=fits.discrepancy_of(record),
         )
     except (AttributeError, LookupError, TypeError, ValueError, OverflowError, RuntimeError) as error:
         raise SchemaError(f"this is no gaussian fit ({shortened(str(error))}). Run `curate fit` again") from None
+
+
+def _change(fields: Mapping[str, float]) -> Change:
+    """Return a change between sizes; two sizes of one compute are an error."""
+    change = Change(**fields)
+    if change.compute == change.parent or not change.noise > 0:
+        raise ValueError("a change between sizes has no distance, or no noise")
+    return change
+
+
+def _whole(record: Record, name: str, low: int, high: int) -> int:
+    """Return a whole number of the record; one outside its bounds is an error."""
+    number = int(cast(int, record[name]))
+    if not low <= number <= high:
+        raise ValueError(f"{name} {number} is not between {low} and {high}")
+    return number
+
+
+def _optional(recipes: Recipes) -> dict[str, Tensor | None]:
+    """Return the fields of recipes that need not be known."""
+    return {"distance": recipes.distance, "progress": recipes.progress, "areas": recipes.areas}
+
+
+def _measured(runs: Mapping[str, list[float]]) -> dict[str, Any]:
+    """Return those of the optional fields of recipes that are known."""
+    names = [name for name in ("distance", "progress", "areas") if runs.get(name) is not None]
+    return {name: torch.tensor(runs[name], dtype=torch.float64) for name in names}
 
 
 def _kernel(theta: Mapping[str, object], pools: int) -> Kernel:

@@ -22,7 +22,19 @@ SETTLED = 0.05  # relative change: if the noise changes by less, it is not estim
 # The largest number of times that the noise is estimated. It falls from FIRST_NOISE to NOISE_FLOOR in ten halvings.
 ROUNDS = 16
 SHARING = 0.15  # of its prior width: how far a shared parameter of one eval may sit from the median over evals
-DRAW_TOL = 1e-5  # relative change of the objective at which a bootstrap refit stops: far below its own spread
+# Most starts lead to the same minimum, or to a bad one. So all starts get a few steps, the better half gets more, and
+# only KEPT_STARTS are followed to the end. On the shared tables this loses no minimum that all starts would find
+# (tests/fitting/test_starts.py). When the starts were compared on a part of the rows, mixture_additive of five pools
+# ended in a minimum that is 8 % worse.
+RACE_STEPS = (10, 20)
+KEPT_STARTS = 8
+FIRST_ROWS = 10  # rows a parameter that the first starts read, which only serve to estimate the noise
+RACE_TOL = 1e-4  # relative change of the objective at which a start rests during the race
+ROUND_TOL = 1e-6  # relative change of the objective at which a fit stops while the noise is still being estimated
+TOL, STEPS = 1e-9, 200  # relative change of the objective at which a fit stops, and its most steps
+# A bootstrap refit of n rows stops where its objective changes by less than the share DRAW_TOL / n, or MOST_DRAW_TOL.
+# The objective is about n / 2 variances of the noise, so that such a change is far below the spread of the draws.
+DRAW_TOL, MOST_DRAW_TOL = 1e-2, 1e-4
 DRAW_STEPS = 60  # a refit starts at the solution, so that few steps are enough
 CHUNK_CELLS = 1_000_000  # problems x rows x (parameters or 8 x pools) at once: memory stays under about 200 MB
 FAR = 0.1  # two solutions further apart than this in any coordinate are two minima
@@ -37,6 +49,7 @@ class FitOptions:
     loss; None means 1.345 residual scales of a first pass, at least 1e-3. ``prior``: whether the law's weak priors
     count. ``sharing``: how far shared parameters of one eval may sit from the median over evals, in prior widths.
     ``rounds``: the largest number of times that the noise is estimated from the residuals. It usually settles earlier.
+    ``unfinished``: whether rows of unfinished runs are fitted by a term of their own (`laws._unfinished`).
     """
 
     starts: int = 32
@@ -46,6 +59,7 @@ class FitOptions:
     sharing: float = SHARING
     rounds: int = ROUNDS
     seed: int = 0
+    unfinished: bool = False
 
 
 DEFAULTS = FitOptions()
@@ -65,14 +79,62 @@ class Minima:
     centre: Tensor
     width: Tensor
 
-    def part(self, evals: Tensor) -> "Minima":
-        """Return the minima of some evals, by their positions."""
-        return Minima(*(getattr(self, name)[evals] for name in self.__dataclass_fields__))
+    def ends(self) -> "Ends":
+        """Return the points as ends: the first of every eval, and the second where there is one."""
+        second = torch.nonzero((self.other != self.point).any(dim=1))[:, 0]
+        evals = torch.cat([torch.arange(len(self.point)), second])
+        point = torch.cat([self.point, self.other[second]])
+        return Ends(evals, point, torch.zeros(len(point), dtype=torch.float64))
 
-    def with_part(self, evals: Tensor, part: "Minima") -> "Minima":
-        """Return the minima with those of some evals replaced."""
-        fields = self.__dataclass_fields__
-        return Minima(*(getattr(self, name).index_copy(0, evals, getattr(part, name)) for name in fields))
+    def with_ends(self, ends: "Ends") -> "Minima":
+        """Return the minima with those of some evals replaced by the best ends."""
+        evals, point, other = ends.two_minima()
+        return replace(self, point=self.point.index_copy(0, evals, point), other=self.other.index_copy(0, evals, other))
+
+
+@dataclass(frozen=True)
+class Ends:
+    """Where s descents ended: ``evals`` (s,) are positions of evals, ``point`` (s, k) and ``objective`` (s,)."""
+
+    evals: Tensor
+    point: Tensor
+    objective: Tensor
+
+    @staticmethod
+    def of_starts(points: Tensor) -> "Ends":
+        """Return the starts ``points`` (m, s, k) of m evals, whose objectives are not known yet."""
+        m, s, k = points.shape
+        objective = torch.full((m * s,), torch.inf, dtype=points.dtype)
+        return Ends(torch.arange(m).repeat_interleave(s), points.reshape(m * s, k), objective)
+
+    def part(self, rows: Tensor) -> "Ends":
+        """Return the ends at these positions, or where a mask is true."""
+        return Ends(self.evals[rows], self.point[rows], self.objective[rows])
+
+    def and_also(self, others: "Ends") -> "Ends":
+        """Return these ends and others together."""
+        return Ends(*(torch.cat([getattr(self, name), getattr(others, name)]) for name in self.__dataclass_fields__))
+
+    def distinct(self, count: int | None = None) -> "Ends":
+        """Return the ends without those near a better one of the same eval: the best ``count`` of every eval."""
+        kept: dict[int, list[int]] = {}
+        for i in self.objective.argsort(stable=True).tolist():
+            same = kept.setdefault(int(self.evals[i]), [])
+            near = bool(same) and float((self.point[same] - self.point[i]).abs().amax(dim=1).min()) <= FAR
+            if not near and (count is None or len(same) < count):
+                same.append(i)
+        return self.part(torch.tensor([i for same in kept.values() for i in same]))
+
+    def two_minima(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the (e,) evals, their (e, k) best points, and a second minimum that is nearly as good, or the best."""
+        ends = self.distinct()
+        evals, first, second = sorted(set(ends.evals.tolist())), [], []
+        for i in evals:
+            places = torch.nonzero(ends.evals == i)[:2, 0]
+            near = ends.objective[places[-1]] < NEARLY_AS_GOOD * ends.objective[places[0]]
+            first.append(places[0])
+            second.append(places[-1] if near else places[0])
+        return torch.tensor(evals), ends.point[torch.stack(first)], ends.point[torch.stack(second)]
 
 
 @dataclass(frozen=True)
@@ -94,25 +156,24 @@ class FitPasses:
         """The log losses of the recipes as a function of the coordinates."""
         return log_losses(self.law, self.coordinates, self.recipes)
 
-    def problems(self, start: Tensor, minima: Minima) -> least_squares.LeastSquaresProblems:
-        """Return one problem for each row of ``start`` (m x s, k): s starts for every eval in turn."""
-        each = len(start) // len(self.target)
+    def problems(self, start: Tensor, evals: Tensor, minima: Minima) -> least_squares.LeastSquaresProblems:
+        """Return one problem for each row of ``start`` (s, k), for the evals at the positions ``evals`` (s,)."""
         precision = (minima.noise[:, None] / minima.width) ** 2 * self.options.prior
         return least_squares.LeastSquaresProblems(
             start=start,
-            target=self.target.repeat_interleave(each, 0),
+            target=self.target[evals],
             weights=self.weights.expand(len(start), len(self.recipes)),
-            delta=self.delta(minima.noise).repeat_interleave(each),
-            centre=minima.centre.repeat_interleave(each, 0),
-            precision=precision.repeat_interleave(each, 0),
+            delta=self.delta(minima.noise)[evals],
+            centre=minima.centre[evals],
+            precision=precision[evals],
         )
 
     def solve(
         self,
         problems: least_squares.LeastSquaresProblems,
         *,
-        tol: float = 1e-9,
-        steps: int = 200,
+        tol: float = TOL,
+        steps: int = STEPS,
         what: str = "starting points fitted",
     ) -> least_squares.LeastSquaresSolution:
         """Solve problems over these runs, as many at a time as memory allows."""
@@ -131,42 +192,72 @@ class FitPasses:
         Raises:
             FitError: if no start gives a finite loss.
         """
-        m, starts = len(self.target), self.options.starts
+        m = len(self.target)
         centre, width = (x.expand(m, -1) for x in self.coordinates.prior())
         noise = torch.full((m,), self.options.delta or FIRST_NOISE, dtype=torch.float64)
         minima = Minima(centre, centre, noise, centre, width)
-        start = self.coordinates.starts(starts, self.options.seed).repeat(m, 1)
-        solution = self.solve(self.problems(start, minima))
-        if not bool(torch.isfinite(solution.objective.reshape(m, starts).amin(dim=1)).all()):
+        ends = self.best_ends(minima, FIRST_ROWS * centre.shape[1])
+        if not all(bool(torch.isfinite(ends.objective[ends.evals == i]).any()) for i in range(m)):
             raise FitError(
-                f"{spec} gives no finite loss from any of {starts} starts. Are tokens and params in single units?"
+                f"{spec} gives no finite loss from any of {self.options.starts} starts. Are tokens and params in "
+                "single units?"
             )
-        point, other = _two_minima(solution, m)
-        minima = replace(minima, point=point, other=other)
-        return minima if self.options.delta is not None else self._settled(minima, solution.point)
+        if self.options.delta is None:
+            minima = self._settled(minima.with_ends(ends), ends.distinct(), may_rise=True)
+            # With less noise the prior pulls less, and minima appear that the first starts could not find.
+            ends = self.ends(minima.ends(), minima, tol=ROUND_TOL).and_also(self.best_ends(minima))
+            minima = self._settled(minima.with_ends(ends), ends.distinct(), may_rise=False)
+        return minima.with_ends(self.ends(minima.ends(), minima))
 
-    def _settled(self, minima: Minima, start: Tensor) -> Minima:
+    def best_ends(self, minima: Minima, rows: int | None = None) -> "Ends":
+        """Follow the starts of every eval for a few steps, and only the best to the end.
+
+        With ``rows`` the first steps read only so many rows.
+        """
+        points = self.coordinates.starts(self.options.starts, self.options.seed)
+        racing = Ends.of_starts(points.expand(len(self.target), -1, -1))
+        passes, count = self if rows is None else self.on_few_rows(rows), self.options.starts
+        for steps in RACE_STEPS:
+            count = max(KEPT_STARTS, count // 2)
+            if len(racing.evals) <= count * len(self.target):
+                break
+            racing = passes.ends(racing, minima, tol=RACE_TOL, steps=steps).distinct(count)
+        return self.ends(racing, minima, tol=ROUND_TOL)
+
+    def on_few_rows(self, count: int) -> "FitPasses":
+        """Return the same passes over ``count`` random rows, or over all if that saves little."""
+        complete = torch.nonzero(torch.isfinite(self.target).all(dim=0) & (self.weights > 0))[:, 0]
+        if len(complete) < 2 * count:
+            return self
+        order = torch.from_numpy(np.random.default_rng(self.options.seed).permutation(len(complete))[:count])
+        rows = complete[order.sort().values]
+        return replace(self, recipes=self.recipes.take(rows), target=self.target[:, rows], weights=self.weights[rows])
+
+    def ends(self, starts: "Ends", minima: Minima, *, tol: float = TOL, steps: int = STEPS) -> "Ends":
+        """Return where the problems end that start at ``starts``."""
+        solution = self.solve(self.problems(starts.point, starts.evals, minima), tol=tol, steps=steps)
+        return Ends(starts.evals, solution.point, solution.objective)
+
+    def _settled(self, minima: Minima, starts: "Ends", *, may_rise: bool) -> Minima:
         """Estimate the noise from the residuals and fit with it, until it no longer falls.
 
         The noise decides how strongly the prior pulls. If the noise is too large, the prior pulls the fit away from the
         runs, and the residuals become too large as well. So one estimate of the noise is not enough. The first fit
-        starts from ``start`` (m x s, k), and each later fit from the minima of the fit before it.
+        begins at ``starts``, and each later fit at the minima of the fit before it. With ``may_rise`` the first
+        estimate may be larger than the noise of ``minima``.
         """
         for i in range(self.options.rounds):
             noise = robust_noise(self.residuals(minima.point), self.coordinates.size)
             change = noise / minima.noise - 1
-            # The first estimate may be larger than FIRST_NOISE. If a later estimate rises, the pull of the prior is the
-            # cause, not noise, and the larger estimate would make that pull stronger.
-            moving = torch.nonzero((change.abs() if i == 0 else -change) > SETTLED)[:, 0]
-            if not len(moving):
+            # If a later estimate rises, the pull of the prior is the cause, not noise, and the larger estimate would
+            # make that pull stronger.
+            moving = (change.abs() if may_rise and i == 0 else -change) > SETTLED
+            if not bool(moving.any()):
                 break
             # Only evals whose noise has not settled are fitted again.
-            part = replace(minima.part(moving), noise=noise[moving])
-            passes, m = replace(self, target=self.target[moving]), len(moving)
-            start = start.reshape(len(self.target), -1, start.shape[1])[moving].flatten(0, 1)
-            point, other = _two_minima(passes.solve(passes.problems(start, part)), m)
-            minima = minima.with_part(moving, replace(part, point=point, other=other))
-            start = torch.stack([minima.point, minima.other], dim=1).flatten(0, 1)
+            minima = replace(minima, noise=torch.where(moving, noise, minima.noise))
+            minima = minima.with_ends(self.ends(starts.part(moving[starts.evals]), minima, tol=ROUND_TOL))
+            starts = minima.ends()
         return minima
 
     def share(self, minima: Minima) -> Minima:
@@ -175,7 +266,7 @@ class FitPasses:
         centre = torch.where(shared, minima.point.median(dim=0).values, minima.centre)
         width = torch.where(shared, self.options.sharing * minima.width, minima.width)
         pulled = replace(minima, centre=centre, width=width)
-        point = self.solve(self.problems(minima.point, pulled)).point
+        point = self.solve(self.problems(minima.point, torch.arange(len(minima.point)), pulled)).point
         return replace(
             pulled, point=point, other=point, noise=robust_noise(self.residuals(point), self.coordinates.size)
         )
@@ -184,9 +275,8 @@ class FitPasses:
         """Return (m, b, k) refits, each with its own rows, noise and prior centre."""
         m, b = len(self.target), len(redraws.counts)
         # A refit starts from both minima, since resampled rows may prefer the second one.
-        two = bool((minima.other != minima.point).any())
-        start = torch.stack([minima.point, minima.other] if two else [minima.point], dim=1)  # (m, 1 or 2, k)
-        each = start.shape[1]
+        starts = minima.ends()
+        evals = starts.evals.repeat_interleave(b)
         # Prior centres are drawn from the prior: what the runs do not determine then varies as widely as the prior.
         rng = np.random.default_rng(self.options.seed)
         shifts = torch.from_numpy(rng.standard_normal((b, self.coordinates.size)))
@@ -194,25 +284,26 @@ class FitPasses:
         noise, free = self.noise_of_runs(minima)
         # If there are many rows, the draws use the robust noise of the fit.
         drawn_noise = (noise if redraws.few else minima.noise)[:, None] * redraws.scales(free)  # (m, b)
+        precision = (drawn_noise[..., None] / minima.width[:, None]) ** 2 * self.options.prior
         target = self.target[:, None] + drawn_noise[..., None] * redraws.errors
-        problems = self.problems(start.repeat_interleave(b, dim=1).flatten(0, 1), minima)
-
-        def repeated(values: Tensor) -> Tensor:
-            """Repeat (m, b, ...) values for each minimum from which the refits start."""
-            return values[:, None].expand(m, each, *values.shape[1:]).flatten(0, 2)
-
         problems = replace(
-            problems,
-            target=repeated(target),
-            weights=redraws.counts.repeat(m * each, 1) * self.weights,
-            delta=repeated(self.delta(drawn_noise)),
-            centre=repeated(centre),
-            precision=repeated((drawn_noise[..., None] / minima.width[:, None]) ** 2 * self.options.prior),
+            self.problems(starts.point.repeat_interleave(b, dim=0), evals, minima),
+            target=target[starts.evals].flatten(0, 1),
+            weights=redraws.counts.repeat(len(starts.evals), 1) * self.weights,
+            delta=self.delta(drawn_noise)[starts.evals].flatten(),
+            centre=centre[starts.evals].flatten(0, 1),
+            precision=precision[starts.evals].flatten(0, 1),
         )
-        solution = self.solve(problems, tol=DRAW_TOL, steps=DRAW_STEPS, what="bootstrap draws fitted")
-        objective = solution.objective.reshape(m, each, b)
-        points = solution.point.reshape(m, each, b, -1)
-        return points.take_along_dim(objective.argmin(dim=1)[:, None, :, None], dim=1)[:, 0]
+        rows = int(torch.isfinite(self.target).sum(dim=1).min())
+        solution = self.solve(
+            problems, tol=min(MOST_DRAW_TOL, DRAW_TOL / rows), steps=DRAW_STEPS, what="bootstrap draws fitted"
+        )
+        point, objective = solution.point.reshape(-1, b, solution.point.shape[1]), solution.objective.reshape(-1, b)
+        best, lowest = point[:m].clone(), objective[:m]
+        for i, place in enumerate(starts.evals[m:].tolist(), start=m):
+            better = objective[i] < lowest[place]
+            best[place] = torch.where(better[:, None], point[i], best[place])
+        return best
 
     def residuals(self, point: Tensor) -> Tensor:
         """Return the (m, n) predicted minus measured log losses at ``point`` (m, k), NaN where not measured."""
@@ -228,23 +319,9 @@ class FitPasses:
         # determine is the trace of (J'J + prior)^-1 J'J, where J are the slopes of the log losses.
         determined = torch.linalg.pinv(data + prior) @ data
         parameters = determined.diagonal(dim1=1, dim2=2).sum(dim=1).clamp(0, self.coordinates.size)
-        return noise_of_residuals(self.residuals(minima.point), parameters)
+        return noise_of_residuals(self.residuals(minima.point), parameters, self.weights)
 
 
 def chunk_size(rows: int, parameters: int, pools: int) -> int:
     """Return how many problems are solved at a time, so that memory stays bounded."""
     return max(1, CHUNK_CELLS // (rows * max(parameters, 8 * pools)))
-
-
-def _two_minima(solution: least_squares.LeastSquaresSolution, m: int) -> tuple[Tensor, Tensor]:
-    """Return the (m, k) best points, and a second minimum that is nearly as good (or the best point again)."""
-    points = solution.point.reshape(m, -1, solution.point.shape[1])
-    values = solution.objective.reshape(m, -1)
-    evals = torch.arange(m)
-    first = values.argmin(dim=1)
-    best, lowest = points[evals, first], values[evals, first]
-    far = (points - best[:, None]).abs().amax(dim=2) > FAR
-    rivals = torch.where(far & (values < NEARLY_AS_GOOD * lowest[:, None]), values, torch.inf)
-    second = rivals.argmin(dim=1)
-    exists = torch.isfinite(rivals[evals, second])
-    return best, torch.where(exists[:, None], points[evals, second], best)

@@ -25,6 +25,8 @@ def rows(text: str) -> list[Row]:
     try:
         content = json.loads(text)
     except ValueError:
+        if text.lstrip().startswith("["):
+            raise
         # Each line is a row of its own. If it is not, the error names the line.
         content = list(_lines(text))
     if isinstance(content, dict):

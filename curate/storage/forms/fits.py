@@ -42,6 +42,8 @@ class RunsForm(TypedDict, total=False):
     params: Required[list[Positive]]
     unique: Required[list[list[NotNegative | None]]]
     distance: Required[list[Number] | None]
+    progress: list[Share] | None
+    areas: list[Vector] | None
     loss: Required[list[Positive]]
 
 
@@ -50,15 +52,6 @@ class TreesForm(RunsForm, total=False):
 
     outside: Required[list[Number]]
     clusters: Required[list[int]]
-
-
-class ScheduleRowForm(TypedDict):
-    """How well a law of schedules fits one training."""
-
-    run: str
-    r2: Number
-    rows: Count
-    steps: Count
 
 
 class SizeForm(TypedDict):
@@ -83,6 +76,15 @@ class ChangeForm(TypedDict):
     noise: NotNegative
 
 
+class ScheduleRowForm(TypedDict):
+    """How well a law of schedules fits one training."""
+
+    run: str
+    r2: Number
+    rows: Count
+    steps: Count
+
+
 class LawForm(TypedDict, total=False):
     """A fitted law, curve, set of trees or Gaussian process."""
 
@@ -94,6 +96,7 @@ class LawForm(TypedDict, total=False):
     rmse: NotNegative | None
     noise: NotNegative
     rows: Count
+    trainings: Count
     ranges: dict[str, tuple[Number, Number]]
     heldout: dict[str, Scalar] | None
     discrepancy: DiscrepancyForm | None

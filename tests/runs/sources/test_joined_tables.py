@@ -4,6 +4,8 @@ import json
 
 import polars as pl
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from curate.errors import SchemaError
 from curate.runs import run_table
@@ -57,6 +59,15 @@ def test_a_folder_stands_for_its_tables(files):
     with pytest.raises(SchemaError, match=r"is a folder without a table \(\.parquet, "):
         (files[0].parent / "empty").mkdir()
         run_table.read(files[0].parent / "empty")
+
+
+@settings(max_examples=20, deadline=None)
+@given(parts=st.lists(st.integers(0, 2), min_size=12, max_size=12))
+def test_a_table_in_several_parts_is_the_same_table(parts):
+    table = pl.concat([SMALL, LARGE.with_columns(pl.col("run") + "x")])
+    split = [table.filter(pl.Series(parts) == part) for part in set(parts)]
+    joined = run_table.read(split).frame
+    assert joined.sort("run").equals(run_table.read(table).frame.select(joined.columns).sort("run"))
 
 
 def test_tables_in_memory_and_files_are_joined(files, tmp_path):

@@ -10,11 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from curate.runs import annealing_areas
+from curate.runs.annealing_areas import MEMORY
+
 # Our refit of the 40 official points: 20k steps, peak learning rate 2e-4.
 PUBLISHED = {"L0": 2.6278, "A": 0.42967, "C": 0.41077, "alpha": 0.54985}
 PARAMETERS = ("L0", "A", "C", "alpha")  # all positive, and fitted as logarithms
 PRIOR = {"alpha": 0.5}  # as in `multi_power`
-MEMORY = 0.999  # lambda of the paper
 DELTA = 1e-3  # of Huber's loss on log loss, as in the paper
 FLOOR_STARTS = (0.5, 0.8)  # L0 over the lowest loss
 EXPONENT_STARTS = (0.3, 1.0)  # alpha
@@ -30,13 +32,8 @@ def s1_s2(learning_rates: Tensor, memory: float = MEMORY, *, warmup: int = 0) ->
     """
     rates = learning_rates.numpy().astype(np.float64)
     rates[:warmup] = rates.max()
-    falls = -np.diff(rates, prepend=rates[:1])
-    momentum = np.empty_like(falls)
-    carried = 0.0
-    for i, fall in enumerate(falls):
-        carried = memory * carried + fall
-        momentum[i] = carried
-    return torch.from_numpy(rates.cumsum()), torch.from_numpy(momentum.cumsum())
+    s1, s2 = annealing_areas.s1_s2(rates, memory)
+    return torch.from_numpy(s1), torch.from_numpy(s2)
 
 
 def curve(theta: Mapping[str, Tensor | float], s1: Tensor, s2: Tensor) -> Tensor:
