@@ -22,7 +22,8 @@ def sweep(floor=3.0, *, best=BEST, noise=0.0, seed=0, rates=RATES, batches=BATCH
         for batch in batches:
             u, v = np.log(rate / best[0]), np.log(batch / best[1])
             loss = floor + 0.02 * u**2 + 0.01 * v**2 + 0.01 * u * v
-            rows.append((f"{columns.get('params', 1e8):g}-{rate:.2e}-{batch:.2e}", rate, batch, loss))
+            name = f"{columns.get('params', 1e8):g}-{columns.get('tokens', 2e9):g}-{rate:.2e}-{batch:.2e}"
+            rows.append((name, rate, batch, loss))
     frame = pl.DataFrame(rows, schema=["run", "lr", "batch_tokens", "loss.web"], orient="row")
     jitter = noise * rng.standard_normal(len(frame))
     base = {"params": 1e8, "tokens": 2e9, **columns}
@@ -129,6 +130,17 @@ def test_a_run_beside_the_sweeps_is_kept_and_other_columns_are_named():
     assert result.runs.frame["loss.web"][2] == single["loss.web"][0]
     assert any("1 of 51 rows belong to no sweep" in note for note in result.runs.notes)
     assert any("dropout differs within sweeps too" in note for note in result.runs.notes)
+
+
+def test_sweeps_of_the_same_trainings_stay_one_training_and_others_do_not():
+    """Checkpoints of a sweep are one training; runs of two lengths, each trained by itself, are two."""
+    lengths = [sweep(3.0), sweep(2.8, tokens=4e9)]
+    apart = lowest(pl.concat(lengths)).runs
+    assert len(set(apart.clusters)) == 2
+    names = [frame.with_columns(training=pl.concat_str("lr", "batch_tokens", separator="/")) for frame in lengths]
+    together = lowest(pl.concat(names)).runs
+    assert len(set(together.clusters)) == 1
+    assert len(together.finished()) == 1
 
 
 @pytest.mark.parametrize(
