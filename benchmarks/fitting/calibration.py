@@ -13,6 +13,7 @@ least that error), and a constant of 3 % on both sides of the tool's prediction;
 """
 
 import argparse
+import itertools
 import os
 import time
 from collections.abc import Iterator
@@ -33,9 +34,12 @@ from curate.runs.run_table import Runs, check, read
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data" / "runs"
 PILE5 = ("pile5_70m", "pile5_160m", "pile5_305m")  # one table of three sizes, in three files
-OPTIONS = FitOptions(starts=4, draws=60)
+OPTIONS = FitOptions(starts=4, draws=24)
 LEVEL, NORMAL_90 = 0.9, 1.6449
 CONSTANT, CONSTANT_DIFFERENCE = 0.03, 0.02
+ONE_SIZE = " (one size fitted)"
+# Natural logarithms of the size over the largest fitted one, between which lines are pooled: 1.65, 2.25 and more times.
+DISTANCES = (0.0, 0.5, 0.8, float("inf"))
 EARLY = 0.05  # rows of less progress are not judged: nobody plans such runs
 MOST_PAIRS = 2000  # of runs of one size, for differences
 
@@ -46,8 +50,9 @@ class Scores:
 
     tables: list[str] = field(default_factory=list)
     rows: list[tuple[float, float, float]] = field(default_factory=list)
+    distances: list[float] = field(default_factory=list)
 
-    def add(self, table: str, low: np.ndarray, high: np.ndarray, truth: np.ndarray) -> str:
+    def add(self, table: str, distance: float, low: np.ndarray, high: np.ndarray, truth: np.ndarray) -> str:
         """Add (m,) intervals of log losses, and return their cell."""
         measured = np.isfinite(truth)
         low, high, truth = low[measured], high[measured], truth[measured]
@@ -55,16 +60,23 @@ class Scores:
         score = float((high - low + 2 / (1 - LEVEL) * missed).mean())
         row = (float((missed == 0).mean()), 100 * float(np.median(high - low)), 100 * score)
         self.tables.append(table)
+        self.distances.append(distance)
         self.rows.append(row)
         return cell(row)
 
-    def pooled(self) -> str:
-        """Return the cell of the mean over tables of the mean over their lines."""
+    def pooled(self, several: bool, nearest: float = 0.0, furthest: float = float("inf")) -> str:
+        """Return the cell of the mean over tables of the mean over their lines.
+
+        ``several``: of the lines with two or more fitted sizes, else of those with one. The distances of the lines lie
+        between ``nearest`` and ``furthest``.
+        """
         groups: dict[str, list[tuple[float, float, float]]] = {}
-        for table, row in zip(self.tables, self.rows, strict=True):
-            groups.setdefault(table, []).append(row)
-        means = np.mean([np.mean(rows, axis=0) for rows in groups.values()], axis=0) if groups else np.full(3, np.nan)
-        return cell(means)
+        for table, distance, row in zip(self.tables, self.distances, self.rows, strict=True):
+            if table.endswith(ONE_SIZE) != several and nearest <= distance < furthest:
+                groups.setdefault(table, []).append(row)
+        if not groups:
+            return "none"
+        return cell(np.mean([np.mean(rows, axis=0) for rows in groups.values()], axis=0))
 
 
 def cell(row: tuple[float, float, float] | np.ndarray) -> str:
@@ -93,9 +105,9 @@ def tables(data: Path) -> Iterator[tuple[str, Runs]]:
 def as_fitted(runs: Runs, evals: tuple[str, ...], checkpoints: Runs) -> averaging.Kept:
     """Return what ``curate fit`` keeps without ``--law``."""
     how, _ = holdout.default(runs.recipes(), runs.clusters)
-    method = averaging.average if default_laws.shape(runs).averaged else averaging.choose
     specs = default_laws.default(runs)
-    return method(runs, specs, evals, how=how, options=OPTIONS, checkpoints=checkpoints)[0]
+    kept, _ = averaging.average(runs, specs, evals, how=how, options=OPTIONS)
+    return averaging.with_unfinished(kept, checkpoints)
 
 
 def before(runs: Runs, evals: tuple[str, ...]) -> dict[str, tuple[Predictor, float]]:
@@ -129,6 +141,7 @@ class Calibration:
     ratios: list[float] = field(default_factory=list)
     errors: dict[str, list[float]] = field(default_factory=dict)
     regrets: list[float] = field(default_factory=list)
+    distance: float = 0.0  # of the present line
 
     def line(self, name: str, runs: Runs, evals: tuple[str, ...], train: np.ndarray, test: np.ndarray) -> None:
         """Fit the runs of ``train``, predict those of ``test``, and print a line."""
@@ -139,8 +152,10 @@ class Calibration:
         kept = as_fitted(finished, evals, fitted)
         parts = kept.parts() if isinstance(kept, Blend) else {kept.eval: kept}
         old = before(finished, evals)
-        table = name.partition(":")[0] + (" (one size fitted)" if levels == 1 else "")
+        table = name.partition(":")[0] + (ONE_SIZE if levels == 1 else "")
         ends, cells = rest.finished(evals), dict.fromkeys(KINDS, "")
+        sizes = np.log(np.asarray(ends.recipes().params))
+        self.distance = float(sizes.mean() - np.log(float(finished.recipes().params.max())))
         cells |= self.levels(table, parts, old, ends, "final")
         if rest.trainings.has_checkpoints:
             recipes = rest.recipes()
@@ -155,8 +170,9 @@ class Calibration:
         self.errors.setdefault(table, []).append(100 * float(np.mean(errors)))
         regret = self.regret(parts, ends)
         print(
-            f"{name:24.24} {levels:5} {len(finished):6} {len(ends):4} {100 * np.mean(errors):6.2f} {ratio:6.2f} "
-            f"{regret:7.4f} {time.process_time() - clock:6.1f}  " + "  ".join(f"{cells[kind]:16}" for kind in KINDS),
+            f"{name:24.24} {levels:5} {self.distance:5.2f} {len(finished):6} {len(ends):4} "
+            f"{100 * np.mean(errors):6.2f} {ratio:6.2f} {regret:7.4f} {time.process_time() - clock:6.1f}  "
+            + "  ".join(f"{cells[kind]:16}" for kind in KINDS),
             flush=True,
         )
 
@@ -191,7 +207,11 @@ class Calibration:
         truth = np.concatenate(truths)
         return {
             label: self.scores[label].add(
-                table, np.concatenate(columns[f"{label} low"]), np.concatenate(columns[f"{label} high"]), truth
+                table,
+                self.distance,
+                np.concatenate(columns[f"{label} low"]),
+                np.concatenate(columns[f"{label} high"]),
+                truth,
             )
             for label in (kind, f"{kind}, before", f"{kind}, +-3 %")
         }
@@ -225,7 +245,9 @@ class Calibration:
             highs.setdefault("diff., +-2 %", []).append(difference + CONSTANT_DIFFERENCE)
         truth = np.concatenate(truths)
         return {
-            label: self.scores[label].add(table, np.concatenate(lows[label]), np.concatenate(highs[label]), truth)
+            label: self.scores[label].add(
+                table, self.distance, np.concatenate(lows[label]), np.concatenate(highs[label]), truth
+            )
             for label in lows
         }
 
@@ -243,8 +265,38 @@ class Calibration:
         return regret
 
 
+def report(data: Path, *, only: list[str] | None = None, quick: bool = False) -> None:
+    """Predict every held-out size of the tables in ``data``, and print the table."""
+    calibration = Calibration()
+    print(
+        f"{'table':24} {'sizes':>5} {'dist.':>5} {'fitted':>6} {'test':>4} {'err %':>6} {'ratio':>6} {'regret':>7} "
+        f"{'CPU-s':>6}  " + "  ".join(f"{kind:16}" for kind in KINDS)
+    )
+    for name, runs in tables(data):
+        if only and not any(name.startswith(start) for start in only):
+            continue
+        evals = runs.evals[:4] if quick else runs.evals
+        for train, test in holdout.splits(runs.recipes(), runs.clusters, holdout.ROLLING):
+            calibration.line(name, runs, evals, train, test)
+    for label, several in (("two or more sizes fitted", True), ("one size fitted", False)):
+        print(f"\npooled, {label}: coverage, median width %, interval score %")
+        for kind, scores in calibration.scores.items():
+            print(f"  {kind:18} {scores.pooled(several)}")
+    print("\nfinal rows by the distance of the held-out size, two or more sizes fitted:")
+    for nearest, furthest in itertools.pairwise(DISTANCES):
+        cells = (calibration.scores[kind].pooled(True, nearest, furthest) for kind in KINDS[:3])
+        print(f"  {nearest:.1f} to {furthest:<4.1f}  " + "  ".join(f"{text:16}" for text in cells))
+    errors = {table: float(np.mean(values)) for table, values in calibration.errors.items()}
+    print("mean error of final rows, %: " + ", ".join(f"{table} {error:.2f}" for table, error in errors.items()))
+    if calibration.ratios:
+        ratio = np.median(calibration.ratios)
+        print(f"real over reported error where two or more sizes were fitted, median: {ratio:.2f}")
+    if calibration.regrets:
+        print(f"regret of the chosen mixture, nats: mean {np.mean(calibration.regrets):.4f}")
+
+
 def main() -> None:
-    """Read flags, predict every held-out size, and print the table."""
+    """Read flags and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=DATA, help="folder with the run tables")
     parser.add_argument("--only", action="append", help="start of the name of a table; may be repeated")
@@ -254,31 +306,7 @@ def main() -> None:
         print(f"no run tables in {flags.data}: nothing to measure; give their folder with --data")
         return
     torch.set_num_threads(1)
-    calibration = Calibration()
-    print(
-        f"{'table':24} {'sizes':>5} {'fitted':>6} {'test':>4} {'err %':>6} {'ratio':>6} {'regret':>7} {'CPU-s':>6}  "
-        + "  ".join(f"{kind:16}" for kind in KINDS)
-    )
-    for name, runs in tables(flags.data):
-        if flags.only and not any(name.startswith(start) for start in flags.only):
-            continue
-        evals = runs.evals[:4] if flags.quick else runs.evals
-        for train, test in holdout.splits(runs.recipes(), runs.clusters, holdout.ROLLING):
-            calibration.line(name, runs, evals, train, test)
-    for label, several in (("two or more sizes fitted", True), ("one size fitted", False)):
-        print(f"\npooled, {label}: coverage, median width %, interval score %")
-        for kind, scores in calibration.scores.items():
-            chosen = [i for i, table in enumerate(scores.tables) if table.endswith("(one size fitted)") != several]
-            part = Scores([scores.tables[i] for i in chosen], [scores.rows[i] for i in chosen])
-            print(f"  {kind:18} {part.pooled()}")
-    errors = {table: float(np.mean(values)) for table, values in calibration.errors.items()}
-    print("mean error of final rows, %: " + ", ".join(f"{table} {error:.2f}" for table, error in errors.items()))
-    if calibration.ratios:
-        print(
-            f"real over reported error where two or more sizes were fitted, median: {np.median(calibration.ratios):.2f}"
-        )
-    if calibration.regrets:
-        print(f"regret of the chosen mixture, nats: mean {np.mean(calibration.regrets):.4f}")
+    report(flags.data, only=flags.only, quick=flags.quick)
 
 
 if __name__ == "__main__":

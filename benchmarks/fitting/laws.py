@@ -19,6 +19,7 @@ from typing import cast
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import calibration
 import numpy as np
 import polars as pl
 import torch
@@ -643,11 +644,15 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=DATA, help="folder with the run tables")
     parser.add_argument("--only", choices=TASKS, action="append", help="one task; may be given several times")
     parser.add_argument("--quick", action="store_true", help="fewer starts, splits and laws")
+    parser.add_argument("--calibration", action="store_true", help="print the table of calibration.py alone")
     flags = parser.parse_args()
     if not flags.data.is_dir():
         print(f"no run tables in {flags.data}: nothing to measure; give their folder with --data")
         return
     torch.set_num_threads(1)
+    if flags.calibration:
+        calibration.report(flags.data, quick=flags.quick)
+        return
     bench, clock, rows = Bench(flags.data, flags.quick), Clock(), list[tuple[str, Row]]()
     for task in flags.only or TASKS:
         try:

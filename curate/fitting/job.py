@@ -69,7 +69,7 @@ def fit(
         runs: a run table, a file or a table in memory, or a list of them. Several are joined; see docs/files.md.
         law: names of laws with their options, ``NAME:key=value``, as a list or separated by commas. Of several
             laws, the one with the smallest expected error is kept. ``auto`` takes laws that suit what varies in the
-            runs, and averages them by one over their squared scatter on held-out runs; at one budget it keeps the best.
+            runs, and averages them by one over their squared scatter on held-out runs.
             The curves ``downstream``, ``annealing``, ``multi_power``,
             ``relearn`` and ``pruning_curves`` are fitted alone, not together with a law.
         eval: which ``loss.<eval>`` to fit; by default, and with ``all``, every one that was measured. Several evals are
@@ -281,8 +281,7 @@ def _fit_laws(table: Runs, question: FitQuestion) -> FitReport:
         how, why = holdouts.default(runs.recipes(), runs.clusters)
     laws, method = question.laws, averaging.choose
     if laws == (AUTO,):
-        laws = default_laws.default(runs)
-        method = averaging.average
+        laws, method = default_laws.default(runs), averaging.average
     if question.stack:
         method = stacking.stack
     predictor, comparison = method(runs, laws, question.evals, how=how, options=options)

@@ -22,13 +22,11 @@ def stack(
     *,
     how: str = holdout.ROLLING,
     options: FitOptions = DEFAULTS,
-    checkpoints: Runs | None = None,
 ) -> tuple[Kept, Comparison]:
     """Weight laws by how well they predict held-out runs together, and refit them on all rows.
 
     The weights come from non-negative least squares of held-out log loss (Wolpert 1992; Breiman 1996). They sum to 1;
     laws under 1 % are dropped. Use it when no law wins, because the intervals of the comparison overlap.
-    ``checkpoints`` are as for ``averaging.choose``.
 
     Raises:
         FitError: if no law can be fitted.
@@ -41,7 +39,7 @@ def stack(
     measured = np.isfinite(truth)
     weights = stack_weights(np.column_stack(flat)[measured], truth[measured]).tolist()
     used = {spec: weight for spec, weight in zip(comparison.predicted, weights, strict=True) if weight > 0}
-    return averaging.refit(runs, comparison, used, evals, options, checkpoints), comparison
+    return averaging.refit(runs, comparison, used, evals, options), comparison
 
 
 def stack_weights(predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:

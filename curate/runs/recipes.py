@@ -89,6 +89,7 @@ class Recipes:
         """Return the recipes at these positions, or where a mask is true."""
         index = torch.as_tensor(rows)
         values = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        # Absent fields, and what is true of all rows, stay as they are.
         chosen: dict[str, Any] = {name: x[index] for name, x in values.items() if isinstance(x, Tensor)}
         return replace(self, **chosen)
 

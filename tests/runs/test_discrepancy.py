@@ -8,7 +8,7 @@ import pytest
 import torch
 from problems import planted, recipes, theta
 
-from curate.runs.discrepancy import NEXT_SIZE, SAME_SIZE, SHIFT, Discrepancy, combined
+from curate.runs.discrepancy import NEXT_SIZE, ONE_SIZE_SHIFT, SAME_SIZE, SHIFT, Discrepancy, combined
 from curate.runs.predictor import Blend, laws_of_draws, level_deviation
 from curate.runs.recipes import Recipes
 
@@ -26,11 +26,18 @@ def test_inside_the_fitted_sizes_there_is_scatter_alone():
 
 
 def test_the_shift_grows_with_the_distance_on_both_sides():
-    distances = KNOWN.distance(of_sizes([4e8 * SAME_SIZE, 4e9, 1e7]))
-    assert distances.tolist() == pytest.approx([NEXT_SIZE, log(10), log(10)])
-    assert KNOWN.distance(of_sizes([2e8], tokens=1e11)).tolist() == pytest.approx([log(10)])
+    shifts = KNOWN.shift(of_sizes([4e8 * SAME_SIZE, 4e9, 1e7]))
+    assert shifts.tolist() == pytest.approx([SHIFT * x**0.5 for x in (NEXT_SIZE, log(10), log(10))])
+    assert KNOWN.shift(of_sizes([2e8], tokens=1e11)).tolist() == pytest.approx([SHIFT * log(10) ** 0.5])
     assert float(KNOWN.deviation(of_sizes([4e9]))) == pytest.approx(np.hypot(0.005, SHIFT * log(10) ** 0.5))
     assert KNOWN.level == pytest.approx(float(KNOWN.deviation(of_sizes([4e8 * SAME_SIZE]))))
+
+
+def test_one_fitted_size_says_little_of_another_and_as_much_of_another_length():
+    one = replace(KNOWN, sizes=1, smallest=4e8)
+    assert one.shift(of_sizes([4e9])).tolist() == pytest.approx([ONE_SIZE_SHIFT * log(10) ** 0.5])
+    assert one.shift(of_sizes([4e8], tokens=1e11)).tolist() == pytest.approx([SHIFT * log(10) ** 0.5])
+    assert one.level > KNOWN.level
 
 
 def test_the_deviation_has_no_jump_where_the_fitted_sizes_end():
