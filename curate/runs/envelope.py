@@ -68,7 +68,7 @@ def envelope(runs: Runs, columns: Sequence[str]) -> Envelope:
     for code in range(int(codes.max()) + 1):
         sweep = np.flatnonzero(codes == code)
         best = int(sweep[np.argmin(np.nan_to_num(values[evals[0]][sweep], nan=np.inf))])
-        row = {name: frame[name][best] for name in frame.columns if name in keys or name in ("run", "training")}
+        row = {name: frame[name][best] for name in frame.columns if name in keys or name == "run"}
         first: _Minimum | None = None
         for name in evals:
             minimum = _minimum(place[sweep], values[name][sweep])
@@ -89,7 +89,8 @@ def envelope(runs: Runs, columns: Sequence[str]) -> Envelope:
         rows.append(row)
     table = pl.DataFrame(minima, infer_schema_length=None)
     schema = {name: dtype for name, dtype in frame.schema.items() if name in rows[0]}
-    replaced = pl.DataFrame(rows, schema=schema).with_columns(_training(frame, keys, rows))
+    trainings = _trainings(runs, codes, [row["run"] for row in rows])
+    replaced = pl.DataFrame(rows, schema=schema).with_columns(trainings)
     notes = _notes(runs, columns, codes, table, frame, keys)
     return Envelope(replace(runs, frame=replaced, notes=(*runs.notes, *notes)), table)
 
@@ -139,16 +140,18 @@ def _codes(keys: pl.DataFrame) -> np.ndarray:
     return np.array([first.setdefault(row, len(first)) for row in rows])
 
 
-def _training(frame: pl.DataFrame, keys: Sequence[str], rows: Sequence[dict[str, object]]) -> list[pl.Series]:
-    """Return the column training, if the table has it: sweeps that differ in length alone are one training."""
-    if "training" not in frame.columns:
-        return []
-    names: dict[tuple[object, ...], object] = {}
-    lengths = ("tokens", "planned_tokens")
-    trainings = [
-        names.setdefault(tuple(row[key] for key in keys if key not in lengths), row["training"]) for row in rows
-    ]
-    return [pl.Series("training", trainings, dtype=frame.schema["training"])]
+def _trainings(runs: Runs, codes: np.ndarray, names: Sequence[object]) -> pl.Series:
+    """Return the training of each sweep: sweeps of the same trainings, at other numbers of tokens, are one training.
+
+    ``codes`` (n,) are of the sweeps, and ``names`` their best runs.
+    """
+    clusters = runs.clusters
+    first: dict[tuple[int, ...], str] = {}
+    trainings = []
+    for code, name in enumerate(names):
+        members = tuple(np.unique(clusters[codes == code]).tolist())
+        trainings.append(first.setdefault(members, f"{name} ({len(first)})"))
+    return pl.Series("training", trainings)
 
 
 def _minimum(place: np.ndarray, values: np.ndarray) -> _Minimum | None:
