@@ -1,61 +1,79 @@
-"""Fit laws to a run table, compare them on held-out runs, and save the best with its bootstrap draws.
+"""Fit laws to a run table, compare them on held-out runs, and save their average or the best with bootstrap draws.
 
-Several evals (--eval a,b) are fitted together, and the fit predicts their mean. --stack keeps a weighted sum of the
-laws instead of the best one. --by COLUMN fits the runs of each corpus separately and says which corpus is best at each
-compute. --explain says what the runs cannot determine.
+Without --eval, all losses of the table are fitted together, and the fit predicts each of them and their mean. --stack
+keeps a weighted sum of the laws instead of the best one. --by COLUMN fits the runs of each corpus separately and says
+which corpus is best at each compute. --explain says which laws the prediction rests on, what the runs cannot determine,
+and which three runs would tell most.
 
 Columns metric.NAME hold downstream metrics, such as an error rate. Each is fitted as a function of the losses. Then
 `curate predict --metric NAME` and `curate plan --metric NAME` predict the losses of a mixture, and the metric from
-these losses. --metric chooses the metrics, and --on the losses that they are predicted from.
+these losses. --metric chooses the metrics, and --on the losses that they are predicted from. In a table without losses,
+--eval metric.NAME fits a law over recipes to the metric itself.
 
-Four values of --law fit a curve instead of a law of mixtures. downstream predicts metric.<eval> from the measured loss
-of a run (--on LOSS), without a law of the loss. annealing predicts the loss over a learning-rate schedule (columns step
-and lr). relearn predicts the loss over a schedule with continued training (column continued: 0 before it, 1 during it).
-pruning_curves finds the best share of the data to keep at each size of data (column keep).
+Five values of --law fit a curve instead of a law of mixtures. downstream predicts metric.<eval> from the measured loss
+of a run (--on LOSS), without a law of the loss. annealing and multi_power predict the loss at each step of a
+learning-rate schedule (columns step and lr). They fit all trainings together, which are runs of one model with
+different schedules. Then `curate predict` reads other schedules. relearn fits the loss over a schedule with continued
+training (column continued: 0 before it, 1 during it). pruning_curves finds the best share of the data to keep at each
+size of data (column keep).
 
-Without --law, the job compares laws that suit what varies in the runs: size, tokens, mixture or repetition. An empty
-loss means "not measured": the fit of that eval leaves the row out.
+Tables of other programs become run tables by --map, which computes columns, and by --from, which knows the files of
+some programs. docs/files.md lists the columns of a run table.
+
+A row is a finished run or a checkpoint of a training. If the columns planned_tokens or lr show how long the trainings
+were planned, all rows are fitted, with a term for unfinished runs. Otherwise the last row of each training is fitted.
+--checkpoints says which rows are of one training.
+
+Without --law, the job takes laws that suit what varies in the runs: size, tokens, mixture or repetition. It predicts
+each size from the smaller ones, and averages the laws by one over their squared scatter within the sizes held out. The
+expected error at the next size, and every interval, adds the usual shift of a new size, which all mixtures share. An
+empty loss means "not measured": the fit of that eval leaves the row out.
 
 Example: curate fit runs.parquet --law utility_smooth,ces,chinchilla --eval prose --explain --out fit.json
 """
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
-from pipelines.shared.flags import Json, Out, Seed
+from pipelines.shared.flags import From, Json, Map, Out, Seed
 
 # What --json prints of the record, where the fit has it.
 PRINTED = ("compared", "notes", "crossings", "best_shares", "decay")
 
 
 def main(
-    runs: Annotated[Path, typer.Argument(help="A run table, Parquet or CSV.")],
+    runs: Annotated[
+        list[Path],
+        typer.Argument(help="Run tables: Parquet, Arrow, CSV or JSON. Several are joined; their columns may differ."),
+    ],
     out: Out,
     law: Annotated[
         str,
         typer.Option(
             help="NAME[,NAME...] (see curate list laws), options as NAME:key=value; a class of your own is "
-            "path/to/file.py:ClassName. The law with the smallest held-out error is kept. auto: compare laws that suit "
-            "what varies in the runs."
+            "path/to/file.py:ClassName. Of several laws, that of the smallest expected error is kept. auto: average "
+            "laws that suit what varies in the runs."
         ),
     ] = "auto",
     evaluation: Annotated[
         str | None,
         typer.Option(
             "--eval",
-            help="EVAL[,EVAL...]: the columns loss.EVAL to fit. The fit predicts their mean. all: every loss column. "
-            "Needed only if there are several loss columns.",
+            help="EVAL[,EVAL...]: the columns loss.EVAL to fit. Several are fitted together, and the fit predicts each "
+            "of them and their mean. Default, and all: every loss column. --by and curves need one of several.",
         ),
     ] = None,
+    map: Map = None,
+    source: From = None,
     where: Annotated[str | None, typer.Option(help="Use only rows for which this SQL condition holds.")] = None,
     holdout: Annotated[
         str | None,
         typer.Option(
-            help="Which runs to hold out: largest, rolling, random or mixture. Add a share as in random:0.2. Default: "
-            "largest. If most runs have the largest compute, as at one budget: mixture, or random with fewer than five "
-            "mixtures."
+            help="Which runs to hold out: rolling, largest, random or mixture; all but rolling take a share, as in "
+            "random:0.2. Default: rolling, which predicts each size from the smaller ones, or, if all runs have one "
+            "size, the longer trainings. At one budget: mixture, or random with fewer than five mixtures."
         ),
     ] = None,
     stack: Annotated[
@@ -97,7 +115,29 @@ def main(
     ] = 20.0,
     starts: Annotated[int, typer.Option(min=1, help="Number of starting points of each fit.")] = 32,
     draws: Annotated[int, typer.Option(min=1, help="Number of bootstrap refits, from which intervals come.")] = 200,
+    envelope: Annotated[
+        str | None,
+        typer.Option(
+            help="COLUMN[,COLUMN], such as lr,batch_tokens: replace the runs that differ in these columns alone by the "
+            "minimum of a quadratic in their logarithms. Each loss has its own minimum."
+        ),
+    ] = None,
+    metric_kind: Annotated[
+        str | None,
+        typer.Option(
+            help="With --eval metric.NAME: error or accuracy (a rate between 0 and 1), or positive (less is better, "
+            "such as bits per byte). Default: what the values and their trend show."
+        ),
+    ] = None,
     seed: Seed = 0,
+    checkpoints: Annotated[
+        Literal["auto", "yes", "no"],
+        typer.Option(
+            help="auto: rows are checkpoints of one training if the column training, names RUN@STEP, or evenly spaced "
+            "tokens of one mixture and size say so. yes: rows of one mixture, size and seed are checkpoints of one "
+            "training. no: every row is a finished run."
+        ),
+    ] = "auto",
     as_json: Json = False,
 ) -> None:
     """Fit laws."""
@@ -126,6 +166,11 @@ def main(
             starts=starts,
             draws=draws,
             seed=seed,
+            checkpoints=checkpoints,
+            map=map,
+            source=source,
+            envelope=envelope,
+            metric_kind=metric_kind,
         )
     report.save(out)
     printed = {name: report.record[name] for name in PRINTED if name in report.record}

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from pipelines.shared.flags import Json, Out, Restart, Seed, TakeOver, Workers
+from pipelines.shared.flags import Json, Out, Restart, Seed, TakeOver, Workers, count
 
 Targets = Annotated[
     list[str] | None,
@@ -22,9 +22,16 @@ def main(
     pools: Annotated[Path, typer.Argument(help="The pools.json to draw mixtures from.")],
     out: Out,
     runs: Annotated[int, typer.Option(min=1, help="How many models to train.")] = 32,
-    params: Annotated[float, typer.Option(help="Number of parameters of each model.")] = 1e6,
+    params: Annotated[
+        float, typer.Option(parser=count, metavar="NUMBER", help="Number of parameters of each model, such as 1M.")
+    ] = 1e6,
     tokens: Annotated[
-        float, typer.Option(help="Training tokens of the longest runs. Other runs are 2, 4 and 8 times shorter.")
+        float,
+        typer.Option(
+            parser=count,
+            metavar="NUMBER",
+            help="Training tokens of the longest runs. Other runs are 2, 4 and 8 times shorter.",
+        ),
     ] = 1e7,
     method: Annotated[
         str, typer.Option("--method", "--design", help="How mixtures are chosen: dirichlet, simplex or optimal.")

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from pipelines.shared.flags import Json, Out, Partial
+from pipelines.shared.flags import Json, Out, Partial, count
 
 
 def main(
@@ -21,7 +21,9 @@ def main(
     min_tokens: Annotated[
         float,
         typer.Option(
-            help="With --by score.NAME: smallest number of tokens in a bin, about. A small source gets fewer bins."
+            parser=count,
+            metavar="NUMBER",
+            help="With --by score.NAME: smallest number of tokens in a bin, about. A small source gets fewer bins.",
         ),
     ] = 0,
     kept: Annotated[

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from pipelines.shared.flags import Json, Out, optional_pairs
+from pipelines.shared.flags import Json, Out, count, optional_pairs
 from pipelines.shared.mixtures import FORMS, parse
 
 if TYPE_CHECKING:
@@ -31,11 +31,20 @@ def main(
     ],
     out: Out,
     tokens: Annotated[
-        float | None, typer.Option(help="Number of training tokens, counting repeats. Default: the tokens of --plan.")
+        float | None,
+        typer.Option(
+            parser=count,
+            metavar="NUMBER",
+            help="Number of training tokens, counting repeats. Default: the tokens of --plan.",
+        ),
     ] = None,
     params: Annotated[
         float | None,
-        typer.Option(help="Number of parameters of the model. Give it to be warned of repeats that harm the model."),
+        typer.Option(
+            parser=count,
+            metavar="NUMBER",
+            help="Number of parameters of the model. Give it to be warned of repeats that harm the model.",
+        ),
     ] = None,
     steps: Annotated[
         int | None,

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipelines.shared.flags import Json, Out, Seed, pairs
+from pipelines.shared.flags import From, Json, Map, Out, Seed, count, pairs
 
 if TYPE_CHECKING:
     from curate.selection.result import Selection
@@ -33,7 +33,9 @@ def main(
     target: Annotated[
         str, typer.Option(help="File or folder with samples of the data on which the model should be good.")
     ],
-    budget: Annotated[float, typer.Option(help="Number of examples to take in total.")],
+    budget: Annotated[
+        float, typer.Option(parser=count, metavar="NUMBER", help="Number of examples to take in total, such as 20k.")
+    ],
     out: Out,
     runs: Annotated[Path | None, typer.Option(help="Run table of small trainings; see above.")] = None,
     evaluation: Annotated[
@@ -69,6 +71,8 @@ def main(
     money: Annotated[
         float | None, typer.Option(help="Highest price of all examples together, in the same currency.")
     ] = None,
+    map: Map = None,
+    source: From = None,
     seed: Seed = 0,
     as_json: Json = False,
 ) -> None:
@@ -100,6 +104,8 @@ def main(
             prices=pairs(price or [], "--price"),
             seed=seed,
             arguments=flags,
+            map=map,
+            source=source,
         )
     selection.save(out)
     record = selection.to_json()

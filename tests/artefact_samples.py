@@ -24,6 +24,7 @@ from curate.reporting.fits import fit_sections
 from curate.reporting.plan import plan_sections
 from curate.reporting.pools import pool_section
 from curate.reporting.schedule import schedule_section
+from curate.runs.discrepancy import Discrepancy
 from curate.runs.predictor import Blend
 from curate.schedules.job import schedule
 from curate.storage import artifacts
@@ -112,6 +113,7 @@ def _fit_samples(folder: Path) -> list[Sample]:
     questions = {
         "law": (runs(), {"law": "mixing", "eval": "web", "metric": "auto"}),
         "trees": (runs(32), {"law": "boosted:base=power", "eval": "web", "metric": "none"}),
+        "process": (runs(32), {"law": "gaussian:base=power", "eval": "web", "metric": "none"}),
         "corpora": (runs(), {"law": "power", "eval": "web", "by": "corpus", "metric": "none"}),
         "downstream": (runs(), {"law": "downstream", "eval": "error", "on": "web", "metric": "none"}),
         "annealing": (steps(), {"law": "annealing", "eval": "web", "metric": "none"}),
@@ -131,7 +133,9 @@ def _fit_samples(folder: Path) -> list[Sample]:
 def blend(path: Path) -> Path:
     """Write a fit.json of two laws of two evals that were not fitted but planted."""
     theta = {"c": torch.tensor(1.5, dtype=torch.float64), "t": torch.tensor([-1.0, 0.5], dtype=torch.float64)}
-    members = tuple(replace(planted("mixing", ("a", "b b"), theta), eval=name) for name in ("web", "code"))
+    discrepancy = Discrepancy(0.004, 0.003, sizes=2, smallest=1e6, largest=1e9, longest=1e11, unfinished=0.02)
+    fit = replace(planted("mixing", ("a", "b b"), theta), discrepancy=discrepancy)
+    members = tuple(replace(fit, eval=name) for name in ("web", "code"))
     artifacts.save(path, "fit", fit_files.to_json(Blend(members, (0.5, 0.5), "web+code")))
     return path
 

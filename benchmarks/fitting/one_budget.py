@@ -25,6 +25,8 @@ LAWS = (
     "mixture_additive",
     "mixture_ces:linear=true",
     "boosted:base=ces",
+    "gaussian",
+    "gaussian:base=ces",
 )
 OPTIONS = FitOptions(starts=4, draws=1)  # accuracy needs no bootstrap
 

@@ -9,9 +9,8 @@ import polars as pl
 from curate import open_sets
 from curate.continual import one_budget
 from curate.errors import FitError
-from curate.fitting.boosted import Boosted
-from curate.fitting.fit import Fit, FitOptions
-from curate.fitting.fit_files import fit_named
+from curate.fitting.fit import FitOptions
+from curate.fitting.fit_files import SingleFit, fit_named
 from curate.progress import counted
 from curate.runs.continued_runs import Continued
 from curate.runs.recipes import Recipes
@@ -36,9 +35,9 @@ class ChosenLaw:
     - ``why``: the reason if the law could not be fitted.
     """
 
-    fit: Fit | Boosted
+    fit: SingleFit
     rows: pl.DataFrame
-    rivals: tuple[Fit | Boosted, ...] = ()
+    rivals: tuple[SingleFit, ...] = ()
 
     def table(self) -> pl.DataFrame:
         """Return the comparison, one row a law."""
@@ -154,7 +153,7 @@ def _compared(spec: str, continued: Continued, evaluation: str, options: FitOpti
     return row | {kind: float(np.abs(np.concatenate(parts)).mean()) for kind, parts in errors.items() if parts}
 
 
-def _fit(spec: str, continued: Continued, evaluation: str, rows: np.ndarray, options: FitOptions) -> Fit | Boosted:
+def _fit(spec: str, continued: Continued, evaluation: str, rows: np.ndarray, options: FitOptions) -> SingleFit:
     """Fit a law to the runs that the mask ``rows`` selects."""
     runs = continued.runs
     losses = {evaluation: runs.loss(evaluation)[rows]}
@@ -162,6 +161,6 @@ def _fit(spec: str, continued: Continued, evaluation: str, rows: np.ndarray, opt
     return fit_named(spec, recipes, losses, pools=runs.pools, clusters=clusters, options=options)[evaluation]
 
 
-def _log_error(fit: Fit | Boosted, recipes: Recipes, loss: np.ndarray) -> np.ndarray:
+def _log_error(fit: SingleFit, recipes: Recipes, loss: np.ndarray) -> np.ndarray:
     """(n,) predicted minus measured log loss."""
     return np.asarray(np.log(fit.loss(recipes).detach().numpy()) - np.log(loss))

@@ -20,10 +20,11 @@ from curate.progress import counted
 from curate.runs import continued_runs, run_table
 from curate.runs.continued_runs import Continued
 from curate.runs.predictor import Predictor
+from curate.runs.sources import column_map, read_tables
+from curate.runs.sources.column_map import WrittenMap
+from curate.runs.sources.read_tables import Tables
 from curate.storage import artifacts
 from curate.storage.arguments import as_json
-from curate.tables import frames
-from curate.tables.frames import Table
 
 # Each of these laws was the best one on some of the run tables in benchmarks/continual/cmr.py. Runs of one budget have
 # other laws (`one_budget`).
@@ -32,7 +33,7 @@ LENGTHS = (0.25, 0.5, 1.0, 2.0, 4.0)  # default budgets, as multiples of the lon
 
 
 def cmr(
-    runs: Table,
+    runs: Tables,
     *,
     general: str,
     domain: str,
@@ -55,6 +56,8 @@ def cmr(
     draws: int = 200,
     seed: int = 0,
     arguments: Mapping[str, object] | None = None,
+    map: WrittenMap = None,
+    source: str | None = None,
 ) -> CriticalRatios:
     """Find the largest share of a domain that keeps general loss under a ceiling, for every budget and tolerance.
 
@@ -87,6 +90,8 @@ def cmr(
         draws: Bootstrap refits.
         seed: Every random choice follows from it.
         arguments: What ``made_by`` records in the place of these arguments; the command line records its flags.
+        map: SQL expressions that compute columns of the run table from other columns, by name; or a TOML file of them.
+        source: The program that wrote the table: ``wandb``, ``regmix`` or ``swarm``. None: it is a run table.
 
     Raises:
         SchemaError: if the table, a name or a number is not as described, with what to change.
@@ -94,10 +99,12 @@ def cmr(
     """
     # First, while the parameters are the only local names.
     recorded = arguments or as_json({k: v for k, v in locals().items() if k not in ("arguments", "seed")})
+    columns = column_map.parse(map)
+    recorded = {k: v for k, v in recorded.items() if k != "source"} | read_tables.how_read(columns, source)
     extras = Extras(width, limited, tuple(compute), share, published)
     if bool(extras.compute) != (share is not None):
         raise SchemaError("compute and share go together: give both, for example compute=[1e20], share=0.3")
-    table = run_table.read(runs, where=where)
+    table = run_table.read(runs, where=where, map=columns.expressions, source=source)
     continued = continued_runs.split(table, general=general, domain=domain, pool=pool, start_loss=start_loss)
     notes = (*continued.runs.notes, *run_checks.check(continued.runs))
     only = one_budget.budget_of(continued)
@@ -205,8 +212,8 @@ def _token_laws(question: Question, ratios: Sequence[CriticalRatio], fits: Seque
 
 
 def _made_by(
-    arguments: Mapping[str, object], runs: Table, pools: Path | str | Sequence[Pool] | None, seed: int
+    arguments: Mapping[str, object], runs: Tables, pools: Path | str | Sequence[Pool] | None, seed: int
 ) -> dict[str, object]:
-    files = [Path(item) for item in (runs, pools) if isinstance(item, str | Path)]
-    tables = {} if isinstance(runs, str | Path) else {"runs": frames.content_hash(frames.frame(runs))}
-    return artifacts.made_by(arguments, files, seed, tables)
+    tables = read_tables.recorded(runs)
+    files = [*tables.files, *([Path(pools)] if isinstance(pools, str | Path) else [])]
+    return artifacts.made_by(arguments, files, seed, tables.hashes)

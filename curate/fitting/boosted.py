@@ -18,7 +18,8 @@ from curate.fitting import fit as fits
 from curate.fitting.fit import Fit
 from curate.fitting.solver.multistart import DEFAULTS, FitOptions
 from curate.fitting.solver.redraws import resample
-from curate.runs.predictor import spread
+from curate.runs.discrepancy import Discrepancy
+from curate.runs.predictor import level_deviation, spread
 from curate.runs.recipes import Recipes
 
 BASE = "mixture_ces:linear=true"  # the best single law on the 512 + 256 public RegMix runs
@@ -74,6 +75,7 @@ class Boosted:
         options: options of the trees.
         noise: root mean square of the log error on rows of unseen folds.
         ranges: smallest and largest tokens, params and epochs of the fitted runs.
+        discrepancy: what follows for intervals from runs that were held out; None if the trees were not compared.
     """
 
     pools: tuple[str, ...]
@@ -86,6 +88,7 @@ class Boosted:
     options: TreeOptions
     noise: float
     ranges: Mapping[str, tuple[float, float]]
+    discrepancy: Discrepancy | None = None
 
     differentiable = False  # a plan has to search
 
@@ -101,6 +104,11 @@ class Boosted:
     def rows(self) -> int:
         """The number n of fitted runs."""
         return len(self.losses)
+
+    @property
+    def trainings(self) -> int:
+        """The number of trainings to which the fitted rows belong."""
+        return len(np.unique(self.clusters))
 
     def loss(self, recipes: Recipes) -> Tensor:
         """Return the (n,) predicted losses in nats per token, without a gradient."""
@@ -128,7 +136,7 @@ class Boosted:
 
     def interval(self, recipes: Recipes, level: float = 0.9) -> tuple[Tensor, Tensor]:
         """Return the low (n,) and high (n,) ends of the interval of a new run's loss."""
-        return spread(self.draw_losses(recipes), self.noise, level)
+        return spread(self.draw_losses(recipes), level_deviation(self, recipes), level)
 
     @cached_property
     def _trees(self) -> tuple[HistGradientBoostingRegressor, ...]:

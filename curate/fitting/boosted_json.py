@@ -31,6 +31,7 @@ def to_json(boosted: Boosted) -> dict[str, object]:
         "options": asdict(boosted.options),
         "noise": boosted.noise,
         "ranges": {name: list(ends) for name, ends in boosted.ranges.items()},
+        "discrepancy": boosted.discrepancy.to_json() if boosted.discrepancy else None,
         "runs": {
             "weights": recipes.weights.tolist(),
             "tokens": recipes.tokens.tolist(),
@@ -70,6 +71,7 @@ def from_json(record: Mapping[str, object]) -> Boosted:
             options=TreeOptions(**cast(dict[str, int], record["options"])),
             noise=float(cast(float, record["noise"])),
             ranges={name: (ends[0], ends[1]) for name, ends in ranges.items()},
+            discrepancy=fits.discrepancy_of(record),
         )
     except (AttributeError, LookupError, TypeError, ValueError, OverflowError, RuntimeError) as error:
         raise SchemaError(f"this is no boosted fit ({shortened(str(error))}). Run `curate fit` again") from None

@@ -1,6 +1,6 @@
 """Choose between laws by how well they predict runs that they have not seen."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import cast
 
@@ -10,19 +10,18 @@ import torch
 
 from curate import open_sets
 from curate.errors import FitError
-from curate.fitting.boosted import Boosted
-from curate.fitting.choice.holdout import Split, splits
+from curate.fitting.choice import held_out_errors, holdout
+from curate.fitting.choice.held_out_errors import HeldOutErrors, HeldOutPart
+from curate.fitting.choice.holdout import Split
 from curate.fitting.fit import Fit
-from curate.fitting.fit_files import BOOSTED, fit_named
+from curate.fitting.fit_files import WITHOUT_FORMULA, SingleFit, fit_named
 from curate.fitting.solver.coordinates import Coordinates
 from curate.fitting.solver.multistart import DEFAULTS, FitOptions
 from curate.laws import Law
 from curate.progress import counted
-from curate.runs.predictor import Blend
 from curate.runs.recipes import Recipes
 from curate.runs.run_table import Runs
 
-RESAMPLES = 1000  # of the held-out trainings, for the interval of the mean error
 SCHEMA = {
     "law": pl.String,
     "parameters": pl.Int64,
@@ -30,8 +29,12 @@ SCHEMA = {
     "heldout": pl.Float64,
     "low": pl.Float64,
     "high": pl.Float64,
+    "measured": pl.Float64,
     "bias": pl.Float64,
     "rms": pl.Float64,
+    "shift": pl.Float64,
+    "scatter": pl.Float64,
+    "distance": pl.Float64,
     "rows": pl.Int64,
     "why": pl.String,
 }
@@ -41,27 +44,39 @@ SCHEMA = {
 class Comparison:
     """How well laws predict held-out runs: one row a law, the best first.
 
-    ``predicted`` holds the (m,) predicted log losses of the held-out rows by law, and ``truth`` (m,) the measured
-    ones: a stack of laws is made from them.
+    ``parts`` are the held-out runs. ``predicted`` has, for each law that could be fitted, the (e, m) predicted log
+    losses of each part: a sum of laws is made from them.
     """
 
     rows: pl.DataFrame
-    predicted: dict[str, np.ndarray]
-    truth: np.ndarray
+    parts: tuple[HeldOutPart, ...]
+    predicted: Mapping[str, tuple[np.ndarray, ...]]
 
     def table(self) -> pl.DataFrame:
         """Return the comparison, one row a law, the best first.
 
-        Columns: law; parameters (a number); train (rmse of log loss on the fitted rows); heldout (mean absolute
-        relative error); low and high (its 90 % interval, trainings resampled); bias (mean signed relative error); rms
-        (of the log error); rows (held out); why (the law could not be fitted).
+        All errors are relative. Columns:
+
+        - law; parameters: their number; train: root mean square error on the fitted runs;
+        - heldout: the mean absolute error to expect of the next runs (see ``HeldOutErrors.expected``); low and high:
+          its 90 % interval, trainings resampled;
+        - measured: the mean absolute error of the held-out runs; bias: their mean error with its sign; rms: the root
+          mean square of their log error;
+        - shift and scatter, where sizes or lengths were held out: the part of the log error that all runs of a size
+          share, and its standard deviation within a size; distance: of the next size, in natural logarithms;
+        - rows: the number of held-out losses; why: the reason if the law could not be fitted.
         """
         return self.rows
+
+    def errors(self, weights: Mapping[str, float]) -> HeldOutErrors:
+        """Return the errors of a weighted sum of laws on the held-out runs."""
+        predicted = [self.predicted[spec] for spec in weights]
+        return held_out_errors.of_sum(self.parts, predicted, np.array(list(weights.values())))
 
 
 @dataclass(frozen=True)
 class _HeldOut:
-    """The runs of a comparison, split: ``truth`` and ``groups`` (m,) are the test rows of all splits and evals."""
+    """The runs of a comparison, and the masks of the runs to fit and to test on."""
 
     runs: Runs
     recipes: Recipes
@@ -69,14 +84,20 @@ class _HeldOut:
     clusters: np.ndarray
     pairs: list[Split]
 
-    @property
-    def truth(self) -> np.ndarray:
-        losses = [loss[test] for _, test in self.pairs for loss in self.losses.values()]
-        return np.asarray(np.log(np.concatenate(losses)))
-
-    @property
-    def groups(self) -> np.ndarray:
-        return np.concatenate([self.clusters[test] for _, test in self.pairs for _ in self.losses])
+    def parts(self, how: str) -> tuple[HeldOutPart, ...]:
+        by_size = holdout.by_size(self.recipes, how)
+        values = np.asarray(self.recipes.params if by_size else self.recipes.tokens)
+        parts = []
+        for train, test in self.pairs:
+            truth = np.log(np.stack([loss[test] for loss in self.losses.values()]))
+            part = HeldOutPart(truth, self.clusters[test])
+            if how == holdout.ROLLING:
+                levels = int(holdout.codes_of_sizes(values[train]).max()) + 1
+                # The geometric mean, because distances are logarithms.
+                beyond = float(np.log(values[test]).mean() - np.log(values[train].max()))
+                part = replace(part, levels=levels, distance=max(beyond, 0.0))
+            parts.append(part)
+        return tuple(parts)
 
 
 def compare(
@@ -87,18 +108,19 @@ def compare(
     how: str = "largest",
     options: FitOptions = DEFAULTS,
 ) -> Comparison:
-    """Fit every law without the held-out rows and measure its error on them, over all ``evals`` together.
+    """Fit every law without the held-out runs and measure its error on them, over all ``evals`` together.
 
-    ``how`` is a split of ``holdout.splits``.
+    ``how`` is a split of ``holdout.splits``. Trainings are held out whole, and the last row of each counts.
 
     Raises:
         FitError: if a split leaves nothing to fit or to test. A law that cannot be fitted is a row with the reason.
     """
     recipes, clusters = runs.recipes(), runs.clusters
     losses = _losses(runs, evals)
-    pairs = [
-        (train, test) for train, test in splits(recipes, clusters, how, seed=options.seed) if train.any() and test.any()
-    ]
+    measured = np.isfinite(np.stack(list(losses.values()))).any(axis=0)
+    last = holdout.finished(recipes, clusters) & measured
+    pairs = [(train, test & last) for train, test in holdout.splits(recipes, clusters, how, seed=options.seed)]
+    pairs = [(train, test) for train, test in pairs if train.any() and test.any()]
     if not pairs:
         raise FitError(
             f"{runs.origin}: --holdout {how} cannot split {len(runs)} runs"
@@ -106,9 +128,8 @@ def compare(
             "--holdout mixture or --holdout random"
         )
     held_out = _HeldOut(runs, recipes, losses, clusters, pairs)
-    truth, groups = held_out.truth, held_out.groups
-    measured = np.isfinite(truth)
-    predicted: dict[str, np.ndarray] = {}
+    parts = held_out.parts(how)
+    predicted: dict[str, tuple[np.ndarray, ...]] = {}
     records: list[dict[str, object]] = []
     for spec in counted(specs, "laws compared", len(specs)):
         row: dict[str, object] = {"law": spec, "parameters": _parameters(spec, len(runs.pools))}
@@ -117,19 +138,19 @@ def compare(
         except FitError as error:
             records.append(row | {"why": str(error)})
             continue
-        predicted[spec] = log_losses[measured]
-        errors = _errors(predicted[spec] - truth[measured], groups[measured], options.seed)
-        records.append(row | {"train": train_error} | errors | {"why": ""})
+        predicted[spec] = log_losses
+        errors = held_out_errors.of_sum(parts, [log_losses], np.ones(1))
+        records.append(row | {"train": train_error} | errors.record(options.seed) | {"why": ""})
     table = pl.DataFrame(records, schema=SCHEMA).sort("heldout", "law", nulls_last=True)
-    return Comparison(table, predicted, truth[measured])
+    return Comparison(table, parts, predicted)
 
 
 def _one_compute(recipes: Recipes) -> bool:
     return bool(torch.allclose(recipes.tokens * recipes.params, recipes.tokens[0] * recipes.params[0]))
 
 
-def _predict_held_out(spec: str, held_out: _HeldOut, options: FitOptions) -> tuple[np.ndarray, float]:
-    """Return a law's log losses of all test rows, and its mean error on the rows that it was fitted to."""
+def _predict_held_out(spec: str, held_out: _HeldOut, options: FitOptions) -> tuple[tuple[np.ndarray, ...], float]:
+    """Return a law's (e, m) log losses of each held-out part, and its mean error on the rows that it was fitted to."""
     parts, train_errors = [], []
     for train, test in held_out.pairs:
         fits = fit_named(
@@ -140,63 +161,17 @@ def _predict_held_out(spec: str, held_out: _HeldOut, options: FitOptions) -> tup
             clusters=held_out.clusters[train],
             options=replace(options, draws=1),  # the held-out error needs no bootstrap
         )
-        parts += [np.log(np.asarray(fit.loss(held_out.recipes.take(test)))) for fit in fits.values()]
+        recipes = held_out.recipes.take(test)
+        parts.append(np.log(np.stack([np.asarray(fit.loss(recipes)) for fit in fits.values()])))
         train_errors += [fit.rmse if isinstance(fit, Fit) else fit.noise for fit in fits.values()]
-    return np.concatenate(parts), float(np.mean(train_errors))
+    return tuple(parts), float(np.mean(train_errors))
 
 
 def _parameters(spec: str, pools: int) -> int | None:
-    """Return the number of parameters of a law; trees have no such number."""
-    if open_sets.parse(spec)[0] == BOOSTED:
+    """Return the number of parameters of a law; what has no formula has no such number."""
+    if open_sets.parse(spec)[0] in WITHOUT_FORMULA:
         return None
     return Coordinates(cast(Law, open_sets.build("laws", spec)).params(), pools).size
-
-
-def _errors(log_error: np.ndarray, groups: np.ndarray, seed: int) -> dict[str, object]:
-    """Return the mean error of (m,) held-out rows, with an interval that resamples their trainings ``groups`` (m,)."""
-    # Runs of one training err together: the interval resamples trainings, not rows.
-    error = np.expm1(log_error)
-    names, codes = np.unique(groups, return_inverse=True)
-    sums, counts = np.bincount(codes, np.abs(error)), np.bincount(codes)
-    draws = np.random.default_rng(seed).integers(len(names), size=(RESAMPLES, len(names)))
-    low, high = np.quantile(sums[draws].sum(axis=1) / counts[draws].sum(axis=1), [0.05, 0.95])
-    return {
-        "heldout": float(np.abs(error).mean()),
-        "low": float(low),
-        "high": float(high),
-        "bias": float(error.mean()),
-        "rms": float(np.sqrt((log_error**2).mean())),
-        "rows": len(error),
-    }
-
-
-def choose(
-    runs: Runs,
-    specs: Sequence[str],
-    evals: Sequence[str],
-    *,
-    how: str = "largest",
-    options: FitOptions = DEFAULTS,
-) -> tuple[Fit | Blend | Boosted, Comparison]:
-    """Compare laws on held-out runs, and refit the best on all rows; return it with the comparison.
-
-    Several ``evals`` give the mean of their fits. The fit's ``noise`` is at least the held-out error, since that is
-    what predicting unseen runs has cost here.
-
-    Raises:
-        FitError: if no law can be fitted.
-    """
-    comparison = compare(specs, runs, evals, how=how, options=options)
-    best = comparison.rows.row(0, named=True)
-    if best["heldout"] is None:
-        raise FitError(f"no law can be fitted: {best['why']}")
-    fits = tuple(with_heldout(fit, best) for fit in fit_all(runs, best["law"], evals, options))
-    return (fits[0] if len(fits) == 1 else mean(fits)), comparison
-
-
-def mean(fits: Sequence[Fit | Boosted]) -> Blend:
-    """Return the mean of the fits of several evals."""
-    return Blend(tuple(fits), (1 / len(fits),) * len(fits), "+".join(fit.eval for fit in fits))
 
 
 def _losses(runs: Runs, evals: Sequence[str]) -> dict[str, np.ndarray]:
@@ -204,17 +179,8 @@ def _losses(runs: Runs, evals: Sequence[str]) -> dict[str, np.ndarray]:
     return {name: runs.loss(name, missing=True) for name in evals}
 
 
-def fit_all(runs: Runs, spec: str, evals: Sequence[str], options: FitOptions) -> tuple[Fit | Boosted, ...]:
+def fit_all(runs: Runs, spec: str, evals: Sequence[str], options: FitOptions) -> tuple[SingleFit, ...]:
     """Fit one law to all runs, and return a fit for each eval."""
     losses = _losses(runs, evals)
     fits = fit_named(spec, runs.recipes(), losses, pools=runs.pools, clusters=runs.clusters, options=options)
     return tuple(fits.values())
-
-
-def with_heldout(fit: Fit | Boosted, row: dict[str, float]) -> Fit | Boosted:
-    """Return a fit that records its held-out error, and whose noise is at least that."""
-    noise = max(fit.noise, float(row["rms"]))
-    if isinstance(fit, Boosted):
-        return replace(fit, noise=noise)
-    heldout = {name: float(row[name]) for name in ("heldout", "low", "high", "rms", "rows")}
-    return replace(fit, noise=noise, heldout=heldout)

@@ -1,18 +1,19 @@
 """Compare corpora: fit each, find the compute at which their loss curves cross, and say which to use where."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
 import torch
 from torch import Tensor
 
-from curate.errors import SchemaError, first_few
-from curate.fitting.fit import Fit, fit
+from curate.errors import FitError, SchemaError, amount, first_few
+from curate.fitting.fit import Fit, fit, law_of
+from curate.fitting.solver.coordinates import Coordinates
 from curate.fitting.solver.multistart import DEFAULTS, FitOptions
 from curate.runs.recipes import Recipes
-from curate.runs.run_table import Runs, check
+from curate.runs.run_table import Runs
 
 GRID = 200  # compute points between which crossings are located
 TOKENS_PER_PARAM = 20.0  # along the curves, about compute-optimal (Hoffmann et al. 2022)
@@ -50,35 +51,75 @@ class CorpusCrossing:
         return f"{self.better} overtakes {self.worse} at {self.flops:.2g} FLOPs ({draws})"
 
 
-def fit_each(runs: Runs, by: str, spec: str, evaluation: str, *, options: FitOptions = DEFAULTS) -> dict[str, Fit]:
+@dataclass(frozen=True)
+class CorpusFits:
+    """The fit of each corpus, and notes on corpora and runs that are left out. ``runs`` are those of the fits."""
+
+    fits: Mapping[str, Fit]
+    runs: Runs
+    notes: tuple[str, ...]
+
+
+def fit_each(runs: Runs, by: str, spec: str, evaluation: str, *, options: FitOptions = DEFAULTS) -> CorpusFits:
     """Fit the law ``spec`` to the runs of every value of the column ``by``.
+
+    A value with fewer trainings than the law has parameters is left out, with a note: the priors would decide how its
+    corpus compares with the others. Rows without a value are left out too.
 
     Raises:
         SchemaError: if there is no such column, or it has only one value.
-        FitError: if the runs of a corpus cannot determine the law.
+        FitError: if fewer than two corpora have enough trainings.
     """
     if by not in runs.frame.columns:
         raise SchemaError(
             f"no column {by!r} to compare by. {runs.origin} has the columns {first_few(runs.frame.columns)}"
         )
-    fits = {}
-    parts = runs.frame.partition_by(by, as_dict=True)
-    for (name,), part in sorted(parts.items(), key=lambda item: str(item[0])):
-        corpus_runs = check(part, f"the runs of {by} {name}")
-        fits[str(name)] = fit(
-            spec,
-            corpus_runs.recipes(),
-            corpus_runs.loss(evaluation),
-            pools=corpus_runs.pools,
-            evaluation=evaluation,
-            clusters=corpus_runs.clusters,
-            options=options,
-        )
-    if len(fits) < 2:
+    nameless = runs.frame[by].is_null().to_numpy()
+    parts = runs_of_each(runs, by)
+    if len(parts) < 2:
         raise SchemaError(
-            f"column {by!r} has only the value {next(iter(fits))!r}: comparing corpora needs two or more values"
+            f"column {by!r} has {f'only the value {next(iter(parts))!r}' if parts else 'no values'}: comparing corpora "
+            "needs two or more values"
         )
-    return fits
+    notes = [f"{nameless.sum()} of {len(runs)} rows have no {by}, and are left out"] if nameless.any() else []
+    fits: dict[str, Fit] = {}
+    for name, part in parts.items():
+        needed, count = Coordinates(law_of(spec).params(), len(part.pools)).size, part.trainings.count
+        if count < needed:
+            notes.append(
+                f"{by} {name} is left out: it has {amount(count, 'training')}, and {spec} has {needed} parameters. Add "
+                f"{needed - count}, or choose a law with fewer parameters"
+            )
+        else:
+            fits[name] = _fit_corpus(part, spec, evaluation, options)
+    if len(fits) < 2:
+        raise FitError(
+            f"{len(fits)} of {len(parts)} values of {by} have enough trainings to fit {spec}, and comparing needs two. "
+            f"{notes[-1]}"
+        )
+    fitted = [name is not None and str(name) in fits for name in runs.frame[by].to_list()]
+    return CorpusFits(fits, runs.keep(np.array(fitted)), tuple(notes))
+
+
+def _fit_corpus(runs: Runs, spec: str, evaluation: str, options: FitOptions) -> Fit:
+    return fit(
+        spec,
+        runs.recipes(),
+        runs.loss(evaluation),
+        pools=runs.pools,
+        evaluation=evaluation,
+        clusters=runs.clusters,
+        options=options,
+    )
+
+
+def runs_of_each(runs: Runs, by: str) -> dict[str, Runs]:
+    """Return the runs of each value of the column ``by``, by its name and in the order of the names."""
+    names = [None if name is None else str(name) for name in runs.frame[by].to_list()]
+    return {
+        name: replace(runs.keep(np.array([other == name for other in names])), origin=f"the runs of {by} {name}")
+        for name in sorted({name for name in names if name is not None})
+    }
 
 
 def path(fit: Fit, flops: np.ndarray, tokens_per_param: float) -> Recipes:

@@ -1,84 +1,176 @@
-"""Explain a fit in words: which law won, what the runs cannot tell, and which runs would tell most."""
+"""Explain a fit in words: which laws carry the prediction, what is not known, and which runs would tell most."""
 
 from collections.abc import Sequence
 
 import numpy as np
 import polars as pl
 
+from curate.errors import first_few
+from curate.fitting.boosted import Boosted
 from curate.fitting.fit import Fit
+from curate.fitting.fit_files import FittedLaw, members_of
 from curate.fitting.identify import Identified, identify, most_informative
 from curate.pool.pool import Budget, Pool
 from curate.runs import pilots
-from curate.runs.recipes import recipes
+from curate.runs.fitted_size import is_one_value
+from curate.runs.predictor import Blend
+from curate.runs.recipes import Recipes, recipes
 from curate.runs.run_table import Runs
 
-CANDIDATES = 200  # designs among which the most informative runs are looked for
-LONGEST = 2.0  # advised runs are at most this many times as long as the longest run so far
+CANDIDATES = 240  # designs among which the most informative runs are looked for
+LARGEST = 2.0  # advised runs are at most so many times as long, or as large, as the longest and largest so far
 UNLIMITED = 1e15  # tokens of a pool that never runs out: more than any training reads
 SMALLEST_SHARE = 0.005  # smaller shares are left out of the words
 REPEATED = 1.5  # passes from which a pool is called repeated
 FREE_COMBINATION = 1e4  # condition number from which some combination of parameters is free
+RICH = 0.5  # a pool that no run has so large a share of is named, because little is known of mixtures rich in it
+NORMAL_90 = 1.645  # standard deviations on each side that hold 90 % of a normal distribution
 
 
-def explain(fit: Fit, runs: Runs, compared: pl.DataFrame, *, seed: int = 0) -> str:
+def explain(predictor: FittedLaw, runs: Runs, compared: pl.DataFrame, *, seed: int = 0) -> str:
     """Return the explanation of a fit on its own runs; ``compared`` is the table of a comparison of laws."""
-    loss = runs.loss(fit.eval, missing=True)
-    measured = np.isfinite(loss)
-    identified = identify(fit, runs.recipes(fit.pools).take(measured), loss[measured])
-    return describe(fit, identified, compared, advised_runs(fit, runs, seed=seed))
-
-
-def describe(fit: Fit, identified: Identified, compared: pl.DataFrame, advice: Sequence[str]) -> str:
-    """Return in words which law, why, what the runs cannot tell, and which runs would tell most."""
-    best = compared.row(0, named=True)
-    lines = [
-        f"{fit.spec} predicts held-out runs best: {best['heldout']:.2%} mean error (90 % interval {best['low']:.2%} to "
-        f"{best['high']:.2%}, bias {best['bias']:+.2%}) over {best['rows']} runs."
-    ]
-    rivals = compared.filter(pl.col("heldout").is_not_null() & (pl.col("law") != best["law"]))
-    close = rivals.filter(pl.col("low") <= best["high"])["law"].to_list()
-    if close:
-        lines.append(f"These runs cannot tell it from {', '.join(close)}: their intervals overlap. Consider --stack.")
-    elif rivals.height:
-        lines.append(f"The next law, {rivals['law'][0]}, has an error of {rivals['heldout'][0]:.2%}.")
-    if identified.unknown:
-        lines.append(
-            f"The runs alone cannot tell {', '.join(identified.unknown)} within a factor of 20. There the law's weak "
-            "priors decide, and the intervals are wide."
-        )
-    if identified.condition > FREE_COMBINATION:
-        lines.append(f"Some combination of parameters is free (condition number {identified.condition:.1e}).")
-    lines += [f"A run that would tell much: {run}." for run in advice]
+    lines = [*_laws(predictor, compared), *_unvaried(predictor), *_parameters(predictor, runs), *_errors(predictor)]
+    advice = advised_runs(predictor, runs, seed=seed)
+    if advice:
+        lines.append(f"{'Runs' if len(advice) > 1 else 'A run'} that would tell most, the most telling first:")
+        lines += [f"{i}. {words}." for i, words in enumerate(advice, start=1)]
     return "\n".join(lines)
 
 
-def advised_runs(fit: Fit, runs: Runs, *, seed: int = 0) -> list[str]:
-    """Return up to three runs that would narrow the fit most, in words."""
-    past = runs.recipes(fit.pools)
+def _laws(predictor: FittedLaw, compared: pl.DataFrame) -> list[str]:
+    """Return which laws carry the prediction, and how well they predict held-out runs."""
+    weights = weights_of_laws(predictor)
+    if len(weights) == 1:
+        lines = [f"The prediction rests on one law, {next(iter(weights))}."]
+    else:
+        shares = (f"{name} ({weight:.0%})" for name, weight in sorted(weights.items(), key=lambda pair: -pair[1]))
+        lines = [f"The prediction is a weighted mean of {len(weights)} laws: {', '.join(shares)}."]
+    best = compared.row(0, named=True)
+    lines.append(
+        f"{best['law']} predicts held-out runs best: {best['heldout']:.2%} mean error (90 % interval {best['low']:.2%} "
+        f"to {best['high']:.2%}, bias {best['bias']:+.2%}) over {best['rows']} runs."
+    )
+    rivals = compared.filter(pl.col("heldout").is_not_null() & (pl.col("law") != best["law"]))
+    close = [law for law in rivals.filter(pl.col("low") <= best["high"])["law"] if law not in weights]
+    if close:
+        lines.append(f"These runs cannot tell it from {', '.join(close)}: the intervals of their errors overlap.")
+    elif rivals.height and len(weights) == 1:
+        lines.append(f"The next law, {rivals['law'][0]}, has an error of {rivals['heldout'][0]:.2%}.")
+    return lines
+
+
+def weights_of_laws(predictor: FittedLaw) -> dict[str, float]:
+    """Return the weight of each law in the prediction, by its name. The weights sum to 1."""
+    weights = predictor.weights if isinstance(predictor, Blend) else (1.0,)
+    total: dict[str, float] = {}
+    for member, weight in zip(members_of(predictor), weights, strict=True):
+        name = type(member).__name__.lower() if isinstance(member, Boosted) else member.spec
+        total[name] = total.get(name, 0.0) + weight
+    return total
+
+
+def _unvaried(predictor: FittedLaw) -> list[str]:
+    """Return what no run varied, so that only the priors of the laws say something about it."""
+    ranges, lines = predictor.ranges, []
+    for name, words in (("params", "parameters"), ("tokens", "tokens")):
+        if is_one_value(predictor, name):
+            lines.append(
+                f"Not known: how the loss changes with {words}. All runs have about {ranges[name][1]:.3g} {words}, so "
+                "the laws take it from their priors."
+            )
+    if ranges["epochs"][1] <= 1:
+        lines.append("Not known: what repeats cost. No run saw a pool more than once.")
+    shares = {name: ranges[f"share of {name}"][1] for name in predictor.pools}
+    if poor := [f"{name} ({largest:.0%})" for name, largest in shares.items() if largest < RICH]:
+        lines.append(f"Little known: mixtures with more of a pool than any run had: {first_few(poor)}.")
+    return lines
+
+
+def _parameters(predictor: FittedLaw, runs: Runs) -> list[str]:
+    """Return which parameters of the law of the largest weight the runs alone leave open."""
+    weights = predictor.weights if isinstance(predictor, Blend) else (1.0,)
+    laws = [(w, member) for w, member in zip(weights, members_of(predictor), strict=True) if isinstance(member, Fit)]
+    if not laws:
+        return []
+    # Profiles are slow, so only one law is profiled: of equal weights the first, which is of the first eval.
+    fit = max(laws, key=lambda pair: pair[0])[1]
+    loss = runs.loss(fit.eval, missing=True)
+    measured = np.isfinite(loss)
+    recipes_of_fit, clusters = runs.recipes(fit.pools).take(measured), runs.clusters[measured]
+    identified = identify(fit, recipes_of_fit, loss[measured], clusters)
+    return parameters_in_words(fit, identified)
+
+
+def parameters_in_words(fit: Fit, identified: Identified) -> list[str]:
+    """Return which parameters of a law the runs alone leave open, and whether a combination of them is free."""
+    lines = []
+    if identified.unknown:
+        lines.append(
+            f"The runs alone cannot tell {', '.join(identified.unknown)} of {fit.spec} on {fit.eval} within a factor "
+            "of 20. There the law's weak priors decide, and the intervals are wide."
+        )
+    if identified.condition > FREE_COMBINATION:
+        lines.append(
+            f"Some combination of the parameters of {fit.spec} is free (condition number {identified.condition:.1e})."
+        )
+    return lines
+
+
+def _errors(predictor: FittedLaw) -> list[str]:
+    """Return how well a level and a difference are known, if that was measured on held-out runs."""
+    discrepancy = predictor.discrepancy
+    if discrepancy is None or discrepancy.sizes < 2:
+        return []
+    level, contrast = NORMAL_90 * discrepancy.level, NORMAL_90 * discrepancy.contrast
+    return [
+        f"At the next size, the loss of a mixture is known to about +-{level:.1%}, and the difference between two "
+        f"mixtures to about +-{contrast:.1%} of the loss (90 %)."
+    ]
+
+
+def advised_runs(predictor: FittedLaw, runs: Runs, *, seed: int = 0) -> list[str]:
+    """Return up to three different runs that would narrow the predictions most, in words."""
+    candidates = _candidates(predictor, runs.recipes(predictor.pools), seed)
+    return [
+        f"{_run_in_words(predictor.pools, candidates, run.position)} (would settle {run.settled:.0%} of what the "
+        f"draws leave open{' with those before it' if i else ''})"
+        for i, run in enumerate(most_informative(predictor, candidates))
+    ]
+
+
+def _candidates(predictor: FittedLaw, past: Recipes, seed: int) -> Recipes:
+    """Return runs that could be trained next: varied mixtures, sizes, tokens and unique tokens."""
     unique = past.unique.amax(dim=0).tolist()
     pools = [
         Pool(name, tokens if np.isfinite(tokens) else UNLIMITED, 1)
-        for name, tokens in zip(fit.pools, unique, strict=True)
+        for name, tokens in zip(predictor.pools, unique, strict=True)
     ]
-    largest = Budget(LONGEST * float(past.tokens.max()), float(past.params.max()))
-    planned = pilots.design(pools, CANDIDATES, largest, seed=seed)
+    longest, largest = float(past.tokens.max()), float(past.params.max())
+    planned = pilots.design(pools, CANDIDATES, Budget(LARGEST * longest, largest), seed=seed)
     tokens = [run.budget.tokens for run in planned]
-    if float(past.tokens.min()) == largest.tokens / LONGEST and float(past.params.min()) == largest.params:
+    one_size, one_length = (is_one_value(predictor, name) for name in ("params", "tokens"))
+    if one_size and one_length:
         # If all runs have one budget, the user compares mixtures at it, so further mixtures at that budget help most.
-        tokens = [float(past.tokens[0])] * len(planned)
-    candidates = recipes(
-        [[run.weights[name] for name in fit.pools] for run in planned],
+        sizes, tokens = [largest], [longest] * len(planned)
+    elif one_size:
+        sizes = [largest, LARGEST * largest]
+    else:
+        smallest = float(past.params.min())
+        sizes = [smallest, float(np.sqrt(smallest * largest)), largest]
+    return recipes(
+        [[run.weights[name] for name in predictor.pools] for run in planned],
         tokens,
-        [run.budget.params for run in planned],
-        [[run.unique[name] for name in fit.pools] for run in planned],
+        [sizes[i % len(sizes)] for i in range(len(planned))],
+        [[run.unique[name] for name in predictor.pools] for run in planned],
     )
-    words = []
-    for i in most_informative(fit, candidates):
-        weights = planned[i].weights
-        shares = ", ".join(f"{name} {share:.0%}" for name, share in weights.items() if share >= SMALLEST_SHARE)
-        epochs = zip(fit.pools, candidates.epochs[i].tolist(), strict=True)
-        repeated = [name for name, passes in epochs if passes >= REPEATED]
-        passes = f", {', '.join(repeated)} repeated" if repeated else ""
-        size = planned[i].budget.params
-        words.append(f"{tokens[i]:.2g} tokens at {size:.2g} parameters of {shares}{passes}")
-    return words
+
+
+def _run_in_words(pools: Sequence[str], candidates: Recipes, i: int) -> str:
+    weights = zip(pools, candidates.weights[i].tolist(), strict=True)
+    shares = ", ".join(f"{name} {share:.0%}" for name, share in weights if share >= SMALLEST_SHARE)
+    epochs = zip(pools, candidates.epochs[i].tolist(), strict=True)
+    repeated = [name for name, passes in epochs if passes >= REPEATED]
+    passes = f", {', '.join(repeated)} repeated" if repeated else ""
+    return (
+        f"{float(candidates.tokens[i]):.2g} tokens at {float(candidates.params[i]):.2g} parameters of {shares}{passes}"
+    )

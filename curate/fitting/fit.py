@@ -14,14 +14,15 @@ import torch
 from torch import Tensor
 
 from curate import open_sets
-from curate.errors import FitError
 from curate.fitting.solver.coordinates import Coordinates
 from curate.fitting.solver.multistart import DEFAULTS, FitPasses
 from curate.fitting.solver.multistart import FitOptions as FitOptions  # part of this module's interface
 from curate.fitting.solver.redraws import redraw
 from curate.fitting.solver.residual_noise import as_normal
 from curate.laws import Law, _batches
-from curate.runs.predictor import spread
+from curate.laws._unfinished import TERM, Unfinished
+from curate.runs.discrepancy import Discrepancy
+from curate.runs.predictor import level_deviation, spread
 from curate.runs.recipes import Recipes
 
 Theta = Mapping[str, Tensor]  # a law's parameters by name: scalars, or (p,); with draws a leading axis b
@@ -31,9 +32,12 @@ Theta = Mapping[str, Tensor]  # a law's parameters by name: scalars, or (p,); wi
 class Fit:
     """A fitted law: its parameters ``theta``, and ``draws`` bootstrap copies of them (leading axis b).
 
-    ``rmse`` is of log loss on the fitted rows. ``noise`` is the standard deviation of log loss of a new run: the
-    larger of the residual scale and the held-out error. ``ranges`` holds the smallest and largest fitted tokens,
-    params, epochs and ``share of <pool>``.
+    ``rmse`` is of log loss on the fitted rows. ``noise`` is the standard deviation of log loss of a new run, from the
+    residuals of the fitted rows. ``ranges`` holds the smallest and largest fitted tokens, params, epochs and ``share of
+    <pool>``. ``heldout`` is the error on runs that were held out, and ``discrepancy`` what follows from it for
+    intervals; both are None for a fit that was not compared. ``rows`` were fitted, of so
+    many ``trainings``. If rows of unfinished runs were fitted, ``theta`` holds the term for them too
+    (`laws._unfinished`).
     """
 
     spec: str
@@ -45,7 +49,9 @@ class Fit:
     noise: float
     rows: int
     ranges: Mapping[str, tuple[float, float]]
-    heldout: Mapping[str, float] | None = None
+    heldout: Mapping[str, float | int | None] | None = None
+    discrepancy: Discrepancy | None = None
+    trainings: int = 0
 
     differentiable = True  # a plan may follow the gradient in the weights
 
@@ -68,7 +74,12 @@ class Fit:
     @cached_property
     def law(self) -> Law:
         """The law itself."""
-        return cast(Law, open_sets.build("laws", self.spec))
+        return law_of(self.spec, unfinished=self.unfinished)
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether the fit has a term for unfinished runs."""
+        return TERM[0].name in self.theta
 
     def loss(self, recipes: Recipes) -> Tensor:
         """Return the (n,) predicted losses in nats per token; differentiable in the recipes."""
@@ -87,9 +98,9 @@ class Fit:
     def interval(self, recipes: Recipes, level: float = 0.9) -> tuple[Tensor, Tensor]:
         """Return the (n,) low and high ends of the loss that a new run would show.
 
-        The interval covers the uncertainty of the parameters and the noise of a run together.
+        The interval covers the uncertainty of the parameters, the noise of a run, and the discrepancy of the law.
         """
-        return spread(self.draw_losses(recipes), self.noise, level)
+        return spread(self.draw_losses(recipes), level_deviation(self, recipes), level)
 
     def table(self) -> pl.DataFrame:
         """Return one row for each parameter (and pool): its value, and 5 % and 95 % of the draws."""
@@ -101,6 +112,12 @@ class Fit:
                 pool = self.pools[i] if value.ndim else None
                 rows.append({"param": name, "pool": pool, "value": x, "low": float(low[i]), "high": float(high[i])})
         return pl.DataFrame(rows, schema={"param": str, "pool": str, "value": float, "low": float, "high": float})
+
+
+def law_of(spec: str, *, unfinished: bool = False) -> Law:
+    """Return the law ``spec``; with ``unfinished`` it has a term for unfinished runs."""
+    law = cast(Law, open_sets.build("laws", spec))
+    return Unfinished(law) if unfinished else law
 
 
 def fit(
@@ -134,33 +151,36 @@ def fit_evals(
     """Fit a law to several evals of the same n runs in one batch.
 
     ``losses`` holds (n,) losses in nats per token by eval, NaN where not measured. ``clusters`` (n,) are codes of
-    trainings, which the bootstrap draws whole; ``weights`` (n,) are of rows.
+    trainings, which the bootstrap draws whole; ``weights`` (n,) are of rows. With ``options.unfinished``, rows of
+    unfinished runs are fitted by a term of their own. The rows of a training then count for one run together in the
+    noise and in the bootstrap. In the fit every row counts, which predicts larger runs better
+    (benchmarks/fitting/checkpoints.py).
 
     Huber's loss on log loss, with the law's weak priors, is minimised from many starts. Parameters that the law marks
     as shared (exponents) are then pulled towards their median over the evals. Last come bootstrap refits from the
     best solutions, each on resampled trainings and with a prior centre drawn from the prior.
 
+    There may be fewer runs than parameters: the priors then decide what the runs leave open.
+
     Raises:
-        FitError: if there are fewer runs than parameters, or no start gives a finite loss.
+        FitError: if no start gives a finite loss.
     """
-    law = cast(Law, open_sets.build("laws", spec))
+    unfinished = options.unfinished and recipes.progress is not None
+    law = law_of(spec, unfinished=unfinished)
     coordinates = Coordinates(law.params(), len(pools))
+    codes = np.arange(len(recipes)) if clusters is None else np.unique(clusters, return_inverse=True)[1].reshape(-1)
     k = coordinates.size
-    # The number of runs differs between evals; the smallest number decides.
-    n = min(int(np.isfinite(loss).sum()) for loss in losses.values())
-    if n < k:
-        raise FitError(
-            f"{n} runs cannot determine the {k} parameters of {spec} with {len(pools)} pools: "
-            f"add at least {k - n} runs, merge pools, or choose a law with fewer parameters"
-        )
     row_weights = torch.from_numpy(np.ones(len(recipes)) if weights is None else np.asarray(weights, dtype=np.float64))
+    # The rows of a training err together: for the noise and the bootstrap they are one run.
+    runs_per_row = torch.from_numpy(1 / np.bincount(codes)[codes]) if unfinished else row_weights
     # Errors of a loss are relative, so that they are about equal on the log scale.
     target = torch.from_numpy(np.log(np.stack(list(losses.values()))))
-    passes = FitPasses(law, coordinates, recipes, target, row_weights, options)
+    passes = FitPasses(law, coordinates, recipes, target, row_weights, runs_per_row, options)
     minima = passes.from_many_starts(spec)
     if len(losses) > 1 and bool(coordinates.shared.any()):
         minima = passes.share(minima)
-    redraws = redraw(np.arange(len(recipes)) if clusters is None else clusters, k, options.draws, options.seed)
+    runs = len(np.unique(codes)) if unfinished else len(recipes)
+    redraws = redraw(codes, k, options.draws, options.seed, runs=runs)
     draws = passes.bootstrap(minima, redraws)
     noise = as_normal(*passes.noise_of_runs(minima)).tolist()
     results = {}
@@ -176,6 +196,7 @@ def fit_evals(
             noise=noise[i],
             rows=len(measured),
             ranges=ranges(recipes, pools),
+            trainings=len(np.unique(codes[torch.isfinite(residuals).numpy()])),
         )
     return results
 
@@ -198,8 +219,10 @@ def to_json(fit: Fit) -> dict[str, object]:
         "rmse": fit.rmse,
         "noise": fit.noise,
         "rows": fit.rows,
+        "trainings": fit.trainings,
         "ranges": {name: list(ends) for name, ends in fit.ranges.items()},
         "heldout": dict(fit.heldout) if fit.heldout else None,
+        "discrepancy": fit.discrepancy.to_json() if fit.discrepancy else None,
     }
 
 
@@ -212,7 +235,7 @@ def from_json(record: Mapping[str, object]) -> Fit:
     draws = cast(list[dict[str, float | list[float]]], record["draws"])
     theta = cast(dict[str, float | list[float]], record["theta"])
     pools = tuple(cast(list[str], record["pools"]))
-    law = cast(Law, open_sets.build("laws", str(record["law"])))
+    law = law_of(str(record["law"]), unfinished=TERM[0].name in theta)
     values = {name: torch.tensor(x, dtype=torch.float64) for name, x in theta.items()}
     drawn = {name: torch.tensor([draw[name] for draw in draws], dtype=torch.float64) for name in draws[0]}
     return Fit(
@@ -225,8 +248,21 @@ def from_json(record: Mapping[str, object]) -> Fit:
         noise=float(cast(float, record["noise"])),
         rows=int(cast(int, record["rows"])),
         ranges={name: (ends[0], ends[1]) for name, ends in cast(dict[str, list[float]], record["ranges"]).items()},
-        heldout=cast("dict[str, float] | None", record.get("heldout")),
+        heldout=cast("dict[str, float | int | None] | None", record.get("heldout")),
+        discrepancy=discrepancy_of(record),
+        # Older files do not say how many trainings there were.
+        trainings=int(cast(int, record.get("trainings", record["rows"]))),
     )
+
+
+def discrepancy_of(record: Mapping[str, object]) -> Discrepancy | None:
+    """Return the discrepancy of an entry of ``laws`` in fit.json; None in a file of an older version.
+
+    Raises:
+        KeyError, TypeError, ValueError: if a field is missing or wrong.
+    """
+    fields = cast("Mapping[str, object] | None", record.get("discrepancy"))
+    return None if fields is None else Discrepancy.from_json(fields)
 
 
 def _checked(law: Law, p: int, theta: dict[str, Tensor], leading: tuple[int, ...]) -> dict[str, Tensor]:

@@ -1,4 +1,4 @@
-"""Whatever predicts losses, by name and in fit.json: a law's fit, a blend of fits, or boosted trees.
+"""Whatever predicts losses, by name and in fit.json: a law, a blend, boosted trees, or a Gaussian process.
 
 fit.json holds a list of laws, one or more, each with its weight. Files of format 1 hold one law at the top level. The
 curves of downstream metrics are in the same list, after the laws.
@@ -18,23 +18,40 @@ from curate.fitting import boosted, boosted_json
 from curate.fitting import fit as fits
 from curate.fitting.boosted import Boosted, TreeOptions
 from curate.fitting.curves import metric_curve
+from curate.fitting.curves.direct_metric import DirectMetric, Kind
 from curate.fitting.curves.metric_curve import MetricCurve
+from curate.fitting.curves.schedules import schedule_fit
 from curate.fitting.fit import Fit
+from curate.fitting.gaussian import gaussian, gaussian_json
+from curate.fitting.gaussian.gaussian import Gaussian
 from curate.fitting.solver.multistart import FitOptions
 from curate.runs.predictor import Blend, Predictor
 from curate.runs.recipes import Recipes
 from curate.shown import shortened
 from curate.storage import artifacts, s3, schema
 from curate.storage.files import text_hash
-from curate.storage.forms.fits import FittedLawForm, GrownTreesForm, MetricForm, StepCurveForm
+from curate.storage.forms.fits import (
+    FittedLawForm,
+    GaussianForm,
+    GrownTreesForm,
+    MetricForm,
+    RateScheduleForm,
+    StepCurveForm,
+)
 
-BOOSTED = "boosted"  # the one name that is not a law; ``boosted:base=LAW`` or ``boosted:base=none``
-FittedLaw: TypeAlias = Fit | Blend | Boosted
+BOOSTED = "boosted"  # ``boosted:base=LAW`` or ``boosted:base=none``
+# What is fitted like a law and named like one, but has no formula, and no law's file.
+WITHOUT_FORMULA = (BOOSTED, gaussian.NAME)
+SingleFit: TypeAlias = Fit | Boosted | Gaussian  # of one eval
+FittedLaw: TypeAlias = SingleFit | Blend
 Record: TypeAlias = Mapping[str, object]
 # Curves that are not laws of mixtures: what each gives, and what to use instead.
 OTHER_CURVES: Mapping[str, str] = {
-    "annealing": "It gives the loss at each step of the runs that it was fitted to, and `curate report` shows it. To "
-    "predict or plan new runs, fit a law, such as chinchilla or ces",
+    **dict.fromkeys(
+        schedule_fit.LAWS,
+        "It gives the loss at each step of a learning-rate schedule: use `curate predict` with a table that has the "
+        "columns step and lr. To predict or plan mixtures, fit a law, such as chinchilla or ces",
+    ),
     "relearn": "It gives the loss at each step of the runs that it was fitted to, and `curate report` shows it. To "
     "predict or plan continued training, fit a law, such as replay or dcpt, or use `curate cmr`",
     "pruning_curves": "It gives the error at a kept share of the data: use `curate predict` with runs that have a "
@@ -43,8 +60,9 @@ OTHER_CURVES: Mapping[str, str] = {
 # The form of an entry of `laws`, by its name. All others are laws of mixtures.
 FORMS: Mapping[str, type] = {
     BOOSTED: GrownTreesForm,
+    gaussian.NAME: GaussianForm,
     metric_curve.NAME: MetricForm,
-    "annealing": StepCurveForm,
+    **dict.fromkeys(schedule_fit.LAWS, RateScheduleForm),
     "relearn": StepCurveForm,
 }
 # What fields that contradict each other raise: parameters of another law, or lists of unequal lengths.
@@ -59,15 +77,22 @@ def fit_named(
     pools: Sequence[str],
     clusters: np.ndarray | None,
     options: FitOptions,
-) -> dict[str, Fit | Boosted]:
-    """Fit a law, or ``boosted``, to several evals of the same runs; see ``fit_evals`` and ``fit_boosted``.
+) -> dict[str, SingleFit]:
+    """Fit a law, ``boosted`` or ``gaussian`` to several evals of the same runs.
+
+    See ``fit_evals``, ``fit_boosted`` and ``fit_gaussian``.
 
     Raises:
         FitError: if the runs cannot determine the law.
-        CurateError: if ``boosted`` has no such option (the message gives the nearest one).
-        SchemaError: if an option of ``boosted`` has a value of the wrong type.
+        CurateError: if ``boosted`` or ``gaussian`` has no such option (the message gives the nearest one).
+        SchemaError: if an option has a value of the wrong type.
     """
     name, named_options = open_sets.parse(spec)
+    if name == gaussian.NAME:
+        open_sets.check_options(name, named_options, {"base": str})
+        base = str(named_options.get("base", gaussian.BASE))
+        law = None if base == "none" else base
+        return dict(gaussian.fit_gaussian(recipes, losses, pools=pools, base=law, clusters=clusters, options=options))
     if name != BOOSTED:
         return dict(fits.fit_evals(spec, recipes, losses, pools=pools, clusters=clusters, options=options))
     open_sets.check_options(BOOSTED, named_options, {"base": str} | {f.name: f.type for f in fields(TreeOptions)})
@@ -87,22 +112,26 @@ def fit_named(
 def to_json(predictor: FittedLaw) -> dict[str, object]:
     """Return the body of fit.json: the laws with their weights, the evals, and the fit's error and size.
 
-    ``rmse`` is the weighted mean over the laws. It is null if one of them is boosted trees, which have no rmse. If
-    there is one law and one eval, ``theta`` repeats its parameters, for programs that read format 1.
+    ``rmse`` is the weighted mean over the laws. It is null if one of them has no formula: boosted trees and Gaussian
+    processes follow the fitted rows, so that their rmse would say little. If there is one law and one eval, ``theta``
+    repeats its parameters, for programs that read format 1.
     """
     members = members_of(predictor)
     rmse = [member.rmse for member in members if isinstance(member, Fit)]
     weights = predictor.weights if isinstance(predictor, Blend) else (1.0,)
-    whole = len(rmse) == len(members)  # trees have no rmse on fitted rows: theirs would say little
+    whole = len(rmse) == len(members)
     laws = [_member_to_json(member) | {"weight": w} for member, w in zip(members, weights, strict=True)]
     alone = {"theta": laws[0]["theta"]} if len(laws) == 1 and "theta" in laws[0] else {}
+    discrepancy = predictor.discrepancy
     return alone | {
         "laws": laws,
         "eval": predictor.eval,
         "evals": list(dict.fromkeys(member.eval for member in members)),
         "rmse": sum(w * x for w, x in zip(weights, rmse, strict=True)) if whole else None,
         "rows": max(member.rows for member in members),
-        "heldout": next((dict(m.heldout) for m in members if isinstance(m, Fit) and m.heldout), None),
+        "trainings": max(member.trainings for member in members),
+        "discrepancy": None if discrepancy is None else discrepancy.to_json() | {"level": discrepancy.level},
+        "heldout": next((dict(m.heldout) for m in members if not isinstance(m, Boosted) and m.heldout), None),
     }
 
 
@@ -113,22 +142,26 @@ def content_hash(predictor: Predictor) -> str | None:
     file.
     """
     members = predictor.fits if isinstance(predictor, Blend) else (predictor,)
-    if not all(isinstance(member, Fit | Boosted) for member in members):
+    if not all(isinstance(member, SingleFit) for member in members):
         return None
     return text_hash(json.dumps(to_json(cast(FittedLaw, predictor)), sort_keys=True))
 
 
-def members_of(predictor: FittedLaw) -> tuple[Fit | Boosted, ...]:
+def members_of(predictor: FittedLaw) -> tuple[SingleFit, ...]:
     """Return the laws of a predictor: those of a blend, or itself."""
     members = predictor.fits if isinstance(predictor, Blend) else (predictor,)
-    return cast(tuple[Fit | Boosted, ...], members)
+    return cast(tuple[SingleFit, ...], members)
 
 
-def _member_to_json(member: Fit | Boosted) -> dict[str, object]:
+def _member_to_json(member: SingleFit) -> dict[str, object]:
+    if isinstance(member, Gaussian):
+        return gaussian_json.to_json(member)
     return boosted_json.to_json(member) if isinstance(member, Boosted) else fits.to_json(member)
 
 
-def _member_from_json(record: Record) -> Fit | Boosted:
+def _member_from_json(record: Record) -> SingleFit:
+    if record["law"] == gaussian.NAME:
+        return gaussian_json.from_json(record)
     return boosted_json.from_json(record) if record["law"] == BOOSTED else fits.from_json(record)
 
 
@@ -188,7 +221,9 @@ def read(path: Path) -> Record:
         raise broken(path, error) from None
     for i, law in enumerate(cast(list[Record], record["laws"])):
         name = str(law.get("law", "")).partition(":")[0]
-        form = FORMS.get(name, FittedLawForm)
+        # Until 2026-11-29 a fit of annealing had a curve for each run, as a fit of relearn has.
+        of_each_run = name in schedule_fit.LAWS and "run" in law
+        form = StepCurveForm if of_each_run else FORMS.get(name, FittedLawForm)
         schema.check(law, form, s3.shown(path), artifacts.KINDS["fit"].remedy, under=("laws", i))
     return record
 
@@ -208,7 +243,9 @@ def load(path: Path) -> FittedLaw:
         if not laws:
             raise SchemaError(_metrics_alone(path, metrics_of(record)))
         names = [open_sets.parse(str(law["law"]))[0] for law in laws]
-        if curves := sorted(name for name in names if name != BOOSTED and not open_sets.exists("laws", name)):
+        if curves := sorted(
+            name for name in names if name not in WITHOUT_FORMULA and not open_sets.exists("laws", name)
+        ):
             raise SchemaError(f"{path} has {not_a_law(curves[0])}")
         return from_json(record)
     except BROKEN as error:
@@ -235,6 +272,12 @@ def metrics_of(record: Record) -> dict[str, MetricCurve]:
     """
     laws = [law for law in cast(list[Record], record["laws"]) if metric_curve.is_metric(law)]
     return {curve.name: curve for curve in map(metric_curve.from_json, laws)}
+
+
+def direct_metric_of(record: Record, predictor: Predictor) -> DirectMetric | None:
+    """Return the metric that the laws of a fit.json's body were fitted to, or None if they were fitted to losses."""
+    kind = record.get("metric_kind")
+    return None if kind is None else DirectMetric(cast(Kind, kind), predictor)
 
 
 def named_metric(metrics: Mapping[str, MetricCurve], name: str, source: str) -> MetricCurve:

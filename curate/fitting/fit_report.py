@@ -8,17 +8,20 @@ from typing import TYPE_CHECKING, TypeAlias, cast
 
 import polars as pl
 
+from curate.fitting.curves.direct_metric import DirectMetric, Kind
 from curate.fitting.curves.metric_curve import MetricCurve
 from curate.fitting.curves.pruning_curves import PruningCurves
+from curate.fitting.curves.schedules.schedule_fit import ScheduleFit
 from curate.fitting.fit import Fit
 from curate.fitting.fit_files import FittedLaw
 from curate.fitting.solver.multistart import FitOptions
+from curate.runs.predictor import Predictor
 from curate.storage import artifacts
 
 if TYPE_CHECKING:
     from curate.charts import Chart
 
-Fitted: TypeAlias = FittedLaw | MetricCurve | PruningCurves
+Fitted: TypeAlias = FittedLaw | MetricCurve | PruningCurves | ScheduleFit
 
 
 @dataclass(frozen=True)
@@ -65,11 +68,12 @@ class FitReport:
         points: columns run, group, measured and predicted.
         record: the fields of fit.json without ``made_by``.
         shown: texts and tables, in the order in which the command prints them.
-        predictor: predicts the losses of runs. None for corpora and for curves over steps.
+        predictor: predicts the losses of runs. None for corpora and for `relearn`.
         corpora: the fit of each corpus, if ``by`` was used.
         metrics: the curve of each downstream metric, by its name.
         notes: warnings about what the runs cannot determine.
         explanation: these warnings at length, if ``explain`` was used.
+        metric_kind: the kind of the metric that the law was fitted to; None if it was fitted to losses.
         made_by: the record of how the fit was made.
     """
 
@@ -84,6 +88,7 @@ class FitReport:
     metrics: Mapping[str, MetricCurve] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     explanation: str = ""
+    metric_kind: Kind | None = None
     made_by: Mapping[str, object] = field(default_factory=dict)
 
     def __repr__(self) -> str:
@@ -96,6 +101,13 @@ class FitReport:
             part._repr_html_() if isinstance(part, pl.DataFrame) else f"<pre>{escape(part)}</pre>"
             for part in self.shown
         )
+
+    @property
+    def direct(self) -> DirectMetric | None:
+        """The metric as a function of recipes, if the law was fitted to a metric instead of a loss."""
+        if self.metric_kind is None:
+            return None
+        return DirectMetric(self.metric_kind, cast(Predictor, self.predictor))
 
     @property
     def evals(self) -> tuple[str, ...]:

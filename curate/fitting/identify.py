@@ -1,19 +1,17 @@
 """What the runs can and cannot tell: the condition of a fit, the profile of every parameter, which runs to add."""
 
 from dataclasses import dataclass
-from typing import cast
 
 import numpy as np
 import polars as pl
 import torch
 from torch import Tensor
 
-from curate import open_sets
 from curate.fitting.fit import Fit
 from curate.fitting.solver import least_squares
 from curate.fitting.solver.coordinates import Coordinates
 from curate.fitting.solver.multistart import MAD_TO_SIGMA, TUNED, chunk_size
-from curate.laws import Law
+from curate.runs.predictor import Predictor
 from curate.runs.recipes import Recipes
 
 WIDEST = 6.0  # half-width of a profile, in log units (a factor of 400) or natural units
@@ -22,6 +20,8 @@ POINTS = len(OFFSETS)
 CHI2 = 2.706  # 90 % quantile of chi-square with one degree of freedom (Wilks 1938)
 UNKNOWN = 3.0  # log units: a 90 % interval wider than this (a factor of 20) is "cannot tell"
 HOLDING_PRECISION = 1e6  # holds the profiled coordinate where it is put
+# Total variation from which two mixtures count as different runs: a fifth of the tokens come from other pools.
+DIFFERENT_MIXTURE = 0.2
 SMALLEST_NOISE = 1e-6  # of log loss: keeps the scale of the rise finite when a law fits exactly
 
 
@@ -79,14 +79,17 @@ class _Profile:
         return float(flat[self.position])
 
 
-def identify(fit: Fit, recipes: Recipes, loss: np.ndarray) -> Identified:
+def identify(fit: Fit, recipes: Recipes, loss: np.ndarray, clusters: np.ndarray | None = None) -> Identified:
     """Profile every parameter of a fit on its own runs: (n,) recipes and losses.
+
+    ``clusters`` (n,) are codes of trainings. If unfinished runs were fitted, the rows of a training count for one run
+    together.
 
     A parameter is held at 31 values while the others are fitted again from the solution. Its interval holds the values
     at which the Huber objective, in squared residual scales, rises by less than 1.35 (half the 90 % quantile of
     chi-square). No prior is used: this is what the runs alone say.
     """
-    law = cast(Law, open_sets.build("laws", fit.spec))
+    law = fit.law
     coordinates = Coordinates(law.params(), len(fit.pools))
     k, n = coordinates.size, len(recipes)
     best = coordinates.point(fit.theta)
@@ -102,6 +105,10 @@ def identify(fit: Fit, recipes: Recipes, loss: np.ndarray) -> Identified:
     singular = torch.linalg.svdvals(unit)
     # One problem for every parameter and offset: the parameter is moved there and held by a stiff prior.
     count = k * POINTS
+    weights = torch.ones(n, dtype=torch.float64)
+    if fit.unfinished and clusters is not None:
+        codes = np.unique(clusters, return_inverse=True)[1].reshape(-1)
+        weights = torch.from_numpy(1 / np.bincount(codes)[codes])
     problem, profiled = torch.arange(count), torch.arange(k).repeat_interleave(POINTS)
     starts = best.repeat(count, 1)
     starts[problem, profiled] += torch.tensor(OFFSETS, dtype=torch.float64).repeat(k)
@@ -110,7 +117,7 @@ def identify(fit: Fit, recipes: Recipes, loss: np.ndarray) -> Identified:
     problems = least_squares.LeastSquaresProblems(
         start=starts,
         target=target.expand(count, n),
-        weights=torch.ones(count, n, dtype=torch.float64),
+        weights=weights.expand(count, n),
         delta=torch.full((count,), TUNED * noise, dtype=torch.float64),
         centre=starts.clone(),
         precision=precision,
@@ -136,22 +143,52 @@ def _end(offsets: Tensor, rise: Tensor) -> float:
     return float(offsets[i - 1] + share.clamp(0, 1) * (offsets[i] - offsets[i - 1]))
 
 
-def most_informative(fit: Fit, candidates: Recipes, *, count: int = 3) -> list[int]:
-    """Return the positions of the ``count`` candidate runs about whose loss the bootstrap draws disagree most.
+@dataclass(frozen=True)
+class InformativeRun:
+    """A candidate run that would tell much: its ``position``, and the share of the variance that it would settle.
 
-    Greedy: after each choice, the disagreement that this run would settle is projected out, so that the runs tell
-    different things (batch D-optimality of the ensemble).
+    The variance is that of the predicted log losses of all candidates over the bootstrap draws. ``settled`` counts the
+    runs that were chosen before, too.
     """
-    draws = fit.draw_losses(candidates).log()
+
+    position: int
+    settled: float
+
+
+def most_informative(fit: Predictor, candidates: Recipes, *, count: int = 3) -> list[InformativeRun]:
+    """Return up to ``count`` candidate runs that would narrow the predictions of all candidates most.
+
+    Greedy: each run is the one whose loss, once measured, would lower the variance over the bootstrap draws most, given
+    the runs chosen before it. The noise of the run limits what it tells. A run must differ from those chosen before it
+    (see ``distances``); there are fewer than ``count`` runs if none is left that does. This is I-optimality with the
+    covariance of the draws in place of a linear model's (Cohn, Ghahramani and Jordan 1996, arXiv cs/9603104).
+    """
+    draws = fit.draw_losses(candidates).detach().log()
     centred = draws - draws.mean(dim=0)
-    chosen: list[int] = []
-    for _ in range(min(count, centred.shape[1])):
-        variance = (centred**2).mean(dim=0)
-        variance[chosen] = -1.0  # a run is chosen once
-        best = int(variance.argmax())
-        chosen.append(best)
-        column = centred[:, best]
-        # The noise of the run itself limits what it can settle.
-        denominator = (column**2).sum() + len(column) * fit.noise**2
-        centred = centred - torch.outer(column, (column @ centred) / denominator)
+    covariance = centred.T @ centred / len(draws)
+    # Without any disagreement there is nothing to settle.
+    total = float(covariance.trace().clamp_min(1e-300))
+    apart = torch.full((len(candidates),), torch.inf, dtype=torch.float64)
+    chosen: list[InformativeRun] = []
+    while len(chosen) < count and bool((apart >= 1).any()):
+        variance = covariance.diagonal().clamp_min(0.0) + max(fit.noise, SMALLEST_NOISE) ** 2
+        settles = (covariance**2).sum(dim=0) / variance
+        best = int(torch.where(apart >= 1, settles, -1.0).argmax())
+        # The covariance of the predictions once the loss of this run is known (Gaussian conditioning).
+        covariance = covariance - torch.outer(covariance[best], covariance[best]) / variance[best]
+        chosen.append(InformativeRun(best, 1 - float(covariance.trace()) / total))
+        apart = torch.minimum(apart, distances(candidates, best))
     return chosen
+
+
+def distances(candidates: Recipes, chosen: int) -> Tensor:
+    """Return how far each candidate (n,) is from a chosen one; two runs count as different from 1 on.
+
+    The distance is that in total variation between the mixtures, in units of DIFFERENT_MIXTURE, plus the factors
+    between params and between tokens, in powers of 2.
+    """
+    mixture = (candidates.weights - candidates.weights[chosen]).abs().sum(dim=1) / 2
+    size = (candidates.params / candidates.params[chosen]).log2().abs()
+    length = (candidates.tokens / candidates.tokens[chosen]).log2().abs()
+    # Rounding must not make two runs the same that differ by exactly one step.
+    return (mixture / DIFFERENT_MIXTURE + size + length) * (1 + 1e-9)

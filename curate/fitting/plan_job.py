@@ -6,6 +6,7 @@ predictors, but not their files.
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -14,15 +15,18 @@ from curate.errors import SchemaError
 from curate.fitting import fit_files
 from curate.fitting.curves import chained_metric
 from curate.fitting.curves.chained_metric import ChainedMetric
+from curate.fitting.curves.direct_metric import DirectMetric
 from curate.fitting.curves.metric_curve import MetricCurve
 from curate.fitting.curves.pruning_curves import PruningCurves
+from curate.fitting.curves.schedules.schedule_fit import ScheduleFit
 from curate.fitting.fit_report import FitReport
 from curate.planning import job
 from curate.planning.limits import NO_LIMITS, Limits
 from curate.planning.plans import Plans
 from curate.planning.request import DRAWS, STRENGTH, WITHIN, PlanOptions, PlanRequest
 from curate.pool.pool import Budget, Pool, parse_budget, pools_hash, read_pools
-from curate.runs.predictor import Predictor
+from curate.runs import fitted_size
+from curate.runs.predictor import MetricPredictor, Predictor
 from curate.storage.artifacts import Provenance
 from curate.storage.files import text_hash
 
@@ -83,7 +87,12 @@ def plan(
         FitError: if the fit gives no finite loss at a budget.
     """
     options = PlanOptions(target, pareto, robust, prior, strength, within, draws, keep_curve, metric)
-    predictor = _predictor(fit)
+    fitted = _predictor(fit)
+    predictor = fitted_size.at_fitted_size(fitted)
+    direct = _direct_metric(fit, predictor)
+    if direct is not None and options.metric_name is None:
+        # The law models the odds of the metric: a plan without the metric itself would show numbers of no use.
+        options = replace(options, metric=direct.name)
     request = PlanRequest(
         whole_fit=predictor,
         pools=read_pools(pools),
@@ -91,30 +100,42 @@ def plan(
         limits=NO_LIMITS if limits is None else limits,
         options=options,
         seed=seed,
-        metric=None if (name := options.metric_name) is None else _metric(fit, predictor, name),
+        metric=None if (name := options.metric_name) is None else _metric(fit, predictor, name, direct),
     )
     fit_path = fit if isinstance(fit, str | Path) else None
     pools_path = pools if isinstance(pools, str | Path) else None
     with numerical_threads.single_by_default():
-        return job.plans(request, _origin(request, fit_path, pools_path))
+        return job.plans(request, _origin(request, fitted, fit_path, pools_path))
 
 
 def _predictor(fit: str | Path | FitReport | Predictor | HasPredictor) -> Predictor:
     if isinstance(fit, str | Path):
         return fit_files.load(Path(fit))
     if isinstance(fit, FitReport):
-        if fit.predictor is None or isinstance(fit.predictor, MetricCurve | PruningCurves):
+        if fit.predictor is None or isinstance(fit.predictor, MetricCurve | PruningCurves | ScheduleFit):
             raise SchemaError(f"a fit of {fit.subject} does not predict the losses of mixtures. Fit a law, such as ces")
         return fit.predictor
     return fit.predictor if isinstance(fit, HasPredictor) else fit
 
 
-def _metric(fit: str | Path | FitReport | Predictor | HasPredictor, predictor: Predictor, name: str) -> ChainedMetric:
+def _direct_metric(fit: str | Path | FitReport | Predictor | HasPredictor, predictor: Predictor) -> DirectMetric | None:
+    """Return the metric that the laws were fitted to, or None if they were fitted to losses."""
+    if isinstance(fit, str | Path):
+        return fit_files.direct_metric_of(fit_files.read(Path(fit)), predictor)
+    kind = fit.metric_kind if isinstance(fit, FitReport) else None
+    return None if kind is None else DirectMetric(kind, predictor)
+
+
+def _metric(
+    fit: str | Path | FitReport | Predictor | HasPredictor, predictor: Predictor, name: str, direct: DirectMetric | None
+) -> MetricPredictor:
     """Return the metric ``name`` of a fit as a function of recipes.
 
     Raises:
         SchemaError: if the fit has no such metric, or no law for a loss that the metric is predicted from.
     """
+    if direct is not None and name == direct.name:
+        return direct
     source = str(fit) if isinstance(fit, str | Path) else "the fit"
     curves: Mapping[str, MetricCurve] = {}
     if isinstance(fit, str | Path):
@@ -131,11 +152,13 @@ def _budgets(budgets: Budget | str | Sequence[Budget | str]) -> tuple[Budget, ..
     return tuple(parse_budget(budget) if isinstance(budget, str) else budget for budget in several)
 
 
-def _origin(request: PlanRequest, fit_path: str | Path | None, pools_path: str | Path | None) -> Provenance:
+def _origin(
+    request: PlanRequest, fitted: Predictor, fit_path: str | Path | None, pools_path: str | Path | None
+) -> Provenance:
     """Return the record of the inputs of the plans. An input without a path is recorded by its content hash."""
     hashes: dict[str, str] = {}
     # A predictor that the user wrote has no content to hash, so only its eval is recorded.
-    if fit_path is None and (fit_hash := fit_files.content_hash(request.whole_fit)) is not None:
+    if fit_path is None and (fit_hash := fit_files.content_hash(fitted)) is not None:
         hashes["fit"] = fit_hash
     if fit_path is None and isinstance(metric := request.metric, ChainedMetric):
         hashes["metric"] = text_hash(json.dumps(metric.curve.to_json(), sort_keys=True))

@@ -1,7 +1,7 @@
 """The job `predict`: predict the losses or a downstream metric of runs from a fit, with intervals."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias, cast
 
@@ -13,32 +13,39 @@ from torch import Tensor
 from curate.errors import SchemaError
 from curate.fitting import fit_files
 from curate.fitting.curves import chained_metric, fit_pruning, metric_curve, pruning_curves
+from curate.fitting.curves.direct_metric import DirectMetric
 from curate.fitting.curves.fit_metrics import metric_inputs
 from curate.fitting.curves.fit_pruning import kept_shares, kept_sizes, predict_error
 from curate.fitting.curves.metric_curve import MetricCurve
 from curate.fitting.curves.pruning_curves import PruningCurves
+from curate.fitting.curves.schedules import schedule_fit, schedule_rows
+from curate.fitting.curves.schedules.schedule_fit import ScheduleFit
 from curate.fitting.fit_report import FitReport
-from curate.runs import run_table
+from curate.planning import aims, extrapolation
+from curate.runs import fitted_size, run_table
 from curate.runs.predictor import Blend, Predictor
 from curate.runs.run_table import Runs
+from curate.runs.sources.column_map import WrittenMap
+from curate.runs.sources.read_tables import Tables
+from curate.runs.trainings import FINISHED
 from curate.tables import writer
-from curate.tables.frames import Table
 
 if TYPE_CHECKING:
     from curate.charts import Chart
 
-Predicting: TypeAlias = Predictor | MetricCurve | PruningCurves
+Predicting: TypeAlias = Predictor | MetricCurve | PruningCurves | ScheduleFit | DirectMetric
 
 
 @dataclass(frozen=True, repr=False)
 class Predictions:
     """Predicted losses or metrics of runs, with one row for each run.
 
-    The columns are run, predicted, low and high, in nats per token. If the fit has several evals, these are of the mean
-    loss, and the columns predicted.EVAL, low.EVAL and high.EVAL follow for each eval. If a metric is predicted, they
-    are of the metric, in its unit. The same columns then follow for each loss that the metric is predicted from.
-    ``level`` is the coverage of the interval. ``better`` says whether lower or higher values are better. ``warnings``
-    are reasons to doubt the predictions. ``notes`` say what was changed in the run table or left out of it.
+    The columns are run, predicted, low and high, in nats per token. A fit of learning-rate schedules adds the column
+    step after run. If the fit has several evals, these are of the mean loss, and the columns predicted.EVAL, low.EVAL
+    and high.EVAL follow for each eval. If a metric is predicted, they are of the metric, in its unit. The same columns
+    then follow for each loss that the metric is predicted from. ``level`` is the coverage of the interval. ``better``
+    says whether lower or higher values are better. ``warnings`` are reasons to doubt the predictions. ``notes`` say
+    what was changed in the run table or left out of it.
     """
 
     rows: pl.DataFrame
@@ -76,16 +83,22 @@ class Predictions:
 
 def predict(
     fit: str | Path | FitReport | Predicting,
-    runs: Table,
+    runs: Tables,
     *,
     level: float = 0.9,
     target: str | None = None,
     metric: str | None = None,
+    map: WrittenMap = None,
+    source: str | None = None,
 ) -> Predictions:
     """Predict the losses or a downstream metric of runs, with intervals.
 
-    The interval of a loss covers the uncertainty of the parameters and the noise of a run. The interval of a metric
-    covers the uncertainty of the laws, the uncertainty of the curve from loss to metric, and the noise of both.
+    The interval of a loss covers the uncertainty of the parameters, the noise of a run, and the discrepancy of the law,
+    which grows with the distance in size and tokens. The interval of a metric covers the uncertainty of the laws, the
+    uncertainty of the curve from loss to metric, and the noise of both.
+
+    If all fitted runs have one size, runs of another size are compared as at the fitted size; see
+    `curate.runs.fitted_size`. Warnings name what lies outside the fitted runs, as those of a plan do.
 
     Args:
         fit: a path to fit.json, a report of ``fit``, or a predictor.
@@ -93,26 +106,52 @@ def predict(
         level: coverage of the interval, between 0 and 1.
         target: the column ``distance.<target>`` that the law ``transport`` reads.
         metric: predict ``metric.<metric>`` from the losses that the laws predict.
+        map: SQL expressions that compute columns of the run table from other columns, by name; or a TOML file of them.
+        source: the program that wrote the table: ``wandb``, ``regmix`` or ``swarm``. None: it is a run table.
 
     Raises:
-        SchemaError: if the fit cannot predict single runs, as a fit of corpora or of a curve over steps; if it has no
+        SchemaError: if the fit cannot predict single runs, as a fit of corpora or of `relearn`; if it has no
             such metric; or if the runs use a pool or a kept share that the fit does not have.
     """
-    predictor, metrics, source = _parts(fit)
-    table = run_table.read(runs, losses=False, target=target).trained()
+    predictor, metrics, fit_name = _parts(fit)
+    if isinstance(predictor, ScheduleFit):
+        table = run_table.read(runs, losses=False, map=map, source=source, absent=schedule_rows.ABSENT, counts=False)
+        return _schedules(predictor, table, level, metric, fit_name)
+    # As in a fit, sizes do not matter to a curve.
+    counts = not isinstance(predictor, MetricCurve | PruningCurves)
+    table = run_table.read(runs, losses=False, target=target, map=map, source=source, counts=counts).trained()
+    if isinstance(predictor, DirectMetric):
+        return _direct(predictor, table, level, metric, fit_name)
+    if not isinstance(predictor, MetricCurve | PruningCurves):
+        predictor = fitted_size.at_fitted_size(predictor)
     if metric is not None:
-        return _metric(predictor, fit_files.named_metric(metrics, metric, source), table, level, source)
+        return _metric(predictor, fit_files.named_metric(metrics, metric, fit_name), table, level, fit_name)
     if isinstance(predictor, MetricCurve):
-        return _metric(predictor, predictor, table, level, source)
+        return _metric(predictor, predictor, table, level, fit_name)
+    warnings: tuple[str, ...] = ()
     if isinstance(predictor, PruningCurves):
         columns = _named(predict_error(predictor, kept_shares(table), kept_sizes(table), level))
     else:
         columns = _columns(predictor, table, level, "")
+        warnings = (*_extrapolations(predictor, table), *_unfinished(table))
         # A stack of laws of one eval has one part, which is the blend itself.
         if isinstance(predictor, Blend) and len(parts := predictor.parts()) > 1:
             for name, part in parts.items():
                 columns |= _columns(part, table, level, f".{name}")
-    return Predictions(pl.DataFrame({"run": table.frame["run"]} | columns), level, notes=table.notes)
+    rows = pl.DataFrame({"run": table.frame["run"]} | columns)
+    return Predictions(rows, level, warnings=warnings, notes=table.notes)
+
+
+def _unfinished(runs: Runs) -> tuple[str, ...]:
+    """Return a warning if rows are checkpoints of trainings that go on."""
+    unfinished = runs.progress < FINISHED
+    if not unfinished.any():
+        return ()
+    first = runs.frame["run"][int(unfinished.argmax())]
+    return (
+        f"{int(unfinished.sum())} of {len(runs)} rows are from the middle of a training, the first is {first!r}: their "
+        "learning rate has still to fall, so they are predicted less well than finished runs",
+    )
 
 
 def _parts(fit: str | Path | FitReport | Predicting) -> tuple[Predicting, Mapping[str, MetricCurve], str]:
@@ -129,13 +168,14 @@ def _parts(fit: str | Path | FitReport | Predicting) -> tuple[Predicting, Mappin
         if fit.corpora:
             raise SchemaError("a fit of corpora does not predict single runs. Fit one of them alone with where=")
         raise SchemaError(f"this is {fit_files.not_a_law(fit.law)}")
-    return fit.predictor, fit.metrics, "the fit"
+    return fit.direct or fit.predictor, fit.metrics, "the fit"
 
 
 def load(path: Path) -> Predicting:
     """Read the predictor of runs from fit.json.
 
-    It is a law, a blend of laws, boosted trees, or one of the curves `downstream` and `pruning_curves`.
+    It is a law, a blend of laws, boosted trees, a law of schedules, or one of the curves `downstream` and
+    `pruning_curves`.
 
     Raises:
         SchemaError: if the file is not a fit, or the fit cannot predict runs.
@@ -149,12 +189,62 @@ def load(path: Path) -> Predicting:
             return metric_curve.from_json(laws[0])
         if name == pruning_curves.NAME:
             return fit_pruning.from_json(record)
+        if name in schedule_fit.LAWS and "run" not in laws[0]:
+            return schedule_fit.from_json(laws[0])
     except fit_files.BROKEN as error:
         raise fit_files.broken(path, error) from None
-    return fit_files.load(path)
+    if name in schedule_fit.LAWS:
+        raise SchemaError(
+            f"{path} has a curve for each run, as earlier versions fitted {name}, and no draws. To predict other "
+            f"schedules, fit all runs together: curate fit RUNS --law {name}"
+        )
+    laws_of_mixtures = fit_files.load(path)
+    return fit_files.direct_metric_of(record, laws_of_mixtures) or laws_of_mixtures
 
 
-def _metric(predictor: Predicting, curve: MetricCurve, runs: Runs, level: float, source: str) -> Predictions:
+def _direct(fitted: DirectMetric, runs: Runs, level: float, name: str | None, fit_name: str) -> Predictions:
+    """Predict a metric by the law that was fitted to it. The option --metric has ``name``."""
+    if name not in (None, fitted.name):
+        raise SchemaError(f"{fit_name} has no metric.{name}: its law was fitted to metric.{fitted.name}")
+    predictor = fitted_size.at_fitted_size(fitted.predictor)
+    metric = replace(fitted, predictor=predictor)
+    recipes = runs.recipes(predictor.pools)
+    columns = _named((metric.values(recipes), *metric.interval(recipes, level)))
+    table = pl.DataFrame({"run": runs.frame["run"]} | columns)
+    return Predictions(table, level, metric.name, metric.better, _extrapolations(predictor, runs), runs.notes)
+
+
+def _schedules(fit: ScheduleFit, table: Runs, level: float, metric: str | None, fit_name: str) -> Predictions:
+    """Predict the loss at each row of learning-rate schedules. There is no metric to predict."""
+    if metric is not None:
+        raise SchemaError(f"{fit_name} has {fit_files.not_a_law(fit.law)}")
+    params = table.numbers("params")
+    other = np.isfinite(params) & (params != fit.params)
+    if fit.params is not None and other.any():
+        raise SchemaError(
+            f"{fit_name} is of a model of {fit.params:g} parameters, and run "
+            f"{table.frame['run'][int(other.argmax())]!r} has {params[other.argmax()]:g}: a law of schedules "
+            "says nothing about other sizes. Drop such rows"
+        )
+    read = schedule_rows.read(table, fit.law)
+    columns = {name: np.full(len(table), np.nan) for name in ("predicted", "low", "high")}
+    notes = [*table.notes, *read.notes]
+    for schedule, rows in zip(read.schedules, read.rows, strict=True):
+        for column, values in zip(columns.values(), (fit.loss(schedule), *fit.interval(schedule, level)), strict=True):
+            column[rows] = values
+    if early := sum(int((~schedule.warm).sum()) for schedule in read.schedules):
+        notes.append(
+            f"{early} of {len(table)} rows have no prediction: the learning rate warms up there, and the law does not "
+            "hold"
+        )
+    names = {"run": table.frame["run"], "step": pl.Series(table.numbers("step")).cast(pl.Int64)}
+    frame = pl.DataFrame(names | columns).fill_nan(None)
+    return Predictions(frame, level, warnings=fit.warnings(read.schedules), notes=tuple(notes))
+
+
+def _metric(
+    predictor: Predictor | MetricCurve | PruningCurves, curve: MetricCurve, runs: Runs, level: float, source: str
+) -> Predictions:
     """Predict a metric from the losses that the laws predict. Without laws, use the measured losses."""
     if isinstance(predictor, MetricCurve):
         return _from_measured(curve, runs, level, source)
@@ -166,7 +256,8 @@ def _metric(predictor: Predicting, curve: MetricCurve, runs: Runs, level: float,
     for part in chained.parts:
         columns |= _columns(part, runs, level, f".{part.eval}")
     table = pl.DataFrame({"run": runs.frame["run"]} | columns)
-    return Predictions(table, level, curve.name, curve.better, chained.warnings(recipes), runs.notes)
+    warnings = (*_extrapolations(predictor, runs), *chained.warnings(recipes))
+    return Predictions(table, level, curve.name, curve.better, warnings, runs.notes)
 
 
 def _from_measured(curve: MetricCurve, runs: Runs, level: float, source: str) -> Predictions:
@@ -189,6 +280,11 @@ def _from_measured(curve: MetricCurve, runs: Runs, level: float, source: str) ->
     table = pl.DataFrame({"run": runs.frame["run"]} | columns).fill_nan(None)
     doubts = tuple(doubt for doubt in (curve.flat, curve.misaligned) if doubt is not None)
     return Predictions(table, level, curve.name, curve.better, (*curve.outside(x[measured]), *doubts), runs.notes)
+
+
+def _extrapolations(predictor: Predictor, runs: Runs) -> tuple[str, ...]:
+    """Return the warnings that a plan would give for these runs."""
+    return extrapolation.warnings(aims.leaves(predictor), runs.recipes(predictor.pools))
 
 
 def _columns(predictor: Predictor, runs: Runs, level: float, suffix: str) -> dict[str, pl.Series]:

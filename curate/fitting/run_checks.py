@@ -1,9 +1,11 @@
 """Check a run table: that its units are possible, that columns vary, and that no run appears twice.
 
-A certain mistake stops the job. What only looks wrong gives a note, because the table may still be right.
+A certain mistake stops the job. What only looks wrong gives a note, because the table may still be right. Tables in
+which most counts look like millions or billions are refused earlier, by `curate.runs.sources.count_units`.
 """
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -16,7 +18,9 @@ from curate.runs.run_table import Runs
 # number is probably a count in millions or billions.
 FEWEST_TOKENS, SMALLEST_MODEL = 1e4, 1e5
 FEWEST_PARAMS, MANY_TOKENS = 1e3, 1e7  # nobody trains so few parameters on so many tokens
-MOST_ROWS = 0.5  # share of the rows: if so many look wrong, the job stops instead of giving a note
+# Sizes or lengths that differ by a smaller factor count as equal. Public ladders of models grow by 1.4 or more a step.
+SMALLEST_STEP = 1.2
+MOST_ROWS = 0.5  # share of the rows: if fewer have all evals, a note says so
 BITS = 1 / math.log(2)  # bits per nat: a loss in bits is 1.4427 times the loss in nats
 NEAR = 0.03  # of log loss: how close to that factor counts
 OUTLYING = 8.0  # residual scales from which a row is an outlier
@@ -27,7 +31,7 @@ def check(runs: Runs) -> tuple[str, ...]:
     """Return notes on what looks wrong, and on pools that no run uses. For a constant budget see `unvaried`.
 
     Raises:
-        SchemaError: if the units of most runs cannot be right, or a run appears twice.
+        SchemaError: if a run appears twice.
         FitError: if params, tokens and mixture are the same in all runs.
     """
     frame = runs.frame
@@ -37,12 +41,8 @@ def check(runs: Runs) -> tuple[str, ...]:
         *_units(runs, "params", params, (params < FEWEST_PARAMS) & (tokens > MANY_TOKENS), "1e9"),
     )
     _refuse_duplicates(runs)
+    refuse_constant(runs)
     weights = runs.recipes().weights.numpy()
-    if not (np.ptp(params) or np.ptp(tokens) or np.ptp(weights, axis=0).any()):
-        raise FitError(
-            f"{runs.origin}: params, tokens and mixture are the same in all {len(runs)} runs: there is nothing to fit. "
-            "Add runs that differ in at least one of them"
-        )
     unused = [name for name, column in zip(runs.pools, weights.T, strict=True) if not column.any()]
     if unused:
         notes += (f"no run uses {first_few(unused)}: nothing is known of {'it' if len(unused) == 1 else 'them'}",)
@@ -50,18 +50,17 @@ def check(runs: Runs) -> tuple[str, ...]:
 
 
 def _units(runs: Runs, name: str, values: np.ndarray, small: np.ndarray, example: str) -> tuple[str, ...]:
-    """Return a note if counts look like millions or billions in some rows, and stop if they do in most rows."""
+    """Return a note if counts look like millions or billions in some rows.
+
+    A few short runs may be real, such as the first checkpoints of a training.
+    """
     if not small.any():
         return ()
     row = int(small.argmax())
-    message = (
+    return (
         f"run {runs.frame['run'][row]!r} has {name} = {values[row]:g}: {name} look like counts in millions or billions "
-        f"in {int(small.sum())} of {len(values)} rows"
+        f"in {int(small.sum())} of {len(values)} rows. If so, write single {name}, as {example}",
     )
-    # A few short runs may be real, such as the first checkpoints of a training.
-    if small.mean() >= MOST_ROWS:
-        raise SchemaError(f"{runs.origin}: {message}. Write single {name}, as {example}")
-    return (f"{message}. If so, write single {name}, as {example}",)
 
 
 def _refuse_duplicates(runs: Runs) -> None:
@@ -77,8 +76,22 @@ def _refuse_duplicates(runs: Runs) -> None:
         )
 
 
+def refuse_constant(runs: Runs) -> None:
+    """Check that the runs differ.
+
+    Raises:
+        FitError: if params, tokens and mixture are the same in all runs.
+    """
+    recipes = runs.recipes()
+    if not any(np.ptp(values.numpy(), axis=0).any() for values in (recipes.params, recipes.tokens, recipes.weights)):
+        raise FitError(
+            f"{runs.origin}: params, tokens and mixture are the same in all {len(runs)} runs: there is nothing to fit. "
+            "Add runs that differ in at least one of them"
+        )
+
+
 def unvaried(runs: Runs) -> tuple[str, ...]:
-    """Return a note if all runs have the same size, the same length, or both."""
+    """Return notes if all runs have about the same size, about the same length, or both."""
     columns = {name: runs.frame[name].cast(float).to_numpy() for name in ("params", "tokens")}
     same = {name: f"{values[0]:.3g}" for name, values in columns.items() if np.ptp(values) == 0}
     if len(same) == 2:
@@ -86,10 +99,28 @@ def unvaried(runs: Runs) -> tuple[str, ...]:
             f"all runs have {same['params']} parameters and {same['tokens']} tokens: the fit compares mixtures at this "
             "budget, and the runs say nothing about other budgets",
         )
-    return tuple(
+    constant = tuple(
         f"{name} is {value} in all runs: they say nothing about other values of it. A law that has a term for {name} "
         "takes it from its priors"
         for name, value in same.items()
+    )
+    close = tuple(
+        f"{name} is between {values.min():.4g} and {values.max():.4g} in all runs, a factor of "
+        f"{values.max() / values.min():.3g}: they say next to nothing about other values of it"
+        for name, values in columns.items()
+        if name not in same and values.max() < SMALLEST_STEP * values.min()
+    )
+    return (*constant, *close)
+
+
+def uneven(runs: Runs, evals: Sequence[str]) -> tuple[str, ...]:
+    """Return a note if few runs have all of several evals, so that each eval is fitted to other runs."""
+    measured = np.logical_and.reduce([np.isfinite(runs.loss(name, missing=True)) for name in evals])
+    if len(evals) < 2 or measured.mean() >= MOST_ROWS:
+        return ()
+    return (
+        f"{int(measured.sum())} of {len(runs)} rows have all of {first_few(f'loss.{name}' for name in evals)}. Each "
+        "eval is fitted to the rows that have it, so their laws rest on different runs",
     )
 
 
@@ -101,6 +132,8 @@ def units_of_loss(fitted: Predictor, runs: Runs) -> tuple[str, ...]:
     """
     notes = []
     for fit in fitted.fits if isinstance(fitted, Blend) else (fitted,):
+        if fit.eval.startswith("metric."):  # a law of a metric has no nats
+            continue
         observed = np.log(runs.loss(fit.eval, missing=True))
         residual = observed - np.log(np.asarray(fit.loss(runs.recipes(fit.pools))))
         residual = residual - np.nanmedian(residual)

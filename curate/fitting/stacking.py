@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 
 import numpy as np
-import polars as pl
 from scipy.optimize import nnls
 
 from curate.errors import FitError
-from curate.fitting.compare import Comparison, compare, fit_all, with_heldout
+from curate.fitting.choice import averaging, holdout
+from curate.fitting.choice.averaging import Kept
+from curate.fitting.compare import Comparison, compare
 from curate.fitting.solver.multistart import DEFAULTS, FitOptions
-from curate.runs.predictor import Blend
 from curate.runs.run_table import Runs
 
 SMALLEST_WEIGHT = 0.01  # a law with less weight in a stack is dropped: it costs time and changes nothing
@@ -20,9 +20,9 @@ def stack(
     specs: Sequence[str],
     evals: Sequence[str],
     *,
-    how: str = "largest",
+    how: str = holdout.ROLLING,
     options: FitOptions = DEFAULTS,
-) -> tuple[Blend, Comparison]:
+) -> tuple[Kept, Comparison]:
     """Weight laws by how well they predict held-out runs together, and refit them on all rows.
 
     The weights come from non-negative least squares of held-out log loss (Wolpert 1992; Breiman 1996). They sum to 1;
@@ -32,20 +32,14 @@ def stack(
         FitError: if no law can be fitted.
     """
     comparison = compare(specs, runs, evals, how=how, options=options)
-    predicted, truth = comparison.predicted, comparison.truth
-    if not predicted:
+    if not comparison.predicted:
         raise FitError(f"no law can be fitted: {comparison.rows['why'][0]}")
-    weights = stack_weights(np.column_stack(list(predicted.values())), truth)
-    kept = {spec: weight for spec, weight in zip(predicted, weights.tolist(), strict=True) if weight > 0}
-    error = np.log(sum(weight * np.exp(predicted[spec]) for spec, weight in kept.items())) - truth
-    row = comparison.rows.filter(pl.col("law") == next(iter(kept))).row(0, named=True)
-    of_stack = row | {"heldout": float(np.abs(np.expm1(error)).mean()), "rms": float(np.sqrt((error**2).mean()))}
-    fits, shares = [], []
-    for spec, weight in kept.items():
-        members = fit_all(runs, spec, evals, options)
-        fits += [with_heldout(fit, of_stack) for fit in members]
-        shares += [weight / len(members)] * len(members)
-    return Blend(tuple(fits), tuple(shares), "+".join(evals)), comparison
+    flat = [np.concatenate([part.ravel() for part in parts]) for parts in comparison.predicted.values()]
+    truth = np.concatenate([part.truth.ravel() for part in comparison.parts])
+    measured = np.isfinite(truth)
+    weights = stack_weights(np.column_stack(flat)[measured], truth[measured]).tolist()
+    used = {spec: weight for spec, weight in zip(comparison.predicted, weights, strict=True) if weight > 0}
+    return averaging.refit(runs, comparison, used, evals, options), comparison
 
 
 def stack_weights(predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:

@@ -14,7 +14,8 @@ from scipy.special import betainc
 from torch import Tensor
 
 from curate.errors import SchemaError, first_few
-from curate.runs import predictor
+from curate.runs import discrepancy, fitted_size, predictor
+from curate.runs.discrepancy import Discrepancy
 from curate.runs.predictor import Blend, Predictor
 from curate.runs.recipes import Recipes
 
@@ -65,14 +66,17 @@ PREDICTED_LOSS = Aim()
 class Worst:
     """A predictor of the largest, over E evals, of scale_e x (loss_e - level_e).
 
-    ``parts`` are the predictors of the evals; ``levels`` and ``scales`` have one number each. The methods are those of
-    `curate.runs.predictor.Predictor`.
+    ``parts`` are the predictors of the evals; ``levels`` and ``scales`` have one number each. If the levels are
+    predicted losses of other mixtures of the same size, ``drawn_levels`` (E, b) are their losses in each draw. An
+    excess is then a difference: draws are paired, and a shift that all mixtures of a size share cancels. The methods
+    are those of `curate.runs.predictor.Predictor`.
     """
 
     parts: tuple[Predictor, ...]
     levels: tuple[float, ...]
     scales: tuple[float, ...]
     eval: str
+    drawn_levels: Tensor | None = None
 
     @property
     def pools(self) -> tuple[str, ...]:
@@ -94,11 +98,24 @@ class Worst:
         """The largest standard deviation of the log loss of a new run, over the evals."""
         return max(part.noise for part in self.parts)
 
-    def _excess(self, losses: Tensor) -> Tensor:
-        """Losses (E, ...) minus their levels, scaled."""
+    @property
+    def discrepancy(self) -> Discrepancy | None:
+        """What the laws leave open of the level of the loss: the mean over the evals."""
+        return discrepancy.combined([part.discrepancy for part in self.parts], [1.0] * len(self.parts))
+
+    def _excess(self, losses: Tensor, levels: Tensor | None = None) -> Tensor:
+        """Losses (E, ...) minus ``levels``, which broadcast with them, scaled. Without ``levels`` they are fixed."""
         # Losses are (E, n), or (E, b, n) with draws; levels and scales belong to the first axis.
         shape = (len(self.parts),) + (1,) * (losses.ndim - 1)
-        return (losses - losses.new_tensor(self.levels).reshape(shape)) * losses.new_tensor(self.scales).reshape(shape)
+        if levels is None:
+            levels = losses.new_tensor(self.levels).reshape(shape)
+        return (losses - levels) * losses.new_tensor(self.scales).reshape(shape)
+
+    def _levels_of_draws(self, draws: Tensor) -> Tensor:
+        """Return the levels (E, k) in the draws of the indices ``draws`` (k,)."""
+        if self.drawn_levels is None:
+            return torch.tensor(self.levels, dtype=torch.float64)[:, None].expand(-1, len(draws))
+        return self.drawn_levels[:, draws % self.drawn_levels.shape[1]]
 
     def loss(self, recipes: Recipes) -> Tensor:
         """Return the largest excess (n,) of n recipes."""
@@ -111,22 +128,55 @@ class Worst:
 
     def draw_losses(self, recipes: Recipes) -> Tensor:
         """Return the largest excess (b, n) in every bootstrap draw."""
-        return predictor.combined_draws(self.parts, self._largest, recipes)
+        losses = predictor.stacked_draws(self.parts, recipes)
+        levels = self._levels_of_draws(torch.arange(losses.shape[1]))
+        return self._excess(losses, levels[:, :, None]).amax(dim=0)
 
     def drawn(self, recipes: Recipes, draws: Tensor) -> Tensor:
         """Return the largest excess (n,), every recipe by its own draw: ``draws`` (n,) are indices."""
-        return predictor.combined_drawn(self.parts, self._largest, recipes, draws)
+        losses = torch.stack([part.drawn(recipes, draws) for part in self.parts])
+        return self._excess(losses, self._levels_of_draws(draws)).amax(dim=0)
 
     def interval(self, recipes: Recipes, level: float = 0.9) -> tuple[Tensor, Tensor]:
-        """Return low and high (n,) of a new run's largest excess. The run noise of the evals goes together."""
-        noise = torch.tensor([part.noise for part in self.parts], dtype=torch.float64)[:, None, None]
-        losses = predictor.stacked_draws(self.parts, recipes)
-        # A new run differs by its noise, which is log-normal: every draw is shifted by equal-mass normal quantiles.
-        values = torch.cat([self._largest(losses * torch.exp(shift * noise)) for shift in predictor.NORMAL])
-        return predictor.central(values, level)
+        """Return low and high (n,) of a new run's largest excess.
 
-    def _largest(self, losses: Tensor) -> Tensor:
-        return self._excess(losses).amax(dim=0)
+        The parameters of the laws differ between evals as their joint draws do. The noise of a run and the discrepancy
+        of the laws are taken as fully correlated: a run that is worse for one eval is worse for all. The largest excess
+        then rises with their common part z, which is normal, so its distribution is exact: it is below x if z is below
+        the smallest, over the evals, of the z at which an eval's excess is x. An excess over another mixture of the
+        same size has no discrepancy.
+        """
+        deviation = predictor.level_deviation if self.drawn_levels is None else fitted_size.relative_run_deviation
+        deviations = torch.stack([deviation(part, recipes) for part in self.parts])
+        deviations = deviations[:, None].clamp_min(predictor.TINY)  # (E, 1, n)
+        losses = predictor.stacked_draws(self.parts, recipes)  # (E, b, n)
+        levels = self._levels_of_draws(torch.arange(losses.shape[1]))[:, :, None]  # (E, b, 1)
+        scales = losses.new_tensor(self.scales)[:, None, None]
+
+        def mass(points: Tensor) -> Tensor:
+            # The loss (E, 2, 1, n) at which an eval's excess is the point. A loss of 0 or less is never reached.
+            reached = (points[None, :, None] / scales[:, None] + levels[:, None]).clamp_min(predictor.TINY)
+            z = (reached.log() - losses[:, None].log()) / deviations[:, None]
+            below: Tensor = torch.special.ndtr(z.amin(dim=0))
+            return below.mean(dim=1)
+
+        far = predictor.FAR_OUT * deviations
+        low = self._excess(losses * torch.exp(-far), levels).amax(dim=0).amin(dim=0)
+        high = self._excess(losses * torch.exp(far), levels).amax(dim=0).amax(dim=0)
+        return predictor.central_ends(mass, low, high, level)
+
+
+def run_deviation(fit: Predictor, recipes: Recipes) -> Tensor:
+    """Return the standard deviations (n,) of new runs of n recipes from what ``fit`` predicts, in nats.
+
+    It is what does not cancel in a difference of two runs of one size; see
+    `curate.runs.fitted_size.relative_run_deviation`.
+    """
+    if not isinstance(fit, Worst):
+        return fitted_size.relative_run_deviation(fit, recipes) * fit.loss(recipes).detach()
+    # Which eval is the worst may change with the noise, so the largest deviation is taken.
+    parts = zip(fit.parts, fit.scales, strict=True)
+    return torch.stack([scale * run_deviation(part, recipes) for part, scale in parts]).amax(dim=0)
 
 
 def evals(fit: Predictor) -> tuple[Predictor, ...]:

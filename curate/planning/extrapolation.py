@@ -1,11 +1,15 @@
-"""Warn where a recipe lies outside the fitted runs, and where repeats of a pool harm.
+"""Warn where recipes lie outside the fitted runs, are unfinished runs, or repeat a pool so often that it harms.
 
-In: fits and one recipe. Out: lines of text.
+In: fits and recipes. Out: lines of text.
 """
 
 from collections.abc import Sequence
+from math import log
+
+from torch import Tensor
 
 from curate.pool import repeats
+from curate.runs.fitted_size import AtFittedSize, is_one_value
 from curate.runs.predictor import Predictor
 from curate.runs.recipes import Recipes
 
@@ -14,32 +18,85 @@ SMALL_SHARE = 0.02  # a share below it is too small to matter, so it is never ca
 NO_SHARE = 1e-3  # shares below it count as zero: a ratio of two of them would say nothing
 
 
-def warnings(fits: Sequence[Predictor], recipe: Recipes) -> tuple[str, ...]:
-    """Return one line for each number of a recipe that lies outside the fitted runs.
+def warnings(fits: Sequence[Predictor], recipes: Recipes) -> tuple[str, ...]:
+    """Return one line for each number of some recipe that lies outside the fitted runs.
 
-    The recipe is one (n = 1), and its numbers must lie in the ranges of all fits. The numbers are tokens, parameters,
-    the share of each pool, and the most passes over a pool, which count only beyond the first. Further lines warn of
-    repeats that are known to harm.
+    A number must lie in the ranges of all fits. The numbers are tokens, parameters, the share of each pool, and the
+    most passes over a pool, which count only beyond the first. Each line gives the number that lies farthest outside;
+    of several recipes it also says how many lie outside. Further lines warn of runs of one size, of recipes whose
+    training is unfinished, and of repeats that are known to harm.
     """
     pools = fits[0].pools
-    shares, epochs = recipe.weights[0].tolist(), recipe.epochs[0].tolist()
-    numbers = {"tokens": float(recipe.tokens[0]), "params": float(recipe.params[0]), "epochs": max(epochs)}
-    numbers |= {f"share of {name}": share * (share >= NO_SHARE) for name, share in zip(pools, shares, strict=True)}
+    numbers = {"tokens": recipes.tokens, "params": recipes.params, "epochs": recipes.epochs.amax(dim=1)}
+    for i, name in enumerate(pools):
+        shares = recipes.weights[:, i]
+        numbers[f"share of {name}"] = shares * (shares >= NO_SHARE)
     # Below these, a number counts as fitted even if no run had it.
     always_fitted = {"epochs": 1.0} | {f"share of {name}": SMALL_SHARE for name in pools}
     lines = []
-    for name, value in numbers.items():
+    for name, values in numbers.items():
         # Several fits were made from different runs. A number must lie within the range of each of them.
         smallest = max(fit.ranges[name][0] for fit in fits)
         largest = min(fit.ranges[name][1] for fit in fits)
-        if value > max(largest, always_fitted.get(name, 0.0)) * NEAR:
+        above = values > max(largest, always_fitted.get(name, 0.0)) * NEAR
+        if above.any():
+            value = float(values.max())
             times = f"{value / largest:.3g}x" if largest > 0 else "above"
-            lines.append(f"extrapolated: {name} {value:.3g} is {times} the largest fitted ({largest:.3g})")
-        if value < smallest / NEAR and smallest > always_fitted.get(name, 0.0) and name != "epochs":
+            line = f"extrapolated: {name} {value:.3g} is {times} the largest fitted ({largest:.3g})"
+            lines.append(line + _in_how_many(above.sum(), recipes))
+        below = values < smallest / NEAR
+        if below.any() and smallest > always_fitted.get(name, 0.0) and name != "epochs":
+            value = float(values.min())
             times = f"{smallest / value:.3g}x below" if value > 0 else "below"
-            lines.append(f"extrapolated: {name} {value:.3g} is {times} the smallest fitted ({smallest:.3g})")
-    for name, passes in zip(pools, epochs, strict=True):
-        # The first pass is no repeat.
-        if harm := repeats.warning(passes - 1, numbers["params"]) or repeats.spent(passes):
-            lines.append(f"{name}: {harm}")
-    return tuple(lines)
+            line = f"extrapolated: {name} {value:.3g} is {times} the smallest fitted ({smallest:.3g})"
+            lines.append(line + _in_how_many(below.sum(), recipes))
+    return (*lines, *_one_size(fits, recipes), *_unfinished(recipes), *_harmful_repeats(pools, recipes))
+
+
+def _in_how_many(count: int | Tensor, recipes: Recipes) -> str:
+    """Return how many recipes a line is about, in words; nothing if there is one recipe only."""
+    return "" if len(recipes) == 1 else f", in {int(count)} of {len(recipes)} runs"
+
+
+def _one_size(fits: Sequence[Predictor], recipes: Recipes) -> tuple[str, ...]:
+    """Return a line if mixtures are compared at the only fitted size, and a recipe has another size."""
+    held = next((fit for fit in fits if isinstance(fit, AtFittedSize)), None)
+    if held is None:
+        return ()
+    largest = held.ranges["params"][1]
+    other = (recipes.params / held.factor.held(recipes).params).log().abs() > log(NEAR)
+    if not other.any():
+        return ()
+    tokens = f" and {held.ranges['tokens'][1]:.3g} tokens" if is_one_value(held, "tokens") else ""
+    count = "" if len(recipes) == 1 else f". {int(other.sum())} of {len(recipes)} runs have another size"
+    return (
+        f"one size: all fitted runs have {largest:.3g} parameters{tokens}. At another size, mixtures keep the ratios "
+        "of their losses. The loss itself comes from the law's priors alone there, so it is known only within its "
+        f"interval{count}",
+    )
+
+
+def _unfinished(recipes: Recipes) -> tuple[str, ...]:
+    """Return a line if some recipes are rows from inside a training."""
+    progress = recipes.progress
+    if progress is None or not bool((unfinished := progress < 1).any()):
+        return ()
+    ends = progress[unfinished]
+    return (
+        f"unfinished: a row from inside a training, at {float(ends.min()):.0%} to {float(ends.max()):.0%} of its "
+        f"tokens, is predicted less surely than a finished run{_in_how_many(unfinished.sum(), recipes)}",
+    )
+
+
+def _harmful_repeats(pools: Sequence[str], recipes: Recipes) -> list[str]:
+    """Return a line for each pool that some recipe repeats so often that it harms."""
+    lines = []
+    for name, epochs in zip(pools, recipes.epochs.T, strict=True):
+        harms = []
+        for passes, params in zip(epochs.tolist(), recipes.params.tolist(), strict=True):
+            # The first pass is no repeat.
+            if harm := repeats.warning(passes - 1, params) or repeats.spent(passes):
+                harms.append((passes, harm))
+        if harms:
+            lines.append(f"{name}: {max(harms)[1]}{_in_how_many(len(harms), recipes)}")
+    return lines

@@ -19,12 +19,12 @@ from curate.planning.limits import NO_LIMITS, Limits
 from curate.planning.search import PlanningProblem, SearchResult
 from curate.pool import baselines
 from curate.pool.pool import Budget, Pool
-from curate.runs.predictor import Predictor
+from curate.runs.predictor import Predictor, mixture_ends
 from curate.runs.recipes import Recipes
 
 NEAR = 1e-3  # nats: restarts this near to the best loss count as equally good
 STARTS = 24  # mixtures a budget from which a plan is searched
-TAILS = (0.05, 0.95)  # quantiles over bootstrap draws that bound a gain
+LEVEL = 0.9  # probability that a gain lies within its interval
 SHOWN = 5e-4  # shares below it are not shown in a repr
 
 Interval = tuple[float, float, float]  # value, low, high
@@ -39,8 +39,10 @@ class Plan:
         weights: share of training tokens, by pool; they sum to 1.
         epochs: passes over the unique tokens, by pool.
         loss, low, high: predicted loss, with the interval of a new run; of the worst eval if that is the aim.
-        gains: (gain, low, high) by baseline: the baseline's loss minus the plan's, paired over bootstrap draws.
-        losses: (loss, low, high) by eval.
+        gains: (gain, low, high) by baseline: the baseline's loss minus the plan's. The interval is that of the
+            difference between two new runs: the uncertainty of the laws, paired over their draws, and the noise of both
+            runs. What shifts the losses of all mixtures of one size alike is in ``low`` and ``high``, not here.
+        losses: (loss, low, high) by eval; the interval is that of a new run.
         spread: largest total-variation distance between the best mixture and restarts within 1e-3 nats of it. A large
             spread says that quite different mixtures are equally good.
         residual: residual of the KKT conditions. It depends on the direction of the slope alone, so it need not be
@@ -147,15 +149,20 @@ def worst(
         raise SchemaError(
             f"the worst of several evals needs several: this fit has only {parts[0].eval}; fit more at once"
         )
-    levels = [0.0] * len(parts)
-    # For regret, the level of an eval is the loss of a plan for it alone; for the largest loss it is 0.
-    if aim.worst == "regret":
-        loss_alone = replace(aim, worst=None, prior=None, strength=0.0)
-        levels = [
-            optimize(part, pools, budget, limits, aim=loss_alone, starts=starts, seed=seed).loss for part in parts
-        ]
-    name = f"worst of {first_few(part.eval for part in parts)}"
-    return Worst(parts, tuple(levels), (1.0,) * len(parts), name)
+    name, scales = f"worst of {first_few(part.eval for part in parts)}", (1.0,) * len(parts)
+    if aim.worst == "loss":
+        return Worst(parts, (0.0,) * len(parts), scales, name)
+    # The level of an eval is the loss of a plan for it alone.
+    loss_alone = replace(aim, worst=None, prior=None, strength=0.0)
+    alone = [optimize(part, pools, budget, limits, aim=loss_alone, starts=starts, seed=seed) for part in parts]
+    ordered = search.match(fit, pools)
+    drawn = []
+    for part, plan in zip(parts, alone, strict=True):
+        shares = torch.tensor([[plan.weights[pool.name] for pool in ordered]], dtype=torch.float64)
+        drawn.append(part.draw_losses(search.on_hand(ordered, [budget], shares)).detach()[:, 0])
+    count = max(len(losses) for losses in drawn)
+    levels = torch.stack([losses[torch.arange(count) % len(losses)] for losses in drawn])
+    return Worst(parts, tuple(plan.loss for plan in alone), scales, name, levels)
 
 
 def evaluate(fit: Predictor, pools: Sequence[Pool], budget: Budget, weights: Mapping[str, float]) -> Plan:
@@ -193,7 +200,7 @@ def _plan(problem: PlanningProblem, result: SearchResult, i: int, gap: float | N
         loss=float(losses[0]),
         low=float(low[0]),
         high=float(high[0]),
-        gains=_gains(losses, draws, list(mixtures)),
+        gains=_gains(losses, draws, aims.run_deviation(fit, recipes), list(mixtures)),
         losses=_losses_by_eval(fit, recipes.take(np.array([0]))),
         spread=float((near - point).abs().sum(dim=1).max() / 2),
         residual=float(result.residual[i, best]) if fit.differentiable else None,
@@ -215,15 +222,17 @@ def _finite_draws(fit: Predictor, recipes: Recipes, budget: Budget) -> Tensor:
     return draws
 
 
-def _gains(losses: Tensor, draws: Tensor, names: Sequence[str]) -> dict[str, Interval]:
-    """Gains of the first recipe over the others, which ``names`` names; ``losses`` (n,), ``draws`` (b, n)."""
-    tails = torch.tensor(TAILS, dtype=torch.float64)
-    gains = {}
+def _gains(losses: Tensor, draws: Tensor, deviations: Tensor, names: Sequence[str]) -> dict[str, Interval]:
+    """Gains of the first recipe over the others, which ``names`` names.
+
+    ``losses`` (n,), ``draws`` (b, n) and ``deviations`` (n,) of new runs are in nats.
+    """
     # Draws are paired: what shifts the losses of both mixtures alike cancels, so a gain is known better than a loss.
-    for k, name in enumerate(names, start=1):
-        paired = torch.quantile(draws[:, k] - draws[:, 0], tails)
-        gains[name] = (float(losses[k] - losses[0]), float(paired[0]), float(paired[1]))
-    return gains
+    differences = draws[:, 1:] - draws[:, :1]
+    of_two_runs = torch.hypot(deviations[1:], deviations[0]).expand_as(differences)
+    low, high = mixture_ends(differences, of_two_runs, LEVEL)
+    values = zip((losses[1:] - losses[0]).tolist(), low.tolist(), high.tolist(), strict=True)
+    return dict(zip(names, values, strict=True))
 
 
 def _losses_by_eval(fit: Predictor, recipe: Recipes) -> dict[str, Interval]:

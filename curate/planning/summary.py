@@ -18,7 +18,7 @@ MOST_COLUMNS = 12  # with more pools than this, shares are written in one column
 
 EXPLANATION = (
     "Share of training tokens by pool, and in brackets the passes over the pool. Loss and gain over each baseline are "
-    "in nats per token, with 90 % intervals."
+    "in nats per token. 90 % intervals: of the loss of a new run, and of the difference between two new runs."
 )
 
 FREEDOM = (
@@ -122,8 +122,9 @@ def warning_lines(plans: Sequence[Plan]) -> Iterator[str]:
     if far and max(far)[0] >= FAR:
         factor, warning = max(far)
         yield (
-            f"EXTRAPOLATED up to {factor:.3g}-fold: {warning.removeprefix('extrapolated: ')}. The intervals assume "
-            "that the law still holds there: run pilots nearer to this budget."
+            f"EXTRAPOLATED up to {factor:.3g}-fold: {warning.removeprefix('extrapolated: ')}. The interval of the loss "
+            "widens with size and tokens, but it cannot cover a law that stops holding: run pilots nearer to this "
+            "budget."
         )
     if any(plan.warnings for plan in plans):
         yield ""

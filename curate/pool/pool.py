@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from math import isfinite
 from pathlib import Path
 
+from curate import written_numbers
 from curate.errors import SchemaError
 from curate.storage import artifacts, completion, schema
 from curate.storage.files import text_hash
@@ -71,16 +72,16 @@ class Budget:
 
 
 def parse_budget(text: str) -> Budget:
-    """Return the budget that is written as ``TOKENS:PARAMS``, for example ``2e10:1e9``.
+    """Return the budget that is written as ``TOKENS:PARAMS``, for example ``2e10:1e9`` or ``20B:1B``.
 
     Raises:
         SchemaError: if the text has another form.
     """
     tokens, _, params = text.partition(":")
     try:
-        return Budget(float(tokens), float(params))
+        return Budget(written_numbers.number(tokens), written_numbers.number(params))
     except ValueError:
-        raise SchemaError(f"budget {text!r} is not TOKENS:PARAMS: write for example 2e10:1e9") from None
+        raise SchemaError(f"budget {text!r} is not TOKENS:PARAMS: write for example 2e10:1e9 or 20B:1B") from None
 
 
 def to_json(pools: Sequence[Pool]) -> list[dict[str, object]]:

@@ -1,4 +1,4 @@
-"""Show a curve that is no law of mixtures: the fit.json of downstream, annealing, relearn or pruning_curves."""
+"""Show a curve that is no law of mixtures: the fit.json of any curve in ``CURVES``."""
 
 from collections.abc import Callable, Mapping
 from typing import cast
@@ -9,6 +9,7 @@ import polars as pl
 from curate.charts import HEIGHT, WIDTH, Chart
 from curate.fitting import fit_files
 from curate.fitting.curves import fit_pruning
+from curate.fitting.curves.schedules import schedule_fit
 from curate.fitting.fit_report import parameter_table
 from curate.reporting.html_page import Section
 from curate.reporting.records import Values
@@ -17,7 +18,11 @@ from curate.reporting.records import Values
 BEST_SHARES = ("size", "keep", "low", "high", "kept", "error", "error_all", "extrapolated")
 TEXTS: Mapping[str, str] = {
     "downstream": "Downstream metrics as functions of losses. low and high: 5 % and 95 % of the bootstrap draws.",
-    "annealing": "Loss over the learning rates of a run, each run by itself. r2: share of the variance explained.",
+    **dict.fromkeys(
+        schedule_fit.LAWS,
+        "Loss over the learning rates of a training. All trainings share the parameters. r2: share of the variance "
+        "explained. low and high: 5 % and 95 % of the bootstrap draws.",
+    ),
     "relearn": "Loss over continued training. B: how far the loss shifts on the new data. "
     "The runs share all other parameters.",
     "pruning_curves": "Best share to keep at each size before pruning, with the 90 % interval over bootstrap draws. "
@@ -56,6 +61,15 @@ def _of_each_run(record: Values) -> tuple[list[Chart], list[pl.DataFrame]]:
     return [], [pl.DataFrame(rows, infer_schema_length=None)]
 
 
+def _of_schedules(record: Values) -> tuple[list[Chart], list[pl.DataFrame]]:
+    """Return how well the law fits each training, and its parameters with intervals over the draws."""
+    law = cast(list[Values], record["laws"])[0]
+    if "run" in law:  # an earlier version fitted each run by itself
+        return _of_each_run(record)
+    rows = pl.DataFrame(cast(list[Values], law["schedules"])).select("run", "r2", "rows", "steps")
+    return [], [rows, schedule_fit.from_json(law).parameter_rows()]
+
+
 def _pruning_curves(record: Values) -> tuple[list[Chart], list[pl.DataFrame]]:
     """Return a chart and a table of the best share to keep, and the parameters for each share kept."""
     fitted = fit_pruning.from_json(record)
@@ -78,7 +92,7 @@ def _best_shares(best: pl.DataFrame) -> Chart:
 
 # What shows each curve; the same names as ``curate.fitting.curves.kinds.CURVES``.
 SHOWN: Mapping[str, Callable[[Values], tuple[list[Chart], list[pl.DataFrame]]]] = {
-    "annealing": _of_each_run,
+    **dict.fromkeys(schedule_fit.LAWS, _of_schedules),
     "downstream": _metric,
     "pruning_curves": _pruning_curves,
     "relearn": _of_each_run,

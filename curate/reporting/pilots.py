@@ -11,6 +11,9 @@ from curate import charts
 from curate.charts import Chart
 from curate.errors import SchemaError
 from curate.fitting.compare import SCHEMA
+from curate.fitting.curves import direct_metric
+from curate.fitting.curves.direct_metric import Kind
+from curate.fitting.curves.metric_columns import PREFIX
 from curate.fitting.fit import Fit
 from curate.fitting.fit_files import FittedLaw
 from curate.reporting.html_page import Section
@@ -30,7 +33,19 @@ def pilot_sections(fitted: FittedLaw, path: Path, record: Values) -> Iterator[Se
 
     ``record`` is the content of fit.json, and ``path`` the table of the runs.
     """
-    runs = run_table.read(path, target=_target(record)).trained()
+    arguments = _arguments(record)
+    # The expressions of the fit are for its own table, and these may be other runs.
+    same = Path(str(arguments.get("runs"))).name == path.name
+    runs = run_table.read(
+        path,
+        target=cast(str | None, arguments.get("target")),
+        map=cast(Mapping[str, str] | None, arguments.get("map")) if same else None,
+        source=cast(str | None, arguments.get("from")) if same else None,
+        losses="metric_kind" not in record,
+    ).trained()
+    if "metric_kind" in record:
+        kind = cast(Kind, record["metric_kind"])
+        runs = direct_metric.as_loss(runs, fitted.eval.removeprefix(PREFIX), kind).runs
     tables = [*_comparison(record), *([fitted.table()] if isinstance(fitted, Fit) else [])]
     # Blends and trees have no single table of parameters.
     name = f"the law {fitted.spec}" if isinstance(fitted, Fit) else "the fit"
@@ -39,6 +54,8 @@ def pilot_sections(fitted: FittedLaw, path: Path, record: Values) -> Iterator[Se
     for evaluation, part in parts.items():
         title = TITLE if len(parts) == 1 else f"{TITLE}, loss.{evaluation}"
         text, drawn = _drawn(part, runs, evaluation, name)
+        if "metric_kind" in record:
+            text += f" {direct_metric.in_words(cast(Kind, record['metric_kind']), evaluation.removeprefix(PREFIX))}"
         if tables:
             text += f" {legend}"
         yield Section(title, text, drawn, tables)
@@ -51,11 +68,10 @@ def _parts(fitted: FittedLaw) -> Mapping[str, Predictor]:
     return parts if len(parts) > 1 else {fitted.eval: fitted}
 
 
-def _target(record: Values) -> str | None:
-    """Return the target whose distances were fitted, if the fit was told which."""
+def _arguments(record: Values) -> Mapping[str, object]:
+    """Return the arguments with which the fit was made; none of a fit by other means."""
     made_by = cast(Mapping[str, Mapping[str, object]], record.get("made_by", {}))
-    target = made_by.get("arguments", {}).get("target")
-    return target if isinstance(target, str) else None
+    return made_by.get("arguments", {})
 
 
 def _comparison(record: Values) -> list[pl.DataFrame]:

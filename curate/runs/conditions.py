@@ -17,7 +17,7 @@ def rows_where(frame: pl.DataFrame, where: str, origin: str) -> pl.DataFrame:
     Raises:
         SchemaError: if the condition is not valid SQL, or names a column that does not exist.
     """
-    condition = _quote(where, frame.columns)
+    condition = quoted(where, frame.columns)
     problem = ""
     # If that fails, try again with the words kept, so that a condition can name them, as in loss.web <> 'crashed'.
     for view in (number_columns.converted(frame, words_to_null=True), frame):
@@ -31,8 +31,8 @@ def rows_where(frame: pl.DataFrame, where: str, origin: str) -> pl.DataFrame:
     )
 
 
-def _quote(where: str, columns: Sequence[str]) -> str:
-    """Return the condition with quotes around dotted column names, which SQL would otherwise split at the dot."""
+def quoted(where: str, columns: Sequence[str]) -> str:
+    """Return SQL with quotes around dotted column names, which would otherwise be split at the dot."""
     # Longest first: weight.a-b must not be read as weight.a minus b.
     dotted = sorted((c for c in columns if "." in c), key=len, reverse=True)
     if not dotted:

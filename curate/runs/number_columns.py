@@ -1,10 +1,12 @@
 """Read the number columns of a run table, and say what to write instead of a value that is not a number."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import polars as pl
 
+from curate import written_numbers
 from curate.errors import SchemaError
 
 # Every command needs these columns. A value that is not a number is refused when the table is read.
@@ -12,10 +14,10 @@ REQUIRED = re.compile(r"params|tokens|weight\..+|unique\..+")
 # In these columns a value that is not a number is refused only when the column is used, so that one bad loss does not
 # stop the fit of another eval.
 OPTIONAL = re.compile(r"planned_tokens|batch_tokens|lr|(loss|metric|distance)\..+")
-POWERS = {"k": 1e3, "m": 1e6, "b": 1e9, "g": 1e9, "t": 1e12}  # suffixes of 70M and 7B
+# Columns of counts, in which 70M is a number. In a share or a loss it is a mistake.
+COUNTS = re.compile(r"(params|tokens|planned_tokens|batch_tokens|unique\..+)")
 DIGITS = r"(\d*\.?\d+)"
 PERCENT = re.compile(rf"{DIGITS} ?%")
-SUFFIX = re.compile(rf"{DIGITS} ?([{''.join(POWERS)}])", re.IGNORECASE)
 THOUSANDS = re.compile(r"\d{1,3}([,'_. \u00a0\u202f]\d{3})+")  # with no-break spaces, as some spreadsheets print them
 DECIMAL_COMMA = re.compile(r"\d*,\d+")
 REMEDIES = {
@@ -55,11 +57,39 @@ def _floats(column: pl.Series) -> _Floats | None:
     if column.dtype == pl.String:
         text = column.str.strip_chars().replace("", None)
         floats = text.cast(pl.Float64, strict=False)
+        if (words := text.is_not_null() & floats.is_null()).any():
+            floats = floats.zip_with(~words, _written(text, words))
         return _Floats(floats.fill_nan(None), text.is_not_null() & floats.is_null())
     if column.dtype.is_numeric() or column.dtype == pl.Null:
         floats = column.cast(pl.Float64).fill_nan(None)
         return _Floats(floats, pl.repeat(False, len(column), eager=True))
     return None
+
+
+def _written(text: pl.Series, words: pl.Series) -> pl.Series:
+    """Return the numbers in the cells of ``words`` that are written as 70M, or as 25% in a column of shares."""
+    share, count = text.name.startswith("weight."), COUNTS.fullmatch(text.name) is not None
+    values: list[float | None] = [None] * len(text)
+    for row in words.arg_true().to_list():
+        cell = str(text[row])
+        if share and (percent := PERCENT.fullmatch(cell)):
+            values[row] = float(percent[1]) / 100
+        elif count and written_numbers.SUFFIXED.fullmatch(cell):
+            values[row] = written_numbers.number(cell)
+    return pl.Series(text.name, values, dtype=pl.Float64)
+
+
+def numeric(frame: pl.DataFrame, *, but: Sequence[str] = ("run",)) -> pl.DataFrame:
+    """Return a frame in which each column of text that holds only numbers, such as 70M, is a column of numbers.
+
+    Columns named in ``but``, and columns without any value, are not changed.
+    """
+    texts = [frame[name] for name, dtype in frame.schema.items() if dtype == pl.String and name not in but]
+    # In a column of unknown meaning, 70M is read as in the column params.
+    columns = [(text.name, _floats(text.alias("params"))) for text in texts if text.null_count() < len(text)]
+    return frame.with_columns(
+        column.floats.alias(name) for name, column in columns if column is not None and not column.words.any()
+    )
 
 
 def refuse_words(frame: pl.DataFrame, name: str, table: str) -> None:
@@ -89,8 +119,8 @@ def _remedy(name: str, cell: str) -> str:
     kind = name.partition(".")[0]
     if percent := PERCENT.fullmatch(cell):
         return f"Write {float(percent[1]) / 100:g}"
-    if suffix := SUFFIX.fullmatch(cell):
-        return f"Write {float(suffix[1]) * POWERS[suffix[2].lower()]:g}"
+    if written_numbers.SUFFIXED.fullmatch(cell):
+        return f"Write {written_numbers.number(cell):g}"
     # In a count, the comma in 2,163 separates thousands. In other columns it is a decimal comma.
     if kind not in ("params", "tokens", "unique") and DECIMAL_COMMA.fullmatch(cell):
         return f"Write {cell.replace(',', '.')}, with a decimal point"

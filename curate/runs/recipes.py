@@ -1,7 +1,8 @@
 """Recipes: what a run trains on, as the tensors that a law reads."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,6 +24,9 @@ class Recipes:
     ``weights`` (n, p) are shares of training tokens; each row sums to 1. ``tokens`` (n,) are tokens seen, repeats
     counted. ``params`` (n,) are model parameters. ``unique`` (n, p) are unique tokens on hand, inf where a pool never
     runs out. ``distance`` (n,) is the transport distance of the mixture to the target, if it was measured.
+    ``progress`` (n,) is the part of its planned training that a run has done, in (0, 1]; 1 is a finished run. None
+    means that all are finished. ``areas`` (n, 2) are the annealing areas S1 and S2 of its learning rates, in units of
+    rate x steps; see `runs.annealing_areas`. None means that they are not known.
     ``all_fresh`` tells laws that no recipe repeats a token, so that they need not compute what repeats are worth.
     """
 
@@ -31,6 +35,8 @@ class Recipes:
     params: Tensor
     unique: Tensor
     distance: Tensor | None = None
+    progress: Tensor | None = None
+    areas: Tensor | None = None
     all_fresh: bool = field(default=False, kw_only=True)
 
     @property
@@ -53,21 +59,39 @@ class Recipes:
         return int(self.tokens.shape[0])
 
     @property
+    def remaining(self) -> Tensor:
+        """The part of its planned training that each run has still to do (n,), in [0, 1); 0 for finished runs."""
+        return torch.zeros_like(self.tokens) if self.progress is None else 1 - self.progress
+
+    @property
     def rows(self) -> tuple[Tensor, ...]:
         """The fields as tensors (n, ...), for functions that are mapped over rows; see ``single``."""
-        fields = (self.weights, self.tokens, self.params, self.unique)
-        return fields if self.distance is None else (*fields, self.distance)
+        optional = [self.distance, self.progress, self.areas]
+        while optional and optional[-1] is None:
+            optional.pop()
+        # A field that is absent, but followed by a present one, is a tensor without values: functions that are mapped
+        # over rows take tensors only.
+        absent = self.tokens.new_empty(len(self), 0)
+        return (
+            self.weights,
+            self.tokens,
+            self.params,
+            self.unique,
+            *(absent if field is None else field for field in optional),
+        )
 
     @staticmethod
     def single(row: tuple[Tensor, ...]) -> "Recipes":
         """Return one row of ``rows`` as recipes with n = 1."""
-        return Recipes(*(field[None] for field in row))
+        return Recipes(*(None if field.shape == (0,) else field[None] for field in row))  # type: ignore[arg-type]
 
     def take(self, rows: np.ndarray | Tensor) -> "Recipes":
         """Return the recipes at these positions, or where a mask is true."""
         index = torch.as_tensor(rows)
-        distance = None if self.distance is None else self.distance[index]
-        return Recipes(self.weights[index], self.tokens[index], self.params[index], self.unique[index], distance)
+        values = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        # Absent fields, and what is true of all rows, stay as they are.
+        chosen: dict[str, Any] = {name: x[index] for name, x in values.items() if isinstance(x, Tensor)}
+        return replace(self, **chosen)
 
 
 @dataclass(frozen=True)
@@ -98,6 +122,8 @@ def recipes(
     unique: Sequence[Sequence[float]] | np.ndarray | None = None,
     *,
     distance: Sequence[float] | np.ndarray | None = None,
+    progress: np.ndarray | None = None,
+    areas: np.ndarray | None = None,
     labels: Labels = Labels(),
 ) -> Recipes:
     """Return recipes from numbers, after all checks. Shares are checked here and nowhere later.
@@ -116,8 +142,10 @@ def recipes(
     _check_unique(u, labels)
     _check_shares(w, labels)
     shares, seen, size, on_hand = (torch.from_numpy(x) for x in (w / w.sum(axis=1, keepdims=True), d, n, u))
-    far = None if distance is None else torch.tensor(np.asarray(distance), dtype=torch.float64)
-    return Recipes(shares, seen, size, on_hand, far)
+    optional = (
+        None if x is None else torch.tensor(np.asarray(x), dtype=torch.float64) for x in (distance, progress, areas)
+    )
+    return Recipes(shares, seen, size, on_hand, *optional)
 
 
 def _check_counts(name: str, values: np.ndarray, labels: Labels) -> None:

@@ -1,40 +1,47 @@
 """Run tables: one row for every finished run or checkpoint, with its recipe and its losses.
 
-A table is a Parquet or CSV file, or a table in memory. docs/files.md lists its columns. Every command reads run tables
-through `read`, so that all accept and refuse the same ones.
+A table is a file or a table in memory. docs/files.md lists its columns. Every command reads run tables through `read`,
+so that all accept and refuse the same ones. `curate.runs.sources` makes run tables of other tables.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
 
 from curate.errors import SchemaError, first_few
-from curate.runs import conditions, number_columns, table_file
+from curate.runs import conditions, number_columns, trainings
 from curate.runs.recipes import SUM_TOLERANCE, Labels, Recipes, recipes
-from curate.tables import frames, writer
-from curate.tables.frames import Table
+from curate.runs.sources import column_map, read_tables
+from curate.runs.sources.column_map import WrittenMap
+from curate.runs.sources.joined_tables import START
+from curate.runs.sources.read_tables import MEMORY, Tables
+from curate.runs.trainings import FINISHED, Checkpoints, Schedules, Trainings
+from curate.tables import writer
 
 if TYPE_CHECKING:
     from curate.charts import Chart
 
 ALL = "all"  # the name of the only pool of a table that has no weight columns
-MEMORY = "the run table"  # how errors name a table in memory
-START = "start"  # a row with this name holds the losses before continued training, as a row with tokens = 0 does
+# What ends the advice on a column that is missing, if one value for all runs is usual.
+MISSING = {"params": ", or write --map params=70M", "tokens": ", or write --map tokens=1B"}
 ROUNDED = 1e-6  # a smaller difference of a sum of shares from 1 is a rounding error of floats, and gives no note
 
 
 @dataclass(frozen=True, repr=False)
 class Runs:
-    """A run table after its checks: finished training runs with their mixtures, budgets and losses.
+    """A run table after its checks: training runs and their checkpoints, with mixtures, budgets and losses.
 
     ``pools`` and ``evals`` are the names in the columns ``weight.<pool>`` and ``loss.<eval>``. ``target`` is the name
     in the column ``distance.<target>`` that gives the distance of a recipe, or None. Every function that reads a run
     table also accepts a ``Runs``. ``origin`` names the table in errors. ``notes`` say what was changed or left out when
-    the table was read.
+    the table was read. ``checkpoints`` says which rows may be checkpoints of one training: ``auto``, ``yes`` or ``no``
+    (see ``runs.trainings``). ``whole`` holds the trainings of these rows if they were found in a table with more rows.
     """
 
     frame: pl.DataFrame
@@ -43,6 +50,8 @@ class Runs:
     target: str | None = None
     origin: str = MEMORY
     notes: tuple[str, ...] = ()
+    checkpoints: Checkpoints = "auto"
+    whole: Trainings | None = None
 
     def __len__(self) -> int:
         """Return the number of rows."""
@@ -97,7 +106,69 @@ class Runs:
             f"{_rows(int(start.sum()), len(self))} have tokens = 0, the first is "
             f"{self.frame['run'].filter(start)[0]!r}. They show the model before training, and are left out"
         )
-        return replace(self, frame=self.frame.filter(~start), notes=(*self.notes, note))
+        return self.keep(~start.to_numpy(), note)
+
+    def keep(self, rows: np.ndarray, *notes: str) -> "Runs":
+        """Return the runs where the mask ``rows`` (n,) is true, with further notes. They stay in the same trainings."""
+        frame, kept = self.frame.filter(pl.Series(rows)), self.trainings.take(rows)
+        return replace(self, frame=frame, whole=kept, notes=(*self.notes, *notes))
+
+    @cached_property
+    def trainings(self) -> Trainings:
+        """The training of each row, and how far it had come.
+
+        Raises:
+            SchemaError: if the rows of one training disagree; see ``runs.trainings.trainings``.
+        """
+        return self.whole or trainings.trainings(self.frame, self.origin, self.checkpoints)
+
+    @property
+    def clusters(self) -> np.ndarray:
+        """The training of each run as (n,) integer codes; checkpoints of one training share a code."""
+        return self.trainings.codes
+
+    @property
+    def progress(self) -> np.ndarray:
+        """The part of its planned training that each run has done (n,), in (0, 1]. 1 is a finished run."""
+        return self.trainings.progress
+
+    @property
+    def schedules(self) -> Schedules:
+        """From where ``progress`` comes: ``planned_tokens``, ``lr``, or ``assumed``: each last row is the end."""
+        return self.trainings.schedules
+
+    def finished(self, evals: Sequence[str] | None = None) -> "Runs":
+        """Return the last row of each training, with a note on how many rows are left out.
+
+        What is last is decided for each of the ``evals`` (by default all): if the last row of a training lacks an eval,
+        its last row with that eval is kept too, with the other losses empty. Where no schedule is known, the rows count
+        as finished.
+
+        Raises:
+            SchemaError: if there is no such eval.
+        """
+        every = self.trainings
+        if every.count == len(self):
+            return self
+        names = [name for name in self.evals if evals is None or name in evals]
+        tokens, all_rows = self.numbers("tokens"), np.ones(len(self), dtype=bool)
+        last = {
+            f"loss.{name}": trainings.last_rows(every.codes, tokens, np.isfinite(self.loss(name, missing=True)))
+            for name in names
+        }
+        kept = np.logical_or.reduce([*last.values()] or [trainings.last_rows(every.codes, tokens, all_rows)])
+        columns = [
+            pl.when(pl.Series(rows)).then(pl.col(name)).otherwise(None).alias(name) for name, rows in last.items()
+        ]
+        only = every.take(kept)
+        if every.schedules == "assumed":
+            only = replace(only, progress=np.ones(len(only.codes)))
+        note = (
+            f"{every.count} trainings have {len(self)} rows; the last row of each is used, and "
+            f"{len(self) - int(kept.sum())} rows are left out"
+        )
+        frame = self.frame.with_columns(columns).filter(pl.Series(kept))
+        return replace(self, frame=frame, whole=only, notes=(*self.notes, note))
 
     def measured(self, evals: Sequence[str]) -> "Runs":
         """Return the runs in which at least one of ``evals`` was measured, with a note on what is missing.
@@ -128,8 +199,7 @@ class Runs:
             for name, cells in empty.items()
             if cells.any()
         ]
-        kept = pl.Series(~np.logical_and.reduce(list(empty.values())))
-        return replace(self, frame=self.frame.filter(kept), notes=(*self.notes, *notes))
+        return self.keep(~np.logical_and.reduce(list(empty.values())), *notes)
 
     def numbers(self, name: str) -> np.ndarray:
         """Return a column as (n,) numbers, NaN where it is empty.
@@ -170,6 +240,8 @@ class Runs:
             self._column("params", np.nan),
             unique,
             distance=None if self.target is None else self._column(f"distance.{self.target}", np.nan),
+            progress=self.progress if (self.progress < FINISHED).any() else None,
+            areas=self.trainings.areas,
             labels=Labels(self.origin, tuple(self.frame["run"].to_list()), names),
         )
 
@@ -194,26 +266,6 @@ class Runs:
             )
         return values
 
-    @property
-    def clusters(self) -> np.ndarray:
-        """The training of each run as (n,) integer codes; checkpoints of one training share a code.
-
-        Rows with the same value in the column ``training`` are one training. Without that column, rows with the same
-        weights, params, unique tokens and seed are one training. Without weight columns, the training is the part of
-        the run's name before ``@``. The bootstrap draws whole trainings.
-        """
-        config = [c for c in self.frame.columns if c.startswith(("weight.", "unique.")) or c in ("params", "seed")]
-        if "training" in self.frame.columns:
-            config = ["training"]
-        elif not any(c.startswith("weight.") for c in config):
-            # Tables without mixtures name their checkpoints RUN@STEP.
-            names = self.frame["run"].str.split("@").list.first()
-            return np.unique(names.to_numpy(), return_inverse=True)[1]
-        keys = self.frame.select(
-            pl.concat_str([pl.col(c).cast(pl.String).fill_null("") for c in config], separator="|")
-        )
-        return np.unique(keys.to_series().to_numpy(), return_inverse=True)[1]
-
     def _column(self, name: str, absent: float) -> np.ndarray:
         if name not in self.frame.columns:
             return np.full(self.frame.height, absent)
@@ -224,36 +276,53 @@ class Runs:
         return column in self.frame.columns and bool((self.frame[column].fill_null(0) > 0).any())
 
 
-def read(table: Table, *, where: str | None = None, losses: bool = True, target: str | None = None) -> Runs:
-    """Return a run table from a file (Parquet or CSV) or from memory, after its checks.
+def read(
+    tables: Tables,
+    *,
+    where: str | None = None,
+    losses: bool = True,
+    target: str | None = None,
+    map: WrittenMap = None,
+    source: str | None = None,
+    counts: bool = True,
+    checkpoints: Checkpoints = "auto",
+    absent: Mapping[str, object] = MappingProxyType({}),
+) -> Runs:
+    """Return one or several tables, from files or from memory, as one run table after its checks.
 
-    ``where`` is a SQL condition over the columns, such as ``tokens > 1e9``; only these rows are read. With
-    ``losses=False`` the table needs no loss column, as one of runs that are still to be trained. ``target`` chooses the
-    column distance.<target>. Without it the only such column is used, if every row has a distance.
+    Args:
+        tables: a table or a list of tables. They are joined, and their columns may differ.
+        where: a SQL condition over the columns, such as ``tokens > 1e9``. Only rows for which it holds are kept.
+        losses: whether a table without loss columns is refused. Runs that are still to be trained have none.
+        target: the column distance.<target> to use. Without it the only such column is used, if every row has a
+            distance.
+        map: expressions that compute columns, by name, or as ``--map`` of the command line takes them.
+        source: the program that wrote the tables: ``wandb``, ``regmix`` or ``swarm``. None: they are run tables.
+        counts: whether to refuse parameters and tokens that look like counts in millions or billions.
+        checkpoints: which rows may be of one training; see ``runs.trainings``.
+        absent: a value for each column that the table may lack.
 
     Raises:
         SchemaError: no such file, not a table, a column that is missing or has impossible values, or no rows.
     """
-    origin = MEMORY if frames.in_memory(table) else str(table)
-    frame = _in_memory(table) if frames.in_memory(table) else table_file.read(Path(origin))
+    table = read_tables.read(tables, column_map.parse(map), source, counts=counts, checkpoints=checkpoints)
+    frame = table.frame.with_columns(
+        pl.lit(x).alias(name) for name, x in absent.items() if name not in table.frame.columns
+    )
     if where:
-        frame = conditions.rows_where(frame, where, origin)
-    return check(frame, origin, losses=losses, target=target)
+        frame = conditions.rows_where(frame, where, table.origin)
+    runs = check(frame, table.origin, losses=losses, target=target, checkpoints=checkpoints)
+    return replace(runs, notes=(*table.notes, *runs.notes))
 
 
-def _in_memory(table: Table) -> pl.DataFrame:
-    try:
-        return frames.frame(table)
-    except (TypeError, ValueError, pl.exceptions.PolarsError) as error:
-        # A pandas column can have mixed types, which Arrow refuses. Arrow's error names the column.
-        detail = " ".join(str(error).split())[: table_file.DETAIL]
-        raise SchemaError(
-            f"{MEMORY} cannot be read ({detail}). Give each column one type: in pandas, pandas.to_numeric(column, "
-            "errors='coerce') leaves what is not a number empty"
-        ) from None
-
-
-def check(frame: pl.DataFrame, origin: str, *, losses: bool = True, target: str | None = None) -> Runs:
+def check(
+    frame: pl.DataFrame,
+    origin: str,
+    *,
+    losses: bool = True,
+    target: str | None = None,
+    checkpoints: Checkpoints = "auto",
+) -> Runs:
     """Return a frame as a run table, after its checks. ``origin`` names it in error messages.
 
     Raises:
@@ -261,7 +330,8 @@ def check(frame: pl.DataFrame, origin: str, *, losses: bool = True, target: str 
     """
     if missing := [c for c in ("run", "params", "tokens") if c not in frame.columns]:
         raise SchemaError(
-            f"{origin} has no column {missing[0]!r}; a run table has run, params, tokens, loss.<eval>. Its columns: "
+            f"{origin} has no column {missing[0]!r}; a run table has run, params, tokens, loss.<eval>. Compute it from "
+            f"another column with --map '{missing[0]}=COLUMN'{MISSING.get(missing[0], '')}. Its columns: "
             f"{first_few(frame.columns)}"
         )
     evals = tuple(c.removeprefix("loss.") for c in frame.columns if c.startswith("loss."))
@@ -288,7 +358,7 @@ def check(frame: pl.DataFrame, origin: str, *, losses: bool = True, target: str 
     if not pools:
         # Runs on one pool need no shares, but may say how many unique tokens there were.
         pools = tuple(c.removeprefix("unique.") for c in frame.columns if c.startswith("unique.")) or (ALL,)
-    return Runs(frame, pools, evals, _target(frame, origin, target), origin, notes)
+    return Runs(frame, pools, evals, _target(frame, origin, target), origin, notes, checkpoints)
 
 
 def _note_on_sums(frame: pl.DataFrame, weights: Sequence[str]) -> tuple[str, ...]:

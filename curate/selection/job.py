@@ -1,12 +1,14 @@
 """Choose how many examples to take of each source, from samples of the sources and of a target."""
 
 from collections.abc import Mapping
-from pathlib import Path
 
 from curate.errors import SchemaError
 from curate.fitting.fit import FitOptions
 from curate.planning.limits import NO_LIMITS, Limits
 from curate.pool.pool import Budget
+from curate.runs.sources import column_map, read_tables
+from curate.runs.sources.column_map import WrittenMap
+from curate.runs.sources.read_tables import Tables
 from curate.selection import pilot_table, samples
 from curate.selection.choose_mixture import choose_mixture
 from curate.selection.purchase import Purchase
@@ -14,7 +16,6 @@ from curate.selection.result import Selection
 from curate.selection.sources import Sources, offers, opened
 from curate.storage import artifacts
 from curate.storage.arguments import as_json
-from curate.tables import frames
 from curate.tables.frames import Table
 from curate.transport.ground_cost import problem
 
@@ -26,7 +27,7 @@ def select(
     *,
     target: Table,
     budget: float,
-    runs: Table | None = None,
+    runs: Tables | None = None,
     eval: str | None = None,
     embedding: str | None = None,
     encoder: str | None = None,
@@ -37,6 +38,8 @@ def select(
     prices: Mapping[str, float] | None = None,
     seed: int = 0,
     arguments: Mapping[str, object] | None = None,
+    map: WrittenMap = None,
+    source: str | None = None,
 ) -> Selection:
     """Choose how many examples to take of each source, so that together they resemble the target.
 
@@ -68,6 +71,8 @@ def select(
     """
     # First, while the parameters are the only local names.
     recorded = arguments or as_json({k: v for k, v in locals().items() if k not in ("arguments", "seed")})
+    columns = column_map.parse(map)
+    recorded = {k: v for k, v in recorded.items() if k != "source"} | read_tables.how_read(columns, source)
     if not budget >= 1 or not float(budget).is_integer():  # neither NaN nor infinity is an integer
         raise SchemaError(f"a budget of {budget:g}: give a whole number of examples, 1 or more")
     with opened(sources, target, budget) as inputs:
@@ -75,14 +80,16 @@ def select(
         drawn = samples.read(sides, embedding, encoder=encoder, labels=labels, limit=sample, seed=seed)
         compared = problem({pool.name: drawn[pool.name] for pool in inputs.pools}, drawn[inputs.target.name], seed=seed)
     offered = offers(inputs.pools, prices or {})
-    pilots = None if runs is None else pilot_table.read(runs, eval, compared.names)
+    pilots = (
+        None if runs is None else pilot_table.read(runs, eval, compared.names, map=columns.expressions, source=source)
+    )
     size = 1.0 if pilots is None else float(pilots.recipes.params.max())
     purchase = Purchase(offered, Budget(float(budget), size), limits)
     options = FitOptions(starts=STARTS, seed=seed)
     choice = choose_mixture(compared, purchase, pilots=pilots, distance=distance, options=options)
-    files = [*inputs.files, *([Path(runs)] if isinstance(runs, str | Path) else [])]
-    hashes = dict(inputs.hashes)
-    if runs is not None and frames.in_memory(runs):
-        hashes["runs"] = frames.content_hash(frames.frame(runs))
+    files, hashes = [*inputs.files], dict(inputs.hashes)
+    if runs is not None:
+        tables = read_tables.recorded(runs)
+        files, hashes = [*files, *tables.files], hashes | dict(tables.hashes)
     made_by = artifacts.made_by(recorded, files, seed, hashes)
     return Selection(choice, inputs.recorded_pools(), compared, pilots, made_by, inputs.notes)

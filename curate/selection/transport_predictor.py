@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
+from curate.runs.discrepancy import Discrepancy
 from curate.runs.predictor import Predictor
 from curate.runs.recipes import Recipes
 from curate.selection.mixture_distance import MixtureDistance
@@ -37,6 +38,11 @@ class TransportPredictor:
     def noise(self) -> float:
         """Standard deviation of the log loss of a new run."""
         return self.fit.noise
+
+    @property
+    def discrepancy(self) -> Discrepancy | None:
+        """What the law leaves open of the level of the loss; None if it was not measured."""
+        return self.fit.discrepancy
 
     @property
     def pools(self) -> tuple[str, ...]:
@@ -77,6 +83,7 @@ class DistancePredictor:
     eval: str = "distance"
     differentiable: bool = True
     noise: float = 0.0
+    discrepancy: Discrepancy | None = None
 
     @property
     def pools(self) -> tuple[str, ...]:

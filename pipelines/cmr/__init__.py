@@ -16,14 +16,15 @@ from typing import Annotated
 
 import typer
 
-from pipelines.shared.flags import Json, Out, Seed, pairs
+from curate import written_numbers
+from pipelines.shared.flags import From, Json, Map, Out, Seed, pairs
 
 NOT_RECORDED = ("out", "seed", "as_json")
 
 
 def main(
     context: typer.Context,
-    runs: Annotated[Path, typer.Argument(help="A run table, Parquet or CSV, with a start row (tokens = 0).")],
+    runs: Annotated[Path, typer.Argument(help="A run table with a start row (tokens = 0).")],
     general: Annotated[
         str,
         typer.Option(
@@ -98,6 +99,8 @@ def main(
         ),
     ] = None,
     published: Annotated[bool, typer.Option("--published", help="Also run the procedure of Gu et al. 2024.")] = False,
+    map: Map = None,
+    source: From = None,
     where: Annotated[str | None, typer.Option(help="Use only rows where this SQL condition holds.")] = None,
     starts: Annotated[int, typer.Option(min=1, help="Number of starting points of each fit.")] = 16,
     draws: Annotated[int, typer.Option(min=1, help="Number of bootstrap refits, from which intervals come.")] = 200,
@@ -136,6 +139,8 @@ def main(
             starts=starts,
             draws=draws,
             seed=seed,
+            map=map,
+            source=source,
             arguments={name: value for name, value in context.params.items() if name not in NOT_RECORDED},
         )
     ratios.save(out)
@@ -146,6 +151,6 @@ def main(
 
 def _numbers(text: str, flag: str) -> list[float]:
     try:
-        return [float(item) for item in text.split(",")]
+        return written_numbers.numbers(text)
     except ValueError:
         raise typer.BadParameter(f"{text!r} is not NUMBER[,NUMBER...]", param_hint=flag) from None

@@ -25,7 +25,7 @@ from typing import Annotated
 
 import typer
 
-from pipelines.shared.flags import Json, Out, Seed
+from pipelines.shared.flags import Json, Out, Seed, count
 
 NOTHING: list[str] = []  # the default of options that may be repeated
 
@@ -35,12 +35,15 @@ def main(
     pools: Annotated[Path, typer.Option(help="The pools.json that `curate pools` wrote.")],
     out: Out,
     budget: Annotated[
-        str | None, typer.Option(help="TOKENS:PARAMS of one or more budgets, separated by commas, such as 2e10:1e9.")
+        str | None,
+        typer.Option(help="TOKENS:PARAMS of one or more budgets, separated by commas, such as 2e10:1e9 or 20B:1B."),
     ] = None,
     frontier: Annotated[
         str | None, typer.Option(help="LOW:HIGH training tokens. Plan two budgets in each factor of ten.")
     ] = None,
-    params: Annotated[float | None, typer.Option(help="Model parameters for --frontier.")] = None,
+    params: Annotated[
+        float | None, typer.Option(parser=count, metavar="NUMBER", help="Model parameters for --frontier.")
+    ] = None,
     max_epochs: Annotated[float | None, typer.Option(help="Largest number of passes over a pool.")] = None,
     min_weight: Annotated[
         list[str], typer.Option(help="POOL=SHARE: smallest share of a pool. May be repeated.")

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import typer
 
-from curate import written_names
+from curate import written_names, written_numbers
 from curate.planning.limits import Group, Limits
 from curate.pool.mixture_rules import MixtureRule
 from curate.pool.pool import Budget, load_pools, parse_budget
@@ -26,14 +26,15 @@ def budgets(budget: str | None, frontier: str | None, params: float | None) -> l
         raise typer.BadParameter("--frontier needs --params")
     low, _, high = (frontier or "").partition(":")
     try:
-        decades = np.log10(float(high) / float(low))
+        ends = written_numbers.number(low), written_numbers.number(high)
+        decades = np.log10(ends[1] / ends[0])
     except (ValueError, ZeroDivisionError):
         raise typer.BadParameter(f"{frontier!r} is not LOW:HIGH", param_hint="--frontier") from None
     if not 0 < decades < float("inf"):
         raise typer.BadParameter(
             f"{frontier!r}: LOW must be positive and under HIGH, both finite", param_hint="--frontier"
         )
-    return [Budget(float(t), params) for t in np.geomspace(float(low), float(high), max(2, round(2 * decades) + 1))]
+    return [Budget(float(t), params) for t in np.geomspace(*ends, max(2, round(2 * decades) + 1))]
 
 
 def limits(

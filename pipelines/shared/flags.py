@@ -5,7 +5,17 @@ from typing import Annotated
 
 import typer
 
+from curate import written_numbers
 from curate.written_names import QUOTING, valued
+
+
+def count(value: str | float) -> float:
+    """Read a number of parameters, tokens or examples from an option. A default is a number already."""
+    try:
+        return value if isinstance(value, int | float) else written_numbers.number(value)
+    except ValueError:
+        raise typer.BadParameter(f"{value!r} is not a number, such as 2e10, 20B or 70M") from None
+
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")]
 Partial = Annotated[
@@ -36,6 +46,23 @@ MaxBad = Annotated[
     ),
 ]
 Workers = Annotated[int, typer.Option(min=1, help="Number of processes on this machine.")]
+Map = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--map",
+        metavar="NAME=SQL",
+        help="Compute a column of the run table from other columns, as in 'params=\"N (M)\" * 1e6'. If the right side "
+        "is the name of a column, the column is copied. Or a TOML file of such lines. May be repeated.",
+    ),
+]
+From = Annotated[
+    str | None,
+    typer.Option(
+        "--from",
+        help="The program that wrote the tables. wandb: an export of Weights & Biases. regmix, swarm: a file of "
+        "mixtures and a file of results, or the folder that holds both.",
+    ),
+]
 Out = Annotated[Path, typer.Option("--out", help="File to write.")]
 OutFolder = Annotated[Path, typer.Option("--out", help="Folder to write.")]
 

@@ -1,15 +1,21 @@
 """Splits hold out what they say; the true law wins on held-out runs; weights of a stack sum to 1."""
 
+from dataclasses import replace
+
 import numpy as np
 import polars as pl
 import pytest
+import torch
 from problems import law_of, recipes, theta
 
 from curate.errors import FitError, SchemaError
 from curate.fitting import compare, stacking
-from curate.fitting.choice import holdout
+from curate.fitting.choice import averaging, holdout
+from curate.fitting.choice.held_out_errors import HeldOutErrors, HeldOutPart
 from curate.fitting.fit import FitOptions
+from curate.fitting.fit_files import members_of
 from curate.runs import run_table
+from curate.runs.discrepancy import SHIFT
 
 TINY = FitOptions(starts=4, draws=2)
 
@@ -55,13 +61,90 @@ def test_mixture_holds_out_whole_mixtures():
     assert (test[:10] == test[10:]).all()
 
 
-def test_rolling_tests_only_above_what_it_trained_on():
+def test_rolling_predicts_each_size_from_the_smaller_ones():
     base = recipes(50, 2, 0)
-    flops = (base.tokens * base.params).numpy()
+    params = base.params.numpy()
     pairs = holdout.splits(base, np.arange(50), "rolling")
-    assert len(pairs) == 3
+    assert len(pairs) == holdout.BLOCKS - 1
     for train, test in pairs:
-        assert flops[train].max() < flops[test].min()
+        assert params[train].max() * holdout.SAME_SIZE <= params[test].min()
+        assert test.sum() >= holdout.BLOCK_TRAININGS
+    # Every run but the smallest is held out once.
+    assert (sum(test.astype(int) for _, test in pairs) == ~pairs[0][0]).all()
+
+
+def with_params(base, params):
+    return replace(base, params=torch.tensor(params, dtype=torch.float64))
+
+
+def test_sizes_that_differ_by_less_than_a_fifth_count_as_one():
+    base = with_params(recipes(6, 2, 0), [1.0e8, 1.1e8, 1.19e8, 1.3e8, 4e8, 1e9])
+    pairs = holdout.splits(base, np.arange(6), "rolling")
+    assert [train.sum() for train, _ in pairs] == [3, 4, 5]
+    assert holdout.count_of_sizes(base) == 4
+
+
+def test_rolling_over_one_size_holds_out_the_longer_trainings_whole():
+    base = with_params(recipes(8, 2, 0), [1e8] * 8)
+    base = replace(base, tokens=torch.tensor([1, 2, 1, 4, 2, 8, 4, 16], dtype=torch.float64) * 1e9)
+    clusters = np.repeat(np.arange(4), 2)  # trainings of 2e9, 4e9, 8e9 and 16e9 tokens
+    pairs = holdout.splits(base, clusters, "rolling")
+    assert [train.tolist() for train, _ in pairs] == [[i < 2 * k for i in range(8)] for k in (1, 2, 3)]
+    assert holdout.default(base, clusters)[0] == "rolling"
+    assert holdout.finished(base, clusters).tolist() == [False, True] * 4
+
+
+def test_rolling_takes_no_share():
+    with pytest.raises(SchemaError, match="--holdout 'rolling:0.2': rolling holds out whole sizes and takes no share"):
+        holdout.splits(recipes(10, 2, 0), np.arange(10), "rolling:0.2")
+
+
+def errors_of(residuals, *, levels=2, distance=1.0):
+    """Errors of one eval, with a part for each list of residuals."""
+    parts = tuple(HeldOutPart(np.zeros((1, len(r))), np.arange(len(r)), levels, distance) for r in residuals)
+    return HeldOutErrors(parts, tuple(np.array([r]) for r in residuals))
+
+
+def test_a_shift_is_told_apart_from_the_scatter():
+    errors = errors_of([[0.03, 0.02, 0.01], [-0.01, -0.02, -0.03]])
+    record = errors.record(0)
+    assert record["shift"] == pytest.approx(0.02)
+    assert record["scatter"] == pytest.approx(0.01)
+    assert record["measured"] == pytest.approx(0.02, rel=0.01)
+    # The mean absolute value of a normal number of this standard deviation.
+    assert record["heldout"] == pytest.approx(np.sqrt(2 / np.pi) * np.hypot(0.01, SHIFT), rel=1e-9)
+    # Student's t with 4 degrees of freedom over the normal quantile.
+    assert errors.scatter_of_evals() == pytest.approx([0.01 * 2.13185 / 1.64485], rel=1e-4)
+
+
+def test_a_shift_beyond_the_usual_counts_as_scatter():
+    assert errors_of([[0.3, 0.31, 0.32]]).scatter() == pytest.approx(np.hypot(0.01, 0.31 - 3 * SHIFT))
+    # With one fitted size a shift says nothing: no run showed what size does.
+    assert errors_of([[0.3, 0.31, 0.32]], levels=1).scatter() == pytest.approx(0.01)
+
+
+def test_one_run_of_a_size_shows_no_scatter():
+    errors = errors_of([[0.02], [-0.01]])
+    assert errors.scatter() is None
+    assert np.isnan(errors.scatter_of_evals()).all()
+    assert errors.expected() == pytest.approx(errors.measured())
+
+
+def test_parts_with_two_fitted_sizes_are_believed_first():
+    one, two = HeldOutPart(np.zeros((1, 3)), np.arange(3), 1, 1.0), HeldOutPart(np.zeros((1, 3)), np.arange(3), 2, 1.0)
+    errors = HeldOutErrors((one, two), (np.array([[0.3, 0.1, -0.1]]), np.array([[0.01, 0.0, -0.01]])))
+    assert errors.scatter() == pytest.approx(0.01)
+
+
+def test_a_training_counts_once_in_the_error_however_many_rows_it_has():
+    table = table_of("chinchilla", 20, 3)
+    row = table.frame.filter(pl.col("params") == pl.col("params").max()).with_columns(training=pl.lit("longest"))
+    early = pl.concat([row.with_columns(tokens=pl.col("tokens") * f, run=pl.lit(f"early{f}")) for f in (0.5, 0.7)])
+    others = table.frame.with_columns(training=pl.col("run")).filter(pl.col("params") < pl.col("params").max())
+    runs = run_table.check(pl.concat([others, row, early]), "memory")
+    compared = compare.compare(["chinchilla"], runs, ["web"], how="rolling", options=TINY)
+    assert compared.table()["rows"][0] == sum(len(part.trainings) for part in compared.parts)
+    assert sum((part.trainings == runs.clusters[-1]).sum() for part in compared.parts) == 1
 
 
 @pytest.mark.parametrize("how", ["nosuch", "largest:x", "randomly"])
@@ -78,28 +161,51 @@ def test_a_holdout_that_leaves_nothing_is_refused(how):
 
 @pytest.mark.parametrize("name", ["chinchilla", "utility_smooth", "mixing"])
 def test_the_true_law_wins_on_held_out_runs(name):
-    best, compared = compare.choose(
+    best, compared = averaging.choose(
         table_of(name, 40, 4), ["chinchilla", "utility_smooth", "mixing"], ["web"], options=TINY
     )
     assert best.spec == name
     rows = compared.table()
     assert rows["law"][0] == name
     assert rows["heldout"].is_sorted()
-    assert best.noise >= rows["rms"][0]
     assert best.heldout["heldout"] == rows["heldout"][0]
+    assert best.discrepancy.largest == best.ranges["params"][1]
 
 
-def test_a_law_with_too_many_parameters_is_listed_with_the_reason():
-    _, compared = compare.choose(table_of("mixing", 8, 5), ["utility_smooth", "mixing"], ["web"], options=TINY)
-    assert compared.table()["law"].to_list() == ["mixing", "utility_smooth"]
-    assert "cannot determine the 7 parameters" in compared.table()["why"][1]
+def test_a_law_with_more_parameters_than_runs_is_fitted_with_its_priors():
+    best, compared = averaging.choose(table_of("mixing", 6, 5), ["utility_smooth"], ["web"], options=TINY)
+    assert compared.table()["why"].to_list() == [""]
+    assert best.rows == 6 < compared.table()["parameters"][0]
+    assert np.isfinite(best.loss(recipes(5, 2, 1)).numpy()).all()
+
+
+def test_the_average_weighs_laws_by_their_scatter_and_drops_the_worst():
+    table = table_of("chinchilla", 60, 6)
+    blend, compared = averaging.average(table, ["chinchilla", "overtraining", "mixing"], ["web"], options=TINY)
+    weights = averaging.weights_of_laws(compared)
+    scatters = {spec: compared.errors({spec: 1.0}).scatter() for spec in weights}
+    assert sum(weights.values()) == pytest.approx(1)
+    assert {fit.spec: w for fit, w in zip(blend.fits, blend.weights, strict=True)} == pytest.approx(weights)
+    products = [weight * scatters[spec] ** 2 for spec, weight in weights.items()]
+    assert products == pytest.approx([products[0]] * len(products))
+    # The law that does not see size misses every size by another factor.
+    assert "mixing" not in weights
+    assert max(scatters.values()) <= averaging.WORST_RATIO * min(scatters.values())
+
+
+def test_a_law_that_cannot_be_fitted_is_listed_with_the_reason():
+    table, trees = table_of("mixing", 8, 5), "boosted:folds=9"
+    _, compared = averaging.choose(table, [trees, "mixing"], ["web"], how="random", options=TINY)
+    assert compared.table()["law"].to_list() == ["mixing", trees]
+    assert "cannot be split into" in compared.table()["why"][1]
     with pytest.raises(FitError, match="no law can be fitted"):
-        compare.choose(table_of("mixing", 8, 5), ["utility_smooth"], ["web"], options=TINY)
+        averaging.choose(table, [trees], ["web"], how="random", options=TINY)
 
 
 def test_a_stack_of_laws_has_weights_that_sum_to_one():
-    blend, _ = stacking.stack(
+    stacked, _ = stacking.stack(
         table_of("chinchilla", 50, 6), ["chinchilla", "mixing"], ["web"], how="random", options=TINY
     )
-    assert sum(blend.weights) == pytest.approx(1)
-    assert blend.fits[int(np.argmax(blend.weights))].spec == "chinchilla"
+    weights = dict(zip((fit.spec for fit in members_of(stacked)), getattr(stacked, "weights", (1.0,)), strict=True))
+    assert sum(weights.values()) == pytest.approx(1)
+    assert max(weights, key=weights.get) == "chinchilla"

@@ -66,8 +66,9 @@ def test_a_report_has_tables_a_chart_and_a_short_repr(runs):
     assert report.table()["law"].to_list() == report.comparison["law"].to_list()
     assert report.table()["heldout"].is_sorted()
     assert report.parameters().columns == ["law", "param", "pool", "value", "low", "high"]
-    (note,) = report.notes
-    assert note.startswith("params is 1e+06 in all runs")
+    one_size, held_out = report.notes
+    assert one_size.startswith("params is 1e+06 in all runs")
+    assert held_out.startswith("the longer trainings are held out (--holdout rolling)")
     assert repr(report) == "FitReport(blend of web, code, 32 measured points)"
     assert "<table" in report._repr_html_()
     chart = report.chart().to_dict()
@@ -118,5 +119,5 @@ def test_a_table_in_memory_gives_the_same_fit_and_is_known_by_its_content(runs):
 
 def test_an_explanation_is_on_its_own_and_last(runs):
     report = fit(runs, law="mixing", eval="web", explain=True, **QUICK)
-    assert report.explanation.startswith("mixing predicts held-out runs best")
+    assert report.explanation.startswith("The prediction rests on one law, mixing.\nmixing predicts held-out runs best")
     assert report.shown[-1] == report.explanation

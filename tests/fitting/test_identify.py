@@ -2,11 +2,17 @@
 
 import numpy as np
 import polars as pl
+import pytest
+import torch
+from problems import planted
+from problems import recipes as varied
 
 from curate.fitting import fit, identify
 from curate.runs.recipes import recipes
 
 RNG = np.random.default_rng(3)
+CES = {"E": 1.7, "A": 0.5, "alpha": 0.34, "B": 0.6, "beta": 0.28, "R": 10.0}
+TWO = {"k": [1.0, 2.0], "g": 0.5}
 FEW = fit.FitOptions(starts=8, draws=40)
 
 
@@ -47,5 +53,43 @@ def test_the_most_informative_runs_are_where_the_draws_disagree():
     table = recipes(np.ones((12, 1)), d, np.full(12, 1e8))
     result = fit.fit("chinchilla", table, chinchilla(np.full(12, 1e8), d), pools=["all"], options=FEW)
     candidates = recipes(np.ones((3, 1)), [3e9, 1e12, 5e9], np.full(3, 1e8))
-    assert identify.most_informative(result, candidates, count=1) == [1]
-    assert len(set(identify.most_informative(result, candidates))) == 3
+    (first, *others) = identify.most_informative(result, candidates)
+    # 5e9 tokens are less than a factor of 2 from 3e9, so only one of the two is advised.
+    assert first.position == 1 and len(others) == 1
+    assert 0 < first.settled < others[0].settled <= 1
+
+
+def test_the_advised_runs_differ_and_each_settles_what_those_before_it_leave_open():
+    fit_of_three = planted("ces", "abc", {**CES, "k": [1.0, 0.5, 2.0], "g": 0.5}, draws=200)
+    candidates = varied(200, 3, seed=1, distance=False)
+    chosen = identify.most_informative(fit_of_three, candidates, count=5)
+    positions = [run.position for run in chosen]
+    assert len(set(positions)) == 5
+    for i, position in enumerate(positions):
+        assert all(float(identify.distances(candidates, position)[other]) >= 1 for other in positions[:i])
+    # Conditioning on the chosen runs by the textbook formula leaves the same variance.
+    draws = fit_of_three.draw_losses(candidates).log()
+    covariance = torch.cov(draws.T, correction=0)
+    between = covariance[:, positions]
+    noisy = between[positions] + fit_of_three.noise**2 * torch.eye(5, dtype=torch.float64)
+    settled = float((between @ torch.linalg.solve(noisy, between.T)).trace() / covariance.trace())
+    assert chosen[-1].settled == pytest.approx(settled, rel=1e-6)
+    assert [run.settled for run in chosen] == sorted(run.settled for run in chosen)
+
+
+def test_an_explanation_of_several_laws_names_their_weights_and_three_different_runs(tmp_path, cli):
+    table, law = varied(40, 2, seed=4, distance=False), planted("ces", "ab", {**CES, **TWO})
+    columns = {"run": [f"r{i}" for i in range(40)], "params": table.params.numpy(), "tokens": table.tokens.numpy()}
+    columns |= {f"weight.{name}": table.weights[:, i].numpy() for i, name in enumerate("ab")}
+    losses = law.loss(table).numpy() * np.exp(0.003 * RNG.standard_normal((2, 40)))
+    pl.DataFrame(columns | {"loss.web": losses[0], "loss.code": 1.1 * losses[1]}).write_csv(tmp_path / "runs.csv")
+    flags = ["--law", "ces,mixing", "--stack", "--explain", "--starts", 2, "--draws", 20]
+    said = cli("fit", tmp_path / "runs.csv", *flags, "--out", tmp_path / "fit.json")
+    assert said.code == 0, said.err
+    assert (
+        "The prediction rests on one law, ces." in said.out
+        or "The prediction is a weighted mean of 2 laws: ces (" in said.out
+    )
+    assert "Not known: what repeats cost. No run saw a pool more than once." in said.out
+    runs = [line[3:].partition(" (would settle")[0] for line in said.out.splitlines() if line[:2] in ("1.", "2.", "3.")]
+    assert len(set(runs)) == 3

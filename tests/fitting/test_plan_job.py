@@ -181,3 +181,29 @@ def test_arguments_that_do_not_fit_together_are_refused(options, message):
     arguments = {"pools": POOLS, "budgets": BUDGETS, **options}
     with pytest.raises(SchemaError, match=message):
         plan(BOTH, arguments.pop("pools"), arguments.pop("budgets"), **arguments)
+
+
+def test_runs_of_one_size_give_the_same_mixture_at_every_size_and_a_warning(tmp_path, cli):
+    joint = planted(
+        "mixture_joint",
+        "abc",
+        {
+            **{"E": 1.5, "A": 0.4, "alpha": 0.3, "B": 0.3, "beta": 0.3, "C": [2.0, 1.0, 0.5], "g": [0.2, 0.1, 0.15]},
+            **{"C_A": [0.5, 1.0, 3.0], "g_A": [0.1, 0.2, 0.1], "C_B": [2.0, 1.0, 0.7], "g_B": [0.1, 0.2, 0.2]},
+        },
+    )
+    one_size = replace(joint, ranges={**joint.ranges, "params": (1e7, 1e7), "tokens": (1e9, 1e9)})
+    artifacts.save(tmp_path / "fit.json", "fit", fit_files.to_json(one_size))
+    artifacts.save(tmp_path / "pools.json", "pools", {"pools": to_json(pools(a=1e13, b=1e13, c=1e13))})
+    flags = ["--pools", tmp_path / "pools.json", "--budget", "1e9:1e7,2e10:1e9", "--draws", 2, "--within", 0]
+    said = cli("plan", tmp_path / "fit.json", *flags, "--out", tmp_path / "plan.json")
+    assert said.code == 0, said.err
+    small, large = json.loads((tmp_path / "plan.json").read_text())["plans"]
+    assert list(large["weights"].values()) == pytest.approx(list(small["weights"].values()), abs=1e-4)
+    assert large["gain"] / large["loss"] == pytest.approx(small["gain"] / small["loss"], rel=1e-6)
+    assert large["loss"] < small["loss"]
+    assert any(line.startswith("one size: all fitted runs have 1e+07 parameters") for line in large["warnings"])
+    assert not any(line.startswith("one size") for line in small["warnings"])
+    # The law itself would plan another mixture at the larger size.
+    of_law = planner.optimize(joint, pools(a=1e13, b=1e13, c=1e13), Budget(2e10, 1e9))
+    assert of_law.weights["a"] != pytest.approx(large["weights"]["a"], abs=1e-2)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from curate.errors import FitError
-from curate.fitting.curves import annealing, relearn
+from curate.fitting.curves.schedules import annealing, relearn
 from curate.storage import artifacts
 
 THETA = {"L0": 2.6, "A": 0.43, "alpha": 0.55, "C1": 0.41, "C2": 0.5, "E": 8.0, "beta": 0.4}

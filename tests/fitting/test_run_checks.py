@@ -6,7 +6,7 @@ import pytest
 
 from curate.errors import FitError, SchemaError
 from curate.fitting import fit, run_checks
-from curate.runs.run_table import Runs, check
+from curate.runs.run_table import Runs, check, read
 
 
 def table(**changes: object) -> Runs:
@@ -25,13 +25,35 @@ def test_a_good_table_has_no_notes():
 @pytest.mark.parametrize("scale", [1e-9, 1e-6])
 def test_tokens_in_billions_are_found(scale):
     good = table()
-    with pytest.raises(SchemaError, match=r"tokens look like counts in millions or billions in \d+ of 24 rows"):
-        run_checks.check(table(tokens=good.frame["tokens"].to_numpy() * scale))
+    units = {1e-9: "billions", 1e-6: "millions"}[scale]
+    with pytest.raises(SchemaError, match=f"look like {units} of tokens. Repair them with --map 'tokens=tokens \\* 1e"):
+        read(good.frame.with_columns(pl.col("tokens") * scale))
 
 
 def test_params_in_billions_are_found():
-    with pytest.raises(SchemaError, match="params look like counts in millions or billions in 24 of 24 rows"):
-        run_checks.check(table(params=np.full(24, 1.3)))
+    with pytest.raises(SchemaError, match=r"the median of params is 1.3. These look like billions of parameters"):
+        read(table(params=np.full(24, 1.3)).frame)
+
+
+def test_a_few_short_runs_are_noted():
+    tokens = table().frame["tokens"].to_numpy()
+    (note,) = run_checks.check(table(tokens=np.where(np.arange(24) < 3, 100.0 + np.arange(24), tokens)))
+    assert note.startswith("run 'r0' has tokens = 100: tokens look like counts in millions or billions in 3 of 24 rows")
+
+
+def test_sizes_that_hardly_differ_are_noted():
+    (note,) = run_checks.unvaried(table(params=np.where(np.arange(24) % 2, 1e8, 1.1e8)))
+    assert note.startswith("params is between 1e+08 and 1.1e+08 in all runs, a factor of 1.1")
+
+
+def test_evals_of_different_rows_are_noted():
+    half = np.where(np.arange(24) < 14, np.nan, 3.0)
+    runs = table(**{"loss.other": half})
+    (note,) = run_checks.uneven(runs, ["val", "other"])
+    assert note.startswith(
+        "10 of 24 rows have all of loss.val, loss.other. Each eval is fitted to the rows that have it"
+    )
+    assert run_checks.uneven(runs, ["val"]) == ()
 
 
 def test_a_run_twice_is_refused_and_checkpoints_are_not():

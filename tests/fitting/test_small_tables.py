@@ -79,7 +79,7 @@ def test_as_many_runs_as_parameters_say_nothing_about_their_noise():
 def test_residuals_that_a_fit_makes_vanish_do_not_count():
     residuals = torch.tensor([[0.0, 0.0, 0.0, 0.01, -0.01], [0.0, 0.0, 0.0, torch.nan, torch.nan]]).double()
     assert robust_noise(residuals, 3).tolist() == pytest.approx([0.014826, FIRST_NOISE])
-    noise, free = noise_of_residuals(residuals, torch.tensor([3.0, 3.0]).double())
+    noise, free = noise_of_residuals(residuals, torch.tensor([3.0, 3.0]).double(), torch.ones(residuals.shape[1]))
     assert noise.tolist() == pytest.approx([0.01, FIRST_NOISE])
     assert free[0] == 2
     # Student's 95 % quantiles over the normal one.

@@ -5,7 +5,9 @@ import pytest
 import torch
 
 from curate.errors import FitError
-from curate.fitting.curves import annealing, downstream
+from curate.fitting.curves import downstream
+from curate.fitting.curves.schedules import annealing, schedule_fit
+from curate.fitting.curves.schedules.schedule_fit import Curve, RateSchedule
 from curate.laws.overtraining import PUBLISHED, Overtraining
 from curate.pool import repeats
 from curate.runs import recipes
@@ -64,13 +66,15 @@ def test_the_published_curve_and_its_fit():
     cooled = torch.full((20000,), 2e-4, dtype=torch.float64)
     cooled[18000:] *= torch.linspace(1, 0, 2000, dtype=torch.float64)
     assert float(annealing.curve(annealing.PUBLISHED, *annealing.s1_s2(cooled))[-1]) < float(flat[-1]) - 0.03
-    other = annealing.s1_s2(torch.full((20000,), 2e-4, dtype=torch.float64))
-    at = torch.arange(999, 20000, 950)
-    points = torch.cat([s1[at], other[0][at]]), torch.cat([s2[at], other[1][at]]), torch.cat([loss[at], flat[at]])
-    assert len(points[0]) == 42
-    assert annealing.fit(*points) == pytest.approx(annealing.PUBLISHED, rel=1e-3)
-    with pytest.raises(FitError, match="at least 5"):
-        annealing.fit(s1[:4], s2[:4], loss[:4])
+    at = np.arange(999, 20000, 950)
+    plans = [
+        RateSchedule("cosine", cosine(20000, warmup=500).numpy(), 500, at),
+        RateSchedule("flat", np.full(20000, 2e-4), 0, at),
+    ]
+    curves = [Curve(plan, values[at].numpy()) for plan, values in zip(plans, (loss, flat), strict=True)]
+    assert schedule_fit.fit("annealing", curves, draws=1).theta == pytest.approx(annealing.PUBLISHED, rel=1e-3)
+    with pytest.raises(FitError, match="Give at least 5"):
+        schedule_fit.fit("annealing", [curves[0].take(np.arange(4))])
 
 
 def test_the_harmful_band():

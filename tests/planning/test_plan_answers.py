@@ -16,6 +16,7 @@ from curate.planning.aims import Aim
 from curate.planning.details import crossings, keep_curve, near_optimal, pareto_front
 from curate.planning.limits import Limits
 from curate.pool.pool import Budget, Pool
+from curate.runs.discrepancy import Discrepancy
 from curate.runs.predictor import Blend
 
 SHAPE = {"a": 4.0, "d": 0.8, "n0": 1e4, "tau": [3.0, 6.0, 9.0]}
@@ -50,6 +51,48 @@ def test_the_gap_of_a_worst_bounds_what_a_better_mixture_gains_though_the_worst_
     soft = search.values(problem, search.of_any_row(aims.stages(problem.fit, None)[-1]), mixture)
     hard = search.values(problem, search.of_any_row(problem.fit.loss), mixture)
     assert float(search.gaps(problem, mixture)) >= float(hard - soft) + 1e-5 * np.log(2) - 1e-15
+
+
+def test_the_interval_of_the_worst_holds_its_share_of_simulated_runs():
+    worst = aims.Worst((CODE, WEB), (2.0, 2.1), (1.0, 1.3), "both")
+    recipe = search.on_hand(POOLS, [BUDGET], torch.tensor([[0.5, 0.3, 0.2]], dtype=torch.float64))
+    low, high = worst.interval(recipe)
+    generator = torch.Generator().manual_seed(0)
+    # Joint draws of the parameters, and one normal number that moves both losses.
+    losses = torch.stack([part.draw_losses(recipe) for part in (CODE, WEB)])
+    z = torch.randn(1, 1, 100_000, dtype=torch.float64, generator=generator)
+    noise = torch.tensor([CODE.noise, WEB.noise], dtype=torch.float64)[:, None, None]
+    runs = (losses * torch.exp(noise * z) - torch.tensor([2.0, 2.1])[:, None, None]).mul(
+        torch.tensor([1.0, 1.3])[:, None, None]
+    )
+    largest = runs.amax(dim=0).flatten()
+    assert float((largest < low).double().mean()) == pytest.approx(0.05, abs=1e-3)
+    assert float((largest > high).double().mean()) == pytest.approx(0.05, abs=1e-3)
+
+
+def test_the_interval_of_the_worst_of_one_eval_is_that_of_the_eval():
+    recipe = search.on_hand(POOLS, [BUDGET], torch.tensor([[0.2, 0.7, 0.1]], dtype=torch.float64))
+    one = aims.Worst((CODE,), (0.0,), (1.0,), "one")
+    assert torch.allclose(torch.stack(one.interval(recipe)), torch.stack(CODE.interval(recipe)), rtol=1e-9)
+
+
+def test_the_draws_and_the_interval_of_a_regret_are_of_differences_to_the_plans_for_one_eval():
+    aim = Aim(worst="regret")
+    regret = plan.worst(BOTH, POOLS, BUDGET, Limits(), aim=aim, starts=8, seed=0)
+    alone = [plan.optimize(part, POOLS, BUDGET, starts=8) for part in regret.parts]
+    mixtures = torch.tensor([list(planned.weights.values()) for planned in alone], dtype=torch.float64)
+    recipes = search.on_hand(POOLS, [BUDGET], mixtures)
+    of_best = torch.stack([part.draw_losses(recipes)[:, i] for i, part in enumerate(regret.parts)])
+    draws = torch.stack([part.draw_losses(recipes) for part in regret.parts]) - of_best[:, :, None]
+    assert torch.allclose(regret.draw_losses(recipes), draws.amax(dim=0))
+    # What shifts all losses alike is not in the interval of a regret.
+    shifted = Discrepancy(scatter=0.01, contrast=0.0, sizes=2, smallest=1e3, largest=1e4, longest=1e6)
+    parts = tuple(
+        replace(part, fits=tuple(replace(fit, discrepancy=shifted) for fit in part.fits)) for part in regret.parts
+    )
+    assert all(map(torch.equal, replace(regret, parts=parts).interval(recipes), regret.interval(recipes)))
+    without = replace(regret, drawn_levels=None, parts=parts).interval(recipes)
+    assert bool((without[1] - without[0] > 2 * (regret.interval(recipes)[1] - regret.interval(recipes)[0])).all())
 
 
 def test_the_worst_of_one_eval_is_refused():

@@ -172,7 +172,7 @@ def test_tables_in_memory_are_read_as_files_are(tmp_path):
         assert data.frame["run"].to_list() == ["r1", "r2"]
     with pytest.raises(SchemaError, match="the run table has no column 'params'"):
         run_table.read(GOOD.drop("params"))
-    with pytest.raises(SchemaError, match="list is not a table"):
+    with pytest.raises(SchemaError, match="int is not a table"):
         run_table.read([1, 2])
 
 

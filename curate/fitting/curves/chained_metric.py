@@ -8,7 +8,8 @@ from torch import Tensor
 
 from curate.errors import SchemaError
 from curate.fitting.curves.metric_curve import Better, MetricCurve
-from curate.runs.predictor import Blend, Predictor, mixture_ends, stacked_draws
+from curate.runs import fitted_size
+from curate.runs.predictor import Blend, Predictor, level_deviation, mixture_ends, stacked_draws
 from curate.runs.recipes import Recipes
 
 CHUNK = 1024  # recipes whose intervals are computed at a time; this bounds the memory
@@ -77,6 +78,19 @@ class ChainedMetric:
         low, high = zip(*parts, strict=True)
         return torch.cat(low), torch.cat(high)
 
+    def run_deviation(self, recipes: Recipes) -> Tensor:
+        """Return (n,) standard deviations of a new run's metric: by the noise of its losses, and around the curve.
+
+        What shifts the losses or the curve alike for all recipes is not part of it.
+        """
+        x = self._x(recipes).detach()
+        deviation = torch.full((len(x),), self.curve.noise, dtype=torch.float64)
+        if not self.parts:
+            return deviation
+        noise = torch.stack([fitted_size.relative_run_deviation(part, recipes) for part in self.parts], dim=1)  # (n, e)
+        moved = (self.curve.metric(x * torch.exp(noise)) - self.curve.metric(x * torch.exp(-noise))) / 2
+        return torch.hypot(moved, deviation)
+
     def warnings(self, recipes: Recipes) -> tuple[str, ...]:
         """Return a line for each loss outside the range of the fitted runs, and reasons to doubt the curve itself."""
         doubts = (self.curve.flat, self.curve.misaligned)
@@ -93,9 +107,9 @@ class ChainedMetric:
         x = self._x(recipes)
         if not self.parts:
             return self.curve.interval(x, level)
-        noise = torch.tensor([part.noise for part in self.parts], dtype=torch.float64)
+        noise = torch.stack([level_deviation(part, recipes) for part in self.parts], dim=1)  # (n, e)
         losses = stacked_draws(self.parts, recipes).movedim(0, -1)  # (b, n, e)
-        # The change of the metric when the losses change by one standard deviation of a run. The noise of all evals is
+        # The change of the metric when the levels of the losses change by one standard deviation. That of all evals is
         # perfectly correlated, as in a blend: a bad run is bad on all of them.
         worse = self.curve.draw_metrics(losses * torch.exp(noise))
         moved = (worse - self.curve.draw_metrics(losses * torch.exp(-noise))) / 2

@@ -10,14 +10,13 @@ import torch
 from curate import open_sets, written_names
 from curate.errors import FitError, SchemaError, first_few
 from curate.fitting.curves import downstream, metric_solver
+from curate.fitting.curves.metric_columns import AUTO, NONE, PREFIX, metric_names
 from curate.fitting.curves.metric_curve import MetricCurve
 from curate.fitting.curves.metric_solver import MetricPoints
 from curate.fitting.curves.rows import in_words, point_table
 from curate.fitting.fit_report import FitQuestion, FitReport
 from curate.runs.run_table import Runs
 
-AUTO, NONE = "auto", "none"  # values of --metric: all metrics with enough rows (at most MOST), or no metric
-PREFIX = "metric."
 # The largest number of metrics that are fitted by default. Each takes about a second and adds 20 kB to fit.json.
 MOST = 8
 
@@ -32,11 +31,6 @@ class MetricFits:
     def table(self) -> pl.DataFrame:
         """Return one row for each metric: its input, its direction, and how well the curve fits."""
         return pl.DataFrame([curve.summary() for curve in self.curves.values()])
-
-
-def metric_names(runs: Runs) -> tuple[str, ...]:
-    """Return the names of the metrics of a run table: its columns ``metric.<name>``."""
-    return tuple(name.removeprefix(PREFIX) for name in runs.frame.columns if name.startswith(PREFIX))
 
 
 def metric_inputs(runs: Runs, kind: str, on: Sequence[str]) -> np.ndarray:

@@ -4,12 +4,13 @@ from collections.abc import Callable, Mapping
 
 from curate.fitting.curves.fit_metrics import fit_downstream
 from curate.fitting.curves.fit_pruning import fit_pruning_curves
-from curate.fitting.curves.fit_steps import fit_annealing, fit_relearn
+from curate.fitting.curves.schedules import schedule_fit
+from curate.fitting.curves.schedules.fit_steps import fit_relearn, fit_schedules
 from curate.fitting.fit_report import FitQuestion, FitReport
 from curate.runs.run_table import Runs
 
 CURVES: Mapping[str, Callable[[Runs, FitQuestion], FitReport]] = {
-    "annealing": fit_annealing,
+    **dict.fromkeys(schedule_fit.LAWS, fit_schedules),
     "downstream": fit_downstream,
     "pruning_curves": fit_pruning_curves,
     "relearn": fit_relearn,

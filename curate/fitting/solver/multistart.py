@@ -49,6 +49,7 @@ class FitOptions:
     loss; None means 1.345 residual scales of a first pass, at least 1e-3. ``prior``: whether the law's weak priors
     count. ``sharing``: how far shared parameters of one eval may sit from the median over evals, in prior widths.
     ``rounds``: the largest number of times that the noise is estimated from the residuals. It usually settles earlier.
+    ``unfinished``: whether rows of unfinished runs are fitted by a term of their own (`laws._unfinished`).
     """
 
     starts: int = 32
@@ -58,6 +59,7 @@ class FitOptions:
     sharing: float = SHARING
     rounds: int = ROUNDS
     seed: int = 0
+    unfinished: bool = False
 
 
 DEFAULTS = FitOptions()
@@ -139,7 +141,8 @@ class Ends:
 class FitPasses:
     """One fit of a law to m evals of the same n runs, and the passes that it consists of.
 
-    ``target`` (m, n): log losses, NaN where not measured; ``weights`` (n,) of rows.
+    ``target`` (m, n): log losses, NaN where not measured; ``weights`` (n,) of rows; ``runs_per_row`` (n,): how many
+    independent runs a row counts for where the noise is estimated.
     """
 
     law: Law
@@ -147,6 +150,7 @@ class FitPasses:
     recipes: Recipes
     target: Tensor
     weights: Tensor
+    runs_per_row: Tensor
     options: FitOptions
 
     @property
@@ -317,7 +321,7 @@ class FitPasses:
         # determine is the trace of (J'J + prior)^-1 J'J, where J are the slopes of the log losses.
         determined = torch.linalg.pinv(data + prior) @ data
         parameters = determined.diagonal(dim1=1, dim2=2).sum(dim=1).clamp(0, self.coordinates.size)
-        return noise_of_residuals(self.residuals(minima.point), parameters)
+        return noise_of_residuals(self.residuals(minima.point), parameters, self.runs_per_row)
 
 
 def chunk_size(rows: int, parameters: int, pools: int) -> int:

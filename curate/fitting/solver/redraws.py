@@ -10,10 +10,10 @@ import torch
 from scipy.special import gammaincinv
 from torch import Tensor
 
-# Runs are resampled only if there are at least this many rows per parameter. A resample holds 63 % of the rows on
-# average, so with fewer rows many draws would hold hardly more rows than the law has parameters. With 2 instead of 3,
-# the 90 % intervals of 7 rows held only 87 % of new runs.
-ROWS_PER_PARAMETER = 3
+# Runs are resampled only if there are at least this many per parameter. A resample holds 63 % of the runs on average,
+# so with fewer runs many draws would hold hardly more runs than the law has parameters. With 2 instead of 3, the 90 %
+# intervals of 7 runs held only 87 % of new runs.
+RUNS_PER_PARAMETER = 3
 
 
 @dataclass(frozen=True)
@@ -48,13 +48,14 @@ class Redraws:
         return torch.from_numpy(np.sqrt(half / gammaincinv(half, self.levels.numpy()[None])))
 
 
-def redraw(clusters: np.ndarray, parameters: int, draws: int, seed: int) -> Redraws:
+def redraw(clusters: np.ndarray, parameters: int, draws: int, seed: int, *, runs: int | None = None) -> Redraws:
     """Return how to redraw n rows for the bootstrap of a law with this number of parameters.
 
-    ``clusters`` (n,) are codes of trainings. If there are many rows, whole trainings are resampled. If there are few,
-    every draw keeps all rows and adds normal noise to their losses.
+    ``clusters`` (n,) are codes of trainings, and ``runs`` is the number of independent runs that the rows count for, by
+    default n. If there are many, whole trainings are resampled. If there are few, every draw keeps all rows and adds
+    normal noise to their losses.
     """
-    if len(clusters) >= ROWS_PER_PARAMETER * parameters:
+    if (len(clusters) if runs is None else runs) >= RUNS_PER_PARAMETER * parameters:
         counts = resample(clusters, draws, seed)
         return Redraws(counts, torch.zeros_like(counts), None)
     _, codes, sizes = np.unique(clusters, return_inverse=True, return_counts=True)

@@ -30,16 +30,17 @@ def robust_noise(residuals: Tensor, parameters: int) -> Tensor:
     return torch.where(rows > parameters, scale, FIRST_NOISE).clamp_min(NOISE_FLOOR)
 
 
-def noise_of_residuals(residuals: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
+def noise_of_residuals(residuals: Tensor, parameters: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
     """Return the (m,) standard deviations of the noise behind (m, n) residuals, and their (m,) degrees of freedom.
 
-    ``parameters`` (m,) is the number of parameters that the runs determine; each uses one degree of freedom. If less
-    than one degree of freedom is left, the residuals hold no information, and the noise is FIRST_NOISE.
+    ``weights`` (n,) say how many independent runs each row counts for; the rows of one training count for one run
+    together. ``parameters`` (m,) is the number of parameters that the runs determine; each uses one degree of freedom.
+    If less than one degree of freedom is left, the residuals hold no information, and the noise is FIRST_NOISE.
     """
-    free = torch.isfinite(residuals).sum(dim=1) - parameters
+    free = (torch.isfinite(residuals) * weights).sum(dim=1) - parameters
     # Rounding errors can make the number of parameters slightly too large.
     enough = free > 1 - ROUNDING
-    scale = (torch.nansum(residuals**2, dim=1) / free.clamp_min(1)).sqrt()
+    scale = (torch.nansum(weights * residuals**2, dim=1) / free.clamp_min(1)).sqrt()
     return torch.where(enough, scale, FIRST_NOISE).clamp_min(NOISE_FLOOR), torch.where(enough, free, KNOWN)
 
 

@@ -12,10 +12,10 @@ from curate.errors import SchemaError
 from curate.planning import search
 from curate.pool import baselines
 from curate.pool.pool import Budget, Pool
-from curate.runs.predictor import MetricPredictor, Predictor
+from curate.runs.predictor import MetricPredictor, Predictor, mixture_ends
 
 PREFIX = "metric."  # a target with this prefix is a metric
-TAILS = (0.05, 0.95)  # quantiles over bootstrap draws that bound a gain
+LEVEL = 0.9  # probability that a gain lies within its interval
 Interval = tuple[float, float, float]  # value, low, high
 
 
@@ -27,8 +27,9 @@ class PlannedMetric:
         name: the metric, the column ``metric.<name>`` of the run table.
         better: ``lower`` for an error, ``higher`` for an accuracy.
         value, low, high: predicted metric, with the interval of a new run.
-        gains: (gain, low, high) by baseline, in the unit of the metric, paired over bootstrap draws. A gain above 0
-            means that the plan is better than the baseline, for errors and accuracies alike.
+        gains: (gain, low, high) by baseline, in the unit of the metric: of the difference between two new runs, paired
+            over the draws of the laws. A gain above 0 means that the plan is better than the baseline, for errors and
+            accuracies alike.
         warnings: reasons to doubt the prediction.
     """
 
@@ -74,17 +75,17 @@ def planned(
     own = recipes.take(torch.tensor([0]))
     low, high = metric.interval(own)
     sign = 1.0 if metric.better == "lower" else -1.0
-    gains = {}
-    for i, name in enumerate(mixtures, start=1):
-        ends = torch.quantile(sign * (draws[:, i] - draws[:, 0]), torch.tensor(TAILS, dtype=torch.float64))
-        gains[name] = (sign * float(values[i] - values[0]), float(ends[0]), float(ends[1]))
+    deviation = metric.run_deviation(recipes)
+    differences = sign * (draws[:, 1:] - draws[:, :1])
+    ends = mixture_ends(differences, torch.hypot(deviation[1:], deviation[0]).expand_as(differences), LEVEL)
+    gains = (sign * (values[1:] - values[0])).tolist(), *(end.tolist() for end in ends)
     return PlannedMetric(
         name=metric.name,
         better=metric.better,
         value=float(values[0]),
         low=float(low),
         high=float(high),
-        gains=gains,
+        gains=dict(zip(mixtures, zip(*gains, strict=True), strict=True)),
         warnings=metric.warnings(own),
     )
 

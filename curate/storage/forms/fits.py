@@ -1,6 +1,6 @@
 """The form of fit.json, of the present format and of format 1."""
 
-from typing import Annotated, Required, TypedDict
+from typing import Annotated, Literal, NotRequired, Required, TypedDict
 
 from msgspec import Meta
 
@@ -21,21 +21,72 @@ Texts = list[str]
 Vector = list[Number]
 
 
-class TreesForm(TypedDict, total=False):
-    """The rows that boosted trees are grown from."""
+class DiscrepancyForm(TypedDict, total=False):
+    """What a law leaves open of the level of a loss: of one law, or (with ``level``) of the whole fit."""
+
+    scatter: Required[NotNegative]
+    contrast: Required[NotNegative]
+    sizes: Required[Count]
+    smallest: Required[Positive]
+    largest: Required[Positive]
+    longest: Required[Positive]
+    unfinished: Required[NotNegative]
+    level: NotNegative
+
+
+class RunsForm(TypedDict, total=False):
+    """The fitted runs, which boosted trees and Gaussian processes keep."""
 
     weights: Required[list[list[Share]]]
     tokens: Required[list[Positive]]
     params: Required[list[Positive]]
     unique: Required[list[list[NotNegative | None]]]
     distance: Required[list[Number] | None]
+    progress: list[Share] | None
+    areas: list[Vector] | None
     loss: Required[list[Positive]]
+
+
+class TreesForm(RunsForm, total=False):
+    """The runs that boosted trees are grown from."""
+
     outside: Required[list[Number]]
     clusters: Required[list[int]]
 
 
+class SizeForm(TypedDict):
+    """A size of runs."""
+
+    compute: Number
+    tokens: Positive
+    params: Positive
+
+
+class ChangeForm(TypedDict):
+    """How the losses of mixtures change from one size to the next."""
+
+    compute: Number
+    parent: Number
+    tokens: Positive
+    params: Positive
+    centre: Number
+    stretch: Number
+    doubt: NotNegative
+    fresh: NotNegative
+    noise: NotNegative
+
+
+class ScheduleRowForm(TypedDict):
+    """How well a law of schedules fits one training."""
+
+    run: str
+    r2: Number
+    rows: Count
+    steps: Count
+
+
 class LawForm(TypedDict, total=False):
-    """A fitted law, curve or set of trees."""
+    """A fitted law, curve, set of trees or Gaussian process."""
 
     law: Filled
     eval: str
@@ -45,13 +96,17 @@ class LawForm(TypedDict, total=False):
     rmse: NotNegative | None
     noise: NotNegative
     rows: Count
+    trainings: Count
     ranges: dict[str, tuple[Number, Number]]
     heldout: dict[str, Scalar] | None
+    discrepancy: DiscrepancyForm | None
     weight: NotNegative
     corpus: str
     run: str
     r2: Number
     keep: Share
+    params: Positive | None
+    schedules: Annotated[list[ScheduleRowForm], Meta(min_length=1)]
     on: str | Texts | None
     explained: Number
     reach: tuple[Number, Number] | None
@@ -61,7 +116,12 @@ class LawForm(TypedDict, total=False):
     misaligned: str | None
     base: "LawForm | None"
     options: dict[str, int | float]
-    runs: TreesForm
+    runs: RunsForm
+    anchor: SizeForm
+    changes: list[ChangeForm]
+    run_noise: NotNegative
+    count: Count
+    seed: int
 
 
 class FittedLawForm(TypedDict):
@@ -91,6 +151,25 @@ class GrownTreesForm(TypedDict):
     ranges: dict[str, tuple[Number, Number]]
 
 
+class GaussianForm(TypedDict):
+    """A Gaussian process: the runs that it goes through, its kernel, and the changes between sizes."""
+
+    law: Filled
+    eval: str
+    pools: Annotated[Texts, Meta(min_length=1)]
+    theta: Theta
+    base: FittedLawForm | None
+    anchor: SizeForm
+    changes: list[ChangeForm]
+    run_noise: NotNegative
+    noise: NotNegative
+    count: Count
+    seed: int
+    runs: RunsForm
+    ranges: dict[str, tuple[Number, Number]]
+    discrepancy: NotRequired[DiscrepancyForm | None]
+
+
 class MetricForm(TypedDict):
     """The curve of a downstream metric."""
 
@@ -102,6 +181,25 @@ class MetricForm(TypedDict):
     rmse: NotNegative
     explained: Number
     rows: Count
+
+
+class ScheduleErrorForm(TypedDict):
+    """The held-out error of a law of schedules."""
+
+    rms: NotNegative
+
+
+class RateScheduleForm(TypedDict):
+    """A law of learning-rate schedules."""
+
+    law: Filled
+    eval: str
+    theta: dict[str, Positive]
+    draws: Annotated[list[dict[str, Positive]], Meta(min_length=1)]
+    noise: NotNegative
+    heldout: ScheduleErrorForm
+    ranges: dict[str, tuple[Number, Number]]
+    schedules: Annotated[list[ScheduleRowForm], Meta(min_length=1)]
 
 
 class StepCurveForm(TypedDict):
@@ -121,8 +219,12 @@ class ComparedForm(TypedDict, total=False):
     heldout: Number | None
     low: Number | None
     high: Number | None
+    measured: Number | None
     bias: Number | None
     rms: Number | None
+    shift: NotNegative | None
+    scatter: NotNegative | None
+    distance: NotNegative | None
     rows: Count | None
     why: str | None
 
@@ -175,4 +277,5 @@ class FitForm(LawForm, total=False):
     curves: list[CorpusPointForm]
     best_shares: list[BestShareForm]
     largest_kept: Positive
+    metric_kind: Literal["error", "accuracy", "positive"]
     made_by: MadeByForm

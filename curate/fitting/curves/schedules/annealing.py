@@ -10,16 +10,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from curate.errors import FitError
-from curate.fitting.solver import least_squares
+from curate.runs import annealing_areas
+from curate.runs.annealing_areas import MEMORY
 
 # Our refit of the 40 official points: 20k steps, peak learning rate 2e-4.
 PUBLISHED = {"L0": 2.6278, "A": 0.42967, "C": 0.41077, "alpha": 0.54985}
 PARAMETERS = ("L0", "A", "C", "alpha")  # all positive, and fitted as logarithms
-MEMORY = 0.999  # lambda of the paper
+PRIOR = {"alpha": 0.5}  # as in `multi_power`
 DELTA = 1e-3  # of Huber's loss on log loss, as in the paper
 FLOOR_STARTS = (0.5, 0.8)  # L0 over the lowest loss
 EXPONENT_STARTS = (0.3, 1.0)  # alpha
+DROP_START = 0.06  # nats by which a fall of the rate from its peak to 0 lowers the loss in the end
 SMALLEST_LOSS = 1e-6  # keeps the logarithm finite while the solver passes through negative losses
 
 
@@ -31,13 +32,8 @@ def s1_s2(learning_rates: Tensor, memory: float = MEMORY, *, warmup: int = 0) ->
     """
     rates = learning_rates.numpy().astype(np.float64)
     rates[:warmup] = rates.max()
-    falls = -np.diff(rates, prepend=rates[:1])
-    momentum = np.empty_like(falls)
-    carried = 0.0
-    for i, fall in enumerate(falls):
-        carried = memory * carried + fall
-        momentum[i] = carried
-    return torch.from_numpy(rates.cumsum()), torch.from_numpy(momentum.cumsum())
+    s1, s2 = annealing_areas.s1_s2(rates, memory)
+    return torch.from_numpy(s1), torch.from_numpy(s2)
 
 
 def curve(theta: Mapping[str, Tensor | float], s1: Tensor, s2: Tensor) -> Tensor:
@@ -48,36 +44,26 @@ def curve(theta: Mapping[str, Tensor | float], s1: Tensor, s2: Tensor) -> Tensor
     return theta["L0"] + theta["A"] * s1 ** -theta["alpha"] - theta["C"] * s2
 
 
-def fit(s1: Tensor, s2: Tensor, loss: Tensor) -> dict[str, float]:
-    """Fit L0, A, C and alpha to (t,) losses by Huber's loss on the log loss.
+def features(rates: np.ndarray, warmup: int, steps: np.ndarray) -> tuple[Tensor, Tensor]:
+    """Return the areas S1 (n,) and S2 (n,) after n steps of a schedule.
 
-    A part of the steps of a curve is enough.
-
-    Raises:
-        FitError: if there are fewer than 5 losses.
+    ``rates`` (t,) are the learning rates of all steps, of which the first ``warmup`` warm up. ``steps`` (n,) are
+    positions in ``rates``.
     """
-    if len(loss) < 5:
-        raise FitError(f"{len(loss)} losses cannot determine the 4 parameters of a schedule. Give at least 5 steps")
-    starts = []
+    s1, s2 = s1_s2(torch.from_numpy(rates), warmup=warmup)
+    return s1[steps], s2[steps]
+
+
+def starts(area: float, loss: float, lowest: float, peak: float) -> list[list[float]]:
+    """Return where to start a fit: the first point has this area and loss, ``lowest`` is the lowest loss.
+
+    ``peak`` is the highest rate.
+    """
+    rows = []
     for share in FLOOR_STARTS:
         for alpha in EXPONENT_STARTS:
-            floor = share * float(loss.min())
+            floor = share * lowest
             # The scale at which the curve passes through its first point.
-            scale = (float(loss[0]) - floor) * float(s1[0]) ** alpha
-            starts.append([floor, max(scale, 1e-6), 0.3, alpha])
-
-    def predict(u: Tensor, step: least_squares.Rows) -> Tensor:
-        return curve(dict(zip(PARAMETERS, u.exp(), strict=True)), *step).clamp_min(SMALLEST_LOSS).log()
-
-    start = torch.tensor(starts, dtype=torch.float64).log()
-    target = loss.log().expand(len(start), -1)
-    problems = least_squares.LeastSquaresProblems(
-        start=start,
-        target=target,
-        weights=torch.ones_like(target),
-        delta=torch.full((len(start),), DELTA, dtype=torch.float64),
-        centre=start,
-        precision=torch.zeros_like(start),  # no prior
-    )
-    best = least_squares.least_squares(predict, (s1, s2), problems).best.exp()
-    return dict(zip(PARAMETERS, best.tolist(), strict=True))
+            scale = max(loss - floor, 1e-3 * loss) * area**alpha
+            rows.append([floor, scale, DROP_START * (1 - MEMORY) / peak, alpha])
+    return rows

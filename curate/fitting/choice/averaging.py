@@ -1,0 +1,247 @@
+"""Keep the best law of a comparison or average the good ones, and refit them on all runs.
+
+In: a comparison of laws on held-out runs. Out: a predictor with its held-out error and its discrepancy.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TypeAlias, cast
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from curate import open_sets
+from curate.errors import FitError
+from curate.fitting.boosted import Boosted
+from curate.fitting.choice import holdout
+from curate.fitting.choice.held_out_errors import HeldOutErrors
+from curate.fitting.compare import Comparison, compare, fit_all
+from curate.fitting.fit_files import BOOSTED, SingleFit
+from curate.fitting.solver.multistart import DEFAULTS, FitOptions
+from curate.runs.discrepancy import SHIFT, Discrepancy
+from curate.runs.predictor import Blend, Predictor
+from curate.runs.recipes import Recipes
+from curate.runs.run_table import Runs
+
+# A law whose scatter is more than this many times the smallest is left out of an average. On the public runs with
+# repetition this keeps the one law that describes repeats; on the others it changes the error by less than a tenth.
+WORST_RATIO = 1.5
+# How far unfinished runs of the next size are from the prediction, over that of the fitted sizes. On five pools it was
+# 1.3 to 2; more than 1.25 made the interval score worse on two tables of three.
+NEXT_UNFINISHED = 1.25
+NO_PROGRESS = 0.05  # runs that did less of their training say little about runs that are nearly done
+
+Kept: TypeAlias = SingleFit | Blend
+
+
+def choose(
+    runs: Runs,
+    specs: Sequence[str],
+    evals: Sequence[str],
+    *,
+    how: str = holdout.ROLLING,
+    options: FitOptions = DEFAULTS,
+) -> tuple[Kept, Comparison]:
+    """Compare laws on held-out runs, and refit the best on all runs; return it with the comparison.
+
+    Several ``evals`` give the mean of their fits.
+
+    Raises:
+        FitError: if no law can be fitted.
+    """
+    comparison = _fitted(compare(specs, runs, evals, how=how, options=options))
+    best = {str(comparison.rows["law"][0]): 1.0}
+    return refit(runs, comparison, best, evals, options), comparison
+
+
+def average(
+    runs: Runs,
+    specs: Sequence[str],
+    evals: Sequence[str],
+    *,
+    how: str = holdout.ROLLING,
+    options: FitOptions = DEFAULTS,
+) -> tuple[Kept, Comparison]:
+    """Compare laws on held-out runs, and refit their average on all runs; return it with the comparison.
+
+    The weight of a law is one over its squared scatter (see ``weights_of_laws``). Several ``evals`` give the mean of
+    their averages.
+
+    Raises:
+        FitError: if no law can be fitted.
+    """
+    comparison = _fitted(compare(specs, runs, evals, how=how, options=options))
+    return refit(runs, comparison, weights_of_laws(comparison), evals, options), comparison
+
+
+def weights_of_laws(comparison: Comparison) -> dict[str, float]:
+    """Return the weights of the laws of an average, which sum to 1, by law.
+
+    They are proportional to one over the squared scatter on held-out runs, because the scatter of a law within a size
+    carries over to the next size, and its shift does not. Laws of more than WORST_RATIO times the smallest scatter are
+    left out. If no scatter was measured, as with one run of each size, all laws have the same weight. If sizes were not
+    held out, the whole error of a law is its scatter.
+
+    Boosted trees have no gradient. They are kept alone if they are the best, and otherwise left out, so that a plan can
+    follow the gradient of the average.
+    """
+    best = str(comparison.rows["law"][0])
+    if _is_boosted(best):
+        return {best: 1.0}
+    scatters: dict[str, float] = {}
+    laws = [spec for spec in comparison.predicted if not _is_boosted(spec)]
+    for spec in laws:
+        errors = comparison.errors({spec: 1.0})
+        scatter = errors.scatter() if errors.rolling else errors.record(0)["rms"]
+        if scatter is None:
+            return dict.fromkeys(laws, 1 / len(laws))
+        # A law that fits held-out runs exactly would have an infinite weight.
+        scatters[spec] = max(scatter, 1e-6)
+    limit = WORST_RATIO * min(scatters.values())
+    weights = {spec: scatter**-2 for spec, scatter in scatters.items() if scatter <= limit}
+    return {spec: weight / sum(weights.values()) for spec, weight in weights.items()}
+
+
+def _is_boosted(spec: str) -> bool:
+    return open_sets.parse(spec)[0] == BOOSTED
+
+
+def refit(
+    runs: Runs,
+    comparison: Comparison,
+    weights: Mapping[str, float],
+    evals: Sequence[str],
+    options: FitOptions,
+) -> Kept:
+    """Fit the laws of a weighted sum to all runs. The result knows its held-out error and its discrepancy."""
+    errors = comparison.errors(weights)
+    fits: list[SingleFit] = []
+    shares: list[float] = []
+    for spec, weight in weights.items():
+        members = fit_all(runs, spec, evals, options)
+        fits += members
+        shares += [weight / len(members)] * len(members)
+    blend = Blend(tuple(fits), tuple(shares), "+".join(evals))
+    of_evals = _discrepancies(blend, runs, errors)
+    heldout = errors.record(options.seed)
+    kept = tuple(_with_heldout(fit, heldout, of_evals[fit.eval]) for fit in fits)
+    return kept[0] if len(kept) == 1 else replace(blend, fits=kept)
+
+
+def error_in_words(predictor: Kept) -> str:
+    """Return in one or two sentences which error to expect of the next runs, and where that comes from."""
+    members = predictor.fits if isinstance(predictor, Blend) else (predictor,)
+    # Boosted trees keep no record of their held-out error.
+    records = [getattr(fit, "heldout", None) for fit in members]
+    heldout = next((record for record in records if record), None)
+    discrepancy = predictor.discrepancy
+    if heldout is None or discrepancy is None:
+        return ""
+    measured = f"Runs that were held out were missed by {heldout['measured']:.2%} on average."
+    if heldout["scatter"] is None:
+        return measured
+    what = "size" if discrepancy.sizes > 1 else "length"
+    factor = float(np.exp(heldout["distance"]))
+    shift = SHIFT * float(heldout["distance"]) ** 0.5
+    return (
+        f"Expected mean error at {factor:.2g} times the largest {what}: {heldout['heldout']:.2%}. Runs of one {what} "
+        f"scatter by {discrepancy.scatter:.2%}, and share a shift of about {shift:.2%}. {measured}"
+    )
+
+
+def _with_heldout(fit: SingleFit, heldout: Mapping[str, float | int | None], discrepancy: Discrepancy) -> SingleFit:
+    if isinstance(fit, Boosted):
+        return replace(fit, discrepancy=discrepancy)
+    return replace(fit, heldout=heldout, discrepancy=discrepancy)
+
+
+def _discrepancies(blend: Blend, runs: Runs, errors: HeldOutErrors) -> dict[str, Discrepancy]:
+    """Return what a weighted sum of laws, fitted to ``runs``, leaves open of each eval."""
+    recipes, scatters = runs.recipes(), errors.scatter_of_evals()
+    last = holdout.finished(recipes, runs.clusters)
+    done = recipes.take(last)
+    planned = float((done.tokens / _progress(done)).max())
+    discrepancies = {}
+    for (name, part), scatter in zip(blend.parts().items(), scatters, strict=True):
+        # Without a held-out size after two fitted ones, only the residuals of the fit show the scatter.
+        measured = part.noise if np.isnan(scatter) else float(scatter)
+        discrepancies[name] = Discrepancy(
+            scatter=measured if errors.rolling else max(measured, part.noise),
+            contrast=_contrast(part, done, measured),
+            sizes=holdout.count_of_sizes(recipes),
+            smallest=float(recipes.params.min()),
+            largest=float(recipes.params.max()),
+            longest=planned,
+            unfinished=_unfinished(part, runs, name),
+        )
+    return discrepancies
+
+
+def _progress(recipes: Recipes) -> Tensor:
+    return torch.ones_like(recipes.tokens) if recipes.progress is None else recipes.progress
+
+
+def _contrast(part: Blend, recipes: Recipes, scatter: float) -> float:
+    """Return the standard deviation of a difference of log loss between two fitted mixtures, without the run noise.
+
+    It is that of the draws, and of what the scatter on held-out runs has beyond the residuals of the fit.
+    """
+    mixtures = np.unique(np.round(np.asarray(recipes.weights), holdout.DIGITS), axis=0, return_index=True)[1]
+    if len(mixtures) < 2:
+        return 0.0
+    budget = recipes.take(mixtures)
+    largest = replace(
+        budget,
+        tokens=torch.full_like(budget.tokens, float(recipes.tokens.max())),
+        params=torch.full_like(budget.params, float(recipes.params.max())),
+    )
+    draws = part.draw_losses(largest).detach().log()
+    # The mean over pairs of the variance of a difference is twice the variance over mixtures of the deviation.
+    of_draws = 2 * float((draws - draws.mean(dim=0)).var(dim=1).mean())
+    return float(np.sqrt(of_draws + 2 * max(scatter**2 - part.noise**2, 0.0)))
+
+
+def with_unfinished(kept: Kept, runs: Runs) -> Kept:
+    """Return a predictor that knows how far unfinished runs lie from it, measured on checkpoints it was not fitted to.
+
+    ``runs`` are the fitted trainings with all their rows.
+    """
+    parts = kept.parts() if isinstance(kept, Blend) else {kept.eval: kept}
+    deviations = {name: _unfinished(part, runs, name) for name, part in parts.items()}
+
+    def widened(fit: SingleFit) -> SingleFit:
+        if fit.discrepancy is None:
+            return fit
+        return replace(fit, discrepancy=replace(fit.discrepancy, unfinished=deviations[fit.eval]))
+
+    if isinstance(kept, Blend):
+        return replace(kept, fits=tuple(widened(cast(SingleFit, fit)) for fit in kept.fits))
+    return widened(kept)
+
+
+def _unfinished(part: Predictor, runs: Runs, evaluation: str) -> float:
+    """Return the standard deviation of unfinished runs, a unit of ln(1 / progress); 0 without such runs.
+
+    It is NEXT_UNFINISHED times the root mean square residual of those that were fitted or could have been.
+    """
+    recipes = runs.recipes()
+    progress = _progress(recipes)
+    measured = torch.from_numpy(np.isfinite(runs.loss(evaluation, missing=True)).copy())
+    rows = torch.nonzero(measured & (progress < 1) & (progress >= NO_PROGRESS))[:, 0]
+    if not len(rows):
+        return 0.0
+    truth = torch.from_numpy(runs.loss(evaluation, missing=True)[rows.numpy()])
+    residual = part.loss(recipes.take(rows)).detach().log() - truth.log()
+    return NEXT_UNFINISHED * float(((residual / progress[rows].log()) ** 2).mean().sqrt())
+
+
+def _fitted(comparison: Comparison) -> Comparison:
+    """Return the comparison.
+
+    Raises:
+        FitError: if no law could be fitted.
+    """
+    if not comparison.predicted:
+        raise FitError(f"no law can be fitted: {comparison.rows['why'][0]}")
+    return comparison

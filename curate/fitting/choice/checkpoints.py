@@ -1,0 +1,77 @@
+"""Decide which rows of a run table are fitted: all of them, or the last row of each training.
+
+A law of finished runs that is fitted to checkpoints takes their high learning rate for a lack of tokens, and predicts
+larger runs worse (benchmarks/fitting/checkpoints.py).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from curate import open_sets
+from curate.errors import FitError
+from curate.fitting.fit_files import WITHOUT_FORMULA
+from curate.runs.run_table import Runs
+from curate.runs.trainings import FINISHED
+
+COLUMNS = {
+    "planned_tokens": "the column planned_tokens says how long the trainings were planned",
+    "lr": "the learning rate has fallen at the end of every training",
+}
+
+
+@dataclass(frozen=True)
+class FittedRows:
+    """The runs that are fitted, and whether rows of unfinished runs are among them and need a term of their own.
+
+    ``note`` says what was done with the checkpoints; it is empty if there are none.
+    """
+
+    runs: Runs
+    unfinished: bool = False
+    note: str = ""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """The note, if there is one."""
+        return (self.note,) if self.note else ()
+
+
+def rows_to_fit(runs: Runs, laws: Sequence[str], evals: Sequence[str]) -> FittedRows:
+    """Return the rows to which ``laws`` of ``evals`` are fitted.
+
+    If the table says how long its trainings were planned, all rows are fitted, with a term for unfinished runs. If not,
+    only the last row of each training is, and each training is taken for finished. A law with the option
+    ``checkpoints`` describes checkpoints itself, and then all rows are fitted.
+
+    Raises:
+        FitError: if all rows are checkpoints of one training.
+    """
+    trainings = runs.trainings
+    runs = replace(runs, notes=(*runs.notes, *trainings.notes))
+    if not trainings.has_checkpoints:
+        return FittedRows(runs)
+    counts = f"{trainings.count} trainings; {len(runs)} rows"
+    if any(open_sets.parse(law)[1].get("checkpoints") for law in laws):
+        return FittedRows(runs, False, f"{counts}; all rows are fitted, because the law describes checkpoints itself")
+    if trainings.count == 1 and len(runs) > 1:
+        raise FitError(
+            f"{runs.origin}: all {len(runs)} rows are checkpoints of one training, {trainings.names[0]!r}, and a law "
+            "needs several trainings. Add trainings that differ in size, length or mixture. For the loss over the "
+            "steps of one training use --law annealing; to count every row as a run of its own, --checkpoints no"
+        )
+    reason = ""
+    if trainings.schedules == "assumed":
+        reason = "nothing says that the schedules were complete (a column planned_tokens or lr)"
+    elif without_term := [law for law in laws if open_sets.parse(law)[0] in WITHOUT_FORMULA]:
+        reason = f"{without_term[0]} has no term for unfinished runs"
+    if reason:
+        finished = replace(runs.finished(evals), notes=runs.notes)
+        return FittedRows(finished, False, f"{counts}; the last row of each is fitted, because {reason}")
+    note = f"{counts}; all rows are fitted, with a term for unfinished runs, because {COLUMNS[trainings.schedules]}"
+    if not (trainings.progress >= FINISHED).any():
+        furthest = float(trainings.progress.max())
+        note += (
+            f". No training was finished: the furthest row has {furthest:.0%} of its planned tokens, so predictions of "
+            "finished runs rest on that term"
+        )
+    return FittedRows(runs, True, note)

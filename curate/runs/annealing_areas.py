@@ -1,0 +1,50 @@
+"""Compute how much learning rate a run has had, and how far and how long ago it fell (arXiv 2408.11029).
+
+S1 is the area under the learning rate over the steps, and S2 the annealing area. Both are in units of rate x steps.
+"""
+
+import numpy as np
+import polars as pl
+from scipy.signal import lfilter
+
+MOST_STEPS = 10**7  # of one training: a larger number in the column step is probably a count of tokens or seconds
+MEMORY = 0.999  # lambda of the paper, for each step: a fall of the rate counts for about 1,000 steps
+
+
+def s1_s2(rates: np.ndarray, memory: float = MEMORY) -> tuple[np.ndarray, np.ndarray]:
+    """Return the areas S1 (t,) and S2 (t,) after each step of (t,) learning rates.
+
+    S1 is the sum of the rates eta_i. S2 is the sum of m_i = memory m_(i-1) + (eta_(i-1) - eta_i) (Eq. 1).
+    """
+    falls = -np.diff(rates, prepend=rates[:1])
+    momentum = lfilter([1.0], [1.0, -memory], falls)
+    return rates.cumsum(), momentum.cumsum()
+
+
+def of_rows(frame: pl.DataFrame, codes: np.ndarray) -> np.ndarray | None:
+    """Return the areas S1 and S2 of the rows (n, 2), or None if the table does not show the schedules.
+
+    A schedule shows if the column ``lr`` changes within the trainings of ``codes`` (n,), and the steps are in the
+    column ``step`` or are tokens / batch_tokens. Between two rows the rate is taken to change evenly. Before the first
+    row it is that of the first row, so that a warm-up counts as if it had the peak rate, as in the paper.
+    """
+    if "lr" not in frame.columns or not {"step", "batch_tokens"} & set(frame.columns):
+        return None
+    rates = _numbers(frame["lr"])
+    steps = _numbers(frame["step"]) if "step" in frame.columns else _numbers(frame["tokens"] / frame["batch_tokens"])
+    areas = np.full((len(frame), 2), np.nan)
+    changes = False
+    for code in np.unique(codes):
+        rows = np.flatnonzero(codes == code)
+        rows = rows[np.argsort(steps[rows], kind="stable")]
+        if not (np.isfinite(rates[rows]) & (steps[rows] <= MOST_STEPS)).all():
+            return None
+        changes |= bool(np.ptp(rates[rows]) > 0)
+        counts = np.maximum(np.round(steps[rows]).astype(np.int64), 1)
+        s1, s2 = s1_s2(np.interp(np.arange(1, counts[-1] + 1), counts, rates[rows]))
+        areas[rows] = np.column_stack([s1[counts - 1], s2[counts - 1]])
+    return areas if changes else None
+
+
+def _numbers(column: pl.Series) -> np.ndarray:
+    return column.cast(pl.Float64, strict=False).fill_null(np.nan).to_numpy()

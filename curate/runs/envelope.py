@@ -1,0 +1,286 @@
+"""Replace each sweep of learning rates and batch sizes by the lowest loss that it shows.
+
+The runs of a sweep have the same recipe and differ in their learning rate, their batch size, or both. A quadratic in
+the logarithms of these is fitted to the losses, as in the Step Law (Li et al. 2025, arXiv 2503.04715). Its minimum is
+the loss of a well-tuned run. The lowest measured loss is not: among many noisy runs it is too low.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import polars as pl
+
+from curate.errors import SchemaError, amount, first_few
+from curate.runs.run_table import Runs
+
+MOST_COLUMNS = 2  # a quadratic of three variables has ten coefficients, more than a sweep has runs
+# Runs whose loss exceeds the lowest of their sweep by more than this share say little about the minimum, because a loss
+# rises faster than a quadratic where the rate is so high that training diverges.
+WINDOW = 0.1
+FEWEST_VALUES = 3  # of each variable: two do not show a curvature
+EDGE = 1e-9  # of the range: a minimum so close to an end lies at the edge
+
+
+@dataclass(frozen=True)
+class Envelope:
+    """A run table in which each sweep is one row.
+
+    ``minima`` has one row for each sweep and loss: run (the best one), eval, the columns of the sweep at the minimum,
+    loss, runs (a count), and how. That is ``quadratic``; ``edge`` if its minimum lies at the edge of the sweep; ``best
+    run`` if there is no such quadratic; or ``one run``, which is no sweep.
+    """
+
+    runs: Runs
+    minima: pl.DataFrame
+
+
+@dataclass(frozen=True)
+class _Minimum:
+    """The place (d,) of a minimum in logarithms, the value there, and how it was found."""
+
+    place: np.ndarray
+    value: float
+    how: str
+
+
+def envelope(runs: Runs, columns: Sequence[str]) -> Envelope:
+    """Return the run table with the minimum of each sweep over ``columns``, such as lr and batch_tokens.
+
+    Rows are of one sweep if they are equal in weights, unique tokens, params, tokens, planned tokens, distances, seed
+    and all columns of text other than run and training. Each loss has a minimum of its own. A metric is read at the
+    place of the minimum of the first loss. If a sweep has too few runs for a quadratic, or the quadratic has no
+    minimum, the run with the lowest loss is kept.
+
+    Raises:
+        SchemaError: if there are more than two columns, one of them is missing or not positive, or there is no loss.
+    """
+    _check(runs, columns)
+    frame = runs.frame
+    place = np.log(np.column_stack([runs.numbers(name) for name in columns]))
+    evals = list(runs.evals)
+    values = {name: runs.loss(name, missing=True) for name in evals}
+    metrics = [name for name in frame.columns if name.startswith("metric.")]
+    measured = {name: runs.numbers(name) for name in metrics}
+    keys = _keys(runs, columns)
+    codes = _codes(frame.select(keys))
+    rows, minima = [], []
+    for code in range(int(codes.max()) + 1):
+        sweep = np.flatnonzero(codes == code)
+        best = int(sweep[np.argmin(np.nan_to_num(values[evals[0]][sweep], nan=np.inf))])
+        row = {name: frame[name][best] for name in frame.columns if name in keys or name in ("run", "training")}
+        first: _Minimum | None = None
+        for name in evals:
+            minimum = _minimum(place[sweep], values[name][sweep])
+            row[f"loss.{name}"] = None if minimum is None else minimum.value
+            if minimum is None:
+                continue
+            first = minimum if name == evals[0] else first
+            coordinates = dict(zip(columns, np.exp(minimum.place).tolist(), strict=True))
+            minima.append(
+                {"run": row["run"], "eval": name}
+                | coordinates
+                | {"loss": minimum.value, "runs": len(sweep), "how": minimum.how if len(sweep) > 1 else "one run"}
+            )
+        for name in metrics:
+            # Where training diverges, a metric is no quadratic either.
+            near = sweep[values[evals[0]][sweep] <= values[evals[0]][best] * (1 + WINDOW)]
+            row[name] = None if first is None else _metric_value(place[near], measured[name][near], first)
+        rows.append(row)
+    table = pl.DataFrame(minima, infer_schema_length=None)
+    schema = {name: dtype for name, dtype in frame.schema.items() if name in rows[0]}
+    replaced = pl.DataFrame(rows, schema=schema).with_columns(_training(frame, keys, rows))
+    notes = _notes(runs, columns, codes, table, frame, keys)
+    return Envelope(replace(runs, frame=replaced, notes=(*runs.notes, *notes)), table)
+
+
+def _check(runs: Runs, columns: Sequence[str]) -> None:
+    if not 1 <= len(set(columns)) == len(columns) <= MOST_COLUMNS:
+        raise SchemaError(
+            f"--envelope {','.join(columns)} names {len(columns)} columns. Name one or two that the runs of a sweep "
+            "differ in, such as lr,batch_tokens"
+        )
+    if not runs.evals:
+        raise SchemaError(f"{runs.origin} has no loss.<eval> column: --envelope looks for the lowest loss of a sweep")
+    for name in columns:
+        values = runs.numbers(name)
+        bad = ~(np.isfinite(values) & (values > 0))
+        if bad.any():
+            row = int(bad.argmax())
+            cell = "empty" if np.isnan(values[row]) else f"{values[row]:g}"
+            raise SchemaError(
+                f"{runs.origin}: {name} of run {runs.frame['run'][row]!r} is {cell}: --envelope needs a positive "
+                f"number in every row; {int(bad.sum())} such rows. Fill it in, or drop the rows with --where"
+            )
+        if len(np.unique(values)) == 1:
+            raise SchemaError(
+                f"{runs.origin}: {name} is {values[0]:g} in all {len(runs)} runs: there is no sweep of it. Leave it "
+                "out of --envelope"
+            )
+
+
+def _keys(runs: Runs, columns: Sequence[str]) -> list[str]:
+    """Return the columns in which the runs of a sweep are equal."""
+    names = []
+    for name, dtype in runs.frame.schema.items():
+        recipe = name in ("params", "tokens", "planned_tokens", "seed") or name.startswith(
+            ("weight.", "unique.", "distance.")
+        )
+        word = not dtype.is_numeric() and name not in ("run", "training") and not name.startswith(("loss.", "metric."))
+        if (recipe or word) and name not in columns:
+            names.append(name)
+    return names
+
+
+def _codes(keys: pl.DataFrame) -> np.ndarray:
+    """Return the (n,) codes of equal rows, in the order in which they appear."""
+    rows = [tuple(row) for row in keys.rows()]
+    first: dict[tuple[object, ...], int] = {}
+    return np.array([first.setdefault(row, len(first)) for row in rows])
+
+
+def _training(frame: pl.DataFrame, keys: Sequence[str], rows: Sequence[dict[str, object]]) -> list[pl.Series]:
+    """Return the column training, if the table has it: sweeps that differ in length alone are one training."""
+    if "training" not in frame.columns:
+        return []
+    names: dict[tuple[object, ...], object] = {}
+    lengths = ("tokens", "planned_tokens")
+    trainings = [
+        names.setdefault(tuple(row[key] for key in keys if key not in lengths), row["training"]) for row in rows
+    ]
+    return [pl.Series("training", trainings, dtype=frame.schema["training"])]
+
+
+def _minimum(place: np.ndarray, values: np.ndarray) -> _Minimum | None:
+    """Return the minimum of a convex quadratic through (n,) values at places (n, d), or the best run; None without one.
+
+    The minimum is kept inside the range of the places.
+    """
+    measured = np.isfinite(values)
+    if not measured.any():
+        return None
+    place, values = place[measured], values[measured]
+    best = int(values.argmin())
+    fallback = _Minimum(place[best], float(values[best]), "best run")
+    near = values <= values[best] * (1 + WINDOW)
+    x, y = place[near], values[near]
+    # A variable that a sweep does not change has no part in its quadratic.
+    varied = np.flatnonzero([len(np.unique(column)) > 1 for column in place.T])
+    if not len(varied) or min(len(np.unique(x[:, j])) for j in varied) < FEWEST_VALUES:
+        return fallback
+    centre = place[best, varied]
+    coefficients = _quadratic(x[:, varied] - centre, y)
+    if coefficients is None:
+        return fallback
+    constant, slope, hessian = coefficients
+    if np.linalg.eigvalsh(hessian).min() <= 0:
+        return fallback
+    low, high = x[:, varied].min(axis=0) - centre, x[:, varied].max(axis=0) - centre
+    step = _lowest(slope, hessian, low, high)
+    inside = (step > low + EDGE * (high - low)) & (step < high - EDGE * (high - low))
+    spot = place[best].copy()
+    spot[varied] += step
+    value = constant + slope @ step + step @ hessian @ step / 2
+    return _Minimum(spot, float(value), "quadratic" if inside.all() else "edge")
+
+
+def _quadratic(x: np.ndarray, y: np.ndarray) -> tuple[float, np.ndarray, np.ndarray] | None:
+    """Return the constant, slope (d,) and Hessian (d, d) of least squares, or None where the points allow several."""
+    d = x.shape[1]
+    pairs = [(i, j) for i in range(d) for j in range(i, d)]
+    scale = np.maximum(np.abs(x).max(axis=0), 1e-300)
+    z = x / scale
+    design = np.column_stack([np.ones(len(z)), z, *(z[:, i] * z[:, j] for i, j in pairs)])
+    coefficients, _, rank, _ = np.linalg.lstsq(design, y)
+    if rank < design.shape[1]:
+        return None
+    hessian = np.zeros((d, d))
+    for (i, j), value in zip(pairs, coefficients[1 + d :], strict=True):
+        hessian[i, j] += value / scale[i] / scale[j]
+        hessian[j, i] += value / scale[i] / scale[j]
+    return float(coefficients[0]), coefficients[1 : 1 + d] / scale, hessian
+
+
+def _lowest(slope: np.ndarray, hessian: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """Return the point (d,) inside the box from ``low`` to ``high`` where a convex quadratic is lowest; d is 1 or 2."""
+    free = -np.linalg.solve(hessian, slope)
+    if ((free >= low) & (free <= high)).all():
+        return np.asarray(free)
+    if len(slope) == 1:
+        return np.clip(free, low, high)
+    # The lowest point then lies on an edge of the box: on each, the quadratic has one variable.
+    points = []
+    for fixed in (0, 1):
+        other = 1 - fixed
+        for end in (low[fixed], high[fixed]):
+            point = np.empty(2)
+            point[fixed] = end
+            point[other] = np.clip(
+                -(slope[other] + hessian[other, fixed] * end) / hessian[other, other], low[other], high[other]
+            )
+            points.append(point)
+    return min(points, key=lambda point: float(slope @ point + point @ hessian @ point / 2))
+
+
+def _metric_value(place: np.ndarray, values: np.ndarray, minimum: _Minimum) -> float | None:
+    """Return a metric at the place of a minimum: by its own quadratic, or in the run that is nearest to it."""
+    measured = np.isfinite(values)
+    if not measured.any():
+        return None
+    place, values = place[measured], values[measured]
+    offset = place - minimum.place
+    varied = np.flatnonzero(np.ptp(place, axis=0) > 0)
+    if minimum.how != "best run" and len(varied):
+        coefficients = _quadratic(offset[:, varied], values)
+        if coefficients is not None:
+            return float(coefficients[0])
+    return float(values[int((offset**2).sum(axis=1).argmin())])
+
+
+def _notes(
+    runs: Runs, columns: Sequence[str], codes: np.ndarray, minima: pl.DataFrame, frame: pl.DataFrame, keys: list[str]
+) -> list[str]:
+    """Return what was done, where a sweep does not show its minimum, and what else differs within sweeps."""
+    counts = np.bincount(codes)
+    sweeps, alone = int((counts > 1).sum()), int((counts == 1).sum())
+    if not sweeps:
+        raise SchemaError(
+            f"{runs.origin}: no two runs differ in {' and '.join(columns)} alone, so there is no sweep. The runs of a "
+            f"sweep must be equal in {first_few(keys)}"
+        )
+    replaced = int(counts[counts > 1].sum())
+    notes = [f"--envelope: {replaced} runs of {amount(sweeps, 'sweep')} are replaced by the lowest losses"]
+    if alone:
+        notes.append(f"--envelope: {alone} of {len(runs)} rows belong to no sweep, and are kept as they are")
+    for how, text in (
+        (
+            "edge",
+            "the minimum lies at the edge of the sweep in {count} of {total} cases, the first is loss.{eval} of "
+            "{run!r}: the best {columns} may lie outside. Widen these sweeps",
+        ),
+        (
+            "best run",
+            "no quadratic has a minimum in {count} of {total} cases, the first is loss.{eval} of {run!r}. The run with "
+            "the lowest loss is kept, which is too low by about the noise of a run. A quadratic needs "
+            f"{'six runs' if len(columns) > 1 else 'three runs'}, and three values of each column",
+        ),
+    ):
+        cases = minima.filter((pl.col("how") == how) & (pl.col("runs") > 1))
+        if cases.height:
+            total = minima.filter(pl.col("runs") > 1).height
+            facts = {"eval": cases["eval"][0], "run": cases["run"][0], "columns": " and ".join(columns)}
+            notes.append("--envelope: " + text.format(count=cases.height, total=total, **facts))
+    others = [
+        name
+        for name, dtype in frame.schema.items()
+        if dtype.is_numeric() and name not in (*keys, *columns, "step") and not name.startswith(("loss.", "metric."))
+    ]
+    varying = [
+        name for name in others if len(frame.select(pl.Series("code", codes), name).unique()) > len(np.unique(codes))
+    ]
+    if varying:
+        notes.append(
+            f"--envelope: {first_few(varying)} differs within sweeps too, and is left out. To keep its values apart, "
+            "choose one with --where"
+        )
+    return notes

@@ -1,0 +1,185 @@
+"""Predict larger models from runs of one size: mixtures are compared at that size, and only the level is extrapolated.
+
+In: a predictor whose runs all have one size. Out: a predictor for every size. Runs of one size do not determine how the
+loss falls with size, so a law takes that from its priors. What the priors say of differences between mixtures is worse
+than the differences that were measured.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+from curate.runs.discrepancy import SAME_SIZE, Discrepancy
+from curate.runs.predictor import Blend, Predictor
+from curate.runs.recipes import Recipes
+
+# Standard deviation of log loss by which a mixture at e times the fitted size departs from the ratios at the fitted
+# size; the variance grows with the logarithm of the size. Measured on two public tables: the errors of differences
+# between mixtures are .9, 1.3 and .5 % at 2.3, 4.4 and 2.5 times the size (benchmarks/fitting/one_size.py).
+DEPARTURE = 0.0065
+
+
+def at_fitted_size(predictor: Predictor) -> Predictor:
+    """Return a predictor that compares mixtures at the fitted size, if all runs of ``predictor`` have one size.
+
+    A predictor of runs of several sizes is returned as it is. All members of a blend get the same factor from the
+    fitted to another size. Therefore the order of mixtures by the mean of several evals, by a weighted sum of them, or
+    by the worst of them is the same at every size.
+    """
+    if not is_one_value(predictor, "params"):
+        return predictor
+    factor = LevelFactor(predictor)
+    if isinstance(predictor, Blend):
+        return replace(predictor, fits=tuple(AtFittedSize(member, factor) for member in predictor.fits))
+    return AtFittedSize(predictor, factor)
+
+
+def is_one_value(predictor: Predictor, column: str) -> bool:
+    """Return whether all fitted runs have the same ``params`` or ``tokens``, up to the factor SAME_SIZE."""
+    low, high = predictor.ranges[column]
+    return high < SAME_SIZE * low
+
+
+def relative_run_deviation(predictor: Predictor, recipes: Recipes) -> Tensor:
+    """Return the standard deviations (n,) of log losses of new runs, without what all runs of a size share.
+
+    They do not cancel in a difference between two runs. They are the noise of a run and, if mixtures are compared at
+    the only fitted size, how far mixtures depart from that at another size.
+    """
+    noise = torch.full_like(recipes.tokens, predictor.noise)
+    members = predictor.fits if isinstance(predictor, Blend) else (predictor,)
+    if isinstance(members[0], Blend):
+        members = members[0].fits  # a weighted sum of evals, each of which is a blend
+    if not isinstance(members[0], AtFittedSize):
+        return noise
+    distance = (recipes.params / members[0].factor.held(recipes).params).log().abs()
+    return torch.hypot(noise, DEPARTURE * distance.sqrt())
+
+
+@dataclass(frozen=True, eq=False)
+class LevelFactor:
+    """The factor by which the loss changes from the fitted size to another size, for all mixtures and evals alike.
+
+    It is the ratio of two predictions of ``fit`` for one mixture without repeats, in the middle of the fitted shares.
+    Each budget is computed once and kept.
+    """
+
+    fit: Predictor
+    factors: dict[tuple[float, float], tuple[Tensor, Tensor]] = field(default_factory=dict)
+
+    def held(self, recipes: Recipes) -> Recipes:
+        """Return the recipes at the fitted size, with their epochs unchanged.
+
+        If all runs have the same number of tokens as well, recipes get that number. Their unique tokens shrink by the
+        same factor, so that a pool is repeated as often as in the recipe itself.
+        """
+        params = recipes.params.clamp(*self.fit.ranges["params"])
+        if not is_one_value(self.fit, "tokens"):
+            return replace(recipes, params=params)
+        tokens = recipes.tokens.clamp(*self.fit.ranges["tokens"])
+        unique = recipes.unique * (tokens / recipes.tokens)[:, None]
+        return replace(recipes, params=params, tokens=tokens, unique=unique)
+
+    def predicted(self, recipes: Recipes) -> Tensor:
+        """Return the factors (n,) that the fit predicts."""
+        return torch.stack([self._of_budget(*budget)[0] for budget in _budgets(recipes)])
+
+    def drawn(self, recipes: Recipes) -> Tensor:
+        """Return the factors (b, n) in every bootstrap draw."""
+        return torch.stack([self._of_budget(*budget)[1] for budget in _budgets(recipes)], dim=1)
+
+    def _of_budget(self, tokens: float, params: float) -> tuple[Tensor, Tensor]:
+        """Return the factor of one budget, a scalar, and its value (b,) in every bootstrap draw."""
+        if (tokens, params) not in self.factors:
+            planned = self._middle_mixture(tokens, params)
+            held = self.held(planned)
+            draws = self.fit.draw_losses(planned) / self.fit.draw_losses(held)
+            loss = self.fit.loss(planned) / self.fit.loss(held)
+            self.factors[tokens, params] = loss[0].detach(), draws[:, 0].detach()
+        return self.factors[tokens, params]
+
+    def _middle_mixture(self, tokens: float, params: float) -> Recipes:
+        """Return the mixture in the middle of the fitted shares, at one budget. No pool runs out."""
+        ends = torch.tensor([self.fit.ranges[f"share of {name}"] for name in self.fit.pools], dtype=torch.float64)
+        middle = ends.mean(dim=1)
+        return Recipes(
+            weights=(middle / middle.sum())[None],
+            tokens=torch.tensor([tokens], dtype=torch.float64),
+            params=torch.tensor([params], dtype=torch.float64),
+            unique=torch.full((1, len(middle)), torch.inf, dtype=torch.float64),
+            # Laws that read the distance to the target get the same one at both sizes.
+            distance=torch.ones(1, dtype=torch.float64),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class AtFittedSize:
+    """A predictor that multiplies the losses of ``fit`` at the fitted size by the factor to the size of the recipe.
+
+    The relative differences between mixtures are those at the fitted size. The methods are those of
+    `curate.runs.predictor.Predictor`.
+    """
+
+    fit: Predictor
+    factor: LevelFactor
+
+    @property
+    def eval(self) -> str:
+        """The name of the eval whose loss is predicted."""
+        return self.fit.eval
+
+    @property
+    def differentiable(self) -> bool:
+        """Whether the loss has a useful gradient in the weights."""
+        return self.fit.differentiable
+
+    @property
+    def noise(self) -> float:
+        """Standard deviation of the log loss of a new run."""
+        return self.fit.noise
+
+    @property
+    def pools(self) -> tuple[str, ...]:
+        """Pool names, in the order of the recipes' columns."""
+        return self.fit.pools
+
+    @property
+    def ranges(self) -> Mapping[str, tuple[float, float]]:
+        """Smallest and largest tokens, params, epochs and shares of the runs that were fitted."""
+        return self.fit.ranges
+
+    @property
+    def discrepancy(self) -> Discrepancy | None:
+        """What the law leaves open of the level of the loss."""
+        return self.fit.discrepancy
+
+    def loss(self, recipes: Recipes) -> Tensor:
+        """Return (n,) predicted losses in nats per token, differentiable in the weights if the fit is."""
+        return self.fit.loss(self.factor.held(recipes)) * self.factor.predicted(recipes)
+
+    def draw_losses(self, recipes: Recipes) -> Tensor:
+        """Return (b, n) predicted losses of every bootstrap draw."""
+        losses, factors = self.fit.draw_losses(self.factor.held(recipes)), self.factor.drawn(recipes)
+        # Draws are paired by their index. A blend may have more draws than one of its members.
+        return losses * factors[torch.arange(len(losses)) % len(factors)]
+
+    def drawn(self, recipes: Recipes, draws: Tensor) -> Tensor:
+        """Return (n,) predicted losses: recipe i by the bootstrap draw of index ``draws[i]``."""
+        factors = self.factor.drawn(recipes)
+        rows = torch.arange(len(recipes))
+        return self.fit.drawn(self.factor.held(recipes), draws) * factors[draws % len(factors), rows]
+
+    def interval(self, recipes: Recipes, level: float = 0.9) -> tuple[Tensor, Tensor]:
+        """Return the (n,) ends of the loss that a new run would show: as wide, in ratio, as those that the fit gives.
+
+        The fit's interval at another size has the width that its priors leave.
+        """
+        low, high = self.fit.interval(recipes, level)
+        moved = self.loss(recipes) / self.fit.loss(recipes)
+        return low * moved, high * moved
+
+
+def _budgets(recipes: Recipes) -> list[tuple[float, float]]:
+    return list(zip(recipes.tokens.tolist(), recipes.params.tolist(), strict=True))

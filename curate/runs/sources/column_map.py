@@ -1,0 +1,135 @@
+"""Compute the columns of a run table from those of another table, as ``--map`` says.
+
+``params="N (M)" * 1e6`` computes the column ``params`` by an expression in SQL. If the right side is the exact name of
+a column, the column is copied: ``tokens=N (B)``. A number such as ``70M`` is the value of all rows.
+"""
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+import polars as pl
+
+from curate import written_numbers
+from curate.errors import SchemaError, first_few
+from curate.runs import conditions, number_columns
+from curate.runs.sources.json_table import flat
+from curate.runs.sources.named_table import NamedTable
+from curate.written_names import QUOTED
+
+ENDING = ".toml"  # an item of --map that ends so, and has no "=", is a file of expressions
+# A column map as users write it: expressions by name, items NAME=EXPRESSION, or a TOML file.
+WrittenMap: TypeAlias = Mapping[str, str] | Sequence[str] | str | Path | None
+
+
+@dataclass(frozen=True)
+class ColumnMap:
+    """Expressions in SQL by the name of the column that they compute, in the order in which they are computed."""
+
+    expressions: Mapping[str, str]
+
+    def __bool__(self) -> bool:
+        """Return whether there is any expression."""
+        return bool(self.expressions)
+
+    def record(self) -> dict[str, str] | None:
+        """Return the expressions for the record of a job, or None if there are none."""
+        return dict(self.expressions) or None
+
+
+def parse(written: WrittenMap) -> ColumnMap:
+    """Return the column map that a user wrote: a mapping, a TOML file, or items ``NAME=EXPRESSION`` and TOML files.
+
+    Raises:
+        SchemaError: an item without a name or an expression, a name that is mapped twice, or a file that is not TOML.
+    """
+    if written is None:
+        return ColumnMap({})
+    if isinstance(written, Mapping):
+        return ColumnMap({name: str(expression) for name, expression in written.items()})
+    expressions: dict[str, str] = {}
+    for item in [written] if isinstance(written, str | Path) else written:
+        pairs = _read(Path(item)) if _is_file(item) else [_pair(str(item))]
+        for name, expression in pairs:
+            if name in expressions:
+                raise SchemaError(f"--map gives two expressions for {name}. Leave one of them out")
+            expressions[name] = expression
+    return ColumnMap(expressions)
+
+
+def _is_file(item: str | Path) -> bool:
+    return isinstance(item, Path) or ("=" not in item and item.endswith(ENDING))
+
+
+def _pair(item: str) -> tuple[str, str]:
+    """Return the name and the expression of an item. It is split at its first "=" outside of a quoted name."""
+    quoted = QUOTED.fullmatch(item)
+    if quoted is not None and quoted[2] is not None:
+        name, expression = quoted[1].replace('""', '"'), quoted[2]
+    else:
+        name, _, expression = item.partition("=")
+    if not name.strip() or not expression.strip():
+        raise SchemaError(
+            f"--map {item!r} is not NAME=EXPRESSION, such as params='\"N (M)\" * 1e6', and not a file {ENDING}"
+        )
+    return name.strip(), expression.strip()
+
+
+def _read(path: Path) -> list[tuple[str, str]]:
+    """Return the expressions in a TOML file. ``web`` in its table ``[weight]`` is the column ``weight.web``."""
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeError, tomllib.TOMLDecodeError) as error:
+        raise SchemaError(
+            f"--map {path} cannot be read ({error}). It is a TOML file with lines such as params = '\"N (M)\" * 1e6'"
+        ) from None
+    pairs = flat(content)
+    if wrong := [name for name, value in pairs.items() if isinstance(value, list | bool)]:
+        raise SchemaError(f"--map {path}: {wrong[0]} is {pairs[wrong[0]]}. Write an expression in quotes, or a number")
+    return [(name, str(value)) for name, value in pairs.items()]
+
+
+def apply(column_map: ColumnMap, tables: Sequence[NamedTable]) -> list[NamedTable]:
+    """Return tables with the columns that a map computes.
+
+    Each expression is applied to the tables that have its columns. A later expression may use the result of an earlier
+    one.
+
+    Raises:
+        SchemaError: if an expression works on no table.
+    """
+    frames = [table.frame for table in tables]
+    for name, expression in column_map.expressions.items():
+        columns = [_computed(frame, expression) for frame in frames]
+        failures = [column for column in columns if isinstance(column, str)]
+        if len(failures) == len(tables):
+            raise SchemaError(
+                f"--map {name}={expression} does not work on {tables[0].origin} ({failures[0]}). The right side of a "
+                f"--map is a column or an expression in SQL over the columns {first_few(frames[0].columns)}. Put a "
+                "name that holds spaces or signs in double quotes"
+            )
+        frames = [
+            frame if isinstance(column, str) else frame.with_columns(column.alias(name))
+            for frame, column in zip(frames, columns, strict=True)
+        ]
+    return [table.changed(frame) for table, frame in zip(tables, frames, strict=True)]
+
+
+def _computed(frame: pl.DataFrame, expression: str) -> pl.Series | str:
+    """Return the column that an expression computes from a frame, or the reason if it does not work."""
+    if expression in frame.columns:
+        return frame[expression]
+    # SQL has no numbers such as 70M.
+    if written_numbers.SUFFIXED.fullmatch(expression):
+        return pl.repeat(written_numbers.number(expression), len(frame), eager=True)
+    try:
+        column = number_columns.numeric(frame).select(
+            pl.sql_expr(conditions.quoted(expression, frame.columns)).alias("value")
+        )
+    except (pl.exceptions.PolarsError, TypeError) as error:
+        # The message about a wrong expression lists the columns itself.
+        return " ".join(str(error).partition("; valid columns")[0].split())[: conditions.DETAIL]
+    # A constant such as 1e6 has one row, and is the value of all rows.
+    return column["value"] if len(column) == len(frame) else pl.repeat(column["value"][0], len(frame), eager=True)

@@ -1,0 +1,178 @@
+"""What a fit does with the checkpoints of trainings."""
+
+import json
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+
+from curate.errors import FitError
+from curate.fitting import fit as fits
+from curate.fitting import fit_files
+from curate.fitting.choice.checkpoints import rows_to_fit
+from curate.fitting.fit import FitOptions, fit_evals
+from curate.fitting.job import fit
+from curate.fitting.predict import predict
+from curate.laws._unfinished import Unfinished
+from curate.laws.chinchilla import PUBLISHED, Chinchilla
+from curate.runs import run_table
+from curate.runs.recipes import recipes
+
+QUICK = {"starts": 2, "draws": 4}
+STEPS = 5
+RNG = np.random.default_rng(3)
+THETA = {name: torch.tensor(value).double() for name, value in PUBLISHED.items()}
+TERM = {"unfinished": torch.tensor(0.2).double(), "unfinished_squared": torch.tensor(-0.1).double()}
+
+
+def table(noise=1e-4, **columns):
+    """24 trainings of six sizes and four lengths, with five checkpoints each, of a law with the term."""
+    params = np.repeat(np.geomspace(1e7, 1e9, 6), 4)
+    planned = np.tile(np.geomspace(1e9, 3e10, 4), 6)
+    progress = np.tile(np.arange(1, STEPS + 1) / STEPS, 24)
+    rows = np.repeat(np.arange(24), STEPS)
+    ones = np.ones((len(rows), 1))
+    planted = recipes(ones, progress * planned[rows], params[rows], progress=progress)
+    loss = Unfinished(Chinchilla()).loss(THETA | TERM, planted).numpy()
+    values = {
+        "run": [f"t{row:02}@{step}" for row, step in zip(rows, np.tile(np.arange(STEPS), 24), strict=True)],
+        "params": params[rows],
+        "tokens": planted.tokens.numpy(),
+        "planned_tokens": planned[rows],
+        "loss.x": loss * np.exp(noise * RNG.standard_normal(len(rows))),
+        **columns,
+    }
+    return pl.DataFrame(values)
+
+
+FINISHED = recipes(np.ones((2, 1)), [1e11, 1e11], [1e9, 4e9])
+TRUTH = Chinchilla().loss(THETA, FINISHED)
+
+
+def test_all_rows_are_fitted_with_a_term_where_the_schedules_are_known():
+    report = fit(table(), law="chinchilla", **QUICK)
+    assert report.record["rows"] == 120 and report.record["trainings"] == 24
+    assert any(
+        note.startswith("24 trainings; 120 rows; all rows are fitted, with a term for unfinished runs")
+        for note in report.notes
+    )
+    fitted = report.predictor
+    assert float(fitted.theta["unfinished"]) == pytest.approx(0.2, abs=0.03)
+    assert fitted.loss(FINISHED).tolist() == pytest.approx(TRUTH.tolist(), rel=2e-3)
+    # The same table, but each row taken for a finished run: the term is in the losses, so the law is off.
+    naive = fit(table(), law="chinchilla", checkpoints="no", **QUICK).predictor
+    assert naive.rows == naive.trainings == 120
+    error = (fitted.loss(FINISHED) / TRUTH - 1).abs().max()
+    assert (naive.loss(FINISHED) / TRUTH - 1).abs().max() > 3 * error
+
+
+def test_the_term_survives_fit_json(tmp_path):
+    report = fit(table(), law="chinchilla", **QUICK)
+    report.save(tmp_path / "fit.json")
+    read = fit_files.load(tmp_path / "fit.json")
+    unfinished = run_table.read(table()).recipes()
+    assert read.unfinished and read.trainings == 24
+    assert torch.equal(read.loss(unfinished), report.predictor.loss(unfinished))
+    draws = torch.arange(len(unfinished)) % 4
+    assert torch.allclose(
+        read.drawn(unfinished, draws), read.draw_losses(unfinished)[draws, torch.arange(len(unfinished))]
+    )
+    older = fits.to_json(report.predictor)
+    del older["trainings"]
+    assert fits.from_json(older).trainings == 120
+
+
+def test_the_last_row_of_each_training_is_fitted_where_nothing_says_that_schedules_were_complete():
+    report = fit(table().drop("planned_tokens"), law="chinchilla", **QUICK)
+    assert report.record["rows"] == report.record["trainings"] == 24
+    assert not report.predictor.unfinished
+    assert any(
+        note.startswith("24 trainings; 120 rows; the last row of each is fitted, because nothing says")
+        for note in report.notes
+    )
+    assert report.predictor.loss(FINISHED).tolist() == pytest.approx(TRUTH.tolist(), rel=1e-2)
+
+
+def test_a_guess_of_trainings_is_said():
+    names, groups = [f"r{i}" for i in range(120)], [f"g{i // STEPS}" for i in range(120)]
+    report = fit(table(run=names, machine=groups).drop("planned_tokens"), law="chinchilla", **QUICK)
+    assert report.record["rows"] == 24
+    assert any(note.startswith("120 rows are taken for checkpoints of 24 trainings") for note in report.notes)
+
+
+def test_a_training_counts_once_however_many_rows_it_has():
+    runs = run_table.read(table(noise=3e-3))
+    recipe, loss = runs.recipes(), {"x": runs.loss("x")}
+    options = FitOptions(starts=2, draws=2, unfinished=True)
+    once = fit_evals("chinchilla", recipe, loss, pools=runs.pools, clusters=runs.clusters, options=options)["x"]
+    twice = fit_evals(
+        "chinchilla",
+        recipe.take(np.repeat(np.arange(120), 2)),
+        {"x": np.repeat(loss["x"], 2)},
+        pools=runs.pools,
+        clusters=np.repeat(runs.clusters, 2),
+        options=options,
+    )["x"]
+    assert twice.noise == pytest.approx(once.noise, rel=0.02)
+    assert twice.loss(FINISHED).tolist() == pytest.approx(once.loss(FINISHED).tolist(), rel=1e-3)
+    assert (once.trainings, once.rows, twice.rows) == (24, 120, 240)
+
+
+def test_predictions_of_unfinished_runs_have_the_term_and_a_warning():
+    report = fit(table(), law="chinchilla", **QUICK)
+    unfinished = table(noise=0.0).head(STEPS)
+    predictions = predict(report, unfinished)
+    assert predictions.rows["predicted"].to_list() == pytest.approx(unfinished["loss.x"].to_list(), rel=5e-3)
+    assert predictions.warnings[-1].startswith("4 of 5 rows are from the middle of a training, the first is 't00@0'")
+    plans = table().with_columns(tokens="planned_tokens").unique("tokens", maintain_order=True)
+    assert not any("middle of a training" in warning for warning in predict(report, plans).warnings)
+
+
+def test_one_training_is_refused():
+    frame = table().head(STEPS).drop("planned_tokens")
+    with pytest.raises(FitError, match="all 5 rows are checkpoints of one training, 't00'") as error:
+        fit(frame, law="power", **QUICK)
+    assert "\n" not in str(error.value) and "--checkpoints no" in str(error.value)
+
+
+def test_if_no_training_was_finished_the_note_says_so():
+    report = fit(table().filter(~pl.col("run").str.ends_with("@4")), law="chinchilla", **QUICK)
+    assert any("No training was finished: the furthest row has 80% of its planned tokens" in n for n in report.notes)
+    assert report.predictor.unfinished
+
+
+def test_a_law_of_checkpoints_gets_all_rows():
+    runs = run_table.read(table().drop("planned_tokens"))
+    fitted = rows_to_fit(runs, ["replay:checkpoints=true"], ["x"])
+    assert len(fitted.runs) == 120 and not fitted.unfinished
+    assert "the law describes checkpoints itself" in fitted.note
+
+
+def test_trees_have_no_term_for_unfinished_runs():
+    fitted = rows_to_fit(run_table.read(table()), ["boosted:base=none", "chinchilla"], ["x"])
+    assert len(fitted.runs) == 24 and not fitted.unfinished
+    assert fitted.note.endswith("because boosted:base=none has no term for unfinished runs")
+
+
+def test_each_corpus_is_fitted_on_the_last_rows():
+    both = pl.concat(
+        [
+            table().with_columns(pl.col("run").str.replace("t", name), corpus=pl.lit(name)).drop("planned_tokens")
+            for name in ("c4", "rw")
+        ]
+    )
+    report = fit(both, law="chinchilla", by="corpus", **QUICK)
+    assert [(each.rows, each.trainings) for each in report.corpora.values()] == [(24, 24)] * 2
+    assert any("48 trainings; 240 rows; the last row of each is fitted" in note for note in report.notes)
+
+
+def test_the_command_says_what_it_did_with_checkpoints(cli, tmp_path):
+    table().drop("planned_tokens").write_csv(tmp_path / "runs.csv")
+    words = ("fit", tmp_path / "runs.csv", "--law", "chinchilla", "--starts", 2, "--draws", 2, "--out")
+    done = cli(*words, tmp_path / "fit.json")
+    assert "24 trainings; 120 rows; the last row of each is fitted" in " ".join(done.out.split())
+    cli(*words, tmp_path / "all.json", "--checkpoints", "no")
+    record = json.loads((tmp_path / "all.json").read_text())
+    assert record["rows"] == 120 and record["made_by"]["arguments"]["checkpoints"] == "no"
+    assert cli(*words, tmp_path / "all.json", "--checkpoints", "maybe").code == 2
