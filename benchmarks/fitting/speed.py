@@ -57,7 +57,7 @@ def passes(table: Path, evaluation: str, law: str) -> FitPasses:
     target = torch.from_numpy(np.log(runs.loss(evaluation)))[None]
     weights = torch.ones(len(runs), dtype=torch.float64)
     coordinates = Coordinates(built.params(), len(runs.pools))
-    return FitPasses(built, coordinates, runs.recipes(), target, weights, FitOptions())
+    return FitPasses(built, coordinates, runs.recipes(), target, weights, weights, FitOptions())
 
 
 def scipy_minimum(fit: FitPasses, minima: Minima) -> tuple[float, float]:
