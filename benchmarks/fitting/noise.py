@@ -167,7 +167,7 @@ def measured(case: Case, options: FitOptions) -> tuple[float, float, float]:
         coordinates = Coordinates(law.params(), part.fitted.weights.shape[1])
         target = torch.from_numpy(np.log(np.stack(list(part.losses.values()))))
         weights = torch.ones(target.shape[1], dtype=torch.float64)
-        passes = FitPasses(law, coordinates, part.fitted, target, weights, options)
+        passes = FitPasses(law, coordinates, part.fitted, target, weights, weights, options)
         minima = passes.from_many_starts(case.law)
         # As in `fit_evals`: several evals share their exponents.
         if len(target) > 1 and bool(coordinates.shared.any()):

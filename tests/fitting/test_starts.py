@@ -30,7 +30,9 @@ def fit_passes(spec: str, rows: Recipes, losses: np.ndarray, starts: int = 32) -
     law = law_of(spec)
     coordinates = Coordinates(law.params(), rows.weights.shape[1])
     weights = torch.ones(len(rows), dtype=torch.float64)
-    return FitPasses(law, coordinates, rows, torch.from_numpy(np.log(losses)), weights, FitOptions(starts=starts))
+    return FitPasses(
+        law, coordinates, rows, torch.from_numpy(np.log(losses)), weights, weights, FitOptions(starts=starts)
+    )
 
 
 def worse_than_all_starts(passes: FitPasses) -> float:

@@ -233,7 +233,8 @@ class FitPasses:
             return self
         order = torch.from_numpy(np.random.default_rng(self.options.seed).permutation(len(complete))[:count])
         rows = complete[order.sort().values]
-        return replace(self, recipes=self.recipes.take(rows), target=self.target[:, rows], weights=self.weights[rows])
+        parts = {name: getattr(self, name)[rows] for name in ("weights", "runs_per_row")}
+        return replace(self, recipes=self.recipes.take(rows), target=self.target[:, rows], **parts)
 
     def ends(self, starts: "Ends", minima: Minima, *, tol: float = TOL, steps: int = STEPS) -> "Ends":
         """Return where the problems end that start at ``starts``."""
