@@ -22,7 +22,9 @@ def sweep(floor=3.0, *, best=BEST, noise=0.0, seed=0, rates=RATES, batches=BATCH
         for batch in batches:
             u, v = np.log(rate / best[0]), np.log(batch / best[1])
             loss = floor + 0.02 * u**2 + 0.01 * v**2 + 0.01 * u * v
-            rows.append((f"{columns.get('params', 1e8):g}-{rate:.2e}-{batch:.2e}", rate, batch, loss))
+            # Rows of one name would be checkpoints of one training.
+            budget = f"{columns.get('params', 1e8):g}-{columns.get('tokens', 2e9):g}"
+            rows.append((f"{budget}-{rate:.2e}-{batch:.2e}", rate, batch, loss))
     frame = pl.DataFrame(rows, schema=["run", "lr", "batch_tokens", "loss.web"], orient="row")
     jitter = noise * rng.standard_normal(len(frame))
     base = {"params": 1e8, "tokens": 2e9, **columns}
