@@ -327,7 +327,10 @@ def _chosen(predictor: FittedLaw) -> list[str | pl.DataFrame]:
         return ["kept: " + ", ".join(f"{weight:.2f} {name_of(fit)} on {fit.eval}" for weight, fit in pairs)]
     if isinstance(predictor, Boosted):
         return []
-    return [f"{predictor.spec}, fitted to {predictor.rows} runs:", predictor.table()]
+    rows = f"{predictor.rows} runs"
+    if predictor.trainings < predictor.rows:
+        rows = f"{predictor.rows} rows of {predictor.trainings} trainings"
+    return [f"{predictor.spec}, fitted to {rows}:", predictor.table()]
 
 
 def _measured_and_predicted(predictor: FittedLaw, runs: Runs) -> pl.DataFrame:

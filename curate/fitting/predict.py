@@ -27,7 +27,6 @@ from curate.runs.predictor import Blend, Predictor
 from curate.runs.run_table import Runs
 from curate.runs.sources.column_map import WrittenMap
 from curate.runs.sources.read_tables import Tables
-from curate.runs.trainings import FINISHED
 from curate.tables import writer
 
 if TYPE_CHECKING:
@@ -133,25 +132,13 @@ def predict(
         columns = _named(predict_error(predictor, kept_shares(table), kept_sizes(table), level))
     else:
         columns = _columns(predictor, table, level, "")
-        warnings = (*_extrapolations(predictor, table), *_unfinished(table))
+        warnings = _extrapolations(predictor, table)
         # A stack of laws of one eval has one part, which is the blend itself.
         if isinstance(predictor, Blend) and len(parts := predictor.parts()) > 1:
             for name, part in parts.items():
                 columns |= _columns(part, table, level, f".{name}")
     rows = pl.DataFrame({"run": table.frame["run"]} | columns)
     return Predictions(rows, level, warnings=warnings, notes=table.notes)
-
-
-def _unfinished(runs: Runs) -> tuple[str, ...]:
-    """Return a warning if rows are checkpoints of trainings that go on."""
-    unfinished = runs.progress < FINISHED
-    if not unfinished.any():
-        return ()
-    first = runs.frame["run"][int(unfinished.argmax())]
-    return (
-        f"{int(unfinished.sum())} of {len(runs)} rows are from the middle of a training, the first is {first!r}: their "
-        "learning rate has still to fall, so they are predicted less well than finished runs",
-    )
 
 
 def _parts(fit: str | Path | FitReport | Predicting) -> tuple[Predicting, Mapping[str, MetricCurve], str]:

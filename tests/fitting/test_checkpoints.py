@@ -124,9 +124,12 @@ def test_predictions_of_unfinished_runs_have_the_term_and_a_warning():
     unfinished = table(noise=0.0).head(STEPS)
     predictions = predict(report, unfinished)
     assert predictions.rows["predicted"].to_list() == pytest.approx(unfinished["loss.x"].to_list(), rel=5e-3)
-    assert predictions.warnings[-1].startswith("4 of 5 rows are from the middle of a training, the first is 't00@0'")
+    assert any(
+        warning.startswith("unfinished: a row from inside a training, at 20% to 80% of its tokens")
+        for warning in predictions.warnings
+    )
     plans = table().with_columns(tokens="planned_tokens").unique("tokens", maintain_order=True)
-    assert not any("middle of a training" in warning for warning in predict(report, plans).warnings)
+    assert not any("unfinished" in warning for warning in predict(report, plans).warnings)
 
 
 def test_one_training_is_refused():
