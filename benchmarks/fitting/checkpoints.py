@@ -6,7 +6,7 @@ percent, averaged over the evals, on the last row of each larger training ("fina
 - all rows: every row is fitted as a finished run.
 - last rows: the last row of each training is fitted.
 - term: all rows are fitted, with the term for unfinished runs, as if each training was planned to end where it does.
-- term, equal rows: the same, but every row counts for a run. Above, every training counts for a run.
+- term, equal trainings: the same, but the rows of a training have the weight of one row together.
 - term above the floor: the term of ``mixture_ces:linear=true`` multiplies only the loss above the parameter E.
 
 Reads the tables of ``../shared/data/runs`` (``--data`` to override). One thread; about four CPU-minutes.
@@ -111,24 +111,28 @@ def term(split: Split, law: str, options: FitOptions) -> dict[str, Fit]:
     return fitted(split, law, replace(options, unfinished=True), np.ones(len(split.runs), dtype=bool), None)
 
 
-def term_equal_rows(split: Split, law: str, options: FitOptions) -> dict[str, Fit]:
-    """Fit all rows with the term, each with the weight of a run."""
+def weights_of_trainings(split: Split) -> np.ndarray:
+    """Return weights (n,) with which the smaller rows of each training count for one row together."""
+    codes = split.runs.clusters
+    return 1 / np.maximum(np.bincount(codes, weights=split.small)[codes], 1)
+
+
+def term_equal_trainings(split: Split, law: str, options: FitOptions) -> dict[str, Fit]:
+    """Fit all rows with the term, and give every training the same weight."""
     every = np.ones(len(split.runs), dtype=bool)
-    return fitted(split, law, replace(options, unfinished=True), every, every.astype(float))
+    return fitted(split, law, replace(options, unfinished=True), every, weights_of_trainings(split))
 
 
 def term_above_floor(split: Split, law: str, options: FitOptions) -> dict[str, Fit]:
     """Fit all rows with the term above the floor, whatever the law is."""
-    every = np.ones(len(split.runs), dtype=bool)
-    small = np.bincount(split.runs.clusters, weights=split.small)[split.runs.clusters]
-    return fitted(split, f"{__file__}:AboveFloor", options, every, 1 / np.maximum(small, 1))
+    return fitted(split, f"{__file__}:AboveFloor", options, np.ones(len(split.runs), dtype=bool), None)
 
 
 WAYS: Mapping[str, Way] = {
     "all rows": all_rows,
     "last rows": last_rows,
     "term": term,
-    "term, equal rows": term_equal_rows,
+    "term, equal trainings": term_equal_trainings,
     "term above the floor": term_above_floor,
 }
 

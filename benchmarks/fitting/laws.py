@@ -29,7 +29,8 @@ from scipy.stats import spearmanr
 from curate import open_sets
 from curate.fitting.boosted import BASE, TreeOptions, fit_boosted
 from curate.fitting.choice.holdout import splits
-from curate.fitting.curves import downstream
+from curate.fitting.curves import downstream, metric_solver
+from curate.fitting.curves.metric_solver import MetricPoints
 from curate.fitting.curves.schedules import annealing, fit_steps, multi_power, schedule_fit
 from curate.fitting.curves.schedules.schedule_fit import Curve, RateSchedule
 from curate.fitting.fit import FitOptions, fit, fit_evals
@@ -555,6 +556,51 @@ def err17(bench: Bench) -> Rows:
         yield Row(f"ours: {label}", f"{np.mean(errors):.2%} ({percent(errors)})", clock())
 
 
+def direct(bench: Bench) -> Rows:
+    """Laws over recipes fitted to error rates themselves, by what the law models of them; and law and curve in turn.
+
+    The error of the error on larger runs, mean over three corpora. "Odds" was chosen among these on these runs: seen.
+    """
+    runs = bench.runs("overtraining")
+    parts = [check(part, "overtraining") for part in runs.frame.partition_by("corpus")]
+    modelled: dict[str, tuple[Callable[[np.ndarray], np.ndarray], Callable[[np.ndarray], np.ndarray]]] = {
+        "the error e": (lambda e: e, lambda y: y),
+        "-ln(1 - e)": (lambda e: -np.log1p(-e), lambda y: -np.expm1(-y)),
+        "odds e / (1 - e) (kept)": (lambda e: e / (1 - e), lambda y: y / (1 + y)),
+        "squared odds": (lambda e: (e / (1 - e)) ** 2, lambda y: np.sqrt(y) / (1 + np.sqrt(y))),
+    }
+    for law in ("overtraining", "chinchilla"):
+        for metric in ("err17", "err46"):
+            for label in ("N < 3e8 -> 4.1e8", "less compute half -> half"):
+                errors: dict[str, list[float]] = {}
+                clock = Clock()
+                for part in parts:
+                    recipes, e, loss = part.recipes(), part.numbers(f"metric.{metric}"), part.loss("c4")
+                    flops = np.asarray(recipes.tokens * recipes.params)
+                    small = np.asarray(recipes.params) < 3e8 if label.startswith("N") else flops < np.median(flops)
+                    train, test = recipes.take(small), recipes.take(~small)
+                    for name, (to, back) in modelled.items():
+                        fitted = fit(law, train, to(e[small]), pools=part.pools, options=bench.options(4))
+                        errors.setdefault(name, []).append(
+                            float(relative(torch.from_numpy(back(fitted.loss(test).numpy())), e[~small]).mean())
+                        )
+                    fitted = fit(law, train, loss[small], pools=part.pools, options=bench.options(4))
+                    points = MetricPoints(
+                        metric, "error", ("c4",), loss[small][:, None], e[small], np.arange(small.sum())
+                    )
+                    curve = metric_solver.fit(points, draws=2, seed=0)
+                    values = curve.metric(fitted.loss(test)[:, None])
+                    errors.setdefault("law of the loss, then curve", []).append(
+                        float(relative(values, e[~small]).mean())
+                    )
+                for name, values_of_corpora in errors.items():
+                    yield Row(
+                        f"{law}, {metric}, {label}: {name}",
+                        f"{np.mean(values_of_corpora):.2%} ({percent(values_of_corpora)})",
+                        clock() / len(errors),
+                    )
+
+
 def _fit_error(loss: np.ndarray, truth: np.ndarray) -> dict[str, float]:
     def residual(x: np.ndarray) -> np.ndarray:
         eps, k, gamma = np.exp(x)
@@ -576,6 +622,7 @@ TASKS: dict[str, Callable[[Bench], Rows]] = {
     "overtraining": overtraining,
     "schedules": schedules,
     "downstream": err17,
+    "direct": direct,
 }
 
 

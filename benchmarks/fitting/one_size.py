@@ -3,8 +3,9 @@
 Laws are fitted to the runs of the smallest size of a table and predict the runs of its larger sizes, in three ways: as
 the law extrapolates; with the differences between mixtures of the fitted size, in nats; and with their ratios, as
 `curate.runs.fitted_size` does. One table on standard output: the mean rank correlation of mixtures over the evals, that
-of the mean of the evals, and the mean error of differences between mixtures, in percent of the loss. Reads
-``../shared/data/runs`` (``--data`` to override). One thread, about three minutes.
+of the mean of the evals, and the mean error of differences between mixtures, in percent of the loss. "Held" is the
+share of differences in their 90 % intervals, as of a gain in plan.json, and "width" their median width in percent.
+Reads ``../shared/data/runs`` (``--data`` to override). One thread, about one minute.
 """
 
 import argparse
@@ -16,16 +17,19 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import polars as pl
+import torch
 from scipy.stats import spearmanr
 
 from curate.fitting import fit as fits
-from curate.runs.fitted_size import LevelFactor
-from curate.runs.predictor import Blend
+from curate.runs.fitted_size import LevelFactor, at_fitted_size, relative_run_deviation
+from curate.runs.predictor import Blend, Predictor, mixture_ends
+from curate.runs.recipes import Recipes
 from curate.runs.run_table import Runs, read
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data" / "runs"
 LAWS = ("ces", "mixture_additive", "mixture_ces:linear=true")
-OPTIONS = fits.FitOptions(starts=4, draws=1)  # accuracy needs no bootstrap
+OPTIONS = fits.FitOptions(starts=4, draws=40)
+LEVEL = 0.9
 
 
 def last_rows(runs: Runs) -> Runs:
@@ -50,6 +54,17 @@ def scores(predicted: np.ndarray, measured: np.ndarray) -> tuple[float, float, f
     errors = np.log(predicted) - np.log(measured)
     pairs = np.abs(errors[:, :, None] - errors[:, None, :])
     return float(of_each), float(of_mean), 100 * float(pairs.mean())
+
+
+def intervals(fit: Predictor, recipes: Recipes, measured: np.ndarray) -> tuple[float, float]:
+    """The share of differences between all pairs of mixtures in their intervals, and the median width in percent."""
+    first, second = np.triu_indices(len(recipes), 1)
+    draws = fit.draw_losses(recipes).log()
+    deviations = relative_run_deviation(fit, recipes)
+    of_two = torch.hypot(deviations[first], deviations[second]).expand(len(draws), -1)
+    low, high = (end.numpy() for end in mixture_ends(draws[:, first] - draws[:, second], of_two, LEVEL))
+    difference = np.log(measured[first]) - np.log(measured[second])
+    return float(((low <= difference) & (difference <= high)).mean()), 100 * float(np.median(high - low))
 
 
 def main() -> None:
@@ -79,7 +94,14 @@ def main() -> None:
                 of_each, of_mean, error = scores(predicted, measured)
                 columns = {"evals' ranks": of_each, "rank of the mean": of_mean, "differences": error}
                 rows.append({"fitted": name, "predicted": size, "law": law, "way": way} | columns)
-    with pl.Config(tbl_rows=-1, tbl_hide_dataframe_shape=True, tbl_hide_column_data_types=True, tbl_width_chars=140):
+                if way == "differences kept":
+                    continue
+                parts = at_fitted_size(mean).parts() if way == "ratios kept" else mean.parts()
+                pairs = [intervals(part, recipes, loss) for part, loss in zip(parts.values(), measured, strict=True)]
+                rows[-1] |= dict(zip(("held", "width"), np.mean(pairs, axis=0).tolist(), strict=True))
+    with pl.Config(
+        tbl_rows=-1, tbl_hide_dataframe_shape=True, tbl_hide_column_data_types=True, tbl_cols=-1, tbl_width_chars=160
+    ):
         print(pl.DataFrame(rows).with_columns(pl.selectors.float().round(3)))
 
 

@@ -31,8 +31,8 @@ MEANS = (
     ("gaussian", "gaussian:base=ces"),
     ("ces", "mixture_additive", "gaussian", "gaussian:base=ces"),
 )
-SPLITS = 3
-OPTIONS = FitOptions(starts=3, draws=1)  # accuracy needs no bootstrap
+SPLITS = 2
+OPTIONS = FitOptions(starts=2, draws=1)  # accuracy needs no bootstrap
 
 Case = tuple[Runs, Runs, Sequence[str]]  # runs to fit, runs to predict, evals
 

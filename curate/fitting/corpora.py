@@ -8,8 +8,9 @@ import polars as pl
 import torch
 from torch import Tensor
 
-from curate.errors import FitError, SchemaError, first_few
-from curate.fitting.fit import Fit, fit
+from curate.errors import FitError, SchemaError, amount, first_few
+from curate.fitting.fit import Fit, fit, law_of
+from curate.fitting.solver.coordinates import Coordinates
 from curate.fitting.solver.multistart import DEFAULTS, FitOptions
 from curate.runs.recipes import Recipes
 from curate.runs.run_table import Runs
@@ -62,11 +63,12 @@ class CorpusFits:
 def fit_each(runs: Runs, by: str, spec: str, evaluation: str, *, options: FitOptions = DEFAULTS) -> CorpusFits:
     """Fit the law ``spec`` to the runs of every value of the column ``by``.
 
-    Values whose runs cannot determine the law are left out, with a note, and so are rows without a value.
+    A value with fewer trainings than the law has parameters is left out, with a note: the priors would decide how its
+    corpus compares with the others. Rows without a value are left out too.
 
     Raises:
         SchemaError: if there is no such column, or it has only one value.
-        FitError: if the runs of fewer than two corpora determine the law.
+        FitError: if fewer than two corpora have enough trainings.
     """
     if by not in runs.frame.columns:
         raise SchemaError(
@@ -82,13 +84,17 @@ def fit_each(runs: Runs, by: str, spec: str, evaluation: str, *, options: FitOpt
     notes = [f"{nameless.sum()} of {len(runs)} rows have no {by}, and are left out"] if nameless.any() else []
     fits: dict[str, Fit] = {}
     for name, part in parts.items():
-        try:
+        needed, count = Coordinates(law_of(spec).params(), len(part.pools)).size, part.trainings.count
+        if count < needed:
+            notes.append(
+                f"{by} {name} is left out: it has {amount(count, 'training')}, and {spec} has {needed} parameters. Add "
+                f"{needed - count}, or choose a law with fewer parameters"
+            )
+        else:
             fits[name] = _fit_corpus(part, spec, evaluation, options)
-        except FitError as error:
-            notes.append(f"{by} {name} is left out: {error}")
     if len(fits) < 2:
         raise FitError(
-            f"{len(fits)} of {len(parts)} values of {by} have enough runs to fit {spec}, and comparing needs two. "
+            f"{len(fits)} of {len(parts)} values of {by} have enough trainings to fit {spec}, and comparing needs two. "
             f"{notes[-1]}"
         )
     fitted = [name is not None and str(name) in fits for name in runs.frame[by].to_list()]

@@ -89,11 +89,11 @@ def _unvaried(predictor: FittedLaw) -> list[str]:
 def _parameters(predictor: FittedLaw, runs: Runs) -> list[str]:
     """Return which parameters of the law of the largest weight the runs alone leave open."""
     weights = predictor.weights if isinstance(predictor, Blend) else (1.0,)
-    members = members_of(predictor)
+    laws = [(w, member) for w, member in zip(weights, members_of(predictor), strict=True) if isinstance(member, Fit)]
+    if not laws:
+        return []
     # Profiles are slow, so only one law is profiled: of equal weights the first, which is of the first eval.
-    fit = members[int(np.argmax(weights))]
-    if not isinstance(fit, Fit):
-        return [f"{type(fit).__name__.lower()} has no parameters to profile."]
+    fit = max(laws, key=lambda pair: pair[0])[1]
     loss = runs.loss(fit.eval, missing=True)
     measured = np.isfinite(loss)
     recipes_of_fit, clusters = runs.recipes(fit.pools).take(measured), runs.clusters[measured]

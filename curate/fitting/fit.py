@@ -152,7 +152,9 @@ def fit_evals(
 
     ``losses`` holds (n,) losses in nats per token by eval, NaN where not measured. ``clusters`` (n,) are codes of
     trainings, which the bootstrap draws whole; ``weights`` (n,) are of rows. With ``options.unfinished``, rows of
-    unfinished runs are fitted by a term of their own, and the rows of a training count for one run together.
+    unfinished runs are fitted by a term of their own. The rows of a training then count for one run together in the
+    noise and in the bootstrap. In the fit every row counts, which predicts larger runs better
+    (benchmarks/fitting/checkpoints.py).
 
     Huber's loss on log loss, with the law's weak priors, is minimised from many starts. Parameters that the law marks
     as shared (exponents) are then pulled towards their median over the evals. Last come bootstrap refits from the
@@ -168,12 +170,12 @@ def fit_evals(
     coordinates = Coordinates(law.params(), len(pools))
     codes = np.arange(len(recipes)) if clusters is None else np.unique(clusters, return_inverse=True)[1].reshape(-1)
     k = coordinates.size
-    if weights is None:
-        weights = 1 / np.bincount(codes)[codes] if unfinished else np.ones(len(recipes))
-    row_weights = torch.from_numpy(np.asarray(weights, dtype=np.float64))
+    row_weights = torch.from_numpy(np.ones(len(recipes)) if weights is None else np.asarray(weights, dtype=np.float64))
+    # The rows of a training err together: for the noise and the bootstrap they are one run.
+    runs_per_row = torch.from_numpy(1 / np.bincount(codes)[codes]) if unfinished else row_weights
     # Errors of a loss are relative, so that they are about equal on the log scale.
     target = torch.from_numpy(np.log(np.stack(list(losses.values()))))
-    passes = FitPasses(law, coordinates, recipes, target, row_weights, options)
+    passes = FitPasses(law, coordinates, recipes, target, row_weights, runs_per_row, options)
     minima = passes.from_many_starts(spec)
     if len(losses) > 1 and bool(coordinates.shared.any()):
         minima = passes.share(minima)

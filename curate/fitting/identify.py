@@ -83,7 +83,7 @@ def identify(fit: Fit, recipes: Recipes, loss: np.ndarray, clusters: np.ndarray 
     """Profile every parameter of a fit on its own runs: (n,) recipes and losses.
 
     ``clusters`` (n,) are codes of trainings. If unfinished runs were fitted, the rows of a training count for one run
-    together, as in the fit.
+    together.
 
     A parameter is held at 31 values while the others are fitted again from the solution. Its interval holds the values
     at which the Huber objective, in squared residual scales, rises by less than 1.35 (half the 90 % quantile of

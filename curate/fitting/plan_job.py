@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
+from curate import numerical_threads
 from curate.errors import SchemaError
 from curate.fitting import fit_files
 from curate.fitting.curves import chained_metric
@@ -103,7 +104,8 @@ def plan(
     )
     fit_path = fit if isinstance(fit, str | Path) else None
     pools_path = pools if isinstance(pools, str | Path) else None
-    return job.plans(request, _origin(request, fitted, fit_path, pools_path))
+    with numerical_threads.single_by_default():
+        return job.plans(request, _origin(request, fitted, fit_path, pools_path))
 
 
 def _predictor(fit: str | Path | FitReport | Predictor | HasPredictor) -> Predictor:

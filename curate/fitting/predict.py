@@ -117,7 +117,9 @@ def predict(
     if isinstance(predictor, ScheduleFit):
         table = run_table.read(runs, losses=False, map=map, source=source, absent=schedule_rows.ABSENT, counts=False)
         return _schedules(predictor, table, level, metric, fit_name)
-    table = run_table.read(runs, losses=False, target=target, map=map, source=source).trained()
+    # As in a fit, sizes do not matter to a curve.
+    counts = not isinstance(predictor, MetricCurve | PruningCurves)
+    table = run_table.read(runs, losses=False, target=target, map=map, source=source, counts=counts).trained()
     if isinstance(predictor, DirectMetric):
         return _direct(predictor, table, level, metric, fit_name)
     if not isinstance(predictor, MetricCurve | PruningCurves):

@@ -14,7 +14,7 @@ from scipy.special import betainc
 from torch import Tensor
 
 from curate.errors import SchemaError, first_few
-from curate.runs import discrepancy, predictor
+from curate.runs import discrepancy, fitted_size, predictor
 from curate.runs.discrepancy import Discrepancy
 from curate.runs.predictor import Blend, Predictor
 from curate.runs.recipes import Recipes
@@ -146,7 +146,7 @@ class Worst:
         the smallest, over the evals, of the z at which an eval's excess is x. An excess over another mixture of the
         same size has no discrepancy.
         """
-        deviation = predictor.level_deviation if self.drawn_levels is None else _noise
+        deviation = predictor.level_deviation if self.drawn_levels is None else fitted_size.relative_run_deviation
         deviations = torch.stack([deviation(part, recipes) for part in self.parts])
         deviations = deviations[:, None].clamp_min(predictor.TINY)  # (E, 1, n)
         losses = predictor.stacked_draws(self.parts, recipes)  # (E, b, n)
@@ -166,18 +166,14 @@ class Worst:
         return predictor.central_ends(mass, low, high, level)
 
 
-def _noise(fit: Predictor, recipes: Recipes) -> Tensor:
-    """Return the standard deviations (n,) of the log loss of new runs, without what the runs of a size share."""
-    return torch.full_like(recipes.tokens, fit.noise)
-
-
 def run_deviation(fit: Predictor, recipes: Recipes) -> Tensor:
     """Return the standard deviations (n,) of new runs of n recipes from what ``fit`` predicts, in nats.
 
-    It is the noise of a run alone, which does not cancel in a difference of two runs.
+    It is what does not cancel in a difference of two runs of one size; see
+    `curate.runs.fitted_size.relative_run_deviation`.
     """
     if not isinstance(fit, Worst):
-        return fit.noise * fit.loss(recipes).detach()
+        return fitted_size.relative_run_deviation(fit, recipes) * fit.loss(recipes).detach()
     # Which eval is the worst may change with the noise, so the largest deviation is taken.
     parts = zip(fit.parts, fit.scales, strict=True)
     return torch.stack([scale * run_deviation(part, recipes) for part, scale in parts]).amax(dim=0)

@@ -68,10 +68,11 @@ def _one_size(fits: Sequence[Predictor], recipes: Recipes) -> tuple[str, ...]:
     if not other.any():
         return ()
     tokens = f" and {held.ranges['tokens'][1]:.3g} tokens" if is_one_value(held, "tokens") else ""
+    count = "" if len(recipes) == 1 else f". {int(other.sum())} of {len(recipes)} runs have another size"
     return (
-        f"one size: all fitted runs have {largest:.3g} parameters{tokens}. Mixtures are compared as they are there, in "
-        "ratios of losses. The loss itself at another size comes from the law's priors alone, and is known only within "
-        f"its interval{_in_how_many(other.sum(), recipes)}",
+        f"one size: all fitted runs have {largest:.3g} parameters{tokens}. At another size, mixtures keep the ratios "
+        "of their losses. The loss itself comes from the law's priors alone there, so it is known only within its "
+        f"interval{count}",
     )
 
 

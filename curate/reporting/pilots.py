@@ -11,6 +11,9 @@ from curate import charts
 from curate.charts import Chart
 from curate.errors import SchemaError
 from curate.fitting.compare import SCHEMA
+from curate.fitting.curves import direct_metric
+from curate.fitting.curves.direct_metric import Kind
+from curate.fitting.curves.metric_columns import PREFIX
 from curate.fitting.fit import Fit
 from curate.fitting.fit_files import FittedLaw
 from curate.reporting.html_page import Section
@@ -38,7 +41,11 @@ def pilot_sections(fitted: FittedLaw, path: Path, record: Values) -> Iterator[Se
         target=cast(str | None, arguments.get("target")),
         map=cast(Mapping[str, str] | None, arguments.get("map")) if same else None,
         source=cast(str | None, arguments.get("from")) if same else None,
+        losses="metric_kind" not in record,
     ).trained()
+    if "metric_kind" in record:
+        kind = cast(Kind, record["metric_kind"])
+        runs = direct_metric.as_loss(runs, fitted.eval.removeprefix(PREFIX), kind).runs
     tables = [*_comparison(record), *([fitted.table()] if isinstance(fitted, Fit) else [])]
     # Blends and trees have no single table of parameters.
     name = f"the law {fitted.spec}" if isinstance(fitted, Fit) else "the fit"
@@ -47,6 +54,8 @@ def pilot_sections(fitted: FittedLaw, path: Path, record: Values) -> Iterator[Se
     for evaluation, part in parts.items():
         title = TITLE if len(parts) == 1 else f"{TITLE}, loss.{evaluation}"
         text, drawn = _drawn(part, runs, evaluation, name)
+        if "metric_kind" in record:
+            text += f" {direct_metric.in_words(cast(Kind, record['metric_kind']), evaluation.removeprefix(PREFIX))}"
         if tables:
             text += f" {legend}"
         yield Section(title, text, drawn, tables)

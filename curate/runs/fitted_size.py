@@ -15,6 +15,11 @@ from curate.runs.discrepancy import SAME_SIZE, Discrepancy
 from curate.runs.predictor import Blend, Predictor
 from curate.runs.recipes import Recipes
 
+# Standard deviation of log loss by which a mixture at e times the fitted size departs from the ratios at the fitted
+# size; the variance grows with the logarithm of the size. Measured on two public tables: the errors of differences
+# between mixtures are .9, 1.3 and .5 % at 2.3, 4.4 and 2.5 times the size (benchmarks/fitting/one_size.py).
+DEPARTURE = 0.0065
+
 
 def at_fitted_size(predictor: Predictor) -> Predictor:
     """Return a predictor that compares mixtures at the fitted size, if all runs of ``predictor`` have one size.
@@ -35,6 +40,22 @@ def is_one_value(predictor: Predictor, column: str) -> bool:
     """Return whether all fitted runs have the same ``params`` or ``tokens``, up to the factor SAME_SIZE."""
     low, high = predictor.ranges[column]
     return high < SAME_SIZE * low
+
+
+def relative_run_deviation(predictor: Predictor, recipes: Recipes) -> Tensor:
+    """Return the standard deviations (n,) of log losses of new runs, without what all runs of a size share.
+
+    They do not cancel in a difference between two runs. They are the noise of a run and, if mixtures are compared at
+    the only fitted size, how far mixtures depart from that at another size.
+    """
+    noise = torch.full_like(recipes.tokens, predictor.noise)
+    members = predictor.fits if isinstance(predictor, Blend) else (predictor,)
+    if isinstance(members[0], Blend):
+        members = members[0].fits  # a weighted sum of evals, each of which is a blend
+    if not isinstance(members[0], AtFittedSize):
+        return noise
+    distance = (recipes.params / members[0].factor.held(recipes).params).log().abs()
+    return torch.hypot(noise, DEPARTURE * distance.sqrt())
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -87,10 +88,10 @@ class Recipes:
     def take(self, rows: np.ndarray | Tensor) -> "Recipes":
         """Return the recipes at these positions, or where a mask is true."""
         index = torch.as_tensor(rows)
-        fields = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        values = {name: getattr(self, name) for name in self.__dataclass_fields__}
         # Absent fields, and what is true of all rows, stay as they are.
-        chosen = {name: value[index] for name, value in fields.items() if isinstance(value, Tensor)}
-        return replace(self, **chosen)  # type: ignore[arg-type]
+        chosen: dict[str, Any] = {name: x[index] for name, x in values.items() if isinstance(x, Tensor)}
+        return replace(self, **chosen)
 
 
 @dataclass(frozen=True)

@@ -305,7 +305,7 @@ def read(
     Raises:
         SchemaError: no such file, not a table, a column that is missing or has impossible values, or no rows.
     """
-    table = read_tables.read(tables, column_map.parse(map), source, counts=counts)
+    table = read_tables.read(tables, column_map.parse(map), source, counts=counts, checkpoints=checkpoints)
     frame = table.frame.with_columns(
         pl.lit(x).alias(name) for name, x in absent.items() if name not in table.frame.columns
     )

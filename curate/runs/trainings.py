@@ -44,7 +44,7 @@ class Trainings:
     trainings. ``progress`` (n,) is the part of its planned training that a row has done, in (0, 1]. ``schedules`` says
     from where progress comes: ``planned_tokens`` and ``lr`` are columns; ``assumed`` takes the last row of each
     training for its end. ``areas`` (n, 2) are the annealing areas S1 and S2, if a column ``lr`` shows the schedule.
-    ``notes`` say what was taken for a checkpoint, and why.
+    ``notes`` say what was taken for a checkpoint in the table as it was read, and why.
     """
 
     codes: np.ndarray
@@ -57,9 +57,7 @@ class Trainings:
     def take(self, rows: np.ndarray) -> "Trainings":
         """Return the trainings of the rows at these positions, or where a mask is true."""
         areas = None if self.areas is None else self.areas[rows]
-        return replace(
-            self, codes=self.codes[rows], names=self.names[rows], progress=self.progress[rows], areas=areas, notes=()
-        )
+        return replace(self, codes=self.codes[rows], names=self.names[rows], progress=self.progress[rows], areas=areas)
 
     @property
     def count(self) -> int:
@@ -251,8 +249,10 @@ def _refuse_disagreement(
     """Refuse a training whose rows have different mixtures or sizes, or two rows of the same tokens and eval."""
     sign = "column training" if "training" in frame.columns else "part of the name before @"
     for name in ["params", *(c for c in frame.columns if c.startswith("weight."))]:
-        values = np.nan_to_num(_numbers(frame, name))
-        low, high = _ends(values, codes, ~start)
+        values = _numbers(frame, name)
+        # An empty share is 0. An empty size is refused where it is used.
+        rows = ~start & np.isfinite(values) if name == "params" else ~start
+        low, high = _ends(np.nan_to_num(values), codes, rows)
         wrong = high - low > (SAME_SIZE * high if name == "params" else SUM_TOLERANCE)
         if wrong.any():
             code = int(wrong.argmax())

@@ -94,6 +94,13 @@ def test_the_last_row_of_each_training_is_fitted_where_nothing_says_that_schedul
     assert report.predictor.loss(FINISHED).tolist() == pytest.approx(TRUTH.tolist(), rel=1e-2)
 
 
+def test_a_guess_of_trainings_is_said():
+    names, groups = [f"r{i}" for i in range(120)], [f"g{i // STEPS}" for i in range(120)]
+    report = fit(table(run=names, machine=groups).drop("planned_tokens"), law="chinchilla", **QUICK)
+    assert report.record["rows"] == 24
+    assert any(note.startswith("120 rows are taken for checkpoints of 24 trainings") for note in report.notes)
+
+
 def test_a_training_counts_once_however_many_rows_it_has():
     runs = run_table.read(table(noise=3e-3))
     recipe, loss = runs.recipes(), {"x": runs.loss("x")}
@@ -140,6 +147,12 @@ def test_a_law_of_checkpoints_gets_all_rows():
     fitted = rows_to_fit(runs, ["replay:checkpoints=true"], ["x"])
     assert len(fitted.runs) == 120 and not fitted.unfinished
     assert "the law describes checkpoints itself" in fitted.note
+
+
+def test_trees_have_no_term_for_unfinished_runs():
+    fitted = rows_to_fit(run_table.read(table()), ["boosted:base=none", "chinchilla"], ["x"])
+    assert len(fitted.runs) == 24 and not fitted.unfinished
+    assert fitted.note.endswith("because boosted:base=none has no term for unfinished runs")
 
 
 def test_each_corpus_is_fitted_on_the_last_rows():

@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from curate.errors import SchemaError
+from curate.errors import FitError, SchemaError
 from curate.fitting import corpora, fit
 from curate.runs.run_table import check
 
@@ -52,6 +52,28 @@ def test_a_missing_or_constant_column_is_refused():
     with pytest.raises(SchemaError, match="has only the value"):
         runs = check(planted().frame.filter(pl.col("corpus") == "clean"), "x")
         corpora.fit_each(runs, "corpus", "chinchilla", "val", options=fit.FitOptions(starts=2, draws=2))
+
+
+def test_a_sparse_corpus_and_rows_without_a_corpus_are_left_out_with_a_note():
+    runs = planted().frame
+    place = pl.int_range(0, runs.height)
+    sparse = runs.with_columns(
+        corpus=pl.when(place < 3).then(pl.lit("rare")).when(place == 4).then(None).otherwise("corpus")
+    )
+    options = fit.FitOptions(starts=2, draws=2)
+    fitted = corpora.fit_each(check(sparse, "x"), "corpus", "chinchilla", "val", options=options)
+    assert list(fitted.fits) == ["broad", "clean"]
+    assert len(fitted.runs) == runs.height - 4
+    assert fitted.notes == (
+        "1 of 36 rows have no corpus, and are left out",
+        "corpus rare is left out: it has 3 trainings, and chinchilla has 5 parameters. Add 2, or choose a law with "
+        "fewer parameters",
+    )
+    few = sparse.filter(pl.col("corpus") != "broad")
+    with pytest.raises(
+        FitError, match=r"1 of 2 values of corpus have enough trainings to fit chinchilla.*rare is left"
+    ):
+        corpora.fit_each(check(few, "x"), "corpus", "chinchilla", "val", options=options)
 
 
 def test_a_crossing_that_no_draw_shows_has_no_interval():

@@ -114,7 +114,7 @@ def test_the_gradient_in_the_shares_is_right_and_finite_at_the_corners(fitted):
     step[:3, 1] = 1e-6
     with torch.no_grad():
         numeric = (loss(weights + step) - loss(weights - step)) / 2e-6
-    assert torch.allclose(slope[:3, 1], numeric[:3], rtol=1e-4)
+    assert torch.allclose(slope[:3, 1], numeric[:3], rtol=1e-3, atol=1e-3)
 
 
 def test_json_gives_the_same_predictions(fitted, two_sizes):

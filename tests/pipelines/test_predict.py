@@ -79,7 +79,9 @@ def test_runs_of_one_size_give_the_order_of_mixtures_at_another_size(tmp_path, c
     cli("fit", tmp_path / "runs.csv", *spec, "--out", tmp_path / "fit.json")
     said = cli("predict", tmp_path / "fit.json", tmp_path / "new.csv", "--out", tmp_path / "p.parquet", "--json")
     (line,) = [line for line in json.loads(said.out)["warnings"] if line.startswith("one size")]
-    assert "all fitted runs have 1e+07 parameters and 1e+09 tokens" in line and line.endswith("in 24 of 48 runs")
+    assert "all fitted runs have 1e+07 parameters and 1e+09 tokens" in line and line.endswith(
+        "24 of 48 runs have another size"
+    )
     small, large = np.split(pl.read_parquet(tmp_path / "p.parquet")["predicted"].to_numpy(), 2)
     assert large / small == pytest.approx(large[0] / small[0])
     assert large[0] < small[0]

@@ -51,6 +51,14 @@ def test_a_law_is_shown_beside_its_runs(tmp_path):
     assert "the law mixing predicts for" in page.sections[0].text
 
 
+def test_runs_of_other_units_are_read_as_the_fit_read_them(tmp_path):
+    path = tmp_path / "runs.parquet"
+    mixtures().with_columns((pl.col("params") / 1e6).alias("N (M)")).drop("params").write_parquet(path)
+    columns = {"params": '"N (M)" * 1e6'}
+    fit(path, law="mixing", eval="web", metric="none", map=columns, **QUICK).save(tmp_path / "fit.json")
+    assert report(tmp_path).table().rows() == [(PILOTS, 2, 2, 0)]
+
+
 def test_a_law_without_its_runs_is_not_shown(tmp_path):
     with pytest.raises(SchemaError, match="holds none of"):
         reported(tmp_path, mixtures(), law="mixing", eval="web", beside=False)

@@ -1,5 +1,6 @@
 """Runs of one size: mixtures are compared at that size, and only the level of the loss is extrapolated."""
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from problems import planted
 from curate.fitting import fit as fits
 from curate.planning import aims, extrapolation
 from curate.runs import run_table
-from curate.runs.fitted_size import AtFittedSize, at_fitted_size
+from curate.runs.fitted_size import DEPARTURE, AtFittedSize, at_fitted_size, relative_run_deviation
 from curate.runs.predictor import Blend
 from curate.runs.recipes import Recipes
 
@@ -88,6 +89,15 @@ def test_a_pool_that_runs_out_is_repeated_as_often_as_at_the_planned_tokens():
     assert torch.equal(held.factor.held(large).tokens, large.tokens)
 
 
+def test_differences_are_less_certain_the_farther_the_size():
+    noise = joint().noise
+    blend = at_fitted_size(Blend((joint("web"), joint("code")), (0.5, 0.5), "web+code"))
+    for held in (at_fitted_size(joint()), blend, aims.weighted(blend, {"web": 1.0, "code": 1.0})):
+        assert torch.allclose(relative_run_deviation(held, recipes(SMALL)), torch.tensor(noise, dtype=torch.float64))
+        far = relative_run_deviation(held, recipes(SMALL * math.e**4))
+        assert torch.allclose(far, torch.tensor(math.hypot(noise, 2 * DEPARTURE), dtype=torch.float64))
+
+
 def test_the_losses_have_a_gradient():
     held, large = at_fitted_size(joint()), recipes(100 * SMALL)
     weights = large.weights.clone().requires_grad_()
@@ -98,7 +108,7 @@ def test_the_losses_have_a_gradient():
 def test_a_warning_says_where_the_level_comes_from():
     lines = extrapolation.warnings([at_fitted_size(joint())], recipes(100 * SMALL))
     (line,) = [line for line in lines if line.startswith("one size")]
-    assert "1e+07 parameters and 1e+09 tokens" in line and "in 60 of 60 runs" in line
+    assert "1e+07 parameters and 1e+09 tokens" in line and line.endswith("60 of 60 runs have another size")
     assert not any("one size" in line for line in extrapolation.warnings([at_fitted_size(joint())], recipes(SMALL)))
 
 

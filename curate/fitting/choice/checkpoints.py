@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 from curate import open_sets
 from curate.errors import FitError
+from curate.fitting.fit_files import WITHOUT_FORMULA
 from curate.runs.run_table import Runs
 from curate.runs.trainings import FINISHED
 
@@ -58,12 +59,14 @@ def rows_to_fit(runs: Runs, laws: Sequence[str], evals: Sequence[str]) -> Fitted
             "needs several trainings. Add trainings that differ in size, length or mixture. For the loss over the "
             "steps of one training use --law annealing; to count every row as a run of its own, --checkpoints no"
         )
+    reason = ""
     if trainings.schedules == "assumed":
-        finished = runs.finished(evals)
-        reason = "because nothing says that the schedules were complete (a column planned_tokens or lr)"
-        return FittedRows(
-            replace(finished, notes=runs.notes), False, f"{counts}; the last row of each is fitted, {reason}"
-        )
+        reason = "nothing says that the schedules were complete (a column planned_tokens or lr)"
+    elif without_term := [law for law in laws if open_sets.parse(law)[0] in WITHOUT_FORMULA]:
+        reason = f"{without_term[0]} has no term for unfinished runs"
+    if reason:
+        finished = replace(runs.finished(evals), notes=runs.notes)
+        return FittedRows(finished, False, f"{counts}; the last row of each is fitted, because {reason}")
     note = f"{counts}; all rows are fitted, with a term for unfinished runs, because {COLUMNS[trainings.schedules]}"
     if not (trainings.progress >= FINISHED).any():
         furthest = float(trainings.progress.max())

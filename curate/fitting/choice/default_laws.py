@@ -7,6 +7,7 @@ import numpy as np
 from curate.errors import FitError
 from curate.fitting.gaussian import sizes
 from curate.fitting.gaussian.gaussian import NAME as GAUSSIAN
+from curate.runs.recipes import Recipes
 from curate.runs.run_table import Runs
 
 AUTO = "auto"  # the value of --law that stands for this choice
@@ -14,8 +15,7 @@ REPEATED = 1.05  # passes over a pool above which its tokens count as repeated; 
 # A Gaussian process needs this many runs of one size. With 17 of five pools it predicts other mixtures about as well as
 # the laws (benchmarks/fitting/unseen_mixtures.py).
 FEWEST_FOR_GAUSSIAN = 16
-# Sizes that each have fewer runs than this part of the largest group are few beside it.
-FEW = 0.5
+FEW = 0.5  # the runs of all other budgets are few if there are fewer than this part of those of the largest group
 FEWEST_RUNS = 3  # of a table: one run is held out, and one run fitted would show no change of anything
 
 
@@ -25,8 +25,8 @@ class Shape:
 
     ``pools`` is the number of pools. ``mixtures``, ``sizes`` and ``lengths`` say whether the shares, params and tokens
     differ between runs. ``repeats`` says whether any pool was read more than once. ``distances`` says whether the
-    distance to a target was measured. ``most`` is the number of runs of the compute that has most of them, and
-    ``others`` that of the compute that comes next.
+    distance to a target was measured. ``most`` is the number of runs of the budget that has most of them, and
+    ``others`` that of all other budgets. Runs whose compute differs by less than a factor of 1.2 have one budget.
     """
 
     pools: int
@@ -40,7 +40,7 @@ class Shape:
 
     @property
     def few_beside_many(self) -> bool:
-        """Whether there are many mixtures of one size, and a few runs of other sizes."""
+        """Whether there are many mixtures of one budget, and a few runs of other budgets."""
         return self.mixtures and self.most >= FEWEST_FOR_GAUSSIAN and 0 < self.others < FEW * self.most
 
     @property
@@ -52,7 +52,7 @@ class Shape:
 def shape(runs: Runs) -> Shape:
     """Return the shape of a run table."""
     recipes = runs.recipes()
-    counts = np.sort(np.bincount(sizes.group(recipes)[1]))[::-1].tolist()
+    most = _most_of_one_budget(recipes)
     return Shape(
         pools=len(runs.pools),
         mixtures=_varies(recipes.weights.numpy()),
@@ -60,9 +60,17 @@ def shape(runs: Runs) -> Shape:
         lengths=_varies(recipes.tokens.log().numpy()),
         repeats=bool((recipes.epochs > REPEATED).any()),
         distances=recipes.distance is not None,
-        most=counts[0],
-        others=counts[1] if len(counts) > 1 else 0,
+        most=most,
+        others=len(recipes) - most,
     )
+
+
+def _most_of_one_budget(recipes: Recipes) -> int:
+    """Return the largest number of runs whose compute is about the same."""
+    compute, codes = (recipes.tokens * recipes.params).log().numpy(), sizes.group(recipes)[1]
+    # Lengths that follow each other closely are one group, but no budget.
+    groups = (compute[codes == code] for code in range(codes.max() + 1))
+    return max((len(group) for group in groups if np.ptp(group) < sizes.SAME_SIZE), default=0)
 
 
 def _varies(values: np.ndarray) -> bool:

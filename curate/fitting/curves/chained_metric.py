@@ -8,6 +8,7 @@ from torch import Tensor
 
 from curate.errors import SchemaError
 from curate.fitting.curves.metric_curve import Better, MetricCurve
+from curate.runs import fitted_size
 from curate.runs.predictor import Blend, Predictor, level_deviation, mixture_ends, stacked_draws
 from curate.runs.recipes import Recipes
 
@@ -86,7 +87,7 @@ class ChainedMetric:
         deviation = torch.full((len(x),), self.curve.noise, dtype=torch.float64)
         if not self.parts:
             return deviation
-        noise = torch.tensor([part.noise for part in self.parts], dtype=torch.float64)
+        noise = torch.stack([fitted_size.relative_run_deviation(part, recipes) for part in self.parts], dim=1)  # (n, e)
         moved = (self.curve.metric(x * torch.exp(noise)) - self.curve.metric(x * torch.exp(-noise))) / 2
         return torch.hypot(moved, deviation)
 

@@ -88,8 +88,14 @@ class DirectMetric:
         return (ends[0] - ends[1]).abs() / 2
 
     def warnings(self, recipes: Recipes) -> tuple[str, ...]:
-        """Return no lines: the reasons to doubt a prediction are those of the law itself."""
-        return ()
+        """Return what the losses of a plan are. The reasons to doubt a prediction are those of the law itself."""
+        modelled = f"metric.{self.name}" if self.kind == "positive" else f"the odds e / (1 - e) of {self.error}"
+        return (f"loss and its gains are of {modelled} and not in nats: the law was fitted to metric.{self.name}",)
+
+    @property
+    def error(self) -> str:
+        """The error rate whose odds the law models, in words."""
+        return f"e = metric.{self.name}" if self.kind == "error" else f"e = 1 - metric.{self.name}"
 
 
 def to_odds(values: np.ndarray, kind: Kind) -> np.ndarray:

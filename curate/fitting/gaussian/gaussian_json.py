@@ -1,8 +1,8 @@
 """A Gaussian process as an entry of ``laws`` in fit.json, and back."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
-from typing import cast
+from dataclasses import asdict, replace
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -85,7 +85,7 @@ def from_json(record: Record) -> Gaussian:
             pools=pools,
             eval=str(record["eval"]),
             base=None if base is None else fits.from_json(cast(Record, base)),
-            recipes=Recipes(weights, tokens, params, unique, **_measured(runs)),  # type: ignore[arg-type]
+            recipes=replace(Recipes(weights, tokens, params, unique), **_measured(runs)),
             losses=np.array(runs["loss"]),
             kernel=_kernel(cast(Mapping[str, object], record["theta"]), len(pools)),
             anchor=Size(**cast(Mapping[str, float], record["anchor"])),
@@ -123,7 +123,7 @@ def _optional(recipes: Recipes) -> dict[str, Tensor | None]:
     return {"distance": recipes.distance, "progress": recipes.progress, "areas": recipes.areas}
 
 
-def _measured(runs: Mapping[str, list[float]]) -> dict[str, Tensor]:
+def _measured(runs: Mapping[str, list[float]]) -> dict[str, Any]:
     """Return those of the optional fields of recipes that are known."""
     names = [name for name in ("distance", "progress", "areas") if runs.get(name) is not None]
     return {name: torch.tensor(runs[name], dtype=torch.float64) for name in names}

@@ -22,7 +22,7 @@ SAME_SIZE = math.log(1.2)  # runs whose compute differs by less than this factor
 # Centres and standard deviations of the priors of what changes with size. Measured on the public tables with two sizes:
 # differences stretch by -13 to +14 %, by 4 to 16 % more or less for each eval, and 5 to 40 % of them are new.
 PRIORS = {
-    "stretch": (0.0, 0.5),
+    "stretch": (0.0, 0.3),
     "log doubt": (math.log(0.15), 1.0),
     "log fresh": (math.log(0.2), 1.0),
     "log noise": (0.0, 0.7),

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from curate import numerical_threads
 from curate.fitting.solver.model_function import ModelFunction, Predict, RowByRow
 from curate.fitting.solver.model_function import Rows as Rows  # part of this module's interface
 from curate.progress import report
@@ -117,14 +118,9 @@ def solve(
     last step that was kept changed its objective by less than the share ``tol``, or when no step helps. At most
     ``chunk`` problems are in work at a time, which bounds the memory. ``what`` names the problems for progress.
     """
-    threads = torch.get_num_threads()
-    # One thread: sums then have a fixed order, so that a fit is the same on every machine, and such small matrices
-    # gain nothing from more.
-    torch.set_num_threads(1)
-    try:
+    # Sums have a fixed order on one thread, so that a fit is the same on every machine.
+    with numerical_threads.single():
         return _solve(function, problems.without_gaps(), steps=steps, tol=tol, chunk=chunk, what=what)
-    finally:
-        torch.set_num_threads(threads)
 
 
 def jacobian(predict: Predict, points: Tensor, rows: Rows) -> tuple[Tensor, Tensor]:

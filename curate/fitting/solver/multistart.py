@@ -141,7 +141,8 @@ class Ends:
 class FitPasses:
     """One fit of a law to m evals of the same n runs, and the passes that it consists of.
 
-    ``target`` (m, n): log losses, NaN where not measured; ``weights`` (n,) of rows.
+    ``target`` (m, n): log losses, NaN where not measured; ``weights`` (n,) of rows; ``runs_per_row`` (n,): how many
+    independent runs a row counts for where the noise is estimated.
     """
 
     law: Law
@@ -149,6 +150,7 @@ class FitPasses:
     recipes: Recipes
     target: Tensor
     weights: Tensor
+    runs_per_row: Tensor
     options: FitOptions
 
     @property
@@ -319,7 +321,7 @@ class FitPasses:
         # determine is the trace of (J'J + prior)^-1 J'J, where J are the slopes of the log losses.
         determined = torch.linalg.pinv(data + prior) @ data
         parameters = determined.diagonal(dim1=1, dim2=2).sum(dim=1).clamp(0, self.coordinates.size)
-        return noise_of_residuals(self.residuals(minima.point), parameters, self.weights)
+        return noise_of_residuals(self.residuals(minima.point), parameters, self.runs_per_row)
 
 
 def chunk_size(rows: int, parameters: int, pools: int) -> int:

@@ -4,14 +4,14 @@ In: the problem of some plans, and the plans. Out: the lowest and highest share 
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from curate.errors import SchemaError
-from curate.planning import aims, feasible, scipy_solvers, search, solve
+from curate.planning import aims, feasible, minimise, scipy_solvers, search, solve
 from curate.planning.aims import PREDICTED_LOSS, Aim
 from curate.planning.limits import NO_LIMITS, Limits
 from curate.planning.plan import Plan
@@ -21,7 +21,12 @@ from curate.pool.pool import Pool
 from curate.progress import counted
 from curate.runs.predictor import Predictor
 
-HALVINGS = 12  # of the way to a share's bound: ranges are exact to 1/4096 of it, on the inner side
+TRIALS = 16  # most shares that are tried for one end of a range; most ends need three to five
+# A tried share ends the search if its loss is above the plan's by this part of ``within`` or more, but not by all of
+# it. The loss rises at least in proportion to the distance from the plan, so that this distance is exact to .5 %.
+NEARLY = 0.995
+TINY = 1e-300  # avoids a division by zero
+RESOLUTION = 1 / 4096  # of the way to a share's bound: a search ends too when the end is known so well
 STEPS = 100  # most spectral steps at each tried share
 TOLERANCE = 1e-6  # residual at which a descent ends; the loss is compared with a margin of 1e-3, so more is waste
 
@@ -70,27 +75,109 @@ def ranges(
 
 
 def _farthest_shares(problem: PlanningProblem, w: Tensor, bounds: Tensor, within: float) -> Tensor:
-    """(r,) for every row the share of its pool that is nearest to its bound and still near-optimal, by bisection.
+    """(r,) for every row the share of its pool that is nearest to its bound and still near-optimal.
 
-    Rows (r, p) run over budgets, pools, and low and high.
+    Rows (r, p) run over budgets, pools, and low and high. The loss rises with the distance d from the planned share,
+    about as a power of d between 1 and 2. So the distance at which it is too high is found by the secant method on the
+    logarithms of rise and distance, between the farthest good share and the nearest bad one.
     """
     r, p = w.shape
     rows, pool = torch.arange(r), (torch.arange(r) // 2) % p
     loss = search.of_any_row(aims.stages(problem.fit, problem.aim.quantile)[-1])
-    ceiling = search.values(problem, loss, w) + within
-    inner, outer, start = w[rows, pool].clone(), bounds.clone(), w.clone()
-    share = outer.clone()  # the bound itself comes first: it is often near-optimal
-    for _ in counted(range(HALVINGS + 1), "steps to the ends of the ranges done", HALVINGS + 1):
-        low, high = problem.region.low.clone(), problem.region.high.clone()
-        low[rows, pool] = high[rows, pool] = share
-        region = Region(low, high, problem.region.rows, problem.region.limits)
-        result = solve.descend(replace(problem, region=region), [loss], start[:, None], steps=STEPS, tol=TOLERANCE)
-        # A share that can be had cheaply moves the inner end outwards; one that cannot moves the outer end inwards.
-        good = result.value[:, 0] <= ceiling
-        start = torch.where(good[:, None], result.point[:, 0], start)
-        inner, outer = torch.where(good, share, inner), torch.where(good, outer, share)
-        share = (inner + outer) / 2
-    return inner
+    planned, way = w[rows, pool], bounds - w[rows, pool]
+    lowest, reduced = _slopes(search.objective(problem, loss, 1), w, pool)
+    good, bad = _Tried.of(w, torch.zeros(r, dtype=w.dtype)), _Tried.of(w, torch.full((r,), torch.inf, dtype=w.dtype))
+    # The loss rises at least by slope x distance. Where that is not too much at the bound, the bound is tried first.
+    first = within / (reduced * way.sign()).clamp_min(TINY)
+    distance, unfinished = first.minimum(way.abs()), torch.nonzero(way != 0)[:, 0]
+    for trial in counted(range(TRIALS), "shares tried for each end of the ranges, at most", TRIALS):
+        if not len(unfinished):
+            break
+        length = distance[unfinished]
+        share = planned[unfinished] + way[unfinished].sign() * length
+        share = torch.where(length >= way[unfinished].abs(), bounds[unfinished], share)
+        low, high = problem.region.low[unfinished], problem.region.high[unfinished]
+        place = torch.arange(len(unfinished)), pool[unfinished]
+        low[place] = high[place] = share
+        region = Region(low, high, problem.region.rows[unfinished], problem.region.limits[unfinished])
+        part = replace(problem, budgets=tuple(problem.budgets[i] for i in unfinished.tolist()), region=region)
+        start = _between(good.take(unfinished), bad.take(unfinished), length)
+        result = solve.descend(part, [loss], start[:, None], steps=STEPS, tol=TOLERANCE)
+        tried = _Tried(result.point[:, 0], length, result.value[:, 0] - lowest[unfinished])
+        is_good = tried.rise <= within
+        good, bad = (
+            good.put(unfinished[is_good], tried.take(is_good)),
+            bad.put(unfinished[~is_good], tried.take(~is_good)),
+        )
+        gap = bad.distance.minimum(way.abs()) - good.distance
+        finished = (good.rise >= NEARLY * within) | (gap <= RESOLUTION * way.abs())
+        unfinished = unfinished[~finished[unfinished]]
+        distance = _next_distance(good, bad, way.abs(), within, halve=trial > TRIALS // 2)
+    return torch.where(good.distance >= way.abs(), bounds, planned + way.sign() * good.distance)
+
+
+@dataclass(frozen=True)
+class _Tried:
+    """The best mixtures ``point`` (r, p) at a ``distance`` (r,) of one share from its plan, and the ``rise`` (r,).
+
+    The rise is that of the loss. An infinite distance means that no such share was tried yet.
+    """
+
+    point: Tensor
+    distance: Tensor
+    rise: Tensor
+
+    @staticmethod
+    def of(point: Tensor, value: Tensor) -> "_Tried":
+        """Return points at a distance and with a rise of ``value`` (r,)."""
+        return _Tried(point.clone(), value.clone(), value.clone())
+
+    def take(self, rows: Tensor) -> "_Tried":
+        return _Tried(self.point[rows], self.distance[rows], self.rise[rows])
+
+    def put(self, rows: Tensor, others: "_Tried") -> "_Tried":
+        """Return these with those at ``rows`` replaced."""
+        return _Tried(
+            *(getattr(self, name).index_copy(0, rows, getattr(others, name)) for name in self.__dataclass_fields__)
+        )
+
+
+def _slopes(objective: minimise.Objective, w: Tensor, pool: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the values (r,) at ``w`` (r, p), and the (r,) slopes by the share of ``pool`` (r,) at others' expense."""
+    point, rows = w.clone().requires_grad_(), torch.arange(len(w))
+    value = objective(point, rows)
+    (gradient,) = torch.autograd.grad(value.sum(), point, allow_unused=True, materialize_grads=True)
+    gradient = torch.nan_to_num(gradient)
+    return value.detach(), gradient[rows, pool] - (gradient * w).sum(dim=1)
+
+
+def _between(good: _Tried, bad: _Tried, distance: Tensor) -> Tensor:
+    """Return the mixtures (r, p) at ``distance`` on the line between the good and the bad ones: nearly the best."""
+    part = (distance - good.distance) / (bad.distance - good.distance)
+    line = good.point + torch.nan_to_num(part)[:, None] * (bad.point - good.point)
+    return torch.where(torch.isfinite(bad.distance)[:, None], line, good.point)
+
+
+def _next_distance(good: _Tried, bad: _Tried, way: Tensor, within: float, *, halve: bool) -> Tensor:
+    """Return the (r,) distances to try next, between the good and the bad ones.
+
+    ``halve`` takes their middle, which is sure to end.
+    """
+    nearest = bad.distance.minimum(way)
+    if halve:
+        return (good.distance + nearest) / 2
+    aim = (1 + NEARLY) / 2 * within
+    seen = torch.isfinite(bad.rise) & torch.isfinite(bad.distance)
+    # The power of the distance with which the loss rises: 2 until two points show it, within 1 and 4.
+    ratio = (bad.rise / good.rise.clamp_min(TINY)).log() / (bad.distance / good.distance.clamp_min(TINY)).log()
+    power = torch.where(seen & (good.rise > 0), ratio, 2.0).clamp(1.0, 4.0)
+    from_bad = bad.distance * (aim / bad.rise.clamp_min(TINY)) ** (1 / power)
+    from_good = good.distance * (aim / good.rise.clamp_min(TINY)) ** (1 / power)
+    guess = torch.where(seen, from_bad, from_good)
+    # A guess outside of the interval, or at its ends, would not narrow it.
+    margin = 0.02 * (nearest - good.distance)
+    inside = torch.where(torch.isfinite(guess), guess, (good.distance + nearest) / 2)
+    return torch.where(seen, inside.clamp(good.distance + margin, nearest - margin), inside.minimum(way))
 
 
 def _share_bounds(region: Region, k: int) -> Tensor:

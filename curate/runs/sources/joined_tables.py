@@ -13,6 +13,7 @@ import polars as pl
 from curate.errors import SchemaError, amount, first_few
 from curate.runs import number_columns
 from curate.runs.sources.named_table import NamedTable
+from curate.runs.trainings import Checkpoints, trainings
 from curate.tables import frames
 
 START = "start"  # a row with this name holds the losses before continued training, as a row with tokens = 0 does
@@ -22,8 +23,8 @@ SIGNS = re.compile(r"[^a-z0-9.]")  # that two spellings of one name may differ i
 SHOWN = 3  # run names that a note shows
 
 
-def join(tables: Sequence[NamedTable]) -> NamedTable:
-    """Return all tables as one. A single table is returned as it is.
+def join(tables: Sequence[NamedTable], checkpoints: Checkpoints = "auto") -> NamedTable:
+    """Return all tables as one. A single table is returned as it is. For ``checkpoints`` see ``runs.trainings``.
 
     Raises:
         SchemaError: two tables with the same content, or a table without pools beside one with pools.
@@ -39,7 +40,7 @@ def join(tables: Sequence[NamedTable]) -> NamedTable:
             raise SchemaError(f"{origins[content]} and {table.origin} hold the same rows. Leave one of them out")
         origins[content] = table.origin
     _refuse_missing_pools(tables)
-    tables, renamed = _told_apart(tables)
+    tables, renamed = _told_apart(_with_trainings(tables, checkpoints))
     frame = pl.concat(_alike([table.frame for table in tables]), how="diagonal_relaxed")
     # A pool whose column is missing got no share; in a row of a table with pools, an empty cell means the same.
     shares = [name for name in frame.columns if name.startswith("weight.")]
@@ -59,6 +60,40 @@ def _all_floats(frame: pl.DataFrame, names: Sequence[str]) -> bool:
 
 def _pools(table: NamedTable) -> set[str]:
     return {name for name in table.frame.columns if name.startswith("weight.")}
+
+
+def _with_trainings(tables: Sequence[NamedTable], checkpoints: Checkpoints) -> list[NamedTable]:
+    """Return the tables with a column training each, if they say in different ways which rows are of one training.
+
+    In one table the names of runs may say it (RUN@STEP), and in another the spacing of the tokens. Read as one table,
+    the first would hide the second.
+    """
+    if len({_naming(table.frame) for table in tables}) == 1:
+        return list(tables)
+    named = []
+    for table in tables:
+        columns = table.frame.columns
+        if "training" in columns or not {"run", "tokens"} <= set(columns) or table.frame["tokens"].dtype != pl.Float64:
+            named.append(table)
+            continue
+        frame = table.frame.with_columns(pl.col("run").cast(pl.String).fill_null(""))
+        rows = trainings(frame, table.origin, checkpoints)
+        pairs = zip(rows.names.tolist(), rows.codes.tolist(), strict=True)
+        # Trainings of different seeds may share a name.
+        shared = len(set(rows.names.tolist())) < rows.count
+        column = pl.Series(
+            "training", [f"{name} ({code})" if shared else name for name, code in pairs], dtype=pl.String
+        )
+        named.append(table.changed(table.frame.with_columns(column), *(f"{table.origin}: {n}" for n in rows.notes)))
+    return named
+
+
+def _naming(frame: pl.DataFrame) -> str:
+    """Return how a table says which rows are of one training: a column, the names of runs, or neither."""
+    if "training" in frame.columns:
+        return "column"
+    names = frame["run"].cast(pl.String) if "run" in frame.columns else pl.Series([""])
+    return "names" if names.str.contains("@", literal=True).any() else "neither"
 
 
 def _refuse_missing_pools(tables: Sequence[NamedTable]) -> None:

@@ -13,6 +13,7 @@ from curate.runs import number_columns, table_file
 from curate.runs.sources import column_map, count_units, joined_tables, paired_files, share_units, wandb_export
 from curate.runs.sources.column_map import ColumnMap
 from curate.runs.sources.named_table import NamedTable
+from curate.runs.trainings import Checkpoints
 from curate.tables import frames
 from curate.tables.frames import Table
 
@@ -69,7 +70,9 @@ def how_read(columns: ColumnMap, program: str | None) -> dict[str, object]:
     return {"map": columns.record(), "from": program}
 
 
-def read(tables: Tables, columns: ColumnMap, program: str | None, *, counts: bool) -> NamedTable:
+def read(
+    tables: Tables, columns: ColumnMap, program: str | None, *, counts: bool, checkpoints: Checkpoints = "auto"
+) -> NamedTable:
     """Return all tables as one, with the columns that ``columns`` computes.
 
     Args:
@@ -77,6 +80,7 @@ def read(tables: Tables, columns: ColumnMap, program: str | None, *, counts: boo
         columns: expressions for columns.
         program: the program that wrote the tables, one of ``PROGRAMS``, or None for run tables.
         counts: whether to refuse parameters and tokens that are counts in millions or billions.
+        checkpoints: which rows may be of one training; see ``runs.trainings``.
 
     Raises:
         SchemaError: a file that cannot be read, a program that is unknown, an expression that does not work, or units
@@ -97,7 +101,7 @@ def read(tables: Tables, columns: ColumnMap, program: str | None, *, counts: boo
     if counts:
         for table in named:
             count_units.check(table, columns.expressions)
-    return joined_tables.join(named)
+    return joined_tables.join(named, checkpoints)
 
 
 def _loaded(tables: Sequence[Table]) -> list[NamedTable]:

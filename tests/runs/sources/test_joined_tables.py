@@ -84,6 +84,23 @@ def test_checkpoints_of_one_training_in_two_files_keep_their_name(tmp_path):
     assert runs.notes == ()
 
 
+def test_tables_that_name_their_trainings_differently_keep_them():
+    spaced = pl.concat(
+        SMALL.with_columns(
+            run=pl.lit(f"s{share}-") + pl.col("run"), **{"weight.web": pl.lit(share), "weight.code": pl.lit(1 - share)}
+        )
+        for share in (0.25, 0.5)
+    )
+    stepped = SMALL.with_columns(
+        run=pl.lit("r@") + pl.col("run"), params=pl.lit(4e8), **{"weight.web": pl.lit(1.0), "weight.code": pl.lit(0.0)}
+    )
+    own = SMALL.with_columns(run=pl.col("run") + "own", training=pl.col("run"), params=pl.lit(1e9))
+    runs = run_table.read([spaced, stepped, own])
+    assert len(set(runs.clusters.tolist())) == 2 + 1 + 6
+    assert any("12 rows are taken for checkpoints of 2 trainings" in note for note in runs.notes)
+    assert len(set(run_table.read([spaced, stepped, own], checkpoints="no").clusters.tolist())) == 24
+
+
 def test_what_a_table_lacks_is_named(files):
     narrow = SMALL.drop("weight.code", "loss.val").with_columns(
         pl.lit(1.0).alias("weight.web"), pl.lit(2.0).alias("loss.other"), pl.col("run") + "n"
