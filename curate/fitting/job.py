@@ -323,14 +323,26 @@ def name_of(predictor: FittedLaw) -> str:
 def _chosen(predictor: FittedLaw) -> list[str | pl.DataFrame]:
     """Return what was kept: the weights of a blend, or the parameters of a law; trees have none to show."""
     if isinstance(predictor, Blend):
-        pairs = zip(predictor.weights, fit_files.members_of(predictor), strict=True)
-        return ["kept: " + ", ".join(f"{weight:.2f} {name_of(fit)} on {fit.eval}" for weight, fit in pairs)]
+        return [f"kept: {_weights_in_words(predictor)}"]
     if isinstance(predictor, Boosted):
         return []
     rows = f"{predictor.rows} runs"
     if predictor.trainings < predictor.rows:
         rows = f"{predictor.rows} rows of {predictor.trainings} trainings"
     return [f"{predictor.spec}, fitted to {rows}:", predictor.table()]
+
+
+def _weights_in_words(blend: Blend) -> str:
+    """Return the weights of the laws of a blend, once if they are the same for all evals."""
+    of_evals = {
+        name: ", ".join(
+            f"{weight:.2f} {name_of(cast(FittedLaw, fit))}" for weight, fit in zip(part.weights, part.fits, strict=True)
+        )
+        for name, part in blend.parts().items()
+    }
+    if len(set(of_evals.values())) > 1:
+        return "; ".join(f"on {name} {words}" for name, words in of_evals.items())
+    return next(iter(of_evals.values())) + (f", on each of {len(of_evals)} evals" if len(of_evals) > 1 else "")
 
 
 def _measured_and_predicted(predictor: FittedLaw, runs: Runs) -> pl.DataFrame:

@@ -124,7 +124,7 @@ def refit(
         shares += [weight / len(members)] * len(members)
     blend = Blend(tuple(fits), tuple(shares), "+".join(evals))
     of_evals = _discrepancies(blend, runs, errors)
-    heldout = errors.record(options.seed)
+    heldout = replace(errors, noise=blend.noise).record(options.seed)
     kept = tuple(_with_heldout(fit, heldout, of_evals[fit.eval]) for fit in fits)
     return kept[0] if len(kept) == 1 else replace(blend, fits=kept)
 
@@ -139,7 +139,12 @@ def error_in_words(predictor: Kept) -> str:
     if heldout is None or discrepancy is None:
         return ""
     measured = f"Runs that were held out were missed by {heldout['measured']:.2%} on average."
-    if heldout["scatter"] is None:
+    if discrepancy.sizes == 2:
+        # The larger size was predicted from the smaller one, which does not show how the loss falls with size.
+        measured = (
+            f"Runs of the larger size, predicted from the smaller one alone, were missed by {heldout['measured']:.2%}."
+        )
+    if heldout["distance"] is None:
         return measured
     what = "size" if discrepancy.sizes > 1 else "length"
     factor = float(np.exp(heldout["distance"]))

@@ -40,11 +40,13 @@ class HeldOutPart:
 class HeldOutErrors:
     """How one law, or a sum of laws, misses held-out runs.
 
-    ``residuals`` holds the (e, m) predicted minus measured log losses of each part.
+    ``residuals`` holds the (e, m) predicted minus measured log losses of each part. ``noise`` is the standard deviation
+    of log loss around the fit of all runs, if there is one. It stands for the scatter where no part has enough runs.
     """
 
     parts: tuple[HeldOutPart, ...]
     residuals: tuple[np.ndarray, ...]
+    noise: float | None = None
 
     @property
     def rolling(self) -> bool:
@@ -106,18 +108,23 @@ class HeldOutErrors:
         Where sizes were held out, these are runs of the next size. Their error has the scatter of the held-out runs and
         the usual shift of a new size. The shift of the held-out sizes is not used, because it does not carry over.
         """
-        scatter = self.scatter() if self.rolling else None
-        if scatter is None:
+        scatter = self.noise if (shown := self.scatter()) is None else shown
+        if not self.rolling or scatter is None:
             return self.measured()
         return float(MEAN_SIZE * np.hypot(scatter, SHIFT * self.distance**0.5))
 
     def measured(self) -> float:
-        """Return the mean absolute relative error of the held-out runs."""
+        """Return the mean absolute relative error of the held-out runs.
+
+        Runs that were predicted from one size alone count only if there are no others: one size does not show how the
+        loss falls with size.
+        """
         return float(np.abs(np.expm1(self._pooled)).mean())
 
     @property
     def _pooled(self) -> np.ndarray:
-        pooled = np.concatenate([residual.ravel() for residual in self.residuals])
+        several = [residual for part, residual in zip(self.parts, self.residuals, strict=True) if part.levels > 1]
+        pooled = np.concatenate([residual.ravel() for residual in several or self.residuals])
         return np.asarray(pooled[np.isfinite(pooled)])
 
     def record(self, seed: int) -> dict[str, float | int | None]:
@@ -151,7 +158,7 @@ class HeldOutErrors:
                 for part, rows in zip(self.parts, drawn, strict=True)
             )
             residuals = tuple(residual[:, rows] for residual, rows in zip(self.residuals, drawn, strict=True))
-            resamples.append(HeldOutErrors(parts, residuals))
+            resamples.append(HeldOutErrors(parts, residuals, self.noise))
         return resamples
 
 
