@@ -16,8 +16,7 @@ REQUIRED = re.compile(r"params|tokens|weight\..+|unique\..+")
 OPTIONAL = re.compile(r"planned_tokens|batch_tokens|lr|(loss|metric|distance)\..+")
 # Columns of counts, in which 70M is a number. In a share or a loss it is a mistake.
 COUNTS = re.compile(r"(params|tokens|planned_tokens|batch_tokens|unique\..+)")
-DIGITS = r"(\d*\.?\d+)"
-PERCENT = re.compile(rf"{DIGITS} ?%")
+PERCENT = re.compile(r"((?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?) ?%", re.IGNORECASE)
 THOUSANDS = re.compile(r"\d{1,3}([,'_. \u00a0\u202f]\d{3})+")  # with no-break spaces, as some spreadsheets print them
 DECIMAL_COMMA = re.compile(r"\d*,\d+")
 REMEDIES = {

@@ -159,9 +159,9 @@ def test_the_law_that_predicts_left_out_shares_is_kept():
     assert rows["law"][0] == chosen.fit.spec == "cmr:pool=1"
     assert rows["shares"][0] < 0.003 < rows.filter(law="chinchilla")["shares"][0]
     assert chosen.fit.noise >= rows["rms"][0]
-    assert rows["why"].to_list()[-1].startswith("9 runs cannot determine"), "a law with too many parameters is last"
+    assert rows["why"].to_list() == [""] * 3, "priors carry a law of more parameters than runs"
     masks = choose_law.splits(found)
     assert np.stack(masks["shares"]).sum(axis=0).tolist() == [1] * 12
     assert masks["longest"][0].sum() == 4
     with pytest.raises(FitError, match="no law can be fitted to loss.web"):
-        choose_law.choose(["mixture_joint"], found, "web", options=FitOptions(starts=2, draws=2))
+        choose_law.choose(["gaussian"], found, "web", options=FitOptions(starts=2, draws=2))

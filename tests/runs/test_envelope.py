@@ -140,7 +140,7 @@ def test_a_run_beside_the_sweeps_is_kept_and_other_columns_are_named():
         ({}, ("rate",), "has no column 'rate'"),
         ({"lr": pl.lit(0.0)}, ("lr",), "is 0: --envelope needs a positive number in every row; 25 such rows"),
         ({"lr": pl.lit(1e-3)}, ("lr",), "lr is 0.001 in all 25 runs: there is no sweep of it"),
-        ({"tokens": pl.int_range(1, 26)}, ("lr",), "no two runs differ in lr alone, so there is no sweep"),
+        ({"tokens": pl.int_range(1, 26) * 1e9}, ("lr",), "no two runs differ in lr alone, so there is no sweep"),
         ({"loss.web": pl.lit("oops")}, ("lr",), "which is not a number"),
     ],
 )
