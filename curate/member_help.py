@@ -5,8 +5,9 @@ In: a set and a name. Out: text for `curate list`, read from the code and its do
 
 import ast
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from inspect import Parameter, getdoc
+from inspect import Parameter, getdoc, signature
 from typing import Literal, get_args, get_origin
 
 from curate.open_sets import ROOT, class_name_of, factory, implementation, names, option_parameters
@@ -71,10 +72,21 @@ def options(folder: str, name: str) -> tuple[Option, ...]:
     A scorer that learns has the options of its ``learn`` function.
     Their meanings are the paragraphs under ``Options:`` in the docstring of ``learn``, or else of the class.
     """
-    meanings = _meanings(getdoc(factory(folder, name)) or "")
+    return _described(_meanings(getdoc(factory(folder, name)) or ""), option_parameters(folder, name))
+
+
+def options_of(cls: type) -> tuple[Option, ...]:
+    """Return the fields of a dataclass of options. Their meanings stand in its docstring and in those of its bases."""
+    meanings: dict[str, str] = {}
+    for base in reversed(cls.__mro__[:-1]):
+        meanings |= _meanings(getdoc(base) or "")
+    return _described(meanings, tuple(signature(cls).parameters.values()))
+
+
+def _described(meanings: Mapping[str, str], parameters: Sequence[Parameter]) -> tuple[Option, ...]:
     return tuple(
         Option(option.name, _type_name(option.annotation), _default(option.default), meanings.get(option.name, ""))
-        for option in option_parameters(folder, name)
+        for option in parameters
     )
 
 

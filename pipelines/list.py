@@ -26,6 +26,8 @@ def main(
     import polars as pl
 
     from curate import member_help, open_sets
+    from curate.errors import CurateError
+    from curate.fitting.choice.without_formula import OPTIONS
     from pipelines.shared.show import result, table
 
     if name is None:
@@ -46,7 +48,12 @@ def main(
             raise typer.BadParameter(open_sets.unknown(name, list(summaries), kind="rule"))
         result(as_json, {"name": name, "summary": summaries[name], "options": []}, f"{name}: {summaries[name]}")
         return
-    summary, options = member_help.summary(kind.value, name), member_help.options(kind.value, name)
+    if kind is Kind.laws and name not in OPTIONS and not open_sets.exists("laws", name) and not name.endswith(".py"):
+        raise CurateError(open_sets.unknown(name, list(_summaries(kind)), kind="law"))
+    if kind is Kind.laws and name in OPTIONS:
+        summary, options = _summaries(kind)[name], member_help.options_of(OPTIONS[name])
+    else:
+        summary, options = member_help.summary(kind.value, name), member_help.options(kind.value, name)
     rows = [
         {"option": o.name, "type": o.type, "default": o.default or "(required)", "meaning": o.meaning} for o in options
     ]
@@ -72,4 +79,10 @@ def _summaries(kind: Kind) -> dict[str, str]:
 
         return dict(RULES)
     members = (*open_sets.names(kind.value), *open_sets.installed(kind.value))
-    return {member: member_help.summary(kind.value, member) for member in members}
+    summaries = {member: member_help.summary(kind.value, member) for member in members}
+    if kind is Kind.laws:
+        # These are fitted and named like laws, but have no formula and no file among the laws.
+        from curate.fitting.choice.without_formula import OPTIONS
+
+        summaries |= {name: member_help.first_sentence(cls.__doc__ or "") for name, cls in OPTIONS.items()}
+    return summaries

@@ -116,7 +116,9 @@ def _fit_samples(folder: Path) -> list[Sample]:
         "process": (runs(32), {"law": "gaussian:base=power", "eval": "web", "metric": "none"}),
         "corpora": (runs(), {"law": "power", "eval": "web", "by": "corpus", "metric": "none"}),
         "downstream": (runs(), {"law": "downstream", "eval": "error", "on": "web", "metric": "none"}),
+        "direct metric": (runs(), {"law": "mixing", "eval": "metric.error", "metric": "none"}),
         "annealing": (steps(), {"law": "annealing", "eval": "web", "metric": "none"}),
+        "multi_power": (steps(), {"law": "multi_power", "eval": "web", "metric": "none"}),
         "pruning": (kept(), {"law": "pruning_curves", "eval": "top1", "metric": "none"}),
     }
     samples = []

@@ -15,6 +15,8 @@ from torch import Tensor
 
 from curate.errors import FitError
 from curate.fitting import fit as fits
+from curate.fitting.choice import without_formula
+from curate.fitting.choice.without_formula import TreeOptions as TreeOptions  # part of this module's interface
 from curate.fitting.fit import Fit
 from curate.fitting.solver.multistart import DEFAULTS, FitOptions
 from curate.fitting.solver.redraws import resample
@@ -22,35 +24,8 @@ from curate.runs.discrepancy import Discrepancy
 from curate.runs.predictor import level_deviation, spread
 from curate.runs.recipes import Recipes
 
-BASE = "mixture_ces:linear=true"  # the best single law on the 512 + 256 public RegMix runs
+BASE = without_formula.BOOSTED_BASE
 SHARE_FLOOR = 1e-3  # added to a share under the logarithm: published mixtures are rounded to three digits
-
-
-@dataclass(frozen=True)
-class TreeOptions:
-    """Options of the boosted trees.
-
-    Attributes:
-        rounds: number of trees.
-        rate: learning rate by which each tree is shrunk.
-        leaves: largest number of leaves of a tree.
-        least: smallest number of rows in a leaf.
-        ridge: L2 penalty on the values of leaves.
-        part: share of the columns among which each split is chosen.
-        draws: number of bootstrap refits.
-        folds: number of parts of the trainings. The law is fitted once without each part.
-        seed: seed of every random choice.
-    """
-
-    rounds: int = 300
-    rate: float = 0.03
-    leaves: int = 8
-    least: int = 10
-    ridge: float = 1.0
-    part: float = 0.6
-    draws: int = 16
-    folds: int = 4
-    seed: int = 0
 
 
 DEFAULT_TREES = TreeOptions()

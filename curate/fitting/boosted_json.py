@@ -11,7 +11,6 @@ from curate.errors import SchemaError
 from curate.fitting import fit as fits
 from curate.fitting.boosted import Boosted, TreeOptions
 from curate.runs.recipes import Recipes
-from curate.shown import shortened
 
 
 def to_json(boosted: Boosted) -> dict[str, object]:
@@ -49,32 +48,35 @@ def from_json(record: Mapping[str, object]) -> Boosted:
     """Return what ``to_json`` wrote; the same rows and options grow the same trees.
 
     Raises:
-        SchemaError: if a field is missing or wrong.
+        KeyError, TypeError, ValueError: if a field is missing or wrong.
     """
+    runs = cast(Mapping[str, list[float]], record["runs"])
+    unique = cast(list[list[float | None]], runs["unique"])
+    unlimited = [[np.inf if x is None else x for x in row] for row in unique]
+    _check_lengths(runs, len(cast(list[str], record["pools"])))
+    columns = [runs["weights"], runs["tokens"], runs["params"], unlimited]
+    columns += [] if runs["distance"] is None else [runs["distance"]]
+    base = record["base"]
+    return Boosted(
+        pools=tuple(cast(list[str], record["pools"])),
+        eval=str(record["eval"]),
+        base=None if base is None else fits.from_json(cast(Mapping[str, object], base)),
+        recipes=Recipes(*(torch.tensor(x, dtype=torch.float64) for x in columns)),
+        losses=np.array(runs["loss"]),
+        law_outside=np.array(runs["outside"]),
+        clusters=np.array(runs["clusters"]),
+        options=_options(cast(dict[str, int], record["options"])),
+        noise=float(cast(float, record["noise"])),
+        ranges=fits.ranges_of(record),
+        discrepancy=fits.discrepancy_of(record),
+    )
+
+
+def _options(values: Mapping[str, int]) -> TreeOptions:
     try:
-        runs = cast(Mapping[str, list[float]], record["runs"])
-        unique = cast(list[list[float | None]], runs["unique"])
-        unlimited = [[np.inf if x is None else x for x in row] for row in unique]
-        _check_lengths(runs, len(cast(list[str], record["pools"])))
-        columns = [runs["weights"], runs["tokens"], runs["params"], unlimited]
-        columns += [] if runs["distance"] is None else [runs["distance"]]
-        base = record["base"]
-        ranges = cast(dict[str, list[float]], record["ranges"])
-        return Boosted(
-            pools=tuple(cast(list[str], record["pools"])),
-            eval=str(record["eval"]),
-            base=None if base is None else fits.from_json(cast(Mapping[str, object], base)),
-            recipes=Recipes(*(torch.tensor(x, dtype=torch.float64) for x in columns)),
-            losses=np.array(runs["loss"]),
-            law_outside=np.array(runs["outside"]),
-            clusters=np.array(runs["clusters"]),
-            options=TreeOptions(**cast(dict[str, int], record["options"])),
-            noise=float(cast(float, record["noise"])),
-            ranges={name: (ends[0], ends[1]) for name, ends in ranges.items()},
-            discrepancy=fits.discrepancy_of(record),
-        )
-    except (AttributeError, LookupError, TypeError, ValueError, OverflowError, RuntimeError) as error:
-        raise SchemaError(f"this is no boosted fit ({shortened(str(error))}). Run `curate fit` again") from None
+        return TreeOptions(**values)
+    except SchemaError as error:
+        raise ValueError(str(error)) from None
 
 
 def _check_lengths(runs: Mapping[str, Sequence[object]], pools: int) -> None:

@@ -180,7 +180,7 @@ def fit_evals(
     if len(losses) > 1 and bool(coordinates.shared.any()):
         minima = passes.share(minima)
     runs = len(np.unique(codes)) if unfinished else len(recipes)
-    redraws = redraw(codes, k, options.draws, options.seed, runs=runs)
+    redraws = redraw(codes, k, options.draws, options.seed, runs=runs, tokens=recipes.tokens.numpy())
     draws = passes.bootstrap(minima, redraws)
     noise = as_normal(*passes.noise_of_runs(minima)).tolist()
     results = {}
@@ -247,12 +247,30 @@ def from_json(record: Mapping[str, object]) -> Fit:
         rmse=float(cast(float, record["rmse"])),
         noise=float(cast(float, record["noise"])),
         rows=int(cast(int, record["rows"])),
-        ranges={name: (ends[0], ends[1]) for name, ends in cast(dict[str, list[float]], record["ranges"]).items()},
+        ranges=ranges_of(record),
         heldout=cast("dict[str, float | int | None] | None", record.get("heldout")),
         discrepancy=discrepancy_of(record),
         # Older files do not say how many trainings there were.
         trainings=int(cast(int, record.get("trainings", record["rows"]))),
     )
+
+
+def ranges_of(record: Mapping[str, object]) -> dict[str, tuple[float, float]]:
+    """Return the fitted ranges of an entry of ``laws`` in fit.json: tokens, params, epochs and all shares.
+
+    The range of a share that the entry lacks is 0 to 1, so that no share counts as an extrapolation.
+
+    Raises:
+        KeyError, TypeError, ValueError: if another one is missing, or its low end is above its high end.
+    """
+    ends = cast(dict[str, list[float]], record["ranges"])
+    shares = {f"share of {name}": [0.0, 1.0] for name in cast(list[str], record["pools"])}
+    # A plan would fail on a missing range much later, and could not say in which file.
+    if missing := [name for name in ("tokens", "params", "epochs") if name not in ends]:
+        raise ValueError(f"ranges has no {missing[0]!r}")
+    if reversed_ends := [name for name, (low, high) in ends.items() if low > high]:
+        raise ValueError(f"the low end of ranges[{reversed_ends[0]!r}] is above its high end")
+    return {name: (low, high) for name, (low, high) in (shares | ends).items()}
 
 
 def discrepancy_of(record: Mapping[str, object]) -> Discrepancy | None:

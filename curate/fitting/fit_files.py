@@ -6,7 +6,7 @@ curves of downstream metrics are in the same list, after the laws.
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeAlias, cast
 
@@ -17,6 +17,8 @@ from curate.errors import SchemaError, first_few
 from curate.fitting import boosted, boosted_json
 from curate.fitting import fit as fits
 from curate.fitting.boosted import Boosted, TreeOptions
+from curate.fitting.choice import without_formula
+from curate.fitting.choice.without_formula import BOOSTED, GAUSSIAN, OPTIONS
 from curate.fitting.curves import metric_curve
 from curate.fitting.curves.direct_metric import DirectMetric, Kind
 from curate.fitting.curves.metric_curve import MetricCurve
@@ -39,9 +41,6 @@ from curate.storage.forms.fits import (
     StepCurveForm,
 )
 
-BOOSTED = "boosted"  # ``boosted:base=LAW`` or ``boosted:base=none``
-# What is fitted like a law and named like one, but has no formula, and no law's file.
-WITHOUT_FORMULA = (BOOSTED, gaussian.NAME)
 SingleFit: TypeAlias = Fit | Boosted | Gaussian  # of one eval
 FittedLaw: TypeAlias = SingleFit | Blend
 Record: TypeAlias = Mapping[str, object]
@@ -60,7 +59,7 @@ OTHER_CURVES: Mapping[str, str] = {
 # The form of an entry of `laws`, by its name. All others are laws of mixtures.
 FORMS: Mapping[str, type] = {
     BOOSTED: GrownTreesForm,
-    gaussian.NAME: GaussianForm,
+    GAUSSIAN: GaussianForm,
     metric_curve.NAME: MetricForm,
     **dict.fromkeys(schedule_fit.LAWS, RateScheduleForm),
     "relearn": StepCurveForm,
@@ -88,15 +87,15 @@ def fit_named(
         SchemaError: if an option has a value of the wrong type.
     """
     name, named_options = open_sets.parse(spec)
-    if name == gaussian.NAME:
-        open_sets.check_options(name, named_options, {"base": str})
-        base = str(named_options.get("base", gaussian.BASE))
+    if name == GAUSSIAN:
+        open_sets.check_options(name, named_options, _option_types(name))
+        base = str(named_options.get("base", without_formula.GAUSSIAN_BASE))
         law = None if base == "none" else base
         return dict(gaussian.fit_gaussian(recipes, losses, pools=pools, base=law, clusters=clusters, options=options))
     if name != BOOSTED:
         return dict(fits.fit_evals(spec, recipes, losses, pools=pools, clusters=clusters, options=options))
-    open_sets.check_options(BOOSTED, named_options, {"base": str} | {f.name: f.type for f in fields(TreeOptions)})
-    base = str(named_options.pop("base", boosted.BASE))
+    open_sets.check_options(BOOSTED, named_options, _option_types(BOOSTED))
+    base = str(named_options.pop("base", without_formula.BOOSTED_BASE))
     trees = boosted.fit_boosted(
         recipes,
         losses,
@@ -107,6 +106,11 @@ def fit_named(
         law=options,
     )
     return dict(trees)
+
+
+def _option_types(name: str) -> dict[str, object]:
+    """Return the type of each option of what has no formula."""
+    return {option.name: option.type for option in open_sets.option_fields(OPTIONS[name])}
 
 
 def to_json(predictor: FittedLaw) -> dict[str, object]:
@@ -160,7 +164,7 @@ def _member_to_json(member: SingleFit) -> dict[str, object]:
 
 
 def _member_from_json(record: Record) -> SingleFit:
-    if record["law"] == gaussian.NAME:
+    if record["law"] == GAUSSIAN:
         return gaussian_json.from_json(record)
     return boosted_json.from_json(record) if record["law"] == BOOSTED else fits.from_json(record)
 
@@ -243,9 +247,7 @@ def load(path: Path) -> FittedLaw:
         if not laws:
             raise SchemaError(_metrics_alone(path, metrics_of(record)))
         names = [open_sets.parse(str(law["law"]))[0] for law in laws]
-        if curves := sorted(
-            name for name in names if name not in WITHOUT_FORMULA and not open_sets.exists("laws", name)
-        ):
+        if curves := sorted(name for name in names if name not in OPTIONS and not open_sets.exists("laws", name)):
             raise SchemaError(f"{path} has {not_a_law(curves[0])}")
         return from_json(record)
     except BROKEN as error:

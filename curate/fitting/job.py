@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 
 from curate import open_sets, written_names
-from curate.errors import SchemaError, first_few
+from curate.errors import CurateError, SchemaError, first_few
 from curate.fitting import corpora, explanation, fit_files, run_checks, stacking
 from curate.fitting import fit as fits
 from curate.fitting.boosted import Boosted
@@ -16,6 +16,7 @@ from curate.fitting.choice import averaging, default_laws
 from curate.fitting.choice import checkpoints as checkpoint_rows
 from curate.fitting.choice import holdout as holdouts
 from curate.fitting.choice.default_laws import AUTO
+from curate.fitting.choice.without_formula import OPTIONS
 from curate.fitting.curves import direct_metric, fit_metrics, metric_columns
 from curate.fitting.curves.direct_metric import MetricAsLoss
 from curate.fitting.curves.kinds import CURVES
@@ -108,8 +109,7 @@ def fit(
         FitError: if the runs cannot determine any of the laws.
     """
     specs = tuple(open_sets.split(law) if isinstance(law, str) else law)
-    if not specs:
-        raise SchemaError("no law is named: name one or more, or auto")
+    _check_names(specs)
     # Curves may be of a metric alone, in a table without any loss.
     columns, curve = column_map.parse(map), is_curve(specs[0])
     direct = direct_metric.named(eval, metric, metric_kind, f"--law {specs[0]}" if curve else "--by" if by else None)
@@ -159,6 +159,22 @@ def fit(
         "checkpoints": checkpoints,
     }
     return report.with_provenance(_made_by(runs, question, reading | read_tables.how_read(columns, source)))
+
+
+def _check_names(specs: Sequence[str]) -> None:
+    """Refuse names that are no law, before the table is read.
+
+    Raises:
+        CurateError: if there is no name, or one is unknown (the message gives the nearest one).
+    """
+    if not specs:
+        raise SchemaError("no law is named: name one or more, or auto")
+    others = (*OPTIONS, *CURVES, AUTO)
+    for name in (open_sets.parse(spec)[0] for spec in specs):
+        # A file without the name of a class has a message of its own.
+        if name not in others and not open_sets.exists("laws", name) and not name.endswith(".py"):
+            choices = (*open_sets.names("laws"), *open_sets.installed("laws"), *others)
+            raise CurateError(open_sets.unknown(name, choices, kind="law"))
 
 
 def _lowest_of_sweeps(

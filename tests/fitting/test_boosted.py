@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from curate.errors import FitError, SchemaError
-from curate.fitting import boosted_json
+from curate.fitting import boosted_json, fit_files
 from curate.fitting.boosted import TreeOptions, fit_boosted
 from curate.fitting.fit import FitOptions
 from curate.runs.recipes import Recipes, recipes
@@ -97,5 +97,19 @@ def test_checkpoints_of_one_training_stay_in_one_fold():
 
 
 def test_another_record_is_refused():
-    with pytest.raises(SchemaError, match="no boosted fit"):
+    with pytest.raises(fit_files.BROKEN):
         boosted_json.from_json({"runs": {}})
+
+
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [
+        ({"rounds": 0}, "rounds=0 is not between 1 and 100000"),
+        ({"folds": 1}, "folds=1 is not between 2"),
+        ({"seed": -0.0}, "seed=-0.0 is not a whole number"),
+        ({"part": 2}, "part=2 is not between 1e-06 and 1"),
+    ],
+)
+def test_options_with_which_no_trees_grow_are_refused(option, words):
+    with pytest.raises(SchemaError, match=words):
+        TreeOptions(**option)

@@ -1,5 +1,6 @@
 """Formulas against published numbers, and what a fit promises: right, honest about its error, always the same."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -249,7 +250,29 @@ def test_a_damaged_fit_is_refused_in_one_line(tmp_path, damage):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("ends", "words"),
+    [
+        ({"params": [1, 2], "epochs": [0, 1]}, "ranges has no 'tokens'"),
+        ({"tokens": [1, 2], "params": [3, 2], "epochs": [0, 1]}, "the low end of ranges['params'] is above"),
+    ],
+)
+def test_ranges_that_a_plan_needs_are_checked_where_a_fit_is_read(ends, words):
+    record = fits.to_json(planted("mixing", "ab", theta("mixing", 2)))
+    with pytest.raises(ValueError, match=re.escape(words)):
+        fits.from_json(record | {"ranges": ends})
+
+
 def test_the_table_has_a_row_a_parameter_and_pool():
     table = fit("mixing", *noisy("mixing", 20, 0, 0.01), pools="ab", options=FAST).table()
     assert table.select("param", "pool").rows() == [("c", None), ("t", "a"), ("t", "b")]
     assert (table["low"] <= table["high"]).all()
+
+
+def test_the_order_of_the_rows_changes_no_draw():
+    sample, loss = noisy("mixing", 7, 0, 0.01)
+    order = np.array([3, 0, 6, 2, 5, 1, 4])
+    one = fit("mixing", sample, loss, pools="ab", clusters=np.arange(7), options=FAST)
+    other = fit("mixing", sample.take(torch.from_numpy(order)), loss[order], pools="ab", clusters=order, options=FAST)
+    for name, draws in one.draws.items():
+        assert torch.allclose(draws, other.draws[name], rtol=1e-4, atol=1e-4)

@@ -8,6 +8,7 @@ import pytest
 from conftest import console
 
 from curate import member_help, open_sets
+from curate.fitting.choice import without_formula
 
 
 @pytest.mark.parametrize(
@@ -41,12 +42,22 @@ def test_the_shell_completes_jobs_and_flags():
 @pytest.mark.parametrize("kind", ["scorers", "laws", "encoders", "exports", "trainers", "engines"])
 def test_list_names_every_member_and_its_options(cli, kind):
     members = json.loads(cli("list", kind, "--json").out)[kind]
-    assert list(members) == list(open_sets.names(kind))
-    for name in members:
+    # These are fitted like laws, and have no file among them.
+    others = without_formula.OPTIONS if kind == "laws" else {}
+    assert list(members) == sorted([*open_sets.names(kind), *others])
+    for name in open_sets.names(kind):
         result = cli("list", kind, name, "--json")
         assert result.code == 0, result.err
         options = json.loads(result.out)["options"]
         assert [row["option"] for row in options] == [option.name for option in member_help.options(kind, name)]
+
+
+@pytest.mark.parametrize("name", without_formula.OPTIONS)
+def test_list_shows_the_options_of_what_is_fitted_without_a_formula(cli, name):
+    result = cli("list", "laws", name, "--json")
+    options = json.loads(result.out)["options"]
+    assert "base" in [row["option"] for row in options]
+    assert all(row["meaning"] for row in options)
 
 
 def test_list_shows_what_an_option_means(cli):

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from curate.errors import FitError
 from curate.fitting import fit as fits
+from curate.fitting.choice import without_formula
 from curate.fitting.fit import Fit
 from curate.fitting.gaussian import kernel as kernels
 from curate.fitting.gaussian import sizes as size_groups
@@ -22,9 +23,8 @@ from curate.runs.discrepancy import Discrepancy
 from curate.runs.predictor import level_deviation, spread
 from curate.runs.recipes import Recipes
 
-NAME = "gaussian"
-# The law beneath, which does not see mixtures: it carries size, tokens and repeats, where the process knows nothing.
-BASE = "repetition"
+NAME = without_formula.GAUSSIAN
+BASE = without_formula.GAUSSIAN_BASE
 FEWEST_RUNS = 5  # of one size: fewer say nothing about length scales
 MOST_RUNS = 4000  # the process keeps a number for each pair of runs: 128 MB here, and a minute for each eval
 

@@ -48,12 +48,21 @@ class Redraws:
         return torch.from_numpy(np.sqrt(half / gammaincinv(half, self.levels.numpy()[None])))
 
 
-def redraw(clusters: np.ndarray, parameters: int, draws: int, seed: int, *, runs: int | None = None) -> Redraws:
+def redraw(
+    clusters: np.ndarray,
+    parameters: int,
+    draws: int,
+    seed: int,
+    *,
+    runs: int | None = None,
+    tokens: np.ndarray | None = None,
+) -> Redraws:
     """Return how to redraw n rows for the bootstrap of a law with this number of parameters.
 
     ``clusters`` (n,) are codes of trainings, and ``runs`` is the number of independent runs that the rows count for, by
     default n. If there are many, whole trainings are resampled. If there are few, every draw keeps all rows and adds
-    normal noise to their losses.
+    normal noise to their losses. The noise goes to rows in the order of their codes, and within a training of their
+    ``tokens`` (n,), so that the draws do not depend on the order of the rows.
     """
     if (len(clusters) if runs is None else runs) >= RUNS_PER_PARAMETER * parameters:
         counts = resample(clusters, draws, seed)
@@ -61,7 +70,8 @@ def redraw(clusters: np.ndarray, parameters: int, draws: int, seed: int, *, runs
     _, codes, sizes = np.unique(clusters, return_inverse=True, return_counts=True)
     rng = np.random.default_rng(seed)
     # The checkpoints of a training are not independent: together they count as one run.
-    errors = rng.standard_normal((draws, len(clusters))) * np.sqrt(sizes[codes])
+    order = np.lexsort((np.zeros(len(codes)) if tokens is None else tokens, codes))
+    errors = rng.standard_normal((draws, len(clusters)))[:, np.argsort(order)] * np.sqrt(sizes[codes])
     # The levels are the middles of equal parts of (0, 1), in random order. A random level near 0 would give a draw with
     # a huge noise.
     levels = (rng.permutation(draws) + 0.5) / draws
