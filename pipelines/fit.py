@@ -33,11 +33,11 @@ Example: curate fit runs.parquet --law utility_smooth,ces,chinchilla --eval pros
 """
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
-from pipelines.shared.flags import From, Json, Map, Out, Seed
+from pipelines.shared.flags import From, Json, Map, Out, Seed, WhichCheckpoints
 
 # What --json prints of the record, where the fit has it.
 PRINTED = ("compared", "notes", "crossings", "best_shares", "decay")
@@ -130,14 +130,7 @@ def main(
         ),
     ] = None,
     seed: Seed = 0,
-    checkpoints: Annotated[
-        Literal["auto", "yes", "no"],
-        typer.Option(
-            help="auto: rows are checkpoints of one training if the column training, names RUN@STEP, or evenly spaced "
-            "tokens of one mixture and size say so. yes: rows of one mixture, size and seed are checkpoints of one "
-            "training. no: every row is a finished run."
-        ),
-    ] = "auto",
+    checkpoints: WhichCheckpoints = "auto",
     as_json: Json = False,
 ) -> None:
     """Fit laws."""

@@ -1,7 +1,8 @@
 """Predict the losses or a downstream metric of runs from a fit, with intervals.
 
 An interval holds the loss that a new run would show. Warnings name what lies outside the fitted runs. If all fitted
-runs have one size, mixtures keep their order at other sizes, and only the level of the loss is extrapolated.
+runs have one size, mixtures keep their order at other sizes, and only the level of the loss is extrapolated. Rows from
+inside a training are predicted as unfinished runs; with --checkpoints no, every row is a finished run.
 
 If the fit has several evals, the job predicts their mean loss and the loss of each. --metric NAME predicts metric.NAME
 from the losses that the laws predict. Columns predicted.EVAL then hold these losses. The intervals of a metric cover
@@ -19,7 +20,7 @@ from typing import Annotated
 
 import typer
 
-from pipelines.shared.flags import From, Json, Map, Out
+from pipelines.shared.flags import From, Json, Map, Out, WhichCheckpoints
 
 SHOWN = 20  # rows printed
 
@@ -40,6 +41,7 @@ def main(
     ] = None,
     map: Map = None,
     source: From = None,
+    checkpoints: WhichCheckpoints = "auto",
     as_json: Json = False,
 ) -> None:
     """Predict losses or a metric."""
@@ -47,7 +49,16 @@ def main(
     from pipelines.shared.show import notes, progress, result, table, warn
 
     with progress():
-        predictions = predict(fit, runs, level=level, target=target, metric=metric, map=map, source=source)
+        predictions = predict(
+            fit,
+            runs,
+            level=level,
+            target=target,
+            metric=metric,
+            map=map,
+            source=source,
+            checkpoints=checkpoints,
+        )
     notes(predictions.notes)
     predictions.save(out)
     rows = predictions.table()

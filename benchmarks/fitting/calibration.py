@@ -28,6 +28,7 @@ import torch
 
 from curate.fitting.choice import averaging, default_laws, holdout
 from curate.fitting.fit import FitOptions
+from curate.runs import fitted_size
 from curate.runs.predictor import Blend, Predictor, mixture_ends, spread
 from curate.runs.recipes import Recipes
 from curate.runs.run_table import Runs, check, read
@@ -231,7 +232,7 @@ class Calibration:
             truths.append(truth[first] - truth[second])
             single, noise = old[name]
             for label, predictor, deviation in (
-                ("differences", part, part.noise),
+                ("differences", part, float(fitted_size.relative_run_deviation(part, recipes)[0])),
                 ("diff., before", single, noise),
             ):
                 draws = predictor.draw_losses(recipes).detach().log()

@@ -168,7 +168,8 @@ def _laws(continued: Continued, specs: Sequence[str] | None, options: FitOptions
         return best(continued.general, rest=True), best(continued.domain, rest=False)
     except FitError as error:
         # Laws over several lengths have more parameters than the laws of one length.
-        raise FitError(f"{error}{one_budget.advice(continued) if several else ''}") from None
+        advice = one_budget.advice(continued) if several else ""
+        raise FitError(f"{error}{'. Or ' * bool(advice)}{advice}") from None
 
 
 def _ratios(question: Question, general: ChosenLaw, domain: ChosenLaw) -> tuple[CriticalRatio, ...]:

@@ -89,7 +89,7 @@ def widened(ratio: CriticalRatio, rivals: Sequence[CriticalRatio]) -> CriticalRa
 
 
 def advice(continued: Continued) -> str:
-    """Return the condition that asks about one budget of several, to add to an error; empty if it has too few shares.
+    """Return words that ask about one budget of several, with the condition; empty if it has too few shares.
 
     It is the longest budget of the largest size.
     """
@@ -105,7 +105,7 @@ def advice(continued: Continued) -> str:
     if not largest.all():
         condition += f" AND params >= {params[largest].min():.0f}"
     return (
-        f". Or ask about the {shares} shares at {tokens[longest].max():.3g} tokens alone, for which a law in the share "
+        f"ask about the {shares} shares at {tokens[longest].max():.3g} tokens alone, for which a law in the share "
         f'is enough: --where "{condition}"'
     )
 

@@ -20,6 +20,9 @@ def warnings(question: Question, ratios: Sequence[CriticalRatio], fits: Sequence
         for ratio in (ratio for ratio in ratios if ratio.tolerance == tolerance):
             where = f"{ratio.budget.tokens:.3g} tokens, tolerance {tolerance:g}"
             lines += [f"{where}: {warning}" for warning in _ratio_warnings(ratio)]
+    # Laws over several budgets have more parameters, so the shares at one budget may determine what all of them do not.
+    if only is None and any(_is_wide(ratio) for ratio in ratios) and (advice := one_budget.advice(question.continued)):
+        lines.append(f"to learn more from these runs, {advice}")
     lines += [
         f"{budget.tokens:.3g} tokens: this is a checkpoint within a run of {question.longest_run:.3g} tokens, before "
         "its learning rate has decayed; a run that ends there has a lower loss"
@@ -33,14 +36,25 @@ def _ratio_warnings(ratio: CriticalRatio) -> list[str]:
     warnings = [] if plain else [ratio.note]
     if ratio.best is not None and ratio.best < ratio.reference_share - 1e-6:
         warnings.append(f"domain loss is lowest at share {ratio.best:.3f}, below the critical share")
-    low, high = (ratio.examined if end is None else end for end in (ratio.low, ratio.high))
-    if high - low > WIDE * ratio.examined:
+    if _is_wide(ratio):
+        low, high = _ends(ratio)
         above = " or above" if ratio.high is None else ""
         warnings.append(
             f"the runs do not determine the critical share: its 90 % interval is {low:.3g} to {high:.3g}{above}. Run "
             "shares inside this interval, or several seeds"
         )
     return [*warnings, *ratio.warnings]
+
+
+def _ends(ratio: CriticalRatio) -> tuple[float, float]:
+    """Return the ends of the interval; one that was not reached is the largest examined share."""
+    low, high = (ratio.examined if end is None else end for end in (ratio.low, ratio.high))
+    return low, high
+
+
+def _is_wide(ratio: CriticalRatio) -> bool:
+    low, high = _ends(ratio)
+    return high - low > WIDE * ratio.examined
 
 
 def _noise_warning(question: Question, general: Predictor, tolerance: float) -> list[str]:

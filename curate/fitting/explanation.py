@@ -46,10 +46,19 @@ def _laws(predictor: FittedLaw, compared: pl.DataFrame) -> list[str]:
         shares = (f"{name} ({weight:.0%})" for name, weight in sorted(weights.items(), key=lambda pair: -pair[1]))
         lines = [f"The prediction is a weighted mean of {len(weights)} laws: {', '.join(shares)}."]
     best = compared.row(0, named=True)
-    lines.append(
-        f"{best['law']} predicts held-out runs best: {best['heldout']:.2%} mean error (90 % interval {best['low']:.2%} "
-        f"to {best['high']:.2%}, bias {best['bias']:+.2%}) over {best['rows']} runs."
-    )
+    interval = f"(90 % interval {best['low']:.2%} to {best['high']:.2%})"
+    if best["distance"] is None:
+        lines.append(
+            f"{best['law']} predicts held-out runs best: {best['heldout']:.2%} mean error {interval}, with a bias of "
+            f"{best['bias']:+.2%}, over {best['rows']} losses."
+        )
+    else:
+        what = "length" if is_one_value(predictor, "params") else "size"
+        lines.append(
+            f"{best['law']} has the smallest error to expect at the next {what}: {best['heldout']:.2%} {interval}. It "
+            f"missed {best['rows']} losses of held-out runs by {best['measured']:.2%} on average, with a bias of "
+            f"{best['bias']:+.2%}."
+        )
     rivals = compared.filter(pl.col("heldout").is_not_null() & (pl.col("law") != best["law"]))
     close = [law for law in rivals.filter(pl.col("low") <= best["high"])["law"] if law not in weights]
     if close:

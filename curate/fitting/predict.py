@@ -27,6 +27,7 @@ from curate.runs.predictor import Blend, Predictor
 from curate.runs.run_table import Runs
 from curate.runs.sources.column_map import WrittenMap
 from curate.runs.sources.read_tables import Tables
+from curate.runs.trainings import Checkpoints
 from curate.tables import writer
 
 if TYPE_CHECKING:
@@ -89,6 +90,7 @@ def predict(
     metric: str | None = None,
     map: WrittenMap = None,
     source: str | None = None,
+    checkpoints: Checkpoints = "auto",
 ) -> Predictions:
     """Predict the losses or a downstream metric of runs, with intervals.
 
@@ -107,6 +109,8 @@ def predict(
         metric: predict ``metric.<metric>`` from the losses that the laws predict.
         map: SQL expressions that compute columns of the run table from other columns, by name; or a TOML file of them.
         source: the program that wrote the table: ``wandb``, ``regmix`` or ``swarm``. None: it is a run table.
+        checkpoints: which rows are checkpoints of one training, as in ``fit``. Rows from inside a training are
+            predicted as unfinished runs; with ``no``, every row is a finished run.
 
     Raises:
         SchemaError: if the fit cannot predict single runs, as a fit of corpora or of `relearn`; if it has no
@@ -118,11 +122,14 @@ def predict(
         return _schedules(predictor, table, level, metric, fit_name)
     # As in a fit, sizes do not matter to a curve.
     counts = not isinstance(predictor, MetricCurve | PruningCurves)
-    table = run_table.read(runs, losses=False, target=target, map=map, source=source, counts=counts).trained()
+    table = run_table.read(
+        runs, losses=False, target=target, map=map, source=source, counts=counts, checkpoints=checkpoints
+    ).trained()
     if isinstance(predictor, DirectMetric):
         return _direct(predictor, table, level, metric, fit_name)
     if not isinstance(predictor, MetricCurve | PruningCurves):
         predictor = fitted_size.at_fitted_size(predictor)
+        table = replace(table, notes=(*table.notes, *table.trainings.notes))
     if metric is not None:
         return _metric(predictor, fit_files.named_metric(metrics, metric, fit_name), table, level, fit_name)
     if isinstance(predictor, MetricCurve):
@@ -193,6 +200,7 @@ def _direct(fitted: DirectMetric, runs: Runs, level: float, name: str | None, fi
     """Predict a metric by the law that was fitted to it. The option --metric has ``name``."""
     if name not in (None, fitted.name):
         raise SchemaError(f"{fit_name} has no metric.{name}: its law was fitted to metric.{fitted.name}")
+    runs = replace(runs, notes=(*runs.notes, *runs.trainings.notes))
     predictor = fitted_size.at_fitted_size(fitted.predictor)
     metric = replace(fitted, predictor=predictor)
     recipes = runs.recipes(predictor.pools)

@@ -12,6 +12,7 @@ from curate.pool import repeats
 from curate.runs.fitted_size import AtFittedSize, is_one_value
 from curate.runs.predictor import Predictor
 from curate.runs.recipes import Recipes
+from curate.runs.trainings import FINISHED
 
 NEAR = 1.01  # up to so many times the fitted range is no extrapolation: it is rounding of the budget
 SMALL_SHARE = 0.02  # a share below it is too small to matter, so it is never called an extrapolation
@@ -79,7 +80,7 @@ def _one_size(fits: Sequence[Predictor], recipes: Recipes) -> tuple[str, ...]:
 def _unfinished(recipes: Recipes) -> tuple[str, ...]:
     """Return a line if some recipes are rows from inside a training."""
     progress = recipes.progress
-    if progress is None or not bool((unfinished := progress < 1).any()):
+    if progress is None or not bool((unfinished := progress < FINISHED).any()):
         return ()
     ends = progress[unfinished]
     return (

@@ -45,10 +45,13 @@ def is_one_value(predictor: Predictor, column: str) -> bool:
 def relative_run_deviation(predictor: Predictor, recipes: Recipes) -> Tensor:
     """Return the standard deviations (n,) of log losses of new runs, without what all runs of a size share.
 
-    They do not cancel in a difference between two runs. They are the noise of a run and, if mixtures are compared at
-    the only fitted size, how far mixtures depart from that at another size.
+    They do not cancel in a difference between two runs. They are the scatter of runs of one size around the laws, which
+    is at least the noise of a run, and, if mixtures are compared at the only fitted size, how far mixtures depart from
+    that at another size.
     """
-    noise = torch.full_like(recipes.tokens, predictor.noise)
+    discrepancy = predictor.discrepancy
+    # Laws that miss mixtures of a size by more than their own residuals miss their differences by as much.
+    noise = torch.full_like(recipes.tokens, max(predictor.noise, 0.0 if discrepancy is None else discrepancy.scatter))
     members = predictor.fits if isinstance(predictor, Blend) else (predictor,)
     if isinstance(members[0], Blend):
         members = members[0].fits  # a weighted sum of evals, each of which is a blend

@@ -1,7 +1,7 @@
 """Flags that several jobs share."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -46,6 +46,15 @@ MaxBad = Annotated[
     ),
 ]
 Workers = Annotated[int, typer.Option(min=1, help="Number of processes on this machine.")]
+WhichCheckpoints = Annotated[
+    Literal["auto", "yes", "no"],
+    typer.Option(
+        "--checkpoints",
+        help="auto: rows are checkpoints of one training if the column training, names RUN@STEP, or evenly spaced "
+        "tokens of one mixture and size say so. yes: rows of one mixture, size and seed are checkpoints of one "
+        "training. no: every row is a finished run.",
+    ),
+]
 Map = Annotated[
     list[str] | None,
     typer.Option(

@@ -132,6 +132,32 @@ def test_predictions_of_unfinished_runs_have_the_term_and_a_warning():
     assert not any("unfinished" in warning for warning in predict(report, plans).warnings)
 
 
+def test_nearly_finished_rows_do_not_widen_the_intervals_of_others():
+    """A logged length that falls short of the plan by .05 % is that of a finished run, and divides by almost 0."""
+    short = table(noise=2e-3)
+    short = short.with_columns(
+        tokens=pl.when(pl.col("run").str.ends_with("@4")).then(0.9995).otherwise(1) * pl.col("tokens")
+    )
+    report = fit(short, law="chinchilla", **QUICK)
+    assert report.predictor.discrepancy.unfinished < 0.05
+    halfway = predict(report, table(noise=0.0).filter(pl.col("run").str.ends_with("@2"))).rows
+    assert (halfway["high"] / halfway["low"]).max() < 1.2
+    warning = next(line for line in predict(report, short).warnings if line.startswith("unfinished"))
+    assert warning.endswith("in 96 of 120 runs"), "a run at 99.95 % is finished"
+
+
+def test_predict_takes_every_row_for_a_finished_run_if_asked():
+    report = fit(table(), law="chinchilla", **QUICK)
+    # Lengths of experiments that are evenly spaced look like checkpoints.
+    lengths = table().filter(pl.col("run").str.starts_with("t00")).drop("planned_tokens")
+    lengths = lengths.with_columns(run=pl.col("run").str.replace("@", "-"))
+    guessed, finished = predict(report, lengths), predict(report, lengths, checkpoints="no")
+    assert any("taken for checkpoints of 1 trainings" in note for note in guessed.notes)
+    assert any("unfinished" in warning for warning in guessed.warnings)
+    assert not any("unfinished" in warning for warning in finished.warnings)
+    assert finished.rows["predicted"][0] != guessed.rows["predicted"][0]
+
+
 def test_one_training_is_refused():
     frame = table().head(STEPS).drop("planned_tokens")
     with pytest.raises(FitError, match="all 5 rows are checkpoints of one training, 't00'") as error:

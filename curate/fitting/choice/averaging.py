@@ -24,6 +24,7 @@ from curate.runs.discrepancy import SHIFT, Discrepancy
 from curate.runs.predictor import Blend, Predictor
 from curate.runs.recipes import Recipes
 from curate.runs.run_table import Runs
+from curate.runs.trainings import FINISHED
 
 # A law whose scatter is more than this many times the smallest is left out of an average. On the public runs with
 # repetition this keeps the one law that describes repeats; on the others it changes the error by less than a tenth.
@@ -32,6 +33,9 @@ WORST_RATIO = 1.5
 # 1.3 to 2; more than 1.25 made the interval score worse on two tables of three.
 NEXT_UNFINISHED = 1.25
 NO_PROGRESS = 0.05  # runs that did less of their training say little about runs that are nearly done
+# A run that has done more of its training errs as a finished run does. Divided by its small ln(1 / progress), that
+# error would say that all unfinished runs are far off.
+NEARLY_DONE = 0.95
 
 Kept: TypeAlias = SingleFit | Blend
 
@@ -229,17 +233,19 @@ def with_unfinished(kept: Kept, runs: Runs) -> Kept:
 def _unfinished(part: Predictor, runs: Runs, evaluation: str) -> float:
     """Return the standard deviation of unfinished runs, a unit of ln(1 / progress); 0 without such runs.
 
-    It is NEXT_UNFINISHED times the root mean square residual of those that were fitted or could have been.
+    It is NEXT_UNFINISHED times the root mean square residual of those that were fitted or could have been, each divided
+    by ln(1 / progress), or by that of NEARLY_DONE if it is nearer to its end.
     """
     recipes = runs.recipes()
     progress = _progress(recipes)
     measured = torch.from_numpy(np.isfinite(runs.loss(evaluation, missing=True)).copy())
-    rows = torch.nonzero(measured & (progress < 1) & (progress >= NO_PROGRESS))[:, 0]
+    rows = torch.nonzero(measured & (progress < FINISHED) & (progress >= NO_PROGRESS))[:, 0]
     if not len(rows):
         return 0.0
     truth = torch.from_numpy(runs.loss(evaluation, missing=True)[rows.numpy()])
     residual = part.loss(recipes.take(rows)).detach().log() - truth.log()
-    return NEXT_UNFINISHED * float(((residual / progress[rows].log()) ** 2).mean().sqrt())
+    distance = progress[rows].clamp_max(NEARLY_DONE).log()
+    return NEXT_UNFINISHED * float(((residual / distance) ** 2).mean().sqrt())
 
 
 def _fitted(comparison: Comparison) -> Comparison:
