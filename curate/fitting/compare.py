@@ -84,12 +84,19 @@ class _HeldOut:
     clusters: np.ndarray
     pairs: list[Split]
 
+    def fitted(self, train: np.ndarray) -> list[str]:
+        """Return the evals that were measured in some of the rows to fit; no law of another eval can be fitted."""
+        return [name for name, loss in self.losses.items() if np.isfinite(loss[train]).any()]
+
     def parts(self, how: str) -> tuple[HeldOutPart, ...]:
         by_size = holdout.by_size(self.recipes, how)
         values = np.asarray(self.recipes.params if by_size else self.recipes.tokens)
         parts = []
         for train, test in self.pairs:
-            truth = np.log(np.stack([loss[test] for loss in self.losses.values()]))
+            fitted = self.fitted(train)
+            truth = np.log(
+                np.stack([loss[test] if name in fitted else np.nan * loss[test] for name, loss in self.losses.items()])
+            )
             part = HeldOutPart(truth, self.clusters[test])
             if how == holdout.ROLLING:
                 levels = int(holdout.codes_of_sizes(values[train]).max()) + 1
@@ -117,10 +124,11 @@ def compare(
     """
     recipes, clusters = runs.recipes(), runs.clusters
     losses = _losses(runs, evals)
-    measured = np.isfinite(np.stack(list(losses.values()))).any(axis=0)
-    last = holdout.finished(recipes, clusters) & measured
+    values = np.isfinite(np.stack(list(losses.values())))
+    last = holdout.finished(recipes, clusters) & values.any(axis=0)
     pairs = [(train, test & last) for train, test in holdout.splits(recipes, clusters, how, seed=options.seed)]
-    pairs = [(train, test) for train, test in pairs if train.any() and test.any()]
+    # Of some eval, there must be rows to fit and rows to test.
+    pairs = [pair for pair in pairs if bool((values[:, pair[0]].any(axis=1) & values[:, pair[1]].any(axis=1)).any())]
     if not pairs:
         raise FitError(
             f"{runs.origin}: --holdout {how} cannot split {len(runs)} runs"
@@ -156,13 +164,15 @@ def _predict_held_out(spec: str, held_out: _HeldOut, options: FitOptions) -> tup
         fits = fit_named(
             spec,
             held_out.recipes.take(train),
-            {name: loss[train] for name, loss in held_out.losses.items()},
+            {name: held_out.losses[name][train] for name in held_out.fitted(train)},
             pools=held_out.runs.pools,
             clusters=held_out.clusters[train],
             options=replace(options, draws=1),  # the held-out error needs no bootstrap
         )
         recipes = held_out.recipes.take(test)
-        parts.append(np.log(np.stack([np.asarray(fit.loss(recipes)) for fit in fits.values()])))
+        absent = np.full(len(recipes), np.nan)
+        losses = [np.asarray(fits[name].loss(recipes)) if name in fits else absent for name in held_out.losses]
+        parts.append(np.log(np.stack(losses)))
         train_errors += [fit.rmse if isinstance(fit, Fit) else fit.noise for fit in fits.values()]
     return tuple(parts), float(np.mean(train_errors))
 

@@ -117,8 +117,9 @@ def uneven(runs: Runs, evals: Sequence[str]) -> tuple[str, ...]:
     measured = np.logical_and.reduce([np.isfinite(runs.loss(name, missing=True)) for name in evals])
     if len(evals) < 2 or measured.mean() >= MOST_ROWS:
         return ()
+    count = f"only {int(measured.sum())}" if measured.any() else "none"
     return (
-        f"only {int(measured.sum())} of {len(runs)} rows have a value in each of the columns "
+        f"{count} of {len(runs)} rows have a value in each of the columns "
         f"{first_few(f'loss.{name}' for name in evals)}. Each eval is fitted to the rows that have a value of it, so "
         "the evals rest on different runs",
     )
