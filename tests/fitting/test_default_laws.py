@@ -195,9 +195,7 @@ def test_rounded_shares_are_rescaled_with_one_note(tmp_path):
     assert f"difference from 1 is 0.001, in run 'r{int(off.argmax())}'" in note
 
 
-@pytest.mark.parametrize(
-    ("total", "accepted"), [(0.998, True), (1.002, True), (0.9975, False), (1.0025, False), (100.0, False)]
-)
+@pytest.mark.parametrize(("total", "accepted"), [(0.998, True), (1.002, True), (0.9975, False), (1.0025, False)])
 def test_sums_within_two_thousandths_are_accepted(total, accepted):
     table = table_of(5).with_columns(pl.col("^weight.*$") * total)
     if accepted:
@@ -243,5 +241,5 @@ def test_units_of_counts_stop_a_fit_only_where_most_rows_look_wrong(tmp_path):
     assert record["notes"][0].startswith(
         "run 'r5' has tokens = 8192: tokens look like counts in millions or billions in 1 of 40"
     )
-    with pytest.raises(SchemaError, match=r"runs\.csv: run 'r0' has tokens = .* in 40 of 40 rows. Write single tokens"):
+    with pytest.raises(SchemaError, match=r"runs\.csv: the median of tokens is .* These look like billions of tokens"):
         fitted(tmp_path, table.with_columns(tokens=pl.col("tokens") / 1e9), "--law", "chinchilla")
