@@ -76,11 +76,15 @@ class Comparison:
 
 @dataclass(frozen=True)
 class _HeldOut:
-    """The runs of a comparison, and the masks of the runs to fit and to test on."""
+    """The runs of a comparison, and the masks of the runs to fit and to test on.
+
+    ``losses`` are fitted. ``judged`` are those of the last row with each eval of each training, and NaN elsewhere.
+    """
 
     runs: Runs
     recipes: Recipes
     losses: dict[str, np.ndarray]
+    judged: dict[str, np.ndarray]
     clusters: np.ndarray
     pairs: list[Split]
 
@@ -95,7 +99,7 @@ class _HeldOut:
         for train, test in self.pairs:
             fitted = self.fitted(train)
             truth = np.log(
-                np.stack([loss[test] if name in fitted else np.nan * loss[test] for name, loss in self.losses.items()])
+                np.stack([loss[test] if name in fitted else np.nan * loss[test] for name, loss in self.judged.items()])
             )
             part = HeldOutPart(truth, self.clusters[test])
             if how == holdout.ROLLING:
@@ -125,17 +129,20 @@ def compare(
     recipes, clusters = runs.recipes(), runs.clusters
     losses = _losses(runs, evals)
     values = np.isfinite(np.stack(list(losses.values())))
-    last = holdout.finished(recipes, clusters) & values.any(axis=0)
-    pairs = [(train, test & last) for train, test in holdout.splits(recipes, clusters, how, seed=options.seed)]
+    last = np.stack([holdout.finished(recipes, clusters, row) for row in values])
+    pairs = [
+        (train, test & last.any(axis=0)) for train, test in holdout.splits(recipes, clusters, how, seed=options.seed)
+    ]
     # Of some eval, there must be rows to fit and rows to test.
-    pairs = [pair for pair in pairs if bool((values[:, pair[0]].any(axis=1) & values[:, pair[1]].any(axis=1)).any())]
+    pairs = [pair for pair in pairs if bool((values[:, pair[0]].any(axis=1) & last[:, pair[1]].any(axis=1)).any())]
     if not pairs:
         raise FitError(
             f"{runs.origin}: --holdout {how} cannot split {len(runs)} runs"
             f"{' of the same compute' if _one_compute(recipes) else ''} into runs to fit and runs to test. Use "
             "--holdout mixture or --holdout random"
         )
-    held_out = _HeldOut(runs, recipes, losses, clusters, pairs)
+    judged = {name: np.where(rows, loss, np.nan) for (name, loss), rows in zip(losses.items(), last, strict=True)}
+    held_out = _HeldOut(runs, recipes, losses, judged, clusters, pairs)
     parts = held_out.parts(how)
     predicted: dict[str, tuple[np.ndarray, ...]] = {}
     records: list[dict[str, object]] = []
