@@ -25,9 +25,10 @@ were planned, all rows are fitted, with a term for unfinished runs. Otherwise th
 --checkpoints says which rows are of one training.
 
 Without --law, the job takes laws that suit what varies in the runs: size, tokens, mixture or repetition. It predicts
-each size from the smaller ones, and averages the laws by one over their squared scatter within the sizes held out. The
-expected error at the next size, and every interval, adds the usual shift of a new size, which all mixtures share. An
-empty loss means "not measured": the fit of that eval leaves the row out.
+each size from the smaller ones, and averages the laws. The more a law's errors differ between the runs of one size, the
+less it counts. Each new size also has an error that all its runs share. The expected error and the intervals of losses
+contain it, at its usual size on public runs. An empty loss means "not measured": the fit of that eval leaves the row
+out.
 
 Example: curate fit runs.parquet --law utility_smooth,ces,chinchilla --eval prose --explain --out fit.json
 """
@@ -53,8 +54,8 @@ def main(
         str,
         typer.Option(
             help="NAME[,NAME...] (see curate list laws), options as NAME:key=value; a class of your own is "
-            "path/to/file.py:ClassName. Of several laws, that of the smallest expected error is kept. auto: average "
-            "laws that suit what varies in the runs."
+            "path/to/file.py:ClassName. Of several laws, the one with the smallest expected error is kept. auto: "
+            "average laws that suit what varies in the runs."
         ),
     ] = "auto",
     evaluation: Annotated[
@@ -62,7 +63,7 @@ def main(
         typer.Option(
             "--eval",
             help="EVAL[,EVAL...]: the columns loss.EVAL to fit. Several are fitted together, and the fit predicts each "
-            "of them and their mean. Default, and all: every loss column. --by and curves need one of several.",
+            "of them and their mean. Default, and all: every loss column. --by and curves take one eval.",
         ),
     ] = None,
     map: Map = None,

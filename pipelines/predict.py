@@ -1,8 +1,9 @@
 """Predict the losses or a downstream metric of runs from a fit, with intervals.
 
 An interval holds the loss that a new run would show. Warnings name what lies outside the fitted runs. If all fitted
-runs have one size, mixtures keep their order at other sizes, and only the level of the loss is extrapolated. Rows from
-inside a training are predicted as unfinished runs; with --checkpoints no, every row is a finished run.
+runs have one size, the ratio of the losses of two mixtures is taken to be the same at every size, and the law's priors
+decide how the loss changes with size. Rows from inside a training are predicted as unfinished runs; with --checkpoints
+no, every row is a finished run.
 
 If the fit has several evals, the job predicts their mean loss and the loss of each. --metric NAME predicts metric.NAME
 from the losses that the laws predict. Columns predicted.EVAL then hold these losses. The intervals of a metric cover

@@ -77,20 +77,31 @@ class Comparison:
 
 @dataclass(frozen=True)
 class _HeldOut:
-    """The runs of a comparison, and the masks of the runs to fit and to test on."""
+    """The runs of a comparison, and the masks of the runs to fit and to test on.
+
+    ``losses`` are fitted. ``judged`` are those of the last row with each eval of each training, and NaN elsewhere.
+    """
 
     runs: Runs
     recipes: Recipes
     losses: dict[str, np.ndarray]
+    judged: dict[str, np.ndarray]
     clusters: np.ndarray
     pairs: list[Split]
+
+    def fitted(self, train: np.ndarray) -> list[str]:
+        """Return the evals that were measured in some of the rows to fit; no law of another eval can be fitted."""
+        return [name for name, loss in self.losses.items() if np.isfinite(loss[train]).any()]
 
     def parts(self, how: str) -> tuple[HeldOutPart, ...]:
         by_size = holdout.by_size(self.recipes, how)
         values = np.asarray(self.recipes.params if by_size else self.recipes.tokens)
         parts = []
         for train, test in self.pairs:
-            truth = np.log(np.stack([loss[test] for loss in self.losses.values()]))
+            fitted = self.fitted(train)
+            truth = np.log(
+                np.stack([loss[test] if name in fitted else np.nan * loss[test] for name, loss in self.judged.items()])
+            )
             part = HeldOutPart(truth, self.clusters[test])
             if how == holdout.ROLLING:
                 levels = int(holdout.codes_of_sizes(values[train]).max()) + 1
@@ -118,17 +129,21 @@ def compare(
     """
     recipes, clusters = runs.recipes(), runs.clusters
     losses = _losses(runs, evals)
-    measured = np.isfinite(np.stack(list(losses.values()))).any(axis=0)
-    last = holdout.finished(recipes, clusters) & measured
-    pairs = [(train, test & last) for train, test in holdout.splits(recipes, clusters, how, seed=options.seed)]
-    pairs = [(train, test) for train, test in pairs if train.any() and test.any()]
+    values = np.isfinite(np.stack(list(losses.values())))
+    last = np.stack([holdout.finished(recipes, clusters, row) for row in values])
+    pairs = [
+        (train, test & last.any(axis=0)) for train, test in holdout.splits(recipes, clusters, how, seed=options.seed)
+    ]
+    # Of some eval, there must be rows to fit and rows to test.
+    pairs = [pair for pair in pairs if bool((values[:, pair[0]].any(axis=1) & last[:, pair[1]].any(axis=1)).any())]
     if not pairs:
         raise FitError(
             f"{runs.origin}: --holdout {how} cannot split {len(runs)} runs"
             f"{' of the same compute' if _one_compute(recipes) else ''} into runs to fit and runs to test. Use "
             "--holdout mixture or --holdout random"
         )
-    held_out = _HeldOut(runs, recipes, losses, clusters, pairs)
+    judged = {name: np.where(rows, loss, np.nan) for (name, loss), rows in zip(losses.items(), last, strict=True)}
+    held_out = _HeldOut(runs, recipes, losses, judged, clusters, pairs)
     parts = held_out.parts(how)
     predicted: dict[str, tuple[np.ndarray, ...]] = {}
     records: list[dict[str, object]] = []
@@ -157,13 +172,15 @@ def _predict_held_out(spec: str, held_out: _HeldOut, options: FitOptions) -> tup
         fits = fit_named(
             spec,
             held_out.recipes.take(train),
-            {name: loss[train] for name, loss in held_out.losses.items()},
+            {name: held_out.losses[name][train] for name in held_out.fitted(train)},
             pools=held_out.runs.pools,
             clusters=held_out.clusters[train],
             options=replace(options, draws=1),  # the held-out error needs no bootstrap
         )
         recipes = held_out.recipes.take(test)
-        parts.append(np.log(np.stack([np.asarray(fit.loss(recipes)) for fit in fits.values()])))
+        absent = np.full(len(recipes), np.nan)
+        losses = [np.asarray(fits[name].loss(recipes)) if name in fits else absent for name in held_out.losses]
+        parts.append(np.log(np.stack(losses)))
         train_errors += [fit.rmse if isinstance(fit, Fit) else fit.noise for fit in fits.values()]
     return tuple(parts), float(np.mean(train_errors))
 

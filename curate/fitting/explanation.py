@@ -55,8 +55,8 @@ def _laws(predictor: FittedLaw, compared: pl.DataFrame) -> list[str]:
     else:
         what = "length" if is_one_value(predictor, "params") else "size"
         lines.append(
-            f"{best['law']} has the smallest error to expect at the next {what}: {best['heldout']:.2%} {interval}. It "
-            f"missed {best['rows']} losses of held-out runs by {best['measured']:.2%} on average, with a bias of "
+            f"{best['law']} has the smallest expected error at the next {what}: {best['heldout']:.2%} {interval}. Over "
+            f"{best['rows']} held-out losses its mean error was {best['measured']:.2%}, and its bias "
             f"{best['bias']:+.2%}."
         )
     rivals = compared.filter(pl.col("heldout").is_not_null() & (pl.col("law") != best["law"]))
@@ -64,7 +64,7 @@ def _laws(predictor: FittedLaw, compared: pl.DataFrame) -> list[str]:
     if close:
         lines.append(f"These runs cannot tell it from {', '.join(close)}: the intervals of their errors overlap.")
     elif rivals.height and len(weights) == 1:
-        lines.append(f"The next law, {rivals['law'][0]}, has an error of {rivals['heldout'][0]:.2%}.")
+        lines.append(f"The next law, {rivals['law'][0]}, has an expected error of {rivals['heldout'][0]:.2%}.")
     return lines
 
 
@@ -120,7 +120,8 @@ def parameters_in_words(fit: Fit, identified: Identified) -> list[str]:
         )
     if identified.condition > FREE_COMBINATION:
         lines.append(
-            f"Some combination of the parameters of {fit.spec} is free (condition number {identified.condition:.1e})."
+            f"Some parameters of {fit.spec} can change together without changing the predictions (condition number "
+            f"{identified.condition:.1e})."
         )
     return lines
 
@@ -132,8 +133,8 @@ def _errors(predictor: FittedLaw) -> list[str]:
         return []
     level, contrast = NORMAL_90 * discrepancy.level, NORMAL_90 * discrepancy.contrast
     return [
-        f"At the next size, the loss of a mixture is known to about +-{level:.1%}, and the difference between two "
-        f"mixtures to about +-{contrast:.1%} of the loss (90 %)."
+        f"At the next size, the loss of a mixture is known within about {level:.1%}, and the difference between two "
+        f"mixtures within about {contrast:.1%} of the loss (90 % intervals, on either side)."
     ]
 
 
@@ -141,8 +142,8 @@ def advised_runs(predictor: FittedLaw, runs: Runs, *, seed: int = 0) -> list[str
     """Return up to three different runs that would narrow the predictions most, in words."""
     candidates = _candidates(predictor, runs.recipes(predictor.pools), seed)
     return [
-        f"{_run_in_words(predictor.pools, candidates, run.position)} (would settle {run.settled:.0%} of what the "
-        f"draws leave open{' with those before it' if i else ''})"
+        f"{_run_in_words(predictor.pools, candidates, run.position)} ({'with the runs above, ' if i else ''}removes "
+        f"{run.settled:.0%} of the variance of predicted losses)"
         for i, run in enumerate(most_informative(predictor, candidates))
     ]
 

@@ -349,16 +349,19 @@ def _chosen(predictor: FittedLaw) -> list[str | pl.DataFrame]:
 
 
 def _weights_in_words(blend: Blend) -> str:
-    """Return the weights of the laws of a blend, once if they are the same for all evals."""
+    """Return the laws of a blend with their weights, once if they are the same for all evals."""
     of_evals = {
         name: ", ".join(
-            f"{weight:.2f} {name_of(cast(FittedLaw, fit))}" for weight, fit in zip(part.weights, part.fits, strict=True)
+            f"{name_of(cast(FittedLaw, fit))} ({weight:.0%})"
+            for weight, fit in zip(part.weights, part.fits, strict=True)
         )
         for name, part in blend.parts().items()
     }
     if len(set(of_evals.values())) > 1:
-        return "; ".join(f"on {name} {words}" for name, words in of_evals.items())
-    return next(iter(of_evals.values())) + (f", on each of {len(of_evals)} evals" if len(of_evals) > 1 else "")
+        return "; ".join(f"for {name} {words}" for name, words in of_evals.items())
+    words, count = next(iter(of_evals.values())), len(next(iter(blend.parts().values())).fits)
+    mean = f"the weighted mean of {count} laws, {words}" if count > 1 else words.removesuffix(" (100%)")
+    return mean + (f", fitted to each of {len(of_evals)} evals ({first_few(of_evals)})" if len(of_evals) > 1 else "")
 
 
 def _measured_and_predicted(predictor: FittedLaw, runs: Runs) -> pl.DataFrame:

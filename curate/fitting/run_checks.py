@@ -11,6 +11,7 @@ import numpy as np
 
 from curate.errors import FitError, SchemaError, first_few
 from curate.fitting.solver.multistart import MAD_TO_SIGMA
+from curate.runs.discrepancy import SAME_SIZE
 from curate.runs.predictor import Blend, Predictor
 from curate.runs.run_table import Runs
 
@@ -18,8 +19,6 @@ from curate.runs.run_table import Runs
 # number is probably a count in millions or billions.
 FEWEST_TOKENS, SMALLEST_MODEL = 1e4, 1e5
 FEWEST_PARAMS, MANY_TOKENS = 1e3, 1e7  # nobody trains so few parameters on so many tokens
-# Sizes or lengths that differ by a smaller factor count as equal. Public ladders of models grow by 1.4 or more a step.
-SMALLEST_STEP = 1.2
 MOST_ROWS = 0.5  # share of the rows: if fewer have all evals, a note says so
 BITS = 1 / math.log(2)  # bits per nat: a loss in bits is 1.4427 times the loss in nats
 NEAR = 0.03  # of log loss: how close to that factor counts
@@ -108,7 +107,7 @@ def unvaried(runs: Runs) -> tuple[str, ...]:
         f"{name} is between {values.min():.4g} and {values.max():.4g} in all runs, a factor of "
         f"{values.max() / values.min():.3g}: they say next to nothing about other values of it"
         for name, values in columns.items()
-        if name not in same and values.max() < SMALLEST_STEP * values.min()
+        if name not in same and values.max() < SAME_SIZE * values.min()
     )
     return (*constant, *close)
 
@@ -118,9 +117,11 @@ def uneven(runs: Runs, evals: Sequence[str]) -> tuple[str, ...]:
     measured = np.logical_and.reduce([np.isfinite(runs.loss(name, missing=True)) for name in evals])
     if len(evals) < 2 or measured.mean() >= MOST_ROWS:
         return ()
+    count = f"only {int(measured.sum())}" if measured.any() else "none"
     return (
-        f"{int(measured.sum())} of {len(runs)} rows have all of {first_few(f'loss.{name}' for name in evals)}. Each "
-        "eval is fitted to the rows that have it, so their laws rest on different runs",
+        f"{count} of {len(runs)} rows have a value in each of the columns "
+        f"{first_few(f'loss.{name}' for name in evals)}. Each eval is fitted to the rows that have a value of it, so "
+        "the evals rest on different runs",
     )
 
 

@@ -71,9 +71,9 @@ def _one_size(fits: Sequence[Predictor], recipes: Recipes) -> tuple[str, ...]:
     tokens = f" and {held.ranges['tokens'][1]:.3g} tokens" if is_one_value(held, "tokens") else ""
     count = "" if len(recipes) == 1 else f". {int(other.sum())} of {len(recipes)} runs have another size"
     return (
-        f"one size: all fitted runs have {largest:.3g} parameters{tokens}. At another size, mixtures keep the ratios "
-        "of their losses. The loss itself comes from the law's priors alone there, so it is known only within its "
-        f"interval{count}",
+        f"one size: all fitted runs have {largest:.3g} parameters{tokens}, so they do not show how the loss changes "
+        "with size. At another size the law's priors decide that, which makes its interval wide. The ratio of the "
+        f"losses of two mixtures is taken to be the same at every size{count}",
     )
 
 
@@ -84,8 +84,9 @@ def _unfinished(recipes: Recipes) -> tuple[str, ...]:
         return ()
     ends = progress[unfinished]
     return (
-        f"unfinished: a row from inside a training, at {float(ends.min()):.0%} to {float(ends.max()):.0%} of its "
-        f"tokens, is predicted less surely than a finished run{_in_how_many(unfinished.sum(), recipes)}",
+        f"unfinished: {int(unfinished.sum())} of {len(recipes)} rows are from inside a training, at "
+        f"{float(ends.min()):.0%} to {float(ends.max()):.0%} of its tokens. They are predicted less surely than "
+        "finished runs",
     )
 
 

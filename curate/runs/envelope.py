@@ -258,14 +258,15 @@ def _notes(
     for how, text in (
         (
             "edge",
-            "the minimum lies at the edge of the sweep in {count} of {total} cases, the first is loss.{eval} of "
-            "{run!r}: the best {columns} may lie outside. Widen these sweeps",
+            "in {count} of {total} cases the lowest loss lies at the edge of its sweep (first: loss.{eval} of "
+            "{run!r}), so the best {columns} may lie outside. Widen these sweeps",
         ),
         (
             "best run",
-            "no quadratic has a minimum in {count} of {total} cases, the first is loss.{eval} of {run!r}. The run with "
-            "the lowest loss is kept, which is too low by about the noise of a run. A quadratic needs "
-            f"{'six runs' if len(columns) > 1 else 'three runs'}, and three values of each column",
+            "in {count} of {total} cases no quadratic with a minimum fits the sweep (first: loss.{eval} of {run!r}). "
+            "The lowest measured loss stands in for the minimum there. Chance makes it lower than the true one by "
+            f"about the noise of a run. A quadratic needs {'six runs' if len(columns) > 1 else 'three runs'}, and "
+            "three values of each column",
         ),
     ):
         cases = minima.filter((pl.col("how") == how) & (pl.col("runs") > 1))

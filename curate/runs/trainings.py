@@ -31,7 +31,7 @@ FINISHED = 1 - ROUNDED  # the progress from which a run is finished
 # A learning rate that has fallen below this share of its peak has been annealed. Cosine and linear schedules end at a
 # tenth of the peak or at 0 (Hoffmann et al. 2022, arXiv 2203.15556, section 3.1; Hu et al. 2024, arXiv 2404.06395).
 ANNEALED = 0.2
-SAME_SIZE = 1e-3  # relative: sizes that differ by less are rounded values of one size
+ROUNDED_PARAMS = 1e-3  # relative: params of one training that differ by less are rounded values of one number
 # Number columns that are constant in a training and that differ between runs of one mixture and size.
 SETTINGS = ("params", "seed", "keep", "batch_tokens", "planned_tokens")
 
@@ -253,7 +253,7 @@ def _refuse_disagreement(
         # An empty share is 0. An empty size is refused where it is used.
         rows = ~start & np.isfinite(values) if name == "params" else ~start
         low, high = _ends(np.nan_to_num(values), codes, rows)
-        wrong = high - low > (SAME_SIZE * high if name == "params" else SUM_TOLERANCE)
+        wrong = high - low > (ROUNDED_PARAMS * high if name == "params" else SUM_TOLERANCE)
         if wrong.any():
             code = int(wrong.argmax())
             raise SchemaError(
@@ -299,7 +299,8 @@ def _progress(
         code = int(disagree.argmax())
         raise SchemaError(
             f"{origin}: the rows of training {names[codes == code][0]!r} have planned_tokens from {low[code]:g} to "
-            f"{high[code]:g}: one training has one planned length. {int(disagree.sum())} such trainings"
+            f"{high[code]:g}: one training has one planned length. {int(disagree.sum())} such trainings. Correct "
+            "planned_tokens, or give each training a name of its own"
         )
     over = ~start & (tokens > (1 + ROUNDED) * planned)
     # One step more than planned is no error, however large a step is.

@@ -54,7 +54,7 @@ def test_all_rows_are_fitted_with_a_term_where_the_schedules_are_known():
     report = fit(table(), law="chinchilla", **QUICK)
     assert report.record["rows"] == 120 and report.record["trainings"] == 24
     assert any(
-        note.startswith("24 trainings; 120 rows; all rows are fitted, with a term for unfinished runs")
+        note.startswith("120 rows of 24 trainings: all rows are fitted, with a term for unfinished runs")
         for note in report.notes
     )
     fitted = report.predictor
@@ -88,7 +88,7 @@ def test_the_last_row_of_each_training_is_fitted_where_nothing_says_that_schedul
     assert report.record["rows"] == report.record["trainings"] == 24
     assert not report.predictor.unfinished
     assert any(
-        note.startswith("24 trainings; 120 rows; the last row of each is fitted, because nothing says")
+        note.startswith("120 rows of 24 trainings: the last row of each training is fitted, because no column")
         for note in report.notes
     )
     assert report.predictor.loss(FINISHED).tolist() == pytest.approx(TRUTH.tolist(), rel=1e-2)
@@ -125,8 +125,7 @@ def test_predictions_of_unfinished_runs_have_the_term_and_a_warning():
     predictions = predict(report, unfinished)
     assert predictions.rows["predicted"].to_list() == pytest.approx(unfinished["loss.x"].to_list(), rel=5e-3)
     assert any(
-        warning.startswith("unfinished: a row from inside a training, at 20% to 80% of its tokens")
-        for warning in predictions.warnings
+        "rows are from inside a training, at 20% to 80% of its tokens" in warning for warning in predictions.warnings
     )
     plans = table().with_columns(tokens="planned_tokens").unique("tokens", maintain_order=True)
     assert not any("unfinished" in warning for warning in predict(report, plans).warnings)
@@ -193,14 +192,14 @@ def test_each_corpus_is_fitted_on_the_last_rows():
     )
     report = fit(both, law="chinchilla", by="corpus", **QUICK)
     assert [(each.rows, each.trainings) for each in report.corpora.values()] == [(24, 24)] * 2
-    assert any("48 trainings; 240 rows; the last row of each is fitted" in note for note in report.notes)
+    assert any("240 rows of 48 trainings: the last row of each training is fitted" in note for note in report.notes)
 
 
 def test_the_command_says_what_it_did_with_checkpoints(cli, tmp_path):
     table().drop("planned_tokens").write_csv(tmp_path / "runs.csv")
     words = ("fit", tmp_path / "runs.csv", "--law", "chinchilla", "--starts", 2, "--draws", 2, "--out")
     done = cli(*words, tmp_path / "fit.json")
-    assert "24 trainings; 120 rows; the last row of each is fitted" in " ".join(done.out.split())
+    assert "120 rows of 24 trainings: the last row of each training is fitted" in " ".join(done.out.split())
     cli(*words, tmp_path / "all.json", "--checkpoints", "no")
     record = json.loads((tmp_path / "all.json").read_text())
     assert record["rows"] == 120 and record["made_by"]["arguments"]["checkpoints"] == "no"

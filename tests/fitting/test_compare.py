@@ -193,6 +193,41 @@ def test_the_average_weighs_laws_by_their_scatter_and_drops_the_worst():
     assert max(scatters.values()) <= averaging.WORST_RATIO * min(scatters.values())
 
 
+def test_an_eval_that_the_smallest_size_lacks_counts_where_it_can_be_fitted():
+    runs = table_of("chinchilla", 24, seed=3)
+    sizes = pl.Series(np.repeat([1e8, 3e8, 1e9], 8))
+    web = runs.frame["loss.web"]
+    late = pl.select(pl.when(sizes > 1e8).then(1.1 * web)).to_series()
+    runs = run_table.check(runs.frame.with_columns(sizes.alias("params"), late.alias("loss.late")), "memory")
+    compared = compare.compare(["chinchilla"], runs, ["web", "late"], how="rolling", options=TINY)
+    first, last = compared.parts
+    assert np.isnan(first.truth[1]).all() and np.isfinite(first.truth[0]).all()
+    assert np.isfinite(last.truth).all() and np.isfinite(compared.predicted["chinchilla"][1]).all()
+    assert compared.rows["rows"].item() == 16  # those of the last part, in which two sizes were fitted
+    alone = compare.compare(["chinchilla"], runs, ["late"], how="rolling", options=TINY)
+    assert len(alone.parts) == 1
+
+
+def test_the_last_row_with_an_eval_counts_where_the_last_row_of_the_training_lacks_it():
+    runs = table_of("chinchilla", 24, seed=3)
+    tokens = pl.Series(np.tile([1e9, 2e9], 12))
+    late = pl.select(pl.when(tokens < 2e9).then(runs.frame["loss.web"])).to_series()
+    frame = runs.frame.with_columns(
+        pl.Series("run", [f"r{i // 2}@{i % 2}" for i in range(24)]),
+        tokens.alias("tokens"),
+        pl.Series("params", np.repeat([1e8, 3e8, 1e9], 8)),
+        *(
+            pl.Series(name, np.repeat(runs.frame[name].to_numpy()[::2], 2))
+            for name in runs.frame.columns
+            if "." in name
+        ),
+        late.alias("loss.early"),
+    )
+    runs = run_table.check(frame, "memory")
+    first, last = compare.compare(["chinchilla"], runs, ["web", "early"], how="rolling", options=TINY).parts
+    assert np.isfinite(first.truth).sum(axis=1).tolist() == np.isfinite(last.truth).sum(axis=1).tolist() == [4, 4]
+
+
 def test_a_law_that_cannot_be_fitted_is_listed_with_the_reason():
     table, trees = table_of("mixing", 8, 5), "boosted:folds=9"
     _, compared = averaging.choose(table, [trees, "mixing"], ["web"], how="random", options=TINY)

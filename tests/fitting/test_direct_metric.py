@@ -72,7 +72,7 @@ def test_points_are_in_the_unit_of_the_metric_and_words_say_what_the_law_models(
     report = fitted("acc")
     assert report.points["measured"].to_list() == pytest.approx(ladder()["metric.acc"].to_list())
     assert (report.points["predicted"] - report.points["measured"]).abs().max() < 0.01
-    assert "The law models the odds of an error, e / (1 - e) with e = 1 - metric.acc." in str(report.shown[-1])
+    assert "The law predicts the odds e / (1 - e) of the error rate e = 1 - metric.acc." in str(report.shown[-1])
     assert any("it is taken for an accuracy" in note for note in report.notes)
 
 

@@ -73,7 +73,7 @@ def test_a_report_has_tables_a_chart_and_a_short_repr(runs):
     assert "<table" in report._repr_html_()
     chart = report.chart().to_dict()
     assert len(chart["datasets"]) == 2
-    assert "has the smallest error to expect at the next length" in report.shown[-1]
+    assert "has the smallest expected error at the next length" in report.shown[-1]
 
 
 def test_predictions_have_a_table_a_chart_and_a_short_repr(runs, tmp_path):
@@ -119,5 +119,7 @@ def test_a_table_in_memory_gives_the_same_fit_and_is_known_by_its_content(runs):
 
 def test_an_explanation_is_on_its_own_and_last(runs):
     report = fit(runs, law="mixing", eval="web", explain=True, **QUICK)
-    assert report.explanation.startswith("The prediction rests on one law, mixing.\nmixing has the smallest error")
+    assert report.explanation.startswith(
+        "The prediction rests on one law, mixing.\nmixing has the smallest expected error"
+    )
     assert report.shown[-1] == report.explanation

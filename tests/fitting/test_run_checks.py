@@ -50,9 +50,7 @@ def test_evals_of_different_rows_are_noted():
     half = np.where(np.arange(24) < 14, np.nan, 3.0)
     runs = table(**{"loss.other": half})
     (note,) = run_checks.uneven(runs, ["val", "other"])
-    assert note.startswith(
-        "10 of 24 rows have all of loss.val, loss.other. Each eval is fitted to the rows that have it"
-    )
+    assert note.startswith("only 10 of 24 rows have a value in each of the columns loss.val, loss.other. Each eval is")
     assert run_checks.uneven(runs, ["val"]) == ()
 
 

@@ -69,7 +69,7 @@ def test_a_minimum_stays_inside_the_sweep_and_its_edge_is_named(best):
     u, v = np.meshgrid(*grid)
     assert result.runs.frame["loss.web"][0] == pytest.approx(np.min(3 + 0.02 * u**2 + 0.01 * v**2 + 0.01 * u * v), 1e-6)
     assert result.minima["how"][0] == "edge"
-    assert "the minimum lies at the edge of the sweep in 1 of 1 cases" in result.runs.notes[-1]
+    assert "in 1 of 1 cases the lowest loss lies at the edge of its sweep" in result.runs.notes[-1]
 
 
 def test_a_quadratic_is_not_too_low_as_the_best_of_many_noisy_runs_is():
@@ -102,7 +102,7 @@ def test_a_sweep_without_a_minimum_keeps_its_best_run(frame):
     result = lowest(frame)
     assert result.runs.frame["loss.web"][0] == frame["loss.web"].min()
     assert result.minima["how"].to_list() == ["best run"]
-    assert "no quadratic has a minimum in 1 of 1 cases, the first is loss.web of" in result.runs.notes[-1]
+    assert "in 1 of 1 cases no quadratic with a minimum fits the sweep (first: loss.web of" in result.runs.notes[-1]
 
 
 def test_each_loss_has_its_minimum_and_metrics_are_read_at_the_first():

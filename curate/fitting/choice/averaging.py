@@ -143,20 +143,19 @@ def error_in_words(predictor: Kept) -> str:
     discrepancy = predictor.discrepancy
     if heldout is None or discrepancy is None:
         return ""
-    measured = f"Runs that were held out were missed by {heldout['measured']:.2%} on average."
-    if discrepancy.sizes == 2:
-        # The larger size was predicted from the smaller one, which does not show how the loss falls with size.
-        measured = (
-            f"Runs of the larger size, predicted from the smaller one alone, were missed by {heldout['measured']:.2%}."
-        )
+    what = "size" if discrepancy.sizes > 1 else "length"
+    # Fewer sizes show less of how the loss falls with size, so the next size may be missed by less than these runs.
+    fewer = "the smaller size alone" if discrepancy.sizes == 2 else f"fewer {what}s than the fit has now"
+    how = "" if heldout["distance"] is None else f", predicted from {fewer},"
+    measured = f"Held-out runs{how} were missed by {heldout['measured']:.2%} on average."
     if heldout["distance"] is None:
         return measured
-    what = "size" if discrepancy.sizes > 1 else "length"
     factor = float(np.exp(heldout["distance"]))
     shift = SHIFT * float(heldout["distance"]) ** 0.5
     return (
-        f"Expected mean error at {factor:.2g} times the largest {what}: {heldout['heldout']:.2%}. Runs of one {what} "
-        f"scatter by {discrepancy.scatter:.2%}, and share a shift of about {shift:.2%}. {measured}"
+        f"At {factor:.2g} times the largest fitted {what}, expect predictions to be off by {heldout['heldout']:.2%} on "
+        f"average. That error has two parts: one that all runs of that {what} share, about {shift:.2%} as in other "
+        f"families of models, and one of each run, {discrepancy.scatter:.2%} (standard deviations). {measured}"
     )
 
 

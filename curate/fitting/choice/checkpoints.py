@@ -50,9 +50,9 @@ def rows_to_fit(runs: Runs, laws: Sequence[str], evals: Sequence[str]) -> Fitted
     runs = replace(runs, notes=(*runs.notes, *trainings.notes))
     if not trainings.has_checkpoints:
         return FittedRows(runs)
-    counts = f"{trainings.count} trainings; {len(runs)} rows"
+    counts = f"{len(runs)} rows of {trainings.count} trainings"
     if any(open_sets.parse(law)[1].get("checkpoints") for law in laws):
-        return FittedRows(runs, False, f"{counts}; all rows are fitted, because the law describes checkpoints itself")
+        return FittedRows(runs, False, f"{counts}: all rows are fitted, because the law describes checkpoints itself")
     if trainings.count == 1 and len(runs) > 1:
         raise FitError(
             f"{runs.origin}: all {len(runs)} rows are checkpoints of one training, {trainings.names[0]!r}, and a law "
@@ -61,13 +61,13 @@ def rows_to_fit(runs: Runs, laws: Sequence[str], evals: Sequence[str]) -> Fitted
         )
     reason = ""
     if trainings.schedules == "assumed":
-        reason = "nothing says that the schedules were complete (a column planned_tokens or lr)"
+        reason = "no column planned_tokens or lr shows whether the trainings were finished"
     elif without_term := [law for law in laws if open_sets.parse(law)[0] in WITHOUT_FORMULA]:
         reason = f"{without_term[0]} has no term for unfinished runs"
     if reason:
         finished = replace(runs.finished(evals), notes=runs.notes)
-        return FittedRows(finished, False, f"{counts}; the last row of each is fitted, because {reason}")
-    note = f"{counts}; all rows are fitted, with a term for unfinished runs, because {COLUMNS[trainings.schedules]}"
+        return FittedRows(finished, False, f"{counts}: the last row of each training is fitted, because {reason}")
+    note = f"{counts}: all rows are fitted, with a term for unfinished runs, because {COLUMNS[trainings.schedules]}"
     if not (trainings.progress >= FINISHED).any():
         furthest = float(trainings.progress.max())
         note += (

@@ -70,7 +70,7 @@ def _most_of_one_budget(recipes: Recipes) -> int:
     compute, codes = (recipes.tokens * recipes.params).log().numpy(), sizes.group(recipes)[1]
     # Lengths that follow each other closely are one group, but no budget.
     groups = (compute[codes == code] for code in range(codes.max() + 1))
-    return max((len(group) for group in groups if np.ptp(group) < sizes.SAME_SIZE), default=0)
+    return max((len(group) for group in groups if np.ptp(group) < sizes.SAME_COMPUTE), default=0)
 
 
 def _varies(values: np.ndarray) -> bool:

@@ -11,6 +11,7 @@ import numpy as np
 from curate.errors import SchemaError
 from curate.runs.discrepancy import SAME_SIZE
 from curate.runs.recipes import Recipes
+from curate.runs.trainings import last_rows
 
 DEFAULT_SHARE = 0.2  # of rows or trainings held out, unless the flag says
 FEWEST_MIXTURES = 5  # a fifth of the mixtures is held out, so five are needed to hold out one
@@ -72,15 +73,15 @@ def count_of_sizes(recipes: Recipes) -> int:
     return int(codes_of_sizes(np.asarray(recipes.params)).max()) + 1
 
 
-def finished(recipes: Recipes, clusters: np.ndarray) -> np.ndarray:
+def finished(recipes: Recipes, clusters: np.ndarray, measured: np.ndarray | None = None) -> np.ndarray:
     """Return (n,) bool: whether a run is the last row of its training, which is the one that counts in an error.
 
-    A training counts once, however many checkpoints it has. Of rows with as many tokens, all are last.
+    A training counts once, however many checkpoints it has. With ``measured`` (n,) it is the last row where that is
+    true.
     """
     codes = np.unique(clusters, return_inverse=True)[1].reshape(-1)
-    longest, tokens = np.zeros(codes.max() + 1), np.asarray(recipes.tokens)
-    np.maximum.at(longest, codes, tokens)
-    return np.asarray(tokens >= longest[codes])
+    rows = np.ones(len(recipes), dtype=bool) if measured is None else measured
+    return last_rows(codes, np.asarray(recipes.tokens), rows)
 
 
 def default(recipes: Recipes, clusters: np.ndarray) -> tuple[str, str]:

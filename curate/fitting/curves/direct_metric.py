@@ -89,8 +89,11 @@ class DirectMetric:
 
     def warnings(self, recipes: Recipes) -> tuple[str, ...]:
         """Return what the losses of a plan are. The reasons to doubt a prediction are those of the law itself."""
-        modelled = f"metric.{self.name}" if self.kind == "positive" else f"the odds e / (1 - e) of {self.error}"
-        return (f"loss and its gains are of {modelled} and not in nats: the law was fitted to metric.{self.name}",)
+        modelled = f"metric.{self.name}" if self.kind == "positive" else f"odds e / (1 - e) with {self.error}"
+        return (
+            f"the law was fitted to metric.{self.name}, so each loss and gain of this plan is in {modelled} instead of "
+            "nats per token",
+        )
 
     @property
     def error(self) -> str:
@@ -197,11 +200,12 @@ def as_loss(runs: Runs, name: str, kind: str | None = None) -> MetricAsLoss:
 def in_words(kind: Kind, name: str) -> str:
     """Return what the numbers of a fitted law mean for this metric, in a sentence."""
     if kind == "positive":
-        return f"The law models metric.{name} itself. Lower is better."
+        return f"The law predicts metric.{name} itself. Lower is better."
     rate = f"metric.{name}" if kind == "error" else f"1 - metric.{name}"
     return (
-        f"The law models the odds of an error, e / (1 - e) with e = {rate}. Errors and parameters above are of the "
-        "odds: at e = .5, 1 % of the odds is .0025 of e. `curate predict` and `curate plan` give the metric itself."
+        f"The law predicts the odds e / (1 - e) of the error rate e = {rate}. The errors and parameters above "
+        "are of these odds. If e is near 0.5, an error of 1% in the odds is an error of 0.0025 in e. "
+        "`curate predict` and `curate plan` give the metric itself."
     )
 
 

@@ -16,9 +16,11 @@ from torch import Tensor
 
 from curate.fitting.gaussian.kernel import Kernel, surprise, value_and_slope
 from curate.fitting.gaussian.process import Change, Points, Process, reaches
+from curate.runs.discrepancy import SAME_SIZE
 from curate.runs.recipes import Recipes
 
-SAME_SIZE = math.log(1.2)  # runs whose compute differs by less than this factor are of one size
+# Sorted by compute, runs that follow each other by less than this step of its logarithm are of one group.
+SAME_COMPUTE = math.log(SAME_SIZE)
 # Centres and standard deviations of the priors of what changes with size. Measured on the public tables with two sizes:
 # differences stretch by -13 to +14 %, by 4 to 16 % more or less for each eval, and 5 to 40 % of them are new.
 PRIORS = {
@@ -44,7 +46,7 @@ def group(recipes: Recipes) -> tuple[tuple[Size, ...], np.ndarray]:
     tokens, params = recipes.tokens.numpy(), recipes.params.numpy()
     compute = np.log(tokens * params)
     order = np.argsort(compute, kind="stable")
-    steps = np.diff(compute[order]) > SAME_SIZE
+    steps = np.diff(compute[order]) > SAME_COMPUTE
     codes = np.empty(len(compute), dtype=int)
     codes[order] = np.concatenate([[0], np.cumsum(steps)])
     middles = [order[codes[order] == code] for code in range(codes.max() + 1)]

@@ -21,6 +21,7 @@ START = "start"  # a row with this name holds the losses before continued traini
 TRAINING_COLUMNS = ("params", "seed", "corpus", "weight.", "unique.")
 SIGNS = re.compile(r"[^a-z0-9.]")  # that two spellings of one name may differ in
 SHOWN = 3  # run names that a note shows
+COLUMN_KINDS = {"weight": "pools", "unique": "pools", "loss": "evals", "metric": "metrics"}  # by the prefix of a name
 
 
 def join(tables: Sequence[NamedTable], checkpoints: Checkpoints = "auto") -> NamedTable:
@@ -135,10 +136,11 @@ def _alike_names(tables: Sequence[NamedTable]) -> list[str]:
     if not pairs:
         return []
     (first, origin), (second, other) = pairs[0][:2]
-    more = f" ({len(pairs)} such names)" if len(pairs) > 1 else ""
+    kind = COLUMN_KINDS[first.partition(".")[0]]
+    more = f" ({len(pairs)} such pairs)" if len(pairs) > 1 else ""
     return [
-        f"{first} of {origin} and {second} of {other} are taken for different things{more}. If they are one, write one "
-        f"name with --map '{first}=\"{second}\"'"
+        f"column {first} of {origin} and column {second} of {other} are read as two {kind}, although "
+        f"their names differ only in capitals or signs{more}. If they are one, write the name {first} in both tables"
     ]
 
 

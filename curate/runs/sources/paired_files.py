@@ -122,8 +122,8 @@ def _swarm(mixture: NamedTable, results: NamedTable) -> NamedTable:
         return joined
     return joined.changed(
         joined.frame,
-        f"{results.origin}: {first_few(added)} are read as losses, where lower is better. Name a metric metric.NAME in "
-        "the file if it is none",
+        f"{results.origin}: {first_few(added)} are read as losses, where lower is better. If one of them is a metric, "
+        "rename its column to metric.NAME",
     )
 
 
