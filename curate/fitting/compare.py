@@ -151,19 +151,26 @@ def _one_compute(recipes: Recipes) -> bool:
 
 
 def _predict_held_out(spec: str, held_out: _HeldOut, options: FitOptions) -> tuple[tuple[np.ndarray, ...], float]:
-    """Return a law's (e, m) log losses of each held-out part, and its mean error on the rows that it was fitted to."""
+    """Return a law's (e, m) log losses of each held-out part, and its mean error on the rows that it was fitted to.
+
+    A log loss is NaN if no fitted run of the part has the eval.
+    """
     parts, train_errors = [], []
     for train, test in held_out.pairs:
         fits = fit_named(
             spec,
             held_out.recipes.take(train),
-            {name: loss[train] for name, loss in held_out.losses.items()},
+            {name: loss[train] for name, loss in held_out.losses.items() if np.isfinite(loss[train]).any()},
             pools=held_out.runs.pools,
             clusters=held_out.clusters[train],
             options=replace(options, draws=1),  # the held-out error needs no bootstrap
         )
         recipes = held_out.recipes.take(test)
-        parts.append(np.log(np.stack([np.asarray(fit.loss(recipes)) for fit in fits.values()])))
+        # An eval that no fitted run has is not predicted there.
+        unknown = np.full(len(recipes), np.nan)
+        parts.append(
+            np.log(np.stack([np.asarray(fits[n].loss(recipes)) if n in fits else unknown for n in held_out.losses]))
+        )
         train_errors += [fit.rmse if isinstance(fit, Fit) else fit.noise for fit in fits.values()]
     return tuple(parts), float(np.mean(train_errors))
 
