@@ -36,7 +36,7 @@ def stack(
         raise FitError(f"no law can be fitted: {comparison.rows['why'][0]}")
     flat = [np.concatenate([part.ravel() for part in parts]) for parts in comparison.predicted.values()]
     truth = np.concatenate([part.truth.ravel() for part in comparison.parts])
-    measured = np.isfinite(truth)
+    measured = np.isfinite(truth) & np.isfinite(np.column_stack(flat)).all(axis=1)
     weights = stack_weights(np.column_stack(flat)[measured], truth[measured]).tolist()
     used = {spec: weight for spec, weight in zip(comparison.predicted, weights, strict=True) if weight > 0}
     return averaging.refit(runs, comparison, used, evals, options), comparison

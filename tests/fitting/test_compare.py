@@ -244,3 +244,19 @@ def test_a_stack_of_laws_has_weights_that_sum_to_one():
     weights = dict(zip((fit.spec for fit in members_of(stacked)), getattr(stacked, "weights", (1.0,)), strict=True))
     assert sum(weights.values()) == pytest.approx(1)
     assert max(weights, key=weights.get) == "chinchilla"
+
+
+@pytest.mark.parametrize("method", [averaging.choose, averaging.average, stacking.stack])
+def test_an_eval_that_the_smallest_size_lacks_is_not_predicted_from_it(method):
+    rng, size = np.random.default_rng(0), np.repeat([1e7, 3e7, 1e8], 6)
+    loss = 2 + 30 * size**-0.2 * np.exp(0.01 * rng.standard_normal(18))
+    columns = {"params": size, "tokens": 20 * size, "loss.web": loss}
+    frame = pl.DataFrame({"run": [f"r{i}" for i in range(18)]} | columns)
+    late = pl.when(pl.col("params") > 1e7).then("loss.web").alias("loss.code")
+    _, compared = method(
+        run_table.check(frame.with_columns(late), "memory"), ["chinchilla", "power"], ["web", "code"], options=TINY
+    )
+    predicted = compared.predicted["chinchilla"]
+    assert np.isnan(predicted[0][1]).all() and np.isfinite(predicted[0][0]).all()
+    assert np.isfinite(predicted[1]).all()
+    assert np.isfinite(compared.table()["heldout"].to_numpy()).all()
