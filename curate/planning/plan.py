@@ -40,8 +40,8 @@ class Plan:
         epochs: passes over the unique tokens, by pool.
         loss, low, high: predicted loss, with the interval of a new run; of the worst eval if that is the aim.
         gains: (gain, low, high) by baseline: the baseline's loss minus the plan's. The interval is that of the
-            difference between two new runs: the uncertainty of the laws, paired over their draws, and the noise of both
-            runs. What shifts the losses of all mixtures of one size alike is in ``low`` and ``high``, not here.
+            difference between two new runs: the uncertainty of the laws, paired over their draws, and the scatter of
+            both runs. What shifts the losses of all mixtures of one size alike is in ``low`` and ``high``, not here.
         losses: (loss, low, high) by eval; the interval is that of a new run.
         spread: largest total-variation distance between the best mixture and restarts within 1e-3 nats of it. A large
             spread says that quite different mixtures are equally good.
