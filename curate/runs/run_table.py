@@ -305,6 +305,8 @@ def read(
     Raises:
         SchemaError: no such file, not a table, a column that is missing or has impossible values, or no rows.
     """
+    # The counts of runs that were read before have been checked, and a pilot knows its own.
+    counts = counts and not isinstance(tables, Runs)
     table = read_tables.read(tables, column_map.parse(map), source, counts=counts, checkpoints=checkpoints)
     frame = table.frame.with_columns(
         pl.lit(x).alias(name) for name, x in absent.items() if name not in table.frame.columns

@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from curate.errors import SchemaError
@@ -39,6 +40,15 @@ def check(path: Path, metadata: Mapping[bytes, bytes] | None) -> None:
     number = fields(metadata).get("format", FORMAT)
     if isinstance(number, int) and number > FORMAT:
         raise SchemaError(f"{path} has format {number}; this curate reads up to {FORMAT}. Install a newer curate")
+
+
+def is_own(path: Path) -> bool:
+    """Return whether a file is a Parquet file that curate wrote."""
+    try:
+        with files.opened(path) as source, pq.ParquetFile(source) as file:
+            return "format" in fields(file.metadata.metadata)
+    except pa.ArrowInvalid:
+        return False
 
 
 def check_file(path: Path) -> None:

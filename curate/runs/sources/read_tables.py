@@ -14,7 +14,7 @@ from curate.runs.sources import column_map, count_units, joined_tables, paired_f
 from curate.runs.sources.column_map import ColumnMap
 from curate.runs.sources.named_table import NamedTable
 from curate.runs.trainings import Checkpoints
-from curate.tables import frames
+from curate.tables import file_format, frames
 from curate.tables.frames import Table
 
 Tables: TypeAlias = Table | Sequence[Table]
@@ -100,7 +100,8 @@ def read(
     named = [share_units.as_shares(table) for table in named]
     if counts:
         for table in named:
-            count_units.check(table, columns.expressions)
+            if not table.own:
+                count_units.check(table, columns.expressions)
     return joined_tables.join(named, checkpoints)
 
 
@@ -111,7 +112,7 @@ def _loaded(tables: Sequence[Table]) -> list[NamedTable]:
     return [
         NamedTable(_in_memory(table), MEMORY if alone else f"{MEMORY} {place}")
         if frames.in_memory(table)
-        else NamedTable(table_file.read(Path(str(table))), str(table))
+        else NamedTable(table_file.read(Path(str(table))), str(table), own=file_format.is_own(Path(str(table))))
         for place, table in enumerate(tables, start=1)
     ]
 

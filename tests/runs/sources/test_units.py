@@ -222,3 +222,14 @@ def test_a_file_that_would_fill_the_memory_is_refused(tmp_path, monkeypatch):
     (tmp_path / "runs.csv.gz").write_bytes(gzip.compress(b"run,params\n" + b"a,1\n" * 10_000))
     with pytest.raises(SchemaError, match="is it a run table"):
         run_table.read(tmp_path / "runs.csv.gz")
+
+
+def test_the_table_of_a_pilot_is_read_whatever_its_counts(tmp_path):
+    small = TABLE.with_columns(params=pl.lit(10.0), tokens=pl.Series([1e4, 2e4, 1e4, 2e4]))
+    with pytest.raises(SchemaError, match="the median of params is 10"):
+        run_table.read(small)
+    runs = run_table.read(small, counts=False)
+    # Curate writes its name into the metadata of a Parquet file.
+    runs.save(tmp_path / "pilot.parquet")
+    assert run_table.read(tmp_path / "pilot.parquet").recipes().params.tolist() == [10.0] * 4
+    assert len(run_table.read(runs)) == 4
