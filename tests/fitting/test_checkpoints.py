@@ -142,7 +142,7 @@ def test_nearly_finished_rows_do_not_widen_the_intervals_of_others():
     halfway = predict(report, table(noise=0.0).filter(pl.col("run").str.ends_with("@2"))).rows
     assert (halfway["high"] / halfway["low"]).max() < 1.2
     warning = next(line for line in predict(report, short).warnings if line.startswith("unfinished"))
-    assert warning.endswith("in 96 of 120 runs"), "a run at 99.95 % is finished"
+    assert warning.startswith("unfinished: 96 of 120 rows"), "a run at 99.95 % is finished"
 
 
 def test_predict_takes_every_row_for_a_finished_run_if_asked():
