@@ -16,7 +16,6 @@ from typing import Annotated
 
 import typer
 
-from curate import written_numbers
 from pipelines.shared.flags import From, Json, Map, Out, Seed, pairs
 
 NOT_RECORDED = ("out", "seed", "as_json")
@@ -150,6 +149,8 @@ def main(
 
 
 def _numbers(text: str, flag: str) -> list[float]:
+    from curate import written_numbers
+
     try:
         return written_numbers.numbers(text)
     except ValueError:

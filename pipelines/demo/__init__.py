@@ -59,8 +59,10 @@ def main(
     size = ("--runs", PILOTS, "--params", PARAMS, "--tokens", PILOT_TOKENS)
     run("pilot", pools, "--target", f"{TARGET}={target}", *size, "--workers", workers, "--seed", seed, "--out", runs)
 
-    heading("5. fit: laws compared on the largest runs, held out")
-    run("fit", runs, "--law", ",".join(LAWS), "--eval", TARGET, "--seed", seed, "--out", fit)
+    heading("5. fit: laws compared on longer runs, held out, and weighted by how well they predict these")
+    # So few runs cannot tell the best laws apart, and these plan different mixtures. A weighted mean shows that in its
+    # intervals; the best law alone would hide it.
+    run("fit", runs, "--law", ",".join(LAWS), "--stack", "--eval", TARGET, "--seed", seed, "--out", fit)
 
     heading("6. plan: four decades of compute")
     budgets = ("--frontier", f"{FRONTIER[0]:g}:{FRONTIER[1]:g}", "--params", PARAMS)
