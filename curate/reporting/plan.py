@@ -32,7 +32,7 @@ def _shares(record: PlanRecord, shares: pl.DataFrame) -> Section:
     plans = record["plans"]
     text = (
         "Predicted loss in nats per token, with the 90 % interval of a new run. Gain over a standard mixture: its loss "
-        "minus that of the plan, with its 90 % interval over bootstrap draws."
+        "minus that of the plan. Its 90 % interval is of the difference between two new runs."
     )
     title, losses, warnings = "Plan: share of each pool", plan_tables.losses(plans), plan_tables.warnings(plans)
     if len(plans) > 1:
