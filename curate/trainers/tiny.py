@@ -1,7 +1,6 @@
 """Train a transformer over bytes that is small enough to be trained dozens of times on two cores."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from curate import numerical_threads
 from curate.errors import SchemaError
 from curate.models.tiny_transformer import Transformer, load, width_for
 from curate.pool.pool import Budget
@@ -68,7 +68,7 @@ class Tiny:
     ) -> Transformer:
         """Train on ``budget.tokens`` bytes and return the model."""
         # The random state of the caller is put back afterwards: nothing in curate seeds globally.
-        with one_thread(), torch.random.fork_rng(devices=[]):
+        with numerical_threads.single(), torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             model = Transformer(width_for(budget.params, self.layers), self.layers, self.context)
             if self.start:
@@ -78,7 +78,7 @@ class Tiny:
 
     def losses(self, model: Transformer) -> dict[str, float]:
         """Return the mean loss per byte of every eval, in nats."""
-        with one_thread():
+        with numerical_threads.single():
             return {name: self._evaluate(model, data) for name, data in self.evals.items()}
 
     def _sequences(
@@ -145,14 +145,3 @@ class Tiny:
                 logits = model(part[:, :-1]).flatten(0, 1)
                 total += float(functional.cross_entropy(logits, part[:, 1:].flatten(), reduction="sum"))
         return total / (len(starts) * self.context)
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Run torch on one thread inside a ``with`` block, so that every sum is taken in the same order."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
