@@ -5,10 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.optimize import nnls
 
-from curate.errors import FitError
 from curate.fitting.choice import averaging, holdout
 from curate.fitting.choice.averaging import Kept
-from curate.fitting.compare import Comparison, compare
+from curate.fitting.compare import Comparison
 from curate.fitting.solver.multistart import DEFAULTS, FitOptions
 from curate.runs.run_table import Runs
 
@@ -31,15 +30,16 @@ def stack(
     Raises:
         FitError: if no law can be fitted.
     """
-    comparison = compare(specs, runs, evals, how=how, options=options)
-    if not comparison.predicted:
-        raise FitError(f"no law can be fitted: {comparison.rows['why'][0]}")
+    return averaging.compare_and_refit(runs, specs, evals, _weights_of_laws, how=how, options=options)
+
+
+def _weights_of_laws(comparison: Comparison) -> dict[str, float]:
+    """Return the weights of the laws of a stack, by law, without those of weight 0."""
     flat = [np.concatenate([part.ravel() for part in parts]) for parts in comparison.predicted.values()]
     truth = np.concatenate([part.truth.ravel() for part in comparison.parts])
     measured = np.isfinite(truth) & np.isfinite(np.column_stack(flat)).all(axis=1)
     weights = stack_weights(np.column_stack(flat)[measured], truth[measured]).tolist()
-    used = {spec: weight for spec, weight in zip(comparison.predicted, weights, strict=True) if weight > 0}
-    return averaging.refit(runs, comparison, used, evals, options), comparison
+    return {spec: weight for spec, weight in zip(comparison.predicted, weights, strict=True) if weight > 0}
 
 
 def stack_weights(predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:

@@ -3,7 +3,7 @@
 In: a comparison of laws on held-out runs. Out: a predictor with its held-out error and its discrepancy.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TypeAlias, cast
 
@@ -55,9 +55,7 @@ def choose(
     Raises:
         FitError: if no law can be fitted.
     """
-    comparison = _fitted(compare(specs, runs, evals, how=how, options=options))
-    best = {str(comparison.rows["law"][0]): 1.0}
-    return refit(runs, comparison, best, evals, options), comparison
+    return compare_and_refit(runs, specs, evals, _best, how=how, options=options)
 
 
 def average(
@@ -76,8 +74,32 @@ def average(
     Raises:
         FitError: if no law can be fitted.
     """
-    comparison = _fitted(compare(specs, runs, evals, how=how, options=options))
-    return refit(runs, comparison, weights_of_laws(comparison), evals, options), comparison
+    return compare_and_refit(runs, specs, evals, weights_of_laws, how=how, options=options)
+
+
+def compare_and_refit(
+    runs: Runs,
+    specs: Sequence[str],
+    evals: Sequence[str],
+    weigh: Callable[[Comparison], Mapping[str, float]],
+    *,
+    how: str,
+    options: FitOptions,
+) -> tuple[Kept, Comparison]:
+    """Compare laws on held-out runs, and refit on all runs those to which ``weigh`` gives a weight.
+
+    Raises:
+        FitError: if no law can be fitted.
+    """
+    comparison = compare(specs, runs, evals, how=how, options=options)
+    if not comparison.predicted:
+        raise FitError(f"no law can be fitted: {comparison.rows['why'][0]}")
+    return refit(runs, comparison, weigh(comparison), evals, options), comparison
+
+
+def _best(comparison: Comparison) -> dict[str, float]:
+    """Return the whole weight for the law with the smallest expected error."""
+    return {str(comparison.rows["law"][0]): 1.0}
 
 
 def weights_of_laws(comparison: Comparison) -> dict[str, float]:
@@ -245,14 +267,3 @@ def _unfinished(part: Predictor, runs: Runs, evaluation: str) -> float:
     residual = part.loss(recipes.take(rows)).detach().log() - truth.log()
     distance = progress[rows].clamp_max(NEARLY_DONE).log()
     return NEXT_UNFINISHED * float(((residual / distance) ** 2).mean().sqrt())
-
-
-def _fitted(comparison: Comparison) -> Comparison:
-    """Return the comparison.
-
-    Raises:
-        FitError: if no law could be fitted.
-    """
-    if not comparison.predicted:
-        raise FitError(f"no law can be fitted: {comparison.rows['why'][0]}")
-    return comparison
