@@ -5,14 +5,14 @@ loss falls with size, so a law takes that from its priors. What the priors say o
 than the differences that were measured.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from curate.runs.discrepancy import SAME_SIZE, Discrepancy
-from curate.runs.predictor import Blend, Predictor
+from curate.runs.discrepancy import SAME_SIZE
+from curate.runs.predictor import Blend, Predictor, WrappedPredictor
 from curate.runs.recipes import Recipes
 
 # Standard deviation of log loss by which a mixture at e times the fitted size departs from the ratios at the fitted
@@ -87,11 +87,13 @@ class LevelFactor:
 
     def predicted(self, recipes: Recipes) -> Tensor:
         """Return the factors (n,) that the fit predicts."""
-        return torch.stack([self._of_budget(*budget)[0] for budget in _budgets(recipes)])
+        budgets, rows = _budgets(recipes)
+        return torch.stack([self._of_budget(*budget)[0] for budget in budgets])[rows]
 
     def drawn(self, recipes: Recipes) -> Tensor:
         """Return the factors (b, n) in every bootstrap draw."""
-        return torch.stack([self._of_budget(*budget)[1] for budget in _budgets(recipes)], dim=1)
+        budgets, rows = _budgets(recipes)
+        return torch.stack([self._of_budget(*budget)[1] for budget in budgets], dim=1)[:, rows]
 
     def _of_budget(self, tokens: float, params: float) -> tuple[Tensor, Tensor]:
         """Return the factor of one budget, a scalar, and its value (b,) in every bootstrap draw."""
@@ -118,45 +120,14 @@ class LevelFactor:
 
 
 @dataclass(frozen=True, eq=False)
-class AtFittedSize:
+class AtFittedSize(WrappedPredictor):
     """A predictor that multiplies the losses of ``fit`` at the fitted size by the factor to the size of the recipe.
 
     The relative differences between mixtures are those at the fitted size. The methods are those of
     `curate.runs.predictor.Predictor`.
     """
 
-    fit: Predictor
     factor: LevelFactor
-
-    @property
-    def eval(self) -> str:
-        """The name of the eval whose loss is predicted."""
-        return self.fit.eval
-
-    @property
-    def differentiable(self) -> bool:
-        """Whether the loss has a useful gradient in the weights."""
-        return self.fit.differentiable
-
-    @property
-    def noise(self) -> float:
-        """Standard deviation of the log loss of a new run."""
-        return self.fit.noise
-
-    @property
-    def pools(self) -> tuple[str, ...]:
-        """Pool names, in the order of the recipes' columns."""
-        return self.fit.pools
-
-    @property
-    def ranges(self) -> Mapping[str, tuple[float, float]]:
-        """Smallest and largest tokens, params, epochs and shares of the runs that were fitted."""
-        return self.fit.ranges
-
-    @property
-    def discrepancy(self) -> Discrepancy | None:
-        """What the law leaves open of the level of the loss."""
-        return self.fit.discrepancy
 
     def loss(self, recipes: Recipes) -> Tensor:
         """Return (n,) predicted losses in nats per token, differentiable in the weights if the fit is."""
@@ -184,5 +155,9 @@ class AtFittedSize:
         return low * moved, high * moved
 
 
-def _budgets(recipes: Recipes) -> list[tuple[float, float]]:
-    return list(zip(recipes.tokens.tolist(), recipes.params.tolist(), strict=True))
+def _budgets(recipes: Recipes) -> tuple[list[tuple[float, float]], Tensor]:
+    """Return the distinct (tokens, params) of n recipes, and for each recipe the position of its own (n,)."""
+    # A plan asks for thousands of mixtures of a few budgets at each step.
+    of_recipes = np.stack([recipes.tokens.numpy(), recipes.params.numpy()], axis=1)
+    budgets, rows = np.unique(of_recipes, axis=0, return_inverse=True)
+    return [(tokens, params) for tokens, params in budgets.tolist()], torch.from_numpy(rows.reshape(-1))

@@ -9,50 +9,19 @@ from dataclasses import dataclass, replace
 from torch import Tensor
 
 from curate.runs.discrepancy import Discrepancy
-from curate.runs.predictor import Predictor
+from curate.runs.predictor import WrappedPredictor
 from curate.runs.recipes import Recipes
 from curate.selection.mixture_distance import MixtureDistance
 
 
 @dataclass(frozen=True, eq=False)
-class TransportPredictor:
+class TransportPredictor(WrappedPredictor):
     """A fitted law that reads the distance of each mixture to the target.
 
     Recipes without distances may be given: ``measure`` computes them.
     """
 
-    fit: Predictor
     measure: MixtureDistance
-
-    @property
-    def eval(self) -> str:
-        """The eval that is predicted."""
-        return self.fit.eval
-
-    @property
-    def differentiable(self) -> bool:
-        """Whether the predicted loss has a useful gradient in the weights. If not, a plan searches without one."""
-        return self.fit.differentiable
-
-    @property
-    def noise(self) -> float:
-        """Standard deviation of the log loss of a new run."""
-        return self.fit.noise
-
-    @property
-    def discrepancy(self) -> Discrepancy | None:
-        """What the law leaves open of the level of the loss; None if it was not measured."""
-        return self.fit.discrepancy
-
-    @property
-    def pools(self) -> tuple[str, ...]:
-        """Names of the sources."""
-        return self.fit.pools
-
-    @property
-    def ranges(self) -> Mapping[str, tuple[float, float]]:
-        """Smallest and largest tokens, params, epochs and shares of the fitted runs."""
-        return self.fit.ranges
 
     def loss(self, recipes: Recipes) -> Tensor:
         """Return (n,) predicted losses, differentiable in the weights if the fitted law is."""
