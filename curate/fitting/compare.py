@@ -166,7 +166,7 @@ def _one_compute(recipes: Recipes) -> bool:
 
 
 def _predict_held_out(spec: str, held_out: _HeldOut, options: FitOptions) -> tuple[tuple[np.ndarray, ...], float]:
-    """Return a law's (e, m) log losses of each held-out part, and its mean error on the rows that it was fitted to.
+    """Return a law's log losses of each held-out part, (e, m), and its mean error on the fitted rows.
 
     A log loss is NaN if no fitted run of the part has the eval.
     """

@@ -132,7 +132,7 @@ def test_predictions_of_unfinished_runs_have_the_term_and_a_warning():
 
 
 def test_nearly_finished_rows_do_not_widen_the_intervals_of_others():
-    """A logged length that falls short of the plan by .05 % is that of a finished run, and divides by almost 0."""
+    """A run at 99.95 % of its plan is finished. The logarithm of its progress is almost 0, and must not divide."""
     short = table(noise=2e-3)
     short = short.with_columns(
         tokens=pl.when(pl.col("run").str.ends_with("@4")).then(0.9995).otherwise(1) * pl.col("tokens")

@@ -19,7 +19,7 @@ QUICK = {"starts": 2, "draws": 4, "holdout": "random:0.25"}
 
 
 def ladder(**columns):
-    """Runs of one corpus whose error has odds .3 + 60 / N^.3 + 400 / D^.35, with a noise of .5 % of the odds."""
+    """Runs whose error has odds .3 + 60 / N^.3 + 400 / D^.35. The noise is .5 % of the odds."""
     rng = np.random.default_rng(0)
     sizes = np.array([(n, d) for n in (1e7, 4e7, 1.6e8, 6e8) for d in (5e8, 2e9, 8e9)])
     odds = 0.3 + 60 / sizes[:, 0] ** 0.3 + 400 / sizes[:, 1] ** 0.35

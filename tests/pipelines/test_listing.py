@@ -1,4 +1,4 @@
-"""What a user sees of files that are not read, of names that cannot be used, and of outputs that lie among inputs."""
+"""Files that are not read, names that cannot be used, and outputs among inputs: what the user is told."""
 
 import json
 import os

@@ -150,7 +150,7 @@ def test_a_plan_reports_the_metric_beside_the_loss(planned):
 
 @pytest.mark.parametrize(("sign", "better"), [(1.0, "lower"), (-1.0, "higher")])
 def test_a_metric_is_optimised_through_the_losses_that_decide_it(planned, sign, better):
-    """The metric weighs web twice as much as code, so its best mixture has more of a than that of the mean loss."""
+    """The metric weighs web twice as much as code. So its best mixture has more of pool a than the mean loss has."""
     fit, plan, folder = planned
     assert fit(mixtures(sign=sign)).code == 0
     assert plan("--metric", "task").code == 0

@@ -160,7 +160,7 @@ def listen():
 
 @contextmanager
 def running(words, folder, scratch, group=False):
-    """A job with a mark and a scratch folder of its own; it is killed at the end of the block at the latest."""
+    """Start a job with its own mark and scratch folder. It is killed at the end of the block at the latest."""
     mark = uuid.uuid4().hex
     scratch.mkdir(exist_ok=True)
     environment = os.environ | {MARK: mark, "TMPDIR": str(scratch)}

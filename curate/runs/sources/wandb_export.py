@@ -161,7 +161,9 @@ def _first(frame: pl.DataFrame, names: Iterable[str]) -> str | None:
 
 
 def with_run_columns(table: NamedTable, mapped: Iterable[str]) -> NamedTable:
-    """Return the table of an export with the columns of a run table, and a note that says what was read as what.
+    """Return the table of an export with the columns of a run table.
+
+    A note says which column was read as which.
 
     ``mapped`` are the columns that the column map computed. They are not looked for.
 

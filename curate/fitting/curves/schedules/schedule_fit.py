@@ -378,7 +378,10 @@ def _moved_blocks(residuals: np.ndarray, codes: np.ndarray, draws: int, rng: np.
 
 
 def _heldout(law: str, curves: Sequence[Curve], theta: Tensor, noise: float) -> float:
-    """Return the root mean square error of log loss on each curve in turn, or on the last part of a lone curve."""
+    """Return the root mean square error of log loss on held-out rows.
+
+    Each curve is held out in turn; of a lone curve, its last part is.
+    """
     pairs = []
     if len(curves) > 1:
         pairs = [([c for c in curves if c is not left_out], left_out) for left_out in curves]
