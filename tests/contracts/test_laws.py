@@ -131,7 +131,7 @@ def test_rows_are_independent(name):
 def test_vmap_over_parameters_is_a_loop(name):
     law, base = law_of(name), recipes(10, POOLS, 5)
     many = [theta(name, POOLS, seed=s) for s in range(6)]
-    stacked = {k: torch.stack([one[k] for one in many]) for k in many[0]}
+    stacked = {k: torch.stack([theta[k] for theta in many]) for k in many[0]}
     assert torch.allclose(
         vmap(lambda t: law.loss(t, base))(stacked), torch.stack([law.loss(t, base) for t in many]), rtol=1e-12
     )
@@ -154,7 +154,7 @@ def test_a_batched_law_gives_the_losses_and_slopes_of_a_loop_over_parameters(spe
 def test_each_recipe_may_have_its_own_parameters(name):
     law, base = law_of(name), recipes(5, POOLS, 8)
     many = [theta(name, POOLS, seed=s) for s in range(5)]
-    stacked = {k: torch.stack([one[k] for one in many]) for k in many[0]}
+    stacked = {k: torch.stack([theta[k] for theta in many]) for k in many[0]}
     expected = [law.loss(values, base.take(np.array([i]))) for i, values in enumerate(many)]
     assert torch.allclose(_batches.paired(law, stacked, base), torch.cat(expected), rtol=1e-12)
 

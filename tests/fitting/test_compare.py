@@ -131,8 +131,9 @@ def test_one_run_of_a_size_shows_no_scatter():
 
 
 def test_parts_with_two_fitted_sizes_are_believed_first():
-    one, two = HeldOutPart(np.zeros((1, 3)), np.arange(3), 1, 1.0), HeldOutPart(np.zeros((1, 3)), np.arange(3), 2, 1.0)
-    errors = HeldOutErrors((one, two), (np.array([[0.3, 0.1, -0.1]]), np.array([[0.01, 0.0, -0.01]])))
+    one_size = HeldOutPart(np.zeros((1, 3)), np.arange(3), 1, 1.0)
+    two_sizes = HeldOutPart(np.zeros((1, 3)), np.arange(3), 2, 1.0)
+    errors = HeldOutErrors((one_size, two_sizes), (np.array([[0.3, 0.1, -0.1]]), np.array([[0.01, 0.0, -0.01]])))
     assert errors.scatter() == pytest.approx(0.01)
 
 

@@ -84,12 +84,12 @@ def test_an_explanation_of_several_laws_names_their_weights_and_three_different_
     losses = law.loss(table).numpy() * np.exp(0.003 * RNG.standard_normal((2, 40)))
     pl.DataFrame(columns | {"loss.web": losses[0], "loss.code": 1.1 * losses[1]}).write_csv(tmp_path / "runs.csv")
     flags = ["--law", "ces,mixing", "--stack", "--explain", "--starts", 2, "--draws", 20]
-    said = cli("fit", tmp_path / "runs.csv", *flags, "--out", tmp_path / "fit.json")
-    assert said.code == 0, said.err
+    output = cli("fit", tmp_path / "runs.csv", *flags, "--out", tmp_path / "fit.json")
+    assert output.code == 0, output.err
     assert (
-        "The prediction rests on one law, ces." in said.out
-        or "The prediction is a weighted mean of 2 laws: ces (" in said.out
+        "The prediction rests on one law, ces." in output.out
+        or "The prediction is a weighted mean of 2 laws: ces (" in output.out
     )
-    assert "Not known: what repeats cost. No run saw a pool more than once." in said.out
-    runs = [line[3:].partition(" (")[0] for line in said.out.splitlines() if line[:2] in ("1.", "2.", "3.")]
+    assert "Not known: what repeats cost. No run saw a pool more than once." in output.out
+    runs = [line[3:].partition(" (")[0] for line in output.out.splitlines() if line[:2] in ("1.", "2.", "3.")]
     assert len(set(runs)) == 3

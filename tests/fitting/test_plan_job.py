@@ -196,8 +196,8 @@ def test_runs_of_one_size_give_the_same_mixture_at_every_size_and_a_warning(tmp_
     artifacts.save(tmp_path / "fit.json", "fit", fit_files.to_json(one_size))
     artifacts.save(tmp_path / "pools.json", "pools", {"pools": to_json(pools(a=1e13, b=1e13, c=1e13))})
     flags = ["--pools", tmp_path / "pools.json", "--budget", "1e9:1e7,2e10:1e9", "--draws", 2, "--within", 0]
-    said = cli("plan", tmp_path / "fit.json", *flags, "--out", tmp_path / "plan.json")
-    assert said.code == 0, said.err
+    output = cli("plan", tmp_path / "fit.json", *flags, "--out", tmp_path / "plan.json")
+    assert output.code == 0, output.err
     small, large = json.loads((tmp_path / "plan.json").read_text())["plans"]
     assert list(large["weights"].values()) == pytest.approx(list(small["weights"].values()), abs=1e-4)
     assert large["gain"] / large["loss"] == pytest.approx(small["gain"] / small["loss"], rel=1e-6)

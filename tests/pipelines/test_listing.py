@@ -282,9 +282,9 @@ def test_records_behind_a_link_are_refused(cli, folder):
         ("prune", "scores", "--by", "score.length", "--keep", 0.5, "--rule", "top"),
         ("materialize", "pools.json"),
     ):
-        said = cli(*words, "--out", "out")
-        assert said.code == 1
-        assert "out/_curate is a link to" in one_line(said)
+        output = cli(*words, "--out", "out")
+        assert output.code == 1
+        assert "out/_curate is a link to" in one_line(output)
         assert changes(Path("elsewhere")) == times  # no lock either, not even for a moment
 
 
@@ -387,9 +387,9 @@ def test_a_json_file_that_is_one_object_is_metadata(cli, folder):
     documents(4).write_parquet("data/b.parquet")
     Path("data/config.json").write_text(json.dumps({"text": {"a": 1}}, indent=2))
     Path("data/dataset_infos.json").write_text(json.dumps({"default": {"splits": {}}}))
-    said = score(cli, "data")
-    assert said.code == 0
-    (line,) = warnings(said)
+    output = score(cli, "data")
+    assert output.code == 0
+    (line,) = warnings(output)
     assert "2 files in data are not read, because a .json file that is one object is metadata" in line
     assert "config.json, dataset_infos.json" in line
     assert scores() == ["b.parquet.scores.parquet", "web/a.jsonl.scores.parquet"]
@@ -400,9 +400,9 @@ def test_a_json_file_with_one_row_is_data_beside_files_with_the_same_keys(cli, f
     lines("parts/part-1.json", rows=1)
     Path("parts/part-2.json").touch()
     Path("parts/info.json").write_text('{"rows": 4}')
-    said = score(cli, "parts")
-    assert said.code == 0
-    assert "1 file in parts is not read" in warnings(said)[0]
+    output = score(cli, "parts")
+    assert output.code == 0
+    assert "1 file in parts is not read" in warnings(output)[0]
     assert scores() == [f"part-{i}.json.scores.parquet" for i in range(3)]
     lines("alone/part-0.json", rows=1)
     assert score(cli, "alone", out="out2").code == 0
@@ -413,11 +413,11 @@ def test_a_json_file_with_one_row_is_data_beside_files_with_the_same_keys(cli, f
 def test_objects_over_several_lines_alone_are_one_line_that_says_how_to_write_rows(cli, folder, name):
     Path("objects").mkdir()
     Path("objects/a.json").write_text(json.dumps({"text": "a"}, indent=2))
-    said = score(cli, name)
-    assert said.code == 1
-    assert "a.json" in one_line(said)
-    assert "one JSON object over several lines" in said.err
-    assert "object on one line, or all rows as an array" in said.err
+    output = score(cli, name)
+    assert output.code == 1
+    assert "a.json" in one_line(output)
+    assert "one JSON object over several lines" in output.err
+    assert "object on one line, or all rows as an array" in output.err
 
 
 def test_damaged_or_large_json_files_count_as_data(folder):

@@ -59,9 +59,9 @@ def test_the_warnings_of_extrapolation_are_printed_and_counted(tmp_path, cli):
     table_of([1e8, 1e9], 4e9, np.array([0.5, 0.9])).write_csv(tmp_path / "new.csv")
     cli("fit", tmp_path / "runs.csv", "--law", "ces", "--starts", 2, "--draws", 4, "--out", tmp_path / "fit.json")
     out = ["--out", tmp_path / "p.parquet"]
-    said = cli("predict", tmp_path / "fit.json", tmp_path / "new.csv", *out, "--json")
-    assert said.code == 0
-    assert json.loads(said.out)["warnings"] == [
+    output = cli("predict", tmp_path / "fit.json", tmp_path / "new.csv", *out, "--json")
+    assert output.code == 0
+    assert json.loads(output.out)["warnings"] == [
         "extrapolated: tokens 4e+09 is 4x the largest fitted (1e+09), in 4 of 4 runs",
         "extrapolated: params 1e+09 is 10x the largest fitted (1e+08), in 2 of 4 runs",
         "extrapolated: share of web 0.9 is 1.29x the largest fitted (0.7), in 2 of 4 runs",
@@ -77,8 +77,8 @@ def test_runs_of_one_size_give_the_order_of_mixtures_at_another_size(tmp_path, c
     table_of([1e7, 1e9], 1e9, shares).write_csv(tmp_path / "new.csv")
     spec = ["--law", "mixture_ces:linear=true", "--starts", 2, "--draws", 4]
     cli("fit", tmp_path / "runs.csv", *spec, "--out", tmp_path / "fit.json")
-    said = cli("predict", tmp_path / "fit.json", tmp_path / "new.csv", "--out", tmp_path / "p.parquet", "--json")
-    (line,) = [line for line in json.loads(said.out)["warnings"] if line.startswith("one size")]
+    output = cli("predict", tmp_path / "fit.json", tmp_path / "new.csv", "--out", tmp_path / "p.parquet", "--json")
+    (line,) = [line for line in json.loads(output.out)["warnings"] if line.startswith("one size")]
     assert "all fitted runs have 1e+07 parameters and 1e+09 tokens" in line and line.endswith(
         "24 of 48 runs have another size"
     )

@@ -139,9 +139,9 @@ def test_a_line_that_was_repaired_is_not_left_out_for_ever(cli, tmp_path, monkey
     os.utime("a.jsonl")
     assert cli(*command).code == 0
     Path("a.jsonl").write_text("\n".join([*rows, '{"id": "good", "text": "x"}', *rows]) + "\n")
-    said = cli(*command)
-    assert said.code == 1
-    assert "a.jsonl changed" in one_line(said)
-    assert "--restart" in said.err
+    output = cli(*command)
+    assert output.code == 1
+    assert "a.jsonl changed" in one_line(output)
+    assert "--restart" in output.err
     assert cli(*command, "--restart").code == 0
     assert pl.read_parquet("scores/a.jsonl.scores.parquet").height == 41

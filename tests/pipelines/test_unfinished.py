@@ -264,9 +264,9 @@ def test_a_damaged_record_names_its_field(half, cli, field, value, message):
     record = json.loads(path.read_text())
     path.write_text(json.dumps(record | {field: value}))
     for words in (PRUNE, ALL_POOLS):
-        said = cli(*words)
-        assert said.code == 1
-        assert f"score.json: {message}: delete it" in one_line(said)
+        output = cli(*words)
+        assert output.code == 1
+        assert f"score.json: {message}: delete it" in one_line(output)
 
 
 def test_records_with_fields_of_a_later_version_are_read(half, cli):
@@ -276,5 +276,5 @@ def test_records_with_fields_of_a_later_version_are_read(half, cli):
     assert any("quarantine" in path.parts for path in records)
     for path in records:
         path.write_text(json.dumps(json.loads(path.read_text()) | {"later": 1}))
-    said = cli(*PRUNE)
-    assert (said.code, "1 of 6 files was set aside" in said.err) == (0, True)
+    output = cli(*PRUNE)
+    assert (output.code, "1 of 6 files was set aside" in output.err) == (0, True)

@@ -41,9 +41,9 @@ def test_score_files_with_other_rows_than_were_scored_are_refused(cli, results, 
     table = pq.read_table(SCORES)
     pq.write_table(pa.concat_tables([table, table]).slice(0, rows), SCORES)
     for words in ((*PRUNE, "kept2"), ("pools", "scores", "--by", "score.length", "--out", "new.json"), MATERIALIZE):
-        said = cli(*words)
-        assert said.code == 1
-        assert f"{SCORES} has {rows} rows, and 20 were scored" in one_line(said)
+        output = cli(*words)
+        assert output.code == 1
+        assert f"{SCORES} has {rows} rows, and 20 were scored" in one_line(output)
     Path(SCORES).unlink()
     assert cli("score", "data", "--scorer", "length", "--out", "scores").code == 0
     assert cli(*PRUNE, "kept2").code == 0
@@ -54,32 +54,32 @@ def test_decisions_of_other_rows_are_refused(cli, results, rows):
     table = pq.read_table(DECISIONS)
     pq.write_table(pa.concat_tables([table] * 250).slice(0, rows), DECISIONS)
     for words in (POOLS, MATERIALIZE):
-        said = cli(*words)
-        assert said.code == 1
-        assert f"{DECISIONS} was made from other scores than {SCORES}" in one_line(said)
+        output = cli(*words)
+        assert output.code == 1
+        assert f"{DECISIONS} was made from other scores than {SCORES}" in one_line(output)
 
 
 @pytest.mark.parametrize("values", [["x"] * 20, [1] * 20, [[True]] * 20, [None] * 20, [None] + [True] * 19])
 def test_decisions_that_are_not_true_or_false_are_refused(cli, results, values):
     change(DECISIONS, "keep", values)
     for words in (POOLS, MATERIALIZE):
-        said = cli(*words)
-        assert said.code == 1
-        assert f"{DECISIONS}: keep is not true or false in every row" in one_line(said)
+        output = cli(*words)
+        assert output.code == 1
+        assert f"{DECISIONS}: keep is not true or false in every row" in one_line(output)
 
 
 @pytest.mark.parametrize("values", [pa.array([1] * 20, pa.decimal128(5, 2)), ["x"] * 20, [[1.0]] * 20])
 def test_scores_that_are_no_numbers_are_refused(cli, results, values):
     change(SCORES, "score.length", values)
     for words in ((*PRUNE, "kept2"), ("pools", "scores", "--by", "score.length", "--out", "new.json")):
-        said = cli(*words)
-        assert said.code == 1
-        assert "which is not a score" in one_line(said)
+        output = cli(*words)
+        assert output.code == 1
+        assert "which is not a score" in one_line(output)
 
 
 def test_metadata_that_is_not_text_does_not_matter(cli, results):
     for path, column in (("data/a.parquet", "text"), (SCORES, "id"), (DECISIONS, "id")):
         change(path, column, metadata={b"\xff": b"\xfe"})
     for words in ((*PRUNE, "kept2", "--materialize"), POOLS, MATERIALIZE):
-        said = cli(*words)
-        assert (said.code, said.err) == (0, "")
+        output = cli(*words)
+        assert (output.code, output.err) == (0, "")

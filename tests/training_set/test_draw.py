@@ -689,8 +689,8 @@ def test_another_schedule_is_another_job(cli, scheduled, tmp_path):
 def test_a_schedule_that_is_none(cli, scheduled, tmp_path, change, message):
     artifacts.save(scheduled, "schedule", json.loads(scheduled.read_text()) | change)
     assert message in one_line(cli("materialize", scheduled, "--out", tmp_path / "t"))
-    said = one_line(cli("materialize", scheduled, "--budget", 0, "--out", tmp_path / "t"))
-    assert message in said or "has no budgets" in said
+    output = one_line(cli("materialize", scheduled, "--budget", 0, "--out", tmp_path / "t"))
+    assert message in output or "has no budgets" in output
 
 
 # ---- the function
