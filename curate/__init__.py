@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from curate.reporting.report import report as report
     from curate.reporting.result import Report as Report
     from curate.runs.pilots import pilot as pilot
-    from curate.runs.predictor import Predictor as Predictor
+    from curate.runs.predictors.predictor import Predictor as Predictor
     from curate.runs.recipes import Recipes as Recipes
     from curate.runs.run_table import Runs as Runs
     from curate.schedules.job import Schedule as Schedule
@@ -88,7 +88,7 @@ _MODULES = {
     "Pool": "pool.pool",
     "Pools": "pruning.make_pools",
     "Predictions": "fitting.predict",
-    "Predictor": "runs.predictor",
+    "Predictor": "runs.predictors.predictor",
     "Pruned": "pruning.prune",
     "Recipes": "runs.recipes",
     "Report": "reporting.result",

@@ -25,7 +25,7 @@ from curate.reporting.plan import plan_sections
 from curate.reporting.pools import pool_section
 from curate.reporting.schedule import schedule_section
 from curate.runs.discrepancy import Discrepancy
-from curate.runs.predictor import Blend
+from curate.runs.predictors.blend import Blend
 from curate.schedules.job import schedule
 from curate.storage import artifacts
 

@@ -29,7 +29,9 @@ import torch
 from curate.fitting.choice import averaging, default_laws, holdout
 from curate.fitting.fit import FitOptions
 from curate.runs import fitted_size
-from curate.runs.predictor import Blend, Predictor, mixture_ends, spread
+from curate.runs.predictors.blend import Blend
+from curate.runs.predictors.intervals import mixture_ends, spread
+from curate.runs.predictors.predictor import Predictor
 from curate.runs.recipes import Recipes
 from curate.runs.run_table import Runs, check, read
 

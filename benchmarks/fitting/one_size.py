@@ -22,7 +22,9 @@ from scipy.stats import spearmanr
 
 from curate.fitting import fit as fits
 from curate.runs.fitted_size import LevelFactor, at_fitted_size, relative_run_deviation
-from curate.runs.predictor import Blend, Predictor, mixture_ends
+from curate.runs.predictors.blend import Blend
+from curate.runs.predictors.intervals import mixture_ends
+from curate.runs.predictors.predictor import Predictor
 from curate.runs.recipes import Recipes
 from curate.runs.run_table import Runs, read
 

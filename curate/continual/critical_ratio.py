@@ -16,7 +16,7 @@ from curate.continual.share_path import SharePath
 from curate.errors import SchemaError, first_few
 from curate.planning import extrapolation
 from curate.pool.pool import Budget, Pool
-from curate.runs.predictor import Predictor
+from curate.runs.predictors.predictor import Predictor
 from curate.runs.recipes import Recipes
 
 GRID = 401  # shares at which general loss is predicted; between two of them the crossing is bisected

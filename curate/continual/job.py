@@ -19,7 +19,7 @@ from curate.pool.pool import Budget, Pool, read_pools
 from curate.progress import counted
 from curate.runs import continued_runs, run_table
 from curate.runs.continued_runs import Continued
-from curate.runs.predictor import Predictor
+from curate.runs.predictors.predictor import Predictor
 from curate.runs.sources import column_map, read_tables
 from curate.runs.sources.column_map import WrittenMap
 from curate.runs.sources.read_tables import Tables

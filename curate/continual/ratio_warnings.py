@@ -6,7 +6,7 @@ from curate.continual import one_budget
 from curate.continual.critical_ratio import CriticalRatio
 from curate.continual.question import Question
 from curate.pool.pool import Budget
-from curate.runs.predictor import Predictor
+from curate.runs.predictors.predictor import Predictor
 
 WIDE = 0.5  # of the range of examined shares: an interval wider than half of it does not determine the critical share
 

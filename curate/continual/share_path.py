@@ -15,7 +15,7 @@ from curate.errors import SchemaError, first_few
 from curate.planning import minimise
 from curate.planning.regions import Region
 from curate.pool.pool import Budget, Pool
-from curate.runs.predictor import Predictor
+from curate.runs.predictors.predictor import Predictor
 from curate.runs.recipes import Recipes
 
 KNOTS = 21  # shares at which the rest is optimised; proportions between two of them are interpolated

@@ -21,7 +21,7 @@ from curate.fitting.fit import Fit
 from curate.fitting.solver.multistart import DEFAULTS, FitOptions
 from curate.fitting.solver.redraws import resample
 from curate.runs.discrepancy import Discrepancy
-from curate.runs.predictor import level_deviation, spread
+from curate.runs.predictors.intervals import level_deviation, spread
 from curate.runs.recipes import Recipes
 
 BASE = without_formula.BOOSTED_BASE

@@ -13,7 +13,7 @@ from curate.fitting.identify import Identified, identify, most_informative
 from curate.pool.pool import Budget, Pool
 from curate.runs import pilots
 from curate.runs.fitted_size import is_one_value
-from curate.runs.predictor import Blend
+from curate.runs.predictors.blend import Blend
 from curate.runs.recipes import Recipes, recipes
 from curate.runs.run_table import Runs
 

@@ -22,7 +22,7 @@ from curate.fitting.solver.residual_noise import as_normal
 from curate.laws import Law, _batches
 from curate.laws._unfinished import TERM, Unfinished
 from curate.runs.discrepancy import Discrepancy
-from curate.runs.predictor import level_deviation, spread
+from curate.runs.predictors.intervals import level_deviation, spread
 from curate.runs.recipes import Recipes
 
 Theta = Mapping[str, Tensor]  # a law's parameters by name: scalars, or (p,); with draws a leading axis b

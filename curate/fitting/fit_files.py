@@ -27,7 +27,8 @@ from curate.fitting.fit import Fit
 from curate.fitting.gaussian import gaussian, gaussian_json
 from curate.fitting.gaussian.gaussian import Gaussian
 from curate.fitting.solver.multistart import FitOptions
-from curate.runs.predictor import Blend, Predictor
+from curate.runs.predictors.blend import Blend
+from curate.runs.predictors.predictor import Predictor
 from curate.runs.recipes import Recipes
 from curate.shown import shortened
 from curate.storage import artifacts, s3, schema

@@ -15,7 +15,7 @@ from curate.fitting.curves.schedules.schedule_fit import ScheduleFit
 from curate.fitting.fit import Fit
 from curate.fitting.fit_files import FittedLaw
 from curate.fitting.solver.multistart import FitOptions
-from curate.runs.predictor import Predictor
+from curate.runs.predictors.predictor import Predictor
 from curate.storage import artifacts
 
 if TYPE_CHECKING:

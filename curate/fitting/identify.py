@@ -11,7 +11,7 @@ from curate.fitting.fit import Fit
 from curate.fitting.solver import least_squares
 from curate.fitting.solver.coordinates import Coordinates
 from curate.fitting.solver.multistart import MAD_TO_SIGMA, TUNED, chunk_size
-from curate.runs.predictor import Predictor
+from curate.runs.predictors.predictor import Predictor
 from curate.runs.recipes import Recipes
 
 WIDEST = 6.0  # half-width of a profile, in log units (a factor of 400) or natural units

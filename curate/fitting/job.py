@@ -27,7 +27,8 @@ from curate.fitting.fit_report import FitQuestion, FitReport, parameter_table
 from curate.fitting.solver.multistart import FitOptions
 from curate.runs import envelope as envelopes
 from curate.runs import run_table
-from curate.runs.predictor import Blend, Predictor
+from curate.runs.predictors.blend import Blend
+from curate.runs.predictors.predictor import Predictor
 from curate.runs.run_table import Runs
 from curate.runs.sources import column_map, read_tables
 from curate.runs.sources.column_map import WrittenMap

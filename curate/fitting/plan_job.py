@@ -26,7 +26,7 @@ from curate.planning.plans import Plans
 from curate.planning.request import DRAWS, STRENGTH, WITHIN, PlanOptions, PlanRequest
 from curate.pool.pool import Budget, Pool, parse_budget, pools_hash, read_pools
 from curate.runs import fitted_size
-from curate.runs.predictor import MetricPredictor, Predictor
+from curate.runs.predictors.predictor import MetricPredictor, Predictor
 from curate.storage.artifacts import Provenance
 from curate.storage.files import text_hash
 

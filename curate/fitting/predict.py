@@ -23,7 +23,8 @@ from curate.fitting.curves.schedules.schedule_fit import ScheduleFit
 from curate.fitting.fit_report import FitReport
 from curate.planning import aims, extrapolation
 from curate.runs import fitted_size, run_table
-from curate.runs.predictor import Blend, Predictor
+from curate.runs.predictors.blend import Blend
+from curate.runs.predictors.predictor import Predictor
 from curate.runs.run_table import Runs
 from curate.runs.sources.column_map import WrittenMap
 from curate.runs.sources.read_tables import Tables

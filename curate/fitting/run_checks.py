@@ -12,7 +12,8 @@ import numpy as np
 from curate.errors import FitError, SchemaError, first_few
 from curate.fitting.solver.multistart import MAD_TO_SIGMA
 from curate.runs.discrepancy import SAME_SIZE
-from curate.runs.predictor import Blend, Predictor
+from curate.runs.predictors.blend import Blend
+from curate.runs.predictors.predictor import Predictor
 from curate.runs.run_table import Runs
 
 # Runs of models with SMALLEST_MODEL parameters or more are hardly ever shorter than FEWEST_TOKENS tokens. A smaller

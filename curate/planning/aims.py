@@ -14,9 +14,11 @@ from scipy.special import betainc
 from torch import Tensor
 
 from curate.errors import SchemaError, first_few
-from curate.runs import discrepancy, fitted_size, predictor
+from curate.runs import discrepancy, fitted_size
 from curate.runs.discrepancy import Discrepancy
-from curate.runs.predictor import Blend, Predictor
+from curate.runs.predictors import intervals, joint_draws
+from curate.runs.predictors.blend import Blend
+from curate.runs.predictors.predictor import Predictor
 from curate.runs.recipes import Recipes
 
 Loss = Callable[[Recipes], Tensor]  # n recipes -> (n,)
@@ -69,7 +71,7 @@ class Worst:
     ``parts`` are the predictors of the evals; ``levels`` and ``scales`` have one number each. If the levels are
     predicted losses of other mixtures of the same size, ``drawn_levels`` (E, b) are their losses in each draw. An
     excess is then a difference: draws are paired, and a shift that all mixtures of a size share cancels. The methods
-    are those of `curate.runs.predictor.Predictor`.
+    are those of `curate.runs.predictors.predictor.Predictor`.
     """
 
     parts: tuple[Predictor, ...]
@@ -128,7 +130,7 @@ class Worst:
 
     def draw_losses(self, recipes: Recipes) -> Tensor:
         """Return the largest excess (b, n) in every bootstrap draw."""
-        losses = predictor.stacked_draws(self.parts, recipes)
+        losses = joint_draws.stacked_draws(self.parts, recipes)
         levels = self._levels_of_draws(torch.arange(losses.shape[1]))
         return self._excess(losses, levels[:, :, None]).amax(dim=0)
 
@@ -146,24 +148,24 @@ class Worst:
         the smallest, over the evals, of the z at which an eval's excess is x. An excess over another mixture of the
         same size has no discrepancy.
         """
-        deviation = predictor.level_deviation if self.drawn_levels is None else fitted_size.relative_run_deviation
+        deviation = intervals.level_deviation if self.drawn_levels is None else fitted_size.relative_run_deviation
         deviations = torch.stack([deviation(part, recipes) for part in self.parts])
-        deviations = deviations[:, None].clamp_min(predictor.TINY)  # (E, 1, n)
-        losses = predictor.stacked_draws(self.parts, recipes)  # (E, b, n)
+        deviations = deviations[:, None].clamp_min(intervals.TINY)  # (E, 1, n)
+        losses = joint_draws.stacked_draws(self.parts, recipes)  # (E, b, n)
         levels = self._levels_of_draws(torch.arange(losses.shape[1]))[:, :, None]  # (E, b, 1)
         scales = losses.new_tensor(self.scales)[:, None, None]
 
         def mass(points: Tensor) -> Tensor:
             # The loss (E, 2, 1, n) at which an eval's excess is the point. A loss of 0 or less is never reached.
-            reached = (points[None, :, None] / scales[:, None] + levels[:, None]).clamp_min(predictor.TINY)
+            reached = (points[None, :, None] / scales[:, None] + levels[:, None]).clamp_min(intervals.TINY)
             z = (reached.log() - losses[:, None].log()) / deviations[:, None]
             below: Tensor = torch.special.ndtr(z.amin(dim=0))
             return below.mean(dim=1)
 
-        far = predictor.FAR_OUT * deviations
+        far = intervals.FAR_OUT * deviations
         low = self._excess(losses * torch.exp(-far), levels).amax(dim=0).amin(dim=0)
         high = self._excess(losses * torch.exp(far), levels).amax(dim=0).amax(dim=0)
-        return predictor.central_ends(mass, low, high, level)
+        return intervals.central_ends(mass, low, high, level)
 
 
 def run_deviation(fit: Predictor, recipes: Recipes) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from curate.pool import repeats
 from curate.runs.fitted_size import AtFittedSize, is_one_value
-from curate.runs.predictor import Predictor
+from curate.runs.predictors.predictor import Predictor
 from curate.runs.recipes import Recipes
 from curate.runs.trainings import FINISHED
 

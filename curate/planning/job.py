@@ -12,7 +12,7 @@ from curate.planning.details.keep_curve import by_score
 from curate.planning.plan import Plan
 from curate.planning.plans import Plans
 from curate.planning.request import PlanRequest
-from curate.runs.predictor import MetricPredictor
+from curate.runs.predictors.predictor import MetricPredictor
 from curate.storage.artifacts import Provenance
 
 

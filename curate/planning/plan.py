@@ -19,7 +19,8 @@ from curate.planning.limits import NO_LIMITS, Limits
 from curate.planning.search import PlanningProblem, SearchResult
 from curate.pool import baselines
 from curate.pool.pool import Budget, Pool
-from curate.runs.predictor import Predictor, mixture_ends
+from curate.runs.predictors.intervals import mixture_ends
+from curate.runs.predictors.predictor import Predictor
 from curate.runs.recipes import Recipes
 
 NEAR = 1e-3  # nats: restarts this near to the best loss count as equally good

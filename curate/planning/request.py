@@ -14,7 +14,7 @@ from curate.planning.aims import Aim
 from curate.planning.details import planned_metric
 from curate.planning.limits import Limits
 from curate.pool.pool import Budget, Pool
-from curate.runs.predictor import MetricPredictor, Predictor
+from curate.runs.predictors.predictor import MetricPredictor, Predictor
 
 # Nats of loss that a nat of divergence from a prior costs. For scale: a mixture that halves one share of an even pair
 # of pools diverges by 0.13 nats, so it must gain 0.007 nats, a few times the noise of a run.

@@ -18,7 +18,7 @@ from curate.planning.limits import Limits
 from curate.planning.regions import Region
 from curate.pool import baselines as standard_mixtures
 from curate.pool.pool import Budget, Pool
-from curate.runs.predictor import Predictor
+from curate.runs.predictors.predictor import Predictor
 from curate.runs.recipes import Recipes
 
 EQUAL = 1e-9  # nats: losses this near are the same

@@ -4,7 +4,7 @@ import numpy as np
 import polars as pl
 import torch
 
-from curate.runs.predictor import Predictor
+from curate.runs.predictors.predictor import Predictor
 from curate.runs.recipes import Recipes
 
 POINTS = 60  # of a line: enough for a smooth look

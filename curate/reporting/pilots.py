@@ -20,7 +20,8 @@ from curate.reporting.html_page import Section
 from curate.reporting.law_curves import law_curves
 from curate.reporting.records import Values
 from curate.runs import run_table
-from curate.runs.predictor import Blend, Predictor
+from curate.runs.predictors.blend import Blend
+from curate.runs.predictors.predictor import Predictor
 from curate.runs.recipes import Recipes
 from curate.runs.run_table import Runs
 

@@ -12,7 +12,9 @@ import torch
 from torch import Tensor
 
 from curate.runs.discrepancy import SAME_SIZE
-from curate.runs.predictor import Blend, Predictor, WrappedPredictor
+from curate.runs.predictors.blend import Blend
+from curate.runs.predictors.predictor import Predictor
+from curate.runs.predictors.wrapped_predictor import WrappedPredictor
 from curate.runs.recipes import Recipes
 
 # Standard deviation of log loss by which a mixture at e times the fitted size departs from the ratios at the fitted
@@ -124,7 +126,7 @@ class AtFittedSize(WrappedPredictor):
     """A predictor that multiplies the losses of ``fit`` at the fitted size by the factor to the size of the recipe.
 
     The relative differences between mixtures are those at the fitted size. The methods are those of
-    `curate.runs.predictor.Predictor`.
+    `curate.runs.predictors.predictor.Predictor`.
     """
 
     factor: LevelFactor

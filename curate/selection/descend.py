@@ -8,7 +8,7 @@ from torch import Tensor
 
 from curate.planning import feasible, scipy_solvers, search
 from curate.planning.aims import PREDICTED_LOSS
-from curate.runs.predictor import Predictor
+from curate.runs.predictors.predictor import Predictor
 from curate.selection.purchase import Purchase
 
 STEPS, TOLERANCE = 30, 1e-5  # of a descent; values are transport solves, whose own error is about as large

@@ -11,7 +11,7 @@ from curate.planning import feasible, region_of_limits, search
 from curate.planning.limits import Limits
 from curate.planning.plan import Plan
 from curate.pool.pool import Budget, Pool
-from curate.runs.predictor import Predictor
+from curate.runs.predictors.predictor import Predictor
 from curate.runs.recipes import Recipes
 from curate.selection.transport_predictor import DistancePredictor, TransportPredictor
 

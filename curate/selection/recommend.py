@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from curate.runs.predictor import Predictor
+from curate.runs.predictors.predictor import Predictor
 from curate.selection.purchase import Purchase
 
 NEAREST, LAW, PILOT, UNIFORM = "nearest", "law", "best pilot", "uniform"

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from torch import Tensor
 
 from curate.runs.discrepancy import Discrepancy
-from curate.runs.predictor import WrappedPredictor
+from curate.runs.predictors.wrapped_predictor import WrappedPredictor
 from curate.runs.recipes import Recipes
 from curate.selection.mixture_distance import MixtureDistance
 

@@ -13,7 +13,7 @@ from curate.continual import critical_ratio, ratio_rows, share_path, under_ceili
 from curate.errors import SchemaError
 from curate.fitting import boosted
 from curate.pool.pool import Budget, Pool
-from curate.runs.predictor import Blend
+from curate.runs.predictors.blend import Blend
 from curate.runs.recipes import recipes
 from curate.storage import artifacts
 

@@ -15,7 +15,7 @@ from curate.fitting import fit_files
 from curate.fitting.fit import FitOptions, fit
 from curate.fitting.solver.redraws import resample
 from curate.laws import chinchilla, repetition
-from curate.runs.predictor import Blend
+from curate.runs.predictors.blend import Blend
 from curate.runs.recipes import Recipes
 from curate.runs.recipes import recipes as checked
 from curate.storage import artifacts

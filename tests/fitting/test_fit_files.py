@@ -11,7 +11,7 @@ from problems import planted, theta
 from curate.errors import SchemaError
 from curate.fitting import fit_files
 from curate.fitting.predict import load
-from curate.runs.predictor import Blend
+from curate.runs.predictors.blend import Blend
 from curate.runs.recipes import recipes
 from curate.storage import artifacts
 

@@ -15,7 +15,7 @@ from curate.planning import plan as planner
 from curate.planning.limits import Group, Limits
 from curate.planning.plans import Plans
 from curate.pool.pool import Budget, load_pools, to_json
-from curate.runs.predictor import Blend
+from curate.runs.predictors.blend import Blend
 from curate.storage import artifacts
 
 SHAPE = {"a": 4.0, "d": 0.8, "n0": 1e4, "tau": [3.0, 6.0, 9.0]}

@@ -17,7 +17,7 @@ from curate.planning.details import crossings, keep_curve, near_optimal, pareto_
 from curate.planning.limits import Limits
 from curate.pool.pool import Budget, Pool
 from curate.runs.discrepancy import Discrepancy
-from curate.runs.predictor import Blend
+from curate.runs.predictors.blend import Blend
 
 SHAPE = {"a": 4.0, "d": 0.8, "n0": 1e4, "tau": [3.0, 6.0, 9.0]}
 CODE = replace(planted("utility_smooth", "abc", {**SHAPE, "b": [0.2, 0.1, 0.12]}), eval="code")

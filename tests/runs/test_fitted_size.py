@@ -13,7 +13,7 @@ from curate.fitting import fit as fits
 from curate.planning import aims, extrapolation
 from curate.runs import run_table
 from curate.runs.fitted_size import DEPARTURE, AtFittedSize, at_fitted_size, relative_run_deviation
-from curate.runs.predictor import Blend
+from curate.runs.predictors.blend import Blend
 from curate.runs.recipes import Recipes
 
 RUNS = Path(__file__).resolve().parents[3] / "shared/data/runs"

@@ -12,7 +12,7 @@ from curate.continual.further.published_procedure import Procedure
 from curate.continual.question import Question
 from curate.errors import FitError, SchemaError
 from curate.pool.pool import Budget
-from curate.runs.predictor import Predictor
+from curate.runs.predictors.predictor import Predictor
 
 
 @dataclass(frozen=True)

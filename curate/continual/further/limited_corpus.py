@@ -10,7 +10,7 @@ import torch
 from curate.continual import share_path
 from curate.planning import extrapolation
 from curate.pool.pool import Budget, Pool
-from curate.runs.predictor import Predictor
+from curate.runs.predictors.predictor import Predictor
 from curate.runs.recipes import Recipes
 
 SHARES = 401  # that are compared

@@ -13,7 +13,7 @@ from curate.continual import share_path
 from curate.errors import FitError, SchemaError, first_few
 from curate.planning import extrapolation
 from curate.pool.pool import Budget, Pool
-from curate.runs.predictor import Predictor
+from curate.runs.predictors.predictor import Predictor
 from curate.runs.recipes import Recipes
 
 SIZES = 401  # that are compared, even in their logarithm; the best is then refined between its neighbours

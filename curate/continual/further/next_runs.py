@@ -11,7 +11,7 @@ from curate.continual import share_path, under_ceiling
 from curate.continual.share_path import SharePath
 from curate.errors import FitError, SchemaError
 from curate.pool.pool import Budget, Pool
-from curate.runs.predictor import Predictor
+from curate.runs.predictors.predictor import Predictor
 from curate.runs.recipes import Recipes
 
 Candidate = tuple[float, float, float]  # a run: share of the domain's pool, tokens, params

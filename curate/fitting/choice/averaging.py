@@ -21,7 +21,8 @@ from curate.fitting.compare import Comparison, compare, fit_all
 from curate.fitting.fit_files import SingleFit
 from curate.fitting.solver.multistart import DEFAULTS, FitOptions
 from curate.runs.discrepancy import SHIFT, Discrepancy
-from curate.runs.predictor import Blend, Predictor
+from curate.runs.predictors.blend import Blend
+from curate.runs.predictors.predictor import Predictor
 from curate.runs.recipes import Recipes
 from curate.runs.run_table import Runs
 from curate.runs.trainings import FINISHED

@@ -9,7 +9,10 @@ from torch import Tensor
 from curate.errors import SchemaError
 from curate.fitting.curves.metric_curve import Better, MetricCurve
 from curate.runs import fitted_size
-from curate.runs.predictor import Blend, Predictor, level_deviation, mixture_ends, stacked_draws
+from curate.runs.predictors.blend import Blend
+from curate.runs.predictors.intervals import level_deviation, mixture_ends
+from curate.runs.predictors.joint_draws import stacked_draws
+from curate.runs.predictors.predictor import Predictor
 from curate.runs.recipes import Recipes
 
 CHUNK = 1024  # recipes whose intervals are computed at a time; this bounds the memory
@@ -19,7 +22,7 @@ CHUNK = 1024  # recipes whose intervals are computed at a time; this bounds the 
 class ChainedMetric:
     """A metric as a function of recipes. ``parts`` predict the losses that ``curve`` reads, in the order of the curve.
 
-    The methods are those of `curate.runs.predictor.MetricPredictor`.
+    The methods are those of `curate.runs.predictors.predictor.MetricPredictor`.
     """
 
     curve: MetricCurve

@@ -21,7 +21,7 @@ from curate import written_names
 from curate.errors import SchemaError, first_few
 from curate.fitting.curves.metric_columns import AUTO, NONE, PREFIX, metric_names
 from curate.fitting.curves.metric_curve import Better
-from curate.runs.predictor import Predictor
+from curate.runs.predictors.predictor import Predictor
 from curate.runs.recipes import Recipes
 from curate.runs.run_table import Runs
 
@@ -37,7 +37,7 @@ SMALLEST_CORRELATION = 0.3
 class DirectMetric:
     """A metric as a function of recipes, by a law that was fitted to it. ``predictor`` predicts what the law models.
 
-    The methods are those of `curate.runs.predictor.MetricPredictor`.
+    The methods are those of `curate.runs.predictors.predictor.MetricPredictor`.
     """
 
     kind: Kind

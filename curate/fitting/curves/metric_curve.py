@@ -11,7 +11,7 @@ from torch import Tensor
 
 from curate import open_sets
 from curate.fitting.curves.downstream import KINDS
-from curate.runs.predictor import mixture_ends
+from curate.runs.predictors.intervals import mixture_ends
 
 NAME = "downstream"  # the name of such a curve in fit.json, as in ``downstream:kind=error``
 NEAR = 1e-3  # nats: an input that is this close to the fitted range counts as inside

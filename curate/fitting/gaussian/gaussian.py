@@ -20,7 +20,7 @@ from curate.fitting.gaussian.process import Change, Draws, Points, Posterior, Pr
 from curate.fitting.gaussian.sizes import EvalRuns, Size
 from curate.fitting.solver.multistart import DEFAULTS, FitOptions
 from curate.runs.discrepancy import Discrepancy
-from curate.runs.predictor import level_deviation, spread
+from curate.runs.predictors.intervals import level_deviation, spread
 from curate.runs.recipes import Recipes
 
 NAME = without_formula.GAUSSIAN

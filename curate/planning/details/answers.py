@@ -15,7 +15,7 @@ from curate.planning.details.keep_curve import KeepChange, KeepCurve
 from curate.planning.plan import Plan
 from curate.planning.request import PlanRequest
 from curate.pool.pool import Budget
-from curate.runs.predictor import Predictor
+from curate.runs.predictors.predictor import Predictor
 
 SAME = 1e-6  # budgets whose tokens are this near, in logarithms, are one
 KEEP_POINTS = 16  # budgets a decade of a keep curve: where it changes is known to 15 %

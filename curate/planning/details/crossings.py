@@ -16,7 +16,7 @@ from curate.planning import search, solve
 from curate.planning.aims import PREDICTED_LOSS, Aim
 from curate.planning.limits import NO_LIMITS, Limits
 from curate.pool.pool import Budget, Pool
-from curate.runs.predictor import Predictor
+from curate.runs.predictors.predictor import Predictor
 
 IN_USE = 0.01  # a pool is in the mixture from this share on
 POINTS = 8  # budgets a decade

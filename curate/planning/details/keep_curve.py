@@ -16,7 +16,7 @@ from torch import Tensor
 from curate.errors import SchemaError, first_few
 from curate.planning import search
 from curate.pool.pool import Budget, Pool
-from curate.runs.predictor import Predictor
+from curate.runs.predictors.predictor import Predictor
 
 
 @dataclass(frozen=True, repr=False)

@@ -19,7 +19,7 @@ from curate.planning.regions import Region
 from curate.planning.search import PlanningProblem
 from curate.pool.pool import Pool
 from curate.progress import counted
-from curate.runs.predictor import Predictor
+from curate.runs.predictors.predictor import Predictor
 
 TRIALS = 16  # most shares that are tried for one end of a range; most ends need three to five
 # A tried share ends the search if its loss is above the plan's by this part of ``within`` or more, but not by all of

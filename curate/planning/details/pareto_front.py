@@ -14,7 +14,7 @@ from curate.planning.aims import Worst
 from curate.planning.limits import NO_LIMITS, Limits
 from curate.planning.plan import STARTS, Plan
 from curate.pool.pool import Budget, Pool
-from curate.runs.predictor import Predictor
+from curate.runs.predictors.predictor import Predictor
 
 POINTS = 9  # mixtures on a front
 SAME_LOSS = 1e-9  # nats: a loss lower by less is not lower

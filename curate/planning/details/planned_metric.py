@@ -12,7 +12,8 @@ from curate.errors import SchemaError
 from curate.planning import search
 from curate.pool import baselines
 from curate.pool.pool import Budget, Pool
-from curate.runs.predictor import MetricPredictor, Predictor, mixture_ends
+from curate.runs.predictors.intervals import mixture_ends
+from curate.runs.predictors.predictor import MetricPredictor, Predictor
 
 PREFIX = "metric."  # a target with this prefix is a metric
 LEVEL = 0.9  # probability that a gain lies within its interval

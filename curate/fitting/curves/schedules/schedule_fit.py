@@ -17,7 +17,7 @@ from torch import Tensor
 from curate.errors import FitError
 from curate.fitting.curves.schedules import annealing, multi_power
 from curate.fitting.solver import least_squares
-from curate.runs.predictor import mixture_ends
+from curate.runs.predictors.intervals import mixture_ends
 
 DELTA = 1e-3  # of Huber's loss on log loss, as in both papers
 SMALLEST_LOSS = 1e-6  # keeps the logarithm finite while the solver passes through negative losses
