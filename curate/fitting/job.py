@@ -33,7 +33,7 @@ from curate.runs.run_table import Runs
 from curate.runs.sources import column_map, read_tables
 from curate.runs.sources.column_map import WrittenMap
 from curate.runs.sources.read_tables import Tables
-from curate.runs.trainings import Checkpoints
+from curate.runs.trainings.row_keys import Checkpoints
 from curate.storage import artifacts
 
 REACH = 10.0  # corpora are compared from the least compute of a run to this many times the most

@@ -12,7 +12,7 @@ from curate.pool import repeats
 from curate.runs.fitted_size import AtFittedSize, is_one_value
 from curate.runs.predictors.predictor import Predictor
 from curate.runs.recipes import Recipes
-from curate.runs.trainings import FINISHED
+from curate.runs.trainings.progress import FINISHED
 
 NEAR = 1.01  # up to so many times the fitted range is no extrapolation: it is rounding of the budget
 SMALL_SHARE = 0.02  # a share below it is too small to matter, so it is never called an extrapolation

@@ -15,13 +15,16 @@ import numpy as np
 import polars as pl
 
 from curate.errors import SchemaError, first_few
-from curate.runs import conditions, number_columns, trainings
+from curate.runs import conditions, number_columns
 from curate.runs.recipes import SUM_TOLERANCE, Labels, Recipes, recipes
 from curate.runs.sources import column_map, read_tables
 from curate.runs.sources.column_map import WrittenMap
 from curate.runs.sources.joined_tables import START
 from curate.runs.sources.read_tables import MEMORY, Tables
-from curate.runs.trainings import FINISHED, Checkpoints, Schedules, Trainings
+from curate.runs.trainings.by_training import last_rows
+from curate.runs.trainings.progress import FINISHED, Schedules
+from curate.runs.trainings.row_keys import Checkpoints
+from curate.runs.trainings.trainings import Trainings, trainings
 from curate.tables import writer
 
 if TYPE_CHECKING:
@@ -118,9 +121,9 @@ class Runs:
         """The training of each row, and how far it had come.
 
         Raises:
-            SchemaError: if the rows of one training disagree; see ``runs.trainings.trainings``.
+            SchemaError: if the rows of one training disagree; see ``runs.trainings.trainings.trainings``.
         """
-        return self.whole or trainings.trainings(self.frame, self.origin, self.checkpoints)
+        return self.whole or trainings(self.frame, self.origin, self.checkpoints)
 
     @property
     def clusters(self) -> np.ndarray:
@@ -153,10 +156,9 @@ class Runs:
         names = [name for name in self.evals if evals is None or name in evals]
         tokens, all_rows = self.numbers("tokens"), np.ones(len(self), dtype=bool)
         last = {
-            f"loss.{name}": trainings.last_rows(every.codes, tokens, np.isfinite(self.loss(name, missing=True)))
-            for name in names
+            f"loss.{name}": last_rows(every.codes, tokens, np.isfinite(self.loss(name, missing=True))) for name in names
         }
-        kept = np.logical_or.reduce([*last.values()] or [trainings.last_rows(every.codes, tokens, all_rows)])
+        kept = np.logical_or.reduce([*last.values()] or [last_rows(every.codes, tokens, all_rows)])
         columns = [
             pl.when(pl.Series(rows)).then(pl.col(name)).otherwise(None).alias(name) for name, rows in last.items()
         ]

@@ -25,7 +25,7 @@ from curate.runs.predictors.blend import Blend
 from curate.runs.predictors.predictor import Predictor
 from curate.runs.recipes import Recipes
 from curate.runs.run_table import Runs
-from curate.runs.trainings import FINISHED
+from curate.runs.trainings.progress import FINISHED
 
 # A law whose scatter is more than this many times the smallest is left out of an average. On the public runs with
 # repetition this keeps the one law that describes repeats; on the others it changes the error by less than a tenth.

@@ -11,7 +11,7 @@ from curate import open_sets
 from curate.errors import FitError
 from curate.fitting.choice.without_formula import OPTIONS as WITHOUT_FORMULA
 from curate.runs.run_table import Runs
-from curate.runs.trainings import FINISHED
+from curate.runs.trainings.progress import FINISHED
 
 COLUMNS = {
     "planned_tokens": "the column planned_tokens says how long the trainings were planned",

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from curate.runs import annealing_areas
-from curate.runs.annealing_areas import MEMORY
+from curate.runs.trainings import annealing_areas
+from curate.runs.trainings.annealing_areas import MEMORY
 
 # Our refit of the 40 official points: 20k steps, peak learning rate 2e-4.
 PUBLISHED = {"L0": 2.6278, "A": 0.42967, "C": 0.41077, "alpha": 0.54985}

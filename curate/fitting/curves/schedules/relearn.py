@@ -15,7 +15,7 @@ from torch import Tensor
 from curate.errors import FitError
 from curate.fitting.curves.schedules.annealing import DELTA, SMALLEST_LOSS, s1_s2
 from curate.fitting.solver import least_squares
-from curate.runs.annealing_areas import MEMORY
+from curate.runs.trainings.annealing_areas import MEMORY
 
 COMMON = ("L0", "A", "alpha", "C1", "C2", "E", "beta")  # the parameters that all curves share; all positive
 STARTS = tuple(product((0.5, 0.8), (0.3, 1.0), (3.0, 30.0)))  # L0 over the lowest loss, alpha, E times the largest S1'

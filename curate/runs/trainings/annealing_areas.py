@@ -7,6 +7,8 @@ import numpy as np
 import polars as pl
 from scipy.signal import lfilter
 
+from curate.runs.trainings.by_training import numbers
+
 MOST_STEPS = 10**7  # of one training: a larger number in the column step is probably a count of tokens or seconds
 MEMORY = 0.999  # lambda of the paper, for each step: a fall of the rate counts for about 1,000 steps
 
@@ -30,8 +32,9 @@ def of_rows(frame: pl.DataFrame, codes: np.ndarray) -> np.ndarray | None:
     """
     if "lr" not in frame.columns or not {"step", "batch_tokens"} & set(frame.columns):
         return None
-    rates = _numbers(frame["lr"])
-    steps = _numbers(frame["step"]) if "step" in frame.columns else _numbers(frame["tokens"] / frame["batch_tokens"])
+    if "step" not in frame.columns:
+        frame = frame.with_columns(step=pl.col("tokens") / pl.col("batch_tokens"))
+    rates, steps = numbers(frame, "lr"), numbers(frame, "step")
     areas = np.full((len(frame), 2), np.nan)
     changes = False
     for code in np.unique(codes):
@@ -44,7 +47,3 @@ def of_rows(frame: pl.DataFrame, codes: np.ndarray) -> np.ndarray | None:
         s1, s2 = s1_s2(np.interp(np.arange(1, counts[-1] + 1), counts, rates[rows]))
         areas[rows] = np.column_stack([s1[counts - 1], s2[counts - 1]])
     return areas if changes else None
-
-
-def _numbers(column: pl.Series) -> np.ndarray:
-    return column.cast(pl.Float64, strict=False).fill_null(np.nan).to_numpy()

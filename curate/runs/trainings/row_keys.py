@@ -1,0 +1,139 @@
+"""Give each row of a run table a key: rows with equal keys are of one training."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+import polars as pl
+
+from curate.errors import SchemaError
+from curate.runs.trainings.by_training import numbers
+from curate.runs.trainings.progress import FINISHED
+
+Checkpoints = Literal["auto", "yes", "no"]  # the values of --checkpoints
+# The number of rows of equal mixture and size from which evenly spaced tokens show checkpoints. Grids of experiments
+# often have three lengths.
+FEWEST_CHECKPOINTS = 4
+EVEN = 0.02  # two gaps between checkpoints are equal if they differ by less than this share
+# Share of the gaps that must be equal, and share of the trainings with such gaps: checkpoints may be missing, or more
+# frequent early in training.
+MOSTLY = 0.6
+# Number columns that are constant in a training and that differ between runs of one mixture and size.
+SETTINGS = ("params", "seed", "keep", "batch_tokens", "planned_tokens")
+
+
+def named(frame: pl.DataFrame, alone: Sequence[str], start: np.ndarray) -> tuple[np.ndarray, list[str], bool]:
+    """Return the name and the key of each row's training, and whether the user told which rows belong together.
+
+    Rows with equal names and keys are one training. ``alone`` holds the keys of rows that belong to no other row.
+    """
+    runs = frame["run"].to_list()
+    if "training" in frame.columns:
+        training = frame["training"].cast(pl.String).to_list()
+        none = [name is None or first for name, first in zip(training, start.tolist(), strict=True)]
+        names = [run if name is None else name for name, run in zip(training, runs, strict=True)]
+        keys = ["" for _ in runs]
+    else:
+        none = start.tolist()
+        names = [run.partition("@")[0] for run in runs]
+        # Runs of different seeds or corpora may have the same name.
+        columns: list[str] = [column for column in ("seed", "corpus") if column in frame.columns]
+        if names == runs:
+            # Without @, a name that runs of different mixtures or sizes have is no sign of one training.
+            columns = [*columns, *(name for name in _settings(frame) if name not in columns)]
+        keys = _joined(frame, columns)
+    keys = [row if is_alone else key for row, key, is_alone in zip(alone, keys, none, strict=True)]
+    return np.array(names, dtype=object), keys, "training" in frame.columns or names != runs
+
+
+def _settings(frame: pl.DataFrame) -> list[str]:
+    """Return the columns that are equal in all rows of one training: mixture, size, unique tokens, seed and texts."""
+    texts = (pl.String, pl.Categorical, pl.Enum, pl.Boolean)
+    return [
+        name
+        for name, dtype in frame.schema.items()
+        if name in SETTINGS
+        or name.startswith(("weight.", "unique."))
+        or (isinstance(dtype, texts) and name not in ("run", "training"))
+    ]
+
+
+def _joined(frame: pl.DataFrame, columns: Sequence[str]) -> list[str]:
+    """Return one text for each row, equal for rows that are equal in these columns."""
+    if not columns:
+        return [""] * len(frame)
+    cells = [pl.col(name).cast(pl.String).fill_null("") for name in columns]
+    return frame.select(pl.concat_str(cells, separator="\0")).to_series().to_list()
+
+
+def of_equal_settings(
+    frame: pl.DataFrame, alone: Sequence[str], start: np.ndarray, origin: str, checkpoints: Checkpoints
+) -> tuple[list[str], tuple[str, ...]]:
+    """Return a key of each row's training, and a note if rows of equal settings are or may be checkpoints."""
+    alike = _alike(frame, start)
+    joined = alike if checkpoints == "yes" else _trainings_among(frame, alike)
+    keys = list(alone)
+    for rows in joined:
+        for row in rows:
+            keys[row] = f"training {alone[rows[0]]}"
+    count = sum(len(rows) for rows in joined)
+    if joined and checkpoints == "auto":
+        return keys, (
+            f"{count} rows are taken for checkpoints of {len(joined)} trainings, because they have equal mixture, "
+            "size, unique tokens and seed, and evenly spaced tokens or fewer tokens than planned_tokens. If every row "
+            "is a finished run, use --checkpoints no. To be sure, name the trainings in a column training",
+        )
+    if joined:
+        return keys, (
+            f"{count} rows are checkpoints of {len(joined)} trainings (--checkpoints yes), because they have equal "
+            "mixture, size, unique tokens and seed",
+        )
+    if checkpoints == "yes":
+        raise SchemaError(
+            f"{origin}: --checkpoints yes, but no two rows have equal mixture, size, unique tokens and seed and "
+            "different tokens, so nothing says which rows are of one training. Add a column training, or name the runs "
+            "TRAINING@STEP"
+        )
+    count = sum(len(rows) for rows in alike)
+    if count and "step" in frame.columns:
+        return keys, (
+            f"{count} of {len(frame)} rows have the same mixture, size, unique tokens and seed as another row, and "
+            "there is a column step. Are they checkpoints? Nothing says which of them are of one training, so every "
+            "row counts as a finished run. Add a column training, or use --checkpoints yes",
+        )
+    return keys, ()
+
+
+def _alike(frame: pl.DataFrame, start: np.ndarray) -> list[list[int]]:
+    """Return the groups of two or more rows of equal settings and different tokens, as positions of rows."""
+    tokens = frame["tokens"].to_numpy()
+    groups: dict[str, list[int]] = {}
+    for row, settings in enumerate(_joined(frame, _settings(frame))):
+        if not start[row]:
+            groups.setdefault(settings, []).append(row)
+    # Two runs of equal settings and equal length are two trainings, such as those of a sweep.
+    return [rows for rows in groups.values() if len(rows) > 1 and (np.diff(np.sort(tokens[rows])) > 0).all()]
+
+
+def _trainings_among(frame: pl.DataFrame, alike: Sequence[list[int]]) -> list[list[int]]:
+    """Return those groups of rows of equal settings that their tokens show to be checkpoints of one training."""
+    tokens = frame["tokens"].to_numpy()
+    planned = numbers(frame, "planned_tokens")
+    many = [rows for rows in alike if len(rows) >= FEWEST_CHECKPOINTS]
+    even = [rows for rows in many if _evenly_spaced(np.sort(tokens[rows]))]
+    # Lengths of a few runs may be even by chance. Where trainings were measured every so many steps, most of them were.
+    even = even if len(even) >= MOSTLY * len(many) else []
+    # A table without losses holds plans of runs, which are of finished runs.
+    if not any(name.startswith(("loss.", "metric.")) for name in frame.columns):
+        even = []
+    # At most one row of a training is its end.
+    unfinished = [rows for rows in alike if (tokens[rows] < FINISHED * planned[rows[0]]).sum() >= len(rows) - 1]
+    firsts = {rows[0] for rows in (*even, *unfinished)}
+    return [rows for rows in alike if rows[0] in firsts]
+
+
+def _evenly_spaced(tokens: np.ndarray) -> bool:
+    """Return whether ascending token counts are mostly evenly spaced, as those of checkpoints are."""
+    gaps = np.diff(tokens)
+    usual = np.median(gaps)
+    return bool((np.abs(gaps - usual) < EVEN * usual).mean() >= MOSTLY)
