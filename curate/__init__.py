@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from curate.runs.pilots import pilot as pilot
     from curate.runs.predictors.predictor import Predictor as Predictor
     from curate.runs.recipes import Recipes as Recipes
-    from curate.runs.run_table import Runs as Runs
+    from curate.runs.runs import Runs as Runs
     from curate.schedules.job import Schedule as Schedule
     from curate.schedules.job import schedule as schedule
     from curate.scorers import Scorer as Scorer
@@ -92,7 +92,7 @@ _MODULES = {
     "Pruned": "pruning.prune",
     "Recipes": "runs.recipes",
     "Report": "reporting.result",
-    "Runs": "runs.run_table",
+    "Runs": "runs.runs",
     "Schedule": "schedules.job",
     "SchemaError": "errors",
     "Scored": "scoring.result",

@@ -30,7 +30,8 @@ from curate.continual import critical_ratio
 from curate.fitting.fit import Fit, FitOptions, fit
 from curate.pool.pool import Budget
 from curate.runs.recipes import Recipes
-from curate.runs.run_table import Runs, check
+from curate.runs.run_table import check
+from curate.runs.runs import Runs
 
 OURS = "replay:length=1e10,checkpoints=true"
 TOLERANCES = (0.0, 0.02, 0.05)

@@ -33,7 +33,8 @@ from curate.runs.predictors.blend import Blend
 from curate.runs.predictors.intervals import mixture_ends, spread
 from curate.runs.predictors.predictor import Predictor
 from curate.runs.recipes import Recipes
-from curate.runs.run_table import Runs, check, read
+from curate.runs.run_table import check, read
+from curate.runs.runs import Runs
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data" / "runs"
 PILE5 = ("pile5_70m", "pile5_160m", "pile5_305m")  # one table of three sizes, in three files

@@ -31,7 +31,7 @@ from curate.laws._unfinished import TERM
 from curate.laws.mixture_ces import MixtureCes
 from curate.runs import run_table
 from curate.runs.recipes import Recipes
-from curate.runs.run_table import Runs
+from curate.runs.runs import Runs
 from curate.runs.trainings.progress import FINISHED
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data" / "runs"

@@ -22,7 +22,8 @@ from scipy.stats import spearmanr
 
 from curate.fitting.fit_files import fit_named
 from curate.fitting.solver.multistart import FitOptions
-from curate.runs.run_table import Runs, read
+from curate.runs.run_table import read
+from curate.runs.runs import Runs
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data" / "runs"
 LAWS = ("mixture_ces:linear=true", "gaussian", "gaussian:base=ces")

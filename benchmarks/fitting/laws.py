@@ -39,7 +39,8 @@ from curate.fitting.solver.least_squares import huber
 from curate.fitting.solver.multistart import DELTA
 from curate.laws import Law, chinchilla, repetition
 from curate.runs.recipes import Recipes
-from curate.runs.run_table import Runs, check, read
+from curate.runs.run_table import check, read
+from curate.runs.runs import Runs
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data" / "runs"
 

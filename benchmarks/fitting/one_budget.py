@@ -16,7 +16,8 @@ import polars as pl
 
 from curate.fitting.compare import compare
 from curate.fitting.solver.multistart import FitOptions
-from curate.runs.run_table import Runs, read
+from curate.runs.run_table import read
+from curate.runs.runs import Runs
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data" / "runs"
 LAWS = (

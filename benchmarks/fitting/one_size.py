@@ -26,7 +26,8 @@ from curate.runs.predictors.blend import Blend
 from curate.runs.predictors.intervals import mixture_ends
 from curate.runs.predictors.predictor import Predictor
 from curate.runs.recipes import Recipes
-from curate.runs.run_table import Runs, read
+from curate.runs.run_table import read
+from curate.runs.runs import Runs
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data" / "runs"
 LAWS = ("ces", "mixture_additive", "mixture_ces:linear=true")

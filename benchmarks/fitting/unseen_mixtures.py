@@ -22,7 +22,8 @@ from large_runs import scores, tables
 
 from curate.fitting.fit_files import fit_named
 from curate.fitting.solver.multistart import FitOptions
-from curate.runs.run_table import Runs, read
+from curate.runs.run_table import read
+from curate.runs.runs import Runs
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data" / "runs"
 LAWS = ("mixing", "mixture_additive", "ces", "boosted:base=ces", "gaussian", "gaussian:base=ces")

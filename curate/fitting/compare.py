@@ -21,7 +21,7 @@ from curate.fitting.solver.multistart import DEFAULTS, FitOptions
 from curate.laws import Law
 from curate.progress import counted
 from curate.runs.recipes import Recipes
-from curate.runs.run_table import Runs
+from curate.runs.runs import Runs
 
 SCHEMA = {
     "law": pl.String,

@@ -13,7 +13,7 @@ from curate.fitting.fit import Fit, fit, law_of
 from curate.fitting.solver.coordinates import Coordinates
 from curate.fitting.solver.multistart import DEFAULTS, FitOptions
 from curate.runs.recipes import Recipes
-from curate.runs.run_table import Runs
+from curate.runs.runs import Runs
 
 GRID = 200  # compute points between which crossings are located
 TOKENS_PER_PARAM = 20.0  # along the curves, about compute-optimal (Hoffmann et al. 2022)

@@ -15,7 +15,7 @@ from curate.runs import pilots
 from curate.runs.fitted_size import is_one_value
 from curate.runs.predictors.blend import Blend
 from curate.runs.recipes import Recipes, recipes
-from curate.runs.run_table import Runs
+from curate.runs.runs import Runs
 
 CANDIDATES = 240  # designs among which the most informative runs are looked for
 LARGEST = 2.0  # advised runs are at most so many times as long, or as large, as the longest and largest so far

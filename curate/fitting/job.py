@@ -29,7 +29,7 @@ from curate.runs import envelope as envelopes
 from curate.runs import run_table
 from curate.runs.predictors.blend import Blend
 from curate.runs.predictors.predictor import Predictor
-from curate.runs.run_table import Runs
+from curate.runs.runs import Runs
 from curate.runs.sources import column_map, read_tables
 from curate.runs.sources.column_map import WrittenMap
 from curate.runs.sources.read_tables import Tables

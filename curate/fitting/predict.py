@@ -25,7 +25,7 @@ from curate.planning import aims, extrapolation
 from curate.runs import fitted_size, run_table
 from curate.runs.predictors.blend import Blend
 from curate.runs.predictors.predictor import Predictor
-from curate.runs.run_table import Runs
+from curate.runs.runs import Runs
 from curate.runs.sources.column_map import WrittenMap
 from curate.runs.sources.read_tables import Tables
 from curate.runs.trainings.row_keys import Checkpoints

@@ -14,7 +14,7 @@ from curate.fitting.solver.multistart import MAD_TO_SIGMA
 from curate.runs.discrepancy import SAME_SIZE
 from curate.runs.predictors.blend import Blend
 from curate.runs.predictors.predictor import Predictor
-from curate.runs.run_table import Runs
+from curate.runs.runs import Runs
 
 # Runs of models with SMALLEST_MODEL parameters or more are hardly ever shorter than FEWEST_TOKENS tokens. A smaller
 # number is probably a count in millions or billions.

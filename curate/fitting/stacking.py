@@ -9,7 +9,7 @@ from curate.fitting.choice import averaging, holdout
 from curate.fitting.choice.averaging import Kept
 from curate.fitting.compare import Comparison
 from curate.fitting.solver.multistart import DEFAULTS, FitOptions
-from curate.runs.run_table import Runs
+from curate.runs.runs import Runs
 
 SMALLEST_WEIGHT = 0.01  # a law with less weight in a stack is dropped: it costs time and changes nothing
 

@@ -23,7 +23,7 @@ from curate.runs import run_table
 from curate.runs.predictors.blend import Blend
 from curate.runs.predictors.predictor import Predictor
 from curate.runs.recipes import Recipes
-from curate.runs.run_table import Runs
+from curate.runs.runs import Runs
 
 TITLE = "Pilots: small runs and the fitted law"
 LAWS_COMPARED = "Table: the laws compared, by their error on held-out runs."  # where several evals share one table

@@ -11,7 +11,7 @@ from curate import written_names
 from curate.errors import FitError, SchemaError, first_few
 from curate.pool.pool import Pool
 from curate.runs import run_table
-from curate.runs.run_table import Runs
+from curate.runs.runs import Runs
 
 FEWEST = 3  # shares of the domain that a law needs: it has at least three parameters
 GENERAL = "general"  # the name of the mean of several general evals

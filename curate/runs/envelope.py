@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 
 from curate.errors import SchemaError, amount, first_few
-from curate.runs.run_table import Runs
+from curate.runs.runs import Runs
 
 MOST_COLUMNS = 2  # a quadratic of three variables has ten coefficients, more than a sweep has runs
 # Runs whose loss exceeds the lowest of their sweep by more than this share say little about the minimum, because a loss

@@ -16,7 +16,7 @@ from curate.pool.pool import Budget, Pool, read_pools
 from curate.progress import Progress, silent
 from curate.runs import pilot_design, run_table, trainer_data
 from curate.runs.pilot_design import DESIGNS, PlannedRun, design
-from curate.runs.run_table import Runs
+from curate.runs.runs import Runs
 from curate.storage import completion, schema
 from curate.storage.files import sweep, text_hash, write_text
 from curate.storage.forms.jobs import PilotForm

@@ -16,11 +16,12 @@ from curate.fitting.fit import FitOptions
 from curate.fitting.fit_files import members_of
 from curate.runs import run_table
 from curate.runs.discrepancy import SHIFT
+from curate.runs.runs import Runs
 
 TINY = FitOptions(starts=4, draws=2)
 
 
-def table_of(name, n, seed, noise=0.005) -> run_table.Runs:
+def table_of(name, n, seed, noise=0.005) -> Runs:
     """Runs of a planted law of two pools, with log-normal noise."""
     base, rng = recipes(n, 2, seed), np.random.default_rng(seed)
     truth = law_of(name).loss(theta(name, 2, seed=0, inner=0.5), base).numpy()

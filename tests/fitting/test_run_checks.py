@@ -6,7 +6,8 @@ import pytest
 
 from curate.errors import FitError, SchemaError
 from curate.fitting import fit, run_checks
-from curate.runs.run_table import Runs, check, read
+from curate.runs.run_table import check, read
+from curate.runs.runs import Runs
 
 
 def table(**changes: object) -> Runs:

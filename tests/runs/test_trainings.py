@@ -10,7 +10,7 @@ import torch
 from curate.errors import SchemaError
 from curate.runs import run_table
 from curate.runs.recipes import Recipes
-from curate.runs.run_table import Runs
+from curate.runs.runs import Runs
 from curate.runs.trainings import annealing_areas
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data" / "runs"

@@ -24,7 +24,7 @@ from curate.runs.discrepancy import SHIFT, Discrepancy
 from curate.runs.predictors.blend import Blend
 from curate.runs.predictors.predictor import Predictor
 from curate.runs.recipes import Recipes
-from curate.runs.run_table import Runs
+from curate.runs.runs import Runs
 from curate.runs.trainings.progress import FINISHED
 
 # A law whose scatter is more than this many times the smallest is left out of an average. On the public runs with

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from curate import open_sets
 from curate.errors import FitError
 from curate.fitting.choice.without_formula import OPTIONS as WITHOUT_FORMULA
-from curate.runs.run_table import Runs
+from curate.runs.runs import Runs
 from curate.runs.trainings.progress import FINISHED
 
 COLUMNS = {

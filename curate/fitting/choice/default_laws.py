@@ -8,7 +8,7 @@ from curate.errors import FitError
 from curate.fitting.gaussian import sizes
 from curate.fitting.gaussian.gaussian import NAME as GAUSSIAN
 from curate.runs.recipes import Recipes
-from curate.runs.run_table import Runs
+from curate.runs.runs import Runs
 
 AUTO = "auto"  # the value of --law that stands for this choice
 REPEATED = 1.05  # passes over a pool above which its tokens count as repeated; a run may read a few tokens twice

@@ -23,7 +23,7 @@ from curate.fitting.curves.metric_columns import AUTO, NONE, PREFIX, metric_name
 from curate.fitting.curves.metric_curve import Better
 from curate.runs.predictors.predictor import Predictor
 from curate.runs.recipes import Recipes
-from curate.runs.run_table import Runs
+from curate.runs.runs import Runs
 
 Kind: TypeAlias = Literal["error", "accuracy", "positive"]
 KINDS: tuple[Kind, ...] = get_args(Kind)

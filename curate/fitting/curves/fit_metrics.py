@@ -15,7 +15,7 @@ from curate.fitting.curves.metric_curve import MetricCurve
 from curate.fitting.curves.metric_solver import MetricPoints
 from curate.fitting.curves.rows import in_words, point_table
 from curate.fitting.fit_report import FitQuestion, FitReport
-from curate.runs.run_table import Runs
+from curate.runs.runs import Runs
 
 # The largest number of metrics that are fitted by default. Each takes about a second and adds 20 kB to fit.json.
 MOST = 8

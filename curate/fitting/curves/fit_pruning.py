@@ -13,7 +13,7 @@ from curate.fitting.curves import pruning_curves
 from curate.fitting.curves.pruning_curves import Decay, PruningCurves
 from curate.fitting.curves.rows import point_table
 from curate.fitting.fit_report import FitQuestion, FitReport, parameter_table
-from curate.runs.run_table import Runs
+from curate.runs.runs import Runs
 
 REACH = 10.0  # the best share to keep is shown up to this many times the largest size before pruning
 SIZES = 13  # rows of that table

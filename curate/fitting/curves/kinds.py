@@ -7,7 +7,7 @@ from curate.fitting.curves.fit_pruning import fit_pruning_curves
 from curate.fitting.curves.schedules import schedule_fit
 from curate.fitting.curves.schedules.fit_steps import fit_relearn, fit_schedules
 from curate.fitting.fit_report import FitQuestion, FitReport
-from curate.runs.run_table import Runs
+from curate.runs.runs import Runs
 
 CURVES: Mapping[str, Callable[[Runs, FitQuestion], FitReport]] = {
     **dict.fromkeys(schedule_fit.LAWS, fit_schedules),

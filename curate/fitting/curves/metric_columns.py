@@ -1,6 +1,6 @@
 """Name the columns of a run table that hold metrics, and the values of the option --metric."""
 
-from curate.runs.run_table import Runs
+from curate.runs.runs import Runs
 
 AUTO, NONE = "auto", "none"  # values of --metric: all metrics with enough rows, if they are not many, or no metric
 PREFIX = "metric."

@@ -14,7 +14,7 @@ from curate.fitting.curves.rows import in_words, point_table
 from curate.fitting.curves.schedules import relearn, schedule_fit, schedule_rows
 from curate.fitting.curves.schedules.schedule_fit import Curve
 from curate.fitting.fit_report import FitQuestion, FitReport
-from curate.runs.run_table import Runs
+from curate.runs.runs import Runs
 
 
 @dataclass(frozen=True)
