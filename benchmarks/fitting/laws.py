@@ -31,8 +31,9 @@ from curate.fitting.boosted import BASE, TreeOptions, fit_boosted
 from curate.fitting.choice.holdout import splits
 from curate.fitting.curves import downstream, metric_solver
 from curate.fitting.curves.metric_solver import MetricPoints
-from curate.fitting.curves.schedules import annealing, fit_steps, multi_power, schedule_fit
-from curate.fitting.curves.schedules.schedule_fit import Curve, RateSchedule
+from curate.fitting.curves.rows import r2
+from curate.fitting.curves.schedules import annealing, multi_power, schedule_laws, schedule_solver
+from curate.fitting.curves.schedules.rate_schedule import Curve, RateSchedule
 from curate.fitting.fit import FitOptions, fit, fit_evals
 from curate.fitting.solver.coordinates import Coordinates
 from curate.fitting.solver.least_squares import huber
@@ -500,20 +501,20 @@ def schedules(bench: Bench) -> Rows:
     for truth, theta in published.items():
 
         def losses(plan: RateSchedule, seed: int, truth: str = truth, theta: Mapping[str, float] = theta) -> np.ndarray:
-            form = schedule_fit.LAWS[truth]
+            form = schedule_laws.LAWS[truth]
             clean = form.curve(theta, *form.features(plan.rates, plan.warmup, plan.steps)).numpy()
             return np.asarray(clean * np.exp(noise * np.random.default_rng(seed).standard_normal(len(clean))))
 
         for law in published:
             clock = Clock()
             curves = [Curve(plan, losses(plan, seed)) for seed, plan in enumerate(fitted)]
-            model = schedule_fit.fit(law, curves, draws=4 if bench.quick else 50)
+            model = schedule_solver.fit(law, curves, draws=4 if bench.quick else 50)
             cpu = clock()
             shares, inside, errors = [], [], []
             for plan in others:
                 y, predicted = losses(plan, 9), model.loss(plan)
                 low, high = model.interval(plan)
-                shares.append(fit_steps.r2(y, predicted))
+                shares.append(r2(y, predicted))
                 inside.append(float(((low < y) & (y < high)).mean()))
                 errors.append(float(np.abs(predicted / y - 1).mean()))
             figure = (

@@ -22,7 +22,7 @@ from curate.fitting.choice.without_formula import BOOSTED, GAUSSIAN, OPTIONS
 from curate.fitting.curves import metric_curve
 from curate.fitting.curves.direct_metric import DirectMetric, Kind
 from curate.fitting.curves.metric_curve import MetricCurve
-from curate.fitting.curves.schedules import schedule_fit
+from curate.fitting.curves.schedules import schedule_laws
 from curate.fitting.fit import Fit
 from curate.fitting.gaussian import gaussian, gaussian_json
 from curate.fitting.gaussian.gaussian import Gaussian
@@ -48,7 +48,7 @@ Record: TypeAlias = Mapping[str, object]
 # Curves that are not laws of mixtures: what each gives, and what to use instead.
 OTHER_CURVES: Mapping[str, str] = {
     **dict.fromkeys(
-        schedule_fit.LAWS,
+        schedule_laws.LAWS,
         "It gives the loss at each step of a learning-rate schedule: use `curate predict` with a table that has the "
         "columns step and lr. To predict or plan mixtures, fit a law, such as chinchilla or ces",
     ),
@@ -62,7 +62,7 @@ FORMS: Mapping[str, type] = {
     BOOSTED: GrownTreesForm,
     GAUSSIAN: GaussianForm,
     metric_curve.NAME: MetricForm,
-    **dict.fromkeys(schedule_fit.LAWS, RateScheduleForm),
+    **dict.fromkeys(schedule_laws.LAWS, RateScheduleForm),
     "relearn": StepCurveForm,
 }
 # What fields that contradict each other raise: parameters of another law, or lists of unequal lengths.
@@ -227,7 +227,7 @@ def read(path: Path) -> Record:
     for i, law in enumerate(cast(list[Record], record["laws"])):
         name = str(law.get("law", "")).partition(":")[0]
         # Until 2026-11-29 a fit of annealing had a curve for each run, as a fit of relearn has.
-        of_each_run = name in schedule_fit.LAWS and "run" in law
+        of_each_run = name in schedule_laws.LAWS and "run" in law
         form = StepCurveForm if of_each_run else FORMS.get(name, FittedLawForm)
         schema.check(law, form, s3.shown(path), artifacts.KINDS["fit"].remedy, under=("laws", i))
     return record

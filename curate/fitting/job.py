@@ -20,7 +20,7 @@ from curate.fitting.choice.without_formula import OPTIONS
 from curate.fitting.curves import direct_metric, fit_metrics, metric_columns
 from curate.fitting.curves.direct_metric import MetricAsLoss
 from curate.fitting.curves.kinds import CURVES
-from curate.fitting.curves.schedules import schedule_fit, schedule_rows
+from curate.fitting.curves.schedules import schedule_laws, schedule_rows
 from curate.fitting.fit import Fit
 from curate.fitting.fit_files import FittedLaw
 from curate.fitting.fit_report import FitQuestion, FitReport, parameter_table
@@ -114,7 +114,7 @@ def fit(
     # Curves may be of a metric alone, in a table without any loss.
     columns, curve = column_map.parse(map), is_curve(specs[0])
     direct = direct_metric.named(eval, metric, metric_kind, f"--law {specs[0]}" if curve else "--by" if by else None)
-    absent = schedule_rows.ABSENT if open_sets.parse(specs[0])[0] in schedule_fit.LAWS else {}
+    absent = schedule_rows.ABSENT if open_sets.parse(specs[0])[0] in schedule_laws.LAWS else {}
     table = run_table.read(
         runs,
         where=where,

@@ -18,7 +18,7 @@ from curate.fitting.curves.fit_metrics import metric_inputs
 from curate.fitting.curves.fit_pruning import kept_shares, kept_sizes, predict_error
 from curate.fitting.curves.metric_curve import MetricCurve
 from curate.fitting.curves.pruning_curves import PruningCurves
-from curate.fitting.curves.schedules import schedule_fit, schedule_rows
+from curate.fitting.curves.schedules import schedule_fit, schedule_laws, schedule_rows
 from curate.fitting.curves.schedules.schedule_fit import ScheduleFit
 from curate.fitting.fit_report import FitReport
 from curate.planning import aims, extrapolation
@@ -184,11 +184,11 @@ def load(path: Path) -> Predicting:
             return metric_curve.from_json(laws[0])
         if name == pruning_curves.NAME:
             return fit_pruning.from_json(record)
-        if name in schedule_fit.LAWS and "run" not in laws[0]:
+        if name in schedule_laws.LAWS and "run" not in laws[0]:
             return schedule_fit.from_json(laws[0])
     except fit_files.BROKEN as error:
         raise fit_files.broken(path, error) from None
-    if name in schedule_fit.LAWS:
+    if name in schedule_laws.LAWS:
         raise SchemaError(
             f"{path} has a curve for each run, as earlier versions fitted {name}, and no draws. To predict other "
             f"schedules, fit all runs together: curate fit RUNS --law {name}"

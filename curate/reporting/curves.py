@@ -9,7 +9,7 @@ import polars as pl
 from curate.charts import HEIGHT, WIDTH, Chart
 from curate.fitting import fit_files
 from curate.fitting.curves import fit_pruning
-from curate.fitting.curves.schedules import schedule_fit
+from curate.fitting.curves.schedules import schedule_fit, schedule_laws
 from curate.fitting.fit_report import parameter_table
 from curate.reporting.html_page import Section
 from curate.reporting.records import Values
@@ -19,7 +19,7 @@ BEST_SHARES = ("size", "keep", "low", "high", "kept", "error", "error_all", "ext
 TEXTS: Mapping[str, str] = {
     "downstream": "Downstream metrics as functions of losses. low and high: 5 % and 95 % of the bootstrap draws.",
     **dict.fromkeys(
-        schedule_fit.LAWS,
+        schedule_laws.LAWS,
         "Loss over the learning rates of a training. All trainings share the parameters. r2: share of the variance "
         "explained. low and high: 5 % and 95 % of the bootstrap draws.",
     ),
@@ -92,7 +92,7 @@ def _best_shares(best: pl.DataFrame) -> Chart:
 
 # What shows each curve; the same names as ``curate.fitting.curves.kinds.CURVES``.
 SHOWN: Mapping[str, Callable[[Values], tuple[list[Chart], list[pl.DataFrame]]]] = {
-    **dict.fromkeys(schedule_fit.LAWS, _of_schedules),
+    **dict.fromkeys(schedule_laws.LAWS, _of_schedules),
     "downstream": _metric,
     "pruning_curves": _pruning_curves,
     "relearn": _of_each_run,

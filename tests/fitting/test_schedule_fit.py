@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from curate.errors import FitError, SchemaError
-from curate.fitting.curves.schedules import annealing, multi_power, schedule_fit, schedule_rows
-from curate.fitting.curves.schedules.schedule_fit import Curve, RateSchedule
+from curate.fitting.curves.schedules import annealing, multi_power, schedule_laws, schedule_rows, schedule_solver
+from curate.fitting.curves.schedules.rate_schedule import Curve, RateSchedule
 from curate.fitting.job import fit
 from curate.fitting.predict import load, predict
 
@@ -36,7 +36,7 @@ def schedule(kind, steps=STEPS, every=50, peak=PEAK):
 
 def losses(law, plan, noise=0.0, seed=0):
     """The losses that a law gives at the rows of a schedule."""
-    form = schedule_fit.LAWS[law]
+    form = schedule_laws.LAWS[law]
     clean = form.curve(TRUTH[law], *form.features(plan.rates, plan.warmup, plan.steps)).numpy()
     return clean * np.exp(noise * np.random.default_rng(seed).standard_normal(len(clean)))
 
@@ -44,7 +44,7 @@ def losses(law, plan, noise=0.0, seed=0):
 def fitted(law, kinds, *, truth=None, noise=1e-3, draws=4):
     plans = [schedule(kind, every=200) for kind in kinds]
     curves = [Curve(plan, losses(truth or law, plan, noise, seed)) for seed, plan in enumerate(plans)]
-    return schedule_fit.fit(law, curves, draws=draws)
+    return schedule_solver.fit(law, curves, draws=draws)
 
 
 def by_the_paper(theta, plan):

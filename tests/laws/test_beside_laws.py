@@ -6,8 +6,8 @@ import torch
 
 from curate.errors import FitError
 from curate.fitting.curves import downstream
-from curate.fitting.curves.schedules import annealing, schedule_fit
-from curate.fitting.curves.schedules.schedule_fit import Curve, RateSchedule
+from curate.fitting.curves.schedules import annealing, schedule_solver
+from curate.fitting.curves.schedules.rate_schedule import Curve, RateSchedule
 from curate.laws.overtraining import PUBLISHED, Overtraining
 from curate.pool import repeats
 from curate.runs import recipes
@@ -72,9 +72,9 @@ def test_the_published_curve_and_its_fit():
         RateSchedule("flat", np.full(20000, 2e-4), 0, at),
     ]
     curves = [Curve(plan, values[at].numpy()) for plan, values in zip(plans, (loss, flat), strict=True)]
-    assert schedule_fit.fit("annealing", curves, draws=1).theta == pytest.approx(annealing.PUBLISHED, rel=1e-3)
+    assert schedule_solver.fit("annealing", curves, draws=1).theta == pytest.approx(annealing.PUBLISHED, rel=1e-3)
     with pytest.raises(FitError, match="Give at least 5"):
-        schedule_fit.fit("annealing", [curves[0].take(np.arange(4))])
+        schedule_solver.fit("annealing", [curves[0].take(np.arange(4))])
 
 
 def test_the_harmful_band():

@@ -1,4 +1,4 @@
-"""Show fitted curves as rows and as words."""
+"""Show fitted curves as rows and as words, and say how much of the measured values they explain."""
 
 from collections.abc import Mapping, Sequence
 
@@ -18,3 +18,9 @@ def point_table(
 def in_words(theta: Mapping[str, float | Tensor]) -> str:
     """Return parameters as text, such as ``A 0.43, alpha 0.55``."""
     return ", ".join(f"{name} {float(value):.4g}" for name, value in theta.items())
+
+
+def r2(measured: np.ndarray, predicted: np.ndarray) -> float:
+    """Return the share of the variance of (n,) measured values that the predicted ones explain."""
+    variance = float(((measured - measured.mean()) ** 2).sum())
+    return 1 - float(((predicted - measured) ** 2).sum()) / variance if variance else 0.0

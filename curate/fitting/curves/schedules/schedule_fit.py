@@ -1,11 +1,7 @@
-"""Fit a law of schedules, `annealing` or `multi_power`, to the loss curves of one model, and predict other schedules.
+"""Hold a fitted law of schedules, `annealing` or `multi_power`, predict other schedules, and read it from fit.json."""
 
-The curves share one floor and all other parameters. Bootstrap draws refit the curves with their residuals moved in
-blocks. Curves that are left out of the fit show how far the law itself errs.
-"""
-
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import cast
 
 import numpy as np
@@ -14,87 +10,13 @@ import torch
 from scipy.special import stdtrit
 from torch import Tensor
 
-from curate.errors import FitError
-from curate.fitting.curves.schedules import annealing, multi_power
-from curate.fitting.solver import least_squares
+from curate.fitting.curves.schedules.rate_schedule import RateSchedule
+from curate.fitting.curves.schedules.schedule_laws import LAWS, SMALLEST_LOSS
 from curate.runs.predictors.intervals import mixture_ends
 
-DELTA = 1e-3  # of Huber's loss on log loss, as in both papers
-SMALLEST_LOSS = 1e-6  # keeps the logarithm finite while the solver passes through negative losses
-MOST_ROWS = 200  # of one curve in a fit. Neighbouring losses are not independent, so that more rows tell little more
-BLOCKS = 8  # of consecutive rows in which the residuals of a curve are moved by the bootstrap
-CHUNK = 16  # draws that are fitted at a time; this bounds the memory
-# Precision of a prior around the start for parameters without a prior. It decides only what the curves do not.
-WEAK_PRECISION = 1e-8
-SMALLEST_NOISE = 1e-5  # of log loss: keeps the prior above 0 where a law fits exactly
-TAIL = 0.3  # share of the steps of a lone curve that is held out
 # Rows of a schedule at which the draws are evaluated; between them the relative width of the interval is interpolated.
 DRAWN_ROWS = 256
 PREDICTED_ROWS = 4096  # rows that are predicted at a time; this bounds the memory
-# Steps of the solver in a fit, and in a bootstrap refit, which starts at the solution.
-FIT_STEPS, DRAW_STEPS = 200, 20
-# Relative change of the objective at which a fit, and a refit, has converged. Draws differ by far more than this.
-FIT_TOLERANCE, DRAW_TOLERANCE = 1e-9, 1e-5
-
-
-@dataclass(frozen=True)
-class ScheduleLaw:
-    """A law that predicts the loss after each step from the learning rates of all steps so far.
-
-    ``features`` reads (t,) rates, the number of steps that warm up, and n steps; it returns tensors (n, ...), of which
-    the first is the area under the rates. ``curve`` returns the (n,) losses from parameters and features. All
-    parameters are positive. ``starts`` returns where to start a fit. ``prior`` holds the standard deviations of the
-    logarithms of parameters around the start.
-    """
-
-    parameters: tuple[str, ...]
-    features: Callable[[np.ndarray, int, np.ndarray], tuple[Tensor, ...]]
-    curve: Callable[..., Tensor]
-    starts: Callable[[float, float, float, float], list[list[float]]]
-    prior: Mapping[str, float]
-
-
-LAWS: Mapping[str, ScheduleLaw] = {
-    module.__name__.rpartition(".")[2]: ScheduleLaw(
-        module.PARAMETERS, module.features, module.curve, module.starts, module.PRIOR
-    )
-    for module in (annealing, multi_power)
-}
-
-
-@dataclass(frozen=True)
-class RateSchedule:
-    """The learning rates of one training, and the steps of its rows.
-
-    ``rates`` (t,) are the rates of all steps, of which the first ``warmup`` warm up. ``steps`` (n,) are the positions
-    of the rows in ``rates``.
-    """
-
-    run: str
-    rates: np.ndarray
-    warmup: int
-    steps: np.ndarray
-
-    @property
-    def warm(self) -> np.ndarray:
-        """Return which rows (n,) come after the steps that warm up: the laws hold for these alone."""
-        return np.asarray(self.steps >= self.warmup)
-
-    def take(self, rows: np.ndarray) -> "RateSchedule":
-        """Return the schedule with these rows, given as positions or as a mask."""
-        return replace(self, steps=self.steps[rows])
-
-
-@dataclass(frozen=True)
-class Curve:
-    """The losses (n,) in nats per token at the rows of a schedule, all of them after warming up."""
-
-    schedule: RateSchedule
-    loss: np.ndarray
-
-    def take(self, rows: np.ndarray) -> "Curve":
-        """Return the curve with these rows, given as positions or as a mask."""
-        return Curve(self.schedule.take(rows), self.loss[rows])
 
 
 @dataclass(frozen=True, repr=False)
@@ -168,10 +90,10 @@ class ScheduleFit:
         for name, (low, high) in self.ranges.items():
             # A schedule that is shorter than the fitted ones is no extrapolation: they went through as few steps too.
             lowest = 0.0 if name == "steps" else low
-            beyond = [s for s in schedules if not lowest <= _measures(s)[name] <= high]
+            beyond = [s for s in schedules if not lowest <= s.measures()[name] <= high]
             if beyond:
                 lines.append(
-                    f"extrapolated: {beyond[0].run} has {name} {_measures(beyond[0])[name]:.6g}. Those of the fitted "
+                    f"extrapolated: {beyond[0].run} has {name} {beyond[0].measures()[name]:.6g}. Those of the fitted "
                     f"trainings are {low:.6g} to {high:.6g} ({len(beyond)} of {len(schedules)} schedules)"
                 )
         return tuple(lines)
@@ -236,180 +158,3 @@ def from_json(law: Mapping[str, object]) -> ScheduleFit:
         ranges={key: (float(ends[0]), float(ends[1])) for key, ends in ranges.items()},
         params=cast("float | None", law.get("params")),
     )
-
-
-def fit(
-    law: str,
-    curves: Sequence[Curve],
-    *,
-    evaluation: str = "loss",
-    params: float | None = None,
-    draws: int = 200,
-    seed: int = 0,
-) -> ScheduleFit:
-    """Fit a law of `LAWS` to the curves of one model by Huber's loss on log loss.
-
-    At most 200 rows of each curve are used, evenly spaced.
-
-    Raises:
-        FitError: if there are fewer losses than parameters and one more.
-    """
-    needed = len(LAWS[law].parameters) + 1
-    if (losses := sum(len(curve.loss) for curve in curves)) < needed:
-        raise FitError(
-            f"{losses} losses after warming up cannot determine the {needed - 1} parameters of {law}. Give at least "
-            f"{needed} steps"
-        )
-    thinned = [_thinned(curve) for curve in curves]
-    points = _Points.of(law, thinned)
-    theta = points.solve()
-    residuals = points.residuals(theta)
-    degrees = max(1, len(residuals) - needed + 1)
-    noise = float(np.sqrt((residuals**2).sum() / degrees))
-    drawn = points.redraw(theta, residuals, draws, seed)
-    measures = [_measures(curve.schedule) for curve in curves]
-    return ScheduleFit(
-        law=law,
-        eval=evaluation,
-        theta=dict(zip(LAWS[law].parameters, theta.exp().tolist(), strict=True)),
-        draws=dict(zip(LAWS[law].parameters, drawn.exp().T, strict=True)),
-        noise=noise,
-        heldout=_heldout(law, thinned, theta, noise),
-        curves=len(curves),
-        ranges={name: (min(m[name] for m in measures), max(m[name] for m in measures)) for name in measures[0]},
-        params=params,
-    )
-
-
-@dataclass(frozen=True)
-class _Points:
-    """The rows of all curves together: what the law reads of them, their log losses (n,), and their curves (n,)."""
-
-    law: ScheduleLaw
-    features: tuple[Tensor, ...]
-    target: Tensor
-    codes: np.ndarray
-    starts: Tensor
-    precision: Tensor
-
-    @classmethod
-    def of(cls, name: str, curves: Sequence[Curve]) -> "_Points":
-        """Return the points of curves, with the starts of a fit."""
-        law = LAWS[name]
-        parts = [law.features(c.schedule.rates, c.schedule.warmup, c.schedule.steps) for c in curves]
-        features = tuple(torch.cat(columns) for columns in zip(*parts, strict=True))
-        loss = np.concatenate([curve.loss for curve in curves])
-        peak = max(float(curve.schedule.rates.max()) for curve in curves)
-        rows = law.starts(float(features[0][0]), float(loss[0]), float(loss.min()), peak)
-        return cls(
-            law,
-            features,
-            torch.from_numpy(loss).log(),
-            np.repeat(np.arange(len(curves)), [len(curve.loss) for curve in curves]),
-            torch.tensor(rows, dtype=torch.float64).log(),
-            torch.tensor([law.prior.get(p, np.inf) for p in law.parameters], dtype=torch.float64) ** -2.0,
-        )
-
-    def predict(self, u: Tensor, row: least_squares.Rows) -> Tensor:
-        """Return the log losses of rows from (k,) logarithms of the parameters."""
-        theta = dict(zip(self.law.parameters, u.exp(), strict=True))
-        return self.law.curve(theta, *row).clamp_min(SMALLEST_LOSS).log()
-
-    def residuals(self, u: Tensor) -> np.ndarray:
-        """Return the (n,) residuals of log loss."""
-        return np.asarray(self.target - self.predict(u, self.features))
-
-    def solve(self) -> Tensor:
-        """Return the (k,) logarithms of the parameters that fit best, with the prior in proportion to the noise."""
-        free = self._solve(self.starts, self.target.expand(len(self.starts), -1), self.starts, 0.0)
-        best = free.best
-        noise = max(float(np.sqrt((self.residuals(best) ** 2).mean())), SMALLEST_NOISE)
-        centre = self.starts[int(free.objective.argmin())]
-        # From the first solution and from all starts: the prior may move the optimum to another basin.
-        starts = torch.cat([best[None], self.starts])
-        return self._solve(starts, self.target.expand(len(starts), -1), centre.expand(len(starts), -1), noise).best
-
-    def redraw(self, u: Tensor, residuals: np.ndarray, draws: int, seed: int) -> Tensor:
-        """Return the (b, k) solutions for curves whose residuals were moved in blocks between places and curves."""
-        rng = np.random.default_rng(seed)
-        fitted = self.predict(u, self.features)
-        noise = max(float(np.sqrt((residuals**2).mean())), SMALLEST_NOISE)
-        moved = torch.from_numpy(_moved_blocks(residuals, self.codes, draws, rng))
-        # Each draw has its own centre from the prior, so that what the curves do not tell stays uncertain.
-        spread = torch.where(self.precision > 0, self.precision.clamp_min(1e-12) ** -0.5, 0.0)
-        centres = u + spread * torch.from_numpy(rng.standard_normal((draws, len(u))))
-        return self._solve(u.expand(draws, -1), fitted + moved, centres, noise, drawn=True).point
-
-    def _solve(
-        self, start: Tensor, target: Tensor, centre: Tensor, noise: float, *, drawn: bool = False
-    ) -> least_squares.LeastSquaresSolution:
-        problems = least_squares.LeastSquaresProblems(
-            start=start,
-            target=target,
-            weights=torch.ones_like(target),
-            delta=torch.full((len(start),), DELTA, dtype=torch.float64),
-            centre=centre,
-            precision=(self.precision * noise**2 + WEAK_PRECISION).expand_as(start),
-        )
-        steps, tol = (DRAW_STEPS, DRAW_TOLERANCE) if drawn else (FIT_STEPS, FIT_TOLERANCE)
-        what = "bootstrap refits" if drawn else "starting points fitted"
-        return least_squares.least_squares(
-            self.predict, self.features, problems, steps=steps, tol=tol, chunk=CHUNK, what=what
-        )
-
-
-def _moved_blocks(residuals: np.ndarray, codes: np.ndarray, draws: int, rng: np.random.Generator) -> np.ndarray:
-    """Return (b, n) residuals: each curve is filled with blocks of consecutive residuals of randomly chosen curves."""
-    counts = np.bincount(codes)
-    first = np.concatenate([[0], counts.cumsum()[:-1]])
-    result = np.empty((draws, len(residuals)))
-    for draw in range(draws):
-        filled = []
-        for count in counts:
-            length = max(1, -(-int(count) // BLOCKS))
-            values: list[np.ndarray] = []
-            while sum(map(len, values)) < count:
-                curve = int(rng.integers(len(counts)))
-                start = int(rng.integers(max(1, counts[curve] - length + 1)))
-                values.append(residuals[first[curve] + start : first[curve] + min(start + length, counts[curve])])
-            filled.append(np.concatenate(values)[:count])
-        result[draw] = np.concatenate(filled)
-    return result
-
-
-def _heldout(law: str, curves: Sequence[Curve], theta: Tensor, noise: float) -> float:
-    """Return the root mean square error of log loss on held-out rows.
-
-    Each curve is held out in turn; of a lone curve, its last part is.
-    """
-    pairs = []
-    if len(curves) > 1:
-        pairs = [([c for c in curves if c is not left_out], left_out) for left_out in curves]
-    else:
-        last = int(len(curves[0].loss) * (1 - TAIL))
-        rows = np.arange(len(curves[0].loss))
-        pairs = [([curves[0].take(rows[:last])], curves[0].take(rows[last:]))]
-    errors = []
-    for kept, left_out in pairs:
-        if sum(len(curve.loss) for curve in kept) <= len(theta) or not len(left_out.loss):
-            continue
-        points = _Points.of(law, kept)
-        solution = points._solve(
-            (starts := torch.cat([theta[None], points.starts])),
-            points.target.expand(len(starts), -1),
-            points.starts[:1].expand(len(starts), -1),
-            max(noise, SMALLEST_NOISE),
-        ).best
-        errors.append(float((_Points.of(law, [left_out]).residuals(solution) ** 2).mean()))
-    return float(np.sqrt(np.mean(errors))) if errors else noise
-
-
-def _thinned(curve: Curve) -> Curve:
-    """Return at most MOST_ROWS rows of a curve, evenly spaced in its rows."""
-    n = len(curve.loss)
-    return curve if n <= MOST_ROWS else curve.take(np.linspace(0, n - 1, MOST_ROWS).round().astype(int))
-
-
-def _measures(schedule: RateSchedule) -> dict[str, float]:
-    """Return the number of steps and the peak learning rate of a schedule."""
-    return {"steps": float(len(schedule.rates)), "peak rate": float(schedule.rates.max())}

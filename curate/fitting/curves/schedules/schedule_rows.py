@@ -9,7 +9,7 @@ import polars as pl
 
 from curate.errors import SchemaError
 from curate.fitting.curves.schedules.multi_power import MOST_STEPS
-from curate.fitting.curves.schedules.schedule_fit import RateSchedule
+from curate.fitting.curves.schedules.rate_schedule import RateSchedule
 from curate.runs.runs import Runs
 
 # A table of schedules may lack these columns of a run table. Without names, all rows are one training.
