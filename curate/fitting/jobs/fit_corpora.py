@@ -7,10 +7,10 @@ import numpy as np
 import polars as pl
 
 from curate.fitting import corpora
-from curate.fitting import fit as fits
 from curate.fitting.choice import checkpoints, default_laws
 from curate.fitting.choice.default_laws import AUTO
 from curate.fitting.fit import Fit
+from curate.fitting.fit_json import law_json
 from curate.fitting.fit_report import FitQuestion, FitReport, parameter_table
 from curate.fitting.jobs import points
 from curate.runs.run_table import Runs
@@ -43,7 +43,7 @@ def fit_corpora(table: Runs, question: FitQuestion, by: str) -> FitReport:
         points=_points(corpus_fits, runs, by, evaluation),
         record={
             "by": by,
-            "laws": [{**fits.to_json(fit), "corpus": name} for name, fit in corpus_fits.items()],
+            "laws": [{**law_json.to_json(fit), "corpus": name} for name, fit in corpus_fits.items()],
             "eval": evaluation,
             "evals": [evaluation],
             "notes": list(notes),

@@ -15,6 +15,7 @@ from curate.fitting.curves import fit_metrics
 from curate.fitting.curves.fit_metrics import MetricFits
 from curate.fitting.fit import Fit
 from curate.fitting.fit_report import FitQuestion, FitReport, parameter_table
+from curate.fitting.fitted_laws import members_of
 from curate.fitting.jobs import kept, points
 from curate.runs.run_table import Runs
 
@@ -71,7 +72,7 @@ def _compared_and_refitted(
 
 def _parameters(predictor: Kept) -> pl.DataFrame:
     """Return the parameters of the laws; what has no formula has none."""
-    members = fit_files.members_of(predictor)
+    members = members_of(predictor)
     return parameter_table({f"{fit.spec} of {fit.eval}": fit for fit in members if isinstance(fit, Fit)}, "law")
 
 

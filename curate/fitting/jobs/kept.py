@@ -6,7 +6,7 @@ import polars as pl
 
 from curate.errors import first_few
 from curate.fitting.boosted import Boosted
-from curate.fitting.fit_files import FittedLaw
+from curate.fitting.fitted_laws import FittedLaw
 from curate.runs.predictor import Blend
 
 

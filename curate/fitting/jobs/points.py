@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import polars as pl
 
-from curate.fitting.fit_files import FittedLaw
+from curate.fitting.fitted_laws import FittedLaw
 from curate.runs.predictor import Blend, Predictor
 from curate.runs.run_table import Runs
 
