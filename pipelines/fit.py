@@ -137,11 +137,12 @@ def main(
     """Fit laws."""
     from curate import open_sets, written_names
     from curate.fitting import job
+    from curate.fitting.jobs import questions
     from pipelines.shared.show import progress, result, table
 
     # The function refuses these too, but on the command line they are wrong usage: exit code 2.
     specs, evals = open_sets.split(law), written_names.names(evaluation or "")
-    if message := job.stands_alone(specs, evals, by) or job.metrics_alone(specs, written_names.names(metric), by):
+    if message := questions.why_not(specs, evals, written_names.names(metric), by):
         raise typer.BadParameter(message)
     with progress():
         report = job.fit(

@@ -20,7 +20,7 @@ import numpy as np
 import polars as pl
 from scipy.stats import spearmanr
 
-from curate.fitting.fit_files import fit_named
+from curate.fitting.fitted_laws import fit_named
 from curate.fitting.solver.multistart import FitOptions
 from curate.runs.run_table import read
 from curate.runs.runs import Runs

@@ -26,7 +26,8 @@ from torch import Tensor
 
 from curate import open_sets
 from curate.fitting.solver.coordinates import Coordinates
-from curate.fitting.solver.multistart import FitOptions, FitPasses, Minima
+from curate.fitting.solver.minima import Minima
+from curate.fitting.solver.multistart import FitOptions, FitPasses
 from curate.runs.run_table import read
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data" / "runs"

@@ -10,7 +10,7 @@ from curate import open_sets
 from curate.continual import one_budget
 from curate.errors import FitError
 from curate.fitting.fit import FitOptions
-from curate.fitting.fit_files import SingleFit, fit_named
+from curate.fitting.fitted_laws import SingleFit, fit_named
 from curate.progress import counted
 from curate.runs.continued_runs import Continued
 from curate.runs.recipes import Recipes

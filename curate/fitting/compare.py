@@ -15,7 +15,7 @@ from curate.fitting.choice.held_out_errors import HeldOutErrors, HeldOutPart
 from curate.fitting.choice.holdout import Split
 from curate.fitting.choice.without_formula import OPTIONS as WITHOUT_FORMULA
 from curate.fitting.fit import Fit
-from curate.fitting.fit_files import SingleFit, fit_named
+from curate.fitting.fitted_laws import SingleFit, fit_named
 from curate.fitting.solver.coordinates import Coordinates
 from curate.fitting.solver.multistart import DEFAULTS, FitOptions
 from curate.laws import Law

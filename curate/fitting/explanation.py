@@ -8,7 +8,7 @@ import polars as pl
 from curate.errors import first_few
 from curate.fitting.boosted import Boosted
 from curate.fitting.fit import Fit
-from curate.fitting.fit_files import FittedLaw, members_of
+from curate.fitting.fitted_laws import FittedLaw, members_of
 from curate.fitting.identify import Identified, identify, most_informative
 from curate.pool.pool import Budget, Pool
 from curate.runs import pilots

@@ -1,35 +1,29 @@
-"""Whatever predicts losses, by name and in fit.json: a law, a blend, boosted trees, or a Gaussian process.
+"""Write whatever predicts losses into fit.json, and read it: laws, boosted trees, Gaussian processes and blends.
 
 fit.json holds a list of laws, one or more, each with its weight. Files of format 1 hold one law at the top level. The
 curves of downstream metrics are in the same list, after the laws.
 """
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeAlias, cast
 
-import numpy as np
-
 from curate import open_sets
 from curate.errors import SchemaError, first_few
-from curate.fitting import boosted, boosted_json
-from curate.fitting import fit as fits
-from curate.fitting.boosted import Boosted, TreeOptions
-from curate.fitting.choice import without_formula
+from curate.fitting.boosted import Boosted
 from curate.fitting.choice.without_formula import BOOSTED, GAUSSIAN, OPTIONS
 from curate.fitting.curves import metric_curve
 from curate.fitting.curves.direct_metric import DirectMetric, Kind
 from curate.fitting.curves.metric_curve import MetricCurve
 from curate.fitting.curves.schedules import schedule_laws
 from curate.fitting.fit import Fit
-from curate.fitting.gaussian import gaussian, gaussian_json
+from curate.fitting.fit_json import boosted_json, law_json, old_formats
+from curate.fitting.fitted_laws import FittedLaw, SingleFit, members_of
+from curate.fitting.gaussian import gaussian_json
 from curate.fitting.gaussian.gaussian import Gaussian
-from curate.fitting.solver.multistart import FitOptions
 from curate.runs.predictors.blend import Blend
 from curate.runs.predictors.predictor import Predictor
-from curate.runs.recipes import Recipes
 from curate.shown import shortened
 from curate.storage import artifacts, s3, schema
 from curate.storage.files import text_hash
@@ -42,8 +36,6 @@ from curate.storage.forms.fits import (
     StepCurveForm,
 )
 
-SingleFit: TypeAlias = Fit | Boosted | Gaussian  # of one eval
-FittedLaw: TypeAlias = SingleFit | Blend
 Record: TypeAlias = Mapping[str, object]
 # Curves that are not laws of mixtures: what each gives, and what to use instead.
 OTHER_CURVES: Mapping[str, str] = {
@@ -67,51 +59,6 @@ FORMS: Mapping[str, type] = {
 }
 # What fields that contradict each other raise: parameters of another law, or lists of unequal lengths.
 BROKEN = (AttributeError, LookupError, TypeError, ValueError, OverflowError, RuntimeError)
-
-
-def fit_named(
-    spec: str,
-    recipes: Recipes,
-    losses: Mapping[str, np.ndarray],
-    *,
-    pools: Sequence[str],
-    clusters: np.ndarray | None,
-    options: FitOptions,
-) -> dict[str, SingleFit]:
-    """Fit a law, ``boosted`` or ``gaussian`` to several evals of the same runs.
-
-    See ``fit_evals``, ``fit_boosted`` and ``fit_gaussian``.
-
-    Raises:
-        FitError: if the runs cannot determine the law.
-        CurateError: if ``boosted`` or ``gaussian`` has no such option (the message gives the nearest one).
-        SchemaError: if an option has a value of the wrong type.
-    """
-    name, named_options = open_sets.parse(spec)
-    if name == GAUSSIAN:
-        open_sets.check_options(name, named_options, _option_types(name))
-        base = str(named_options.get("base", without_formula.GAUSSIAN_BASE))
-        law = None if base == "none" else base
-        return dict(gaussian.fit_gaussian(recipes, losses, pools=pools, base=law, clusters=clusters, options=options))
-    if name != BOOSTED:
-        return dict(fits.fit_evals(spec, recipes, losses, pools=pools, clusters=clusters, options=options))
-    open_sets.check_options(BOOSTED, named_options, _option_types(BOOSTED))
-    base = str(named_options.pop("base", without_formula.BOOSTED_BASE))
-    trees = boosted.fit_boosted(
-        recipes,
-        losses,
-        pools=pools,
-        base=None if base == "none" else base,
-        clusters=clusters,
-        options=replace(TreeOptions(seed=options.seed), **cast(dict[str, int], named_options)),
-        law=options,
-    )
-    return dict(trees)
-
-
-def _option_types(name: str) -> dict[str, object]:
-    """Return the type of each option of what has no formula."""
-    return {option.name: option.type for option in open_sets.option_fields(OPTIONS[name])}
 
 
 def to_json(predictor: FittedLaw) -> dict[str, object]:
@@ -152,22 +99,16 @@ def content_hash(predictor: Predictor) -> str | None:
     return text_hash(json.dumps(to_json(cast(FittedLaw, predictor)), sort_keys=True))
 
 
-def members_of(predictor: FittedLaw) -> tuple[SingleFit, ...]:
-    """Return the laws of a predictor: those of a blend, or itself."""
-    members = predictor.fits if isinstance(predictor, Blend) else (predictor,)
-    return cast(tuple[SingleFit, ...], members)
-
-
 def _member_to_json(member: SingleFit) -> dict[str, object]:
     if isinstance(member, Gaussian):
         return gaussian_json.to_json(member)
-    return boosted_json.to_json(member) if isinstance(member, Boosted) else fits.to_json(member)
+    return boosted_json.to_json(member) if isinstance(member, Boosted) else law_json.to_json(member)
 
 
 def _member_from_json(record: Record) -> SingleFit:
     if record["law"] == GAUSSIAN:
         return gaussian_json.from_json(record)
-    return boosted_json.from_json(record) if record["law"] == BOOSTED else fits.from_json(record)
+    return boosted_json.from_json(record) if record["law"] == BOOSTED else law_json.from_json(record)
 
 
 def from_json(record: Record) -> FittedLaw:
@@ -178,7 +119,7 @@ def from_json(record: Record) -> FittedLaw:
     Raises:
         KeyError, TypeError, ValueError: if a field is missing or wrong.
     """
-    record = as_list(record)
+    record = old_formats.as_list(record)
     laws = [law for law in cast(list[Record], record["laws"]) if not metric_curve.is_metric(law)]
     members = [_member_from_json(law) for law in laws]
     # One law is a list of one. It stays a fit, which knows more of itself than a blend does.
@@ -191,28 +132,6 @@ def from_json(record: Record) -> FittedLaw:
     return Blend(tuple(cast(list[Fit], members)), weights, str(record["eval"]))
 
 
-def as_list(record: Record) -> Record:
-    """Return the body of a fit.json with its laws in a list, as files of format 2 have it.
-
-    In format 1 a law's fields stand at the top level. A blend has its members under ``fits``, a comparison of corpora
-    or a curve for each run has a dictionary there.
-    """
-    if "laws" in record:
-        return record
-    parts = record.get("fits")
-    if isinstance(parts, list):
-        weights = cast(list[float], record["weights"])
-        return {**record, "laws": [{**part, "weight": w} for part, w in zip(parts, weights, strict=True)]}
-    if isinstance(parts, dict):
-        # The curves of relearn share parameters, which stood at the top; each run's own parameters join them.
-        key = "corpus" if "by" in record else "run"
-        shared = {} if "by" in record else {"law": record["law"]}
-        common = cast(Record, record.get("theta", {}))
-        laws = [{**shared, **part, key: name, "theta": {**common, **part["theta"]}} for name, part in parts.items()]
-        return {**record, "laws": laws}
-    return {**record, "laws": [{**record, "weight": 1.0}]}
-
-
 def read(path: Path) -> Record:
     """Read fit.json of the present or the previous format, with its laws in a list.
 
@@ -221,7 +140,7 @@ def read(path: Path) -> Record:
     """
     loaded = artifacts.load(path, "fit")
     try:
-        record = as_list(loaded)
+        record = old_formats.as_list(loaded)
     except BROKEN as error:
         raise broken(path, error) from None
     for i, law in enumerate(cast(list[Record], record["laws"])):

@@ -13,7 +13,7 @@ from curate.fitting.curves.metric_curve import MetricCurve
 from curate.fitting.curves.pruning_curves import PruningCurves
 from curate.fitting.curves.schedules.schedule_fit import ScheduleFit
 from curate.fitting.fit import Fit
-from curate.fitting.fit_files import FittedLaw
+from curate.fitting.fitted_laws import FittedLaw
 from curate.fitting.solver.multistart import FitOptions
 from curate.runs.predictors.predictor import Predictor
 from curate.storage import artifacts

@@ -7,8 +7,8 @@ import altair as alt
 import polars as pl
 
 from curate.charts import HEIGHT, WIDTH, Chart
-from curate.fitting import fit as fits
 from curate.fitting.corpora import CROSSING_SCHEMA
+from curate.fitting.fit_json import law_json
 from curate.fitting.fit_report import parameter_table
 from curate.reporting.html_page import Section
 from curate.reporting.records import Values
@@ -25,7 +25,7 @@ def corpora_section(record: Values) -> Section:
         KeyError, TypeError, ValueError: if a field is missing or wrong.
     """
     laws = cast(list[Values], record["laws"])
-    corpora = {str(law["corpus"]): fits.from_json(law) for law in laws}
+    corpora = {str(law["corpus"]): law_json.from_json(law) for law in laws}
     crossings = pl.DataFrame(cast(list[Values], record.get("crossings", [])), schema=CROSSING_SCHEMA)
     rows = cast(list[Mapping[str, object]], record.get("curves", []))
     names = ("flops", "corpus", "loss", "low", "high")

@@ -15,7 +15,7 @@ from curate.fitting.curves import direct_metric
 from curate.fitting.curves.direct_metric import Kind
 from curate.fitting.curves.metric_columns import PREFIX
 from curate.fitting.fit import Fit
-from curate.fitting.fit_files import FittedLaw
+from curate.fitting.fitted_laws import FittedLaw
 from curate.reporting.html_page import Section
 from curate.reporting.law_curves import law_curves
 from curate.reporting.records import Values

@@ -12,6 +12,7 @@ from curate import open_sets
 from curate.fitting import fit as fits
 from curate.fitting import fit_files
 from curate.fitting.fit import FitOptions
+from curate.fitting.fit_json import law_json
 from curate.fitting.solver.coordinates import Coordinates
 from curate.fitting.solver.model_function import LogLosses, RowByRow, log_losses
 from curate.laws import _batches
@@ -188,9 +189,9 @@ def test_planted_parameters_come_back_as_predictions(name, seed):
 @EVERY
 def test_a_fit_survives_json_exactly(name, tmp_path):
     fitted = planted(name, "abc", theta(name, POOLS, seed=7), draws=5)
-    artifacts.save(tmp_path / "fit.json", "fit", fits.to_json(fitted))
+    artifacts.save(tmp_path / "fit.json", "fit", law_json.to_json(fitted))
     again, base = fit_files.load(tmp_path / "fit.json"), recipes(30, POOLS, 8)
     assert torch.equal(again.loss(base), fitted.loss(base))
     assert torch.equal(again.draw_losses(base), fitted.draw_losses(base))
     assert all(torch.equal(x, y) for x, y in zip(again.interval(base), fitted.interval(base), strict=True))
-    assert fits.to_json(again) == fits.to_json(fitted)
+    assert law_json.to_json(again) == law_json.to_json(fitted)

@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from curate.errors import FitError, SchemaError
-from curate.fitting import boosted_json, fit_files
+from curate.fitting import fit_files
 from curate.fitting.boosted import TreeOptions, fit_boosted
 from curate.fitting.fit import FitOptions
+from curate.fitting.fit_json import boosted_json
 from curate.runs.recipes import Recipes, recipes
 
 POOLS = ("web", "code", "books")

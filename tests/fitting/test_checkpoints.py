@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from curate.errors import FitError
-from curate.fitting import fit as fits
 from curate.fitting import fit_files
 from curate.fitting.choice.checkpoints import rows_to_fit
 from curate.fitting.fit import FitOptions, fit_evals
+from curate.fitting.fit_json import law_json
 from curate.fitting.job import fit
 from curate.fitting.predict import predict
 from curate.laws._unfinished import Unfinished
@@ -78,9 +78,9 @@ def test_the_term_survives_fit_json(tmp_path):
     assert torch.allclose(
         read.drawn(unfinished, draws), read.draw_losses(unfinished)[draws, torch.arange(len(unfinished))]
     )
-    older = fits.to_json(report.predictor)
+    older = law_json.to_json(report.predictor)
     del older["trainings"]
-    assert fits.from_json(older).trainings == 120
+    assert law_json.from_json(older).trainings == 120
 
 
 def test_the_last_row_of_each_training_is_fitted_where_nothing_says_that_schedules_were_complete():

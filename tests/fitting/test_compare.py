@@ -13,7 +13,7 @@ from curate.fitting import compare, stacking
 from curate.fitting.choice import averaging, holdout
 from curate.fitting.choice.held_out_errors import HeldOutErrors, HeldOutPart
 from curate.fitting.fit import FitOptions
-from curate.fitting.fit_files import members_of
+from curate.fitting.fitted_laws import members_of
 from curate.runs import run_table
 from curate.runs.discrepancy import SHIFT
 from curate.runs.runs import Runs

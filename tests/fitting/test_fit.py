@@ -13,6 +13,7 @@ from curate.errors import SchemaError
 from curate.fitting import fit as fits
 from curate.fitting import fit_files
 from curate.fitting.fit import FitOptions, fit
+from curate.fitting.fit_json import law_json
 from curate.fitting.solver.redraws import resample
 from curate.laws import chinchilla, repetition
 from curate.runs.predictors.blend import Blend
@@ -166,9 +167,9 @@ def test_a_wider_level_gives_a_wider_interval():
 @pytest.mark.parametrize("name", ["chinchilla", "utility_smooth"])
 def test_the_same_call_gives_identical_numbers(name):
     first, second = (fit(name, *noisy(name, 25, 3, 0.01), pools="ab", options=TINY) for _ in range(2))
-    assert fits.to_json(first) == fits.to_json(second)
+    assert law_json.to_json(first) == law_json.to_json(second)
     other = fit(name, *noisy(name, 25, 3, 0.01), pools="ab", options=replace(TINY, seed=1))
-    assert fits.to_json(other)["draws"] != fits.to_json(first)["draws"]
+    assert law_json.to_json(other)["draws"] != law_json.to_json(first)["draws"]
 
 
 def test_robust_to_a_few_wrong_losses():
@@ -242,7 +243,7 @@ def test_a_blend_is_the_weighted_sum_and_survives_json(tmp_path):
 
 @pytest.mark.parametrize("damage", ["draws", "theta", "ranges"])
 def test_a_damaged_fit_is_refused_in_one_line(tmp_path, damage):
-    record = fits.to_json(planted("mixing", "ab", theta("mixing", 2)))
+    record = law_json.to_json(planted("mixing", "ab", theta("mixing", 2)))
     del record[damage]
     artifacts.save(tmp_path / "fit.json", "fit", record)
     with pytest.raises(SchemaError, match=r"fit\.json") as caught:
@@ -258,9 +259,9 @@ def test_a_damaged_fit_is_refused_in_one_line(tmp_path, damage):
     ],
 )
 def test_ranges_that_a_plan_needs_are_checked_where_a_fit_is_read(ends, words):
-    record = fits.to_json(planted("mixing", "ab", theta("mixing", 2)))
+    record = law_json.to_json(planted("mixing", "ab", theta("mixing", 2)))
     with pytest.raises(ValueError, match=re.escape(words)):
-        fits.from_json(record | {"ranges": ends})
+        law_json.from_json(record | {"ranges": ends})
 
 
 def test_the_table_has_a_row_a_parameter_and_pool():

@@ -10,6 +10,7 @@ from problems import planted, theta
 
 from curate.errors import SchemaError
 from curate.fitting import fit_files
+from curate.fitting.fit_json import old_formats
 from curate.fitting.predict import load
 from curate.runs.predictors.blend import Blend
 from curate.runs.recipes import recipes
@@ -90,9 +91,9 @@ OLD_CORPORA = {"by": "corpus", "fits": {"x": json.loads(OLD_LAW)}, "crossings": 
 
 
 def test_old_curves_and_corpora_become_lists():
-    (law,) = fit_files.as_list(OLD_STEPS)["laws"]
+    (law,) = old_formats.as_list(OLD_STEPS)["laws"]
     assert law == {"law": "relearn", "run": "u", "theta": {"L0": 2.6, "B": 0.1}, "r2": 1.0, "rows": 9}
-    (law,) = fit_files.as_list(OLD_CORPORA)["laws"]
+    (law,) = old_formats.as_list(OLD_CORPORA)["laws"]
     assert (law["corpus"], law["law"], law["theta"]["c"]) == ("x", "mixing", 1.5)
 
 

@@ -8,10 +8,11 @@ import pytest
 import torch
 
 from curate.errors import FitError
-from curate.fitting import fit_files
+from curate.fitting import fit_files, fitted_laws
 from curate.fitting.fit import FitOptions
 from curate.fitting.gaussian import gaussian_json
-from curate.fitting.gaussian.gaussian import Gaussian, fit_gaussian
+from curate.fitting.gaussian.fit_gaussian import fit_gaussian
+from curate.fitting.gaussian.gaussian import Gaussian
 from curate.fitting.gaussian.sizes import chain, group
 from curate.runs.recipes import Recipes, recipes
 
@@ -204,6 +205,6 @@ def test_its_option_is_checked_and_a_record_of_something_else_is_refused():
     sample = at(mixtures(6, 18), SMALL)
     losses = {"web": np.linspace(2, 3, 6)}
     with pytest.raises(Exception, match="gaussian has no option 'bass'; did you mean 'base'"):
-        fit_files.fit_named("gaussian:bass=ces", sample, losses, pools=POOLS, clusters=None, options=OPTIONS)
+        fitted_laws.fit_named("gaussian:bass=ces", sample, losses, pools=POOLS, clusters=None, options=OPTIONS)
     with pytest.raises(fit_files.BROKEN):
         gaussian_json.from_json({"runs": {}})

@@ -9,7 +9,8 @@ from problems import law_of, recipes, theta
 
 from curate.fitting.choice import default_laws
 from curate.fitting.solver.coordinates import Coordinates
-from curate.fitting.solver.multistart import Ends, FitOptions, FitPasses
+from curate.fitting.solver.minima import Ends
+from curate.fitting.solver.multistart import FitOptions, FitPasses
 from curate.runs import run_table
 from curate.runs.recipes import Recipes
 

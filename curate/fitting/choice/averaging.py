@@ -18,7 +18,7 @@ from curate.fitting.choice import holdout
 from curate.fitting.choice.held_out_errors import HeldOutErrors
 from curate.fitting.choice.without_formula import BOOSTED
 from curate.fitting.compare import Comparison, compare, fit_all
-from curate.fitting.fit_files import SingleFit
+from curate.fitting.fitted_laws import SingleFit
 from curate.fitting.solver.multistart import DEFAULTS, FitOptions
 from curate.runs.discrepancy import SHIFT, Discrepancy
 from curate.runs.predictors.blend import Blend

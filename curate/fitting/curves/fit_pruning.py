@@ -8,10 +8,10 @@ import numpy as np
 import polars as pl
 
 from curate.errors import FitError, SchemaError
-from curate.fitting import fit as fits
 from curate.fitting.curves import pruning_curves
 from curate.fitting.curves.pruning_curves import Decay, PruningCurves
 from curate.fitting.curves.rows import point_table
+from curate.fitting.fit_json import law_json
 from curate.fitting.fit_report import FitQuestion, FitReport, parameter_table
 from curate.runs.runs import Runs
 
@@ -66,7 +66,7 @@ def fit_pruning_curves(runs: Runs, question: FitQuestion) -> FitReport:
     decay = _decay(kept, error)
     named = {f"{share:g}": curve for share, curve in zip(fitted.keep, fitted.fits, strict=True)}
     laws = [
-        {**fits.to_json(curve), "law": "pruning_curves", "eval": question.evaluation, "keep": share}
+        {**law_json.to_json(curve), "law": "pruning_curves", "eval": question.evaluation, "keep": share}
         for share, curve in zip(fitted.keep, fitted.fits, strict=True)
     ]
     return FitReport(
@@ -156,6 +156,6 @@ def from_json(record: Mapping[str, object]) -> PruningCurves:
     laws = cast(list[Mapping[str, object]], record["laws"])
     return PruningCurves(
         keep=tuple(float(cast(float, law["keep"])) for law in laws),
-        fits=tuple(fits.from_json({**law, "law": pruning_curves.LAW}) for law in laws),
+        fits=tuple(law_json.from_json({**law, "law": pruning_curves.LAW}) for law in laws),
         largest_kept=float(cast(float, record["largest_kept"])),
     )

@@ -9,24 +9,17 @@ import polars as pl
 import torch
 from torch import Tensor
 
-from curate.errors import FitError
-from curate.fitting import fit as fits
 from curate.fitting.choice import without_formula
 from curate.fitting.fit import Fit
-from curate.fitting.gaussian import kernel as kernels
-from curate.fitting.gaussian import sizes as size_groups
 from curate.fitting.gaussian.kernel import Kernel
-from curate.fitting.gaussian.process import Change, Draws, Points, Posterior, Process, reaches
-from curate.fitting.gaussian.sizes import EvalRuns, Size
-from curate.fitting.solver.multistart import DEFAULTS, FitOptions
+from curate.fitting.gaussian.process import Change, Draws, Points, Posterior, Process, anchor_points, reaches
+from curate.fitting.gaussian.sizes import Size
 from curate.runs.discrepancy import Discrepancy
 from curate.runs.predictors.intervals import level_deviation, spread
 from curate.runs.recipes import Recipes
 
 NAME = without_formula.GAUSSIAN
 BASE = without_formula.GAUSSIAN_BASE
-FEWEST_RUNS = 5  # of one size: fewer say nothing about length scales
-MOST_RUNS = 4000  # the process keeps a number for each pair of runs: 128 MB here, and a minute for each eval
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -166,7 +159,7 @@ class Gaussian:
     def _anchor_posterior(self) -> Posterior:
         """What the anchor's runs alone say: the losses that changes stretch are read from it."""
         rows = torch.from_numpy(_nearest(self.recipes, self._sizes) == 0)
-        points = _anchor_points(self.recipes.weights[rows])
+        points = anchor_points(self.recipes.weights[rows])
         noise = torch.full((int(rows.sum()),), self.run_noise, dtype=torch.float64)
         return Process(self.kernel, ()).conditioned(points, self._values[rows], noise)
 
@@ -186,8 +179,8 @@ class Gaussian:
 
     def _points_of(self, shares: Tensor, compute: Tensor) -> Points:
         if not self.changes:
-            return _anchor_points(shares)
-        mean = self._anchor_posterior.mean(_anchor_points(shares))
+            return anchor_points(shares)
+        mean = self._anchor_posterior.mean(anchor_points(shares))
         columns = [
             stretched(self.base, shares, Size(change.compute, change.tokens, change.params)) + mean - change.centre
             for change in self.changes
@@ -197,11 +190,6 @@ class Gaussian:
     def _law(self, recipes: Recipes) -> Tensor:
         """The (n,) log losses that the law predicts, 0 without a law."""
         return torch.zeros_like(recipes.tokens) if self.base is None else self.base.loss(recipes).log()
-
-
-def _anchor_points(shares: Tensor) -> Points:
-    none = shares[:, :0]
-    return Points(shares, none, none)
 
 
 def _nearest(recipes: Recipes, sizes: Sequence[Size]) -> np.ndarray:
@@ -216,112 +204,3 @@ def stretched(base: Fit | None, shares: Tensor, size: Size) -> Tensor:
         return shares.new_zeros(len(shares))
     tokens, params = (shares.new_full((len(shares),), x) for x in (size.tokens, size.params))
     return base.loss(Recipes(shares, tokens, params, torch.full_like(shares, torch.inf))).log()
-
-
-def fit_gaussian(
-    recipes: Recipes,
-    losses: Mapping[str, np.ndarray],
-    *,
-    pools: Sequence[str],
-    base: str | None = BASE,
-    clusters: np.ndarray | None = None,
-    options: FitOptions = DEFAULTS,
-) -> dict[str, Gaussian]:
-    """Fit a Gaussian process to every eval of the same n runs.
-
-    ``losses`` maps each eval to (n,) losses in nats per token, NaN where not measured. The law ``base`` is fitted to
-    all evals together. The kernel of each eval comes from the size with the most runs. How losses change to other sizes
-    is learned from all evals together.
-
-    Raises:
-        FitError: if no size has 5 runs, all mixtures are equal, there are too many runs, or the law cannot be fitted.
-    """
-    if len(recipes) > MOST_RUNS:
-        raise FitError(
-            f"gaussian takes at most {MOST_RUNS} runs, and there are {len(recipes)}: keep the last row of each "
-            "training, choose rows with --where, or fit a law"
-        )
-    sizes, codes = size_groups.group(recipes)
-    counts = np.bincount(codes)
-    anchor = int(counts.argmax())
-    _check_runs(losses, codes == anchor, sizes[anchor])
-    law_fits: dict[str, Fit] = {}
-    if base is not None:
-        law_fits = fits.fit_evals(base, recipes, losses, pools=pools, clusters=clusters, options=options)
-    runs = [
-        _runs_of(recipes, loss, law_fits.get(name), sizes, codes, anchor, options.seed) for name, loss in losses.items()
-    ]
-    changes = size_groups.learn_changes(runs, sizes, anchor)
-    farther, last = [j for j, _ in size_groups.chain(anchor, len(sizes))], len(sizes) - 1
-    result = {}
-    for name, each, learned in zip(losses, runs, changes, strict=True):
-        rows = np.isfinite(losses[name])
-        measured = recipes.take(rows)
-        # The error on unseen runs at the largest size is to its noise as at the anchor.
-        noise = each.noise if anchor == last else learned[farther.index(last)].noise
-        result[name] = Gaussian(
-            pools=tuple(pools),
-            eval=name,
-            base=law_fits.get(name),
-            recipes=measured,
-            losses=losses[name][rows],
-            kernel=each.kernel,
-            anchor=sizes[anchor],
-            changes=learned,
-            run_noise=each.noise,
-            noise=noise * max(each.unseen / each.noise, 1.0),
-            ranges=fits.ranges(measured, pools),
-            draws=options.draws,
-            seed=options.seed,
-        )
-    return result
-
-
-def _check_runs(losses: Mapping[str, np.ndarray], at_anchor: np.ndarray, size: Size) -> None:
-    """Check that every eval has enough runs of the anchor's size."""
-    for name, loss in losses.items():
-        count = int((np.isfinite(loss) & at_anchor).sum())
-        if count < FEWEST_RUNS:
-            raise FitError(
-                f"gaussian needs {FEWEST_RUNS} runs of one size, and loss.{name} has {count} at {size.params:.3g} "
-                f"params and {size.tokens:.3g} tokens: add runs of other mixtures there, or fit a law"
-            )
-
-
-def _runs_of(
-    recipes: Recipes,
-    loss: np.ndarray,
-    base: Fit | None,
-    sizes: Sequence[Size],
-    codes: np.ndarray,
-    anchor: int,
-    seed: int,
-) -> EvalRuns:
-    """Return the runs of one eval, with the kernel of the anchor and the defaults of all changes."""
-    rows = np.isfinite(loss)
-    measured, codes = recipes.take(rows), codes[rows]
-    values = torch.from_numpy(np.log(loss[rows]))
-    if base is not None:
-        values = values - base.loss(measured).detach().log()
-    shares, first = measured.weights, torch.from_numpy(codes == anchor)
-    kernel, noise = kernels.learn(shares[first], values[first], seed=seed)
-    spread_of_runs = torch.full((int(first.sum()),), noise, dtype=torch.float64)
-    alone = Process(kernel, ()).conditioned(_anchor_points(shares[first]), values[first], spread_of_runs)
-    mean = alone.mean(_anchor_points(shares))
-    changes, structure = [], []
-    for j, parent in size_groups.chain(anchor, len(sizes)):
-        column = stretched(base, shares, sizes[j]).detach() + mean
-        centre = float(column[first].mean())
-        structure.append(column - centre)
-        size, near = sizes[j], sizes[parent]
-        changes.append(Change(size.compute, near.compute, size.tokens, size.params, centre, 0.0, 0.0, 0.0, noise))
-    return EvalRuns(
-        shares=shares,
-        values=values,
-        codes=codes,
-        kernel=kernel,
-        noise=noise,
-        unseen=float(alone.left_out().pow(2).mean().sqrt()),
-        structure=torch.stack(structure, dim=1) if structure else shares[:, :0],
-        changes=tuple(changes),
-    )

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from curate.fitting import fit as fits
+from curate.fitting.fit_json import law_json
 from curate.fitting.gaussian.gaussian import NAME, Gaussian
 from curate.fitting.gaussian.kernel import Kernel
 from curate.fitting.gaussian.process import Change
@@ -40,7 +40,7 @@ def to_json(gaussian: Gaussian) -> dict[str, object]:
             "amplitude": kernel.amplitude,
             "slope": kernel.slope,
         },
-        "base": None if gaussian.base is None else fits.to_json(gaussian.base),
+        "base": None if gaussian.base is None else law_json.to_json(gaussian.base),
         "anchor": asdict(gaussian.anchor),
         "changes": [asdict(change) for change in gaussian.changes],
         "run_noise": gaussian.run_noise,
@@ -80,7 +80,7 @@ def from_json(record: Record) -> Gaussian:
     return Gaussian(
         pools=pools,
         eval=str(record["eval"]),
-        base=None if base is None else fits.from_json(cast(Record, base)),
+        base=None if base is None else law_json.from_json(cast(Record, base)),
         recipes=replace(Recipes(weights, tokens, params, unique), **_measured(runs)),
         losses=np.array(runs["loss"]),
         kernel=_kernel(cast(Mapping[str, object], record["theta"]), len(pools)),
@@ -88,11 +88,11 @@ def from_json(record: Record) -> Gaussian:
         changes=tuple(_change(change) for change in changes),
         run_noise=float(cast(float, record["run_noise"])),
         noise=float(cast(float, record["noise"])),
-        ranges=fits.ranges_of(record),
+        ranges=law_json.ranges_of(record),
         draws=_whole(record, "count", 1, MOST_DRAWS),
         seed=_whole(record, "seed", 0, LARGEST_SEED),
         heldout=cast("dict[str, float | int | None] | None", record.get("heldout")),
-        discrepancy=fits.discrepancy_of(record),
+        discrepancy=law_json.discrepancy_of(record),
     )
 
 

@@ -66,6 +66,12 @@ class Points:
         return Points(self.shares[rows], self.reach[rows], self.structure[rows])
 
 
+def anchor_points(shares: Tensor) -> Points:
+    """Return mixtures at the anchor, which no change reaches."""
+    none = shares[:, :0]
+    return Points(shares, none, none)
+
+
 def reaches(compute: Tensor, changes: Sequence[Change]) -> Tensor:
     """Return which part of each of j changes applies at log compute (n,): (n, j) between 0 and 1."""
     if not changes:

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 
 from curate.errors import SchemaError
-from curate.fitting import fit as fits
 from curate.fitting.boosted import Boosted, TreeOptions
+from curate.fitting.fit_json import law_json
 from curate.runs.recipes import Recipes
 
 
@@ -26,7 +26,7 @@ def to_json(boosted: Boosted) -> dict[str, object]:
         "eval": boosted.eval,
         "pools": list(boosted.pools),
         "theta": {},
-        "base": None if boosted.base is None else fits.to_json(boosted.base),
+        "base": None if boosted.base is None else law_json.to_json(boosted.base),
         "options": asdict(boosted.options),
         "noise": boosted.noise,
         "ranges": {name: list(ends) for name, ends in boosted.ranges.items()},
@@ -60,15 +60,15 @@ def from_json(record: Mapping[str, object]) -> Boosted:
     return Boosted(
         pools=tuple(cast(list[str], record["pools"])),
         eval=str(record["eval"]),
-        base=None if base is None else fits.from_json(cast(Mapping[str, object], base)),
+        base=None if base is None else law_json.from_json(cast(Mapping[str, object], base)),
         recipes=Recipes(*(torch.tensor(x, dtype=torch.float64) for x in columns)),
         losses=np.array(runs["loss"]),
         law_outside=np.array(runs["outside"]),
         clusters=np.array(runs["clusters"]),
         options=_options(cast(dict[str, int], record["options"])),
         noise=float(cast(float, record["noise"])),
-        ranges=fits.ranges_of(record),
-        discrepancy=fits.discrepancy_of(record),
+        ranges=law_json.ranges_of(record),
+        discrepancy=law_json.discrepancy_of(record),
     )
 
 
