@@ -124,12 +124,13 @@ def _computed(frame: pl.DataFrame, expression: str) -> pl.Series | str:
     # SQL has no numbers such as 70M.
     if written_numbers.SUFFIXED.fullmatch(expression):
         return pl.repeat(written_numbers.number(expression), len(frame), eager=True)
+    if expression[:1] == expression[-1:] == "'" and expression[1:-1] in frame.columns:
+        return f'in SQL, {expression} is text. Write "{expression[1:-1]}"'
     try:
-        column = number_columns.numeric(frame).select(
-            pl.sql_expr(conditions.quoted(expression, frame.columns)).alias("value")
-        )
+        parsed = conditions.expression(expression, frame.columns)
+        column = number_columns.numeric(frame).select(parsed.alias("value"))["value"]
     except (pl.exceptions.PolarsError, TypeError) as error:
         # The message about a wrong expression lists the columns itself.
         return " ".join(str(error).partition("; valid columns")[0].split())[: conditions.DETAIL]
     # A constant such as 1e6 has one row, and is the value of all rows.
-    return column["value"] if len(column) == len(frame) else pl.repeat(column["value"][0], len(frame), eager=True)
+    return column if len(column) == len(frame) else column.new_from_index(0, len(frame))
