@@ -55,10 +55,10 @@ def envelope(runs: Runs, columns: Sequence[str]) -> Envelope:
     """Return the run table with the minimum of each sweep over ``columns``, such as lr and batch_tokens.
 
     Rows are of one sweep if they are equal in weights, unique tokens, params, tokens, planned tokens, distances, seed
-    and all columns of text other than run and training. Token counts that differ by less than 1 %, or by one
-    batch, are equal: with another batch size, whole batches are another count. Each loss has a minimum of its own. A metric is read at the
-    place of the minimum of the first loss. If a sweep has too few runs for a quadratic, or the quadratic has no
-    minimum, the run with the lowest loss is kept. Start rows (tokens = 0) are left out.
+    and all columns of text other than run and training. Token counts that differ by less than 1 %, or by one batch, are
+    equal: with another batch size, whole batches are another count. Each loss has a minimum of its own. A metric is
+    read at the place of the minimum of the first loss. If a sweep has too few runs for a quadratic, or the quadratic
+    has no minimum, the run with the lowest loss is kept. Start rows (tokens = 0) are left out.
 
     Raises:
         SchemaError: if there are more than two columns, one of them is missing, not positive, or part of the recipe, a
@@ -175,7 +175,7 @@ def _rounded(counts: np.ndarray, groups: np.ndarray, batches: np.ndarray) -> np.
 
     Nearly equal are those that differ by less than ``ROUNDED``, or by one batch of the group.
     """
-    result = np.nan_to_num(counts, nan=-1.0)
+    result: np.ndarray = np.where(np.isnan(counts), -1.0, counts)
     for group in np.unique(groups):
         rows = np.flatnonzero(groups == group)
         batch, smallest = batches[rows].max(), -np.inf
