@@ -159,9 +159,8 @@ def _with_names(frame: pl.DataFrame, origin: str) -> pl.DataFrame:
         return frame
     training = {} if "training" in frame.columns else {"training": names}
     steps = frame[step].cast(pl.Int64, strict=False).cast(pl.String)
-    return frame.with_columns(
-        run=pl.select(pl.concat_str(names, "@" + steps, ignore_nulls=True)).to_series(), **training
-    )
+    # A row without a step keeps the name of its run.
+    return frame.with_columns(run=names + ("@" + steps).fill_null(""), **training)
 
 
 def _first(frame: pl.DataFrame, names: Iterable[str]) -> str | None:

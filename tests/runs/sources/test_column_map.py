@@ -108,6 +108,14 @@ def test_an_expression_serves_the_tables_that_have_its_columns():
     assert sorted(set(runs.frame["params"].to_list())) == [7e7, 1.6e8, 4.1e8]
 
 
+def test_an_expression_that_fails_on_a_table_with_its_columns_is_not_skipped():
+    """Its own column params would have been used, without a word."""
+    own = OTHER.with_columns(params=pl.lit(1e9), name=pl.col("name") + "x", step=pl.lit("many"))
+    items = [item for item in MAP if not item.startswith("params")]
+    with pytest.raises(SchemaError, match=r"--map tokens=step\*4194304 does not work on the run table 2 \("):
+        run_table.read([OTHER, own], map=[*items, "params=size"])
+
+
 def test_fit_records_the_map_and_predict_takes_it(tmp_path):
     OTHER.write_csv(tmp_path / "runs.csv")
     flags = [word for item in MAP for word in ("--map", item)]
