@@ -219,14 +219,30 @@ def _of_equal_settings(
             "different tokens, so nothing says which rows are of one training. Add a column training, or name the runs "
             "TRAINING@STEP"
         )
-    count = sum(len(rows) for rows in alike)
+    return keys, _undecided(frame, list(groups.values()), _numbers(frame, "lr"))
+
+
+def _undecided(frame: pl.DataFrame, groups: Sequence[Sequence[int]], rates: np.ndarray) -> tuple[str, ...]:
+    """Return a note if rows of equal settings may be checkpoints, and nothing says which are of one training."""
+    several = [list(rows) for rows in groups if len(rows) > 1]
+    count = sum(map(len, several))
     if count and "step" in frame.columns:
-        return keys, (
+        return (
             f"{count} of {len(frame)} rows have the same mixture, size, unique tokens and seed as another row, and "
             "there is a column step. Are they checkpoints? Nothing says which of them are of one training, so every "
             "row counts as a finished run. Add a column training, or use --checkpoints yes",
         )
-    return keys, ()
+    # The trainings of one mixture and size that differ in length have checkpoints at the same tokens. So do repeats of
+    # a run, and the runs of a sweep of learning rates.
+    cells = np.nan_to_num(np.column_stack([frame["tokens"].to_numpy(), rates]))
+    equal = sum(len(rows) - len(np.unique(cells[rows], axis=0)) for rows in several)
+    if not equal:
+        return ()
+    return (
+        f"{equal} of {len(frame)} rows have the same mixture, size, unique tokens, seed and tokens as another row. If "
+        "they are repeats of a run, a column seed says so. If they are checkpoints of trainings of different lengths, "
+        "add a column training: without it every row counts as a finished run",
+    )
 
 
 def _evenly_spaced(tokens: np.ndarray) -> bool:
