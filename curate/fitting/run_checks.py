@@ -82,6 +82,11 @@ def refuse_constant(runs: Runs) -> None:
     Raises:
         FitError: if params, tokens and mixture are the same in all runs.
     """
+    if len(runs) == 1:
+        raise FitError(
+            f"{runs.origin}: only one row has what is fitted, {runs.frame['run'][0]!r}: there is nothing to fit. Add "
+            "runs that differ from it in params, tokens or mixture, or fill in their losses"
+        )
     recipes = runs.recipes()
     if not any(np.ptp(values.numpy(), axis=0).any() for values in (recipes.params, recipes.tokens, recipes.weights)):
         raise FitError(

@@ -1,4 +1,4 @@
-"""Choose rows of a run table by a condition in SQL, such as ``loss.web > 2 AND corpus = 'c4'``."""
+"""Read SQL over the columns of a run table, such as the condition ``params > 70M AND corpus = 'c4'``."""
 
 import re
 from collections.abc import Sequence
@@ -7,6 +7,7 @@ import polars as pl
 
 from curate.errors import SchemaError, first_few
 from curate.runs import number_columns
+from curate.written_numbers import SUFFIXED, number
 
 DETAIL = 200  # letters of another library's error that are shown
 
@@ -17,12 +18,12 @@ def rows_where(frame: pl.DataFrame, where: str, origin: str) -> pl.DataFrame:
     Raises:
         SchemaError: if the condition is not valid SQL, or names a column that does not exist.
     """
-    condition = quoted(where, frame.columns)
     problem = ""
     # If that fails, try again with the words kept, so that a condition can name them, as in loss.web <> 'crashed'.
     for view in (number_columns.converted(frame, words_to_null=True), frame):
         try:
-            return frame.filter(view.select(pl.sql_expr(condition).alias("where"))["where"])
+            condition = expression(where, frame.columns).alias("where")
+            return frame.filter(view.select(condition)["where"])
         except (pl.exceptions.PolarsError, TypeError) as error:
             problem = problem or " ".join(str(error).split())[:DETAIL]
     raise SchemaError(
@@ -31,13 +32,31 @@ def rows_where(frame: pl.DataFrame, where: str, origin: str) -> pl.DataFrame:
     )
 
 
-def quoted(where: str, columns: Sequence[str]) -> str:
-    """Return SQL with quotes around dotted column names, which would otherwise be split at the dot."""
+def expression(written: str, columns: Sequence[str]) -> pl.Expr:
+    """Return the expression that a user wrote in SQL over these columns. Numbers may have suffixes, as in 70M.
+
+    Raises:
+        PolarsError: if it is not an expression in SQL, or words follow its end.
+    """
+    parsed = pl.sql_expr(_plain(written, columns))
+    # SQL takes a word after an expression for the name of its result. What users write there is a mistake: 1_000 is 1
+    # with the name _000.
+    if not parsed.meta.undo_aliases().meta.eq(parsed):
+        raise pl.exceptions.SQLSyntaxError(f"unexpected {parsed.meta.output_name() or 'list'!r} at its end")
+    return parsed
+
+
+def _plain(written: str, columns: Sequence[str]) -> str:
+    """Return SQL with quotes around dotted names, which would be split at the dot, and with 7e7 in place of 70M."""
     # Longest first: weight.a-b must not be read as weight.a minus b.
     dotted = sorted((c for c in columns if "." in c), key=len, reverse=True)
-    if not dotted:
-        return where
-    names = "|".join(map(re.escape, dotted))
+    names = "|".join(map(re.escape, dotted)) or "(?!)"
     # Quoted text matches first, and stays as it is.
-    pattern = rf"""'[^']*'|"[^"]*"|(?<![\w.])({names})(?![\w.])"""
-    return re.sub(pattern, lambda match: f'"{match[1]}"' if match[1] else match[0], where)
+    pattern = rf"""'[^']*'|"[^"]*"|(?<![\w.])(?:(?P<name>{names})|(?P<number>(?i:{SUFFIXED.pattern})))(?![\w.])"""
+
+    def plain(match: re.Match[str]) -> str:
+        if match["name"]:
+            return f'"{match["name"]}"'
+        return repr(number(match["number"])) if match["number"] else match[0]
+
+    return re.sub(pattern, plain, written)

@@ -5,6 +5,7 @@ the logarithms of these is fitted to the losses, as in the Step Law (Li et al. 2
 the loss of a well-tuned run. The lowest measured loss is not: among many noisy runs it is too low.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -13,6 +14,7 @@ import polars as pl
 
 from curate.errors import SchemaError, amount, first_few
 from curate.runs.runs import Runs
+from curate.runs.trainings.progress import ROUNDED
 
 MOST_COLUMNS = 2  # a quadratic of three variables has ten coefficients, more than a sweep has runs
 # Runs whose loss exceeds the lowest of their sweep by more than this share say little about the minimum, because a loss
@@ -20,6 +22,11 @@ MOST_COLUMNS = 2  # a quadratic of three variables has ten coefficients, more th
 WINDOW = 0.1
 FEWEST_VALUES = 3  # of each variable: two do not show a curvature
 EDGE = 1e-9  # of the range: a minimum so close to an end lies at the edge
+# Columns that say what was trained and what it gave. The runs of a sweep differ in how they were trained.
+RESULTS_AND_RECIPES = re.compile(
+    r"(run|training|params|tokens|planned_tokens|seed|(weight|unique|distance|loss|metric)\..*)"
+)
+AT_AN_END = ("edge", "best run at edge")  # minima that may lie outside their sweep
 
 
 @dataclass(frozen=True)
@@ -28,7 +35,7 @@ class Envelope:
 
     ``minima`` has one row for each sweep and loss: run (the best one), eval, the columns of the sweep at the minimum,
     loss, runs (a count), and how. That is ``quadratic``; ``edge`` if its minimum lies at the edge of the sweep; ``best
-    run`` if there is no such quadratic; or ``one run``, which is no sweep.
+    run`` or ``best run at edge`` if there is no such quadratic; or ``one run``, which is no sweep.
     """
 
     runs: Runs
@@ -48,13 +55,16 @@ def envelope(runs: Runs, columns: Sequence[str]) -> Envelope:
     """Return the run table with the minimum of each sweep over ``columns``, such as lr and batch_tokens.
 
     Rows are of one sweep if they are equal in weights, unique tokens, params, tokens, planned tokens, distances, seed
-    and all columns of text other than run and training. Each loss has a minimum of its own. A metric is read at the
-    place of the minimum of the first loss. If a sweep has too few runs for a quadratic, or the quadratic has no
-    minimum, the run with the lowest loss is kept.
+    and all columns of text other than run and training. Token counts that differ by less than 1 %, or by one batch, are
+    equal: with another batch size, whole batches are another count. Each loss has a minimum of its own. A metric is
+    read at the place of the minimum of the first loss. If a sweep has too few runs for a quadratic, or the quadratic
+    has no minimum, the run with the lowest loss is kept. Start rows (tokens = 0) are left out.
 
     Raises:
-        SchemaError: if there are more than two columns, one of them is missing or not positive, or there is no loss.
+        SchemaError: if there are more than two columns, one of them is missing, not positive, or part of the recipe, a
+            run appears twice, or there is no loss.
     """
+    runs = runs.trained()
     _check(runs, columns)
     frame = runs.frame
     place = np.log(np.column_stack([runs.numbers(name) for name in columns]))
@@ -63,10 +73,14 @@ def envelope(runs: Runs, columns: Sequence[str]) -> Envelope:
     metrics = [name for name in frame.columns if name.startswith("metric.")]
     measured = {name: runs.numbers(name) for name in metrics}
     keys = _keys(runs, columns)
-    codes = _codes(frame.select(keys))
+    batches = runs.numbers("batch_tokens") if "batch_tokens" in columns else np.zeros(len(runs))
+    codes = _sweeps(frame, keys, runs.clusters, batches)
+    _refuse_copies(runs, columns, codes)
+    names = runs.frame["run"].to_list()
     rows, minima = [], []
     for code in range(int(codes.max()) + 1):
-        sweep = np.flatnonzero(codes == code)
+        # By their names, so that the order of the rows does not matter.
+        sweep = np.array(sorted(np.flatnonzero(codes == code).tolist(), key=lambda row: (names[row], *place[row])))
         best = int(sweep[np.argmin(np.nan_to_num(values[evals[0]][sweep], nan=np.inf))])
         row = {name: frame[name][best] for name in frame.columns if name in keys or name == "run"}
         first: _Minimum | None = None
@@ -89,17 +103,25 @@ def envelope(runs: Runs, columns: Sequence[str]) -> Envelope:
         rows.append(row)
     table = pl.DataFrame(minima, infer_schema_length=None)
     schema = {name: dtype for name, dtype in frame.schema.items() if name in rows[0]}
-    trainings = _trainings(runs, codes, [row["run"] for row in rows])
+    trainings = _trainings(runs, codes)
     replaced = pl.DataFrame(rows, schema=schema).with_columns(trainings)
     notes = _notes(runs, columns, codes, table, frame, keys)
-    return Envelope(replace(runs, frame=replaced, notes=(*runs.notes, *notes)), table)
+    return Envelope(replace(runs, frame=replaced, whole=None, notes=(*runs.notes, *notes)), table)
 
 
 def _check(runs: Runs, columns: Sequence[str]) -> None:
-    if not 1 <= len(set(columns)) == len(columns) <= MOST_COLUMNS:
+    written = f"--envelope {','.join(columns)}"
+    if not 1 <= len(columns) <= MOST_COLUMNS or len(set(columns)) < len(columns) or not all(columns):
+        twice = "the same column twice" if all(columns) and len(set(columns)) < len(columns) else ""
+        empty = "" if all(columns) else "a column without a name"
         raise SchemaError(
-            f"--envelope {','.join(columns)} names {len(columns)} columns. Name one or two that the runs of a sweep "
+            f"{written} names {empty or twice or f'{len(columns)} columns'}. Name one or two that the runs of a sweep "
             "differ in, such as lr,batch_tokens"
+        )
+    if recipe := next((name for name in columns if RESULTS_AND_RECIPES.fullmatch(name)), None):
+        raise SchemaError(
+            f"{written}: {recipe} says what was trained, or what it gave. Name columns that say how, such as "
+            "lr,batch_tokens"
         )
     if not runs.evals:
         raise SchemaError(f"{runs.origin} has no loss.<eval> column: --envelope looks for the lowest loss of a sweep")
@@ -133,6 +155,46 @@ def _keys(runs: Runs, columns: Sequence[str]) -> list[str]:
     return names
 
 
+def _sweeps(frame: pl.DataFrame, keys: Sequence[str], clusters: np.ndarray, batches: np.ndarray) -> np.ndarray:
+    """Return the (n,) codes of sweeps, in the order in which they appear.
+
+    ``clusters`` (n,) are trainings, and ``batches`` (n,) are tokens a step, or 0.
+    """
+    counts = [name for name in ("tokens", "planned_tokens") if name in keys]
+    alike = _codes(frame.select(name for name in keys if name not in counts))
+    lengths = np.column_stack([alike, *(_rounded(frame[name].to_numpy(), alike, batches) for name in counts)])
+    codes = _codes(pl.DataFrame(lengths))
+    # Two checkpoints of one training may be closer than whole batches are. Then only equal counts are of one sweep.
+    exact = _codes(frame.select(keys))
+    close = [code for code in np.unique(codes) if len(set(clusters[codes == code])) < (codes == code).sum()]
+    return _codes(pl.DataFrame([codes, np.where(np.isin(codes, close), exact, -1)]))
+
+
+def _rounded(counts: np.ndarray, groups: np.ndarray, batches: np.ndarray) -> np.ndarray:
+    """Return (n,) counts in which those of one group that are nearly equal are the smallest of them.
+
+    Nearly equal are those that differ by less than ``ROUNDED``, or by one batch of the group.
+    """
+    result: np.ndarray = np.where(np.isnan(counts), -1.0, counts)
+    for group in np.unique(groups):
+        rows = np.flatnonzero(groups == group)
+        batch, smallest = batches[rows].max(), -np.inf
+        for row in rows[np.argsort(result[rows], kind="stable")]:
+            smallest = result[row] if result[row] - smallest > max(ROUNDED * smallest, batch) else smallest
+            result[row] = smallest
+    return result
+
+
+def _refuse_copies(runs: Runs, columns: Sequence[str], codes: np.ndarray) -> None:
+    """Refuse a run that is in a sweep twice."""
+    rows = runs.frame.select("run", *columns).with_columns(pl.Series("sweep", codes))
+    if (twice := rows.is_duplicated()).any():
+        raise SchemaError(
+            f"{runs.origin}: run {rows['run'].filter(twice)[0]!r} appears more than once with the same "
+            f"{' and '.join(columns)} ({int(twice.sum())} such rows). Give every run its own name, or drop the copies"
+        )
+
+
 def _codes(keys: pl.DataFrame) -> np.ndarray:
     """Return the (n,) codes of equal rows, in the order in which they appear."""
     rows = [tuple(row) for row in keys.rows()]
@@ -140,18 +202,17 @@ def _codes(keys: pl.DataFrame) -> np.ndarray:
     return np.array([first.setdefault(row, len(first)) for row in rows])
 
 
-def _trainings(runs: Runs, codes: np.ndarray, names: Sequence[object]) -> pl.Series:
+def _trainings(runs: Runs, codes: np.ndarray) -> pl.Series:
     """Return the training of each sweep: sweeps of the same trainings, at other numbers of tokens, are one training.
 
-    ``codes`` (n,) are of the sweeps, and ``names`` their best runs.
+    ``codes`` (n,) are of the sweeps.
     """
-    clusters = runs.clusters
-    first: dict[tuple[int, ...], str] = {}
-    trainings = []
-    for code, name in enumerate(names):
-        members = tuple(np.unique(clusters[codes == code]).tolist())
-        trainings.append(first.setdefault(members, f"{name} ({len(first)})"))
-    return pl.Series("training", trainings)
+    clusters, names = runs.clusters, runs.trainings.names
+    members = [tuple(np.unique(clusters[codes == code]).tolist()) for code in range(int(codes.max()) + 1)]
+    # The number tells sweeps apart that share their first training.
+    numbers = {several: number for number, several in enumerate(sorted(set(members)))}
+    first = {cluster: str(name) for cluster, name in zip(clusters.tolist(), names.tolist(), strict=True)}
+    return pl.Series("training", [f"{first[several[0]]} ({numbers[several]})" for several in members])
 
 
 def _minimum(place: np.ndarray, values: np.ndarray) -> _Minimum | None:
@@ -164,7 +225,9 @@ def _minimum(place: np.ndarray, values: np.ndarray) -> _Minimum | None:
         return None
     place, values = place[measured], values[measured]
     best = int(values.argmin())
-    fallback = _Minimum(place[best], float(values[best]), "best run")
+    ends = np.isclose(place[best], place.min(axis=0)) | np.isclose(place[best], place.max(axis=0))
+    at_edge = bool((ends & (np.ptp(place, axis=0) > 0)).any())
+    fallback = _Minimum(place[best], float(values[best]), "best run at edge" if at_edge else "best run")
     near = values <= values[best] * (1 + WINDOW)
     x, y = place[near], values[near]
     # A variable that a sweep does not change has no part in its quadratic.
@@ -233,7 +296,7 @@ def _metric_value(place: np.ndarray, values: np.ndarray, minimum: _Minimum) -> f
     place, values = place[measured], values[measured]
     offset = place - minimum.place
     varied = np.flatnonzero(np.ptp(place, axis=0) > 0)
-    if minimum.how != "best run" and len(varied):
+    if not minimum.how.startswith("best run") and len(varied):
         coefficients = _quadratic(offset[:, varied], values)
         if coefficients is not None:
             return float(coefficients[0])
@@ -253,23 +316,29 @@ def _notes(
         )
     replaced = int(counts[counts > 1].sum())
     notes = [f"--envelope: {replaced} runs of {amount(sweeps, 'sweep')} are replaced by the lowest losses"]
+    ends = frame.group_by(pl.Series("sweep", codes)).agg(low=pl.min("tokens"), high=pl.max("tokens"))
+    if (widest := float((ends["high"] / ends["low"]).to_numpy().max()) - 1) > 0:
+        notes.append(
+            f"--envelope: the tokens of the runs of a sweep differ by up to {widest:.2%}, and count as equal. Each "
+            "lowest loss gets the tokens of the best run"
+        )
     if alone:
         notes.append(f"--envelope: {alone} of {len(runs)} rows belong to no sweep, and are kept as they are")
-    for how, text in (
+    for hows, text in (
         (
-            "edge",
+            AT_AN_END,
             "in {count} of {total} cases the lowest loss lies at the edge of its sweep (first: loss.{eval} of "
             "{run!r}), so the best {columns} may lie outside. Widen these sweeps",
         ),
         (
-            "best run",
+            ("best run",),
             "in {count} of {total} cases no quadratic with a minimum fits the sweep (first: loss.{eval} of {run!r}). "
             "The lowest measured loss stands in for the minimum there. Chance makes it lower than the true one by "
             f"about the noise of a run. A quadratic needs {'six runs' if len(columns) > 1 else 'three runs'}, and "
             "three values of each column",
         ),
     ):
-        cases = minima.filter((pl.col("how") == how) & (pl.col("runs") > 1))
+        cases = minima.filter(pl.col("how").is_in(hows) & (pl.col("runs") > 1))
         if cases.height:
             total = minima.filter(pl.col("runs") > 1).height
             facts = {"eval": cases["eval"][0], "run": cases["run"][0], "columns": " and ".join(columns)}

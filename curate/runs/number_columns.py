@@ -91,6 +91,15 @@ def numeric(frame: pl.DataFrame, *, but: Sequence[str] = ("run",)) -> pl.DataFra
     )
 
 
+def mostly_numbers(column: pl.Series) -> bool:
+    """Return whether a column has numbers: by its type, or as text in which more cells are numbers than words."""
+    if column.dtype.is_numeric():
+        return True
+    # In a column of unknown meaning, 70M is read as in the column params.
+    floats = _floats(column.alias("params"))
+    return floats is not None and int(floats.words.sum()) < floats.floats.count()
+
+
 def refuse_words(frame: pl.DataFrame, name: str, table: str) -> None:
     """Check that a column of a converted frame holds only numbers.
 

@@ -92,7 +92,10 @@ def _unpacked(path: Path, start: bytes) -> bytes:
 def _decoded(path: Path, content: bytes) -> str:
     encoding = next((name for mark, name in ENCODINGS.items() if content.startswith(mark)), "utf-8")
     try:
-        return content.decode(encoding)
+        text = content.decode(encoding)
+        if "\0" in text:
+            raise UnicodeError
+        return text
     except UnicodeError:
         raise SchemaError(
             f"{path} is neither Parquet nor UTF-8 text. In a spreadsheet, save it as 'CSV UTF-8'"
@@ -103,7 +106,8 @@ def _text_table(path: Path, text: str) -> pl.DataFrame:
     header_line = next((line for line in text.splitlines() if line.strip()), "")
     separator = max(SEPARATORS, key=header_line.count)
     # Strict mode makes a quote that is never closed an error. Otherwise the rest of the file would become one cell.
-    lines = csv.reader(StringIO(text), delimiter=separator, strict=True)
+    # Lines end with a line feed, a carriage return, or both.
+    lines = csv.reader(StringIO(text, newline=None), delimiter=separator, strict=True)
     rows = ((lines.line_num, [cell.strip() for cell in cells]) for cells in lines)
     with_values = ((line, cells) for line, cells in rows if any(cells))
     _, header = next(with_values, (0, []))

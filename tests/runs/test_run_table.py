@@ -112,6 +112,8 @@ def test_an_unknown_pool_is_refused_only_where_used(tmp_path):
         ('"loss.web2" > 2.2 AND loss.web < 2.4', ["r2"]),
         ("corpus = 'x' AND seed = 1", ["r2"]),
         ("corpus != 'loss.web' AND loss.web2>2.2", ["r1", "r2"]),
+        ("tokens > 150M", ["r1", "r2"]),
+        ("tokens > .15B AND corpus <> '150M'", ["r1", "r2"]),
     ],
 )
 def test_where(tmp_path, where, kept):
@@ -119,7 +121,14 @@ def test_where(tmp_path, where, kept):
 
 
 @pytest.mark.parametrize(
-    ("where", "message"), [("tokens > 1e12", "no rows"), ("nosuch > 1", "does not work"), ("((", "does not work")]
+    ("where", "message"),
+    [
+        ("tokens > 1e12", "no rows"),
+        ("nosuch > 1", "does not work"),
+        ("((", "does not work"),
+        ("tokens > 150_000_000", r"does not work on .* \(unexpected '_000_000' at its end\)"),
+        ("tokens > 150MB", r"\(unexpected 'MB' at its end\)"),
+    ],
 )
 def test_where_errors_are_one_line(tmp_path, where, message):
     with pytest.raises(SchemaError, match=message) as caught:

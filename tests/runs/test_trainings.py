@@ -136,6 +136,20 @@ def test_a_column_step_without_a_sign_gives_a_note():
     assert "Add a column training, or use --checkpoints yes" in runs.trainings.notes[0]
 
 
+def test_trainings_of_one_mixture_and_size_without_a_sign_give_a_note():
+    """Trainings of different lengths have checkpoints at the same tokens. They used to be runs without a word."""
+    tokens = 1e9 * np.concatenate([np.arange(1, 5) * length for length in (1, 2, 4)])
+    frame = table(1, 12, tokens=tokens)
+    (note,) = read(frame).trainings.notes
+    assert note.startswith(
+        "4 of 12 rows have the same mixture, size, unique tokens, seed and tokens as another row. If"
+    )
+    (note,) = read(frame.with_columns(step=pl.int_range(12))).trainings.notes
+    assert note.startswith("12 of 12 rows") and "there is a column step. Are they checkpoints?" in note
+    for column in ("lr", "seed"):
+        assert read(frame.with_columns(pl.int_range(1, 13).alias(column))).trainings.notes == ()
+
+
 def test_an_unknown_value_of_checkpoints_is_refused():
     with pytest.raises(SchemaError, match="use auto, yes, no"):
         clusters(table(), "maybe")

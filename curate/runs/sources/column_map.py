@@ -12,7 +12,6 @@ from typing import TypeAlias
 
 import polars as pl
 
-from curate import written_numbers
 from curate.errors import SchemaError, first_few
 from curate.runs import conditions, number_columns
 from curate.runs.sources.json_table import flat
@@ -98,38 +97,53 @@ def apply(column_map: ColumnMap, tables: Sequence[NamedTable]) -> list[NamedTabl
     one.
 
     Raises:
-        SchemaError: if an expression works on no table.
+        SchemaError: if an expression does not work on a table that has its columns, or if no table has them.
     """
-    frames = [table.frame for table in tables]
     for name, expression in column_map.expressions.items():
-        columns = [_computed(frame, expression) for frame in frames]
-        failures = [column for column in columns if isinstance(column, str)]
-        if len(failures) == len(tables):
-            raise SchemaError(
-                f"--map {name}={expression} does not work on {tables[0].origin} ({failures[0]}). The right side of a "
-                f"--map is a column or an expression in SQL over the columns {first_few(frames[0].columns)}. Put a "
-                "name that holds spaces or signs in double quotes"
-            )
-        frames = [
-            frame if isinstance(column, str) else frame.with_columns(column.alias(name))
-            for frame, column in zip(frames, columns, strict=True)
+        columns = list(dict.fromkeys(column for table in tables for column in table.frame.columns))
+        try:
+            parsed = _parsed(expression, columns)
+            used = parsed.meta.root_names()
+            missing = [next((c for c in used if c not in table.frame.columns), None) for table in tables]
+            if None not in missing:
+                raise _refusal(name, expression, tables[0], f'unable to find column "{missing[0]}"')
+        except (pl.exceptions.PolarsError, TypeError) as error:
+            raise _refusal(name, expression, tables[0], str(error)) from None
+        tables = [
+            table if absent else _with_column(table, name, expression, parsed)
+            for table, absent in zip(tables, missing, strict=True)
         ]
-    return [table.changed(frame) for table, frame in zip(tables, frames, strict=True)]
+    return list(tables)
 
 
-def _computed(frame: pl.DataFrame, expression: str) -> pl.Series | str:
-    """Return the column that an expression computes from a frame, or the reason if it does not work."""
+def _parsed(expression: str, columns: Sequence[str]) -> pl.Expr:
+    """Return an expression over columns that some table has."""
+    if expression in columns:
+        return pl.col(expression)
+    if expression[:1] == expression[-1:] == "'" and expression[1:-1] in columns:
+        raise TypeError(f'in SQL, {expression} is text. Write "{expression[1:-1]}"')
+    return conditions.expression(expression, columns)
+
+
+def _with_column(table: NamedTable, name: str, expression: str, parsed: pl.Expr) -> NamedTable:
+    """Return a table with the column that an expression computes."""
+    frame = table.frame
     if expression in frame.columns:
-        return frame[expression]
-    # SQL has no numbers such as 70M.
-    if written_numbers.SUFFIXED.fullmatch(expression):
-        return pl.repeat(written_numbers.number(expression), len(frame), eager=True)
+        return table.changed(frame.with_columns(frame[expression].alias(name)))
     try:
-        column = number_columns.numeric(frame).select(
-            pl.sql_expr(conditions.quoted(expression, frame.columns)).alias("value")
-        )
+        column = number_columns.numeric(frame).select(parsed.alias("value"))["value"]
     except (pl.exceptions.PolarsError, TypeError) as error:
-        # The message about a wrong expression lists the columns itself.
-        return " ".join(str(error).partition("; valid columns")[0].split())[: conditions.DETAIL]
+        raise _refusal(name, expression, table, str(error)) from None
     # A constant such as 1e6 has one row, and is the value of all rows.
-    return column["value"] if len(column) == len(frame) else pl.repeat(column["value"][0], len(frame), eager=True)
+    column = column if len(column) == len(frame) else column.new_from_index(0, len(frame))
+    return table.changed(frame.with_columns(column.alias(name)))
+
+
+def _refusal(name: str, expression: str, table: NamedTable, reason: str) -> SchemaError:
+    # The message about a wrong expression lists the columns itself.
+    shown = " ".join(reason.partition("; valid columns")[0].split())[: conditions.DETAIL]
+    return SchemaError(
+        f"--map {name}={expression} does not work on {table.origin} ({shown}). The right side of a --map is a column "
+        f"or an expression in SQL over the columns {first_few(table.frame.columns)}. Put a name that holds spaces or "
+        "signs in double quotes"
+    )

@@ -17,6 +17,9 @@ FEWEST = 1e4
 FEWEST_PER_PARAM = 0.01
 # Tokens are judged only beside models of this size. A table of very small models may have very short runs.
 SMALLEST_MODEL = 1e5
+# Above this median, counts were multiplied by a factor that they did not need. No model has so many parameters, and no
+# training so many tokens: the largest known ones have about 1e12 and 1e14.
+MOST = {"params": 1e13, "tokens": 1e15}
 FACTORS = {1e6: "millions", 1e9: "billions"}
 TOKENS_PER_PARAM = 20.0  # of a usual training (Hoffmann et al. 2022): the factors nearest to it are the likely ones
 SMALLEST_USUAL_MODEL, RARE = 1e6, 100.0  # fewer parameters count as a hundred powers of e too few or too many tokens
@@ -27,20 +30,29 @@ UNIT_NAMES = {
 }
 
 
-def check(table: NamedTable, expressions: Mapping[str, str]) -> None:
+def check(table: NamedTable, expressions: Mapping[str, str], *, alone: bool = True) -> None:
     """Check that the counts in a table can be single parameters and single tokens.
 
     ``expressions`` are those of the column map. A count that an expression computes is judged too, unless the
-    expression is a product: this is how a user says that small counts are right.
+    expression is a product: this is how a user says that small counts are right. ``alone``: whether it is the only
+    table. With several, the repair must leave the counts of the others as they are.
 
     Raises:
-        SchemaError: if the median of the parameters or of the tokens is below 1e4, with the repair.
+        SchemaError: if the median of the parameters or of the tokens is below 1e4, with the repair; or is larger than
+            in any training.
     """
     if any(name.startswith("distance.") for name in table.frame.columns):
         # Tables for optimal transport count examples, such as images, of which a run may have a hundred.
         return
     medians = {name: _median(table.frame, name) for name in ("params", "tokens")}
     params, tokens = medians["params"], medians["tokens"]
+    if huge := next((name for name, median in medians.items() if MOST[name] < median < np.inf), None):
+        by = f" after --map '{huge}={expressions[huge]}'" if huge in expressions else ""
+        raise SchemaError(
+            f"{table.origin}: the median of {huge} is {medians[huge]:.4g}{by}, more than any training has. Are these "
+            "counts multiplied by a factor that they do not need? To multiply only the small ones of several tables, "
+            f"write --map '{huge}=CASE WHEN {huge} < 1e4 THEN {huge} * 1e6 ELSE {huge} END'"
+        )
     small = {"params"} if params < FEWEST else set()
     if tokens < FEWEST and (small or params >= SMALLEST_MODEL):
         small.add("tokens")
@@ -56,7 +68,7 @@ def check(table: NamedTable, expressions: Mapping[str, str]) -> None:
         f"{FACTORS[factors[name]]} of {'parameters' if name == 'params' else name}" for name in sources
     )
     repairs = " ".join(
-        f"--map '{name}={_factor_of(source, table.frame)} * {_written(factors[name])}'"
+        f"--map '{name}={_repaired(source, table.frame, name, _written(factors[name]), alone=alone)}'"
         for name, source in sources.items()
     )
     # A name such as N (M) leaves no doubt about the factor.
@@ -103,6 +115,15 @@ def _factor_of(source: str, frame: pl.DataFrame) -> str:
     if source not in frame.columns:
         return f"({source})"
     return source if source.isidentifier() else f'"{source}"'
+
+
+def _repaired(source: str, frame: pl.DataFrame, name: str, factor: str, *, alone: bool) -> str:
+    """Return the expression that multiplies a count, and in other tables only counts as small as in this one."""
+    written = _factor_of(source, frame)
+    if alone:
+        return f"{written} * {factor}"
+    largest = float(np.nanmax(frame[name].to_numpy()))
+    return f"CASE WHEN {written} <= {largest!r} THEN {written} * {factor} ELSE {written} END"
 
 
 def _written(factor: float) -> str:

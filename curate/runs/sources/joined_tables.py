@@ -47,6 +47,7 @@ def join(tables: Sequence[NamedTable], checkpoints: Checkpoints = "auto") -> Nam
     # A pool whose column is missing got no share; in a row of a table with pools, an empty cell means the same.
     shares = [name for name in frame.columns if name.startswith("weight.")]
     notes = [note for table in tables for note in table.notes]
+    notes += [f"{table.origin} has no rows" for table in tables if table.frame.is_empty()]
     notes += [*_missing_columns(tables), *_alike_names(tables), *renamed]
     origin = " + ".join(table.origin for table in tables)
     return NamedTable(

@@ -28,32 +28,52 @@ REGMIX_TRAIN_LOSS = re.compile(r"(metric/)?train_loss")
 SIZE_IN_NAME = re.compile(r"_(\d+(?:\.\d+)?[mb])$", re.IGNORECASE)
 # Values near which the sums of shares lie, and how far away they may be in the file that is taken for the mixtures.
 SUMS, NEAR_SUM = (1.0, 100.0), 0.01
+SHOWN = 2  # files that an error describes
 MOST_ROWS = 0.9  # share of the rows whose sums must be so; a few may be misspelled, and are refused later
 
 
 def regmix(files: Sequence[NamedTable]) -> list[NamedTable]:
     """Return one table for each pair of files of RegMix. The size is taken from the name of the file, with a note."""
-    return [_regmix(*pair) for pair in _pairs(files, _is_regmix_mixture, "columns train_<domain>")]
+    return [_regmix(*pair) for pair in _pairs(files, _is_regmix_mixture, "columns train_<domain>", _first_columns)]
 
 
 def swarm(files: Sequence[NamedTable]) -> list[NamedTable]:
     """Return one table for each pair of a file of ratios and a file of metrics."""
-    return [_swarm(*pair) for pair in _pairs(files, _is_mixture, "shares that sum to 1 in every row")]
+    return [_swarm(*pair) for pair in _pairs(files, _is_mixture, "shares that sum to 1 in every row", _sums)]
 
 
 def _pairs(
-    files: Sequence[NamedTable], is_mixture: Callable[[NamedTable], bool], sign: str
+    files: Sequence[NamedTable],
+    is_mixture: Callable[[NamedTable], bool],
+    sign: str,
+    seen: Callable[[NamedTable], str],
 ) -> list[tuple[NamedTable, NamedTable]]:
-    """Return pairs of mixtures and results. The first file of mixtures belongs to the first file of results."""
+    """Return pairs of mixtures and results. The first file of mixtures belongs to the first file of results.
+
+    ``sign`` says by what a mixture is known, and ``seen`` what a file has instead.
+    """
     kinds = [is_mixture(file) for file in files]
     mixtures = [file for file, is_one in zip(files, kinds, strict=True) if is_one]
     results = [file for file, is_one in zip(files, kinds, strict=True) if not is_one]
     if not mixtures or len(mixtures) != len(results):
         raise SchemaError(
             f"of {first_few(file.origin for file in files)}, {len(mixtures)} hold mixtures ({sign}) and {len(results)} "
-            "hold results. Give one file of results for each file of mixtures"
+            f"hold results. Give one file of results for each file of mixtures. {'. '.join(map(seen, files[:SHOWN]))}"
         )
     return list(zip(mixtures, results, strict=True))
+
+
+def _first_columns(file: NamedTable) -> str:
+    return f"{file.origin} has the columns {first_few(file.frame.columns)}"
+
+
+def _sums(file: NamedTable) -> str:
+    """Return in words what the numbers in the rows of a file sum to."""
+    names = _values(file.frame)
+    if not names or file.frame.is_empty():
+        return f"{file.origin} has no numbers"
+    sums = _numbers(file.frame, names).sum(axis=1)
+    return f"In the rows of {file.origin}, {first_few(names)} sum to between {sums.min():.4g} and {sums.max():.4g}"
 
 
 def _is_regmix_mixture(file: NamedTable) -> bool:
@@ -61,21 +81,28 @@ def _is_regmix_mixture(file: NamedTable) -> bool:
 
 
 def _is_mixture(file: NamedTable) -> bool:
-    """Return whether the number columns of a file sum to 1, or to 100, in nearly every row."""
+    """Return whether the numbers of a file sum to 1, or to 100, in nearly every row."""
     names = _values(file.frame)
     if len(names) == 0 or file.frame.is_empty():
         return False
-    sums = file.frame.select(pl.sum_horizontal(pl.col(names).cast(pl.Float64))).to_series().to_numpy()
+    sums = _numbers(file.frame, names).sum(axis=1)
     return any(float(np.mean(np.abs(sums / total - 1) <= NEAR_SUM)) > MOST_ROWS for total in SUMS)
 
 
 def _values(frame: pl.DataFrame) -> list[str]:
-    """Return the columns of numbers that neither name nor describe a run."""
+    """Return the columns of numbers that neither name nor describe a run. A few words in them are refused later."""
     return [
-        name
-        for name, dtype in frame.schema.items()
-        if dtype.is_numeric() and name not in IDENTITIES and not DESCRIPTIONS.fullmatch(name)
+        column.name
+        for column in frame.iter_columns()
+        if column.name not in IDENTITIES
+        and not DESCRIPTIONS.fullmatch(column.name)
+        and number_columns.mostly_numbers(column)
     ]
+
+
+def _numbers(frame: pl.DataFrame, names: Sequence[str]) -> np.ndarray:
+    """Return the columns ``names`` (n, k) as numbers, with 0 for words and empty cells."""
+    return frame.select(pl.col(names).cast(pl.Float64, strict=False).fill_nan(None).fill_null(0.0)).to_numpy()
 
 
 def _regmix(mixture: NamedTable, results: NamedTable) -> NamedTable:
@@ -113,8 +140,7 @@ def _domain(name: str) -> str:
 def _swarm(mixture: NamedTable, results: NamedTable) -> NamedTable:
     shares = {name: name if name.startswith("weight.") else f"weight.{name}" for name in _values(mixture.frame)}
     metrics = {
-        name: name if name.startswith(("loss.", "metric.")) else f"loss.{name}"
-        for name in _values(number_columns.numeric(results.frame))
+        name: name if name.startswith(("loss.", "metric.")) else f"loss.{name}" for name in _values(results.frame)
     }
     joined = _joined(mixture, results, shares, metrics)
     added = [name for name, column in metrics.items() if name != column]
@@ -141,7 +167,7 @@ def _joined(mixture: NamedTable, results: NamedTable, shares: dict[str, str], lo
     kept = [name for name in mixtures.columns if name not in shares and name not in (key, "run")]
     table = mixtures.select("run", *kept, *(pl.col(name).alias(column) for name, column in shares.items())).join(
         number_columns.numeric(measured).select(
-            "run", *described, *(pl.col(name).cast(pl.Float64).alias(column) for name, column in losses.items())
+            "run", *described, *(pl.col(name).alias(column) for name, column in losses.items())
         ),
         on="run",
         maintain_order="left",
@@ -152,9 +178,9 @@ def _joined(mixture: NamedTable, results: NamedTable, shares: dict[str, str], lo
             f"{origin}: no {key} is in both files. The first ones are {mixtures['run'][0]!r} and {measured['run'][0]!r}"
         )
     notes = [
-        f"{file.origin}: {missing} of {frame.height} runs are not in {other.origin}, and are left out"
-        for file, frame, other in ((mixture, mixtures, results), (results, measured, mixture))
-        if (missing := frame.height - table.height)
+        f"{file.origin}: {missing} of {file.frame.height} runs are not in {other.origin}, and are left out"
+        for file, other in ((mixture, results), (results, mixture))
+        if (missing := file.frame.height - table.height)
     ]
     return NamedTable(table, origin, (*mixture.notes, *results.notes, *notes))
 

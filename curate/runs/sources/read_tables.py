@@ -101,7 +101,7 @@ def read(
     if counts:
         for table in named:
             if not table.own:
-                count_units.check(table, columns.expressions)
+                count_units.check(table, columns.expressions, alone=len(named) == 1)
     return joined_tables.join(named, checkpoints)
 
 

@@ -49,6 +49,8 @@ def read(table: NamedTable) -> NamedTable:
         SchemaError: the export of a chart, or a table in which no run finished.
     """
     _refuse_chart(table)
+    if table.frame.is_empty():
+        raise SchemaError(f"{table.origin} has no rows. Export the runs again")
     frame = _without_empty_words(_flat(table.frame))
     notes = []
     if (state := _first(frame, STATES)) is not None:
@@ -128,9 +130,14 @@ def _without_prefix(name: str) -> str:
 
 
 def _without_empty_words(frame: pl.DataFrame) -> pl.DataFrame:
-    """Return a frame in which words such as NaN and N/A are empty cells, and text of numbers is numbers."""
+    """Return a frame in which words such as NaN and infinite numbers are empty cells, and text of numbers is numbers.
+
+    A run that diverged has such cells.
+    """
     texts = [name for name, dtype in frame.schema.items() if dtype == pl.String]
-    return number_columns.numeric(frame.with_columns(pl.col(texts).replace(list(EMPTY), None)), but=(*NAMES, *IDS))
+    frame = number_columns.numeric(frame.with_columns(pl.col(texts).replace(list(EMPTY), None)), but=(*NAMES, *IDS))
+    floats = [name for name, dtype in frame.schema.items() if dtype.is_float()]
+    return frame.with_columns(pl.when(pl.col(name).is_finite()).then(pl.col(name)).alias(name) for name in floats)
 
 
 def _with_names(frame: pl.DataFrame, origin: str) -> pl.DataFrame:
@@ -151,7 +158,9 @@ def _with_names(frame: pl.DataFrame, origin: str) -> pl.DataFrame:
     if step is None or not names.is_duplicated().any():
         return frame
     training = {} if "training" in frame.columns else {"training": names}
-    return frame.with_columns(run=names + "@" + frame[step].cast(pl.Int64, strict=False).cast(pl.String), **training)
+    steps = frame[step].cast(pl.Int64, strict=False).cast(pl.String)
+    # A row without a step keeps the name of its run.
+    return frame.with_columns(run=names + ("@" + steps).fill_null(""), **training)
 
 
 def _first(frame: pl.DataFrame, names: Iterable[str]) -> str | None:
@@ -178,12 +187,18 @@ def with_run_columns(table: NamedTable, mapped: Iterable[str]) -> NamedTable:
     for kind, named in (("loss", _loss), ("weight", _share)):
         # A user who maps one loss chooses the losses.
         if not any(name.startswith(f"{kind}.") for name in (*frame.columns, *mapped)):
-            sources |= _named(table, kind, {c: named(c) for c, dtype in frame.schema.items() if dtype.is_numeric()})
+            # A word in a column of numbers is refused when the column is used.
+            numbers = [column.name for column in frame.iter_columns() if number_columns.mostly_numbers(column)]
+            sources |= _named(table, kind, {column: named(column) for column in numbers})
     frame = frame.with_columns(pl.col(column).alias(name) for name, column in sources.items())
     notes = []
     if sources:
         read_as = first_few(f"{name} = {column}" for name, column in sources.items())
         notes.append(f"{table.origin}: the columns are read as {read_as}. Other columns are named with --map")
+    if not any(name.startswith("weight.") for name in frame.columns):
+        notes.append(
+            f"{table.origin}: no column has a usual name for the share of a pool, so all runs count as runs on one pool"
+        )
     losses = [name for name in frame.columns if name.startswith("loss.")]
     # A history has a row for each step that logged anything; only some of them logged a loss on held-out data.
     if "training" in frame.columns and losses:
@@ -200,7 +215,9 @@ def with_run_columns(table: NamedTable, mapped: Iterable[str]) -> NamedTable:
 def _only(table: NamedTable, name: str, spellings: set[str]) -> str:
     """Return the only column of numbers whose last part is a usual name for the parameters or the tokens."""
     numbers = [column for column, dtype in table.frame.schema.items() if dtype.is_numeric()]
-    alike = [column for column in numbers if OUTER.split(column)[-1].lower().replace("-", "_") in spellings]
+    usual = [column for column in table.frame.columns if OUTER.split(column)[-1].lower().replace("-", "_") in spellings]
+    # If all of them are text, such as 70,000,000, the error about the first cell says more than that there are none.
+    alike = [column for column in usual if column in numbers] or usual
     # Of the tokens that were planned and those that were seen, the results tell the latter.
     results = [column for column in alike if column.startswith("summary")]
     alike = results if name == "tokens" and len(results) == 1 else alike

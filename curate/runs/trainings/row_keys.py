@@ -70,7 +70,8 @@ def of_equal_settings(
     frame: pl.DataFrame, alone: Sequence[str], start: np.ndarray, origin: str, checkpoints: Checkpoints
 ) -> tuple[list[str], tuple[str, ...]]:
     """Return a key of each row's training, and a note if rows of equal settings are or may be checkpoints."""
-    alike = _alike(frame, start)
+    groups = _of_settings(frame, start)
+    alike = _alike(frame, groups)
     joined = alike if checkpoints == "yes" else _trainings_among(frame, alike)
     keys = list(alone)
     for rows in joined:
@@ -94,25 +95,46 @@ def of_equal_settings(
             "different tokens, so nothing says which rows are of one training. Add a column training, or name the runs "
             "TRAINING@STEP"
         )
-    count = sum(len(rows) for rows in alike)
+    return keys, _undecided(frame, groups)
+
+
+def _undecided(frame: pl.DataFrame, groups: Sequence[list[int]]) -> tuple[str, ...]:
+    """Return a note if rows of equal settings may be checkpoints, and nothing says which are of one training."""
+    several = [rows for rows in groups if len(rows) > 1]
+    count = sum(map(len, several))
     if count and "step" in frame.columns:
-        return keys, (
+        return (
             f"{count} of {len(frame)} rows have the same mixture, size, unique tokens and seed as another row, and "
             "there is a column step. Are they checkpoints? Nothing says which of them are of one training, so every "
             "row counts as a finished run. Add a column training, or use --checkpoints yes",
         )
-    return keys, ()
+    # The trainings of one mixture and size that differ in length have checkpoints at the same tokens. So do repeats of
+    # a run, and the runs of a sweep of learning rates.
+    cells = np.nan_to_num(np.column_stack([frame["tokens"].to_numpy(), numbers(frame, "lr")]))
+    equal = sum(len(rows) - len(np.unique(cells[rows], axis=0)) for rows in several)
+    if not equal:
+        return ()
+    return (
+        f"{equal} of {len(frame)} rows have the same mixture, size, unique tokens, seed and tokens as another row. If "
+        "they are repeats of a run, a column seed says so. If they are checkpoints of trainings of different lengths, "
+        "add a column training: without it every row counts as a finished run",
+    )
 
 
-def _alike(frame: pl.DataFrame, start: np.ndarray) -> list[list[int]]:
-    """Return the groups of two or more rows of equal settings and different tokens, as positions of rows."""
-    tokens = frame["tokens"].to_numpy()
+def _of_settings(frame: pl.DataFrame, start: np.ndarray) -> list[list[int]]:
+    """Return the groups of rows of equal settings, as positions of rows. Start rows are in no group."""
     groups: dict[str, list[int]] = {}
     for row, settings in enumerate(_joined(frame, _settings(frame))):
         if not start[row]:
             groups.setdefault(settings, []).append(row)
+    return list(groups.values())
+
+
+def _alike(frame: pl.DataFrame, groups: Sequence[list[int]]) -> list[list[int]]:
+    """Return the groups of two or more rows with different tokens, which may be checkpoints of one training."""
+    tokens = frame["tokens"].to_numpy()
     # Two runs of equal settings and equal length are two trainings, such as those of a sweep.
-    return [rows for rows in groups.values() if len(rows) > 1 and (np.diff(np.sort(tokens[rows])) > 0).all()]
+    return [rows for rows in groups if len(rows) > 1 and (np.diff(np.sort(tokens[rows])) > 0).all()]
 
 
 def _trainings_among(frame: pl.DataFrame, alike: Sequence[list[int]]) -> list[list[int]]:

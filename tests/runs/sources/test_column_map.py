@@ -59,6 +59,10 @@ def test_a_file_of_expressions_is_the_same_map(tmp_path):
         ("params=.07B", [7e7] * 3),
         ("params=7e7", [7e7] * 3),
         ("params=CASE WHEN step > 2000 THEN 4.1e8 ELSE 7e7 END", [7e7, 7e7, 4.1e8]),
+        # SQL alone reads 1M as the number 1 with the name M.
+        ('params="N (M)" * 1M', [7e7, 1.6e8, 4.1e8]),
+        ('params="N (M)" * .001b', [7e7, 1.6e8, 4.1e8]),
+        ("params=CASE WHEN step > 2k THEN 0.41B ELSE 70 M END", [7e7, 7e7, 4.1e8]),
     ],
 )
 def test_right_sides(item, values):
@@ -81,6 +85,10 @@ def test_a_later_expression_may_use_an_earlier_one():
         ('params="N" * 1e6', r'--map params="N" \* 1e6 does not work on the run table \(unable to find column "N"\)'),
         ("params=((", r"--map params=\(\( does not work on the run table"),
         ("params=SUM(name)", "--map params=SUM.name. does not work on the run table"),
+        ("params=1_000_000", r"\(unexpected '_000_000' at its end\)"),
+        ('params="N (M)" * 1e6 AS n', r"\(unexpected 'n' at its end\)"),
+        ("params=[1, 2]", r"\(unexpected 'list' at its end\)"),
+        ("params='N (M)'", r"\(in SQL, 'N \(M\)' is text. Write \"N \(M\)\"\)"),
         ("run=step", "--map gives two expressions for run. Leave one of them out"),
         ("none.toml", "--map none.toml cannot be read"),
     ],
@@ -98,6 +106,14 @@ def test_an_expression_serves_the_tables_that_have_its_columns():
     runs = run_table.read([usual, others], map=MAP)
     assert len(runs) == 24
     assert sorted(set(runs.frame["params"].to_list())) == [7e7, 1.6e8, 4.1e8]
+
+
+def test_an_expression_that_fails_on_a_table_with_its_columns_is_not_skipped():
+    """Its own column params would have been used, without a word."""
+    own = OTHER.with_columns(params=pl.lit(1e9), name=pl.col("name") + "x", step=pl.lit("many"))
+    items = [item for item in MAP if not item.startswith("params")]
+    with pytest.raises(SchemaError, match=r"--map tokens=step\*4194304 does not work on the run table 2 \("):
+        run_table.read([OTHER, own], map=[*items, "params=size"])
 
 
 def test_fit_records_the_map_and_predict_takes_it(tmp_path):

@@ -134,6 +134,36 @@ def test_an_export_without_the_columns_is_one_line(change, message):
     assert "\n" not in str(caught.value)
 
 
+def test_a_run_that_diverged_has_no_loss_and_a_word_is_refused_where_it_is_used():
+    losses = runs_export()["eval/web/loss"].to_list()
+    for cell in ("inf", "-inf", "Infinity", "NaN"):
+        runs = run_table.read(
+            runs_export().with_columns(pl.Series("eval/web/loss", [cell, *losses[1:]])), source="wandb"
+        )
+        assert np.isnan(runs.loss("web", missing=True)).tolist()[:3] == [True, False, False]
+    word = runs_export().with_columns(pl.Series("eval/web/loss", ["diverged", *losses[1:]]))
+    runs = run_table.read(word, source="wandb")
+    assert runs.evals == ("web", "code")
+    with pytest.raises(SchemaError, match=r'loss\.web of run \'run-0\' is "diverged", which is not a number'):
+        runs.loss("web", missing=True)
+    words = runs_export().with_columns(pl.lit("70,000,000").alias("model.num_params"))
+    with pytest.raises(SchemaError, match=r'params of run \'run-0\' is "70,000,000".*Write 70000000, without'):
+        run_table.read(words, source="wandb")
+
+
+def test_runs_without_shares_give_a_note_and_a_row_without_a_step_keeps_its_name():
+    frame = pl.DataFrame(
+        {"run_name": ["a", "a", "b"], "_step": [1, None, 1], "n_params": 7e7, "tokens": [1e9, 2e9, 1e9],
+         "val/loss": [3.0, 2.9, 3.1]}
+    )  # fmt: skip
+    runs = run_table.read(frame, source="wandb")
+    assert runs.frame["run"].to_list() == ["a@1", "a", "b@1"]
+    assert runs.trainings.count == 2
+    assert any("no column has a usual name for the share of a pool" in note for note in runs.notes)
+    with pytest.raises(SchemaError, match="has no rows. Export the runs again"):
+        run_table.read(frame.clear(), source="wandb")
+
+
 @pytest.fixture
 def regmix(tmp_path):
     """The two files of RegMix at two sizes, with the names and columns of its repository."""
@@ -213,6 +243,27 @@ def test_a_swarm_that_cannot_be_joined_is_one_line(swarm):
         with pytest.raises(SchemaError, match=message) as caught:
             run_table.read([ratios, changed], source="swarm")
         assert "\n" not in str(caught.value)
+
+
+def test_a_word_in_a_swarm_is_named_and_its_column_is_kept(swarm):
+    """A column with one word used to be no column of numbers, so that its eval was lost without a word."""
+    ratios, metrics = pl.read_csv(swarm / "ratios.csv"), pl.read_csv(swarm / "metrics.csv")
+    word = pl.when(pl.col("run_id") == "x4").then(pl.lit("oops"))
+    sizes = ["params=30M", "tokens=3B"]
+    lost = metrics.with_columns(word.otherwise(pl.col("mmlu_bpb").cast(str)).alias("mmlu_bpb"))
+    runs = run_table.read([ratios, lost], source="swarm", map=sizes)
+    assert runs.evals == ("mmlu_bpb", "arc:rc::olmes")
+    with pytest.raises(SchemaError, match=r'loss\.mmlu_bpb of run \'x4\' is "oops", which is not a number'):
+        runs.loss("mmlu_bpb")
+    share = ratios.with_columns(word.otherwise(pl.col("code.py").cast(str)).alias("code.py"))
+    with pytest.raises(SchemaError, match=r'weight\.code\.py of run \'x4\' is "oops", which is not a number'):
+        run_table.read([share, metrics], source="swarm", map=sizes)
+    texts = ratios.with_columns(pl.col("code.py").cast(str))
+    runs = run_table.read([texts, metrics], source="swarm", map=sizes)
+    assert runs.recipes().weights.numpy() == pytest.approx(MIX[2:])
+    extra = ratios.with_columns(row=pl.int_range(N))
+    with pytest.raises(SchemaError, match=r"0 hold mixtures .* lang=de, row sum to between 1 and 12\. In the rows of"):
+        run_table.read([extra, metrics], source="swarm", map=sizes)
 
 
 def test_an_unknown_program_is_one_line():

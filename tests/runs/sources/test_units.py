@@ -30,6 +30,19 @@ TABLE = pl.DataFrame(
 WEIGHTS = ["weight.x", "weight.y", "weight.z"]
 
 
+def test_one_of_several_tables_in_millions_has_a_repair_that_leaves_the_others_alone():
+    millions = TABLE.with_columns(pl.col("run") + "m", params=pl.col("params") / 1e6)
+    with pytest.raises(SchemaError, match="the run table 2: the median of params is 115") as caught:
+        run_table.read([TABLE, millions])
+    repair = re.search(r"--map '(params=CASE [^']*)'", str(caught.value))
+    assert repair is not None
+    runs = run_table.read([TABLE, millions], map=[repair[1]])
+    assert runs.frame["params"].to_list() == pytest.approx(TABLE["params"].to_list() * 2)
+    with pytest.raises(SchemaError, match=r"run table 1: the median of params is 1\.15e\+14 after --map") as caught:
+        run_table.read([TABLE, millions], map=["params=params*1e6"])
+    assert "more than any training has" in str(caught.value)
+
+
 def weights(frame, **keywords):
     runs = run_table.read(frame, **keywords)
     return runs.recipes().weights.numpy(), runs.notes
