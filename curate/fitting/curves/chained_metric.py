@@ -9,7 +9,7 @@ from torch import Tensor
 from curate.errors import SchemaError
 from curate.fitting.curves.metric_curve import Better, MetricCurve
 from curate.runs import fitted_size
-from curate.runs.predictor import Blend, Predictor, level_deviation, mixture_ends, stacked_draws
+from curate.runs.predictor import Blend, Predictor, level_deviation, stacked_draws
 from curate.runs.recipes import Recipes
 
 CHUNK = 1024  # recipes whose intervals are computed at a time; this bounds the memory
@@ -93,8 +93,7 @@ class ChainedMetric:
 
     def warnings(self, recipes: Recipes) -> tuple[str, ...]:
         """Return a line for each loss outside the range of the fitted runs, and reasons to doubt the curve itself."""
-        doubts = (self.curve.flat, self.curve.misaligned)
-        return (*self.curve.outside(self._x(recipes)), *(doubt for doubt in doubts if doubt is not None))
+        return self.curve.warnings(self._x(recipes))
 
     def _x(self, recipes: Recipes) -> Tensor:
         """Return the inputs of the curve for n recipes: (n, e) losses, or (n, 1) tokens or FLOPs."""
@@ -113,7 +112,7 @@ class ChainedMetric:
         # perfectly correlated, as in a blend: a bad run is bad on all of them.
         worse = self.curve.draw_metrics(losses * torch.exp(noise))
         moved = (worse - self.curve.draw_metrics(losses * torch.exp(-noise))) / 2
-        return mixture_ends(self.curve.draw_metrics(losses), (moved**2 + self.curve.scatter(x) ** 2).sqrt(), level)
+        return self.curve.ends(self.curve.draw_metrics(losses), (moved**2 + self.curve.scatter(x) ** 2).sqrt(), level)
 
 
 def chain(curve: MetricCurve, fit: Predictor, source: str) -> ChainedMetric:
