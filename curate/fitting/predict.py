@@ -274,8 +274,7 @@ def _from_measured(curve: MetricCurve, runs: Runs, level: float, source: str) ->
     for column, part in zip(columns.values(), values, strict=True):
         column[measured.numpy()] = part.numpy()
     table = pl.DataFrame({"run": runs.frame["run"]} | columns).fill_nan(None)
-    doubts = tuple(doubt for doubt in (curve.flat, curve.misaligned) if doubt is not None)
-    return Predictions(table, level, curve.name, curve.better, (*curve.outside(x[measured]), *doubts), runs.notes)
+    return Predictions(table, level, curve.name, curve.better, curve.warnings(x[measured]), runs.notes)
 
 
 def _extrapolations(predictor: Predictor, runs: Runs) -> tuple[str, ...]:

@@ -60,20 +60,21 @@ def _in_how_many(count: int | Tensor, recipes: Recipes) -> str:
 
 
 def _one_size(fits: Sequence[Predictor], recipes: Recipes) -> tuple[str, ...]:
-    """Return a line if mixtures are compared at the only fitted size, and a recipe has another size."""
+    """Return a line if mixtures are compared at the only fitted size, and a recipe has another size or length."""
     held = next((fit for fit in fits if isinstance(fit, AtFittedSize)), None)
     if held is None:
         return ()
-    largest = held.ranges["params"][1]
-    other = (recipes.params / held.factor.held(recipes).params).log().abs() > log(NEAR)
+    other = held.factor.distance(recipes) > log(NEAR)
     if not other.any():
         return ()
-    tokens = f" and {held.ranges['tokens'][1]:.3g} tokens" if is_one_value(held, "tokens") else ""
-    count = "" if len(recipes) == 1 else f". {int(other.sum())} of {len(recipes)} runs have another size"
+    size, what = f"{held.ranges['params'][1]:.3g} parameters", "size"
+    if is_one_value(held, "tokens"):
+        size, what = f"{size} and {held.ranges['tokens'][1]:.3g} tokens", "size or number of tokens"
+    count = "" if len(recipes) == 1 else f". {int(other.sum())} of {len(recipes)} runs have another {what}"
     return (
-        f"one size: all fitted runs have {largest:.3g} parameters{tokens}, so they do not show how the loss changes "
-        "with size. At another size the law's priors decide that, which makes its interval wide. The ratio of the "
-        f"losses of two mixtures is taken to be the same at every size{count}",
+        f"one size: all fitted runs have {size}, so they do not show how the loss changes with {what}. At another "
+        f"{what} the law's priors decide that, which makes its interval wide. The ratio of the losses of two mixtures "
+        f"is taken to be the same at every {what}{count}",
     )
 
 

@@ -18,8 +18,9 @@ from curate.runs.predictors.wrapped_predictor import WrappedPredictor
 from curate.runs.recipes import Recipes
 
 # Standard deviation of log loss by which a mixture at e times the fitted size departs from the ratios at the fitted
-# size; the variance grows with the logarithm of the size. Measured on two public tables: the errors of differences
-# between mixtures are .9, 1.3 and .5 % at 2.3, 4.4 and 2.5 times the size (benchmarks/fitting/one_size.py).
+# size. The variance grows with the logarithm of the size, or of the length if all runs have one length. Measured on two
+# public tables: the errors of differences between mixtures are .9, 1.3 and .5 % at 2.3, 4.4 and 2.5 times the size
+# (benchmarks/fitting/one_size.py).
 DEPARTURE = 0.0065
 
 
@@ -59,8 +60,7 @@ def relative_run_deviation(predictor: Predictor, recipes: Recipes) -> Tensor:
         members = members[0].fits  # a weighted sum of evals, each of which is a blend
     if not isinstance(members[0], AtFittedSize):
         return noise
-    distance = (recipes.params / members[0].factor.held(recipes).params).log().abs()
-    return torch.hypot(noise, DEPARTURE * distance.sqrt())
+    return torch.hypot(noise, DEPARTURE * members[0].factor.distance(recipes).sqrt())
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,6 +86,15 @@ class LevelFactor:
         tokens = recipes.tokens.clamp(*self.fit.ranges["tokens"])
         unique = recipes.unique * (tokens / recipes.tokens)[:, None]
         return replace(recipes, params=params, tokens=tokens, unique=unique)
+
+    def distance(self, recipes: Recipes) -> Tensor:
+        """Return how far (n,) recipes are from where they are compared: the larger logarithm of two ratios.
+
+        The ratios are those of the parameters and of the tokens; that of the tokens is 1 unless all runs have one
+        number of tokens.
+        """
+        held = self.held(recipes)
+        return (recipes.params / held.params).log().abs().maximum((recipes.tokens / held.tokens).log().abs())
 
     def predicted(self, recipes: Recipes) -> Tensor:
         """Return the factors (n,) that the fit predicts."""

@@ -218,9 +218,13 @@ class Runs:
                 f"{first_few(names, near=missing[0])}. "
                 "Fit again on runs that include it, or drop those rows with --where"
             )
-        n = self.frame.height
-        if self.pools == (ALL,) and f"weight.{ALL}" not in self.frame.columns:
-            weights = np.ones((n, 1))
+        if not any(name.startswith("weight.") for name in self.frame.columns):
+            if len(names) > 1:
+                raise SchemaError(
+                    f"{self.origin} has no columns weight.<pool>, and the fit needs the shares of {first_few(names)}. "
+                    "Add these columns"
+                )
+            weights = np.ones((self.frame.height, 1))
         else:
             # A pool that the runs do not have gets no share, so that a fit over more pools can read them.
             weights = np.column_stack([self._column(f"weight.{p}", 0.0) for p in names])

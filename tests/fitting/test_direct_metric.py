@@ -61,6 +61,22 @@ def test_an_error_an_accuracy_and_a_positive_metric_of_one_truth_agree():
     assert (1 - errors["high"]).to_list() == pytest.approx(accuracies["low"].to_list(), rel=1e-6)
 
 
+@pytest.mark.parametrize(("name", "kind"), [("acc", "error"), ("acc", "positive"), ("err", "accuracy")])
+def test_a_kind_against_the_trend_of_the_runs_is_noted(name, kind):
+    words = f"metric.{name} {'falls' if name == 'acc' else 'rises'} with less compute, but --metric-kind {kind} says"
+    assert any(note.startswith(words) for note in fitted(name, metric_kind=kind).notes)
+    right = {"acc": "accuracy", "err": "error"}[name]
+    assert not any("--metric-kind" in note for note in fitted(name, metric_kind=right).notes)
+
+
+def test_the_remedy_for_percentages_is_one_that_works():
+    percent = ladder().with_columns(pl.col("metric.acc") * 100)
+    with pytest.raises(SchemaError, match="Divide percentages by 100: --map 'metric.acc=\"metric.acc\" / 100'"):
+        fitted("acc", percent)
+    mapped = fitted("acc", percent, map={"metric.acc": '"metric.acc" / 100'})
+    assert mapped.points["measured"].max() <= 1
+
+
 def test_predictions_of_a_rate_stay_between_0_and_1():
     tiny = pl.DataFrame({"run": ["a", "b"], "params": [1e3, 1e15], "tokens": [1e4, 1e18]})
     rows = predict(fitted("err"), tiny).table()

@@ -1,6 +1,7 @@
 """Curves from loss, tokens and compute to a metric: planted ones come back, whatever the unit and direction."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -8,11 +9,12 @@ import pytest
 import torch
 
 from curate.errors import FitError
-from curate.fitting.curves import downstream, metric_curve, metric_solver
+from curate.fitting.curves import downstream, metric_columns, metric_curve, metric_solver
 from curate.fitting.curves.metric_solver import MetricPoints
 from curate.fitting.curves.schedules import annealing
 
 LOSSES = np.linspace(2.2, 5.0, 30)
+LOSSES_TENSOR = torch.from_numpy(LOSSES)
 ERROR = downstream.PUBLISHED[17]["c4"]
 
 
@@ -124,6 +126,34 @@ def test_losses_outside_the_fitted_ones_are_counted():
         "extrapolated: loss.c4 2 is below 2.2, the lowest value in the fit of metric.m (2 of 4 runs)",
         "extrapolated: loss.c4 5.5 is above 5, the highest value in the fit of metric.m (1 of 4 runs)",
     ]
+
+
+@pytest.mark.parametrize(
+    ("name", "unit", "bounds"),
+    [
+        ("acc", 1.0, (0.0, 1.0)),
+        ("m", 1.0, (0.0, 1.0)),
+        ("acc_norm", 100.0, (0.0, 100.0)),
+        ("score", 100.0, None),
+        ("bpb", 1.0, None),
+        ("acc", 1000.0, None),
+    ],
+)
+def test_predictions_of_a_rate_do_not_leave_its_bounds(name, unit, bounds):
+    """The curve, fitted to losses from 4.1 on, reaches an accuracy of 1.27 at a loss of 2.2."""
+    accuracy = unit * (1 - downstream.error({"eps": 0.95, "k": 11.0, "gamma": 1.0}, LOSSES_TENSOR))
+    curve = replace(curve_of(LOSSES[20:], accuracy.numpy()[20:]), name=name)
+    assert metric_columns.bounds(name, accuracy.numpy()[20:]) == bounds
+    curve = metric_curve.from_json(json.loads(json.dumps(replace(curve, bounds=bounds).to_json())))
+    x = column([2.2, 2.3, 4.5])
+    values, (low, high) = curve.metric(x), curve.interval(x)
+    beyond = [line for line in curve.warnings(x) if line.startswith("out of range")]
+    if bounds is None:
+        assert values[0] > unit and not beyond
+    else:
+        assert values[:2].tolist() == [unit, unit] and float(curve.draw_metrics(x).max()) == float(high[0]) == unit
+        assert 0.1 * unit < float(values[2]) < 0.2 * unit and float(low[2]) < float(values[2]) < float(high[2])
+        assert "of 3 runs" in beyond[0] and f"and a rate ends at {unit:g}" in beyond[0]
 
 
 def test_a_metric_that_falls_with_more_data_is_misaligned():

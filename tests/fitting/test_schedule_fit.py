@@ -12,8 +12,10 @@ from curate.fitting.curves.schedules import annealing, multi_power, schedule_law
 from curate.fitting.curves.schedules.rate_schedule import Curve, RateSchedule
 from curate.fitting.job import fit
 from curate.fitting.predict import load, predict
+from curate.runs import run_table
 
 STEPS, WARMUP, PEAK = 20_000, 500, 3e-4
+UNNAMED = {"losses": False, "absent": schedule_rows.ABSENT, "counts": False}
 TRUTH = {"annealing": annealing.PUBLISHED, "multi_power": multi_power.PUBLISHED}
 LAWS = pytest.mark.parametrize("law", TRUTH)
 
@@ -131,6 +133,25 @@ def table(law, kinds, *, every=200, first=0, **columns):
         loss = losses(law, RateSchedule(kind, plan.rates, WARMUP, np.maximum(rows, WARMUP)), 1e-3, seed)
         parts.append(pl.DataFrame({"run": kind, "step": rows, "lr": plan.rates[rows], "loss.web": loss} | columns))
     return pl.concat(parts)
+
+
+@pytest.mark.parametrize("first", [200, 0])
+def test_a_rate_that_rises_from_the_first_row_on_warmed_up_before_that_row(first):
+    """Logs of every 200 steps have no row of step 1. The warm-up of 500 steps is seen all the same."""
+    rows = table("annealing", ["cosine"], every=200)
+    read = schedule_rows.read(run_table.read(rows.filter(pl.col("step") >= first), **UNNAMED), "annealing")
+    plan = read.schedules[0]
+    # The row after the warm-up is the first whose rate is the highest.
+    assert plan.steps[plan.warmup == plan.steps].size == 1
+    assert read.rows[0][plan.warm][0] == (600 - first) // 200
+    # The warm-up is a straight line from 0, up to the row that follows it.
+    np.testing.assert_allclose(plan.rates[:200], PEAK * np.arange(1, 201) / WARMUP, rtol=6e-3, atol=PEAK / WARMUP)
+
+
+def test_sparse_rows_of_a_warm_up_do_not_move_the_parameters():
+    rows = table("annealing", ["cosine", "wsd", "two steps"], every=200, first=200)
+    fit_of_rows = fit(rows, law="annealing", draws=4, eval="web").predictor
+    assert fit_of_rows.theta["L0"] == pytest.approx(TRUTH["annealing"]["L0"], rel=0.01)
 
 
 @LAWS

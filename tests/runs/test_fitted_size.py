@@ -30,6 +30,9 @@ def joint(name: str = "web", tokens: tuple[float, float] = (LONG, LONG), floor: 
     return replace(fit, eval=name, ranges={**fit.ranges, "params": (SMALL, SMALL), "tokens": tokens})
 
 
+HELD = [at_fitted_size(joint())]
+
+
 def recipes(params: float, tokens: float = LONG, n: int = 60, unique: float = torch.inf) -> Recipes:
     generator = torch.Generator().manual_seed(1)
     weights = torch.rand(n, 3, dtype=torch.float64, generator=generator)
@@ -96,6 +99,11 @@ def test_differences_are_less_certain_the_farther_the_size():
         assert torch.allclose(relative_run_deviation(held, recipes(SMALL)), torch.tensor(noise, dtype=torch.float64))
         far = relative_run_deviation(held, recipes(SMALL * math.e**4))
         assert torch.allclose(far, torch.tensor(math.hypot(noise, 2 * DEPARTURE), dtype=torch.float64))
+        longer = relative_run_deviation(held, recipes(SMALL, LONG * math.e**4))
+        assert torch.equal(longer, far)
+    lengths = at_fitted_size(joint(tokens=(LONG, 3 * LONG)))
+    same_size = relative_run_deviation(lengths, recipes(SMALL, LONG * math.e**4))
+    assert torch.allclose(same_size, torch.tensor(noise, dtype=torch.float64))
 
 
 def test_the_losses_have_a_gradient():
@@ -106,10 +114,17 @@ def test_the_losses_have_a_gradient():
 
 
 def test_a_warning_says_where_the_level_comes_from():
-    lines = extrapolation.warnings([at_fitted_size(joint())], recipes(100 * SMALL))
+    lines = extrapolation.warnings(HELD, recipes(100 * SMALL))
     (line,) = [line for line in lines if line.startswith("one size")]
-    assert "1e+07 parameters and 1e+09 tokens" in line and line.endswith("60 of 60 runs have another size")
-    assert not any("one size" in line for line in extrapolation.warnings([at_fitted_size(joint())], recipes(SMALL)))
+    assert "1e+07 parameters and 1e+09 tokens" in line and line.endswith(
+        "60 of 60 runs have another size or number of tokens"
+    )
+    assert any(line.startswith("one size") for line in extrapolation.warnings(HELD, recipes(SMALL, 10 * LONG)))
+    assert not any("one size" in line for line in extrapolation.warnings(HELD, recipes(SMALL)))
+    lengths = [at_fitted_size(joint(tokens=(LONG, 3 * LONG)))]
+    (line,) = [x for x in extrapolation.warnings(lengths, recipes(100 * SMALL, 10 * LONG)) if x.startswith("one size")]
+    assert line.endswith("60 of 60 runs have another size")
+    assert not any("one size" in line for line in extrapolation.warnings(lengths, recipes(SMALL, 10 * LONG)))
 
 
 @pytest.mark.skipif(not RUNS.exists(), reason="the shared run tables are not on this machine")

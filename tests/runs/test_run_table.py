@@ -102,6 +102,14 @@ def test_an_unknown_pool_is_refused_only_where_used(tmp_path):
     assert only_a.recipes(("a", "new")).weights.tolist() == [[1.0, 0.0]]
 
 
+def test_runs_without_shares_are_of_the_only_pool_of_a_fit():
+    runs = run_table.read(GOOD.drop("weight.a", "weight.b"))
+    for names in (None, ("a",)):
+        assert runs.recipes(names).weights.tolist() == [[1.0]] * 3
+    with pytest.raises(SchemaError, match=r"has no columns weight.<pool>, and the fit needs the shares of a, b\. Add"):
+        runs.recipes(("a", "b"))
+
+
 @pytest.mark.parametrize(
     ("where", "kept"),
     [

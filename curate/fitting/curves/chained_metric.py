@@ -10,7 +10,7 @@ from curate.errors import SchemaError
 from curate.fitting.curves.metric_curve import Better, MetricCurve
 from curate.runs import fitted_size
 from curate.runs.predictors.blend import Blend
-from curate.runs.predictors.intervals import level_deviation, mixture_ends
+from curate.runs.predictors.intervals import level_deviation
 from curate.runs.predictors.joint_draws import stacked_draws
 from curate.runs.predictors.predictor import Predictor
 from curate.runs.recipes import Recipes
@@ -96,8 +96,7 @@ class ChainedMetric:
 
     def warnings(self, recipes: Recipes) -> tuple[str, ...]:
         """Return a line for each loss outside the range of the fitted runs, and reasons to doubt the curve itself."""
-        doubts = (self.curve.flat, self.curve.misaligned)
-        return (*self.curve.outside(self._x(recipes)), *(doubt for doubt in doubts if doubt is not None))
+        return self.curve.warnings(self._x(recipes))
 
     def _x(self, recipes: Recipes) -> Tensor:
         """Return the inputs of the curve for n recipes: (n, e) losses, or (n, 1) tokens or FLOPs."""
@@ -116,7 +115,7 @@ class ChainedMetric:
         # perfectly correlated, as in a blend: a bad run is bad on all of them.
         worse = self.curve.draw_metrics(losses * torch.exp(noise))
         moved = (worse - self.curve.draw_metrics(losses * torch.exp(-noise))) / 2
-        return mixture_ends(self.curve.draw_metrics(losses), (moved**2 + self.curve.scatter(x) ** 2).sqrt(), level)
+        return self.curve.ends(self.curve.draw_metrics(losses), (moved**2 + self.curve.scatter(x) ** 2).sqrt(), level)
 
 
 def chain(curve: MetricCurve, fit: Predictor, source: str) -> ChainedMetric:

@@ -6,7 +6,6 @@ those of the logit, and predictions lie between 0 and 1. An accuracy is turned i
 metrics, such as bits per byte, are fitted as they are.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias, get_args
@@ -19,16 +18,15 @@ from torch import Tensor
 
 from curate import written_names
 from curate.errors import SchemaError, first_few
-from curate.fitting.curves.metric_columns import AUTO, NONE, PREFIX, metric_names
+from curate.fitting.curves.metric_columns import AUTO, NONE, PREFIX, metric_names, word_of_no_rate
 from curate.fitting.curves.metric_curve import Better
+from curate.runs import fitted_size
 from curate.runs.predictors.predictor import Predictor
 from curate.runs.recipes import Recipes
 from curate.runs.runs import Runs
 
 Kind: TypeAlias = Literal["error", "accuracy", "positive"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
-# Words in the names of metrics that are not rates, although their values may lie between 0 and 1.
-NOT_RATES = ("bpb", "bits", "nll", "perplexity", "ppl", "loss")
 # A smaller rank correlation with the training compute, or with the loss, does not tell which direction is better.
 SMALLEST_CORRELATION = 0.3
 
@@ -83,8 +81,9 @@ class DirectMetric:
 
     def run_deviation(self, recipes: Recipes) -> Tensor:
         """Return (n,) standard deviations by which the metric differs between two runs of one recipe, over root 2."""
-        modelled, noise = self.predictor.loss(recipes).detach(), self.predictor.noise
-        ends = [from_odds(modelled * math.exp(shift), self.kind) for shift in (noise, -noise)]
+        modelled = self.predictor.loss(recipes).detach()
+        noise = fitted_size.relative_run_deviation(self.predictor, recipes)
+        ends = [from_odds(modelled * shift.exp(), self.kind) for shift in (noise, -noise)]
         return (ends[0] - ends[1]).abs() / 2
 
     def warnings(self, recipes: Recipes) -> tuple[str, ...]:
@@ -180,6 +179,8 @@ def as_loss(runs: Runs, name: str, kind: str | None = None) -> MetricAsLoss:
     if kind is None:
         kind, note = _kind_of(runs, name, values)
         notes.append(note)
+    elif (doubt := _against_the_trend(runs, name, values, kind)) is not None:
+        notes.append(doubt)
     chosen = next(k for k in KINDS if k == kind)
     _refuse_impossible(runs, name, values, chosen)
     modelled = to_odds(values, chosen)
@@ -213,7 +214,7 @@ def _kind_of(runs: Runs, name: str, values: np.ndarray) -> tuple[Kind, str]:
     """Return the kind that the values and their trend show, and a note that says so."""
     present = np.isfinite(values)
     low, high = float(values[present].min()), float(values[present].max())
-    word = next((word for word in NOT_RATES if word in name.lower()), None)
+    word = word_of_no_rate(name)
     if word is not None:
         return "positive", f"metric.{name} is taken for a positive quantity like a loss, since its name has {word!r}"
     rises, beside = _trend(runs, values, present)
@@ -231,9 +232,27 @@ def _kind_of(runs: Runs, name: str, values: np.ndarray) -> tuple[Kind, str]:
     if not rises:
         raise SchemaError(
             f"{runs.origin}: metric.{name} goes up to {high:g}, and higher is better. A law over recipes needs a rate "
-            "between 0 and 1, or a quantity of which less is better. Divide percentages by 100"
+            f"between 0 and 1, or a quantity of which less is better. {_percentages(name)}"
         )
     return "positive", f"metric.{name} goes up to {high:g}, so it is taken for a positive quantity like a loss"
+
+
+def _against_the_trend(runs: Runs, name: str, values: np.ndarray, kind: str) -> str | None:
+    """Return a note if runs of more compute, or of a lower loss, have worse values by this kind, else None."""
+    rises, beside = _trend(runs, values, np.isfinite(values))
+    higher_is_better = kind == "accuracy"
+    if rises is None or rises != higher_is_better:
+        return None
+    return (
+        f"metric.{name} {'rises' if rises else 'falls'} with {beside}, but --metric-kind {kind} says that "
+        f"{'higher' if higher_is_better else 'lower'} values are better. If that is wrong, so are the predictions and "
+        "plans of this fit"
+    )
+
+
+def _percentages(name: str) -> str:
+    """Return how percentages become rates, in words."""
+    return f"Divide percentages by 100: --map 'metric.{name}=\"metric.{name}\" / 100'"
 
 
 def _trend(runs: Runs, values: np.ndarray, present: np.ndarray) -> tuple[bool | None, str]:
@@ -259,7 +278,7 @@ def _refuse_impossible(runs: Runs, name: str, values: np.ndarray, kind: Kind) ->
         bad |= values == 0
     if bad.any():
         row = int(bad.argmax())
-        rate = "A rate lies between 0 and 1. Divide percentages by 100"
+        rate = f"A rate lies between 0 and 1. {_percentages(name)}"
         remedy = "It must be above 0" if kind == "positive" else rate
         raise SchemaError(
             f"{runs.origin}: metric.{name} of run {runs.frame['run'][row]!r} is {values[row]:g}. {remedy}; "

@@ -40,6 +40,7 @@ class MetricCurve:
             with the lowest losses.
         flat: the reason if the runs do not determine how the metric depends on x, else None.
         misaligned: the reason if the metric does not seem to follow x, else None.
+        bounds: the lowest and highest value of a rate, which predictions do not leave; None if the metric is no rate.
     """
 
     name: str
@@ -56,6 +57,7 @@ class MetricCurve:
     drift: float = 0.0
     flat: str | None = None
     misaligned: str | None = None
+    bounds: tuple[float, float] | None = None
 
     def __repr__(self) -> str:
         """Return the metric, its direction and its error on one line."""
@@ -78,23 +80,34 @@ class MetricCurve:
 
     def metric(self, x: Tensor) -> Tensor:
         """Return the (n,) predicted values of the metric at x (n, e)."""
-        return _value(self.kind, self.theta, x)
+        return self._bounded(_value(self.kind, self.theta, x))
 
     def draw_metrics(self, x: Tensor) -> Tensor:
         """Return the (b, n) values of all bootstrap draws. x is (n, e), or (b, n, e) with values for each draw."""
         draws = dict(self.draws)
         if x.ndim == 2:
-            return torch.func.vmap(lambda theta: _value(self.kind, theta, x))(draws)
+            values = torch.func.vmap(lambda theta: _value(self.kind, theta, x))(draws)
+            return self._bounded(values)
         count = max(len(x), self.draw_count)
         # If the numbers of draws differ, the shorter series is repeated from its first draw.
         draws = {name: values[torch.arange(count) % self.draw_count] for name, values in draws.items()}
         paired = x[torch.arange(count) % len(x)]
-        return torch.func.vmap(lambda theta, losses: _value(self.kind, theta, losses))(draws, paired)
+        drawn = torch.func.vmap(lambda theta, losses: _value(self.kind, theta, losses))(draws, paired)
+        return self._bounded(drawn)
 
     def interval(self, x: Tensor, level: float = 0.9) -> tuple[Tensor, Tensor]:
         """Return the (n,) low and high ends of the metric of a new run whose x (n, e) was measured."""
         draws = self.draw_metrics(x)
-        return mixture_ends(draws, self.scatter(x).expand_as(draws), level)
+        return self.ends(draws, self.scatter(x).expand_as(draws), level)
+
+    def ends(self, draws: Tensor, deviation: Tensor, level: float) -> tuple[Tensor, Tensor]:
+        """Return the (n,) ends of an interval, from draws (b, n) of the metric and deviations (b, n) around them."""
+        low, high = mixture_ends(draws, deviation, level)
+        return self._bounded(low), self._bounded(high)
+
+    def _bounded(self, values: Tensor) -> Tensor:
+        """Return values of the metric inside its bounds."""
+        return values if self.bounds is None else values.clamp(*self.bounds)
 
     def scatter(self, x: Tensor) -> Tensor:
         """Return the (n,) standard deviations of a new run's metric around the curve at x (n, e).
@@ -139,6 +152,27 @@ class MetricCurve:
                     )
         return lines
 
+    def warnings(self, x: Tensor) -> tuple[str, ...]:
+        """Return the reasons to doubt predictions at x (n, e), and to doubt the curve itself."""
+        doubts = (self._out_of_bounds(x), self.flat, self.misaligned)
+        return (*self.outside(x), *(doubt for doubt in doubts if doubt is not None))
+
+    def _out_of_bounds(self, x: Tensor) -> str | None:
+        """Return a line if the curve leaves the bounds of the metric at some x (n, e), else None."""
+        if self.bounds is None:
+            return None
+        values = _value(self.kind, self.theta, x)
+        beyond = values - values.clamp(*self.bounds)
+        if not bool(beyond.any()):
+            return None
+        farthest = int(beyond.abs().argmax())
+        end = self.bounds[int(beyond[farthest] > 0)]
+        count = f" ({int((beyond != 0).sum())} of {len(x)} runs)" if len(x) > 1 else ""
+        return (
+            f"out of range: the curve of metric.{self.name} reaches {float(values[farthest]):.4g}, and a rate ends at "
+            f"{end:g}. The curve does not hold there, and {end:g} is written instead{count}"
+        )
+
     def summary(self) -> dict[str, object]:
         """Return the input of the curve, its direction, and how well it fits."""
         return {
@@ -182,6 +216,7 @@ class MetricCurve:
             "better": self.better,
             "flat": self.flat,
             "misaligned": self.misaligned,
+            "bounds": None if self.bounds is None else list(self.bounds),
             "weight": 1.0,
         }
 
@@ -204,6 +239,9 @@ def from_json(law: Mapping[str, object]) -> MetricCurve:
     draws = cast(list[Mapping[str, object]], law["draws"])
     names = KINDS[kind].params
     ranges = cast(Mapping[str, Sequence[float]], law.get("ranges", {}))
+    bounds = cast("list[float] | None", law.get("bounds"))
+    if bounds is not None and not bounds[0] < bounds[1]:
+        raise ValueError(f"the bounds of a curve are {bounds}")
     return MetricCurve(
         name=str(law["eval"]),
         kind=kind,
@@ -221,6 +259,7 @@ def from_json(law: Mapping[str, object]) -> MetricCurve:
         drift=float(cast(float, law.get("drift", 0.0))),
         flat=cast("str | None", law.get("flat")),
         misaligned=cast("str | None", law.get("misaligned")),
+        bounds=None if bounds is None else (float(bounds[0]), float(bounds[1])),
     )
 
 

@@ -11,6 +11,7 @@ from scipy.stats import spearmanr
 from torch import Tensor
 
 from curate.errors import FitError
+from curate.fitting.curves import metric_columns
 from curate.fitting.curves.downstream import KINDS
 from curate.fitting.curves.metric_curve import MetricCurve, position
 from curate.fitting.solver import least_squares
@@ -119,7 +120,8 @@ def fit(points: MetricPoints, *, draws: int = 200, seed: int = 0) -> MetricCurve
         drift=_drift(points, best, curve.weights[0]),
         flat=_flat(curve, x),
     )
-    return replace(curve, misaligned=_misaligned(curve, x, metric))
+    bounds = metric_columns.bounds(points.name, metric.numpy())
+    return replace(curve, misaligned=_misaligned(curve, x, metric), bounds=bounds)
 
 
 def _check(points: MetricPoints) -> None:

@@ -85,8 +85,12 @@ def _schedule(origin: str, name: str, steps: np.ndarray, rates: np.ndarray) -> t
     first = min(int(steps[0]), 1)  # some count their steps from 0, and some from 1
     every = np.arange(first, int(steps[-1]) + 1)
     stated_steps = steps[stated]
-    filled = np.interp(every, stated_steps, rates[stated])
+    stated_rates = rates[stated]
     notes = []
+    before_rows = (every < stated_steps[0]) & (len(stated_rates) > 1 and stated_rates[1] > stated_rates[0])
+    filled = np.interp(every, stated_steps, stated_rates)
+    # A rate that rises from the first row on has warmed up since the first step, which has no row if logs are sparse.
+    filled[before_rows] = stated_rates[0] * (every - first + 1)[before_rows] / (stated_steps[0] - first + 1)
     # Logs often start after one interval. More than that means that the start of the training is missing.
     interval = int(np.diff(steps).max()) if len(steps) > 1 else 1
     if stated_steps[0] - first > interval:
