@@ -17,6 +17,7 @@ from curate.fitting.predict import predict
 from curate.laws._unfinished import Unfinished
 from curate.laws.chinchilla import PUBLISHED, Chinchilla
 from curate.runs import run_table
+from curate.runs.discrepancy import UNFINISHED
 from curate.runs.recipes import recipes
 
 QUICK = {"starts": 2, "draws": 4}
@@ -143,6 +144,19 @@ def test_nearly_finished_rows_do_not_widen_the_intervals_of_others():
     assert (halfway["high"] / halfway["low"]).max() < 1.2
     warning = next(line for line in predict(report, short).warnings if line.startswith("unfinished"))
     assert warning.startswith("unfinished: 96 of 120 rows"), "a run at 99.95 % is finished"
+
+
+def test_a_fit_without_checkpoints_predicts_unfinished_rows_less_surely():
+    """Halfway, the usual deviation is 3.5 % times the root of ln 2."""
+    report = fit(table().filter(pl.col("run").str.ends_with("@4")), law="chinchilla", **QUICK)
+    assert report.predictor.discrepancy.unfinished == UNFINISHED
+    rows = predict(report, table(noise=0.0).filter(pl.col("run").str.starts_with("t09"))).rows
+    width = (rows["high"] / rows["low"]).log().to_numpy()
+    assert (np.diff(width) < 0).all(), "the less a run has done, the wider its interval"
+    plain = predict(report, table(noise=0.0).filter(pl.col("run").str.starts_with("t09")), checkpoints="no").rows
+    added = width**2 - (plain["high"] / plain["low"]).log().to_numpy() ** 2
+    expected = (2 * 1.645 * UNFINISHED) ** 2 * -np.log(np.arange(1, STEPS + 1) / STEPS)
+    assert added == pytest.approx(expected, rel=0.1, abs=1e-5)
 
 
 def test_predict_takes_every_row_for_a_finished_run_if_asked():

@@ -20,7 +20,7 @@ from curate.fitting.choice.without_formula import BOOSTED
 from curate.fitting.compare import Comparison, compare, fit_all
 from curate.fitting.fitted_laws import SingleFit
 from curate.fitting.solver.multistart import DEFAULTS, FitOptions
-from curate.runs.discrepancy import SHIFT, Discrepancy
+from curate.runs.discrepancy import SHIFT, UNFINISHED, Discrepancy
 from curate.runs.predictors.blend import Blend
 from curate.runs.predictors.predictor import Predictor
 from curate.runs.recipes import Recipes
@@ -30,8 +30,9 @@ from curate.runs.trainings.progress import FINISHED
 # A law whose scatter is more than this many times the smallest is left out of an average. On the public runs with
 # repetition this keeps the one law that describes repeats; on the others it changes the error by less than a tenth.
 WORST_RATIO = 1.5
-# How far unfinished runs of the next size are from the prediction, over that of the fitted sizes. On five pools it was
-# 1.3 to 2; more than 1.25 made the interval score worse on two tables of three.
+# How far unfinished runs of the next size are from the prediction, over that of the fitted sizes. With 1.25 the
+# intervals hold 90 % of the rows inside the trainings of five pools at a third size. More makes the score of the
+# intervals worse on five pools and on seven.
 NEXT_UNFINISHED = 1.25
 NO_PROGRESS = 0.05  # runs that did less of their training say little about runs that are nearly done
 # A run that has done more of its training errs as a finished run does. Divided by its small ln(1 / progress), that
@@ -152,13 +153,33 @@ def refit(
         shares += [weight / len(members)] * len(members)
     blend = Blend(tuple(fits), tuple(shares), "+".join(evals))
     of_evals = _discrepancies(blend, runs, errors)
-    heldout = replace(errors, noise=blend.noise).record(options.seed)
+    parameters = _spread_of_draws(blend, runs, errors)
+    heldout = replace(errors, noise=float(np.hypot(blend.noise, parameters or 0.0))).record(options.seed)
+    heldout |= {"parameters": parameters}
     kept = tuple(_with_heldout(fit, heldout, of_evals[fit.eval]) for fit in fits)
     return kept[0] if len(kept) == 1 else replace(blend, fits=kept)
 
 
+def _spread_of_draws(blend: Blend, runs: Runs, errors: HeldOutErrors) -> float | None:
+    """Return the standard deviation of log loss by which the draws differ at the next size (or length).
+
+    None where held-out runs show the scatter. Their errors are those of fits to fewer runs, and so contain what the
+    parameters leave open. The fitted runs are moved to the next size with their mixtures and tokens.
+    """
+    if not errors.rolling or errors.scatter() is not None:
+        return None
+    recipes = runs.recipes(blend.pools)
+    factor = float(np.exp(errors.distance))
+    if holdout.count_of_sizes(recipes) > 1:
+        moved = replace(recipes, params=torch.full_like(recipes.params, factor * float(recipes.params.max())))
+    else:
+        moved = replace(recipes, tokens=torch.full_like(recipes.tokens, factor * float(recipes.tokens.max())))
+    variances = [part.draw_losses(moved).detach().log().var(dim=0).mean() for part in blend.parts().values()]
+    return float(torch.stack(variances).mean().sqrt())
+
+
 def error_in_words(predictor: Kept) -> str:
-    """Return in one or two sentences which error to expect of the next runs, and where that comes from."""
+    """Return in a few sentences which error to expect of the next runs, and where that comes from."""
     members = predictor.fits if isinstance(predictor, Blend) else (predictor,)
     # Boosted trees keep no record of their held-out error.
     records = [getattr(fit, "heldout", None) for fit in members]
@@ -166,20 +187,36 @@ def error_in_words(predictor: Kept) -> str:
     discrepancy = predictor.discrepancy
     if heldout is None or discrepancy is None:
         return ""
-    what = "size" if discrepancy.sizes > 1 else "length"
-    # Fewer sizes show less of how the loss falls with size, so the next size may be missed by less than these runs.
-    fewer = "the smaller size alone" if discrepancy.sizes == 2 else f"fewer {what}s than the fit has now"
-    how = "" if heldout["distance"] is None else f", predicted from {fewer},"
-    measured = f"Held-out runs{how} were missed by {heldout['measured']:.2%} on average."
     if heldout["distance"] is None:
-        return measured
+        return f"Held-out runs were missed by {heldout['measured']:.2%} on average."
+    what = "size" if discrepancy.sizes > 1 else "length"
     factor = float(np.exp(heldout["distance"]))
     shift = SHIFT * float(heldout["distance"]) ** 0.5
-    return (
+    parts = [
+        f"{shift:.2%} that all runs of that {what} share, as in other families of models",
+        f"{discrepancy.scatter:.2%} of each run",
+    ]
+    if heldout["parameters"] is not None:
+        parts.append(f"{heldout['parameters']:.2%} of the law's parameters, which so few runs leave open")
+    sentences = [
         f"At {factor:.2g} times the largest fitted {what}, expect predictions to be off by {heldout['heldout']:.2%} on "
-        f"average. That error has two parts: one that all runs of that {what} share, about {shift:.2%} as in other "
-        f"families of models, and one of each run, {discrepancy.scatter:.2%} (standard deviations). {measured}"
-    )
+        f"average. That error has {'two' if len(parts) == 2 else 'three'} parts (standard deviations): "
+        f"{'; '.join(parts[:-1])}; and {parts[-1]}."
+    ]
+    if heldout["levels"] == 1:
+        small, changes = ("smaller", "size") if what == "size" else ("shorter", "tokens")
+        sentences.append(
+            f"Held-out runs, predicted from the {small} {what} alone, were missed by {heldout['measured']:.2%} on "
+            f"average. One {what} does not show how the loss changes with {changes}, so little is known of the error "
+            f"at the next {what}. Runs of a third {what} would show it."
+        )
+    else:
+        # Fewer sizes show less of how the loss falls, so the next size may be missed by less than these runs.
+        sentences.append(
+            f"Held-out runs, predicted from fewer {what}s than the fit has now, were missed by "
+            f"{heldout['measured']:.2%} on average."
+        )
+    return " ".join(sentences)
 
 
 def _with_heldout(fit: SingleFit, heldout: Mapping[str, float | int | None], discrepancy: Discrepancy) -> SingleFit:
@@ -190,14 +227,17 @@ def _with_heldout(fit: SingleFit, heldout: Mapping[str, float | int | None], dis
 
 def _discrepancies(blend: Blend, runs: Runs, errors: HeldOutErrors) -> dict[str, Discrepancy]:
     """Return what a weighted sum of laws, fitted to ``runs``, leaves open of each eval."""
-    recipes, scatters = runs.recipes(), errors.scatter_of_evals()
+    recipes, scatters, of_one_size = runs.recipes(), errors.scatter_of_evals(), errors.scatter_of_one_size()
     last = holdout.finished(recipes, runs.clusters)
     done = recipes.take(last)
     planned = float((done.tokens / _progress(done)).max())
+    mixtures = len(_of_each_mixture(done)) > 1
     discrepancies = {}
-    for (name, part), scatter in zip(blend.parts().items(), scatters, strict=True):
-        # Without a held-out size after two fitted ones, only the residuals of the fit show the scatter.
-        measured = part.noise if np.isnan(scatter) else float(scatter)
+    for (name, part), scatter, one_size in zip(blend.parts().items(), scatters, of_one_size, strict=True):
+        if np.isfinite(scatter):
+            measured = float(scatter)
+        else:
+            measured = _between(part.noise, float(one_size)) if mixtures else part.noise
         discrepancies[name] = Discrepancy(
             scatter=measured if errors.rolling else max(measured, part.noise),
             contrast=_contrast(part, done, measured),
@@ -214,12 +254,28 @@ def _progress(recipes: Recipes) -> Tensor:
     return torch.ones_like(recipes.tokens) if recipes.progress is None else recipes.progress
 
 
+def _between(noise: float, one_size: float) -> float:
+    """Return the scatter at the next size where no size was predicted from two or more: the root mean square of both.
+
+    The residuals of the fit are smaller than the scatter at a new size, above all if the law is wrong. The scatter of
+    runs predicted from one size alone is larger, because that fit knew less. On five pools at a third size the scatter
+    lies between the two. ``one_size`` is NaN if it is unknown.
+    """
+    return noise if np.isnan(one_size) else max(noise, float(np.hypot(noise, one_size)) / 2**0.5)
+
+
+def _of_each_mixture(recipes: Recipes) -> np.ndarray:
+    """Return the position of one recipe of each distinct mixture."""
+    weights = np.round(np.asarray(recipes.weights), holdout.DIGITS)
+    return np.asarray(np.unique(weights, axis=0, return_index=True)[1])
+
+
 def _contrast(part: Blend, recipes: Recipes, scatter: float) -> float:
     """Return the standard deviation of a difference of log loss between two fitted mixtures, without the run noise.
 
     It is that of the draws, and of what the scatter on held-out runs has beyond the residuals of the fit.
     """
-    mixtures = np.unique(np.round(np.asarray(recipes.weights), holdout.DIGITS), axis=0, return_index=True)[1]
+    mixtures = _of_each_mixture(recipes)
     if len(mixtures) < 2:
         return 0.0
     budget = recipes.take(mixtures)
@@ -253,18 +309,18 @@ def with_unfinished(kept: Kept, runs: Runs) -> Kept:
 
 
 def _unfinished(part: Predictor, runs: Runs, evaluation: str) -> float:
-    """Return the standard deviation of unfinished runs, a unit of ln(1 / progress); 0 without such runs.
+    """Return the standard deviation of a run that has done 1/e of its training; UNFINISHED if no such runs show it.
 
     It is NEXT_UNFINISHED times the root mean square residual of those that were fitted or could have been, each divided
-    by ln(1 / progress), or by that of NEARLY_DONE if it is nearer to its end.
+    by the root of ln(1 / progress), or by that of NEARLY_DONE if it is nearer to its end.
     """
     recipes = runs.recipes()
     progress = _progress(recipes)
     measured = torch.from_numpy(np.isfinite(runs.loss(evaluation, missing=True)).copy())
     rows = torch.nonzero(measured & (progress < FINISHED) & (progress >= NO_PROGRESS))[:, 0]
     if not len(rows):
-        return 0.0
+        return UNFINISHED
     truth = torch.from_numpy(runs.loss(evaluation, missing=True)[rows.numpy()])
     residual = part.loss(recipes.take(rows)).detach().log() - truth.log()
     distance = progress[rows].clamp_max(NEARLY_DONE).log()
-    return NEXT_UNFINISHED * float(((residual / distance) ** 2).mean().sqrt())
+    return NEXT_UNFINISHED * float((residual**2 / -distance).mean().sqrt())

@@ -41,7 +41,8 @@ class HeldOutErrors:
     """How one law, or a sum of laws, misses held-out runs.
 
     ``residuals`` holds the (e, m) predicted minus measured log losses of each part. ``noise`` is the standard deviation
-    of log loss around the fit of all runs, if there is one. It stands for the scatter where no part has enough runs.
+    of log loss of a new run around the fit of all runs, with that of its parameters, if there is such a fit. It stands
+    for the scatter where no part has enough runs.
     """
 
     parts: tuple[HeldOutPart, ...]
@@ -102,6 +103,18 @@ class HeldOutErrors:
         free = sum(np.maximum(np.isfinite(self.residuals[i]).sum(axis=1) - 1, 0) for i in parts)
         return _widened(np.sqrt(_mean(self.scatters[parts].T ** 2)), np.asarray(free))
 
+    def scatter_of_one_size(self) -> np.ndarray:
+        """Return (e,) scatters of the runs that were predicted from one size alone, as ``scatter_of_evals`` does.
+
+        NaN where there are none. Such runs say nothing of the level, and differences between mixtures do not need it.
+        """
+        parts = [i for i, part in enumerate(self.parts) if part.levels == 1]
+        if not parts:
+            return np.full(len(self.residuals[0]), np.nan)
+        last = parts[-1]
+        free = np.maximum(np.isfinite(self.residuals[last]).sum(axis=1) - 1, 0)
+        return _widened(self.scatters[last], free)
+
     def expected(self) -> float:
         """Return the mean absolute relative error to expect of the next runs.
 
@@ -142,6 +155,7 @@ class HeldOutErrors:
             "shift": _root_mean_square(self.shifts[parts]) if apart else None,
             "scatter": _root_mean_square(self.scatters[parts]) if apart else None,
             "distance": self.distance if self.rolling else None,
+            "levels": max(part.levels for part in self.parts) if self.rolling else None,
             "rows": len(self._pooled),
         }
 

@@ -1,0 +1,115 @@
+"""What a fit says of the error of the next runs: as much as the held-out runs show, and more where they show little."""
+
+from math import pi
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+
+from curate.fitting.choice import averaging, holdout
+from curate.fitting.fit import FitOptions
+from curate.laws.chinchilla import PUBLISHED, Chinchilla
+from curate.runs import run_table
+from curate.runs.discrepancy import SHIFT
+from curate.runs.recipes import recipes
+
+QUICK = FitOptions(starts=2, draws=24)
+THETA = {name: torch.tensor(value).double() for name, value in PUBLISHED.items()}
+
+
+def losses(params, tokens, noise, rng):
+    exact = Chinchilla().loss(THETA, recipes(np.ones((len(params), 1)), tokens, params)).numpy()
+    return exact * np.exp(noise * rng.standard_normal(len(exact)))
+
+
+def table(params, tokens, noise=0.01, seed=0):
+    """Runs of the published Chinchilla law."""
+    loss = losses(params, tokens, noise, np.random.default_rng(seed))
+    runs = [f"r{i}" for i in range(len(params))]
+    return run_table.check(
+        pl.DataFrame({"run": runs, "params": params, "tokens": tokens, "loss.x": loss}).cast(
+            {"params": pl.Float64, "tokens": pl.Float64}
+        ),
+        "planted",
+    )
+
+
+def kept_of(runs):
+    how, _ = holdout.default(runs.recipes(), runs.clusters)
+    return averaging.average(runs, ["chinchilla", "overtraining"], ["x"], how=how, options=QUICK)[0]
+
+
+SIZES = np.array([5e7, 1e8, 1e8])
+LENGTHS = np.array([1e9, 1e9, 4e9])
+
+
+def test_three_runs_leave_the_parameters_open_and_the_expected_error_says_so():
+    """Over six tables of three runs, the median of real over expected error."""
+    ratios = []
+    for seed in range(6):
+        kept = kept_of(table(SIZES, LENGTHS, seed=seed))
+        heldout = kept.fits[0].heldout
+        far = 1e8 * np.exp(heldout["distance"]) * np.ones(4)
+        tokens = np.geomspace(1e9, 8e9, 4)
+        predicted = kept.loss(recipes(np.ones((4, 1)), tokens, far)).detach().numpy()
+        error = np.abs(np.log(predicted / losses(far, tokens, 0.01, np.random.default_rng(100 + seed)))).mean()
+        ratios.append(error / heldout["heldout"])
+        parts = (heldout["parameters"], kept.noise, SHIFT * heldout["distance"] ** 0.5)
+        assert heldout["scatter"] is None
+        assert heldout["heldout"] == pytest.approx((2 / pi) ** 0.5 * np.linalg.norm(parts), rel=1e-6)
+    assert 0.25 < np.median(ratios) < 1.25
+
+
+def test_a_measured_scatter_needs_no_parameters_beside_it():
+    params, tokens = np.repeat([5e7, 1e8, 2e8], 4), np.tile(np.geomspace(1e9, 8e9, 4), 3)
+    kept = kept_of(table(params, tokens))
+    assert kept.fits[0].heldout["parameters"] is None
+    words = averaging.error_in_words(kept)
+    assert "has two parts" in words and "predicted from fewer sizes than the fit has now" in words
+    assert "little is known" not in words
+
+
+@pytest.mark.parametrize(
+    ("params", "tokens", "words"),
+    [
+        (np.repeat([5e7, 1e8], 4), np.tile([1e9, 2e9, 4e9, 8e9], 2), "predicted from the smaller size alone"),
+        (SIZES, LENGTHS, "predicted from the smaller size alone"),
+        (np.repeat([1e8], 4), np.array([1e9, 1e9, 4e9, 4e9]), "predicted from the shorter length alone"),
+    ],
+)
+def test_one_fitted_size_or_length_says_little_of_the_next(params, tokens, words):
+    text = averaging.error_in_words(kept_of(table(params, tokens)))
+    assert words in text and "so little is known of the error at the next" in text
+
+
+def test_three_parts_are_named_where_runs_are_too_few_to_measure_the_scatter():
+    text = averaging.error_in_words(kept_of(table(SIZES, LENGTHS)))
+    assert "has three parts" in text and "of the law's parameters, which so few runs leave open" in text
+
+
+def two_sizes_of_another_law(seed=0, count=12):
+    """Runs of three pools whose exponent of tokens depends on the mixture, which `mixture_additive` cannot say."""
+    rng = np.random.default_rng(seed)
+    weights = np.tile(rng.dirichlet(np.ones(3), count), (2, 1))
+    params = np.repeat([6e7, 1.5e8], count)
+    quality = weights @ [0.4, -0.3, 0.0] + weights[:, 0] * weights[:, 1]
+    loss = 1.7 + 400 / params**0.34 + 800 / (20 * params) ** (0.33 + weights @ [0.05, -0.05, 0.0]) * np.exp(quality)
+    columns = {f"weight.{name}": weights[:, i] for i, name in enumerate("abc")}
+    runs = [f"r{i}" for i in range(2 * count)]
+    frame = {"run": runs, "params": params, "tokens": 20 * params, **columns, "loss.x": loss}
+    return run_table.check(pl.DataFrame(frame), "planted")
+
+
+def test_two_sizes_take_the_scatter_of_mixtures_predicted_from_one():
+    """The residuals of a wrong law are smaller than its scatter at a new size."""
+    runs = two_sizes_of_another_law()
+    kept, comparison = averaging.choose(runs, ["mixture_additive"], ["x"], options=QUICK)
+    errors = comparison.errors({"mixture_additive": 1.0})
+    assert np.isnan(errors.scatter_of_evals()).all(), "no size was predicted from two"
+    of_one = float(errors.scatter_of_one_size()[0])
+    assert of_one > kept.noise
+    assert kept.discrepancy.scatter == pytest.approx(np.hypot(of_one, kept.noise) / 2**0.5)
+    # Without mixtures to compare, the residuals of the fit show the scatter.
+    alone = kept_of(table(np.repeat([5e7, 1e8], 4), np.tile([1e9, 2e9, 4e9, 8e9], 2)))
+    assert alone.discrepancy.scatter == pytest.approx(alone.noise)
