@@ -11,7 +11,7 @@ from typing import Literal, get_args
 import numpy as np
 import polars as pl
 
-from curate.errors import SchemaError
+from curate.errors import SchemaError, amount
 from curate.runs import annealing_areas
 from curate.runs.recipes import SUM_TOLERANCE
 
@@ -203,10 +203,11 @@ def _of_equal_settings(
             keys[row] = f"training {alone[rows[0]]}"
     count = sum(len(rows) for rows in joined)
     if joined and checkpoints == "auto":
+        signs = {"evenly spaced tokens": even, "fewer tokens than planned_tokens": unfinished}
         return keys, (
-            f"{count} rows are taken for checkpoints of {len(joined)} trainings, because they have equal mixture, "
-            "size, unique tokens and seed, and evenly spaced tokens or fewer tokens than planned_tokens. If every row "
-            "is a finished run, use --checkpoints no. To be sure, name the trainings in a column training",
+            f"{count} rows are taken for checkpoints of {amount(len(joined), 'training')}, because they have equal "
+            f"mixture, size, unique tokens and seed, and {' or '.join(sign for sign, rows in signs.items() if rows)}. "
+            "If every row is a finished run, use --checkpoints no",
         )
     if joined:
         return keys, (
