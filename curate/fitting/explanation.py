@@ -46,18 +46,19 @@ def _laws(predictor: FittedLaw, compared: pl.DataFrame) -> list[str]:
         shares = (f"{name} ({weight:.0%})" for name, weight in sorted(weights.items(), key=lambda pair: -pair[1]))
         lines = [f"The prediction is a weighted mean of {len(weights)} laws: {', '.join(shares)}."]
     best = compared.row(0, named=True)
-    interval = f"(90 % interval {best['low']:.2%} to {best['high']:.2%})"
+    # Errors of one held-out run have no interval.
+    interval = f" (90 % interval {best['low']:.2%} to {best['high']:.2%})" if best["low"] < best["high"] else ""
+    losses = f"{best['rows']} held-out loss{'es' * (best['rows'] > 1)}"
     if best["distance"] is None:
         lines.append(
-            f"{best['law']} predicts held-out runs best: {best['heldout']:.2%} mean error {interval}, with a bias of "
-            f"{best['bias']:+.2%}, over {best['rows']} losses."
+            f"{best['law']} predicts held-out runs best: {best['heldout']:.2%} mean error{interval}, with a bias of "
+            f"{best['bias']:+.2%}, over {losses}."
         )
     else:
         what = "length" if is_one_value(predictor, "params") else "size"
         lines.append(
-            f"{best['law']} has the smallest expected error at the next {what}: {best['heldout']:.2%} {interval}. Over "
-            f"{best['rows']} held-out losses its mean error was {best['measured']:.2%}, and its bias "
-            f"{best['bias']:+.2%}."
+            f"{best['law']} has the smallest expected error at the next {what}: {best['heldout']:.2%}{interval}. Over "
+            f"{losses} its mean error was {best['measured']:.2%}, and its bias {best['bias']:+.2%}."
         )
     rivals = compared.filter(pl.col("heldout").is_not_null() & (pl.col("law") != best["law"]))
     close = [law for law in rivals.filter(pl.col("low") <= best["high"])["law"] if law not in weights]
@@ -115,7 +116,7 @@ def parameters_in_words(fit: Fit, identified: Identified) -> list[str]:
     lines = []
     if identified.unknown:
         lines.append(
-            f"The runs alone cannot tell {', '.join(identified.unknown)} of {fit.spec} on {fit.eval} within a factor "
+            f"The runs alone cannot tell {first_few(identified.unknown)} of {fit.spec} on {fit.eval} within a factor "
             "of 20. There the law's weak priors decide, and the intervals are wide."
         )
     if identified.condition > FREE_COMBINATION:

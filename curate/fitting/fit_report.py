@@ -31,7 +31,8 @@ class FitQuestion:
     ``holdout``: which runs are held out; None means the default for the run table. ``by``: the column that names the
     corpus of a run; each corpus is fitted separately. ``on``: the losses that metrics are predicted from, separated by
     commas. ``metrics``: the metrics to fit; ("auto",) for all that the runs determine, ("none",) for none.
-    ``tokens_per_param``: training tokens per parameter at which corpora are compared.
+    ``tokens_per_param``: training tokens per parameter at which corpora are compared. ``notes``: on what the user left
+    open and the table decided.
     """
 
     laws: tuple[str, ...]
@@ -44,6 +45,7 @@ class FitQuestion:
     on: str | None = None
     tokens_per_param: float = 20.0
     metrics: tuple[str, ...] = ("auto",)
+    notes: tuple[str, ...] = ()
 
     @property
     def law(self) -> str:

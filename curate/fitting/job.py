@@ -101,13 +101,12 @@ def fit(
     if as_loss is not None:
         # Curves from losses to metrics are left out beside a law of a metric.
         table, metric = as_loss.runs, metric_columns.NONE
-    if eval is None:
-        table = questions.with_note_of_evals(table, evals)
+    notes = questions.notes_on_evals(table, evals) if eval is None else ()
     metrics = _names(metric)
     if message := questions.why_not(specs, evals, metrics, by):
         raise SchemaError(message)
     options = FitOptions(starts=starts, draws=draws, seed=seed)
-    question = FitQuestion(specs, evals, options, holdout, stack, explain, by, on, tokens_per_param, metrics)
+    question = FitQuestion(specs, evals, options, holdout, stack, explain, by, on, tokens_per_param, metrics, notes)
     report = _report(table, question)
     if as_loss is not None:
         report = _of_metric(report, as_loss)

@@ -23,6 +23,7 @@ FEWEST_PARAMS, MANY_TOKENS = 1e3, 1e7  # nobody trains so few parameters on so m
 MOST_ROWS = 0.5  # share of the rows: if fewer have all evals, a note says so
 BITS = 1 / math.log(2)  # bits per nat: a loss in bits is 1.4427 times the loss in nats
 NEAR = 0.03  # of log loss: how close to that factor counts
+UNITS, OTHERS = {"params": "parameters", "tokens": "tokens"}, {"params": "sizes", "tokens": "lengths"}
 OUTLYING = 8.0  # residual scales from which a row is an outlier
 SMALLEST_SCALE = 1e-6  # of log loss: keeps the scale above 0 when a law fits exactly
 
@@ -101,17 +102,16 @@ def unvaried(runs: Runs) -> tuple[str, ...]:
     same = {name: f"{values[0]:.3g}" for name, values in columns.items() if np.ptp(values) == 0}
     if len(same) == 2:
         return (
-            f"all runs have {same['params']} parameters and {same['tokens']} tokens: the fit compares mixtures at this "
-            "budget, and the runs say nothing about other budgets",
+            f"all fitted runs have {same['params']} parameters and {same['tokens']} tokens: the fit compares mixtures "
+            "at this budget, and the runs say nothing about other budgets",
         )
     constant = tuple(
-        f"{name} is {value} in all runs: they say nothing about other values of it. A law that has a term for {name} "
-        "takes it from its priors"
+        f"all fitted runs have {value} {UNITS[name]}: what a law says of other {OTHERS[name]} comes from its priors"
         for name, value in same.items()
     )
     close = tuple(
-        f"{name} is between {values.min():.4g} and {values.max():.4g} in all runs, a factor of "
-        f"{values.max() / values.min():.3g}: they say next to nothing about other values of it"
+        f"all fitted runs have between {values.min():.4g} and {values.max():.4g} {UNITS[name]}, a factor of "
+        f"{values.max() / values.min():.3g}: they say next to nothing about other {OTHERS[name]}"
         for name, values in columns.items()
         if name not in same and values.max() < SAME_SIZE * values.min()
     )

@@ -41,10 +41,8 @@ def warnings(fits: Sequence[Predictor], recipes: Recipes) -> tuple[str, ...]:
         largest = min(fit.ranges[name][1] for fit in fits)
         above = values > max(largest, always_fitted.get(name, 0.0)) * NEAR
         if above.any():
-            value = float(values.max())
-            times = f"{value / largest:.3g}x" if largest > 0 else "above"
-            line = f"extrapolated: {name} {value:.3g} is {times} the largest fitted ({largest:.3g})"
-            lines.append(line + _in_how_many(above.sum(), recipes))
+            line = _above(name, float(values.max()), largest)
+            lines.append(f"extrapolated: {line}{_in_how_many(above.sum(), recipes)}")
         below = values < smallest / NEAR
         if below.any() and smallest > always_fitted.get(name, 0.0) and name != "epochs":
             value = float(values.min())
@@ -52,6 +50,18 @@ def warnings(fits: Sequence[Predictor], recipes: Recipes) -> tuple[str, ...]:
             line = f"extrapolated: {name} {value:.3g} is {times} the smallest fitted ({smallest:.3g})"
             lines.append(line + _in_how_many(below.sum(), recipes))
     return (*lines, *_one_size(fits, recipes), *_unfinished(recipes), *_harmful_repeats(pools, recipes))
+
+
+def _above(name: str, value: float, largest: float) -> str:
+    """Return in words that a number lies above the largest fitted one."""
+    if name == "epochs":
+        if largest <= NEAR:
+            return f"no fitted run repeats data, so the cost of reading a pool {value:.3g} times is not measured"
+        times = value / largest
+        return f"a pool is read {value:.3g} times, which is {times:.3g}x the most of any fitted run ({largest:.3g})"
+    if largest <= 0:
+        return f"{name} is {value:.3g}, and no fitted run has any of it"
+    return f"{name} {value:.3g} is {value / largest:.3g}x the largest fitted ({largest:.3g})"
 
 
 def _in_how_many(count: int | Tensor, recipes: Recipes) -> str:

@@ -1,6 +1,6 @@
 """Training runs and their checkpoints, with mixtures, budgets and losses: a run table after its checks."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -183,14 +183,24 @@ class Runs:
                 f"{self.origin}: {nowhere[0]} is empty in all {len(self)} rows. Fill it in, or choose another eval "
                 "with --eval"
             )
-        names = self.frame["run"]
-        notes = [
-            f"{name} is empty in {_rows(int(cells.sum()), len(self))}, the first is {names[int(cells.argmax())]!r}. "
-            "The fit of this column leaves them out"
-            for name, cells in empty.items()
-            if cells.any()
-        ]
+        notes = self._empty_cells({name: cells for name, cells in empty.items() if cells.any()})
         return self.keep(~np.logical_and.reduce(list(empty.values())), *notes)
+
+    def _empty_cells(self, empty: Mapping[str, np.ndarray]) -> list[str]:
+        """Return a note on the columns that are empty where the (n,) masks are true, if there are any."""
+        if not empty:
+            return []
+        counts = [int(cells.sum()) for cells in empty.values()]
+        first = self.frame["run"][int(np.logical_or.reduce(list(empty.values())).argmax())]
+        if len(empty) == 1:
+            where = f"{next(iter(empty))} is empty in {_rows(counts[0], len(self))}, the first is {first!r}"
+            return [f"{where}. The fit of this column leaves them out"]
+        few, most = min(counts), max(counts)
+        rows = _rows(most, len(self)) if few == most else f"{few} to {_rows(most, len(self))}"
+        return [
+            f"{first_few(empty)} are each empty in {rows}, the first is {first!r}. The fit of each column leaves its "
+            "empty rows out"
+        ]
 
     def numbers(self, name: str) -> np.ndarray:
         """Return a column as (n,) numbers, NaN where it is empty.

@@ -99,7 +99,12 @@ def test_a_guess_of_trainings_is_said():
     names, groups = [f"r{i}" for i in range(120)], [f"g{i // STEPS}" for i in range(120)]
     report = fit(table(run=names, machine=groups).drop("planned_tokens"), law="chinchilla", **QUICK)
     assert report.record["rows"] == 24
-    assert any(note.startswith("120 rows are taken for checkpoints of 24 trainings") for note in report.notes)
+    (note,) = report.notes
+    assert note.startswith("120 rows are taken for checkpoints of 24 trainings, because they have equal mixture, ")
+    assert note.endswith(
+        ". The last row of each training is fitted, because no column planned_tokens or lr shows "
+        "whether the trainings were finished"
+    )
 
 
 def test_a_training_counts_once_however_many_rows_it_has():
@@ -165,7 +170,7 @@ def test_predict_takes_every_row_for_a_finished_run_if_asked():
     lengths = table().filter(pl.col("run").str.starts_with("t00")).drop("planned_tokens")
     lengths = lengths.with_columns(run=pl.col("run").str.replace("@", "-"))
     guessed, finished = predict(report, lengths), predict(report, lengths, checkpoints="no")
-    assert any("taken for checkpoints of 1 trainings" in note for note in guessed.notes)
+    assert any("taken for checkpoints of 1 training," in note for note in guessed.notes)
     assert any("unfinished" in warning for warning in guessed.warnings)
     assert not any("unfinished" in warning for warning in finished.warnings)
     assert finished.rows["predicted"][0] != guessed.rows["predicted"][0]

@@ -67,7 +67,7 @@ def test_a_report_has_tables_a_chart_and_a_short_repr(runs):
     assert report.table()["heldout"].is_sorted()
     assert report.parameters().columns == ["law", "param", "pool", "value", "low", "high"]
     one_size, held_out = report.notes
-    assert one_size.startswith("params is 1e+06 in all runs")
+    assert one_size.startswith("all fitted runs have 1e+06 parameters: ")
     assert held_out.startswith("the longer trainings are held out (--holdout rolling)")
     assert repr(report) == "FitReport(blend of web, code, 32 measured points)"
     assert "<table" in report._repr_html_()

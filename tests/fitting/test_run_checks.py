@@ -44,7 +44,7 @@ def test_a_few_short_runs_are_noted():
 
 def test_sizes_that_hardly_differ_are_noted():
     (note,) = run_checks.unvaried(table(params=np.where(np.arange(24) % 2, 1e8, 1.1e8)))
-    assert note.startswith("params is between 1e+08 and 1.1e+08 in all runs, a factor of 1.1")
+    assert note.startswith("all fitted runs have between 1e+08 and 1.1e+08 parameters, a factor of 1.1")
 
 
 def test_evals_of_different_rows_are_noted():
@@ -53,6 +53,16 @@ def test_evals_of_different_rows_are_noted():
     (note,) = run_checks.uneven(runs, ["val", "other"])
     assert note.startswith("only 10 of 24 rows have a value in each of the columns loss.val, loss.other. Each eval is")
     assert run_checks.uneven(runs, ["val"]) == ()
+
+
+def test_empty_cells_of_several_evals_are_one_note():
+    losses = {f"loss.{name}": np.where(np.arange(24) < count, np.nan, 3.0) for name, count in (("a", 1), ("b", 3))}
+    measured = table(**losses).measured(["val", "a", "b"])
+    assert measured.notes == (
+        "loss.a, loss.b are each empty in 1 to 3 of 24 rows, the first is 'r0'. The fit of each column leaves its "
+        "empty rows out",
+    )
+    assert len(measured) == 24
 
 
 def test_a_run_twice_is_refused_and_checkpoints_are_not():
@@ -66,7 +76,7 @@ def test_a_run_twice_is_refused_and_checkpoints_are_not():
 def test_constant_columns_are_noted_and_all_constant_is_refused():
     (note,) = run_checks.unvaried(table(params=np.full(24, 1e8)))
     assert run_checks.unvaried(table()) == ()
-    assert note.startswith("params is 1e+08 in all runs")
+    assert note == "all fitted runs have 1e+08 parameters: what a law says of other sizes comes from its priors"
     with pytest.raises(FitError, match="the same in all 24 runs"):
         run_checks.check(table(params=np.full(24, 1e8), tokens=np.full(24, 1e9)))
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from curate import open_sets
-from curate.errors import FitError
+from curate.errors import FitError, amount
 from curate.fitting.choice.without_formula import OPTIONS as WITHOUT_FORMULA
 from curate.runs.runs import Runs
 from curate.runs.trainings.progress import FINISHED
@@ -23,7 +23,7 @@ COLUMNS = {
 class FittedRows:
     """The runs that are fitted, and whether rows of unfinished runs are among them and need a term of their own.
 
-    ``note`` says what was done with the checkpoints; it is empty if there are none.
+    ``note`` says which rows are checkpoints and what was done with them; it is empty if there are none.
     """
 
     runs: Runs
@@ -47,12 +47,13 @@ def rows_to_fit(runs: Runs, laws: Sequence[str], evals: Sequence[str]) -> Fitted
         FitError: if all rows are checkpoints of one training.
     """
     trainings = runs.trainings
-    runs = replace(runs, notes=(*runs.notes, *trainings.notes))
     if not trainings.has_checkpoints:
-        return FittedRows(runs)
-    counts = f"{len(runs)} rows of {trainings.count} trainings"
+        return FittedRows(runs, note=_sentences(trainings.notes))
+    # A note on what was taken for checkpoints has these counts.
+    before = "" if trainings.notes else f"{len(runs)} rows of {amount(trainings.count, 'training')}: "
     if any(open_sets.parse(law)[1].get("checkpoints") for law in laws):
-        return FittedRows(runs, False, f"{counts}: all rows are fitted, because the law describes checkpoints itself")
+        note = f"{before}all rows are fitted, because the law describes checkpoints itself"
+        return FittedRows(runs, False, _sentences([*trainings.notes, note]))
     if trainings.count == 1 and len(runs) > 1:
         raise FitError(
             f"{runs.origin}: all {len(runs)} rows are checkpoints of one training, {trainings.names[0]!r}, and a law "
@@ -66,12 +67,18 @@ def rows_to_fit(runs: Runs, laws: Sequence[str], evals: Sequence[str]) -> Fitted
         reason = f"{without_term[0]} has no term for unfinished runs"
     if reason:
         finished = replace(runs.finished(evals), notes=runs.notes)
-        return FittedRows(finished, False, f"{counts}: the last row of each training is fitted, because {reason}")
-    note = f"{counts}: all rows are fitted, with a term for unfinished runs, because {COLUMNS[trainings.schedules]}"
+        note = f"{before}the last row of each training is fitted, because {reason}"
+        return FittedRows(finished, False, _sentences([*trainings.notes, note]))
+    note = f"{before}all rows are fitted, with a term for unfinished runs, because {COLUMNS[trainings.schedules]}"
     if not (trainings.progress >= FINISHED).any():
         furthest = float(trainings.progress.max())
         note += (
             f". No training was finished: the furthest row has {furthest:.0%} of its planned tokens, so predictions of "
             "finished runs rest on that term"
         )
-    return FittedRows(runs, True, note)
+    return FittedRows(runs, True, _sentences([*trainings.notes, note]))
+
+
+def _sentences(notes: Sequence[str]) -> str:
+    """Return notes as the sentences of one note, so that all that is said of checkpoints stands together."""
+    return ". ".join([*notes[:1], *(note[0].upper() + note[1:] for note in notes[1:])])

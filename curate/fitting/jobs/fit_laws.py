@@ -26,17 +26,26 @@ def fit_laws(table: Runs, question: FitQuestion) -> FitReport:
     # Curves of metrics are fitted first: they are quick, and show a wrong name before the slow fits of laws.
     metric_fits = fit_metrics.fit_with_laws(trained, question)
     measured = trained.measured(question.evals)
-    checked = run_checks.check(measured)
+    doubts = run_checks.check(measured)
     fitted = checkpoints.rows_to_fit(measured, question.laws, question.evals)
     runs = fitted.runs
     run_checks.refuse_constant(runs)
-    checked = (*checked, *run_checks.unvaried(runs), *run_checks.uneven(runs, question.evals))
     predictor, comparison, why = _compared_and_refitted(runs, question, unfinished=fitted.unfinished)
     if len(runs) < len(measured):
         predictor = averaging.with_unfinished(predictor, measured)
-    # Units of tokens and params show in the table itself; those of the loss only beside a fit.
-    notes = (*runs.notes, *fitted.notes, *checked, *why, *run_checks.units_of_loss(predictor, runs))
-    notes = (*notes, *metric_fits.notes)
+    # The most important first: what may be wrong, what was changed, what the runs cannot tell, and what was chosen.
+    notes = (
+        # Units of tokens and params show in the table itself; those of the loss only beside a fit.
+        *run_checks.units_of_loss(predictor, runs),
+        *doubts,
+        *runs.notes,
+        *fitted.notes,
+        *run_checks.unvaried(runs),
+        *run_checks.uneven(runs, question.evals),
+        *metric_fits.notes,
+        *why,
+        *question.notes,
+    )
     compared = comparison.table()
     words = explanation.explain(predictor, runs, compared, seed=question.options.seed) if question.explain else ""
     return FitReport(

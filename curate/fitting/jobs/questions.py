@@ -1,7 +1,6 @@
 """Check which laws, evals and metrics a fit is to have, and that they can be fitted together."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 
@@ -51,17 +50,16 @@ def evals(runs: Runs, names: str | Sequence[str] | None, *, alone: bool) -> tupl
     return tuple(written_names.names(names) if isinstance(names, str) else names)
 
 
-def with_note_of_evals(runs: Runs, evals: Sequence[str]) -> Runs:
-    """Return the runs with a note on which evals are fitted together, and which are left out because they are empty."""
+def notes_on_evals(runs: Runs, evals: Sequence[str]) -> tuple[str, ...]:
+    """Return a note that the evals of a table are fitted together, and which are left out because they are empty."""
     if len(evals) < 2:
-        return runs
+        return ()
     empty = [name for name in runs.evals if name not in evals]
     words = f". {first_few(empty)} left out: empty in all rows" if empty else ""
-    note = (
+    return (
         f"{len(evals)} evals are fitted together: {first_few(evals)}. The fit predicts each of them, and a plan "
-        f"minimises their mean unless --target names another aim{words}"
+        f"minimises their mean unless --target names another aim{words}",
     )
-    return replace(runs, notes=(*runs.notes, note))
 
 
 def is_curve(spec: str) -> bool:

@@ -6,7 +6,7 @@ from typing import Literal
 import numpy as np
 import polars as pl
 
-from curate.errors import SchemaError
+from curate.errors import SchemaError, amount
 from curate.runs.trainings.by_training import numbers
 from curate.runs.trainings.progress import FINISHED
 
@@ -72,7 +72,7 @@ def of_equal_settings(
     """Return a key of each row's training, and a note if rows of equal settings are or may be checkpoints."""
     groups = _of_settings(frame, start)
     alike = _alike(frame, groups)
-    joined = alike if checkpoints == "yes" else _trainings_among(frame, alike)
+    joined, signs = (alike, ()) if checkpoints == "yes" else _trainings_among(frame, alike)
     keys = list(alone)
     for rows in joined:
         for row in rows:
@@ -80,9 +80,9 @@ def of_equal_settings(
     count = sum(len(rows) for rows in joined)
     if joined and checkpoints == "auto":
         return keys, (
-            f"{count} rows are taken for checkpoints of {len(joined)} trainings, because they have equal mixture, "
-            "size, unique tokens and seed, and evenly spaced tokens or fewer tokens than planned_tokens. If every row "
-            "is a finished run, use --checkpoints no. To be sure, name the trainings in a column training",
+            f"{count} rows are taken for checkpoints of {amount(len(joined), 'training')}, because they have equal "
+            f"mixture, size, unique tokens and seed, and {' or '.join(signs)}. If every row is a finished run, use "
+            "--checkpoints no",
         )
     if joined:
         return keys, (
@@ -137,8 +137,8 @@ def _alike(frame: pl.DataFrame, groups: Sequence[list[int]]) -> list[list[int]]:
     return [rows for rows in groups if len(rows) > 1 and (np.diff(np.sort(tokens[rows])) > 0).all()]
 
 
-def _trainings_among(frame: pl.DataFrame, alike: Sequence[list[int]]) -> list[list[int]]:
-    """Return those groups of rows of equal settings that their tokens show to be checkpoints of one training."""
+def _trainings_among(frame: pl.DataFrame, alike: Sequence[list[int]]) -> tuple[list[list[int]], tuple[str, ...]]:
+    """Return those groups of rows of equal settings that are checkpoints of one training, and the signs of it."""
     tokens = frame["tokens"].to_numpy()
     planned = numbers(frame, "planned_tokens")
     many = [rows for rows in alike if len(rows) >= FEWEST_CHECKPOINTS]
@@ -151,7 +151,8 @@ def _trainings_among(frame: pl.DataFrame, alike: Sequence[list[int]]) -> list[li
     # At most one row of a training is its end.
     unfinished = [rows for rows in alike if (tokens[rows] < FINISHED * planned[rows[0]]).sum() >= len(rows) - 1]
     firsts = {rows[0] for rows in (*even, *unfinished)}
-    return [rows for rows in alike if rows[0] in firsts]
+    signs = {"evenly spaced tokens": even, "fewer tokens than planned_tokens": unfinished}
+    return [rows for rows in alike if rows[0] in firsts], tuple(sign for sign, rows in signs.items() if rows)
 
 
 def _evenly_spaced(tokens: np.ndarray) -> bool:
