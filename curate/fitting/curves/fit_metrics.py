@@ -9,10 +9,10 @@ import torch
 
 from curate import open_sets, written_names
 from curate.errors import FitError, SchemaError, first_few
-from curate.fitting.curves import downstream, metric_solver
+from curate.fitting.curves import downstream, fit_metric
 from curate.fitting.curves.metric_columns import AUTO, NONE, PREFIX, metric_names
 from curate.fitting.curves.metric_curve import MetricCurve
-from curate.fitting.curves.metric_solver import MetricPoints
+from curate.fitting.curves.metric_points import MetricPoints
 from curate.fitting.curves.rows import in_words, point_table
 from curate.fitting.fit_report import FitQuestion, FitReport
 from curate.runs.runs import Runs
@@ -60,7 +60,7 @@ def fit_downstream(runs: Runs, question: FitQuestion) -> FitReport:
         raise SchemaError(f"downstream has no kind {kind!r}: choose one of {', '.join(downstream.KINDS)}")
     on = _evals(question.on) if kind == "error" else ()
     points = _points(runs, question.evaluation, kind, on, option="--eval")
-    curve = metric_solver.fit(points, draws=question.options.draws, seed=question.options.seed)
+    curve = fit_metric.fit(points, draws=question.options.draws, seed=question.options.seed)
     law = curve.to_json()
     measured = points.measured
     predicted = curve.metric(torch.from_numpy(points.x[measured])).numpy()
@@ -107,7 +107,7 @@ def fit_with_laws(runs: Runs, question: FitQuestion) -> MetricFits:
     for name in names:
         try:
             points = _points(runs, name, "error", on, option="--metric")
-            curves[name] = metric_solver.fit(points, draws=question.options.draws, seed=question.options.seed)
+            curves[name] = fit_metric.fit(points, draws=question.options.draws, seed=question.options.seed)
         except (FitError, SchemaError) as error:
             # What is wrong in a metric that nobody named does not stop the fit of the losses.
             if not automatic:

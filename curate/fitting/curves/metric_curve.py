@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from curate import open_sets
-from curate.fitting.curves.downstream import KINDS
+from curate.fitting.curves.downstream import KINDS, metric_values
 from curate.runs.predictors.intervals import mixture_ends
 
 NAME = "downstream"  # the name of such a curve in fit.json, as in ``downstream:kind=error``
@@ -78,18 +78,18 @@ class MetricCurve:
 
     def metric(self, x: Tensor) -> Tensor:
         """Return the (n,) predicted values of the metric at x (n, e)."""
-        return _value(self.kind, self.theta, x)
+        return metric_values(self.kind, self.theta, x)
 
     def draw_metrics(self, x: Tensor) -> Tensor:
         """Return the (b, n) values of all bootstrap draws. x is (n, e), or (b, n, e) with values for each draw."""
         draws = dict(self.draws)
         if x.ndim == 2:
-            return torch.func.vmap(lambda theta: _value(self.kind, theta, x))(draws)
+            return torch.func.vmap(lambda theta: metric_values(self.kind, theta, x))(draws)
         count = max(len(x), self.draw_count)
         # If the numbers of draws differ, the shorter series is repeated from its first draw.
         draws = {name: values[torch.arange(count) % self.draw_count] for name, values in draws.items()}
         paired = x[torch.arange(count) % len(x)]
-        return torch.func.vmap(lambda theta, losses: _value(self.kind, theta, losses))(draws, paired)
+        return torch.func.vmap(lambda theta, losses: metric_values(self.kind, theta, losses))(draws, paired)
 
     def interval(self, x: Tensor, level: float = 0.9) -> tuple[Tensor, Tensor]:
         """Return the (n,) low and high ends of the metric of a new run whose x (n, e) was measured."""
@@ -227,11 +227,6 @@ def from_json(law: Mapping[str, object]) -> MetricCurve:
 def position(kind: str, weights: Tensor, x: Tensor) -> Tensor:
     """Return where x (n, e) lies along a curve, (n,): the mean loss with ``weights`` (e,), or the logarithm of x."""
     return x @ weights if kind == "error" else x[:, 0].log()
-
-
-def _value(kind: str, theta: Mapping[str, Tensor], x: Tensor) -> Tensor:
-    function = KINDS[kind].function
-    return function(theta, x if kind == "error" else x[:, 0])
 
 
 def _plain(values: Tensor) -> float | list[float]:
