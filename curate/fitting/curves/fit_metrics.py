@@ -2,14 +2,16 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import polars as pl
 import torch
 
-from curate import open_sets, written_names
+from curate import written_names
 from curate.errors import FitError, SchemaError, first_few
-from curate.fitting.curves import downstream, fit_metric
+from curate.fitting.curves import curve_options, fit_metric
+from curate.fitting.curves.curve_options import DownstreamOptions
 from curate.fitting.curves.metric_columns import AUTO, NONE, PREFIX, metric_names
 from curate.fitting.curves.metric_curve import MetricCurve
 from curate.fitting.curves.metric_points import MetricPoints
@@ -52,12 +54,12 @@ def fit_downstream(runs: Runs, question: FitQuestion) -> FitReport:
     """Fit ``metric.<eval>`` of the runs alone, with a bootstrap over trainings.
 
     Raises:
+        CurateError: if the law has another option than ``kind``.
         SchemaError: if the kind is unknown, or a column is missing.
         FitError: if the runs cannot determine the curve.
     """
-    kind = str(open_sets.parse(question.law)[1].get("kind", "error"))
-    if kind not in downstream.KINDS:
-        raise SchemaError(f"downstream has no kind {kind!r}: choose one of {', '.join(downstream.KINDS)}")
+    options = cast(DownstreamOptions, curve_options.parse(question.law))
+    kind = options.kind
     on = _evals(question.on) if kind == "error" else ()
     points = _points(runs, question.evaluation, kind, on, option="--eval")
     curve = fit_metric.fit(points, draws=question.options.draws, seed=question.options.seed)
