@@ -2,11 +2,12 @@
 
 With a NAME, show what it does, and the meaning and default of each option. A class of your own is
 path/to/file.py:ClassName. For scorers, also show what a high score means: better (quality), harder (hardness) or easier
-(easiness).
+(easiness). The list of laws ends with the curves that `curate fit --law` fits too.
 
 Example: curate list scorers prototypes
 """
 
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Annotated
 
@@ -15,6 +16,11 @@ import typer
 from pipelines.shared.flags import Json
 
 Kind = StrEnum("Kind", ["scorers", "laws", "encoders", "exports", "trainers", "engines", "rules"])
+# Stands above the curves in the list of laws.
+CURVES = (
+    "Curves are given to --law too, each alone. They are not of recipes: they are over training steps, losses, or the "
+    "size of pruned data."
+)
 
 
 def main(
@@ -27,20 +33,10 @@ def main(
 
     from curate import member_help, open_sets
     from curate.errors import CurateError
-    from curate.fitting.choice.without_formula import OPTIONS
     from pipelines.shared.show import result, table
 
     if name is None:
-        summaries = _summaries(kind)
-        columns: dict[str, list[str]] = {"name": list(summaries)}
-        record: dict[str, object] = {kind.value: summaries}
-        if kind is Kind.scorers:
-            meanings = {scorer: member_help.meanings(scorer) for scorer in summaries}
-            # A scorer of several scores may have several meanings.
-            columns["meaning"] = [", ".join(dict.fromkeys(words.values())) or "-" for words in meanings.values()]
-            record["meanings"] = meanings
-        frame = pl.DataFrame({**columns, "what it does": list(summaries.values())})
-        result(as_json, record, table(frame))
+        _list_all(kind, as_json)
         return
     if kind is Kind.rules:
         summaries = _summaries(kind)
@@ -48,10 +44,12 @@ def main(
             raise typer.BadParameter(open_sets.unknown(name, list(summaries), kind="rule"))
         result(as_json, {"name": name, "summary": summaries[name], "options": []}, f"{name}: {summaries[name]}")
         return
-    if kind is Kind.laws and name not in OPTIONS and not open_sets.exists("laws", name) and not name.endswith(".py"):
-        raise CurateError(open_sets.unknown(name, list(_summaries(kind)), kind="law"))
-    if kind is Kind.laws and name in OPTIONS:
-        summary, options = _summaries(kind)[name], member_help.options_of(OPTIONS[name])
+    others = {**_without_formula(), **_curves()} if kind is Kind.laws else {}
+    if kind is Kind.laws and name not in others and not open_sets.exists("laws", name) and not name.endswith(".py"):
+        raise CurateError(open_sets.unknown(name, [*_summaries(kind), *_curves()], kind="law"))
+    if name in others:
+        summary = member_help.first_sentence(others[name].__doc__ or "")
+        options = member_help.options_of(others[name])
     else:
         summary, options = member_help.summary(kind.value, name), member_help.options(kind.value, name)
     rows = [
@@ -62,6 +60,29 @@ def main(
     lines = [f"{name}: {summary}", *(_meaning(column, meaning) for column, meaning in declared.items()), "", shown]
     record = {"name": name, "summary": summary, "options": rows}
     result(as_json, record | ({"meanings": declared} if declared else {}), "\n".join(lines))
+
+
+def _list_all(kind: Kind, as_json: bool) -> None:
+    """Show the name and the first sentence of every member of a set."""
+    import polars as pl
+
+    from curate import member_help
+    from pipelines.shared.show import result, table
+
+    summaries = _summaries(kind)
+    columns: dict[str, list[str]] = {"name": list(summaries)}
+    record: dict[str, object] = {kind.value: summaries}
+    if kind is Kind.scorers:
+        meanings = {scorer: member_help.meanings(scorer) for scorer in summaries}
+        # A scorer of several scores may have several meanings.
+        columns["meaning"] = [", ".join(dict.fromkeys(words.values())) or "-" for words in meanings.values()]
+        record["meanings"] = meanings
+    shown = table(pl.DataFrame({**columns, "what it does": list(summaries.values())}))
+    if kind is Kind.laws:
+        record["curves"] = curves = _first_sentences(_curves())
+        curve_table = table(pl.DataFrame({"name": list(curves), "what it does": list(curves.values())}))
+        shown += f"\n\n{CURVES}\n{curve_table}"
+    result(as_json, record, shown)
 
 
 def _meaning(column: str, meaning: str) -> str:
@@ -81,8 +102,25 @@ def _summaries(kind: Kind) -> dict[str, str]:
     members = (*open_sets.names(kind.value), *open_sets.installed(kind.value))
     summaries = {member: member_help.summary(kind.value, member) for member in members}
     if kind is Kind.laws:
-        # These are fitted and named like laws, but have no formula and no file among the laws.
-        from curate.fitting.choice.without_formula import OPTIONS
-
-        summaries |= {name: member_help.first_sentence(cls.__doc__ or "") for name, cls in OPTIONS.items()}
+        summaries |= _first_sentences(_without_formula())
     return summaries
+
+
+def _without_formula() -> Mapping[str, type]:
+    """Return the options of what is fitted and named like laws, but has no formula and no file among the laws."""
+    from curate.fitting.choice.without_formula import OPTIONS
+
+    return OPTIONS
+
+
+def _curves() -> Mapping[str, type]:
+    """Return the options of the curves, which `curate fit --law` fits too."""
+    from curate.fitting.curves.curve_options import OPTIONS
+
+    return OPTIONS
+
+
+def _first_sentences(classes: Mapping[str, type]) -> dict[str, str]:
+    from curate import member_help
+
+    return {name: member_help.first_sentence(cls.__doc__ or "") for name, cls in classes.items()}

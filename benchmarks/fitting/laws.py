@@ -29,8 +29,8 @@ from scipy.stats import spearmanr
 from curate import open_sets
 from curate.fitting.boosted import BASE, TreeOptions, fit_boosted
 from curate.fitting.choice.holdout import splits
-from curate.fitting.curves import downstream, metric_solver
-from curate.fitting.curves.metric_solver import MetricPoints
+from curate.fitting.curves import downstream, fit_metric
+from curate.fitting.curves.metric_points import MetricPoints
 from curate.fitting.curves.rows import r2
 from curate.fitting.curves.schedules import annealing, multi_power, schedule_laws, schedule_solver
 from curate.fitting.curves.schedules.rate_schedule import Curve, RateSchedule
@@ -590,7 +590,7 @@ def direct(bench: Bench) -> Rows:
                     points = MetricPoints(
                         metric, "error", ("c4",), loss[small][:, None], e[small], np.arange(small.sum())
                     )
-                    curve = metric_solver.fit(points, draws=2, seed=0)
+                    curve = fit_metric.fit(points, draws=2, seed=0)
                     values = curve.metric(fitted.loss(test)[:, None])
                     errors.setdefault("law of the loss, then curve", []).append(
                         float(relative(values, e[~small]).mean())

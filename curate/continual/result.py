@@ -18,7 +18,7 @@ from curate.fitting import fit_files
 from curate.storage import artifacts
 
 if TYPE_CHECKING:
-    from curate.charts import Chart
+    from curate.charts.chart import Chart
 
 CAVEATS = (
     "only losses are compared, no downstream metric",
@@ -63,10 +63,12 @@ class CriticalRatios:
 
     def chart(self) -> "Chart":
         """Show general and domain loss against the domain's share at the largest budget, with all ceilings."""
-        from curate import charts
+        from curate.charts import plan_charts
 
         ceilings = self.table().filter(tokens=self.shown.budget.tokens, params=self.shown.budget.params)
-        return charts.trade_off(self.shown.curve, ceilings.select("tolerance", "ceiling").unique(maintain_order=True))
+        return plan_charts.trade_off(
+            self.shown.curve, ceilings.select("tolerance", "ceiling").unique(maintain_order=True)
+        )
 
     def to_json(self) -> dict[str, object]:
         """Return the content of cmr.json, without ``made_by``."""

@@ -6,7 +6,7 @@ In: a description's numbers and tables. Out: Altair charts.
 import altair as alt
 import polars as pl
 
-from curate.charts import HEIGHT, WIDTH, Chart
+from curate.charts.chart import HEIGHT, WIDTH, Chart
 
 
 def of_overlap(overlap: pl.DataFrame) -> Chart:

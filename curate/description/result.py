@@ -10,7 +10,7 @@ from curate.storage import artifacts
 from curate.storage.artifacts import Provenance
 
 if TYPE_CHECKING:
-    from curate.charts import Chart
+    from curate.charts.chart import Chart
 
 
 @dataclass(frozen=True, repr=False)

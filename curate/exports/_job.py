@@ -19,7 +19,7 @@ from curate.storage.files import write_text
 from curate.tables.shards import ending
 
 if TYPE_CHECKING:
-    from curate.charts import Chart
+    from curate.charts.chart import Chart
 
 PATTERN = "{pool}"  # where the pool's name goes in a path for all pools
 
@@ -84,9 +84,9 @@ class Exported:
 
     def chart(self) -> "Chart":
         """Return a chart of the tokens of every pool."""
-        from curate import charts
+        from curate.charts import plan_charts
 
-        return charts.tokens(self.table().drop("paths", "guessed"))
+        return plan_charts.tokens(self.table().drop("paths", "guessed"))
 
     def save(self, path: str | Path) -> None:
         """Write the file."""

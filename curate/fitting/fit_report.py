@@ -19,7 +19,7 @@ from curate.runs.predictors.predictor import Predictor
 from curate.storage import artifacts
 
 if TYPE_CHECKING:
-    from curate.charts import Chart
+    from curate.charts.chart import Chart
 
 Fitted: TypeAlias = FittedLaw | MetricCurve | PruningCurves | ScheduleFit
 
@@ -134,9 +134,9 @@ class FitReport:
 
     def chart(self) -> "Chart":
         """Return a chart of the predicted against the measured values, with the diagonal."""
-        from curate import charts  # Altair is slow to import: only charts pay for it
+        from curate.charts import run_charts  # Altair is slow to import: only charts pay for it
 
-        return charts.predicted(self.points)
+        return run_charts.predicted(self.points)
 
     def save(self, path: str | Path) -> None:
         """Write the report to fit.json, like ``curate fit --out``."""

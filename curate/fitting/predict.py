@@ -32,7 +32,7 @@ from curate.runs.trainings.row_keys import Checkpoints
 from curate.tables import writer
 
 if TYPE_CHECKING:
-    from curate.charts import Chart
+    from curate.charts.chart import Chart
 
 Predicting: TypeAlias = Predictor | MetricCurve | PruningCurves | ScheduleFit | DirectMetric
 
@@ -73,9 +73,9 @@ class Predictions:
 
     def chart(self) -> "Chart":
         """Return a chart of the predicted losses and their intervals, with one line for each run."""
-        from curate import charts  # Altair is slow to import: only charts pay for it
+        from curate.charts import run_charts  # Altair is slow to import: only charts pay for it
 
-        return charts.intervals(self.rows.select("run", "predicted", "low", "high"))
+        return run_charts.intervals(self.rows.select("run", "predicted", "low", "high"))
 
     def save(self, path: str | Path) -> None:
         """Write the table to a file: CSV if ``path`` ends in .csv, otherwise Parquet."""

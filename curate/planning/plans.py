@@ -23,7 +23,7 @@ from curate.storage import artifacts
 from curate.storage.artifacts import Provenance
 
 if TYPE_CHECKING:
-    from curate.charts import Chart
+    from curate.charts.chart import Chart
 
 
 @dataclass(frozen=True, repr=False)
@@ -89,10 +89,10 @@ class Plans:
         """Return an Altair chart of the shares over the budgets; of one budget, a bar a pool."""
         import altair as alt
 
-        from curate import charts
+        from curate.charts import plan_charts
 
         if len(self) > 1:
-            return charts.shares(self.table())
+            return plan_charts.shares(self.table())
         title = "share of training tokens"
         bars: Chart = (
             alt.Chart(self.table()).mark_bar().encode(x=alt.X("weight:Q", title=title), y=alt.Y("pool:N", sort="-x"))

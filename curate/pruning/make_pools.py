@@ -19,7 +19,7 @@ from curate.storage.completion import LeftOut
 from curate.tables import scored
 
 if TYPE_CHECKING:
-    from curate.charts import Chart
+    from curate.charts.chart import Chart
 
 
 class InFolder(Protocol):
@@ -76,9 +76,9 @@ class Pools:
 
     def chart(self) -> "Chart":
         """Return a bar chart of the unique tokens of each pool."""
-        from curate import charts
+        from curate.charts import row_charts
 
-        return charts.pool_tokens(self.table())
+        return row_charts.pool_tokens(self.table())
 
     def save(self, path: str | Path) -> None:
         """Write pools.json, the file that `curate pools` writes."""

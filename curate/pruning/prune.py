@@ -35,7 +35,7 @@ from curate.tables import out_folder, scored, writer
 from curate.tables.shards import Shard, ending, stem_of
 
 if TYPE_CHECKING:
-    from curate.charts import Chart
+    from curate.charts.chart import Chart
 
 __all__ = ["Pruned", "prune"]
 
@@ -143,9 +143,9 @@ class Pruned:
 
     def chart(self) -> "Chart":
         """Return a bar chart of each source's share of tokens before and after pruning."""
-        from curate import charts
+        from curate.charts import row_charts
 
-        return charts.source_shares(self.by_source)
+        return row_charts.source_shares(self.by_source)
 
     def __repr__(self) -> str:
         """Return the rule, the rows kept and where the decisions are."""

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import polars as pl
 
-from curate import charts
+from curate.charts import run_charts
 from curate.errors import SchemaError
 from curate.reporting import records
 from curate.reporting.html_page import Section
@@ -30,7 +30,9 @@ def check_section(folder: Path) -> Iterator[Section]:
         f"The plan and the baselines were trained on {record['tokens']:.3g} tokens, more than any pilot saw. Blue: "
         f"predicted loss with its 90 % interval. Orange: measured loss, mean over seeds. {verdict(record['rows'])}."
     )
-    yield Section("Check: does the measured loss agree with the prediction?", text, [charts.checked(frame)], [frame])
+    yield Section(
+        "Check: does the measured loss agree with the prediction?", text, [run_charts.checked(frame)], [frame]
+    )
 
 
 def verdict(rows: Sequence[Mapping[str, object]]) -> str:

@@ -6,7 +6,7 @@ from typing import cast
 import altair as alt
 import polars as pl
 
-from curate.charts import HEIGHT, WIDTH, Chart
+from curate.charts.chart import HEIGHT, WIDTH, Chart
 from curate.fitting.corpora import CROSSING_SCHEMA
 from curate.fitting.fit_json import law_json
 from curate.fitting.fit_report import parameter_table

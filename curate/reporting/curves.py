@@ -6,7 +6,7 @@ from typing import cast
 import altair as alt
 import polars as pl
 
-from curate.charts import HEIGHT, WIDTH, Chart
+from curate.charts.chart import HEIGHT, WIDTH, Chart
 from curate.fitting import fit_files
 from curate.fitting.curves import fit_pruning
 from curate.fitting.curves.schedules import schedule_fit, schedule_laws

@@ -10,7 +10,7 @@ import altair as alt
 import polars as pl
 import vl_convert
 
-from curate.charts import Chart
+from curate.charts.chart import Chart
 from curate.shown import escaped, escaped_lines
 
 EMBED = "window.vegaEmbed = vegaEmbed;"  # lets the page's own script call the bundled library

@@ -7,8 +7,8 @@ from typing import cast
 import numpy as np
 import polars as pl
 
-from curate import charts
-from curate.charts import Chart
+from curate.charts import run_charts
+from curate.charts.chart import Chart
 from curate.errors import SchemaError
 from curate.fitting.compare import SCHEMA
 from curate.fitting.curves import direct_metric
@@ -96,14 +96,14 @@ def _drawn(fitted: Predictor, runs: Runs, evaluation: str, name: str) -> tuple[s
     ).with_columns(predicted=pl.Series(fitted.loss(recipes).numpy()))
     lines = _lines(fitted, recipes)
     if lines is None:
-        return f"Dots: losses of the pilot runs, and what {name} predicts for them.", [charts.fitted(agreement)]
+        return f"Dots: losses of the pilot runs, and what {name} predicts for them.", [run_charts.fitted(agreement)]
     pool, curves = lines
     points = points.with_columns(share=pl.Series(recipes.weights[:, fitted.pools.index(pool)].numpy()))
     text = (
         f"Dots: losses of the pilot runs, coloured by the share of {pool}. Lines: losses that {name} predicts for "
         f"{pool} alone and for a uniform mixture."
     )
-    return text, [charts.pilots(points, curves), charts.fitted(agreement)]
+    return text, [run_charts.pilots(points, curves), run_charts.fitted(agreement)]
 
 
 def _lines(fitted: Predictor, recipes: Recipes) -> tuple[str, pl.DataFrame] | None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import polars as pl
 
-from curate import charts
+from curate.charts import plan_charts
 from curate.reporting import plan_tables, records
 from curate.reporting.html_page import Section
 from curate.reporting.records import KeptBins, ParetoFront, PlanRecord
@@ -36,7 +36,7 @@ def _shares(record: PlanRecord, shares: pl.DataFrame) -> Section:
     )
     title, losses, warnings = "Plan: share of each pool", plan_tables.losses(plans), plan_tables.warnings(plans)
     if len(plans) > 1:
-        return Section(title, text, [charts.shares(shares), charts.epochs(shares)], [losses, warnings])
+        return Section(title, text, [plan_charts.shares(shares), plan_charts.epochs(shares)], [losses, warnings])
     return Section(title, text, [], [losses, shares, warnings])
 
 
@@ -46,13 +46,13 @@ def _certainty(record: PlanRecord, shares: pl.DataFrame) -> Section:
         f"whose loss is at most {record['plans'][0].get('within', 0):g} nats higher. "
     )
     text += records.sentences(record.get("crossings", []))
-    return Section("Plan: how certain each share is", text, [charts.freedom(shares)])
+    return Section("Plan: how certain each share is", text, [plan_charts.freedom(shares)])
 
 
 def _keep(keep: KeptBins, several: bool) -> Section:
     curve = pl.DataFrame(keep["curve"], infer_schema_length=None, strict=False)
     text = records.sentences(keep.get("changes", []))
-    return Section("Plan: how much data to keep", text, [charts.kept(curve)] if several else [], [curve])
+    return Section("Plan: how much data to keep", text, [plan_charts.kept(curve)] if several else [], [curve])
 
 
 def _front(front: ParetoFront) -> Section:
@@ -62,4 +62,4 @@ def _front(front: ParetoFront) -> Section:
     )
     title = f"Plan: trade-off of {' and '.join(front['evals'])} at {front['tokens']:.2g} tokens"
     text = "Pareto front: for each of these mixtures, no other is better for both losses."
-    return Section(title, text, [charts.front(points)], [points])
+    return Section(title, text, [plan_charts.front(points)], [points])

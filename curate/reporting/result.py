@@ -6,7 +6,7 @@ from pathlib import Path
 
 import polars as pl
 
-from curate.charts import Chart
+from curate.charts.chart import Chart
 from curate.reporting import html_page
 from curate.reporting.html_page import Section
 from curate.storage import files, s3

@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from curate import charts
+from curate.charts import row_charts
 from curate.errors import SchemaError
 from curate.reporting.html_page import Section
 from curate.storage import s3
@@ -47,7 +47,7 @@ def score_sections(folder: Path) -> Iterator[Section]:
     yield Section(
         "Scores: their distribution over the examples",
         "The 0.5 % of examples at either end are drawn in the last bar. " + _sentences(names, recorded) + lacking,
-        [charts.histogram(shown, name) for name in names],
+        [row_charts.histogram(shown, name) for name in names],
     )
     for name in names:
         yield _extremes(scores, frame, name, recorded.get(name, Declaration()).meaning)

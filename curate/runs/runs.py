@@ -20,7 +20,7 @@ from curate.runs.trainings.trainings import Trainings, trainings
 from curate.tables import writer
 
 if TYPE_CHECKING:
-    from curate.charts import Chart
+    from curate.charts.chart import Chart
 
 ALL = "all"  # the name of the only pool of a table that has no weight columns
 
@@ -67,9 +67,9 @@ class Runs:
 
     def chart(self) -> "Chart":
         """Return a chart of every loss over the training tokens."""
-        from curate import charts
+        from curate.charts import run_charts
 
-        return charts.runs(self.losses())
+        return run_charts.runs(self.losses())
 
     def losses(self) -> pl.DataFrame:
         """Return one row for every run and eval that was measured: run, params, tokens, eval, loss."""

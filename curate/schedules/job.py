@@ -20,7 +20,7 @@ from curate.schedules.phases import Curriculum
 from curate.storage import artifacts
 
 if TYPE_CHECKING:
-    from curate.charts import Chart
+    from curate.charts.chart import Chart
 
 SAME = 1e-6  # relative: token counts and mixtures that differ by less are those of the plan
 IN_MEMORY = "in memory"  # recorded in the place of a path
@@ -65,9 +65,9 @@ class Schedule:
 
     def chart(self) -> "Chart":
         """Return a chart of the shares over the course of training."""
-        from curate import charts
+        from curate.charts import plan_charts
 
-        return charts.phases(self.table())
+        return plan_charts.phases(self.table())
 
     def record(self) -> dict[str, object]:
         """Return the content of schedule.json."""

@@ -14,7 +14,7 @@ from curate.storage import s3
 from curate.tables import scored
 
 if TYPE_CHECKING:
-    from curate.charts import Chart
+    from curate.charts.chart import Chart
 
 
 @dataclass(frozen=True, repr=False)
@@ -51,14 +51,14 @@ class Scored:
         Raises:
             SchemaError: if there is no such score.
         """
-        from curate import charts
+        from curate.charts import row_charts
 
         scores = self.scores()
         columns = [name for name in scores.collect_schema().names() if name.startswith("score.")]
         if not columns or column not in ("", *columns):
             raise SchemaError(f"{self.out} has no score {column!r}; it has {first_few(columns, near=column) or 'none'}")
         chosen = column or columns[0]
-        return charts.histogram(scores.select("source", chosen).collect(), chosen)
+        return row_charts.histogram(scores.select("source", chosen).collect(), chosen)
 
     def __repr__(self) -> str:
         """Return one line with the counts, and one for the files that were set aside."""

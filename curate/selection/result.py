@@ -16,7 +16,7 @@ from curate.storage import artifacts
 from curate.transport.ground_cost import TransportProblem
 
 if TYPE_CHECKING:
-    from curate.charts import Chart
+    from curate.charts.chart import Chart
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -58,9 +58,9 @@ class Selection:
 
     def chart(self) -> "Chart":
         """Show the share of each source, and the distance of the compared mixtures."""
-        from curate import charts
+        from curate.charts import row_charts
 
-        return charts.selection(self.table(), self.choice.table(), self.choice.chosen)
+        return row_charts.selection(self.table(), self.choice.table(), self.choice.chosen)
 
     def to_json(self) -> dict[str, object]:
         """Return the content of plan.json, without ``made_by``."""

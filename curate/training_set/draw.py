@@ -30,7 +30,7 @@ from curate.training_set.placement import PoolDraw
 from curate.training_set.stages import DrawingJob
 
 if TYPE_CHECKING:
-    from curate.charts import Chart
+    from curate.charts.chart import Chart
 
 
 STEP = "materialize"  # the name of this job in its records
@@ -89,9 +89,9 @@ class TrainingSet:
 
     def chart(self) -> "Chart":
         """Return a bar chart of the tokens drawn from each pool, beside its unique tokens."""
-        from curate import charts
+        from curate.charts import row_charts
 
-        return charts.drawn_passes(self.table())
+        return row_charts.drawn_passes(self.table())
 
     def __repr__(self) -> str:
         """Return the rows and tokens drawn, and where they are."""

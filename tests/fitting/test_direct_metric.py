@@ -78,7 +78,7 @@ def test_the_remedy_for_percentages_is_one_that_works():
 
 
 def test_predictions_of_a_rate_stay_between_0_and_1():
-    tiny = pl.DataFrame({"run": ["a", "b"], "params": [1e3, 1e15], "tokens": [1e4, 1e18]})
+    tiny = pl.DataFrame({"run": ["a", "b"], "params": [1e4, 1e13], "tokens": [1e4, 1e15]})
     rows = predict(fitted("err"), tiny).table()
     assert (rows["low"] >= 0).all() and (rows["high"] <= 1).all()
     assert rows["predicted"][0] > rows["predicted"][1]

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from curate.errors import FitError
-from curate.fitting.curves import downstream, metric_columns, metric_curve, metric_solver
-from curate.fitting.curves.metric_solver import MetricPoints
+from curate.fitting.curves import downstream, fit_metric, metric_columns, metric_curve
+from curate.fitting.curves.metric_points import MetricPoints
 from curate.fitting.curves.schedules import annealing
 
 LOSSES = np.linspace(2.2, 5.0, 30)
@@ -22,7 +22,7 @@ def curve_of(x, metric, *, kind="error", on=("c4",), **options):
     """The curve of a metric over the columns of x, every row a training of its own."""
     columns = np.asarray(x, float).reshape(len(metric), -1)
     points = MetricPoints("m", kind, on if kind == "error" else (), columns, np.asarray(metric), np.arange(len(metric)))
-    return metric_solver.fit(points, **{"draws": 20, **options})
+    return fit_metric.fit(points, **{"draws": 20, **options})
 
 
 def column(x):

@@ -8,7 +8,9 @@ import pytest
 from conftest import console
 
 from curate import member_help, open_sets
+from curate.errors import CurateError
 from curate.fitting.choice import without_formula
+from curate.fitting.curves import curve_options, downstream, kinds
 
 
 @pytest.mark.parametrize(
@@ -58,6 +60,32 @@ def test_list_shows_the_options_of_what_is_fitted_without_a_formula(cli, name):
     options = json.loads(result.out)["options"]
     assert "base" in [row["option"] for row in options]
     assert all(row["meaning"] for row in options)
+
+
+def test_list_shows_the_curves_apart_from_the_laws(cli):
+    """`curate fit --law` takes them, so the list of laws has them too, with their options."""
+    record = json.loads(cli("list", "laws", "--json").out)
+    assert set(record["curves"]) == set(kinds.CURVES) == set(curve_options.OPTIONS)
+    assert not set(record["curves"]) & set(record["laws"])
+    laws, curves = cli("list", "laws").out.split("\n\nCurves are given to --law too")
+    assert "multi_power" in curves and "multi_power" not in laws and "mixture_ces" in laws
+    for name, summary in record["curves"].items():
+        result = cli("list", "laws", name, "--json")
+        assert (result.code, json.loads(result.out)["summary"]) == (0, summary)
+    (option,) = json.loads(cli("list", "laws", "downstream", "--json").out)["options"]
+    assert (option["option"], option["default"]) == ("kind", "'error'")
+    assert option["type"].split(" or ") == list(downstream.KINDS)
+
+
+@pytest.mark.parametrize("name", [name for name in curve_options.OPTIONS if name != "downstream"])
+def test_a_curve_without_options_refuses_one(name):
+    with pytest.raises(CurateError, match=f"{name} has no option 'kind'. Its options: none"):
+        curve_options.parse(f"{name}:kind=error")
+
+
+def test_a_mistyped_curve_is_suggested(cli):
+    for words in (("list", "laws", "multi_pwer"), ("fit", "runs.csv", "--law", "multi_pwer", "--out", "fit.json")):
+        assert cli(*words).err.startswith("curate: unknown law 'multi_pwer'; did you mean 'multi_power'?")
 
 
 def test_list_shows_what_an_option_means(cli):

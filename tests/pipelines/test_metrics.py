@@ -247,6 +247,8 @@ def test_curves_over_steps_say_what_to_use(planned, cli, curve, predicts, use):
     reply = one_line(plan())
     assert f"has a fit of {curve}, which is not a law of mixtures. It gives the loss at each step" in reply
     assert use in reply
+    if curve == "relearn":
+        assert "To predict other learning rates, fit multi_power" in one_line(predicted)
 
 
 def test_a_metric_that_never_changes_has_no_curve(cli, tmp_path):

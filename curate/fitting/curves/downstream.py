@@ -68,3 +68,8 @@ KINDS: Mapping[str, MetricKind] = {
     "translation": MetricKind(translation, ("A", "alpha", "beta"), "tokens"),
     "accuracy": MetricKind(accuracy, ("g", "a", "b", "c"), "flops"),
 }
+
+
+def metric_values(kind: str, theta: Theta, x: Tensor) -> Tensor:
+    """Return the (n,) values of a metric by the form ``kind`` at x (n, e)."""
+    return KINDS[kind].function(theta, x if kind == "error" else x[:, 0])

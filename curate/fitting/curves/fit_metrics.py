@@ -2,17 +2,19 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import polars as pl
 import torch
 
-from curate import open_sets, written_names
+from curate import written_names
 from curate.errors import FitError, SchemaError, first_few
-from curate.fitting.curves import downstream, metric_solver
+from curate.fitting.curves import curve_options, fit_metric
+from curate.fitting.curves.curve_options import DownstreamOptions
 from curate.fitting.curves.metric_columns import AUTO, NONE, PREFIX, metric_names
 from curate.fitting.curves.metric_curve import MetricCurve
-from curate.fitting.curves.metric_solver import MetricPoints
+from curate.fitting.curves.metric_points import MetricPoints
 from curate.fitting.curves.rows import in_words, point_table
 from curate.fitting.fit_report import FitQuestion, FitReport
 from curate.runs.runs import Runs
@@ -52,15 +54,15 @@ def fit_downstream(runs: Runs, question: FitQuestion) -> FitReport:
     """Fit ``metric.<eval>`` of the runs alone, with a bootstrap over trainings.
 
     Raises:
+        CurateError: if the law has another option than ``kind``.
         SchemaError: if the kind is unknown, or a column is missing.
         FitError: if the runs cannot determine the curve.
     """
-    kind = str(open_sets.parse(question.law)[1].get("kind", "error"))
-    if kind not in downstream.KINDS:
-        raise SchemaError(f"downstream has no kind {kind!r}: choose one of {', '.join(downstream.KINDS)}")
+    options = cast(DownstreamOptions, curve_options.parse(question.law))
+    kind = options.kind
     on = _evals(question.on) if kind == "error" else ()
     points = _points(runs, question.evaluation, kind, on, option="--eval")
-    curve = metric_solver.fit(points, draws=question.options.draws, seed=question.options.seed)
+    curve = fit_metric.fit(points, draws=question.options.draws, seed=question.options.seed)
     law = curve.to_json()
     measured = points.measured
     predicted = curve.metric(torch.from_numpy(points.x[measured])).numpy()
@@ -107,7 +109,7 @@ def fit_with_laws(runs: Runs, question: FitQuestion) -> MetricFits:
     for name in names:
         try:
             points = _points(runs, name, "error", on, option="--metric")
-            curves[name] = metric_solver.fit(points, draws=question.options.draws, seed=question.options.seed)
+            curves[name] = fit_metric.fit(points, draws=question.options.draws, seed=question.options.seed)
         except (FitError, SchemaError) as error:
             # What is wrong in a metric that nobody named does not stop the fit of the losses.
             if not automatic:

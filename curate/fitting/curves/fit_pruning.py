@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 
 from curate.errors import FitError, SchemaError
-from curate.fitting.curves import pruning_curves
+from curate.fitting.curves import curve_options, pruning_curves
 from curate.fitting.curves.pruning_curves import Decay, PruningCurves
 from curate.fitting.curves.rows import point_table
 from curate.fitting.fit_json import law_json
@@ -53,9 +53,11 @@ def fit_pruning_curves(runs: Runs, question: FitQuestion) -> FitReport:
     The run table has a column ``keep``. The error is loss.<eval>, or metric.<eval> where there is no such loss.
 
     Raises:
+        CurateError: if the law has an option; there are none.
         SchemaError: if a column is missing, or a share, size or error is impossible.
         FitError: if a share has runs at fewer than 4 sizes.
     """
+    curve_options.parse(question.law)
     shares, kept, error = kept_shares(runs), kept_sizes(runs), _errors(runs, question.evaluation)
     measured = np.isfinite(error)
     shares, kept, error = shares[measured], kept[measured], error[measured]

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from curate import open_sets
-from curate.fitting.curves.downstream import KINDS
+from curate.fitting.curves.downstream import KINDS, metric_values
 from curate.runs.predictors.intervals import mixture_ends
 
 NAME = "downstream"  # the name of such a curve in fit.json, as in ``downstream:kind=error``
@@ -80,19 +80,19 @@ class MetricCurve:
 
     def metric(self, x: Tensor) -> Tensor:
         """Return the (n,) predicted values of the metric at x (n, e)."""
-        return self._bounded(_value(self.kind, self.theta, x))
+        return self._bounded(metric_values(self.kind, self.theta, x))
 
     def draw_metrics(self, x: Tensor) -> Tensor:
         """Return the (b, n) values of all bootstrap draws. x is (n, e), or (b, n, e) with values for each draw."""
         draws = dict(self.draws)
         if x.ndim == 2:
-            values = torch.func.vmap(lambda theta: _value(self.kind, theta, x))(draws)
+            values = torch.func.vmap(lambda theta: metric_values(self.kind, theta, x))(draws)
             return self._bounded(values)
         count = max(len(x), self.draw_count)
         # If the numbers of draws differ, the shorter series is repeated from its first draw.
         draws = {name: values[torch.arange(count) % self.draw_count] for name, values in draws.items()}
         paired = x[torch.arange(count) % len(x)]
-        drawn = torch.func.vmap(lambda theta, losses: _value(self.kind, theta, losses))(draws, paired)
+        drawn = torch.func.vmap(lambda theta, losses: metric_values(self.kind, theta, losses))(draws, paired)
         return self._bounded(drawn)
 
     def interval(self, x: Tensor, level: float = 0.9) -> tuple[Tensor, Tensor]:
@@ -161,7 +161,7 @@ class MetricCurve:
         """Return a line if the curve leaves the bounds of the metric at some x (n, e), else None."""
         if self.bounds is None:
             return None
-        values = _value(self.kind, self.theta, x)
+        values = metric_values(self.kind, self.theta, x)
         beyond = values - values.clamp(*self.bounds)
         if not bool(beyond.any()):
             return None
@@ -266,11 +266,6 @@ def from_json(law: Mapping[str, object]) -> MetricCurve:
 def position(kind: str, weights: Tensor, x: Tensor) -> Tensor:
     """Return where x (n, e) lies along a curve, (n,): the mean loss with ``weights`` (e,), or the logarithm of x."""
     return x @ weights if kind == "error" else x[:, 0].log()
-
-
-def _value(kind: str, theta: Mapping[str, Tensor], x: Tensor) -> Tensor:
-    function = KINDS[kind].function
-    return function(theta, x if kind == "error" else x[:, 0])
 
 
 def _plain(values: Tensor) -> float | list[float]:

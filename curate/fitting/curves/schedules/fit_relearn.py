@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from curate.errors import SchemaError, first_few
+from curate.fitting.curves import curve_options
 from curate.fitting.curves.rows import in_words, point_table, r2
 from curate.fitting.curves.schedules import relearn
 from curate.fitting.fit_report import FitQuestion, FitReport
@@ -32,9 +33,11 @@ def fit_relearn(runs: Runs, question: FitQuestion) -> FitReport:
     """Fit all runs together; the column ``continued`` is 0 in the first training and 1 after it.
 
     Raises:
+        CurateError: if the law has an option; there are none.
         SchemaError: if a column is missing, or ``continued`` falls.
         FitError: if there are too few losses.
     """
+    curve_options.parse(question.law)
     inputs: dict[str, tuple[relearn.Areas, Tensor]] = {}
     for run, part in _steps(runs, question, ("lr", "continued")).items():
         after = _tensor(part, "continued")

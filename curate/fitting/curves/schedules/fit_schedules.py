@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from curate import open_sets
 from curate.errors import SchemaError, first_few
+from curate.fitting.curves import curve_options
 from curate.fitting.curves.rows import point_table, r2
 from curate.fitting.curves.schedules import schedule_rows, schedule_solver
 from curate.fitting.curves.schedules.rate_schedule import Curve
@@ -32,8 +32,8 @@ def fit_schedules(runs: Runs, question: FitQuestion) -> FitReport:
         SchemaError: if a column is missing, a value is impossible, or the models or mixtures differ.
         FitError: if there are too few losses.
     """
-    (law, options), evaluation = open_sets.parse(question.law), question.evaluation
-    open_sets.check_options(law, options, {})
+    curve_options.parse(question.law)
+    law, evaluation = question.law, question.evaluation
     if evaluation not in runs.evals:
         raise SchemaError(f"no eval {evaluation!r}: the run table has {first_few(runs.evals, near=evaluation)}")
     _refuse_several_models(runs, law)

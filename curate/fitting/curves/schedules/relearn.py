@@ -1,4 +1,4 @@
-"""Loss of continued pretraining over its learning rates (Wang et al. 2025, arXiv 2505.07796).
+"""Describe the loss of continued pretraining over its learning rates (Wang et al. 2025, arXiv 2505.07796).
 
 L(t) = L0 + A (S1 + S1')^-alpha - C1 S2 - C2 S2' + B (1 - (1 + E S1')^-beta): S1 and S2 of ``annealing`` for the first
 training, primed for the training that continues it on other data, which shifts the loss by up to B. The paper finds
