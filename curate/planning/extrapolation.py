@@ -36,9 +36,7 @@ def warnings(fits: Sequence[Predictor], recipes: Recipes) -> tuple[str, ...]:
     always_fitted = {"epochs": 1.0} | {f"share of {name}": SMALL_SHARE for name in pools}
     lines = []
     for name, values in numbers.items():
-        # Several fits were made from different runs. A number must lie within the range of each of them.
-        smallest = max(fit.ranges[name][0] for fit in fits)
-        largest = min(fit.ranges[name][1] for fit in fits)
+        smallest, largest = fitted_range(fits, name)
         above = values > max(largest, always_fitted.get(name, 0.0)) * NEAR
         if above.any():
             value = float(values.max())
@@ -52,6 +50,12 @@ def warnings(fits: Sequence[Predictor], recipes: Recipes) -> tuple[str, ...]:
             line = f"extrapolated: {name} {value:.3g} is {times} the smallest fitted ({smallest:.3g})"
             lines.append(line + _in_how_many(below.sum(), recipes))
     return (*lines, *_one_size(fits, recipes), *_unfinished(recipes), *_harmful_repeats(pools, recipes))
+
+
+def fitted_range(fits: Sequence[Predictor], name: str) -> tuple[float, float]:
+    """Return the smallest and the largest fitted ``tokens``, ``params``, ``epochs`` or ``share of POOL``."""
+    # Several fits were made from different runs. A number must lie within the range of each of them.
+    return max(fit.ranges[name][0] for fit in fits), min(fit.ranges[name][1] for fit in fits)
 
 
 def _in_how_many(count: int | Tensor, recipes: Recipes) -> str:

@@ -57,7 +57,7 @@ def _keep(keep: KeptBins, several: bool) -> Section:
 
 def _front(front: ParetoFront) -> Section:
     points = pl.DataFrame(
-        {f"loss {name}": loss for name, (loss, _, _) in point["losses"].items()} | point["weights"]
+        {f"loss {name}": records.losses_by_eval(point).get(name) for name in front["evals"]} | point["weights"]
         for point in front["plans"]
     )
     title = f"Plan: trade-off of {' and '.join(front['evals'])} at {front['tokens']:.2g} tokens"

@@ -140,7 +140,7 @@ def test_a_plan_reports_the_metric_beside_the_loss(planned):
     assert metric["low"] < metric["value"] < metric["high"]
     assert set(metric["gains"]) == set(entry["gains"])
     # The losses that the plan predicts give the metric that it predicts.
-    web, code = (entry["losses"][name][0] for name in ("web", "code"))
+    web, code = (entry["evals"][name][0] for name in ("web", "code"))
     assert metric["value"] == pytest.approx(0.9 - 4 * np.exp(-0.8 * web - 0.4 * code), abs=2e-3)
     # One metric does not move the plan by being reported.
     shares = entry["weights"]
