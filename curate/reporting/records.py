@@ -68,10 +68,24 @@ class KeptBins(TypedDict):
     changes: NotRequired[list[Values]]
 
 
+class OmittedFields(TypedDict):
+    """A budget of the grid without a plan, and the reason."""
+
+    budget: BudgetFields
+    reason: str
+
+
 class PlanRecord(TypedDict):
-    """The fields of plan.json."""
+    """The fields of plan.json.
+
+    ``grid`` has plans at more token counts, for the picture; older files have none. ``fitted`` has the smallest and
+    the largest tokens and params of the fitted runs.
+    """
 
     plans: list[PlannedBudget]
+    grid: NotRequired[list[PlannedBudget]]
+    grid_omitted: NotRequired[list[OmittedFields]]
+    fitted: NotRequired[dict[str, tuple[float, float]]]
     crossings: NotRequired[list[Values]]
     keep: NotRequired[KeptBins]
     front: NotRequired[list[ParetoFront]]
