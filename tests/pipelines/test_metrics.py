@@ -134,8 +134,13 @@ def test_a_plan_reports_the_metric_beside_the_loss(planned):
     assert reply.code == 0, reply.err
     assert "metric.task is in its own unit; lower is better" in reply.out
     assert "task over proportional" in reply.out
-    (entry,) = json.loads((folder / "plan.json").read_text())["plans"]
+    record = json.loads((folder / "plan.json").read_text())
+    (entry,) = record["plans"]
     metric = entry["metric"]
+    # Every point of the grid has the metric too, and an error falls with the tokens.
+    values = [point["metric"]["value"] for point in record["grid"]]
+    assert len(values) == 16
+    assert values == sorted(values, reverse=True)
     assert (metric["name"], metric["better"]) == ("task", "lower")
     assert metric["low"] < metric["value"] < metric["high"]
     assert set(metric["gains"]) == set(entry["gains"])
