@@ -123,9 +123,12 @@ class Worst:
         """Return the largest excess (n,) of n recipes."""
         return self._excess(torch.stack([part.loss(recipes) for part in self.parts])).amax(dim=0)
 
-    def smooth_loss(self, recipes: Recipes, softness: float) -> Tensor:
-        """Return a smooth maximum (n,), at most ``softness`` x ln E above the largest excess."""
-        excess = self._excess(torch.stack([part.loss(recipes) for part in self.parts]))
+    def smooth_loss(self, recipes: Recipes, softness: float, levels: Tensor | None = None) -> Tensor:
+        """Return a smooth maximum (n,), at most ``softness`` x ln E above the largest excess.
+
+        ``levels`` (E, n) replace those of the predictor where recipes of several sizes are minimised together.
+        """
+        excess = self._excess(torch.stack([part.loss(recipes) for part in self.parts]), levels)
         return softness * torch.logsumexp(excess / softness, dim=0)
 
     def draw_losses(self, recipes: Recipes) -> Tensor:

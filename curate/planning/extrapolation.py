@@ -36,9 +36,7 @@ def warnings(fits: Sequence[Predictor], recipes: Recipes) -> tuple[str, ...]:
     always_fitted = {"epochs": 1.0} | {f"share of {name}": SMALL_SHARE for name in pools}
     lines = []
     for name, values in numbers.items():
-        # Several fits were made from different runs. A number must lie within the range of each of them.
-        smallest = max(fit.ranges[name][0] for fit in fits)
-        largest = min(fit.ranges[name][1] for fit in fits)
+        smallest, largest = fitted_range(fits, name)
         above = values > max(largest, always_fitted.get(name, 0.0)) * NEAR
         if above.any():
             line = _above(name, float(values.max()), largest)
@@ -62,6 +60,12 @@ def _above(name: str, value: float, largest: float) -> str:
     if largest <= 0:
         return f"{name} is {value:.3g}, and no fitted run has any of it"
     return f"{name} {value:.3g} is {value / largest:.3g}x the largest fitted ({largest:.3g})"
+
+
+def fitted_range(fits: Sequence[Predictor], name: str) -> tuple[float, float]:
+    """Return the smallest and the largest fitted ``tokens``, ``params``, ``epochs`` or ``share of POOL``."""
+    # Several fits were made from different runs. A number must lie within the range of each of them.
+    return max(fit.ranges[name][0] for fit in fits), min(fit.ranges[name][1] for fit in fits)
 
 
 def _in_how_many(count: int | Tensor, recipes: Recipes) -> str:

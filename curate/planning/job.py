@@ -6,8 +6,9 @@ reads fit.json and is therefore one floor higher.
 
 from dataclasses import replace
 
+from curate.planning import aims, extrapolation
 from curate.planning import plan as planner
-from curate.planning.details import answers, planned_metric
+from curate.planning.details import answers, grid, planned_metric
 from curate.planning.details.keep_curve import by_score
 from curate.planning.plan import Plan
 from curate.planning.plans import Plans
@@ -32,12 +33,16 @@ def plans(request: PlanRequest, origin: Provenance) -> Plans:
     planned = planner.frontier(
         request.fit, request.pools, request.budgets, request.limits, aim=request.aim, seed=request.seed
     )
+    points = grid.grid(request, planned)
     if (metric := request.metric) is not None:
         planned = tuple(_with_metric(plan, metric, request) for plan in planned)
+        points = replace(points, plans=tuple(_with_metric(plan, metric, request) for plan in points.plans))
     intervals, crossings = answers.share_intervals(request, planned)
     return Plans(
         plans=planned,
         intervals=intervals,
+        grid=points,
+        fitted={name: extrapolation.fitted_range(aims.leaves(request.fit), name) for name in ("tokens", "params")},
         crossings=crossings,
         fronts=answers.fronts(request, options.pareto) if options.pareto is not None else (),
         keep=answers.keep_advice(request, best_first) if best_first else None,

@@ -43,7 +43,8 @@ class Plan:
         gains: (gain, low, high) by baseline: the baseline's loss minus the plan's. The interval is that of the
             difference between two new runs: the uncertainty of the laws, paired over their draws, and the scatter of
             both runs. What shifts the losses of all mixtures of one size alike is in ``low`` and ``high``, not here.
-        losses: (loss, low, high) by eval; the interval is that of a new run.
+        losses: predicted loss by baseline, at the same budget; a gain is the baseline's loss minus ``loss``.
+        evals: (loss, low, high) of the plan by eval; the interval is that of a new run.
         spread: largest total-variation distance between the best mixture and restarts within 1e-3 nats of it. A large
             spread says that quite different mixtures are equally good.
         residual: residual of the KKT conditions. It depends on the direction of the slope alone, so it need not be
@@ -62,7 +63,8 @@ class Plan:
     low: float
     high: float
     gains: Mapping[str, Interval]
-    losses: Mapping[str, Interval]
+    losses: Mapping[str, float]
+    evals: Mapping[str, Interval]
     spread: float
     residual: float | None
     gap: float | None
@@ -132,9 +134,15 @@ def frontier(
             for target, budget in zip(targets, budgets, strict=True)
         )
     problem = search.problem(fit, pools, budgets, limits, aim)
-    result = solve.solve(problem, starts=starts, seed=seed)
-    gaps = search.gaps(problem, result.best) if fit.differentiable else None
-    return tuple(_plan(problem, result, i, None if gaps is None else float(gaps[i])) for i in range(len(budgets)))
+    return of_search(problem, solve.solve(problem, starts=starts, seed=seed))
+
+
+def of_search(problem: PlanningProblem, result: SearchResult) -> tuple[Plan, ...]:
+    """Return the plans of a problem that was searched, one for each of its budgets."""
+    gaps = search.gaps(problem, result.best) if problem.fit.differentiable else None
+    return tuple(
+        _plan(problem, result, i, None if gaps is None else float(gaps[i])) for i in range(len(problem.budgets))
+    )
 
 
 def worst(
@@ -145,25 +153,58 @@ def worst(
     Raises:
         SchemaError: if the fit has one eval only.
     """
+    if aim.worst == "loss":
+        return largest_loss(fit)
+    loss_alone = alone(aim)
+    plans = [optimize(part, pools, budget, limits, aim=loss_alone, starts=starts, seed=seed) for part in _several(fit)]
+    return largest_regret(fit, pools, budget, [plan.weights for plan in plans], [plan.loss for plan in plans])
+
+
+def alone(aim: Aim) -> Aim:
+    """Return the aim of a plan for one eval alone. Its loss is the level from which a regret is counted."""
+    return replace(aim, worst=None, prior=None, strength=0.0)
+
+
+def largest_loss(fit: Predictor) -> Worst:
+    """Return a predictor of the largest loss over the evals of ``fit``.
+
+    Raises:
+        SchemaError: if the fit has one eval only.
+    """
+    parts = _several(fit)
+    ones = (1.0,) * len(parts)
+    return Worst(parts, (0.0,) * len(parts), ones, f"worst of {first_few(part.eval for part in parts)}")
+
+
+def largest_regret(
+    fit: Predictor,
+    pools: Sequence[Pool],
+    budget: Budget,
+    mixtures: Sequence[Mapping[str, float]],
+    levels: Sequence[float],
+) -> Worst:
+    """Return a predictor of the largest excess over the lowest loss of each eval of ``fit``.
+
+    ``mixtures`` and ``levels`` have one entry an eval: the best mixture for that eval alone, and its loss.
+    """
+    target, ordered = largest_loss(fit), search.match(fit, pools)
+    drawn = []
+    for part, mixture in zip(target.parts, mixtures, strict=True):
+        shares = torch.tensor([[mixture[pool.name] for pool in ordered]], dtype=torch.float64)
+        drawn.append(part.draw_losses(search.on_hand(ordered, [budget], shares)).detach()[:, 0])
+    count = max(len(losses) for losses in drawn)
+    drawn_levels = torch.stack([losses[torch.arange(count) % len(losses)] for losses in drawn])
+    return replace(target, levels=tuple(levels), drawn_levels=drawn_levels)
+
+
+def _several(fit: Predictor) -> tuple[Predictor, ...]:
+    """Return the predictors of the evals of a fit, of which there must be two or more."""
     parts = aims.evals(fit)
     if len(parts) < 2:
         raise SchemaError(
             f"the worst of several evals needs several: this fit has only {parts[0].eval}; fit more at once"
         )
-    name, scales = f"worst of {first_few(part.eval for part in parts)}", (1.0,) * len(parts)
-    if aim.worst == "loss":
-        return Worst(parts, (0.0,) * len(parts), scales, name)
-    # The level of an eval is the loss of a plan for it alone.
-    loss_alone = replace(aim, worst=None, prior=None, strength=0.0)
-    alone = [optimize(part, pools, budget, limits, aim=loss_alone, starts=starts, seed=seed) for part in parts]
-    ordered = search.match(fit, pools)
-    drawn = []
-    for part, plan in zip(parts, alone, strict=True):
-        shares = torch.tensor([[plan.weights[pool.name] for pool in ordered]], dtype=torch.float64)
-        drawn.append(part.draw_losses(search.on_hand(ordered, [budget], shares)).detach()[:, 0])
-    count = max(len(losses) for losses in drawn)
-    levels = torch.stack([losses[torch.arange(count) % len(losses)] for losses in drawn])
-    return Worst(parts, tuple(plan.loss for plan in alone), scales, name, levels)
+    return parts
 
 
 def evaluate(fit: Predictor, pools: Sequence[Pool], budget: Budget, weights: Mapping[str, float]) -> Plan:
@@ -202,7 +243,8 @@ def _plan(problem: PlanningProblem, result: SearchResult, i: int, gap: float | N
         low=float(low[0]),
         high=float(high[0]),
         gains=_gains(losses, draws, aims.run_deviation(fit, recipes), list(mixtures)),
-        losses=_losses_by_eval(fit, recipes.take(np.array([0]))),
+        losses=dict(zip(mixtures, losses[1:].tolist(), strict=True)),
+        evals=_losses_by_eval(fit, recipes.take(np.array([0]))),
         spread=float((near - point).abs().sum(dim=1).max() / 2),
         residual=float(result.residual[i, best]) if fit.differentiable else None,
         gap=gap,
@@ -258,7 +300,8 @@ def to_json(plans: Sequence[Plan]) -> list[dict[str, object]]:
             "gain_low": plan.gain[1],
             "gain_high": plan.gain[2],
             "gains": {name: list(values) for name, values in plan.gains.items()},
-            "losses": {name: list(values) for name, values in plan.losses.items()},
+            "losses": dict(plan.losses),
+            "evals": {name: list(values) for name, values in plan.evals.items()},
             "spread": plan.spread,
             "residual": plan.residual,
             "gap": plan.gap,

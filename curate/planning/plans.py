@@ -3,7 +3,7 @@
 In: what `curate.planning.job.plans` computed. Out: `Plans`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -16,6 +16,7 @@ from curate.planning import summary
 from curate.planning.details import answers
 from curate.planning.details.answers import EvalFront, KeepAdvice, ShareIntervals
 from curate.planning.details.crossings import PoolCrossing
+from curate.planning.details.grid import Grid
 from curate.planning.plan import Plan
 from curate.pool import baselines
 from curate.pool.pool import Pool, to_json
@@ -33,6 +34,9 @@ class Plans:
     Attributes:
         plans: one plan a budget.
         intervals: how far the shares of each plan may move.
+        grid: plans at 16 token counts from a third of the smallest to three times the largest planned tokens, for each
+            planned size. They show how the best mixture changes with the tokens.
+        fitted: smallest and largest ``tokens`` and ``params`` of the fitted runs. What lies outside is extrapolated.
         crossings: pools that enter or leave between the budgets; None if that was not looked for.
         fronts: the Pareto front of two evals at each budget; empty if none was asked for.
         keep: how many score bins to keep; None if that was not asked for.
@@ -42,6 +46,8 @@ class Plans:
 
     plans: tuple[Plan, ...]
     intervals: tuple[ShareIntervals, ...]
+    grid: Grid
+    fitted: Mapping[str, tuple[float, float]]
     crossings: tuple[PoolCrossing, ...] | None
     fronts: tuple[EvalFront, ...]
     keep: KeepAdvice | None
@@ -122,10 +128,14 @@ class Plans:
         fixed = baselines.fixed(self.pools).items()
         record: dict[str, object] = {
             "plans": plans,
+            "grid": planner.to_json(self.grid.plans),
+            "fitted": {name: list(ends) for name, ends in self.fitted.items()},
             "baselines": {name: baselines.named(self.pools, shares) for name, shares in fixed},
             "pools": to_json(self.pools),
             "made_by": self.origin.made_by(),
         }
+        if self.grid.omitted:
+            record["grid_omitted"] = [point.to_json() for point in self.grid.omitted]
         if self.crossings is not None:
             record["crossings"] = [answers.as_entry(crossing) for crossing in self.crossings]
         if self.fronts:

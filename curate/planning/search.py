@@ -60,6 +60,10 @@ class SearchResult:
         """The best point (m, p) of every budget. Of equal ones it is the first, so that irrelevant shares stay put."""
         return self.point[torch.arange(len(self.value)), ranked(self.value)[:, 0]]
 
+    def take(self, rows: Tensor) -> "SearchResult":
+        """Return the ends for the budgets at these positions."""
+        return SearchResult(self.point[rows], self.value[rows], self.residual[rows])
+
 
 def ranked(value: Tensor) -> Tensor:
     """Return the order (m, s) of the values of every row, lowest first; nearly equal lowest ones stay in place."""

@@ -46,13 +46,22 @@ def solve(problem: PlanningProblem, *, starts: int, seed: int) -> SearchResult:
         FitError: if the loss was finite for none of the mixtures that were tried at a budget.
     """
     result = _solve(problem, _starts(problem, starts, seed))
+    check_finite(problem, result)
+    return result
+
+
+def check_finite(problem: PlanningProblem, result: SearchResult) -> None:
+    """Check that each budget has a mixture with a finite loss.
+
+    Raises:
+        FitError: for the first budget that has none.
+    """
     for budget, value in zip(problem.budgets, result.value.amin(dim=1).tolist(), strict=True):
         if not isfinite(value):
             raise FitError(
                 f"the fit gives no finite loss to any mixture tried at {budget.tokens:.3g} tokens and "
                 f"{budget.params:.3g} parameters: plan nearer to the runs, or fit another law"
             )
-    return result
 
 
 def _solve(problem: PlanningProblem, first: Tensor) -> SearchResult:
@@ -66,16 +75,16 @@ def _solve(problem: PlanningProblem, first: Tensor) -> SearchResult:
     )
     rough = descend(bounds_alone, losses[:1], first, steps=ROUGH_STEPS, tol=1e-5)
     if money is not None:
-        return _solve_with_money(problem, losses, _different_best(rough.point, rough.value))
+        return _solve_with_money(problem, losses, different_best(rough.point, rough.value))
     if region.rows.shape[1] == 0:
-        start = _different_best(rough.point, rough.value)
+        start = different_best(rough.point, rough.value)
         return _polish(problem, losses[-1], descend(problem, losses, start, steps=STEPS))
     # The best between bounds alone may all be near one corner of the region, so the first mixtures stay candidates.
     candidates = torch.cat([rough.point, first], dim=1)
     m, s, p = candidates.shape
     candidates = region.repeat(s).project(candidates.reshape(m * s, p))
     value = objective(problem, losses[0], s)(candidates, torch.arange(m * s)).detach().reshape(m, s)
-    start = _different_best(candidates.reshape(m, s, p), value)
+    start = different_best(candidates.reshape(m, s, p), value)
     return _polish(problem, losses[-1], descend(problem, losses, start, steps=STEPS_LINEAR))
 
 
@@ -97,8 +106,8 @@ def _starts(problem: PlanningProblem, count: int, seed: int) -> Tensor:
     return torch.cat([baselines(problem), singles[order], torch.from_numpy(draws).expand(m, -1, -1)], dim=1)[:, :count]
 
 
-def _different_best(point: Tensor, value: Tensor) -> Tensor:
-    """Return (m, k, p) of ``point`` (m, s, p): the KEPT_STARTS points of lowest loss that lie APART.
+def different_best(point: Tensor, value: Tensor, count: int = KEPT_STARTS) -> Tensor:
+    """Return (m, count, p) of ``point`` (m, s, p): the ``count`` points of lowest loss that lie APART.
 
     Where fewer than that lie apart, the next best points are added.
     """
@@ -106,9 +115,9 @@ def _different_best(point: Tensor, value: Tensor) -> Tensor:
     for points, order in zip(point, ranked(value).tolist(), strict=True):
         kept = order[:1]
         for i in order[1:]:
-            if len(kept) < KEPT_STARTS and float((points[kept] - points[i]).abs().sum(dim=1).min()) > 2 * APART:
+            if len(kept) < count and float((points[kept] - points[i]).abs().sum(dim=1).min()) > 2 * APART:
                 kept.append(i)
-        chosen.append(points[[*kept, *(i for i in order if i not in kept)][:KEPT_STARTS]])
+        chosen.append(points[[*kept, *(i for i in order if i not in kept)][:count]])
     return torch.stack(chosen)
 
 

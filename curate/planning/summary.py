@@ -104,7 +104,7 @@ def front_table(front: EvalFront) -> str:
     """Return a Pareto front as a table with one line a mixture: both losses, then the shares."""
     rows = []
     for plan in front.plans:
-        row = {f"loss {name}": f"{loss:.4f}" for name, (loss, _, _) in plan.losses.items()}
+        row = {f"loss {name}": f"{loss:.4f}" for name, (loss, _, _) in plan.evals.items()}
         row |= {name: f"{w:.3f}" if w >= SMALLEST_SHOWN else "-" for name, w in plan.weights.items()}
         rows.append(row)
     return aligned(rows)

@@ -1,12 +1,14 @@
 """Tables of a plan.json: shares, losses and warnings."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import polars as pl
 
 from curate.errors import first_few
 from curate.reporting import records
 from curate.reporting.records import PlannedBudget
+
+MOST_POOLS = 12  # in a picture of shares: more areas and colours cannot be told apart
 
 
 def shares(plans: Sequence[PlannedBudget]) -> pl.DataFrame:
@@ -37,12 +39,61 @@ def losses(plans: Sequence[PlannedBudget]) -> pl.DataFrame:
     )
 
 
+def shares_by_size(grid: Sequence[PlannedBudget]) -> pl.DataFrame:
+    """Return one row a point and pool: tokens, size, pool, place, others, weight, epochs.
+
+    ``size`` names the parameters in words. ``place`` is the order of the pools, the largest first. Beyond
+    `MOST_POOLS` pools, the smallest are added up in one row, where ``others`` is true and the passes are null.
+    """
+    largest: dict[str, float] = {}
+    for plan in grid:
+        for pool, weight in plan["weights"].items():
+            largest[pool] = max(largest.get(pool, 0.0), weight)
+    # Of equal pools the first by name comes first, so that files with other orders give the same picture.
+    ranked = sorted(largest, key=lambda pool: (-largest[pool], pool))
+    shown = ranked if len(ranked) <= MOST_POOLS else ranked[: MOST_POOLS - 1]
+    rows: list[dict[str, object]] = []
+    for plan in grid:
+        point = {"tokens": plan["budget"]["tokens"], "size": _size(plan)}
+        for place, pool in enumerate(shown):
+            entry = {"pool": pool, "place": place, "others": False, "weight": plan["weights"].get(pool, 0.0)}
+            rows.append(point | entry | {"epochs": plan["epochs"].get(pool)})
+        if others := ranked[len(shown) :]:
+            weight = sum(plan["weights"].get(pool, 0.0) for pool in others)
+            entry = {"pool": f"{len(others)} other pools", "place": len(shown), "others": True, "weight": weight}
+            rows.append(point | entry | {"epochs": None})
+    return pl.DataFrame(rows, infer_schema_length=None)
+
+
+def losses_by_size(plans: Sequence[PlannedBudget]) -> pl.DataFrame:
+    """Return one row a plan: tokens, size (the parameters in words), and loss, low and high in nats per token."""
+    return pl.DataFrame(
+        {"tokens": plan["budget"]["tokens"], "size": _size(plan)}
+        | {name: plan[name] for name in ("loss", "low", "high")}
+        for plan in plans
+    )
+
+
+def outside(grid: Sequence[PlannedBudget], fitted: Mapping[str, tuple[float, float]]) -> pl.DataFrame:
+    """Return start and end of the token counts of a grid that lie outside those of the fitted runs; up to two rows."""
+    tokens = [plan["budget"]["tokens"] for plan in grid]
+    first, last = min(tokens), max(tokens)
+    low, high = fitted.get("tokens", (first, last))
+    rows = [(first, min(low, last))] if first < low else []
+    rows += [(max(high, first), last)] if high < last else []
+    return pl.DataFrame(rows, schema={"start": pl.Float64, "end": pl.Float64}, orient="row")
+
+
 def warnings(plans: Sequence[PlannedBudget]) -> pl.DataFrame:
     """Return one row a budget: the limits that shaped the plan, and its warnings."""
     rows = [
         {"tokens": _tokens(plan), "warnings": first_few(records.warning_lines(plan), separator="; ")} for plan in plans
     ]
     return pl.DataFrame(rows).rename({"warnings": "limits that shaped this plan, and warnings"})
+
+
+def _size(plan: PlannedBudget) -> str:
+    return f"{plan['budget']['params']:.3g} parameters"
 
 
 def _tokens(plan: PlannedBudget) -> str:

@@ -46,9 +46,10 @@ class PlannedBudget(WithWarnings):
 
 
 class FrontPoint(TypedDict):
-    """A mixture of a Pareto front, with each loss and its interval."""
+    """A mixture of a Pareto front, with the loss of each eval and its interval; older files call them ``losses``."""
 
-    losses: dict[str, tuple[float, float, float]]
+    evals: NotRequired[dict[str, tuple[float, float, float]]]
+    losses: NotRequired[dict[str, float | list[float]]]
     weights: dict[str, float]
 
 
@@ -67,10 +68,24 @@ class KeptBins(TypedDict):
     changes: NotRequired[list[Values]]
 
 
+class OmittedFields(TypedDict):
+    """A budget of the grid without a plan, and the reason."""
+
+    budget: BudgetFields
+    reason: str
+
+
 class PlanRecord(TypedDict):
-    """The fields of plan.json."""
+    """The fields of plan.json.
+
+    ``grid`` has plans at more token counts, for the picture; older files have none. ``fitted`` has the smallest and
+    the largest tokens and params of the fitted runs.
+    """
 
     plans: list[PlannedBudget]
+    grid: NotRequired[list[PlannedBudget]]
+    grid_omitted: NotRequired[list[OmittedFields]]
+    fitted: NotRequired[dict[str, tuple[float, float]]]
     crossings: NotRequired[list[Values]]
     keep: NotRequired[KeptBins]
     front: NotRequired[list[ParetoFront]]
@@ -109,6 +124,13 @@ def read(folder: Path, kind: str, form: type[T]) -> T | None:
     if not files.exists(path):
         return None
     return schema.check(artifacts.load(path, kind), form, s3.shown(path), artifacts.KINDS[kind].remedy)
+
+
+def losses_by_eval(point: FrontPoint) -> dict[str, float]:
+    """Return the loss of each eval of a mixture on a Pareto front. Numbers under ``losses`` belong to baselines."""
+    if "evals" in point:
+        return {name: interval[0] for name, interval in point["evals"].items()}
+    return {name: loss[0] for name, loss in point.get("losses", {}).items() if isinstance(loss, list)}
 
 
 def warning_lines(record: WithWarnings) -> list[str]:

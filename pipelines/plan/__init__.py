@@ -120,5 +120,5 @@ def main(
     arguments = {name: value for name, value in options.items() if name not in ("out", "seed", "as_json")}
     plans = replace(plans, origin=replace(plans.origin, arguments=arguments))
     plans.save(out)
-    shown = {k: v for k, v in plans.record().items() if k not in ("pools", "made_by", "baselines")}
+    shown = {k: v for k, v in plans.record().items() if k not in ("pools", "made_by", "baselines", "grid")}
     result(as_json, {**shown, "out": str(out)}, plans.summary())

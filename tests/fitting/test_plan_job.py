@@ -68,6 +68,38 @@ def test_the_function_writes_the_file_of_the_command(cli, files, monkeypatch):
     assert (files / "function.json").read_bytes() == (files / "command.json").read_bytes()
 
 
+@pytest.mark.parametrize(
+    ("options", "holds"),
+    [
+        (["--target", "code=2,web=1"], lambda point: True),
+        (["--target", "worst"], lambda point: point["loss"] >= -1e-9),
+        (["--min-weight", "a=0.2", "--max-weight", "b=0.1"], lambda p: p["weights"]["a"] > 0.1999 > p["weights"]["b"]),
+        (["--max-epochs", 2], lambda point: max(point["epochs"].values()) <= 2 + 1e-9),
+        (["--group", "a,b<=0.5"], lambda point: point["weights"]["c"] >= 0.5 - 1e-9),
+        (["--robust", 0.9], lambda point: True),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_the_grid_keeps_to_the_targets_and_limits_of_the_plan(cli, files, options, holds):
+    budget = ["--budget", "1e10:1e9", "--draws", 0, "--within", 0, "--out", files / "plan.json"]
+    reply = cli("plan", files / "fit.json", "--pools", files / "pools.json", *budget, *options)
+    assert reply.code == 0, reply.err
+    record = json.loads((files / "plan.json").read_text())
+    assert len(record["grid"]) == 16
+    assert all(holds(point) for point in record["grid"])
+
+
+@pytest.mark.parametrize("options", [["--base", "a=1"], ["--published", "utility"], ["--target", "nosuch=1"]])
+def test_what_plan_does_not_know_is_one_line(cli, files, options):
+    out = files / "plan.json"
+    reply = cli(
+        "plan", files / "fit.json", "--pools", files / "pools.json", "--budget", "1e10:1e9", "--out", out, *options
+    )
+    assert reply.code in (1, 2)
+    assert len(reply.err.strip().splitlines()) == 1
+    assert not out.exists()
+
+
 def test_plans_are_those_of_the_planner_and_a_sequence(everything):
     direct = planner.frontier(BOTH, POOLS, BUDGETS)
     assert tuple(everything) == direct

@@ -134,13 +134,18 @@ def test_a_plan_reports_the_metric_beside_the_loss(planned):
     assert reply.code == 0, reply.err
     assert "metric.task is in its own unit; lower is better" in reply.out
     assert "task over proportional" in reply.out
-    (entry,) = json.loads((folder / "plan.json").read_text())["plans"]
+    record = json.loads((folder / "plan.json").read_text())
+    (entry,) = record["plans"]
     metric = entry["metric"]
+    # Every point of the grid has the metric too, and an error falls with the tokens.
+    values = [point["metric"]["value"] for point in record["grid"]]
+    assert len(values) == 16
+    assert values == sorted(values, reverse=True)
     assert (metric["name"], metric["better"]) == ("task", "lower")
     assert metric["low"] < metric["value"] < metric["high"]
     assert set(metric["gains"]) == set(entry["gains"])
     # The losses that the plan predicts give the metric that it predicts.
-    web, code = (entry["losses"][name][0] for name in ("web", "code"))
+    web, code = (entry["evals"][name][0] for name in ("web", "code"))
     assert metric["value"] == pytest.approx(0.9 - 4 * np.exp(-0.8 * web - 0.4 * code), abs=2e-3)
     # One metric does not move the plan by being reported.
     shares = entry["weights"]

@@ -36,7 +36,7 @@ def test_the_worst_of_two_evals_is_least(worst):
         losses = losses - torch.tensor([[plan.optimize(fit, POOLS, BUDGET).loss] for fit in (CODE, WEB)])
     best = plan.optimize(BOTH, POOLS, BUDGET, aim=Aim(worst=worst))
     assert best.loss <= float(losses.amax(dim=0).min()) + 1e-9
-    assert set(best.losses) == {"code", "web"}
+    assert set(best.evals) == {"code", "web"}
     assert best.gap < 1e-5
     assert best.low <= best.loss <= best.high
 
@@ -226,7 +226,7 @@ def test_draws_one_by_one_are_those_of_draw_losses():
 
 def test_a_front_has_the_best_of_both_at_its_ends_and_nothing_dominated():
     front = pareto_front.front(BOTH, POOLS, BUDGET, evals=("code", "web"), points=4)
-    losses = np.array([[planned.losses[name][0] for name in ("code", "web")] for planned in front])
+    losses = np.array([[planned.evals[name][0] for name in ("code", "web")] for planned in front])
     assert len(front) == 4
     assert losses[0, 0] == pytest.approx(plan.optimize(CODE, POOLS, BUDGET).loss, abs=1e-9)
     assert losses[-1, 1] == pytest.approx(plan.optimize(WEB, POOLS, BUDGET).loss, abs=1e-9)

@@ -6,7 +6,10 @@ import pytest
 from problems import continued
 
 from curate.continual.job import cmr
+from curate.errors import SchemaError
 from curate.pool.pool import Budget
+from curate.reporting import plan_tables
+from curate.reporting.plan import plan_sections
 
 PLAN = {
     "budget": {"tokens": 1e9, "params": 1e8},
@@ -48,3 +51,82 @@ def test_warnings_are_read_by_both_names(cli, tmp_path, name):
     ):
         assert warning in page
     assert "Critical mixture ratios" in page
+
+
+def _grid(sizes, tokens, names):
+    weights = dict.fromkeys(names, 1 / len(names))
+    return [
+        PLAN | {"budget": {"tokens": count, "params": size}, "weights": weights, "epochs": dict.fromkeys(names, 0.5)}
+        for size in sizes
+        for count in tokens
+    ]
+
+
+def _sections(tmp_path, record):
+    (tmp_path / "plan.json").write_text(json.dumps(record | {"format": 2}))
+    return list(plan_sections(tmp_path))
+
+
+def test_the_grid_is_drawn_for_each_size_and_said_in_words(tmp_path):
+    grid = _grid([1e8, 1e9], [3e8, 1e9, 3e9], "ab")
+    budgets = [{"tokens": 1e9, "params": 1e8}, {"tokens": 1e9, "params": 1e9}]
+    omitted = {"budget": {"tokens": 9e9, "params": 1e8}, "reason": "too few tokens. Raise --max-epochs to 9"}
+    record = {
+        "plans": [PLAN | {"budget": budget} for budget in budgets],
+        "grid": grid,
+        "fitted": {"tokens": [1e8, 2e9], "params": [1e7, 1e8]},
+        "grid_omitted": [omitted],
+    }
+    section = _sections(tmp_path, record)[1]
+    assert section.title == "Plan: how the best mixture changes with the training tokens"
+    assert "The fitted runs have 1e+08 to 2e+09 tokens." in section.text
+    assert "At 1e+09 parameters everything is extrapolated: the largest fitted runs have 1e+08." in section.text
+    assert "Token counts without a plan: 1. The first is 9e+09: too few tokens. Raise --max-epochs to 9" in section.text
+    shares, losses = (chart.to_dict() for chart in section.charts)
+    assert [panel["title"] for panel in shares["vconcat"]] == ["1e+08 parameters", "1e+09 parameters"]
+    for panel in (*shares["vconcat"], losses):
+        marks = [layer["mark"]["type"] for layer in panel["layer"]]
+        assert {"area", "rect"} < set(marks)
+        domains = [layer["encoding"]["x"]["scale"]["domain"] for layer in panel["layer"]]
+        assert domains == [[3e8, 3e9]] * len(marks)
+
+
+def test_what_lies_outside_of_the_fitted_tokens_ends_where_the_picture_ends():
+    grid = _grid([1e8], [3e8, 1e9, 3e9], "ab")
+    for fitted, rows in (
+        ((1e9, 2e9), [(3e8, 1e9), (2e9, 3e9)]),
+        ((1e8, 1e10), []),
+        ((1e10, 2e10), [(3e8, 3e9)]),
+        ((1e6, 1e7), [(3e8, 3e9)]),
+    ):
+        assert plan_tables.outside(grid, {"tokens": fitted}).rows() == rows
+    assert plan_tables.outside(grid, {}).is_empty()
+
+
+def test_the_smallest_of_many_pools_are_added_up():
+    names = [f"p{i:02d}" for i in range(20)]
+    shares = plan_tables.shares_by_size(_grid([1e8], [1e9, 2e9], names))
+    of_point = shares.filter(tokens=1e9)
+    assert of_point["pool"].to_list() == [*names[:11], "9 other pools"]
+    assert of_point["weight"].sum() == pytest.approx(1)
+
+
+@pytest.mark.parametrize("grid", [{}, {"grid": []}])
+def test_a_plan_without_a_grid_shows_the_shares_of_its_budgets(tmp_path, grid):
+    sections = _sections(tmp_path, {"plans": [PLAN, PLAN | {"budget": {"tokens": 1e10, "params": 1e8}}]} | grid)
+    assert len(sections) == 1
+    assert len(sections[0].charts) == 2
+
+
+def test_a_front_is_read_in_its_old_form_too(tmp_path):
+    interval = [2.0, 1.9, 2.1]
+    old = {"weights": {"a": 1.0}, "losses": {"web": interval, "code": interval}}
+    new = {"weights": {"a": 1.0}, "losses": {"uniform": 2.5}, "evals": {"web": interval, "code": interval}}
+    tables = []
+    for point in (old, new):
+        front = {"tokens": 1e9, "evals": ["web", "code"], "plans": [point]}
+        tables.append(_sections(tmp_path, {"plans": [PLAN], "front": [front]})[-1].tables[0].to_dicts())
+    assert tables[0] == tables[1] == [{"loss web": 2.0, "loss code": 2.0, "a": 1.0}]
+    bad = {"weights": {"a": 1.0}, "losses": {"web": [2.0, 1.9]}}
+    with pytest.raises(SchemaError, match=r"plan.json: front\[0\].plans\[0\].losses.web is a list of 2"):
+        _sections(tmp_path, {"plans": [PLAN], "front": [{"tokens": 1e9, "evals": ["web"], "plans": [bad]}]})

@@ -36,7 +36,7 @@ def front(
     The first is the best for the first eval, and the last is the best for the second. In between, the larger of the two
     excesses over their bests is minimised, at weights that slant from one to the other (Chebyshev scalarisation).
     Unlike weighted sums, it also finds the hollow parts of a front. Mixtures that are no better than another for either
-    eval are left out. ``losses`` of a plan are those of both evals; its ``loss`` and ``gains`` are those of their mean.
+    eval are left out. ``evals`` of a plan are those two; its ``loss``, ``losses`` and ``gains`` are of their mean.
 
     Raises:
         SchemaError: for two equal evals, an eval that the fit lacks, or fewer than 2 points.
@@ -49,8 +49,8 @@ def front(
     both = aims.evals(mean)
     best_for_each = [plan.optimize(part, pools, budget, limits, starts=starts, seed=seed) for part in both]
     ends = [plan.evaluate(mean, pools, budget, end.weights) for end in best_for_each]
-    lowest = [ends[k].losses[evals[k]][0] for k in range(2)]
-    highest = [ends[1 - k].losses[evals[k]][0] for k in range(2)]
+    lowest = [ends[k].evals[evals[k]][0] for k in range(2)]
+    highest = [ends[1 - k].evals[evals[k]][0] for k in range(2)]
     plans = [ends[0]]
     for slant in np.arange(1, points - 1) / (points - 1):
         # An excess is measured in units of what the other end of the front costs this eval.
@@ -66,10 +66,10 @@ def front(
 
 
 def _undominated(plans: Sequence[Plan], evals: tuple[str, str]) -> tuple[Plan, ...]:
-    losses = np.array([[plan.losses[name][0] for name in evals] for plan in plans])
+    losses = np.array([[plan.evals[name][0] for name in evals] for plan in plans])
     kept = [
         i
         for i, loss in enumerate(losses)
         if not any((other <= loss).all() and (other < loss - SAME_LOSS).any() for other in losses)
     ]
-    return tuple(sorted((plans[i] for i in kept), key=lambda plan: plan.losses[evals[0]][0]))
+    return tuple(sorted((plans[i] for i in kept), key=lambda plan: plan.evals[evals[0]][0]))

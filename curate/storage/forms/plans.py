@@ -15,6 +15,11 @@ class BudgetForm(TypedDict):
     params: Positive
 
 
+# By baseline a number, by eval an interval. Before `evals` had a field of its own, `losses` were by eval. The interval
+# is no tuple: a mistake in a union of a number and a tuple damages memory in msgspec 0.23.
+LossesForm = dict[str, Number | Annotated[list[Number], Meta(min_length=3, max_length=3)]]
+
+
 class PlanForm(TypedDict, total=False):
     """The plan of one budget."""
 
@@ -28,7 +33,8 @@ class PlanForm(TypedDict, total=False):
     gain_low: Number | None
     gain_high: Number | None
     gains: dict[str, Interval]
-    losses: dict[str, Number | list[Number]]
+    losses: LossesForm
+    evals: dict[str, Interval]
     spread: Number | None
     shares: dict[str, tuple[Share, Share]]
     ranges: dict[str, tuple[Share, Share]]
@@ -37,11 +43,12 @@ class PlanForm(TypedDict, total=False):
     limits: list[str]
 
 
-class FrontPlanForm(TypedDict):
+class FrontPlanForm(TypedDict, total=False):
     """One mixture of a Pareto front."""
 
-    weights: dict[str, Share]
-    losses: dict[str, Interval]
+    weights: Required[dict[str, Share]]
+    losses: LossesForm
+    evals: dict[str, Interval]
 
 
 class FrontForm(TypedDict):
@@ -79,10 +86,20 @@ class KeepForm(TypedDict, total=False):
     changes: list[EventForm]
 
 
+class OmittedPointForm(TypedDict):
+    """A budget of the grid without a plan, and the reason."""
+
+    budget: BudgetForm
+    reason: str
+
+
 class PlansForm(TypedDict, total=False):
     """The content of plan.json."""
 
     plans: Required[list[PlanForm]]
+    grid: list[PlanForm]
+    grid_omitted: list[OmittedPointForm]
+    fitted: dict[str, tuple[Positive, Positive]]
     pools: list[PoolForm]
     baselines: dict[str, dict[str, Share]]
     crossings: list[EventForm] | None
