@@ -219,10 +219,10 @@ def _of_equal_settings(
             "different tokens, so nothing says which rows are of one training. Add a column training, or name the runs "
             "TRAINING@STEP"
         )
-    return keys, _undecided(frame, list(groups.values()), _numbers(frame, "lr"))
+    return keys, _undecided(frame, list(groups.values()))
 
 
-def _undecided(frame: pl.DataFrame, groups: Sequence[Sequence[int]], rates: np.ndarray) -> tuple[str, ...]:
+def _undecided(frame: pl.DataFrame, groups: Sequence[Sequence[int]]) -> tuple[str, ...]:
     """Return a note if rows of equal settings may be checkpoints, and nothing says which are of one training."""
     several = [list(rows) for rows in groups if len(rows) > 1]
     count = sum(map(len, several))
@@ -233,8 +233,9 @@ def _undecided(frame: pl.DataFrame, groups: Sequence[Sequence[int]], rates: np.n
             "row counts as a finished run. Add a column training, or use --checkpoints yes",
         )
     # The trainings of one mixture and size that differ in length have checkpoints at the same tokens. So do repeats of
-    # a run, and the runs of a sweep of learning rates.
-    cells = np.nan_to_num(np.column_stack([frame["tokens"].to_numpy(), rates]))
+    # a run. Runs that differ in any other number, such as a learning rate, are told apart by it.
+    names = [n for n, dtype in frame.schema.items() if dtype.is_numeric() and not n.startswith(("loss.", "metric."))]
+    cells = np.nan_to_num(np.column_stack([_numbers(frame, name) for name in names]))
     equal = sum(len(rows) - len(np.unique(cells[rows], axis=0)) for rows in several)
     if not equal:
         return ()
