@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 
 from curate.errors import SchemaError
-from curate.runs import annealing_areas
+from curate.runs import annealing_areas, number_columns
 from curate.runs.recipes import SUM_TOLERANCE
 
 Checkpoints = Literal["auto", "yes", "no"]  # the values of --checkpoints
@@ -310,7 +310,7 @@ def _progress(
 ) -> tuple[np.ndarray, Schedules, tuple[str, ...]]:
     """Return the (n,) progress of the rows, from where it comes, and notes."""
     tokens = np.where(start, 1.0, np.nan_to_num(_numbers(frame, "tokens"), nan=1.0))
-    planned = _numbers(frame, "planned_tokens")
+    planned = _planned(frame, start, origin)
     low, high = _ends(planned, codes, np.isfinite(planned))
     if (disagree := high - low > ROUNDED * high).any():
         code = int(disagree.argmax())
@@ -343,6 +343,25 @@ def _progress(
     if not np.isfinite(rates[several]).any():
         return progress, "assumed", ()
     return progress, *_from_rates(rates, tokens, codes, several & ~planned_rows)
+
+
+def _planned(frame: pl.DataFrame, start: np.ndarray, origin: str) -> np.ndarray:
+    """Return the (n,) planned tokens, NaN where the cell is empty.
+
+    A wrong cell is refused: without its plan, an unfinished run would count as finished.
+    """
+    planned = _numbers(frame, "planned_tokens")
+    if "planned_tokens" not in frame.columns:
+        return planned
+    number_columns.refuse_words(frame, "planned_tokens", origin)
+    wrong = ~start & ~np.isnan(planned) & ~(np.isfinite(planned) & (planned > 0))
+    if wrong.any():
+        row = int(wrong.argmax())
+        raise SchemaError(
+            f"{origin}: planned_tokens of run {frame['run'][row]!r} is {planned[row]:g}: it must be positive and "
+            f"finite; {int(wrong.sum())} such rows. Correct it, or leave the cell empty"
+        )
+    return planned
 
 
 def _from_rates(
