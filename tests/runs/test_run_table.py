@@ -136,6 +136,14 @@ def test_where_errors_are_one_line(tmp_path, where, message):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("column", ["weight.", "unique.", "loss.", "metric."])
+def test_a_column_without_a_name_after_its_dot_is_refused(tmp_path, column):
+    with pytest.raises(
+        SchemaError, match=f"the column '{column}' has no name after its dot. Write one, as in {column}web"
+    ):
+        read(tmp_path, GOOD.with_columns(pl.lit(1.0).alias(column)))
+
+
 def test_files_that_are_not_tables(tmp_path):
     with pytest.raises(SchemaError, match="no such run table"):
         run_table.read(tmp_path / "none.parquet")
