@@ -74,7 +74,7 @@ def fit_each(runs: Runs, by: str, spec: str, evaluation: str, *, options: FitOpt
         raise SchemaError(
             f"no column {by!r} to compare by. {runs.origin} has the columns {first_few(runs.frame.columns)}"
         )
-    nameless = runs.frame[by].is_null().to_numpy()
+    nameless = np.array([name is None for name in _names(runs, by)])
     parts = runs_of_each(runs, by)
     if len(parts) < 2:
         raise SchemaError(
@@ -97,7 +97,7 @@ def fit_each(runs: Runs, by: str, spec: str, evaluation: str, *, options: FitOpt
             f"{len(fits)} of {len(parts)} values of {by} have enough trainings to fit {spec}, and comparing needs two. "
             f"{notes[-1]}"
         )
-    fitted = [name is not None and str(name) in fits for name in runs.frame[by].to_list()]
+    fitted = [name in fits for name in _names(runs, by)]
     return CorpusFits(fits, runs.keep(np.array(fitted)), tuple(notes))
 
 
@@ -115,11 +115,18 @@ def _fit_corpus(runs: Runs, spec: str, evaluation: str, options: FitOptions) -> 
 
 def runs_of_each(runs: Runs, by: str) -> dict[str, Runs]:
     """Return the runs of each value of the column ``by``, by its name and in the order of the names."""
-    names = [None if name is None else str(name) for name in runs.frame[by].to_list()]
+    names = _names(runs, by)
     return {
         name: replace(runs.keep(np.array([other == name for other in names])), origin=f"the runs of {by} {name}")
         for name in sorted({name for name in names if name is not None})
     }
+
+
+def _names(runs: Runs, by: str) -> list[str | None]:
+    """Return the value of the column ``by`` of each run as text, or None where it is empty or NaN."""
+    column = runs.frame[by]
+    column = column.fill_nan(None) if column.dtype.is_float() else column
+    return [None if name is None else str(name) for name in column.to_list()]
 
 
 def path(fit: Fit, flops: np.ndarray, tokens_per_param: float) -> Recipes:

@@ -176,7 +176,7 @@ def _check_shares(weights: np.ndarray, labels: Labels) -> None:
         i, pool = np.argwhere(bad)[0].tolist()
         raise labels.error(
             f"weight.{labels.pool(pool)} of {labels.row(i)} is {weights[i, pool]:g}: a share of training tokens is "
-            f"at least 0; {int(bad.any(axis=1).sum())} such rows"
+            f"from 0 to 1; {int(bad.any(axis=1).sum())} such rows. Correct it, or drop the rows with --where"
         )
     sums = weights.sum(axis=1)
     wrong = np.abs(sums - 1) > SUM_TOLERANCE

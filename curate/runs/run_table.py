@@ -86,6 +86,8 @@ def check(
             f"another column with --map '{missing[0]}=COLUMN'{MISSING.get(missing[0], '')}. Its columns: "
             f"{first_few(frame.columns)}"
         )
+    if unnamed := next((c for c in frame.columns if c in ("weight.", "unique.", "loss.", "metric.")), None):
+        raise SchemaError(f"{origin}: the column {unnamed!r} has no name after its dot. Write one, as in {unnamed}web")
     evals = tuple(c.removeprefix("loss.") for c in frame.columns if c.startswith("loss."))
     if losses and not evals:
         raise SchemaError(f"{origin} has no loss.<eval> column; it has {first_few(frame.columns)}")

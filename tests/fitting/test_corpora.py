@@ -69,6 +69,13 @@ def test_a_sparse_corpus_and_rows_without_a_corpus_are_left_out_with_a_note():
         "corpus rare is left out: it has 3 trainings, and chinchilla has 5 parameters. Add 2, or choose a law with "
         "fewer parameters",
     )
+    # In a column of numbers, NaN is an empty cell, as everywhere.
+    numbers = sparse.with_columns(
+        corpus=pl.col("corpus").replace_strict({"rare": 3.0, "broad": 1.0, "clean": 2.0}, default=float("nan"))
+    )
+    numbered = corpora.fit_each(check(numbers, "x"), "corpus", "chinchilla", "val", options=options)
+    assert list(numbered.fits) == ["1.0", "2.0"]
+    assert numbered.notes[0] == fitted.notes[0]
     few = sparse.filter(pl.col("corpus") != "broad")
     with pytest.raises(
         FitError, match=r"1 of 2 values of corpus have enough trainings to fit chinchilla.*rare is left"

@@ -67,7 +67,7 @@ def test_an_unknown_eval_lists_the_known(tmp_path):
 
 @pytest.mark.parametrize("weights", [[0.25, 0.5, 0.9], [-0.1, 0.5, 1.0], [float("nan"), 0.5, 1.0]])
 def test_weights_off_the_simplex_name_the_run_in_one_line(tmp_path, weights):
-    with pytest.raises(SchemaError, match=r"runs\.parquet: .*of run 'r[02]'.*(sum to 1|at least 0)") as caught:
+    with pytest.raises(SchemaError, match=r"runs\.parquet: .*of run 'r[02]'.*(sum to 1|from 0 to 1)") as caught:
         read(tmp_path, GOOD.with_columns(pl.Series("weight.a", weights))).recipes()
     assert "\n" not in str(caught.value)
 
@@ -142,6 +142,14 @@ def test_where_errors_are_one_line(tmp_path, where, message):
     with pytest.raises(SchemaError, match=message) as caught:
         read(tmp_path, GOOD, where=where)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("column", ["weight.", "unique.", "loss.", "metric."])
+def test_a_column_without_a_name_after_its_dot_is_refused(tmp_path, column):
+    with pytest.raises(
+        SchemaError, match=f"the column '{column}' has no name after its dot. Write one, as in {column}web"
+    ):
+        read(tmp_path, GOOD.with_columns(pl.lit(1.0).alias(column)))
 
 
 def test_files_that_are_not_tables(tmp_path):

@@ -150,6 +150,24 @@ def test_trainings_of_one_mixture_and_size_without_a_sign_give_a_note():
         assert read(frame.with_columns(pl.int_range(1, 13).alias(column))).trainings.notes == ()
 
 
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ("soon", "planned_tokens of run 'r02' is \"soon\", which is not a number"),
+        ("-1", "planned_tokens of run 'r02' is -1: it must be positive and finite; 1 such rows. Correct it"),
+        ("inf", "is inf: it must be positive and finite"),
+        ("0", "is 0: it must be positive and finite"),
+    ],
+)
+def test_a_wrong_plan_is_refused_because_its_run_would_count_as_finished(value, message):
+    plans = pl.when(pl.int_range(15) == 2).then(pl.lit(value)).otherwise(pl.lit("1e10"))
+    with pytest.raises(SchemaError, match=message) as caught:
+        clusters(table().with_columns(planned_tokens=plans))
+    assert "\n" not in str(caught.value)
+    empty = table().with_columns(planned_tokens=plans.replace(value, None))
+    assert read(empty).trainings.progress.max() <= 1
+
+
 def test_an_unknown_value_of_checkpoints_is_refused():
     with pytest.raises(SchemaError, match="use auto, yes, no"):
         clusters(table(), "maybe")

@@ -6,6 +6,7 @@ import numpy as np
 import polars as pl
 
 from curate.errors import SchemaError
+from curate.runs import number_columns
 from curate.runs.trainings.by_training import ends, last_rows, numbers
 
 Schedules = Literal["planned_tokens", "lr", "assumed"]
@@ -27,6 +28,7 @@ def progress_of_rows(
         SchemaError: the rows of one training have different planned lengths, or a row has more tokens than planned.
     """
     tokens = np.where(start, 1.0, np.nan_to_num(numbers(frame, "tokens"), nan=1.0))
+    _refuse_wrong(frame, start, origin)
     plan = _planned(frame, codes, names, origin)
     _refuse_longer(frame, tokens, start, origin)
     _, longest = ends(tokens, codes, ~start)
@@ -42,6 +44,21 @@ def progress_of_rows(
     if not np.isfinite(rates[several]).any():
         return progress, "assumed", ()
     return progress, *_from_rates(rates, tokens, codes, several & ~planned_rows)
+
+
+def _refuse_wrong(frame: pl.DataFrame, start: np.ndarray, origin: str) -> None:
+    """Refuse planned lengths that are no positive number: without its plan, an unfinished run counts as finished."""
+    if "planned_tokens" not in frame.columns:
+        return
+    number_columns.refuse_words(frame, "planned_tokens", origin)
+    planned = numbers(frame, "planned_tokens")
+    wrong = ~start & ~np.isnan(planned) & ~(np.isfinite(planned) & (planned > 0))
+    if wrong.any():
+        row = int(wrong.argmax())
+        raise SchemaError(
+            f"{origin}: planned_tokens of run {frame['run'][row]!r} is {planned[row]:g}: it must be positive and "
+            f"finite; {int(wrong.sum())} such rows. Correct it, or leave the cell empty"
+        )
 
 
 def _planned(frame: pl.DataFrame, codes: np.ndarray, names: np.ndarray, origin: str) -> np.ndarray:

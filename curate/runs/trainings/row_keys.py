@@ -109,8 +109,9 @@ def _undecided(frame: pl.DataFrame, groups: Sequence[list[int]]) -> tuple[str, .
             "row counts as a finished run. Add a column training, or use --checkpoints yes",
         )
     # The trainings of one mixture and size that differ in length have checkpoints at the same tokens. So do repeats of
-    # a run, and the runs of a sweep of learning rates.
-    cells = np.nan_to_num(np.column_stack([frame["tokens"].to_numpy(), numbers(frame, "lr")]))
+    # a run. Runs that differ in any other number, such as a learning rate, are told apart by it.
+    names = [n for n, dtype in frame.schema.items() if dtype.is_numeric() and not n.startswith(("loss.", "metric."))]
+    cells = np.nan_to_num(np.column_stack([numbers(frame, name) for name in names]))
     equal = sum(len(rows) - len(np.unique(cells[rows], axis=0)) for rows in several)
     if not equal:
         return ()
