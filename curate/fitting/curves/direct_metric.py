@@ -6,7 +6,6 @@ those of the logit, and predictions lie between 0 and 1. An accuracy is turned i
 metrics, such as bits per byte, are fitted as they are.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias, get_args
@@ -21,6 +20,7 @@ from curate import written_names
 from curate.errors import SchemaError, first_few
 from curate.fitting.curves.metric_columns import AUTO, NONE, PREFIX, metric_names
 from curate.fitting.curves.metric_curve import Better
+from curate.runs import fitted_size
 from curate.runs.predictors.predictor import Predictor
 from curate.runs.recipes import Recipes
 from curate.runs.runs import Runs
@@ -83,8 +83,9 @@ class DirectMetric:
 
     def run_deviation(self, recipes: Recipes) -> Tensor:
         """Return (n,) standard deviations by which the metric differs between two runs of one recipe, over root 2."""
-        modelled, noise = self.predictor.loss(recipes).detach(), self.predictor.noise
-        ends = [from_odds(modelled * math.exp(shift), self.kind) for shift in (noise, -noise)]
+        modelled = self.predictor.loss(recipes).detach()
+        deviation = fitted_size.relative_run_deviation(self.predictor, recipes)
+        ends = [from_odds(modelled * shift.exp(), self.kind) for shift in (deviation, -deviation)]
         return (ends[0] - ends[1]).abs() / 2
 
     def warnings(self, recipes: Recipes) -> tuple[str, ...]:
