@@ -21,7 +21,8 @@ Tables of other programs become run tables by --map, which computes columns, and
 some programs. docs/files.md lists the columns of a run table.
 
 A row is a finished run or a checkpoint of a training. If the columns planned_tokens or lr show how long the trainings
-were planned, all rows are fitted, with a term for unfinished runs. Otherwise the last row of each training is fitted.
+were planned, all rows are fitted, with a term for unfinished runs. Otherwise, and where the column lr shows that the
+learning rate falls only towards the end of the trainings, the last row of each training is fitted.
 --checkpoints says which rows are of one training.
 
 Without --law, the job takes laws that suit what varies in the runs: size, tokens, mixture or repetition. It predicts

@@ -55,6 +55,10 @@ class Skills:
         self.ranges = {"tokens": (1e6, 1e13), "params": (1e6, 1e12), "epochs": (0.0, 1e4)}
         self.ranges |= {f"share of {name}": (0.0, 1.0) for name in self.pools}
 
+    @property
+    def draw_count(self) -> int:
+        return len(self.shaken)
+
     def _loss(self, recipes: Recipes, level: torch.Tensor) -> torch.Tensor:
         fresh = torch.minimum(recipes.seen, recipes.unique)
         over = (recipes.seen / recipes.unique - 1).clamp_min(0)

@@ -81,6 +81,11 @@ class Boosted:
         return len(self.losses)
 
     @property
+    def draw_count(self) -> int:
+        """The number b of bootstrap draws: that of the law, or without a law that of the trees."""
+        return self.options.draws if self.base is None else self.base.draw_count
+
+    @property
     def trainings(self) -> int:
         """The number of trainings to which the fitted rows belong."""
         return len(np.unique(self.clusters))

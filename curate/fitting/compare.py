@@ -95,6 +95,8 @@ class _HeldOut:
 
     def parts(self, how: str) -> tuple[HeldOutPart, ...]:
         by_size = holdout.by_size(self.recipes, how)
+        # A training has one length, however many checkpoints it has: that of its last row.
+        ends = holdout.finished(self.recipes, self.clusters)
         values = np.asarray(self.recipes.params if by_size else self.recipes.tokens)
         parts = []
         for train, test in self.pairs:
@@ -104,7 +106,7 @@ class _HeldOut:
             )
             part = HeldOutPart(truth, self.clusters[test])
             if how == holdout.ROLLING:
-                levels = int(holdout.codes_of_sizes(values[train]).max()) + 1
+                levels = int(holdout.codes_of_sizes(values[train & ends]).max()) + 1
                 # The geometric mean, because distances are logarithms.
                 beyond = float(np.log(values[test]).mean() - np.log(values[train].max()))
                 part = replace(part, levels=levels, distance=max(beyond, 0.0))

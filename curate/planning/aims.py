@@ -96,6 +96,11 @@ class Worst:
         return all(part.differentiable for part in self.parts)
 
     @property
+    def draw_count(self) -> int:
+        """The number b of bootstrap draws: that of the part with the most."""
+        return max(part.draw_count for part in self.parts)
+
+    @property
     def noise(self) -> float:
         """The largest standard deviation of the log loss of a new run, over the evals."""
         return max(part.noise for part in self.parts)
@@ -139,6 +144,7 @@ class Worst:
 
     def drawn(self, recipes: Recipes, draws: Tensor) -> Tensor:
         """Return the largest excess (n,), every recipe by its own draw: ``draws`` (n,) are indices."""
+        draws = draws % self.draw_count
         losses = torch.stack([part.drawn(recipes, draws) for part in self.parts])
         return self._excess(losses, self._levels_of_draws(draws)).amax(dim=0)
 

@@ -152,6 +152,7 @@ class AtFittedSize(WrappedPredictor):
 
     def drawn(self, recipes: Recipes, draws: Tensor) -> Tensor:
         """Return (n,) predicted losses: recipe i by the bootstrap draw of index ``draws[i]``."""
+        draws = draws % self.draw_count
         factors = self.factor.drawn(recipes)
         rows = torch.arange(len(recipes))
         return self.fit.drawn(self.factor.held(recipes), draws) * factors[draws % len(factors), rows]

@@ -26,7 +26,8 @@ class Recipes:
     runs out. ``distance`` (n,) is the transport distance of the mixture to the target, if it was measured.
     ``progress`` (n,) is the part of its planned training that a run has done, in (0, 1]; 1 is a finished run. None
     means that all are finished. ``areas`` (n, 2) are the annealing areas S1 and S2 of its learning rates, in units of
-    rate x steps; see `runs.trainings.annealing_areas`. None means that they are not known.
+    rate x steps; see `runs.trainings.annealing_areas`. None means that they are not known. No law reads them: they tell
+    whether the term for unfinished runs suits the schedules.
     ``all_fresh`` tells laws that no recipe repeats a token, so that they need not compute what repeats are worth.
     """
 

@@ -52,6 +52,7 @@ class DistancePredictor:
     eval: str = "distance"
     differentiable: bool = True
     noise: float = 0.0
+    draw_count: int = 1
     discrepancy: Discrepancy | None = None
 
     @property

@@ -68,6 +68,25 @@ def test_all_rows_are_fitted_with_a_term_where_the_schedules_are_known():
     assert (naive.loss(FINISHED) / TRUTH - 1).abs().max() > 3 * error
 
 
+@pytest.mark.parametrize(("shape", "term"), [("cosine", True), ("linear", True), ("held", False), ("both", False)])
+def test_the_last_rows_are_fitted_where_the_rate_falls_only_towards_the_end(shape, term):
+    """The annealing areas show it. The term then predicts worse than the last rows alone."""
+    frame = table()
+    f = (frame["tokens"] / frame["planned_tokens"]).to_numpy()
+    rates = {"cosine": 0.55 + 0.45 * np.cos(np.pi * f), "linear": 1 - 0.9 * f, "held": np.where(f < 0.9, 1.0, 0.1)}
+    halves = np.where(np.arange(len(f)) < len(f) / 2, rates["cosine"], rates["held"])
+    lr = pl.Series("lr", 3e-4 * (halves if shape == "both" else rates[shape]))
+    runs = run_table.check(frame.with_columns(lr, batch_tokens=pl.lit(5e5)), "memory")
+    rows = rows_to_fit(runs, ("chinchilla",), ("x",))
+    assert (rows.unfinished, len(rows.runs)) == (term, 120 if term else 24)
+    assert ("falls only towards the end" in rows.note) is not term
+
+
+def test_without_rates_the_note_says_that_they_would_help():
+    note = rows_to_fit(run_table.check(table(), "memory"), ("chinchilla",), ("x",)).note
+    assert "If the learning rate falls only towards the end of the trainings, add a column lr" in note
+
+
 def test_the_term_survives_fit_json(tmp_path):
     report = fit(table(), law="chinchilla", **QUICK)
     report.save(tmp_path / "fit.json")

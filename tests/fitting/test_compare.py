@@ -35,6 +35,22 @@ def table_of(name, n, seed, noise=0.005) -> Runs:
     return run_table.check(frame.with_columns(**columns, **{"loss.web": losses}), "memory")
 
 
+def test_a_training_has_one_length_however_many_checkpoints_it_has():
+    """Runs of one size and three lengths, with four rows each: the longer ones are predicted from the shorter."""
+    lengths = [1e9, 2e9, 4e9]
+    rows = [
+        {"run": f"t{i}@{part}", "params": 1e8, "tokens": part / 4 * length, "planned_tokens": length}
+        for i, length in enumerate(lengths)
+        for part in (1, 2, 3, 4)
+    ]
+    frame = pl.DataFrame(rows).with_columns((2 + (pl.col("tokens") / 1e9) ** -0.3).alias("loss.web"))
+    comparison = compare.compare(["power"], run_table.check(frame, "memory"), ["web"], how="rolling", options=TINY)
+    assert [(part.levels, part.distance) for part in comparison.parts] == [
+        (1, pytest.approx(np.log(2))),
+        (2, pytest.approx(np.log(2))),
+    ]
+
+
 def test_largest_holds_out_the_most_compute():
     base = recipes(50, 2, 0)
     ((train, test),) = holdout.splits(base, np.arange(50), "largest:0.3")

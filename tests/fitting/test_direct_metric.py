@@ -1,6 +1,8 @@
 """Laws over recipes that are fitted to a metric: error rates, accuracies and bits per byte; plans of them."""
 
 import json
+import math
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -170,3 +172,17 @@ def test_values_without_odds_are_left_out_and_the_direction_comes_from_a_loss_if
     assert any("falls with loss.web, so it is taken for an accuracy" in note for note in runs.runs.notes)
     assert any("exactly 0 or 1 in 1 of 12 rows, the first is 'r0'" in note for note in runs.runs.notes)
     assert runs.runs.frame["loss.metric.acc"].null_count() == 1
+
+
+def test_two_runs_of_one_recipe_differ_by_what_the_law_misses_too():
+    """As for losses: by the noise of a run or by the scatter of runs around the law, whichever is larger."""
+    report = fitted("err")
+    metric = report.direct
+    recipes = run_table.check(ladder(), "memory", losses=False).recipes(metric.predictor.pools)
+    scattered = replace(metric.predictor.discrepancy, scatter=0.2)
+    wide = replace(metric, predictor=replace(metric.predictor, discrepancy=scattered))
+    odds = metric.predictor.loss(recipes)
+    ends = [direct_metric.from_odds(odds * math.exp(x), "error") for x in (0.2, -0.2)]
+    assert torch.allclose(wide.run_deviation(recipes), (ends[0] - ends[1]) / 2)
+    unknown = replace(metric, predictor=replace(metric.predictor, discrepancy=None))
+    assert bool((unknown.run_deviation(recipes) < wide.run_deviation(recipes)).all())

@@ -11,6 +11,7 @@ from curate import open_sets
 from curate.errors import FitError, amount
 from curate.fitting.choice.without_formula import OPTIONS as WITHOUT_FORMULA
 from curate.runs.runs import Runs
+from curate.runs.trainings import annealing_areas
 from curate.runs.trainings.progress import FINISHED
 
 COLUMNS = {
@@ -40,8 +41,10 @@ def rows_to_fit(runs: Runs, laws: Sequence[str], evals: Sequence[str]) -> Fitted
     """Return the rows to which ``laws`` of ``evals`` are fitted.
 
     If the table says how long its trainings were planned, all rows are fitted, with a term for unfinished runs. If not,
-    only the last row of each training is, and each training is taken for finished. A law with the option
-    ``checkpoints`` describes checkpoints itself, and then all rows are fitted.
+    only the last row of each training is, and each training is taken for finished. So it is where a column ``lr`` shows
+    that the rate falls only towards the end: the term then predicts several times worse than the last rows alone
+    (benchmarks/fitting/annealing_term.py). A law with the option ``checkpoints`` describes checkpoints itself, and then
+    all rows are fitted.
 
     Raises:
         FitError: if all rows are checkpoints of one training.
@@ -63,6 +66,11 @@ def rows_to_fit(runs: Runs, laws: Sequence[str], evals: Sequence[str]) -> Fitted
     reason = ""
     if trainings.schedules == "assumed":
         reason = "no column planned_tokens or lr shows whether the trainings were finished"
+    elif _fall_late(runs):
+        reason = (
+            "the learning rate falls only towards the end of the trainings, and the term for unfinished runs does not "
+            "describe that"
+        )
     elif without_term := [law for law in laws if open_sets.parse(law)[0] in WITHOUT_FORMULA]:
         reason = f"{without_term[0]} has no term for unfinished runs"
     if reason:
@@ -70,6 +78,8 @@ def rows_to_fit(runs: Runs, laws: Sequence[str], evals: Sequence[str]) -> Fitted
         note = f"{before}the last row of each training is fitted, because {reason}"
         return FittedRows(finished, False, _sentences([*trainings.notes, note]))
     note = f"{before}all rows are fitted, with a term for unfinished runs, because {COLUMNS[trainings.schedules]}"
+    if trainings.areas is None:
+        note += ". If the learning rate falls only towards the end of the trainings, add a column lr"
     if not (trainings.progress >= FINISHED).any():
         furthest = float(trainings.progress.max())
         note += (
@@ -82,3 +92,11 @@ def rows_to_fit(runs: Runs, laws: Sequence[str], evals: Sequence[str]) -> Fitted
 def _sentences(notes: Sequence[str]) -> str:
     """Return notes as the sentences of one note, so that all that is said of checkpoints stands together."""
     return ". ".join([*notes[:1], *(note[0].upper() + note[1:] for note in notes[1:])])
+
+
+def _fall_late(runs: Runs) -> bool:
+    """Return whether the annealing areas of the runs show that their learning rates fall only towards the end."""
+    recipes = runs.recipes()
+    if recipes.areas is None or recipes.progress is None:
+        return False
+    return annealing_areas.fall_late(recipes.areas.numpy(), recipes.progress.numpy(), runs.clusters)

@@ -82,8 +82,8 @@ class DirectMetric:
     def run_deviation(self, recipes: Recipes) -> Tensor:
         """Return (n,) standard deviations by which the metric differs between two runs of one recipe, over root 2."""
         modelled = self.predictor.loss(recipes).detach()
-        noise = fitted_size.relative_run_deviation(self.predictor, recipes)
-        ends = [from_odds(modelled * shift.exp(), self.kind) for shift in (noise, -noise)]
+        deviation = fitted_size.relative_run_deviation(self.predictor, recipes)
+        ends = [from_odds(modelled * shift.exp(), self.kind) for shift in (deviation, -deviation)]
         return (ends[0] - ends[1]).abs() / 2
 
     def warnings(self, recipes: Recipes) -> tuple[str, ...]:

@@ -45,6 +45,11 @@ class Blend:
         return all(fit.differentiable for fit in self.fits)
 
     @property
+    def draw_count(self) -> int:
+        """The number b of bootstrap draws: that of the member with the most."""
+        return max(fit.draw_count for fit in self.fits)
+
+    @property
     def noise(self) -> float:
         """Standard deviation of the log loss of a new run: the mean over the members.
 
@@ -105,6 +110,7 @@ class Blend:
 
     def drawn(self, recipes: Recipes, draws: Tensor) -> Tensor:
         """Return (n,) predicted losses: recipe i by the draw of index ``draws[i]``."""
+        draws = draws % self.draw_count
         if self.draw_weights is not None:
             losses = torch.stack([fit.drawn(recipes, draws) for fit in self.fits])
             return (losses * self.draw_weights[draws % len(self.draw_weights)].T).sum(dim=0)

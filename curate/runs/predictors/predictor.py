@@ -45,6 +45,11 @@ class Predictor(Protocol):
         """Smallest and largest tokens, params and epochs of the runs that were fitted."""
         ...
 
+    @property
+    def draw_count(self) -> int:
+        """The number b of bootstrap draws."""
+        ...
+
     def loss(self, recipes: Recipes) -> Tensor:
         """Return (n,) predicted losses in nats per token."""
         ...
@@ -59,7 +64,8 @@ class Predictor(Protocol):
     def drawn(self, recipes: Recipes, draws: Tensor) -> Tensor:
         """Return (n,) predicted losses: recipe i by the bootstrap draw of index ``draws[i]``.
 
-        ``draws`` is (n,). An index beyond the last draw starts again at the first.
+        ``draws`` is (n,). The loss of recipe i is ``draw_losses(recipes)[draws[i] % draw_count, i]``: after the last
+        draw, the index starts again at the first.
         """
         ...
 

@@ -34,6 +34,11 @@ class WrappedPredictor:
         return self.fit.discrepancy
 
     @property
+    def draw_count(self) -> int:
+        """The number b of bootstrap draws."""
+        return self.fit.draw_count
+
+    @property
     def pools(self) -> tuple[str, ...]:
         """Pool names, in the order of the recipes' columns."""
         return self.fit.pools

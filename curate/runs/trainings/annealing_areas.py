@@ -8,8 +8,14 @@ import polars as pl
 from scipy.signal import lfilter
 
 from curate.runs.trainings.by_training import numbers
+from curate.runs.trainings.progress import FINISHED
 
 MOST_STEPS = 10**7  # of one training: a larger number in the column step is probably a count of tokens or seconds
+# A training whose rows in its second half have less than this share of the S2 of its last row falls late: a cosine or a
+# linear schedule has half of it by then, and a rate that is held for four fifths of the training has none.
+LATE = 0.25
+SECOND_HALF = 0.5  # progress of its first row
+FEW = 0.1  # share of the trainings that may fall late
 MEMORY = 0.999  # lambda of the paper, for each step: a fall of the rate counts for about 1,000 steps
 
 
@@ -47,3 +53,19 @@ def of_rows(frame: pl.DataFrame, codes: np.ndarray) -> np.ndarray | None:
         s1, s2 = s1_s2(np.interp(np.arange(1, counts[-1] + 1), counts, rates[rows]))
         areas[rows] = np.column_stack([s1[counts - 1], s2[counts - 1]])
     return areas if changes else None
+
+
+def fall_late(areas: np.ndarray, progress: np.ndarray, codes: np.ndarray) -> bool:
+    """Return whether the learning rates of many trainings are held, and fall only towards the end.
+
+    ``areas`` (n, 2) are S1 and S2 of the rows, ``progress`` (n,) how far their trainings had come, and ``codes`` (n,)
+    the trainings. A training counts if it has a row in its second half, and if its rate falls at all.
+    """
+    count = int(codes.max()) + 1
+    ends = np.zeros(count)
+    np.maximum.at(ends, codes, areas[:, 1])
+    rows = (progress >= SECOND_HALF) & (progress < FINISHED) & (ends[codes] > 0)
+    counted = np.bincount(codes[rows], minlength=count)
+    shares = np.bincount(codes[rows], areas[rows, 1] / ends[codes[rows]], minlength=count)
+    judged = counted > 0
+    return bool(judged.any()) and float((shares[judged] / counted[judged] < LATE).mean()) > FEW
