@@ -33,6 +33,7 @@ def losses(plans: Sequence[PlannedBudget]) -> pl.DataFrame:
     return pl.DataFrame(
         {"tokens": _tokens(plan), "predicted loss": _interval(plan["loss"], plan["low"], plan["high"])}
         | {f"gain over {name}": _interval(*gain) for name, gain in plan["gains"].items()}
+        | _metric(plan)
         for plan in plans
     )
 
@@ -43,6 +44,19 @@ def warnings(plans: Sequence[PlannedBudget]) -> pl.DataFrame:
         {"tokens": _tokens(plan), "warnings": first_few(records.warning_lines(plan), separator="; ")} for plan in plans
     ]
     return pl.DataFrame(rows).rename({"warnings": "limits that shaped this plan, and warnings"})
+
+
+def _metric(plan: PlannedBudget) -> dict[str, str]:
+    """Return the columns of the predicted metric, with intervals in its unit; none if the plan has no metric."""
+    if (metric := plan.get("metric")) is None:
+        return {}
+    name = f"metric.{metric['name']}"
+    value, low, high = (f"{metric[key]:.4g}" for key in ("value", "low", "high"))
+    gain, gain_low, gain_high = (f"{metric[key]:.4g}" for key in ("gain", "gain_low", "gain_high"))
+    return {
+        name: f"{value} ({low} to {high})",
+        f"{name}: gain over proportional": f"{gain} ({gain_low} to {gain_high})",
+    }
 
 
 def _tokens(plan: PlannedBudget) -> str:

@@ -48,3 +48,22 @@ def test_warnings_are_read_by_both_names(cli, tmp_path, name):
     ):
         assert warning in page
     assert "Critical mixture ratios" in page
+
+
+def test_the_metric_of_a_plan_is_shown_in_its_unit_with_its_gain(cli, tmp_path):
+    metric = {"name": "acc", "better": "higher", "value": 71.25, "low": 69.5, "high": 73.0}
+    metric |= {"gain": 1.5, "gain_low": -0.25, "gain_high": 3.25, "gains": {"proportional": [1.5, -0.25, 3.25]}}
+    (tmp_path / "plan.json").write_text(json.dumps({"format": 2, "plans": [PLAN | {"metric": metric}, PLAN]}))
+    assert cli("report", tmp_path, "--out", tmp_path / "page.html").code == 0
+    page = (tmp_path / "page.html").read_text()
+    assert "71.25 (69.5 to 73)" in page and "1.5 (-0.25 to 3.25)" in page
+    assert "metric.acc: gain over proportional" in page
+
+
+def test_bands_that_a_plan_lacks_are_not_explained(cli, tmp_path):
+    drawn = PLAN | {"shares": {"a": [0.9, 1.0]}}
+    for more, words in (({}, 0), ({"ranges": {"a": [0.8, 1.0]}, "within": 0.002}, 1)):
+        (tmp_path / "plan.json").write_text(json.dumps({"format": 2, "plans": [drawn | more] * 2}))
+        assert cli("report", tmp_path, "--out", tmp_path / "page.html").code == 0
+        assert (tmp_path / "page.html").read_text().count("at most 0.002 nats higher") == words
+        assert ("Dark band" in (tmp_path / "page.html").read_text()) == bool(words)
