@@ -213,7 +213,10 @@ def _direct(fitted: DirectMetric, runs: Runs, level: float, name: str | None, fi
 def _schedules(fit: ScheduleFit, table: Runs, level: float, metric: str | None, fit_name: str) -> Predictions:
     """Predict the loss at each row of learning-rate schedules. There is no metric to predict."""
     if metric is not None:
-        raise SchemaError(f"{fit_name} has {fit_files.not_a_law(fit.law)}")
+        raise SchemaError(
+            f"{fit_name} has a fit of {fit.law}, which predicts the loss at each step of a schedule and no metric. "
+            "Leave --metric out"
+        )
     params = table.numbers("params")
     other = np.isfinite(params) & (params != fit.params)
     if fit.params is not None and other.any():

@@ -35,8 +35,9 @@ def _shares(record: PlanRecord, shares: pl.DataFrame) -> Section:
     """Show the shares of each pool. Charts over budgets need more than one; a single budget has a table instead."""
     plans = record["plans"]
     text = (
-        "Predicted loss in nats per token, with the 90 % interval of a new run. Gain over a standard mixture: its loss "
-        "minus that of the plan. Its 90 % interval is of the difference between two new runs."
+        "Predicted loss in nats per token (unless a warning names another unit), with the 90 % interval of a new run. "
+        "Gain over a standard mixture: its loss minus that of the plan. Its 90 % interval is of the difference between "
+        "two new runs."
     )
     title, losses, warnings = "Plan: share of each pool", plan_tables.losses(plans), plan_tables.warnings(plans)
     if len(plans) == 1:
@@ -83,10 +84,10 @@ def _grid_text(record: PlanRecord, outside: pl.DataFrame) -> str:
 
 
 def _certainty(record: PlanRecord, shares: pl.DataFrame) -> Section:
-    text = (
-        "Light band: where 90 % of the bootstrap draws would put the share. Dark band: shares of other mixtures "
-        f"whose loss is at most {record['plans'][0].get('within', 0):g} nats higher. "
-    )
+    text = "Light band: where 90 % of the bootstrap draws would put the share. "
+    if "near_low" in shares.columns:
+        within = record["plans"][0].get("within", 0)
+        text += f"Dark band: shares of other mixtures whose loss is at most {within:g} nats higher. "
     text += records.sentences(record.get("crossings", []))
     return Section("Plan: how certain each share is", text, [plan_charts.freedom(shares)])
 

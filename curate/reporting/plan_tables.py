@@ -35,6 +35,7 @@ def losses(plans: Sequence[PlannedBudget]) -> pl.DataFrame:
     return pl.DataFrame(
         {"tokens": _tokens(plan), "predicted loss": _interval(plan["loss"], plan["low"], plan["high"])}
         | {f"gain over {name}": _interval(*gain) for name, gain in plan["gains"].items()}
+        | _metric(plan)
         for plan in plans
     )
 
@@ -94,6 +95,19 @@ def warnings(plans: Sequence[PlannedBudget]) -> pl.DataFrame:
 
 def _size(plan: PlannedBudget) -> str:
     return f"{plan['budget']['params']:.3g} parameters"
+
+
+def _metric(plan: PlannedBudget) -> dict[str, str]:
+    """Return the columns of the predicted metric, with intervals in its unit; none if the plan has no metric."""
+    if (metric := plan.get("metric")) is None:
+        return {}
+    name = f"metric.{metric['name']}"
+    value, low, high = (f"{metric[key]:.4g}" for key in ("value", "low", "high"))
+    gain, gain_low, gain_high = (f"{metric[key]:.4g}" for key in ("gain", "gain_low", "gain_high"))
+    return {
+        name: f"{value} ({low} to {high})",
+        f"{name}: gain over proportional": f"{gain} ({gain_low} to {gain_high})",
+    }
 
 
 def _tokens(plan: PlannedBudget) -> str:

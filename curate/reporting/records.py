@@ -43,6 +43,19 @@ class PlannedBudget(WithWarnings):
     shares: NotRequired[dict[str, tuple[float, float]]]
     ranges: NotRequired[dict[str, tuple[float, float]]]
     within: NotRequired[float]
+    metric: NotRequired["MetricFields"]
+
+
+class MetricFields(TypedDict):
+    """The predicted metric of a plan with its interval, and the gain over size-proportional sampling with its own."""
+
+    name: str
+    value: float
+    low: float
+    high: float
+    gain: float
+    gain_low: float
+    gain_high: float
 
 
 class FrontPoint(TypedDict):

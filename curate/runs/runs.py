@@ -11,7 +11,7 @@ import polars as pl
 
 from curate.errors import SchemaError, first_few
 from curate.runs import number_columns
-from curate.runs.recipes import Labels, Recipes, recipes
+from curate.runs.recipes import SUM_TOLERANCE, Labels, Recipes, recipes
 from curate.runs.sources.read_tables import MEMORY
 from curate.runs.trainings.by_training import last_rows
 from curate.runs.trainings.progress import FINISHED, Schedules
@@ -238,6 +238,7 @@ class Runs:
         else:
             # A pool that the runs do not have gets no share, so that a fit over more pools can read them.
             weights = np.column_stack([self._column(f"weight.{p}", 0.0) for p in names])
+            self._refuse_absent_shares(names, weights.sum(axis=1))
         unique = np.column_stack([self._column(f"unique.{p}", np.inf) for p in names])
         return recipes(
             weights,
@@ -249,6 +250,17 @@ class Runs:
             areas=self.trainings.areas,
             labels=Labels(self.origin, tuple(self.frame["run"].to_list()), names),
         )
+
+    def _refuse_absent_shares(self, names: Sequence[str], sums: np.ndarray) -> None:
+        """Refuse shares that sum to less than 1 if columns of other pools are absent: these hold the rest."""
+        absent = [name for name in names if f"weight.{name}" not in self.frame.columns]
+        low = sums < 1 - SUM_TOLERANCE
+        if absent and low.any():
+            raise SchemaError(
+                f"{self.origin} has no column weight.{absent[0]}, and the shares of run "
+                f"{self.frame['run'][int(low.argmax())]!r} sum to {sums[low.argmax()]:.4g} without it; "
+                f"{int(low.sum())} such rows. Add the column"
+            )
 
     def loss(self, evaluation: str, *, missing: bool = False) -> np.ndarray:
         """Return (n,) losses of one eval in nats per token.

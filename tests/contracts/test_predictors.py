@@ -14,7 +14,7 @@ from problems import planted, theta
 from curate.fitting.boosted import fit_boosted
 from curate.fitting.choice.without_formula import TreeOptions
 from curate.fitting.fit import Fit
-from curate.fitting.gaussian.gaussian import fit_gaussian
+from curate.fitting.gaussian.fit_gaussian import fit_gaussian
 from curate.fitting.solver.multistart import FitOptions
 from curate.planning.aims import Worst
 from curate.runs.fitted_size import AtFittedSize, at_fitted_size

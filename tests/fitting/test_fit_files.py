@@ -118,6 +118,20 @@ def test_what_is_no_law_of_mixtures_is_one_line(tmp_path, record, message):
         assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("part", ["theta", "draws"])
+def test_a_parameter_below_0_is_one_line_where_the_law_takes_its_power(tmp_path, part):
+    record = json.loads(OLD_LAW)
+    chosen = record["theta"] if part == "theta" else record["draws"][1]
+    chosen["t"] = [-1.0, -0.5]
+    (tmp_path / "fit.json").write_text(json.dumps(record))
+    assert load(tmp_path / "fit.json").loss(MIXTURE) > 0  # t may have any sign
+    chosen["c"] = -1.5
+    (tmp_path / "fit.json").write_text(json.dumps(record))
+    where = "theta" if part == "theta" else "a draw"
+    with pytest.raises(SchemaError, match=rf"fit\.json is not a fit.json \(parameter c is below 0 in {where}\)"):
+        load(tmp_path / "fit.json")
+
+
 def test_reprs_are_one_short_line():
     fit = planted("mixing", "ab", theta("mixing", 2))
     assert repr(fit) == "Fit(mixing of loss.web, 2 pools, 40 runs, rmse 1.00%, 20 draws)"

@@ -262,3 +262,22 @@ def _runs(frame):
     from curate.runs import run_table
 
     return run_table.read(frame, absent=schedule_rows.ABSENT)
+
+
+def test_the_interval_widens_beyond_the_longest_fitted_training():
+    fit_of_curves = fitted("annealing", ["cosine", "wsd"])
+    near, far = (schedule("constant", steps=steps, every=steps // 10) for steps in (STEPS, 100 * STEPS))
+    widths = []
+    for plan in (near, far):
+        low, high = fit_of_curves.interval(plan)
+        widths.append(np.log(high / low)[-1])
+    # The variance of the error of the law is 1 + ln(100) = 5.6 times as large.
+    assert 1.8 * widths[0] < widths[1] < 4 * widths[0]
+    assert float(fit_of_curves._growth(np.array([10, STEPS - 1]))[1]) == 1.0
+    assert float(fit_of_curves._growth(np.array([round(STEPS * np.e**3) - 1]))[0]) == pytest.approx(2.0, rel=1e-4)
+
+
+def test_a_law_of_schedules_predicts_no_metric(tmp_path):
+    rows = table("annealing", ["cosine", "wsd"], every=500)
+    with pytest.raises(SchemaError, match="predicts the loss at each step of a schedule and no metric. Leave --metric"):
+        predict(fit(rows, law="annealing", draws=2, eval="web"), rows, metric="acc")

@@ -130,3 +130,22 @@ def test_a_front_is_read_in_its_old_form_too(tmp_path):
     bad = {"weights": {"a": 1.0}, "losses": {"web": [2.0, 1.9]}}
     with pytest.raises(SchemaError, match=r"plan.json: front\[0\].plans\[0\].losses.web is a list of 2"):
         _sections(tmp_path, {"plans": [PLAN], "front": [{"tokens": 1e9, "evals": ["web"], "plans": [bad]}]})
+
+
+def test_the_metric_of_a_plan_is_shown_in_its_unit_with_its_gain(cli, tmp_path):
+    metric = {"name": "acc", "better": "higher", "value": 71.25, "low": 69.5, "high": 73.0}
+    metric |= {"gain": 1.5, "gain_low": -0.25, "gain_high": 3.25, "gains": {"proportional": [1.5, -0.25, 3.25]}}
+    (tmp_path / "plan.json").write_text(json.dumps({"format": 2, "plans": [PLAN | {"metric": metric}, PLAN]}))
+    assert cli("report", tmp_path, "--out", tmp_path / "page.html").code == 0
+    page = (tmp_path / "page.html").read_text()
+    assert "71.25 (69.5 to 73)" in page and "1.5 (-0.25 to 3.25)" in page
+    assert "metric.acc: gain over proportional" in page
+
+
+def test_bands_that_a_plan_lacks_are_not_explained(cli, tmp_path):
+    drawn = PLAN | {"shares": {"a": [0.9, 1.0]}}
+    for more, words in (({}, 0), ({"ranges": {"a": [0.8, 1.0]}, "within": 0.002}, 1)):
+        (tmp_path / "plan.json").write_text(json.dumps({"format": 2, "plans": [drawn | more] * 2}))
+        assert cli("report", tmp_path, "--out", tmp_path / "page.html").code == 0
+        assert (tmp_path / "page.html").read_text().count("at most 0.002 nats higher") == words
+        assert ("Dark band" in (tmp_path / "page.html").read_text()) == bool(words)

@@ -205,3 +205,11 @@ def test_tables_in_memory_are_read_as_files_are(tmp_path):
 def test_saved_runs_are_read_back(tmp_path, suffix):
     run_table.read(GOOD).save(tmp_path / f"runs{suffix}")
     assert run_table.read(str(tmp_path / f"runs{suffix}")).frame.equals(GOOD)
+
+
+def test_an_absent_column_of_shares_is_named_where_the_others_do_not_sum_to_1():
+    runs = run_table.read(GOOD)
+    assert runs.recipes(("a", "b", "c")).weights[:, 2].tolist() == [0.0] * 3  # no run needs the third pool
+    short = run_table.read(GOOD.drop("weight.b"))
+    with pytest.raises(SchemaError, match=r"no column weight.b, and the shares of run 'r0' sum to 0.25 .*; 2 such"):
+        short.recipes(("a", "b"))

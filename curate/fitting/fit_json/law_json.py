@@ -88,7 +88,7 @@ def discrepancy_of(record: Mapping[str, object]) -> Discrepancy | None:
 
 
 def _checked(law: Law, p: int, theta: dict[str, Tensor], leading: tuple[int, ...]) -> dict[str, Tensor]:
-    """Return the parameters; one that is missing, of another shape or not finite is an error."""
+    """Return the parameters; one that is missing, of another shape, not finite or of a wrong sign is an error."""
     if unknown := sorted(set(theta) - {param.name for param in law.params()}):
         raise ValueError(f"{unknown[0]!r} is no parameter of the law")
     # Tensors of a wrong shape would broadcast without an error, and predict nonsense.
@@ -99,4 +99,7 @@ def _checked(law: Law, p: int, theta: dict[str, Tensor], leading: tuple[int, ...
             raise ValueError(f"parameter {param.name} has shape {tuple(values.shape)}, where {p} pools make it {shape}")
         if not bool(values.isfinite().all()):
             raise ValueError(f"parameter {param.name} is not finite in {'a draw' if leading else 'theta'}")
+        # Its power would be NaN, and an interval without ends would be written.
+        if param.positive and bool((values < 0).any()):
+            raise ValueError(f"parameter {param.name} is below 0 in {'a draw' if leading else 'theta'}")
     return theta

@@ -57,6 +57,7 @@ class ScheduleFit:
         """Return the (n,) low and high ends of the losses that a training with this schedule would show.
 
         The interval covers the parameters, the noise of a row, and the error of the law on curves that it did not see.
+        Beyond the steps of the longest fitted curve, the variance of that error grows with the logarithm of the steps.
         """
         loss = self.loss(schedule)
         warm = np.flatnonzero(schedule.warm)
@@ -67,7 +68,7 @@ class ScheduleFit:
         features = LAWS[self.law].features(schedule.rates, schedule.warmup, schedule.steps[rows])
         curve = LAWS[self.law].curve
         drawn = torch.func.vmap(lambda theta: curve(theta, *features))(dict(self.draws)).clamp_min(SMALLEST_LOSS).log()
-        deviation = torch.full_like(drawn, self.deviation(level))
+        deviation = (self.deviation(level) * self._growth(schedule.steps[rows])).expand_as(drawn)
         ends = []
         for end in mixture_ends(drawn, deviation, level):
             factor = np.exp(end.numpy()) / loss[rows]
@@ -83,6 +84,12 @@ class ScheduleFit:
         tail = (1 + level) / 2
         normal = float(torch.special.ndtri(torch.tensor(tail, dtype=torch.float64)))
         return max(self.noise, self.heldout * float(stdtrit(self.curves, tail)) / normal)
+
+    def _growth(self, steps: np.ndarray) -> Tensor:
+        """Return the factors (n,) by which the deviation grows at positions (n,) beyond the longest fitted curve."""
+        # Held-out curves are about as long as the fitted ones, so their error says nothing of steps far beyond.
+        beyond = torch.from_numpy((steps + 1) / self.ranges["steps"][1]).log().clamp_min(0.0)
+        return (1 + beyond).sqrt()
 
     def warnings(self, schedules: Sequence[RateSchedule]) -> tuple[str, ...]:
         """Return one line for each way in which schedules lie outside the fitted ones."""
