@@ -11,7 +11,7 @@ from curate.fitting.curves import direct_metric, metric_columns
 from curate.fitting.curves.direct_metric import MetricAsLoss
 from curate.fitting.curves.kinds import CURVES
 from curate.fitting.fit_report import FitQuestion, FitReport
-from curate.fitting.jobs import questions
+from curate.fitting.jobs import questions, row_order
 from curate.fitting.jobs.fit_corpora import fit_corpora
 from curate.fitting.jobs.fit_laws import fit_laws
 from curate.fitting.jobs.reading import TableReading
@@ -96,6 +96,7 @@ def fit(
     reading = TableReading(where, target, column_map.parse(map), source, checkpoints, swept, metric_kind)
     direct = direct_metric.named(eval, metric, metric_kind, f"--law {specs[0]}" if curve else "--by" if by else None)
     table, lowest = reading.read(runs, specs[0], losses=direct is None)
+    table = row_order.by_content(table)
     evals = questions.evals(table, eval, alone=by is not None or curve)
     as_loss = None if direct is None else direct_metric.as_loss(table, direct, metric_kind)
     if as_loss is not None:

@@ -58,8 +58,8 @@ def test_empty_cells_of_several_evals_are_one_note():
     losses = {f"loss.{name}": np.where(np.arange(24) < count, np.nan, 3.0) for name, count in (("a", 1), ("b", 3))}
     measured = table(**losses).measured(["val", "a", "b"])
     assert measured.notes == (
-        "loss.a, loss.b are each empty in 1 to 3 of 24 rows, the first is 'r0'. The fit of each column leaves its empty "
-        "rows out",
+        "loss.a, loss.b are each empty in 1 to 3 of 24 rows, the first is 'r0'. The fit of each column leaves its "
+        "empty rows out",
     )
     assert len(measured) == 24
 
