@@ -96,7 +96,6 @@ def fit(
     reading = TableReading(where, target, column_map.parse(map), source, checkpoints, swept, metric_kind)
     direct = direct_metric.named(eval, metric, metric_kind, f"--law {specs[0]}" if curve else "--by" if by else None)
     table, lowest = reading.read(runs, specs[0], losses=direct is None)
-    table = row_order.by_content(table)
     evals = questions.evals(table, eval, alone=by is not None or curve)
     as_loss = None if direct is None else direct_metric.as_loss(table, direct, metric_kind)
     if as_loss is not None:
@@ -122,11 +121,10 @@ def _names(written: str | Sequence[str]) -> tuple[str, ...]:
 
 def _report(table: Runs, question: FitQuestion) -> FitReport:
     """Fit what the question names: corpora, a curve, or laws of recipes."""
-    if question.by is not None:
-        return fit_corpora(table, question, question.by)
-    if questions.is_curve(question.law):
+    if question.by is None and questions.is_curve(question.law):
         return CURVES[open_sets.parse(question.law)[0]](table, question)
-    return fit_laws(table, question)
+    runs = row_order.by_content(table)
+    return fit_laws(runs, question) if question.by is None else fit_corpora(runs, question, question.by)
 
 
 def _of_metric(report: FitReport, as_loss: MetricAsLoss) -> FitReport:
