@@ -11,7 +11,7 @@ from curate.fitting.curves import direct_metric, metric_columns
 from curate.fitting.curves.direct_metric import MetricAsLoss
 from curate.fitting.curves.kinds import CURVES
 from curate.fitting.fit_report import FitQuestion, FitReport
-from curate.fitting.jobs import questions
+from curate.fitting.jobs import questions, row_order
 from curate.fitting.jobs.fit_corpora import fit_corpora
 from curate.fitting.jobs.fit_laws import fit_laws
 from curate.fitting.jobs.reading import TableReading
@@ -121,11 +121,10 @@ def _names(written: str | Sequence[str]) -> tuple[str, ...]:
 
 def _report(table: Runs, question: FitQuestion) -> FitReport:
     """Fit what the question names: corpora, a curve, or laws of recipes."""
-    if question.by is not None:
-        return fit_corpora(table, question, question.by)
-    if questions.is_curve(question.law):
+    if question.by is None and questions.is_curve(question.law):
         return CURVES[open_sets.parse(question.law)[0]](table, question)
-    return fit_laws(table, question)
+    runs = row_order.by_content(table)
+    return fit_laws(runs, question) if question.by is None else fit_corpora(runs, question, question.by)
 
 
 def _of_metric(report: FitReport, as_loss: MetricAsLoss) -> FitReport:

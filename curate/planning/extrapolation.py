@@ -4,10 +4,11 @@ In: fits and recipes. Out: lines of text.
 """
 
 from collections.abc import Sequence
-from math import log
+from math import inf, log
 
 from torch import Tensor
 
+from curate.errors import first_few
 from curate.pool import repeats
 from curate.runs.fitted_size import AtFittedSize, is_one_value
 from curate.runs.predictors.predictor import Predictor
@@ -24,8 +25,8 @@ def warnings(fits: Sequence[Predictor], recipes: Recipes) -> tuple[str, ...]:
 
     A number must lie in the ranges of all fits. The numbers are tokens, parameters, the share of each pool, and the
     most passes over a pool, which count only beyond the first. Each line gives the number that lies farthest outside;
-    of several recipes it also says how many lie outside. Further lines warn of runs of one size, of recipes whose
-    training is unfinished, and of repeats that are known to harm.
+    of several recipes it also says how many lie outside. Shares that are too large are one line. Further lines warn of
+    runs of one size, of recipes whose training is unfinished, and of repeats that are known to harm.
     """
     pools = fits[0].pools
     numbers = {"tokens": recipes.tokens, "params": recipes.params, "epochs": recipes.epochs.amax(dim=1)}
@@ -34,20 +35,38 @@ def warnings(fits: Sequence[Predictor], recipes: Recipes) -> tuple[str, ...]:
         numbers[f"share of {name}"] = shares * (shares >= NO_SHARE)
     # Below these, a number counts as fitted even if no run had it.
     always_fitted = {"epochs": 1.0} | {f"share of {name}": SMALL_SHARE for name in pools}
-    lines = []
+    lines: list[str] = []
+    shares_above: list[tuple[float, str, str]] = []  # factor, name and line
     for name, values in numbers.items():
         smallest, largest = fitted_range(fits, name)
         above = values > max(largest, always_fitted.get(name, 0.0)) * NEAR
         if above.any():
-            line = _above(name, float(values.max()), largest)
-            lines.append(f"extrapolated: {line}{_in_how_many(above.sum(), recipes)}")
+            value = float(values.max())
+            line = f"extrapolated: {_above(name, value, largest)}{_in_how_many(above.sum(), recipes)}"
+            if name.startswith("share of "):
+                shares_above.append((value / largest if largest > 0 else inf, name.removeprefix("share of "), line))
+            else:
+                lines.append(line)
         below = values < smallest / NEAR
+        if name == "tokens" and recipes.progress is not None:
+            # A row from inside a training has fewer tokens than its run, and gets a line of its own.
+            below &= recipes.progress >= FINISHED
         if below.any() and smallest > always_fitted.get(name, 0.0) and name != "epochs":
-            value = float(values.min())
+            value = float(values[below].min())
             times = f"{smallest / value:.3g}x below" if value > 0 else "below"
             line = f"extrapolated: {name} {value:.3g} is {times} the smallest fitted ({smallest:.3g})"
             lines.append(line + _in_how_many(below.sum(), recipes))
+    lines += _of_shares(shares_above)
     return (*lines, *_one_size(fits, recipes), *_unfinished(recipes), *_harmful_repeats(pools, recipes))
+
+
+def _of_shares(above: Sequence[tuple[float, str, str]]) -> list[str]:
+    """Return the line of the share that lies farthest above the fitted ones, with the names of the others."""
+    if len(above) < 2:
+        return [line for _, _, line in above]
+    (_, _, line), *others = sorted(above, key=lambda share: -share[0])
+    names = first_few(name for _, name, _ in others)
+    return [f"{line}; {names} {'lies' if len(others) == 1 else 'lie'} above the largest fitted share too"]
 
 
 def _above(name: str, value: float, largest: float) -> str:

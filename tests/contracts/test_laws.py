@@ -177,11 +177,11 @@ def test_planted_parameters_come_back_as_predictions(name, seed):
     law, train, fresh = law_of(name), recipes(60, POOLS, 20 + seed), recipes(200, POOLS, 30 + seed)
     drawn = (theta(name, POOLS, seed=s, inner=0.9) for s in range(10 * seed, 10 * seed + 10))
     truth = next(t for t in drawn if all(bool((law.loss(t, r) > 0).all()) for r in (train, fresh)))
-    found = fits.fit(
+    fitted = fits.fit(
         name, train, law.loss(truth, train).numpy(), pools="abc", options=FitOptions(starts=6 * seed, draws=1)
     )
-    error = (found.loss(fresh) / law.loss(truth, fresh) - 1).abs()
-    assert found.rmse < 3e-4
+    error = (fitted.loss(fresh) / law.loss(truth, fresh) - 1).abs()
+    assert fitted.rmse < 3e-4
     assert float(error.median()) < 1e-3
     assert float(error.mean()) < 3e-3
 

@@ -97,9 +97,13 @@ def test_checkpoints_of_one_training_stay_in_one_fold():
         fit_boosted(sample, {"web": loss}, pools=POOLS, base=None, clusters=np.zeros(60), options=QUICK)
 
 
-def test_another_record_is_refused():
+def test_another_record_is_refused(fitted):
     with pytest.raises(fit_files.BROKEN):
         boosted_json.from_json({"runs": {}})
+    record = boosted_json.to_json(fitted)
+    record["runs"]["outside"][3] = 1e4
+    with pytest.raises(ValueError, match=r"runs.outside\[3\] is 10000, which is no logarithm of a loss"):
+        boosted_json.from_json(record)
 
 
 @pytest.mark.parametrize(

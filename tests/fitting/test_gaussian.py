@@ -34,7 +34,7 @@ def true_loss(weights: np.ndarray, size: tuple[float, float]) -> np.ndarray:
     return np.exp(1.2 + shape) if size == SMALL else np.exp(0.9 + 1.4 * shape)
 
 
-def at(weights: np.ndarray, size: tuple[float, float]) -> Recipes:
+def runs_at(weights: np.ndarray, size: tuple[float, float]) -> Recipes:
     return recipes(weights, np.full(len(weights), size[1]), np.full(len(weights), size[0]))
 
 
@@ -53,7 +53,7 @@ def of_two_sizes(small: int, large: int, seed: int) -> tuple[Recipes, np.ndarray
 def fitted(request) -> Gaussian:
     weights = mixtures(60, 0)
     loss = noisy(true_loss(weights, SMALL), 0)
-    return fit_gaussian(at(weights, SMALL), {"web": loss}, pools=POOLS, base=request.param, options=OPTIONS)["web"]
+    return fit_gaussian(runs_at(weights, SMALL), {"web": loss}, pools=POOLS, base=request.param, options=OPTIONS)["web"]
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +63,7 @@ def two_sizes() -> Gaussian:
 
 
 def error(fit: Gaussian, weights: np.ndarray, size: tuple[float, float]) -> float:
-    return float(np.abs(np.log(fit.loss(at(weights, size)).numpy() / true_loss(weights, size))).mean())
+    return float(np.abs(np.log(fit.loss(runs_at(weights, size)).numpy() / true_loss(weights, size))).mean())
 
 
 def test_it_predicts_unseen_mixtures_within_the_noise(fitted):
@@ -74,7 +74,7 @@ def test_it_predicts_unseen_mixtures_within_the_noise(fitted):
 
 def test_intervals_and_draws_cover_unseen_runs(fitted):
     weights = mixtures(300, 3)
-    sample, loss = at(weights, SMALL), noisy(true_loss(weights, SMALL), 3)
+    sample, loss = runs_at(weights, SMALL), noisy(true_loss(weights, SMALL), 3)
     low, high = (end.numpy() for end in fitted.interval(sample))
     assert 0.8 < ((low <= loss) & (loss <= high)).mean() < 0.98
     draws = fitted.draw_losses(sample)
@@ -86,7 +86,7 @@ def test_intervals_and_draws_cover_unseen_runs(fitted):
 def test_draws_are_functions_so_that_differences_are_certain_between_near_mixtures(fitted):
     weights = mixtures(2, 4)
     near = np.stack([weights[0], 0.999 * weights[0] + 0.001 * weights[1]])
-    draws = fitted.draw_losses(at(near, SMALL)).log()
+    draws = fitted.draw_losses(runs_at(near, SMALL)).log()
     assert float((draws[:, 0] - draws[:, 1]).std()) < 0.2 * float(draws[:, 0].std())
 
 
@@ -94,8 +94,8 @@ def test_draws_have_the_spread_of_the_posterior():
     weights = mixtures(12, 5)
     many = FitOptions(starts=2, draws=2000)
     loss = {"web": noisy(true_loss(weights, SMALL), 5)}
-    fit = fit_gaussian(at(weights, SMALL), loss, pools=POOLS, base=None, options=many)["web"]
-    sample = at(mixtures(20, 6), SMALL)
+    fit = fit_gaussian(runs_at(weights, SMALL), loss, pools=POOLS, base=None, options=many)["web"]
+    sample = runs_at(mixtures(20, 6), SMALL)
     draws = fit.draw_losses(sample).log()
     deviation = fit._posterior.covariance(fit._points(sample)).diagonal().sqrt()
     assert bool(((draws.mean(dim=0) - fit.loss(sample).log()).abs() < deviation / 4).all())
@@ -120,7 +120,7 @@ def test_the_gradient_in_the_shares_is_right_and_finite_at_the_corners(fitted):
 
 def test_json_gives_the_same_predictions(fitted, two_sizes):
     for fit in (fitted, two_sizes):
-        sample = at(mixtures(20, 8), LARGE)
+        sample = runs_at(mixtures(20, 8), LARGE)
         back = gaussian_json.from_json(json.loads(json.dumps(gaussian_json.to_json(fit), allow_nan=False)))
         assert torch.equal(back.loss(sample), fit.loss(sample))
         assert torch.equal(back.draw_losses(sample), fit.draw_losses(sample))
@@ -135,10 +135,10 @@ def test_the_same_runs_give_the_same_fit():
 
 def test_a_few_large_runs_give_the_shift_and_the_stretch(two_sizes):
     weights = mixtures(100, 10)
-    alone = fit_alone(at(mixtures(50, 1), SMALL), {"web": noisy(true_loss(mixtures(50, 1), SMALL), 1)})["web"]
+    alone = fit_alone(runs_at(mixtures(50, 1), SMALL), {"web": noisy(true_loss(mixtures(50, 1), SMALL), 1)})["web"]
     few = mixtures(6, 101)
-    shift = np.log(true_loss(few, LARGE) / alone.loss(at(few, LARGE)).numpy()).mean()
-    shifted = np.abs(np.log(alone.loss(at(weights, LARGE)).numpy() / true_loss(weights, LARGE)) + shift).mean()
+    shift = np.log(true_loss(few, LARGE) / alone.loss(runs_at(few, LARGE)).numpy()).mean()
+    shifted = np.abs(np.log(alone.loss(runs_at(weights, LARGE)).numpy() / true_loss(weights, LARGE)) + shift).mean()
     assert error(two_sizes, weights, LARGE) < shifted / 2
     assert error(two_sizes, weights, SMALL) < NOISE
     (change,) = two_sizes.changes
@@ -147,10 +147,10 @@ def test_a_few_large_runs_give_the_shift_and_the_stretch(two_sizes):
 
 def test_between_two_sizes_the_change_applies_in_part_and_beyond_the_last_in_full(two_sizes):
     weights = mixtures(5, 11)
-    small, large = (two_sizes.loss(at(weights, size)).log() for size in (SMALL, LARGE))
-    between = two_sizes.loss(at(weights, (1e8, (2e9 * 2e10 * 1e7 * 1e9) ** 0.5 / 1e8))).log()
+    small, large = (two_sizes.loss(runs_at(weights, size)).log() for size in (SMALL, LARGE))
+    between = two_sizes.loss(runs_at(weights, (1e8, (2e9 * 2e10 * 1e7 * 1e9) ** 0.5 / 1e8))).log()
     assert torch.allclose(between, (small + large) / 2, atol=1e-6)
-    assert torch.allclose(two_sizes.loss(at(weights, (1e10, 2e11))).log(), large)
+    assert torch.allclose(two_sizes.loss(runs_at(weights, (1e10, 2e11))).log(), large)
 
 
 def test_several_evals_learn_the_change_together_and_each_has_its_own_holes():
@@ -165,8 +165,8 @@ def test_several_evals_learn_the_change_together_and_each_has_its_own_holes():
 def test_far_from_all_runs_it_is_wide():
     weights = mixtures(60, 14)
     near = weights[weights[:, 2] < 0.3]
-    fit = fit_alone(at(near, SMALL), {"web": noisy(true_loss(near, SMALL), 14)})["web"]
-    inside, outside = at(near[:5], SMALL), at(np.array([[0.0, 0.0, 1.0]]), SMALL)
+    fit = fit_alone(runs_at(near, SMALL), {"web": noisy(true_loss(near, SMALL), 14)})["web"]
+    inside, outside = runs_at(near[:5], SMALL), runs_at(np.array([[0.0, 0.0, 1.0]]), SMALL)
     spread = [float(fit.draw_losses(sample).log().std(dim=0).mean()) for sample in (inside, outside)]
     assert spread[1] > 3 * spread[0]
 
@@ -202,7 +202,7 @@ def test_runs_that_tell_nothing_are_refused(weights, sizes, words):
 
 
 def test_its_option_is_checked_and_a_record_of_something_else_is_refused():
-    sample = at(mixtures(6, 18), SMALL)
+    sample = runs_at(mixtures(6, 18), SMALL)
     losses = {"web": np.linspace(2, 3, 6)}
     with pytest.raises(Exception, match="gaussian has no option 'bass'; did you mean 'base'"):
         fitted_laws.fit_named("gaussian:bass=ces", sample, losses, pools=POOLS, clusters=None, options=OPTIONS)

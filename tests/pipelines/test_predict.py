@@ -64,8 +64,8 @@ def test_the_warnings_of_extrapolation_are_printed_and_counted(tmp_path, cli):
     assert json.loads(output.out)["warnings"] == [
         "extrapolated: tokens 4e+09 is 4x the largest fitted (1e+09), in 4 of 4 runs",
         "extrapolated: params 1e+09 is 10x the largest fitted (1e+08), in 2 of 4 runs",
-        "extrapolated: share of web 0.9 is 1.29x the largest fitted (0.7), in 2 of 4 runs",
         "extrapolated: share of code 0.1 is 3x below the smallest fitted (0.3), in 2 of 4 runs",
+        "extrapolated: share of web 0.9 is 1.29x the largest fitted (0.7), in 2 of 4 runs",
     ]
     printed = cli("predict", tmp_path / "fit.json", tmp_path / "new.csv", *out)
     assert "params 1e+09 is 10x the largest fitted" in printed.out + printed.err

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+import torch
 from problems import planted, theta
 
 from curate.planning import extrapolation
@@ -30,3 +31,21 @@ def test_more_repeats_than_any_run_had_give_the_factor():
 def test_a_pool_that_no_run_used_is_named():
     (line,) = lines({"share of b": (0.0, 0.0), "share of a": (0.0, 1.0), "epochs": (0.0, 4.0)}, [0.7, 0.3], 1e12)
     assert line == "extrapolated: share of b is 0.3, and no fitted run has any of it"
+
+
+def test_shares_above_the_fitted_ones_are_one_line():
+    fit = planted("mixing", "abc", theta("mixing", 3))
+    fit = replace(fit, ranges={**fit.ranges, "share of a": (0.0, 0.2), "share of b": (0.0, 0.3)})
+    (line,) = extrapolation.warnings([fit], recipes([[0.45, 0.5, 0.05]], [1e10], [1e9], [[1e12] * 3]))
+    assert line == (
+        "extrapolated: share of a 0.45 is 2.25x the largest fitted (0.2); b lies above the largest fitted share too"
+    )
+
+
+def test_rows_from_inside_a_training_are_not_called_too_short():
+    fit = replace(FIT, ranges={**FIT.ranges, "tokens": (1e9, 1e9), "params": (1e8, 1e8)})
+    half = replace(recipes([[0.5, 0.5]], [5e8], [1e8], [[1e12] * 2]), progress=torch.tensor([0.5]))
+    (line,) = extrapolation.warnings([fit], half)
+    assert line.startswith("unfinished: 1 of 1 rows are from inside a training")
+    (line,) = extrapolation.warnings([fit], replace(half, progress=None))
+    assert line == "extrapolated: tokens 5e+08 is 2x below the smallest fitted (1e+09)"

@@ -12,6 +12,8 @@ from curate.fitting.boosted import Boosted, TreeOptions
 from curate.fitting.fit_json import law_json
 from curate.runs.recipes import Recipes
 
+LARGEST_LOG_LOSS = 50.0  # no loss is e^50 or e^-50 nats per token
+
 
 def to_json(boosted: Boosted) -> dict[str, object]:
     """Return the trees as an entry of ``laws`` in fit.json.
@@ -54,6 +56,7 @@ def from_json(record: Mapping[str, object]) -> Boosted:
     unique = cast(list[list[float | None]], runs["unique"])
     unlimited = [[np.inf if x is None else x for x in row] for row in unique]
     _check_lengths(runs, len(cast(list[str], record["pools"])))
+    _check_log_losses(runs["outside"])
     columns = [runs["weights"], runs["tokens"], runs["params"], unlimited]
     columns += [] if runs["distance"] is None else [runs["distance"]]
     base = record["base"]
@@ -77,6 +80,12 @@ def _options(values: Mapping[str, int]) -> TreeOptions:
         return TreeOptions(**values)
     except SchemaError as error:
         raise ValueError(str(error)) from None
+
+
+def _check_log_losses(values: Sequence[float]) -> None:
+    """Check that logarithms of losses are possible; trees of others would predict infinite losses."""
+    if wrong := [i for i, value in enumerate(values) if not abs(value) < LARGEST_LOG_LOSS]:
+        raise ValueError(f"runs.outside[{wrong[0]}] is {values[wrong[0]]:g}, which is no logarithm of a loss")
 
 
 def _check_lengths(runs: Mapping[str, Sequence[object]], pools: int) -> None:
