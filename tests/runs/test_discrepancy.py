@@ -8,7 +8,7 @@ import pytest
 import torch
 from problems import planted, recipes, theta
 
-from curate.runs.discrepancy import NEXT_SIZE, ONE_SIZE_SHIFT, SAME_SIZE, SHIFT, Discrepancy, combined
+from curate.runs.discrepancy import NEXT_SIZE, ONE_SIZE_SHIFT, SAME_SIZE, SHIFT, SHORTER_SHIFT, Discrepancy, combined
 from curate.runs.predictors.blend import Blend
 from curate.runs.predictors.intervals import level_deviation
 from curate.runs.predictors.joint_draws import laws_of_draws
@@ -40,6 +40,20 @@ def test_one_fitted_size_says_little_of_another_and_as_much_of_another_length():
     assert one.shift(of_sizes([4e9])).tolist() == pytest.approx([ONE_SIZE_SHIFT * log(10) ** 0.5])
     assert one.shift(of_sizes([4e8], tokens=1e11)).tolist() == pytest.approx([SHIFT * log(10) ** 0.5])
     assert one.level > KNOWN.level
+
+
+def test_much_shorter_runs_have_a_shift_too():
+    known = replace(KNOWN, shortest=1e9)
+    assert known.shift(of_sizes([2e8], tokens=1e8)).tolist() == pytest.approx([SHORTER_SHIFT * log(10) ** 0.5])
+    assert known.shift(of_sizes([2e8], tokens=1e9)).tolist() == [0.0]
+    # A row from inside a training counts with the length that was planned.
+    inside = replace(of_sizes([2e8], tokens=1e8), progress=torch.tensor([0.1]).double())
+    assert known.shift(inside).tolist() == pytest.approx([0.0], abs=1e-4)
+    # A fit of an older version does not know its shortest run.
+    older = {name: value for name, value in known.to_json().items() if name != "shortest"}
+    assert Discrepancy.from_json(older) == KNOWN
+    assert KNOWN.shift(of_sizes([2e8], tokens=1e8)).tolist() == [0.0]
+    assert combined([known, replace(known, shortest=2e9)], [0.5, 0.5]).shortest == 2e9
 
 
 def test_the_deviation_has_no_jump_where_the_fitted_sizes_end():

@@ -230,7 +230,7 @@ def _discrepancies(blend: Blend, runs: Runs, errors: HeldOutErrors) -> dict[str,
     recipes, scatters, of_one_size = runs.recipes(), errors.scatter_of_evals(), errors.scatter_of_one_size()
     last = holdout.finished(recipes, runs.clusters)
     done = recipes.take(last)
-    planned = float((done.tokens / _progress(done)).max())
+    planned = done.tokens / _progress(done)
     mixtures = len(_of_each_mixture(done)) > 1
     discrepancies = {}
     for (name, part), scatter, one_size in zip(blend.parts().items(), scatters, of_one_size, strict=True):
@@ -244,7 +244,8 @@ def _discrepancies(blend: Blend, runs: Runs, errors: HeldOutErrors) -> dict[str,
             sizes=holdout.count_of_sizes(recipes),
             smallest=float(recipes.params.min()),
             largest=float(recipes.params.max()),
-            longest=planned,
+            longest=float(planned.max()),
+            shortest=float(planned.min()),
             unfinished=_unfinished(part, runs, name),
         )
     return discrepancies

@@ -31,6 +31,7 @@ class DiscrepancyForm(TypedDict, total=False):
     largest: Required[Positive]
     longest: Required[Positive]
     unfinished: Required[NotNegative]
+    shortest: NotNegative
     level: NotNegative
 
 
