@@ -60,6 +60,8 @@ def plan(
 ) -> Plans:
     """Return the best mixture of pools for each budget, and how free its shares are.
 
+    The result also has plans at 16 token counts around the budgets, for each model size. `curate report` draws them.
+
     Args:
         fit: the path of fit.json, a report of ``fit``, a predictor of losses, or a result that carries one.
         pools: the path of pools.json, or pools.

@@ -2,6 +2,8 @@
 
 The plan gives the share of training tokens of each pool, the passes over it, the predicted loss, and the gain over
 simple mixtures. It also says how far each share may move, and at which budgets pools enter or leave the mixture.
+plan.json also has plans at 16 token counts, from a third of the smallest to three times the largest planned tokens.
+`curate report` draws them.
 
 --group limits the sum of several shares. Pools are names or patterns: "web.de,books.de<=0.3", "*.cc-by>=0.5".
 
