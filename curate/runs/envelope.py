@@ -106,7 +106,7 @@ def envelope(runs: Runs, columns: Sequence[str]) -> Envelope:
     trainings = _trainings(runs, codes)
     replaced = pl.DataFrame(rows, schema=schema).with_columns(trainings)
     notes = _notes(runs, columns, codes, table, frame, keys)
-    return Envelope(replace(runs, frame=replaced, whole=None, notes=(*runs.notes, *notes)), table)
+    return Envelope(replace(runs, frame=replaced, table_trainings=None, notes=(*runs.notes, *notes)), table)
 
 
 def _check(runs: Runs, columns: Sequence[str]) -> None:
