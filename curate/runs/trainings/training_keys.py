@@ -117,7 +117,7 @@ def _undecided(frame: pl.DataFrame, groups: Sequence[list[int]]) -> tuple[str, .
         return ()
     return (
         f"{equal} of {len(frame)} rows have the same mixture, size, unique tokens, seed and tokens as another row. If "
-        "they are repeats of a run, a column seed says so. If they are checkpoints of trainings of different lengths, "
+        "they are repeats of a run, add a column seed. If they are checkpoints of trainings of different lengths, "
         "add a column training: without it every row counts as a finished run",
     )
 
