@@ -120,8 +120,8 @@ def _check(runs: Runs, columns: Sequence[str]) -> None:
         )
     if recipe := next((name for name in columns if RESULTS_AND_RECIPES.fullmatch(name)), None):
         raise SchemaError(
-            f"{written}: {recipe} is part of the recipe, or a result. Name columns of settings that a sweep changes, such "
-            "as lr,batch_tokens"
+            f"{written}: {recipe} is part of the recipe, or a result. Name columns of settings that a sweep changes, "
+            "such as lr,batch_tokens"
         )
     if not runs.evals:
         raise SchemaError(f"{runs.origin} has no loss.<eval> column: --envelope looks for the lowest loss of a sweep")
