@@ -18,8 +18,8 @@ from pipelines.shared.flags import Json
 Kind = StrEnum("Kind", ["scorers", "laws", "encoders", "exports", "trainers", "engines", "rules"])
 # Stands above the curves in the list of laws.
 CURVES = (
-    "Curves are given to --law too, each alone. They are not of recipes: they are over training steps, losses, or the "
-    "size of pruned data."
+    "These curves are also given to --law, one at a time. They are not laws over recipes, but over training steps, "
+    "losses or the size of pruned data."
 )
 
 

@@ -150,7 +150,7 @@ class Calibration:
     def line(self, name: str, runs: Runs, evals: tuple[str, ...], train: np.ndarray, test: np.ndarray) -> None:
         """Fit the runs of ``train``, predict those of ``test``, and print a line."""
         clock = time.process_time()
-        fitted, rest = runs.keep(train), runs.keep(test)
+        fitted, rest = runs.take(train), runs.take(test)
         finished = fitted.finished(evals)
         levels = holdout.count_of_sizes(finished.recipes())
         kept = as_fitted(finished, evals, fitted)
@@ -164,7 +164,7 @@ class Calibration:
         if rest.trainings.has_checkpoints:
             recipes = rest.recipes()
             done = torch.ones(len(rest)) if recipes.progress is None else recipes.progress
-            cells |= self.levels(table, parts, old, rest.keep((done >= EARLY).numpy()), "all rows")
+            cells |= self.levels(table, parts, old, rest.take((done >= EARLY).numpy()), "all rows")
         cells |= self.differences(table, parts, old, ends)
         errors = [np.nanmean(np.abs(self.error(part, ends, eval_name))) for eval_name, part in parts.items()]
         record = next(fit.heldout for fit in (kept.fits if isinstance(kept, Blend) else (kept,)) if fit.heldout)

@@ -53,7 +53,7 @@ def line(name: str, runs: Runs, rows: np.ndarray) -> dict[str, object] | None:
     largest = params[rows].max()
     nearest = params[params >= largest * 1.2].min()
     test = (params >= nearest) & (params <= max(FURTHEST * largest, nearest))
-    fitted, rest = runs.keep(np.isin(np.arange(len(runs)), rows)), runs.keep(test)
+    fitted, rest = runs.take(np.isin(np.arange(len(runs)), rows)), runs.take(test)
     evals = runs.evals[:2]
     how, _ = holdout.default(fitted.recipes(), fitted.clusters)
     kept, _ = averaging.average(fitted, default_laws.default(fitted), evals, how=how, options=OPTIONS)

@@ -76,7 +76,7 @@ def main() -> None:
         lists = OF_POOLS if len(runs.pools) > 1 else OF_REPEATS if name == "repetition" else OF_ONE_POOL
         splits = holdout.splits(runs.recipes(), runs.clusters, holdout.ROLLING)
         for train, test in splits[1:] or splits:
-            ends = [runs.keep(part).finished(runs.evals[:EVALS]) for part in (train, test)]
+            ends = [runs.take(part).finished(runs.evals[:EVALS]) for part in (train, test)]
             rows += [
                 {"table": name.partition(":")[0], "laws": laws} | errors(tuple(laws.split(",")), *ends)
                 for laws in lists

@@ -39,7 +39,7 @@ def rows(name: str, runs: Runs, cut: float) -> list[dict[str, object]]:
     test = ~train & (params >= params[train].min()) & (params <= params[train].max())
     if not test.any():
         return []
-    fitted, rest = runs.keep(train), runs.keep(test)
+    fitted, rest = runs.take(train), runs.take(test)
     kept: averaging.Kept = as_fitted(fitted, runs.evals[:2], fitted)
     shorter = tokens[train].min() / tokens[test]
     lines = []

@@ -98,7 +98,7 @@ def fit_each(runs: Runs, by: str, spec: str, evaluation: str, *, options: FitOpt
             f"{notes[-1]}"
         )
     fitted = [name in fits for name in _names(runs, by)]
-    return CorpusFits(fits, runs.keep(np.array(fitted)), tuple(notes))
+    return CorpusFits(fits, runs.take(np.array(fitted)), tuple(notes))
 
 
 def _fit_corpus(runs: Runs, spec: str, evaluation: str, options: FitOptions) -> Fit:
@@ -117,7 +117,7 @@ def runs_of_each(runs: Runs, by: str) -> dict[str, Runs]:
     """Return the runs of each value of the column ``by``, by its name and in the order of the names."""
     names = _names(runs, by)
     return {
-        name: replace(runs.keep(np.array([other == name for other in names])), origin=f"the runs of {by} {name}")
+        name: replace(runs.take(np.array([other == name for other in names])), origin=f"the runs of {by} {name}")
         for name in sorted({name for name in names if name is not None})
     }
 

@@ -63,7 +63,9 @@ def _laws(predictor: FittedLaw, compared: pl.DataFrame) -> list[str]:
     rivals = compared.filter(pl.col("heldout").is_not_null() & (pl.col("law") != best["law"]))
     close = [law for law in rivals.filter(pl.col("low") <= best["high"])["law"] if law not in weights]
     if close:
-        lines.append(f"These runs cannot tell it from {', '.join(close)}: the intervals of their errors overlap.")
+        lines.append(
+            f"These runs do not show whether it is better than {', '.join(close)}: the intervals of the errors overlap."
+        )
     elif rivals.height and len(weights) == 1:
         lines.append(f"The next law, {rivals['law'][0]}, has an expected error of {rivals['heldout'][0]:.2%}.")
     return lines
@@ -86,13 +88,15 @@ def _unvaried(predictor: FittedLaw) -> list[str]:
         if is_one_value(predictor, name):
             lines.append(
                 f"Not known: how the loss changes with {words}. All runs have about {ranges[name][1]:.3g} {words}, so "
-                "the laws take it from their priors."
+                "only the priors of the laws say it."
             )
     if ranges["epochs"][1] <= 1:
         lines.append("Not known: what repeats cost. No run saw a pool more than once.")
     shares = {name: ranges[f"share of {name}"][1] for name in predictor.pools}
     if poor := [f"{name} ({largest:.0%})" for name, largest in shares.items() if largest < RICH]:
-        lines.append(f"Little known: mixtures with more of a pool than any run had: {first_few(poor)}.")
+        lines.append(
+            f"Little known: mixtures with more of a pool than any run had. The largest shares: {first_few(poor)}."
+        )
     return lines
 
 
@@ -116,8 +120,8 @@ def parameters_in_words(fit: Fit, identified: Identified) -> list[str]:
     lines = []
     if identified.unknown:
         lines.append(
-            f"The runs alone cannot tell {first_few(identified.unknown)} of {fit.spec} on {fit.eval} within a factor "
-            "of 20. There the law's weak priors decide, and the intervals are wide."
+            f"The runs alone do not determine these parameters of {fit.spec} for {fit.eval} within a factor of 20: "
+            f"{first_few(identified.unknown)}. Weak priors of the law decide them, and their intervals are wide."
         )
     if identified.condition > FREE_COMBINATION:
         lines.append(
@@ -143,8 +147,8 @@ def advised_runs(predictor: FittedLaw, runs: Runs, *, seed: int = 0) -> list[str
     """Return up to three different runs that would narrow the predictions most, in words."""
     candidates = _candidates(predictor, runs.recipes(predictor.pools), seed)
     return [
-        f"{_run_in_words(predictor.pools, candidates, run.position)} ({'with the runs above, ' if i else ''}removes "
-        f"{run.settled:.0%} of the variance of predicted losses)"
+        f"{_run_in_words(predictor.pools, candidates, run.position)} ({'with the runs above, ' if i else ''}takes away "
+        f"{run.settled:.0%} of the variance of the predicted losses)"
         for i, run in enumerate(most_informative(predictor, candidates))
     ]
 

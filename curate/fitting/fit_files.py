@@ -45,7 +45,7 @@ OTHER_CURVES: Mapping[str, str] = {
         "columns step and lr. To predict or plan mixtures, fit a law, such as chinchilla or ces",
     ),
     "relearn": "It gives the loss at each step of the runs that it was fitted to, and `curate report` shows it. Each "
-    "run has a shift of its own, and nothing tells that of another run. To predict or plan continued training, fit a "
+    "run has a shift of its own, so the fit says nothing about a new run. To predict or plan continued training, fit a "
     "law, such as replay or dcpt, or use `curate cmr`. To predict other learning rates, fit multi_power to trainings "
     "that were not continued on other data",
     "pruning_curves": "It gives the error at a kept share of the data: use `curate predict` with runs that have a "

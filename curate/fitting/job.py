@@ -20,7 +20,7 @@ from curate.runs.runs import Runs
 from curate.runs.sources import column_map
 from curate.runs.sources.column_map import WrittenMap
 from curate.runs.sources.read_tables import Tables
-from curate.runs.trainings.row_keys import Checkpoints
+from curate.runs.trainings.training_keys import Checkpoints
 
 
 def fit(

@@ -28,7 +28,7 @@ from curate.runs.predictors.predictor import Predictor
 from curate.runs.runs import Runs
 from curate.runs.sources.column_map import WrittenMap
 from curate.runs.sources.read_tables import Tables
-from curate.runs.trainings.row_keys import Checkpoints
+from curate.runs.trainings.training_keys import Checkpoints
 from curate.tables import writer
 
 if TYPE_CHECKING:

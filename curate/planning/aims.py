@@ -16,7 +16,7 @@ from torch import Tensor
 from curate.errors import SchemaError, first_few
 from curate.runs import discrepancy, fitted_size
 from curate.runs.discrepancy import Discrepancy
-from curate.runs.predictors import intervals, joint_draws
+from curate.runs.predictors import intervals, paired_draws
 from curate.runs.predictors.blend import Blend
 from curate.runs.predictors.predictor import Predictor
 from curate.runs.recipes import Recipes
@@ -138,7 +138,7 @@ class Worst:
 
     def draw_losses(self, recipes: Recipes) -> Tensor:
         """Return the largest excess (b, n) in every bootstrap draw."""
-        losses = joint_draws.stacked_draws(self.parts, recipes)
+        losses = paired_draws.stacked_draws(self.parts, recipes)
         levels = self._levels_of_draws(torch.arange(losses.shape[1]))
         return self._excess(losses, levels[:, :, None]).amax(dim=0)
 
@@ -160,7 +160,7 @@ class Worst:
         deviation = intervals.level_deviation if self.drawn_levels is None else fitted_size.relative_run_deviation
         deviations = torch.stack([deviation(part, recipes) for part in self.parts])
         deviations = deviations[:, None].clamp_min(intervals.TINY)  # (E, 1, n)
-        losses = joint_draws.stacked_draws(self.parts, recipes)  # (E, b, n)
+        losses = paired_draws.stacked_draws(self.parts, recipes)  # (E, b, n)
         levels = self._levels_of_draws(torch.arange(losses.shape[1]))[:, :, None]  # (E, b, 1)
         scales = losses.new_tensor(self.scales)[:, None, None]
 

@@ -119,7 +119,7 @@ def _unfinished(recipes: Recipes) -> tuple[str, ...]:
     ends = progress[unfinished]
     return (
         f"unfinished: {int(unfinished.sum())} of {len(recipes)} rows are from inside a training, at "
-        f"{float(ends.min()):.0%} to {float(ends.max()):.0%} of its tokens. They are predicted less surely than "
+        f"{float(ends.min()):.0%} to {float(ends.max()):.0%} of its tokens. Their intervals are wider than those of "
         "finished runs",
     )
 

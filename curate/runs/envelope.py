@@ -106,7 +106,7 @@ def envelope(runs: Runs, columns: Sequence[str]) -> Envelope:
     trainings = _trainings(runs, codes)
     replaced = pl.DataFrame(rows, schema=schema).with_columns(trainings)
     notes = _notes(runs, columns, codes, table, frame, keys)
-    return Envelope(replace(runs, frame=replaced, whole=None, notes=(*runs.notes, *notes)), table)
+    return Envelope(replace(runs, frame=replaced, table_trainings=None, notes=(*runs.notes, *notes)), table)
 
 
 def _check(runs: Runs, columns: Sequence[str]) -> None:
@@ -120,8 +120,8 @@ def _check(runs: Runs, columns: Sequence[str]) -> None:
         )
     if recipe := next((name for name in columns if RESULTS_AND_RECIPES.fullmatch(name)), None):
         raise SchemaError(
-            f"{written}: {recipe} says what was trained, or what it gave. Name columns that say how, such as "
-            "lr,batch_tokens"
+            f"{written}: {recipe} is part of the recipe, or a result. Name columns of settings that a sweep changes, "
+            "such as lr,batch_tokens"
         )
     if not runs.evals:
         raise SchemaError(f"{runs.origin} has no loss.<eval> column: --envelope looks for the lowest loss of a sweep")

@@ -14,7 +14,7 @@ from torch import Tensor
 from curate.runs.discrepancy import SAME_SIZE
 from curate.runs.predictors.blend import Blend
 from curate.runs.predictors.predictor import Predictor
-from curate.runs.predictors.wrapped_predictor import WrappedPredictor
+from curate.runs.predictors.predictor_wrapper import PredictorWrapper
 from curate.runs.recipes import Recipes
 
 # Standard deviation of log loss by which a mixture at e times the fitted size departs from the ratios at the fitted
@@ -131,7 +131,7 @@ class LevelFactor:
 
 
 @dataclass(frozen=True, eq=False)
-class AtFittedSize(WrappedPredictor):
+class AtFittedSize(PredictorWrapper):
     """A predictor that multiplies the losses of ``fit`` at the fitted size by the factor to the size of the recipe.
 
     The relative differences between mixtures are those at the fitted size. The methods are those of

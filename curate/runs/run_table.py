@@ -19,7 +19,7 @@ from curate.runs.sources import column_map, read_tables
 from curate.runs.sources.column_map import WrittenMap
 from curate.runs.sources.joined_tables import START
 from curate.runs.sources.read_tables import Tables
-from curate.runs.trainings.row_keys import Checkpoints
+from curate.runs.trainings.training_keys import Checkpoints
 
 # What ends the advice on a column that is missing, if one value for all runs is usual.
 MISSING = {"params": ", or write --map params=70M", "tokens": ", or write --map tokens=1B"}

@@ -13,9 +13,9 @@ from curate.errors import SchemaError, first_few
 from curate.runs import number_columns
 from curate.runs.recipes import SUM_TOLERANCE, Labels, Recipes, recipes
 from curate.runs.sources.read_tables import MEMORY
-from curate.runs.trainings.by_training import last_rows
 from curate.runs.trainings.progress import FINISHED, Schedules
-from curate.runs.trainings.row_keys import Checkpoints
+from curate.runs.trainings.training_keys import Checkpoints
+from curate.runs.trainings.training_rows import last_rows
 from curate.runs.trainings.trainings import Trainings, trainings
 from curate.tables import writer
 
@@ -33,7 +33,8 @@ class Runs:
     in the column ``distance.<target>`` that gives the distance of a recipe, or None. Every function that reads a run
     table also accepts a ``Runs``. ``origin`` names the table in errors. ``notes`` say what was changed or left out when
     the table was read. ``checkpoints`` says which rows may be checkpoints of one training: ``auto``, ``yes`` or ``no``
-    (see ``runs.trainings``). ``whole`` holds the trainings of these rows if they were found in a table with more rows.
+    (see ``runs.trainings``). ``table_trainings`` holds the trainings of these rows if they are only some of the rows of
+    a table, since the other rows may show which rows are of one training; else None.
     """
 
     frame: pl.DataFrame
@@ -43,7 +44,7 @@ class Runs:
     origin: str = MEMORY
     notes: tuple[str, ...] = ()
     checkpoints: Checkpoints = "auto"
-    whole: Trainings | None = None
+    table_trainings: Trainings | None = None
 
     def __len__(self) -> int:
         """Return the number of rows."""
@@ -98,12 +99,16 @@ class Runs:
             f"{_rows(int(start.sum()), len(self))} have tokens = 0, the first is "
             f"{self.frame['run'].filter(start)[0]!r}. They show the model before training, and are left out"
         )
-        return self.keep(~start.to_numpy(), note)
+        return self.take(~start.to_numpy(), note)
 
-    def keep(self, rows: np.ndarray, *notes: str) -> "Runs":
-        """Return the runs where the mask ``rows`` (n,) is true, with further notes. They stay in the same trainings."""
-        frame, kept = self.frame.filter(pl.Series(rows)), self.trainings.take(rows)
-        return replace(self, frame=frame, whole=kept, notes=(*self.notes, *notes))
+    def take(self, rows: np.ndarray, *notes: str) -> "Runs":
+        """Return the runs at these positions, or where a mask is true, with further notes.
+
+        Each row stays in its training, and keeps its progress.
+        """
+        positions = np.flatnonzero(rows) if rows.dtype == bool else rows
+        part = self.trainings.take(positions)
+        return replace(self, frame=self.frame[positions], table_trainings=part, notes=(*self.notes, *notes))
 
     @cached_property
     def trainings(self) -> Trainings:
@@ -112,7 +117,7 @@ class Runs:
         Raises:
             SchemaError: if the rows of one training disagree; see ``runs.trainings.trainings.trainings``.
         """
-        return self.whole or trainings(self.frame, self.origin, self.checkpoints)
+        return self.table_trainings or trainings(self.frame, self.origin, self.checkpoints)
 
     @property
     def clusters(self) -> np.ndarray:
@@ -132,34 +137,35 @@ class Runs:
     def finished(self, evals: Sequence[str] | None = None) -> "Runs":
         """Return the last row of each training, with a note on how many rows are left out.
 
-        What is last is decided for each of the ``evals`` (by default all): if the last row of a training lacks an eval,
-        its last row with that eval is kept too, with the other losses empty. Where no schedule is known, the rows count
-        as finished.
+        Each of the ``evals`` (by default all) has its own last rows: if the last row of a training lacks an eval, its
+        last row with that eval is kept too, with the other losses empty. Where no schedule is known, the rows count as
+        finished.
 
         Raises:
             SchemaError: if there is no such eval.
         """
-        every = self.trainings
-        if every.count == len(self):
+        all_trainings = self.trainings
+        if all_trainings.count == len(self):
             return self
         names = [name for name in self.evals if evals is None or name in evals]
         tokens, all_rows = self.numbers("tokens"), np.ones(len(self), dtype=bool)
         last = {
-            f"loss.{name}": last_rows(every.codes, tokens, np.isfinite(self.loss(name, missing=True))) for name in names
+            f"loss.{name}": last_rows(all_trainings.codes, tokens, np.isfinite(self.loss(name, missing=True)))
+            for name in names
         }
-        kept = np.logical_or.reduce([*last.values()] or [last_rows(every.codes, tokens, all_rows)])
+        kept = np.logical_or.reduce([*last.values()] or [last_rows(all_trainings.codes, tokens, all_rows)])
         columns = [
             pl.when(pl.Series(rows)).then(pl.col(name)).otherwise(None).alias(name) for name, rows in last.items()
         ]
-        only = every.take(kept)
-        if every.schedules == "assumed":
-            only = replace(only, progress=np.ones(len(only.codes)))
+        last_trainings = all_trainings.take(kept)
+        if all_trainings.schedules == "assumed":
+            last_trainings = replace(last_trainings, progress=np.ones(len(last_trainings.codes)))
         note = (
-            f"{every.count} trainings have {len(self)} rows; the last row of each is used, and "
+            f"{all_trainings.count} trainings have {len(self)} rows; the last row of each is used, and "
             f"{len(self) - int(kept.sum())} rows are left out"
         )
         frame = self.frame.with_columns(columns).filter(pl.Series(kept))
-        return replace(self, frame=frame, whole=only, notes=(*self.notes, note))
+        return replace(self, frame=frame, table_trainings=last_trainings, notes=(*self.notes, note))
 
     def measured(self, evals: Sequence[str]) -> "Runs":
         """Return the runs in which at least one of ``evals`` was measured, with a note on what is missing.
@@ -184,7 +190,7 @@ class Runs:
                 "with --eval"
             )
         notes = self._empty_cells({name: cells for name, cells in empty.items() if cells.any()})
-        return self.keep(~np.logical_and.reduce(list(empty.values())), *notes)
+        return self.take(~np.logical_and.reduce(list(empty.values())), *notes)
 
     def _empty_cells(self, empty: Mapping[str, np.ndarray]) -> list[str]:
         """Return a note on the columns that are empty where the (n,) masks are true, if there are any."""

@@ -9,13 +9,13 @@ from dataclasses import dataclass, replace
 from torch import Tensor
 
 from curate.runs.discrepancy import Discrepancy
-from curate.runs.predictors.wrapped_predictor import WrappedPredictor
+from curate.runs.predictors.predictor_wrapper import PredictorWrapper
 from curate.runs.recipes import Recipes
 from curate.selection.mixture_distance import MixtureDistance
 
 
 @dataclass(frozen=True, eq=False)
-class TransportPredictor(WrappedPredictor):
+class TransportPredictor(PredictorWrapper):
     """A fitted law that reads the distance of each mixture to the target.
 
     Recipes without distances may be given: ``measure`` computes them.

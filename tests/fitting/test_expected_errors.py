@@ -85,7 +85,7 @@ def test_one_fitted_size_or_length_says_little_of_the_next(params, tokens, words
 
 def test_three_parts_are_named_where_runs_are_too_few_to_measure_the_scatter():
     text = averaging.error_in_words(kept_of(table(SIZES, LENGTHS)))
-    assert "has three parts" in text and "of the law's parameters, which so few runs leave open" in text
+    assert "has three parts" in text and "from the law's parameters, which so few runs do not determine" in text
 
 
 def two_sizes_of_another_law(seed=0, count=12):

@@ -67,7 +67,7 @@ def test_list_shows_the_curves_apart_from_the_laws(cli):
     record = json.loads(cli("list", "laws", "--json").out)
     assert set(record["curves"]) == set(kinds.CURVES) == set(curve_options.OPTIONS)
     assert not set(record["curves"]) & set(record["laws"])
-    laws, curves = cli("list", "laws").out.split("\n\nCurves are given to --law too")
+    laws, curves = cli("list", "laws").out.split("\n\nThese curves are also given to --law")
     assert "multi_power" in curves and "multi_power" not in laws and "mixture_ces" in laws
     for name, summary in record["curves"].items():
         result = cli("list", "laws", name, "--json")

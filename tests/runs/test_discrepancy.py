@@ -11,7 +11,7 @@ from problems import planted, recipes, theta
 from curate.runs.discrepancy import NEXT_SIZE, ONE_SIZE_SHIFT, SAME_SIZE, SHIFT, SHORTER_SHIFT, Discrepancy, combined
 from curate.runs.predictors.blend import Blend
 from curate.runs.predictors.intervals import level_deviation
-from curate.runs.predictors.joint_draws import laws_of_draws
+from curate.runs.predictors.paired_draws import laws_of_draws
 from curate.runs.recipes import Recipes
 
 KNOWN = Discrepancy(scatter=0.005, contrast=0.004, sizes=2, smallest=1e8, largest=4e8, longest=1e10, unfinished=0.03)

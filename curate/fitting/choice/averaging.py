@@ -193,11 +193,11 @@ def error_in_words(predictor: Kept) -> str:
     factor = float(np.exp(heldout["distance"]))
     shift = SHIFT * float(heldout["distance"]) ** 0.5
     parts = [
-        f"{shift:.2%} that all runs of that {what} share, as in other families of models",
-        f"{discrepancy.scatter:.2%} of each run",
+        f"{shift:.2%} that all runs of that {what} share, which is its usual size on public runs",
+        f"{discrepancy.scatter:.2%} that differs from run to run",
     ]
     if heldout["parameters"] is not None:
-        parts.append(f"{heldout['parameters']:.2%} of the law's parameters, which so few runs leave open")
+        parts.append(f"{heldout['parameters']:.2%} from the law's parameters, which so few runs do not determine")
     sentences = [
         f"At {factor:.2g} times the largest fitted {what}, expect predictions to be off by {heldout['heldout']:.2%} on "
         f"average. That error has {'two' if len(parts) == 2 else 'three'} parts (standard deviations): "

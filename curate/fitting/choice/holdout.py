@@ -11,7 +11,7 @@ import numpy as np
 from curate.errors import SchemaError
 from curate.runs.discrepancy import SAME_SIZE
 from curate.runs.recipes import Recipes
-from curate.runs.trainings.by_training import last_rows
+from curate.runs.trainings.training_rows import last_rows
 
 DEFAULT_SHARE = 0.2  # of rows or trainings held out, unless the flag says
 FEWEST_MIXTURES = 5  # a fifth of the mixtures is held out, so five are needed to hold out one

@@ -11,7 +11,7 @@ from curate.fitting.curves.metric_curve import Better, MetricCurve
 from curate.runs import fitted_size
 from curate.runs.predictors.blend import Blend
 from curate.runs.predictors.intervals import level_deviation
-from curate.runs.predictors.joint_draws import stacked_draws
+from curate.runs.predictors.paired_draws import stacked_draws
 from curate.runs.predictors.predictor import Predictor
 from curate.runs.recipes import Recipes
 

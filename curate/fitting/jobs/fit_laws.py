@@ -16,7 +16,7 @@ from curate.fitting.curves.fit_metrics import MetricFits
 from curate.fitting.fit import Fit
 from curate.fitting.fit_report import FitQuestion, FitReport, parameter_table
 from curate.fitting.fitted_laws import members_of
-from curate.fitting.jobs import kept, points
+from curate.fitting.jobs import kept_laws, points
 from curate.runs.runs import Runs
 
 
@@ -49,7 +49,7 @@ def fit_laws(table: Runs, question: FitQuestion) -> FitReport:
     compared = comparison.table()
     words = explanation.explain(predictor, runs, compared, seed=question.options.seed) if question.explain else ""
     return FitReport(
-        law=kept.name_of(predictor),
+        law=kept_laws.name_of(predictor),
         comparison=compared,
         parameter_rows=_parameters(predictor),
         points=points.measured_and_predicted(predictor, runs),
@@ -98,7 +98,7 @@ def _shown(
     predictor: Kept, compared: pl.DataFrame, notes: Sequence[str], metric_fits: MetricFits, explained: str
 ) -> tuple[str | pl.DataFrame, ...]:
     """Return the texts and tables in the order in which they are printed."""
-    shown: list[str | pl.DataFrame] = [compared, *(f"note: {note}" for note in notes), *kept.in_words(predictor)]
+    shown: list[str | pl.DataFrame] = [compared, *(f"note: {note}" for note in notes), *kept_laws.in_words(predictor)]
     shown += [expected] if (expected := averaging.error_in_words(predictor)) else []
     shown += ["Downstream metrics, predicted from the losses:", metric_fits.table()] if metric_fits.curves else []
     return (*shown, explained) if explained else tuple(shown)

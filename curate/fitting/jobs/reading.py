@@ -15,7 +15,7 @@ from curate.runs.runs import Runs
 from curate.runs.sources import read_tables
 from curate.runs.sources.column_map import ColumnMap
 from curate.runs.sources.read_tables import Tables
-from curate.runs.trainings.row_keys import Checkpoints
+from curate.runs.trainings.training_keys import Checkpoints
 from curate.storage import artifacts
 
 SHOWN_SWEEPS = 20  # rows that are printed of the lowest losses of sweeps

@@ -26,5 +26,5 @@ def by_content(runs: Runs) -> Runs:
         if not isinstance(runs.frame.schema[name], UNORDERED)
     ]
     rows = np.asarray(runs.frame.select(pl.arg_sort_by(keys, maintain_order=True)).to_series())
-    whole = None if runs.whole is None else runs.whole.take(rows)
-    return replace(runs, frame=runs.frame[rows], whole=whole)
+    part = None if runs.table_trainings is None else runs.table_trainings.take(rows)
+    return replace(runs, frame=runs.frame[rows], table_trainings=part)

@@ -9,7 +9,7 @@ from torch import Tensor
 from curate.runs import discrepancy
 from curate.runs.discrepancy import Discrepancy
 from curate.runs.predictors.intervals import level_deviation, spread
-from curate.runs.predictors.joint_draws import combined_drawn, combined_draws, laws_of_draws, stacked_draws
+from curate.runs.predictors.paired_draws import combined_drawn, combined_draws, laws_of_draws, stacked_draws
 from curate.runs.predictors.predictor import Predictor
 from curate.runs.recipes import Recipes
 

@@ -13,7 +13,7 @@ import polars as pl
 from curate.errors import SchemaError, amount, first_few
 from curate.runs import number_columns
 from curate.runs.sources.named_table import NamedTable
-from curate.runs.trainings.row_keys import Checkpoints
+from curate.runs.trainings.training_keys import Checkpoints
 from curate.runs.trainings.trainings import trainings
 from curate.tables import frames
 

@@ -13,7 +13,7 @@ from curate.runs import number_columns, table_file
 from curate.runs.sources import column_map, count_units, joined_tables, paired_files, share_units, wandb_export
 from curate.runs.sources.column_map import ColumnMap
 from curate.runs.sources.named_table import NamedTable
-from curate.runs.trainings.row_keys import Checkpoints
+from curate.runs.trainings.training_keys import Checkpoints
 from curate.tables import file_format, frames
 from curate.tables.frames import Table
 

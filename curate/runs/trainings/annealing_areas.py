@@ -7,8 +7,8 @@ import numpy as np
 import polars as pl
 from scipy.signal import lfilter
 
-from curate.runs.trainings.by_training import numbers
 from curate.runs.trainings.progress import FINISHED
+from curate.runs.trainings.training_rows import numbers
 
 MOST_STEPS = 10**7  # of one training: a larger number in the column step is probably a count of tokens or seconds
 # A training whose rows in its second half have less than this share of the S2 of its last row falls late: a cosine or a

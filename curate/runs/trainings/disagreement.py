@@ -5,7 +5,7 @@ import polars as pl
 
 from curate.errors import SchemaError
 from curate.runs.recipes import SUM_TOLERANCE
-from curate.runs.trainings.by_training import ends, numbers
+from curate.runs.trainings.training_rows import extremes, numbers
 
 ROUNDED_PARAMS = 1e-3  # relative: params of one training that differ by less are rounded values of one number
 
@@ -17,7 +17,7 @@ def refuse(frame: pl.DataFrame, codes: np.ndarray, names: np.ndarray, start: np.
         values = numbers(frame, name)
         # An empty share is 0. An empty size is refused where it is used.
         rows = ~start & np.isfinite(values) if name == "params" else ~start
-        low, high = ends(np.nan_to_num(values), codes, rows)
+        low, high = extremes(np.nan_to_num(values), codes, rows)
         wrong = high - low > (ROUNDED_PARAMS * high if name == "params" else SUM_TOLERANCE)
         if wrong.any():
             code = int(wrong.argmax())

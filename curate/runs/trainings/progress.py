@@ -7,7 +7,7 @@ import polars as pl
 
 from curate.errors import SchemaError
 from curate.runs import number_columns
-from curate.runs.trainings.by_training import ends, last_rows, numbers
+from curate.runs.trainings.training_rows import extremes, last_rows, numbers
 
 Schedules = Literal["planned_tokens", "lr", "assumed"]
 # A planned length counts whole steps and the tokens of a run do too, so the two may differ by a step. 1 % is more than
@@ -31,7 +31,7 @@ def progress_of_rows(
     _refuse_wrong(frame, start, origin)
     plan = _planned(frame, codes, names, origin)
     _refuse_longer(frame, tokens, start, origin)
-    _, longest = ends(tokens, codes, ~start)
+    _, longest = extremes(tokens, codes, ~start)
     planned_rows = plan > 0
     # Where nothing was planned, the last row of a training is taken for its end.
     progress = np.where(
@@ -64,7 +64,7 @@ def _refuse_wrong(frame: pl.DataFrame, start: np.ndarray, origin: str) -> None:
 def _planned(frame: pl.DataFrame, codes: np.ndarray, names: np.ndarray, origin: str) -> np.ndarray:
     """Return the planned tokens (n,) of the training of each row, 0 where none are known."""
     planned = numbers(frame, "planned_tokens")
-    low, high = ends(planned, codes, np.isfinite(planned))
+    low, high = extremes(planned, codes, np.isfinite(planned))
     if (disagree := high - low > ROUNDED * high).any():
         code = int(disagree.argmax())
         raise SchemaError(
@@ -96,7 +96,7 @@ def _from_rates(
     """Return whether the learning rates say that all trainings were finished, and a note if only some of them do."""
     measured = rows & np.isfinite(rates)
     last = last_rows(codes, tokens, rows)
-    _, peak = ends(rates, codes, measured)
+    _, peak = extremes(rates, codes, measured)
     annealed = rates[last] < ANNEALED * peak[codes[last]]
     if annealed.all():
         return "lr", ()

@@ -8,9 +8,9 @@ import numpy as np
 import polars as pl
 
 from curate.errors import SchemaError
-from curate.runs.trainings import annealing_areas, disagreement, row_keys
+from curate.runs.trainings import annealing_areas, disagreement, training_keys
 from curate.runs.trainings.progress import FINISHED, Schedules, progress_of_rows
-from curate.runs.trainings.row_keys import Checkpoints
+from curate.runs.trainings.training_keys import Checkpoints
 
 
 @dataclass(frozen=True)
@@ -70,13 +70,13 @@ def trainings(frame: pl.DataFrame, origin: str, checkpoints: Checkpoints = "auto
         return Trainings(np.arange(len(frame)), runs, np.ones(len(frame)), "assumed")
     # A start row holds the losses before training, and belongs to no training.
     start = (frame["tokens"].fill_null(np.nan) == 0).to_numpy()
-    names, keys, told = row_keys.named(frame, alone, start)
+    names, keys, told = training_keys.keys_by_name(frame, alone, start)
     codes = _codes(names, keys)
     notes: tuple[str, ...] = ()
     if told:
         disagreement.refuse(frame, codes, names, start, origin)
     elif len(np.unique(codes)) == len(frame):
-        keys, notes = row_keys.of_equal_settings(frame, alone, start, origin, checkpoints)
+        keys, notes = training_keys.keys_by_settings(frame, alone, start, origin, checkpoints)
         # A training without a name is called by one of its runs.
         first: dict[str, str] = {}
         for key, run in zip(keys, runs.tolist(), strict=True):

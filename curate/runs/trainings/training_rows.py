@@ -17,7 +17,7 @@ def last_rows(codes: np.ndarray, tokens: np.ndarray, measured: np.ndarray) -> np
     return last
 
 
-def ends(values: np.ndarray, codes: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def extremes(values: np.ndarray, codes: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the smallest and the largest of (n,) values in each training, by its code, among a mask of rows."""
     count = int(codes.max()) + 1
     low, high = np.full(count, np.inf), np.full(count, -np.inf)

@@ -7,8 +7,8 @@ import numpy as np
 import polars as pl
 
 from curate.errors import SchemaError, amount
-from curate.runs.trainings.by_training import numbers
 from curate.runs.trainings.progress import FINISHED
+from curate.runs.trainings.training_rows import numbers
 
 Checkpoints = Literal["auto", "yes", "no"]  # the values of --checkpoints
 # The number of rows of equal mixture and size from which evenly spaced tokens show checkpoints. Grids of experiments
@@ -22,7 +22,7 @@ MOSTLY = 0.6
 SETTINGS = ("params", "seed", "keep", "batch_tokens", "planned_tokens")
 
 
-def named(frame: pl.DataFrame, alone: Sequence[str], start: np.ndarray) -> tuple[np.ndarray, list[str], bool]:
+def keys_by_name(frame: pl.DataFrame, alone: Sequence[str], start: np.ndarray) -> tuple[np.ndarray, list[str], bool]:
     """Return the name and the key of each row's training, and whether the user told which rows belong together.
 
     Rows with equal names and keys are one training. ``alone`` holds the keys of rows that belong to no other row.
@@ -66,7 +66,7 @@ def _joined(frame: pl.DataFrame, columns: Sequence[str]) -> list[str]:
     return frame.select(pl.concat_str(cells, separator="\0")).to_series().to_list()
 
 
-def of_equal_settings(
+def keys_by_settings(
     frame: pl.DataFrame, alone: Sequence[str], start: np.ndarray, origin: str, checkpoints: Checkpoints
 ) -> tuple[list[str], tuple[str, ...]]:
     """Return a key of each row's training, and a note if rows of equal settings are or may be checkpoints."""
@@ -117,7 +117,7 @@ def _undecided(frame: pl.DataFrame, groups: Sequence[list[int]]) -> tuple[str, .
         return ()
     return (
         f"{equal} of {len(frame)} rows have the same mixture, size, unique tokens, seed and tokens as another row. If "
-        "they are repeats of a run, a column seed says so. If they are checkpoints of trainings of different lengths, "
+        "they are repeats of a run, add a column seed. If they are checkpoints of trainings of different lengths, "
         "add a column training: without it every row counts as a finished run",
     )
 

@@ -8,7 +8,7 @@ from curate.runs.predictors.predictor import Predictor
 
 
 @dataclass(frozen=True, eq=False)
-class WrappedPredictor:
+class PredictorWrapper:
     """The part of a predictor that it takes from the predictor ``fit`` as it is: all but the losses."""
 
     fit: Predictor
