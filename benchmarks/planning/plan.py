@@ -24,8 +24,9 @@ from scipy.optimize import minimize
 from curate.laws.effective_data import PUBLISHED as EFFECTIVE
 from curate.laws.infolaw import PUBLISHED as INFOLAW
 from curate.laws.utility import PUBLISHED as UTILITY
-from curate.planning import keep_curve, plan, region_of_limits, search
+from curate.planning import plan, region_of_limits, search
 from curate.planning.aims import Aim
+from curate.planning.details import keep_curve
 from curate.planning.limits import Group, Limits
 from curate.pool.pool import Budget, Pool
 from curate.runs.recipes import Recipes

@@ -89,8 +89,8 @@ def test_predictions_of_a_rate_stay_between_0_and_1():
 
 def test_points_are_in_the_unit_of_the_metric_and_words_say_what_the_law_models():
     report = fitted("acc")
-    joined = report.points.join(ladder(), on="run")
-    assert joined["measured"].to_list() == pytest.approx(joined["metric.acc"].to_list())
+    measured = dict(ladder().select("run", "metric.acc").rows())
+    assert dict(report.points.select("run", "measured").rows()) == pytest.approx(measured)
     assert (report.points["predicted"] - report.points["measured"]).abs().max() < 0.01
     assert "The law predicts the odds e / (1 - e) of the error rate e = 1 - metric.acc." in str(report.shown[-1])
     assert any("it is taken for an accuracy" in note for note in report.notes)
