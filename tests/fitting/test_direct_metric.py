@@ -147,7 +147,7 @@ def test_the_command_writes_what_predict_and_plan_read(cli, tmp_path):
         ("acc", {"metric.acc": 100 * pl.col("metric.acc")}, {}, "higher is better. A law over recipes needs a rate"),
         ("err", {"metric.err": pl.lit(0.5)}, {}, "hardly changes with less compute"),
         ("err", {"metric.err": -pl.col("metric.err")}, {"metric_kind": "error"}, "A rate lies between 0 and 1"),
-        ("bpb", {"metric.bpb": pl.lit(0.0)}, {}, "is 0. It must be above 0; 12 such rows"),
+        ("bpb", {"metric.bpb": pl.lit(0.0)}, {}, "is 0. It must be a finite number above 0; 12 such rows"),
         ("err", {"metric.err": pl.lit(None, dtype=pl.Float64)}, {}, "metric.err is empty in all 12 rows"),
         ("err", {"metric.err": pl.lit(1.0)}, {"metric_kind": "error"}, "metric.err is 0 or 1 in all rows"),
     ],
