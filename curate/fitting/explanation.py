@@ -47,12 +47,19 @@ def _laws(predictor: FittedLaw, compared: pl.DataFrame) -> list[str]:
         lines = [f"The prediction is a weighted mean of {len(weights)} laws: {', '.join(shares)}."]
     best = compared.row(0, named=True)
     # Errors of one held-out run have no interval.
-    interval = f" (90 % interval {best['low']:.2%} to {best['high']:.2%})" if best["low"] < best["high"] else ""
+    interval = ""
+    if best["low"] is not None and best["low"] < best["high"]:
+        interval = f" (90 % interval {best['low']:.2%} to {best['high']:.2%})"
     losses = f"{best['rows']} held-out loss{'es' * (best['rows'] > 1)}"
     if best["distance"] is None:
         lines.append(
             f"{best['law']} predicts held-out runs best: {best['heldout']:.2%} mean error{interval}, with a bias of "
             f"{best['bias']:+.2%}, over {losses}."
+        )
+    elif best["heldout"] is None:
+        lines.append(
+            f"{best['law']} missed the held-out runs by least, {best['measured']:.2%} on average with a bias of "
+            f"{best['bias']:+.2%}, over {losses}. Of each size or length these are too few to show scatter."
         )
     else:
         what = "length" if is_one_value(predictor, "params") else "size"
@@ -61,6 +68,8 @@ def _laws(predictor: FittedLaw, compared: pl.DataFrame) -> list[str]:
             f"{losses} its mean error was {best['measured']:.2%}, and its bias {best['bias']:+.2%}."
         )
     rivals = compared.filter(pl.col("heldout").is_not_null() & (pl.col("law") != best["law"]))
+    if best["heldout"] is None:
+        return lines
     close = [law for law in rivals.filter(pl.col("low") <= best["high"])["law"] if law not in weights]
     if close:
         lines.append(

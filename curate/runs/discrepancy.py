@@ -19,6 +19,13 @@ SAME_SIZE = 1.2
 # of public runs, leaving one out at a time, it was .012 to .0155 (benchmarks/fitting/calibration.py measures the
 # families that are at hand).
 SHIFT = 0.014
+# The same for what a law models of a metric: the logarithm of the odds of an error, or of a positive quantity. On two
+# error rates of three corpora it was .046, and .121 with one fitted size (benchmarks/fitting/metric_intervals.py). A
+# shift of 1.4 % of a loss of 3 nats is one of .042 of the logarithm of the perplexity.
+METRIC_SHIFT = 0.05
+# Words in the names of metrics that are losses, in nats or in bits, and so have the shift of a loss. A name with a word
+# of a rate, such as bits_err, is not one.
+METRIC, LOSSES, RATES = "metric.", ("bpb", "bits", "nll", "loss"), ("acc", "err", "rate")
 # The same for runs of one size. Nothing then shows how the loss falls with size, so a law takes that from its priors,
 # and the priors of laws are narrower than their errors: 2.5 to 4 % on two public tables, fitted to their smallest size.
 ONE_SIZE_SHIFT = 0.035
@@ -51,6 +58,8 @@ class Discrepancy:
         longest: the largest number of tokens of a fitted run; of an unfinished one, the tokens that it was planned for.
         shortest: the smallest number of tokens of a fitted run, counted in the same way; 0 if a fit of an older version
             does not say.
+        at_e: standard deviation of the shift that all runs of a size share, at e times the largest fitted size, where
+            two or more sizes were fitted. See ``usual_shift``.
         unfinished: standard deviation, around the prediction, of a run that has done 1/e of its training. Its square
             grows in proportion to ln(1 / progress).
     """
@@ -63,6 +72,7 @@ class Discrepancy:
     longest: float
     unfinished: float = UNFINISHED
     shortest: float = 0.0
+    at_e: float = SHIFT
 
     @property
     def level(self) -> float:
@@ -72,7 +82,7 @@ class Discrepancy:
     @property
     def shift_of_size(self) -> float:
         """Standard deviation of the shift that all runs of a size share, at e times the largest fitted size."""
-        return SHIFT if self.sizes > 1 else ONE_SIZE_SHIFT
+        return self.at_e if self.sizes > 1 else self.at_e / SHIFT * ONE_SIZE_SHIFT
 
     def shift(self, recipes: Recipes) -> Tensor:
         """Return (n,) standard deviations of the shift that all runs of the size and length of a recipe share.
@@ -86,8 +96,9 @@ class Discrepancy:
         # A run that is half done is no shorter than a finished one: its length is the one that it was planned for.
         planned = recipes.tokens if recipes.progress is None else recipes.tokens / recipes.progress
         of_size = self.shift_of_size * _distance(beyond.maximum(below)).sqrt()
-        of_longer = SHIFT * _distance((planned / self.longest).log()).sqrt()
-        of_shorter = SHORTER_SHIFT * _distance((self.shortest / planned).log()).sqrt()
+        of_longer = self.at_e * _distance((planned / self.longest).log()).sqrt()
+        # What a law models of a metric misses all other runs by so many times more than a loss, too.
+        of_shorter = self.at_e / SHIFT * SHORTER_SHIFT * _distance((self.shortest / planned).log()).sqrt()
         return of_size.maximum(of_longer).maximum(of_shorter)
 
     def deviation(self, recipes: Recipes) -> Tensor:
@@ -108,10 +119,20 @@ class Discrepancy:
         Raises:
             KeyError, TypeError, ValueError: if a field is missing or wrong.
         """
-        # Fits of older versions have no shortest length.
-        written = {"shortest": 0.0, **record}
+        # Fits of older versions have no shortest length, and the shift of a loss.
+        written = {"shortest": 0.0, "at_e": SHIFT, **record}
         numbers = {field.name: float(cast(float, written[field.name])) for field in fields(Discrepancy)}
         return Discrepancy(**{**numbers, "sizes": int(numbers["sizes"])})  # type: ignore[arg-type]
+
+
+def usual_shift(evaluation: str) -> float:
+    """Return the standard deviation of the shift of log loss at e times the largest fitted size, for an eval.
+
+    ``metric.<name>`` is what a law models of a metric: the odds of an error, or a positive quantity.
+    """
+    name = evaluation.lower()
+    of_loss = any(word in name for word in LOSSES) and not any(word in name for word in RATES)
+    return METRIC_SHIFT if name.startswith(METRIC) and not of_loss else SHIFT
 
 
 def _distance(outside: Tensor) -> Tensor:
@@ -144,4 +165,5 @@ def combined(parts: Sequence[Discrepancy | None], weights: Sequence[float]) -> D
         longest=min(part.longest for part in present),
         shortest=max(part.shortest for part in present),
         unfinished=mean("unfinished"),
+        at_e=mean("at_e"),
     )

@@ -1,5 +1,6 @@
 """What a fit says of the error of the next runs: as much as the held-out runs show, and more where they show little."""
 
+import re
 from math import pi
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 import torch
 
 from curate.fitting.choice import averaging, holdout
+from curate.fitting.explanation import explain
 from curate.fitting.fit import FitOptions
 from curate.laws.chinchilla import PUBLISHED, Chinchilla
 from curate.runs import run_table
@@ -86,6 +88,65 @@ def test_one_fitted_size_or_length_says_little_of_the_next(params, tokens, words
 def test_three_parts_are_named_where_runs_are_too_few_to_measure_the_scatter():
     text = averaging.error_in_words(kept_of(table(SIZES, LENGTHS)))
     assert "has three parts" in text and "from the law's parameters, which so few runs do not determine" in text
+
+
+def numbers(words):
+    """The percentages of a text, as shares."""
+    return [float(number) / 100 for number in re.findall(r"([\d.]+)%", words)]
+
+
+def checkpoints_of_two_lengths():
+    """Two sizes, each with a training of two lengths and its checkpoints, and the tokens that were planned."""
+    params, planned = np.repeat([5e7, 1e8, 2e8], 2), np.tile([2e9, 8e9], 3)
+    rows = [(f"t{i}", n, d * f, d) for i, (n, d) in enumerate(zip(params, planned, strict=True)) for f in (0.4, 0.7, 1)]
+    training, params, tokens, planned = (np.array(column) for column in zip(*rows, strict=True))
+    loss = losses(params, tokens, 0.01, np.random.default_rng(1)) * (tokens / planned) ** -0.03
+    frame = {"run": [f"r{i}" for i in range(len(rows))], "training": training, "params": params, "tokens": tokens}
+    return run_table.check(pl.DataFrame(frame | {"planned_tokens": planned, "loss.x": loss}), "planted")
+
+
+@pytest.mark.parametrize(
+    "runs",
+    [
+        table(SIZES, LENGTHS),
+        table(np.repeat([5e7, 1e8], 4), np.tile([1e9, 2e9, 4e9, 8e9], 2)),
+        table(np.repeat([5e7, 1e8, 2e8], 2), np.tile([1e9, 8e9], 3)),
+        table(np.repeat([5e7, 1e8, 2e8], 3), np.tile([1e9, 2e9, 8e9], 3), noise=0.05),
+        table(np.repeat([1e8], 4), np.array([1e9, 1e9, 4e9, 4e9])),
+        checkpoints_of_two_lengths(),
+    ],
+    ids=["three runs", "two sizes", "two runs of a size", "three sizes", "one size", "planned tokens"],
+)
+def test_the_named_parts_combine_to_the_expected_error(runs):
+    words = averaging.error_in_words(kept_of(runs))
+    before, _, after = words.partition("That error has ")
+    (expected,) = numbers(before)
+    parts = numbers(after.partition("The parts are")[0])
+    assert len(parts) == {"two": 2, "three": 3, "four": 4}[after.split()[0]]
+    assert 0.8 * np.linalg.norm(parts) == pytest.approx(expected, rel=5e-3, abs=1e-4)
+
+
+def test_a_shift_beyond_the_usual_is_a_part_of_its_own():
+    params, tokens = np.repeat([5e7, 1e8, 2e8], 4), np.tile(np.geomspace(1e9, 8e9, 4), 3)
+    frame = table(params, tokens).frame.with_columns(
+        pl.when(pl.col("params") == 2e8).then(1.3 * pl.col("loss.x")).otherwise("loss.x").alias("loss.x")
+    )
+    words = averaging.error_in_words(kept_of(run_table.check(frame, "planted")))
+    assert "has three parts" in words and "by which a held-out size was missed beyond the usual" in words
+    expected, *parts = numbers(words.partition("The parts are")[0])
+    assert 0.8 * np.linalg.norm(parts) == pytest.approx(expected, rel=5e-3)
+
+
+def test_a_comparison_names_no_expected_error_where_the_runs_show_no_scatter():
+    """The sentence on the fit that is kept names one, with the noise and the parameters of that fit."""
+    runs = table(SIZES, LENGTHS)
+    kept, comparison = averaging.choose(runs, ["chinchilla", "overtraining"], ["x"], options=QUICK)
+    rows = comparison.table()
+    assert rows["heldout"].null_count() == rows["low"].null_count() == 2
+    assert rows["measured"].is_sorted() and rows["measured"].null_count() == 0
+    assert f"off by {kept.heldout['heldout']:.2%} on average" in averaging.error_in_words(kept)
+    words = explain(kept, runs, rows)
+    assert f"{kept.spec} missed the held-out runs by least, {rows['measured'][0]:.2%} on average" in words
 
 
 def two_sizes_of_another_law(seed=0, count=12):

@@ -8,7 +8,17 @@ import pytest
 import torch
 from problems import planted, recipes, theta
 
-from curate.runs.discrepancy import NEXT_SIZE, ONE_SIZE_SHIFT, SAME_SIZE, SHIFT, SHORTER_SHIFT, Discrepancy, combined
+from curate.runs.discrepancy import (
+    METRIC_SHIFT,
+    NEXT_SIZE,
+    ONE_SIZE_SHIFT,
+    SAME_SIZE,
+    SHIFT,
+    SHORTER_SHIFT,
+    Discrepancy,
+    combined,
+    usual_shift,
+)
 from curate.runs.predictors.blend import Blend
 from curate.runs.predictors.intervals import level_deviation
 from curate.runs.predictors.paired_draws import laws_of_draws
@@ -54,6 +64,33 @@ def test_much_shorter_runs_have_a_shift_too():
     assert Discrepancy.from_json(older) == KNOWN
     assert KNOWN.shift(of_sizes([2e8], tokens=1e8)).tolist() == [0.0]
     assert combined([known, replace(known, shortest=2e9)], [0.5, 0.5]).shortest == 2e9
+
+
+@pytest.mark.parametrize(
+    ("evaluation", "shift"),
+    [
+        ("web", SHIFT),
+        ("metric.err46", METRIC_SHIFT),
+        ("metric.perplexity", METRIC_SHIFT),
+        ("metric.pile_bpb", SHIFT),
+        ("metric.bits_err", METRIC_SHIFT),
+    ],
+)
+def test_what_a_law_models_of_a_metric_shifts_more_than_a_loss(evaluation, shift):
+    assert usual_shift(evaluation) == shift
+
+
+def test_the_shift_of_a_metric_is_wider_on_all_sides_and_survives_json():
+    metric = replace(KNOWN, shortest=1e9, at_e=METRIC_SHIFT)
+    loss, ratio = replace(KNOWN, shortest=1e9), METRIC_SHIFT / SHIFT
+    for recipes_outside in (of_sizes([4e9]), of_sizes([1e7]), of_sizes([2e8], 1e11), of_sizes([2e8], 1e8)):
+        assert float(metric.shift(recipes_outside)) == pytest.approx(ratio * float(loss.shift(recipes_outside)))
+    one = replace(metric, sizes=1)
+    assert one.shift(of_sizes([4e9])).tolist() == pytest.approx([ratio * ONE_SIZE_SHIFT * log(10) ** 0.5])
+    assert Discrepancy.from_json(metric.to_json()) == metric
+    older = {name: value for name, value in metric.to_json().items() if name != "at_e"}
+    assert Discrepancy.from_json(older) == loss, "a fit of an older version has the shift of a loss"
+    assert combined([metric, metric], [1.0, 1.0]).at_e == METRIC_SHIFT
 
 
 def test_the_deviation_has_no_jump_where_the_fitted_sizes_end():

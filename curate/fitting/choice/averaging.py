@@ -20,7 +20,7 @@ from curate.fitting.choice.without_formula import BOOSTED
 from curate.fitting.compare import Comparison, compare, fit_all
 from curate.fitting.fitted_laws import SingleFit
 from curate.fitting.solver.multistart import DEFAULTS, FitOptions
-from curate.runs.discrepancy import SHIFT, UNFINISHED, Discrepancy
+from curate.runs.discrepancy import SHIFT, UNFINISHED, Discrepancy, usual_shift
 from curate.runs.predictors.blend import Blend
 from curate.runs.predictors.predictor import Predictor
 from curate.runs.recipes import Recipes
@@ -34,6 +34,7 @@ WORST_RATIO = 1.5
 # intervals hold 90 % of the rows inside the trainings of five pools at a third size. More makes the score of the
 # intervals worse on five pools and on seven.
 NEXT_UNFINISHED = 1.25
+WIDER = 1.2  # times the scatter of the expected error: from there on the sentence on it names that of the intervals
 NO_PROGRESS = 0.05  # runs that did less of their training say little about runs that are nearly done
 # A run that has done more of its training errs as a finished run does. Divided by its small ln(1 / progress), that
 # error would say that all unfinished runs are far off.
@@ -100,7 +101,7 @@ def compare_and_refit(
 
 
 def _best(comparison: Comparison) -> dict[str, float]:
-    """Return the whole weight for the law with the smallest expected error."""
+    """Return the whole weight for the law with the smallest expected error, or measured error if none is expected."""
     return {str(comparison.rows["law"][0]): 1.0}
 
 
@@ -191,18 +192,25 @@ def error_in_words(predictor: Kept) -> str:
         return f"Held-out runs were missed by {heldout['measured']:.2%} on average."
     what = "size" if discrepancy.sizes > 1 else "length"
     factor = float(np.exp(heldout["distance"]))
-    shift = SHIFT * float(heldout["distance"]) ** 0.5
+    shift = discrepancy.at_e * float(heldout["distance"]) ** 0.5
+    # The scatter of the expected error, which that of the intervals exceeds: they allow for how few runs show it.
+    each_run = predictor.noise if heldout["scatter"] is None else float(heldout["scatter"])
     parts = [
         f"{shift:.2%} that all runs of that {what} share, which is its usual size on public runs",
-        f"{discrepancy.scatter:.2%} that differs from run to run",
+        f"{each_run:.2%} that differs from run to run",
     ]
+    if heldout["excess"]:
+        parts.append(f"{heldout['excess']:.2%} by which a held-out {what} was missed beyond the usual")
     if heldout["parameters"] is not None:
         parts.append(f"{heldout['parameters']:.2%} from the law's parameters, which so few runs do not determine")
     sentences = [
         f"At {factor:.2g} times the largest fitted {what}, expect predictions to be off by {heldout['heldout']:.2%} on "
-        f"average. That error has {'two' if len(parts) == 2 else 'three'} parts (standard deviations): "
-        f"{'; '.join(parts[:-1])}; and {parts[-1]}."
+        f"average. That error has {('two', 'three')[len(parts) - 2]} parts: {'; '.join(parts[:-1])}; and {parts[-1]}. "
+        "The parts are standard deviations: their squares add up, and the average error is 0.8 times the root of the "
+        "sum."
     ]
+    if discrepancy.scatter > WIDER * each_run:
+        sentences.append(f"Intervals take {discrepancy.scatter:.2%} for each run, because few runs show its scatter.")
     if heldout["levels"] == 1:
         small, changes = ("smaller", "size") if what == "size" else ("shorter", "tokens")
         sentences.append(
@@ -247,6 +255,7 @@ def _discrepancies(blend: Blend, runs: Runs, errors: HeldOutErrors) -> dict[str,
             longest=float(planned.max()),
             shortest=float(planned.min()),
             unfinished=_unfinished(part, runs, name),
+            at_e=usual_shift(name),
         )
     return discrepancies
 
@@ -312,15 +321,16 @@ def with_unfinished(kept: Kept, runs: Runs) -> Kept:
 def _unfinished(part: Predictor, runs: Runs, evaluation: str) -> float:
     """Return the standard deviation of a run that has done 1/e of its training; UNFINISHED if no such runs show it.
 
-    It is NEXT_UNFINISHED times the root mean square residual of those that were fitted or could have been, each divided
-    by the root of ln(1 / progress), or by that of NEARLY_DONE if it is nearer to its end.
+    For what a law models of a metric, UNFINISHED is as many times larger as the usual shift of such a fit. Where runs
+    show it, it is NEXT_UNFINISHED times the root mean square residual of those that were fitted or could have been,
+    each divided by the root of ln(1 / progress), or by that of NEARLY_DONE if it is nearer to its end.
     """
     recipes = runs.recipes()
     progress = _progress(recipes)
     measured = torch.from_numpy(np.isfinite(runs.loss(evaluation, missing=True)).copy())
     rows = torch.nonzero(measured & (progress < FINISHED) & (progress >= NO_PROGRESS))[:, 0]
     if not len(rows):
-        return UNFINISHED
+        return UNFINISHED * usual_shift(evaluation) / SHIFT
     truth = torch.from_numpy(runs.loss(evaluation, missing=True)[rows.numpy()])
     residual = part.loss(recipes.take(rows)).detach().log() - truth.log()
     distance = progress[rows].clamp_max(NEARLY_DONE).log()

@@ -32,6 +32,7 @@ class DiscrepancyForm(TypedDict, total=False):
     longest: Required[Positive]
     unfinished: Required[NotNegative]
     shortest: NotNegative
+    at_e: NotNegative
     level: NotNegative
 
 
