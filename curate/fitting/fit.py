@@ -22,7 +22,7 @@ from curate.fitting.solver.residual_noise import as_normal
 from curate.laws import Law, _batches
 from curate.laws._unfinished import TERM, Unfinished
 from curate.runs.discrepancy import Discrepancy
-from curate.runs.predictors.intervals import level_deviation, spread
+from curate.runs.predictors import intervals
 from curate.runs.recipes import Recipes
 
 Theta = Mapping[str, Tensor]  # a law's parameters by name: scalars, or (p,); with draws a leading axis b
@@ -100,7 +100,7 @@ class Fit:
 
         The interval covers the uncertainty of the parameters, the noise of a run, and the discrepancy of the law.
         """
-        return spread(self.draw_losses(recipes), level_deviation(self, recipes), level)
+        return intervals.of_new_runs(self, recipes, level)
 
     def table(self) -> pl.DataFrame:
         """Return one row for each parameter (and pool): its value, and 5 % and 95 % of the draws."""

@@ -172,3 +172,14 @@ def test_the_interval_of_a_level_is_as_wide_as_the_discrepancy():
     assert level_deviation(replace(exact, discrepancy=None), base).tolist() == [0.01, 0.01]
     # The shift common to a size is in no draw, so a difference between two mixtures does not widen with size.
     assert torch.equal(exact.draw_losses(base)[0], exact.loss(base))
+
+
+def test_an_interval_holds_its_prediction_where_all_draws_lie_on_one_side():
+    fit = planted("ces", "ab", theta("ces", 2))
+    lower = {name: values * (0.5 if name == "E" else 1.0) for name, values in fit.draws.items()}
+    one_sided = replace(fit, draws=lower, noise=1e-6)
+    for predictor in (one_sided, Blend((one_sided, one_sided), (0.5, 0.5), fit.eval)):
+        runs = of_sizes([1e9, 1e10])
+        low, high = predictor.interval(runs)
+        assert (low < 0.99 * predictor.loss(runs)).all()
+        assert high.tolist() == predictor.loss(runs).tolist()
