@@ -61,6 +61,17 @@ def test_three_runs_leave_the_parameters_open_and_the_expected_error_says_so():
     assert 0.25 < np.median(ratios) < 1.25
 
 
+def test_the_next_size_of_a_ladder_has_the_tokens_of_its_next_rung():
+    """Models that grow with their tokens say nothing of a large model with the tokens of a small one."""
+    sizes = np.geomspace(3e7, 5e8, 5)
+    kept = kept_of(table(sizes, 20 * sizes))
+    heldout = kept.fits[0].heldout
+    next_size = 5e8 * np.exp([heldout["distance"]])
+    draws = kept.draw_losses(recipes(np.ones((1, 1)), 20 * next_size, next_size)).detach().log()
+    assert heldout["parameters"] == pytest.approx(float(draws.std()), rel=1e-6)
+    assert heldout["heldout"] < 3 * heldout["measured"]
+
+
 def test_a_measured_scatter_needs_no_parameters_beside_it():
     params, tokens = np.repeat([5e7, 1e8, 2e8], 4), np.tile(np.geomspace(1e9, 8e9, 4), 3)
     kept = kept_of(table(params, tokens))

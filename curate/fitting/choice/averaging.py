@@ -164,18 +164,31 @@ def _spread_of_draws(blend: Blend, runs: Runs, errors: HeldOutErrors) -> float |
     """Return the standard deviation of log loss by which the draws differ at the next size (or length).
 
     None where held-out runs show the scatter. Their errors are those of fits to fewer runs, and so contain what the
-    parameters leave open. The fitted runs are moved to the next size with their mixtures and tokens.
+    parameters leave open. The fitted runs are moved to the next size with their mixtures. If larger models had more
+    tokens, the moved runs have more tokens too.
     """
     if not errors.rolling or errors.scatter() is not None:
         return None
     recipes = runs.recipes(blend.pools)
     factor = float(np.exp(errors.distance))
     if holdout.count_of_sizes(recipes) > 1:
-        moved = replace(recipes, params=torch.full_like(recipes.params, factor * float(recipes.params.max())))
+        params = torch.full_like(recipes.params, factor * float(recipes.params.max()))
+        tokens = recipes.tokens * (params / recipes.params) ** _growth_of_tokens(recipes)
+        moved = replace(recipes, tokens=tokens, params=params)
     else:
         moved = replace(recipes, tokens=torch.full_like(recipes.tokens, factor * float(recipes.tokens.max())))
     variances = [part.draw_losses(moved).detach().log().var(dim=0).mean() for part in blend.parts().values()]
     return float(torch.stack(variances).mean().sqrt())
+
+
+def _growth_of_tokens(recipes: Recipes) -> float:
+    """Return the exponent b of tokens = a params^b, by least squares of logarithms; 0 if it is negative.
+
+    Within one compute budget larger models have fewer tokens, and that is no rule for the next size.
+    """
+    params, tokens = recipes.params.log(), recipes.tokens.log()
+    centred = params - params.mean()
+    return max(float(centred @ tokens / centred.square().sum()), 0.0)
 
 
 def error_in_words(predictor: Kept) -> str:
