@@ -1,5 +1,6 @@
 """What a fit says of the error of the next runs: as much as the held-out runs show, and more where they show little."""
 
+import re
 from math import pi
 
 import numpy as np
@@ -97,6 +98,20 @@ def test_one_fitted_size_or_length_says_little_of_the_next(params, tokens, words
 def test_three_parts_are_named_where_runs_are_too_few_to_measure_the_scatter():
     text = averaging.error_in_words(kept_of(table(SIZES, LENGTHS)))
     assert "has three parts" in text and "of the law's parameters, which so few runs leave open" in text
+
+
+@pytest.mark.parametrize("step", [1.0, 0.8])
+def test_the_named_parts_add_up_to_the_expected_error(step):
+    """Also where a step between sizes shifts whole sizes, and where the second of two is predicted from the first."""
+    for sizes in ([5e7, 1e8, 2e8], [5e7, 1e8]):
+        params, tokens = np.repeat(sizes, 4), np.tile(np.geomspace(1e9, 8e9, 4), len(sizes))
+        runs = table(params, tokens)
+        stepped = runs.frame["loss.x"].to_numpy() * np.where(params == max(sizes), step, 1.0)
+        kept = kept_of(run_table.check(runs.frame.with_columns(pl.Series("loss.x", stepped)), "planted"))
+        words = averaging.error_in_words(kept)
+        named = [float(part) / 100 for part in re.findall(r"([\d.]+)%", words.partition("parts")[2].partition(". ")[0])]
+        assert (2 / pi) ** 0.5 * np.linalg.norm(named) == pytest.approx(kept.fits[0].heldout["heldout"], abs=2e-4)
+        assert ("missed whole held-out sizes by more than is usual" in words) == (step < 1 and len(sizes) == 3)
 
 
 def two_sizes_of_another_law(seed=0, count=12):

@@ -15,7 +15,7 @@ from curate import open_sets
 from curate.errors import FitError
 from curate.fitting.boosted import Boosted
 from curate.fitting.choice import holdout
-from curate.fitting.choice.held_out_errors import HeldOutErrors
+from curate.fitting.choice.held_out_errors import MEAN_SIZE, HeldOutErrors
 from curate.fitting.choice.without_formula import BOOSTED
 from curate.fitting.compare import Comparison, compare, fit_all
 from curate.fitting.fitted_laws import SingleFit
@@ -38,6 +38,7 @@ NO_PROGRESS = 0.05  # runs that did less of their training say little about runs
 # A run that has done more of its training errs as a finished run does. Divided by its small ln(1 / progress), that
 # error would say that all unfinished runs are far off.
 NEARLY_DONE = 0.95
+SHOWN_EXCESS = 5e-4  # of log loss: a smaller part of the expected error is not named
 
 Kept: TypeAlias = SingleFit | Blend
 
@@ -205,12 +206,18 @@ def error_in_words(predictor: Kept) -> str:
     what = "size" if discrepancy.sizes > 1 else "length"
     factor = float(np.exp(heldout["distance"]))
     shift = SHIFT * float(heldout["distance"]) ** 0.5
+    scatter = predictor.noise if heldout["scatter"] is None else float(heldout["scatter"])
+    parameters = heldout["parameters"] or 0.0
     parts = [
         f"{shift:.2%} that all runs of that {what} share, as in other families of models",
-        f"{discrepancy.scatter:.2%} of each run",
+        f"{scatter:.2%} of each run",
     ]
+    # What is left is the part of the shift that HeldOutErrors.scatter counts as scatter.
+    excess = max((heldout["heldout"] / MEAN_SIZE) ** 2 - shift**2 - scatter**2 - parameters**2, 0.0) ** 0.5
+    if excess >= SHOWN_EXCESS:
+        parts.append(f"{excess:.2%}, because the laws missed whole held-out {what}s by more than is usual")
     if heldout["parameters"] is not None:
-        parts.append(f"{heldout['parameters']:.2%} of the law's parameters, which so few runs leave open")
+        parts.append(f"{parameters:.2%} of the law's parameters, which so few runs leave open")
     sentences = [
         f"At {factor:.2g} times the largest fitted {what}, expect predictions to be off by {heldout['heldout']:.2%} on "
         f"average. That error has {'two' if len(parts) == 2 else 'three'} parts (standard deviations): "
