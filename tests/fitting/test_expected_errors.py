@@ -63,6 +63,17 @@ def test_three_runs_leave_the_parameters_open_and_the_expected_error_says_so():
     assert 0.25 < np.median(ratios) < 1.25
 
 
+def test_the_next_size_of_a_ladder_has_the_tokens_of_its_next_rung():
+    """Models that grow with their tokens say nothing of a large model with the tokens of a small one."""
+    sizes = np.geomspace(3e7, 5e8, 5)
+    kept = kept_of(table(sizes, 20 * sizes))
+    heldout = kept.fits[0].heldout
+    next_size = 5e8 * np.exp([heldout["distance"]])
+    draws = kept.draw_losses(recipes(np.ones((1, 1)), 20 * next_size, next_size)).detach().log()
+    assert heldout["parameters"] == pytest.approx(float(draws.std()), rel=1e-6)
+    assert heldout["heldout"] < 3 * heldout["measured"]
+
+
 def test_a_measured_scatter_needs_no_parameters_beside_it():
     params, tokens = np.repeat([5e7, 1e8, 2e8], 4), np.tile(np.geomspace(1e9, 8e9, 4), 3)
     kept = kept_of(table(params, tokens))
@@ -147,6 +158,23 @@ def test_a_comparison_names_no_expected_error_where_the_runs_show_no_scatter():
     assert f"off by {kept.heldout['heldout']:.2%} on average" in averaging.error_in_words(kept)
     words = explain(kept, runs, rows)
     assert f"{kept.spec} missed the held-out runs by least, {rows['measured'][0]:.2%} on average" in words
+
+
+@pytest.mark.parametrize("step", [1.0, 0.8])
+def test_the_named_parts_add_up_to_the_expected_error(step):
+    """Also where a step between sizes shifts whole sizes, and where the second of two is predicted from the first."""
+    for sizes in ([5e7, 1e8, 2e8], [5e7, 1e8]):
+        params, tokens = np.repeat(sizes, 4), np.tile(np.geomspace(1e9, 8e9, 4), len(sizes))
+        runs = table(params, tokens)
+        stepped = runs.frame["loss.x"].to_numpy() * np.where(params == max(sizes), step, 1.0)
+        kept = kept_of(run_table.check(runs.frame.with_columns(pl.Series("loss.x", stepped)), "planted"))
+        words = averaging.error_in_words(kept)
+        named = [
+            float(part) / 100
+            for part in re.findall(r"([\d.]+)%", words.partition(" parts: ")[2].partition(". The parts")[0])
+        ]
+        assert (2 / pi) ** 0.5 * np.linalg.norm(named) == pytest.approx(kept.fits[0].heldout["heldout"], abs=2e-4)
+        assert ("whole held-out sizes were missed beyond the usual" in words) == (step < 1 and len(sizes) == 3)
 
 
 def two_sizes_of_another_law(seed=0, count=12):

@@ -39,6 +39,7 @@ NO_PROGRESS = 0.05  # runs that did less of their training say little about runs
 # A run that has done more of its training errs as a finished run does. Divided by its small ln(1 / progress), that
 # error would say that all unfinished runs are far off.
 NEARLY_DONE = 0.95
+SHOWN_EXCESS = 5e-4  # of log loss: a smaller part of the expected error is not named
 
 Kept: TypeAlias = SingleFit | Blend
 
@@ -165,18 +166,31 @@ def _spread_of_draws(blend: Blend, runs: Runs, errors: HeldOutErrors) -> float |
     """Return the standard deviation of log loss by which the draws differ at the next size (or length).
 
     None where held-out runs show the scatter. Their errors are those of fits to fewer runs, and so contain what the
-    parameters leave open. The fitted runs are moved to the next size with their mixtures and tokens.
+    parameters leave open. The fitted runs are moved to the next size with their mixtures. If larger models had more
+    tokens, the moved runs have more tokens too.
     """
     if not errors.rolling or errors.scatter() is not None:
         return None
     recipes = runs.recipes(blend.pools)
     factor = float(np.exp(errors.distance))
     if holdout.count_of_sizes(recipes) > 1:
-        moved = replace(recipes, params=torch.full_like(recipes.params, factor * float(recipes.params.max())))
+        params = torch.full_like(recipes.params, factor * float(recipes.params.max()))
+        tokens = recipes.tokens * (params / recipes.params) ** _growth_of_tokens(recipes)
+        moved = replace(recipes, tokens=tokens, params=params)
     else:
         moved = replace(recipes, tokens=torch.full_like(recipes.tokens, factor * float(recipes.tokens.max())))
     variances = [part.draw_losses(moved).detach().log().var(dim=0).mean() for part in blend.parts().values()]
     return float(torch.stack(variances).mean().sqrt())
+
+
+def _growth_of_tokens(recipes: Recipes) -> float:
+    """Return the exponent b of tokens = a params^b, by least squares of logarithms; 0 if it is negative.
+
+    Within one compute budget larger models have fewer tokens, and that is no rule for the next size.
+    """
+    params, tokens = recipes.params.log(), recipes.tokens.log()
+    centred = params - params.mean()
+    return max(float(centred @ tokens / centred.square().sum()), 0.0)
 
 
 def error_in_words(predictor: Kept) -> str:
@@ -199,15 +213,15 @@ def error_in_words(predictor: Kept) -> str:
         f"{shift:.2%} that all runs of that {what} share, which is its usual size on public runs",
         f"{each_run:.2%} that differs from run to run",
     ]
-    if heldout["excess"]:
-        parts.append(f"{heldout['excess']:.2%} by which a held-out {what} was missed beyond the usual")
+    if (heldout["excess"] or 0.0) >= SHOWN_EXCESS:
+        parts.append(f"{heldout['excess']:.2%} by which whole held-out {what}s were missed beyond the usual")
     if heldout["parameters"] is not None:
         parts.append(f"{heldout['parameters']:.2%} from the law's parameters, which so few runs do not determine")
+    count = ("two", "three", "four")[len(parts) - 2]
     sentences = [
         f"At {factor:.2g} times the largest fitted {what}, expect predictions to be off by {heldout['heldout']:.2%} on "
-        f"average. That error has {('two', 'three')[len(parts) - 2]} parts: {'; '.join(parts[:-1])}; and {parts[-1]}. "
-        "The parts are standard deviations: their squares add up, and the average error is 0.8 times the root of the "
-        "sum."
+        f"average. That error has {count} parts: {'; '.join(parts[:-1])}; and {parts[-1]}. The parts "
+        "are standard deviations: their squares add up, and the average error is 0.8 times the root of the sum."
     ]
     if discrepancy.scatter > WIDER * each_run:
         sentences.append(f"Intervals take {discrepancy.scatter:.2%} for each run, because few runs show its scatter.")
