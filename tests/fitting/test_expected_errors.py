@@ -143,7 +143,7 @@ def test_a_shift_beyond_the_usual_is_a_part_of_its_own():
         pl.when(pl.col("params") == 2e8).then(1.3 * pl.col("loss.x")).otherwise("loss.x").alias("loss.x")
     )
     words = averaging.error_in_words(kept_of(run_table.check(frame, "planted")))
-    assert "has three parts" in words and "by which a held-out size was missed beyond the usual" in words
+    assert "has three parts" in words and "by which whole held-out sizes were missed beyond the usual" in words
     expected, *parts = numbers(words.partition("The parts are")[0])
     assert 0.8 * np.linalg.norm(parts) == pytest.approx(expected, rel=5e-3)
 
