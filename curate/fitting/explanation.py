@@ -12,6 +12,7 @@ from curate.fitting.fitted_laws import FittedLaw, members_of
 from curate.fitting.identify import Identified, identify, most_informative
 from curate.pool.pool import Budget, Pool
 from curate.runs import pilots
+from curate.runs.discrepancy import NEXT_SIZE
 from curate.runs.fitted_size import is_one_value
 from curate.runs.predictors.blend import Blend
 from curate.runs.recipes import Recipes, recipes
@@ -145,10 +146,16 @@ def _errors(predictor: FittedLaw) -> list[str]:
     discrepancy = predictor.discrepancy
     if discrepancy is None or discrepancy.sizes < 2:
         return []
-    level, contrast = NORMAL_90 * discrepancy.level, NORMAL_90 * discrepancy.contrast
+    # The same size as that of the expected error; without one, the nearest new size.
+    records = [getattr(member, "heldout", None) for member in members_of(predictor)]
+    distances = [record["distance"] for record in records if record and record["distance"] is not None]
+    distance = float(distances[0]) if distances else NEXT_SIZE
+    level = NORMAL_90 * float(np.hypot(discrepancy.scatter, discrepancy.shift_of_size * distance**0.5))
+    contrast = NORMAL_90 * discrepancy.contrast
     return [
-        f"At the next size, the loss of a mixture is known within about {level:.1%}, and the difference between two "
-        f"mixtures within about {contrast:.1%} of the loss (90 % intervals, on either side)."
+        f"At {np.exp(distance):.2g} times the largest fitted size, the loss of a mixture is known within about "
+        f"{level:.1%}, and the difference between two mixtures within about {contrast:.1%} of the loss (90 % "
+        "intervals, on either side). What the parameters leave open far outside the fitted runs comes on top."
     ]
 
 
