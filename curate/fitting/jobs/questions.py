@@ -1,4 +1,4 @@
-"""Check which laws, evals and metrics a fit is to have, and that they can be fitted together."""
+"""Check the laws, evals and metrics that the user names, and whether they can be fitted together."""
 
 from collections.abc import Sequence
 
@@ -51,7 +51,7 @@ def evals(runs: Runs, names: str | Sequence[str] | None, *, alone: bool) -> tupl
 
 
 def notes_on_evals(runs: Runs, evals: Sequence[str]) -> tuple[str, ...]:
-    """Return a note that the evals of a table are fitted together, and which are left out because they are empty."""
+    """Return a note on the evals that are fitted together, and on empty ones that are left out."""
     if len(evals) < 2:
         return ()
     empty = [name for name in runs.evals if name not in evals]
