@@ -104,23 +104,23 @@ def without_torch(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[s
     return run
 
 
-class Said(NamedTuple):
+class Output(NamedTuple):
     code: int
     out: str
     err: str
 
 
-Cli = Callable[..., Said]
+Cli = Callable[..., Output]
 PROGRESS = re.compile(r"[a-z][a-z ,]* [\d,]+/[\d,]+(\s.*)?")
 
 
-def one_line(said) -> str:
+def one_line(result) -> str:
     """Check that a failure says exactly one thing, and return it."""
-    assert said.code == 1, said
-    lines = [line for line in said.err.splitlines() if not PROGRESS.fullmatch(line)]
-    assert len(lines) == 1, said.err
+    assert result.code == 1, result
+    lines = [line for line in result.err.splitlines() if not PROGRESS.fullmatch(line)]
+    assert len(lines) == 1, result.err
     assert lines[0].startswith("curate: ")
-    assert "Traceback" not in said.err
+    assert "Traceback" not in result.err
     return lines[0]
 
 
@@ -132,7 +132,7 @@ def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
     # It silences warnings in the whole process, and tests count them as errors.
     monkeypatch.setattr("pipelines.shared.cli.quiet", lambda **_: None)
 
-    def call(*arguments: object) -> Said:
+    def call(*arguments: object) -> Output:
         capsys.readouterr()
         monkeypatch.setattr(sys, "argv", ["curate", *map(str, arguments)])
         try:
@@ -140,8 +140,8 @@ def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
             code = 0
         except SystemExit as stop:
             code = int(stop.code or 0)
-        said = capsys.readouterr()
-        return Said(code, said.out, said.err)
+        result = capsys.readouterr()
+        return Output(code, result.out, result.err)
 
     return call
 

@@ -215,11 +215,11 @@ def test_damaged_files_through_the_command_line(cli, tmp_path, monkeypatch):
         what, content = damaged((tmp_path.parent / "valid" / name).read_bytes(), seed)
         (tmp_path / name).write_bytes(content)
         job = jobs[seed // len(names) % len(jobs)]
-        said = cli(*JOBS[job])
-        lines = [line for line in said.err.splitlines() if line.startswith("curate: ")]
-        assert (said.code, len(lines)) in ((0, 0), (1, 1)), f"seed {seed}, {name}, {what}, {job}: {said}"
-        assert "Traceback" not in said.err
-        tried += said.code
+        result = cli(*JOBS[job])
+        lines = [line for line in result.err.splitlines() if line.startswith("curate: ")]
+        assert (result.code, len(lines)) in ((0, 0), (1, 1)), f"seed {seed}, {name}, {what}, {job}: {result}"
+        assert "Traceback" not in result.err
+        tried += result.code
         shutil.rmtree(tmp_path, ignore_errors=True)
         shutil.copytree(tmp_path.parent / "valid", tmp_path, copy_function=shutil.copy2, dirs_exist_ok=True)
         monkeypatch.chdir(tmp_path)

@@ -41,9 +41,11 @@ def test_a_missing_package_stops_the_job_before_it_touches_a_file(
     Path("model").mkdir()
     for name in ("config.json", "model.onnx", "tokenizer.json"):
         Path("model", name).write_text('{"hidden_size": 8}')
-    said = cli("score", corpus, "--scorer", "compression", *words, "--out", tmp_path / "out")
-    assert said.code == 1
-    assert re.fullmatch(rf"curate: .* needs the package {package}: pip install 'curate-planner\[{extra}\]'\n", said.err)
+    result = cli("score", corpus, "--scorer", "compression", *words, "--out", tmp_path / "out")
+    assert result.code == 1
+    assert re.fullmatch(
+        rf"curate: .* needs the package {package}: pip install 'curate-planner\[{extra}\]'\n", result.err
+    )
     assert not (tmp_path / "out").exists()
 
 

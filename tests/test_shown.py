@@ -51,9 +51,9 @@ def test_results_warnings_notes_and_titles_are_escaped(capsys):
     show.notes(["a\x07"])
     show.heading("\u202e")
     show._line("[red]\x1b", 1, 1, "")
-    said = capsys.readouterr()
-    assert said.out == "pool \\x1b[2J\n\n== \\u202e\n"
-    assert said.err == "warning: a\\nb\nnote: a\\x07\n[red]\\x1b 1/1\n"
+    output = capsys.readouterr()
+    assert output.out == "pool \\x1b[2J\n\n== \\u202e\n"
+    assert output.err == "warning: a\\nb\nnote: a\\x07\n[red]\\x1b 1/1\n"
 
 
 def test_a_report_page_shows_names_escaped():

@@ -1,6 +1,6 @@
 """Gradient-boosted trees over mixtures, alone or on top of a law.
 
-RegMix (Liu et al. 2024, arXiv 2407.01492) fits LightGBM to the losses of small runs; the law beneath is a choice of
+RegMix (Liu et al. 2024, arXiv 2407.01492) fits LightGBM to the losses of small runs; the base law is a choice of
 this project. Trees cannot extrapolate: the law carries size, tokens and unseen corners, the trees add what it misses.
 """
 

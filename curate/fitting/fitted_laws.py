@@ -1,4 +1,4 @@
-"""Fit whatever predicts losses by its name: a law, boosted trees or a Gaussian process."""
+"""Fit a law, boosted trees or a Gaussian process, by its name."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -62,7 +62,7 @@ def fit_named(
 
 
 def _option_types(name: str) -> dict[str, object]:
-    """Return the type of each option of what has no formula."""
+    """Return the type of each option of `boosted` or `gaussian`."""
     return {option.name: option.type for option in open_sets.option_fields(OPTIONS[name])}
 
 

@@ -1,4 +1,4 @@
-"""Warn where recipes lie outside the fitted runs, are unfinished runs, or repeat a pool so often that it harms.
+"""Warn of recipes outside the fitted runs, of unfinished runs, and of harmful repeats.
 
 In: fits and recipes. Out: lines of text.
 """

@@ -76,7 +76,7 @@ def losses_by_size(plans: Sequence[PlannedBudget]) -> pl.DataFrame:
 
 
 def outside(grid: Sequence[PlannedBudget], fitted: Mapping[str, tuple[float, float]]) -> pl.DataFrame:
-    """Return start and end of the token counts of a grid that lie outside those of the fitted runs; up to two rows."""
+    """Return the parts of a grid outside the fitted tokens, with start and end; up to two rows."""
     tokens = [plan["budget"]["tokens"] for plan in grid]
     first, last = min(tokens), max(tokens)
     low, high = fitted.get("tokens", (first, last))

@@ -45,7 +45,9 @@ UNFINISHED = 0.035
 
 @dataclass(frozen=True)
 class Discrepancy:
-    """What a law leaves open of the level of a loss, apart from its parameters. All deviations are of log loss.
+    """How far new runs may lie from the prediction of a law, apart from the uncertainty of its parameters.
+
+    All deviations are of log loss.
 
     Attributes:
         scatter: standard deviation of a finished run of a fitted size around the prediction, without a shift that all

@@ -40,17 +40,17 @@ def test_it_has_a_main_and_imports_nothing_heavy_on_top(job):
 @EVERY
 def test_help_shows_the_example_and_every_flag_in_it_exists(job, cli, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
-    said = cli(job, "--help")
-    assert said.code == 0
-    assert squeezed(example(job)) in squeezed(said.out)
+    result = cli(job, "--help")
+    assert result.code == 0
+    assert squeezed(example(job)) in squeezed(result.out)
     for flag in {"--json", *re.findall(r"--[a-z-]+", example(job))}:
-        assert re.search(rf"{flag}\b", said.out.split("Options:")[1]), f"{job} has no {flag}"
+        assert re.search(rf"{flag}\b", result.out.split("Options:")[1]), f"{job} has no {flag}"
 
 
 def test_help_lists_every_job(cli):
-    said = cli("--help")
-    assert said.code == 0
-    assert all(f"\n  {job} " in said.out for job in jobs())
+    result = cli("--help")
+    assert result.code == 0
+    assert all(f"\n  {job} " in result.out for job in jobs())
 
 
 @pytest.mark.parametrize(
@@ -58,9 +58,9 @@ def test_help_lists_every_job(cli):
     [["nosuch"], ["fit"], ["fit", "x", "--nosuch"], ["--nosuch"], ["plan", "f", "--pools", "p", "--out", "o"]],
 )
 def test_wrong_usage_exits_with_2(cli, arguments):
-    said = cli(*arguments)
-    assert said.code == 2
-    assert "Traceback" not in said.err
+    result = cli(*arguments)
+    assert result.code == 2
+    assert "Traceback" not in result.err
 
 
 def test_version(cli):

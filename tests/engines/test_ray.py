@@ -50,11 +50,11 @@ def test_without_ray_the_message_says_what_to_install(monkeypatch):
 
 def test_the_command_line_says_so_too(cli, corpus, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
-    said = cli("score", corpus, "--scorer", "length", "--out", tmp_path / "out", "--engine", "ray")
-    assert said.code == 1
-    assert said.err == f"curate: {MISSING}\n"
-    said = cli("score", corpus, "--scorer", "length", "--out", tmp_path / "out", "--address", "a:1")
-    assert said.code == 2 and "--address" in said.err
+    result = cli("score", corpus, "--scorer", "length", "--out", tmp_path / "out", "--engine", "ray")
+    assert result.code == 1
+    assert result.err == f"curate: {MISSING}\n"
+    result = cli("score", corpus, "--scorer", "length", "--out", tmp_path / "out", "--address", "a:1")
+    assert result.code == 2 and "--address" in result.err
 
 
 def test_a_cluster_that_does_not_answer_is_one_line():
@@ -63,8 +63,8 @@ def test_a_cluster_that_does_not_answer_is_one_line():
 
 
 def test_a_module_that_a_node_lacks_is_named():
-    said = str(engine._own(ModuleNotFoundError("No module named 'curate'")))
-    assert "no module curate" in said and "\n" not in said
+    result = str(engine._own(ModuleNotFoundError("No module named 'curate'")))
+    assert "no module curate" in result and "\n" not in result
     own = CurateError("No module named 'x' is not our business")
     assert engine._own(own) is own
 
@@ -101,9 +101,9 @@ def test_ray_and_local_write_identical_bytes(ray, corpus, tmp_path, monkeypatch)
 @SLOW
 @NEEDS
 def test_the_command_line_runs_on_ray(ray, corpus, tmp_path, cli):
-    said = cli("score", corpus, "--scorer", "length", "--out", tmp_path / "out", "--engine", "ray", "--json")
-    assert said.code == 0, said.err
-    assert json.loads(said.out)["rows"] == 100
+    result = cli("score", corpus, "--scorer", "length", "--out", tmp_path / "out", "--engine", "ray", "--json")
+    assert result.code == 0, result.err
+    assert json.loads(result.out)["rows"] == 100
     assert len(outputs(tmp_path / "out")) == 5
 
 
@@ -134,9 +134,9 @@ def shared_address(held, task):
 @NEEDS
 def test_what_a_function_holds_goes_to_the_nodes_once_and_is_shared(ray):
     held = np.arange(1e6)
-    found = list(Ray(2).run(partial(shared_address, held), range(6)))
-    assert all(not writeable for _, writeable, _ in found), "a copy of its own, not the object store's"
-    assert sorted(value for _, _, value in found) == list(range(6))
+    addresses = list(Ray(2).run(partial(shared_address, held), range(6)))
+    assert all(not writeable for _, writeable, _ in addresses), "a copy of its own, not the object store's"
+    assert sorted(value for _, _, value in addresses) == list(range(6))
 
 
 @SLOW

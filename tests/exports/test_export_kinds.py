@@ -43,7 +43,7 @@ def test_files_of_different_kinds_are_refused(spec):
 
 
 @pytest.mark.parametrize(
-    ("spec", "path", "said"),
+    ("spec", "path", "message"),
     [
         ("megatron", "a b", "per_split=true"),
         ("megatron", "a\u2028b", "white space"),
@@ -52,8 +52,8 @@ def test_files_of_different_kinds_are_refused(spec):
         ("nemo", "\ta", "strips"),
     ],
 )
-def test_paths_that_megatron_would_change_are_refused(spec, path, said):
-    with pytest.raises(SchemaError, match=said):
+def test_paths_that_megatron_would_change_are_refused(spec, path, message):
+    with pytest.raises(SchemaError, match=message):
         export(spec).render(mixture([1000], paths=[(path,)]))
     assert read(export("megatron:per_split=true").render(mixture([9], paths=[("a b",)])), "megatron:per_split=true")
 

@@ -35,8 +35,8 @@ def test_translation_and_accuracy_have_their_limits():
     assert bleu.tolist() == pytest.approx([0.0, np.log(1e2) ** 0.5, np.log(1e8) ** 0.5])
     assert bool(torch.isfinite(torch.autograd.grad(bleu.sum(), tokens)[0]).all())
     flops = torch.tensor([1e10, 1e21, 1e60], dtype=torch.float64)
-    found = downstream.accuracy({"g": 0.25, "a": 1.0, "b": 0.5, "c": 0.1}, flops)
-    assert found.tolist() == pytest.approx([0.25, 0.25 + 0.75 * np.exp(-1.1), 0.25 + 0.75 * np.exp(-0.1)], rel=1e-9)
+    predicted = downstream.accuracy({"g": 0.25, "a": 1.0, "b": 0.5, "c": 0.1}, flops)
+    assert predicted.tolist() == pytest.approx([0.25, 0.25 + 0.75 * np.exp(-1.1), 0.25 + 0.75 * np.exp(-0.1)], rel=1e-9)
 
 
 def cosine(steps, peak=2e-4, warmup=0):
@@ -81,7 +81,7 @@ def test_the_harmful_band():
     assert repeats.band(8e8) == pytest.approx((43, 1803), rel=0.01)
     assert repeats.warning(4, 8e8) is None
     assert repeats.warning(5000, 8e8) is None
-    said = repeats.warning(100, 8e8)
-    assert said is not None
-    assert "43" in said
-    assert "8e+08" in said
+    result = repeats.warning(100, 8e8)
+    assert result is not None
+    assert "43" in result
+    assert "8e+08" in result

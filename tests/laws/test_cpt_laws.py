@@ -112,8 +112,8 @@ def test_planted_options_come_back_as_predictions(options):
     spec = f"replay:{options}"
     truth, (train, fresh) = theta(spec, 2, seed=4, inner=0.8), (random_recipes(n, 2, n) for n in (80, 200))
     law = Replay(harm=True, rest="rest" in options, checkpoints="checkpoints" in options)
-    found = fit(spec, train, law.loss(truth, train).numpy(), pools="ab", options=FitOptions(starts=8, draws=1))
-    assert float((found.loss(fresh) / law.loss(truth, fresh) - 1).abs().median()) < 2e-3
+    result = fit(spec, train, law.loss(truth, train).numpy(), pools="ab", options=FitOptions(starts=8, draws=1))
+    assert float((result.loss(fresh) / law.loss(truth, fresh) - 1).abs().median()) < 2e-3
 
 
 # Losses by share of the corpus they are measured on, at one budget and size.
@@ -162,8 +162,8 @@ def test_the_share_term_draws_every_published_table_of_shares(table, most):
 
 def test_forgetting_by_hand():
     point = values(E=2.0, A=0.5, B=100.0, beta=0.5, alpha=0.5)
-    found = Forgetting().loss(point, mixed([1.0, 0.99, 0.0], 4e10, params=8e8))
-    assert found.tolist() == pytest.approx([2 + 0.5 * 2 / 2, 2 + 0.5 * (4 * 0.99) ** 0.5 / 8**0.5, 2.0], abs=1e-3)
+    result = Forgetting().loss(point, mixed([1.0, 0.99, 0.0], 4e10, params=8e8))
+    assert result.tolist() == pytest.approx([2 + 0.5 * 2 / 2, 2 + 0.5 * (4 * 0.99) ** 0.5 / 8**0.5, 2.0], abs=1e-3)
     sized = Forgetting(sizes=True).loss(point | values(H=0.3, h=0.5), mixed([1.0], 1e10, params=8e8))
     assert float(sized[0]) == pytest.approx(2 + 0.15 + 0.25, abs=1e-5)
 
@@ -176,9 +176,9 @@ def test_forgetting_comes_back_from_planted_runs():
     at = Recipes(torch.from_numpy(np.column_stack([p, 1 - p])), base.tokens, base.params, base.unique)
     law, truth = Forgetting(), values(E=2.2, A=0.6, B=400.0, beta=0.35, alpha=0.3)
     loss = law.loss(truth, at).numpy() * np.exp(0.002 * rng.standard_normal(n))
-    found = fit("forgetting", at, loss, pools=["old", "new"], options=FitOptions(starts=8, draws=20))
+    result = fit("forgetting", at, loss, pools=["old", "new"], options=FitOptions(starts=8, draws=20))
     for name, least, most in (("E", 0.03, 0.03), ("beta", 0.05, 0.05), ("alpha", 0.05, 0.05), ("B", 0.25, 0.25)):
-        ratio = float(found.theta[name] / truth[name])
+        ratio = float(result.theta[name] / truth[name])
         assert 1 - least < ratio < 1 + most, name
 
 
@@ -187,9 +187,9 @@ def test_forgetting_draws_the_replay_tables(name, most):
     table, tokens = OLD[name]
     p, loss = np.array(list(table)) / 100, np.array(list(table.values()))
     at = mixed(1 - p, tokens, params=4.05e8)
-    found = fit("forgetting", at, loss, pools=["old", "new"], options=FitOptions(starts=8, draws=1))
-    assert float(np.abs(found.loss(at).numpy() - loss).max()) < most
-    rise = found.loss(mixed([1.0, 0.99, 0.95], tokens, params=4.05e8)) - found.theta["E"]
+    result = fit("forgetting", at, loss, pools=["old", "new"], options=FitOptions(starts=8, draws=1))
+    assert float(np.abs(result.loss(at).numpy() - loss).max()) < most
+    rise = result.loss(mixed([1.0, 0.99, 0.95], tokens, params=4.05e8)) - result.theta["E"]
     assert float(rise[1] / rise[0]) < 0.6, "1 % of old data already prevents much of the forgetting"
     assert float(rise[2] / rise[0]) < 0.45, "and 5 % more"
 
@@ -206,7 +206,7 @@ def test_a_share_left_out_is_predicted(loss, options):
     for share in np.unique(x):
         out = x == share
         spec = f"replay:length=1e10,checkpoints=true{options}"
-        found = fit(spec, at.take(~out), truth[~out], pools=runs.pools, options=FitOptions(starts=2, draws=1))
-        errors.append(float(found.loss(at.take(out))[-1]) - truth[out][-1])
+        result = fit(spec, at.take(~out), truth[~out], pools=runs.pools, options=FitOptions(starts=2, draws=1))
+        errors.append(float(result.loss(at.take(out))[-1]) - truth[out][-1])
     assert np.abs(errors).mean() < 0.005
     assert np.abs(errors).max() < 0.01

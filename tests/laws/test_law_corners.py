@@ -66,8 +66,8 @@ def test_values_and_gradients_are_finite(spec, p):
 def test_vmap_is_a_loop(spec):
     base, many = recipes(10, 3, 5), [theta(spec, 3, seed=s) for s in range(4)]
     stacked = {k: torch.stack([one[k] for one in many]) for k in many[0]}
-    found = vmap(lambda t: law_of(spec).loss(t, base))(stacked)
-    assert torch.allclose(found, torch.stack([law_of(spec).loss(t, base) for t in many]), rtol=1e-12)
+    result = vmap(lambda t: law_of(spec).loss(t, base))(stacked)
+    assert torch.allclose(result, torch.stack([law_of(spec).loss(t, base) for t in many]), rtol=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,7 @@ def test_planted_laws_come_back_with_noise(spec):
     law, truth = law_of(spec), theta(spec, 3, seed=5, inner=0.7)
     train, fresh = recipes(120, 3, 40), recipes(200, 3, 41)
     noisy = law.loss(truth, train).numpy() * np.exp(np.random.default_rng(0).normal(0, 1e-3, 120))
-    found = fits.fit(spec, train, noisy, pools="abc", options=fits.FitOptions(starts=16, draws=1))
-    error = (found.loss(fresh) / law.loss(truth, fresh) - 1).abs()
-    assert found.rmse < 2e-3
+    result = fits.fit(spec, train, noisy, pools="abc", options=fits.FitOptions(starts=16, draws=1))
+    error = (result.loss(fresh) / law.loss(truth, fresh) - 1).abs()
+    assert result.rmse < 2e-3
     assert float(error.median()) < 2e-3

@@ -48,8 +48,8 @@ GADRE = {  # loss at (N, M) = (1.4e9, 20), (1.4e9, 640), (6.9e9, 20)
 @pytest.mark.parametrize("corpus", GADRE)
 def test_overtraining_gives_the_losses_of_gadre(corpus):
     runs = ((1.4e9, 20), (1.4e9, 640), (6.9e9, 20))
-    found = [one(Overtraining(), OVERTRAINING[corpus], tokens=n * m, params=n) for n, m in runs]
-    assert found == pytest.approx(GADRE[corpus], abs=6e-5)
+    result = [one(Overtraining(), OVERTRAINING[corpus], tokens=n * m, params=n) for n, m in runs]
+    assert result == pytest.approx(GADRE[corpus], abs=6e-5)
 
 
 def test_overtraining_eta_is_half_of_the_exponent_of_their_code():
@@ -108,9 +108,9 @@ def test_goyal_predictions_for_cumulative_pools(spec):
         pools = range(1, 5)
         weights = np.array([[1 / p] * p + [0.0] * (4 - p) for p in pools])
         given = recipes.recipes(weights, [budget] * 4, [1e8] * 4, np.full((4, 4), 12.8e6))
-        found = accuracies(spec, given)
-        assert found == pytest.approx(row, abs=6e-4)
-        assert int(found.argmax()) == top
+        result = accuracies(spec, given)
+        assert result == pytest.approx(row, abs=6e-4)
+        assert int(result.argmax()) == top
 
 
 @pytest.mark.parametrize("spec", GOYAL)
@@ -136,8 +136,8 @@ def test_the_steps_told_apart_do_not_matter_where_there_are_fewer_passes(spec):
 def test_unlimited_pools_give_a_power_law(spec):
     law = open_sets.build("laws", spec)
     values = {"a": 0.03, "d": 0.1, "b": [0.2, 0.1], "tau": [3.0, 3.0]}
-    found = one(law, values, tokens=1e9, params=1e8, weights=(0.25, 0.75))
-    assert found == pytest.approx(300 ** -(0.25 * 0.2 + 0.75 * 0.1) + 0.1, rel=1e-12)
+    result = one(law, values, tokens=1e9, params=1e8, weights=(0.25, 0.75))
+    assert result == pytest.approx(300 ** -(0.25 * 0.2 + 0.75 * 0.1) + 0.1, rel=1e-12)
 
 
 SOURCE = np.array([0.05, 0.15, 0.20, 0.20, 0.20, 0.20]) * 317e9  # InfoLaw's buckets; S is inferred
@@ -153,8 +153,8 @@ def test_infolaw_optima(tokens, best):
     weights = np.hstack([points, np.zeros((len(points), 3))])
     n = len(weights)
     given = recipes.recipes(weights, np.full(n, tokens), np.full(n, 7e9), np.tile(SOURCE, (n, 1)))
-    found = weights[int(Infolaw().loss(theta(INFOLAW), given).argmin())]
-    assert found[:3] == pytest.approx(best, abs=1.5e-3)
+    result = weights[int(Infolaw().loss(theta(INFOLAW), given).argmin())]
+    assert result[:3] == pytest.approx(best, abs=1.5e-3)
 
 
 def test_infolaw_optimum_is_global_on_a_coarse_grid():
@@ -163,16 +163,16 @@ def test_infolaw_optimum_is_global_on_a_coarse_grid():
     weights = np.hstack([np.array(points) / 50, np.zeros((len(points), 2))])
     n = len(weights)
     given = recipes.recipes(weights, np.full(n, 300e9), np.full(n, 7e9), np.tile(SOURCE, (n, 1)))
-    found = weights[int(Infolaw().loss(theta(INFOLAW), given).argmin())]
-    assert found == pytest.approx((0.56, 0.44, 0, 0, 0, 0), abs=0.021)
+    result = weights[int(Infolaw().loss(theta(INFOLAW), given).argmin())]
+    assert result == pytest.approx((0.56, 0.44, 0, 0, 0, 0), abs=0.021)
 
 
 @pytest.mark.parametrize(
     ("tokens", "weights", "loss"), [(300e9, (0.552, 0.448, 0.0), 2.859), (1000e9, (0.391, 0.391, 0.218), 2.784)]
 )
 def test_infolaw_level(tokens, weights, loss):
-    found = one(Infolaw(), INFOLAW, tokens=tokens, params=7e9, weights=weights + (0.0,) * 3, unique=SOURCE * 300 / 317)
-    assert found == pytest.approx(loss, abs=2e-3)
+    result = one(Infolaw(), INFOLAW, tokens=tokens, params=7e9, weights=weights + (0.0,) * 3, unique=SOURCE * 300 / 317)
+    assert result == pytest.approx(loss, abs=2e-3)
 
 
 CRITICAL = {  # share at T = 25, 50, 100, 250 units of 0.2B tokens
@@ -185,8 +185,8 @@ CRITICAL = {  # share at T = 25, 50, 100, 250 units of 0.2B tokens
 
 @pytest.mark.parametrize("model", CRITICAL)
 def test_critical_shares_of_gu(model):
-    found = [critical_share(CMR[model], t * 0.2e9) for t in (25, 50, 100, 250)]
-    assert found == pytest.approx(CRITICAL[model], abs=6e-5)
+    result = [critical_share(CMR[model], t * 0.2e9) for t in (25, 50, 100, 250)]
+    assert result == pytest.approx(CRITICAL[model], abs=6e-5)
     assert critical_share(CMR[model], 0.2e9) == 0.0
     assert critical_share(CMR[model], 1e30) <= 1.0
 
@@ -242,10 +242,10 @@ def test_ces_is_the_power_mean_of_effective_tokens_and_ignores_the_scale_of_k():
     given = recipes.recipes([[0.5, 0.3, 0.2]], [1e10], [2e8], [[1e9, 5e9, 5e8]])
     tokens, k = effective_tokens(given, torch.tensor(8.0)).numpy()[0], np.array(values["k"])
     data = ((k * tokens**0.4).sum() / (k * 3**-0.4).sum()) ** 2.5
-    found = Ces().loss(theta(values), given)
-    assert float(found[0]) == pytest.approx(1.8 + 0.6 + 0.5 * (data / 1e10) ** -0.3, rel=1e-5)
-    assert torch.allclose(Ces().loss(theta(values | {"k": [7.0, 14.0, 3.5]}), given), found, rtol=1e-12)
-    assert torch.allclose(Ces(tied=False).loss(theta(values | {"R": [8.0] * 3}), given), found, rtol=1e-12)
+    result = Ces().loss(theta(values), given)
+    assert float(result[0]) == pytest.approx(1.8 + 0.6 + 0.5 * (data / 1e10) ** -0.3, rel=1e-5)
+    assert torch.allclose(Ces().loss(theta(values | {"k": [7.0, 14.0, 3.5]}), given), result, rtol=1e-12)
+    assert torch.allclose(Ces(tied=False).loss(theta(values | {"R": [8.0] * 3}), given), result, rtol=1e-12)
 
 
 QLL = {
@@ -354,10 +354,10 @@ def test_mixture_joint_has_47_parameters_for_7_pools_and_equal_shares_read_a_and
     values = {"E": 1.5, "A": 0.6, "B": 0.5, "alpha": 0.34, "beta": 0.3, "C": [2.0, 3.0], "g": [0.1, 0.2]}
     values |= {"C_A": [1.0, 5.0], "g_A": [0.3, 0.1], "C_B": [2.0, 0.2], "g_B": [0.05, 0.4]}
     floor = 1 / (2 * 0.5**0.1 + 3 * 0.5**0.2)
-    found = one(MixtureJoint(), values, tokens=TOKENS, params=SIZE, weights=(0.5, 0.5))
-    assert found == pytest.approx(1.5 + floor + 0.6 + 0.5, rel=1e-6)
+    result = one(MixtureJoint(), values, tokens=TOKENS, params=SIZE, weights=(0.5, 0.5))
+    assert result == pytest.approx(1.5 + floor + 0.6 + 0.5, rel=1e-6)
     additive = open_sets.build("laws", "mixture_additive")
-    assert one(additive, values, tokens=TOKENS, params=SIZE, weights=(0.5, 0.5)) == pytest.approx(found, rel=1e-12)
+    assert one(additive, values, tokens=TOKENS, params=SIZE, weights=(0.5, 0.5)) == pytest.approx(result, rel=1e-12)
 
 
 def test_dcpt_has_the_required_shape():
@@ -386,8 +386,8 @@ def test_scarce_counts_the_targets_effective_tokens():
     n, d, h, unique = 4e8, 2e10, 0.1, 1e8  # r = 20 passes
     useful = unique * (1 + 10 * (1 - np.exp(-19 / 10)))
     full = 1.5 + 0.5 * 2**-0.34 + 0.4 * 2**0.1 * (useful / TOKENS) ** -0.3 + 0.05 * h
-    found = one(Scarce(), t, tokens=d, params=n, weights=(1 - h, h), unique=(np.inf, unique))
-    assert found == pytest.approx(full, rel=1e-4)
+    result = one(Scarce(), t, tokens=d, params=n, weights=(1 - h, h), unique=(np.inf, unique))
+    assert result == pytest.approx(full, rel=1e-4)
 
 
 def test_power_is_the_data_term():

@@ -24,8 +24,8 @@ def test_the_excess_form_by_hand():
     excess = max(1e9 / optimal - 1, 0)
     size = PUBLISHED["A"] * 1e9 ** (-PUBLISHED["alpha"] * (1 - excess / PUBLISHED_EXCESS["R_N"]))
     data = PUBLISHED["B"] * 1e10 ** (-PUBLISHED["beta"] * (1 - 9 / PUBLISHED_EXCESS["R_D"]))
-    found = loss(Repetition("excess"), 1e9, 1e10, 1e9, **PUBLISHED_EXCESS)
-    assert found == pytest.approx(PUBLISHED["E"] + size + data, rel=1e-12)
+    result = loss(Repetition("excess"), 1e9, 1e10, 1e9, **PUBLISHED_EXCESS)
+    assert result == pytest.approx(PUBLISHED["E"] + size + data, rel=1e-12)
 
 
 def test_excess_repeats_raise_the_loss_again_and_the_decay_form_never_does():

@@ -58,13 +58,13 @@ def test_a_bounded_fit_of_few_noisy_pilots_finds_the_slope():
         known.weights, torch.tensor([100.0, 200.0] * 16).double(), known.params, known.unique, known.distance
     )
     truth = law_of("transport:top=1").loss(THETA, pilots).numpy()
-    found = fit(
+    result = fit(
         "transport:top=1",
         pilots,
         truth * np.exp(0.05 * rng.standard_normal(32)),
         pools="abc",
         options=FitOptions(starts=6, draws=20),
     )
-    assert float(found.theta["c"]) == pytest.approx(2.0, abs=0.25)
-    low, high = (found.draws["c"].quantile(q).item() for q in (0.05, 0.95))
-    assert low < float(found.theta["c"]) < high
+    assert float(result.theta["c"]) == pytest.approx(2.0, abs=0.25)
+    low, high = (result.draws["c"].quantile(q).item() for q in (0.05, 0.95))
+    assert low < float(result.theta["c"]) < high

@@ -61,8 +61,8 @@ def fitting(cli, runs, law="mixing", *more):
 
 
 def test_missing_text_column(cli, corpus, tmp_path):
-    said = cli("score", corpus, "--scorer", "length", "--text-column", "body", "--out", tmp_path / "o")
-    assert "no column 'body'; it has id, text" in one_line(said)
+    result = cli("score", corpus, "--scorer", "length", "--text-column", "body", "--out", tmp_path / "o")
+    assert "no column 'body'; it has id, text" in one_line(result)
 
 
 def test_empty_folder(cli, tmp_path):
@@ -77,8 +77,8 @@ def test_not_a_number_among_the_scores(cli, corpus, tmp_path):
     vectors[7, 1] = np.nan
     frame = documents(20).with_columns(pl.Series("emb.e", vectors, dtype=pl.Array(pl.Float32, 4)))
     frame.write_parquet(tmp_path / "x.parquet")
-    said = cli("score", tmp_path / "x.parquet", "--scorer", "prototypes:k=1,embedding=emb.e", "--out", tmp_path / "o")
-    one_line(said)
+    result = cli("score", tmp_path / "x.parquet", "--scorer", "prototypes:k=1,embedding=emb.e", "--out", tmp_path / "o")
+    one_line(result)
 
 
 def test_not_a_number_in_a_score_file(cli, corpus, tmp_path):
@@ -86,8 +86,8 @@ def test_not_a_number_in_a_score_file(cli, corpus, tmp_path):
     path = next((tmp_path / "s").rglob("*.scores.parquet"))
     rewrite(path, **{"score.length": pl.lit(float("nan"))})
     words = ("--by", "score.length", "--meaning", "length=quality", "--keep", 0.5)
-    said = cli("prune", tmp_path / "s", *words, "--out", tmp_path / "k")
-    assert "score.length is NaN, infinite or null in 20 rows, the first with id 'd" in one_line(said)
+    result = cli("prune", tmp_path / "s", *words, "--out", tmp_path / "k")
+    assert "score.length is NaN, infinite or null in 20 rows, the first with id 'd" in one_line(result)
 
 
 @pytest.mark.parametrize(
@@ -167,9 +167,9 @@ def test_budgets_that_cannot_be(cli, fitted, tmp_path, more, message):
     ],
 )
 def test_wrong_usage_exits_with_2(cli, fitted, tmp_path, more):
-    said = cli("plan", fitted[0], "--pools", fitted[1], "--out", tmp_path / "p.json", *more)
-    assert said.code == 2
-    assert "Traceback" not in said.err
+    result = cli("plan", fitted[0], "--pools", fitted[1], "--out", tmp_path / "p.json", *more)
+    assert result.code == 2
+    assert "Traceback" not in result.err
 
 
 @pytest.mark.parametrize(
@@ -184,8 +184,8 @@ def test_a_fit_that_was_broken(cli, fitted, tmp_path, change, message):
     record = json.loads(fitted[0].read_text())
     record["laws"][0] |= change
     fitted[0].write_text(json.dumps(record))
-    said = cli("plan", fitted[0], "--pools", fitted[1], "--budget", "1e9:1e9", "--out", tmp_path / "p.json")
-    assert message in one_line(said)
+    result = cli("plan", fitted[0], "--pools", fitted[1], "--budget", "1e9:1e9", "--out", tmp_path / "p.json")
+    assert message in one_line(result)
     assert not (tmp_path / "p.json").exists()
 
 
@@ -197,9 +197,9 @@ def test_a_front_of_evals_that_are_pools_and_not_the_target(cli, fitted, tmp_pat
     laws = [law | {"eval": "a", "weight": 0.5}, other | {"eval": "b", "weight": 0.5}]
     fitted[0].write_text(json.dumps({"format": 2, "eval": "a+b", "evals": ["a", "b"], "laws": laws}))
     more = ["--budget", "1e9:1e9", "--target", "a", "--pareto", "a,b", "--within", 0, "--draws", 0]
-    said = cli("plan", fitted[0], "--pools", fitted[1], "--out", tmp_path / "p.json", *more)
-    assert said.code == 0, said
-    front = said.out[said.out.index("front of a and b") :].splitlines()
+    result = cli("plan", fitted[0], "--pools", fitted[1], "--out", tmp_path / "p.json", *more)
+    assert result.code == 0, result
+    front = result.out[result.out.index("front of a and b") :].splitlines()
     assert front[1].split() == ["loss", "a", "loss", "b", "a", "b"]
     ends = json.loads((tmp_path / "p.json").read_text())["front"][0]["plans"]
     assert front[2].split()[0] == f"{ends[0]['losses']['a'][0]:.4f}"
@@ -270,9 +270,9 @@ def walk(cli, data, out) -> dict[str, dict]:
                  "--out", out / "plan.json"],
         "status": [out / "scores"],
     }  # fmt: skip
-    said = {job: cli(job, *arguments, "--json") for job, arguments in steps.items()}
-    assert {job: one.code for job, one in said.items()} == dict.fromkeys(steps, 0), said
-    return {job: json.loads(one.out) for job, one in said.items()}
+    result = {job: cli(job, *arguments, "--json") for job, arguments in steps.items()}
+    assert {job: one.code for job, one in result.items()} == dict.fromkeys(steps, 0), result
+    return {job: json.loads(one.out) for job, one in result.items()}
 
 
 def test_the_whole_walk_and_the_same_bytes_again(cli, corpus, tmp_path, monkeypatch):

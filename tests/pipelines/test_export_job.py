@@ -40,19 +40,19 @@ def saved(path, *plans, pools=POOLS):
 
 
 def fails(cli, *arguments, code=1):
-    said = cli("export", *arguments)
-    assert said.code == code, said
-    assert "Traceback" not in said.err
-    lines = said.err.strip().splitlines()
-    assert code == 2 or (len(lines) == 1 and lines[0].startswith("curate: ")), said.err
-    return said.err
+    result = cli("export", *arguments)
+    assert result.code == code, result
+    assert "Traceback" not in result.err
+    lines = result.err.strip().splitlines()
+    assert code == 2 or (len(lines) == 1 and lines[0].startswith("curate: ")), result.err
+    return result.err
 
 
 def test_it_writes_the_file_and_says_what_is_in_it(cli, planned, tmp_path):
     out = tmp_path / "deep" / "mixture.py"
-    said = cli("export", planned, "--to", "hf", "--out", out, "--json")
-    assert said.code == 0, said
-    record = json.loads(said.out)
+    result = cli("export", planned, "--to", "hf", "--out", out, "--json")
+    assert result.code == 0, result
+    record = json.loads(result.out)
     assert {row["pool"]: row["tokens"] for row in record["pools"]} == {
         "web": 14_000_000_000,
         "code": 5_000_000_000,
@@ -75,9 +75,9 @@ def test_the_same_plan_gives_the_same_bytes(cli, planned, tmp_path):
 
 
 def paths(cli, planned, *more, to="hf"):
-    said = cli("export", planned, "--to", to, "--out", planned.parent / "o", "--json", *more)
-    assert said.code == 0, said
-    record = json.loads(said.out)
+    result = cli("export", planned, "--to", to, "--out", planned.parent / "o", "--json", *more)
+    assert result.code == 0, result
+    record = json.loads(result.out)
     return {row["pool"]: row["paths"] for row in record["pools"]}, record["guessed"]
 
 
@@ -85,8 +85,8 @@ def test_a_pools_own_files_are_used_only_where_they_are_the_whole_pool(cli, plan
     """code and a=b are rows of files that hold others too, by a filter and by decisions."""
     usual = {"code": ["data/code/*.parquet"], "a=b": ["data/a=b/*.parquet"]}
     assert paths(cli, planned) == ({"web": ["raw/web.jsonl.zst"], **usual}, ["code", "a=b"])
-    found, guessed = paths(cli, planned, to="olmo")
-    assert found["web"] == ["data/web/*.npy"], "OLMo-core does not read text"
+    shown_paths, guessed = paths(cli, planned, to="olmo")
+    assert shown_paths["web"] == ["data/web/*.npy"], "OLMo-core does not read text"
     assert guessed == ["web", "code", "a=b"]
 
 
@@ -101,8 +101,8 @@ def test_paths_of_pools_and_a_pattern_for_the_others(cli, planned):
         "--path",
         "unused=z",
     ]
-    found, guessed = paths(cli, planned, *more, to="olmo")
-    assert found == {
+    shown_paths, guessed = paths(cli, planned, *more, to="olmo")
+    assert shown_paths == {
         "web": ["s3://x/source=web/*.npy"],
         "code": ["s3://x/source=code/*.npy"],
         "a=b": ["one.npy", "two.npy"],
@@ -112,13 +112,13 @@ def test_paths_of_pools_and_a_pattern_for_the_others(cli, planned):
 
 @pytest.mark.parametrize("path", ["nosuch=x", "x", "a=x"])
 def test_a_path_of_no_pool_lists_the_pools(cli, planned, path):
-    said = fails(cli, planned, "--to", "hf", "--out", planned.parent / "o", "--path", path, code=2)
-    assert all(name in said for name in SHARES)
+    result = fails(cli, planned, "--to", "hf", "--out", planned.parent / "o", "--path", path, code=2)
+    assert all(name in result for name in SHARES)
 
 
 def test_help_names_every_trainer(cli):
-    said = cli("export", "--help").out
-    assert all(name in said for name in open_sets.names("exports"))
+    result = cli("export", "--help").out
+    assert all(name in result for name in open_sets.names("exports"))
 
 
 def test_two_patterns_are_refused(cli, planned):
@@ -126,9 +126,9 @@ def test_two_patterns_are_refused(cli, planned):
 
 
 def test_a_guessed_path_is_said(cli, planned, tmp_path):
-    said = cli("export", planned, "--to", "nemo", "--out", tmp_path / "mix.txt").out
-    assert "paths guessed for web, code, a=b: say where they lie with --path POOL=PATH" in said
-    assert "usually named mix.yaml" in said
+    result = cli("export", planned, "--to", "nemo", "--out", tmp_path / "mix.txt").out
+    assert "paths guessed for web, code, a=b: say where they lie with --path POOL=PATH" in result
+    assert "usually named mix.yaml" in result
     assert "path guessed" in (tmp_path / "mix.txt").read_text()
 
 
@@ -136,12 +136,12 @@ def test_the_budget_is_chosen_by_its_index(cli, tmp_path):
     path = saved(tmp_path / "plan.json", plan(1e9), plan(2e10), plan(3e11))
     out = ["--to", "megatron", "--out", tmp_path / "o"]
     for more in ([], ["--budget", 3], ["--budget", -1]):
-        said = fails(cli, path, *out, *more)
-        assert "0 is 1e+09 tokens, 1e+09 parameters; 1 is 2e+10 tokens" in said
-        assert "--budget" in said
-    assert "2 is 3e+11 tokens" in said
-    said = cli("export", path, *out, "--budget", 2, "--json")
-    assert json.loads(said.out)["tokens"] == 300_000_000_000
+        result = fails(cli, path, *out, *more)
+        assert "0 is 1e+09 tokens, 1e+09 parameters; 1 is 2e+10 tokens" in result
+        assert "--budget" in result
+    assert "2 is 3e+11 tokens" in result
+    result = cli("export", path, *out, "--budget", 2, "--json")
+    assert json.loads(result.out)["tokens"] == 300_000_000_000
 
 
 def test_pools_from_their_own_file_where_the_plan_has_none(cli, tmp_path):
@@ -151,13 +151,13 @@ def test_pools_from_their_own_file_where_the_plan_has_none(cli, tmp_path):
     artifacts.save(tmp_path / "pools.json", "pools", {"pools": to_json(POOLS)})
     assert cli("export", path, *out, "--pools", tmp_path / "pools.json").code == 0
     artifacts.save(tmp_path / "pools.json", "pools", {"pools": to_json(POOLS[:1])})
-    said = fails(cli, path, *out, "--pools", tmp_path / "pools.json")
-    assert "has a pool 'a=b' that is not among the pools: web" in said
+    result = fails(cli, path, *out, "--pools", tmp_path / "pools.json")
+    assert "has a pool 'a=b' that is not among the pools: web" in result
 
 
 def test_small_pools_can_be_left_out(cli, planned, tmp_path):
-    said = cli("export", planned, "--to", "olmo", "--out", tmp_path / "o", "--min-share", 0.1, "--json")
-    record = json.loads(said.out)
+    result = cli("export", planned, "--to", "olmo", "--out", tmp_path / "o", "--min-share", 0.1, "--json")
+    record = json.loads(result.out)
     assert record["left_out"] == ["a=b", "unused"]
     assert sum(row["tokens"] for row in record["pools"]) == 20_000_000_000
     assert [row["share"] for row in record["pools"]] == pytest.approx([0.7 / 0.95, 0.25 / 0.95])
@@ -165,8 +165,8 @@ def test_small_pools_can_be_left_out(cli, planned, tmp_path):
 
 
 def test_an_unknown_trainer_lists_the_known_ones(cli, planned, tmp_path):
-    said = fails(cli, planned, "--to", "nosuch", "--out", tmp_path / "o")
-    assert "Choose one of hf, levanter, megatron, mosaic, nemo, olmo, torchtitan" in said
+    result = fails(cli, planned, "--to", "nosuch", "--out", tmp_path / "o")
+    assert "Choose one of hf, levanter, megatron, mosaic, nemo, olmo, torchtitan" in result
     assert "has no option 'x'" in fails(cli, planned, "--to", "olmo:x=1", "--out", tmp_path / "o")
     assert not (tmp_path / "o").exists()
 
@@ -180,7 +180,7 @@ def test_other_files_are_refused(cli, tmp_path, content):
 
 
 @pytest.mark.parametrize(
-    ("one", "said"),
+    ("one", "message"),
     [
         ({}, "plans[0] has no field"),
         ("text", "plans[0] is 'text', not an object"),
@@ -196,21 +196,21 @@ def test_other_files_are_refused(cli, tmp_path, content):
         (plan(tokens=-1.0), "plans[0].budget.tokens is -1.0, which is not above 0"),
     ],
 )
-def test_plans_that_cannot_be_are_refused(cli, tmp_path, one, said):
+def test_plans_that_cannot_be_are_refused(cli, tmp_path, one, message):
     path = saved(tmp_path / "plan.json", one)
-    assert said in fails(cli, path, "--to", "olmo", "--out", tmp_path / "o")
+    assert message in fails(cli, path, "--to", "olmo", "--out", tmp_path / "o")
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=10).filter(any), st.floats(1, 1e15))
 def test_tokens_add_up_whatever_the_shares(tmp_path, shares, tokens):
     shares = {f"p{i}": share / sum(shares) for i, share in enumerate(shares)}
     path = saved(tmp_path / "plan.json", plan(tokens, shares), pools=[Pool(name, 1e9, 1) for name in shares])
-    found = mixture.load(path)
-    assert found.tokens == sum(part.tokens for part in found.parts) == round(tokens)
-    assert abs(sum(found.shares) - 1) < 1e-12
-    assert all(abs(part.tokens - shares[part.pool.name] * tokens) < 2 + 1e-15 * tokens for part in found.parts)
-    assert {part.pool.name for part in found.parts} | set(found.left_out) == set(shares)
-    assert all(shares[name] * tokens < 2 for name in found.left_out)
+    shown_paths = mixture.load(path)
+    assert shown_paths.tokens == sum(part.tokens for part in shown_paths.parts) == round(tokens)
+    assert abs(sum(shown_paths.shares) - 1) < 1e-12
+    assert all(abs(part.tokens - shares[part.pool.name] * tokens) < 2 + 1e-15 * tokens for part in shown_paths.parts)
+    assert {part.pool.name for part in shown_paths.parts} | set(shown_paths.left_out) == set(shares)
+    assert all(shares[name] * tokens < 2 for name in shown_paths.left_out)
 
 
 def test_repeated_names_in_the_pools_are_refused(tmp_path):
@@ -231,10 +231,10 @@ def test_each_phase_of_a_schedule_is_a_file_and_all_tokens_add_up(cli, tmp_path)
     assert "has no budgets: leave out --budget" in fails(
         cli, made, "--to", "nemo", "--budget", 0, "--out", tmp_path / "x"
     )
-    said = [
+    result = [
         cli("export", made, "--to", "nemo", "--phase", i, "--out", tmp_path / f"{i}.yaml", "--json") for i in (0, 1)
     ]
-    records = [json.loads(one.out) for one in said]
+    records = [json.loads(one.out) for one in result]
     assert [record["tokens"] for record in records] == [6_000_000_000, 14_000_000_001]
     wanted = json.loads(made.read_text())["phases"]
     for record, phase in zip(records, wanted, strict=True):
@@ -319,8 +319,8 @@ class Csv:
 
 def test_an_export_of_the_users_own_works_from_the_command_line(cli, planned, tmp_path):
     (tmp_path / "mine.py").write_text(OWN, encoding="utf-8")
-    said = cli("export", planned, "--to", f"{tmp_path}/mine.py:Csv:mark=;", "--out", tmp_path / "mixture.csv")
-    assert said.code == 0, said
+    result = cli("export", planned, "--to", f"{tmp_path}/mine.py:Csv:mark=;", "--out", tmp_path / "mixture.csv")
+    assert result.code == 0, result
     lines = (tmp_path / "mixture.csv").read_text(encoding="utf-8").splitlines()
     assert lines == ["web;14000000000", "code;5000000000", "a=b;1000000000"]
     error = fails(cli, planned, "--to", f"{tmp_path}/mine.py:Csw", "--out", tmp_path / "mixture.csv")
@@ -339,12 +339,12 @@ def test_no_path_is_guessed_from_a_name_that_leads_elsewhere(cli, tmp_path, trai
     plan.write_text(json.dumps({"format": 2, "plans": plans, "pools": pools}))
     out = tmp_path / "mixture.out"
     for more in ((), ("--path", "s3://mine/{pool}/x")):
-        said = cli("export", plan, "--to", trainer, "--out", out, *more)
-        assert said.code == 1
-        assert "Say where its data lies with --path POOL=PATH" in one_line(said)
+        result = cli("export", plan, "--to", trainer, "--out", out, *more)
+        assert result.code == 1
+        assert "Say where its data lies with --path POOL=PATH" in one_line(result)
         assert not out.exists()
-    said = cli("export", plan, "--to", trainer, "--out", out, "--path", f"{name}=mine/x", "--path", "web=mine/y")
-    assert said.code == 0, said.err
+    result = cli("export", plan, "--to", trainer, "--out", out, "--path", f"{name}=mine/x", "--path", "web=mine/y")
+    assert result.code == 0, result.err
 
 
 def test_a_hive_name_and_a_name_with_a_folder_in_it_are_guessed(cli, tmp_path):
@@ -352,7 +352,7 @@ def test_a_hive_name_and_a_name_with_a_folder_in_it_are_guessed(cli, tmp_path):
     pools = [{"name": name, "tokens": 1e9} for name in names]
     plans = [{"budget": {"tokens": 3e9, "params": 1e8}, "weights": dict.fromkeys(names, 1 / 3)}]
     (tmp_path / "plan.json").write_text(json.dumps({"format": 2, "plans": plans, "pools": pools}))
-    said = cli("export", tmp_path / "plan.json", "--to", "olmo", "--out", tmp_path / "x.yaml")
-    assert said.code == 0, said.err
+    result = cli("export", tmp_path / "plan.json", "--to", "olmo", "--out", tmp_path / "x.yaml")
+    assert result.code == 0, result.err
     text = (tmp_path / "x.yaml").read_text()
     assert all(f"data/{name}/*.npy" in text for name in names)

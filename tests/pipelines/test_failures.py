@@ -145,18 +145,18 @@ def _job_that_raises(monkeypatch, error):
 )
 def test_every_ending_of_the_console_script_is_one_line(cli, monkeypatch, error, code):
     _job_that_raises(monkeypatch, error)
-    said = cli("fit", "runs")
-    assert (said.code, said.out) == (code, "")
-    assert len(said.err.splitlines()) == 1
-    assert said.err.startswith("curate: ")
+    output = cli("fit", "runs")
+    assert (output.code, output.out) == (code, "")
+    assert len(output.err.splitlines()) == 1
+    assert output.err.startswith("curate: ")
 
 
 @pytest.mark.parametrize(("error", "code"), [(ZeroDivisionError("x"), 70), (SchemaError("s"), 1)])
 def test_debug_shows_the_traceback_and_keeps_the_exit_code(cli, monkeypatch, error, code):
     _job_that_raises(monkeypatch, error)
-    said = cli("fit", "runs", "--debug")
-    assert said.code == code
-    assert "Traceback (most recent call last)" in said.err
+    output = cli("fit", "runs", "--debug")
+    assert output.code == code
+    assert "Traceback (most recent call last)" in output.err
 
 
 @pytest.mark.parametrize(
@@ -186,9 +186,9 @@ def test_debug_shows_the_traceback_and_keeps_the_exit_code(cli, monkeypatch, err
     ],
 )
 def test_wrong_usage_names_the_nearest_option(cli, words, message):
-    said = cli(*words)
-    assert said.code == 2
-    assert said.err.replace("argument(s)", "argument") == f"curate: {message}\n".replace("argument(s)", "argument")
+    output = cli(*words)
+    assert output.code == 2
+    assert output.err.replace("argument(s)", "argument") == f"curate: {message}\n".replace("argument(s)", "argument")
 
 
 def test_a_reader_that_stops_reading_is_no_error():

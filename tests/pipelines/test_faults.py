@@ -69,11 +69,11 @@ def test_a_bad_file_is_set_aside_and_the_rest_is_done(cli, corpus, tmp_path, dam
     whole = victim.read_bytes()
     damage(victim)
     job = ["score", corpus, "--scorer", "length", "--scorer", "compression", "--out", out]
-    said = cli(*job)
-    assert said.code == 1
-    assert "1 of 5 files was set aside" in said.err.splitlines()[-1]
-    assert "2.parquet" in said.err.splitlines()[-1]
-    assert "80 rows scored" in said.out
+    result = cli(*job)
+    assert result.code == 1
+    assert "1 of 5 files was set aside" in result.err.splitlines()[-1]
+    assert "2.parquet" in result.err.splitlines()[-1]
+    assert "80 rows scored" in result.out
     (row,) = [row for row in status.status(out) if row["state"] == "quarantined"]
     assert row["shard"] == "source=a/2.parquet"
     assert "2.parquet" in row["why"]
@@ -82,8 +82,8 @@ def test_a_bad_file_is_set_aside_and_the_rest_is_done(cli, corpus, tmp_path, dam
     with pytest.raises(SchemaError, match=r"2\.parquet"):
         score.score([str(corpus)], ("length", "compression"), out, on_error="fail")
     victim.write_bytes(whole)
-    said = cli(*job)
-    assert (said.code, "20 rows scored" in said.out) == (0, True)
+    result = cli(*job)
+    assert (result.code, "20 rows scored" in result.out) == (0, True)
     score.score([str(corpus)], ("length", "compression"), tmp_path / "calm")
     assert {n: b for n, b in tree(out).items() if n.endswith(".parquet")} == {
         n: b for n, b in tree(tmp_path / "calm").items() if n.endswith(".parquet")
@@ -270,10 +270,10 @@ def test_a_full_disk_ends_the_job_with_one_line_and_it_continues(tmp_path):
 
 def test_an_output_that_cannot_be_written_is_named(cli, corpus, tmp_path):
     (tmp_path / "file").write_text("")
-    said = cli("score", corpus, "--scorer", "length", "--out", tmp_path / "file" / "out")
-    assert said.code == 1
-    assert "cannot write" in said.err
-    assert len(said.err.splitlines()) == 1
+    result = cli("score", corpus, "--scorer", "length", "--out", tmp_path / "file" / "out")
+    assert result.code == 1
+    assert "cannot write" in result.err
+    assert len(result.err.splitlines()) == 1
 
 
 def test_names_from_data_do_not_leave_the_output_folder(corpus, tmp_path):
@@ -373,13 +373,13 @@ def test_text_of_any_size_makes_batches_of_bounded_size(tmp_path):
     texts = ["x" * (i * 37 % 5000) for i in range(300)]
     pl.DataFrame({"text": texts}).write_parquet(tmp_path / "x.parquet", row_group_size=77)
     shard = Shard(tmp_path / "x.parquet", "x")
-    found = {
+    batches_by_piece = {
         piece: [b["text"].to_list() for b in batches(shard, ("text",), reading=Reading(batch_rows=50), size=20_000)]
         for piece in (1, 1 << 25)
         if setattr(reading, "PIECE_BYTES", piece) is None
     }
     reading.PIECE_BYTES = 1 << 25
-    one, two = found.values()
+    one, two = batches_by_piece.values()
     assert one == two, "where batches end depends on how the file was read"
     assert [t for part in one for t in part] == texts
     assert all(len(part) <= 50 and (sum(map(len, part)) <= 20_000 or len(part) == 1) for part in one)
@@ -387,9 +387,9 @@ def test_text_of_any_size_makes_batches_of_bounded_size(tmp_path):
 
 def test_fail_stops_at_the_first_bad_file(cli, corpus, tmp_path):
     truncated(corpus / "source=a" / "2.parquet")
-    said = cli("score", corpus, "--scorer", "length", "--out", tmp_path / "out", "--on-error", "fail")
-    assert said.code == 1
-    assert "2.parquet" in said.err
+    result = cli("score", corpus, "--scorer", "length", "--out", tmp_path / "out", "--on-error", "fail")
+    assert result.code == 1
+    assert "2.parquet" in result.err
     assert not list((tmp_path / "out").rglob("*.scores.parquet"))
 
 
@@ -416,8 +416,8 @@ def test_when_every_file_is_bad_the_job_fails_with_the_first_reason(corpus, tmp_
 def test_dry_run_forecasts_and_writes_nothing(cli, corpus, tmp_path):
     no_text(corpus / "source=a" / "2.parquet")
     documents(9).with_columns(id=pl.int_range(9)).write_parquet(corpus / "source=a" / "0.parquet", row_group_size=3)
-    said = cli("score", corpus, "--scorer", "length", "--out", tmp_path / "out", "--dry-run")
-    assert said.code == 0
+    result = cli("score", corpus, "--scorer", "length", "--out", tmp_path / "out", "--dry-run")
+    assert result.code == 0
     for words in (
         "5 files",
         "69 rows",
@@ -427,7 +427,7 @@ def test_dry_run_forecasts_and_writes_nothing(cli, corpus, tmp_path):
         "row groups under 1000 rows",
         "column id differs between files: ",
     ):
-        assert words in said.out
+        assert words in result.out
     assert not (tmp_path / "out").exists()
 
 

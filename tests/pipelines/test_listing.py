@@ -47,25 +47,25 @@ def scores(out="out"):
     return sorted(name for name in tree(Path(out)) if name.endswith(".scores.parquet"))
 
 
-def warnings(said):
-    return [line for line in said.err.splitlines() if line.startswith("warning: ")]
+def warnings(result):
+    return [line for line in result.err.splitlines() if line.startswith("warning: ")]
 
 
 def test_files_that_are_not_read_are_named_in_the_run_in_the_dry_run_and_as_json(cli, folder):
     for name in ("b.xyz", "c.txt", "README.md", "LICENSE", "_SUCCESS", ".a.jsonl.crc", "SHA256SUMS"):
         Path("data", name).write_text("x")
-    said = score(cli, "data")
-    assert said.code == 0
-    (line,) = warnings(said)
+    result = score(cli, "data")
+    assert result.code == 0
+    (line,) = warnings(result)
     assert "2 files in data are not read, because of the ending: b.xyz, c.txt. Only files of Parquet" in line
     dry = cli("score", "data", "--scorer", "length", "--out", "out2", "--dry-run")
     assert "b.xyz, c.txt" in dry.out
     as_json = cli("score", "data", "--scorer", "length", "--out", "out3", "--json")
     assert "b.xyz, c.txt" in json.loads(as_json.out)["warnings"][0]
     lines("data/web/more.jsonl", 30, start=10)
-    said = cli("describe", "data", "--neighbours", "2")
-    assert said.code == 0, said.err
-    assert "b.xyz, c.txt" in warnings(said)[0]
+    result = cli("describe", "data", "--neighbours", "2")
+    assert result.code == 0, result.err
+    assert "b.xyz, c.txt" in warnings(result)[0]
 
 
 def test_hidden_data_is_named_and_the_records_of_other_programs_are_not(cli, folder):
@@ -74,8 +74,8 @@ def test_hidden_data_is_named_and_the_records_of_other_programs_are_not(cli, fol
     lines("data/.ipynb_checkpoints/a.jsonl")
     lines("data/_delta_log/0.jsonl")
     assert cli("score", "data", "--scorer", "length", "--out", "data/_scores").code == 0
-    said = score(cli, "data")
-    (line,) = warnings(said)
+    result = score(cli, "data")
+    (line,) = warnings(result)
     assert '1 name in data is not read, because of the "_" in front: _web' in line
     assert scores() == ["web/a.jsonl.scores.parquet"]
 
@@ -98,8 +98,10 @@ def test_endings_in_capitals(cli, folder, name):
             Path("in/x.jsonl").rename(Path("in", name))
     assert score(cli, "in").code == 0
     assert pl.read_parquet(f"out/{name}.scores.parquet")["id"].to_list() == frame["id"].to_list()
-    said = cli("prune", "out", "--by", "score.length", "--keep", 0.4, "--rule", "top", "--materialize", "--out", "kept")
-    assert said.code == 0, said.err
+    result = cli(
+        "prune", "out", "--by", "score.length", "--keep", 0.4, "--rule", "top", "--materialize", "--out", "kept"
+    )
+    assert result.code == 0, result.err
 
 
 def test_linked_folders_are_read_once_and_circles_are_named(cli, folder):
@@ -113,12 +115,12 @@ def test_linked_folders_are_read_once_and_circles_are_named(cli, folder):
     Path("data/round").symlink_to("round")
     Path("data/broken.jsonl").symlink_to("nowhere.jsonl")
     Path("data/copy.jsonl").symlink_to("web/a.jsonl")
-    said = score(cli, "data")
-    assert said.code == 0, said.err
+    result = score(cli, "data")
+    assert result.code == 0, result.err
     # "again" comes first by name, and its folders are not read a second time.
     assert scores() == [f"{n}.scores.parquet" for n in ("again/b.jsonl", "again/deep/c.jsonl", "web/a.jsonl")]
-    assert "2 links in data are not read, because the target does not exist: broken.jsonl, round" in said.err
-    assert "or is a folder above: copy.jsonl, inner, source=code, up, web/self" in said.err
+    assert "2 links in data are not read, because the target does not exist: broken.jsonl, round" in result.err
+    assert "or is a folder above: copy.jsonl, inner, source=code, up, web/self" in result.err
 
 
 def test_a_source_is_named_after_the_link_and_not_after_where_it_leads(cli, folder):
@@ -139,12 +141,12 @@ def test_a_folder_that_cannot_be_read_stops_the_job(cli, folder, monkeypatch):
         return scandir(path)
 
     monkeypatch.setattr(listing.os, "scandir", refused)
-    said = score(cli, "data")
-    assert said.code == 1
-    assert "data/web cannot be read: Permission denied" in one_line(said)
-    said = score(cli, "data/**/*.jsonl")
-    assert said.code == 1
-    assert "data/web cannot be read: Permission denied" in one_line(said)
+    result = score(cli, "data")
+    assert result.code == 1
+    assert "data/web cannot be read: Permission denied" in one_line(result)
+    result = score(cli, "data/**/*.jsonl")
+    assert result.code == 1
+    assert "data/web cannot be read: Permission denied" in one_line(result)
 
 
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="only root can become another user")
@@ -194,17 +196,17 @@ def test_an_item_without_input_files_is_one_line(folder, given, message):
 
 def test_overlapping_folders_are_read_once(cli, folder):
     lines("data/code/b.jsonl", start=3)
-    said = score(cli, "data", "data/web", "data/code/b.jsonl", "data")
-    assert said.code == 0
+    result = score(cli, "data", "data/web", "data/code/b.jsonl", "data")
+    assert result.code == 0
     assert scores() == ["code/b.jsonl.scores.parquet", "web/a.jsonl.scores.parquet"]
-    (line,) = warnings(said)
+    (line,) = warnings(result)
     assert "data/web/a.jsonl is named twice. It is read once, as web/a.jsonl. The same holds for 1 more file" in line
 
 
 def test_folders_of_one_name_are_warned_about(cli, folder):
     lines("data/old/web/b.jsonl", start=3)
-    said = score(cli, "data")
-    (line,) = warnings(said)
+    result = score(cli, "data")
+    (line,) = warnings(result)
     assert "the rows of the folders data/old/web, data/web get the same source, 'web'" in line
     # A column that names the source, or a folder that does, says that it is meant.
     for name in ("one/source=web", "two/source=web"):
@@ -222,31 +224,33 @@ def test_long_names_and_names_that_are_no_text_are_set_aside(cli, folder):
     lines(f"data/{fits}", start=6)
     with open(b"data/n\xff.jsonl", "wb") as file:
         file.write(b'{"id":"n","text":"abc"}\n')
-    said = score(cli, "data")
-    assert said.code == 1
+    result = score(cli, "data")
+    assert result.code == 1
     assert scores() == ["web/a.jsonl.scores.parquet", f"{fits}.scores.parquet"]
-    assert "2 of 4 files were set aside" in said.err
-    assert r"data/n\xff.jsonl: the name is not UTF-8" in said.err
+    assert "2 of 4 files were set aside" in result.err
+    assert r"data/n\xff.jsonl: the name is not UTF-8" in result.err
     record = json.loads(cli("score", "data", "--scorer", "length", "--out", "out", "--json").out)
     assert sorted(record["quarantined"]) == [r"n\xff.jsonl", LONG]
     assert "237 bytes, more than 230" in record["quarantined"][LONG]
     states = json.loads(cli("status", "out", "--json").out)
     assert sum(row["state"] == "quarantined" for row in states["shards"]) == 2
-    said = cli("score", "data", "--scorer", "length", "--out", "out2", "--on-error", "fail")
-    assert said.code == 1
-    assert one_line(said)
+    result = cli("score", "data", "--scorer", "length", "--out", "out2", "--on-error", "fail")
+    assert result.code == 1
+    assert one_line(result)
     # The jobs after it work with what was scored.
-    said = cli("prune", "out", "--by", "score.length", "--keep", 0.5, "--rule", "top", "--materialize", "--out", "kept")
-    assert said.code == 0, said.err
+    result = cli(
+        "prune", "out", "--by", "score.length", "--keep", 0.5, "--rule", "top", "--materialize", "--out", "kept"
+    )
+    assert result.code == 0, result.err
 
 
 @pytest.mark.parametrize("out", ["data", "data/scores", "data/web", "link", "link/deep", "data/../data/x"])
 def test_outputs_do_not_go_among_inputs(cli, folder, out):
     Path("link").symlink_to("data")
     before, times = tree(Path("data")), changes(Path("data"))
-    said = score(cli, "data", out=out)
-    assert said.code == 1
-    assert "the input data" in one_line(said)
+    result = score(cli, "data", out=out)
+    assert result.code == 1
+    assert "the input data" in one_line(result)
     assert cli("score", "data", "--scorer", "length", "--out", out, "--dry-run").code == 1
     # No lock either, not even for a moment.
     assert (tree(Path("data")), changes(Path("data"))) == (before, times)
@@ -261,13 +265,13 @@ def test_outputs_beside_inputs_that_are_not_listed_again_are_fine(cli, folder, d
 def test_decisions_and_training_sets_do_not_go_among_inputs_either(cli, folder):
     assert score(cli, "data").code == 0
     for out in ("out", "data", "data/kept"):
-        said = cli("prune", "out", "--by", "score.length", "--keep", 0.5, "--rule", "top", "--out", out)
-        assert said.code == 1
-        assert f"--out {out} " in one_line(said)
+        result = cli("prune", "out", "--by", "score.length", "--keep", 0.5, "--rule", "top", "--out", out)
+        assert result.code == 1
+        assert f"--out {out} " in one_line(result)
     assert cli("pools", "out", "--out", "pools.json").code == 0
-    said = cli("materialize", "pools.json", "--out", "data/web")
-    assert said.code == 1
-    assert "--out data/web lies in data" in one_line(said)
+    result = cli("materialize", "pools.json", "--out", "data/web")
+    assert result.code == 1
+    assert "--out data/web lies in data" in one_line(result)
 
 
 def test_records_behind_a_link_are_refused(cli, folder):
@@ -290,8 +294,8 @@ def test_records_behind_a_link_are_refused(cli, folder):
 
 def test_a_file_as_output_folder_is_one_line(cli, folder):
     Path("file").write_text("x")
-    said = score(cli, "data", out="file")
-    assert "--out file is not a folder" in one_line(said)
+    result = score(cli, "data", out="file")
+    assert "--out file is not a folder" in one_line(result)
 
 
 def test_what_hugging_face_writes_beside_its_arrow_files_is_no_data(folder):
@@ -328,8 +332,8 @@ def test_messages_do_not_list_two_thousand_pools(cli, folder):
     pools.append({"name": "webster", "tokens": 1e6, "where": ["data"]})
     Path("pools.json").write_text(json.dumps({"pools": pools}))
     words = ["schedule", "pools.json", "--method", "two-stage", "--tokens", 1e6, "--out", "s.json"]
-    said = cli(*words, "--main", "uniform", "--anneal", "webstre=1")
-    line = one_line(said)
+    result = cli(*words, "--main", "uniform", "--anneal", "webstre=1")
+    line = one_line(result)
     assert "the pools are webster, pool0000" in line
     assert "1,993 more" in line
     assert len(line) < 400
@@ -349,8 +353,8 @@ def test_a_column_that_holds_no_numbers_is_no_score_even_in_a_later_file(cli, fo
         ("prune", "out", "--by", "score.length", "--keep", 0.5, "--rule", "middle", "--out", "kept"),
         ("pools", "out", "--by", "score.length", "--out", "pools.json"),
     ):
-        said = cli(*words)
-        line = one_line(said)
+        result = cli(*words)
+        line = one_line(result)
         assert "--by score.length: out/web/b.jsonl.scores.parquet has it as " in line
         assert "Name a column such as score.length" in line
 
@@ -371,9 +375,9 @@ def test_files_that_vanish_are_one_line_each(cli, folder):
     assert cli("pools", "out", "--out", "pools.json").code == 0
     Path("data/web/b.jsonl").rename("b.jsonl")
     for words in ((*prune, "--materialize"), ("materialize", "pools.json", "--out", "set"), ("pools", "out")):
-        said = cli(*words) if words[0] != "pools" else cli(*words, "--kept", "kept", "--out", "p.json")
-        if said.code:
-            assert "b.jsonl" in one_line(said)
+        result = cli(*words) if words[0] != "pools" else cli(*words, "--kept", "kept", "--out", "p.json")
+        if result.code:
+            assert "b.jsonl" in one_line(result)
     assert cli("status", "out").code == 0
     Path("data/web/a.jsonl").unlink()
     for words in ((*prune, "--materialize"), ("materialize", "pools.json", "--out", "set"), ("status", "out")):

@@ -21,9 +21,9 @@ def clock(monkeypatch):
 
 
 def lines_of(capsys):
-    said = capsys.readouterr()
-    assert said.out == ""
-    return said.err.splitlines()
+    result = capsys.readouterr()
+    assert result.out == ""
+    return result.err.splitlines()
 
 
 def test_a_phase_under_two_seconds_says_nothing(clock, capsys):

@@ -53,9 +53,10 @@ def data(store, corpus):
 
 def scores(store, prefix="out/"):
     """The score files of a run by relative name, read past the proxy and past our code."""
-    found = [key for key in s3.keys(store.upstream) if key.startswith(prefix) and key.endswith(".scores.parquet")]
+    score_keys = [key for key in s3.keys(store.upstream) if key.startswith(prefix) and key.endswith(".scores.parquet")]
     return {
-        key.removeprefix(prefix): s3.request(store.upstream, "GET", f"/{s3.BUCKET}/{quote(key)}")[1] for key in found
+        key.removeprefix(prefix): s3.request(store.upstream, "GET", f"/{s3.BUCKET}/{quote(key)}")[1]
+        for key in score_keys
     }
 
 
@@ -77,7 +78,7 @@ def test_score_prune_and_pools_give_what_they_give_on_disk(store, corpus, data, 
         "--scorer",
         "prototypes:k=3",
     ]
-    said = {}
+    result = {}
     for where, rows in (("s3", data), ("disk", corpus)):
         base = OUT.parent / "jobs" if where == "s3" else tmp_path
         text = "s3://data/jobs" if where == "s3" else str(tmp_path)
@@ -89,9 +90,9 @@ def test_score_prune_and_pools_give_what_they_give_on_disk(store, corpus, data, 
         )
         pooled = cli("pools", f"{text}/scores", "--kept", f"{text}/kept", "--out", f"{text}/pools.json", "--json")
         assert pooled.code == 0, pooled.err
-        said[where] = [(p.name, p.tokens, p.examples) for p in pool.load_pools(base / "pools.json")]
+        result[where] = [(p.name, p.tokens, p.examples) for p in pool.load_pools(base / "pools.json")]
         assert cli("status", f"{text}/scores").out.startswith("5 of 5 files done")
-    assert said["s3"] == said["disk"]
+    assert result["s3"] == result["disk"]
     assert scores(store, "jobs/scores/") == on_disk(tmp_path / "scores")
     assert not Path("s3:").exists(), "a folder of that name was made here"
 
@@ -149,11 +150,11 @@ def test_a_store_that_fails_is_one_line_and_the_same_command_continues(store, da
     score.score([str(corpus)], ("length",), tmp_path / "disk")
     fault = s3.Fault(fault.kind, fault.times, fault.method, fault.part, fault.after)
     store.faults = [fault]
-    said = cli("score", data, "--scorer", "length", "--out", "s3://data/out")
-    last = said.err.splitlines()[-1]
-    assert said.code == 1
+    result = cli("score", data, "--scorer", "length", "--out", "s3://data/out")
+    last = result.err.splitlines()[-1]
+    assert result.code == 1
     assert last.startswith("curate: s3://data/") and "the store failed" in last and "same command continues" in last
-    assert s3.SECRET not in said.err + said.out
+    assert s3.SECRET not in result.err + result.out
     whole = on_disk(tmp_path / "disk")
     for name, content in scores(store).items():
         assert content == whole[name], "half-written, and visible"
@@ -254,5 +255,5 @@ def test_credentials_are_in_no_object_and_no_message(store, data, cli):
     for key in s3.keys(store.upstream):
         content = s3.request(store.upstream, "GET", f"/{s3.BUCKET}/{quote(key)}")[1]
         assert s3.SECRET.encode() not in content and s3.ENVIRONMENT["AWS_ACCESS_KEY_ID"].encode() not in content
-    said = cli("score", "s3://user:PASSWORD@data/in", "--scorer", "length", "--out", "s3://data/out")
-    assert said.code == 1 and "PASSWORD" not in said.err
+    result = cli("score", "s3://user:PASSWORD@data/in", "--scorer", "length", "--out", "s3://data/out")
+    assert result.code == 1 and "PASSWORD" not in result.err

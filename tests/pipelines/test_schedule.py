@@ -26,27 +26,27 @@ def job(cli, tmp_path, monkeypatch):
     return lambda *more: cli("schedule", "pools.json", "--out", "s.json", "--method", *more)
 
 
-def made(said):
-    assert said.code == 0, said
+def made(result):
+    assert result.code == 0, result
     return json.loads(Path("s.json").read_text())
 
 
-def refused(said):
-    assert said.code == 1, said
-    (line,) = said.err.splitlines()
+def refused(result):
+    assert result.code == 1, result
+    (line,) = result.err.splitlines()
     assert line.startswith("curate: ")
     return line
 
 
-def usage(said):
-    assert said.code == 2, said
-    assert "Traceback" not in said.err
-    return " ".join(said.err.split())
+def usage(result):
+    assert result.code == 2, result
+    assert "Traceback" not in result.err
+    return " ".join(result.err.split())
 
 
 def test_cooldown_as_published_with_its_harm(job):
-    said = job("cooldown", "--tokens", "1e12", "--params", "8e8")
-    record = made(said)
+    result = job("cooldown", "--tokens", "1e12", "--params", "8e8")
+    record = made(result)
     assert {"method", "tokens", "phases", "epochs", "variance_factor", "warnings", "made_by"} <= set(record)
     assert [(p["from"], p["to"]) for p in record["phases"]] == [(0, 0.5), (0.5, 1)]
     assert record["phases"][0]["weights"]["en"] == pytest.approx(0.4543, abs=1e-4)
@@ -55,9 +55,9 @@ def test_cooldown_as_published_with_its_harm(job):
     assert record["exhausted"]["sw"] == pytest.approx(0.01071, rel=1e-3)
     (harmed,) = record["warnings"]
     assert harmed.startswith("sw: 45.8 repeats are in the harmful band")
-    assert harmed in said.out
-    assert "by 15.42" in said.out
-    assert "46.83" in said.out
+    assert harmed in result.out
+    assert "by 15.42" in result.out
+    assert "46.83" in result.out
     assert json.loads(job("cooldown", "--tokens", "1e12", "--params", "8e8", "--json").out)["warnings"] == [harmed]
 
 
@@ -163,7 +163,7 @@ def test_the_same_bytes_again(job, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["piecewise", "--tokens", "1e9", *TWO[:3], "0.2:en=1,xx=1"], "pool 'xx': the pools are en, it, zh, sw"),
         (["piecewise", "--tokens", "1e9", *TWO[:3], "0.2:en=0.4,it=0.5"], "sum to 0.9: they must sum to 1"),
@@ -200,12 +200,12 @@ def test_the_same_bytes_again(job, tmp_path):
         (["two-stage", "--plan", "no.json", "--late", "sw"], "no such file: no.json"),
     ],
 )
-def test_what_cannot_be_is_said_in_one_line(job, arguments, said):
-    assert said in refused(job(*arguments))
+def test_what_cannot_be_is_said_in_one_line(job, arguments, message):
+    assert message in refused(job(*arguments))
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         ({"plans": []}, "has no plans"),
         ({"plans": [{"budget": {"tokens": 1, "params": 1}}]}, "plans[0] has no field 'weights'"),
@@ -222,13 +222,13 @@ def test_what_cannot_be_is_said_in_one_line(job, arguments, said):
         ),
     ],
 )
-def test_broken_plans(job, tmp_path, content, said):
+def test_broken_plans(job, tmp_path, content, message):
     artifacts.save(tmp_path / "bad.json", "plan", content)
-    assert said in refused(job("two-stage", "--plan", "bad.json", "--late", "sw"))
+    assert message in refused(job("two-stage", "--plan", "bad.json", "--late", "sw"))
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["nosuch", "--tokens", "1e9"], "'nosuch'"),
         (["temperature"], "--tokens: give the training tokens"),
@@ -256,5 +256,5 @@ def test_broken_plans(job, tmp_path, content, said):
         (["two-stage", "--plan", "plan.json", "--late", "sw=x"], "'sw=x' is not NAME=NUMBER"),
     ],
 )
-def test_wrong_usage(job, arguments, said):
-    assert said in usage(job(*arguments))
+def test_wrong_usage(job, arguments, message):
+    assert message in usage(job(*arguments))

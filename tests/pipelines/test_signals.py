@@ -175,15 +175,15 @@ def running(words, folder, scratch, group=False):
                 os.kill(pid, signal.SIGKILL)
 
 
-def heard(job, number, said):
+def heard(job, number, stderr):
     """What is wrong with the exit code of a job that a signal ended, and with what it said."""
     problems = []
     if job.returncode != CODES[number]:
         problems.append(f"exit {job.returncode}")
-    if "was interrupted by" not in (said.splitlines() or [""])[-1]:
-        problems.append(f"said {said[-300:]!r} at last")
-    if "Traceback" in said or "resource_tracker" in said:
-        problems.append(f"said {said[-600:]!r}")
+    if "was interrupted by" not in (stderr.splitlines() or [""])[-1]:
+        problems.append(f"said {stderr[-300:]!r} at last")
+    if "Traceback" in stderr or "resource_tracker" in stderr:
+        problems.append(f"said {stderr[-600:]!r}")
     return problems
 
 
@@ -332,7 +332,7 @@ def test_handlers_are_those_of_before_afterwards():
 
 
 @pytest.mark.parametrize(
-    "words, said",
+    "words, expected",
     [
         (["score", "in", "--out", "o"], "score was interrupted by Ctrl-C. The files that are scored are kept"),
         (["score", "in", "--dry-run"], "score was interrupted by Ctrl-C. It has written nothing yet"),
@@ -340,6 +340,6 @@ def test_handlers_are_those_of_before_afterwards():
         (["--help"], "curate: interrupted by Ctrl-C."),
     ],
 )
-def test_the_message_says_what_is_kept(words, said):
-    assert said in message(signal.SIGINT, words)
+def test_the_message_says_what_is_kept(words, expected):
+    assert expected in message(signal.SIGINT, words)
     assert "\n" not in message(signal.SIGINT, words)

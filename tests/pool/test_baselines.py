@@ -32,8 +32,8 @@ def test_the_published_temperature_shares(tau):
 
 @pytest.mark.parametrize("tau", FACTORS)
 def test_the_variance_factor_of_loss_weights(tau):
-    found = baselines.scalarisation(MC4, baselines.temperature(MC4, tau))
-    assert found.variance_factor == pytest.approx(FACTORS[tau], rel=3e-4)
+    scalarised = baselines.scalarisation(MC4, baselines.temperature(MC4, tau))
+    assert scalarised.variance_factor == pytest.approx(FACTORS[tau], rel=3e-4)
 
 
 def test_limits_of_temperature():
@@ -60,10 +60,10 @@ def test_temperature_shares_are_a_mixture_in_the_order_of_sizes(sizes, tau):
 def test_loss_weights_average_to_1_and_their_factor_is_their_second_moment(sizes, tau):
     pools = of(sizes)
     natural = baselines.temperature(pools, 1.0)
-    found = baselines.scalarisation(pools, baselines.temperature(pools, tau))
-    assert natural @ found.weights == pytest.approx(1, rel=1e-9)
-    assert natural @ found.weights**2 == pytest.approx(found.variance_factor, rel=1e-9)
-    assert found.variance_factor >= 1 - 1e-12, "Jensen"
+    scalarised = baselines.scalarisation(pools, baselines.temperature(pools, tau))
+    assert natural @ scalarised.weights == pytest.approx(1, rel=1e-9)
+    assert natural @ scalarised.weights**2 == pytest.approx(scalarised.variance_factor, rel=1e-9)
+    assert scalarised.variance_factor >= 1 - 1e-12, "Jensen"
 
 
 def test_the_gap_of_scalarisation_grows_with_tau():
@@ -78,12 +78,12 @@ def test_the_gap_of_scalarisation_grows_with_tau():
 def test_the_second_moment_that_a_simulated_sampler_sees():
     """Weights over proportional draws against draws of the shares themselves, same mean, measured variance ratio."""
     shares = baselines.temperature(MC4, 2)
-    found = baselines.scalarisation(MC4, shares)
+    scalarised = baselines.scalarisation(MC4, shares)
     rng = np.random.default_rng(0)
     noise = rng.standard_normal(2_000_000)  # a gradient whose noise is alike in all pools
-    weighted = found.weights[rng.choice(4, size=noise.size, p=baselines.temperature(MC4, 1))] * noise
-    assert weighted.var() / noise.var() == pytest.approx(found.variance_factor, rel=0.05)
-    assert "by 2.249" in str(baselines.advice(found.variance_factor))
+    weighted = scalarised.weights[rng.choice(4, size=noise.size, p=baselines.temperature(MC4, 1))] * noise
+    assert weighted.var() / noise.var() == pytest.approx(scalarised.variance_factor, rel=0.05)
+    assert "by 2.249" in str(baselines.advice(scalarised.variance_factor))
     assert baselines.advice(1.0) is None
 
 
@@ -147,7 +147,7 @@ def test_the_door_for_shares():
     rescaled = baselines.mixture(MC4, {"en": 0.333, "sw": 0.6665})
     assert sum(rescaled.values()) == pytest.approx(1, abs=1e-15)
     assert rescaled["en"] / rescaled["sw"] == pytest.approx(0.333 / 0.6665)
-    for shares, said in (
+    for shares, result in (
         ({"xx": 1.0}, "pool 'xx': the pools are en, it, zh, sw"),
         ({"en": -0.1, "it": 1.1}, "share -0.1 of pool 'en'"),
         ({"en": float("nan")}, "share nan of pool 'en'"),
@@ -155,5 +155,5 @@ def test_the_door_for_shares():
         ({}, "sum to 0"),
         ({"en": 1e308, "it": 1e308}, "sum to inf"),
     ):
-        with pytest.raises(SchemaError, match=said):
+        with pytest.raises(SchemaError, match=result):
             baselines.mixture(MC4, shares)

@@ -17,35 +17,35 @@ def split(table, **changes):
 
 
 def test_the_start_is_apart_from_the_runs():
-    found = split(continued(params=(1e8, 2e8)))
-    assert len(found.runs) == 24
-    assert dict(found.starts) == {1e8: (2.5, 1.9), 2e8: (2.5, 1.9)}
-    assert found.start(2e8) == (2.5, 1.9)
-    assert found.shares.tolist() == [0.2, 0.4, 0.6, 0.8]
-    assert (found.general, found.domain, found.index) == ("web", "code", 1)
-    assert found.pools() == ()
-    assert found.proportions() == {"web": 1.0}
+    result = split(continued(params=(1e8, 2e8)))
+    assert len(result.runs) == 24
+    assert dict(result.starts) == {1e8: (2.5, 1.9), 2e8: (2.5, 1.9)}
+    assert result.start(2e8) == (2.5, 1.9)
+    assert result.shares.tolist() == [0.2, 0.4, 0.6, 0.8]
+    assert (result.general, result.domain, result.index) == ("web", "code", 1)
+    assert result.pools() == ()
+    assert result.proportions() == {"web": 1.0}
 
 
 @pytest.mark.parametrize("pattern", ["web,news", "*", "w*,n*,web"])
 def test_general_loss_is_the_mean_of_the_evals(pattern):
-    found = split(continued(), general=pattern)
-    assert sorted(found.evals) == ["news", "web"]
-    assert found.general == "general"
-    assert found.runs.loss("general") == pytest.approx(found.runs.loss("web") + 0.05)
-    assert found.start(1e8)[0] == pytest.approx(2.55)
+    result = split(continued(), general=pattern)
+    assert sorted(result.evals) == ["news", "web"]
+    assert result.general == "general"
+    assert result.runs.loss("general") == pytest.approx(result.runs.loss("web") + 0.05)
+    assert result.start(1e8)[0] == pytest.approx(2.55)
 
 
 def test_an_eval_that_is_called_general_is_not_overwritten():
-    found = split(continued().rename({"loss.news": "loss.general"}), general="web,general")
-    assert found.general == "general_mean"
-    assert found.runs.loss("general") == pytest.approx(found.runs.loss("web") + 0.1)
+    result = split(continued().rename({"loss.news": "loss.general"}), general="web,general")
+    assert result.general == "general_mean"
+    assert result.runs.loss("general") == pytest.approx(result.runs.loss("web") + 0.1)
 
 
 def test_start_losses_can_be_given():
     bare = continued(params=(1e8, 2e8), start=False)
-    found = split(bare, start_loss={"web": 2.4, "code": 1.8, "code@2e8": 1.7})
-    assert (found.start(1e8), found.start(2e8)) == ((2.4, 1.8), (2.4, 1.7))
+    result = split(bare, start_loss={"web": 2.4, "code": 1.8, "code@2e8": 1.7})
+    assert (result.start(1e8), result.start(2e8)) == ((2.4, 1.8), (2.4, 1.7))
     other = split(bare, start_loss={"web@7e9": 2.0, "code@7e9": 1.5})
     assert dict(other.starts) == {7e9: (2.0, 1.5)}
     with pytest.raises(SchemaError, match="no start row for 1e\\+08 parameters; there is one for 7e\\+09"):
@@ -152,16 +152,16 @@ def test_laws_are_set_for_the_runs():
 
 
 def test_the_law_that_predicts_left_out_shares_is_kept():
-    found = split(continued(noise=0.001))
-    specs = choose_law.complete_specs(["cmr", "chinchilla", "mixture_joint"], found, rest=True)
-    chosen = choose_law.choose(specs, found, "web", options=FitOptions(starts=3, draws=3))
+    result = split(continued(noise=0.001))
+    specs = choose_law.complete_specs(["cmr", "chinchilla", "mixture_joint"], result, rest=True)
+    chosen = choose_law.choose(specs, result, "web", options=FitOptions(starts=3, draws=3))
     rows = chosen.table()
     assert rows["law"][0] == chosen.fit.spec == "cmr:pool=1"
     assert rows["shares"][0] < 0.003 < rows.filter(law="chinchilla")["shares"][0]
     assert chosen.fit.noise >= rows["rms"][0]
     assert rows["why"].to_list() == [""] * 3, "priors carry a law of more parameters than runs"
-    masks = choose_law.splits(found)
+    masks = choose_law.splits(result)
     assert np.stack(masks["shares"]).sum(axis=0).tolist() == [1] * 12
     assert masks["longest"][0].sum() == 4
     with pytest.raises(FitError, match="no law can be fitted to loss.web"):
-        choose_law.choose(["gaussian"], found, "web", options=FitOptions(starts=2, draws=2))
+        choose_law.choose(["gaussian"], result, "web", options=FitOptions(starts=2, draws=2))

@@ -79,9 +79,11 @@ def test_tokens_are_varied():
 
 
 def test_the_simplex_design_has_corners_edges_and_the_centre():
-    found = {tuple(np.round(list(run.weights.values()), 6)) for run in pilots.design(POOLS, 7, LARGEST, kind="simplex")}
+    result = {
+        tuple(np.round(list(run.weights.values()), 6)) for run in pilots.design(POOLS, 7, LARGEST, kind="simplex")
+    }
     third = round(1 / 3, 6)
-    assert found == {(1, 0, 0), (0, 1, 0), (0, 0, 1), (0.5, 0.5, 0), (0.5, 0, 0.5), (0, 0.5, 0.5), (third,) * 3}
+    assert result == {(1, 0, 0), (0, 1, 0), (0, 0, 1), (0.5, 0.5, 0), (0.5, 0, 0.5), (0, 0.5, 0.5), (third,) * 3}
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -119,10 +121,10 @@ def test_the_run_table_is_in_the_order_of_the_design_and_can_be_fitted(tmp_path)
     assert data.loss("digits").tolist() == [
         LINEAR.train(r.weights, r.budget, seed=r.seed, unique=r.unique)["digits"] for r in planned
     ]
-    found = fits.fit(
+    result = fits.fit(
         "mixing", data.recipes(), data.loss("digits"), pools=data.pools, options=fits.FitOptions(starts=4, draws=2)
     )
-    assert found.theta["t"].argmin() != 2, "the pool with wrong labels is not the best"
+    assert result.theta["t"].argmin() != 2, "the pool with wrong labels is not the best"
 
 
 def test_only_missing_runs_are_trained_and_the_table_is_the_same(tmp_path):

@@ -151,8 +151,8 @@ def test_late_pools_come_late_and_totals_stay(total, parts, fraction):
 def test_advice_on_stages_is_enough_when_followed_to_the_letter(total, stage, fraction):
     try:
         curricula.rest(total, stage, fraction)
-    except Infeasible as said:
-        shorter = re.search(r"shorten the stage to ([\d.e-]+)", str(said))
+    except Infeasible as error:
+        shorter = re.search(r"shorten the stage to ([\d.e-]+)", str(error))
         if shorter and float(shorter[1]) > 0:
             assert min(curricula.rest(total, stage, float(shorter[1])).values()) >= 0
 
@@ -162,10 +162,10 @@ def test_advice_on_late_pools_is_enough_when_followed_to_the_letter(total, fract
     parts = {"sw": 1.0, "zh": 0.7}
     try:
         curricula.late(total, parts, fraction)
-    except Infeasible as said:
-        if wider := re.search(r"make (?:it|the anneal) ([\d.e-]+) of training", str(said)):
+    except Infeasible as error:
+        if wider := re.search(r"make (?:it|the anneal) ([\d.e-]+) of training", str(error)):
             assert min(curricula.late(total, parts, float(wider[1])).values()) >= 0
-        if times := re.search(r"drawn late by ([\d.e-]+)", str(said)):
+        if times := re.search(r"drawn late by ([\d.e-]+)", str(error)):
             assert (
                 min(curricula.late(total, {n: x * float(times[1]) for n, x in parts.items()}, fraction).values()) >= 0
             )
@@ -178,9 +178,9 @@ def test_what_is_drawn_late_alone_has_no_dust_before():
 
 
 def test_infeasible_stages_say_what_would_do():
-    with pytest.raises(Infeasible, match=r"takes 0.1 of all tokens from it, and the total has only 0.05") as said:
+    with pytest.raises(Infeasible, match=r"takes 0.1 of all tokens from it, and the total has only 0.05") as error:
         curricula.rest(PLAN, {"sw": 1.0}, 0.1)
-    share, fraction = (float(x) for x in re.findall(r"(?:share|stage) to ([\d.]+)", str(said.value)))
+    share, fraction = (float(x) for x in re.findall(r"(?:share|stage) to ([\d.]+)", str(error.value)))
     assert curricula.rest(PLAN, {"sw": share, "en": 1 - share}, 0.1)["sw"] == pytest.approx(0, abs=1e-12)
     assert curricula.rest(PLAN, {"sw": 1.0}, fraction)["sw"] == pytest.approx(0, abs=1e-12)
     with pytest.raises(Infeasible, match=r"\(likewise from 1 more\): lower its share to 0.1666 or .* to 0.08333"):
@@ -189,10 +189,10 @@ def test_infeasible_stages_say_what_would_do():
         curricula.rest({"en": 1.0}, {"sw": 1.0}, 0.1)
     with pytest.raises(
         Infeasible, match="all of zh, all of sw, drawn late, is 0.15 of all tokens, and the anneal has room for 0.1"
-    ) as said:
+    ) as error:
         curricula.late(PLAN, {"zh": 1.0, "sw": 1.0}, 0.1)
     wider, times = (
-        float(x) for x in re.findall(r"make the anneal ([\d.]+)|late by ([\d.]+)", str(said.value)) for x in x if x
+        float(x) for x in re.findall(r"make the anneal ([\d.]+)|late by ([\d.]+)", str(error.value)) for x in x if x
     )
     assert curricula.late(PLAN, {"zh": 1.0, "sw": 1.0}, wider) == pytest.approx(
         {"en": 0, "it": 0, "zh": 2 / 3, "sw": 1 / 3}
@@ -214,19 +214,19 @@ def test_steps_are_the_nearest_to_the_fractions_and_add_up():
     made = curricula.piecewise(MC4, 1e10, HALVES)
     assert made.steps(1000) == [(0, 500), (500, 750), (750, 1000)]
     for total in range(5, 60):
-        found = made.steps(total)
-        assert found[0][0] == 0
-        assert found[-1][1] == total
+        steps = made.steps(total)
+        assert steps[0][0] == 0
+        assert steps[-1][1] == total
         assert all(
             abs(end / total - phase.end) <= (0.5 + 1e-9) / total
-            for (_, end), phase in zip(found, made.phases, strict=True)
+            for (_, end), phase in zip(steps, made.phases, strict=True)
         )
     with pytest.raises(SchemaError, match="phase 3 of 3 has no step of 2"):
         made.steps(2)
 
 
 @pytest.mark.parametrize(
-    ("parts", "said"),
+    ("parts", "message"),
     [
         ([Phase(0.1, 1, PLAN)], "phase 1 runs from 0.1 to 1 of training, but the phases before it end at 0.0"),
         ([Phase(0, 0.5, PLAN), Phase(0.6, 1, PLAN)], "phase 2 runs from 0.6"),
@@ -240,8 +240,8 @@ def test_steps_are_the_nearest_to_the_fractions_and_add_up():
         ([Phase(0, 1, {"xx": 1})], "pool 'xx': the pools are en, it, zh, sw"),
     ],
 )
-def test_phases_cover_training_once(parts, said):
-    with pytest.raises(SchemaError, match=said):
+def test_phases_cover_training_once(parts, message):
+    with pytest.raises(SchemaError, match=message):
         Curriculum(MC4, 1e9, tuple(parts))
 
 
@@ -276,10 +276,10 @@ def test_warnings_where_repeats_harm():
     for repeats, harmful in ((edges[0] * 0.99, False), (edges[0] * 1.01, True), (edges[1] * 1.01, False)):
         tokens = (repeats + 1) * 1e9 / 0.05
         made = curricula.constant(MC4, tokens, {"en": 0.95, "sw": 0.05})
-        said = curriculum_record.repeat_warnings(made, 8e8)
-        assert said[0] == "never drawn: it, zh"
-        assert any("harmful band" in line and line.startswith("sw: ") for line in said) == harmful
-        assert len(said) == 2, "repeats outside the band are still worth almost nothing"
+        result = curriculum_record.repeat_warnings(made, 8e8)
+        assert result[0] == "never drawn: it, zh"
+        assert any("harmful band" in line and line.startswith("sw: ") for line in result) == harmful
+        assert len(result) == 2, "repeats outside the band are still worth almost nothing"
     late = curricula.two_stage(MC4, 1e12, {"en": 1.0}, {"sw": 1.0})
     (_, harmed) = curriculum_record.repeat_warnings(late, 8e8)
     entered = float(re.findall(r"gets there at ([\d.]+) of", harmed)[0])

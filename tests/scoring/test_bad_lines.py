@@ -56,9 +56,9 @@ def test_a_part_of_a_job_that_lost_too_many_lines_names_them(cli, data, tmp_path
     assert "the job has not ended: run the same `curate score` again" in cli("status", scores).out
     prune = ("prune", scores, "--by", "score.length", "--keep", 0.5, "--out", tmp_path / "kept")
     assert "is not finished: 3 of 3 files scored, but the job did not come to its end" in cli(*prune).err
-    said = cli(*prune, "--partial", "--json")
-    assert "warning: 6 bad lines were set aside and not scored in " in said.err
-    assert json.loads(said.out)["left_out"]["bad_lines"] == {"a.jsonl": 4, "c.jsonl": 2}
+    output = cli(*prune, "--partial", "--json")
+    assert "warning: 6 bad lines were set aside and not scored in " in output.err
+    assert json.loads(output.out)["left_out"]["bad_lines"] == {"a.jsonl": 4, "c.jsonl": 2}
 
 
 def test_the_record_names_every_bad_line_and_rows_have_the_numbers_of_their_lines(data, tmp_path):

@@ -342,7 +342,7 @@ def test_scorers_of_embeddings_follow_each_other_in_one_job(corpus, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("specs", "said"),
+    ("specs", "message"),
     [
         (("embedding", "class_prototypes"), "has no column 'label'"),
         (("embedding", "d2"), "has no column 'score.prototypes'"),
@@ -350,7 +350,7 @@ def test_scorers_of_embeddings_follow_each_other_in_one_job(corpus, tmp_path):
         (("embedding", "prototypes:k=101"), "k=101 centres need 101 rows; there are 100"),
     ],
 )
-def test_what_a_scorer_of_embeddings_lacks_is_said_before_any_row_is_scored(corpus, tmp_path, specs, said):
-    with pytest.raises(SchemaError, match=said):
+def test_what_a_scorer_of_embeddings_lacks_is_said_before_any_row_is_scored(corpus, tmp_path, specs, message):
+    with pytest.raises(SchemaError, match=message):
         score.score([str(corpus)], specs, tmp_path / "out")
     assert not [name for name in tree(tmp_path / "out") if name.endswith(".parquet")]

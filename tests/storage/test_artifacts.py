@@ -21,7 +21,7 @@ def test_inputs_of_one_name_are_two(tmp_path, monkeypatch):
 
 def test_the_same_commands_in_two_fresh_folders_make_the_same_pools(cli, corpus, tmp_path, monkeypatch):
     """Manifest entries hold the times of the inputs; an artefact must not depend on them."""
-    found = []
+    result = []
     for name in ("one", "two"):
         folder = tmp_path / name
         for relative, content in tree(corpus).items():
@@ -37,9 +37,9 @@ def test_the_same_commands_in_two_fresh_folders_make_the_same_pools(cli, corpus,
         assert (
             cli("pools", "scores", "--kept", "kept", "--by", "score.length", "--bins", 2, "--out", "p.json").code == 0
         )
-        found.append((folder / "p.json").read_bytes())
-    assert found[0] == found[1]
-    assert set(json.loads(found[0])["made_by"]["inputs"]) == {"scores", "kept"}
+        result.append((folder / "p.json").read_bytes())
+    assert result[0] == result[1]
+    assert set(json.loads(result[0])["made_by"]["inputs"]) == {"scores", "kept"}
 
 
 def test_an_artefact_carries_its_format_and_the_one_before_is_read(tmp_path):

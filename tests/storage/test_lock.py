@@ -138,9 +138,9 @@ print(times)
 def race(tmp_path, seconds, prelude=""):
     command = [sys.executable, "-c", prelude + RACE, str(tmp_path / "out"), str(seconds)]
     jobs = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(4)]
-    said = [job.communicate(timeout=120) for job in jobs]
-    assert all(job.returncode == 0 for job in jobs), said
-    return [int(out) for out, _ in said]
+    result = [job.communicate(timeout=120) for job in jobs]
+    assert all(job.returncode == 0 for job in jobs), result
+    return [int(out) for out, _ in result]
 
 
 def test_never_two_jobs_hold_a_folder(tmp_path):

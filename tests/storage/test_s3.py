@@ -56,24 +56,24 @@ def test_any_pattern_can_be_read(pattern):
 def test_no_name_leads_out_of_a_prefix(parts):
     name = "/".join(parts)
     try:
-        found = files.inside(Path("s3://data/out"), name)
+        inside = files.inside(Path("s3://data/out"), name)
     except SchemaError:
         assert {"", ".", ".."} & set(parts)
     else:
-        assert str(found) == f"s3:/data/out/{name}"
+        assert str(inside) == f"s3:/data/out/{name}"
 
 
 def test_a_store_that_fails_is_told_from_bad_content_and_keeps_credentials_to_itself(monkeypatch):
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hush-hush")
     error = OSError("When reading\n key: AWS Error NETWORK_CONNECTION with hush-hush during GetObject")
-    said = stores.trouble(error, AT)
-    assert isinstance(said, CurateError) and not isinstance(said, SchemaError)
-    assert "\n" not in str(said) and "hush-hush" not in str(said) and "s3://data/a/b.parquet" in str(said)
+    result = stores.trouble(error, AT)
+    assert isinstance(result, CurateError) and not isinstance(result, SchemaError)
+    assert "\n" not in str(result) and "hush-hush" not in str(result) and "s3://data/a/b.parquet" in str(result)
     login = stores.trouble(OSError("AWS Error at http://me:pass-word@host:9000/x"), AT)
     assert "pass-word" not in str(login) and "host:9000" in str(login)
     assert stores.trouble(OSError("Corrupt snappy data"), AT) is None
     assert stores.trouble(error, Path("/local/file")) is None
-    assert stores.trouble(said, AT) is said
+    assert stores.trouble(result, AT) is result
 
 
 @pytest.fixture(scope="module")

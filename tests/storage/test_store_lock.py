@@ -126,9 +126,9 @@ def test_the_second_process_is_refused_until_the_first_is_killed(store):
 def test_never_two_jobs_hold_a_prefix(tmp_path):
     command = [sys.executable, "-c", RACE, str(tmp_path)]
     jobs = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(4)]
-    said = [job.communicate(timeout=200) for job in jobs]
-    assert all(job.returncode == 0 for job in jobs), "".join(err[-800:] for _, err in said)
-    assert sum(int(out) for out, _ in said) >= 1, said
+    result = [job.communicate(timeout=200) for job in jobs]
+    assert all(job.returncode == 0 for job in jobs), "".join(err[-800:] for _, err in result)
+    assert sum(int(out) for out, _ in result) >= 1, result
 
 
 def test_a_claim_of_another_machine_is_taken_over_when_its_counter_stands_still(quick, elsewhere):

@@ -35,10 +35,10 @@ def test_rows_and_sizes_are_those_of_the_batches(tmp_path, codec):
     shard = written(tmp_path / "x.arrow", table(), codec)
     with pa.memory_map(str(shard.path)) as source, pa.ipc.open_file(source) as reader:
         dictionaries, batches = arrow_ipc.blocks(source)
-        found = [reader.get_batch(i) for i in range(reader.num_record_batches)]
-    assert [b.rows for b in batches] == [b.num_rows for b in found] == [1000, 1000, 500]
+        result = [reader.get_batch(i) for i in range(reader.num_record_batches)]
+    assert [b.rows for b in batches] == [b.num_rows for b in result] == [1000, 1000, 500]
     assert len(dictionaries) == 1
-    for block, batch in zip(batches, found, strict=True):
+    for block, batch in zip(batches, result, strict=True):
         plain = sum(b.size for column in batch.columns for b in column.buffers() if b is not None)
         assert block.unpacked == pytest.approx(plain, rel=0.02)  # buffers in memory are padded
         assert (block.packed < 0.9 * block.unpacked) == (codec is not None)

@@ -147,8 +147,8 @@ def test_source_is_the_column_the_hive_folder_or_the_folder(tmp_path):
         (tmp_path / folder).mkdir(parents=True)
         store(documents(2), tmp_path / folder / "x.parquet")
     store(documents(2).with_columns(source=pl.lit("own")), tmp_path / "source=web" / "y.parquet")
-    found = {s.relative: read(s)["source"].unique().to_list() for s in shards([str(tmp_path)])}
-    assert found == {
+    result = {s.relative: read(s)["source"].unique().to_list() for s in shards([str(tmp_path)])}
+    assert result == {
         "plain/x.parquet": ["plain"],
         "source=web/part=1/x.parquet": ["web"],
         "source=web/y.parquet": ["own"],

@@ -194,7 +194,7 @@ def _growth_of_tokens(recipes: Recipes) -> float:
 
 
 def error_in_words(predictor: Kept) -> str:
-    """Return in a few sentences which error to expect of the next runs, and where that comes from."""
+    """Return the expected error of the next runs and its parts, in a few sentences."""
     members = predictor.fits if isinstance(predictor, Blend) else (predictor,)
     # Boosted trees keep no record of their held-out error.
     records = [getattr(fit, "heldout", None) for fit in members]
@@ -315,7 +315,7 @@ def _contrast(part: Blend, recipes: Recipes, scatter: float) -> float:
 
 
 def with_unfinished(kept: Kept, runs: Runs) -> Kept:
-    """Return a predictor that knows how far unfinished runs lie from it, measured on checkpoints it was not fitted to.
+    """Return a predictor with the deviation of unfinished runs, measured on checkpoints that were not fitted.
 
     ``runs`` are the fitted trainings with all their rows.
     """

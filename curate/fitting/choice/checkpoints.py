@@ -22,7 +22,7 @@ COLUMNS = {
 
 @dataclass(frozen=True)
 class FittedRows:
-    """The runs that are fitted, and whether rows of unfinished runs are among them and need a term of their own.
+    """The runs that are fitted, and whether unfinished ones among them need a term.
 
     ``note`` says which rows are checkpoints and what was done with them; it is empty if there are none.
     """
@@ -90,7 +90,7 @@ def rows_to_fit(runs: Runs, laws: Sequence[str], evals: Sequence[str]) -> Fitted
 
 
 def _sentences(notes: Sequence[str]) -> str:
-    """Return notes as the sentences of one note, so that all that is said of checkpoints stands together."""
+    """Join notes on checkpoints into one note, a sentence each."""
     return ". ".join([*notes[:1], *(note[0].upper() + note[1:] for note in notes[1:])])
 
 

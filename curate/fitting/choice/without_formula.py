@@ -67,10 +67,10 @@ class TreeOptions:
 
 @dataclass(frozen=True)
 class BoostedOptions(TreeOptions):
-    """Predicts the loss by a law and by boosted trees, which learn what the law misses at the fitted mixtures.
+    """Predicts the loss by a law, and the errors of the law at the fitted mixtures by boosted trees.
 
     Options:
-        base: the law beneath the trees. none: the trees alone, which cannot extrapolate in size or tokens.
+        base: the law whose errors the trees learn. none: the trees alone, which cannot extrapolate in size or tokens.
     """
 
     base: str = BOOSTED_BASE
@@ -81,7 +81,8 @@ class GaussianOptions:
     """Predicts the loss by a law and by a Gaussian process, which learns the differences between mixtures.
 
     Options:
-        base: the law beneath the process. none: the process alone, which cannot extrapolate in size or tokens.
+        base: the law to which the process is added. none: the process alone, which cannot extrapolate in size or
+            tokens.
     """
 
     base: str = GAUSSIAN_BASE

@@ -15,12 +15,12 @@ MetricInput = Literal["error", "translation", "accuracy"]
 
 @dataclass(frozen=True)
 class AnnealingOptions:
-    """Predicts the loss at each step from how much learning rate there was, and how far and how long ago it fell."""
+    """Predicts the loss at each step of a learning-rate schedule, by a law with four parameters."""
 
 
 @dataclass(frozen=True)
 class MultiPowerOptions:
-    """Predicts the loss at each step from the learning rates: each fall of the rate lowers it by a power law."""
+    """Predicts the loss at each step of a learning-rate schedule, by a law with seven parameters."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class RelearnOptions:
 
 @dataclass(frozen=True)
 class PruningCurvesOptions:
-    """Predicts the error from the size of pruned data, with a power law for each kept share."""
+    """Predicts the error from the size of pruned data, by a power law for each kept share."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Fit a Gaussian process to the runs of several evals: the law beneath, the kernel, and the changes between sizes."""
+"""Fit a Gaussian process to the runs of several evals: the base, the kernel, and the changes between sizes."""
 
 from collections.abc import Mapping, Sequence
 

@@ -33,7 +33,7 @@ class Gaussian:
     Attributes:
         pools: p names of pools.
         eval: the eval whose loss is predicted.
-        base: the law beneath, or None.
+        base: the law to which the process is added, or None.
         recipes: the n fitted recipes.
         losses: (n,) in nats per token.
         kernel: the covariance between mixtures at the anchor.
@@ -68,7 +68,7 @@ class Gaussian:
     differentiable = True  # a plan may follow the gradient in the weights
 
     def __repr__(self) -> str:
-        """Return one line that names the law beneath, the eval, the runs and the noise."""
+        """Return one line that names the base law, the eval, the runs and the noise."""
         return (
             f"Gaussian({self.spec} of loss.{self.eval}, {len(self.pools)} pools, {self.rows} runs, "
             f"{1 + len(self.changes)} sizes, noise {self.noise:.2%})"

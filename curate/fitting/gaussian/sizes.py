@@ -65,7 +65,7 @@ class EvalRuns:
 
     Attributes:
         shares: (n, p).
-        values: (n,) log losses without those of the law beneath.
+        values: (n,) log losses minus those of the base law.
         codes: (n,) index of the size of each run.
         kernel: of the anchor.
         noise: standard deviation of log loss of a run of the anchor's size.

@@ -65,7 +65,7 @@ def fit_laws(table: Runs, question: FitQuestion) -> FitReport:
 def _compared_and_refitted(
     runs: Runs, question: FitQuestion, *, unfinished: bool
 ) -> tuple[Kept, Comparison, tuple[str, ...]]:
-    """Return what predicts, the comparison on held-out runs, and a note if the table decided which are held out."""
+    """Return the fitted predictor, the comparison on held-out runs, and a note on what was held out by default."""
     how, why = question.holdout or "", ""
     if not how:
         how, why = holdout.default(runs.recipes(), runs.clusters)
@@ -80,7 +80,7 @@ def _compared_and_refitted(
 
 
 def _parameters(predictor: Kept) -> pl.DataFrame:
-    """Return the parameters of the laws; what has no formula has none."""
+    """Return the parameters of the laws; trees and Gaussian processes have none."""
     members = members_of(predictor)
     return parameter_table({f"{fit.spec} of {fit.eval}": fit for fit in members if isinstance(fit, Fit)}, "law")
 

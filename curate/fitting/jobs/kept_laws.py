@@ -11,12 +11,12 @@ from curate.runs.predictors.blend import Blend
 
 
 def name_of(predictor: FittedLaw) -> str:
-    """Return the name of what predicts: that of a law or Gaussian process, or ``blend``, or ``boosted``."""
+    """Return the name of a predictor: that of its law or Gaussian process, ``blend`` or ``boosted``."""
     return type(predictor).__name__.lower() if isinstance(predictor, Blend | Boosted) else predictor.spec
 
 
 def in_words(predictor: FittedLaw) -> list[str | pl.DataFrame]:
-    """Return what was kept: the weights of a blend, or the parameters of a law; trees have none to show."""
+    """Return the weights of a blend, or the parameters of a law. Trees have neither."""
     if isinstance(predictor, Blend):
         return [f"kept: {_weights_in_words(predictor)}"]
     if isinstance(predictor, Boosted):
@@ -28,7 +28,7 @@ def in_words(predictor: FittedLaw) -> list[str | pl.DataFrame]:
 
 
 def _weights_in_words(blend: Blend) -> str:
-    """Return the laws of a blend with their weights, once if they are the same for all evals."""
+    """Return the laws of a blend with their weights; evals with equal weights share one list."""
     of_evals = {
         name: ", ".join(
             f"{name_of(cast(FittedLaw, fit))} ({weight:.0%})"

@@ -11,7 +11,7 @@ from curate.runs.runs import Runs
 
 
 def measured_and_predicted(predictor: FittedLaw, runs: Runs) -> pl.DataFrame:
-    """Return run, group (the eval), measured and predicted loss of every run whose loss was measured."""
+    """Return the measured and predicted loss of each run and eval: run, group (the eval), measured, predicted."""
     parts: Mapping[str, Predictor] = predictor.parts() if isinstance(predictor, Blend) else {predictor.eval: predictor}
     return pl.concat(points_of(part, runs, name, name) for name, part in parts.items())
 

@@ -1,4 +1,4 @@
-"""Check which laws, evals and metrics a fit is to have, and that they can be fitted together."""
+"""Check the laws, evals and metrics that the user names, and whether they can be fitted together."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""Hold where descents from many starts end, and keep the best minimum of each eval and one nearly as good."""
+"""Hold the ends of descents from many starts, and choose the best minima of each eval."""
 
 from dataclasses import dataclass, replace
 
@@ -70,7 +70,10 @@ class Ends:
         return self.part(torch.tensor([i for same in kept.values() for i in same]))
 
     def two_minima(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the (e,) evals, their (e, k) best points, and a second minimum that is nearly as good, or the best."""
+        """Return the (e,) evals, their best points (e, k), and second-best ones (e, k).
+
+        The second is a minimum that is nearly as good, or the best point again.
+        """
         ends = self.distinct()
         evals, first, second = sorted(set(ends.evals.tolist())), [], []
         for i in evals:

@@ -1,4 +1,4 @@
-"""Plan a grid of token counts around the planned budgets, for a picture of how the best mixture changes with tokens.
+"""Plan a grid of token counts around the planned budgets.
 
 In: a `PlanRequest` and its plans. Out: `Grid`. Each search starts from the mixtures of the plans, so a grid costs less
 than the plans.
@@ -76,7 +76,7 @@ def grid(request: PlanRequest, plans: Sequence[Plan]) -> Grid:
 
 
 def _check(request: PlanRequest, budget: Budget) -> Budget | OmittedPoint:
-    """Return the budget, or the reason if limits that allow the planned budgets, such as --max-epochs, forbid it."""
+    """Return the budget, or the reason if limits such as --max-epochs forbid it."""
     try:
         search.problem(request.fit, request.pools, [budget], request.limits, request.aim)
     except Infeasible as error:

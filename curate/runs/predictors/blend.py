@@ -77,7 +77,7 @@ class Blend:
         return (losses * losses.new_tensor(self.weights).reshape(shape)).sum(dim=0)
 
     def _of_evals(self) -> "Blend":
-        """Return the same sum with one member for each eval."""
+        """Return the same weighted sum with one member for each eval."""
         parts = self.parts()
         shares = [sum(w for fit, w in zip(self.fits, self.weights, strict=True) if fit.eval == name) for name in parts]
         return Blend(tuple(parts.values()), tuple(shares), self.eval)

@@ -1,4 +1,4 @@
-"""Take over the properties of a predictor, for predictors that change its losses alone."""
+"""Forward the properties of a predictor, for predictors that change only its losses."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from curate.runs.predictors.predictor import Predictor
 
 @dataclass(frozen=True, eq=False)
 class PredictorWrapper:
-    """The part of a predictor that it takes from the predictor ``fit`` as it is: all but the losses."""
+    """A wrapper around the predictor ``fit`` that forwards everything but its losses."""
 
     fit: Predictor
 

@@ -1,4 +1,4 @@
-"""Compute how much learning rate a run has had, and how far and how long ago it fell (arXiv 2408.11029).
+"""Compute the annealing areas S1 and S2 of learning-rate schedules (Tissue et al. 2024, arXiv 2408.11029).
 
 S1 is the area under the learning rate over the steps, and S2 the annealing area. Both are in units of rate x steps.
 """

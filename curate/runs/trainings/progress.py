@@ -1,4 +1,4 @@
-"""Find how far each training had come: from its planned length, or from its learning rate, or by assumption."""
+"""Find the progress of each training: from its planned length, from its learning rate, or by assumption."""
 
 from typing import Literal
 
@@ -22,7 +22,7 @@ ANNEALED = 0.2
 def progress_of_rows(
     frame: pl.DataFrame, codes: np.ndarray, names: np.ndarray, start: np.ndarray, origin: str
 ) -> tuple[np.ndarray, Schedules, tuple[str, ...]]:
-    """Return the (n,) progress of the rows, from where it comes, and notes.
+    """Return the (n,) progress of the rows, its source, and notes.
 
     Raises:
         SchemaError: the rows of one training have different planned lengths, or a row has more tokens than planned.
@@ -47,7 +47,7 @@ def progress_of_rows(
 
 
 def _refuse_wrong(frame: pl.DataFrame, start: np.ndarray, origin: str) -> None:
-    """Refuse planned lengths that are no positive number: without its plan, an unfinished run counts as finished."""
+    """Refuse planned lengths that are not positive numbers: without one, an unfinished run counts as finished."""
     if "planned_tokens" not in frame.columns:
         return
     number_columns.refuse_words(frame, "planned_tokens", origin)
@@ -93,7 +93,7 @@ def _refuse_longer(frame: pl.DataFrame, tokens: np.ndarray, start: np.ndarray, o
 def _from_rates(
     rates: np.ndarray, tokens: np.ndarray, codes: np.ndarray, rows: np.ndarray
 ) -> tuple[Schedules, tuple[str, ...]]:
-    """Return whether the learning rates say that all trainings were finished, and a note if only some of them do."""
+    """Return whether the learning rates show that all trainings were finished, and a note if only some do."""
     measured = rows & np.isfinite(rates)
     last = last_rows(codes, tokens, rows)
     _, peak = extremes(rates, codes, measured)

@@ -99,7 +99,7 @@ def keys_by_settings(
 
 
 def _undecided(frame: pl.DataFrame, groups: Sequence[list[int]]) -> tuple[str, ...]:
-    """Return a note if rows of equal settings may be checkpoints, and nothing says which are of one training."""
+    """Return a note if rows may be checkpoints, and nothing shows which are of one training."""
     several = [rows for rows in groups if len(rows) > 1]
     count = sum(map(len, several))
     if count and "step" in frame.columns:
@@ -139,7 +139,7 @@ def _alike(frame: pl.DataFrame, groups: Sequence[list[int]]) -> list[list[int]]:
 
 
 def _trainings_among(frame: pl.DataFrame, alike: Sequence[list[int]]) -> tuple[list[list[int]], tuple[str, ...]]:
-    """Return those groups of rows of equal settings that are checkpoints of one training, and the signs of it."""
+    """Return the groups of rows that are checkpoints of one training, and what shows it."""
     tokens = frame["tokens"].to_numpy()
     planned = numbers(frame, "planned_tokens")
     many = [rows for rows in alike if len(rows) >= FEWEST_CHECKPOINTS]

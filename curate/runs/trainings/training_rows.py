@@ -1,4 +1,4 @@
-"""Find the last row of each training, and the smallest and the largest value in it, by the codes of the rows."""
+"""Find the last row of each training, and its smallest and largest values."""
 
 import numpy as np
 import polars as pl
@@ -18,7 +18,7 @@ def last_rows(codes: np.ndarray, tokens: np.ndarray, measured: np.ndarray) -> np
 
 
 def extremes(values: np.ndarray, codes: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the smallest and the largest of (n,) values in each training, by its code, among a mask of rows."""
+    """Return the smallest and largest of (n,) values in each training, among a mask of rows."""
     count = int(codes.max()) + 1
     low, high = np.full(count, np.inf), np.full(count, -np.inf)
     np.minimum.at(low, codes[rows], values[rows])
