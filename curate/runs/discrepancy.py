@@ -22,6 +22,9 @@ SHIFT = 0.014
 # The same for runs of one size. Nothing then shows how the loss falls with size, so a law takes that from its priors,
 # and the priors of laws are narrower than their errors: 2.5 to 4 % on two public tables, fitted to their smallest size.
 ONE_SIZE_SHIFT = 0.035
+# The same for laws that do not depend on size or length, such as `mixing`. The published law of Chinchilla (Hoffmann et
+# al. 2022, arXiv 2203.15556) falls by 13 % from 1e8 to 2.5e8 parameters at 20 tokens a parameter, and by 30 % to 1e9.
+BLIND_SHIFT = 0.14
 # The same for runs that are shorter than the fitted ones, at 1/e of the shortest. Laws describe the first part of a
 # training badly: fitted to the longer runs of four public families, they missed runs of less than half of the shortest
 # fitted length by 3 to 14 % (benchmarks/fitting/shorter_runs.py).
@@ -51,6 +54,9 @@ class Discrepancy:
         longest: the largest number of tokens of a fitted run; of an unfinished one, the tokens that it was planned for.
         shortest: the smallest number of tokens of a fitted run, counted in the same way; 0 if a fit of an older version
             does not say.
+        size_shift: a lower bound on ``shift_of_size`` that this fit shows: its laws do not depend on size, or missed
+            whole held-out sizes by more than is usual. 0 if a fit of an older version does not say.
+        length_shift: the same for runs that are longer than all fitted ones.
         unfinished: standard deviation, around the prediction, of a run that has done 1/e of its training. Its square
             grows in proportion to ln(1 / progress).
     """
@@ -63,6 +69,8 @@ class Discrepancy:
     longest: float
     unfinished: float = UNFINISHED
     shortest: float = 0.0
+    size_shift: float = 0.0
+    length_shift: float = 0.0
 
     @property
     def level(self) -> float:
@@ -72,7 +80,7 @@ class Discrepancy:
     @property
     def shift_of_size(self) -> float:
         """Standard deviation of the shift that all runs of a size share, at e times the largest fitted size."""
-        return SHIFT if self.sizes > 1 else ONE_SIZE_SHIFT
+        return max(SHIFT if self.sizes > 1 else ONE_SIZE_SHIFT, self.size_shift)
 
     def shift(self, recipes: Recipes) -> Tensor:
         """Return (n,) standard deviations of the shift that all runs of the size and length of a recipe share.
@@ -86,7 +94,7 @@ class Discrepancy:
         # A run that is half done is no shorter than a finished one: its length is the one that it was planned for.
         planned = recipes.tokens if recipes.progress is None else recipes.tokens / recipes.progress
         of_size = self.shift_of_size * _distance(beyond.maximum(below)).sqrt()
-        of_longer = SHIFT * _distance((planned / self.longest).log()).sqrt()
+        of_longer = max(SHIFT, self.length_shift) * _distance((planned / self.longest).log()).sqrt()
         of_shorter = SHORTER_SHIFT * _distance((self.shortest / planned).log()).sqrt()
         return of_size.maximum(of_longer).maximum(of_shorter)
 
@@ -108,8 +116,8 @@ class Discrepancy:
         Raises:
             KeyError, TypeError, ValueError: if a field is missing or wrong.
         """
-        # Fits of older versions have no shortest length.
-        written = {"shortest": 0.0, **record}
+        # Fits of older versions have neither a shortest length nor shifts of their own.
+        written = {"shortest": 0.0, "size_shift": 0.0, "length_shift": 0.0, **record}
         numbers = {field.name: float(cast(float, written[field.name])) for field in fields(Discrepancy)}
         return Discrepancy(**{**numbers, "sizes": int(numbers["sizes"])})  # type: ignore[arg-type]
 
@@ -143,5 +151,7 @@ def combined(parts: Sequence[Discrepancy | None], weights: Sequence[float]) -> D
         largest=min(part.largest for part in present),
         longest=min(part.longest for part in present),
         shortest=max(part.shortest for part in present),
+        size_shift=mean("size_shift"),
+        length_shift=mean("length_shift"),
         unfinished=mean("unfinished"),
     )

@@ -32,6 +32,8 @@ class DiscrepancyForm(TypedDict, total=False):
     longest: Required[Positive]
     unfinished: Required[NotNegative]
     shortest: NotNegative
+    size_shift: NotNegative
+    length_shift: NotNegative
     level: NotNegative
 
 
