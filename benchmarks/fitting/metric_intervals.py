@@ -49,13 +49,13 @@ def report(data: Path) -> None:
                 distance = float(recipes.params.log().mean() - fitted.recipes().params.log().max())
                 low, high = (end.log().numpy() for end in kept.interval(recipes))
                 several = holdout.count_of_sizes(fitted.recipes()) > 1
-                at_e = float(error.mean()) / max(distance, NEXT_SIZE) ** 0.5
+                shift_at_e = float(error.mean()) / max(distance, NEXT_SIZE) ** 0.5
                 holds = float(((low <= truth) & (truth <= high)).mean())
-                shifts.setdefault(several, []).append(at_e)
+                shifts.setdefault(several, []).append(shift_at_e)
                 held.setdefault(several, []).append(holds)
                 print(
                     f"{corpus + ' ' + metric:32} {holdout.count_of_sizes(fitted.recipes()):5} {distance:5.2f} "
-                    f"{len(rest):4} {error.mean():+7.3f} {at_e:+6.3f} {error.std():7.3f} {holds:5.2f}",
+                    f"{len(rest):4} {error.mean():+7.3f} {shift_at_e:+6.3f} {error.std():7.3f} {holds:5.2f}",
                     flush=True,
                 )
     for several, label in ((True, "two or more sizes fitted"), (False, "one size fitted")):

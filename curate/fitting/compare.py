@@ -115,7 +115,7 @@ class _HeldOut:
                 levels = int(holdout.codes_of_sizes(values[train & ends]).max()) + 1
                 # The geometric mean, because distances are logarithms.
                 beyond = float(np.log(values[test]).mean() - np.log(values[train].max()))
-                part = replace(part, levels=levels, distance=max(beyond, 0.0), at_e=self.usual_shift)
+                part = replace(part, levels=levels, distance=max(beyond, 0.0), shift_at_e=self.usual_shift)
             parts.append(part)
         return tuple(parts)
 

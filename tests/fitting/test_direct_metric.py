@@ -115,7 +115,7 @@ def test_the_command_writes_what_predict_and_plan_read(cli, tmp_path):
     assert reply.code == 0, reply.err
     record = json.loads(files[1].read_text())
     assert (record["metric_kind"], record["evals"]) == ("error", ["metric.err"])
-    assert record["laws"][0]["discrepancy"]["at_e"] == record["discrepancy"]["at_e"] == METRIC_SHIFT
+    assert record["laws"][0]["discrepancy"]["shift_at_e"] == record["discrepancy"]["shift_at_e"] == METRIC_SHIFT
     reply = cli("predict", files[1], files[0], "--out", files[2])
     assert reply.code == 0, reply.err
     assert "metric.err (lower is better)" in reply.out

@@ -13,7 +13,7 @@ from curate.fitting.explanation import explain
 from curate.fitting.fit import FitOptions
 from curate.laws.chinchilla import PUBLISHED, Chinchilla
 from curate.runs import run_table
-from curate.runs.discrepancy import SHIFT
+from curate.runs.discrepancy import BLIND_SHIFT, SHIFT
 from curate.runs.recipes import recipes
 
 QUICK = FitOptions(starts=2, draws=24)
@@ -175,6 +175,32 @@ def test_the_named_parts_add_up_to_the_expected_error(step):
         ]
         assert (2 / pi) ** 0.5 * np.linalg.norm(named) == pytest.approx(kept.fits[0].heldout["heldout"], abs=2e-4)
         assert ("whole held-out sizes were missed beyond the usual" in words) == (step < 1 and len(sizes) == 3)
+
+
+@pytest.mark.parametrize(("law", "blind"), [("mixing", True), ("ces", False)])
+def test_a_law_without_size_leaves_another_size_open(law, blind):
+    """All runs have one budget, and the published law falls by 13 % to 2.5 times their size."""
+    rng = np.random.default_rng(0)
+    weights, params = rng.dirichlet(np.ones(3), 12), np.full(12, 1e8)
+    frame = {"run": [f"r{i}" for i in range(12)], "params": params, "tokens": 20 * params}
+    frame |= {f"weight.{name}": weights[:, i] for i, name in enumerate("abc")}
+    loss = losses(params, 20 * params, 0.003, rng) * np.exp(weights @ [0.1, 0.0, -0.1])
+    runs = run_table.check(pl.DataFrame(frame | {"loss.x": loss}), "planted")
+    kept, _ = averaging.choose(runs, [law], ["x"], how="mixture", options=QUICK)
+    assert (kept.discrepancy.size_shift == kept.discrepancy.length_shift == BLIND_SHIFT) == blind
+    far = recipes(weights[:1], np.array([5e9]), np.array([2.5e8]))
+    truth = losses(np.array([2.5e8]), np.array([5e9]), 0.0, rng)[0] * np.exp(weights[0] @ [0.1, 0.0, -0.1])
+    low, high = (float(end) for end in kept.interval(far))
+    assert not blind or low < truth < high
+
+
+def test_laws_that_miss_whole_sizes_have_wider_levels():
+    params, tokens = np.repeat([5e7, 1e8, 2e8], 4), np.tile(np.geomspace(1e9, 8e9, 4), 3)
+    runs = table(params, tokens)
+    stepped = runs.frame["loss.x"].to_numpy() * np.where(params == 2e8, 0.8, 1.0)
+    kept = kept_of(run_table.check(runs.frame.with_columns(pl.Series("loss.x", stepped)), "planted"))
+    assert 0.1 < kept.discrepancy.size_shift < 0.3
+    assert kept_of(runs).discrepancy.size_shift == 0.0
 
 
 def two_sizes_of_another_law(seed=0, count=12):

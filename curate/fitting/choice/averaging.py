@@ -20,7 +20,7 @@ from curate.fitting.choice.without_formula import BOOSTED
 from curate.fitting.compare import Comparison, compare, fit_all
 from curate.fitting.fitted_laws import SingleFit
 from curate.fitting.solver.multistart import DEFAULTS, FitOptions
-from curate.runs.discrepancy import SHIFT, UNFINISHED, Discrepancy, usual_shift
+from curate.runs.discrepancy import BLIND_SHIFT, SHIFT, UNFINISHED, Discrepancy, usual_shift
 from curate.runs.predictors.blend import Blend
 from curate.runs.predictors.predictor import Predictor
 from curate.runs.recipes import Recipes
@@ -206,7 +206,7 @@ def error_in_words(predictor: Kept) -> str:
         return f"Held-out runs were missed by {heldout['measured']:.2%} on average."
     what = "size" if discrepancy.sizes > 1 else "length"
     factor = float(np.exp(heldout["distance"]))
-    shift = discrepancy.at_e * float(heldout["distance"]) ** 0.5
+    shift = discrepancy.shift_at_e * float(heldout["distance"]) ** 0.5
     # The scatter of the expected error, which that of the intervals exceeds: they allow for how few runs show it.
     each_run = predictor.noise if heldout["scatter"] is None else float(heldout["scatter"])
     parts = [
@@ -255,7 +255,10 @@ def _discrepancies(blend: Blend, runs: Runs, errors: HeldOutErrors) -> dict[str,
     planned = done.tokens / _progress(done)
     mixtures = len(_of_each_mixture(done)) > 1
     discrepancies = {}
-    for (name, part), scatter, one_size in zip(blend.parts().items(), scatters, of_one_size, strict=True):
+    by_size = holdout.count_of_sizes(recipes) > 1
+    for (name, part), scatter, one_size, excess in zip(
+        blend.parts().items(), scatters, of_one_size, errors.excess_shift(), strict=True
+    ):
         if np.isfinite(scatter):
             measured = float(scatter)
         else:
@@ -268,10 +271,24 @@ def _discrepancies(blend: Blend, runs: Runs, errors: HeldOutErrors) -> dict[str,
             largest=float(recipes.params.max()),
             longest=float(planned.max()),
             shortest=float(planned.min()),
+            size_shift=max(excess if by_size else 0.0, BLIND_SHIFT if _is_blind(part, done, "params") else 0.0),
+            length_shift=max(0.0 if by_size else excess, BLIND_SHIFT if _is_blind(part, done, "tokens") else 0.0),
             unfinished=_unfinished(part, runs, name),
-            at_e=usual_shift(name),
+            shift_at_e=usual_shift(name),
         )
     return discrepancies
+
+
+def _is_blind(part: Blend, recipes: Recipes, column: str) -> bool:
+    """Return whether the runs have one value of ``params`` or ``tokens``, and the loss does not depend on it either.
+
+    With several values, held-out runs show how far the laws are off.
+    """
+    values = getattr(recipes, column)
+    if holdout.codes_of_sizes(np.asarray(values)).max() > 0:
+        return False
+    doubled = part.loss(replace(recipes, **{column: 2 * values})).detach()
+    return bool(torch.allclose(doubled, part.loss(recipes).detach(), rtol=1e-9, atol=0.0))
 
 
 def _progress(recipes: Recipes) -> Tensor:

@@ -27,20 +27,20 @@ class HeldOutPart:
 
     ``truth`` (e, m) are the measured log losses, NaN where not measured. ``trainings`` (m,) are codes. ``levels`` is
     the number of distinct sizes (or lengths) that were fitted, and ``distance`` how far the held-out ones are beyond
-    the largest of these, in natural logarithms. Both are 0 if sizes and lengths were not held out. ``at_e`` is the
-    usual standard deviation of the shift at e times the largest fitted size.
+    the largest of these, in natural logarithms. Both are 0 if sizes and lengths were not held out. ``shift_at_e`` is
+    the usual standard deviation of the shift at e times the largest fitted size.
     """
 
     truth: np.ndarray
     trainings: np.ndarray
     levels: int = 0
     distance: float = 0.0
-    at_e: float = SHIFT
+    shift_at_e: float = SHIFT
 
     @property
     def usual_shift(self) -> float:
         """The usual standard deviation of the shift of these runs; at least that of the distance NEXT_SIZE."""
-        return self.at_e * float(np.sqrt(max(self.distance, NEXT_SIZE)))
+        return self.shift_at_e * float(np.sqrt(max(self.distance, NEXT_SIZE)))
 
 
 @dataclass(frozen=True)
@@ -91,8 +91,22 @@ class HeldOutErrors:
     def excess(self) -> float:
         """Return by how much the shifts exceed USUAL times their usual standard deviation, over all evals."""
         parts = [i for i in self._judged if self.parts[i].levels > 1]
-        excess = [np.maximum(np.abs(self.shifts[i]) - USUAL * self.parts[i].usual_shift, 0.0) for i in parts]
-        return _root_mean_square(np.stack(excess)) if excess else 0.0
+        return _root_mean_square(np.stack([self._excess_of(i) for i in parts])) if parts else 0.0
+
+    def _excess_of(self, part: int) -> np.ndarray:
+        """Return by how much the (e,) shifts of a part exceed USUAL times their standard deviation."""
+        return np.asarray(np.maximum(np.abs(self.shifts[part]) - USUAL * self.parts[part].usual_shift, 0.0))
+
+    def excess_shift(self) -> np.ndarray:
+        """Return (e,) shifts beyond the usual, as standard deviations at e times the largest fitted size (or length).
+
+        They are those of parts with two or more fitted sizes, and 0 where there are none.
+        """
+        parts = [i for i, part in enumerate(self.parts) if part.levels > 1]
+        if not parts:
+            return np.zeros(len(self.residuals[0]))
+        per_root = [self._excess_of(i) / max(self.parts[i].distance, NEXT_SIZE) ** 0.5 for i in parts]
+        return np.asarray(np.sqrt(np.nan_to_num(_mean(np.stack(per_root, axis=1) ** 2))))
 
     def scatter_of_evals(self) -> np.ndarray:
         """Return (e,) scatters of new runs, from the parts with two or more fitted sizes; NaN where there are none.
