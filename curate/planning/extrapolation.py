@@ -125,9 +125,16 @@ def _one_size(fits: Sequence[Predictor], recipes: Recipes) -> tuple[str, ...]:
     count = "" if len(recipes) == 1 else f". {int(other.sum())} of {len(recipes)} runs have another {what}"
     return (
         f"one size: all fitted runs have {size}, so they do not show how the loss changes with {what}. At another "
-        f"{what} the law's priors decide that, which makes its interval wide. The ratio of the losses of two mixtures "
+        f"{what} {_who_decides(held, what)}, which makes its interval wide. The ratio of the losses of two mixtures "
         f"is taken to be the same at every {what}{count}",
     )
+
+
+def _who_decides(held: AtFittedSize, what: str) -> str:
+    """Return in words where the level at another size comes from."""
+    if held.factor.of_size is None:
+        return f"the loss is taken to fall as it usually does, because no fitted law reads the {what}"
+    return "the law's priors decide that"
 
 
 def _unfinished(recipes: Recipes) -> tuple[str, ...]:

@@ -29,9 +29,6 @@ METRIC, LOSSES, RATES = "metric.", ("bpb", "bits", "nll", "loss"), ("acc", "err"
 # The same for runs of one size. Nothing then shows how the loss falls with size, so a law takes that from its priors,
 # and the priors of laws are narrower than their errors: 2.5 to 4 % on two public tables, fitted to their smallest size.
 ONE_SIZE_SHIFT = 0.035
-# The same for laws that do not depend on size or length, such as `mixing`. The published law of Chinchilla (Hoffmann et
-# al. 2022, arXiv 2203.15556) falls by 13 % from 1e8 to 2.5e8 parameters at 20 tokens a parameter, and by 30 % to 1e9.
-BLIND_SHIFT = 0.14
 # The same for runs that are shorter than the fitted ones, at 1/e of the shortest. Laws describe the first part of a
 # training badly: fitted to the longer runs of four public families, they missed runs of less than half of the shortest
 # fitted length by 3 to 14 % (benchmarks/fitting/shorter_runs.py).
@@ -65,8 +62,8 @@ class Discrepancy:
             does not say.
         shift_at_e: standard deviation of the shift that all runs of a size share, at e times the largest fitted
             size, where two or more sizes were fitted. See ``usual_shift``.
-        size_shift: a lower bound on ``shift_of_size`` that this fit shows: its laws do not depend on size, or missed
-            whole held-out sizes by more than is usual. 0 if a fit of an older version does not say.
+        size_shift: a lower bound on ``shift_of_size`` that this fit shows: its laws missed whole held-out sizes
+            by more than is usual. 0 if a fit of an older version does not say.
         length_shift: the same for runs that are longer than all fitted ones.
         unfinished: standard deviation, around the prediction, of a run that has done 1/e of its training. Its square
             grows in proportion to ln(1 / progress).

@@ -6,12 +6,14 @@ than the differences that were measured.
 """
 
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from curate.runs.discrepancy import SAME_SIZE
+from curate.runs.predictors import intervals
 from curate.runs.predictors.blend import Blend
 from curate.runs.predictors.predictor import Predictor
 from curate.runs.predictors.predictor_wrapper import PredictorWrapper
@@ -22,6 +24,14 @@ from curate.runs.recipes import Recipes
 # public tables: the errors of differences between mixtures are .9, 1.3 and .5 % at 2.3, 4.4 and 2.5 times the size
 # (benchmarks/fitting/one_size.py).
 DEPARTURE = 0.0065
+
+# A law without terms of size and tokens says nothing of the level at another budget. The loss is then taken to fall as
+# E + A / N^a + B / D^a: E is this part of the loss at the fitted budget, and A and B have half of the rest each. The
+# values are the middle and the ends over which draws vary; the exponents are the likely ones of the law `chinchilla`.
+USUAL_FLOOR = (0.3, 0.55, 0.8)
+USUAL_EXPONENT = (0.2, 0.35, 0.6)
+GOLDEN = (5**0.5 - 1) / 2  # its multiples, without their integer parts, cover 0 to 1 evenly
+PROBE = 10.0  # a law without such terms predicts the same loss at a budget this many times as large
 
 
 def at_fitted_size(predictor: Predictor) -> Predictor:
@@ -68,7 +78,8 @@ class LevelFactor:
     """The factor by which the loss changes from the fitted size to another size, for all mixtures and evals alike.
 
     It is the ratio of two predictions of ``fit`` for one mixture without repeats, in the middle of the fitted shares.
-    Each budget is computed once and kept.
+    Laws without terms of size and tokens, such as `mixing`, do not count in it. If there are no others, it is the usual
+    factor (USUAL_FLOOR, USUAL_EXPONENT). Each budget is computed once and kept.
     """
 
     fit: Predictor
@@ -111,10 +122,31 @@ class LevelFactor:
         if (tokens, params) not in self.factors:
             planned = self._middle_mixture(tokens, params)
             held = self.held(planned)
-            draws = self.fit.draw_losses(planned) / self.fit.draw_losses(held)
-            loss = self.fit.loss(planned) / self.fit.loss(held)
-            self.factors[tokens, params] = loss[0].detach(), draws[:, 0].detach()
+            if (fit := self.of_size) is None:
+                self.factors[tokens, params] = _usual(held, planned, self.fit.draw_count)
+            else:
+                draws = fit.draw_losses(planned) / fit.draw_losses(held)
+                loss = fit.loss(planned) / fit.loss(held)
+                self.factors[tokens, params] = loss[0].detach(), draws[:, 0].detach()
         return self.factors[tokens, params]
+
+    @cached_property
+    def of_size(self) -> Predictor | None:
+        """The part of the fit whose laws change from the fitted size to another; None if there is none."""
+        if not isinstance(self.fit, Blend):
+            return self.fit if self._depends_on_size(self.fit) else None
+        members = zip(self.fit.fits, self.fit.weights, strict=True)
+        kept = [(member, weight) for member, weight in members if weight > 0 and self._depends_on_size(member)]
+        if len(kept) == len(self.fit.fits):
+            return self.fit
+        total = sum(weight for _, weight in kept)
+        if not kept:
+            return None
+        return Blend(tuple(m for m, _ in kept), tuple(weight / total for _, weight in kept), self.fit.eval)
+
+    def _depends_on_size(self, fit: Predictor) -> bool:
+        larger = self._middle_mixture(PROBE * self.fit.ranges["tokens"][1], PROBE * self.fit.ranges["params"][1])
+        return bool((fit.loss(self.held(larger)) != fit.loss(larger)).any())
 
     def _middle_mixture(self, tokens: float, params: float) -> Recipes:
         """Return the mixture in the middle of the fitted shares, at one budget. No pool runs out."""
@@ -160,11 +192,28 @@ class AtFittedSize(PredictorWrapper):
     def interval(self, recipes: Recipes, level: float = 0.9) -> tuple[Tensor, Tensor]:
         """Return the (n,) ends of the loss that a new run would show: as wide, in ratio, as those that the fit gives.
 
-        The fit's interval at another size has the width that its priors leave.
+        The fit's interval at another size has the width that its priors leave. A law without terms of size and tokens
+        has no such priors, so the draws of the usual factor take their place.
         """
+        if self.factor.of_size is None:
+            return intervals.of_new_runs(self, recipes, level)
         low, high = self.fit.interval(recipes, level)
         moved = self.loss(recipes) / self.fit.loss(recipes)
         return low * moved, high * moved
+
+
+def _usual(held: Recipes, planned: Recipes, count: int) -> tuple[Tensor, Tensor]:
+    """Return the usual factor of the loss from one budget to another, a scalar, and ``count`` draws of it."""
+
+    def factor(floor: Tensor, exponent: Tensor) -> Tensor:
+        terms = (held.params / planned.params) ** exponent + (held.tokens / planned.tokens) ** exponent
+        return floor + (1 - floor) / 2 * terms
+
+    low, middle, high = torch.tensor([USUAL_FLOOR, USUAL_EXPONENT], dtype=torch.float64).T
+    i = torch.arange(1, count + 1, dtype=torch.float64)
+    floors = low[0] + (high[0] - low[0]) * ((i - 0.5) / count)
+    exponents = low[1] * (high[1] / low[1]) ** (GOLDEN * i % 1.0)
+    return factor(middle[0], middle[1])[0], factor(floors, exponents)
 
 
 def _budgets(recipes: Recipes) -> tuple[list[tuple[float, float]], Tensor]:

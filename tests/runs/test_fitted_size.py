@@ -106,6 +106,40 @@ def test_differences_are_less_certain_the_farther_the_size():
     assert torch.allclose(same_size, torch.tensor(noise, dtype=torch.float64))
 
 
+def blind(name: str = "web") -> fits.Fit:
+    """A law without terms of size and tokens, fitted to runs of one size."""
+    fit = planted("mixing", "abc", {"c": 2.0, "t": [-0.5, 0.1, 0.4]})
+    return replace(fit, eval=name, ranges={**fit.ranges, "params": (SMALL, SMALL), "tokens": (LONG, LONG)})
+
+
+def test_laws_without_terms_of_size_leave_the_level_to_the_others():
+    both = at_fitted_size(Blend((joint(), blind()), (0.5, 0.5), "web"))
+    large = recipes(100 * SMALL, 20 * LONG)
+    factors = both.loss(large) / both.loss(recipes(SMALL))
+    of_law = HELD[0].loss(large) / HELD[0].loss(recipes(SMALL))
+    assert torch.allclose(factors, of_law)
+
+
+def test_without_any_such_term_the_loss_falls_as_it_usually_does_and_its_interval_is_wide():
+    for fit in (blind(), Blend((blind("web"), blind("code")), (0.5, 0.5), "web+code")):
+        held = at_fitted_size(fit)
+        small, large = recipes(SMALL), recipes(100 * SMALL, 20 * LONG)
+        factors = held.loss(large) / held.loss(small)
+        assert torch.allclose(factors, torch.tensor(0.55 + 0.225 * (100**-0.35 + 20**-0.35), dtype=torch.float64))
+        draws = held.draw_losses(large) / held.draw_losses(small)
+        assert torch.allclose(draws, draws[:, :1].expand_as(draws))
+        (low, high), (inner_low, inner_high) = held.interval(large), held.interval(small)
+        assert (high / low > inner_high / inner_low * 1.5).all()
+        assert (low / held.loss(large) < 0.8).all() and (high / held.loss(large) > 1.2).all()
+        rows = torch.arange(60)
+        assert torch.allclose(held.drawn(large, rows), held.draw_losses(large)[rows % 20, rows])
+
+
+def test_the_warning_of_a_law_without_terms_of_size_does_not_speak_of_its_priors():
+    (line,) = [x for x in extrapolation.warnings([at_fitted_size(blind())], recipes(100 * SMALL)) if "one size" in x]
+    assert "no fitted law reads the size or number of tokens" in line and "priors" not in line
+
+
 def test_the_losses_have_a_gradient():
     held, large = at_fitted_size(joint()), recipes(100 * SMALL)
     weights = large.weights.clone().requires_grad_()
