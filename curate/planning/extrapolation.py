@@ -10,6 +10,7 @@ from torch import Tensor
 
 from curate.errors import first_few
 from curate.pool import repeats
+from curate.runs.discrepancy import BLIND_SHIFT
 from curate.runs.fitted_size import AtFittedSize, is_one_value
 from curate.runs.predictors.predictor import Predictor
 from curate.runs.recipes import Recipes
@@ -101,13 +102,18 @@ def _one_size(fits: Sequence[Predictor], recipes: Recipes) -> tuple[str, ...]:
     if not other.any():
         return ()
     size, what = f"{held.ranges['params'][1]:.3g} parameters", "size"
+    open_shifts = [] if held.discrepancy is None else [held.discrepancy.size_shift]
     if is_one_value(held, "tokens"):
+        open_shifts += [] if held.discrepancy is None else [held.discrepancy.length_shift]
         size, what = f"{size} and {held.ranges['tokens'][1]:.3g} tokens", "size or number of tokens"
     count = "" if len(recipes) == 1 else f". {int(other.sum())} of {len(recipes)} runs have another {what}"
+    level = f"At another {what} the law's priors decide that, which makes its interval wide"
+    # A mean over evals may differ from the constant by rounding.
+    if open_shifts and min(open_shifts) > 0.99 * BLIND_SHIFT:
+        level = f"The law does not depend on {what} either, so the predicted loss stays the same, with a wide interval"
     return (
-        f"one size: all fitted runs have {size}, so they do not show how the loss changes with {what}. At another "
-        f"{what} the law's priors decide that, which makes its interval wide. The ratio of the losses of two mixtures "
-        f"is taken to be the same at every {what}{count}",
+        f"one size: all fitted runs have {size}, so they do not show how the loss changes with {what}. {level}. "
+        f"The ratio of the losses of two mixtures is taken to be the same at every {what}{count}",
     )
 
 

@@ -11,8 +11,10 @@ import torch
 from curate.fitting.choice import averaging, holdout
 from curate.fitting.fit import FitOptions
 from curate.laws.chinchilla import PUBLISHED, Chinchilla
+from curate.planning import extrapolation
 from curate.runs import run_table
 from curate.runs.discrepancy import BLIND_SHIFT, SHIFT
+from curate.runs.fitted_size import at_fitted_size
 from curate.runs.recipes import recipes
 
 QUICK = FitOptions(starts=2, draws=24)
@@ -129,6 +131,8 @@ def test_a_law_without_size_leaves_another_size_open(law, blind):
     truth = losses(np.array([2.5e8]), np.array([5e9]), 0.0, rng)[0] * np.exp(weights[0] @ [0.1, 0.0, -0.1])
     low, high = (float(end) for end in kept.interval(far))
     assert not blind or low < truth < high
+    (warning,) = [line for line in extrapolation.warnings([at_fitted_size(kept)], far) if line.startswith("one size")]
+    assert ("The law does not depend on size" in warning) == blind == ("priors decide" not in warning)
 
 
 def test_laws_that_miss_whole_sizes_have_wider_levels():

@@ -236,6 +236,9 @@ def error_in_words(predictor: Kept) -> str:
             f"Held-out runs, predicted from fewer {what}s than the fit has now, were missed by "
             f"{heldout['measured']:.2%} on average."
         )
+    if len(predictor.pools) > 1:
+        # Tables often have the same mixtures at every size, so that held-out runs show no unseen mixture.
+        sentences.append("Mixtures unlike the held-out ones may be missed by more.")
     return " ".join(sentences)
 
 
