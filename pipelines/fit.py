@@ -3,7 +3,7 @@
 Without --eval, all losses of the table are fitted together, and the fit predicts each of them and their mean. --stack
 keeps a weighted sum of the laws instead of the best one. --by COLUMN fits the runs of each corpus separately and says
 which corpus is best at each compute. --explain says which laws the prediction rests on, what the runs cannot determine,
-and which three runs would tell most.
+and which three new runs would help most.
 
 Columns metric.NAME hold downstream metrics, such as an error rate. Each is fitted as a function of the losses. Then
 `curate predict --metric NAME` and `curate plan --metric NAME` predict the losses of a mixture, and the metric from

@@ -1,4 +1,4 @@
-"""Explain a fit in words: which laws carry the prediction, what is not known, and which runs would tell most."""
+"""Explain a fit in words: which laws carry the prediction, what is not known, and which new runs would help most."""
 
 from collections.abc import Sequence
 
@@ -33,7 +33,7 @@ def explain(predictor: FittedLaw, runs: Runs, compared: pl.DataFrame, *, seed: i
     lines = [*_laws(predictor, compared), *_unvaried(predictor), *_parameters(predictor, runs), *_errors(predictor)]
     advice = advised_runs(predictor, runs, seed=seed)
     if advice:
-        lines.append(f"{'Runs' if len(advice) > 1 else 'A run'} that would tell most, the most telling first:")
+        lines.append(f"{'New runs' if len(advice) > 1 else 'A new run'} that would help most, the best first:")
         lines += [f"{i}. {words}." for i, words in enumerate(advice, start=1)]
     return "\n".join(lines)
 

@@ -28,7 +28,7 @@ class Gaussian:
 
     The process learns from the size with the most runs, the anchor, and how the losses of mixtures change from there to
     the other sizes. Beyond the largest size, the differences between mixtures stay as they are there, and the law
-    carries the level. Far from all runs, the process returns to a linear function of the shares.
+    predicts how the mean loss changes. Far from all runs, the process becomes a linear function of the shares.
 
     Attributes:
         pools: p names of pools.

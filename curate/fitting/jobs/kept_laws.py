@@ -28,11 +28,11 @@ def in_words(predictor: FittedLaw) -> list[str | pl.DataFrame]:
 
 
 def _weights_in_words(blend: Blend) -> str:
-    """Return the laws of a blend with their weights; evals with equal weights share one list."""
+    """Return the laws of a blend, the largest weight first; evals with equal weights share one list."""
     of_evals = {
         name: ", ".join(
             f"{name_of(cast(FittedLaw, fit))} ({weight:.0%})"
-            for weight, fit in zip(part.weights, part.fits, strict=True)
+            for weight, fit in sorted(zip(part.weights, part.fits, strict=True), key=lambda pair: -pair[0])
         )
         for name, part in blend.parts().items()
     }
