@@ -54,8 +54,8 @@ class Discrepancy:
         longest: the largest number of tokens of a fitted run; of an unfinished one, the tokens that it was planned for.
         shortest: the smallest number of tokens of a fitted run, counted in the same way; 0 if a fit of an older version
             does not say.
-        size_shift: a lower bound on ``shift_of_size`` that this fit shows: its laws do not depend on size, or missed
-            whole held-out sizes by more than is usual. 0 if a fit of an older version does not say.
+        size_shift: a lower bound on ``shift_of_size``: BLIND_SHIFT if all runs have one size and the laws do not depend
+            on it, else 0; 0 too if a fit of an older version does not say.
         length_shift: the same for runs that are longer than all fitted ones.
         unfinished: standard deviation, around the prediction, of a run that has done 1/e of its training. Its square
             grows in proportion to ln(1 / progress).

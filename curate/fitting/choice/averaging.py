@@ -256,10 +256,7 @@ def _discrepancies(blend: Blend, runs: Runs, errors: HeldOutErrors) -> dict[str,
     planned = done.tokens / _progress(done)
     mixtures = len(_of_each_mixture(done)) > 1
     discrepancies = {}
-    by_size = holdout.count_of_sizes(recipes) > 1
-    for (name, part), scatter, one_size, excess in zip(
-        blend.parts().items(), scatters, of_one_size, errors.excess_shift(), strict=True
-    ):
+    for (name, part), scatter, one_size in zip(blend.parts().items(), scatters, of_one_size, strict=True):
         if np.isfinite(scatter):
             measured = float(scatter)
         else:
@@ -272,8 +269,8 @@ def _discrepancies(blend: Blend, runs: Runs, errors: HeldOutErrors) -> dict[str,
             largest=float(recipes.params.max()),
             longest=float(planned.max()),
             shortest=float(planned.min()),
-            size_shift=max(excess if by_size else 0.0, BLIND_SHIFT if _is_blind(part, done, "params") else 0.0),
-            length_shift=max(0.0 if by_size else excess, BLIND_SHIFT if _is_blind(part, done, "tokens") else 0.0),
+            size_shift=BLIND_SHIFT if _is_blind(part, done, "params") else 0.0,
+            length_shift=BLIND_SHIFT if _is_blind(part, done, "tokens") else 0.0,
             unfinished=_unfinished(part, runs, name),
         )
     return discrepancies
