@@ -144,8 +144,6 @@ def blend(path: Path) -> Path:
         longest=1e11,
         unfinished=0.02,
         shortest=1e9,
-        size_shift=0.02,
-        length_shift=0.01,
         shift_at_e=0.05,
     )
     fit = replace(planted("mixing", ("a", "b b"), theta), discrepancy=discrepancy)

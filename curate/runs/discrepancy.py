@@ -62,9 +62,6 @@ class Discrepancy:
             does not say.
         shift_at_e: standard deviation of the shift that all runs of a size share, at e times the largest fitted
             size, where two or more sizes were fitted. See ``usual_shift``.
-        size_shift: a lower bound on ``shift_of_size`` that this fit shows: its laws missed whole held-out sizes
-            by more than is usual. 0 if a fit of an older version does not say.
-        length_shift: the same for runs that are longer than all fitted ones.
         unfinished: standard deviation, around the prediction, of a run that has done 1/e of its training. Its square
             grows in proportion to ln(1 / progress).
     """
@@ -78,8 +75,6 @@ class Discrepancy:
     unfinished: float = UNFINISHED
     shortest: float = 0.0
     shift_at_e: float = SHIFT
-    size_shift: float = 0.0
-    length_shift: float = 0.0
 
     @property
     def level(self) -> float:
@@ -89,8 +84,7 @@ class Discrepancy:
     @property
     def shift_of_size(self) -> float:
         """Standard deviation of the shift that all runs of a size share, at e times the largest fitted size."""
-        usual = self.shift_at_e if self.sizes > 1 else self.shift_at_e / SHIFT * ONE_SIZE_SHIFT
-        return max(usual, self.size_shift)
+        return self.shift_at_e if self.sizes > 1 else self.shift_at_e / SHIFT * ONE_SIZE_SHIFT
 
     def shift(self, recipes: Recipes) -> Tensor:
         """Return (n,) standard deviations of the shift that all runs of the size and length of a recipe share.
@@ -104,7 +98,7 @@ class Discrepancy:
         # A run that is half done is no shorter than a finished one: its length is the one that it was planned for.
         planned = recipes.tokens if recipes.progress is None else recipes.tokens / recipes.progress
         of_size = self.shift_of_size * _distance(beyond.maximum(below)).sqrt()
-        of_longer = max(self.shift_at_e, self.length_shift) * _distance((planned / self.longest).log()).sqrt()
+        of_longer = self.shift_at_e * _distance((planned / self.longest).log()).sqrt()
         # What a law models of a metric misses all other runs by so many times more than a loss, too.
         of_shorter = self.shift_at_e / SHIFT * SHORTER_SHIFT * _distance((self.shortest / planned).log()).sqrt()
         return of_size.maximum(of_longer).maximum(of_shorter)
@@ -127,8 +121,8 @@ class Discrepancy:
         Raises:
             KeyError, TypeError, ValueError: if a field is missing or wrong.
         """
-        # Fits of older versions have no shortest length, the shift of a loss, and no shifts of their own.
-        written = {"shortest": 0.0, "shift_at_e": SHIFT, "size_shift": 0.0, "length_shift": 0.0, **record}
+        # Fits of older versions have no shortest length, and the shift of a loss.
+        written = {"shortest": 0.0, "shift_at_e": SHIFT, **record}
         numbers = {field.name: float(cast(float, written[field.name])) for field in fields(Discrepancy)}
         return Discrepancy(**{**numbers, "sizes": int(numbers["sizes"])})  # type: ignore[arg-type]
 
@@ -172,8 +166,6 @@ def combined(parts: Sequence[Discrepancy | None], weights: Sequence[float]) -> D
         largest=min(part.largest for part in present),
         longest=min(part.longest for part in present),
         shortest=max(part.shortest for part in present),
-        size_shift=mean("size_shift"),
-        length_shift=mean("length_shift"),
         unfinished=mean("unfinished"),
         shift_at_e=mean("shift_at_e"),
     )

@@ -192,15 +192,6 @@ def test_a_law_without_size_leaves_another_size_open():
     assert low < truth < high
 
 
-def test_laws_that_miss_whole_sizes_have_wider_levels():
-    params, tokens = np.repeat([5e7, 1e8, 2e8], 4), np.tile(np.geomspace(1e9, 8e9, 4), 3)
-    runs = table(params, tokens)
-    stepped = runs.frame["loss.x"].to_numpy() * np.where(params == 2e8, 0.8, 1.0)
-    kept = kept_of(run_table.check(runs.frame.with_columns(pl.Series("loss.x", stepped)), "planted"))
-    assert 0.1 < kept.discrepancy.size_shift < 0.3
-    assert kept_of(runs).discrepancy.size_shift == 0.0
-
-
 def two_sizes_of_another_law(seed=0, count=12):
     """Runs of three pools whose exponent of tokens depends on the mixture, which `mixture_additive` cannot say."""
     rng = np.random.default_rng(seed)

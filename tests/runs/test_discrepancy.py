@@ -93,18 +93,6 @@ def test_the_shift_of_a_metric_is_wider_on_all_sides_and_survives_json():
     assert combined([metric, metric], [1.0, 1.0]).shift_at_e == METRIC_SHIFT
 
 
-def test_a_fit_may_show_a_larger_shift_than_is_usual():
-    known = replace(KNOWN, size_shift=0.1, length_shift=0.05)
-    assert known.shift(of_sizes([4e9])).tolist() == pytest.approx([0.1 * log(10) ** 0.5])
-    assert known.shift(of_sizes([2e8], tokens=1e11)).tolist() == pytest.approx([0.05 * log(10) ** 0.5])
-    assert known.shift(of_sizes([2e8])).tolist() == [0.0]
-    # A smaller one changes nothing, and neither does a fit of an older version.
-    assert replace(KNOWN, size_shift=0.001).shift(of_sizes([4e9])).tolist() == KNOWN.shift(of_sizes([4e9])).tolist()
-    older = {name: value for name, value in known.to_json().items() if not name.endswith("_shift")}
-    assert Discrepancy.from_json(older) == KNOWN
-    assert combined([known, KNOWN], [0.5, 0.5]).size_shift == pytest.approx(0.05)
-
-
 def test_the_deviation_has_no_jump_where_the_fitted_sizes_end():
     params = (4e8 * np.linspace(1.0, 1.5, 200)).tolist()
     steps = KNOWN.deviation(of_sizes(params)).diff()

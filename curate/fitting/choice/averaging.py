@@ -258,10 +258,7 @@ def _discrepancies(blend: Blend, runs: Runs, errors: HeldOutErrors) -> dict[str,
     planned = done.tokens / _progress(done)
     mixtures = len(_of_each_mixture(done)) > 1
     discrepancies = {}
-    by_size = holdout.count_of_sizes(recipes) > 1
-    for (name, part), scatter, one_size, excess in zip(
-        blend.parts().items(), scatters, of_one_size, errors.excess_shift(), strict=True
-    ):
+    for (name, part), scatter, one_size in zip(blend.parts().items(), scatters, of_one_size, strict=True):
         if np.isfinite(scatter):
             measured = float(scatter)
         else:
@@ -274,8 +271,6 @@ def _discrepancies(blend: Blend, runs: Runs, errors: HeldOutErrors) -> dict[str,
             largest=float(recipes.params.max()),
             longest=float(planned.max()),
             shortest=float(planned.min()),
-            size_shift=excess if by_size else 0.0,
-            length_shift=0.0 if by_size else excess,
             unfinished=_unfinished(part, runs, name),
             shift_at_e=usual_shift(name),
         )

@@ -97,17 +97,6 @@ class HeldOutErrors:
         """Return by how much the (e,) shifts of a part exceed USUAL times their standard deviation."""
         return np.asarray(np.maximum(np.abs(self.shifts[part]) - USUAL * self.parts[part].usual_shift, 0.0))
 
-    def excess_shift(self) -> np.ndarray:
-        """Return (e,) shifts beyond the usual, as standard deviations at e times the largest fitted size (or length).
-
-        They are those of parts with two or more fitted sizes, and 0 where there are none.
-        """
-        parts = [i for i, part in enumerate(self.parts) if part.levels > 1]
-        if not parts:
-            return np.zeros(len(self.residuals[0]))
-        per_root = [self._excess_of(i) / max(self.parts[i].distance, NEXT_SIZE) ** 0.5 for i in parts]
-        return np.asarray(np.sqrt(np.nan_to_num(_mean(np.stack(per_root, axis=1) ** 2))))
-
     def scatter_of_evals(self) -> np.ndarray:
         """Return (e,) scatters of new runs, from the parts with two or more fitted sizes; NaN where there are none.
 

@@ -33,8 +33,6 @@ class DiscrepancyForm(TypedDict, total=False):
     unfinished: Required[NotNegative]
     shortest: NotNegative
     shift_at_e: NotNegative
-    size_shift: NotNegative
-    length_shift: NotNegative
     level: NotNegative
 
 
