@@ -1,6 +1,7 @@
 """Explain a fit in words: which laws carry the prediction, what is not known, and which runs would tell most."""
 
 from collections.abc import Sequence
+from math import exp
 
 import numpy as np
 import polars as pl
@@ -12,6 +13,7 @@ from curate.fitting.fitted_laws import FittedLaw, members_of
 from curate.fitting.identify import Identified, identify, most_informative
 from curate.pool.pool import Budget, Pool
 from curate.runs import pilots
+from curate.runs.discrepancy import NEXT_SIZE
 from curate.runs.fitted_size import is_one_value
 from curate.runs.predictors.blend import Blend
 from curate.runs.recipes import Recipes, recipes
@@ -142,9 +144,12 @@ def _errors(predictor: FittedLaw) -> list[str]:
     if discrepancy is None or discrepancy.sizes < 2:
         return []
     level, contrast = NORMAL_90 * discrepancy.level, NORMAL_90 * discrepancy.contrast
+    # One mixture has no difference from another.
+    between = f", and the difference between two mixtures within about {contrast:.1%} of the loss" if contrast else ""
     return [
-        f"At the next size, the loss of a mixture is known within about {level:.1%}, and the difference between two "
-        f"mixtures within about {contrast:.1%} of the loss (90 % intervals, on either side)."
+        f"At {exp(NEXT_SIZE):.3g} times the largest fitted size, the loss of a mixture is known within about "
+        f"{level:.1%}, apart from what the runs leave open of the law's parameters{between} (90 % intervals, on "
+        "either side)."
     ]
 
 
