@@ -152,10 +152,12 @@ def _errors(predictor: FittedLaw) -> list[str]:
     distance = float(distances[0]) if distances else NEXT_SIZE
     level = NORMAL_90 * float(np.hypot(discrepancy.scatter, discrepancy.shift_of_size * distance**0.5))
     contrast = NORMAL_90 * discrepancy.contrast
+    # One mixture has no difference from another.
+    between = f", and the difference between two mixtures within about {contrast:.1%} of the loss" if contrast else ""
     return [
         f"At {np.exp(distance):.2g} times the largest fitted size, the loss of a mixture is known within about "
-        f"{level:.1%}, and the difference between two mixtures within about {contrast:.1%} of the loss (90 % "
-        "intervals, on either side). What the parameters leave open far outside the fitted runs comes on top."
+        f"{level:.1%}, apart from what the runs leave open of the law's parameters{between} (90 % intervals, on "
+        "either side)."
     ]
 
 
