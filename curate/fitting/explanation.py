@@ -139,10 +139,13 @@ def _errors(predictor: FittedLaw) -> list[str]:
     distance = float(distances[0]) if distances else NEXT_SIZE
     level = NORMAL_90 * float(np.hypot(discrepancy.scatter, discrepancy.shift_of_size * distance**0.5))
     contrast = NORMAL_90 * discrepancy.contrast
+    # Runs of one mixture have no differences.
+    difference = f", and the difference between two mixtures within about {contrast:.1%} of the loss" * (contrast > 0)
+    ends = "90 % intervals" if difference else "90 % interval"
     return [
         f"At {np.exp(distance):.2g} times the largest fitted size, the loss of a mixture is known within about "
-        f"{level:.1%}, and the difference between two mixtures within about {contrast:.1%} of the loss (90 % "
-        "intervals, on either side). What the parameters leave open far outside the fitted runs comes on top."
+        f"{level:.1%}{difference} ({ends}, on either side). What the parameters leave open far outside the fitted runs "
+        "comes on top."
     ]
 
 
