@@ -145,10 +145,11 @@ def compare(
     # Of some eval, there must be rows to fit and rows to test.
     pairs = [pair for pair in pairs if bool((values[:, pair[0]].any(axis=1) & last[:, pair[1]].any(axis=1)).any())]
     if not pairs:
+        others = [f"--holdout {name}" for name in ("mixture", "random") if name != how.partition(":")[0]]
         raise FitError(
             f"{runs.origin}: --holdout {how} cannot split {len(runs)} runs"
             f"{' of the same compute' if _one_compute(recipes) else ''} into runs to fit and runs to test. Use "
-            "--holdout mixture or --holdout random"
+            f"{' or '.join(others)}"
         )
     judged = {name: np.where(rows, loss, np.nan) for (name, loss), rows in zip(losses.items(), last, strict=True)}
     held_out = _HeldOut(runs, recipes, losses, judged, clusters, pairs)

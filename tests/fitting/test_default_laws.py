@@ -119,6 +119,21 @@ def test_a_holdout_of_the_largest_of_one_budget_names_the_others(tmp_path, how):
         fitted(tmp_path, table_of(20, **ONE_BUDGET), "--law", "mixing", "--holdout", how)
 
 
+def test_a_holdout_of_mixtures_does_not_name_itself_where_there_is_one_mixture(tmp_path):
+    table = table_of(8, mixtures=False)
+    with pytest.raises(FitError, match=r"--holdout mixture cannot split 8 runs .*\. Use --holdout random$"):
+        fitted(tmp_path, table, "--law", "chinchilla", "--holdout", "mixture")
+
+
+def test_the_explanation_names_one_size_and_speaks_of_no_differences_of_one_mixture(tmp_path, capsys):
+    fitted(tmp_path, table_of(20, mixtures=False), "--law", "chinchilla", "--explain")
+    printed = capsys.readouterr().out
+    (expected,) = [line for line in printed.splitlines() if "expect predictions to be off" in line]
+    (known,) = [line for line in printed.splitlines() if "is known within about" in line]
+    assert expected.split(",")[0] == known.split(",")[0]
+    assert "difference" not in known
+
+
 @pytest.mark.parametrize("name", ["one mixture", "tokens alone, four runs", "sizes alone", "few of all"])
 def test_other_tables_are_fitted_by_default(tmp_path, name):
     varied, n, laws, _ = SHAPES[name]
