@@ -136,7 +136,17 @@ def blend(path: Path) -> Path:
     """Write a fit.json of two laws of two evals that were not fitted but planted."""
     theta = {"c": torch.tensor(1.5, dtype=torch.float64), "t": torch.tensor([-1.0, 0.5], dtype=torch.float64)}
     discrepancy = Discrepancy(
-        0.004, 0.003, sizes=2, smallest=1e6, largest=1e9, longest=1e11, unfinished=0.02, shortest=1e9
+        0.004,
+        0.003,
+        sizes=2,
+        smallest=1e6,
+        largest=1e9,
+        longest=1e11,
+        unfinished=0.02,
+        shortest=1e9,
+        size_shift=0.02,
+        length_shift=0.01,
+        shift_at_e=0.05,
     )
     fit = replace(planted("mixing", ("a", "b b"), theta), discrepancy=discrepancy)
     members = tuple(replace(fit, eval=name) for name in ("web", "code"))

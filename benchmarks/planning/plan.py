@@ -6,6 +6,7 @@ size-proportional sampling or from 24 mixtures. Then the published cases of laws
 Goyal et al.'s pools are kept.
 """
 
+import argparse
 import os
 import sys
 import time
@@ -24,8 +25,9 @@ from scipy.optimize import minimize
 from curate.laws.effective_data import PUBLISHED as EFFECTIVE
 from curate.laws.infolaw import PUBLISHED as INFOLAW
 from curate.laws.utility import PUBLISHED as UTILITY
-from curate.planning import keep_curve, plan, region_of_limits, search
+from curate.planning import plan, region_of_limits, search
 from curate.planning.aims import Aim
+from curate.planning.details import keep_curve
 from curate.planning.limits import Group, Limits
 from curate.pool.pool import Budget, Pool
 from curate.runs.recipes import Recipes
@@ -37,7 +39,7 @@ STARTS = 24
 class Skills:
     """A predictor with 20 parameters a pool: five skills, each with its own worth, exponent, half-life and origin."""
 
-    eval, differentiable, noise = "skills", True, 0.005
+    eval, differentiable, noise, discrepancy = "skills", True, 0.005, None
 
     def __init__(self, p: int, seed: int = 0):
         rng = np.random.default_rng(seed)
@@ -236,10 +238,15 @@ def published() -> pl.DataFrame:
     return pl.DataFrame(rows)
 
 
-if __name__ == "__main__":
+def main() -> None:
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     with pl.Config(tbl_rows=-1, tbl_cols=-1, fmt_str_lengths=80, tbl_width_chars=200, tbl_hide_dataframe_shape=True):
         print(f"{len(bank())} planted problems of two to four pools")
         print(small())
         print("100 pools x 20 budgets, 20 parameters a pool")
         print(large())
         print(published())
+
+
+if __name__ == "__main__":
+    main()

@@ -5,6 +5,7 @@ over 100 or 500 pools with a synthetic fit.json (mixture_ces with 200 draws): al
 ranges. `threads` is the value of OMP_NUM_THREADS; `-` is a process in which nobody chose it.
 """
 
+import argparse
 import json
 import os
 import subprocess
@@ -66,6 +67,7 @@ def measure(folder: Path, threads: str, *options: str) -> tuple[float, float]:
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     rows = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

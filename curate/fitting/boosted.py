@@ -21,7 +21,7 @@ from curate.fitting.fit import Fit
 from curate.fitting.solver.multistart import DEFAULTS, FitOptions
 from curate.fitting.solver.redraws import resample
 from curate.runs.discrepancy import Discrepancy
-from curate.runs.predictors.intervals import level_deviation, spread
+from curate.runs.predictors import intervals
 from curate.runs.recipes import Recipes
 
 BASE = without_formula.BOOSTED_BASE
@@ -116,7 +116,7 @@ class Boosted:
 
     def interval(self, recipes: Recipes, level: float = 0.9) -> tuple[Tensor, Tensor]:
         """Return the low (n,) and high (n,) ends of the interval of a new run's loss."""
-        return spread(self.draw_losses(recipes), level_deviation(self, recipes), level)
+        return intervals.of_new_runs(self, recipes, level)
 
     @cached_property
     def _trees(self) -> tuple[HistGradientBoostingRegressor, ...]:

@@ -20,6 +20,7 @@ from curate.fitting.solver.coordinates import Coordinates
 from curate.fitting.solver.multistart import DEFAULTS, FitOptions
 from curate.laws import Law
 from curate.progress import counted
+from curate.runs import discrepancy
 from curate.runs.recipes import Recipes
 from curate.runs.runs import Runs
 
@@ -59,8 +60,8 @@ class Comparison:
         All errors are relative. Columns:
 
         - law; parameters: their number; train: root mean square error on the fitted runs;
-        - heldout: the mean absolute error to expect of the next runs (see ``HeldOutErrors.expected``); low and high:
-          its 90 % interval, trainings resampled;
+        - heldout: the mean absolute error to expect of the next runs (see ``HeldOutErrors.expected``), null where each
+          held-out size has too few runs to show a scatter; low and high: its 90 % interval, trainings resampled;
         - measured: the mean absolute error of the held-out runs; bias: their mean error with its sign; rms: the root
           mean square of their log error;
         - shift and scatter, where sizes or lengths were held out: the part of the log error that all runs of a size
@@ -93,6 +94,11 @@ class _HeldOut:
         """Return the evals that were measured in some of the rows to fit; no law of another eval can be fitted."""
         return [name for name, loss in self.losses.items() if np.isfinite(loss[train]).any()]
 
+    @property
+    def usual_shift(self) -> float:
+        """The usual shift of the evals; a metric is fitted alone, so several evals have that of a loss."""
+        return max(discrepancy.usual_shift(name) for name in self.losses)
+
     def parts(self, how: str) -> tuple[HeldOutPart, ...]:
         by_size = holdout.by_size(self.recipes, how)
         # A training has one length, however many checkpoints it has: that of its last row.
@@ -109,7 +115,7 @@ class _HeldOut:
                 levels = int(holdout.codes_of_sizes(values[train & ends]).max()) + 1
                 # The geometric mean, because distances are logarithms.
                 beyond = float(np.log(values[test]).mean() - np.log(values[train].max()))
-                part = replace(part, levels=levels, distance=max(beyond, 0.0))
+                part = replace(part, levels=levels, distance=max(beyond, 0.0), shift_at_e=self.usual_shift)
             parts.append(part)
         return tuple(parts)
 
@@ -159,7 +165,7 @@ def compare(
         predicted[spec] = log_losses
         errors = held_out_errors.of_sum(parts, [log_losses], np.ones(1))
         records.append(row | {"train": train_error} | errors.record(options.seed) | {"why": ""})
-    table = pl.DataFrame(records, schema=SCHEMA).sort("heldout", "law", nulls_last=True)
+    table = pl.DataFrame(records, schema=SCHEMA).sort("heldout", "measured", "law", nulls_last=True)
     return Comparison(table, parts, predicted)
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from curate.errors import FitError, SchemaError, amount, first_few
+from curate.fitting import run_checks
 from curate.fitting.fit import Fit, fit, law_of
 from curate.fitting.solver.coordinates import Coordinates
 from curate.fitting.solver.multistart import DEFAULTS, FitOptions
@@ -64,16 +65,13 @@ def fit_each(runs: Runs, by: str, spec: str, evaluation: str, *, options: FitOpt
     """Fit the law ``spec`` to the runs of every value of the column ``by``.
 
     A value with fewer trainings than the law has parameters is left out, with a note: the priors would decide how its
-    corpus compares with the others. Rows without a value are left out too.
+    corpus compares with the others. So is one whose runs are all alike. Rows without a value are left out too.
 
     Raises:
         SchemaError: if there is no such column, or it has only one value.
         FitError: if fewer than two corpora have enough trainings.
     """
-    if by not in runs.frame.columns:
-        raise SchemaError(
-            f"no column {by!r} to compare by. {runs.origin} has the columns {first_few(runs.frame.columns)}"
-        )
+    refuse_absent(runs, by)
     nameless = np.array([name is None for name in _names(runs, by)])
     parts = runs_of_each(runs, by)
     if len(parts) < 2:
@@ -90,6 +88,11 @@ def fit_each(runs: Runs, by: str, spec: str, evaluation: str, *, options: FitOpt
                 f"{by} {name} is left out: it has {amount(count, 'training')}, and {spec} has {needed} parameters. Add "
                 f"{needed - count}, or choose a law with fewer parameters"
             )
+        elif not run_checks.varied(part):
+            notes.append(
+                f"{by} {name} is left out: params, tokens and mixture are the same in all its {len(part)} runs, so "
+                "there is nothing to fit. Add runs that differ in at least one of them"
+            )
         else:
             fits[name] = _fit_corpus(part, spec, evaluation, options)
     if len(fits) < 2:
@@ -99,6 +102,28 @@ def fit_each(runs: Runs, by: str, spec: str, evaluation: str, *, options: FitOpt
         )
     fitted = [name in fits for name in _names(runs, by)]
     return CorpusFits(fits, runs.take(np.array(fitted)), tuple(notes))
+
+
+def refuse_absent(runs: Runs, by: str) -> None:
+    """Check that the column of corpora exists.
+
+    Raises:
+        SchemaError: if it does not.
+    """
+    if by not in runs.frame.columns:
+        raise SchemaError(
+            f"no column {by!r} to compare by. {runs.origin} has the columns {first_few(runs.frame.columns)}"
+        )
+
+
+def notes_on_runs(fitted: CorpusFits, by: str) -> tuple[str, ...]:
+    """Return what looks wrong in the losses of each corpus, and what its runs say nothing about."""
+    parts = runs_of_each(fitted.runs, by)
+    units = [(name, note) for name, part in parts.items() for note in run_checks.units_of_loss(fitted.fits[name], part)]
+    # What all corpora share is said once.
+    together = run_checks.unvaried(fitted.runs)
+    apart = [] if together else [(name, note) for name, part in parts.items() for note in run_checks.unvaried(part)]
+    return (*together, *(f"{by} {name}: {note}" for name, note in (*units, *apart)))
 
 
 def _fit_corpus(runs: Runs, spec: str, evaluation: str, options: FitOptions) -> Fit:

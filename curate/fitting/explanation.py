@@ -12,6 +12,7 @@ from curate.fitting.fitted_laws import FittedLaw, members_of
 from curate.fitting.identify import Identified, identify, most_informative
 from curate.pool.pool import Budget, Pool
 from curate.runs import pilots
+from curate.runs.discrepancy import NEXT_SIZE
 from curate.runs.fitted_size import is_one_value
 from curate.runs.predictors.blend import Blend
 from curate.runs.recipes import Recipes, recipes
@@ -47,12 +48,19 @@ def _laws(predictor: FittedLaw, compared: pl.DataFrame) -> list[str]:
         lines = [f"The prediction is a weighted mean of {len(weights)} laws: {', '.join(shares)}."]
     best = compared.row(0, named=True)
     # Errors of one held-out run have no interval.
-    interval = f" (90 % interval {best['low']:.2%} to {best['high']:.2%})" if best["low"] < best["high"] else ""
+    interval = ""
+    if best["low"] is not None and best["low"] < best["high"]:
+        interval = f" (90 % interval {best['low']:.2%} to {best['high']:.2%})"
     losses = f"{best['rows']} held-out loss{'es' * (best['rows'] > 1)}"
     if best["distance"] is None:
         lines.append(
             f"{best['law']} predicts held-out runs best: {best['heldout']:.2%} mean error{interval}, with a bias of "
             f"{best['bias']:+.2%}, over {losses}."
+        )
+    elif best["heldout"] is None:
+        lines.append(
+            f"{best['law']} missed the held-out runs by least, {best['measured']:.2%} on average with a bias of "
+            f"{best['bias']:+.2%}, over {losses}. Of each size or length these are too few to show scatter."
         )
     else:
         what = "length" if is_one_value(predictor, "params") else "size"
@@ -61,6 +69,8 @@ def _laws(predictor: FittedLaw, compared: pl.DataFrame) -> list[str]:
             f"{losses} its mean error was {best['measured']:.2%}, and its bias {best['bias']:+.2%}."
         )
     rivals = compared.filter(pl.col("heldout").is_not_null() & (pl.col("law") != best["law"]))
+    if best["heldout"] is None:
+        return lines
     close = [law for law in rivals.filter(pl.col("low") <= best["high"])["law"] if law not in weights]
     if close:
         lines.append(
@@ -136,10 +146,16 @@ def _errors(predictor: FittedLaw) -> list[str]:
     discrepancy = predictor.discrepancy
     if discrepancy is None or discrepancy.sizes < 2:
         return []
-    level, contrast = NORMAL_90 * discrepancy.level, NORMAL_90 * discrepancy.contrast
+    # The same size as that of the expected error; without one, the nearest new size.
+    records = [getattr(member, "heldout", None) for member in members_of(predictor)]
+    distances = [record["distance"] for record in records if record and record["distance"] is not None]
+    distance = float(distances[0]) if distances else NEXT_SIZE
+    level = NORMAL_90 * float(np.hypot(discrepancy.scatter, discrepancy.shift_of_size * distance**0.5))
+    contrast = NORMAL_90 * discrepancy.contrast
     return [
-        f"At the next size, the loss of a mixture is known within about {level:.1%}, and the difference between two "
-        f"mixtures within about {contrast:.1%} of the loss (90 % intervals, on either side)."
+        f"At {np.exp(distance):.2g} times the largest fitted size, the loss of a mixture is known within about "
+        f"{level:.1%}, and the difference between two mixtures within about {contrast:.1%} of the loss (90 % "
+        "intervals, on either side). What the parameters leave open far outside the fitted runs comes on top."
     ]
 
 

@@ -17,12 +17,12 @@ from curate import open_sets
 from curate.fitting.solver.coordinates import Coordinates
 from curate.fitting.solver.multistart import DEFAULTS, FitPasses
 from curate.fitting.solver.multistart import FitOptions as FitOptions  # part of this module's interface
-from curate.fitting.solver.redraws import redraw
+from curate.fitting.solver.redraws import Redraws, redraw
 from curate.fitting.solver.residual_noise import as_normal
 from curate.laws import Law, _batches
 from curate.laws._unfinished import TERM, Unfinished
 from curate.runs.discrepancy import Discrepancy
-from curate.runs.predictors.intervals import level_deviation, spread
+from curate.runs.predictors import intervals
 from curate.runs.recipes import Recipes
 
 Theta = Mapping[str, Tensor]  # a law's parameters by name: scalars, or (p,); with draws a leading axis b
@@ -100,7 +100,7 @@ class Fit:
 
         The interval covers the uncertainty of the parameters, the noise of a run, and the discrepancy of the law.
         """
-        return spread(self.draw_losses(recipes), level_deviation(self, recipes), level)
+        return intervals.of_new_runs(self, recipes, level)
 
     def table(self) -> pl.DataFrame:
         """Return one row for each parameter (and pool): its value, and 5 % and 95 % of the draws."""
@@ -118,6 +118,33 @@ def law_of(spec: str, *, unfinished: bool = False) -> Law:
     """Return the law ``spec``; with ``unfinished`` it has a term for unfinished runs."""
     law = cast(Law, open_sets.build("laws", spec))
     return Unfinished(law) if unfinished else law
+
+
+@dataclass(frozen=True)
+class _Minimised:
+    """What the fits of several evals have in common: ``codes`` (n,) are those of the trainings of the rows."""
+
+    spec: str
+    pools: tuple[str, ...]
+    coordinates: Coordinates
+    codes: np.ndarray
+    ranges: Mapping[str, tuple[float, float]]
+
+    def fit(self, name: str, point: Tensor, draws: Tensor, noise: float, residuals: Tensor) -> Fit:
+        """Return the fit of one eval at ``point`` (k,), with ``draws`` (b, k) and ``residuals`` (n,) of log loss."""
+        measured = torch.isfinite(residuals)
+        return Fit(
+            spec=self.spec,
+            pools=self.pools,
+            eval=name,
+            theta=self.coordinates.theta(point),
+            draws=self.coordinates.theta(draws),
+            rmse=float((residuals[measured] ** 2).mean().sqrt()),
+            noise=noise,
+            rows=int(measured.sum()),
+            ranges=self.ranges,
+            trainings=len(np.unique(self.codes[measured.numpy()])),
+        )
 
 
 def fit(
@@ -165,40 +192,51 @@ def fit_evals(
     Raises:
         FitError: if no start gives a finite loss.
     """
+    codes = np.arange(len(recipes)) if clusters is None else np.unique(clusters, return_inverse=True)[1].reshape(-1)
+    passes = _passes(spec, recipes, losses, len(pools), codes, weights, options)
+    minima = passes.from_many_starts(spec)
+    if len(losses) > 1 and bool(passes.coordinates.shared.any()):
+        minima = passes.share(minima)
+    draws = passes.bootstrap(minima, _redraws(passes, codes))
+    noise = as_normal(*passes.noise_of_runs(minima)).tolist()
+    every = _Minimised(spec, tuple(pools), passes.coordinates, codes, ranges(recipes, pools))
+    residuals = passes.residuals(minima.point)
+    return {name: every.fit(name, minima.point[i], draws[i], noise[i], residuals[i]) for i, name in enumerate(losses)}
+
+
+def _passes(
+    spec: str,
+    recipes: Recipes,
+    losses: Mapping[str, np.ndarray],
+    pools: int,
+    codes: np.ndarray,
+    weights: np.ndarray | None,
+    options: FitOptions,
+) -> FitPasses:
+    """Return the passes of a fit of ``spec``; ``codes`` (n,) are of trainings, numbered from 0."""
     unfinished = options.unfinished and recipes.progress is not None
     law = law_of(spec, unfinished=unfinished)
-    coordinates = Coordinates(law.params(), len(pools))
-    codes = np.arange(len(recipes)) if clusters is None else np.unique(clusters, return_inverse=True)[1].reshape(-1)
-    k = coordinates.size
     row_weights = torch.from_numpy(np.ones(len(recipes)) if weights is None else np.asarray(weights, dtype=np.float64))
-    # The rows of a training err together: for the noise and the bootstrap they are one run.
-    runs_per_row = torch.from_numpy(1 / np.bincount(codes)[codes]) if unfinished else row_weights
-    # Errors of a loss are relative, so that they are about equal on the log scale.
-    target = torch.from_numpy(np.log(np.stack(list(losses.values()))))
-    passes = FitPasses(law, coordinates, recipes, target, row_weights, runs_per_row, options)
-    minima = passes.from_many_starts(spec)
-    if len(losses) > 1 and bool(coordinates.shared.any()):
-        minima = passes.share(minima)
+    return FitPasses(
+        law,
+        Coordinates(law.params(), pools),
+        recipes,
+        # Errors of a loss are relative, so that they are about equal on the log scale.
+        torch.from_numpy(np.log(np.stack(list(losses.values())))),
+        row_weights,
+        # The rows of a training err together: for the noise and the bootstrap they are one run.
+        torch.from_numpy(1 / np.bincount(codes)[codes]) if unfinished else row_weights,
+        options,
+    )
+
+
+def _redraws(passes: FitPasses, codes: np.ndarray) -> Redraws:
+    """Return the resampled trainings of the bootstrap."""
+    options, recipes = passes.options, passes.recipes
+    unfinished = options.unfinished and recipes.progress is not None
     runs = len(np.unique(codes)) if unfinished else len(recipes)
-    redraws = redraw(codes, k, options.draws, options.seed, runs=runs, tokens=recipes.tokens.numpy())
-    draws = passes.bootstrap(minima, redraws)
-    noise = as_normal(*passes.noise_of_runs(minima)).tolist()
-    results = {}
-    for i, (name, residuals) in enumerate(zip(losses, passes.residuals(minima.point), strict=True)):
-        measured = residuals[torch.isfinite(residuals)]
-        results[name] = Fit(
-            spec=spec,
-            pools=tuple(pools),
-            eval=name,
-            theta=coordinates.theta(minima.point[i]),
-            draws=coordinates.theta(draws[i]),
-            rmse=float((measured**2).mean().sqrt()),
-            noise=noise[i],
-            rows=len(measured),
-            ranges=ranges(recipes, pools),
-            trainings=len(np.unique(codes[torch.isfinite(residuals).numpy()])),
-        )
-    return results
+    parameters = passes.coordinates.size
+    return redraw(codes, parameters, options.draws, options.seed, runs=runs, tokens=recipes.tokens.numpy())
 
 
 def ranges(recipes: Recipes, pools: Sequence[str]) -> dict[str, tuple[float, float]]:

@@ -118,6 +118,11 @@ def predict(
             such metric; or if the runs use a pool or a kept share that the fit does not have.
     """
     predictor, metrics, fit_name = _parts(fit)
+    if target is not None and isinstance(predictor, ScheduleFit | MetricCurve | PruningCurves):
+        raise SchemaError(
+            f"--target {target} names the column distance.{target}, which only the law transport reads, and {fit_name} "
+            "has a curve. Leave --target out"
+        )
     if isinstance(predictor, ScheduleFit):
         table = run_table.read(runs, losses=False, map=map, source=source, absent=schedule_rows.ABSENT, counts=False)
         return _schedules(predictor, table, level, metric, fit_name)

@@ -28,8 +28,10 @@ OUTLYING = 8.0  # residual scales from which a row is an outlier
 SMALLEST_SCALE = 1e-6  # of log loss: keeps the scale above 0 when a law fits exactly
 
 
-def check(runs: Runs) -> tuple[str, ...]:
+def check(runs: Runs, *, by: str | None = None) -> tuple[str, ...]:
     """Return notes on what looks wrong, and on pools that no run uses. For a constant budget see `unvaried`.
+
+    ``by`` is the column of corpora that are compared: runs of different corpora may have the same name.
 
     Raises:
         SchemaError: if a run appears twice.
@@ -41,7 +43,7 @@ def check(runs: Runs) -> tuple[str, ...]:
         *_units(runs, "tokens", tokens, (tokens < FEWEST_TOKENS) & (params >= SMALLEST_MODEL), "2e10"),
         *_units(runs, "params", params, (params < FEWEST_PARAMS) & (tokens > MANY_TOKENS), "1e9"),
     )
-    _refuse_duplicates(runs)
+    _refuse_duplicates(runs, by)
     refuse_constant(runs)
     weights = runs.recipes().weights.numpy()
     unused = [name for name, column in zip(runs.pools, weights.T, strict=True) if not column.any()]
@@ -64,9 +66,9 @@ def _units(runs: Runs, name: str, values: np.ndarray, small: np.ndarray, example
     )
 
 
-def _refuse_duplicates(runs: Runs) -> None:
+def _refuse_duplicates(runs: Runs, by: str | None) -> None:
     # Runs with different seeds or corpora may have the same name.
-    keys = [column for column in runs.frame.columns if column in ("run", "tokens", "seed", "corpus", "step")]
+    keys = [column for column in runs.frame.columns if column in ("run", "tokens", "seed", "corpus", "step", by)]
     twice = runs.frame.select(keys).is_duplicated()
     if twice.any():
         rows = runs.frame.filter(twice)
@@ -88,12 +90,18 @@ def refuse_constant(runs: Runs) -> None:
             f"{runs.origin}: only one row has what is fitted, {runs.frame['run'][0]!r}: there is nothing to fit. Add "
             "runs that differ from it in params, tokens or mixture, or fill in their losses"
         )
-    recipes = runs.recipes()
-    if not any(np.ptp(values.numpy(), axis=0).any() for values in (recipes.params, recipes.tokens, recipes.weights)):
+    if not varied(runs):
         raise FitError(
             f"{runs.origin}: params, tokens and mixture are the same in all {len(runs)} runs: there is nothing to fit. "
             "Add runs that differ in at least one of them"
         )
+
+
+def varied(runs: Runs) -> bool:
+    """Return whether params, tokens or mixture differ between the runs."""
+    recipes = runs.recipes()
+    columns = (recipes.params, recipes.tokens, recipes.weights)
+    return any(bool(np.ptp(values.numpy(), axis=0).any()) for values in columns)
 
 
 def unvaried(runs: Runs) -> tuple[str, ...]:

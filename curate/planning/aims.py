@@ -174,7 +174,7 @@ class Worst:
         far = intervals.FAR_OUT * deviations
         low = self._excess(losses * torch.exp(-far), levels).amax(dim=0).amin(dim=0)
         high = self._excess(losses * torch.exp(far), levels).amax(dim=0).amax(dim=0)
-        return intervals.central_ends(mass, low, high, level)
+        return intervals.holding(intervals.central_ends(mass, low, high, level), self.loss(recipes).detach())
 
 
 def run_deviation(fit: Predictor, recipes: Recipes) -> Tensor:

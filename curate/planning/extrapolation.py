@@ -4,6 +4,7 @@ In: fits and recipes. Out: lines of text.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from math import inf, log
 
 from torch import Tensor
@@ -17,7 +18,17 @@ from curate.runs.trainings.progress import FINISHED
 
 NEAR = 1.01  # up to so many times the fitted range is no extrapolation: it is rounding of the budget
 SMALL_SHARE = 0.02  # a share below it is too small to matter, so it is never called an extrapolation
+SHARE = "share of "  # begins the name of the range of a pool's shares
 NO_SHARE = 1e-3  # shares below it count as zero: a ratio of two of them would say nothing
+
+
+@dataclass(frozen=True)
+class OutsideShare:
+    """A pool whose share lies outside the fitted ones by a factor, and the line that says so."""
+
+    factor: float
+    pool: str
+    line: str
 
 
 def warnings(fits: Sequence[Predictor], recipes: Recipes) -> tuple[str, ...]:
@@ -25,26 +36,29 @@ def warnings(fits: Sequence[Predictor], recipes: Recipes) -> tuple[str, ...]:
 
     A number must lie in the ranges of all fits. The numbers are tokens, parameters, the share of each pool, and the
     most passes over a pool, which count only beyond the first. Each line gives the number that lies farthest outside;
-    of several recipes it also says how many lie outside. Shares that are too large are one line. Further lines warn of
-    runs of one size, of recipes whose training is unfinished, and of repeats that are known to harm.
+    of several recipes it also says how many lie outside. Shares that are too large are one line, and those that are too
+    small another. Further lines warn of runs of one size, of recipes whose training is unfinished, and of repeats that
+    are known to harm.
     """
     pools = fits[0].pools
     numbers = {"tokens": recipes.tokens, "params": recipes.params, "epochs": recipes.epochs.amax(dim=1)}
     for i, name in enumerate(pools):
         shares = recipes.weights[:, i]
-        numbers[f"share of {name}"] = shares * (shares >= NO_SHARE)
+        numbers[f"{SHARE}{name}"] = shares * (shares >= NO_SHARE)
     # Below these, a number counts as fitted even if no run had it.
-    always_fitted = {"epochs": 1.0} | {f"share of {name}": SMALL_SHARE for name in pools}
+    always_fitted = {"epochs": 1.0} | {f"{SHARE}{name}": SMALL_SHARE for name in pools}
     lines: list[str] = []
-    shares_above: list[tuple[float, str, str]] = []  # factor, name and line
+    shares_above: list[OutsideShare] = []
+    shares_below: list[OutsideShare] = []
     for name, values in numbers.items():
         smallest, largest = fitted_range(fits, name)
         above = values > max(largest, always_fitted.get(name, 0.0)) * NEAR
         if above.any():
             value = float(values.max())
             line = f"extrapolated: {_above(name, value, largest)}{_in_how_many(above.sum(), recipes)}"
-            if name.startswith("share of "):
-                shares_above.append((value / largest if largest > 0 else inf, name.removeprefix("share of "), line))
+            if name.startswith(SHARE):
+                factor = value / largest if largest > 0 else inf
+                shares_above.append(OutsideShare(factor, name.removeprefix(SHARE), line))
             else:
                 lines.append(line)
         below = values < smallest / NEAR
@@ -55,18 +69,23 @@ def warnings(fits: Sequence[Predictor], recipes: Recipes) -> tuple[str, ...]:
             value = float(values[below].min())
             times = f"{smallest / value:.3g}x below" if value > 0 else "below"
             line = f"extrapolated: {name} {value:.3g} is {times} the smallest fitted ({smallest:.3g})"
-            lines.append(line + _in_how_many(below.sum(), recipes))
-    lines += _of_shares(shares_above)
+            line += _in_how_many(below.sum(), recipes)
+            if name.startswith(SHARE):
+                factor = smallest / value if value > 0 else inf
+                shares_below.append(OutsideShare(factor, name.removeprefix(SHARE), line))
+            else:
+                lines.append(line)
+    lines += _of_shares(shares_below, "below the smallest") + _of_shares(shares_above, "above the largest")
     return (*lines, *_one_size(fits, recipes), *_unfinished(recipes), *_harmful_repeats(pools, recipes))
 
 
-def _of_shares(above: Sequence[tuple[float, str, str]]) -> list[str]:
-    """Return the line of the share that lies farthest above the fitted ones, with the names of the others."""
-    if len(above) < 2:
-        return [line for _, _, line in above]
-    (_, _, line), *others = sorted(above, key=lambda share: -share[0])
-    names = first_few(name for _, name, _ in others)
-    return [f"{line}; {names} {'lies' if len(others) == 1 else 'lie'} above the largest fitted share too"]
+def _of_shares(outside: Sequence[OutsideShare], side: str) -> list[str]:
+    """Return the line of the share that lies farthest outside on one side, with the names of the others."""
+    if len(outside) < 2:
+        return [share.line for share in outside]
+    farthest, *others = sorted(outside, key=lambda share: -share.factor)
+    names = first_few(share.pool for share in others)
+    return [f"{farthest.line}; {names} {'lies' if len(others) == 1 else 'lie'} {side} fitted share too"]
 
 
 def _above(name: str, value: float, largest: float) -> str:

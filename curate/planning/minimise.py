@@ -60,7 +60,7 @@ def minimize(objective: Objective, start: Tensor, region: Region, *, steps: int 
     Source: Birgin, Martinez and Raydan (2000).
     """
     point, rows = region.project(start), torch.arange(len(start))
-    current = _Iterate(point, *_evaluate(objective, point, rows))
+    current = _Iterate(point, *evaluate(objective, point, rows))
     best = _Iterate(current.point.clone(), current.value.clone(), current.gradient.clone())
     stalled_steps = torch.zeros(len(start))
     recent_values = current.value[None].repeat(MEMORY, 1)
@@ -111,7 +111,7 @@ def _line_search(
     length = torch.ones_like(slope)
     # w + (P - w) is not exactly P in floating point, so the end of the step is held within the bounds.
     point = (iterate.point + direction).clamp(region.low, region.high)
-    value, gradient = _evaluate(objective, point, rows)
+    value, gradient = evaluate(objective, point, rows)
     too_long = shortened = (value > ceiling + 1e-4 * slope).nonzero()[:, 0]
     for _ in range(HALVINGS):
         if not len(too_long):
@@ -126,7 +126,7 @@ def _line_search(
     point[stay] = iterate.point[stay]
     # The trials above computed values alone; shortened rows need gradients at their new points.
     if len(shortened):
-        value[shortened], gradient[shortened] = _evaluate(objective, point[shortened], rows[shortened])
+        value[shortened], gradient[shortened] = evaluate(objective, point[shortened], rows[shortened])
     return _Iterate(point, value, gradient)
 
 
@@ -150,12 +150,12 @@ def finish(objective: Objective, w: Tensor, region: Region, rows: Tensor) -> Min
     for i in rows.tolist():
         row = torch.tensor([i])
         this_region = region.take(row)
-        best = _Iterate(w[i : i + 1], *_evaluate(objective, w[i : i + 1], row))
+        best = _Iterate(w[i : i + 1], *evaluate(objective, w[i : i + 1], row))
         end = scipy_solvers.slsqp(
             _for_scipy(objective, row), w[i].numpy(), this_region, steps=QUADRATIC_STEPS, tolerance=QUADRATIC_TOLERANCE
         )
         solution = this_region.project(torch.from_numpy(end)[None])
-        new = _Iterate(solution, *_evaluate(objective, solution, row))
+        new = _Iterate(solution, *evaluate(objective, solution, row))
         if bool(torch.isfinite(solution).all()) and float(new.value) < float(best.value):
             best = new
         point[i], value[i] = best.point[0], best.value[0]
@@ -167,7 +167,7 @@ def _for_scipy(objective: Objective, row: Tensor) -> scipy_solvers.ValueAndGradi
     """The objective of one row of the batch as a function of numpy arrays."""
 
     def value_and_gradient(x: np.ndarray) -> tuple[float, np.ndarray]:
-        value, gradient = _evaluate(objective, torch.from_numpy(x)[None], row)
+        value, gradient = evaluate(objective, torch.from_numpy(x)[None], row)
         return float(value), gradient[0].numpy()
 
     return value_and_gradient
@@ -200,7 +200,7 @@ def gap(objective: Objective, w: Tensor, region: Region) -> Tensor:
     If the objective is convex, no point of the region is better by more than its gap (Jaggi 2013). The unit is that of
     the objective.
     """
-    _, gradient = _evaluate(objective, w, torch.arange(len(w)))
+    _, gradient = evaluate(objective, w, torch.arange(len(w)))
     lowest = (gradient * _cheapest_corners(gradient, region)).sum(dim=1)
     # Where shares are limited together, the best corner needs a linear programme.
     for i in range(len(w)) if region.rows.shape[1] else ():
@@ -239,8 +239,8 @@ def _finite(value: Tensor) -> Tensor:
     return torch.where(torch.isfinite(value), value, torch.inf)
 
 
-def _evaluate(objective: Objective, w: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
-    """Values (m,) and gradients (m, p) at points (m, p)."""
+def evaluate(objective: Objective, w: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Return values (m,) and gradients (m, p) at points (m, p); the gradients are 0 if no law reads the mixture."""
     point = w.detach().requires_grad_(True)
     value = objective(point, rows)
     if not value.requires_grad:  # a law that does not depend on the mixture

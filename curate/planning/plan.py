@@ -19,7 +19,7 @@ from curate.planning.limits import NO_LIMITS, Limits
 from curate.planning.search import PlanningProblem, SearchResult
 from curate.pool import baselines
 from curate.pool.pool import Budget, Pool
-from curate.runs.predictors.intervals import mixture_ends
+from curate.runs.predictors.intervals import holding, mixture_ends
 from curate.runs.predictors.predictor import Predictor
 from curate.runs.recipes import Recipes
 
@@ -273,8 +273,9 @@ def _gains(losses: Tensor, draws: Tensor, deviations: Tensor, names: Sequence[st
     # Draws are paired: what shifts the losses of both mixtures alike cancels, so a gain is known better than a loss.
     differences = draws[:, 1:] - draws[:, :1]
     of_two_runs = torch.hypot(deviations[1:], deviations[0]).expand_as(differences)
-    low, high = mixture_ends(differences, of_two_runs, LEVEL)
-    values = zip((losses[1:] - losses[0]).tolist(), low.tolist(), high.tolist(), strict=True)
+    gains = losses[1:] - losses[0]
+    low, high = holding(mixture_ends(differences, of_two_runs, LEVEL), gains)
+    values = zip(gains.tolist(), low.tolist(), high.tolist(), strict=True)
     return dict(zip(names, values, strict=True))
 
 

@@ -144,7 +144,11 @@ def test_one_run_of_a_size_shows_no_scatter():
     errors = errors_of([[0.02], [-0.01]])
     assert errors.scatter() is None
     assert np.isnan(errors.scatter_of_evals()).all()
-    assert errors.expected() == pytest.approx(errors.measured())
+    record = errors.record(0)
+    assert record["heldout"] is None and record["low"] is None, "no error can be expected from these runs alone"
+    assert record["measured"] == pytest.approx(np.expm1([0.02, 0.01]).mean(), rel=1e-2)
+    # A fit to all runs shows the noise of a run.
+    assert replace(errors, noise=0.01).expected() == pytest.approx(np.sqrt(2 / np.pi) * np.hypot(0.01, SHIFT))
 
 
 def test_parts_with_two_fitted_sizes_are_believed_first():

@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from curate.errors import FitError, SchemaError
-from curate.fitting import corpora, fit
+from curate.fitting import corpora, fit, job
 from curate.runs.run_table import check
 
 
@@ -92,3 +92,54 @@ def test_a_crossing_that_no_draw_shows_has_no_interval():
     assert (cross.low, cross.high, cross.share) == (None, None, 0)
     assert str(cross).endswith("FLOPs (in none of the draws)")
     json.dumps(asdict(cross), allow_nan=False)
+
+
+QUICK = {"law": "chinchilla", "eval": "val", "by": "corpus", "starts": 2, "draws": 2}
+CLEAN = pl.col("corpus") == "clean"
+
+
+def test_runs_of_different_corpora_may_share_a_name_and_copies_are_refused():
+    runs = planted().frame.with_columns(run=(pl.int_range(pl.len()) // 2).cast(str)).rename({"corpus": "source"})
+    assert not runs.select("run", "tokens", "source").is_duplicated().any()
+    job.fit(runs, **QUICK | {"by": "source"})
+    with pytest.raises(SchemaError, match="appears more than once"):
+        job.fit(pl.concat([runs, runs[:1]]), **QUICK | {"by": "source"})
+    with pytest.raises(SchemaError, match="no column 'corpus' to compare by"):
+        job.fit(pl.concat([runs, runs[:1]]), **QUICK)
+
+
+def test_what_the_runs_of_a_corpus_cannot_tell_is_noted_with_its_name():
+    runs = planted().frame
+    small = float(runs["params"].min())
+    one_size = runs.with_columns(params=pl.when(CLEAN).then(small).otherwise("params"))
+    one_size = one_size.with_columns(tokens=pl.col("tokens") * (1 + 1e-3 * pl.int_range(pl.len())))
+    notes = job.fit(one_size, **QUICK).notes
+    assert f"corpus clean: all fitted runs have {small:.3g} parameters: what a law says of other sizes" in str(notes)
+    # What all corpora lack is said once.
+    notes = job.fit(one_size.with_columns(params=small), **QUICK).notes
+    assert sum("what a law says of other sizes" in note for note in notes) == 1
+    assert not any(note.startswith("corpus") for note in notes)
+
+
+def test_a_corpus_of_runs_that_are_all_alike_is_left_out():
+    alike = (
+        planted()
+        .frame.filter(CLEAN)
+        .with_columns(corpus=pl.lit("same"), params=1e8, tokens=1e9, run=pl.col("run") + "-same")
+    )
+    report = job.fit(pl.concat([planted().frame, alike.cast(planted().frame.schema)]), **QUICK)
+    assert list(report.corpora) == ["broad", "clean"]
+    assert f"corpus same is left out: params, tokens and mixture are the same in all its {len(alike)}" in str(
+        report.notes
+    )
+
+
+def test_losses_in_bits_are_noted_with_their_corpus():
+    runs = planted().frame.with_row_index("row")
+    bits = runs.with_columns(
+        pl.when(CLEAN & (pl.col("row") % 7 == 0))
+        .then(pl.col("loss.val") / np.log(2))
+        .otherwise("loss.val")
+        .alias("loss.val")
+    ).drop("row")
+    assert "corpus clean: loss.val of" in str(job.fit(bits, **QUICK).notes)

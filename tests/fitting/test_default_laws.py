@@ -212,7 +212,8 @@ def test_all_evals_are_fitted_together_unless_some_are_named(tmp_path):
     record = fitted(tmp_path, table, "--law", "mixing", "--starts", 2, "--draws", 3)
     assert record["evals"] == ["web", "code"]
     (note,) = [note for note in record["notes"] if "fitted together" in note]
-    assert note.startswith("2 evals are fitted together: web, code.") and "law left out: empty in all rows" in note
+    assert note.startswith("2 evals are fitted together: web, code.")
+    assert "loss.law is left out: empty in all rows" in record["notes"]
     alone = fitted(tmp_path, table, "--law", "mixing", "--eval", "code", "--starts", 2, "--draws", 3)
     assert alone["evals"] == ["code"] and not any("fitted together" in note for note in alone["notes"])
 

@@ -16,6 +16,7 @@ from curate.fitting.plan_job import plan
 from curate.fitting.predict import load, predict
 from curate.pool.pool import Budget, Pool
 from curate.runs import run_table
+from curate.runs.discrepancy import METRIC_SHIFT
 
 QUICK = {"starts": 2, "draws": 4, "holdout": "random:0.25"}
 
@@ -88,7 +89,8 @@ def test_predictions_of_a_rate_stay_between_0_and_1():
 
 def test_points_are_in_the_unit_of_the_metric_and_words_say_what_the_law_models():
     report = fitted("acc")
-    assert report.points["measured"].to_list() == pytest.approx(ladder()["metric.acc"].to_list())
+    measured = dict(ladder().select("run", "metric.acc").rows())
+    assert dict(report.points.select("run", "measured").rows()) == pytest.approx(measured)
     assert (report.points["predicted"] - report.points["measured"]).abs().max() < 0.01
     assert "The law predicts the odds e / (1 - e) of the error rate e = 1 - metric.acc." in str(report.shown[-1])
     assert any("it is taken for an accuracy" in note for note in report.notes)
@@ -113,6 +115,7 @@ def test_the_command_writes_what_predict_and_plan_read(cli, tmp_path):
     assert reply.code == 0, reply.err
     record = json.loads(files[1].read_text())
     assert (record["metric_kind"], record["evals"]) == ("error", ["metric.err"])
+    assert record["laws"][0]["discrepancy"]["shift_at_e"] == record["discrepancy"]["shift_at_e"] == METRIC_SHIFT
     reply = cli("predict", files[1], files[0], "--out", files[2])
     assert reply.code == 0, reply.err
     assert "metric.err (lower is better)" in reply.out
@@ -144,7 +147,7 @@ def test_the_command_writes_what_predict_and_plan_read(cli, tmp_path):
         ("acc", {"metric.acc": 100 * pl.col("metric.acc")}, {}, "higher is better. A law over recipes needs a rate"),
         ("err", {"metric.err": pl.lit(0.5)}, {}, "hardly changes with less compute"),
         ("err", {"metric.err": -pl.col("metric.err")}, {"metric_kind": "error"}, "A rate lies between 0 and 1"),
-        ("bpb", {"metric.bpb": pl.lit(0.0)}, {}, "is 0. It must be above 0; 12 such rows"),
+        ("bpb", {"metric.bpb": pl.lit(0.0)}, {}, "is 0. It must be a finite number above 0; 12 such rows"),
         ("err", {"metric.err": pl.lit(None, dtype=pl.Float64)}, {}, "metric.err is empty in all 12 rows"),
         ("err", {"metric.err": pl.lit(1.0)}, {"metric_kind": "error"}, "metric.err is 0 or 1 in all rows"),
     ],

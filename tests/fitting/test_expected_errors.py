@@ -1,5 +1,6 @@
 """What a fit says of the error of the next runs: as much as the held-out runs show, and more where they show little."""
 
+import re
 from math import pi
 
 import numpy as np
@@ -8,10 +9,11 @@ import pytest
 import torch
 
 from curate.fitting.choice import averaging, holdout
+from curate.fitting.explanation import explain
 from curate.fitting.fit import FitOptions
 from curate.laws.chinchilla import PUBLISHED, Chinchilla
 from curate.runs import run_table
-from curate.runs.discrepancy import SHIFT
+from curate.runs.discrepancy import BLIND_SHIFT, SHIFT
 from curate.runs.recipes import recipes
 
 QUICK = FitOptions(starts=2, draws=24)
@@ -61,6 +63,17 @@ def test_three_runs_leave_the_parameters_open_and_the_expected_error_says_so():
     assert 0.25 < np.median(ratios) < 1.25
 
 
+def test_the_next_size_of_a_ladder_has_the_tokens_of_its_next_rung():
+    """Models that grow with their tokens say nothing of a large model with the tokens of a small one."""
+    sizes = np.geomspace(3e7, 5e8, 5)
+    kept = kept_of(table(sizes, 20 * sizes))
+    heldout = kept.fits[0].heldout
+    next_size = 5e8 * np.exp([heldout["distance"]])
+    draws = kept.draw_losses(recipes(np.ones((1, 1)), 20 * next_size, next_size)).detach().log()
+    assert heldout["parameters"] == pytest.approx(float(draws.std()), rel=1e-6)
+    assert heldout["heldout"] < 3 * heldout["measured"]
+
+
 def test_a_measured_scatter_needs_no_parameters_beside_it():
     params, tokens = np.repeat([5e7, 1e8, 2e8], 4), np.tile(np.geomspace(1e9, 8e9, 4), 3)
     kept = kept_of(table(params, tokens))
@@ -86,6 +99,108 @@ def test_one_fitted_size_or_length_says_little_of_the_next(params, tokens, words
 def test_three_parts_are_named_where_runs_are_too_few_to_measure_the_scatter():
     text = averaging.error_in_words(kept_of(table(SIZES, LENGTHS)))
     assert "has three parts" in text and "from the law's parameters, which so few runs do not determine" in text
+
+
+def numbers(words):
+    """The percentages of a text, as shares."""
+    return [float(number) / 100 for number in re.findall(r"([\d.]+)%", words)]
+
+
+def checkpoints_of_two_lengths():
+    """Two sizes, each with a training of two lengths and its checkpoints, and the tokens that were planned."""
+    params, planned = np.repeat([5e7, 1e8, 2e8], 2), np.tile([2e9, 8e9], 3)
+    rows = [(f"t{i}", n, d * f, d) for i, (n, d) in enumerate(zip(params, planned, strict=True)) for f in (0.4, 0.7, 1)]
+    training, params, tokens, planned = (np.array(column) for column in zip(*rows, strict=True))
+    loss = losses(params, tokens, 0.01, np.random.default_rng(1)) * (tokens / planned) ** -0.03
+    frame = {"run": [f"r{i}" for i in range(len(rows))], "training": training, "params": params, "tokens": tokens}
+    return run_table.check(pl.DataFrame(frame | {"planned_tokens": planned, "loss.x": loss}), "planted")
+
+
+@pytest.mark.parametrize(
+    "runs",
+    [
+        table(SIZES, LENGTHS),
+        table(np.repeat([5e7, 1e8], 4), np.tile([1e9, 2e9, 4e9, 8e9], 2)),
+        table(np.repeat([5e7, 1e8, 2e8], 2), np.tile([1e9, 8e9], 3)),
+        table(np.repeat([5e7, 1e8, 2e8], 3), np.tile([1e9, 2e9, 8e9], 3), noise=0.05),
+        table(np.repeat([1e8], 4), np.array([1e9, 1e9, 4e9, 4e9])),
+        checkpoints_of_two_lengths(),
+    ],
+    ids=["three runs", "two sizes", "two runs of a size", "three sizes", "one size", "planned tokens"],
+)
+def test_the_named_parts_combine_to_the_expected_error(runs):
+    words = averaging.error_in_words(kept_of(runs))
+    before, _, after = words.partition("That error has ")
+    (expected,) = numbers(before)
+    parts = numbers(after.partition("The parts are")[0])
+    assert len(parts) == {"two": 2, "three": 3, "four": 4}[after.split()[0]]
+    assert 0.8 * np.linalg.norm(parts) == pytest.approx(expected, rel=5e-3, abs=1e-4)
+
+
+def test_a_shift_beyond_the_usual_is_a_part_of_its_own():
+    params, tokens = np.repeat([5e7, 1e8, 2e8], 4), np.tile(np.geomspace(1e9, 8e9, 4), 3)
+    frame = table(params, tokens).frame.with_columns(
+        pl.when(pl.col("params") == 2e8).then(1.3 * pl.col("loss.x")).otherwise("loss.x").alias("loss.x")
+    )
+    words = averaging.error_in_words(kept_of(run_table.check(frame, "planted")))
+    assert "has three parts" in words and "by which whole held-out sizes were missed beyond the usual" in words
+    expected, *parts = numbers(words.partition("The parts are")[0])
+    assert 0.8 * np.linalg.norm(parts) == pytest.approx(expected, rel=5e-3)
+
+
+def test_a_comparison_names_no_expected_error_where_the_runs_show_no_scatter():
+    """The sentence on the fit that is kept names one, with the noise and the parameters of that fit."""
+    runs = table(SIZES, LENGTHS)
+    kept, comparison = averaging.choose(runs, ["chinchilla", "overtraining"], ["x"], options=QUICK)
+    rows = comparison.table()
+    assert rows["heldout"].null_count() == rows["low"].null_count() == 2
+    assert rows["measured"].is_sorted() and rows["measured"].null_count() == 0
+    assert f"off by {kept.heldout['heldout']:.2%} on average" in averaging.error_in_words(kept)
+    words = explain(kept, runs, rows)
+    assert f"{kept.spec} missed the held-out runs by least, {rows['measured'][0]:.2%} on average" in words
+
+
+@pytest.mark.parametrize("step", [1.0, 0.8])
+def test_the_named_parts_add_up_to_the_expected_error(step):
+    """Also where a step between sizes shifts whole sizes, and where the second of two is predicted from the first."""
+    for sizes in ([5e7, 1e8, 2e8], [5e7, 1e8]):
+        params, tokens = np.repeat(sizes, 4), np.tile(np.geomspace(1e9, 8e9, 4), len(sizes))
+        runs = table(params, tokens)
+        stepped = runs.frame["loss.x"].to_numpy() * np.where(params == max(sizes), step, 1.0)
+        kept = kept_of(run_table.check(runs.frame.with_columns(pl.Series("loss.x", stepped)), "planted"))
+        words = averaging.error_in_words(kept)
+        named = [
+            float(part) / 100
+            for part in re.findall(r"([\d.]+)%", words.partition(" parts: ")[2].partition(". The parts")[0])
+        ]
+        assert (2 / pi) ** 0.5 * np.linalg.norm(named) == pytest.approx(kept.fits[0].heldout["heldout"], abs=2e-4)
+        assert ("whole held-out sizes were missed beyond the usual" in words) == (step < 1 and len(sizes) == 3)
+
+
+@pytest.mark.parametrize(("law", "blind"), [("mixing", True), ("ces", False)])
+def test_a_law_without_size_leaves_another_size_open(law, blind):
+    """All runs have one budget, and the published law falls by 13 % to 2.5 times their size."""
+    rng = np.random.default_rng(0)
+    weights, params = rng.dirichlet(np.ones(3), 12), np.full(12, 1e8)
+    frame = {"run": [f"r{i}" for i in range(12)], "params": params, "tokens": 20 * params}
+    frame |= {f"weight.{name}": weights[:, i] for i, name in enumerate("abc")}
+    loss = losses(params, 20 * params, 0.003, rng) * np.exp(weights @ [0.1, 0.0, -0.1])
+    runs = run_table.check(pl.DataFrame(frame | {"loss.x": loss}), "planted")
+    kept, _ = averaging.choose(runs, [law], ["x"], how="mixture", options=QUICK)
+    assert (kept.discrepancy.size_shift == kept.discrepancy.length_shift == BLIND_SHIFT) == blind
+    far = recipes(weights[:1], np.array([5e9]), np.array([2.5e8]))
+    truth = losses(np.array([2.5e8]), np.array([5e9]), 0.0, rng)[0] * np.exp(weights[0] @ [0.1, 0.0, -0.1])
+    low, high = (float(end) for end in kept.interval(far))
+    assert not blind or low < truth < high
+
+
+def test_laws_that_miss_whole_sizes_have_wider_levels():
+    params, tokens = np.repeat([5e7, 1e8, 2e8], 4), np.tile(np.geomspace(1e9, 8e9, 4), 3)
+    runs = table(params, tokens)
+    stepped = runs.frame["loss.x"].to_numpy() * np.where(params == 2e8, 0.8, 1.0)
+    kept = kept_of(run_table.check(runs.frame.with_columns(pl.Series("loss.x", stepped)), "planted"))
+    assert 0.1 < kept.discrepancy.size_shift < 0.3
+    assert kept_of(runs).discrepancy.size_shift == 0.0
 
 
 def two_sizes_of_another_law(seed=0, count=12):

@@ -132,6 +132,21 @@ def test_a_parameter_below_0_is_one_line_where_the_law_takes_its_power(tmp_path,
         load(tmp_path / "fit.json")
 
 
+@pytest.mark.parametrize(
+    ("ends", "message"),
+    [
+        ([2.0, 1.0], r"the low end of ranges\['share of a'\] is above its high end"),
+        ([-49.9, 1.0], r"the low end of ranges\['share of a'\] is -49.9, which is below 0"),
+    ],
+)
+def test_impossible_ranges_are_one_line(tmp_path, ends, message):
+    record = json.loads(OLD_LAW)
+    record["ranges"]["share of a"] = ends
+    (tmp_path / "fit.json").write_text(json.dumps(record))
+    with pytest.raises(SchemaError, match=message):
+        fit_files.load(tmp_path / "fit.json")
+
+
 def test_reprs_are_one_short_line():
     fit = planted("mixing", "ab", theta("mixing", 2))
     assert repr(fit) == "Fit(mixing of loss.web, 2 pools, 40 runs, rmse 1.00%, 20 draws)"

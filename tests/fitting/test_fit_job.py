@@ -123,3 +123,24 @@ def test_an_explanation_is_on_its_own_and_last(runs):
         "The prediction rests on one law, mixing.\nmixing has the smallest expected error"
     )
     assert report.shown[-1] == report.explanation
+
+
+def test_an_infinite_metric_is_left_out_of_its_curve_with_a_note(runs):
+    frame = pl.read_parquet(runs).with_columns(
+        pl.when(pl.int_range(pl.len()) == 3).then(float("inf")).otherwise("metric.error").alias("metric.error")
+    )
+    note = "metric.error is infinite in 1 of 16 rows, the first is 'r3'. Its curve leaves them out"
+    report = fit(frame, law="power", eval="web", **QUICK)
+    assert note in report.notes and report.metrics["error"].rows == 15
+    alone = fit(frame, law="downstream", eval="error", on="web", metric="none", **QUICK)
+    assert alone.notes[0] == note and f"note: {note}" in [part for part in alone.shown if isinstance(part, str)]
+    with pytest.raises(SchemaError, match="metric.error of run 'r3' is inf. It must be a finite number above 0"):
+        fit(frame, law="power", eval="metric.error", metric_kind="positive", **QUICK)
+
+
+def test_the_one_eval_that_is_fitted_is_not_silent_about_the_empty_one(runs):
+    frame = pl.read_parquet(runs).with_columns(pl.lit(None, dtype=pl.Float64).alias("loss.code"))
+    report = fit(frame, law="power", metric="none", **QUICK)
+    assert report.evals == ("web",)
+    assert "loss.code is left out: empty in all rows" in report.notes
+    assert "note: loss.code is left out: empty in all rows" in [part for part in report.shown if isinstance(part, str)]

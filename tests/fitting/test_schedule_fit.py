@@ -281,3 +281,5 @@ def test_a_law_of_schedules_predicts_no_metric(tmp_path):
     rows = table("annealing", ["cosine", "wsd"], every=500)
     with pytest.raises(SchemaError, match="predicts the loss at each step of a schedule and no metric. Leave --metric"):
         predict(fit(rows, law="annealing", draws=2, eval="web"), rows, metric="acc")
+    with pytest.raises(SchemaError, match="--target x names the column distance.x, which only the law transport reads"):
+        predict(fit(rows, law="annealing", draws=2, eval="web"), rows, target="x")

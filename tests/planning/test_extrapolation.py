@@ -42,6 +42,15 @@ def test_shares_above_the_fitted_ones_are_one_line():
     )
 
 
+def test_shares_below_the_fitted_ones_are_one_line():
+    fit = planted("mixing", "abc", theta("mixing", 3))
+    fit = replace(fit, ranges={**fit.ranges, "share of a": (0.2, 1.0), "share of b": (0.3, 1.0)})
+    (line,) = extrapolation.warnings([fit], recipes([[0.1, 0.0, 0.9]], [1e10], [1e9], [[1e12] * 3]))
+    assert line == (
+        "extrapolated: share of b 0 is below the smallest fitted (0.3); a lies below the smallest fitted share too"
+    )
+
+
 def test_rows_from_inside_a_training_are_not_called_too_short():
     fit = replace(FIT, ranges={**FIT.ranges, "tokens": (1e9, 1e9), "params": (1e8, 1e8)})
     half = replace(recipes([[0.5, 0.5]], [5e8], [1e8], [[1e12] * 2]), progress=torch.tensor([0.5]))

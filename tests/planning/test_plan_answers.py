@@ -186,6 +186,13 @@ def test_ranges_hold_the_plan_and_widen():
         assert share - 1e-9 <= narrow[name][1] <= wide[name][1]
 
 
+def test_a_law_that_does_not_see_the_mixture_leaves_the_shares_free():
+    blind = planted("chinchilla", "abc", {"E": 1.8, "A": 480.0, "B": 2000.0, "alpha": 0.35, "beta": 0.37})
+    best = plan.optimize(blind, POOLS, BUDGET)
+    (ranges,) = near_optimal.ranges(blind, POOLS, [best])
+    assert ranges == {name: (0.0, 1.0) for name in "abc"}
+
+
 def test_a_pool_enters_where_a_dense_search_says():
     budgets = crossings.between(Budget(1e8, 1e9), Budget(1e11, 1e9))
     (crossing,) = crossings.crossings(crossings.paths(SCARCE, TWO_POOLS, budgets, draws=10))

@@ -8,7 +8,17 @@ import pytest
 import torch
 from problems import planted, recipes, theta
 
-from curate.runs.discrepancy import NEXT_SIZE, ONE_SIZE_SHIFT, SAME_SIZE, SHIFT, SHORTER_SHIFT, Discrepancy, combined
+from curate.runs.discrepancy import (
+    METRIC_SHIFT,
+    NEXT_SIZE,
+    ONE_SIZE_SHIFT,
+    SAME_SIZE,
+    SHIFT,
+    SHORTER_SHIFT,
+    Discrepancy,
+    combined,
+    usual_shift,
+)
 from curate.runs.predictors.blend import Blend
 from curate.runs.predictors.intervals import level_deviation
 from curate.runs.predictors.paired_draws import laws_of_draws
@@ -54,6 +64,45 @@ def test_much_shorter_runs_have_a_shift_too():
     assert Discrepancy.from_json(older) == KNOWN
     assert KNOWN.shift(of_sizes([2e8], tokens=1e8)).tolist() == [0.0]
     assert combined([known, replace(known, shortest=2e9)], [0.5, 0.5]).shortest == 2e9
+
+
+@pytest.mark.parametrize(
+    ("evaluation", "shift"),
+    [
+        ("web", SHIFT),
+        ("metric.err46", METRIC_SHIFT),
+        ("metric.perplexity", METRIC_SHIFT),
+        ("metric.pile_bpb", SHIFT),
+        ("metric.bits_err", METRIC_SHIFT),
+    ],
+)
+def test_what_a_law_models_of_a_metric_shifts_more_than_a_loss(evaluation, shift):
+    assert usual_shift(evaluation) == shift
+
+
+def test_the_shift_of_a_metric_is_wider_on_all_sides_and_survives_json():
+    metric = replace(KNOWN, shortest=1e9, shift_at_e=METRIC_SHIFT)
+    loss, ratio = replace(KNOWN, shortest=1e9), METRIC_SHIFT / SHIFT
+    for recipes_outside in (of_sizes([4e9]), of_sizes([1e7]), of_sizes([2e8], 1e11), of_sizes([2e8], 1e8)):
+        assert float(metric.shift(recipes_outside)) == pytest.approx(ratio * float(loss.shift(recipes_outside)))
+    one = replace(metric, sizes=1)
+    assert one.shift(of_sizes([4e9])).tolist() == pytest.approx([ratio * ONE_SIZE_SHIFT * log(10) ** 0.5])
+    assert Discrepancy.from_json(metric.to_json()) == metric
+    older = {name: value for name, value in metric.to_json().items() if name != "shift_at_e"}
+    assert Discrepancy.from_json(older) == loss, "a fit of an older version has the shift of a loss"
+    assert combined([metric, metric], [1.0, 1.0]).shift_at_e == METRIC_SHIFT
+
+
+def test_a_fit_may_show_a_larger_shift_than_is_usual():
+    known = replace(KNOWN, size_shift=0.1, length_shift=0.05)
+    assert known.shift(of_sizes([4e9])).tolist() == pytest.approx([0.1 * log(10) ** 0.5])
+    assert known.shift(of_sizes([2e8], tokens=1e11)).tolist() == pytest.approx([0.05 * log(10) ** 0.5])
+    assert known.shift(of_sizes([2e8])).tolist() == [0.0]
+    # A smaller one changes nothing, and neither does a fit of an older version.
+    assert replace(KNOWN, size_shift=0.001).shift(of_sizes([4e9])).tolist() == KNOWN.shift(of_sizes([4e9])).tolist()
+    older = {name: value for name, value in known.to_json().items() if not name.endswith("_shift")}
+    assert Discrepancy.from_json(older) == KNOWN
+    assert combined([known, KNOWN], [0.5, 0.5]).size_shift == pytest.approx(0.05)
 
 
 def test_the_deviation_has_no_jump_where_the_fitted_sizes_end():
@@ -135,3 +184,14 @@ def test_the_interval_of_a_level_is_as_wide_as_the_discrepancy():
     assert level_deviation(replace(exact, discrepancy=None), base).tolist() == [0.01, 0.01]
     # The shift common to a size is in no draw, so a difference between two mixtures does not widen with size.
     assert torch.equal(exact.draw_losses(base)[0], exact.loss(base))
+
+
+def test_an_interval_holds_its_prediction_where_all_draws_lie_on_one_side():
+    fit = planted("ces", "ab", theta("ces", 2))
+    lower = {name: values * (0.5 if name == "E" else 1.0) for name, values in fit.draws.items()}
+    one_sided = replace(fit, draws=lower, noise=1e-6)
+    for predictor in (one_sided, Blend((one_sided, one_sided), (0.5, 0.5), fit.eval)):
+        runs = of_sizes([1e9, 1e10])
+        low, high = predictor.interval(runs)
+        assert (low < 0.99 * predictor.loss(runs)).all()
+        assert high.tolist() == predictor.loss(runs).tolist()

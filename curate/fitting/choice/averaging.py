@@ -20,7 +20,7 @@ from curate.fitting.choice.without_formula import BOOSTED
 from curate.fitting.compare import Comparison, compare, fit_all
 from curate.fitting.fitted_laws import SingleFit
 from curate.fitting.solver.multistart import DEFAULTS, FitOptions
-from curate.runs.discrepancy import SHIFT, UNFINISHED, Discrepancy
+from curate.runs.discrepancy import BLIND_SHIFT, SHIFT, UNFINISHED, Discrepancy, usual_shift
 from curate.runs.predictors.blend import Blend
 from curate.runs.predictors.predictor import Predictor
 from curate.runs.recipes import Recipes
@@ -34,10 +34,12 @@ WORST_RATIO = 1.5
 # intervals hold 90 % of the rows inside the trainings of five pools at a third size. More makes the score of the
 # intervals worse on five pools and on seven.
 NEXT_UNFINISHED = 1.25
+WIDER = 1.2  # times the scatter of the expected error: from there on the sentence on it names that of the intervals
 NO_PROGRESS = 0.05  # runs that did less of their training say little about runs that are nearly done
 # A run that has done more of its training errs as a finished run does. Divided by its small ln(1 / progress), that
 # error would say that all unfinished runs are far off.
 NEARLY_DONE = 0.95
+SHOWN_EXCESS = 5e-4  # of log loss: a smaller part of the expected error is not named
 
 Kept: TypeAlias = SingleFit | Blend
 
@@ -100,7 +102,7 @@ def compare_and_refit(
 
 
 def _best(comparison: Comparison) -> dict[str, float]:
-    """Return the whole weight for the law with the smallest expected error."""
+    """Return the whole weight for the law with the smallest expected error, or measured error if none is expected."""
     return {str(comparison.rows["law"][0]): 1.0}
 
 
@@ -164,18 +166,31 @@ def _spread_of_draws(blend: Blend, runs: Runs, errors: HeldOutErrors) -> float |
     """Return the standard deviation of log loss by which the draws differ at the next size (or length).
 
     None where held-out runs show the scatter. Their errors are those of fits to fewer runs, and so contain what the
-    parameters leave open. The fitted runs are moved to the next size with their mixtures and tokens.
+    parameters leave open. The fitted runs are moved to the next size with their mixtures. If larger models had more
+    tokens, the moved runs have more tokens too.
     """
     if not errors.rolling or errors.scatter() is not None:
         return None
     recipes = runs.recipes(blend.pools)
     factor = float(np.exp(errors.distance))
     if holdout.count_of_sizes(recipes) > 1:
-        moved = replace(recipes, params=torch.full_like(recipes.params, factor * float(recipes.params.max())))
+        params = torch.full_like(recipes.params, factor * float(recipes.params.max()))
+        tokens = recipes.tokens * (params / recipes.params) ** _growth_of_tokens(recipes)
+        moved = replace(recipes, tokens=tokens, params=params)
     else:
         moved = replace(recipes, tokens=torch.full_like(recipes.tokens, factor * float(recipes.tokens.max())))
     variances = [part.draw_losses(moved).detach().log().var(dim=0).mean() for part in blend.parts().values()]
     return float(torch.stack(variances).mean().sqrt())
+
+
+def _growth_of_tokens(recipes: Recipes) -> float:
+    """Return the exponent b of tokens = a params^b, by least squares of logarithms; 0 if it is negative.
+
+    Within one compute budget larger models have fewer tokens, and that is no rule for the next size.
+    """
+    params, tokens = recipes.params.log(), recipes.tokens.log()
+    centred = params - params.mean()
+    return max(float(centred @ tokens / centred.square().sum()), 0.0)
 
 
 def error_in_words(predictor: Kept) -> str:
@@ -191,18 +206,25 @@ def error_in_words(predictor: Kept) -> str:
         return f"Held-out runs were missed by {heldout['measured']:.2%} on average."
     what = "size" if discrepancy.sizes > 1 else "length"
     factor = float(np.exp(heldout["distance"]))
-    shift = SHIFT * float(heldout["distance"]) ** 0.5
+    shift = discrepancy.shift_at_e * float(heldout["distance"]) ** 0.5
+    # The scatter of the expected error, which that of the intervals exceeds: they allow for how few runs show it.
+    each_run = predictor.noise if heldout["scatter"] is None else float(heldout["scatter"])
     parts = [
         f"{shift:.2%} that all runs of that {what} share, which is its usual size on public runs",
-        f"{discrepancy.scatter:.2%} that differs from run to run",
+        f"{each_run:.2%} that differs from run to run",
     ]
+    if (heldout["excess"] or 0.0) >= SHOWN_EXCESS:
+        parts.append(f"{heldout['excess']:.2%} by which whole held-out {what}s were missed beyond the usual")
     if heldout["parameters"] is not None:
         parts.append(f"{heldout['parameters']:.2%} from the law's parameters, which so few runs do not determine")
+    count = ("two", "three", "four")[len(parts) - 2]
     sentences = [
         f"At {factor:.2g} times the largest fitted {what}, expect predictions to be off by {heldout['heldout']:.2%} on "
-        f"average. That error has {'two' if len(parts) == 2 else 'three'} parts (standard deviations): "
-        f"{'; '.join(parts[:-1])}; and {parts[-1]}."
+        f"average. That error has {count} parts: {'; '.join(parts[:-1])}; and {parts[-1]}. The parts "
+        "are standard deviations: their squares add up, and the average error is 0.8 times the root of the sum."
     ]
+    if discrepancy.scatter > WIDER * each_run:
+        sentences.append(f"Intervals take {discrepancy.scatter:.2%} for each run, because few runs show its scatter.")
     if heldout["levels"] == 1:
         small, changes = ("smaller", "size") if what == "size" else ("shorter", "tokens")
         sentences.append(
@@ -233,7 +255,10 @@ def _discrepancies(blend: Blend, runs: Runs, errors: HeldOutErrors) -> dict[str,
     planned = done.tokens / _progress(done)
     mixtures = len(_of_each_mixture(done)) > 1
     discrepancies = {}
-    for (name, part), scatter, one_size in zip(blend.parts().items(), scatters, of_one_size, strict=True):
+    by_size = holdout.count_of_sizes(recipes) > 1
+    for (name, part), scatter, one_size, excess in zip(
+        blend.parts().items(), scatters, of_one_size, errors.excess_shift(), strict=True
+    ):
         if np.isfinite(scatter):
             measured = float(scatter)
         else:
@@ -246,9 +271,24 @@ def _discrepancies(blend: Blend, runs: Runs, errors: HeldOutErrors) -> dict[str,
             largest=float(recipes.params.max()),
             longest=float(planned.max()),
             shortest=float(planned.min()),
+            size_shift=max(excess if by_size else 0.0, BLIND_SHIFT if _is_blind(part, done, "params") else 0.0),
+            length_shift=max(0.0 if by_size else excess, BLIND_SHIFT if _is_blind(part, done, "tokens") else 0.0),
             unfinished=_unfinished(part, runs, name),
+            shift_at_e=usual_shift(name),
         )
     return discrepancies
+
+
+def _is_blind(part: Blend, recipes: Recipes, column: str) -> bool:
+    """Return whether the runs have one value of ``params`` or ``tokens``, and the loss does not depend on it either.
+
+    With several values, held-out runs show how far the laws are off.
+    """
+    values = getattr(recipes, column)
+    if holdout.codes_of_sizes(np.asarray(values)).max() > 0:
+        return False
+    doubled = part.loss(replace(recipes, **{column: 2 * values})).detach()
+    return bool(torch.allclose(doubled, part.loss(recipes).detach(), rtol=1e-9, atol=0.0))
 
 
 def _progress(recipes: Recipes) -> Tensor:
@@ -312,15 +352,16 @@ def with_unfinished(kept: Kept, runs: Runs) -> Kept:
 def _unfinished(part: Predictor, runs: Runs, evaluation: str) -> float:
     """Return the standard deviation of a run that has done 1/e of its training; UNFINISHED if no such runs show it.
 
-    It is NEXT_UNFINISHED times the root mean square residual of those that were fitted or could have been, each divided
-    by the root of ln(1 / progress), or by that of NEARLY_DONE if it is nearer to its end.
+    For what a law models of a metric, UNFINISHED is as many times larger as the usual shift of such a fit. Where runs
+    show it, it is NEXT_UNFINISHED times the root mean square residual of those that were fitted or could have been,
+    each divided by the root of ln(1 / progress), or by that of NEARLY_DONE if it is nearer to its end.
     """
     recipes = runs.recipes()
     progress = _progress(recipes)
     measured = torch.from_numpy(np.isfinite(runs.loss(evaluation, missing=True)).copy())
     rows = torch.nonzero(measured & (progress < FINISHED) & (progress >= NO_PROGRESS))[:, 0]
     if not len(rows):
-        return UNFINISHED
+        return UNFINISHED * usual_shift(evaluation) / SHIFT
     truth = torch.from_numpy(runs.loss(evaluation, missing=True)[rows.numpy()])
     residual = part.loss(recipes.take(rows)).detach().log() - truth.log()
     distance = progress[rows].clamp_max(NEARLY_DONE).log()

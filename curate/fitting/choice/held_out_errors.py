@@ -3,7 +3,7 @@
 In: predicted and measured log losses of the held-out runs. Out: the scatter and shift, and the error to expect next.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from math import pi
 
@@ -27,13 +27,20 @@ class HeldOutPart:
 
     ``truth`` (e, m) are the measured log losses, NaN where not measured. ``trainings`` (m,) are codes. ``levels`` is
     the number of distinct sizes (or lengths) that were fitted, and ``distance`` how far the held-out ones are beyond
-    the largest of these, in natural logarithms. Both are 0 if sizes and lengths were not held out.
+    the largest of these, in natural logarithms. Both are 0 if sizes and lengths were not held out. ``shift_at_e`` is
+    the usual standard deviation of the shift at e times the largest fitted size.
     """
 
     truth: np.ndarray
     trainings: np.ndarray
     levels: int = 0
     distance: float = 0.0
+    shift_at_e: float = SHIFT
+
+    @property
+    def usual_shift(self) -> float:
+        """The usual standard deviation of the shift of these runs; at least that of the distance NEXT_SIZE."""
+        return self.shift_at_e * float(np.sqrt(max(self.distance, NEXT_SIZE)))
 
 
 @dataclass(frozen=True)
@@ -79,14 +86,27 @@ class HeldOutErrors:
         """Return the scatter over all evals, with what a shift exceeds the usual; None if no part shows scatter."""
         if not self._judged:
             return None
-        scatter = _root_mean_square(self.scatters[self._judged])
-        excess = [self._excess(i) for i in self._judged if self.parts[i].levels > 1]
-        return float(np.hypot(scatter, _root_mean_square(np.stack(excess)))) if excess else scatter
+        return float(np.hypot(_root_mean_square(self.scatters[self._judged]), self.excess()))
 
-    def _excess(self, part: int) -> np.ndarray:
+    def excess(self) -> float:
+        """Return by how much the shifts exceed USUAL times their usual standard deviation, over all evals."""
+        parts = [i for i in self._judged if self.parts[i].levels > 1]
+        return _root_mean_square(np.stack([self._excess_of(i) for i in parts])) if parts else 0.0
+
+    def _excess_of(self, part: int) -> np.ndarray:
         """Return by how much the (e,) shifts of a part exceed USUAL times their standard deviation."""
-        usual = SHIFT * max(self.parts[part].distance, NEXT_SIZE) ** 0.5
-        return np.asarray(np.maximum(np.abs(self.shifts[part]) - USUAL * usual, 0.0))
+        return np.asarray(np.maximum(np.abs(self.shifts[part]) - USUAL * self.parts[part].usual_shift, 0.0))
+
+    def excess_shift(self) -> np.ndarray:
+        """Return (e,) shifts beyond the usual, as standard deviations at e times the largest fitted size (or length).
+
+        They are those of parts with two or more fitted sizes, and 0 where there are none.
+        """
+        parts = [i for i, part in enumerate(self.parts) if part.levels > 1]
+        if not parts:
+            return np.zeros(len(self.residuals[0]))
+        per_root = [self._excess_of(i) / max(self.parts[i].distance, NEXT_SIZE) ** 0.5 for i in parts]
+        return np.asarray(np.sqrt(np.nan_to_num(_mean(np.stack(per_root, axis=1) ** 2))))
 
     def scatter_of_evals(self) -> np.ndarray:
         """Return (e,) scatters of new runs, from the parts with two or more fitted sizes; NaN where there are none.
@@ -115,16 +135,17 @@ class HeldOutErrors:
         free = np.maximum(np.isfinite(self.residuals[last]).sum(axis=1) - 1, 0)
         return _widened(self.scatters[last], free)
 
-    def expected(self) -> float:
-        """Return the mean absolute relative error to expect of the next runs.
+    def expected(self) -> float | None:
+        """Return the mean absolute relative error to expect of the next runs; None if nothing shows it.
 
         Where sizes were held out, these are runs of the next size. Their error has the scatter of the held-out runs and
-        the usual shift of a new size. The shift of the held-out sizes is not used, because it does not carry over.
+        the usual shift of a new size. The shift of the held-out sizes is not used, because it does not carry over. If
+        no part has enough runs to show the scatter, it takes the noise of a fit to all runs.
         """
-        scatter = self.noise if (shown := self.scatter()) is None else shown
-        if not self.rolling or scatter is None:
+        if not self.rolling:
             return self.measured()
-        return float(MEAN_SIZE * np.hypot(scatter, SHIFT * self.distance**0.5))
+        scatter = self.noise if (shown := self.scatter()) is None else shown
+        return None if scatter is None else float(MEAN_SIZE * np.hypot(scatter, self.parts[-1].usual_shift))
 
     def measured(self) -> float:
         """Return the mean absolute relative error of the held-out runs.
@@ -142,18 +163,20 @@ class HeldOutErrors:
 
     def record(self, seed: int) -> dict[str, float | int | None]:
         """Return the errors by name; the columns are explained in ``Comparison.table``."""
-        low, high = np.quantile([errors.expected() for errors in self._resampled(seed)], [0.05, 0.95])
+        resampled = [error for errors in self._resampled(seed) if (error := errors.expected()) is not None]
+        low, high = np.quantile(resampled, [0.05, 0.95]).tolist() if resampled else (None, None)
         parts = self._judged or list(range(len(self.parts)))
         apart = self.rolling and bool(self._judged)
         return {
             "heldout": self.expected(),
-            "low": float(low),
-            "high": float(high),
+            "low": low,
+            "high": high,
             "measured": self.measured(),
             "bias": float(np.expm1(self._pooled).mean()),
             "rms": _root_mean_square(self._pooled),
             "shift": _root_mean_square(self.shifts[parts]) if apart else None,
             "scatter": _root_mean_square(self.scatters[parts]) if apart else None,
+            "excess": self.excess() if apart else None,
             "distance": self.distance if self.rolling else None,
             "levels": max(part.levels for part in self.parts) if self.rolling else None,
             "rows": len(self._pooled),
@@ -168,7 +191,7 @@ class HeldOutErrors:
         for _ in range(max(RESAMPLES // len(self.residuals[0]), 100)):
             drawn = [np.concatenate([rows[i] for i in rng.integers(len(rows), size=len(rows))]) for rows in members]
             parts = tuple(
-                HeldOutPart(part.truth[:, rows], part.trainings[rows], part.levels, part.distance)
+                replace(part, truth=part.truth[:, rows], trainings=part.trainings[rows])
                 for part, rows in zip(self.parts, drawn, strict=True)
             )
             residuals = tuple(residual[:, rows] for residual, rows in zip(self.residuals, drawn, strict=True))

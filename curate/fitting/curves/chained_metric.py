@@ -10,7 +10,7 @@ from curate.errors import SchemaError
 from curate.fitting.curves.metric_curve import Better, MetricCurve
 from curate.runs import fitted_size
 from curate.runs.predictors.blend import Blend
-from curate.runs.predictors.intervals import level_deviation
+from curate.runs.predictors.intervals import holding, level_deviation
 from curate.runs.predictors.paired_draws import stacked_draws
 from curate.runs.predictors.predictor import Predictor
 from curate.runs.recipes import Recipes
@@ -115,7 +115,9 @@ class ChainedMetric:
         # perfectly correlated, as in a blend: a bad run is bad on all of them.
         worse = self.curve.draw_metrics(losses * torch.exp(noise))
         moved = (worse - self.curve.draw_metrics(losses * torch.exp(-noise))) / 2
-        return self.curve.ends(self.curve.draw_metrics(losses), (moved**2 + self.curve.scatter(x) ** 2).sqrt(), level)
+        deviation = (moved**2 + self.curve.scatter(x) ** 2).sqrt()
+        ends = self.curve.ends(self.curve.draw_metrics(losses), deviation, level)
+        return holding(ends, self.curve.metric(x).detach())
 
 
 def chain(curve: MetricCurve, fit: Predictor, source: str) -> ChainedMetric:

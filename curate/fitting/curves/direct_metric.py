@@ -279,7 +279,7 @@ def _refuse_impossible(runs: Runs, name: str, values: np.ndarray, kind: Kind) ->
     if bad.any():
         row = int(bad.argmax())
         rate = f"A rate lies between 0 and 1. {_percentages(name)}"
-        remedy = "It must be above 0" if kind == "positive" else rate
+        remedy = "It must be a finite number above 0" if kind == "positive" else rate
         raise SchemaError(
             f"{runs.origin}: metric.{name} of run {runs.frame['run'][row]!r} is {values[row]:g}. {remedy}; "
             f"{int(bad.sum())} such rows"

@@ -12,7 +12,7 @@ from curate import written_names
 from curate.errors import FitError, SchemaError, first_few
 from curate.fitting.curves import curve_options, fit_metric
 from curate.fitting.curves.curve_options import DownstreamOptions
-from curate.fitting.curves.metric_columns import AUTO, NONE, PREFIX, metric_names
+from curate.fitting.curves.metric_columns import AUTO, NONE, PREFIX, metric_names, note_of_infinite
 from curate.fitting.curves.metric_curve import MetricCurve
 from curate.fitting.curves.metric_points import MetricPoints
 from curate.fitting.curves.rows import in_words, point_table
@@ -63,6 +63,7 @@ def fit_downstream(runs: Runs, question: FitQuestion) -> FitReport:
     on = _evals(question.on) if kind == "error" else ()
     points = _points(runs, question.evaluation, kind, on, option="--eval")
     curve = fit_metric.fit(points, draws=question.options.draws, seed=question.options.seed)
+    notes = (*note_of_infinite(runs, f"{PREFIX}{curve.name}", points.metric), *_notes(curve))
     law = curve.to_json()
     measured = points.measured
     predicted = curve.metric(torch.from_numpy(points.x[measured])).numpy()
@@ -73,9 +74,9 @@ def fit_downstream(runs: Runs, question: FitQuestion) -> FitReport:
         parameter_rows=curve.parameter_rows(),
         points=point_table(names, kind, points.metric[measured], predicted),
         record={"laws": [law], "eval": curve.name, "evals": [curve.name], "rmse": curve.rmse, "rows": curve.rows},
-        shown=(_in_words(curve), *(f"note: {note}" for note in _notes(curve))),
+        shown=(_in_words(curve), *(f"note: {note}" for note in notes)),
         predictor=curve,
-        notes=_notes(curve),
+        notes=notes,
         metrics={curve.name: curve},
     )
 
@@ -109,6 +110,7 @@ def fit_with_laws(runs: Runs, question: FitQuestion) -> MetricFits:
     for name in names:
         try:
             points = _points(runs, name, "error", on, option="--metric")
+            notes += note_of_infinite(runs, f"{PREFIX}{name}", points.metric)
             curves[name] = fit_metric.fit(points, draws=question.options.draws, seed=question.options.seed)
         except (FitError, SchemaError) as error:
             # What is wrong in a metric that nobody named does not stop the fit of the losses.

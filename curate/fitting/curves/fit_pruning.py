@@ -9,6 +9,7 @@ import polars as pl
 
 from curate.errors import FitError, SchemaError
 from curate.fitting.curves import curve_options, pruning_curves
+from curate.fitting.curves.metric_columns import note_of_infinite
 from curate.fitting.curves.pruning_curves import Decay, PruningCurves
 from curate.fitting.curves.rows import point_table
 from curate.fitting.fit_json import law_json
@@ -59,6 +60,7 @@ def fit_pruning_curves(runs: Runs, question: FitQuestion) -> FitReport:
     """
     curve_options.parse(question.law)
     shares, kept, error = kept_shares(runs), kept_sizes(runs), _errors(runs, question.evaluation)
+    notes = note_of_infinite(runs, _column(runs, question.evaluation), error)
     measured = np.isfinite(error)
     shares, kept, error = shares[measured], kept[measured], error[measured]
     options = pruning_curves.with_seed(question.options.seed, question.options.draws)
@@ -90,16 +92,26 @@ def fit_pruning_curves(runs: Runs, question: FitQuestion) -> FitReport:
             "best_shares": best.to_dicts(),
             "decay": None if decay is None else asdict(decay),
         },
-        shown=("Best share to keep at each size before pruning:", best, _decay_in_words(decay)),
+        shown=(
+            "Best share to keep at each size before pruning:",
+            best,
+            _decay_in_words(decay),
+            *(f"note: {note}" for note in notes),
+        ),
         predictor=fitted,
+        notes=notes,
     )
 
 
 def _errors(runs: Runs, name: str) -> np.ndarray:
     """Return the (n,) errors of loss.<name>, or of metric.<name> where there is no such loss."""
+    return runs.numbers(_column(runs, name))
+
+
+def _column(runs: Runs, name: str) -> str:
     for prefix in ("loss", "metric"):
         if f"{prefix}.{name}" in runs.frame.columns:
-            return runs.numbers(f"{prefix}.{name}")
+            return f"{prefix}.{name}"
     raise SchemaError(f"the run table has no column loss.{name} or metric.{name}. Name an error with --eval")
 
 

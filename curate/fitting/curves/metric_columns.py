@@ -17,6 +17,17 @@ def metric_names(runs: Runs) -> tuple[str, ...]:
     return tuple(name.removeprefix(PREFIX) for name in runs.frame.columns if name.startswith(PREFIX))
 
 
+def note_of_infinite(runs: Runs, column: str, values: np.ndarray) -> tuple[str, ...]:
+    """Return a note if some of the (n,) values of a column are infinite. A curve leaves them out, as empty cells."""
+    rows = np.isinf(values)
+    if not rows.any():
+        return ()
+    return (
+        f"{column} is infinite in {int(rows.sum())} of {len(values)} rows, the first is "
+        f"{runs.frame['run'][int(rows.argmax())]!r}. Its curve leaves them out",
+    )
+
+
 def word_of_no_rate(name: str) -> str | None:
     """Return the word in the name of a metric that says that it is not a rate, or None."""
     return next((word for word in NOT_RATES if word in name.lower()), None)

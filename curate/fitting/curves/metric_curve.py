@@ -11,7 +11,7 @@ from torch import Tensor
 
 from curate import open_sets
 from curate.fitting.curves.downstream import KINDS, metric_values
-from curate.runs.predictors.intervals import mixture_ends
+from curate.runs.predictors.intervals import holding, mixture_ends
 
 NAME = "downstream"  # the name of such a curve in fit.json, as in ``downstream:kind=error``
 NEAR = 1e-3  # nats: an input that is this close to the fitted range counts as inside
@@ -98,7 +98,7 @@ class MetricCurve:
     def interval(self, x: Tensor, level: float = 0.9) -> tuple[Tensor, Tensor]:
         """Return the (n,) low and high ends of the metric of a new run whose x (n, e) was measured."""
         draws = self.draw_metrics(x)
-        return self.ends(draws, self.scatter(x).expand_as(draws), level)
+        return holding(self.ends(draws, self.scatter(x).expand_as(draws), level), self.metric(x).detach())
 
     def ends(self, draws: Tensor, deviation: Tensor, level: float) -> tuple[Tensor, Tensor]:
         """Return the (n,) ends of an interval, from draws (b, n) of the metric and deviations (b, n) around them."""

@@ -65,7 +65,7 @@ def ranges_of(record: Mapping[str, object]) -> dict[str, tuple[float, float]]:
     The range of a share that the entry lacks is 0 to 1, so that no share counts as an extrapolation.
 
     Raises:
-        KeyError, TypeError, ValueError: if another one is missing, or its low end is above its high end.
+        KeyError, TypeError, ValueError: if another one is missing, its low end is above its high end, or below 0.
     """
     ends = cast(dict[str, list[float]], record["ranges"])
     shares = {f"share of {name}": [0.0, 1.0] for name in cast(list[str], record["pools"])}
@@ -74,6 +74,9 @@ def ranges_of(record: Mapping[str, object]) -> dict[str, tuple[float, float]]:
         raise ValueError(f"ranges has no {missing[0]!r}")
     if reversed_ends := [name for name, (low, high) in ends.items() if low > high]:
         raise ValueError(f"the low end of ranges[{reversed_ends[0]!r}] is above its high end")
+    # Warnings of extrapolation take logarithms of them.
+    if negative := [name for name, (low, _) in ends.items() if low < 0]:
+        raise ValueError(f"the low end of ranges[{negative[0]!r}] is {ends[negative[0]][0]:g}, which is below 0")
     return {name: (low, high) for name, (low, high) in (shares | ends).items()}
 
 

@@ -15,7 +15,7 @@ from curate.fitting.gaussian.kernel import Kernel
 from curate.fitting.gaussian.process import Change, Draws, Points, Posterior, Process, anchor_points, reaches
 from curate.fitting.gaussian.sizes import Size
 from curate.runs.discrepancy import Discrepancy
-from curate.runs.predictors.intervals import level_deviation, spread
+from curate.runs.predictors import intervals
 from curate.runs.recipes import Recipes
 
 NAME = without_formula.GAUSSIAN
@@ -115,7 +115,7 @@ class Gaussian:
 
     def interval(self, recipes: Recipes, level: float = 0.9) -> tuple[Tensor, Tensor]:
         """Return the low (n,) and high (n,) ends of the interval of a new run's loss."""
-        return spread(self.draw_losses(recipes), level_deviation(self, recipes), level)
+        return intervals.of_new_runs(self, recipes, level)
 
     def table(self) -> pl.DataFrame:
         """Return one row for each pool and parameter: length scales, and the changes of the last size.

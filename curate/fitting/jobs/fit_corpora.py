@@ -6,7 +6,7 @@ from dataclasses import asdict, replace
 import numpy as np
 import polars as pl
 
-from curate.fitting import corpora
+from curate.fitting import corpora, run_checks
 from curate.fitting.choice import checkpoints, default_laws
 from curate.fitting.choice.default_laws import AUTO
 from curate.fitting.fit import Fit
@@ -22,7 +22,9 @@ CURVE_POINTS = 13  # of the curves of corpora in fit.json
 def fit_corpora(table: Runs, question: FitQuestion, by: str) -> FitReport:
     """Fit every corpus, and compare them over the fitted compute and one decade beyond it."""
     spec, evaluation, ratio = question.law, question.evaluation, question.tokens_per_param
+    corpora.refuse_absent(table, by)
     measured = table.trained().measured([evaluation])
+    doubts = run_checks.check(measured, by=by)
     rows = checkpoints.rows_to_fit(measured, [spec], [evaluation])
     options = replace(question.options, unfinished=rows.unfinished)
     if spec == AUTO:
@@ -30,7 +32,7 @@ def fit_corpora(table: Runs, question: FitQuestion, by: str) -> FitReport:
         spec = default_laws.candidates(default_laws.shape(rows.runs))[-1]
     fitted = corpora.fit_each(rows.runs, by, spec, evaluation, options=options)
     corpus_fits, runs = fitted.fits, fitted.runs
-    notes = (*runs.notes, *rows.notes, *fitted.notes)
+    notes = (*doubts, *runs.notes, *rows.notes, *fitted.notes, *corpora.notes_on_runs(fitted, by))
     low, high = _compute(runs)
     crossed = corpora.crossings(corpus_fits, low, high, tokens_per_param=ratio)
     curves = corpora.curves(corpus_fits, np.geomspace(low, high, CURVE_POINTS), tokens_per_param=ratio)

@@ -51,15 +51,16 @@ def evals(runs: Runs, names: str | Sequence[str] | None, *, alone: bool) -> tupl
 
 
 def notes_on_evals(runs: Runs, evals: Sequence[str]) -> tuple[str, ...]:
-    """Return a note on the evals that are fitted together, and on empty ones that are left out."""
+    """Return notes that the evals of a table are fitted together, and which are left out because they are empty."""
+    empty = [f"loss.{name}" for name in runs.evals if name not in evals]
+    notes = (f"{first_few(empty)} {'is' if len(empty) == 1 else 'are'} left out: empty in all rows",) if empty else ()
     if len(evals) < 2:
-        return ()
-    empty = [name for name in runs.evals if name not in evals]
-    words = f". {first_few(empty)} left out: empty in all rows" if empty else ""
-    return (
+        return notes
+    together = (
         f"{len(evals)} evals are fitted together: {first_few(evals)}. The fit predicts each of them, and a plan "
-        f"minimises their mean unless --target names another aim{words}",
+        "minimises their mean unless --target names another aim"
     )
+    return (together, *notes)
 
 
 def is_curve(spec: str) -> bool:

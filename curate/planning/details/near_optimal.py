@@ -144,11 +144,9 @@ class _Tried:
 
 def _slopes(objective: minimise.Objective, w: Tensor, pool: Tensor) -> tuple[Tensor, Tensor]:
     """Return the values (r,) at ``w`` (r, p), and the (r,) slopes by the share of ``pool`` (r,) at others' expense."""
-    point, rows = w.clone().requires_grad_(), torch.arange(len(w))
-    value = objective(point, rows)
-    (gradient,) = torch.autograd.grad(value.sum(), point, allow_unused=True, materialize_grads=True)
-    gradient = torch.nan_to_num(gradient)
-    return value.detach(), gradient[rows, pool] - (gradient * w).sum(dim=1)
+    rows = torch.arange(len(w))
+    value, gradient = minimise.evaluate(objective, w, rows)
+    return value, gradient[rows, pool] - (gradient * w).sum(dim=1)
 
 
 def _between(good: _Tried, bad: _Tried, distance: Tensor) -> Tensor:

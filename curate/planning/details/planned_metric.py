@@ -12,7 +12,7 @@ from curate.errors import SchemaError
 from curate.planning import search
 from curate.pool import baselines
 from curate.pool.pool import Budget, Pool
-from curate.runs.predictors.intervals import mixture_ends
+from curate.runs.predictors.intervals import holding, mixture_ends
 from curate.runs.predictors.predictor import MetricPredictor, Predictor
 
 PREFIX = "metric."  # a target with this prefix is a metric
@@ -78,8 +78,10 @@ def planned(
     sign = 1.0 if metric.better == "lower" else -1.0
     deviation = metric.run_deviation(recipes)
     differences = sign * (draws[:, 1:] - draws[:, :1])
-    ends = mixture_ends(differences, torch.hypot(deviation[1:], deviation[0]).expand_as(differences), LEVEL)
-    gains = (sign * (values[1:] - values[0])).tolist(), *(end.tolist() for end in ends)
+    of_two_runs = torch.hypot(deviation[1:], deviation[0]).expand_as(differences)
+    gain = sign * (values[1:] - values[0])
+    ends = holding(mixture_ends(differences, of_two_runs, LEVEL), gain)
+    gains = gain.tolist(), *(end.tolist() for end in ends)
     return PlannedMetric(
         name=metric.name,
         better=metric.better,

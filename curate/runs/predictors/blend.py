@@ -8,7 +8,7 @@ from torch import Tensor
 
 from curate.runs import discrepancy
 from curate.runs.discrepancy import Discrepancy
-from curate.runs.predictors.intervals import level_deviation, spread
+from curate.runs.predictors import intervals
 from curate.runs.predictors.paired_draws import combined_drawn, combined_draws, laws_of_draws, stacked_draws
 from curate.runs.predictors.predictor import Predictor
 from curate.runs.recipes import Recipes
@@ -129,4 +129,4 @@ class Blend:
 
     def interval(self, recipes: Recipes, level: float = 0.9) -> tuple[Tensor, Tensor]:
         """Return the low (n,) and high (n,) ends of the interval of a new run's loss."""
-        return spread(self.draw_losses(recipes), level_deviation(self, recipes), level)
+        return intervals.of_new_runs(self, recipes, level)

@@ -60,6 +60,22 @@ def spread(draws: Tensor, deviation: float | Tensor, level: float) -> tuple[Tens
     return low.exp(), high.exp()
 
 
+def holding(ends: tuple[Tensor, Tensor], prediction: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the low (n,) and high (n,) ends of intervals, moved outwards where the prediction (n,) lies outside.
+
+    Far outside the fitted runs all draws may lie on one side of the prediction. An interval without its prediction
+    would say that the prediction is wrong.
+    """
+    low, high = ends
+    return low.minimum(prediction), high.maximum(prediction)
+
+
+def of_new_runs(predictor: Predictor, recipes: Recipes, level: float) -> tuple[Tensor, Tensor]:
+    """Return the low (n,) and high (n,) ends of the interval of the loss of new runs. It holds the predicted loss."""
+    ends = spread(predictor.draw_losses(recipes), level_deviation(predictor, recipes), level)
+    return holding(ends, predictor.loss(recipes).detach())
+
+
 def level_deviation(predictor: Predictor, recipes: Recipes) -> Tensor:
     """Return (n,) standard deviations of the log loss of new runs around the draws of a predictor.
 

@@ -32,6 +32,9 @@ class DiscrepancyForm(TypedDict, total=False):
     longest: Required[Positive]
     unfinished: Required[NotNegative]
     shortest: NotNegative
+    shift_at_e: NotNegative
+    size_shift: NotNegative
+    length_shift: NotNegative
     level: NotNegative
 
 

@@ -105,7 +105,8 @@ def _steps(runs: Runs, question: FitQuestion, columns: tuple[str, ...]) -> dict[
         )
     if question.evaluation not in runs.evals:
         raise SchemaError(f"no eval {question.evaluation!r}: the run table has {first_few(runs.evals)}")
-    numbers = [pl.Series(name, runs.numbers(name)) for name in ("step", *columns, f"loss.{question.evaluation}")]
+    numbers = [pl.Series(name, runs.numbers(name)) for name in ("step", *columns)]
+    numbers.append(pl.Series(f"loss.{question.evaluation}", runs.loss(question.evaluation, missing=True)))
     parts = runs.frame.with_columns(numbers).partition_by("run", as_dict=True).items()
     return {str(run): part.sort("step") for (run,), part in sorted(parts, key=lambda item: str(item[0]))}
 
