@@ -40,7 +40,7 @@ def report(data: Path) -> None:
             evaluation = f"metric.{metric}"
             runs = runs.measured([evaluation])
             for train, test in holdout.splits(runs.recipes(), runs.clusters, holdout.ROLLING):
-                fitted, rest = runs.keep(train), runs.keep(test)
+                fitted, rest = runs.take(train), runs.take(test)
                 how, _ = holdout.default(fitted.recipes(), fitted.clusters)
                 laws = default_laws.default(fitted)
                 kept, _ = averaging.average(fitted, laws, (evaluation,), how=how, options=OPTIONS)
