@@ -202,7 +202,7 @@ def test_a_front_of_evals_that_are_pools_and_not_the_target(cli, fitted, tmp_pat
     front = result.out[result.out.index("front of a and b") :].splitlines()
     assert front[1].split() == ["loss", "a", "loss", "b", "a", "b"]
     ends = json.loads((tmp_path / "p.json").read_text())["front"][0]["plans"]
-    assert front[2].split()[0] == f"{ends[0]['losses']['a'][0]:.4f}"
+    assert front[2].split()[0] == f"{ends[0]['evals']['a'][0]:.4f}"
 
 
 def test_crossings_along_sizes_that_grow_with_the_tokens(cli, fitted, tmp_path):

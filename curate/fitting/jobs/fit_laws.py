@@ -16,7 +16,7 @@ from curate.fitting.curves.fit_metrics import MetricFits
 from curate.fitting.fit import Fit
 from curate.fitting.fit_report import FitQuestion, FitReport, parameter_table
 from curate.fitting.fitted_laws import members_of
-from curate.fitting.jobs import kept_laws, points
+from curate.fitting.jobs import group_differences, kept_laws, points
 from curate.runs.runs import Runs
 
 
@@ -37,6 +37,7 @@ def fit_laws(table: Runs, question: FitQuestion) -> FitReport:
     notes = (
         # Units of tokens and params show in the table itself; those of the loss only beside a fit.
         *run_checks.units_of_loss(predictor, runs),
+        *group_differences.notes(predictor, runs),
         *doubts,
         *runs.notes,
         *fitted.notes,

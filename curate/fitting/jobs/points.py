@@ -12,8 +12,12 @@ from curate.runs.runs import Runs
 
 def measured_and_predicted(predictor: FittedLaw, runs: Runs) -> pl.DataFrame:
     """Return the measured and predicted loss of each run and eval: run, group (the eval), measured, predicted."""
-    parts: Mapping[str, Predictor] = predictor.parts() if isinstance(predictor, Blend) else {predictor.eval: predictor}
-    return pl.concat(points_of(part, runs, name, name) for name, part in parts.items())
+    return pl.concat(points_of(part, runs, name, name) for name, part in parts_of(predictor).items())
+
+
+def parts_of(predictor: FittedLaw) -> Mapping[str, Predictor]:
+    """Return the predictor of each eval, by the name of the eval."""
+    return predictor.parts() if isinstance(predictor, Blend) else {predictor.eval: predictor}
 
 
 def points_of(predictor: Predictor, runs: Runs, evaluation: str, group: str) -> pl.DataFrame:
