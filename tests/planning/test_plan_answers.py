@@ -303,3 +303,13 @@ def test_the_gap_bounds_what_could_be_gained():
     gaps = search.gaps(problem, points)
     assert bool((gaps >= losses - best - 1e-12).all())
     assert float(gaps[2]) < 1e-9 < float(gaps[0])
+
+
+def test_a_crossing_in_words_names_ends_outside_the_planned_budgets():
+    crossing = crossings.PoolCrossing("code", True, 1.5e5, 0.0, 5.2e7, 0.4)
+    assert str(crossing) == (
+        "add code above 1.5e+05 tokens (90 % interval: less than all planned budgets to 5.2e+07; 40% of the draws show "
+        "it between the planned budgets)"
+    )
+    unseen = crossings.PoolCrossing("code", False, 5.4e4, np.inf, np.inf, 0.0)
+    assert str(unseen) == "drop code above 5.4e+04 tokens (no bootstrap draw shows this between the planned budgets)"

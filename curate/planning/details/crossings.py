@@ -72,10 +72,19 @@ class PoolCrossing:
 
     def __str__(self) -> str:
         """Return the crossing as one line of text."""
-        outside = {0.0: "below the range", np.inf: "above the range"}
-        low, high = (outside.get(x, f"{x:.2g}") for x in (self.low, self.high))
         verb = "add" if self.enters else "drop"
-        return f"{verb} {self.pool} above {self.tokens:.2g} tokens ({low} to {high}, in {self.seen:.0%} of the draws)"
+        words = f"{verb} {self.pool} above {self.tokens:.2g} tokens"
+        if not self.seen:
+            return f"{words} (no bootstrap draw shows this between the planned budgets)"
+        seen = f"{self.seen:.0%} of the draws show it between the planned budgets"
+        return f"{words} ({interval_in_words(self.low, self.high)}; {seen})"
+
+
+def interval_in_words(low: float, high: float) -> str:
+    """Return the 90 % interval of a token count; an end of 0 or inf lies outside the planned budgets."""
+    start = "less than all planned budgets" if low == 0 else f"{low:.2g}"
+    end = "more than all planned budgets" if high == np.inf else f"{high:.2g}"
+    return f"90 % interval: {start} to {end}"
 
 
 def paths(

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from curate.errors import SchemaError, first_few
 from curate.planning import search
+from curate.planning.details import crossings
 from curate.pool.pool import Budget, Pool
 from curate.runs.predictors.predictor import Predictor
 
@@ -88,9 +89,8 @@ class KeepChange:
 
     def __str__(self) -> str:
         """Return the change as one line of text."""
-        low = "below the range" if self.low == 0 else f"{self.low:.2g}"
-        high = "above the range" if self.high == np.inf else f"{self.high:.2g}"
-        return f"above {self.tokens:.2g} tokens ({low} to {high}) keep the best {self.bins} bins, {self.fraction:.0%}"
+        interval = crossings.interval_in_words(self.low, self.high)
+        return f"above {self.tokens:.2g} tokens ({interval}) keep the best {self.bins} bins, {self.fraction:.0%}"
 
 
 def by_score(pools: Sequence[Pool]) -> tuple[str, ...]:
