@@ -26,8 +26,9 @@ import numpy as np
 import polars as pl
 import torch
 
-from curate.fitting.choice import averaging, default_laws, holdout
+from curate.fitting.choice import averaging, default_laws, holdout, law_discrepancies
 from curate.fitting.fit import FitOptions
+from curate.fitting.fitted_laws import FittedLaw
 from curate.runs import fitted_size
 from curate.runs.predictors.blend import Blend
 from curate.runs.predictors.intervals import mixture_ends, spread
@@ -106,12 +107,12 @@ def tables(data: Path) -> Iterator[tuple[str, Runs]]:
     yield "chinchilla", read(data / "chinchilla.csv")
 
 
-def as_fitted(runs: Runs, evals: tuple[str, ...], checkpoints: Runs) -> averaging.Kept:
+def as_fitted(runs: Runs, evals: tuple[str, ...], checkpoints: Runs) -> FittedLaw:
     """Return what ``curate fit`` keeps without ``--law``."""
     how, _ = holdout.default(runs.recipes(), runs.clusters)
     specs = default_laws.default(runs)
     kept, _ = averaging.average(runs, specs, evals, how=how, options=OPTIONS)
-    return averaging.with_unfinished(kept, checkpoints)
+    return law_discrepancies.with_unfinished(kept, checkpoints)
 
 
 def before(runs: Runs, evals: tuple[str, ...]) -> dict[str, tuple[Predictor, float]]:
@@ -297,6 +298,21 @@ def report(data: Path, *, only: list[str] | None = None, quick: bool = False) ->
         print(f"real over reported error where two or more sizes were fitted, median: {ratio:.2f}")
     if calibration.regrets:
         print(f"regret of the chosen mixture, nats: mean {np.mean(calibration.regrets):.4f}")
+
+
+def data_folder(description: str | None) -> Path | None:
+    """Read the flags of a benchmark of run tables and return its folder of tables; print a line if there is none.
+
+    Torch gets one thread.
+    """
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=DATA, help="folder with the run tables")
+    folder: Path = parser.parse_args().data
+    if not folder.is_dir():
+        print(f"no run tables in {folder}: nothing to measure; give their folder with --data")
+        return None
+    torch.set_num_threads(1)
+    return folder
 
 
 def main() -> None:

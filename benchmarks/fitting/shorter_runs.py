@@ -8,7 +8,6 @@ given for standard deviations of the shift at 1/e of the shortest length of 0 (n
 One thread, about one minute.
 """
 
-import argparse
 import os
 import sys
 from pathlib import Path
@@ -18,10 +17,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import numpy as np
 import polars as pl
-import torch
-from calibration import DATA, LEVEL, as_fitted, cell, logs, tables
+from calibration import LEVEL, as_fitted, cell, data_folder, logs, tables
 
-from curate.fitting.choice import averaging
+from curate.fitting.fitted_laws import FittedLaw
 from curate.runs import discrepancy
 from curate.runs.predictors.blend import Blend
 from curate.runs.runs import Runs
@@ -40,7 +38,7 @@ def rows(name: str, runs: Runs, cut: float) -> list[dict[str, object]]:
     if not test.any():
         return []
     fitted, rest = runs.take(train), runs.take(test)
-    kept: averaging.Kept = as_fitted(fitted, runs.evals[:2], fitted)
+    kept: FittedLaw = as_fitted(fitted, runs.evals[:2], fitted)
     shorter = tokens[train].min() / tokens[test]
     lines = []
     for evaluation, part in (kept.parts() if isinstance(kept, Blend) else {kept.eval: kept}).items():
@@ -66,15 +64,10 @@ def rows(name: str, runs: Runs, cut: float) -> list[dict[str, object]]:
 
 def main() -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=DATA, help="folder with the run tables")
-    flags = parser.parse_args()
-    if not flags.data.is_dir():
-        print(f"no run tables in {flags.data}: nothing to measure; give their folder with --data")
+    if (folder := data_folder(__doc__)) is None:
         return
-    torch.set_num_threads(1)
     lines = []
-    for name, runs in tables(flags.data):
+    for name, runs in tables(folder):
         ends = runs.finished(runs.evals[:2])
         # Tables of one length have no shorter runs.
         if np.ptp(np.log(np.asarray(ends.recipes().tokens))) > np.log(2):

@@ -6,8 +6,8 @@ import numpy as np
 from scipy.optimize import nnls
 
 from curate.fitting.choice import averaging, holdout
-from curate.fitting.choice.averaging import Kept
 from curate.fitting.compare import Comparison
+from curate.fitting.fitted_laws import FittedLaw
 from curate.fitting.solver.multistart import DEFAULTS, FitOptions
 from curate.runs.runs import Runs
 
@@ -21,7 +21,7 @@ def stack(
     *,
     how: str = holdout.ROLLING,
     options: FitOptions = DEFAULTS,
-) -> tuple[Kept, Comparison]:
+) -> tuple[FittedLaw, Comparison]:
     """Weight laws by how well they predict held-out runs together, and refit them on all rows.
 
     The weights come from non-negative least squares of held-out log loss (Wolpert 1992; Breiman 1996). They sum to 1;

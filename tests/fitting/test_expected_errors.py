@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 import torch
 
-from curate.fitting.choice import averaging, holdout
+from curate.fitting.choice import averaging, error_words, holdout
 from curate.fitting.explanation import explain
 from curate.fitting.fit import FitOptions
 from curate.laws.chinchilla import PUBLISHED, Chinchilla
@@ -78,7 +78,7 @@ def test_a_measured_scatter_needs_no_parameters_beside_it():
     params, tokens = np.repeat([5e7, 1e8, 2e8], 4), np.tile(np.geomspace(1e9, 8e9, 4), 3)
     kept = kept_of(table(params, tokens))
     assert kept.fits[0].heldout["parameters"] is None
-    words = averaging.error_in_words(kept)
+    words = error_words.error_in_words(kept)
     assert "has two parts" in words and "predicted from fewer sizes than the fit has now" in words
     assert "little is known" not in words
 
@@ -92,12 +92,12 @@ def test_a_measured_scatter_needs_no_parameters_beside_it():
     ],
 )
 def test_one_fitted_size_or_length_says_little_of_the_next(params, tokens, words):
-    text = averaging.error_in_words(kept_of(table(params, tokens)))
+    text = error_words.error_in_words(kept_of(table(params, tokens)))
     assert words in text and "so little is known of the error at the next" in text
 
 
 def test_three_parts_are_named_where_runs_are_too_few_to_measure_the_scatter():
-    text = averaging.error_in_words(kept_of(table(SIZES, LENGTHS)))
+    text = error_words.error_in_words(kept_of(table(SIZES, LENGTHS)))
     assert "has three parts" in text and "from the law's parameters, which so few runs do not determine" in text
 
 
@@ -129,7 +129,7 @@ def checkpoints_of_two_lengths():
     ids=["three runs", "two sizes", "two runs of a size", "three sizes", "one size", "planned tokens"],
 )
 def test_the_named_parts_combine_to_the_expected_error(runs):
-    words = averaging.error_in_words(kept_of(runs))
+    words = error_words.error_in_words(kept_of(runs))
     before, _, after = words.partition("That error has ")
     (expected,) = numbers(before)
     parts = numbers(after.partition("The parts are")[0])
@@ -142,7 +142,7 @@ def test_a_shift_beyond_the_usual_is_a_part_of_its_own():
     frame = table(params, tokens).frame.with_columns(
         pl.when(pl.col("params") == 2e8).then(1.3 * pl.col("loss.x")).otherwise("loss.x").alias("loss.x")
     )
-    words = averaging.error_in_words(kept_of(run_table.check(frame, "planted")))
+    words = error_words.error_in_words(kept_of(run_table.check(frame, "planted")))
     assert "has three parts" in words and "by which whole held-out sizes were missed beyond the usual" in words
     expected, *parts = numbers(words.partition("The parts are")[0])
     assert 0.8 * np.linalg.norm(parts) == pytest.approx(expected, rel=5e-3)
@@ -155,7 +155,7 @@ def test_a_comparison_names_no_expected_error_where_the_runs_show_no_scatter():
     rows = comparison.table()
     assert rows["heldout"].null_count() == rows["low"].null_count() == 2
     assert rows["measured"].is_sorted() and rows["measured"].null_count() == 0
-    assert f"off by {kept.heldout['heldout']:.2%} on average" in averaging.error_in_words(kept)
+    assert f"off by {kept.heldout['heldout']:.2%} on average" in error_words.error_in_words(kept)
     words = explain(kept, runs, rows)
     assert f"{kept.spec} missed the held-out runs by least, {rows['measured'][0]:.2%} on average" in words
     assert "times the largest fitted size, the loss of a mixture is known within about" in words
@@ -170,7 +170,7 @@ def test_the_named_parts_add_up_to_the_expected_error(step):
         runs = table(params, tokens)
         stepped = runs.frame["loss.x"].to_numpy() * np.where(params == max(sizes), step, 1.0)
         kept = kept_of(run_table.check(runs.frame.with_columns(pl.Series("loss.x", stepped)), "planted"))
-        words = averaging.error_in_words(kept)
+        words = error_words.error_in_words(kept)
         named = [
             float(part) / 100
             for part in re.findall(r"([\d.]+)%", words.partition(" parts: ")[2].partition(". The parts")[0])

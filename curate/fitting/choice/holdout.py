@@ -183,6 +183,11 @@ def _mixture_codes(recipes: Recipes) -> np.ndarray:
     return np.asarray(np.unique(weights, axis=0, return_inverse=True)[1].reshape(-1))
 
 
+def one_of_each_mixture(recipes: Recipes) -> np.ndarray:
+    """Return the position of the first recipe of each distinct mixture."""
+    return np.asarray(np.unique(_mixture_codes(recipes), return_index=True)[1])
+
+
 def _hold_out_groups(codes: np.ndarray, runs: Candidates) -> list[Split]:
     """Test on a random share of the groups that ``codes`` (n,) name."""
     groups = np.unique(codes)

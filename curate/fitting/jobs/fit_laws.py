@@ -7,15 +7,14 @@ from typing import cast
 import polars as pl
 
 from curate.fitting import explanation, fit_files, run_checks, stacking
-from curate.fitting.choice import averaging, checkpoints, default_laws, holdout
-from curate.fitting.choice.averaging import Kept
+from curate.fitting.choice import averaging, checkpoints, default_laws, error_words, holdout, law_discrepancies
 from curate.fitting.choice.default_laws import AUTO
 from curate.fitting.compare import Comparison
 from curate.fitting.curves import fit_metrics
 from curate.fitting.curves.fit_metrics import MetricFits
 from curate.fitting.fit import Fit
 from curate.fitting.fit_report import FitQuestion, FitReport, parameter_table
-from curate.fitting.fitted_laws import members_of
+from curate.fitting.fitted_laws import FittedLaw, members_of
 from curate.fitting.jobs import group_differences, kept_laws, points
 from curate.runs.runs import Runs
 
@@ -32,7 +31,7 @@ def fit_laws(table: Runs, question: FitQuestion) -> FitReport:
     run_checks.refuse_constant(runs)
     predictor, comparison, why = _compared_and_refitted(runs, question, unfinished=fitted.unfinished)
     if len(runs) < len(measured):
-        predictor = averaging.with_unfinished(predictor, measured)
+        predictor = law_discrepancies.with_unfinished(predictor, measured)
     # The most important first: what may be wrong, what was changed, what the runs cannot tell, and what was chosen.
     notes = (
         # Units of tokens and params show in the table itself; those of the loss only beside a fit.
@@ -65,7 +64,7 @@ def fit_laws(table: Runs, question: FitQuestion) -> FitReport:
 
 def _compared_and_refitted(
     runs: Runs, question: FitQuestion, *, unfinished: bool
-) -> tuple[Kept, Comparison, tuple[str, ...]]:
+) -> tuple[FittedLaw, Comparison, tuple[str, ...]]:
     """Return the fitted predictor, the comparison on held-out runs, and a note on what was held out by default."""
     how, why = question.holdout or "", ""
     if not how:
@@ -80,14 +79,14 @@ def _compared_and_refitted(
     return predictor, comparison, (why,) if why else ()
 
 
-def _parameters(predictor: Kept) -> pl.DataFrame:
+def _parameters(predictor: FittedLaw) -> pl.DataFrame:
     """Return the parameters of the laws; trees and Gaussian processes have none."""
     members = members_of(predictor)
     return parameter_table({f"{fit.spec} of {fit.eval}": fit for fit in members if isinstance(fit, Fit)}, "law")
 
 
 def _record(
-    predictor: Kept, compared: pl.DataFrame, notes: Sequence[str], metric_fits: MetricFits
+    predictor: FittedLaw, compared: pl.DataFrame, notes: Sequence[str], metric_fits: MetricFits
 ) -> Mapping[str, object]:
     """Return the fields of fit.json. The curves of metrics follow the laws."""
     record = fit_files.to_json(predictor)
@@ -96,10 +95,10 @@ def _record(
 
 
 def _shown(
-    predictor: Kept, compared: pl.DataFrame, notes: Sequence[str], metric_fits: MetricFits, explained: str
+    predictor: FittedLaw, compared: pl.DataFrame, notes: Sequence[str], metric_fits: MetricFits, explained: str
 ) -> tuple[str | pl.DataFrame, ...]:
     """Return the texts and tables in the order in which they are printed."""
     shown: list[str | pl.DataFrame] = [compared, *(f"note: {note}" for note in notes), *kept_laws.in_words(predictor)]
-    shown += [expected] if (expected := averaging.error_in_words(predictor)) else []
+    shown += [expected] if (expected := error_words.error_in_words(predictor)) else []
     shown += ["Downstream metrics, predicted from the losses:", metric_fits.table()] if metric_fits.curves else []
     return (*shown, explained) if explained else tuple(shown)
