@@ -19,6 +19,7 @@ from curate.planning.limits import NO_LIMITS, Limits
 from curate.planning.search import PlanningProblem, SearchResult
 from curate.pool import baselines
 from curate.pool.pool import Budget, Pool
+from curate.runs.predictors import paired_draws
 from curate.runs.predictors.intervals import holding, mixture_ends
 from curate.runs.predictors.predictor import Predictor
 from curate.runs.recipes import Recipes
@@ -192,9 +193,7 @@ def largest_regret(
     for part, mixture in zip(target.parts, mixtures, strict=True):
         shares = torch.tensor([[mixture[pool.name] for pool in ordered]], dtype=torch.float64)
         drawn.append(part.draw_losses(search.on_hand(ordered, [budget], shares)).detach()[:, 0])
-    count = max(len(losses) for losses in drawn)
-    drawn_levels = torch.stack([losses[torch.arange(count) % len(losses)] for losses in drawn])
-    return replace(target, levels=tuple(levels), drawn_levels=drawn_levels)
+    return replace(target, levels=tuple(levels), drawn_levels=paired_draws.stacked(drawn))
 
 
 def _several(fit: Predictor) -> tuple[Predictor, ...]:

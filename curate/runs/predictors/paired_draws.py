@@ -32,9 +32,13 @@ def stacked_draws(parts: Sequence[Predictor], recipes: Recipes) -> Tensor:
 
     A predictor with fewer draws than the others starts again at its first.
     """
-    draws = [part.draw_losses(recipes) for part in parts]
-    count = max(len(losses) for losses in draws)
-    return torch.stack([losses[torch.arange(count) % len(losses)] for losses in draws])
+    return stacked([part.draw_losses(recipes) for part in parts])
+
+
+def stacked(draws: Sequence[Tensor]) -> Tensor:
+    """Return (parts, b, ...) draws of several quantities. One with fewer draws starts again at its first."""
+    count = max(len(values) for values in draws)
+    return torch.stack([values[torch.arange(count) % len(values)] for values in draws])
 
 
 def laws_of_draws(weights: Sequence[float], draws: Tensor) -> Tensor:
