@@ -51,19 +51,19 @@ def rates(shape: str, steps: int) -> np.ndarray:
 def training(truth: str, shape: str, params: float, steps: int, rng: np.random.Generator) -> pl.DataFrame:
     """The rows of one training. Its loss is that of the curve, shifted by what the size makes of it."""
     schedule, form = rates(shape, steps), schedule_laws.LAWS[truth]
-    at = np.linspace(0, steps - 1, ROWS + 1).round().astype(int)[1:]
-    curve = form.curve(PUBLISHED[truth], *form.features(schedule, WARMUP, at)).numpy()
+    steps_of_rows = np.linspace(0, steps - 1, ROWS + 1).round().astype(int)[1:]
+    curve = form.curve(PUBLISHED[truth], *form.features(schedule, WARMUP, steps_of_rows)).numpy()
     loss = curve - 0.9 + 0.9 * (params / SMALL[0]) ** -0.3
     noise = TRAINING_NOISE * rng.standard_normal() + ROW_NOISE * rng.standard_normal(ROWS)
     name = f"{shape}-{params:g}-{steps}"
     return pl.DataFrame(
         {
-            "run": [f"{name}@{step}" for step in at],
+            "run": [f"{name}@{step}" for step in steps_of_rows],
             "params": params,
-            "tokens": (at + 1) * BATCH,
+            "tokens": (steps_of_rows + 1) * BATCH,
             "planned_tokens": steps * BATCH,
-            "step": at + 1,
-            "lr": schedule[at],
+            "step": steps_of_rows + 1,
+            "lr": schedule[steps_of_rows],
             "loss.web": loss * np.exp(noise),
         }
     )
@@ -126,8 +126,8 @@ def main() -> None:
     rows = []
     for truth in PUBLISHED:
         for shape in SHAPES:
-            each = [errors(table(truth, shape, seed), options) for seed in range(SEEDS)]
-            means = {way: f"{100 * np.mean([one[way] for one in each]):.2f}" for way in each[0]}
+            of_seeds = [errors(table(truth, shape, seed), options) for seed in range(SEEDS)]
+            means = {way: f"{100 * np.mean([result[way] for result in of_seeds]):.2f}" for way in of_seeds[0]}
             chosen = checkpoints.rows_to_fit(table(truth, shape, 0), ("chinchilla",), ("web",))
             fitted = {"fit uses": "all rows" if chosen.unfinished else "last rows"}
             rows.append({"curve": truth, "schedules": shape} | means | fitted)

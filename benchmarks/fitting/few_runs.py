@@ -9,7 +9,6 @@ names, which may be nearer or further than the predicted one. One thread,
 about two minutes.
 """
 
-import argparse
 import os
 import sys
 from pathlib import Path
@@ -19,8 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import numpy as np
 import polars as pl
-import torch
-from calibration import DATA, OPTIONS, tables
+from calibration import OPTIONS, data_folder, tables
 
 from curate.fitting.choice import averaging, default_laws, holdout
 from curate.fitting.choice.held_out_errors import MEAN_SIZE
@@ -80,15 +78,10 @@ def line(name: str, runs: Runs, rows: np.ndarray) -> dict[str, object] | None:
 
 def main() -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=DATA, help="folder with the run tables")
-    flags = parser.parse_args()
-    if not flags.data.is_dir():
-        print(f"no run tables in {flags.data}: nothing to measure; give their folder with --data")
+    if (folder := data_folder(__doc__)) is None:
         return
-    torch.set_num_threads(1)
     rng, lines = np.random.default_rng(0), []
-    for name, runs in tables(flags.data):
+    for name, runs in tables(folder):
         if len(runs.pools) > 1:
             continue
         for count, sizes in COUNTS:

@@ -8,14 +8,15 @@ runs inside the 90 % intervals.
     python benchmarks/fitting/metric_intervals.py
 """
 
-import argparse
 import os
+import sys
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import numpy as np
-import torch
+from calibration import data_folder
 
 from curate.fitting.choice import averaging, default_laws, holdout
 from curate.fitting.curves import direct_metric
@@ -23,7 +24,6 @@ from curate.fitting.fit import FitOptions
 from curate.runs.discrepancy import NEXT_SIZE
 from curate.runs.run_table import check, read
 
-DATA = Path(__file__).resolve().parents[3] / "shared" / "data" / "runs"
 OPTIONS = FitOptions(starts=4, draws=24)
 
 
@@ -65,14 +65,9 @@ def report(data: Path) -> None:
 
 def main() -> None:
     """Read flags and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=DATA, help="folder with the run tables")
-    flags = parser.parse_args()
-    if not flags.data.is_dir():
-        print(f"no run tables in {flags.data}: nothing to measure; give their folder with --data")
+    if (folder := data_folder(__doc__)) is None:
         return
-    torch.set_num_threads(1)
-    report(flags.data)
+    report(folder)
 
 
 if __name__ == "__main__":

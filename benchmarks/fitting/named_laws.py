@@ -8,7 +8,6 @@ squared scatter, of the laws whose interval of that error overlaps with that of 
 three. One thread, about a minute and a half.
 """
 
-import argparse
 import os
 import sys
 from dataclasses import replace
@@ -19,8 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import numpy as np
 import polars as pl
-import torch
-from calibration import DATA, tables
+from calibration import data_folder, tables
 
 from curate.fitting.choice import averaging, holdout
 from curate.fitting.compare import compare, fit_all
@@ -53,10 +51,10 @@ def errors(names: tuple[str, ...], fitted: Runs, rest: Runs) -> dict[str, float]
         mean = sum(weight * predicted[law] for law, weight in weights.items())
         return 100 * float(np.nanmean(np.abs(mean / truth - 1)))
 
-    some = replace(comparison, predicted={law: comparison.predicted[law] for law in overlapping})
+    close = replace(comparison, predicted={law: comparison.predicted[law] for law in overlapping})
     return {
         "kept": error({str(rows["law"][0]): 1.0}),
-        "overlapping": error(averaging.weights_of_laws(some)),
+        "overlapping": error(averaging.weights_of_laws(close)),
         "auto's rule": error(averaging.weights_of_laws(comparison)),
         "hindsight": min(error({law: 1.0}) for law in predicted),
     }
@@ -64,15 +62,10 @@ def errors(names: tuple[str, ...], fitted: Runs, rest: Runs) -> dict[str, float]
 
 def main() -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=DATA, help="folder with the run tables")
-    flags = parser.parse_args()
-    if not flags.data.is_dir():
-        print(f"no run tables in {flags.data}: nothing to measure; give their folder with --data")
+    if (folder := data_folder(__doc__)) is None:
         return
-    torch.set_num_threads(1)
     rows = []
-    for name, runs in tables(flags.data):
+    for name, runs in tables(folder):
         lists = OF_POOLS if len(runs.pools) > 1 else OF_REPEATS if name == "repetition" else OF_ONE_POOL
         splits = holdout.splits(runs.recipes(), runs.clusters, holdout.ROLLING)
         for train, test in splits[1:] or splits:

@@ -129,9 +129,9 @@ def test_the_explanation_names_one_size_and_speaks_of_no_differences_of_one_mixt
     fitted(tmp_path, table_of(20, mixtures=False), "--law", "chinchilla", "--explain")
     printed = capsys.readouterr().out
     (expected,) = [line for line in printed.splitlines() if "expect predictions to be off" in line]
-    (known,) = [line for line in printed.splitlines() if "is known within about" in line]
-    assert expected.split(",")[0] == known.split(",")[0]
-    assert "difference" not in known
+    (line,) = [row for row in printed.splitlines() if "is known within about" in row]
+    assert expected.split(",")[0] == line.split(",")[0]
+    assert "difference" not in line
 
 
 @pytest.mark.parametrize("name", ["one mixture", "tokens alone, four runs", "sizes alone", "few of all"])

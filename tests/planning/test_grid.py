@@ -62,7 +62,7 @@ def test_points_are_as_good_as_plans_from_many_starts(fit, listed, limits, optio
 
 @dataclass(frozen=True)
 class TwoValleys:
-    """A loss with valleys at 10 % and at 90 % of pool a; the second is the deeper one from 1e10 tokens on."""
+    """A loss with valleys at 10 % and at 90 % of pool a. From 1e10 tokens on the second is deeper."""
 
     eval: str = "x"
     differentiable: bool = True
