@@ -1,0 +1,232 @@
+"""Run functions on every part of the rows that a scorer learns from, and gather what they say.
+
+A learner never sees who runs the function, nor how many processes there are. Results come in the order of parts. If a
+learner combines them exactly (sums of whole numbers, sorted unions), what it learns has the same bytes for any engine,
+any number of workers, and any cut into parts.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+import numpy as np
+import polars as pl
+
+from curate.engines import Engine
+from curate.engines.local import Local
+from curate.progress import counted, report
+from curate.storage import files
+from curate.tables.corpus import array_files
+from curate.tables.corpus.array_files import Arrays
+
+R = TypeVar("R")
+NOTHING: Arrays = {}
+EXCHANGES = "exchanged"  # folder of tables on their way from parts to splits; they are removed when the learner is done
+
+
+class CorpusPart(Protocol):
+    """Some rows of the data: a range of a file, a file, or several small files. It is small and can be pickled."""
+
+    @property
+    def name(self) -> str:
+        """A file name that no other part has. It changes when the rows may have changed."""
+        ...
+
+    @property
+    def generation(self) -> int:
+        """0, or for files that were added to a finished job: how many times files were added before, and with them."""
+        ...
+
+    def batches(self, needs: Sequence[str]) -> Iterator[pl.DataFrame]:
+        """Yield the column ``id`` and the columns ``needs``, batch by batch."""
+        ...
+
+
+@dataclass(frozen=True)
+class PartRows:
+    """What a function is given that runs on a part: the rows, and what was computed or sent before.
+
+    ``number`` is the place of the part in the order of parts. ``inputs`` are arrays that the learner sent to this part
+    alone.
+    """
+
+    number: int
+    part: CorpusPart
+    needs: tuple[str, ...]
+    folder: Path
+    inputs: Arrays = field(default_factory=dict)
+
+    def batches(self) -> Iterator[pl.DataFrame]:
+        """Yield the column ``id`` and the columns that `Corpus.map` was told."""
+        return self.part.batches(self.needs)
+
+    def kept(self, name: str) -> dict[str, np.ndarray]:
+        """Return what an earlier `Corpus.map` with ``keep=name`` returned for this part."""
+        return array_files.read_arrays(_kept_path(self.folder, name, self.part))
+
+
+MapFunction = Callable[[PartRows], Arrays]
+SplitFunction = Callable[[PartRows], pl.DataFrame]
+ReduceFunction = Callable[[pl.DataFrame], Arrays]
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """The rows that a scorer learns from.
+
+    ``folder`` is where results of parts are kept: a job that was killed goes on with the parts that are done.
+    ``scorer`` is named in reports of progress. ``total`` is the number of rows, if it is known.
+    """
+
+    parts: Sequence[CorpusPart]
+    folder: Path
+    engine: Engine = field(default_factory=Local)
+    scorer: str = "from the data"
+    total: int | None = None
+
+    def __call__(self, needs: Sequence[str]) -> Iterator[pl.DataFrame]:
+        """Yield all rows in this process: the column ``id`` and the columns ``needs``, batch by batch.
+
+        Only small data should be learned from in this way: it takes one core, however many there are.
+        """
+        rows, words = 0, f"{'rows' if self.total else 'parts'} read to learn {self.scorer}"
+        report(words, 0, self.total or len(self.parts))
+        for done, part in enumerate(self.parts, start=1):
+            for batch in part.batches(tuple(needs)):
+                yield batch
+                rows += batch.height
+                if self.total:
+                    report(words, rows, self.total)
+            if not self.total:
+                report(words, done, len(self.parts))
+
+    def map(
+        self,
+        function: MapFunction,
+        needs: Sequence[str] = (),
+        *,
+        keep: str = "",
+        inputs: Sequence[Arrays] | None = None,
+    ) -> Iterator[dict[str, np.ndarray]]:
+        """Run a function on every part, and yield the arrays that it returns, in the order of parts.
+
+        Args:
+            function: a pure function at the top level of a module, or a ``functools.partial`` of one.
+            needs: columns that it reads, besides ``id``.
+            keep: a name under which the results are stored, for `PartRows.kept` and for a job that continues. Give one
+                where results are large or costly. They are then read from storage one at a time.
+            inputs: arrays for each part, which the function reads as ``inputs``.
+        """
+        rows = self._rows(needs, inputs)
+        words = f"parts read to learn {self.scorer}"
+        if not keep:
+            yield from self._in_order(partial(_call, function), rows, words)
+            return
+        paths = [_kept_path(self.folder, keep, item.part) for item in rows]
+        missing = [(item, path) for item, path in zip(rows, paths, strict=True) if not files.exists(path)]
+        for _ in counted(self.engine.run(partial(_keep, function), missing), words, len(missing)):
+            pass
+        yield from map(array_files.read_arrays, paths)
+
+    def exchange(
+        self,
+        function: SplitFunction,
+        key: str,
+        reduce: ReduceFunction,
+        *,
+        name: str,
+        splits: int,
+        needs: Sequence[str] = (),
+        inputs: Sequence[Arrays] | None = None,
+    ) -> Iterator[dict[str, np.ndarray]]:
+        """Bring rows with equal keys together, reduce them, and yield what `reduce` returns, split by split.
+
+        ``function`` returns a table for each part. Its rows go to split number ``key % splits``. ``reduce`` is given
+        all rows of a split, in the order of parts, and returns arrays. Memory is one part or one split a worker.
+
+        Args:
+            function: a pure function at the top level of a module, or a partial of one.
+            key: the column of uint64 keys, which must be spread evenly, as hashes are.
+            reduce: a pure function of the same kind.
+            name: of this exchange, different from others of the learner.
+            splits: into how many tables the rows are split: enough that each fits into memory.
+            needs: columns that ``function`` reads, besides ``id``.
+            inputs: arrays for each part, which ``function`` reads as ``inputs``.
+        """
+        folder = self.folder / EXCHANGES / name
+        rows = self._rows(needs, inputs)
+        reduced = [folder / "reduced" / f"{split:06d}.npz" for split in range(splits)]
+        missing = [split for split in range(splits) if not files.exists(reduced[split])]
+        paths = [folder / "split" / f"{item.part.name}.arrow" for item in rows]
+        if missing:
+            todo = [(item, path) for item, path in zip(rows, paths, strict=True) if not files.exists(path)]
+            send = partial(_send, function, key, splits)
+            for _ in counted(self.engine.run(send, todo), f"parts read to learn {self.scorer}", len(todo)):
+                pass
+            gather = partial(_gather, reduce, tuple(paths))
+            splits_to_reduce = [(split, reduced[split]) for split in missing]
+            words = f"groups of rows compared to learn {self.scorer}"
+            for _ in counted(self.engine.run(gather, splits_to_reduce), words, len(missing)):
+                pass
+        yield from map(array_files.read_arrays, reduced)
+
+    def store(self, number: int, arrays: Arrays) -> None:
+        """Store what was learned about the rows of one part. Whoever scores that part reads these arrays only.
+
+        They become the fields of the scorer that have these names.
+        """
+        array_files.write_arrays(stored_path(self.folder, self.parts[number].name), arrays)
+
+    def _rows(self, needs: Sequence[str], inputs: Sequence[Arrays] | None) -> list[PartRows]:
+        sent = inputs or [NOTHING] * len(self.parts)
+        return [
+            PartRows(number, part, tuple(needs), self.folder, arrays)
+            for number, (part, arrays) in enumerate(zip(self.parts, sent, strict=True))
+        ]
+
+    def _in_order(self, function: Callable[[PartRows], R], rows: Sequence[PartRows], words: str) -> Iterator[R]:
+        """Run a function on the engine, and yield its results in the order of ``rows``."""
+        waiting: dict[int, R] = {}
+        following = 0
+        for number, result in counted(self.engine.run(partial(_numbered, function), rows), words, len(rows)):
+            waiting[number] = result
+            while following in waiting:
+                yield waiting.pop(following)
+                following += 1
+
+
+def stored_path(folder: Path, part: str) -> Path:
+    """Return the file of what was learned about the rows of a part, by `Corpus.store`."""
+    return folder / "stored" / f"{part}.npz"
+
+
+def _kept_path(folder: Path, name: str, part: CorpusPart) -> Path:
+    return folder / name / f"{part.name}.npz"
+
+
+def _numbered(function: Callable[[PartRows], R], rows: PartRows) -> tuple[int, R]:
+    return rows.number, function(rows)
+
+
+def _call(function: MapFunction, rows: PartRows) -> dict[str, np.ndarray]:
+    return dict(function(rows))
+
+
+def _keep(function: MapFunction, task: tuple[PartRows, Path]) -> None:
+    rows, path = task
+    array_files.write_arrays(path, function(rows))
+
+
+def _send(function: SplitFunction, key: str, splits: int, task: tuple[PartRows, Path]) -> None:
+    rows, path = task
+    frame = function(rows)
+    split = (frame[key].to_numpy() % np.uint64(splits)).astype(np.int64)
+    array_files.write_splits(path, frame, split, splits)
+
+
+def _gather(reduce: ReduceFunction, paths: Sequence[Path], task: tuple[int, Path]) -> None:
+    split, path = task
+    frame = pl.concat([array_files.read_split(source, split) for source in paths])
+    array_files.write_arrays(path, reduce(frame))
