@@ -11,12 +11,13 @@ import xxhash
 from curate.errors import SchemaError
 from curate.progress import counted
 from curate.storage import disk_arrays
-from curate.streaming import equal_keys, minhash, ngrams
+from curate.streaming import equal_keys, minhash
 from curate.streaming.by_id import check_distinct, look_up
 from curate.streaming.linkage import EDGE, single_linkage
-from curate.streaming.ngrams import Grams
 from curate.streaming.scratch import scratch_folder
 from curate.tables.batches import Stream, keys
+from curate.words import ngrams
+from curate.words.ngrams import Grams
 
 FORMAT = 2  # since format 2 words are split in the same way in every script, and null texts are never copies
 MOST_ROWS = 1 << 32  # row numbers are 32 bits on disk

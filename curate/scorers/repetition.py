@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from curate.streaming import ngrams
-from curate.streaming.ngrams import SizedWords
+from curate.words import ngrams
+from curate.words.ngrams import SizedWords
 
 FORMAT = 2  # since format 2 words are split in the same way in every script, without case and punctuation
 # The limits of Gopher (Rae et al. 2021, arXiv 2112.11446, Table A1): the largest fractions that are usual in good text.

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from curate.streaming.ngrams import BASE, mix
+from curate.words.ngrams import BASE, mix
 
 PART = 1 << 22  # keys sorted at a time: 64 MB
 SMALL = 32  # in a group of up to 32 rows every row is compared with every other

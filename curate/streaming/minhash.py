@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from curate.streaming.ngrams import BASE, Grams, mix
+from curate.words.ngrams import BASE, Grams, mix
 
 EXACT_BITS = 52  # bits of an n-gram's hash that are compared; the other 12 number the sets that are compared together
 MOST_ROWS = 64  # rows of a band
