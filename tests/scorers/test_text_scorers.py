@@ -1,17 +1,15 @@
-"""Text scorers against brute force and cases worked by hand: dsir, perplexity, language, length."""
+"""Text scorers against brute force and cases worked by hand: dsir, perplexity, length."""
 
 import math
 import re
 from collections import Counter
-from importlib.util import find_spec
 from itertools import product
 
 import numpy as np
 import polars as pl
 import pytest
 
-from curate import open_sets
-from curate.errors import CurateError, Interrupted, SchemaError
+from curate.errors import Interrupted, SchemaError
 from curate.scorers import dsir, perplexity
 from curate.scorers.length import Length
 from curate.scoring import score
@@ -231,37 +229,6 @@ def test_perplexity_names_what_is_wrong(texts, options, message):
     with pytest.raises(SchemaError, match=message) as caught:
         perplexity.learn(stream(texts), **options)
     assert "\n" not in str(caught.value)
-
-
-# ---------------------------------------------------------------- language
-
-
-@pytest.mark.skipif(find_spec("py3langid") is not None, reason="the package is installed")
-def test_a_missing_extra_is_one_clear_line():
-    with pytest.raises(CurateError, match=r"needs the package py3langid: pip install 'curate-planner\[language\]'"):
-        open_sets.build("scorers", "language")
-
-
-def test_languages_are_told_apart():
-    pytest.importorskip("py3langid")
-    texts = [
-        "This is a plain English sentence about the weather.",
-        "Ceci est une phrase simple sur le temps qu'il fait.",
-        "Dies ist ein einfacher deutscher Satz über das Wetter.",
-        "",
-        None,
-        "   ",
-    ]
-    shares = {
-        code: open_sets.build("scorers", f"language:language={code}")(frame(texts)) for code in ("en", "fr", "de")
-    }
-    for row, code in enumerate(("en", "fr", "de")):
-        probabilities = {other: shares[other]["score.language"][row] for other in shares}
-        assert probabilities[code] > 0.9
-        assert sum(probabilities.values()) <= 1 + 1e-6
-    assert shares["en"]["score.language"][3:].to_list() == [0, 0, 0]
-    with pytest.raises(SchemaError, match="language=xx is not among the .* known: ace, af, "):
-        open_sets.build("scorers", "language:language=xx")
 
 
 # ---------------------------------------------------------------- a job
