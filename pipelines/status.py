@@ -50,7 +50,9 @@ def main(
     if job is not None and not ended:
         lines.append("the job has not ended: run the same `curate score` again")
     if cache := status.cache_bytes(folder):
-        lines.append(f"{cache / 1e6:.1f} MB in _curate/parts, for a later call with more files; --no-cache removes them")
+        lines.append(
+            f"{cache / 1e6:.1f} MB in _curate/parts, for a later call with more files; --no-cache removes them"
+        )
     lines += [f"the same command would be refused: {reason}" for reason in learned]
     shown = sorted(rows, key=lambda row: ORDER.index(str(row["state"])))[:SHOWN]
     lines.append(table(pl.DataFrame(shown, infer_schema_length=None)))

@@ -70,7 +70,7 @@ def learned(out: Path) -> list[str]:
 def cache_bytes(out: Path) -> int:
     """Return the bytes of what scorers computed of each part, which a later call with more files reads again."""
     folder = out / manifest.FOLDER / learning.PARTS
-    return sum(map(files.size, files.below(folder, ""))) 
+    return sum(map(files.size, files.below(folder, "")))
 
 
 def _digest(job: ScoringJob, shard: Shard, entry: ManifestEntry | None) -> str:
