@@ -5,18 +5,19 @@ A scorer is learned when the first test of it runs, and once: ``-k length`` lear
 
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import FrozenInstanceError, fields
 from functools import cache
 from importlib.util import find_spec
 from inspect import cleandoc, signature
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, mkdtemp
 
 import numpy as np
 import polars as pl
 import pytest
 from conftest import documents, tiny_llama
+from corpora import corpus_of, with_stored
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
@@ -98,22 +99,27 @@ def examples(rows: int = 60) -> pl.DataFrame:
 ROWS = examples()
 
 
-def stream(needs) -> Iterator[pl.DataFrame]:
-    for part in ROWS.iter_slices(16):
-        yield part.select(list(dict.fromkeys(("id", "source", "tokens", *needs))))
-
-
-def learner(name):
+def learned(name, rows: pl.DataFrame, cuts: Sequence[int] = ()):
+    """Return a scorer that learned from rows that are cut into parts, with what it stored about every part."""
     learn = open_sets.module("scorers", name).learn
     options = {key: value for key, value in SMALL.items() if key in signature(learn).parameters}
-    options |= required(name)
-    return lambda source: learn(source, **options)
+    corpus = corpus_of(rows, cuts, Path(mkdtemp(dir=folder().name)))
+    return with_stored(learn(corpus, **options, **required(name)), corpus)
 
 
 @cache
 def scorer_of(name):
-    """The scorer, learned from the rows if it learns."""
-    return learner(name)(stream) if name in LEARNED else open_sets.build("scorers", name)
+    """The scorer, learned from the rows as one part if it learns."""
+    return learned(name, ROWS) if name in LEARNED else open_sets.build("scorers", name)
+
+
+def learned_arrays(scorer) -> dict[str, np.ndarray]:
+    """Everything that a scorer learned: what all parts share, and what belongs to the rows of a part."""
+    return {**scorer.arrays, **{name: getattr(scorer, name) for name in getattr(scorer, "part_arrays", ())}}
+
+
+def as_bytes(scorer) -> dict[str, bytes]:
+    return {name: array.tobytes() for name, array in learned_arrays(scorer).items()}
 
 
 def marked(name):
@@ -178,7 +184,7 @@ def test_its_options_are_explained(name):
     """Those of ``learn``, else of the class: each with its default, in the order in which it takes them."""
     if name in LEARNED:
         explained = open_sets.module("scorers", name).learn
-        names = [option for option in signature(explained).parameters if option != "stream"]
+        names = [option for option in signature(explained).parameters if option not in ("stream", "corpus")]
     else:
         explained = open_sets.implementation("scorers", name)
         names = [field.name for field in fields(explained) if field.init]
@@ -237,27 +243,22 @@ def test_options_are_checked(name):
 
 
 @EVERY_LEARNED
-def test_learning_does_not_depend_on_the_order_of_the_stream(name):
-    def turned(needs):
-        for part in reversed(list(ROWS[::-1].iter_slices(7))):
-            yield part.select(list(dict.fromkeys(("id", "source", "tokens", *needs))))
-
-    assert_frame_equal(scorer_of(name)(ROWS), learner(name)(turned)(ROWS), abs_tol=1e-6)
+def test_learning_does_not_depend_on_the_order_of_the_rows(name):
+    turned = learned(name, ROWS[::-1], (7, 30, 37))
+    assert_frame_equal(scorer_of(name)(ROWS), turned(ROWS), abs_tol=1e-6)
 
 
 @EVERY_LEARNED
-def test_learning_twice_gives_the_same_arrays(name):
-    again = learner(name)(stream)
-    assert {k: v.tobytes() for k, v in again.arrays.items()} == {
-        k: v.tobytes() for k, v in scorer_of(name).arrays.items()
-    }
+@pytest.mark.parametrize("cuts", [(), (1, 16, 17, 40), (20, 20)], ids=["one part", "5 parts", "an empty part"])
+def test_learning_from_any_parts_gives_the_same_arrays(name, cuts):
+    assert as_bytes(learned(name, ROWS, cuts)) == as_bytes(scorer_of(name))
 
 
 @EVERY_LEARNED
 def test_what_was_learned_survives_the_disk(name, tmp_path):
     scorer = scorer_of(name)
-    assert scorer.arrays
-    np.savez(tmp_path / "learned.npz", **scorer.arrays)
+    assert learned_arrays(scorer)
+    np.savez(tmp_path / "learned.npz", **learned_arrays(scorer))
     with np.load(tmp_path / "learned.npz", allow_pickle=False) as saved:
         options = {k: v for k, v in required(name).items() if k in {f.name for f in fields(scorer)}}
         again = type(scorer)(**dict(saved.items()), **options)
@@ -267,7 +268,7 @@ def test_what_was_learned_survives_the_disk(name, tmp_path):
 @EVERY_LEARNED
 def test_too_few_rows_is_one_clear_line(name):
     with pytest.raises(open_sets.CurateError) as caught:
-        learner(name)(lambda needs: iter([]))
+        learned(name, ROWS[:0])
     assert "\n" not in str(caught.value)
 
 
