@@ -19,6 +19,7 @@ from curate.storage.forms.jobs import EntryForm, SetAsideForm
 
 FOLDER = "_curate"  # inside the output folder; `files.listed` skips names that start with "_"
 QUARANTINE = "quarantine"
+COLUMNS = "columns"  # the folder, beside those of steps, of columns that are computed before the score file is written
 DAMAGED = "delete it to redo its shard"
 # Entries of format 1 have no number; their `config` also covers the source code of scorers. Up to format 2, `input` is
 # the hash of the input's bytes. Since format 3 it is the hash of the rows of ``columns``.
@@ -93,8 +94,9 @@ def set_aside_path(out: Path, step: str, shard: str) -> Path:
 
 
 def parts_path(out: Path, step: str, shard: str) -> Path:
-    """Return the folder for the finished parts of a long shard."""
-    return out / FOLDER / "parts" / step / shard
+    """Return the folder for the finished parts of a shard."""
+    # The ending keeps the parts of a file `x` apart from those of files in a folder `x`, which another input may have.
+    return out / FOLDER / "parts" / step / f"{shard}.parts"
 
 
 def begun_path(out: Path, step: str, shard: str) -> Path:
