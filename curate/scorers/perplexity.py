@@ -13,9 +13,9 @@ import polars as pl
 
 from curate.errors import SchemaError
 from curate.scorers import _target
-from curate.streaming import ngrams
-from curate.streaming.ngrams import BASE, Grams, mix
 from curate.tables.batches import Stream
+from curate.words import ngrams
+from curate.words.ngrams import BASE, Grams, mix
 
 FORMAT = 2  # since format 2 words are split in the same way in every script
 UNITS = ("word", "byte")

@@ -88,8 +88,9 @@ class Answers:
 class Corpus:
     """The rows that a scorer learns from.
 
-    ``folder`` is where results of parts are kept: a job that was killed goes on with the parts that are done.
-    ``scorer`` is named in reports of progress. ``total`` is the number of rows, if it is known.
+    ``folder`` is where results of parts are kept: a job that was killed goes on with the parts that are done. What was
+    learned by part (`store`) goes to the folder ``learned``, or to ``folder`` if that is None. ``scorer`` is named in
+    reports of progress. ``total`` is the number of rows, if it is known.
     """
 
     parts: Sequence[CorpusPart]
@@ -97,6 +98,7 @@ class Corpus:
     engine: Engine = field(default_factory=Local)
     scorer: str = "from the data"
     total: int | None = None
+    learned: Path | None = None
 
     def __call__(self, needs: Sequence[str]) -> Iterator[pl.DataFrame]:
         """Yield all rows in this process: the column ``id`` and the columns ``needs``, batch by batch.
@@ -223,7 +225,7 @@ class Corpus:
 
         They become the fields of the scorer that have these names.
         """
-        array_files.write_arrays(stored_path(self.folder, self.parts[number].name), arrays)
+        array_files.write_arrays(stored_path(self.learned or self.folder, self.parts[number].name), arrays)
 
     def _rows(self, needs: Sequence[str], inputs: Sequence[Arrays] | None) -> list[PartRows]:
         sent = inputs or [NOTHING] * len(self.parts)
