@@ -2,10 +2,13 @@
 
 import json
 import unicodedata
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import polars as pl
 import pytest
+from corpora import corpus_of, with_stored
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -60,7 +63,9 @@ def stream(texts):
 
 
 def duplicate_scores(texts):
-    return duplicates.learn(stream(texts))(frame(texts))["score.duplicates"].to_numpy()
+    with TemporaryDirectory() as folder:
+        corpus = corpus_of(frame(texts), (len(texts) // 2,), Path(folder))
+        return with_stored(duplicates.learn(corpus), corpus)(frame(texts))["score.duplicates"].to_numpy()
 
 
 def repetition_scores(texts):
