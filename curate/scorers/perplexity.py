@@ -25,8 +25,8 @@ UNITS = ("word", "byte")
 # gives to unknown words, so their number only shifts scores; it is fixed, so that scores do not depend on table sizes.
 VOCABULARY = {"word": 1 << 22, "byte": 257}
 LEAST_BITS, MOST_BITS = 10, 32
-# Different k-grams for each cell of a table. Above it, so many k-grams share a cell that rankings suffer: see the table
-# of benchmarks/scorers/ngram_tables.py.
+# Different k-grams for each cell of a table. Above it, so many share a cell that rankings suffer: see the table of
+# benchmarks/scorers/ngram_tables.py.
 LARGEST_LOAD = 0.5
 LARGEST_COUNT = (1 << 32) - 1  # of 32 bits; more counts as much
 
@@ -42,15 +42,14 @@ class Perplexity:
     noise. Words are lower-cased. A run of punctuation is a word, and so is each character of a script without spaces.
     A null text, or one without units, gets the score of unknown units: -log of the number of different units.
 
-    ``counts`` (c,) uint32 holds one table after another: that of k-grams has 2^``table_bits[k - 1]`` cells. k-grams
-    that share a cell are not distinguished. ``learned_units`` and ``learned_texts`` (1,) int64 are the units and the
-    texts in the data, and ``different`` (order,) int64 estimates the number of different k-grams.
+    ``counts`` (order, cells) uint32 counts k-grams; those that share a cell are not distinguished. ``learned_units`` and
+    ``learned_texts`` (1,) int64 are the units and the texts in the data, and ``different`` (order,) int64 estimates the
+    number of different k-grams.
 
     Source: MacKay and Peto 1995, "A hierarchical Dirichlet language model".
     """
 
     counts: np.ndarray = field(repr=False)
-    table_bits: np.ndarray = field(repr=False)
     learned_units: np.ndarray = field(repr=False)
     learned_texts: np.ndarray = field(repr=False)
     different: np.ndarray = field(repr=False)
@@ -65,63 +64,58 @@ class Perplexity:
         """Learned arrays, to be saved."""
         return {
             "counts": self.counts,
-            "table_bits": self.table_bits,
             "learned_units": self.learned_units,
             "learned_texts": self.learned_texts,
             "different": self.different,
         }
 
     @property
-    def tables(self) -> list[np.ndarray]:
-        """The table of k-grams for each k from 1 to the order, (2^bits,) uint32 each."""
-        ends = np.cumsum(1 << self.table_bits.astype(np.int64))
-        return np.split(self.counts, ends[:-1])
-
-    @property
     def notes(self) -> tuple[str, ...]:
-        """A warning for the fullest table, if its load is above 0.5."""
-        loads = self.different / 2.0 ** self.table_bits.astype(np.int64)
-        k = int(np.argmax(loads))
-        if loads[k] <= LARGEST_LOAD:
+        """A warning if the load of the fullest table is above 0.5."""
+        order, cells = self.counts.shape
+        k = int(np.argmax(self.different))
+        different = int(self.different[k])
+        if different <= LARGEST_LOAD * cells:
             return ()
-        bits = _bits_for(int(self.different[k]))
+        bits = _bits_for(different)
         return (
-            f"perplexity: about {self.different[k]:.2g} different runs of {k + 1} {self.unit}s share "
-            f"2^{self.table_bits[k]} cells, a load of {loads[k]:.2g}. Above {LARGEST_LOAD} rare runs look more "
-            f"frequent than they are. Give max_bits={bits} ({_size(4 * 2**bits)} for this table in every worker), or "
-            "name fewer texts with target=PATH",
+            f"perplexity: about {different:.2g} different runs of {k + 1} {self.unit}s share {cells} cells, a load of "
+            f"{different / cells:.2g}. Above {LARGEST_LOAD} rare runs look more frequent than they are. Give "
+            f"bits={bits} ({_size(4 * order * 2**bits)} in every worker), or name fewer texts with target=PATH",
         )
 
     def __call__(self, batch: pl.DataFrame) -> pl.DataFrame:
         """Score a batch."""
-        tables, vocabulary = self.tables, VOCABULARY[self.unit]
+        vocabulary = VOCABULARY[self.unit]
         scores = [np.zeros(0)]
         for piece in ngrams.pieces(batch["text"]):
             units = _units(piece, self.unit)
-            total = np.bincount(units.owner, np.log(self._shares(units, tables)), minlength=len(piece))
+            total = np.bincount(units.owner, np.log(self._shares(units)), minlength=len(piece))
             empty = units.counts == 0
             scores.append(np.where(empty, -np.log(vocabulary), total / np.maximum(units.counts, 1)))
         return pl.DataFrame({"score.perplexity": np.concatenate(scores)}, schema=dict(self.schema))
 
-    def _shares(self, units: Grams, tables: list[np.ndarray]) -> np.ndarray:
+    def _shares(self, units: Grams) -> np.ndarray:
         """Return the probability of each unit given those before it, (w,) float64."""
-        texts = float(self.learned_texts[0])
+        texts, size = float(self.learned_texts[0]), len(units.values)
         # The end of a text is a unit that is never scored: the probabilities of the units and of the end sum to 1.
-        context: np.ndarray | float = float(self.learned_units[0]) + texts
-        share: np.ndarray | float = 1.0 / VOCABULARY[self.unit]
-        shorter: np.ndarray | float = context
-        for table, keys in zip(tables, _keys(units, len(tables)), strict=True):
-            count = table[_cells(keys, len(table)).astype(np.int64)].astype(np.float64)
+        context = np.full(size, self.learned_units[0] + texts)
+        shorter = context
+        share = np.full(size, 1.0 / VOCABULARY[self.unit])
+        for table, hashes in zip(self.counts, _hashes(units, len(self.counts)), strict=True):
+            count = table.take(_cells(hashes, len(table)).astype(np.int64)).astype(np.float64)
             # Where it is more frequent than its first or its last k - 1 units, it shares its cell with another k-gram.
             np.minimum(count, context, out=count)
             np.minimum(count, shorter, out=count)
-            share = (count + self.concentration * share) / (context + self.concentration)
-            shorter = count
+            share *= self.concentration
+            share += count
+            context += self.concentration
+            share /= context
             # The context of the next order is this k-gram, one unit earlier; no unit stands before a text's first.
-            context = np.empty_like(count)
+            shorter, context = count, np.empty(size)
             context[1:] = count[:-1]
             context[_first_units(units)] = texts
-        return np.asarray(share)
+        return share
 
 
 def learn(
@@ -138,20 +132,19 @@ def learn(
     """Return the n-gram model of the target's texts, or of the data if there is no target.
 
     It counts k-grams, k = 1 to ``order``. p_k(u | h) = (count(h u) + concentration p_{k-1}(u | shorter h)) / (count(h)
-    + concentration), and p_0 is uniform. The end of a text counts as a unit. A table of 2^bits cells takes 4 x 2^bits
-    bytes in every worker; with ``bits=0`` that is 8 to 16 bytes for each different k-gram, and at most 537 MB for each
-    k. A count stops at 2^32 - 1. A model of the data itself knows its texts by heart, copies most of all: remove
-    duplicates first.
+    + concentration), and p_0 is uniform. The end of a text counts as a unit. Every worker holds 4 x order x 2^bits
+    bytes: at most 1.6 GB with the defaults. A count stops at 2^32 - 1. A model of the data itself knows its texts by
+    heart, copies most of all: remove duplicates first.
 
     Options:
         target: file, folder or glob of texts to learn from (default: the data itself).
         target_column: the column of the target that holds its texts (default text).
         unit: word or byte (default word).
         order: length of the longest k-gram in units (default 3).
-        bits: base-2 logarithm of the cells of every table, 10 to 32. 0 counts the different k-grams, and gives each
-            table at least twice as many cells: k-grams that share a cell look more frequent than they are (default 0).
-        max_bits: the largest table that ``bits=0`` makes, as a base-2 logarithm, 10 to 32. A note tells if it is too
-            small for the data (default 27).
+        bits: base-2 logarithm of the cells in the table of each k, 10 to 32. With 0 the different k-grams are counted,
+            and the table has two to four cells for each; if several share a cell, they look more frequent than they
+            are (default 0).
+        max_bits: the largest ``bits`` that ``bits=0`` chooses. A note tells if the data needs more (default 27).
         concentration: weight of the shorter context, in units (default 30).
 
     Raises:
@@ -191,20 +184,12 @@ def learn(
             "one, or name another target=PATH"
         )
     different = [_different(int(count), limit) for count in filled]
-    table_bits = [bits or min(_bits_for(count), max_bits) for count in different]
-    model = Perplexity(
-        np.zeros(sum(1 << size for size in table_bits), np.uint32),
-        np.array(table_bits, np.uint8),
-        np.array([units]),
-        np.array([texts]),
-        np.array(different),
-        unit,
-        concentration,
-    )
+    cells = 1 << (bits or min(_bits_for(max(different)), max_bits))
+    counts = np.zeros((order, cells), np.uint32)
     for tables in counts_of_ranges():
-        for table, (keys, counts) in zip(model.tables, tables[:order], strict=True):
-            _fill(table, keys, counts, limit // len(table))
-    return model
+        for table, (keys, sums) in zip(counts, tables[:order], strict=True):
+            _fill(table, keys, sums, limit // cells)
+    return Perplexity(counts, np.array([units]), np.array([texts]), np.array(different), unit, concentration)
 
 
 def _fill(table: np.ndarray, keys: np.ndarray, counts: np.ndarray, keys_of_cell: int) -> None:
@@ -222,12 +207,12 @@ def _different(filled: int, cells: int) -> int:
 
 
 def _bits_for(different: int) -> int:
-    """Return the base-2 logarithm of the cells of a table with a load of at most 0.5."""
+    """Return the base-2 logarithm of the cells of the smallest table with a load of at most 0.5."""
     return max(LEAST_BITS, math.ceil(different / LARGEST_LOAD - 1).bit_length())
 
 
 def _size(count: float) -> str:
-    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
 
 
 def _part_keys(unit: str, order: int, limit: int, rows: PartRows) -> Iterator[list[np.ndarray]]:
@@ -235,7 +220,7 @@ def _part_keys(unit: str, order: int, limit: int, rows: PartRows) -> Iterator[li
     for batch in rows.batches():
         for piece in ngrams.pieces(batch["text"]):
             units = _units(piece, unit)
-            keys = [_cells(hashes, limit) for hashes in _keys(units, order)]
+            keys = [_cells(hashes, limit) for hashes in _hashes(units, order)]
             yield [*keys, np.zeros(len(_first_units(units)), np.uint32)]
 
 
@@ -251,7 +236,7 @@ def _first_units(units: Grams) -> np.ndarray:
     return units.offsets[:-1][units.counts > 0]
 
 
-def _keys(units: Grams, order: int) -> Iterator[np.ndarray]:
+def _hashes(units: Grams, order: int) -> Iterator[np.ndarray]:
     """Yield, for k = 1 to ``order``, the hash of the k units that end at each unit, (w,) uint32.
 
     Near the start of a text it is the hash of the units since the start.

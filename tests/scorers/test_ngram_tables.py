@@ -103,37 +103,34 @@ def random_words(count, kinds, seed=0):
 
 
 @pytest.mark.parametrize("kinds", [3, 700, 20_000])
-def test_tables_have_at_least_twice_as_many_cells_as_kgrams(tmp_path, kinds):
+def test_tables_have_two_to_four_cells_for_each_kgram(tmp_path, kinds):
     frame, texts = random_words(30_000, kinds)
     scorer = perplexity.learn(corpus_of(frame, (100,), tmp_path))
-    for k in range(1, 4):
-        exact = {tuple(text.split()[max(0, i - k + 1) : i + 1]) for text in texts for i in range(50)}
-        # At the start of a text, a k-gram is shorter.
-        assert scorer.different[k - 1] == pytest.approx(len(exact), rel=0.01)
-        cells = 1 << int(scorer.table_bits[k - 1])
-        assert cells == len(scorer.tables[k - 1])
-        assert cells >= 2 * scorer.different[k - 1]
-        assert cells in (1024, cells) and (cells == 1024 or cells / 2 < 2 * scorer.different[k - 1])
+    # At the start of a text, a k-gram is shorter.
+    exact = [len({tuple(t.split()[max(0, i - k) : i + 1]) for t in texts for i in range(50)}) for k in range(3)]
+    assert scorer.different.tolist() == pytest.approx(exact, rel=0.01)
+    cells = scorer.counts.shape[1]
+    assert cells == 1024 or max(scorer.different) <= cells / 2 < 2 * max(scorer.different)
     assert scorer.notes == ()
     assert scorer.learned_units.tolist() == [30_000]
     assert scorer.learned_texts.tolist() == [600]
 
 
-def test_a_table_that_is_too_small_is_told(tmp_path):
+@pytest.mark.parametrize("options", [{"max_bits": 12}, {"bits": 12}])
+def test_tables_that_are_too_small_are_told(tmp_path, options):
     frame, _ = random_words(30_000, 20_000)
-    scorer = perplexity.learn(corpus_of(frame, (), tmp_path), max_bits=12)
-    assert scorer.table_bits.tolist() == [12, 12, 12]
+    scorer = perplexity.learn(corpus_of(frame, (), tmp_path / "a"), **options)
+    assert scorer.counts.shape == (3, 1 << 12)
     [note] = scorer.notes
-    assert "2^12 cells" in note
-    assert "max_bits=16" in note
-    enough = perplexity.learn(corpus_of(frame, (), tmp_path / "b"), max_bits=16)
-    assert enough.notes == ()
+    assert "share 4096 cells, a load of 7." in note
+    assert "bits=16 (0.8 MB in every worker)" in note
+    assert perplexity.learn(corpus_of(frame, (), tmp_path / "b"), bits=16).notes == ()
 
 
-def test_a_full_table_is_told_too(tmp_path):
+def test_a_table_whose_cells_are_all_filled_is_told(tmp_path):
     frame, _ = random_words(60_000, 60_000)
     [note] = perplexity.learn(corpus_of(frame, (), tmp_path), bits=10).notes
-    assert "2^10 cells" in note
+    assert "share 1024 cells" in note
 
 
 def test_larger_tables_change_scores_only_where_kgrams_share_a_cell(tmp_path):
