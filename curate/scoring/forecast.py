@@ -67,7 +67,10 @@ class Forecast:
             f"{self.files} files, {self.bytes / 1e6:.1f} MB, {about}{self.rows} rows",
             f"about {self.seconds:.0f} s with one worker ({speed:.0f} rows a second)",
             f"about {self.peak_bytes / 1e6:.0f} MB of memory each worker, {self.output_bytes / 1e6:.1f} MB of output",
-            *(f"not timed, because it learns first or reads the columns of a scorer that does: {spec}" for spec in self.not_timed),
+            *(
+                f"not timed, because it learns first or reads the columns of a scorer that does: {spec}"
+                for spec in self.not_timed
+            ),
             *(f"bad: {reason}" for reason in self.bad.values()),
             *(f"warning: {line}" for line in self.warnings),
         ]
