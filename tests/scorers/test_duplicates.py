@@ -173,7 +173,8 @@ def test_any_parts_give_the_same_bytes(tmp_path, cuts):
 def test_two_workers_give_the_same_bytes(tmp_path):
     texts, cuts = mixed_texts(), (40, 90, 170)
     alone = learned_bytes(texts, cuts, tmp_path / "alone")
-    together = learned_bytes(texts, cuts, tmp_path / "together", Local(2))
+    with Local(2).session() as workers:
+        together = learned_bytes(texts, cuts, tmp_path / "together", workers)
     assert alone[0] == together[0]
     assert alone[1].equals(together[1])
 
@@ -297,6 +298,26 @@ def test_new_rows_are_found_among_old_and_new_and_old_scores_stay(tmp_path):
         result = scores_of_parts(corpus)
         without_exchanges(corpus)
     assert np.array_equal(result, scores_of_parts(three))
+
+
+def test_new_files_of_a_finished_job_through_the_command_line(tmp_path, cli):
+    texts = mixed_texts()
+    (tmp_path / "data").mkdir()
+    command = ("score", tmp_path / "data", "--scorer", "duplicates", "--out", tmp_path / "out")
+    rows = table(texts)
+    rows[:100].write_parquet(tmp_path / "data" / "b.parquet")
+    assert cli(*command).code == 0
+    before = (tmp_path / "out" / "b.scores.parquet").read_bytes()
+    # The new file comes first in the order of names.
+    rows[100:].write_parquet(tmp_path / "data" / "a.parquet")
+    assert cli(*command).code == 0
+    assert (tmp_path / "out" / "b.scores.parquet").read_bytes() == before
+    written = pl.read_parquet(tmp_path / "out" / "*.scores.parquet")
+    ordered = rows.select("id").join(written, on="id", how="left", maintain_order="left")["score.duplicates"]
+    expected = scores_of_parts(corpus_in_generations(texts, (100,), tmp_path / "expected"))
+    assert np.array_equal(ordered.to_numpy(), expected)
+    kept = sorted(path.parent.name for path in (tmp_path / "out" / "_curate" / "duplicates").rglob("*.npz"))
+    assert kept == ["links"] * 2 + ["signatures"] * 2 + ["stored"] * 2
 
 
 @pytest.mark.parametrize("level", [0.75, 0.85, 1.0])

@@ -15,6 +15,8 @@ from curate.storage import files
 from curate.storage.files import replacing
 
 Arrays = Mapping[str, np.ndarray]
+# An archive without arrays is only its end. ``zipfile`` looks for more before it, which Arrow's files refuse.
+EMPTY_BYTES = 22
 
 
 def write_arrays(path: Path, arrays: Arrays) -> None:
@@ -30,9 +32,12 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
         Interrupted: if the file is damaged.
     """
     try:
-        # Arrays only: a pickle could run any code.
-        with files.opened(path) as file, np.load(io.BufferedReader(file), allow_pickle=False) as stored:
-            return dict(stored.items())
+        with files.opened(path) as file:
+            if file.size() == EMPTY_BYTES:
+                return {}
+            # Arrays only: a pickle could run any code.
+            with np.load(io.BufferedReader(file), allow_pickle=False) as stored:
+                return dict(stored.items())
     except (ValueError, EOFError, BadZipFile) as error:
         raise Interrupted(
             f"{path} is damaged ({' '.join(str(error).split())}): delete it, and run the same command again"
