@@ -10,7 +10,7 @@ import polars as pl
 from curate.errors import SchemaError
 from curate.scorers import _target
 from curate.streaming import key_counts
-from curate.streaming.ngrams import Grams
+from curate.words.ngrams import Grams
 from curate.tables.corpus import Corpus, PartRows
 from curate.words import ngrams
 

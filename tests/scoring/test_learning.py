@@ -95,12 +95,16 @@ def test_a_job_killed_while_it_learns_continues_to_the_same_scores(tmp_path, wor
 def test_duplicates_are_sought_among_new_and_old_files(tmp_path):
     data, out = tmp_path / "data", tmp_path / "out"
     data.mkdir()
-    old = documents(30)
+    words = pl.Series("text", [" ".join(f"w{i}x{j}" for j in range(20)) for i in range(30)])
+    old = documents(30).with_columns(words)
     old.write_parquet(data / "old.parquet")
     score.score(data, "duplicates", out)
     before = scores(out)["old.parquet.scores.parquet"]
     assert (before["score.duplicates"] == 1).all()
-    copies = pl.concat([documents(10, 500), old.head(5).with_columns(id=pl.format("copy-{}", "id"))])
+    other = documents(10, 500).with_columns(
+        text=pl.format("{} and more", words.head(10).str.to_uppercase().str.reverse())
+    )
+    copies = pl.concat([other, old.head(5).with_columns(id=pl.format("copy-{}", "id"))])
     copies.write_parquet(data / "new.parquet")
     again = score.score(data, "duplicates", out)
     assert again.rows == 15
@@ -137,12 +141,12 @@ def test_the_cache_is_told_and_can_be_removed(cli, corpus, tmp_path):
         "--scorer",
         "duplicates",
     ]
-    assert cli(*command, "--out", out).exit_code == 0
+    assert cli(*command, "--out", out).code == 0
     assert status.cache_bytes(out) > 0
-    assert "MB in _curate/parts" in cli("status", out).stdout
-    assert json.loads(cli("status", out, "--json").stdout)["cache_bytes"] == status.cache_bytes(out)
+    assert "MB in _curate/parts" in cli("status", out).out
+    assert json.loads(cli("status", out, "--json").out)["cache_bytes"] == status.cache_bytes(out)
     lean = tmp_path / "lean"
-    assert cli(*command, "--no-cache", "--out", lean).exit_code == 0
+    assert cli(*command, "--no-cache", "--out", lean).code == 0
     assert status.cache_bytes(lean) == 0
     assert list((lean / "_curate" / "duplicates").rglob("*.npz")), "signatures are results, and stay"
     assert all(frame.equals(scores(out)[name]) for name, frame in scores(lean).items())
@@ -150,7 +154,7 @@ def test_the_cache_is_told_and_can_be_removed(cli, corpus, tmp_path):
     lost = lean / "source=a" / "0.parquet.scores.parquet"
     whole = lost.read_bytes()
     lost.unlink()
-    assert cli(*command, "--no-cache", "--out", lean).exit_code == 0
+    assert cli(*command, "--no-cache", "--out", lean).code == 0
     assert lost.read_bytes() == whole
 
 
