@@ -55,7 +55,7 @@ class Local:
             yield from session.run(function, tasks)
 
     @contextmanager
-    def session(self, *, long: bool = False) -> Iterator["LocalSession"]:
+    def session(self, *, long: bool = False, folders: Sequence[Path] = ()) -> Iterator["LocalSession"]:
         """Yield an engine whose workers live until the block ends. They are started when tasks need them."""
         seconds_alone = 0.0 if self.workers or long else SECONDS_ALONE
         with scratch_folder() as folder:
@@ -82,7 +82,7 @@ class LocalSession:
         self._processes: WorkerProcesses | None = None
 
     @contextmanager
-    def session(self, *, long: bool = False) -> Iterator["LocalSession"]:
+    def session(self, *, long: bool = False, folders: Sequence[Path] = ()) -> Iterator["LocalSession"]:
         """Yield this engine: a session within a session has the same workers."""
         if long:
             self._seconds_alone = 0.0
