@@ -1,6 +1,8 @@
 """A Ray cluster of four nodes: one is killed in the middle of a job, all leave, and a model stays loaded on a GPU."""
 
 import os
+import re
+import subprocess
 import sys
 import time
 from importlib.util import find_spec
@@ -69,6 +71,18 @@ def test_a_node_killed_in_the_middle_of_a_job_loses_nothing(cluster, corpus, tmp
     assert len(scores(tmp_path / "ray")) == 30
     cluster.add_node(num_cpus=1)
     cluster.wait_for_nodes()
+
+
+def test_the_example_of_the_guide_runs_as_printed(corpus, tmp_path):
+    guide = Path(curate.__file__).parents[1] / "docs" / "guides" / "large-data.md"
+    (example,) = re.findall(r"<!-- cluster -->\n```python\n(.*?)```", guide.read_text(encoding="utf-8"), flags=re.S)
+    (tmp_path / "example.py").write_text(example)
+    environment = {**os.environ, **QUIET, "PYTHONPATH": str(Path(curate.__file__).parents[1])}
+    command = [sys.executable, "example.py"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert scores(tmp_path / "on-ray") == scores(tmp_path / "local")
+    assert len(scores(tmp_path / "local")) == 5
 
 
 def test_a_node_of_another_version_is_refused_with_both(cluster, monkeypatch):
