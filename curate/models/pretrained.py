@@ -1,5 +1,6 @@
 """Load tokenizers and networks that others trained, from a local folder; code that lies in the folder never runs."""
 
+import re
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -49,16 +50,29 @@ def local_path(model: str) -> Path:
     """
     if Path(model).exists():
         return Path(model)
-    if model.count("/") <= 1 and not model.startswith((".", "/", "~")):
-        try:
-            return Path(import_module("huggingface_hub").snapshot_download(model, local_files_only=True))
-        # The package raises many classes of errors for a model that is not in its cache; it may also be missing.
-        except Exception:
-            raise SchemaError(
-                f"no model {model}: it is neither a folder here nor in the cache of Hugging Face. "
-                f"Run: hf download {model}"
-            ) from None
+    if (folder := cached(model)) is not None:
+        return folder
+    if _is_id(model):
+        raise SchemaError(
+            f"no model {model}: it is neither a folder here nor in the cache of Hugging Face. Run: hf download {model}"
+        )
     raise SchemaError(f"no model at {model}. Name a folder or a GGUF file")
+
+
+def cached(model: str) -> Path | None:
+    """Return the folder in which the cache of Hugging Face holds the model of this id; None if it does not."""
+    if Path(model).exists() or not _is_id(model):
+        return None
+    try:
+        return Path(import_module("huggingface_hub").snapshot_download(model, local_files_only=True))
+    # The package has a class of errors for each way in which a model can be missing. It may be missing itself.
+    except (ImportError, OSError, ValueError):
+        return None
+
+
+def _is_id(model: str) -> bool:
+    """Return whether this looks like ``owner/name``, and not like a path."""
+    return re.fullmatch(r"[A-Za-z0-9][\w.-]*/[\w.-]+", model) is not None
 
 
 def device_of(name: str) -> "torch.device":

@@ -2,11 +2,13 @@
 
 import json
 import pickle
+import shutil
 from concurrent.futures import ProcessPoolExecutor
 from importlib.util import find_spec
 from multiprocessing import get_context
 
 import numpy as np
+import polars as pl
 import pytest
 from conftest import text, tiny_bert
 
@@ -172,6 +174,34 @@ def test_a_prompt_that_is_left_out_of_the_vector_is_refused(tmp_path):
     with pytest.raises(SchemaError, match="leaves the prompt out of the vector"):
         settings_of(tmp_path)
     assert path
+
+
+def test_a_model_of_the_cache_is_named_by_its_id_and_a_job_gives_the_same_bytes_with_two_workers(
+    folder, cli, tmp_path, monkeypatch
+):
+    """Texts that are null, empty, short, and longer than the model's 64 tokens."""
+    model = tmp_path / "cache" / "models--owner--tiny"
+    shutil.copytree(folder, model / "snapshots" / "0")
+    (model / "refs").mkdir()
+    (model / "refs" / "main").write_text("0")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
+    # The workers are new processes.
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "cache"))
+    texts = [None, "", "a", *TEXTS]
+    (tmp_path / "data").mkdir()
+    for name in ("a", "b"):
+        pl.DataFrame({"text": pl.Series(texts, dtype=pl.String)}).write_parquet(tmp_path / "data" / f"{name}.parquet")
+    vectors = []
+    for workers in (1, 2):
+        out = tmp_path / str(workers)
+        scorer = "embedding:encoder=minilm,path=owner/tiny,device=cpu"
+        result = cli("score", tmp_path / "data", "--scorer", scorer, "--out", out, "--workers", workers)
+        assert result.code == 0, result.err
+        vectors.append([pl.read_parquet(out / f"{name}.parquet.scores.parquet")["emb.minilm"] for name in ("a", "b")])
+    assert all(first.equals(second) for first, second in zip(*vectors, strict=True))
+    values = np.stack([np.frombuffer(value, np.float32) for value in vectors[0][0]])
+    assert not values[0].any()
+    assert values[1:] == pytest.approx(Minilm(folder).encode(texts[1:]), abs=1e-6)
 
 
 def test_an_id_that_is_in_no_cache_says_how_to_fetch_it():
