@@ -46,6 +46,23 @@ MaxBad = Annotated[
     ),
 ]
 Workers = Annotated[int, typer.Option(min=1, help="Number of processes on this machine.")]
+EngineName = Annotated[
+    Literal["local", "ray"], typer.Option("--engine", help="Where to run: processes on this machine, or Ray.")
+]
+EngineWorkers = Annotated[
+    int | None,
+    typer.Option(
+        "--workers",
+        min=1,
+        show_default=False,
+        help="Number of processes; 1 is this process alone. Default: one for each core that the job may use (with "
+        "Ray, of the cluster), but none beside this process for a job of about a second.",
+    ),
+]
+Address = Annotated[
+    str,
+    typer.Option(help="Address of the Ray cluster. Default: RAY_ADDRESS, or else a new cluster on this machine."),
+]
 WhichCheckpoints = Annotated[
     Literal["auto", "yes", "no"],
     typer.Option(
