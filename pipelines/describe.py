@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipelines.shared.flags import Json, Seed
+from pipelines.shared.flags import Address, EngineName, EngineWorkers, Json, Seed
 
 if TYPE_CHECKING:
     from curate.description.result import Description
@@ -30,10 +30,14 @@ def main(
     neighbours: Annotated[int, typer.Option(min=2, help="Nearest rows used to estimate the dimension.")] = 20,
     out: Annotated[Path | None, typer.Option(help="Also write the result to this JSON file.")] = None,
     seed: Seed = 0,
+    engine: EngineName = "local",
+    workers: EngineWorkers = None,
+    address: Address = "",
     as_json: Json = False,
 ) -> None:
     """Describe a data set."""
     from curate.description.describe import describe
+    from pipelines.shared.engines import engine_of
     from pipelines.shared.show import progress, result, warn
 
     with progress():
@@ -46,6 +50,7 @@ def main(
             sample=sample,
             neighbours=neighbours,
             seed=seed,
+            engine=engine_of(engine, workers, address),
         )
     if out is not None:
         description.save(out)

@@ -10,7 +10,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipelines.shared.flags import Json, OutFolder, Partial, Seed, TakeOver, pairs, texts
+from pipelines.shared.flags import (
+    Address,
+    EngineName,
+    EngineWorkers,
+    Json,
+    OutFolder,
+    Partial,
+    Seed,
+    TakeOver,
+    pairs,
+    texts,
+)
 
 if TYPE_CHECKING:
     from curate.pruning.prune import Pruned
@@ -94,12 +105,16 @@ def main(
     partial: Partial = False,
     shard_rows: Annotated[int, typer.Option(min=1, help="Rows in each file of --materialize.")] = 100_000,
     seed: Seed = 0,
+    engine: EngineName = "local",
+    workers: EngineWorkers = None,
+    address: Address = "",
     take_over: TakeOver = False,
     as_json: Json = False,
 ) -> None:
     """Prune examples."""
     from curate.pruning.prune import prune
     from curate.pruning.source_guard import SourceNearlyGone
+    from pipelines.shared.engines import engine_of
     from pipelines.shared.show import progress, result, table, warn
 
     if hard_end:
@@ -129,6 +144,7 @@ def main(
                 partial=partial,
                 shard_rows=shard_rows,
                 seed=seed,
+                engine=engine_of(engine, workers, address),
                 take_over=take_over,
                 progress=report,
             )
