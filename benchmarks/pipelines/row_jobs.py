@@ -50,7 +50,7 @@ class Data:
     def commands(self) -> dict[str, list[str]]:
         """Return the words of every command that is measured, without its output, by name."""
         scores, plans = str(self.folder / "scores"), {passes: self.folder / f"plan-{passes}.json" for passes in PASSES}
-        prune = ["prune", scores, "--by", "score.x", "--keep", "0.3", "--verify", "0"]
+        prune = ["prune", scores, "--by", "score.x", "--keep", "0.3", "--max-source-removal", "1"]
         return {
             "prune top": [*prune, "--rule", "top"],
             "prune stratified, even": [*prune, "--rule", "stratified", "--balance", "source:even"],
