@@ -42,8 +42,8 @@ class Drawn:
 
     def is_full(self, sample: pl.DataFrame) -> bool:
         """Return whether a sample has all the rows that it could have."""
-        found = dict(sample[self.by].cast(pl.String).value_counts().iter_rows()) if self.by else {"": sample.height}
-        return all(found.get(name, 0) >= min(self.count, n) for name, n in self.rows.items())
+        counts = dict(sample[self.by].cast(pl.String).value_counts().iter_rows()) if self.by else {"": sample.height}
+        return all(counts.get(name, 0) >= min(self.count, n) for name, n in self.rows.items())
 
 
 def draw(rows: Rows, columns: Sequence[str], identity: Sequence[str], drawn: Drawn) -> pl.DataFrame:

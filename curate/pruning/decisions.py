@@ -13,10 +13,10 @@ import polars as pl
 
 from curate.progress import Progress, reporting
 from curate.pruning import removal_table
+from curate.pruning.columns.score_column import ScoreColumn, ScoreFile, ScoreValues
 from curate.pruning.ranking.verdicts import DROPPED, KEPT, KEPT_BY_FLOOR
 from curate.pruning.removal_table import Removal, Tally, VerdictTally
 from curate.pruning.rules import TRIMMED, Decision, Rule
-from curate.pruning.score_column import ScoreColumn, ScoreFile, ScoreValues
 from curate.storage import files
 from curate.streaming import rank_correlation
 from curate.streaming.rank_correlation import RankSample

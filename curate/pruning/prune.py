@@ -21,10 +21,10 @@ from curate.pruning import (
     removal_table,
     rule_options,
     rules,
-    score_column,
     source_guard,
 )
 from curate.pruning.auto_rule import RuleAdvice
+from curate.pruning.columns import first_reading
 from curate.pruning.decisions import POOLS, Decided
 from curate.pruning.make_pools import Folder, Pools, folder, pools_of_sources
 from curate.pruning.removal_table import Removal
@@ -305,7 +305,9 @@ def _decide_all(
     advice, rule = rule_options.choose(options, shards, engine)
     grouping = rule_options.group_column(rule, shards)
     needs_complexity = rule.balance.how == "dbp"
-    column = score_column.look(shards, options.by, grouping, sign=rule.sign, engine=engine, complexity=needs_complexity)
+    column = first_reading.look(
+        shards, options.by, grouping, sign=rule.sign, engine=engine, complexity=needs_complexity
+    )
     decided = Decided(column.values, rule, None if rule.name == "threshold" else rules.decide(column, rule))
     if max_removal < 1:
         rows, kept = decisions.rows_of_sources(column, decided)

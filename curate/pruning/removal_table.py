@@ -11,8 +11,8 @@ from typing import TypeVar, cast
 import numpy as np
 import polars as pl
 
+from curate.pruning.columns.score_column import NO_GROUP
 from curate.pruning.ranking.verdicts import KEPT, KEPT_BY_FLOOR
-from curate.pruning.score_column import NO_GROUP
 from curate.shown import escaped
 from curate.storage import files
 from curate.tables import writer

@@ -14,12 +14,12 @@ import polars as pl
 from curate.errors import SchemaError
 from curate.pruning import balance, quotas
 from curate.pruning.balance import Balance, Groups
+from curate.pruning.columns.score_column import BatchMaker, ScoreColumn, ScoreFile, ScoreValues
 from curate.pruning.ranking import group_cutoffs, histograms, verdicts
 from curate.pruning.ranking.cutoffs import SORTED_ROWS, Ranking
 from curate.pruning.ranking.group_cutoffs import GroupEnds
 from curate.pruning.ranking.histograms import BatchStream, CodedBatch, Histogram, PartBatches
 from curate.pruning.ranking.verdicts import DROPPED, KEPT, Verdicts
-from curate.pruning.score_column import BatchMaker, ScoreColumn, ScoreFile, ScoreValues
 from curate.tables import batches
 from curate.tables.meanings import Meaning
 

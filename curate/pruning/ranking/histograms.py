@@ -204,8 +204,8 @@ class GrowingCounts:
     """
 
     edges: tuple[int, ...]
-    level: int = 0
-    counts: np.ndarray = field(default_factory=lambda: np.zeros((0, 1), dtype=np.int64))
+    level: int = field(default=0, init=False)
+    counts: np.ndarray = field(init=False)
 
     def __post_init__(self) -> None:
         """Make room for one group."""

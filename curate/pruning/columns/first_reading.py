@@ -1,12 +1,11 @@
-"""Read one score of every row, with the row's group, as often as a rule needs it.
+"""Read one score of every row for the first time: count, sum and check it.
 
-In: score files and the names of two columns. Out: a histogram, totals, and streams of rows; no column is held whole.
+In: score files and the names of two columns. Out: the column with its totals.
 The engine reads the files, a task each. What a task returns does not grow with the rows of its file.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar
 
 import numpy as np
 import polars as pl
@@ -15,128 +14,16 @@ from curate.engines import Engine
 from curate.errors import SchemaError
 from curate.progress import counted
 from curate.pruning import balance, exact_sums
+from curate.pruning.columns import score_column
+from curate.pruning.columns.score_column import ScoreColumn, ScoreFile, ScoreValues
 from curate.pruning.exact_sums import Moments
 from curate.pruning.ranking import histograms
-from curate.pruning.ranking.histograms import BatchStream, CodedBatch, GrowingCounts, Histogram
+from curate.pruning.ranking.histograms import CodedBatch, GrowingCounts
 from curate.tables import batches as tables
 from curate.tables import scored
 from curate.tables.shards import Shard
 
 SAMPLED_FILES = 16  # the first rows of this many files say where the first edges of the histogram lie
-NO_GROUP = "(none)"  # the group of a row without a label or cluster
-# Turns rows with the score, the group and perhaps the id, and their position in the stream, into a batch.
-BatchMaker = Callable[[pl.DataFrame, int], CodedBatch]
-R = TypeVar("R")
-
-
-@dataclass(frozen=True)
-class ScoreFile:
-    """A score file, its number, and the position of its first row in the stream of all rows."""
-
-    shard: Shard
-    number: int
-    start: int = 0
-
-
-@dataclass(frozen=True)
-class ScoreValues:
-    """The score ``by`` of all rows and their group (a value of ``grouping``; "": one group for all).
-
-    ``groups`` are the numbers of the groups. ``low``, ``high``, ``mean`` and ``deviation`` are of the score.
-    """
-
-    by: str
-    grouping: str
-    groups: Mapping[str, int]
-    low: float
-    high: float
-    mean: float
-    deviation: float
-
-    def frames(self, file: ScoreFile, identity: Sequence[str], others: Sequence[str] = ()) -> Iterator[pl.DataFrame]:
-        """Yield the score, the column of groups, and the named identity and other columns of a file."""
-        return _light(file.shard, (self.by, *others), self.grouping, identity)
-
-    def scores(self, frame: pl.DataFrame) -> np.ndarray:
-        """Return the scores (n,) of a frame."""
-        return frame[self.by].cast(pl.Float64).to_numpy()
-
-    def group(self, frame: pl.DataFrame) -> np.ndarray:
-        """Return the group numbers (n,) of a frame."""
-        return _group_numbers(frame, self.grouping, self.groups)
-
-
-@dataclass(frozen=True)
-class Ranked:
-    """Makes batches that sort by ``sign`` * score."""
-
-    values: ScoreValues
-    sign: float
-
-    def __call__(self, frame: pl.DataFrame, start: int) -> CodedBatch:
-        """Make a batch."""
-        ids = frame["id"] if "id" in frame.columns else None
-        return CodedBatch(histograms.codes(self.sign * self.values.scores(frame)), self.values.group(frame), ids)
-
-
-@dataclass(frozen=True)
-class FileReader:
-    """Reads the batches that ``make`` makes of a score file."""
-
-    values: ScoreValues
-    make: BatchMaker
-    always_ids: bool
-
-    def __call__(self, file: ScoreFile, with_ids: bool, /) -> Iterator[CodedBatch]:
-        """Read a score file."""
-        start = file.start
-        for frame in self.values.frames(file, ("id",) if with_ids or self.always_ids else ()):
-            yield self.make(frame, start)
-            start += frame.height
-
-
-@dataclass(frozen=True)
-class ScoreColumn:
-    """One score of all rows, its totals, and the engine that reads it.
-
-    ``histogram`` counts codes of ``sign`` * score. ``complexity`` (groups,) is there only where the balance needs it.
-    ``sample`` holds scores from several files.
-    """
-
-    values: ScoreValues
-    files: tuple[ScoreFile, ...]
-    engine: Engine
-    sign: float
-    histogram: Histogram
-    complexity: np.ndarray | None
-    sample: np.ndarray
-
-    @property
-    def groups(self) -> Mapping[str, int]:
-        """Return the number of each group."""
-        return self.values.groups
-
-    @property
-    def sizes(self) -> np.ndarray:
-        """Return the rows of each group, (groups,)."""
-        return np.asarray(self.histogram.counts.sum(axis=0))
-
-    @property
-    def rows(self) -> int:
-        """Return the number of all rows."""
-        return int(self.sizes.sum())
-
-    def map(self, function: Callable[[ScoreFile], R], what: str = "score files read") -> Iterator[R]:
-        """Yield what an importable function returns of every file, in the order in which files are done."""
-        return counted(self.engine.run(function, self.files), what, len(self.files))
-
-    def ranked(self, sign: float) -> BatchMaker:
-        """Return what makes batches that sort by ``sign`` * score."""
-        return Ranked(self.values, sign)
-
-    def stream(self, make: BatchMaker, *, always_ids: bool = False) -> BatchStream[ScoreFile]:
-        """Return all rows as a stream of the batches that ``make`` makes."""
-        return BatchStream(FileReader(self.values, make, always_ids), self.files, self.engine)
 
 
 @dataclass
@@ -180,15 +67,15 @@ class _FirstReading:
         totals, table, shard = _FileTotals(file.number), GrowingCounts(self.edges), file.shard
         intervals = histograms.finder(self.edges, 0)
         columns = (self.by, balance.COMPLEXITY) if self.complexity else (self.by,)
-        for frame in _light(shard, columns, self.grouping, ()):
+        for frame in score_column.light(shard, columns, self.grouping, ()):
             _check_finite(frame, self.by, shard)
-            for name in _group_names(frame, self.grouping).unique(maintain_order=True):
+            for name in score_column.group_names(frame, self.grouping).unique(maintain_order=True):
                 totals.groups.setdefault(name, len(totals.groups))
             if self.complexity:
                 _note_complexities(frame, self.grouping, totals.complexities, shard)
             score = frame[self.by].cast(pl.Float64).to_numpy()
             totals.add(score)
-            group = _group_numbers(frame, self.grouping, totals.groups)
+            group = score_column.group_numbers(frame, self.grouping, totals.groups)
             table.make_room(len(totals.groups))
             table.add(intervals.find(CodedBatch(histograms.codes(self.sign * score), group)), group, 1)
         totals.level = table.level
@@ -244,37 +131,10 @@ def look(
     )
 
 
-def _light(shard: Shard, columns: Sequence[str], grouping: str, identity: Sequence[str]) -> Iterator[pl.DataFrame]:
-    """Yield the named columns and the column of groups, which may itself be an identity column.
-
-    The first of the columns is the score.
-    """
-    names = (*columns, grouping) if grouping else columns
-    for frame in scored.light_batches(shard, tuple(dict.fromkeys(names)), identity):
-        # Types may differ between files.
-        scored.check_numbers(frame, columns[0], shard)
-        yield frame
-
-
-def _group_names(frame: pl.DataFrame, grouping: str) -> pl.Series:
-    if not grouping:
-        return pl.repeat("", frame.height, dtype=pl.String, eager=True)
-    return frame[grouping].cast(pl.String).fill_null(NO_GROUP)
-
-
-def _group_numbers(frame: pl.DataFrame, grouping: str, groups: Mapping[str, int]) -> np.ndarray:
-    if not grouping:
-        return np.zeros(frame.height, dtype=np.int64)
-    names = _group_names(frame, grouping)
-    distinct = names.unique()
-    numbers = pl.Series([groups[name] for name in distinct], dtype=pl.Int64)
-    return names.replace_strict(distinct, numbers, return_dtype=pl.Int64).to_numpy()
-
-
 def _note_complexities(frame: pl.DataFrame, grouping: str, complexities: dict[str, float], shard: Shard) -> None:
     """Note the complexity of each cluster; all its rows must agree."""
     value = pl.col(balance.COMPLEXITY).cast(pl.Float64)
-    frame = frame.select(_group_names(frame, grouping).alias("name"), value.alias("value"))
+    frame = frame.select(score_column.group_names(frame, grouping).alias("name"), value.alias("value"))
     extremes = frame.group_by("name").agg(pl.col("value").min().alias("low"), pl.col("value").max().alias("high"))
     for name, low, high in extremes.iter_rows():
         _note_complexity(name, low, high, complexities, shard)
@@ -294,7 +154,7 @@ def _note_complexity(
 
 def _first_scores(shard: Shard, by: str) -> np.ndarray:
     empty = pl.DataFrame(schema={by: pl.Float64})
-    return next(_light(shard, (by,), "", ()), empty)[by].cast(pl.Float64).to_numpy()
+    return next(score_column.light(shard, (by,), "", ()), empty)[by].cast(pl.Float64).to_numpy()
 
 
 def _check_finite(frame: pl.DataFrame, by: str, shard: Shard) -> None:
