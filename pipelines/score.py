@@ -21,7 +21,7 @@ def main(
         list[str],
         typer.Option(
             help="A scorer: NAME or NAME:key=value,... (see curate list scorers), or a class of your own, "
-            "path/to/file.py:ClassName. Repeat it; they run in this order."
+            "path/to/file.py:ClassName. Repeat it, in any order."
         ),
     ],
     out: OutFolder,
@@ -55,6 +55,14 @@ def main(
         typer.Option(help="Address of the Ray cluster. Default: RAY_ADDRESS, or else a new cluster on this machine."),
     ] = "",
     restart: Restart = False,
+    relearn: Annotated[
+        bool,
+        typer.Option("--relearn", help="Learn again from all files, also those added later, and score all rows again."),
+    ] = False,
+    no_cache: Annotated[
+        bool,
+        typer.Option("--no-cache", help="At the end, remove what scorers computed of each part (OUT/_curate/parts)."),
+    ] = False,
     take_over: TakeOver = False,
     as_json: Json = False,
 ) -> None:
@@ -88,6 +96,8 @@ def main(
             on_error=on_error,
             engine=runner,
             restart=restart,
+            relearn=relearn,
+            cache=not no_cache,
             take_over=take_over,
             progress=report,
         )

@@ -5,22 +5,59 @@ May use: the files at the root of `curate`, storage.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from typing import Protocol, TypeVar
+
+from curate.errors import CurateError
 
 T = TypeVar("T")
 R = TypeVar("R")
+
+# A task that ended its worker this often is to blame. Once may be bad luck, such as a machine that was switched off.
+ATTEMPTS = 3
+# Of a task in a message. The record of a scoring task begins with its file.
+SHOWN_CHARACTERS = 120
 
 
 class Engine(Protocol):
     """A place where tasks run.
 
     The function must be importable from the top level of a module, since workers may be other processes or machines.
-    Give values that all tasks share with the function: ``functools.partial(function, shared)``.
+    Give values that all tasks share with the function: ``functools.partial(function, shared)``. A worker receives
+    them once, however many tasks it runs, and must not change them: arrays may be read-only.
     """
 
     def run(self, function: Callable[[T], R], tasks: Sequence[T]) -> Iterator[R]:
         """Yield results in the order in which they finish.
 
         A task may run twice, if the worker that ran it died.
+
+        Raises:
+            WorkerDied: if a task ended its workers three times.
         """
         ...
+
+    def session(self) -> AbstractContextManager["Engine"]:
+        """Return a context whose value is an engine with workers that live until the block ends.
+
+        Starting workers takes seconds, so a job that calls ``run`` many times opens one session around all of it.
+        """
+        ...
+
+
+class WorkerDied(CurateError):
+    """A task ended its worker each time that it ran. ``task`` is that task."""
+
+    def __init__(self, task: object, remaining: int, total: int, *, reason: str, advice: str) -> None:
+        """Write the message. ``reason`` says why workers died, and ``advice`` what to change; both are parts of it."""
+        super().__init__(
+            f"a worker process died {ATTEMPTS} times, {reason}, each time on one task: {_shortened(str(task))}. "
+            f"{remaining} of {total} tasks remain. {advice}; finished tasks are kept, and the same command continues"
+        )
+        self.task = task
+
+
+def _shortened(text: str) -> str:
+    """Return a text as it fits into a message."""
+    text = " ".join(text.split())
+    return text if len(text) <= SHOWN_CHARACTERS else text[:SHOWN_CHARACTERS] + "..."

@@ -1,34 +1,24 @@
 """Run tasks in processes on this machine, each with one numerical thread."""
 
-import multiprocessing
-import os
-import signal
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, Future
 from concurrent.futures import wait as wait_for_futures
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
-from multiprocessing import resource_tracker
-from multiprocessing.connection import wait
-from multiprocessing.context import SpawnContext, SpawnProcess
-from threading import Thread
+from itertools import count
+from pathlib import Path
+from typing import cast
 
-from curate import processes
-from curate.engines import R, T
-from curate.errors import CurateError
+from curate.engines import ATTEMPTS, R, T, WorkerDied, _shared_function
+from curate.engines._shared_function import SharedFunction
+from curate.engines._worker_processes import WorkerProcesses
+from curate.storage.scratch import scratch_folder
 
-# A pool of workers that died is rebuilt this often without finishing a task. After that we blame the tasks: a worker
-# that dies once may be bad luck, three in a row are not.
-ATTEMPTS = 3
-# Tasks in the pool for each worker: one that runs and one that waits, so that no worker is idle. Few, because those in
-# the pool may still run when nobody reads results any more.
+# Tasks in the queue for each worker: one that runs and one that waits, so that no worker is idle. Few, because those in
+# the queue may still run when nobody reads results any more.
 AHEAD = 2
-# What the program of a trainer has to end by itself, when the tasks are stopped.
-PROGRAM_SECONDS = 0.5
-# Every library has a variable of its own for its number of threads.
-THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "POLARS_MAX_THREADS")
 
 
 @dataclass(frozen=True)
@@ -45,98 +35,143 @@ class Local:
     workers: int = 1
 
     def run(self, function: Callable[[T], R], tasks: Sequence[T]) -> Iterator[R]:
-        """Yield results in the order in which they finish.
+        """Yield results in the order in which they finish. The workers end with the last task.
 
         Raises:
-            CurateError: if workers died three times without finishing a task.
+            WorkerDied: if a task ended its worker three times.
         """
-        if self.workers <= 1:
+        with self.session() as session:
+            yield from session.run(function, tasks)
+
+    @contextmanager
+    def session(self) -> Iterator["LocalSession"]:
+        """Yield an engine whose workers live until the block ends. They are started when tasks need them."""
+        with scratch_folder() as folder:
+            session = LocalSession(self.workers, folder)
+            try:
+                yield session
+            finally:
+                session.end()
+
+
+class LocalSession:
+    """Worker processes that live over many runs."""
+
+    def __init__(self, workers: int, folder: Path) -> None:
+        """Start nothing yet. ``folder`` is for the files that workers read."""
+        self.workers = workers
+        self._folder = folder
+        self._names = count()
+        self._open_runs = 0
+        self._processes: WorkerProcesses | None = None
+
+    @contextmanager
+    def session(self) -> Iterator["LocalSession"]:
+        """Yield this engine: a session within a session has the same workers."""
+        yield self
+
+    def run(self, function: Callable[[T], R], tasks: Sequence[T]) -> Iterator[R]:
+        """Yield results in the order in which they finish. The workers wait for the next run.
+
+        Raises:
+            WorkerDied: if a task ended its worker three times.
+        """
+        if self.workers <= 1 or not tasks:
             yield from map(function, tasks)
             return
-        remaining = list(range(len(tasks)))
-        attempts = 0
-        while attempts < ATTEMPTS:
-            try:
-                for index, result in self._attempt(function, tasks, remaining):
-                    remaining.remove(index)
-                    attempts = 0
-                    yield result
-            except BrokenProcessPool:
-                attempts += 1
-                continue
-            return
-        raise CurateError(
-            f"a worker process died {ATTEMPTS} times with {len(remaining)} of {len(tasks)} tasks left, most likely for "
-            "lack of memory. Lower --workers; finished tasks are kept, and the same command continues"
-        )
-
-    def _attempt(
-        self, function: Callable[[T], R], tasks: Sequence[T], remaining: Sequence[int]
-    ) -> Iterator[tuple[int, R]]:
-        context = _Workers()
-        pool = ProcessPoolExecutor(min(self.workers, len(remaining) or 1), mp_context=context, initializer=_begin)
-        waiting = deque(remaining)
-        flying: dict[Future[R], int] = {}
+        path = self._folder / f"function-{next(self._names)}"
+        self._open_runs += 1
         try:
-            while waiting or flying:
-                while waiting and len(flying) < AHEAD * self.workers:
-                    index = waiting.popleft()
-                    with _for_workers():
-                        flying[pool.submit(function, tasks[index])] = index
-                for future in wait_for_futures(flying, return_when=FIRST_COMPLETED).done:
-                    yield flying.pop(future), future.result()
+            shared = _shared_function.write(function, path)
+            yield from cast(Iterator[R], _Flow(self, shared, tasks).results())
         finally:
-            if flying:
-                # Waiting for the tasks that run could take hours. Afterwards no worker writes a file any more.
-                processes.end(context.pids(), seconds=PROGRAM_SECONDS)
-            pool.shutdown(wait=not flying, cancel_futures=True)
+            self._open_runs -= 1
+            path.unlink(missing_ok=True)
+
+    def processes(self) -> WorkerProcesses:
+        """Return the workers of this session."""
+        self._processes = self._processes or WorkerProcesses(self.workers)
+        return self._processes
+
+    def kill(self) -> None:
+        """End the workers at once. The next task starts others."""
+        if self._processes is not None:
+            self._processes.kill()
+        self._processes = None
+
+    def end(self) -> None:
+        """End the workers: at once if the results of a run have not been read to their end."""
+        if self._open_runs:
+            self.kill()
+        if self._processes is not None:
+            self._processes.end()
+        self._processes = None
 
 
-class _Workers(SpawnContext):
-    """Starts workers as fresh processes, since polars and torch do not survive a fork, and remembers them."""
+class _Flow:
+    """One run: the tasks that wait, those that workers have, and how often each was with a worker that died."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.started: list[SpawnProcess] = []
+    def __init__(self, session: LocalSession, function: SharedFunction, tasks: Sequence[object]) -> None:
+        self.session = session
+        self.function = function
+        self.tasks = tasks
+        self.waiting = deque(range(len(tasks)))
+        self.flying: dict[Future[object], int] = {}
+        self.losses = Counter[int]()
 
-    def Process(self, *args: object, **kwargs: object) -> SpawnProcess:  # type: ignore[override]
-        process = SpawnProcess(*args, **kwargs)  # type: ignore[arg-type]
-        self.started.append(process)
-        return process
+    def results(self) -> Iterator[object]:
+        try:
+            while self.waiting or self.flying:
+                self._submit()
+                lost: list[int] = []
+                for future in wait_for_futures(self.flying, return_when=FIRST_COMPLETED).done:
+                    index = self.flying.pop(future)
+                    if isinstance(future.exception(), BrokenProcessPool):
+                        lost.append(index)
+                    else:
+                        yield future.result()
+                if lost:
+                    self._again(lost)
+        finally:
+            if self.flying:
+                # Waiting for the tasks that run could take hours.
+                self.session.kill()
 
-    def pids(self) -> list[int]:
-        return [process.pid for process in self.started if process.pid is not None and process.is_alive()]
+    def _submit(self) -> None:
+        """Hand tasks to workers until these have enough."""
+        while self.waiting and len(self.flying) < self._limit():
+            index = self.waiting.popleft()
+            try:
+                future = self.session.processes().submit(_shared_function.call, self.function, self.tasks[index])
+            except BrokenProcessPool:
+                # A worker died since the last task was submitted. This task has not run, so it is not to blame.
+                self.waiting.appendleft(index)
+                if not self.flying:
+                    self.session.kill()
+                return
+            self.flying[future] = index
 
+    def _limit(self) -> int:
+        """Return how many tasks workers may have. A suspected task runs alone, which shows whether it is to blame."""
+        suspected = self.losses[self.waiting[0]] == ATTEMPTS - 1 or any(
+            self.losses[index] == ATTEMPTS - 1 for index in self.flying.values()
+        )
+        return 1 if suspected else AHEAD * self.session.workers
 
-@contextmanager
-def _for_workers() -> Iterator[None]:
-    """Set what processes inherit that are started in the block: one numerical thread, and no Ctrl-C."""
-    # Otherwise the helper would start inside the block, and let Ctrl-C through again.
-    resource_tracker.ensure_running()
-    before = {name: os.environ.get(name) for name in THREADS}
-    # The children read these variables when they import their libraries.
-    os.environ.update(dict.fromkeys(THREADS, "1"))
-    # A terminal sends Ctrl-C to all processes of a job. The job itself ends its workers, so they must not act on it.
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        for name, value in before.items():
-            os.environ.pop(name) if value is None else os.environ.__setitem__(name, value)
-
-
-def _begin() -> None:
-    """Prepare a worker: it leaves Ctrl-C to the job, and ends with it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
-
-
-def _end_with(sentinel: int) -> None:
-    """End this worker, and the programs that it runs, when the job is killed."""
-    # Otherwise it would wait for ever to hand over its results.
-    wait([sentinel])
-    processes.end(processes.descendants(os.getpid()), seconds=PROGRAM_SECONDS)
-    os._exit(1)
+    def _again(self, lost: list[int]) -> None:
+        """Queue tasks again whose workers died, and raise an error if one of them is to blame."""
+        # When one worker dies, all end, and with them all tasks that were with them.
+        lost = sorted([*lost, *self.flying.values()])
+        self.flying.clear()
+        self.session.kill()
+        self.losses.update(lost)
+        for index in lost:
+            if self.losses[index] == ATTEMPTS:
+                raise WorkerDied(
+                    self.tasks[index],
+                    len(self.waiting) + len(lost),
+                    len(self.tasks),
+                    reason="most likely for lack of memory",
+                    advice="Lower --workers",
+                )
+        self.waiting.extendleft(reversed(lost))

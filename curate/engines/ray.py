@@ -13,8 +13,8 @@ from pathlib import Path
 from types import ModuleType
 
 from curate import __version__, extras
-from curate.engines import R, T
-from curate.engines.local import ATTEMPTS, THREADS
+from curate.engines import ATTEMPTS, R, T, WorkerDied
+from curate.engines._worker_processes import THREADS
 from curate.errors import CurateError
 from curate.storage.scratch import scratch_folder
 
@@ -56,13 +56,20 @@ class Ray:
         node share that copy.
 
         Raises:
-            CurateError: if no cluster answers, or a worker died three times on one task.
+            CurateError: if no cluster answers.
+            WorkerDied: if a worker died three times on one task.
         """
         if not tasks:
             return
         with connected(self.address, self.workers) as ray:
             limit = self.workers or max(1, int(ray.cluster_resources().get("CPU", 1)))
             yield from _flow(ray, function, tasks, limit)
+
+    @contextmanager
+    def session(self) -> Iterator["Ray"]:
+        """Yield this engine, connected to its cluster until the block ends. Ray keeps its workers between runs."""
+        with connected(self.address, self.workers):
+            yield self
 
 
 def _flow(ray: ModuleType, function: Callable[[T], R], tasks: Sequence[T], limit: int) -> Iterator[R]:
@@ -91,7 +98,7 @@ def _flow(ray: ModuleType, function: Callable[[T], R], tasks: Sequence[T], limit
             except ray.exceptions.RayError as error:
                 lost[index] += 1
                 if lost[index] == ATTEMPTS:
-                    raise _blame(error, len(waiting) + len(flying) + 1, len(tasks)) from None
+                    raise _blame(error, tasks[index], len(waiting) + len(flying) + 1, len(tasks)) from None
                 waiting.append(index)
                 continue
             yield result
@@ -118,13 +125,12 @@ def _unconnected(where: str, reason: str) -> str:
     return f"no Ray cluster answers at {where}: {reason} Check --address, or leave it out"
 
 
-def _blame(error: Exception, remaining: int, total: int) -> CurateError:
+def _blame(error: Exception, task: object, remaining: int, total: int) -> WorkerDied:
     """Return the error for a task that lost its worker too often."""
-    memory = "for lack of memory" if type(error).__name__ == "OutOfMemoryError" else "most likely for lack of memory"
-    return CurateError(
-        f"a worker process died {ATTEMPTS} times on one task ({type(error).__name__}) with {remaining} of {total} "
-        f"tasks left, {memory}. Lower --workers or use larger nodes; finished tasks are kept, and the same command "
-        "continues"
+    cause = type(error).__name__
+    memory = "for lack of memory" if cause == "OutOfMemoryError" else "most likely for lack of memory"
+    return WorkerDied(
+        task, remaining, total, reason=f"{memory} ({cause})", advice="Lower --workers or use larger nodes"
     )
 
 

@@ -8,12 +8,14 @@ import polars as pl
 
 from curate.errors import SchemaError
 from curate.streaming import kmeans
-from curate.streaming.scratch import SAMPLE, ClusterSettings, clusters, scratch_folder
-from curate.tables.batches import Stream
+from curate.streaming.clusters import SAMPLE, ClusterSettings, learn_clusters, row_count
+from curate.tables.corpus import Corpus
 
 NEIGHBOURS = 20  # nearest centres over which the distance between clusters is averaged (Abbas et al. 2024)
 
-FORMAT = 2  # since format 2 the best of several starts of k-means is kept
+# 2: the best of several starts of k-means is kept. 3: if a sample is learned from, the rows of the start and of early
+# iterations are a share of that sample, not of all rows.
+FORMAT = 3
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ class Density:
 
 
 def learn(
-    stream: Stream,
+    corpus: Corpus,
     *,
     k: int = 100,
     sample: int = SAMPLE,
@@ -60,7 +62,6 @@ def learn(
     starts: int = 0,
     seed: int = 0,
     embedding: str = "emb.hashed",
-    scratch: str = "",
 ) -> Density:
     """Return clusters, learned as ``prototypes`` learns them, and the complexity of each.
 
@@ -73,16 +74,14 @@ def learn(
             of at least 10,000 rows. 0 is 10 starts, or as many as cost about 2.5 CPU-seconds (default 0).
         seed: seed of the sample and the start (default 0).
         embedding: the column of vectors (default emb.hashed).
-        scratch: folder for the work files (default: the system's temporary folder).
 
     Raises:
         SchemaError: if there are fewer rows than clusters.
     """
     if k < 2:
         raise SchemaError(f"density: k={k} clusters have no distance from each other. Give k=2 or more")
-    with scratch_folder(scratch, "density") as folder:
-        settings = ClusterSettings("density", k, sample, iterations, start, seed, starts=starts)
-        _, learned = clusters(stream, embedding, folder, settings)
+    settings = ClusterSettings("density", k, sample, iterations, start, seed, starts=starts)
+    learned = learn_clusters(corpus, embedding, settings, row_count(corpus))
     return Density(learned.centres, between(learned.centres) * within(learned), embedding)
 
 

@@ -15,9 +15,10 @@ import polars as pl
 
 from curate.errors import SchemaError
 from curate.scorers import _target
-from curate.streaming import key_counts, ngrams
-from curate.streaming.ngrams import BASE, MIX, Grams
+from curate.streaming import key_counts
 from curate.tables.corpus import Corpus, PartRows
+from curate.words import ngrams
+from curate.words.ngrams import BASE, MIX, Grams
 
 FORMAT = 3  # since format 3 tables are as large as the data needs, and the end of a text counts as a unit
 UNITS = ("word", "byte")
@@ -42,9 +43,9 @@ class Perplexity:
     noise. Words are lower-cased. A run of punctuation is a word, and so is each character of a script without spaces.
     A null text, or one without units, gets the score of unknown units: -log of the number of different units.
 
-    ``counts`` (order, cells) uint32 counts k-grams; those that share a cell are not distinguished. ``learned_units`` and
-    ``learned_texts`` (1,) int64 are the units and the texts in the data, and ``different`` (order,) int64 estimates the
-    number of different k-grams.
+    ``counts`` (order, cells) uint32 counts k-grams; those that share a cell are not distinguished. ``learned_units``
+    and ``learned_texts`` (1,) int64 are the units and the texts in the data, and ``different`` (order,) int64 estimates
+    the number of different k-grams.
 
     Source: MacKay and Peto 1995, "A hierarchical Dirichlet language model".
     """

@@ -7,10 +7,12 @@ import numpy as np
 import polars as pl
 
 from curate.streaming import kmeans
-from curate.streaming.scratch import SAMPLE, ClusterSettings, clusters, scratch_folder
-from curate.tables.batches import Stream
+from curate.streaming.clusters import SAMPLE, ClusterSettings, learn_clusters, row_count
+from curate.tables.corpus import Corpus
 
-FORMAT = 2  # since format 2 the best of several starts of k-means is kept
+# 2: the best of several starts of k-means is kept. 3: if a sample is learned from, the rows of the start and of early
+# iterations are a share of that sample, not of all rows.
+FORMAT = 3
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ class Prototypes:
 
 
 def learn(
-    stream: Stream,
+    corpus: Corpus,
     *,
     k: int = 64,
     sample: int = SAMPLE,
@@ -55,7 +57,6 @@ def learn(
     starts: int = 0,
     seed: int = 0,
     embedding: str = "emb.hashed",
-    scratch: str = "",
 ) -> Prototypes:
     """Return the centres of spherical k-means, the same for any order of the rows.
 
@@ -72,12 +73,10 @@ def learn(
             of at least 10,000 rows. 0 is 10 starts, or as many as cost about 2.5 CPU-seconds (default 0).
         seed: seed of the sample and the start (default 0).
         embedding: the column of vectors (default emb.hashed).
-        scratch: folder for the work files (default: the system's temporary folder).
 
     Raises:
         SchemaError: if there are fewer rows, or fewer different directions, than prototypes.
     """
-    with scratch_folder(scratch, "prototypes") as folder:
-        settings = ClusterSettings("prototypes", k, sample, iterations, start, seed, starts=starts)
-        _, learned = clusters(stream, embedding, folder, settings)
+    settings = ClusterSettings("prototypes", k, sample, iterations, start, seed, starts=starts)
+    learned = learn_clusters(corpus, embedding, settings, row_count(corpus))
     return Prototypes(learned.centres, embedding)

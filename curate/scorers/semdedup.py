@@ -4,7 +4,7 @@ Unlike the released code, a row is compared with *kept* rows only. In a chain a 
 is removed.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -14,7 +14,8 @@ from curate.errors import SchemaError
 from curate.progress import counted
 from curate.streaming import kmeans, thinning
 from curate.streaming.by_id import check_distinct, look_up
-from curate.streaming.scratch import ClusterSettings, Spool, clusters, scratch_folder
+from curate.streaming.clusters import ClusterSettings
+from curate.streaming.scratch import Spool, clusters, scratch_folder
 from curate.tables.batches import Stream
 
 LARGEST = 4096  # rows of a cluster that is not split again: its rows are compared all with all
@@ -202,7 +203,7 @@ def _split(spool: Spool, members: np.ndarray, size: int) -> np.ndarray:
     start = np.unique(rows, axis=0)
     start = kmeans.first_directions(rows, min(parts, int(start.any(axis=1).sum()))) if start.any() else start[:1]
 
-    def blocks(share: float) -> Iterator[np.ndarray]:
-        yield from (rows[low : low + kmeans.BLOCK] for low in range(0, len(rows), kmeans.BLOCK))
+    def summed(centres: np.ndarray, share: float) -> tuple[np.ndarray, np.ndarray]:
+        return kmeans.sums_of_blocks(kmeans.in_blocks(rows[: round(share * len(rows))]), centres)
 
-    return kmeans.learn(blocks, start, rows=len(rows), iterations=SPLIT_ITERATIONS).centres
+    return kmeans.learn(summed, start, rows=len(rows), iterations=SPLIT_ITERATIONS).centres

@@ -4,36 +4,36 @@ What was learned is used again by the same job. It is refused for other inputs o
 with it, since scores of two learned scorers cannot be compared.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
-from zipfile import BadZipFile
-
-import numpy as np
-import polars as pl
 
 from curate import open_sets
-from curate.errors import Interrupted, SchemaError
-from curate.progress import report
+from curate.engines import Engine
+from curate.errors import Interrupted, SchemaError, amount, first_few
 from curate.scorers import Scorer
+from curate.scoring import dependencies, learned_scorers
 from curate.scoring import specs as scorer_specs
+from curate.scoring.corpus_parts import ScoringPart
+from curate.scoring.learned_scorers import AnyScorer, LearnedScorer
 from curate.scoring.scoring_job import ScoringJob, is_old, recorded
 from curate.scoring.specs import inputs, learns
-from curate.scoring.worker import apply
 from curate.storage import artifacts, files, job_record, manifest
-from curate.storage.files import content_hash, replacing, text_hash
+from curate.storage.files import content_hash, text_hash
 from curate.storage.job_record import InputFile, JobRecord
-from curate.tables import batches
-from curate.tables.batches import Stream
-from curate.tables.formats.bad_lines import BadLines
+from curate.tables.corpus import Corpus, array_files
+from curate.tables.corpus.corpus import EXCHANGES, stored_path
 from curate.tables.scored_inputs.row_hash import PREFIX
 from curate.tables.shards import Shard
+
+# Computes the columns of scorers that are ready, for all parts; returns the parts with these columns.
+Materialise = Callable[[Sequence[AnyScorer], tuple[ScoringPart, ...]], tuple[ScoringPart, ...]]
 
 
 @dataclass(frozen=True)
 class LearningInput:
-    """What the scorers of a job learn from: the good shards and their content hashes by name.
+    """What the scorers of a job learn from: the good shards and their content hashes by name, and the parts of rows.
 
     ``aside`` names the bad shards, which are left out.
     """
@@ -43,6 +43,7 @@ class LearningInput:
     digests: Mapping[str, str]
     aside: tuple[str, ...]
     rows: int | None = None  # of all shards, where the files say how many they have
+    parts: tuple[ScoringPart, ...] = ()
 
     @property
     def files(self) -> dict[str, InputFile]:
@@ -58,13 +59,27 @@ class LearningInput:
 class LearnedState:
     """What a scorer learned: its file, the arguments and inputs, and the shards that were set aside then.
 
-    ``refusal`` says why an older state cannot be reused; it is empty if there is none, or it can be reused.
+    ``refusal`` says why an older state cannot be reused; it is empty if there is none, or it can be reused. ``new`` are
+    the files that were added since.
     """
 
     path: Path
     record: JobRecord
     aside: tuple[str, ...]
     refusal: str = ""
+    new: tuple[str, ...] = ()
+
+
+PARTS = "parts"  # the folder, inside the folder of records, of what was computed of parts
+
+
+def forget(job: ScoringJob) -> None:
+    """Remove what scorers learned, and all that was computed of parts."""
+    files.remove(folder(job.out))
+    files.remove(job.out / manifest.FOLDER / PARTS)
+    files.remove(job.out / manifest.FOLDER / "corpus.json")
+    for spec in job.specs:
+        files.remove(work_folder(job.out, spec, {}))
 
 
 def folder(out: Path) -> Path:
@@ -72,38 +87,75 @@ def folder(out: Path) -> Path:
     return out / manifest.FOLDER / "learned"
 
 
-def prepare(learning: LearningInput, *, fresh: bool) -> tuple[Scorer, ...]:
+def work_folder(out: Path, spec: str, formats: Mapping[str, int]) -> Path:
+    """Return the folder where a scorer keeps what it computes of parts while it learns.
+
+    It may be removed, except for scorers whose file says ``KEEPS_RESULTS``: other jobs read what these leave.
+    """
+    name = open_sets.parse(spec)[0]
+    if getattr(open_sets.module("scorers", name), "KEEPS_RESULTS", False):
+        return out / manifest.FOLDER / name
+    key = text_hash(repr((spec, sorted(formats.items()))))[:16]
+    return out / manifest.FOLDER / PARTS / "learning" / f"{scorer_words(name).replace(' ', '_')}-{key}"
+
+
+def prepare(
+    learning: LearningInput, engine: Engine, materialise: Materialise, *, fresh: bool
+) -> tuple[tuple[AnyScorer, ...], tuple[ScoringPart, ...], tuple[str, ...]]:
     """Return the scorers of a job in order. Those that learn do so now, or reload what they learned before.
 
-    ``fresh`` says that no shard is scored yet.
+    Also return the parts, with the columns that were computed meanwhile, and notes for the user. ``fresh`` says that no
+    shard is scored yet. ``materialise`` computes columns of scorers that have learned, where another reads them.
 
     Raises:
         Interrupted: if some shards are scored with another learned state.
-        SchemaError: if a scorer reads a column from the data that a later one adds.
+        SchemaError: if a scorer reads a column from the data that another makes, too late.
     """
-    scorers: tuple[Scorer, ...] = ()
-    out = learning.job.out
+    scorers: list[AnyScorer] = []
+    late: list[int] = []  # positions of scorers that are ready, and whose columns are not computed yet
+    messages: list[str] = []
+    first = dependencies.independent(learning.job.specs)
     for position, spec in enumerate(learning.job.specs):
         if not learns(spec):
-            scorers += (scorer_specs.build(spec),)
+            scorers.append(scorer_specs.build(spec))
+            late += [] if spec in first else [position]
             continue
-        state = learned_state(learning, position)
+        state = learned_state(learning, position, fresh=fresh)
+        name = open_sets.parse(spec)[0]
         if state.refusal and not fresh:
             raise Interrupted(
-                f"{out}: scorer {open_sets.parse(spec)[0]} was {state.refusal}, and some shards are scored with it. "
+                f"{learning.job.out}: scorer {name} was {state.refusal}, and some shards are scored with it. "
                 "Give --restart to learn and score again, or another --out"
             )
-        scorer = _load(spec, state.path) if files.exists(state.path) else _learn(spec, scorers, learning, state.path)
+        if not is_whole(state, spec, learning.parts):
+            if dependencies.depends(spec, [learning.job.specs[earlier] for earlier in late]):
+                learning = replace(learning, parts=materialise([scorers[earlier] for earlier in late], learning.parts))
+                late = []
+            _learn(spec, learning, state.path, engine)
         # Written after every use, not only after learning: a record of format 1 becomes one of the present format. It
         # keeps the inputs that were learned from, which are fewer than those of this job if some were set aside then.
-        record = {"scorer": spec, **state.record.to_json(), "aside": sorted(state.aside), "notes": notes((scorer,))}
-        artifacts.save(state.path.with_suffix(".json"), "learned", record)
-        scorers += (scorer,)
+        learned = LearnedScorer(spec, state.path, files.stamp(state.path))
+        record = {"scorer": spec, **state.record.to_json(), "aside": sorted(state.aside)}
+        artifacts.save(state.path.with_suffix(".json"), "learned", {**record, "notes": notes((learned.scorer(),))})
+        if state.new:
+            messages.append(_kept_note(name, state))
+        scorers.append(learned)
+        late.append(position)
     # Only now is it known what learned scorers read and add.
-    read = set(inputs(scorers))
-    if clash := sorted(read & {column for scorer in scorers for column in scorer.schema}):
+    built = learned_scorers.ready(scorers)
+    read = set(inputs(built))
+    if clash := sorted(read & {column for scorer in built for column in scorer.schema}):
         raise SchemaError(f"{clash[0]} is read from the data by one scorer and made by a later one: change their order")
-    return scorers
+    return tuple(scorers), learning.parts, (*notes(built), *messages)
+
+
+def _kept_note(name: str, state: LearnedState) -> str:
+    """Return the note that new files are scored with what was learned before they came."""
+    return (
+        f"{name}: {amount(len(state.new), 'new file')} ({first_few(state.new)}) scored with what was learned from the "
+        f"{amount(len(state.record.inputs), 'file')} before. Give --relearn to learn from all files, and to score all "
+        "again"
+    )
 
 
 def notes(scorers: Sequence[Scorer]) -> tuple[str, ...]:
@@ -111,40 +163,68 @@ def notes(scorers: Sequence[Scorer]) -> tuple[str, ...]:
     return tuple(note for scorer in scorers for note in getattr(scorer, "notes", ()))
 
 
-def learned_state(learning: LearningInput, position: int) -> LearnedState:
+def learned_state(learning: LearningInput, position: int, *, fresh: bool = False) -> LearnedState:
     """Return the learned state of the scorer at ``position``: an older one if it can be reused, else a new one.
 
-    Shards that were set aside when the scorer learned, and are whole now, are scored with the state as it is.
+    Shards that were set aside when the scorer learned, and are whole now, are scored with the state as it is. So are
+    files that were added after shards were scored, unless the scorer can learn from them without changing old scores.
     """
     name = open_sets.parse(learning.job.specs[position])[0]
     out, expected, refusal = learning.job.out, learning.record(position), ""
+    older: LearnedState | None = None
     for path in files.below(folder(out), ".json"):
         if not path.name.startswith(f"{position}-{name}-"):
             continue
         record = artifacts.load(path, "learned")
         before = job_record.from_json(record)
         aside_then = tuple(cast(Sequence[str], record["aside"]))
-        aside = {*aside_then, *learning.aside}
         paths = {shard.relative: shard.path for shard in learning.shards}
         inputs = {
             name: _comparable(file, before.inputs.get(name), paths[name]) for name, file in expected.inputs.items()
         }
+        # What is not a file that was learned from then is a new file, or one that was set aside and is whole now.
+        added = tuple(sorted(inputs.keys() - before.inputs.keys() - {*aside_then, *learning.aside}))
         changes = job_record.input_changes(
             {name: file for name, file in before.inputs.items() if name not in learning.aside},
-            {name: file for name, file in inputs.items() if name in before.inputs or name not in aside},
+            {name: file for name, file in inputs.items() if name in before.inputs},
         )
         # Records of format 1 hold no arguments. Those states have them in their file names, as a hash.
         if "arguments" in record:
             same_arguments = before.arguments == expected.arguments
         else:
             same_arguments = path.stem.endswith(_old_key(learning, before, position))
-        if same_arguments and not changes and files.exists(path.with_suffix(".npz")):
-            return LearnedState(path.with_suffix(".npz"), JobRecord(expected.arguments, before.inputs), aside_then)
+        state = path.with_suffix(".npz")
+        if same_arguments and not changes and files.exists(state):
+            known_record = JobRecord(expected.arguments, before.inputs)
+            if not added:
+                return LearnedState(state, known_record, aside_then)
+            if not fresh:
+                older = LearnedState(state, known_record, aside_then, new=added)
+            continue
         refusal = "learned with other options, or in another place among the scorers"
         if changes:
             refusal = f"learned from other input files than these ({job_record.listed(changes)})"
     key = text_hash(repr((sorted(expected.arguments.items()), sorted(learning.digests.items()))))[:16]
-    return LearnedState(folder(out) / f"{position}-{name}-{key}.npz", expected, learning.aside, refusal)
+    path = folder(out) / f"{position}-{name}-{key}.npz"
+    if older is None:
+        return LearnedState(path, expected, learning.aside, refusal)
+    if getattr(open_sets.module("scorers", name), "LEARNS_ADDED_FILES", False):
+        return LearnedState(path, expected, learning.aside)
+    return older
+
+
+def is_whole(state: LearnedState, spec: str, parts: Sequence[ScoringPart]) -> bool:
+    """Return whether all that was learned is there: the arrays of the scorer, and those of the parts it learned from.
+
+    Parts may be cut in another way than then, if a long file was written again with the same rows.
+    """
+    if not files.exists(state.path):
+        return False
+    if not getattr(open_sets.implementation("scorers", open_sets.parse(spec)[0]), "part_arrays", ()):
+        return True
+    by_part = state.path.with_suffix("")
+    learned_from = [part for part in parts if any(p.shard.relative in state.record.inputs for p in part.pieces)]
+    return all(files.exists(stored_path(by_part, part.name)) for part in learned_from)
 
 
 def _comparable(file: InputFile, before: InputFile | None, path: Path) -> InputFile:
@@ -170,55 +250,16 @@ def _old_key(learning: LearningInput, before: JobRecord, position: int) -> str:
     return text_hash(repr((record.get("version"), specs, reading.text_column, reading.batch_rows, digests)))[:16]
 
 
-def _load(spec: str, path: Path) -> Scorer:
+def _learn(spec: str, learning: LearningInput, path: Path, engine: Engine) -> None:
+    """Let a scorer learn, and write what it learned."""
     name, options = open_sets.parse(spec)
-    scorer = open_sets.implementation("scorers", name)
-    # Options that are also fields of the scorer. The other options only matter while it learns.
-    plain = {field.name: options[field.name] for field in fields(scorer) if field.name in options}
-    try:
-        # Arrays only: a pickle could run any code.
-        with files.opened(path) as file, np.load(file, allow_pickle=False) as state:
-            return cast(Scorer, scorer(**dict(state.items()), **plain))
-    except (ValueError, TypeError, EOFError, BadZipFile) as error:
-        raise Interrupted(
-            f"{path} is damaged ({' '.join(str(error).split())}): give --restart to learn and score again"
-        ) from None
-
-
-def _learn(spec: str, earlier: tuple[Scorer, ...], learning: LearningInput, path: Path) -> Scorer:
-    name, options = open_sets.parse(spec)
-    scorer = open_sets.module("scorers", name).learn(_stream(earlier, learning, name), **options)
-    with replacing(path) as temporary, temporary.open("wb") as handle:
-        np.savez(handle, allow_pickle=False, **scorer.arrays)
-    return cast(Scorer, scorer)
+    work = work_folder(learning.job.out, spec, scorer_specs.formats((spec,)))
+    corpus = Corpus(learning.parts, work, engine, scorer_words(name), learning.rows, learned=path.with_suffix(""))
+    scorer = open_sets.module("scorers", name).learn(corpus, **options)
+    array_files.write_arrays(path, scorer.arrays)
+    files.remove(work / EXCHANGES)
 
 
 def scorer_words(name: str) -> str:
     """Return a scorer's name as words for progress: ``class prototypes``. The user's own scorers have no such name."""
     return name.replace("_", " ") if name.replace("_", "").isalpha() else "from the data"
-
-
-def _stream(earlier: tuple[Scorer, ...], learning: LearningInput, name: str) -> Stream:
-    """Return the function that gives a scorer its batches, with the columns that earlier scorers add."""
-    added = {column for scorer in earlier for column in scorer.schema}
-    counts = "rows" if learning.rows else "files"
-    words, total = f"{counts} read to learn {scorer_words(name)}", learning.rows or len(learning.shards)
-
-    def stream(needs: Sequence[str]) -> Iterator[pl.DataFrame]:
-        # Columns that earlier scorers add are not read but computed, from the columns that those scorers read.
-        others = (name for name in needs if name not in added and name not in batches.IDENTITY)
-        wanted = tuple(dict.fromkeys((*inputs(earlier), *others)))
-        rows = 0
-        report(words, 0, total)
-        for done, shard in enumerate(learning.shards, start=1):
-            # Bad lines are passed over here. The job counts and records them when it scores.
-            reading = replace(learning.job.reading, bad_lines=BadLines())
-            for batch in batches.batches(shard, wanted, reading=reading, size=batches.BATCH_BYTES):
-                yield apply(earlier, batch)
-                rows += batch.height
-                if learning.rows:
-                    report(words, rows, total)
-            if not learning.rows:
-                report(words, done, total)
-
-    return stream

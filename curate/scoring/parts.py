@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from itertools import accumulate, pairwise
+from itertools import pairwise
 from pathlib import Path
 
 import polars as pl
@@ -16,7 +16,11 @@ from curate.tables.scored_inputs.row_hash import BLOCK_ROWS
 from curate.tables.shards import Shard
 from curate.tables.writer import ScoredPart
 
-TASK_ROWS = 1 << 17  # in whole row groups: enough work for a task to pay for its start
+TASK_ROWS = 1 << 17  # enough work for a task to pay for its start, even where rows are short
+TASK_BYTES = 16 << 20  # of unpacked rows: a second of work for most scorers
+# A row group is read from its beginning, whichever of its rows are wanted. With so many pieces at most, the rows that
+# are passed over cost less than the work on the others.
+GROUP_PIECES = 8
 PART_ROWS = 1 << 15  # the most rows that a killed job has to score again
 # A file of lines does not say how many rows it has. One up to this size is scored in one go: parts would double the
 # number of files to write.
@@ -25,27 +29,41 @@ Span = tuple[int, int | None]  # rows [start, stop) of a shard; None means its e
 
 
 def spans(head: readers.Head) -> tuple[Span, ...]:
-    """Return the ranges of rows that tasks of a shard take, cut at its row groups.
+    """Return the ranges of rows that tasks of a shard take.
 
-    A range ends where the next block of hashed rows begins, at most a batch after the end of a row group: so the hashes
-    of ranges can be put together, and no task reads a row group for the few rows at its end. There is one range if the
-    file does not say how many rows it has.
+    A range has ``TASK_ROWS`` rows or ``TASK_BYTES`` bytes, or a little more. It ends where a block of hashed rows does,
+    so that the hashes of ranges can be put together. There is one range if the file does not say how many rows it has.
     """
     if head.groups is None:
         return ((0, None),)
     total, edges = head.rows or 0, [0]
-    for end in accumulate(rows for rows, _ in head.groups):
+    size = 0.0
+    for end, piece_bytes in _pieces(head.groups):
+        size += piece_bytes
         edge = min(-(-end // BLOCK_ROWS) * BLOCK_ROWS, total)
-        if edge - edges[-1] >= TASK_ROWS:
+        if edge - edges[-1] >= TASK_ROWS or (size >= TASK_BYTES and edge > edges[-1]):
             edges.append(edge)
+            size = 0.0
     if total > edges[-1]:
         edges.append(total)
     return tuple(pairwise(edges))
 
 
+def _pieces(groups: Sequence[tuple[int, int]]) -> Iterator[tuple[int, float]]:
+    """Yield where pieces of row groups end, as a row of the file, and about how many bytes each has."""
+    first = 0
+    for rows, size in groups:
+        pieces = max(1, min(GROUP_PIECES, size // TASK_BYTES))
+        for piece in range(1, pieces + 1):
+            yield first + rows * piece // pieces, size / pieces
+        first += rows
+
+
 def is_long(shard: Shard, head: readers.Head) -> bool:
     """Return whether a shard is scored in parts. If it does not tell its rows, its size decides."""
-    return files.size(shard.path) > SMALL_BYTES if head.rows is None else head.rows > PART_ROWS
+    if head.groups is None:
+        return files.size(shard.path) > SMALL_BYTES
+    return (head.rows or 0) > PART_ROWS or len(spans(head)) > 1
 
 
 def part_path(folder: Path, start: int) -> Path:

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pyarrow as pa
 
@@ -26,6 +26,7 @@ class Preflight:
     bad: Mapping[str, str]
     bytes: int
     warnings: tuple[str, ...]
+    sizes: Mapping[str, int] = field(default_factory=dict)  # bytes of each readable shard
 
     @property
     def rows(self) -> int | None:
@@ -72,7 +73,8 @@ def inspect(
         for shard, reason in _odd_widths(shards, heads, column):
             bad[shard] = reason
             del heads[shard]
-    return Preflight(heads, bad, total, warnings)
+    sizes = {shard.relative: size for shard, (size, _) in looks}
+    return Preflight(heads, bad, total, warnings, sizes)
 
 
 def _odd_widths(shards: Sequence[Shard], heads: Mapping[str, Head], column: str) -> list[tuple[str, str]]:

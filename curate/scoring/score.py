@@ -1,21 +1,32 @@
 """Score every row of a data set with a list of scorers."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Literal, cast
 
 from curate.engines import Engine
 from curate.engines.local import Local
 from curate.errors import SchemaError
-from curate.progress import Progress, counted, reporting, silent
-from curate.scorers import Scorer
-from curate.scoring import learned, preflight, run, specs, table_input, worker
+from curate.progress import Progress, reporting, silent
+from curate.scoring import (
+    corpus_parts,
+    dependencies,
+    first_pass,
+    learned,
+    learned_scorers,
+    preflight,
+    run,
+    specs,
+    table_input,
+    worker,
+)
 from curate.scoring.inferred_options import inferred
 from curate.scoring.learned import LearningInput
 from curate.scoring.preflight import Preflight
 from curate.scoring.result import Scored
-from curate.scoring.scoring_job import ScoringJob, set_aside, stamp
+from curate.scoring.scoring_job import ScoringJob, recorded, set_aside, stamp
 from curate.storage import completion, files, manifest
 from curate.storage.files import sweep
 from curate.storage.locks import lock
@@ -25,7 +36,7 @@ from curate.tables.scored import SCORES
 from curate.tables.scored_inputs import line_losses
 from curate.tables.scored_inputs.line_losses import MAX_BAD
 from curate.tables.scored_inputs.scored_rows import SCORE_STEP
-from curate.tables.shards import Inputs, Shard, has_lines
+from curate.tables.shards import Inputs, Shard
 
 Data = frames.Table | Sequence[str | Path]
 
@@ -43,17 +54,21 @@ def score(
     on_error: Literal["quarantine", "fail"] = "quarantine",
     engine: Engine | None = None,
     restart: bool = False,
+    relearn: bool = False,
+    cache: bool = True,
     take_over: bool = False,
     progress: Progress = silent,
 ) -> Scored:
     """Score every row of ``data``, and write one score file for each input file.
 
-    Call it again with the same arguments to continue a job that stopped. Files that were set aside are tried again.
+    Call it again with the same arguments to continue a job that stopped. Files that were set aside are tried again, and
+    files that are new are scored. Duplicates among new and old files are told apart; other scorers that learn keep what
+    they learned from the files before.
 
     Args:
         data: files, folders, globs or s3:// addresses, one or several; or a polars, pandas or pyarrow table.
-        scorers: names with options, such as ``prototypes:k=64``. They run in this order, and each reads the columns of
-            those before. Scorers that learn do so first, on all rows; the output folder keeps what they learned.
+        scorers: names with options, such as ``prototypes:k=64``, in any order: a scorer runs after those whose columns
+            it reads. Scorers that learn do so first, on all rows; the output folder keeps what they learned.
         out: the output folder. A table in memory is written to ``OUT/_curate/input/rows.parquet`` first.
         text_column: the column of texts.
         batch_rows: largest number of rows that a scorer receives at a time.
@@ -64,6 +79,9 @@ def score(
         on_error: ``quarantine`` sets a bad file aside with its reason and scores the others; ``fail`` stops.
         engine: where to run; None runs in this process.
         restart: delete the results of earlier calls and start over.
+        relearn: let scorers learn again from all files, and score all rows again. What was computed of each part before
+            is used again.
+        cache: keep what scorers computed of each part in ``OUT/_curate/parts``, for a later call with more files.
         take_over: write even if a job on another machine holds the folder; that job stops.
         progress: is called with three values: what is counted, how many are done, and how many there are.
 
@@ -93,8 +111,24 @@ def score(
         if listed is None:
             paths = [str(table_input.store(cast(frames.Table, data), out, restart=restart))]
             listed = _inputs(paths, out, on_error)
-        job = ScoringJob(listed.shards, inferred(names, listed.shards), out, reading, on_error == "quarantine")
-        return _score(job, paths, listed, engine, max_bad, restart=restart, progress=progress)
+        before = [] if restart or (record := recorded(out)) is None else cast(list[str], record["scorers"])
+        ordered = inferred(dependencies.ordered(names), listed.shards)
+        # A job that names the same scorers in another order continues.
+        specs_of_job = tuple(before) if sorted(before) == sorted(ordered) else ordered
+        job = ScoringJob(listed.shards, specs_of_job, out, reading, on_error == "quarantine")
+        with engine.session() as session:
+            scored = _score(job, paths, listed, session, max_bad, _Again(restart, relearn), progress)
+        if not cache:
+            files.remove(out / manifest.FOLDER / learned.PARTS)
+        return scored
+
+
+@dataclass(frozen=True)
+class _Again:
+    """What a call does anew although it is done: everything, or what was learned and the scores."""
+
+    restart: bool
+    relearn: bool
 
 
 def _score(
@@ -103,19 +137,18 @@ def _score(
     listed: Inputs,
     engine: Engine,
     max_bad: float,
-    *,
-    restart: bool,
+    again: _Again,
     progress: Progress,
 ) -> Scored:
     """Score what is not scored yet, in a folder that this job holds."""
     out, shards = job.out, job.shards
     heads = _inspect(job)
     job = _judging(job, heads)
-    todo = _begin(job, restart=restart)
+    todo = _begin(job, again)
     relative_paths = [shard.relative for shard in shards]
     bad = dict(heads.bad)
     with reporting(progress):
-        ready = _prepare(job, heads, bad, todo, engine, max_bad)
+        ready, notes = _prepare(job, heads, bad, todo, engine, max_bad)
     if todo or (before := completion.read(out, SCORE_STEP)) is None or set(before.inputs) != set(relative_paths):
         completion.begin(out, SCORE_STEP, relative_paths)
     # Both records come before the first score file, so that an interrupted job can be continued and `curate status`
@@ -125,15 +158,18 @@ def _score(
         if shard.relative in bad:
             set_aside(out, shard, bad[shard.relative], stamp(shard.path))
     remaining = [shard for shard in shards if shard.relative in todo and shard.relative not in bad]
-    rows, failed = run.run(run.ReadyJob(job, heads, ready), remaining, engine, progress)
+    rows, failed = run.run(ready, remaining, engine, progress)
     aside = dict(sorted({**bad, **failed, **listed.unusable}.items()))
     lost = line_losses.losses(out, [shard for shard in shards if shard.relative not in aside], _rows_of(out))
     lost.check(max_bad, f"Whole files were set aside too: {len(aside)}; see `curate status`" if aside else "")
     # The job has ended only now: one that loses too many lines has not.
     completion.end(out, SCORE_STEP, set_aside=aside, bad_lines=lost.bad)
-    warnings = (*listed.warnings, *heads.warnings, *specs.warnings(ready), *lost.warnings())
+    # The score files have them now.
+    files.remove(out / manifest.FOLDER / learned.PARTS / manifest.COLUMNS)
+    built = learned_scorers.ready(ready.scorers)
+    warnings = (*listed.warnings, *heads.warnings, *specs.warnings(built), *lost.warnings())
     count = len(shards) + len(listed.unusable)
-    return Scored(out, rows, count, warnings, aside, learned.notes(ready), lost.bad)
+    return Scored(out, rows, count, warnings, aside, notes, lost.bad)
 
 
 def _rows_of(out: Path) -> Callable[[Shard], int]:
@@ -189,64 +225,53 @@ def _judging(job: ScoringJob, heads: Preflight) -> ScoringJob:
     return replace(job, reading=replace(job.reading, judged=judged))
 
 
-def _begin(job: ScoringJob, *, restart: bool) -> set[str]:
+def _begin(job: ScoringJob, again: _Again) -> set[str]:
     """Make the output folder ready; return the names of the shards that are still to score."""
     configuration = job.configuration()
-    if restart:
+    if again.restart:
         # The entries are deleted next: whoever reads the folder from here on must know that it is not finished.
         completion.begin(job.out, SCORE_STEP, [shard.relative for shard in job.shards])
-    pending = manifest.pending(job.out, SCORE_STEP, job.work, configuration, restart=restart, same_rows=job.same_rows)
+    pending = manifest.pending(
+        job.out, SCORE_STEP, job.work, configuration, restart=again.restart, same_rows=job.same_rows
+    )
     # Nothing is changed before this line: a job that is refused leaves the folder as it was.
     manifest.renew(job.out, SCORE_STEP, configuration)
     sweep(job.out, SCORES)
     sweep(job.out / manifest.FOLDER)
-    if restart:
+    if again.restart:
+        learned.forget(job)
+    if again.relearn:
+        completion.begin(job.out, SCORE_STEP, [shard.relative for shard in job.shards])
+        for shard in job.shards:
+            files.remove(manifest.entry_path(job.out, SCORE_STEP, shard.relative))
         files.remove(learned.folder(job.out))
+        return {shard.relative for shard in job.shards}
     return {name for name, _, _ in pending}
 
 
 def _prepare(
     job: ScoringJob, heads: Preflight, bad: dict[str, str], todo: set[str], engine: Engine, max_bad: float
-) -> tuple[Scorer, ...]:
-    """Return the scorers, ready to score. Those that learn do so on the good shards.
+) -> tuple[run.ReadyJob, tuple[str, ...]]:
+    """Return the job with scorers that are ready to score, and notes on what they learned.
 
     Shards that turn out to be bad are added to ``bad``. ``todo`` names the shards that are still to score.
     """
+    if not any(map(specs.learns, job.specs)):
+        built = tuple(map(specs.build, job.specs))
+        return run.ReadyJob(job, heads, built), learned.notes(built)
     good = [shard for shard in job.shards if shard.relative not in bad]
-    by_name = {shard.relative: shard for shard in good}
-    digests: dict[str, str] = {}
-    first_learner = next((position for position, spec in enumerate(job.specs) if specs.learns(spec)), None)
-    if first_learner is not None:
-        # What is learned depends on every shard, so all are hashed first. Where bad shards can be set aside, all are
-        # read to the end too: a shard that proved bad later would already be part of the learned state.
-        earlier = tuple(map(specs.build, job.specs[:first_learner]))
-        labelled = {shard.relative: worker.is_labelled(heads.heads[shard.relative]) for shard in good}
-        # Shards that are done were read when they were scored, and have not changed since.
-        for shard in good:
-            entry = None if shard.relative in todo else manifest.read(job.out, SCORE_STEP, shard.relative)
-            columns = job.columns(shard, label=labelled[shard.relative])
-            if entry is not None and set(entry.columns) == set(columns):
-                digests[shard.relative] = entry.input
-        checks = [
-            replace(run.task(job, shard, earlier), also=job.needs, label=labelled[shard.relative])
-            for shard in good
-            if shard.relative not in digests
-        ]
-        lines, bad_lines, first_bad = 0, dict[str, int](), ""
-        for outcome in counted(engine.run(worker.check_task, checks), "files checked", len(checks)):
-            if outcome.reason is None:
-                digests[outcome.shard] = outcome.digest
-                if outcome.bad_lines:
-                    bad_lines[outcome.shard], first_bad = outcome.bad_lines, first_bad or outcome.first_bad
-                lines += outcome.rows + outcome.bad_lines if has_lines(by_name[outcome.shard]) else 0
-            else:
-                bad[outcome.shard] = outcome.reason
-        # Learning may take hours: a job that loses too many lines stops before.
-        line_losses.Losses(lines, bad_lines, first_bad).check(max_bad)
-        good = [shard for shard in good if shard.relative not in bad]
-        if bad and not good:
-            raise SchemaError(next(iter(bad.values())))
+    computed = first_pass.compute(job, heads, good, todo, engine)
+    bad |= computed.bad
+    # Learning may take hours: a job that loses too many lines stops before.
+    computed.lost.check(max_bad)
+    good = [shard for shard in good if shard.relative not in bad]
+    if bad and not good:
+        raise SchemaError(next(iter(bad.values())))
+    fresh = len(todo) == len(job.shards)
+    parts = corpus_parts.cut(computed.tasks_of(good), computed.digests, heads.sizes, job.out, fresh=fresh)
     rows = [heads.heads[shard.relative].rows for shard in good]
     total = None if None in rows else sum(count for count in rows if count is not None)
-    fresh = len(todo) == len(job.shards)
-    return learned.prepare(LearningInput(job, tuple(good), digests, tuple(sorted(bad)), total), fresh=fresh)
+    learning = LearningInput(job, tuple(good), computed.digests, tuple(sorted(bad)), total, tuple(parts))
+    compute_stage = partial(first_pass.materialise, engine)
+    scorers, parts_with_columns, notes = learned.prepare(learning, engine, compute_stage, fresh=fresh)
+    return run.ReadyJob(job, heads, scorers, parts_with_columns), notes

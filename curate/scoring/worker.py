@@ -12,10 +12,12 @@ import pyarrow as pa
 
 from curate.errors import CurateError, SchemaError
 from curate.scorers import Scorer
-from curate.scoring import parts
+from curate.scoring import columns, learned_scorers, parts
+from curate.scoring.columns import ColumnFolder
+from curate.scoring.learned_scorers import AnyScorer
 from curate.scoring.parts import Span
 from curate.scoring.specs import declarations, inputs
-from curate.storage import disk_errors, files, s3
+from curate.storage import disk_errors, files, manifest, s3
 from curate.tables import batches as tables
 from curate.tables import meanings, readers, writer
 from curate.tables.columns import column_types
@@ -33,12 +35,14 @@ class ScoringTask:
     """Rows [start, stop) of a shard through all scorers, into the score file ``output`` below the folder ``out``.
 
     A long shard has several tasks: ``parts`` is the folder where they meet, and ``spans`` are the rows of each.
+    ``columns`` are what was computed of these rows before. ``part`` is the part of the corpus that has the rows, if
+    some scorers have learned.
     """
 
     shard: Shard
     output: Path
     out: Path
-    scorers: tuple[Scorer, ...]
+    scorers: tuple[AnyScorer, ...]
     reading: Reading
     stamp: str = ""
     start: int = 0
@@ -46,30 +50,44 @@ class ScoringTask:
     parts: Path | None = None
     spans: tuple[Span, ...] = ((0, None),)
     quarantine: bool = False
-    also: tuple[str, ...] = ()  # columns that `check_task` reads as well
+    also: tuple[str, ...] = ()  # columns that `compute_task` reads and hashes as well
     label: bool = False  # the score file has the class label of the input
+    columns: ColumnFolder | None = None
+    part: str = ""
+    config: str = ""  # the hash of the job's arguments, for the record of a shard that is done
+
+    @property
+    def ready(self) -> tuple[Scorer, ...]:
+        """The scorers, with what they have learned."""
+        return learned_scorers.ready(self.scorers, self.part)
 
     @property
     def schema(self) -> dict[str, pl.DataType]:
         """The columns of the score file."""
-        columns = dict(tables.IDENTITY) | ({LABEL: pl.String()} if self.label else {})
-        for scorer in self.scorers:
-            columns |= scorer.schema
-        return columns
+        schema = self.identity
+        for scorer in self.ready:
+            schema |= scorer.schema
+        return schema
+
+    @property
+    def identity(self) -> dict[str, pl.DataType]:
+        """The columns that a score file has of the input."""
+        return dict(tables.IDENTITY) | ({LABEL: pl.String()} if self.label else {})
 
     @property
     def fields(self) -> dict[str, object]:
         """The JSON fields of a score file's metadata, which record what its scores mean."""
-        return meanings.fields(declarations(self.scorers))
+        return meanings.fields(declarations(self.ready))
 
 
 @dataclass(frozen=True)
 class ScoringOutcome:
     """What a task did: the rows scored, and the hash of the rows of its shard, in the columns that were read.
 
-    ``digest`` is empty if the shard has several parts, which hold the digests of their rows. ``whole`` says that the
-    score file is in place, and ``reason`` why the shard is bad, if it is. ``bad_lines`` are the lines that were set
-    aside, and ``first_bad`` is the first of them with its reason.
+    ``digest`` is empty if the shard has several parts, which hold the digests of their rows. ``blocks`` are the digests
+    of the blocks of rows of a task that computed columns. ``whole`` says that the score file is in place, and
+    ``reason`` why the shard is bad, if it is. ``bad_lines`` are the lines that were set aside, and ``first_bad`` is the
+    first of them with its reason.
     """
 
     shard: str
@@ -80,6 +98,8 @@ class ScoringOutcome:
     reason: str | None = None
     bad_lines: int = 0
     first_bad: str = ""
+    start: int = 0
+    blocks: tuple[str, ...] = ()
 
 
 def is_labelled(head: readers.Head) -> bool:
@@ -91,29 +111,50 @@ def is_labelled(head: readers.Head) -> bool:
     return column_types.is_text(kind) or bool(pa.types.is_integer(values) or pa.types.is_boolean(values))
 
 
-def score_task(scorers: tuple[Scorer, ...], bare_task: ScoringTask) -> ScoringOutcome:
-    """Score the rows of a task that comes without its scorers. Join the parts if all are there."""
-    task = replace(bare_task, scorers=scorers)
-    return _judged(task, _score_whole if task.parts is None else _score_parts)
+def score_tasks(scorers: tuple[AnyScorer, ...], bare_tasks: Sequence[ScoringTask]) -> list[ScoringOutcome]:
+    """Score the rows of tasks that come without their scorers. Join the parts of a shard if all are there."""
+    return [_score_task(replace(task, scorers=scorers)) for task in bare_tasks]
 
 
-def check_task(task: ScoringTask) -> ScoringOutcome:
-    """Hash the rows that scorers will learn from. If bad shards can be set aside, this shows whether it is one."""
-    # Where a bad shard stops the job anyway, the scorers before the learning one need not run.
-    return _judged(task if task.quarantine else replace(task, scorers=()), _check)
+def compute_tasks(scorers: tuple[AnyScorer, ...], bare_tasks: Sequence[ScoringTask]) -> list[ScoringOutcome]:
+    """Compute the columns of scorers for the rows of tasks, as the next stage of their columns.
+
+    The first stage also hashes the rows. It shows whether a shard is bad before scorers learn from it.
+    """
+    return [_judged(replace(task, scorers=scorers), _compute) for task in bare_tasks]
+
+
+def _score_task(task: ScoringTask) -> ScoringOutcome:
+    if task.parts is not None:
+        return _judged(task, _score_parts)
+    outcome = _judged(task, _score_whole)
+    if outcome.reason is None:
+        finish(task, outcome)
+    return outcome
+
+
+def finish(task: ScoringTask, outcome: ScoringOutcome) -> None:
+    """Record that a shard is done, and remove the columns that its score file has now."""
+    entry = manifest.entry(
+        scored_rows.SCORE_STEP,
+        task.shard.relative,
+        task.shard.path,
+        digest=outcome.digest,
+        config=task.config,
+        rows=outcome.rows,
+        columns=outcome.columns,
+    )
+    # The stamp from before the shard was read: a change since then must be seen next time.
+    manifest.record(task.out, replace(entry, stamp=task.stamp))
+    if task.columns is not None:
+        files.remove(task.columns.path)
 
 
 def _judged(task: ScoringTask, work: Callable[[ScoringTask, BadLines], ScoringOutcome]) -> ScoringOutcome:
     """Do the work of a task. Raise what is wrong with its shard, or return it as the reason in the outcome."""
-    path, bad_lines = task.shard.path, BadLines()
+    path = task.shard.path
     try:
-        # Taken before the rows are read, so that a change meanwhile is seen below.
-        stamp = task.stamp or files.stamp(path)
-        outcome = work(task, bad_lines)
-        # A stamp costs nothing to compare; the rows are hashed again only if the stamp changed.
-        if files.stamp(path) != stamp and not _has_rows(task, outcome):
-            raise SchemaError(f"{path} changed while it was read. Leave it alone and score again")
-        return replace(outcome, bad_lines=len(bad_lines), first_bad=bad_lines.first(task.shard))
+        return _unchanged(task, work)
     except SchemaError as error:
         reason = str(error)
     except OSError as error:
@@ -129,11 +170,25 @@ def _judged(task: ScoringTask, work: Callable[[ScoringTask, BadLines], ScoringOu
             raise
         reason = f"{path}: {type(error).__name__}: {' '.join(str(error).split())[:300]}"
     # Whoever reads the folder must not find scores of a shard that is not done.
-    if work is not _check:
+    if work is not _compute:
         files.remove(task.output)
     if not task.quarantine:
         raise SchemaError(reason)
-    return ScoringOutcome(task.shard.relative, 0, reason=reason)
+    return ScoringOutcome(task.shard.relative, 0, reason=reason, start=task.start)
+
+
+def _unchanged(task: ScoringTask, work: Callable[[ScoringTask, BadLines], ScoringOutcome]) -> ScoringOutcome:
+    """Do the work of a task; raise SchemaError if its shard changed meanwhile."""
+    path, bad_lines = task.shard.path, BadLines()
+    # Taken before the rows are read, so that a change meanwhile is seen below.
+    stamp = task.stamp or files.stamp(path)
+    outcome = work(task, bad_lines)
+    # A stamp costs nothing to compare; the rows are hashed again only if the stamp changed.
+    if files.stamp(path) != stamp and not _has_rows(task, outcome):
+        raise SchemaError(f"{path} changed while it was read. Leave it alone and score again")
+    if task.columns is not None and task.columns.stages:
+        return outcome
+    return replace(outcome, bad_lines=len(bad_lines), first_bad=bad_lines.first(task.shard))
 
 
 def _has_rows(task: ScoringTask, outcome: ScoringOutcome) -> bool:
@@ -141,50 +196,92 @@ def _has_rows(task: ScoringTask, outcome: ScoringOutcome) -> bool:
     if outcome.digest:
         reading = replace(task.reading, bad_lines=BadLines())
         return scored_rows.row_digest(task.shard, outcome.columns, reading) == outcome.digest
-    return parts.match(task.parts or Path(), task.shard, task.reading)
+    folder = task.parts if task.columns is None else task.columns.stage(0)
+    return parts.match(folder or Path(), task.shard, task.reading)
 
 
-def _check(task: ScoringTask, bad_lines: BadLines) -> ScoringOutcome:
-    hasher = RowHasher()
-    rows = sum(frame.height for frame in scored(task, 0, None, bad_lines, hasher))
-    return ScoringOutcome(task.shard.relative, rows, row_hash.combined(hasher.blocks()), hasher.columns)
+def _compute(task: ScoringTask, bad_lines: BadLines) -> ScoringOutcome:
+    """Write the columns of a stage, as far as they are missing."""
+    assert task.columns is not None
+    stage = task.columns.stages
+    folder, schema = task.columns.stage(stage), {} if stage else task.identity
+    for scorer in task.ready:
+        schema |= scorer.schema
+    if not stage:
+        task.columns.discard_stale(task.stamp)
+    _, position, ended = parts.done_parts(folder, task.start, task.stop)
+    hasher = None if stage else RowHasher()
+    if not ended:
+        frames = (frame.select(list(schema)) for frame in _recorded(task, position, bad_lines, hasher))
+        _write_parts(task, folder, frames, schema, position, hasher)
+    whole = replace(task.columns, stages=stage + 1)
+    if stage:
+        return ScoringOutcome(task.shard.relative, 0, start=task.start)
+    blocks, names = whole.hashed()
+    if has_lines(task.shard):
+        # Where nothing was left to read, the record tells which lines are bad.
+        for row, reason in line_losses.table(task.out, task.shard.relative).iter_rows():
+            if row not in bad_lines.numbers:
+                bad_lines.add(row, reason or "")
+    digest = "" if len(task.spans) > 1 else row_hash.combined(blocks)
+    return ScoringOutcome(task.shard.relative, whole.rows(), digest, names, start=task.start, blocks=tuple(blocks))
 
 
 def _score_whole(task: ScoringTask, bad_lines: BadLines) -> ScoringOutcome:
     hasher = RowHasher()
     rows = writer.write_whole(task.output, _recorded(task, 0, bad_lines, hasher), task.schema, task.fields)
-    return ScoringOutcome(task.shard.relative, rows, row_hash.combined(hasher.blocks()), hasher.columns, whole=True)
+    if task.columns is not None:
+        blocks, names = task.columns.hashed()
+    else:
+        blocks, names = hasher.blocks(), hasher.columns
+    return ScoringOutcome(task.shard.relative, rows, row_hash.combined(blocks), tuple(names), whole=True)
 
 
 def _score_parts(task: ScoringTask, bad_lines: BadLines) -> ScoringOutcome:
     """Write the parts of a task that are missing. Join all parts of the shard if they are there."""
-    folder, schema, written = task.parts or Path(), task.schema, 0
+    folder, schema = task.parts or Path(), task.schema
     _, position, ended = parts.done_parts(folder, task.start, task.stop)
     # A killed job continues after the last part that it finished.
-    hasher = RowHasher()
-    batches = _recorded(task, position, bad_lines, hasher)
+    hasher = None if task.columns is not None else RowHasher()
+    written = 0
+    if not ended:
+        frames = _recorded(task, position, bad_lines, hasher)
+        written = _write_parts(task, folder, frames, schema, position, hasher)
+    if (complete := parts.complete(folder, task.spans)) is not None:
+        writer.join(task.output, complete, schema, task.fields)
+    return ScoringOutcome(task.shard.relative, written, whole=complete is not None)
+
+
+def _write_parts(
+    task: ScoringTask,
+    folder: Path,
+    frames: Iterator[pl.DataFrame],
+    schema: dict[str, pl.DataType],
+    position: int,
+    hasher: RowHasher | None,
+) -> int:
+    """Write the rows from ``position`` to the end of a task as parts; return how many rows that are."""
+    written, ended = 0, False
     while not ended:
-        part_frames = parts.until(batches, parts.PART_ROWS)
-        rows = writer.write_part(parts.part_path(folder, position), part_frames, schema, hasher)
+        part_frames = parts.until(frames, parts.PART_ROWS)
+        rows = writer.write_part(parts.part_path(folder, position), part_frames, schema, hasher, task.stamp)
         position, written = position + rows, written + rows
         ended = rows < parts.PART_ROWS if task.stop is None else position == task.stop
         if not ended and rows < parts.PART_ROWS:
             raise SchemaError(
                 f"{task.shard.path} ends at row {position}, not at {task.stop}: it is damaged, or it changed"
             )
-    if (complete := parts.complete(folder, task.spans)) is not None:
-        writer.join(task.output, complete, schema, task.fields)
-    return ScoringOutcome(task.shard.relative, written, whole=complete is not None)
+    return written
 
 
-def _recorded(task: ScoringTask, start: int, bad_lines: BadLines, hasher: RowHasher) -> Iterator[pl.DataFrame]:
+def _recorded(task: ScoringTask, start: int, bad_lines: BadLines, hasher: RowHasher | None) -> Iterator[pl.DataFrame]:
     """Yield the scores from row ``start`` on, and record the bad lines after the last row.
 
     So the record is there before the score file or its last part is: whoever reads these can skip the same lines.
     """
     yield from scored(task, start, task.stop, bad_lines, hasher)
     # A file of lines is read by one task from its first line on, even if that task skips rows that are scored already.
-    if has_lines(task.shard):
+    if has_lines(task.shard) and (task.columns is None or not task.columns.stages):
         line_losses.save(task.out, task.shard, bad_lines)
 
 
@@ -198,12 +295,16 @@ def scored(
     """Yield the scores of rows [start, stop), batch by batch. Where a batch ends depends on the rows alone.
 
     Lines that cannot be read are added to ``bad_lines``; without it, the first one is an error. ``hasher`` hashes the
-    rows as they are read.
+    rows as they are read. Columns that were computed before are not computed again.
     """
+    scorers = task.ready
+    if task.columns is not None and task.columns.stages:
+        yield from _scored_from_columns(task, task.columns, scorers, start)
+        return
     hasher = hasher or RowHasher()
     label = (LABEL,) if task.label else ()
-    added = [name for scorer in task.scorers for name in scorer.schema]
-    needs = (*inputs(task.scorers), *task.also, *label)
+    added = [name for scorer in scorers for name in scorer.schema]
+    needs = (*inputs(scorers), *task.also, *label)
     position = start
     reading = replace(task.reading, bad_lines=bad_lines)
     for batch in tables.batches(
@@ -213,9 +314,32 @@ def scored(
         rows = batch if stop is None else batch.head(stop - position)
         position += rows.height
         labels = (pl.col(name).cast(pl.String) for name in label)
-        yield apply(task.scorers, rows).select(*tables.IDENTITY, *labels, *added)
+        yield apply(scorers, rows).select(*tables.IDENTITY, *labels, *added)
         if position == stop:
             return
+
+
+def _scored_from_columns(
+    task: ScoringTask, computed: ColumnFolder, scorers: Sequence[Scorer], start: int
+) -> Iterator[pl.DataFrame]:
+    """Yield the scores of rows from ``start`` on, from the columns that were computed before.
+
+    The input is read only for scorers that read its own columns.
+    """
+    present = set(computed.names)
+    missing = [scorer for scorer in scorers if not set(scorer.schema) <= present]
+    needs = [name for name in inputs(missing) if name not in present or name == LABEL]
+    frames = computed.batches(first=start)
+    if needs:
+        reading = line_losses.aligned(task.reading, task.out, task.shard)
+        read = tables.batches(task.shard, needs, reading=reading, identity=(), size=tables.BATCH_BYTES, start=start)
+        frames = columns.beside(frames, read)
+    added = [name for scorer in scorers for name in scorer.schema]
+    for frame in frames:
+        # The label of the score file is text, and scorers read it as the input has it.
+        yield apply(missing, frame).select(
+            *(pl.col(name).cast(pl.String) if name == LABEL else name for name in task.identity), *added
+        )
 
 
 def apply(scorers: Sequence[Scorer], batch: pl.DataFrame) -> pl.DataFrame:

@@ -39,6 +39,7 @@ AGAIN = "run the job again with --restart"
 KINDS: Mapping[str, Kind] = {
     "check": Kind(2, ("mixtures", "rows"), plans.CheckForm, "make the file again with `curate demo`"),
     "cmr": Kind(2, ("ratios",), plans.RatiosForm, "make the file again with `curate cmr`"),
+    "corpus": Kind(2, ("parts",), jobs.CorpusForm, "run `curate score` again with --restart"),
     "demo_text": Kind(2, ("bytes",), jobs.DemoTextForm, "remove the file and run `curate demo` again"),
     "description": Kind(2, ("rows",), jobs.DescriptionForm, "make the file again with `curate describe`"),
     "drawn_rows": Kind(2, ("draws",), jobs.DrawnRowsForm, AGAIN),

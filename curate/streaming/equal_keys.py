@@ -1,24 +1,15 @@
-"""Rows with equal keys, and the pairs that they make, from keys on disk.
+"""Rows with equal keys, and the pairs that they make.
 
-In: files of 64-bit keys. Out: row numbers and pairs, part by part: memory is one part, whatever the number of rows.
+In: 64-bit keys, in memory or on disk. Out: row numbers, and pairs of them.
 """
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 
-from curate.streaming.ngrams import BASE, mix
-
 PART = 1 << 22  # keys sorted at a time: 64 MB
 SMALL = 32  # in a group of up to 32 rows every row is compared with every other
-WINDOW = 4  # in a larger group each row is compared with 4 others, drawn anew for every band
-
-
-def open_numbers(path: Path, dtype: str | np.dtype) -> np.ndarray:
-    """Open a file of numbers, or of records of numbers, as an array on disk."""
-    # an empty file cannot be mapped
-    return np.memmap(path, dtype, "r") if path.stat().st_size else np.zeros(0, dtype)
+WINDOW = 4  # in a larger group each row is compared with the 4 that follow it, in an order that is drawn
 
 
 def rows_by_key(keys: np.ndarray, part: int = PART) -> Iterator[np.ndarray]:
@@ -48,41 +39,30 @@ def repeated(keys: np.ndarray, part: int = PART) -> Iterator[np.ndarray]:
         yield order[same[1:] | same[:-1]]
 
 
-def pairs(
-    keys: np.ndarray, numbers: np.ndarray, priority: np.ndarray, *, alive: np.ndarray, salt: int, part: int = PART
-) -> Iterator[np.ndarray]:
-    """Yield (m, 2) pairs of row numbers with equal keys: all pairs of a small group, a few a row of a large one.
+def group_starts(*keys: np.ndarray) -> np.ndarray:
+    """Return where groups of equal keys start, (g,) int64, in arrays that are sorted by these keys."""
+    if not len(keys[0]):
+        return np.zeros(0, np.int64)
+    changes = np.logical_or.reduce([key[1:] != key[:-1] for key in keys])
+    return np.flatnonzero(np.append(True, changes))
 
-    ``keys`` (c,) uint64 belong to the rows ``numbers`` (c,); rows that are not ``alive`` (n,) bool are left out.
-    ``priority`` (n,) uint64, distinct, and ``salt`` give the order in which a large group is paired, so that the result
-    does not depend on the order of the rows.
+
+def pairs(starts: np.ndarray, rows: int) -> Iterator[np.ndarray]:
+    """Yield pairs (m, 2) of places in groups: all pairs of a group of up to 32 rows, else each row and the 4 after it.
+
+    Rows ``starts[i]`` to ``starts[i + 1]`` of ``rows`` are group i.
     """
-    for places in repeated(keys, part):
-        places = places[alive[numbers[places]]]
-        group, rows = keys[places], numbers[places]
-        order = np.lexsort((mix(priority[rows] + BASE * np.full(len(rows), salt, np.uint64)), group))
-        group, rows = group[order], rows[order]
-        starts = np.flatnonzero(np.append(True, group[1:] != group[:-1])[: len(group)])
-        sizes = np.diff(np.append(starts, len(group)))
-        reach = np.repeat(np.where(sizes <= SMALL, SMALL, WINDOW), sizes)
-        # rows of a group stand side by side now: pair each with the row 1, 2, ... places further on
-        for step in range(1, min(SMALL, int(sizes.max(initial=1)))):
-            near = np.flatnonzero((group[step:] == group[:-step]) & (reach[step:] >= step))
-            yield np.stack([rows[near], rows[near + step]], axis=1)
+    sizes = np.diff(np.append(starts, rows))
+    group = np.repeat(np.arange(len(starts)), sizes)
+    reach = np.repeat(np.where(sizes <= SMALL, SMALL, WINDOW), sizes)
+    # Rows of a group stand side by side: pair each with the row 1, 2, ... places further on.
+    for step in range(1, min(SMALL, int(sizes.max(initial=1)))):
+        near = np.flatnonzero((group[step:] == group[:-step]) & (reach[step:] >= step))
+        yield np.stack([near, near + step], axis=1)
 
 
-def pack(row_pairs: np.ndarray) -> np.ndarray:
-    """Return (m, 2) pairs of row numbers below 2^32 as (m,) uint64, the smaller number in the upper half."""
-    low, high = row_pairs.min(axis=1).astype(np.uint64), row_pairs.max(axis=1).astype(np.uint64)
-    return np.asarray((low << np.uint64(32)) | high)
-
-
-def distinct_pairs(packed: np.ndarray, rows: int, part: int = PART) -> Iterator[np.ndarray]:
-    """Yield (m, 2) distinct pairs in ascending order, from ``pack``ed pairs that may repeat; row numbers < rows."""
-    step = max(1, rows * part // max(1, len(packed)))
-    for low in range(0, rows, step) if len(packed) else ():
-        # few pairs make a step beyond 2^32, so the upper bound stops at the number of rows
-        bounds = np.uint64(low << 32), np.uint64(min(rows, low + step) << 32)
-        chunks = (packed[start : start + part] for start in range(0, len(packed), part))
-        once = np.unique(np.concatenate([c[(c >= bounds[0]) & (c < bounds[1])] for c in chunks]))
-        yield np.stack([once >> np.uint64(32), once & np.uint64(0xFFFFFFFF)], axis=1).astype(np.int64)
+def cut(starts: np.ndarray, rows: int, most: int) -> np.ndarray:
+    """Return where parts of groups start, in ascending order, if groups are cut into parts of up to ``most`` rows."""
+    parts = -(-np.diff(np.append(starts, rows)) // most)
+    number = np.arange(parts.sum()) - np.repeat(np.cumsum(parts) - parts, parts)
+    return np.asarray(np.repeat(starts, parts) + number * most)

@@ -1,6 +1,6 @@
 """Spherical k-means on rows that need not fit in memory (Dhillon and Modha 2001); row order does not matter.
 
-In: blocks of unit vectors as whole numbers. Out: unit centres, with the number and the sum of their rows.
+In: unit vectors as whole numbers. Out: unit centres, with the number and the sum of their rows.
 
 Unit vectors are rounded to whole multiples of 1 / scale(d), about 1/4000. No partial sum of a product of two such
 vectors exceeds 2^24 (Cauchy-Schwarz), and float32 holds every whole number up to 2^24. So cosines, ties and sums do not
@@ -8,7 +8,7 @@ depend on the order of additions, on the batches or on the BLAS library. The rou
 decides only between centres which are that close; cosines that a user sees are computed again in float64.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,7 +29,9 @@ COMPARED_NUMBERS = 1 << 22
 TRIALS = 6  # candidates of greedy k-means++ for each centre; more find a better start and take longer
 LATE = 0.4  # share of the iterations that see every row
 
-Blocks = Callable[[float], Iterator[np.ndarray]]  # share of the rows -> (at most BLOCK, d) int16 ``quantise``d vectors
+# A function of the centres (k, d) int16 and of a share of the rows. For each centre it returns the sum of the rows that
+# are nearest to it, (k, d) float64, and their number, (k,) int64.
+Summation = Callable[[np.ndarray, float], tuple[np.ndarray, np.ndarray]]
 
 
 @dataclass(frozen=True)
@@ -77,23 +79,28 @@ def nearest(vectors: np.ndarray, centres: np.ndarray) -> tuple[np.ndarray, np.nd
     return label, np.clip(cosine, -1.0, 1.0)
 
 
-def learn(blocks: Blocks, start: np.ndarray, *, rows: int, iterations: int) -> Clusters:
+def learn(summed: Summation, start: np.ndarray, *, rows: int, iterations: int) -> Clusters:
     """Move the centres ``start``, (k, d) int16, to the means of their rows by Lloyd's ``iterations``.
 
-    ``blocks`` yields the data, ``rows`` rows in all. Early iterations see EARLY_ROWS rows for each centre. An empty
+    ``summed`` reads the data, ``rows`` rows in all. Early iterations see EARLY_ROWS rows for each centre. An empty
     cluster takes half of a large one.
     """
     centres, k = start, len(start)
     early, early_share = iterations - max(1, round(iterations * LATE)), min(1.0, EARLY_ROWS * k / rows)
     for i in counted(range(iterations), "rounds of clustering done", iterations):
-        centres = _moved(*_sums(blocks(early_share if i < early else 1.0), centres), centres)
+        centres = _moved(*summed(centres, early_share if i < early else 1.0), centres)
     # the last move changed which rows are nearest, so count the rows of the final centres
-    sums, counts = _sums(blocks(1.0), centres)
+    sums, counts = summed(centres, 1.0)
     return Clusters(unit(centres), counts, sums / scale(centres.shape[1]))
 
 
-def _sums(blocks: Iterator[np.ndarray], centres: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the sums (k, d) float64 and numbers (k,) int64 of the rows nearest to each of (k, d) int16 centres."""
+def in_blocks(points: np.ndarray) -> Iterator[np.ndarray]:
+    """Yield (at most BLOCK, d) slices of rows."""
+    return (points[low : low + BLOCK] for low in range(0, len(points), BLOCK))
+
+
+def sums_of_blocks(blocks: Iterable[np.ndarray], centres: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return what a `Summation` returns, for (at most BLOCK, d) int16 rows and (k, d) int16 centres."""
     from scipy.sparse import csr_matrix
 
     k, columns = len(centres), centres.T.astype(np.float32)
@@ -147,13 +154,12 @@ def best_start(points: np.ndarray, k: int, *, iterations: int, count: int, seed:
     if count == 1:
         return plus_plus(points, k, (seed,))
 
-    def blocks(share: float) -> Iterator[np.ndarray]:
-        rows = round(share * len(points))
-        yield from (points[low : min(low + BLOCK, rows)] for low in range(0, rows, BLOCK))
+    def summed(centres: np.ndarray, share: float) -> tuple[np.ndarray, np.ndarray]:
+        return sums_of_blocks(in_blocks(points[: round(share * len(points))]), centres)
 
     best, best_cosines = points[:0], -np.inf
     for run in counted(range(count), "starts of clustering compared", count):
-        learned = learn(blocks, plus_plus(points, k, (seed, run)), rows=len(points), iterations=iterations)
+        learned = learn(summed, plus_plus(points, k, (seed, run)), rows=len(points), iterations=iterations)
         cosines = float((learned.sums * learned.centres).sum())
         if cosines > best_cosines:
             best, best_cosines = quantise(learned.centres), cosines

@@ -1,58 +1,54 @@
-"""Single-linkage clustering of rows from weighted edges on disk.
+"""Single-linkage clustering of rows from weighted edges.
 
 In: edges between rows, with a similarity. Out: which row is merged into another, and at which similarity.
 """
 
-from pathlib import Path
-
 import numpy as np
-
-from curate.storage import disk_arrays
-
-EDGE = np.dtype([("level", "<f8"), ("first", "<u4"), ("second", "<u4")])
-SLABS = 32  # ranges of similarity that are sorted one after the other, to bound memory
-CHUNK = 1 << 20  # rows of the table of parents that are written at a time
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components, minimum_spanning_tree
 
 
-def single_linkage(edges: np.ndarray, priority: np.ndarray, scratch: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Return which rows are merged into another, (m,) int64, and the level of each merge, (m,) float64.
+def spanning_forest(edges: np.ndarray, levels: np.ndarray, rows: int) -> np.ndarray:
+    """Return the numbers (f,) of edges that keep the rows as connected as all edges do, at every level.
 
-    Levels are similarities in [0, 1]. From level 1 down every edge joins two components. The member with the smallest
-    ``priority`` (n,) represents the union; the representative of the other part is merged. So at any level t exactly
-    one row of each component of the graph of edges with level >= t is not merged yet. ``edges`` has the type ``EDGE``
-    and may be on disk.
+    They are the edges of a maximum spanning forest: fewer than ``rows``. ``edges`` (m, 2) are pairs of row numbers,
+    each pair once, and ``levels`` (m,) their similarities.
     """
-    parent = _own_parents(len(priority), scratch / "parents")
-    rank = np.ascontiguousarray(priority).data
-    rows: list[int] = []
-    levels: list[float] = []
-    bounds = np.linspace(1.0, 0.0, SLABS + 1)
-    for high, low in zip(np.append(2.0, bounds), np.append(bounds, -1.0), strict=True):
-        slab = edges[(edges["level"] < high) & (edges["level"] >= low)]
-        slab = slab[np.argsort(-slab["level"], kind="stable")]
-        columns = (slab[name].tolist() for name in ("level", "first", "second"))
-        for level, first, second in zip(*columns, strict=True):
-            winner, loser = _root(parent, first), _root(parent, second)
-            if winner == loser:
-                continue
-            if rank[winner] > rank[loser]:
-                winner, loser = loser, winner
-            parent[loser] = winner
-            rows.append(loser)
-            levels.append(level)
-    return np.array(rows, np.int64), np.array(levels, np.float64)
+    # The library finds the minimum, and an edge of weight 0 is none: ranks from the highest level, 1, are exact.
+    order = np.argsort(-levels, kind="stable")
+    weights = np.empty(len(levels))
+    # Edges of equal level get different ranks, so that an edge can be known by its rank.
+    weights[order] = np.arange(1.0, len(levels) + 1)
+    graph = coo_array((weights, (edges[:, 0], edges[:, 1])), shape=(rows, rows)).tocsr()
+    return order[np.sort(minimum_spanning_tree(graph).data.astype(np.int64)) - 1]
 
 
-def _own_parents(rows: int, path: Path) -> memoryview:
-    """Return a table on disk where every row is its own parent; one entry at least."""
-    parents = disk_arrays.new_mapped(path, "<u4", (max(1, rows),))
-    for start in range(0, len(parents), CHUNK):
-        parents[start : start + CHUNK] = np.arange(start, min(len(parents), start + CHUNK), dtype=np.uint32)
-    # single numbers are read faster from a memoryview than from an array
-    return parents.data
+def components(edges: np.ndarray, rows: int) -> np.ndarray:
+    """Return the number (rows,) of the component that each row belongs to."""
+    graph = coo_array((np.ones(len(edges), np.int8), (edges[:, 0], edges[:, 1])), shape=(rows, rows))
+    return np.asarray(connected_components(graph, directed=False)[1])
 
 
-def _root(parent: memoryview, row: int) -> int:
+def single_linkage(edges: np.ndarray, levels: np.ndarray, rows: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return which rows are merged into another, (k,) int64, and the level of each merge, (k,) float64.
+
+    ``edges`` (m, 2) are pairs of row numbers, each pair once, with similarities ``levels`` (m,). From the highest level
+    down every edge joins two components. The smallest row number represents the union; the representative of the other
+    part is merged. So at any level t exactly one row of each component of the graph of edges with level >= t is not
+    merged yet: the smallest.
+    """
+    # Edges of the forest come from the highest level down.
+    forest = spanning_forest(edges, levels, rows)
+    parent = list(range(rows))
+    merged = np.empty(len(forest), np.int64)
+    for i, (first, second) in enumerate(edges[forest].tolist()):
+        winner, loser = sorted((_root(parent, first), _root(parent, second)))
+        parent[loser] = winner
+        merged[i] = loser
+    return merged, levels[forest]
+
+
+def _root(parent: list[int], row: int) -> int:
     while (above := parent[row]) != row:
         parent[row] = row = parent[above]  # path halving: later searches are shorter
     return row

@@ -15,11 +15,10 @@ from curate.storage import disk_arrays
 from curate.storage import scratch as folders
 from curate.storage.disk_errors import scratch_errors
 from curate.streaming import kmeans
+from curate.streaming.clusters import ClusterSettings
 from curate.tables.batches import Stream, keys
 
 TOP = float(1 << 64)  # one more than the largest key
-SAMPLE = 1_000_000  # rows from which centres are learned by default: 1,000 centres see 1,000 rows each
-LEAST_START = 1000  # rows from which the first centres are drawn, at the least
 
 
 @dataclass(frozen=True)
@@ -106,41 +105,6 @@ def check_width(vectors: np.ndarray, width: int, embedding: str, scorer: str) ->
     return int(vectors.shape[1])
 
 
-@dataclass(frozen=True)
-class ClusterSettings:
-    """How clusters are learned, and the scorer that messages name.
-
-    ``k`` centres are learned from about ``sample`` rows (0: all), with this number of ``iterations``. ``start`` is "++"
-    or "sample". With "++", the best of ``starts`` starts is kept (0: as many as are cheap). With ``fewer``, k is an
-    upper bound: if the rows do not differ enough, there are fewer centres instead of an error.
-    """
-
-    scorer: str
-    k: int
-    sample: int
-    iterations: int
-    start: str
-    seed: int
-    fewer: bool = False
-    starts: int = 0
-
-    def __post_init__(self) -> None:
-        """Refuse settings with which no clusters can be learned."""
-        least = min(self.k, self.iterations) < 1 or min(self.sample, self.starts) < 0
-        if least or self.start not in ("++", "sample"):
-            raise SchemaError(
-                f"{self.scorer}: k={self.k} and iterations={self.iterations} must be at least 1, sample={self.sample} "
-                f"and starts={self.starts} at least 0, and start={self.start} must be ++ or sample"
-            )
-
-    def start_rows(self, width: int) -> int:
-        """Return how many rows of ``width`` numbers the first centres are drawn from."""
-        rows = max(kmeans.START_ROWS * self.k, LEAST_START)
-        if self.start == "sample":
-            return rows
-        return max(rows, min(kmeans.COMPARED_ROWS, kmeans.COMPARED_NUMBERS // width))
-
-
 def clusters(
     stream: Stream, embedding: str, folder: Path, settings: ClusterSettings, *, exact: bool = False
 ) -> tuple[Spool, kmeans.Clusters]:
@@ -170,10 +134,10 @@ def clusters(
         raise SchemaError(f"{scorer}: {error}") from None
     del start_rows
 
-    def blocks(part: float) -> Iterator[np.ndarray]:
-        return spool.blocks(part * share)
+    def summed(centres: np.ndarray, part: float) -> tuple[np.ndarray, np.ndarray]:
+        return kmeans.sums_of_blocks(spool.blocks(part * share), centres)
 
-    return spool, kmeans.learn(blocks, start, rows=round(spool.rows * share), iterations=settings.iterations)
+    return spool, kmeans.learn(summed, start, rows=round(spool.rows * share), iterations=settings.iterations)
 
 
 @contextmanager

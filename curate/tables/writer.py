@@ -69,11 +69,16 @@ def write_whole(
 
 
 def write_part(
-    path: Path, frames: Iterable[pl.DataFrame], schema: Mapping[str, pl.DataType], hasher: RowHasher | None = None
+    path: Path,
+    frames: Iterable[pl.DataFrame],
+    schema: Mapping[str, pl.DataType],
+    hasher: RowHasher | None = None,
+    stamp: str = "",
 ) -> int:
     """Write batches as one Arrow file, which `join` reads; return the number of rows.
 
-    ``hasher`` hashes the input rows of ``frames`` while these are made. What it hashed is stored with the part.
+    ``hasher`` hashes the input rows of ``frames`` while these are made. What it hashed is stored with the part, and so
+    is ``stamp``, that of the input.
     """
     empty = _table(pl.DataFrame(schema=schema))
     rows = 0
@@ -84,7 +89,7 @@ def write_part(
                 rows += batch.num_rows
         if hasher is not None:
             # Only now all rows are hashed. A batch without rows carries the digests, so that the part is one file.
-            record = {"blocks": hasher.blocks(), "columns": list(hasher.columns)}
+            record = {"blocks": hasher.blocks(), "columns": list(hasher.columns), "stamp": stamp}
             sink.write_batch(pa.RecordBatch.from_pylist([], empty.schema), custom_metadata={HASHED: json.dumps(record)})
     _release_memory()
     return rows
@@ -92,12 +97,16 @@ def write_part(
 
 @dataclass(frozen=True)
 class ScoredPart:
-    """A part of a score file: its rows, and the digests of the blocks of input rows; None in parts of format 2."""
+    """A part of a score file: its rows, and the digests of the blocks of input rows.
+
+    The digests are None if the part was written without a hasher. ``stamp`` is that of the input, where it is recorded.
+    """
 
     path: Path
     rows: int
     blocks: tuple[str, ...] | None
     columns: tuple[str, ...]
+    stamp: str = ""
 
 
 def part(path: Path) -> ScoredPart:
@@ -111,7 +120,7 @@ def part(path: Path) -> ScoredPart:
     if record is None:
         return ScoredPart(path, rows, None, ())
     hashed = json.loads(record)
-    return ScoredPart(path, rows, tuple(hashed["blocks"]), tuple(hashed["columns"]))
+    return ScoredPart(path, rows, tuple(hashed["blocks"]), tuple(hashed["columns"]), hashed.get("stamp", ""))
 
 
 def part_rows(path: Path) -> int:

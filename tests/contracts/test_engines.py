@@ -2,13 +2,15 @@
 
 import os
 import signal
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from curate import open_sets
-from curate.engines import ray
+from curate.engines import WorkerDied, ray
 from curate.errors import CurateError
 
 EXTRAS = {"ray": "ray"}  # engine: the package it needs, which `pip install curate-planner` does not bring
@@ -61,9 +63,18 @@ def dies_once(marker: str) -> str:
     return path.name
 
 
-def always_dies(x: int) -> int:
-    os.kill(os.getpid(), signal.SIGKILL)
+def dies_at_three(x: int) -> int:
+    if x == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
     return x
+
+
+def process(_: int) -> int:
+    return os.getpid()
+
+
+def holds(values: np.ndarray, task: int) -> tuple[int, bool, float]:
+    return os.getpid(), values.flags.writeable, float(values[task])
 
 
 def threads(_: int) -> str:
@@ -103,10 +114,14 @@ def test_a_killed_worker_is_replaced_and_its_task_run_again(name, tmp_path):
 
 
 @EVERY
-def test_a_task_that_always_kills_its_worker_ends_in_a_clear_error(name):
-    with pytest.raises(CurateError, match="worker process died") as caught:
-        list(engine(name).run(always_dies, [1]))
-    assert "\n" not in str(caught.value)
+def test_a_task_that_always_kills_its_worker_is_named(name):
+    with engine(name).session() as session:
+        with pytest.raises(WorkerDied, match="died 3 times.* on one task: 3. [1-4] of 5 tasks remain") as caught:
+            list(session.run(dies_at_three, range(5)))
+        assert "\n" not in str(caught.value)
+        assert caught.value.task == 3
+        # The session goes on with other workers.
+        assert sorted(session.run(double, range(4))) == [0, 2, 4, 6]
 
 
 @EVERY
@@ -114,3 +129,31 @@ def test_the_environment_is_restored(name):
     before = dict(os.environ)
     assert list(engine(name).run(threads, [0])) == ["1"]
     assert dict(os.environ) == before
+
+
+@EVERY
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_session_runs_several_times_on_the_same_workers(name, workers):
+    with engine(name, workers).session() as session:
+        pids = [set(session.run(process, range(8))) for _ in range(3)]
+        assert sorted(session.run(double, range(5))) == [0, 2, 4, 6, 8]
+        with session.session() as inner:
+            pids.append(set(inner.run(process, range(8))))
+    assert len(set.union(*pids)) <= workers
+
+
+@EVERY
+def test_a_session_goes_on_after_an_error_of_a_task_and_a_run_that_nobody_reads(name):
+    with engine(name).session() as session:
+        with pytest.raises(CurateError, match="^three is not allowed$"):
+            list(session.run(fails_at_three, range(5)))
+        next(session.run(double, range(50)))
+        assert sorted(session.run(double, range(5))) == [0, 2, 4, 6, 8]
+
+
+@EVERY
+def test_what_a_function_holds_is_shared_read_only_by_the_workers(name):
+    values = np.arange(1e6)
+    results = list(engine(name).run(partial(holds, values), range(8)))
+    assert not any(writeable for _, writeable, _ in results)
+    assert sorted(value for _, _, value in results) == list(range(8))

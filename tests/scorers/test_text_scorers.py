@@ -1,9 +1,8 @@
-"""Text scorers against brute force and cases worked by hand: dsir, perplexity, language, repetition."""
+"""Text scorers against brute force and cases worked by hand: dsir, perplexity, length."""
 
 import math
 import re
 from collections import Counter
-from importlib.util import find_spec
 from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory, mkdtemp
@@ -11,16 +10,11 @@ from tempfile import TemporaryDirectory, mkdtemp
 import numpy as np
 import polars as pl
 import pytest
-import word_sets
 from corpora import corpus_of
-from hypothesis import given
-from hypothesis import strategies as st
 
-from curate import open_sets
-from curate.errors import CurateError, Interrupted, SchemaError
-from curate.scorers import dsir, perplexity, repetition
+from curate.errors import Interrupted, SchemaError
+from curate.scorers import dsir, perplexity
 from curate.scorers.length import Length
-from curate.scorers.repetition import Repetition
 from curate.scoring import score
 
 TEXTS = ["a b, a b!", "The cat sat. The CAT ran", "b b b b", "x", "", "one two three one two"]
@@ -244,37 +238,6 @@ def test_perplexity_names_what_is_wrong(texts, options, message):
     assert "\n" not in str(caught.value)
 
 
-# ---------------------------------------------------------------- language
-
-
-@pytest.mark.skipif(find_spec("py3langid") is not None, reason="the package is installed")
-def test_a_missing_extra_is_one_clear_line():
-    with pytest.raises(CurateError, match=r"needs the package py3langid: pip install 'curate-planner\[language\]'"):
-        open_sets.build("scorers", "language")
-
-
-def test_languages_are_told_apart():
-    pytest.importorskip("py3langid")
-    texts = [
-        "This is a plain English sentence about the weather.",
-        "Ceci est une phrase simple sur le temps qu'il fait.",
-        "Dies ist ein einfacher deutscher Satz über das Wetter.",
-        "",
-        None,
-        "   ",
-    ]
-    shares = {
-        code: open_sets.build("scorers", f"language:language={code}")(frame(texts)) for code in ("en", "fr", "de")
-    }
-    for row, code in enumerate(("en", "fr", "de")):
-        probabilities = {other: shares[other]["score.language"][row] for other in shares}
-        assert probabilities[code] > 0.9
-        assert sum(probabilities.values()) <= 1 + 1e-6
-    assert shares["en"]["score.language"][3:].to_list() == [0, 0, 0]
-    with pytest.raises(SchemaError, match="language=xx is not among the .* known: ace, af, "):
-        open_sets.build("scorers", "language:language=xx")
-
-
 # ---------------------------------------------------------------- a job
 
 
@@ -304,64 +267,7 @@ def test_a_target_that_changed_is_refused_until_restart(corpus, tmp_path, target
     assert score.score([str(corpus)], specs, out, restart=True).rows == 100
 
 
-# ---------------------------------------------------------------- repetition
-
-
-def repetition_of(text):
-    return Repetition()(frame([text]))["score.repetition"][0]
-
-
-def test_the_limits_are_those_of_gopher():
-    """Rae et al. 2021, arXiv 2112.11446, Table A1."""
-    assert (repetition.DUPLICATE_LINES, repetition.DUPLICATE_PARAGRAPHS) == (0.30, 0.30)
-    assert (repetition.DUPLICATE_LINE_CHARS, repetition.DUPLICATE_PARAGRAPH_CHARS) == (0.20, 0.20)
-    assert repetition.TOP_NGRAM_CHARS == {2: 0.20, 3: 0.18, 4: 0.16}
-    assert repetition.DUPLICATE_NGRAM_CHARS == {5: 0.15, 6: 0.14, 7: 0.13, 8: 0.12, 9: 0.11, 10: 0.10}
-
-
-def test_a_share_of_lines_at_its_limit_scores_zero_and_beyond_it_less():
-    """30 % and 40 % of lines occurred before, and a character each: lines of one letter make no n-gram that counts."""
-    lines = [chr(97 + i) * (20 if i > 3 else 1) for i in range(10)]
-    at_limit, beyond = lines[:7] + lines[:3], lines[:6] + lines[:4]
-    assert next(repetition._ratios(pl.Series(["\n".join(at_limit)])))[0] == pytest.approx(1)
-    assert next(repetition._ratios(pl.Series(["\n".join(beyond)])))[0] == pytest.approx(4 / 3)
-
-
-def fractions_by_hand(text):
-    """The fractions of n-grams over their limits, word by word; a single character is a third of a word."""
-    words = word_sets.split(text)
-    sizes = [len(w) for w in words]
-    thirds = [1 if word_sets.kind(w[0]) == "single" else 3 for w in words]
-    worst = 0.0
-    for n in range(2, 11):
-        spans = []
-        for start in range(len(words)):
-            stop = next((e for e in range(start, len(words) + 1) if sum(thirds[start:e]) >= 3 * n), None)
-            spans += [(start, stop)] if stop is not None else []
-        grams = [tuple(words[a:b]) for a, b in spans]
-        counts = Counter(grams)
-        if n <= 4 and grams and (most := max(counts.values())) > 1:
-            longest = max(sum(map(len, gram)) for gram, count in counts.items() if count == most)
-            worst = max(worst, min(1, most * longest / sum(sizes)) / repetition.TOP_NGRAM_CHARS[n])
-        if n >= 5:
-            again = [(a, b) for i, (a, b) in enumerate(spans) if grams[i] in grams[:i]]
-            covered = {i for a, b in again for i in range(a, b)}
-            share = sum(sizes[i] for i in covered) / max(1, sum(sizes))
-            worst = max(worst, share / repetition.DUPLICATE_NGRAM_CHARS[n])
-    return worst
-
-
-@given(st.lists(st.sampled_from(["a", "bc", "Bc,", "\u65e5\u672c", "\u0e01\u0e31", "\u8a9e"]), max_size=70))
-def test_ngrams_are_counted_as_by_hand(parts):
-    """One line and one paragraph: only n-grams can repeat."""
-    text = " ".join(parts)
-    assert repetition_of(text) == pytest.approx(1 - fractions_by_hand(text), abs=1e-12)
-
-
-def test_words_and_punctuation_decide_nothing_by_their_case_or_spaces():
-    texts = ["Buy now! buy NOW? Buy, now...", "buy now buy now buy now"]
-    assert repetition_of(texts[0]) == repetition_of(texts[1]) < 0
-    assert [repetition_of(text) for text in ("", "\u3002\uff0c \u3000", "one two")] == [1, 1, 1]
+# ---------------------------------------------------------------- length
 
 
 def test_length_in_words_or_characters():

@@ -6,7 +6,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curate.streaming import equal_keys, linkage, ngrams
+from curate.streaming import equal_keys, linkage
+from curate.words import ngrams
 
 
 @given(keys=st.lists(st.integers(0, 6), min_size=1, max_size=40), part=st.sampled_from([4, 8, 64]))

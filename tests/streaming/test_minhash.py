@@ -7,8 +7,9 @@ import polars as pl
 import pytest
 from word_sets import jaccard
 
-from curate.streaming import minhash, ngrams
-from curate.streaming.ngrams import Grams
+from curate.streaming import minhash
+from curate.words import ngrams
+from curate.words.ngrams import Grams
 
 RNG = np.random.default_rng(0)
 

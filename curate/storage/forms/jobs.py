@@ -31,6 +31,19 @@ class LearnedForm(JobForm, total=False):
     notes: list[str]
 
 
+class CorpusPartForm(TypedDict):
+    """A part of the data of a scoring job: ranges of rows as input, first row and end (None: the end of the input)."""
+
+    generation: Count
+    pieces: list[tuple[Filled, Count, Count | None]]
+
+
+class CorpusForm(TypedDict, total=False):
+    """The parts into which the data of a scoring job is cut."""
+
+    parts: Required[list[CorpusPartForm]]
+
+
 class ScoreJobForm(TypedDict, total=False):
     """The arguments of a scoring job."""
 

@@ -5,7 +5,7 @@ May use: the files of `tables` and lower rooms.
 """
 
 from curate.tables.corpus.array_files import Arrays
-from curate.tables.corpus.corpus import Corpus, CorpusPart, PartRows
+from curate.tables.corpus.corpus import Answers, Corpus, CorpusPart, PartRows
 from curate.tables.corpus.parts import FilePart, FramePart
 
-__all__ = ["Arrays", "Corpus", "FilePart", "FramePart", "CorpusPart", "PartRows"]
+__all__ = ["Answers", "Arrays", "Corpus", "FilePart", "FramePart", "CorpusPart", "PartRows"]

@@ -44,7 +44,9 @@ def write_splits(path: Path, frame: pl.DataFrame, split: np.ndarray, splits: int
 
     ``split`` (n,) is the section of each row. Rows of a section keep their order.
     """
-    order = np.argsort(split, kind="stable")
+    # Numbers of 16 bits are sorted by radix, several times as fast.
+    short = split.astype(np.uint16) if splits <= 1 << 16 else split
+    order = np.argsort(short, kind="stable")
     edges = np.searchsorted(split[order], np.arange(splits + 1))
     table = frame[order].rechunk().to_arrow()
     with replacing(path) as temporary, pa.ipc.new_file(temporary, table.schema) as sink:

@@ -70,14 +70,27 @@ class PartRows:
 MapFunction = Callable[[PartRows], Arrays]
 SplitFunction = Callable[[PartRows], pl.DataFrame]
 ReduceFunction = Callable[[pl.DataFrame], Arrays]
+AnswerFunction = Callable[[pl.DataFrame], pl.DataFrame]
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Tables that `Corpus.answer` sends back to parts. It is small and can be pickled."""
+
+    paths: tuple[Path, ...]
+
+    def of(self, rows: PartRows) -> pl.DataFrame:
+        """Return the rows that were sent to a part, in the order of splits."""
+        return pl.concat([array_files.read_split(path, rows.number) for path in self.paths])
 
 
 @dataclass(frozen=True)
 class Corpus:
     """The rows that a scorer learns from.
 
-    ``folder`` is where results of parts are kept: a job that was killed goes on with the parts that are done.
-    ``scorer`` is named in reports of progress. ``total`` is the number of rows, if it is known.
+    ``folder`` is where results of parts are kept: a job that was killed goes on with the parts that are done. What was
+    learned by part (`store`) goes to the folder ``learned``, or to ``folder`` if that is None. ``scorer`` is named in
+    reports of progress. ``total`` is the number of rows, if it is known.
     """
 
     parts: Sequence[CorpusPart]
@@ -85,6 +98,7 @@ class Corpus:
     engine: Engine = field(default_factory=Local)
     scorer: str = "from the data"
     total: int | None = None
+    learned: Path | None = None
 
     def __call__(self, needs: Sequence[str]) -> Iterator[pl.DataFrame]:
         """Yield all rows in this process: the column ``id`` and the columns ``needs``, batch by batch.
@@ -155,29 +169,63 @@ class Corpus:
             needs: columns that ``function`` reads, besides ``id``.
             inputs: arrays for each part, which ``function`` reads as ``inputs``.
         """
+        gather = partial(_gather, reduce)
+        tasks = self._rows(needs, inputs)
+        reduced = self._reduce(tasks, partial(_send, function, key, splits), gather, name, splits, "npz")
+        yield from map(array_files.read_arrays, reduced)
+
+    def answer(
+        self,
+        function: SplitFunction,
+        key: str,
+        reduce: AnswerFunction,
+        *,
+        name: str,
+        splits: int,
+        needs: Sequence[str] = (),
+        inputs: Sequence[Arrays] | None = None,
+    ) -> Answers:
+        """Bring rows with equal keys together, and send what ``reduce`` returns back to parts, without this process.
+
+        ``reduce`` is given all rows of a split, as in `exchange`. It returns a table with a column ``part``, the number
+        of the part that gets the row. Functions that run on parts read their rows by `Answers.of`. The arguments are
+        those of `exchange`.
+        """
+        gather = partial(_gather_answers, reduce, len(self.parts))
+        tasks = self._rows(needs, inputs)
+        send = partial(_send, function, key, splits)
+        return Answers(tuple(self._reduce(tasks, send, gather, name, splits, "arrow")))
+
+    def _reduce(
+        self,
+        tasks: Sequence[PartRows],
+        send: Callable[[tuple[PartRows, Path]], None],
+        gather: Callable[[Sequence[Path], tuple[int, Path]], None],
+        name: str,
+        splits: int,
+        suffix: str,
+    ) -> list[Path]:
+        """Write the rows of each part by split, then what each split is reduced to; return the files of the latter."""
         folder = self.folder / EXCHANGES / name
-        rows = self._rows(needs, inputs)
-        reduced = [folder / "reduced" / f"{split:06d}.npz" for split in range(splits)]
+        reduced = [folder / "reduced" / f"{split:06d}.{suffix}" for split in range(splits)]
         missing = [split for split in range(splits) if not files.exists(reduced[split])]
-        paths = [folder / "split" / f"{item.part.name}.arrow" for item in rows]
+        paths = [folder / "split" / f"{task.part.name}.arrow" for task in tasks]
         if missing:
-            todo = [(item, path) for item, path in zip(rows, paths, strict=True) if not files.exists(path)]
-            send = partial(_send, function, key, splits)
+            todo = [(task, path) for task, path in zip(tasks, paths, strict=True) if not files.exists(path)]
             for _ in counted(self.engine.run(send, todo), f"parts read to learn {self.scorer}", len(todo)):
                 pass
-            gather = partial(_gather, reduce, tuple(paths))
             splits_to_reduce = [(split, reduced[split]) for split in missing]
             words = f"groups of rows compared to learn {self.scorer}"
-            for _ in counted(self.engine.run(gather, splits_to_reduce), words, len(missing)):
+            for _ in counted(self.engine.run(partial(gather, tuple(paths)), splits_to_reduce), words, len(missing)):
                 pass
-        yield from map(array_files.read_arrays, reduced)
+        return reduced
 
     def store(self, number: int, arrays: Arrays) -> None:
         """Store what was learned about the rows of one part. Whoever scores that part reads these arrays only.
 
         They become the fields of the scorer that have these names.
         """
-        array_files.write_arrays(stored_path(self.folder, self.parts[number].name), arrays)
+        array_files.write_arrays(stored_path(self.learned or self.folder, self.parts[number].name), arrays)
 
     def _rows(self, needs: Sequence[str], inputs: Sequence[Arrays] | None) -> list[PartRows]:
         sent = inputs or [NOTHING] * len(self.parts)
@@ -228,5 +276,14 @@ def _send(function: SplitFunction, key: str, splits: int, task: tuple[PartRows, 
 
 def _gather(reduce: ReduceFunction, paths: Sequence[Path], task: tuple[int, Path]) -> None:
     split, path = task
-    frame = pl.concat([array_files.read_split(source, split) for source in paths])
-    array_files.write_arrays(path, reduce(frame))
+    array_files.write_arrays(path, reduce(_of_split(paths, split)))
+
+
+def _gather_answers(reduce: AnswerFunction, parts: int, paths: Sequence[Path], task: tuple[int, Path]) -> None:
+    split, path = task
+    frame = reduce(_of_split(paths, split))
+    array_files.write_splits(path, frame, frame["part"].to_numpy().astype(np.int64), parts)
+
+
+def _of_split(paths: Sequence[Path], split: int) -> pl.DataFrame:
+    return pl.concat([array_files.read_split(path, split) for path in paths])

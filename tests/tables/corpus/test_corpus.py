@@ -1,5 +1,6 @@
 """A corpus runs functions on parts and gathers what they say: the same for every engine and every cut into parts."""
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -117,3 +118,25 @@ def test_what_is_stored_for_a_part_is_its_own_file(tmp_path):
     data = corpus(example(), [5], tmp_path)
     data.store(1, {"removed": keys(["a"], 0)})
     assert [p.name for p in (tmp_path / "stored").iterdir()] == ["part-1.npz"]
+
+
+def smallest_of_equal(frame):
+    """Tell every row the smallest id among the rows of its value."""
+    return frame.select("id", "part", smallest=pl.col("id").min().over("x"))
+
+
+def told(answers, rows):
+    frame = answers.of(rows).sort("id")
+    return {name: frame[name].to_numpy().astype(str) for name in ("id", "smallest")}
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("cuts", [[], [7, 7, 21]])
+def test_answers_go_back_to_the_parts_that_they_are_about(tmp_path, engine, cuts):
+    data = corpus(example(), cuts, tmp_path, engine)
+    answers = data.answer(by_value, "key", smallest_of_equal, name="smallest", splits=3, needs=("x",))
+    edges = [0, *cuts, 40]
+    for low, high, result in zip(edges[:-1], edges[1:], data.map(partial(told, answers)), strict=True):
+        assert set(result["id"]) == {f"r{i}" for i in range(low, high)}
+        for name, smallest in zip(result["id"], result["smallest"], strict=True):
+            assert smallest == min(f"r{i}" for i in range(40) if i % 7 == int(name[1:]) % 7)

@@ -1,0 +1,58 @@
+"""Hand a function to the worker processes of this machine once, however many tasks they run with it.
+
+The function may hold learned arrays of 100 MB. They are written to one file, and the workers map it into their memory:
+all of them together hold one copy.
+"""
+
+import mmap
+import pickle
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from curate.engines import R, T
+
+# Arrays begin at multiples of this many bytes, so that vector instructions read them at full speed.
+ALIGNMENT = 64
+
+
+@dataclass(frozen=True)
+class SharedFunction:
+    """A file with a pickled function, and the bytes from which to which its pickle and each of its arrays lie."""
+
+    path: Path
+    spans: tuple[tuple[int, int], ...]
+
+
+def write(function: Callable[[T], R], path: Path) -> SharedFunction:
+    """Write a function to a file of this machine, its arrays apart from the rest."""
+    arrays: list[pickle.PickleBuffer] = []
+    head = pickle.dumps(function, protocol=5, buffer_callback=arrays.append)
+    spans = []
+    with path.open("wb") as file:
+        for part in (memoryview(head), *(array.raw() for array in arrays)):
+            start = file.seek(-(-file.tell() // ALIGNMENT) * ALIGNMENT)
+            file.write(part)
+            spans.append((start, start + part.nbytes))
+    return SharedFunction(path, tuple(spans))
+
+
+# The function that this worker used last. Only one is kept: the next one may need the memory.
+_current: tuple[Path, Callable[[object], object]] | None = None
+
+
+def call(shared: SharedFunction, task: object) -> object:
+    """Run one task in a worker. The function is loaded for the first of its tasks."""
+    global _current
+    if _current is None or _current[0] != shared.path:
+        _current = None  # frees the previous function before the next one is loaded
+        _current = (shared.path, _load(shared))
+    return _current[1](task)
+
+
+def _load(shared: SharedFunction) -> Callable[[object], object]:
+    with shared.path.open("rb") as file:
+        data = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+    head, *arrays = (data[start:stop] for start, stop in shared.spans)
+    function: Callable[[object], object] = pickle.loads(head, buffers=arrays)
+    return function

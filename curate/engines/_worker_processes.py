@@ -1,0 +1,95 @@
+"""Worker processes of this machine, each with one numerical thread, which end when their job ends or is killed."""
+
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import contextmanager
+from multiprocessing import resource_tracker
+from multiprocessing.connection import wait
+from multiprocessing.context import SpawnContext, SpawnProcess
+from threading import Thread
+
+from curate import processes
+
+# What the program of a trainer has to end by itself, when the tasks are stopped.
+PROGRAM_SECONDS = 0.5
+# Every library has a variable of its own for its number of threads.
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "POLARS_MAX_THREADS")
+
+
+class WorkerProcesses:
+    """Up to ``count`` processes that run tasks. A process is started when a task finds no idle one."""
+
+    def __init__(self, count: int) -> None:
+        self._context = _SpawnedWorkers()
+        self._executor = ProcessPoolExecutor(count, mp_context=self._context, initializer=_begin)
+
+    def submit(self, function: Callable[..., object], *arguments: object) -> Future[object]:
+        """Queue one call.
+
+        Raises:
+            BrokenProcessPool: if a process died. Then all have ended, and no call will succeed any more.
+        """
+        with _inherited_settings():
+            return self._executor.submit(function, *arguments)
+
+    def end(self) -> None:
+        """End the processes once they have finished what was submitted."""
+        self._executor.shutdown(wait=True)
+
+    def kill(self) -> None:
+        """End the processes at once, with the programs that they run. Afterwards none of them writes a file."""
+        processes.end(self._context.pids(), seconds=PROGRAM_SECONDS)
+        self._executor.shutdown(wait=False, cancel_futures=True)
+
+
+class _SpawnedWorkers(SpawnContext):
+    """Starts workers as fresh processes, since polars and torch do not survive a fork, and remembers them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.started: list[SpawnProcess] = []
+
+    def Process(self, *args: object, **kwargs: object) -> SpawnProcess:  # type: ignore[override]
+        process = SpawnProcess(*args, **kwargs)  # type: ignore[arg-type]
+        self.started.append(process)
+        return process
+
+    def pids(self) -> list[int]:
+        return [process.pid for process in self.started if process.pid is not None and process.is_alive()]
+
+
+@contextmanager
+def _inherited_settings() -> Iterator[None]:
+    """Set what processes inherit that are started in the block: one numerical thread, and no Ctrl-C."""
+    # Otherwise the helper would start inside the block, and let Ctrl-C through again.
+    resource_tracker.ensure_running()
+    before = {name: os.environ.get(name) for name in THREADS}
+    # The children read these variables when they import their libraries.
+    os.environ.update(dict.fromkeys(THREADS, "1"))
+    # A terminal sends Ctrl-C to all processes of a job. The job itself ends its workers, so they must not act on it.
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        for name, value in before.items():
+            os.environ.pop(name) if value is None else os.environ.__setitem__(name, value)
+
+
+def _begin() -> None:
+    """Prepare a worker: it leaves Ctrl-C to the job, and ends with it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
+
+
+def _end_with(sentinel: int) -> None:
+    """End this worker, and the programs that it runs, when the job is killed."""
+    # Otherwise it would wait for ever to hand over its results.
+    wait([sentinel])
+    processes.end(processes.descendants(os.getpid()), seconds=PROGRAM_SECONDS)
+    os._exit(1)

@@ -1,0 +1,120 @@
+"""Columns that a job computed of an input, on disk until its score file is written.
+
+Scorers that need no learning run first, once: the rows of a file go through them while the file is hashed. What they
+make lies in ``OUT/_curate/parts/columns/<shard>/<stage>/<first row>.arrow``. Scorers that learn read it from there, and
+so does the task that writes the score file. Stage 0 has the identity of the rows, and the digests of the input. Later
+stages have the columns of learned scorers, where another scorer learns from these.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.ipc
+
+from curate.scoring import parts
+from curate.storage import files, manifest
+from curate.tables import writer
+from curate.tables.columns import vectors
+from curate.tables.shards import Shard
+
+
+@dataclass(frozen=True)
+class ColumnFolder:
+    """The columns of rows [start, stop) of one input: the folder of its stages, and how many stages are there."""
+
+    path: Path
+    stages: int
+    start: int = 0
+    stop: int | None = None
+
+    def stage(self, number: int) -> Path:
+        """Return the folder of one stage."""
+        return self.path / str(number)
+
+    def files(self, number: int) -> list[Path]:
+        """Return the files of one stage in the order of rows."""
+        return parts.done_parts(self.stage(number), self.start, self.stop)[0]
+
+    def is_whole(self, number: int) -> bool:
+        """Return whether a stage has all rows."""
+        return parts.done_parts(self.stage(number), self.start, self.stop)[2]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of all columns."""
+        names: dict[str, None] = {}
+        for number in range(self.stages):
+            for path in self.files(number)[:1]:
+                with files.mapped(path) as source, pa.ipc.open_file(source) as reader:
+                    names |= dict.fromkeys(reader.schema.names)
+        return tuple(names)
+
+    def batches(self, wanted: Sequence[str] | None = None, first: int | None = None) -> Iterator[pl.DataFrame]:
+        """Yield the columns ``wanted`` (None: all) from row ``first`` on, in the batches in which they were made."""
+        streams = [self._stage_batches(number, wanted, first) for number in range(self.stages)]
+        for frames in zip(*streams, strict=True):
+            yield pl.DataFrame([series for frame in frames for series in frame.iter_columns()])
+
+    def _stage_batches(self, number: int, wanted: Sequence[str] | None, first: int | None) -> Iterator[pl.DataFrame]:
+        position = self.start
+        for path in self.files(number):
+            # A stage without any of the wanted columns still says how many rows each batch has.
+            with ExitStack() as stack:
+                reader = stack.enter_context(pa.ipc.open_file(stack.enter_context(files.mapped(path))))
+                for index in range(reader.num_record_batches):
+                    batch = reader.get_batch(index)
+                    position += batch.num_rows
+                    if batch.num_rows and position > (first or 0):
+                        yield _frame(batch, [n for n in batch.schema.names if wanted is None or n in wanted])
+
+    def discard_stale(self, stamp: str) -> None:
+        """Remove the columns of these rows if they were computed of another version of the input."""
+        first = self.files(0)[:1]
+        if not first or writer.part(first[0]).stamp == stamp:
+            return
+        for path in files.below(self.path, ".arrow"):
+            if self.start <= int(path.stem) and (self.stop is None or int(path.stem) < self.stop):
+                files.remove(path)
+
+    def hashed(self) -> tuple[list[str], tuple[str, ...]]:
+        """Return the digests of the blocks of the input's rows, and the columns that were hashed."""
+        return parts.hashed([writer.part(path) for path in self.files(0)]) or ([], ())
+
+    def rows(self) -> int:
+        """Return the number of rows."""
+        return sum(map(writer.part_rows, self.files(0)))
+
+
+def folder(out: Path, shard: Shard) -> Path:
+    """Return the folder of the columns of an input."""
+    return manifest.parts_path(out, manifest.COLUMNS, shard.relative)
+
+
+def _frame(batch: pa.RecordBatch, names: Iterable[str]) -> pl.DataFrame:
+    """Return columns of a batch as scorers see them. An empty list of columns gives no column."""
+    series = []
+    for name in names:
+        column = batch.column(name)
+        if name.startswith(vectors.PREFIX):
+            series.append(vectors.from_arrow(name, column, Path(), vectors.DTYPES[0]))
+        else:
+            series.append(pl.Series(name, pl.from_arrow(column)))
+    return pl.DataFrame(series)
+
+
+def beside(computed: Iterator[pl.DataFrame], read: Iterator[pl.DataFrame]) -> Iterator[pl.DataFrame]:
+    """Yield the columns of two streams of the same rows side by side, in the batches of the first stream.
+
+    A column that both have is taken from ``read``.
+    """
+    held: list[pl.DataFrame] = []
+    for frame in computed:
+        while sum(piece.height for piece in held) < frame.height:
+            held.append(next(read))
+        rows = held[0] if len(held) == 1 else pl.concat(held)
+        held = [rows[frame.height :]] if rows.height > frame.height else []
+        yield frame.drop(rows.columns, strict=False).hstack(rows[: frame.height])

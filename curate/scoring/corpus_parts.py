@@ -1,0 +1,182 @@
+"""The parts of a scoring job's data: where they are cut, what they hold, and the record of them.
+
+In: the tasks of all good shards. Out: parts that scorers learn from. Small files are put together, and long files are
+cut, by the data alone: never by the number of workers.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TypedDict, cast
+
+import polars as pl
+
+from curate.scoring import columns
+from curate.scoring.columns import ColumnFolder
+from curate.scoring.worker import LABEL, ScoringTask
+from curate.storage import artifacts, files, manifest
+from curate.storage.files import text_hash
+from curate.tables import batches
+from curate.tables.reading import BATCH_BYTES, Reading
+from curate.tables.scored import SCORES
+from curate.tables.scored_inputs import line_losses
+from curate.tables.shards import Shard
+
+# Small files are scored together in tasks of up to this size, so that a task has enough work to pay for its start.
+BUNDLE_BYTES = 64 << 20
+# But there are at least so many tasks, as far as they keep a second of work each, so that all workers have some.
+BUNDLES = 16
+LEAST_BUNDLE_BYTES = 4 << 20
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Rows [start, stop) of an input, and where columns are that were computed of them: none, some, or all."""
+
+    shard: Shard
+    start: int
+    stop: int | None
+    computed: ColumnFolder | None
+    score_file: Path | None
+
+    @property
+    def span(self) -> list[str | int | None]:
+        """The name of the input and the range of rows, as the record of parts has them."""
+        return [self.shard.relative, self.start, self.stop]
+
+
+@dataclass(frozen=True)
+class ScoringPart:
+    """A part of the data of a job: rows of one or several inputs, with the columns that scorers made of them.
+
+    ``generation`` is 0 for the files with which the job began. Files that are added later are one generation more each
+    time.
+    """
+
+    name: str
+    pieces: tuple[Piece, ...]
+    reading: Reading
+    out: Path
+    generation: int = 0
+
+    def batches(self, needs: Sequence[str]) -> Iterator[pl.DataFrame]:
+        """Yield the column ``id`` and the columns ``needs``, batch by batch."""
+        wanted = tuple(dict.fromkeys(("id", *needs)))
+        for piece in self.pieces:
+            for frame in self._piece_batches(piece, wanted):
+                yield frame.select(wanted)
+
+    def _piece_batches(self, piece: Piece, wanted: Sequence[str]) -> Iterator[pl.DataFrame]:
+        reading = line_losses.aligned(self.reading, self.out, piece.shard)
+        if piece.computed is not None:
+            present = set(piece.computed.names)
+            frames = piece.computed.batches(wanted, piece.start)
+        elif piece.score_file is not None:
+            scores = Shard(piece.score_file, piece.shard.relative)
+            present = set(batches.columns(scores))
+            computed = [name for name in wanted if name in present and name not in batches.IDENTITY]
+            frames = _until(batches.batches(scores, computed, start=piece.start), piece)
+        else:
+            frames = batches.batches(piece.shard, wanted, reading=reading, size=BATCH_BYTES, start=piece.start)
+            yield from _until(frames, piece)
+            return
+        # Learners read labels as the input has them, and score files have them as text.
+        read = [name for name in wanted if name not in present or name == LABEL]
+        if not read:
+            yield from frames
+            return
+        others = batches.batches(piece.shard, read, reading=reading, identity=(), size=BATCH_BYTES, start=piece.start)
+        yield from columns.beside(frames, others)
+
+
+def _until(frames: Iterator[pl.DataFrame], piece: Piece) -> Iterator[pl.DataFrame]:
+    """Yield the rows of a piece from a stream that begins with it and may go on beyond it."""
+    position = piece.start
+    for frame in frames:
+        rows = frame if piece.stop is None else frame.head(piece.stop - position)
+        position += rows.height
+        yield rows
+        if position == piece.stop:
+            return
+
+
+def bundles(tasks: Iterable[ScoringTask], sizes: Mapping[str, int]) -> list[tuple[ScoringTask, ...]]:
+    """Return tasks in groups that one worker does together: small files in groups, other tasks alone.
+
+    ``sizes`` are the bytes of the inputs by name. The order of tasks is kept.
+    """
+    listed = list(tasks)
+    total = sum(sizes[task.shard.relative] for task in listed if len(task.spans) == 1)
+    limit = min(BUNDLE_BYTES, max(LEAST_BUNDLE_BYTES, total // BUNDLES))
+    result: list[list[ScoringTask]] = []
+    held = 0
+    for task in listed:
+        size = limit if len(task.spans) > 1 else sizes[task.shard.relative]
+        if not result or held + size > limit:
+            result.append([])
+            held = 0
+        result[-1].append(task)
+        held += size
+    return [tuple(group) for group in result]
+
+
+def cut(
+    tasks: Sequence[ScoringTask], digests: Mapping[str, str], sizes: Mapping[str, int], out: Path, *, fresh: bool
+) -> list[ScoringPart]:
+    """Return the parts of the data. ``tasks`` are all tasks of the good shards, in the order of shards.
+
+    ``digests`` and ``sizes`` are the hashes of the rows and the bytes of the shards. Rows that are recorded as a part
+    stay one. The others make new parts: of generation 0 if no shard is scored yet (``fresh``), and otherwise of the
+    next generation.
+    """
+    path = out / manifest.FOLDER / "corpus.json"
+    by_span = {tuple(_piece(task).span): task for task in tasks}
+    parts: list[ScoringPart] = []
+    for entry in _recorded(path):
+        spans = [tuple(span) for span in entry["pieces"]]
+        if all(span in by_span for span in spans):
+            group = [by_span.pop(span) for span in spans]
+            parts.append(_part(group, digests, 0 if fresh else entry["generation"]))
+    generation = 0 if fresh else 1 + max((part.generation for part in parts), default=-1)
+    parts += [_part(group, digests, generation) for group in bundles(by_span.values(), sizes)]
+    record = [{"generation": part.generation, "pieces": [piece.span for piece in part.pieces]} for part in parts]
+    artifacts.save(path, "corpus", {"parts": record})
+    return parts
+
+
+def column_task(part: ScoringPart, piece: Piece) -> ScoringTask:
+    """Return the task that computes further columns of a piece."""
+    output = part.out / f"{piece.shard.relative}{SCORES}"
+    return ScoringTask(
+        piece.shard,
+        output,
+        part.out,
+        (),
+        part.reading,
+        files.stamp(piece.shard.path),
+        piece.start,
+        piece.stop,
+        columns=piece.computed,
+        part=part.name,
+    )
+
+
+class _Entry(TypedDict):
+    generation: int
+    pieces: list[list[str | int | None]]
+
+
+def _recorded(path: Path) -> list[_Entry]:
+    return cast(list[_Entry], artifacts.load(path, "corpus")["parts"]) if files.exists(path) else []
+
+
+def _piece(task: ScoringTask) -> Piece:
+    score_file = None if task.columns is not None else task.output
+    return Piece(task.shard, task.start, task.stop, task.columns, score_file)
+
+
+def _part(group: Sequence[ScoringTask], digests: Mapping[str, str], generation: int) -> ScoringPart:
+    pieces = tuple(map(_piece, group))
+    # The name changes with the rows, and not when a file is only touched.
+    name = text_hash(repr([(*piece.span, digests[piece.shard.relative]) for piece in pieces]))
+    return ScoringPart(name, pieces, replace(group[0].reading, bad_lines=None), group[0].out, generation)

@@ -1,0 +1,84 @@
+"""Which scorer reads what another makes, and so the order in which scorers run.
+
+In: names of scorers with options. Out: the same names in an order in which every scorer comes after those whose columns
+it reads. The order in which a user names scorers changes neither what they cost nor what they find.
+"""
+
+from collections.abc import Mapping, Sequence
+from graphlib import CycleError, TopologicalSorter
+
+from curate import open_sets
+from curate.errors import SchemaError
+from curate.scoring import specs as scorer_specs
+from curate.scoring.inferred_options import accepted
+
+# Columns that scorers make begin in one of these ways, so that an option with such a value names a column.
+MADE = ("score.", "cluster.", "emb.", "logits.", "probs.")
+
+
+def ordered(specs: Sequence[str]) -> tuple[str, ...]:
+    """Return the scorers in the order in which they run. Those that do not depend on each other keep their order.
+
+    Raises:
+        SchemaError: if two scorers read each other's columns.
+    """
+    earlier = {position: _providers(position, specs) for position in range(len(specs))}
+    try:
+        list(TopologicalSorter(earlier).static_order())
+    except CycleError as error:
+        names = " and ".join(dict.fromkeys(specs[position] for position in error.args[1]))
+        raise SchemaError(f"scorers {names} read each other's columns. Leave one out") from None
+    result: list[int] = []
+    while len(result) < len(specs):
+        # The first that is not placed and whose providers all are.
+        result.append(next(p for p in range(len(specs)) if p not in result and earlier[p] <= set(result)))
+    return tuple(specs[position] for position in result)
+
+
+def independent(specs: Sequence[str]) -> tuple[str, ...]:
+    """Return the scorers that need no learning: neither their own, nor that of a scorer whose columns they read."""
+    late: list[str] = []
+    for spec in specs:
+        if scorer_specs.learns(spec) or depends(spec, late):
+            late.append(spec)
+    return tuple(spec for spec in specs if spec not in late)
+
+
+def depends(spec: str, others: Sequence[str]) -> bool:
+    """Return whether a scorer reads a column that one of the others makes."""
+    wanted = reads(spec)
+    starts = tuple(column for column in wanted if column.endswith("."))
+    made = {column for other in others if other != spec for column in makes(other)}
+    return any(column in wanted or column.startswith(starts) for column in made)
+
+
+def reads(spec: str) -> set[str]:
+    """Return the columns that a scorer reads, as far as this is known before it has learned.
+
+    A name that ends with a dot stands for all columns that begin with it.
+    """
+    name, options = open_sets.parse(spec)
+    described = open_sets.implementation("scorers", name) if scorer_specs.learns(spec) else scorer_specs.build(spec)
+    needs = getattr(described, "needs", ())
+    choices = {**accepted(spec), **options}
+    named = {str(value) for value in choices.values() if str(value).startswith(MADE)}
+    if "epochs" in choices and not {"epochs", "logits"} <= options.keys():
+        # Which epochs are read is filled in later, from the columns that there are.
+        return {*named, "logits.", "probs."}
+    epochs = str(choices.get("epochs", "")).split("+") if "epochs" in choices else []
+    kind = "logits" if choices.get("logits") else "probs"
+    return {*(needs if isinstance(needs, tuple) else ()), *named, *(f"{kind}.{epoch}" for epoch in epochs)}
+
+
+def makes(spec: str) -> set[str]:
+    """Return the columns that a scorer makes, as far as this is known before it has learned."""
+    name, options = open_sets.parse(spec)
+    module = open_sets.module("scorers", name)
+    described = open_sets.implementation("scorers", name) if scorer_specs.learns(spec) else scorer_specs.build(spec)
+    schema = getattr(described, "schema", {})
+    columns = set(schema if isinstance(schema, Mapping) else ())
+    return columns | set(module.makes(options) if hasattr(module, "makes") else ())
+
+
+def _providers(position: int, specs: Sequence[str]) -> set[int]:
+    return {other for other in range(len(specs)) if other != position and depends(specs[position], [specs[other]])}

@@ -1,0 +1,117 @@
+"""Compute once what needs no learning: the hashes of all rows, and the columns of scorers that do not learn.
+
+In: the shards of a job some of whose scorers learn. Out: the columns on disk, the shards that proved bad, and the lines
+that were lost. What is learned depends on every row, so every row is read before any scorer learns: a shard that proved
+bad later would already be part of the learned state.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+from curate.engines import Engine
+from curate.errors import SchemaError
+from curate.progress import counted
+from curate.scoring import columns, corpus_parts, dependencies, run, specs, worker
+from curate.scoring.columns import ColumnFolder
+from curate.scoring.corpus_parts import Piece, ScoringPart
+from curate.scoring.learned_scorers import AnyScorer
+from curate.scoring.preflight import Preflight
+from curate.scoring.scoring_job import ScoringJob
+from curate.scoring.worker import ScoringOutcome, ScoringTask
+from curate.storage import manifest
+from curate.tables.scored_inputs import row_hash
+from curate.tables.scored_inputs.line_losses import Losses
+from curate.tables.scored_inputs.scored_rows import SCORE_STEP
+from curate.tables.shards import Shard, has_lines
+
+
+@dataclass(frozen=True)
+class FirstPass:
+    """What the first pass over the shards showed: the tasks of each, the hashes of rows, bad shards and bad lines."""
+
+    tasks: Mapping[str, tuple[ScoringTask, ...]]
+    digests: Mapping[str, str]
+    bad: Mapping[str, str]
+    lost: Losses
+
+    def tasks_of(self, shards: Sequence[Shard]) -> list[ScoringTask]:
+        """Return the tasks of some shards, in their order."""
+        return [task for shard in shards for task in self.tasks[shard.relative]]
+
+
+def compute(job: ScoringJob, heads: Preflight, shards: Sequence[Shard], todo: set[str], engine: Engine) -> FirstPass:
+    """Read the shards that are still to score, hash them, and compute the columns of scorers that need no learning.
+
+    Shards that are done were read when they were scored, and have not changed since; their score files have the
+    columns.
+    """
+    scorers = tuple(map(specs.build, dependencies.independent(job.specs)))
+    digests, tasks, pending = dict[str, str](), dict[str, tuple[ScoringTask, ...]](), list[ScoringTask]()
+    for shard in shards:
+        head = heads.heads[shard.relative]
+        whole = run.task(job, shard, label=worker.is_labelled(head))
+        entry = None if shard.relative in todo else manifest.read(job.out, SCORE_STEP, shard.relative)
+        if entry is not None and set(entry.columns) == set(job.columns(shard, label=whole.label)):
+            digests[shard.relative] = entry.input
+            tasks[shard.relative] = tuple(run.split(whole, head))
+            continue
+        # Where a bad shard stops the job anyway, rows are only read and hashed here as they are for scoring.
+        whole = replace(whole, also=job.needs)
+        tasks[shard.relative] = tuple(
+            replace(task, columns=ColumnFolder(columns.folder(job.out, shard), 0, task.start, task.stop))
+            for task in run.split(whole, head)
+        )
+        pending += tasks[shard.relative]
+    bundles = corpus_parts.bundles(pending, heads.sizes)
+    outcomes: dict[str, list[ScoringOutcome]] = {}
+    for results in counted(engine.run(partial(worker.compute_tasks, scorers), bundles), "parts read", len(bundles)):
+        for outcome in results:
+            outcomes.setdefault(outcome.shard, []).append(outcome)
+    by_name = {shard.relative: shard for shard in shards}
+    # In the order of shards, so that the first reason does not depend on who was first.
+    ordered = {name: sorted(outcomes[name], key=lambda item: item.start) for name in by_name if name in outcomes}
+    bad = {name: item.reason for name, items in ordered.items() for item in reversed(items) if item.reason}
+    for name, items in ordered.items():
+        if name not in bad:
+            digests[name] = row_hash.combined([block for item in items for block in item.blocks])
+            tasks[name] = tuple(_with_stage(task, 1) for task in tasks[name])
+    good = [items for name, items in ordered.items() if name not in bad]
+    return FirstPass(tasks, digests, bad, _lost(good, by_name))
+
+
+def materialise(
+    engine: Engine, scorers: Sequence[AnyScorer], parts: tuple[ScoringPart, ...]
+) -> tuple[ScoringPart, ...]:
+    """Compute the columns of scorers that have learned, so that another can learn from them."""
+    # Shards that are done have these columns in their score files.
+    tasks = [
+        [corpus_parts.column_task(part, piece) for piece in part.pieces if piece.computed is not None] for part in parts
+    ]
+    todo = [group for group in tasks if group]
+    for results in counted(engine.run(partial(worker.compute_tasks, tuple(scorers)), todo), "parts read", len(todo)):
+        for outcome in results:
+            if outcome.reason:
+                raise SchemaError(outcome.reason)
+    return tuple(replace(part, pieces=tuple(map(_with_next_stage, part.pieces))) for part in parts)
+
+
+def _with_stage(task: ScoringTask, stages: int) -> ScoringTask:
+    assert task.columns is not None
+    return replace(task, columns=replace(task.columns, stages=stages))
+
+
+def _with_next_stage(piece: Piece) -> Piece:
+    computed = piece.computed
+    return piece if computed is None else replace(piece, computed=replace(computed, stages=computed.stages + 1))
+
+
+def _lost(good: Iterable[Sequence[ScoringOutcome]], shards: Mapping[str, Shard]) -> Losses:
+    """Return the lines that cannot be read in the good shards."""
+    lines, bad_lines, first = 0, dict[str, int](), ""
+    for items in good:
+        name, count = items[0].shard, sum(item.bad_lines for item in items)
+        if count:
+            bad_lines[name], first = count, first or next(item.first_bad for item in items if item.first_bad)
+        lines += sum(item.rows for item in items) + count if has_lines(shards[name]) else 0
+    return Losses(lines, bad_lines, first)

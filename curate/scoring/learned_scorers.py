@@ -1,0 +1,67 @@
+"""Scorers that have learned, by the file of what they learned: each process loads them once."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import cast
+
+from curate import open_sets
+from curate.errors import Interrupted
+from curate.scorers import Scorer
+from curate.storage import files
+from curate.tables.corpus import array_files
+from curate.tables.corpus.corpus import stored_path
+
+# Of one process: a job has a few scorers, and a table of n-grams takes up to a gigabyte.
+LOADED = 8
+
+
+@dataclass(frozen=True)
+class LearnedScorer:
+    """A scorer that has learned: its name with options, and the file of its arrays.
+
+    It is small, so that it can be sent to a worker with every task. ``stamp`` is that of the file.
+    """
+
+    spec: str
+    path: Path
+    stamp: str
+
+    @property
+    def by_part(self) -> Path:
+        """The folder of what was learned about the rows of each part (`Corpus.store`)."""
+        return self.path.with_suffix("")
+
+    def scorer(self, part: str = "") -> Scorer:
+        """Return the scorer, with what it learned about the rows of a part if it learned by part.
+
+        Raises:
+            Interrupted: if a file is damaged.
+        """
+        whole = _loaded(self.spec, self.path, self.stamp)
+        path = stored_path(self.by_part, part)
+        if not part or not getattr(whole, "part_arrays", ()) or not files.exists(path):
+            return whole
+        return replace(whole, **array_files.read_arrays(path))  # type: ignore[type-var]
+
+
+AnyScorer = Scorer | LearnedScorer
+
+
+def ready(scorers: Sequence[AnyScorer], part: str = "") -> tuple[Scorer, ...]:
+    """Return scorers that can score the rows of a part."""
+    return tuple(item.scorer(part) if isinstance(item, LearnedScorer) else item for item in scorers)
+
+
+@lru_cache(maxsize=LOADED)
+def _loaded(spec: str, path: Path, _stamp: str) -> Scorer:
+    name, options = open_sets.parse(spec)
+    scorer = open_sets.implementation("scorers", name)
+    # Options that are also fields of the scorer. The other options only matter while it learns.
+    plain = {field.name: options[field.name] for field in fields(scorer) if field.name in options}
+    try:
+        return cast(Scorer, scorer(**array_files.read_arrays(path), **plain))
+    except (Interrupted, TypeError) as error:
+        reason = " ".join(str(error).split())
+        raise Interrupted(f"{path} is damaged ({reason}): give --restart to learn and score again") from None

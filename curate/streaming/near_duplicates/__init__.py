@@ -1,0 +1,14 @@
+"""Pairs of texts that are equal or alike, from the parts of a corpus.
+
+In: a corpus of texts. Out: for each part, the links of its rows to other rows, with their exact similarity.
+May use: `tables` and the other files of `streaming`.
+
+A row is known by the hash of its id, and by the number of its part. Rows have an order: those of an older generation
+come first, and within a generation those with a smaller hash. Every link and every merge follows this order, so nothing
+depends on how the rows are cut into parts.
+"""
+
+from curate.streaming.near_duplicates.merges import find_duplicates
+from curate.streaming.near_duplicates.signatures import Bands
+
+__all__ = ["Bands", "find_duplicates"]

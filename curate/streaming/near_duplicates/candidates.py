@@ -1,0 +1,114 @@
+"""Pairs of texts that share a band: candidates, whose similarity is not yet known.
+
+In: the signatures of parts. Out: for each part, the pairs that its rows belong to, and where each pair is compared.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import polars as pl
+
+from curate.streaming import equal_keys, minhash
+from curate.streaming.near_duplicates.signatures import SIGNATURES
+from curate.tables.corpus import Answers, Corpus, PartRows
+from curate.words.ngrams import BASE, mix
+
+KEYS_IN_SPLIT = 1 << 22  # keys of bands sorted at a time: 110 MB
+KEYS_IN_PART = 1 << 23  # keys of bands that a part sends at a time: 220 MB
+# Rows of a large group whose texts are sent to one place. With a smaller number a text is sent to more places, with a
+# larger one a place needs more memory: 1,024 texts of 10,000 words are 80 MB.
+TOGETHER = 1 << 10
+BAND_ROWS = {"key": pl.UInt64, "id": pl.UInt64, "part": pl.UInt32, "size": pl.UInt32, "band": pl.UInt16}
+# ``place`` is the place where the pair is compared, ``id`` the row of the part, ``other`` the other row of the pair.
+# ``later`` says whether the row comes after the other in the order of rows.
+PAIRS = {"part": pl.UInt32, "id": pl.UInt64, "other": pl.UInt64, "place": pl.UInt64, "later": pl.Boolean}
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which pairs are wanted: those whose later row belongs to generation ``first`` or a newer one.
+
+    ``of_part`` (p,) is the generation of each part. Pairs that cannot reach the similarity ``threshold`` are left out.
+    """
+
+    of_part: np.ndarray
+    first: int
+    threshold: float
+
+
+def candidates(corpus: Corpus, copies: Answers, wanted: Wanted, rows: int, largest: int, keys: int) -> list[Answers]:
+    """Return tables with the columns ``PAIRS`` for each part, for several runs of bands.
+
+    ``rows`` is the number of all rows, ``largest`` that of the largest part, and ``keys`` the number of keys of a row.
+    """
+    # A part with many rows sends its bands in several rounds, to bound memory.
+    bands = max(1, min(keys, KEYS_IN_PART // max(1, largest)))
+    rounds = [(low, min(keys, low + bands)) for low in range(0, keys, bands)]
+    pairs = partial(_pairs, wanted)
+    return [
+        corpus.answer(
+            partial(_band_rows, copies, low, high),
+            "key",
+            pairs,
+            name=f"bands-{low}-{high}",
+            splits=1 + rows * (high - low) // KEYS_IN_SPLIT,
+        )
+        for low, high in rounds
+    ]
+
+
+def _band_rows(copies: Answers, low: int, high: int, rows: PartRows) -> pl.DataFrame:
+    """Return a row for each band and each text that is no copy."""
+    signatures = rows.kept(SIGNATURES)
+    ids = signatures["ids"][signatures["texts"]]
+    distinct = ~np.isin(ids, copies.of(rows)["id"].to_numpy())
+    keys = signatures["bands"][distinct, low:high]
+    count = len(keys)
+    columns = [
+        keys.T.ravel(),
+        np.tile(ids[distinct], high - low),
+        np.full(keys.size, rows.number, np.uint32),
+        np.tile(signatures["sizes"][distinct], high - low),
+        np.repeat(np.arange(low, high, dtype=np.uint16), count),
+    ]
+    return pl.DataFrame(columns, schema=BAND_ROWS)
+
+
+def _pairs(wanted: Wanted, frame: pl.DataFrame) -> pl.DataFrame:
+    """Return every pair twice, once for the part of each of its rows."""
+    key = frame["key"].to_numpy()
+    repeated = np.concatenate(list(equal_keys.repeated(key, part=max(1, len(key)))))
+    rows = frame[repeated]
+    tables = [pl.DataFrame(schema=PAIRS)]
+    generation = wanted.of_part[rows["part"].to_numpy()]
+    # A row is compared as if its generation were the newest, so that an earlier job found the same pairs.
+    for newest in range(wanted.first, int(wanted.of_part.max(initial=0)) + 1):
+        tables += _pairs_of(rows.filter(generation <= newest), newest, wanted)
+    return pl.concat(tables).unique(maintain_order=True)
+
+
+def _pairs_of(rows: pl.DataFrame, newest: int, wanted: Wanted) -> Iterator[pl.DataFrame]:
+    """Yield the pairs whose later row belongs to the generation ``newest``."""
+    key, ids, part, size, band = (rows[name].to_numpy() for name in BAND_ROWS)
+    # The order within a group decides what is compared in a large one. It is drawn anew for every band.
+    order = np.lexsort((mix(ids + BASE * band.astype(np.uint64)), band, key))
+    key, ids, part, size, band = key[order], ids[order], part[order], size[order], band[order]
+    generation = wanted.of_part[part]
+    starts = equal_keys.group_starts(key, band)
+    parts = equal_keys.cut(starts, len(ids), TOGETHER)
+    smallest = np.minimum.reduceat(ids, parts) if len(ids) else ids
+    # The groups of a row mostly have the same smallest row in all bands, so each text goes to few places.
+    place = np.repeat(smallest, np.diff(np.append(parts, len(ids))))
+    for pairs in equal_keys.pairs(starts, len(ids)):
+        near = minhash.highest_jaccard(size[pairs[:, 0]], size[pairs[:, 1]]) >= wanted.threshold
+        pairs = pairs[near & (generation[pairs].max(axis=1) == newest)]
+        first, second = pairs.T
+        swap = (generation[first] > generation[second]) | (
+            (generation[first] == generation[second]) & (ids[first] > ids[second])
+        )
+        earlier, later = np.where(swap, second, first), np.where(swap, first, second)
+        for row, other, is_later in ((earlier, later, False), (later, earlier, True)):
+            columns = [part[row], ids[row], ids[other], place[first], np.full(len(row), is_later)]
+            yield pl.DataFrame(columns, schema=PAIRS)

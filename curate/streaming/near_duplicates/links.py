@@ -1,0 +1,141 @@
+"""Candidates are verified where their texts are: parts send sets of n-grams to the places where pairs are compared.
+
+In: candidates of parts. Out: for each part, the links of its rows, each with its exact Jaccard similarity.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+
+from curate.streaming import linkage, minhash
+from curate.streaming.near_duplicates.candidates import PAIRS, Wanted
+from curate.streaming.near_duplicates.signatures import Bands, ngram_sets
+from curate.tables.batches import keys
+from curate.tables.corpus import Answers, Corpus, PartRows
+from curate.words.ngrams import Grams, mix
+
+GRAMS_IN_SPLIT = 1 << 24  # n-grams in one place, if every text is a candidate and goes to one place: 128 MB
+# A row of the table that parts send: a text, and the earlier rows with which it is compared in this place. ``whole``
+# says that all pairs of the text are compared there.
+SETS = {
+    "place": pl.UInt64,
+    "id": pl.UInt64,
+    "part": pl.UInt32,
+    "members": pl.List(pl.UInt64),
+    "earlier": pl.List(pl.UInt64),
+    "whole": pl.Boolean,
+}
+# What is sent back to the part of row ``second``, which comes after ``first`` in the order of rows.
+LINKS = {
+    "part": pl.UInt32,
+    "kind": pl.UInt8,
+    "first": pl.UInt64,
+    "second": pl.UInt64,
+    "similarity": pl.Float64,
+    "first_part": pl.UInt32,
+}
+LINK = 0  # a verified pair
+MERGE = 1  # ``second`` is merged into an earlier row at this similarity; ``first`` is without meaning
+OPEN = 2  # a link that decides merges together with links of other places
+
+
+def verified_links(
+    corpus: Corpus, pairs: Sequence[Answers], settings: Bands, wanted: Wanted, distinct_ngrams: int
+) -> Answers:
+    """Return a table with the columns ``LINKS`` for each part: pairs that reach the threshold, and merges.
+
+    ``distinct_ngrams`` is the sum over all texts. Only parts with candidates are read.
+    """
+    splits = 1 + distinct_ngrams // GRAMS_IN_SPLIT
+    sets = partial(_sets, tuple(pairs), settings, splits)
+    links = partial(_links, wanted)
+    return corpus.answer(sets, "place", links, name="links", splits=splits, needs=("text",))
+
+
+def _sets(answers: Sequence[Answers], settings: Bands, splits: int, rows: PartRows) -> pl.DataFrame:
+    """Return the n-grams of every candidate for every place where it is compared."""
+    pairs = pl.concat([pl.DataFrame(schema=PAIRS), *(answer.of(rows) for answer in answers)])
+    if pairs.is_empty():
+        return pl.DataFrame(schema=SETS)
+    # A pair that shares several bands is compared once. Both parts of a pair choose the same place.
+    pairs = pairs.group_by("id", "other", "later").agg(pl.col("place").min())
+    place = mix(pairs["place"].to_numpy()) % np.uint64(splits)
+    pairs = pairs.with_columns(pl.Series("place", place)).sort("id", "place", "other")
+    earlier = pl.col("other").filter(pl.col("later")).alias("earlier")
+    tasks = pairs.group_by("id", "place", maintain_order=True).agg(earlier)
+    tasks = tasks.with_columns((pl.len().over("id") == 1).alias("whole"), pl.lit(rows.number, pl.UInt32).alias("part"))
+    return tasks.join(_candidate_sets(tasks["id"], settings, rows), on="id").select(list(SETS))
+
+
+def _candidate_sets(candidates: pl.Series, settings: Bands, rows: PartRows) -> pl.DataFrame:
+    """Return the distinct n-grams of the texts whose hash(id, seed) is among ``candidates``."""
+    wanted = np.unique(candidates.to_numpy())
+    tables = []
+    for batch in rows.batches():
+        ids = keys(batch["id"], settings.seed)
+        chosen = np.isin(ids, wanted)
+        lists = [_as_lists(sets) for sets in ngram_sets(batch["text"].filter(pl.Series(chosen)), settings.ngram)]
+        if lists:
+            tables.append(pl.DataFrame([pl.Series("id", ids[chosen]), pl.concat(lists).rename("members")]))
+    return pl.concat(tables)
+
+
+def _links(wanted: Wanted, frame: pl.DataFrame) -> pl.DataFrame:
+    """Compare the pairs of one place."""
+    part = frame["part"].to_numpy()
+    order = np.lexsort((frame["id"].to_numpy(), wanted.of_part[part]))
+    # Row numbers follow the order of rows: a smaller number represents a larger one.
+    frame = frame[order]
+    part, ids, whole = frame["part"].to_numpy(), frame["id"].to_numpy(), frame["whole"].to_numpy()
+    edges = _pairs(ids, frame["earlier"])
+    similarity = minhash.jaccard(_as_grams(frame["members"]), edges)
+    linked = similarity >= wanted.threshold
+    edges, similarity = edges[linked], similarity[linked]
+    tables = [_table(LINK, part, ids, edges, similarity)]
+    generation = wanted.of_part[part]
+    newest = generation[edges[:, 1]]
+    for number in np.unique(newest).tolist():
+        chosen, levels = edges[newest == number], similarity[newest == number]
+        component = linkage.components(chosen, len(ids))
+        # A component is closed if no pair of its rows is compared in another place.
+        closed = np.bincount(component, weights=~whole)[component[chosen[:, 1]]] == 0
+        merged, level = linkage.single_linkage(chosen[closed], levels[closed], len(ids))
+        # Rows of older generations stay as they were.
+        new = generation[merged] == number
+        merges = np.stack([merged, merged], axis=1)
+        tables.append(_table(MERGE, part, ids, merges[new], level[new]))
+        chosen, levels = chosen[~closed], levels[~closed]
+        forest = linkage.spanning_forest(chosen, levels, len(ids))
+        tables.append(_table(OPEN, part, ids, chosen[forest], levels[forest]))
+    return pl.concat(tables)
+
+
+def _pairs(ids: np.ndarray, earlier: pl.Series) -> np.ndarray:
+    """Return pairs (m, 2) of row numbers, the earlier row first."""
+    second = np.repeat(np.arange(len(ids)), earlier.list.len().to_numpy())
+    by_id = np.argsort(ids)
+    others = _flat(earlier)
+    first = by_id[np.searchsorted(ids[by_id], others)]
+    return np.stack([first, second], axis=1)
+
+
+def _table(kind: int, part: np.ndarray, ids: np.ndarray, edges: np.ndarray, similarity: np.ndarray) -> pl.DataFrame:
+    first, second = edges.T
+    columns = [part[second], np.full(len(edges), kind, np.uint8), ids[first], ids[second], similarity, part[first]]
+    return pl.DataFrame(columns, schema=LINKS)
+
+
+def _flat(lists: pl.Series) -> np.ndarray:
+    """Return the members of all lists, end to end."""
+    return np.asarray(lists.rechunk().to_arrow().flatten())
+
+
+def _as_grams(lists: pl.Series) -> Grams:
+    return Grams(_flat(lists), np.concatenate(([0], np.cumsum(lists.list.len().to_numpy(), dtype=np.int64))))
+
+
+def _as_lists(sets: Grams) -> pl.Series:
+    return pl.Series(pa.LargeListArray.from_arrays(sets.offsets, sets.values))
