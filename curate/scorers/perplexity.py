@@ -79,10 +79,14 @@ class Perplexity:
         if different <= LARGEST_LOAD * cells:
             return ()
         bits = _bits_for(different)
+        # Of a table without an empty cell it is only known that it holds this many.
+        about = "at least" if different == _different(cells, cells) else "about"
+        rounded = f"{float(f'{different:.2g}'):,.0f}"
         return (
-            f"perplexity: about {different:.2g} different runs of {k + 1} {self.unit}s share {cells} cells, a load of "
-            f"{different / cells:.2g}. Above {LARGEST_LOAD} rare runs look more frequent than they are. Give "
-            f"bits={bits} ({_size(4 * order * 2**bits)} in every worker), or name fewer texts with target=PATH",
+            f"perplexity: {about} {rounded} different runs of {k + 1} {self.unit}s share {cells:,} "
+            f"cells, a load of {different / cells:.2g}. Above {LARGEST_LOAD} rare runs look more frequent than they "
+            f"are. Give bits={bits} ({_size(4 * order * 2**bits)} in every worker), or name fewer texts with "
+            "target=PATH",
         )
 
     def __call__(self, batch: pl.DataFrame) -> pl.DataFrame:

@@ -82,7 +82,7 @@ class KeyTally:
             keys = np.flatnonzero(self._dense)
             return pack(keys, self._dense[keys])
         self._count_pending()
-        return pack(*_summed(self._sorted))
+        return self._sorted[0] if len(self._sorted) == 1 else pack(*_summed(self._sorted))
 
     def _count_pending(self) -> None:
         if not self._pending_keys:
