@@ -99,12 +99,10 @@ def learn(
 
 def _counts(corpus: Corpus, buckets: int) -> np.ndarray:
     """Return how many n-grams of the texts fall into each bucket, (b,) int64."""
-    counts = np.zeros(buckets, np.int64)
-    for [(numbers, sums)] in key_counts.count(
+    counted = key_counts.count(
         corpus, partial(_buckets, buckets), needs=("text",), tables=1, limit=buckets, name="buckets"
-    ):
-        counts[numbers] = sums
-    return counts
+    )
+    return np.asarray(counted.tables(1, buckets, np.uint64)[0], np.int64)
 
 
 def _buckets(buckets: int, rows: PartRows) -> Iterator[list[np.ndarray]]:

@@ -135,7 +135,7 @@ def test_a_table_whose_cells_are_all_filled_is_told(tmp_path):
 
 def test_larger_tables_change_scores_only_where_kgrams_share_a_cell(tmp_path):
     frame, _ = random_words(20_000, 3000)
-    tables = [perplexity.learn(corpus_of(frame, (), tmp_path / str(bits)), bits=bits) for bits in (20, 24, 26)]
+    tables = [perplexity.learn(corpus_of(frame, (), tmp_path / str(bits)), bits=bits) for bits in (17, 20, 22)]
     scores = [scorer(frame)["score.perplexity"].to_numpy() for scorer in tables]
     assert np.abs(scores[1] - scores[2]).max() <= np.abs(scores[0] - scores[2]).max() < 0.1
 
@@ -147,9 +147,3 @@ def test_scores_do_not_depend_on_the_texts_around(tmp_path_factory, data):
     scorer = perplexity.learn(corpus_of(frame, (), tmp_path_factory.mktemp("c")), bits=12)
     rows = data.draw(st.lists(st.integers(0, frame.height - 1), min_size=1, max_size=9))
     assert_frame_equal(scorer(frame[rows]), scorer(frame)[rows])
-
-
-def test_counts_above_32_bits_stop_at_the_largest(tmp_path):
-    table = np.zeros(4, np.uint32)
-    perplexity._fill(table, np.array([0, 2, 3, 6], np.uint32), np.array([5, 1 << 40, 1, 1 << 32], np.uint64), 2)
-    assert table.tolist() == [5, 2**32 - 1, 0, 2**32 - 1]
