@@ -181,15 +181,20 @@ def _count_part(function: KeyFunction, tables: int, limit: int, starts: np.ndarr
             tally.add(keys)
     frames = []
     for table, tally in enumerate(tallies):
-        packed = tally.packed()
-        is_single = (packed & LOW) == 1
+        single, several = _split_off_singles(tally.packed())
         columns = {
             "range": pl.Series(np.arange(len(starts), dtype=np.uint64)),
-            "single": _lists((packed[is_single] >> HALF).astype(np.uint32), starts.astype(np.uint32)),
-            "several": _lists(packed[~is_single], starts << HALF),
+            "single": _lists(single, starts.astype(np.uint32)),
+            "several": _lists(several, starts << HALF),
         }
         frames.append(pl.DataFrame(columns).with_columns(table=pl.lit(table, pl.UInt32)))
     return pl.concat(frames)
+
+
+def _split_off_singles(packed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the keys that occur once, (s,) uint32, and the others as they are: most n-grams occur once."""
+    is_single = (packed & LOW) == 1
+    return (packed[is_single] >> HALF).astype(np.uint32), packed[~is_single]
 
 
 def _lists(values: np.ndarray, starts: np.ndarray) -> pl.Series:
@@ -201,15 +206,15 @@ def _lists(values: np.ndarray, starts: np.ndarray) -> pl.Series:
 def _sum_range(tables: int, folder: Path, frame: pl.DataFrame) -> Arrays:
     """Sum the counts of one range over all parts into a file, and return how many there are."""
     arrays = {}
+    different, sums = np.zeros((2, tables), np.int64)
     for table in range(tables):
         rows = frame.filter(pl.col("table") == table)
         singles = pack(*_counted(_joined(rows["single"])))
-        arrays[f"keys{table}"], arrays[f"counts{table}"] = _summed([singles, _joined(rows["several"])])
+        keys, counts = _summed([singles, _joined(rows["several"])])
+        different[table], sums[table] = len(keys), counts.sum()
+        arrays[f"single{table}"], arrays[f"several{table}"] = _split_off_singles(pack(keys, counts))
     write_arrays(_range_path(folder, int(frame["range"][0])), arrays)
-    return {
-        "different": np.array([len(arrays[f"keys{table}"]) for table in range(tables)]),
-        "sums": np.array([int(arrays[f"counts{table}"].sum()) for table in range(tables)]),
-    }
+    return {"different": different, "sums": sums}
 
 
 def _fill_cells(
@@ -220,11 +225,14 @@ def _fill_cells(
     arrays = read_arrays(path)
     cells = np.zeros((tables, high - low), dtype)
     for table in range(tables):
-        numbers = arrays[f"keys{table}"] // np.uint32(keys_of_cell)
+        singles = arrays[f"single{table}"] // np.uint32(keys_of_cell) - np.uint32(low)
+        counts = np.bincount(singles, minlength=high - low).astype(np.uint64)
+        several = arrays[f"several{table}"]
+        numbers = ((several >> HALF) // np.uint64(keys_of_cell)).astype(np.int64) - low
         starts = _run_starts(numbers)
         if len(starts):
-            sums = np.add.reduceat(arrays[f"counts{table}"], starts)
-            cells[table, numbers[starts] - np.uint32(low)] = np.minimum(sums, np.iinfo(dtype).max)
+            counts[numbers[starts]] += np.add.reduceat(several & LOW, starts)
+        cells[table] = np.minimum(counts, np.iinfo(dtype).max)
     output = path.with_name(f"{path.stem}-cells.npz")
     write_arrays(output, {"cells": cells})
     return output, low, high

@@ -56,9 +56,9 @@ def test_any_cut_learns_the_same_bytes(name, target, tmp_path):
 
 def test_two_processes_learn_the_same_bytes(target, tmp_path):
     options = {"target": target, "buckets": 1 << 20}
-    alone, together = (
-        dsir.learn(corpus_of(ROWS, (50,), tmp_path / str(workers), Local(workers)), **options) for workers in (1, 2)
-    )
+    alone = dsir.learn(corpus_of(ROWS, (50,), tmp_path / "alone"), **options)
+    with Local(2).session() as engine:
+        together = dsir.learn(corpus_of(ROWS, (50,), tmp_path / "together", engine), **options)
     assert learned_bytes(alone) == learned_bytes(together)
 
 
