@@ -48,7 +48,12 @@ def main(
     ] = "local",
     workers: Annotated[
         int | None,
-        typer.Option(min=1, help="Number of processes: 1 by default; with Ray, one for each core of the cluster."),
+        typer.Option(
+            min=1,
+            show_default=False,
+            help="Number of processes; 1 is this process alone. Default: one for each core that the job may use (with "
+            "Ray, of the cluster), but none beside this process for a job of about a second.",
+        ),
     ] = None,
     address: Annotated[
         str,
@@ -81,7 +86,7 @@ def main(
         expected = forecast(data, scorer, Reading(text_column, document_bytes=document_bytes, dtype=dtype), out)
         result(as_json, expected.record(), str(expected))
         return
-    runner = Ray(workers or 0, address) if engine == "ray" else Local(workers or 1)
+    runner = Ray(workers or 0, address) if engine == "ray" else Local(workers or 0)
     # One cluster for all stages: starting it takes seconds.
     cluster = connected(address, workers or 0) if engine == "ray" else nullcontext()
     with cluster, progress() as report:

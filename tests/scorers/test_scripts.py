@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory, mkdtemp
 import numpy as np
 import polars as pl
 import pytest
-from corpora import corpus_of
+from corpora import corpus_of, with_stored
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -64,7 +64,9 @@ def corpus_of_texts(texts):
 
 
 def duplicate_scores(texts):
-    return duplicates.learn(corpus_of_texts(texts))(frame(texts))["score.duplicates"].to_numpy()
+    with TemporaryDirectory() as folder:
+        corpus = corpus_of(frame(texts), (len(texts) // 2,), Path(folder))
+        return with_stored(duplicates.learn(corpus), corpus)(frame(texts))["score.duplicates"].to_numpy()
 
 
 def repetition_scores(texts):
