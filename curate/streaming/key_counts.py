@@ -224,15 +224,19 @@ def _fill_cells(
     path, low, high = task
     arrays = read_arrays(path)
     cells = np.zeros((tables, high - low), dtype)
-    for table in range(tables):
-        singles = arrays[f"single{table}"] // np.uint32(keys_of_cell) - np.uint32(low)
-        counts = np.bincount(singles, minlength=high - low).astype(np.uint64)
+    # A shift is much faster than a division.
+    shift = keys_of_cell.bit_length() - 1
+    for table, counts in enumerate(cells):
+        singles = (arrays[f"single{table}"] >> np.uint32(shift)) - np.uint32(low)
+        starts = _run_starts(singles)
+        counts[singles[starts]] = np.diff(starts, append=len(singles))
         several = arrays[f"several{table}"]
-        numbers = ((several >> HALF) // np.uint64(keys_of_cell)).astype(np.int64) - low
+        numbers = (several >> np.uint64(32 + shift)).astype(np.int64) - low
         starts = _run_starts(numbers)
         if len(starts):
-            counts[numbers[starts]] += np.add.reduceat(several & LOW, starts)
-        cells[table] = np.minimum(counts, np.iinfo(dtype).max)
+            numbers = numbers[starts]
+            sums = np.add.reduceat(several & LOW, starts) + counts[numbers]
+            counts[numbers] = np.minimum(sums, np.iinfo(dtype).max)
     output = path.with_name(f"{path.stem}-cells.npz")
     write_arrays(output, {"cells": cells})
     return output, low, high
