@@ -267,9 +267,9 @@ def test_an_onnx_export_of_minilm_gives_its_vectors(tmp_path):
     import torch
     from transformers import AutoModel, AutoTokenizer
 
-    from curate.encoders.minilm import _folder
+    from curate.encoders.minilm import _shipped
 
-    folder = str(_folder(""))
+    folder = _shipped()
     model, tokenizer = AutoModel.from_pretrained(folder).eval(), AutoTokenizer.from_pretrained(folder)
     tokenizer.save_pretrained(tmp_path)
     names = ["input_ids", "attention_mask", "token_type_ids"]
