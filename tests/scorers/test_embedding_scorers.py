@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from curate import open_sets
 from curate.errors import SchemaError
 from curate.scorers import class_prototypes, coverage, d2, density, moderate, prototypes, semdedup
-from curate.streaming import kmeans, nearest, tiles
+from curate.streaming import assignment, kmeans, nearest, tiles
 from curate.tables.batches import keys
 
 IDS = [f"r{i}" for i in range(1000)]
@@ -230,7 +230,7 @@ def test_the_chain_keeps_both_ends():
 
 @pytest.mark.parametrize("largest", [4096, 40])
 def test_no_pair_is_missed_across_borders_or_splits(monkeypatch, largest):
-    monkeypatch.setattr(semdedup, "LARGEST", largest)
+    monkeypatch.setattr(assignment, "LARGEST", largest)
     x, _ = clumps(400, groups=15, noise=0.12)
     scorer = learned(semdedup, streamed(x), k=12, epsilon=0.1, border=1.0)
     kept = scored(scorer, streamed(x), "score.semdedup") == 1
@@ -240,7 +240,7 @@ def test_no_pair_is_missed_across_borders_or_splits(monkeypatch, largest):
 
 
 def test_many_copies_in_a_cluster_that_cannot_be_split(monkeypatch):
-    monkeypatch.setattr(semdedup, "LARGEST", 40)
+    monkeypatch.setattr(assignment, "LARGEST", 40)
     x = np.repeat(clumps(3, noise=0)[0], [150, 100, 1], axis=0)
     scores = scored(learned(semdedup, streamed(x), k=1), streamed(x), "score.semdedup")
     assert sorted(scores)[-len(np.unique(x, axis=0)) :] == [1] * len(np.unique(x, axis=0))

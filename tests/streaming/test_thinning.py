@@ -5,9 +5,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curate.streaming.thinning import thin
+from curate.streaming.thinning import largest_cosine, levels, staying
 
 NONE = np.zeros((0, 2), np.float32)
+
+
+def thin(rows, others, limit):
+    """The cosine at which each row goes, 0 for a row that stays; ``others`` stay in any case."""
+    result = np.zeros(len(rows))
+    free = largest_cosine(rows, others) <= limit
+    stays = np.flatnonzero(free)[staying(rows[free], limit)]
+    goes = np.setdiff1d(np.arange(len(rows)), stays)
+    best = np.maximum(largest_cosine(rows[goes], others), largest_cosine(rows[goes], rows[stays]))
+    result[goes] = levels(rows[goes], best)
+    return result
 
 
 def circle(*degrees):
