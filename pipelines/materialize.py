@@ -29,7 +29,7 @@ def main(
         int, typer.Option(help="Rows in each shard. A worker holds about three shards in memory.")
     ] = 100_000,
     seed: Seed = 0,
-    workers: Workers = 1,
+    workers: Workers = None,
     partial: Partial = False,
     restart: Restart = False,
     take_over: TakeOver = False,
@@ -47,7 +47,7 @@ def main(
             budget=budget,
             shard_rows=shard_rows,
             seed=seed,
-            workers=workers,
+            workers=workers or 0,
             restart=restart,
             partial=partial,
             take_over=take_over,

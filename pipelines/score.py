@@ -21,7 +21,7 @@ def main(
         list[str],
         typer.Option(
             help="A scorer: NAME or NAME:key=value,... (see curate list scorers), or a class of your own, "
-            "path/to/file.py:ClassName. Repeat it; they run in this order."
+            "path/to/file.py:ClassName. Repeat it, in any order."
         ),
     ],
     out: OutFolder,
@@ -48,13 +48,26 @@ def main(
     ] = "local",
     workers: Annotated[
         int | None,
-        typer.Option(min=1, help="Number of processes: 1 by default; with Ray, one for each core of the cluster."),
+        typer.Option(
+            min=1,
+            show_default=False,
+            help="Number of processes; 1 is this process alone. Default: one for each core that the job may use (with "
+            "Ray, of the cluster), but none beside this process for a job of about a second.",
+        ),
     ] = None,
     address: Annotated[
         str,
         typer.Option(help="Address of the Ray cluster. Default: RAY_ADDRESS, or else a new cluster on this machine."),
     ] = "",
     restart: Restart = False,
+    relearn: Annotated[
+        bool,
+        typer.Option("--relearn", help="Learn again from all files, also those added later, and score all rows again."),
+    ] = False,
+    no_cache: Annotated[
+        bool,
+        typer.Option("--no-cache", help="At the end, remove what scorers computed of each part (OUT/_curate/parts)."),
+    ] = False,
     take_over: TakeOver = False,
     as_json: Json = False,
 ) -> None:
@@ -73,7 +86,7 @@ def main(
         expected = forecast(data, scorer, Reading(text_column, document_bytes=document_bytes, dtype=dtype), out)
         result(as_json, expected.record(), str(expected))
         return
-    runner = Ray(workers or 0, address) if engine == "ray" else Local(workers or 1)
+    runner = Ray(workers or 0, address) if engine == "ray" else Local(workers or 0)
     # One cluster for all stages: starting it takes seconds.
     cluster = connected(address, workers or 0) if engine == "ray" else nullcontext()
     with cluster, progress() as report:
@@ -88,6 +101,8 @@ def main(
             on_error=on_error,
             engine=runner,
             restart=restart,
+            relearn=relearn,
+            cache=not no_cache,
             take_over=take_over,
             progress=report,
         )

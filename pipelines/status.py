@@ -44,11 +44,15 @@ def main(
     counts = status.counts(rows)
     ended = (job := completion.read(folder, "score")) is not None and job.ended
     record = {"done": counts.get("done", 0), "total": len(rows), "states": counts, "shards": rows, "refused": learned}
-    record["ended"] = ended
+    record["ended"], record["cache_bytes"] = ended, status.cache_bytes(folder)
     lines = [f"{counts.get('done', 0)} of {amount(len(rows), 'file')} done"]
     lines += [f"{count} {SAID.get(state, state)}" for state, count in counts.items() if state != "done"]
     if job is not None and not ended:
         lines.append("the job has not ended: run the same `curate score` again")
+    if cache := status.cache_bytes(folder):
+        lines.append(
+            f"{cache / 1e6:.1f} MB in _curate/parts, for a later call with more files; --no-cache removes them"
+        )
     lines += [f"the same command would be refused: {reason}" for reason in learned]
     shown = sorted(rows, key=lambda row: ORDER.index(str(row["state"])))[:SHOWN]
     lines.append(table(pl.DataFrame(shown, infer_schema_length=None)))

@@ -2,7 +2,7 @@
 
 from unicodedata import category
 
-from curate.streaming.character_kinds import UNSPACED
+from curate.words.character_kinds import UNSPACED
 
 SEPARATORS = "\u200b\u0f0b\u0f0c\u1361"
 
@@ -26,7 +26,7 @@ def kind(character):
 
 
 def split(text, marks=False):
-    """Words as curate.streaming.ngrams.words says, character by character."""
+    """Words as curate.words.ngrams.words says, character by character."""
     words, before = [], "space"
     for character in text.lower():
         now = kind(character)

@@ -1,6 +1,6 @@
 """Encoders: texts, ids or images as vectors, one encoder a file; nothing is downloaded.
 
-In: the values of one column. Out: (n, d) float32 vectors. May use: models, tables and lower floors.
+In: the values of one column. Out: (n, d) float32 vectors. May use: words, models, tables and lower floors.
 """
 
 from collections.abc import Sequence

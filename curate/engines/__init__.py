@@ -15,6 +15,8 @@ R = TypeVar("R")
 
 # A task that ended its worker this often is to blame. Once may be bad luck, such as a machine that was switched off.
 ATTEMPTS = 3
+# A job that reads more bytes than this is long: the fastest scorers of text take a second for about 15 MB.
+LONG_JOB_BYTES = 16 * 2**20
 # Of a task in a message. The record of a scoring task begins with its file.
 SHOWN_CHARACTERS = 120
 
@@ -37,10 +39,14 @@ class Engine(Protocol):
         """
         ...
 
-    def session(self) -> AbstractContextManager["Engine"]:
+    def session(self, *, long: bool = False) -> AbstractContextManager["Engine"]:
         """Return a context whose value is an engine with workers that live until the block ends.
 
         Starting workers takes seconds, so a job that calls ``run`` many times opens one session around all of it.
+
+        Args:
+            long: the job will certainly take more than a few seconds of one core, so that workers are worth their
+                start. Without it an engine may try in this process first.
         """
         ...
 

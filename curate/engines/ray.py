@@ -66,7 +66,7 @@ class Ray:
             yield from _flow(ray, function, tasks, limit)
 
     @contextmanager
-    def session(self) -> Iterator["Ray"]:
+    def session(self, *, long: bool = False) -> Iterator["Ray"]:
         """Yield this engine, connected to its cluster until the block ends. Ray keeps its workers between runs."""
         with connected(self.address, self.workers):
             yield self

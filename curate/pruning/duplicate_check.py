@@ -14,12 +14,12 @@ import numpy as np
 import polars as pl
 
 from curate import open_sets
-from curate.streaming import ngrams
-from curate.streaming.ngrams import Grams
 from curate.tables import batches, scored
 from curate.tables.sample import smallest_hashes
 from curate.tables.scored_inputs import line_losses
 from curate.tables.shards import Shard
+from curate.words import ngrams
+from curate.words.ngrams import Grams
 
 SAMPLED = 16  # removed rows: few enough to read, and a scorer that is mostly wrong does not pass them
 REMEDY = "skip the check with --verify 0"  # where an input is gone

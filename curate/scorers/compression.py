@@ -82,11 +82,11 @@ def text_bytes(text: str) -> bytes:
     if text.isascii():
         return text.encode()
     points = np.frombuffer(text.encode("utf-32-le"), "<u4")
-    wide = points >= FIRST_WIDE
-    pairs = np.empty((len(points), 2), np.uint8)
-    pairs[:, 0] = np.where(points < 128, points, 128 | np.where(wide, points >> 8, points) & 127)
-    pairs[:, 1] = points & 255
-    return pairs[np.stack([np.ones_like(wide), wide], axis=1)].tobytes()
+    low = points.astype(np.uint8)  # the lowest byte of each code point
+    raw = low | ((points >= 128).view(np.uint8) << np.uint8(7))
+    wide = np.flatnonzero(points >= FIRST_WIDE)
+    raw[wide] = 128 | (points[wide] >> 8) & 127
+    return np.insert(raw, wide + 1, low[wide]).tobytes() if len(wide) else raw.tobytes()
 
 
 def savings(raw: bytes, level: int) -> float:

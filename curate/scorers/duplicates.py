@@ -25,6 +25,7 @@ from curate.streaming.near_duplicates import Bands, find_duplicates
 from curate.tables.corpus import Corpus
 
 FORMAT = 2  # since format 2 words are split in the same way in every script, and null texts are never copies
+LEARNS_ADDED_FILES = True  # without changing the scores of the files before
 KEEPS_RESULTS = True  # signatures and links are results that later jobs read, not a cache
 
 

@@ -10,7 +10,7 @@ from curate import open_sets
 from curate.encoders import Encoder, column_of, encode
 from curate.errors import CurateError
 
-FORMAT = 2  # since format 2 a null text has the zero vector
+FORMAT = 3  # since format 3 ``hashed`` splits texts as ``duplicates`` does, and words count more than pairs of words
 
 
 @dataclass(frozen=True)

@@ -1,26 +1,17 @@
 """Language of a text by py3langid, naive Bayes over 140 languages (Lui and Baldwin 2012): an extra, no download."""
 
 from dataclasses import dataclass
-from functools import cache
-from importlib import import_module
-from typing import Protocol, cast
 
+import numpy as np
 import polars as pl
 
 from curate import extras
 from curate.errors import SchemaError
+from curate.scorers import _language_model
+from curate.scorers._language_model import REQUIRES
+from curate.words import ngrams
 
-REQUIRES = "py3langid"  # a package that is not installed with curate itself
-
-
-class Identifier(Protocol):
-    """The part of py3langid's LanguageIdentifier that is used."""
-
-    labels: list[str]
-
-    def rank(self, text: str) -> list[tuple[str, float]]:
-        """Return every language with its probability."""
-        ...
+FORMAT = 2  # since format 2 probabilities are computed for many texts at once, and differ in the sixth decimal
 
 
 @dataclass(frozen=True)
@@ -44,22 +35,14 @@ class Language:
     def __post_init__(self) -> None:
         """Check that the package is installed and has the language."""
         extras.require("scorer language", REQUIRES, "language")
-        if self.language not in (languages := sorted(_identifier().labels)):
+        if self.language not in (languages := _language_model.load().languages):
             raise SchemaError(
                 f"language={self.language} is not among the {len(languages)} languages known: {', '.join(languages)}"
             )
 
     def __call__(self, batch: pl.DataFrame) -> pl.DataFrame:
         """Score a batch."""
-        scores = [self._probability(text) for text in batch["text"].fill_null("")]
-        return pl.DataFrame({"score.language": scores}, schema=dict(self.schema))
-
-    def _probability(self, text: str) -> float:
-        return dict(_identifier().rank(text))[self.language] if text.strip() else 0.0
-
-
-# loaded once in each process; a scorer that is sent to workers stays small
-@cache
-def _identifier() -> Identifier:
-    langid = import_module(f"{REQUIRES}.langid")
-    return cast(Identifier, langid.LanguageIdentifier.from_model_file(langid.MODEL_FILE, norm_probs=True))
+        model, scores = _language_model.load(), [np.zeros(0)]
+        for piece in ngrams.pieces(batch["text"], _language_model.BLOCK):
+            scores.append(model.probabilities(piece.to_list(), self.language))
+        return pl.DataFrame({"score.language": np.concatenate(scores)}, schema=dict(self.schema))

@@ -1,14 +1,13 @@
 """Repetition inside a text: lines, paragraphs and n-grams of words that occur more than once."""
 
-import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
 
-from curate.streaming import ngrams
-from curate.streaming.ngrams import SizedWords
+from curate.streaming.repeated_ngrams import Repeats, repeated_ngrams
+from curate.words import ngrams
+from curate.words.ngrams import SizedWords
 
 FORMAT = 2  # since format 2 words are split in the same way in every script, without case and punctuation
 # The limits of Gopher (Rae et al. 2021, arXiv 2112.11446, Table A1): the largest fractions that are usual in good text.
@@ -49,77 +48,76 @@ class Repetition:
 
     def __call__(self, batch: pl.DataFrame) -> pl.DataFrame:
         """Score a batch."""
-        scores = [1.0 - max(ratios) for piece in ngrams.pieces(batch["text"]) for ratios in _ratios(piece)]
-        return pl.DataFrame({"score.repetition": scores}, schema=dict(self.schema))
+        scores = [np.zeros(0)]
+        for piece in ngrams.pieces(batch["text"]):
+            lines = np.array([line_ratio(text) for text in piece.to_list()])
+            scores.append(1.0 - np.maximum(lines, ngram_ratios(ngrams.sized_words(piece))))
+        return pl.DataFrame({"score.repetition": np.concatenate(scores)}, schema=dict(self.schema))
 
 
-def _ratios(texts: pl.Series) -> Iterator[list[float]]:
-    """Yield, for each text, every fraction over its limit."""
-    words = ngrams.sized_words(texts)
-    for text, start, stop in zip(texts, words.hashes.offsets, words.hashes.offsets[1:], strict=False):
-        lines = [line for line in (raw.strip() for raw in text.split("\n")) if line]
-        paragraphs = [p for p in (raw.strip() for raw in re.split(r"\n{2,}", text)) if p]
-        count, chars = _duplicates(lines)
-        ratios = [count / DUPLICATE_LINES, chars / DUPLICATE_LINE_CHARS]
-        count, chars = _duplicates(paragraphs)
-        ratios += [count / DUPLICATE_PARAGRAPHS, chars / DUPLICATE_PARAGRAPH_CHARS]
-        yield ratios + _ngram_ratios(words, slice(start, stop))
+def line_ratio(text: str) -> float:
+    """Return the largest fraction over its limit among those of lines and paragraphs."""
+    lines, chars = _repeated_shares(text.split("\n"))
+    if not lines:  # equal paragraphs begin with equal lines
+        return 0.0
+    ratio = max(lines / DUPLICATE_LINES, chars / DUPLICATE_LINE_CHARS)
+    # of three line feeds the third stays with the next paragraph, where it is stripped
+    paragraphs, chars = _repeated_shares(text.split("\n\n"))
+    return max(ratio, paragraphs / DUPLICATE_PARAGRAPHS, chars / DUPLICATE_PARAGRAPH_CHARS)
 
 
-def _ngram_ratios(words: SizedWords, part: slice) -> list[float]:
-    """Return the fraction of every n-gram rule over its limit, for the words of one text."""
-    hashes, sizes, single = words.hashes.values[part], words.sizes[part], words.single[part]
-    up, down = ngrams.powers(len(hashes))
-    sums = np.concatenate((np.zeros(1, np.uint64), np.cumsum(hashes * up[: len(hashes)])))
-    # in characters: a word counts with its length, and a character of a script without spaces counts as one
-    places = np.concatenate(([0], np.cumsum(np.where(single, 1, CHARACTERS_OF_A_WORD))))
-    ratios: list[float] = []
-    for n in sorted(TOP_NGRAM_CHARS | DUPLICATE_NGRAM_CHARS):
-        ends = np.searchsorted(places, places[:-1] + n * CHARACTERS_OF_A_WORD)
-        ends = ends[: np.searchsorted(ends, len(places))]
-        if not len(ends):
-            break
-        grams = (sums[ends] - sums[: len(ends)]) * down[: len(ends)]
-        _, first, inverse, counts = np.unique(grams, return_index=True, return_inverse=True, return_counts=True)
-        if n in TOP_NGRAM_CHARS:
-            ratios.append(_share_of_top(sizes, ends, first, counts) / TOP_NGRAM_CHARS[n])
-        if n in DUPLICATE_NGRAM_CHARS:
-            again = first[inverse] != np.arange(len(ends))
-            ratios.append(_share_covered(sizes, ends, again) / DUPLICATE_NGRAM_CHARS[n])
+def _repeated_shares(items: list[str]) -> tuple[float, float]:
+    """Return the share of items, and of their characters, that occurred before; blank items do not count."""
+    stripped = list(filter(None, map(str.strip, items)))
+    distinct = set(stripped)
+    repeated = len(stripped) - len(distinct)
+    if not repeated:
+        return 0.0, 0.0
+    chars = sum(map(len, stripped))
+    return repeated / len(stripped), (chars - sum(map(len, distinct))) / chars
+
+
+def ngram_ratios(words: SizedWords) -> np.ndarray:
+    """Return the largest fraction over its limit among those of n-grams, for each of n texts, (n,) float64."""
+    before = np.concatenate(([0], np.cumsum(words.sizes)))  # characters before each word
+    offsets = words.hashes.offsets
+    totals = np.maximum(1, before[offsets[1:]] - before[offsets[:-1]])
+    ratios = np.zeros(len(totals))
+    limits = TOP_NGRAM_CHARS | DUPLICATE_NGRAM_CHARS
+    for repeats in repeated_ngrams(
+        words, shortest=min(limits), longest=max(limits), single_characters=CHARACTERS_OF_A_WORD
+    ):
+        if repeats.n in TOP_NGRAM_CHARS:
+            shares = np.minimum(1.0, _chars_of_top(repeats, before, len(totals)) / totals)
+            ratios = np.maximum(ratios, shares / TOP_NGRAM_CHARS[repeats.n])
+        if repeats.n in DUPLICATE_NGRAM_CHARS:
+            shares = _chars_covered(repeats, before, len(totals)) / totals
+            ratios = np.maximum(ratios, shares / DUPLICATE_NGRAM_CHARS[repeats.n])
     return ratios
 
 
-def _duplicates(items: list[str]) -> tuple[float, float]:
-    """Return the share of items, and of their characters, that occurred before."""
-    seen: set[str] = set()
-    count = chars = 0
-    for item in items:
-        if item in seen:
-            count, chars = count + 1, chars + len(item)
-        seen.add(item)
-    return count / max(1, len(items)), chars / max(1, sum(map(len, items)))
+def _chars_of_top(repeats: Repeats, before: np.ndarray, texts: int) -> np.ndarray:
+    """Return the characters of all occurrences of each text's most frequent n-gram, (n,); 0 if none repeats.
 
-
-def _share_of_top(sizes: np.ndarray, ends: np.ndarray, first: np.ndarray, counts: np.ndarray) -> float:
-    """Return the share of word characters in the most frequent n-gram, at most 1; 0 if no n-gram repeats.
-
-    N-gram i ends before word ``ends[i]``; each different one begins at ``first`` and occurs ``counts`` times.
+    Overlapping occurrences count in full, so the sum may exceed the text.
     """
-    best = counts.max()
-    if best < 2:
-        return 0.0
-    # of equally frequent n-grams the longest counts; overlapping ones could sum to more than the text
-    length = max(int(sizes[i : ends[i]].sum()) for i in first[counts == best])
-    return min(1.0, float(best) * length / float(sizes.sum()))
+    owners, counts = repeats.owners[repeats.firsts], repeats.counts
+    most = np.zeros(texts, np.int64)
+    np.maximum.at(most, owners, counts)
+    # of equally frequent n-grams the longest counts
+    top = counts == most[owners]
+    firsts = repeats.firsts[top]
+    longest = np.zeros(texts, np.int64)
+    np.maximum.at(longest, owners[top], before[repeats.ends[firsts]] - before[repeats.starts[firsts]])
+    return most * longest
 
 
-def _share_covered(sizes: np.ndarray, ends: np.ndarray, again: np.ndarray) -> float:
-    """Return the share of word characters inside n-grams that occurred before; ``again`` marks these n-grams."""
-    if not again.any():
-        return 0.0
-    # +1 where a repeated n-gram begins and -1 after its end: the running sum is above 0 inside
-    edges = np.zeros(len(sizes) + 1, dtype=np.int64)
-    starts = np.flatnonzero(again)
-    np.add.at(edges, starts, 1)
-    np.add.at(edges, ends[starts], -1)
-    return float(sizes[np.cumsum(edges[:-1]) > 0].sum()) / float(sizes.sum())
+def _chars_covered(repeats: Repeats, before: np.ndarray, texts: int) -> np.ndarray:
+    """Return the characters of each text inside n-grams that occurred before, (n,)."""
+    again = np.ones(len(repeats.starts), bool)
+    again[repeats.firsts] = False
+    # an n-gram that starts later never ends earlier, so it can overlap only with the one before
+    order = np.argsort(repeats.starts[again])
+    starts, ends = before[repeats.starts[again][order]], before[repeats.ends[again][order]]
+    fresh = np.maximum(starts, np.concatenate(([0], ends[:-1])))
+    return np.bincount(repeats.owners[again][order], ends - fresh, minlength=texts)

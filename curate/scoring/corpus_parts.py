@@ -109,10 +109,10 @@ def bundles(tasks: Iterable[ScoringTask], sizes: Mapping[str, int]) -> list[tupl
     total = sum(sizes[task.shard.relative] for task in listed if len(task.spans) == 1)
     limit = min(BUNDLE_BYTES, max(LEAST_BUNDLE_BYTES, total // BUNDLES))
     result: list[list[ScoringTask]] = []
-    held = limit
+    held = 0
     for task in listed:
         size = limit if len(task.spans) > 1 else sizes[task.shard.relative]
-        if held + size > limit:
+        if not result or held + size > limit:
             result.append([])
             held = 0
         result[-1].append(task)

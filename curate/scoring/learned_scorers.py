@@ -15,6 +15,7 @@ from curate.tables.corpus.corpus import stored_path
 
 # Of one process: a job has a few scorers, and a table of n-grams takes up to a gigabyte.
 LOADED = 8
+AGAIN = "give --restart to learn and score again"
 
 
 @dataclass(frozen=True)
@@ -60,8 +61,8 @@ def _loaded(spec: str, path: Path, _stamp: str) -> Scorer:
     scorer = open_sets.implementation("scorers", name)
     # Options that are also fields of the scorer. The other options only matter while it learns.
     plain = {field.name: options[field.name] for field in fields(scorer) if field.name in options}
+    arrays = array_files.read_arrays(path, AGAIN)
     try:
-        return cast(Scorer, scorer(**array_files.read_arrays(path), **plain))
-    except (Interrupted, TypeError) as error:
-        reason = " ".join(str(error).split())
-        raise Interrupted(f"{path} is damaged ({reason}): give --restart to learn and score again") from None
+        return cast(Scorer, scorer(**arrays, **plain))
+    except TypeError as error:
+        raise Interrupted(f"{path} is damaged ({' '.join(str(error).split())}): {AGAIN}") from None

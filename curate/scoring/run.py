@@ -73,6 +73,7 @@ def task(job: ScoringJob, shard: Shard, *, label: bool) -> ScoringTask:
         files.stamp(shard.path),
         quarantine=job.quarantine,
         label=label,
+        config=job.config,
     )
 
 
@@ -162,30 +163,28 @@ def _tasks(
 
 
 def _finish(ready: ReadyJob, shard_run: ShardRun) -> None:
-    """Record that a shard is done. Join its parts first, if no worker saw them all."""
+    """Record that a shard of several tasks is done. Join its parts first, if no worker saw them all.
+
+    A shard that is one task was recorded by its worker.
+    """
     job, outcomes, shard = ready.job, shard_run.outcomes, shard_run.shard
     first = replace(shard_run.tasks[0], scorers=ready.scorers)
-    rows, digest, columns = outcomes[0].rows, outcomes[0].digest, outcomes[0].columns
-    if first.parts is not None:
-        complete = parts.complete(first.parts, first.spans)
-        if complete is None:
-            raise Interrupted(f"{first.parts}: parts are missing; was the folder changed? Run the same command again")
-        stored = [writer.part(path) for path in complete]
-        rows = sum(part.rows for part in stored)
-        hashed = _hashed(shard_run, stored)
-        if hashed is None:
-            columns = job.columns(shard, label=first.label)
-            digest = scored_rows.row_digest(shard, columns, line_losses.aligned(job.reading, job.out, shard))
-        else:
-            digest, columns = row_hash.combined(hashed[0]), hashed[1]
-        if not any(outcome.whole for outcome in outcomes):
-            writer.join(first.output, complete, first.schema, first.fields)
-    name = shard.relative
-    done = manifest.entry(SCORE_STEP, name, shard.path, digest=digest, config=job.config, rows=rows, columns=columns)
-    # The stamp from before the shard was read: a change since then must be seen next time.
-    manifest.record(job.out, replace(done, stamp=first.stamp))
-    if first.columns is not None:
-        files.remove(first.columns.path)
+    if first.parts is None:
+        return
+    complete = parts.complete(first.parts, first.spans)
+    if complete is None:
+        raise Interrupted(f"{first.parts}: parts are missing; was the folder changed? Run the same command again")
+    stored = [writer.part(path) for path in complete]
+    hashed = _hashed(shard_run, stored)
+    if hashed is None:
+        columns = job.columns(shard, label=first.label)
+        digest = scored_rows.row_digest(shard, columns, line_losses.aligned(job.reading, job.out, shard))
+    else:
+        digest, columns = row_hash.combined(hashed[0]), hashed[1]
+    if not any(outcome.whole for outcome in outcomes):
+        writer.join(first.output, complete, first.schema, first.fields)
+    rows = sum(part.rows for part in stored)
+    worker.finish(first, replace(outcomes[0], rows=rows, digest=digest, columns=columns))
 
 
 def _hashed(shard_run: ShardRun, stored: Sequence[ScoredPart]) -> tuple[list[str], tuple[str, ...]] | None:

@@ -67,6 +67,12 @@ def learned(out: Path) -> list[str]:
     return phrases
 
 
+def cache_bytes(out: Path) -> int:
+    """Return the bytes of what scorers computed of each part, which a later call with more files reads again."""
+    folder = out / manifest.FOLDER / learning.PARTS
+    return sum(map(files.size, files.below(folder, "")))
+
+
 def _digest(job: ScoringJob, shard: Shard, entry: ManifestEntry | None) -> str:
     """Return the hash of an input's rows. It is read where the entry does not tell, or the file may have changed."""
     columns = job.columns(shard, label=is_labelled(readers.head(shard)))

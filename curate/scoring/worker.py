@@ -17,7 +17,7 @@ from curate.scoring.columns import ColumnFolder
 from curate.scoring.learned_scorers import AnyScorer
 from curate.scoring.parts import Span
 from curate.scoring.specs import declarations, inputs
-from curate.storage import disk_errors, files, s3
+from curate.storage import disk_errors, files, manifest, s3
 from curate.tables import batches as tables
 from curate.tables import meanings, readers, writer
 from curate.tables.columns import column_types
@@ -54,6 +54,7 @@ class ScoringTask:
     label: bool = False  # the score file has the class label of the input
     columns: ColumnFolder | None = None
     part: str = ""
+    config: str = ""  # the hash of the job's arguments, for the record of a shard that is done
 
     @property
     def ready(self) -> tuple[Scorer, ...]:
@@ -124,7 +125,29 @@ def compute_tasks(scorers: tuple[AnyScorer, ...], bare_tasks: Sequence[ScoringTa
 
 
 def _score_task(task: ScoringTask) -> ScoringOutcome:
-    return _judged(task, _score_whole if task.parts is None else _score_parts)
+    if task.parts is not None:
+        return _judged(task, _score_parts)
+    outcome = _judged(task, _score_whole)
+    if outcome.reason is None:
+        finish(task, outcome)
+    return outcome
+
+
+def finish(task: ScoringTask, outcome: ScoringOutcome) -> None:
+    """Record that a shard is done, and remove the columns that its score file has now."""
+    entry = manifest.entry(
+        scored_rows.SCORE_STEP,
+        task.shard.relative,
+        task.shard.path,
+        digest=outcome.digest,
+        config=task.config,
+        rows=outcome.rows,
+        columns=outcome.columns,
+    )
+    # The stamp from before the shard was read: a change since then must be seen next time.
+    manifest.record(task.out, replace(entry, stamp=task.stamp))
+    if task.columns is not None:
+        files.remove(task.columns.path)
 
 
 def _judged(task: ScoringTask, work: Callable[[ScoringTask, BadLines], ScoringOutcome]) -> ScoringOutcome:
@@ -189,7 +212,7 @@ def _compute(task: ScoringTask, bad_lines: BadLines) -> ScoringOutcome:
     _, position, ended = parts.done_parts(folder, task.start, task.stop)
     hasher = None if stage else RowHasher()
     if not ended:
-        frames = _recorded(task, position, bad_lines, hasher)
+        frames = (frame.select(list(schema)) for frame in _recorded(task, position, bad_lines, hasher))
         _write_parts(task, folder, frames, schema, position, hasher)
     whole = replace(task.columns, stages=stage + 1)
     if stage:
@@ -312,11 +335,10 @@ def _scored_from_columns(
         read = tables.batches(task.shard, needs, reading=reading, identity=(), size=tables.BATCH_BYTES, start=start)
         frames = columns.beside(frames, read)
     added = [name for scorer in scorers for name in scorer.schema]
-    identity = list(task.identity) if set(task.identity) <= present else []
     for frame in frames:
         # The label of the score file is text, and scorers read it as the input has it.
         yield apply(missing, frame).select(
-            *(pl.col(name).cast(pl.String) if name == LABEL else name for name in identity), *added
+            *(pl.col(name).cast(pl.String) if name == LABEL else name for name in task.identity), *added
         )
 
 

@@ -16,7 +16,7 @@ import xxhash
 from curate.errors import SchemaError
 from curate.storage import listing as listings
 from curate.storage import s3
-from curate.storage.atomic import replacing, sweep, write_text
+from curate.storage.atomic import replacing, sweep, together, write_text
 from curate.storage.listing import Listing
 
 if TYPE_CHECKING:
@@ -42,9 +42,11 @@ __all__ = [
     "remove",
     "replacing",
     "size",
+    "size_and_stamp",
     "stamp",
     "sweep",
     "text_hash",
+    "together",
     "write_text",
 ]
 
@@ -175,10 +177,15 @@ def stamp(path: Path) -> str:
 
     An equal stamp does not prove equal content: compare content hashes where that matters.
     """
+    return s3.identity(path) if s3.remote(path) else size_and_stamp(path)[1]
+
+
+def size_and_stamp(path: Path) -> tuple[int, str]:
+    """Return the size of a file in bytes, and its `stamp`. The file is looked at once."""
     if s3.remote(path):
-        return s3.identity(path)
-    stat = path.stat()
-    return f"{stat.st_size}:{stat.st_mtime_ns}:{stat.st_ctime_ns}"
+        return s3.size(path), s3.identity(path)
+    status = os.stat(path)
+    return status.st_size, f"{status.st_size}:{status.st_mtime_ns}:{status.st_ctime_ns}"
 
 
 def newer(path: Path, than: Path) -> bool:
@@ -190,7 +197,8 @@ def newer(path: Path, than: Path) -> bool:
     # The stamp of an object holds its entity tag, which proves its content, so its time does not matter.
     if s3.remote(path) or s3.remote(than):
         return not s3.remote(path)
-    return max(path.stat().st_mtime_ns, path.stat().st_ctime_ns) >= than.stat().st_mtime_ns
+    status = os.stat(path)
+    return max(status.st_mtime_ns, status.st_ctime_ns) >= os.stat(than).st_mtime_ns
 
 
 def buffer(path: Path) -> int:
@@ -226,10 +234,16 @@ def remove(path: Path) -> None:
     """Remove a file, or a folder with everything in it, if it exists."""
     if s3.remote(path):
         s3.remove(path)
-    elif path.is_dir() and not path.is_symlink():
+        return
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        return
+    except OSError:
+        # Systems differ in the error for a folder.
+        if not path.is_dir() or path.is_symlink():
+            raise
         rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)
 
 
 def content_hash(path: Path) -> str:

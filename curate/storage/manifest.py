@@ -7,7 +7,7 @@ output without an entry, means that the shard is not done.
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar, cast
 
@@ -126,7 +126,7 @@ def entry(
     spans: Sequence[Sequence[int | None]] = (),
 ) -> ManifestEntry:
     """Return the entry of a shard whose input file ``source`` has the content hash ``digest``."""
-    size, stamp = files.size(source), files.stamp(source)
+    size, stamp = files.size_and_stamp(source)
     return ManifestEntry(
         step, shard, digest, size, stamp, config, __version__, rows, columns=list(columns), spans=spans
     )
@@ -137,12 +137,31 @@ def record(out: Path, done: ManifestEntry) -> None:
 
     Call it after the output of a finished shard is in place.
     """
-    if done.rows is None:
-        _write(begun_path(out, done.step, done.shard), asdict(done))
-        return
-    _write(entry_path(out, done.step, done.shard), asdict(done))
-    files.remove(parts_path(out, done.step, done.shard))
-    files.remove(set_aside_path(out, done.step, done.shard))
+    record_all(out, [done])
+
+
+def record_all(out: Path, entries: Sequence[ManifestEntry]) -> None:
+    """Write the entries of many shards, as `record` writes one. Together they cost far less than one by one.
+
+    Call it after the outputs of all finished shards are in place, and not in a block of `files.together`.
+    """
+    with files.together():
+        files.each(lambda entry: _write(_place(out, entry), vars(entry)), entries, out)
+    finished_entries = [entry for entry in entries if entry.rows is not None]
+    # Nothing is removed before the entries of the shards are on disk.
+    files.each(lambda entry: _remove_remains(out, entry), finished_entries, out)
+
+
+def _place(out: Path, entry: ManifestEntry) -> Path:
+    """Return the path of an entry; a shard that is only begun has none for its rows."""
+    path_of = begun_path if entry.rows is None else entry_path
+    return path_of(out, entry.step, entry.shard)
+
+
+def _remove_remains(out: Path, entry: ManifestEntry) -> None:
+    """Remove what a shard leaves that was begun or set aside before it was finished."""
+    files.remove(parts_path(out, entry.step, entry.shard))
+    files.remove(set_aside_path(out, entry.step, entry.shard))
 
 
 def finished(out: Path, step: str) -> set[str]:
@@ -162,7 +181,7 @@ def _names(folder: Path) -> set[str]:
 
 def set_aside(out: Path, shard: SetAside) -> None:
     """Write the file that records why a shard was set aside."""
-    _write(set_aside_path(out, shard.step, shard.shard), asdict(shard))
+    _write(set_aside_path(out, shard.step, shard.shard), vars(shard))
 
 
 def quarantined(out: Path, step: str, shard: str) -> SetAside | None:
@@ -249,7 +268,7 @@ def pending(
         phrases = changes(entry, source, configuration, path=path, same_rows=same_rows)
         if not phrases:
             if before != entry.stamp:
-                _write(path, asdict(replace(entry, stamp=before, size=files.size(source))))
+                _write(path, vars(replace(entry, stamp=before, size=files.size(source))))
             return unfinished
         if entry.rows is None and files.exists(set_aside_path(out, step, shard)):
             # Its parts were made from the faulty input, which has been repaired since.
@@ -274,7 +293,7 @@ def renew(out: Path, step: str, configuration: Configuration) -> None:
         for path in files.below(folder, ".json"):
             old = read_entry(path)
             if old is not None and old.format < CONFIG_FORMAT:
-                _write(path, asdict(replace(old, config=configuration.hash, format=CONFIG_FORMAT)))
+                _write(path, vars(replace(old, config=configuration.hash, format=CONFIG_FORMAT)))
 
 
 def read_entry(path: Path) -> ManifestEntry | None:

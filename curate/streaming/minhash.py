@@ -11,7 +11,7 @@ Rows of minima are folded into one key a band: two sets share at least one of b 
 import numpy as np
 from scipy.sparse import csr_array
 
-from curate.streaming.ngrams import BASE, Grams, mix
+from curate.words.ngrams import BASE, Grams, mix
 
 # Bits of an n-gram's hash that are compared. The other 12 number the sets that are sorted together.
 EXACT_BITS = 52
@@ -66,10 +66,12 @@ def jaccard(sets: Grams, pairs: np.ndarray) -> np.ndarray:
     Sets come from `distinct_members`. The result is exact but for collisions of 52-bit hashes: for two texts of 1,000
     words a chance of 2e-10. Memory is a few times the ``sets``, and 100 MB.
     """
+    if not len(pairs):
+        return np.zeros(0)
     sizes = sets.counts
     # A sparse matrix with a row for each set: the product of two rows is scipy's merge of sorted lists.
-    members = csr_array((np.ones(len(sets.values), np.int8), sets.values.view(np.int64), sets.offsets))
-    members.resize((len(sizes), 1 << EXACT_BITS))
+    entries = (np.ones(len(sets.values), np.int8), sets.values.view(np.int64), sets.offsets)
+    members = csr_array(entries, shape=(len(sizes), 1 << EXACT_BITS))
     members.has_sorted_indices = members.has_canonical_format = True
     ends = np.cumsum(sizes[pairs].sum(axis=1))
     shared = np.zeros(len(pairs), np.int64)

@@ -2,8 +2,8 @@
 
 In: a mixture in whole tokens. Out: shards with exact counts, in which the planned mixture holds at all times.
 Every pool gives its planned tokens in whole documents: full passes over its rows, then a part of one more
-(`placement`). What is done is files: an index and a spill for each input, then the shards. The file
-``_curate/materialize.json`` records the job that they belong to. Another job is refused with what differs.
+(`ordering`). What is done is files: an index for each input, the places of its copies, a spill, then the shards. The
+file ``_curate/materialize.json`` records the job that they belong to. Another job is refused with what differs.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,7 +26,7 @@ from curate.storage.files import sweep
 from curate.tables import out_folder, scored
 from curate.tables.writer import SHARD_ROWS
 from curate.training_set import job_record, row_index, shuffle, stages
-from curate.training_set.placement import PoolDraw
+from curate.training_set.ordering.pool_draw import PoolDraw
 from curate.training_set.stages import DrawingJob
 
 if TYPE_CHECKING:
@@ -142,8 +142,8 @@ def draw(
     # Where all shards are written, nothing is read again.
     if draws is None or stages.missing(job, draws):
         _record_begin(job, partial)
-        draws, starts = stages.put_in_order(job)
-        stages.write(job, draws, starts)
+        draws, first_blocks = stages.put_in_order(job)
+        stages.write(job, draws, first_blocks)
         # The inputs were read several times: what was written is right only if they stayed the same.
         if changed := job_record.changes(job.record, job.settings, job.files):
             raise Interrupted(f"while {out} was written, {job_record.listed(changed)}. Use --restart to start over")

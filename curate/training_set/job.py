@@ -48,7 +48,8 @@ def materialize(
         budget: which of the plan's budgets, counted from 0. None: the only one.
         shard_rows: rows in each shard; a worker holds about three shards in memory.
         seed: seed of the order of the rows.
-        workers: number of processes on this machine. The result does not depend on it.
+        workers: number of processes on this machine; 1 is this process alone, and 0 one for each core. The result does
+            not depend on it.
         restart: delete the results of earlier calls and start over.
         partial: draw from what is scored so far, although the job `score` has not ended.
         take_over: write even if a job on another machine holds ``out``; that job stops.

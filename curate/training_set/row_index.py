@@ -1,10 +1,11 @@
 """List which rows of which files belong to which pool, with a random key for every row.
 
 In: pools. Out: an index file for each data file.
-A pool's filter, score range and decisions are read once. The text is not read where there are score files.
+A pool's filter, score range and decisions are read once. The text is not read where there are score files. Memory is
+that of a run of rows, however long a file is.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
@@ -12,17 +13,19 @@ from typing import cast
 
 import numpy as np
 import polars as pl
-import pyarrow.parquet as pq
 
 from curate.errors import SchemaError
 from curate.pool.pool import Pool
-from curate.tables import batches, file_format, readers, scored
+from curate.tables import batches, readers, scored
 from curate.tables.batches import Reading, Shard
 from curate.tables.scored import DECISIONS
 from curate.tables.scored_inputs import line_losses
+from curate.training_set.ordering import pieces
+from curate.training_set.ordering.cells import INDEX, index_path
+from curate.training_set.ordering.pieces import Run
 
-WITHOUT_TEXT = "without_text"  # the field of the metadata that counts rows whose text is null
-INDEX = {"pool": pl.Int32(), "row": pl.Int64(), "key": pl.UInt64(), "tokens": pl.Int64()}
+ROWS, POOLS = "rows", "pools"  # fields of an index: the rows of the file, and the counts of each pool
+RUN_ROWS = 1 << 16  # rows that are listed at a time, 24 bytes each
 
 
 @dataclass(frozen=True)
@@ -93,49 +96,73 @@ def _files(pool: Pool, partial: bool) -> tuple[list[tuple[Shard, Shard | None]],
     return [(data, shard) for shard, data in pairs], scored.reading(Path(pool.scores))
 
 
-def index_path(folder: Path, number: int) -> Path:
-    """Return the file that lists the rows of a data file."""
-    return folder / f"{number:05d}.rows.parquet"
-
-
 def write_index(task: IndexTask) -> int:
-    """List the rows of each pool in a data file, and return how many; one row group for each pool.
+    """List the rows of each pool in a data file with a random key each, and return the number of the file.
 
-    Columns: pool, row, key = hash(id, pool, seed), tokens. Rows whose text is null are not listed, but counted in the
-    metadata: see `without_text`.
+    The key is hash(id, pool, seed). Rows whose text is null are not listed, but counted: see `counts`.
     """
     file = task.file
-    parts: dict[int, list[pl.DataFrame]] = {number: [] for number, _ in file.pools}
-    nulls = {number: np.zeros(2, np.int64) for number, _ in file.pools}
+    totals = {str(number): [0, 0, 0, 0] for number, _ in file.pools}
+    fields: dict[str, object] = {ROWS: 0, POOLS: totals}
     # A seed of its own for each pool: pools that share rows draw them in different orders. It follows from the name, so
     # other pools in the plan do not change it.
     seeds = {number: int(batches.keys([pool.name], task.seed)[0]) for number, pool in file.pools}
-    start = 0
-    for batch, verdict, has_text in _marked(file):
-        # A negative count would make the planned tokens unreachable, and times that go backwards.
-        if (batch["tokens"] < 0).any():
-            raise SchemaError(f"{file.files[-1]} has rows with negative tokens. Score the data again")
-        for number, pool in file.pools:
-            members = verdict.to_numpy() & scored.members(pool, batch)
-            if has_text is not None:
-                lost = members & ~has_text
-                nulls[number] += (lost.sum(), batch["tokens"].to_numpy()[lost].sum())
-                members = members & has_text
-            rows = np.flatnonzero(members)
-            ids, tokens = batch["id"].gather(rows), batch["tokens"].gather(rows)
-            columns = {"pool": np.full(len(rows), number), "row": rows + start, "key": batches.keys(ids, seeds[number])}
-            parts[number].append(pl.DataFrame({**columns, "tokens": tokens}, schema=INDEX))
-        start += batch.height
-    frames = (pl.concat(frames) for frames in parts.values() if frames)
-    counts = {str(number): count.tolist() for number, count in nulls.items() if count[0]}
-    fields = {WITHOUT_TEXT: counts}
-    return batches.write(index_path(task.folder, file.number), frames, schema=INDEX, fields=fields)
+
+    def listed() -> Iterator[Run]:
+        start = 0
+        for batch, verdict, has_text in _marked(file):
+            # A negative count would make the planned tokens unreachable, and times that go backwards.
+            if (batch["tokens"] < 0).any():
+                raise SchemaError(f"{file.files[-1]} has rows with negative tokens. Score the data again")
+            for position, (number, pool) in enumerate(file.pools):
+                members = verdict.to_numpy() & scored.members(pool, batch)
+                total, tokens = totals[str(number)], batch["tokens"].to_numpy()
+                if has_text is not None:
+                    lost = members & ~has_text
+                    total[2], total[3] = total[2] + int(lost.sum()), total[3] + int(tokens[lost].sum())
+                    members = members & has_text
+                rows = np.flatnonzero(members)
+                listed_rows = np.empty(len(rows), dtype=INDEX)
+                listed_rows["row"], listed_rows["tokens"] = rows + start, tokens[rows]
+                listed_rows["key"] = batches.keys(batch["id"].gather(rows), seeds[number])
+                total[0], total[1] = total[0] + len(rows), total[1] + int(tokens[rows].sum())
+                if len(rows):
+                    yield np.full(len(rows), position), listed_rows
+            start += batch.height
+            fields[ROWS] = start
+
+    pieces.write(index_path(task.folder, file.number), _joined(listed()), len(file.pools), fields)
+    return file.number
 
 
-def without_text(path: Path) -> dict[int, tuple[int, int]]:
-    """Return the rows and tokens of each pool whose text is null in a data file, from its index."""
-    counts = cast(dict[str, list[int]], file_format.fields(pq.read_metadata(path).metadata).get(WITHOUT_TEXT, {}))
-    return {int(number): (rows, tokens) for number, (rows, tokens) in counts.items()}
+def _joined(runs: Iterator[Run]) -> Iterator[Run]:
+    """Yield runs of about ``RUN_ROWS`` records."""
+    keys, records = list[np.ndarray](), list[np.ndarray]()
+    for key, part in runs:
+        keys.append(key)
+        records.append(part)
+        if sum(map(len, keys)) >= RUN_ROWS:
+            yield np.concatenate(keys), np.concatenate(records)
+            keys, records = [], []
+    if keys:
+        yield np.concatenate(keys), np.concatenate(records)
+
+
+@dataclass(frozen=True)
+class PoolRows:
+    """The rows of a pool in a data file and their tokens, and those of the rows whose text is null."""
+
+    rows: int
+    tokens: int
+    null_rows: int
+    null_tokens: int
+
+
+def counts(path: Path) -> tuple[int, dict[int, PoolRows]]:
+    """Return the rows of an indexed data file, and for each pool what it has of them."""
+    fields = pieces.opened(path).fields
+    totals = cast(Mapping[str, list[int]], fields[POOLS])
+    return cast(int, fields[ROWS]), {int(number): PoolRows(*total) for number, total in totals.items()}
 
 
 def _marks(file: DataFile) -> Iterator[tuple[pl.DataFrame, pl.Series]]:

@@ -1,11 +1,11 @@
 """Bring copies of rows to their places: first a spill for every data file, then the output shards.
 
-In: data files, indexes and places. Out: Parquet shards.
+In: data files and places. Out: Parquet shards.
 An engine runs the two functions. Each writes one file that appears when it is whole, so a file that exists is done.
 Memory: `scatter` holds a run of copies, and `gather` one shard.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -18,8 +18,9 @@ import pyarrow.ipc
 from curate.errors import Interrupted
 from curate.storage.files import replacing
 from curate.tables import batches as tables
-from curate.training_set import placement
-from curate.training_set.row_index import DataFile, index_path
+from curate.training_set.ordering import pieces, windows
+from curate.training_set.ordering.pieces import Pieces
+from curate.training_set.row_index import DataFile
 
 RUN_BYTES = 1 << 26  # of copies sorted and spilled at a time; a worker's memory is about four times that
 ROW_GROUP = 1024  # rows in a row group of the output: readers can shuffle and skip in steps of a few MB
@@ -38,12 +39,14 @@ TRAINING = {
 class ScatterTask:
     """A data file whose copies are to be spilled.
 
-    ``starts`` holds for each pool the place of this file's first row among the pool's rows.
+    ``pools`` are the names of all pools in the order of their numbers. ``blocks`` are the numbers of the file's first
+    block of rows, and of the first block of the next file.
     """
 
     file: DataFile
     folder: Path
-    starts: tuple[int, ...]
+    pools: tuple[str, ...]
+    blocks: tuple[int, int]
     shard_rows: int
     shards: int
 
@@ -135,27 +138,34 @@ def _sorted(run: list[pa.Table]) -> pl.DataFrame:
 
 def _copies(task: ScatterTask) -> Iterator[pl.DataFrame]:
     """Yield the copies of a data file with their places, a batch and pass at a time."""
-    index = pl.read_parquet(index_path(task.folder, task.file.number), glob=False)
-    pools = [(number, pool, index.filter(pl.col("pool") == number)) for number, pool in task.file.pools]
-    paths = {number: placement.slots_path(task.folder, number) for number, _ in task.file.pools}
-    slots = {number: np.load(path, mmap_mode="r") for number, path in paths.items() if path.is_file()}
-    pools = [(number, pool, rows) for number, pool, rows in pools if number in slots and rows.height]
-    if not pools:
+    opened = [pieces.opened(path) for path in sorted(task.folder.glob("*.window"))]
+    first, last = task.blocks
+    if not any(pieces.count(window, first, last) for window in opened):
         return
-    start = 0
+    pools = pl.Series(task.pools, dtype=pl.String)
+    blocks, waiting, start = iter(range(first, last)), _places(opened, None), 0
+    known = 0  # the places of all rows in front of this one are read
     for batch in tables.batches(task.file.data, ("text",), reading=task.file.reading):
         # A file of which every text is null has no text type of its own.
         frame = batch.with_columns(pl.col("text").cast(pl.String))
-        # The index lists rows in the order of the file, so those of this batch are one stretch.
-        for number, pool, rows in pools:
-            low, high = rows["row"].search_sorted(np.array([start, start + batch.height])).to_list()
-            places = slots[number][:, task.starts[number] + low : task.starts[number] + high]
-            members = frame[(rows["row"][low:high] - start).to_numpy()].with_columns(
-                rows["tokens"][low:high], pl.lit(pool.name).alias("pool")
+        end = start + batch.height
+        while known < end and (block := next(blocks, None)) is not None:
+            waiting = np.concatenate([waiting, _places(opened, block)])
+            known += windows.BLOCK_ROWS
+        cut = int(np.searchsorted(waiting["row"], end))
+        places, waiting = waiting[:cut], waiting[cut:]
+        for epoch in np.unique(places["epoch"]).tolist():
+            drawn = places[places["epoch"] == epoch]
+            columns = [pl.Series(name, drawn[name]) for name in ("tokens", "slot")]
+            copies = frame[drawn["row"] - start].with_columns(
+                *columns, pools.gather(drawn["pool"]).alias("pool"), epoch=pl.lit(epoch, dtype=pl.Int32)
             )
-            for epoch in range(len(places)):
-                slot = pl.Series("slot", np.asarray(places[epoch]))
-                copies = members.with_columns(slot, epoch=pl.lit(epoch, dtype=pl.Int32)).select(*TRAINING, "slot")
-                if (drawn := copies.filter(pl.col("slot") != placement.NOT_DRAWN)).height:
-                    yield drawn
-        start += batch.height
+            yield copies.select(*TRAINING, "slot")
+        start = end
+
+
+def _places(opened: Sequence[Pieces], block: int | None) -> np.ndarray:
+    """Return the places of the copies of a block of rows, sorted by row; without a block none."""
+    parts = [] if block is None else [part for window in opened for part in pieces.read(window, block)]
+    places = np.concatenate([np.zeros(0, dtype=windows.PLACE), *parts])
+    return places[np.argsort(places["row"], kind="stable")]

@@ -3,27 +3,34 @@
 In: a drawing job. Out: files. A step that finds its files does nothing, so every step can be resumed.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TypeVar, cast
 
 import numpy as np
-import polars as pl
 
 from curate.engines import Engine
+from curate.engines.local import Local
 from curate.errors import SchemaError, first_few
 from curate.pool.mixture import Part
 from curate.pool.pool import to_json
-from curate.progress import Progress
+from curate.progress import Progress, counted, reporting
 from curate.storage import artifacts, manifest
-from curate.training_set import placement, row_index, shuffle
-from curate.training_set.placement import PoolDraw
-from curate.training_set.row_index import DataFile, IndexTask
+from curate.training_set import row_index, shuffle
+from curate.training_set.ordering import cells, order_copies, windows
+from curate.training_set.ordering.cells import Indexed
+from curate.training_set.ordering.order_copies import PlannedPool
+from curate.training_set.ordering.pool_draw import PoolDraw
+from curate.training_set.row_index import DataFile, IndexTask, PoolRows
 from curate.training_set.shuffle import GatherTask, ScatterTask
 
 MOST_SHARDS = 100_000  # the names of shards have five digits
+# Rows that are put in order in this process, in a second or two: starting workers would take as long.
+SMALL_ROWS = 1 << 19
+PLACED = "placed"  # an empty file beside the places: they are complete
 T = TypeVar("T")
+R = TypeVar("R")
 
 
 @dataclass(frozen=True)
@@ -112,33 +119,53 @@ def missing(job: DrawingJob, draws: Sequence[PoolDraw]) -> list[GatherTask]:
 def put_in_order(job: DrawingJob) -> tuple[tuple[PoolDraw, ...], np.ndarray]:
     """Index every data file, plan every draw and place every copy.
 
-    Returns the draws, and for each data file and pool the place of the file's first row among the pool's rows,
-    (files, pools).
+    Returns the draws, and for each data file the number of its first block of rows, (files + 1,).
     """
-    indexes = [row_index.index_path(job.folder, file.number) for file in job.data_files]
-    unindexed = [file for file, index in zip(job.data_files, indexes, strict=True) if not index.is_file()]
-    tasks = [IndexTask(file, job.folder, job.seed) for file in unindexed]
+    pools = tuple(number for number, _ in enumerate(job.parts))
+    absent = [file for file in job.data_files if not cells.index_path(job.folder, file.number).is_file()]
+    tasks = [IndexTask(file, job.folder, job.seed) for file in absent]
     job.run("files counted", row_index.write_index, tasks, total=len(job.data_files))
-    pools = [pl.read_parquet(index, columns=["pool"], glob=False)["pool"] for index in indexes]
-    # Files are read in a fixed order, so the running sum gives each file its stretch of every pool's rows.
-    rows = np.array([np.bincount(pool, minlength=len(job.parts)) for pool in pools])
+    counts = [row_index.counts(cells.index_path(job.folder, file.number)) for file in job.data_files]
+    first_blocks = windows.blocks([rows for rows, _ in counts])
     draws = planned(job)
     # A finished job removed its places. If one of its shards is lost, they are made again, and are the same.
-    if draws is None or not _placed(job, draws):
-        draws = tuple(_lay_out(job, number, indexes) for number in range(len(job.parts)))
-        _check_shards(job, draws)
-        placement.place(job.folder, draws)
-        counts = {draw.pool: {k: v for k, v in asdict(draw).items() if k != "pool"} for draw in draws}
-        # Written last: where this file is, the places are complete.
-        artifacts.save(job.order, "drawn_rows", {"draws": counts})
-    return draws, rows.cumsum(axis=0) - rows
+    if draws is not None and _placed(job):
+        return draws, first_blocks
+    owned = [{n: rows for n, rows in of_pools.items() if rows.rows or rows.null_rows} for _, of_pools in counts]
+    wanted = [_planned_pool(job.parts[number], number, owned) for number in pools]
+    files = [
+        Indexed(file.number, job.folder, tuple(number for number, _ in file.pools))
+        for file in job.data_files
+        if any(rows.rows for rows in owned[file.number].values())
+    ]
+    # Processes are worth starting only for what takes seconds.
+    engine = job.engine if sum(pool.rows for pool in wanted) > SMALL_ROWS else Local(1)
+
+    def run(step: str, function: Callable[[T], R], tasks: Sequence[T]) -> Iterator[R]:
+        return counted(engine.run(function, tasks), step, len(tasks))
+
+    with reporting(job.progress):
+        ordered = order_copies.put_in_order(job.folder, wanted, files, first_blocks, run, cells.CELL_ROWS)
+    draws = tuple(
+        replace(draw, target=part.tokens, without_text=sum(rows[n].null_rows for rows in owned if n in rows))
+        for n, (draw, part) in enumerate(zip(ordered, job.parts, strict=True))
+    )
+    _check_shards(job, draws)
+    records = {draw.pool: {k: v for k, v in asdict(draw).items() if k != "pool"} for draw in draws}
+    # Written last: where this file is, the places are complete.
+    artifacts.save(job.order, "drawn_rows", {"draws": records})
+    for path in (*job.folder.glob("*.split"), *job.folder.glob("*.cell")):
+        path.unlink()
+    (job.folder / PLACED).touch()
+    return draws, first_blocks
 
 
-def write(job: DrawingJob, draws: Sequence[PoolDraw], starts: np.ndarray) -> None:
+def write(job: DrawingJob, draws: Sequence[PoolDraw], first_blocks: np.ndarray) -> None:
     """Write the copies of every data file to temporary files, and gather them into the missing shards."""
     shards = len(spans(job, draws))
+    names, edges = tuple(part.pool.name for part in job.parts), first_blocks.tolist()
     spills = [
-        ScatterTask(file, job.folder, tuple(starts[file.number].tolist()), job.shard_rows, shards)
+        ScatterTask(file, job.folder, names, (edges[file.number], edges[file.number + 1]), job.shard_rows, shards)
         for file in job.data_files
         if not shuffle.spill_path(job.folder, file.number).is_file()
     ]
@@ -146,41 +173,35 @@ def write(job: DrawingJob, draws: Sequence[PoolDraw], starts: np.ndarray) -> Non
     job.run("shards written", shuffle.gather, missing(job, draws), total=shards)
 
 
-def _placed(job: DrawingJob, draws: Sequence[PoolDraw]) -> bool:
-    paths = (placement.slots_path(job.folder, i) for i, draw in enumerate(draws) if draw.copies)
-    return all(path.is_file() for path in paths)
+def _placed(job: DrawingJob) -> bool:
+    return (job.folder / PLACED).is_file()
 
 
-def _lay_out(job: DrawingJob, number: int, indexes: Sequence[Path]) -> PoolDraw:
-    """Plan the draw of one pool and write the order of its copies."""
-    pool, target = job.parts[number].pool, job.parts[number].tokens
-    # One pool at a time, so that memory is that of the largest pool.
-    index = pl.scan_parquet(list(indexes), glob=False).filter(pl.col("pool") == number).collect()
-    counts = [row_index.without_text(path).get(number, (0, 0)) for path in indexes]
-    null_rows, null_tokens = sum(rows for rows, _ in counts), sum(tokens for _, tokens in counts)
-    if index.is_empty():
+def _planned_pool(part: Part, number: int, owned: Sequence[Mapping[int, PoolRows]]) -> PlannedPool:
+    """Return what is to be drawn of a pool, after checking that it has the tokens that its pools.json says."""
+    pool, target = part.pool, part.tokens
+    counts = {file: rows[number] for file, rows in enumerate(owned) if number in rows}
+    rows, unique = sum(count.rows for count in counts.values()), sum(count.tokens for count in counts.values())
+    null_rows = sum(count.null_rows for count in counts.values())
+    if not rows:
         what = f"no rows with text (all {null_rows} texts are null)" if null_rows else "no rows"
         raise SchemaError(
             f"pool {pool.name!r} has {what} in {first_few(pool.where)}, and the plan draws {target} tokens from it. "
             "Make its pools.json again with `curate pools`"
         )
-    keys, tokens = index["key"].to_numpy(), index["tokens"].to_numpy()
-    unique = int(tokens.sum())
     # The plan's shares were computed from these counts: if they changed, the plan is for other data.
-    if (total := unique + null_tokens) != round(pool.tokens):
+    if (total := unique + sum(count.null_tokens for count in counts.values())) != round(pool.tokens):
         raise SchemaError(
-            f"pool {pool.name!r} has {total} unique tokens on disk in {len(keys) + null_rows} rows, but its pools.json "
+            f"pool {pool.name!r} has {total} unique tokens on disk in {rows + null_rows} rows, but its pools.json "
             f"says {pool.tokens:.15g} in {pool.examples or '?'}. Run `curate pools` and `curate plan` again"
         )
     if not unique:
         raise SchemaError(
             f"pool {pool.name!r} has tokens only in rows whose text is null. Write the texts, or leave the pool out"
         )
+    files = tuple(file for file, count in counts.items() if count.rows)
     # One pass stays one pass: no row is repeated in the place of those without text.
-    draw = placement.plan_draw(pool.name, keys, tokens, unique if target == total else target)
-    draw = replace(draw, target=target, without_text=null_rows)
-    placement.lay_out(job.folder, number, draw, keys, tokens, job.parts[number].phases)
-    return draw
+    return PlannedPool(pool.name, unique if target == total else target, rows, unique, part.phases, files)
 
 
 def _check_shards(job: DrawingJob, draws: Sequence[PoolDraw]) -> None:

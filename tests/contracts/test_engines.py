@@ -127,7 +127,7 @@ def test_a_task_that_always_kills_its_worker_is_named(name):
 @EVERY
 def test_the_environment_is_restored(name):
     before = dict(os.environ)
-    assert list(engine(name).run(threads, [0])) == ["1"]
+    assert list(engine(name).run(threads, [0, 0])) == ["1", "1"]
     assert dict(os.environ) == before
 
 

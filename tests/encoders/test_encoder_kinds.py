@@ -1,9 +1,11 @@
 """Encoders by hand, through `curate score`, real models where their packages are; what bad input is told."""
 
 import json
+import re
 import sys
 import time
 from importlib.util import find_spec
+from unicodedata import category
 
 import numpy as np
 import polars as pl
@@ -16,7 +18,7 @@ from curate.encoders.minilm import Minilm
 from curate.encoders.onnx import Onnx
 from curate.encoders.pixels import Pixels
 from curate.encoders.precomputed import Precomputed
-from curate.encoders.static import Static
+from curate.encoders.static import TOKEN, Static
 from curate.errors import CurateError, Interrupted, SchemaError
 from curate.scorers import semdedup
 from curate.scoring import score
@@ -56,6 +58,7 @@ def test_static_takes_the_longest_pieces_whatever_the_table(tmp_path):
         pieces = {"".join(rng.choice(["a", "b"], rng.integers(1, 6))) for _ in range(12)}
         tokens = {("##" if rng.random() < 0.6 else "") + piece for piece in sorted(pieces)} | {"a", "##b", "#"}
         path = table(tmp_path / f"{number}.parquet", {token: [1.0, float(i)] for i, token in enumerate(sorted(tokens))})
+        words, expected_vectors = [], []
         for _ in range(30):
             word = "".join(rng.choice(["a", "b"], rng.integers(1, 20)))
             expected, start = [], 0
@@ -71,7 +74,9 @@ def test_static_takes_the_longest_pieces_whatever_the_table(tmp_path):
             vector = (
                 np.array([[1.0, sorted(tokens).index(m)] for m in expected]).mean(axis=0) if expected else np.zeros(2)
             )
-            assert Static(path).encode([word])[0] == pytest.approx(vector / (np.linalg.norm(vector) or 1), abs=1e-6)
+            words.append(word)
+            expected_vectors.append(vector / (np.linalg.norm(vector) or 1))
+        assert Static(path).encode(words) == pytest.approx(np.array(expected_vectors), abs=1e-6)
 
 
 def test_static_looks_up_a_long_word_in_time_linear_in_its_letters(tmp_path):
@@ -84,6 +89,27 @@ def test_static_looks_up_a_long_word_in_time_linear_in_its_letters(tmp_path):
     assert time.process_time() - start < 15
     assert vectors[0] == pytest.approx(vectors[1], abs=1e-6)
     assert not vectors[2].any()
+
+
+def test_static_splits_texts_as_the_regular_expressions_of_python_do():
+    """Every character that Unicode 14 has, which is that of the oldest Python; spaces in between."""
+    characters = [chr(i) for i in range(0x110000) if category(chr(i)) not in ("Cs", "Cn")]
+    text = "a".join(characters) + " " + " ".join(characters)
+    assert pl.Series([text]).str.extract_all(TOKEN)[0].to_list() == re.findall(r"\w+|[^\w\s]", text)
+
+
+def test_static_takes_the_last_of_equal_tokens_and_ignores_null_and_empty_ones(tmp_path):
+    tokens = [None, "", "cat", "##", "cat", "a b", "##s", " "]
+    rows = pl.DataFrame({"token": tokens, "vector": [[float(i), 1.0] for i in range(8)]})
+    rows.write_parquet(tmp_path / "t.parquet")
+    vectors = Static(str(tmp_path / "t.parquet")).encode(["cat", "cats", "a b", "", "##"])
+    expected = np.array([[4, 1], [10, 2], [0, 0], [0, 0], [0, 0]])
+    assert vectors == pytest.approx(expected / np.maximum(np.linalg.norm(expected, axis=1), 1)[:, None], abs=1e-6)
+
+
+def test_a_static_table_of_whole_words_puts_nothing_together(tmp_path):
+    encoder = Static(table(tmp_path / "t.parquet", {"cat": [1.0, 0.0], "s": [0.0, 1.0]}))
+    assert encoder.encode(["Cat", "cats", "s"]).tolist() == [[1, 0], [0, 0], [0, 1]]
 
 
 class Constant:
@@ -154,6 +180,16 @@ def words(folder):
     return Static(str(folder / "bad.parquet"))
 
 
+def strings(folder):
+    pl.DataFrame({"token": ["a"], "vector": [["x"]]}).write_parquet(folder / "bad.parquet")
+    return Static(str(folder / "bad.parquet"))
+
+
+def uneven(folder):
+    pl.DataFrame({"token": ["a", "b"], "vector": [[1.0], None]}).write_parquet(folder / "bad.parquet")
+    return Static(str(folder / "bad.parquet"))
+
+
 def twice(folder):
     pl.DataFrame({"id": ["a", "a"], "emb.x": [[1.0], [2.0]]}).write_parquet(folder / "x.parquet")
     return Precomputed(str(folder / "x.parquet"))
@@ -170,6 +206,8 @@ def single(folder):
         (lambda folder: Static(), ["a"], "encoder static needs a table of token vectors. Give path="),
         (lambda folder: Static("nowhere.parquet"), ["a"], "no such file: nowhere.parquet"),
         (words, ["a"], "needs a column token"),
+        (strings, ["a"], "vector holds String, not numbers"),
+        (uneven, ["a"], "the vectors of vector have different lengths"),
         (lambda folder: Precomputed(), ["a"], "encoder precomputed needs a table"),
         (twice, ["a"], "has 1 ids twice"),
         (single, ["b"], r"id 'b' has no vector in .* \(1 ids\)"),

@@ -11,10 +11,12 @@ from pydoc_data.topics import topics
 import numpy as np
 import polars as pl
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy.stats import spearmanr
 
 from curate.errors import SchemaError
-from curate.scorers.compression import Compression, text_bytes
+from curate.scorers.compression import FIRST_WIDE, Compression, text_bytes
 
 MOST = 0.3  # of the correlation with length, either way
 
@@ -110,6 +112,19 @@ def test_every_character_has_its_bytes():
     assert text_bytes("中a") == bytes([128 | 0x4E, 0x2D, 97])
     # an emoji lies above U+FFFF
     assert len(text_bytes("😀")) == 2
+
+
+def bytes_of(character):
+    """The rule for one character."""
+    point = ord(character)
+    if point < 128:
+        return [point]
+    return [128 | (point >> 8) & 127, point & 255] if point >= FIRST_WIDE else [128 | point & 127]
+
+
+@given(st.text(st.sampled_from("ab é я中語😀\u2e7f\u2e80\uffff") | st.characters(codec="utf-8"), max_size=40))
+def test_the_bytes_of_a_text_are_those_of_its_characters(text):
+    assert text_bytes(text) == bytes(byte for character in text for byte in bytes_of(character))
 
 
 def test_texts_too_short_to_repeat_lie_between_code_and_noise():

@@ -297,14 +297,23 @@ def test_what_was_learned_is_learned_again_when_the_input_changes(corpus, tmp_pa
     assert tree(out) == tree(tmp_path / "fresh")
 
 
-def test_one_more_file_is_refused_where_the_centres_come_from_fewer(corpus, tmp_path):
-    score.score([str(corpus)], SPECS, tmp_path / "out")
-    before = tree(tmp_path / "out")
+def test_one_more_file_is_scored_with_the_centres_that_come_from_fewer(corpus, tmp_path):
+    out = tmp_path / "out"
+    score.score([str(corpus)], SPECS, out)
+    before = frames(out)
     documents(7, 900).write_parquet(corpus / "new.parquet")
-    with pytest.raises(Interrupted, match="prototypes was learned from other input files.*--restart"):
-        score.score([str(corpus)], SPECS, tmp_path / "out")
-    assert tree(tmp_path / "out") == before
-    assert score.score([str(corpus)], SPECS, tmp_path / "out", restart=True).rows == 107
+    again = score.score([str(corpus)], SPECS, out)
+    assert again.rows == 7
+    (note,) = again.notes
+    assert "prototypes: 1 new file (new.parquet) scored with what was learned from the 5 files before" in note
+    after = frames(out)
+    assert all(after[name].equals(frame) for name, frame in before.items())
+    assert len(list((out / "_curate" / "learned").glob("*.npz"))) == 1
+    relearned = score.score([str(corpus)], SPECS, out, relearn=True)
+    assert relearned.rows == 107 and not relearned.notes
+    score.score([str(corpus)], SPECS, tmp_path / "fresh")
+    fresh = frames(tmp_path / "fresh")
+    assert all(fresh[name].equals(frame) for name, frame in frames(out).items())
 
 
 def test_what_a_killed_job_left_half_written_is_removed(corpus, tmp_path):

@@ -94,3 +94,41 @@ def test_a_live_file_of_another_machine_is_not_swept(tmp_path, monkeypatch):
     monkeypatch.setattr(files.os, "readlink", lambda _: "pid:[1]")
     assert atomic.host() != ours.name.split(".")[3].split("-")[0]
     atomic.host.cache_clear()
+
+
+def test_files_replaced_together_appear_at_the_end(tmp_path):
+    (tmp_path / "a.txt").write_text("old")
+    with files.together():
+        for name in ("a.txt", "deep/b.txt", "deep/c.txt"):
+            files.write_text(tmp_path / name, f"new {name}")
+        assert (tmp_path / "a.txt").read_text() == "old"
+        assert files.below(tmp_path, "b.txt") == []
+    names = ("a.txt", *(f"deep/{letter}.txt" for letter in "bc"))
+    assert [(tmp_path / name).read_text() for name in names] == [f"new {name}" for name in names]
+    assert len(files.below(tmp_path, "")) == 3
+
+
+def test_an_error_among_files_replaced_together_leaves_the_old_ones(tmp_path):
+    (tmp_path / "a.txt").write_text("old")
+    with pytest.raises(ValueError, match="stop"), files.together():
+        files.write_text(tmp_path / "a.txt", "new")
+        files.write_text(tmp_path / "b.txt", "new")
+        raise ValueError("stop")
+    assert [path.name for path in files.below(tmp_path, "")] == ["a.txt"]
+    assert (tmp_path / "a.txt").read_text() == "old"
+
+
+def test_many_files_are_replaced_together(tmp_path):
+    with files.together():
+        for number in range(5 * atomic.SYNC_THREADS):
+            files.write_text(tmp_path / f"{number % 3}/{number}", str(number))
+    assert sorted(int(path.read_text()) for path in files.below(tmp_path, "")) == list(range(5 * atomic.SYNC_THREADS))
+
+
+def test_a_folder_is_removed_and_a_link_to_it_is_not_followed(tmp_path):
+    (tmp_path / "folder" / "deep").mkdir(parents=True)
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "kept")
+    for name in ("folder", "link", "nothing"):
+        files.remove(tmp_path / name)
+    assert [path.name for path in tmp_path.iterdir()] == ["kept"]

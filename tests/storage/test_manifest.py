@@ -109,3 +109,21 @@ def test_an_entry_of_a_newer_format_is_refused(done):
     path.write_text(json.dumps(json.loads(path.read_text()) | {"format": manifest.FORMAT + 1}))
     with pytest.raises(Interrupted, match=rf"has format {manifest.FORMAT + 1}; .*newer curate"):
         manifest.pending(out, STEP, work, SAME, restart=False)
+
+
+def test_many_shards_are_recorded_at_once(tmp_path):
+    source = tmp_path / "x.parquet"
+    source.write_text("rows")
+    out, names = tmp_path / "out", [f"{i % 2}/{i}.parquet" for i in range(20)]
+    manifest.set_aside(out, manifest.SetAside(STEP, names[0], "bad", "stamp"))
+    entries = [manifest.entry(STEP, name, source, digest="d", config="abc", rows=i) for i, name in enumerate(names)]
+    manifest.record_all(out, entries)
+    assert [manifest.read(out, STEP, name).rows for name in names] == list(range(20))
+    assert manifest.finished(out, STEP) == set(names)
+    assert manifest.quarantined_all(out, STEP) == {}
+    one_by_one = tmp_path / "other"
+    for entry in entries:
+        manifest.record(one_by_one, entry)
+    for name in names:
+        paths = [manifest.entry_path(folder, STEP, name) for folder in (out, one_by_one)]
+        assert paths[0].read_bytes() == paths[1].read_bytes()

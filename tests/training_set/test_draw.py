@@ -15,6 +15,7 @@ import polars as pl
 import pyarrow.parquet as pq
 import pytest
 from conftest import console, documents, one_line, tree
+from draw_in_memory import copies, ordered, plan_draw
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -28,8 +29,10 @@ from curate.scoring import score
 from curate.storage import artifacts
 from curate.tables import batches
 from curate.tables.scored import pool_batches
-from curate.training_set import draw, placement, shuffle
+from curate.training_set import draw, shuffle
 from curate.training_set.job import materialize
+from curate.training_set.ordering import cells, order_copies, pieces, windows
+from curate.training_set.ordering.pool_draw import bend
 
 SHARES = {"a": 0.7, "b": 0.3}
 TOKENS = 20_000
@@ -67,16 +70,14 @@ def read(out):
 )
 def test_a_draw_is_the_nearest_to_its_target_that_whole_documents_in_order_can_be(tokens, target, seed):
     size, key = np.array(tokens), keys(len(tokens), seed)
-    planned = placement.plan_draw("p", key, size, target)
-    passes = list(placement.copies(planned, key, size))
+    planned = plan_draw("p", key, size, target)
+    passes = list(copies(planned, key, size))
     assert sum(len(rows) for rows, _ in passes) == planned.copies
     assert sum(int(size[rows].sum()) for rows, _ in passes) == planned.tokens
     assert all(sorted(rows) == list(range(len(tokens))) for rows, _ in passes[: planned.full])
     assert len(passes) == planned.passes
-    every = placement.plan_draw(
-        "p", key, size, (planned.full + 1) * planned.unique
-    )  # the same passes, the last of them whole
-    sequence = np.concatenate([size[rows] for rows, _ in placement.copies(every, key, size)])
+    every = plan_draw("p", key, size, (planned.full + 1) * planned.unique)  # the same passes, the last of them whole
+    sequence = np.concatenate([size[rows] for rows, _ in copies(every, key, size)])
     reachable = np.concatenate([[0], sequence.cumsum()])
     assert abs(planned.tokens - target) == np.abs(reachable - target).min()
     drawn = np.concatenate([rows for rows, _ in passes]) if passes else np.array([], int)
@@ -88,25 +89,51 @@ def test_a_draw_is_the_nearest_to_its_target_that_whole_documents_in_order_can_b
 
 
 def test_a_row_without_tokens_comes_along_in_every_full_pass():
-    planned = placement.plan_draw("p", keys(4), np.array([0, 5, 0, 5]), 20)
+    planned = plan_draw("p", keys(4), np.array([0, 5, 0, 5]), 20)
     assert (planned.full, planned.last, planned.tokens) == (2, 0, 20)
 
 
-def placed(folder, pools):
-    """Place the copies of (keys, tokens, target) pools; return draws and (pool, pass, row) by place."""
+def placed(folder, pools, *, cell_rows=1 << 17, files=1, phases=None, backwards=False):
+    """Place the copies of (keys, tokens, target) pools; return draws and (pool, pass, row) by place.
+
+    The rows of every pool lie in ``files`` files, one after the other.
+    """
     folder.mkdir()
-    draws = []
-    for i, (key, size, target) in enumerate(pools):
-        draws.append(placement.plan_draw(str(i), key, size, target))
-        placement.lay_out(folder, i, draws[-1], key, size)
-    placement.place(folder, draws)
-    copies = {}
-    for i, pool in enumerate(draws):
-        if pool.copies:
-            slots = np.load(placement.slots_path(folder, i))
-            assert slots.shape == (pool.passes, pool.rows)
-            copies |= {int(slots[epoch, row]): (i, int(epoch), int(row)) for epoch, row in np.argwhere(slots >= 0)}
-    return draws, [copies[place] for place in range(sum(pool.copies for pool in draws))]
+    cuts = [np.linspace(0, len(key), files + 1).astype(int) for key, _, _ in pools]
+    for number in range(files):
+        runs = []
+        for pool, ((key, size, _), cut) in enumerate(zip(pools, cuts, strict=True)):
+            rows = np.zeros(cut[number + 1] - cut[number], dtype=cells.INDEX)
+            rows["row"], rows["key"] = np.arange(len(rows)), key[cut[number] : cut[number + 1]]
+            rows["tokens"] = size[cut[number] : cut[number + 1]]
+            runs += [(np.full(len(part), pool), part) for part in (rows[: len(rows) // 2], rows[len(rows) // 2 :])]
+        pieces.write(cells.index_path(folder, number), runs, len(pools))
+    wanted = [
+        order_copies.PlannedPool(
+            str(i), target, len(key), int(size.sum()), phases[i] if phases else (), tuple(range(files))
+        )
+        for i, (key, size, target) in enumerate(pools)
+    ]
+    indexed = [cells.Indexed(number, folder, tuple(range(len(pools)))) for number in range(files)]
+    first_blocks = windows.blocks([max(len(key) for key, _, _ in pools)] * files)
+
+    def run(step, function, tasks):
+        yield from map(function, reversed(tasks) if backwards else tasks)
+
+    draws = order_copies.put_in_order(folder, wanted, indexed, first_blocks, run, cell_rows)
+    result = {}
+    for path in folder.glob("*.window"):
+        window = pieces.opened(path)
+        for block in range(window.keys):
+            (number,) = np.flatnonzero((first_blocks[:-1] <= block) & (block < first_blocks[1:]))
+            for row, slot, tokens, pool, epoch in np.concatenate(
+                [np.zeros(0, windows.PLACE), *pieces.read(window, block)]
+            ).tolist():
+                row += int(cuts[pool][number])
+                assert tokens == pools[pool][1][row]
+                assert slot not in result
+                result[slot] = (pool, epoch, row)
+    return draws, [result[place] for place in range(sum(pool.copies for pool in draws))]
 
 
 THREE_POOLS = [
@@ -116,19 +143,45 @@ THREE_POOLS = [
 ]
 
 
-def test_copies_lie_in_order_of_time_whatever_the_window(tmp_path, monkeypatch):
-    draws, copies = placed(tmp_path / "one", THREE_POOLS)
+def in_memory(pools, phases=None):
+    draws = [plan_draw(str(i), *pool) for i, pool in enumerate(pools)]
+    return draws, ordered(draws, [pool[:2] for pool in pools], phases)
+
+
+def test_copies_lie_in_order_of_time_whatever_the_cells_and_files(tmp_path):
+    draws, placed_copies = placed(tmp_path / "one", THREE_POOLS)
     assert [pool.copies for pool in draws] == [129, 19, 0]
-    events = [
-        (t, i, epoch, row)
-        for i, (pool, (key, size, _)) in enumerate(zip(draws, THREE_POOLS, strict=True))
-        for epoch, (rows, times) in enumerate(placement.copies(pool, key, size))
-        for row, t in zip(rows.tolist(), times.tolist(), strict=True)
+    assert ([*draws], placed_copies) == in_memory(THREE_POOLS)
+    for number, (cell_rows, files, backwards) in enumerate([(5, 1, False), (1, 3, True), (1000, 4, False)]):
+        again = placed(tmp_path / str(number), THREE_POOLS, cell_rows=cell_rows, files=files, backwards=backwards)
+        assert again == (draws, placed_copies)
+
+
+@given(
+    pools=st.lists(
+        st.tuples(
+            st.lists(st.tuples(st.integers(0, 9), st.integers(0, 6)), min_size=1, max_size=25).filter(
+                lambda rows: any(tokens for _, tokens in rows)
+            ),
+            st.integers(1, 300),
+            st.booleans(),
+        ),
+        min_size=1,
+        max_size=3,
+    ),
+    cell_rows=st.integers(1, 12),
+    files=st.integers(1, 3),
+)
+def test_the_order_is_that_of_sorting_in_memory(tmp_path_factory, pools, cell_rows, files):
+    """Also with equal keys, rows without tokens, and schedules."""
+    named = [
+        (keys(10, number)[[key for key, _ in rows]], np.array([size for _, size in rows]), target)
+        for number, (rows, target, _) in enumerate(pools)
     ]
-    assert copies == [(i, epoch, row) for _, i, epoch, row in sorted(events, key=lambda e: e[:2])]
-    monkeypatch.setattr(placement, "WINDOW", 5)
-    assert placed(tmp_path / "small", THREE_POOLS)[1] == copies
-    assert sorted(p.name for p in (tmp_path / "small").iterdir()) == ["slots-0.npy", "slots-1.npy"]
+    phases = [[(0.0, 0.25, 3), (0.5, 1.0, 1)] if bent else () for _, _, bent in pools]
+    folder = tmp_path_factory.mktemp("placed") / "o"
+    draws, placed_copies = placed(folder, named, cell_rows=cell_rows, files=files, phases=phases)
+    assert ([*draws], placed_copies) == in_memory(named, phases)
 
 
 def test_at_every_cut_each_pool_has_given_its_share_to_within_a_document(tmp_path):
@@ -155,7 +208,7 @@ def test_pools_do_not_alternate_in_step_with_a_reader_that_takes_every_other_row
 
 def test_passes_shuffle_anew_and_no_document_repeats_before_its_pass_is_over():
     key, size = keys(1000), np.ones(1000, dtype=np.int64)
-    passes = [rows for rows, _ in placement.copies(placement.plan_draw("p", key, size, 4000), key, size)]
+    passes = [rows for rows, _ in copies(plan_draw("p", key, size, 4000), key, size)]
     ranks = np.array([rows.argsort() for rows in passes])
     between = np.corrcoef([np.arange(1000), *ranks])[np.triu_indices(5, 1)]
     assert np.abs(between).max() < 4 / np.sqrt(1000)
@@ -414,7 +467,7 @@ def test_a_job_killed_in_every_step_continues_to_the_same_bytes(cli, tmp_path, w
     command = [*large(tmp_path), "--workers", workers]
     out, calm = tmp_path / "out", tmp_path / "calm"
     moments = [
-        lambda o: files(o, "*.rows.parquet") > 3,
+        lambda o: files(o, "*.rows") > 3,
         lambda o: files(o, "*.spill.arrow") > 3,
         lambda o: files(o, "part-*.parquet") > 10,
     ]
@@ -653,14 +706,14 @@ def test_bent_time_inverts_what_the_phases_have_drawn(stages):
     edges = edges / edges[-1]
     phases = [(a, b, n) for a, b, (_, n) in zip(edges, edges[1:], stages, strict=False) if n]
     parts = np.sort(np.random.default_rng(0).random(50))
-    times = placement.bend(parts, phases)
+    times = bend(parts, phases)
     drawn = [
         sum(n * np.clip((t - a) / (b - a), 0, 1) for a, b, n in phases) / sum(n for *_, n in phases) for t in times
     ]
     assert drawn == pytest.approx(parts, abs=1e-9)
     assert (np.diff(times) >= 0).all()
     assert times.max() < 1
-    assert placement.bend(parts, ()).tolist() == parts.tolist()
+    assert bend(parts, ()).tolist() == parts.tolist()
 
 
 def test_another_schedule_is_another_job(cli, scheduled, tmp_path):

@@ -12,8 +12,8 @@ import polars as pl
 
 from curate.streaming import equal_keys, minhash
 from curate.streaming.near_duplicates.signatures import SIGNATURES
-from curate.streaming.ngrams import BASE, mix
 from curate.tables.corpus import Answers, Corpus, PartRows
+from curate.words.ngrams import BASE, mix
 
 KEYS_IN_SPLIT = 1 << 22  # keys of bands sorted at a time: 110 MB
 KEYS_IN_PART = 1 << 23  # keys of bands that a part sends at a time: 220 MB

@@ -13,9 +13,9 @@ import pyarrow as pa
 from curate.streaming import linkage, minhash
 from curate.streaming.near_duplicates.candidates import PAIRS, Wanted
 from curate.streaming.near_duplicates.signatures import Bands, ngram_sets
-from curate.streaming.ngrams import Grams, mix
 from curate.tables.batches import keys
 from curate.tables.corpus import Answers, Corpus, PartRows
+from curate.words.ngrams import Grams, mix
 
 GRAMS_IN_SPLIT = 1 << 24  # n-grams in one place, if every text is a candidate and goes to one place: 128 MB
 # A row of the table that parts send: a text, and the earlier rows with which it is compared in this place. ``whole``

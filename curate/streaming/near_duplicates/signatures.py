@@ -10,10 +10,11 @@ import numpy as np
 import polars as pl
 import xxhash
 
-from curate.streaming import minhash, ngrams
-from curate.streaming.ngrams import Grams
+from curate.streaming import minhash
 from curate.tables.batches import keys
 from curate.tables.corpus import Arrays, PartRows
+from curate.words import ngrams
+from curate.words.ngrams import Grams
 
 SIGNATURES = "signatures"  # the name under which they are kept
 

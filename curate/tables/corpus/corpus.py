@@ -210,7 +210,9 @@ class Corpus:
         suffix: str,
     ) -> list[Path]:
         """Write the rows of each part by split, then what each split is reduced to; return the files of the latter."""
-        folder = self.folder / EXCHANGES / name
+        # An exchange that was killed continues only among the same parts.
+        key = files.text_hash(repr((splits, [task.part.name for task in tasks])))
+        folder = self.folder / EXCHANGES / f"{name}-{key}"
         reduced = [folder / "reduced" / f"{split:06d}.{suffix}" for split in range(splits)]
         missing = [split for split in range(splits) if not files.exists(reduced[split])]
         paths = [folder / "split" / f"{task.part.name}.arrow" for task in tasks]

@@ -13,8 +13,8 @@ from functools import lru_cache
 import numpy as np
 import polars as pl
 
-from curate.streaming import character_kinds
-from curate.streaming.character_kinds import MARK, SPACE, UNIT, WORD
+from curate.words import character_kinds
+from curate.words.character_kinds import MARK, SPACE, UNIT, WORD
 
 PIECE = 1 << 18  # bytes of text worked on at a time: 2 MB for each array of 8-byte numbers
 PIECE_TEXTS = 4096  # texts worked on at a time: ``minhash`` numbers as many in the upper bits of a hash

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from word_sets import split
 
-from curate.streaming import ngrams
+from curate.words import ngrams
 
 ODD = "aB9_ .,\n'éÉß日本、。🙂👍🏽❤\ufe0f\u201c\u00a0\u3000\x85\x00e\u0301\u00ad\u200b\u200d\u200f\ufeff"
 ODD += "שלוםمَรัก\u0f0bནམក្ខ한국Ａ·→©"

@@ -1,0 +1,111 @@
+"""Counts of keys are those of a dictionary, for every cut into parts, number of ranges and engine."""
+
+from collections import Counter
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from corpora import corpus_of
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from curate.engines.local import Local
+from curate.streaming import key_counts
+
+SMALL, LARGE = 1000, 1 << 27  # limits of keys that are counted in an array, and by sorting
+
+
+def table(count, limit, seed=0):
+    """Rows with keys, many of which occur several times; the highest and the lowest key are among them."""
+    keys = np.random.default_rng(seed).integers(0, limit, count // 2)
+    values = np.concatenate((keys, keys[: count // 4], [0, limit - 1]))
+    return pl.DataFrame({"id": [f"r{i}" for i in range(len(values))], "x": values})
+
+
+def values_and_halves(rows):
+    """Yield two tables of keys: the values, and their halves."""
+    for batch in rows.batches():
+        keys = batch["x"].to_numpy()
+        yield [keys, keys // 2]
+
+
+def counts(rows, cuts, folder, limit, engine=None):
+    """Return the counts of both tables as dictionaries, after checking that the keys rise."""
+    corpus = corpus_of(rows, cuts, Path(folder), engine)
+    ranges = list(key_counts.count(corpus, values_and_halves, needs=("x",), tables=2, limit=limit, name="halves"))
+    result = []
+    for tables in zip(*ranges, strict=True):
+        keys = np.concatenate([keys for keys, _ in tables]).astype(np.int64)
+        assert (np.diff(keys) > 0).all()
+        sums = np.concatenate([sums for _, sums in tables])
+        result.append(dict(zip(keys.tolist(), sums.tolist(), strict=True)))
+    return result
+
+
+@pytest.mark.parametrize(
+    ("limit", "engine"), [(SMALL, Local(1)), (LARGE, Local(1)), (1 << 32, Local(1)), (1 << 32, Local(2))]
+)
+def test_counts_are_those_of_a_dictionary(tmp_path, limit, engine):
+    rows = table(400, limit)
+    values = rows["x"].to_list()
+    expected = [Counter(values), Counter(value // 2 for value in values)]
+    assert counts(rows, [1, 50, 50, 120, 290], tmp_path, limit, engine) == expected
+
+
+@settings(max_examples=15, deadline=None)
+@given(cuts=st.lists(st.integers(0, 100), max_size=9), limit=st.sampled_from([7, SMALL, LARGE]))
+def test_counts_do_not_depend_on_the_cut(tmp_path_factory, cuts, limit):
+    rows = table(98, limit)
+    cut, whole = (counts(rows, at, tmp_path_factory.mktemp("c"), limit) for at in (cuts, []))
+    assert cut == whole
+
+
+@pytest.mark.parametrize("pending", [1, 3, 64])
+def test_keys_that_wait_are_merged_without_loss(monkeypatch, pending):
+    monkeypatch.setattr(key_counts, "PENDING", pending)
+    pieces = [np.array([5, 5, 9]), np.array([], np.int64), np.array([9]), np.array([LARGE - 1, 0, 5])]
+    tally = key_counts.KeyTally(LARGE)
+    for piece in pieces:
+        tally.add(piece)
+    assert tally.packed().tolist() == [key << 32 | n for key, n in ((0, 1), (5, 3), (9, 2), (LARGE - 1, 1))]
+
+
+def test_counts_beyond_32_bits_are_exact():
+    large = 5 * 2**32 + 3
+    packed = key_counts.pack(np.array([4, 8]), np.array([large, 1], np.uint64))
+    keys, sums = key_counts._summed([packed, packed])
+    assert (keys.tolist(), sums.tolist()) == ([4, 8], [2 * large, 2])
+
+
+def test_no_keys_give_no_counts(tmp_path):
+    assert counts(table(100, SMALL)[:0], [], tmp_path, SMALL) == [{}, {}]
+    assert counts(table(100, LARGE)[:0], [], tmp_path, LARGE) == [{}, {}]
+
+
+def once(path, rows):
+    """Raise at the second part the first time, and note every part that is read."""
+    with path.open("a") as handle:
+        handle.write(f"{rows.number}\n")
+    if rows.number == 1 and path.read_text().count("1") == 1:
+        raise RuntimeError("killed")
+    yield from values_and_halves(rows)
+
+
+def test_a_killed_count_goes_on_with_the_parts_that_are_done(tmp_path):
+    rows, calls = table(60, LARGE), tmp_path / "calls"
+    corpus = corpus_of(rows, [20, 30], tmp_path / "kept")
+    run = partial(key_counts.count, corpus, partial(once, calls), needs=("x",), tables=2, limit=LARGE, name="halves")
+    with pytest.raises(RuntimeError, match="killed"):
+        list(run())
+    first = list(run())
+    assert calls.read_text().split() == ["0", "1", "1", "2"]
+    again = list(run())
+    assert calls.read_text().split() == ["0", "1", "1", "2"], "a second call only reads"
+    assert all(
+        np.array_equal(a, b)
+        for old, new in zip(first, again, strict=True)
+        for pair, same in zip(old, new, strict=True)
+        for a, b in zip(pair, same, strict=True)
+    )
