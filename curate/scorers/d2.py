@@ -11,9 +11,9 @@ import polars as pl
 from curate.errors import SchemaError
 from curate.progress import report
 from curate.streaming.by_id import check_distinct, look_up
-from curate.streaming.clusters import ClusterSettings
-from curate.streaming.nearest import neighbours
 from curate.streaming.scratch import Spool, clusters, scratch_folder, write_spool
+from curate.streaming.vectors.clusters import ClusterSettings
+from curate.streaming.vectors.nearest import neighbours
 from curate.tables.batches import Stream, finite
 
 EXACT_ROWS = 20_000  # up to so many rows every row is compared with every other; the work grows with their square

@@ -14,10 +14,10 @@ import polars as pl
 from curate.errors import SchemaError
 from curate.storage import files
 from curate.storage.files import text_hash
-from curate.streaming.assignment import AssignSettings, assign, split_large
 from curate.streaming.by_id import check_distinct_ids, look_up
-from curate.streaming.clusters import ClusterSettings, learn_clusters, row_count
-from curate.streaming.near_copies import ChoiceSettings, choose
+from curate.streaming.vectors.assignment import AssignSettings, assign, split_large
+from curate.streaming.vectors.clusters import ClusterSettings, learn_clusters, row_count
+from curate.streaming.vectors.near_copies import ChoiceSettings, choose
 from curate.tables.corpus import Corpus
 from curate.tables.corpus.array_files import read_arrays, write_arrays
 

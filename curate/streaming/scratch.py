@@ -14,8 +14,8 @@ from curate.errors import SchemaError
 from curate.storage import disk_arrays
 from curate.storage import scratch as folders
 from curate.storage.disk_errors import scratch_errors
-from curate.streaming import kmeans
-from curate.streaming.clusters import ClusterSettings
+from curate.streaming.vectors import kmeans
+from curate.streaming.vectors.clusters import ClusterSettings
 from curate.tables.batches import Stream, keys
 
 TOP = float(1 << 64)  # one more than the largest key

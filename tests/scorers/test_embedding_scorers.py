@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 from curate import open_sets
 from curate.errors import SchemaError
 from curate.scorers import class_prototypes, coverage, d2, density, moderate, prototypes, semdedup
-from curate.streaming import assignment, kmeans, nearest, tiles
+from curate.streaming import tiles
+from curate.streaming.vectors import assignment, kmeans, nearest
 from curate.tables.batches import keys
 
 IDS = [f"r{i}" for i in range(1000)]

@@ -12,8 +12,8 @@ import polars as pl
 
 from curate.storage import files
 from curate.storage.files import text_hash
-from curate.streaming import kmeans
-from curate.streaming.clusters import TOP, common_width, keep_all, refuse_widths
+from curate.streaming.vectors import kmeans
+from curate.streaming.vectors.clusters import TOP, common_width, keep_all, refuse_widths
 from curate.tables.batches import keys
 from curate.tables.corpus import Arrays, Corpus, PartRows
 

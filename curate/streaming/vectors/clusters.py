@@ -14,7 +14,7 @@ import numpy as np
 
 from curate.errors import SchemaError
 from curate.storage.files import text_hash
-from curate.streaming import kmeans
+from curate.streaming.vectors import kmeans
 from curate.tables.batches import keys
 from curate.tables.corpus import Arrays, Corpus, PartRows
 from curate.tables.corpus.corpus import MapFunction

@@ -9,8 +9,8 @@ from corpora import corpus_of
 
 from curate.engines.local import Local
 from curate.errors import SchemaError
-from curate.streaming import clusters, kmeans
-from curate.streaming.clusters import ClusterSettings, learn_clusters, row_count
+from curate.streaming.vectors import clusters, kmeans
+from curate.streaming.vectors.clusters import ClusterSettings, learn_clusters, row_count
 
 SETTINGS = ClusterSettings("prototypes", 64, 0, 20, "++", 3)
 

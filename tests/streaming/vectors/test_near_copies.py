@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from curate.engines.local import Local
 from curate.scorers import semdedup
-from curate.streaming import near_copies, thinning
-from curate.streaming.border_conflicts import refused
+from curate.streaming.vectors import near_copies, thinning
+from curate.streaming.vectors.border_conflicts import refused
 from curate.tables.corpus import FramePart
 
 

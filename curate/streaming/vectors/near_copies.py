@@ -18,10 +18,10 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from curate.streaming import thinning
-from curate.streaming.assignment import Assigned, chosen_vectors, vector_column
-from curate.streaming.border_conflicts import refused
-from curate.streaming.clusters import keep_all
+from curate.streaming.vectors import thinning
+from curate.streaming.vectors.assignment import Assigned, chosen_vectors, vector_column
+from curate.streaming.vectors.border_conflicts import refused
+from curate.streaming.vectors.clusters import keep_all
 from curate.tables.corpus import Answers, Arrays, Corpus, PartRows
 
 FREE, STAYS, GOES = 0, 1, 2  # states of a row; a free row is not decided yet

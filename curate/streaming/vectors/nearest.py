@@ -5,8 +5,8 @@ In: vectors in a scratch folder. Out: neighbours and distances as arrays.
 
 import numpy as np
 
-from curate.streaming import kmeans
 from curate.streaming.scratch import Spool
+from curate.streaming.vectors import kmeans
 
 BLOCK = 256  # rows compared at a time
 

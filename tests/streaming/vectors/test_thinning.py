@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curate.streaming.thinning import largest_cosine, levels, staying
+from curate.streaming.vectors.thinning import largest_cosine, levels, staying
 
 NONE = np.zeros((0, 2), np.float32)
 
@@ -72,5 +72,5 @@ def test_blocks_do_not_change_what_stays(monkeypatch):
     rows = rng.normal(size=(300, 3))
     rows = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
     whole = thin(rows, rows[:7] * -1, 0.98)
-    monkeypatch.setattr("curate.streaming.thinning.BLOCK", 16)
+    monkeypatch.setattr("curate.streaming.vectors.thinning.BLOCK", 16)
     assert thin(rows, rows[:7] * -1, 0.98) == pytest.approx(whole, abs=1e-6)
