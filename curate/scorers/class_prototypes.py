@@ -84,7 +84,7 @@ def learn(corpus: Corpus, *, embedding: str = "emb.hashed") -> ClassPrototypes:
 
 
 def _class_sums(embedding: str, rows: PartRows) -> Arrays:
-    """Return the sorted classes (c,) of a part, and the sum (c, d) int64 of the unit vectors of each, in whole steps."""
+    """Return the sorted classes (c,) of a part, and the sum (c, d) of the unit vectors of each, in whole steps."""
     sums: dict[str, np.ndarray] = {}
     width = 0
     for batch in rows.batches():
