@@ -47,11 +47,11 @@ def _of_groups(
     rank = np.broadcast_to(np.stack([(sizes - 1) // 2, sizes // 2])[:, :, None], shape).copy()
     prefix = np.zeros(shape, np.uint32)
     for shift in (24, 16, 8, 0):
-        counts = np.zeros((*shape, DIGITS), np.int64)
+        counts = np.zeros((len(sizes), 2, width, DIGITS), np.int64)
         function = partial(_digit_counts, embedding, groups, prefix, shift)
         for part in corpus.map(function, tuple(dict.fromkeys((embedding, *needs)))):
-            counts[:, part["group"]] += part["counts"]
-        below = np.cumsum(counts, axis=-1)
+            counts.reshape(-1)[part["cell"]] += part["count"]
+        below = np.cumsum(counts.swapaxes(0, 1), axis=-1)
         # The next digit is the first one at which more values are counted than the rank.
         digit = (below <= rank[..., None]).sum(axis=-1)
         before = np.take_along_axis(below, np.maximum(digit - 1, 0)[..., None], axis=-1)[..., 0]
@@ -66,9 +66,10 @@ def _shifted(groups: Groups, low: int, batch: pl.DataFrame) -> np.ndarray:
 
 
 def _digit_counts(embedding: str, groups: Groups, prefix: np.ndarray, shift: int, rows: PartRows) -> Arrays:
-    """Return the groups of a part, (p,), and how many values have each next digit, (2, p, d, DIGITS).
+    """Return how many values of a part have each next digit: the numbers of cells of a (g, 2, d, DIGITS) array.
 
-    Only values count that begin with the digits ``prefix`` (2, g, d), for each of the two values in the middle.
+    Only values count that begin with the digits ``prefix`` (2, g, d), for each of the two values in the middle. Few
+    cells have a value: the first digit of a float is its sign and most of its exponent.
     """
     _, size, width = prefix.shape
     counts: dict[int, np.ndarray] = {}
@@ -81,14 +82,16 @@ def _digit_counts(embedding: str, groups: Groups, prefix: np.ndarray, shift: int
         for number in np.unique(group[inside]).tolist():
             values = numbers[group[inside] == number]
             total = counts.setdefault(number, np.zeros((2, width, DIGITS), np.int64))
-            for middle in (0, 1):
-                total[middle] += _counts(values, prefix[middle, number], shift)
-    present = sorted(counts)
-    shape = (2, 0, width, DIGITS)
-    return {
-        "group": np.array(present, dtype=np.int64),
-        "counts": np.stack([counts[number] for number in present], axis=1) if present else np.zeros(shape, np.int64),
-    }
+            first = _counts(values, prefix[0, number], shift)
+            # Mostly, both values in the middle begin with the same digits.
+            same = np.array_equal(*prefix[:, number])
+            total += np.stack([first, first if same else _counts(values, prefix[1, number], shift)])
+    cells, numbers_of_cells = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
+    for number, total in counts.items():
+        cell = np.flatnonzero(total)
+        cells.append(cell + number * total.size)
+        numbers_of_cells.append(total.ravel()[cell])
+    return {"cell": np.concatenate(cells), "count": np.concatenate(numbers_of_cells)}
 
 
 def _counts(values: np.ndarray, prefix: np.ndarray, shift: int) -> np.ndarray:
