@@ -392,6 +392,7 @@ def d2_by_brute_force(x, start, near, forward, reverse):
 def test_d2_selects_what_brute_force_selects(exact_rows, monkeypatch):
     monkeypatch.setattr(d2, "EXACT_ROWS", exact_rows)
     monkeypatch.setattr(nearest, "BLOCK", 33)
+    monkeypatch.setattr(nearest, "TASK_ROWS", 600)  # three of the 14 clusters
     x, _ = clumps(200, noise=0.5)
     start = np.random.default_rng(2).random(200)
     stream = streamed(x, **{"score.prototypes": start})
