@@ -74,7 +74,7 @@ def learn(
     d is the Euclidean distance of unit vectors. Up to 20,000 rows neighbours are exact. Ids must be distinct.
 
     Neighbours are sought by all workers. Rows are selected one after the other, by the process that learns: that takes
-    about 40 CPU-seconds and 400 MB for a million rows with 10 neighbours. Disk is 4 d ``probes`` bytes a row.
+    about 40 CPU-seconds and 800 MB for a million rows with 10 neighbours. Disk is 4 d ``probes`` bytes a row.
 
     Options:
         by: the column of difficulties, at least 0 (default score.prototypes).
