@@ -31,19 +31,19 @@ def look_up(ids: pl.Series, seed: int, sorted_keys: np.ndarray, values: np.ndarr
     return result
 
 
-def check_distinct_ids(corpus: Corpus, scorer: str, seed: int, *, rows: int, kept: str = "") -> None:
+def check_distinct_ids(corpus: Corpus, scorer: str, seed: int, *, rows: int, kept: str = "", name: str = "ids") -> None:
     """Stop if two rows share their id, without the hashes of all ids in one place.
 
     A learned score belongs to an id, so it would belong to both rows. ``rows`` is the number of rows, at least roughly.
     ``kept`` names an earlier result of `Corpus.map` whose array ``ids`` holds hash(id, seed) of the rows of a part;
-    without it the ids are read.
+    without it the ids are read. ``name`` is that of the exchange.
 
     Raises:
         SchemaError: with the number of such rows, and an id that occurs twice.
     """
     splits = 1 + rows // ROWS_IN_SPLIT
     hashes = partial(_hashes, seed, kept)
-    repeated = list(corpus.exchange(hashes, "id", _repeated, name="ids", splits=splits))
+    repeated = list(corpus.exchange(hashes, "id", _repeated, name=name, splits=splits))
     if count := sum(int(result["count"][0]) for result in repeated):
         first = np.concatenate([result["first"] for result in repeated]).min()
         # The parts are read once more, to name the id behind the hash.

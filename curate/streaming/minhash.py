@@ -38,9 +38,10 @@ def band_keys(sets: Grams, bands: int, rows: int, seed: int) -> np.ndarray:
             np.multiply(low, factors[band, row], out=hashed)
             minima[band, row] = np.minimum.reduceat(hashed, sets.offsets[:-1])
     minima *= POWERS[:rows, None]
-    row = np.arange(rows)
-    diagonal = (np.arange(bands)[:, None] - row) % max(1, bands)  # the band where each diagonal crosses each row
-    keys = np.concatenate([minima.sum(axis=1), minima[diagonal, row].sum(axis=1)])
+    places = np.arange(rows)
+    # Diagonal d crosses row r of the table in the band d - r.
+    diagonals = minima[(np.arange(bands)[:, None] - places) % max(1, bands), places]
+    keys = np.concatenate([minima.sum(axis=1), diagonals.sum(axis=1)])
     return mix(keys).T
 
 

@@ -15,7 +15,7 @@ from curate.engines.local import Local
 from curate.errors import SchemaError
 from curate.scorers import duplicates
 from curate.streaming import by_id, minhash
-from curate.streaming.near_duplicates import candidates, copies, links, merges
+from curate.streaming.near_duplicates import candidates, copies, finished, links, merges
 from curate.tables.batches import keys
 from curate.tables.corpus import Corpus, FramePart
 
@@ -150,7 +150,7 @@ def learned_bytes(texts, cuts, folder, engine=None):
     """Everything that a job learns: the scores of all parts, and their links."""
     corpus = corpus_of(table(texts), cuts, folder, engine)
     arrays = stored_arrays(duplicates.learn(corpus), corpus)
-    all_links = pl.concat(map(pl.DataFrame, corpus.map(None, keep=merges.KEPT_LINKS))).sort("second", "first")
+    all_links = pl.concat(map(pl.DataFrame, corpus.kept(finished.LINKS_OF_PART))).sort("second", "first")
     return {name: array.tobytes() for name, array in arrays.items()}, all_links
 
 
@@ -173,7 +173,8 @@ def test_any_parts_give_the_same_bytes(tmp_path, cuts):
 def test_two_workers_give_the_same_bytes(tmp_path):
     texts, cuts = mixed_texts(), (40, 90, 170)
     alone = learned_bytes(texts, cuts, tmp_path / "alone")
-    together = learned_bytes(texts, cuts, tmp_path / "together", Local(2))
+    with Local(2).session() as workers:
+        together = learned_bytes(texts, cuts, tmp_path / "together", workers)
     assert alone[0] == together[0]
     assert alone[1].equals(together[1])
 
@@ -200,7 +201,7 @@ def test_the_stored_links_are_all_pairs_that_reach_the_threshold(tmp_path):
     hashes = keys([f"d{i}" for i in range(len(texts))], 0).tolist()
     row_of = {key: i for i, key in enumerate(hashes)}
     pairs, leader = {}, {}
-    for part in corpus.map(None, keep=merges.KEPT_LINKS):
+    for part in corpus.kept(finished.LINKS_OF_PART):
         assert (part["first"] < part["second"]).all()
         columns = (part[name].tolist() for name in ("first", "second", "similarity", "equal"))
         for first, second, similarity, equal in zip(*columns, strict=True):
@@ -254,11 +255,12 @@ def test_a_job_that_was_killed_goes_on(tmp_path, monkeypatch):
 # ------------------------------------------------------------------------------------------------ new data
 
 
-def corpus_in_generations(texts, cuts, folder):
-    """A corpus whose parts, cut at these rows, have the generations 0, 1, ..."""
+def corpus_in_generations(texts, cuts, folder, generations=range(9)):
+    """A corpus whose parts, cut at these rows, have the generations 0, 1, ... if not others."""
     edges = [0, *cuts, len(texts)]
     rows = table(texts)
-    parts = [FramePart(f"part-{g}", (rows[low:high],), g) for g, (low, high) in enumerate(pairwise(edges))]
+    numbered = enumerate(zip(pairwise(edges), generations, strict=False))
+    parts = [FramePart(f"part-{i}", (rows[low:high],), g) for i, ((low, high), g) in numbered]
     return Corpus(parts, folder)
 
 
@@ -279,7 +281,7 @@ def test_new_rows_are_found_among_old_and_new_and_old_scores_stay(tmp_path):
     old = corpus_in_generations(texts[:100], (), tmp_path)
     before = scores_of_parts(old)
     without_exchanges(old)
-    stored = {path: path.read_bytes() for path in tmp_path.rglob("*.npz")}
+    stored = {path: path.read_bytes() for path in tmp_path.rglob("part-*.npz")}
     both = corpus_in_generations(texts, (100,), tmp_path)
     after = scores_of_parts(both)
     assert np.array_equal(after[:100], before)
@@ -299,6 +301,26 @@ def test_new_rows_are_found_among_old_and_new_and_old_scores_stay(tmp_path):
     assert np.array_equal(result, scores_of_parts(three))
 
 
+def test_new_files_of_a_finished_job_through_the_command_line(tmp_path, cli):
+    texts = mixed_texts()
+    (tmp_path / "data").mkdir()
+    command = ("score", tmp_path / "data", "--scorer", "duplicates", "--out", tmp_path / "out")
+    rows = table(texts)
+    rows[:100].write_parquet(tmp_path / "data" / "b.parquet")
+    assert cli(*command).code == 0
+    before = (tmp_path / "out" / "b.parquet.scores.parquet").read_bytes()
+    # The new file comes first in the order of names.
+    rows[100:].write_parquet(tmp_path / "data" / "a.parquet")
+    assert cli(*command).code == 0
+    assert (tmp_path / "out" / "b.parquet.scores.parquet").read_bytes() == before
+    written = pl.read_parquet(tmp_path / "out" / "*.scores.parquet")
+    ordered = rows.select("id").join(written, on="id", how="left", maintain_order="left")["score.duplicates"]
+    expected = scores_of_parts(corpus_in_generations(texts, (100,), tmp_path / "expected"))
+    assert np.array_equal(ordered.to_numpy(), expected)
+    kept = sorted(path.parent.name for path in (tmp_path / "out" / "_curate" / "duplicates").rglob("*.npz"))
+    assert kept == ["duplicates", "links", "links", "merges", "merges", "signatures", "signatures"]
+
+
 @pytest.mark.parametrize("level", [0.75, 0.85, 1.0])
 def test_no_two_texts_that_are_kept_are_linked(tmp_path, level):
     texts = mixed_texts()
@@ -306,7 +328,7 @@ def test_no_two_texts_that_are_kept_are_linked(tmp_path, level):
     row_of = {key: i for i, key in enumerate(keys([f"d{i}" for i in range(len(texts))], 0).tolist())}
     corpus = corpus_in_generations(texts, (70, 140), tmp_path)
     neighbours = {i: set() for i in range(len(texts))}
-    for part in corpus.map(None, keep=merges.KEPT_LINKS):
+    for part in corpus.kept(finished.LINKS_OF_PART):
         for first, second, similarity in zip(
             *(part[n].tolist() for n in ("first", "second", "similarity")), strict=True
         ):
@@ -323,6 +345,18 @@ def test_no_two_texts_that_are_kept_are_linked(tmp_path, level):
             frontier = [j for k in frontier for j in neighbours[k] - reached if generation[j] <= generation[i]]
             reached |= set(frontier)
         assert reached & kept or any(generation[j] < generation[i] for j in reached)
+
+
+def test_results_of_a_job_with_other_options_are_not_used(tmp_path):
+    texts = mixed_texts()
+    scores_of_parts(corpus_in_generations(texts, (100,), tmp_path))
+    options = {"bands": 4, "threshold": 0.5}
+    # The same parts, learned in another order of generations each time.
+    for generations in ((0, 1), (0, 0), (1, 0)):
+        corpus = corpus_in_generations(texts, (100,), tmp_path, generations)
+        alone = corpus_in_generations(texts, (100,), tmp_path / f"alone-{generations}", generations)
+        expected = scores_of_parts(alone, duplicates.learn(alone, **options))
+        assert np.array_equal(scores_of_parts(corpus, duplicates.learn(corpus, **options)), expected)
 
 
 def test_an_old_text_represents_a_new_one_and_two_old_texts_stay(tmp_path):

@@ -64,7 +64,7 @@ class PartRows:
 
     def kept(self, name: str) -> dict[str, np.ndarray]:
         """Return what an earlier `Corpus.map` with ``keep=name`` returned for this part."""
-        return array_files.read_arrays(_kept_path(self.folder, name, self.part))
+        return array_files.read_arrays(kept_path(self.folder, name, self.part))
 
     def has_kept(self, name: str) -> bool:
         """Return whether `kept` has a result."""
@@ -142,11 +142,15 @@ class Corpus:
         if not keep:
             yield from self._in_order(partial(_call, function), rows, words)
             return
-        paths = [_kept_path(self.folder, keep, item.part) for item in rows]
+        paths = [kept_path(self.folder, keep, item.part) for item in rows]
         missing = [(item, path) for item, path in zip(rows, paths, strict=True) if not files.exists(path)]
         for _ in counted(self.engine.run(partial(_keep, function), missing), words, len(missing)):
             pass
         yield from map(array_files.read_arrays, paths)
+
+    def kept(self, name: str) -> Iterator[dict[str, np.ndarray]]:
+        """Yield what an earlier `map` with ``keep=name`` returned for each part, in the order of parts."""
+        return (array_files.read_arrays(kept_path(self.folder, name, part)) for part in self.parts)
 
     def exchange(
         self,
@@ -256,7 +260,8 @@ def stored_path(folder: Path, part: str) -> Path:
     return folder / "stored" / f"{part}.npz"
 
 
-def _kept_path(folder: Path, name: str, part: CorpusPart) -> Path:
+def kept_path(folder: Path, name: str, part: CorpusPart) -> Path:
+    """Return the file of what `Corpus.map` keeps of a part under a name."""
     return folder / name / f"{part.name}.npz"
 
 
