@@ -18,11 +18,14 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from curate.storage import files
 from curate.streaming.vectors import thinning
 from curate.streaming.vectors.assignment import Assigned, chosen_vectors, vector_column
 from curate.streaming.vectors.border_conflicts import refused
 from curate.streaming.vectors.clusters import keep_all
 from curate.tables.corpus import Answers, Arrays, Corpus, PartRows
+from curate.tables.corpus.array_files import read_arrays
+from curate.tables.corpus.corpus import kept_path
 
 FREE, STAYS, GOES = 0, 1, 2  # states of a row; a free row is not decided yet
 CANDIDATE = -1.0  # what a cluster answers for a candidate instead of a level
@@ -137,9 +140,9 @@ def _state(current: _Round, rows: PartRows) -> Arrays:
     # A zero vector is like no other, so it stays.
     state = np.where(kept["label"] < len(current.assigned.sizes), FREE, STAYS).astype(np.int8)
     level = np.zeros(n)
-    before = replace(rows, folder=settings.folder)
-    if rows.part.generation < settings.generation and before.has_kept(settings.decided):
-        decided = before.kept(settings.decided)
+    earlier = kept_path(settings.folder, settings.decided, rows.part)
+    if rows.part.generation < settings.generation and files.exists(earlier):
+        decided = read_arrays(earlier)
         state[:] = STAYS
         goes = np.isin(kept["key"], decided["removed"])
         state[goes] = GOES

@@ -66,10 +66,6 @@ class PartRows:
         """Return what an earlier `Corpus.map` with ``keep=name`` returned for this part."""
         return array_files.read_arrays(kept_path(self.folder, name, self.part))
 
-    def has_kept(self, name: str) -> bool:
-        """Return whether `kept` has a result."""
-        return files.exists(_kept_path(self.folder, name, self.part))
-
 
 MapFunction = Callable[[PartRows], Arrays]
 SplitFunction = Callable[[PartRows], pl.DataFrame]
