@@ -171,6 +171,8 @@ def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
 
     # It silences warnings in the whole process, and tests count them as errors.
     monkeypatch.setattr("pipelines.shared.cli.quiet", lambda **_: None)
+    # By default a job that takes long starts workers, which would not have what tests replace in this process.
+    monkeypatch.setattr("curate.engines.local.usable_cores", lambda: 1)
 
     def call(*arguments: object) -> Output:
         capsys.readouterr()

@@ -1,7 +1,8 @@
 """Hand a function to the worker processes of this machine once, however many tasks they run with it.
 
 The function may hold learned arrays of 100 MB. They are written to one file, and the workers map it into their memory:
-all of them together hold one copy.
+all of them together hold one copy. The rest is a pickle, as in Python's own pools of processes. The file lies in a
+scratch folder that only this user can open, and no other file is read this way.
 """
 
 import mmap

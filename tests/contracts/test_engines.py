@@ -85,7 +85,7 @@ EVERY = pytest.mark.parametrize("name", [marked(name) for name in open_sets.name
 
 
 @EVERY
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [0, 1, 2])
 def test_every_task_gives_one_result(name, workers):
     assert sorted(engine(name, workers).run(double, range(20))) == list(range(0, 40, 2))
 

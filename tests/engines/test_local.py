@@ -60,6 +60,14 @@ def test_a_number_of_workers_is_a_number_of_workers():
     assert all(elsewhere(pids)) and len(set(pids)) == 2
 
 
+def test_no_more_processes_are_started_than_there_are_tasks():
+    before = set(processes.descendants(os.getpid()))
+    with Local(8).session() as session:
+        list(session.run(process, [0.0] * 2))
+        # Two workers, and the helper of multiprocessing.
+        assert len(set(processes.descendants(os.getpid())) - before) <= 3
+
+
 def test_on_one_core_tasks_run_in_this_process(monkeypatch):
     monkeypatch.setattr(local, "usable_cores", lambda: 1)
     assert not any(elsewhere(list(Local(0).run(process, [0.3] * 5))))
@@ -105,7 +113,9 @@ def test_a_session_leaves_no_process_and_no_file(tmp_path, monkeypatch):
     with Local(2).session() as session:
         run = session.run(process, [0.0] * 50)
         next(run)
-        assert len(list(tmp_path.rglob("function-*"))) == 1
+        (function,) = tmp_path.rglob("function-*")
+        # Workers run what this file holds, so nobody else may write it.
+        assert function.parent.stat().st_mode & 0o077 == 0
     # The helper of multiprocessing stays, once in the life of a process.
     assert len(set(processes.descendants(os.getpid())) - before) <= 1
     assert not list(tmp_path.iterdir())
