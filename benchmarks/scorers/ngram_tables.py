@@ -1,4 +1,4 @@
-"""Load of n-gram tables against rankings, and speed: python benchmarks/scorers/ngram_tables.py [--mb N]
+"""Load of n-gram tables against rankings, and speed: python benchmarks/scorers/ngram_tables.py [--mb N] [--only NAME]
 
 Texts: the Python sources and the copyright files of this machine, mixed with a seed. The first table learns
 `perplexity` from half of the sources, in tables of several sizes, and ranks the other half above the copyright files.
@@ -175,14 +175,18 @@ def job(data: Path, folder: str, spec: str) -> None:
     subprocess.run(command, check=True, capture_output=True)
 
 
+TABLES = {"loads": compare_loads, "exchanges": compare_exchanges, "speeds": compare_speeds}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--mb", type=float, default=8)
-    frame = texts(parser.parse_args().mb)
+    parser.add_argument("--only", choices=TABLES, nargs="+", default=list(TABLES))
+    arguments = parser.parse_args()
+    frame = texts(arguments.mb)
     with tempfile.TemporaryDirectory() as folder:
-        compare_loads(frame, folder)
-        compare_exchanges(frame, folder)
-        compare_speeds(frame, folder)
+        for name in arguments.only:
+            TABLES[name](frame, folder)
 
 
 if __name__ == "__main__":
