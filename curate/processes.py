@@ -1,17 +1,20 @@
-"""Processes of this machine: which one this is, which are alive, which came from it, and how to end those."""
+"""Processes of this machine: which one this is, its cores, which are alive or came from it, and how to end those."""
 
 import os
 import platform
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Collection
 from functools import lru_cache
+from math import ceil
 from pathlib import Path
 
 import xxhash
 
 PROC = Path("/proc")  # Linux only; elsewhere the command `ps` is asked
+CONTROL_GROUPS = Path("/sys/fs/cgroup")  # Linux only: the limits of containers and of batch systems
 STATE, PARENT, BIRTH = 0, 1, 19  # places in /proc/PID/stat after the name of the program: see `man 5 proc`
 KILL_SECONDS = 0.5  # a killed process ends at once, unless it waits for a disk that does not answer
 LOOK_SECONDS = 0.02  # between two looks at processes that are about to end
@@ -28,6 +31,54 @@ def host() -> str:
     if os.path.lexists("/proc/self/ns/pid"):  # on Linux; elsewhere only the name is known
         parts += [Path("/proc/sys/kernel/random/boot_id").read_text(), os.readlink("/proc/self/ns/pid")]
     return xxhash.xxh3_64_hexdigest("\0".join(parts).encode())[:8]
+
+
+def usable_cores() -> int:
+    """Return how many cores this process may use: those it is bound to, and no more than its control group's quota.
+
+    A quota of 1.5 cores counts as 2.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(cores, *_quotas()))
+
+
+def _quotas() -> list[int]:
+    """Return the limits in whole cores of the control groups of this process, or a large number if there are none."""
+    limits = [sys.maxsize]
+    for folder in _control_groups():
+        # Version 2 has one file, "QUOTA PERIOD" or "max PERIOD"; version 1 has two, and -1 for no quota.
+        words = _words(folder / "cpu.max") or (
+            _words(folder / "cpu.cfs_quota_us") + _words(folder / "cpu.cfs_period_us")
+        )
+        match words:
+            case [quota, period] if quota.isdigit() and period.isdigit() and int(period) > 0:
+                limits.append(ceil(int(quota) / int(period)))
+    return limits
+
+
+def _control_groups() -> list[Path]:
+    """Return the folders of the control groups that limit the CPU time of this process: its own and those above."""
+    folders = []
+    for line in _lines(PROC / "self" / "cgroup"):
+        # A line is NUMBER:CONTROLLERS:PATH. Version 2 names no controllers.
+        _, controllers, path = line.split(":", 2)
+        if controllers == "" or "cpu" in controllers.split(","):
+            root = CONTROL_GROUPS / controllers
+            own = root / path.strip("/")
+            # Inside a container the path may be that of the host, and only the root exists.
+            folders += [folder for folder in (own, *own.parents) if folder.is_relative_to(root)]
+    return folders
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text().splitlines()
+    except OSError:
+        return []
+
+
+def _words(path: Path) -> list[str]:
+    return " ".join(_lines(path)).split()
 
 
 def is_alive(pid: int) -> bool:

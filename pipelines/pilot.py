@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from pipelines.shared.flags import Json, Out, Restart, Seed, TakeOver, Workers, count
+from pipelines.shared.flags import Json, Out, Restart, Seed, TakeOver, count
 
 Targets = Annotated[
     list[str] | None,
@@ -44,7 +44,16 @@ def main(
         ),
     ] = "tiny",
     target: Targets = None,
-    workers: Workers = 1,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            show_default=False,
+            help="Number of processes on this machine; 1 is this process alone. Default: one for each core that the "
+            "job may use, but none beside this process for a job of about a second; and 1 if the trainer is a program "
+            "or a class of your own, which may use all cores or a GPU itself.",
+        ),
+    ] = None,
     seed: Seed = 0,
     restart: Restart = False,
     take_over: TakeOver = False,
@@ -73,7 +82,7 @@ def main(
             tokens=tokens,
             method=method,
             trainer=trainer,
-            workers=workers,
+            workers=_workers(trainer) if workers is None else workers,
             seed=seed,
             restart=restart,
             take_over=take_over,
@@ -81,3 +90,11 @@ def main(
         )
     result(as_json, {"runs": len(table), "out": str(out)}, f"{len(table)} runs in {out}")
     notes(table.notes)
+
+
+def _workers(trainer: str) -> int:
+    """Return the default of --workers for a trainer: 0 is as many as useful."""
+    from curate import open_sets
+
+    ours = set(open_sets.names("trainers")) - {"command"}
+    return 0 if trainer.partition(":")[0] in ours else 1

@@ -5,7 +5,7 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from multiprocessing import resource_tracker
 from multiprocessing.connection import wait
 from multiprocessing.context import SpawnContext, SpawnProcess
@@ -23,6 +23,7 @@ class WorkerProcesses:
     """Up to ``count`` processes that run tasks. A process is started when a task finds no idle one."""
 
     def __init__(self, count: int) -> None:
+        self._count = count
         self._context = _SpawnedWorkers()
         self._executor = ProcessPoolExecutor(count, mp_context=self._context, initializer=_begin)
 
@@ -32,7 +33,9 @@ class WorkerProcesses:
         Raises:
             BrokenProcessPool: if a process died. Then all have ended, and no call will succeed any more.
         """
-        with _inherited_settings():
+        # Only a call that starts a process needs the settings.
+        complete = len(self._context.started) == self._count
+        with nullcontext() if complete else _inherited_settings():
             return self._executor.submit(function, *arguments)
 
     def end(self) -> None:

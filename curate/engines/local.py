@@ -1,19 +1,21 @@
 """Run tasks in processes on this machine, each with one numerical thread."""
 
+import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future
-from concurrent.futures import wait as wait_for_futures
+from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
+from queue import SimpleQueue
 from typing import cast
 
 from curate.engines import ATTEMPTS, R, T, WorkerDied, _shared_function
 from curate.engines._shared_function import SharedFunction
 from curate.engines._worker_processes import WorkerProcesses
+from curate.processes import usable_cores
 from curate.storage.scratch import scratch_folder
 
 # Tasks in the queue for each worker: one that runs and one that waits, so that no worker is idle. Few, because those in
@@ -21,15 +23,24 @@ from curate.storage.scratch import scratch_folder
 AHEAD = 2
 
 
+# With as many workers as there are cores, the first tasks of a job run in this process for so many seconds. Starting a
+# worker takes about a second of CPU, for its imports, so a job that ends sooner gains nothing from workers.
+SECONDS_ALONE = 1.0
+
+
 @dataclass(frozen=True)
 class Local:
-    """``workers`` processes on this machine; 1 means this process.
+    """``workers`` processes on this machine; 1 means this process, and 0 as many as useful.
+
+    As many as useful are at most the cores that this process may use. A job that ends within about a second then starts
+    none. A single task always runs in this process, unless workers wait for tasks. The results are the same for every
+    number.
 
     A worker that dies is replaced, and its task is run again. When nobody reads the results to their end, because of an
     error or Ctrl-C, the workers are killed: tasks write files whole or not at all.
 
     Options:
-        workers: processes that run tasks at a time (default 1).
+        workers: processes that run tasks at a time; 0 is as many as useful (default 1).
     """
 
     workers: int = 1
@@ -44,30 +55,34 @@ class Local:
             yield from session.run(function, tasks)
 
     @contextmanager
-    def session(self) -> Iterator["LocalSession"]:
+    def session(self, *, long: bool = False, folders: Sequence[Path] = ()) -> Iterator["LocalSession"]:
         """Yield an engine whose workers live until the block ends. They are started when tasks need them."""
-        with scratch_folder() as folder:
-            session = LocalSession(self.workers, folder)
-            try:
-                yield session
-            finally:
-                session.end()
+        seconds_alone = 0.0 if self.workers or long else SECONDS_ALONE
+        session = LocalSession(self.workers or usable_cores(), seconds_alone)
+        try:
+            yield session
+        finally:
+            session.end()
 
 
 class LocalSession:
     """Worker processes that live over many runs."""
 
-    def __init__(self, workers: int, folder: Path) -> None:
-        """Start nothing yet. ``folder`` is for the files that workers read."""
+    def __init__(self, workers: int, seconds_alone: float = 0.0) -> None:
+        """Start nothing yet. Tasks run in this process until ``seconds_alone`` have passed."""
         self.workers = workers
-        self._folder = folder
+        self._seconds_alone = seconds_alone
+        self._scratch = ExitStack()
+        self._folder: Path | None = None  # for the files that workers read
         self._names = count()
         self._open_runs = 0
         self._processes: WorkerProcesses | None = None
 
     @contextmanager
-    def session(self) -> Iterator["LocalSession"]:
+    def session(self, *, long: bool = False, folders: Sequence[Path] = ()) -> Iterator["LocalSession"]:
         """Yield this engine: a session within a session has the same workers."""
+        if long:
+            self._seconds_alone = 0.0
         yield self
 
     def run(self, function: Callable[[T], R], tasks: Sequence[T]) -> Iterator[R]:
@@ -76,9 +91,23 @@ class LocalSession:
         Raises:
             WorkerDied: if a task ended its worker three times.
         """
-        if self.workers <= 1 or not tasks:
-            yield from map(function, tasks)
-            return
+        finished = 0
+        while finished < len(tasks) and self._is_alone(len(tasks) - finished):
+            started = time.monotonic()
+            result = function(tasks[finished])
+            self._seconds_alone -= time.monotonic() - started
+            finished += 1
+            yield result
+        if finished < len(tasks):
+            yield from self._run_in_workers(function, tasks[finished:])
+
+    def _is_alone(self, remaining: int) -> bool:
+        """Return whether this process runs the next task itself."""
+        few = self._processes is None and (remaining == 1 or self._seconds_alone > 0)
+        return self.workers <= 1 or few
+
+    def _run_in_workers(self, function: Callable[[T], R], tasks: Sequence[T]) -> Iterator[R]:
+        self._folder = self._folder or self._scratch.enter_context(scratch_folder())
         path = self._folder / f"function-{next(self._names)}"
         self._open_runs += 1
         try:
@@ -106,6 +135,7 @@ class LocalSession:
         if self._processes is not None:
             self._processes.end()
         self._processes = None
+        self._scratch.close()
 
 
 class _Flow:
@@ -117,21 +147,21 @@ class _Flow:
         self.tasks = tasks
         self.waiting = deque(range(len(tasks)))
         self.flying: dict[Future[object], int] = {}
+        self.finished = SimpleQueue[Future[object]]()
         self.losses = Counter[int]()
 
     def results(self) -> Iterator[object]:
         try:
             while self.waiting or self.flying:
                 self._submit()
-                lost: list[int] = []
-                for future in wait_for_futures(self.flying, return_when=FIRST_COMPLETED).done:
-                    index = self.flying.pop(future)
-                    if isinstance(future.exception(), BrokenProcessPool):
-                        lost.append(index)
-                    else:
-                        yield future.result()
-                if lost:
-                    self._again(lost)
+                if not self.flying:
+                    continue
+                future = self.finished.get()
+                if isinstance(future.exception(), BrokenProcessPool):
+                    self._again()
+                else:
+                    del self.flying[future]
+                    yield future.result()
         finally:
             if self.flying:
                 # Waiting for the tasks that run could take hours.
@@ -150,6 +180,7 @@ class _Flow:
                     self.session.kill()
                 return
             self.flying[future] = index
+            future.add_done_callback(self.finished.put)
 
     def _limit(self) -> int:
         """Return how many tasks workers may have. A suspected task runs alone, which shows whether it is to blame."""
@@ -158,11 +189,11 @@ class _Flow:
         )
         return 1 if suspected else AHEAD * self.session.workers
 
-    def _again(self, lost: list[int]) -> None:
+    def _again(self) -> None:
         """Queue tasks again whose workers died, and raise an error if one of them is to blame."""
         # When one worker dies, all end, and with them all tasks that were with them.
-        lost = sorted([*lost, *self.flying.values()])
-        self.flying.clear()
+        lost = sorted(self.flying.values())
+        self.flying, self.finished = {}, SimpleQueue()
         self.session.kill()
         self.losses.update(lost)
         for index in lost:

@@ -28,6 +28,8 @@ from curate.trainers import Trainer
 # Part of the hash by which a finished run is recognised. Raise it when the same recipe would train another model; a new
 # release of curate alone must not stop a user's job.
 RUN_FORMAT = "0.1.0"
+# Pilots that take more are worth the start of workers at once: some seconds of one core, which does 1e10 a second.
+LONG_FLOPS = 5e10
 STEP = "pilot"  # the name of this job in its records
 
 __all__ = ["DESIGNS", "PilotTask", "PlannedRun", "design", "pilot", "run", "train_one"]
@@ -54,7 +56,8 @@ def pilot(
     ``targets`` are held-out examples on which losses are measured, by name, as paths or tables. Without them the last
     5 % of every pool are held out. The longest runs take ``tokens`` tokens; others are 2, 4 and 8 times shorter.
     ``method`` chooses the mixtures (see `curate.runs.pilot_design.design`), and ``trainer`` the model: tiny, linear,
-    command:PROGRAM or path/to/file.py:ClassName.
+    command:PROGRAM or path/to/file.py:ClassName. ``workers`` is the number of processes that train; 1 is this process
+    alone, and 0 one for each core.
 
     Rows whose text is null are not trained on, and a pool of which all texts are empty or null is left out; the
     ``notes`` of the result say so.
@@ -146,8 +149,10 @@ def run(
     # A killed job may have left half-written files.
     sweep(folder, ".json")
     tasks.sort(key=lambda task: -task.run.budget.tokens)  # the longest run first, so that no worker waits for it alone
-    for done, _ in enumerate((engine or Local()).run(train_one, tasks), start=1):
-        progress("trainings done", finished + done, len(runs))
+    work = sum(task.run.budget.flops for task in tasks)
+    with (engine or Local()).session(long=work > LONG_FLOPS) as session:
+        for done, _ in enumerate(session.run(train_one, tasks), start=1):
+            progress("trainings done", finished + done, len(runs))
     return pl.DataFrame(list(_records(runs, folder)))
 
 

@@ -1,27 +1,94 @@
 """Texts with which a scorer compares: the rows of ``target=``, examples of the texts that are wanted.
 
-In: a file, folder or glob. Out: columns of texts, batch by batch.
+In: a file, folder or glob. Out: a corpus, whose parts are learned from on the engine of the data.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
 
+import numpy as np
 import polars as pl
 
 from curate.errors import SchemaError
-from curate.tables import batches
+from curate.storage import files
+from curate.tables import batches, readers
+from curate.tables.corpus import Corpus
+from curate.tables.reading import BATCH_BYTES, Reading
+from curate.tables.shards import Shard, has_lines
+
+PART_BYTES = 64 << 20  # of files: enough to outweigh the start of a task, and far below the memory of a worker
 
 
-def texts(target: str, text_column: str, scorer: str) -> Iterator[pl.Series]:
-    """Yield the texts of a file, folder or glob, batch by batch.
+@dataclass(frozen=True)
+class TargetPart:
+    """Rows [start, stop) of a file, or all rows of several small files. Unlike in the data, a bad line is an error."""
+
+    shards: tuple[Shard, ...]
+    reading: Reading
+    start: int = 0
+    stop: int | None = None
+    generation: int = 0
+
+    @property
+    def name(self) -> str:
+        """A name that changes with the names and the stamps of the files."""
+        stamps = [(str(shard.path), files.stamp(shard.path)) for shard in self.shards]
+        return files.text_hash(repr((stamps, self.start, self.stop)))
+
+    def batches(self, needs: Sequence[str]) -> Iterator[pl.DataFrame]:
+        """Yield the column ``id`` and the columns ``needs``, batch by batch."""
+        for shard in self.shards:
+            position = self.start
+            for batch in batches.batches(
+                shard, needs, reading=self.reading, identity=("id",), size=BATCH_BYTES, start=self.start
+            ):
+                # Batches are cut by rows and bytes, so the last one may reach beyond the part.
+                yield batch if self.stop is None else batch.head(self.stop - position)
+                position += batch.height
+                if self.stop is not None and position >= self.stop:
+                    break
+
+
+def corpus_of_target(data: Corpus, target: str, text_column: str, scorer: str) -> Corpus:
+    """Return the texts of a file, folder or glob as a corpus that runs on the engine of the data.
 
     Raises:
-        SchemaError: if ``target`` is empty, or has no such column.
+        SchemaError: if ``target`` is empty, or names no files.
     """
     if not target:
         raise SchemaError(
             f"{scorer} has no target. Name a file or folder of texts like those that you want more of: "
             f"{scorer}:target=PATH"
         )
-    for shard in batches.shards([target]):
-        for batch in batches.batches(shard, ("text",), reading=batches.Reading(text_column=text_column)):
-            yield batch["text"]
+    parts = _parts(batches.shards([target]), Reading(text_column=text_column))
+    return replace(data, parts=parts, folder=data.folder / "target", total=None)
+
+
+def _parts(shards: Sequence[Shard], reading: Reading) -> list[TargetPart]:
+    """Cut files into parts: large ones at row groups, if they have any, and small ones together."""
+    parts: list[TargetPart] = []
+    small: list[Shard] = []
+    small_bytes = 0
+    for shard in shards:
+        size = files.size(shard.path)
+        if size >= PART_BYTES:
+            parts += [TargetPart((shard,), reading, start, stop) for start, stop in _ranges(shard)]
+            continue
+        if small_bytes + size > PART_BYTES:
+            parts.append(TargetPart(tuple(small), reading))
+            small, small_bytes = [], 0
+        small.append(shard)
+        small_bytes += size
+    return [*parts, TargetPart(tuple(small), reading)] if small else parts
+
+
+def _ranges(shard: Shard) -> list[tuple[int, int | None]]:
+    """Return the rows [start, stop) of each part of a large file. None is the end of the file."""
+    groups = None if has_lines(shard) else readers.head(shard).groups
+    if not groups:
+        return [(0, None)]
+    rows, sizes = (np.cumsum(values) for values in zip(*groups, strict=True))
+    # A part ends before the group that begins in the next multiple of the size.
+    stops = rows[np.flatnonzero(np.diff(sizes // PART_BYTES, append=-1))].tolist()
+    return list(pairwise([0, *stops]))

@@ -1,14 +1,16 @@
 """Importance weights of hashed n-grams: data selection by importance resampling (Xie et al. 2023, arXiv 2302.03169)."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import polars as pl
 
 from curate.errors import SchemaError
 from curate.scorers import _target
-from curate.tables.batches import Stream
+from curate.streaming import key_counts
+from curate.tables.corpus import Corpus, PartRows
 from curate.words import ngrams
 from curate.words.ngrams import Grams
 
@@ -54,7 +56,7 @@ class Dsir:
         for piece in ngrams.pieces(batch["text"]):
             total, counts = np.zeros(len(piece)), np.zeros(len(piece), np.int64)
             for grams in _grams(piece):
-                ratios = self.ratios[grams.values % np.uint64(len(self.ratios))]
+                ratios = self.ratios[(grams.values % np.uint64(len(self.ratios))).view(np.int64)]
                 # bincount adds in reading order, so a text gets the same sum in every batch
                 total += np.bincount(grams.owner, ratios, minlength=len(piece))
                 counts += grams.counts
@@ -63,7 +65,7 @@ class Dsir:
 
 
 def learn(
-    stream: Stream,
+    corpus: Corpus,
     *,
     target: str = "",
     target_column: str = "text",
@@ -87,21 +89,28 @@ def learn(
     """
     if not (0 < buckets <= MOST_BUCKETS and smoothing >= 0):
         raise SchemaError(f"dsir: buckets={buckets} must be 1 to {MOST_BUCKETS}, smoothing={smoothing} at least 0")
-    target_counts = _counts(_target.texts(target, target_column, "dsir"), buckets)
-    data_counts = _counts((batch["text"] for batch in stream(("text",))), buckets)
+    wanted = _target.corpus_of_target(corpus, target, target_column, "dsir")
+    target_counts, data_counts = _counts(wanted, buckets), _counts(corpus, buckets)
     for counts, what in ((target_counts, f"the target {target}"), (data_counts, "the data")):
         if not counts.any():
             raise SchemaError(f"dsir: {what} has no words to learn from. Check that its text column is the right one")
     return Dsir(_log_shares(target_counts, smoothing) - _log_shares(data_counts, smoothing), normalise)
 
 
-def _counts(texts: Iterable[pl.Series], buckets: int) -> np.ndarray:
-    counts = np.zeros(buckets, np.int64)
-    for column in texts:
-        for piece in ngrams.pieces(column):
+def _counts(corpus: Corpus, buckets: int) -> np.ndarray:
+    """Return how many n-grams of the texts fall into each bucket, (b,) int64."""
+    counted = key_counts.count(
+        corpus, partial(_buckets, buckets), needs=("text",), tables=1, limit=buckets, name="buckets"
+    )
+    return np.asarray(counted.tables(1, buckets, np.uint64)[0], np.int64)
+
+
+def _buckets(buckets: int, rows: PartRows) -> Iterator[list[np.ndarray]]:
+    """Yield the buckets of the n-grams of a part, piece by piece."""
+    for batch in rows.batches():
+        for piece in ngrams.pieces(batch["text"]):
             for grams in _grams(piece):
-                counts += np.bincount((grams.values % np.uint64(buckets)).astype(np.int64), minlength=buckets)
-    return counts
+                yield [(grams.values % np.uint64(buckets)).view(np.int64)]
 
 
 def _grams(texts: pl.Series) -> Iterator[Grams]:

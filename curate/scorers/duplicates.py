@@ -25,6 +25,7 @@ from curate.streaming.near_duplicates import Bands, find_duplicates
 from curate.tables.corpus import Corpus
 
 FORMAT = 2  # since format 2 words are split in the same way in every script, and null texts are never copies
+LEARNS_ADDED_FILES = True  # without changing the scores of the files before
 KEEPS_RESULTS = True  # signatures and links are results that later jobs read, not a cache
 
 
@@ -103,6 +104,7 @@ def learn(
             f"duplicates: threshold={threshold} must be in (0, 1], bands={bands} at least 0, rows={rows} 1 to "
             f"{minhash.MOST_ROWS}, ngram={ngram} at least 1"
         )
-    for number, merges in find_duplicates(corpus, Bands(bands, rows, ngram, seed), threshold):
+    settings = Bands(bands, rows, ngram, seed)
+    for number, merges in enumerate(find_duplicates(corpus, settings, threshold)):
         corpus.store(number, {"removed": merges["ids"], "scores": 1.0 - merges["levels"]})
     return Duplicates(seed=seed)

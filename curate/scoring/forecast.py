@@ -10,7 +10,7 @@ from pathlib import Path
 
 from curate.errors import SchemaError, amount
 from curate.scorers import Scorer
-from curate.scoring import preflight, specs, worker
+from curate.scoring import dependencies, preflight, specs, worker
 from curate.scoring.inferred_options import inferred
 from curate.scoring.preflight import Preflight
 from curate.scoring.worker import ScoringTask
@@ -31,7 +31,7 @@ class Forecast:
     """What a scoring job would take.
 
     ``rows`` is an estimate unless ``rows_counted``. ``seconds`` are those of one worker, ``peak_bytes`` is the memory
-    of each worker, and ``not_timed`` are the scorers that learn or come after one that does.
+    of each worker, and ``not_timed`` are the scorers that learn or read the columns of one that does.
     """
 
     files: int
@@ -67,7 +67,10 @@ class Forecast:
             f"{self.files} files, {self.bytes / 1e6:.1f} MB, {about}{self.rows} rows",
             f"about {self.seconds:.0f} s with one worker ({speed:.0f} rows a second)",
             f"about {self.peak_bytes / 1e6:.0f} MB of memory each worker, {self.output_bytes / 1e6:.1f} MB of output",
-            *(f"not timed, because it learns first or follows a scorer that does: {spec}" for spec in self.not_timed),
+            *(
+                f"not timed, because it learns first or reads the columns of a scorer that does: {spec}"
+                for spec in self.not_timed
+            ),
             *(f"bad: {reason}" for reason in self.bad.values()),
             *(f"warning: {line}" for line in self.warnings),
         ]
@@ -102,7 +105,7 @@ class _Sample:
 def forecast(data: Sequence[str], scorers: Sequence[str], reading: Reading, out: Path | None = None) -> Forecast:
     """Score a few batches of a few files, and forecast what the whole job takes.
 
-    Scorers that learn, and those after them, are not timed, since they would have to learn first.
+    Scorers that learn, and those that read their columns, are not timed, since they would have to learn first.
 
     Raises:
         SchemaError: if no file can be read, or the job could not write to ``out``.
@@ -111,9 +114,9 @@ def forecast(data: Sequence[str], scorers: Sequence[str], reading: Reading, out:
     shards = listed.shards
     if out is not None:
         out_folder.check(out, data, [shard.relative + SCORES for shard in shards])
-    complete = inferred(scorers, shards)
-    timed = next((position for position, spec in enumerate(complete) if specs.learns(spec)), len(complete))
-    ready = tuple(map(specs.build, complete[:timed]))
+    complete = inferred(dependencies.ordered(scorers), shards)
+    timed = dependencies.independent(complete)
+    ready = tuple(map(specs.build, timed))
     needs = specs.inputs(ready)
     text, in_file = reading.text_column, [reading.column(name) for name in needs]
     heads = preflight.inspect(shards, in_file, used=(text, *needs), text_column=text)
@@ -133,7 +136,7 @@ def forecast(data: Sequence[str], scorers: Sequence[str], reading: Reading, out:
         seconds=rows * sample.seconds / sampled_rows,
         peak_bytes=_peak_bytes(),
         output_bytes=rows * sample.written / sampled_rows,
-        not_timed=complete[timed:],
+        not_timed=tuple(spec for spec in complete if spec not in timed),
     )
 
 

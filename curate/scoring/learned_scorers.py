@@ -15,6 +15,7 @@ from curate.tables.corpus.corpus import stored_path
 
 # Of one process: a job has a few scorers, and a table of n-grams takes up to a gigabyte.
 LOADED = 8
+AGAIN = "give --restart to learn and score again"
 
 
 @dataclass(frozen=True)
@@ -39,11 +40,7 @@ class LearnedScorer:
         Raises:
             Interrupted: if a file is damaged.
         """
-        whole = _loaded(self.spec, self.path, self.stamp)
-        path = stored_path(self.by_part, part)
-        if not part or not getattr(whole, "part_arrays", ()) or not files.exists(path):
-            return whole
-        return replace(whole, **array_files.read_arrays(path))  # type: ignore[type-var]
+        return _loaded_for(self, part)
 
 
 AnyScorer = Scorer | LearnedScorer
@@ -55,13 +52,22 @@ def ready(scorers: Sequence[AnyScorer], part: str = "") -> tuple[Scorer, ...]:
 
 
 @lru_cache(maxsize=LOADED)
+def _loaded_for(learned: LearnedScorer, part: str) -> Scorer:
+    whole = _loaded(learned.spec, learned.path, learned.stamp)
+    path = stored_path(learned.by_part, part)
+    if not part or not getattr(whole, "part_arrays", ()) or not files.exists(path):
+        return whole
+    return replace(whole, **array_files.read_arrays(path))  # type: ignore[type-var]
+
+
+@lru_cache(maxsize=LOADED)
 def _loaded(spec: str, path: Path, _stamp: str) -> Scorer:
     name, options = open_sets.parse(spec)
     scorer = open_sets.implementation("scorers", name)
     # Options that are also fields of the scorer. The other options only matter while it learns.
     plain = {field.name: options[field.name] for field in fields(scorer) if field.name in options}
+    arrays = array_files.read_arrays(path, AGAIN)
     try:
-        return cast(Scorer, scorer(**array_files.read_arrays(path), **plain))
-    except (Interrupted, TypeError) as error:
-        reason = " ".join(str(error).split())
-        raise Interrupted(f"{path} is damaged ({reason}): give --restart to learn and score again") from None
+        return cast(Scorer, scorer(**arrays, **plain))
+    except TypeError as error:
+        raise Interrupted(f"{path} is damaged ({' '.join(str(error).split())}): {AGAIN}") from None

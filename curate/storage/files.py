@@ -7,6 +7,7 @@ A reader never sees a half-written file. Everything that scores and prunes touch
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import accumulate, islice
 from pathlib import Path
 from shutil import rmtree
 from typing import TYPE_CHECKING, TypeVar
@@ -136,6 +137,12 @@ def inside(folder: Path, relative: str) -> Path:
     path = folder / relative
     if s3.remote(folder):
         return s3.inside(folder, relative)
+    *above, name = relative.split("/")
+    if name and "\0" not in relative and "" not in above and not {".", ".."} & {*above, name}:
+        # Only a link among the folders below can lead out.
+        inner = accumulate(above, os.path.join, initial=str(folder))
+        if not any(os.path.islink(part) for part in islice(inner, 1, None)):
+            return path
     if not path.parent.resolve().is_relative_to(folder.resolve()) or path.name in ("", "..") or "\0" in relative:
         raise SchemaError(f"{relative!r} leads out of {folder}. Rename the input, or remove the link in {folder}")
     return path

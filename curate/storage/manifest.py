@@ -85,18 +85,18 @@ class Configuration:
 
 def entry_path(out: Path, step: str, shard: str) -> Path:
     """Return the path of the entry of a finished shard."""
-    return out / FOLDER / step / f"{shard}.json"
+    return out / f"{FOLDER}/{step}/{shard}.json"
 
 
 def set_aside_path(out: Path, step: str, shard: str) -> Path:
     """Return the path of the file that records why a shard was set aside."""
-    return out / FOLDER / QUARANTINE / step / f"{shard}.json"
+    return out / f"{FOLDER}/{QUARANTINE}/{step}/{shard}.json"
 
 
 def parts_path(out: Path, step: str, shard: str) -> Path:
     """Return the folder for the finished parts of a shard."""
     # The ending keeps the parts of a file `x` apart from those of files in a folder `x`, which another input may have.
-    return out / FOLDER / "parts" / step / f"{shard}.parts"
+    return out / f"{FOLDER}/parts/{step}/{shard}.parts"
 
 
 def begun_path(out: Path, step: str, shard: str) -> Path:

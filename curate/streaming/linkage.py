@@ -20,7 +20,8 @@ def spanning_forest(edges: np.ndarray, levels: np.ndarray, rows: int) -> np.ndar
     # Edges of equal level get different ranks, so that an edge can be known by its rank.
     weights[order] = np.arange(1.0, len(levels) + 1)
     graph = coo_array((weights, (edges[:, 0], edges[:, 1])), shape=(rows, rows)).tocsr()
-    return order[np.sort(minimum_spanning_tree(graph).data.astype(np.int64)) - 1]
+    ranks = np.sort(minimum_spanning_tree(graph).data.astype(np.int64))
+    return np.asarray(order[ranks - 1])
 
 
 def components(edges: np.ndarray, rows: int) -> np.ndarray:

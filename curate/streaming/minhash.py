@@ -38,9 +38,10 @@ def band_keys(sets: Grams, bands: int, rows: int, seed: int) -> np.ndarray:
             np.multiply(low, factors[band, row], out=hashed)
             minima[band, row] = np.minimum.reduceat(hashed, sets.offsets[:-1])
     minima *= POWERS[:rows, None]
-    row = np.arange(rows)
-    diagonal = (np.arange(bands)[:, None] - row) % max(1, bands)  # the band where each diagonal crosses each row
-    keys = np.concatenate([minima.sum(axis=1), minima[diagonal, row].sum(axis=1)])
+    places = np.arange(rows)
+    # Diagonal d crosses row r of the table in the band d - r.
+    diagonals = minima[(np.arange(bands)[:, None] - places) % max(1, bands), places]
+    keys = np.concatenate([minima.sum(axis=1), diagonals.sum(axis=1)])
     return mix(keys).T
 
 
@@ -66,10 +67,12 @@ def jaccard(sets: Grams, pairs: np.ndarray) -> np.ndarray:
     Sets come from `distinct_members`. The result is exact but for collisions of 52-bit hashes: for two texts of 1,000
     words a chance of 2e-10. Memory is a few times the ``sets``, and 100 MB.
     """
+    if not len(pairs):
+        return np.zeros(0)
     sizes = sets.counts
     # A sparse matrix with a row for each set: the product of two rows is scipy's merge of sorted lists.
-    members = csr_array((np.ones(len(sets.values), np.int8), sets.values.view(np.int64), sets.offsets))
-    members.resize((len(sizes), 1 << EXACT_BITS))
+    entries = (np.ones(len(sets.values), np.int8), sets.values.view(np.int64), sets.offsets)
+    members = csr_array(entries, shape=(len(sizes), 1 << EXACT_BITS))
     members.has_sorted_indices = members.has_canonical_format = True
     ends = np.cumsum(sizes[pairs].sum(axis=1))
     shared = np.zeros(len(pairs), np.int64)

@@ -19,7 +19,7 @@ from curate.tables import readers
 from curate.tables.columns import column_types, vectors
 from curate.tables.columns.column_types import inner_names
 from curate.tables.columns.vectors import finite
-from curate.tables.cutting import cut
+from curate.tables.cutting import cut, string_bytes
 from curate.tables.readers import Head, head
 from curate.tables.reading import BATCH_BYTES, BATCH_ROWS, ROW, Reading, Request
 from curate.tables.scored_inputs.row_hash import BLOCK_ROWS, RowHasher
@@ -151,12 +151,14 @@ def batches(
         if hasher is not None:
             for piece in pieces:
                 hasher.add(piece)
-        frame = _frame(pieces[0] if len(pieces) == 1 else pa.concat_batches(pieces), shard.path, numbers)
+        whole = pieces[0] if len(pieces) == 1 else pa.concat_batches(pieces)
+        frame = _frame(whole, shard.path, numbers)
         if reading.text_column in frame.columns and reading.text_column != "text":
             frame = frame.rename({reading.text_column: "text"})
+        frame = _with_constants(frame, shard, identity, _tokens(whole, reading.text_column))
         frame = _identify(frame, shard, position, identity)
         vectors.check(frame, shard.path, widths)
-        yield frame.select(*identity, *needs)
+        yield frame[[*identity, *needs]]
         position += frame.height
 
 
@@ -237,6 +239,38 @@ def _identify(frame: pl.DataFrame, shard: Shard, position: int, identity: Sequen
     )
 
 
+def _with_constants(frame: pl.DataFrame, shard: Shard, identity: Sequence[str], tokens: pl.Series) -> pl.DataFrame:
+    """Add the source and the tokens where no row of a batch has any.
+
+    Both need no expression of polars, which costs more than a small file.
+    """
+    if "source" in identity and _is_empty(frame, "source"):
+        source = pl.Series("source", [shard.source], pl.String).new_from_index(0, frame.height)
+        frame = _with(frame, source)
+    return _with(frame, tokens) if "tokens" in identity and _is_empty(frame, "tokens") else frame
+
+
+def _is_empty(frame: pl.DataFrame, name: str) -> bool:
+    """Return whether a batch lacks a column, or has nothing but nulls in it."""
+    return name not in frame.columns or frame.get_column(name).null_count() == frame.height
+
+
+def _with(frame: pl.DataFrame, column: pl.Series) -> pl.DataFrame:
+    """Return a batch with this column, in the place of one of the same name if there is one."""
+    if column.name not in frame.columns:
+        return frame.hstack([column])
+    return frame.replace_column(frame.get_column_index(column.name), column)
+
+
+def _tokens(batch: pa.RecordBatch, text_column: str) -> pl.Series:
+    """Return the tokens of rows as their texts tell them: a quarter of the UTF-8 bytes, or 1 without texts."""
+    if text_column in batch.schema.names:
+        lengths = string_bytes(column_types.decoded(batch.column(text_column))).fill_null(0)
+        bytes_of_texts = lengths.to_numpy(zero_copy_only=False).astype(np.int64)
+        return pl.Series("tokens", (bytes_of_texts + (BYTES_PER_TOKEN - 1)) // BYTES_PER_TOKEN)
+    return pl.Series("tokens", np.ones(batch.num_rows, np.int64))
+
+
 def _default(name: str, schema: Mapping[str, pl.DataType], shard: Shard, row: pl.Expr) -> pl.Expr:
     """Return the value of an identity column in rows that do not have it."""
     if name == "id":
@@ -253,8 +287,10 @@ def _frame(batch: pa.RecordBatch, where: Path, dtypes: Mapping[str, str]) -> pl.
     names = batch.schema.names
     plain = [name for name in names if not name.startswith(vectors.PREFIX)]
     # Polars panics on metadata that is not UTF-8, of the table or of a column. A table of the arrays alone has none.
-    arrays = pa.RecordBatch.from_arrays([batch.column(name) for name in plain], names=plain)
-    frame = pl.DataFrame(pl.from_arrow(arrays)) if plain else pl.DataFrame()
+    # Names are set afterwards: on the way to polars a name ends at its first null byte, with which ROW begins.
+    arrays = pa.RecordBatch.from_arrays([batch.column(name) for name in plain], names=list(map(str, range(len(plain)))))
+    frame = pl.DataFrame(arrays) if plain else pl.DataFrame()
+    frame.columns = plain
     embeddings = [
         vectors.from_arrow(name, batch.column(name), where, dtypes.get(name, vectors.DTYPES[0]))
         for name in names

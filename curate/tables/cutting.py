@@ -1,10 +1,13 @@
 """Cut record batches: by rows, by the bytes of their texts, and to the rows that are kept."""
 
+import sys
 from collections.abc import Iterator
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+
+_STRING_IDS = {pa.string().id, pa.large_string().id, pa.string_view().id}
 
 
 def cut(
@@ -62,7 +65,7 @@ def _kept(column: pa.Array, mask: pa.BooleanArray) -> pa.Array:
 
 def is_string(kind: pa.DataType) -> bool:
     """Return whether a type is one of Arrow's three types of strings."""
-    return any(is_kind(kind) for is_kind in (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view))
+    return kind.id in _STRING_IDS
 
 
 def string_columns(batch: pa.RecordBatch) -> list[tuple[str, pa.Array]]:
@@ -86,4 +89,18 @@ def _row_bytes(batch: pa.RecordBatch) -> np.ndarray:
 
 
 def _text_bytes(batch: pa.RecordBatch) -> int:
-    return sum(pc.sum(string_bytes(column)).as_py() or 0 for _, column in string_columns(batch))
+    return sum(map(_column_bytes, (column for _, column in string_columns(batch))))
+
+
+def _column_bytes(column: pa.Array) -> int:
+    """Return the UTF-8 bytes of (n,) strings together."""
+    if pa.types.is_string_view(column.type) or column.null_count:
+        return pc.sum(string_bytes(column)).as_py() or 0
+    # The text of a row ends where that of the next one begins, so the first and the last offset tell the sum.
+    width = 4 if pa.types.is_string(column.type) else 8
+    offsets, n = column.buffers()[1], len(column)
+    if not n or offsets is None:
+        return 0
+    first, last = column.offset * width, (column.offset + n) * width
+    edges = (int.from_bytes(memoryview(offsets)[start : start + width], sys.byteorder) for start in (first, last))
+    return -next(edges) + next(edges)

@@ -22,7 +22,8 @@ JSON_ENDINGS = tuple(ending + packing for ending in (".jsonl", ".ndjson", ".json
 CSV_ENDINGS = tuple(ending + packing for ending in (".csv", ".tsv") for packing in PACKINGS)
 FORMATS = (".parquet", *JSON_ENDINGS, *CSV_ENDINGS, ".arrow", ".arrows", ".feather")
 ENDINGS = ".parquet, .jsonl, .ndjson, .json, .csv, .tsv (these five also with .gz or .zst), .arrow, .arrows, .feather"
-LONGEST_FIRST = tuple(sorted(FORMATS, key=len, reverse=True))  # so that .jsonl.gz is not taken for .gz
+# No ending is the end of another one, so at most one of them matches a name.
+_ENDING = re.compile(rf"(?:{'|'.join(map(re.escape, FORMATS))})\Z", re.IGNORECASE | re.ASCII)
 # Outputs add endings such as `.scores.parquet`, and file systems allow 255 bytes in a name.
 LONGEST_NAME = 230
 # Names that lie beside data by convention. Nobody takes them for data, so nothing is said about them.
@@ -74,8 +75,8 @@ class Inputs:
 
 def ending(name: str) -> str:
     """Return the ending of a file's name that tells its format, in small letters; empty if no job reads it."""
-    lower = name.lower()
-    return next((suffix for suffix in LONGEST_FIRST if lower.endswith(suffix)), "")
+    match = _ENDING.search(name)
+    return match[0].lower() if match else ""
 
 
 def stem_of(name: str) -> str:

@@ -6,6 +6,7 @@ A file can also be written in parts, which are joined later to the same bytes. E
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import chain
 from pathlib import Path
 
@@ -48,7 +49,7 @@ def write(
     Raises:
         SchemaError: if there is neither a batch nor a schema.
     """
-    empty = [] if schema is None else [_table(pl.DataFrame(schema=schema))]
+    empty = [] if schema is None else [_empty(tuple(schema.items()))]
     keys = {**(metadata or {}), **file_format.metadata(fields)}
     return _write(path, chain(empty, map(_table, frames)), keys, starts_empty=schema is not None)
 
@@ -63,36 +64,9 @@ def write_whole(
 
     ``fields`` are JSON fields to store in addition to the format number.
     """
-    empty = _table(pl.DataFrame(schema=schema))
-    tables = (_table(frame).cast(empty.schema) for frame in frames)
+    empty = _empty(tuple(schema.items()))
+    tables = (_typed(_table(frame), empty.schema) for frame in frames)
     return _write(path, chain([empty], _grouped(tables)), file_format.metadata(fields), starts_empty=True)
-
-
-def write_part(
-    path: Path,
-    frames: Iterable[pl.DataFrame],
-    schema: Mapping[str, pl.DataType],
-    hasher: RowHasher | None = None,
-    stamp: str = "",
-) -> int:
-    """Write batches as one Arrow file, which `join` reads; return the number of rows.
-
-    ``hasher`` hashes the input rows of ``frames`` while these are made. What it hashed is stored with the part, and so
-    is ``stamp``, that of the input.
-    """
-    empty = _table(pl.DataFrame(schema=schema))
-    rows = 0
-    with replacing(path) as temporary, pa.ipc.new_file(temporary, empty.schema) as sink:
-        for frame in frames:
-            for batch in _table(frame).cast(empty.schema).to_batches():
-                sink.write_batch(batch)
-                rows += batch.num_rows
-        if hasher is not None:
-            # Only now all rows are hashed. A batch without rows carries the digests, so that the part is one file.
-            record = {"blocks": hasher.blocks(), "columns": list(hasher.columns), "stamp": stamp}
-            sink.write_batch(pa.RecordBatch.from_pylist([], empty.schema), custom_metadata={HASHED: json.dumps(record)})
-    _release_memory()
-    return rows
 
 
 @dataclass(frozen=True)
@@ -107,6 +81,34 @@ class ScoredPart:
     blocks: tuple[str, ...] | None
     columns: tuple[str, ...]
     stamp: str = ""
+
+
+def write_part(
+    path: Path,
+    frames: Iterable[pl.DataFrame],
+    schema: Mapping[str, pl.DataType],
+    hasher: RowHasher | None = None,
+    stamp: str = "",
+) -> ScoredPart:
+    """Write batches as one Arrow file, which `join` reads; return what is known of it.
+
+    ``hasher`` hashes the input rows of ``frames`` while these are made. What it hashed is stored with the part, and so
+    is ``stamp``, that of the input.
+    """
+    empty = _empty(tuple(schema.items()))
+    rows, blocks = 0, None
+    with replacing(path) as temporary, pa.ipc.new_file(temporary, empty.schema) as sink:
+        for frame in frames:
+            for batch in _typed(_table(frame), empty.schema).to_batches():
+                sink.write_batch(batch)
+                rows += batch.num_rows
+        if hasher is not None:
+            # Only now all rows are hashed. A batch without rows carries the digests, so that the part is one file.
+            blocks = tuple(hasher.blocks())
+            record = {"blocks": blocks, "columns": list(hasher.columns), "stamp": stamp}
+            sink.write_batch(pa.RecordBatch.from_pylist([], empty.schema), custom_metadata={HASHED: json.dumps(record)})
+    _release_memory()
+    return ScoredPart(path, rows, blocks, () if hasher is None else tuple(hasher.columns), stamp)
 
 
 def part(path: Path) -> ScoredPart:
@@ -135,7 +137,7 @@ def join(
     fields: Mapping[str, object] | None = None,
 ) -> int:
     """Join parts, in order, to the file that `write_whole` would have written; return the number of rows."""
-    empty = _table(pl.DataFrame(schema=schema))
+    empty = _empty(tuple(schema.items()))
     return _write(path, chain([empty], _grouped(_batches(parts))), file_format.metadata(fields), starts_empty=True)
 
 
@@ -172,7 +174,7 @@ def _write(path: Path, tables: Iterator[pa.Table], metadata: Mapping[str, str], 
                     writer = pq.ParquetWriter(temporary, head, compression="zstd")
                     if starts_empty:
                         continue
-                writer.write_table(table.cast(writer.schema))
+                writer.write_table(_typed(table, writer.schema))
                 rows += table.num_rows
                 # Small batches are let pass: releasing memory after each would double the cost of reading.
                 if table.nbytes > GROUP_BYTES // 16:
@@ -204,14 +206,28 @@ def _grouped(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
 
 
 def _table(frame: pl.DataFrame) -> pa.Table:
-    names, arrays = [], []
-    for series in frame.iter_columns():
-        if isinstance(series.dtype, pl.Array) and series.name.startswith(vectors.PREFIX):
-            arrays.append(vectors.to_arrow(series))
-        else:
-            # Polars makes large strings. Plain ones are read by more tools, and a batch never needs the large kind.
-            arrow = series.to_arrow()
-            arrays.append(arrow.cast(pa.string()) if pa.types.is_large_string(arrow.type) else arrow)
-        names.append(series.name)
-    fields = [vectors.field(name, array.type) for name, array in zip(names, arrays, strict=True)]
-    return pa.Table.from_arrays(arrays, schema=pa.schema(fields))
+    """Return a batch as a table of one chunk, in the types that files have."""
+    vector_columns = {
+        series.name: vectors.to_arrow(series)
+        for series in frame.iter_columns()
+        if isinstance(series.dtype, pl.Array) and series.name.startswith(vectors.PREFIX)
+    }
+    # All other columns are converted at once: a call for each would cost more than a small file does.
+    plain = frame[[name for name in frame.columns if name not in vector_columns]].rechunk().to_arrow()
+    columns = [vector_columns[name] if name in vector_columns else plain.column(name) for name in frame.columns]
+    # Polars makes large strings. Plain ones are read by more tools, and a batch never needs the large kind.
+    kinds = [pa.string() if pa.types.is_large_string(column.type) else column.type for column in columns]
+    fields = [vectors.field(name, kind) for name, kind in zip(frame.columns, kinds, strict=True)]
+    cast = [column if column.type == kind else column.cast(kind) for column, kind in zip(columns, kinds, strict=True)]
+    return pa.Table.from_arrays(cast, schema=pa.schema(fields))
+
+
+@lru_cache(maxsize=256)
+def _empty(schema: tuple[tuple[str, pl.DataType], ...]) -> pa.Table:
+    """Return a table without rows that has these columns. The files of a job all have the same ones."""
+    return _table(pl.DataFrame(schema=dict(schema)))
+
+
+def _typed(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """Return a table with the types and metadata of a schema."""
+    return table if table.schema.equals(schema, check_metadata=True) else table.cast(schema)

@@ -3,13 +3,12 @@
 Example: curate demo --out demo-out
 """
 
-from os import cpu_count
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from pipelines.shared.flags import Json, Restart, Seed
+from pipelines.shared.flags import Json, Restart, Seed, Workers
 
 SCORERS = ("length", "compression", "repetition", "embedding:width=128", "prototypes:k=32")
 LAWS = ("chinchilla", "repetition", "utility_smooth", "mixing", "ces", "mixture_ces")
@@ -23,7 +22,7 @@ TARGET = "prose"
 
 def main(
     out: Annotated[Path, typer.Option(help="Folder to write.")] = Path("demo-out"),
-    workers: Annotated[int, typer.Option(min=1, help="Number of processes on this machine.")] = cpu_count() or 1,
+    workers: Workers = None,
     seed: Seed = 0,
     restart: Restart = False,
     as_json: Json = False,
@@ -41,13 +40,14 @@ def main(
     rows, target, scores, kept = out / "rows", out / "target", out / "scores", out / "kept"
     pools, runs, fit, plan = out / "pools.json", out / "runs.parquet", out / "fit.json", out / "plan.json"
 
+    processes = ("--workers", workers) if workers else ()
     heading("1. rows: the Python standard library as text")
     sizes = _text(out, seed)
     typer.echo("  ".join(f"{name} {size:,} bytes" for name, size in sizes.items()))
 
     heading("2. score")
     scorers = [word for scorer in SCORERS for word in ("--scorer", scorer)]
-    run("score", rows, *scorers, "--workers", workers, "--out", scores)
+    run("score", rows, *scorers, *processes, "--out", scores)
 
     heading("3. prune and pool")
     kept_rows = ("--by", "score.compression", "--keep", 0.85, "--balance", "source:0.5")
@@ -57,7 +57,7 @@ def main(
 
     heading(f"4. pilot: {PILOTS} trainings of {PARAMS:,} parameters, up to {PILOT_TOKENS:,} tokens")
     size = ("--runs", PILOTS, "--params", PARAMS, "--tokens", PILOT_TOKENS)
-    run("pilot", pools, "--target", f"{TARGET}={target}", *size, "--workers", workers, "--seed", seed, "--out", runs)
+    run("pilot", pools, "--target", f"{TARGET}={target}", *size, *processes, "--seed", seed, "--out", runs)
 
     heading("5. fit: laws compared on longer runs, held out, and weighted by how well they predict these")
     # So few runs cannot tell the best laws apart, and these plan different mixtures. A weighted mean shows that in its
@@ -70,7 +70,7 @@ def main(
 
     heading(f"7. check: train the plan and the baselines on {CHECK_TOKENS:,} tokens, {CHECK_SEEDS} seeds each")
     verdict = check(
-        out, {TARGET: target}, tokens=CHECK_TOKENS, params=PARAMS, seeds=CHECK_SEEDS, workers=workers, seed=seed
+        out, {TARGET: target}, tokens=CHECK_TOKENS, params=PARAMS, seeds=CHECK_SEEDS, workers=workers or 0, seed=seed
     )
 
     heading("8. report")

@@ -45,7 +45,15 @@ MaxBad = Annotated[
         "are bad, the job stops.",
     ),
 ]
-Workers = Annotated[int, typer.Option(min=1, help="Number of processes on this machine.")]
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        show_default=False,
+        help="Number of processes on this machine; 1 is this process alone. Default: one for each core that the job "
+        "may use, but none beside this process for a job of about a second.",
+    ),
+]
 WhichCheckpoints = Annotated[
     Literal["auto", "yes", "no"],
     typer.Option(

@@ -2,10 +2,13 @@
 
 import json
 import unicodedata
+from pathlib import Path
+from tempfile import TemporaryDirectory, mkdtemp
 
 import numpy as np
 import polars as pl
 import pytest
+from corpora import corpus_of, with_stored
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -34,6 +37,7 @@ SCRIPTS = {
 }
 COMBINING = {"Thai": "\u0e31", "Khmer": "\u17b6", "Lao": "\u0eb1", "Burmese": "\u102d", "Devanagari": "\u093f"}
 WORDS = 200
+FOLDER = TemporaryDirectory()  # of what learners keep
 EVERY = pytest.mark.parametrize("script", SCRIPTS)
 
 
@@ -55,12 +59,14 @@ def frame(texts):
     return pl.DataFrame({"id": [f"d{i}" for i in range(len(texts))], "text": pl.Series(texts, dtype=pl.String)})
 
 
-def stream(texts):
-    return lambda needs: iter([frame(texts).select("id", *needs)])
+def corpus_of_texts(texts):
+    return corpus_of(frame(texts), (), Path(mkdtemp(dir=FOLDER.name)))
 
 
 def duplicate_scores(texts):
-    return duplicates.learn(stream(texts))(frame(texts))["score.duplicates"].to_numpy()
+    with TemporaryDirectory() as folder:
+        corpus = corpus_of(frame(texts), (len(texts) // 2,), Path(folder))
+        return with_stored(duplicates.learn(corpus), corpus)(frame(texts))["score.duplicates"].to_numpy()
 
 
 def repetition_scores(texts):
@@ -126,8 +132,8 @@ def test_texts_like_the_target_or_the_data_score_higher(script, tmp_path):
     texts = [joined(script, rng.choice(kind, 60)) for kind in kinds for _ in range(6)]
     frame(texts[:4]).write_parquet(tmp_path / "target.parquet")
     for learned in (
-        dsir.learn(stream(texts), target=str(tmp_path / "target.parquet"), normalise=True),
-        perplexity.learn(stream(texts), target=str(tmp_path / "target.parquet")),
+        dsir.learn(corpus_of_texts(texts), target=str(tmp_path / "target.parquet"), normalise=True),
+        perplexity.learn(corpus_of_texts(texts), target=str(tmp_path / "target.parquet")),
     ):
         values = learned(frame(texts)).to_series().to_numpy()
         assert values[:6].min() > values[6:].max()
@@ -151,7 +157,7 @@ def test_any_text_gives_finite_scores_that_do_not_depend_on_its_neighbours(texts
     values = duplicate_scores(texts)
     assert 1 <= (values == 1).sum() <= len(set(texts))
     assert (values >= 0).all()
-    learned = perplexity.learn(stream([*texts, "a word"]), bits=10)
+    learned = perplexity.learn(corpus_of_texts([*texts, "a word"]), bits=10)
     assert np.isfinite(learned(frame(texts)).to_series().to_numpy()).all()
 
 

@@ -4,10 +4,13 @@ import math
 import re
 from collections import Counter
 from itertools import product
+from pathlib import Path
+from tempfile import TemporaryDirectory, mkdtemp
 
 import numpy as np
 import polars as pl
 import pytest
+from corpora import corpus_of
 
 from curate.errors import Interrupted, SchemaError
 from curate.scorers import dsir, perplexity
@@ -15,6 +18,7 @@ from curate.scorers.length import Length
 from curate.scoring import score
 
 TEXTS = ["a b, a b!", "The cat sat. The CAT ran", "b b b b", "x", "", "one two three one two"]
+FOLDER = TemporaryDirectory()  # of what learners keep
 LIKED = ["the cat sat on the mat, the cat", "a cat ran"]
 
 
@@ -22,8 +26,8 @@ def frame(texts):
     return pl.DataFrame({"id": [f"d{i}" for i in range(len(texts))], "text": pl.Series(texts, dtype=pl.String)})
 
 
-def stream(texts, rows=2):
-    return lambda needs: (part.select("id", *needs) for part in frame(texts).iter_slices(rows))
+def corpus_of_texts(texts, cuts=(), engine=None):
+    return corpus_of(frame(texts), cuts, Path(mkdtemp(dir=FOLDER.name)), engine)
 
 
 def words(text):
@@ -59,27 +63,27 @@ def by_hand(texts, liked, smoothing, buckets):
 @pytest.mark.parametrize("smoothing", [1.0, 0.5, 0.0])
 def test_dsir_is_the_sum_over_ngrams_by_brute_force(target, smoothing):
     buckets = 1 << 22  # no two n-grams meet
-    scorer = dsir.learn(stream(TEXTS), target=target, smoothing=smoothing, buckets=buckets)
+    scorer = dsir.learn(corpus_of_texts(TEXTS), target=target, smoothing=smoothing, buckets=buckets)
     scores = scorer(frame(TEXTS))["score.dsir"].to_list()
     assert scores == pytest.approx(by_hand(TEXTS, LIKED, smoothing, buckets), rel=1e-9)
 
 
 def test_dsir_with_few_buckets_sums_their_log_ratios(target):
     """Buckets of the same hash in p, q and the sum: shares of p and q are over buckets and sum to 1."""
-    scorer = dsir.learn(stream(TEXTS), target=target, buckets=7, smoothing=1.0)
-    p, q = (dsir._counts([pl.Series(texts)], 7) for texts in (LIKED, TEXTS))
+    scorer = dsir.learn(corpus_of_texts(TEXTS), target=target, buckets=7, smoothing=1.0)
+    p, q = (dsir._counts(corpus_of_texts(texts), 7) for texts in (LIKED, TEXTS))
     assert p.sum() == sum(len(grams(t)) for t in LIKED)
     ratios = np.log((p + 1) / (p.sum() + 7)) - np.log((q + 1) / (q.sum() + 7))
     assert np.allclose(scorer.ratios, ratios)
-    each = [dsir._counts([pl.Series([t])], 7) @ ratios for t in TEXTS]
+    each = [dsir._counts(corpus_of_texts([t]), 7) @ ratios for t in TEXTS]
     assert scorer(frame(TEXTS))["score.dsir"].to_list() == pytest.approx(each)
 
 
 def test_a_long_text_dominates_only_without_normalising(target):
     """The authors' code does not normalise: the sum grows with the text, the mean does not."""
     long = [LIKED[0], " ".join([LIKED[0]] * 50)]
-    total = dsir.learn(stream(TEXTS), target=target)(frame(long))["score.dsir"]
-    mean = dsir.learn(stream(TEXTS), target=target, normalise=True)(frame(long))["score.dsir"]
+    total = dsir.learn(corpus_of_texts(TEXTS), target=target)(frame(long))["score.dsir"]
+    mean = dsir.learn(corpus_of_texts(TEXTS), target=target, normalise=True)(frame(long))["score.dsir"]
     assert total[1] > 45 * total[0] > 0
     assert mean[1] == pytest.approx(mean[0], rel=0.2)
     assert mean[0] == pytest.approx(total[0] / len(grams(LIKED[0])))
@@ -88,15 +92,15 @@ def test_a_long_text_dominates_only_without_normalising(target):
 def test_a_rare_ngram_weighs_18_nats_only_without_smoothing(target):
     rare = frame(["zyzzyva"])
     texts = [*TEXTS, "zyzzyva"]
-    floor = dsir.learn(stream(texts), target=target, smoothing=0.0)(rare)["score.dsir"][0]
-    smooth = dsir.learn(stream(texts), target=target)(rare)["score.dsir"][0]
+    floor = dsir.learn(corpus_of_texts(texts), target=target, smoothing=0.0)(rare)["score.dsir"][0]
+    smooth = dsir.learn(corpus_of_texts(texts), target=target)(rare)["score.dsir"][0]
     assert floor < -14
     assert abs(smooth) < 1
 
 
 def test_dsir_prefers_the_targets_kind(target):
     texts = ["stocks fell sharply in early trade"] * 20 + ["the cat sat on a mat"] * 20
-    scores = dsir.learn(stream(texts), target=target, normalise=True)(frame(texts))["score.dsir"].to_numpy()
+    scores = dsir.learn(corpus_of_texts(texts), target=target, normalise=True)(frame(texts))["score.dsir"].to_numpy()
     assert scores[20:].min() > scores[:20].max()
 
 
@@ -112,26 +116,28 @@ def test_dsir_prefers_the_targets_kind(target):
 )
 def test_dsir_names_what_is_wrong(target, options, message):
     with pytest.raises(SchemaError, match=message) as caught:
-        dsir.learn(stream(TEXTS), **({"target": target} if options and "target" not in options else {}) | options)
+        dsir.learn(
+            corpus_of_texts(TEXTS), **({"target": target} if options and "target" not in options else {}) | options
+        )
     assert "\n" not in str(caught.value)
 
 
 def test_dsir_needs_words_on_both_sides(tmp_path, target):
     frame(["", None, "  "]).write_parquet(tmp_path / "empty.parquet")
     with pytest.raises(SchemaError, match=r"the target .*empty\.parquet has no words"):
-        dsir.learn(stream(TEXTS), target=str(tmp_path / "empty.parquet"))
+        dsir.learn(corpus_of_texts(TEXTS), target=str(tmp_path / "empty.parquet"))
     with pytest.raises(SchemaError, match="the data has no words"):
-        dsir.learn(stream(["", None]), target=target)
+        dsir.learn(corpus_of_texts(["", None]), target=target)
 
 
 # ---------------------------------------------------------------- perplexity
 
 
 def model(texts, order, vocabulary, concentration, split):
-    """p(unit | units before) by MacKay and Peto's formula with exact counts; each text begins with marks."""
+    """p(unit | units before) by MacKay and Peto's formula with exact counts; each text has marks around it."""
     counts, contexts = Counter(), Counter()
     for text in texts:
-        units = [None] * order + split(text)
+        units = [None] * order + split(text) + ["end"] * bool(split(text))
         for i in range(order, len(units)):
             for k in range(1, order + 1):
                 counts[tuple(units[i - k + 1 : i + 1])] += 1
@@ -155,29 +161,29 @@ def model(texts, order, vocabulary, concentration, split):
 @pytest.mark.parametrize(("unit", "order"), [("word", 1), ("word", 3), ("byte", 2), ("byte", 4)])
 @pytest.mark.parametrize("concentration", [0.5, 30.0])
 def test_perplexity_is_the_formula_with_exact_counts(unit, order, concentration):
-    split, vocabulary = (words, 1 << 22) if unit == "word" else (lambda text: list(text.encode()), 256)
+    split, vocabulary = (words, 1 << 22) if unit == "word" else (lambda text: list(text.encode()), 257)
     texts = [*TEXTS, "naïve cat", None]
     _, mean = model([t or "" for t in texts], order, vocabulary, concentration, split)
-    scorer = perplexity.learn(stream(texts), unit=unit, order=order, concentration=concentration)
+    scorer = perplexity.learn(corpus_of_texts(texts), unit=unit, order=order, bits=22, concentration=concentration)
     scored_texts = [*texts, "the unseen cat"]
     scores = scorer(frame(scored_texts))["score.perplexity"].to_list()
     assert scores == pytest.approx([mean(t or "") for t in scored_texts], rel=1e-12)
 
 
 def test_a_case_by_hand():
-    """ "a b" once, order 2, concentration 1, bytes: p(a) = (1/2 + 1)/2 ... written out."""
-    scorer = perplexity.learn(stream(["ab"]), unit="byte", order=2, concentration=1.0)
-    uniform = 1 / 256
-    unigram = (1 + uniform) / (2 + 1)  # p_1(a) = p_1(b): each seen once of two bytes
-    bigram = (1 + unigram) / (1 + 1)  # after the mark only a was seen, after a only b
-    unseen = uniform / 3  # p_1(c); after a, nothing but b: p_2(c | a) = (0 + p_1(c)) / (1 + 1)
+    """ "a b" once, order 2, concentration 1, bytes: written out. The end of the text is a third unit."""
+    scorer = perplexity.learn(corpus_of_texts(["ab"]), unit="byte", order=2, bits=20, concentration=1.0)
+    uniform = 1 / 257
+    unigram = (1 + uniform) / (3 + 1)  # p_1(a) = p_1(b): each seen once, of two bytes and the end
+    bigram = (1 + unigram) / (1 + 1)  # after the start only a was seen, after a only b
+    unseen = uniform / 4  # p_1(c); after a, nothing but b: p_2(c | a) = (0 + p_1(c)) / (1 + 1)
     scores = scorer(frame(["ab", "ac"]))["score.perplexity"].to_list()
     assert scores == pytest.approx([math.log(bigram), (math.log(bigram) + math.log(unseen / 2)) / 2], rel=1e-12)
 
 
 def test_shares_of_all_bytes_sum_to_one():
     texts = ["abcab", "b ca", "aa"]
-    scorer = perplexity.learn(stream(texts), unit="byte", order=3, concentration=2.0)
+    scorer = perplexity.learn(corpus_of_texts(texts), unit="byte", order=3, bits=20, concentration=2.0)
     for length in range(4):
         for history in product("abz", repeat=length):
             check_shares(texts, scorer, "".join(history))
@@ -187,8 +193,8 @@ def check_shares(texts, scorer, before):
     scored = scorer(frame([before + chr(b) for b in range(128)]))["score.perplexity"].to_numpy()
     base = scorer(frame([before]))["score.perplexity"][0] * len(before) if before else 0.0
     ascii_share = np.exp(scored * (len(before) + 1) - base).sum()
-    share, _ = model(texts, 3, 256, 2.0, lambda text: list(text.encode()))
-    rest = sum(share([None] * 3 + list(before.encode()), b) for b in range(128, 256))
+    share, _ = model(texts, 3, 257, 2.0, lambda text: list(text.encode()))
+    rest = sum(share([None] * 3 + list(before.encode()), b) for b in [*range(128, 256), "end"])
     assert ascii_share + rest == pytest.approx(1, rel=1e-9)
 
 
@@ -196,21 +202,21 @@ def test_a_seen_order_of_words_is_more_likely_than_a_shuffled_one():
     rng = np.random.default_rng(0)
     learned_texts = [" ".join(f"w{(i * 7 + j) % 50}" for j in range(60)) for i in range(50)]
     shuffled = [" ".join(rng.permutation(text.split())) for text in learned_texts]
-    scorer = perplexity.learn(stream(learned_texts), concentration=1.0)
+    scorer = perplexity.learn(corpus_of_texts(learned_texts), concentration=1.0)
     in_order, out_of_order = (scorer(frame(t))["score.perplexity"].to_numpy() for t in (learned_texts, shuffled))
     assert in_order.min() > out_of_order.max()
 
 
 def test_small_tables_still_give_scores():
-    scorer = perplexity.learn(stream([f"word{i} other{i}" for i in range(2000)]), bits=8)
+    scorer = perplexity.learn(corpus_of_texts([f"word{i} other{i}" for i in range(2000)]), bits=10)
     score = scorer(frame(["word1 other1"]))["score.perplexity"][0]
-    assert -math.log(256) < score < 0
+    assert -math.log(1 << 22) < score < 0
     unseen = frame([f"new{i} pair{i}" for i in range(500)])
     assert scorer(unseen)["score.perplexity"].max() < 0, "a k-gram in another's cell is no surer than certain"
 
 
 def test_perplexity_of_a_target(target):
-    scorer = perplexity.learn(stream(["x y z"]), target=target, concentration=1.0)
+    scorer = perplexity.learn(corpus_of_texts(["x y z"]), target=target, concentration=1.0)
     scores = scorer(frame(["the cat sat", "x y z"]))["score.perplexity"]
     assert scores[0] > scores[1] + 1
 
@@ -223,11 +229,12 @@ def test_perplexity_of_a_target(target):
         (["a"], {"order": 0}, "order=0"),
         (["a"], {"concentration": 0}, "concentration=0"),
         (["a"], {"bits": 60}, "bits=60"),
+        (["a"], {"max_bits": 9}, "max_bits=9 must be 10 to 32"),
     ],
 )
 def test_perplexity_names_what_is_wrong(texts, options, message):
     with pytest.raises(SchemaError, match=message) as caught:
-        perplexity.learn(stream(texts), **options)
+        perplexity.learn(corpus_of_texts(texts), **options)
     assert "\n" not in str(caught.value)
 
 

@@ -132,9 +132,9 @@ def test_formats_name_every_scorer_and_encoder(monkeypatch):
     assert specs.formats(SPECS) == {
         "score_files": 1,
         "length": 1,
-        "embedding": 2,
+        "embedding": 3,
         "encoders/hashed": 1,
-        "prototypes": 2,
+        "prototypes": 3,
     }
     monkeypatch.setattr(length.Length, "FORMAT", 3, raising=False)
     assert specs.formats(("length",))["length"] == 3

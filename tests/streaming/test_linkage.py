@@ -7,54 +7,74 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from curate.streaming import equal_keys, linkage
-from curate.words import ngrams
 
-
-@given(keys=st.lists(st.integers(0, 6), min_size=1, max_size=40), part=st.sampled_from([4, 8, 64]))
-def test_pairs_are_all_pairs_with_equal_keys_in_any_parts(keys, part):
-    hashed = ngrams.mix(np.array(keys, np.uint64))
-    n = len(keys)
-    priority = ngrams.mix(np.arange(n, dtype=np.uint64))
-    alive = np.ones(n, bool)
-    candidates = equal_keys.pairs(hashed, np.arange(n), priority, alive=alive, salt=1, part=part)
-    candidates = equal_keys.pack(np.concatenate([np.zeros((0, 2), np.int64), *candidates]))
-    distinct = [tuple(p) for block in equal_keys.distinct_pairs(candidates, n, part) for p in block.tolist()]
-    assert distinct == [(a, b) for a, b in combinations(range(n), 2) if keys[a] == keys[b]]
-
-
-def test_a_large_group_stays_connected_at_linear_cost(tmp_path):
-    n = 5000
-    alive, priority = np.ones(n, bool), ngrams.mix(np.arange(n, dtype=np.uint64))
-    candidates = np.concatenate(
-        list(equal_keys.pairs(np.zeros(n, np.uint64), np.arange(n), priority, alive=alive, salt=0))
-    )
-    assert len(candidates) <= equal_keys.WINDOW * n
-    edges = np.empty(len(candidates), linkage.EDGE)
-    edges["level"], edges["first"], edges["second"] = 0.9, candidates[:, 0], candidates[:, 1]
-    assert len(linkage.single_linkage(edges, priority, tmp_path)[0]) == n - 1
-
-
-@given(
-    edges=st.lists(
-        st.tuples(st.integers(0, 9), st.integers(0, 9), st.sampled_from([0.0, 0.5, 0.75, 0.9, 1.0])), max_size=20
-    )
+EDGES = st.dictionaries(
+    st.tuples(st.integers(0, 9), st.integers(0, 9)).filter(lambda edge: edge[0] < edge[1]),
+    st.sampled_from([0.0, 0.5, 0.75, 0.9, 1.0]),
+    max_size=20,
 )
-def test_one_row_of_every_component_is_left_at_every_level(tmp_path, edges):
-    priority = ngrams.mix(np.arange(10, dtype=np.uint64))
-    rows, levels = linkage.single_linkage(np.array([(w, a, b) for a, b, w in edges], linkage.EDGE), priority, tmp_path)
+
+
+def groups(edges, rows=10):
+    """The smallest row that each row is connected with."""
+    group = list(range(rows))
+    for first, second in edges:
+        low, high = sorted((group[first], group[second]))
+        group = [low if g == high else g for g in group]
+    return group
+
+
+def arrays(edges):
+    return np.array(list(edges), np.int64).reshape(-1, 2), np.array(list(edges.values()), np.float64)
+
+
+@given(st.lists(st.integers(0, 6), max_size=40))
+def test_pairs_are_all_pairs_with_equal_keys(keys):
+    keys = np.sort(np.array(keys, np.uint64))
+    starts = equal_keys.group_starts(keys)
+    pairs = [tuple(pair) for block in equal_keys.pairs(starts, len(keys)) for pair in block.tolist()]
+    assert sorted(pairs) == [(a, b) for a, b in combinations(range(len(keys)), 2) if keys[a] == keys[b]]
+
+
+@given(st.lists(st.integers(0, 6), max_size=40), st.integers(1, 5))
+def test_large_groups_are_cut(keys, most):
+    keys = np.sort(np.array(keys, np.uint64))
+    parts = equal_keys.cut(equal_keys.group_starts(keys), len(keys), most)
+    pieces = np.split(keys, parts[1:]) if len(keys) else []
+    assert all(len(piece) <= most and len(set(piece.tolist())) == 1 for piece in pieces)
+    assert len(pieces) == sum(-(-int((keys == key).sum()) // most) for key in set(keys.tolist()))
+
+
+def test_a_large_group_stays_connected_at_linear_cost():
+    n = 5000
+    pairs = np.concatenate(list(equal_keys.pairs(np.zeros(1, np.int64), n)))
+    assert len(pairs) <= equal_keys.WINDOW * n
+    assert len(linkage.single_linkage(pairs, np.full(len(pairs), 0.9), n)[0]) == n - 1
+
+
+@given(EDGES)
+def test_one_row_of_every_component_is_left_at_every_level(edges):
+    rows, levels = linkage.single_linkage(*arrays(edges), 10)
     assert len(set(rows.tolist())) == len(rows)
     for level in (0.0, 0.5, 0.6, 0.75, 0.9, 1.0):
-        group = list(range(10))
-        for first, second, weight in edges:
-            if weight >= level:
-                group = [group[first] if g == group[second] else g for g in group]
+        group = groups(edge for edge, weight in edges.items() if weight >= level)
         gone = set(rows[levels >= level].tolist())
-        remaining = [[i for i in range(10) if group[i] == g and i not in gone] for g in set(group)]
-        first = [min((i for i in range(10) if group[i] == g), key=lambda i: priority[i]) for g in set(group)]
-        assert remaining == [[i] for i in first]
+        assert [i for i in range(10) if i not in gone] == sorted(set(group))
 
 
-def test_a_few_pairs_of_many_rows_are_distinct():
-    pairs = np.array([[1, 2], [2, 1], [49_998, 49_999]])
-    blocks = list(equal_keys.distinct_pairs(equal_keys.pack(pairs), 50_000))
-    assert np.concatenate(blocks).tolist() == [[1, 2], [49_998, 49_999]]
+@given(EDGES)
+def test_a_forest_keeps_what_is_connected_at_every_level(edges):
+    pairs, levels = arrays(edges)
+    forest = linkage.spanning_forest(pairs, levels, 10)
+    assert (np.diff(levels[forest]) <= 0).all()
+    for level in (0.0, 0.5, 0.75, 0.9, 1.0):
+        whole = groups(pairs[levels >= level].tolist())
+        assert groups(pairs[forest][levels[forest] >= level].tolist()) == whole
+    assert len(forest) == 10 - len(set(groups(pairs.tolist())))
+
+
+@given(EDGES)
+def test_components_are_those_of_brute_force(edges):
+    pairs, _ = arrays(edges)
+    numbers, group = linkage.components(pairs, 10), groups(pairs.tolist())
+    assert all((numbers[a] == numbers[b]) == (group[a] == group[b]) for a, b in combinations(range(10), 2))

@@ -3,7 +3,7 @@
 In: the signatures of parts. Out: for each part, the pairs that its rows belong to, and where each pair is compared.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -38,13 +38,16 @@ class Wanted:
     threshold: float
 
 
-def candidates(corpus: Corpus, copies: Answers, wanted: Wanted, rows: int, largest: int, keys: int) -> list[Answers]:
+def candidates(
+    corpus: Corpus, copies: Answers, wanted: Wanted, texts: Sequence[int], keys: int, name: str
+) -> list[Answers]:
     """Return tables with the columns ``PAIRS`` for each part, for several runs of bands.
 
-    ``rows`` is the number of all rows, ``largest`` that of the largest part, and ``keys`` the number of keys of a row.
+    ``texts`` (p,) are the numbers of texts with words of each part, ``keys`` is the number of keys of a text, and
+    ``name`` begins the names of the exchanges.
     """
     # A part with many rows sends its bands in several rounds, to bound memory.
-    bands = max(1, min(keys, KEYS_IN_PART // max(1, largest)))
+    bands = max(1, min(keys, KEYS_IN_PART // max(1, *texts)))
     rounds = [(low, min(keys, low + bands)) for low in range(0, keys, bands)]
     pairs = partial(_pairs, wanted)
     return [
@@ -52,8 +55,8 @@ def candidates(corpus: Corpus, copies: Answers, wanted: Wanted, rows: int, large
             partial(_band_rows, copies, low, high),
             "key",
             pairs,
-            name=f"bands-{low}-{high}",
-            splits=1 + rows * (high - low) // KEYS_IN_SPLIT,
+            name=f"{name}-{low}-{high}",
+            splits=1 + sum(texts) * (high - low) // KEYS_IN_SPLIT,
         )
         for low, high in rounds
     ]

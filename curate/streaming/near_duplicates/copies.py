@@ -16,14 +16,15 @@ ROWS_IN_SPLIT = 1 << 21  # rows compared at a time: 60 MB
 SCHEMA = {"digest": pl.UInt64, "rest": pl.UInt64, "id": pl.UInt64, "part": pl.UInt32}
 
 
-def exact_copies(corpus: Corpus, generations: np.ndarray, rows: int) -> Answers:
+def exact_copies(corpus: Corpus, generations: np.ndarray, rows: int, name: str) -> Answers:
     """Return a table for each part: ``id`` of its rows that copy a row before them, and ``leader``, the id of that row.
 
-    ``generations`` (p,) is the generation of each part, and ``rows`` the number of all rows.
+    ``generations`` (p,) is the generation of each part, ``rows`` the number of all rows,
+    and ``name`` that of the exchange.
     """
     splits = 1 + rows // ROWS_IN_SPLIT
     copies = partial(_copies, generations)
-    return corpus.answer(_digests, "digest", copies, name="copies", splits=splits)
+    return corpus.answer(_digests, "digest", copies, name=name, splits=splits)
 
 
 def _digests(rows: PartRows) -> pl.DataFrame:

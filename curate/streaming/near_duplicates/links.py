@@ -20,7 +20,7 @@ from curate.words.ngrams import Grams, mix
 GRAMS_IN_SPLIT = 1 << 24  # n-grams in one place, if every text is a candidate and goes to one place: 128 MB
 # A row of the table that parts send: a text, and the earlier rows with which it is compared in this place. ``whole``
 # says that all pairs of the text are compared there.
-SETS = {
+SETS: dict[str, pl.DataType | type[pl.DataType]] = {
     "place": pl.UInt64,
     "id": pl.UInt64,
     "part": pl.UInt32,
@@ -43,16 +43,17 @@ OPEN = 2  # a link that decides merges together with links of other places
 
 
 def verified_links(
-    corpus: Corpus, pairs: Sequence[Answers], settings: Bands, wanted: Wanted, distinct_ngrams: int
+    corpus: Corpus, pairs: Sequence[Answers], settings: Bands, wanted: Wanted, distinct_ngrams: int, name: str
 ) -> Answers:
     """Return a table with the columns ``LINKS`` for each part: pairs that reach the threshold, and merges.
 
-    ``distinct_ngrams`` is the sum over all texts. Only parts with candidates are read.
+    ``distinct_ngrams`` is the sum over all texts, and ``name`` that of the exchange. Only parts with candidates are
+    read.
     """
     splits = 1 + distinct_ngrams // GRAMS_IN_SPLIT
     sets = partial(_sets, tuple(pairs), settings, splits)
     links = partial(_links, wanted)
-    return corpus.answer(sets, "place", links, name="links", splits=splits, needs=("text",))
+    return corpus.answer(sets, "place", links, name=name, splits=splits, needs=("text",))
 
 
 def _sets(answers: Sequence[Answers], settings: Bands, splits: int, rows: PartRows) -> pl.DataFrame:

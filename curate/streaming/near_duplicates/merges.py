@@ -15,48 +15,51 @@ from curate.streaming import linkage
 from curate.streaming.by_id import check_distinct_ids
 from curate.streaming.near_duplicates.candidates import Wanted, candidates
 from curate.streaming.near_duplicates.copies import exact_copies
+from curate.streaming.near_duplicates.finished import LINKS_OF_PART, MERGES_OF_PART, first_unfinished, record_finished
 from curate.streaming.near_duplicates.links import LINK, MERGE, OPEN, verified_links
 from curate.streaming.near_duplicates.signatures import SIGNATURES, Bands, signatures
 from curate.tables.corpus import Answers, Arrays, Corpus, PartRows
-from curate.tables.corpus.corpus import stored_path
-
-KEPT_LINKS = "links"  # the name under which the links of a part are kept
 
 
-def find_duplicates(corpus: Corpus, settings: Bands, threshold: float) -> Iterator[tuple[int, Arrays]]:
-    """Yield the number of each part that is not finished, and the merges of its rows.
+def find_duplicates(corpus: Corpus, settings: Bands, threshold: float) -> Iterator[Arrays]:
+    """Yield the merges of the rows of each part, in the order of parts.
 
     ids: (m,) uint64, the sorted hash(id, seed) of merged rows.
     levels: (m,) float64, the similarities at which they are merged.
 
-    A part is finished if its merges are stored: its rows belong to a job that was finished before.
+    Signatures, links and merges of parts are kept. Those of a finished generation are not computed again.
 
     Raises:
         SchemaError: for no rows, or two rows with one id.
     """
+    first = first_unfinished(corpus, settings, threshold)
+    if any(part.generation >= first for part in corpus.parts):
+        _find_new(corpus, settings, threshold, first)
+    yield from corpus.kept(MERGES_OF_PART)
+
+
+def _find_new(corpus: Corpus, settings: Bands, threshold: float, first: int) -> None:
+    """Keep the links and merges of parts of generation ``first`` and of newer ones."""
     generations = np.array([part.generation for part in corpus.parts], np.int64)
-    stored = [files.exists(stored_path(corpus.folder, part.name)) for part in corpus.parts]
-    if all(stored) and stored:
-        return
     # Signatures stay in storage: this process reads one file of them, and the parts read their own.
     next(corpus.map(partial(signatures, settings), ("text",), keep=SIGNATURES), None)
     sizes = list(corpus.map(_sizes))
     rows = sum(int(size["rows"]) for size in sizes)
     if not rows:
         raise SchemaError("duplicates: the data has 0 rows; it needs 1 at least")
-    check_distinct_ids(corpus, "duplicates", settings.seed, rows=rows, kept=SIGNATURES)
-    copies = exact_copies(corpus, generations, rows)
-    first = min(part.generation for part, is_stored in zip(corpus.parts, stored, strict=True) if not is_stored)
+    # Exchanges that a killed job left are of use for the same generations only.
+    key = files.text_hash(repr(generations.tolist()))[:16]
+    check_distinct_ids(corpus, "duplicates", settings.seed, rows=rows, kept=SIGNATURES, name=f"ids-{key}")
+    copies = exact_copies(corpus, generations, rows, f"copies-{key}")
     wanted = Wanted(generations, first, threshold)
     texts = [int(size["texts"]) for size in sizes]
-    pairs = candidates(corpus, copies, wanted, sum(texts), max(texts), settings.keys)
+    pairs = candidates(corpus, copies, wanted, texts, settings.keys, f"bands-{key}")
     distinct_ngrams = sum(int(size["ngrams"]) for size in sizes)
-    links = verified_links(corpus, pairs, settings, wanted, distinct_ngrams)
-    next(corpus.map(partial(_links_of_part, copies, links), keep=KEPT_LINKS), None)
+    links = verified_links(corpus, pairs, settings, wanted, distinct_ngrams, f"links-{key}")
+    next(corpus.map(partial(_links_of_part, copies, links), keep=LINKS_OF_PART), None)
     merges = _merged_by_open_links(corpus, links, generations)
-    for number, arrays in enumerate(corpus.map(partial(_merges_of_part, copies, links), inputs=merges)):
-        if generations[number] >= first:
-            yield number, arrays
+    next(corpus.map(partial(_merges_of_part, copies, links), keep=MERGES_OF_PART, inputs=merges), None)
+    record_finished(corpus, settings, threshold)
 
 
 def _sizes(rows: PartRows) -> Arrays:

@@ -102,21 +102,26 @@ def converted(
     """
     position = start
     for whole in stream:
-        check(path, dict(zip(whole.schema.names, whole.schema.types, strict=True)), whole.schema.names, text_column)
+        names = whole.schema.names
+        check(path, dict(zip(names, whole.schema.types, strict=True)), names, text_column)
         for batch in _pieces(whole):
-            ids = batch.column("id") if "id" in batch.schema.names else None
+            ids = batch.column("id") if "id" in names else None
             where = BatchPlace(path, position, ids)
+            before = batch.columns
             columns = [
-                _convert(name, batch.column(i), _role(name, text_column), where)
-                for i, name in enumerate(batch.schema.names)
+                _convert(name, column, _role(name, text_column), where)
+                for name, column in zip(names, before, strict=True)
             ]
+            position += batch.num_rows
+            if all(column is old for column, old in zip(columns, before, strict=True)):
+                yield batch
+                continue
             fields = [
                 # The metadata of a field tell the type of the numbers in binary vectors.
                 pa.field(name, column.type, metadata=batch.schema.field(i).metadata)
-                for i, (name, column) in enumerate(zip(batch.schema.names, columns, strict=True))
+                for i, (name, column) in enumerate(zip(names, columns, strict=True))
             ]
             yield pa.RecordBatch.from_arrays(columns, schema=pa.schema(fields, metadata=batch.schema.metadata))
-            position += batch.num_rows
 
 
 def plain(kind: pa.DataType) -> pa.DataType:
@@ -209,11 +214,13 @@ def _without_views(values: pa.Array) -> pa.Array:
 
 def _pieces(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
     """Yield a batch in slices whose decoded texts have at most ``reading.PIECE_BYTES``, and at least one row each."""
-    total = np.zeros(batch.num_rows, np.int64)
-    for column in batch.columns:
-        sizes = encoded_bytes(column)
-        total += 0 if sizes is None else sizes
-    ends, start = np.cumsum(total), 0
+    sizes = [size for column in batch.columns if (size := encoded_bytes(column)) is not None]
+    if not sizes:
+        # What is not encoded has its final size already.
+        if batch.num_rows:
+            yield batch
+        return
+    ends, start = np.cumsum(np.sum(sizes, axis=0)), 0
     while start < batch.num_rows:
         before = ends[start - 1] if start else 0
         stop = max(start + 1, int(np.searchsorted(ends, before + reading.PIECE_BYTES, side="right")))
@@ -303,8 +310,10 @@ def _as_label(column: pa.Array, name: str, where: BatchPlace) -> pa.Array:
 
 def _as_count(column: pa.Array, name: str, where: BatchPlace) -> pa.Array:
     numbers = column.cast(pa.int64()) if pa.types.is_null(column.type) else whole_numbers(column, name, where)
-    wrong = pc.or_(pc.less(numbers, 0), pc.greater(numbers, MOST_TOKENS)).fill_null(False)
-    if count := pc.sum(wrong).as_py() or 0:
+    least, most = (bound.as_py() for bound in pc.min_max(numbers).values())
+    if least is not None and not 0 <= least <= most <= MOST_TOKENS:
+        wrong = pc.or_(pc.less(numbers, 0), pc.greater(numbers, MOST_TOKENS)).fill_null(False)
+        count = pc.sum(wrong).as_py()
         row = pc.index(wrong, True).as_py()
         raise _bad_number(name, column[row].as_py(), count, where, row)
     return numbers
@@ -316,6 +325,8 @@ def whole_numbers(column: pa.Array, name: str, where: BatchPlace) -> pa.Array:
     Raises:
         SchemaError: for a fraction, NaN, infinity, or a number beyond int64; with the row.
     """
+    if pa.types.is_int64(column.type):
+        return column
     try:
         return column.cast(pa.int64())
     except pa.ArrowInvalid:

@@ -15,6 +15,8 @@ from curate.storage import files
 from curate.storage.files import replacing
 
 Arrays = Mapping[str, np.ndarray]
+EMPTY_ZIP = 22  # bytes of a zip file without members, by its specification (APPNOTE 4.3.16)
+AGAIN = "delete it, and run the same command again"
 
 
 def write_arrays(path: Path, arrays: Arrays) -> None:
@@ -23,20 +25,21 @@ def write_arrays(path: Path, arrays: Arrays) -> None:
         np.savez(handle, allow_pickle=False, **arrays)
 
 
-def read_arrays(path: Path) -> dict[str, np.ndarray]:
-    """Return the arrays of a file by name.
+def read_arrays(path: Path, remedy: str = AGAIN) -> dict[str, np.ndarray]:
+    """Return the arrays of a file by name. ``remedy`` ends the message about a damaged file.
 
     Raises:
         Interrupted: if the file is damaged.
     """
     try:
+        # Python looks for a comment in front of an empty zip file, where Arrow cannot seek.
+        if files.size(path) == EMPTY_ZIP:
+            return {}
         # Arrays only: a pickle could run any code.
         with files.opened(path) as file, np.load(io.BufferedReader(file), allow_pickle=False) as stored:
             return dict(stored.items())
     except (ValueError, EOFError, BadZipFile) as error:
-        raise Interrupted(
-            f"{path} is damaged ({' '.join(str(error).split())}): delete it, and run the same command again"
-        ) from None
+        raise Interrupted(f"{path} is damaged ({' '.join(str(error).split())}): {remedy}") from None
 
 
 def write_splits(path: Path, frame: pl.DataFrame, split: np.ndarray, splits: int) -> None:

@@ -64,7 +64,7 @@ class PartRows:
 
     def kept(self, name: str) -> dict[str, np.ndarray]:
         """Return what an earlier `Corpus.map` with ``keep=name`` returned for this part."""
-        return array_files.read_arrays(_kept_path(self.folder, name, self.part))
+        return array_files.read_arrays(kept_path(self.folder, name, self.part))
 
 
 MapFunction = Callable[[PartRows], Arrays]
@@ -138,11 +138,15 @@ class Corpus:
         if not keep:
             yield from self._in_order(partial(_call, function), rows, words)
             return
-        paths = [_kept_path(self.folder, keep, item.part) for item in rows]
+        paths = [kept_path(self.folder, keep, item.part) for item in rows]
         missing = [(item, path) for item, path in zip(rows, paths, strict=True) if not files.exists(path)]
         for _ in counted(self.engine.run(partial(_keep, function), missing), words, len(missing)):
             pass
         yield from map(array_files.read_arrays, paths)
+
+    def kept(self, name: str) -> Iterator[dict[str, np.ndarray]]:
+        """Yield what an earlier `map` with ``keep=name`` returned for each part, in the order of parts."""
+        return (array_files.read_arrays(kept_path(self.folder, name, part)) for part in self.parts)
 
     def exchange(
         self,
@@ -206,7 +210,9 @@ class Corpus:
         suffix: str,
     ) -> list[Path]:
         """Write the rows of each part by split, then what each split is reduced to; return the files of the latter."""
-        folder = self.folder / EXCHANGES / name
+        # An exchange that was killed continues only among the same parts.
+        key = files.text_hash(repr((splits, [task.part.name for task in tasks])))
+        folder = self.folder / EXCHANGES / f"{name}-{key}"
         reduced = [folder / "reduced" / f"{split:06d}.{suffix}" for split in range(splits)]
         missing = [split for split in range(splits) if not files.exists(reduced[split])]
         paths = [folder / "split" / f"{task.part.name}.arrow" for task in tasks]
@@ -250,7 +256,8 @@ def stored_path(folder: Path, part: str) -> Path:
     return folder / "stored" / f"{part}.npz"
 
 
-def _kept_path(folder: Path, name: str, part: CorpusPart) -> Path:
+def kept_path(folder: Path, name: str, part: CorpusPart) -> Path:
+    """Return the file of what `Corpus.map` keeps of a part under a name."""
     return folder / name / f"{part.name}.npz"
 
 

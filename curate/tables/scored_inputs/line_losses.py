@@ -73,7 +73,7 @@ class Losses:
 
 def path(out: Path, relative: str) -> Path:
     """Return the file in a score folder that lists the bad lines of an input."""
-    return out / manifest.FOLDER / FOLDER / f"{relative}.parquet"
+    return out / f"{manifest.FOLDER}/{FOLDER}/{relative}.parquet"
 
 
 def save(out: Path, shard: Shard, bad_lines: BadLines) -> None:

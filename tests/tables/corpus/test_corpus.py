@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from curate.engines.local import Local
 from curate.errors import Interrupted
 from curate.tables.batches import keys
-from curate.tables.corpus import Corpus, FramePart
+from curate.tables.corpus import Corpus, FramePart, array_files
 
 ENGINES = [Local(1), Local(2)]
 
@@ -103,6 +103,11 @@ def test_called_it_yields_all_rows_in_this_process(tmp_path):
     rows = example()
     assert pl.concat(list(corpus(rows, [9], tmp_path)(("x",)))).equals(rows)
     assert pl.concat(list(corpus(rows, [9], tmp_path)(()))).columns == ["id"]
+
+
+def test_a_file_may_hold_no_arrays(tmp_path):
+    array_files.write_arrays(tmp_path / "none.npz", {})
+    assert array_files.read_arrays(tmp_path / "none.npz") == {}
 
 
 def test_a_damaged_file_of_a_part_is_named(tmp_path):

@@ -1,0 +1,66 @@
+"""Which generations of the data are finished: their links and merges are kept, and never change again.
+
+In: a corpus and the settings. Out: the first generation that is still to be learned from, and a record for later jobs.
+"""
+
+from dataclasses import astuple
+
+import numpy as np
+
+from curate.storage import files
+from curate.streaming.near_duplicates.signatures import SIGNATURES, Bands
+from curate.tables.corpus import Arrays, Corpus, array_files
+from curate.tables.corpus.corpus import EXCHANGES, kept_path
+
+# Names under which the results of parts are kept.
+LINKS_OF_PART = "links"
+MERGES_OF_PART = "merges"
+RECORD = "finished.npz"
+
+
+def first_unfinished(corpus: Corpus, settings: Bands, threshold: float) -> int:
+    """Return the first generation of parts that is not finished, and remove what it cannot use.
+
+    A killed job may have left links of a smaller set of parts. Results for other settings are removed as a whole.
+    """
+    generations = _generations(corpus)
+    path, first = corpus.folder / RECORD, 0
+    record = array_files.read_arrays(path) if files.exists(path) else {}
+    if not record or not np.array_equal(record["settings"], _settings(settings, threshold)):
+        for name in (SIGNATURES, LINKS_OF_PART, MERGES_OF_PART, EXCHANGES):
+            files.remove(corpus.folder / name)
+        _write(corpus, settings, threshold, 0)
+    else:
+        names = np.array([part.name for part in corpus.parts], np.str_)
+        while (record["generations"] == first).any() and (
+            set(names[generations == first]) == set(record["parts"][record["generations"] == first])
+        ):
+            first += 1
+    for part in corpus.parts:
+        if part.generation >= first:
+            for name in (LINKS_OF_PART, MERGES_OF_PART):
+                files.remove(kept_path(corpus.folder, name, part))
+    return first
+
+
+def record_finished(corpus: Corpus, settings: Bands, threshold: float) -> None:
+    """Record that all generations of a corpus are finished."""
+    _write(corpus, settings, threshold, int(_generations(corpus).max()) + 1)
+
+
+def _write(corpus: Corpus, settings: Bands, threshold: float, finished: int) -> None:
+    parts = [part for part in corpus.parts if part.generation < finished]
+    record: Arrays = {
+        "settings": _settings(settings, threshold),
+        "parts": np.array([part.name for part in parts], np.str_),
+        "generations": np.array([part.generation for part in parts], np.int64),
+    }
+    array_files.write_arrays(corpus.folder / RECORD, record)
+
+
+def _settings(settings: Bands, threshold: float) -> np.ndarray:
+    return np.array([*astuple(settings), threshold], np.float64)
+
+
+def _generations(corpus: Corpus) -> np.ndarray:
+    return np.array([part.generation for part in corpus.parts], np.int64)
