@@ -25,7 +25,7 @@ SEGMENT = 256
 # A byte that UTF-8 never has, and that leads to the first state from every other. It separates texts.
 SEPARATOR = 0xFF
 # Sums of float32 are split into runs of this many features, which are added as float64. The largest error of a
-# probability is then about 1e-5; py3langid's own is up to 3e-4, because it adds thousands of float32.
+# probability is then about 5e-6; py3langid's own is up to 3e-4, because it adds thousands of float32.
 RUN = 256
 
 

@@ -160,12 +160,22 @@ def _tokens(texts: pl.Series, *, marks: bool) -> Tokens:
 
 def _hashed(tokens: Tokens) -> Grams:
     """Return the hash of each word: the sum of byte_i BASE^i, i from 0, by cumulative sums, and then `mix`."""
-    up, down = powers(len(tokens.buffer))
-    sums = tokens.buffer * up[: len(tokens.buffer)]
-    np.cumsum(sums, out=sums)
-    # a line feed stands before the first text, so every word has a byte before it
-    hashes = mix((sums[tokens.ends - 1] - sums[tokens.starts - 1]) * down[tokens.starts])
-    return Grams(hashes, np.searchsorted(tokens.starts, tokens.offsets).astype(np.int64))
+    starts, ends = tokens.starts, tokens.ends
+    values = np.empty(len(starts), np.uint64)
+    low = 0
+    # one step for an ordinary piece; a text longer than a piece takes several, so that the sums stay small
+    while low < len(starts):
+        # a line feed stands before the first text, so every word has a byte before it
+        first = starts[low] - 1
+        high = max(low + 1, int(np.searchsorted(ends, first + 2 * PIECE, side="right")))
+        buffer = tokens.buffer[first : ends[high - 1]]
+        up, down = powers(len(buffer))
+        sums = buffer * up[: len(buffer)]
+        np.cumsum(sums, out=sums)
+        before, last = starts[low:high] - first - 1, ends[low:high] - first - 1
+        values[low:high] = (sums[last] - sums[before]) * down[before + 1]
+        low = high
+    return Grams(mix(values), np.searchsorted(starts, tokens.offsets).astype(np.int64))
 
 
 def powers(size: int) -> tuple[np.ndarray, np.ndarray]:

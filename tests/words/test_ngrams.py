@@ -1,5 +1,7 @@
 """Words and n-grams of many texts at once, against plain Python."""
 
+import tracemalloc
+
 import polars as pl
 import pytest
 from hypothesis import given
@@ -44,3 +46,16 @@ def test_pieces_are_the_whole_in_order():
     texts = pl.Series(["a" * n for n in (0, 5, 100, 1, 1, 30)] + [None])
     assert pl.concat(list(ngrams.pieces(texts, 32))).equals(texts.fill_null(""))
     assert max(len(p) for p in ngrams.pieces(pl.Series([""] * 9000))) == 4096
+
+
+def test_a_text_of_many_pieces_has_the_words_of_its_parts_in_bounded_memory():
+    """Sums of eight bytes for every byte exist for one piece at a time."""
+    lines = [f"Line {i} of é a text, {i * 7919}" for i in range(150_000)]
+    parts = ngrams.words(pl.Series(lines))
+    tracemalloc.start()
+    whole = ngrams.words(pl.Series(["\n".join(lines)]))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert (whole.values == parts.values).all()
+    # most of it is the places and hashes of the words, which are longer than their bytes
+    assert peak < 14 * sum(map(len, lines))
