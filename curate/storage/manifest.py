@@ -96,7 +96,7 @@ def set_aside_path(out: Path, step: str, shard: str) -> Path:
 def parts_path(out: Path, step: str, shard: str) -> Path:
     """Return the folder for the finished parts of a shard."""
     # The ending keeps the parts of a file `x` apart from those of files in a folder `x`, which another input may have.
-    return out / FOLDER / "parts" / step / f"{shard}.parts"
+    return out / f"{FOLDER}/parts/{step}/{shard}.parts"
 
 
 def begun_path(out: Path, step: str, shard: str) -> Path:
