@@ -4,11 +4,12 @@ Example: curate score data/ --scorer length --scorer embedding --scorer prototyp
 """
 
 from collections.abc import Mapping
-from contextlib import nullcontext
 from typing import Annotated, Literal
 
 import typer
 
+from pipelines.shared import engine_options
+from pipelines.shared.engine_options import Address, EngineName, EngineWorkers, GpusPerWorker, RuntimeEnv
 from pipelines.shared.flags import Json, MaxBad, OutFolder, Restart, TakeOver
 
 
@@ -43,22 +44,11 @@ def main(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Score a sample and forecast time, memory and output. Write nothing.")
     ] = False,
-    engine: Annotated[
-        Literal["local", "ray"], typer.Option(help="Where to run: processes on this machine, or Ray.")
-    ] = "local",
-    workers: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            show_default=False,
-            help="Number of processes; 1 is this process alone. Default: one for each core that the job may use (with "
-            "Ray, of the cluster), but none beside this process for a job of about a second.",
-        ),
-    ] = None,
-    address: Annotated[
-        str,
-        typer.Option(help="Address of the Ray cluster. Default: RAY_ADDRESS, or else a new cluster on this machine."),
-    ] = "",
+    engine: EngineName = "local",
+    workers: EngineWorkers = None,
+    address: Address = "",
+    runtime_env: RuntimeEnv = "",
+    gpus_per_worker: GpusPerWorker = 0.0,
     restart: Restart = False,
     relearn: Annotated[
         bool,
@@ -72,24 +62,19 @@ def main(
     as_json: Json = False,
 ) -> None:
     """Score every row."""
-    from curate.engines.local import Local
-    from curate.engines.ray import Ray, connected
     from curate.scoring.forecast import forecast
     from curate.scoring.score import score
     from curate.tables.reading import Reading
     from pipelines.shared.show import failed, notes, progress, result, warn
 
-    if address and engine != "ray":
-        raise typer.BadParameter("only --engine ray has one", param_hint="--address")
+    runner = engine_options.engine(engine, workers, address, runtime_env, gpus_per_worker)
     document_bytes = int(max_document_mb * 2**20)
     if dry_run:
         expected = forecast(data, scorer, Reading(text_column, document_bytes=document_bytes, dtype=dtype), out)
         result(as_json, expected.record(), str(expected))
         return
-    runner = Ray(workers or 0, address) if engine == "ray" else Local(workers or 0)
     # One cluster for all stages: starting it takes seconds.
-    cluster = connected(address, workers or 0) if engine == "ray" else nullcontext()
-    with cluster, progress() as report:
+    with runner.session(folders=(out,)) as session, progress() as report:
         scored = score(
             data,
             scorer,
@@ -99,7 +84,7 @@ def main(
             dtype=dtype,
             max_bad=max_bad,
             on_error=on_error,
-            engine=runner,
+            engine=session,
             restart=restart,
             relearn=relearn,
             cache=not no_cache,

@@ -62,8 +62,8 @@ def measure(data: Path, out: Path, engine: str) -> tuple[float, float, float]:
     started, cpu, peak = time.perf_counter(), {}, 0
     process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
     while process.poll() is None:
-        now, memory = sample(mark)
-        cpu |= now
+        seconds, memory = sample(mark)
+        cpu |= seconds
         peak = max(peak, memory)
         time.sleep(0.5)
     if process.returncode:
@@ -86,13 +86,13 @@ def main() -> None:
             first: dict[str, bytes] = {}
             for engine in ENGINES:
                 if engine.startswith("ray") and find_spec("ray") is None:
-                    print(f"| {shards} | {engine} | not installed: pip install 'curate[ray]' | | | |")
+                    print(f"| {shards} | {engine} | not installed: pip install 'curate-planner[ray]' | | | |")
                     continue
                 out = Path(folder) / engine.replace(" ", "-")
                 wall, cpu, peak = measure(data, out, engine)
-                found = scores(out)
-                first = first or found
-                same = "yes" if found == first and len(found) == shards else "NO"
+                files = scores(out)
+                first = first or files
+                same = "yes" if files == first and len(files) == shards else "NO"
                 print(f"| {shards} | {engine} | {wall:.1f} | {cpu:.1f} | {peak:.0f} | {same} |", flush=True)
 
 

@@ -6,9 +6,11 @@ May use: the files at the root of `curate`, storage.
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Protocol, TypeVar
 
 from curate.errors import CurateError
+from curate.shown import shortened
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -17,8 +19,6 @@ R = TypeVar("R")
 ATTEMPTS = 3
 # A job that reads more bytes than this is long: the fastest scorers of text take a second for about 15 MB.
 LONG_JOB_BYTES = 16 * 2**20
-# Of a task in a message. The record of a scoring task begins with its file.
-SHOWN_CHARACTERS = 120
 
 
 class Engine(Protocol):
@@ -39,7 +39,7 @@ class Engine(Protocol):
         """
         ...
 
-    def session(self, *, long: bool = False) -> AbstractContextManager["Engine"]:
+    def session(self, *, long: bool = False, folders: Sequence[Path] = ()) -> AbstractContextManager["Engine"]:
         """Return a context whose value is an engine with workers that live until the block ends.
 
         Starting workers takes seconds, so a job that calls ``run`` many times opens one session around all of it.
@@ -47,6 +47,8 @@ class Engine(Protocol):
         Args:
             long: the job will certainly take more than a few seconds of one core, so that workers are worth their
                 start. Without it an engine may try in this process first.
+            folders: folders that tasks write. Workers on other machines check that they have them, before the first
+                task: otherwise each would write into a folder of its own.
         """
         ...
 
@@ -57,13 +59,7 @@ class WorkerDied(CurateError):
     def __init__(self, task: object, remaining: int, total: int, *, reason: str, advice: str) -> None:
         """Write the message. ``reason`` says why workers died, and ``advice`` what to change; both are parts of it."""
         super().__init__(
-            f"a worker process died {ATTEMPTS} times, {reason}, each time on one task: {_shortened(str(task))}. "
+            f"a worker process died {ATTEMPTS} times, {reason}, each time on one task: {shortened(str(task))}. "
             f"{remaining} of {total} tasks remain. {advice}; finished tasks are kept, and the same command continues"
         )
         self.task = task
-
-
-def _shortened(text: str) -> str:
-    """Return a text as it fits into a message."""
-    text = " ".join(text.split())
-    return text if len(text) <= SHOWN_CHARACTERS else text[:SHOWN_CHARACTERS] + "..."

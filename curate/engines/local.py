@@ -5,7 +5,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -55,34 +55,31 @@ class Local:
             yield from session.run(function, tasks)
 
     @contextmanager
-    def session(self, *, long: bool = False) -> Iterator["LocalSession"]:
+    def session(self, *, long: bool = False, folders: Sequence[Path] = ()) -> Iterator["LocalSession"]:
         """Yield an engine whose workers live until the block ends. They are started when tasks need them."""
         seconds_alone = 0.0 if self.workers or long else SECONDS_ALONE
-        with scratch_folder() as folder:
-            session = LocalSession(self.workers or usable_cores(), folder, seconds_alone)
-            try:
-                yield session
-            finally:
-                session.end()
+        session = LocalSession(self.workers or usable_cores(), seconds_alone)
+        try:
+            yield session
+        finally:
+            session.end()
 
 
 class LocalSession:
     """Worker processes that live over many runs."""
 
-    def __init__(self, workers: int, folder: Path, seconds_alone: float = 0.0) -> None:
-        """Start nothing yet.
-
-        ``folder`` is for the files that workers read. Tasks run in this process until ``seconds_alone`` have passed.
-        """
+    def __init__(self, workers: int, seconds_alone: float = 0.0) -> None:
+        """Start nothing yet. Tasks run in this process until ``seconds_alone`` have passed."""
         self.workers = workers
-        self._folder = folder
         self._seconds_alone = seconds_alone
+        self._scratch = ExitStack()
+        self._folder: Path | None = None  # for the files that workers read
         self._names = count()
         self._open_runs = 0
         self._processes: WorkerProcesses | None = None
 
     @contextmanager
-    def session(self, *, long: bool = False) -> Iterator["LocalSession"]:
+    def session(self, *, long: bool = False, folders: Sequence[Path] = ()) -> Iterator["LocalSession"]:
         """Yield this engine: a session within a session has the same workers."""
         if long:
             self._seconds_alone = 0.0
@@ -110,6 +107,7 @@ class LocalSession:
         return self.workers <= 1 or few
 
     def _run_in_workers(self, function: Callable[[T], R], tasks: Sequence[T]) -> Iterator[R]:
+        self._folder = self._folder or self._scratch.enter_context(scratch_folder())
         path = self._folder / f"function-{next(self._names)}"
         self._open_runs += 1
         try:
@@ -137,6 +135,7 @@ class LocalSession:
         if self._processes is not None:
             self._processes.end()
         self._processes = None
+        self._scratch.close()
 
 
 class _Flow:

@@ -1,31 +1,27 @@
 """Run tasks with Ray, on this machine or on a cluster. Needs the extra ``[ray]``."""
 
 import os
-import re
-import signal
-import threading
+import tempfile
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, chdir, contextmanager, nullcontext
-from dataclasses import dataclass
-from importlib import import_module
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import ModuleType
+from typing import cast
 
 from curate import __version__, extras
-from curate.engines import ATTEMPTS, R, T, WorkerDied
+from curate.engines import ATTEMPTS, R, T, WorkerDied, _ray_task
+from curate.engines._ray_cluster import CORES, connected, parsed_environment, slots
 from curate.engines._worker_processes import THREADS
 from curate.errors import CurateError
-from curate.storage.scratch import scratch_folder
+from curate.storage import s3
 
-# Ray must send no usage statistics, and must not write to stdout, which belongs to the job.
-QUIET = {
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    "RAY_DEDUP_LOGS_SKIP_REGEX": "^",
-}
-# The path of a socket has at most 107 bytes, and Ray adds up to 64: /session_TIME_PID/sockets/plasma_store.
-LONGEST_FOLDER = 43
+# Between two looks at the nodes, of which some may have joined or left.
+LOOK_SECONDS = 5.0
+# A cluster without any node for tasks is given so long to start one, as clusters on spot machines do.
+PATIENCE_SECONDS = 120.0
 
 
 @dataclass(frozen=True)
@@ -37,159 +33,182 @@ class Ray:
     and must reach inputs and outputs under the same names.
 
     Options:
-        workers: tasks at a time; 0 is one for each core of the cluster (default 0).
+        workers: tasks at a time; 0 is as many as fit on the cluster (default 0).
         address: the cluster; if empty, RAY_ADDRESS or a cluster on this machine (default empty).
+        runtime_env: what Ray installs on the nodes for the job, as JSON or a file of JSON (default empty).
+        gpus_per_worker: GPUs of a task, such as 1 or 0.25; a model stays loaded between tasks (default 0).
     """
 
     workers: int = 0
     address: str = ""
+    runtime_env: str = ""
+    gpus_per_worker: float = 0.0
 
     def __post_init__(self) -> None:
-        """Raise CurateError if Ray is not installed."""
+        """Raise CurateError if Ray is not installed, or ``runtime_env`` is not JSON."""
         # Ray reads its variables when it is imported, which is later, so here it is only looked for.
         extras.require("the ray engine", "ray", "ray", load=False)
+        parsed_environment(self.runtime_env)
+
+    def run(self, function: Callable[[T], R], tasks: Sequence[T]) -> Iterator[R]:
+        """Yield results in the order in which they finish. See `RaySession.run`."""
+        if not tasks:
+            return
+        with self.session() as session:
+            yield from session.run(function, tasks)
+
+    @contextmanager
+    def session(self, *, long: bool = False, folders: Sequence[Path] = ()) -> Iterator["RaySession"]:
+        """Yield an engine that is connected to the cluster until the block ends. Ray keeps its workers between runs.
+
+        Raises:
+            CurateError: if no cluster answers.
+        """
+        environment = parsed_environment(self.runtime_env)
+        with connected(self.address, self.workers, environment) as ray, _marked(folders) as marks:
+            yield RaySession(ray, self.workers, self.gpus_per_worker, marks)
+
+
+@contextmanager
+def _marked(folders: Sequence[Path]) -> Iterator[tuple[str, ...]]:
+    """Put an empty file into each folder for the length of the block. A node that sees it has this folder."""
+    with ExitStack() as stack:
+        marks = []
+        for folder in folders:
+            # Every node that reaches a store sees the same objects.
+            if not s3.remote(folder):
+                folder.mkdir(parents=True, exist_ok=True)
+                mark = tempfile.NamedTemporaryFile(dir=folder.absolute(), prefix=".curate-", suffix=".tmp")
+                marks.append(stack.enter_context(mark).name)
+        yield tuple(marks)
+
+
+@dataclass(frozen=True)
+class RaySession:
+    """A connection to a cluster.
+
+    ``workers`` tasks run at a time, 0 as many as fit; each has one core and so many ``gpus``. ``marks`` are files by
+    which a node sees that it has the folders of the job.
+    """
+
+    ray: ModuleType
+    workers: int
+    gpus: float = 0.0
+    marks: tuple[str, ...] = ()
+
+    @contextmanager
+    def session(self, *, long: bool = False, folders: Sequence[Path] = ()) -> Iterator["RaySession"]:
+        """Yield this engine, which also checks these folders: a session within a session has the same connection."""
+        with _marked(folders) as marks:
+            yield replace(self, marks=(*self.marks, *marks))
 
     def run(self, function: Callable[[T], R], tasks: Sequence[T]) -> Iterator[R]:
         """Yield results in the order in which they finish.
 
         The function goes into the object store once, with all that it holds, such as learned scorers. The workers of a
-        node share that copy.
+        node share that copy. Results are read as they come, and no more tasks are in flight than run at a time, so
+        that the store holds few of them.
 
         Raises:
-            CurateError: if no cluster answers.
             WorkerDied: if a worker died three times on one task.
+            CurateError: if no node is left, or a node lacks a module, the version or a folder of this command.
         """
-        if not tasks:
-            return
-        with connected(self.address, self.workers) as ray:
-            limit = self.workers or max(1, int(ray.cluster_resources().get("CPU", 1)))
-            yield from _flow(ray, function, tasks, limit)
-
-    @contextmanager
-    def session(self, *, long: bool = False) -> Iterator["Ray"]:
-        """Yield this engine, connected to its cluster until the block ends. Ray keeps its workers between runs."""
-        with connected(self.address, self.workers):
-            yield self
+        if tasks:
+            yield from cast(Iterator[R], _Flight(self, function, tasks).results())
 
 
-def _flow(ray: ModuleType, function: Callable[[T], R], tasks: Sequence[T], limit: int) -> Iterator[R]:
-    """Keep ``limit`` tasks in flight, and yield their results. No task is left running.
+@dataclass
+class _Flight:
+    """One run: the tasks that wait, those that nodes have, and how often each lost its worker."""
 
-    A task that lost its worker or node is started again.
-    """
-    threads = {"env_vars": dict.fromkeys(THREADS, "1")}
-    # No retries by Ray: we count the attempts, so that a task that kills its workers is named.
-    remote = ray.remote(_call).options(num_cpus=1, max_retries=0, runtime_env=threads)
-    shared, folder = ray.put(function), os.getcwd()
-    waiting, lost = deque(range(len(tasks))), dict.fromkeys(range(len(tasks)), 0)
-    flying: dict[object, int] = {}
-    try:
-        while waiting or flying:
-            while waiting and len(flying) < limit:
-                index = waiting.popleft()
-                flying[remote.remote(shared, tasks[index], folder, __version__)] = index
-            (done, *_), _ = ray.wait(list(flying), num_returns=1)
-            index = flying.pop(done)
-            try:
-                result: R = ray.get(done)
-            except ray.exceptions.RayTaskError as error:
-                # The task itself failed. Ray wraps its error in a traceback.
-                raise _own(error.cause) from None
-            except ray.exceptions.RayError as error:
-                lost[index] += 1
-                if lost[index] == ATTEMPTS:
-                    raise _blame(error, tasks[index], len(waiting) + len(flying) + 1, len(tasks)) from None
-                waiting.append(index)
-                continue
-            yield result
-    finally:
-        for reference in flying:
-            ray.cancel(reference, force=True)
+    session: RaySession
+    function: Callable[..., object]
+    tasks: Sequence[object]
+    waiting: deque[int] = field(init=False)
+    flying: dict[object, int] = field(default_factory=dict)
+    losses: dict[int, int] = field(default_factory=dict)
+    slots: int = 0
+    looked: float = 0.0
+    nodes_seen: float = 0.0
 
+    def __post_init__(self) -> None:
+        self.waiting = deque(range(len(self.tasks)))
 
-def _own(cause: Exception) -> Exception:
-    """Return the error of a task, in words of ours if a node lacks a module and could not begin it."""
-    missing = re.search(r"No module named '([^']+)'", str(cause))
-    if missing and not isinstance(cause, CurateError):
-        return CurateError(
-            f"a Ray node has no module {missing[1]}. Install curate {__version__} and its extras on all nodes"
-        )
-    return cause
-
-
-def _unconnected(where: str, reason: str) -> str:
-    """Return the message for a cluster that cannot be reached, or not be started on this machine."""
-    if where == "local":
-        advice = "Run it again when the machine is less busy, or with --engine local"
-        return f"Ray did not start on this machine: {reason} {advice}"
-    return f"no Ray cluster answers at {where}: {reason} Check --address, or leave it out"
-
-
-def _blame(error: Exception, task: object, remaining: int, total: int) -> WorkerDied:
-    """Return the error for a task that lost its worker too often."""
-    cause = type(error).__name__
-    memory = "for lack of memory" if cause == "OutOfMemoryError" else "most likely for lack of memory"
-    return WorkerDied(
-        task, remaining, total, reason=f"{memory} ({cause})", advice="Lower --workers or use larger nodes"
-    )
-
-
-def _call(function: Callable[[T], R], task: T, folder: str, version: str) -> R:
-    """Run one task in the folder of the command, so that relative paths mean the same on every node."""
-    # Tasks and results are objects of our classes, so both sides must run the same code during a job. (A job that is
-    # continued later may have another version: see `curate.storage.job_record`.)
-    if version != __version__:
-        raise CurateError(
-            f"a Ray node has curate {__version__}, this command is {version}. Install the same on all nodes"
-        )
-    with chdir(folder) if Path(folder).is_dir() else nullcontext():
-        return function(task)
-
-
-@contextmanager
-def _own_handlers() -> Iterator[None]:
-    """Keep the handler of SIGTERM, which Ray replaces by one that raises SystemExit in the middle of the job."""
-    before = signal.getsignal(signal.SIGTERM)
-    try:
-        yield
-    finally:
-        if before is not None and threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, before)
-
-
-@contextmanager
-def connected(address: str, workers: int) -> Iterator[ModuleType]:
-    """Yield the module ray, connected to a cluster.
-
-    A connection that exists is used as it is. Otherwise ``address``, then RAY_ADDRESS, name the cluster; without them,
-    one is started on this machine, and ends with the block.
-    """
-    before = dict(os.environ)
-    os.environ.update({k: v for k, v in QUIET.items() if k not in before})
-    with ExitStack() as stack:
+    def results(self) -> Iterator[object]:
+        """Keep as many tasks in flight as may run at a time, and yield their results. No task is left running."""
+        ray, session = self.session.ray, self.session
+        # No retries by Ray: we count the attempts, so that a task that kills its workers is named. A worker that used
+        # a GPU would end after each call, and load its model again, but for max_calls.
+        remote = ray.remote(
+            num_cpus=CORES,
+            num_gpus=session.gpus,
+            max_retries=0,
+            max_calls=0,
+            runtime_env={"env_vars": dict.fromkeys(THREADS, "1")},
+        )(_ray_task.call)
+        shared, folder = ray.put(self.function), os.getcwd()
+        self.nodes_seen = time.monotonic()
         try:
-            ray = import_module("ray")
-            ours = not ray.is_initialized()
-            if ours:
-                where = address or before.get("RAY_ADDRESS") or "local"
-                local = _local_options(workers, stack) if where == "local" else {}
-                try:
-                    with _own_handlers():
-                        ray.init(where, log_to_driver=False, logging_level="ERROR", **local)
-                except Exception as error:
-                    # Ray raises a bare Exception when a machine is too slow to start it in time.
-                    raise CurateError(_unconnected(where, " ".join(str(error).split())[:300])) from error
-                stack.callback(ray.shutdown)
+            while self.waiting or self.flying:
+                self._look()
+                while self.waiting and len(self.flying) < (session.workers or max(1, self.slots)):
+                    index = self.waiting.popleft()
+                    # A task that lost its worker had better go to another node.
+                    placed = remote.options(scheduling_strategy="SPREAD") if index in self.losses else remote
+                    reference = placed.remote(shared, self.tasks[index], folder, __version__, session.marks)
+                    self.flying[reference] = index
+                ready, _ = ray.wait(list(self.flying), num_returns=1, timeout=LOOK_SECONDS)
+                for reference in ready:
+                    index = self.flying.pop(reference)
+                    try:
+                        result = ray.get(reference)
+                    except ray.exceptions.RayTaskError as error:
+                        # The task itself failed. Ray wraps its error in a traceback.
+                        raise _ray_task.own_error(error.cause) from None
+                    except ray.exceptions.RuntimeEnvSetupError as error:
+                        raise _ray_task.failed_environment(error) from None
+                    except ray.exceptions.RayError as error:
+                        self._lose(index, error)
+                    else:
+                        yield result
         finally:
-            for name in QUIET.keys() - before.keys():
-                os.environ.pop(name, None)
-        yield ray
+            for reference in self.flying:
+                ray.cancel(reference, force=True)
 
+    def _look(self) -> None:
+        """Count the tasks that the nodes can run, now and then.
 
-def _local_options(workers: int, stack: ExitStack) -> dict[str, object]:
-    """Return the options of a cluster on this machine. Its logs and sockets are scratch, removed with ``stack``."""
-    options: dict[str, object] = {"num_cpus": workers or None, "include_dashboard": False}
-    folder = stack.enter_context(scratch_folder())
-    if len(str(folder)) > LONGEST_FOLDER:
-        folder = stack.enter_context(scratch_folder("/tmp"))
-    return options | {"_temp_dir": str(folder)}
+        Raises:
+            CurateError: if for a while no node could run any.
+        """
+        time_of_look = time.monotonic()
+        if self.looked and time_of_look < self.looked + LOOK_SECONDS:
+            return
+        self.looked, self.slots = time_of_look, slots(self.session.ray, self.session.gpus)
+        if self.slots:
+            self.nodes_seen = time_of_look
+        elif time_of_look >= self.nodes_seen + PATIENCE_SECONDS:
+            gpus = f" and {self.session.gpus:g} GPU" if self.session.gpus else ""
+            raise CurateError(
+                f"for {PATIENCE_SECONDS:.0f} seconds no node of the Ray cluster could run a task, which needs {CORES} "
+                f"core{gpus}; {self._remaining()} of {len(self.tasks)} tasks remain. Start nodes and run the same "
+                "command again: finished tasks are kept"
+            )
+
+    def _lose(self, index: int, error: Exception) -> None:
+        """Queue a task again whose worker or node died, and raise an error if that happened too often."""
+        self.losses[index] = self.losses.get(index, 0) + 1
+        if self.losses[index] == ATTEMPTS:
+            cause = type(error).__name__
+            memory = "for lack of memory" if cause == "OutOfMemoryError" else "most likely for lack of memory"
+            raise WorkerDied(
+                self.tasks[index],
+                self._remaining() + 1,
+                len(self.tasks),
+                reason=f"{memory} ({cause})",
+                advice="Lower --workers or use larger nodes",
+            ) from None
+        self.waiting.append(index)
+
+    def _remaining(self) -> int:
+        return len(self.waiting) + len(self.flying)

@@ -10,9 +10,9 @@ import polars as pl
 from curate.errors import SchemaError
 from curate.scorers import _target
 from curate.streaming import key_counts
-from curate.words.ngrams import Grams
 from curate.tables.corpus import Corpus, PartRows
 from curate.words import ngrams
+from curate.words.ngrams import Grams
 
 FORMAT = 2  # since format 2 words are split in the same way in every script
 FLOOR = 1e-8  # the authors' code adds it to probabilities, where nothing is smoothed

@@ -16,9 +16,9 @@ import polars as pl
 from curate.errors import SchemaError
 from curate.scorers import _target
 from curate.streaming import key_counts
-from curate.words.ngrams import BASE, MIX, Grams
 from curate.tables.corpus import Corpus, PartRows
 from curate.words import ngrams
+from curate.words.ngrams import BASE, MIX, Grams
 
 FORMAT = 3  # since format 3 tables are as large as the data needs, and the end of a text counts as a unit
 UNITS = ("word", "byte")

@@ -8,7 +8,7 @@ stages have the columns of learned scorers, where another scorer learns from the
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import polars as pl
@@ -24,12 +24,29 @@ from curate.tables.shards import Shard
 
 @dataclass(frozen=True)
 class ColumnFolder:
-    """The columns of rows [start, stop) of one input: the folder of its stages, and how many stages are there."""
+    """The columns of rows [start, stop) of one input: the folder of its stages, and the names of the columns of each.
+
+    While a stage is computed it is not among them.
+    """
 
     path: Path
-    stages: int
+    columns: tuple[tuple[str, ...], ...] = ()
     start: int = 0
     stop: int | None = None
+
+    @property
+    def stages(self) -> int:
+        """How many stages are there."""
+        return len(self.columns)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of all columns."""
+        return tuple(name for stage in self.columns for name in stage)
+
+    def with_stage(self, names: Iterable[str]) -> "ColumnFolder":
+        """Return the folder with one more stage."""
+        return replace(self, columns=(*self.columns, tuple(names)))
 
     def stage(self, number: int) -> Path:
         """Return the folder of one stage."""
@@ -37,21 +54,10 @@ class ColumnFolder:
 
     def files(self, number: int) -> list[Path]:
         """Return the files of one stage in the order of rows."""
-        return parts.done_parts(self.stage(number), self.start, self.stop)[0]
+        return [path for path in files.below(self.stage(number), ".arrow") if self._has(int(path.stem))]
 
-    def is_whole(self, number: int) -> bool:
-        """Return whether a stage has all rows."""
-        return parts.done_parts(self.stage(number), self.start, self.stop)[2]
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The names of all columns."""
-        names: dict[str, None] = {}
-        for number in range(self.stages):
-            for path in self.files(number)[:1]:
-                with files.mapped(path) as source, pa.ipc.open_file(source) as reader:
-                    names |= dict.fromkeys(reader.schema.names)
-        return tuple(names)
+    def _has(self, row: int) -> bool:
+        return self.start <= row and (self.stop is None or row < self.stop)
 
     def batches(self, wanted: Sequence[str] | None = None, first: int | None = None) -> Iterator[pl.DataFrame]:
         """Yield the columns ``wanted`` (None: all) from row ``first`` on, in the batches in which they were made."""
@@ -77,16 +83,12 @@ class ColumnFolder:
         if not first or writer.part(first[0]).stamp == stamp:
             return
         for path in files.below(self.path, ".arrow"):
-            if self.start <= int(path.stem) and (self.stop is None or int(path.stem) < self.stop):
+            if self._has(int(path.stem)):
                 files.remove(path)
 
     def hashed(self) -> tuple[list[str], tuple[str, ...]]:
         """Return the digests of the blocks of the input's rows, and the columns that were hashed."""
         return parts.hashed([writer.part(path) for path in self.files(0)]) or ([], ())
-
-    def rows(self) -> int:
-        """Return the number of rows."""
-        return sum(map(writer.part_rows, self.files(0)))
 
 
 def folder(out: Path, shard: Shard) -> Path:

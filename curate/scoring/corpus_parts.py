@@ -18,7 +18,6 @@ from curate.storage import artifacts, files, manifest
 from curate.storage.files import text_hash
 from curate.tables import batches
 from curate.tables.reading import BATCH_BYTES, Reading
-from curate.tables.scored import SCORES
 from curate.tables.scored_inputs import line_losses
 from curate.tables.shards import Shard
 
@@ -27,17 +26,21 @@ BUNDLE_BYTES = 64 << 20
 # But there are at least so many tasks, as far as they keep a second of work each, so that all workers have some.
 BUNDLES = 16
 LEAST_BUNDLE_BYTES = 4 << 20
+LEARNED_BYTES = 1 << 20  # of a batch that a learner is given, at least: smaller ones cost more for each row
 
 
 @dataclass(frozen=True)
 class Piece:
-    """Rows [start, stop) of an input, and where columns are that were computed of them: none, some, or all."""
+    """Rows [start, stop) of an input, and the columns that were computed of them.
+
+    Until the shard is done these lie in the folder ``computed``. Then that is None, and the ``score_file`` has them.
+    """
 
     shard: Shard
     start: int
     stop: int | None
     computed: ColumnFolder | None
-    score_file: Path | None
+    score_file: Path
 
     @property
     def span(self) -> list[str | int | None]:
@@ -60,28 +63,44 @@ class ScoringPart:
     generation: int = 0
 
     def batches(self, needs: Sequence[str]) -> Iterator[pl.DataFrame]:
-        """Yield the column ``id`` and the columns ``needs``, batch by batch."""
+        """Yield the column ``id`` and the columns ``needs``, batch by batch. Small files share a batch."""
         wanted = tuple(dict.fromkeys(("id", *needs)))
+        held: list[pl.DataFrame] = []
+        for frame in self._small_batches(wanted):
+            # Files may have a column in different types, such as labels that are numbers or text.
+            if held and held[0].schema != frame.schema:
+                yield pl.concat(held)
+                held = []
+            held.append(frame)
+            if sum(item.estimated_size() for item in held) >= LEARNED_BYTES:
+                yield pl.concat(held) if len(held) > 1 else held[0]
+                held = []
+        if held:
+            yield pl.concat(held)
+
+    def _small_batches(self, wanted: Sequence[str]) -> Iterator[pl.DataFrame]:
         for piece in self.pieces:
             for frame in self._piece_batches(piece, wanted):
                 yield frame.select(wanted)
 
     def _piece_batches(self, piece: Piece, wanted: Sequence[str]) -> Iterator[pl.DataFrame]:
+        """Yield columns of a piece: those that were computed before, beside those that are read from the input."""
         reading = line_losses.aligned(self.reading, self.out, piece.shard)
-        if piece.computed is not None:
-            present = set(piece.computed.names)
-            frames = piece.computed.batches(wanted, piece.start)
-        elif piece.score_file is not None:
-            scores = Shard(piece.score_file, piece.shard.relative)
-            present = set(batches.columns(scores))
-            computed = [name for name in wanted if name in present and name not in batches.IDENTITY]
-            frames = _until(batches.batches(scores, computed, start=piece.start), piece)
-        else:
-            frames = batches.batches(piece.shard, wanted, reading=reading, size=BATCH_BYTES, start=piece.start)
+        scores, folder = Shard(piece.score_file, piece.shard.relative), piece.computed
+        present = set(batches.columns(scores) if folder is None else folder.names)
+        # Learners read labels as the input has them, and score files have them as text.
+        computed = [name for name in wanted if name in present and name != LABEL]
+        read = [name for name in wanted if name not in computed]
+        if read and set(computed) <= set(batches.IDENTITY):
+            frames = batches.batches(
+                piece.shard, read, reading=reading, identity=computed, size=BATCH_BYTES, start=piece.start
+            )
             yield from _until(frames, piece)
             return
-        # Learners read labels as the input has them, and score files have them as text.
-        read = [name for name in wanted if name not in present or name == LABEL]
+        if folder is None:
+            frames = _until(batches.batches(scores, computed, start=piece.start), piece)
+        else:
+            frames = folder.batches(computed, piece.start)
         if not read:
             yield from frames
             return
@@ -146,10 +165,9 @@ def cut(
 
 def column_task(part: ScoringPart, piece: Piece) -> ScoringTask:
     """Return the task that computes further columns of a piece."""
-    output = part.out / f"{piece.shard.relative}{SCORES}"
     return ScoringTask(
         piece.shard,
-        output,
+        piece.score_file,
         part.out,
         (),
         part.reading,
@@ -171,8 +189,7 @@ def _recorded(path: Path) -> list[_Entry]:
 
 
 def _piece(task: ScoringTask) -> Piece:
-    score_file = None if task.columns is not None else task.output
-    return Piece(task.shard, task.start, task.stop, task.columns, score_file)
+    return Piece(task.shard, task.start, task.stop, task.columns, task.output)
 
 
 def _part(group: Sequence[ScoringTask], digests: Mapping[str, str], generation: int) -> ScoringPart:

@@ -59,7 +59,7 @@ def compute(job: ScoringJob, heads: Preflight, shards: Sequence[Shard], todo: se
         # Where a bad shard stops the job anyway, rows are only read and hashed here as they are for scoring.
         whole = replace(whole, also=job.needs)
         tasks[shard.relative] = tuple(
-            replace(task, columns=ColumnFolder(columns.folder(job.out, shard), 0, task.start, task.stop))
+            replace(task, columns=ColumnFolder(columns.folder(job.out, shard), (), task.start, task.stop))
             for task in run.split(whole, head)
         )
         pending += tasks[shard.relative]
@@ -75,7 +75,7 @@ def compute(job: ScoringJob, heads: Preflight, shards: Sequence[Shard], todo: se
     for name, items in ordered.items():
         if name not in bad:
             digests[name] = row_hash.combined([block for item in items for block in item.blocks])
-            tasks[name] = tuple(_with_stage(task, 1) for task in tasks[name])
+            tasks[name] = tuple(_with_stage(task, items[0].computed) for task in tasks[name])
     good = [items for name, items in ordered.items() if name not in bad]
     return FirstPass(tasks, digests, bad, _lost(good, by_name))
 
@@ -89,21 +89,22 @@ def materialise(
         [corpus_parts.column_task(part, piece) for piece in part.pieces if piece.computed is not None] for part in parts
     ]
     todo = [group for group in tasks if group]
+    names: tuple[str, ...] = ()
     for results in counted(engine.run(partial(worker.compute_tasks, tuple(scorers)), todo), "parts read", len(todo)):
         for outcome in results:
             if outcome.reason:
                 raise SchemaError(outcome.reason)
-    return tuple(replace(part, pieces=tuple(map(_with_next_stage, part.pieces))) for part in parts)
+            names = outcome.computed
+    return tuple(replace(part, pieces=tuple(_with_next_stage(piece, names) for piece in part.pieces)) for part in parts)
 
 
-def _with_stage(task: ScoringTask, stages: int) -> ScoringTask:
+def _with_stage(task: ScoringTask, names: Sequence[str]) -> ScoringTask:
     assert task.columns is not None
-    return replace(task, columns=replace(task.columns, stages=stages))
+    return replace(task, columns=task.columns.with_stage(names))
 
 
-def _with_next_stage(piece: Piece) -> Piece:
-    computed = piece.computed
-    return piece if computed is None else replace(piece, computed=replace(computed, stages=computed.stages + 1))
+def _with_next_stage(piece: Piece, names: Sequence[str]) -> Piece:
+    return piece if piece.computed is None else replace(piece, computed=piece.computed.with_stage(names))
 
 
 def _lost(good: Iterable[Sequence[ScoringOutcome]], shards: Mapping[str, Shard]) -> Losses:

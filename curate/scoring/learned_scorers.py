@@ -40,11 +40,7 @@ class LearnedScorer:
         Raises:
             Interrupted: if a file is damaged.
         """
-        whole = _loaded(self.spec, self.path, self.stamp)
-        path = stored_path(self.by_part, part)
-        if not part or not getattr(whole, "part_arrays", ()) or not files.exists(path):
-            return whole
-        return replace(whole, **array_files.read_arrays(path))  # type: ignore[type-var]
+        return _loaded_for(self, part)
 
 
 AnyScorer = Scorer | LearnedScorer
@@ -53,6 +49,15 @@ AnyScorer = Scorer | LearnedScorer
 def ready(scorers: Sequence[AnyScorer], part: str = "") -> tuple[Scorer, ...]:
     """Return scorers that can score the rows of a part."""
     return tuple(item.scorer(part) if isinstance(item, LearnedScorer) else item for item in scorers)
+
+
+@lru_cache(maxsize=LOADED)
+def _loaded_for(learned: LearnedScorer, part: str) -> Scorer:
+    whole = _loaded(learned.spec, learned.path, learned.stamp)
+    path = stored_path(learned.by_part, part)
+    if not part or not getattr(whole, "part_arrays", ()) or not files.exists(path):
+        return whole
+    return replace(whole, **array_files.read_arrays(path))  # type: ignore[type-var]
 
 
 @lru_cache(maxsize=LOADED)

@@ -168,7 +168,7 @@ def _finish(ready: ReadyJob, shard_run: ShardRun) -> None:
     A shard that is one task was recorded by its worker.
     """
     job, outcomes, shard = ready.job, shard_run.outcomes, shard_run.shard
-    first = replace(shard_run.tasks[0], scorers=ready.scorers)
+    first = shard_run.tasks[0].with_scorers(ready.scorers)
     if first.parts is None:
         return
     complete = parts.complete(first.parts, first.spans)
@@ -184,7 +184,7 @@ def _finish(ready: ReadyJob, shard_run: ShardRun) -> None:
     if not any(outcome.whole for outcome in outcomes):
         writer.join(first.output, complete, first.schema, first.fields)
     rows = sum(part.rows for part in stored)
-    worker.finish(first, replace(outcomes[0], rows=rows, digest=digest, columns=columns))
+    worker.finish([(first, replace(outcomes[0], rows=rows, digest=digest, columns=columns))])
 
 
 def _hashed(shard_run: ShardRun, stored: Sequence[ScoredPart]) -> tuple[list[str], tuple[str, ...]] | None:

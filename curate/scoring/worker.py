@@ -4,6 +4,7 @@ A task is pure and idempotent: when it runs twice, on any machine, it writes the
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -26,8 +27,10 @@ from curate.tables.reading import Reading
 from curate.tables.scored_inputs import line_losses, row_hash, scored_rows
 from curate.tables.scored_inputs.row_hash import RowHasher
 from curate.tables.shards import Shard, has_lines
+from curate.tables.writer import ScoredPart
 
 LABEL = "label"
+TOGETHER = 64  # small files that are written and recorded together; a killed job scores so many again
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,7 @@ class ScoringTask:
     shard: Shard
     output: Path
     out: Path
-    scorers: tuple[AnyScorer, ...]
+    scorers: tuple[Scorer, ...]
     reading: Reading
     stamp: str = ""
     start: int = 0
@@ -56,16 +59,15 @@ class ScoringTask:
     part: str = ""
     config: str = ""  # the hash of the job's arguments, for the record of a shard that is done
 
-    @property
-    def ready(self) -> tuple[Scorer, ...]:
-        """The scorers, with what they have learned."""
-        return learned_scorers.ready(self.scorers, self.part)
+    def with_scorers(self, scorers: tuple[AnyScorer, ...]) -> "ScoringTask":
+        """Return the task with scorers that have learned, and know what was learned about its rows."""
+        return replace(self, scorers=learned_scorers.ready(scorers, self.part))
 
     @property
     def schema(self) -> dict[str, pl.DataType]:
         """The columns of the score file."""
         schema = self.identity
-        for scorer in self.ready:
+        for scorer in self.scorers:
             schema |= scorer.schema
         return schema
 
@@ -77,7 +79,7 @@ class ScoringTask:
     @property
     def fields(self) -> dict[str, object]:
         """The JSON fields of a score file's metadata, which record what its scores mean."""
-        return meanings.fields(declarations(self.ready))
+        return meanings.fields(declarations(self.scorers))
 
 
 @dataclass(frozen=True)
@@ -85,9 +87,9 @@ class ScoringOutcome:
     """What a task did: the rows scored, and the hash of the rows of its shard, in the columns that were read.
 
     ``digest`` is empty if the shard has several parts, which hold the digests of their rows. ``blocks`` are the digests
-    of the blocks of rows of a task that computed columns. ``whole`` says that the score file is in place, and
-    ``reason`` why the shard is bad, if it is. ``bad_lines`` are the lines that were set aside, and ``first_bad`` is the
-    first of them with its reason.
+    of the blocks of rows of a task that computed columns, which are ``computed``. ``whole`` says that the score file is
+    in place, and ``reason`` why the shard is bad, if it is. ``bad_lines`` are the lines that were set aside, and
+    ``first_bad`` is the first of them with its reason.
     """
 
     shard: str
@@ -100,6 +102,7 @@ class ScoringOutcome:
     first_bad: str = ""
     start: int = 0
     blocks: tuple[str, ...] = ()
+    computed: tuple[str, ...] = ()
 
 
 def is_labelled(head: readers.Head) -> bool:
@@ -112,8 +115,24 @@ def is_labelled(head: readers.Head) -> bool:
 
 
 def score_tasks(scorers: tuple[AnyScorer, ...], bare_tasks: Sequence[ScoringTask]) -> list[ScoringOutcome]:
-    """Score the rows of tasks that come without their scorers. Join the parts of a shard if all are there."""
-    return [_score_task(replace(task, scorers=scorers)) for task in bare_tasks]
+    """Score the rows of tasks that come without their scorers. Join the parts of a shard if all are there.
+
+    A shard that is one task is recorded as done. Small files are written and recorded together.
+    """
+    outcomes: list[ScoringOutcome] = []
+    for low in range(0, len(bare_tasks), TOGETHER):
+        tasks = [task.with_scorers(scorers) for task in bare_tasks[low : low + TOGETHER]]
+        whole = [task for task in tasks if task.parts is None]
+        with files.together() if len(whole) == len(tasks) else nullcontext():
+            results = [_judged(task, _score_whole if task.parts is None else _score_parts) for task in tasks]
+        for task, outcome in zip(tasks, results, strict=True):
+            if outcome.reason is not None:
+                # Whoever reads the folder must not find scores of a shard that is not done.
+                files.remove(task.output)
+        pairs = zip(tasks, results, strict=True)
+        finish([(task, outcome) for task, outcome in pairs if task.parts is None and outcome.reason is None])
+        outcomes += results
+    return outcomes
 
 
 def compute_tasks(scorers: tuple[AnyScorer, ...], bare_tasks: Sequence[ScoringTask]) -> list[ScoringOutcome]:
@@ -121,33 +140,35 @@ def compute_tasks(scorers: tuple[AnyScorer, ...], bare_tasks: Sequence[ScoringTa
 
     The first stage also hashes the rows. It shows whether a shard is bad before scorers learn from it.
     """
-    return [_judged(replace(task, scorers=scorers), _compute) for task in bare_tasks]
+    outcomes: list[ScoringOutcome] = []
+    for low in range(0, len(bare_tasks), TOGETHER):
+        tasks = [task.with_scorers(scorers) for task in bare_tasks[low : low + TOGETHER]]
+        with files.together() if len(tasks) > 1 else nullcontext():
+            outcomes += [_judged(task, _compute) for task in tasks]
+    return outcomes
 
 
-def _score_task(task: ScoringTask) -> ScoringOutcome:
-    if task.parts is not None:
-        return _judged(task, _score_parts)
-    outcome = _judged(task, _score_whole)
-    if outcome.reason is None:
-        finish(task, outcome)
-    return outcome
-
-
-def finish(task: ScoringTask, outcome: ScoringOutcome) -> None:
-    """Record that a shard is done, and remove the columns that its score file has now."""
-    entry = manifest.entry(
-        scored_rows.SCORE_STEP,
-        task.shard.relative,
-        task.shard.path,
-        digest=outcome.digest,
-        config=task.config,
-        rows=outcome.rows,
-        columns=outcome.columns,
-    )
-    # The stamp from before the shard was read: a change since then must be seen next time.
-    manifest.record(task.out, replace(entry, stamp=task.stamp))
-    if task.columns is not None:
-        files.remove(task.columns.path)
+def finish(done: Sequence[tuple[ScoringTask, ScoringOutcome]]) -> None:
+    """Record that shards are done, and remove the columns that their score files have now."""
+    if not done:
+        return
+    entries = []
+    for task, outcome in done:
+        entry = manifest.entry(
+            scored_rows.SCORE_STEP,
+            task.shard.relative,
+            task.shard.path,
+            digest=outcome.digest,
+            config=task.config,
+            rows=outcome.rows,
+            columns=outcome.columns,
+        )
+        # The stamp from before the shard was read: a change since then must be seen next time.
+        entries.append(replace(entry, stamp=task.stamp))
+    manifest.record_all(done[0][0].out, entries)
+    for task, _ in done:
+        if task.columns is not None:
+            files.remove(task.columns.path)
 
 
 def _judged(task: ScoringTask, work: Callable[[ScoringTask, BadLines], ScoringOutcome]) -> ScoringOutcome:
@@ -169,10 +190,9 @@ def _judged(task: ScoringTask, work: Callable[[ScoringTask, BadLines], ScoringOu
         if not task.quarantine:
             raise
         reason = f"{path}: {type(error).__name__}: {' '.join(str(error).split())[:300]}"
-    # Whoever reads the folder must not find scores of a shard that is not done.
-    if work is not _compute:
-        files.remove(task.output)
     if not task.quarantine:
+        if work is not _compute:
+            files.remove(task.output)
         raise SchemaError(reason)
     return ScoringOutcome(task.shard.relative, 0, reason=reason, start=task.start)
 
@@ -205,26 +225,35 @@ def _compute(task: ScoringTask, bad_lines: BadLines) -> ScoringOutcome:
     assert task.columns is not None
     stage = task.columns.stages
     folder, schema = task.columns.stage(stage), {} if stage else task.identity
-    for scorer in task.ready:
+    for scorer in task.scorers:
         schema |= scorer.schema
     if not stage:
         task.columns.discard_stale(task.stamp)
     _, position, ended = parts.done_parts(folder, task.start, task.stop)
     hasher = None if stage else RowHasher()
+    stored = [] if stage else [writer.part(path) for path in task.columns.files(0)]
     if not ended:
         frames = (frame.select(list(schema)) for frame in _recorded(task, position, bad_lines, hasher))
-        _write_parts(task, folder, frames, schema, position, hasher)
-    whole = replace(task.columns, stages=stage + 1)
+        stored += _write_parts(task, folder, frames, schema, position, hasher)
     if stage:
-        return ScoringOutcome(task.shard.relative, 0, start=task.start)
-    blocks, names = whole.hashed()
+        return ScoringOutcome(task.shard.relative, 0, start=task.start, computed=tuple(schema))
+    blocks, names = parts.hashed(stored) or ([], ())
     if has_lines(task.shard):
         # Where nothing was left to read, the record tells which lines are bad.
         for row, reason in line_losses.table(task.out, task.shard.relative).iter_rows():
             if row not in bad_lines.numbers:
                 bad_lines.add(row, reason or "")
     digest = "" if len(task.spans) > 1 else row_hash.combined(blocks)
-    return ScoringOutcome(task.shard.relative, whole.rows(), digest, names, start=task.start, blocks=tuple(blocks))
+    rows = sum(part.rows for part in stored)
+    return ScoringOutcome(
+        task.shard.relative,
+        rows,
+        digest,
+        names,
+        start=task.start,
+        blocks=tuple(blocks),
+        computed=tuple(schema),
+    )
 
 
 def _score_whole(task: ScoringTask, bad_lines: BadLines) -> ScoringOutcome:
@@ -246,7 +275,7 @@ def _score_parts(task: ScoringTask, bad_lines: BadLines) -> ScoringOutcome:
     written = 0
     if not ended:
         frames = _recorded(task, position, bad_lines, hasher)
-        written = _write_parts(task, folder, frames, schema, position, hasher)
+        written = sum(part.rows for part in _write_parts(task, folder, frames, schema, position, hasher))
     if (complete := parts.complete(folder, task.spans)) is not None:
         writer.join(task.output, complete, schema, task.fields)
     return ScoringOutcome(task.shard.relative, written, whole=complete is not None)
@@ -259,13 +288,15 @@ def _write_parts(
     schema: dict[str, pl.DataType],
     position: int,
     hasher: RowHasher | None,
-) -> int:
-    """Write the rows from ``position`` to the end of a task as parts; return how many rows that are."""
-    written, ended = 0, False
+) -> list[ScoredPart]:
+    """Write the rows from ``position`` to the end of a task as parts."""
+    written: list[ScoredPart] = []
+    ended = False
     while not ended:
         part_frames = parts.until(frames, parts.PART_ROWS)
-        rows = writer.write_part(parts.part_path(folder, position), part_frames, schema, hasher, task.stamp)
-        position, written = position + rows, written + rows
+        part = writer.write_part(parts.part_path(folder, position), part_frames, schema, hasher, task.stamp)
+        written.append(part)
+        rows, position = part.rows, position + part.rows
         ended = rows < parts.PART_ROWS if task.stop is None else position == task.stop
         if not ended and rows < parts.PART_ROWS:
             raise SchemaError(
@@ -297,7 +328,7 @@ def scored(
     Lines that cannot be read are added to ``bad_lines``; without it, the first one is an error. ``hasher`` hashes the
     rows as they are read. Columns that were computed before are not computed again.
     """
-    scorers = task.ready
+    scorers = task.scorers
     if task.columns is not None and task.columns.stages:
         yield from _scored_from_columns(task, task.columns, scorers, start)
         return

@@ -69,33 +69,6 @@ def write_whole(
     return _write(path, chain([empty], _grouped(tables)), file_format.metadata(fields), starts_empty=True)
 
 
-def write_part(
-    path: Path,
-    frames: Iterable[pl.DataFrame],
-    schema: Mapping[str, pl.DataType],
-    hasher: RowHasher | None = None,
-    stamp: str = "",
-) -> int:
-    """Write batches as one Arrow file, which `join` reads; return the number of rows.
-
-    ``hasher`` hashes the input rows of ``frames`` while these are made. What it hashed is stored with the part, and so
-    is ``stamp``, that of the input.
-    """
-    empty = _empty(tuple(schema.items()))
-    rows = 0
-    with replacing(path) as temporary, pa.ipc.new_file(temporary, empty.schema) as sink:
-        for frame in frames:
-            for batch in _typed(_table(frame), empty.schema).to_batches():
-                sink.write_batch(batch)
-                rows += batch.num_rows
-        if hasher is not None:
-            # Only now all rows are hashed. A batch without rows carries the digests, so that the part is one file.
-            record = {"blocks": hasher.blocks(), "columns": list(hasher.columns), "stamp": stamp}
-            sink.write_batch(pa.RecordBatch.from_pylist([], empty.schema), custom_metadata={HASHED: json.dumps(record)})
-    _release_memory()
-    return rows
-
-
 @dataclass(frozen=True)
 class ScoredPart:
     """A part of a score file: its rows, and the digests of the blocks of input rows.
@@ -108,6 +81,34 @@ class ScoredPart:
     blocks: tuple[str, ...] | None
     columns: tuple[str, ...]
     stamp: str = ""
+
+
+def write_part(
+    path: Path,
+    frames: Iterable[pl.DataFrame],
+    schema: Mapping[str, pl.DataType],
+    hasher: RowHasher | None = None,
+    stamp: str = "",
+) -> ScoredPart:
+    """Write batches as one Arrow file, which `join` reads; return what is known of it.
+
+    ``hasher`` hashes the input rows of ``frames`` while these are made. What it hashed is stored with the part, and so
+    is ``stamp``, that of the input.
+    """
+    empty = _empty(tuple(schema.items()))
+    rows, blocks = 0, None
+    with replacing(path) as temporary, pa.ipc.new_file(temporary, empty.schema) as sink:
+        for frame in frames:
+            for batch in _typed(_table(frame), empty.schema).to_batches():
+                sink.write_batch(batch)
+                rows += batch.num_rows
+        if hasher is not None:
+            # Only now all rows are hashed. A batch without rows carries the digests, so that the part is one file.
+            blocks = tuple(hasher.blocks())
+            record = {"blocks": blocks, "columns": list(hasher.columns), "stamp": stamp}
+            sink.write_batch(pa.RecordBatch.from_pylist([], empty.schema), custom_metadata={HASHED: json.dumps(record)})
+    _release_memory()
+    return ScoredPart(path, rows, blocks, () if hasher is None else tuple(hasher.columns), stamp)
 
 
 def part(path: Path) -> ScoredPart:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from curate import open_sets
-from curate.engines import WorkerDied, ray
+from curate.engines import WorkerDied, _ray_cluster
 from curate.errors import CurateError
 
 EXTRAS = {"ray": "ray"}  # engine: the package it needs, which `pip install curate-planner` does not bring
@@ -21,7 +21,7 @@ def ray_cluster():
     """One cluster for all tests here: it takes seconds to start."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(Path(__file__).parent))  # where its workers find the functions below
-        with ray.connected("local", 2):
+        with _ray_cluster.connected("local", 2):
             yield
 
 

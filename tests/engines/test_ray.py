@@ -1,8 +1,8 @@
-"""Ray: the same bytes as on this machine, a node lost mid-job, jobs begun on one engine and finished on the other."""
+"""Ray: the same bytes as on this machine, jobs begun on one engine and finished on the other, and clear errors."""
 
 import json
 import os
-import subprocess
+import platform
 import sys
 from functools import partial
 from importlib.util import find_spec
@@ -10,14 +10,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import documents, tree
+from conftest import tree
 
 import curate
+from curate.engines import _ray_cluster, _ray_task
 from curate.engines import ray as engine
 from curate.engines.local import Local
 from curate.engines.ray import Ray
 from curate.errors import CurateError
 from curate.scoring import score
+from pipelines.shared import failures
 
 SPECS = ("length", "compression", "embedding:width=16", "prototypes:k=3")
 SLOW = pytest.mark.slow
@@ -58,33 +60,111 @@ def test_the_command_line_says_so_too(cli, corpus, tmp_path, monkeypatch):
 
 
 def test_a_cluster_that_does_not_answer_is_one_line():
-    assert "no Ray cluster answers at a:1: gone Check --address" in engine._unconnected("a:1", "gone")
-    assert "--engine local" in engine._unconnected("local", "timed out.")
+    assert "no Ray cluster answers at a:1: gone Check --address" in _ray_cluster.unconnected("a:1", "gone")
+    assert "--engine local" in _ray_cluster.unconnected("local", "timed out.")
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("{", "is not JSON"),
+        ('{"pip": }', "is not JSON"),
+        ("absent.json", "--runtime-env absent.json: No such file or directory. Give a file of JSON, or JSON: "),
+        ("list.json", "--runtime-env list.json is not a JSON object"),
+    ],
+)
+def test_a_runtime_environment_that_is_not_json_is_one_line(text, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "list.json").write_text("[1]")
+    with pytest.raises(CurateError) as caught:
+        _ray_cluster.parsed_environment(text)
+    assert message in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_runtime_environment_is_json_or_a_file_of_it(tmp_path):
+    (tmp_path / "env.json").write_text('{"pip": ["a"]}')
+    assert _ray_cluster.parsed_environment(str(tmp_path / "env.json")) == {"pip": ["a"]}
+    assert _ray_cluster.parsed_environment(' {"pip": ["a"]}') == {"pip": ["a"]}
+    assert _ray_cluster.parsed_environment("") == {}
+
+
+class Nodes:
+    """The part of the module ray that lists nodes."""
+
+    def __init__(self, *resources, dead=()):
+        self.rows = [{"Alive": True, "Resources": each} for each in resources]
+        self.rows += [{"Alive": False, "Resources": each} for each in dead]
+
+    def nodes(self):
+        return self.rows
+
+
+@pytest.mark.parametrize(
+    "nodes, gpus, slots",
+    [
+        (Nodes({"CPU": 4.0}, {"CPU": 2.0}, {}, dead=[{"CPU": 9.0}]), 0, 6),
+        (Nodes({"CPU": 4.0, "GPU": 1.0}, {"CPU": 2.0}), 0.25, 4),
+        (Nodes({"CPU": 4.0, "GPU": 1.0}, {"CPU": 2.0, "GPU": 8.0}), 1, 3),
+        (Nodes({"CPU": 64.0, "GPU": 3.0}), 0.1, 30),
+        (Nodes({"CPU": 4.0}), 1, 0),
+    ],
+)
+def test_the_tasks_that_fit_on_the_nodes_are_counted(nodes, gpus, slots):
+    assert _ray_cluster.slots(nodes, gpus) == slots
 
 
 def test_a_module_that_a_node_lacks_is_named():
-    result = str(engine._own(ModuleNotFoundError("No module named 'curate'")))
-    assert "no module curate" in result and "\n" not in result
+    result = str(_ray_task.own_error(ModuleNotFoundError("No module named 'curate'")))
+    assert "no module curate." in result and f"curate-planner=={curate.__version__}" in result and "\n" not in result
     own = CurateError("No module named 'x' is not our business")
-    assert engine._own(own) is own
+    assert _ray_task.own_error(own) is own
 
 
-def test_a_node_of_another_version_is_refused():
-    with pytest.raises(CurateError, match="Install the same on all"):
-        engine._call(abs, -1, str(Path.cwd()), "0.0.0")
+def test_code_that_a_node_lacks_is_another_version():
+    absent = AttributeError("Can't get attribute 'Task' on <module 'curate.scoring'>")
+    assert "it seems to have another version" in str(_ray_task.own_error(absent))
+    assert _ray_task.own_error(AttributeError("x has no attribute y")).args == ("x has no attribute y",)
+
+
+def test_a_node_of_another_version_is_refused_with_both():
+    with pytest.raises(
+        CurateError, match=f"has curate {curate.__version__}, and this command has curate 0.0.0"
+    ) as caught:
+        _ray_task.call(abs, -1, str(Path.cwd()), "0.0.0")
+    assert platform.node() in str(caught.value) and "pip" in str(caught.value)
 
 
 def test_a_task_runs_in_the_folder_of_the_command(tmp_path):
     before = Path.cwd()
-    assert engine._call(Path.absolute, Path("x"), str(tmp_path), engine.__version__) == tmp_path / "x"
+    assert _ray_task.call(Path.absolute, Path("x"), str(tmp_path), curate.__version__) == tmp_path / "x"
     assert Path.cwd() == before
+
+
+def test_an_error_of_the_system_names_the_node(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(NotADirectoryError) as caught:
+        _ray_task.call(Path.stat, tmp_path / "file" / "below", str(tmp_path), curate.__version__)
+    assert caught.value.filename == str(tmp_path / "file" / "below")
+    line = failures.failure(caught.value, "score").message
+    assert line.startswith(f"{tmp_path}/file/below: Not a directory (on Ray node {platform.node()}): a part of")
+
+
+def test_a_node_without_the_folder_of_the_command_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(_ray_task, "SECONDS_TO_SEE", 0.1)
+    with engine._marked([tmp_path / "out", Path("s3://bucket/out")]) as marks:
+        assert len(marks) == 1
+        assert _ray_task.call(abs, -1, str(tmp_path), curate.__version__, marks) == 1
+    other = str(tmp_path / "other" / ".curate-x.tmp")
+    with pytest.raises(CurateError, match=f"does not have the folder {tmp_path}/other of this command"):
+        _ray_task.call(abs, -1, str(tmp_path), curate.__version__, (other,))
+    assert not list((tmp_path / "out").iterdir())
 
 
 @pytest.fixture(scope="module")
 def ray():
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", os.pathsep.join(map(str, Path(__file__).parents[:2])))
-        with engine.connected("local", 2) as ray:
+        with _ray_cluster.connected("local", 2) as ray:
             yield ray
 
 
@@ -150,59 +230,9 @@ def test_no_more_tasks_are_started_than_asked_for(ray, tmp_path):
         def __getattr__(self, name):
             return getattr(ray, name)
 
-        def wait(self, flying, num_returns):
+        def wait(self, flying, num_returns, timeout):
             started.append(len(flying))
-            return ray.wait(flying, num_returns=num_returns)
+            return ray.wait(flying, num_returns=num_returns, timeout=timeout)
 
-    assert sorted(engine._flow(Watched(), abs, range(12), 3)) == list(range(12))
+    assert sorted(engine.RaySession(Watched(), 3).run(abs, range(12))) == list(range(12))
     assert max(started) == 3
-
-
-LOSE_A_NODE = """
-import os
-import sys
-from pathlib import Path
-
-from curate.engines import ray as engine
-
-os.environ.update(engine.QUIET)
-import ray
-from ray.cluster_utils import Cluster
-from curate.scoring import score
-from curate.engines.ray import Ray
-
-def main(data, out, specs):
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
-    cluster.add_node(num_cpus=1)
-    lost = cluster.add_node(num_cpus=1)
-    cluster.wait_for_nodes()
-    ray.init(cluster.address, log_to_driver=False, logging_level="ERROR")
-    killed = []
-
-    def kill(what, done, total):
-        if what == "rows scored" and done >= 60 and not killed:
-            killed.append(done)
-            cluster.remove_node(lost, allow_graceful=False)
-
-    score.score([data], specs.split("+"), Path(out), engine=Ray(2), progress=kill)
-    print("alive", sum(node["Alive"] for node in ray.nodes()), "killed", len(killed))
-    ray.shutdown()
-    cluster.shutdown()
-
-main(*sys.argv[1:])
-"""
-
-
-@SLOW
-@NEEDS
-def test_a_node_killed_mid_job_loses_nothing(corpus, tmp_path):
-    for i in range(5, 14):
-        documents(20, 20 * i).write_parquet(corpus / f"{i}.parquet")
-    score.score([str(corpus)], SPECS, tmp_path / "local")
-    script = tmp_path / "lose.py"
-    script.write_text(LOSE_A_NODE)
-    command = [sys.executable, str(script), str(corpus), str(tmp_path / "ray"), "+".join(SPECS)]
-    environment = {**os.environ, "PYTHONPATH": str(Path(curate.__file__).parent.parent)}
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment)
-    assert done.stdout.split() == ["alive", "2", "killed", "1"], done.stderr
-    assert outputs(tmp_path / "ray") == outputs(tmp_path / "local")
