@@ -191,7 +191,7 @@ def compare(megabytes: float, peers: Path | None, before: Path | None) -> None:
             print(f"| {way} | {seconds:.2f} | {size / seconds:.1f} | {beyond} | {' | '.join(cells)} |", flush=True)
 
 
-def driver(parts: int = 200, sizes: Sequence[int] = (50, 400)) -> None:
+def driver(parts: int = 200, sizes: Sequence[int] = (50, 900)) -> None:
     """Print the share of the CPU time of the process that starts the job."""
     from curate.engines.local import Local
     from curate.scorers import duplicates
