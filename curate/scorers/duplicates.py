@@ -5,7 +5,7 @@ The folder of the corpus, ``OUT/_curate/duplicates``, keeps two arrays files for
 left. A row is known by hash(id, seed), as uint64. The arrays of a part are:
 
 - signatures: ``ids`` (n,), ``digests`` (n, 2) of the texts, ``texts`` (w,) row numbers of texts that have words,
-  ``sizes`` (w,) numbers of their distinct n-grams, ``bands`` (w, 2 bands) keys of their bands;
+  ``bands`` (w, 2 bands) keys of their bands, ``ngrams`` the number of n-grams of all texts;
 - links: ``first`` and ``second`` (l,) hashes of ids, ``similarity`` (l,) the exact Jaccard similarity, at least the
   threshold, and ``equal`` (l,) whether the texts have equal bytes. ``second`` is a row of the part, and comes after
   ``first`` in the order of rows. A row that copies another has one link, to the first of all its copies.

@@ -17,7 +17,7 @@ def rows_by_key(keys: np.ndarray, part: int = PART) -> Iterator[np.ndarray]:
 
     Keys must be hashes: ranges of equal length then hold about equally many rows, ``part`` at most or nearly so.
     """
-    bits = max(0, max(0, len(keys) - 1).bit_length() - (part - 1).bit_length())
+    bits = max(0, max(0, len(keys) - 1).bit_length() - int(part - 1).bit_length())
     for i in range(1 << bits):
         if bits == 0:
             yield np.argsort(keys)

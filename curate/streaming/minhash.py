@@ -24,6 +24,7 @@ MEMBER = np.uint64((1 << EXACT_BITS) - 1)  # mask of the bits that are compared
 def band_keys(sets: Grams, bands: int, rows: int, seed: int) -> np.ndarray:
     """Return (n, 2 bands) uint64 keys of n sets of hashes, none of them empty; equal keys make candidates.
 
+    A hash may be repeated in its set.
     The first half of the keys fold the lines of the table of minima (bands x rows), the other half its diagonals.
     """
     # 32 bits are enough for minima: within a text of 1,000 words two hashes collide with a chance of about 1e-4
@@ -54,11 +55,6 @@ def distinct_members(sets: Grams) -> Grams:
     tagged = tagged[np.append(True, tagged[1:] != tagged[:-1])[: len(tagged)]]
     counts = np.bincount(tagged >> np.uint64(EXACT_BITS), minlength=len(sets.offsets) - 1)
     return Grams(tagged & MEMBER, np.concatenate(([0], np.cumsum(counts))))
-
-
-def highest_jaccard(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Return the highest Jaccard similarity (m,) that sets of these sizes (m,) can have: smaller / larger."""
-    return np.asarray(np.minimum(first, second) / np.maximum(1, np.maximum(first, second)))
 
 
 def jaccard(sets: Grams, pairs: np.ndarray) -> np.ndarray:

@@ -103,6 +103,19 @@ def test_null_texts_are_duplicates_of_nothing(options):
     assert sorted(values[-2:]) == [0, 1]
 
 
+@pytest.mark.parametrize("texts", [["", "", "..."], [None, None], ["a single text"]])
+def test_texts_without_words_or_without_company(texts, monkeypatch):
+    """Also if there are more splits than rows, so that most of them are empty."""
+    expected = sorted([1] * len(set(texts)) + [0] * (len(texts) - len(set(texts))))
+    if texts == [None, None]:
+        expected = [1, 1]
+    assert sorted(scores(texts)) == expected
+    monkeypatch.setattr(copies, "ROWS_IN_SPLIT", 1)
+    monkeypatch.setattr(by_id, "ROWS_IN_SPLIT", 1)
+    monkeypatch.setattr(candidates, "KEYS_IN_SPLIT", 1)
+    assert sorted(scores(texts)) == expected
+
+
 def test_null_texts_through_the_command_line(tmp_path, cli):
     (tmp_path / "data").mkdir()
     texts = pl.Series("text", [None, "a copy", None, "a copy", None], dtype=pl.String)

@@ -10,17 +10,17 @@ from functools import partial
 import numpy as np
 import polars as pl
 
-from curate.streaming import equal_keys, minhash
+from curate.streaming import equal_keys
 from curate.streaming.near_duplicates.signatures import SIGNATURES
 from curate.tables.corpus import Answers, Corpus, PartRows
 from curate.words.ngrams import BASE, mix
 
-KEYS_IN_SPLIT = 1 << 22  # keys of bands sorted at a time: 110 MB
-KEYS_IN_PART = 1 << 23  # keys of bands that a part sends at a time: 220 MB
+KEYS_IN_SPLIT = 1 << 22  # keys of bands sorted at a time: 90 MB
+KEYS_IN_PART = 1 << 23  # keys of bands that a part sends at a time: 180 MB
 # Rows of a large group whose texts are sent to one place. With a smaller number a text is sent to more places, with a
 # larger one a place needs more memory: 1,024 texts of 10,000 words are 80 MB.
 TOGETHER = 1 << 10
-BAND_ROWS = {"key": pl.UInt64, "id": pl.UInt64, "part": pl.UInt32, "size": pl.UInt32, "band": pl.UInt16}
+BAND_ROWS = {"key": pl.UInt64, "id": pl.UInt64, "part": pl.UInt32, "band": pl.UInt16}
 # ``place`` is the place where the pair is compared, ``id`` the row of the part, ``other`` the other row of the pair.
 # ``later`` says whether the row comes after the other in the order of rows.
 PAIRS = {"part": pl.UInt32, "id": pl.UInt64, "other": pl.UInt64, "place": pl.UInt64, "later": pl.Boolean}
@@ -30,7 +30,7 @@ PAIRS = {"part": pl.UInt32, "id": pl.UInt64, "other": pl.UInt64, "place": pl.UIn
 class Wanted:
     """Which pairs are wanted: those whose later row belongs to generation ``first`` or a newer one.
 
-    ``of_part`` (p,) is the generation of each part. Pairs that cannot reach the similarity ``threshold`` are left out.
+    ``of_part`` (p,) is the generation of each part. Pairs below the similarity ``threshold`` are no links.
     """
 
     of_part: np.ndarray
@@ -73,7 +73,6 @@ def _band_rows(copies: Answers, low: int, high: int, rows: PartRows) -> pl.DataF
         keys.T.ravel(),
         np.tile(ids[distinct], high - low),
         np.full(keys.size, rows.number, np.uint32),
-        np.tile(signatures["sizes"][distinct], high - low),
         np.repeat(np.arange(low, high, dtype=np.uint16), count),
     ]
     return pl.DataFrame(columns, schema=BAND_ROWS)
@@ -94,10 +93,10 @@ def _pairs(wanted: Wanted, frame: pl.DataFrame) -> pl.DataFrame:
 
 def _pairs_of(rows: pl.DataFrame, newest: int, wanted: Wanted) -> Iterator[pl.DataFrame]:
     """Yield the pairs whose later row belongs to the generation ``newest``."""
-    key, ids, part, size, band = (rows[name].to_numpy() for name in BAND_ROWS)
+    key, ids, part, band = (rows[name].to_numpy() for name in BAND_ROWS)
     # The order within a group decides what is compared in a large one. It is drawn anew for every band.
     order = np.lexsort((mix(ids + BASE * band.astype(np.uint64)), band, key))
-    key, ids, part, size, band = key[order], ids[order], part[order], size[order], band[order]
+    key, ids, part, band = key[order], ids[order], part[order], band[order]
     generation = wanted.of_part[part]
     starts = equal_keys.group_starts(key, band)
     parts = equal_keys.cut(starts, len(ids), TOGETHER)
@@ -105,8 +104,7 @@ def _pairs_of(rows: pl.DataFrame, newest: int, wanted: Wanted) -> Iterator[pl.Da
     # The groups of a row mostly have the same smallest row in all bands, so each text goes to few places.
     place = np.repeat(smallest, np.diff(np.append(parts, len(ids))))
     for pairs in equal_keys.pairs(starts, len(ids)):
-        near = minhash.highest_jaccard(size[pairs[:, 0]], size[pairs[:, 1]]) >= wanted.threshold
-        pairs = pairs[near & (generation[pairs].max(axis=1) == newest)]
+        pairs = pairs[generation[pairs].max(axis=1) == newest]
         first, second = pairs.T
         swap = (generation[first] > generation[second]) | (
             (generation[first] == generation[second]) & (ids[first] > ids[second])

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from curate.streaming import linkage, minhash
 from curate.streaming.near_duplicates.candidates import PAIRS, Wanted
-from curate.streaming.near_duplicates.signatures import Bands, ngram_sets
+from curate.streaming.near_duplicates.signatures import Bands, ngrams_of
 from curate.tables.batches import keys
 from curate.tables.corpus import Answers, Corpus, PartRows
 from curate.words.ngrams import Grams, mix
@@ -43,14 +43,14 @@ OPEN = 2  # a link that decides merges together with links of other places
 
 
 def verified_links(
-    corpus: Corpus, pairs: Sequence[Answers], settings: Bands, wanted: Wanted, distinct_ngrams: int, name: str
+    corpus: Corpus, pairs: Sequence[Answers], settings: Bands, wanted: Wanted, all_ngrams: int, name: str
 ) -> Answers:
     """Return a table with the columns ``LINKS`` for each part: pairs that reach the threshold, and merges.
 
-    ``distinct_ngrams`` is the sum over all texts, and ``name`` that of the exchange. Only parts with candidates are
-    read.
+    ``all_ngrams`` is the number of n-grams of all texts, and ``name`` that of the exchange. Only parts with candidates
+    are read.
     """
-    splits = 1 + distinct_ngrams // GRAMS_IN_SPLIT
+    splits = 1 + all_ngrams // GRAMS_IN_SPLIT
     sets = partial(_sets, tuple(pairs), settings, splits)
     links = partial(_links, wanted)
     return corpus.answer(sets, "place", links, name=name, splits=splits, needs=("text",))
@@ -78,7 +78,8 @@ def _candidate_sets(candidates: pl.Series, settings: Bands, rows: PartRows) -> p
     for batch in rows.batches():
         ids = keys(batch["id"], settings.seed)
         chosen = np.isin(ids, wanted)
-        lists = [_as_lists(sets) for sets in ngram_sets(batch["text"].filter(pl.Series(chosen)), settings.ngram)]
+        texts = batch["text"].filter(pl.Series(chosen))
+        lists = [_as_lists(minhash.distinct_members(grams)) for grams in ngrams_of(texts, settings.ngram)]
         if lists:
             tables.append(pl.DataFrame([pl.Series("id", ids[chosen]), pl.concat(lists).rename("members")]))
     return pl.concat(tables)

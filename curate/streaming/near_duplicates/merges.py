@@ -54,8 +54,8 @@ def _find_new(corpus: Corpus, settings: Bands, threshold: float, first: int) -> 
     wanted = Wanted(generations, first, threshold)
     texts = [int(size["texts"]) for size in sizes]
     pairs = candidates(corpus, copies, wanted, texts, settings.keys, f"bands-{key}")
-    distinct_ngrams = sum(int(size["ngrams"]) for size in sizes)
-    links = verified_links(corpus, pairs, settings, wanted, distinct_ngrams, f"links-{key}")
+    all_ngrams = sum(int(size["ngrams"]) for size in sizes)
+    links = verified_links(corpus, pairs, settings, wanted, all_ngrams, f"links-{key}")
     next(corpus.map(partial(_links_of_part, copies, links), keep=LINKS_OF_PART), None)
     merges = _merged_by_open_links(corpus, links, generations)
     next(corpus.map(partial(_merges_of_part, copies, links), keep=MERGES_OF_PART, inputs=merges), None)
@@ -64,12 +64,7 @@ def _find_new(corpus: Corpus, settings: Bands, threshold: float, first: int) -> 
 
 def _sizes(rows: PartRows) -> Arrays:
     kept = rows.kept(SIGNATURES)
-    sizes = kept["sizes"]
-    return {
-        "rows": np.array(len(kept["ids"])),
-        "texts": np.array(len(sizes)),
-        "ngrams": sizes.sum(dtype=np.int64),
-    }
+    return {"rows": np.array(len(kept["ids"])), "texts": np.array(len(kept["texts"])), "ngrams": kept["ngrams"]}
 
 
 def _links_of_part(copies: Answers, links: Answers, rows: PartRows) -> Arrays:

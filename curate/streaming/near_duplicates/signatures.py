@@ -40,36 +40,36 @@ def signatures(settings: Bands, rows: PartRows) -> Arrays:
     ids: (n,) uint64, hash(id, seed).
     digests: (n, 2) uint64, the 128-bit hash of the text. For a null text it comes from its id, so it equals no other.
     texts: (w,) int64, the row numbers of texts that have words, in ascending order. Without bands there are none.
-    sizes: (w,) uint32, the number of distinct n-grams of these texts.
     bands: (w, 2 bands) uint64, the keys of their bands.
+    ngrams: () int64, the number of n-grams of all texts, with repetitions.
     """
     ids, digests, worded = [np.zeros(0, np.uint64)], [b""], [np.zeros(0, np.int64)]
-    sizes, bands = [np.zeros(0, np.uint32)], [np.zeros((0, settings.keys), np.uint64)]
-    first_row = 0
+    bands = [np.zeros((0, settings.keys), np.uint64)]
+    first_row = count = 0
     for batch in rows.batches():
         ids.append(keys(batch["id"], settings.seed))
         digests.append(b"".join(map(_digest, batch["id"], batch["text"])))
-        for sets in ngram_sets(batch["text"], settings.ngram) if settings.bands else ():
+        for grams in ngrams_of(batch["text"], settings.ngram) if settings.bands else ():
             # A text without words has no minimum: it can only be an exact copy.
-            with_words = np.flatnonzero(sets.counts)
+            with_words = np.flatnonzero(grams.counts)
             worded.append(first_row + with_words)
-            first_row += len(sets.counts)
-            sets = Grams(sets.values, sets.offsets[np.append(with_words, len(sets.counts))])
-            sizes.append(sets.counts.astype(np.uint32))
-            bands.append(minhash.band_keys(sets, settings.bands, settings.rows, settings.seed))
+            first_row += len(grams.counts)
+            count += len(grams.values)
+            grams = Grams(grams.values, grams.offsets[np.append(with_words, len(grams.counts))])
+            bands.append(minhash.band_keys(grams, settings.bands, settings.rows, settings.seed))
     return {
         "ids": np.concatenate(ids),
         "digests": np.frombuffer(b"".join(digests), "<u8").reshape(-1, 2),
         "texts": np.concatenate(worded),
-        "sizes": np.concatenate(sizes),
         "bands": np.concatenate(bands),
+        "ngrams": np.array(count, np.int64),
     }
 
 
-def ngram_sets(texts: pl.Series, n: int) -> Iterator[Grams]:
-    """Yield the distinct n-grams of each text, piece by piece of the column."""
+def ngrams_of(texts: pl.Series, n: int) -> Iterator[Grams]:
+    """Yield the n-grams of each text, piece by piece of the column."""
     for piece in ngrams.pieces(texts):
-        yield minhash.distinct_members(ngrams.ngrams(ngrams.words(piece), n, short=True))
+        yield ngrams.ngrams(ngrams.words(piece), n, short=True)
 
 
 def _digest(name: str, text: str | None) -> bytes:
