@@ -46,7 +46,7 @@ def recall(out: Path, planted: Path) -> list[tuple[str, str]]:
 def objective(out: Path, column: str, cluster: str, k: int) -> tuple[float, float]:
     """Return the mean squared distance to the centre of the own cluster: of our clusters, and of MiniBatchKMeans."""
     frame = scores(out).select(column, cluster)
-    vectors = _unit(frame[column].to_numpy())
+    vectors = _unit(frame[column])
     ours = _mean_distance(vectors, frame[cluster].to_numpy())
     labels = MiniBatchKMeans(k, random_state=0, n_init=3, batch_size=4096).fit_predict(vectors)
     return ours, _mean_distance(vectors, labels)
@@ -54,10 +54,12 @@ def objective(out: Path, column: str, cluster: str, k: int) -> tuple[float, floa
 
 def vectors(out: Path, column: str, path: Path) -> None:
     """Save the vectors of a folder of scores for the peers, each of length 1."""
-    np.save(path, _unit(scores(out)[column].to_numpy()))
+    np.save(path, _unit(scores(out)[column]))
 
 
-def _unit(values: np.ndarray) -> np.ndarray:
+def _unit(column: pl.Series) -> np.ndarray:
+    """Return vectors, which score files hold as the bytes of float32 numbers, each of length 1."""
+    values = np.frombuffer(b"".join(column.to_list()), np.float32).reshape(len(column), -1)
     return values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1e-12)
 
 
