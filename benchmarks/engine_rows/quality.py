@@ -18,7 +18,7 @@ def scores(out: Path) -> pl.DataFrame:
 def recall(out: Path, planted: Path) -> list[tuple[str, str]]:
     """Return how many planted copies were merged with their text, by the share of their words that is changed.
 
-    A planted pair is found if at most one of the two texts counts as original. The level of a found pair is the score
+    A planted pair counts as merged if at most one of the two texts counts as original. The level of a merged pair is the score
     of the one that was merged: 1 minus its Jaccard similarity.
     """
     values = scores(out).select("id", "score.duplicates")
@@ -30,11 +30,11 @@ def recall(out: Path, planted: Path) -> list[tuple[str, str]]:
     for low, high in zip((-1.0, *LEVELS), LEVELS, strict=False):
         part = pairs.filter((pl.col("changed") > low) & (pl.col("changed") <= high))
         if part.height:
-            found = part.filter(pl.col("level") < 1)
+            merged_pairs = part.filter(pl.col("level") < 1)
             name = "exact copies" if high == 0 else f"{max(low, 0):.0%} to {high:.0%} of words changed"
-            level = found["level"].mean()
+            level = merged_pairs["level"].mean()
             shown = "none" if level is None else f"{level:.3f}"
-            rows.append((name, f"recall {found.height / part.height:.3f} of {part.height}, mean level {shown}"))
+            rows.append((name, f"recall {merged_pairs.height / part.height:.3f} of {part.height}, mean level {shown}"))
     alone = values.join(pairs.select("id"), on="id", how="anti").join(
         pairs.select(id="original").unique(), on="id", how="anti"
     )
