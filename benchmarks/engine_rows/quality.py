@@ -18,8 +18,8 @@ def scores(out: Path) -> pl.DataFrame:
 def recall(out: Path, planted: Path) -> list[tuple[str, str]]:
     """Return how many planted copies were merged with their text, by the share of their words that is changed.
 
-    A planted pair counts as merged if at most one of the two texts counts as original. The level of a merged pair is the score
-    of the one that was merged: 1 minus its Jaccard similarity.
+    A planted pair counts as merged if at most one of the two texts counts as original. The level of a merged pair is
+    the score of the text that was merged: 1 minus its Jaccard similarity.
     """
     values = scores(out).select("id", "score.duplicates")
     pairs = pl.read_parquet(planted)
