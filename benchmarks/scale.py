@@ -5,14 +5,17 @@
 
 Rows are synthetic: 30 words by Zipf's law, 1 % of them copies. A part is a file of 100,000 rows. Each job runs through
 the command line with 2 workers. What a row and a part cost is the growth from the second largest size to the largest,
-so that the start of the command does not count. With this growth the figures are extrapolated to 1e9 and 1e10 rows.
-Trend: the growth a row, divided by that between the two sizes before; above 1 the cost of a row rises. The last line
-names what breaks first: the first quantity that exceeds what a machine has.
+so that the start of the command does not count. Read and written are all bytes that pass through files and between
+processes, so what is written beyond the scores is exchanged between tasks. With this growth the figures are
+extrapolated to 1e9 and 1e10 rows. Trend: the growth a row, divided by that between the two sizes before; above 1 the
+cost of a row rises. The last line names what breaks first: the first quantity that exceeds what a machine has.
 """
 
 import argparse
+import os
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,6 +30,7 @@ PART_ROWS = 100_000
 WORDS = 30
 TARGETS = (1e9, 1e10)
 MB = 1 << 20
+NOISE = 0.02  # share by which a figure may grow between two runs of the same job
 
 
 @dataclass(frozen=True)
@@ -88,6 +92,8 @@ def measure(folder: Path, scorer: str, rows: int) -> Measurement:
         "driver CPU s": cost.driver,
         "worker CPU s": cost.workers,
         "peak MB": cost.peak,
+        "read MB": cost.read,
+        "written MB": cost.written,
         "kept MB": sum(kept) / MB,
         "largest file MB": max(kept, default=0) / MB,
         "scores MB": scores / MB,
@@ -106,8 +112,11 @@ def requests(folder: Path, scorer: str, rows: int) -> dict[str, float]:
     if shutil.which("strace") is None:
         return {}
     calls = "openat,stat,newfstatat,rename,unlink,mkdir"
-    command = ["strace", "-e", f"trace={calls}", "-o", str(log), "curate", "score", str(data), "--scorer", scorer]
-    subprocess.run([*command, "--workers", "2", "--out", str(out)], check=True, capture_output=True)
+    curate = [sys.executable, "-c", "from pipelines.shared.cli import main; main()"]
+    job = [*curate, "score", str(data), "--scorer", scorer, "--workers", "2", "--out", str(out)]
+    environment = {**os.environ, **jobs.ONE_THREAD, "PYTHONPATH": str(jobs.ROOT)}
+    command = ["strace", "-e", f"trace={calls}", "-o", str(log), *job]
+    subprocess.run(command, check=True, capture_output=True, env=environment)
     lines = [line for line in log.read_text(errors="replace").splitlines() if str(folder) in line]
     kinds = {line.partition("(")[0] for line in lines}
     parts = len(list(data.iterdir()))
@@ -115,8 +124,9 @@ def requests(folder: Path, scorer: str, rows: int) -> dict[str, float]:
 
 
 def slope(before: Measurement, last: Measurement, name: str) -> float:
-    """Return by how much a figure grows for each row more, from one measurement to the next; 0 if it falls."""
-    return max(0.0, (last.figures[name] - before.figures[name]) / (last.rows - before.rows))
+    """Return by how much a figure grows for each row more, from one measurement to the next; 0 if it hardly grows."""
+    growth = last.figures[name] - before.figures[name]
+    return growth / (last.rows - before.rows) if growth > NOISE * before.figures[name] else 0.0
 
 
 def table(scorer: str, measurements: Sequence[Measurement]) -> None:

@@ -32,20 +32,29 @@ used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAG
 cpu = [usage.ru_utime + usage.ru_stime for usage in used]
 # The largest memory that getrusage tells begins with that of the process that started this one.
 peak = next(line for line in open("/proc/self/status") if line.startswith("VmHWM"))
+# Of this process and of the workers that have ended: all bytes read and written, in files and between processes.
+io = dict(line.split(": ") for line in open("/proc/self/io"))
+record = {"driver": cpu[0], "workers": cpu[1], "peak": int(peak.split()[1]) / 1024}
+record |= {"read": int(io["rchar"]), "written": int(io["wchar"])}
 with open(report, "w") as file:
-    json.dump({"driver": cpu[0], "workers": cpu[1], "peak": int(peak.split()[1]) / 1024}, file)
+    json.dump(record, file)
 sys.exit(code)
 """
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What a job cost: CPU seconds of the driver and of its workers, wall seconds, peak memory of one process in MB."""
+    """What a job cost: CPU seconds of the driver and of its workers, wall seconds, peak memory of one process in MB.
+
+    ``read`` and ``written`` are MB, of all processes, in files and between processes.
+    """
 
     driver: float
     workers: float
     wall: float
     peak: float
+    read: float = 0.0
+    written: float = 0.0
     error: str = ""
 
     @property
@@ -78,11 +87,12 @@ def score(
         log.seek(0)
         lines = log.read().strip().splitlines()
     if code:
-        return Cost(0, 0, wall, 0, lines[-1] if lines else f"exit code {code}")
+        return Cost(0, 0, wall, 0, error=lines[-1] if lines else f"exit code {code}")
     record = json.loads(report.read_text())
+    exchanged = record["read"] / MB, record["written"] / MB
     # Workers of Ray are children of its daemon, so only the samples tell what they cost.
     workers_cpu = record["workers"] + (others.ray if engine == "ray" else 0.0)
-    return Cost(record["driver"], workers_cpu, wall, max(record["peak"], others.peak))
+    return Cost(record["driver"], workers_cpu, wall, max(record["peak"], others.peak), *exchanged)
 
 
 @dataclass(frozen=True)

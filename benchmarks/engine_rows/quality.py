@@ -18,8 +18,8 @@ def scores(out: Path) -> pl.DataFrame:
 def recall(out: Path, planted: Path) -> list[tuple[str, str]]:
     """Return how many planted copies were merged with their text, by the share of their words that is changed.
 
-    A planted pair is found if at most one of the two texts counts as original. The level of a found pair is the score
-    of the one that was merged: 1 minus its Jaccard similarity.
+    A planted pair counts as merged if at most one of the two texts counts as original. The level of a merged pair is
+    the score of the text that was merged: 1 minus its Jaccard similarity.
     """
     values = scores(out).select("id", "score.duplicates")
     pairs = pl.read_parquet(planted)
@@ -30,11 +30,11 @@ def recall(out: Path, planted: Path) -> list[tuple[str, str]]:
     for low, high in zip((-1.0, *LEVELS), LEVELS, strict=False):
         part = pairs.filter((pl.col("changed") > low) & (pl.col("changed") <= high))
         if part.height:
-            found = part.filter(pl.col("level") < 1)
+            merged_pairs = part.filter(pl.col("level") < 1)
             name = "exact copies" if high == 0 else f"{max(low, 0):.0%} to {high:.0%} of words changed"
-            level = found["level"].mean()
+            level = merged_pairs["level"].mean()
             shown = "none" if level is None else f"{level:.3f}"
-            rows.append((name, f"recall {found.height / part.height:.3f} of {part.height}, mean level {shown}"))
+            rows.append((name, f"recall {merged_pairs.height / part.height:.3f} of {part.height}, mean level {shown}"))
     alone = values.join(pairs.select("id"), on="id", how="anti").join(
         pairs.select(id="original").unique(), on="id", how="anti"
     )
@@ -46,7 +46,7 @@ def recall(out: Path, planted: Path) -> list[tuple[str, str]]:
 def objective(out: Path, column: str, cluster: str, k: int) -> tuple[float, float]:
     """Return the mean squared distance to the centre of the own cluster: of our clusters, and of MiniBatchKMeans."""
     frame = scores(out).select(column, cluster)
-    vectors = _unit(frame[column].to_numpy())
+    vectors = _unit(frame[column])
     ours = _mean_distance(vectors, frame[cluster].to_numpy())
     labels = MiniBatchKMeans(k, random_state=0, n_init=3, batch_size=4096).fit_predict(vectors)
     return ours, _mean_distance(vectors, labels)
@@ -54,10 +54,12 @@ def objective(out: Path, column: str, cluster: str, k: int) -> tuple[float, floa
 
 def vectors(out: Path, column: str, path: Path) -> None:
     """Save the vectors of a folder of scores for the peers, each of length 1."""
-    np.save(path, _unit(scores(out)[column].to_numpy()))
+    np.save(path, _unit(scores(out)[column]))
 
 
-def _unit(values: np.ndarray) -> np.ndarray:
+def _unit(column: pl.Series) -> np.ndarray:
+    """Return vectors, which score files hold as the bytes of float32 numbers, each of length 1."""
+    values = np.frombuffer(b"".join(column.to_list()), np.float32).reshape(len(column), -1)
     return values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1e-12)
 
 
