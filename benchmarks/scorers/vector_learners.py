@@ -34,7 +34,13 @@ JOBS: tuple[tuple[str, ...], ...] = (
     ("embedding", "semdedup", "prototypes"),
     ("embedding", "semdedup", "prototypes", "density"),
 )
-LEARNERS = ("semdedup", "prototypes", "density", "moderate", "coverage")
+LEARNERS: dict[str, dict[str, int]] = {
+    "semdedup": {},
+    "prototypes": {},
+    "density": {},
+    "moderate": {},
+    "coverage": {"planes": 100},  # the least that it uses by itself
+}
 
 
 def texts(megabytes: float) -> pl.DataFrame:
@@ -111,11 +117,13 @@ def main() -> None:
         title = f"{arguments.parts} parts, {rows:,} vectors"
         print(f"\n{title:46}{'driver s':>10}{'workers s':>11}{'driver of a job':>17}", flush=True)
         vectors = parts(arguments.parts, arguments.rows)
-        for learner in (name for name in LEARNERS if arguments.only in name):
+        for learner, options in LEARNERS.items():
+            if arguments.only not in learner:
+                continue
             learn = import_module(f"curate.scorers.{learner}").learn
             before, start = children(), time.process_time()
             with Local(2).session() as engine:
-                learn(Corpus(vectors, folder / learner, engine), embedding="emb.x")
+                learn(Corpus(vectors, folder / learner, engine), embedding="emb.x", **options)
             driver, workers = time.process_time() - start, children() - before
             share = driver / (driver + workers + embedding)
             print(f"{learner:46}{driver:10.2f}{workers:11.2f}{share:17.2%}", flush=True)
