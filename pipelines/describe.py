@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pipelines.shared.engine_options import Address, EngineName, EngineWorkers, RuntimeEnv
 from pipelines.shared.flags import Json, Seed
 
 if TYPE_CHECKING:
@@ -30,10 +31,15 @@ def main(
     neighbours: Annotated[int, typer.Option(min=2, help="Nearest rows used to estimate the dimension.")] = 20,
     out: Annotated[Path | None, typer.Option(help="Also write the result to this JSON file.")] = None,
     seed: Seed = 0,
+    engine: EngineName = "local",
+    workers: EngineWorkers = None,
+    address: Address = "",
+    runtime_env: RuntimeEnv = "",
     as_json: Json = False,
 ) -> None:
     """Describe a data set."""
     from curate.description.describe import describe
+    from pipelines.shared import engine_options
     from pipelines.shared.show import progress, result, warn
 
     with progress():
@@ -46,6 +52,7 @@ def main(
             sample=sample,
             neighbours=neighbours,
             seed=seed,
+            engine=engine_options.engine(engine, workers, address, runtime_env),
         )
     if out is not None:
         description.save(out)

@@ -10,7 +10,15 @@ from typing import Annotated
 
 import typer
 
-from pipelines.shared.flags import Json, OutFolder, Partial, Restart, Seed, TakeOver, Workers
+from pipelines.shared.engine_options import Address, EngineName, EngineWorkers, RuntimeEnv
+from pipelines.shared.flags import (
+    Json,
+    OutFolder,
+    Partial,
+    Restart,
+    Seed,
+    TakeOver,
+)
 
 
 def main(
@@ -29,7 +37,10 @@ def main(
         int, typer.Option(help="Rows in each shard. A worker holds about three shards in memory.")
     ] = 100_000,
     seed: Seed = 0,
-    workers: Workers = None,
+    engine: EngineName = "local",
+    workers: EngineWorkers = None,
+    address: Address = "",
+    runtime_env: RuntimeEnv = "",
     partial: Partial = False,
     restart: Restart = False,
     take_over: TakeOver = False,
@@ -37,6 +48,7 @@ def main(
 ) -> None:
     """Draw a training set."""
     from curate.training_set.job import materialize
+    from pipelines.shared import engine_options
     from pipelines.shared.show import notes, progress, result, table, warn
 
     with progress() as report:
@@ -47,7 +59,7 @@ def main(
             budget=budget,
             shard_rows=shard_rows,
             seed=seed,
-            workers=workers or 0,
+            engine=engine_options.engine(engine, workers, address, runtime_env),
             restart=restart,
             partial=partial,
             take_over=take_over,

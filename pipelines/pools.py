@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from pipelines.shared.engine_options import Address, EngineName, EngineWorkers, RuntimeEnv
 from pipelines.shared.flags import Json, Out, Partial, count
 
 
@@ -30,14 +31,27 @@ def main(
         Path | None, typer.Option(help="A folder made by `curate prune`. Rows that it dropped are not counted.")
     ] = None,
     partial: Partial = False,
+    engine: EngineName = "local",
+    workers: EngineWorkers = None,
+    address: Address = "",
+    runtime_env: RuntimeEnv = "",
     as_json: Json = False,
 ) -> None:
     """Make pools."""
     from curate.pruning.make_pools import pools as make_pools
+    from pipelines.shared import engine_options
     from pipelines.shared.show import notes, progress, result, table, warn
 
     with progress():
-        pools = make_pools(scores, kept=kept, by=by, bins=bins, min_tokens=min_tokens, partial=partial)
+        pools = make_pools(
+            scores,
+            kept=kept,
+            by=by,
+            bins=bins,
+            min_tokens=min_tokens,
+            partial=partial,
+            engine=engine_options.engine(engine, workers, address, runtime_env),
+        )
     pools.save(out)
     warn(pools.warnings)
     result(as_json, {**pools.record(), "out": str(out)}, table(pools.table(), 6))

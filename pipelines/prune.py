@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipelines.shared.flags import Json, OutFolder, Partial, Seed, TakeOver, pairs, texts
+from pipelines.shared.engine_options import Address, EngineName, EngineWorkers, RuntimeEnv
+from pipelines.shared.flags import (
+    Json,
+    OutFolder,
+    Partial,
+    Seed,
+    TakeOver,
+    pairs,
+    texts,
+)
 
 if TYPE_CHECKING:
     from curate.pruning.prune import Pruned
@@ -94,12 +103,17 @@ def main(
     partial: Partial = False,
     shard_rows: Annotated[int, typer.Option(min=1, help="Rows in each file of --materialize.")] = 100_000,
     seed: Seed = 0,
+    engine: EngineName = "local",
+    workers: EngineWorkers = None,
+    address: Address = "",
+    runtime_env: RuntimeEnv = "",
     take_over: TakeOver = False,
     as_json: Json = False,
 ) -> None:
     """Prune examples."""
     from curate.pruning.prune import prune
     from curate.pruning.source_guard import SourceNearlyGone
+    from pipelines.shared import engine_options
     from pipelines.shared.show import progress, result, table, warn
 
     if hard_end:
@@ -129,6 +143,7 @@ def main(
                 partial=partial,
                 shard_rows=shard_rows,
                 seed=seed,
+                engine=engine_options.engine(engine, workers, address, runtime_env),
                 take_over=take_over,
                 progress=report,
             )

@@ -1,5 +1,6 @@
 """Shared set-up: one numerical thread, reproducible hypothesis, the command line in this process."""
 
+import json
 import os
 import re
 
@@ -85,6 +86,45 @@ def tiny_llama(folder: Path) -> str:
     )  # fmt: skip
     LlamaForCausalLM(config).save_pretrained(folder)
     torch.random.set_rng_state(state)
+    return str(folder)
+
+
+def tiny_bert(folder: Path, layers: Sequence[str] = ("Transformer", "Pooling", "Normalize"), **pooling: object) -> str:
+    """A random BERT of two layers over characters, with the settings of a sentence-transformers model."""
+    import torch
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+    from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
+
+    letters = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *map(chr, range(33, 127))]
+    raw = Tokenizer(models.WordLevel({letter: i for i, letter in enumerate(letters)}, unk_token="[UNK]"))
+    raw.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Split("", "isolated")]
+    )
+    raw.post_processor = processors.TemplateProcessing(
+        "[CLS] $A [SEP]", "[CLS] $A $B [SEP]", [("[CLS]", 2), ("[SEP]", 3)]
+    )
+    names = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
+    PreTrainedTokenizerFast(tokenizer_object=raw, **names, model_max_length=96).save_pretrained(folder)
+    state = torch.random.get_rng_state()
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=len(letters), hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
+        max_position_embeddings=96, initializer_range=0.3,
+    )  # fmt: skip
+    BertModel(config).save_pretrained(folder)
+    torch.random.set_rng_state(state)
+    prefix = "sentence_transformers.models."
+    paths = {"Pooling": "1_Pooling", "Normalize": "2_Normalize"}
+    parts = [
+        {"idx": i, "name": str(i), "path": paths.get(layer, ""), "type": prefix + layer}
+        for i, layer in enumerate(layers)
+    ]
+    (folder / "modules.json").write_text(json.dumps(parts))
+    (folder / "1_Pooling").mkdir()
+    (folder / "2_Normalize").mkdir()
+    modes = pooling or {"pooling_mode_mean_tokens": True}
+    (folder / "1_Pooling" / "config.json").write_text(json.dumps({"word_embedding_dimension": 32, **modes}))
+    (folder / "sentence_bert_config.json").write_text(json.dumps({"max_seq_length": 64, "do_lower_case": False}))
     return str(folder)
 
 

@@ -26,6 +26,11 @@ def corpus_of(rows: pl.DataFrame, cuts: Sequence[int], folder: Path, engine: Eng
     return Corpus(parts, folder, engine or Local())
 
 
+def corpus_of_parts(*parts: pl.DataFrame) -> Corpus:
+    """Return a corpus with these tables as parts, for learners that keep nothing."""
+    return Corpus([FramePart(f"part-{i}", (part,)) for i, part in enumerate(parts)], Path("nothing is kept"))
+
+
 def stored_arrays(scorer: Scorer, corpus: Corpus) -> dict[str, np.ndarray]:
     """Return what a scorer stored about the rows of all parts, put together.
 

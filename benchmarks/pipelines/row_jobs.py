@@ -1,8 +1,9 @@
 """Memory and CPU of the jobs that read scored rows, at growing numbers of rows: python benchmarks/pipelines/row_jobs.py
 
-Rows are synthetic: four sources, short texts, a random score, 50,000 rows a file (or --file-rows). Every command runs through the
-command line, in a process of its own. Peak memory is the largest resident set of the job, and of its largest worker.
-CPU-seconds include those of workers. `materialize` draws 0.02 passes and 1.5 passes of every source.
+Rows are synthetic: four sources, of which one has most of the rows, short texts, a random score, 50,000 rows a file (or
+--file-rows). Every command runs through the command line, in a process of its own. Peak memory is the largest resident
+set of the job, and of its largest worker. CPU-seconds include those of workers. `materialize` draws 0.02 passes and 1.5
+passes of every source.
 """
 
 import argparse
@@ -22,6 +23,8 @@ ROW_GROUP = 8192
 # The source of each file in turn: one source has most of the rows, as in real collections.
 SOURCES = "aaaaabcd"
 PASSES = (0.02, 1.5)
+# A worker holds a shard. Small shards are full at few rows too, so that they do not hide what grows with the rows.
+SHARD_ROWS = {0.02: 1000, 1.5: 50_000}
 # A peak is read when the process ends: VmHWM is that of the process alone, while ru_maxrss remembers its parent.
 RUN = """
 import atexit, json, os, resource, sys
@@ -47,14 +50,17 @@ class Data:
     def commands(self) -> dict[str, list[str]]:
         """Return the words of every command that is measured, without its output, by name."""
         scores, plans = str(self.folder / "scores"), {passes: self.folder / f"plan-{passes}.json" for passes in PASSES}
-        prune = ["prune", scores, "--by", "score.x", "--keep", "0.3", "--verify", "0"]
+        prune = ["prune", scores, "--by", "score.x", "--keep", "0.3", "--max-source-removal", "1"]
         return {
             "prune top": [*prune, "--rule", "top"],
             "prune stratified, even": [*prune, "--rule", "stratified", "--balance", "source:even"],
             "prune top, --materialize": [*prune, "--rule", "top", "--materialize"],
             "pools by source": ["pools", scores],
             "pools by score, 5 bins": ["pools", scores, "--by", "score.x"],
-            **{f"materialize, {passes} passes": ["materialize", str(plan)] for passes, plan in plans.items()},
+            **{
+                f"materialize, {passes} passes": ["materialize", str(plan), "--shard-rows", str(SHARD_ROWS[passes])]
+                for passes, plan in plans.items()
+            },
             "describe": ["describe", str(self.folder / "data"), "--sample", "500"],
         }
 

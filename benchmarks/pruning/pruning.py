@@ -16,9 +16,10 @@ accuracy on the test rows, mean and half width of its 95 % interval over five se
 import argparse
 import gzip
 import struct
+import tempfile
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -32,7 +33,11 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from curate import member_help, open_sets
 from curate.description import measures
 from curate.pruning import perceptron, quotas
+from curate.scorers import Scorer
 from curate.tables.batches import keys
+from curate.tables.corpus import Corpus, FramePart
+from curate.tables.corpus.array_files import read_arrays
+from curate.tables.corpus.corpus import stored_path
 
 SEEDS, FRACTIONS = 5, (0.8, 0.6, 0.4, 0.2)
 T_95 = 2.776  # of Student's t with four degrees of freedom
@@ -104,6 +109,15 @@ def mails(folder: Path) -> Data:
     return Data("mails", (10 * x).astype(np.float32), y, texts, 1500)
 
 
+def learned(learn: Callable[..., Scorer], frame: pl.DataFrame, options: Mapping[str, object]) -> Scorer:
+    """Return a scorer that learned from all rows, with what it stored about them."""
+    with tempfile.TemporaryDirectory() as folder:
+        corpus = Corpus([FramePart("rows", (frame,))], Path(folder))
+        scorer = learn(corpus, **options)
+        stored = stored_path(corpus.folder, "rows")
+        return replace(scorer, **read_arrays(stored)) if stored.exists() else scorer
+
+
 def scored(frame: pl.DataFrame, specs: Sequence[str]) -> dict[str, np.ndarray]:
     """Return every score of the rows by the metrics that exist; ``cluster`` and ``logits`` columns are not scores."""
     for spec in specs:
@@ -114,13 +128,9 @@ def scored(frame: pl.DataFrame, specs: Sequence[str]) -> dict[str, np.ndarray]:
             open_sets.implementation("scorers", name),
             getattr(open_sets.module("scorers", name), "learn", None),
         )
-
-        def stream(needs: Sequence[str], rows: pl.DataFrame = frame):
-            yield rows.select(*dict.fromkeys(("id", "source", "tokens", *needs)))
-
         if learn is not None and "embedding" in learn.__kwdefaults__:
             options = {"embedding": "emb.x"} | options
-        scorer = learn(stream, **options) if learn is not None else cls(**options)
+        scorer = learned(learn, frame, options) if learn is not None else cls(**options)
         frame = frame.hstack(scorer(frame))
     names = [n for n in frame.columns if n.startswith("score.") and n not in LEFT_OUT]
     return {name: frame[name].to_numpy().astype(float) for name in names}

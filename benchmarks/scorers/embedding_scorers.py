@@ -25,6 +25,8 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from curate.tables.corpus import Corpus, FramePart
+
 WIDTH, TOPICS, OWN, FILE_ROWS, COPIES = 384, 1500, 24, 50_000, 0.08
 START = """
 import json, resource, sys, time
@@ -44,10 +46,19 @@ def vectors():
             x[row : row + len(c)] = flat.reshape(-1, 384)
             row += len(c)
     return x
-def stream(needs):
+def corpus():
     from curate.tables import batches
-    for shard in batches.shards([str(data)]):
-        yield from batches.batches(shard, needs)
+    from curate.tables.corpus import Corpus, FilePart
+    return Corpus([FilePart((shard,)) for shard in batches.shards([str(data)])], out / "work")
+def scored(scorer, corpus):
+    from dataclasses import replace
+    from curate.tables.corpus.array_files import read_arrays
+    from curate.tables.corpus.corpus import stored_path
+    for part in corpus.parts:
+        by_part = getattr(scorer, "part_arrays", ())
+        ready = replace(scorer, **read_arrays(stored_path(corpus.folder, part.name))) if by_part else scorer
+        for batch in part.batches(scorer.needs):
+            yield ready(batch)
 """
 END = """
 cpu = used() - before
@@ -57,7 +68,7 @@ print("\\n" + json.dumps({"cpu": cpu, "peak": int(peak.split()[1]) / 1e3, **more
 OURS = """
 from curate.scorers import prototypes
 before = used()
-np.save(out / "centres.npy", prototypes.learn(stream, k=k, iterations=20, embedding="emb.x").centres)
+np.save(out / "centres.npy", prototypes.learn(corpus(), k=k, iterations=20, embedding="emb.x").centres)
 """
 FAISS = """
 import faiss
@@ -76,22 +87,22 @@ clusters = MiniBatchKMeans(k, batch_size=4096, max_iter=20, n_init=1, max_no_imp
 np.save(out / "centres.npy", clusters.cluster_centers_)
 """
 SEMDEDUP = """
-from curate.scorers import semdedup
-from curate.streaming.scratch import write_spool
+from curate.streaming.vectors.assignment import AssignSettings, split_large
+from curate.streaming.vectors.near_copies import ChoiceSettings, choose
+from curate.tables.batches import keys
 before = used()
-centres = np.load(sys.argv[4])
-(out / "spool").mkdir()
-spool = write_spool(stream, "emb.x", out / "spool", scorer="semdedup", seed=0, exact=True)
-centres, assignment = semdedup.split_large(spool, centres, 0.2 * 0.1**0.5)
-key = spool.keys()
-levels = semdedup.removal_levels(spool, key, assignment, len(centres), limit=0.95, hard=True)
-np.save(out / "kept.npy", levels == 0)
+rows = corpus()
+assigned = split_large(rows, np.load(sys.argv[4]), AssignSettings("emb.x", "semdedup", 0, 0.2 * 0.1**0.5))
+settings = ChoiceSettings(0.95, True, "emb.x", "decided", rows.folder, 0)
+gone = np.concatenate([part["removed"] for part in choose(rows, assigned, settings)])
+np.save(out / "kept.npy", np.concatenate([~np.isin(keys(batch["id"], 0), gone) for batch in rows(())]))
 """
 WHOLE = """
 from curate.scorers import semdedup
 before = used()
-scorer = semdedup.learn(stream, k=k, embedding="emb.x")
-kept = [scorer(batch)["score.semdedup"].to_numpy() == 1 for batch in stream(())]
+rows = corpus()
+scorer = semdedup.learn(rows, k=k, embedding="emb.x")
+kept = [scores["score.semdedup"].to_numpy() == 1 for scores in scored(scorer, rows)]
 np.save(out / "kept.npy", np.concatenate(kept))
 """
 REFERENCE = """
@@ -124,9 +135,10 @@ import importlib
 before = used()
 name, _, options = sys.argv[5].partition(":")
 options = {part.split("=")[0]: int(part.split("=")[1]) for part in options.split(",") if part}
-scorer = importlib.import_module(f"curate.scorers.{name}").learn(stream, embedding="emb.x", **options)
-for batch in stream(scorer.needs):
-    scorer(batch)
+rows = corpus()
+scorer = importlib.import_module(f"curate.scorers.{name}").learn(rows, embedding="emb.x", **options)
+for scores in scored(scorer, rows):
+    pass
 """
 KMEANS = {
     "curate prototypes, 20 iterations": (False, OURS),
@@ -250,7 +262,9 @@ def agreement() -> None:
     for name, k, starts in product(("prototypes", "density"), (10, 64), (1, 0)):
         learn, scores, began = importlib.import_module(f"curate.scorers.{name}").learn, [], time.process_time()
         for seed in range(6):
-            scorer = learn(lambda needs: iter([rows]), embedding="emb.x", k=k, seed=seed, starts=starts)
+            with tempfile.TemporaryDirectory() as work:
+                corpus = Corpus([FramePart("digits", (rows,))], Path(work))
+                scorer = learn(corpus, embedding="emb.x", k=k, seed=seed, starts=starts)
             scores.append(scorer(rows)[f"score.{name}"])
         shares = [spearmanr(a, b)[0] for a, b in combinations(scores, 2)]
         cpu = (time.process_time() - began) / len(scores)

@@ -4,18 +4,30 @@ In: files or a table in memory. Out: a ``Description``.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+
+import polars as pl
 
 from curate import open_sets
 from curate.description import measures
-from curate.description.measured import Sampling, VectorSource, label_measures, least_rows, source_measures
+from curate.description.measured import (
+    Sampling,
+    VectorSource,
+    draw_of_sources,
+    label_measures,
+    least_rows,
+    source_measures,
+)
 from curate.description.result import Description
 from curate.description.rows import Data, Rows, data_names, from_shards, open_rows
+from curate.description.sampling import Drawn, draw
 from curate.encoders import column_of
+from curate.engines import Engine
+from curate.engines.local import Local
 from curate.errors import SchemaError
 from curate.storage.artifacts import Provenance
+from curate.tables import readers
 from curate.tables.columns import vectors
-from curate.tables.sample import smallest_hashes
 from curate.tables.shards import Shard
 
 
@@ -29,6 +41,7 @@ def describe(
     sample: int = 5000,
     neighbours: int = 20,
     seed: int = 0,
+    engine: Engine | None = None,
 ) -> Description:
     """Measure intrinsic dimension, variety, label sharpness and the overlap of sources.
 
@@ -42,6 +55,7 @@ def describe(
             holds the vectors and texts of these rows, and a block of their distances.
         neighbours: number of nearest rows from which the dimensions are estimated.
         seed: seed of the sample.
+        engine: where to read files; None reads them in this process. The result does not depend on it.
 
     Raises:
         SchemaError: if a column is missing, or the sample has too few different vectors for ``neighbours``.
@@ -52,17 +66,21 @@ def describe(
             f"describe: embedding={embedding} is not a column of vectors. Such columns are named emb.<name>"
         )
     vectors_of = VectorSource(embedding) if embedding else VectorSource(column_of(open_sets.parse(encoder)[0]), encoder)
-    rows = open_rows(data, vectors_of.needs, text_column, dtype)
-    counts = _rows_by_source(rows)
-    columns = (*vectors_of.needs, *(["label"] if rows.labelled else []))
-    drawn = smallest_hashes(rows.read(columns, ("id", "source")), sample, ("source", *columns), seed=seed)
+    # One set of workers for all readings: starting them takes seconds.
+    with (engine or Local()).session() as session:
+        rows = open_rows(data, vectors_of.needs, text_column, dtype, session)
+        counts = _rows_by_source(rows)
+        columns = (*vectors_of.needs, *(["label"] if rows.labelled else []))
+        wanted = Drawn(sample, ("source", *columns), {"": counts.total()}, seed)
+        drawn = draw(rows, columns, ("id", "source"), wanted)
+        of_each = draw_of_sources(rows, vectors_of, counts, sampling)
     x = vectors_of(drawn)
     first = measures.distinct(x)
     _check_enough(len(first), len(x), counts.total(), neighbours)
     # estimates grow with the number of rows: those on half of the sample show how far they still move
     halves = [measures.neighbours(x[part], neighbours)[0] for part in (first, first[: (len(first) + 1) // 2])]
     of_labels = label_measures(x, first, drawn["label"] if rows.labelled else None)
-    of_sources = source_measures(rows, vectors_of, counts, sampling)
+    of_sources = source_measures(of_each, vectors_of, counts, sampling)
     options: dict[str, object] = {"embedding": embedding, "encoder": encoder, "text_column": text_column}
     options |= {"sample": sample, "neighbours": neighbours, **({"dtype": dtype} if dtype else {})}
     return Description(
@@ -83,17 +101,24 @@ def describe(
 
 
 def dimension(
-    shards: Sequence[Shard], column: str, *, sample: int = 5000, neighbours: int = 20, seed: int = 0
+    shards: Sequence[Shard],
+    column: str,
+    *,
+    sample: int = 5000,
+    neighbours: int = 20,
+    seed: int = 0,
+    engine: Engine | None = None,
 ) -> float:
-    """Return the intrinsic dimension of a column of vectors, estimated by maximum likelihood.
+    """Return the intrinsic dimension of a column of vectors in score files, estimated by maximum likelihood.
 
     Of equal rows only one counts.
 
     Raises:
         SchemaError: if the sample has too few different vectors.
     """
-    batches_to_draw = from_shards(shards, (column,)).read((column,), ("id",))
-    x = VectorSource(column)(smallest_hashes(batches_to_draw, sample, (column,), seed=seed))
+    rows = from_shards(shards, (column,), engine or Local())
+    count = sum(readers.head(shard).rows or 0 for shard in shards)
+    x = VectorSource(column)(draw(rows, (column,), ("id",), Drawn(sample, (column,), {"": count}, seed)))
     x = x[measures.distinct(x)]
     if len(x) < neighbours + 2:
         raise SchemaError(
@@ -113,6 +138,13 @@ def _check_enough(distinct: int, sampled: int, rows: int, neighbours: int) -> No
 
 def _rows_by_source(rows: Rows) -> Counter[str]:
     counts: Counter[str] = Counter()
-    for batch in rows.read((), ("source",)):
+    for part in rows.map(_count_sources, (), ("source",)):
+        counts.update(part)
+    return counts
+
+
+def _count_sources(batches: Iterator[pl.DataFrame]) -> Counter[str]:
+    counts: Counter[str] = Counter()
+    for batch in batches:
         counts.update(dict(batch["source"].value_counts().iter_rows()))
     return counts

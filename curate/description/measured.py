@@ -13,10 +13,10 @@ import polars as pl
 from curate import open_sets
 from curate.description import measures
 from curate.description.rows import Rows
+from curate.description.sampling import Drawn, draw
 from curate.encoders import Encoder, encode
 from curate.errors import SchemaError
 from curate.tables import batches
-from curate.tables.sample import smallest_hashes
 
 SHARPNESS_ROWS = 1000  # rows over whose pairs label sharpness is taken, as in Konz and Mazurowski (arXiv 2401.08865)
 LEAST_SOURCE_ROWS = 10  # sampled rows of each source that an overlap needs
@@ -102,20 +102,23 @@ def label_measures(x: np.ndarray, first: np.ndarray, labels: pl.Series | None) -
     return LabelMeasures(sharpness, len(rows), conflicts, notes)
 
 
-def source_measures(rows: Rows, vectors_of: VectorSource, counts: Counter[str], sampling: Sampling) -> SourceMeasures:
-    """Draw equally many rows of each source and measure each source and their overlap."""
-    if len(counts) < 2:
-        return SourceMeasures(pl.DataFrame(), None)
-    if len(counts) > sampling.rows // LEAST_SOURCE_ROWS:
+def draw_of_sources(
+    rows: Rows, vectors_of: VectorSource, counts: Counter[str], sampling: Sampling
+) -> pl.DataFrame | None:
+    """Draw equally many rows of each source; None if there is one source, or too many to measure."""
+    if len(counts) < 2 or len(counts) > sampling.rows // LEAST_SOURCE_ROWS:
+        return None
+    drawn = Drawn(sampling.rows // len(counts), (vectors_of.column,), counts, sampling.seed, "source")
+    return draw(rows, vectors_of.needs, ("id", "source"), drawn)
+
+
+def source_measures(
+    drawn: pl.DataFrame | None, vectors_of: VectorSource, counts: Counter[str], sampling: Sampling
+) -> SourceMeasures:
+    """Measure each source and their overlap on what `draw_of_sources` drew."""
+    if drawn is None:
         note = f"{len(counts)} sources: too many for {LEAST_SOURCE_ROWS} sampled rows of each. Raise --sample"
-        return SourceMeasures(pl.DataFrame(), None, (note,))
-    drawn = smallest_hashes(
-        rows.read(vectors_of.needs, ("id", "source")),
-        sampling.rows // len(counts),
-        (vectors_of.column,),
-        seed=sampling.seed,
-        by="source",
-    )
+        return SourceMeasures(pl.DataFrame(), None, (note,) if len(counts) > 1 else ())
     x, source_of = vectors_of(drawn), np.array(drawn["source"].to_list(), dtype=str)
     kept, lines = np.zeros(len(x), bool), []
     for name in sorted(counts):

@@ -5,38 +5,87 @@ In: paths, or a table. Out: the names of the columns, and a function that reads 
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import TypeAlias
+from typing import Protocol, TypeAlias, TypeVar
 
 import polars as pl
 
+from curate.engines import Engine
+from curate.engines.local import Local
 from curate.progress import counted
 from curate.tables import batches, frames
 from curate.tables.columns import vectors
 from curate.tables.readers import Head
+from curate.tables.reading import Reading
 from curate.tables.shards import Shard, same_source
 
+R = TypeVar("R")
 Data: TypeAlias = frames.Table | Sequence[str | Path]
 IN_MEMORY = Shard(Path("data"), "data")  # names the table in messages, in the ids of its rows and as their source
 
 
+class RowsPart(Protocol):
+    """A part of the rows, such as a file."""
+
+    def read(self, columns: Sequence[str], identity: Sequence[str]) -> Iterator[pl.DataFrame]:
+        """Yield batches with these columns."""
+        ...
+
+
+@dataclass(frozen=True)
+class FilePart:
+    """The rows of one file."""
+
+    shard: Shard
+    reading: Reading
+
+    def read(self, columns: Sequence[str], identity: Sequence[str]) -> Iterator[pl.DataFrame]:
+        """Yield batches with these columns."""
+        return batches.batches(self.shard, columns, reading=self.reading, identity=identity, size=batches.BATCH_BYTES)
+
+
+@dataclass(frozen=True)
+class FramePart:
+    """Rows in memory."""
+
+    frame: pl.DataFrame
+
+    def read(self, columns: Sequence[str], identity: Sequence[str]) -> Iterator[pl.DataFrame]:
+        """Yield batches with these columns."""
+        return self.frame.select(*identity, *columns).iter_slices(batches.BATCH_ROWS)
+
+
 @dataclass(frozen=True)
 class Rows:
-    """A data set that can be read many times.
+    """A data set that can be read many times, in ``parts`` that the engine reads.
 
-    ``read(needs, identity)`` yields batches with these columns. ``labelled`` says whether all rows have a label column.
-    ``inputs`` are the files, ``tables`` the content hashes of tables in memory, by the name of the argument.
-    ``warnings`` say which files are not read.
+    ``labelled`` says whether all rows have a label column. ``inputs`` are the files, ``tables`` the content hashes of
+    tables in memory, by the name of the argument. ``warnings`` say which files are not read.
     """
 
-    read: Callable[[Sequence[str], Sequence[str]], Iterator[pl.DataFrame]]
+    parts: tuple[RowsPart, ...]
     labelled: bool
+    engine: Engine
     inputs: tuple[Path, ...] = ()
     tables: tuple[tuple[str, str], ...] = ()
     warnings: tuple[str, ...] = ()
 
+    def map(
+        self, function: Callable[[Iterator[pl.DataFrame]], R], columns: Sequence[str], identity: Sequence[str]
+    ) -> Iterator[R]:
+        """Yield what an importable function returns of the batches of every part, as the parts are done."""
+        task = partial(_of_part, function, tuple(columns), tuple(identity))
+        return counted(self.engine.run(task, self.parts), "files read", len(self.parts))
 
-def open_rows(data: Data, needs: Sequence[str], text_column: str, dtype: str = "") -> Rows:
+
+def _of_part(
+    function: Callable[[Iterator[pl.DataFrame]], R], columns: Sequence[str], identity: Sequence[str], part: RowsPart
+) -> R:
+    return function(part.read(columns, identity))
+
+
+def open_rows(data: Data, needs: Sequence[str], text_column: str, dtype: str, engine: Engine) -> Rows:
     """Return the rows of files or of a table in memory.
 
     Raises:
@@ -44,7 +93,7 @@ def open_rows(data: Data, needs: Sequence[str], text_column: str, dtype: str = "
     """
     if isinstance(data, str | Path | Sequence):
         listed = batches.inputs(data_names(data))
-        rows = from_shards(listed.shards, needs, text_column, dtype)
+        rows = from_shards(listed.shards, needs, engine, text_column, dtype)
         nameless = [shard for shard in listed.shards if "source" not in batches.columns(shard)]
         warnings = (*listed.warnings, *listed.unusable.values(), *same_source(nameless))
         return replace(rows, warnings=warnings)
@@ -58,30 +107,24 @@ def data_names(data: Data) -> list[str]:
     return [str(path) for path in data] if isinstance(data, Sequence) else [IN_MEMORY.relative]
 
 
-def from_shards(shards: Sequence[Shard], needs: Sequence[str], text_column: str = "text", dtype: str = "") -> Rows:
+def from_shards(
+    shards: Sequence[Shard], needs: Sequence[str], engine: Engine, text_column: str = "text", dtype: str = ""
+) -> Rows:
     """Return the rows of files. ``dtype`` is the type of vectors in fixed-size binary."""
     for shard in shards:
         batches.require(shard, _in_file(needs, text_column))
-
-    reading = batches.Reading(text_column=text_column, dtype=dtype)
-
-    def read(columns: Sequence[str], identity: Sequence[str]) -> Iterator[pl.DataFrame]:
-        for shard in counted(shards, "files read", len(shards)):
-            yield from batches.batches(shard, columns, reading=reading, identity=identity, size=batches.BATCH_BYTES)
-
+    reading = Reading(text_column=text_column, dtype=dtype)
     labelled = all("label" in batches.columns(shard) for shard in shards)
-    return Rows(read, labelled, inputs=tuple(shard.path for shard in shards))
+    parts = tuple(FilePart(shard, reading) for shard in shards)
+    return Rows(parts, labelled, engine, inputs=tuple(shard.path for shard in shards))
 
 
 def _from_table(table: pl.DataFrame, needs: Sequence[str], text_column: str) -> Rows:
     columns = {name: field.type for name, field in zip(table.columns, table[:0].to_arrow().schema, strict=True)}
     batches.require(IN_MEMORY, _in_file(needs, text_column), Head(columns, None))
     frame = _prepared(table, needs, text_column)
-
-    def read(columns: Sequence[str], identity: Sequence[str]) -> Iterator[pl.DataFrame]:
-        yield from frame.select(*identity, *columns).iter_slices(batches.BATCH_ROWS)
-
-    return Rows(read, "label" in frame.columns, tables=(("data", frames.content_hash(table)),))
+    # Rows in memory are not worth a copy to a worker.
+    return Rows((FramePart(frame),), "label" in frame.columns, Local(1), tables=(("data", frames.content_hash(table)),))
 
 
 def _prepared(table: pl.DataFrame, needs: Sequence[str], text_column: str) -> pl.DataFrame:

@@ -4,62 +4,75 @@ In: a rule and a column of scores. Out: a decision file for each score file, and
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 
-from curate.progress import Progress
+from curate.progress import Progress, reporting
 from curate.pruning import removal_table
+from curate.pruning.columns.score_column import ScoreColumn, ScoreFile, ScoreValues
 from curate.pruning.ranking.verdicts import DROPPED, KEPT, KEPT_BY_FLOOR
 from curate.pruning.removal_table import Removal, Tally, VerdictTally
 from curate.pruning.rules import TRIMMED, Decision, Rule
-from curate.pruning.score_column import ScoreColumn
 from curate.storage import files
 from curate.streaming import rank_correlation
 from curate.streaming.rank_correlation import RankSample
 from curate.tables import batches, writer
 from curate.tables.scored import DECISIONS
-from curate.tables.shards import Shard
 
 POOLS = "pools.json"
 SCHEMA = {"id": pl.String(), "source": pl.String(), "keep": pl.Boolean(), "reason": pl.String()}
 
 
 @dataclass(frozen=True)
-class DecidedColumn:
-    """A column of scores and the rule for it; ``decision`` is None for ``threshold``, which needs no counts."""
+class Decided:
+    """The scores and the rule for them; ``decision`` is None for ``threshold``, which needs no counts."""
 
-    column: ScoreColumn
+    values: ScoreValues
     rule: Rule
     decision: Decision | None
+
+    @property
+    def reasons(self) -> list[str]:
+        """Return the words for each verdict, by its number."""
+        words = {DROPPED: f"{self.rule.name}: {self.values.by}", KEPT: "kept", TRIMMED: f"trimmed: {self.values.by}"}
+        words[KEPT_BY_FLOOR] = f"kept: floor of its {self.rule.balance.kind}"
+        return [words[verdict] for verdict in range(len(words))]
 
     def verdicts(self, frame: pl.DataFrame, start: int) -> np.ndarray:
         """Return the verdicts (n,) of a frame that begins at position ``start``."""
         if self.decision is None:
-            return np.where(self.column.scores(frame) >= self.rule.keep, KEPT, DROPPED)
+            return np.where(self.values.scores(frame) >= self.rule.keep, KEPT, DROPPED)
         return self.decision.of(frame, start)
 
 
-def rows_of_sources(decided: DecidedColumn) -> tuple[dict[str, int], dict[str, int]]:
+def rows_of_sources(column: ScoreColumn, decided: Decided) -> tuple[dict[str, int], dict[str, int]]:
     """Return the rows and the kept rows of every source, from counts if these are by source, else by reading again."""
-    column, decision = decided.column, decided.decision
-    if decision is not None and column.grouping == "source":
+    decision = decided.decision
+    if decision is not None and decided.values.grouping == "source":
         rows = {name: int(column.sizes[number]) for name, number in column.groups.items()}
         return rows, {name: int(decision.kept_rows[number]) for name, number in column.groups.items()}
-    tally, start = Tally(), 0
-    for _, frame in column.frames(("id", "source", "tokens")):
-        keep = _kept(decided.verdicts(frame, start))
-        removal_table.add(tally, frame["source"], frame["tokens"], keep)
-        start += frame.height
+    tally = Tally()
+    for part in column.map(partial(_tally_of_file, decided)):
+        removal_table.merge(tally, part)
     counts = tally.counts.items()
     return {name: int(count[0]) for name, count in counts}, {name: int(count[1]) for name, count in counts}
 
 
-def write_decisions(decided: DecidedColumn, out: Path, progress: Progress) -> Removal:
+def _tally_of_file(decided: Decided, file: ScoreFile) -> Tally:
+    tally, start = Tally(), file.start
+    for frame in decided.values.frames(file, ("id", "source", "tokens")):
+        keep = _kept(decided.verdicts(frame, start))
+        removal_table.add(tally, frame["source"], frame["tokens"], keep)
+        start += frame.height
+    return tally
+
+
+def write_decisions(column: ScoreColumn, decided: Decided, out: Path, progress: Progress) -> Removal:
     """Write a decision file for each score file; return tables of what was kept and removed."""
-    column, rule, by = decided.column, decided.rule, decided.column.by
     files.sweep(out, DECISIONS)
     # The files of an earlier pruning go first: a job that is stopped half way must not leave a mixture of the two.
     for path in (
@@ -67,38 +80,64 @@ def write_decisions(decided: DecidedColumn, out: Path, progress: Progress) -> Re
         *files.below(out, DECISIONS),
     ):
         files.remove(path)
-    sources, labels, lengths = VerdictTally(), Tally(), RankSample(column.rows)
-    reasons = {DROPPED: f"{rule.name}: {by}", KEPT: "kept", TRIMMED: f"trimmed: {by}"}
-    reasons[KEPT_BY_FLOOR] = f"kept: floor of its {rule.balance.kind}"
-    words, start = pl.Series("reason", [reasons[verdict] for verdict in range(len(reasons))]), 0
-
-    def decisions(shard: Shard) -> Iterator[pl.DataFrame]:
-        nonlocal start
-        label = ("label",) if "label" in batches.columns(shard) else ()
-        # The position runs on from file to file: verdicts near the cuts are stored by position in the whole stream.
-        for _, frame in replace(column, shards=(shard,)).frames(("id", "source", "tokens"), label):
-            verdict = decided.verdicts(frame, start)
-            start += frame.height
-            keep = _kept(verdict)
-            removal_table.add_verdicts(sources, frame["source"], frame["tokens"], verdict)
-            rank_correlation.add(lengths, frame["id"], column.scores(frame), frame["tokens"].to_numpy())
-            # With an id in place of a class the table would grow with the rows.
-            if label and len(labels.counts) <= removal_table.LARGEST_TABLE:
-                removal_table.add(labels, frame["label"], frame["tokens"], keep)
-            yield frame.select("id", "source").with_columns(pl.Series("keep", keep), words[verdict])
-
-    for done, shard in enumerate(column.shards, start=1):
-        writer.write_whole(files.inside(out, shard.relative + DECISIONS), decisions(shard), SCHEMA)
-        progress("decision files written", done, len(column.shards))
+    sums = _FileCounts(RankSample(column.rows))
+    with reporting(progress):
+        for counts in column.map(partial(_decide_file, decided, out, column.rows), "decision files written"):
+            sums.add(counts)
+    labels, by = sums.labels, decided.values.by
     has_classes = 0 < len(labels.counts) <= removal_table.LARGEST_TABLE
     return Removal(
         by=by,
-        by_reason=removal_table.reason_table(sources, reasons),
-        by_source=removal_table.source_table(sources),
+        by_reason=removal_table.reason_table(sums.sources, dict(enumerate(decided.reasons))),
+        by_source=removal_table.source_table(sums.sources),
         by_label=removal_table.table(labels, "label") if has_classes else None,
-        length_correlation=rank_correlation.spearman(lengths),
-        compared_rows=lengths.size,
+        length_correlation=rank_correlation.spearman(sums.lengths),
+        compared_rows=sums.lengths.size,
     )
+
+
+@dataclass(frozen=True)
+class _FileCounts:
+    """What is counted of the rows of score files: by source and verdict, by label, and a sample of their lengths."""
+
+    lengths: RankSample
+    sources: VerdictTally = field(default_factory=VerdictTally)
+    labels: Tally = field(default_factory=Tally)
+
+    @property
+    def may_be_classes(self) -> bool:
+        """Return whether the labels are few enough so far. With an id in place of a class they are as many as rows."""
+        return len(self.labels.counts) <= removal_table.LARGEST_TABLE
+
+    def add(self, other: "_FileCounts") -> None:
+        """Add the counts of other files."""
+        removal_table.merge(self.sources, other.sources)
+        rank_correlation.merge(self.lengths, other.lengths)
+        if self.may_be_classes:
+            removal_table.merge(self.labels, other.labels)
+
+
+def _decide_file(decided: Decided, out: Path, rows: int, file: ScoreFile) -> _FileCounts:
+    """Write the decisions of one score file out of ``rows`` rows in all, and return what is counted of it."""
+    counts, words = _FileCounts(RankSample(rows)), pl.Series("reason", decided.reasons)
+    label = ("label",) if "label" in batches.columns(file.shard) else ()
+
+    def decisions() -> Iterator[pl.DataFrame]:
+        # The position runs on from file to file: verdicts near the cuts are stored by position in the whole stream.
+        start = file.start
+        for frame in decided.values.frames(file, ("id", "source", "tokens"), label):
+            verdict = decided.verdicts(frame, start)
+            start += frame.height
+            keep = _kept(verdict)
+            removal_table.add_verdicts(counts.sources, frame["source"], frame["tokens"], verdict)
+            scores, tokens = decided.values.scores(frame), frame["tokens"].to_numpy()
+            rank_correlation.add(counts.lengths, frame["id"], scores, tokens)
+            if label and counts.may_be_classes:
+                removal_table.add(counts.labels, frame["label"], frame["tokens"], keep)
+            yield frame.select("id", "source").with_columns(pl.Series("keep", keep), words[verdict])
+
+    writer.write_whole(files.inside(out, file.shard.relative + DECISIONS), decisions(), SCHEMA)
+    return counts
 
 
 def _kept(verdict: np.ndarray) -> np.ndarray:

@@ -14,6 +14,9 @@ import numpy as np
 import polars as pl
 
 from curate import open_sets
+from curate.engines import Engine
+from curate.engines.local import Local
+from curate.progress import counted
 from curate.tables import batches, scored
 from curate.tables.sample import smallest_hashes
 from curate.tables.scored_inputs import line_losses
@@ -48,7 +51,20 @@ class NearestText:
 
     def or_nearer(self, other: "NearestText") -> "NearestText":
         """Return the nearer of two texts."""
-        return min(self, other, key=lambda text: (-text.similarity, text.key))
+        # The id decides between equal hashes, so that the order of files does not matter.
+        return min(self, other, key=lambda text: (-text.similarity, text.key, text.id))
+
+
+@dataclass(frozen=True)
+class NearestPair:
+    """The text nearest to a removed one so far, and the nearest of those that are kept."""
+
+    of_all: NearestText = NearestText()
+    of_kept: NearestText = NearestText()
+
+    def or_nearer(self, other: "NearestPair") -> "NearestPair":
+        """Return the nearer texts of two pairs."""
+        return NearestPair(self.of_all.or_nearer(other.of_all), self.of_kept.or_nearer(other.of_kept))
 
 
 @dataclass(frozen=True)
@@ -66,7 +82,14 @@ class Sample:
 
 
 def sampled(
-    scores: Path, kept: Path, by: str, *, count: int = SAMPLED, seed: int = 0, partial: bool = False
+    scores: Path,
+    kept: Path,
+    by: str,
+    *,
+    count: int = SAMPLED,
+    seed: int = 0,
+    engine: Engine | None = None,
+    partial: bool = False,
 ) -> pl.DataFrame:
     """Return a table of ``count`` removed rows, those with the smallest hash of id and ``seed``.
 
@@ -79,35 +102,27 @@ def sampled(
     Raises:
         SchemaError: if an input of a score file was moved.
     """
-    inputs = _inputs(scores, partial)
-    chosen = _chosen(inputs, kept, by, count, seed)
+    inputs, engine = _inputs(scores, partial), engine or Local()
+    chosen = _chosen(inputs, kept, by, count, seed, engine)
     if not chosen:
         return pl.DataFrame()
     sample = _with_ngrams(chosen, _ngram(scores))
-    nearest = [NearestText() for _ in chosen]
-    nearest_kept = [NearestText() for _ in chosen]
-    for batch in _batched(_documents(inputs, kept, by)):
-        for document, similarity in _compared(batch, sample):
-            key = int(batches.keys([document.id], seed)[0])
-            for i in np.flatnonzero(similarity):
-                if document.id == chosen[i].id:
-                    continue
-                text = NearestText(float(similarity[i]), key, document.id)
-                nearest[i] = nearest[i].or_nearer(text)
-                if document.kept:
-                    nearest_kept[i] = nearest_kept[i].or_nearer(text)
+    nearest = [NearestPair() for _ in chosen]
+    comparison = Comparison(chosen, sample, kept, by, seed)
+    for part in counted(engine.run(comparison, inputs), "files compared", len(inputs)):
+        nearest = [pair.or_nearer(other) for pair, other in zip(nearest, part, strict=True)]
     return pl.DataFrame(
         {
             "removed": document.id,
             "source": document.source,
             "claimed": 1 - document.score,
-            "similarity": near.similarity,
-            "of": near.id,
-            "kept_similarity": near_kept.similarity,
-            "of_kept": near_kept.id,
+            "similarity": pair.of_all.similarity,
+            "of": pair.of_all.id,
+            "kept_similarity": pair.of_kept.similarity,
+            "of_kept": pair.of_kept.id,
             "text": " ".join(document.text.split())[:SHOWN_CHARACTERS],
         }
-        for document, near, near_kept in zip(chosen, nearest, nearest_kept, strict=True)
+        for document, pair in zip(chosen, nearest, strict=True)
     )
 
 
@@ -118,8 +133,9 @@ def count_false(sample: pl.DataFrame) -> int:
 
 @dataclass(frozen=True)
 class ScoredText:
-    """A score file, the input that it belongs to, and how that is read."""
+    """A score file and its number, the input that it belongs to, and how that is read."""
 
+    number: int
     scores: Shard
     data: Shard
     reading: batches.Reading
@@ -130,25 +146,45 @@ class ScoredText:
             yield batch["text"].fill_null("")
 
 
+@dataclass(frozen=True)
+class Comparison:
+    """Compares all texts of a file with the documents of a sample."""
+
+    chosen: Sequence[Document]
+    sample: Sample
+    kept: Path
+    by: str
+    seed: int
+
+    def __call__(self, source: ScoredText) -> list[NearestPair]:
+        """Return for each sampled document what is nearest to it in one file."""
+        nearest = [NearestPair() for _ in self.chosen]
+        for batch in _batched(_documents(source, self.kept, self.by)):
+            for document, similarity in _compared(batch, self.sample):
+                key = int(batches.keys([document.id], self.seed)[0])
+                for i in np.flatnonzero(similarity).tolist():
+                    if document.id != self.chosen[i].id:
+                        text = NearestText(float(similarity[i]), key, document.id)
+                        of_kept = text if document.kept else NearestText()
+                        nearest[i] = nearest[i].or_nearer(NearestPair(text, of_kept))
+        return nearest
+
+
 def _inputs(scores: Path, partial: bool) -> list[ScoredText]:
     reading = scored.reading(scores)
     pairs = scored.with_inputs(scores, scored.inputs(scores), remedy=REMEDY, partial=partial)
-    return [ScoredText(shard, data, line_losses.aligned(reading, scores, data)) for shard, data in pairs]
+    return [
+        ScoredText(number, shard, data, line_losses.aligned(reading, scores, data))
+        for number, (shard, data) in enumerate(pairs)
+    ]
 
 
-def _chosen(inputs: Sequence[ScoredText], kept: Path, by: str, count: int, seed: int) -> list[Document]:
+def _chosen(inputs: Sequence[ScoredText], kept: Path, by: str, count: int, seed: int, engine: Engine) -> list[Document]:
     """Return the removed documents with the smallest hashes of their ids."""
-
-    def removed() -> Iterator[pl.DataFrame]:
-        for number, source in enumerate(inputs):
-            row = 0
-            for marks, verdict in scored.kept_batches(source.scores, kept, (by,)):
-                rows = pl.int_range(row, row + marks.height, eager=True)
-                yield marks.with_columns(row=rows, file=pl.lit(number)).filter(~verdict)
-                row += marks.height
-
+    parts = counted(engine.run(Removed(kept, by, count, seed), inputs), "decision files read", len(inputs))
     # Places are sampled first, without texts: many rows wait until they are sorted, and a text may be a whole book.
-    sample = smallest_hashes(removed(), count, ("source", by, "file", "row"), seed=seed)
+    filled = (part for part in parts if part.height)
+    sample = smallest_hashes(filled, count, ("source", by, "file", "row"), seed=seed)
     texts: dict[tuple[int, int], str] = {}
     for (number,), part in sample.partition_by("file", as_dict=True).items():
         row = 0
@@ -160,13 +196,34 @@ def _chosen(inputs: Sequence[ScoredText], kept: Path, by: str, count: int, seed:
     return [Document(name, source, score, texts[file, row], kept=False) for name, source, score, file, row in places]
 
 
-def _documents(inputs: Sequence[ScoredText], kept: Path, by: str) -> Iterator[Document]:
-    """Yield every scored row with its text and verdict."""
-    for source in inputs:
-        marked = scored.kept_batches(source.scores, kept, (by,))
-        for texts, (marks, verdict) in zip(source.texts(), marked, strict=True):
-            columns = (marks["id"], marks["source"], marks[by], texts, verdict)
-            yield from map(Document._make, zip(*columns, strict=True))
+@dataclass(frozen=True)
+class Removed:
+    """Samples the places of removed rows in a file: the ``count`` rows with the smallest hashes."""
+
+    kept: Path
+    by: str
+    count: int
+    seed: int
+
+    def __call__(self, source: ScoredText) -> pl.DataFrame:
+        """Return the sample of one file."""
+        columns = ("source", self.by, "file", "row")
+        return smallest_hashes(self._frames(source), self.count, columns, seed=self.seed)
+
+    def _frames(self, source: ScoredText) -> Iterator[pl.DataFrame]:
+        row = 0
+        for marks, verdict in scored.kept_batches(source.scores, self.kept, (self.by,)):
+            rows = pl.int_range(row, row + marks.height, eager=True)
+            yield marks.with_columns(row=rows, file=pl.lit(source.number)).filter(~verdict)
+            row += marks.height
+
+
+def _documents(source: ScoredText, kept: Path, by: str) -> Iterator[Document]:
+    """Yield every scored row of a file with its text and verdict."""
+    marked = scored.kept_batches(source.scores, kept, (by,))
+    for texts, (marks, verdict) in zip(source.texts(), marked, strict=True):
+        columns = (marks["id"], marks["source"], marks[by], texts, verdict)
+        yield from map(Document._make, zip(*columns, strict=True))
 
 
 def _with_ngrams(documents: Sequence[Document], n: int) -> Sample:

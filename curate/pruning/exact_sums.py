@@ -37,6 +37,11 @@ def add(moments: Moments, numbers: np.ndarray) -> None:
         np.add.at(sums[1], e + OFFSET, whole & ((1 << HALF) - 1))
 
 
+def merge(moments: Moments, others: Moments) -> None:
+    """Add the sums of other numbers to the sums."""
+    moments.sums[:] += others.sums
+
+
 def result(moments: Moments, count: int) -> tuple[float, float]:
     """Return the mean and the standard deviation of ``count`` > 0 numbers; the sum is divided by ``count``."""
     mean, mean_square = (_total(sums) / count for sums in moments.sums)

@@ -5,7 +5,7 @@ Rows of JSON keep their very bytes: a table has one type a column, and would cha
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count, islice, zip_longest
 from pathlib import Path
@@ -15,6 +15,8 @@ import pyarrow as pa
 import pyarrow.ipc
 import pyarrow.parquet as pq
 
+from curate.engines import Engine
+from curate.engines.local import Local
 from curate.errors import SchemaError
 from curate.progress import Progress, silent
 from curate.storage import files
@@ -34,6 +36,7 @@ def write_kept(
     out: Path,
     *,
     shard_rows: int = SHARD_ROWS,
+    engine: Engine | None = None,
     progress: Progress = silent,
     partial: bool = False,
 ) -> int:
@@ -56,25 +59,39 @@ def write_kept(
         raise SchemaError(f"kept rows cannot go to {out}: the input {read.path} is there. Give another --out")
     names = _names([shard.relative for shard, _ in pairs])
     _remove_earlier(out, set(names.values()))
-    total, reading = 0, scored.reading(scores)
-    for done, (shard, data) in enumerate(pairs, start=1):
-        rows = KeptInput(shard, data, kept, line_losses.aligned(reading, scores, data), shard_rows)
-        stem, suffix = names[shard.relative]
-        write = _write_lines if ending(data.path.name) in JSON_ENDINGS else _write_tables
-        total += write(rows, lambda i, stem=stem, suffix=suffix: out / f"{stem}-{i:05d}{suffix}")  # type: ignore[misc]
+    reading = scored.reading(scores)
+    inputs_to_write = [
+        KeptInput(
+            shard, data, kept, line_losses.aligned(reading, scores, data), shard_rows, out, *names[shard.relative]
+        )
+        for shard, data in pairs
+    ]
+    total = 0
+    for done, rows in enumerate((engine or Local()).run(_write_input, inputs_to_write), start=1):
+        total += rows
         progress("files of kept rows written", done, len(pairs))
     return total
 
 
 @dataclass(frozen=True)
 class KeptInput:
-    """The kept rows of one input: its score file, the input itself, the decisions, and how the input is read."""
+    """The kept rows of one input: its score file, the input itself, the decisions, and how the input is read.
+
+    They go to files below ``out``, whose names are ``stem``, a number and ``suffix``.
+    """
 
     scores: Shard
     data: Shard
     kept: Path
     reading: Reading
     shard_rows: int
+    out: Path
+    stem: str
+    suffix: str
+
+    def path(self, number: int) -> Path:
+        """Return the file of this number."""
+        return self.out / f"{self.stem}-{number:05d}{self.suffix}"
 
     @property
     def verdicts(self) -> Iterator[pl.Series]:
@@ -108,12 +125,17 @@ def _remove_earlier(out: Path, outputs: set[tuple[str, str]]) -> None:
                 files.remove(path)
 
 
-def _write_tables(rows: KeptInput, path_of: Callable[[int], Path]) -> int:
+def _write_input(rows: KeptInput) -> int:
+    """Write the kept rows of one input; return how many."""
+    return _write_lines(rows) if ending(rows.data.path.name) in JSON_ENDINGS else _write_tables(rows)
+
+
+def _write_tables(rows: KeptInput) -> int:
     """Write the kept rows of Parquet, Arrow or CSV as tables; return how many."""
     total = 0
     for i, part in enumerate(batches.cut(_kept_batches(rows), rows.shard_rows)):
         table = pa.Table.from_batches(part)
-        _write_table(path_of(i), table)
+        _write_table(rows.path(i), table)
         total += table.num_rows
     return total
 
@@ -135,7 +157,7 @@ def _write_table(path: Path, table: pa.Table) -> None:
                 writer.write_table(table)
 
 
-def _write_lines(rows: KeptInput, path_of: Callable[[int], Path]) -> int:
+def _write_lines(rows: KeptInput) -> int:
     """Write the kept rows of JSON as the bytes that came in, as lines or as an array; return how many."""
     first, between, last = (b"[\n", b",\n", b"\n]\n") if json_rows.is_array(rows.data) else (b"", b"", b"")
     kept = _kept_lines(rows)
@@ -144,7 +166,7 @@ def _write_lines(rows: KeptInput, path_of: Callable[[int], Path]) -> int:
         # Nothing is written where no row follows.
         if (line := next(kept, None)) is None:
             return total
-        path = path_of(i)
+        path = rows.path(i)
         with replacing(path) as temporary:
             codec = unpacking.CODECS.get(path.suffix.lower())
             with pa.output_stream(str(temporary), compression=codec) as stream:

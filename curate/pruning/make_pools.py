@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Protocol, cast
 
 import polars as pl
 
+from curate.engines import Engine
+from curate.engines.local import Local
 from curate.errors import SchemaError, amount, first_few
 from curate.pool.pool import Pool, to_json
 from curate.pruning import score_bins
-from curate.pruning.score_bins import Bin, KeptRows
+from curate.pruning.score_bins import Bin, KeptRows, ScoreFiles
 from curate.storage import artifacts
 from curate.storage.completion import LeftOut
 from curate.tables import scored
@@ -100,6 +102,7 @@ def pools(
     bins: int | None = None,
     min_tokens: float = 0,
     partial: bool = False,
+    engine: Engine | None = None,
 ) -> Pools:
     """Make one pool for each source, or several by a score.
 
@@ -111,6 +114,7 @@ def pools(
         bins: the most bins for each source; 5 if None.
         partial: take what is scored so far of a folder whose job has not ended. What is left out is a warning.
         min_tokens: split a source only into so many bins that each has about this many tokens.
+        engine: where to read the score files; None reads them in this process. The result does not depend on it.
 
     The pools of a source that is split are called ``source.1`` (lowest scores), ``source.2`` and so on. Their
     ``tokens`` are the unique tokens of the kept rows.
@@ -123,31 +127,34 @@ def pools(
         SchemaError: if there are no rows or no tokens, a score is not finite, or decisions belong to other scores.
     """
     scores, kept = folder(scores), folder(kept) if kept is not None else None
-    scored.score_files(scores, partial=partial)  # whether there are any is the first question
+    shards = scored.score_files(scores, partial=partial)  # whether there are any is the first question
     # Pools point to the inputs: their tokens must be those of the rows that are there.
     scored.check_inputs(scores)
     if kept is not None:
         scored.check_decisions(scores, kept)
     by, bins = None if by == "source" else by, BINS if bins is None else bins
-    rows, tokens = score_bins.totals(KeptRows(scores, kept, partial=partial))
-    if not rows:
-        remedy = "Raise --keep of `curate prune`" if kept else "Score data that has rows"
-        raise SchemaError(
-            f"{scores} has no rows{' that were kept' if kept else ''}: a pool needs at least one. {remedy}"
-        )
-    if empty := [source for source in sorted(rows) if not tokens[source]]:
-        rows = {source: count for source, count in rows.items() if source not in empty}
+    # One set of workers for all readings: starting them takes seconds.
+    with (engine or Local()).session() as session:
+        score_files = ScoreFiles(shards, session)
+        rows, tokens = score_bins.totals(score_files, KeptRows(kept))
         if not rows:
+            remedy = "Raise --keep of `curate prune`" if kept else "Score data that has rows"
             raise SchemaError(
-                f"{scores} has no tokens: all texts of {amount(len(empty), 'source')} are empty or null. Name the "
-                "column of texts with --text-column of `curate score`"
+                f"{scores} has no rows{' that were kept' if kept else ''}: a pool needs at least one. {remedy}"
             )
-    # A bin with too few tokens would be repeated too often to be a useful pool.
-    parts = {source: _parts(bins, tokens[source], min_tokens) if by else 1 for source in rows}
-    if by:
-        split = score_bins.bins(KeptRows(scores, kept, by, frozenset(empty), partial), parts, rows)
-    else:  # every source is one bin, and its counts are known already
-        split = {source: [Bin((None, None), rows[source], tokens[source])] for source in sorted(rows)}
+        if empty := [source for source in sorted(rows) if not tokens[source]]:
+            rows = {source: count for source, count in rows.items() if source not in empty}
+            if not rows:
+                raise SchemaError(
+                    f"{scores} has no tokens: all texts of {amount(len(empty), 'source')} are empty or null. Name the "
+                    "column of texts with --text-column of `curate score`"
+                )
+        # A bin with too few tokens would be repeated too often to be a useful pool.
+        parts = {source: _parts(bins, tokens[source], min_tokens) if by else 1 for source in rows}
+        if by:
+            split = score_bins.bins(score_files, KeptRows(kept, by, frozenset(empty)), parts, rows)
+        else:  # every source is one bin, and its counts are known already
+            split = {source: [Bin((None, None), rows[source], tokens[source])] for source in sorted(rows)}
     where = _inputs(scores)
     members = []
     notes = [f"source {source!r} is left out: all its texts are empty or null" for source in empty]

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, cast
 
 import polars as pl
 
+from curate.engines import Engine
+from curate.engines.local import Local
 from curate.errors import SchemaError
 from curate.progress import Progress, silent
 from curate.pruning import (
@@ -19,11 +21,11 @@ from curate.pruning import (
     removal_table,
     rule_options,
     rules,
-    score_column,
     source_guard,
 )
 from curate.pruning.auto_rule import RuleAdvice
-from curate.pruning.decisions import POOLS, DecidedColumn
+from curate.pruning.columns import first_reading
+from curate.pruning.decisions import POOLS, Decided
 from curate.pruning.make_pools import Folder, Pools, folder, pools_of_sources
 from curate.pruning.removal_table import Removal
 from curate.pruning.rule_options import RuleOptions
@@ -190,6 +192,7 @@ def prune(
     partial: bool = False,
     shard_rows: int = writer.SHARD_ROWS,
     seed: int = 0,
+    engine: Engine | None = None,
     take_over: bool = False,
     progress: Progress = silent,
 ) -> Pruned:
@@ -223,6 +226,7 @@ def prune(
         materialize: write the kept rows too, to ``out/rows``, in files of ``shard_rows`` rows.
         partial: take what is scored so far of a folder whose job has not ended. What is left out is a warning.
         seed: of the draws and of the order among equal scores.
+        engine: where to read and write files; None does it in this process. The result does not depend on it.
         take_over: write even if a job on another machine holds ``out``; that job stops.
         progress: called with what is counted, how many are done, and of how many.
 
@@ -251,15 +255,22 @@ def prune(
     _check_out(scores, shards, out)
     left_out = scored.left_out(scores)
     # The lock is a file in the output folder, so it comes after all that may refuse that folder.
-    with lock.held(out, "prune", take_over=take_over, progress=progress):
-        pruned = _decide_all(scores, shards, out, options, max_source_removal, partial, progress)
+    with (
+        lock.held(out, "prune", take_over=take_over, progress=progress),
+        # One set of workers for all readings: starting them takes seconds.
+        (engine or Local()).session() as session,
+    ):
+        pruned = _decide_all(scores, shards, out, options, session, max_source_removal, partial, progress)
         pruned = replace(pruned, left_out=left_out)
         if by == DUPLICATES and verify:
-            pruned = replace(
-                pruned, verified=duplicate_check.sampled(scores, out, by, count=verify, seed=seed, partial=partial)
+            verified = duplicate_check.sampled(
+                scores, out, by, count=verify, seed=seed, engine=session, partial=partial
             )
+            pruned = replace(pruned, verified=verified)
         if materialize:
-            kept_rows.write_kept(scores, out, out / ROWS, shard_rows=shard_rows, progress=progress, partial=partial)
+            kept_rows.write_kept(
+                scores, out, out / ROWS, shard_rows=shard_rows, engine=session, progress=progress, partial=partial
+            )
             # What was written is right only if the inputs stayed the same while they were read.
             scored.check_inputs(scores)
         # Last: where there is a pools.json, all that it stands for is in place.
@@ -284,25 +295,28 @@ def _decide_all(
     shards: tuple[Shard, ...],
     out: Path,
     options: RuleOptions,
+    engine: Engine,
     max_removal: float,
     partial: bool,
     progress: Progress,
 ) -> Pruned:
     if not 0 <= max_removal <= 1:
         raise SchemaError(f"--max-source-removal {max_removal:g} must lie in [0, 1]")
-    advice, rule = rule_options.choose(options, shards)
+    advice, rule = rule_options.choose(options, shards, engine)
     grouping = rule_options.group_column(rule, shards)
     needs_complexity = rule.balance.how == "dbp"
-    column = score_column.look(shards, options.by, grouping, sign=rule.sign, complexity=needs_complexity)
-    decided = DecidedColumn(column, rule, None if rule.name == "threshold" else rules.decide(column, rule))
+    column = first_reading.look(
+        shards, options.by, grouping, sign=rule.sign, engine=engine, complexity=needs_complexity
+    )
+    decided = Decided(column.values, rule, None if rule.name == "threshold" else rules.decide(column, rule))
     if max_removal < 1:
-        rows, kept = decisions.rows_of_sources(decided)
+        rows, kept = decisions.rows_of_sources(column, decided)
         # A threshold promises no share, so every source is judged against keeping all of it.
         keep = 1.0 if decided.decision is None else options.keep
         source_guard.check_sources(rows, kept, keep=keep, max_removal=max_removal)
     completion.begin(out, scored.PRUNE_STEP, [shard.relative for shard in shards], partial=partial)
-    scored.save_decided(out, shards)
-    removal = decisions.write_decisions(decided, out, progress)
+    scored.save_decided(out, shards, engine)
+    removal = decisions.write_decisions(column, decided, out, progress)
     removal_table.save(removal, out)
     pools = _pools(scores, out, rule, options.by, removal.by_source, partial)
     return Pruned(out, rule, removal, advice, pools, by=options.by)

@@ -3,15 +3,16 @@
 In: batches of decided rows. Out: tables of rows and tokens, and sentences for people.
 """
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar, cast
 
 import numpy as np
 import polars as pl
 
+from curate.pruning.columns.score_column import NO_GROUP
 from curate.pruning.ranking.verdicts import KEPT, KEPT_BY_FLOOR
-from curate.pruning.score_column import NO_GROUP
 from curate.shown import escaped
 from curate.storage import files
 from curate.tables import writer
@@ -86,6 +87,16 @@ def add_verdicts(tally: VerdictTally, sources: pl.Series, tokens: pl.Series, ver
     for source, number, *counts in frame.group_by("source", "verdict").agg(columns).iter_rows():
         key = (str(source), int(number))
         tally.counts[key] = tally.counts.get(key, np.zeros(2, dtype=np.int64)) + np.array(counts)
+
+
+TallyOf = TypeVar("TallyOf", Tally, VerdictTally)
+
+
+def merge(tally: TallyOf, other: TallyOf) -> None:
+    """Add the counts of other rows."""
+    counts = cast(dict[Hashable, np.ndarray], tally.counts)
+    for key, count in other.counts.items():
+        counts[key] = counts[key] + count if key in counts else count
 
 
 def reason_table(tally: VerdictTally, reasons: Mapping[int, str]) -> pl.DataFrame:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 import pyarrow as pa
 
 from curate.description import describe
+from curate.engines import Engine
 from curate.errors import SchemaError, first_few
 from curate.pruning import auto_rule, balance
 from curate.pruning.auto_rule import RuleAdvice
@@ -50,7 +51,7 @@ class RuleOptions:
         return self.by.removeprefix("score.")
 
 
-def choose(options: RuleOptions, shards: Sequence[Shard]) -> tuple[RuleAdvice | None, Rule]:
+def choose(options: RuleOptions, shards: Sequence[Shard], engine: Engine) -> tuple[RuleAdvice | None, Rule]:
     """Return the rule that the options name, or the default rule of the score.
 
     ``auto`` becomes the rule that it chooses, and its advice comes with it; other rules come without advice.
@@ -64,12 +65,12 @@ def choose(options: RuleOptions, shards: Sequence[Shard]) -> tuple[RuleAdvice | 
     if options.rule:
         rule = read_rule(options, declaration)
         _check_meaning(rule, options, shards)
-        return _with_advice(options, rule, shards)
+        return _with_advice(options, rule, shards, engine)
     if declaration.meaning == "quality":
-        return _with_advice(options, read_rule(replace(options, rule="top"), declaration), shards)
+        return _with_advice(options, read_rule(replace(options, rule="top"), declaration), shards, engine)
     if declaration.meaning is None:
         raise SchemaError(_not_recorded(options, shards))
-    raise SchemaError(_without_rule(options, read_rule(replace(options, rule="auto"), declaration), shards))
+    raise SchemaError(_without_rule(options, read_rule(replace(options, rule="auto"), declaration), shards, engine))
 
 
 def declared(options: RuleOptions, shards: Sequence[Shard]) -> Declaration:
@@ -206,12 +207,12 @@ def _not_recorded(options: RuleOptions, shards: Sequence[Shard]) -> str:
     )
 
 
-def _without_rule(options: RuleOptions, auto: Rule, shards: Sequence[Shard]) -> str:
+def _without_rule(options: RuleOptions, auto: Rule, shards: Sequence[Shard], engine: Engine) -> str:
     """Return the error for a difficulty score without a rule: what ``auto`` advises, or what it needs to advise."""
     assert auto.meaning is not None
     what = f"{options.by} is {meanings.described(auto.meaning)}, and it has no default rule"
     try:
-        advice = _advice(options, auto, shards)
+        advice = _advice(options, auto, shards, engine)
     except SchemaError as error:
         return f"{what}. Give --rule hard or easy. To choose between them, {error}"
     return (
@@ -220,10 +221,12 @@ def _without_rule(options: RuleOptions, auto: Rule, shards: Sequence[Shard]) -> 
     )
 
 
-def _with_advice(options: RuleOptions, rule: Rule, shards: Sequence[Shard]) -> tuple[RuleAdvice | None, Rule]:
+def _with_advice(
+    options: RuleOptions, rule: Rule, shards: Sequence[Shard], engine: Engine
+) -> tuple[RuleAdvice | None, Rule]:
     """Replace ``auto`` by the rule that it chooses; return any other rule as it is, without advice."""
     if rule.name == "auto":
-        advice = _advice(options, rule, shards)
+        advice = _advice(options, rule, shards, engine)
         return advice, replace(rule, name=advice.choice)
     if options.dimension is not None or options.embedding:
         flag = "--dimension" if options.dimension is not None else "--embedding"
@@ -231,12 +234,12 @@ def _with_advice(options: RuleOptions, rule: Rule, shards: Sequence[Shard]) -> t
     return None, rule
 
 
-def _advice(options: RuleOptions, rule: Rule, shards: Sequence[Shard]) -> RuleAdvice:
+def _advice(options: RuleOptions, rule: Rule, shards: Sequence[Shard], engine: Engine) -> RuleAdvice:
     """Return what ``auto`` chooses, by the rows and the dimension of the data."""
     dimension, embedding = options.dimension, options.embedding
     if dimension is None:
         embedding = _vector_column(shards, embedding)
-        dimension = describe.dimension(shards, embedding, seed=rule.seed)
+        dimension = describe.dimension(shards, embedding, seed=rule.seed, engine=engine)
     elif embedding:
         raise SchemaError("--dimension and --embedding exclude each other: the dimension is estimated from the vectors")
     # Score files are Parquet, so their footers know the rows.

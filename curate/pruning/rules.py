@@ -6,6 +6,7 @@ rows, and the number of rows of each group that are taken from the start of this
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import polars as pl
@@ -13,12 +14,12 @@ import polars as pl
 from curate.errors import SchemaError
 from curate.pruning import balance, quotas
 from curate.pruning.balance import Balance, Groups
+from curate.pruning.columns.score_column import BatchMaker, ScoreColumn, ScoreFile, ScoreValues
 from curate.pruning.ranking import group_cutoffs, histograms, verdicts
 from curate.pruning.ranking.cutoffs import SORTED_ROWS, Ranking
 from curate.pruning.ranking.group_cutoffs import GroupEnds
-from curate.pruning.ranking.histograms import BatchStream, CodedBatch, Histogram
+from curate.pruning.ranking.histograms import BatchStream, CodedBatch, Histogram, PartBatches
 from curate.pruning.ranking.verdicts import DROPPED, KEPT, Verdicts
-from curate.pruning.score_column import BatchMaker, ScoreColumn
 from curate.tables import batches
 from curate.tables.meanings import Meaning
 
@@ -150,7 +151,7 @@ def decide(column: ScoreColumn, rule: Rule) -> Decision:
     if rule.name == "stratified":
         make, cells = _stratified(column, rule, trim), groups * quotas.STRATA
     else:
-        make = _sampled(column, rule) if rule.name == "sample" else column.ranked(rule.sign)
+        make = Sampled(column.values, rule) if rule.name == "sample" else column.ranked(rule.sign)
         make, cells = _trimmed_last(make, trim, groups), groups
     stream = column.stream(make, always_ids=rule.name in ("sample", "stratified") or trim is not None)
     # Where the order is that of the first reading, its counts are used again.
@@ -178,20 +179,24 @@ def decide(column: ScoreColumn, rule: Rule) -> Decision:
     return Decision(make, verdict, trim, verdict.kept_rows[:groups])
 
 
-def _sizes(stream: BatchStream, cells: int) -> np.ndarray:
+def _sizes(stream: BatchStream[ScoreFile], cells: int) -> np.ndarray:
     """Count the rows of each cell."""
+    return np.asarray(sum(stream.map(partial(_sizes_of_part, cells))))
+
+
+def _sizes_of_part(cells: int, batches: PartBatches, _start: int) -> np.ndarray:
     sizes = np.zeros(cells, dtype=np.int64)
-    for batch in stream(False):
+    for batch in batches(False):
         sizes += np.bincount(batch.group, minlength=cells)
     return sizes
 
 
-def _histogram(column: ScoreColumn, rule: Rule, stream: BatchStream, cells: int) -> Histogram:
+def _histogram(column: ScoreColumn, rule: Rule, stream: BatchStream[ScoreFile], cells: int) -> Histogram:
     """Count a stream whose order is not that of the first reading."""
     codes = histograms.codes(rule.sign * column.sample)
     if rule.name == "sample":
         keys = batches.keys([str(i) for i in range(len(column.sample))], rule.seed)
-        codes = histograms.codes(-perturbed(column.sample, keys, column, rule))
+        codes = histograms.codes(-perturbed(column.sample, keys, column.values, rule))
     return histograms.first_count(stream, codes, cells, rule.seed)
 
 
@@ -199,10 +204,10 @@ def _span(column: ScoreColumn, rule: Rule) -> tuple[int, int]:
     """Return the least and the largest code in the stream of a rule."""
     if rule.name == "stratified":
         return 0, histograms.LARGEST
-    ends = np.array([column.low, column.high])
+    ends = np.array([column.values.low, column.values.high])
     values = rule.sign * ends
     if rule.name == "sample":
-        z = _scaled(ends, column, rule)
+        z = _scaled(ends, column.values, rule)
         values = np.array([-z.max() - NOISE_HIGH, -z.min() - NOISE_LOW])
     low, high = np.sort(histograms.codes(values)).tolist()
     return low, high
@@ -242,62 +247,92 @@ def _trimmed_last(make: BatchMaker, trim: Trim | None, group: int) -> BatchMaker
     if trim is None:
         return make
 
-    def make_trimmed(frame: pl.DataFrame, start: int) -> CodedBatch:
-        batch, trimmed = make(frame, start), trim.of(frame, start)
+    return TrimmedLast(make, trim, group)
+
+
+@dataclass(frozen=True)
+class TrimmedLast:
+    """Makes batches as ``make`` does, but trimmed rows sort last, in the group ``group``."""
+
+    make: BatchMaker
+    trim: Trim
+    group: int
+
+    def __call__(self, frame: pl.DataFrame, start: int) -> CodedBatch:
+        """Make a batch."""
+        batch, trimmed = self.make(frame, start), self.trim.of(frame, start)
         # The largest code sorts after every score.
         code = np.where(trimmed, np.uint64(histograms.LARGEST), batch.code)
-        return CodedBatch(code, np.where(trimmed, group, batch.group), batch.ids)
-
-    return make_trimmed
+        return CodedBatch(code, np.where(trimmed, self.group, batch.group), batch.ids)
 
 
-def _sampled(column: ScoreColumn, rule: Rule) -> BatchMaker:
-    """Sort by score / temperature plus Gumbel noise, the highest first.
+@dataclass(frozen=True)
+class Sampled:
+    """Makes batches that sort by score / temperature plus Gumbel noise, the highest first.
 
     The first n rows are then n draws without replacement, by the softmax of score / temperature (Kool et al. 2019).
     """
 
-    def make(frame: pl.DataFrame, start: int) -> CodedBatch:
-        keys = batches.keys(frame["id"], rule.seed)
-        noisy = perturbed(column.scores(frame), keys, column, rule)
-        return CodedBatch(histograms.codes(-noisy), column.group(frame), frame["id"])
+    values: ScoreValues
+    rule: Rule
 
-    return make
+    def __call__(self, frame: pl.DataFrame, start: int) -> CodedBatch:
+        """Make a batch."""
+        keys = batches.keys(frame["id"], self.rule.seed)
+        noisy = perturbed(self.values.scores(frame), keys, self.values, self.rule)
+        return CodedBatch(histograms.codes(-noisy), self.values.group(frame), frame["id"])
 
 
-def perturbed(score: np.ndarray, keys: np.ndarray, column: ScoreColumn, rule: Rule) -> np.ndarray:
+def perturbed(score: np.ndarray, keys: np.ndarray, values: ScoreValues, rule: Rule) -> np.ndarray:
     """Return score / temperature plus Gumbel noise, (n,), where the noise follows from ``keys`` (n,) uint64."""
     uniform = ((keys >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53
-    return np.asarray(_scaled(score, column, rule) - np.log(-np.log(uniform)))
+    return np.asarray(_scaled(score, values, rule) - np.log(-np.log(uniform)))
 
 
-def _scaled(score: np.ndarray, column: ScoreColumn, rule: Rule) -> np.ndarray:
+def _scaled(score: np.ndarray, values: ScoreValues, rule: Rule) -> np.ndarray:
     """Return score / temperature, (n,): 0 where all scores are equal or the temperature is infinite."""
-    if np.isinf(rule.temperature) or (column.deviation == 0 and not rule.raw):
+    if np.isinf(rule.temperature) or (values.deviation == 0 and not rule.raw):
         return np.zeros(len(score))
-    z = score if rule.raw else (score - column.mean) / column.deviation
+    z = score if rule.raw else (score - values.mean) / values.deviation
     return np.asarray(z / rule.temperature)
 
 
+@dataclass(frozen=True)
+class Stratified:
+    """Makes batches that sort by the hash of the id alone; the groups are the strata of the score within each group.
+
+    Strata divide the range from ``low`` to ``high``.
+    """
+
+    values: ScoreValues
+    seed: int
+    low: float
+    high: float
+
+    def __call__(self, frame: pl.DataFrame, start: int) -> CodedBatch:
+        """Make a batch."""
+        keys = batches.keys(frame["id"], self.seed)
+        stratum = quotas.stratum(self.values.scores(frame), self.low, self.high)
+        return CodedBatch(keys, self.values.group(frame) * quotas.STRATA + stratum, frame["id"])
+
+
 def _stratified(column: ScoreColumn, rule: Rule, trim: Trim | None) -> BatchMaker:
-    """Sort by the hash of the id alone; the groups are the strata of the score within each group."""
-    low, high = _remaining_range(column, trim)
-
-    def make(frame: pl.DataFrame, start: int) -> CodedBatch:
-        keys = batches.keys(frame["id"], rule.seed)
-        cell = column.group(frame) * quotas.STRATA + quotas.stratum(column.scores(frame), low, high)
-        return CodedBatch(keys, cell, frame["id"])
-
+    make = Stratified(column.values, rule.seed, *_remaining_range(column, trim))
     return _trimmed_last(make, trim, len(column.groups) * quotas.STRATA)
 
 
 def _remaining_range(column: ScoreColumn, trim: Trim | None) -> tuple[float, float]:
     """Return the least and the largest score that is not trimmed."""
     if trim is None:
-        return column.low, column.high
-    low, high, start = np.inf, -np.inf, 0
-    for _, frame in column.frames(("id",)):
-        scores = column.scores(frame)[~trim.of(frame, start)]
+        return column.values.low, column.values.high
+    lows, highs = zip(*column.map(partial(_range_of_file, column.values, trim)), strict=True)
+    return min(lows), max(highs)
+
+
+def _range_of_file(values: ScoreValues, trim: Trim, file: ScoreFile) -> tuple[float, float]:
+    low, high, start = np.inf, -np.inf, file.start
+    for frame in values.frames(file, ("id",)):
+        scores = values.scores(frame)[~trim.of(frame, start)]
         low, high = min(low, float(scores.min(initial=np.inf))), max(high, float(scores.max(initial=-np.inf)))
         start += frame.height
     return low, high

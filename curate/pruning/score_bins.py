@@ -4,46 +4,60 @@ In: score files, and decisions if rows were pruned. Out: bounds of bins and thei
 Memory does not grow with the rows.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import polars as pl
 
+from curate.engines import Engine
 from curate.progress import counted
 from curate.pruning.ranking import cutoffs, histograms
 from curate.pruning.ranking.cutoffs import SORTED_ROWS, Ranking
-from curate.pruning.ranking.histograms import CodedBatch
+from curate.pruning.ranking.histograms import BatchStream, CodedBatch
 from curate.tables import scored
 from curate.tables.scored import ScoreRange
+from curate.tables.shards import Shard
+
+R = TypeVar("R")
 
 
 @dataclass(frozen=True)
 class KeptRows:
-    """The rows of a score folder that the decisions in ``kept`` keep (None: all rows), with the score ``by``.
+    """The rows of score files that the decisions in ``kept`` keep (None: all rows), with the score ``by``.
 
     Rows of the sources ``without`` are passed over.
     """
 
-    scores: Path
     kept: Path | None
-    by: str | None = None
+    by: str = ""
     without: frozenset[str] = frozenset()
-    partial: bool = False  # take what is scored so far
 
-    def frames(self) -> Iterator[pl.DataFrame]:
-        """Yield source, tokens and score of the kept rows, batch by batch; a score that is not finite is an error."""
-        shards = scored.score_files(self.scores, partial=self.partial)
-        for shard in counted(shards, "score files read", len(shards)):
-            for batch, verdict in scored.kept_batches(shard, self.kept, (self.by,) if self.by else ()):
-                frame = batch.filter(verdict)
-                if self.without:
-                    frame = frame.filter(~pl.col("source").is_in(sorted(self.without)))
-                if self.by:
-                    scored.check_finite(frame, self.by, shard)
-                yield frame
+    def frames(self, shard: Shard) -> Iterator[pl.DataFrame]:
+        """Yield id, source, tokens and score of the kept rows of a score file; each score must be finite."""
+        for batch, verdict in scored.kept_batches(shard, self.kept, (self.by,) if self.by else ()):
+            frame = batch.filter(verdict)
+            if self.without:
+                frame = frame.filter(~pl.col("source").is_in(sorted(self.without)))
+            if self.by:
+                scored.check_finite(frame, self.by, shard)
+            yield frame
+
+
+@dataclass(frozen=True)
+class ScoreFiles:
+    """The score files of a folder, and the engine that reads them."""
+
+    shards: tuple[Shard, ...]
+    engine: Engine
+
+    def map(self, function: Callable[[Shard], R]) -> Iterator[R]:
+        """Yield what an importable function returns of every file, in the order in which files are done."""
+        return counted(self.engine.run(function, self.shards), "score files read", len(self.shards))
 
 
 @dataclass(frozen=True)
@@ -55,25 +69,36 @@ class Bin:
     tokens: int
 
 
-def totals(kept_rows: KeptRows) -> tuple[dict[str, int], dict[str, int]]:
+def totals(score_files: ScoreFiles, kept_rows: KeptRows) -> tuple[dict[str, int], dict[str, int]]:
     """Return the rows and the tokens of each source."""
     rows: dict[str, int] = {}
     tokens: dict[str, int] = {}
-    for frame in kept_rows.frames():
-        for name, n, total in frame.group_by("source").agg(pl.len(), pl.col("tokens").sum()).iter_rows():
+    for counts in score_files.map(partial(_totals_of_file, kept_rows)):
+        for name, (n, total) in counts.items():
             rows[name], tokens[name] = rows.get(name, 0) + n, tokens.get(name, 0) + total
     return rows, tokens
 
 
-def bins(kept_rows: KeptRows, parts: Mapping[str, int], rows: Mapping[str, int]) -> dict[str, list[Bin]]:
+def _totals_of_file(kept_rows: KeptRows, shard: Shard) -> dict[str, tuple[int, int]]:
+    counts: dict[str, tuple[int, int]] = {}
+    for frame in kept_rows.frames(shard):
+        for name, n, total in frame.group_by("source").agg(pl.len(), pl.col("tokens").sum()).iter_rows():
+            rows, tokens = counts.get(name, (0, 0))
+            counts[name] = rows + n, tokens + total
+    return counts
+
+
+def bins(
+    score_files: ScoreFiles, kept_rows: KeptRows, parts: Mapping[str, int], rows: Mapping[str, int]
+) -> dict[str, list[Bin]]:
     """Split each source into about ``parts`` bins of equal rows, the lowest scores first.
 
     A source of many equal scores gets fewer bins, since no bin is empty. ``rows`` are the rows of each source.
     ``kept_rows`` must name a score.
     """
-    edges = _inner_edges(kept_rows, parts, rows)
+    edges = _inner_edges(score_files, kept_rows, parts, rows)
     bounds: dict[str, list[float | None]] = {source: [None, *edges.get(source, []), None] for source in sorted(rows)}
-    counts = _count(kept_rows, bounds)
+    counts = _count(score_files, kept_rows, bounds)
     result = {}
     for source, limits in bounds.items():
         # Scores may lie so that nothing is between two edges: such a bin is joined to the one before it.
@@ -85,20 +110,41 @@ def bins(kept_rows: KeptRows, parts: Mapping[str, int], rows: Mapping[str, int])
     return result
 
 
-def _inner_edges(kept_rows: KeptRows, parts: Mapping[str, int], rows: Mapping[str, int]) -> dict[str, list[float]]:
-    """Return the edges within each source: quantiles of its score, without those that would leave a bin empty."""
-    by = kept_rows.by
-    assert by is not None
-    numbers = {source: number for number, source in enumerate(sorted(rows))}
+@dataclass(frozen=True)
+class KeptPart:
+    """A score file whose kept rows are a part of a stream. Where it begins is not known, and no place is asked for."""
 
-    def stream(with_ids: bool) -> Iterator[CodedBatch]:
-        for frame in kept_rows.frames():
-            score = frame[by].cast(pl.Float64).to_numpy()
-            group = frame["source"].replace_strict(list(numbers), list(numbers.values()), return_dtype=pl.Int64)
+    shard: Shard
+    start: int = 0
+
+
+@dataclass(frozen=True)
+class KeptReader:
+    """Reads the kept rows of score files as batches; ``numbers`` are those of the sources."""
+
+    kept_rows: KeptRows
+    numbers: Mapping[str, int]
+
+    def __call__(self, part: KeptPart, with_ids: bool, /) -> Iterator[CodedBatch]:
+        """Read a score file."""
+        sources, numbers = list(self.numbers), list(self.numbers.values())
+        for frame in self.kept_rows.frames(part.shard):
+            score = frame[self.kept_rows.by].cast(pl.Float64).to_numpy()
+            group = frame["source"].replace_strict(sources, numbers, return_dtype=pl.Int64)
             yield CodedBatch(histograms.codes(score), group.to_numpy(), frame["id"] if with_ids else None)
 
+
+def _inner_edges(
+    score_files: ScoreFiles, kept_rows: KeptRows, parts: Mapping[str, int], rows: Mapping[str, int]
+) -> dict[str, list[float]]:
+    """Return the edges within each source: quantiles of its score, without those that would leave a bin empty."""
+    numbers = {source: number for number, source in enumerate(sorted(rows))}
+    read = KeptReader(kept_rows, numbers)
+    kept_parts = [KeptPart(shard) for shard in score_files.shards]
+    stream = BatchStream(read, kept_parts, score_files.engine)
     # The first rows only place the first edges: wherever these lie, the cuts become exact.
-    sample = next((batch.code for batch in stream(False) if len(batch.code)), np.zeros(0, dtype=np.uint64))
+    codes = (batch.code for part in kept_parts for batch in read(part, False))
+    sample = next((code for code in codes if len(code)), np.zeros(0, dtype=np.uint64))
     histogram = histograms.first_count(stream, sample, len(numbers), 0)
     # Places of the quantiles among the sorted scores of a source; a place between two scores is interpolated.
     places = {s: (rows[s] - 1) * (np.arange(1, parts[s]) / parts[s]) for s in numbers if parts[s] > 1}
@@ -124,15 +170,29 @@ def _interpolated(low: float, high: float, part: float) -> float:
     return float(high - (high - low) * (1 - part) if part >= 0.5 else low + (high - low) * part)
 
 
-def _count(kept_rows: KeptRows, bounds: Mapping[str, list[float | None]]) -> dict[str, np.ndarray]:
+def _count(
+    score_files: ScoreFiles, kept_rows: KeptRows, bounds: Mapping[str, list[float | None]]
+) -> dict[str, np.ndarray]:
     """Return (bins, 2): the rows and tokens of each bin of each source."""
-    counts = {source: np.zeros((len(limits) - 1, 2), dtype=np.int64) for source, limits in bounds.items()}
-    by = kept_rows.by
-    assert by is not None
-    for frame in kept_rows.frames():
+    counts = _no_counts(bounds)
+    for part in score_files.map(partial(_counts_of_file, kept_rows, bounds)):
+        for source, rows_tokens in part.items():
+            counts[source] += rows_tokens
+    return counts
+
+
+def _counts_of_file(
+    kept_rows: KeptRows, bounds: Mapping[str, list[float | None]], shard: Shard
+) -> dict[str, np.ndarray]:
+    counts = _no_counts(bounds)
+    for frame in kept_rows.frames(shard):
         for (name,), part in frame.partition_by("source", as_dict=True).items():
             tokens = part["tokens"].to_numpy()
             for i, limits in enumerate(pairwise(bounds[str(name)])):
-                members = scored.inside(part[by].to_numpy(), limits)
+                members = scored.inside(part[kept_rows.by].to_numpy(), limits)
                 counts[str(name)][i] += (int(members.sum()), int(tokens[members].sum()))
     return counts
+
+
+def _no_counts(bounds: Mapping[str, list[float | None]]) -> dict[str, np.ndarray]:
+    return {source: np.zeros((len(limits) - 1, 2), dtype=np.int64) for source, limits in bounds.items()}

@@ -181,8 +181,10 @@ def _depths(next_states: np.ndarray, rows: np.ndarray) -> Iterator[np.ndarray]:
     reached[0] = True
     states = np.zeros(1, np.int64)
     while len(states):
-        following = np.unique(next_states[rows[states][:, None] + np.arange(256)])
-        states = following[~reached[following]]
+        following = np.zeros(len(rows), bool)
+        for row in np.unique(rows[states]).tolist():
+            following[next_states[row : row + 256]] = True
+        states = np.flatnonzero(following & ~reached)
         reached[states] = True
         if len(states):
             yield states

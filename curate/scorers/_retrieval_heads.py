@@ -4,17 +4,18 @@ In: a Hugging Face model folder or GGUF file, and texts. Out: scores of heads, a
 transformers, which are imported only when a function needs them.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
 
 import numpy as np
 
 from curate.errors import SchemaError
-from curate.models.pretrained import from_pretrained
+from curate.models import language_model
+from curate.models.language_model import LanguageModel
+from curate.models.pretrained import ModelSource
 
 if TYPE_CHECKING:
     import torch
@@ -29,14 +30,6 @@ WORDS = (  # from which the values are drawn
     "rabbit ribbon river saddle shadow silver spider stone sugar summer temple thunder timber tunnel valley "
     "velvet violin window winter"
 ).split()
-
-
-class Tokenizer(Protocol):
-    """The part of a transformers tokenizer that is used."""
-
-    def __call__(self, text: str, *, add_special_tokens: bool) -> Mapping[str, list[int]]:
-        """Return the tokens of a text as ``input_ids``."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -67,7 +60,7 @@ def retrieval(model: str, rng: np.random.Generator) -> np.ndarray:
 
     sample = question(model, rng)
     answer, ids = np.array(sample.answer), np.array(sample.prompt + sample.answer)
-    _, network = _load(model)
+    network = _loaded(model).network
     with torch.inference_mode():
         out = network(torch.tensor([ids.tolist()]), output_attentions=True)
     # a token is predicted at the position before it
@@ -89,7 +82,7 @@ def loss(model: str, ids: Sequence[int], heads: Sequence[Sequence[int]]) -> floa
     """
     import torch
 
-    _, network = _load(model)
+    network = _loaded(model).network
     with ExitStack() as hooks, torch.inference_mode():
         for layer in sorted({int(layer) for layer, _ in heads}):
             attention = network.get_submodule(f"model.layers.{layer}.self_attn")
@@ -137,23 +130,19 @@ class _Uniform:
 
 def encode(model: str, text: str, *, bare: bool = False) -> list[int]:
     """Return the tokens of a text; of a ``bare`` text without the marks that the tokenizer puts before it."""
-    tokenizer, _ = _load(model)
-    return list(tokenizer(text, add_special_tokens=not bare)["input_ids"])
+    return _loaded(model).tokens(text, bare=bare)
 
 
 @lru_cache(maxsize=1)
-def _load(model: str) -> tuple[Tokenizer, "torch.nn.Module"]:
-    path = Path(model)
-    folder, more = (path.parent, {"gguf_file": path.name}) if path.suffix == ".gguf" else (path, {})
+def _loaded(model: str) -> LanguageModel:
+    """Return a model built like Llama, with attention that returns its weights. It runs on the CPU."""
     try:
-        tokenizer = cast(Tokenizer, from_pretrained("AutoTokenizer", folder, **more))
-        settings = {"attn_implementation": "eager", "dtype": "float32", "weights_only": True, **more}
-        network = cast("torch.nn.Module", from_pretrained("AutoModelForCausalLM", folder, **settings))
+        loaded = language_model.loaded(ModelSource(model, "cpu"), attention="eager")
     except SchemaError as error:
         raise SchemaError(f"attention_influence: {error}") from None
-    first = dict(network.named_modules()).get("model.layers.0.self_attn")
+    first = dict(loaded.network.named_modules()).get("model.layers.0.self_attn")
     if first is None or not all(hasattr(first, name) for name in ("v_proj", "o_proj", "head_dim")):
         raise SchemaError(
             f"attention_influence: {model} has no layers with v_proj and o_proj. Name a model built like Llama"
         )
-    return tokenizer, network.eval()
+    return loaded

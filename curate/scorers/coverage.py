@@ -4,20 +4,22 @@ The score is a mean over random planes of two coordinates, and the gain of a row
 planes are split into two independent halves, and planes are added until both halves choose nearly the same rows.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import combinations, cycle, islice, repeat
+from typing import ClassVar
 
 import numpy as np
 import polars as pl
 
 from curate.errors import SchemaError
 from curate.progress import report
-from curate.streaming import tiles
-from curate.streaming.by_id import check_distinct, look_up
-from curate.streaming.scratch import scratch_folder
-from curate.streaming.tiles import Tiles
-from curate.tables.batches import Stream, keys
+from curate.streaming.by_id import check_distinct_ids, look_up
+from curate.streaming.vectors.clusters import common_width, refuse_widths
+from curate.streaming.vectors.medians import medians
+from curate.tables.batches import keys
+from curate.tables.corpus import Arrays, Corpus, PartRows
 
 # 2: planes are added until two halves agree, rows that are equal in a plane share gains and losses, and a score of 1 is
 # an even share of the probes
@@ -31,6 +33,8 @@ TOP = 0.2  # the halves are compared by their highest scores, this share of the 
 AGREED = 0.9  # share of these rows that the halves must have in common
 GOLDEN = (5**0.5 - 1) / 2  # multiples of the golden ratio, modulo 1, fill [0, 1) most evenly
 
+TASK_ROWS = 1 << 20  # planes times rows that one task probes: about a CPU-second
+
 Plane = tuple[int, np.ndarray]  # the half to which a plane belongs, and its two coordinates
 
 
@@ -41,9 +45,9 @@ class Coverage:
     ``score.coverage`` (float64, any sign): probes are drawn in random planes of two coordinates. The row nearest to a
     probe gains 1, and the ``near`` rows nearest to that row lose 1 / near each. The sum is divided by probes / n, the
     gain of a row if all rows gained equally. The scores of all rows sum to 0. A row that was not in the learned data
-    scores 0. ``ids`` (n,) are the sorted hash(id, seed), uint64, and ``scores`` is (n,) float64. ``halves`` (3,) holds
-    the agreement of the two halves, the number of planes, and the probes in each plane. The agreement is the share of
-    the fifth of rows with the highest scores that both halves have in common (0.2 by chance).
+    scores 0. ``ids`` (n,) are the sorted hash(id, seed) of the rows of a part, uint64, and ``scores`` (n,) float64.
+    ``halves`` (3,) holds the agreement of the two halves, the number of planes, and the probes in each plane. The
+    agreement is the share of the fifth of rows with the highest scores that both halves have in common (0.2 by chance).
 
     It differs from ZCore in five ways. (1) ZCore draws a new plane for each probe. Here a plane has many probes, evenly
     spread. (2) ZCore measures distances in a plane as the sum of two differences. Here they are Euclidean. (3) In ZCore
@@ -54,18 +58,19 @@ class Coverage:
     Source: Griffin et al. 2024, arXiv 2411.15349, github.com/voxel51/zcore.
     """
 
-    ids: np.ndarray = field(repr=False)
-    scores: np.ndarray = field(repr=False)
-    halves: np.ndarray = field(repr=False)
+    ids: np.ndarray = field(repr=False, default_factory=lambda: np.zeros(0, np.uint64))
+    scores: np.ndarray = field(repr=False, default_factory=lambda: np.zeros(0))
+    halves: np.ndarray = field(repr=False, default_factory=lambda: np.zeros(3))
     seed: int = 0
     needs = ()
+    part_arrays: ClassVar[tuple[str, ...]] = ("ids", "scores")
     schema = {"score.coverage": pl.Float64()}
     meanings = {"score.coverage": "quality"}
 
     @property
     def arrays(self) -> Mapping[str, np.ndarray]:
-        """Learned arrays, to be saved."""
-        return {"ids": self.ids, "scores": self.scores, "halves": self.halves}
+        """Learned arrays that all parts share. Scores are stored with the part that they belong to."""
+        return {"halves": self.halves}
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -117,21 +122,22 @@ class Probing:
 
 
 def learn(
-    stream: Stream,
+    corpus: Corpus,
     *,
     planes: int = 0,
     probes: int = 0,
     near: int = 10,
     seed: int = 0,
     embedding: str = "emb.hashed",
-    scratch: str = "",
 ) -> Coverage:
     """Return the coverage of every row, from probes in planes of two coordinates.
 
     Each coordinate of a probe has a triangular distribution: its limits are the smallest and largest value of the rows,
     and its mode is their median. If there are few pairs of coordinates, both halves use all pairs, with different
-    probes. Otherwise the halves use different planes. A note says how far the halves agree. Memory is 200 bytes a row;
-    disk is 4 d bytes a row. Ids must be distinct.
+    probes. Otherwise the halves use different planes. A note says how far the halves agree. Ids must be distinct.
+
+    The process that learns needs 30 bytes of memory a row, and a worker 200 bytes a row. Disk is at most 16 bytes a row
+    for each plane of a round.
 
     Options:
         planes: number of planes of two coordinates. 0 adds planes until two independent halves share 90 % of the fifth
@@ -141,53 +147,146 @@ def learn(
         near: rows that lose a share when their neighbour gains (default 10).
         seed: seed of the planes and the probes (default 0).
         embedding: the column of vectors (default emb.hashed).
-        scratch: folder for the work files (default: the system's temporary folder).
 
     Raises:
         SchemaError: if there are too few rows, or fewer than two coordinates vary.
     """
     probing = Probing(planes, probes, near, seed)
-    key_parts: list[np.ndarray] = []
+    spans = list(corpus.map(partial(_span_of_part, embedding, seed), (embedding,)))
+    key = np.concatenate([np.zeros(0, np.uint64), *(span["key"] for span in spans)])
+    if len(key) <= near:
+        raise SchemaError(f"coverage: near={near} neighbours need more than {near} rows; the data has {len(key)}")
+    width = common_width([int(span["width"]) for span in spans], embedding, "coverage")
+    check_distinct_ids(corpus, "coverage", seed, rows=len(key))
+    middle = medians(corpus, embedding, (), _one_group, np.array([len(key)]), width)[0]
+    low, high = (
+        getattr(np, name)([span[name] for span in spans if len(span["key"])], axis=0) for name in ("min", "max")
+    )
+    box = Box(*(limit.astype(np.float64) for limit in (low, middle, high)))
+    scores, halves = _probed(corpus, key, box, probing, embedding)
+    edges = np.cumsum([0, *(len(span["key"]) for span in spans)])
+    for number, (first, last) in enumerate(zip(edges[:-1], edges[1:], strict=True)):
+        order = first + np.argsort(key[first:last])
+        corpus.store(number, {"ids": key[order], "scores": scores[order]})
+    return Coverage(halves=halves, seed=seed)
 
-    def vectors() -> Iterator[np.ndarray]:
-        for batch in stream((embedding,)):
-            key_parts.append(keys(batch["id"], seed))
-            yield batch[embedding].to_numpy()
 
-    with scratch_folder(scratch, "coverage") as folder:
-        tiled = tiles.write(vectors(), folder / "vectors", f"coverage: {embedding}")
-        if tiled.rows <= near:
-            raise SchemaError(f"coverage: near={near} neighbours need more than {near} rows; the data has {tiled.rows}")
-        key = np.concatenate(key_parts)
-        check_distinct(key, stream, "coverage", seed)
-        # in the order of the keys, ties between rows do not depend on the order of the stream
-        order = np.argsort(key)
-        scores, halves = _probed(tiled, order, probing, embedding)
-    return Coverage(key[order], scores, halves, seed)
+@dataclass(frozen=True)
+class Box:
+    """The smallest value, the median and the largest value of each coordinate, (d,) float64 each."""
+
+    low: np.ndarray
+    middle: np.ndarray
+    high: np.ndarray
 
 
-def _probed(tiled: Tiles, order: np.ndarray, probing: Probing, embedding: str) -> tuple[np.ndarray, np.ndarray]:
-    """Return the scores (n,) of the rows in ``order``, and what ``Coverage.halves`` holds."""
-    low, middle, high = _range(tiled)
-    vary = np.flatnonzero((high > low) & np.isfinite(high - low))
+@dataclass(frozen=True)
+class ProbedPlane:
+    """A plane of the two coordinates ``pair`` (2,), and the ``shift`` (2,) of its lattice of probes."""
+
+    half: int
+    pair: np.ndarray
+    shift: np.ndarray
+
+
+def _span_of_part(embedding: str, seed: int, rows: PartRows) -> Arrays:
+    """Return the hashed ids of a part, and the smallest and largest value of each coordinate."""
+    key = [np.zeros(0, np.uint64)]
+    low: list[np.ndarray] = []
+    high: list[np.ndarray] = []
+    for batch in rows.batches():
+        if batch.height:
+            x = batch[embedding].to_numpy()
+            refuse_widths(len(low[0]) if low else x.shape[1], x.shape[1], embedding, "coverage")
+            key.append(keys(batch["id"], seed))
+            low.append(x.min(axis=0))
+            high.append(x.max(axis=0))
+    limits = {"min": np.min(low, axis=0), "max": np.max(high, axis=0)} if low else {}
+    return {"key": np.concatenate(key), "width": np.array(len(low[0]) if low else 0), **limits}
+
+
+def _one_group(batch: pl.DataFrame) -> np.ndarray:
+    return np.zeros(batch.height, np.int64)
+
+
+def _probed(
+    corpus: Corpus, key: np.ndarray, box: Box, probing: Probing, embedding: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the scores (n,) of the rows in the order of the corpus, and what ``Coverage.halves`` holds."""
+    rows, span = len(key), box.high - box.low
+    vary = np.flatnonzero((span > 0) & np.isfinite(span))
     if len(vary) < 2:
         raise SchemaError(
-            f"coverage: {len(vary)} of {tiled.width} coordinates of {embedding} vary over {tiled.rows} rows; a plane "
+            f"coverage: {len(vary)} of {len(span)} coordinates of {embedding} vary over {rows} rows; a plane "
             "needs two. Check that the vectors differ"
         )
-    rng, probes = np.random.default_rng(probing.seed), probing.in_plane(tiled.rows)
-    gains, planes, agreement = np.zeros((2, tiled.rows)), 0, 0.0
-    for planes_of_round in _rounds(vary, probing.most_planes(tiled.rows), rng):
-        for half, pair in planes_of_round:
-            drawn = _triangular(_even_points(probes, rng), low[pair], middle[pair], high[pair])
-            gains[half] += _gains(tiles.read(tiled, pair.tolist())[:, order].T, drawn, probing.near)
+    rng, probes = np.random.default_rng(probing.seed), probing.in_plane(rows)
+    # in the order of the keys, ties between rows do not depend on the order of the corpus
+    order = np.argsort(key)
+    gains, planes, agreement = np.zeros((2, rows)), 0, 0.0
+    for number, planes_of_round in enumerate(_rounds(vary, probing.most_planes(rows), rng)):
+        drawn = [ProbedPlane(half, pair, rng.random(2)) for half, pair in planes_of_round]
+        results = _gains_of_round(corpus, drawn, box, probing, embedding, rows, number)
+        for plane, gain in zip(drawn, results, strict=True):
+            gains[plane.half] += gain
             planes += 1
-            report("planes probed, at most", planes, probing.most_planes(tiled.rows))
-        agreement = _agreement(*gains)
+            report("planes probed, at most", planes, probing.most_planes(rows))
+        agreement = _agreement(*gains[:, order])
         if agreement >= AGREED and not probing.planes:
             break
     # divided by an even share of the probes, so that scores do not grow with the number of probes
-    return gains.sum(axis=0) * tiled.rows / (planes * probes), np.array([agreement, planes, probes], np.float64)
+    return gains.sum(axis=0) * rows / (planes * probes), np.array([agreement, planes, probes], np.float64)
+
+
+def _gains_of_round(
+    corpus: Corpus, planes: Sequence[ProbedPlane], box: Box, probing: Probing, embedding: str, rows: int, number: int
+) -> Iterator[np.ndarray]:
+    """Yield the gains (n,) of the rows in each plane. Every task is sent the coordinates of its planes."""
+    size = max(1, TASK_ROWS // rows)
+    tasks = tuple(tuple(planes[low : low + size]) for low in range(0, len(planes), size))
+    coordinates = tuple(np.unique([plane.pair for plane in task]) for task in tasks)
+    results = corpus.exchange(
+        partial(_coordinates, embedding, coordinates),
+        "task",
+        partial(_gains_of_task, tasks, box, probing.in_plane(rows), probing.near),
+        name=f"planes-{number}",
+        splits=len(tasks),
+        needs=(embedding,),
+    )
+    for result in results:
+        yield from result["gains"]
+
+
+def _coordinates(embedding: str, coordinates: Sequence[np.ndarray], rows: PartRows) -> pl.DataFrame:
+    """Return for every task the values of its coordinates over the rows of a part, as the bytes of float32 numbers."""
+    columns = [batch[embedding].to_numpy().T for batch in rows.batches() if batch.height]
+    x = np.concatenate(columns, axis=1) if columns else np.zeros((0, 0), np.float32)
+    # a part without rows sends nothing
+    sent = [(task, c) for task, used in enumerate(coordinates) for c in used.tolist()] if columns else []
+    return pl.DataFrame(
+        {
+            "task": pl.Series([task for task, _ in sent], dtype=pl.UInt64),
+            "coordinate": pl.Series([c for _, c in sent], dtype=pl.Int64),
+            "values": pl.Series([x[c].astype(np.float32).tobytes() for _, c in sent], dtype=pl.Binary),
+        }
+    )
+
+
+def _gains_of_task(
+    tasks: Sequence[Sequence[ProbedPlane]], box: Box, probes: int, near: int, frame: pl.DataFrame
+) -> Arrays:
+    """Return the gains (planes, n) of all rows in each plane of a task."""
+    # parts follow each other in the order of the corpus
+    values = {
+        int(part["coordinate"][0]): np.frombuffer(b"".join(part["values"]), np.float32)
+        for part in frame.partition_by("coordinate")
+    }
+    gains = []
+    for plane in tasks[int(frame["task"][0])]:
+        pair = plane.pair
+        points = _triangular(_even_points(probes, plane.shift), box.low[pair], box.middle[pair], box.high[pair])
+        gains.append(_gains(np.stack([values[c] for c in pair.tolist()], axis=1), points, near))
+    return {"gains": np.stack(gains)}
 
 
 def _rounds(vary: np.ndarray, most: int, rng: np.random.Generator) -> Iterator[list[Plane]]:
@@ -222,10 +321,10 @@ def _agreement(first: np.ndarray, second: np.ndarray) -> float:
     return len(np.intersect1d(best, others)) / count
 
 
-def _even_points(count: int, rng: np.random.Generator) -> np.ndarray:
-    """Return (count, 2) points that fill the unit square evenly: a lattice, shifted by a random vector."""
+def _even_points(count: int, shift: np.ndarray) -> np.ndarray:
+    """Return (count, 2) points that fill the unit square evenly: a lattice, shifted by a random vector (2,)."""
     steps = np.arange(count)
-    return np.asarray((np.stack([steps / count, steps * GOLDEN], axis=1) + rng.random(2)) % 1.0)
+    return np.asarray((np.stack([steps / count, steps * GOLDEN], axis=1) + shift) % 1.0)
 
 
 def _triangular(u: np.ndarray, low: np.ndarray, middle: np.ndarray, high: np.ndarray) -> np.ndarray:
@@ -235,13 +334,6 @@ def _triangular(u: np.ndarray, low: np.ndarray, middle: np.ndarray, high: np.nda
     return np.asarray(
         np.where(u < rise / width, low + np.sqrt(u * width * rise), high - np.sqrt((1 - u) * width * fall))
     )
-
-
-def _range(tiled: Tiles) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the smallest value, the median and the largest value of each coordinate, (d,) float64 each."""
-    parts = [(block.min(axis=1), np.median(block, axis=1), block.max(axis=1)) for _, block in tiles.blocks(tiled)]
-    low, middle, high = (np.concatenate(part).astype(np.float64) for part in zip(*parts, strict=True))
-    return low, middle, high
 
 
 def _gains(plane: np.ndarray, probes: np.ndarray, near: int) -> np.ndarray:

@@ -7,8 +7,8 @@ import numpy as np
 import polars as pl
 
 from curate.errors import SchemaError
-from curate.streaming import kmeans
-from curate.streaming.clusters import SAMPLE, ClusterSettings, learn_clusters, row_count
+from curate.streaming.vectors import kmeans
+from curate.streaming.vectors.clusters import SAMPLE, ClusterSettings, learn_clusters, row_count
 from curate.tables.corpus import Corpus
 
 NEIGHBOURS = 20  # nearest centres over which the distance between clusters is averaged (Abbas et al. 2024)

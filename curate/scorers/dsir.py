@@ -56,7 +56,7 @@ class Dsir:
         for piece in ngrams.pieces(batch["text"]):
             total, counts = np.zeros(len(piece)), np.zeros(len(piece), np.int64)
             for grams in _grams(piece):
-                ratios = self.ratios[grams.values % np.uint64(len(self.ratios))]
+                ratios = self.ratios[(grams.values % np.uint64(len(self.ratios))).view(np.int64)]
                 # bincount adds in reading order, so a text gets the same sum in every batch
                 total += np.bincount(grams.owner, ratios, minlength=len(piece))
                 counts += grams.counts
@@ -99,12 +99,10 @@ def learn(
 
 def _counts(corpus: Corpus, buckets: int) -> np.ndarray:
     """Return how many n-grams of the texts fall into each bucket, (b,) int64."""
-    counts = np.zeros(buckets, np.int64)
-    for [(numbers, sums)] in key_counts.count(
+    counted = key_counts.count(
         corpus, partial(_buckets, buckets), needs=("text",), tables=1, limit=buckets, name="buckets"
-    ):
-        counts[numbers] = sums
-    return counts
+    )
+    return np.asarray(counted.tables(1, buckets, np.uint64)[0], np.int64)
 
 
 def _buckets(buckets: int, rows: PartRows) -> Iterator[list[np.ndarray]]:
@@ -112,7 +110,7 @@ def _buckets(buckets: int, rows: PartRows) -> Iterator[list[np.ndarray]]:
     for batch in rows.batches():
         for piece in ngrams.pieces(batch["text"]):
             for grams in _grams(piece):
-                yield [(grams.values % np.uint64(buckets)).astype(np.int64)]
+                yield [(grams.values % np.uint64(buckets)).view(np.int64)]
 
 
 def _grams(texts: pl.Series) -> Iterator[Grams]:

@@ -23,14 +23,20 @@ class Embedding:
         encoder: name of the encoder, a file of ``curate/encoders`` (default hashed).
         width: length d of the vectors; 0 is the encoder's own (default 0).
         path: the model or table that the encoder reads (default: the encoder's own).
+        longest: tokens at which ``minilm`` and ``onnx`` cut a text; 0 is the model's own limit (default 0).
+        windows: whether ``minilm`` reads a longer text in windows of so many tokens instead (default false).
+        device: where ``minilm`` runs: auto, cpu or cuda (default: the encoder's own, auto).
         column: the column that is encoded (default: what the encoder reads, mostly text).
-        dtype: type of the numbers if ``precomputed`` reads vectors from fixed-size binary: float32 or float16 (default:
-            what the file records).
+        dtype: type of the numbers in fixed-size binary that ``precomputed`` reads, float32 or float16 (default: what
+            the file records); or in which ``minilm`` computes, float32, bfloat16 or float16 (default: float32).
     """
 
     encoder: str = "hashed"
     width: int = 0
     path: str = ""
+    longest: int = 0
+    windows: bool = False
+    device: str = ""
     column: str = ""
     dtype: str = ""
 
@@ -42,7 +48,8 @@ class Embedding:
     @cached_property
     def _encoder(self) -> Encoder:
         encoder = open_sets.implementation("encoders", self.encoder)
-        optional = {"width": self.width, "path": self.path, "dtype": self.dtype}
+        own = {"encoder", "column"}
+        optional = {field.name: getattr(self, field.name) for field in fields(self) if field.name not in own}
         options = {name: value for name, value in optional.items() if value}
         if unknown := sorted(set(options) - {f.name for f in fields(encoder)}):
             raise CurateError(f"encoder {self.encoder} has no option {unknown[0]!r}. Leave it out")

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -9,10 +10,14 @@ import polars as pl
 
 from curate.errors import SchemaError
 from curate.scorers import _predictions
-from curate.tables.batches import Stream
+from curate.tables.corpus import Arrays, Corpus, PartRows
 
 LEARNS_FROM = ("label",)  # columns that ``learn`` reads whatever its options
 BY = ("margin", "self_confidence")
+# Probabilities are added in whole steps of 2^-32, so that up to 2^31 of them have the same sum in any order.
+STEPS = float(1 << 32)
+# 2: thresholds are means of probabilities in whole steps, which moves them by up to 1.2e-10.
+FORMAT = 2
 ROUNDING = 1e-9  # by which a probability may miss a threshold: a class's only row is as likely as its own mean
 
 
@@ -63,7 +68,7 @@ class LabelQuality:
 
 
 def learn(
-    stream: Stream,
+    corpus: Corpus,
     *,
     epochs: str | int = "0",
     by: Literal["margin", "self_confidence"] = "margin",
@@ -86,26 +91,51 @@ def learn(
         raise SchemaError(f"label_quality: by={by} must be margin or self_confidence")
     needs = (*_predictions.columns(epochs, logits), "label")
 
-    def batches() -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        return (_mean_probabilities(batch, needs, classes) for batch in stream(needs) if batch.height)
-
-    total: np.ndarray = np.zeros(0)
-    counts: np.ndarray = np.zeros(0, np.int64)
-    for p, labels in batches():
-        batch_total = np.bincount(labels, _predictions.of_label(p, labels), p.shape[1])
-        batch_counts = np.bincount(labels, minlength=p.shape[1])
-        total, counts = (total + batch_total, counts + batch_counts) if len(total) else (batch_total, batch_counts)
+    total, counts = np.zeros(0, np.int64), np.zeros(0, np.int64)
+    for part in corpus.map(partial(_class_sums, needs, classes), needs):
+        if not len(part["count"]):
+            continue
+        if len(counts) and len(counts) != len(part["count"]):
+            raise SchemaError(
+                f"label_quality: {needs[0]} has {len(counts)} and {len(part['count'])} probabilities in different "
+                "files. Give all files the same classes"
+            )
+        total, counts = (total + part["sum"], counts + part["count"]) if len(counts) else (part["sum"], part["count"])
     if (seen := int((counts > 0).sum())) < 2:
         raise SchemaError(
             f"label_quality: the data has {int(counts.sum())} rows of {seen} classes; it needs rows of at least 2"
         )
-    thresholds = np.where(counts > 0, total / np.maximum(counts, 1), np.inf)
+    thresholds = np.where(counts > 0, total / STEPS / np.maximum(counts, 1), np.inf)
     # who is confidently of which class depends on the thresholds: a second pass counts them
     joint = np.zeros((len(counts), len(counts)), np.int64)
-    for p, labels in batches():
+    for part in corpus.map(partial(_joint_counts, needs, classes, thresholds), needs):
+        joint += part["joint"]
+    return LabelQuality(thresholds, joint, epochs, by, logits, classes)
+
+
+def _batches(rows: PartRows, needs: tuple[str, ...], classes: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    return (_mean_probabilities(batch, needs, classes) for batch in rows.batches() if batch.height)
+
+
+def _class_sums(needs: tuple[str, ...], classes: str, rows: PartRows) -> Arrays:
+    """Return for each class the sum of its probability over its own rows, in whole steps, and the number of rows."""
+    total, counts = np.zeros(0, np.int64), np.zeros(0, np.int64)
+    for p, labels in _batches(rows, needs, classes):
+        # float64 holds the sums of a batch exactly, up to 2^21 rows
+        batch_total = np.bincount(labels, np.rint(_predictions.of_label(p, labels) * STEPS), p.shape[1])
+        batch_counts = np.bincount(labels, minlength=p.shape[1])
+        if not len(counts):
+            total, counts = np.zeros(p.shape[1], np.int64), np.zeros(p.shape[1], np.int64)
+        total, counts = total + batch_total.astype(np.int64), counts + batch_counts
+    return {"sum": total, "count": counts}
+
+
+def _joint_counts(needs: tuple[str, ...], classes: str, thresholds: np.ndarray, rows: PartRows) -> Arrays:
+    joint = np.zeros((len(thresholds), len(thresholds)), np.int64)
+    for p, labels in _batches(rows, needs, classes):
         sure = confident_class(p, thresholds)
         np.add.at(joint, (labels[sure >= 0], sure[sure >= 0]), 1)
-    return LabelQuality(thresholds, joint, epochs, by, logits, classes)
+    return {"joint": joint}
 
 
 def confident_class(p: np.ndarray, thresholds: np.ndarray) -> np.ndarray:

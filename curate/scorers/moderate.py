@@ -1,16 +1,23 @@
 """Moderate coreset: rows at a middle distance from the median of their class (Xia et al. 2023, ICLR)."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import polars as pl
 
 from curate.errors import SchemaError
 from curate.scorers._labels import codes, labels
-from curate.streaming import tiles
-from curate.streaming.scratch import scratch_folder
-from curate.tables.batches import Stream
+from curate.streaming.vectors.clusters import TOP, common_width, refuse_widths
+from curate.streaming.vectors.medians import medians
+from curate.tables.batches import keys
+from curate.tables.corpus import Arrays, Corpus, PartRows
+
+# 2: of more than 1,048,576 rows, ranks are taken among a sample of so many distances.
+FORMAT = 2
+# Distances that every worker holds: 8 MB. Ranks among a sample of so many are off by less than .002.
+RANKED = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -19,8 +26,9 @@ class Moderate:
 
     ``score.moderate`` (float64, in [0, 1]) is 1 - |2 q - 1|, where q is the rank of the row's distance divided by n:
     (rank - 0.5) / n, and the mean of equal distances. The distance is Euclidean, to the median of each coordinate. Keep
-    high scores: keeping a share f keeps the ranks 0.5 +- f/2 of all rows together. ``classes`` (c,) are the names,
-    ``medians`` (c, d) float32, ``distances`` (n,) float64 sorted.
+    high scores: keeping a share f keeps the ranks 0.5 +- f/2 of all rows together. Beyond 1,048,576 rows, the rank is
+    that among about so many of them, chosen by the hash of their ids. ``classes`` (c,) are the names, ``medians``
+    (c, d) float32, ``distances`` (m,) float64 sorted.
 
     Source: Xia et al. 2023, ICLR.
     """
@@ -52,15 +60,14 @@ class Moderate:
         return pl.DataFrame({"score.moderate": 1.0 - np.abs(2.0 * q - 1.0)}, schema=dict(self.schema))
 
 
-def learn(stream: Stream, *, by: str = "class", embedding: str = "emb.hashed", scratch: str = "") -> Moderate:
-    """Return the exact medians of every coordinate and the distances of all rows, from two passes.
+def learn(corpus: Corpus, *, by: str = "class", embedding: str = "emb.hashed") -> Moderate:
+    """Return the exact medians of every coordinate and the distances of the rows, from six passes.
 
-    Memory is 20 bytes a row and 100 MB; disk is 4 d bytes a row.
+    Memory is 4,096 d bytes for each class of a part, at most 400 MB, and 16 MB.
 
     Options:
         by: class, for the median of the row's class, or all, for the median of all rows (default class).
         embedding: the column of vectors (default emb.hashed).
-        scratch: folder for the work files (default: the system's temporary folder).
 
     Raises:
         SchemaError: if there are no rows, or ``by=class`` and a row has no label.
@@ -68,37 +75,52 @@ def learn(stream: Stream, *, by: str = "class", embedding: str = "emb.hashed", s
     if by not in ("class", "all"):
         raise SchemaError(f"moderate: by={by} must be class or all")
     needs = (embedding, "label") if by == "class" else (embedding,)
-    code_of: dict[str, int] = {}
-    code_parts: list[np.ndarray] = []
-    with scratch_folder(scratch, "moderate") as folder:
-
-        def vectors() -> Iterator[np.ndarray]:
-            for batch in stream(needs):
-                names = _names(batch, by)
-                code_parts.append(np.array([code_of.setdefault(n, len(code_of)) for n in names.to_list()], np.int32))
-                yield batch[embedding].to_numpy()
-
-        tiled = tiles.write(vectors(), folder / "vectors", f"moderate: {embedding}")
-        if not tiled.rows:
-            raise SchemaError("moderate: the data has no rows to learn from. Give it data with rows")
-        medians = _medians(tiled, np.concatenate(code_parts), len(code_of))
-    classes = sorted(code_of)
-    # the distances need the medians, so a scorer without distances measures them in the second pass
-    bare = Moderate(np.array(classes), medians[[code_of[c] for c in classes]], np.zeros(1), embedding, by)
-    distances = np.concatenate([_distances(batch, bare) for batch in stream(needs)])
-    return Moderate(bare.classes, bare.medians, np.sort(distances), embedding, by)
+    sizes: dict[str, int] = {}
+    widths = []
+    for part in corpus.map(partial(_class_sizes, by, embedding), needs):
+        widths.append(int(part["width"]))
+        for name, rows in zip(part["class"].tolist(), part["rows"].tolist(), strict=True):
+            sizes[name] = sizes.get(name, 0) + rows
+    width = common_width(widths, embedding, "moderate")
+    classes = np.array(sorted(sizes))
+    class_rows = np.array([sizes[name] for name in classes.tolist()])
+    middles = medians(corpus, embedding, needs, partial(_class_numbers, by, classes), class_rows, width)
+    # the distances need the medians, so a scorer without distances measures them
+    bare = Moderate(classes, middles, np.zeros(1), embedding, by)
+    share = min(1.0, RANKED / int(class_rows.sum()))
+    distances = [part["distance"] for part in corpus.map(partial(_distances_of_part, bare, share), needs)]
+    return Moderate(classes, middles, np.sort(np.concatenate(distances)), embedding, by)
 
 
-def _medians(tiled: tiles.Tiles, code: np.ndarray, classes: int) -> np.ndarray:
-    """Return the median (classes, d) float32 of each coordinate over the rows of each class; ``code`` (n,)."""
-    order = np.argsort(code, kind="stable")
-    edges = np.append(0, np.cumsum(np.bincount(code, minlength=classes)))
-    medians = np.empty((classes, tiled.width), np.float32)
-    for low, block in tiles.blocks(tiled):
-        for c in range(classes):
-            members = block[:, order[edges[c] : edges[c + 1]]]
-            medians[c, low : low + len(block)] = np.median(members, axis=1)
-    return medians
+def _class_sizes(by: str, embedding: str, rows: PartRows) -> Arrays:
+    """Return the classes of a part, the number of rows of each, and the length of its vectors."""
+    sizes: dict[str, int] = {}
+    width = 0
+    for batch in rows.batches():
+        if batch.height:
+            vectors = batch[embedding].to_numpy()
+            refuse_widths(width or vectors.shape[1], vectors.shape[1], embedding, "moderate")
+            width = vectors.shape[1]
+        for name, number in _names(batch, by).value_counts().iter_rows():
+            sizes[name] = sizes.get(name, 0) + number
+    return {
+        "class": np.array(list(sizes), dtype=np.str_),
+        "rows": np.array(list(sizes.values()), dtype=np.int64),
+        "width": np.array(width),
+    }
+
+
+def _class_numbers(by: str, classes: np.ndarray, batch: pl.DataFrame) -> np.ndarray:
+    return codes(_names(batch, by), classes, "moderate")
+
+
+def _distances_of_part(scorer: Moderate, share: float, rows: PartRows) -> Arrays:
+    """Return the distances of the rows of a part whose key is below this share of the largest."""
+    distances = [np.zeros(0)]
+    for batch in rows.batches():
+        sampled = batch if share >= 1 else batch.filter(pl.Series(keys(batch["id"], 0) < np.uint64(share * TOP)))
+        distances.append(_distances(sampled, scorer))
+    return {"distance": np.concatenate(distances)}
 
 
 def _names(batch: pl.DataFrame, by: str) -> pl.Series:

@@ -29,7 +29,6 @@ LEAST_BITS, MOST_BITS = 10, 32
 # Different k-grams for each cell of a table. Above it, so many share a cell that rankings suffer: see the table of
 # benchmarks/scorers/ngram_tables.py.
 LARGEST_LOAD = 0.5
-LARGEST_COUNT = (1 << 32) - 1  # of 32 bits; more counts as much
 
 
 @dataclass(frozen=True)
@@ -43,9 +42,9 @@ class Perplexity:
     noise. Words are lower-cased. A run of punctuation is a word, and so is each character of a script without spaces.
     A null text, or one without units, gets the score of unknown units: -log of the number of different units.
 
-    ``counts`` (order, cells) uint32 counts k-grams; those that share a cell are not distinguished. ``learned_units`` and
-    ``learned_texts`` (1,) int64 are the units and the texts in the data, and ``different`` (order,) int64 estimates the
-    number of different k-grams.
+    ``counts`` (order, cells) uint32 counts k-grams; those that share a cell are not distinguished. ``learned_units``
+    and ``learned_texts`` (1,) int64 are the units and the texts in the data, and ``different`` (order,) int64 estimates
+    the number of different k-grams.
 
     Source: MacKay and Peto 1995, "A hierarchical Dirichlet language model".
     """
@@ -79,10 +78,14 @@ class Perplexity:
         if different <= LARGEST_LOAD * cells:
             return ()
         bits = _bits_for(different)
+        # Of a table without an empty cell it is only known that it holds this many.
+        about = "at least" if different == _different(cells, cells) else "about"
+        rounded = f"{float(f'{different:.2g}'):,.0f}"
         return (
-            f"perplexity: about {different:.2g} different runs of {k + 1} {self.unit}s share {cells} cells, a load of "
-            f"{different / cells:.2g}. Above {LARGEST_LOAD} rare runs look more frequent than they are. Give "
-            f"bits={bits} ({_size(4 * order * 2**bits)} in every worker), or name fewer texts with target=PATH",
+            f"perplexity: {about} {rounded} different runs of {k + 1} {self.unit}s share {cells:,} "
+            f"cells, a load of {different / cells:.2g}. Above {LARGEST_LOAD} rare runs look more frequent than they "
+            f"are. Give bits={bits} ({_size(4 * order * 2**bits)} in every worker), or name fewer texts with "
+            "target=PATH",
         )
 
     def __call__(self, batch: pl.DataFrame) -> pl.DataFrame:
@@ -165,40 +168,20 @@ def learn(
     source = _target.corpus_of_target(corpus, target, target_column, "perplexity") if target else corpus
     limit = 1 << (bits or max_bits)
     # Keys of k-grams are the cells of a table of this size, and cells of a smaller table are their upper bits.
-    counts_of_ranges = partial(
-        key_counts.count,
-        source,
-        partial(_part_keys, unit, order, limit),
-        needs=("text",),
-        tables=order + 1,
-        limit=limit,
-        name="ngrams",
+    ngram_counts = key_counts.count(
+        source, partial(_part_keys, unit, order, limit), needs=("text",), tables=order + 1, limit=limit, name="ngrams"
     )
-    filled, units, texts = np.zeros(order, np.int64), 0, 0
-    for tables in counts_of_ranges():
-        filled += [len(keys) for keys, _ in tables[:order]]
-        units += int(tables[0][1].sum())
-        texts += int(tables[order][1].sum())
+    # The counts of single units sum to all units. The last table counts texts.
+    units, texts = ngram_counts.sums[0], ngram_counts.sums[order]
     if not units:
         raise SchemaError(
             f"perplexity: {target or 'the data'} has 0 {unit}s to learn from. Check that its text column is the right "
             "one, or name another target=PATH"
         )
-    different = [_different(int(count), limit) for count in filled]
+    different = [_different(int(count), limit) for count in ngram_counts.different[:order]]
     cells = 1 << (bits or min(_bits_for(max(different)), max_bits))
-    counts = np.zeros((order, cells), np.uint32)
-    for tables in counts_of_ranges():
-        for table, (keys, sums) in zip(counts, tables[:order], strict=True):
-            _fill(table, keys, sums, limit // cells)
+    counts = ngram_counts.tables(order, cells, np.uint32)
     return Perplexity(counts, np.array([units]), np.array([texts]), np.array(different), unit, concentration)
-
-
-def _fill(table: np.ndarray, keys: np.ndarray, counts: np.ndarray, keys_of_cell: int) -> None:
-    """Write the counts of a range of keys, all keys of each cell, into their cells."""
-    cells = keys // np.uint32(keys_of_cell)
-    begins = np.flatnonzero(np.diff(cells, prepend=np.uint32(LARGEST_COUNT)))
-    if len(begins):
-        table[cells[begins]] = np.minimum(np.add.reduceat(counts, begins), LARGEST_COUNT)
 
 
 def _different(filled: int, cells: int) -> int:

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import polars as pl
 
-from curate.streaming import kmeans
-from curate.streaming.clusters import SAMPLE, ClusterSettings, learn_clusters, row_count
+from curate.streaming.vectors import kmeans
+from curate.streaming.vectors.clusters import SAMPLE, ClusterSettings, learn_clusters, row_count
 from curate.tables.corpus import Corpus
 
 # 2: the best of several starts of k-means is kept. 3: if a sample is learned from, the rows of the start and of early

@@ -13,8 +13,9 @@ import polars as pl
 from curate.errors import SchemaError, first_few
 from curate.scorers._labels import codes
 from curate.scorers._labels import labels as label_names
+from curate.streaming.small_samples import sample_of_corpus
 from curate.tables import batches as tables
-from curate.tables.batches import Stream
+from curate.tables.corpus import Corpus
 from curate.tables.sample import smallest_hashes
 from curate.tables.shards import Shard
 from curate.transport.class_distances import class_distances
@@ -81,7 +82,7 @@ class TransportValue:
 
 
 def learn(
-    stream: Stream,
+    corpus: Corpus,
     *,
     target: str = "",
     labels: bool = False,
@@ -116,7 +117,7 @@ def learn(
     if class_weight <= 0:
         raise SchemaError(f"transport_value: class_weight={class_weight} must be above 0. Leave out labels=true for 0")
     columns = (embedding, "label") if labels else (embedding,)
-    source = smallest_hashes(stream(columns), sample if target else 2 * sample, columns, seed=seed)
+    source = sample_of_corpus(corpus, sample if target else 2 * sample, columns, seed=seed)
     if target:
         target_shards = tables.shards([target])
         if labels:
@@ -136,8 +137,8 @@ def learn(
     classes, class_costs = np.zeros(0, np.str_), np.zeros((0, 0))
     if labels:
         members = (
-            _members(stream(columns), embedding, seed, "the data"),
-            _members(_read(target_shards, columns), embedding, seed, "the target"),
+            _members(sample_of_corpus(corpus, CLASS_ROWS, (embedding,), seed=seed, by="label"), embedding, "the data"),
+            _members(_target_members(target_shards, columns, embedding, seed), embedding, "the target"),
         )
         classes, table = _class_table(*members, spread)
         target_classes = np.array(sorted(members[1]))
@@ -179,9 +180,12 @@ def _checked_spread(rows: np.ndarray, goal: np.ndarray, embedding: str) -> float
     return spread
 
 
-def _members(batches: Iterator[pl.DataFrame], embedding: str, seed: int, what: str) -> dict[str, np.ndarray]:
+def _target_members(shards: Sequence[Shard], columns: Sequence[str], embedding: str, seed: int) -> pl.DataFrame:
+    return smallest_hashes(_read(shards, columns), CLASS_ROWS, (embedding,), seed=seed, by="label")
+
+
+def _members(rows: pl.DataFrame, embedding: str, what: str) -> dict[str, np.ndarray]:
     """Return the vectors (at most CLASS_ROWS, d) of each class: the rows with the smallest hash(id, seed)."""
-    rows = smallest_hashes(batches, CLASS_ROWS, (embedding,), seed=seed, by="label")
     names = label_names(rows, NAME)
     if (count := names.n_unique()) > MOST_CLASSES:
         raise SchemaError(

@@ -7,6 +7,7 @@ from typing import cast
 
 from curate import open_sets
 from curate.errors import SchemaError
+from curate.models import pretrained
 from curate.scorers import Scorer
 from curate.scoring.inferred_options import accepted
 from curate.storage import files
@@ -181,7 +182,8 @@ def files_read(specs: Sequence[str]) -> list[Path]:
     paths = [shard.path for shard in (batches.shards(targets) if targets else ())]
     others = {str(options[key]) for options in parsed for key in ("path", "model") if options.get(key)}
     for item in sorted(others):
-        paths += [path for path, _ in files.listed(item)]  # a table, or the folder of a model
+        # A table, the folder of a model, or the id of a model that was downloaded before.
+        paths += [path for path, _ in files.listed(str(pretrained.cached(item) or item))]
     return paths
 
 

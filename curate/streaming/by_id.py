@@ -11,7 +11,7 @@ import polars as pl
 
 from curate.errors import SchemaError
 from curate.streaming import equal_keys
-from curate.tables.batches import Stream, keys
+from curate.tables.batches import keys
 from curate.tables.corpus import Arrays, Corpus, PartRows
 
 ROWS_IN_SPLIT = 1 << 22  # hashes of ids that are sorted at a time: 32 MB
@@ -50,26 +50,6 @@ def check_distinct_ids(corpus: Corpus, scorer: str, seed: int, *, rows: int, kep
         named = corpus.map(partial(_ids_with_hash, seed, first))
         names = np.concatenate([result["ids"] for result in named if len(result["ids"])])
         raise SchemaError(_refusal(scorer, count, str(names[0])))
-
-
-def check_distinct(row_keys: np.ndarray, stream: Stream, scorer: str, seed: int) -> None:
-    """Stop if two rows share their id: a learned score belongs to an id, so it would belong to both.
-
-    ``row_keys`` (n,) are the hashes of the ids of ``stream`` with ``seed``; they may be on disk. The message names
-    ``scorer``.
-
-    Raises:
-        SchemaError: with the number of such rows, and an id that occurs twice.
-    """
-    parts = [rows for rows in equal_keys.repeated(row_keys) if len(rows)]
-    if not parts:
-        return
-    repeated_key, count = row_keys[parts[0][0]], sum(map(len, parts))
-    # the stream is read once more, to name the id behind the hash
-    for batch in stream(()):
-        same = batch["id"].filter(pl.Series(keys(batch["id"], seed) == repeated_key))
-        if len(same):
-            raise SchemaError(_refusal(scorer, count, same[0]))
 
 
 def _refusal(scorer: str, count: int, name: str) -> str:

@@ -1,29 +1,30 @@
 """Count the keys of all parts of a corpus, such as hashes of n-grams, where the data is.
 
-In: a corpus, and a function that yields the keys of a part. Out: the different keys with their counts.
+In: a corpus, and a function that yields the keys of a part. Out: the number of different keys, and tables of counts.
 
 A part is reduced to its different keys and their counts, which take about as many bytes as its text. They are cut into
 ranges of keys, and a task sums one range over all parts. Counts are whole numbers, so every cut into parts, and every
-number of ranges, gives the same sums.
+number of ranges, gives the same sums. The process that learns reads the finished tables only.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pyarrow as pa
 
 from curate.tables.corpus import Arrays, Corpus, PartRows
+from curate.tables.corpus.array_files import read_arrays, write_arrays
 
 # Yields, for each piece of a part, the keys of every table: (w,) whole numbers below the limit, in any order.
 KeyFunction = Callable[[PartRows], Iterator[Sequence[np.ndarray]]]
-# The different keys of a table within a range, (m,) uint32 in rising order, and their counts, (m,) uint64.
-KeyCounts = tuple[np.ndarray, np.ndarray]
 
 MOST_KEYS = 1 << 32  # keys are stored in 32 bits
-# Every part has a section for each range, so more ranges would make tiny sections. A power of two, so that ranges meet
-# where cells of folded tables do.
+# Every part has a section for each range, so more ranges would make tiny sections. A power of two, so that a range has
+# whole cells of every smaller table.
 MOST_RANGES = 1024
 # Up to so many possible keys are counted in an array of them all, which still lies in the processor's cache.
 DENSE_KEYS = 1 << 16
@@ -32,12 +33,40 @@ LOW = np.uint64(0xFFFFFFFF)
 HALF = np.uint64(32)
 
 
+@dataclass(frozen=True)
+class KeyCounts:
+    """Counts of the keys of a corpus, in a file for each range of keys.
+
+    ``different`` (tables,) int64 is the number of different keys in each table, and ``sums`` (tables,) int64 how many
+    keys there are in all. The keys of range i begin at ``starts[i]``, and all keys are below ``limit``.
+    """
+
+    corpus: Corpus
+    paths: tuple[Path, ...]
+    starts: tuple[int, ...]
+    limit: int
+    different: np.ndarray
+    sums: np.ndarray
+
+    def tables(self, count: int, cells: int, dtype: type[np.unsignedinteger]) -> np.ndarray:
+        """Return the counts of the first ``count`` tables, (count, cells). A cell stands for limit / cells keys.
+
+        A count that is too large for ``dtype`` becomes the largest that it has. ``cells`` is the limit, or it is the
+        limit divided by a power of two, and at least the number of ranges.
+        """
+        keys_of_cell = self.limit // cells
+        edges = [start // keys_of_cell for start in (*self.starts, self.limit)]
+        tasks = list(zip(self.paths, edges[:-1], edges[1:], strict=True))
+        result = np.zeros((count, cells), dtype)
+        for path, low, high in self.corpus.engine.run(partial(_fill_cells, count, keys_of_cell, dtype), tasks):
+            result[:, low:high] = read_arrays(path)["cells"]
+        return result
+
+
 def count(
     corpus: Corpus, function: KeyFunction, *, needs: Sequence[str], tables: int, limit: int, name: str
-) -> Iterator[list[KeyCounts]]:
-    """Yield the counts of all keys of the data, range by range from the lowest: one pair for each table.
-
-    The keys are counted when this is called first. A second call with the same ``name`` only reads the counts.
+) -> KeyCounts:
+    """Count all keys of the data.
 
     Args:
         corpus: the rows.
@@ -49,11 +78,22 @@ def count(
     """
     ranges = min(MOST_RANGES, 1 << max(0, len(corpus.parts) - 1).bit_length())
     # The first key of each range: limit x i / ranges, rounded up.
-    starts = np.array([-(-limit * i // ranges) for i in range(ranges)], np.uint64)
-    of_part = partial(_count_part, function, tables, limit, starts)
-    summed = partial(_sum_range, tables)
-    for arrays in corpus.exchange(of_part, "range", summed, name=name, splits=ranges, needs=needs):
-        yield [(arrays[f"keys{table}"], arrays[f"counts{table}"]) for table in range(tables)]
+    starts = tuple(-(-limit * i // ranges) for i in range(ranges))
+    folder = corpus.folder / "exchanged" / name / "sums"
+    of_part = partial(_count_part, function, tables, limit, np.array(starts, np.uint64))
+    totals = corpus.exchange(
+        of_part, "range", partial(_sum_range, tables, folder), name=name, splits=ranges, needs=needs
+    )
+    different, sums = np.zeros((2, tables), np.int64)
+    for of_range in totals if corpus.parts else ():
+        different += of_range["different"]
+        sums += of_range["sums"]
+    paths = tuple(_range_path(folder, number) for number in range(ranges if corpus.parts else 0))
+    return KeyCounts(corpus, paths, starts[: len(paths)], limit, different, sums)
+
+
+def _range_path(folder: Path, number: int) -> Path:
+    return folder / f"{number:06d}.npz"
 
 
 class KeyTally:
@@ -82,7 +122,7 @@ class KeyTally:
             keys = np.flatnonzero(self._dense)
             return pack(keys, self._dense[keys])
         self._count_pending()
-        return pack(*_summed(self._sorted))
+        return self._sorted[0] if len(self._sorted) == 1 else pack(*_summed(self._sorted))
 
     def _count_pending(self) -> None:
         if not self._pending_keys:
@@ -107,14 +147,14 @@ def pack(keys: np.ndarray, counts: np.ndarray) -> np.ndarray:
     return np.sort(np.concatenate((keys | rest, np.repeat(keys | LOW, full.astype(np.int64)))))
 
 
-def _counted(keys: np.ndarray) -> KeyCounts:
+def _counted(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the different keys among (w,) uint32 in rising order, and how often each occurs."""
     keys.sort()
     starts = _run_starts(keys)
     return keys[starts], np.diff(starts, append=len(keys)).astype(np.uint64)
 
 
-def _summed(packed: Sequence[np.ndarray]) -> KeyCounts:
+def _summed(packed: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     """Return the different keys of several arrays of `pack` in rising order, and the sum of the counts of each."""
     if not packed:
         return np.zeros(0, np.uint32), np.zeros(0, np.uint64)
@@ -141,15 +181,20 @@ def _count_part(function: KeyFunction, tables: int, limit: int, starts: np.ndarr
             tally.add(keys)
     frames = []
     for table, tally in enumerate(tallies):
-        packed = tally.packed()
-        is_single = (packed & LOW) == 1
+        single, several = _split_off_singles(tally.packed())
         columns = {
             "range": pl.Series(np.arange(len(starts), dtype=np.uint64)),
-            "single": _lists((packed[is_single] >> HALF).astype(np.uint32), starts.astype(np.uint32)),
-            "several": _lists(packed[~is_single], starts << HALF),
+            "single": _lists(single, starts.astype(np.uint32)),
+            "several": _lists(several, starts << HALF),
         }
         frames.append(pl.DataFrame(columns).with_columns(table=pl.lit(table, pl.UInt32)))
     return pl.concat(frames)
+
+
+def _split_off_singles(packed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the keys that occur once, (s,) uint32, and the others as they are: most n-grams occur once."""
+    is_single = (packed & LOW) == 1
+    return (packed[is_single] >> HALF).astype(np.uint32), packed[~is_single]
 
 
 def _lists(values: np.ndarray, starts: np.ndarray) -> pl.Series:
@@ -158,14 +203,43 @@ def _lists(values: np.ndarray, starts: np.ndarray) -> pl.Series:
     return pl.Series(pl.from_arrow(pa.LargeListArray.from_arrays(pa.array(offsets), pa.array(values))))
 
 
-def _sum_range(tables: int, frame: pl.DataFrame) -> Arrays:
-    """Sum the counts of one range over all parts."""
+def _sum_range(tables: int, folder: Path, frame: pl.DataFrame) -> Arrays:
+    """Sum the counts of one range over all parts into a file, and return how many there are."""
     arrays = {}
+    different, sums = np.zeros((2, tables), np.int64)
     for table in range(tables):
         rows = frame.filter(pl.col("table") == table)
         singles = pack(*_counted(_joined(rows["single"])))
-        arrays[f"keys{table}"], arrays[f"counts{table}"] = _summed([singles, _joined(rows["several"])])
-    return arrays
+        keys, counts = _summed([singles, _joined(rows["several"])])
+        different[table], sums[table] = len(keys), counts.sum()
+        arrays[f"single{table}"], arrays[f"several{table}"] = _split_off_singles(pack(keys, counts))
+    write_arrays(_range_path(folder, int(frame["range"][0])), arrays)
+    return {"different": different, "sums": sums}
+
+
+def _fill_cells(
+    tables: int, keys_of_cell: int, dtype: type[np.unsignedinteger], task: tuple[Path, int, int]
+) -> tuple[Path, int, int]:
+    """Write the cells [low, high) of tables, which the keys of one file make, and return their file and place."""
+    path, low, high = task
+    arrays = read_arrays(path)
+    cells = np.zeros((tables, high - low), dtype)
+    # A shift is much faster than a division.
+    shift = keys_of_cell.bit_length() - 1
+    for table, counts in enumerate(cells):
+        singles = (arrays[f"single{table}"] >> np.uint32(shift)) - np.uint32(low)
+        starts = _run_starts(singles)
+        counts[singles[starts]] = np.diff(starts, append=len(singles))
+        several = arrays[f"several{table}"]
+        numbers = (several >> np.uint64(32 + shift)).astype(np.int64) - low
+        starts = _run_starts(numbers)
+        if len(starts):
+            numbers = numbers[starts]
+            sums = np.add.reduceat(several & LOW, starts) + counts[numbers]
+            counts[numbers] = np.minimum(sums, np.iinfo(dtype).max)
+    output = path.with_name(f"{path.stem}-cells.npz")
+    write_arrays(output, {"cells": cells})
+    return output, low, high
 
 
 def _joined(lists: pl.Series) -> np.ndarray:

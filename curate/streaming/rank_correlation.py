@@ -45,6 +45,13 @@ def add(sample: RankSample, ids: pl.Series, first: np.ndarray, second: np.ndarra
         _shrink(sample)
 
 
+def merge(sample: RankSample, other: RankSample) -> None:
+    """Add the rows of another sample out of the same number of rows."""
+    sample.parts.extend(other.parts)
+    if sum(len(part[0]) for part in sample.parts) > 2 * SAMPLE:
+        _shrink(sample)
+
+
 def spearman(sample: RankSample) -> float | None:
     """Return the rank correlation of the two columns; None if one of them is constant or there are no rows.
 

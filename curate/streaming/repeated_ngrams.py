@@ -14,6 +14,10 @@ import numpy as np
 from curate.words import ngrams
 from curate.words.ngrams import SizedWords, mix
 
+# Added to the number of a text before it is hashed. Without it, text 48 would have the hash of the word "0", whose byte
+# is 48. The number is the fractional part of pi (as in Blowfish).
+SALT = np.uint64(0x243F6A8885A308D3)
+
 
 @dataclass(frozen=True)
 class Repeats:
@@ -84,7 +88,7 @@ class _Spans:
             text_ends=words.hashes.offsets[1:][owners],
             sums=sums,
             inverses=down,
-            salts=mix(owners.astype(np.uint64)),
+            salts=mix(owners.astype(np.uint64) + SALT),
         )
 
     def ngrams(self, starts: np.ndarray, steps: int) -> tuple[np.ndarray, np.ndarray]:

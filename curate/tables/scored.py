@@ -10,6 +10,7 @@ from typing import cast
 import numpy as np
 import polars as pl
 
+from curate.engines import Engine
 from curate.errors import Interrupted, SchemaError, amount
 from curate.pool.pool import Pool
 from curate.storage import artifacts, completion, files, job_record, manifest, s3
@@ -213,10 +214,11 @@ def decisions_path(kept: Path) -> Path:
     return kept / manifest.FOLDER / "prune.json"
 
 
-def save_decided(kept: Path, shards: Sequence[Shard]) -> None:
-    """Record the score files that decisions are made from, with their content hashes."""
-    stamped = files.each(lambda shard: job_record.input_file(shard.path)[1], shards, shards[0].path)
-    decided = {shard.relative: file for shard, file in zip(shards, stamped, strict=True)}
+def save_decided(kept: Path, shards: Sequence[Shard], engine: Engine) -> None:
+    """Record the score files that decisions are made from, with their content hashes; the engine hashes them."""
+    relative = {str(shard.path): shard.relative for shard in shards}
+    stamped = engine.run(job_record.input_file, [shard.path for shard in shards])
+    decided = dict(sorted(((relative[name], file) for name, file in stamped), key=lambda pair: pair[0]))
     artifacts.save(decisions_path(kept), "job", JobRecord({}, decided).to_json())
 
 

@@ -135,18 +135,20 @@ def draw(
     pools = [part.pool for part in parts]
     check_apart(out, pools)
     data_files = row_index.data_files(pools, partial=partial)
-    job = DrawingJob(out, parts, data_files, shard_rows, seed, engine or Local(), progress)
-    sweep(out)
-    _begin(job, restart=restart, partial=partial)
-    draws = stages.planned(job)
-    # Where all shards are written, nothing is read again.
-    if draws is None or stages.missing(job, draws):
-        _record_begin(job, partial)
-        draws, first_blocks = stages.put_in_order(job)
-        stages.write(job, draws, first_blocks)
-        # The inputs were read several times: what was written is right only if they stayed the same.
-        if changed := job_record.changes(job.record, job.settings, job.files):
-            raise Interrupted(f"while {out} was written, {job_record.listed(changed)}. Use --restart to start over")
+    # One set of workers for all steps: starting them takes seconds.
+    with (engine or Local()).session() as session:
+        job = DrawingJob(out, parts, data_files, shard_rows, seed, session, progress)
+        sweep(out)
+        _begin(job, restart=restart, partial=partial)
+        draws = stages.planned(job)
+        # Where all shards are written, nothing is read again.
+        if draws is None or stages.missing(job, draws):
+            _record_begin(job, partial)
+            draws, first_blocks = stages.put_in_order(job)
+            stages.write(job, draws, first_blocks)
+            # The inputs were read several times: what was written is right only if they stayed the same.
+            if changed := job_record.changes(job.record, job.settings, job.files):
+                raise Interrupted(f"while {out} was written, {job_record.listed(changed)}. Use --restart to start over")
     rmtree(job.folder, ignore_errors=True)
     shards = tuple(_shard(out, name) for name, _, _ in stages.spans(job, draws))
     folders = sorted({Path(pool.scores) for pool in pools if pool.scores})

@@ -6,6 +6,7 @@ In: a plan, a schedule or pools, as the path of their file or in memory. Out: sh
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from curate.engines import Engine
 from curate.engines.local import Local
 from curate.errors import SchemaError
 from curate.pool import mixture as mixtures
@@ -33,6 +34,7 @@ def materialize(
     shard_rows: int = SHARD_ROWS,
     seed: int = 0,
     workers: int = 1,
+    engine: Engine | None = None,
     restart: bool = False,
     partial: bool = False,
     take_over: bool = False,
@@ -50,6 +52,7 @@ def materialize(
         seed: seed of the order of the rows.
         workers: number of processes on this machine; 1 is this process alone, and 0 one for each core. The result does
             not depend on it.
+        engine: where to run instead, such as a Ray cluster; ``workers`` does not count then.
         restart: delete the results of earlier calls and start over.
         partial: draw from what is scored so far, although the job `score` has not ended.
         take_over: write even if a job on another machine holds ``out``; that job stops.
@@ -75,7 +78,7 @@ def materialize(
             out,
             shard_rows=shard_rows,
             seed=seed,
-            engine=Local(workers),
+            engine=engine or Local(workers),
             restart=restart,
             partial=partial,
             progress=progress,

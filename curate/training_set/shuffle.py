@@ -144,14 +144,14 @@ def _copies(task: ScatterTask) -> Iterator[pl.DataFrame]:
         return
     pools = pl.Series(task.pools, dtype=pl.String)
     blocks, waiting, start = iter(range(first, last)), _places(opened, None), 0
-    known = 0  # the places of all rows in front of this one are read
+    end_of_blocks = 0  # the row after those of all blocks that are read
     for batch in tables.batches(task.file.data, ("text",), reading=task.file.reading):
         # A file of which every text is null has no text type of its own.
         frame = batch.with_columns(pl.col("text").cast(pl.String))
         end = start + batch.height
-        while known < end and (block := next(blocks, None)) is not None:
+        while end_of_blocks < end and (block := next(blocks, None)) is not None:
             waiting = np.concatenate([waiting, _places(opened, block)])
-            known += windows.BLOCK_ROWS
+            end_of_blocks += windows.BLOCK_ROWS
         cut = int(np.searchsorted(waiting["row"], end))
         places, waiting = waiting[:cut], waiting[cut:]
         for epoch in np.unique(places["epoch"]).tolist():

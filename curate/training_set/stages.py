@@ -11,7 +11,6 @@ from typing import TypeVar, cast
 import numpy as np
 
 from curate.engines import Engine
-from curate.engines.local import Local
 from curate.errors import SchemaError, first_few
 from curate.pool.mixture import Part
 from curate.pool.pool import to_json
@@ -26,8 +25,6 @@ from curate.training_set.row_index import DataFile, IndexTask, PoolRows
 from curate.training_set.shuffle import GatherTask, ScatterTask
 
 MOST_SHARDS = 100_000  # the names of shards have five digits
-# Rows that are put in order in this process, in a second or two: starting workers would take as long.
-SMALL_ROWS = 1 << 19
 PLACED = "placed"  # an empty file beside the places: they are complete
 T = TypeVar("T")
 R = TypeVar("R")
@@ -138,11 +135,9 @@ def put_in_order(job: DrawingJob) -> tuple[tuple[PoolDraw, ...], np.ndarray]:
         for file in job.data_files
         if any(rows.rows for rows in owned[file.number].values())
     ]
-    # Processes are worth starting only for what takes seconds.
-    engine = job.engine if sum(pool.rows for pool in wanted) > SMALL_ROWS else Local(1)
 
     def run(step: str, function: Callable[[T], R], tasks: Sequence[T]) -> Iterator[R]:
-        return counted(engine.run(function, tasks), step, len(tasks))
+        return counted(job.engine.run(function, tasks), step, len(tasks))
 
     with reporting(job.progress):
         ordered = order_copies.put_in_order(job.folder, wanted, files, first_blocks, run, cells.CELL_ROWS)

@@ -13,15 +13,12 @@ from functools import lru_cache
 import numpy as np
 import polars as pl
 
-from curate.words import character_kinds
-from curate.words.character_kinds import MARK, SPACE, UNIT, WORD
+from curate.words import character_kinds, lower_case, utf8
+from curate.words.character_kinds import SPACE, UNIT
 
 PIECE = 1 << 18  # bytes of text worked on at a time: 2 MB for each array of 8-byte numbers
 PIECE_TEXTS = 4096  # texts worked on at a time: ``minhash`` numbers as many in the upper bits of a hash
 BASE = np.uint64(0x9E3779B97F4A7C15)  # odd, so that it has an inverse modulo 2^64 (golden ratio, Knuth)
-# Characters that Unicode can also write in another way, such as é as one character or as e and an accent. Only texts
-# with one of them are brought to one form, because that takes about as long as lower case does.
-TWO_FORMS = r"[\p{M}\x{1100}-\x{11FF}\x{2126}\x{212A}\x{212B}\x{F900}-\x{FAFF}]"
 MIX = np.uint64(0xD6E8FEB86659FD93)  # multiplier of the "rrmxmx" finaliser (P. Evensen 2018)
 
 
@@ -86,9 +83,12 @@ class SizedWords:
 def sized_words(texts: pl.Series) -> SizedWords:
     """Return what ``words`` returns without marks, with the sizes of the words."""
     tokens = _tokens(texts, marks=False)
-    # every byte but the continuations 10xxxxxx begins a character
-    begun = np.concatenate(([0], np.cumsum((tokens.buffer & np.uint8(0xC0)) != 0x80)))
-    return SizedWords(_hashed(tokens), begun[tokens.ends] - begun[tokens.starts], tokens.kind[tokens.starts] == UNIT)
+    sizes = tokens.ends - tokens.starts
+    if (tokens.buffer >= utf8.FIRST_LEAD).any():
+        # the bytes 10xxxxxx continue a character; every other one begins one
+        continued = np.cumsum((tokens.buffer & np.uint8(0xC0)) == 0x80, dtype=np.int32)
+        sizes -= continued[tokens.ends - 1] - continued[tokens.starts - 1]
+    return SizedWords(_hashed(tokens), sizes, tokens.kind[tokens.starts] == UNIT)
 
 
 def characters(texts: pl.Series) -> Grams:
@@ -144,14 +144,13 @@ class Tokens:
 
 
 def _tokens(texts: pl.Series, *, marks: bool) -> Tokens:
-    characters = character_kinds.classify(*_lowered(texts))
+    characters = character_kinds.classify(lower_case.lowered(texts), marks=marks)
     kind = characters.kind
-    if not marks:
-        kind[kind == MARK] = SPACE
     turns = kind[1:] != kind[:-1]
     turns[characters.unit_starts - 1] = True
     edges = np.flatnonzero(turns) + 1
-    if kind.max(initial=0) <= WORD:  # words and spaces alternate; the buffer begins and ends with a space
+    if not marks and not len(characters.unit_starts):
+        # words and spaces alternate, and the buffer begins and ends with a space
         starts, ends = edges[::2], edges[1::2]
     else:
         visible = kind[edges] != SPACE
@@ -162,25 +161,11 @@ def _tokens(texts: pl.Series, *, marks: bool) -> Tokens:
 def _hashed(tokens: Tokens) -> Grams:
     """Return the hash of each word: the sum of byte_i BASE^i, i from 0, by cumulative sums, and then `mix`."""
     up, down = powers(len(tokens.buffer))
-    sums = np.zeros(len(tokens.buffer) + 1, np.uint64)
-    np.cumsum(tokens.buffer.astype(np.uint64) * up[: len(tokens.buffer)], out=sums[1:])
-    hashes = mix((sums[tokens.ends] - sums[tokens.starts]) * down[tokens.starts])
+    sums = tokens.buffer * up[: len(tokens.buffer)]
+    np.cumsum(sums, out=sums)
+    # a line feed stands before the first text, so every word has a byte before it
+    hashes = mix((sums[tokens.ends - 1] - sums[tokens.starts - 1]) * down[tokens.starts])
     return Grams(hashes, np.searchsorted(tokens.starts, tokens.offsets).astype(np.int64))
-
-
-def _lowered(texts: pl.Series) -> tuple[np.ndarray, np.ndarray]:
-    """Return a line feed and then each lower-cased text and a line feed, (b,) uint8, and where texts start, (n+1,)."""
-    joined = texts.str.join("\n").item() if len(texts) else ""
-    # ASCII is lowered as bytes, which changes no length; other text may change its length when it is lowered
-    if joined.isascii():
-        whole = joined.encode().lower()
-    else:
-        texts = texts.str.to_lowercase()
-        if texts.str.contains(TWO_FORMS).any():
-            texts = texts.str.normalize("NFC")
-        whole = texts.str.join("\n").item().encode()
-    ends = np.cumsum(texts.str.len_bytes().to_numpy() + 1, dtype=np.int64)
-    return np.frombuffer(b"\n" + whole + b"\n", np.uint8), np.concatenate(([0], ends)) + 1
 
 
 def powers(size: int) -> tuple[np.ndarray, np.ndarray]:

@@ -42,7 +42,7 @@ GpusPerWorker = Annotated[
 ]
 
 
-def engine(name: str, workers: int | None, address: str, runtime_env: str, gpus_per_worker: float) -> Engine:
+def engine(name: str, workers: int | None, address: str, runtime_env: str, gpus_per_worker: float = 0) -> Engine:
     """Return the engine that the options name.
 
     Raises:

@@ -1,6 +1,7 @@
 """What every encoder promises, checked for every file of ``curate/encoders``."""
 
 import atexit
+import os
 import re
 import subprocess
 import sys
@@ -102,7 +103,11 @@ def test_another_process_gives_the_same_bytes(name):
     )
     digests = {
         subprocess.run(
-            [sys.executable, "-c", code], capture_output=True, text=True, check=True, env={"PYTHONHASHSEED": seed}
+            [sys.executable, "-c", code],
+            capture_output=True,
+            text=True,
+            check=True,
+            env=os.environ | {"PYTHONHASHSEED": seed},
         ).stdout
         for seed in ("1", "2")
     }

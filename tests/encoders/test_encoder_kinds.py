@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 import pytest
 from conftest import documents
+from corpora import corpus_of, with_stored
 
 from curate import open_sets
 from curate.encoders import encode
@@ -126,11 +127,12 @@ def test_a_null_text_has_the_zero_vector_whatever_the_encoder():
     assert vectors.tolist() == [[1, 1, 1], [0, 0, 0], [1, 1, 1], [0, 0, 0]]
 
 
-def test_null_texts_are_no_semantic_duplicates():
+def test_null_texts_are_no_semantic_duplicates(tmp_path):
     texts = pl.Series("text", [None, None, "one", "one", None, "two words"])
     vectors = pl.Series("emb.x", encode(Constant(), texts), dtype=pl.Array(pl.Float32, 3))
     frame = pl.DataFrame([pl.Series("id", list("abcdef")), vectors])
-    scorer = semdedup.learn(lambda needs: iter([frame.select("id", *needs)]), k=1, embedding="emb.x")
+    corpus = corpus_of(frame, [2], tmp_path)
+    scorer = with_stored(semdedup.learn(corpus, k=1, embedding="emb.x"), corpus)
     values = scorer(frame)["score.semdedup"]
     assert [values[i] for i in (0, 1, 4)] == [1, 1, 1]
     assert sorted(values[i] for i in (2, 3, 5)) == pytest.approx([0, 0, 1], abs=1e-6)
@@ -267,9 +269,9 @@ def test_an_onnx_export_of_minilm_gives_its_vectors(tmp_path):
     import torch
     from transformers import AutoModel, AutoTokenizer
 
-    from curate.encoders.minilm import _folder
+    from curate.encoders.minilm import _shipped
 
-    folder = str(_folder(""))
+    folder = _shipped()
     model, tokenizer = AutoModel.from_pretrained(folder).eval(), AutoTokenizer.from_pretrained(folder)
     tokenizer.save_pretrained(tmp_path)
     names = ["input_ids", "attention_mask", "token_type_ids"]

@@ -454,7 +454,7 @@ class Backwards:
     def run(self, function, tasks):
         yield from map(function, reversed(tasks))
 
-    def session(self):
+    def session(self, **options):
         return nullcontext(self)
 
 

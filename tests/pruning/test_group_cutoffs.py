@@ -6,10 +6,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from curate.engines.local import Local
 from curate.pruning.ranking import histograms
 from curate.pruning.ranking.cutoffs import Ranking
 from curate.pruning.ranking.group_cutoffs import group_ends
-from curate.pruning.ranking.histograms import CodedBatch
+from curate.pruning.ranking.histograms import BatchStream, CodedBatch
 from curate.tables import batches
 
 
@@ -25,18 +26,21 @@ def test_the_first_rows_of_every_group(data, limit):
     quotas = np.array([data.draw(st.integers(0, int(size))) for size in sizes])
     code, size = histograms.codes(score), data.draw(st.integers(1, n))
 
-    def stream(with_ids):
-        for a in range(0, n, size):
-            part = slice(a, a + size)
-            yield CodedBatch(code[part], group[part], ids[part] if with_ids else None)
+    cut = data.draw(st.integers(0, n))  # the rows come in two parts
 
+    def read(part, with_ids):
+        for a in range(part.start, part.stop, size):
+            rows = slice(a, min(a + size, part.stop))
+            yield CodedBatch(code[rows], group[rows], ids[rows] if with_ids else None)
+
+    parts = [range(cut, n), range(cut)]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(histograms, "CELLS", 4 * g)
-        ranking = Ranking(stream, seed=1, sorted_rows=limit)
+        ranking = Ranking(BatchStream(read, parts, Local()), seed=1, sorted_rows=limit)
         ends = group_ends(ranking, quotas, sizes, (int(code.min()), int(code.max())))
     order = np.lexsort((np.arange(n), batches.keys(ids, 1), code))
     expected = np.zeros(n, dtype=bool)
     for j in range(g):
         expected[order[group[order] == j][: quotas[j]]] = True
-    taken = np.concatenate([ends.of(batch, i * size) for i, batch in enumerate(stream(True))])
+    taken = ends.of(CodedBatch(code, group, ids), 0)
     assert taken.tolist() == expected.tolist()

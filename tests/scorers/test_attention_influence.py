@@ -1,6 +1,7 @@
 """AttentionInfluence on a tiny random Llama: uniform heads against attention written out, retrieval by construction."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -87,7 +88,8 @@ def test_a_head_that_looks_at_the_token_it_predicts_is_a_retrieval_head(model, m
     """A network that predicts every token; head 0 looks at its like in the value, head 1 elsewhere, 2 at none."""
     import torch
 
-    tokenizer, _ = heads_of._load(model)
+    loaded = heads_of._loaded(model)
+    tokenizer = loaded.tokenizer
     answers = []
 
     def copier(ids, output_attentions):
@@ -102,7 +104,7 @@ def test_a_head_that_looks_at_the_token_it_predicts_is_a_retrieval_head(model, m
             weights[0, 1, i, max(range(i), key=lambda k, i=i: (ids[0, k] == ids[0, i + 1], k))] = 1
         return type("Out", (), {"logits": logits, "attentions": (weights,)})()
 
-    monkeypatch.setattr(heads_of, "_load", lambda _: (tokenizer, copier))
+    monkeypatch.setattr(heads_of, "_loaded", lambda _: replace(loaded, network=copier))
     for seed in range(3):
         shares = heads_of.retrieval(model, np.random.default_rng(seed))
         assert shares[0].tolist() == pytest.approx([1 - 1 / answers[-1], 0, 0]), (

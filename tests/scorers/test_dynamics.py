@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+from corpora import corpus_of_parts
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -239,19 +240,19 @@ def test_the_confident_joint_by_hand():
     """Thresholds: class 0 mean(.9, .6, .2) = .5667, class 1 mean(.8, .7) = .75."""
     p = [[0.9, 0.1], [0.6, 0.4], [0.2, 0.8], [0.2, 0.8], [0.3, 0.7]]
     rows = frame([p], [0, 0, 0, 1, 1])
-    scorer = label_quality.learn(lambda needs: iter([rows[:2], rows[2:]]))
+    scorer = label_quality.learn(corpus_of_parts(rows[:2], rows[2:]))
     assert scorer.thresholds == pytest.approx([1.7 / 3, 0.75])
     assert scorer.joint.tolist() == [[2, 1], [0, 1]]  # the last row is confidently nothing
     quality = scorer(rows)
     assert quality["score.label_joint"].to_list() == [1, 1, 0, 1, 1]
     assert quality["score.label_quality"].to_list() == pytest.approx([0.8, 0.2, -0.6, 0.6, 0.4])
-    alone = label_quality.learn(lambda needs: iter([rows]), by="self_confidence")(rows)
+    alone = label_quality.learn(corpus_of_parts(rows), by="self_confidence")(rows)
     assert alone["score.label_quality"].to_list() == pytest.approx([0.9, 0.6, 0.2, 0.8, 0.7])
 
 
 def test_a_class_without_rows_is_never_confident():
     rows = frame([[[0.5, 0.1, 0.4], [0.2, 0.3, 0.5]]], [0, 1])
-    scorer = label_quality.learn(lambda needs: iter([rows]))
+    scorer = label_quality.learn(corpus_of_parts(rows))
     assert np.isinf(scorer.thresholds[2])
     assert scorer.joint[:, 2].sum() == 0
     assert np.isfinite(scorer(rows).to_numpy()).all()
@@ -260,7 +261,7 @@ def test_a_class_without_rows_is_never_confident():
 def test_the_joint_by_brute_force():
     _, probs, labels = drawn(2, 200, 4)
     rows = frame(probs, labels)
-    scorer = label_quality.learn(lambda needs: iter([rows]), epochs="0+1")
+    scorer = label_quality.learn(corpus_of_parts(rows), epochs="0+1")
     p = probs.mean(axis=0)
     thresholds = [p[labels == k, k].mean() for k in range(4)]
     joint = np.zeros((4, 4), int)
@@ -300,7 +301,7 @@ def test_the_joint_by_brute_force():
 def test_bad_rows_are_one_clear_line(name, rows, message):
     with pytest.raises(SchemaError, match=message) as caught:
         if name == "label_quality":
-            label_quality.learn(lambda needs: iter([rows]))
+            label_quality.learn(corpus_of_parts(rows))
         scores(name, rows)
     assert "\n" not in str(caught.value)
 
@@ -322,7 +323,7 @@ def test_epochs_that_mean_nothing_are_refused(epochs):
 def test_learners_need_rows_of_two_classes():
     rows = frame([[SURE, UNSURE]], [0, 0]).with_columns(lists("emb.hashed", [[1.0, 0.0], [0.0, 1.0]]))
     with pytest.raises(SchemaError, match="2 rows of 1 classes"):
-        label_quality.learn(lambda needs: iter([rows]))
+        label_quality.learn(corpus_of_parts(rows))
     with pytest.raises(SchemaError, match="2 rows of 1 classes"):
         dynamics.learn(lambda needs: iter([rows]))
 
@@ -522,6 +523,6 @@ def test_human_verified_label_errors_are_found(name, errors, el2n, margin, joint
     bad = np.zeros(len(p), dtype=bool)
     bad[[row["id"] for row in votes if row["mturk"]["given"] < 3]] = True
     assert bad.sum() == errors
-    quality = label_quality.learn(lambda needs: rows.iter_slices(999))(rows)
+    quality = label_quality.learn(corpus_of_parts(*rows.iter_slices(999)))(rows)
     orders = [scores("el2n", rows), -quality["score.label_quality"], -quality["score.label_joint"]]
     assert [round(area(bad, np.array(values)), 4) for values in orders] == [el2n, margin, joint]

@@ -56,9 +56,9 @@ def test_any_cut_learns_the_same_bytes(name, target, tmp_path):
 
 def test_two_processes_learn_the_same_bytes(target, tmp_path):
     options = {"target": target, "buckets": 1 << 20}
-    alone, together = (
-        dsir.learn(corpus_of(ROWS, (50,), tmp_path / str(workers), Local(workers)), **options) for workers in (1, 2)
-    )
+    alone = dsir.learn(corpus_of(ROWS, (50,), tmp_path / "alone"), **options)
+    with Local(2).session() as engine:
+        together = dsir.learn(corpus_of(ROWS, (50,), tmp_path / "together", engine), **options)
     assert learned_bytes(alone) == learned_bytes(together)
 
 
@@ -122,7 +122,7 @@ def test_tables_that_are_too_small_are_told(tmp_path, options):
     scorer = perplexity.learn(corpus_of(frame, (), tmp_path / "a"), **options)
     assert scorer.counts.shape == (3, 1 << 12)
     [note] = scorer.notes
-    assert "share 4096 cells, a load of 7." in note
+    assert "about 31,000 different runs of 2 words share 4,096 cells" in note
     assert "bits=16 (0.8 MB in every worker)" in note
     assert perplexity.learn(corpus_of(frame, (), tmp_path / "b"), bits=16).notes == ()
 
@@ -130,12 +130,12 @@ def test_tables_that_are_too_small_are_told(tmp_path, options):
 def test_a_table_whose_cells_are_all_filled_is_told(tmp_path):
     frame, _ = random_words(60_000, 60_000)
     [note] = perplexity.learn(corpus_of(frame, (), tmp_path), bits=10).notes
-    assert "share 1024 cells" in note
+    assert "at least 7,800 different runs of" in note
 
 
 def test_larger_tables_change_scores_only_where_kgrams_share_a_cell(tmp_path):
     frame, _ = random_words(20_000, 3000)
-    tables = [perplexity.learn(corpus_of(frame, (), tmp_path / str(bits)), bits=bits) for bits in (20, 24, 26)]
+    tables = [perplexity.learn(corpus_of(frame, (), tmp_path / str(bits)), bits=bits) for bits in (17, 20, 22)]
     scores = [scorer(frame)["score.perplexity"].to_numpy() for scorer in tables]
     assert np.abs(scores[1] - scores[2]).max() <= np.abs(scores[0] - scores[2]).max() < 0.1
 
@@ -147,9 +147,3 @@ def test_scores_do_not_depend_on_the_texts_around(tmp_path_factory, data):
     scorer = perplexity.learn(corpus_of(frame, (), tmp_path_factory.mktemp("c")), bits=12)
     rows = data.draw(st.lists(st.integers(0, frame.height - 1), min_size=1, max_size=9))
     assert_frame_equal(scorer(frame[rows]), scorer(frame)[rows])
-
-
-def test_counts_above_32_bits_stop_at_the_largest(tmp_path):
-    table = np.zeros(4, np.uint32)
-    perplexity._fill(table, np.array([0, 2, 3, 6], np.uint32), np.array([5, 1 << 40, 1, 1 << 32], np.uint64), 2)
-    assert table.tolist() == [5, 2**32 - 1, 0, 2**32 - 1]

@@ -3,6 +3,7 @@
 import numpy as np
 import polars as pl
 import pytest
+from corpora import corpus_of_parts
 
 from curate.errors import SchemaError
 from curate.scorers import transport_value
@@ -16,7 +17,9 @@ def frame(x: np.ndarray, prefix: str = "d") -> pl.DataFrame:
 
 def learned(x, y, tmp_path, **options):
     frame(y, "t").write_parquet(tmp_path / "target.parquet")
-    return transport_value.learn(lambda needs: iter([frame(x)]), target=str(tmp_path / "target.parquet"), **options)
+    return transport_value.learn(
+        corpus_of_parts(frame(x[:13]), frame(x)[13:]), target=str(tmp_path / "target.parquet"), **options
+    )
 
 
 def clouds() -> tuple[np.ndarray, np.ndarray]:
@@ -82,7 +85,7 @@ def test_the_cost_with_labels_is_that_of_lava(tmp_path):
     labelled(y, b, "t").write_parquet(tmp_path / "target.parquet")
     data = labelled(x, a)
     scorer = transport_value.learn(
-        lambda needs: iter([data]), target=str(tmp_path / "target.parquet"), labels=True, class_weight=0.7
+        corpus_of_parts(data[:7], data[7:]), target=str(tmp_path / "target.parquet"), labels=True, class_weight=0.7
     )
     assert scorer.needs == ("emb.hashed", "label")
     spread = scorer.scale[0]
@@ -101,7 +104,7 @@ def test_the_cost_with_labels_is_that_of_lava(tmp_path):
     assert total == pytest.approx(ot.emd2(np.full(60, 1 / 60), masses, costs), rel=1e-5)
     mixed = np.random.default_rng(0).permutation(60)
     again = transport_value.learn(
-        lambda needs: iter([data[mixed.tolist()]]),
+        corpus_of_parts(data[mixed.tolist()]),
         target=str(tmp_path / "target.parquet"),
         labels=True,
         class_weight=0.7,
@@ -125,14 +128,14 @@ def test_labels_that_cannot_be_compared_are_one_clear_line(tmp_path, options, ta
     data = labelled(*two_classes(60, 1))
     with pytest.raises(SchemaError, match=message) as caught:
         transport_value.learn(
-            lambda needs: iter([data]), target=str(tmp_path / "target.parquet"), labels=True, **options
+            corpus_of_parts(data[:7], data[7:]), target=str(tmp_path / "target.parquet"), labels=True, **options
         )
     assert "\n" not in str(caught.value)
 
 
 def test_labels_without_a_target_are_refused():
     with pytest.raises(SchemaError, match="labels=true needs a target with right labels"):
-        transport_value.learn(lambda needs: iter([labelled(*two_classes(60, 1))]), labels=True)
+        transport_value.learn(corpus_of_parts(labelled(*two_classes(60, 1))), labels=True)
 
 
 def test_rows_without_a_label_column_are_one_clear_line_of_the_command_line(cli, tmp_path):

@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 
 from curate.engines.local import Local
 from curate.streaming import key_counts
+from curate.tables.corpus import Corpus
+from curate.tables.corpus.array_files import read_arrays, write_arrays
 
 SMALL, LARGE = 1000, 1 << 27  # limits of keys that are counted in an array, and by sorting
 
@@ -31,27 +33,57 @@ def values_and_halves(rows):
         yield [keys, keys // 2]
 
 
-def counts(rows, cuts, folder, limit, engine=None):
-    """Return the counts of both tables as dictionaries, after checking that the keys rise."""
+def counted(rows, cuts, folder, limit, engine=None):
     corpus = corpus_of(rows, cuts, Path(folder), engine)
-    ranges = list(key_counts.count(corpus, values_and_halves, needs=("x",), tables=2, limit=limit, name="halves"))
-    result = []
-    for tables in zip(*ranges, strict=True):
-        keys = np.concatenate([keys for keys, _ in tables]).astype(np.int64)
-        assert (np.diff(keys) > 0).all()
-        sums = np.concatenate([sums for _, sums in tables])
-        result.append(dict(zip(keys.tolist(), sums.tolist(), strict=True)))
-    return result
+    return key_counts.count(corpus, values_and_halves, needs=("x",), tables=2, limit=limit, name="halves")
 
 
-@pytest.mark.parametrize(
-    ("limit", "engine"), [(SMALL, Local(1)), (LARGE, Local(1)), (1 << 32, Local(1)), (1 << 32, Local(2))]
-)
-def test_counts_are_those_of_a_dictionary(tmp_path, limit, engine):
+def counts(rows, cuts, folder, limit):
+    """Return the counts of both tables as dictionaries, after checking that keys rise and stand once."""
+    result = counted(rows, cuts, folder, limit)
+    ranges = [read_arrays(path) for path in result.paths]
+    tables = []
+    for table in range(2):
+        single = np.concatenate([arrays[f"single{table}"] for arrays in ranges]).tolist()
+        several = np.concatenate([arrays[f"several{table}"] for arrays in ranges]).tolist()
+        assert (single, several) == (sorted(set(single)), sorted(several))
+        tables.append({key: 1 for key in single} | {number >> 32: number % 2**32 for number in several})
+    assert result.different.tolist() == [len(table) for table in tables]
+    assert result.sums.tolist() == [sum(table.values()) for table in tables]
+    return tables
+
+
+@pytest.mark.parametrize("limit", [SMALL, LARGE, 1 << 32])
+def test_counts_are_those_of_a_dictionary(tmp_path, limit):
     rows = table(400, limit)
     values = rows["x"].to_list()
     expected = [Counter(values), Counter(value // 2 for value in values)]
-    assert counts(rows, [1, 50, 50, 120, 290], tmp_path, limit, engine) == expected
+    assert counts(rows, [1, 50, 50, 120, 290], tmp_path, limit) == expected
+
+
+@pytest.mark.parametrize(("cells", "workers"), [(1 << 12, 1), (1 << 5, 1), (1 << 5, 2)])
+def test_a_cell_has_the_counts_of_its_keys(tmp_path, cells, workers):
+    limit = 1 << 12
+    rows = table(500, limit)
+    with Local(workers).session() as engine:
+        tables = counted(rows, (1, 100, 101, 300), tmp_path, limit, engine).tables(2, cells, np.uint32)
+    values = rows["x"].to_numpy()
+    for keys, cells_of_table in zip((values, values // 2), tables, strict=True):
+        assert cells_of_table.tolist() == np.bincount(keys // (limit // cells), minlength=cells).tolist()
+
+
+def test_a_table_may_have_any_number_of_keys(tmp_path):
+    rows = table(500, 997)
+    [values, _] = counted(rows, (1, 100, 101, 300), tmp_path, 997).tables(2, 997, np.uint64)
+    assert values.tolist() == np.bincount(rows["x"].to_numpy(), minlength=997).tolist()
+
+
+def test_a_count_that_is_too_large_becomes_the_largest(tmp_path):
+    several = key_counts.pack(np.array([8, 10, 11, 14]), np.array([5, 1 << 40, 2, 1 << 32], np.uint64))
+    write_arrays(tmp_path / "0.npz", {"single0": np.array([9], np.uint32), "several0": several})
+    path, low, high = key_counts._fill_cells(1, 2, np.uint32, (tmp_path / "0.npz", 4, 8))
+    assert read_arrays(path)["cells"].tolist() == [[6, 2**32 - 1, 0, 2**32 - 1]]
+    assert (low, high) == (4, 8)
 
 
 @settings(max_examples=15, deadline=None)
@@ -98,14 +130,14 @@ def test_a_killed_count_goes_on_with_the_parts_that_are_done(tmp_path):
     corpus = corpus_of(rows, [20, 30], tmp_path / "kept")
     run = partial(key_counts.count, corpus, partial(once, calls), needs=("x",), tables=2, limit=LARGE, name="halves")
     with pytest.raises(RuntimeError, match="killed"):
-        list(run())
-    first = list(run())
+        run()
+    assert run().sums.tolist() == [rows.height, rows.height]
     assert calls.read_text().split() == ["0", "1", "1", "2"]
-    again = list(run())
-    assert calls.read_text().split() == ["0", "1", "1", "2"], "a second call only reads"
-    assert all(
-        np.array_equal(a, b)
-        for old, new in zip(first, again, strict=True)
-        for pair, same in zip(old, new, strict=True)
-        for a, b in zip(pair, same, strict=True)
-    )
+    assert run().sums.tolist() == [rows.height, rows.height]
+    assert calls.read_text().split() == ["0", "1", "1", "2"], "nothing is counted twice"
+
+
+def test_a_corpus_without_parts_has_no_keys(tmp_path):
+    counted = key_counts.count(Corpus([], tmp_path), values_and_halves, needs=("x",), tables=2, limit=8, name="halves")
+    assert counted.sums.tolist() == [0, 0]
+    assert counted.tables(2, 8, np.uint64).tolist() == [[0] * 8] * 2

@@ -364,6 +364,27 @@ def test_only_what_is_missing_is_written_again(scored, tmp_path):
     assert [p.name for p in stamps if p.stat().st_mtime_ns != stamps[p]] == ["part-00002.parquet"]
 
 
+def test_a_folder_that_an_earlier_version_began_is_continued(scored, tmp_path):
+    """It kept the places of a pool's copies in one file, and its index was a table. Spills were as they are now."""
+    out, work = tmp_path / "out", tmp_path / "out" / "_curate" / "draw"
+
+    def stops(what, done, total):
+        if (what, done) == ("shards written", 2):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        drawn_into(scored, out, progress=stops)
+    for path in [*work.iterdir()]:
+        if not path.name.endswith(".spill.arrow"):
+            path.unlink()
+    (work / "00000.rows.parquet").write_bytes(b"an index of an earlier version")
+    (work / "slots-0.npy").write_bytes(b"its places")
+    drawn_into(scored, out)
+    drawn_into(scored, tmp_path / "fresh")
+    assert tree(out) == tree(tmp_path / "fresh")
+    assert not work.exists()
+
+
 def rewritten(corpus):
     documents(20, 500).write_parquet(corpus / "source=a" / "0.parquet")
 

@@ -7,27 +7,31 @@ a cut may lie. It ends when their rows are few enough to be sorted in memory: af
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from functools import partial
+from typing import Generic, Literal
 
 import numpy as np
 
 from curate.pruning.ranking import histograms
-from curate.pruning.ranking.histograms import SIDE, BatchStream, Histogram
+from curate.pruning.ranking.histograms import SIDE, BatchStream, Histogram, IntervalFinder, P, PartBatches
 from curate.tables import batches as tables
 
 # Rows that are sorted in memory: at about 40 bytes each, 5 MB.
 SORTED_ROWS = 1 << 17
 Order = Literal["rank", "middle"]
+# Codes, keys, positions, groups and intervals of rows, (m,) each.
+NearRows = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+NO_ROWS: NearRows = (*(np.zeros(0, np.uint64),) * 2, *(np.zeros(0, np.int64),) * 3)
 
 
 @dataclass(frozen=True)
-class Ranking:
+class Ranking(Generic[P]):
     """Rows and their order: by score (``rank``), or by the distance of their rank from the median (``middle``).
 
     ``seed`` is that of the hashes that break ties. At most ``sorted_rows`` rows are sorted in memory.
     """
 
-    stream: BatchStream
+    stream: BatchStream[P]
     seed: int
     order: Order = "rank"
     sorted_rows: int = SORTED_ROWS
@@ -96,7 +100,7 @@ def cuts(
 
 
 def narrow(
-    ranking: Ranking, histogram: Histogram, find_cuts: Callable[[Histogram], Sequence[Cut]]
+    ranking: Ranking[P], histogram: Histogram, find_cuts: Callable[[Histogram], Sequence[Cut]]
 ) -> tuple[Histogram, Sequence[Cut], np.ndarray]:
     """Split intervals until the rows near the cuts are few.
 
@@ -114,17 +118,13 @@ def narrow(
         histogram = histograms.count(ranking.stream, edges, groups, ranking.seed)
 
 
-def collect(ranking: Ranking, histogram: Histogram, near_cuts: np.ndarray) -> SortedRows:
+def collect(ranking: Ranking[P], histogram: Histogram, near_cuts: np.ndarray) -> SortedRows:
     """Read the rows of the marked intervals and sort them by priority, then key, then position."""
-    intervals, start = histograms.finder(histogram.edges, ranking.seed), 0
-    parts: list[tuple[np.ndarray, ...]] = [(np.zeros(0, np.uint64),) * 2 + (np.zeros(0, np.int64),) * 3]
-    for batch in ranking.stream(True) if near_cuts.any() else ():
-        interval = intervals.find(batch)
-        rows = np.flatnonzero(near_cuts[interval])
-        assert batch.ids is not None
-        keys = tables.keys(batch.ids.gather(rows), ranking.seed)
-        parts.append((batch.code[rows], keys, rows + start, batch.group[rows], interval[rows]))
-        start += len(batch.code)
+    intervals = histograms.finder(histogram.edges, ranking.seed)
+    parts = [NO_ROWS]
+    if near_cuts.any():
+        parts += ranking.stream.map(partial(_near_cuts, intervals, near_cuts, ranking.seed))
+    # Parts come in any order; the sort below puts their rows in one that follows from the rows.
     code, key, position, group, interval = (np.concatenate(part) for part in zip(*parts, strict=True))
     sort = np.lexsort((position, key, code))
     sizes = histogram.sizes
@@ -138,8 +138,24 @@ def collect(ranking: Ranking, histogram: Histogram, near_cuts: np.ndarray) -> So
     return SortedRows(position[final], group[final], code[final], priority[final])
 
 
+def _near_cuts(
+    intervals: IntervalFinder, near_cuts: np.ndarray, seed: int, batches: PartBatches, start: int
+) -> NearRows:
+    """Return the rows of a part that lie in the marked intervals."""
+    parts = [NO_ROWS]
+    for batch in batches(True):
+        interval = intervals.find(batch)
+        rows = np.flatnonzero(near_cuts[interval])
+        assert batch.ids is not None
+        keys = tables.keys(batch.ids.gather(rows), seed)
+        parts.append((batch.code[rows], keys, rows + start, batch.group[rows], interval[rows]))
+        start += len(batch.code)
+    code, key, position, group, interval = (np.concatenate(part) for part in zip(*parts, strict=True))
+    return code, key, position, group, interval
+
+
 def order_statistics(
-    ranking: Ranking, histogram: Histogram, ranks: Mapping[int, Sequence[int]]
+    ranking: Ranking[P], histogram: Histogram, ranks: Mapping[int, Sequence[int]]
 ) -> dict[tuple[int, int], float]:
     """Return the score at each of some ranks (from 0) of each group, by (group, rank)."""
     places = [(group, rank) for group, wanted in ranks.items() for rank in sorted(set(wanted))]

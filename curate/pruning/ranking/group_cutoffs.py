@@ -6,15 +6,19 @@ divided into cells, the rows of each cell are counted, and the cell with the cut
 code is followed by brackets of its keys. When few rows remain in all brackets, they are sorted.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
 from curate.pruning.ranking import histograms
 from curate.pruning.ranking.cutoffs import Ranking
-from curate.pruning.ranking.histograms import LARGEST, CodedBatch
-from curate.tables import batches
+from curate.pruning.ranking.histograms import LARGEST, CodedBatch, P, PartBatches
+from curate.tables import batches as tables
+
+# Groups, codes, keys and positions of rows, (m,) each.
+BracketRows = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+NO_ROWS: BracketRows = (np.zeros(0, np.int64), *(np.zeros(0, np.uint64),) * 2, np.zeros(0, np.int64))
 
 
 @dataclass(frozen=True)
@@ -32,7 +36,7 @@ class GroupEnds:
         taken = batch.code < end
         tied = np.flatnonzero(batch.code == end)
         assert batch.ids is not None
-        keys, group = batches.keys(batch.ids.gather(tied), self.seed), batch.group[tied]
+        keys, group = tables.keys(batch.ids.gather(tied), self.seed), batch.group[tied]
         last = self.key[group]
         taken[tied] = (keys < last) | ((keys == last) & (tied + start <= self.position[group]))
         return np.asarray(taken)
@@ -58,7 +62,7 @@ class Brackets:
         return np.asarray(self.inside > 0)
 
 
-def group_ends(ranking: Ranking, quotas: np.ndarray, sizes: np.ndarray, span: tuple[int, int]) -> GroupEnds:
+def group_ends(ranking: Ranking[P], quotas: np.ndarray, sizes: np.ndarray, span: tuple[int, int]) -> GroupEnds:
     """Return where the first ``quotas`` (g,) rows of groups of ``sizes`` (g,) rows end.
 
     All codes lie in ``span``, both ends included.
@@ -102,15 +106,15 @@ def _into_keys(brackets: Brackets) -> Brackets:
     )
 
 
-def _narrowed(ranking: Ranking, brackets: Brackets, quotas: np.ndarray) -> Brackets:
+def _narrowed(ranking: Ranking[P], brackets: Brackets, quotas: np.ndarray) -> Brackets:
     """Count the cells of every bracket, and return the cells with the cuts as the next brackets."""
     g = len(quotas)
     cells = histograms.most_intervals(g)
     # Rounded up without overflow: a bracket may span all 64 bits.
     step = (brackets.high - brackets.low) // np.uint64(cells) + np.uint64(1)
     counts = np.zeros((g, cells), dtype=np.int64)
-    for group, place, *_ in _rows_inside(ranking, brackets):
-        np.add.at(counts, (group, ((place - brackets.low[group]) // step[group]).astype(np.int64)), 1)
+    for positions, rows in ranking.stream.map(partial(_count_cells, brackets, ranking.seed, step, cells)):
+        counts.reshape(-1)[positions] += rows
     sums = brackets.before[:, None] + counts.cumsum(axis=1)
     # The cut of a group lies in the first cell at whose end its quota is reached.
     cell = np.minimum((sums < quotas[:, None]).sum(axis=1), cells - 1)
@@ -128,41 +132,31 @@ def _narrowed(ranking: Ranking, brackets: Brackets, quotas: np.ndarray) -> Brack
     )
 
 
-def _rows_inside(
-    ranking: Ranking, brackets: Brackets
-) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
-    """Yield group, place in the bracket, code and position of the rows in live brackets."""
-    start = 0
-    for batch in ranking.stream(bool(brackets.keyed.any())):
+def _count_cells(
+    brackets: Brackets, seed: int, step: np.ndarray, cells: int, batches: PartBatches, _start: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the cells (group * cells + cell) of which a part has rows in live brackets, and how many, (m,) each."""
+    counts = np.zeros((len(brackets.low), cells), dtype=np.int64)
+    for batch in batches(bool(brackets.keyed.any())):
         group, place = batch.group, batch.code
         keyed = brackets.keyed[group]
         inside = brackets.live[group] & np.where(keyed, place == brackets.code[group], True)
         if (tied := np.flatnonzero(keyed & inside)).size:
             assert batch.ids is not None
             place = place.copy()
-            place[tied] = batches.keys(batch.ids.gather(tied), ranking.seed)
+            place[tied] = tables.keys(batch.ids.gather(tied), seed)
         inside &= (place >= brackets.low[group]) & (place <= brackets.high[group])
-        rows = np.flatnonzero(inside)
-        yield group[rows], place[rows], batch.code[rows], rows + start
-        start += len(batch.code)
+        group, place = group[inside], place[inside]
+        np.add.at(counts, (group, ((place - brackets.low[group]) // step[group]).astype(np.int64)), 1)
+    return histograms.filled_cells(counts)
 
 
-def _set_last_rows(ranking: Ranking, brackets: Brackets, quotas: np.ndarray, ends: GroupEnds) -> None:
+def _set_last_rows(ranking: Ranking[P], brackets: Brackets, quotas: np.ndarray, ends: GroupEnds) -> None:
     """Read and sort the rows that remain in live brackets, and write each group's last row into ``ends``."""
-    start, live = 0, brackets.live
-    parts: list[tuple[np.ndarray, ...]] = [
-        (np.zeros(0, np.int64), *(np.zeros(0, np.uint64),) * 2, np.zeros(0, np.int64))
-    ]
-    for batch in ranking.stream(True) if live.any() else ():
-        assert batch.ids is not None
-        keyed, low, high = (side[batch.group] for side in (brackets.keyed, brackets.low, brackets.high))
-        code = np.where(keyed, brackets.code[batch.group], batch.code)
-        # First without keys, since hashing ids is slow: the rows whose code can be the right one.
-        rows = np.flatnonzero(live[batch.group] & (code == batch.code) & (keyed | ((code >= low) & (code <= high))))
-        keys, group = batches.keys(batch.ids.gather(rows), ranking.seed), batch.group[rows]
-        inside = ~keyed[rows] | ((keys >= low[rows]) & (keys <= high[rows]))
-        parts.append((group[inside], batch.code[rows][inside], keys[inside], (rows + start)[inside]))
-        start += len(batch.code)
+    live = brackets.live
+    parts = [NO_ROWS]
+    if live.any():
+        parts += ranking.stream.map(partial(_rows_inside, brackets, ranking.seed))
     group, code, key, position = (np.concatenate(part) for part in zip(*parts, strict=True))
     order = np.lexsort((position, key, code, group))
     starts = np.searchsorted(group[order], np.arange(len(quotas)))
@@ -170,3 +164,20 @@ def _set_last_rows(ranking: Ranking, brackets: Brackets, quotas: np.ndarray, end
     last = order[starts[which] + (quotas - brackets.before)[which] - 1]
     for column, values in zip((ends.code, ends.key, ends.position), (code, key, position), strict=True):
         column[which] = values[last]
+
+
+def _rows_inside(brackets: Brackets, seed: int, batches: PartBatches, start: int) -> BracketRows:
+    """Return the rows of a part that lie in live brackets."""
+    live, parts = brackets.live, [NO_ROWS]
+    for batch in batches(True):
+        assert batch.ids is not None
+        keyed, low, high = (side[batch.group] for side in (brackets.keyed, brackets.low, brackets.high))
+        code = np.where(keyed, brackets.code[batch.group], batch.code)
+        # First without keys, since hashing ids is slow: the rows whose code can be the right one.
+        rows = np.flatnonzero(live[batch.group] & (code == batch.code) & (keyed | ((code >= low) & (code <= high))))
+        keys, group = tables.keys(batch.ids.gather(rows), seed), batch.group[rows]
+        inside = ~keyed[rows] | ((keys >= low[rows]) & (keys <= high[rows]))
+        parts.append((group[inside], batch.code[rows][inside], keys[inside], (rows + start)[inside]))
+        start += len(batch.code)
+    group, code, key, position = (np.concatenate(part) for part in zip(*parts, strict=True))
+    return group, code, key, position

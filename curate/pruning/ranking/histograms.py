@@ -5,11 +5,15 @@ An edge is a 128-bit number: the code of a score, then the hash of an id. So an 
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 import polars as pl
 
+from curate.engines import Engine
+from curate.progress import counted
 from curate.tables import batches as tables
 
 # The size of one table of counts, groups x intervals: 2^21 cells of 8 bytes are 16 MB.
@@ -30,8 +34,54 @@ class CodedBatch:
     ids: pl.Series | None = None
 
 
-# Called with True it yields ids too. Every call yields the same rows in the same order.
-BatchStream = Callable[[bool], Iterator[CodedBatch]]
+class RowsPart(Protocol):
+    """A part of all rows, such as a file. ``start`` is the position of its first row in the stream."""
+
+    @property
+    def start(self) -> int:
+        """Return the position."""
+        ...
+
+
+P_contra = TypeVar("P_contra", bound=RowsPart, contravariant=True)
+P = TypeVar("P", bound=RowsPart)
+R = TypeVar("R")
+
+
+class PartReader(Protocol[P_contra]):
+    """Reads a part in batches, with ids if the second argument is true.
+
+    Every call yields the same rows in the same order. Workers run it, so it must be possible to pickle it.
+    """
+
+    def __call__(self, part: P_contra, with_ids: bool, /) -> Iterator[CodedBatch]:
+        """Read the part."""
+        ...
+
+
+# Reads the batches of the part that a function is to look at, with ids if the argument is true.
+PartBatches = Callable[[bool], Iterator[CodedBatch]]
+
+
+@dataclass(frozen=True)
+class BatchStream(Generic[P]):
+    """All rows, in parts that the engine reads; several parts may be read at a time."""
+
+    read: PartReader[P]
+    parts: Sequence[P]
+    engine: Engine
+
+    def map(self, function: Callable[[PartBatches, int], R]) -> Iterator[R]:
+        """Yield what an importable function returns of every part, in the order in which the parts are done.
+
+        The function is given the batches of the part, and the position of its first row.
+        """
+        results = self.engine.run(partial(_of_part, self.read, function), self.parts)
+        return counted(results, "score files read", len(self.parts))
+
+
+def _of_part(read: PartReader[P], function: Callable[[PartBatches, int], R], part: P) -> R:
+    return function(partial(read, part), part.start)
 
 
 @dataclass(frozen=True)
@@ -116,32 +166,69 @@ def first_edges(sample: np.ndarray, intervals: int) -> tuple[int, ...]:
     return tuple(sorted({0, *(int(code) << 64 for code in distinct)}))
 
 
-def count(stream: BatchStream, edges: tuple[int, ...], groups: int, seed: int) -> Histogram:
+def count(stream: BatchStream[P], edges: tuple[int, ...], groups: int, seed: int) -> Histogram:
     """Count the rows of each group between edges; one pass over the rows."""
-    intervals = finder(edges, seed)
     counts = np.zeros((len(edges), groups), dtype=np.int64)
-    for batch in stream(bool(len(intervals.ties))):
-        np.add.at(counts, (intervals.find(batch), batch.group), 1)
+    for cells, rows in stream.map(partial(_count_part, finder(edges, seed), groups)):
+        counts.reshape(-1)[cells] += rows
     return Histogram(edges, counts)
 
 
-def first_count(stream: BatchStream, sample: np.ndarray, groups: int, seed: int) -> Histogram:
+def _count_part(
+    intervals: IntervalFinder, groups: int, batches: PartBatches, _start: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the cells (interval * groups + group) of which a part has rows, and how many, (m,) each."""
+    counts = np.zeros((len(intervals.edge_codes), groups), dtype=np.int64)
+    for batch in batches(bool(len(intervals.ties))):
+        np.add.at(counts, (intervals.find(batch), batch.group), 1)
+    return filled_cells(counts)
+
+
+def filled_cells(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the positions of the cells of a table that are not 0, in the order of rows, and what they hold."""
+    cells = np.flatnonzero(counts)
+    return cells, counts.reshape(-1)[cells]
+
+
+def first_count(stream: BatchStream[P], sample: np.ndarray, groups: int, seed: int) -> Histogram:
     """Count the rows of each group between edges at quantiles of sampled codes; one pass over the rows."""
     return count(stream, first_edges(sample, most_intervals(groups)), groups, seed)
 
 
-def count_new_groups(batches: Iterator[CodedBatch], edges: tuple[int, ...]) -> Histogram:
-    """Count like ``count`` where the number of groups is not known before.
+@dataclass
+class GrowingCounts:
+    """Rows between edges for groups that turn up one after the other.
 
-    When groups turn up, neighbouring intervals are joined, so that the table stays within ``CELLS``.
+    When the table would exceed ``CELLS``, neighbouring intervals are joined: ``level`` times so far. ``counts`` is
+    (intervals, room for groups).
     """
-    intervals, counts = finder(edges, 0), np.zeros((len(edges), 1), dtype=np.int64)
-    for batch in batches:
-        if (groups := int(batch.group.max(initial=0)) + 1) > counts.shape[1]:
-            room = max(groups, 2 * counts.shape[1])
-            while len(edges) * room > CELLS and len(edges) > 2:
-                counts, edges = np.add.reduceat(counts, np.arange(0, len(edges), 2), axis=0), edges[::2]
-            counts = np.pad(counts, ((0, 0), (0, room - counts.shape[1])))
-            intervals = finder(edges, 0)
-        np.add.at(counts, (intervals.find(batch), batch.group), 1)
-    return Histogram(edges, counts)
+
+    edges: tuple[int, ...]
+    level: int = field(default=0, init=False)
+    counts: np.ndarray = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Make room for one group."""
+        self.counts = np.zeros((len(self.edges), 1), dtype=np.int64)
+
+    def make_room(self, groups: int) -> None:
+        """Make room for so many groups."""
+        if groups > self.counts.shape[1]:
+            room = max(groups, 2 * self.counts.shape[1])
+            while len(self.counts) * room > CELLS and len(self.counts) > 2:
+                self.join(self.level + 1)
+            self.counts = np.pad(self.counts, ((0, 0), (0, room - self.counts.shape[1])))
+
+    def join(self, level: int) -> None:
+        """Join intervals in pairs until they were joined ``level`` times."""
+        while self.level < level:
+            self.counts = np.add.reduceat(self.counts, np.arange(0, len(self.counts), 2), axis=0)
+            self.level += 1
+
+    def add(self, interval: np.ndarray, group: np.ndarray, rows: np.ndarray | int, level: int = 0) -> None:
+        """Add rows in intervals (m,) that were joined ``level`` times, not more often than these."""
+        np.add.at(self.counts, (interval >> (self.level - level), group), rows)
+
+    def histogram(self, groups: np.ndarray) -> Histogram:
+        """Return the counts of these groups, in this order."""
+        return Histogram(self.edges[:: 1 << self.level], self.counts[:, groups])

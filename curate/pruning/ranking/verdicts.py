@@ -10,7 +10,7 @@ import numpy as np
 
 from curate.pruning.ranking import cutoffs, histograms
 from curate.pruning.ranking.cutoffs import Cut, Ranking
-from curate.pruning.ranking.histograms import CodedBatch, Histogram, IntervalFinder
+from curate.pruning.ranking.histograms import CodedBatch, Histogram, IntervalFinder, P
 
 DROPPED, KEPT, KEPT_BY_FLOOR = 0, 1, 2
 
@@ -37,7 +37,7 @@ class Verdicts:
         return verdict
 
 
-def decide(ranking: Ranking, histogram: Histogram, *, target: int, quotas: Sequence[int] | None = None) -> Verdicts:
+def decide(ranking: Ranking[P], histogram: Histogram, *, target: int, quotas: Sequence[int] | None = None) -> Verdicts:
     """Keep the first ``target`` rows, but first of all the first ``quotas`` rows of each group.
 
     The rows that quotas secure count towards the target. Rows that are kept only because of their quota have the

@@ -14,7 +14,7 @@ import numpy as np
 
 from curate.errors import SchemaError
 from curate.storage.files import text_hash
-from curate.streaming import kmeans
+from curate.streaming.vectors import kmeans
 from curate.tables.batches import keys
 from curate.tables.corpus import Arrays, Corpus, PartRows
 from curate.tables.corpus.corpus import MapFunction
@@ -122,10 +122,12 @@ def sampled_vectors(corpus: Corpus, embedding: str, *, scorer: str, seed: int, s
     return VectorSample(corpus, name, share, round(rows * share), tuple(int(size["rows"]) for size in sizes), width)
 
 
-def keep_all(corpus: Corpus, function: MapFunction, needs: Sequence[str], name: str) -> None:
+def keep_all(
+    corpus: Corpus, function: MapFunction, needs: Sequence[str], name: str, inputs: Sequence[Arrays] | None = None
+) -> None:
     """Run a function on every part and keep its results, without reading them."""
     # Results are yielded after the function ran on all parts. The others are not read.
-    next(corpus.map(function, needs, keep=name), None)
+    next(corpus.map(function, needs, keep=name, inputs=inputs), None)
 
 
 def common_width(widths: Sequence[int], embedding: str, scorer: str) -> int:

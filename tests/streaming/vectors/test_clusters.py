@@ -9,8 +9,8 @@ from corpora import corpus_of
 
 from curate.engines.local import Local
 from curate.errors import SchemaError
-from curate.streaming import clusters, kmeans
-from curate.streaming.clusters import ClusterSettings, learn_clusters, row_count
+from curate.streaming.vectors import clusters, kmeans
+from curate.streaming.vectors.clusters import ClusterSettings, learn_clusters, row_count
 
 SETTINGS = ClusterSettings("prototypes", 64, 0, 20, "++", 3)
 
@@ -61,7 +61,8 @@ def test_two_workers_learn_the_same_bytes(tmp_path, monkeypatch):
     settings = ClusterSettings("prototypes", 20, 0, 2, "sample", 3)
     one_process = as_bytes(learned(tmp_path / "one", [700], settings))
     monkeypatch.setattr(clusters, "DRIVER_WORK", 0)
-    assert as_bytes(learned(tmp_path / "two", [700, 900], settings, Local(2))) == one_process
+    with Local(2).session() as engine:
+        assert as_bytes(learned(tmp_path / "two", [700, 900], settings, engine)) == one_process
 
 
 def test_a_killed_learner_goes_on_with_the_parts_that_are_done(tmp_path, monkeypatch):

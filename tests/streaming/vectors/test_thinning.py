@@ -5,9 +5,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curate.streaming.thinning import thin
+from curate.streaming.vectors.thinning import largest_cosine, levels, staying
 
 NONE = np.zeros((0, 2), np.float32)
+
+
+def thin(rows, others, limit):
+    """The cosine at which each row goes, 0 for a row that stays; ``others`` stay in any case."""
+    result = np.zeros(len(rows))
+    free = largest_cosine(rows, others) <= limit
+    stays = np.flatnonzero(free)[staying(rows[free], limit)]
+    goes = np.setdiff1d(np.arange(len(rows)), stays)
+    best = np.maximum(largest_cosine(rows[goes], others), largest_cosine(rows[goes], rows[stays]))
+    result[goes] = levels(rows[goes], best)
+    return result
 
 
 def circle(*degrees):
@@ -61,5 +72,5 @@ def test_blocks_do_not_change_what_stays(monkeypatch):
     rows = rng.normal(size=(300, 3))
     rows = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
     whole = thin(rows, rows[:7] * -1, 0.98)
-    monkeypatch.setattr("curate.streaming.thinning.BLOCK", 16)
+    monkeypatch.setattr("curate.streaming.vectors.thinning.BLOCK", 16)
     assert thin(rows, rows[:7] * -1, 0.98) == pytest.approx(whole, abs=1e-6)

@@ -1,0 +1,6 @@
+"""Clusters, near copies and neighbours of vectors, where the vectors are.
+
+In: a corpus with a column of vectors. Out: centres, and for each row its cluster, its
+nearest rows, or whether it stays.
+May use: the files of `streaming`, tables and lower rooms.
+"""

@@ -1,0 +1,34 @@
+"""Decide which rows stay of pairs that are too alike: one set of rows, whatever the order of the pairs.
+
+In: pairs of rows with their cosines, and an order of the rows. Out: the rows that are refused.
+"""
+
+import numpy as np
+
+
+def refused(pairs: np.ndarray, cosines: np.ndarray, turn: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the rows (m,) int64 that go, sorted, and the largest cosine (m,) of each to a row that stays.
+
+    ``pairs`` (l, 2) are numbers of rows, from 0, that are too alike, with their ``cosines`` (l,). ``turn`` (n,) is when
+    each row has its turn; all are different. In turn, a row stays unless it is paired with a row that stays. This is
+    computed in rounds: a row stays as soon as all rows that are paired with it and come before it go (Blelloch et al.
+    2012, arXiv 1202.3205).
+    """
+    first, second = pairs.T
+    earlier, later = np.where(turn[first] < turn[second], pairs.T, pairs.T[::-1])
+    undecided, stays = np.zeros(len(turn), bool), np.zeros(len(turn), bool)
+    undecided[pairs] = True
+    while undecided.any():
+        # Pairs of a row that goes say nothing any more.
+        open_pairs = undecided[earlier] & undecided[later]
+        waits = np.zeros(len(turn), bool)
+        waits[later[open_pairs]] = True
+        new = undecided & ~waits
+        stays |= new
+        undecided &= ~new
+        undecided[later[stays[earlier]]] = False
+    best = np.full(len(turn), -1.0, np.float32)
+    for row, other in ((first, second), (second, first)):
+        np.maximum.at(best, row[stays[other]], cosines[stays[other]])
+    goes = np.flatnonzero((best > -1) & ~stays)
+    return goes, best[goes]
