@@ -1,42 +1,23 @@
 """Rows with equal keys, and the pairs that they make.
 
-In: 64-bit keys, in memory or on disk. Out: row numbers, and pairs of them.
+In: 64-bit keys. Out: row numbers, and pairs of them.
 """
 
 from collections.abc import Iterator
 
 import numpy as np
 
-PART = 1 << 22  # keys sorted at a time: 64 MB
 SMALL = 32  # in a group of up to 32 rows every row is compared with every other
 WINDOW = 4  # in a larger group each row is compared with the 4 that follow it, in an order that is drawn
 
 
-def rows_by_key(keys: np.ndarray, part: int = PART) -> Iterator[np.ndarray]:
-    """Yield row numbers in ascending order of their (n,) uint64 keys, a range of keys at a time.
-
-    Keys must be hashes: ranges of equal length then hold about equally many rows, ``part`` at most or nearly so.
-    """
-    bits = max(0, max(0, len(keys) - 1).bit_length() - int(part - 1).bit_length())
-    for i in range(1 << bits):
-        if bits == 0:
-            yield np.argsort(keys)
-            continue
-        pieces = [
-            start + np.flatnonzero((keys[start : start + part] >> np.uint64(64 - bits)) == i)
-            for start in range(0, len(keys), part)
-        ]
-        rows = np.concatenate(pieces)
-        yield rows[np.argsort(keys[rows])]
-
-
-def repeated(keys: np.ndarray, part: int = PART) -> Iterator[np.ndarray]:
-    """Yield the rows whose key another row has too, in ascending order of keys."""
-    for order in rows_by_key(keys, part):
-        same = np.zeros(len(order) + 1, bool)
-        ordered = keys[order]
-        same[1:-1] = ordered[1:] == ordered[:-1]
-        yield order[same[1:] | same[:-1]]
+def repeated(keys: np.ndarray) -> np.ndarray:
+    """Return the rows whose key another row has too, in ascending order of their (n,) keys."""
+    order = np.argsort(keys)
+    ordered = keys[order]
+    same = np.zeros(len(order) + 1, bool)
+    same[1:-1] = ordered[1:] == ordered[:-1]
+    return np.asarray(order[same[1:] | same[:-1]])
 
 
 def group_starts(*keys: np.ndarray) -> np.ndarray:

@@ -80,9 +80,7 @@ def _band_rows(copies: Answers, low: int, high: int, rows: PartRows) -> pl.DataF
 
 def _pairs(wanted: Wanted, frame: pl.DataFrame) -> pl.DataFrame:
     """Return every pair twice, once for the part of each of its rows."""
-    key = frame["key"].to_numpy()
-    repeated = np.concatenate(list(equal_keys.repeated(key, part=max(1, len(key)))))
-    rows = frame[repeated]
+    rows = frame[equal_keys.repeated(frame["key"].to_numpy())]
     tables = [pl.DataFrame(schema=PAIRS)]
     generation = wanted.of_part[rows["part"].to_numpy()]
     # A row is compared as if its generation were the newest, so that an earlier job found the same pairs.

@@ -37,10 +37,9 @@ def _digests(rows: PartRows) -> pl.DataFrame:
 def _copies(generations: np.ndarray, frame: pl.DataFrame) -> pl.DataFrame:
     first, second, ids, part = (frame[name].to_numpy() for name in SCHEMA)
     # Texts are equal if both halves of their hashes are. The first half brings candidates together.
-    for rows in equal_keys.repeated(first, part=max(1, len(first))):
-        rows = rows[np.lexsort((ids[rows], generations[part[rows]], second[rows], first[rows]))]
-        starts = equal_keys.group_starts(first[rows], second[rows])
-        leader = np.repeat(rows[starts], np.diff(np.append(starts, len(rows))))
-        copy = leader != rows
-        columns = {"part": part[rows[copy]], "id": ids[rows[copy]], "leader": ids[leader[copy]]}
-    return pl.DataFrame(columns)
+    rows = equal_keys.repeated(first)
+    rows = rows[np.lexsort((ids[rows], generations[part[rows]], second[rows], first[rows]))]
+    starts = equal_keys.group_starts(first[rows], second[rows])
+    leader = np.repeat(rows[starts], np.diff(np.append(starts, len(rows))))
+    copy = leader != rows
+    return pl.DataFrame({"part": part[rows[copy]], "id": ids[rows[copy]], "leader": ids[leader[copy]]})
