@@ -7,8 +7,8 @@ A file ``curate/scorers/my_metric.py`` with a frozen dataclass ``MyMetric`` is t
 says in the first sentence what the score measures and what a high score means. A scorer that learns from the data first
 also has a function ``learn(corpus, ...)``, which returns the scorer. It runs functions on the parts of the rows
 (``curate.tables.corpus``). What it learns about the rows of one part is stored with that part (``corpus.store``), and
-``part_arrays`` of the class names these fields. Options stand under ``Options:`` in the docstring of ``learn``, or of the class
-if there is no ``learn``, one paragraph ``name: meaning (default)`` each.
+``part_arrays`` of the class names these fields. Options stand under ``Options:`` in the docstring of ``learn``, or of
+the class if there is no ``learn``, one paragraph ``name: meaning (default)`` each.
 
 The attribute ``meanings`` of the class declares each score: ``meanings = {"score.my_metric": "hardness"}``. A high
 score is better (``quality``), harder (``hardness``) or easier (``easiness``). Score files record this, and the rules of
