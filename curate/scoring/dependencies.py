@@ -13,7 +13,7 @@ from curate.scoring import specs as scorer_specs
 from curate.scoring.inferred_options import accepted
 
 # Columns that scorers make begin in one of these ways, so that an option with such a value names a column.
-MADE = ("score.", "cluster.", "emb.", "logits.", "probs.")
+COLUMN_STARTS = ("score.", "cluster.", "emb.", "logits.", "probs.")
 
 
 def ordered(specs: Sequence[str]) -> tuple[str, ...]:
@@ -48,8 +48,8 @@ def depends(spec: str, others: Sequence[str]) -> bool:
     """Return whether a scorer reads a column that one of the others makes."""
     wanted = reads(spec)
     starts = tuple(column for column in wanted if column.endswith("."))
-    made = {column for other in others if other != spec for column in makes(other)}
-    return any(column in wanted or column.startswith(starts) for column in made)
+    columns = {column for other in others if other != spec for column in makes(other)}
+    return any(column in wanted or column.startswith(starts) for column in columns)
 
 
 def reads(spec: str) -> set[str]:
@@ -61,7 +61,7 @@ def reads(spec: str) -> set[str]:
     described = open_sets.implementation("scorers", name) if scorer_specs.learns(spec) else scorer_specs.build(spec)
     needs = getattr(described, "needs", ())
     choices = {**accepted(spec), **options}
-    named = {str(value) for value in choices.values() if str(value).startswith(MADE)}
+    named = {str(value) for value in choices.values() if str(value).startswith(COLUMN_STARTS)}
     if "epochs" in choices and not {"epochs", "logits"} <= options.keys():
         # Which epochs are read is filled in later, from the columns that there are.
         return {*named, "logits.", "probs."}

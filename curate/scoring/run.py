@@ -7,9 +7,10 @@ from functools import partial
 from curate.engines import Engine
 from curate.errors import Interrupted
 from curate.progress import Progress
-from curate.scoring import corpus_parts, parts, worker
-from curate.scoring.corpus_parts import Piece, ScoringPart
-from curate.scoring.learned_scorers import AnyScorer
+from curate.scoring import parts, worker
+from curate.scoring.learning import corpus_parts
+from curate.scoring.learning.corpus_parts import Piece, ScoringPart
+from curate.scoring.learning.learned_scorers import AnyScorer
 from curate.scoring.preflight import Preflight
 from curate.scoring.scoring_job import ScoringJob, set_aside
 from curate.scoring.worker import ScoringOutcome, ScoringTask

@@ -10,20 +10,10 @@ from curate.engines import Engine
 from curate.engines.local import Local
 from curate.errors import SchemaError
 from curate.progress import Progress, reporting, silent
-from curate.scoring import (
-    corpus_parts,
-    dependencies,
-    first_pass,
-    learned,
-    learned_scorers,
-    preflight,
-    run,
-    specs,
-    table_input,
-    worker,
-)
+from curate.scoring import dependencies, preflight, run, specs, table_input, worker
 from curate.scoring.inferred_options import inferred
-from curate.scoring.learned import LearningInput
+from curate.scoring.learning import corpus_parts, first_pass, learned, learned_scorers
+from curate.scoring.learning.learned import LearningInput
 from curate.scoring.preflight import Preflight
 from curate.scoring.result import Scored
 from curate.scoring.scoring_job import ScoringJob, recorded, set_aside, stamp

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import cast
 
-from curate.scoring import learned as learning
-from curate.scoring.learned import LearningInput
+from curate.scoring.learning import learned as learning
+from curate.scoring.learning.learned import LearningInput
 from curate.scoring.scoring_job import ScoringJob
 from curate.scoring.specs import learns
 from curate.scoring.worker import is_labelled

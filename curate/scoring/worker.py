@@ -13,9 +13,10 @@ import pyarrow as pa
 
 from curate.errors import CurateError, SchemaError
 from curate.scorers import Scorer
-from curate.scoring import columns, learned_scorers, parts
-from curate.scoring.columns import ColumnFolder
-from curate.scoring.learned_scorers import AnyScorer
+from curate.scoring import parts
+from curate.scoring.learning import columns, learned_scorers
+from curate.scoring.learning.columns import ColumnFolder
+from curate.scoring.learning.learned_scorers import AnyScorer
 from curate.scoring.parts import Span
 from curate.scoring.specs import declarations, inputs
 from curate.storage import disk_errors, files, manifest, s3

@@ -13,10 +13,11 @@ from curate import open_sets
 from curate.engines import Engine
 from curate.errors import Interrupted, SchemaError, amount, first_few
 from curate.scorers import Scorer
-from curate.scoring import dependencies, learned_scorers
+from curate.scoring import dependencies
 from curate.scoring import specs as scorer_specs
-from curate.scoring.corpus_parts import ScoringPart
-from curate.scoring.learned_scorers import AnyScorer, LearnedScorer
+from curate.scoring.learning import learned_scorers
+from curate.scoring.learning.corpus_parts import ScoringPart
+from curate.scoring.learning.learned_scorers import AnyScorer, LearnedScorer
 from curate.scoring.scoring_job import ScoringJob, is_old, recorded
 from curate.scoring.specs import inputs, learns
 from curate.storage import artifacts, files, job_record, manifest

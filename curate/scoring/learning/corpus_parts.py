@@ -11,8 +11,8 @@ from typing import TypedDict, cast
 
 import polars as pl
 
-from curate.scoring import columns
-from curate.scoring.columns import ColumnFolder
+from curate.scoring.learning import columns
+from curate.scoring.learning.columns import ColumnFolder
 from curate.scoring.worker import LABEL, ScoringTask
 from curate.storage import artifacts, files, manifest
 from curate.storage.files import text_hash

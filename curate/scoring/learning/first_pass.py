@@ -12,10 +12,11 @@ from functools import partial
 from curate.engines import Engine
 from curate.errors import SchemaError
 from curate.progress import counted
-from curate.scoring import columns, corpus_parts, dependencies, run, specs, worker
-from curate.scoring.columns import ColumnFolder
-from curate.scoring.corpus_parts import Piece, ScoringPart
-from curate.scoring.learned_scorers import AnyScorer
+from curate.scoring import dependencies, run, specs, worker
+from curate.scoring.learning import columns, corpus_parts
+from curate.scoring.learning.columns import ColumnFolder
+from curate.scoring.learning.corpus_parts import Piece, ScoringPart
+from curate.scoring.learning.learned_scorers import AnyScorer
 from curate.scoring.preflight import Preflight
 from curate.scoring.scoring_job import ScoringJob
 from curate.scoring.worker import ScoringOutcome, ScoringTask
