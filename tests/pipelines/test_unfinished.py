@@ -34,17 +34,20 @@ def work(tmp_path, monkeypatch):
 @pytest.fixture
 def half(work, cli, monkeypatch):
     """A score folder whose job was stopped after two of six files."""
-    from curate.scoring import run
+    from curate.scoring import worker
 
-    finish, finished = run._finish, []
+    whole, scored_files = worker._score_whole, []
 
-    def stops(job, shard_run):
-        if len(finished) == 2:
+    def stops(task, bad_lines):
+        if len(scored_files) == 2:
             raise KeyboardInterrupt
-        finished.append(finish(job, shard_run))
+        scored_files.append(whole(task, bad_lines))
+        return scored_files[-1]
 
     with monkeypatch.context() as patched:
-        patched.setattr(run, "_finish", stops)
+        patched.setattr(worker, "_score_whole", stops)
+        # Otherwise all six files would be written together.
+        patched.setattr(worker, "TOGETHER", 1)
         assert cli(*SCORE).code == 130
     return work
 

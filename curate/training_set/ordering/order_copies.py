@@ -106,7 +106,7 @@ def _counted(folder: Path, plan: Sequence[PoolCells], files: Sequence[Indexed], 
         sums[numbers, 0] += rows
         sums[numbers, 1] += tokens
     with replacing(path) as temporary, temporary.open("wb") as file:
-        np.save(file, sums)
+        np.save(file, sums, allow_pickle=False)
     return sums
 
 
