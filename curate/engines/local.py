@@ -33,8 +33,8 @@ class Local:
     """``workers`` processes on this machine; 1 means this process, and 0 as many as useful.
 
     As many as useful are at most the cores that this process may use. A job that ends within about a second then starts
-    none. A single task always runs in this process, unless workers wait for tasks. The results are the same for every
-    number.
+    none, and neither does a single task. With 2 or more, no task runs in this process, so that a task that ends its
+    process does not end the job. The results are the same for every number.
 
     A worker that dies is replaced, and its task is run again. When nobody reads the results to their end, because of an
     error or Ctrl-C, the workers are killed: tasks write files whole or not at all.
@@ -57,8 +57,10 @@ class Local:
     @contextmanager
     def session(self, *, long: bool = False, folders: Sequence[Path] = ()) -> Iterator["LocalSession"]:
         """Yield an engine whose workers live until the block ends. They are started when tasks need them."""
-        seconds_alone = 0.0 if self.workers or long else SECONDS_ALONE
-        session = LocalSession(self.workers or usable_cores(), seconds_alone)
+        if self.workers:
+            session = LocalSession(self.workers)
+        else:
+            session = LocalSession(usable_cores(), 0.0 if long else SECONDS_ALONE, workers_only=False)
         try:
             yield session
         finally:
@@ -68,9 +70,14 @@ class Local:
 class LocalSession:
     """Worker processes that live over many runs."""
 
-    def __init__(self, workers: int, seconds_alone: float = 0.0) -> None:
-        """Start nothing yet. Tasks run in this process until ``seconds_alone`` have passed."""
+    def __init__(self, workers: int, seconds_alone: float = 0.0, *, workers_only: bool = True) -> None:
+        """Start nothing yet.
+
+        Tasks run in this process if there is one worker. Without ``workers_only`` they also run here until
+        ``seconds_alone`` have passed, and a single task does as long as there are no workers.
+        """
         self.workers = workers
+        self._workers_only = workers_only
         self._seconds_alone = seconds_alone
         self._scratch = ExitStack()
         self._folder: Path | None = None  # for the files that workers read
@@ -104,7 +111,7 @@ class LocalSession:
     def _is_alone(self, remaining: int) -> bool:
         """Return whether this process runs the next task itself."""
         few = self._processes is None and (remaining == 1 or self._seconds_alone > 0)
-        return self.workers <= 1 or few
+        return self.workers <= 1 or (few and not self._workers_only)
 
     def _run_in_workers(self, function: Callable[[T], R], tasks: Sequence[T]) -> Iterator[R]:
         self._folder = self._folder or self._scratch.enter_context(scratch_folder())
@@ -127,6 +134,12 @@ class LocalSession:
         if self._processes is not None:
             self._processes.kill()
         self._processes = None
+
+    def lose(self) -> None:
+        """End the workers because one of them died."""
+        # The task that ended its worker would end the job if it ran here.
+        self._workers_only = True
+        self.kill()
 
     def end(self) -> None:
         """End the workers: at once if the results of a run have not been read to their end."""
@@ -177,7 +190,7 @@ class _Flow:
                 # A worker died since the last task was submitted. This task has not run, so it is not to blame.
                 self.waiting.appendleft(index)
                 if not self.flying:
-                    self.session.kill()
+                    self.session.lose()
                 return
             self.flying[future] = index
             future.add_done_callback(self.finished.put)
@@ -194,7 +207,7 @@ class _Flow:
         # When one worker dies, all end, and with them all tasks that were with them.
         lost = sorted(self.flying.values())
         self.flying, self.finished = {}, SimpleQueue()
-        self.session.kill()
+        self.session.lose()
         self.losses.update(lost)
         for index in lost:
             if self.losses[index] == ATTEMPTS:
