@@ -12,7 +12,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import cast
 
-from curate.engines import ATTEMPTS, R, T, WorkerDied, _shared_function
+from curate.engines import ATTEMPTS, R, T, WorkerDied, _main_script, _shared_function
 from curate.engines._shared_function import SharedFunction
 from curate.engines._worker_processes import WorkerProcesses
 from curate.processes import usable_cores
@@ -119,14 +119,18 @@ class LocalSession:
         self._open_runs += 1
         try:
             shared = _shared_function.write(function, path)
-            yield from cast(Iterator[R], _Flow(self, shared, tasks).results())
+            script = _main_script.uses_script(function, tasks[0])
+            yield from cast(Iterator[R], _Flow(self, shared, tasks, script=script).results())
         finally:
             self._open_runs -= 1
             path.unlink(missing_ok=True)
 
-    def processes(self) -> WorkerProcesses:
-        """Return the workers of this session."""
-        self._processes = self._processes or WorkerProcesses(self.workers)
+    def processes(self, *, script: bool) -> WorkerProcesses:
+        """Return the workers of this session. With ``script`` they can run what the user's script defines."""
+        if self._processes is not None and script and not self._processes.script:
+            self._processes.end()
+            self._processes = None
+        self._processes = self._processes or WorkerProcesses(self.workers, script=script)
         return self._processes
 
     def kill(self) -> None:
@@ -136,7 +140,13 @@ class LocalSession:
         self._processes = None
 
     def lose(self) -> None:
-        """End the workers because one of them died."""
+        """End the workers because one of them died.
+
+        Raises:
+            CurateError: if it died because the user's script starts workers wherever it is run.
+        """
+        if self._processes is not None and self._processes.unguarded():
+            raise _main_script.unguarded()
         # The task that ended its worker would end the job if it ran here.
         self._workers_only = True
         self.kill()
@@ -154,7 +164,9 @@ class LocalSession:
 class _Flow:
     """One run: the tasks that wait, those that workers have, and how often each was with a worker that died."""
 
-    def __init__(self, session: LocalSession, function: SharedFunction, tasks: Sequence[object]) -> None:
+    def __init__(
+        self, session: LocalSession, function: SharedFunction, tasks: Sequence[object], *, script: bool
+    ) -> None:
         self.session = session
         self.function = function
         self.tasks = tasks
@@ -162,6 +174,7 @@ class _Flow:
         self.flying: dict[Future[object], int] = {}
         self.finished = SimpleQueue[Future[object]]()
         self.losses = Counter[int]()
+        self.script = script
 
     def results(self) -> Iterator[object]:
         try:
@@ -185,7 +198,8 @@ class _Flow:
         while self.waiting and len(self.flying) < self._limit():
             index = self.waiting.popleft()
             try:
-                future = self.session.processes().submit(_shared_function.call, self.function, self.tasks[index])
+                workers = self.session.processes(script=self.script)
+                future = workers.submit(_shared_function.call, self.function, self.tasks[index])
             except BrokenProcessPool:
                 # A worker died since the last task was submitted. This task has not run, so it is not to blame.
                 self.waiting.appendleft(index)
