@@ -73,8 +73,7 @@ def main(
         expected = forecast(data, scorer, Reading(text_column, document_bytes=document_bytes, dtype=dtype), out)
         result(as_json, expected.record(), str(expected))
         return
-    # One cluster for all stages: starting it takes seconds.
-    with runner.session(folders=(out,)) as session, progress() as report:
+    with progress() as report:
         scored = score(
             data,
             scorer,
@@ -84,7 +83,7 @@ def main(
             dtype=dtype,
             max_bad=max_bad,
             on_error=on_error,
-            engine=session,
+            engine=runner,
             restart=restart,
             relearn=relearn,
             cache=not no_cache,

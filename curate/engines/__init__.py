@@ -53,13 +53,21 @@ class Engine(Protocol):
         ...
 
 
+# Of a task in a message: room for the path of a file.
+LONGEST_NAME = 240
+
+
 class WorkerDied(CurateError):
-    """A task ended its worker each time that it ran. ``task`` is that task."""
+    """A task ended its worker each time that it ran. ``task`` is that task.
+
+    ``reason`` is the likely cause, as part of a sentence.
+    """
 
     def __init__(self, task: object, remaining: int, total: int, *, reason: str, advice: str) -> None:
         """Write the message. ``reason`` says why workers died, and ``advice`` what to change; both are parts of it."""
         super().__init__(
-            f"a worker process died {ATTEMPTS} times, {reason}, each time on one task: {shortened(str(task))}. "
-            f"{remaining} of {total} tasks remain. {advice}; finished tasks are kept, and the same command continues"
+            f"a worker process died {ATTEMPTS} times, {reason}, each time on one task: "
+            f"{shortened(str(task), LONGEST_NAME)}. {remaining} of {total} tasks remain. {advice}; finished "
+            "tasks are kept, and the same command continues"
         )
-        self.task = task
+        self.task, self.reason = task, reason

@@ -5,13 +5,14 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from multiprocessing import resource_tracker
 from multiprocessing.connection import wait
 from multiprocessing.context import SpawnContext, SpawnProcess
 from threading import Thread
 
 from curate import processes
+from curate.engines import _main_script
 
 # What the program of a trainer has to end by itself, when the tasks are stopped.
 PROGRAM_SECONDS = 0.5
@@ -20,10 +21,17 @@ THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "POLARS
 
 
 class WorkerProcesses:
-    """Up to ``count`` processes that run tasks. A process is started when a task finds no idle one."""
+    """Up to ``count`` processes that run tasks. A process is started when a task finds no idle one.
 
-    def __init__(self, count: int) -> None:
+    With ``script``, they first run the script of this process, which tasks come from.
+    """
+
+    def __init__(self, count: int, *, script: bool = False) -> None:
+        _main_script.check_not_running_again()
+        if script:
+            _main_script.check_runnable()
         self._count = count
+        self.script = script
         self._context = _SpawnedWorkers()
         self._executor = ProcessPoolExecutor(count, mp_context=self._context, initializer=_begin)
 
@@ -33,9 +41,12 @@ class WorkerProcesses:
         Raises:
             BrokenProcessPool: if a process died. Then all have ended, and no call will succeed any more.
         """
-        # Only a call that starts a process needs the settings.
-        complete = len(self._context.started) == self._count
-        with nullcontext() if complete else _inherited_settings():
+        with ExitStack() as stack:
+            # Only a call that starts a process needs the settings.
+            if len(self._context.started) < self._count:
+                stack.enter_context(_inherited_settings())
+                if not self.script:
+                    stack.enter_context(_main_script.hidden())
             return self._executor.submit(function, *arguments)
 
     def end(self) -> None:
@@ -46,6 +57,10 @@ class WorkerProcesses:
         """End the processes at once, with the programs that they run. Afterwards none of them writes a file."""
         processes.end(self._context.pids(), seconds=PROGRAM_SECONDS)
         self._executor.shutdown(wait=False, cancel_futures=True)
+
+    def unguarded(self) -> bool:
+        """Return whether a process ended because it would have started processes while it ran the script."""
+        return self.script and any(process.exitcode == _main_script.UNGUARDED for process in self._context.started)
 
 
 class _SpawnedWorkers(SpawnContext):

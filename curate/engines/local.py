@@ -12,7 +12,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import cast
 
-from curate.engines import ATTEMPTS, R, T, WorkerDied, _shared_function
+from curate.engines import ATTEMPTS, R, T, WorkerDied, _main_script, _shared_function
 from curate.engines._shared_function import SharedFunction
 from curate.engines._worker_processes import WorkerProcesses
 from curate.processes import usable_cores
@@ -33,8 +33,8 @@ class Local:
     """``workers`` processes on this machine; 1 means this process, and 0 as many as useful.
 
     As many as useful are at most the cores that this process may use. A job that ends within about a second then starts
-    none. A single task always runs in this process, unless workers wait for tasks. The results are the same for every
-    number.
+    none, and neither does a single task. With 2 or more, no task runs in this process, so that a task that ends its
+    process does not end the job. The results are the same for every number.
 
     A worker that dies is replaced, and its task is run again. When nobody reads the results to their end, because of an
     error or Ctrl-C, the workers are killed: tasks write files whole or not at all.
@@ -57,8 +57,10 @@ class Local:
     @contextmanager
     def session(self, *, long: bool = False, folders: Sequence[Path] = ()) -> Iterator["LocalSession"]:
         """Yield an engine whose workers live until the block ends. They are started when tasks need them."""
-        seconds_alone = 0.0 if self.workers or long else SECONDS_ALONE
-        session = LocalSession(self.workers or usable_cores(), seconds_alone)
+        if self.workers:
+            session = LocalSession(self.workers)
+        else:
+            session = LocalSession(usable_cores(), 0.0 if long else SECONDS_ALONE, workers_only=False)
         try:
             yield session
         finally:
@@ -68,9 +70,14 @@ class Local:
 class LocalSession:
     """Worker processes that live over many runs."""
 
-    def __init__(self, workers: int, seconds_alone: float = 0.0) -> None:
-        """Start nothing yet. Tasks run in this process until ``seconds_alone`` have passed."""
+    def __init__(self, workers: int, seconds_alone: float = 0.0, *, workers_only: bool = True) -> None:
+        """Start nothing yet.
+
+        Tasks run in this process if there is one worker. Without ``workers_only`` they also run here until
+        ``seconds_alone`` have passed, and a single task does as long as there are no workers.
+        """
         self.workers = workers
+        self._workers_only = workers_only
         self._seconds_alone = seconds_alone
         self._scratch = ExitStack()
         self._folder: Path | None = None  # for the files that workers read
@@ -104,7 +111,7 @@ class LocalSession:
     def _is_alone(self, remaining: int) -> bool:
         """Return whether this process runs the next task itself."""
         few = self._processes is None and (remaining == 1 or self._seconds_alone > 0)
-        return self.workers <= 1 or few
+        return self.workers <= 1 or (few and not self._workers_only)
 
     def _run_in_workers(self, function: Callable[[T], R], tasks: Sequence[T]) -> Iterator[R]:
         self._folder = self._folder or self._scratch.enter_context(scratch_folder())
@@ -112,14 +119,18 @@ class LocalSession:
         self._open_runs += 1
         try:
             shared = _shared_function.write(function, path)
-            yield from cast(Iterator[R], _Flow(self, shared, tasks).results())
+            script = _main_script.uses_script(function, tasks[0])
+            yield from cast(Iterator[R], _Flow(self, shared, tasks, script=script).results())
         finally:
             self._open_runs -= 1
             path.unlink(missing_ok=True)
 
-    def processes(self) -> WorkerProcesses:
-        """Return the workers of this session."""
-        self._processes = self._processes or WorkerProcesses(self.workers)
+    def processes(self, *, script: bool) -> WorkerProcesses:
+        """Return the workers of this session. With ``script`` they can run what the user's script defines."""
+        if self._processes is not None and script and not self._processes.script:
+            self._processes.end()
+            self._processes = None
+        self._processes = self._processes or WorkerProcesses(self.workers, script=script)
         return self._processes
 
     def kill(self) -> None:
@@ -127,6 +138,18 @@ class LocalSession:
         if self._processes is not None:
             self._processes.kill()
         self._processes = None
+
+    def lose(self) -> None:
+        """End the workers because one of them died.
+
+        Raises:
+            CurateError: if it died because the user's script starts workers wherever it is run.
+        """
+        if self._processes is not None and self._processes.unguarded():
+            raise _main_script.unguarded()
+        # The task that ended its worker would end the job if it ran here.
+        self._workers_only = True
+        self.kill()
 
     def end(self) -> None:
         """End the workers: at once if the results of a run have not been read to their end."""
@@ -141,7 +164,9 @@ class LocalSession:
 class _Flow:
     """One run: the tasks that wait, those that workers have, and how often each was with a worker that died."""
 
-    def __init__(self, session: LocalSession, function: SharedFunction, tasks: Sequence[object]) -> None:
+    def __init__(
+        self, session: LocalSession, function: SharedFunction, tasks: Sequence[object], *, script: bool
+    ) -> None:
         self.session = session
         self.function = function
         self.tasks = tasks
@@ -149,6 +174,7 @@ class _Flow:
         self.flying: dict[Future[object], int] = {}
         self.finished = SimpleQueue[Future[object]]()
         self.losses = Counter[int]()
+        self.script = script
 
     def results(self) -> Iterator[object]:
         try:
@@ -172,12 +198,13 @@ class _Flow:
         while self.waiting and len(self.flying) < self._limit():
             index = self.waiting.popleft()
             try:
-                future = self.session.processes().submit(_shared_function.call, self.function, self.tasks[index])
+                workers = self.session.processes(script=self.script)
+                future = workers.submit(_shared_function.call, self.function, self.tasks[index])
             except BrokenProcessPool:
                 # A worker died since the last task was submitted. This task has not run, so it is not to blame.
                 self.waiting.appendleft(index)
                 if not self.flying:
-                    self.session.kill()
+                    self.session.lose()
                 return
             self.flying[future] = index
             future.add_done_callback(self.finished.put)
@@ -194,7 +221,7 @@ class _Flow:
         # When one worker dies, all end, and with them all tasks that were with them.
         lost = sorted(self.flying.values())
         self.flying, self.finished = {}, SimpleQueue()
-        self.session.kill()
+        self.session.lose()
         self.losses.update(lost)
         for index in lost:
             if self.losses[index] == ATTEMPTS:

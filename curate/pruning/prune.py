@@ -258,7 +258,7 @@ def prune(
     with (
         lock.held(out, "prune", take_over=take_over, progress=progress),
         # One set of workers for all readings: starting them takes seconds.
-        (engine or Local()).session() as session,
+        (engine or Local()).session(folders=(out,)) as session,
     ):
         pruned = _decide_all(scores, shards, out, options, session, max_source_removal, partial, progress)
         pruned = replace(pruned, left_out=left_out)

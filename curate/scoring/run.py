@@ -13,6 +13,7 @@ from curate.scoring.learning.corpus_parts import Piece, ScoringPart
 from curate.scoring.learning.learned_scorers import AnyScorer
 from curate.scoring.preflight import Preflight
 from curate.scoring.scoring_job import ScoringJob, set_aside
+from curate.scoring.tasks.bundles import run_bundles
 from curate.scoring.worker import ScoringOutcome, ScoringTask
 from curate.storage import files, manifest
 from curate.tables import writer
@@ -104,19 +105,19 @@ def run(ready: ReadyJob, shards: Sequence[Shard], engine: Engine, progress: Prog
     rows, bad = 0, dict[str, str]()
     done = total - sum(item.units for item in shard_runs.values())
     progress(what, done, total)
-    for outcomes in engine.run(partial(worker.score_tasks, ready.scorers), bundles):
-        for outcome in outcomes:
-            current = shard_runs[outcome.shard]
-            rows, done = rows + outcome.rows, done + current.add(outcome)
-            if len(current.outcomes) < len(current.tasks):
-                continue
-            # All tasks of the shard have ended. One bad task makes the whole shard bad.
-            if reason := next((part.reason for part in current.outcomes if part.reason), None):
-                bad[outcome.shard] = reason
-                set_aside(job.out, current.shard, reason, current.tasks[0].stamp)
-            else:
-                _finish(ready, current)
+    results = run_bundles(engine, partial(worker.score_tasks, ready.scorers), bundles, quarantine=job.quarantine)
+    for outcome in results:
+        current = shard_runs[outcome.shard]
+        rows, done = rows + outcome.rows, done + current.add(outcome)
         progress(what, done, total)
+        if len(current.outcomes) < len(current.tasks):
+            continue
+        # All tasks of the shard have ended. One bad task makes the whole shard bad.
+        if reason := next((part.reason for part in current.outcomes if part.reason), None):
+            bad[outcome.shard] = reason
+            set_aside(job.out, current.shard, reason, current.tasks[0].stamp)
+        else:
+            _finish(ready, current)
     return rows, bad
 
 

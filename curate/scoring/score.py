@@ -1,12 +1,12 @@
 """Score every row of a data set with a list of scorers."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Literal, cast
 
-from curate.engines import Engine
+from curate.engines import LONG_JOB_BYTES, Engine
 from curate.engines.local import Local
 from curate.errors import SchemaError
 from curate.progress import Progress, reporting, silent
@@ -106,8 +106,7 @@ def score(
         # A job that names the same scorers in another order continues.
         specs_of_job = tuple(before) if sorted(before) == sorted(ordered) else ordered
         job = ScoringJob(listed.shards, specs_of_job, out, reading, on_error == "quarantine")
-        with engine.session() as session:
-            scored = _score(job, paths, listed, session, max_bad, _Again(restart, relearn), progress)
+        scored = _score(job, paths, listed, engine, max_bad, _Again(restart, relearn), progress)
         if not cache:
             files.remove(out / manifest.FOLDER / learned.PARTS)
         return scored
@@ -135,20 +134,14 @@ def _score(
     heads = _inspect(job)
     job = _judging(job, heads)
     todo = _begin(job, again)
-    relative_paths = [shard.relative for shard in shards]
     bad = dict(heads.bad)
-    with reporting(progress):
-        ready, notes = _prepare(job, heads, bad, todo, engine, max_bad)
-    if todo or (before := completion.read(out, SCORE_STEP)) is None or set(before.inputs) != set(relative_paths):
-        completion.begin(out, SCORE_STEP, relative_paths)
-    # Both records come before the first score file, so that an interrupted job can be continued and `curate status`
-    # can show it.
-    job.save(paths)
-    for shard in shards:
-        if shard.relative in bad:
-            set_aside(out, shard, bad[shard.relative], stamp(shard.path))
-    remaining = [shard for shard in shards if shard.relative in todo and shard.relative not in bad]
-    rows, failed = run.run(ready, remaining, engine, progress)
+    # One set of workers for all steps: starting them takes seconds.
+    with engine.session(long=heads.bytes > LONG_JOB_BYTES, folders=(out,)) as session:
+        with reporting(progress):
+            ready, notes = _prepare(job, heads, bad, todo, session, max_bad)
+        _record_start(job, paths, todo, bad)
+        remaining = [shard for shard in shards if shard.relative in todo and shard.relative not in bad]
+        rows, failed = run.run(ready, remaining, session, progress)
     aside = dict(sorted({**bad, **failed, **listed.unusable}.items()))
     lost = line_losses.losses(out, [shard for shard in shards if shard.relative not in aside], _rows_of(out))
     lost.check(max_bad, f"Whole files were set aside too: {len(aside)}; see `curate status`" if aside else "")
@@ -160,6 +153,21 @@ def _score(
     warnings = (*listed.warnings, *heads.warnings, *specs.warnings(built), *lost.warnings())
     count = len(shards) + len(listed.unusable)
     return Scored(out, rows, count, warnings, aside, notes, lost.bad)
+
+
+def _record_start(job: ScoringJob, paths: Sequence[str], todo: set[str], bad: Mapping[str, str]) -> None:
+    """Record the job and its bad shards before the first score file is written.
+
+    So an interrupted job can be continued, and `curate status` can show it.
+    """
+    relative_paths = [shard.relative for shard in job.shards]
+    before = completion.read(job.out, SCORE_STEP)
+    if todo or before is None or set(before.inputs) != set(relative_paths):
+        completion.begin(job.out, SCORE_STEP, relative_paths)
+    job.save(paths)
+    for shard in job.shards:
+        if shard.relative in bad:
+            set_aside(job.out, shard, bad[shard.relative], stamp(shard.path))
 
 
 def _rows_of(out: Path) -> Callable[[Shard], int]:

@@ -60,6 +60,11 @@ class ScoringTask:
     part: str = ""
     config: str = ""  # the hash of the job's arguments, for the record of a shard that is done
 
+    def __str__(self) -> str:
+        """Return the file, and which rows of it."""
+        rows = "" if len(self.spans) == 1 else f"rows {self.start} to {self.stop} of "
+        return f"{rows}{self.shard.path}"
+
     def with_scorers(self, scorers: tuple[AnyScorer, ...]) -> "ScoringTask":
         """Return the task with scorers that have learned, and know what was learned about its rows."""
         return replace(self, scorers=learned_scorers.ready(scorers, self.part))

@@ -136,7 +136,7 @@ def draw(
     check_apart(out, pools)
     data_files = row_index.data_files(pools, partial=partial)
     # One set of workers for all steps: starting them takes seconds.
-    with (engine or Local()).session() as session:
+    with (engine or Local()).session(folders=(out,)) as session:
         job = DrawingJob(out, parts, data_files, shard_rows, seed, session, progress)
         sweep(out)
         _begin(job, restart=restart, partial=partial)

@@ -62,6 +62,12 @@ class ScoringPart:
     out: Path
     generation: int = 0
 
+    def __str__(self) -> str:
+        """Return the first file, how much of it, and how many others there are."""
+        first, others = self.pieces[0], len(self.pieces) - 1
+        rows = "" if (first.start, first.stop) == (0, None) else f"rows {first.start} to {first.stop} of "
+        return f"{rows}{first.shard.path}{f' and {others} more' if others else ''}"
+
     def batches(self, needs: Sequence[str]) -> Iterator[pl.DataFrame]:
         """Yield the column ``id`` and the columns ``needs``, batch by batch. Small files share a batch."""
         wanted = tuple(dict.fromkeys(("id", *needs)))

@@ -19,6 +19,7 @@ from curate.scoring.learning.corpus_parts import Piece, ScoringPart
 from curate.scoring.learning.learned_scorers import AnyScorer
 from curate.scoring.preflight import Preflight
 from curate.scoring.scoring_job import ScoringJob
+from curate.scoring.tasks.bundles import run_bundles
 from curate.scoring.worker import ScoringOutcome, ScoringTask
 from curate.storage import manifest
 from curate.tables.scored_inputs import row_hash
@@ -66,9 +67,9 @@ def compute(job: ScoringJob, heads: Preflight, shards: Sequence[Shard], todo: se
         pending += tasks[shard.relative]
     bundles = corpus_parts.bundles(pending, heads.sizes)
     outcomes: dict[str, list[ScoringOutcome]] = {}
-    for results in counted(engine.run(partial(worker.compute_tasks, scorers), bundles), "parts read", len(bundles)):
-        for outcome in results:
-            outcomes.setdefault(outcome.shard, []).append(outcome)
+    results = run_bundles(engine, partial(worker.compute_tasks, scorers), bundles, quarantine=job.quarantine)
+    for outcome in counted(results, "parts read", len(pending)):
+        outcomes.setdefault(outcome.shard, []).append(outcome)
     by_name = {shard.relative: shard for shard in shards}
     # In the order of shards, so that the first reason does not depend on who was first.
     ordered = {name: sorted(outcomes[name], key=lambda item: item.start) for name in by_name if name in outcomes}
@@ -91,11 +92,12 @@ def materialise(
     ]
     todo = [group for group in tasks if group]
     names: tuple[str, ...] = ()
-    for results in counted(engine.run(partial(worker.compute_tasks, tuple(scorers)), todo), "parts read", len(todo)):
-        for outcome in results:
-            if outcome.reason:
-                raise SchemaError(outcome.reason)
-            names = outcome.computed
+    # No file can be set aside any more: others have learned from it.
+    results = run_bundles(engine, partial(worker.compute_tasks, tuple(scorers)), todo, quarantine=False)
+    for outcome in counted(results, "parts read", sum(map(len, todo))):
+        if outcome.reason:
+            raise SchemaError(outcome.reason)
+        names = outcome.computed
     return tuple(replace(part, pieces=tuple(_with_next_stage(piece, names) for piece in part.pieces)) for part in parts)
 
 

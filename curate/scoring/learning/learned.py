@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import cast
 
 from curate import open_sets
-from curate.engines import Engine
-from curate.errors import Interrupted, SchemaError, amount, first_few
+from curate.engines import Engine, WorkerDied
+from curate.errors import CurateError, Interrupted, SchemaError, amount, first_few
 from curate.scorers import Scorer
 from curate.scoring import dependencies
 from curate.scoring import specs as scorer_specs
@@ -256,7 +256,12 @@ def _learn(spec: str, learning: LearningInput, path: Path, engine: Engine) -> No
     name, options = open_sets.parse(spec)
     work = work_folder(learning.job.out, spec, scorer_specs.formats((spec,)))
     corpus = Corpus(learning.parts, work, engine, scorer_words(name), learning.rows, learned=path.with_suffix(""))
-    scorer = open_sets.module("scorers", name).learn(corpus, **options)
+    try:
+        scorer = open_sets.module("scorers", name).learn(corpus, **options)
+    except WorkerDied as death:
+        raise CurateError(
+            f"scorer {name} cannot learn: {death}. If it ends in the same way, leave out that file or this scorer"
+        ) from None
     array_files.write_arrays(path, scorer.arrays)
     files.remove(work / EXCHANGES)
 

@@ -58,6 +58,10 @@ class PartRows:
     folder: Path
     inputs: Arrays = field(default_factory=dict)
 
+    def __str__(self) -> str:
+        """Return the name of the part for people."""
+        return str(self.part)
+
     def batches(self) -> Iterator[pl.DataFrame]:
         """Yield the column ``id`` and the columns that `Corpus.map` was told."""
         return self.part.batches(self.needs)
@@ -71,6 +75,30 @@ MapFunction = Callable[[PartRows], Arrays]
 SplitFunction = Callable[[PartRows], pl.DataFrame]
 ReduceFunction = Callable[[pl.DataFrame], Arrays]
 AnswerFunction = Callable[[pl.DataFrame], pl.DataFrame]
+
+
+@dataclass(frozen=True)
+class PartTask:
+    """A part whose result a worker writes to the file ``path``."""
+
+    rows: PartRows
+    path: Path
+
+    def __str__(self) -> str:
+        """Return the name of the part for people."""
+        return str(self.rows)
+
+
+@dataclass(frozen=True)
+class SplitTask:
+    """A split of an exchange whose result a worker writes to the file ``path``."""
+
+    split: int
+    path: Path
+
+    def __str__(self) -> str:
+        """Return what the rows have in common."""
+        return f"group {self.split} of rows with equal keys"
 
 
 @dataclass(frozen=True)
@@ -139,7 +167,7 @@ class Corpus:
             yield from self._in_order(partial(_call, function), rows, words)
             return
         paths = [kept_path(self.folder, keep, item.part) for item in rows]
-        missing = [(item, path) for item, path in zip(rows, paths, strict=True) if not files.exists(path)]
+        missing = [PartTask(item, path) for item, path in zip(rows, paths, strict=True) if not files.exists(path)]
         for _ in counted(self.engine.run(partial(_keep, function), missing), words, len(missing)):
             pass
         yield from map(array_files.read_arrays, paths)
@@ -203,8 +231,8 @@ class Corpus:
     def _reduce(
         self,
         tasks: Sequence[PartRows],
-        send: Callable[[tuple[PartRows, Path]], None],
-        gather: Callable[[Sequence[Path], tuple[int, Path]], None],
+        send: Callable[[PartTask], None],
+        gather: Callable[[Sequence[Path], SplitTask], None],
         name: str,
         splits: int,
         suffix: str,
@@ -217,10 +245,10 @@ class Corpus:
         missing = [split for split in range(splits) if not files.exists(reduced[split])]
         paths = [folder / "split" / f"{task.part.name}.arrow" for task in tasks]
         if missing:
-            todo = [(task, path) for task, path in zip(tasks, paths, strict=True) if not files.exists(path)]
+            todo = [PartTask(task, path) for task, path in zip(tasks, paths, strict=True) if not files.exists(path)]
             for _ in counted(self.engine.run(send, todo), f"parts read to learn {self.scorer}", len(todo)):
                 pass
-            splits_to_reduce = [(split, reduced[split]) for split in missing]
+            splits_to_reduce = [SplitTask(split, reduced[split]) for split in missing]
             words = f"groups of rows compared to learn {self.scorer}"
             for _ in counted(self.engine.run(partial(gather, tuple(paths)), splits_to_reduce), words, len(missing)):
                 pass
@@ -269,27 +297,23 @@ def _call(function: MapFunction, rows: PartRows) -> dict[str, np.ndarray]:
     return dict(function(rows))
 
 
-def _keep(function: MapFunction, task: tuple[PartRows, Path]) -> None:
-    rows, path = task
-    array_files.write_arrays(path, function(rows))
+def _keep(function: MapFunction, task: PartTask) -> None:
+    array_files.write_arrays(task.path, function(task.rows))
 
 
-def _send(function: SplitFunction, key: str, splits: int, task: tuple[PartRows, Path]) -> None:
-    rows, path = task
-    frame = function(rows)
+def _send(function: SplitFunction, key: str, splits: int, task: PartTask) -> None:
+    frame = function(task.rows)
     split = (frame[key].to_numpy() % np.uint64(splits)).astype(np.int64)
-    array_files.write_splits(path, frame, split, splits)
+    array_files.write_splits(task.path, frame, split, splits)
 
 
-def _gather(reduce: ReduceFunction, paths: Sequence[Path], task: tuple[int, Path]) -> None:
-    split, path = task
-    array_files.write_arrays(path, reduce(_of_split(paths, split)))
+def _gather(reduce: ReduceFunction, paths: Sequence[Path], task: SplitTask) -> None:
+    array_files.write_arrays(task.path, reduce(_of_split(paths, task.split)))
 
 
-def _gather_answers(reduce: AnswerFunction, parts: int, paths: Sequence[Path], task: tuple[int, Path]) -> None:
-    split, path = task
-    frame = reduce(_of_split(paths, split))
-    array_files.write_splits(path, frame, frame["part"].to_numpy().astype(np.int64), parts)
+def _gather_answers(reduce: AnswerFunction, parts: int, paths: Sequence[Path], task: SplitTask) -> None:
+    frame = reduce(_of_split(paths, task.split))
+    array_files.write_splits(task.path, frame, frame["part"].to_numpy().astype(np.int64), parts)
 
 
 def _of_split(paths: Sequence[Path], split: int) -> pl.DataFrame:

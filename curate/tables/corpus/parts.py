@@ -20,6 +20,11 @@ class FilePart:
     reading: Reading = field(default_factory=Reading)
     generation: int = 0
 
+    def __str__(self) -> str:
+        """Return the first file and how many others there are."""
+        others = len(self.shards) - 1
+        return f"{self.shards[0].path}{f' and {others} more' if others else ''}"
+
     @property
     def name(self) -> str:
         """A name that changes with the names and the stamps of the files."""
@@ -40,6 +45,10 @@ class FramePart:
     name: str
     frames: tuple[pl.DataFrame, ...]
     generation: int = 0
+
+    def __str__(self) -> str:
+        """Return the name of the part."""
+        return self.name
 
     def batches(self, needs: Sequence[str]) -> Iterator[pl.DataFrame]:
         """Yield the column ``id`` and the columns ``needs``, table by table."""
