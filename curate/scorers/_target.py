@@ -14,6 +14,7 @@ from curate.errors import SchemaError
 from curate.storage import files
 from curate.tables import batches, readers
 from curate.tables.corpus import Corpus
+from curate.tables.corpus.corpus import EXCHANGES
 from curate.tables.reading import BATCH_BYTES, Reading
 from curate.tables.shards import Shard, has_lines
 
@@ -62,7 +63,7 @@ def corpus_of_target(data: Corpus, target: str, text_column: str, scorer: str) -
             f"{scorer}:target=PATH"
         )
     parts = _parts(batches.shards([target]), Reading(text_column=text_column))
-    return replace(data, parts=parts, folder=data.folder / "target", total=None)
+    return replace(data, parts=parts, folder=data.folder / EXCHANGES / "target", total=None)
 
 
 def _parts(shards: Sequence[Shard], reading: Reading) -> list[TargetPart]:

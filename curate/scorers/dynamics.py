@@ -8,9 +8,9 @@ import polars as pl
 
 from curate.errors import SchemaError
 from curate.scorers import _predictions
+from curate.streaming.small_samples import sample_of_corpus
 from curate.tables import batches
-from curate.tables.batches import Stream
-from curate.tables.sample import smallest_hashes
+from curate.tables.corpus import Arrays, Corpus, PartRows
 
 LEARNS_FROM = ("label",)  # columns that ``learn`` reads whatever its options
 MOST_CLASSES = 10_000  # more is a mistake: an id or a count in the column of labels
@@ -94,7 +94,7 @@ class Training:
 
 
 def learn(
-    stream: Stream,
+    corpus: Corpus,
     *,
     embedding: str = "emb.hashed",
     checkpoints: int = CHECKPOINTS,
@@ -107,8 +107,8 @@ def learn(
 ) -> Dynamics:
     """Return the weights after every epoch of Adam on a sample of the rows, shuffled anew each epoch.
 
-    Memory is the vectors of the sample and ``folds`` x ``checkpoints`` models, whatever the number of rows. Rows beyond
-    the sample are scored by a model that did not see them.
+    Only the sampled rows come to the process that learns. Its memory is their vectors, and ``folds`` x ``checkpoints``
+    models. Rows beyond the sample are scored by a model that did not see them.
 
     Options:
         embedding: the column of vectors (default emb.hashed).
@@ -128,9 +128,10 @@ def learn(
             f"dynamics: checkpoints={checkpoints}, folds={folds}, sample={sample} and batch={batch} must be at least "
             f"1, rate={rate} positive"
         )
-    largest_labels = {-1.0}  # of all batches, since the sample may miss a class
-    rows = smallest_hashes(_labelled(stream, embedding, largest_labels), sample, (embedding, "label"), seed=seed)
-    c = len(str(classes).split("+")) if classes else max(2, int(max(largest_labels)) + 1)
+    # Of all rows, since the sample may miss a class.
+    largest = max((float(part["largest"]) for part in corpus.map(_largest_label, ("label",))), default=-1.0)
+    rows = sample_of_corpus(corpus, sample, (embedding, "label"), seed=seed, prepare=_numbered)
+    c = len(str(classes).split("+")) if classes else max(2, int(largest) + 1)
     if c > MOST_CLASSES:
         raise SchemaError(f"dynamics: label {c - 1} is taken as one of {c} classes. Number the classes from 0")
     labels = _predictions.labels(rows, classes, c)
@@ -149,17 +150,23 @@ def learn(
     return Dynamics(np.stack(models), embedding)
 
 
-def _labelled(stream: Stream, embedding: str, largest_labels: set[float]) -> Iterator[pl.DataFrame]:
-    """Yield vectors and labels; put the largest number among the labels of each batch into ``largest_labels``."""
-    for rows in stream((embedding, "label")):
-        label = rows["label"]
-        if nulls := label.null_count():
+def _largest_label(rows: PartRows) -> Arrays:
+    """Return the largest number among the labels of a part, -1 if there is none; stop at a null label."""
+    largest = -1.0
+    for batch in rows.batches():
+        if nulls := batch["label"].null_count():
             raise SchemaError(f"dynamics: label is null in {nulls} rows of a batch. Label those rows or remove them")
-        if label.dtype.is_integer() or label.dtype == pl.Boolean:
-            label = label.cast(pl.Int64)
-        if label.dtype.is_numeric() and rows.height:
-            largest_labels.add(float(label.max()))  # type: ignore[arg-type]
-        yield rows.with_columns(label)
+        label = _numbered(batch)["label"]
+        if label.dtype.is_numeric() and len(label):
+            largest = max(largest, float(label.max()))  # type: ignore[arg-type]
+    return {"largest": np.array(largest)}
+
+
+def _numbered(batch: pl.DataFrame) -> pl.DataFrame:
+    """Return a batch whose whole numbers and truth values as labels have one type, as files may differ in it."""
+    dtype = batch["label"].dtype
+    whole = dtype.is_integer() or dtype == pl.Boolean
+    return batch.with_columns(pl.col("label").cast(pl.Int64)) if whole else batch
 
 
 def _train(

@@ -6,13 +6,14 @@ is removed.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 import polars as pl
 
 from curate.errors import SchemaError
-from curate.storage import files
+from curate.storage import files, origin
 from curate.storage.files import text_hash
 from curate.streaming.by_id import check_distinct_ids, look_up
 from curate.streaming.vectors.assignment import AssignSettings, assign, split_large
@@ -20,6 +21,7 @@ from curate.streaming.vectors.clusters import ClusterSettings, learn_clusters, r
 from curate.streaming.vectors.near_copies import ChoiceSettings, choose
 from curate.tables.corpus import Corpus
 from curate.tables.corpus.array_files import read_arrays, write_arrays
+from curate.tables.corpus.corpus import kept_path
 
 # 2: clusters are compared at once instead of one after the other. Of two near copies that a border divides, the one
 # that comes first in ``order`` stays. Before, it was the one in the cluster with the smaller number.
@@ -103,7 +105,7 @@ def learn(
             f"order={order} hard or easy"
         )
     options = text_hash(repr((FORMAT, epsilon, order, k, border, sample, iterations, seed, embedding)))[:16]
-    work = replace(corpus, folder=corpus.folder / f"work-{options}")
+    work = replace(corpus, folder=_work_folder(corpus, options))
     rows = row_count(work)
     check_distinct_ids(work, "semdedup", seed, rows=rows)
     free, k = not k, k or round(max(1, rows) ** 0.5)
@@ -116,8 +118,38 @@ def learn(
     else:
         assigned = split_large(work, learn_clusters(work, embedding, settings, rows).centres, assigning)
         write_arrays(centres, {"centres": assigned.centres})
-    choosing = ChoiceSettings(1 - epsilon, order == "hard", embedding, f"decided-{options}", corpus.folder, generation)
+    decided = f"decided-{options}"
+    _keep_finished(corpus, decided, generation)
+    choosing = ChoiceSettings(1 - epsilon, order == "hard", embedding, decided, corpus.folder, generation)
     for number, result in enumerate(choose(work, assigned, choosing)):
         corpus.store(number, {"removed": result["removed"], "scores": 1.0 - result["levels"]})
+    write_arrays(_finished_path(corpus, decided), {"parts": np.array([part.name for part in corpus.parts], np.str_)})
     files.remove(work.folder)
     return Semdedup(seed=seed)
+
+
+def _work_folder(corpus: Corpus, options: str) -> Path:
+    """Return the folder of work files, without those that a killed job left if it had other rows or options.
+
+    The rounds of a choice depend on all rows, and on which of them an earlier job decided.
+    """
+    folder = corpus.folder / "work"
+    parts = [(part.name, part.generation) for part in corpus.parts]
+    origin.keep_if_from(folder, files.text_hash(repr((options, parts))))
+    return folder
+
+
+def _keep_finished(corpus: Corpus, decided: str, generation: int) -> None:
+    """Remove decisions about the rows of parts, except in older generations that an earlier job finished.
+
+    A job that stopped before it scored may have decided with other rows than there are now.
+    """
+    record = _finished_path(corpus, decided)
+    finished = set(read_arrays(record)["parts"].tolist()) if files.exists(record) else set()
+    for part in corpus.parts:
+        if part.generation == generation or part.name not in finished:
+            files.remove(kept_path(corpus.folder, decided, part))
+
+
+def _finished_path(corpus: Corpus, decided: str) -> Path:
+    return corpus.folder / f"finished-{decided}.npz"

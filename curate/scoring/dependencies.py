@@ -44,6 +44,15 @@ def independent(specs: Sequence[str]) -> tuple[str, ...]:
     return tuple(spec for spec in specs if spec not in late)
 
 
+def with_providers(spec: str, specs: Sequence[str]) -> tuple[str, ...]:
+    """Return a scorer with those whose columns it reads, and with those that these read, in the order of ``specs``."""
+    needed, size = {spec}, 0
+    while len(needed) > size:
+        size = len(needed)
+        needed |= {other for other in specs if any(depends(reader, [other]) for reader in needed)}
+    return tuple(other for other in specs if other in needed)
+
+
 def depends(spec: str, others: Sequence[str]) -> bool:
     """Return whether a scorer reads a column that one of the others makes."""
     wanted = reads(spec)

@@ -71,7 +71,10 @@ class ScoringJob:
 
     def arguments_until(self, position: int) -> dict[str, object]:
         """Return the arguments that decide what the first ``position`` scorers learn and add."""
-        specs = self.specs[:position]
+        return self.arguments_of(self.specs[:position])
+
+    def arguments_of(self, specs: Sequence[str]) -> dict[str, object]:
+        """Return the arguments that decide what some of the scorers add, if they read no columns of the others."""
         targets = {str(path): self.targets[str(path)] for path in scorer_specs.files_read(specs)}
         own_files = scorer_specs.own_files([open_sets.parse(spec)[0] for spec in specs])
         return {

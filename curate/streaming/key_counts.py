@@ -16,8 +16,10 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
+from curate.storage.files import text_hash
 from curate.tables.corpus import Arrays, Corpus, PartRows
 from curate.tables.corpus.array_files import read_arrays, write_arrays
+from curate.tables.corpus.corpus import EXCHANGES
 
 # Yields, for each piece of a part, the keys of every table: (w,) whole numbers below the limit, in any order.
 KeyFunction = Callable[[PartRows], Iterator[Sequence[np.ndarray]]]
@@ -79,7 +81,9 @@ def count(
     ranges = min(MOST_RANGES, 1 << max(0, len(corpus.parts) - 1).bit_length())
     # The first key of each range: limit x i / ranges, rounded up.
     starts = tuple(-(-limit * i // ranges) for i in range(ranges))
-    folder = corpus.folder / "exchanged" / name / "sums"
+    # A killed job may have had other parts, and so other sums.
+    parts = text_hash(repr([part.name for part in corpus.parts]))
+    folder = corpus.folder / EXCHANGES / name / f"sums-{parts}"
     of_part = partial(_count_part, function, tables, limit, np.array(starts, np.uint64))
     totals = corpus.exchange(
         of_part, "range", partial(_sum_range, tables, folder), name=name, splits=ranges, needs=needs

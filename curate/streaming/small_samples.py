@@ -4,7 +4,7 @@ In: a corpus. Out: the same rows for any cut into parts.
 """
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 import numpy as np
@@ -20,26 +20,40 @@ from curate.tables.sample import smallest_hashes
 DEVIATIONS = 6.0
 
 
-def sample_of_corpus(corpus: Corpus, count: int, columns: Sequence[str], *, seed: int, by: str = "") -> pl.DataFrame:
-    """Return what `smallest_hashes` returns for all rows: ``count`` rows, or ``count`` for each value of ``by``."""
+BatchFunction = Callable[[pl.DataFrame], pl.DataFrame]
+
+
+def as_read(batch: pl.DataFrame) -> pl.DataFrame:
+    """Return a batch as it is."""
+    return batch
+
+
+def sample_of_corpus(
+    corpus: Corpus,
+    count: int,
+    columns: Sequence[str],
+    *,
+    seed: int,
+    by: str = "",
+    prepare: BatchFunction = as_read,
+) -> pl.DataFrame:
+    """Return what `smallest_hashes` returns for all rows: ``count`` rows, or ``count`` for each value of ``by``.
+
+    ``prepare`` is a pure function at the top level of a module, which changes a batch before rows are taken from it.
+    """
     sizes: dict[str, int] = {}
     for part in corpus.map(partial(_sizes, by), (by,) if by else ()):
         for group, rows in zip(part["group"].tolist(), part["rows"].tolist(), strict=True):
             sizes[group] = sizes.get(group, 0) + rows
     shares = {group: (count + DEVIATIONS * (count**0.5 + 1)) / rows for group, rows in sizes.items()}
-    sample = _sample(corpus, count, columns, shares, seed, by)
-    if sample.height < sum(min(count, rows) for rows in sizes.values()):
-        sample = _sample(corpus, count, columns, dict.fromkeys(sizes, 1.0), seed, by)
+    needs = tuple(dict.fromkeys((*columns, *([by] if by else []))))
+    for limits in (shares, dict.fromkeys(sizes, 1.0)):
+        results = corpus.map(partial(_smallest, count, tuple(columns), limits, seed, by, prepare), needs)
+        frames = (pl.read_ipc(io.BytesIO(result["table"].tobytes())) for result in results)
+        sample = smallest_hashes((frame for frame in frames if frame.width), count, columns, seed=seed, by=by)
+        if sample.height == sum(min(count, rows) for rows in sizes.values()):
+            break
     return sample
-
-
-def _sample(
-    corpus: Corpus, count: int, columns: Sequence[str], shares: dict[str, float], seed: int, by: str
-) -> pl.DataFrame:
-    function = partial(_smallest, count, tuple(columns), shares, seed, by)
-    results = corpus.map(function, tuple(dict.fromkeys((*columns, *([by] if by else [])))))
-    frames = (pl.read_ipc(io.BytesIO(result["table"].tobytes())) for result in results)
-    return smallest_hashes((frame for frame in frames if frame.width), count, columns, seed=seed, by=by)
 
 
 def _groups(batch: pl.DataFrame, by: str) -> pl.Series:
@@ -57,12 +71,18 @@ def _sizes(by: str, rows: PartRows) -> Arrays:
 
 
 def _smallest(
-    count: int, columns: tuple[str, ...], shares: dict[str, float], seed: int, by: str, rows: PartRows
+    count: int,
+    columns: tuple[str, ...],
+    shares: dict[str, float],
+    seed: int,
+    by: str,
+    prepare: BatchFunction,
+    rows: PartRows,
 ) -> Arrays:
     """Return a table as bytes: the rows of a part whose hashes are small enough to belong to the sample."""
 
     def small() -> Iterator[pl.DataFrame]:
-        for batch in rows.batches():
+        for batch in map(prepare, rows.batches()):
             share = np.array([shares[group] for group in _groups(batch, by).to_list()])
             limit = np.minimum(share, 1.0) * TOP
             yield batch.filter(pl.Series((keys(batch["id"], seed) < limit) | (share >= 1)))

@@ -325,7 +325,7 @@ def test_learners_need_rows_of_two_classes():
     with pytest.raises(SchemaError, match="2 rows of 1 classes"):
         label_quality.learn(corpus_of_parts(rows))
     with pytest.raises(SchemaError, match="2 rows of 1 classes"):
-        dynamics.learn(lambda needs: iter([rows]))
+        dynamics.learn(corpus_of_parts(rows))
 
 
 # ---------------------------------------------------------------- class names
@@ -368,7 +368,7 @@ def area(bad, badness):
 
 def test_dynamics_learned_from_embeddings_find_wrong_labels():
     rows = embedded()
-    with_logits = rows.hstack(dynamics.learn(lambda needs: iter([rows]), checkpoints=5)(rows))
+    with_logits = rows.hstack(dynamics.learn(corpus_of_parts(rows), checkpoints=5)(rows))
     bad = np.arange(rows.height) < 40
     areas = {
         "el2n": area(bad, np.array(scores(f"el2n:logits=true,{named(5)}", with_logits))),
@@ -384,7 +384,7 @@ def test_the_last_checkpoint_is_near_the_regression_that_converged():
 
     rows = embedded(n=600)
     x, y = rows["emb.hashed"].to_numpy(), rows["label"].to_numpy()
-    scorer = dynamics.learn(lambda needs: iter([rows]), checkpoints=300, batch=600, rate=0.03)
+    scorer = dynamics.learn(corpus_of_parts(rows), checkpoints=300, batch=600, rate=0.03)
     z = scorer(rows)["logits.299"].to_numpy().astype(float)
     loss = np.mean(np.log(np.exp(z).sum(axis=1)) - z[np.arange(len(y)), y])
     best = -np.log(LogisticRegression(C=1e4, max_iter=2000).fit(x, y).predict_proba(x)[np.arange(len(y)), y]).mean()
@@ -396,7 +396,7 @@ def test_folds_leave_a_row_out_of_the_model_that_scores_it():
     target = rows["id"][7]
     own_fold = int(dynamics.fold(rows["id"], 3)[7])
     turned = rows.with_columns(label=pl.when(pl.col("id") == target).then((pl.col("label") + 1) % 3).otherwise("label"))
-    first, second = (dynamics.learn(lambda needs, x=x: iter([x]), folds=3) for x in (rows, turned))
+    first, second = (dynamics.learn(corpus_of_parts(x), folds=3) for x in (rows, turned))
     assert (first.weights[own_fold] == second.weights[own_fold]).all()
     assert all((first.weights[k] != second.weights[k]).any() for k in range(3) if k != own_fold)
     assert first(rows)[7].equals(second(rows)[7])
@@ -405,18 +405,27 @@ def test_folds_leave_a_row_out_of_the_model_that_scores_it():
 def test_a_class_that_the_sample_misses_still_has_its_place():
     rows = embedded(n=300)
     rare = rows.with_columns(label=pl.when(pl.col("id") == "d299").then(7).otherwise("label"))
-    scorer = dynamics.learn(lambda needs: rare.iter_slices(100), sample=20, checkpoints=1)
+    scorer = dynamics.learn(corpus_of_parts(*rare.iter_slices(100)), sample=20, checkpoints=1)
     assert scorer(rare)["logits.0"].dtype.shape == (8,)
     with pytest.raises(SchemaError, match="label 99999 is taken as one of 100000 classes"):
-        dynamics.learn(lambda needs: iter([rows.with_columns(label=pl.lit(99_999))]))
+        dynamics.learn(corpus_of_parts(rows.with_columns(label=pl.lit(99_999))))
+
+
+def test_files_may_store_labels_in_different_types():
+    rows = embedded()
+    halves = rows[:150], rows[150:].with_columns(pl.col("label").cast(pl.Int8))
+    learned = dynamics.learn(corpus_of_parts(*halves), sample=100, checkpoints=2)
+    assert (
+        learned.weights.tobytes() == dynamics.learn(corpus_of_parts(rows), sample=100, checkpoints=2).weights.tobytes()
+    )
 
 
 def test_the_sample_bounds_what_is_learned_from_in_any_order():
     rows = embedded(n=300)
-    first = dynamics.learn(lambda needs: iter([rows]), sample=50, checkpoints=2)
-    second = dynamics.learn(lambda needs: rows[::-1].iter_slices(7), sample=50, checkpoints=2)
+    first = dynamics.learn(corpus_of_parts(rows), sample=50, checkpoints=2)
+    second = dynamics.learn(corpus_of_parts(*rows[::-1].iter_slices(7)), sample=50, checkpoints=2)
     assert first.weights.tobytes() == second.weights.tobytes()
-    assert first.weights.tobytes() != dynamics.learn(lambda needs: iter([rows]), checkpoints=2).weights.tobytes()
+    assert first.weights.tobytes() != dynamics.learn(corpus_of_parts(rows), checkpoints=2).weights.tobytes()
 
 
 # ---------------------------------------------------------------- a job

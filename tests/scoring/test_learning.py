@@ -18,6 +18,7 @@ from curate.errors import SchemaError
 from curate.scorers import embedding, length, prototypes
 from curate.scoring import dependencies, score, status
 from curate.scoring.learning import corpus_parts
+from curate.scoring.scoring_job import ScoringJob
 from curate.tables.corpus import array_files
 
 SPECS = ("length", "embedding:width=16", "prototypes:k=3", "semdedup", "duplicates", "perplexity:bits=10")
@@ -91,6 +92,30 @@ def test_a_job_killed_while_it_learns_continues_to_the_same_scores(tmp_path, wor
         subprocess.run([*command, str(folder)], check=True, capture_output=True)
     first, second = scores(out), scores(calm)
     assert first.keys() == second.keys() and all(frame.equals(second[name]) for name, frame in first.items())
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        ("embedding:width=24", "prototypes:k=3", "d2:near=3", "semdedup"),
+        ("embedding:width=16", "prototypes:k=7", "d2:near=3", "semdedup"),
+    ],
+)
+def test_what_a_killed_job_with_other_options_left_is_not_used(corpus, tmp_path, monkeypatch, before):
+    specs = ("embedding:width=16", "prototypes:k=3", "d2:near=3", "semdedup")
+    out, fresh = tmp_path / "out", tmp_path / "fresh"
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        # All scorers have learned then, and the options are not recorded yet.
+        patch.setattr(ScoringJob, "save", killed)
+        score.score(corpus, before, out)
+    score.score(corpus, specs, out)
+    score.score(corpus, specs, fresh)
+    first, second = scores(out), scores(fresh)
+    assert first and all(frame.equals(second[name]) for name, frame in first.items())
 
 
 def test_duplicates_are_sought_among_new_and_old_files(tmp_path):

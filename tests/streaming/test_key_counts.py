@@ -1,6 +1,7 @@
 """Counts of keys are those of a dictionary, for every cut into parts, number of ranges and engine."""
 
 from collections import Counter
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -135,6 +136,20 @@ def test_a_killed_count_goes_on_with_the_parts_that_are_done(tmp_path):
     assert calls.read_text().split() == ["0", "1", "1", "2"]
     assert run().sums.tolist() == [rows.height, rows.height]
     assert calls.read_text().split() == ["0", "1", "1", "2"], "nothing is counted twice"
+
+
+def test_counts_of_other_parts_are_not_used(tmp_path):
+    """A killed job may have counted more files, and another one the same files as now."""
+    rows = table(60, LARGE)
+    corpus = corpus_of(rows, [20, 30], tmp_path)
+    fewer = replace(corpus, parts=corpus.parts[:2])
+    arguments = {"needs": ("x",), "tables": 2, "limit": LARGE, "name": "halves"}
+    tables = [
+        key_counts.count(part, values_and_halves, **arguments).tables(2, 1 << 10, np.uint32)
+        for part in (fewer, corpus, fewer)
+    ]
+    assert np.array_equal(tables[0], tables[2])
+    assert [x.sum() for x in tables] == [60, 2 * rows.height, 60]
 
 
 def test_a_corpus_without_parts_has_no_keys(tmp_path):

@@ -91,6 +91,11 @@ class ColumnFolder:
         return parts.hashed([writer.part(path) for path in self.files(0)]) or ([], ())
 
 
+def columns_folder(out: Path) -> Path:
+    """Return the folder of the columns of all inputs."""
+    return out / manifest.FOLDER / "parts" / manifest.COLUMNS
+
+
 def folder(out: Path, shard: Shard) -> Path:
     """Return the folder of the columns of an input."""
     return manifest.parts_path(out, manifest.COLUMNS, shard.relative)

@@ -14,14 +14,15 @@ from curate.errors import SchemaError
 from curate.progress import counted
 from curate.scoring import dependencies, run, specs, worker
 from curate.scoring.learning import columns, corpus_parts
-from curate.scoring.learning.columns import ColumnFolder
+from curate.scoring.learning.columns import ColumnFolder, columns_folder
 from curate.scoring.learning.corpus_parts import Piece, ScoringPart
 from curate.scoring.learning.learned_scorers import AnyScorer
 from curate.scoring.preflight import Preflight
 from curate.scoring.scoring_job import ScoringJob
 from curate.scoring.tasks.bundles import run_bundles
 from curate.scoring.worker import ScoringOutcome, ScoringTask
-from curate.storage import manifest
+from curate.storage import files, manifest, origin
+from curate.storage.files import text_hash
 from curate.tables.scored_inputs import row_hash
 from curate.tables.scored_inputs.line_losses import Losses
 from curate.tables.scored_inputs.scored_rows import SCORE_STEP
@@ -48,7 +49,10 @@ def compute(job: ScoringJob, heads: Preflight, shards: Sequence[Shard], todo: se
     Shards that are done were read when they were scored, and have not changed since; their score files have the
     columns.
     """
-    scorers = tuple(map(specs.build, dependencies.independent(job.specs)))
+    independent = dependencies.independent(job.specs)
+    scorers = tuple(map(specs.build, independent))
+    decided_by = (sorted(job.arguments_of(independent).items()), job.needs, job.reading.judged)
+    origin.keep_if_from(columns_folder(job.out), text_hash(repr(decided_by)))
     digests, tasks, pending = dict[str, str](), dict[str, tuple[ScoringTask, ...]](), list[ScoringTask]()
     for shard in shards:
         head = heads.heads[shard.relative]
@@ -91,6 +95,8 @@ def materialise(
         [corpus_parts.column_task(part, piece) for piece in part.pieces if piece.computed is not None] for part in parts
     ]
     todo = [group for group in tasks if group]
+    if todo:
+        _remove_other_stages(todo, scorers)
     names: tuple[str, ...] = ()
     # No file can be set aside any more: others have learned from it.
     results = run_bundles(engine, partial(worker.compute_tasks, tuple(scorers)), todo, quarantine=False)
@@ -99,6 +105,23 @@ def materialise(
             raise SchemaError(outcome.reason)
         names = outcome.computed
     return tuple(replace(part, pieces=tuple(_with_next_stage(piece, names) for piece in part.pieces)) for part in parts)
+
+
+def _remove_other_stages(groups: Sequence[Sequence[ScoringTask]], scorers: Sequence[AnyScorer]) -> None:
+    """Remove the columns of the next stage if a killed job computed them with scorers that had learned otherwise.
+
+    ``scorers`` name the files of what they learned, and these names depend on the data and the options.
+    """
+    first = groups[0][0]
+    assert first.columns is not None
+    stage, folder = first.columns.stages, columns_folder(first.out)
+    path, before = folder / f"stage-{stage}.txt", folder / f"stage-{stage - 1}.txt"
+    key = text_hash(repr((files.read_text(before) if files.exists(before) else "", scorers)))
+    if not origin.is_from(path, key):
+        for task in (task for group in groups for task in group):
+            assert task.columns is not None
+            files.remove(task.columns.stage(stage))
+        origin.record(path, key)
 
 
 def _with_stage(task: ScoringTask, names: Sequence[str]) -> ScoringTask:

@@ -20,7 +20,7 @@ from curate.scoring.learning.corpus_parts import ScoringPart
 from curate.scoring.learning.learned_scorers import AnyScorer, LearnedScorer
 from curate.scoring.scoring_job import ScoringJob, is_old, recorded
 from curate.scoring.specs import inputs, learns
-from curate.storage import artifacts, files, job_record, manifest
+from curate.storage import artifacts, files, job_record, manifest, origin
 from curate.storage.files import content_hash, text_hash
 from curate.storage.job_record import InputFile, JobRecord
 from curate.tables.corpus import Corpus, array_files
@@ -255,6 +255,9 @@ def _learn(spec: str, learning: LearningInput, path: Path, engine: Engine) -> No
     """Let a scorer learn, and write what it learned."""
     name, options = open_sets.parse(spec)
     work = work_folder(learning.job.out, spec, scorer_specs.formats((spec,)))
+    # Columns that it reads may come from scorers which had other options when a job was killed.
+    arguments = learning.job.arguments_of(dependencies.with_providers(spec, learning.job.specs))
+    origin.keep_if_from(work, text_hash(repr(sorted(arguments.items()))))
     corpus = Corpus(learning.parts, work, engine, scorer_words(name), learning.rows, learned=path.with_suffix(""))
     try:
         scorer = open_sets.module("scorers", name).learn(corpus, **options)

@@ -101,6 +101,38 @@ def test_old_rows_stay_as_they_were_and_new_ones_are_compared_with_them(tmp_path
     assert with_stored(semdedup.learn(both, **OPTIONS), both)(every).equals(after(every))
 
 
+@pytest.mark.parametrize("before", ["fewer rows", "more rows", "an older generation", "a choice that was killed"])
+def test_decisions_of_a_job_with_other_rows_are_not_used(tmp_path, monkeypatch, before):
+    """Such a job stopped before it scored, or it is learned anew from files that were added later."""
+    new = tuple(example(200, first=1000).iter_slices(50))
+
+    def learned(folder: Path, *parts: FramePart) -> dict[str, np.ndarray]:
+        old = corpus_of(ROWS, [300], folder)
+        corpus = replace(old, parts=[*old.parts, *parts])
+        return stored_arrays(semdedup.learn(corpus, **OPTIONS), corpus)
+
+    now = () if before == "more rows" else (FramePart("new", new),)
+    if before == "more rows":
+        learned(tmp_path / "out", FramePart("new", new))
+    elif before == "a choice that was killed":
+        decided = near_copies._decided
+
+        def killed(current, folder, rows):
+            if rows.number == 1:
+                raise KeyboardInterrupt
+            return decided(current, folder, rows)
+
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(near_copies, "_decided", killed)
+            learned(tmp_path / "out")
+    else:
+        learned(tmp_path / "out")
+        if before == "an older generation":
+            learned(tmp_path / "out", FramePart("new", new, generation=1))
+    first, second = (learned(tmp_path / name, *now) for name in ("out", "fresh"))
+    assert all(np.array_equal(first[name], second[name]) for name in second)
+
+
 @given(st.integers(0, 10**6), st.integers(2, 30), st.integers(0, 60))
 def test_refused_rows_are_those_that_a_plain_loop_refuses(seed, rows, count):
     rng = np.random.default_rng(seed)
