@@ -59,7 +59,8 @@ class WorkerDied(CurateError):
     def __init__(self, task: object, remaining: int, total: int, *, reason: str, advice: str) -> None:
         """Write the message. ``reason`` says why workers died, and ``advice`` what to change; both are parts of it."""
         super().__init__(
-            f"a worker process died {ATTEMPTS} times, {reason}, each time on one task: {shortened(str(task))}. "
-            f"{remaining} of {total} tasks remain. {advice}; finished tasks are kept, and the same command continues"
+            f"{ATTEMPTS} worker processes died while they ran the same task, {reason}. {advice}, and run the same "
+            f"command again: finished tasks are kept. {remaining} of {total} tasks remain. The task: "
+            f"{shortened(str(task))}"
         )
         self.task = task

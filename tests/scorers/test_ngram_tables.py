@@ -122,7 +122,7 @@ def test_tables_that_are_too_small_are_told(tmp_path, options):
     scorer = perplexity.learn(corpus_of(frame, (), tmp_path / "a"), **options)
     assert scorer.counts.shape == (3, 1 << 12)
     [note] = scorer.notes
-    assert "about 31,000 different runs of 2 words share 4,096 cells" in note
+    assert "About 31,000 different n-grams of 2 words share 4,096 cells" in note
     assert "bits=16 (0.8 MB in every worker)" in note
     assert perplexity.learn(corpus_of(frame, (), tmp_path / "b"), bits=16).notes == ()
 
