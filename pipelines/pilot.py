@@ -49,9 +49,9 @@ def main(
         typer.Option(
             min=1,
             show_default=False,
-            help="Number of processes on this machine; 1 is this process alone. Default: one for each core that the "
-            "job may use, but none beside this process for a job of about a second; and 1 if the trainer is a program "
-            "or a class of your own, which may use all cores or a GPU itself.",
+            help="Number of processes on this machine; 1 starts no other process. Default: one for each core that the "
+            "job may use. A job of about a second starts no other process. If the trainer is a program or a class of "
+            "your own, the default is 1, because it may use all cores or a GPU itself.",
         ),
     ] = None,
     seed: Seed = 0,
@@ -93,7 +93,7 @@ def main(
 
 
 def _workers(trainer: str) -> int:
-    """Return the default of --workers for a trainer: 0 is as many as useful."""
+    """Return the default of --workers for a trainer. 0 lets the engine choose a number up to all cores."""
     from curate import open_sets
 
     ours = set(open_sets.names("trainers")) - {"command"}

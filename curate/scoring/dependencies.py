@@ -1,7 +1,7 @@
-"""Which scorer reads what another makes, and so the order in which scorers run.
+"""Put scorers in the order in which they run: a scorer runs after those whose columns it reads.
 
-In: names of scorers with options. Out: the same names in an order in which every scorer comes after those whose columns
-it reads. The order in which a user names scorers changes neither what they cost nor what they find.
+In: names of scorers with options. Out: the same names in that order. The order in which a user names scorers changes
+neither their cost nor their scores.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,8 +12,8 @@ from curate.errors import SchemaError
 from curate.scoring import specs as scorer_specs
 from curate.scoring.inferred_options import accepted
 
-# Columns that scorers make begin in one of these ways, so that an option with such a value names a column.
-COLUMN_STARTS = ("score.", "cluster.", "emb.", "logits.", "probs.")
+# The names of columns that scorers add begin in these ways. An option with such a value names a column.
+ADDED_COLUMNS = ("score.", "cluster.", "emb.", "logits.", "probs.")
 
 
 def ordered(specs: Sequence[str]) -> tuple[str, ...]:
@@ -57,8 +57,8 @@ def depends(spec: str, others: Sequence[str]) -> bool:
     """Return whether a scorer reads a column that one of the others makes."""
     wanted = reads(spec)
     starts = tuple(column for column in wanted if column.endswith("."))
-    columns = {column for other in others if other != spec for column in makes(other)}
-    return any(column in wanted or column.startswith(starts) for column in columns)
+    added = {column for other in others if other != spec for column in makes(other)}
+    return any(column in wanted or column.startswith(starts) for column in added)
 
 
 def reads(spec: str) -> set[str]:
@@ -70,7 +70,7 @@ def reads(spec: str) -> set[str]:
     described = open_sets.implementation("scorers", name) if scorer_specs.learns(spec) else scorer_specs.build(spec)
     needs = getattr(described, "needs", ())
     choices = {**accepted(spec), **options}
-    named = {str(value) for value in choices.values() if str(value).startswith(COLUMN_STARTS)}
+    named = {str(value) for value in choices.values() if str(value).startswith(ADDED_COLUMNS)}
     if "epochs" in choices and not {"epochs", "logits"} <= options.keys():
         # Which epochs are read is filled in later, from the columns that there are.
         return {*named, "logits.", "probs."}

@@ -52,8 +52,8 @@ def score(
     """Score every row of ``data``, and write one score file for each input file.
 
     Call it again with the same arguments to continue a job that stopped. Files that were set aside are tried again, and
-    files that are new are scored. Duplicates among new and old files are told apart; other scorers that learn keep what
-    they learned from the files before.
+    new files are scored. ``duplicates`` and ``semdedup`` compare new rows with old rows. Other scorers that learn keep
+    what they learned from the old files.
 
     Args:
         data: files, folders, globs or s3:// addresses, one or several; or a polars, pandas or pyarrow table.
@@ -69,8 +69,7 @@ def score(
         on_error: ``quarantine`` sets a bad file aside with its reason and scores the others; ``fail`` stops.
         engine: where to run; None runs in this process.
         restart: delete the results of earlier calls and start over.
-        relearn: let scorers learn again from all files, and score all rows again. What was computed of each part before
-            is used again.
+        relearn: let scorers learn again from all files, and score all rows again. The cache of parts is used again.
         cache: keep what scorers computed of each part in ``OUT/_curate/parts``, for a later call with more files.
         take_over: write even if a job on another machine holds the folder; that job stops.
         progress: is called with three values: what is counted, how many are done, and how many there are.
@@ -114,7 +113,7 @@ def score(
 
 @dataclass(frozen=True)
 class _Again:
-    """What a call does anew although it is done: everything, or what was learned and the scores."""
+    """What a call does again: everything (``restart``), or learning and scoring (``relearn``)."""
 
     restart: bool
     relearn: bool

@@ -56,21 +56,15 @@ def of_the_machine(error: BaseException, path: Path) -> CurateError | None:
     return refusal_to_write(error, path) if number(error) in WRITING else None
 
 
-def refusal_to_write(error: BaseException, path: Path, *, needs: int = 0) -> CurateError:
-    """Return the error to show where ``path`` cannot be written, for whatever reason.
-
-    ``needs`` is the size of the file in bytes, if it is known.
-    """
+def refusal_to_write(error: BaseException, path: Path) -> CurateError:
+    """Return the error to show where ``path`` cannot be written, for whatever reason."""
     code = number(error)
     reason = WRITING.get(code or 0) or (os.strerror(code) if code else str(error).split("\n")[0])
     remedy = "Repair the folder or choose another"
     if code in (errno.ENOSPC, errno.EDQUOT):
         free = _free_bytes(path)
         reason += "" if free is None or code == errno.EDQUOT else f" ({free / MB:.1f} MB are free)"
-        # Rounded up, so that as much as the message names is enough.
-        missing = max(needs - (free or 0), 0)
-        amount = f"{-(-missing // MB)} MB" if missing else "some space"
-        remedy = f"Free {amount} or choose another disk"
+        remedy = "Free some space or choose another disk"
     return CurateError(
         f"cannot write {path}: {reason}. {remedy} (--out for results, TMPDIR for work files); the same command then "
         "continues"

@@ -24,7 +24,6 @@ from curate.tables.corpus.corpus import EXCHANGES
 # Yields, for each piece of a part, the keys of every table: (w,) whole numbers below the limit, in any order.
 KeyFunction = Callable[[PartRows], Iterator[Sequence[np.ndarray]]]
 
-MOST_KEYS = 1 << 32  # keys are stored in 32 bits
 # Every part has a section for each range, so more ranges would make tiny sections. A power of two, so that a range has
 # whole cells of every smaller table.
 MOST_RANGES = 1024

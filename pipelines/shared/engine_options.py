@@ -15,8 +15,8 @@ EngineWorkers = Annotated[
         "--workers",
         min=1,
         show_default=False,
-        help="Number of processes; 1 is this process alone. Default: one for each core that the job may use (with "
-        "Ray, of the cluster), but none beside this process for a job of about a second.",
+        help="Number of processes; 1 starts no other process. Default: one for each core that the job may use, or with "
+        "Ray one for each core of the cluster. Without Ray, a job of about a second starts no other process.",
     ),
 ]
 Address = Annotated[
@@ -43,7 +43,7 @@ GpusPerWorker = Annotated[
 
 
 def engine(name: str, workers: int | None, address: str, runtime_env: str, gpus_per_worker: float = 0) -> Engine:
-    """Return the engine that the options name.
+    """Return the engine that the options of a command name.
 
     Raises:
         typer.BadParameter: if an option of Ray is set for another engine.

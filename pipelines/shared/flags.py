@@ -50,8 +50,8 @@ Workers = Annotated[
     typer.Option(
         min=1,
         show_default=False,
-        help="Number of processes on this machine; 1 is this process alone. Default: one for each core that the job "
-        "may use, but none beside this process for a job of about a second.",
+        help="Number of processes on this machine; 1 starts no other process. Default: one for each core that the job "
+        "may use. A job of about a second starts no other process.",
     ),
 ]
 WhichCheckpoints = Annotated[

@@ -122,7 +122,7 @@ def test_tables_that_are_too_small_are_told(tmp_path, options):
     scorer = perplexity.learn(corpus_of(frame, (), tmp_path / "a"), **options)
     assert scorer.counts.shape == (3, 1 << 12)
     [note] = scorer.notes
-    assert "about 31,000 different runs of 2 words share 4,096 cells" in note
+    assert "About 31,000 different n-grams of 2 words share 4,096 cells" in note
     assert "bits=16 (0.8 MB in every worker)" in note
     assert perplexity.learn(corpus_of(frame, (), tmp_path / "b"), bits=16).notes == ()
 
@@ -130,7 +130,7 @@ def test_tables_that_are_too_small_are_told(tmp_path, options):
 def test_a_table_whose_cells_are_all_filled_is_told(tmp_path):
     frame, _ = random_words(60_000, 60_000)
     [note] = perplexity.learn(corpus_of(frame, (), tmp_path), bits=10).notes
-    assert "at least 7,800 different runs of" in note
+    assert "At least 7,800 different n-grams of" in note
 
 
 def test_larger_tables_change_scores_only_where_kgrams_share_a_cell(tmp_path):

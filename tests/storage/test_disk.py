@@ -27,40 +27,6 @@ def limited(code: str, folder: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.parametrize("npy", [False, True])
-def test_a_mapped_array_has_its_space_before_it_is_written(tmp_path, npy):
-    array = disk_arrays.new_mapped(tmp_path / "a", np.int64, (100_000,), npy=npy)
-    blocks = os.stat(tmp_path / "a").st_blocks * 512
-    assert blocks >= array.nbytes
-    assert not array.any()
-    array[:] = np.arange(100_000)
-    array.flush()
-    again = np.load(tmp_path / "a") if npy else np.fromfile(tmp_path / "a", np.int64)
-    assert np.array_equal(again, np.arange(100_000))
-
-
-def test_space_is_reserved_where_the_system_has_no_call_for_it(tmp_path, monkeypatch):
-    def unsupported(*_: int) -> None:
-        raise OSError(errno.EOPNOTSUPP, "not supported")
-
-    monkeypatch.setattr(os, "posix_fallocate", unsupported)
-    array = disk_arrays.new_mapped(tmp_path / "a", np.int16, (disk_arrays.BLOCK,), npy=True)
-    assert os.stat(tmp_path / "a").st_blocks * 512 >= array.nbytes
-    assert np.array_equal(np.load(tmp_path / "a"), np.zeros(disk_arrays.BLOCK, np.int16))
-
-
-@pytest.mark.parametrize("npy", [False, True])
-def test_a_mapped_array_without_room_is_one_line(tmp_path, npy):
-    code = (
-        "import sys; from pathlib import Path; from curate.storage import disk_arrays\n"
-        f"a = disk_arrays.new_mapped(Path(sys.argv[1]) / 'a', 'int64', (1_000_000,), npy={npy})\n"
-        "a[:] = 1"
-    )
-    done = limited(code, tmp_path)
-    assert done.returncode == 1
-    assert "CurateError: cannot write" in done.stderr.splitlines()[-1]
-
-
 def test_numbers_that_do_not_fit_are_an_error_also_at_the_end(tmp_path):
     """`ndarray.tofile` leaves a short file without a word."""
     for count in (LIMIT // 8 + 1, 4 * LIMIT):
@@ -97,12 +63,6 @@ def test_a_disk_that_refuses_is_named_with_what_to_do(tmp_path, error, words):
     message = str(disk_errors.of_the_machine(error, path))
     assert message.startswith(f"cannot write {path}: {words}") or words in message
     assert message.endswith("the same command then continues")
-
-
-def test_the_space_that_is_missing_is_named(tmp_path):
-    error = OSError(errno.ENOSPC, "x")
-    message = str(disk_errors.refusal_to_write(error, tmp_path / "a", needs=1 << 60))
-    assert f"Free {(1 << 60) // disk_errors.MB // 10**6}"[:8] in message
 
 
 @pytest.mark.parametrize("error", [OSError(errno.EACCES, "x"), FileNotFoundError(2, "x", "input"), ValueError("x")])

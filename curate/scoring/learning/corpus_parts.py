@@ -1,7 +1,12 @@
-"""The parts of a scoring job's data: where they are cut, what they hold, and the record of them.
+"""Cut the data of a scoring job into the parts that scorers learn from, and record them.
 
-In: the tasks of all good shards. Out: parts that scorers learn from. Small files are put together, and long files are
-cut, by the data alone: never by the number of workers.
+In: the tasks of all good shards. Out: parts. Small files are put together, and long files are cut. Where they are cut
+depends on the data alone, and never on the number of workers.
+
+Words: a *span* is a range of rows [start, stop) of one input. A *piece* is a span with the columns that were computed
+of it. A *bundle* is the tasks of several small inputs, which one worker runs together. A *part* is what a scorer learns
+from at a time: the pieces of a bundle, or one piece of a long input. (In `parts`, a part is a file with the scores of
+some rows of a long input. Such files are joined when all are there.)
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -21,19 +26,23 @@ from curate.tables.reading import BATCH_BYTES, Reading
 from curate.tables.scored_inputs import line_losses
 from curate.tables.shards import Shard
 
-# Small files are scored together in tasks of up to this size, so that a task has enough work to pay for its start.
+# Small files are scored together in bundles of up to this size: handing out a task takes a millisecond, and 64 MB take
+# seconds to score.
 BUNDLE_BYTES = 64 << 20
-# But there are at least so many tasks, as far as they keep a second of work each, so that all workers have some.
+# A small job is cut into about this many bundles, so that all workers have work. No bundle is cut below the bytes that
+# keep a core busy for about a second.
 BUNDLES = 16
 LEAST_BUNDLE_BYTES = 4 << 20
-LEARNED_BYTES = 1 << 20  # of a batch that a learner is given, at least: smaller ones cost more for each row
+# The least bytes of a batch that a learner receives. Smaller batches cost more for each row.
+LEARNED_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
 class Piece:
     """Rows [start, stop) of an input, and the columns that were computed of them.
 
-    Until the shard is done these lie in the folder ``computed``. Then that is None, and the ``score_file`` has them.
+    Until the shard is done, the columns lie in the folder ``computed``. Then ``computed`` is None, and the columns lie
+    in ``score_file``.
     """
 
     shard: Shard
@@ -50,10 +59,9 @@ class Piece:
 
 @dataclass(frozen=True)
 class ScoringPart:
-    """A part of the data of a job: rows of one or several inputs, with the columns that scorers made of them.
+    """A part of the data of a job: rows of one or several inputs, with the columns that scorers computed of them.
 
-    ``generation`` is 0 for the files with which the job began. Files that are added later are one generation more each
-    time.
+    ``generation`` is 0 for the files with which the job began. Each time files are added, they have the next number.
     """
 
     name: str
@@ -126,7 +134,7 @@ def _until(frames: Iterator[pl.DataFrame], piece: Piece) -> Iterator[pl.DataFram
 
 
 def bundles(tasks: Iterable[ScoringTask], sizes: Mapping[str, int]) -> list[tuple[ScoringTask, ...]]:
-    """Return tasks in groups that one worker does together: small files in groups, other tasks alone.
+    """Return tasks in groups that one worker runs together: small files in groups, tasks of long files alone.
 
     ``sizes`` are the bytes of the inputs by name. The order of tasks is kept.
     """
@@ -151,8 +159,8 @@ def cut(
     """Return the parts of the data. ``tasks`` are all tasks of the good shards, in the order of shards.
 
     ``digests`` and ``sizes`` are the hashes of the rows and the bytes of the shards. Rows that are recorded as a part
-    stay one. The others make new parts: of generation 0 if no shard is scored yet (``fresh``), and otherwise of the
-    next generation.
+    stay in that part. The others form new parts: of generation 0 if no shard is scored yet (``fresh``), and otherwise
+    of the next generation.
     """
     path = out / manifest.FOLDER / "corpus.json"
     by_span = {tuple(_piece(task).span): task for task in tasks}

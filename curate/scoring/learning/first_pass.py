@@ -1,8 +1,7 @@
 """Compute once what needs no learning: the hashes of all rows, and the columns of scorers that do not learn.
 
-In: the shards of a job some of whose scorers learn. Out: the columns on disk, the shards that proved bad, and the lines
-that were lost. What is learned depends on every row, so every row is read before any scorer learns: a shard that proved
-bad later would already be part of the learned state.
+In: the shards of a job with scorers that learn. Out: the columns on disk, the bad shards, and the lines that cannot be
+read. All rows are read before any scorer learns. Otherwise a scorer could learn from a shard that proves bad later.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -31,7 +30,11 @@ from curate.tables.shards import Shard, has_lines
 
 @dataclass(frozen=True)
 class FirstPass:
-    """What the first pass over the shards showed: the tasks of each, the hashes of rows, bad shards and bad lines."""
+    """What the first pass over the shards yields.
+
+    By name of the shard: its ``tasks``, the hash of its rows (``digests``), and the reason if it is ``bad``. ``lost``
+    are the lines that cannot be read.
+    """
 
     tasks: Mapping[str, tuple[ScoringTask, ...]]
     digests: Mapping[str, str]
@@ -89,7 +92,7 @@ def compute(job: ScoringJob, heads: Preflight, shards: Sequence[Shard], todo: se
 def materialise(
     engine: Engine, scorers: Sequence[AnyScorer], parts: tuple[ScoringPart, ...]
 ) -> tuple[ScoringPart, ...]:
-    """Compute the columns of scorers that have learned, so that another can learn from them."""
+    """Compute the columns of scorers that have learned, so that another scorer can learn from these columns."""
     # Shards that are done have these columns in their score files.
     tasks = [
         [corpus_parts.column_task(part, piece) for piece in part.pieces if piece.computed is not None] for part in parts

@@ -71,7 +71,7 @@ class LearnedState:
     new: tuple[str, ...] = ()
 
 
-PARTS = "parts"  # the folder, inside the folder of records, of what was computed of parts
+PARTS = "parts"  # the folder of the cache, inside the folder of records
 
 
 def forget(job: ScoringJob) -> None:
@@ -91,7 +91,8 @@ def folder(out: Path) -> Path:
 def work_folder(out: Path, spec: str, formats: Mapping[str, int]) -> Path:
     """Return the folder where a scorer keeps what it computes of parts while it learns.
 
-    It may be removed, except for scorers whose file says ``KEEPS_RESULTS``: other jobs read what these leave.
+    It is a cache that may be removed. Scorers whose file says ``KEEPS_RESULTS`` have a folder of results instead, which
+    later jobs read.
     """
     name = open_sets.parse(spec)[0]
     if getattr(open_sets.module("scorers", name), "KEEPS_RESULTS", False):
@@ -133,8 +134,8 @@ def prepare(
                 learning = replace(learning, parts=materialise([scorers[earlier] for earlier in late], learning.parts))
                 late = []
             _learn(spec, learning, state.path, engine)
-        # Written after every use, not only after learning: a record of format 1 becomes one of the present format. It
-        # keeps the inputs that were learned from, which are fewer than those of this job if some were set aside then.
+        # Written after every use, not only after learning, so that a record of format 1 becomes one of the present
+        # format. The record keeps the inputs that were learned from. If some were set aside then, this job has more.
         learned = LearnedScorer(spec, state.path, files.stamp(state.path))
         record = {"scorer": spec, **state.record.to_json(), "aside": sorted(state.aside)}
         artifacts.save(state.path.with_suffix(".json"), "learned", {**record, "notes": notes((learned.scorer(),))})
@@ -153,9 +154,9 @@ def prepare(
 def _kept_note(name: str, state: LearnedState) -> str:
     """Return the note that new files are scored with what was learned before they came."""
     return (
-        f"{name}: {amount(len(state.new), 'new file')} ({first_few(state.new)}) scored with what was learned from the "
-        f"{amount(len(state.record.inputs), 'file')} before. Give --relearn to learn from all files, and to score all "
-        "again"
+        f"{name} did not learn from {amount(len(state.new), 'new file')} ({first_few(state.new)}): it scored with what "
+        f"it learned from {amount(len(state.record.inputs), 'older file')}. Give --relearn to learn from all files and "
+        "to score all rows again"
     )
 
 
@@ -215,9 +216,10 @@ def learned_state(learning: LearningInput, position: int, *, fresh: bool = False
 
 
 def is_whole(state: LearnedState, spec: str, parts: Sequence[ScoringPart]) -> bool:
-    """Return whether all that was learned is there: the arrays of the scorer, and those of the parts it learned from.
+    """Return whether all that was learned is on disk: the arrays of the scorer, and those of each part.
 
-    Parts may be cut in another way than then, if a long file was written again with the same rows.
+    If a long file was written again with the same rows, its parts may be cut in another way now. Then the arrays of
+    some parts are missing.
     """
     if not files.exists(state.path):
         return False

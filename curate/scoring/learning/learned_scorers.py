@@ -1,4 +1,4 @@
-"""Scorers that have learned, by the file of what they learned: each process loads them once."""
+"""Load scorers that have learned from their files, once in each process."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
@@ -13,9 +13,9 @@ from curate.storage import files
 from curate.tables.corpus import array_files
 from curate.tables.corpus.corpus import stored_path
 
-# Of one process: a job has a few scorers, and a table of n-grams takes up to a gigabyte.
-LOADED = 8
-AGAIN = "give --restart to learn and score again"
+# Learned scorers that a process keeps in memory. A job has a few, and a table of n-grams takes up to a gigabyte.
+MOST_LOADED = 8
+REMEDY = "give --restart to learn and score again"
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def ready(scorers: Sequence[AnyScorer], part: str = "") -> tuple[Scorer, ...]:
     return tuple(item.scorer(part) if isinstance(item, LearnedScorer) else item for item in scorers)
 
 
-@lru_cache(maxsize=LOADED)
+@lru_cache(maxsize=MOST_LOADED)
 def _loaded_for(learned: LearnedScorer, part: str) -> Scorer:
     whole = _loaded(learned.spec, learned.path, learned.stamp)
     path = stored_path(learned.by_part, part)
@@ -60,14 +60,14 @@ def _loaded_for(learned: LearnedScorer, part: str) -> Scorer:
     return replace(whole, **array_files.read_arrays(path))  # type: ignore[type-var]
 
 
-@lru_cache(maxsize=LOADED)
+@lru_cache(maxsize=MOST_LOADED)
 def _loaded(spec: str, path: Path, _stamp: str) -> Scorer:
     name, options = open_sets.parse(spec)
     scorer = open_sets.implementation("scorers", name)
-    # Options that are also fields of the scorer. The other options only matter while it learns.
+    # Only options that are fields of the scorer are passed on. The others only matter while it learns.
     plain = {field.name: options[field.name] for field in fields(scorer) if field.name in options}
-    arrays = array_files.read_arrays(path, AGAIN)
+    arrays = array_files.read_arrays(path, REMEDY)
     try:
         return cast(Scorer, scorer(**arrays, **plain))
     except TypeError as error:
-        raise Interrupted(f"{path} is damaged ({' '.join(str(error).split())}): {AGAIN}") from None
+        raise Interrupted(f"{path} is damaged ({' '.join(str(error).split())}): {REMEDY}") from None

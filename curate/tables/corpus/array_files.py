@@ -1,4 +1,7 @@
-"""Files of named arrays and of tables that workers write and other workers read: whole or not there at all."""
+"""Write and read files of named arrays and of tables. A file appears when it is whole.
+
+In: arrays, or a table that is cut into sections. Out: files that other workers read.
+"""
 
 import io
 from collections.abc import Mapping
@@ -16,7 +19,7 @@ from curate.storage.files import replacing
 
 Arrays = Mapping[str, np.ndarray]
 EMPTY_ZIP = 22  # bytes of a zip file without members, by its specification (APPNOTE 4.3.16)
-AGAIN = "delete it, and run the same command again"
+REMEDY = "delete it, and run the same command again"
 
 
 def write_arrays(path: Path, arrays: Arrays) -> None:
@@ -25,7 +28,7 @@ def write_arrays(path: Path, arrays: Arrays) -> None:
         np.savez(handle, allow_pickle=False, **arrays)
 
 
-def read_arrays(path: Path, remedy: str = AGAIN) -> dict[str, np.ndarray]:
+def read_arrays(path: Path, remedy: str = REMEDY) -> dict[str, np.ndarray]:
     """Return the arrays of a file by name. ``remedy`` ends the message about a damaged file.
 
     Raises:
