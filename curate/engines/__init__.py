@@ -17,6 +17,8 @@ R = TypeVar("R")
 
 # A task that ended its worker this often is to blame. Once may be bad luck, such as a machine that was switched off.
 ATTEMPTS = 3
+# A job that reads more bytes than this is long: the fastest scorers of text take a second for about 15 MB.
+LONG_JOB_BYTES = 16 * 2**20
 
 
 class Engine(Protocol):

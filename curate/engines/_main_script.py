@@ -29,17 +29,17 @@ def uses_script(*values: object) -> bool:
 class _Search(pickle.Pickler):
     """Pickles a value to nowhere, and notes whether something in it comes from the running script."""
 
-    found = False
+    uses_script = False
 
     @classmethod
     def finds(cls, value: object) -> bool:
         # Arrays come from no script; without this call they would be copied.
         search = cls(io.BytesIO(), protocol=5, buffer_callback=lambda _: None)
         search.dump(value)
-        return search.found
+        return search.uses_script
 
     def reducer_override(self, obj: object) -> object:  # type: ignore[override]
-        self.found = self.found or getattr(obj, "__module__", None) == "__main__"
+        self.uses_script = self.uses_script or getattr(obj, "__module__", None) == "__main__"
         return NotImplemented
 
 
