@@ -25,8 +25,8 @@ Data: TypeAlias = frames.Table | Sequence[str | Path]
 IN_MEMORY = Shard(Path("data"), "data")  # names the table in messages, in the ids of its rows and as their source
 
 
-class RowsPart(Protocol):
-    """A part of the rows, such as a file."""
+class DescribedPart(Protocol):
+    """A part of the rows to describe, such as a file."""
 
     def read(self, columns: Sequence[str], identity: Sequence[str]) -> Iterator[pl.DataFrame]:
         """Yield batches with these columns."""
@@ -34,7 +34,7 @@ class RowsPart(Protocol):
 
 
 @dataclass(frozen=True)
-class FilePart:
+class DescribedFile:
     """The rows of one file."""
 
     shard: Shard
@@ -46,7 +46,7 @@ class FilePart:
 
 
 @dataclass(frozen=True)
-class FramePart:
+class DescribedFrame:
     """Rows in memory."""
 
     frame: pl.DataFrame
@@ -64,7 +64,7 @@ class Rows:
     tables in memory, by the name of the argument. ``warnings`` say which files are not read.
     """
 
-    parts: tuple[RowsPart, ...]
+    parts: tuple[DescribedPart, ...]
     labelled: bool
     engine: Engine
     inputs: tuple[Path, ...] = ()
@@ -80,7 +80,10 @@ class Rows:
 
 
 def _of_part(
-    function: Callable[[Iterator[pl.DataFrame]], R], columns: Sequence[str], identity: Sequence[str], part: RowsPart
+    function: Callable[[Iterator[pl.DataFrame]], R],
+    columns: Sequence[str],
+    identity: Sequence[str],
+    part: DescribedPart,
 ) -> R:
     return function(part.read(columns, identity))
 
@@ -115,7 +118,7 @@ def from_shards(
         batches.require(shard, _in_file(needs, text_column))
     reading = Reading(text_column=text_column, dtype=dtype)
     labelled = all("label" in batches.columns(shard) for shard in shards)
-    parts = tuple(FilePart(shard, reading) for shard in shards)
+    parts = tuple(DescribedFile(shard, reading) for shard in shards)
     return Rows(parts, labelled, engine, inputs=tuple(shard.path for shard in shards))
 
 
@@ -124,7 +127,9 @@ def _from_table(table: pl.DataFrame, needs: Sequence[str], text_column: str) -> 
     batches.require(IN_MEMORY, _in_file(needs, text_column), Head(columns, None))
     frame = _prepared(table, needs, text_column)
     # Rows in memory are not worth a copy to a worker.
-    return Rows((FramePart(frame),), "label" in frame.columns, Local(1), tables=(("data", frames.content_hash(table)),))
+    return Rows(
+        (DescribedFrame(frame),), "label" in frame.columns, Local(1), tables=(("data", frames.content_hash(table)),)
+    )
 
 
 def _prepared(table: pl.DataFrame, needs: Sequence[str], text_column: str) -> pl.DataFrame:

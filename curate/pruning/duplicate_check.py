@@ -108,7 +108,7 @@ def sampled(
         return pl.DataFrame()
     sample = _with_ngrams(chosen, _ngram(scores))
     nearest = [NearestPair() for _ in chosen]
-    comparison = Comparison(chosen, sample, kept, by, seed)
+    comparison = FileComparison(chosen, sample, kept, by, seed)
     for part in counted(engine.run(comparison, inputs), "files compared", len(inputs)):
         nearest = [pair.or_nearer(other) for pair, other in zip(nearest, part, strict=True)]
     return pl.DataFrame(
@@ -147,7 +147,7 @@ class ScoredText:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class FileComparison:
     """Compares all texts of a file with the documents of a sample."""
 
     chosen: Sequence[Document]

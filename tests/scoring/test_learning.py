@@ -16,7 +16,8 @@ from conftest import console, documents, tree
 from curate.engines.local import Local
 from curate.errors import SchemaError
 from curate.scorers import embedding, length, prototypes
-from curate.scoring import corpus_parts, dependencies, score, status
+from curate.scoring import corpus_parts, dependencies, score
+from curate.scoring.reports import status
 from curate.tables.corpus import array_files
 
 SPECS = ("length", "embedding:width=16", "prototypes:k=3", "semdedup", "duplicates", "perplexity:bits=10")
