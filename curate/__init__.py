@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     from curate.schedules.job import Schedule as Schedule
     from curate.schedules.job import schedule as schedule
     from curate.scorers import Scorer as Scorer
-    from curate.scoring.result import Scored as Scored
+    from curate.scoring.reports.result import Scored as Scored
     from curate.scoring.score import score as score
     from curate.selection.job import select as select
     from curate.selection.result import Selection as Selection
@@ -95,7 +95,7 @@ _MODULES = {
     "Runs": "runs.runs",
     "Schedule": "schedules.job",
     "SchemaError": "errors",
-    "Scored": "scoring.result",
+    "Scored": "scoring.reports.result",
     "Scorer": "scorers",
     "Selection": "selection.result",
     "Trainer": "trainers",

@@ -64,7 +64,7 @@ def main(
     as_json: Json = False,
 ) -> None:
     """Score every row."""
-    from curate.scoring.forecast import forecast
+    from curate.scoring.reports.forecast import forecast
     from curate.scoring.score import score
     from curate.tables.reading import Reading
     from pipelines.shared.show import failed, notes, progress, result, warn

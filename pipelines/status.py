@@ -32,7 +32,7 @@ def main(
     import polars as pl
 
     from curate.errors import amount
-    from curate.scoring import status
+    from curate.scoring.reports import status
     from curate.storage import completion, files
     from curate.tables import scored
     from pipelines.shared.show import result, table

@@ -26,7 +26,7 @@ IN_MEMORY = Shard(Path("data"), "data")  # names the table in messages, in the i
 
 
 class DescribedPart(Protocol):
-    """A part of the rows, such as a file."""
+    """A part of the rows to describe, such as a file."""
 
     def read(self, columns: Sequence[str], identity: Sequence[str]) -> Iterator[pl.DataFrame]:
         """Yield batches with these columns."""

@@ -56,7 +56,7 @@ def padded(values: Sequence[Sequence[int]], width: int, filler: int) -> np.ndarr
 
 
 @dataclass(frozen=True)
-class TokenWindow:
+class Window:
     """The tokens ``start`` up to ``stop`` of a text. Those from ``first`` on are new, the others are context."""
 
     start: int
@@ -64,7 +64,7 @@ class TokenWindow:
     first: int
 
 
-def windows(length: int, size: int, overlap: int) -> list[TokenWindow]:
+def windows(length: int, size: int, overlap: int) -> list[Window]:
     """Return windows of at most ``size`` tokens that cover a text; each repeats the last ``overlap`` of the one before.
 
     Raises:
@@ -72,10 +72,10 @@ def windows(length: int, size: int, overlap: int) -> list[TokenWindow]:
     """
     if not 0 <= overlap < size:
         raise ValueError(f"an overlap of {overlap} tokens must be at least 0 and below the window of {size}")
-    result, first = list[TokenWindow](), 0
+    result, first = list[Window](), 0
     while first < length:
         start = max(0, first - overlap)
         stop = min(length, start + size)
-        result.append(TokenWindow(start, stop, first))
+        result.append(Window(start, stop, first))
         first = stop
     return result

@@ -49,7 +49,7 @@ class LanguageModel:
         ids = [self.tokens(text) for text in texts]
         results = [np.zeros(max(0, len(row) - 1), np.float32) for row in ids]
 
-        def keep(row: int, window: batching.TokenWindow, output: "ModelOutput", place: int) -> None:
+        def keep(row: int, window: batching.Window, output: "ModelOutput", place: int) -> None:
             import torch
 
             # The logits at one token are those of the next. Those of the padding are left out.
@@ -68,7 +68,7 @@ class LanguageModel:
         width = int(self.network.config.hidden_size)  # type: ignore[union-attr, arg-type]
         results = [np.zeros((len(row), width), np.float32) for row in ids]
 
-        def keep(row: int, window: batching.TokenWindow, output: "ModelOutput", place: int) -> None:
+        def keep(row: int, window: batching.Window, output: "ModelOutput", place: int) -> None:
             states = output.hidden_states[layer][place, window.first - window.start : window.stop - window.start]
             results[row][window.first : window.stop] = states.float().cpu().numpy()
 
@@ -145,7 +145,7 @@ class ModelOutput(Protocol):
 class Keep(Protocol):
     """Take what is wanted of one window of the text ``row``, which is at ``place`` of a batch."""
 
-    def __call__(self, row: int, window: batching.TokenWindow, output: ModelOutput, place: int) -> None:
+    def __call__(self, row: int, window: batching.Window, output: ModelOutput, place: int) -> None:
         """Store a part of the output."""
         ...
 

@@ -41,7 +41,7 @@ class Identifier(Protocol):
 
 
 @dataclass(frozen=True)
-class LanguageTables:
+class LangidModel:
     """The tables of the model, for c classes, f features and s states.
 
     ``classes`` (c,) names the language of each class, and ``prior`` (c,) float64 its log probability. ``weights`` (f,
@@ -153,7 +153,7 @@ def _added(blocks: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray,
 
 # loaded once in each process; a scorer that is sent to workers stays small
 @cache
-def load() -> LanguageTables:
+def load() -> LangidModel:
     """Read the model from the installed package."""
     langid = import_module(f"{REQUIRES}.langid")
     identifier = cast(Identifier, langid.LanguageIdentifier.from_model_file(langid.MODEL_FILE))
@@ -161,7 +161,7 @@ def load() -> LanguageTables:
     weights -= weights.mean(axis=1, keepdims=True, dtype=np.float64)
     next_states = np.asarray(identifier.tk_nextmove).astype(np.int32)
     rows = np.asarray(identifier.tk_row).astype(np.int64) * 256
-    return LanguageTables(
+    return LangidModel(
         classes=tuple(identifier.nb_classes),
         prior=identifier.nb_pc.astype(np.float64),
         weights=weights,

@@ -15,7 +15,7 @@ from curate.scoring.inferred_options import inferred
 from curate.scoring.learning import corpus_parts, first_pass, learned, learned_scorers
 from curate.scoring.learning.learned import LearningInput
 from curate.scoring.preflight import Preflight
-from curate.scoring.result import Scored
+from curate.scoring.reports.result import Scored
 from curate.scoring.scoring_job import ScoringJob, recorded, set_aside, stamp
 from curate.storage import completion, files, manifest
 from curate.storage.files import sweep

@@ -1,5 +1,5 @@
 """Algorithms over rows in bounded memory: k-means, MinHash, linkage, nearest rows.
 
-In: streams of batches, or arrays on disk. Out: arrays, frames, or files in a scratch folder.
+In: a corpus, whose parts are read on the engine, or batches of rows. Out: arrays and frames.
 May use: storage, pool, words, models and tables.
 """

@@ -19,7 +19,7 @@ from curate.errors import Interrupted
 from curate.storage.files import replacing
 from curate.tables import batches as tables
 from curate.training_set.ordering import pieces, windows
-from curate.training_set.ordering.pieces import RunFile
+from curate.training_set.ordering.pieces import KeyedFile
 from curate.training_set.row_index import DataFile
 
 RUN_BYTES = 1 << 26  # of copies sorted and spilled at a time; a worker's memory is about four times that
@@ -164,7 +164,7 @@ def _copies(task: ScatterTask) -> Iterator[pl.DataFrame]:
         start = end
 
 
-def _places(opened: Sequence[RunFile], block: int | None) -> np.ndarray:
+def _places(opened: Sequence[KeyedFile], block: int | None) -> np.ndarray:
     """Return the places of the copies of a block of rows, sorted by row; without a block none."""
     parts = [] if block is None else [part for window in opened for part in pieces.read(window, block)]
     places = np.concatenate([np.zeros(0, dtype=windows.PLACE), *parts])

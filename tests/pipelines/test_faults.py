@@ -20,7 +20,8 @@ from conftest import console, documents, tree
 
 from curate.engines.local import Local
 from curate.errors import CurateError, Interrupted, SchemaError
-from curate.scoring import parts, preflight, run, score, status, worker
+from curate.scoring import parts, preflight, run, score, worker
+from curate.scoring.reports import status
 from curate.storage import files
 from curate.tables import batches as tables
 from curate.tables import readers, reading

@@ -17,7 +17,8 @@ from conftest import console, documents, tree
 from curate.engines.local import Local
 from curate.errors import CurateError, Interrupted, SchemaError
 from curate.pool import pool
-from curate.scoring import score, status
+from curate.scoring import score
+from curate.scoring.reports import status
 from curate.storage import files
 from curate.storage import s3 as stores
 

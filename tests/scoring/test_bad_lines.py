@@ -12,7 +12,8 @@ from curate.engines.local import Local
 from curate.errors import SchemaError
 from curate.pool.pool import read_pools
 from curate.pruning import prune
-from curate.scoring import parts, score, status, worker
+from curate.scoring import parts, score, worker
+from curate.scoring.reports import status
 from curate.tables import scored
 from curate.tables.scored_inputs import line_losses
 

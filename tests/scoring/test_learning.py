@@ -16,8 +16,9 @@ from conftest import console, documents, tree
 from curate.engines.local import Local
 from curate.errors import SchemaError
 from curate.scorers import embedding, length, prototypes
-from curate.scoring import dependencies, score, status
+from curate.scoring import dependencies, score
 from curate.scoring.learning import corpus_parts
+from curate.scoring.reports import status
 from curate.scoring.scoring_job import ScoringJob
 from curate.tables.corpus import array_files
 

@@ -14,7 +14,8 @@ from conftest import console, documents, tree
 from curate.engines.local import Local
 from curate.errors import Interrupted, SchemaError
 from curate.pruning import make_pools, prune
-from curate.scoring import score, status, worker
+from curate.scoring import score, worker
+from curate.scoring.reports import status
 from curate.tables import batches, scored
 
 SPECS = ("length", "compression", "embedding:width=16", "prototypes:k=3")

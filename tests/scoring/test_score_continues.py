@@ -10,7 +10,8 @@ from conftest import documents, tree
 
 from curate.errors import Interrupted
 from curate.scorers import embedding, length, prototypes
-from curate.scoring import score, scoring_job, specs, status
+from curate.scoring import score, scoring_job, specs
+from curate.scoring.reports import status
 from curate.storage.files import text_hash
 from curate.tables.reading import Reading
 from curate.tables.shards import Shard

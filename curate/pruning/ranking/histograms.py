@@ -34,7 +34,7 @@ class CodedBatch:
     ids: pl.Series | None = None
 
 
-class RankedPart(Protocol):
+class StreamPart(Protocol):
     """A part of all rows, such as a file. ``start`` is the position of its first row in the stream."""
 
     @property
@@ -43,8 +43,8 @@ class RankedPart(Protocol):
         ...
 
 
-P_contra = TypeVar("P_contra", bound=RankedPart, contravariant=True)
-P = TypeVar("P", bound=RankedPart)
+P_contra = TypeVar("P_contra", bound=StreamPart, contravariant=True)
+P = TypeVar("P", bound=StreamPart)
 R = TypeVar("R")
 
 

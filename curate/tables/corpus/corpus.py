@@ -1,8 +1,8 @@
-"""Run functions on every part of the rows that a scorer learns from, and gather what they say.
+"""Run functions on every part of the rows that a scorer learns from, and gather their results.
 
-A learner never sees who runs the function, nor how many processes there are. Results come in the order of parts. If a
-learner combines them exactly (sums of whole numbers, sorted unions), what it learns has the same bytes for any engine,
-any number of workers, and any cut into parts.
+A learner does not know where a function runs, nor how many processes there are. Results come in the order of parts. If
+a learner combines them exactly (sums of whole numbers, sorted unions), what it learns has the same bytes for any
+engine, any number of workers, and any cut into parts.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -23,7 +23,8 @@ from curate.tables.corpus.array_files import Arrays
 
 R = TypeVar("R")
 NOTHING: Arrays = {}
-EXCHANGES = "exchanged"  # folder of tables on their way from parts to splits; they are removed when the learner is done
+# The folder of tables on their way from parts to splits. It is removed when the learner is done.
+EXCHANGES = "exchanged"
 
 
 class CorpusPart(Protocol):
@@ -36,7 +37,7 @@ class CorpusPart(Protocol):
 
     @property
     def generation(self) -> int:
-        """0, or for files that were added to a finished job: how many times files were added before, and with them."""
+        """0 for the files with which a job began. Each time files are added to a job, they have the next number."""
         ...
 
     def batches(self, needs: Sequence[str]) -> Iterator[pl.DataFrame]:
@@ -46,7 +47,7 @@ class CorpusPart(Protocol):
 
 @dataclass(frozen=True)
 class PartRows:
-    """What a function is given that runs on a part: the rows, and what was computed or sent before.
+    """What a function receives that runs on a part: the rows, and what was computed or sent before.
 
     ``number`` is the place of the part in the order of parts. ``inputs`` are arrays that the learner sent to this part
     alone.
@@ -63,7 +64,7 @@ class PartRows:
         return str(self.part)
 
     def batches(self) -> Iterator[pl.DataFrame]:
-        """Yield the column ``id`` and the columns that `Corpus.map` was told."""
+        """Yield the column ``id`` and the columns ``needs``, batch by batch."""
         return self.part.batches(self.needs)
 
     def kept(self, name: str) -> dict[str, np.ndarray]:

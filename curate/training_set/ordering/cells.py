@@ -14,7 +14,7 @@ import numpy as np
 from curate.storage import disk_arrays
 from curate.storage.files import replacing
 from curate.training_set.ordering import pieces, pool_draw
-from curate.training_set.ordering.pieces import Run, RunFile
+from curate.training_set.ordering.pieces import KeyedFile, Run
 from curate.training_set.ordering.pool_draw import Phases, PoolDraw
 
 # Rows that are sorted at a time, about 100 bytes each: 13 MB. A change of this number changes how the work files are
@@ -78,7 +78,7 @@ class Indexed:
     pools: tuple[int, ...]
 
     @property
-    def index(self) -> RunFile:
+    def index(self) -> KeyedFile:
         """Return the index of the file. Its keys are the positions in ``pools``."""
         return pieces.opened(index_path(self.folder, self.number))
 

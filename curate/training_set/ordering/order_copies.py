@@ -18,7 +18,7 @@ from curate.storage.files import replacing
 from curate.training_set.ordering import cells, windows
 from curate.training_set.ordering.cells import CellTask, Indexed, PoolCells
 from curate.training_set.ordering.pool_draw import Phases, PoolDraw
-from curate.training_set.ordering.windows import Stretch, Window
+from curate.training_set.ordering.windows import Stretch, TimeWindow
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -149,10 +149,10 @@ def _drawn(tasks: Sequence[CellTask], plan: Sequence[PoolCells], sums: np.ndarra
     return [drawn[own.first : own.end] for own in plan]
 
 
-def _windows(folder: Path, parts: Sequence[Sequence[Stretch]]) -> list[Window]:
+def _windows(folder: Path, parts: Sequence[Sequence[Stretch]]) -> list[TimeWindow]:
     """Return a task for each window, which knows the place of its first copy."""
     result, first = [], 0
     for number, part in enumerate(parts):
-        result.append(Window(number, folder, first, tuple(part)))
+        result.append(TimeWindow(number, folder, first, tuple(part)))
         first += sum(stretch.end - stretch.start for stretch in part)
     return [window for window in result if window.stretches]

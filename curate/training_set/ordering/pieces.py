@@ -23,7 +23,7 @@ Run = tuple[np.ndarray, np.ndarray]  # keys (m,) from 0, and records (m,)
 
 
 @dataclass(frozen=True)
-class RunFile:
+class KeyedFile:
     """What the end of a file of pieces says: its runs, where its table begins, and the ``fields`` of its writer."""
 
     path: Path
@@ -58,7 +58,7 @@ def write(path: Path, runs: Iterable[Run], keys: int, fields: Mapping[str, objec
         disk_arrays.append(file, np.array([len(text)], dtype=LENGTH))
 
 
-def opened(path: Path) -> RunFile:
+def opened(path: Path) -> KeyedFile:
     """Return what the end of a file of pieces says."""
     with path.open("rb") as file:
         file.seek(-LENGTH.itemsize, os.SEEK_END)
@@ -66,16 +66,16 @@ def opened(path: Path) -> RunFile:
         file.seek(-LENGTH.itemsize - length, os.SEEK_END)
         end = json.loads(file.read(length))
     kind = np.dtype([(str(name), str(letter)) for name, letter in end["kind"]])
-    return RunFile(path, kind, end["keys"], end["runs"], end["table"], cast(Mapping[str, object], end["fields"]))
+    return KeyedFile(path, kind, end["keys"], end["runs"], end["table"], cast(Mapping[str, object], end["fields"]))
 
 
-def count(pieces: RunFile, first: int, last: int) -> int:
+def count(pieces: KeyedFile, first: int, last: int) -> int:
     """Return how many records have a key in [``first``, ``last``)."""
     with pieces.path.open("rb") as file:
         return int((_ends(file, pieces, last) - _ends(file, pieces, first)).sum())
 
 
-def read(pieces: RunFile, key: int) -> list[np.ndarray]:
+def read(pieces: KeyedFile, key: int) -> list[np.ndarray]:
     """Return the records of one key, an array for each run that has any."""
     with pieces.path.open("rb") as file:
         starts, ends = _ends(file, pieces, key), _ends(file, pieces, key + 1)
@@ -87,7 +87,7 @@ def read(pieces: RunFile, key: int) -> list[np.ndarray]:
     return result
 
 
-def _ends(file: BinaryIO, pieces: RunFile, key: int) -> np.ndarray:
+def _ends(file: BinaryIO, pieces: KeyedFile, key: int) -> np.ndarray:
     """Return for each run, (runs,), how many records of the file come before those of a key in that run."""
     file.seek(pieces.table + 8 * pieces.runs * key)
     return np.frombuffer(file.read(8 * pieces.runs), dtype=np.int64)

@@ -29,7 +29,7 @@ class Stretch:
 
 
 @dataclass(frozen=True)
-class Window:
+class TimeWindow:
     """A window of time to be merged. ``first`` is the place of its first copy; ``stretches`` are in order of cells."""
 
     number: int
@@ -70,7 +70,7 @@ def blocks(rows: Sequence[int]) -> np.ndarray:
     return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
 
 
-def merge(first_blocks: np.ndarray, window: Window) -> int:
+def merge(first_blocks: np.ndarray, window: TimeWindow) -> int:
     """Write the places of the copies of a window by block of the data, and return the number of the window.
 
     Copies of equal time go by pool, then by their order within the pool.

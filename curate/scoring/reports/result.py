@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from curate.errors import SchemaError, files_set_aside, first_few
-from curate.scoring import status
+from curate.scoring.reports import status
 from curate.storage import s3
 from curate.tables import scored
 
