@@ -40,7 +40,7 @@ class Backwards:
             yield pickle.loads(pickle.dumps(pickle.loads(pickle.dumps(function))(pickle.loads(pickle.dumps(task)))))
 
     @contextmanager
-    def session(self):
+    def session(self, *, long=False, folders=()):
         yield self
 
 

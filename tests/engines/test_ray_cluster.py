@@ -17,13 +17,13 @@ from curate.engines import ray as engine
 from curate.engines._ray_cluster import QUIET
 from curate.engines.ray import Ray
 from curate.errors import CurateError
-from curate.scoring import score
+from curate.scoring import corpus_parts, score
 
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(find_spec("ray") is None, reason="ray is not installed: pip install 'curate-planner[ray]'"),
 ]
-SPECS = ("length", "compression", "embedding:width=16", "prototypes:k=3")
+SPECS = ("length", "compression", "embedding:width=16", "prototypes:k=3", "duplicates")
 NODES = 4
 
 
@@ -54,23 +54,27 @@ def process(_: int) -> tuple[int, str]:
     return os.getpid(), os.environ.get("CUDA_VISIBLE_DEVICES", "")
 
 
-def test_a_node_killed_in_the_middle_of_a_job_loses_nothing(cluster, corpus, tmp_path):
+@pytest.mark.parametrize("when", ["parts read", "parts read to learn duplicates", "rows scored"])
+def test_a_node_killed_in_the_middle_of_a_job_loses_nothing(when, cluster, corpus, tmp_path, monkeypatch):
+    # Small files share a task. Here there are to be many.
+    monkeypatch.setattr(corpus_parts, "LEAST_BUNDLE_BYTES", 1)
     for i in range(5, 30):
         documents(20, 20 * i).write_parquet(corpus / f"{i}.parquet")
     killed = []
 
     def kill(what, done, total):
-        if what == "rows scored" and done >= 100 and not killed:
+        if what == when and 0 < done < total and not killed:
             killed.append(done)
             cluster.remove_node(sorted(cluster.worker_nodes, key=str)[0], allow_graceful=False)
 
     score.score([str(corpus)], SPECS, tmp_path / "local")
     score.score([str(corpus)], SPECS, tmp_path / "ray", engine=Ray(address=cluster.address), progress=kill)
-    assert len(cluster.worker_nodes) == NODES - 1 and len(killed) == 1
-    assert scores(tmp_path / "ray") == scores(tmp_path / "local")
-    assert len(scores(tmp_path / "ray")) == 30
+    nodes = len(cluster.worker_nodes)
     cluster.add_node(num_cpus=1)
     cluster.wait_for_nodes()
+    assert nodes == NODES - 1 and len(killed) == 1
+    assert scores(tmp_path / "ray") == scores(tmp_path / "local")
+    assert len(scores(tmp_path / "ray")) == 30
 
 
 def test_the_example_of_the_guide_runs_as_printed(corpus, tmp_path):
