@@ -62,6 +62,12 @@ class ScoringPart:
     out: Path
     generation: int = 0
 
+    @property
+    def computed(self) -> frozenset[str]:
+        """The columns that were computed of all its rows, and are not in score files yet."""
+        folders = [piece.computed for piece in self.pieces]
+        return frozenset.intersection(*(frozenset(folder.names if folder else ()) for folder in folders))
+
     def batches(self, needs: Sequence[str]) -> Iterator[pl.DataFrame]:
         """Yield the column ``id`` and the columns ``needs``, batch by batch. Small files share a batch."""
         wanted = tuple(dict.fromkeys(("id", *needs)))

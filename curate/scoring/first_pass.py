@@ -46,7 +46,7 @@ def compute(job: ScoringJob, heads: Preflight, shards: Sequence[Shard], todo: se
     Shards that are done were read when they were scored, and have not changed since; their score files have the
     columns.
     """
-    scorers = tuple(map(specs.build, dependencies.independent(job.specs)))
+    scorers = (*map(specs.build, dependencies.independent(job.specs)), *dependencies.prepared(job.specs))
     digests, tasks, pending = dict[str, str](), dict[str, tuple[ScoringTask, ...]](), list[ScoringTask]()
     for shard in shards:
         head = heads.heads[shard.relative]
