@@ -60,8 +60,8 @@ def depends(spec: str, others: Sequence[str]) -> bool:
     """Return whether a scorer reads a column that one of the others makes."""
     wanted = reads(spec)
     starts = tuple(column for column in wanted if column.endswith("."))
-    made = {column for other in others if other != spec for column in makes(other)}
-    return any(column in wanted or column.startswith(starts) for column in made)
+    columns = {column for other in others if other != spec for column in makes(other)}
+    return any(column in wanted or column.startswith(starts) for column in columns)
 
 
 def reads(spec: str) -> set[str]:
