@@ -8,8 +8,11 @@ says in the first sentence what the score measures and what a high score means. 
 also has a function ``learn(corpus, ...)``, which returns the scorer. It runs functions on the parts of the rows
 (``curate.tables.corpus``). What it learns about the rows of one part is stored with that part (``corpus.store``), and
 ``part_arrays`` of the class names these fields. If a file of scorers says ``LEARNS_ADDED_FILES = True``, the scorer can
-learn from files that are added to a finished job without changing older scores. Options stand under ``Options:`` in the
-docstring of ``learn``, or of the class if there is no ``learn``, one paragraph ``name: meaning (default)`` each.
+learn from files that are added to a finished job without changing older scores. A function ``prepares(options)``
+returns scorers whose columns are computed while the rows are read first; score files do not have these columns. A
+scorer reads the columns of its attribute ``computed`` instead of ``needs``, where a job has them. Options stand under
+``Options:`` in the docstring of ``learn``, or of the class if there is no ``learn``, one paragraph
+``name: meaning (default)`` each.
 
 The attribute ``meanings`` of the class declares each score: ``meanings = {"score.my_metric": "hardness"}``. A high
 score is better (``quality``), harder (``hardness``) or easier (``easiness``). Score files record this, and the rules of

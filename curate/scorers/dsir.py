@@ -8,11 +8,10 @@ import numpy as np
 import polars as pl
 
 from curate.errors import SchemaError
-from curate.scorers import _target
+from curate.scorers import Scorer, _target, _words
 from curate.streaming import key_counts
 from curate.tables.corpus import Corpus, PartRows
 from curate.words import ngrams
-from curate.words.ngrams import Grams
 
 FORMAT = 2  # since format 2 words are split in the same way in every script
 FLOOR = 1e-8  # the authors' code adds it to probabilities, where nothing is smoothed
@@ -37,6 +36,7 @@ class Dsir:
     ratios: np.ndarray = field(repr=False)
     normalise: bool = False
     needs = ("text",)
+    computed = (_words.COLUMN,)
     schema = {"score.dsir": pl.Float64()}
     meanings = {"score.dsir": "quality"}
 
@@ -53,15 +53,21 @@ class Dsir:
     def __call__(self, batch: pl.DataFrame) -> pl.DataFrame:
         """Score a batch."""
         scores = [np.zeros(0)]
-        for piece in ngrams.pieces(batch["text"]):
-            total, counts = np.zeros(len(piece)), np.zeros(len(piece), np.int64)
-            for grams in _grams(piece):
+        for words in _words.of_batch(batch):
+            texts = len(words.counts)
+            total, counts = np.zeros(texts), np.zeros(texts, np.int64)
+            for grams in (words, ngrams.ngrams(words, 2)):
                 ratios = self.ratios[(grams.values % np.uint64(len(self.ratios))).view(np.int64)]
                 # bincount adds in reading order, so a text gets the same sum in every batch
-                total += np.bincount(grams.owner, ratios, minlength=len(piece))
+                total += np.bincount(grams.owner, ratios, minlength=texts)
                 counts += grams.counts
             scores.append(total / np.maximum(counts, 1) if self.normalise else total)
         return pl.DataFrame({"score.dsir": np.concatenate(scores)}, schema=dict(self.schema))
+
+
+def prepares(options: Mapping[str, object]) -> tuple[Scorer, ...]:
+    """Return what is computed of every row before `learn`: the words, which are read twice."""
+    return (_words.WordHashes(),)
 
 
 def learn(
@@ -100,7 +106,7 @@ def learn(
 def _counts(corpus: Corpus, buckets: int) -> np.ndarray:
     """Return how many n-grams of the texts fall into each bucket, (b,) int64."""
     counted = key_counts.count(
-        corpus, partial(_buckets, buckets), needs=("text",), tables=1, limit=buckets, name="buckets"
+        corpus, partial(_buckets, buckets), needs=_words.needs(corpus), tables=1, limit=buckets, name="buckets"
     )
     return np.asarray(counted.tables(1, buckets, np.uint64)[0], np.int64)
 
@@ -108,15 +114,9 @@ def _counts(corpus: Corpus, buckets: int) -> np.ndarray:
 def _buckets(buckets: int, rows: PartRows) -> Iterator[list[np.ndarray]]:
     """Yield the buckets of the n-grams of a part, piece by piece."""
     for batch in rows.batches():
-        for piece in ngrams.pieces(batch["text"]):
-            for grams in _grams(piece):
+        for words in _words.of_batch(batch):
+            for grams in (words, ngrams.ngrams(words, 2)):
                 yield [(grams.values % np.uint64(buckets)).view(np.int64)]
-
-
-def _grams(texts: pl.Series) -> Iterator[Grams]:
-    units = ngrams.words(texts, marks=True)
-    yield units
-    yield ngrams.ngrams(units, 2)
 
 
 def _log_shares(counts: np.ndarray, smoothing: float) -> np.ndarray:

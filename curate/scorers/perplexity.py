@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 
 from curate.errors import SchemaError
-from curate.scorers import _target
+from curate.scorers import Scorer, _target, _words
 from curate.streaming import key_counts
 from curate.tables.corpus import Corpus, PartRows
 from curate.words import ngrams
@@ -60,6 +60,11 @@ class Perplexity:
     meanings = {"score.perplexity": "easiness"}
 
     @property
+    def computed(self) -> tuple[str, ...]:
+        """The column that it reads instead of texts, where a job has computed it."""
+        return (_words.COLUMN,) if self.unit == "word" else ()
+
+    @property
     def arrays(self) -> Mapping[str, np.ndarray]:
         """Learned arrays, to be saved."""
         return {
@@ -92,9 +97,8 @@ class Perplexity:
         """Score a batch."""
         vocabulary = VOCABULARY[self.unit]
         scores = [np.zeros(0)]
-        for piece in ngrams.pieces(batch["text"]):
-            units = _units(piece, self.unit)
-            total = np.bincount(units.owner, np.log(self._shares(units)), minlength=len(piece))
+        for units in _units(batch, self.unit):
+            total = np.bincount(units.owner, np.log(self._shares(units)), minlength=len(units.counts))
             empty = units.counts == 0
             scores.append(np.where(empty, -np.log(vocabulary), total / np.maximum(units.counts, 1)))
         return pl.DataFrame({"score.perplexity": np.concatenate(scores)}, schema=dict(self.schema))
@@ -120,6 +124,12 @@ class Perplexity:
             context[1:] = count[:-1]
             context[_first_units(units)] = texts
         return share
+
+
+def prepares(options: Mapping[str, object]) -> tuple[Scorer, ...]:
+    """Return what is computed of every row before `learn`: the words, if they are read twice."""
+    # With a target, the words of the data are read only once.
+    return () if options.get("target") or options.get("unit", "word") != "word" else (_words.WordHashes(),)
 
 
 def learn(
@@ -167,9 +177,10 @@ def learn(
         )
     source = _target.corpus_of_target(corpus, target, target_column, "perplexity") if target else corpus
     limit = 1 << (bits or max_bits)
+    needs = _words.needs(source) if unit == "word" else ("text",)
     # Keys of k-grams are the cells of a table of this size, and cells of a smaller table are their upper bits.
     ngram_counts = key_counts.count(
-        source, partial(_part_keys, unit, order, limit), needs=("text",), tables=order + 1, limit=limit, name="ngrams"
+        source, partial(_part_keys, unit, order, limit), needs=needs, tables=order + 1, limit=limit, name="ngrams"
     )
     # The counts of single units sum to all units. The last table counts texts.
     units, texts = ngram_counts.sums[0], ngram_counts.sums[order]
@@ -202,17 +213,20 @@ def _size(count: float) -> str:
 def _part_keys(unit: str, order: int, limit: int, rows: PartRows) -> Iterator[list[np.ndarray]]:
     """Yield, for each piece of a part, the keys of its k-grams for each k, and key 0 once for each text with units."""
     for batch in rows.batches():
-        for piece in ngrams.pieces(batch["text"]):
-            units = _units(piece, unit)
+        for units in _units(batch, unit):
             keys = [_cells(hashes, limit) for hashes in _hashes(units, order)]
             yield [*keys, np.zeros(len(_first_units(units)), np.uint32)]
 
 
-def _units(texts: pl.Series, unit: str) -> Grams:
+def _units(batch: pl.DataFrame, unit: str) -> Iterator[Grams]:
+    """Yield the units of the texts of a batch, some texts at a time."""
     if unit == "word":
-        return ngrams.words(texts, marks=True)
-    letters = ngrams.characters(texts)
-    return Grams(letters.values + np.uint64(1), letters.offsets)  # 0 stands for what comes before the first byte
+        yield from _words.of_batch(batch)
+        return
+    for piece in ngrams.pieces(batch["text"]):
+        letters = ngrams.characters(piece)
+        # 0 stands for what comes before the first byte.
+        yield Grams(letters.values + np.uint64(1), letters.offsets)
 
 
 def _first_units(units: Grams) -> np.ndarray:

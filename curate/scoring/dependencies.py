@@ -9,6 +9,7 @@ from graphlib import CycleError, TopologicalSorter
 
 from curate import open_sets
 from curate.errors import SchemaError
+from curate.scorers import Scorer
 from curate.scoring import specs as scorer_specs
 from curate.scoring.inferred_options import accepted
 
@@ -51,6 +52,17 @@ def with_providers(spec: str, specs: Sequence[str]) -> tuple[str, ...]:
         size = len(needed)
         needed |= {other for other in specs if any(depends(reader, [other]) for reader in needed)}
     return tuple(other for other in specs if other in needed)
+
+
+def prepared(specs: Sequence[str]) -> tuple[Scorer, ...]:
+    """Return what is computed of every row for scorers that learn, in columns that score files do not have."""
+    result: dict[tuple[str, ...], Scorer] = {}
+    for spec in filter(scorer_specs.learns, specs):
+        name, options = open_sets.parse(spec)
+        prepares = getattr(open_sets.module("scorers", name), "prepares", None)
+        # Two scorers may read the same columns.
+        result |= {tuple(item.schema): item for item in (prepares(options) if prepares else ())}
+    return tuple(result.values())
 
 
 def depends(spec: str, others: Sequence[str]) -> bool:

@@ -29,12 +29,17 @@ def build(spec: str) -> Scorer:
     return cast(Scorer, open_sets.build("scorers", spec))
 
 
-def inputs(scorers: Sequence[Scorer]) -> tuple[str, ...]:
-    """Return the columns that must be in the data: those that scorers read and no earlier scorer adds."""
+def inputs(scorers: Sequence[Scorer], computed: Collection[str] = ()) -> tuple[str, ...]:
+    """Return the columns that must be in the data: those that scorers read and no earlier scorer adds.
+
+    A scorer reads the columns of its attribute ``computed`` instead of ``needs``, if all of them are in ``computed``.
+    """
     added: set[str] = set()
     needed: dict[str, None] = {}
     for scorer in scorers:
-        needed |= {name: None for name in scorer.needs if name not in added and name not in batches.IDENTITY}
+        instead = tuple(getattr(scorer, "computed", ()))
+        needs = instead if instead and set(instead) <= set(computed) else scorer.needs
+        needed |= {name: None for name in needs if name not in added and name not in batches.IDENTITY}
         added |= set(scorer.schema)
     return tuple(needed)
 

@@ -367,7 +367,7 @@ def _scored_from_columns(
     """
     present = set(computed.names)
     missing = [scorer for scorer in scorers if not set(scorer.schema) <= present]
-    needs = [name for name in inputs(missing) if name not in present or name == LABEL]
+    needs = [name for name in inputs(missing, present) if name not in present or name == LABEL]
     frames = computed.batches(first=start)
     if needs:
         reading = line_losses.aligned(task.reading, task.out, task.shard)

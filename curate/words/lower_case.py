@@ -91,7 +91,8 @@ def _tables() -> _Tables:
     capitals = ((small != characters) & fits).to_numpy()
     small_points[points[capitals]] = [ord(letter) for letter in small.filter(capitals)]
     changes[points[capitals]] = LOWERED
-    two_forms = np.array([category(name)[0] == "M" or not is_normalized("NFC", name) for name in names])
+    is_mark = np.array([name[0] == "M" for name in map(category, names)])
+    two_forms = is_mark | ~np.array([is_normalized("NFC", name) for name in names])
     changes[points[two_forms | ~fits.to_numpy()]] = REWRITTEN
     changes[JAMO[0] : JAMO[1] + 1] = REWRITTEN
     changes[SIGMA] = REWRITTEN

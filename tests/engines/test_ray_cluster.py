@@ -17,7 +17,8 @@ from curate.engines import ray as engine
 from curate.engines._ray_cluster import QUIET
 from curate.engines.ray import Ray
 from curate.errors import CurateError
-from curate.scoring import corpus_parts, score
+from curate.scoring import score
+from curate.scoring.learning import corpus_parts
 
 pytestmark = [
     pytest.mark.slow,

@@ -15,7 +15,8 @@ from polars.testing import assert_frame_equal
 
 from curate.engines.local import Local
 from curate.errors import SchemaError
-from curate.scorers import _target, dsir, perplexity
+from curate.scorers import _target, _words, dsir, perplexity
+from curate.scoring import score
 
 ROWS = documents(120).with_columns(text=pl.when(pl.int_range(120) % 17 == 0).then(None).otherwise("text"))
 UNEVEN = (1, 2, 40, 40, 77, 119)
@@ -147,3 +148,41 @@ def test_scores_do_not_depend_on_the_texts_around(tmp_path_factory, data):
     scorer = perplexity.learn(corpus_of(frame, (), tmp_path_factory.mktemp("c")), bits=12)
     rows = data.draw(st.lists(st.integers(0, frame.height - 1), min_size=1, max_size=9))
     assert_frame_equal(scorer(frame[rows]), scorer(frame)[rows])
+
+
+def test_a_job_splits_every_text_into_words_once_to_the_same_scores(target, tmp_path, monkeypatch):
+    data, out = tmp_path / "data", tmp_path / "out"
+    data.mkdir()
+    ROWS[:70].write_parquet(data / "a.parquet", row_group_size=20)
+    ROWS[70:].write_ndjson(data / "b.jsonl")
+    rows = Counter[str]()
+    split = _words.WordHashes.__call__
+
+    def counted(self, batch):
+        rows.update(batch["id"].to_list())
+        return split(self, batch)
+
+    monkeypatch.setattr(_words.WordHashes, "__call__", counted)
+    # The second scorer of perplexity reads bytes, not the words that the other scorer has.
+    score.score(data, (f"dsir:target={target}", "perplexity", "length"), out)
+    score.score(data, (f"dsir:target={target}", "perplexity:unit=byte"), tmp_path / "bytes")
+    assert set(rows.values()) == {2} and len(rows) == 120
+    alone = corpus_of(ROWS, (), tmp_path / "alone")
+    expected = {
+        out: [dsir.learn(alone, target=target), perplexity.learn(alone)],
+        tmp_path / "bytes": [perplexity.learn(corpus_of(ROWS, (), tmp_path / "units"), unit="byte")],
+    }
+    for folder, scorers in expected.items():
+        scored = pl.concat(map(pl.read_parquet, sorted(folder.glob("*.scores.parquet"))))
+        for scorer in scorers:
+            assert_frame_equal(scored.select(list(scorer.schema)), scorer(ROWS), check_exact=True)
+
+
+def test_words_of_a_column_are_those_of_the_texts():
+    batch = ROWS.hstack(_words.WordHashes()(ROWS))
+    # A slice begins in the middle of the hashes.
+    for rows in (batch, batch[30:100], batch[:0]):
+        read = [grams.values for grams in _words.of_batch(rows)]
+        words = [grams.values for grams in _words.of_batch(rows.drop(_words.COLUMN))]
+        assert np.array_equal(np.concatenate([*read, np.zeros(0)]), np.concatenate([*words, np.zeros(0)]))
+        assert sum(len(grams.counts) for grams in _words.of_batch(rows)) == rows.height

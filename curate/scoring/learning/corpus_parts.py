@@ -76,6 +76,12 @@ class ScoringPart:
         rows = "" if (first.start, first.stop) == (0, None) else f"rows {first.start} to {first.stop} of "
         return f"{rows}{first.shard.path}{f' and {others} more' if others else ''}"
 
+    @property
+    def computed(self) -> frozenset[str]:
+        """The columns that were computed of all its rows, and are not in score files yet."""
+        folders = [piece.computed for piece in self.pieces]
+        return frozenset.intersection(*(frozenset(folder.names if folder else ()) for folder in folders))
+
     def batches(self, needs: Sequence[str]) -> Iterator[pl.DataFrame]:
         """Yield the column ``id`` and the columns ``needs``, batch by batch. Small files share a batch."""
         wanted = tuple(dict.fromkeys(("id", *needs)))

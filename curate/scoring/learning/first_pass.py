@@ -53,8 +53,10 @@ def compute(job: ScoringJob, heads: Preflight, shards: Sequence[Shard], todo: se
     columns.
     """
     independent = dependencies.independent(job.specs)
-    scorers = tuple(map(specs.build, independent))
-    decided_by = (sorted(job.arguments_of(independent).items()), job.needs, job.reading.judged)
+    prepared = dependencies.prepared(job.specs)
+    scorers = (*map(specs.build, independent), *prepared)
+    learner_columns = sorted(name for item in prepared for name in item.schema)
+    decided_by = (sorted(job.arguments_of(independent).items()), job.needs, job.reading.judged, learner_columns)
     origin.keep_if_from(columns_folder(job.out), text_hash(repr(decided_by)))
     digests, tasks, pending = dict[str, str](), dict[str, tuple[ScoringTask, ...]](), list[ScoringTask]()
     for shard in shards:

@@ -176,6 +176,8 @@ def finite(column: pl.Series) -> np.ndarray:
     # Numpy needs a hundredth of the time of an expression of polars where a column is short.
     if column.dtype.is_float() and not column.null_count():
         return np.asarray(np.isfinite(column.to_numpy()))
+    if isinstance(column.dtype, pl.List):
+        return np.asarray(column.is_not_null().to_numpy())  # hashes, which are whole numbers
     return column.is_finite().fill_null(False).to_numpy()
 
 
