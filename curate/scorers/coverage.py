@@ -136,8 +136,8 @@ def learn(
     and its mode is their median. If there are few pairs of coordinates, both halves use all pairs, with different
     probes. Otherwise the halves use different planes. A note says how far the halves agree. Ids must be distinct.
 
-    The process that learns needs 30 bytes of memory a row, and a worker 200 bytes a row. Disk is at most 16 bytes a row
-    for each plane of a round.
+    The process that learns needs about 100 bytes of memory a row, and a worker 200 bytes a row. Disk is at most 16
+    bytes a row for each plane of a round.
 
     Options:
         planes: number of planes of two coordinates. 0 adds planes until two independent halves share 90 % of the fifth

@@ -1,14 +1,19 @@
 """The scorer of duplicates against planted groups and brute force."""
 
+from contextlib import ExitStack
+from dataclasses import replace
 from itertools import combinations, pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from unittest.mock import patch
 
 import numpy as np
 import polars as pl
 import pytest
 import xxhash
 from corpora import corpus_of, stored_arrays, with_stored
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from word_sets import jaccard, shingles
 
 from curate.engines.local import Local
@@ -205,6 +210,56 @@ def test_any_number_of_splits_gives_the_same_bytes(tmp_path, monkeypatch):
     spread = learned_bytes(texts, cuts, tmp_path / "spread")
     assert spread[0] == whole[0]
     assert spread[1].equals(whole[1])
+
+
+@settings(max_examples=4, deadline=None)
+@given(
+    seed=st.integers(0, 10**6),
+    cuts=st.lists(st.integers(0, 60), max_size=4),
+    added=st.integers(0, 60),
+    split=st.sampled_from([1, 5, 1 << 20]),
+)
+def test_generations_are_single_linkage_for_any_cut_and_any_splits(seed, cuts, added, split):
+    """Each generation by brute force: new texts join the groups of older ones, and older scores stay."""
+    rng = np.random.default_rng(seed)
+    texts: list[str | None] = ["", None, "...", ""]
+    while len(texts) < 60:
+        words = rng.choice(VOCABULARY[:200], rng.integers(1, 30)).tolist()
+        for _ in range(rng.integers(1, 5)):
+            texts.append(" ".join(words))
+            words[rng.integers(len(words))] = str(rng.choice(VOCABULARY))
+    texts = [texts[i] for i in rng.permutation(60)]
+    rows, edges = table(texts), sorted({*cuts, 0, added, 60})
+    parts = [
+        FramePart(f"part-{low}", (rows[low:high],), generation=int(low >= added > 0)) for low, high in pairwise(edges)
+    ]
+    # A text has 80 keys of bands, and about 15 n-grams.
+    constants = ((copies, "ROWS_IN_SPLIT", 4), (candidates, "KEYS_IN_SPLIT", 200), (links, "GRAMS_IN_SPLIT", 40))
+    with TemporaryDirectory() as folder, ExitStack() as stack:
+        for module, constant, size in constants:
+            stack.enter_context(patch.object(module, constant, split * size))
+        corpus = Corpus(parts, Path(folder))
+        old = replace(corpus, parts=[part for part in parts if not part.generation])
+        scorers = [with_stored(duplicates.learn(part, bands=40, rows=1, threshold=0.3), part) for part in (old, corpus)]
+    first, second = (scorer(rows)["score.duplicates"].to_numpy() for scorer in scorers)
+    generation = np.array([int(i >= added > 0) for i in range(60)])
+    assert (first[generation == 0] == second[generation == 0]).all()
+    order = np.lexsort((keys(rows["id"], 0), generation))
+    similar = {
+        (i, j): 1.0 if texts[i] == texts[j] else jaccard(texts[i], texts[j])
+        for i, j in combinations(range(60), 2)
+        if texts[i] is not None and texts[j] is not None
+    }
+    for level in (0.3, 0.6, 0.9, 1.0):
+        stays = np.ones(60, bool)
+        for newest in (0, 1):
+            group = np.arange(60)
+            for (i, j), similarity in similar.items():
+                if similarity >= level and max(generation[i], generation[j]) == newest:
+                    group[group == group[i]] = group[j]
+            for i in np.flatnonzero(generation == newest):
+                stays[i] = i == next(row for row in order if group[row] == group[i])
+        assert np.array_equal(second > 1 - level, stays)
 
 
 def test_the_stored_links_are_all_pairs_that_reach_the_threshold(tmp_path):

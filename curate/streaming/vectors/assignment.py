@@ -37,12 +37,14 @@ class Assigned:
     which is k for a zero vector, since that is like no other; and its ``cosine`` (n,) float32 to the centre. Row
     ``border_row[i]`` is near the border of cluster ``border_cluster[i]``.
 
-    ``sizes`` (k,) are the rows of each cluster, and ``width`` is d.
+    ``sizes`` (k,) are the rows of each cluster, ``visitors`` (k,) the rows of others near its borders, and ``width`` is
+    d.
     """
 
     centres: np.ndarray
     name: str
     sizes: np.ndarray
+    visitors: np.ndarray
     width: int
 
 
@@ -67,11 +69,13 @@ def assign(corpus: Corpus, centres: np.ndarray, settings: AssignSettings) -> Ass
     """
     name = "assigned-" + text_hash(repr((settings, centres.shape)) + text_hash(centres.tobytes().hex()))[:16]
     keep_all(corpus, partial(_assign_part, centres, settings), (settings.embedding,), name)
-    sizes, widths = np.zeros(len(centres), np.int64), []
+    sizes, visitors = np.zeros((2, len(centres)), np.int64)
+    widths = []
     for part in corpus.map(partial(_sizes_of_part, name, len(centres))):
         sizes[part["cluster"]] += part["rows"]
+        visitors[part["cluster"]] += part["visitors"]
         widths.append(int(part["width"]))
-    return Assigned(centres, name, sizes, common_width(widths, settings.embedding, settings.scorer))
+    return Assigned(centres, name, sizes, visitors, common_width(widths, settings.embedding, settings.scorer))
 
 
 def split_large(corpus: Corpus, centres: np.ndarray, settings: AssignSettings) -> Assigned:
@@ -174,8 +178,9 @@ class _Gaps:
 def _sizes_of_part(name: str, k: int, rows: PartRows) -> Arrays:
     kept = rows.kept(name)
     sizes = np.bincount(kept["label"], minlength=k)[:k]
-    cluster = np.flatnonzero(sizes)
-    return {"cluster": cluster, "rows": sizes[cluster], "width": kept["width"]}
+    visitors = np.bincount(kept["border_cluster"], minlength=k)
+    cluster = np.flatnonzero(sizes + visitors)
+    return {"cluster": cluster, "rows": sizes[cluster], "visitors": visitors[cluster], "width": kept["width"]}
 
 
 def _rows_for_split(

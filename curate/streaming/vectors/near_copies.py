@@ -84,8 +84,10 @@ def choose(corpus: Corpus, assigned: Assigned, settings: ChoiceSettings) -> Iter
 
 def _tasks(assigned: Assigned) -> np.ndarray:
     """Return the task (k,) that compares each cluster: consecutive clusters of TASK_BYTES of vectors together."""
-    rows = max(1, TASK_BYTES // (4 * assigned.width), int(assigned.sizes.sum()) // MOST_TASKS)
-    return np.unique((np.cumsum(assigned.sizes) - assigned.sizes) // rows, return_inverse=True)[1].astype(np.uint64)
+    # Rows near a border are compared in the cluster beyond it too: there may be many more of them than of all rows.
+    compared = assigned.sizes + assigned.visitors
+    rows = max(1, TASK_BYTES // (4 * assigned.width), int(compared.sum()) // MOST_TASKS)
+    return np.unique((np.cumsum(compared) - compared) // rows, return_inverse=True)[1].astype(np.uint64)
 
 
 def _next_round(corpus: Corpus, current: _Round, open_clusters: np.ndarray) -> np.ndarray:
