@@ -59,7 +59,7 @@ def test_a_file_that_ends_its_worker_is_set_aside_and_the_others_are_scored(data
 
 
 def test_with_fail_the_job_stops_and_names_the_first_file_of_the_bundle(data, tmp_path):
-    with pytest.raises(WorkerDied, match=r"on one task: \S*a.jsonl and 3 more. 1 of 1 tasks remain"):
+    with pytest.raises(WorkerDied, match=r"1 of 1 tasks remain. The task: \S*a.jsonl and 3 more"):
         score.score(data, f"{tmp_path / 'own.py'}:Deadly", tmp_path / "out", engine=Local(2), on_error="fail")
 
 
@@ -67,7 +67,7 @@ def test_with_fail_the_job_stops_and_names_the_first_file_of_the_bundle(data, tm
 def test_a_job_that_ends_every_worker_stops(data, tmp_path):
     for file in data.iterdir():
         file.write_text(file.read_text().replace("text", "deadly", 2).replace("deadly", "text", 1))
-    with pytest.raises(WorkerDied, match=r"on one task: \S*[a-d].jsonl. "):
+    with pytest.raises(WorkerDied, match=r"The task: \S*[a-d].jsonl"):
         score.score(data, f"{tmp_path / 'own.py'}:Deadly", tmp_path / "out", engine=Local(2))
 
 
@@ -78,5 +78,5 @@ def die(rows):
 
 def test_a_worker_that_ends_while_a_scorer_learns_is_told_with_the_first_file_of_the_part(data, tmp_path):
     part = FilePart(tuple(Shard(data / f"{name}.jsonl", f"{name}.jsonl") for name in "abcd"))
-    with pytest.raises(WorkerDied, match=r"on one task: \S*a.jsonl and 3 more. 1 of 1 tasks"):
+    with pytest.raises(WorkerDied, match=r"1 of 1 tasks remain. The task: \S*a.jsonl and 3 more"):
         list(Corpus((part,), tmp_path / "work", Local(2)).map(die, ("text",), keep="signatures"))

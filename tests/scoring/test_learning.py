@@ -20,7 +20,7 @@ from curate.scoring import dependencies, score
 from curate.scoring.learning import corpus_parts
 from curate.scoring.reports import status
 from curate.scoring.scoring_job import ScoringJob
-from curate.tables.corpus import array_files
+from curate.tables.corpus import Corpus, array_files
 
 SPECS = ("length", "embedding:width=16", "prototypes:k=3", "semdedup", "duplicates", "perplexity:bits=10")
 
@@ -252,3 +252,70 @@ def test_files_of_arrays_are_read_as_they_were_written(tmp_path):
     assert all(
         np.array_equal(arrays[name], value) for name, value in array_files.read_arrays(tmp_path / "x.npz").items()
     )
+
+
+def many_alike(count: int, first: int) -> pl.DataFrame:
+    """Rows of which many are like others, so that nearly every score depends on all of them."""
+    texts = [" ".join(f"w{(i * i + j * (i % 7)) % 31}" for j in range(30)) for i in range(first, first + count)]
+    return documents(count, first).with_columns(id=pl.format("n{}-{}", pl.lit(first), "id"), text=pl.Series(texts))
+
+
+class Killed(BaseException):
+    """Stands for the end of a process."""
+
+
+ALIKE = ("embedding:width=8", "prototypes:k=3", "semdedup:k=3,epsilon=0.3", "d2:by=score.prototypes")
+
+
+@pytest.mark.parametrize(
+    ("function", "after"), [("store", 1), ("exchange", 1), ("exchange", 2), ("answer", 1), ("map", 9)]
+)
+@pytest.mark.parametrize("change", ["files", "options"])
+def test_a_killed_job_with_other_files_or_options_scores_as_a_fresh_one(tmp_path, monkeypatch, function, after, change):
+    data, out = tmp_path / "data", tmp_path / "out"
+    data.mkdir()
+    monkeypatch.setattr(corpus_parts, "LEAST_BUNDLE_BYTES", 1)
+    for first in (0, 60, 120):
+        many_alike(60, first).write_parquet(data / f"b{first}.parquet")
+    whole, calls = getattr(Corpus, function), Counter[str]()
+
+    def killed(self, *args, **keywords):
+        result = whole(self, *args, **keywords)
+        calls[function] += 1
+        if calls[function] > after:
+            raise Killed
+        return result
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(Corpus, function, killed)
+        score.score(data, ALIKE, out, engine=Local(1))
+    specs = ALIKE
+    if change == "files":
+        many_alike(60, 300).write_parquet(data / "a.parquet")
+    else:
+        specs = ("embedding:width=16", "prototypes:k=3", "semdedup:k=3,epsilon=0.3", "d2:by=score.prototypes")
+    score.score(data, specs, out, engine=Local(1))
+    score.score(data, specs, tmp_path / "fresh", engine=Local(1))
+    first_scores, second = scores(out), scores(tmp_path / "fresh")
+    assert first_scores.keys() == second.keys()
+    assert all(frame.equals(second[name]) for name, frame in first_scores.items())
+
+
+def test_relearning_decides_anew_which_rows_stay(tmp_path, monkeypatch):
+    data, out = tmp_path / "data", tmp_path / "out"
+    data.mkdir()
+    monkeypatch.setattr(corpus_parts, "LEAST_BUNDLE_BYTES", 1)
+    many_alike(80, 0).write_parquet(data / "b.parquet")
+    score.score(data, ALIKE, out, engine=Local(1))
+    many_alike(80, 300).write_parquet(data / "a.parquet")
+    score.score(data, ALIKE, out, relearn=True, engine=Local(1))
+    score.score(data, ALIKE, tmp_path / "fresh", engine=Local(1))
+    first, second = scores(out), scores(tmp_path / "fresh")
+    assert all(frame.equals(second[name]) for name, frame in first.items())
+
+
+def test_a_scorer_of_ones_own_that_fails_while_it_learns_is_named(corpus, tmp_path):
+    own = tmp_path / "own.py"
+    own.write_text("class Own:\n    pass\n\ndef learn(stream):\n    raise ValueError('odd row')\n")
+    with pytest.raises(SchemaError, match="own.py:Own failed while it learned .ValueError: odd row."):
+        score.score(corpus, f"{own}:Own", tmp_path / "out", engine=Local(1))

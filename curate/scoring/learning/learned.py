@@ -26,6 +26,7 @@ from curate.storage.job_record import InputFile, JobRecord
 from curate.tables.corpus import Corpus, array_files
 from curate.tables.corpus.corpus import EXCHANGES, stored_path
 from curate.tables.scored_inputs.row_hash import PREFIX
+from curate.tables.scored_inputs.scored_rows import SCORE_STEP
 from curate.tables.shards import Shard
 
 # Computes the columns of scorers that are ready, for all parts; returns the parts with these columns.
@@ -136,7 +137,8 @@ def prepare(
             _learn(spec, learning, state.path, engine)
         # Written after every use, not only after learning, so that a record of format 1 becomes one of the present
         # format. The record keeps the inputs that were learned from. If some were set aside then, this job has more.
-        learned = LearnedScorer(spec, state.path, files.stamp(state.path))
+        all_files = all(shard.relative in state.record.inputs for shard in learning.shards)
+        learned = LearnedScorer(spec, state.path, files.stamp(state.path), of_all_files=all_files)
         record = {"scorer": spec, **state.record.to_json(), "aside": sorted(state.aside)}
         artifacts.save(state.path.with_suffix(".json"), "learned", {**record, "notes": notes((learned.scorer(),))})
         if state.new:
@@ -175,7 +177,7 @@ def learned_state(learning: LearningInput, position: int, *, fresh: bool = False
     out, expected, refusal = learning.job.out, learning.record(position), ""
     older: LearnedState | None = None
     for path in files.below(folder(out), ".json"):
-        if not path.name.startswith(f"{position}-{name}-"):
+        if not path.name.startswith(f"{position}-{_file_name(name)}-"):
             continue
         record = artifacts.load(path, "learned")
         before = job_record.from_json(record)
@@ -207,7 +209,7 @@ def learned_state(learning: LearningInput, position: int, *, fresh: bool = False
         if changes:
             refusal = f"learned from other input files than these ({job_record.listed(changes)})"
     key = text_hash(repr((sorted(expected.arguments.items()), sorted(learning.digests.items()))))[:16]
-    path = folder(out) / f"{position}-{name}-{key}.npz"
+    path = folder(out) / f"{position}-{_file_name(name)}-{key}.npz"
     if older is None:
         return LearnedState(path, expected, learning.aside, refusal)
     if getattr(open_sets.module("scorers", name), "LEARNS_ADDED_FILES", False):
@@ -253,6 +255,11 @@ def _old_key(learning: LearningInput, before: JobRecord, position: int) -> str:
     return text_hash(repr((record.get("version"), specs, reading.text_column, reading.batch_rows, digests)))[:16]
 
 
+def _file_name(name: str) -> str:
+    """Return a scorer's name as part of a file name. The user's own scorer is named by a path."""
+    return f"own_{text_hash(name)[:16]}" if open_sets.is_own(name) else name
+
+
 def _learn(spec: str, learning: LearningInput, path: Path, engine: Engine) -> None:
     """Let a scorer learn, and write what it learned."""
     name, options = open_sets.parse(spec)
@@ -261,12 +268,21 @@ def _learn(spec: str, learning: LearningInput, path: Path, engine: Engine) -> No
     arguments = learning.job.arguments_of(dependencies.with_providers(spec, learning.job.specs))
     origin.keep_if_from(work, text_hash(repr(sorted(arguments.items()))))
     corpus = Corpus(learning.parts, work, engine, scorer_words(name), learning.rows, learned=path.with_suffix(""))
+    # Long shards that are begun were scored with what was learned before.
+    files.remove(learning.job.out / manifest.FOLDER / PARTS / SCORE_STEP)
     try:
         scorer = open_sets.module("scorers", name).learn(corpus, **options)
     except WorkerDied as death:
         raise CurateError(
             f"scorer {name} cannot learn: {death}. If it ends in the same way, leave out that file or this scorer"
         ) from None
+    except (CurateError, OSError):
+        raise
+    except Exception as error:
+        if not open_sets.is_own(name):
+            raise
+        what = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        raise SchemaError(f"scorer {name} failed while it learned ({what}). Repair its function learn") from error
     array_files.write_arrays(path, scorer.arrays)
     files.remove(work / EXCHANGES)
 

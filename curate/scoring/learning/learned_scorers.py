@@ -22,12 +22,14 @@ REMEDY = "give --restart to learn and score again"
 class LearnedScorer:
     """A scorer that has learned: its name with options, and the file of its arrays.
 
-    It is small, so that it can be sent to a worker with every task. ``stamp`` is that of the file.
+    It is small, so that it can be sent to a worker with every task. ``stamp`` is that of the file. ``of_all_files``
+    says that it learned from all files of the job, so that it has learned something about the rows of every part.
     """
 
     spec: str
     path: Path
     stamp: str
+    of_all_files: bool = False
 
     @property
     def by_part(self) -> Path:
@@ -38,7 +40,7 @@ class LearnedScorer:
         """Return the scorer, with what it learned about the rows of a part if it learned by part.
 
         Raises:
-            Interrupted: if a file is damaged.
+            Interrupted: if a file is damaged or gone.
         """
         return _loaded_for(self, part)
 
@@ -55,7 +57,11 @@ def ready(scorers: Sequence[AnyScorer], part: str = "") -> tuple[Scorer, ...]:
 def _loaded_for(learned: LearnedScorer, part: str) -> Scorer:
     whole = _loaded(learned.spec, learned.path, learned.stamp)
     path = stored_path(learned.by_part, part)
-    if not part or not getattr(whole, "part_arrays", ()) or not files.exists(path):
+    if not part or not getattr(whole, "part_arrays", ()):
+        return whole
+    if not files.exists(path):
+        if learned.of_all_files:
+            raise Interrupted(f"{path} is gone: run the same command again, which learns what it held")
         return whole
     return replace(whole, **array_files.read_arrays(path))  # type: ignore[type-var]
 
