@@ -224,11 +224,29 @@ def option_fields(cls: type) -> tuple[Field[object], ...]:
         raise CurateError(f"{cls.__name__} is not a dataclass: write @dataclass(frozen=True) above it") from None
 
 
+OWN_MODULE = "curate_own_"  # with which the names of modules begin that are files of the user
+
+
+def own_files() -> tuple[str, ...]:
+    """Return the paths of the user's own files that this process has imported.
+
+    Another process must import them too before it can read a pickle of what they define: see `load_own_files`.
+    """
+    modules = [module for name, module in list(sys.modules.items()) if name.startswith(OWN_MODULE)]
+    return tuple(sorted(str(Path(module.__file__).resolve()) for module in modules if module.__file__))
+
+
+def load_own_files(paths: tuple[str, ...]) -> None:
+    """Import the user's own files that another process had imported."""
+    for path in paths:
+        _own_module(Path(path))
+
+
 def _own_module(path: Path) -> ModuleType:
     """Import a user's file once, under a name that no other module has."""
     if not path.is_file():
         raise CurateError(f"no such file: {path}. A class of your own is named path/to/file.py:ClassName")
-    name = f"curate_own_{path.stem}_{sha256(str(path.resolve()).encode()).hexdigest()[:8]}"
+    name = f"{OWN_MODULE}{path.stem}_{sha256(str(path.resolve()).encode()).hexdigest()[:8]}"
     if name in sys.modules:
         return sys.modules[name]
     spec = spec_from_file_location(name, path)

@@ -184,7 +184,8 @@ def test_an_option_has_the_meaning_that_its_docstring_gives():
     assert meanings["k"] == "number of prototypes"
     # A meaning of two lines is one line, and a default that is no plain value stays.
     assert meanings["start"].endswith("which is faster")
-    assert meanings["scratch"].endswith("(default: the system's temporary folder)")
+    meanings = {option.name: option.meaning for option in member_help.options("scorers", "perplexity")}
+    assert meanings["target"].endswith("(default: the data itself)")
 
 
 def test_what_a_job_gives_to_a_trainer_is_no_option():

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from curate import open_sets
 from curate.engines import R, T
 
 # Arrays begin at multiples of this many bytes, so that vector instructions read them at full speed.
@@ -19,10 +20,14 @@ ALIGNMENT = 64
 
 @dataclass(frozen=True)
 class SharedFunction:
-    """A file with a pickled function, and the bytes from which to which its pickle and each of its arrays lie."""
+    """A file with a pickled function, and the bytes from which to which its pickle and each of its arrays lie.
+
+    ``own_files`` are files of the user that may define the function.
+    """
 
     path: Path
     spans: tuple[tuple[int, int], ...]
+    own_files: tuple[str, ...] = ()
 
 
 def write(function: Callable[[T], R], path: Path) -> SharedFunction:
@@ -35,7 +40,7 @@ def write(function: Callable[[T], R], path: Path) -> SharedFunction:
             start = file.seek(-(-file.tell() // ALIGNMENT) * ALIGNMENT)
             file.write(part)
             spans.append((start, start + part.nbytes))
-    return SharedFunction(path, tuple(spans))
+    return SharedFunction(path, tuple(spans), open_sets.own_files())
 
 
 # The function that this worker used last. Only one is kept: the next one may need the memory.
@@ -52,6 +57,8 @@ def call(shared: SharedFunction, task: object) -> object:
 
 
 def _load(shared: SharedFunction) -> Callable[[object], object]:
+    # A worker cannot import them by the names of their modules.
+    open_sets.load_own_files(shared.own_files)
     with shared.path.open("rb") as file:
         data = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
     head, *arrays = (data[start:stop] for start, stop in shared.spans)

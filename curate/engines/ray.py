@@ -1,6 +1,7 @@
 """Run tasks with Ray, on this machine or on a cluster. Needs the extra ``[ray]``."""
 
 import os
+import sys
 import tempfile
 import time
 from collections import deque
@@ -11,7 +12,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import cast
 
-from curate import __version__, extras
+from curate import __version__, extras, open_sets
 from curate.engines import ATTEMPTS, R, T, WorkerDied, _ray_task
 from curate.engines._ray_cluster import CORES, connected, parsed_environment, slots
 from curate.engines._worker_processes import THREADS
@@ -146,6 +147,7 @@ class _Flight:
             max_calls=0,
             runtime_env={"env_vars": dict.fromkeys(THREADS, "1")},
         )(_ray_task.call)
+        _send_own_files(ray)
         shared, folder = ray.put(self.function), os.getcwd()
         self.nodes_seen = time.monotonic()
         try:
@@ -212,3 +214,10 @@ class _Flight:
 
     def _remaining(self) -> int:
         return len(self.waiting) + len(self.flying)
+
+
+def _send_own_files(ray: ModuleType) -> None:
+    """Let Ray send what the user's own files define: nodes cannot import these by the names of their modules."""
+    for name, module in list(sys.modules.items()):
+        if name.startswith(open_sets.OWN_MODULE):
+            ray.cloudpickle.register_pickle_by_value(module)
