@@ -26,7 +26,8 @@ class Preflight:
     bad: Mapping[str, str]
     bytes: int
     warnings: tuple[str, ...]
-    sizes: Mapping[str, int] = field(default_factory=dict)  # bytes of each readable shard
+    # Bytes of each readable shard, unpacked where the file says how many that are.
+    sizes: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def rows(self) -> int | None:
@@ -73,8 +74,13 @@ def inspect(
         for shard, reason in _odd_widths(shards, heads, column):
             bad[shard] = reason
             del heads[shard]
-    sizes = {shard.relative: size for shard, (size, _) in looks}
+    sizes = {shard.relative: _unpacked(size, result) for shard, (size, result) in looks if isinstance(result, Head)}
     return Preflight(heads, bad, total, warnings, sizes)
+
+
+def _unpacked(size: int, head: Head) -> int:
+    """Return the bytes of a file's rows. The file itself is smaller where it is compressed."""
+    return max(size, sum(group_bytes for _, group_bytes in head.groups or ()))
 
 
 def _odd_widths(shards: Sequence[Shard], heads: Mapping[str, Head], column: str) -> list[tuple[str, str]]:
