@@ -57,9 +57,12 @@ def translations() -> dict[str, list[str]]:
     """Return texts in many languages: the translated messages of programs of this machine, 10 to a text."""
     languages: dict[str, list[str]] = {}
     for path in sorted(Path("/usr/share").rglob("LC_MESSAGES/*.mo")):
-        with path.open("rb") as handle:
-            # gettext has no public way to list all messages.
-            catalogue = gettext.GNUTranslations(handle)._catalog
+        try:
+            with path.open("rb") as handle:
+                # gettext has no public way to list all messages.
+                catalogue = gettext.GNUTranslations(handle)._catalog
+        except UnicodeDecodeError:
+            continue  # a few programs write their messages in an older encoding, and do not say so
         messages = [text for text in catalogue.values() if isinstance(text, str) and len(text) > 30]
         texts = [" ".join(messages[i : i + 10]) for i in range(0, len(messages) - 9, 10)]
         languages.setdefault(path.parts[-3].split("_")[0].split(".")[0], []).extend(texts)
