@@ -490,7 +490,9 @@ def test_a_learned_file_with_a_pickle_in_it_is_refused(corpus, tmp_path):
 
 # What a job hands to its own workers, as Python's own pools do, by a file that only its user can open, or by Ray. The
 # third file pickles to nowhere, to see what a function holds.
-BETWEEN_PROCESSES = {ROOT / "curate" / "engines" / name for name in ("_shared_function.py", "ray.py", "_main_script.py")}
+BETWEEN_PROCESSES = {
+    ROOT / "curate" / "engines" / name for name in ("_shared_function.py", "ray.py", "_main_script.py")
+}
 
 
 def test_no_code_reads_or_writes_a_pickle():
