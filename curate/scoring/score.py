@@ -13,6 +13,7 @@ from curate.progress import Progress, reporting, silent
 from curate.scoring import dependencies, preflight, run, specs, table_input, worker
 from curate.scoring.inferred_options import inferred
 from curate.scoring.learning import corpus_parts, first_pass, learned, learned_scorers
+from curate.scoring.learning.columns import columns_folder
 from curate.scoring.learning.learned import LearningInput
 from curate.scoring.preflight import Preflight
 from curate.scoring.reports.result import Scored
@@ -107,7 +108,7 @@ def score(
         job = ScoringJob(listed.shards, specs_of_job, out, reading, on_error == "quarantine")
         scored = _score(job, paths, listed, engine, max_bad, _Again(restart, relearn), progress)
         if not cache:
-            files.remove(out / manifest.FOLDER / learned.PARTS)
+            files.remove(out / manifest.FOLDER / manifest.PARTS)
         return scored
 
 
@@ -147,7 +148,7 @@ def _score(
     # The job has ended only now: one that loses too many lines has not.
     completion.end(out, SCORE_STEP, set_aside=aside, bad_lines=lost.bad)
     # The score files have them now.
-    files.remove(out / manifest.FOLDER / learned.PARTS / manifest.COLUMNS)
+    files.remove(columns_folder(out))
     built = learned_scorers.ready(ready.scorers)
     warnings = (*listed.warnings, *heads.warnings, *specs.warnings(built), *lost.warnings())
     count = len(shards) + len(listed.unusable)

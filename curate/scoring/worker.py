@@ -56,7 +56,7 @@ class ScoringTask:
     parts: Path | None = None
     spans: tuple[Span, ...] = ((0, None),)
     quarantine: bool = False
-    also: tuple[str, ...] = ()  # columns that `compute_task` reads and hashes as well
+    also: tuple[str, ...] = ()  # columns that `compute_tasks` reads and hashes as well
     label: bool = False  # the score file has the class label of the input
     columns: ColumnFolder | None = None
     part: str = ""
@@ -372,7 +372,7 @@ def _scored_from_columns(
     if needs:
         reading = line_losses.aligned(task.reading, task.out, task.shard)
         read = tables.batches(task.shard, needs, reading=reading, identity=(), size=tables.BATCH_BYTES, start=start)
-        frames = columns.beside(frames, read)
+        frames = columns.beside(frames, read, task.shard)
     added = [name for scorer in scorers for name in scorer.schema]
     for frame in frames:
         # The label of the score file is text, and scorers read it as the input has it.

@@ -19,6 +19,7 @@ from curate.storage.forms.jobs import EntryForm, SetAsideForm
 
 FOLDER = "_curate"  # inside the output folder; `files.listed` skips names that start with "_"
 QUARANTINE = "quarantine"
+PARTS = "parts"  # the folder of what is computed of parts of the data: it may be removed between jobs
 COLUMNS = "columns"  # the folder, beside those of steps, of columns that are computed before the score file is written
 DAMAGED = "delete it to redo its shard"
 # Entries of format 1 have no number; their `config` also covers the source code of scorers. Up to format 2, `input` is
@@ -96,7 +97,7 @@ def set_aside_path(out: Path, step: str, shard: str) -> Path:
 def parts_path(out: Path, step: str, shard: str) -> Path:
     """Return the folder for the finished parts of a shard."""
     # The ending keeps the parts of a file `x` apart from those of files in a folder `x`, which another input may have.
-    return out / f"{FOLDER}/parts/{step}/{shard}.parts"
+    return out / f"{FOLDER}/{PARTS}/{step}/{shard}.parts"
 
 
 def begun_path(out: Path, step: str, shard: str) -> Path:

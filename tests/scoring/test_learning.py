@@ -319,3 +319,11 @@ def test_a_scorer_of_ones_own_that_fails_while_it_learns_is_named(corpus, tmp_pa
     own.write_text("class Own:\n    pass\n\ndef learn(stream):\n    raise ValueError('odd row')\n")
     with pytest.raises(SchemaError, match="own.py:Own failed while it learned .ValueError: odd row."):
         score.score(corpus, f"{own}:Own", tmp_path / "out", engine=Local(1))
+
+
+def test_a_restart_with_other_scorers_removes_the_results_of_the_job_before(corpus, tmp_path):
+    out = tmp_path / "out"
+    score.score(corpus, ("length", "duplicates"), out)
+    assert (out / "_curate" / "duplicates").is_dir()
+    score.score(corpus, "length", out, restart=True)
+    assert not (out / "_curate" / "duplicates").exists()

@@ -15,6 +15,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.ipc
 
+from curate.errors import SchemaError
 from curate.scoring import parts
 from curate.storage import files, manifest
 from curate.tables import writer
@@ -93,7 +94,7 @@ class ColumnFolder:
 
 def columns_folder(out: Path) -> Path:
     """Return the folder of the columns of all inputs."""
-    return out / manifest.FOLDER / "parts" / manifest.COLUMNS
+    return out / manifest.FOLDER / manifest.PARTS / manifest.COLUMNS
 
 
 def folder(out: Path, shard: Shard) -> Path:
@@ -113,15 +114,21 @@ def _frame(batch: pa.RecordBatch, names: Iterable[str]) -> pl.DataFrame:
     return pl.DataFrame(series)
 
 
-def beside(computed: Iterator[pl.DataFrame], read: Iterator[pl.DataFrame]) -> Iterator[pl.DataFrame]:
+def beside(computed: Iterator[pl.DataFrame], read: Iterator[pl.DataFrame], shard: Shard) -> Iterator[pl.DataFrame]:
     """Yield the columns of two streams of the same rows side by side, in the batches of the first stream.
 
     A column that both have is taken from ``read``.
+
+    Raises:
+        SchemaError: if the file ``shard``, which is read again, has fewer rows than before.
     """
     held: list[pl.DataFrame] = []
     for frame in computed:
         while sum(piece.height for piece in held) < frame.height:
-            held.append(next(read))
+            following = next(read, None)
+            if following is None:
+                raise SchemaError(f"{shard.path} changed while it was read. Leave it alone and score again")
+            held.append(following)
         rows = held[0] if len(held) == 1 else pl.concat(held)
         held = [rows[frame.height :]] if rows.height > frame.height else []
         yield frame.drop(rows.columns, strict=False).hstack(rows[: frame.height])

@@ -125,7 +125,7 @@ class ScoringPart:
             yield from frames
             return
         others = batches.batches(piece.shard, read, reading=reading, identity=(), size=BATCH_BYTES, start=piece.start)
-        yield from columns.beside(frames, others)
+        yield from columns.beside(frames, others, piece.shard)
 
 
 def _until(frames: Iterator[pl.DataFrame], piece: Piece) -> Iterator[pl.DataFrame]:

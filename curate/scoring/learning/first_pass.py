@@ -67,7 +67,7 @@ def compute(job: ScoringJob, heads: Preflight, shards: Sequence[Shard], todo: se
             digests[shard.relative] = entry.input
             tasks[shard.relative] = tuple(run.split(whole, head))
             continue
-        # Where a bad shard stops the job anyway, rows are only read and hashed here as they are for scoring.
+        # Scorers that learn read further columns later, so these are hashed too.
         whole = replace(whole, also=job.needs)
         tasks[shard.relative] = tuple(
             replace(task, columns=ColumnFolder(columns.folder(job.out, shard), (), task.start, task.stop))

@@ -72,16 +72,16 @@ class LearnedState:
     new: tuple[str, ...] = ()
 
 
-PARTS = "parts"  # the folder of the cache, inside the folder of records
-
-
 def forget(job: ScoringJob) -> None:
     """Remove what scorers learned, and all that was computed of parts."""
     files.remove(folder(job.out))
-    files.remove(job.out / manifest.FOLDER / PARTS)
+    files.remove(job.out / manifest.FOLDER / manifest.PARTS)
     files.remove(job.out / manifest.FOLDER / "corpus.json")
-    for spec in job.specs:
-        files.remove(work_folder(job.out, spec, {}))
+    # The job before may have had scorers that this one has not.
+    before = cast(Sequence[str], (recorded(job.out) or {}).get("scorers", ()))
+    for name in {open_sets.parse(spec)[0] for spec in (*job.specs, *before)}:
+        if open_sets.is_own(name) or (open_sets.exists("scorers", name) and _keeps_results(name)):
+            files.remove(job.out / manifest.FOLDER / _file_name(name))
 
 
 def folder(out: Path) -> Path:
@@ -96,10 +96,10 @@ def work_folder(out: Path, spec: str, formats: Mapping[str, int]) -> Path:
     later jobs read.
     """
     name = open_sets.parse(spec)[0]
-    if getattr(open_sets.module("scorers", name), "KEEPS_RESULTS", False):
-        return out / manifest.FOLDER / name
+    if _keeps_results(name):
+        return out / manifest.FOLDER / _file_name(name)
     key = text_hash(repr((spec, sorted(formats.items()))))[:16]
-    return out / manifest.FOLDER / PARTS / "learning" / f"{scorer_words(name).replace(' ', '_')}-{key}"
+    return out / manifest.FOLDER / manifest.PARTS / "learning" / f"{scorer_words(name).replace(' ', '_')}-{key}"
 
 
 def prepare(
@@ -255,6 +255,11 @@ def _old_key(learning: LearningInput, before: JobRecord, position: int) -> str:
     return text_hash(repr((record.get("version"), specs, reading.text_column, reading.batch_rows, digests)))[:16]
 
 
+def _keeps_results(name: str) -> bool:
+    """Return whether what a scorer computes of parts is a result that later jobs read, and not a cache."""
+    return bool(getattr(open_sets.module("scorers", name), "KEEPS_RESULTS", False))
+
+
 def _file_name(name: str) -> str:
     """Return a scorer's name as part of a file name. The user's own scorer is named by a path."""
     return f"own_{text_hash(name)[:16]}" if open_sets.is_own(name) else name
@@ -269,7 +274,7 @@ def _learn(spec: str, learning: LearningInput, path: Path, engine: Engine) -> No
     origin.keep_if_from(work, text_hash(repr(sorted(arguments.items()))))
     corpus = Corpus(learning.parts, work, engine, scorer_words(name), learning.rows, learned=path.with_suffix(""))
     # Long shards that are begun were scored with what was learned before.
-    files.remove(learning.job.out / manifest.FOLDER / PARTS / SCORE_STEP)
+    files.remove(learning.job.out / manifest.FOLDER / manifest.PARTS / SCORE_STEP)
     try:
         scorer = open_sets.module("scorers", name).learn(corpus, **options)
     except WorkerDied as death:

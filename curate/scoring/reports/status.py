@@ -69,7 +69,7 @@ def learned(out: Path) -> list[str]:
 
 def cache_bytes(out: Path) -> int:
     """Return the bytes of what scorers computed of each part, which a later call with more files reads again."""
-    folder = out / manifest.FOLDER / learning.PARTS
+    folder = out / manifest.FOLDER / manifest.PARTS
     return sum(map(files.size, files.below(folder, "")))
 
 
