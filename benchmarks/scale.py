@@ -114,7 +114,7 @@ def requests(folder: Path, scorer: str, rows: int) -> dict[str, float]:
     calls = "openat,stat,newfstatat,rename,unlink,mkdir"
     curate = [sys.executable, "-c", "from pipelines.shared.cli import main; main()"]
     job = [*curate, "score", str(data), "--scorer", scorer, "--workers", "2", "--out", str(out)]
-    environment = {**os.environ, **jobs.ONE_THREAD, "PYTHONPATH": str(jobs.ROOT)}
+    environment = jobs.environment_of(jobs.ROOT)
     command = ["strace", "-e", f"trace={calls}", "-o", str(log), *job]
     subprocess.run(command, check=True, capture_output=True, env=environment)
     lines = [line for line in log.read_text(errors="replace").splitlines() if str(folder) in line]

@@ -68,6 +68,15 @@ class Cost:
         return self.driver / self.cpu if self.cpu else 1.0
 
 
+def environment_of(root: Path) -> dict[str, str]:
+    """Return the environment of a command of the source tree ``root``: one numerical thread a process.
+
+    Folders that are on the caller's PYTHONPATH stay there, since optional packages may lie in them.
+    """
+    folders = [str(root), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {**os.environ, **ONE_THREAD, "PYTHONPATH": os.pathsep.join(folders)}
+
+
 def score(
     data: Path, specs: Sequence[str], out: Path, *, workers: int = 1, engine: str = "local", root: Path = ROOT
 ) -> Cost:
@@ -77,7 +86,7 @@ def score(
     report = out.parent / f"{out.name}.cost.json"
     command = [sys.executable, "-c", WRAPPER, str(report), "score", str(data), *scorers, *options]
     mark = str(time.monotonic_ns())
-    environment = {**os.environ, **ONE_THREAD, "PYTHONPATH": str(root), MARK: mark}
+    environment = {**environment_of(root), MARK: mark}
     start = time.monotonic()
     with (out.parent / f"{out.name}.log").open("w+") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, cwd=root, env=environment)
