@@ -12,7 +12,6 @@ cost of a row rises. The last line names what breaks first: the first quantity t
 """
 
 import argparse
-import os
 import shutil
 import subprocess
 import sys
