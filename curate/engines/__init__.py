@@ -15,7 +15,7 @@ from curate.shown import shortened
 T = TypeVar("T")
 R = TypeVar("R")
 
-# A task that ended its worker this often is to blame. Once may be bad luck, such as a machine that was switched off.
+# A task that ended so many workers is to blame. One may be bad luck, such as a machine that was switched off.
 ATTEMPTS = 3
 # A job that reads more bytes than this is long: the fastest scorers of text take a second for about 15 MB.
 LONG_JOB_BYTES = 16 * 2**20
@@ -45,22 +45,22 @@ class Engine(Protocol):
         Starting workers takes seconds, so a job that calls ``run`` many times opens one session around all of it.
 
         Args:
-            long: the job will certainly take more than a few seconds of one core, so that workers are worth their
-                start. Without it an engine may try in this process first.
-            folders: folders that tasks write. Workers on other machines check that they have them, before the first
-                task: otherwise each would write into a folder of its own.
+            long: the job will certainly take more than a few seconds of one core, so that it pays to start workers at
+                once. Without it, an engine may run the first tasks in this process.
+            folders: folders that tasks write to. Workers on other machines first check that they see the same folders,
+                since a machine that does not would write into a folder of its own.
         """
         ...
 
 
-# Of a task in a message: room for the path of a file.
+# Characters of a task's name in a message: room for the path of a file.
 LONGEST_NAME = 240
 
 
 class WorkerDied(CurateError):
-    """A task ended its worker each time that it ran. ``task`` is that task.
+    """A task ended its worker each time that it ran.
 
-    ``reason`` is the likely cause, as part of a sentence.
+    ``task`` is that task, and ``reason`` the likely cause, as part of a sentence.
     """
 
     def __init__(self, task: object, remaining: int, total: int, *, reason: str, advice: str) -> None:

@@ -1,9 +1,9 @@
-"""The user's own script, which workers would run again from its first line, and what of it they need.
+"""Keep workers from running the user's script again, unless they need what it defines.
 
 Python hands the path of the running script to each process that it starts, and the process runs the script as the
 module ``__mp_main__``, in case its task needs something from there. A script that calls curate without
 ``if __name__ == "__main__":`` would then call it again in each worker. Tasks of ours need nothing from a script, so
-workers are told of it only where the function or a task of the user comes from there.
+workers are told of it only if the function or a task of the user is defined there.
 """
 
 import io
@@ -16,7 +16,7 @@ from pathlib import Path
 
 from curate.errors import CurateError
 
-# What a worker exits with that would start workers while it runs the script again: EX_CONFIG of sysexits.h, which
+# The exit code of a worker that would start workers of its own while it runs the script: EX_CONFIG of sysexits.h, which
 # Python itself never uses.
 UNGUARDED = 78
 
@@ -45,7 +45,7 @@ class _Search(pickle.Pickler):
 
 @contextmanager
 def hidden() -> Iterator[None]:
-    """Let processes that are started in the block not run the script of this one."""
+    """Hide the script of this process from processes that are started in the block, so that they do not run it."""
     main = sys.modules["__main__"]
     # Where `multiprocessing.spawn.get_preparation_data` looks: without them it takes this for an interactive session.
     names = {name: getattr(main, name) for name in ("__spec__", "__file__") if hasattr(main, name)}
@@ -70,7 +70,7 @@ def check_runnable() -> None:
     """Check that workers can run the script.
 
     Raises:
-        CurateError: if it is no file, as in a notebook or a shell of Python.
+        CurateError: if there is no file to run, as in a notebook or an interactive Python.
     """
     main = sys.modules["__main__"]
     if getattr(main, "__spec__", None) is None and not Path(getattr(main, "__file__", "")).is_file():

@@ -1,4 +1,4 @@
-"""Connect to a Ray cluster, or start one on this machine, and know how many tasks it can run at a time."""
+"""Connect to a Ray cluster, or start one on this machine, and count the tasks that it can run at a time."""
 
 import json
 import os
@@ -67,7 +67,7 @@ def unconnected(where: str, reason: str) -> str:
 
 
 def slots(ray: ModuleType, gpus: float) -> int:
-    """Return how many tasks the nodes can run at a time, each on one core and so many ``gpus``."""
+    """Return how many tasks the nodes can run at a time. Each task needs one core and ``gpus`` GPUs."""
     total = 0
     for node in ray.nodes():
         if node["Alive"]:

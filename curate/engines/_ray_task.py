@@ -1,4 +1,4 @@
-"""Run one task on a node of a Ray cluster, and say in one line why a node cannot run it."""
+"""Run one task on a node of a Ray cluster. If a node cannot run it, say why in one line."""
 
 import platform
 import re
@@ -28,7 +28,8 @@ def call(function: Callable[[T], R], task: T, folder: str, version: str, marks: 
         task: its only argument.
         folder: the folder of the command.
         version: the version of curate that the command has.
-        marks: files that the job has put into the folders that it writes, by which a node sees that it has them too.
+        marks: files that the job has put into the folders that it writes to. A node that does not see them has other
+            folders under these names.
     """
     # Tasks and results are objects of our classes, so both sides must run the same code during a job. (A job that is
     # continued later may have another version: see `curate.storage.job_record`.)
@@ -58,7 +59,7 @@ def _check_mark(mark: str) -> None:
 
 
 def _named(error: OSError) -> OSError:
-    """Return an error of the operating system with the name of this node, where the disk or folder is to be mended."""
+    """Return an error of the operating system with the name of this node added, where it must be repaired."""
     node = f"on Ray node {platform.node()}"
     if error.errno is None:
         return OSError(f"{error} ({node})")
@@ -66,7 +67,7 @@ def _named(error: OSError) -> OSError:
 
 
 def own_error(cause: Exception) -> Exception:
-    """Return the error of a task, in words of ours if a node could not begin it."""
+    """Return the error of a task. If a node could not even begin the task, say what to install."""
     if isinstance(cause, CurateError):
         return cause
     text = str(cause)

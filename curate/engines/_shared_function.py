@@ -20,9 +20,10 @@ ALIGNMENT = 64
 
 @dataclass(frozen=True)
 class SharedFunction:
-    """A file with a pickled function, and the bytes from which to which its pickle and each of its arrays lie.
+    """A file that holds a pickled function, with its arrays apart from the rest.
 
-    ``own_files`` are files of the user that may define the function.
+    ``spans`` are where the pickle and each array begin and end, in bytes. ``own_files`` are files of the user that may
+    define the function.
     """
 
     path: Path
@@ -60,7 +61,7 @@ def _load(shared: SharedFunction) -> Callable[[object], object]:
     # A worker cannot import them by the names of their modules.
     open_sets.load_own_files(shared.own_files)
     with shared.path.open("rb") as file:
-        data = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
-    head, *arrays = (data[start:stop] for start, stop in shared.spans)
+        content = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+    head, *arrays = (content[start:stop] for start, stop in shared.spans)
     function: Callable[[object], object] = pickle.loads(head, buffers=arrays)
     return function

@@ -1,4 +1,4 @@
-"""Worker processes of this machine, each with one numerical thread, which end when their job ends or is killed."""
+"""Run worker processes on this machine. Each has one numerical thread, and ends when its job ends or is killed."""
 
 import multiprocessing
 import os
@@ -14,7 +14,7 @@ from threading import Thread
 from curate import processes
 from curate.engines import _main_script
 
-# What the program of a trainer has to end by itself, when the tasks are stopped.
+# Seconds that the program of a trainer has to end by itself when its task is stopped.
 PROGRAM_SECONDS = 0.5
 # Every library has a variable of its own for its number of threads.
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "POLARS_MAX_THREADS")
@@ -23,7 +23,7 @@ THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "POLARS
 class WorkerProcesses:
     """Up to ``count`` processes that run tasks. A process is started when a task finds no idle one.
 
-    With ``script``, they first run the script of this process, which tasks come from.
+    With ``script``, they first run the user's script, because tasks are defined there.
     """
 
     def __init__(self, count: int, *, script: bool = False) -> None:
@@ -81,8 +81,8 @@ class _SpawnedWorkers(SpawnContext):
 
 @contextmanager
 def _inherited_settings() -> Iterator[None]:
-    """Set what processes inherit that are started in the block: one numerical thread, and no Ctrl-C."""
-    # Otherwise the helper would start inside the block, and let Ctrl-C through again.
+    """Let processes that are started in the block have one numerical thread, and ignore Ctrl-C."""
+    # Otherwise the helper of `multiprocessing` would start inside the block, and unblock Ctrl-C in the middle of it.
     resource_tracker.ensure_running()
     before = {name: os.environ.get(name) for name in THREADS}
     # The children read these variables when they import their libraries.

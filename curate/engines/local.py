@@ -23,7 +23,7 @@ from curate.storage.scratch import scratch_folder
 AHEAD = 2
 
 
-# With as many workers as there are cores, the first tasks of a job run in this process for so many seconds. Starting a
+# If the number of workers is left to us, the first tasks of a job run in this process for so many seconds. Starting a
 # worker takes about a second of CPU, for its imports, so a job that ends sooner gains nothing from workers.
 SECONDS_ALONE = 1.0
 
@@ -32,9 +32,9 @@ SECONDS_ALONE = 1.0
 class Local:
     """``workers`` processes on this machine; 1 means this process, and 0 as many as useful.
 
-    As many as useful are at most the cores that this process may use. A job that ends within about a second then starts
-    none, and neither does a single task. With 2 or more, no task runs in this process, so that a task that ends its
-    process does not end the job. The results are the same for every number.
+    "As many as useful" is the number of cores that this process may use, and no worker for a single task or a job that
+    ends within about a second. With 2 or more, no task runs in this process, so that a task that ends its process does
+    not end the job. The results are the same for every number.
 
     A worker that dies is replaced, and its task is run again. When nobody reads the results to their end, because of an
     error or Ctrl-C, the workers are killed: tasks write files whole or not at all.
@@ -73,8 +73,8 @@ class LocalSession:
     def __init__(self, workers: int, seconds_alone: float = 0.0, *, workers_only: bool = True) -> None:
         """Start nothing yet.
 
-        Tasks run in this process if there is one worker. Without ``workers_only`` they also run here until
-        ``seconds_alone`` have passed, and a single task does as long as there are no workers.
+        Tasks run in this process if ``workers`` is 1. Without ``workers_only``, they also run in this process until
+        ``seconds_alone`` have passed. So does a single task, as long as no worker was started.
         """
         self.workers = workers
         self._workers_only = workers_only

@@ -13,7 +13,7 @@ from curate.scorers import Scorer
 from curate.scoring import specs as scorer_specs
 from curate.scoring.inferred_options import accepted
 
-# The names of columns that scorers add begin in these ways. An option with such a value names a column.
+# The first letters of the columns that scorers add. An option whose value begins with one of them names a column.
 ADDED_COLUMNS = ("score.", "cluster.", "emb.", "logits.", "probs.")
 
 
@@ -31,7 +31,7 @@ def ordered(specs: Sequence[str]) -> tuple[str, ...]:
         raise SchemaError(f"scorers {names} read each other's columns. Leave one out") from None
     result: list[int] = []
     while len(result) < len(specs):
-        # The first that is not placed and whose providers all are.
+        # The first scorer that has no place yet, while all scorers whose columns it reads have one.
         result.append(next(p for p in range(len(specs)) if p not in result and earlier[p] <= set(result)))
     return tuple(specs[position] for position in result)
 
@@ -55,7 +55,7 @@ def with_providers(spec: str, specs: Sequence[str]) -> tuple[str, ...]:
 
 
 def prepared(specs: Sequence[str]) -> tuple[Scorer, ...]:
-    """Return what is computed of every row for scorers that learn, in columns that score files do not have."""
+    """Return the scorers that compute columns for scorers that learn. Score files do not have these columns."""
     result: dict[tuple[str, ...], Scorer] = {}
     for spec in filter(scorer_specs.learns, specs):
         name, options = open_sets.parse(spec)

@@ -71,7 +71,7 @@ def score(
         engine: where to run; None runs in this process.
         restart: delete the results of earlier calls and start over.
         relearn: let scorers learn again from all files, and score all rows again. The cache of parts is used again.
-        cache: keep what scorers computed of each part in ``OUT/_curate/parts``, for a later call with more files.
+        cache: keep what scorers computed of each part in ``OUT/_curate/parts``, for a later call with ``relearn``.
         take_over: write even if a job on another machine holds the folder; that job stops.
         progress: is called with three values: what is counted, how many are done, and how many there are.
 
@@ -145,9 +145,9 @@ def _score(
     aside = dict(sorted({**bad, **failed, **listed.unusable}.items()))
     lost = line_losses.losses(out, [shard for shard in shards if shard.relative not in aside], _rows_of(out))
     lost.check(max_bad, f"Whole files were set aside too: {len(aside)}; see `curate status`" if aside else "")
-    # The job has ended only now: one that loses too many lines has not.
+    # A job that loses too many lines stops above, and is not recorded as ended.
     completion.end(out, SCORE_STEP, set_aside=aside, bad_lines=lost.bad)
-    # The score files have them now.
+    # The score files have these columns now.
     files.remove(columns_folder(out))
     built = learned_scorers.ready(ready.scorers)
     warnings = (*listed.warnings, *heads.warnings, *specs.warnings(built), *lost.warnings())
@@ -227,7 +227,7 @@ def _begin(job: ScoringJob, again: _Again) -> set[str]:
     """Make the output folder ready; return the names of the shards that are still to score."""
     configuration = job.configuration()
     if again.restart:
-        # The entries are deleted next: whoever reads the folder from here on must know that it is not finished.
+        # The records of finished shards are deleted next. A job that reads the folder must see that it is not finished.
         completion.begin(job.out, SCORE_STEP, [shard.relative for shard in job.shards])
     pending = manifest.pending(
         job.out, SCORE_STEP, job.work, configuration, restart=again.restart, same_rows=job.same_rows

@@ -113,7 +113,7 @@ class ScoringJob:
 
     def save(self, data: Sequence[str]) -> None:
         """Write ``score.json``, from which a later call continues the job and finds the input files."""
-        # The size decides which lines are bad, and not what is scored: it may change when a job goes on.
+        # The largest size of a text decides only which lines are bad, so it may change when a job goes on.
         record = {"data": list(data), "document_bytes": self.reading.document_bytes, **self.arguments}
         artifacts.save(scored.record_path(self.out), "score_job", record)
 

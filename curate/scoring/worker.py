@@ -38,7 +38,7 @@ TOGETHER = 64
 
 @dataclass(frozen=True)
 class ScoringTask:
-    """Rows [start, stop) of a shard through all scorers, into the score file ``output`` below the folder ``out``.
+    """A task: score rows [start, stop) of a shard into the score file ``output`` below the folder ``out``.
 
     A long shard has several tasks. They write to the folder ``parts``, and ``spans`` are the rows of each. ``columns``
     are the columns that were computed of these rows before. If some scorers have learned, ``part`` is the name of the
@@ -92,12 +92,13 @@ class ScoringTask:
 
 @dataclass(frozen=True)
 class ScoringOutcome:
-    """What a task did: the rows scored, and the hash of the rows of its shard, in the columns that were read.
+    """What a task did.
 
-    ``digest`` is empty if the shard has several parts, which hold the digests of their rows. A task that computed
-    columns gives their names in ``computed``, and the digests of its blocks of rows in ``blocks``. ``whole`` says that
-    the score file is in place. ``reason`` says why the shard is bad, if it is. ``bad_lines`` is the number of lines
-    that were set aside, and ``first_bad`` is the first of them with its reason.
+    ``rows`` were scored. ``digest`` is the hash of the rows of the shard, in the ``columns`` that were read. It is
+    empty if the shard has several parts, which hold the digests of their rows. A task that computed columns gives their
+    names in ``computed``, and the digests of its blocks of rows in ``blocks``. ``whole`` says that the score file is in
+    place. ``reason`` says why the shard is bad, if it is. ``bad_lines`` is the number of lines that were set aside, and
+    ``first_bad`` is the first of them with its reason.
     """
 
     shard: str
@@ -123,9 +124,10 @@ def is_labelled(head: readers.Head) -> bool:
 
 
 def score_tasks(scorers: tuple[AnyScorer, ...], bare_tasks: Sequence[ScoringTask]) -> list[ScoringOutcome]:
-    """Score the rows of tasks that come without their scorers. Join the parts of a shard if all are there.
+    """Score the rows of tasks, and join the parts of a shard if all are there.
 
-    A shard that is one task is recorded as done. Small files are written and recorded together.
+    ``bare_tasks`` have no scorers yet. A shard that is one task is recorded as done. Small files are written and
+    recorded together.
     """
     outcomes: list[ScoringOutcome] = []
     for low in range(0, len(bare_tasks), TOGETHER):
@@ -180,7 +182,7 @@ def finish(done: Sequence[tuple[ScoringTask, ScoringOutcome]]) -> None:
 
 
 def _judged(task: ScoringTask, work: Callable[[ScoringTask, BadLines], ScoringOutcome]) -> ScoringOutcome:
-    """Do the work of a task. Raise what is wrong with its shard, or return it as the reason in the outcome."""
+    """Do the work of a task. If its shard is bad, raise an error, or with quarantine return the reason."""
     path = task.shard.path
     try:
         return _unchanged(task, work)

@@ -1,9 +1,9 @@
-"""Keep the columns that a job computed of an input on disk, until its score file is written.
+"""Keep computed columns of an input on disk, until its score file is written.
 
 Scorers that need no learning run first, once: the rows of a file go through them while the file is hashed. Their
 columns lie in ``OUT/_curate/parts/columns/<shard>/<stage>/<first row>.arrow``. Scorers that learn read them there, and
 so does the task that writes the score file. Stage 0 also has the identity of the rows, and the digests of the input. If
-a scorer learns from columns of a learned scorer, the latter are a stage of their own.
+a scorer learns from columns that another scorer adds after it has learned, these columns are a further stage.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -25,9 +25,10 @@ from curate.tables.shards import Shard
 
 @dataclass(frozen=True)
 class ColumnFolder:
-    """The columns of rows [start, stop) of one input: the folder of its stages, and the names of the columns of each.
+    """The computed columns of rows [start, stop) of one input.
 
-    ``columns`` names the stages that are complete. One that is being computed is not among them.
+    ``path`` is the folder of the stages. ``columns`` are the names of the columns of each complete stage. A stage that
+    is being computed is not among them.
     """
 
     path: Path
@@ -61,7 +62,7 @@ class ColumnFolder:
         return self.start <= row and (self.stop is None or row < self.stop)
 
     def batches(self, wanted: Sequence[str] | None = None, first: int | None = None) -> Iterator[pl.DataFrame]:
-        """Yield the columns ``wanted`` (None: all) from row ``first`` on, in the batches of the computation."""
+        """Yield the columns ``wanted`` (None: all) from row ``first`` on, in the batches in which they were computed."""
         streams = [self._stage_batches(number, wanted, first) for number in range(self.stages)]
         for frames in zip(*streams, strict=True):
             yield pl.DataFrame([series for frame in frames for series in frame.iter_columns()])

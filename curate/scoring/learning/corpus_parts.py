@@ -4,9 +4,9 @@ In: the tasks of all good shards. Out: parts. Small files are put together, and 
 depends on the data alone, and never on the number of workers.
 
 Words: a *span* is a range of rows [start, stop) of one input. A *piece* is a span with the columns that were computed
-of it. A *bundle* is the tasks of several small inputs, which one worker runs together. A *part* is what a scorer learns
-from at a time: the pieces of a bundle, or one piece of a long input. (In `parts`, a part is a file with the scores of
-some rows of a long input. Such files are joined when all are there.)
+of it. A *bundle* is the tasks of several small inputs, which one worker runs together. A *part* is the rows that a
+function of a scorer reads at a time: the pieces of a bundle, or one piece of a long input. (In the file `parts`, a part
+is a file with the scores of some rows of a long input. Such files are joined when all are there.)
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence

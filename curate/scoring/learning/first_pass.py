@@ -1,7 +1,7 @@
 """Compute once what needs no learning: the hashes of all rows, and the columns of scorers that do not learn.
 
 In: the shards of a job with scorers that learn. Out: the columns on disk, the bad shards, and the lines that cannot be
-read. All rows are read before any scorer learns. Otherwise a scorer could learn from a shard that proves bad later.
+read. All rows are read before any scorer learns. Otherwise a scorer could learn from a shard that turns out to be bad.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -42,7 +42,7 @@ class FirstPass:
     lost: Losses
 
     def tasks_of(self, shards: Sequence[Shard]) -> list[ScoringTask]:
-        """Return the tasks of some shards, in their order."""
+        """Return the tasks of some shards, in the order of the shards."""
         return [task for shard in shards for task in self.tasks[shard.relative]]
 
 
@@ -80,7 +80,7 @@ def compute(job: ScoringJob, heads: Preflight, shards: Sequence[Shard], todo: se
     for outcome in counted(results, "parts read", len(pending)):
         outcomes.setdefault(outcome.shard, []).append(outcome)
     by_name = {shard.relative: shard for shard in shards}
-    # In the order of shards, so that the first reason does not depend on who was first.
+    # In the order of shards, so that the first reason does not depend on which task ended first.
     ordered = {name: sorted(outcomes[name], key=lambda item: item.start) for name in by_name if name in outcomes}
     bad = {name: item.reason for name, items in ordered.items() for item in reversed(items) if item.reason}
     for name, items in ordered.items():
@@ -103,7 +103,7 @@ def materialise(
     if todo:
         _remove_other_stages(todo, scorers)
     names: tuple[str, ...] = ()
-    # No file can be set aside any more: others have learned from it.
+    # No file can be set aside any more: other scorers have learned from it.
     results = run_bundles(engine, partial(worker.compute_tasks, tuple(scorers)), todo, quarantine=False)
     for outcome in counted(results, "parts read", sum(map(len, todo))):
         if outcome.reason:

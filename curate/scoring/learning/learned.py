@@ -35,9 +35,9 @@ Materialise = Callable[[Sequence[AnyScorer], tuple[ScoringPart, ...]], tuple[Sco
 
 @dataclass(frozen=True)
 class LearningInput:
-    """What the scorers of a job learn from: the good shards and their content hashes by name, and the parts of rows.
+    """What the scorers of a job learn from: the good shards, and their rows in parts.
 
-    ``aside`` names the bad shards, which are left out.
+    ``digests`` are the content hashes of the shards by name. ``aside`` names the bad shards, which are left out.
     """
 
     job: ScoringJob
@@ -59,10 +59,10 @@ class LearningInput:
 
 @dataclass(frozen=True)
 class LearnedState:
-    """What a scorer learned: its file, the arguments and inputs, and the shards that were set aside then.
+    """What a scorer learned, or will learn: the file, what decides its content, and the shards that were set aside.
 
-    ``refusal`` says why an older state cannot be reused; it is empty if there is none, or it can be reused. ``new`` are
-    the files that were added since.
+    ``refusal`` says why an older state cannot be reused. It is empty if there is no older state, or this one can be
+    reused. ``new`` names the files that were added since the scorer learned.
     """
 
     path: Path
@@ -73,7 +73,7 @@ class LearnedState:
 
 
 def forget(job: ScoringJob) -> None:
-    """Remove what scorers learned, and all that was computed of parts."""
+    """Remove what scorers learned, and everything that was computed of parts of the data."""
     files.remove(folder(job.out))
     files.remove(job.out / manifest.FOLDER / manifest.PARTS)
     files.remove(job.out / manifest.FOLDER / "corpus.json")
@@ -108,7 +108,7 @@ def prepare(
     """Return the scorers of a job in order. Those that learn do so now, or reload what they learned before.
 
     Also return the parts, with the columns that were computed meanwhile, and notes for the user. ``fresh`` says that no
-    shard is scored yet. ``materialise`` computes columns of scorers that have learned, where another reads them.
+    shard is scored yet. ``materialise`` computes columns of a scorer that has learned, if another one learns from them.
 
     Raises:
         Interrupted: if some shards are scored with another learned state.
@@ -186,7 +186,7 @@ def learned_state(learning: LearningInput, position: int, *, fresh: bool = False
         inputs = {
             name: _comparable(file, before.inputs.get(name), paths[name]) for name, file in expected.inputs.items()
         }
-        # What is not a file that was learned from then is a new file, or one that was set aside and is whole now.
+        # Files that are new since then. A file that was bad then, and is whole now, is not new.
         added = tuple(sorted(inputs.keys() - before.inputs.keys() - {*aside_then, *learning.aside}))
         changes = job_record.input_changes(
             {name: file for name, file in before.inputs.items() if name not in learning.aside},

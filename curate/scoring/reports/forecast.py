@@ -79,9 +79,10 @@ class Forecast:
 
 @dataclass(frozen=True)
 class _Sample:
-    """What was sampled: rows scored, seconds, and bytes of scores; rows and bytes of the files they came from.
+    """What scoring a sample took: its rows, the seconds, and the bytes of scores.
 
-    ``bad_lines`` of these files cannot be read; ``first_bad`` is the first with its reason.
+    ``file_rows`` and ``file_bytes`` are those of the whole files that the sample comes from. ``bad_lines`` is the
+    number of lines that cannot be read, and ``first_bad`` is the first of them with its reason.
     """
 
     rows: int = 0

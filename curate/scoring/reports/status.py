@@ -68,13 +68,13 @@ def learned(out: Path) -> list[str]:
 
 
 def cache_bytes(out: Path) -> int:
-    """Return the bytes of what scorers computed of each part, which a later call with more files reads again."""
+    """Return the bytes of the work files of scorers that learn, which `--relearn` reads again."""
     folder = out / manifest.FOLDER / manifest.PARTS
     return sum(map(files.size, files.below(folder, "")))
 
 
 def _digest(job: ScoringJob, shard: Shard, entry: ManifestEntry | None) -> str:
-    """Return the hash of an input's rows. It is read where the entry does not tell, or the file may have changed."""
+    """Return the hash of an input's rows. The input is read if the entry has no hash, or the file may have changed."""
     columns = job.columns(shard, label=is_labelled(readers.head(shard)))
     if entry is not None and set(entry.columns) == set(columns):
         path = manifest.entry_path(job.out, SCORE_STEP, shard.relative)

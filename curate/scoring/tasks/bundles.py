@@ -12,8 +12,8 @@ from curate.engines import ATTEMPTS, Engine, WorkerDied
 from curate.scoring.worker import ScoringOutcome, ScoringTask
 from curate.storage.files import sweep
 
-# So many files in a row that end their workers, with no other task done meanwhile, show that the job itself is at
-# fault: a machine with too little memory, or a scorer that never works.
+# If so many files in a row end their workers, and no other task is done meanwhile, the job itself is at fault: the
+# machine has too little memory, or a scorer never works.
 DEADLY_IN_A_ROW = 3
 
 BundleFunction = Callable[[Sequence[ScoringTask]], list[ScoringOutcome]]
@@ -21,7 +21,7 @@ BundleFunction = Callable[[Sequence[ScoringTask]], list[ScoringOutcome]]
 
 @dataclass(frozen=True)
 class Bundle:
-    """Tasks that one worker does together. ``number`` is different from those of other bundles of a run."""
+    """Tasks that one worker does together. Every bundle of a run has another ``number``."""
 
     number: int
     tasks: tuple[ScoringTask, ...]
@@ -55,10 +55,10 @@ def run_bundles(
             if not quarantine or not isinstance(bundle, Bundle):
                 raise
             del remaining[bundle.number]
-            # What the dead workers were writing.
+            # Remove the unfinished files of the dead workers.
             sweep(bundle.tasks[0].out)
             if len(bundle.tasks) > 1:
-                # First in line, so that one bad file is found before the others are done.
+                # These go first, so that the bad file is known before all other bundles are done.
                 alone = {following + i: Bundle(following + i, (task,)) for i, task in enumerate(bundle.tasks)}
                 remaining = alone | remaining
                 following += len(alone)

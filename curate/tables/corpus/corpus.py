@@ -47,10 +47,9 @@ class CorpusPart(Protocol):
 
 @dataclass(frozen=True)
 class PartRows:
-    """What a function receives that runs on a part: the rows, and what was computed or sent before.
+    """What a function that runs on a part receives: the rows of the part, and what the learner sent with them.
 
-    ``number`` is the place of the part in the order of parts. ``inputs`` are arrays that the learner sent to this part
-    alone.
+    ``number`` is the place of the part in the order of parts. ``inputs`` are arrays for this part alone.
     """
 
     number: int
@@ -188,17 +187,17 @@ class Corpus:
         needs: Sequence[str] = (),
         inputs: Sequence[Arrays] | None = None,
     ) -> Iterator[dict[str, np.ndarray]]:
-        """Bring rows with equal keys together, reduce them, and yield what `reduce` returns, split by split.
+        """Bring rows with equal keys together, reduce them, and yield what ``reduce`` returns, split by split.
 
         ``function`` returns a table for each part. Its rows go to split number ``key % splits``. ``reduce`` is given
-        all rows of a split, in the order of parts, and returns arrays. Memory is one part or one split a worker.
+        all rows of a split, in the order of parts, and returns arrays. A worker holds one part or one split in memory.
 
         Args:
             function: a pure function at the top level of a module, or a partial of one.
             key: the column of uint64 keys, which must be spread evenly, as hashes are.
             reduce: a pure function of the same kind.
-            name: of this exchange, different from others of the learner.
-            splits: into how many tables the rows are split: enough that each fits into memory.
+            name: the name of this exchange. Every exchange of a learner has another one.
+            splits: the number of tables into which the rows are split. Each of them must fit into memory.
             needs: columns that ``function`` reads, besides ``id``.
             inputs: arrays for each part, which ``function`` reads as ``inputs``.
         """
@@ -218,11 +217,11 @@ class Corpus:
         needs: Sequence[str] = (),
         inputs: Sequence[Arrays] | None = None,
     ) -> Answers:
-        """Bring rows with equal keys together, and send what ``reduce`` returns back to parts, without this process.
+        """Bring rows with equal keys together, reduce them, and send the results back to the parts.
 
-        ``reduce`` is given all rows of a split, as in `exchange`. It returns a table with a column ``part``, the number
-        of the part that gets the row. Functions that run on parts read their rows by `Answers.of`. The arguments are
-        those of `exchange`.
+        The results go through storage, and never come to this process. ``reduce`` is given all rows of a split, as in
+        `exchange`. It returns a table with a column ``part``, the number of the part that gets the row. Functions that
+        run on parts read their rows by `Answers.of`. The arguments are those of `exchange`.
         """
         gather = partial(_gather_answers, reduce, len(self.parts))
         tasks = self._rows(needs, inputs)
@@ -238,7 +237,7 @@ class Corpus:
         splits: int,
         suffix: str,
     ) -> list[Path]:
-        """Write the rows of each part by split, then what each split is reduced to; return the files of the latter."""
+        """Run an exchange, and return the file that each split is reduced to."""
         # An exchange that was killed continues only among the same parts.
         key = files.text_hash(repr((splits, [task.part.name for task in tasks])))
         folder = self.folder / EXCHANGES / f"{name}-{key}"
@@ -256,9 +255,9 @@ class Corpus:
         return reduced
 
     def store(self, number: int, arrays: Arrays) -> None:
-        """Store what was learned about the rows of one part. Whoever scores that part reads these arrays only.
+        """Store what was learned about the rows of one part. A worker that scores this part reads these arrays only.
 
-        They become the fields of the scorer that have these names.
+        The arrays become the fields of the scorer that have these names.
         """
         array_files.write_arrays(stored_path(self.learned or self.folder, self.parts[number].name), arrays)
 
