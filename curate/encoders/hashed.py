@@ -42,7 +42,7 @@ class Hashed:
         """Return the (n, width) float32 vectors of a column of texts without nulls."""
         words = ngrams.words(texts, marks=True)
         counts = WORD_WEIGHT * self._counts(words) + PAIR_WEIGHT * self._counts(ngrams.ngrams(words, 2))
-        # The squares of the square roots below sum to this. It is exact, as all counts are whole numbers.
+        # The vector of square roots below has this length. It is exact, since all counts are whole numbers.
         norms = np.sqrt(np.abs(counts).sum(axis=1, keepdims=True))
         # The square root keeps frequent words from drowning the others.
         damped = np.copysign(np.sqrt(np.abs(counts)), counts)

@@ -30,9 +30,9 @@ KEPT_MODELS = 2  # models that a process keeps
 class Onnx:
     """The vector of a text by a model in ONNX format.
 
-    It is pooled from the vectors of the tokens, or the one vector that the model gives. The settings of a
-    sentence-transformers folder count if they are there; otherwise the vector is the mean, at unit length. Needs the
-    extra ``onnx``. Texts of about equal length run together, and a vector does not depend on the other texts (see
+    If the model gives a vector for each token, they are pooled. If the folder has the settings of a
+    sentence-transformers model, these decide how. Otherwise the vector is the mean, at unit length. Needs the extra
+    ``onnx``. Texts of about equal length run together, and a vector does not depend on the other texts (see
     `curate.models.batching`).
 
     Options:
@@ -109,7 +109,7 @@ class OnnxModel:
         """Return (n, width) float32 vectors. A text without tokens has the zero vector."""
         prompt = self.settings.prompt if self.settings else ""
         lower = self.settings.lower if self.settings else False
-        # Without a text, one stands in for them: it shows how long the vectors are.
+        # If there are no texts, a text of our own shows how long the vectors are.
         words = [prompt + (text.lower() if lower else text) for text in texts] or ["a"]
         encodings = self.tokenizer.encode_batch(words)
         lengths = [len(encoding.ids) for encoding in encodings]

@@ -41,7 +41,7 @@ class LanguageModel:
     limit: int
 
     def tokens(self, text: str, *, bare: bool = False) -> list[int]:
-        """Return the tokens of a text; of a ``bare`` text without the marks that the tokenizer puts around it."""
+        """Return the tokens of a text. With ``bare``, leave out the marks that the tokenizer puts around a text."""
         return list(self.tokenizer(text, add_special_tokens=not bare)["input_ids"])
 
     def log_probabilities(self, texts: Sequence[str]) -> list[np.ndarray]:

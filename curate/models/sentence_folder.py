@@ -19,9 +19,10 @@ LAYERS = ("Transformer", "Pooling", "Normalize")  # layers of a model that are c
 class SentenceSettings:
     """How a model makes the vector of a text.
 
-    ``transformer`` is the folder of the network, ``width`` the length of its states, ``pooling`` the ways of `pooling`,
-    ``unit`` whether vectors have unit length, ``limit`` the tokens at which a text is cut (0: as many as the network
-    takes), ``lower`` whether texts are lowered first, and ``prompt`` the words before each text.
+    ``transformer`` is the folder of the network, and ``width`` the length of a vector. ``pooling`` are the ways in
+    which the vectors of tokens are pooled (see `pooling`). ``unit`` says whether vectors have unit length. ``limit`` is
+    the number of tokens at which a text is cut (0: as many as the network takes). ``lower`` says whether texts are put
+    into lower case first, and ``prompt`` are the words before each text.
     """
 
     transformer: Path

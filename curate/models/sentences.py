@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import torch
 
 KEPT_MODELS = 2  # models that a process keeps; a job seldom runs more, and each may take gigabytes
-FILLERS = {"input_ids": "pad_token_id", "token_type_ids": "pad_token_type_id"}  # what stands behind a shorter text
+FILLERS = {"input_ids": "pad_token_id", "token_type_ids": "pad_token_type_id"}  # the numbers that fill up shorter texts
 
 
 class SentenceTokenizer(Protocol):

@@ -13,7 +13,7 @@ from curate.scorers import Scorer
 from curate.scoring import specs as scorer_specs
 from curate.scoring.inferred_options import accepted
 
-# The first letters of the columns that scorers add. An option whose value begins with one of them names a column.
+# How the names of columns that scorers add begin. An option whose value begins like this names a column.
 ADDED_COLUMNS = ("score.", "cluster.", "emb.", "logits.", "probs.")
 
 

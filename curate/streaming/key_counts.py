@@ -38,8 +38,8 @@ HALF = np.uint64(32)
 class KeyCounts:
     """Counts of the keys of a corpus, in a file for each range of keys.
 
-    ``different`` (tables,) int64 is the number of different keys in each table, and ``sums`` (tables,) int64 how many
-    keys there are in all. The keys of range i begin at ``starts[i]``, and all keys are below ``limit``.
+    ``different`` (tables,) int64 is the number of different keys in each table. ``sums`` (tables,) int64 is the number
+    of keys in each table, with repetitions. The keys of range i begin at ``starts[i]``, and all are below ``limit``.
     """
 
     corpus: Corpus
@@ -52,8 +52,8 @@ class KeyCounts:
     def tables(self, count: int, cells: int, dtype: type[np.unsignedinteger]) -> np.ndarray:
         """Return the counts of the first ``count`` tables, (count, cells). A cell stands for limit / cells keys.
 
-        A count that is too large for ``dtype`` becomes the largest that it has. ``cells`` is the limit, or it is the
-        limit divided by a power of two, and at least the number of ranges.
+        A count that is too large for ``dtype`` becomes the largest number of that type. ``cells`` is the limit, or the
+        limit divided by a power of two. It is at least the number of ranges.
         """
         keys_of_cell = self.limit // cells
         edges = [start // keys_of_cell for start in (*self.starts, self.limit)]
@@ -73,9 +73,9 @@ def count(
         corpus: the rows.
         function: a pure function at the top level of a module, or a partial of one.
         needs: columns that it reads.
-        tables: kinds of keys that are counted apart.
+        tables: the number of kinds of keys. Each kind is counted in a table of its own.
         limit: keys are below it; at most 2^32. The keys should be spread evenly.
-        name: of these counts, different from others of the learner.
+        name: the name of these counts. Other counts of the learner have other names.
     """
     ranges = min(MOST_RANGES, 1 << max(0, len(corpus.parts) - 1).bit_length())
     # The first key of each range: limit x i / ranges, rounded up.
@@ -223,7 +223,10 @@ def _sum_range(tables: int, folder: Path, frame: pl.DataFrame) -> Arrays:
 def _fill_cells(
     tables: int, keys_of_cell: int, dtype: type[np.unsignedinteger], task: tuple[Path, int, int]
 ) -> tuple[Path, int, int]:
-    """Write the cells [low, high) of tables, which the keys of one file make, and return their file and place."""
+    """Write the cells [low, high) of all tables, and return the file and the place of these cells.
+
+    ``task`` is the file with the counts of the keys that belong to these cells, with ``low`` and ``high``.
+    """
     path, low, high = task
     arrays = read_arrays(path)
     cells = np.zeros((tables, high - low), dtype)
@@ -246,5 +249,5 @@ def _fill_cells(
 
 
 def _joined(lists: pl.Series) -> np.ndarray:
-    """Return the values of all lists, one list after the other, as an array of their own."""
+    """Return a copy of the values of all lists, one list after the other."""
     return np.array(lists.rechunk().to_arrow().flatten().to_numpy())

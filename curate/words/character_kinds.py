@@ -71,7 +71,7 @@ def classify(texts: Lowered, *, marks: bool) -> Classified:
     if not len(starts):
         return Classified(buffer, kind, starts, offsets)
     values, lengths = _table(marks).take(texts.characters.points), texts.characters.lengths
-    # every byte of a character has its kind; those of words have it already
+    # Every byte of a character gets the kind of the character. Bytes are WORD already.
     _fill(kind, texts.characters, values, np.flatnonzero(values != WORD))
     unit_starts = starts[values == UNIT]
     if (values == JOINED).any():

@@ -1,4 +1,4 @@
-"""Texts in lower case and in one Unicode form, as one buffer of bytes.
+"""Put texts into lower case and into one Unicode form, as one buffer of bytes.
 
 In: a column of texts. Out: their bytes, lower-cased and in form NFC, and the characters outside ASCII.
 

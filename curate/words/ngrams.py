@@ -62,8 +62,8 @@ def words(texts: pl.Series, *, marks: bool = False) -> Grams:
     (Chinese, Japanese, Thai, Lao, Khmer, Burmese, Tibetan, ...) every character is a word, so n-grams of words are
     n-grams of characters. Every emoji is a word. Unicode punctuation, symbols and spaces are not words. With ``marks``,
     a run of punctuation or symbols is also a word, as in NLTK's ``wordpunct_tokenize``. Invisible characters (joiners,
-    soft hyphens, direction marks, variation selectors) are ignored. A letter with an accent is
-    the same word whether Unicode writes it as one character or two (form NFC).
+    soft hyphens, direction marks, variation selectors) are ignored. A word with an accent is the same word whether
+    Unicode writes the accented letter as one character or two (form NFC).
     """
     return _hashed(_tokens(texts, marks=marks))
 
@@ -115,7 +115,7 @@ def ngrams(units: Grams, n: int, *, short: bool = False) -> Grams:
         rolling *= BASE
         rolling += units.values[i : i + size]
     inside = np.ones(size, bool)
-    # a run that starts fewer than n units before the end of its text would reach into the next text
+    # A run that starts fewer than n units before the end of its text would reach into the next text.
     for i in range(1, n):
         crossing = units.offsets[1:] - i
         inside[crossing[(crossing >= 0) & (crossing < size)]] = False

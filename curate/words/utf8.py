@@ -1,4 +1,4 @@
-"""Characters outside ASCII in a buffer of UTF-8: read them, and write others in their places.
+"""Read the characters outside ASCII in a buffer of UTF-8, and write others in their places.
 
 In: bytes. Out: where the characters lie, and their code points; or the buffer with other characters.
 """

@@ -62,7 +62,7 @@ class ColumnFolder:
         return self.start <= row and (self.stop is None or row < self.stop)
 
     def batches(self, wanted: Sequence[str] | None = None, first: int | None = None) -> Iterator[pl.DataFrame]:
-        """Yield the columns ``wanted`` (None: all) from row ``first`` on, in the batches in which they were computed."""
+        """Yield the columns ``wanted`` (None: all) from row ``first`` on, in batches as they were computed."""
         streams = [self._stage_batches(number, wanted, first) for number in range(self.stages)]
         for frames in zip(*streams, strict=True):
             yield pl.DataFrame([series for frame in frames for series in frame.iter_columns()])

@@ -3,9 +3,9 @@
 In: a corpus of texts. Out: for each part, the links of its rows to other rows, with their exact similarity.
 May use: `tables` and the other files of `streaming`.
 
-A row is known by the hash of its id, and by the number of its part. Rows have an order: those of an older generation
-come first, and within a generation those with a smaller hash. Every link and every merge follows this order, so nothing
-depends on how the rows are cut into parts.
+The hash of its id and the number of its part identify a row. Rows have an order: those of an older generation come
+first, and within a generation those with a smaller hash. Of two linked rows, the one that comes first represents the
+other. So the result does not depend on how the rows are cut into parts.
 """
 
 from curate.streaming.near_duplicates.merges import find_duplicates

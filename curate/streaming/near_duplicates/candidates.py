@@ -17,8 +17,8 @@ from curate.words.ngrams import BASE, mix
 
 KEYS_IN_SPLIT = 1 << 22  # keys of bands sorted at a time: 90 MB
 KEYS_IN_PART = 1 << 23  # keys of bands that a part sends at a time: 180 MB
-# Rows of a large group whose texts are sent to one place. With a smaller number a text is sent to more places, with a
-# larger one a place needs more memory: 1,024 texts of 10,000 words are 80 MB.
+# A large group of rows is compared in several places, with so many rows in each. With fewer rows, a text is sent to
+# more places. With more, a place needs more memory: 1,024 texts of 10,000 words are 80 MB.
 TOGETHER = 1 << 10
 BAND_ROWS = {"key": pl.UInt64, "id": pl.UInt64, "part": pl.UInt32, "band": pl.UInt16}
 # ``place`` is the place where the pair is compared, ``id`` the row of the part, ``other`` the other row of the pair.
@@ -28,7 +28,7 @@ PAIRS = {"part": pl.UInt32, "id": pl.UInt64, "other": pl.UInt64, "place": pl.UIn
 
 @dataclass(frozen=True)
 class Wanted:
-    """Which pairs are wanted: those whose later row belongs to generation ``first`` or a newer one.
+    """Which pairs are compared: those whose later row belongs to generation ``first`` or a newer one.
 
     ``of_part`` (p,) is the generation of each part. Pairs below the similarity ``threshold`` are no links.
     """
@@ -41,10 +41,10 @@ class Wanted:
 def candidates(
     corpus: Corpus, copies: Answers, wanted: Wanted, texts: Sequence[int], keys: int, name: str
 ) -> list[Answers]:
-    """Return tables with the columns ``PAIRS`` for each part, for several runs of bands.
+    """Return tables with the columns ``PAIRS`` for each part, one for each round of bands.
 
-    ``texts`` (p,) are the numbers of texts with words of each part, ``keys`` is the number of keys of a text, and
-    ``name`` begins the names of the exchanges.
+    ``texts`` (p,) is how many texts of each part have words, ``keys`` is the number of keys of a text, and ``name`` is
+    the first part of the names of the exchanges.
     """
     # A part with many rows sends its bands in several rounds, to bound memory.
     bands = max(1, min(keys, KEYS_IN_PART // max(1, *texts)))
@@ -83,7 +83,8 @@ def _pairs(wanted: Wanted, frame: pl.DataFrame) -> pl.DataFrame:
     rows = frame[equal_keys.repeated(frame["key"].to_numpy())]
     tables = [pl.DataFrame(schema=PAIRS)]
     generation = wanted.of_part[rows["part"].to_numpy()]
-    # A row is compared as if its generation were the newest, so that an earlier job found the same pairs.
+    # Rows of a generation are compared with older rows and with each other, and not with newer ones. So their pairs are
+    # the same in this job as in the job that first had this generation.
     for newest in range(wanted.first, int(wanted.of_part.max(initial=0)) + 1):
         tables += _pairs_of(rows.filter(generation <= newest), newest, wanted)
     return pl.concat(tables).unique(maintain_order=True)
@@ -92,14 +93,15 @@ def _pairs(wanted: Wanted, frame: pl.DataFrame) -> pl.DataFrame:
 def _pairs_of(rows: pl.DataFrame, newest: int, wanted: Wanted) -> Iterator[pl.DataFrame]:
     """Yield the pairs whose later row belongs to the generation ``newest``."""
     key, ids, part, band = (rows[name].to_numpy() for name in BAND_ROWS)
-    # The order within a group decides what is compared in a large one. It is drawn anew for every band.
+    # In a large group, the order of its rows decides which of them are compared. It is random, and differs by band.
     order = np.lexsort((mix(ids + BASE * band.astype(np.uint64)), band, key))
     key, ids, part, band = key[order], ids[order], part[order], band[order]
     generation = wanted.of_part[part]
     starts = equal_keys.group_starts(key, band)
     parts = equal_keys.cut(starts, len(ids), TOGETHER)
     smallest = np.minimum.reduceat(ids, parts) if len(ids) else ids
-    # The groups of a row mostly have the same smallest row in all bands, so each text goes to few places.
+    # The place has the name of the smallest row of the group. It is mostly the same row in all bands, so that a text
+    # goes to few places.
     place = np.repeat(smallest, np.diff(np.append(parts, len(ids))))
     for pairs in equal_keys.pairs(starts, len(ids)):
         pairs = pairs[generation[pairs].max(axis=1) == newest]

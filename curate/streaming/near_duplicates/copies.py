@@ -1,4 +1,4 @@
-"""Texts with equal bytes: one of each set of copies, the leader, represents the others.
+"""Find texts with equal bytes. One of each set of copies, the leader, represents the others.
 
 In: the signatures of parts. Out: for each part, which of its rows copy another row.
 """
@@ -19,8 +19,8 @@ SCHEMA = {"digest": pl.UInt64, "rest": pl.UInt64, "id": pl.UInt64, "part": pl.UI
 def exact_copies(corpus: Corpus, generations: np.ndarray, rows: int, name: str) -> Answers:
     """Return a table for each part: ``id`` of its rows that copy a row before them, and ``leader``, the id of that row.
 
-    ``generations`` (p,) is the generation of each part, ``rows`` the number of all rows,
-    and ``name`` that of the exchange.
+    ``generations`` (p,) is the generation of each part, ``rows`` the number of all rows, and ``name`` the name of the
+    exchange.
     """
     splits = 1 + rows // ROWS_IN_SPLIT
     copies = partial(_copies, generations)

@@ -1,6 +1,6 @@
-"""Which generations of the data are finished: their links and merges are kept, and never change again.
+"""Record which generations of the data are finished. Their links and merges are kept, and never change again.
 
-In: a corpus and the settings. Out: the first generation that is still to be learned from, and a record for later jobs.
+In: a corpus and the settings. Out: the first generation that is not finished, and a record for later jobs.
 """
 
 from dataclasses import astuple
@@ -19,9 +19,10 @@ RECORD = "finished.npz"
 
 
 def first_unfinished(corpus: Corpus, settings: Bands, threshold: float) -> int:
-    """Return the first generation of parts that is not finished, and remove what it cannot use.
+    """Return the first generation that is not finished, and remove results that cannot be used.
 
-    A killed job may have left links of a smaller set of parts. Results for other settings are removed as a whole.
+    These are the links and merges of generations that are not finished: a killed job may have made them from fewer
+    parts. If the settings are other ones, all results are removed.
     """
     generations = _generations(corpus)
     path, first = corpus.folder / RECORD, 0

@@ -1,4 +1,4 @@
-"""Candidates are verified where their texts are: parts send sets of n-grams to the places where pairs are compared.
+"""Verify candidates: each part sends the n-grams of its candidates to the places where pairs are compared.
 
 In: candidates of parts. Out: for each part, the links of its rows, each with its exact Jaccard similarity.
 """
@@ -38,8 +38,8 @@ LINKS = {
     "first_part": pl.UInt32,
 }
 LINK = 0  # a verified pair
-MERGE = 1  # ``second`` is merged into an earlier row at this similarity; ``first`` is without meaning
-OPEN = 2  # a link that decides merges together with links of other places
+MERGE = 1  # ``second`` is merged into an earlier row at this similarity; ``first`` has no meaning
+OPEN = 2  # a link between rows that also have links in other places, so that this place cannot decide their merges
 
 
 def verified_links(

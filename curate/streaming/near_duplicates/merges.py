@@ -1,6 +1,6 @@
-"""Which rows are merged into another, at which similarity: the whole path from texts to the merges of each part.
+"""Find which rows are merged into another row, and at which similarity: all steps from texts to merges.
 
-In: a corpus. Out: the merges of each part. What is kept: signatures, and the links of each part.
+In: a corpus. Out: the merges of each part. Signatures and links of each part are kept.
 """
 
 from collections.abc import Iterator
@@ -47,7 +47,7 @@ def _find_new(corpus: Corpus, settings: Bands, threshold: float, first: int) -> 
     rows = sum(int(size["rows"]) for size in sizes)
     if not rows:
         raise SchemaError("duplicates: the data has 0 rows; it needs 1 at least")
-    # Exchanges that a killed job left are of use for the same generations only.
+    # The exchanges of a killed job can be used only if the generations are the same.
     key = files.text_hash(repr(generations.tolist()))[:16]
     check_distinct_ids(corpus, "duplicates", settings.seed, rows=rows, kept=SIGNATURES, name=f"ids-{key}")
     copies = exact_copies(corpus, generations, rows, f"copies-{key}")
@@ -86,9 +86,9 @@ def _open_links(links: Answers, rows: PartRows) -> Arrays:
 
 
 def _merged_by_open_links(corpus: Corpus, links: Answers, generations: np.ndarray) -> list[Arrays]:
-    """Return the merges that follow from links of several places, for each part, as ids and levels.
+    """Return the merges of rows that have links in several places: ids and levels for each part.
 
-    Only these pairs come together in this process: no text, and no row without such a link.
+    This process reads only such links, and no texts.
     """
     results = list(corpus.map(partial(_open_links, links)))
     link = {name: np.concatenate([result[name] for result in results]) for name in results[0]}

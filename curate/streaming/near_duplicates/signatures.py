@@ -1,4 +1,4 @@
-"""What is kept of every text: the hash of its id, a digest of its bytes, and the keys of its bands.
+"""Compute what is kept of every text: the hash of its id, a digest of its bytes, and the keys of its bands.
 
 In: the rows of a part. Out: arrays, whose rows are those of the part, in order.
 """
@@ -21,7 +21,10 @@ SIGNATURES = "signatures"  # the name under which they are kept
 
 @dataclass(frozen=True)
 class Bands:
-    """MinHash over word n-grams: so many bands of so many rows, whose hash functions follow from ``seed``."""
+    """Settings of MinHash over n-grams of ``ngram`` words: the number of bands, and of rows in each band.
+
+    ``seed`` decides the hash functions.
+    """
 
     bands: int
     rows: int

@@ -1,7 +1,7 @@
-"""The cluster of every row, and the clusters whose border a row is near, kept part by part.
+"""Assign every row to a cluster, and find the other clusters whose border it is near.
 
-In: a corpus with a column of vectors, and centres. Out: kept assignments, and centres of clusters that are small enough
-to compare all rows of one with each other.
+In: a corpus with a column of vectors, and centres. Out: assignments, kept part by part. Large clusters can be split
+until all rows of a cluster can be compared with each other.
 """
 
 from dataclasses import dataclass
@@ -17,12 +17,12 @@ from curate.streaming.vectors.clusters import TOP, common_width, keep_all, refus
 from curate.tables.batches import keys
 from curate.tables.corpus import Arrays, Corpus, PartRows
 
-LARGEST = 4096  # rows of a cluster that is not split again: its rows are compared all with all
+LARGEST = 4096  # a cluster with more rows is split, because all rows of a cluster are compared with each other
 ROUNDS = 4  # rounds of splitting large clusters
 SAMPLED = 64  # rows for each new cluster from which a split learns its centres
 SPLIT_ITERATIONS = 5  # of k-means in a split
-# A split reads the rows with the smallest keys. The share of keys is so much larger than needed that too few rows come
-# with a chance below 1e-7 (of 192 wanted rows, 288 are expected, with a standard deviation of 17).
+# A split reads the rows with the smallest keys. It expects this many times the rows that it needs, so that it gets too
+# few with a chance below 1e-7 (if it needs 192 rows, 288 are expected, with a standard deviation of 17).
 MARGIN = 1.5
 SPLIT_ROWS = 1 << 16  # rows from which one task splits clusters
 # The gaps between all pairs of this many centres take 64 MB. Of more centres, gaps are computed for a block of rows.
@@ -33,12 +33,12 @@ GAPS = 4096
 class Assigned:
     """Centres (k, d) float32, and the name under which each part keeps the clusters of its rows.
 
-    A part keeps for each of its n rows: the hash of its id, ``key`` (n,) uint64; its cluster, ``label`` (n,) int32,
-    which is k for a zero vector, since that is like no other; and its ``cosine`` (n,) float32 to the centre. Row
+    A part keeps for each of its n rows: the hash of its id, ``key`` (n,) uint64; its cluster, ``label`` (n,) int32; and
+    its ``cosine`` (n,) float32 to the centre. A zero vector has the label k, since it has no direction. Row
     ``border_row[i]`` is near the border of cluster ``border_cluster[i]``.
 
-    ``sizes`` (k,) are the rows of each cluster, ``visitors`` (k,) the rows of others near its borders, and ``width`` is
-    d.
+    ``sizes`` (k,) are the numbers of rows of the clusters. ``visitors`` (k,) are the numbers of rows of other clusters
+    that are near the border of each. ``width`` is d.
     """
 
     centres: np.ndarray
@@ -98,9 +98,9 @@ def split_large(corpus: Corpus, centres: np.ndarray, settings: AssignSettings) -
 def _split(
     corpus: Corpus, assigned: Assigned, large: np.ndarray, settings: AssignSettings, name: str
 ) -> list[np.ndarray]:
-    """Return the centres into which each of the clusters ``large`` is split, one centre if its rows do not differ."""
+    """Return the new centres of each of the clusters ``large``: one centre if its rows do not differ."""
     wanted = np.zeros(len(assigned.sizes), np.int64)
-    # twice as many parts as would do, since parts are not equally large
+    # Twice as many new clusters as needed, since they are not equally large.
     wanted[large] = SAMPLED * -(-2 * assigned.sizes[large] // LARGEST)
     task = (np.cumsum(wanted) - wanted) // SPLIT_ROWS
     send = partial(_rows_for_split, assigned, wanted, task, settings)

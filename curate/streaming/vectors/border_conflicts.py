@@ -1,4 +1,4 @@
-"""Decide which rows stay of pairs that are too alike: one set of rows, whatever the order of the pairs.
+"""Decide which row of each pair stays, if the two are too alike. The order of the pairs does not matter.
 
 In: pairs of rows with their cosines, and an order of the rows. Out: the rows that are refused.
 """
@@ -7,19 +7,19 @@ import numpy as np
 
 
 def refused(pairs: np.ndarray, cosines: np.ndarray, turn: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the rows (m,) int64 that go, sorted, and the largest cosine (m,) of each to a row that stays.
+    """Return the rows (m,) int64 that do not stay, sorted, and the largest cosine (m,) of each to a row that stays.
 
-    ``pairs`` (l, 2) are numbers of rows, from 0, that are too alike, with their ``cosines`` (l,). ``turn`` (n,) is when
-    each row has its turn; all are different. In turn, a row stays unless it is paired with a row that stays. This is
-    computed in rounds: a row stays as soon as all rows that are paired with it and come before it go (Blelloch et al.
-    2012, arXiv 1202.3205).
+    ``pairs`` (l, 2) are numbers of rows, from 0, that are too alike, with their ``cosines`` (l,). ``turn`` (n,) is the
+    place of each row in the order; all are different. One row after the other, a row stays unless it is paired with a
+    row that stays already. This is computed in rounds: a row stays as soon as no row is left before it with which it is
+    paired (Blelloch et al. 2012, arXiv 1202.3205).
     """
     first, second = pairs.T
     earlier, later = np.where(turn[first] < turn[second], pairs.T, pairs.T[::-1])
     undecided, stays = np.zeros(len(turn), bool), np.zeros(len(turn), bool)
     undecided[pairs] = True
     while undecided.any():
-        # Pairs of a row that goes say nothing any more.
+        # Pairs with a row that is decided hold back nobody.
         open_pairs = undecided[earlier] & undecided[later]
         waits = np.zeros(len(turn), bool)
         waits[later[open_pairs]] = True

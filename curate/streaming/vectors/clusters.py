@@ -22,12 +22,13 @@ from curate.tables.corpus.corpus import MapFunction
 TOP = float(1 << 64)  # one more than the largest key
 SAMPLE = 1_000_000  # rows from which centres are learned by default: 1,000 centres see 1,000 rows each
 LEAST_START = 1000  # rows from which the first centres are drawn, at the least
-# A small sample is learned from in this process, since handing out tasks would take longer than k-means itself: at most
-# so many multiplications (about 2.5 CPU-seconds), and so many numbers (64 MB of int16) in memory.
+# From a small sample, this process learns alone, since handing out tasks would take longer than k-means itself. A
+# sample is small if it takes at most so many multiplications (about 2.5 CPU-seconds), and has at most so many numbers
+# (64 MB of int16).
 DRIVER_WORK = kmeans.STARTS_WORK
 DRIVER_NUMBERS = 1 << 25
-# A task adds up the rows of so many parts that it does about .25 CPU-seconds of work. It reads between 8,192 and
-# 131,072 rows: fewer would cost more to hand out than to add up.
+# A task adds up the rows of several parts: about .25 CPU-seconds of work, and between 8,192 and 131,072 rows. With
+# fewer rows, a task would cost more to hand out than to do.
 TASK_WORK = 1e10
 TASK_ROWS = (1 << 13, 1 << 17)
 
@@ -69,11 +70,11 @@ class ClusterSettings:
 
 @dataclass(frozen=True)
 class VectorSample:
-    """Where the rounded vectors of a sample of the rows are kept, part by part.
+    """A sample of the rows, whose rounded vectors are kept part by part.
 
-    A row is sampled if its key, the hash of id and seed, is below ``share`` of the largest one. ``name`` is that of the
-    kept results, ``rows`` how many rows the share lets expect, ``sizes`` how many there are in each part, and ``width``
-    how many numbers a vector has.
+    A row is sampled if its key, the hash of id and seed, is below ``share`` of the largest possible key. The vectors
+    are kept under ``name``. ``rows`` is the expected number of sampled rows, ``sizes`` is their number in each part,
+    and ``width`` is how many numbers a vector has.
     """
 
     corpus: Corpus
@@ -126,7 +127,7 @@ def keep_all(
     corpus: Corpus, function: MapFunction, needs: Sequence[str], name: str, inputs: Sequence[Arrays] | None = None
 ) -> None:
     """Run a function on every part and keep its results, without reading them."""
-    # Results are yielded after the function ran on all parts. The others are not read.
+    # The function has run on all parts before the first result is yielded. The other results are not read.
     next(corpus.map(function, needs, keep=name, inputs=inputs), None)
 
 

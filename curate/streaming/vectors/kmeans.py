@@ -80,10 +80,10 @@ def nearest(vectors: np.ndarray, centres: np.ndarray) -> tuple[np.ndarray, np.nd
 
 
 def learn(summed: Summation, start: np.ndarray, *, rows: int, iterations: int) -> Clusters:
-    """Move the centres ``start``, (k, d) int16, to the means of their rows by Lloyd's ``iterations``.
+    """Move the centres ``start``, (k, d) int16, to the means of their rows, as often as ``iterations`` says (Lloyd).
 
     ``summed`` reads the data, ``rows`` rows in all. Early iterations see EARLY_ROWS rows for each centre. An empty
-    cluster takes half of a large one.
+    cluster takes about half of the rows of a large one.
     """
     centres, k = start, len(start)
     early, early_share = iterations - max(1, round(iterations * LATE)), min(1.0, EARLY_ROWS * k / rows)

@@ -2,9 +2,9 @@
 
 In: a corpus with a column of vectors, and the group of each row. Out: the median of each coordinate over each group.
 
-A float32 is 32 bits, and as whole numbers these can be put in the order of the floats. The median is then read digit by
-digit (of 8 bits), from the highest: a pass over the rows counts how many values that agree with the digits so far have
-each next digit. Counts are whole numbers, so they add up exactly in any order.
+The 32 bits of a float32 can be turned into a whole number, so that whole numbers have the order of the floats. The
+median is then found digit by digit (of 8 bits), from the highest. In each pass over the rows, only values that begin
+with the digits so far are counted, by their next digit. Counts are whole numbers, so they add up exactly in any order.
 """
 
 from collections.abc import Callable

@@ -1,13 +1,14 @@
 """Choose rows of which no two are too alike, cluster by cluster, on the engine and in few rounds.
 
 In: rows that are assigned to clusters. Out: for each row, kept part by part, whether it stays, or the cosine at which
-it goes.
+it is removed.
 
-A round has two exchanges by cluster. In the first, every cluster by itself names candidates: rows that are like no row
-that stays, and, in a fixed order, like no earlier candidate. In the second, candidates near a border are compared with
-those of the cluster beyond it. Of two that are alike, the one that comes first in the same order stays. So the clusters
-need no order. A row that was like a refused candidate only is looked at again in the next round. When a cluster has no
-new candidates, the levels of its other rows are computed, and it is done.
+A round has two exchanges by cluster. In the first, every cluster chooses candidates by itself. It looks at its rows in
+a fixed order. A row becomes a candidate unless it is too like a row that stays, or an earlier candidate. In the second
+exchange, candidates near a border are compared with the candidates and rows that stay in the cluster beyond it. Of two
+that are too alike, the one that comes first in the fixed order stays, and the other is refused. So no cluster has to
+wait for another. A row that was too like only a candidate that was refused is looked at again in the next round. A
+cluster without new candidates is done: the levels of its other rows are computed.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -29,18 +30,18 @@ from curate.tables.corpus.corpus import kept_path
 
 FREE, STAYS, GOES = 0, 1, 2  # states of a row; a free row is not decided yet
 CANDIDATE = -1.0  # what a cluster answers for a candidate instead of a level
-# A task compares the clusters of 32 MB of vectors. Of more than 128 GB, tasks are larger, so that every part is read in
-# at most 4,096 sections.
+# A task compares clusters that have 32 MB of vectors together. Beyond 128 GB tasks are larger, because the vectors of a
+# part are written in a section for each task: at most 4,096.
 TASK_BYTES, MOST_TASKS = 32 << 20, 4096
 
 
 @dataclass(frozen=True)
 class ChoiceSettings:
-    """How rows are chosen: by the largest cosine of two rows that may both stay (``limit``).
+    """How rows are chosen: ``limit`` is the largest cosine of two rows that may both stay.
 
     With ``hard``, the rows of a cluster that are far from its centre come first, otherwise those that are near it.
-    ``embedding`` is the column of vectors. What is decided is kept under the name ``decided`` in ``folder``. Parts of
-    an earlier generation than ``generation`` that have kept it stay as they are, and their rows come first.
+    ``embedding`` is the column of vectors. Decisions are kept under the name ``decided`` in ``folder``. Decisions about
+    parts of generations before ``generation`` do not change, and the rows of these parts come first.
     """
 
     limit: float
@@ -66,10 +67,10 @@ class _Round:
 
 
 def choose(corpus: Corpus, assigned: Assigned, settings: ChoiceSettings) -> Iterator[Arrays]:
-    """Decide which rows stay, keep it, and yield it part by part.
+    """Decide which rows stay, keep the decisions, and yield for each part the rows that are removed.
 
-    For the rows of a part that go, it is the hashes of their ids ``removed`` (m,) uint64, sorted, and the cosines
-    ``levels`` (m,) float64 at which they go.
+    removed: (m,) uint64, the sorted hashes of their ids.
+    levels: (m,) float64, the cosines at which they are removed.
     """
     current = _Round(0, assigned, settings, _tasks(assigned))
     open_clusters = assigned.sizes > 0
@@ -84,7 +85,8 @@ def choose(corpus: Corpus, assigned: Assigned, settings: ChoiceSettings) -> Iter
 
 def _tasks(assigned: Assigned) -> np.ndarray:
     """Return the task (k,) that compares each cluster: consecutive clusters of TASK_BYTES of vectors together."""
-    # Rows near a border are compared in the cluster beyond it too: there may be many more of them than of all rows.
+    # Rows near a border are compared in the cluster beyond it too. A row may be near many borders, so such comparisons
+    # may outnumber the rows.
     compared = assigned.sizes + assigned.visitors
     rows = max(1, TASK_BYTES // (4 * assigned.width), int(compared.sum()) // MOST_TASKS)
     return np.unique((np.cumsum(compared) - compared) // rows, return_inverse=True)[1].astype(np.uint64)
@@ -122,7 +124,7 @@ def _next_round(corpus: Corpus, current: _Round, open_clusters: np.ndarray) -> n
 
 
 def _clusters(results: Iterable[Arrays], name: str, k: int) -> np.ndarray:
-    """Return which of k clusters a part names, (k,) bool."""
+    """Return which of k clusters the results of parts name, (k,) bool."""
     named = np.zeros(k, bool)
     for result in results:
         named[result[name]] = True
@@ -167,7 +169,7 @@ def _rows_to_thin(current: _Round, open_clusters: np.ndarray, rows: PartRows) ->
 
 
 def _thinned(limit: float, hard: bool, frame: pl.DataFrame) -> pl.DataFrame:
-    """Return the candidates of every cluster; of a cluster without candidates, the level of every free row."""
+    """Return the candidates of every cluster, or, if a cluster has none, the level of each of its free rows."""
     stays, elsewhere, vectors = (frame[name].to_numpy() for name in ("stays", "elsewhere", "vector"))
     places, levels = [np.zeros(0, np.int64)], [np.zeros(0)]
     for members in _by_cluster(frame, hard):
@@ -210,7 +212,10 @@ def _candidate_clusters(current: _Round, answers: Answers, rows: PartRows) -> Ar
 
 
 def _rows_at_borders(current: _Round, answers: Answers, visited: np.ndarray, rows: PartRows) -> pl.DataFrame:
-    """Return candidates near a border, and of the cluster beyond it the candidates and the rows that stay."""
+    """Return the rows that are compared across borders.
+
+    They are candidates near the border of a cluster, and the candidates and the rows that stay in that cluster.
+    """
     kept, before = rows.kept(current.assigned.name), _state(current, rows)
     candidate = _candidates(current, answers, rows, len(kept["label"]))
     compared = np.append(visited, False)[kept["label"]]
@@ -238,7 +243,7 @@ def _pairs_across_borders(limit: float, frame: pl.DataFrame) -> Arrays:
 
 
 def _refusals(results: Sequence[Arrays], hard: bool, parts: int) -> list[Arrays]:
-    """Return for each part the candidates that do not stay, and the largest cosine of each to a row that stays."""
+    """Return for each part the candidates that are refused, and the largest cosine of each to a row that stays."""
     part, row, key, cosine, stays, product = (
         np.concatenate([result[name] for result in results])
         for name in ("part", "row", "key", "cosine", "stays", "product")
@@ -281,9 +286,9 @@ def _decided(current: _Round, folder: Path, rows: PartRows) -> Arrays:
 def _table(
     current: _Round, rows: PartRows, kept: Arrays, before: Arrays, member: np.ndarray, visits: np.ndarray
 ) -> pl.DataFrame:
-    """Return rows with their vectors: the ``member`` rows in their own clusters, and rows at borders as visitors.
+    """Return rows with their vectors: the rows ``member`` in their own clusters, and visitors in other clusters.
 
-    ``visits`` tells which of the kept places at borders are meant.
+    ``visits`` marks the visitors among the kept ``border_row``.
     """
     row = np.concatenate([member, kept["border_row"][visits].astype(np.int64)])
     cluster = np.concatenate([kept["label"][member], kept["border_cluster"][visits]])

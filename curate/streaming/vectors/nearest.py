@@ -13,15 +13,18 @@ from curate.streaming.vectors.assignment import Assigned, chosen_vectors, vector
 from curate.tables.corpus import Arrays, Corpus, PartRows
 
 BLOCK = 256  # rows compared at a time
-TASK_ROWS = 1 << 14  # rows of a task, with those that its rows are compared with, unless a cluster has more
+TASK_ROWS = 1 << 14  # rows of a task and rows that they are compared with, together; more if one cluster has more
 
 
 def neighbours(corpus: Corpus, assigned: Assigned, embedding: str, *, near: int, probes: int) -> Iterator[Arrays]:
-    """Yield rows, ``key`` (m,) uint64, with the keys of their nearest rows and the distances of these.
+    """Yield the ``near`` nearest rows of every row, in batches of m rows.
 
-    ``neighbour`` (m, near) are the keys, ``distance`` (m, near) the distances. Keys must be distinct. Distances are
-    Euclidean, of unit vectors. The rows of a cluster are compared with those of the ``probes`` clusters nearest to it,
-    itself first, and of more clusters until there are enough rows. A zero vector belongs to the first cluster.
+    key: (m,) uint64, the keys of the rows, which must be distinct.
+    neighbour: (m, near) uint64, the keys of their nearest rows.
+    distance: (m, near), their Euclidean distances, of unit vectors.
+
+    The rows of a cluster are compared with those of the ``probes`` clusters nearest to it, of which it is the first. If
+    these have too few rows, more clusters are added. A zero vector belongs to the first cluster.
     """
     probed = _probed_clusters(assigned, near, probes)
     rows = np.array([int(assigned.sizes[list(clusters)].sum()) for clusters in probed])

@@ -1,11 +1,11 @@
-"""Drop rows that are too like a row that stays, and say how like: a greedy choice for every stricter limit at once.
+"""Drop rows that are too like a row that stays, so that the result also serves every higher limit.
 
-In: unit vectors. Out: which rows stay, and for each other row the cosine at which it goes.
+In: unit vectors. Out: which rows stay, and for each other row the cosine at which it is dropped, its level.
 
-A row stays unless its cosine to a row that stays is over a limit > 0. The rows that go are then taken farthest first
-(Gonzalez 1985): each time the row least like all that stay or were taken before, and its level is that likeness. So for
-every limit t from the first one to 1, no two rows that stay or have a level of at most t are more alike than t, and
-every other row is more like one of them than t.
+A row stays unless its cosine to a row that stays is over a limit > 0. The other rows are then taken one by one, the
+farthest first (Gonzalez 1985). Each time it is the row whose largest cosine to all rows that stay or were taken before
+is the smallest. This cosine is its level. Take any t from the limit to 1, and keep the rows that stay or have a level
+of at most t. Then no two of them have a cosine over t, and every other row has a cosine over t to one of them.
 """
 
 import numpy as np
@@ -32,7 +32,7 @@ def staying(rows: np.ndarray, limit: float) -> np.ndarray:
 
 
 def levels(rows: np.ndarray, best: np.ndarray) -> np.ndarray:
-    """Return the cosine (n,) float64 at which each row goes.
+    """Return the cosine (n,) float64 at which each row is dropped.
 
     ``rows`` are (n, d) float32 unit vectors, and ``best`` (n,) the largest cosine of each to the rows that stay.
     """

@@ -39,8 +39,8 @@ class PoolCells:
         return self.first + self.passes * self.buckets
 
     def of(self, order_key: np.ndarray, epoch: int) -> np.ndarray:
-        """Return the cell (n,) of rows in a pass, from what they are sorted by, (n,) uint64."""
-        # Of the hash its upper 32 bits times the buckets: a later row of the pass never has an earlier bucket.
+        """Return the cell (n,) of rows in a pass, from the hashes by which they are sorted, (n,) uint64."""
+        # The upper 32 bits of the hash choose the bucket, so that a later row of the pass never has an earlier bucket.
         bucket = ((order_key >> np.uint64(32)) * np.uint64(self.buckets)) >> np.uint64(32)
         return self.first + epoch * self.buckets + bucket.astype(np.int64)
 
@@ -84,7 +84,7 @@ class Indexed:
 
 
 def count_cells(pools: Sequence[PoolCells], file: Indexed) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the cells (c,) of which a data file has rows, with their rows and tokens, (c,) each."""
+    """Return the numbers (c,) of the cells that rows of a data file fall into, and their rows and tokens, (c,) each."""
     numbers, counts = [np.zeros(0, np.int64)], [np.zeros((0, 2), np.int64)]
     index = file.index
     for position, pool in enumerate(file.pools):
@@ -130,9 +130,9 @@ def split(pools: Sequence[PoolCells], needed: np.ndarray, file: Indexed) -> int:
 class LastPass:
     """The last pass of a pool, which takes whole rows in their order until they come nearest to ``rest`` tokens.
 
-    ``cell`` is the cell in which the sum of tokens passes ``rest``; ``before`` are the (rows, tokens) of the pass in
-    front of it. ``earlier`` is the last cell in front of it that has tokens, with the rows in front of that one; None
-    if there is none. ``files`` are the numbers of the data files that have rows of the pool.
+    ``cell`` is the cell in which the sum of tokens passes ``rest``. ``before`` are the (rows, tokens) of the pass
+    before this cell. ``earlier`` is the last cell before it that has tokens, with the rows before that one; None if
+    there is no such cell. ``files`` are the numbers of the data files that have rows of the pool.
     """
 
     pool: int

@@ -87,7 +87,7 @@ def put_in_order(
                 if end > start:
                     parts[window].append(replace(stretches[cell], start=start, end=end))
                 start = end
-        # Cells end in any order, and equal times go by pool and pass.
+        # Tasks end in any order. Copies of equal time are put in the order of pools and passes.
         merges = _windows(folder, [sorted(part, key=lambda stretch: stretch.cell) for part in parts])
         absent_windows = [task for task in merges if not windows.window_path(folder, task.number).is_file()]
         for _ in run("rows placed", partial(windows.merge, first_blocks), absent_windows):
@@ -101,7 +101,7 @@ def _counted(folder: Path, plan: Sequence[PoolCells], files: Sequence[Indexed], 
     if path.is_file():
         return np.asarray(np.load(path))
     sums = np.zeros((plan[-1].end, 2), dtype=np.int64)
-    # Whole numbers, so that the order in which tasks end changes nothing.
+    # The order in which tasks end changes nothing, because sums of whole numbers are exact.
     for numbers, rows, tokens in run("rows counted by cell", partial(cells.count_cells, plan), files):
         sums[numbers, 0] += rows
         sums[numbers, 1] += tokens

@@ -67,9 +67,9 @@ def times(order_key: np.ndarray, size: np.ndarray, before: np.ndarray, draw: Poo
 
 
 def bend(parts: np.ndarray, phases: Phases) -> np.ndarray:
-    """Return the fractions of training (m,) at which a schedule has drawn these parts (m,) of a pool's tokens.
+    """Return the fraction of training at which a schedule has drawn each of the given parts of a pool's tokens, (m,).
 
-    Parts lie in [0, 1). Without phases they are returned as they are.
+    ``parts`` (m,) lie in [0, 1). Without phases they are returned as they are.
     """
     if not phases:
         return parts

@@ -46,7 +46,7 @@ def window_path(folder: Path, number: int) -> Path:
 def edges(
     draws: Sequence[PoolDraw], sums: Sequence[np.ndarray], phases: Sequence[Phases], window_rows: int
 ) -> np.ndarray:
-    """Return the times (windows - 1,) that part the training into windows of about ``window_rows`` copies.
+    """Return the times (windows - 1,) that divide the training into windows of about ``window_rows`` copies.
 
     ``sums`` are the rows and tokens that are drawn of the cells of each pool, (cells, 2).
     """
