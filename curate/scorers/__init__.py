@@ -4,15 +4,21 @@ In: batches of rows, with the columns that a scorer needs. Out: its score column
 May use: streaming, encoders, tables and lower floors; no scorer imports torch unless it runs a network.
 
 A file ``curate/scorers/my_metric.py`` with a frozen dataclass ``MyMetric`` is the scorer ``my_metric``. Its docstring
-says in the first sentence what the score measures and what a high score means. A scorer that learns from the data first
-also has a function ``learn(corpus, ...)``, which returns the scorer. It runs functions on the parts of the rows
-(``curate.tables.corpus``). What it learns about the rows of one part is stored with that part (``corpus.store``), and
-``part_arrays`` of the class names these fields. If a file of scorers says ``LEARNS_ADDED_FILES = True``, the scorer can
-learn from files that are added to a finished job without changing older scores. A function ``prepares(options)``
-returns scorers whose columns are computed while the rows are read first; score files do not have these columns. A
-scorer reads the columns of its attribute ``computed`` instead of ``needs``, where a job has them. Options stand under
-``Options:`` in the docstring of ``learn``, or of the class if there is no ``learn``, one paragraph
-``name: meaning (default)`` each.
+says in the first sentence what the score measures and what a high score means. Options stand under ``Options:`` in the
+docstring of ``learn``, or of the class if there is no ``learn``, one paragraph ``name: meaning (default)`` each.
+
+A scorer that learns from the data first also has a function ``learn(corpus, ...)``, which returns the scorer. It runs
+functions on the parts of the rows (``curate.tables.corpus``). The file of the scorer may have:
+
+- ``LEARNS_ADDED_FILES = True``, if the scorer can learn from files that are added to a finished job without changing
+  older scores;
+- ``KEEPS_RESULTS = True``, if what it computes of parts is a result that later jobs read, and not a cache;
+- a function ``prepares(options)``, which returns scorers whose columns are computed when the rows are first read. Score
+  files do not have these columns.
+
+The class may have ``part_arrays``, the names of its fields that hold what was learned about the rows of one part, and
+was stored with that part (``corpus.store``). It may have ``computed``, the names of columns that it reads instead of
+``needs`` if the job has computed them.
 
 The attribute ``meanings`` of the class declares each score: ``meanings = {"score.my_metric": "hardness"}``. A high
 score is better (``quality``), harder (``hardness``) or easier (``easiness``). Score files record this, and the rules of

@@ -1,4 +1,4 @@
-"""py3langid's model of 140 languages, applied to many texts at once.
+"""Apply py3langid's model of 140 languages to many texts at once.
 
 In: texts. Out: the probability of every language for each text.
 
@@ -139,7 +139,7 @@ class LangidModel:
 
 
 def _bytes(text: str) -> bytes:
-    """Return the bytes that py3langid reads: UTF-8 in the form NFC; a text of upper case is lowered."""
+    """Return the bytes that py3langid reads: UTF-8 in the form NFC. A text in capitals is put into lower case."""
     return unicodedata.normalize("NFC", text.lower() if text.isupper() else text).encode()
 
 
@@ -173,7 +173,7 @@ def load() -> LangidModel:
 
 
 def _depths(next_states: np.ndarray, rows: np.ndarray) -> Iterator[np.ndarray]:
-    """Yield the states that 1 byte, 2 bytes, ... reach from the first state, and fewer bytes do not.
+    """Yield the states that can be reached from the first state by 1 byte but no fewer, by 2 bytes, and so on.
 
     The automaton is that of Aho and Corasick (1975): a state that takes d bytes to reach depends on the last d bytes.
     """

@@ -1,6 +1,6 @@
-"""The hashes of the words of each text as a column, so that a job splits every text into words only once.
+"""Compute the hashes of the words of each text as a column, so that a job splits every text into words only once.
 
-In: batches of texts. Out: a column that is computed while the rows are read first. Scorers that learn from words read
+In: batches of texts. Out: a column that is computed when the rows are first read. Scorers that learn from words read
 it while they learn, and again while they score. Splitting a text costs several times as much as reading its hashes.
 """
 
@@ -16,7 +16,7 @@ from curate.words import ngrams
 from curate.words.ngrams import Grams
 
 COLUMN = "hashes.words"
-# Of hashes that are worked on at a time: 256 kB, about the words of a piece of text, so that arrays stay in the cache.
+# Hashes that are worked on at a time: 256 kB, about the words of a piece of text, so that arrays stay in the cache.
 PIECE_WORDS = 1 << 15
 
 
@@ -46,7 +46,7 @@ def needs(corpus: Corpus) -> tuple[str, ...]:
 
 
 def of_batch(batch: pl.DataFrame) -> Iterator[Grams]:
-    """Yield the words and marks of the rows of a batch, some rows at a time: as they were computed, or from texts."""
+    """Yield the words and marks of a batch, some rows at a time, from the computed column or else from the texts."""
     if COLUMN not in batch.columns:
         for piece in ngrams.pieces(batch["text"]):
             yield ngrams.words(piece, marks=True)

@@ -30,7 +30,7 @@ LEAST_LOSS = 1e-9  # below it a loss counts as this, so that the ratio is finite
 
 @dataclass(frozen=True)
 class AttentionInfluence:
-    """How much a text needs a model's retrieval heads; high needs reasoning over its context.
+    """How much a text needs a model's retrieval heads; high is a text that needs reasoning over its context.
 
     ``score.attention_influence`` (float64) is (L_ref - L) / L. L is the mean loss of the text's tokens under the model,
     L_ref the same with the attention of its retrieval heads made uniform over the tokens before. Keep high scores, and

@@ -21,8 +21,8 @@ from curate.streaming.vectors.medians import medians
 from curate.tables.batches import keys
 from curate.tables.corpus import Arrays, Corpus, PartRows
 
-# 2: planes are added until two halves agree, rows that are equal in a plane share gains and losses, and a score of 1 is
-# an even share of the probes
+# Since format 2, planes are added until two halves agree, rows that are equal in a plane share gains and losses, and a
+# score of 1 is an even share of the probes.
 FORMAT = 2
 LEAST_PROBES = 500  # in a plane; for small data sets a tenth of the rows would be too few
 FIRST_PLANES = 100  # planes before the halves are first compared

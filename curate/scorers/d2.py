@@ -18,10 +18,10 @@ from curate.streaming.vectors.nearest import neighbours
 from curate.tables.batches import finite, keys
 from curate.tables.corpus import Arrays, Corpus, PartRows
 
-# 2: beyond 20,000 rows, the clusters in which neighbours are sought are learned from other rows.
+# Since format 2, the clusters in which neighbours are sought, beyond 20,000 rows, are learned from another sample.
 FORMAT = 2
 
-EXACT_ROWS = 20_000  # up to so many rows every row is compared with every other; the work grows with their square
+EXACT_ROWS = 20_000  # up to this many rows, every row is compared with every other; the work grows with their square
 CLUSTER_SAMPLE, CLUSTER_ITERATIONS = 50_000, 10  # enough for clusters that serve only to look for neighbours
 REPORTED = 1000  # rows between two reports of progress
 

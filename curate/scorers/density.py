@@ -13,8 +13,8 @@ from curate.tables.corpus import Corpus
 
 NEIGHBOURS = 20  # nearest centres over which the distance between clusters is averaged (Abbas et al. 2024)
 
-# 2: the best of several starts of k-means is kept. 3: if a sample is learned from, the rows of the start and of early
-# iterations are a share of that sample, not of all rows.
+# Since format 2, the best of several starts of k-means is kept. Since format 3, a job that learns from a sample takes
+# the rows for the start, and for early iterations, from that sample, and not from all rows.
 FORMAT = 3
 
 

@@ -1,8 +1,8 @@
 """Duplicates: exact by hash, near by MinHash, every candidate verified (Broder 1997; Lee et al. 2021, 2107.06499).
 
-The folder of the corpus, ``OUT/_curate/duplicates``, keeps two arrays files for each part, ``signatures/PART.npz`` and
-``links/PART.npz``. New data are compared with the signatures. Links let groups be formed again among rows that are
-left. A row is known by hash(id, seed), as uint64. The arrays of a part are:
+The folder of the corpus, ``OUT/_curate/duplicates``, keeps two files of arrays for each part, ``signatures/PART.npz``
+and ``links/PART.npz``. New data are compared with the signatures. If rows are removed, links show which of the others
+still belong together. A row is identified by hash(id, seed), as uint64. The arrays of a part are:
 
 - signatures: ``ids`` (n,), ``digests`` (n, 2) of the texts, ``texts`` (w,) row numbers of texts that have words,
   ``bands`` (w, 2 bands) keys of their bands, ``ngrams`` the number of n-grams of all texts;
@@ -25,7 +25,7 @@ from curate.streaming.near_duplicates import Bands, find_duplicates
 from curate.tables.corpus import Corpus
 
 FORMAT = 2  # since format 2 words are split in the same way in every script, and null texts are never copies
-LEARNS_ADDED_FILES = True  # without changing the scores of the files before
+LEARNS_ADDED_FILES = True  # it learns from them without changing the scores of older files
 KEEPS_RESULTS = True  # signatures and links are results that later jobs read, not a cache
 
 
@@ -35,9 +35,9 @@ class Duplicates:
 
     ``score.duplicates`` (float64, 0 to 1) is 1 minus the Jaccard similarity at which the text is merged into its
     representative. It is 1 for a text without duplicates, and for the representative itself, the text with the smallest
-    hash(id, seed). One file of scores serves every threshold t from ``threshold`` to 1: keep scores > 1 - t. This keeps
-    exactly one text of each group of texts that are linked by similarities >= t. A null text always scores 1, because
-    its content is unknown. Empty texts are copies of each other.
+    hash(id, seed). The scores serve every threshold t from ``threshold`` to 1: keep scores > 1 - t. This keeps exactly
+    one text of each group of texts that are linked by similarities >= t. A null text always scores 1, because its
+    content is unknown. Empty texts are copies of each other.
 
     Texts that are added later never change older scores: an older text represents a newer one. A new text is merged
     into a group if similarities >= t link it to an older text, or through other new texts to one. No two texts with

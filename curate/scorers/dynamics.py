@@ -24,9 +24,9 @@ class Dynamics:
     """The logits of a linear classifier after each epoch; they are no score, and other scorers read them.
 
     ``logits.<t>`` for t = 0, 1, ... is (c,) float32, the logits after epoch t + 1. ``el2n``, ``grand``, ``forgetting``,
-    ``aum``, ``cartography``, ``dichotomy``, ``rho`` and ``label_quality`` read them: name this scorer before. With
-    folds, a row's logits come from the model that did not see its fold, hash(id) modulo folds: they are out of sample.
-    ``weights`` is (folds, checkpoints, d + 1, c) float64, the bias last.
+    ``aum``, ``cartography``, ``dichotomy``, ``rho`` and ``label_quality`` read them: name one of them in the same job.
+    With folds, a row's logits come from the model that did not see its fold, hash(id) modulo folds: they are out of
+    sample. ``weights`` is (folds, checkpoints, d + 1, c) float64, the bias last.
 
     Source: softmax regression by Adam, Kingma and Ba 2015, arXiv 1412.6980.
     """
@@ -137,7 +137,7 @@ def learn(
     labels = _predictions.labels(rows, classes, c)
     if (distinct := len(np.unique(labels))) < 2:
         raise SchemaError(
-            f"dynamics: {rows.height} rows of {distinct} classes to learn from; it needs rows of at least 2"
+            f"dynamics: {rows.height} rows of {distinct} classes to learn from; it needs rows of at least 2 classes"
         )
     x, row_fold = rows[embedding].to_numpy(), fold(rows["id"], folds)
     training_rows = [np.flatnonzero((row_fold != f) | (folds == 1)) for f in range(folds)]
@@ -163,7 +163,7 @@ def _largest_label(rows: PartRows) -> Arrays:
 
 
 def _numbered(batch: pl.DataFrame) -> pl.DataFrame:
-    """Return a batch whose whole numbers and truth values as labels have one type, as files may differ in it."""
+    """Return a batch whose labels have one type, if they are whole numbers or booleans: files may differ in it."""
     dtype = batch["label"].dtype
     whole = dtype.is_integer() or dtype == pl.Boolean
     return batch.with_columns(pl.col("label").cast(pl.Int64)) if whole else batch

@@ -16,7 +16,7 @@ LEARNS_FROM = ("label",)  # columns that ``learn`` reads whatever its options
 BY = ("margin", "self_confidence")
 # Probabilities are added in whole steps of 2^-32, so that up to 2^31 of them have the same sum in any order.
 STEPS = float(1 << 32)
-# 2: thresholds are means of probabilities in whole steps, which moves them by up to 1.2e-10.
+# Since format 2, thresholds are means of probabilities in whole steps, which moves them by up to 1.2e-10.
 FORMAT = 2
 ROUNDING = 1e-9  # by which a probability may miss a threshold: a class's only row is as likely as its own mean
 
@@ -103,7 +103,7 @@ def learn(
         total, counts = (total + part["sum"], counts + part["count"]) if len(counts) else (part["sum"], part["count"])
     if (seen := int((counts > 0).sum())) < 2:
         raise SchemaError(
-            f"label_quality: the data has {int(counts.sum())} rows of {seen} classes; it needs rows of at least 2"
+            f"label_quality: the data has {int(counts.sum())} rows of {seen} classes; it needs rows of at least 2 classes"
         )
     thresholds = np.where(counts > 0, total / STEPS / np.maximum(counts, 1), np.inf)
     # who is confidently of which class depends on the thresholds: a second pass counts them

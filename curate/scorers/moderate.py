@@ -14,7 +14,7 @@ from curate.streaming.vectors.medians import medians
 from curate.tables.batches import keys
 from curate.tables.corpus import Arrays, Corpus, PartRows
 
-# 2: of more than 1,048,576 rows, ranks are taken among a sample of so many distances.
+# Since format 2, with more than 1,048,576 rows, ranks are taken among a sample of about this many distances.
 FORMAT = 2
 # Distances that every worker holds: 8 MB. Ranks among a sample of so many are off by less than .002.
 RANKED = 1 << 20
@@ -85,7 +85,7 @@ def learn(corpus: Corpus, *, by: str = "class", embedding: str = "emb.hashed") -
     classes = np.array(sorted(sizes))
     class_rows = np.array([sizes[name] for name in classes.tolist()])
     middles = medians(corpus, embedding, needs, partial(_class_numbers, by, classes), class_rows, width)
-    # the distances need the medians, so a scorer without distances measures them
+    # Distances can be measured only after the medians are known, so a scorer that has no distances yet measures them.
     bare = Moderate(classes, middles, np.zeros(1), embedding, by)
     share = min(1.0, RANKED / int(class_rows.sum()))
     distances = [part["distance"] for part in corpus.map(partial(_distances_of_part, bare, share), needs)]

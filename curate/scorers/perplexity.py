@@ -83,7 +83,7 @@ class Perplexity:
         if different <= LARGEST_LOAD * cells:
             return ()
         bits = _bits_for(different)
-        # Of a table without an empty cell it is only known that it holds this many.
+        # If a table has no empty cell, only a lower bound of the number is known.
         about = "at least" if different == _different(cells, cells) else "about"
         rounded = f"{float(f'{different:.2g}'):,.0f}"
         return (
@@ -112,7 +112,7 @@ class Perplexity:
         share = np.full(size, 1.0 / VOCABULARY[self.unit])
         for table, hashes in zip(self.counts, _hashes(units, len(self.counts)), strict=True):
             count = table.take(_cells(hashes, len(table)).astype(np.int64)).astype(np.float64)
-            # Where it is more frequent than its first or its last k - 1 units, it shares its cell with another k-gram.
+            # A k-gram that is more frequent than its first or its last k - 1 units shares its cell with another one.
             np.minimum(count, context, out=count)
             np.minimum(count, shorter, out=count)
             share *= self.concentration
@@ -197,7 +197,7 @@ def learn(
 
 def _different(filled: int, cells: int) -> int:
     """Estimate the number of different k-grams from the cells that they fill (linear counting, Whang et al. 1990)."""
-    # Where all cells are filled, half a cell is taken as empty.
+    # If all cells are filled, half a cell counts as empty.
     return round(-cells * math.log1p(-min(filled, cells - 0.5) / cells))
 
 
@@ -211,7 +211,10 @@ def _size(count: float) -> str:
 
 
 def _part_keys(unit: str, order: int, limit: int, rows: PartRows) -> Iterator[list[np.ndarray]]:
-    """Yield, for each piece of a part, the keys of its k-grams for each k, and key 0 once for each text with units."""
+    """Yield the keys of the k-grams of a part, piece by piece: an array for each k, and one more for texts.
+
+    The last array has the key 0 once for each text that has units.
+    """
     for batch in rows.batches():
         for units in _units(batch, unit):
             keys = [_cells(hashes, limit) for hashes in _hashes(units, order)]

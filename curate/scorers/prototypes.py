@@ -10,8 +10,8 @@ from curate.streaming.vectors import kmeans
 from curate.streaming.vectors.clusters import SAMPLE, ClusterSettings, learn_clusters, row_count
 from curate.tables.corpus import Corpus
 
-# 2: the best of several starts of k-means is kept. 3: if a sample is learned from, the rows of the start and of early
-# iterations are a share of that sample, not of all rows.
+# Since format 2, the best of several starts of k-means is kept. Since format 3, a job that learns from a sample takes
+# the rows for the start, and for early iterations, from that sample, and not from all rows.
 FORMAT = 3
 
 

@@ -23,8 +23,8 @@ from curate.tables.corpus import Corpus
 from curate.tables.corpus.array_files import read_arrays, write_arrays
 from curate.tables.corpus.corpus import kept_path
 
-# 2: clusters are compared at once instead of one after the other. Of two near copies that a border divides, the one
-# that comes first in ``order`` stays. Before, it was the one in the cluster with the smaller number.
+# Since format 2, clusters are compared all at once. Of two near copies that a border divides, the one that comes first
+# in ``order`` stays. Before, clusters had their turn, and the one in the cluster with the smaller number stayed.
 FORMAT = 2
 LEARNS_ADDED_FILES = True  # rows of files that are added are compared with the rows that stayed before
 KEEPS_RESULTS = True  # a job with added files reads the centres, and which rows stayed
@@ -32,7 +32,7 @@ KEEPS_RESULTS = True  # a job with added files reads the centres, and which rows
 
 @dataclass(frozen=True)
 class Semdedup:
-    """How different a row's vector is from those of kept rows; high is no near copy.
+    """How different a row's vector is from those of kept rows; high is a row that is no near copy.
 
     ``score.semdedup`` (float64, 0 to 1) is 1 minus the cosine at which the row is removed, and 1 for a row that stays
     at ``epsilon``. Keep high scores: keeping scores >= e, for any e up to ``epsilon``, keeps rows of which no two of a
@@ -129,9 +129,9 @@ def learn(
 
 
 def _work_folder(corpus: Corpus, options: str) -> Path:
-    """Return the folder of work files, without those that a killed job left if it had other rows or options.
+    """Return the folder of work files. Remove those of a killed job that had other rows or options.
 
-    The rounds of a choice depend on all rows, and on which of them an earlier job decided.
+    The work files depend on all rows, and on which of them an earlier job has decided.
     """
     folder = corpus.folder / "work"
     parts = [(part.name, part.generation) for part in corpus.parts]
@@ -140,9 +140,9 @@ def _work_folder(corpus: Corpus, options: str) -> Path:
 
 
 def _keep_finished(corpus: Corpus, decided: str, generation: int) -> None:
-    """Remove decisions about the rows of parts, except in older generations that an earlier job finished.
+    """Remove all decisions about rows, except those about older generations that an earlier job finished.
 
-    A job that stopped before it scored may have decided with other rows than there are now.
+    A job that stopped before it scored may have decided about other rows than there are now.
     """
     record = _finished_path(corpus, decided)
     finished = set(read_arrays(record)["parts"].tolist()) if files.exists(record) else set()

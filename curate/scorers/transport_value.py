@@ -23,7 +23,7 @@ from curate.transport.class_distances import class_distances
 NAME = "transport_value"
 CLASS_ROWS = 256  # rows that the mean and covariance of a class are measured from; more hardly change the distances
 MOST_CLASSES = 256  # in the data or in the target: the distances of 256 x 256 pairs take about a CPU-minute
-SOLVER_STEPS = 10**7  # of the network simplex, 100 times POT's default: the prices must be those of the optimum
+SOLVER_STEPS = 10**7  # steps of the network simplex, 100 times POT's default: only the optimum has the right prices
 
 
 @dataclass(frozen=True)
