@@ -148,9 +148,9 @@ def speed_up(bench: Bench) -> None:
         ("dsir", (bench.dsir(),)),
         ("embedding + semdedup", SEMDEDUP),
     ):
-        one = bench.job(row, size, specs)
+        alone = bench.job(row, size, specs)
         many = bench.job(row, size, specs, workers=bench.workers)
-        if one.error or many.error:
+        if alone.error or many.error:
             continue
         folders = [bench.run(bench.corpus(size).folder, specs, workers=n)[1] for n in (1, bench.workers)]
         same = "equal" if jobs.digest(folders[0]) == jobs.digest(folders[1]) else "DIFFERENT"
@@ -158,7 +158,7 @@ def speed_up(bench: Bench) -> None:
         bounds = ", ".join(f"{1 / (share + (1 - share) / n):.1f} at {n}" for n in (16, 1000))
         bench.say(
             f"{row}, 1 -> {bench.workers} workers",
-            f"wall {one.wall / many.wall:.2f}x (aim 1.8); driver {share:.1%} (aim 2 %), bound {bounds}; bytes {same}",
+            f"wall {alone.wall / many.wall:.2f}x (aim 1.8); driver {share:.1%} (aim 2 %), bound {bounds}; bytes {same}",
         )
         if find_spec("ray") is None:
             bench.say(f"{row}, Ray", "missing: ray is not installed")

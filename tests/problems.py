@@ -56,8 +56,8 @@ def recipes(n: int, p: int, seed: int, *, distance: bool = True) -> Recipes:
     tokens, params = 10 ** rng.uniform(8, 11, n), 10 ** rng.uniform(7, 10, n)
     unique = tokens[:, None] * 10 ** rng.uniform(-2.3, 0.7, (n, p))
     columns = (weights, tokens, params, unique, rng.uniform(0.05, 1.0, n))
-    made = Recipes(*(torch.from_numpy(x) for x in columns))
-    return made if distance else Recipes(made.weights, made.tokens, made.params, made.unique)
+    result = Recipes(*(torch.from_numpy(x) for x in columns))
+    return result if distance else Recipes(result.weights, result.tokens, result.params, result.unique)
 
 
 @dataclass(frozen=True)
@@ -152,9 +152,9 @@ def continued(shares=(0.2, 0.4, 0.6, 0.8), tokens=(1e9, 2e9, 4e9), params=(1e8,)
     rng = np.random.default_rng(0)
     cells = [(s, t, n) for n in params for s in shares for t in tokens]
     s, t, n = map(np.array, zip(*cells, strict=True))
-    given = recipe_rows(np.stack([1 - s, s], axis=1), t, n)
+    rows = recipe_rows(np.stack([1 - s, s], axis=1), t, n)
     loss = {
-        name: law_of("cmr").loss({k: torch.tensor(v).double() for k, v in values.items()}, given).numpy()
+        name: law_of("cmr").loss({k: torch.tensor(v).double() for k, v in values.items()}, rows).numpy()
         * np.exp(noise * rng.standard_normal(len(s)))
         for name, values in CONTINUED_LAWS.items()
     }

@@ -29,10 +29,10 @@ def samples(request, tmp_path_factory):
 
 
 def test_damaged_artefacts_are_read_or_refused_in_one_line(samples):
-    folder, made, count = samples
+    folder, artefacts, count = samples
     refused = 0
     for seed in range(count):
-        sample = made[seed % len(made)]
+        sample = artefacts[seed % len(artefacts)]
         what, content = damaged(sample.content, seed)
         (folder / sample.name).write_bytes(content)
         for read in sample.readers:

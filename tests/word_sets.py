@@ -29,22 +29,22 @@ def split(text, marks=False):
     """Words as curate.words.ngrams.words says, character by character."""
     words, before = [], "space"
     for character in text.lower():
-        now = kind(character)
-        if not now:
+        current = kind(character)
+        if not current:
             continue
-        if now == "mark" and not marks:
-            now = "space"
-        if now == "joined":
+        if current == "mark" and not marks:
+            current = "space"
+        if current == "joined":
             if before in ("word", "single"):
                 words[-1] += character
                 continue
-            now = "word"
-        if now == before and now != "single":
-            if now != "space":
+            current = "word"
+        if current == before and current != "single":
+            if current != "space":
                 words[-1] += character
-        elif now != "space":
+        elif current != "space":
             words.append(character)
-        before = now
+        before = current
     return words
 
 

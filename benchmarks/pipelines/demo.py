@@ -25,11 +25,11 @@ def tree(root: int) -> list[int]:
             except (OSError, IndexError):
                 continue
             children.setdefault(parent, []).append(int(entry.name))
-    found, queue = [], [root]
+    folders, queue = [], [root]
     while queue:
-        found.append(queue.pop())
-        queue += children.get(found[-1], [])
-    return found
+        folders.append(queue.pop())
+        queue += children.get(folders[-1], [])
+    return folders
 
 
 def memory(pids: list[int]) -> float:

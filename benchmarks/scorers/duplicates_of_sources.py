@@ -103,11 +103,15 @@ def edited(text: str, rng: np.random.Generator) -> str:
 
 def similarity(first: str, second: str) -> float:
     """Return the exact Jaccard similarity of two texts, by sets of Python."""
-    one, other = (
+    first_grams, second_grams = (
         {tuple(words[i : i + 5]) for i in range(max(1, len(words) - 4))} if words else set()
         for words in (re.findall(r"\w+", text.lower()) for text in (first, second))
     )
-    return len(one & other) / len(one | other) if one | other else float(first == second)
+    return (
+        len(first_grams & second_grams) / len(first_grams | second_grams)
+        if first_grams | second_grams
+        else float(first == second)
+    )
 
 
 def cpu_seconds(words: Sequence[str], packages: str) -> float:

@@ -116,11 +116,13 @@ def compare_exchanges(frame: pl.DataFrame, folder: str) -> None:
     for bits in (20, 22, 24, 26):
         table = 4 * ORDER * 2**bits / 1e6
         print(f"{f'tables of 2^{bits} cells':30}{table:9.1f}{table / megabytes:21.2f}")
-    one, two = (np.zeros(model.counts.shape, np.uint32) for _ in range(2))
+    sums, counts = (np.zeros(model.counts.shape, np.uint32) for _ in range(2))
     before = time.process_time()
-    one += two
+    sums += counts
     adding = time.process_time() - before
-    print(f"learning takes {seconds:.2f} CPU-s; adding two tables of {one.nbytes / 1e6:.1f} MB {adding:.3f} CPU-s more")
+    print(
+        f"learning takes {seconds:.2f} CPU-s; adding two tables of {sums.nbytes / 1e6:.1f} MB {adding:.3f} CPU-s more"
+    )
 
 
 def used(function) -> float:

@@ -38,11 +38,11 @@ def command(data: Path, out: Path, specs: Sequence[str] = TEXT, workers: int = 1
     return [CURATE, "score", str(data), *scorers, "--workers", str(workers), "--out", str(out), *more]
 
 
-def run(asked: Sequence[str]) -> tuple[int, str]:
+def run(words: Sequence[str]) -> tuple[int, str]:
     """Run a command; return its exit code and the last line it said."""
-    done = subprocess.run(asked, capture_output=True, text=True)
-    said = (done.stderr if done.returncode else done.stdout).strip().splitlines()
-    return done.returncode, said[-1] if said else ""
+    done = subprocess.run(words, capture_output=True, text=True)
+    lines = (done.stderr if done.returncode else done.stdout).strip().splitlines()
+    return done.returncode, lines[-1] if lines else ""
 
 
 def start(data: Path, out: Path, workers: int) -> subprocess.Popen:
@@ -68,16 +68,16 @@ def rows_of(folder: Path) -> int:
 def frame(i: int, words: int = 30) -> pl.DataFrame:
     """Texts and vectors that depend on ``i`` only."""
     rng = np.random.default_rng(i)
-    known = np.array([f"w{j}" for j in range(500)])
-    texts = [" ".join(known[rng.integers(0, 500, words)]) for _ in range(ROWS)]
+    vocabulary = np.array([f"w{j}" for j in range(500)])
+    texts = [" ".join(vocabulary[rng.integers(0, 500, words)]) for _ in range(ROWS)]
     vectors = pl.Series("emb.e", rng.normal(size=(ROWS, WIDTH)).astype(np.float32), dtype=pl.Array(pl.Float32, WIDTH))
     return pl.DataFrame({"id": [f"{i}-{j}" for j in range(ROWS)], "text": texts, "emb.e": vectors})
 
 
 def flipped(path: Path) -> None:
     raw = bytearray(path.read_bytes())
-    at = len(raw) // 3
-    raw[at : at + 2000] = bytes(b ^ 0xFF for b in raw[at : at + 2000])
+    place = len(raw) // 3
+    raw[place : place + 2000] = bytes(b ^ 0xFF for b in raw[place : place + 2000])
     path.write_bytes(raw)
 
 
@@ -91,18 +91,18 @@ def bad_utf8(path: Path) -> None:
 
 def number(value: float) -> Callable[[Path], None]:
     def damage(path: Path) -> None:
-        found = pl.read_parquet(path)
-        vectors = found["emb.e"].to_numpy().copy()
+        frame = pl.read_parquet(path)
+        vectors = frame["emb.e"].to_numpy().copy()
         vectors[7, 3] = value
-        found.with_columns(pl.Series("emb.e", vectors, dtype=found["emb.e"].dtype)).write_parquet(path)
+        frame.with_columns(pl.Series("emb.e", vectors, dtype=frame["emb.e"].dtype)).write_parquet(path)
 
     return damage
 
 
 def narrow(path: Path) -> None:
-    found = pl.read_parquet(path)
-    vectors = pl.Series("emb.e", found["emb.e"].to_numpy()[:, :6], dtype=pl.Array(pl.Float32, 6))
-    found.with_columns(vectors).write_parquet(path)
+    frame = pl.read_parquet(path)
+    vectors = pl.Series("emb.e", frame["emb.e"].to_numpy()[:, :6], dtype=pl.Array(pl.Float32, 6))
+    frame.with_columns(vectors).write_parquet(path)
 
 
 def bomb(path: Path) -> None:
@@ -144,19 +144,19 @@ def damaged(folder: Path) -> None:
     whole = victim.read_bytes()
     for fault, (specs, damage) in DAMAGES.items():
         damage(victim)
-        code, said = run(command(data, out, specs))
+        code, line = run(command(data, out, specs))
         others = {n: c for n, c in scores(calm[specs]).items() if n != "3.parquet.scores.parquet"}
-        aside = code == 1 and "1 of 6 files were set aside" in said and "3.parquet" in said
+        aside = code == 1 and "1 of 6 files were set aside" in line and "3.parquet" in line
         rest = rows_of(out) == 5 * ROWS and (specs == VECTORS or scores(out) == others)
         victim.write_bytes(whole)
         learned = ("--restart",) if specs == VECTORS else ()  # centres were learned without it
         code, _ = run(command(data, out, specs, 1, *learned))
-        happened = "set aside, the rest done; mended: finished" if aside and rest and code == 0 else f"WRONG: {said}"
+        happened = "set aside, the rest done; mended: finished" if aside and rest and code == 0 else f"WRONG: {line}"
         show(fault, happened, 6 * ROWS - rows_of(out), scores(out) == scores(calm[specs]))
         shutil.rmtree(out)
     (data / "big.parquet").write_bytes(b"")
     pl.DataFrame({"text": ["x " * (100 * MB)]}).write_parquet(data / "big.parquet")
-    code, said = run(command(data, out, ("length",), 1, "--max-document-mb", "256"))
+    code, line = run(command(data, out, ("length",), 1, "--max-document-mb", "256"))
     once = scores(out)
     run(command(data, out, ("length",), 2, "--max-document-mb", "256", "--restart"))
     show("text of 200 MB, --max-document-mb 256", f"exit {code}", 6 * ROWS + 1 - rows_of(out), scores(out) == once)
@@ -171,12 +171,12 @@ def odd(folder: Path) -> None:
         for part in (nulls[:0], nulls[:2], nulls[:0], nulls[2:], nulls[:0]):
             sink.write_table(part.to_arrow())
     nulls[:0].write_parquet(data / "rows0.parquet")
-    found = []
+    results = []
     for workers in (1, 2, 4):
-        code, said = run(command(data, folder / f"odd{workers}", TEXT, workers))
-        assert code == 0, said
-        found.append(scores(folder / f"odd{workers}"))
-    same = found[0] == found[1] == found[2]
+        code, line = run(command(data, folder / f"odd{workers}", TEXT, workers))
+        assert code == 0, line
+        results.append(scores(folder / f"odd{workers}"))
+    same = results[0] == results[1] == results[2]
     lost = 2 * ROWS + 6 - rows_of(folder / "odd1")
     show("null texts, 0-row groups, 0-row file, repeated ids", "all scored; 1, 2 and 4 workers", lost, same)
 
@@ -201,12 +201,12 @@ def meanwhile(folder: Path) -> None:
     ):
         job = begun(data, out, 1)
         change()
-        said = job.communicate()[1].decode().strip().splitlines()[-1]
-        happened = "set aside" if job.returncode == 1 and "9.parquet" in said else f"exit {job.returncode}: {said}"
+        line = job.communicate()[1].decode().strip().splitlines()[-1]
+        happened = "set aside" if job.returncode == 1 and "9.parquet" in line else f"exit {job.returncode}: {line}"
         victim.write_bytes(whole)
-        code, said = run(command(data, out))
-        if code and "--restart" in said:  # it was rewritten before it was read: then its scores are refused by name
-            happened, (code, said) = (
+        code, line = run(command(data, out))
+        if code and "--restart" in line:  # it was rewritten before it was read: then its scores are refused by name
+            happened, (code, line) = (
                 "scored as rewritten; the old one refused by name",
                 run(command(data, out, TEXT, 1, "--restart")),
             )
@@ -221,8 +221,8 @@ def meanwhile(folder: Path) -> None:
     show("kill -9 of one of two workers", f"replaced; exit {job.returncode}", lost, scores(out) == scores(calm))
     for path in [*data.rglob("*"), *out.rglob("*")]:
         os.utime(path, (1, 1) if path.is_relative_to(out) else (4e9, 4e9))
-    code, said = run(command(data, out))
-    again = "nothing done again" if "0 rows scored now" in said else said
+    code, line = run(command(data, out))
+    again = "nothing done again" if "0 rows scored now" in line else line
     show("clock jumps by decades", f"{again}; exit {code}", 24 * ROWS - rows_of(out), scores(out) == scores(calm))
 
 
@@ -242,11 +242,13 @@ def disks(folder: Path) -> None:
         if done.returncode == 77 or not other.is_dir():
             print(f"| {fault} | not run: it needs root and `unshare` | - | - |", flush=True)
             continue
-        said = done.stderr.strip().splitlines()[-1]
+        line = done.stderr.strip().splitlines()[-1]
         torn = [name for name, content in scores(other).items() if scores(calm)[name] != content]
-        left = len(scores(other))
+        remaining = len(scores(other))
         code, _ = run(command(data, other))
-        happened = f"exit {done.returncode}, {said.split(': ', 2)[-1].split('. Free')[0]}; {left} of 6 files done, "
+        happened = (
+            f"exit {done.returncode}, {line.split(': ', 2)[-1].split('. Free')[0]}; {remaining} of 6 files done, "
+        )
         happened += f"{len(torn)} half-written; with space: exit {code}"
         show(fault, happened, 6 * ROWS - rows_of(other), scores(other) == scores(calm))
 
@@ -294,12 +296,12 @@ def moment(out: Path) -> str:
 
 
 def judge(job: subprocess.Popen, out: Path, expected: dict[str, bytes], counts: Counter) -> None:
-    _, said = job.communicate()
+    _, line = job.communicate()
     counts["jobs that ended"] += 1
     counts["with an error"] += job.returncode != 0
     counts["with other bytes"] += tree(out) != expected
     if job.returncode:
-        print(said.decode()[-500:])
+        print(line.decode()[-500:])
 
 
 def tiny(folder: Path, count: int) -> None:
@@ -307,14 +309,14 @@ def tiny(folder: Path, count: int) -> None:
     data.mkdir()
     for i in range(count):
         (data / f"{i:05d}.jsonl").write_text(f'{{"text": "document {i}"}}\n')
-    found, times = [], []
+    results, times = [], []
     for _ in ("scored", "again"):
         began = time.monotonic()
         assert run(command(data, out, ("length",)))[0] == 0
         times.append(time.monotonic() - began)
-        found.append(scores(out))
+        results.append(scores(out))
     happened = f"{times[0]:.0f} s; again, all done: {times[1]:.0f} s"
-    show(f"{count} tiny files", happened, count - rows_of(out), found[0] == found[1])
+    show(f"{count} tiny files", happened, count - rows_of(out), results[0] == results[1])
 
 
 def main() -> None:
@@ -322,16 +324,16 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--tiny", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=0)
-    asked = parser.parse_args()
+    options = parser.parse_args()
     with TemporaryDirectory() as name:
         folder = Path(name)
         print("| fault | what happened | rows lost | same bytes |\n|---|---|---|---|", flush=True)
         for part in (damaged, odd, meanwhile, disks):
             part(folder)
-        if asked.tiny:
-            tiny(folder, asked.tiny)
-        if asked.kills:
-            kills(folder, asked.kills, asked.seed)
+        if options.tiny:
+            tiny(folder, options.tiny)
+        if options.kills:
+            kills(folder, options.kills, options.seed)
 
 
 if __name__ == "__main__":

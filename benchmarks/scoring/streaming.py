@@ -58,23 +58,23 @@ def make(folder: Path, rows: int, kind: str) -> Path:
     pool.mkdir(exist_ok=True)
     for i, start in enumerate(range(0, rows, FILE_ROWS)):
         n = min(FILE_ROWS, rows - start)
-        made = pool / f"{i % (DISTINCT // FILE_ROWS)}-{n}.parquet"
-        if not made.exists():
+        path = pool / f"{i % (DISTINCT // FILE_ROWS)}-{n}.parquet"
+        if not path.exists():
             ids = pa.array([f"d{start + j}" for j in range(n)])
             if kind == "text":
                 table = pa.table({"id": ids, "text": base.take(pa.array(rng.integers(0, len(base), n)))})
-                pq.write_table(table, made, row_group_size=50_000, compression="zstd", use_dictionary=["id"])
+                pq.write_table(table, path, row_group_size=50_000, compression="zstd", use_dictionary=["id"])
             else:
                 vectors = rng.normal(size=(n, WIDTH)).astype(np.float32)
                 flat = pa.FixedSizeBinaryArray.from_buffers(pa.binary(4 * WIDTH), n, [None, pa.py_buffer(vectors)])
                 pq.write_table(
                     pa.table({"id": ids, "emb.e": flat}),
-                    made,
+                    path,
                     row_group_size=50_000,
                     compression="none",
                     use_dictionary=False,
                 )
-        (out / f"{i:04d}.parquet").symlink_to(made)
+        (out / f"{i:04d}.parquet").symlink_to(path)
     return out
 
 
@@ -109,8 +109,8 @@ def sampled(code: str, *arguments: object) -> dict[str, float]:
         for folder in Path("/proc").glob("[0-9]*"):
             try:
                 pid, name = int(folder.name), (folder / "cmdline").read_bytes()
-                mine = f"{MARK}={mark}".encode() in (folder / "environ").read_bytes()
-                if not mine or not (pid == run.pid or name.startswith(b"ray::")):
+                is_own = f"{MARK}={mark}".encode() in (folder / "environ").read_bytes()
+                if not is_own or not (pid == run.pid or name.startswith(b"ray::")):
                     continue
                 times = (folder / "stat").read_text().rpartition(")")[2].split()
                 peak = next(x for x in (folder / "status").read_text().splitlines() if x.startswith("VmHWM"))
@@ -121,8 +121,8 @@ def sampled(code: str, *arguments: object) -> dict[str, float]:
         time.sleep(0.5)
     if run.returncode:
         raise SystemExit(f"a run failed: {arguments}")
-    said = json.loads(run.stdout.read().splitlines()[-1])
-    return {**said, "peak": max(peaks.values()) / 1024, "cpu": sum(cpu.values()), "wall": time.monotonic() - started}
+    record = json.loads(run.stdout.read().splitlines()[-1])
+    return {**record, "peak": max(peaks.values()) / 1024, "cpu": sum(cpu.values()), "wall": time.monotonic() - started}
 
 
 SCORE = """
@@ -177,19 +177,19 @@ def main() -> None:
     parser.add_argument("--peer-python", help="a Python that has datatrove")
     parser.add_argument("--peer-rows", type=int, default=3000)
     parser.add_argument("--only", default="scan,peer,text,embeddings,ray")
-    asked = parser.parse_args()
-    only = asked.only.split(",")
+    options = parser.parse_args()
+    only = options.only.split(",")
     with TemporaryDirectory() as name:
         folder = Path(name)
         if "scan" in only:
             scan(make(folder, 500_000, "text"))
         if "peer" in only:
-            peer(folder, asked.peer_python, asked.peer_rows)
+            peer(folder, options.peer_python, options.peer_rows)
         print(
             "| rows | what | engine | peak MB | CPU s | rows a CPU-s | wall s |\n|---|---|---|---|---|---|---|",
             flush=True,
         )
-        for rows in (int(float(item)) for item in asked.rows.split(",")):
+        for rows in (int(float(item)) for item in options.rows.split(",")):
             for kind, specs, column in (
                 ("text", "length", "score.length"),
                 ("text", TEXT, "score.compression"),
@@ -214,21 +214,22 @@ def job(folder: Path, rows: int, kind: str, specs: str, column: str, *, ray: boo
         shutil.rmtree(used, ignore_errors=True)
 
 
-def line(rows: int, what: str, engine: str, got: dict[str, float]) -> None:
-    assert got["rows"] == rows, (got, rows)
+def line(rows: int, what: str, engine: str, figures: dict[str, float]) -> None:
+    assert figures["rows"] == rows, (figures, rows)
     print(
-        f"| {rows:.0e} | {what} | {engine} | {got['peak']:.0f} | {got['cpu']:.1f} | {rows / got['cpu']:.0f} "
-        f"| {got['wall']:.0f} |",
+        f"| {rows:.0e} | {what} | {engine} | {figures['peak']:.0f} | {figures['cpu']:.1f} "
+        f"| {rows / figures['cpu']:.0f} | {figures['wall']:.0f} |",
         flush=True,
     )
 
 
 def scan(data: Path) -> None:
-    got = measured(BARE, data)
+    figures = measured(BARE, data)
     for name in ("bare", "buffered"):
-        share = got[name] / got["ours"]
+        share = figures[name] / figures["ours"]
         print(
-            f"scan with length: {got['ours']:.2f} CPU-s; pyarrow loop ({name}) {got[name]:.2f}: {share:.0%}", flush=True
+            f"scan with length: {figures['ours']:.2f} CPU-s; pyarrow loop ({name}) {figures[name]:.2f}: {share:.0%}",
+            flush=True,
         )
 
 
@@ -247,10 +248,10 @@ def peer(folder: Path, python: str | None, rows: int) -> None:
         "    result[spec] = time.process_time() - start\n"
     )
     ours = [name for name in ("length", "compression", "repetition", "language") if _usable(name)]
-    got = measured(code, data, "+".join(ours))
-    size = got["bytes"] / 1e6
-    total = sum(got[name] for name in ours)
-    print(f"{size:.1f} MB of text; MB per CPU-s: " + ", ".join(f"{n} {size / max(got[n], 1e-9):.1f}" for n in ours))
+    figures = measured(code, data, "+".join(ours))
+    size = figures["bytes"] / 1e6
+    total = sum(figures[name] for name in ours)
+    print(f"{size:.1f} MB of text; MB per CPU-s: " + ", ".join(f"{n} {size / max(figures[n], 1e-9):.1f}" for n in ours))
     print(f"all of {', '.join(ours)}: {size / total:.2f} MB per CPU-s", flush=True)
     if not python:
         print("datatrove: not installed (--peer-python)")
@@ -287,13 +288,13 @@ def documents(path: Path, rows: int) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    found: list[str] = []
+    texts: list[str] = []
     for file in sorted(Path(sysconfig.get_paths()["stdlib"]).rglob("*.py")):
         text = file.read_text(encoding="utf-8", errors="ignore")
-        found += [text[i : i + 4000] for i in range(0, len(text), 4000)]
-        if len(found) >= rows:
+        texts += [text[i : i + 4000] for i in range(0, len(text), 4000)]
+        if len(texts) >= rows:
             break
-    pq.write_table(pa.table({"text": found[:rows]}), path)
+    pq.write_table(pa.table({"text": texts[:rows]}), path)
 
 
 if __name__ == "__main__":

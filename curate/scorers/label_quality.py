@@ -103,7 +103,8 @@ def learn(
         total, counts = (total + part["sum"], counts + part["count"]) if len(counts) else (part["sum"], part["count"])
     if (seen := int((counts > 0).sum())) < 2:
         raise SchemaError(
-            f"label_quality: the data has {int(counts.sum())} rows of {seen} classes; it needs rows of at least 2 classes"
+            f"label_quality: the data has {int(counts.sum())} rows of {seen} classes; it needs rows of at least 2 "
+            "classes"
         )
     thresholds = np.where(counts > 0, total / STEPS / np.maximum(counts, 1), np.inf)
     # who is confidently of which class depends on the thresholds: a second pass counts them

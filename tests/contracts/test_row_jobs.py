@@ -105,12 +105,12 @@ def output(job, scores, out, engine):
 @pytest.fixture(scope="module")
 def expected(scores, tmp_path_factory):
     """The files of every job in this process, made when a test asks for them."""
-    folder, made = tmp_path_factory.mktemp("expected"), {}
+    folder, folders = tmp_path_factory.mktemp("expected"), {}
 
     def of(job):
-        if job not in made:
-            made[job] = output(job, scores, folder / job, Local(1))
-        return made[job]
+        if job not in folders:
+            folders[job] = output(job, scores, folder / job, Local(1))
+        return folders[job]
 
     return of
 

@@ -34,9 +34,9 @@ print(curate.score("data", "length", "out", engine=Local(2)).rows)
 def run(code, folder, *, script=True):
     (folder / "script.py").write_text(code)
     environment = {**os.environ, "PYTHONPATH": os.path.dirname(os.path.dirname(curate.__file__))}
-    command, given = ([sys.executable, "script.py"], None) if script else ([sys.executable, "-"], code)
+    command, stdin = ([sys.executable, "script.py"], None) if script else ([sys.executable, "-"], code)
     return subprocess.run(
-        command, cwd=folder, env=environment, input=given, capture_output=True, text=True, check=False
+        command, cwd=folder, env=environment, input=stdin, capture_output=True, text=True, check=False
     )
 
 

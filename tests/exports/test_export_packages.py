@@ -104,9 +104,9 @@ def test_streaming_draws_exactly_the_planned_samples(tmp_path):
         with streaming.MDSWriter(out=stream["local"], columns={"pool": "str", "i": "int"}) as writer:
             for i in range(int(WORDS[name][0] * WORDS[name][1] / 100)):
                 writer.write({"pool": name, "i": i})
-    made = [streaming.Stream(**stream) for stream in streams.values()]
+    stream_objects = [streaming.Stream(**stream) for stream in streams.values()]
     seen = defaultdict(Counter)
-    for row in streaming.StreamingDataset(streams=made, batch_size=4, shuffle=True, shuffle_seed=3):
+    for row in streaming.StreamingDataset(streams=stream_objects, batch_size=4, shuffle=True, shuffle_seed=3):
         seen[row["pool"]][row["i"]] += 1
     assert {name: sum(rows.values()) for name, rows in seen.items()} == {n: c // 100 for n, c in COUNTS.items()}
     assert max(seen["web"].values()) == 1
@@ -141,13 +141,13 @@ def test_torchtitan_draws_the_planned_tokens(texts):
     loader = module.InterleavedHuggingFaceTextDataLoader(
         module.dataloader(), dp_world_size=1, dp_rank=0, tokenizer=Tokenizer(), seq_len=10, local_batch_size=10
     )
-    got = Counter()
+    drawn = Counter()
     for _, (inputs, _) in zip(range(100), loader, strict=False):
-        got.update(inputs["input"][:, 0].tolist())
-    assert sum(got.values()) == 1000
+        drawn.update(inputs["input"][:, 0].tolist())
+    assert sum(drawn.values()) == 1000
     for name, count in COUNTS.items():
         share = count / 80_000
-        assert abs(got[ord(name[0])] / 1000 - share) < 5 * np.sqrt(share * (1 - share) / 1000)
+        assert abs(drawn[ord(name[0])] / 1000 - share) < 5 * np.sqrt(share * (1 - share) / 1000)
 
 
 @pytest.mark.parametrize("pattern", ["data/{pool}", "data/{pool}/*.jsonl.zst"])

@@ -66,12 +66,12 @@ def test_the_published_curve_and_its_fit():
     cooled = torch.full((20000,), 2e-4, dtype=torch.float64)
     cooled[18000:] *= torch.linspace(1, 0, 2000, dtype=torch.float64)
     assert float(annealing.curve(annealing.PUBLISHED, *annealing.s1_s2(cooled))[-1]) < float(flat[-1]) - 0.03
-    at = np.arange(999, 20000, 950)
+    steps = np.arange(999, 20000, 950)
     plans = [
-        RateSchedule("cosine", cosine(20000, warmup=500).numpy(), 500, at),
-        RateSchedule("flat", np.full(20000, 2e-4), 0, at),
+        RateSchedule("cosine", cosine(20000, warmup=500).numpy(), 500, steps),
+        RateSchedule("flat", np.full(20000, 2e-4), 0, steps),
     ]
-    curves = [Curve(plan, values[at].numpy()) for plan, values in zip(plans, (loss, flat), strict=True)]
+    curves = [Curve(plan, values[steps].numpy()) for plan, values in zip(plans, (loss, flat), strict=True)]
     assert schedule_solver.fit("annealing", curves, draws=1).theta == pytest.approx(annealing.PUBLISHED, rel=1e-3)
     with pytest.raises(FitError, match="Give at least 5"):
         schedule_solver.fit("annealing", [curves[0].take(np.arange(4))])

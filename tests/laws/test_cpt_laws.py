@@ -28,8 +28,8 @@ def mixed(shares, tokens=1e10, params=2e8, unique=None) -> Recipes:
     return recipes(np.column_stack([1 - x, x]), np.full(len(x), tokens), np.full(len(x), params), unique)
 
 
-def values(**given: float) -> dict[str, torch.Tensor]:
-    return {k: torch.tensor(v, dtype=torch.float64) for k, v in given.items()}
+def values(**numbers: float) -> dict[str, torch.Tensor]:
+    return {k: torch.tensor(v, dtype=torch.float64) for k, v in numbers.items()}
 
 
 def test_replay_by_hand():
@@ -95,14 +95,14 @@ def test_repeats_that_hurt_by_hand():
     assert harm.tolist() == pytest.approx([0.0, 0.1 * 0.02 * 9**1.5 * 10, 0.5 * 0.02 * 49**1.5 * 10])
     sized = values(A=0.5, alpha=0.3, phi=0.2)
     big = mixed([0.1], params=8e8, unique=[[np.inf, 1e8]]), mixed([0.1], params=8e8)
-    many = [Replay(harm=True, sizes=True).loss(POINT | HARM | sized, one)[0] for one in big]
+    many = [Replay(harm=True, sizes=True).loss(POINT | HARM | sized, mixture)[0] for mixture in big]
     assert float(many[0] - many[1]) == pytest.approx(2 * float(harm[1]))
 
 
 def test_repeats_that_hurt_have_gradients_where_nothing_repeats():
     point = {k: v.clone().requires_grad_() for k, v in (POINT | HARM).items()}
-    at = mixed([0.0, 0.01, 1.0], unique=[[np.inf, 1e8]] * 3)
-    loss = Replay(harm=True).loss(point, at)
+    mixtures = mixed([0.0, 0.01, 1.0], unique=[[np.inf, 1e8]] * 3)
+    loss = Replay(harm=True).loss(point, mixtures)
     for gradient in torch.autograd.grad(loss.sum(), list(point.values()), allow_unused=True):
         assert gradient is None or bool(torch.isfinite(gradient))
 
@@ -143,19 +143,19 @@ TABLES = (
 @pytest.mark.parametrize(("table", "most"), [pytest.param(t, m, id=k) for k, t, m in TABLES])
 def test_the_share_term_draws_every_published_table_of_shares(table, most):
     """Level, slope and two shape parameters near their priors (weights .002 nats): the tables are printed to .01."""
-    at = mixed(np.array(list(table)) / 100)
+    mixtures = mixed(np.array(list(table)) / 100)
     truth = np.array(list(table.values()))
 
     def loss(z: np.ndarray) -> np.ndarray:
         point = POINT | values(E=z[0] - 0.3, G=1.1 * np.exp(z[1]), s=z[2], eps=np.exp(z[3]))
-        return Replay().loss(point, at).numpy()
+        return Replay().loss(point, mixtures).numpy()
 
-    def left(z: np.ndarray) -> np.ndarray:
+    def residuals(z: np.ndarray) -> np.ndarray:
         return np.concatenate([(loss(z) - truth) / 0.002, [z[2] / 0.3, (z[3] - np.log(1e-3)) / 2.3]])
 
     starts = [[truth.min(), -2.0, s, e] for s in (-0.2, 0.1) for e in (-12.0, -7.0, -4.0)]
     bounds = ([0, -8, -2, np.log(1e-7)], [9, 2, 2, np.log(0.2)])
-    best = min((least_squares(left, start, bounds=bounds) for start in starts), key=lambda one: one.cost)
+    best = min((least_squares(residuals, start, bounds=bounds) for start in starts), key=lambda solution: solution.cost)
     assert float(np.abs(loss(best.x) - truth).max()) < most
     assert abs(best.x[2]) < 0.3
 
@@ -173,10 +173,10 @@ def test_forgetting_comes_back_from_planted_runs():
     n, replay = 80, np.array([0.0, 0.001, 0.01, 0.05, 0.2, 0.5])
     p = rng.choice(replay, n)
     base = random_recipes(n, 2, 5)
-    at = Recipes(torch.from_numpy(np.column_stack([p, 1 - p])), base.tokens, base.params, base.unique)
+    mixtures = Recipes(torch.from_numpy(np.column_stack([p, 1 - p])), base.tokens, base.params, base.unique)
     law, truth = Forgetting(), values(E=2.2, A=0.6, B=400.0, beta=0.35, alpha=0.3)
-    loss = law.loss(truth, at).numpy() * np.exp(0.002 * rng.standard_normal(n))
-    result = fit("forgetting", at, loss, pools=["old", "new"], options=FitOptions(starts=8, draws=20))
+    loss = law.loss(truth, mixtures).numpy() * np.exp(0.002 * rng.standard_normal(n))
+    result = fit("forgetting", mixtures, loss, pools=["old", "new"], options=FitOptions(starts=8, draws=20))
     for name, least, most in (("E", 0.03, 0.03), ("beta", 0.05, 0.05), ("alpha", 0.05, 0.05), ("B", 0.25, 0.25)):
         ratio = float(result.theta[name] / truth[name])
         assert 1 - least < ratio < 1 + most, name
@@ -186,9 +186,9 @@ def test_forgetting_comes_back_from_planted_runs():
 def test_forgetting_draws_the_replay_tables(name, most):
     table, tokens = OLD[name]
     p, loss = np.array(list(table)) / 100, np.array(list(table.values()))
-    at = mixed(1 - p, tokens, params=4.05e8)
-    result = fit("forgetting", at, loss, pools=["old", "new"], options=FitOptions(starts=8, draws=1))
-    assert float(np.abs(result.loss(at).numpy() - loss).max()) < most
+    mixtures = mixed(1 - p, tokens, params=4.05e8)
+    result = fit("forgetting", mixtures, loss, pools=["old", "new"], options=FitOptions(starts=8, draws=1))
+    assert float(np.abs(result.loss(mixtures).numpy() - loss).max()) < most
     rise = result.loss(mixed([1.0, 0.99, 0.95], tokens, params=4.05e8)) - result.theta["E"]
     assert float(rise[1] / rise[0]) < 0.6, "1 % of old data already prevents much of the forgetting"
     assert float(rise[2] / rise[0]) < 0.45, "and 5 % more"
@@ -201,12 +201,12 @@ def test_a_share_left_out_is_predicted(loss, options):
     frame = pl.read_csv(REAL).filter(pl.col("tokens") > 0).sort("weight.python", "tokens")
     evals = [c for c in frame.columns if c.startswith("loss.") and c != "loss.python"]
     runs = check(frame.with_columns(pl.mean_horizontal(evals).alias("loss.general")), "cpt_python")
-    at, truth, x = runs.recipes(), runs.loss(loss), frame["weight.python"].to_numpy()
+    mixtures, truth, x = runs.recipes(), runs.loss(loss), frame["weight.python"].to_numpy()
     errors = []
     for share in np.unique(x):
         out = x == share
         spec = f"replay:length=1e10,checkpoints=true{options}"
-        result = fit(spec, at.take(~out), truth[~out], pools=runs.pools, options=FitOptions(starts=2, draws=1))
-        errors.append(float(result.loss(at.take(out))[-1]) - truth[out][-1])
+        result = fit(spec, mixtures.take(~out), truth[~out], pools=runs.pools, options=FitOptions(starts=2, draws=1))
+        errors.append(float(result.loss(mixtures.take(out))[-1]) - truth[out][-1])
     assert np.abs(errors).mean() < 0.005
     assert np.abs(errors).max() < 0.01

@@ -65,7 +65,7 @@ def test_values_and_gradients_are_finite(spec, p):
 @pytest.mark.parametrize("spec", SPECS)
 def test_vmap_is_a_loop(spec):
     base, many = recipes(10, 3, 5), [theta(spec, 3, seed=s) for s in range(4)]
-    stacked = {k: torch.stack([one[k] for one in many]) for k in many[0]}
+    stacked = {k: torch.stack([values[k] for values in many]) for k in many[0]}
     result = vmap(lambda t: law_of(spec).loss(t, base))(stacked)
     assert torch.allclose(result, torch.stack([law_of(spec).loss(t, base) for t in many]), rtol=1e-12)
 

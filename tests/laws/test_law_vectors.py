@@ -33,9 +33,9 @@ def theta(values):
     return {k: torch.tensor(v, dtype=torch.float64) for k, v in values.items()}
 
 
-def one(law, values, *, tokens, params, weights=(1.0,), unique=None):
-    given = recipes.recipes([weights], [tokens], [params], None if unique is None else [unique])
-    return float(law.loss(theta(values), given)[0])
+def loss_of(law, values, *, tokens, params, weights=(1.0,), unique=None):
+    inputs = recipes.recipes([weights], [tokens], [params], None if unique is None else [unique])
+    return float(law.loss(theta(values), inputs)[0])
 
 
 GADRE = {  # loss at (N, M) = (1.4e9, 20), (1.4e9, 640), (6.9e9, 20)
@@ -48,7 +48,7 @@ GADRE = {  # loss at (N, M) = (1.4e9, 20), (1.4e9, 640), (6.9e9, 20)
 @pytest.mark.parametrize("corpus", GADRE)
 def test_overtraining_gives_the_losses_of_gadre(corpus):
     runs = ((1.4e9, 20), (1.4e9, 640), (6.9e9, 20))
-    result = [one(Overtraining(), OVERTRAINING[corpus], tokens=n * m, params=n) for n, m in runs]
+    result = [loss_of(Overtraining(), OVERTRAINING[corpus], tokens=n * m, params=n) for n, m in runs]
     assert result == pytest.approx(GADRE[corpus], abs=6e-5)
 
 
@@ -56,8 +56,8 @@ def test_overtraining_eta_is_half_of_the_exponent_of_their_code():
     c4 = OVERTRAINING["c4"]
     n, d, power = 1.4e9, 2.8e10, -2 * c4["eta"]  # RedPajama: b -.2729 in the code, eta .1364 in the paper
     code = c4["E"] + c4["a"] * 6 ** (power / 2) * n**power + c4["b"] * 6 ** (power / 2) * d**power
-    assert one(Overtraining(), c4, tokens=d, params=n) == pytest.approx(code, rel=1e-12)
-    trap = one(Overtraining(), c4 | {"eta": -power}, tokens=d, params=n)
+    assert loss_of(Overtraining(), c4, tokens=d, params=n) == pytest.approx(code, rel=1e-12)
+    trap = loss_of(Overtraining(), c4 | {"eta": -power}, tokens=d, params=n)
     assert abs(trap - code) > 1
 
 
@@ -66,7 +66,7 @@ def test_overtraining_eta_is_half_of_the_exponent_of_their_code():
 )
 def test_farseer_gives_bits_per_character(n, d, loss):
     module = importlib.import_module("curate.laws.farseer")
-    assert one(module.Farseer(), module.PUBLISHED, tokens=d, params=n) == pytest.approx(loss, abs=6e-6)
+    assert loss_of(module.Farseer(), module.PUBLISHED, tokens=d, params=n) == pytest.approx(loss, abs=6e-6)
 
 
 GOYAL = {  # ImageNet accuracy of the top 10, 20, 30, 40 % after 32M, 64M, 128M, 640M samples, and the best pool
@@ -95,10 +95,10 @@ GOYAL = {  # ImageNet accuracy of the top 10, 20, 30, 40 % after 32M, 64M, 128M,
 BUDGETS = (32e6, 64e6, 128e6, 640e6)
 
 
-def accuracies(spec, given):
+def accuracies(spec, inputs):
     law = open_sets.build("laws", spec)
     constants = open_sets.module("laws", spec.partition(":")[0]).PUBLISHED
-    return 100 * (1 - law.loss(theta(constants), given).numpy())
+    return 100 * (1 - law.loss(theta(constants), inputs).numpy())
 
 
 @pytest.mark.parametrize("spec", GOYAL)
@@ -107,8 +107,8 @@ def test_goyal_predictions_for_cumulative_pools(spec):
     for budget, row, top in zip(BUDGETS, table, best, strict=True):
         pools = range(1, 5)
         weights = np.array([[1 / p] * p + [0.0] * (4 - p) for p in pools])
-        given = recipes.recipes(weights, [budget] * 4, [1e8] * 4, np.full((4, 4), 12.8e6))
-        result = accuracies(spec, given)
+        inputs = recipes.recipes(weights, [budget] * 4, [1e8] * 4, np.full((4, 4), 12.8e6))
+        result = accuracies(spec, inputs)
         assert result == pytest.approx(row, abs=6e-4)
         assert int(result.argmax()) == top
 
@@ -118,8 +118,8 @@ def test_a_pool_that_is_split_in_equal_halves_follows_theorem_1(spec):
     law = open_sets.build("laws", spec)
     whole = {"a": 0.025, "d": 0.1, "b": [0.15], "tau": [6.0]}
     halves = {"a": 0.025, "d": 0.1, "b": [0.15, 0.15], "tau": [3.0, 3.0]}  # tau_hat = p tau
-    assert one(law, halves, tokens=3e8, params=1e8, weights=(0.5, 0.5), unique=(1e7, 1e7)) == pytest.approx(
-        one(law, whole, tokens=3e8, params=1e8, unique=(2e7,)), rel=1e-12
+    assert loss_of(law, halves, tokens=3e8, params=1e8, weights=(0.5, 0.5), unique=(1e7, 1e7)) == pytest.approx(
+        loss_of(law, whole, tokens=3e8, params=1e8, unique=(2e7,)), rel=1e-12
     )
 
 
@@ -127,16 +127,16 @@ def test_a_pool_that_is_split_in_equal_halves_follows_theorem_1(spec):
 def test_the_steps_told_apart_do_not_matter_where_there_are_fewer_passes(spec):
     name, _, rest = spec.partition(":")
     values = theta(open_sets.module("laws", name).PUBLISHED)
-    given = recipes.recipes([[0.4, 0.3, 0.2, 0.1]], [1.2e8], [1e8], [[1e7, 2e7, 5e6, 3e7]])
+    inputs = recipes.recipes([[0.4, 0.3, 0.2, 0.1]], [1.2e8], [1e8], [[1e7, 2e7, 5e6, 3e7]])
     short, long = (open_sets.build("laws", f"{name}:steps={s}" + (f",{rest}" if rest else "")) for s in (8, 100))
-    assert torch.allclose(short.loss(values, given), long.loss(values, given), rtol=1e-12)
+    assert torch.allclose(short.loss(values, inputs), long.loss(values, inputs), rtol=1e-12)
 
 
 @pytest.mark.parametrize("spec", GOYAL)
 def test_unlimited_pools_give_a_power_law(spec):
     law = open_sets.build("laws", spec)
     values = {"a": 0.03, "d": 0.1, "b": [0.2, 0.1], "tau": [3.0, 3.0]}
-    result = one(law, values, tokens=1e9, params=1e8, weights=(0.25, 0.75))
+    result = loss_of(law, values, tokens=1e9, params=1e8, weights=(0.25, 0.75))
     assert result == pytest.approx(300 ** -(0.25 * 0.2 + 0.75 * 0.1) + 0.1, rel=1e-12)
 
 
@@ -152,8 +152,8 @@ def test_infolaw_optima(tokens, best):
     points = np.array([(i, j, 1000 - i - j) for i, j in product(*near) if i >= j >= 1000 - i - j >= 0]) / 1000
     weights = np.hstack([points, np.zeros((len(points), 3))])
     n = len(weights)
-    given = recipes.recipes(weights, np.full(n, tokens), np.full(n, 7e9), np.tile(SOURCE, (n, 1)))
-    result = weights[int(Infolaw().loss(theta(INFOLAW), given).argmin())]
+    inputs = recipes.recipes(weights, np.full(n, tokens), np.full(n, 7e9), np.tile(SOURCE, (n, 1)))
+    result = weights[int(Infolaw().loss(theta(INFOLAW), inputs).argmin())]
     assert result[:3] == pytest.approx(best, abs=1.5e-3)
 
 
@@ -162,8 +162,8 @@ def test_infolaw_optimum_is_global_on_a_coarse_grid():
     points = [(i, j, k, 50 - i - j - k) for i, j, k in product(steps, repeat=3) if i >= j >= k >= 50 - i - j - k >= 0]
     weights = np.hstack([np.array(points) / 50, np.zeros((len(points), 2))])
     n = len(weights)
-    given = recipes.recipes(weights, np.full(n, 300e9), np.full(n, 7e9), np.tile(SOURCE, (n, 1)))
-    result = weights[int(Infolaw().loss(theta(INFOLAW), given).argmin())]
+    inputs = recipes.recipes(weights, np.full(n, 300e9), np.full(n, 7e9), np.tile(SOURCE, (n, 1)))
+    result = weights[int(Infolaw().loss(theta(INFOLAW), inputs).argmin())]
     assert result == pytest.approx((0.56, 0.44, 0, 0, 0, 0), abs=0.021)
 
 
@@ -171,7 +171,9 @@ def test_infolaw_optimum_is_global_on_a_coarse_grid():
     ("tokens", "weights", "loss"), [(300e9, (0.552, 0.448, 0.0), 2.859), (1000e9, (0.391, 0.391, 0.218), 2.784)]
 )
 def test_infolaw_level(tokens, weights, loss):
-    result = one(Infolaw(), INFOLAW, tokens=tokens, params=7e9, weights=weights + (0.0,) * 3, unique=SOURCE * 300 / 317)
+    result = loss_of(
+        Infolaw(), INFOLAW, tokens=tokens, params=7e9, weights=weights + (0.0,) * 3, unique=SOURCE * 300 / 317
+    )
     assert result == pytest.approx(loss, abs=2e-3)
 
 
@@ -202,13 +204,13 @@ def test_skaling_with_k_1_is_chinchilla_and_raw_constants_convert():
         "beta": beta,
         "k": k,
     }
-    assert one(Skaling(), values, tokens=d, params=n) == pytest.approx(
+    assert loss_of(Skaling(), values, tokens=d, params=n) == pytest.approx(
         (a * n**-alpha + b * d**-beta) ** k + 1.7, rel=1e-12
     )
     plain = {"E": 1.8, "A": 480.0, "B": 2000.0, "alpha": 0.35, "beta": 0.36}
     same = {"E": 1.8, "a": 480.0 * SIZE**-0.35, "b": 2000.0 * TOKENS**-0.36, "alpha": 0.35, "beta": 0.36, "k": 1.0}
-    assert one(Skaling(), same, tokens=d, params=n) == pytest.approx(
-        one(Chinchilla(), plain, tokens=d, params=n), rel=1e-12
+    assert loss_of(Skaling(), same, tokens=d, params=n) == pytest.approx(
+        loss_of(Chinchilla(), plain, tokens=d, params=n), rel=1e-12
     )
 
 
@@ -225,27 +227,27 @@ def test_skaling_optimal_size():
     }
     best = (alpha * a / (beta * b)) ** (1 / (alpha + beta)) * (c / 6) ** (beta / (alpha + beta))
     sizes = best * np.exp(np.linspace(-1, 1, 2001))
-    given = recipes.recipes(np.ones((2001, 1)), c / (6 * sizes), sizes)
-    assert sizes[int(Skaling().loss(theta(values), given).argmin())] == pytest.approx(best, rel=2e-3)
+    inputs = recipes.recipes(np.ones((2001, 1)), c / (6 * sizes), sizes)
+    assert sizes[int(Skaling().loss(theta(values), inputs).argmin())] == pytest.approx(best, rel=2e-3)
 
 
 def test_ces_of_one_pool_is_chinchilla_in_effective_tokens():
     values = {"E": 1.8, "A": 0.6, "B": 0.5, "alpha": 0.34, "beta": 0.3, "g": 0.4, "R": 15.0, "k": [2.0]}
-    given = recipes.recipes([[1.0]], [4e10], [3e8], [[5e9]])
-    useful = float(effective_tokens(given, torch.tensor(15.0)).sum())
+    inputs = recipes.recipes([[1.0]], [4e10], [3e8], [[5e9]])
+    useful = float(effective_tokens(inputs, torch.tensor(15.0)).sum())
     plain = 1.8 + 0.6 * (3e8 / SIZE) ** -0.34 + 0.5 * (useful / TOKENS) ** -0.3
-    assert float(Ces().loss(theta(values), given)[0]) == pytest.approx(plain, rel=1e-6)
+    assert float(Ces().loss(theta(values), inputs)[0]) == pytest.approx(plain, rel=1e-6)
 
 
 def test_ces_is_the_power_mean_of_effective_tokens_and_ignores_the_scale_of_k():
     values = {"E": 1.8, "A": 0.6, "B": 0.5, "alpha": 0.34, "beta": 0.3, "g": 0.4, "R": 8.0, "k": [1.0, 2.0, 0.5]}
-    given = recipes.recipes([[0.5, 0.3, 0.2]], [1e10], [2e8], [[1e9, 5e9, 5e8]])
-    tokens, k = effective_tokens(given, torch.tensor(8.0)).numpy()[0], np.array(values["k"])
+    inputs = recipes.recipes([[0.5, 0.3, 0.2]], [1e10], [2e8], [[1e9, 5e9, 5e8]])
+    tokens, k = effective_tokens(inputs, torch.tensor(8.0)).numpy()[0], np.array(values["k"])
     data = ((k * tokens**0.4).sum() / (k * 3**-0.4).sum()) ** 2.5
-    result = Ces().loss(theta(values), given)
+    result = Ces().loss(theta(values), inputs)
     assert float(result[0]) == pytest.approx(1.8 + 0.6 + 0.5 * (data / 1e10) ** -0.3, rel=1e-5)
-    assert torch.allclose(Ces().loss(theta(values | {"k": [7.0, 14.0, 3.5]}), given), result, rtol=1e-12)
-    assert torch.allclose(Ces(tied=False).loss(theta(values | {"R": [8.0] * 3}), given), result, rtol=1e-12)
+    assert torch.allclose(Ces().loss(theta(values | {"k": [7.0, 14.0, 3.5]}), inputs), result, rtol=1e-12)
+    assert torch.allclose(Ces(tied=False).loss(theta(values | {"R": [8.0] * 3}), inputs), result, rtol=1e-12)
 
 
 QLL = {
@@ -275,28 +277,28 @@ def test_mixture_ces_without_repetition_is_the_form_of_the_lab():
     data = t["B"] * np.exp(t["phi"] * ln) * (np.exp(-t["beta"] * ld) + t["T"] * np.exp(-t["tau"] * ld))
     full = (t["E"] + (t["F"] + size + data) * np.exp(-t["c"] * s)) * np.exp((h - 1 / 3) @ np.array(t["v"]))
     law = MixtureCes(linear=True)
-    assert one(law, t, tokens=d, params=n, weights=h) == pytest.approx(full, rel=1e-12)
+    assert loss_of(law, t, tokens=d, params=n, weights=h) == pytest.approx(full, rel=1e-12)
     data -= t["B"] * np.exp(t["phi"] * ln) * t["T"] * np.exp(-t["tau"] * ld)
     plain = t["E"] + (t["F"] + size + data) * np.exp(-t["c"] * s)
-    assert one(MixtureCes(transient=False), t, tokens=d, params=n, weights=h) == pytest.approx(plain, rel=1e-12)
+    assert loss_of(MixtureCes(transient=False), t, tokens=d, params=n, weights=h) == pytest.approx(plain, rel=1e-12)
     names = {p.name for p in law.params()}
     assert names == set(QLL)
 
 
 def test_mixture_ces_of_one_pool_is_the_data_constrained_law():
     values = {k: v[:1] if isinstance(v, list) else v for k, v in QLL.items()} | {"eps": 1e-9}
-    given = recipes.recipes([[1.0]], [4e10], [2e8], [[5e9]])
-    useful = float(effective_tokens(given, torch.tensor(QLL["R"])).sum()) / TOKENS
+    inputs = recipes.recipes([[1.0]], [4e10], [2e8], [[5e9]])
+    useful = float(effective_tokens(inputs, torch.tensor(QLL["R"])).sum()) / TOKENS
     full = QLL["E"] + QLL["F"] + QLL["rho"] * QLL["B"] + QLL["B"] * useful ** -QLL["beta"]
-    assert float(MixtureCes(transient=False).loss(theta(values), given)[0]) == pytest.approx(full, rel=1e-8)
+    assert float(MixtureCes(transient=False).loss(theta(values), inputs)[0]) == pytest.approx(full, rel=1e-8)
 
 
 def test_mixture_ces_repeats_of_all_pools_help_less_than_fresh_tokens_and_end_at_a_finite_loss():
     tokens = 10 ** np.linspace(9, 18, 40)
-    given = recipes.recipes(np.tile([0.5, 0.3, 0.2], (40, 1)), tokens, [3e8] * 40, np.tile([5e9, 3e9, 2e9], (40, 1)))
-    fresh = replace(given, unique=torch.full_like(given.unique, torch.inf))
-    repeated, plain = MixtureCes().loss(theta(QLL), given), MixtureCes().loss(theta(QLL), fresh)
-    once = given.tokens <= 1e10
+    inputs = recipes.recipes(np.tile([0.5, 0.3, 0.2], (40, 1)), tokens, [3e8] * 40, np.tile([5e9, 3e9, 2e9], (40, 1)))
+    fresh = replace(inputs, unique=torch.full_like(inputs.unique, torch.inf))
+    repeated, plain = MixtureCes().loss(theta(QLL), inputs), MixtureCes().loss(theta(QLL), fresh)
+    once = inputs.tokens <= 1e10
     assert torch.allclose(repeated[once], plain[once], rtol=1e-12)
     assert bool((repeated[~once] > plain[~once]).all())
     assert bool((repeated.diff() <= 1e-12).all())
@@ -324,7 +326,7 @@ def test_penalised_is_the_form_of_the_lab():
     useful = u * (1 + t["R"] * (1 - np.exp(-repeats / t["R"])))
     base = t["E"] + t["A"] * size ** -t["alpha"] + t["B"] * (useful / np.exp(22)) ** -t["beta"]
     full = base + t["P"] * (n / u) ** t["kappa"] * repeats**2 / (repeats**2 + half**2)
-    assert one(Penalised(), t, tokens=d, params=n, unique=(u,)) == pytest.approx(full, rel=1e-12)
+    assert loss_of(Penalised(), t, tokens=d, params=n, unique=(u,)) == pytest.approx(full, rel=1e-12)
 
 
 LOVELACE = {"E": 1.8, "A": 0.6, "B": 0.5, "alpha": 0.34, "beta": 0.3, "P": 0.02, "delta": 0.6, "kappa": 0.7}
@@ -334,8 +336,8 @@ LOVELACE = {"E": 1.8, "A": 0.6, "B": 0.5, "alpha": 0.34, "beta": 0.3, "P": 0.02,
     ("law", "values"), [(Penalised(), PENALISED), (Overfit(), LOVELACE)], ids=["penalised", "overfit"]
 )
 def test_splitting_a_pool_changes_nothing(law, values):
-    whole = one(law, values, tokens=5e10, params=4e8, unique=(2e9,))
-    split = one(law, values, tokens=5e10, params=4e8, weights=(0.25, 0.75), unique=(5e8, 1.5e9))
+    whole = loss_of(law, values, tokens=5e10, params=4e8, unique=(2e9,))
+    split = loss_of(law, values, tokens=5e10, params=4e8, weights=(0.25, 0.75), unique=(5e8, 1.5e9))
     assert split == pytest.approx(whole, rel=1e-12)
 
 
@@ -343,8 +345,8 @@ def test_overfit_is_the_published_form():
     n, u, repeats, t = 4e8, 2e9, 15.0, LOVELACE
     base = t["E"] + t["A"] * (n / SIZE) ** -t["alpha"] + t["B"] * (u * (1 + repeats) / TOKENS) ** -t["beta"]
     full = base + t["P"] * repeats ** t["delta"] * (n / u) ** t["kappa"]
-    assert one(Overfit(), t, tokens=u * 16, params=n, unique=(u,)) == pytest.approx(full, rel=1e-12)
-    assert one(Overfit(), t, tokens=u, params=n, unique=(u,)) == pytest.approx(
+    assert loss_of(Overfit(), t, tokens=u * 16, params=n, unique=(u,)) == pytest.approx(full, rel=1e-12)
+    assert loss_of(Overfit(), t, tokens=u, params=n, unique=(u,)) == pytest.approx(
         t["E"] + t["A"] * (n / SIZE) ** -t["alpha"] + t["B"] * (u / TOKENS) ** -t["beta"], rel=1e-12
     )
 
@@ -354,10 +356,10 @@ def test_mixture_joint_has_47_parameters_for_7_pools_and_equal_shares_read_a_and
     values = {"E": 1.5, "A": 0.6, "B": 0.5, "alpha": 0.34, "beta": 0.3, "C": [2.0, 3.0], "g": [0.1, 0.2]}
     values |= {"C_A": [1.0, 5.0], "g_A": [0.3, 0.1], "C_B": [2.0, 0.2], "g_B": [0.05, 0.4]}
     floor = 1 / (2 * 0.5**0.1 + 3 * 0.5**0.2)
-    result = one(MixtureJoint(), values, tokens=TOKENS, params=SIZE, weights=(0.5, 0.5))
+    result = loss_of(MixtureJoint(), values, tokens=TOKENS, params=SIZE, weights=(0.5, 0.5))
     assert result == pytest.approx(1.5 + floor + 0.6 + 0.5, rel=1e-6)
     additive = open_sets.build("laws", "mixture_additive")
-    assert one(additive, values, tokens=TOKENS, params=SIZE, weights=(0.5, 0.5)) == pytest.approx(result, rel=1e-12)
+    assert loss_of(additive, values, tokens=TOKENS, params=SIZE, weights=(0.5, 0.5)) == pytest.approx(result, rel=1e-12)
 
 
 def test_dcpt_has_the_required_shape():
@@ -377,8 +379,8 @@ def test_dcpt_has_the_required_shape():
         assert all(s.item() < 0 for s in slopes)
         assert torch.autograd.grad(slopes[1], point[2])[0].item() < 0
     general, domain = open_sets.build("laws", "dcpt:rest=true"), open_sets.build("laws", "dcpt:pool=0")
-    given = recipes.recipes([[0.3, 0.7]], [1e10], [5e8])
-    assert torch.allclose(general.loss(values, given), domain.loss(values, given), rtol=1e-12)
+    inputs = recipes.recipes([[0.3, 0.7]], [1e10], [5e8])
+    assert torch.allclose(general.loss(values, inputs), domain.loss(values, inputs), rtol=1e-12)
 
 
 def test_scarce_counts_the_targets_effective_tokens():
@@ -386,13 +388,13 @@ def test_scarce_counts_the_targets_effective_tokens():
     n, d, h, unique = 4e8, 2e10, 0.1, 1e8  # r = 20 passes
     useful = unique * (1 + 10 * (1 - np.exp(-19 / 10)))
     full = 1.5 + 0.5 * 2**-0.34 + 0.4 * 2**0.1 * (useful / TOKENS) ** -0.3 + 0.05 * h
-    result = one(Scarce(), t, tokens=d, params=n, weights=(1 - h, h), unique=(np.inf, unique))
+    result = loss_of(Scarce(), t, tokens=d, params=n, weights=(1 - h, h), unique=(np.inf, unique))
     assert result == pytest.approx(full, rel=1e-4)
 
 
 def test_power_is_the_data_term():
     values = {"a": 0.7, "b": 0.3, "c": 2.1}
-    assert one(open_sets.build("laws", "power"), values, tokens=8e9, params=1e8) == pytest.approx(
+    assert loss_of(open_sets.build("laws", "power"), values, tokens=8e9, params=1e8) == pytest.approx(
         0.7 * 8**-0.3 + 2.1, rel=1e-12
     )
 
@@ -411,9 +413,9 @@ def test_cmr_is_positive_wherever_its_parameters_may_be():
     from curate.laws.cmr import Cmr
 
     shares = np.array([0.0, 1e-9, 0.3, 1.0])
-    given = recipes.recipes(np.column_stack([1 - shares, shares]), [2e10] * 4, [1e9] * 4)
+    inputs = recipes.recipes(np.column_stack([1 - shares, shares]), [2e10] * 4, [1e9] * 4)
     for ends in ("likely", "bounds"):
         corners = product(*(p.likely if ends == "likely" else (p.low, p.high) for p in Cmr().params()))
         for none, full, s in corners:
-            loss = Cmr().loss(theta({"none": none, "full": full, "s": s}), given)
+            loss = Cmr().loss(theta({"none": none, "full": full, "s": s}), inputs)
             assert bool((torch.isfinite(loss) & (loss > 0)).all()), (none, full, s)

@@ -207,16 +207,16 @@ def test_a_front_of_evals_that_are_pools_and_not_the_target(cli, fitted, tmp_pat
 
 def test_crossings_along_sizes_that_grow_with_the_tokens(cli, fitted, tmp_path):
     """The usual ladder, 20 tokens a parameter, is as good a path as one model size."""
-    known = [Pool("a", 2e8, 1), Pool("b", 1e13, 1)]
-    artifacts.save(fitted[1], "pools", {"pools": to_json(known)})
+    pools = [Pool("a", 2e8, 1), Pool("b", 1e13, 1)]
+    artifacts.save(fitted[1], "pools", {"pools": to_json(pools)})
     more = ["--draws", 2, "--within", 0, "--max-epochs", 1, "--out", tmp_path / "p.json"]
-    given = {}
+    crossings = {}
     for name, budgets in (("one", "1e8:1e7,1e11:1e7"), ("many", "1e10:5e8,1e8:1e7,1e11:5e9"), ("flat", "1e8:1,1e8:2")):
         assert cli("plan", fitted[0], "--pools", fitted[1], "--budget", budgets, *more).code == 0
-        given[name] = json.loads((tmp_path / "p.json").read_text()).get("crossings")
-    assert [(one["pool"], one["enters"]) for one in given["one"]] == [("b", True), ("a", False)]
-    assert given["many"][0]["tokens"] == pytest.approx(given["one"][0]["tokens"], rel=1e-6)
-    assert given["flat"] is None
+        crossings[name] = json.loads((tmp_path / "p.json").read_text()).get("crossings")
+    assert [(crossing["pool"], crossing["enters"]) for crossing in crossings["one"]] == [("b", True), ("a", False)]
+    assert crossings["many"][0]["tokens"] == pytest.approx(crossings["one"][0]["tokens"], rel=1e-6)
+    assert crossings["flat"] is None
 
 
 @pytest.mark.parametrize(("job", "flag"), [("predict", None), ("plan", "--pools")])
@@ -271,8 +271,8 @@ def walk(cli, data, out) -> dict[str, dict]:
         "status": [out / "scores"],
     }  # fmt: skip
     result = {job: cli(job, *arguments, "--json") for job, arguments in steps.items()}
-    assert {job: one.code for job, one in result.items()} == dict.fromkeys(steps, 0), result
-    return {job: json.loads(one.out) for job, one in result.items()}
+    assert {job: outcome.code for job, outcome in result.items()} == dict.fromkeys(steps, 0), result
+    return {job: json.loads(outcome.out) for job, outcome in result.items()}
 
 
 def test_the_whole_walk_and_the_same_bytes_again(cli, corpus, tmp_path, monkeypatch):

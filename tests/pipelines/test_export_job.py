@@ -180,7 +180,7 @@ def test_other_files_are_refused(cli, tmp_path, content):
 
 
 @pytest.mark.parametrize(
-    ("one", "message"),
+    ("wrong_plan", "message"),
     [
         ({}, "plans[0] has no field"),
         ("text", "plans[0] is 'text', not an object"),
@@ -196,8 +196,8 @@ def test_other_files_are_refused(cli, tmp_path, content):
         (plan(tokens=-1.0), "plans[0].budget.tokens is -1.0, which is not above 0"),
     ],
 )
-def test_plans_that_cannot_be_are_refused(cli, tmp_path, one, message):
-    path = saved(tmp_path / "plan.json", one)
+def test_plans_that_cannot_be_are_refused(cli, tmp_path, wrong_plan, message):
+    path = saved(tmp_path / "plan.json", wrong_plan)
     assert message in fails(cli, path, "--to", "olmo", "--out", tmp_path / "o")
 
 
@@ -220,28 +220,31 @@ def test_repeated_names_in_the_pools_are_refused(tmp_path):
 
 def test_each_phase_of_a_schedule_is_a_file_and_all_tokens_add_up(cli, tmp_path):
     artifacts.save(tmp_path / "pools.json", "pools", {"pools": to_json(POOLS)})
-    made = tmp_path / "s.json"
-    schedule = ["--method", "cooldown", "--tokens", "20000000001", "--switch", 0.3, "--out", made]
+    schedule_path = tmp_path / "s.json"
+    schedule = ["--method", "cooldown", "--tokens", "20000000001", "--switch", 0.3, "--out", schedule_path]
     assert cli("schedule", tmp_path / "pools.json", *schedule).code == 0
-    assert "2 phases, which end at 0.3, 1 of training" in fails(cli, made, "--to", "nemo", "--out", tmp_path / "x")
+    assert "2 phases, which end at 0.3, 1 of training" in fails(
+        cli, schedule_path, "--to", "nemo", "--out", tmp_path / "x"
+    )
     assert not (tmp_path / "x").exists()
     assert "has no phase 2: choose one with --phase, where 0 is 0 to 0.3; 1 is 0.3 to 1" in fails(
-        cli, made, "--to", "nemo", "--phase", 2, "--out", tmp_path / "x"
+        cli, schedule_path, "--to", "nemo", "--phase", 2, "--out", tmp_path / "x"
     )
     assert "has no budgets: leave out --budget" in fails(
-        cli, made, "--to", "nemo", "--budget", 0, "--out", tmp_path / "x"
+        cli, schedule_path, "--to", "nemo", "--budget", 0, "--out", tmp_path / "x"
     )
     result = [
-        cli("export", made, "--to", "nemo", "--phase", i, "--out", tmp_path / f"{i}.yaml", "--json") for i in (0, 1)
+        cli("export", schedule_path, "--to", "nemo", "--phase", i, "--out", tmp_path / f"{i}.yaml", "--json")
+        for i in (0, 1)
     ]
-    records = [json.loads(one.out) for one in result]
+    records = [json.loads(outcome.out) for outcome in result]
     assert [record["tokens"] for record in records] == [6_000_000_000, 14_000_000_001]
-    wanted = json.loads(made.read_text())["phases"]
+    wanted = json.loads(schedule_path.read_text())["phases"]
     for record, phase in zip(records, wanted, strict=True):
         assert sum(row["tokens"] for row in record["pools"]) == record["tokens"]
         for row in record["pools"]:
             assert row["share"] == pytest.approx(phase["weights"][row["pool"]], abs=1e-9)
-    assert f"phase 1 of {made}: 0.3 to 1 of 20,000,000,001 tokens" in (tmp_path / "1.yaml").read_text()
+    assert f"phase 1 of {schedule_path}: 0.3 to 1 of 20,000,000,001 tokens" in (tmp_path / "1.yaml").read_text()
 
 
 def test_a_plan_has_no_phases(cli, planned, tmp_path):

@@ -136,16 +136,16 @@ def test_null_text_empty_groups_and_repeated_ids_lose_no_row(tmp_path):
         for part in (frame[:0], frame[:2], frame[:0], frame[2:], frame[:0]):
             sink.write_table(part.to_arrow())
     assert score.score([str(data)], ("length", "repetition"), tmp_path / "out").rows == 6
-    got = pl.read_parquet(tmp_path / "out" / "x.parquet.scores.parquet")
-    assert got["score.length"].to_list() == [1, 0, 0, 1, 0, 1]
+    scores = pl.read_parquet(tmp_path / "out" / "x.parquet.scores.parquet")
+    assert scores["score.length"].to_list() == [1, 0, 0, 1, 0, 1]
 
 
 def test_repeated_ids_do_not_stop_a_scorer_that_learns(tmp_path):
     (tmp_path / "data").mkdir()
     for i in range(2):
         embedded(tmp_path / "data" / f"{i}.parquet", 30, 4)
-    got = score.score([str(tmp_path / "data")], ("prototypes:k=2,sample=20,embedding=emb.e",), tmp_path / "out")
-    assert got.rows == 60
+    result = score.score([str(tmp_path / "data")], ("prototypes:k=2,sample=20,embedding=emb.e",), tmp_path / "out")
+    assert result.rows == 60
 
 
 @pytest.mark.parametrize("suffix", tables.FORMATS)
@@ -214,9 +214,9 @@ def test_a_file_that_changes_while_it_is_read_is_not_scored_as_if_it_had_not(cor
         return whole(scorers, batch)
 
     monkeypatch.setattr(worker, "apply", meddles)
-    got = score.score([str(corpus)], ("length",), out, on_error="quarantine")
-    assert got.rows == 80
-    assert list(got.quarantined) == ["source=b/3.parquet"]
+    result = score.score([str(corpus)], ("length",), out, on_error="quarantine")
+    assert result.rows == 80
+    assert list(result.quarantined) == ["source=b/3.parquet"]
     assert not (out / "source=b" / "3.parquet.scores.parquet").exists()
     monkeypatch.undo()
     if change == "rewrite":
@@ -324,8 +324,8 @@ def test_a_long_file_continues_inside_to_the_same_bytes(tmp_path, small_parts, m
         frame.write_ipc(data / f"x{suffix}", record_batch_size=130, compression="uncompressed")
     else:
         (data / f"x{suffix}").write_bytes(packed_text(frame, suffix))
-    asked = dict(scorers=("length", "compression"), batch_rows=32)
-    score.score([str(data)], out=calm, **asked)
+    arguments = dict(scorers=("length", "compression"), batch_rows=32)
+    score.score([str(data)], out=calm, **arguments)
     whole, seen = worker.apply, []
 
     def dies(scorers, batch):
@@ -336,14 +336,14 @@ def test_a_long_file_continues_inside_to_the_same_bytes(tmp_path, small_parts, m
 
     monkeypatch.setattr(worker, "apply", dies)
     with pytest.raises(KeyboardInterrupt):
-        score.score([str(data)], out=out, **asked)
+        score.score([str(data)], out=out, **arguments)
     (row,) = status.status(out)
     assert row["state"] == "begun"
     assert 300 <= row["rows"] < 1000
     monkeypatch.setattr(worker, "apply", whole)
     with pytest.raises(Interrupted, match="scorers changed"):
         score.score([str(data)], ("length",), out, batch_rows=32)
-    assert score.score([str(data)], out=out, **asked).rows == 1000 - row["rows"]
+    assert score.score([str(data)], out=out, **arguments).rows == 1000 - row["rows"]
     assert tree(out) == tree(calm)
     assert not list((out / "_curate" / "parts").rglob("*.arrow"))
 
@@ -367,8 +367,8 @@ def test_one_and_two_workers_write_the_same_bytes_of_a_file_cut_into_tasks(tmp_p
     (tmp_path / "data").mkdir()
     text.to_frame().write_parquet(tmp_path / "data" / "x.parquet", row_group_size=parts.TASK_ROWS // 2)
     for workers in (1, 2):
-        got = score.score([str(tmp_path / "data")], ("length",), tmp_path / str(workers), engine=Local(workers))
-        assert got.rows == rows
+        result = score.score([str(tmp_path / "data")], ("length",), tmp_path / str(workers), engine=Local(workers))
+        assert result.rows == rows
     assert tree(tmp_path / "1") == tree(tmp_path / "2")
 
 
@@ -382,10 +382,10 @@ def test_text_of_any_size_makes_batches_of_bounded_size(tmp_path):
         if setattr(reading, "PIECE_BYTES", piece) is None
     }
     reading.PIECE_BYTES = 1 << 25
-    one, two = batches_by_piece.values()
-    assert one == two, "where batches end depends on how the file was read"
-    assert [t for part in one for t in part] == texts
-    assert all(len(part) <= 50 and (sum(map(len, part)) <= 20_000 or len(part) == 1) for part in one)
+    in_pieces, whole = batches_by_piece.values()
+    assert in_pieces == whole, "where batches end depends on how the file was read"
+    assert [t for part in whole for t in part] == texts
+    assert all(len(part) <= 50 and (sum(map(len, part)) <= 20_000 or len(part) == 1) for part in whole)
 
 
 def test_fail_stops_at_the_first_bad_file(cli, corpus, tmp_path):
@@ -405,8 +405,8 @@ def test_a_scorer_that_breaks_on_one_file_is_a_reason(corpus, tmp_path, monkeypa
         return whole(scorers, batch)
 
     monkeypatch.setattr(worker, "apply", breaks)
-    got = score.score([str(corpus)], ("length",), tmp_path / "out", on_error="quarantine")
-    assert list(got.quarantined.values()) == [f"{corpus}/source=a/2.parquet: ZeroDivisionError: of its own"]
+    result = score.score([str(corpus)], ("length",), tmp_path / "out", on_error="quarantine")
+    assert list(result.quarantined.values()) == [f"{corpus}/source=a/2.parquet: ZeroDivisionError: of its own"]
     with pytest.raises(ZeroDivisionError):
         score.score([str(corpus)], ("length",), tmp_path / "strict", on_error="fail")
 

@@ -164,7 +164,7 @@ def test_permissions_as_another_user(folder):
 
 
 @pytest.mark.parametrize(
-    "given, message",
+    "item, message",
     [
         ("nosuch", "there is no such file or folder"),
         ("nosuch/*.jsonl", "nothing matches"),
@@ -182,7 +182,7 @@ def test_permissions_as_another_user(folder):
         ("data/*/../web/a.jsonl", r"'\.\.'"),
     ],
 )
-def test_an_item_without_input_files_is_one_line(folder, given, message):
+def test_an_item_without_input_files_is_one_line(folder, item, message):
     for name in ("empty", "other", "hidden/_x"):
         Path(name).mkdir(parents=True)
     for name in ("other/a.xyz", "other/b.xyz"):
@@ -190,7 +190,7 @@ def test_an_item_without_input_files_is_one_line(folder, given, message):
     os.mkfifo("pipe.jsonl")
     Path("broken.jsonl").symlink_to("nowhere")
     with pytest.raises(SchemaError, match=message) as caught:
-        shards.shards([given])
+        shards.shards([item])
     assert "\n" not in str(caught.value)
 
 

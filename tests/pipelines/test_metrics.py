@@ -50,9 +50,9 @@ def test_published_constants_chain_to_the_published_errors(corpus):
     curve = MetricCurve("err17", "error", ("c4",), values, drawn, 0.0, 0.0, 1.0, 5, {})
     metric = chained_metric.chain(curve, law, "the fit")
     params, ratio = np.array(LARGE).T
-    given = recipes.recipes(np.ones((3, 1)), params * ratio, params)
-    assert metric.values(given).tolist() == pytest.approx(ERRORS[corpus], abs=6e-5)
-    assert metric.draw_values(given)[0].tolist() == pytest.approx(ERRORS[corpus], abs=6e-5)
+    inputs = recipes.recipes(np.ones((3, 1)), params * ratio, params)
+    assert metric.values(inputs).tolist() == pytest.approx(ERRORS[corpus], abs=6e-5)
+    assert metric.draw_values(inputs)[0].tolist() == pytest.approx(ERRORS[corpus], abs=6e-5)
 
 
 @pytest.mark.parametrize("corpus", ERRORS)

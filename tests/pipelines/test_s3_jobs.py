@@ -69,7 +69,7 @@ OUT = Path(f"s3://{s3.BUCKET}/out")
 
 
 def test_score_prune_and_pools_give_what_they_give_on_disk(store, corpus, data, tmp_path, cli):
-    asked = [
+    scorers = [
         "--scorer",
         "length",
         "--scorer",
@@ -83,7 +83,7 @@ def test_score_prune_and_pools_give_what_they_give_on_disk(store, corpus, data, 
     for where, rows in (("s3", data), ("disk", corpus)):
         base = OUT.parent / "jobs" if where == "s3" else tmp_path
         text = "s3://data/jobs" if where == "s3" else str(tmp_path)
-        scored = cli("score", rows, *asked, "--out", f"{text}/scores")
+        scored = cli("score", rows, *scorers, "--out", f"{text}/scores")
         assert scored.code == 0 and f"{text}/scores" in scored.out
         assert (
             cli("prune", f"{text}/scores", "--by", "score.compression", "--keep", 0.5, "--out", f"{text}/kept").code

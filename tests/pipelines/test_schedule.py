@@ -26,7 +26,7 @@ def job(cli, tmp_path, monkeypatch):
     return lambda *more: cli("schedule", "pools.json", "--out", "s.json", "--method", *more)
 
 
-def made(result):
+def written(result):
     assert result.code == 0, result
     return json.loads(Path("s.json").read_text())
 
@@ -46,7 +46,7 @@ def usage(result):
 
 def test_cooldown_as_published_with_its_harm(job):
     result = job("cooldown", "--tokens", "1e12", "--params", "8e8")
-    record = made(result)
+    record = written(result)
     assert {"method", "tokens", "phases", "epochs", "variance_factor", "warnings", "made_by"} <= set(record)
     assert [(p["from"], p["to"]) for p in record["phases"]] == [(0, 0.5), (0.5, 1)]
     assert record["phases"][0]["weights"]["en"] == pytest.approx(0.4543, abs=1e-4)
@@ -62,22 +62,22 @@ def test_cooldown_as_published_with_its_harm(job):
 
 
 def test_the_other_methods_of_sizes(job):
-    record = made(job("temperature", "--tokens", "1e12", "--tau", "5"))
+    record = written(job("temperature", "--tokens", "1e12", "--tau", "5"))
     assert record["variance_factor"] == pytest.approx(29.83, rel=3e-4)
     assert record["scalarisation"][0]["loss_weights"]["sw"] == pytest.approx(0.0933 / 0.000340716, rel=1e-3)
-    assert made(job("temperature", "--tokens", "1e9"))["weights"]["en"] == pytest.approx(0.5555, abs=1e-3)
-    assert made(job("temperature", "--tokens", "1e9", "--tau", "inf"))["weights"] == dict.fromkeys(PLANNED, 0.25)
-    record = made(job("unimax", "--tokens", "1e12"))
+    assert written(job("temperature", "--tokens", "1e9"))["weights"]["en"] == pytest.approx(0.5555, abs=1e-3)
+    assert written(job("temperature", "--tokens", "1e9", "--tau", "inf"))["weights"] == dict.fromkeys(PLANNED, 0.25)
+    record = written(job("unimax", "--tokens", "1e12"))
     assert record["weights"] == pytest.approx({"en": 0.42, "it": 0.42, "zh": 0.156, "sw": 0.004})
     assert record["warnings"] == ["at the cap of 4 epochs: zh, sw"]
-    assert "give 2.935e+12 tokens" in made(job("unimax", "--tokens", "1e13", "--cap", "1"))["warnings"][0]
-    rising = made(job("cooldown", "--tokens", "1e9", "--tau", "1", "--tau-then", "5", "--switch", "0.3"))
+    assert "give 2.935e+12 tokens" in written(job("unimax", "--tokens", "1e13", "--cap", "1"))["warnings"][0]
+    rising = written(job("cooldown", "--tokens", "1e9", "--tau", "1", "--tau-then", "5", "--switch", "0.3"))
     assert rising["phases"][1]["from"] == 0.3
     assert "falling did better" in rising["warnings"][0]
 
 
 def test_phases_of_every_kind_of_mixture(job):
-    record = made(
+    record = written(
         job(
             "piecewise",
             "--tokens",
@@ -107,7 +107,7 @@ def test_phases_of_every_kind_of_mixture(job):
 
 
 def test_a_ramp(job):
-    record = made(job("ramp", "--main", "proportional", "--anneal", "plan", "--plan", "plan.json", "--parts", "4"))
+    record = written(job("ramp", "--main", "proportional", "--anneal", "plan", "--plan", "plan.json", "--parts", "4"))
     assert record["tokens"] == 1e12, "the plan's"
     assert len(record["phases"]) == 4
     assert record["weights"]["sw"] == pytest.approx((0.05 + 1 / 2935) / 2)
@@ -121,18 +121,18 @@ def test_two_stages_keep_the_totals_of_a_plan(job):
         ["--main", "en=0.6,it=0.25,zh=0.1,sw=0.05", "--total", "plan"],
         ["--main", "en=0.65,it=0.25,zh=0.1"],
     ):
-        record = made(job("two-stage", "--plan", "plan.json", *more))
+        record = written(job("two-stage", "--plan", "plan.json", *more))
         assert record["weights"] == pytest.approx(PLANNED, rel=1e-9)
         assert record["phases"][1]["from"] == 0.9
         assert not any("other pools" in line for line in record["warnings"])
         assert any("harmful band of a model of 1e+09" in line for line in record["warnings"]), "the plan's parameters"
-    late = made(job("two-stage", "--plan", "plan.json", "--late", "sw", "--late", "zh=0.5"))
+    late = written(job("two-stage", "--plan", "plan.json", "--late", "sw", "--late", "zh=0.5"))
     assert late["phases"][0]["weights"]["sw"] == 0
     assert late["phases"][1]["weights"] == pytest.approx({"en": 0, "it": 0, "zh": 0.5, "sw": 0.5})
 
 
 def test_two_plans_as_two_stages(job):
-    free = made(
+    free = written(
         job(
             "two-stage",
             "--plan",
@@ -149,7 +149,7 @@ def test_two_plans_as_two_stages(job):
     )
     assert free["weights"]["sw"] == pytest.approx(0.8 * 0.05 + 0.2 * 0.25)
     assert not any("plan" in line for line in free["warnings"]), "which of two plans to compare with was not said"
-    shorter = made(job("two-stage", "--plan", "plans.json", "--budget", "1", "--tokens", "1e12", "--late", "sw=0.2"))
+    shorter = written(job("two-stage", "--plan", "plans.json", "--budget", "1", "--tokens", "1e12", "--late", "sw=0.2"))
     assert shorter["warnings"][0].startswith("plan 1 is for 1e+13 tokens, not 1e+12")
 
 

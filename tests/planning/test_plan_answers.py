@@ -72,8 +72,8 @@ def test_the_interval_of_the_worst_holds_its_share_of_simulated_runs():
 
 def test_the_interval_of_the_worst_of_one_eval_is_that_of_the_eval():
     recipe = search.on_hand(POOLS, [BUDGET], torch.tensor([[0.2, 0.7, 0.1]], dtype=torch.float64))
-    one = aims.Worst((CODE,), (0.0,), (1.0,), "one")
-    assert torch.allclose(torch.stack(one.interval(recipe)), torch.stack(CODE.interval(recipe)), rtol=1e-9)
+    worst = aims.Worst((CODE,), (0.0,), (1.0,), "one")
+    assert torch.allclose(torch.stack(worst.interval(recipe)), torch.stack(CODE.interval(recipe)), rtol=1e-9)
 
 
 def test_the_draws_and_the_interval_of_a_regret_are_of_differences_to_the_plans_for_one_eval():

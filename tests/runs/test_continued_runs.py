@@ -143,12 +143,14 @@ def test_a_start_row_needs_no_mixture_and_no_tokens(empty):
 
 
 def test_laws_are_set_for_the_runs():
-    one, two = split(continued()), split(continued(params=(1e8, 2e8)))
-    assert choose_law.complete_specs(["dcpt:repeats=true", "chinchilla", "boosted"], one, rest=True) == [
+    of_one_size, of_two_sizes = split(continued()), split(continued(params=(1e8, 2e8)))
+    assert choose_law.complete_specs(["dcpt:repeats=true", "chinchilla", "boosted"], of_one_size, rest=True) == [
         "dcpt:repeats=true,pool=1,rest=true", "chinchilla", "boosted",
     ]  # fmt: skip
-    assert choose_law.complete_specs(["cmr", "dcpt:pool=0"], one, rest=False) == ["cmr:pool=1", "dcpt:pool=0"]
-    assert choose_law.complete_specs(["replay"], two, rest=True) == ["replay:pool=1,length=4e+09,rest=true,sizes=true"]
+    assert choose_law.complete_specs(["cmr", "dcpt:pool=0"], of_one_size, rest=False) == ["cmr:pool=1", "dcpt:pool=0"]
+    assert choose_law.complete_specs(["replay"], of_two_sizes, rest=True) == [
+        "replay:pool=1,length=4e+09,rest=true,sizes=true"
+    ]
 
 
 def test_the_law_that_predicts_left_out_shares_is_kept():

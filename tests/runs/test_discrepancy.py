@@ -46,24 +46,24 @@ def test_the_shift_grows_with_the_distance_on_both_sides():
 
 
 def test_one_fitted_size_says_little_of_another_and_as_much_of_another_length():
-    one = replace(KNOWN, sizes=1, smallest=4e8)
-    assert one.shift(of_sizes([4e9])).tolist() == pytest.approx([ONE_SIZE_SHIFT * log(10) ** 0.5])
-    assert one.shift(of_sizes([4e8], tokens=1e11)).tolist() == pytest.approx([SHIFT * log(10) ** 0.5])
-    assert one.level > KNOWN.level
+    one_size = replace(KNOWN, sizes=1, smallest=4e8)
+    assert one_size.shift(of_sizes([4e9])).tolist() == pytest.approx([ONE_SIZE_SHIFT * log(10) ** 0.5])
+    assert one_size.shift(of_sizes([4e8], tokens=1e11)).tolist() == pytest.approx([SHIFT * log(10) ** 0.5])
+    assert one_size.level > KNOWN.level
 
 
 def test_much_shorter_runs_have_a_shift_too():
-    known = replace(KNOWN, shortest=1e9)
-    assert known.shift(of_sizes([2e8], tokens=1e8)).tolist() == pytest.approx([SHORTER_SHIFT * log(10) ** 0.5])
-    assert known.shift(of_sizes([2e8], tokens=1e9)).tolist() == [0.0]
+    shorter = replace(KNOWN, shortest=1e9)
+    assert shorter.shift(of_sizes([2e8], tokens=1e8)).tolist() == pytest.approx([SHORTER_SHIFT * log(10) ** 0.5])
+    assert shorter.shift(of_sizes([2e8], tokens=1e9)).tolist() == [0.0]
     # A row from inside a training counts with the length that was planned.
     inside = replace(of_sizes([2e8], tokens=1e8), progress=torch.tensor([0.1]).double())
-    assert known.shift(inside).tolist() == pytest.approx([0.0], abs=1e-4)
+    assert shorter.shift(inside).tolist() == pytest.approx([0.0], abs=1e-4)
     # A fit of an older version does not know its shortest run.
-    older = {name: value for name, value in known.to_json().items() if name != "shortest"}
+    older = {name: value for name, value in shorter.to_json().items() if name != "shortest"}
     assert Discrepancy.from_json(older) == KNOWN
     assert KNOWN.shift(of_sizes([2e8], tokens=1e8)).tolist() == [0.0]
-    assert combined([known, replace(known, shortest=2e9)], [0.5, 0.5]).shortest == 2e9
+    assert combined([shorter, replace(shorter, shortest=2e9)], [0.5, 0.5]).shortest == 2e9
 
 
 @pytest.mark.parametrize(
@@ -85,8 +85,8 @@ def test_the_shift_of_a_metric_is_wider_on_all_sides_and_survives_json():
     loss, ratio = replace(KNOWN, shortest=1e9), METRIC_SHIFT / SHIFT
     for recipes_outside in (of_sizes([4e9]), of_sizes([1e7]), of_sizes([2e8], 1e11), of_sizes([2e8], 1e8)):
         assert float(metric.shift(recipes_outside)) == pytest.approx(ratio * float(loss.shift(recipes_outside)))
-    one = replace(metric, sizes=1)
-    assert one.shift(of_sizes([4e9])).tolist() == pytest.approx([ratio * ONE_SIZE_SHIFT * log(10) ** 0.5])
+    one_size = replace(metric, sizes=1)
+    assert one_size.shift(of_sizes([4e9])).tolist() == pytest.approx([ratio * ONE_SIZE_SHIFT * log(10) ** 0.5])
     assert Discrepancy.from_json(metric.to_json()) == metric
     older = {name: value for name, value in metric.to_json().items() if name != "shift_at_e"}
     assert Discrepancy.from_json(older) == loss, "a fit of an older version has the shift of a loss"

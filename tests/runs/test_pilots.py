@@ -68,8 +68,8 @@ def test_designs_lie_on_the_simplex_and_in_the_budget(kind, count):
 
 @pytest.mark.parametrize("kind", ["dirichlet", "optimal"])
 def test_another_seed_is_another_design(kind):
-    one, two = (pilots.design(POOLS, 8, LARGEST, kind=kind, seed=s) for s in (0, 1))
-    assert [r.weights for r in one] != [r.weights for r in two]
+    first, second = (pilots.design(POOLS, 8, LARGEST, kind=kind, seed=s) for s in (0, 1))
+    assert [r.weights for r in first] != [r.weights for r in second]
 
 
 def test_tokens_are_varied():
@@ -178,8 +178,8 @@ def test_a_failure_keeps_what_is_finished(tmp_path):
 
 def test_two_workers_give_the_same_table(tmp_path):
     planned = pilots.design(POOLS, 4, LARGEST)
-    one, two = (pilots.run(planned, LINEAR, tmp_path / str(n), data="d", engine=Local(n)) for n in (1, 2))
-    assert one.equals(two)
+    first, second = (pilots.run(planned, LINEAR, tmp_path / str(n), data="d", engine=Local(n)) for n in (1, 2))
+    assert first.equals(second)
 
 
 def test_repeating_few_examples_is_worse_than_fresh_ones():

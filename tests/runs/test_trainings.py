@@ -293,8 +293,8 @@ def test_areas_are_those_of_the_annealing_law():
     runs = read(bad(lr=np.tile([1, 0.9, 0.6, 0.3, 0.1], 3), step=np.tile(np.arange(1, 6) * 1000, 3)))
     areas = runs.recipes().areas
     assert areas is not None
-    at = np.arange(1, 6) * 1000 - 1
-    np.testing.assert_allclose(areas[:5], np.column_stack([rates.cumsum()[at], np.array(s2)[at]]), rtol=1e-9)
+    steps = np.arange(1, 6) * 1000 - 1
+    np.testing.assert_allclose(areas[:5], np.column_stack([rates.cumsum()[steps], np.array(s2)[steps]]), rtol=1e-9)
     tokens = bad(lr=np.tile([1, 0.9, 0.6, 0.3, 0.1], 3), batch_tokens=[1e6] * 15)
     np.testing.assert_allclose(read(tokens).recipes().areas, areas)
     assert annealing_areas.of_rows(bad(lr=[1.0] * 15, batch_tokens=[1e6] * 15), runs.clusters) is None

@@ -38,77 +38,77 @@ def mixtures(draw):
 
 
 def test_cooldown_is_tau_5_and_then_1():
-    made = curricula.cooldown(MC4, 1e12)
-    assert [(p.start, p.end) for p in made.phases] == [(0, 0.5), (0.5, 1)]
-    assert list(made.weights_at(0).values()) == pytest.approx([0.4543, 0.2582, 0.1942, 0.0933], abs=1e-4)
-    assert list(made.weights_at(0.5).values()) == pytest.approx([0.9312, 0.0552, 0.0133, 0.0003], abs=1e-4)
-    assert made.weights_at(0.4999) == made.weights_at(0)
-    assert made.weights_at(1) == made.weights_at(0.5)
-    assert made.variance_factor == pytest.approx((29.83 + 1) / 2, rel=3e-4)
+    schedule = curricula.cooldown(MC4, 1e12)
+    assert [(p.start, p.end) for p in schedule.phases] == [(0, 0.5), (0.5, 1)]
+    assert list(schedule.weights_at(0).values()) == pytest.approx([0.4543, 0.2582, 0.1942, 0.0933], abs=1e-4)
+    assert list(schedule.weights_at(0.5).values()) == pytest.approx([0.9312, 0.0552, 0.0133, 0.0003], abs=1e-4)
+    assert schedule.weights_at(0.4999) == schedule.weights_at(0)
+    assert schedule.weights_at(1) == schedule.weights_at(0.5)
+    assert schedule.variance_factor == pytest.approx((29.83 + 1) / 2, rel=3e-4)
 
 
 def test_passes_by_hand():
     """1e10 tokens; sw (1e9) gets none of the first half, all of the third quarter, half of the last."""
-    made = curricula.piecewise(MC4, 1e10, HALVES)
-    assert made.weights == pytest.approx({"en": 0.625, "it": 0, "zh": 0, "sw": 0.375})
-    assert made.epochs()["sw"] == pytest.approx(3.75)
-    assert made.epochs(0.5)["sw"] == 0
-    assert made.epochs(0.6)["sw"] == pytest.approx(1.0)
-    assert made.epochs(0.875)["sw"] == pytest.approx(2.5 + 0.625)
-    assert made.reached(1.0) == {"en": None, "it": None, "zh": None, "sw": pytest.approx(0.6)}
-    assert made.reached(3.125)["sw"] == pytest.approx(0.875)
-    assert made.reached(3.75)["sw"] == pytest.approx(1.0)
-    assert made.reached(3.76)["sw"] is None
-    frame = made.table()
+    schedule = curricula.piecewise(MC4, 1e10, HALVES)
+    assert schedule.weights == pytest.approx({"en": 0.625, "it": 0, "zh": 0, "sw": 0.375})
+    assert schedule.epochs()["sw"] == pytest.approx(3.75)
+    assert schedule.epochs(0.5)["sw"] == 0
+    assert schedule.epochs(0.6)["sw"] == pytest.approx(1.0)
+    assert schedule.epochs(0.875)["sw"] == pytest.approx(2.5 + 0.625)
+    assert schedule.reached(1.0) == {"en": None, "it": None, "zh": None, "sw": pytest.approx(0.6)}
+    assert schedule.reached(3.125)["sw"] == pytest.approx(0.875)
+    assert schedule.reached(3.75)["sw"] == pytest.approx(1.0)
+    assert schedule.reached(3.76)["sw"] is None
+    frame = schedule.table()
     assert frame.columns == ["phase", "from", "to", "pool", "share", "tokens", "passes"]
     assert frame.height == 12
     last = frame.filter(phase=3)
     assert last["tokens"].sum() == pytest.approx(1e10)
-    assert dict(zip(last["pool"], last["passes"], strict=True)) == pytest.approx(made.epochs())
+    assert dict(zip(last["pool"], last["passes"], strict=True)) == pytest.approx(schedule.epochs())
 
 
 @given(stages(), st.floats(1e6, 1e14))
 def test_passes_accumulate_and_shares_are_a_mixture_at_all_times(parts, tokens):
-    made = curricula.piecewise(MC4, tokens, parts)
-    assert made.bounds[-1] == 1
+    schedule = curricula.piecewise(MC4, tokens, parts)
+    assert schedule.bounds[-1] == 1
     for fraction in (0, 0.3, 1):
-        assert sum(made.weights_at(fraction).values()) == pytest.approx(1, abs=1e-12)
+        assert sum(schedule.weights_at(fraction).values()) == pytest.approx(1, abs=1e-12)
     sizes = np.array([pool.tokens for pool in MC4])
-    assert made.passes[-1] @ sizes == pytest.approx(tokens, rel=1e-12)
-    for name, pool in zip(made.names, MC4, strict=True):
+    assert schedule.passes[-1] @ sizes == pytest.approx(tokens, rel=1e-12)
+    for name, pool in zip(schedule.names, MC4, strict=True):
         by_hand = sum(length * shares[name] for length, shares in parts) * tokens / pool.tokens
-        assert made.epochs()[name] == pytest.approx(by_hand, rel=1e-9)
-        assert made.weights[name] * tokens / pool.tokens == pytest.approx(by_hand, rel=1e-9)
-    grown = np.array([list(made.epochs(f).values()) for f in np.linspace(0, 1, 23)])
+        assert schedule.epochs()[name] == pytest.approx(by_hand, rel=1e-9)
+        assert schedule.weights[name] * tokens / pool.tokens == pytest.approx(by_hand, rel=1e-9)
+    grown = np.array([list(schedule.epochs(f).values()) for f in np.linspace(0, 1, 23)])
     assert (np.diff(grown, axis=0) >= 0).all()
 
 
 @given(stages(), st.floats(1e9, 1e13), st.floats(0.1, 50))
 def test_where_passes_are_reached_they_have_been_made(parts, tokens, passes):
-    made = curricula.piecewise(MC4, tokens, parts)
-    for name, fraction in made.reached(passes).items():
+    schedule = curricula.piecewise(MC4, tokens, parts)
+    for name, fraction in schedule.reached(passes).items():
         if fraction is None:
-            assert made.epochs()[name] < passes
+            assert schedule.epochs()[name] < passes
         else:
-            assert made.epochs(fraction)[name] == pytest.approx(passes, rel=1e-6)
+            assert schedule.epochs(fraction)[name] == pytest.approx(passes, rel=1e-6)
 
 
 @given(stages())
 def test_integrating_the_shares_gives_the_mean(parts):
-    made = curricula.piecewise(MC4, 1e9, parts)
+    schedule = curricula.piecewise(MC4, 1e9, parts)
     grid = (np.arange(500) + 0.5) / 500
-    mean = np.mean([list(made.weights_at(f).values()) for f in grid], axis=0)
-    assert mean == pytest.approx(list(made.weights.values()), abs=6e-3)
+    mean = np.mean([list(schedule.weights_at(f).values()) for f in grid], axis=0)
+    assert mean == pytest.approx(list(schedule.weights.values()), abs=6e-3)
 
 
 def test_a_ramp_is_a_line():
     first, last = {"en": 1.0}, PLAN
-    made = curricula.ramp(MC4, 1e12, first, last, parts=10)
-    assert made.weights == pytest.approx({k: (first.get(k, 0) + v) / 2 for k, v in PLAN.items()})
+    schedule = curricula.ramp(MC4, 1e12, first, last, parts=10)
+    assert schedule.weights == pytest.approx({k: (first.get(k, 0) + v) / 2 for k, v in PLAN.items()})
     for fraction in np.linspace(0, 1, 11):  # passes of the line: the integral of its shares
         drawn = {k: fraction * first.get(k, 0) + fraction**2 / 2 * (v - first.get(k, 0)) for k, v in PLAN.items()}
         expected = {pool.name: drawn[pool.name] * 1e12 / pool.tokens for pool in MC4}
-        assert made.epochs(fraction) == pytest.approx(expected, rel=1e-9, abs=1e-12)
+        assert schedule.epochs(fraction) == pytest.approx(expected, rel=1e-9, abs=1e-12)
     with pytest.raises(SchemaError, match="1 parts"):
         curricula.ramp(MC4, 1e12, first, last, parts=1)
 
@@ -122,10 +122,10 @@ def two_stages(total, anneal, fraction):
 def test_a_matched_curriculum_keeps_the_totals(total, anneal, fraction):
     feasible = min(1.0, min(total[name] / anneal[name] for name in total))
     assume(feasible > fraction * (1 + 1e-9))
-    made = two_stages(total, anneal, fraction)
-    assert made.weights == pytest.approx(total, rel=1e-9, abs=1e-14)
-    assert made.weights_at(1) == pytest.approx(anneal, rel=1e-12)
-    assert made.distance(total) < 1e-12
+    schedule = two_stages(total, anneal, fraction)
+    assert schedule.weights == pytest.approx(total, rel=1e-9, abs=1e-14)
+    assert schedule.weights_at(1) == pytest.approx(anneal, rel=1e-12)
+    assert schedule.distance(total) < 1e-12
 
 
 @given(
@@ -138,12 +138,12 @@ def test_late_pools_come_late_and_totals_stay(total, parts, fraction):
         with pytest.raises(Infeasible):
             curricula.late(total, parts, fraction)
         return
-    made = two_stages(total, curricula.late(total, parts, fraction), fraction)
-    assert made.weights == pytest.approx(total, rel=1e-9, abs=1e-12)
+    schedule = two_stages(total, curricula.late(total, parts, fraction), fraction)
+    assert schedule.weights == pytest.approx(total, rel=1e-9, abs=1e-12)
     for name, part in parts.items():
-        in_anneal = 1 - made.epochs(1 - fraction)[name] / made.epochs()[name]
+        in_anneal = 1 - schedule.epochs(1 - fraction)[name] / schedule.epochs()[name]
         assert in_anneal == pytest.approx(part, abs=1e-9)
-    others = [made.weights_at(1)[n] / total[n] for n in total if n not in parts]
+    others = [schedule.weights_at(1)[n] / total[n] for n in total if n not in parts]
     assert others == pytest.approx([others[0]] * len(others)), "others fill the anneal in proportion to their totals"
 
 
@@ -211,18 +211,18 @@ def test_infeasible_stages_say_what_would_do():
 
 
 def test_steps_are_the_nearest_to_the_fractions_and_add_up():
-    made = curricula.piecewise(MC4, 1e10, HALVES)
-    assert made.steps(1000) == [(0, 500), (500, 750), (750, 1000)]
+    schedule = curricula.piecewise(MC4, 1e10, HALVES)
+    assert schedule.steps(1000) == [(0, 500), (500, 750), (750, 1000)]
     for total in range(5, 60):
-        steps = made.steps(total)
+        steps = schedule.steps(total)
         assert steps[0][0] == 0
         assert steps[-1][1] == total
         assert all(
             abs(end / total - phase.end) <= (0.5 + 1e-9) / total
-            for (_, end), phase in zip(steps, made.phases, strict=True)
+            for (_, end), phase in zip(steps, schedule.phases, strict=True)
         )
     with pytest.raises(SchemaError, match="phase 3 of 3 has no step of 2"):
-        made.steps(2)
+        schedule.steps(2)
 
 
 @pytest.mark.parametrize(
@@ -260,14 +260,14 @@ def test_other_doors():
             curricula.two_stage(MC4, 1e9, PLAN, PLAN, anneal_fraction=fraction)
         with pytest.raises(SchemaError, match="above 0 and below 1"):
             curricula.cooldown(MC4, 1e9, switch=fraction)
-    made = curricula.constant(MC4, 1e9, PLAN)
-    for call in (made.weights_at, made.epochs):
+    schedule = curricula.constant(MC4, 1e9, PLAN)
+    for call in (schedule.weights_at, schedule.epochs):
         with pytest.raises(SchemaError, match="between 0 and 1"):
             call(1.01)
     with pytest.raises(SchemaError, match="positive"):
-        made.reached(0)
+        schedule.reached(0)
     with pytest.raises(SchemaError, match="model of 0 parameters"):
-        curriculum_record.repeat_warnings(made, 0)
+        curriculum_record.repeat_warnings(schedule, 0)
 
 
 def test_warnings_where_repeats_harm():
@@ -275,8 +275,8 @@ def test_warnings_where_repeats_harm():
     edges = harm.band(8e8)
     for repeats, harmful in ((edges[0] * 0.99, False), (edges[0] * 1.01, True), (edges[1] * 1.01, False)):
         tokens = (repeats + 1) * 1e9 / 0.05
-        made = curricula.constant(MC4, tokens, {"en": 0.95, "sw": 0.05})
-        result = curriculum_record.repeat_warnings(made, 8e8)
+        schedule = curricula.constant(MC4, tokens, {"en": 0.95, "sw": 0.05})
+        result = curriculum_record.repeat_warnings(schedule, 8e8)
         assert result[0] == "never drawn: it, zh"
         assert any("harmful band" in line and line.startswith("sw: ") for line in result) == harmful
         assert len(result) == 2, "repeats outside the band are still worth almost nothing"
@@ -288,11 +288,11 @@ def test_warnings_where_repeats_harm():
 
 
 def test_as_json():
-    made = curricula.cooldown(MC4, 1e12)
-    record = curriculum_record.to_json(made)
+    schedule = curricula.cooldown(MC4, 1e12)
+    record = curriculum_record.to_json(schedule)
     assert [sum(p["weights"].values()) for p in record["phases"]] == pytest.approx([1, 1])
-    assert record["epochs"] == made.epochs()
+    assert record["epochs"] == schedule.epochs()
     first = record["scalarisation"][0]
     natural = baselines.named(MC4, baselines.temperature(MC4, 1))
-    assert {k: v * natural[k] for k, v in first["loss_weights"].items()} == pytest.approx(made.weights_at(0))
+    assert {k: v * natural[k] for k, v in first["loss_weights"].items()} == pytest.approx(schedule.weights_at(0))
     assert first["variance_factor"] == pytest.approx(29.83, rel=3e-4)

@@ -26,8 +26,8 @@ def test_the_function_gives_the_file_of_the_command(cli, tmp_path, monkeypatch):
     done = cli("schedule", "pools.json", "--method", "piecewise", *flags, "--out", "command.json")
     assert done.code == 0, done
     phases = [(0.8, MixtureRule("tau", 3)), (0.2, "plan")]
-    made = schedule("pools.json", "piecewise", phases=phases, plan="plan.json", steps=100)
-    made.save("function.json")
+    result = schedule("pools.json", "piecewise", phases=phases, plan="plan.json", steps=100)
+    result.save("function.json")
     assert (tmp_path / "function.json").read_bytes() == (tmp_path / "command.json").read_bytes()
     arguments = json.loads((tmp_path / "function.json").read_text())["made_by"]["arguments"]
     assert set(arguments) == {"pools", "method", "tokens", "params", "steps", "phase", "plan"}
@@ -35,32 +35,32 @@ def test_the_function_gives_the_file_of_the_command(cli, tmp_path, monkeypatch):
 
 
 def test_pools_and_plans_in_memory(tmp_path):
-    made = schedule(MC4, "two-stage", plan=PLAN, late={"sw": 1.0, "zh": 0.5})
-    assert made.curriculum.weights == pytest.approx(PLAN["plans"][0]["weights"], rel=1e-9)
-    assert set(made.made_by["inputs"]) == {"pools", "plan"}
-    assert made.made_by["arguments"]["late"] == {"sw": 1.0, "zh": 0.5}
-    made.save(tmp_path / "s.json")
-    stored, memory = mixture.load(tmp_path / "s.json"), mixture.load(made)
+    result = schedule(MC4, "two-stage", plan=PLAN, late={"sw": 1.0, "zh": 0.5})
+    assert result.curriculum.weights == pytest.approx(PLAN["plans"][0]["weights"], rel=1e-9)
+    assert set(result.made_by["inputs"]) == {"pools", "plan"}
+    assert result.made_by["arguments"]["late"] == {"sw": 1.0, "zh": 0.5}
+    result.save(tmp_path / "s.json")
+    stored, memory = mixture.load(tmp_path / "s.json"), mixture.load(result)
     assert memory.parts == stored.parts
     assert memory.ends == (0.9, 1.0)
 
 
 def test_what_a_schedule_shows():
-    made = schedule(MC4, "cooldown", tokens=1e12, params=8e8)
-    assert isinstance(made, Schedule)
-    assert repr(made) == "Schedule(cooldown: 2 phases over 1e+12 tokens of 4 pools; 1 warnings)"
-    assert made.table().columns == ["phase", "from", "to", "pool", "share", "tokens", "passes"]
-    assert made.warnings[0] in made._repr_html_()
-    assert made.record()["warnings"] == list(made.warnings)
-    assert made.chart().to_dict()["mark"]["type"] == "rect"
+    result = schedule(MC4, "cooldown", tokens=1e12, params=8e8)
+    assert isinstance(result, Schedule)
+    assert repr(result) == "Schedule(cooldown: 2 phases over 1e+12 tokens of 4 pools; 1 warnings)"
+    assert result.table().columns == ["phase", "from", "to", "pool", "share", "tokens", "passes"]
+    assert result.warnings[0] in result._repr_html_()
+    assert result.record()["warnings"] == list(result.warnings)
+    assert result.chart().to_dict()["mark"]["type"] == "rect"
     flat = schedule(MC4, "temperature", tokens=1e9, tau=float("inf"))
     assert flat.curriculum.weights == {"en": 0.25, "it": 0.25, "zh": 0.25, "sw": 0.25}
     assert flat.made_by["arguments"]["tau"] == "inf"
 
 
 def test_shares_may_be_a_dictionary_or_the_name_of_a_rule():
-    made = schedule(MC4, "ramp", tokens=1e9, main="proportional", anneal={"en": 0.5, "sw": 0.5}, parts=2)
-    assert made.curriculum.weights_at(1.0)["sw"] == pytest.approx(0.75 * 0.5 + 0.25 / 2935)
+    result = schedule(MC4, "ramp", tokens=1e9, main="proportional", anneal={"en": 0.5, "sw": 0.5}, parts=2)
+    assert result.curriculum.weights_at(1.0)["sw"] == pytest.approx(0.75 * 0.5 + 0.25 / 2935)
 
 
 @pytest.mark.parametrize(

@@ -66,9 +66,9 @@ def two_classes(rows: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 def test_wrong_labels_score_low_through_the_command_line(cli, tmp_path):
     x, truth = two_classes(80, 1)
-    given = np.where(np.arange(80) < 8, 1 - truth, truth)
+    labels = np.where(np.arange(80) < 8, 1 - truth, truth)
     (tmp_path / "data").mkdir()
-    labelled(x, given).write_parquet(tmp_path / "data" / "a.parquet")
+    labelled(x, labels).write_parquet(tmp_path / "data" / "a.parquet")
     labelled(*two_classes(60, 2), "t").write_parquet(tmp_path / "target.parquet")
     spec = f"transport_value:target={tmp_path / 'target.parquet'},labels=true"
     result = cli("score", tmp_path / "data", "--scorer", spec, "--out", tmp_path / "out")

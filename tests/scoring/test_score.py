@@ -29,9 +29,9 @@ def test_one_score_file_per_input_file_with_one_row_per_row(corpus, tmp_path):
     before = tree(corpus)
     assert score.score([str(corpus)], SPECS, tmp_path / "out").rows == 100
     assert tree(corpus) == before, "the input was modified"
-    got = frames(tmp_path / "out")
-    assert sorted(got) == sorted(f"{name}.scores.parquet" for name in before)
-    for name, frame in got.items():
+    scores = frames(tmp_path / "out")
+    assert sorted(scores) == sorted(f"{name}.scores.parquet" for name in before)
+    for name, frame in scores.items():
         data = pl.read_parquet(corpus / name.removesuffix(".scores.parquet"))
         assert frame["id"].equals(data["id"])
         assert frame.columns == [
@@ -110,15 +110,15 @@ def test_another_job_is_refused_with_the_reason_until_restart(corpus, tmp_path, 
     out = tmp_path / "out"
     score.score([str(corpus)], ("length",), out)
     old = tree(out)
-    asked = {"scorers": ("length",), **change(corpus)}
-    specs = asked.pop("scorers")
+    arguments = {"scorers": ("length",), **change(corpus)}
+    specs = arguments.pop("scorers")
     with pytest.raises(Interrupted, match=reason) as caught:
-        score.score([str(corpus)], specs, out, **asked)
+        score.score([str(corpus)], specs, out, **arguments)
     assert "--restart" in str(caught.value)
     assert tree(out) == old, "a refusal must not change anything"
-    assert score.score([str(corpus)], specs, out, restart=True, **asked).rows == 100
+    assert score.score([str(corpus)], specs, out, restart=True, **arguments).rows == 100
     fresh = tmp_path / "fresh"
-    score.score([str(corpus)], specs, fresh, **asked)
+    score.score([str(corpus)], specs, fresh, **arguments)
     assert tree(out) == tree(fresh)
 
 
@@ -348,10 +348,10 @@ def test_scorers_of_embeddings_follow_each_other_in_one_job(corpus, tmp_path):
     for workers in (1, 2):
         score.score([str(corpus)], specs, tmp_path / str(workers), engine=Local(workers))
     assert tree(tmp_path / "1") == tree(tmp_path / "2")
-    got = pl.concat(frames(tmp_path / "1").values())
-    assert {n for n in got.columns if n[:8] == "cluster."} == {"cluster.prototypes", "cluster.density"}
-    assert sorted(got["score.d2"]) == pytest.approx([i / 100 for i in range(1, 101)])
-    assert got["score.semdedup"].is_between(0, 1).all() and got["score.coverage"].sum() == pytest.approx(0)
+    scores = pl.concat(frames(tmp_path / "1").values())
+    assert {n for n in scores.columns if n[:8] == "cluster."} == {"cluster.prototypes", "cluster.density"}
+    assert sorted(scores["score.d2"]) == pytest.approx([i / 100 for i in range(1, 101)])
+    assert scores["score.semdedup"].is_between(0, 1).all() and scores["score.coverage"].sum() == pytest.approx(0)
 
 
 @pytest.mark.parametrize(

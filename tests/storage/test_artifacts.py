@@ -14,9 +14,9 @@ def test_inputs_of_one_name_are_two(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for folder in "ab":
         write_text(tmp_path / folder / "x", folder)
-    made = artifacts.made_by({}, [(tmp_path / f / "x").relative_to(tmp_path) for f in "ab"], 0)
-    assert list(made["inputs"]) == ["a/x", "b/x"]
-    assert len(set(made["inputs"].values())) == 2
+    record = artifacts.made_by({}, [(tmp_path / f / "x").relative_to(tmp_path) for f in "ab"], 0)
+    assert list(record["inputs"]) == ["a/x", "b/x"]
+    assert len(set(record["inputs"].values())) == 2
 
 
 def test_the_same_commands_in_two_fresh_folders_make_the_same_pools(cli, corpus, tmp_path, monkeypatch):

@@ -71,13 +71,13 @@ def test_records_and_temporaries_are_no_content_of_a_folder(tmp_path):
 def test_what_a_dead_process_left_is_swept(tmp_path):
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
-    dead, mine, other = (tmp_path / "d" / f".a.json.{pid}.tmp" for pid in (gone.pid, os.getpid(), os.getppid()))
+    dead, own, other = (tmp_path / "d" / f".a.json.{pid}.tmp" for pid in (gone.pid, os.getpid(), os.getppid()))
     foreign = [tmp_path / "d" / name for name in (".a.tmp", f"a.json.{gone.pid}.tmp", f".a.csv.{gone.pid}.tmp")]
-    for path in (dead, mine, other, *foreign):
+    for path in (dead, own, other, *foreign):
         write_text(path, "x")
     assert sweep(tmp_path, ".json") == 1
     assert not dead.exists()
-    assert all(path.exists() for path in (mine, other, *foreign))
+    assert all(path.exists() for path in (own, other, *foreign))
     assert sweep(tmp_path / "nosuch") == 0
 
 

@@ -43,8 +43,8 @@ def test_an_address_that_cannot_be_one_is_refused_without_being_repeated(item):
     ],
 )
 def test_patterns_mean_what_they_mean_on_disk(pattern, yes, no):
-    known = listing.pattern(pattern)
-    assert [name for name in yes + no if known.fullmatch(name)] == yes
+    expression = listing.pattern(pattern)
+    assert [name for name in yes + no if expression.fullmatch(name)] == yes
 
 
 @given(st.text(alphabet="ab*?[!]/.+\\", max_size=8))

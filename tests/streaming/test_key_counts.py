@@ -91,7 +91,7 @@ def test_a_count_that_is_too_large_becomes_the_largest(tmp_path):
 @given(cuts=st.lists(st.integers(0, 100), max_size=9), limit=st.sampled_from([7, SMALL, LARGE]))
 def test_counts_do_not_depend_on_the_cut(tmp_path_factory, cuts, limit):
     rows = table(98, limit)
-    cut, whole = (counts(rows, at, tmp_path_factory.mktemp("c"), limit) for at in (cuts, []))
+    cut, whole = (counts(rows, edges, tmp_path_factory.mktemp("c"), limit) for edges in (cuts, []))
     assert cut == whole
 
 

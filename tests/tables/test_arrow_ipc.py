@@ -68,8 +68,8 @@ def test_damage_is_one_line(tmp_path):
     whole = shard.path.read_bytes()
     rng = np.random.default_rng(1)
     spoiled = [whole[:n] for n in rng.integers(0, len(whole), 40)]
-    for at in rng.integers(len(whole) - 700, len(whole), 120):
-        spoiled.append(whole[:at] + bytes([whole[at] ^ 0xFF]) + whole[at + 1 :])
+    for place in rng.integers(len(whole) - 700, len(whole), 120):
+        spoiled.append(whole[:place] + bytes([whole[place] ^ 0xFF]) + whole[place + 1 :])
     refused = 0
     for body in spoiled:
         shard.path.write_bytes(body)
@@ -85,8 +85,8 @@ def test_damage_is_one_line(tmp_path):
 def test_a_damaged_count_makes_no_list_of_billions(tmp_path):
     shard = written(tmp_path / "x.arrow", pa.table({"text": ["a"] * 10}))
     body = bytearray(shard.path.read_bytes())
-    at = body.rfind((3).to_bytes(4, "little") + bytes(16))  # the count of buffers: validity, offsets, bytes
-    body[at : at + 4] = (4_000_000).to_bytes(4, "little")
+    place = body.rfind((3).to_bytes(4, "little") + bytes(16))  # the count of buffers: validity, offsets, bytes
+    body[place : place + 4] = (4_000_000).to_bytes(4, "little")
     shard.path.write_bytes(body)
     tracemalloc.start()
     with pytest.raises(SchemaError, match="4000000 records and ends before them"):
@@ -98,22 +98,22 @@ def test_a_damaged_count_makes_no_list_of_billions(tmp_path):
 
 def test_heads_of_small_buffers_are_few_requests_to_a_store(tmp_path):
     shard = written(tmp_path / "x.arrow", table(), "zstd", rows=50)
-    asked = []
+    requests = []
 
     class Counted:
         def __init__(self, source):
             self.size, self.read = source.size, source.read_at
 
-        def read_at(self, length, at):
-            asked.append(length)
-            return self.read(length, at)
+        def read_at(self, length, offset):
+            requests.append(length)
+            return self.read(length, offset)
 
     with pa.memory_map(str(shard.path)) as source:
         plain = arrow_ipc.blocks(Counted(source))
-        each = len(asked)
+        each = len(requests)
         assert arrow_ipc.blocks(Counted(source), 1 << 16) == plain
     assert len(plain[1]) == 50
-    assert len(asked) - each < 15 < 300 < each
+    assert len(requests) - each < 15 < 300 < each
 
 
 def test_only_the_columns_asked_for_are_unpacked(tmp_path):
@@ -202,8 +202,8 @@ def test_damage_in_a_stream_is_one_line(tmp_path):
     shard = streamed(tmp_path / "x.arrow", table(50), "lz4")
     whole = shard.path.read_bytes()
     refused = 0
-    for at in np.random.default_rng(1).integers(0, len(whole), 150):
-        shard.path.write_bytes(whole[:at] + bytes([whole[at] ^ 0xFF]) + whole[at + 1 :])
+    for place in np.random.default_rng(1).integers(0, len(whole), 150):
+        shard.path.write_bytes(whole[:place] + bytes([whole[place] ^ 0xFF]) + whole[place + 1 :])
         try:
             readers.head(shard)
             list(readers.read(shard, None, 10))

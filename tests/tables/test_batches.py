@@ -56,10 +56,10 @@ def test_every_format_gives_the_same_batches(tmp_path, suffix):
     frame = documents(50).with_columns(
         pl.Series("tokens", range(50)), source=pl.lit("s"), text=pl.col("text") + "\tü\n𝄞\"'"
     )
-    got = list(batches(store(frame, tmp_path / f"x{suffix}"), ("text",), reading=Reading(batch_rows=16)))
-    assert [b.height for b in got] == [16, 16, 16, 2]
-    assert pl.concat(got).equals(frame.select("id", "source", "tokens", "text"))
-    assert pl.concat(got).schema == {"id": pl.String, "source": pl.String, "tokens": pl.Int64, "text": pl.String}
+    result = list(batches(store(frame, tmp_path / f"x{suffix}"), ("text",), reading=Reading(batch_rows=16)))
+    assert [b.height for b in result] == [16, 16, 16, 2]
+    assert pl.concat(result).equals(frame.select("id", "source", "tokens", "text"))
+    assert pl.concat(result).schema == {"id": pl.String, "source": pl.String, "tokens": pl.Int64, "text": pl.String}
 
 
 @given(
@@ -70,9 +70,9 @@ def test_every_format_gives_the_same_batches(tmp_path, suffix):
 )
 def test_batches_have_exactly_the_rows_asked_whatever_the_row_groups(tmp_path, n, group, rows, suffix):
     frame = documents(n)
-    got = list(batches(store(frame, tmp_path / f"x{suffix}", group), ("text",), reading=Reading(batch_rows=rows)))
-    assert [b.height for b in got] == [rows] * (n // rows) + [n % rows] * (n % rows > 0)
-    assert pl.concat(got).select("id", "text").equals(frame)
+    result = list(batches(store(frame, tmp_path / f"x{suffix}", group), ("text",), reading=Reading(batch_rows=rows)))
+    assert [b.height for b in result] == [rows] * (n // rows) + [n % rows] * (n % rows > 0)
+    assert pl.concat(result).select("id", "text").equals(frame)
 
 
 @given(st.lists(st.one_of(st.none(), st.text(max_size=20)), min_size=1, max_size=12))
@@ -101,9 +101,9 @@ def test_ids_default_to_path_and_row(tmp_path):
 
 def test_numeric_ids_become_strings_and_tokens_integers(tmp_path):
     frame = pl.DataFrame({"id": [7, 8], "tokens": [1.0, 2.0], "text": ["a", "b"]})
-    got = read(store(frame, tmp_path / "x.parquet"))
-    assert got["id"].to_list() == ["7", "8"]
-    assert got["tokens"].to_list() == [1, 2]
+    result = read(store(frame, tmp_path / "x.parquet"))
+    assert result["id"].to_list() == ["7", "8"]
+    assert result["tokens"].to_list() == [1, 2]
 
 
 @pytest.mark.parametrize("column", ["id", "source", "tokens"])
@@ -112,34 +112,35 @@ def test_a_null_in_a_system_column_is_filled_or_refused(tmp_path, column):
     frame = documents(3).with_columns(tokens=pl.Series([4, 5, 6]), source=pl.lit("s"))
     frame = frame.with_columns(pl.when(pl.int_range(3) != 1).then(column).alias(column))
     try:
-        got = read(store(frame, tmp_path / "x.parquet"))
+        result = read(store(frame, tmp_path / "x.parquet"))
     except SchemaError as error:
         assert column in str(error)
     else:
-        assert got[column].null_count() == 0
+        assert result[column].null_count() == 0
 
 
 @pytest.mark.parametrize("suffix", FORMATS)
 def test_a_null_is_filled_as_if_the_column_were_not_there(tmp_path, suffix):
     frame = documents(5).with_columns(tokens=pl.Series([4, 5, 6, 7, 8]), source=pl.lit("s"))
-    at = pl.int_range(5) != 3
+    has_value = pl.int_range(5) != 3
     shard = store(
-        frame.with_columns(pl.when(at).then(c).alias(c) for c in ("id", "source", "tokens")), tmp_path / f"x{suffix}"
+        frame.with_columns(pl.when(has_value).then(c).alias(c) for c in ("id", "source", "tokens")),
+        tmp_path / f"x{suffix}",
     )
-    got = [read(shard, needs, reading=Reading(batch_rows=2)).row(3, named=True) for needs in ((), ("text",))]
+    result = [read(shard, needs, reading=Reading(batch_rows=2)).row(3, named=True) for needs in ((), ("text",))]
     size = -(-len(frame["text"][3].encode()) // 4)
-    for row in got:
+    for row in result:
         assert (row["id"], row["source"], row["tokens"]) == (f"x{suffix}:3", tmp_path.name, size)
     assert read(shard)["tokens"].to_list() == [4, 5, 6, size, 8]
 
 
 @pytest.mark.parametrize("suffix", FORMATS)
 def test_a_file_without_any_column_of_ours_has_its_rows(tmp_path, suffix):
-    got = list(
+    result = list(
         batches(store(pl.DataFrame({"label": [1, 2, 3]}), tmp_path / f"x{suffix}"), reading=Reading(batch_rows=2))
     )
-    assert [b.height for b in got] == [2, 1]
-    assert got[0].columns == ["id", "source", "tokens"]
+    assert [b.height for b in result] == [2, 1]
+    assert result[0].columns == ["id", "source", "tokens"]
 
 
 def test_source_is_the_column_the_hive_folder_or_the_folder(tmp_path):
@@ -161,8 +162,8 @@ def test_no_text_counts_one_token_a_row(tmp_path):
 
 def test_another_text_column(tmp_path):
     shard = store(documents(4).rename({"text": "body"}), tmp_path / "x.parquet")
-    got = read(shard, ("text",), reading=Reading(text_column="body"))
-    assert got["text"].to_list() == documents(4)["text"].to_list()
+    result = read(shard, ("text",), reading=Reading(text_column="body"))
+    assert result["text"].to_list() == documents(4)["text"].to_list()
     with pytest.raises(SchemaError, match=r"no column 'text'; it has id, body.*--text-column"):
         read(shard, ("text",))
 
@@ -185,10 +186,10 @@ def test_embeddings_of_each_kind(tmp_path, kind, suffix):
         table, path, chunksize=3
     )
     for rows in (1, 4, 100):
-        got = read(Shard(path, path.name), ("emb.e",), reading=Reading(batch_rows=rows))
-        assert got.schema["emb.e"] == pl.Array(pl.Float32, 6)
+        result = read(Shard(path, path.name), ("emb.e",), reading=Reading(batch_rows=rows))
+        assert result.schema["emb.e"] == pl.Array(pl.Float32, 6)
         expected = VECTORS.astype(np.float16).astype(np.float32) if kind == "list16" else VECTORS
-        assert np.array_equal(got["emb.e"].to_numpy(), expected)
+        assert np.array_equal(result["emb.e"].to_numpy(), expected)
 
 
 def binary_file(path, rows, numbers, metadata=None, whole=None):
@@ -264,9 +265,9 @@ def test_other_embeddings_are_refused(tmp_path, bad):
 def test_lists_of_one_length_are_vectors(tmp_path, suffix):
     frame = pl.DataFrame({"emb.e": VECTORS.tolist()})
     assert isinstance(frame.schema["emb.e"], pl.List)
-    got = read(store(frame, tmp_path / f"x{suffix}"), ("emb.e",), reading=Reading(batch_rows=4))
-    assert got.schema["emb.e"] == pl.Array(pl.Float32, 6)
-    assert np.array_equal(got["emb.e"].to_numpy(), VECTORS)
+    result = read(store(frame, tmp_path / f"x{suffix}"), ("emb.e",), reading=Reading(batch_rows=4))
+    assert result.schema["emb.e"] == pl.Array(pl.Float32, 6)
+    assert np.array_equal(result["emb.e"].to_numpy(), VECTORS)
 
 
 @pytest.mark.parametrize("rows", [1, 100])
@@ -297,9 +298,9 @@ def test_our_files_store_embeddings_as_fixed_binary_and_round_trip(tmp_path):
     assert tables.write(tmp_path / "x.parquet", [frame[:4], frame[4:]]) == 11
     field = pq.read_schema(tmp_path / "x.parquet").field("emb.e")
     assert field.type == pa.binary(24) and field.metadata[b"dtype"] == b"float32"
-    got = read(Shard(tmp_path / "x.parquet", "x"), ("text", "emb.e"), reading=Reading(batch_rows=3))
-    assert got["text"].equals(frame["text"])
-    assert np.array_equal(got["emb.e"].to_numpy(), VECTORS)
+    result = read(Shard(tmp_path / "x.parquet", "x"), ("text", "emb.e"), reading=Reading(batch_rows=3))
+    assert result["text"].equals(frame["text"])
+    assert np.array_equal(result["emb.e"].to_numpy(), VECTORS)
 
 
 @pytest.mark.parametrize("suffix", FORMATS)
@@ -338,11 +339,11 @@ def test_shards_are_found_in_folders_globs_and_files(tmp_path):
     assert len(shards([root, root])) == 2
 
 
-@pytest.mark.parametrize("given", ["nosuch", "nosuch/*.parquet", "."])
-def test_nothing_found_is_an_error(tmp_path, monkeypatch, given):
+@pytest.mark.parametrize("data", ["nosuch", "nosuch/*.parquet", "."])
+def test_nothing_found_is_an_error(tmp_path, monkeypatch, data):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SchemaError, match="no input files at"):
-        shards([given])
+        shards([data])
 
 
 def test_two_files_with_one_output_are_refused(tmp_path):
@@ -354,10 +355,10 @@ def test_two_files_with_one_output_are_refused(tmp_path):
 
 
 def test_a_key_depends_on_id_and_seed_only():
-    one, two = tables.keys(["a", "b"], 0), tables.keys(pl.Series(["b", "a"]), 0)
-    assert one.tolist() == two[::-1].tolist()
-    assert one.tolist() != tables.keys(["a", "b"], 1).tolist()
-    assert one.dtype == np.uint64
+    first, second = tables.keys(["a", "b"], 0), tables.keys(pl.Series(["b", "a"]), 0)
+    assert first.tolist() == second[::-1].tolist()
+    assert first.tolist() != tables.keys(["a", "b"], 1).tolist()
+    assert first.dtype == np.uint64
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])

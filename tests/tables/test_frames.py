@@ -61,9 +61,9 @@ def test_tables_in_memory_have_the_types_of_files(tmp_path):
     )
     table.write_parquet(tmp_path / "t.parquet")
     expected = pl.concat(batches.batches(batches.Shard(tmp_path / "t.parquet", "t"), ("text", "label")))
-    got = pl.concat(batches.from_table(table, ["text", "label"], tmp_path / "memory"))
-    assert got.equals(expected.select("text", "label"))
-    assert got.schema == {"text": pl.String, "label": pl.String}
+    rows = pl.concat(batches.from_table(table, ["text", "label"], tmp_path / "memory"))
+    assert rows.equals(expected.select("text", "label"))
+    assert rows.schema == {"text": pl.String, "label": pl.String}
     scored = score(table, "length", tmp_path / "out").scores().collect()
     assert scored.select("id", "tokens", "label", "score.length").rows() == [
         ("1", 5, "a", 7.0),

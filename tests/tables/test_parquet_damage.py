@@ -34,8 +34,8 @@ def test_every_damage_of_a_file_with_checksums_gives_the_right_rows_or_one_line(
     whole, shard = path.read_bytes(), Shard(path, path.name)
     rng = np.random.default_rng(1)
     named = refused = 0
-    for at in rng.integers(4, len(whole) - 8, 120):
-        path.write_bytes(whole[:at] + bytes([whole[at] ^ int(rng.integers(1, 256))]) + whole[at + 1 :])
+    for place in rng.integers(4, len(whole) - 8, 120):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ int(rng.integers(1, 256))]) + whole[place + 1 :])
         try:
             readers.head(shard)
             rows = pa.Table.from_batches(readers.read(shard, expected.column_names, 64))

@@ -72,7 +72,7 @@ def test_a_column_of_nulls_may_have_no_type():
 
 
 @pytest.mark.parametrize(
-    ("one", "other"),
+    ("values", "other_values"),
     [
         (["a", "b"], ["b", "a"]),
         (["ab", "c"], ["a", "bc"]),
@@ -86,8 +86,8 @@ def test_a_column_of_nulls_may_have_no_type():
         ([datetime.date(2020, 1, 1)], [datetime.date(2020, 1, 2)]),
     ],
 )
-def test_other_values_have_another_hash(one, other):
-    assert blocks(pa.table({"x": one})) != blocks(pa.table({"x": other}))
+def test_other_values_have_another_hash(values, other_values):
+    assert blocks(pa.table({"x": values})) != blocks(pa.table({"x": other_values}))
 
 
 def test_a_column_of_another_name_or_one_more_row_is_another_file():

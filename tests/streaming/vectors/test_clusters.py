@@ -51,10 +51,10 @@ def test_centres_have_the_bytes_of_the_version_that_learned_in_one_process(cuts,
 @pytest.mark.parametrize("sample", [0, 900])
 def test_sums_by_part_give_the_bytes_of_sums_in_one_process(cuts, sample, tmp_path, monkeypatch):
     settings = ClusterSettings("prototypes", 20, sample, 8, "++", 3)
-    here = as_bytes(learned(tmp_path / "driver", cuts, settings))
+    in_driver = as_bytes(learned(tmp_path / "driver", cuts, settings))
     monkeypatch.setattr(clusters, "DRIVER_WORK", 0)
     monkeypatch.setattr(clusters, "TASK_ROWS", (100, 100))
-    assert as_bytes(learned(tmp_path / "parts", cuts, settings)) == here
+    assert as_bytes(learned(tmp_path / "parts", cuts, settings)) == in_driver
 
 
 def test_two_workers_learn_the_same_bytes(tmp_path, monkeypatch):

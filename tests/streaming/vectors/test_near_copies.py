@@ -111,7 +111,7 @@ def test_decisions_of_a_job_with_other_rows_are_not_used(tmp_path, monkeypatch, 
         corpus = replace(old, parts=[*old.parts, *parts])
         return stored_arrays(semdedup.learn(corpus, **OPTIONS), corpus)
 
-    now = () if before == "more rows" else (FramePart("new", new),)
+    added = () if before == "more rows" else (FramePart("new", new),)
     if before == "more rows":
         learned(tmp_path / "out", FramePart("new", new))
     elif before == "a choice that was killed":
@@ -129,7 +129,7 @@ def test_decisions_of_a_job_with_other_rows_are_not_used(tmp_path, monkeypatch, 
         learned(tmp_path / "out")
         if before == "an older generation":
             learned(tmp_path / "out", FramePart("new", new, generation=1))
-    first, second = (learned(tmp_path / name, *now) for name in ("out", "fresh"))
+    first, second = (learned(tmp_path / name, *added) for name in ("out", "fresh"))
     assert all(np.array_equal(first[name], second[name]) for name in second)
 
 
