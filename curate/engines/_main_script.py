@@ -45,7 +45,7 @@ class _Search(pickle.Pickler):
 
 @contextmanager
 def hidden() -> Iterator[None]:
-    """Hide the script of this process from processes that are started in the block, so that they do not run it."""
+    """Hide the user's script from processes that are started in the block, so that they do not run it."""
     main = sys.modules["__main__"]
     # Where `multiprocessing.spawn.get_preparation_data` looks: without them it takes this for an interactive session.
     names = {name: getattr(main, name) for name in ("__spec__", "__file__") if hasattr(main, name)}
@@ -60,7 +60,7 @@ def hidden() -> Iterator[None]:
 
 
 def check_not_running_again() -> None:
-    """End this process if it is a worker that runs the script again, and would start workers in its turn."""
+    """End this process if it is a worker that runs the script again, and would start workers of its own."""
     # Python sets it on a process until the script has been run.
     if getattr(multiprocessing.current_process(), "_inheriting", False):
         raise SystemExit(UNGUARDED)

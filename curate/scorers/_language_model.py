@@ -173,7 +173,7 @@ def load() -> LangidModel:
 
 
 def _depths(next_states: np.ndarray, rows: np.ndarray) -> Iterator[np.ndarray]:
-    """Yield the states that can be reached from the first state by 1 byte but no fewer, by 2 bytes, and so on.
+    """Yield the states that are at least 1 byte, 2 bytes, ... away from the first state.
 
     The automaton is that of Aho and Corasick (1975): a state that takes d bytes to reach depends on the last d bytes.
     """

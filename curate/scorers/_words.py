@@ -1,4 +1,4 @@
-"""Compute the hashes of the words of each text as a column, so that a job splits every text into words only once.
+"""Compute the hashes of the words of each text as a column. A job then splits every text into words only once.
 
 In: batches of texts. Out: a column that is computed when the rows are first read. Scorers that learn from words read
 it while they learn, and again while they score. Splitting a text costs several times as much as reading its hashes.
@@ -46,7 +46,7 @@ def needs(corpus: Corpus) -> tuple[str, ...]:
 
 
 def of_batch(batch: pl.DataFrame) -> Iterator[Grams]:
-    """Yield the words and marks of a batch, some rows at a time, from the computed column or else from the texts."""
+    """Yield the words and marks of a batch, some rows at a time. They come from the computed column, or else from texts."""
     if COLUMN not in batch.columns:
         for piece in ngrams.pieces(batch["text"]):
             yield ngrams.words(piece, marks=True)

@@ -124,7 +124,7 @@ def recorded(out: Path) -> dict[str, object] | None:
 
 
 def is_old(record: dict[str, object]) -> bool:
-    """Return whether a record has format 1, in which jobs were compared by the version and the code of scorers."""
+    """Return whether a record has format 1. Such jobs were compared by the version and the code of scorers."""
     return "formats" not in record
 
 

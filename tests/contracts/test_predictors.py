@@ -33,7 +33,7 @@ def of(weights: np.ndarray) -> Recipes:
 
 
 def law(draws: int, floor: float = 1.0, name: str = "web") -> Fit:
-    """A law whose draws differ in number from those of the others, so that they do not wrap at the same index."""
+    """A law with another number of draws than the others, so that they do not wrap at the same index."""
     values = theta("ces", 3)
     fit = planted("ces", POOLS, values | {"E": values["E"] * floor}, draws=draws)
     return replace(fit, eval=name)

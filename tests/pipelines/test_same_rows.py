@@ -1,4 +1,4 @@
-"""Every job that reads scored rows refuses a file that has other rows now, and accepts the same rows in any file."""
+"""Every job that reads scored rows refuses a file with other rows, and accepts the same rows in any file."""
 
 import json
 import os

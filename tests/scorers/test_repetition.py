@@ -114,7 +114,7 @@ def test_scores_are_those_of_the_definition(texts):
 
 
 def test_words_of_one_letter_are_not_mixed_up_with_the_numbers_of_texts():
-    """Text 48 with "2 x" and text 50 with "0 x" had one hash, when the hash of number 48 was that of the word "0"."""
+    """Numbers of texts must not be hashed like words. Text 48 with "2 x" and text 50 with "0 x" once had one hash."""
     letters = "0123456789abcdefghijklmnopqrstuvw"
     assert scores([" x ".join(letters)] * 130) == [1] * 130
 

@@ -7,7 +7,7 @@ import numpy as np
 
 
 def refused(pairs: np.ndarray, cosines: np.ndarray, turn: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the rows (m,) int64 that do not stay, sorted, and the largest cosine (m,) of each to a row that stays.
+    """Return the rows that do not stay, sorted, (m,) int64, and the largest cosine of each to one that stays, (m,).
 
     ``pairs`` (l, 2) are numbers of rows, from 0, that are too alike, with their ``cosines`` (l,). ``turn`` (n,) is the
     place of each row in the order; all are different. One row after the other, a row stays unless it is paired with a

@@ -84,7 +84,7 @@ class Indexed:
 
 
 def count_cells(pools: Sequence[PoolCells], file: Indexed) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the numbers (c,) of the cells that rows of a data file fall into, and their rows and tokens, (c,) each."""
+    """Return the cells of the rows of a data file, (c,), and the rows and tokens in each, (c,) both."""
     numbers, counts = [np.zeros(0, np.int64)], [np.zeros((0, 2), np.int64)]
     index = file.index
     for position, pool in enumerate(file.pools):

@@ -67,7 +67,7 @@ def times(order_key: np.ndarray, size: np.ndarray, before: np.ndarray, draw: Poo
 
 
 def bend(parts: np.ndarray, phases: Phases) -> np.ndarray:
-    """Return the fraction of training at which a schedule has drawn each of the given parts of a pool's tokens, (m,).
+    """Return the fraction of training (m,) at which a schedule has drawn each part of a pool's tokens.
 
     ``parts`` (m,) lie in [0, 1). Without phases they are returned as they are.
     """
