@@ -46,7 +46,7 @@ def needs(corpus: Corpus) -> tuple[str, ...]:
 
 
 def of_batch(batch: pl.DataFrame) -> Iterator[Grams]:
-    """Yield the words and marks of a batch, some rows at a time. They come from the computed column, or else from texts."""
+    """Yield the words and marks of a batch, some rows at a time, from the column or the texts."""
     if COLUMN not in batch.columns:
         for piece in ngrams.pieces(batch["text"]):
             yield ngrams.words(piece, marks=True)

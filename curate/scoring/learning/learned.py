@@ -233,7 +233,7 @@ def is_whole(state: LearnedState, spec: str, parts: Sequence[ScoringPart]) -> bo
 
 
 def _comparable(file: InputFile, before: InputFile | None, path: Path) -> InputFile:
-    """Return an input with a hash of the kind that was recorded before: of its rows, or in older records of its bytes."""
+    """Return an input with a hash of the kind that was recorded before: of rows, or in older records of bytes."""
     if before is None or before.hash.startswith(PREFIX):
         return file
     return InputFile(content_hash(path))
