@@ -10,7 +10,7 @@ import pyarrow as pa
 from curate import open_sets
 from curate.errors import SchemaError
 from curate.tables import batches, readers
-from curate.tables.columns import column_types
+from curate.tables.columns import arrow_types
 from curate.tables.columns.class_names import in_order
 from curate.tables.formats.bad_lines import BadLines
 from curate.tables.reading import Reading
@@ -37,7 +37,7 @@ def inferred(specs: Sequence[str], shards: Sequence[Shard]) -> tuple[str, ...]:
         return tuple(specs)
     heads = _heads(shards)
     present = list(dict.fromkeys(name for _, columns in heads for name in columns))
-    labels_are_text = any(column_types.is_text(columns["label"]) for _, columns in heads if "label" in columns)
+    labels_are_text = any(arrow_types.is_text(columns["label"]) for _, columns in heads if "label" in columns)
     added: list[str] = []
     classes: str | None = None
     complete = []
@@ -102,7 +102,7 @@ def _named_classes(
         for column in (f"{kind}.{epoch}" for epoch in str(options["epochs"]).split("+")):
             if column not in columns:
                 continue
-            fields = tuple(in_order(column_types.inner_names(columns[column])))
+            fields = tuple(in_order(arrow_types.inner_names(columns[column])))
             if first is not None and fields != first[1]:
                 raise SchemaError(
                     f"{shard.path}: {column} has {_shown(fields)}, and {first[0]} has {_shown(first[1])}. Give every "

@@ -10,7 +10,7 @@ import pyarrow as pa
 from curate.errors import SchemaError, first_few
 from curate.storage import disk_errors, files
 from curate.tables import batches, readers
-from curate.tables.columns import column_types, vectors
+from curate.tables.columns import arrow_types, column_types, vectors
 from curate.tables.readers import Head
 from curate.tables.shards import Shard, same_source
 
@@ -125,9 +125,9 @@ def _drift(heads: Mapping[str, Head], used: Sequence[str]) -> list[str]:
 
 def _kind(kind: pa.DataType) -> str:
     """Return the name of a type. All strings have one name, and so have all whole numbers: we read them alike."""
-    if column_types.is_text(kind):
+    if arrow_types.is_text(kind):
         return "string"
-    return "integer" if pa.types.is_integer(column_types.plain(kind)) else str(kind)
+    return "integer" if pa.types.is_integer(arrow_types.plain(kind)) else str(kind)
 
 
 def _groups(heads: Mapping[str, Head]) -> list[str]:

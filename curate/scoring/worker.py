@@ -22,7 +22,7 @@ from curate.scoring.specs import declarations, inputs
 from curate.storage import disk_errors, files, manifest, s3
 from curate.tables import batches as tables
 from curate.tables import meanings, readers, writer
-from curate.tables.columns import column_types
+from curate.tables.columns import arrow_types
 from curate.tables.formats.bad_lines import BadLines
 from curate.tables.reading import Reading
 from curate.tables.scored_inputs import line_losses, row_hash, scored_rows
@@ -119,8 +119,8 @@ def is_labelled(head: readers.Head) -> bool:
     kind = head.columns.get(LABEL)
     if kind is None:
         return False
-    values = column_types.plain(kind)
-    return column_types.is_text(kind) or bool(pa.types.is_integer(values) or pa.types.is_boolean(values))
+    values = arrow_types.plain(kind)
+    return arrow_types.is_text(kind) or bool(pa.types.is_integer(values) or pa.types.is_boolean(values))
 
 
 def score_tasks(scorers: tuple[AnyScorer, ...], bare_tasks: Sequence[ScoringTask]) -> list[ScoringOutcome]:

@@ -16,8 +16,8 @@ import xxhash
 
 from curate.errors import SchemaError, first_few
 from curate.tables import readers
-from curate.tables.columns import column_types, vectors
-from curate.tables.columns.column_types import inner_names
+from curate.tables.columns import arrow_types, column_types, vectors
+from curate.tables.columns.arrow_types import inner_names
 from curate.tables.columns.vectors import finite
 from curate.tables.cutting import cut, string_bytes
 from curate.tables.readers import Head, head
@@ -265,7 +265,7 @@ def _with(frame: pl.DataFrame, column: pl.Series) -> pl.DataFrame:
 def _tokens(batch: pa.RecordBatch, text_column: str) -> pl.Series:
     """Return the tokens of rows as their texts tell them: a quarter of the UTF-8 bytes, or 1 without texts."""
     if text_column in batch.schema.names:
-        lengths = string_bytes(column_types.decoded(batch.column(text_column))).fill_null(0)
+        lengths = string_bytes(arrow_types.decoded(batch.column(text_column))).fill_null(0)
         bytes_of_texts = lengths.to_numpy(zero_copy_only=False).astype(np.int64)
         return pl.Series("tokens", (bytes_of_texts + (BYTES_PER_TOKEN - 1)) // BYTES_PER_TOKEN)
     return pl.Series("tokens", np.ones(batch.num_rows, np.int64))

@@ -16,7 +16,7 @@ import pyarrow as pa
 from curate.errors import SchemaError
 from curate.storage import s3
 from curate.tables import reading
-from curate.tables.columns import column_types
+from curate.tables.columns import arrow_types
 from curate.tables.cutting import string_bytes
 from curate.tables.formats import csv_rows, ipc_rows, json_rows, parquet_rows
 from curate.tables.reading import DOCUMENT_BYTES, Request
@@ -120,12 +120,12 @@ def _check_values(batch: pa.RecordBatch, request: Request, position: int) -> Non
         except pa.ArrowInvalid as error:
             rows = f"{position} to {position + batch.num_rows - 1}"
             raise pa.ArrowInvalid(f"{name} is damaged in rows {rows}: {error}") from None
-        if (sizes := column_types.encoded_bytes(column)) is not None:
+        if (sizes := arrow_types.encoded_bytes(column)) is not None:
             # The rows of a dictionary may be far larger than what holds them.
             unpacked = int(sizes[sizes > reading.LONG_VALUE].sum())
             if reading.is_bomb(unpacked, column.nbytes, most, decoded=True):
                 raise reading.bomb(path, f"{name} of rows from {position} on", column.nbytes, unpacked)
-        elif column_types.is_text(column.type) and column.nbytes > most:
+        elif arrow_types.is_text(column.type) and column.nbytes > most:
             sizes = string_bytes(column).fill_null(0).to_numpy(zero_copy_only=False)
         if sizes is not None and len(sizes) and (longest := int(sizes.max())) > most:
             raise SchemaError(

@@ -1,6 +1,6 @@
 """Check the types of the columns that jobs read, and convert each to the one type that batches have.
 
-This is the only place that decides which types are accepted. A dictionary (``category`` of pandas, ``Categorical`` and
+Only this file decides which types are accepted. A dictionary (``category`` of pandas, ``Categorical`` and
 ``Enum`` of polars) or a run-end encoded column counts as what its values are, an extension type as what it stores, and
 a column of type null as nulls.
 
@@ -17,52 +17,20 @@ a column of type null as nulls.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from curate.errors import SchemaError
 from curate.tables import reading
-from curate.tables.columns.class_names import in_order
+from curate.tables.columns import conversions
+from curate.tables.columns.arrow_types import decoded, encoded_bytes, is_binary, is_list, is_text, plain
+from curate.tables.columns.conversions import BatchPlace
 from curate.tables.cutting import is_string
-from curate.tables.formats.values import MOST_TOKENS
 
-INT64_DIGITS = 18  # that every whole number of int64 can have
 SHOWN = 80  # characters of a type that a message shows; a nested type may have thousands
-LIST_KINDS = (
-    pa.types.is_list,
-    pa.types.is_large_list,
-    pa.types.is_fixed_size_list,
-    pa.types.is_list_view,
-    pa.types.is_large_list_view,
-)
-BINARY_KINDS = (
-    pa.types.is_binary,
-    pa.types.is_large_binary,
-    pa.types.is_binary_view,
-    pa.types.is_fixed_size_binary,
-)
-
-
-@dataclass(frozen=True)
-class BatchPlace:
-    """Where the rows of a batch come from, so that a message can name one.
-
-    ``path`` is the file, ``position`` the number of the first row there, and ``ids`` the column of ids if it has one.
-    """
-
-    path: Path
-    position: int
-    ids: pa.Array | None
-
-    def name(self, row: int) -> str:
-        """Return the id of a row of the batch, or its number in the file."""
-        value = None if self.ids is None else self.ids[row].as_py()
-        return f"row {self.position + row}" if value is None else f"the row with id {str(value)!r}"
 
 
 @dataclass(frozen=True)
@@ -122,94 +90,6 @@ def converted(
                 for i, (name, column) in enumerate(zip(names, columns, strict=True))
             ]
             yield pa.RecordBatch.from_arrays(columns, schema=pa.schema(fields, metadata=batch.schema.metadata))
-
-
-def plain(kind: pa.DataType) -> pa.DataType:
-    """Return the type of a column's values: without dictionary, run-end encoding and extension."""
-    if isinstance(kind, pa.UuidType):
-        return kind
-    if isinstance(kind, pa.BaseExtensionType):
-        return plain(kind.storage_type)
-    if pa.types.is_dictionary(kind) or pa.types.is_run_end_encoded(kind):
-        return plain(kind.value_type)
-    return kind
-
-
-def is_text(kind: pa.DataType) -> bool:
-    """Return whether a column of this type holds text, in any encoding."""
-    return is_string(plain(kind))
-
-
-def inner_names(kind: pa.DataType) -> tuple[str, ...]:
-    """Return the names of the fields of a struct; none for other types."""
-    return tuple(field.name for field in plain(kind)) if pa.types.is_struct(plain(kind)) else ()
-
-
-def is_list(kind: pa.DataType) -> bool:
-    """Return whether a type is one of Arrow's five types of lists."""
-    return any(is_kind(kind) for is_kind in LIST_KINDS)
-
-
-def is_binary(kind: pa.DataType) -> bool:
-    """Return whether a type is one of Arrow's four types of bytes."""
-    return any(is_kind(kind) for is_kind in BINARY_KINDS)
-
-
-def decoded(column: pa.Array) -> pa.Array:
-    """Return a column without dictionary, run-end encoding and extension."""
-    kind = column.type
-    if isinstance(kind, pa.UuidType):
-        # Arrow would cast the 16 bytes, not their usual notation.
-        return pa.array([None if value is None else str(value) for value in column.to_pylist()], pa.string())
-    if isinstance(kind, pa.BaseExtensionType):
-        return decoded(column.storage)
-    if pa.types.is_dictionary(kind):
-        values = _without_views(decoded(column.dictionary))
-        return values.take(column.indices)
-    if pa.types.is_run_end_encoded(kind):
-        values = _without_views(decoded(column.values))
-        return values.take(pa.array(_runs(column)))
-    return column
-
-
-def encoded_bytes(column: pa.Array) -> np.ndarray | None:
-    """Return the bytes (n,) that each row's text takes once it is decoded; None where nothing is encoded."""
-    kind = column.type
-    if isinstance(kind, pa.BaseExtensionType) and not isinstance(kind, pa.UuidType):
-        return encoded_bytes(column.storage)
-    if pa.types.is_dictionary(kind):
-        values, positions = column.dictionary, column.indices.cast(pa.int64()).fill_null(-1).to_numpy()
-    elif pa.types.is_run_end_encoded(kind):
-        values, positions = column.values, _runs(column)
-    else:
-        return None
-    lengths = value_bytes(values)
-    if lengths is None:
-        return None
-    # The last place stands for null rows.
-    return np.asarray(np.append(lengths, 0)[positions])
-
-
-def value_bytes(values: pa.Array) -> np.ndarray | None:
-    """Return the bytes (n,) of strings or binary values; None for other types."""
-    kind = plain(values.type)
-    if not (is_string(kind) or is_binary(kind)):
-        return None
-    lengths = pc.binary_length(_without_views(decoded(values)))
-    return np.asarray(lengths.fill_null(0).to_numpy(zero_copy_only=False)).astype(np.int64)
-
-
-def _runs(column: pa.Array) -> np.ndarray:
-    """Return the number (n,) of the run that each row of a run-end encoded column lies in."""
-    ends = column.run_ends.to_numpy()
-    return np.searchsorted(ends, np.arange(column.offset, column.offset + len(column)), side="right")
-
-
-def _without_views(values: pa.Array) -> pa.Array:
-    """Return strings and binary values in a type that Arrow's functions accept, without views."""
-    if pa.types.is_string_view(values.type):
-        return values.cast(pa.large_string())
-    return values.cast(pa.large_binary()) if pa.types.is_binary_view(values.type) else values
 
 
 def _pieces(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
@@ -289,125 +169,43 @@ def _is_prediction(kind: pa.DataType) -> bool:
     return _is_row_of_numbers(kind)
 
 
-def _as_text(column: pa.Array, name: str, where: BatchPlace) -> pa.Array:
-    return column.cast(pa.large_string()) if pa.types.is_null(column.type) else column
-
-
-def _as_name(column: pa.Array, name: str, where: BatchPlace) -> pa.Array:
-    kind = column.type
-    if pa.types.is_decimal(kind) and kind.precision - kind.scale > INT64_DIGITS:
-        # The type decides, and not the values, so that a file has one hash however it is cut into batches.
-        with suppress(pa.ArrowInvalid):  # a fraction, which `whole_numbers` names
-            return column.cast(pa.decimal256(kind.precision, 0)).cast(pa.large_string())
-    if pa.types.is_floating(kind) or pa.types.is_decimal(kind):
-        return whole_numbers(column, name, where)
-    return _as_text(column, name, where)
-
-
-def _as_label(column: pa.Array, name: str, where: BatchPlace) -> pa.Array:
-    return whole_numbers(column, name, where) if pa.types.is_decimal(column.type) else _as_text(column, name, where)
-
-
-def _as_count(column: pa.Array, name: str, where: BatchPlace) -> pa.Array:
-    numbers = column.cast(pa.int64()) if pa.types.is_null(column.type) else whole_numbers(column, name, where)
-    least, most = (bound.as_py() for bound in pc.min_max(numbers).values())
-    if least is not None and not 0 <= least <= most <= MOST_TOKENS:
-        wrong = pc.or_(pc.less(numbers, 0), pc.greater(numbers, MOST_TOKENS)).fill_null(False)
-        count = pc.sum(wrong).as_py()
-        row = pc.index(wrong, True).as_py()
-        raise _bad_number(name, column[row].as_py(), count, where, row)
-    return numbers
-
-
-def whole_numbers(column: pa.Array, name: str, where: BatchPlace) -> pa.Array:
-    """Return integers, whole floats and whole decimals as int64.
-
-    Raises:
-        SchemaError: for a fraction, NaN, infinity, or a number beyond int64; with the row.
-    """
-    if pa.types.is_int64(column.type):
-        return column
-    try:
-        return column.cast(pa.int64())
-    except pa.ArrowInvalid:
-        # One cast for all rows is fast. Only where it fails are the numbers looked at.
-        values = column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
-        with np.errstate(invalid="ignore"):
-            fits = np.isfinite(values) & (values == np.floor(values)) & (np.abs(values) < 2.0**63)
-        bad = ~fits & column.is_valid().to_numpy(zero_copy_only=False)
-        row = int(bad.argmax())
-        raise _bad_number(name, column[row].as_py(), max(1, int(bad.sum())), where, row) from None
-
-
-def _bad_number(name: str, value: object, rows: int, where: BatchPlace, row: int) -> SchemaError:
-    least = " from 0 to 2^40" if name == "tokens" else ""
-    others = f" and in {rows - 1} more rows near it" if rows > 1 else ""
-    return SchemaError(
-        f"{where.path}: {name} is {value} in {where.name(row)}{others}. It must be a whole number{least}: correct it, "
-        f"or leave {name} empty"
-    )
-
-
-def _as_vector(column: pa.Array, name: str, where: BatchPlace) -> pa.Array:
-    return column  # `curate.tables.columns.vectors` makes arrays of float32 of all accepted types
-
-
-def _as_list(column: pa.Array, name: str, where: BatchPlace) -> pa.Array:
-    kind = column.type
-    if pa.types.is_struct(kind):
-        # Matched by name: the classes stand in the order that class names always have.
-        fields = {
-            field.name: decoded(values).cast(pa.float64()) for field, values in zip(kind, column.flatten(), strict=True)
-        }
-        ordered = [fields[key].to_numpy(zero_copy_only=False) for key in in_order(fields)]
-        flat = np.stack(ordered, axis=1).ravel()
-        lists = pa.FixedSizeListArray.from_arrays(pa.array(flat), len(ordered))
-        return lists if not column.null_count else pc.if_else(column.is_valid(), lists, pa.scalar(None, lists.type))
-    if pa.types.is_list_view(kind) or pa.types.is_large_list_view(kind):
-        # Arrow 26 loses the last list when it casts views to lists, so the lists are built from their lengths.
-        lengths = pc.list_value_length(column).fill_null(0).to_numpy(zero_copy_only=False)
-        offsets = pa.array(np.append(0, np.cumsum(lengths)), pa.int64())
-        return pa.LargeListArray.from_arrays(offsets, column.flatten(), mask=column.is_null())
-    return column
-
-
 NAME_REMEDY = "Write it as a column of strings or whole numbers, or leave it out"
 TEXT = Role(
     lambda kind: bool(is_string(kind) or pa.types.is_null(kind)),
     "text",
     "Write it as a column of strings, or name a column of text with --text-column",
-    _as_text,
+    conversions.as_text,
 )
 NAMED: Mapping[str, Role] = {
-    "id": Role(_is_name, "text or numbers", NAME_REMEDY, _as_name),
-    "source": Role(_is_name, "text or numbers", NAME_REMEDY, _as_name),
+    "id": Role(_is_name, "text or numbers", NAME_REMEDY, conversions.as_name),
+    "source": Role(_is_name, "text or numbers", NAME_REMEDY, conversions.as_name),
     "label": Role(
         lambda kind: bool(is_string(kind) or pa.types.is_null(kind) or _is_number(kind) or pa.types.is_boolean(kind)),
         "text, whole numbers or booleans",
         "Write each class as its name or its number from 0",
-        _as_label,
+        conversions.as_label,
     ),
     "tokens": Role(
         lambda kind: bool(_is_number(kind) or pa.types.is_null(kind)),
         "whole numbers",
         "Write whole numbers from 0 on, or leave the column out: tokens are then counted from the text",
-        _as_count,
+        conversions.as_count,
     ),
-    "member": Role(_is_row_of_numbers, "lists of booleans", "Write one list for each row", _as_list),
-    "correct": Role(_is_row_of_numbers, "lists of booleans", "Write one list for each row", _as_list),
+    "member": Role(_is_row_of_numbers, "lists of booleans", "Write one list for each row", conversions.as_list),
+    "correct": Role(_is_row_of_numbers, "lists of booleans", "Write one list for each row", conversions.as_list),
 }
 PREDICTION = Role(
     _is_prediction,
     "lists of numbers",
     "Write one list for each row with a number for each class, or a struct with a field for each class",
-    _as_list,
+    conversions.as_list,
 )
 PREFIXED: Mapping[str, Role] = {
     "emb.": Role(
         _is_vector,
         "vectors",
         "Use lists of numbers, all of one length, or fixed-size binary of float32 or float16",
-        _as_vector,
+        conversions.as_vector,
     ),
     "probs.": PREDICTION,
     "logits.": PREDICTION,

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 
 from curate.errors import SchemaError
 from curate.tables import file_format, readers
-from curate.tables.columns import column_types
+from curate.tables.columns import arrow_types, column_types
 from curate.tables.shards import Shard
 
 PREFIX = "emb."
@@ -37,8 +37,8 @@ def dtypes(
     """
     if declared not in ("", *DTYPES):
         raise SchemaError(f"dtype={declared} is not a type of vectors. Use float32 or float16")
-    kinds = {n: column_types.plain(columns[n]) for n in names if n.startswith(PREFIX) and n in columns}
-    binary = [name for name, kind in kinds.items() if column_types.is_binary(kind)]
+    kinds = {n: arrow_types.plain(columns[n]) for n in names if n.startswith(PREFIX) and n in columns}
+    binary = [name for name, kind in kinds.items() if arrow_types.is_binary(kind)]
     if declared or not binary:
         return dict.fromkeys(binary, declared)
     first = next(column_types.converted(readers.read(shard, binary, LOOK_ROWS), shard.path), None)
@@ -119,13 +119,13 @@ def from_arrow(name: str, column: pa.Array, where: Path, dtype: str = DTYPES[0])
     Raises:
         SchemaError: if a row is null, the lengths differ, or the type holds no numbers.
     """
-    column = column_types.decoded(column)
+    column = arrow_types.decoded(column)
     kind = column.type
     if column.null_count:
         raise SchemaError(f"{where}: {name} has {column.null_count} null rows; every row needs its vector")
     # The bytes of binary are the numbers themselves, so the array is a view of the column's buffer.
     number = np.dtype(dtype).newbyteorder("<")
-    if column_types.is_binary(kind):
+    if arrow_types.is_binary(kind):
         rows = _bytes(name, column, where)
         if not rows.shape[1] or rows.shape[1] % number.itemsize:
             raise SchemaError(
@@ -135,7 +135,7 @@ def from_arrow(name: str, column: pa.Array, where: Path, dtype: str = DTYPES[0])
         flat, width = rows.ravel().view(number).astype(np.float32, copy=False), rows.shape[1] // number.itemsize
     else:
         column_types.check(where, {name: kind}, [name])
-        inner = column_types.decoded(column.flatten())
+        inner = arrow_types.decoded(column.flatten())
         if not pa.types.is_floating(inner.type):
             inner = inner.cast(pa.float64(), safe=False)
         flat = inner.to_numpy(zero_copy_only=False).astype(np.float32, copy=False)
@@ -157,7 +157,7 @@ def field(name: str, kind: pa.DataType) -> pa.Field:
 
 def width(shard: Shard, columns: Mapping[str, pa.DataType], name: str) -> int | None:
     """Return the length of a column's vectors, or None if the file's ``columns`` do not tell it."""
-    kind = column_types.plain(columns[name]) if name in columns else None
+    kind = arrow_types.plain(columns[name]) if name in columns else None
     if kind is None or not (pa.types.is_fixed_size_binary(kind) or pa.types.is_fixed_size_list(kind)):
         return None
     if pa.types.is_fixed_size_list(kind):

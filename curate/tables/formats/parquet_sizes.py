@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from curate.storage import files
 from curate.tables import reading
-from curate.tables.columns import column_types
+from curate.tables.columns import arrow_types
 from curate.tables.reading import LONG_VALUE, Request
 
 WIDTHS = {"BOOLEAN": 1, "INT32": 4, "INT64": 8, "INT96": 12, "FLOAT": 4, "DOUBLE": 8}  # bytes of a decoded value
@@ -100,14 +100,14 @@ class RequestedFile:
     def _longest(self, group: int, path: str) -> int:
         """Return the bytes of the longest value in a column's dictionary: it may stand in every row."""
         first = next(self._coded(group, path, 1), None)
-        lengths = None if first is None else column_types.value_bytes(first.dictionary)
+        lengths = None if first is None else arrow_types.value_bytes(first.dictionary)
         return int(lengths.max(initial=0)) if lengths is not None else 0
 
     def _long_bytes(self, group: int, path: str) -> int:
         """Return the bytes of all values over `LONG_VALUE` together. None is decoded, only its place read."""
         total = 0
         for batch in self._coded(group, path, reading.BATCH_ROWS):
-            sizes = column_types.encoded_bytes(batch)
+            sizes = arrow_types.encoded_bytes(batch)
             total += 0 if sizes is None else int(sizes[sizes > LONG_VALUE].sum())
         return total
 
@@ -133,7 +133,7 @@ def _dictionaries(column: pa.Array) -> Iterator[pa.DictionaryArray]:
     elif pa.types.is_map(kind):
         yield from _dictionaries(column.keys)
         yield from _dictionaries(column.items)
-    elif column_types.is_list(kind):
+    elif arrow_types.is_list(kind):
         yield from _dictionaries(column.flatten())
     elif pa.types.is_struct(kind):
         for values in column.flatten():
