@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from curate.fitting.fit_report import FitReport as FitReport
     from curate.fitting.job import fit as fit
     from curate.fitting.plan_job import plan as plan
-    from curate.fitting.predict import Predictions as Predictions
     from curate.fitting.predict import predict as predict
+    from curate.fitting.predictions import Predictions as Predictions
     from curate.fitting.solver.multistart import FitOptions as FitOptions
     from curate.laws import Law as Law
     from curate.laws import Param as Param
@@ -87,7 +87,7 @@ _MODULES = {
     "Plans": "planning.plans",
     "Pool": "pool.pool",
     "Pools": "pruning.make_pools",
-    "Predictions": "fitting.predict",
+    "Predictions": "fitting.predictions",
     "Predictor": "runs.predictors.predictor",
     "Pruned": "pruning.prune",
     "Recipes": "runs.recipes",

@@ -1,9 +1,9 @@
 """The job `predict`: predict the losses or a downstream metric of runs from a fit, with intervals."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias, cast
+from typing import TypeAlias, cast
 
 import numpy as np
 import polars as pl
@@ -21,6 +21,7 @@ from curate.fitting.curves.pruning_curves import PruningCurves
 from curate.fitting.curves.schedules import schedule_fit, schedule_laws, schedule_rows
 from curate.fitting.curves.schedules.schedule_fit import ScheduleFit
 from curate.fitting.fit_report import FitReport
+from curate.fitting.predictions import Predictions
 from curate.planning import aims, extrapolation
 from curate.runs import fitted_size, run_table
 from curate.runs.predictors.blend import Blend
@@ -29,57 +30,8 @@ from curate.runs.runs import Runs
 from curate.runs.sources.column_map import WrittenMap
 from curate.runs.sources.read_tables import Tables
 from curate.runs.trainings.training_keys import Checkpoints
-from curate.tables import writer
-
-if TYPE_CHECKING:
-    from curate.charts.chart import Chart
 
 Predicting: TypeAlias = Predictor | MetricCurve | PruningCurves | ScheduleFit | DirectMetric
-
-
-@dataclass(frozen=True, repr=False)
-class Predictions:
-    """Predicted losses or metrics of runs, with one row for each run.
-
-    The columns are run, predicted, low and high, in nats per token. A fit of learning-rate schedules adds the column
-    step after run. If the fit has several evals, these are of the mean loss, and the columns predicted.EVAL, low.EVAL
-    and high.EVAL follow for each eval. If a metric is predicted, they are of the metric, in its unit. The same columns
-    then follow for each loss that the metric is predicted from. ``level`` is the coverage of the interval. ``better``
-    says whether lower or higher values are better. ``warnings`` are reasons to doubt the predictions. ``notes`` say
-    what was changed in the run table or left out of it.
-    """
-
-    rows: pl.DataFrame
-    level: float
-    metric: str | None = None
-    better: str = "lower"
-    warnings: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
-
-    def __repr__(self) -> str:
-        """Return the number of runs and the range of predictions, on one line."""
-        values = self.rows["predicted"].drop_nulls().to_numpy()
-        ends = f"{values.min():.4g} to {values.max():.4g}"
-        what = "" if self.metric is None else f"metric.{self.metric} "
-        return f"Predictions({self.rows.height} runs, {what}{ends}, {self.level:.0%} intervals)"
-
-    def _repr_html_(self) -> str:
-        """Return the table, for notebooks."""
-        return self.table()._repr_html_()
-
-    def table(self) -> pl.DataFrame:
-        """Return a table with one row for each run: run, predicted, low, high, and the columns of each eval."""
-        return self.rows
-
-    def chart(self) -> "Chart":
-        """Return a chart of the predicted losses and their intervals, with one line for each run."""
-        from curate.charts import run_charts  # Altair is slow to import: only charts pay for it
-
-        return run_charts.intervals(self.rows.select("run", "predicted", "low", "high"))
-
-    def save(self, path: str | Path) -> None:
-        """Write the table to a file: CSV if ``path`` ends in .csv, otherwise Parquet."""
-        writer.save(Path(path), self.rows)
 
 
 def predict(

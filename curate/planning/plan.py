@@ -11,15 +11,15 @@ import polars as pl
 import torch
 from torch import Tensor
 
-from curate.errors import FitError, SchemaError, first_few
+from curate.errors import FitError, first_few
 from curate.planning import aims, binding, feasible, search, solve
 from curate.planning.aims import PREDICTED_LOSS, Aim, Worst
+from curate.planning.details import worst_eval
 from curate.planning.details.planned_metric import PlannedMetric
 from curate.planning.limits import NO_LIMITS, Limits
 from curate.planning.search import PlanningProblem, SearchResult
 from curate.pool import baselines
 from curate.pool.pool import Budget, Pool
-from curate.runs.predictors import paired_draws
 from curate.runs.predictors.intervals import holding, mixture_ends
 from curate.runs.predictors.predictor import Predictor
 from curate.runs.recipes import Recipes
@@ -155,55 +155,15 @@ def worst(
         SchemaError: if the fit has one eval only.
     """
     if aim.worst == "loss":
-        return largest_loss(fit)
-    loss_alone = alone(aim)
-    plans = [optimize(part, pools, budget, limits, aim=loss_alone, starts=starts, seed=seed) for part in _several(fit)]
-    return largest_regret(fit, pools, budget, [plan.weights for plan in plans], [plan.loss for plan in plans])
-
-
-def alone(aim: Aim) -> Aim:
-    """Return the aim of a plan for one eval alone. Its loss is the level from which a regret is counted."""
-    return replace(aim, worst=None, prior=None, strength=0.0)
-
-
-def largest_loss(fit: Predictor) -> Worst:
-    """Return a predictor of the largest loss over the evals of ``fit``.
-
-    Raises:
-        SchemaError: if the fit has one eval only.
-    """
-    parts = _several(fit)
-    ones = (1.0,) * len(parts)
-    return Worst(parts, (0.0,) * len(parts), ones, f"worst of {first_few(part.eval for part in parts)}")
-
-
-def largest_regret(
-    fit: Predictor,
-    pools: Sequence[Pool],
-    budget: Budget,
-    mixtures: Sequence[Mapping[str, float]],
-    levels: Sequence[float],
-) -> Worst:
-    """Return a predictor of the largest excess over the lowest loss of each eval of ``fit``.
-
-    ``mixtures`` and ``levels`` have one entry an eval: the best mixture for that eval alone, and its loss.
-    """
-    target, ordered = largest_loss(fit), search.match(fit, pools)
-    drawn = []
-    for part, mixture in zip(target.parts, mixtures, strict=True):
-        shares = torch.tensor([[mixture[pool.name] for pool in ordered]], dtype=torch.float64)
-        drawn.append(part.draw_losses(search.on_hand(ordered, [budget], shares)).detach()[:, 0])
-    return replace(target, levels=tuple(levels), drawn_levels=paired_draws.stacked(drawn))
-
-
-def _several(fit: Predictor) -> tuple[Predictor, ...]:
-    """Return the predictors of the evals of a fit, of which there must be two or more."""
-    parts = aims.evals(fit)
-    if len(parts) < 2:
-        raise SchemaError(
-            f"the worst of several evals needs several: this fit has only {parts[0].eval}; fit more at once"
-        )
-    return parts
+        return worst_eval.largest_loss(fit)
+    loss_alone = worst_eval.alone(aim)
+    plans = [
+        optimize(part, pools, budget, limits, aim=loss_alone, starts=starts, seed=seed)
+        for part in worst_eval.several(fit)
+    ]
+    return worst_eval.largest_regret(
+        fit, pools, budget, [plan.weights for plan in plans], [plan.loss for plan in plans]
+    )
 
 
 def evaluate(fit: Predictor, pools: Sequence[Pool], budget: Budget, weights: Mapping[str, float]) -> Plan:

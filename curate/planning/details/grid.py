@@ -14,6 +14,7 @@ from torch import Tensor
 
 from curate.errors import FitError, Infeasible
 from curate.planning import aims, plan, search, solve
+from curate.planning.details import worst_eval
 from curate.planning.plan import Plan
 from curate.planning.request import PlanRequest
 from curate.planning.search import PlanningProblem, SearchResult
@@ -97,7 +98,7 @@ def _planned(request: PlanRequest, wanted: Sequence[Budget], plans: Sequence[Pla
 
     if aim.worst == "regret":
         return _of_least_regret(request, wanted, plans)
-    target = fit if aim.worst is None else plan.largest_loss(fit)
+    target = fit if aim.worst is None else worst_eval.largest_loss(fit)
     problem = search.problem(target, pools, wanted, limits, replace(aim, worst=None))
     return plan.of_search(problem, from_plans(problem, plans))
 
@@ -105,8 +106,8 @@ def _planned(request: PlanRequest, wanted: Sequence[Budget], plans: Sequence[Pla
 def _of_least_regret(request: PlanRequest, wanted: Sequence[Budget], plans: Sequence[Plan]) -> tuple[Plan, ...]:
     """Return plans for the largest excess over the evals' lowest losses, which depend on the budget."""
     fit, pools, limits, aim = request.fit, request.pools, request.limits, request.aim
-    target, same_aim = plan.largest_loss(fit), replace(aim, worst=None)
-    of_evals = [search.problem(part, pools, wanted, limits, plan.alone(aim)) for part in target.parts]
+    target, same_aim = worst_eval.largest_loss(fit), replace(aim, worst=None)
+    of_evals = [search.problem(part, pools, wanted, limits, worst_eval.alone(aim)) for part in target.parts]
     alone = [from_plans(problem, plans) for problem in of_evals]
     levels = torch.stack([result.value.amin(dim=1) for result in alone])  # (E, m)
     # All budgets are searched in one batch. Each row counts its excess from the levels of its own budget.
@@ -118,7 +119,7 @@ def _of_least_regret(request: PlanRequest, wanted: Sequence[Budget], plans: Sequ
     entries: list[Plan] = []
     for i, budget in enumerate(wanted):
         shares = [dict(zip(fit.pools, each.best[i].tolist(), strict=True)) for each in alone]
-        regret = plan.largest_regret(fit, pools, budget, shares, levels[:, i].tolist())
+        regret = worst_eval.largest_regret(fit, pools, budget, shares, levels[:, i].tolist())
         problem = search.problem(regret, pools, [budget], limits, same_aim)
         entries += plan.of_search(problem, result.take(torch.tensor([i])))
     return tuple(entries)
