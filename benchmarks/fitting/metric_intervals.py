@@ -19,8 +19,8 @@ import numpy as np
 from calibration import data_folder
 
 from curate.fitting.choice import averaging, default_laws, holdout
-from curate.fitting.curves import direct_metric
 from curate.fitting.fit import FitOptions
+from curate.fitting.jobs import metric_as_loss
 from curate.runs.discrepancy import NEXT_SIZE
 from curate.runs.run_table import check, read
 
@@ -36,7 +36,7 @@ def report(data: Path) -> None:
     held: dict[bool, list[float]] = {}
     for (corpus,), part in read(data / "overtraining.csv").frame.partition_by("corpus", as_dict=True).items():
         for metric in ("err17", "err46"):
-            runs = direct_metric.as_loss(check(part, f"overtraining, {corpus}"), metric, "error").runs
+            runs = metric_as_loss.as_loss(check(part, f"overtraining, {corpus}"), metric, "error").runs
             evaluation = f"metric.{metric}"
             runs = runs.measured([evaluation])
             for train, test in holdout.splits(runs.recipes(), runs.clusters, holdout.ROLLING):

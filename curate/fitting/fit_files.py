@@ -13,12 +13,11 @@ from curate import open_sets
 from curate.errors import SchemaError, first_few
 from curate.fitting.boosted import Boosted
 from curate.fitting.choice.without_formula import BOOSTED, GAUSSIAN, OPTIONS
-from curate.fitting.curves import metric_curve
 from curate.fitting.curves.direct_metric import DirectMetric, Kind
 from curate.fitting.curves.metric_curve import MetricCurve
 from curate.fitting.curves.schedules import schedule_laws
 from curate.fitting.fit import Fit
-from curate.fitting.fit_json import boosted_json, law_json, old_formats
+from curate.fitting.fit_json import boosted_json, law_json, metric_curve_json, old_formats
 from curate.fitting.fitted_laws import FittedLaw, SingleFit, members_of
 from curate.fitting.gaussian import gaussian_json
 from curate.fitting.gaussian.gaussian import Gaussian
@@ -55,7 +54,7 @@ OTHER_CURVES: Mapping[str, str] = {
 FORMS: Mapping[str, type] = {
     BOOSTED: GrownTreesForm,
     GAUSSIAN: GaussianForm,
-    metric_curve.NAME: MetricForm,
+    metric_curve_json.NAME: MetricForm,
     **dict.fromkeys(schedule_laws.LAWS, RateScheduleForm),
     "relearn": StepCurveForm,
 }
@@ -122,7 +121,7 @@ def from_json(record: Record) -> FittedLaw:
         KeyError, TypeError, ValueError: if a field is missing or wrong.
     """
     record = old_formats.as_list(record)
-    laws = [law for law in cast(list[Record], record["laws"]) if not metric_curve.is_metric(law)]
+    laws = [law for law in cast(list[Record], record["laws"]) if not metric_curve_json.is_metric(law)]
     members = [_member_from_json(law) for law in laws]
     # One law is a list of one. It stays a fit, which knows more of itself than a blend does.
     if len(members) == 1:
@@ -165,7 +164,7 @@ def load(path: Path) -> FittedLaw:
         corpora = ", ".join(str(law.get("corpus")) for law in cast(list[Record], record["laws"]))
         raise SchemaError(f"{path} has a fit for each {record['by']} ({corpora}). Fit one of them alone with --where")
     try:
-        laws = [law for law in cast(list[Record], record["laws"]) if not metric_curve.is_metric(law)]
+        laws = [law for law in cast(list[Record], record["laws"]) if not metric_curve_json.is_metric(law)]
         if not laws:
             raise SchemaError(_metrics_alone(path, metrics_of(record)))
         names = [open_sets.parse(str(law["law"]))[0] for law in laws]
@@ -194,8 +193,8 @@ def metrics_of(record: Record) -> dict[str, MetricCurve]:
     Raises:
         KeyError, TypeError, ValueError: if a field is missing or wrong.
     """
-    laws = [law for law in cast(list[Record], record["laws"]) if metric_curve.is_metric(law)]
-    return {curve.name: curve for curve in map(metric_curve.from_json, laws)}
+    laws = [law for law in cast(list[Record], record["laws"]) if metric_curve_json.is_metric(law)]
+    return {curve.name: curve for curve in map(metric_curve_json.from_json, laws)}
 
 
 def direct_metric_of(record: Record, predictor: Predictor) -> DirectMetric | None:

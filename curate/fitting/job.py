@@ -8,12 +8,12 @@ from curate.errors import SchemaError
 from curate.fitting import corpora
 from curate.fitting.choice.default_laws import AUTO
 from curate.fitting.curves import direct_metric, metric_columns
-from curate.fitting.curves.direct_metric import MetricAsLoss
 from curate.fitting.curves.kinds import CURVES
 from curate.fitting.fit_report import FitQuestion, FitReport
-from curate.fitting.jobs import questions, row_order
+from curate.fitting.jobs import metric_as_loss, questions, row_order
 from curate.fitting.jobs.fit_corpora import fit_corpora
 from curate.fitting.jobs.fit_laws import fit_laws
+from curate.fitting.jobs.metric_as_loss import MetricAsLoss
 from curate.fitting.jobs.reading import TableReading
 from curate.fitting.solver.multistart import FitOptions
 from curate.runs.runs import Runs
@@ -57,7 +57,7 @@ def fit(
             ``relearn`` and ``pruning_curves`` are fitted alone, not together with a law.
         eval: which ``loss.<eval>`` to fit; by default, and with ``all``, every one that was measured. Several evals are
             fitted together, and the fit predicts each of them and their mean. Curves and ``by`` take one eval.
-            ``metric.NAME`` fits a law to the column of that name instead; see `curate.fitting.curves.direct_metric`.
+            ``metric.NAME`` fits a law to the column of that name instead; see `curate.fitting.jobs.metric_as_loss`.
         where: SQL condition; only rows for which it holds are read.
         holdout: ``rolling``, ``largest``, ``random`` or ``mixture``, the last three with a share as in ``random:0.2``.
             ``rolling`` predicts each size from the smaller ones, and is the default. If all runs have one size, it
@@ -94,10 +94,10 @@ def fit(
     curve = questions.is_curve(specs[0])
     swept = _names(envelope or ())
     reading = TableReading(where, target, column_map.parse(map), source, checkpoints, swept, metric_kind)
-    direct = direct_metric.named(eval, metric, metric_kind, f"--law {specs[0]}" if curve else "--by" if by else None)
+    direct = metric_as_loss.named(eval, metric, metric_kind, f"--law {specs[0]}" if curve else "--by" if by else None)
     table, lowest = reading.read(runs, specs[0], losses=direct is None)
     evals = questions.evals(table, eval, alone=by is not None or curve)
-    as_loss = None if direct is None else direct_metric.as_loss(table, direct, metric_kind)
+    as_loss = None if direct is None else metric_as_loss.as_loss(table, direct, metric_kind)
     if as_loss is not None:
         # Curves from losses to metrics are left out beside a law of a metric.
         table, metric = as_loss.runs, metric_columns.NONE

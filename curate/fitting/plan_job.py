@@ -19,6 +19,7 @@ from curate.fitting.curves.direct_metric import DirectMetric
 from curate.fitting.curves.metric_curve import MetricCurve
 from curate.fitting.curves.pruning_curves import PruningCurves
 from curate.fitting.curves.schedules.schedule_fit import ScheduleFit
+from curate.fitting.fit_json import metric_curve_json
 from curate.fitting.fit_report import FitReport
 from curate.planning import job
 from curate.planning.limits import NO_LIMITS, Limits
@@ -163,7 +164,7 @@ def _origin(
     if fit_path is None and (fit_hash := fit_files.content_hash(fitted)) is not None:
         hashes["fit"] = fit_hash
     if fit_path is None and isinstance(metric := request.metric, ChainedMetric):
-        hashes["metric"] = text_hash(json.dumps(metric.curve.to_json(), sort_keys=True))
+        hashes["metric"] = text_hash(json.dumps(metric_curve_json.to_json(metric.curve), sort_keys=True))
     if pools_path is None:
         hashes["pools"] = pools_hash(request.pools)
     fit = request.whole_fit.eval if fit_path is None else fit_path

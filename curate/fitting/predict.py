@@ -12,7 +12,7 @@ from torch import Tensor
 
 from curate.errors import SchemaError
 from curate.fitting import fit_files
-from curate.fitting.curves import chained_metric, fit_pruning, metric_curve, pruning_curves
+from curate.fitting.curves import chained_metric, fit_pruning, pruning_curves
 from curate.fitting.curves.direct_metric import DirectMetric
 from curate.fitting.curves.fit_metrics import metric_inputs
 from curate.fitting.curves.fit_pruning import kept_shares, kept_sizes, predict_error
@@ -20,6 +20,7 @@ from curate.fitting.curves.metric_curve import MetricCurve
 from curate.fitting.curves.pruning_curves import PruningCurves
 from curate.fitting.curves.schedules import schedule_fit, schedule_laws, schedule_rows
 from curate.fitting.curves.schedules.schedule_fit import ScheduleFit
+from curate.fitting.fit_json import metric_curve_json
 from curate.fitting.fit_report import FitReport
 from curate.fitting.predictions import Predictions
 from curate.planning import aims, extrapolation
@@ -137,8 +138,8 @@ def load(path: Path) -> Predicting:
     name = str(laws[0].get("law", "")).partition(":")[0]
     # A file with only a curve is handled first, because the code below refuses names that are not laws.
     try:
-        if name == metric_curve.NAME:
-            return metric_curve.from_json(laws[0])
+        if name == metric_curve_json.NAME:
+            return metric_curve_json.from_json(laws[0])
         if name == pruning_curves.NAME:
             return fit_pruning.from_json(record)
         if name in schedule_laws.LAWS and "run" not in laws[0]:

@@ -6,8 +6,8 @@ from typing import cast
 
 from curate import open_sets
 from curate.fitting import fit_files
-from curate.fitting.curves import metric_curve
 from curate.fitting.curves.kinds import CURVES
+from curate.fitting.fit_json import metric_curve_json
 from curate.reporting.corpora import corpora_section
 from curate.reporting.curves import curve_section
 from curate.reporting.html_page import Section
@@ -33,7 +33,7 @@ def fit_sections(folder: Path) -> Iterator[Section]:
         yield from pilot_sections(fit_files.load(path), folder / "runs.parquet", record)
         # The curves of metrics come after the laws.
         if fit_files.load_metrics(path):
-            yield curve_section(metric_curve.NAME, record)
+            yield curve_section(metric_curve_json.NAME, record)
 
 
 def _without_runs(path: Path, record: Values) -> Section | None:

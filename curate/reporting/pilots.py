@@ -16,6 +16,7 @@ from curate.fitting.curves.direct_metric import Kind
 from curate.fitting.curves.metric_columns import PREFIX
 from curate.fitting.fit import Fit
 from curate.fitting.fitted_laws import FittedLaw
+from curate.fitting.jobs import metric_as_loss
 from curate.reporting.html_page import Section
 from curate.reporting.law_curves import law_curves
 from curate.reporting.records import Values
@@ -46,7 +47,7 @@ def pilot_sections(fitted: FittedLaw, path: Path, record: Values) -> Iterator[Se
     ).trained()
     if "metric_kind" in record:
         kind = cast(Kind, record["metric_kind"])
-        runs = direct_metric.as_loss(runs, fitted.eval.removeprefix(PREFIX), kind).runs
+        runs = metric_as_loss.as_loss(runs, fitted.eval.removeprefix(PREFIX), kind).runs
     tables = [*_comparison(record), *([fitted.table()] if isinstance(fitted, Fit) else [])]
     # Blends and trees have no single table of parameters.
     name = f"the law {fitted.spec}" if isinstance(fitted, Fit) else "the fit"

@@ -12,6 +12,7 @@ import torch
 from curate.errors import SchemaError
 from curate.fitting.curves import direct_metric
 from curate.fitting.job import fit
+from curate.fitting.jobs import metric_as_loss
 from curate.fitting.plan_job import plan
 from curate.fitting.predict import load, predict
 from curate.pool.pool import Budget, Pool
@@ -170,7 +171,7 @@ def test_values_without_odds_are_left_out_and_the_direction_comes_from_a_loss_if
             "loss.web": 2 - pl.col("metric.acc"),
         }
     )
-    runs = direct_metric.as_loss(run_table.read(frame), "acc")
+    runs = metric_as_loss.as_loss(run_table.read(frame), "acc")
     assert runs.kind == "accuracy"
     assert any("falls with loss.web, so it is taken for an accuracy" in note for note in runs.runs.notes)
     assert any("exactly 0 or 1 in 1 of 12 rows, the first is 'r0'" in note for note in runs.runs.notes)

@@ -9,9 +9,10 @@ import pytest
 import torch
 
 from curate.errors import FitError
-from curate.fitting.curves import downstream, fit_metric, metric_columns, metric_curve
+from curate.fitting.curves import downstream, fit_metric, metric_columns
 from curate.fitting.curves.metric_points import MetricPoints
 from curate.fitting.curves.schedules import annealing
+from curate.fitting.fit_json import metric_curve_json
 
 LOSSES = np.linspace(2.2, 5.0, 30)
 LOSSES_TENSOR = torch.from_numpy(LOSSES)
@@ -106,7 +107,7 @@ def test_intervals_of_new_runs_hold_what_they_promise():
 
 def test_a_curve_survives_its_file_and_old_entries_are_read():
     curve = curve_of(np.random.default_rng(0).uniform(2, 4, (12, 2)), np.linspace(0.4, 0.6, 12), on=("b", "a"))
-    again = metric_curve.from_json(json.loads(json.dumps(curve.to_json(), sort_keys=True)))
+    again = metric_curve_json.from_json(json.loads(json.dumps(metric_curve_json.to_json(curve), sort_keys=True)))
     x = torch.tensor([[1.0, 2.0], [5.0, 3.0]], dtype=torch.float64)
     assert again.on == ("b", "a")
     assert list(again.ranges.items()) == list(curve.ranges.items())
@@ -114,7 +115,7 @@ def test_a_curve_survives_its_file_and_old_entries_are_read():
     draws = [{"eps": 0.85, "k": 2.0, "gamma": 0.75}, {"eps": 0.85, "k": 2.1, "gamma": 0.75}]
     old = {"law": "downstream:kind=error", "eval": "err17", "on": "c4", "theta": draws[0], "draws": draws}
     old |= {"rmse": 0.01, "rows": 12, "explained": 0.9, "misaligned": None, "weight": 1.0}
-    loaded = metric_curve.from_json(old)
+    loaded = metric_curve_json.from_json(old)
     assert float(loaded.metric(column([3.0]))) == pytest.approx(0.85 - 2 * np.exp(-2.25), rel=1e-12)
     assert (loaded.noise, loaded.reach, loaded.outside(column([1.0]))) == (0.01, None, [])
 
@@ -144,7 +145,9 @@ def test_predictions_of_a_rate_do_not_leave_its_bounds(name, unit, bounds):
     accuracy = unit * (1 - downstream.error({"eps": 0.95, "k": 11.0, "gamma": 1.0}, LOSSES_TENSOR))
     curve = replace(curve_of(LOSSES[20:], accuracy.numpy()[20:]), name=name)
     assert metric_columns.bounds(name, accuracy.numpy()[20:]) == bounds
-    curve = metric_curve.from_json(json.loads(json.dumps(replace(curve, bounds=bounds).to_json())))
+    curve = metric_curve_json.from_json(
+        json.loads(json.dumps(metric_curve_json.to_json(replace(curve, bounds=bounds))))
+    )
     x = column([2.2, 2.3, 4.5])
     values, (low, high) = curve.metric(x), curve.interval(x)
     beyond = [line for line in curve.warnings(x) if line.startswith("out of range")]

@@ -16,6 +16,7 @@ from curate.fitting.curves.metric_columns import AUTO, NONE, PREFIX, metric_name
 from curate.fitting.curves.metric_curve import MetricCurve
 from curate.fitting.curves.metric_points import MetricPoints
 from curate.fitting.curves.rows import in_words, point_table
+from curate.fitting.fit_json import metric_curve_json
 from curate.fitting.fit_report import FitQuestion, FitReport
 from curate.runs.runs import Runs
 
@@ -64,7 +65,7 @@ def fit_downstream(runs: Runs, question: FitQuestion) -> FitReport:
     points = _points(runs, question.evaluation, kind, on, option="--eval")
     curve = fit_metric.fit(points, draws=question.options.draws, seed=question.options.seed)
     notes = (*note_of_infinite(runs, f"{PREFIX}{curve.name}", points.metric), *_notes(curve))
-    law = curve.to_json()
+    law = metric_curve_json.to_json(curve)
     measured = points.measured
     predicted = curve.metric(torch.from_numpy(points.x[measured])).numpy()
     names = runs.frame["run"].filter(pl.Series(measured)).to_list()

@@ -1,19 +1,16 @@
-"""Hold a fitted curve of a downstream metric, and write and read it as an entry of ``laws`` in fit.json."""
+"""Hold a fitted curve of a downstream metric: its values, its intervals, and where it does not hold."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, TypeAlias, cast
+from typing import Literal, TypeAlias
 
-import numpy as np
 import polars as pl
 import torch
 from torch import Tensor
 
-from curate import open_sets
 from curate.fitting.curves.downstream import KINDS, metric_values
 from curate.runs.predictors.intervals import holding, mixture_ends
 
-NAME = "downstream"  # the name of such a curve in fit.json, as in ``downstream:kind=error``
 NEAR = 1e-3  # nats: an input that is this close to the fitted range counts as inside
 
 Better: TypeAlias = Literal["lower", "higher"]
@@ -196,89 +193,7 @@ class MetricCurve:
                 rows.append({"param": title, "value": value, "low": low, "high": high})
         return pl.DataFrame(rows)
 
-    def to_json(self) -> dict[str, object]:
-        """Return the curve as an entry of ``laws`` in fit.json."""
-        # For one loss, gamma is a number and `on` is a name, so that the file looks like older files.
-        alone = len(self.on) == 1
-        return {
-            "law": f"{NAME}:kind={self.kind}",
-            "eval": self.name,
-            "on": (self.on[0] if alone else list(self.on)) if self.on else None,
-            "theta": {name: _plain(values) for name, values in self.theta.items()},
-            "draws": [{name: _plain(values[i]) for name, values in self.draws.items()} for i in range(self.draw_count)],
-            "rmse": self.rmse,
-            "noise": self.noise,
-            "rows": self.rows,
-            "explained": self.explained,
-            "ranges": {name: list(ends) for name, ends in self.ranges.items()},
-            "reach": None if self.reach is None else list(self.reach),
-            "drift": self.drift,
-            "better": self.better,
-            "flat": self.flat,
-            "misaligned": self.misaligned,
-            "bounds": None if self.bounds is None else list(self.bounds),
-            "weight": 1.0,
-        }
-
-
-def is_metric(law: Mapping[str, object]) -> bool:
-    """Return whether an entry of ``laws`` in fit.json is the curve of a metric."""
-    return open_sets.parse(str(law.get("law", "")))[0] == NAME
-
-
-def from_json(law: Mapping[str, object]) -> MetricCurve:
-    """Return the curve of an entry of ``laws`` in fit.json.
-
-    Raises:
-        KeyError, TypeError, ValueError: if a field is missing or wrong.
-    """
-    kind = str(open_sets.parse(str(law["law"]))[1]["kind"])
-    on = law["on"]
-    evals = () if on is None else (on,) if isinstance(on, str) else tuple(cast(Sequence[str], on))
-    theta = cast(Mapping[str, object], law["theta"])
-    draws = cast(list[Mapping[str, object]], law["draws"])
-    names = KINDS[kind].params
-    ranges = cast(Mapping[str, Sequence[float]], law.get("ranges", {}))
-    bounds = cast("list[float] | None", law.get("bounds"))
-    if bounds is not None and not bounds[0] < bounds[1]:
-        raise ValueError(f"the bounds of a curve are {bounds}")
-    return MetricCurve(
-        name=str(law["eval"]),
-        kind=kind,
-        on=evals,
-        theta={name: _tensor(name, theta[name], len(evals)) for name in names},
-        draws={name: torch.stack([_tensor(name, draw[name], len(evals)) for draw in draws]) for name in names},
-        rmse=float(cast(float, law["rmse"])),
-        # Older files do not have the noise of a new run, so the error of the residuals takes its place.
-        noise=float(cast(float, law.get("noise", law["rmse"]))),
-        explained=float(cast(float, law["explained"])),
-        rows=int(cast(int, law["rows"])),
-        # JSON sorts the names of an object, so the order of `on` must be restored.
-        ranges={name: (ranges[name][0], ranges[name][1]) for name in (evals or (KINDS[kind].x,)) if name in ranges},
-        reach=None if law.get("reach") is None else cast(tuple[float, float], tuple(cast(list[float], law["reach"]))),
-        drift=float(cast(float, law.get("drift", 0.0))),
-        flat=cast("str | None", law.get("flat")),
-        misaligned=cast("str | None", law.get("misaligned")),
-        bounds=None if bounds is None else (float(bounds[0]), float(bounds[1])),
-    )
-
 
 def position(kind: str, weights: Tensor, x: Tensor) -> Tensor:
     """Return where x (n, e) lies along a curve, (n,): the mean loss with ``weights`` (e,), or the logarithm of x."""
     return x @ weights if kind == "error" else x[:, 0].log()
-
-
-def _plain(values: Tensor) -> float | list[float]:
-    """Return a parameter as a number, or as a list if there are several evals."""
-    return cast(list[float], values.tolist()) if values.numel() > 1 else float(values)
-
-
-def _tensor(name: str, values: object, evals: int) -> Tensor:
-    """Return a parameter of fit.json as a tensor: a scalar, or for gamma one number for each eval."""
-    tensor = torch.tensor(values, dtype=torch.float64)
-    if name == "gamma":
-        tensor = tensor.reshape(-1)
-    shape = (evals,) if name == "gamma" else ()
-    if tensor.shape != shape or not bool(tensor.isfinite().all()):
-        raise ValueError(f"parameter {name} of a curve is {np.asarray(tensor).tolist()}")
-    return tensor

@@ -13,6 +13,7 @@ from curate.fitting.compare import Comparison
 from curate.fitting.curves import fit_metrics
 from curate.fitting.curves.fit_metrics import MetricFits
 from curate.fitting.fit import Fit
+from curate.fitting.fit_json import metric_curve_json
 from curate.fitting.fit_report import FitQuestion, FitReport, parameter_table
 from curate.fitting.fitted_laws import FittedLaw, members_of
 from curate.fitting.jobs import group_differences, kept_laws, points
@@ -90,7 +91,7 @@ def _record(
 ) -> Mapping[str, object]:
     """Return the fields of fit.json. The curves of metrics follow the laws."""
     record = fit_files.to_json(predictor)
-    entries = [*cast(list[object], record["laws"]), *(curve.to_json() for curve in metric_fits.curves.values())]
+    entries = [*cast(list[object], record["laws"]), *map(metric_curve_json.to_json, metric_fits.curves.values())]
     return record | {"laws": entries, "compared": compared.to_dicts(), "notes": list(notes)}
 
 
