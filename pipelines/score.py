@@ -1,5 +1,8 @@
 """Score every row with pruning metrics and embeddings, into one score file for each input file.
 
+The same command continues a job that stopped. It also scores files that were added since. `curate status` shows what is
+done.
+
 Example: curate score data/ --scorer length --scorer embedding --scorer prototypes:k=64 --out scores/
 """
 
@@ -53,12 +56,18 @@ def main(
     relearn: Annotated[
         bool,
         typer.Option(
-            "--relearn", help="Let scorers learn again from all files, with those added later, and score all rows."
+            "--relearn",
+            help="Let scorers learn again from all files, also from those that were added later. All rows get new "
+            "scores.",
         ),
     ] = False,
     no_cache: Annotated[
         bool,
-        typer.Option("--no-cache", help="At the end, remove the cache of learning (OUT/_curate/parts). Results stay."),
+        typer.Option(
+            "--no-cache",
+            help="At the end, remove the cache of scorers that learn (OUT/_curate/parts), which only --relearn would "
+            "use again. Results stay.",
+        ),
     ] = False,
     take_over: TakeOver = False,
     as_json: Json = False,

@@ -11,7 +11,7 @@ metric.<eval> (accuracy, 0 to 1).
 The result, plan.json, can be given to `curate export` and `curate materialize`. Its token counts are computed from the
 tokens per example of each source.
 
-Example: curate select sources --target target.parquet --runs runs.csv --budget 20000 --out plan.json
+Example: curate select sources --target target.parquet --encoder hashed --runs runs.csv --budget 20000 --out plan.json
 """
 
 from pathlib import Path

@@ -1,4 +1,7 @@
-"""Show which files of a score folder are done and which remain, or whether the job of another folder has ended.
+"""Show which files of a score folder are done, or whether the job of another folder has ended.
+
+A file is done, begun, still to do, set aside because it cannot be read, or refused because it or the job changed. The
+column `why` gives the reason, or the number of bad lines. The size of the cache of scorers that learn is shown too.
 
 Example: curate status scores/
 """
@@ -15,7 +18,8 @@ if TYPE_CHECKING:
     from curate.storage.completion import Completion
 
 SHOWN = 100  # files listed for people; --json lists all
-SAID = {"quarantined": "set aside"}  # states whose word in messages is another
+LEAST_MEGABYTES = 0.1  # a smaller size is shown in kB
+WORDS = {"quarantined": "set aside"}  # states that messages call by other words
 ORDER = ("refused", "quarantined", "begun", "to do", "done")  # what needs attention comes first
 
 
@@ -46,16 +50,19 @@ def main(
     record = {"done": counts.get("done", 0), "total": len(rows), "states": counts, "shards": rows, "refused": learned}
     record["ended"], record["cache_bytes"] = ended, status.cache_bytes(folder)
     lines = [f"{counts.get('done', 0)} of {amount(len(rows), 'file')} done"]
-    lines += [f"{count} {SAID.get(state, state)}" for state, count in counts.items() if state != "done"]
+    lines += [f"{count} {WORDS.get(state, state)}" for state, count in counts.items() if state != "done"]
     if job is not None and not ended:
         lines.append("the job has not ended: run the same `curate score` again")
+    elif counts.get("to do"):
+        lines.append("the same `curate score` scores the files that are still to do")
     if cache := status.cache_bytes(folder):
-        lines.append(
-            f"{cache / 1e6:.1f} MB of cache in _curate/parts, which --relearn uses. A job with --no-cache removes it"
-        )
+        size = f"{cache / 1e6:.1f} MB" if cache >= LEAST_MEGABYTES * 1e6 else f"{cache / 1e3:.1f} kB"
+        use = "only --relearn uses it" if ended else "the job goes on from it"
+        lines.append(f"{size} of cache in _curate/parts: {use}. --no-cache removes it at the end of a job")
     lines += [f"the same command would be refused: {reason}" for reason in learned]
     shown = sorted(rows, key=lambda row: ORDER.index(str(row["state"])))[:SHOWN]
-    lines.append(table(pl.DataFrame(shown, infer_schema_length=None)))
+    frame = pl.DataFrame(shown, infer_schema_length=None).rename({"shard": "file"})
+    lines.append(table(frame.with_columns(pl.col("state").replace(WORDS))))
     if len(rows) > SHOWN:
         lines.append(f"... {len(rows) - SHOWN} more: --json lists all")
     result(as_json, record, "\n".join(lines))

@@ -170,7 +170,7 @@ def test_the_cache_is_told_and_can_be_removed(cli, corpus, tmp_path):
     ]
     assert cli(*command, "--out", out).code == 0
     assert status.cache_bytes(out) > 0
-    assert "MB of cache in _curate/parts" in cli("status", out).out
+    assert "of cache in _curate/parts: only --relearn uses it" in cli("status", out).out
     assert json.loads(cli("status", out, "--json").out)["cache_bytes"] == status.cache_bytes(out)
     lean = tmp_path / "lean"
     assert cli(*command, "--no-cache", "--out", lean).code == 0
