@@ -17,6 +17,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -138,8 +139,31 @@ def vectors(bench: Bench) -> None:
         bench.say(f"peer: {name}, {K} clusters", "missing" if seconds is None else f"{seconds:.1f} CPU-s")
 
 
+def machine(bench: Bench) -> None:
+    """What the machine allows: as many independent jobs at once as workers, against one job alone.
+
+    The cores of a rented machine may share caches, memory and clock, so that two jobs at once take longer than one.
+    """
+    data = bench.corpus(bench.sizes[0]).folder
+    outputs = [bench.folder / f"at-once-{number}" for number in range(bench.workers)]
+    alone, _ = bench.run(data, ("repetition",))
+    with ThreadPoolExecutor(bench.workers) as threads:
+        costs = list(threads.map(lambda out: jobs.score(data, ("repetition",), out), outputs))
+    failed = [cost.error for cost in (alone, *costs) if cost.error]
+    if failed:
+        bench.say("machine", f"failed: {failed[0]}")
+        return
+    wall, cpu = max(cost.wall for cost in costs), sum(cost.cpu for cost in costs)
+    bench.say(
+        f"machine: {bench.workers} jobs at once",
+        f"{bench.workers * alone.wall / wall:.2f} times the work of one in the same time, "
+        f"{cpu / alone.cpu / bench.workers:.2f} times its CPU-s each",
+    )
+
+
 def speed_up(bench: Bench) -> None:
     """Wall seconds and the driver's share with several workers, and the same bytes."""
+    machine(bench)
     size = bench.sizes[min(1, len(bench.sizes) - 1)]
     for row, specs in (
         ("repetition", ("repetition",)),
@@ -149,16 +173,17 @@ def speed_up(bench: Bench) -> None:
         ("embedding + semdedup", SEMDEDUP),
     ):
         alone = bench.job(row, size, specs)
-        many = bench.job(row, size, specs, workers=bench.workers)
-        if alone.error or many.error:
+        shared = bench.job(row, size, specs, workers=bench.workers)
+        if alone.error or shared.error:
             continue
         folders = [bench.run(bench.corpus(size).folder, specs, workers=n)[1] for n in (1, bench.workers)]
         same = "equal" if jobs.digest(folders[0]) == jobs.digest(folders[1]) else "DIFFERENT"
-        share = many.driver_share
+        share = shared.driver_share
         bounds = ", ".join(f"{1 / (share + (1 - share) / n):.1f} at {n}" for n in (16, 1000))
         bench.say(
             f"{row}, 1 -> {bench.workers} workers",
-            f"wall {alone.wall / many.wall:.2f}x (aim 1.8); driver {share:.1%} (aim 2 %), bound {bounds}; bytes {same}",
+            f"wall {alone.wall / shared.wall:.2f}x (aim 1.8); driver {share:.1%} (aim 2 %), bound {bounds}; "
+            f"bytes {same}",
         )
         if find_spec("ray") is None:
             bench.say(f"{row}, Ray", "missing: ray is not installed")
@@ -166,7 +191,7 @@ def speed_up(bench: Bench) -> None:
         ray, out = bench.run(bench.corpus(size).folder, specs, workers=bench.workers, engine="ray")
         same = "equal" if not ray.error and jobs.digest(out) == jobs.digest(folders[0]) else "DIFFERENT"
         bench.show(
-            f"{row}, Ray", bench.corpus(size).bytes / MB, ray, f"{ray.cpu / many.cpu:.2f} of local; bytes {same}"
+            f"{row}, Ray", bench.corpus(size).bytes / MB, ray, f"{ray.cpu / shared.cpu:.2f} of local; bytes {same}"
         )
 
 
@@ -179,30 +204,32 @@ def text(bench: Bench) -> None:
     start, _ = bench.run(one_text, ("length",))
     bench.say("start of the command", f"{start.cpu:.1f} CPU-s, contained in every row")
     for name in ("length", *AIMS):
-        aim = f"aim: {AIMS[name]:g} MB a CPU-s" if name in AIMS else ""
-        bench.job(name, size, (bench.dsir() if name == "dsir" else name,), aim)
+        specs = (bench.dsir() if name == "dsir" else name,)
+        cost, _ = bench.run(bench.corpus(size).folder, specs)
+        rate = bench.corpus(size).bytes / MB / max(cost.cpu - start.cpu, 1e-9)
+        aim = f" (aim: {AIMS[name]:g})" if name in AIMS else ""
+        bench.job(name, size, specs, f"{rate:.1f} MB a CPU-s without the start{aim}")
         for peer in BESIDE.get(name, ()):
-            seconds = peers.cpu(peer, bench.peers, bench.corpus(size).folder)
-            data = bench.corpus(size).bytes / MB
-            shown = "missing" if seconds is None else f"{seconds:.1f} CPU-s, {data / max(seconds, 1e-9):.1f} MB a CPU-s"
+            measured = peers.rate(peer, bench.peers, bench.corpus(size).folder)
+            shown = "missing" if measured is None else f"{measured[0]:.1f} CPU-s, {measured[1] / MB:.1f} MB a CPU-s"
             bench.say(f"peer: {peer}", shown)
 
 
 def small(bench: Bench) -> None:
-    """Many small files."""
+    """Many small files, without a scorer that learns and with it."""
     data = corpus.write_small(bench.folder / "small", bench.paragraphs, bench.small_files)
-    folders = {}
-    for workers in (1, bench.workers):
-        cost, folders[workers] = bench.run(data.folder, ("length",), workers=workers)
-        aim = f"aim: {SMALL_AIM:g} files a CPU-s"
-        bench.show(
-            f"small files of 10 kB, {workers} worker{'s' * (workers > 1)}", bench.small_files, cost, aim, per="files"
-        )
-    same = "equal" if len({jobs.digest(out) for out in folders.values()}) == 1 else "DIFFERENT"
-    bench.say("small files", f"bytes {same}")
-    if bench.earlier is not None:
-        before, _ = bench.run(data.folder, ("length",), root=bench.earlier)
-        bench.show("small files, earlier version", bench.small_files, before, per="files")
+    for specs in (("length",), ("length", "duplicates")):
+        row = f"small files of 10 kB, {' and '.join(specs)}"
+        folders = {}
+        for workers in (1, bench.workers):
+            cost, folders[workers] = bench.run(data.folder, specs, workers=workers)
+            aim = f"aim: {SMALL_AIM:g} files a CPU-s"
+            bench.show(f"{row}, {workers} worker{'s' * (workers > 1)}", bench.small_files, cost, aim, per="files")
+        same = "equal" if len({jobs.digest(out) for out in folders.values()}) == 1 else "DIFFERENT"
+        bench.say(row, f"bytes {same}")
+        if bench.earlier is not None:
+            before, _ = bench.run(data.folder, specs, root=bench.earlier)
+            bench.show(f"{row}, earlier version", bench.small_files, before, per="files")
 
 
 def growth(bench: Bench) -> None:

@@ -61,8 +61,8 @@ def translations() -> dict[str, list[str]]:
             with path.open("rb") as handle:
                 # gettext has no public way to list all messages.
                 catalogue = gettext.GNUTranslations(handle)._catalog
-        except UnicodeDecodeError:
-            continue  # a few programs write their messages in an older encoding, and do not say so
+        except (UnicodeDecodeError, IndexError):
+            continue  # a few programs write messages in an encoding that they do not name, or a header without values
         messages = [text for text in catalogue.values() if isinstance(text, str) and len(text) > 30]
         texts = [" ".join(messages[i : i + 10]) for i in range(0, len(messages) - 9, 10)]
         languages.setdefault(path.parts[-3].split("_")[0].split(".")[0], []).extend(texts)

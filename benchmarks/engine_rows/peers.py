@@ -23,11 +23,17 @@ def texts():
                 yield from (json.loads(line)["text"] for line in lines)
 """
 END = """
-documents = list(texts())
+documents, size = [], 0
+for text in texts():
+    if size >= int(sys.argv[2]): break
+    documents.append(text)
+    size += len(text.encode())
 start = time.process_time()
 work(documents)
-print(json.dumps({"cpu": time.process_time() - start}))
+print(json.dumps({"cpu": time.process_time() - start, "bytes": size}))
 """
+# Peers work on the first texts, up to so many bytes: one of them would take minutes for all.
+MOST_BYTES = 16 << 20
 PEERS = {
     "zlib": """
 import zlib
@@ -80,7 +86,7 @@ def work(documents):
     "py3langid": """
 from py3langid.langid import LanguageIdentifier, MODEL_FILE
 def work(documents):
-    identifier = LanguageIdentifier.from_pickled_model(MODEL_FILE, norm_probs=True)
+    identifier = LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
     for text in documents: identifier.classify(text)
 """,
 }
@@ -108,17 +114,19 @@ print(json.dumps({"cpu": time.process_time() - start}))
 """
 
 
-def cpu(name: str, python: str, data: Path) -> float | None:
-    """Return the CPU seconds of a peer on the texts of a folder; None if it is missing."""
-    return _run(START + PEERS[name] + END, python, str(data))
+def rate(name: str, python: str, data: Path) -> tuple[float, float] | None:
+    """Return the CPU seconds of a peer on the first texts of a folder, and bytes a second; None if it is missing."""
+    record = _run(START + PEERS[name] + END, python, str(data), str(MOST_BYTES))
+    return None if record is None else (record["cpu"], record["bytes"] / max(record["cpu"], 1e-9))
 
 
 def vector_cpu(name: str, python: str, vectors: Path, k: int) -> float | None:
     """Return the CPU seconds of a peer that clusters vectors into ``k`` clusters; None if it is missing."""
-    return _run(VECTOR_PEERS[name] + VECTORS, python, str(vectors), str(k))
+    record = _run(VECTOR_PEERS[name] + VECTORS, python, str(vectors), str(k))
+    return None if record is None else record["cpu"]
 
 
-def _run(code: str, python: str, *arguments: str) -> float | None:
+def _run(code: str, python: str, *arguments: str) -> dict[str, float] | None:
     done = subprocess.run(
         [python, "-c", code, *arguments], capture_output=True, text=True, env={**os.environ, **ONE_THREAD}, check=False
     )
@@ -126,4 +134,5 @@ def _run(code: str, python: str, *arguments: str) -> float | None:
         return None
     if done.returncode:
         raise SystemExit(done.stderr[-2000:])
-    return float(json.loads(done.stdout.splitlines()[-1])["cpu"])
+    record: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return record
