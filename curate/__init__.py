@@ -43,8 +43,8 @@ if TYPE_CHECKING:
     from curate.pool.pool import Pool as Pool
     from curate.pruning.make_pools import Pools as Pools
     from curate.pruning.make_pools import pools as pools
-    from curate.pruning.prune import Pruned as Pruned
     from curate.pruning.prune import prune as prune
+    from curate.pruning.pruned import Pruned as Pruned
     from curate.reporting.report import report as report
     from curate.reporting.result import Report as Report
     from curate.runs.pilots import pilot as pilot
@@ -89,7 +89,7 @@ _MODULES = {
     "Pools": "pruning.make_pools",
     "Predictions": "fitting.predictions",
     "Predictor": "runs.predictors.predictor",
-    "Pruned": "pruning.prune",
+    "Pruned": "pruning.pruned",
     "Recipes": "runs.recipes",
     "Report": "reporting.result",
     "Runs": "runs.runs",

@@ -22,7 +22,7 @@ from pipelines.shared.flags import (
 )
 
 if TYPE_CHECKING:
-    from curate.pruning.prune import Pruned
+    from curate.pruning.pruned import Pruned
 
 RULE = (
     "top keeps the highest scores. It needs a quality score, and is the default for one. hard keeps the hardest rows, "
@@ -156,8 +156,9 @@ def main(
 
 def text(pruned: "Pruned") -> list[str]:
     """Return the lines that people read: the choice of auto, tables of what was removed, and what to use next."""
+    from curate.errors import amount
     from curate.pruning.decisions import POOLS
-    from curate.pruning.duplicate_check import count_false
+    from curate.pruning.duplicate_check.compare_again import count_false
     from pipelines.shared.show import table
 
     lines = [pruned.sentence, ""]
@@ -168,7 +169,8 @@ def text(pruned: "Pruned") -> list[str]:
         lines += ["", table(pruned.by_label)]
     if (verified := pruned.verified) is not None:
         wrong = count_false(verified)
-        lines += ["", f"{verified.height} removed rows compared again: {wrong} have no other text as near as claimed"]
+        result = f"{wrong} have no other text as similar as their score says" if wrong else "no score is wrong"
+        lines += ["", f"{amount(verified.height, 'removed row')} compared again, exactly: {result}"]
         lines += [] if verified.is_empty() else [table(verified)]
     if pruned.pools is not None:
         lines += ["", pruned.shift, f"pools of what is kept: {pruned.out / POOLS}"]

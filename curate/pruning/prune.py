@@ -4,9 +4,9 @@ In: score files and a rule. Out: a decision file for each score file, a table of
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import polars as pl
 
@@ -16,160 +16,26 @@ from curate.errors import SchemaError
 from curate.progress import Progress, silent
 from curate.pruning import (
     decisions,
-    duplicate_check,
     kept_rows,
     removal_table,
     rule_options,
     rules,
     source_guard,
 )
-from curate.pruning.auto_rule import RuleAdvice
 from curate.pruning.columns import first_reading
 from curate.pruning.decisions import POOLS, Decided
+from curate.pruning.duplicate_check import compare_again
 from curate.pruning.make_pools import Folder, Pools, folder, pools_of_sources
-from curate.pruning.removal_table import Removal
+from curate.pruning.pruned import Pruned
 from curate.pruning.rule_options import RuleOptions
 from curate.pruning.rules import Rule
 from curate.storage import artifacts, completion, files
-from curate.storage.completion import LeftOut
 from curate.storage.locks import lock
 from curate.tables import out_folder, scored, writer
 from curate.tables.shards import Shard, ending, stem_of
 
-if TYPE_CHECKING:
-    from curate.charts.chart import Chart
-
-__all__ = ["Pruned", "prune"]
-
 ROWS = "rows"  # the folder of kept rows below the output
-LARGEST_SHORTFALL = 0.01  # share of the requested rows that rounding may lose without a warning
 DUPLICATES = "score.duplicates"  # the score whose removals are compared again
-
-
-@dataclass(frozen=True, repr=False)
-class Pruned:
-    """What pruning kept and removed.
-
-    ``rule`` is the rule that was applied. For ``auto`` it is the chosen rule, and ``advice`` holds the reasons.
-    ``removal`` counts rows and tokens. ``verified`` is None if no duplicates were compared again. ``pools`` is None if
-    no token is kept. ``by`` is the score, and ``rule.meaning`` is what a high score means. ``left_out`` is what the
-    scores lack of the data.
-    """
-
-    out: Path
-    rule: Rule
-    removal: Removal
-    advice: RuleAdvice | None
-    pools: Pools | None = field(compare=False)
-    verified: pl.DataFrame | None = None
-    by: str = ""
-    left_out: LeftOut | None = None
-
-    @property
-    def sentence(self) -> str:
-        """Return one sentence on which end of the score was kept, and what a high score means."""
-        return rule_options.sentence(self.rule, self.by)
-
-    @property
-    def by_source(self) -> pl.DataFrame:
-        """Return one row for each source: see `table`."""
-        return self.removal.by_source
-
-    @property
-    def by_label(self) -> pl.DataFrame | None:
-        """Return one row for each class; None where there are no classes."""
-        return self.removal.by_label
-
-    @property
-    def by_reason(self) -> pl.DataFrame:
-        """Return one row for each source and reason: source, reason, rows, tokens. Kept rows have the reason kept."""
-        return self.removal.by_reason
-
-    @property
-    def length_correlation(self) -> float | None:
-        """Return Spearman's rank correlation of the score with the tokens of a row; None where one is constant."""
-        return self.removal.length_correlation
-
-    @property
-    def summary(self) -> str:
-        """Return one line on what is kept in all, in rows and in tokens."""
-        return removal_table.summary(self.removal)
-
-    @property
-    def shift(self) -> str:
-        """Return one line on how the sources' shares of tokens change."""
-        return removal_table.shift(self.by_source)
-
-    @property
-    def warnings(self) -> tuple[str, ...]:
-        """Return what a user should know before going on."""
-        lines = list(self.left_out.warnings) if self.left_out is not None else []
-        lines += removal_table.warnings(self.removal)
-        if self.verified is not None and (wrong := duplicate_check.count_false(self.verified)):
-            lines.append(
-                f"{wrong} of the {self.verified.height} removed rows that were compared again have no other text that "
-                "is as similar as their score says. Score the data again with --scorer duplicates before you use this "
-                "result"
-            )
-        if self.rule.balance.how == "recall":
-            lines += _shortfall(self.removal.total, self.rule.keep)
-        if self.pools is None:
-            reason = "the kept rows have no tokens" if self.removal.total["kept"] else "nothing is kept"
-            lines.append(f"{reason}: there is no {self.out / POOLS}")
-        return tuple(lines)
-
-    def table(self) -> pl.DataFrame:
-        """Return one row for each source: rows and tokens before and after.
-
-        Columns: source, rows, kept (rows), removed (share of rows), tokens, tokens_kept, tokens_removed (share of
-        tokens), and the source's share of all tokens before (``share``) and after (``share_kept``).
-        """
-        return self.by_source
-
-    def record(self) -> dict[str, object]:
-        """Return the result as plain values, ready for JSON."""
-        record: dict[str, object] = {"by_source": self.by_source.to_dicts(), "out": str(self.out)}
-        record |= {"rule": self.rule.name, "shift": self.shift, "total": self.removal.total}
-        record |= {"by": self.by, "meaning": self.rule.meaning, "sentence": self.sentence}
-        record |= {"by_reason": self.by_reason.to_dicts(), "length_correlation": self.length_correlation}
-        record["warnings"] = list(self.warnings)
-        record["left_out"] = None if self.left_out is None else self.left_out.record()
-        if self.advice is not None:
-            record["auto"] = {"choice": self.advice.choice, "why": list(self.advice.lines())}
-            record["curve"] = self.advice.table().to_dicts()
-        if self.by_label is not None:
-            record["by_label"] = self.by_label.to_dicts()
-        if self.verified is not None:
-            record["verified"] = self.verified.to_dicts()
-        return record
-
-    def chart(self) -> "Chart":
-        """Return a bar chart of each source's share of tokens before and after pruning."""
-        from curate.charts import row_charts
-
-        return row_charts.source_shares(self.by_source)
-
-    def __repr__(self) -> str:
-        """Return the rule, the rows kept and where the decisions are."""
-        total = self.removal.total
-        kept = f"{total['kept']} of {total['rows']} rows kept in {self.out}"
-        return f"Pruned by {self.rule.name}: {kept}\n{self.summary}\n{self.shift}"
-
-    def _repr_html_(self) -> str:
-        advice = self.advice.lines() if self.advice is not None else ()
-        notes = (self.sentence, *advice, self.summary, self.shift, *self.warnings)
-        return self.by_source._repr_html_() + "".join(f"<p>{note}</p>" for note in notes)
-
-
-def _shortfall(total: Mapping[str, int], keep: float) -> list[str]:
-    """Return a warning if rounding the quotas down loses more than 1 % of the rows."""
-    target = round(keep * total["rows"])
-    if total["kept"] >= (1 - LARGEST_SHORTFALL) * target:
-        return []
-    return [
-        f"--balance label:recall rounds the rows of each class down, so {total['kept']} rows are kept where --keep "
-        f"asks for {target}. Raise --keep, or balance by label:even"
-    ]
 
 
 def prune(
@@ -187,7 +53,7 @@ def prune(
     temperature: str | float = "",
     recall: Mapping[str, float] | None = None,
     max_source_removal: float = source_guard.MAX_REMOVAL,
-    verify: int = duplicate_check.SAMPLED,
+    verify: int = compare_again.SAMPLED,
     materialize: bool = False,
     partial: bool = False,
     shard_rows: int = writer.SHARD_ROWS,
@@ -251,7 +117,7 @@ def prune(
     if materialize:
         scored.with_inputs(scores, scored.inputs(scores), partial=partial)
     elif by == DUPLICATES and verify:
-        scored.with_inputs(scores, scored.inputs(scores), remedy=duplicate_check.REMEDY, partial=partial)
+        scored.with_inputs(scores, scored.inputs(scores), remedy=compare_again.REMEDY, partial=partial)
     _check_out(scores, shards, out)
     left_out = scored.left_out(scores)
     # The lock is a file in the output folder, so it comes after all that may refuse that folder.
@@ -263,9 +129,7 @@ def prune(
         pruned = _decide_all(scores, shards, out, options, session, max_source_removal, partial, progress)
         pruned = replace(pruned, left_out=left_out)
         if by == DUPLICATES and verify:
-            verified = duplicate_check.sampled(
-                scores, out, by, count=verify, seed=seed, engine=session, partial=partial
-            )
+            verified = compare_again.sampled(scores, out, by, count=verify, seed=seed, engine=session, partial=partial)
             pruned = replace(pruned, verified=verified)
         if materialize:
             kept_rows.write_kept(

@@ -8,7 +8,8 @@ import pytest
 from conftest import documents, tree
 
 from curate.pool.pool import load_pools
-from curate.pruning import duplicate_check, make_pools, prune, removal_table
+from curate.pruning import make_pools, prune, removal_table
+from curate.pruning.duplicate_check import compare_again
 from curate.pruning.source_guard import SourceNearlyGone, check_sources
 from curate.scoring import score
 
@@ -140,11 +141,11 @@ def test_sampled_copies_by_hand(tmp_path):
     frame.write_parquet(path)
     kept = tmp_path / "kept"
     prune.prune(tmp_path / "scores", kept, by="score.duplicates", keep=0.9, rule="threshold", max_source_removal=1)
-    sample = duplicate_check.sampled(tmp_path / "scores", kept, "score.duplicates", count=9).sort("removed")
+    sample = compare_again.sampled(tmp_path / "scores", kept, "score.duplicates", count=9).sort("removed")
     assert sample["removed"].to_list() == ["b", "c", "e"]
     assert sample["of"].to_list()[1:] == ["b", "-"]
     assert sample["similarity"].to_list() == pytest.approx([4 / 6, 4 / 6, 0])
     assert sample["of_kept"].to_list() == ["a", "a", "-"]
     assert sample["kept_similarity"].to_list() == pytest.approx([4 / 6, 3 / 7, 0])
-    assert duplicate_check.count_false(sample) == 1
-    assert duplicate_check.sampled(tmp_path / "scores", kept, "score.duplicates", count=2).height == 2
+    assert compare_again.count_false(sample) == 1
+    assert compare_again.sampled(tmp_path / "scores", kept, "score.duplicates", count=2).height == 2

@@ -63,9 +63,10 @@ class Forecast:
     def __str__(self) -> str:
         """Return the forecast as lines of text."""
         about, speed = "" if self.rows_counted else "about ", self.rows / self.seconds if self.seconds else 0
+        seconds = f"about {self.seconds:.0f}" if self.seconds >= 1 else "under 1"
         lines = [
             f"{self.files} files, {self.bytes / 1e6:.1f} MB, {about}{self.rows} rows",
-            f"about {self.seconds:.0f} s with one worker ({speed:.0f} rows a second)",
+            f"{seconds} s with one worker ({speed:.0f} rows a second)",
             f"about {self.peak_bytes / 1e6:.0f} MB of memory each worker, {self.output_bytes / 1e6:.1f} MB of output",
             *(
                 f"not timed, because it learns first or reads the columns of a scorer that does: {spec}"

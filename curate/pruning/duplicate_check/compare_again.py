@@ -5,10 +5,10 @@ Hashes only propose duplicates, and a chain of near texts may link two that are 
 pipeline, 64 % were false.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import cast
 
 import numpy as np
 import polars as pl
@@ -17,68 +17,18 @@ from curate import open_sets
 from curate.engines import Engine
 from curate.engines.local import Local
 from curate.progress import counted
+from curate.pruning.duplicate_check import nearest_text
+from curate.pruning.duplicate_check.nearest_text import Document, NearestPair, NearestText, SampledTexts
 from curate.tables import batches, scored
 from curate.tables.sample import smallest_hashes
 from curate.tables.scored_inputs import line_losses
 from curate.tables.shards import Shard
-from curate.words import ngrams
-from curate.words.ngrams import Grams
 
 SAMPLED = 16  # removed rows: few enough to read, and a scorer that is mostly wrong does not pass them
 REMEDY = "skip the check with --verify 0"  # where an input is gone
 SCORER = "duplicates"  # the scorer whose result is checked; the check uses its n-grams and its options
 SHOWN_CHARACTERS = 60  # of a text
 ROUNDING = 1e-9  # by which a similarity may fall short of the claim
-
-
-class Document(NamedTuple):
-    """One row with its text."""
-
-    id: str
-    source: str
-    score: float
-    text: str
-    kept: bool
-
-
-@dataclass(frozen=True)
-class NearestText:
-    """The text nearest to a removed one so far: its Jaccard similarity, hash and id. The smallest hash wins a tie."""
-
-    similarity: float = 0.0
-    key: int = 1 << 64
-    id: str = "-"
-
-    def or_nearer(self, other: "NearestText") -> "NearestText":
-        """Return the nearer of two texts."""
-        # The id decides between equal hashes, so that the order of files does not matter.
-        return min(self, other, key=lambda text: (-text.similarity, text.key, text.id))
-
-
-@dataclass(frozen=True)
-class NearestPair:
-    """The text nearest to a removed one so far, and the nearest of those that are kept."""
-
-    of_all: NearestText = NearestText()
-    of_kept: NearestText = NearestText()
-
-    def or_nearer(self, other: "NearestPair") -> "NearestPair":
-        """Return the nearer texts of two pairs."""
-        return NearestPair(self.of_all.or_nearer(other.of_all), self.of_kept.or_nearer(other.of_kept))
-
-
-@dataclass(frozen=True)
-class Sample:
-    """A sample of removed documents with their n-grams.
-
-    ``vocabulary`` (grams,) are the sorted n-grams. ``members`` (grams, sampled) bool says which document has which
-    n-gram. ``places`` maps each text to the positions of the sampled documents that have this text.
-    """
-
-    n: int
-    vocabulary: np.ndarray
-    members: np.ndarray
-    places: Mapping[str, Sequence[int]]
 
 
 def sampled(
@@ -106,7 +56,7 @@ def sampled(
     chosen = _chosen(inputs, kept, by, count, seed, engine)
     if not chosen:
         return pl.DataFrame()
-    sample = _with_ngrams(chosen, _ngram(scores))
+    sample = nearest_text.with_ngrams(chosen, _ngram(scores))
     nearest = [NearestPair() for _ in chosen]
     comparison = FileComparison(chosen, sample, kept, by, seed)
     for part in counted(engine.run(comparison, inputs), "files compared", len(inputs)):
@@ -151,7 +101,7 @@ class FileComparison:
     """Compares all texts of a file with the documents of a sample."""
 
     chosen: Sequence[Document]
-    sample: Sample
+    sample: SampledTexts
     kept: Path
     by: str
     seed: int
@@ -159,8 +109,8 @@ class FileComparison:
     def __call__(self, source: ScoredText) -> list[NearestPair]:
         """Return for each sampled document what is nearest to it in one file."""
         nearest = [NearestPair() for _ in self.chosen]
-        for batch in _batched(_documents(source, self.kept, self.by)):
-            for document, similarity in _compared(batch, self.sample):
+        for batch in nearest_text.batched(_documents(source, self.kept, self.by)):
+            for document, similarity in nearest_text.compared(batch, self.sample):
                 key = int(batches.keys([document.id], self.seed)[0])
                 for i in np.flatnonzero(similarity).tolist():
                     if document.id != self.chosen[i].id:
@@ -224,55 +174,6 @@ def _documents(source: ScoredText, kept: Path, by: str) -> Iterator[Document]:
     for texts, (marks, verdict) in zip(source.texts(), marked, strict=True):
         columns = (marks["id"], marks["source"], marks[by], texts, verdict)
         yield from map(Document._make, zip(*columns, strict=True))
-
-
-def _with_ngrams(documents: Sequence[Document], n: int) -> Sample:
-    texts = [document.text for document in documents]
-    grams = _ngrams(texts, n)
-    vocabulary = np.unique(grams.values)
-    members = np.zeros((len(vocabulary), len(texts)), dtype=bool)
-    members[np.searchsorted(vocabulary, grams.values), grams.owner] = True
-    places: dict[str, list[int]] = {}
-    for i, text in enumerate(texts):
-        places.setdefault(text, []).append(i)
-    return Sample(n, vocabulary, members, places)
-
-
-def _batched(documents: Iterator[Document]) -> Iterator[list[Document]]:
-    """Yield as many documents at a time as the n-grams of a batch may come from."""
-    batch: list[Document] = []
-    characters = 0
-    for document in documents:
-        batch.append(document)
-        characters += len(document.text)
-        if characters > ngrams.PIECE or len(batch) == ngrams.PIECE_TEXTS:
-            yield batch
-            batch, characters = [], 0
-    if batch:
-        yield batch
-
-
-def _compared(batch: list[Document], sample: Sample) -> Iterator[tuple[Document, np.ndarray]]:
-    """Yield the documents that resemble a sampled one at all, with their similarities (sampled,) to each of them."""
-    grams = _ngrams([document.text for document in batch], sample.n)
-    place = np.searchsorted(sample.vocabulary, grams.values)
-    shared = place < len(sample.vocabulary)
-    shared[shared] = sample.vocabulary[place[shared]] == grams.values[shared]
-    sizes = sample.members.sum(axis=0)
-    equal = {i for i, document in enumerate(batch) if document.text in sample.places}
-    for i in sorted({*grams.owner[shared].tolist(), *equal}):
-        own = slice(grams.offsets[i], grams.offsets[i + 1])
-        distinct = len(np.unique(grams.values[own]))
-        common = sample.members[np.unique(place[own][shared[own]])].sum(axis=0)
-        # Two texts without n-grams, such as rows of dashes, have an empty union.
-        similarity = common / np.maximum(distinct + sizes - common, 1)
-        similarity[list(sample.places.get(batch[i].text, ()))] = 1.0
-        yield batch[i], similarity
-
-
-def _ngrams(texts: Sequence[str], n: int) -> Grams:
-    """Return the n-grams of texts as the scorer hashes them; a text without words has none."""
-    return ngrams.ngrams(ngrams.words(pl.Series(texts, dtype=pl.String)), n, short=True)
 
 
 def _ngram(scores: Path) -> int:
