@@ -162,5 +162,5 @@ def _fit(spec: str, continued: Continued, evaluation: str, rows: np.ndarray, opt
 
 
 def _log_error(fit: SingleFit, recipes: Recipes, loss: np.ndarray) -> np.ndarray:
-    """(n,) predicted minus measured log loss."""
+    """Return the predicted minus the measured log loss, (n,)."""
     return np.asarray(np.log(fit.loss(recipes).detach().numpy()) - np.log(loss))

@@ -9,7 +9,7 @@ BISECTIONS = 40  # halve a cell of the grid until a share is exact to its last d
 
 
 def last_under(grid: Tensor, values: Tensor, ceiling: float) -> Tensor:
-    """(b,) the largest x at which each of b curves is at or under the ceiling.
+    """Return the (b,) largest x at which each of b curves is at or under the ceiling.
 
     ``grid`` (g,) rises; ``values`` (b, g) are linear between its points. The result is inf if a curve ends under the
     ceiling, and nan if it is never under it.

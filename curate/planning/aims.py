@@ -111,7 +111,7 @@ class Worst:
         return discrepancy.combined([part.discrepancy for part in self.parts], [1.0] * len(self.parts))
 
     def _excess(self, losses: Tensor, levels: Tensor | None = None) -> Tensor:
-        """Losses (E, ...) minus ``levels``, which broadcast with them, scaled. Without ``levels`` they are fixed."""
+        """Return losses (E, ...) minus ``levels`` of a shape that fits, scaled. Without ``levels`` they are fixed."""
         # Losses are (E, n), or (E, b, n) with draws; levels and scales belong to the first axis.
         shape = (len(self.parts),) + (1,) * (losses.ndim - 1)
         if levels is None:

@@ -72,7 +72,7 @@ def feasible_mixture(pools: Sequence[Pool], budget: Budget, limits: Limits, regi
 
 
 def _checked_money(limits: Limits, cost: np.ndarray) -> float:
-    """Most to pay; inf for no limit."""
+    """Return the most that may be paid; inf for no limit."""
     if limits.money is None:
         return inf
     if not (0 <= limits.money < inf):

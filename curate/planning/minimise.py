@@ -89,7 +89,7 @@ def minimize(objective: Objective, start: Tensor, region: Region, *, steps: int 
 
 
 def _unfinished(iterate: _Iterate, direction: Tensor, step: Tensor, region: Region, tol: float) -> Tensor:
-    """(m,) whether residuals are at least ``tol``.
+    """Return whether residuals are at least ``tol``, (m,).
 
     |P(w - t g) - w| grows with t, but more slowly than t. The step that is taken anyway therefore bounds the residual
     on both sides. The residual itself, which needs a projection, is worked out only where the bounds leave it open.
@@ -131,7 +131,7 @@ def _line_search(
 
 
 def _spectral_step(iterate: _Iterate, new: _Iterate, longest: float) -> Tensor:
-    """(m,) the inverse of the curvature along the last step, at most ``longest`` over the gradient's size."""
+    """Return the (m,) inverse of the curvature along the last step, at most ``longest`` over the gradient's size."""
     moved, turned = new.point - iterate.point, new.gradient - iterate.gradient
     curvature = (moved * turned).sum(dim=1)
     most = longest / _size(new.gradient)
@@ -164,7 +164,7 @@ def finish(objective: Objective, w: Tensor, region: Region, rows: Tensor) -> Min
 
 
 def _for_scipy(objective: Objective, row: Tensor) -> scipy_solvers.ValueAndGradient:
-    """The objective of one row of the batch as a function of numpy arrays."""
+    """Return the objective of one row of the batch as a function of numpy arrays."""
 
     def value_and_gradient(x: np.ndarray) -> tuple[float, np.ndarray]:
         value, gradient = evaluate(objective, torch.from_numpy(x)[None], row)
@@ -209,7 +209,7 @@ def gap(objective: Objective, w: Tensor, region: Region) -> Tensor:
 
 
 def _cheapest_corners(cost: Tensor, region: Region) -> Tensor:
-    """(m, p) the mixtures between the bounds with the least ``cost`` (m, p) . w: the cheapest shares are filled up."""
+    """Return the mixtures (m, p) between the bounds with the least ``cost`` (m, p) . w: cheap shares are full."""
     order = cost.argsort(dim=1)
     room = (region.high - region.low).gather(1, order)
     before = room.cumsum(dim=1) - room
@@ -218,7 +218,7 @@ def _cheapest_corners(cost: Tensor, region: Region) -> Tensor:
 
 
 def _lowest_cost(cost: np.ndarray, region: Region) -> float:
-    """The least ``cost`` (p,) . w over one region. Costs are scaled to size 1, which the solver's tolerances expect."""
+    """Return the least ``cost`` (p,) . w over one region. Costs are scaled to size 1, for the solver."""
     size = max(float(np.abs(cost).max()), TINY)
     return size * float(scipy_solvers.linear_minimum(cost / size, region).fun)
 
@@ -230,12 +230,12 @@ def residual(w: Tensor, gradient: Tensor, region: Region) -> Tensor:
 
 
 def _size(gradient: Tensor) -> Tensor:
-    """(m,) the largest component in size, never 0."""
+    """Return the (m,) largest component in size, never 0."""
     return gradient.abs().amax(dim=1).clamp_min(TINY)
 
 
 def _finite(value: Tensor) -> Tensor:
-    """Values with inf in place of NaN, so that such a point is never the best."""
+    """Return values with inf in place of NaN, so that such a point is never the best."""
     return torch.where(torch.isfinite(value), value, torch.inf)
 
 

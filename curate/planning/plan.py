@@ -181,7 +181,7 @@ def evaluate(fit: Predictor, pools: Sequence[Pool], budget: Budget, weights: Map
 
 
 def _plan(problem: PlanningProblem, result: SearchResult, i: int, gap: float | None) -> Plan:
-    """The plan of budget number ``i``."""
+    """Return the plan of budget number ``i``."""
     fit, pools, budget = problem.fit, problem.pools, problem.budgets[i]
     best = int(search.ranked(result.value[i : i + 1])[0, 0])
     point = result.point[i, best]
@@ -213,7 +213,7 @@ def _plan(problem: PlanningProblem, result: SearchResult, i: int, gap: float | N
 
 
 def _finite_draws(fit: Predictor, recipes: Recipes, budget: Budget) -> Tensor:
-    """(b, n) the losses of every bootstrap draw."""
+    """Return the (b, n) losses of every bootstrap draw."""
     draws = fit.draw_losses(recipes)
     if not bool(draws.isfinite().all()):
         lost = int((~draws.isfinite()).any(dim=1).sum())
@@ -225,7 +225,7 @@ def _finite_draws(fit: Predictor, recipes: Recipes, budget: Budget) -> Tensor:
 
 
 def _gains(losses: Tensor, draws: Tensor, deviations: Tensor, names: Sequence[str]) -> dict[str, Interval]:
-    """Gains of the first recipe over the others, which ``names`` names.
+    """Return the gains of the first recipe over the others, which ``names`` names.
 
     ``losses`` (n,), ``draws`` (b, n) and ``deviations`` (n,) of new runs are in nats.
     """

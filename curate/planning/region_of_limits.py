@@ -53,7 +53,7 @@ def region(pools: Sequence[Pool], budgets: Sequence[Budget], limits: Limits) -> 
 
 
 def _linear_limits(pools: Sequence[Pool], limits: Limits) -> tuple[list[list[float]], list[float]]:
-    """(q, p) coefficients and (q,) right sides of the ordered pools and the groups: coefficients @ w <= right side."""
+    """Return the limits of ordered pools and groups: coefficients (q, p) @ w <= right sides (q,)."""
     names, coefficients, right_sides = [pool.name for pool in pools], list[list[float]](), list[float]()
     check_shares("ordered", dict.fromkeys(limits.ordered, 0.0), names)
     for upper, lower in pairwise(limits.ordered):
@@ -145,7 +145,7 @@ def check_shares(kind: str, shares: Mapping[str, float], names: Sequence[str]) -
 def _too_little(
     unique: Tensor, max_weight: Tensor, budget: Budget, max_epochs: float | None, largest_sum: float
 ) -> str:
-    """The message for a budget that all pools at their largest shares (which sum to ``largest_sum``) do not fill."""
+    """Return the message for a budget that pools at their largest shares, which sum to ``largest_sum``, do not fill."""
     needed = _smallest_epochs(unique, max_weight, budget.tokens)
     if max_epochs is None or not isfinite(needed):
         return f"the maximum shares sum to {float(max_weight.sum()):.4g}, under 1: raise them"
@@ -163,7 +163,7 @@ def _too_little(
 
 
 def _smallest_epochs(unique: Tensor, max_weight: Tensor, tokens: float) -> float:
-    """The smallest e with sum_i min(max_weight_i, e unique_i / tokens) = 1; inf where no e is enough."""
+    """Return the smallest e with sum_i min(max_weight_i, e unique_i / tokens) = 1; inf where no e is enough."""
     # The sum is piecewise linear in e, with a corner where a pool reaches its maximum. The answer lies before the first
     # corner at which the sum reaches 1.
     passes_at_maximum = max_weight * tokens / unique

@@ -74,7 +74,7 @@ def clip(v: Tensor, low: Tensor, high: Tensor) -> Tensor:
 
 
 def _level(v: Tensor, low: Tensor, high: Tensor) -> Tensor:
-    """(m, 1) the number nu for which clip(v - nu, low, high) sums to 1.
+    """Return the (m, 1) number nu for which clip(v - nu, low, high) sums to 1.
 
     That sum falls in nu, linearly between the 2p sorted places where a share comes off its maximum or meets its
     minimum.
@@ -95,7 +95,7 @@ def _level(v: Tensor, low: Tensor, high: Tensor) -> Tensor:
 
 
 def _prices(v: Tensor, region: Region) -> Tensor:
-    """(m, q) multipliers >= 0 of the linear limits at the projections of ``v`` (m, p).
+    """Return the (m, q) multipliers >= 0 of the linear limits at the projections of ``v`` (m, p).
 
     Newton's method on the dual, which is concave and piecewise quadratic in y = (price of the sum, prices of the
     limits). Its gradient at y is by how much the sum and the limits are exceeded there.
@@ -136,7 +136,7 @@ class _Dual:
         return excess, (w > self.low) & (w < self.high)
 
     def at_zero(self, y: Tensor) -> Tensor:
-        """(m, k) which prices may not fall: prices of limits are at least 0; that of the sum (the first) is free."""
+        """Return which prices may not fall, (m, k): those of limits stay at least 0; the first, of the sum, is free."""
         return (y <= 0) & (torch.arange(y.shape[1]) > 0)
 
     def rows_at(self, positions: Tensor) -> "_Dual":
@@ -170,7 +170,7 @@ def _climb(dual: _Dual, y: Tensor, excess: Tensor, inside: Tensor) -> tuple[Tens
 
 
 def _direction(dual: _Dual, y: Tensor, excess: Tensor, inside: Tensor) -> Tensor:
-    """(m, k) Newton directions, damped in proportion to the gradient; prices that may not fall do not fall."""
+    """Return (m, k) Newton directions, damped in proportion to the gradient; prices that may not fall do not fall."""
     k = y.shape[1]
     hessian = (dual.rows * inside[:, None]) @ dual.rows.transpose(1, 2)
     free = ~dual.at_zero(y) | (excess > 0)

@@ -89,7 +89,7 @@ def problem(
 
 
 def _without_absent_pools(pools: Sequence[Pool], limits: Limits, aim: Aim) -> Limits:
-    """Limits that also give no share to pools without one in the prior, where the divergence would be infinite."""
+    """Return limits that also give no share to pools without a share in the prior. There the divergence is infinite."""
     prior = aim.prior or {}
     region_of_limits.check_shares("prior", prior, [pool.name for pool in pools])
     total = sum(prior.values())

@@ -34,7 +34,7 @@ def class_distances(ours: Sequence[np.ndarray], theirs: Sequence[np.ndarray], *,
 
 
 def _pairs(n: int, q: int, same: bool, distance: Callable[[int, int], float]) -> np.ndarray:
-    """(n, q) all distances. Between a set and itself, half of them are computed."""
+    """Return all (n, q) distances. Between a set and itself, half of them are computed."""
     table = np.zeros((n, q))
     for i in range(n):
         for j in range(i + 1 if same else 0, q):
@@ -43,7 +43,7 @@ def _pairs(n: int, q: int, same: bool, distance: Callable[[int, int], float]) ->
 
 
 def _gaussian(x: np.ndarray) -> Gaussian:
-    """Mean (d,) and root (r, d) of the covariance root.T @ root, of rank r <= min(n, d)."""
+    """Return the mean (d,) and the root (r, d) of the covariance root.T @ root, of rank r <= min(n, d)."""
     mean = x.mean(axis=0, dtype=np.float64)
     _, values, axes = np.linalg.svd((x - mean) / np.sqrt(len(x)), full_matrices=False)
     keep = values > RANK * max(values[0], 1e-300)
@@ -51,7 +51,7 @@ def _gaussian(x: np.ndarray) -> Gaussian:
 
 
 def _bures(a: Gaussian, b: Gaussian) -> float:
-    """W2^2 of two Gaussians: |m - m'|^2 + tr S + tr S' - 2 |R R'^T|_nuclear, with roots R, R' of S, S'."""
+    """Return W2^2 of two Gaussians: |m - m'|^2 + tr S + tr S' - 2 |R R'^T|_nuclear, with roots R, R' of S, S'."""
     (mean_a, root_a), (mean_b, root_b) = a, b
     cross = float(np.linalg.svd(root_a @ root_b.T, compute_uv=False).sum()) if len(root_a) and len(root_b) else 0.0
     return max(0.0, float(((mean_a - mean_b) ** 2).sum() + (root_a**2).sum() + (root_b**2).sum() - 2 * cross))

@@ -222,7 +222,7 @@ def values(problem: TransportProblem, solution: TransportSolution) -> Tensor:
 
 
 def _along_simplex(problem: TransportProblem, w: Tensor, f: Tensor) -> Tensor:
-    """(m, p) gradient in the shares from potentials (m, n): source means, less their mean over the mixture."""
+    """Return the (m, p) gradient by the shares, from potentials (m, n): means of sources less that of the mixture."""
     means = problem.means(f)
     return means - (means * w).sum(dim=1, keepdim=True)
 

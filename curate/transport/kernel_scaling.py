@@ -104,7 +104,7 @@ def _newton(kernel: Tensor, a: Tensor, b: Tensor, state: State, tol: float) -> t
 
 
 def _newton_direction(kernel: Tensor, a: Tensor, b: Tensor, state: State, tol: float) -> tuple[Tensor, int]:
-    """(m, q) direction on log v by preconditioned conjugate gradients, and the number of kernel products in pairs.
+    """Return a direction on log v, (m, q), by conjugate gradients, and the number of kernel products in pairs.
 
     With u eliminated the system is ratio x - v K'(a u^2 K(b v x)) = 1 - ratio. It is symmetric and positive in the
     inner product weighted by b. Constants are in its null space, and the right side is orthogonal to them.
@@ -129,7 +129,7 @@ def _newton_direction(kernel: Tensor, a: Tensor, b: Tensor, state: State, tol: f
 
 
 def _choose(mask: Tensor, first: State, second: State) -> State:
-    """The plans of ``first`` where ``mask`` (m, 1) is true, those of ``second`` elsewhere."""
+    """Return the plans of ``first`` where ``mask`` (m, 1) is true, those of ``second`` elsewhere."""
     return State(
         torch.where(mask, first.v, second.v),
         torch.where(mask, first.u, second.u),

@@ -147,7 +147,7 @@ def _set_massless(f: Tensor, cost: Cost, a: Tensor, g: Tensor, eps: float) -> No
 
 
 def _near(g: Tensor, eps: float) -> Tensor:
-    """Positions of the rows whose potentials lie within half the reach of the row that has most such neighbours."""
+    """Return the positions of rows with potentials within half the reach of the row with most such neighbours."""
     close = torch.cdist(g, g, p=torch.inf) <= REACH / 2 * eps
     return torch.nonzero(close[close.sum(dim=1).argmax()]).reshape(-1)
 
@@ -173,7 +173,7 @@ def _fill(kernel: Tensor, cost: Cost, b: Tensor, g: Tensor, eps: float) -> Tenso
 
 
 def _soft_transform(cost: Cost, g: Tensor, b: Tensor, eps: float) -> Tensor:
-    """(n,) the soft c-transform of ``g`` (q,) under ``b`` (q,), of which some entries are 0."""
+    """Return the (n,) soft c-transform of ``g`` (q,) under ``b`` (q,), of which some entries are 0."""
     used = b > 0
     right_factor = torch.cat([cost.right_factor[used], (g[used, None] / eps + b[used, None].log()).float()], dim=1)
     left_factor = torch.cat([-cost.left_factor / eps, torch.ones_like(cost.left_factor[:, :1])], dim=1)

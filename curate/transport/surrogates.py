@@ -123,6 +123,6 @@ def _sum_to_1(weights: Tensor) -> Tensor:
 
 
 def _mean_distance(a: Tensor, b: Tensor) -> Tensor:
-    """Mean of |x - x'|. A sample is never compared with itself, which would bias the mean."""
+    """Return the mean of |x - x'|. A sample is never compared with itself, which would bias the mean."""
     pairs = len(a) * (len(b) - 1 if a is b else len(b))
     return torch.cdist(a, b).sum() / pairs

@@ -200,7 +200,7 @@ def _ensemble(
 
 
 def _trimmed(draws: np.ndarray) -> np.ndarray:
-    """(b, m) draws with the deviations of every column cut at ROBUST of its scale.
+    """Return (b, m) draws with the deviations of every column cut at ROBUST of its scale.
 
     Otherwise a few wild refits would rule the covariances.
     """

@@ -137,7 +137,7 @@ class Gaussian:
         return Process(self.kernel, self.changes).conditioned(rows, self._values, self._noises(rows))
 
     def _noises(self, rows: Points) -> Tensor:
-        """The (n,) noise of each run: that of the farthest change that applies in full, else that of the anchor."""
+        """Return the noise of each run, (n,): that of the farthest change that applies in full, or of the anchor."""
         noises = torch.full((len(rows.shares),), self.run_noise, dtype=torch.float64)
         for j, change in enumerate(self.changes):
             noises = torch.where(rows.reach[:, j] == 1, change.noise, noises)
@@ -169,7 +169,7 @@ class Gaussian:
         return (self.anchor, *(Size(change.compute, change.tokens, change.params) for change in self.changes))
 
     def _rows(self) -> Points:
-        """The fitted runs as points: each is at the middle of its size."""
+        """Return the fitted runs as points: each is at the middle of its size."""
         computes = np.array([size.compute for size in self._sizes])
         compute = torch.from_numpy(computes[_nearest(self.recipes, self._sizes)])
         return self._points_of(self.recipes.weights, compute)
@@ -188,7 +188,7 @@ class Gaussian:
         return Points(shares, reaches(compute, self.changes), torch.stack(columns, dim=1))
 
     def _law(self, recipes: Recipes) -> Tensor:
-        """The (n,) log losses that the law predicts, 0 without a law."""
+        """Return the (n,) log losses that the law predicts, 0 without a law."""
         return torch.zeros_like(recipes.tokens) if self.base is None else self.base.loss(recipes).log()
 
 

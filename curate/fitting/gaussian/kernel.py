@@ -119,7 +119,7 @@ def learn(shares: Tensor, target: Tensor, *, seed: int) -> tuple[Kernel, float]:
     scaled = (target - target.mean()) / unit
 
     def kernel_of(point: Tensor) -> tuple[Tensor, Tensor]:
-        """The covariance of the rows, and the variance of their noise, at a point (p + 3,) of log parameters."""
+        """Return the covariance of the rows, and the variance of their noise, at a point (p + 3,) of log parameters."""
         scales, (amplitude, slope, noise) = point[:p].exp() * distance, point[p:].exp()
         linear = (shares - centre) @ (shares - centre).T / spread
         shape = matern(squared_distances(roots(shares) / scales, roots(shares) / scales))

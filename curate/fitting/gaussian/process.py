@@ -196,7 +196,7 @@ class _Features:
         )
 
     def values(self, points: Points) -> Tensor:
-        """The (b, m) values of all functions at m points."""
+        """Return the (b, m) values of all functions at m points."""
         size = max(1, BLOCK // self.phases.numel())
         blocks = [slice(start, start + size) for start in range(0, len(points.shares), size)]
         parts = [Points(points.shares[b], points.reach[b], points.structure[b]) for b in blocks]
@@ -210,7 +210,7 @@ class _Features:
         return (each * _with_anchor(points.reach).T).sum(dim=1) + stretched
 
     def paired(self, points: Points, draws: Tensor) -> Tensor:
-        """The (m,) values of function ``draws[i]`` at point i."""
+        """Return the (m,) values of function ``draws[i]`` at point i."""
         angles = torch.einsum("mfp,mp->mf", self.frequencies[draws], roots(points.shares)) + self.phases[draws]
         shares = points.shares - self.prior.kernel.centre
         each = (
@@ -223,7 +223,7 @@ class _Features:
 
 
 def _with_anchor(reach: Tensor) -> Tensor:
-    """The part (n, 1 + j) of the anchor, which is always whole, and of each change that applies."""
+    """Return the part (n, 1 + j) of the anchor, which is always whole, and of each change that applies."""
     return torch.cat([reach.new_ones((len(reach), 1)), reach], dim=1)
 
 

@@ -112,7 +112,7 @@ def learn_changes(evals: Sequence[EvalRuns], sizes: Sequence[Size], anchor: int)
 
 
 def _scale(runs: EvalRuns, j: int, anchor: int) -> float:
-    """The variance between the anchor's mixtures over the kernel's variance.
+    """Return the variance between the anchor's mixtures over the kernel's variance.
 
     With long length scales the kernel's variance is mostly common to all mixtures, so that it says little about
     differences.

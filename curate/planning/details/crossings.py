@@ -167,7 +167,7 @@ def crossings(shares: PlannedShares, *, level: float = 0.9) -> tuple[PoolCrossin
 
 
 def _places(shares: np.ndarray, tokens: np.ndarray) -> list[tuple[bool, float]]:
-    """Where shares (m,) pass IN_USE: (upwards, tokens)."""
+    """Return where shares (m,) pass IN_USE: (upwards, tokens)."""
     inside, logs = shares >= IN_USE, np.log(tokens)
     places = []
     for i in np.flatnonzero(inside[1:] != inside[:-1]).tolist():
@@ -178,7 +178,7 @@ def _places(shares: np.ndarray, tokens: np.ndarray) -> list[tuple[bool, float]]:
 
 
 def _log_tokens_of_crossing(shares: np.ndarray, logs: np.ndarray, out: int, first: int, second: int) -> float:
-    """Log tokens where a share is IN_USE between budgets ``out`` and ``first``.
+    """Return log tokens where a share is IN_USE between budgets ``out`` and ``first``.
 
     A share is flat at 0 outside and then about linear in log tokens, so the line is drawn through the two budgets
     inside. Where that leaves the cell, the line is drawn through the cell's ends.
@@ -193,7 +193,7 @@ def _log_tokens_of_crossing(shares: np.ndarray, logs: np.ndarray, out: int, firs
 
 
 def _nearest(shares: np.ndarray, tokens: np.ndarray, enters: bool, place: float) -> float | None:
-    """The crossing of one draw's shares (m,) of the same kind nearest to ``place``.
+    """Return the crossing of one draw's shares (m,) of the same kind nearest to ``place``.
 
     It is 0 or inf where the draw crosses outside the budgets, and None where it has crossings of the other kind alone.
     """

@@ -75,7 +75,7 @@ def ranges(
 
 
 def _farthest_shares(problem: PlanningProblem, w: Tensor, bounds: Tensor, within: float) -> Tensor:
-    """(r,) for every row the share of its pool that is nearest to its bound and still near-optimal.
+    """Return for every row, (r,), the share of its pool that is nearest to its bound and still near-optimal.
 
     Rows (r, p) run over budgets, pools, and low and high. The loss rises with the distance d from the planned share,
     about as a power of d between 1 and 2. So the distance at which it is too high is found by the secant method on the
@@ -179,7 +179,7 @@ def _next_distance(good: _Tried, bad: _Tried, way: Tensor, within: float, *, hal
 
 
 def _share_bounds(region: Region, k: int) -> Tensor:
-    """(m, 2) lowest and highest share that pool k has in every region."""
+    """Return the (m, 2) lowest and highest share that pool k has in every region."""
     rest_low = region.low.sum(dim=1) - region.low[:, k]
     rest_high = region.high.sum(dim=1) - region.high[:, k]
     low = torch.maximum(region.low[:, k], 1 - rest_high)
