@@ -132,7 +132,7 @@ def _epochs(name: str, columns: Sequence[str], logits_first: bool, options: Mapp
     if kind is None:
         raise SchemaError(
             f"scorer {name} reads columns {' or '.join(wanted)}.<epoch>, and the data has none. "
-            "Add them, or let --scorer dynamics make logits from embeddings and labels before it"
+            "Add them, or also give --scorer dynamics, which makes logits from embeddings and labels"
         )
     extra = [] if "logits" in options else [f"logits={str(kind == 'logits').lower()}"]
     return extra if named else [*extra, "epochs=" + "+".join(sorted(kinds[kind], key=int))]
