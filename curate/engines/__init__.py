@@ -45,10 +45,10 @@ class Engine(Protocol):
         Starting workers takes seconds, so a job that calls ``run`` many times opens one session around all of it.
 
         Args:
-            long: the job will certainly take more than a few seconds of one core, so that it pays to start workers at
-                once. Without it, an engine may run the first tasks in this process.
-            folders: folders that tasks write to. Workers on other machines first check that they see the same folders,
-                since a machine that does not would write into a folder of its own.
+            long: the job will certainly take more than a few seconds of one core, so that workers are worth their
+                start. Without it an engine may try in this process first.
+            folders: folders that tasks write. Workers on other machines check that they have them, before the first
+                task: otherwise each would write into a folder of its own.
         """
         ...
 

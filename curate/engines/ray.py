@@ -88,8 +88,8 @@ def _marked(folders: Sequence[Path]) -> Iterator[tuple[str, ...]]:
 class RaySession:
     """A connection to a cluster.
 
-    ``workers`` tasks run at a time; 0 means as many as fit. Each has one core and ``gpus`` GPUs. ``marks`` are files in
-    the folders of the job. A node that sees them has the same folders.
+    ``workers`` tasks run at a time, 0 as many as fit; each has one core and so many ``gpus``. ``marks`` are files by
+    which a node sees that it has the folders of the job.
     """
 
     ray: ModuleType
@@ -138,8 +138,8 @@ class _Flight:
     def results(self) -> Iterator[object]:
         """Keep as many tasks in flight as may run at a time, and yield their results. No task is left running."""
         ray, session = self.session.ray, self.session
-        # No retries by Ray: we count the attempts, so that a task that kills its workers is named. Without max_calls=0
-        # a worker that used a GPU would end after each call, and the next one would load the model again.
+        # No retries by Ray: we count the attempts, so that a task that kills its workers is named. A worker that used
+        # a GPU would end after each call, and load its model again, but for max_calls.
         remote = ray.remote(
             num_cpus=CORES,
             num_gpus=session.gpus,
@@ -178,7 +178,7 @@ class _Flight:
                 ray.cancel(reference, force=True)
 
     def _look(self) -> None:
-        """Count the tasks that the nodes can run, at most once in LOOK_SECONDS.
+        """Count the tasks that the nodes can run, now and then.
 
         Raises:
             CurateError: if for a while no node could run any.

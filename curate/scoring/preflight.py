@@ -91,7 +91,7 @@ def _odd_widths(shards: Sequence[Shard], heads: Mapping[str, Head], column: str)
         return []
     widths: dict[Shard, int] = {}
     for shard, columns in columns_of.items():
-        # If the type of the numbers is unknown, the file is set aside with this reason later, when it is read.
+        # A file whose type of numbers is unknown is set aside later, when it is read, with this reason.
         with suppress(SchemaError):
             width = vectors.width(shard, columns, column)
             widths |= {} if width is None else {shard: width}

@@ -103,7 +103,7 @@ def materialise(
     if todo:
         _remove_other_stages(todo, scorers)
     names: tuple[str, ...] = ()
-    # No file can be set aside any more: other scorers have learned from it.
+    # No file can be set aside any more: others have learned from it.
     results = run_bundles(engine, partial(worker.compute_tasks, tuple(scorers)), todo, quarantine=False)
     for outcome in counted(results, "parts read", sum(map(len, todo))):
         if outcome.reason:

@@ -35,9 +35,9 @@ Materialise = Callable[[Sequence[AnyScorer], tuple[ScoringPart, ...]], tuple[Sco
 
 @dataclass(frozen=True)
 class LearningInput:
-    """What the scorers of a job learn from: the good shards, and their rows in parts.
+    """What the scorers of a job learn from: the good shards and their content hashes by name, and the parts of rows.
 
-    ``digests`` are the content hashes of the shards by name. ``aside`` names the bad shards, which are left out.
+    ``aside`` names the bad shards, which are left out.
     """
 
     job: ScoringJob
@@ -59,10 +59,10 @@ class LearningInput:
 
 @dataclass(frozen=True)
 class LearnedState:
-    """What a scorer learned, or will learn: the file, what decides its content, and the shards that were set aside.
+    """What a scorer learned: its file, the arguments and inputs, and the shards that were set aside then.
 
-    ``refusal`` says why an older state cannot be reused. It is empty if there is no older state, or this one can be
-    reused. ``new`` names the files that were added since the scorer learned.
+    ``refusal`` says why an older state cannot be reused; it is empty if there is none, or it can be reused. ``new`` are
+    the files that were added since.
     """
 
     path: Path
@@ -73,7 +73,7 @@ class LearnedState:
 
 
 def forget(job: ScoringJob) -> None:
-    """Remove what scorers learned, and everything that was computed of parts of the data."""
+    """Remove what scorers learned, and all that was computed of parts."""
     files.remove(folder(job.out))
     files.remove(job.out / manifest.FOLDER / manifest.PARTS)
     files.remove(job.out / manifest.FOLDER / "corpus.json")
@@ -186,7 +186,7 @@ def learned_state(learning: LearningInput, position: int, *, fresh: bool = False
         inputs = {
             name: _comparable(file, before.inputs.get(name), paths[name]) for name, file in expected.inputs.items()
         }
-        # Files that are new since then. A file that was bad then, and is whole now, is not new.
+        # What is not a file that was learned from then is a new file, or one that was set aside and is whole now.
         added = tuple(sorted(inputs.keys() - before.inputs.keys() - {*aside_then, *learning.aside}))
         changes = job_record.input_changes(
             {name: file for name, file in before.inputs.items() if name not in learning.aside},
@@ -233,7 +233,7 @@ def is_whole(state: LearnedState, spec: str, parts: Sequence[ScoringPart]) -> bo
 
 
 def _comparable(file: InputFile, before: InputFile | None, path: Path) -> InputFile:
-    """Return an input with a hash of the kind that was recorded before: of rows, or in older records of bytes."""
+    """Return an input with the hash of its bytes, if that is what was recorded before, else with that of its rows."""
     if before is None or before.hash.startswith(PREFIX):
         return file
     return InputFile(content_hash(path))

@@ -35,7 +35,7 @@ def read_arrays(path: Path, remedy: str = REMEDY) -> dict[str, np.ndarray]:
         Interrupted: if the file is damaged.
     """
     try:
-        # To read an empty zip file, Python seeks to before its beginning, which files of Arrow refuse.
+        # Python looks for a comment in front of an empty zip file, where Arrow cannot seek.
         if files.size(path) == EMPTY_ZIP:
             return {}
         # Arrays only: a pickle could run any code.
