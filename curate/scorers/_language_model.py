@@ -139,7 +139,7 @@ class LangidModel:
 
 
 def _bytes(text: str) -> bytes:
-    """Return the bytes that py3langid reads: UTF-8 in the form NFC. A text in capitals is put into lower case."""
+    """Return the bytes that py3langid reads: UTF-8 in the form NFC; a text of upper case is lowered."""
     return unicodedata.normalize("NFC", text.lower() if text.isupper() else text).encode()
 
 

@@ -92,13 +92,12 @@ class ScoringTask:
 
 @dataclass(frozen=True)
 class ScoringOutcome:
-    """What a task did.
+    """What a task did: how many ``rows`` it scored, and the hash of its shard's rows in the ``columns`` that were read.
 
-    ``rows`` were scored. ``digest`` is the hash of the rows of the shard, in the ``columns`` that were read. It is
-    empty if the shard has several parts, which hold the digests of their rows. A task that computed columns gives their
-    names in ``computed``, and the digests of its blocks of rows in ``blocks``. ``whole`` says that the score file is in
-    place. ``reason`` says why the shard is bad, if it is. ``bad_lines`` is the number of lines that were set aside, and
-    ``first_bad`` is the first of them with its reason.
+    ``digest`` is empty if the shard has several parts, which hold the digests of their rows. A task that computed
+    columns gives their names in ``computed``, and the digests of its blocks of rows in ``blocks``. ``whole`` says that
+    the score file is in place. ``reason`` says why the shard is bad, if it is. ``bad_lines`` is the number of lines
+    that were set aside, and ``first_bad`` is the first of them with its reason.
     """
 
     shard: str
