@@ -85,7 +85,7 @@ class SourceMeasures:
 def label_measures(x: np.ndarray, first: np.ndarray, labels: pl.Series | None) -> LabelMeasures:
     """Measure labels (n,) on the different vectors ``x[first]``; notes say what could not be measured."""
     if labels is None:
-        return LabelMeasures(notes=("no label column: no label sharpness",))
+        return LabelMeasures(notes=("no label column, so label sharpness is not measured",))
     if nulls := labels.null_count():
         return LabelMeasures(notes=(f"label is null in {nulls} rows of the sample: no label sharpness",))
     names = labels.cast(pl.String).to_list()
