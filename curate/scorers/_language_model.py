@@ -48,16 +48,17 @@ class LangidModel:
     c) float32 has the log probability of a feature in a class, less its mean over the classes: the mean changes no
     probability of a language, and without it the sums are smaller and so more exact.
 
-    From state i, byte b leads to ``next_states[rows[i] + b]``. State i counts feature ``features[i]``, or none if it is
-    -1. A state depends on at most ``memory`` bytes, the last ones.
+    The automaton is a table (r x 256,): each state has a row, and byte b of the text stands at place row + b. There,
+    ``next_rows`` int64 is the row of the next state, and ``features`` is the feature that this state counts, or -1. The
+    first state has the row ``first_row``. A state depends on at most ``memory`` bytes, the last ones.
     """
 
     classes: tuple[str, ...]
     prior: np.ndarray
     weights: np.ndarray
-    next_states: np.ndarray
-    rows: np.ndarray
+    next_rows: np.ndarray
     features: np.ndarray
+    first_row: int
     memory: int
 
     @property
@@ -127,15 +128,13 @@ class LangidModel:
         padded = np.full(self.memory + segments * SEGMENT, SEPARATOR, np.uint8)
         padded[: len(buffer)] = buffer
         windows = np.lib.stride_tricks.sliding_window_view(padded, self.memory + SEGMENT)[::SEGMENT]
-        steps = np.ascontiguousarray(windows.T)
-        states = np.zeros((len(steps) + 1, segments), np.int32)
-        places = np.empty(segments, np.int64)
-        for i, step in enumerate(steps):
+        places = np.empty((self.memory + SEGMENT, segments), np.int64)
+        rows = np.full(segments, self.first_row)
+        for step, place in zip(np.ascontiguousarray(windows.T), places, strict=True):
+            np.add(rows, step, out=place)
             # "clip" only skips the check of bounds
-            np.take(self.rows, states[i], out=places, mode="clip")
-            places += step
-            np.take(self.next_states, places, out=states[i + 1], mode="clip")
-        return np.asarray(self.features[states[self.memory + 1 :].T.ravel()[:size]])
+            np.take(self.next_rows, place, out=rows, mode="clip")
+        return np.asarray(self.features[places[self.memory :]].T.ravel()[:size])
 
 
 def _bytes(text: str) -> bytes:
@@ -159,15 +158,15 @@ def load() -> LangidModel:
     identifier = cast(Identifier, langid.LanguageIdentifier.from_model_file(langid.MODEL_FILE))
     weights = identifier.nb_ptc.astype(np.float32)
     weights -= weights.mean(axis=1, keepdims=True, dtype=np.float64)
-    next_states = np.asarray(identifier.tk_nextmove).astype(np.int32)
+    next_states = np.asarray(identifier.tk_nextmove).astype(np.int64)
     rows = np.asarray(identifier.tk_row).astype(np.int64) * 256
     return LangidModel(
         classes=tuple(identifier.nb_classes),
         prior=identifier.nb_pc.astype(np.float64),
         weights=weights,
-        next_states=next_states,
-        rows=rows,
-        features=np.asarray(identifier.tk_output, np.int32),
+        next_rows=rows[next_states],
+        features=np.asarray(identifier.tk_output, np.int32)[next_states],
+        first_row=int(rows[0]),
         memory=sum(1 for _ in _depths(next_states, rows)),
     )
 

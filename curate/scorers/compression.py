@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 
 from curate.errors import SchemaError
+from curate.words import ngrams
 
 FORMAT = 2  # since format 2 a text is compared with ordinary texts of its length
 # Repeats are found up to 762 bytes back: zlib keeps 262 of the 2^10 bytes of the window for its next match. With a
@@ -69,24 +70,41 @@ class Compression:
 
     def __call__(self, batch: pl.DataFrame) -> pl.DataFrame:
         """Score a batch."""
-        scores = [share_kept(text_bytes(text), self.level) for text in batch["text"].fill_null("")]
+        pieces = ngrams.pieces(batch["text"])
+        scores = [share_kept(raw, self.level) for piece in pieces for raw in text_bytes(piece)]
         return pl.DataFrame({"score.compression": scores}, schema=dict(self.schema))
 
 
-def text_bytes(text: str) -> bytes:
-    """Return the bytes that are compressed: one for a letter of any alphabet, two for Chinese, kana and Hangul.
+def text_bytes(texts: pl.Series) -> list[bytes]:
+    """Return the bytes of each text that are compressed: one for a letter of any alphabet, two for Chinese and Hangul.
 
-    Letters of two alphabets may share a byte; a text seldom has both. The first byte of a letter outside ASCII is 128
-    or more, so that it never equals ASCII.
+    Kana have two as well. Letters of two alphabets may share a byte; a text seldom has both. The first byte of a letter
+    outside ASCII is 128 or more, so that it never equals ASCII.
     """
-    if text.isascii():
-        return text.encode()
-    points = np.frombuffer(text.encode("utf-32-le"), "<u4")
-    low = points.astype(np.uint8)  # the lowest byte of each code point
-    raw = low | ((points >= 128).view(np.uint8) << np.uint8(7))
-    wide = np.flatnonzero(points >= FIRST_WIDE)
-    raw[wide] = 128 | (points[wide] >> 8) & 127
-    return np.insert(raw, wide + 1, low[wide]).tobytes() if len(wide) else raw.tobytes()
+    result: list[bytes] = texts.cast(pl.Binary).to_list()
+    characters = texts.str.len_chars().to_numpy()
+    others = np.flatnonzero(texts.str.len_bytes().to_numpy() > characters)
+    if len(others):
+        # All texts outside ASCII together, since numpy takes microseconds for each call.
+        points = np.frombuffer(texts[others].str.join().item().encode("utf-32-le"), "<u4")
+        ends = np.cumsum(characters[others], dtype=np.int64)
+        last = points.astype(np.uint8)  # the lowest byte of each code point
+        wide = points >= FIRST_WIDE
+        last |= ((points >= 128) ^ wide).view(np.uint8) << np.uint8(7)
+        if wide.any():
+            places = np.arange(len(points)) + np.cumsum(wide)
+            mapped = np.empty(places[-1] + 1, np.uint8)
+            mapped[places] = last
+            mapped[places[wide] - 1] = 128 | (points[wide] >> 8) & 127
+            ends = places[ends - 1] + 1
+            joined = mapped.tobytes()
+        else:
+            joined = last.tobytes()
+        low = 0
+        for i, high in zip(others.tolist(), ends.tolist(), strict=True):
+            result[i] = joined[low:high]
+            low = high
+    return result
 
 
 def savings(raw: bytes, level: int) -> float:
