@@ -78,10 +78,10 @@ def by_id(scores):
     return pl.concat([frame for frame in frames if frame.height]).sort("id")
 
 
-def check(seed, rows, cuts, other_cuts, bundles, workers):
+def check(seed, rows, cuts, other_cuts, bundles, *, learners=LEARNERS, workers=1):
     rng = np.random.default_rng(seed)
     frame = drawn_rows(rng, rows)
-    specs = tuple(rng.permutation(LEARNERS).tolist())
+    specs = tuple(rng.permutation(learners).tolist())
     edges, other_edges = ([0, *sorted(cut % (rows + 1) for cut in chosen), rows] for chosen in (cuts, other_cuts))
     with TemporaryDirectory() as name:
         folder = Path(name)
@@ -91,32 +91,47 @@ def check(seed, rows, cuts, other_cuts, bundles, workers):
         assert again == (scores, learned)
         # Another cut and order of the rows, and another order of the scorers: the same scores of each row.
         mixed = frame[rng.permutation(rows).tolist()]
-        specs = tuple(rng.permutation(LEARNERS).tolist())
+        specs = tuple(rng.permutation(learners).tolist())
         others, other_learned = job(rng, mixed, other_edges, folder / "3", specs=specs, bundle=bundles[0], workers=1)
         assert other_learned == learned
         first, second = by_id(scores), by_id(others)
-        exact = [name for name in first.columns if name not in NEARLY and name != "source"]
-        for name in exact:
-            assert first[name].equals(second[name]), name
-        for name in NEARLY:
-            assert np.allclose(first[name].to_numpy(), second[name].to_numpy(), rtol=1e-6, atol=1e-9), name
+        for name in set(first.columns) - {"source"}:
+            if name in NEARLY:
+                assert np.allclose(first[name].to_numpy(), second[name].to_numpy(), rtol=1e-6, atol=1e-9), name
+            else:
+                assert first[name].equals(second[name]), name
 
 
 CUTS = st.lists(st.integers(0, 60), max_size=5)
-
-
-@settings(max_examples=6)
-@given(
+DRAWN = given(
     seed=st.integers(0, 10**6),
     rows=st.integers(20, 60),
     cuts=CUTS,
     other_cuts=CUTS,
     bundles=st.permutations([1, 5000, 1 << 20]),
 )
+
+
+@settings(max_examples=2)
+@DRAWN
 @example(seed=1, rows=20, cuts=[0, 1, 1, 2, 20], other_cuts=[], bundles=[1, 1 << 20])
 def test_scores_depend_on_the_rows_alone(seed, rows, cuts, other_cuts, bundles):
-    check(seed, rows, cuts, other_cuts, bundles, workers=1)
+    # Three learners at a time, in turn, keep this quick; d2 reads the scores of prototypes.
+    chosen = LEARNERS[seed % 4 :: 4]
+    if any(spec.startswith("d2") for spec in chosen):
+        chosen = tuple(dict.fromkeys([*chosen, *(spec for spec in LEARNERS if spec.startswith("prototypes"))]))
+    check(seed, rows, cuts, other_cuts, bundles, learners=chosen)
+
+
+@pytest.mark.slow
+@settings(max_examples=20)
+@DRAWN
+def test_scores_of_all_learners_depend_on_the_rows_alone(seed, rows, cuts, other_cuts, bundles):
+    check(seed, rows, cuts, other_cuts, bundles)
 
 
 def test_two_workers_give_the_same_bytes():
-    check(seed=2, rows=50, cuts=[1, 1, 17, 40], other_cuts=[25], bundles=[1, 5000], workers=2)
+    learners = [
+        spec for spec in LEARNERS if spec.split(":")[0] in ("duplicates", "semdedup", "prototypes", "perplexity")
+    ]
+    check(seed=2, rows=50, cuts=[1, 1, 17, 40], other_cuts=[25], bundles=[1, 5000], learners=learners, workers=2)
