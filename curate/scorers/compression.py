@@ -2,6 +2,7 @@
 
 import math
 import zlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -71,40 +72,37 @@ class Compression:
     def __call__(self, batch: pl.DataFrame) -> pl.DataFrame:
         """Score a batch."""
         pieces = ngrams.pieces(batch["text"])
-        scores = [share_kept(raw, self.level) for piece in pieces for raw in text_bytes(piece)]
+        scores = [share_kept(raw, self.level) for piece in pieces for raw in text_bytes(piece.to_list())]
         return pl.DataFrame({"score.compression": scores}, schema=dict(self.schema))
 
 
-def text_bytes(texts: pl.Series) -> list[bytes]:
+def text_bytes(texts: Sequence[str]) -> list[bytes]:
     """Return the bytes of each text that are compressed: one for a letter of any alphabet, two for Chinese and Hangul.
 
     Kana have two as well. Letters of two alphabets may share a byte; a text seldom has both. The first byte of a letter
     outside ASCII is 128 or more, so that it never equals ASCII.
     """
-    result: list[bytes] = texts.cast(pl.Binary).to_list()
-    characters = texts.str.len_chars().to_numpy()
-    others = np.flatnonzero(texts.str.len_bytes().to_numpy() > characters)
-    if len(others):
-        # All texts outside ASCII together, since numpy takes microseconds for each call.
-        points = np.frombuffer(texts[others].str.join().item().encode("utf-32-le"), "<u4")
-        ends = np.cumsum(characters[others], dtype=np.int64)
-        last = points.astype(np.uint8)  # the lowest byte of each code point
-        wide = points >= FIRST_WIDE
-        last |= ((points >= 128) ^ wide).view(np.uint8) << np.uint8(7)
-        if wide.any():
-            places = np.arange(len(points)) + np.cumsum(wide)
-            mapped = np.empty(places[-1] + 1, np.uint8)
-            mapped[places] = last
-            mapped[places[wide] - 1] = 128 | (points[wide] >> 8) & 127
-            ends = places[ends - 1] + 1
-            joined = mapped.tobytes()
-        else:
-            joined = last.tobytes()
-        low = 0
-        for i, high in zip(others.tolist(), ends.tolist(), strict=True):
-            result[i] = joined[low:high]
-            low = high
-    return result
+    others = [text for text in texts if not text.isascii()]
+    mapped = _mapped(others) if others else iter(())
+    return [text.encode() if text.isascii() else next(mapped) for text in texts]
+
+
+def _mapped(texts: Sequence[str]) -> Iterator[bytes]:
+    """Yield the bytes of texts outside ASCII. Numpy takes a microsecond for each call, so they are mapped together."""
+    points = np.frombuffer("".join(texts).encode("utf-32-le"), "<u4")
+    low = points.astype(np.uint8)  # the lowest byte of each code point
+    raw = low | ((points >= 128).view(np.uint8) << np.uint8(7))
+    joined = raw.tobytes()
+    ends = np.cumsum([len(text) for text in texts])
+    starts = ends - [len(text) for text in texts]
+    has_wide = np.maximum.reduceat(points, starts) >= FIRST_WIDE
+    for start, end, two in zip(starts.tolist(), ends.tolist(), has_wide.tolist(), strict=True):
+        if not two:
+            yield joined[start:end]
+            continue
+        wide = start + np.flatnonzero(points[start:end] >= FIRST_WIDE)
+        raw[wide] = 128 | (points[wide] >> 8) & 127
+        yield np.insert(raw[start:end], wide - start + 1, low[wide]).tobytes()
 
 
 def savings(raw: bytes, level: int) -> float:
