@@ -15,6 +15,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import Field, fields
 from difflib import get_close_matches
+from functools import cache
 from hashlib import sha256
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
@@ -37,7 +38,13 @@ Value = int | float | str | bool
 
 def names(folder: str) -> tuple[str, ...]:
     """Return the sorted names of the files in ``curate/<folder>/``, without importing any of them."""
-    return tuple(sorted(path.stem for path in (ROOT / folder).glob("*.py") if path.stem[0] != "_"))
+    return _names_in(ROOT / folder)
+
+
+# A job with many scorers asks thousands of times for the names, and they do not change while it runs.
+@cache
+def _names_in(folder: Path) -> tuple[str, ...]:
+    return tuple(sorted(path.stem for path in folder.glob("*.py") if path.stem[0] != "_"))
 
 
 def installed(folder: str) -> tuple[str, ...]:

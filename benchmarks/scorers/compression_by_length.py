@@ -161,7 +161,7 @@ WAYS: dict[str, Callable[[bytes], float]] = {
     "fixed codes": fixed_codes,
     "32 KB": wide_window,
     "UTF-8": lambda raw: compression.share_kept(raw, 6),
-    "curate": lambda raw: compression.share_kept(compression.text_bytes(raw.decode()), 6),
+    "curate": lambda raw: compression.share_kept(*compression.text_bytes([raw.decode()]), 6),
 }
 
 
@@ -169,7 +169,7 @@ def fitted(samples: dict[str, list[bytes]]) -> tuple[np.ndarray, float]:
     """Constants SAVED, HALF and PRIOR with the smallest sum of fourth powers of the correlations, and the largest."""
     table = []
     for texts in samples.values():
-        raw = [compression.text_bytes(text.decode()) for text in texts]
+        raw = compression.text_bytes([text.decode() for text in texts])
         lengths = np.array([len(r) for r in raw], float)
         table.append((lengths, np.array([compression.savings(r, 6) for r in raw])))
 

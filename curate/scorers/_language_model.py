@@ -83,38 +83,47 @@ class LangidModel:
 
     def _scores(self, raw: Sequence[bytes], sizes: np.ndarray) -> np.ndarray:
         """Return the log score of every class for n texts, (n, c) float64; zeros for a text without features."""
-        owners, features, counts = self._counts(raw, sizes)
+        features, counts, begins = self._counts(raw, sizes)
         scores = np.zeros((len(raw), len(self.classes)))
-        if not len(owners):
+        with_features = np.flatnonzero(np.diff(begins))
+        if not len(with_features):
             return scores
-        places = np.arange(len(owners))
-        begins = np.searchsorted(owners, np.arange(len(raw)))
-        runs = np.flatnonzero((places - begins[owners]) % RUN == 0)
+        runs_of_texts = -(-np.diff(begins)[with_features] // RUN)
+        first_runs = np.cumsum(runs_of_texts) - runs_of_texts
+        # Run i of a text begins i * RUN features after the first one of the text.
+        number = np.arange(runs_of_texts.sum()) - np.repeat(first_runs, runs_of_texts)
+        runs = np.append(np.repeat(begins[with_features], runs_of_texts) + RUN * number, len(features))
         values = np.log1p(counts.astype(np.float32))
-        sums = csr_matrix((values, features, np.append(runs, len(owners))), shape=(len(runs), len(self.weights)))
-        first_runs = np.flatnonzero(np.diff(owners[runs], prepend=-1))
+        sums = csr_matrix((values, features, runs), shape=(len(runs) - 1, len(self.weights)))
         totals = np.add.reduceat((sums @ self.weights).astype(np.float64), first_runs, axis=0)
-        scores[owners[runs][first_runs]] = totals + self.prior
+        scores[with_features] = totals + self.prior
         return scores
 
     def _counts(self, raw: Sequence[bytes], sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return three arrays: a text, a feature of it, and how often it occurs; sorted by text and feature."""
+        """Return the features of all texts, each once for a text and sorted, and how often each occurs in the text.
+
+        The third array is ``begins``: the features of text i lie from place ``begins[i]`` up to ``begins[i + 1]``.
+        """
         separator = bytes([SEPARATOR])
         buffer = np.frombuffer(separator.join([separator * (self.memory - 1), *raw, b""]), np.uint8)
         ends = np.concatenate(([0], np.cumsum(sizes + 1)))  # of texts with their separators
         width = len(self.weights)
+        # A key is a text and a feature. Sorting is faster with the smallest type that holds all keys.
+        key_type = np.min_scalar_type((len(raw) + 1) * width)
+        text_keys = (np.arange(len(raw) + 1) * width).astype(key_type)
         blocks = []
         for low in range(0, int(ends[-1]), BLOCK):
             block_ends = np.clip(ends, low, low + BLOCK)
             features = self._walk(buffer[low : block_ends[-1] + self.memory])
-            owners = np.repeat(np.arange(len(raw)), np.diff(block_ends))
-            counted = features >= 0
-            keys = owners[counted] * width + features[counted]
-            # sorting is faster with the smallest type that holds all keys
-            blocks.append(np.unique_counts(keys.astype(np.min_scalar_type(len(raw) * width))))
+            counted = np.flatnonzero(features >= 0)
+            sizes_of_texts = np.diff(np.searchsorted(counted, block_ends - low))
+            keys = np.repeat(text_keys[:-1], sizes_of_texts)
+            keys += features[counted].astype(key_type)
+            blocks.append(np.unique_counts(keys))
         keys, counts = blocks[0] if len(blocks) == 1 else _added(blocks)
-        owners, features = np.divmod(keys.astype(np.int64), width)
-        return owners, features, counts
+        begins = np.searchsorted(keys, text_keys)
+        keys -= np.repeat(text_keys[:-1], np.diff(begins))
+        return keys.astype(np.int32), counts, begins
 
     def _walk(self, buffer: np.ndarray) -> np.ndarray:
         """Return the feature counted at each byte after the first ``memory`` ones, (b - memory,) int32, or -1.
@@ -140,7 +149,8 @@ class LangidModel:
 
 def _bytes(text: str) -> bytes:
     """Return the bytes that py3langid reads: UTF-8 in the form NFC; a text of upper case is lowered."""
-    return unicodedata.normalize("NFC", text.lower() if text.isupper() else text).encode()
+    lowered = text.lower() if text.isupper() else text
+    return (lowered if lowered.isascii() else unicodedata.normalize("NFC", lowered)).encode()
 
 
 def _added(blocks: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
@@ -177,13 +187,13 @@ def _depths(next_states: np.ndarray, rows: np.ndarray) -> Iterator[np.ndarray]:
 
     The automaton is that of Aho and Corasick (1975): a state that takes d bytes to reach depends on the last d bytes.
     """
+    by_row = next_states.reshape(-1, 256)
     reached = np.zeros(len(rows), bool)
     reached[0] = True
     states = np.zeros(1, np.int64)
     while len(states):
         following = np.zeros(len(rows), bool)
-        for row in np.unique(rows[states]).tolist():
-            following[next_states[row : row + 256]] = True
+        following[by_row[np.unique(rows[states]) // 256]] = True
         states = np.flatnonzero(following & ~reached)
         reached[states] = True
         if len(states):

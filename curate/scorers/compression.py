@@ -2,12 +2,14 @@
 
 import math
 import zlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
 
 from curate.errors import SchemaError
+from curate.words import ngrams
 
 FORMAT = 2  # since format 2 a text is compared with ordinary texts of its length
 # Repeats are found up to 762 bytes back: zlib keeps 262 of the 2^10 bytes of the window for its next match. With a
@@ -69,24 +71,38 @@ class Compression:
 
     def __call__(self, batch: pl.DataFrame) -> pl.DataFrame:
         """Score a batch."""
-        scores = [share_kept(text_bytes(text), self.level) for text in batch["text"].fill_null("")]
+        pieces = ngrams.pieces(batch["text"])
+        scores = [share_kept(raw, self.level) for piece in pieces for raw in text_bytes(piece.to_list())]
         return pl.DataFrame({"score.compression": scores}, schema=dict(self.schema))
 
 
-def text_bytes(text: str) -> bytes:
-    """Return the bytes that are compressed: one for a letter of any alphabet, two for Chinese, kana and Hangul.
+def text_bytes(texts: Sequence[str]) -> list[bytes]:
+    """Return the bytes of each text that are compressed: one for a letter of any alphabet, two for Chinese and Hangul.
 
-    Letters of two alphabets may share a byte; a text seldom has both. The first byte of a letter outside ASCII is 128
-    or more, so that it never equals ASCII.
+    Kana have two as well. Letters of two alphabets may share a byte; a text seldom has both. The first byte of a letter
+    outside ASCII is 128 or more, so that it never equals ASCII.
     """
-    if text.isascii():
-        return text.encode()
-    points = np.frombuffer(text.encode("utf-32-le"), "<u4")
+    others = [text for text in texts if not text.isascii()]
+    mapped = _mapped(others) if others else iter(())
+    return [text.encode() if text.isascii() else next(mapped) for text in texts]
+
+
+def _mapped(texts: Sequence[str]) -> Iterator[bytes]:
+    """Yield the bytes of texts outside ASCII. Numpy takes a microsecond for each call, so they are mapped together."""
+    points = np.frombuffer("".join(texts).encode("utf-32-le"), "<u4")
     low = points.astype(np.uint8)  # the lowest byte of each code point
     raw = low | ((points >= 128).view(np.uint8) << np.uint8(7))
-    wide = np.flatnonzero(points >= FIRST_WIDE)
-    raw[wide] = 128 | (points[wide] >> 8) & 127
-    return np.insert(raw, wide + 1, low[wide]).tobytes() if len(wide) else raw.tobytes()
+    joined = raw.tobytes()
+    ends = np.cumsum([len(text) for text in texts])
+    starts = ends - [len(text) for text in texts]
+    has_wide = np.maximum.reduceat(points, starts) >= FIRST_WIDE
+    for start, end, two in zip(starts.tolist(), ends.tolist(), has_wide.tolist(), strict=True):
+        if not two:
+            yield joined[start:end]
+            continue
+        wide = start + np.flatnonzero(points[start:end] >= FIRST_WIDE)
+        raw[wide] = 128 | (points[wide] >> 8) & 127
+        yield np.insert(raw[start:end], wide - start + 1, low[wide]).tobytes()
 
 
 def savings(raw: bytes, level: int) -> float:

@@ -107,11 +107,11 @@ def test_the_same_text_scores_alike_in_every_script():
 
 
 def test_every_character_has_its_bytes():
-    assert text_bytes("az") == b"az"
-    assert text_bytes("aя") == bytes([97, 128 | 0x4F])
-    assert text_bytes("中a") == bytes([128 | 0x4E, 0x2D, 97])
-    # an emoji lies above U+FFFF
-    assert len(text_bytes("😀")) == 2
+    texts = ["az", "aя", "", "中a", "😀"]
+    expected = [b"az", bytes([97, 128 | 0x4F]), b"", bytes([128 | 0x4E, 0x2D, 97])]
+    # An emoji lies above U+FFFF.
+    *others, emoji = text_bytes(texts)
+    assert others == expected and len(emoji) == 2
 
 
 def bytes_of(character):
@@ -122,9 +122,13 @@ def bytes_of(character):
     return [128 | (point >> 8) & 127, point & 255] if point >= FIRST_WIDE else [128 | point & 127]
 
 
-@given(st.text(st.sampled_from("ab é я中語😀\u2e7f\u2e80\uffff") | st.characters(codec="utf-8"), max_size=40))
-def test_the_bytes_of_a_text_are_those_of_its_characters(text):
-    assert text_bytes(text) == bytes(byte for character in text for byte in bytes_of(character))
+LETTERS = st.text(st.sampled_from("ab é я中語😀\u2e7f\u2e80\uffff") | st.characters(codec="utf-8"), max_size=40)
+
+
+@given(st.lists(LETTERS | st.text("ab", max_size=5), max_size=6))
+def test_the_bytes_of_a_text_are_those_of_its_characters(texts):
+    expected = [bytes(byte for character in text for byte in bytes_of(character)) for text in texts]
+    assert text_bytes(texts) == expected
 
 
 def test_texts_too_short_to_repeat_lie_between_code_and_noise():

@@ -117,7 +117,7 @@ def test_probabilities_of_all_languages_sum_to_one():
 
 @WITH_PACKAGE
 def test_an_unknown_language_is_one_clear_line():
-    with pytest.raises(SchemaError, match="language=xx is not among the .* known: ace, af, "):
+    with pytest.raises(SchemaError, match="language=xx is not among the .* languages of the model: ace, af, "):
         open_sets.build("scorers", "language:language=xx")
 
 
