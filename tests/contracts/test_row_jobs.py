@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import polars as pl
+import pyarrow.parquet as pq
 import pytest
 from conftest import documents, tree
 
@@ -19,6 +20,8 @@ from curate.engines.ray import Ray
 from curate.pruning.make_pools import pools
 from curate.pruning.prune import prune
 from curate.scoring.score import score
+from curate.tables import row_ranges
+from curate.tables.shards import Shard
 from curate.training_set.job import materialize
 
 
@@ -52,9 +55,12 @@ def scores(tmp_path_factory):
         path = folder / "data" / f"source={'abc'[i % 3]}" / f"{i}.parquet"
         path.parent.mkdir(parents=True, exist_ok=True)
         frame = documents(25, 20 * i).with_columns(label=pl.int_range(25) % (3 + i % 2))
-        frame.with_columns(id=pl.format("{}-{}", pl.lit(i), "id")).write_parquet(path)
+        frame.with_columns(id=pl.format("{}-{}", pl.lit(i), "id")).write_parquet(path, row_group_size=9)
     scorers = ("length", "duplicates", "embedding:width=64")
     score([str(folder / "data")], scorers, folder / "scores")
+    # Long score files have many row groups.
+    for path in (folder / "scores").rglob("*.scores.parquet"):
+        pq.write_table(pq.read_table(path), path, row_group_size=7)
     return folder / "scores"
 
 
@@ -121,6 +127,14 @@ EVERY = pytest.mark.parametrize("job", JOBS)
 @EVERY
 def test_the_order_in_which_tasks_end_changes_no_byte(job, scores, expected, tmp_path):
     assert output(job, scores, tmp_path / job, Backwards()) == expected(job)
+
+
+@EVERY
+def test_files_that_are_read_in_ranges_change_no_byte(job, scores, expected, tmp_path, monkeypatch):
+    whole = expected(job)
+    monkeypatch.setattr(row_ranges, "RANGE_BYTES", 1)
+    assert len(row_ranges.row_ranges(Shard(next(scores.rglob("*.scores.parquet")), "a"))) == 4
+    assert output(job, scores, tmp_path / job, Backwards()) == whole
 
 
 def test_two_workers_change_no_byte(scores, expected, tmp_path):
