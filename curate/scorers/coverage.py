@@ -164,7 +164,7 @@ def learn(
     middle = medians(corpus, embedding, (), _one_group, np.array([rows]), width)[0]
     low, high = (getattr(np, name)([span[name] for span in spans if span["rows"]], axis=0) for name in ("min", "max"))
     box = Box(*(limit.astype(np.float64) for limit in (low, middle, high)))
-    scores, halves = _probed(corpus, Rows(embedding, kept, rows), box, probing)
+    scores, halves = _probed(corpus, ProbedRows(embedding, kept, rows), box, probing)
     first = 0
     for number, part in enumerate(corpus.kept(kept)):
         order = np.argsort(part["ids"])
@@ -174,7 +174,7 @@ def learn(
 
 
 @dataclass(frozen=True)
-class Rows:
+class ProbedRows:
     """The ``count`` rows of a corpus, with vectors in the column ``embedding``.
 
     Every part keeps the hashed ids of its rows under the name ``kept``.
@@ -230,7 +230,7 @@ def _one_group(batch: pl.DataFrame) -> np.ndarray:
     return np.zeros(batch.height, np.int64)
 
 
-def _probed(corpus: Corpus, rows: Rows, box: Box, probing: Probing) -> tuple[np.ndarray, np.ndarray]:
+def _probed(corpus: Corpus, rows: ProbedRows, box: Box, probing: Probing) -> tuple[np.ndarray, np.ndarray]:
     """Return the scores (n,) of the rows in the order of the corpus, and what ``Coverage.halves`` holds."""
     span = box.high - box.low
     vary = np.flatnonzero((span > 0) & np.isfinite(span))
@@ -261,7 +261,7 @@ def _probed(corpus: Corpus, rows: Rows, box: Box, probing: Probing) -> tuple[np.
 
 
 def _gains_of_round(
-    corpus: Corpus, planes: Sequence[ProbedPlane], box: Box, probing: Probing, rows: Rows, number: int
+    corpus: Corpus, planes: Sequence[ProbedPlane], box: Box, probing: Probing, rows: ProbedRows, number: int
 ) -> Iterator[np.ndarray]:
     """Yield the gains (n,) of the rows in each plane. Every task is sent the coordinates of its planes."""
     size = max(1, TASK_ROWS // rows.count)
@@ -336,14 +336,14 @@ def _random_pairs(vary: np.ndarray, rng: np.random.Generator) -> Iterator[np.nda
         yield from (mixed[i : i + 2] for i in range(0, len(mixed) - 1, 2))
 
 
-def _agreement(corpus: Corpus, rows: Rows, gains: np.ndarray) -> float:
+def _agreement(corpus: Corpus, rows: ProbedRows, gains: np.ndarray) -> float:
     """Return the share of the rows with the highest TOP of gains that both halves (2, n) have in common."""
     count = max(1, round(TOP * rows.count))
     first, second = (_highest(corpus, rows, half, count) for half in gains)
     return int(np.count_nonzero(first & second)) / count
 
 
-def _highest(corpus: Corpus, rows: Rows, gains: np.ndarray, count: int) -> np.ndarray:
+def _highest(corpus: Corpus, rows: ProbedRows, gains: np.ndarray, count: int) -> np.ndarray:
     """Return which rows (n,) have the ``count`` highest gains. Of equal gains, those with the smallest ids have."""
     place = rows.count - count
     limit = np.partition(gains, place)[place]
@@ -357,7 +357,7 @@ def _highest(corpus: Corpus, rows: Rows, gains: np.ndarray, count: int) -> np.nd
     return highest
 
 
-def _ids(corpus: Corpus, rows: Rows, numbers: np.ndarray) -> np.ndarray:
+def _ids(corpus: Corpus, rows: ProbedRows, numbers: np.ndarray) -> np.ndarray:
     """Return the hashed ids (m,) of the rows with these sorted ``numbers``, from 0 for the first row of the corpus."""
     ids, first = [np.zeros(0, np.uint64)], 0
     for part in corpus.kept(rows.kept):

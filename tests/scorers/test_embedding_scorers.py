@@ -375,7 +375,7 @@ def test_the_highest_gains_are_those_of_a_sort_by_gain_and_id(digits):
     gains = np.round(np.random.default_rng(digits).normal(size=300), digits)
     expected = np.zeros(300, bool)
     expected[np.lexsort((ids, -gains))[:60]] = True
-    highest = coverage._highest(corpus, coverage.Rows("emb.hashed", "ids", 300), gains, 60)
+    highest = coverage._highest(corpus, coverage.ProbedRows("emb.hashed", "ids", 300), gains, 60)
     assert (highest == expected).all()
 
 
