@@ -45,7 +45,7 @@ def usable_cores() -> int:
 def _quotas() -> list[int]:
     """Return the limits in whole cores of the control groups of this process, or a large number if there are none."""
     limits = [sys.maxsize]
-    for folder in _control_groups():
+    for folder in _control_groups("cpu"):
         # Version 2 has one file, "QUOTA PERIOD" or "max PERIOD"; version 1 has two, and -1 for no quota.
         words = _words(folder / "cpu.max") or (
             _words(folder / "cpu.cfs_quota_us") + _words(folder / "cpu.cfs_period_us")
@@ -56,13 +56,32 @@ def _quotas() -> list[int]:
     return limits
 
 
-def _control_groups() -> list[Path]:
-    """Return the folders of the control groups that limit the CPU time of this process: its own and those above."""
+def usable_memory() -> int | None:
+    """Return how many bytes this process may use: those of the machine, and no more than its control group's limit.
+
+    None where the system does not say it.
+    """
+    names = getattr(os, "sysconf_names", {})
+    if not {"SC_PHYS_PAGES", "SC_PAGE_SIZE"} <= set(names):
+        return None
+    limits = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
+    for folder in _control_groups("memory"):
+        # Version 2 has a number or "max"; version 1 has a huge number for no limit.
+        words = _words(folder / "memory.max") or _words(folder / "memory.limit_in_bytes")
+        limits += [int(word) for word in words if word.isdigit()]
+    return min(limits)
+
+
+def _control_groups(controller: str) -> list[Path]:
+    """Return the folders of the control groups by which a ``controller`` limits this process: its own and those above.
+
+    ``controller`` is ``cpu`` or ``memory``.
+    """
     folders = []
     for line in _lines(PROC / "self" / "cgroup"):
         # A line is NUMBER:CONTROLLERS:PATH. Version 2 names no controllers.
         _, controllers, path = line.split(":", 2)
-        if controllers == "" or "cpu" in controllers.split(","):
+        if controllers == "" or controller in controllers.split(","):
             root = CONTROL_GROUPS / controllers
             own = root / path.strip("/")
             # Inside a container the path may be that of the host, and only the root exists.

@@ -18,6 +18,7 @@ from curate.tables import batches, frames
 from curate.tables.columns import vectors
 from curate.tables.readers import Head
 from curate.tables.reading import Reading
+from curate.tables.row_ranges import RowRange, row_ranges
 from curate.tables.shards import Shard, same_source
 
 R = TypeVar("R")
@@ -26,7 +27,7 @@ IN_MEMORY = Shard(Path("data"), "data")  # names the table in messages, in the i
 
 
 class DescribedPart(Protocol):
-    """A part of the rows to describe, such as a file."""
+    """A part of the rows to describe, such as a range of a file."""
 
     def read(self, columns: Sequence[str], identity: Sequence[str]) -> Iterator[pl.DataFrame]:
         """Yield batches with these columns."""
@@ -35,14 +36,22 @@ class DescribedPart(Protocol):
 
 @dataclass(frozen=True)
 class DescribedFile:
-    """The rows of one file."""
+    """Some rows of a file."""
 
-    shard: Shard
+    rows: RowRange
     reading: Reading
+
+    def __str__(self) -> str:
+        """Return the path of the file, and which rows of it."""
+        return str(self.rows)
 
     def read(self, columns: Sequence[str], identity: Sequence[str]) -> Iterator[pl.DataFrame]:
         """Yield batches with these columns."""
-        return batches.batches(self.shard, columns, reading=self.reading, identity=identity, size=batches.BATCH_BYTES)
+        shard, reading, first = self.rows.shard, self.reading, self.rows.first
+        frames = batches.batches(
+            shard, columns, reading=reading, identity=identity, size=batches.BATCH_BYTES, start=first
+        )
+        return self.rows.cut(frames)
 
 
 @dataclass(frozen=True)
@@ -76,7 +85,7 @@ class Rows:
     ) -> Iterator[R]:
         """Yield what an importable function returns of the batches of every part, as the parts are done."""
         task = partial(_of_part, function, tuple(columns), tuple(identity))
-        return counted(self.engine.run(task, self.parts), "files read", len(self.parts))
+        return counted(self.engine.run(task, self.parts), "parts of files read", len(self.parts))
 
 
 def _of_part(
@@ -118,7 +127,7 @@ def from_shards(
         batches.require(shard, _in_file(needs, text_column))
     reading = Reading(text_column=text_column, dtype=dtype)
     labelled = all("label" in batches.columns(shard) for shard in shards)
-    parts = tuple(DescribedFile(shard, reading) for shard in shards)
+    parts = tuple(DescribedFile(rows, reading) for shard in shards for rows in row_ranges(shard))
     return Rows(parts, labelled, engine, inputs=tuple(shard.path for shard in shards))
 
 

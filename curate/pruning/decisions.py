@@ -56,13 +56,13 @@ def rows_of_sources(column: ScoreColumn, decided: Decided) -> tuple[dict[str, in
         rows = {name: int(column.sizes[number]) for name, number in column.groups.items()}
         return rows, {name: int(decision.kept_rows[number]) for name, number in column.groups.items()}
     tally = Tally()
-    for part in column.map(partial(_tally_of_file, decided)):
+    for part in column.map(partial(_tally_of_range, decided)):
         removal_table.merge(tally, part)
     counts = tally.counts.items()
     return {name: int(count[0]) for name, count in counts}, {name: int(count[1]) for name, count in counts}
 
 
-def _tally_of_file(decided: Decided, file: ScoreFile) -> Tally:
+def _tally_of_range(decided: Decided, file: ScoreFile) -> Tally:
     tally, start = Tally(), file.start
     for frame in decided.values.frames(file, ("id", "source", "tokens")):
         keep = _kept(decided.verdicts(frame, start))
@@ -82,7 +82,7 @@ def write_decisions(column: ScoreColumn, decided: Decided, out: Path, progress: 
         files.remove(path)
     sums = _FileCounts(RankSample(column.rows))
     with reporting(progress):
-        for counts in column.map(partial(_decide_file, decided, out, column.rows), "decision files written"):
+        for counts in column.map_files(partial(_decide_file, decided, out, column.rows), "decision files written"):
             sums.add(counts)
     labels, by = sums.labels, decided.values.by
     has_classes = 0 < len(labels.counts) <= removal_table.LARGEST_TABLE
@@ -119,8 +119,8 @@ class _FileCounts:
 
 def _decide_file(decided: Decided, out: Path, rows: int, file: ScoreFile) -> _FileCounts:
     """Write the decisions of one score file out of ``rows`` rows in all, and return what is counted of it."""
-    counts, words = _FileCounts(RankSample(rows)), pl.Series("reason", decided.reasons)
-    label = ("label",) if "label" in batches.columns(file.shard) else ()
+    counts, words, shard = _FileCounts(RankSample(rows)), pl.Series("reason", decided.reasons), file.rows.shard
+    label = ("label",) if "label" in batches.columns(shard) else ()
 
     def decisions() -> Iterator[pl.DataFrame]:
         # The position runs on from file to file: verdicts near the cuts are stored by position in the whole stream.
@@ -136,7 +136,7 @@ def _decide_file(decided: Decided, out: Path, rows: int, file: ScoreFile) -> _Fi
                 removal_table.add(counts.labels, frame["label"], frame["tokens"], keep)
             yield frame.select("id", "source").with_columns(pl.Series("keep", keep), words[verdict])
 
-    writer.write_whole(files.inside(out, file.shard.relative + DECISIONS), decisions(), SCHEMA)
+    writer.write_whole(files.inside(out, shard.relative + DECISIONS), decisions(), SCHEMA)
     return counts
 
 

@@ -19,6 +19,7 @@ from curate.pruning.score_bins import Bin, KeptRows, ScoreFiles
 from curate.storage import artifacts
 from curate.storage.completion import LeftOut
 from curate.tables import scored
+from curate.tables.row_ranges import row_ranges
 
 if TYPE_CHECKING:
     from curate.charts.chart import Chart
@@ -135,7 +136,7 @@ def pools(
     by, bins = None if by == "source" else by, BINS if bins is None else bins
     # One set of workers for all readings: starting them takes seconds.
     with (engine or Local()).session() as session:
-        score_files = ScoreFiles(shards, session)
+        score_files = ScoreFiles(tuple(rows for shard in shards for rows in row_ranges(shard)), session)
         rows, tokens = score_bins.totals(score_files, KeptRows(kept))
         if not rows:
             remedy = "Raise --keep of `curate prune`" if kept else "Score data that has rows"

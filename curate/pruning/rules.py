@@ -325,11 +325,11 @@ def _remaining_range(column: ScoreColumn, trim: Trim | None) -> tuple[float, flo
     """Return the least and the largest score that is not trimmed."""
     if trim is None:
         return column.values.low, column.values.high
-    lows, highs = zip(*column.map(partial(_range_of_file, column.values, trim)), strict=True)
+    lows, highs = zip(*column.map(partial(_bounds_of_range, column.values, trim)), strict=True)
     return min(lows), max(highs)
 
 
-def _range_of_file(values: ScoreValues, trim: Trim, file: ScoreFile) -> tuple[float, float]:
+def _bounds_of_range(values: ScoreValues, trim: Trim, file: ScoreFile) -> tuple[float, float]:
     low, high, start = np.inf, -np.inf, file.start
     for frame in values.frames(file, ("id",)):
         scores = values.scores(frame)[~trim.of(frame, start)]

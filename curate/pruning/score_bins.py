@@ -20,8 +20,8 @@ from curate.pruning.ranking import cutoffs, histograms
 from curate.pruning.ranking.cutoffs import SORTED_ROWS, Ranking
 from curate.pruning.ranking.histograms import BatchStream, CodedBatch
 from curate.tables import scored
+from curate.tables.row_ranges import RowRange
 from curate.tables.scored import ScoreRange
-from curate.tables.shards import Shard
 
 R = TypeVar("R")
 
@@ -37,27 +37,27 @@ class KeptRows:
     by: str = ""
     without: frozenset[str] = frozenset()
 
-    def frames(self, shard: Shard) -> Iterator[pl.DataFrame]:
-        """Yield id, source, tokens and score of the kept rows of a score file; each score must be finite."""
-        for batch, verdict in scored.kept_batches(shard, self.kept, (self.by,) if self.by else ()):
+    def frames(self, rows: RowRange) -> Iterator[pl.DataFrame]:
+        """Yield id, source, tokens and score of the kept ones of some rows; each score must be finite."""
+        for batch, verdict in scored.kept_batches(rows.shard, self.kept, (self.by,) if self.by else (), rows):
             frame = batch.filter(verdict)
             if self.without:
                 frame = frame.filter(~pl.col("source").is_in(sorted(self.without)))
             if self.by:
-                scored.check_finite(frame, self.by, shard)
+                scored.check_finite(frame, self.by, rows.shard)
             yield frame
 
 
 @dataclass(frozen=True)
 class ScoreFiles:
-    """The score files of a folder, and the engine that reads them."""
+    """The score files of a folder, cut into ranges of rows, and the engine that reads them."""
 
-    shards: tuple[Shard, ...]
+    ranges: tuple[RowRange, ...]
     engine: Engine
 
-    def map(self, function: Callable[[Shard], R]) -> Iterator[R]:
-        """Yield what an importable function returns of every file, in the order in which files are done."""
-        return counted(self.engine.run(function, self.shards), "score files read", len(self.shards))
+    def map(self, function: Callable[[RowRange], R]) -> Iterator[R]:
+        """Yield what an importable function returns of every range, in the order in which ranges are done."""
+        return counted(self.engine.run(function, self.ranges), "parts of score files read", len(self.ranges))
 
 
 @dataclass(frozen=True)
@@ -73,18 +73,18 @@ def totals(score_files: ScoreFiles, kept_rows: KeptRows) -> tuple[dict[str, int]
     """Return the rows and the tokens of each source."""
     rows: dict[str, int] = {}
     tokens: dict[str, int] = {}
-    for counts in score_files.map(partial(_totals_of_file, kept_rows)):
+    for counts in score_files.map(partial(_totals_of_range, kept_rows)):
         for name, (n, total) in counts.items():
             rows[name], tokens[name] = rows.get(name, 0) + n, tokens.get(name, 0) + total
     return rows, tokens
 
 
-def _totals_of_file(kept_rows: KeptRows, shard: Shard) -> dict[str, tuple[int, int]]:
+def _totals_of_range(kept_rows: KeptRows, rows: RowRange) -> dict[str, tuple[int, int]]:
     counts: dict[str, tuple[int, int]] = {}
-    for frame in kept_rows.frames(shard):
+    for frame in kept_rows.frames(rows):
         for name, n, total in frame.group_by("source").agg(pl.len(), pl.col("tokens").sum()).iter_rows():
-            rows, tokens = counts.get(name, (0, 0))
-            counts[name] = rows + n, tokens + total
+            earlier_rows, tokens = counts.get(name, (0, 0))
+            counts[name] = earlier_rows + n, tokens + total
     return counts
 
 
@@ -112,9 +112,12 @@ def bins(
 
 @dataclass(frozen=True)
 class KeptPart:
-    """A score file whose kept rows are a part of a stream. Where it begins is not known, and no place is asked for."""
+    """Rows of a score file, of which the kept ones are a part of a stream.
 
-    shard: Shard
+    Where they begin in the stream is not known, and nothing depends on it.
+    """
+
+    rows: RowRange
     start: int = 0
 
 
@@ -126,9 +129,9 @@ class KeptReader:
     numbers: Mapping[str, int]
 
     def __call__(self, part: KeptPart, with_ids: bool, /) -> Iterator[CodedBatch]:
-        """Read a score file."""
+        """Read some rows of a score file."""
         sources, numbers = list(self.numbers), list(self.numbers.values())
-        for frame in self.kept_rows.frames(part.shard):
+        for frame in self.kept_rows.frames(part.rows):
             score = frame[self.kept_rows.by].cast(pl.Float64).to_numpy()
             group = frame["source"].replace_strict(sources, numbers, return_dtype=pl.Int64)
             yield CodedBatch(histograms.codes(score), group.to_numpy(), frame["id"] if with_ids else None)
@@ -140,7 +143,7 @@ def _inner_edges(
     """Return the edges within each source: quantiles of its score, without those that would leave a bin empty."""
     numbers = {source: number for number, source in enumerate(sorted(rows))}
     read = KeptReader(kept_rows, numbers)
-    kept_parts = [KeptPart(shard) for shard in score_files.shards]
+    kept_parts = [KeptPart(rows) for rows in score_files.ranges]
     stream = BatchStream(read, kept_parts, score_files.engine)
     # The first rows only place the first edges: wherever these lie, the cuts become exact.
     codes = (batch.code for part in kept_parts for batch in read(part, False))
@@ -175,17 +178,17 @@ def _count(
 ) -> dict[str, np.ndarray]:
     """Return (bins, 2): the rows and tokens of each bin of each source."""
     counts = _no_counts(bounds)
-    for part in score_files.map(partial(_counts_of_file, kept_rows, bounds)):
+    for part in score_files.map(partial(_counts_of_range, kept_rows, bounds)):
         for source, rows_tokens in part.items():
             counts[source] += rows_tokens
     return counts
 
 
-def _counts_of_file(
-    kept_rows: KeptRows, bounds: Mapping[str, list[float | None]], shard: Shard
+def _counts_of_range(
+    kept_rows: KeptRows, bounds: Mapping[str, list[float | None]], rows: RowRange
 ) -> dict[str, np.ndarray]:
     counts = _no_counts(bounds)
-    for frame in kept_rows.frames(shard):
+    for frame in kept_rows.frames(rows):
         for (name,), part in frame.partition_by("source", as_dict=True).items():
             tokens = part["tokens"].to_numpy()
             for i, limits in enumerate(pairwise(bounds[str(name)])):

@@ -9,8 +9,9 @@ import polars as pl
 
 from curate import extras
 from curate.errors import SchemaError
+from curate.progress import counted
 from curate.scorers import _retrieval_heads
-from curate.tables.batches import Stream
+from curate.tables.corpus import Corpus
 
 REQUIRES = _retrieval_heads.PACKAGE
 
@@ -66,14 +67,28 @@ class AttentionInfluence:
         return (without_heads - base) / max(base, LEAST_LOSS)
 
 
+@dataclass(frozen=True)
+class RetrievalSample:
+    """One of the samples by which retrieval heads are found, as a task of a worker."""
+
+    model: str
+    seed: int
+    number: int
+
+    def __str__(self) -> str:
+        """Return the words by which a message names the task."""
+        return f"retrieval sample {self.number} with the model {self.model}"
+
+
 def learn(
-    stream: Stream, *, model: str = "", share: float = 0.05, samples: int = 40, tokens: int = 1024, seed: int = 0
+    corpus: Corpus, *, model: str = "", share: float = 0.05, samples: int = 40, tokens: int = 1024, seed: int = 0
 ) -> AttentionInfluence:
     """Return the retrieval heads of a language model, those that copy a value from its context best.
 
     A sample shows keys of 32 hexadecimal digits with values, and asks for one value after three examples. The score of
     a head is the share of the value's tokens that the model predicts while the head looks most at that token within the
-    value. (The paper generates freely, with 800 samples of up to 4,096 tokens and a model of 1.3e9 parameters.)
+    value. (The paper generates freely, with 800 samples of up to 4,096 tokens and a model of 1.3e9 parameters.) Workers
+    run the model. The data is not read: heads depend on the model alone.
 
     Options:
         model: a Hugging Face model folder, or a GGUF file (required).
@@ -94,11 +109,18 @@ def learn(
             f"attention_influence: share={share} must be in (0, 1), samples={samples} at least 1, tokens={tokens} at "
             "least 2"
         )
-    if not any(batch.height for batch in stream(("text",))):
+    if corpus.first_batch(("text",)) is None:
         raise SchemaError("attention_influence: the data has no rows. Give it data with texts")
-    scores = np.mean(
-        [_retrieval_heads.retrieval(model, np.random.default_rng((seed, i))) for i in range(samples)], axis=0
-    )
+    tasks = [RetrievalSample(model, seed, number) for number in range(samples)]
+    # Samples end in any order. Their scores are added in the order of their numbers, so that sums have the same bytes.
+    shares = dict(counted(corpus.engine.run(_copied, tasks), "samples shown to the model", samples))
+    scores = np.mean([shares[number] for number in range(samples)], axis=0)
     count = max(1, round(share * scores.size))
     best = np.argsort(-scores.ravel(), kind="stable")[:count]
     return AttentionInfluence(np.column_stack(np.unravel_index(np.sort(best), scores.shape)), model, tokens)
+
+
+def _copied(sample: RetrievalSample) -> tuple[int, np.ndarray]:
+    """Return the number of a sample, and the share (layers, heads) of its answer that each head copies."""
+    rng = np.random.default_rng((sample.seed, sample.number))
+    return sample.number, _retrieval_heads.retrieval(sample.model, rng)

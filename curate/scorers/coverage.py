@@ -15,8 +15,9 @@ import polars as pl
 
 from curate.errors import SchemaError
 from curate.progress import report
+from curate.storage.files import text_hash
 from curate.streaming.by_id import check_distinct_ids, look_up
-from curate.streaming.vectors.clusters import common_width, refuse_widths
+from curate.streaming.vectors.clusters import common_width, keep_all, refuse_widths
 from curate.streaming.vectors.medians import medians
 from curate.tables.batches import keys
 from curate.tables.corpus import Arrays, Corpus, PartRows
@@ -152,23 +153,36 @@ def learn(
         SchemaError: if there are too few rows, or fewer than two coordinates vary.
     """
     probing = Probing(planes, probes, near, seed)
-    spans = list(corpus.map(partial(_span_of_part, embedding, seed), (embedding,)))
-    key = np.concatenate([np.zeros(0, np.uint64), *(span["key"] for span in spans)])
-    if len(key) <= near:
-        raise SchemaError(f"coverage: near={near} neighbours need more than {near} rows; the data has {len(key)}")
+    kept = f"spans-{text_hash(repr((embedding, seed)))[:16]}"
+    keep_all(corpus, partial(_span_of_part, embedding, seed), (embedding,), kept)
+    spans = list(corpus.map(partial(_kept_span, kept)))
+    rows = sum(int(span["rows"]) for span in spans)
+    if rows <= near:
+        raise SchemaError(f"coverage: near={near} neighbours need more than {near} rows; the data has {rows}")
     width = common_width([int(span["width"]) for span in spans], embedding, "coverage")
-    check_distinct_ids(corpus, "coverage", seed, rows=len(key))
-    middle = medians(corpus, embedding, (), _one_group, np.array([len(key)]), width)[0]
-    low, high = (
-        getattr(np, name)([span[name] for span in spans if len(span["key"])], axis=0) for name in ("min", "max")
-    )
+    check_distinct_ids(corpus, "coverage", seed, rows=rows, kept=kept)
+    middle = medians(corpus, embedding, (), _one_group, np.array([rows]), width)[0]
+    low, high = (getattr(np, name)([span[name] for span in spans if span["rows"]], axis=0) for name in ("min", "max"))
     box = Box(*(limit.astype(np.float64) for limit in (low, middle, high)))
-    scores, halves = _probed(corpus, key, box, probing, embedding)
-    edges = np.cumsum([0, *(len(span["key"]) for span in spans)])
-    for number, (first, last) in enumerate(zip(edges[:-1], edges[1:], strict=True)):
-        order = first + np.argsort(key[first:last])
-        corpus.store(number, {"ids": key[order], "scores": scores[order]})
+    scores, halves = _probed(corpus, ProbedRows(embedding, kept, rows), box, probing)
+    first = 0
+    for number, part in enumerate(corpus.kept(kept)):
+        order = np.argsort(part["ids"])
+        corpus.store(number, {"ids": part["ids"][order], "scores": scores[first + order]})
+        first += len(order)
     return Coverage(halves=halves, seed=seed)
+
+
+@dataclass(frozen=True)
+class ProbedRows:
+    """The ``count`` rows of a corpus, with vectors in the column ``embedding``.
+
+    Every part keeps the hashed ids of its rows under the name ``kept``.
+    """
+
+    embedding: str
+    kept: str
+    count: int
 
 
 @dataclass(frozen=True)
@@ -191,67 +205,75 @@ class ProbedPlane:
 
 def _span_of_part(embedding: str, seed: int, rows: PartRows) -> Arrays:
     """Return the hashed ids of a part, and the smallest and largest value of each coordinate."""
-    key = [np.zeros(0, np.uint64)]
+    ids = [np.zeros(0, np.uint64)]
     low: list[np.ndarray] = []
     high: list[np.ndarray] = []
     for batch in rows.batches():
         if batch.height:
             x = batch[embedding].to_numpy()
             refuse_widths(len(low[0]) if low else x.shape[1], x.shape[1], embedding, "coverage")
-            key.append(keys(batch["id"], seed))
+            ids.append(keys(batch["id"], seed))
             low.append(x.min(axis=0))
             high.append(x.max(axis=0))
     limits = {"min": np.min(low, axis=0), "max": np.max(high, axis=0)} if low else {}
-    return {"key": np.concatenate(key), "width": np.array(len(low[0]) if low else 0), **limits}
+    return {"ids": np.concatenate(ids), "width": np.array(len(low[0]) if low else 0), **limits}
+
+
+def _kept_span(kept: str, rows: PartRows) -> Arrays:
+    """Return what is kept of a part, with the number of its rows instead of their ids."""
+    span = rows.kept(kept)
+    count = len(span.pop("ids"))
+    return {**span, "rows": np.array(count)}
 
 
 def _one_group(batch: pl.DataFrame) -> np.ndarray:
     return np.zeros(batch.height, np.int64)
 
 
-def _probed(
-    corpus: Corpus, key: np.ndarray, box: Box, probing: Probing, embedding: str
-) -> tuple[np.ndarray, np.ndarray]:
+def _probed(corpus: Corpus, rows: ProbedRows, box: Box, probing: Probing) -> tuple[np.ndarray, np.ndarray]:
     """Return the scores (n,) of the rows in the order of the corpus, and what ``Coverage.halves`` holds."""
-    rows, span = len(key), box.high - box.low
+    span = box.high - box.low
     vary = np.flatnonzero((span > 0) & np.isfinite(span))
     if len(vary) < 2:
         raise SchemaError(
-            f"coverage: {len(vary)} of {len(span)} coordinates of {embedding} vary over {rows} rows; a plane "
-            "needs two. Check that the vectors differ"
+            f"coverage: {len(vary)} of {len(span)} coordinates of {rows.embedding} vary over {rows.count} rows; a "
+            "plane needs two. Check that the vectors differ"
         )
-    rng, probes = np.random.default_rng(probing.seed), probing.in_plane(rows)
-    # in the order of the keys, ties between rows do not depend on the order of the corpus
-    order = np.argsort(key)
-    gains, planes, agreement = np.zeros((2, rows)), 0, 0.0
-    for number, planes_of_round in enumerate(_rounds(vary, probing.most_planes(rows), rng)):
+    probes, most = probing.in_plane(rows.count), probing.most_planes(rows.count)
+    rng = np.random.default_rng(probing.seed)
+    gains, planes, agreement = np.zeros((2, rows.count)), 0, 0.0
+    for number, planes_of_round in enumerate(_rounds(vary, most, rng)):
         drawn = [ProbedPlane(half, pair, rng.random(2)) for half, pair in planes_of_round]
-        results = _gains_of_round(corpus, drawn, box, probing, embedding, rows, number)
+        results = _gains_of_round(corpus, drawn, box, probing, rows, number)
         for plane, gain in zip(drawn, results, strict=True):
             gains[plane.half] += gain
             planes += 1
-            report("planes probed, at most", planes, probing.most_planes(rows))
-        agreement = _agreement(*gains[:, order])
+            report("planes probed, at most", planes, most)
+        agreement = _agreement(corpus, rows, gains)
         if agreement >= AGREED and not probing.planes:
             break
+    scores = gains[0]
+    scores += gains[1]
     # divided by an even share of the probes, so that scores do not grow with the number of probes
-    return gains.sum(axis=0) * rows / (planes * probes), np.array([agreement, planes, probes], np.float64)
+    scores *= rows.count
+    scores /= planes * probes
+    return scores, np.array([agreement, planes, probes], np.float64)
 
 
 def _gains_of_round(
-    corpus: Corpus, planes: Sequence[ProbedPlane], box: Box, probing: Probing, embedding: str, rows: int, number: int
+    corpus: Corpus, planes: Sequence[ProbedPlane], box: Box, probing: Probing, rows: ProbedRows, number: int
 ) -> Iterator[np.ndarray]:
     """Yield the gains (n,) of the rows in each plane. Every task is sent the coordinates of its planes."""
-    size = max(1, TASK_ROWS // rows)
+    size = max(1, TASK_ROWS // rows.count)
     tasks = tuple(tuple(planes[low : low + size]) for low in range(0, len(planes), size))
     coordinates = tuple(np.unique([plane.pair for plane in task]) for task in tasks)
     results = corpus.exchange(
-        partial(_coordinates, embedding, coordinates),
+        partial(_coordinates, rows.embedding, coordinates),
         "task",
-        partial(_gains_of_task, tasks, box, probing.in_plane(rows), probing.near),
+        partial(_gains_of_task, tasks, box, probing.in_plane(rows.count), probing.near),
         name=f"planes-{number}",
         splits=len(tasks),
-        needs=(embedding,),
+        needs=(rows.embedding,),
     )
     for result in results:
         yield from result["gains"]
@@ -314,11 +336,36 @@ def _random_pairs(vary: np.ndarray, rng: np.random.Generator) -> Iterator[np.nda
         yield from (mixed[i : i + 2] for i in range(0, len(mixed) - 1, 2))
 
 
-def _agreement(first: np.ndarray, second: np.ndarray) -> float:
-    """Return the share of the rows with the highest TOP of scores (n,) that two sets of scores have in common."""
-    count = max(1, round(TOP * len(first)))
-    best, others = (np.argsort(-scores, kind="stable")[:count] for scores in (first, second))
-    return len(np.intersect1d(best, others)) / count
+def _agreement(corpus: Corpus, rows: ProbedRows, gains: np.ndarray) -> float:
+    """Return the share of the rows with the highest TOP of gains that both halves (2, n) have in common."""
+    count = max(1, round(TOP * rows.count))
+    first, second = (_highest(corpus, rows, half, count) for half in gains)
+    return int(np.count_nonzero(first & second)) / count
+
+
+def _highest(corpus: Corpus, rows: ProbedRows, gains: np.ndarray, count: int) -> np.ndarray:
+    """Return which rows (n,) have the ``count`` highest gains. Of equal gains, those with the smallest ids have."""
+    place = rows.count - count
+    limit = np.partition(gains, place)[place]
+    highest: np.ndarray = gains > limit
+    equal = np.flatnonzero(gains == limit)
+    missing = count - int(np.count_nonzero(highest))
+    if missing < len(equal):
+        # Mostly a single row has this gain, and no id is read.
+        equal = equal[np.argsort(_ids(corpus, rows, equal))]
+    highest[equal[:missing]] = True
+    return highest
+
+
+def _ids(corpus: Corpus, rows: ProbedRows, numbers: np.ndarray) -> np.ndarray:
+    """Return the hashed ids (m,) of the rows with these sorted ``numbers``, from 0 for the first row of the corpus."""
+    ids, first = [np.zeros(0, np.uint64)], 0
+    for part in corpus.kept(rows.kept):
+        last = first + len(part["ids"])
+        low, high = np.searchsorted(numbers, (first, last))
+        ids.append(part["ids"][numbers[low:high] - first])
+        first = last
+    return np.concatenate(ids)
 
 
 def _even_points(count: int, shift: np.ndarray) -> np.ndarray:

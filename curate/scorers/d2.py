@@ -1,16 +1,18 @@
 """D2 pruning: difficult rows that are not alike, by messages on a graph of neighbours (Maharana et al. 2024, ICLR)."""
 
-import heapq
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from math import inf, isqrt
 from typing import ClassVar
 
 import numpy as np
 import polars as pl
 
 from curate.errors import SchemaError
+from curate.processes import usable_memory
 from curate.progress import report
+from curate.storage.files import text_hash
 from curate.streaming.by_id import check_distinct_ids, look_up
 from curate.streaming.vectors.assignment import Assigned, AssignSettings, assign
 from curate.streaming.vectors.clusters import ClusterSettings, learn_clusters
@@ -23,7 +25,11 @@ FORMAT = 2
 
 EXACT_ROWS = 20_000  # up to this many rows, every row is compared with every other; the work grows with their square
 CLUSTER_SAMPLE, CLUSTER_ITERATIONS = 50_000, 10  # enough for clusters that serve only to look for neighbours
+LARGEST = 1e200  # of a difficulty, so that no sum of messages overflows
 REPORTED = 1000  # rows between two reports of progress
+# What the process that learns holds of a row (its key, its difficulty, two copies of its value, its turn), and of each
+# of its nearest rows (a number and a weight).
+ROW_BYTES, EDGE_BYTES = 40, 12
 
 
 @dataclass(frozen=True)
@@ -73,8 +79,9 @@ def learn(
     row with the largest x_i is selected and lowers x_j of its neighbours by exp(-reverse d_ij) x_i, until none is left.
     d is the Euclidean distance of unit vectors. Up to 20,000 rows neighbours are exact. Ids must be distinct.
 
-    Neighbours are sought by all workers. Rows are selected one after the other, by the process that learns: that takes
-    about 40 CPU-seconds and 800 MB for a million rows with 10 neighbours. Disk is 4 d ``probes`` bytes a row.
+    Neighbours are sought by all workers. Rows are selected one after the other, by the process that learns, since each
+    selection changes which row is next. That process holds 40 + 12 ``near`` bytes a row. Disk is 4 d ``probes`` bytes a
+    row.
 
     Options:
         by: the column of difficulties, at least 0 (default score.prototypes).
@@ -86,66 +93,133 @@ def learn(
         embedding: the column of vectors (default emb.hashed).
 
     Raises:
-        SchemaError: if there are too few rows, or a difficulty is negative or no number.
+        SchemaError: if there are too few rows, more rows than fit into memory, or a difficulty is negative or no
+            number.
     """
-    if near < 1 or probes < 1 or min(forward, reverse) < 0:
+    if near < 1 or probes < 1 or not (0 <= forward < inf and 0 <= reverse < inf):
         raise SchemaError(
-            f"d2: near={near} and probes={probes} must be at least 1, forward={forward} and reverse={reverse} at least "
-            "0"
+            f"d2: near={near} and probes={probes} must be at least 1, forward={forward} and reverse={reverse} finite "
+            "and at least 0"
         )
-    described = list(corpus.map(partial(_difficulties, by, seed), (by,)))
-    part_keys = [part["key"] for part in described]
-    unsorted = np.concatenate([np.zeros(0, np.uint64), *part_keys])
-    if len(unsorted) <= near:
-        raise SchemaError(f"d2: near={near} neighbours need more than {near} rows; the data has {len(unsorted)}")
-    check_distinct_ids(corpus, "d2", seed, rows=len(unsorted))
-    assigned = _assigned(corpus, embedding, len(unsorted), seed)
-    # in the order of the keys, ties between rows do not depend on the order of the corpus
-    order = np.argsort(unsorted)
-    key, difficulty = unsorted[order], np.concatenate([part["difficulty"] for part in described])[order]
-    neighbour, distance = np.empty((len(key), near), np.int64), np.empty((len(key), near))
-    for result in neighbours(corpus, assigned, embedding, near=near, probes=probes):
-        place = np.searchsorted(key, result["key"])
-        neighbour[place], distance[place] = np.searchsorted(key, result["neighbour"]), result["distance"]
-    turns = selection(difficulty, neighbour, np.exp(-forward * distance), np.exp(-reverse * distance))
-    scores = 1.0 - turns / len(turns)
-    for number, own in enumerate(map(np.sort, part_keys)):
-        corpus.store(number, {"ids": own, "scores": scores[np.searchsorted(key, own)]})
+    kept = f"difficulties-{text_hash(repr((by, seed)))[:16]}"
+    sizes = [len(part["ids"]) for part in corpus.map(partial(_difficulties, by, seed), (by,), keep=kept)]
+    if sum(sizes) <= near:
+        raise SchemaError(f"d2: near={near} neighbours need more than {near} rows; the data has {sum(sizes)}")
+    _check_memory(sum(sizes), near)
+    check_distinct_ids(corpus, "d2", seed, rows=sum(sizes), kept=kept)
+    assigned = _assigned(corpus, embedding, sum(sizes), seed)
+    key, difficulty = _sorted_rows(corpus, kept)
+    graph = _graph(
+        neighbours(corpus, assigned, embedding, near=near, probes=probes), key, difficulty, near, forward, reverse
+    )
+    del difficulty
+    turns = selection(graph)
+    for number, part in enumerate(corpus.kept(kept)):
+        ids = np.sort(part["ids"])
+        corpus.store(number, {"ids": ids, "scores": 1.0 - turns[np.searchsorted(key, ids)] / len(turns)})
     return D2(seed=seed)
 
 
-def selection(difficulty: np.ndarray, neighbour: np.ndarray, forward: np.ndarray, reverse: np.ndarray) -> np.ndarray:
+@dataclass(frozen=True)
+class MessageGraph:
+    """The rows, each with its nearest rows, as whole arrays in one process.
+
+    ``start`` (n,) float64 is the value with which a row begins, ``neighbour`` (n, near) int32 the numbers of its
+    nearest rows, and ``reverse`` (n, near) float64 the share of its value by which it lowers each of them. A number of
+    2^31 rows or more is int64.
+    """
+
+    start: np.ndarray
+    neighbour: np.ndarray
+    reverse: np.ndarray
+
+
+def selection(graph: MessageGraph) -> np.ndarray:
     """Return the turn (n,) at which each row is selected; of equal rows the first is selected first.
 
-    ``neighbour`` (n, near) are the neighbours of each row, ``forward`` and ``reverse`` (n, near) the weights of the
-    messages, ``difficulty`` (n,) the start.
+    Rows are in blocks of about sqrt(n). For each block a number is known that no value of its rows exceeds. So a turn
+    looks at these numbers, and at the rows of the few blocks where they are largest, and not at all rows.
     """
-    start = difficulty + (forward * difficulty[neighbour]).sum(axis=1)
-    x, turns = start.tolist(), np.full(len(start), -1, np.int64)
-    heap = [(-value, row) for row, value in enumerate(x)]
-    heapq.heapify(heap)
-    turn = 0
-    while heap:
-        negative_x, row = heapq.heappop(heap)
-        # entries are not removed when x changes: skip one that is selected already, or out of date
-        if turns[row] >= 0 or -negative_x != x[row]:
-            continue
+    rows = len(graph.start)
+    side = isqrt(rows - 1) + 1
+    # Rows that do not exist, and rows that are selected, have the value -inf.
+    x = np.full(side * -(-rows // side), -np.inf)
+    x[:rows] = graph.start
+    blocks = x.reshape(-1, side)
+    bounds = blocks.max(axis=1)
+    turns = np.empty(rows, graph.neighbour.dtype)
+    for turn in range(rows):
+        while True:
+            number = int(bounds.argmax())
+            block = blocks[number]
+            place = int(block.argmax())
+            value = block[place]
+            # The number was exact.
+            if value == bounds[number]:
+                break
+            bounds[number] = value
+        row = number * side + place
         turns[row] = turn
-        turn += 1
-        if turn % REPORTED == 0:
-            report("rows put in order", turn, len(turns))
-        for other, weight in zip(neighbour[row].tolist(), reverse[row].tolist(), strict=True):
-            if turns[other] < 0:
-                x[other] += weight * negative_x
-                heapq.heappush(heap, (-x[other], other))
+        near = graph.neighbour[row]
+        x[near] -= graph.reverse[row] * value
+        if value < 0:
+            # Messages of a negative value raise its neighbours.
+            np.maximum.at(bounds, near // side, x[near])
+        block[place] = -np.inf
+        bounds[number] = block.max()
+        if (turn + 1) % REPORTED == 0:
+            report("rows put in order", turn + 1, rows)
     return turns
+
+
+def _sorted_rows(corpus: Corpus, kept: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return the keys and the difficulties of all rows, in the order of the keys.
+
+    In that order, ties between rows do not depend on the order of the corpus.
+    """
+    parts = list(corpus.kept(kept))
+    key, difficulty = (np.concatenate([part[name] for part in parts]) for name in ("ids", "difficulty"))
+    order = np.argsort(key)
+    return key[order], difficulty[order]
+
+
+def _graph(
+    results: Iterable[Arrays], key: np.ndarray, difficulty: np.ndarray, near: int, forward: float, reverse: float
+) -> MessageGraph:
+    """Return the graph of rows, from their nearest rows. ``forward`` and ``reverse`` are decays of messages."""
+    rows = len(key)
+    number = np.int32 if rows < 1 << 31 else np.int64
+    graph = MessageGraph(np.empty(rows), np.empty((rows, near), number), np.empty((rows, near)))
+    for result in results:
+        place, neighbour = (np.searchsorted(key, result[name]) for name in ("key", "neighbour"))
+        received = np.exp(-forward * result["distance"]) * difficulty[neighbour]
+        graph.start[place] = difficulty[place] + received.sum(axis=1)
+        graph.neighbour[place] = neighbour
+        graph.reverse[place] = np.exp(-reverse * result["distance"])
+    return graph
+
+
+def _check_memory(rows: int, near: int) -> None:
+    """Stop if this process cannot hold the graph of the rows, before other work is done.
+
+    Raises:
+        SchemaError: with the bytes that are needed, and those that there are.
+    """
+    needed, memory = rows * (ROW_BYTES + EDGE_BYTES * near), usable_memory()
+    if memory is not None and needed > memory:
+        raise SchemaError(
+            f"d2: one process puts the rows in order. For {rows:,} rows with near={near} it needs "
+            f"{needed / 1e9:,.1f} GB of memory, and this machine lets it use {memory / 1e9:,.1f} GB. Lower near, drop "
+            "rows first (semdedup or prune), or use a machine with more memory"
+        )
 
 
 def _assigned(corpus: Corpus, embedding: str, rows: int, seed: int) -> Assigned:
     """Return clusters in which neighbours are sought: one of all rows, if they are few."""
     if rows <= EXACT_ROWS:
         # any centre has all rows
-        width = next(batch for batch in corpus((embedding,)) if batch.height)[embedding].to_numpy().shape[1]
+        batch = corpus.first_batch((embedding,))
+        width = 1 if batch is None else batch[embedding].to_numpy().shape[1]
         centres = np.eye(1, width, dtype=np.float32)
     else:
         k = round(rows**0.5)
@@ -161,14 +235,14 @@ def _difficulties(by: str, seed: int, rows: PartRows) -> Arrays:
         _check_difficulties(batch, by)
         key.append(keys(batch["id"], seed))
         difficulty.append(batch[by].to_numpy().astype(np.float64))
-    return {"key": np.concatenate(key), "difficulty": np.concatenate(difficulty)}
+    return {"ids": np.concatenate(key), "difficulty": np.concatenate(difficulty)}
 
 
 def _check_difficulties(batch: pl.DataFrame, by: str) -> None:
-    good = finite(batch[by]) & (batch[by] >= 0).fill_null(False).to_numpy()
+    good = finite(batch[by]) & batch[by].is_between(0, LARGEST).fill_null(False).to_numpy()
     if not good.all():
         row = int(good.argmin())
         raise SchemaError(
-            f"d2: {by} of id {batch['id'][row]!r} is {batch[by][row]}; a difficulty must be a number of at least 0. "
-            "Name another column with by="
+            f"d2: {by} of id {batch['id'][row]!r} is {batch[by][row]}; a difficulty must be a number from 0 to "
+            f"{LARGEST:g}. Name another column with by="
         )

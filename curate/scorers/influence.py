@@ -9,7 +9,7 @@ import polars as pl
 from curate.errors import SchemaError
 from curate.scorers.memorization import check_models, influence, truths
 from curate.tables import batches
-from curate.tables.batches import Stream
+from curate.tables.corpus import Corpus
 
 TESTS = 1024  # test rows compared at a time, to bound memory
 
@@ -51,8 +51,10 @@ class Influence:
         return pl.DataFrame(dict(zip(self.schema, (largest, total), strict=True)), schema=dict(self.schema))
 
 
-def learn(stream: Stream, *, target: str = "") -> Influence:
+def learn(corpus: Corpus, *, target: str = "") -> Influence:
     """Return the scorer with the test rows of ``target``. Memory is q x m bytes.
+
+    The data is not read: all that is learned is in ``target``.
 
     Options:
         target: file, folder or glob of test rows, with the column ``correct``: a list of m bools, which say whether
@@ -72,7 +74,7 @@ def learn(stream: Stream, *, target: str = "") -> Influence:
     ]
     if not parts or len({part.shape[1] for part in parts}) > 1:
         raise SchemaError(f"influence: {target} must have test rows with one bool for each model in `correct`")
-    if not any(batch.height for batch in stream(("member",))):
+    if corpus.first_batch(("member",)) is None:
         raise SchemaError(
             "influence: the data has no rows. Score data with a column `member`, which says which models were trained "
             "on each row"

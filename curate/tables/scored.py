@@ -19,6 +19,7 @@ from curate.storage.job_record import JobRecord
 from curate.tables import batches, readers
 from curate.tables.batches import Reading, Shard
 from curate.tables.reading import DOCUMENT_BYTES
+from curate.tables.row_ranges import RowRange
 from curate.tables.scored_inputs import line_losses, scored_rows
 from curate.tables.scored_inputs.scored_rows import SCORE_STEP
 
@@ -245,22 +246,28 @@ def check_decisions(scores: Path, kept: Path) -> None:
             )
 
 
-def kept_batches(shard: Shard, kept: Path | None, needs: Sequence[str]) -> Iterator[tuple[pl.DataFrame, pl.Series]]:
+def kept_batches(
+    shard: Shard, kept: Path | None, needs: Sequence[str], rows: RowRange | None = None
+) -> Iterator[tuple[pl.DataFrame, pl.Series]]:
     """Yield the batches of a score file, each with a mask of the kept rows.
 
-    The mask is (n,) booleans. Without decisions (``kept`` is None) all rows are kept.
+    ``rows`` is a range of the file (None: all rows). The mask is (n,) booleans. Without decisions (``kept`` is None)
+    all rows are kept.
 
     Raises:
         SchemaError: if the decisions are missing, or were made from other scores.
     """
+    rows = rows or RowRange(shard)
+    marks = rows.cut(batches.batches(shard, needs, start=rows.first))
     if kept is None:
-        yield from ((batch, pl.Series([True] * batch.height)) for batch in batches.batches(shard, needs))
+        yield from ((batch, pl.Series([True] * batch.height)) for batch in marks)
         return
     decision = Shard(kept / (shard.relative + DECISIONS), shard.relative)
     if not files.exists(decision.path):
         raise SchemaError(f"no decisions for {shard.relative} in {kept}: run `curate prune` with --out {kept} first")
     # Both files have the same rows in the same order, so that no join is needed; the ids prove it.
-    for batch, verdict in zip_longest(batches.batches(shard, needs), batches.batches(decision, ("keep",))):
+    verdicts = rows.cut(batches.batches(decision, ("keep",), start=rows.first))
+    for batch, verdict in zip_longest(marks, verdicts):
         if batch is None or verdict is None or not batch["id"].equals(verdict["id"]):
             raise SchemaError(f"{decision.path} was made from other scores than {shard.path}: run `curate prune` again")
         if verdict["keep"].dtype != pl.Boolean or verdict["keep"].null_count():
@@ -268,9 +275,10 @@ def kept_batches(shard: Shard, kept: Path | None, needs: Sequence[str]) -> Itera
         yield batch, verdict["keep"]
 
 
-def light_batches(shard: Shard, columns: Sequence[str], identity: Sequence[str]) -> Iterator[pl.DataFrame]:
-    """Yield a few columns of a score file and the columns ``identity``, many rows at a time."""
-    yield from batches.batches(shard, columns, reading=Reading(batch_rows=LIGHT_ROWS), identity=identity)
+def light_batches(rows: RowRange, columns: Sequence[str], identity: Sequence[str]) -> Iterator[pl.DataFrame]:
+    """Yield a few columns of rows of a score file and the columns ``identity``, many rows at a time."""
+    reading = Reading(batch_rows=LIGHT_ROWS)
+    yield from rows.cut(batches.batches(rows.shard, columns, reading=reading, identity=identity, start=rows.first))
 
 
 def check_numbers(batch: pl.DataFrame, by: str, shard: Shard) -> None:

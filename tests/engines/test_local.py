@@ -155,5 +155,22 @@ def test_cores_are_counted_up_to_the_quota_of_the_container(groups, files, cores
     assert processes.usable_cores() == cores
 
 
+@pytest.mark.parametrize(
+    "groups, files, limit",
+    [
+        ("0::/\n", {}, 8 * 4096),
+        ("0::/job/step\n", {"job/memory.max": "9000\n", "job/step/memory.max": "max\n"}, 9000),
+        ("3:cpu:/a\n1:memory:/a\n", {"memory/a/memory.limit_in_bytes": "7000\n", "cpu/a/memory.max": "5\n"}, 7000),
+        ("1:memory:/\n", {"memory/memory.limit_in_bytes": "9223372036854771712\n"}, 8 * 4096),
+    ],
+)
+def test_memory_is_that_of_the_machine_up_to_the_limit_of_the_container(groups, files, limit, tmp_path, monkeypatch):
+    linux(tmp_path, groups, files)
+    monkeypatch.setattr(processes, "PROC", tmp_path / "proc")
+    monkeypatch.setattr(processes, "CONTROL_GROUPS", tmp_path / "groups")
+    monkeypatch.setattr(os, "sysconf", {"SC_PHYS_PAGES": 8, "SC_PAGE_SIZE": 4096}.__getitem__)
+    assert processes.usable_memory() == limit
+
+
 def test_the_cores_of_this_machine_are_those_it_is_bound_to():
     assert 1 <= processes.usable_cores() <= len(os.sched_getaffinity(0))

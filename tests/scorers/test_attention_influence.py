@@ -7,6 +7,7 @@ import numpy as np
 import polars as pl
 import pytest
 from conftest import tiny_llama
+from corpora import corpus_of_parts
 
 from curate.errors import SchemaError
 
@@ -73,11 +74,11 @@ def test_the_score_is_the_relative_rise_of_the_loss(model):
 
 def test_retrieval_heads_are_a_share_of_all_and_learned_once(model):
     rows = pl.DataFrame({"id": ["a"], "text": ["one"]})
-    learned = scorer.learn(lambda needs: iter([rows]), model=model, share=0.3, samples=2)
+    learned = scorer.learn(corpus_of_parts(rows), model=model, share=0.3, samples=2)
     assert learned.heads.shape == (2, 2)
     assert (
         learned.heads.tobytes()
-        == scorer.learn(lambda needs: iter([rows]), model=model, share=0.3, samples=2).heads.tobytes()
+        == scorer.learn(corpus_of_parts(rows), model=model, share=0.3, samples=2).heads.tobytes()
     )
     shares = heads_of.retrieval(model, np.random.default_rng(0))
     assert shares.shape == (2, 4)
@@ -115,7 +116,7 @@ def test_a_head_that_looks_at_the_token_it_predicts_is_a_retrieval_head(model, m
 def test_a_folder_that_is_no_model_is_one_clear_line(tmp_path):
     with pytest.raises(SchemaError, match="cannot be loaded") as caught:
         rows = pl.DataFrame({"id": ["a"], "text": ["one"]})
-        scorer.learn(lambda needs: iter([rows]), model=str(tmp_path))
+        scorer.learn(corpus_of_parts(rows), model=str(tmp_path))
     assert "\n" not in str(caught.value)
 
 
@@ -129,5 +130,5 @@ def test_a_folder_that_is_no_model_is_one_clear_line(tmp_path):
 )
 def test_bad_options_are_one_clear_line(model, options, message):
     with pytest.raises(SchemaError, match=message) as caught:
-        scorer.learn(lambda needs: iter([]), **({"model": model} if "share" in options else {}) | options)
+        scorer.learn(corpus_of_parts(), **({"model": model} if "share" in options else {}) | options)
     assert "\n" not in str(caught.value)

@@ -212,7 +212,7 @@ def test_influence_by_brute_force_whatever_the_block(tmp_path, monkeypatch, bloc
     member, _, tests = runs()
     pl.DataFrame({"correct": tests.astype(int).tolist()}).write_parquet(tmp_path / "test.parquet")
     rows = held(member)
-    scorer = influence.learn(lambda needs: iter([rows]), target=str(tmp_path / "test.parquet"))
+    scorer = influence.learn(corpus_of_parts(rows), target=str(tmp_path / "test.parquet"))
     effects = np.array([[effect(member[i], tests[j]) for j in range(len(tests))] for i in range(len(member))])
     influences = scorer(rows)
     assert influences["score.influence_max"].to_list() == pytest.approx(effects.max(axis=1))
@@ -226,9 +226,9 @@ def test_models_that_do_not_match_are_one_clear_line(tmp_path):
     with pytest.raises(SchemaError, match="numbers other than 0 and 1 in 9 rows of a batch, the first with id 'd0'"):
         scores("memorization", held(member, np.full(member.shape, 2)))
     with pytest.raises(SchemaError, match="influence has no target"):
-        influence.learn(lambda needs: iter([]))
+        influence.learn(corpus_of_parts())
     pl.DataFrame({"correct": tests[:, :3].tolist()}).write_parquet(tmp_path / "t.parquet")
-    scorer = influence.learn(lambda needs: iter([held(member)]), target=str(tmp_path / "t.parquet"))
+    scorer = influence.learn(corpus_of_parts(held(member)), target=str(tmp_path / "t.parquet"))
     with pytest.raises(SchemaError, match="member has 12 models and the target's correct 3"):
         scorer(held(member))
 

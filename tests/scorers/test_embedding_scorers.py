@@ -21,6 +21,8 @@ from curate.errors import SchemaError
 from curate.scorers import class_prototypes, coverage, d2, density, moderate, prototypes, semdedup
 from curate.streaming.vectors import assignment, kmeans, medians, nearest
 from curate.tables.batches import keys
+from curate.tables.corpus.array_files import write_arrays
+from curate.tables.corpus.corpus import kept_path
 
 IDS = [f"r{i}" for i in range(1000)]
 
@@ -363,6 +365,20 @@ def test_coverage_does_not_depend_on_the_order_of_rows():
     assert first.ids.tobytes() == second.ids.tobytes() and first.scores.tobytes() == second.scores.tobytes()
 
 
+@pytest.mark.parametrize("digits", [0, 6])  # many gains are equal, and hardly any
+def test_the_highest_gains_are_those_of_a_sort_by_gain_and_id(digits):
+    corpus = streamed(np.zeros((300, 2)))
+    ids = keys(IDS[:300], 0)
+    edges = np.cumsum([0, *(sum(b.height for b in part.batches(())) for part in corpus.parts)])
+    for number, (low, high) in enumerate(pairwise(edges)):
+        write_arrays(kept_path(corpus.folder, "ids", corpus.parts[number]), {"ids": ids[low:high]})
+    gains = np.round(np.random.default_rng(digits).normal(size=300), digits)
+    expected = np.zeros(300, bool)
+    expected[np.lexsort((ids, -gains))[:60]] = True
+    highest = coverage._highest(corpus, coverage.ProbedRows("emb.hashed", "ids", 300), gains, 60)
+    assert (highest == expected).all()
+
+
 def test_the_lone_row_covers_more_than_its_crowd():
     x = np.concatenate([np.random.default_rng(1).normal(size=(99, 2)) * 0.01, [[5, 5]]])
     scores = scored(learned(coverage, streamed(x), planes=5, near=5), streamed(x), "score.coverage")
@@ -399,6 +415,35 @@ def test_d2_selects_what_brute_force_selects(exact_rows, monkeypatch):
     scorer = learned(d2, stream, near=5, forward=0.7, reverse=1.3, probes=14)  # of 14 clusters: all
     scores = scored(scorer, stream, "score.d2")
     assert np.argsort(-scores).tolist() == d2_by_brute_force(x, start, 5, 0.7, 1.3)
+
+
+def selected_by_looking_at_all_rows(graph):
+    x, turns = graph.start.copy(), np.full(len(graph.start), -1)
+    for turn in range(len(x)):
+        row = int(np.where(turns < 0, x, -np.inf).argmax())
+        turns[row] = turn
+        x[graph.neighbour[row]] -= graph.reverse[row] * x[row]
+    return turns
+
+
+@settings(max_examples=40)
+@given(st.integers(0, 10**6), st.integers(2, 150), st.sampled_from([3, 1000]))
+def test_selection_in_blocks_is_that_of_looking_at_all_rows(seed, rows, values):
+    """With few values many rows are equal; strong messages make values negative, which raise their neighbours."""
+    rng = np.random.default_rng(seed)
+    near = min(4, rows - 1)
+    neighbour = np.stack([np.delete(np.arange(rows), i)[rng.permutation(rows - 1)[:near]] for i in range(rows)])
+    reverse = rng.integers(0, values, (rows, near)) / values
+    graph = d2.MessageGraph(rng.integers(0, values, rows).astype(float), neighbour.astype(np.int32), reverse)
+    assert d2.selection(graph).tolist() == selected_by_looking_at_all_rows(graph).tolist()
+
+
+def test_d2_says_before_it_compares_rows_that_they_do_not_fit(monkeypatch):
+    monkeypatch.setattr(d2, "usable_memory", lambda: 4000)
+    monkeypatch.setattr(d2, "neighbours", None)
+    stream = streamed(SPREAD, **{"score.prototypes": [1.0] * 30})
+    with pytest.raises(SchemaError, match=r"30 rows with near=10 it needs 0\.0 GB .* lets it use 0\.0 GB. Lower near"):
+        d2.learn(stream)
 
 
 def test_d2_by_hand():
@@ -448,6 +493,8 @@ LABELS = {"label": ["a", "b", None] * 10}
         (coverage.learn, SPREAD, {"near": 30}, {}, "near=30 neighbours need more than 30 rows; the data has 30"),
         (d2.learn, SPREAD, {"near": 30}, {"score.prototypes": [1.0] * 30}, "near=30 neighbours"),
         (d2.learn, SPREAD, {}, {"score.prototypes": [1.0] * 29 + [-1.0]}, "d2: score.prototypes of id 'r29' is -1.0"),
+        (d2.learn, SPREAD, {}, {"score.prototypes": [1.0] * 29 + [1e201]}, r"is 1e\+201; .* from 0 to 1e\+200"),
+        (d2.learn, SPREAD, {"reverse": float("nan")}, {"score.prototypes": [1.0] * 30}, "reverse=nan finite"),
     ],
 )
 def test_bad_input_is_one_clear_line(learn, rows, options, columns, message):

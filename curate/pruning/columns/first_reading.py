@@ -1,11 +1,11 @@
 """Read one score of every row for the first time: count, sum and check it.
 
 In: score files and the names of two columns. Out: the column with its totals.
-The engine reads the files, a task each. What a task returns does not grow with the rows of its file.
+The engine reads ranges of rows, a task each. What a task returns does not grow with its rows.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import polars as pl
@@ -21,16 +21,17 @@ from curate.pruning.ranking import histograms
 from curate.pruning.ranking.histograms import CodedBatch, GrowingCounts
 from curate.tables import batches as tables
 from curate.tables import scored
+from curate.tables.row_ranges import RowRange, row_ranges
 from curate.tables.shards import Shard
 
 SAMPLED_FILES = 16  # the first rows of this many files say where the first edges of the histogram lie
 
 
 @dataclass
-class _FileTotals:
-    """What the first reading sums up of the file ``number``.
+class _RangeTotals:
+    """What the first reading sums up of the range of rows ``number``.
 
-    ``groups`` are the groups of the file in the order of their first rows. ``cells`` and ``counts`` are the rows of
+    ``groups`` are the groups of the range in the order of their first rows. ``cells`` and ``counts`` are the rows of
     (interval * groups + group), where intervals were joined ``level`` times.
     """
 
@@ -62,12 +63,12 @@ class _FirstReading:
     complexity: bool
     edges: tuple[int, ...]
 
-    def __call__(self, file: ScoreFile) -> _FileTotals:
-        """Read one file."""
-        totals, table, shard = _FileTotals(file.number), GrowingCounts(self.edges), file.shard
+    def __call__(self, file: ScoreFile) -> _RangeTotals:
+        """Read one range of rows."""
+        totals, table, shard = _RangeTotals(file.number), GrowingCounts(self.edges), file.rows.shard
         intervals = histograms.finder(self.edges, 0)
         columns = (self.by, balance.COMPLEXITY) if self.complexity else (self.by,)
-        for frame in score_column.light(shard, columns, self.grouping, ()):
+        for frame in score_column.light(file.rows, columns, self.grouping, ()):
             _check_finite(frame, self.by, shard)
             for name in score_column.group_names(frame, self.grouping).unique(maintain_order=True):
                 totals.groups.setdefault(name, len(totals.groups))
@@ -96,33 +97,38 @@ def look(
     sampled = shards[:: max(1, len(shards) // SAMPLED_FILES)][:SAMPLED_FILES]
     sample = np.concatenate([_first_scores(shard, by) for shard in sampled])
     edges = histograms.first_edges(histograms.codes(sign * sample), histograms.INTERVALS)
-    files = [ScoreFile(shard, number) for number, shard in enumerate(shards)]
-    sums, table, rows = _FileTotals(0), GrowingCounts(edges), np.zeros(len(files), dtype=np.int64)
-    # Of each group the file and the place in it where it comes first: groups are numbered in the order of the rows.
+    cut = [rows for shard in shards for rows in row_ranges(shard)]
+    ranges = [ScoreFile(rows, number) for number, rows in enumerate(cut)]
+    sums, table, counts = _RangeTotals(0), GrowingCounts(edges), np.zeros(len(ranges), dtype=np.int64)
+    # Of each group the range and the place in it where it comes first: groups are numbered in the order of the rows.
     firsts: dict[str, tuple[int, int]] = {}
     reading = _FirstReading(by, grouping, sign, complexity, edges)
-    for part in counted(engine.run(reading, files), "score files read", len(files)):
+    for part in counted(engine.run(reading, ranges), "parts of score files read", len(ranges)):
         for place, name in enumerate(part.groups):
             sums.groups.setdefault(name, len(sums.groups))
             firsts[name] = min(firsts.get(name, (part.number, place)), (part.number, place))
         for name, value in part.complexities.items():
-            _note_complexity(name, value, value, sums.complexities, shards[part.number])
+            _note_complexity(name, value, value, sums.complexities, cut[part.number].shard)
         table.make_room(len(sums.groups))
         table.join(part.level)
         interval, group = np.divmod(part.cells, max(1, len(part.groups)))
         numbers = np.array([sums.groups[name] for name in part.groups] or [0])
         table.add(interval, numbers[group], part.counts, part.level)
         exact_sums.merge(sums.moments, part.moments)
-        sums.low, sums.high, rows[part.number] = min(sums.low, part.low), max(sums.high, part.high), part.rows
-    total = int(rows.sum())
+        sums.low, sums.high, counts[part.number] = min(sums.low, part.low), max(sums.high, part.high), part.rows
+    total = int(counts.sum())
     if not total:
         raise SchemaError(f"{shards[0].path} and the other score files have no rows. Score data that has rows")
     names = sorted(firsts, key=firsts.__getitem__)
     mean, deviation = exact_sums.result(sums.moments, total)
-    starts = (np.cumsum(rows) - rows).tolist()
+    starts = (np.cumsum(counts) - counts).tolist()
+    placed = [replace(part, start=start) for part, start in zip(ranges, starts, strict=True)]
+    # A file begins where its first range does.
+    begins = [part for part in placed if part.rows.first == 0]
     return ScoreColumn(
         values=ScoreValues(by, grouping, {n: i for i, n in enumerate(names)}, sums.low, sums.high, mean, deviation),
-        files=tuple(ScoreFile(file.shard, file.number, start) for file, start in zip(files, starts, strict=True)),
+        files=tuple(ScoreFile(RowRange(part.rows.shard), number, part.start) for number, part in enumerate(begins)),
+        ranges=tuple(placed),
         engine=engine,
         sign=sign,
         histogram=table.histogram(np.array([sums.groups[name] for name in names])),
@@ -154,7 +160,7 @@ def _note_complexity(
 
 def _first_scores(shard: Shard, by: str) -> np.ndarray:
     empty = pl.DataFrame(schema={by: pl.Float64})
-    return next(score_column.light(shard, (by,), "", ()), empty)[by].cast(pl.Float64).to_numpy()
+    return next(score_column.light(RowRange(shard), (by,), "", ()), empty)[by].cast(pl.Float64).to_numpy()
 
 
 def _check_finite(frame: pl.DataFrame, by: str, shard: Shard) -> None:

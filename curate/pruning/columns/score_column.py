@@ -15,7 +15,7 @@ from curate.progress import counted
 from curate.pruning.ranking import histograms
 from curate.pruning.ranking.histograms import BatchStream, CodedBatch, Histogram
 from curate.tables import scored
-from curate.tables.shards import Shard
+from curate.tables.row_ranges import RowRange
 
 NO_GROUP = "(none)"  # the group of a row without a label or cluster
 # Turns rows with the score, the group and perhaps the id, and their position in the stream, into a batch.
@@ -25,11 +25,15 @@ R = TypeVar("R")
 
 @dataclass(frozen=True)
 class ScoreFile:
-    """A score file, its number, and the position of its first row in the stream of all rows."""
+    """Rows of a score file, their number among such ranges, and the position of the first in the stream of all rows."""
 
-    shard: Shard
+    rows: RowRange
     number: int
     start: int = 0
+
+    def __str__(self) -> str:
+        """Return the path of the file, and which rows of it."""
+        return str(self.rows)
 
 
 @dataclass(frozen=True)
@@ -49,7 +53,7 @@ class ScoreValues:
 
     def frames(self, file: ScoreFile, identity: Sequence[str], others: Sequence[str] = ()) -> Iterator[pl.DataFrame]:
         """Yield the score, the column of groups, and the named identity and other columns of a file."""
-        return light(file.shard, (self.by, *others), self.grouping, identity)
+        return light(file.rows, (self.by, *others), self.grouping, identity)
 
     def scores(self, frame: pl.DataFrame) -> np.ndarray:
         """Return the scores (n,) of a frame."""
@@ -93,12 +97,14 @@ class FileReader:
 class ScoreColumn:
     """One score of all rows, its totals, and the engine that reads it.
 
-    ``histogram`` counts codes of ``sign`` * score. ``complexity`` (groups,) is there only where the balance needs it.
-    ``sample`` holds scores from several files.
+    ``files`` are whole files, and ``ranges`` the same rows in ranges that workers read. ``histogram`` counts codes of
+    ``sign`` * score. ``complexity`` (groups,) is there only where the balance needs it. ``sample`` holds scores from
+    several files.
     """
 
     values: ScoreValues
     files: tuple[ScoreFile, ...]
+    ranges: tuple[ScoreFile, ...]
     engine: Engine
     sign: float
     histogram: Histogram
@@ -120,8 +126,12 @@ class ScoreColumn:
         """Return the number of all rows."""
         return int(self.sizes.sum())
 
-    def map(self, function: Callable[[ScoreFile], R], what: str = "score files read") -> Iterator[R]:
-        """Yield what an importable function returns of every file, in the order in which files are done."""
+    def map(self, function: Callable[[ScoreFile], R]) -> Iterator[R]:
+        """Yield what an importable function returns of every range, in the order in which ranges are done."""
+        return counted(self.engine.run(function, self.ranges), "parts of score files read", len(self.ranges))
+
+    def map_files(self, function: Callable[[ScoreFile], R], what: str) -> Iterator[R]:
+        """Yield what an importable function returns of every whole file, in the order in which files are done."""
         return counted(self.engine.run(function, self.files), what, len(self.files))
 
     def ranked(self, sign: float) -> BatchMaker:
@@ -130,18 +140,18 @@ class ScoreColumn:
 
     def stream(self, make: BatchMaker, *, always_ids: bool = False) -> BatchStream[ScoreFile]:
         """Return all rows as a stream of the batches that ``make`` makes."""
-        return BatchStream(FileReader(self.values, make, always_ids), self.files, self.engine)
+        return BatchStream(FileReader(self.values, make, always_ids), self.ranges, self.engine)
 
 
-def light(shard: Shard, columns: Sequence[str], grouping: str, identity: Sequence[str]) -> Iterator[pl.DataFrame]:
+def light(rows: RowRange, columns: Sequence[str], grouping: str, identity: Sequence[str]) -> Iterator[pl.DataFrame]:
     """Yield the named columns and the column of groups, which may itself be an identity column.
 
     The first of the columns is the score.
     """
     names = (*columns, grouping) if grouping else columns
-    for frame in scored.light_batches(shard, tuple(dict.fromkeys(names)), identity):
+    for frame in scored.light_batches(rows, tuple(dict.fromkeys(names)), identity):
         # Types may differ between files.
-        scored.check_numbers(frame, columns[0], shard)
+        scored.check_numbers(frame, columns[0], rows.shard)
         yield frame
 
 

@@ -35,7 +35,7 @@ class CodedBatch:
 
 
 class StreamPart(Protocol):
-    """A part of all rows, such as a file. ``start`` is the position of its first row in the stream."""
+    """A part of all rows, such as a range of a file. ``start`` is the position of its first row in the stream."""
 
     @property
     def start(self) -> int:
@@ -77,7 +77,7 @@ class BatchStream(Generic[P]):
         The function is given the batches of the part, and the position of its first row.
         """
         results = self.engine.run(partial(_of_part, self.read, function), self.parts)
-        return counted(results, "score files read", len(self.parts))
+        return counted(results, "parts of score files read", len(self.parts))
 
 
 def _of_part(read: PartReader[P], function: Callable[[PartBatches, int], R], part: P) -> R:

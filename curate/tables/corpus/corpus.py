@@ -144,6 +144,14 @@ class Corpus:
             if not self.total:
                 report(words, done, len(self.parts))
 
+    def first_batch(self, needs: Sequence[str]) -> pl.DataFrame | None:
+        """Return the first rows, read in this process: the column ``id`` and the columns ``needs``; None without rows.
+
+        The rows that follow are not read.
+        """
+        batches = (batch for part in self.parts for batch in part.batches(tuple(needs)))
+        return next((batch for batch in batches if batch.height), None)
+
     def map(
         self,
         function: MapFunction,

@@ -1,5 +1,6 @@
 """A corpus runs functions on parts and gathers what they say: the same for every engine and every cut into parts."""
 
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -145,3 +146,25 @@ def test_answers_go_back_to_the_parts_that_they_are_about(tmp_path, engine, cuts
         assert set(result["id"]) == {f"r{i}" for i in range(low, high)}
         for name, smallest in zip(result["id"], result["smallest"], strict=True):
             assert smallest == min(f"r{i}" for i in range(40) if i % 7 == int(name[1:]) % 7)
+
+
+@dataclass(frozen=True)
+class OnceOnly:
+    """A part that cannot be read to its end."""
+
+    rows: int
+    name: str = "once"
+    generation: int = 0
+
+    def batches(self, needs):
+        yield example(self.rows).select("id", *needs)
+        raise AssertionError("the rows that follow were read")
+
+
+def test_the_first_batch_is_read_and_no_other():
+    parts = [FramePart("empty", (example(0),)), OnceOnly(3)]
+    assert Corpus(parts, Path("nothing")).first_batch(("x",)).to_dict(as_series=False) == {
+        "id": ["r0", "r1", "r2"],
+        "x": [0, 1, 2],
+    }
+    assert Corpus(parts[:1], Path("nothing")).first_batch(("x",)) is None
