@@ -12,12 +12,14 @@ from curate.errors import SchemaError
 from curate.progress import Progress, reporting, silent
 from curate.scoring import dependencies, preflight, run, specs, table_input, worker
 from curate.scoring.inferred_options import inferred
-from curate.scoring.learning import corpus_parts, first_pass, learned, learned_scorers
+from curate.scoring.learning import corpus_parts, first_pass, learned, learned_scorers, places
 from curate.scoring.learning.columns import columns_folder
-from curate.scoring.learning.learned import LearningInput
+from curate.scoring.learning.failing_files import FilesFail
+from curate.scoring.learning.learned_states import LearningInput
 from curate.scoring.preflight import Preflight
 from curate.scoring.reports.result import Scored
 from curate.scoring.scoring_job import ScoringJob, recorded, set_aside, stamp
+from curate.scoring.tasks.bundles import DEADLY_IN_A_ROW
 from curate.storage import completion, files, manifest
 from curate.storage.files import sweep
 from curate.storage.locks import lock
@@ -242,7 +244,7 @@ def _begin(job: ScoringJob, again: _Again) -> set[str]:
         completion.begin(job.out, SCORE_STEP, [shard.relative for shard in job.shards])
         for shard in job.shards:
             files.remove(manifest.entry_path(job.out, SCORE_STEP, shard.relative))
-        files.remove(learned.folder(job.out))
+        files.remove(places.learned_folder(job.out))
         return {shard.relative for shard in job.shards}
     return {name for name, _, _ in pending}
 
@@ -252,7 +254,8 @@ def _prepare(
 ) -> tuple[run.ReadyJob, tuple[str, ...]]:
     """Return the job with scorers that are ready to score, and notes on what they learned.
 
-    Shards that turn out to be bad are added to ``bad``. ``todo`` names the shards that are still to score.
+    Shards that turn out to be bad are added to ``bad``. ``todo`` names the shards that are still to score. If a scorer
+    cannot learn from the rows of a file, that file is set aside, and all scorers learn from the others.
     """
     if not any(map(specs.learns, job.specs)):
         built = tuple(map(specs.build, job.specs))
@@ -262,14 +265,28 @@ def _prepare(
     bad |= computed.bad
     # Learning may take hours: a job that loses too many lines stops before.
     computed.lost.check(max_bad)
-    good = [shard for shard in good if shard.relative not in bad]
-    if bad and not good:
-        raise SchemaError(next(iter(bad.values())))
     fresh = len(todo) == len(job.shards)
-    parts = corpus_parts.cut(computed.tasks_of(good), computed.digests, heads.sizes, job.out, fresh=fresh)
-    rows = [heads.heads[shard.relative].rows for shard in good]
-    total = None if None in rows else sum(count for count in rows if count is not None)
-    learning = LearningInput(job, tuple(good), computed.digests, tuple(sorted(bad)), total, tuple(parts))
-    compute_stage = partial(first_pass.materialise, engine)
-    scorers, parts_with_columns, notes = learned.prepare(learning, engine, compute_stage, fresh=fresh)
-    return run.ReadyJob(job, heads, scorers, parts_with_columns), notes
+    alone: set[str] = set()
+    deaths = 0
+    while True:
+        good = [shard for shard in good if shard.relative not in bad]
+        if bad and not good:
+            raise SchemaError(next(iter(bad.values())))
+        tasks = computed.tasks_of(good)
+        parts = corpus_parts.cut(tasks, computed.digests, heads.sizes, job.out, fresh=fresh, alone=alone)
+        rows = [heads.heads[shard.relative].rows for shard in good]
+        total = None if None in rows else sum(count for count in rows if count is not None)
+        digests = {shard.relative: computed.digests[shard.relative] for shard in good}
+        learning = LearningInput(job, tuple(good), digests, tuple(sorted(bad)), total, tuple(parts))
+        compute_stage = partial(first_pass.materialise, engine, job.quarantine)
+        try:
+            scorers, parts_with_columns, notes = learned.prepare(learning, engine, compute_stage, fresh=fresh)
+        except FilesFail as failing:
+            deaths += len(failing.bad) if failing.death else 0
+            if failing.death and deaths == DEADLY_IN_A_ROW:
+                raise failing.death from None
+            bad |= failing.bad
+            alone |= failing.suspects
+            learned.forget_learning_from(job.out, {*failing.bad, *failing.suspects})
+            continue
+        return run.ReadyJob(job, heads, scorers, parts_with_columns), notes

@@ -5,8 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import cast
 
-from curate.scoring.learning import learned as learning
-from curate.scoring.learning.learned import LearningInput
+from curate.scoring.learning.learned_states import LearningInput, learned_state
 from curate.scoring.scoring_job import ScoringJob
 from curate.scoring.specs import learns
 from curate.scoring.worker import is_labelled
@@ -62,7 +61,7 @@ def learned(out: Path) -> list[str]:
     rows = LearningInput(job, good, digests, aside)
     phrases = []
     for position, spec in enumerate(job.specs):
-        if learns(spec) and (refusal := learning.learned_state(rows, position).refusal):
+        if learns(spec) and (refusal := learned_state(rows, position).refusal):
             phrases.append(f"scorer {spec} was {refusal}")
     return phrases
 
