@@ -40,7 +40,7 @@ def age(out: Path) -> None:
         )
     for path in folder.glob("learned/*.json"):
         record = rewritten(
-            path, lambda r: {key: value for key, value in r.items() if key not in ("arguments", "format")}
+            path, lambda r: {key: value for key, value in r.items() if key in ("scorer", "inputs", "aside", "notes")}
         )
         position, name, _ = path.stem.split("-")
         read = tuple(job["scorers"][: int(position) + 1])

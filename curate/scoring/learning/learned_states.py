@@ -138,9 +138,7 @@ def check_continues(learning: LearningInput, position: int, state: LearnedState)
             f"{s3.shown(out)}: scorer {name} was {state.refusal}, and some shards are scored with it. "
             "Give --restart to learn and score again, or another --out"
         )
-    older = state.kept if state.recorded else state.before
-    if older is None:
-        raise kept_results.gone(_first_record(out, position, name), name)
+    older = check_recorded(learning, position, state)
     if places.learns_added_files(name):
         kept_results.check_parts(out, name, older, learning.parts)
     lost = missing_file(state, spec, learning.parts)
@@ -155,6 +153,19 @@ def check_continues(learning: LearningInput, position: int, state: LearnedState)
         kept_results.check_files(out, name, state.before)
         work = places.work_folder(out, spec, scorer_specs.formats((spec,)))
         kept_results.check_origin(work, name, origin_key(learning.job, spec))
+
+
+def check_recorded(learning: LearningInput, position: int, state: LearnedState) -> KeptResults:
+    """Return what a scorer left for later jobs when it learned for a job some of whose shards are scored.
+
+    Raises:
+        Interrupted: if no record says that it has learned.
+    """
+    older = state.kept if state.recorded or state.refusal else state.before
+    if older is None:
+        name = open_sets.parse(learning.job.specs[position])[0]
+        raise kept_results.gone(_first_record(learning.job.out, position, name), name)
+    return older
 
 
 def origin_key(job: ScoringJob, spec: str) -> str:
