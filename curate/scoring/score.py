@@ -1,6 +1,6 @@
 """Score every row of a data set with a list of scorers."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -137,11 +137,15 @@ def _score(
     job = _judging(job, heads)
     todo = _begin(job, again)
     bad = dict(heads.bad)
+    # Before scorers learn, which may take hours: `curate status` can show the job, and a job that was killed.
+    _record_start(job, paths, todo)
     # One set of workers for all steps: starting them takes seconds.
     with engine.session(long=heads.bytes > LONG_JOB_BYTES, folders=(out,)) as session:
         with reporting(progress):
             ready, notes = _prepare(job, heads, bad, todo, session, max_bad)
-        _record_start(job, paths, todo, bad)
+        for shard in shards:
+            if shard.relative in bad:
+                set_aside(out, shard, bad[shard.relative], stamp(shard.path))
         remaining = [shard for shard in shards if shard.relative in todo and shard.relative not in bad]
         rows, failed = run.run(ready, remaining, session, progress)
     aside = dict(sorted({**bad, **failed, **listed.unusable}.items()))
@@ -157,19 +161,13 @@ def _score(
     return Scored(out, rows, count, warnings, aside, notes, lost.bad)
 
 
-def _record_start(job: ScoringJob, paths: Sequence[str], todo: set[str], bad: Mapping[str, str]) -> None:
-    """Record the job and its bad shards before the first score file is written.
-
-    So an interrupted job can be continued, and `curate status` can show it.
-    """
+def _record_start(job: ScoringJob, paths: Sequence[str], todo: set[str]) -> None:
+    """Record the job. So an interrupted job can be continued, and `curate status` can show it."""
     relative_paths = [shard.relative for shard in job.shards]
     before = completion.read(job.out, SCORE_STEP)
     if todo or before is None or set(before.inputs) != set(relative_paths):
         completion.begin(job.out, SCORE_STEP, relative_paths)
     job.save(paths)
-    for shard in job.shards:
-        if shard.relative in bad:
-            set_aside(job.out, shard, bad[shard.relative], stamp(shard.path))
 
 
 def _rows_of(out: Path) -> Callable[[Shard], int]:

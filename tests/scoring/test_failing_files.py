@@ -12,6 +12,7 @@ from curate.errors import SchemaError
 from curate.scoring import score
 from curate.scoring.learning import corpus_parts
 from curate.scoring.reports import status
+from curate.tables.corpus import Corpus
 
 # A scorer that learns the mean length of texts by part, and fails on some rows in the way that its option says.
 OWN = """
@@ -181,3 +182,18 @@ def test_vectors_of_another_length_are_set_aside_before_scorers_learn(tmp_path):
     assert sorted(scored.quarantined) == ["2.jsonl", "2.parquet"]
     assert "vectors of 3 numbers" in scored.quarantined["2.parquet"]
     assert scored.rows == 80
+
+
+def test_a_job_that_was_killed_while_it_learns_is_shown_by_status(data, tmp_path, cli, monkeypatch):
+    class Killed(BaseException):
+        """Stands for the end of a process."""
+
+    def killed(*_, **__):
+        raise Killed
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(Corpus, "map", killed)
+        score.score(data, "duplicates", tmp_path / "out")
+    told = cli("status", tmp_path / "out")
+    assert told.code == 0
+    assert told.out.startswith("0 of 6 files done\n6 to do\nthe job has not ended: run the same `curate score` again")
