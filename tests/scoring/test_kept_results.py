@@ -77,8 +77,16 @@ def damaged(path: Path, how: str) -> None:
         path.write_bytes(content[:middle] + bytes([content[middle] ^ 4]) + content[middle + 1 :])
 
 
-@pytest.mark.parametrize("how", ["removed", "cut", "flipped"])
-@pytest.mark.parametrize("relied_on", RELIED_ON)
+# One of each kind of file runs in the quick suite.
+QUICK = {"removed": RELIED_ON[::3], "cut": RELIED_ON[:1], "flipped": ("corpus.json", "duplicates/merges/*.npz")}
+CASES = [
+    pytest.param(path, how, marks=() if path in QUICK[how] else pytest.mark.slow)
+    for path in RELIED_ON
+    for how in ("removed", "cut", "flipped")
+]
+
+
+@pytest.mark.parametrize(("relied_on", "how"), CASES)
 def test_a_file_that_is_gone_or_damaged_is_named_and_no_score_changes(job, relied_on, how):
     out = job / "out"
     before = {name: content for name, content in tree(out).items() if name.endswith(".scores.parquet")}
@@ -93,10 +101,14 @@ def test_a_file_that_is_gone_or_damaged_is_named_and_no_score_changes(job, relie
         assert "\n" not in message and "--restart" in message and str(out / "_curate") in message
         assert any(path.name in message for path in paths) or "*" in message
     assert {name: content for name, content in tree(out).items() if name.endswith(".scores.parquet")} == before
-    assert score.score(job / "data", SPECS, out, restart=True).rows == 160
 
 
-@pytest.mark.parametrize("folder", ["duplicates", "semdedup", "duplicates/merges", "learned", "semdedup/decided-*"])
+def test_a_restart_does_what_the_message_says(job):
+    damaged(job / "out" / "_curate" / "corpus.json", "cut")
+    assert score.score(job / "data", SPECS, job / "out", restart=True).rows == 160
+
+
+@pytest.mark.parametrize("folder", ["semdedup", "duplicates/merges", "learned"])
 def test_a_folder_that_is_gone_is_named(job, folder, cli):
     (path,) = (job / "out" / "_curate").glob(folder)
     shutil.rmtree(path)

@@ -85,7 +85,7 @@ class GuardedEngine:
         for failure in failures:
             part = self.parts[failure.number]
             pieces, path = part.pieces, part.pieces[0].shard.path
-            reason = failure.reason
+            reason = failure.reason.removeprefix(f"{self.scorer}: ")
             if len(pieces) == 1 and not reason.startswith(str(path)):
                 reason = f"{path}: scorer {self.scorer} cannot learn from its rows: {reason}"
             if part.generation < newest or any(piece.computed is None for piece in pieces):
