@@ -8,7 +8,7 @@ import pytest
 from conftest import documents, one_line, tree
 
 from curate.engines.local import Local
-from curate.errors import SchemaError
+from curate.errors import Interrupted, SchemaError
 from curate.scoring import score
 from curate.scoring.learning import corpus_parts
 from curate.scoring.reports import status
@@ -115,6 +115,10 @@ def test_files_on_which_a_scorer_cannot_learn_are_set_aside(data, tmp_path, monk
     assert scores(tmp_path / "out") == scores(tmp_path / "calm")
     kept = [path for path in (tmp_path / "out" / "_curate" / "duplicates").rglob("*.npz")]
     assert {path.parent.name for path in kept} == {"duplicates", "signatures", "links", "merges"}
+    (folder,) = (path for path in tmp_path.glob("out/_curate/parts/learning") if any(path.iterdir()))
+    assert len(list(folder.iterdir())) == 1, "the cache of the own scorer"
+    (folder / "density-0123456789abcdef").mkdir()
+    (folder / "density-0123456789abcdef" / "origin.txt").write_text("of a job before")
     # Repaired, the files are scored by the same command, and compared with the older files.
     for name in "be":
         path = data / f"{name}.jsonl"
@@ -123,8 +127,11 @@ def test_files_on_which_a_scorer_cannot_learn_are_set_aside(data, tmp_path, monk
     with (data / "b.jsonl").open("a") as file:
         file.write(json.dumps({**copy, "id": "copy"}) + "\n")
     before = scores(tmp_path / "out")
+    states = {row["shard"]: row for row in status.status(tmp_path / "out")}
+    assert states["b.jsonl"]["why"].startswith("the file was changed since it was set aside")
     again = score.score(data, specs, tmp_path / "out")
     assert again.rows == 11 and not again.quarantined
+    assert len(list(folder.iterdir())) == 1, "the cache of a scorer that the job has not"
     assert before.items() <= scores(tmp_path / "out").items()
     repaired = pl.read_parquet(tmp_path / "out" / "b.jsonl.scores.parquet")
     assert repaired.filter(pl.col("id") == "copy")["score.duplicates"].to_list() == [0.0]
@@ -197,3 +204,11 @@ def test_a_job_that_was_killed_while_it_learns_is_shown_by_status(data, tmp_path
     told = cli("status", tmp_path / "out")
     assert told.code == 0
     assert told.out.startswith("0 of 6 files done\n6 to do\nthe job has not ended: run the same `curate score` again")
+
+
+def test_a_learner_that_is_added_to_a_finished_job_is_named_alone(corpus, tmp_path):
+    score.score(corpus, "duplicates", tmp_path / "out")
+    with pytest.raises(Interrupted) as stop:
+        score.score(corpus, ("duplicates", "repetition"), tmp_path / "out")
+    assert "scorers changed (duplicates -> duplicates, repetition)" in str(stop.value)
+    assert "formats" not in str(stop.value)

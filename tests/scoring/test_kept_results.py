@@ -174,7 +174,7 @@ def test_no_flipped_bit_changes_what_is_read_from_a_file_of_arrays(tmp_path):
     array_files.write_arrays(path, arrays)
     content = path.read_bytes()
     for position in range(len(content)):
-        for bit in (1, 16, 64):
+        for bit in (1 << position % 8,):
             path.write_bytes(content[:position] + bytes([content[position] ^ bit]) + content[position + 1 :])
             try:
                 read = array_files.read_arrays(path)

@@ -8,7 +8,7 @@ from typing import cast
 
 from curate.errors import CurateError, SchemaError
 from curate.scoring.learning.learned_states import LearningInput, check_recorded, learned_state
-from curate.scoring.scoring_job import ScoringJob
+from curate.scoring.scoring_job import ScoringJob, stamp
 from curate.scoring.specs import learns
 from curate.scoring.worker import is_labelled
 from curate.storage import files, manifest
@@ -110,6 +110,8 @@ def _state(job: ScoringJob, shard: Shard, configuration: Configuration) -> State
         entry, path = manifest.begun(job.out, SCORE_STEP, name), manifest.begun_path(job.out, SCORE_STEP, name)
     state = "done" if done else "quarantined" if bad else "begun" if entry else "to do"
     why = bad.reason if bad and not done else ""
+    if why and bad and bad.stamp != stamp(shard.path):
+        why = f"the file was changed since it was set aside, so the same command tries it again. The reason was: {why}"
     changes = (
         manifest.changes(entry, shard.path, configuration, path=path, same_rows=job.same_rows)
         if entry is not None and not bad
