@@ -15,10 +15,11 @@ from curate.scoring.inferred_options import inferred
 from curate.scoring.learning import corpus_parts, first_pass, learned, learned_scorers, places
 from curate.scoring.learning.columns import columns_folder
 from curate.scoring.learning.failing_files import FilesFail
+from curate.scoring.learning.first_pass import FirstPass
 from curate.scoring.learning.learned_states import LearningInput
 from curate.scoring.preflight import Preflight
 from curate.scoring.reports.result import Scored
-from curate.scoring.scoring_job import ScoringJob, recorded, set_aside, stamp
+from curate.scoring.scoring_job import ScoringJob, is_old, recorded, set_aside, stamp
 from curate.scoring.tasks.bundles import DEADLY_IN_A_ROW
 from curate.storage import completion, files, manifest
 from curate.storage.files import sweep
@@ -137,12 +138,17 @@ def _score(
     job = _judging(job, heads)
     todo = _begin(job, again)
     bad = dict(heads.bad)
-    # Before scorers learn, which may take hours: `curate status` can show the job, and a job that was killed.
-    _record_start(job, paths, todo)
+    record = recorded(out)
+    if record is None or not is_old(record):
+        # Before scorers learn, which may take hours: so `curate status` can show the job, also if it was killed.
+        _record_start(job, paths, todo)
     # One set of workers for all steps: starting them takes seconds.
     with engine.session(long=heads.bytes > LONG_JOB_BYTES, folders=(out,)) as session:
         with reporting(progress):
             ready, notes = _prepare(job, heads, bad, todo, session, max_bad)
+        if record is not None and is_old(record):
+            # What scorers learned before is compared by the old record.
+            _record_start(job, paths, todo)
         for shard in shards:
             if shard.relative in bad:
                 set_aside(out, shard, bad[shard.relative], stamp(shard.path))
@@ -270,15 +276,15 @@ def _prepare(
         good = [shard for shard in good if shard.relative not in bad]
         if bad and not good:
             raise SchemaError(next(iter(bad.values())))
-        tasks = computed.tasks_of(good)
-        parts = corpus_parts.cut(tasks, computed.digests, heads.sizes, job.out, fresh=fresh, alone=alone)
-        rows = [heads.heads[shard.relative].rows for shard in good]
-        total = None if None in rows else sum(count for count in rows if count is not None)
-        digests = {shard.relative: computed.digests[shard.relative] for shard in good}
-        learning = LearningInput(job, tuple(good), digests, tuple(sorted(bad)), total, tuple(parts))
+        learning = _learning_input(job, heads, computed, good, sorted(bad))
+        parts = corpus_parts.cut(
+            computed.tasks_of(good), learning.digests, heads.sizes, job.out, fresh=fresh, alone=alone
+        )
         compute_stage = partial(first_pass.materialise, engine, job.quarantine)
         try:
-            scorers, parts_with_columns, notes = learned.prepare(learning, engine, compute_stage, fresh=fresh)
+            scorers, parts_with_columns, notes = learned.prepare(
+                replace(learning, parts=tuple(parts)), engine, compute_stage, fresh=fresh
+            )
         except FilesFail as failing:
             deaths += len(failing.bad) if failing.death else 0
             if failing.death and deaths == DEADLY_IN_A_ROW:
@@ -288,3 +294,13 @@ def _prepare(
             learned.forget_learning_from(job.out, {*failing.bad, *failing.suspects})
             continue
         return run.ReadyJob(job, heads, scorers, parts_with_columns), notes
+
+
+def _learning_input(
+    job: ScoringJob, heads: Preflight, computed: FirstPass, good: Sequence[Shard], aside: Sequence[str]
+) -> LearningInput:
+    """Return what scorers learn from, before it is cut into parts: the good shards without those set aside."""
+    rows = [heads.heads[shard.relative].rows for shard in good]
+    total = None if None in rows else sum(count for count in rows if count is not None)
+    digests = {shard.relative: computed.digests[shard.relative] for shard in good}
+    return LearningInput(job, tuple(good), digests, tuple(aside), total)
