@@ -86,15 +86,20 @@ def _unpacked(size: int, head: Head) -> int:
 def _odd_widths(shards: Sequence[Shard], heads: Mapping[str, Head], column: str) -> list[tuple[str, str]]:
     """Return the shards whose vectors are not as long as in most shards, each with the reason why it is bad."""
     columns_of = {shard: heads[shard.relative].columns for shard in shards if shard.relative in heads}
-    # Columns of one type have vectors of one length. Bytes are inspected only if the types of files differ.
-    if len({columns.get(column) for columns in columns_of.values()}) < 2:
+    # Columns of one type of fixed size have vectors of one length. Of others the first row is read.
+    kinds = {columns.get(column) for columns in columns_of.values()}
+    fixed = all(kind is None or vectors.is_fixed(arrow_types.plain(kind)) for kind in kinds)
+    if not column.startswith(vectors.PREFIX) or not kinds or (len(kinds) == 1 and fixed):
         return []
-    widths: dict[Shard, int] = {}
-    for shard, columns in columns_of.items():
+
+    def width_of(shard: Shard) -> int | None:
         # A file whose type of numbers is unknown is set aside later, when it is read, with this reason.
-        with suppress(SchemaError):
-            width = vectors.width(shard, columns, column)
-            widths |= {} if width is None else {shard: width}
+        with suppress(SchemaError, OSError):
+            return vectors.width(shard, columns_of[shard], column)
+        return None
+
+    measured = files.each(width_of, list(columns_of), shards[0].path)
+    widths = {shard: width for shard, width in zip(columns_of, measured, strict=True) if width is not None}
     counts = Counter(widths.values())
     # Of equally common widths the larger counts as usual, so that the order of the files does not matter.
     usual = max(counts, key=lambda width: (counts[width], width), default=None)

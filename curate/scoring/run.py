@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import pairwise
 
 from curate.engines import Engine
 from curate.errors import Interrupted
@@ -11,6 +12,7 @@ from curate.scoring import parts, worker
 from curate.scoring.learning import corpus_parts
 from curate.scoring.learning.corpus_parts import Piece, ScoringPart
 from curate.scoring.learning.learned_scorers import AnyScorer
+from curate.scoring.parts import Span
 from curate.scoring.preflight import Preflight
 from curate.scoring.scoring_job import ScoringJob, set_aside
 from curate.scoring.tasks.bundles import run_bundles
@@ -79,12 +81,17 @@ def task(job: ScoringJob, shard: Shard, *, label: bool) -> ScoringTask:
     )
 
 
-def split(whole: ScoringTask, head: Head) -> Iterator[ScoringTask]:
-    """Yield the tasks of a shard: one, or for a long shard several that take a range of rows each."""
-    if not parts.is_long(whole.shard, head):
+def split(whole: ScoringTask, head: Head, before: tuple[Span, ...] = ()) -> Iterator[ScoringTask]:
+    """Yield the tasks of a shard: one, or for a long shard several that take a range of rows each.
+
+    ``before`` are the ranges of a shard that is done. They are used again if they cover all rows of the file.
+    """
+    joined = all(span[1] == following[0] for span, following in pairwise([(0, 0), *before]))
+    covers = bool(before) and joined and before[-1][1] in (head.rows, None)
+    spans = before if covers else parts.spans(head)
+    if spans == before == ((0, None),) or (not covers and not parts.is_long(whole.shard, head)):
         yield whole
         return
-    spans = parts.spans(head)
     folder = manifest.parts_path(whole.out, SCORE_STEP, whole.shard.relative)
     for start, stop in spans:
         yield replace(whole, start=start, stop=stop, parts=folder, spans=spans)

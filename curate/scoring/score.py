@@ -1,6 +1,6 @@
 """Score every row of a data set with a list of scorers."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -12,12 +12,15 @@ from curate.errors import SchemaError
 from curate.progress import Progress, reporting, silent
 from curate.scoring import dependencies, preflight, run, specs, table_input, worker
 from curate.scoring.inferred_options import inferred
-from curate.scoring.learning import corpus_parts, first_pass, learned, learned_scorers
+from curate.scoring.learning import corpus_parts, first_pass, learned, learned_scorers, places
 from curate.scoring.learning.columns import columns_folder
-from curate.scoring.learning.learned import LearningInput
+from curate.scoring.learning.failing_files import FilesFail
+from curate.scoring.learning.first_pass import FirstPass
+from curate.scoring.learning.learned_states import LearningInput
 from curate.scoring.preflight import Preflight
 from curate.scoring.reports.result import Scored
-from curate.scoring.scoring_job import ScoringJob, recorded, set_aside, stamp
+from curate.scoring.scoring_job import ScoringJob, is_old, recorded, set_aside, stamp
+from curate.scoring.tasks.bundles import DEADLY_IN_A_ROW
 from curate.storage import completion, files, manifest
 from curate.storage.files import sweep
 from curate.storage.locks import lock
@@ -135,11 +138,20 @@ def _score(
     job = _judging(job, heads)
     todo = _begin(job, again)
     bad = dict(heads.bad)
+    record = recorded(out)
+    if record is None or not is_old(record):
+        # Before scorers learn, which may take hours: so `curate status` can show the job, also if it was killed.
+        _record_start(job, paths, todo)
     # One set of workers for all steps: starting them takes seconds.
     with engine.session(long=heads.bytes > LONG_JOB_BYTES, folders=(out,)) as session:
         with reporting(progress):
             ready, notes = _prepare(job, heads, bad, todo, session, max_bad)
-        _record_start(job, paths, todo, bad)
+        if record is not None and is_old(record):
+            # What scorers learned before is compared by the old record.
+            _record_start(job, paths, todo)
+        for shard in shards:
+            if shard.relative in bad:
+                set_aside(out, shard, bad[shard.relative], stamp(shard.path))
         remaining = [shard for shard in shards if shard.relative in todo and shard.relative not in bad]
         rows, failed = run.run(ready, remaining, session, progress)
     aside = dict(sorted({**bad, **failed, **listed.unusable}.items()))
@@ -155,19 +167,13 @@ def _score(
     return Scored(out, rows, count, warnings, aside, notes, lost.bad)
 
 
-def _record_start(job: ScoringJob, paths: Sequence[str], todo: set[str], bad: Mapping[str, str]) -> None:
-    """Record the job and its bad shards before the first score file is written.
-
-    So an interrupted job can be continued, and `curate status` can show it.
-    """
+def _record_start(job: ScoringJob, paths: Sequence[str], todo: set[str]) -> None:
+    """Record the job. So an interrupted job can be continued, and `curate status` can show it."""
     relative_paths = [shard.relative for shard in job.shards]
     before = completion.read(job.out, SCORE_STEP)
     if todo or before is None or set(before.inputs) != set(relative_paths):
         completion.begin(job.out, SCORE_STEP, relative_paths)
     job.save(paths)
-    for shard in job.shards:
-        if shard.relative in bad:
-            set_aside(job.out, shard, bad[shard.relative], stamp(shard.path))
 
 
 def _rows_of(out: Path) -> Callable[[Shard], int]:
@@ -242,7 +248,7 @@ def _begin(job: ScoringJob, again: _Again) -> set[str]:
         completion.begin(job.out, SCORE_STEP, [shard.relative for shard in job.shards])
         for shard in job.shards:
             files.remove(manifest.entry_path(job.out, SCORE_STEP, shard.relative))
-        files.remove(learned.folder(job.out))
+        files.remove(places.learned_folder(job.out))
         return {shard.relative for shard in job.shards}
     return {name for name, _, _ in pending}
 
@@ -252,7 +258,8 @@ def _prepare(
 ) -> tuple[run.ReadyJob, tuple[str, ...]]:
     """Return the job with scorers that are ready to score, and notes on what they learned.
 
-    Shards that turn out to be bad are added to ``bad``. ``todo`` names the shards that are still to score.
+    Shards that turn out to be bad are added to ``bad``. ``todo`` names the shards that are still to score. If a scorer
+    cannot learn from the rows of a file, that file is set aside, and all scorers learn from the others.
     """
     if not any(map(specs.learns, job.specs)):
         built = tuple(map(specs.build, job.specs))
@@ -262,14 +269,38 @@ def _prepare(
     bad |= computed.bad
     # Learning may take hours: a job that loses too many lines stops before.
     computed.lost.check(max_bad)
-    good = [shard for shard in good if shard.relative not in bad]
-    if bad and not good:
-        raise SchemaError(next(iter(bad.values())))
     fresh = len(todo) == len(job.shards)
-    parts = corpus_parts.cut(computed.tasks_of(good), computed.digests, heads.sizes, job.out, fresh=fresh)
+    alone: set[str] = set()
+    deaths = 0
+    while True:
+        good = [shard for shard in good if shard.relative not in bad]
+        if bad and not good:
+            raise SchemaError(next(iter(bad.values())))
+        learning = _learning_input(job, heads, computed, good, sorted(bad))
+        parts = corpus_parts.cut(
+            computed.tasks_of(good), learning.digests, heads.sizes, job.out, fresh=fresh, alone=alone
+        )
+        compute_stage = partial(first_pass.materialise, engine, job.quarantine)
+        try:
+            scorers, parts_with_columns, notes = learned.prepare(
+                replace(learning, parts=tuple(parts)), engine, compute_stage, fresh=fresh
+            )
+        except FilesFail as failing:
+            deaths += len(failing.bad) if failing.death else 0
+            if failing.death and deaths == DEADLY_IN_A_ROW:
+                raise failing.death from None
+            bad |= failing.bad
+            alone |= failing.suspects
+            learned.forget_learning_from(job.out, {*failing.bad, *failing.suspects})
+            continue
+        return run.ReadyJob(job, heads, scorers, parts_with_columns), notes
+
+
+def _learning_input(
+    job: ScoringJob, heads: Preflight, computed: FirstPass, good: Sequence[Shard], aside: Sequence[str]
+) -> LearningInput:
+    """Return what scorers learn from, before it is cut into parts: the good shards without those set aside."""
     rows = [heads.heads[shard.relative].rows for shard in good]
     total = None if None in rows else sum(count for count in rows if count is not None)
-    learning = LearningInput(job, tuple(good), computed.digests, tuple(sorted(bad)), total, tuple(parts))
-    compute_stage = partial(first_pass.materialise, engine)
-    scorers, parts_with_columns, notes = learned.prepare(learning, engine, compute_stage, fresh=fresh)
-    return run.ReadyJob(job, heads, scorers, parts_with_columns), notes
+    digests = {shard.relative: computed.digests[shard.relative] for shard in good}
+    return LearningInput(job, tuple(good), digests, tuple(aside), total)

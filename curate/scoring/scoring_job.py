@@ -108,7 +108,10 @@ class ScoringJob:
         # Records of format 1 have no format numbers; all were 1. Numbers of scorers that are new in this job are left
         # out, since the change of scorers is named already.
         numbers = cast(dict[str, int], record.get("formats", {}))
-        before["formats"] = {name: numbers.get(name, 1) for name in cast(dict[str, int], arguments["formats"])}
+        before["formats"] = {
+            name: numbers.get(name, 1 if is_old(record) else number)
+            for name, number in cast(dict[str, int], arguments["formats"]).items()
+        }
         return job_record.argument_changes(before, arguments)
 
     def save(self, data: Sequence[str]) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import polars as pl
 import pyarrow as pa
 
-from curate.errors import CurateError, SchemaError
+from curate.errors import SchemaError
 from curate.scorers import Scorer
 from curate.scoring import parts
 from curate.scoring.learning import columns, learned_scorers
@@ -19,7 +19,8 @@ from curate.scoring.learning.columns import ColumnFolder
 from curate.scoring.learning.learned_scorers import AnyScorer
 from curate.scoring.parts import Span
 from curate.scoring.specs import declarations, inputs
-from curate.storage import disk_errors, files, manifest, s3
+from curate.scoring.tasks import file_faults
+from curate.storage import files, manifest
 from curate.tables import batches as tables
 from curate.tables import meanings, readers, writer
 from curate.tables.columns import arrow_types
@@ -185,20 +186,8 @@ def _judged(task: ScoringTask, work: Callable[[ScoringTask, BadLines], ScoringOu
     path = task.shard.path
     try:
         return _unchanged(task, work)
-    except SchemaError as error:
-        reason = str(error)
-    except OSError as error:
-        # A store that fails, or a machine without space or file handles, is met by every other shard too.
-        if (fault := s3.trouble(error, path) or disk_errors.of_the_machine(error, path)) is not None:
-            raise fault from None
-        reason = f"{path} cannot be read: {error.strerror or error}. Put it back, repair it, or score without it"
-    except CurateError:
-        raise  # the output is at fault, not the shard
     except Exception as error:
-        # A scorer may fail in any way on unusual rows. With quarantine that costs one file, not the job.
-        if not task.quarantine:
-            raise
-        reason = f"{path}: {type(error).__name__}: {' '.join(str(error).split())[:300]}"
+        reason = file_faults.reason(error, path, quarantine=task.quarantine)
     if not task.quarantine:
         if work is not _compute:
             files.remove(task.output)

@@ -241,6 +241,34 @@ def test_a_job_killed_is_continued(store, data, corpus, tmp_path):
     assert scores(store) == whole
 
 
+LEARNERS = ("duplicates", "embedding:width=16", "semdedup:k=2", "prototypes:k=3", "d2:near=3")
+
+
+def test_learners_keep_their_results_in_the_store(store, data, corpus, tmp_path):
+    """Two deliveries of files, the second to two workers; then a third, of which the older results are gone."""
+    score.score([str(corpus)], LEARNERS, tmp_path / "disk")
+    score.score([data], LEARNERS, OUT)
+    assert scores(store) == on_disk(tmp_path / "disk")
+    for delivery, folder in ((documents(20, 90), "source=a"), (documents(20, 300), "source=b")):
+        frame = delivery.with_columns(id=pl.format(folder + "-{}", "id"))
+        frame.write_parquet(corpus / folder / "new.parquet")
+        content = (corpus / folder / "new.parquet").read_bytes()
+        s3.request(store.upstream, "PUT", f"/{s3.BUCKET}/in/{quote(folder)}/new.parquet", content)
+        if folder == "source=a":
+            assert score.score([data], LEARNERS, OUT, engine=Local(2)).rows == 20
+            score.score([str(corpus)], LEARNERS, tmp_path / "disk")
+            assert scores(store) == on_disk(tmp_path / "disk")
+    (centres,) = (key for key in s3.keys(store.upstream) if "semdedup/centres-" in key)
+    content = s3.request(store.upstream, "GET", f"/{s3.BUCKET}/{quote(centres)}")[1]
+    s3.request(store.upstream, "DELETE", f"/{s3.BUCKET}/{quote(centres)}")
+    with pytest.raises(Interrupted, match=f"s3://{s3.BUCKET}/{centres} is missing. .*--restart"):
+        score.score([data], LEARNERS, OUT)
+    s3.request(store.upstream, "PUT", f"/{s3.BUCKET}/{quote(centres)}", content)
+    assert score.score([data], LEARNERS, OUT).rows == 20
+    score.score([str(corpus)], LEARNERS, tmp_path / "disk")
+    assert scores(store) == on_disk(tmp_path / "disk")
+
+
 @pytest.mark.skipif(find_spec("ray") is None, reason="ray is not installed: pip install 'curate-planner[ray]'")
 def test_ray_reads_and_writes_objects(store, data, corpus, tmp_path):
     from curate.engines.ray import Ray

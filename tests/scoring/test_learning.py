@@ -16,10 +16,9 @@ from conftest import console, documents, tree
 from curate.engines.local import Local
 from curate.errors import SchemaError
 from curate.scorers import embedding, length, prototypes
-from curate.scoring import dependencies, score
+from curate.scoring import dependencies, run, score
 from curate.scoring.learning import corpus_parts
 from curate.scoring.reports import status
-from curate.scoring.scoring_job import ScoringJob
 from curate.tables.corpus import Corpus, array_files
 
 SPECS = ("length", "embedding:width=16", "prototypes:k=3", "semdedup", "duplicates", "perplexity:bits=10")
@@ -110,8 +109,8 @@ def test_what_a_killed_job_with_other_options_left_is_not_used(corpus, tmp_path,
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        # All scorers have learned then, and the options are not recorded yet.
-        patch.setattr(ScoringJob, "save", killed)
+        # All scorers have learned then, and no file is scored yet.
+        patch.setattr(run, "run", killed)
         score.score(corpus, before, out)
     score.score(corpus, specs, out)
     score.score(corpus, specs, fresh)

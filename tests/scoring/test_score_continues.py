@@ -10,7 +10,7 @@ from conftest import documents, tree
 
 from curate.errors import Interrupted
 from curate.scorers import embedding, length, prototypes
-from curate.scoring import score, scoring_job, specs
+from curate.scoring import run, score, specs
 from curate.scoring.reports import status
 from curate.storage.files import text_hash
 from curate.tables.reading import Reading
@@ -40,7 +40,7 @@ def age(out: Path) -> None:
         )
     for path in folder.glob("learned/*.json"):
         record = rewritten(
-            path, lambda r: {key: value for key, value in r.items() if key not in ("arguments", "format")}
+            path, lambda r: {key: value for key, value in r.items() if key in ("scorer", "inputs", "aside", "notes")}
         )
         position, name, _ = path.stem.split("-")
         read = tuple(job["scorers"][: int(position) + 1])
@@ -166,7 +166,7 @@ def test_a_learned_state_depends_on_the_files_that_its_scorer_reads(corpus, tmp_
     target, out = tmp_path / "target.parquet", tmp_path / "out"
     documents(30, 500).write_parquet(target)
     spec = (f"dsir:target={target}",)
-    monkeypatch.setattr(scoring_job.ScoringJob, "save", lambda job, data: 1 / 0)
+    monkeypatch.setattr(run, "run", lambda *_: 1 / 0)
     states = []
     for start in (500, 700):
         documents(30, start).write_parquet(target)

@@ -9,17 +9,18 @@ function of a scorer reads at a time: the pieces of a bundle, or one piece of a 
 is a file with the scores of some rows of a long input. Such files are joined when all are there.)
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypedDict, cast
 
 import polars as pl
 
-from curate.scoring.learning import columns
+from curate.scoring.learning import columns, places, seals
 from curate.scoring.learning.columns import ColumnFolder
+from curate.scoring.parts import Span
 from curate.scoring.worker import LABEL, ScoringTask
-from curate.storage import artifacts, files, manifest
+from curate.storage import artifacts, files
 from curate.storage.files import text_hash
 from curate.tables import batches
 from curate.tables.reading import BATCH_BYTES, Reading
@@ -160,31 +161,62 @@ def bundles(tasks: Iterable[ScoringTask], sizes: Mapping[str, int]) -> list[tupl
 
 
 def cut(
-    tasks: Sequence[ScoringTask], digests: Mapping[str, str], sizes: Mapping[str, int], out: Path, *, fresh: bool
+    tasks: Sequence[ScoringTask],
+    digests: Mapping[str, str],
+    sizes: Mapping[str, int],
+    out: Path,
+    *,
+    fresh: bool,
+    alone: Collection[str] = (),
 ) -> list[ScoringPart]:
     """Return the parts of the data. ``tasks`` are all tasks of the good shards, in the order of shards.
 
     ``digests`` and ``sizes`` are the hashes of the rows and the bytes of the shards. Rows that are recorded as a part
-    stay in that part. The others form new parts: of generation 0 if no shard is scored yet (``fresh``), and otherwise
-    of the next generation.
+    stay in that part. If some of its rows are gone, the others form new parts of the same generation. New rows form
+    parts of the next generation. The generation is always 0 if no shard is scored yet (``fresh``). A small shard that
+    is named in ``alone`` shares no part with others.
     """
-    path = out / manifest.FOLDER / "corpus.json"
     by_span = {tuple(_piece(task).span): task for task in tasks}
     parts: list[ScoringPart] = []
-    for entry in _recorded(path):
+    generations: dict[tuple[object, ...], int] = {}
+    for entry in _recorded(out):
         spans = [tuple(span) for span in entry["pieces"]]
-        if all(span in by_span for span in spans):
-            group = [by_span.pop(span) for span in spans]
-            parts.append(_part(group, digests, 0 if fresh else entry["generation"]))
-    generation = 0 if fresh else 1 + max((part.generation for part in parts), default=-1)
-    parts += [_part(group, digests, generation) for group in bundles(by_span.values(), sizes)]
-    record = [{"generation": part.generation, "pieces": [piece.span for piece in part.pieces]} for part in parts]
-    artifacts.save(path, "corpus", {"parts": record})
+        generation = 0 if fresh else entry["generation"]
+        present = [span for span in spans if span in by_span]
+        if len(present) == len(spans) and (len(spans) == 1 or not any(span[0] in alone for span in spans)):
+            parts.append(_part([by_span.pop(span) for span in spans], digests, generation))
+        generations |= dict.fromkeys(present, generation)
+    following = 0 if fresh else 1 + max(generations.values(), default=-1)
+    remaining: dict[int, list[ScoringTask]] = {}
+    for span, task in by_span.items():
+        remaining.setdefault(generations.get(span, following), []).append(task)
+    for generation, group in sorted(remaining.items()):
+        together = [task for task in group if task.shard.relative not in alone]
+        single = [(task,) for task in group if task.shard.relative in alone]
+        parts += [_part(bundle, digests, generation) for bundle in (*bundles(together, sizes), *single)]
     return parts
 
 
-def column_task(part: ScoringPart, piece: Piece) -> ScoringTask:
-    """Return the task that computes further columns of a piece."""
+def record(parts: Sequence[ScoringPart], out: Path) -> None:
+    """Record the parts, so that the rows of each stay together when files are added."""
+    entries = [{"generation": part.generation, "pieces": [piece.span for piece in part.pieces]} for part in parts]
+    artifacts.save(places.corpus_record(out), "corpus", seals.sealed({"parts": entries}))
+
+
+def recorded_spans(out: Path) -> dict[str, tuple[Span, ...]]:
+    """Return the ranges of rows into which the shards of earlier jobs were cut, by the name of the shard.
+
+    A file that is written again with the same rows, in other row groups, must be cut in the same way as before.
+    """
+    spans: dict[str, list[Span]] = {}
+    for entry in _recorded(out):
+        for name, start, stop in entry["pieces"]:
+            spans.setdefault(cast(str, name), []).append((cast(int, start), cast(int | None, stop)))
+    return {name: tuple(sorted(ranges, key=lambda span: span[0])) for name, ranges in spans.items()}
+
+
+def column_task(part: ScoringPart, piece: Piece, *, quarantine: bool) -> ScoringTask:
+    """Return the task that computes further columns of a piece. With ``quarantine``, a bad file is no error."""
     return ScoringTask(
         piece.shard,
         piece.score_file,
@@ -196,6 +228,7 @@ def column_task(part: ScoringPart, piece: Piece) -> ScoringTask:
         piece.stop,
         columns=piece.computed,
         part=part.name,
+        quarantine=quarantine,
     )
 
 
@@ -204,8 +237,13 @@ class _Entry(TypedDict):
     pieces: list[list[str | int | None]]
 
 
-def _recorded(path: Path) -> list[_Entry]:
-    return cast(list[_Entry], artifacts.load(path, "corpus")["parts"]) if files.exists(path) else []
+def _recorded(out: Path) -> list[_Entry]:
+    path = places.corpus_record(out)
+    if not files.exists(path):
+        return []
+    entries = artifacts.load(path, "corpus")
+    seals.check(path, entries)
+    return cast(list[_Entry], entries["parts"])
 
 
 def _piece(task: ScoringTask) -> Piece:

@@ -9,12 +9,12 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from curate.engines import Engine
-from curate.errors import SchemaError
 from curate.progress import counted
 from curate.scoring import dependencies, run, specs, worker
 from curate.scoring.learning import columns, corpus_parts
 from curate.scoring.learning.columns import ColumnFolder, columns_folder
 from curate.scoring.learning.corpus_parts import Piece, ScoringPart
+from curate.scoring.learning.failing_files import FilesFail
 from curate.scoring.learning.learned_scorers import AnyScorer
 from curate.scoring.preflight import Preflight
 from curate.scoring.scoring_job import ScoringJob
@@ -59,13 +59,15 @@ def compute(job: ScoringJob, heads: Preflight, shards: Sequence[Shard], todo: se
     decided_by = (sorted(job.arguments_of(independent).items()), job.needs, job.reading.judged, learner_columns)
     origin.keep_if_from(columns_folder(job.out), text_hash(repr(decided_by)))
     digests, tasks, pending = dict[str, str](), dict[str, tuple[ScoringTask, ...]](), list[ScoringTask]()
+    # A file that is scored is cut as before, even if it was written again in other row groups.
+    spans_before = corpus_parts.recorded_spans(job.out) if len(todo) < len(job.shards) else {}
     for shard in shards:
         head = heads.heads[shard.relative]
         whole = run.task(job, shard, label=worker.is_labelled(head))
         entry = None if shard.relative in todo else manifest.read(job.out, SCORE_STEP, shard.relative)
         if entry is not None and set(entry.columns) == set(job.columns(shard, label=whole.label)):
             digests[shard.relative] = entry.input
-            tasks[shard.relative] = tuple(run.split(whole, head))
+            tasks[shard.relative] = tuple(run.split(whole, head, spans_before.get(shard.relative, ())))
             continue
         # Scorers that learn read further columns later, so these are hashed too.
         whole = replace(whole, also=job.needs)
@@ -92,23 +94,33 @@ def compute(job: ScoringJob, heads: Preflight, shards: Sequence[Shard], todo: se
 
 
 def materialise(
-    engine: Engine, scorers: Sequence[AnyScorer], parts: tuple[ScoringPart, ...]
+    engine: Engine, quarantine: bool, scorers: Sequence[AnyScorer], parts: tuple[ScoringPart, ...]
 ) -> tuple[ScoringPart, ...]:
-    """Compute the columns of scorers that have learned, so that another scorer can learn from these columns."""
+    """Compute the columns of scorers that have learned, so that another scorer can learn from these columns.
+
+    Raises:
+        FilesFail: with ``quarantine``, if a scorer fails on the rows of some files.
+        SchemaError: without it, for the first such file.
+    """
     # Shards that are done have these columns in their score files.
     tasks = [
-        [corpus_parts.column_task(part, piece) for piece in part.pieces if piece.computed is not None] for part in parts
+        [corpus_parts.column_task(part, piece, quarantine=quarantine) for piece in part.pieces if piece.computed]
+        for part in parts
     ]
     todo = [group for group in tasks if group]
     if todo:
         _remove_other_stages(todo, scorers)
     names: tuple[str, ...] = ()
-    # No file can be set aside any more: others have learned from it.
-    results = run_bundles(engine, partial(worker.compute_tasks, tuple(scorers)), todo, quarantine=False)
+    bad: dict[str, str] = {}
+    results = run_bundles(engine, partial(worker.compute_tasks, tuple(scorers)), todo, quarantine=quarantine)
     for outcome in counted(results, "parts read", sum(map(len, todo))):
         if outcome.reason:
-            raise SchemaError(outcome.reason)
-        names = outcome.computed
+            bad[outcome.shard] = outcome.reason
+        else:
+            names = outcome.computed
+    if bad:
+        # Scorers have learned from these files: they learn again without them.
+        raise FilesFail(bad)
     return tuple(replace(part, pieces=tuple(_with_next_stage(piece, names) for piece in part.pieces)) for part in parts)
 
 

@@ -2,12 +2,13 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import cast
 
-from curate.scoring.learning import learned as learning
-from curate.scoring.learning.learned import LearningInput
-from curate.scoring.scoring_job import ScoringJob
+from curate.errors import CurateError, SchemaError
+from curate.scoring.learning.learned_states import LearningInput, check_recorded, learned_state
+from curate.scoring.scoring_job import ScoringJob, stamp
 from curate.scoring.specs import learns
 from curate.scoring.worker import is_labelled
 from curate.storage import files, manifest
@@ -48,7 +49,10 @@ def recorded_job(out: Path) -> ScoringJob:
 
 
 def learned(out: Path) -> list[str]:
-    """Return, for each scorer whose learned state would be refused, one phrase that says why."""
+    """Return, for each scorer whose learned state would be refused, one phrase that says why.
+
+    Results of earlier calls are not looked for here: the same command checks them before it learns from added files.
+    """
     job = recorded_job(out)
     if not any(map(learns, job.specs)):
         return []
@@ -58,12 +62,26 @@ def learned(out: Path) -> list[str]:
         return []
     aside = tuple(s.relative for s in job.shards if manifest.quarantined(out, SCORE_STEP, s.relative))
     good = tuple(shard for shard in job.shards if shard.relative not in aside)
-    digests = {shard.relative: _digest(job, shard, entries[shard.relative]) for shard in good}
+    digests: dict[str, str] = {}
+    for shard in good:
+        # The same command would set a file aside that cannot be read.
+        with suppress(SchemaError, OSError):
+            digests[shard.relative] = _digest(job, shard, entries[shard.relative])
+    aside = (*aside, *(shard.relative for shard in good if shard.relative not in digests))
+    good = tuple(shard for shard in good if shard.relative in digests)
     rows = LearningInput(job, good, digests, aside)
     phrases = []
     for position, spec in enumerate(job.specs):
-        if learns(spec) and (refusal := learning.learned_state(rows, position).refusal):
-            phrases.append(f"scorer {spec} was {refusal}")
+        if not learns(spec):
+            continue
+        try:
+            state = learned_state(rows, position)
+            check_recorded(rows, position, state)
+        except CurateError as error:
+            phrases.append(str(error))
+            continue
+        if state.refusal:
+            phrases.append(f"scorer {spec} was {state.refusal}")
     return phrases
 
 
@@ -92,6 +110,8 @@ def _state(job: ScoringJob, shard: Shard, configuration: Configuration) -> State
         entry, path = manifest.begun(job.out, SCORE_STEP, name), manifest.begun_path(job.out, SCORE_STEP, name)
     state = "done" if done else "quarantined" if bad else "begun" if entry else "to do"
     why = bad.reason if bad and not done else ""
+    if why and bad and bad.stamp != stamp(shard.path):
+        why = f"the file was changed since it was set aside, so the same command tries it again. The reason was: {why}"
     changes = (
         manifest.changes(entry, shard.path, configuration, path=path, same_rows=job.same_rows)
         if entry is not None and not bad

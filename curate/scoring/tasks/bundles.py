@@ -74,8 +74,12 @@ def _numbered(function: BundleFunction, bundle: Bundle) -> tuple[int, list[Scori
 
 
 def _deadly(task: ScoringTask, death: WorkerDied) -> ScoringOutcome:
-    reason = (
-        f"{task}: the worker process ended each of the {ATTEMPTS} times that it read these rows, {death.reason}. Score "
+    return ScoringOutcome(task.shard.relative, 0, reason=deadly_reason(task, death), start=task.start)
+
+
+def deadly_reason(rows: object, death: WorkerDied) -> str:
+    """Return why a file is bad whose rows ended the workers that read them; ``rows`` names the rows."""
+    return (
+        f"{rows}: the worker process ended each of the {ATTEMPTS} times that it read these rows, {death.reason}. Score "
         "the file on a machine with more memory, or without the scorer that ends the process"
     )
-    return ScoringOutcome(task.shard.relative, 0, reason=reason, start=task.start)

@@ -29,6 +29,9 @@ class LearnedForm(JobForm, total=False):
     scorer: Filled
     aside: Required[list[str]]
     notes: list[str]
+    parts: dict[str, Count]
+    results: dict[str, Count | None]
+    seal: str
 
 
 class CorpusPartForm(TypedDict):
@@ -42,6 +45,7 @@ class CorpusForm(TypedDict, total=False):
     """The parts into which the data of a scoring job is cut."""
 
     parts: Required[list[CorpusPartForm]]
+    seal: str
 
 
 class ScoreJobForm(TypedDict, total=False):

@@ -155,14 +155,28 @@ def field(name: str, kind: pa.DataType) -> pa.Field:
     return pa.field(name, kind, metadata={DTYPE: DTYPES[0]} if is_vector else None)
 
 
+def is_fixed(kind: pa.DataType) -> bool:
+    """Return whether a type alone says how long vectors are."""
+    return bool(pa.types.is_fixed_size_binary(kind) or pa.types.is_fixed_size_list(kind))
+
+
 def width(shard: Shard, columns: Mapping[str, pa.DataType], name: str) -> int | None:
-    """Return the length of a column's vectors, or None if the file's ``columns`` do not tell it."""
+    """Return the length of a column's vectors. It is None for a file without rows or without the column.
+
+    If the type of the column does not give the length, the first row is read.
+    """
     kind = arrow_types.plain(columns[name]) if name in columns else None
-    if kind is None or not (pa.types.is_fixed_size_binary(kind) or pa.types.is_fixed_size_list(kind)):
+    if kind is None:
         return None
     if pa.types.is_fixed_size_list(kind):
         return int(kind.list_size)
-    return int(kind.byte_width // np.dtype(dtypes(shard, columns, [name])[name]).itemsize)
+    dtype = dtypes(shard, columns, [name]).get(name, DTYPES[0])
+    if pa.types.is_fixed_size_binary(kind):
+        return int(kind.byte_width // np.dtype(dtype).itemsize)
+    first = next(readers.read(shard, [name], 1), None)
+    if first is None or not first.num_rows:
+        return None
+    return int(from_arrow(name, first.column(name), shard.path, dtype).to_numpy().shape[1])
 
 
 def finite(column: pl.Series) -> np.ndarray:

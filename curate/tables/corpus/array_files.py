@@ -4,9 +4,11 @@ In: arrays, or a table that is cut into sections. Out: files that other workers 
 """
 
 import io
+import math
+import struct
 from collections.abc import Mapping
 from pathlib import Path
-from zipfile import BadZipFile
+from zipfile import BadZipFile, ZipFile, ZipInfo
 
 import numpy as np
 import polars as pl
@@ -18,8 +20,22 @@ from curate.storage import files
 from curate.storage.files import replacing
 
 Arrays = Mapping[str, np.ndarray]
-EMPTY_ZIP = 22  # bytes of a zip file without members, by its specification (APPNOTE 4.3.16)
+EMPTY_ZIP = (
+    22  # bytes of a zip file without members, and of the end of any other, by its specification (APPNOTE 4.3.16)
+)
+# What Python's reader of zip files and numpy raise for files with wrong bytes, wherever these are.
+DAMAGES = (ValueError, EOFError, BadZipFile, RuntimeError, KeyError, TypeError, SyntaxError, struct.error)
 REMEDY = "delete it, and run the same command again"
+
+
+class DamagedFile(Interrupted):
+    """The file ``path`` of arrays cannot be read. ``reason`` says why."""
+
+    # Errors of workers are rebuilt from their message alone, and then get their fields.
+    def __init__(self, message: str, path: Path = Path(), reason: str = "") -> None:
+        """Keep the file and the reason beside the message."""
+        super().__init__(message)
+        self.path, self.reason = path, reason
 
 
 def write_arrays(path: Path, arrays: Arrays) -> None:
@@ -36,13 +52,33 @@ def read_arrays(path: Path, remedy: str = REMEDY) -> dict[str, np.ndarray]:
     """
     try:
         # Python looks for a comment in front of an empty zip file, where Arrow cannot seek.
-        if files.size(path) == EMPTY_ZIP:
+        if (size := files.size(path)) == EMPTY_ZIP:
             return {}
+        with files.opened(path) as file, ZipFile(io.BufferedReader(file)) as archive:
+            members = archive.infolist()
+            file.seek(size - EMPTY_ZIP)
+            # The list of members has no checksum, but its length stands behind it too.
+            if struct.unpack("<4s4H2LH", file.read(EMPTY_ZIP))[4] != len(members):
+                raise ValueError("its list of arrays is damaged")
+            return {member.filename.removesuffix(".npy"): _array(archive, member) for member in members}
+    except DAMAGES as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise DamagedFile(f"{path} is damaged ({reason}): {remedy}", path, reason) from None
+
+
+def _array(archive: ZipFile, member: ZipInfo) -> np.ndarray:
+    """Return one array of a zip file, after its checksum was compared."""
+    with archive.open(member) as file:
+        version = np.lib.format.read_magic(file)
+        header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, _, dtype = header(file)
+        # The checksum is compared at the end of the member. With a damaged shape the array would end elsewhere.
+        if file.tell() + math.prod(shape) * dtype.itemsize != member.file_size:
+            raise ValueError(f"{member.filename} has another size than its header says")
+    with archive.open(member) as file:
         # Arrays only: a pickle could run any code.
-        with files.opened(path) as file, np.load(io.BufferedReader(file), allow_pickle=False) as stored:
-            return dict(stored.items())
-    except (ValueError, EOFError, BadZipFile) as error:
-        raise Interrupted(f"{path} is damaged ({' '.join(str(error).split())}): {remedy}") from None
+        array: np.ndarray = np.lib.format.read_array(file, allow_pickle=False)
+    return array
 
 
 def write_splits(path: Path, frame: pl.DataFrame, split: np.ndarray, splits: int) -> None:
