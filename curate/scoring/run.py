@@ -11,6 +11,7 @@ from curate.scoring import parts, worker
 from curate.scoring.learning import corpus_parts
 from curate.scoring.learning.corpus_parts import Piece, ScoringPart
 from curate.scoring.learning.learned_scorers import AnyScorer
+from curate.scoring.parts import Span
 from curate.scoring.preflight import Preflight
 from curate.scoring.scoring_job import ScoringJob, set_aside
 from curate.scoring.tasks.bundles import run_bundles
@@ -79,12 +80,15 @@ def task(job: ScoringJob, shard: Shard, *, label: bool) -> ScoringTask:
     )
 
 
-def split(whole: ScoringTask, head: Head) -> Iterator[ScoringTask]:
-    """Yield the tasks of a shard: one, or for a long shard several that take a range of rows each."""
+def split(whole: ScoringTask, head: Head, before: tuple[Span, ...] = ()) -> Iterator[ScoringTask]:
+    """Yield the tasks of a shard: one, or for a long shard several that take a range of rows each.
+
+    ``before`` are the ranges that an earlier job took. They are taken again if they cover the shard.
+    """
     if not parts.is_long(whole.shard, head):
         yield whole
         return
-    spans = parts.spans(head)
+    spans = before if parts.cover(before, head) else parts.spans(head)
     folder = manifest.parts_path(whole.out, SCORE_STEP, whole.shard.relative)
     for start, stop in spans:
         yield replace(whole, start=start, stop=stop, parts=folder, spans=spans)

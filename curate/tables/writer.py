@@ -99,7 +99,7 @@ def write_part(
     rows, blocks = 0, None
     with replacing(path) as temporary, pa.ipc.new_file(temporary, empty.schema) as sink:
         for frame in frames:
-            for batch in _typed(_table(frame), empty.schema).to_batches():
+            for batch in record_batches(frame, empty.schema):
                 sink.write_batch(batch)
                 rows += batch.num_rows
         if hasher is not None:
@@ -109,6 +109,17 @@ def write_part(
             sink.write_batch(pa.RecordBatch.from_pylist([], empty.schema), custom_metadata={HASHED: json.dumps(record)})
     _release_memory()
     return ScoredPart(path, rows, blocks, () if hasher is None else tuple(hasher.columns), stamp)
+
+
+def arrow_schema(schema: Mapping[str, pl.DataType]) -> pa.Schema:
+    """Return the types that columns have in files."""
+    return _empty(tuple(schema.items())).schema
+
+
+def record_batches(frame: pl.DataFrame, schema: pa.Schema) -> list[pa.RecordBatch]:
+    """Return a batch in the types of `arrow_schema`; nothing if it has no rows."""
+    batches: list[pa.RecordBatch] = _typed(_table(frame), schema).to_batches()
+    return batches
 
 
 def part(path: Path) -> ScoredPart:

@@ -17,7 +17,8 @@ from typing import TypedDict, cast
 import polars as pl
 
 from curate.scoring.learning import columns
-from curate.scoring.learning.columns import ColumnFolder
+from curate.scoring.learning.small_columns import AnyColumns
+from curate.scoring.parts import Span
 from curate.scoring.worker import LABEL, ScoringTask
 from curate.storage import artifacts, files, manifest
 from curate.storage.files import text_hash
@@ -33,6 +34,7 @@ BUNDLE_BYTES = 64 << 20
 # keep a core busy for about a second.
 BUNDLES = 16
 LEAST_BUNDLE_BYTES = 4 << 20
+RECORD = f"{manifest.FOLDER}/corpus.json"  # below the output folder: the parts and their rows
 # The least bytes of a batch that a learner receives. Smaller batches cost more for each row.
 LEARNED_BYTES = 1 << 20
 
@@ -41,20 +43,20 @@ LEARNED_BYTES = 1 << 20
 class Piece:
     """Rows [start, stop) of an input, and the columns that were computed of them.
 
-    Until the shard is done, the columns lie in the folder ``computed``. Then ``computed`` is None, and the columns lie
-    in ``score_file``.
+    Until the shard is done, ``computed`` says where the columns lie. Then ``computed`` is None, and the columns lie in
+    ``score_file``.
     """
 
     shard: Shard
     start: int
     stop: int | None
-    computed: ColumnFolder | None
+    computed: AnyColumns | None
     score_file: Path
 
     @property
-    def span(self) -> list[str | int | None]:
+    def span(self) -> tuple[str, int, int | None]:
         """The name of the input and the range of rows, as the record of parts has them."""
-        return [self.shard.relative, self.start, self.stop]
+        return self.shard.relative, self.start, self.stop
 
 
 @dataclass(frozen=True)
@@ -84,24 +86,26 @@ class ScoringPart:
 
     def batches(self, needs: Sequence[str]) -> Iterator[pl.DataFrame]:
         """Yield the column ``id`` and the columns ``needs``, batch by batch. Small files share a batch."""
-        wanted = tuple(dict.fromkeys(("id", *needs)))
+        wanted = list(dict.fromkeys(("id", *needs)))
         held: list[pl.DataFrame] = []
+        size = 0
         for frame in self._small_batches(wanted):
             # Files may have a column in different types, such as labels that are numbers or text.
             if held and held[0].schema != frame.schema:
                 yield pl.concat(held)
-                held = []
+                held, size = [], 0
             held.append(frame)
-            if sum(item.estimated_size() for item in held) >= LEARNED_BYTES:
+            size += int(frame.estimated_size())
+            if size >= LEARNED_BYTES:
                 yield pl.concat(held) if len(held) > 1 else held[0]
-                held = []
+                held, size = [], 0
         if held:
             yield pl.concat(held)
 
     def _small_batches(self, wanted: Sequence[str]) -> Iterator[pl.DataFrame]:
         for piece in self.pieces:
             for frame in self._piece_batches(piece, wanted):
-                yield frame.select(wanted)
+                yield frame[wanted]
 
     def _piece_batches(self, piece: Piece, wanted: Sequence[str]) -> Iterator[pl.DataFrame]:
         """Yield columns of a piece: those that were computed before, beside those that are read from the input."""
@@ -168,11 +172,11 @@ def cut(
     stay in that part. The others form new parts: of generation 0 if no shard is scored yet (``fresh``), and otherwise
     of the next generation.
     """
-    path = out / manifest.FOLDER / "corpus.json"
-    by_span = {tuple(_piece(task).span): task for task in tasks}
+    path = out / RECORD
+    by_span = {_piece(task).span: task for task in tasks}
     parts: list[ScoringPart] = []
     for entry in _recorded(path):
-        spans = [tuple(span) for span in entry["pieces"]]
+        spans = entry["pieces"]
         if all(span in by_span for span in spans):
             group = [by_span.pop(span) for span in spans]
             parts.append(_part(group, digests, 0 if fresh else entry["generation"]))
@@ -199,13 +203,26 @@ def column_task(part: ScoringPart, piece: Piece) -> ScoringTask:
     )
 
 
+def recorded_spans(out: Path) -> dict[str, tuple[Span, ...]]:
+    """Return the ranges of rows of each input that earlier jobs learned from, by name of the input."""
+    spans: dict[str, list[Span]] = {}
+    for entry in _recorded(out / RECORD):
+        for name, start, stop in entry["pieces"]:
+            spans.setdefault(name, []).append((start, stop))
+    return {name: tuple(sorted(ranges, key=lambda span: span[0])) for name, ranges in spans.items()}
+
+
 class _Entry(TypedDict):
     generation: int
-    pieces: list[list[str | int | None]]
+    pieces: list[tuple[str, int, int | None]]
 
 
 def _recorded(path: Path) -> list[_Entry]:
-    return cast(list[_Entry], artifacts.load(path, "corpus")["parts"]) if files.exists(path) else []
+    if not files.exists(path):
+        return []
+    entries = cast(list[_Entry], artifacts.load(path, "corpus")["parts"])
+    # JSON has lists for tuples.
+    return [{**entry, "pieces": [(name, start, stop) for name, start, stop in entry["pieces"]]} for entry in entries]
 
 
 def _piece(task: ScoringTask) -> Piece:
