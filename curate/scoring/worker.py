@@ -273,7 +273,7 @@ def _compute(task: ScoringTask, bad_lines: BadLines) -> ScoringOutcome:
     hasher = None if stage else RowHasher()
     stored = [] if stage else [writer.part(path) for path in task.columns.files(0)]
     if not ended:
-        frames = (frame[list(schema)] for frame in _recorded(task, position, bad_lines, hasher))
+        frames = (frame[:, list(schema)] for frame in _recorded(task, position, bad_lines, hasher))
         stored += _write_parts(task, folder, frames, schema, position, hasher)
     if stage:
         return ScoringOutcome(task.shard.relative, 0, start=task.start, computed=tuple(schema))
@@ -312,7 +312,7 @@ def _append(file: SharedFile, task: ScoringTask, bad_lines: BadLines) -> Scoring
     """Add the columns of a stage of one small shard to a file."""
     assert isinstance(task.columns, SmallColumns)
     schema, hasher = task.stage_schema, None if task.columns.stages else RowHasher()
-    frames = (frame[list(schema)] for frame in _recorded(task, 0, bad_lines, hasher))
+    frames = (frame[:, list(schema)] for frame in _recorded(task, 0, bad_lines, hasher))
     rows, place = file.add(frames, task.stamp)
     blocks, names = task.columns.hashed() if hasher is None else (hasher.blocks(), hasher.columns)
     return ScoringOutcome(
@@ -414,7 +414,7 @@ def scored(
         # Batches are cut by rows and bytes, so the last one may reach beyond the range.
         rows = batch if stop is None else batch.head(stop - position)
         position += rows.height
-        yield _with_text_labels(apply(scorers, rows)[[*tables.IDENTITY, *label, *added]])
+        yield _with_text_labels(apply(scorers, rows)[:, [*tables.IDENTITY, *label, *added]])
         if position == stop:
             return
 
@@ -436,7 +436,7 @@ def _scored_from_columns(
         frames = columns.beside(frames, read, task.shard)
     added = [name for scorer in scorers for name in scorer.schema]
     for frame in frames:
-        yield _with_text_labels(apply(missing, frame)[[*task.identity, *added]])
+        yield _with_text_labels(apply(missing, frame)[:, [*task.identity, *added]])
 
 
 def _with_text_labels(frame: pl.DataFrame) -> pl.DataFrame:

@@ -159,7 +159,7 @@ def batches(
         frame = _with_defaults(frame, shard, position, identity, partial(_tokens, whole, reading.text_column))
         frame = _identify(frame, shard, position, identity)
         vectors.check(frame, shard.path, widths)
-        yield frame[[*identity, *needs]]
+        yield frame[:, [*identity, *needs]]
         position += frame.height
 
 
@@ -248,9 +248,8 @@ def _with_defaults(
     They need no expression of polars, which costs more than a small file.
     """
     if "id" in identity and _is_empty(frame, "id"):
-        numbers = frame.get_column(ROW) if ROW in frame.columns else pl.Series(np.arange(frame.height) + position)
-        ids: pl.Series = f"{shard.relative}:" + numbers.cast(pl.String)
-        frame = _with(frame, ids.alias("id"))
+        numbers = frame.get_column(ROW) if ROW in frame.columns else range(position, position + frame.height)
+        frame = _with(frame, pl.Series("id", [f"{shard.relative}:{number}" for number in numbers], pl.String))
     if "source" in identity and _is_empty(frame, "source"):
         source = pl.Series("source", [shard.source], pl.String).new_from_index(0, frame.height)
         frame = _with(frame, source)

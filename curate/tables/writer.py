@@ -224,7 +224,11 @@ def _table(frame: pl.DataFrame) -> pa.Table:
         if isinstance(series.dtype, pl.Array) and series.name.startswith(vectors.PREFIX)
     }
     # All other columns are converted at once: a call for each would cost more than a small file does.
-    plain = frame[[name for name in frame.columns if name not in vector_columns]].rechunk().to_arrow()
+    plain_frame = frame[:, [name for name in frame.columns if name not in vector_columns]]
+    # Small batches are nearly always of one chunk. To join chunks wakes the threads of polars, even if there is one.
+    if any(count > 1 for count in plain_frame.n_chunks("all")):
+        plain_frame = plain_frame.rechunk()
+    plain = plain_frame.to_arrow()
     columns = [vector_columns[name] if name in vector_columns else plain.column(name) for name in frame.columns]
     # Polars makes large strings. Plain ones are read by more tools, and a batch never needs the large kind.
     kinds = [pa.string() if pa.types.is_large_string(column.type) else column.type for column in columns]

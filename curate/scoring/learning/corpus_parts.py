@@ -105,7 +105,7 @@ class ScoringPart:
     def _small_batches(self, wanted: Sequence[str]) -> Iterator[pl.DataFrame]:
         for piece in self.pieces:
             for frame in self._piece_batches(piece, wanted):
-                yield frame[wanted]
+                yield frame[:, wanted]
 
     def _piece_batches(self, piece: Piece, wanted: Sequence[str]) -> Iterator[pl.DataFrame]:
         """Yield columns of a piece: those that were computed before, beside those that are read from the input."""
