@@ -60,6 +60,7 @@ class ScoringTask:
     spans: tuple[Span, ...] = ((0, None),)
     quarantine: bool = False
     also: tuple[str, ...] = ()  # columns that `compute_tasks` reads and hashes as well
+    kept: tuple[str, ...] = ()  # columns of texts that it reads, and stores with those that it computes
     label: bool = False  # the score file has the class label of the input
     columns: AnyColumns | None = None
     part: str = ""
@@ -86,6 +87,7 @@ class ScoringTask:
     def stage_schema(self) -> dict[str, pl.DataType]:
         """The columns of the next stage that the task computes: stage 0 has the identity of the rows as well."""
         schema = {} if self.columns is not None and self.columns.stages else self.identity
+        schema |= dict.fromkeys(self.kept, pl.String())
         for scorer in self.scorers:
             schema |= scorer.schema
         return schema
@@ -405,7 +407,7 @@ def scored(
     hasher = hasher or RowHasher()
     label = (LABEL,) if task.label else ()
     added = [name for scorer in scorers for name in scorer.schema]
-    needs = (*inputs(scorers), *task.also, *label)
+    needs = (*inputs(scorers), *task.also, *task.kept, *label)
     position = start
     reading = replace(task.reading, bad_lines=bad_lines)
     for batch in tables.batches(
@@ -414,7 +416,7 @@ def scored(
         # Batches are cut by rows and bytes, so the last one may reach beyond the range.
         rows = batch if stop is None else batch.head(stop - position)
         position += rows.height
-        yield _with_text_labels(apply(scorers, rows)[:, [*tables.IDENTITY, *label, *added]])
+        yield _with_text_labels(apply(scorers, rows)[:, [*tables.IDENTITY, *label, *task.kept, *added]])
         if position == stop:
             return
 

@@ -23,6 +23,7 @@ from curate.scoring.tasks.bundles import run_bundles
 from curate.scoring.worker import ScoringOutcome, ScoringTask
 from curate.storage import files, manifest, origin
 from curate.storage.files import text_hash
+from curate.tables.readers import Head
 from curate.tables.scored_inputs import row_hash
 from curate.tables.scored_inputs.line_losses import Losses
 from curate.tables.scored_inputs.scored_rows import SCORE_STEP
@@ -30,6 +31,9 @@ from curate.tables.shards import Shard, has_lines
 
 # The layout of the columns on disk, and how long files are cut. Columns of another layout are computed again.
 LAYOUT = 2
+# The texts of inputs up to this size are stored with the columns that are computed of them. To open such an input again
+# for each scorer that learns takes longer than to copy its texts. Of larger inputs the copies would fill disks.
+KEPT_BYTES = 1 << 15
 
 
 @dataclass(frozen=True)
@@ -76,8 +80,9 @@ def compute(job: ScoringJob, heads: Preflight, shards: Sequence[Shard], todo: se
             continue
         # Scorers that learn read further columns later, so these are hashed too.
         whole = replace(whole, also=job.needs)
+        kept = ("text",) if _reads_text(job, head) and heads.sizes[shard.relative] <= KEPT_BYTES else ()
         tasks[shard.relative] = tuple(
-            replace(task, columns=_no_columns(job, task))
+            replace(task, columns=_no_columns(job, task), kept=kept if task.parts is None else ())
             for task in run.split(whole, head, before.get(shard.relative, ()))
         )
         pending += tasks[shard.relative]
@@ -165,6 +170,11 @@ def _remove_other_stages(groups: Sequence[Sequence[ScoringTask]], scorers: Seque
             if isinstance(task.columns, ColumnFolder):
                 files.remove(task.columns.stage(stage))
         origin.record(path, key)
+
+
+def _reads_text(job: ScoringJob, head: Head) -> bool:
+    """Return whether the first pass reads texts anyway: for a scorer, or to count tokens."""
+    return "text" in job.needs or (job.reading.text_column in head.columns and "tokens" not in head.columns)
 
 
 def _no_columns(job: ScoringJob, task: ScoringTask) -> AnyColumns:
