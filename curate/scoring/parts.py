@@ -49,6 +49,13 @@ def spans(head: readers.Head) -> tuple[Span, ...]:
     return tuple(pairwise(edges))
 
 
+def cover(ranges: Sequence[Span], head: readers.Head) -> bool:
+    """Return whether ranges of rows follow each other from the first row of a shard to its last."""
+    starts = [start for start, _ in ranges]
+    stops = [head.rows if stop is None else stop for _, stop in ranges]
+    return starts[:1] == [0] and stops == [*starts[1:], head.rows]
+
+
 def _pieces(groups: Sequence[tuple[int, int]]) -> Iterator[tuple[int, float]]:
     """Yield where pieces of row groups end, as a row of the file, and about how many bytes each has."""
     first = 0

@@ -54,7 +54,7 @@ def inspect(
             counted = () if "tokens" in head.columns else (text_column,)
             read = dict.fromkeys((*needs, *counted, *batches.IDENTITY))
             column_types.check(shard.path, head.columns, read, text_column)
-            return size, head
+            return size, readers.with_decoded_sizes(shard, head, (*needs, *counted))
         except SchemaError as error:
             return 0, str(error)
         except OSError as error:

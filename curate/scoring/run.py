@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import pairwise
 
 from curate.engines import Engine
 from curate.errors import Interrupted
@@ -84,14 +83,16 @@ def task(job: ScoringJob, shard: Shard, *, label: bool) -> ScoringTask:
 def split(whole: ScoringTask, head: Head, before: tuple[Span, ...] = ()) -> Iterator[ScoringTask]:
     """Yield the tasks of a shard: one, or for a long shard several that take a range of rows each.
 
-    ``before`` are the ranges of a shard that is done. They are used again if they cover all rows of the file.
+    ``before`` are the ranges that an earlier job took. They are taken again if they cover the shard, even if it was
+    written again in other row groups.
     """
-    joined = all(span[1] == following[0] for span, following in pairwise([(0, 0), *before]))
-    covers = bool(before) and joined and before[-1][1] in (head.rows, None)
-    spans = before if covers else parts.spans(head)
-    if spans == before == ((0, None),) or (not covers and not parts.is_long(whole.shard, head)):
+    covered = parts.cover(before, head)
+    # A range without an end is a whole file. A file of lines has no other ranges, even if it is long.
+    is_whole = before == ((0, None),) if covered and head.groups is not None else not parts.is_long(whole.shard, head)
+    if is_whole:
         yield whole
         return
+    spans = before if covered else parts.spans(head)
     folder = manifest.parts_path(whole.out, SCORE_STEP, whole.shard.relative)
     for start, stop in spans:
         yield replace(whole, start=start, stop=stop, parts=folder, spans=spans)

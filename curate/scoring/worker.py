@@ -6,17 +6,20 @@ A task is pure and idempotent: when it runs twice, on any machine, it writes the
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
+import msgspec
 import polars as pl
 import pyarrow as pa
 
 from curate.errors import SchemaError
 from curate.scorers import Scorer
 from curate.scoring import parts
-from curate.scoring.learning import columns, learned_scorers
+from curate.scoring.learning import columns, learned_scorers, small_columns
 from curate.scoring.learning.columns import ColumnFolder
 from curate.scoring.learning.learned_scorers import AnyScorer
+from curate.scoring.learning.small_columns import AnyColumns, SharedBatches, SharedFile, SmallColumns
 from curate.scoring.parts import Span
 from curate.scoring.specs import declarations, inputs
 from curate.scoring.tasks import file_faults
@@ -58,8 +61,9 @@ class ScoringTask:
     spans: tuple[Span, ...] = ((0, None),)
     quarantine: bool = False
     also: tuple[str, ...] = ()  # columns that `compute_tasks` reads and hashes as well
+    kept: tuple[str, ...] = ()  # columns of texts that it reads, and stores with those that it computes
     label: bool = False  # the score file has the class label of the input
-    columns: ColumnFolder | None = None
+    columns: AnyColumns | None = None
     part: str = ""
     config: str = ""  # the hash of the job's arguments, for the record of a shard that is done
 
@@ -81,6 +85,15 @@ class ScoringTask:
         return schema
 
     @property
+    def stage_schema(self) -> dict[str, pl.DataType]:
+        """The columns of the next stage that the task computes: stage 0 has the identity of the rows as well."""
+        schema = {} if self.columns is not None and self.columns.stages else self.identity
+        schema |= dict.fromkeys(self.kept, pl.String())
+        for scorer in self.scorers:
+            schema |= scorer.schema
+        return schema
+
+    @property
     def identity(self) -> dict[str, pl.DataType]:
         """The columns that a score file has of the input."""
         return dict(tables.IDENTITY) | ({LABEL: pl.String()} if self.label else {})
@@ -96,9 +109,10 @@ class ScoringOutcome:
     """What a task did: how many ``rows`` it scored, and the hash of its shard's rows in the ``columns`` that were read.
 
     ``digest`` is empty if the shard has several parts, which hold the digests of their rows. A task that computed
-    columns gives their names in ``computed``, and the digests of its blocks of rows in ``blocks``. ``whole`` says that
-    the score file is in place. ``reason`` says why the shard is bad, if it is. ``bad_lines`` is the number of lines
-    that were set aside, and ``first_bad`` is the first of them with its reason.
+    columns gives their names in ``computed``, and the digests of its blocks of rows in ``blocks``. ``place`` is where
+    the columns of a small shard lie. ``whole`` says that the score file is in place. ``reason`` says why the shard is
+    bad, if it is. ``bad_lines`` is the number of lines that were set aside, and ``first_bad`` is the first of them with
+    its reason.
     """
 
     shard: str
@@ -112,6 +126,7 @@ class ScoringOutcome:
     start: int = 0
     blocks: tuple[str, ...] = ()
     computed: tuple[str, ...] = ()
+    place: SharedBatches | None = None
 
 
 def is_labelled(head: readers.Head) -> bool:
@@ -148,14 +163,34 @@ def score_tasks(scorers: tuple[AnyScorer, ...], bare_tasks: Sequence[ScoringTask
 def compute_tasks(scorers: tuple[AnyScorer, ...], bare_tasks: Sequence[ScoringTask]) -> list[ScoringOutcome]:
     """Compute the columns of scorers for the rows of tasks, as the next stage of their columns.
 
-    The first stage also hashes the rows. It shows whether a shard is bad before scorers learn from it.
+    The first stage also hashes the rows. It shows whether a shard is bad before scorers learn from it. The columns of
+    small shards are written together.
     """
     outcomes: list[ScoringOutcome] = []
-    for low in range(0, len(bare_tasks), TOGETHER):
-        tasks = [task.with_scorers(scorers) for task in bare_tasks[low : low + TOGETHER]]
-        with files.together() if len(tasks) > 1 else nullcontext():
-            outcomes += [_judged(task, _compute) for task in tasks]
+    # Files have the same columns if the labels of all their shards are among them, or of none.
+    small: dict[tuple[str, ...], list[ScoringTask]] = {}
+    for task in (bare.with_scorers(scorers) for bare in bare_tasks):
+        if isinstance(task.columns, SmallColumns):
+            small.setdefault(tuple(task.stage_schema), []).append(task)
+        else:
+            outcomes.append(_judged(task, _compute))
+    for tasks in small.values():
+        for low in range(0, len(tasks), TOGETHER):
+            outcomes += _compute_small(tasks[low : low + TOGETHER])
     return outcomes
+
+
+def stored_outcomes(small_folder: Path, stage: int) -> dict[tuple[str, str], ScoringOutcome]:
+    """Return the outcomes of tasks whose small shards have columns of a stage on disk, by name and stamp of the shard.
+
+    A job that was killed continues with them.
+    """
+    stored: dict[tuple[str, str], ScoringOutcome] = {}
+    for index in small_columns.indices(small_folder, stage):
+        for outcome in msgspec.json.decode(index, type=list[ScoringOutcome]):
+            if outcome.place is not None:
+                stored[outcome.shard, outcome.place.stamp] = outcome
+    return stored
 
 
 def finish(done: Sequence[tuple[ScoringTask, ScoringOutcome]]) -> None:
@@ -177,7 +212,8 @@ def finish(done: Sequence[tuple[ScoringTask, ScoringOutcome]]) -> None:
         entries.append(replace(entry, stamp=task.stamp))
     manifest.record_all(done[0][0].out, entries)
     for task, _ in done:
-        if task.columns is not None:
+        # The columns of small shards are removed when the job ends.
+        if isinstance(task.columns, ColumnFolder):
             files.remove(task.columns.path)
 
 
@@ -189,7 +225,7 @@ def _judged(task: ScoringTask, work: Callable[[ScoringTask, BadLines], ScoringOu
     except Exception as error:
         reason = file_faults.reason(error, path, quarantine=task.quarantine)
     if not task.quarantine:
-        if work is not _compute:
+        if work in (_score_whole, _score_parts):
             files.remove(task.output)
         raise SchemaError(reason)
     return ScoringOutcome(task.shard.relative, 0, reason=reason, start=task.start)
@@ -214,24 +250,22 @@ def _has_rows(task: ScoringTask, outcome: ScoringOutcome) -> bool:
     if outcome.digest:
         reading = replace(task.reading, bad_lines=BadLines())
         return scored_rows.row_digest(task.shard, outcome.columns, reading) == outcome.digest
-    folder = task.parts if task.columns is None else task.columns.stage(0)
+    folder = task.columns.stage(0) if isinstance(task.columns, ColumnFolder) else task.parts
     return parts.match(folder or Path(), task.shard, task.reading)
 
 
 def _compute(task: ScoringTask, bad_lines: BadLines) -> ScoringOutcome:
     """Write the columns of a stage, as far as they are missing."""
-    assert task.columns is not None
-    stage = task.columns.stages
-    folder, schema = task.columns.stage(stage), {} if stage else task.identity
-    for scorer in task.scorers:
-        schema |= scorer.schema
+    assert isinstance(task.columns, ColumnFolder)
+    stage, schema = task.columns.stages, task.stage_schema
+    folder = task.columns.stage(stage)
     if not stage:
         task.columns.discard_stale(task.stamp)
     _, position, ended = parts.done_parts(folder, task.start, task.stop)
     hasher = None if stage else RowHasher()
     stored = [] if stage else [writer.part(path) for path in task.columns.files(0)]
     if not ended:
-        frames = (frame.select(list(schema)) for frame in _recorded(task, position, bad_lines, hasher))
+        frames = (frame[:, list(schema)] for frame in _recorded(task, position, bad_lines, hasher))
         stored += _write_parts(task, folder, frames, schema, position, hasher)
     if stage:
         return ScoringOutcome(task.shard.relative, 0, start=task.start, computed=tuple(schema))
@@ -251,6 +285,36 @@ def _compute(task: ScoringTask, bad_lines: BadLines) -> ScoringOutcome:
         start=task.start,
         blocks=tuple(blocks),
         computed=tuple(schema),
+    )
+
+
+def _compute_small(tasks: Sequence[ScoringTask]) -> list[ScoringOutcome]:
+    """Write the columns of a stage of several small shards as one file."""
+    small = tasks[0].columns
+    assert isinstance(small, SmallColumns)
+    inputs = [(task.shard.relative, task.stamp) for task in tasks]
+    # What the file needs beside it, such as the records of bad lines, is moved into place before the file is.
+    with files.together(), small_columns.shared_file(small.folder, small.stages, inputs, tasks[0].stage_schema) as file:
+        outcomes = [_judged(task, partial(_append, file)) for task in tasks]
+        file.end(msgspec.json.encode([outcome for outcome in outcomes if outcome.reason is None]))
+    return outcomes
+
+
+def _append(file: SharedFile, task: ScoringTask, bad_lines: BadLines) -> ScoringOutcome:
+    """Add the columns of a stage of one small shard to a file."""
+    assert isinstance(task.columns, SmallColumns)
+    schema, hasher = task.stage_schema, None if task.columns.stages else RowHasher()
+    frames = (frame[:, list(schema)] for frame in _recorded(task, 0, bad_lines, hasher))
+    rows, place = file.add(frames, task.stamp)
+    blocks, names = task.columns.hashed() if hasher is None else (hasher.blocks(), hasher.columns)
+    return ScoringOutcome(
+        task.shard.relative,
+        rows,
+        row_hash.combined(blocks),
+        names,
+        blocks=tuple(blocks),
+        computed=tuple(schema),
+        place=place,
     )
 
 
@@ -333,7 +397,7 @@ def scored(
     hasher = hasher or RowHasher()
     label = (LABEL,) if task.label else ()
     added = [name for scorer in scorers for name in scorer.schema]
-    needs = (*inputs(scorers), *task.also, *label)
+    needs = (*inputs(scorers), *task.also, *task.kept, *label)
     position = start
     reading = replace(task.reading, bad_lines=bad_lines)
     for batch in tables.batches(
@@ -342,14 +406,13 @@ def scored(
         # Batches are cut by rows and bytes, so the last one may reach beyond the range.
         rows = batch if stop is None else batch.head(stop - position)
         position += rows.height
-        labels = (pl.col(name).cast(pl.String) for name in label)
-        yield apply(scorers, rows).select(*tables.IDENTITY, *labels, *added)
+        yield _with_text_labels(apply(scorers, rows)[:, [*tables.IDENTITY, *label, *task.kept, *added]])
         if position == stop:
             return
 
 
 def _scored_from_columns(
-    task: ScoringTask, computed: ColumnFolder, scorers: Sequence[Scorer], start: int
+    task: ScoringTask, computed: AnyColumns, scorers: Sequence[Scorer], start: int
 ) -> Iterator[pl.DataFrame]:
     """Yield the scores of rows from ``start`` on, from the columns that were computed before.
 
@@ -365,10 +428,14 @@ def _scored_from_columns(
         frames = columns.beside(frames, read, task.shard)
     added = [name for scorer in scorers for name in scorer.schema]
     for frame in frames:
-        # The label of the score file is text, and scorers read it as the input has it.
-        yield apply(missing, frame).select(
-            *(pl.col(name).cast(pl.String) if name == LABEL else name for name in task.identity), *added
-        )
+        yield _with_text_labels(apply(missing, frame)[:, [*task.identity, *added]])
+
+
+def _with_text_labels(frame: pl.DataFrame) -> pl.DataFrame:
+    """Return a batch whose labels are text, as they are in a score file. Scorers read them as the input has them."""
+    if LABEL not in frame.columns:
+        return frame
+    return frame.replace_column(frame.get_column_index(LABEL), frame.get_column(LABEL).cast(pl.String))
 
 
 def apply(scorers: Sequence[Scorer], batch: pl.DataFrame) -> pl.DataFrame:

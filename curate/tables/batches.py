@@ -6,6 +6,7 @@ faster than lists, and ``pl.Array(Float32, d)`` in a batch.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import repeat
 from pathlib import Path
 
@@ -155,10 +156,10 @@ def batches(
         frame = _frame(whole, shard.path, numbers)
         if reading.text_column in frame.columns and reading.text_column != "text":
             frame = frame.rename({reading.text_column: "text"})
-        frame = _with_constants(frame, shard, identity, _tokens(whole, reading.text_column))
+        frame = _with_defaults(frame, shard, position, identity, partial(_tokens, whole, reading.text_column))
         frame = _identify(frame, shard, position, identity)
         vectors.check(frame, shard.path, widths)
-        yield frame[[*identity, *needs]]
+        yield frame[:, [*identity, *needs]]
         position += frame.height
 
 
@@ -239,15 +240,20 @@ def _identify(frame: pl.DataFrame, shard: Shard, position: int, identity: Sequen
     )
 
 
-def _with_constants(frame: pl.DataFrame, shard: Shard, identity: Sequence[str], tokens: pl.Series) -> pl.DataFrame:
-    """Add the source and the tokens where no row of a batch has any.
+def _with_defaults(
+    frame: pl.DataFrame, shard: Shard, position: int, identity: Sequence[str], tokens: Callable[[], pl.Series]
+) -> pl.DataFrame:
+    """Add the id, the source and the tokens where no row of a batch has any.
 
-    Both need no expression of polars, which costs more than a small file.
+    They need no expression of polars, which costs more than a small file.
     """
+    if "id" in identity and _is_empty(frame, "id"):
+        numbers = frame.get_column(ROW) if ROW in frame.columns else range(position, position + frame.height)
+        frame = _with(frame, pl.Series("id", [f"{shard.relative}:{number}" for number in numbers], pl.String))
     if "source" in identity and _is_empty(frame, "source"):
         source = pl.Series("source", [shard.source], pl.String).new_from_index(0, frame.height)
         frame = _with(frame, source)
-    return _with(frame, tokens) if "tokens" in identity and _is_empty(frame, "tokens") else frame
+    return _with(frame, tokens()) if "tokens" in identity and _is_empty(frame, "tokens") else frame
 
 
 def _is_empty(frame: pl.DataFrame, name: str) -> bool:

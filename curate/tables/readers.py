@@ -7,7 +7,7 @@ small file may expand to is bounded too.
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import ModuleType
 
 import polars as pl
@@ -20,6 +20,7 @@ from curate.tables.columns import arrow_types
 from curate.tables.cutting import string_bytes
 from curate.tables.formats import csv_rows, ipc_rows, json_rows, parquet_rows
 from curate.tables.reading import DOCUMENT_BYTES, Request
+from curate.tables.scored_inputs.row_hash import BLOCK_ROWS
 from curate.tables.shards import CSV_ENDINGS, Shard, ending, has_lines
 
 
@@ -53,6 +54,19 @@ def head(shard: Shard, needs: Sequence[str] = ()) -> Head:
         schema, groups = _reader(shard).head(shard, needs) if has_lines(shard) else _reader(shard).head(shard)
         repeated = frozenset(name for name, count in Counter(schema.names).items() if count > 1)
         return Head(dict(zip(schema.names, schema.types, strict=True)), groups, repeated)
+
+
+def with_decoded_sizes(shard: Shard, shard_head: Head, names: Sequence[str]) -> Head:
+    """Return the head of a file with the bytes that its row groups take when the columns ``names`` are decoded.
+
+    A Parquet file stores equal texts of a row group once, so that it may look far smaller than its rows are. The sizes
+    are estimated from the first row group. A file of few rows is left as it is, since it is not cut.
+    """
+    if ending(shard.path.name) != ".parquet" or (shard_head.rows or 0) <= BLOCK_ROWS:
+        return shard_head
+    with _named(shard):
+        present = [name for name in names if name in shard_head.columns]
+        return replace(shard_head, groups=parquet_rows.decoded_groups(shard, present))
 
 
 def read(

@@ -99,7 +99,7 @@ def write_part(
     rows, blocks = 0, None
     with replacing(path) as temporary, pa.ipc.new_file(temporary, empty.schema) as sink:
         for frame in frames:
-            for batch in _typed(_table(frame), empty.schema).to_batches():
+            for batch in record_batches(frame, empty.schema):
                 sink.write_batch(batch)
                 rows += batch.num_rows
         if hasher is not None:
@@ -109,6 +109,17 @@ def write_part(
             sink.write_batch(pa.RecordBatch.from_pylist([], empty.schema), custom_metadata={HASHED: json.dumps(record)})
     _release_memory()
     return ScoredPart(path, rows, blocks, () if hasher is None else tuple(hasher.columns), stamp)
+
+
+def arrow_schema(schema: Mapping[str, pl.DataType]) -> pa.Schema:
+    """Return the types that columns have in files."""
+    return _empty(tuple(schema.items())).schema
+
+
+def record_batches(frame: pl.DataFrame, schema: pa.Schema) -> list[pa.RecordBatch]:
+    """Return a batch in the types of `arrow_schema`; nothing if it has no rows."""
+    batches: list[pa.RecordBatch] = _typed(_table(frame), schema).to_batches()
+    return batches
 
 
 def part(path: Path) -> ScoredPart:
@@ -213,7 +224,11 @@ def _table(frame: pl.DataFrame) -> pa.Table:
         if isinstance(series.dtype, pl.Array) and series.name.startswith(vectors.PREFIX)
     }
     # All other columns are converted at once: a call for each would cost more than a small file does.
-    plain = frame[[name for name in frame.columns if name not in vector_columns]].rechunk().to_arrow()
+    plain_frame = frame[:, [name for name in frame.columns if name not in vector_columns]]
+    # Small batches are nearly always of one chunk. To join chunks wakes the threads of polars, even if there is one.
+    if any(count > 1 for count in plain_frame.n_chunks("all")):
+        plain_frame = plain_frame.rechunk()
+    plain = plain_frame.to_arrow()
     columns = [vector_columns[name] if name in vector_columns else plain.column(name) for name in frame.columns]
     # Polars makes large strings. Plain ones are read by more tools, and a batch never needs the large kind.
     kinds = [pa.string() if pa.types.is_large_string(column.type) else column.type for column in columns]

@@ -77,7 +77,7 @@ class ColumnFolder:
                     batch = reader.get_batch(index)
                     position += batch.num_rows
                     if batch.num_rows and position > (first or 0):
-                        yield _frame(batch, [n for n in batch.schema.names if wanted is None or n in wanted])
+                        yield to_frame([batch], wanted)
 
     def discard_stale(self, stamp: str) -> None:
         """Remove the columns of these rows if they were computed of another version of the input."""
@@ -103,15 +103,17 @@ def folder(out: Path, shard: Shard) -> Path:
     return manifest.parts_path(out, manifest.COLUMNS, shard.relative)
 
 
-def _frame(batch: pa.RecordBatch, names: Iterable[str]) -> pl.DataFrame:
-    """Return columns of a batch as scorers see them. An empty list of columns gives no column."""
+def to_frame(batches: Iterable[pa.RecordBatch], wanted: Sequence[str] | None = None) -> pl.DataFrame:
+    """Return the columns ``wanted`` (None: all) of batches of the same rows, side by side, as scorers see them."""
     series = []
-    for name in names:
-        column = batch.column(name)
-        if name.startswith(vectors.PREFIX):
-            series.append(vectors.from_arrow(name, column, Path(), vectors.DTYPES[0]))
-        else:
-            series.append(pl.Series(name, pl.from_arrow(column)))
+    for batch in batches:
+        for name, column in zip(batch.schema.names, batch.columns, strict=True):
+            if wanted is not None and name not in wanted:
+                continue
+            if name.startswith(vectors.PREFIX):
+                series.append(vectors.from_arrow(name, column, Path(), vectors.DTYPES[0]))
+            else:
+                series.append(pl.Series(name, pl.from_arrow(column)))
     return pl.DataFrame(series)
 
 

@@ -17,7 +17,7 @@ from typing import TypedDict, cast
 import polars as pl
 
 from curate.scoring.learning import columns, places, seals
-from curate.scoring.learning.columns import ColumnFolder
+from curate.scoring.learning.small_columns import AnyColumns
 from curate.scoring.parts import Span
 from curate.scoring.worker import LABEL, ScoringTask
 from curate.storage import artifacts, files
@@ -42,20 +42,20 @@ LEARNED_BYTES = 1 << 20
 class Piece:
     """Rows [start, stop) of an input, and the columns that were computed of them.
 
-    Until the shard is done, the columns lie in the folder ``computed``. Then ``computed`` is None, and the columns lie
-    in ``score_file``.
+    Until the shard is done, ``computed`` says where the columns lie. Then ``computed`` is None, and the columns lie in
+    ``score_file``.
     """
 
     shard: Shard
     start: int
     stop: int | None
-    computed: ColumnFolder | None
+    computed: AnyColumns | None
     score_file: Path
 
     @property
-    def span(self) -> list[str | int | None]:
+    def span(self) -> tuple[str, int, int | None]:
         """The name of the input and the range of rows, as the record of parts has them."""
-        return [self.shard.relative, self.start, self.stop]
+        return self.shard.relative, self.start, self.stop
 
 
 @dataclass(frozen=True)
@@ -85,24 +85,26 @@ class ScoringPart:
 
     def batches(self, needs: Sequence[str]) -> Iterator[pl.DataFrame]:
         """Yield the column ``id`` and the columns ``needs``, batch by batch. Small files share a batch."""
-        wanted = tuple(dict.fromkeys(("id", *needs)))
+        wanted = list(dict.fromkeys(("id", *needs)))
         held: list[pl.DataFrame] = []
+        size = 0
         for frame in self._small_batches(wanted):
             # Files may have a column in different types, such as labels that are numbers or text.
             if held and held[0].schema != frame.schema:
                 yield pl.concat(held)
-                held = []
+                held, size = [], 0
             held.append(frame)
-            if sum(item.estimated_size() for item in held) >= LEARNED_BYTES:
+            size += int(frame.estimated_size())
+            if size >= LEARNED_BYTES:
                 yield pl.concat(held) if len(held) > 1 else held[0]
-                held = []
+                held, size = [], 0
         if held:
             yield pl.concat(held)
 
     def _small_batches(self, wanted: Sequence[str]) -> Iterator[pl.DataFrame]:
         for piece in self.pieces:
             for frame in self._piece_batches(piece, wanted):
-                yield frame.select(wanted)
+                yield frame[:, wanted]
 
     def _piece_batches(self, piece: Piece, wanted: Sequence[str]) -> Iterator[pl.DataFrame]:
         """Yield columns of a piece: those that were computed before, beside those that are read from the input."""
@@ -176,11 +178,11 @@ def cut(
     parts of the next generation. The generation is always 0 if no shard is scored yet (``fresh``). A small shard that
     is named in ``alone`` shares no part with others.
     """
-    by_span = {tuple(_piece(task).span): task for task in tasks}
+    by_span = {_piece(task).span: task for task in tasks}
     parts: list[ScoringPart] = []
     generations: dict[tuple[object, ...], int] = {}
     for entry in _recorded(out):
-        spans = [tuple(span) for span in entry["pieces"]]
+        spans = entry["pieces"]
         generation = 0 if fresh else entry["generation"]
         present = [span for span in spans if span in by_span]
         if len(present) == len(spans) and (len(spans) == 1 or not any(span[0] in alone for span in spans)):
@@ -211,7 +213,7 @@ def recorded_spans(out: Path) -> dict[str, tuple[Span, ...]]:
     spans: dict[str, list[Span]] = {}
     for entry in _recorded(out):
         for name, start, stop in entry["pieces"]:
-            spans.setdefault(cast(str, name), []).append((cast(int, start), cast(int | None, stop)))
+            spans.setdefault(name, []).append((start, stop))
     return {name: tuple(sorted(ranges, key=lambda span: span[0])) for name, ranges in spans.items()}
 
 
@@ -234,16 +236,18 @@ def column_task(part: ScoringPart, piece: Piece, *, quarantine: bool) -> Scoring
 
 class _Entry(TypedDict):
     generation: int
-    pieces: list[list[str | int | None]]
+    pieces: list[tuple[str, int, int | None]]
 
 
 def _recorded(out: Path) -> list[_Entry]:
     path = places.corpus_record(out)
     if not files.exists(path):
         return []
-    entries = artifacts.load(path, "corpus")
-    seals.check(path, entries)
-    return cast(list[_Entry], entries["parts"])
+    record = artifacts.load(path, "corpus")
+    seals.check(path, record)
+    entries = cast(list[_Entry], record["parts"])
+    # JSON has lists for tuples.
+    return [{**entry, "pieces": [(name, start, stop) for name, start, stop in entry["pieces"]]} for entry in entries]
 
 
 def _piece(task: ScoringTask) -> Piece:

@@ -4,28 +4,36 @@ In: the shards of a job with scorers that learn. Out: the columns on disk, the b
 read. All rows are read before any scorer learns. Otherwise a scorer could learn from a shard that turns out to be bad.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
 from curate.engines import Engine
 from curate.progress import counted
 from curate.scoring import dependencies, run, specs, worker
-from curate.scoring.learning import columns, corpus_parts
+from curate.scoring.learning import columns, corpus_parts, small_columns
 from curate.scoring.learning.columns import ColumnFolder, columns_folder
 from curate.scoring.learning.corpus_parts import Piece, ScoringPart
 from curate.scoring.learning.failing_files import FilesFail
 from curate.scoring.learning.learned_scorers import AnyScorer
+from curate.scoring.learning.small_columns import AnyColumns, SmallColumns
 from curate.scoring.preflight import Preflight
 from curate.scoring.scoring_job import ScoringJob
 from curate.scoring.tasks.bundles import run_bundles
 from curate.scoring.worker import ScoringOutcome, ScoringTask
 from curate.storage import files, manifest, origin
 from curate.storage.files import text_hash
+from curate.tables.readers import Head
 from curate.tables.scored_inputs import row_hash
 from curate.tables.scored_inputs.line_losses import Losses
 from curate.tables.scored_inputs.scored_rows import SCORE_STEP
 from curate.tables.shards import Shard, has_lines
+
+# The layout of the columns on disk, and how long files are cut. Columns of another layout are computed again.
+LAYOUT = 2
+# The texts of inputs up to this size are stored with the columns that are computed of them. To open such an input again
+# for each scorer that learns takes longer than to copy its texts. Of larger inputs the copies would fill disks.
+KEPT_BYTES = 1 << 15
 
 
 @dataclass(frozen=True)
@@ -56,30 +64,31 @@ def compute(job: ScoringJob, heads: Preflight, shards: Sequence[Shard], todo: se
     prepared = dependencies.prepared(job.specs)
     scorers = (*map(specs.build, independent), *prepared)
     learner_columns = sorted(name for item in prepared for name in item.schema)
-    decided_by = (sorted(job.arguments_of(independent).items()), job.needs, job.reading.judged, learner_columns)
+    arguments = sorted(job.arguments_of(independent).items())
+    decided_by = (LAYOUT, arguments, job.needs, job.reading.judged, learner_columns)
     origin.keep_if_from(columns_folder(job.out), text_hash(repr(decided_by)))
     digests, tasks, pending = dict[str, str](), dict[str, tuple[ScoringTask, ...]](), list[ScoringTask]()
-    # A file that is scored is cut as before, even if it was written again in other row groups.
-    spans_before = corpus_parts.recorded_spans(job.out) if len(todo) < len(job.shards) else {}
+    # Files are cut as they were when scorers first learned from them. They may have other row groups now.
+    before = corpus_parts.recorded_spans(job.out)
     for shard in shards:
         head = heads.heads[shard.relative]
         whole = run.task(job, shard, label=worker.is_labelled(head))
         entry = None if shard.relative in todo else manifest.read(job.out, SCORE_STEP, shard.relative)
         if entry is not None and set(entry.columns) == set(job.columns(shard, label=whole.label)):
             digests[shard.relative] = entry.input
-            tasks[shard.relative] = tuple(run.split(whole, head, spans_before.get(shard.relative, ())))
+            tasks[shard.relative] = tuple(run.split(whole, head, before.get(shard.relative, ())))
             continue
         # Scorers that learn read further columns later, so these are hashed too.
         whole = replace(whole, also=job.needs)
+        kept = ("text",) if _reads_text(job, head) and heads.sizes[shard.relative] <= KEPT_BYTES else ()
         tasks[shard.relative] = tuple(
-            replace(task, columns=ColumnFolder(columns.folder(job.out, shard), (), task.start, task.stop))
-            for task in run.split(whole, head)
+            replace(task, columns=_no_columns(job, task), kept=kept if task.parts is None else ())
+            for task in run.split(whole, head, before.get(shard.relative, ()))
         )
         pending += tasks[shard.relative]
     bundles = corpus_parts.bundles(pending, heads.sizes)
     outcomes: dict[str, list[ScoringOutcome]] = {}
-    results = run_bundles(engine, partial(worker.compute_tasks, scorers), bundles, quarantine=job.quarantine)
-    for outcome in counted(results, "parts read", len(pending)):
+    for outcome in _computed(engine, scorers, bundles, quarantine=job.quarantine):
         outcomes.setdefault(outcome.shard, []).append(outcome)
     by_name = {shard.relative: shard for shard in shards}
     # In the order of shards, so that the first reason does not depend on which task ended first.
@@ -88,7 +97,10 @@ def compute(job: ScoringJob, heads: Preflight, shards: Sequence[Shard], todo: se
     for name, items in ordered.items():
         if name not in bad:
             digests[name] = row_hash.combined([block for item in items for block in item.blocks])
-            tasks[name] = tuple(_with_stage(task, items[0].computed) for task in tasks[name])
+            tasks[name] = tuple(
+                replace(task, columns=_with_stage(task.columns, item))
+                for task, item in zip(tasks[name], items, strict=True)
+            )
     good = [items for name, items in ordered.items() if name not in bad]
     return FirstPass(tasks, digests, bad, _lost(good, by_name))
 
@@ -110,18 +122,45 @@ def materialise(
     todo = [group for group in tasks if group]
     if todo:
         _remove_other_stages(todo, scorers)
-    names: tuple[str, ...] = ()
+    outcomes: dict[tuple[str, int], ScoringOutcome] = {}
     bad: dict[str, str] = {}
-    results = run_bundles(engine, partial(worker.compute_tasks, tuple(scorers)), todo, quarantine=quarantine)
-    for outcome in counted(results, "parts read", sum(map(len, todo))):
+    for outcome in _computed(engine, tuple(scorers), todo, quarantine=quarantine):
         if outcome.reason:
             bad[outcome.shard] = outcome.reason
-        else:
-            names = outcome.computed
+        outcomes[outcome.shard, outcome.start] = outcome
     if bad:
         # Scorers have learned from these files: they learn again without them.
         raise FilesFail(bad)
-    return tuple(replace(part, pieces=tuple(_with_next_stage(piece, names) for piece in part.pieces)) for part in parts)
+
+    def with_stage(piece: Piece) -> Piece:
+        outcome = outcomes.get((piece.shard.relative, piece.start))
+        return piece if outcome is None else replace(piece, computed=_with_stage(piece.computed, outcome))
+
+    return tuple(replace(part, pieces=tuple(map(with_stage, part.pieces))) for part in parts)
+
+
+def _computed(
+    engine: Engine, scorers: tuple[AnyScorer, ...], groups: Sequence[Sequence[ScoringTask]], *, quarantine: bool
+) -> Iterator[ScoringOutcome]:
+    """Compute the next stage of columns, and yield the outcome of every task.
+
+    A small shard whose columns a killed job has left is not read again.
+    """
+    stored: dict[tuple[str, str], ScoringOutcome] = {}
+    for columns_of_task in (task.columns for group in groups for task in group):
+        if isinstance(columns_of_task, SmallColumns):
+            stored = worker.stored_outcomes(columns_of_task.folder, columns_of_task.stages)
+            break
+
+    def is_stored(task: ScoringTask) -> bool:
+        return isinstance(task.columns, SmallColumns) and (task.shard.relative, task.stamp) in stored
+
+    yield from (stored[task.shard.relative, task.stamp] for group in groups for task in group if is_stored(task))
+    remaining = [[task for task in group if not is_stored(task)] for group in groups]
+    results = run_bundles(
+        engine, partial(worker.compute_tasks, scorers), list(filter(None, remaining)), quarantine=quarantine
+    )
+    yield from counted(results, "parts read", sum(map(len, remaining)))
 
 
 def _remove_other_stages(groups: Sequence[Sequence[ScoringTask]], scorers: Sequence[AnyScorer]) -> None:
@@ -135,19 +174,32 @@ def _remove_other_stages(groups: Sequence[Sequence[ScoringTask]], scorers: Seque
     path, before = folder / f"stage-{stage}.txt", folder / f"stage-{stage - 1}.txt"
     key = text_hash(repr((files.read_text(before) if files.exists(before) else "", scorers)))
     if not origin.is_from(path, key):
+        files.remove(small_columns.stage_folder(small_columns.folder(first.out), stage))
         for task in (task for group in groups for task in group):
-            assert task.columns is not None
-            files.remove(task.columns.stage(stage))
+            if isinstance(task.columns, ColumnFolder):
+                files.remove(task.columns.stage(stage))
         origin.record(path, key)
 
 
-def _with_stage(task: ScoringTask, names: Sequence[str]) -> ScoringTask:
-    assert task.columns is not None
-    return replace(task, columns=task.columns.with_stage(names))
+def _reads_text(job: ScoringJob, head: Head) -> bool:
+    """Return whether the first pass reads texts anyway: for a scorer, or to count tokens."""
+    return "text" in job.needs or (job.reading.text_column in head.columns and "tokens" not in head.columns)
 
 
-def _with_next_stage(piece: Piece, names: Sequence[str]) -> Piece:
-    return piece if piece.computed is None else replace(piece, computed=piece.computed.with_stage(names))
+def _no_columns(job: ScoringJob, task: ScoringTask) -> AnyColumns:
+    """Return where the columns of a task will lie."""
+    if task.parts is None:
+        return SmallColumns(small_columns.folder(job.out))
+    return ColumnFolder(columns.folder(job.out, task.shard), (), task.start, task.stop)
+
+
+def _with_stage(computed: AnyColumns | None, outcome: ScoringOutcome) -> AnyColumns:
+    """Return columns with the stage that a task computed."""
+    if isinstance(computed, SmallColumns):
+        assert outcome.place is not None
+        return computed.with_stage(outcome.computed, outcome.place, (outcome.blocks, outcome.columns))
+    assert computed is not None
+    return computed.with_stage(outcome.computed)
 
 
 def _lost(good: Iterable[Sequence[ScoringOutcome]], shards: Mapping[str, Shard]) -> Losses:

@@ -1,6 +1,6 @@
 """Read Parquet files page by page, so that memory does not grow with the size of row groups."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import groupby
 
 import pyarrow as pa
@@ -22,6 +22,12 @@ def head(shard: Shard) -> tuple[pa.Schema, Groups]:
         groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
         reading.check_rows(shard.path, sum(group.num_rows for group in groups), files.size(shard.path))
         return file.schema_arrow, tuple((group.num_rows, group.total_byte_size) for group in groups)
+
+
+def decoded_groups(shard: Shard, names: Sequence[str]) -> Groups:
+    """Return the rows of each row group, and about how many bytes it takes when the columns ``names`` are decoded."""
+    with _opened(shard) as file:
+        return RequestedFile(file, Request(shard, names, 1), files.size(shard.path)).decoded_groups()
 
 
 def fields(shard: Shard) -> dict[str, object]:

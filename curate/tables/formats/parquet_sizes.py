@@ -5,6 +5,7 @@ stands once in a dictionary may stand in every row, and a list of a billion equa
 """
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import pyarrow as pa
@@ -46,6 +47,42 @@ class RequestedFile:
             SchemaError: if a column grows beyond reason when it is unpacked or decoded.
         """
         return max(1, int(reading.PIECE_BYTES / max(1.0, self._row_bytes(group))))
+
+    def decoded_groups(self) -> tuple[tuple[int, int], ...]:
+        """Return the rows of each row group, and about how many bytes the group takes when it is decoded.
+
+        Texts that stand in a dictionary are counted once for each row. Their mean length is that of the dictionary of
+        the first row group, so that little is read.
+        """
+        metadata = self.file.metadata
+        groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
+        sizes = [group.total_byte_size for group in groups]
+        for place in self._places():
+            column = self.file.schema.column(place)
+            if column.physical_type != "BYTE_ARRAY" or column.max_repetition_level:
+                continue
+            chunks = [group.column(place) for group in groups]
+            coded = [number for number, chunk in enumerate(chunks) if chunk.has_dictionary_page and chunk.num_values]
+            if not coded or self._is_bomb(chunks[coded[0]]):
+                continue
+            mean = self._mean_bytes(coded[0], column.path)
+            for number in coded:
+                chunk = chunks[number]
+                sizes[number] += max(0, int(mean * chunk.num_values) - chunk.total_uncompressed_size)
+        return tuple((group.num_rows, size) for group, size in zip(groups, sizes, strict=True))
+
+    def _is_bomb(self, chunk: pq.ColumnChunkMetaData) -> bool:
+        packed = max(1, min(chunk.total_compressed_size, self.size))
+        return reading.is_bomb(chunk.total_uncompressed_size, packed, self.request.document_bytes)
+
+    def _mean_bytes(self, group: int, path: str) -> float:
+        """Return the mean bytes of the values in a column's dictionary; 0 if it cannot be read."""
+        # Damage is an error when the rows are read, and that error tells the place.
+        with suppress(pa.ArrowException, OSError):
+            first = next(self._coded(group, path, 1), None)
+            lengths = None if first is None else arrow_types.value_bytes(first.dictionary)
+            return float(lengths.mean()) if lengths is not None and len(lengths) else 0.0
+        return 0.0
 
     def _row_bytes(self, group: int) -> float:
         """Return the most bytes that a row of a row group may need, summed over the requested columns."""
