@@ -136,7 +136,8 @@ def _score(
     todo = _begin(job, again)
     bad = dict(heads.bad)
     # One set of workers for all steps: starting them takes seconds.
-    with engine.session(long=heads.bytes > LONG_JOB_BYTES, folders=(out,)) as session:
+    long = heads.bytes > LONG_JOB_BYTES
+    with engine.session(long=long, folders=(out,), imports=("curate.scoring.tasks.bundles",)) as session:
         with reporting(progress):
             ready, notes = _prepare(job, heads, bad, todo, session, max_bad)
         _record_start(job, paths, todo, bad)
