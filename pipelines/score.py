@@ -73,34 +73,38 @@ def main(
     as_json: Json = False,
 ) -> None:
     """Score every row."""
-    from curate.scoring.reports.forecast import forecast
-    from curate.scoring.score import score
-    from curate.tables.reading import Reading
-    from pipelines.shared.show import failed, notes, progress, result, warn
-
     runner = engine_options.engine(engine, workers, address, runtime_env, gpus_per_worker)
     document_bytes = int(max_document_mb * 2**20)
     if dry_run:
+        from curate.scoring.reports.forecast import forecast
+        from curate.tables.reading import Reading
+        from pipelines.shared.show import result
+
         expected = forecast(data, scorer, Reading(text_column, document_bytes=document_bytes, dtype=dtype), out)
         result(as_json, expected.record(), str(expected))
         return
-    with progress() as report:
-        scored = score(
-            data,
-            scorer,
-            out,
-            text_column=text_column,
-            document_bytes=document_bytes,
-            dtype=dtype,
-            max_bad=max_bad,
-            on_error=on_error,
-            engine=runner,
-            restart=restart,
-            relearn=relearn,
-            cache=not no_cache,
-            take_over=take_over,
-            progress=report,
-        )
+    # The workers start first: this process takes most of a second for its own imports.
+    with engine_options.started(runner, "curate.scoring.tasks.bundles") as session:
+        from curate.scoring.score import score
+        from pipelines.shared.show import failed, notes, progress, result, warn
+
+        with progress() as report:
+            scored = score(
+                data,
+                scorer,
+                out,
+                text_column=text_column,
+                document_bytes=document_bytes,
+                dtype=dtype,
+                max_bad=max_bad,
+                on_error=on_error,
+                engine=session,
+                restart=restart,
+                relearn=relearn,
+                cache=not no_cache,
+                take_over=take_over,
+                progress=report,
+            )
     warn(scored.warnings)
     notes(scored.notes)
     aside = scored.quarantined

@@ -39,7 +39,9 @@ class Engine(Protocol):
         """
         ...
 
-    def session(self, *, long: bool = False, folders: Sequence[Path] = ()) -> AbstractContextManager["Engine"]:
+    def session(
+        self, *, long: bool = False, folders: Sequence[Path] = (), imports: Sequence[str] = ()
+    ) -> AbstractContextManager["Engine"]:
         """Return a context whose value is an engine with workers that live until the block ends.
 
         Starting workers takes seconds, so a job that calls ``run`` many times opens one session around all of it.
@@ -49,6 +51,8 @@ class Engine(Protocol):
                 start. Without it an engine may try in this process first.
             folders: folders that tasks write. Workers on other machines check that they have them, before the first
                 task: otherwise each would write into a folder of its own.
+            imports: names of modules that tasks need. An engine that will certainly use worker processes may start them
+                at once, so that they import these modules while this process prepares the tasks.
         """
         ...
 

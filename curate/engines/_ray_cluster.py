@@ -9,7 +9,9 @@ from contextlib import ExitStack, contextmanager
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
+from typing import cast
 
+from curate.engines._worker_processes import THREADS
 from curate.errors import CurateError
 from curate.shown import shortened
 from curate.storage.scratch import scratch_folder
@@ -24,6 +26,7 @@ QUIET = {
 LONGEST_FOLDER = 43
 # Each task runs on one core: its libraries are told to use one thread.
 CORES = 1
+WORKER_VARIABLES = dict.fromkeys(THREADS, "1")
 
 
 @contextmanager
@@ -42,8 +45,7 @@ def connected(address: str, workers: int, runtime_env: Mapping[str, object] | No
             if not ray.is_initialized():
                 where = address or before.get("RAY_ADDRESS") or "local"
                 options = _local_options(workers, stack) if where == "local" else {}
-                if runtime_env:
-                    options["runtime_env"] = dict(runtime_env)
+                options["runtime_env"] = with_worker_variables(runtime_env or {})
                 try:
                     with _own_handlers():
                         ray.init(where, log_to_driver=False, logging_level="ERROR", **options)
@@ -55,6 +57,16 @@ def connected(address: str, workers: int, runtime_env: Mapping[str, object] | No
             for name in QUIET.keys() - before.keys():
                 os.environ.pop(name, None)
         yield ray
+
+
+def with_worker_variables(runtime_env: Mapping[str, object]) -> dict[str, object]:
+    """Return a runtime environment whose variables are also those that our tasks run with.
+
+    Ray starts workers as soon as a job is connected. If their variables differed from those of the tasks, it would
+    start other workers for the tasks.
+    """
+    variables = runtime_env.get("env_vars") or {}
+    return {**runtime_env, "env_vars": {**cast(Mapping[str, str], variables), **WORKER_VARIABLES}}
 
 
 def unconnected(where: str, reason: str) -> str:

@@ -3,9 +3,10 @@
 import multiprocessing
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import ExitStack, contextmanager
+from importlib import import_module
 from multiprocessing import resource_tracker
 from multiprocessing.connection import wait
 from multiprocessing.context import SpawnContext, SpawnProcess
@@ -32,8 +33,15 @@ class WorkerProcesses:
             _main_script.check_runnable()
         self._count = count
         self.script = script
+        self.used = False  # whether a task was submitted
         self._context = _SpawnedWorkers()
         self._executor = ProcessPoolExecutor(count, mp_context=self._context, initializer=_begin)
+
+    def begin(self, count: int, imports: Sequence[str]) -> None:
+        """Start ``count`` processes now, each of which imports modules. Their tasks come later."""
+        for _ in range(count):
+            # A process starts for each call. If one takes two of them, the other imports when its first task comes.
+            self._submit(_import, tuple(imports))
 
     def submit(self, function: Callable[..., object], *arguments: object) -> Future[object]:
         """Queue one call.
@@ -41,6 +49,10 @@ class WorkerProcesses:
         Raises:
             BrokenProcessPool: if a process died. Then all have ended, and no call will succeed any more.
         """
+        self.used = True
+        return self._submit(function, *arguments)
+
+    def _submit(self, function: Callable[..., object], *arguments: object) -> Future[object]:
         with ExitStack() as stack:
             # Only a call that starts a process needs the settings.
             if len(self._context.started) < self._count:
@@ -95,6 +107,12 @@ def _inherited_settings() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         for name, value in before.items():
             os.environ.pop(name) if value is None else os.environ.__setitem__(name, value)
+
+
+def _import(modules: Sequence[str]) -> None:
+    """Import the modules that the tasks of a worker need."""
+    for name in modules:
+        import_module(name)
 
 
 def _begin() -> None:

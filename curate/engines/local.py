@@ -26,6 +26,8 @@ AHEAD = 2
 # If the number of workers is left to us, the first tasks of a job run in this process for so many seconds. Starting a
 # worker takes about a second of CPU, for its imports, so a job that ends sooner gains nothing from workers.
 SECONDS_ALONE = 1.0
+# The most workers that start before tasks are known. Most jobs have at least so many tasks: `corpus_parts.BUNDLES`.
+STARTED_EARLY = 16
 
 
 @dataclass(frozen=True)
@@ -55,13 +57,20 @@ class Local:
             yield from session.run(function, tasks)
 
     @contextmanager
-    def session(self, *, long: bool = False, folders: Sequence[Path] = ()) -> Iterator["LocalSession"]:
-        """Yield an engine whose workers live until the block ends. They are started when tasks need them."""
+    def session(
+        self, *, long: bool = False, folders: Sequence[Path] = (), imports: Sequence[str] = ()
+    ) -> Iterator["LocalSession"]:
+        """Yield an engine whose workers live until the block ends.
+
+        They are started when tasks need them, or at once if ``imports`` are named and it is certain that workers will
+        be used: for a number of workers that was given, or a ``long`` job.
+        """
         if self.workers:
             session = LocalSession(self.workers)
         else:
             session = LocalSession(usable_cores(), 0.0 if long else SECONDS_ALONE, workers_only=False)
         try:
+            session.begin(imports)
             yield session
         finally:
             session.end()
@@ -86,11 +95,21 @@ class LocalSession:
         self._processes: WorkerProcesses | None = None
 
     @contextmanager
-    def session(self, *, long: bool = False, folders: Sequence[Path] = ()) -> Iterator["LocalSession"]:
+    def session(
+        self, *, long: bool = False, folders: Sequence[Path] = (), imports: Sequence[str] = ()
+    ) -> Iterator["LocalSession"]:
         """Yield this engine: a session within a session has the same workers."""
         if long:
             self._seconds_alone = 0.0
+        self.begin(imports)
         yield self
+
+    def begin(self, imports: Sequence[str]) -> None:
+        """Start workers that import modules, if it is certain that workers will be used."""
+        certain = self.workers > 1 and (self._workers_only or self._seconds_alone <= 0)
+        if imports and certain and self._processes is None:
+            self._processes = WorkerProcesses(self.workers)
+            self._processes.begin(min(self.workers, usable_cores(), STARTED_EARLY), imports)
 
     def run(self, function: Callable[[T], R], tasks: Sequence[T]) -> Iterator[R]:
         """Yield results in the order in which they finish. The workers wait for the next run.
@@ -152,8 +171,8 @@ class LocalSession:
         self.kill()
 
     def end(self) -> None:
-        """End the workers: at once if the results of a run have not been read to their end."""
-        if self._open_runs:
+        """End the workers: at once if they had no task, or if the results of a run have not been read to their end."""
+        if self._open_runs or (self._processes is not None and not self._processes.used):
             self.kill()
         if self._processes is not None:
             self._processes.end()

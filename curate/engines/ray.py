@@ -13,9 +13,8 @@ from types import ModuleType
 from typing import cast
 
 from curate import __version__, extras, open_sets
-from curate.engines import ATTEMPTS, R, T, WorkerDied, _ray_task
-from curate.engines._ray_cluster import CORES, connected, parsed_environment, slots
-from curate.engines._worker_processes import THREADS
+from curate.engines import ATTEMPTS, R, T, WorkerDied, _ray_cluster, _ray_task
+from curate.engines._ray_cluster import CORES, WORKER_VARIABLES, connected, parsed_environment
 from curate.errors import CurateError
 from curate.storage import s3
 
@@ -59,7 +58,9 @@ class Ray:
             yield from session.run(function, tasks)
 
     @contextmanager
-    def session(self, *, long: bool = False, folders: Sequence[Path] = ()) -> Iterator["RaySession"]:
+    def session(
+        self, *, long: bool = False, folders: Sequence[Path] = (), imports: Sequence[str] = ()
+    ) -> Iterator["RaySession"]:
         """Yield an engine that is connected to the cluster until the block ends. Ray keeps its workers between runs.
 
         Raises:
@@ -67,7 +68,7 @@ class Ray:
         """
         environment = parsed_environment(self.runtime_env)
         with connected(self.address, self.workers, environment) as ray, _marked(folders) as marks:
-            yield RaySession(ray, self.workers, self.gpus_per_worker, marks)
+            yield RaySession(RayNodes(ray, self.gpus_per_worker), self.workers, marks)
 
 
 @contextmanager
@@ -84,21 +85,47 @@ def _marked(folders: Sequence[Path]) -> Iterator[tuple[str, ...]]:
         yield tuple(marks)
 
 
+class RayNodes:
+    """The nodes of the cluster that a session is connected to. A task gets one core and so many ``gpus``.
+
+    What is slow to make or to ask for is kept for all runs of the session.
+    """
+
+    def __init__(self, ray: ModuleType, gpus: float = 0.0) -> None:
+        """Prepare the call of a task on a node. Nothing is sent yet."""
+        self.ray, self.gpus = ray, gpus
+        # No retries by Ray: we count the attempts, so that a task that kills its workers is named. A worker that used
+        # a GPU would end after each call, and load its model again, but for max_calls.
+        self.call = ray.remote(
+            num_cpus=CORES, num_gpus=gpus, max_retries=0, max_calls=0, runtime_env={"env_vars": WORKER_VARIABLES}
+        )(_ray_task.call)
+        self._slots = 0
+        self._counted: float | None = None
+
+    def slots(self) -> int:
+        """Return how many tasks the nodes can run at a time. They are counted again every few seconds."""
+        moment = time.monotonic()
+        if self._counted is None or moment >= self._counted + LOOK_SECONDS:
+            self._counted, self._slots = moment, _ray_cluster.slots(self.ray, self.gpus)
+        return self._slots
+
+
 @dataclass(frozen=True)
 class RaySession:
     """A connection to a cluster.
 
-    ``workers`` tasks run at a time, 0 as many as fit; each has one core and so many ``gpus``. ``marks`` are files by
-    which a node sees that it has the folders of the job.
+    ``workers`` tasks run at a time, 0 as many as fit on the ``nodes``. ``marks`` are files by which a node sees that it
+    has the folders of the job.
     """
 
-    ray: ModuleType
+    nodes: RayNodes
     workers: int
-    gpus: float = 0.0
     marks: tuple[str, ...] = ()
 
     @contextmanager
-    def session(self, *, long: bool = False, folders: Sequence[Path] = ()) -> Iterator["RaySession"]:
+    def session(
+        self, *, long: bool = False, folders: Sequence[Path] = (), imports: Sequence[str] = ()
+    ) -> Iterator["RaySession"]:
         """Yield this engine, which also checks these folders: a session within a session has the same connection."""
         with _marked(folders) as marks:
             yield replace(self, marks=(*self.marks, *marks))
@@ -128,35 +155,24 @@ class _Flight:
     waiting: deque[int] = field(init=False)
     flying: dict[object, int] = field(default_factory=dict)
     losses: dict[int, int] = field(default_factory=dict)
-    slots: int = 0
-    looked: float = 0.0
-    nodes_seen: float = 0.0
+    # When there was a node last. A run begins as if there were one, so that a cluster has time to start nodes.
+    nodes_seen: float = field(default_factory=time.monotonic)
 
     def __post_init__(self) -> None:
         self.waiting = deque(range(len(self.tasks)))
 
     def results(self) -> Iterator[object]:
         """Keep as many tasks in flight as may run at a time, and yield their results. No task is left running."""
-        ray, session = self.session.ray, self.session
-        # No retries by Ray: we count the attempts, so that a task that kills its workers is named. A worker that used
-        # a GPU would end after each call, and load its model again, but for max_calls.
-        remote = ray.remote(
-            num_cpus=CORES,
-            num_gpus=session.gpus,
-            max_retries=0,
-            max_calls=0,
-            runtime_env={"env_vars": dict.fromkeys(THREADS, "1")},
-        )(_ray_task.call)
+        ray, session, call = self.session.nodes.ray, self.session, self.session.nodes.call
         _send_own_files(ray)
         shared, folder = ray.put(self.function), os.getcwd()
-        self.nodes_seen = time.monotonic()
         try:
             while self.waiting or self.flying:
-                self._look()
-                while self.waiting and len(self.flying) < (session.workers or max(1, self.slots)):
+                slots = self._slots()
+                while self.waiting and len(self.flying) < (session.workers or max(1, slots)):
                     index = self.waiting.popleft()
                     # A task that lost its worker had better go to another node.
-                    placed = remote.options(scheduling_strategy="SPREAD") if index in self.losses else remote
+                    placed = call.options(scheduling_strategy="SPREAD") if index in self.losses else call
                     reference = placed.remote(shared, self.tasks[index], folder, __version__, session.marks)
                     self.flying[reference] = index
                 ready, _ = ray.wait(list(self.flying), num_returns=1, timeout=LOOK_SECONDS)
@@ -177,25 +193,23 @@ class _Flight:
             for reference in self.flying:
                 ray.cancel(reference, force=True)
 
-    def _look(self) -> None:
-        """Count the tasks that the nodes can run, now and then.
+    def _slots(self) -> int:
+        """Return how many tasks the nodes can run at a time.
 
         Raises:
             CurateError: if for a while no node could run any.
         """
-        time_of_look = time.monotonic()
-        if self.looked and time_of_look < self.looked + LOOK_SECONDS:
-            return
-        self.looked, self.slots = time_of_look, slots(self.session.ray, self.session.gpus)
-        if self.slots:
-            self.nodes_seen = time_of_look
-        elif time_of_look >= self.nodes_seen + PATIENCE_SECONDS:
-            gpus = f" and {self.session.gpus:g} GPU" if self.session.gpus else ""
+        nodes, moment = self.session.nodes, time.monotonic()
+        if count := nodes.slots():
+            self.nodes_seen = moment
+        elif moment >= self.nodes_seen + PATIENCE_SECONDS:
+            gpus = f" and {nodes.gpus:g} GPU" if nodes.gpus else ""
             raise CurateError(
                 f"for {PATIENCE_SECONDS:.0f} seconds no node of the Ray cluster could run a task, which needs {CORES} "
                 f"core{gpus}; {self._remaining()} of {len(self.tasks)} tasks remain. Start nodes and run the same "
                 "command again: finished tasks are kept"
             )
+        return count
 
     def _lose(self, index: int, error: Exception) -> None:
         """Queue a task again whose worker or node died, and raise an error if that happened too often."""

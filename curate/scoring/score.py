@@ -143,7 +143,8 @@ def _score(
         # Before scorers learn, which may take hours: so `curate status` can show the job, also if it was killed.
         _record_start(job, paths, todo)
     # One set of workers for all steps: starting them takes seconds.
-    with engine.session(long=heads.bytes > LONG_JOB_BYTES, folders=(out,)) as session:
+    long = heads.bytes > LONG_JOB_BYTES
+    with engine.session(long=long, folders=(out,), imports=("curate.scoring.tasks.bundles",)) as session:
         with reporting(progress):
             ready, notes = _prepare(job, heads, bad, todo, session, max_bad)
         if record is not None and is_old(record):

@@ -4,8 +4,6 @@ In: edges between rows, with a similarity. Out: which row is merged into another
 """
 
 import numpy as np
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components, minimum_spanning_tree
 
 
 def spanning_forest(edges: np.ndarray, levels: np.ndarray, rows: int) -> np.ndarray:
@@ -14,6 +12,10 @@ def spanning_forest(edges: np.ndarray, levels: np.ndarray, rows: int) -> np.ndar
     They are the edges of a maximum spanning forest: fewer than ``rows``. ``edges`` (m, 2) are pairs of row numbers,
     each pair once, and ``levels`` (m,) their similarities.
     """
+    # Imported where it is used: it takes a sixth of a second, and most tasks of workers do without it.
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import minimum_spanning_tree
+
     # The library finds the minimum, and an edge of weight 0 is none: ranks from the highest level, 1, are exact.
     order = np.argsort(-levels, kind="stable")
     weights = np.empty(len(levels))
@@ -26,6 +28,9 @@ def spanning_forest(edges: np.ndarray, levels: np.ndarray, rows: int) -> np.ndar
 
 def components(edges: np.ndarray, rows: int) -> np.ndarray:
     """Return the number (rows,) of the component that each row belongs to."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
     graph = coo_array((np.ones(len(edges), np.int8), (edges[:, 0], edges[:, 1])), shape=(rows, rows))
     return np.asarray(connected_components(graph, directed=False)[1])
 

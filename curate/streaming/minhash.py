@@ -9,7 +9,6 @@ Rows of minima are folded into one key a band: two sets share at least one of b 
 """
 
 import numpy as np
-from scipy.sparse import csr_array
 
 from curate.words.ngrams import BASE, Grams, mix
 
@@ -65,6 +64,9 @@ def jaccard(sets: Grams, pairs: np.ndarray) -> np.ndarray:
     """
     if not len(pairs):
         return np.zeros(0)
+    # Imported where it is used: it takes a tenth of a second, and most tasks of workers do without it.
+    from scipy.sparse import csr_array
+
     sizes = sets.counts
     # A sparse matrix with a row for each set: the product of two rows is scipy's merge of sorted lists.
     entries = (np.ones(len(sets.values), np.int8), sets.values.view(np.int64), sets.offsets)

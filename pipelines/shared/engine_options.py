@@ -1,5 +1,7 @@
 """The options that say where the tasks of a job run, and the engine that they name."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated, Literal
 
 import typer
@@ -59,3 +61,18 @@ def engine(name: str, workers: int | None, address: str, runtime_env: str, gpus_
         if value:
             raise typer.BadParameter("only --engine ray has this option", param_hint=option)
     return Local(workers or 0)
+
+
+@contextmanager
+def started(engine: Engine, *imports: str) -> Iterator[Engine]:
+    """Yield an engine whose worker processes start now, if the user gave their number, and import modules.
+
+    This process imports its own modules meanwhile. An engine of another kind is yielded as it is.
+    """
+    from curate.engines.local import Local
+
+    if not isinstance(engine, Local) or engine.workers < 2:
+        yield engine
+        return
+    with engine.session(imports=imports) as session:
+        yield session

@@ -234,5 +234,5 @@ def test_no_more_tasks_are_started_than_asked_for(ray, tmp_path):
             started.append(len(flying))
             return ray.wait(flying, num_returns=num_returns, timeout=timeout)
 
-    assert sorted(engine.RaySession(Watched(), 3).run(abs, range(12))) == list(range(12))
+    assert sorted(engine.RaySession(engine.RayNodes(Watched()), 3).run(abs, range(12))) == list(range(12))
     assert max(started) == 3

@@ -135,6 +135,6 @@ def test_a_cluster_that_shrinks_to_nothing_ends_the_job_which_continues_later(cl
         with pytest.raises(CurateError, match=r"no node of the Ray cluster could run a task.* of 200 tasks remain"):
             list(results)
         with pytest.raises(CurateError, match="which needs 1 core and 1 GPU"):
-            list(engine.RaySession(session.ray, 0, 1.0).run(process, [1]))
+            list(engine.RaySession(engine.RayNodes(session.nodes.ray, 1.0), 0).run(process, [1]))
         cluster.add_node(num_cpus=1)
         assert len(list(session.run(process, range(3)))) == 3
