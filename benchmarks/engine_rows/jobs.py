@@ -74,7 +74,10 @@ def environment_of(root: Path) -> dict[str, str]:
     Folders that are on the caller's PYTHONPATH stay there, since optional packages may lie in them.
     """
     folders = [str(root), *filter(None, [os.environ.get("PYTHONPATH")])]
-    return {**os.environ, **ONE_THREAD, "PYTHONPATH": os.pathsep.join(folders)}
+    environment = {**os.environ, **ONE_THREAD, "PYTHONPATH": os.pathsep.join(folders)}
+    # An installed package is compiled once. Without this, every process of the job would compile the source tree again.
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
+    return environment
 
 
 def score(
