@@ -51,9 +51,11 @@ class GuardedEngine:
     scorer: str
     parts: Sequence[ScoringPart] = field(repr=False)
 
-    def session(self, *, long: bool = False, folders: Sequence[Path] = ()) -> AbstractContextManager[Engine]:
+    def session(
+        self, *, long: bool = False, folders: Sequence[Path] = (), imports: Sequence[str] = ()
+    ) -> AbstractContextManager[Engine]:
         """Return a session of the engine itself."""
-        return self.engine.session(long=long, folders=folders)
+        return self.engine.session(long=long, folders=folders, imports=imports)
 
     def run(self, function: Callable[[T], R], tasks: Sequence[T]) -> Iterator[R]:
         """Yield results in the order in which they finish.
