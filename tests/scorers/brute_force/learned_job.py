@@ -151,9 +151,9 @@ def job_scores() -> pl.DataFrame:
     """
     scores = scored("one", *specs())
     others = run_job(folder() / "data", specs()[::-1], folder() / "two", Local(2))
-    one = {path.name: pl.read_parquet(path) for path in sorted((folder() / "one").glob("*.scores.parquet"))}
-    assert len(one) == len(FILE_ROWS) and one.keys() == others.keys()
-    for name, frame in one.items():
+    in_process = {path.name: pl.read_parquet(path) for path in sorted((folder() / "one").glob("*.scores.parquet"))}
+    assert len(in_process) == len(FILE_ROWS) and in_process.keys() == others.keys()
+    for name, frame in in_process.items():
         assert frame.equals(others[name].select(frame.columns)), name
     return scores
 

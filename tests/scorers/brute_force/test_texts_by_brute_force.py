@@ -41,11 +41,11 @@ def merged_at(texts, ids, threshold):
     for value, i, j in sorted(pairs, reverse=True):
         if value < threshold:
             break
-        one, two = sorted((group[i], group[j]), key=key.__getitem__)
-        if one != two:
-            # The representative of the one group is no longer one.
-            level[two] = value
-            group = [one if g == two else g for g in group]
+        kept, removed = sorted((group[i], group[j]), key=key.__getitem__)
+        if kept != removed:
+            # The representative of the second group represents no group any more.
+            level[removed] = value
+            group = [kept if g == removed else g for g in group]
     return np.array(level)
 
 
