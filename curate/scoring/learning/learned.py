@@ -4,7 +4,7 @@ What was learned is used again by the same job. It is refused for other inputs o
 with it, since scores of two learned scorers cannot be compared.
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import cast
@@ -83,8 +83,8 @@ def prepare(
     states = {position: learned_state(learning, position, fresh=fresh) for position in learning_specs}
     if not fresh:
         # All that may be refused is refused before anything is written.
-        for position, state in states.items():
-            check_continues(learning, position, state)
+        for position in states:
+            check_continues(learning, position, states)
     corpus_parts.record(learning.parts, out)
     for position, spec in enumerate(job.specs):
         if position not in states:
@@ -96,7 +96,7 @@ def prepare(
             if dependencies.depends(spec, [job.specs[earlier] for earlier in late]):
                 learning = replace(learning, parts=materialise([scorers[earlier] for earlier in late], learning.parts))
                 late = []
-            state = replace(state, kept=_learn(spec, learning, state, engine))
+            state = replace(state, kept=_learn(position, learning, states, engine))
         # Written after every use, not only after learning, so that a record of format 1 becomes one of the present
         # format. The record keeps the inputs that were learned from. If some were set aside then, this job has more.
         all_files = all(shard.relative in state.record.inputs for shard in learning.shards)
@@ -132,12 +132,13 @@ def notes(scorers: Sequence[Scorer]) -> tuple[str, ...]:
     return tuple(note for scorer in scorers for note in getattr(scorer, "notes", ()))
 
 
-def _learn(spec: str, learning: LearningInput, state: LearnedState, engine: Engine) -> KeptResults:
-    """Let a scorer learn, and write what it learned; return what it keeps for later jobs."""
+def _learn(position: int, learning: LearningInput, states: Mapping[int, LearnedState], engine: Engine) -> KeptResults:
+    """Let the scorer at ``position`` learn, and write what it learned; return what it keeps for later jobs."""
+    spec, state = learning.job.specs[position], states[position]
     name, options = open_sets.parse(spec)
     out, path = learning.job.out, state.path
     work = places.work_folder(out, spec, scorer_specs.formats((spec,)))
-    origin.keep_if_from(work, origin_key(learning.job, spec))
+    origin.keep_if_from(work, origin_key(learning.job, spec, states))
     if learning.job.quarantine:
         engine = GuardedEngine(engine, name, learning.parts)
     corpus = Corpus(

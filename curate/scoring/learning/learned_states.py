@@ -124,14 +124,14 @@ def learned_state(learning: LearningInput, position: int, *, fresh: bool = False
     return LearnedState(path, expected, learning.aside, "" if older else refusal, before=earlier)
 
 
-def check_continues(learning: LearningInput, position: int, state: LearnedState) -> None:
+def check_continues(learning: LearningInput, position: int, states: Mapping[int, LearnedState]) -> None:
     """Check that a job some of whose shards are scored can go on with what the scorer at ``position`` learned.
 
     Raises:
         Interrupted: if the scores of other shards would not agree with those that are there. The message names what
             changed, or the file that is missing.
     """
-    out, spec = learning.job.out, learning.job.specs[position]
+    out, spec, state = learning.job.out, learning.job.specs[position], states[position]
     name = open_sets.parse(spec)[0]
     if state.refusal:
         raise Interrupted(
@@ -152,7 +152,7 @@ def check_continues(learning: LearningInput, position: int, state: LearnedState)
             raise kept_results.gone(_first_record(out, position, name), name)
         kept_results.check_files(out, name, state.before)
         work = places.work_folder(out, spec, scorer_specs.formats((spec,)))
-        kept_results.check_origin(work, name, origin_key(learning.job, spec))
+        kept_results.check_origin(work, name, origin_key(learning.job, spec, states))
 
 
 def check_recorded(learning: LearningInput, position: int, state: LearnedState) -> KeptResults:
@@ -168,11 +168,17 @@ def check_recorded(learning: LearningInput, position: int, state: LearnedState) 
     return older
 
 
-def origin_key(job: ScoringJob, spec: str) -> str:
-    """Return the hash of all that decides what a scorer keeps of a part, beside the rows of the part."""
+def origin_key(job: ScoringJob, spec: str, states: Mapping[int, LearnedState]) -> str:
+    """Return the hash of all that decides what a scorer keeps of a part, beside the rows of the part.
+
+    ``states`` are the learned states of the job, by the position of the scorer.
+    """
     # Columns that it reads may come from scorers which had other options when a job was killed.
-    arguments = job.arguments_of(dependencies.with_providers(spec, job.specs))
-    return text_hash(repr(sorted(arguments.items())))
+    providers = dependencies.with_providers(spec, job.specs)
+    arguments = repr(sorted(job.arguments_of(providers).items()))
+    # They may also come from scorers that have learned. Then they depend on all data, and not only on the part.
+    learned = {job.specs[position]: state.path.stem.rpartition("-")[2] for position, state in states.items()}
+    return text_hash("".join((arguments, *sorted(learned[other] for other in {*providers} & {*learned} - {spec}))))
 
 
 def missing_file(state: LearnedState, spec: str, parts: Sequence[ScoringPart]) -> Path | None:
