@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from curate.storage import disk_arrays
+from curate.storage import disk_arrays, files
 from curate.storage.files import replacing
 from curate.training_set.ordering import pieces, pool_draw
 from curate.training_set.ordering.pieces import KeyedFile, Run
@@ -192,15 +192,40 @@ class CellTask:
     rows: int
 
 
-def sort_cell(edges: np.ndarray, task: CellTask) -> tuple[int, int, np.ndarray]:
+# Cells of pools with few rows and many passes are tiny. So many of them are sorted and synced to disk together.
+TOGETHER = 64
+
+
+def groups(tasks: Sequence[CellTask]) -> list[tuple[CellTask, ...]]:
+    """Return cells in groups that one task sorts: up to ``TOGETHER`` cells, with no more rows than a large cell has."""
+    result: list[list[CellTask]] = []
+    rows = 0
+    for task in tasks:
+        if not result or len(result[-1]) == TOGETHER or rows + task.rows > CELL_ROWS:
+            result.append([])
+            rows = 0
+        result[-1].append(task)
+        rows += task.rows
+    return [tuple(group) for group in result]
+
+
+def sort_cells(edges: np.ndarray, tasks: Sequence[CellTask]) -> list[tuple[int, int, np.ndarray]]:
+    """Write the drawn copies of some cells, each cell in a file of its own, and return what `_sort_cell` does."""
+    with files.together():
+        return [_sort_cell(edges, task) for task in tasks]
+
+
+def _sort_cell(edges: np.ndarray, task: CellTask) -> tuple[int, int, np.ndarray]:
     """Write the drawn copies of a cell in their order with their times.
 
     Returns the cell, the first window of which it has copies, and where the copies of each window end, (windows,) from
     that window on. ``edges`` (windows - 1,) are the times at which a window ends and the next begins.
     """
     path = cell_path(task.folder, task.cell)
-    # The file of an earlier call is whole, and is the same.
-    if not path.is_file():
+    if path.is_file():
+        # The file of an earlier call is whole, and is the same.
+        time = np.fromfile(path, dtype=TIMED)["time"]
+    else:
         copies, file = _sorted(task.folder, task.cell, task.files)
         copies, file = copies[: task.rows], file[: task.rows]
         size = copies["tokens"]
@@ -210,7 +235,7 @@ def sort_cell(edges: np.ndarray, task: CellTask) -> tuple[int, int, np.ndarray]:
         timed["file"], timed["row"], timed["tokens"] = file, copies["row"], size
         with replacing(path) as temporary, temporary.open("wb") as target:
             disk_arrays.append(target, timed)
-    time = np.fromfile(path, dtype=TIMED)["time"]
+        time = timed["time"]
     first, last = np.searchsorted(edges, time[[0, -1]], side="right").tolist() if len(time) else (0, 0)
     return task.cell, first, np.searchsorted(time, [*edges[first:last].tolist(), np.inf])
 

@@ -9,6 +9,7 @@ Disk: about 30 bytes for each row, and 90 for each copy.
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -81,7 +82,8 @@ def put_in_order(
         tasks, stretches = _cells_to_sort(folder, pools, draws, plan, sums)
         edges = windows.edges(draws, _drawn(tasks, plan, sums), [pool.phases for pool in pools], cell_rows)
         parts: list[list[Stretch]] = [[] for _ in range(len(edges) + 1)]
-        for cell, first, ends_of_windows in run("cells sorted", partial(cells.sort_cell, edges), tasks):
+        results = run("cells sorted", partial(cells.sort_cells, edges), cells.groups(tasks))
+        for cell, first, ends_of_windows in chain.from_iterable(results):
             start = 0
             for window, end in enumerate(ends_of_windows.tolist(), start=first):
                 if end > start:
