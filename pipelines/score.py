@@ -84,7 +84,7 @@ def main(
         result(as_json, expected.record(), str(expected))
         return
     # The workers start first: this process takes most of a second for its own imports.
-    with engine_options.started(runner, "curate.scoring.tasks.bundles") as session:
+    with engine_options.started(runner, "curate.scoring.worker") as session:
         from curate.scoring.score import score
         from pipelines.shared.show import failed, notes, progress, result, warn
 

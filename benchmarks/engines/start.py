@@ -18,7 +18,7 @@ from curate.engines.local import Local
 ROOT = Path(__file__).parents[2]
 RUNS, WORKERS = 5, 2
 # What every worker imports that scores rows; see `curate.scoring.score`.
-TASKS = "curate.scoring.tasks.bundles"
+TASKS = "curate.scoring.worker"
 IMPORTS = ["", "numpy", "pyarrow.parquet", "polars", "numpy, pyarrow.parquet, polars", TASKS]
 IMPORTS += [f"{TASKS}, curate.scorers.{name}" for name in ("repetition", "duplicates", "semdedup")]
 COUNT = "import os; print(len(os.listdir('/proc/self/task')) if os.path.exists('/proc/self/task') else '?')"

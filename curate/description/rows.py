@@ -35,7 +35,7 @@ class DescribedPart(Protocol):
 
 
 @dataclass(frozen=True)
-class DescribedFile:
+class DescribedRange:
     """Some rows of a file."""
 
     rows: RowRange
@@ -127,7 +127,7 @@ def from_shards(
         batches.require(shard, _in_file(needs, text_column))
     reading = Reading(text_column=text_column, dtype=dtype)
     labelled = all("label" in batches.columns(shard) for shard in shards)
-    parts = tuple(DescribedFile(rows, reading) for shard in shards for rows in row_ranges(shard))
+    parts = tuple(DescribedRange(rows, reading) for shard in shards for rows in row_ranges(shard))
     return Rows(parts, labelled, engine, inputs=tuple(shard.path for shard in shards))
 
 

@@ -13,7 +13,7 @@ import polars as pl
 
 from curate.progress import Progress, reporting
 from curate.pruning import removal_table
-from curate.pruning.columns.score_column import ScoreColumn, ScoreFile, ScoreValues
+from curate.pruning.columns.score_column import ScoreColumn, ScoreFileRange, ScoreValues
 from curate.pruning.ranking.verdicts import DROPPED, KEPT, KEPT_BY_FLOOR
 from curate.pruning.removal_table import Removal, Tally, VerdictTally
 from curate.pruning.rules import TRIMMED, Decision, Rule
@@ -62,9 +62,9 @@ def rows_of_sources(column: ScoreColumn, decided: Decided) -> tuple[dict[str, in
     return {name: int(count[0]) for name, count in counts}, {name: int(count[1]) for name, count in counts}
 
 
-def _tally_of_range(decided: Decided, file: ScoreFile) -> Tally:
-    tally, start = Tally(), file.start
-    for frame in decided.values.frames(file, ("id", "source", "tokens")):
+def _tally_of_range(decided: Decided, part: ScoreFileRange) -> Tally:
+    tally, start = Tally(), part.start
+    for frame in decided.values.frames(part, ("id", "source", "tokens")):
         keep = _kept(decided.verdicts(frame, start))
         removal_table.add(tally, frame["source"], frame["tokens"], keep)
         start += frame.height
@@ -117,7 +117,7 @@ class _FileCounts:
             removal_table.merge(self.labels, other.labels)
 
 
-def _decide_file(decided: Decided, out: Path, rows: int, file: ScoreFile) -> _FileCounts:
+def _decide_file(decided: Decided, out: Path, rows: int, file: ScoreFileRange) -> _FileCounts:
     """Write the decisions of one score file out of ``rows`` rows in all, and return what is counted of it."""
     counts, words, shard = _FileCounts(RankSample(rows)), pl.Series("reason", decided.reasons), file.rows.shard
     label = ("label",) if "label" in batches.columns(shard) else ()

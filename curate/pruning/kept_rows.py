@@ -25,6 +25,7 @@ from curate.tables import batches, scored
 from curate.tables.cutting import kept as kept_rows_of
 from curate.tables.formats import json_rows, unpacking
 from curate.tables.reading import Reading
+from curate.tables.row_ranges import RowRange
 from curate.tables.scored_inputs import line_losses
 from curate.tables.shards import CSV_ENDINGS, JSON_ENDINGS, Shard, ending, stem_of
 from curate.tables.writer import SHARD_ROWS
@@ -96,7 +97,7 @@ class KeptInput:
     @property
     def verdicts(self) -> Iterator[pl.Series]:
         """The decisions, (n,) booleans for each batch."""
-        return (verdict for _, verdict in scored.kept_batches(self.scores, self.kept, ()))
+        return (verdict for _, verdict in scored.kept_batches(RowRange(self.scores), self.kept, ()))
 
     def mismatch(self) -> SchemaError:
         """Return the error for an input that has other rows than were scored."""

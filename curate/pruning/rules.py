@@ -14,7 +14,7 @@ import polars as pl
 from curate.errors import SchemaError
 from curate.pruning import balance, quotas
 from curate.pruning.balance import Balance, Groups
-from curate.pruning.columns.score_column import BatchMaker, ScoreColumn, ScoreFile, ScoreValues
+from curate.pruning.columns.score_column import BatchMaker, ScoreColumn, ScoreFileRange, ScoreValues
 from curate.pruning.ranking import group_cutoffs, histograms, verdicts
 from curate.pruning.ranking.cutoffs import SORTED_ROWS, Ranking
 from curate.pruning.ranking.group_cutoffs import GroupEnds
@@ -179,7 +179,7 @@ def decide(column: ScoreColumn, rule: Rule) -> Decision:
     return Decision(make, verdict, trim, verdict.kept_rows[:groups])
 
 
-def _sizes(stream: BatchStream[ScoreFile], cells: int) -> np.ndarray:
+def _sizes(stream: BatchStream[ScoreFileRange], cells: int) -> np.ndarray:
     """Count the rows of each cell."""
     return np.asarray(sum(stream.map(partial(_sizes_of_part, cells))))
 
@@ -191,7 +191,7 @@ def _sizes_of_part(cells: int, batches: PartBatches, _start: int) -> np.ndarray:
     return sizes
 
 
-def _histogram(column: ScoreColumn, rule: Rule, stream: BatchStream[ScoreFile], cells: int) -> Histogram:
+def _histogram(column: ScoreColumn, rule: Rule, stream: BatchStream[ScoreFileRange], cells: int) -> Histogram:
     """Count a stream whose order is not that of the first reading."""
     codes = histograms.codes(rule.sign * column.sample)
     if rule.name == "sample":
@@ -329,9 +329,9 @@ def _remaining_range(column: ScoreColumn, trim: Trim | None) -> tuple[float, flo
     return min(lows), max(highs)
 
 
-def _bounds_of_range(values: ScoreValues, trim: Trim, file: ScoreFile) -> tuple[float, float]:
-    low, high, start = np.inf, -np.inf, file.start
-    for frame in values.frames(file, ("id",)):
+def _bounds_of_range(values: ScoreValues, trim: Trim, part: ScoreFileRange) -> tuple[float, float]:
+    low, high, start = np.inf, -np.inf, part.start
+    for frame in values.frames(part, ("id",)):
         scores = values.scores(frame)[~trim.of(frame, start)]
         low, high = min(low, float(scores.min(initial=np.inf))), max(high, float(scores.max(initial=-np.inf)))
         start += frame.height

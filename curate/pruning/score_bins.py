@@ -39,7 +39,7 @@ class KeptRows:
 
     def frames(self, rows: RowRange) -> Iterator[pl.DataFrame]:
         """Yield id, source, tokens and score of the kept ones of some rows; each score must be finite."""
-        for batch, verdict in scored.kept_batches(rows.shard, self.kept, (self.by,) if self.by else (), rows):
+        for batch, verdict in scored.kept_batches(rows, self.kept, (self.by,) if self.by else ()):
             frame = batch.filter(verdict)
             if self.without:
                 frame = frame.filter(~pl.col("source").is_in(sorted(self.without)))

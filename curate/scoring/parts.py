@@ -11,6 +11,7 @@ from curate.storage import files
 from curate.tables import readers, writer
 from curate.tables.formats.bad_lines import BadLines
 from curate.tables.reading import Reading
+from curate.tables.row_ranges import RowRange
 from curate.tables.scored_inputs import scored_rows
 from curate.tables.scored_inputs.row_hash import BLOCK_ROWS
 from curate.tables.shards import Shard
@@ -47,6 +48,11 @@ def spans(head: readers.Head) -> tuple[Span, ...]:
     if total > edges[-1]:
         edges.append(total)
     return tuple(pairwise(edges))
+
+
+def row_range(shard: Shard, start: int, stop: int | None) -> RowRange:
+    """Return the rows [start, stop) of a shard."""
+    return RowRange(shard, start, None if stop is None else stop - start)
 
 
 def cover(ranges: Sequence[Span], head: readers.Head) -> bool:

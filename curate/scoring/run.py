@@ -14,8 +14,9 @@ from curate.scoring.learning.learned_scorers import AnyScorer
 from curate.scoring.parts import Span
 from curate.scoring.preflight import Preflight
 from curate.scoring.scoring_job import ScoringJob, set_aside
+from curate.scoring.tasks import scoring_task
 from curate.scoring.tasks.bundles import run_bundles
-from curate.scoring.worker import ScoringOutcome, ScoringTask
+from curate.scoring.tasks.scoring_task import ScoringOutcome, ScoringTask
 from curate.storage import files, manifest
 from curate.tables import writer
 from curate.tables.readers import Head
@@ -144,7 +145,7 @@ def _tasks(
     """Yield the tasks of a shard, and record that it is begun if there are several."""
     job, name = ready.job, shard.relative
     head = ready.preflight.heads[name]
-    whole = task(job, shard, label=worker.is_labelled(head))
+    whole = task(job, shard, label=scoring_task.is_labelled(head))
     if name in learned:
         # The tasks are the pieces that scorers learned from, so that each reads what was learned about its own rows.
         pieces = sorted(learned[name], key=lambda item: item[1].start)

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Literal, cast
 
@@ -10,17 +9,14 @@ from curate.engines import LONG_JOB_BYTES, Engine
 from curate.engines.local import Local
 from curate.errors import SchemaError
 from curate.progress import Progress, reporting, silent
-from curate.scoring import dependencies, preflight, run, specs, table_input, worker
+from curate.scoring import dependencies, preflight, run, specs, table_input
 from curate.scoring.inferred_options import inferred
-from curate.scoring.learning import corpus_parts, first_pass, learned, learned_scorers, places
+from curate.scoring.learning import learned, learned_scorers, places, prepare_job
 from curate.scoring.learning.columns import columns_folder
-from curate.scoring.learning.failing_files import FilesFail
-from curate.scoring.learning.first_pass import FirstPass
-from curate.scoring.learning.learned_states import LearningInput
 from curate.scoring.preflight import Preflight
 from curate.scoring.reports.result import Scored
 from curate.scoring.scoring_job import ScoringJob, is_old, recorded, set_aside, stamp
-from curate.scoring.tasks.bundles import DEADLY_IN_A_ROW
+from curate.scoring.tasks import scoring_task
 from curate.storage import completion, files, manifest
 from curate.storage.files import sweep
 from curate.storage.locks import lock
@@ -144,9 +140,9 @@ def _score(
         _record_start(job, paths, todo)
     # One set of workers for all steps: starting them takes seconds.
     long = heads.bytes > LONG_JOB_BYTES
-    with engine.session(long=long, folders=(out,), imports=("curate.scoring.tasks.bundles",)) as session:
+    with engine.session(long=long, folders=(out,), imports=("curate.scoring.worker",)) as session:
         with reporting(progress):
-            ready, notes = _prepare(job, heads, bad, todo, session, max_bad)
+            ready, notes = prepare_job.prepare(job, heads, bad, todo, session, max_bad)
         if record is not None and is_old(record):
             # What scorers learned before is compared by the old record.
             _record_start(job, paths, todo)
@@ -224,8 +220,8 @@ def _judging(job: ScoringJob, heads: Preflight) -> ScoringJob:
     So the lines that scorers learn from are those that are scored.
     """
     columns = [*specs.columns_read(job.specs), *specs.vectors_read(job.specs)]
-    if any(map(worker.is_labelled, heads.heads.values())):
-        columns.append(worker.LABEL)
+    if any(map(scoring_task.is_labelled, heads.heads.values())):
+        columns.append(scoring_task.LABEL)
     judged = tuple(dict.fromkeys(job.reading.column(name) for name in columns))
     return replace(job, reading=replace(job.reading, judged=judged))
 
@@ -252,56 +248,3 @@ def _begin(job: ScoringJob, again: _Again) -> set[str]:
         files.remove(places.learned_folder(job.out))
         return {shard.relative for shard in job.shards}
     return {name for name, _, _ in pending}
-
-
-def _prepare(
-    job: ScoringJob, heads: Preflight, bad: dict[str, str], todo: set[str], engine: Engine, max_bad: float
-) -> tuple[run.ReadyJob, tuple[str, ...]]:
-    """Return the job with scorers that are ready to score, and notes on what they learned.
-
-    Shards that turn out to be bad are added to ``bad``. ``todo`` names the shards that are still to score. If a scorer
-    cannot learn from the rows of a file, that file is set aside, and all scorers learn from the others.
-    """
-    if not any(map(specs.learns, job.specs)):
-        built = tuple(map(specs.build, job.specs))
-        return run.ReadyJob(job, heads, built), learned.notes(built)
-    good = [shard for shard in job.shards if shard.relative not in bad]
-    computed = first_pass.compute(job, heads, good, todo, engine)
-    bad |= computed.bad
-    # Learning may take hours: a job that loses too many lines stops before.
-    computed.lost.check(max_bad)
-    fresh = len(todo) == len(job.shards)
-    alone: set[str] = set()
-    deaths = 0
-    while True:
-        good = [shard for shard in good if shard.relative not in bad]
-        if bad and not good:
-            raise SchemaError(next(iter(bad.values())))
-        learning = _learning_input(job, heads, computed, good, sorted(bad))
-        parts = corpus_parts.cut(
-            computed.tasks_of(good), learning.digests, heads.sizes, job.out, fresh=fresh, alone=alone
-        )
-        compute_stage = partial(first_pass.materialise, engine, job.quarantine)
-        try:
-            scorers, parts_with_columns, notes = learned.prepare(
-                replace(learning, parts=tuple(parts)), engine, compute_stage, fresh=fresh
-            )
-        except FilesFail as failing:
-            deaths += len(failing.bad) if failing.death else 0
-            if failing.death and deaths == DEADLY_IN_A_ROW:
-                raise failing.death from None
-            bad |= failing.bad
-            alone |= failing.suspects
-            learned.forget_learning_from(job.out, {*failing.bad, *failing.suspects})
-            continue
-        return run.ReadyJob(job, heads, scorers, parts_with_columns), notes
-
-
-def _learning_input(
-    job: ScoringJob, heads: Preflight, computed: FirstPass, good: Sequence[Shard], aside: Sequence[str]
-) -> LearningInput:
-    """Return what scorers learn from, before it is cut into parts: the good shards without those set aside."""
-    rows = [heads.heads[shard.relative].rows for shard in good]
-    total = None if None in rows else sum(count for count in rows if count is not None)
-    digests = {shard.relative: computed.digests[shard.relative] for shard in good}
-    return LearningInput(job, tuple(good), digests, tuple(aside), total)

@@ -246,28 +246,25 @@ def check_decisions(scores: Path, kept: Path) -> None:
             )
 
 
-def kept_batches(
-    shard: Shard, kept: Path | None, needs: Sequence[str], rows: RowRange | None = None
-) -> Iterator[tuple[pl.DataFrame, pl.Series]]:
-    """Yield the batches of a score file, each with a mask of the kept rows.
+def kept_batches(rows: RowRange, kept: Path | None, needs: Sequence[str]) -> Iterator[tuple[pl.DataFrame, pl.Series]]:
+    """Yield the batches of some rows of a score file, each with a mask of the kept rows.
 
-    ``rows`` is a range of the file (None: all rows). The mask is (n,) booleans. Without decisions (``kept`` is None)
-    all rows are kept.
+    The mask is (n,) booleans. Without decisions (``kept`` is None) all rows are kept.
 
     Raises:
         SchemaError: if the decisions are missing, or were made from other scores.
     """
-    rows = rows or RowRange(shard)
-    marks = rows.cut(batches.batches(shard, needs, start=rows.first))
+    shard = rows.shard
+    scores = rows.cut(batches.batches(shard, needs, start=rows.first))
     if kept is None:
-        yield from ((batch, pl.Series([True] * batch.height)) for batch in marks)
+        yield from ((batch, pl.Series([True] * batch.height)) for batch in scores)
         return
     decision = Shard(kept / (shard.relative + DECISIONS), shard.relative)
     if not files.exists(decision.path):
         raise SchemaError(f"no decisions for {shard.relative} in {kept}: run `curate prune` with --out {kept} first")
     # Both files have the same rows in the same order, so that no join is needed; the ids prove it.
     verdicts = rows.cut(batches.batches(decision, ("keep",), start=rows.first))
-    for batch, verdict in zip_longest(marks, verdicts):
+    for batch, verdict in zip_longest(scores, verdicts):
         if batch is None or verdict is None or not batch["id"].equals(verdict["id"]):
             raise SchemaError(f"{decision.path} was made from other scores than {shard.path}: run `curate prune` again")
         if verdict["keep"].dtype != pl.Boolean or verdict["keep"].null_count():
@@ -340,7 +337,7 @@ def pool_batches(pool: Pool, needs: Sequence[str]) -> Iterator[pl.DataFrame]:
         check_decisions(scores, Path(pool.kept))
     for shard, source in with_inputs(scores, batches.inputs(pool.where).shards):
         data = batches.batches(source, needs, reading=line_losses.aligned(reading(scores), scores, source))
-        marks = kept_batches(shard, Path(pool.kept) if pool.kept else None, pool_columns([pool]))
+        marks = kept_batches(RowRange(shard), Path(pool.kept) if pool.kept else None, pool_columns([pool]))
         for batch, marked in zip_longest(data, marks):
             if batch is None or marked is None or batch.height != marked[0].height:
                 raise SchemaError(f"{source.path} has other rows than {shard.path}: score the data again")

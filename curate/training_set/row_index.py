@@ -18,6 +18,7 @@ from curate.errors import SchemaError
 from curate.pool.pool import Pool
 from curate.tables import batches, readers, scored
 from curate.tables.batches import Reading, Shard
+from curate.tables.row_ranges import RowRange
 from curate.tables.scored import DECISIONS
 from curate.tables.scored_inputs import line_losses
 from curate.training_set.ordering import pieces
@@ -169,7 +170,7 @@ def _marks(file: DataFile) -> Iterator[tuple[pl.DataFrame, pl.Series]]:
     """Yield what decides membership, batch by batch: scores and verdicts where there are scores, else the data."""
     needs = scored.pool_columns(pool for _, pool in file.pools)
     if file.scores is not None:
-        yield from scored.kept_batches(file.scores, file.kept, needs)
+        yield from scored.kept_batches(RowRange(file.scores), file.kept, needs)
         return
     for batch in batches.batches(file.data, needs, reading=file.reading):
         yield batch, pl.repeat(True, batch.height, eager=True)

@@ -227,7 +227,7 @@ def test_a_long_file_learns_and_scores_like_its_pieces(tmp_path, monkeypatch):
 
 def test_small_files_are_put_together(tmp_path):
     sizes = {f"{i:04d}": 10_000 for i in range(2000)}
-    from curate.scoring.worker import ScoringTask
+    from curate.scoring.tasks.scoring_task import ScoringTask
     from curate.tables.reading import Reading
     from curate.tables.shards import Shard
 

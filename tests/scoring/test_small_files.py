@@ -10,6 +10,7 @@ from curate.engines.local import Local
 from curate.scorers import embedding
 from curate.scoring import score, worker
 from curate.scoring.learning import corpus_parts, learned
+from curate.scoring.tasks import computing
 from curate.storage import manifest
 
 # Prototypes are computed before d2 learns from them, so that there are two stages of columns.
@@ -67,7 +68,7 @@ def test_scores_are_the_same_for_one_and_two_workers(data, tmp_path, monkeypatch
 
 
 @pytest.mark.parametrize(
-    ("module", "function", "after"), [(worker, "_compute_small", 1), (learned, "_learn", 2), (worker, "finish", 1)]
+    ("module", "function", "after"), [(computing, "_compute_small", 1), (learned, "_learn", 2), (worker, "finish", 1)]
 )
 def test_a_killed_job_computes_no_column_twice(data, tmp_path, monkeypatch, module, function, after):
     out, calm = tmp_path / "out", tmp_path / "calm"

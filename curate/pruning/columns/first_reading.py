@@ -15,7 +15,7 @@ from curate.errors import SchemaError
 from curate.progress import counted
 from curate.pruning import balance, exact_sums
 from curate.pruning.columns import score_column
-from curate.pruning.columns.score_column import ScoreColumn, ScoreFile, ScoreValues
+from curate.pruning.columns.score_column import ScoreColumn, ScoreFileRange, ScoreValues
 from curate.pruning.exact_sums import Moments
 from curate.pruning.ranking import histograms
 from curate.pruning.ranking.histograms import CodedBatch, GrowingCounts
@@ -63,12 +63,12 @@ class _FirstReading:
     complexity: bool
     edges: tuple[int, ...]
 
-    def __call__(self, file: ScoreFile) -> _RangeTotals:
+    def __call__(self, part: ScoreFileRange) -> _RangeTotals:
         """Read one range of rows."""
-        totals, table, shard = _RangeTotals(file.number), GrowingCounts(self.edges), file.rows.shard
+        totals, table, shard = _RangeTotals(part.number), GrowingCounts(self.edges), part.rows.shard
         intervals = histograms.finder(self.edges, 0)
         columns = (self.by, balance.COMPLEXITY) if self.complexity else (self.by,)
-        for frame in score_column.light(file.rows, columns, self.grouping, ()):
+        for frame in score_column.light(part.rows, columns, self.grouping, ()):
             _check_finite(frame, self.by, shard)
             for name in score_column.group_names(frame, self.grouping).unique(maintain_order=True):
                 totals.groups.setdefault(name, len(totals.groups))
@@ -98,7 +98,7 @@ def look(
     sample = np.concatenate([_first_scores(shard, by) for shard in sampled])
     edges = histograms.first_edges(histograms.codes(sign * sample), histograms.INTERVALS)
     cut = [rows for shard in shards for rows in row_ranges(shard)]
-    ranges = [ScoreFile(rows, number) for number, rows in enumerate(cut)]
+    ranges = [ScoreFileRange(rows, number) for number, rows in enumerate(cut)]
     sums, table, counts = _RangeTotals(0), GrowingCounts(edges), np.zeros(len(ranges), dtype=np.int64)
     # Of each group the range and the place in it where it comes first: groups are numbered in the order of the rows.
     firsts: dict[str, tuple[int, int]] = {}
@@ -127,7 +127,9 @@ def look(
     begins = [part for part in placed if part.rows.first == 0]
     return ScoreColumn(
         values=ScoreValues(by, grouping, {n: i for i, n in enumerate(names)}, sums.low, sums.high, mean, deviation),
-        files=tuple(ScoreFile(RowRange(part.rows.shard), number, part.start) for number, part in enumerate(begins)),
+        files=tuple(
+            ScoreFileRange(RowRange(part.rows.shard), number, part.start) for number, part in enumerate(begins)
+        ),
         ranges=tuple(placed),
         engine=engine,
         sign=sign,

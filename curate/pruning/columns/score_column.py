@@ -24,8 +24,12 @@ R = TypeVar("R")
 
 
 @dataclass(frozen=True)
-class ScoreFile:
-    """Rows of a score file, their number among such ranges, and the position of the first in the stream of all rows."""
+class ScoreFileRange:
+    """A range of rows of a score file, or all its rows.
+
+    ``number`` is the place of the range among all ranges. ``start`` is the position of its first row in the stream of
+    all rows.
+    """
 
     rows: RowRange
     number: int
@@ -51,9 +55,11 @@ class ScoreValues:
     mean: float
     deviation: float
 
-    def frames(self, file: ScoreFile, identity: Sequence[str], others: Sequence[str] = ()) -> Iterator[pl.DataFrame]:
-        """Yield the score, the column of groups, and the named identity and other columns of a file."""
-        return light(file.rows, (self.by, *others), self.grouping, identity)
+    def frames(
+        self, part: ScoreFileRange, identity: Sequence[str], others: Sequence[str] = ()
+    ) -> Iterator[pl.DataFrame]:
+        """Yield the score, the column of groups, and the named identity and other columns of a range."""
+        return light(part.rows, (self.by, *others), self.grouping, identity)
 
     def scores(self, frame: pl.DataFrame) -> np.ndarray:
         """Return the scores (n,) of a frame."""
@@ -78,17 +84,17 @@ class Ranked:
 
 
 @dataclass(frozen=True)
-class FileReader:
-    """Reads the batches that ``make`` makes of a score file."""
+class RangeReader:
+    """Reads the batches that ``make`` makes of a range of a score file."""
 
     values: ScoreValues
     make: BatchMaker
     always_ids: bool
 
-    def __call__(self, file: ScoreFile, with_ids: bool, /) -> Iterator[CodedBatch]:
-        """Read a score file."""
-        start = file.start
-        for frame in self.values.frames(file, ("id",) if with_ids or self.always_ids else ()):
+    def __call__(self, part: ScoreFileRange, with_ids: bool, /) -> Iterator[CodedBatch]:
+        """Read a range of rows."""
+        start = part.start
+        for frame in self.values.frames(part, ("id",) if with_ids or self.always_ids else ()):
             yield self.make(frame, start)
             start += frame.height
 
@@ -103,8 +109,8 @@ class ScoreColumn:
     """
 
     values: ScoreValues
-    files: tuple[ScoreFile, ...]
-    ranges: tuple[ScoreFile, ...]
+    files: tuple[ScoreFileRange, ...]
+    ranges: tuple[ScoreFileRange, ...]
     engine: Engine
     sign: float
     histogram: Histogram
@@ -126,11 +132,11 @@ class ScoreColumn:
         """Return the number of all rows."""
         return int(self.sizes.sum())
 
-    def map(self, function: Callable[[ScoreFile], R]) -> Iterator[R]:
+    def map(self, function: Callable[[ScoreFileRange], R]) -> Iterator[R]:
         """Yield what an importable function returns of every range, in the order in which ranges are done."""
         return counted(self.engine.run(function, self.ranges), "parts of score files read", len(self.ranges))
 
-    def map_files(self, function: Callable[[ScoreFile], R], what: str) -> Iterator[R]:
+    def map_files(self, function: Callable[[ScoreFileRange], R], what: str) -> Iterator[R]:
         """Yield what an importable function returns of every whole file, in the order in which files are done."""
         return counted(self.engine.run(function, self.files), what, len(self.files))
 
@@ -138,9 +144,9 @@ class ScoreColumn:
         """Return what makes batches that sort by ``sign`` * score."""
         return Ranked(self.values, sign)
 
-    def stream(self, make: BatchMaker, *, always_ids: bool = False) -> BatchStream[ScoreFile]:
+    def stream(self, make: BatchMaker, *, always_ids: bool = False) -> BatchStream[ScoreFileRange]:
         """Return all rows as a stream of the batches that ``make`` makes."""
-        return BatchStream(FileReader(self.values, make, always_ids), self.ranges, self.engine)
+        return BatchStream(RangeReader(self.values, make, always_ids), self.ranges, self.engine)
 
 
 def light(rows: RowRange, columns: Sequence[str], grouping: str, identity: Sequence[str]) -> Iterator[pl.DataFrame]:

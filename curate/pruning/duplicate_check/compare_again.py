@@ -20,6 +20,7 @@ from curate.progress import counted
 from curate.pruning.duplicate_check import nearest_text
 from curate.pruning.duplicate_check.nearest_text import Document, NearestPair, NearestText, SampledTexts
 from curate.tables import batches, scored
+from curate.tables.row_ranges import RowRange
 from curate.tables.sample import smallest_hashes
 from curate.tables.scored_inputs import line_losses
 from curate.tables.shards import Shard
@@ -162,7 +163,7 @@ class Removed:
 
     def _frames(self, source: ScoredText) -> Iterator[pl.DataFrame]:
         row = 0
-        for marks, verdict in scored.kept_batches(source.scores, self.kept, (self.by,)):
+        for marks, verdict in scored.kept_batches(RowRange(source.scores), self.kept, (self.by,)):
             rows = pl.int_range(row, row + marks.height, eager=True)
             yield marks.with_columns(row=rows, file=pl.lit(source.number)).filter(~verdict)
             row += marks.height
@@ -170,7 +171,7 @@ class Removed:
 
 def _documents(source: ScoredText, kept: Path, by: str) -> Iterator[Document]:
     """Yield every scored row of a file with its text and verdict."""
-    marked = scored.kept_batches(source.scores, kept, (by,))
+    marked = scored.kept_batches(RowRange(source.scores), kept, (by,))
     for texts, (marks, verdict) in zip(source.texts(), marked, strict=True):
         columns = (marks["id"], marks["source"], marks[by], texts, verdict)
         yield from map(Document._make, zip(*columns, strict=True))

@@ -18,12 +18,13 @@ import polars as pl
 
 from curate.scoring.learning import columns, places, seals
 from curate.scoring.learning.small_columns import AnyColumns
-from curate.scoring.parts import Span
-from curate.scoring.worker import LABEL, ScoringTask
+from curate.scoring.parts import Span, row_range
+from curate.scoring.tasks.scoring_task import LABEL, ScoringTask
 from curate.storage import artifacts, files
 from curate.storage.files import text_hash
 from curate.tables import batches
 from curate.tables.reading import BATCH_BYTES, Reading
+from curate.tables.row_ranges import RowRange
 from curate.tables.scored_inputs import line_losses
 from curate.tables.shards import Shard
 
@@ -57,6 +58,11 @@ class Piece:
         """The name of the input and the range of rows, as the record of parts has them."""
         return self.shard.relative, self.start, self.stop
 
+    @property
+    def rows(self) -> RowRange:
+        """The rows of the input."""
+        return row_range(self.shard, self.start, self.stop)
+
 
 @dataclass(frozen=True)
 class ScoringPart:
@@ -72,10 +78,9 @@ class ScoringPart:
     generation: int = 0
 
     def __str__(self) -> str:
-        """Return the first file, how much of it, and how many others there are."""
-        first, others = self.pieces[0], len(self.pieces) - 1
-        rows = "" if (first.start, first.stop) == (0, None) else f"rows {first.start} to {first.stop} of "
-        return f"{rows}{first.shard.path}{f' and {others} more' if others else ''}"
+        """Return the first file, which rows of it, and how many other files there are."""
+        others = len(self.pieces) - 1
+        return f"{self.pieces[0].rows}{f' and {others} more' if others else ''}"
 
     @property
     def computed(self) -> frozenset[str]:
@@ -118,10 +123,10 @@ class ScoringPart:
             frames = batches.batches(
                 piece.shard, read, reading=reading, identity=computed, size=BATCH_BYTES, start=piece.start
             )
-            yield from _until(frames, piece)
+            yield from piece.rows.cut(frames)
             return
         if folder is None:
-            frames = _until(batches.batches(scores, computed, start=piece.start), piece)
+            frames = piece.rows.cut(batches.batches(scores, computed, start=piece.start))
         else:
             frames = folder.batches(computed, piece.start)
         if not read:
@@ -129,17 +134,6 @@ class ScoringPart:
             return
         others = batches.batches(piece.shard, read, reading=reading, identity=(), size=BATCH_BYTES, start=piece.start)
         yield from columns.beside(frames, others, piece.shard)
-
-
-def _until(frames: Iterator[pl.DataFrame], piece: Piece) -> Iterator[pl.DataFrame]:
-    """Yield the rows of a piece from a stream that begins with it and may go on beyond it."""
-    position = piece.start
-    for frame in frames:
-        rows = frame if piece.stop is None else frame.head(piece.stop - position)
-        position += rows.height
-        yield rows
-        if position == piece.stop:
-            return
 
 
 def bundles(tasks: Iterable[ScoringTask], sizes: Mapping[str, int]) -> list[tuple[ScoringTask, ...]]:

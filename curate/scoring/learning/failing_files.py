@@ -75,12 +75,12 @@ class GuardedEngine:
             if (rows := rows_of_part(death.task)) is None:
                 raise
             part = self.parts[rows.number]
-            raise self._fault([PartFailure(rows.number, deadly_reason(part, death))], death) from None
+            raise self._error([PartFailure(rows.number, deadly_reason(part, death))], death) from None
         if failures:
-            raise self._fault(sorted(failures, key=lambda failure: failure.number))
+            raise self._error(sorted(failures, key=lambda failure: failure.number))
 
-    def _fault(self, failures: Sequence[PartFailure], death: WorkerDied | None = None) -> Exception:
-        """Return the error for the parts that failed."""
+    def _error(self, failures: Sequence[PartFailure], death: WorkerDied | None = None) -> Exception:
+        """Return the error for the parts that failed: FilesFail if their files can be set aside."""
         bad: dict[str, str] = {}
         suspects: set[str] = set()
         newest = max(part.generation for part in self.parts)

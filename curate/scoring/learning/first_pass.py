@@ -10,7 +10,7 @@ from functools import partial
 
 from curate.engines import Engine
 from curate.progress import counted
-from curate.scoring import dependencies, run, specs, worker
+from curate.scoring import dependencies, run, specs
 from curate.scoring.learning import columns, corpus_parts, small_columns
 from curate.scoring.learning.columns import ColumnFolder, columns_folder
 from curate.scoring.learning.corpus_parts import Piece, ScoringPart
@@ -19,8 +19,9 @@ from curate.scoring.learning.learned_scorers import AnyScorer
 from curate.scoring.learning.small_columns import AnyColumns, SmallColumns
 from curate.scoring.preflight import Preflight
 from curate.scoring.scoring_job import ScoringJob
+from curate.scoring.tasks import computing, scoring_task
 from curate.scoring.tasks.bundles import run_bundles
-from curate.scoring.worker import ScoringOutcome, ScoringTask
+from curate.scoring.tasks.scoring_task import ScoringOutcome, ScoringTask
 from curate.storage import files, manifest, origin
 from curate.storage.files import text_hash
 from curate.tables.readers import Head
@@ -67,25 +68,8 @@ def compute(job: ScoringJob, heads: Preflight, shards: Sequence[Shard], todo: se
     arguments = sorted(job.arguments_of(independent).items())
     decided_by = (LAYOUT, arguments, job.needs, job.reading.judged, learner_columns)
     origin.keep_if_from(columns_folder(job.out), text_hash(repr(decided_by)))
-    digests, tasks, pending = dict[str, str](), dict[str, tuple[ScoringTask, ...]](), list[ScoringTask]()
-    # Files are cut as they were when scorers first learned from them. They may have other row groups now.
-    before = corpus_parts.recorded_spans(job.out)
-    for shard in shards:
-        head = heads.heads[shard.relative]
-        whole = run.task(job, shard, label=worker.is_labelled(head))
-        entry = None if shard.relative in todo else manifest.read(job.out, SCORE_STEP, shard.relative)
-        if entry is not None and set(entry.columns) == set(job.columns(shard, label=whole.label)):
-            digests[shard.relative] = entry.input
-            tasks[shard.relative] = tuple(run.split(whole, head, before.get(shard.relative, ())))
-            continue
-        # Scorers that learn read further columns later, so these are hashed too.
-        whole = replace(whole, also=job.needs)
-        kept = ("text",) if _reads_text(job, head) and heads.sizes[shard.relative] <= KEPT_BYTES else ()
-        tasks[shard.relative] = tuple(
-            replace(task, columns=_no_columns(job, task), kept=kept if task.parts is None else ())
-            for task in run.split(whole, head, before.get(shard.relative, ()))
-        )
-        pending += tasks[shard.relative]
+    tasks, digests = _tasks(job, heads, shards, todo)
+    pending = [task for name, items in tasks.items() if name not in digests for task in items]
     bundles = corpus_parts.bundles(pending, heads.sizes)
     outcomes: dict[str, list[ScoringOutcome]] = {}
     for outcome in _computed(engine, scorers, bundles, quarantine=job.quarantine):
@@ -103,6 +87,31 @@ def compute(job: ScoringJob, heads: Preflight, shards: Sequence[Shard], todo: se
             )
     good = [items for name, items in ordered.items() if name not in bad]
     return FirstPass(tasks, digests, bad, _lost(good, by_name))
+
+
+def _tasks(
+    job: ScoringJob, heads: Preflight, shards: Sequence[Shard], todo: set[str]
+) -> tuple[dict[str, tuple[ScoringTask, ...]], dict[str, str]]:
+    """Return the tasks of every shard by its name, and the hash of the rows of each shard that need not be read."""
+    tasks, digests = dict[str, tuple[ScoringTask, ...]](), dict[str, str]()
+    # Files are cut as they were when scorers first learned from them. They may have other row groups now.
+    before = corpus_parts.recorded_spans(job.out)
+    for shard in shards:
+        name, head = shard.relative, heads.heads[shard.relative]
+        whole = run.task(job, shard, label=scoring_task.is_labelled(head))
+        entry = None if name in todo else manifest.read(job.out, SCORE_STEP, name)
+        if entry is not None and set(entry.columns) == set(job.columns(shard, label=whole.label)):
+            digests[name] = entry.input
+            tasks[name] = tuple(run.split(whole, head, before.get(name, ())))
+            continue
+        # Scorers that learn read further columns later, so these are hashed too.
+        whole = replace(whole, also=job.needs)
+        kept = ("text",) if _reads_text(job, head) and heads.sizes[name] <= KEPT_BYTES else ()
+        tasks[name] = tuple(
+            replace(task, columns=_no_columns(job, task), kept=kept if task.parts is None else ())
+            for task in run.split(whole, head, before.get(name, ()))
+        )
+    return tasks, digests
 
 
 def materialise(
@@ -146,11 +155,9 @@ def _computed(
 
     A small shard whose columns a killed job has left is not read again.
     """
-    stored: dict[tuple[str, str], ScoringOutcome] = {}
-    for columns_of_task in (task.columns for group in groups for task in group):
-        if isinstance(columns_of_task, SmallColumns):
-            stored = worker.stored_outcomes(columns_of_task.folder, columns_of_task.stages)
-            break
+    # All small shards of a job have their columns in one folder, and the same stages.
+    small = next((task.columns for group in groups for task in group if isinstance(task.columns, SmallColumns)), None)
+    stored = {} if small is None else computing.stored_outcomes(small.folder, small.stages)
 
     def is_stored(task: ScoringTask) -> bool:
         return isinstance(task.columns, SmallColumns) and (task.shard.relative, task.stamp) in stored
@@ -158,7 +165,7 @@ def _computed(
     yield from (stored[task.shard.relative, task.stamp] for group in groups for task in group if is_stored(task))
     remaining = [[task for task in group if not is_stored(task)] for group in groups]
     results = run_bundles(
-        engine, partial(worker.compute_tasks, scorers), list(filter(None, remaining)), quarantine=quarantine
+        engine, partial(computing.compute_tasks, scorers), list(filter(None, remaining)), quarantine=quarantine
     )
     yield from counted(results, "parts read", sum(map(len, remaining)))
 

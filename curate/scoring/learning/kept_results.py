@@ -1,4 +1,4 @@
-"""Check that what scorers left for later jobs is still there, before they learn from files that were added.
+"""Check that the results that scorers left for later jobs are still there, before they learn from added files.
 
 A scorer that learns from added files must not change the scores of older files. For this it reads the centres, the
 links or the decisions of earlier jobs. If one of them were missing, the scorer would decide about old rows again, and
@@ -61,10 +61,10 @@ def remove_other_parts(work: Path, parts: Collection[ScoringPart]) -> None:
     names = {part.name for part in parts}
     for path in files.below(work, ".npz"):
         inner = path.relative_to(work).parts
-        # Names of parts are as long as every hash. Other files have other names.
-        if len(inner) == 2 and inner[0] != EXCHANGES and len(path.stem) == len(text_hash("")):
-            if path.stem not in names:
-                files.remove(path)
+        # Files of parts lie in folders by what they hold, and have the name of their part, which is a hash.
+        is_of_part = len(inner) == 2 and inner[0] != EXCHANGES and len(path.stem) == len(text_hash(""))
+        if is_of_part and path.stem not in names:
+            files.remove(path)
 
 
 def check_parts(out: Path, scorer: str, before: KeptResults, parts: Collection[ScoringPart]) -> None:
@@ -97,7 +97,8 @@ def check_files(out: Path, scorer: str, before: KeptResults) -> None:
     wrong = [(name, problem) for name, problem in zip(before.sizes, problems, strict=True) if problem]
     if wrong:
         name, problem = wrong[0]
-        others = f" (and so {len(wrong) - 1} more)" if len(wrong) > 1 else ""
+        count = amount(len(wrong) - 1, "other file")
+        others = f" ({count} of this scorer also missing or changed)" if len(wrong) > 1 else ""
         raise Interrupted(
             f"{s3.shown(root / name)} {problem}{others}. Scorer {scorer} needs it to leave the scores of older files "
             f"as they are. {REMEDY}"
@@ -105,16 +106,19 @@ def check_files(out: Path, scorer: str, before: KeptResults) -> None:
 
 
 def check_origin(work: Path, scorer: str, key: str) -> None:
-    """Check that results say that they come from this job: otherwise they would be removed.
+    """Check that the folder ``work`` records this job as the one that its results come from.
+
+    ``key`` is the hash of what decides the results. With another hash, the results would be removed before learning.
 
     Raises:
-        Interrupted: if they do not.
+        Interrupted: if the record is missing, or has another hash.
     """
     path = work / origin.NAME
     if not origin.is_from(path, key):
-        state = "does not name this job" if files.exists(path) else "is missing"
+        state = "holds the hash of another job" if files.exists(path) else "is missing"
         raise Interrupted(
-            f"{s3.shown(path)} {state}, so the older results of scorer {scorer} beside it cannot be used. {REMEDY}"
+            f"{s3.shown(path)} {state}, so it is not certain that the older results of scorer {scorer} in this folder "
+            f"come from this job. {REMEDY}"
         )
 
 

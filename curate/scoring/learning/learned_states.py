@@ -75,53 +75,69 @@ def learned_state(learning: LearningInput, position: int, *, fresh: bool = False
     files that were added after shards were scored, unless the scorer can learn from them without changing old scores.
     """
     name = open_sets.parse(learning.job.specs[position])[0]
-    out, expected, refusal = learning.job.out, learning.record(position), ""
+    out, refusal = learning.job.out, ""
     adds = places.learns_added_files(name)
     same: LearnedState | None = None
     older: LearnedState | None = None
     for path in files.below(places.learned_folder(out), ".json"):
         if not path.name.startswith(f"{position}-{places.file_name(name)}-"):
             continue
-        record = artifacts.load(path, "learned")
-        seals.check(path, record)
-        before = job_record.from_json(record)
-        aside_then = tuple(cast(Sequence[str], record["aside"]))
-        paths = {shard.relative: shard.path for shard in learning.shards}
-        inputs = {
-            name: _comparable(file, before.inputs.get(name), paths[name]) for name, file in expected.inputs.items()
-        }
-        # What is not a file that was learned from then is a new file, or one that was set aside and is whole now.
-        repaired = () if adds else aside_then
-        added = tuple(sorted(inputs.keys() - before.inputs.keys() - {*repaired, *learning.aside}))
-        changes = job_record.input_changes(
-            {name: file for name, file in before.inputs.items() if name not in learning.aside},
-            {name: file for name, file in inputs.items() if name in before.inputs},
-        )
-        # Records of format 1 hold no arguments. Those states have them in their file names, as a hash.
-        if "arguments" in record:
-            same_arguments = before.arguments == expected.arguments
-        else:
-            same_arguments = path.stem.endswith(_old_key(learning, before, position))
-        if same_arguments and not changes:
-            known_record = JobRecord(expected.arguments, before.inputs)
-            kept = kept_results.from_json(record)
-            state = LearnedState(path.with_suffix(".npz"), known_record, aside_then, "", added, True, kept)
-            if not added and (same is None or len(before.inputs) > len(same.record.inputs)):
-                same = state
-            if added and not fresh and (older is None or len(before.inputs) > len(older.record.inputs)):
-                older = state
-            continue
-        refusal = "learned with other options, or in another place among the scorers"
-        if changes:
-            refusal = f"learned from other input files than these ({job_record.listed(changes)})"
+        state = _recorded_state(learning, position, path, adds=adds)
+        if state.refusal:
+            refusal = state.refusal
+        elif not state.new:
+            same = _of_more_files(same, state)
+        elif not fresh:
+            older = _of_more_files(older, state)
     earlier = None if older is None else older.kept
     if same is not None:
         return replace(same, before=earlier)
     if older is not None and not adds:
         return older
+    expected = learning.record(position)
     key = text_hash(repr((sorted(expected.arguments.items()), sorted(learning.digests.items()))))[:16]
     path = places.learned_folder(out) / f"{position}-{places.file_name(name)}-{key}.npz"
     return LearnedState(path, expected, learning.aside, "" if older else refusal, before=earlier)
+
+
+def _recorded_state(learning: LearningInput, position: int, path: Path, *, adds: bool) -> LearnedState:
+    """Return the learned state whose record is ``path``: why this job cannot reuse it, or the files that are new to it.
+
+    ``adds`` says that the scorer learns from added files. Files that were set aside then and are whole now are new to
+    such a scorer. Others score them with the state as it is.
+    """
+    record, expected = artifacts.load(path, "learned"), learning.record(position)
+    seals.check(path, record)
+    before = job_record.from_json(record)
+    aside_then = tuple(cast(Sequence[str], record["aside"]))
+    paths = {shard.relative: shard.path for shard in learning.shards}
+    inputs = {
+        relative: _comparable(file, before.inputs.get(relative), paths[relative])
+        for relative, file in expected.inputs.items()
+    }
+    repaired = () if adds else aside_then
+    added = tuple(sorted(inputs.keys() - before.inputs.keys() - {*repaired, *learning.aside}))
+    changes = job_record.input_changes(
+        {relative: file for relative, file in before.inputs.items() if relative not in learning.aside},
+        {relative: file for relative, file in inputs.items() if relative in before.inputs},
+    )
+    # Records of format 1 hold no arguments. Those states have them in their file names, as a hash.
+    if "arguments" in record:
+        same_arguments = before.arguments == expected.arguments
+    else:
+        same_arguments = path.stem.endswith(_old_key(learning, before, position))
+    refusal = ""
+    if changes:
+        refusal = f"learned from other input files than these ({job_record.listed(changes)})"
+    elif not same_arguments:
+        refusal = "learned with other options, or in another place among the scorers"
+    known_record, kept = JobRecord(expected.arguments, before.inputs), kept_results.from_json(record)
+    return LearnedState(path.with_suffix(".npz"), known_record, aside_then, refusal, added, True, kept)
+
+
+def _of_more_files(state: LearnedState | None, other: LearnedState) -> LearnedState:
+    """Return the state that learned from more files; the first of two that learned from equally many."""
+    return other if state is None or len(other.record.inputs) > len(state.record.inputs) else state
 
 
 def check_continues(learning: LearningInput, position: int, states: Mapping[int, LearnedState]) -> None:
@@ -149,7 +165,7 @@ def check_continues(learning: LearningInput, position: int, states: Mapping[int,
         raise kept_results.gone(lost, name)
     if any(part.generation for part in learning.parts) and places.keeps_results(name):
         if state.before is None:
-            raise kept_results.gone(_first_record(out, position, name), name)
+            raise kept_results.gone(_records_pattern(out, position, name), name)
         kept_results.check_files(out, name, state.before)
         work = places.work_folder(out, spec, scorer_specs.formats((spec,)))
         kept_results.check_origin(work, name, origin_key(learning.job, spec, states))
@@ -164,7 +180,7 @@ def check_recorded(learning: LearningInput, position: int, state: LearnedState) 
     older = state.kept if state.recorded or state.refusal else state.before
     if older is None:
         name = open_sets.parse(learning.job.specs[position])[0]
-        raise kept_results.gone(_first_record(learning.job.out, position, name), name)
+        raise kept_results.gone(_records_pattern(learning.job.out, position, name), name)
     return older
 
 
@@ -197,8 +213,8 @@ def missing_file(state: LearnedState, spec: str, parts: Sequence[ScoringPart]) -
     return next((path for path in paths if not files.exists(path)), None)
 
 
-def _first_record(out: Path, position: int, name: str) -> Path:
-    """Return where records of the learned states of a scorer lie, as a glob."""
+def _records_pattern(out: Path, position: int, name: str) -> Path:
+    """Return the glob of the records of a scorer's learned states."""
     return places.learned_folder(out) / f"{position}-{places.file_name(name)}-*.json"
 
 

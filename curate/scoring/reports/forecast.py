@@ -13,7 +13,7 @@ from curate.scorers import Scorer
 from curate.scoring import dependencies, preflight, specs, worker
 from curate.scoring.inferred_options import inferred
 from curate.scoring.preflight import Preflight
-from curate.scoring.worker import ScoringTask
+from curate.scoring.tasks.scoring_task import ScoringTask
 from curate.storage import files
 from curate.storage.scratch import scratch_folder
 from curate.tables import batches, out_folder, writer

@@ -10,7 +10,7 @@ from curate.errors import CurateError, SchemaError
 from curate.scoring.learning.learned_states import LearningInput, check_recorded, learned_state
 from curate.scoring.scoring_job import ScoringJob, stamp
 from curate.scoring.specs import learns
-from curate.scoring.worker import is_labelled
+from curate.scoring.tasks.scoring_task import is_labelled
 from curate.storage import files, manifest
 from curate.storage.manifest import Configuration, ManifestEntry
 from curate.tables import batches, readers, scored, writer

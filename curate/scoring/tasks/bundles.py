@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from curate.engines import ATTEMPTS, Engine, WorkerDied
-from curate.scoring.worker import ScoringOutcome, ScoringTask
+from curate.scoring.tasks.scoring_task import ScoringOutcome, ScoringTask
 from curate.storage.files import sweep
 
 # If so many files in a row end their workers, and no other task is done meanwhile, the job itself is at fault: the

@@ -210,7 +210,7 @@ def groups(tasks: Sequence[CellTask]) -> list[tuple[CellTask, ...]]:
 
 
 def sort_cells(edges: np.ndarray, tasks: Sequence[CellTask]) -> list[tuple[int, int, np.ndarray]]:
-    """Write the drawn copies of some cells, each cell in a file of its own, and return what `_sort_cell` does."""
+    """Sort some cells, each into a file of its own; return for each what `_sort_cell` returns."""
     with files.together():
         return [_sort_cell(edges, task) for task in tasks]
 
