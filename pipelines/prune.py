@@ -170,7 +170,7 @@ def text(pruned: "Pruned") -> list[str]:
     if (verified := pruned.verified) is not None:
         wrong = count_false(verified)
         result = f"{wrong} have no other text as similar as their score says" if wrong else "no score is wrong"
-        lines += ["", f"{amount(verified.height, 'removed row')} compared again, exactly: {result}"]
+        lines += ["", f"{amount(verified.height, 'removed row')} compared exactly with all other texts: {result}"]
         lines += [] if verified.is_empty() else [table(verified)]
     if pruned.pools is not None:
         lines += ["", pruned.shift, f"pools of what is kept: {pruned.out / POOLS}"]

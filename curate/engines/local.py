@@ -62,8 +62,8 @@ class Local:
     ) -> Iterator["LocalSession"]:
         """Yield an engine whose workers live until the block ends.
 
-        They are started when tasks need them, or at once if ``imports`` are named and it is certain that workers will
-        be used: for a number of workers that was given, or a ``long`` job.
+        A worker starts when a task needs it. If ``imports`` names modules, workers start at once instead, provided that
+        they will certainly be used: the caller set a number of workers of at least 2, or the job is ``long``.
         """
         if self.workers:
             session = LocalSession(self.workers)

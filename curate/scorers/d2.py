@@ -25,7 +25,7 @@ FORMAT = 2
 
 EXACT_ROWS = 20_000  # up to this many rows, every row is compared with every other; the work grows with their square
 CLUSTER_SAMPLE, CLUSTER_ITERATIONS = 50_000, 10  # enough for clusters that serve only to look for neighbours
-LARGEST = 1e200  # of a difficulty, so that no sum of messages overflows
+LARGEST = 1e200  # the largest difficulty, so that no sum of messages overflows
 REPORTED = 1000  # rows between two reports of progress
 # What the process that learns holds of a row (its key, its difficulty, two copies of its value, its turn), and of each
 # of its nearest rows (a number and a weight).
@@ -137,8 +137,9 @@ class MessageGraph:
 def selection(graph: MessageGraph) -> np.ndarray:
     """Return the turn (n,) at which each row is selected; of equal rows the first is selected first.
 
-    Rows are in blocks of about sqrt(n). For each block a number is known that no value of its rows exceeds. So a turn
-    looks at these numbers, and at the rows of the few blocks where they are largest, and not at all rows.
+    Rows are cut into blocks of about sqrt(n) rows. Each block has a bound: no value of its rows is larger. A turn looks
+    for the largest value in the block with the largest bound. If the bound was too high, it is lowered to the largest
+    value of the block, and the search goes on. So a turn looks at the bounds and at a few blocks, and not at all rows.
     """
     rows = len(graph.start)
     side = isqrt(rows - 1) + 1
@@ -154,7 +155,7 @@ def selection(graph: MessageGraph) -> np.ndarray:
             block = blocks[number]
             place = int(block.argmax())
             value = block[place]
-            # The number was exact.
+            # The bound is exact, so no other block has a larger value.
             if value == bounds[number]:
                 break
             bounds[number] = value
@@ -163,7 +164,7 @@ def selection(graph: MessageGraph) -> np.ndarray:
         near = graph.neighbour[row]
         x[near] -= graph.reverse[row] * value
         if value < 0:
-            # Messages of a negative value raise its neighbours.
+            # A row of negative value raises its neighbours, so their bounds must rise too.
             np.maximum.at(bounds, near // side, x[near])
         block[place] = -np.inf
         bounds[number] = block.max()

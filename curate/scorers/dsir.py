@@ -85,9 +85,9 @@ def learn(
         target: file, folder or glob of texts like those that are wanted (required).
         target_column: the column of the target that holds its texts (default text).
         buckets: buckets into which n-grams are hashed (default 10000).
-        smoothing: a number that is added to every count, so that a bucket which the target never uses does not decide
-            the score. 0 adds 1e-8 to each share instead, as the authors' code does; then one such bucket can lower the
-            score by up to 18 nats (default 1).
+        smoothing: this number is added to the count of every bucket. Without it, a single n-gram that the target never
+            uses could decide the score of a text. 0 adds 1e-8 to the share of each bucket instead, as the authors' code
+            does. Then such an n-gram can lower the score by up to 18 nats (default 1).
         normalise: the mean over the n-grams of a text instead of the sum (default false).
 
     Raises:

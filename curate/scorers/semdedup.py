@@ -89,8 +89,8 @@ def learn(
             (default hard).
         k: clusters; 0 is the square root of the number of rows, fewer where few rows differ (default 0).
         border: how near to another cluster's border a row must be to be compared with the rows of that cluster too. The
-            unit is sqrt(2 epsilon), the distance of two rows that are just duplicates. 1 misses no pair, 0 misses all
-            pairs that a border divides (default 0.2).
+            unit is sqrt(2 epsilon), the largest distance at which two rows are duplicates. With 1, no pair is missed.
+            With 0, all pairs with a border between them are missed (default 0.2).
         sample: rows from which the clusters are learned; 0 is all (default 50000).
         iterations: iterations of k-means (default 10).
         seed: seed of the clusters and of ties (default 0).

@@ -20,9 +20,8 @@ from curate.storage import files
 from curate.storage.files import replacing
 
 Arrays = Mapping[str, np.ndarray]
-EMPTY_ZIP = (
-    22  # bytes of a zip file without members, and of the end of any other, by its specification (APPNOTE 4.3.16)
-)
+# Bytes of a zip file without members. Any other zip file ends with a record of this length (APPNOTE 4.3.16).
+EMPTY_ZIP = 22
 # What Python's reader of zip files and numpy raise for files with wrong bytes, wherever these are.
 DAMAGES = (ValueError, EOFError, BadZipFile, RuntimeError, KeyError, TypeError, SyntaxError, struct.error)
 REMEDY = "delete it, and run the same command again"
