@@ -53,7 +53,10 @@ def forget(job: ScoringJob) -> None:
 
 
 def forget_learning_from(out: Path, names: Collection[str]) -> None:
-    """Remove the learned states that learned from files which may prove bad now. No row is scored with them."""
+    """Remove the learned states that learned from some files, since scorers learn again without them or one by one.
+
+    No row is scored with these states yet.
+    """
     for path in files.below(places.learned_folder(out), ".json"):
         inputs = job_record.from_json(artifacts.load(path, "learned")).inputs
         if not inputs.keys().isdisjoint(names):
@@ -97,17 +100,10 @@ def prepare(
                 learning = replace(learning, parts=materialise([scorers[earlier] for earlier in late], learning.parts))
                 late = []
             state = replace(state, kept=_learn(position, learning, states, engine))
-        # Written after every use, not only after learning, so that a record of format 1 becomes one of the present
-        # format. The record keeps the inputs that were learned from. If some were set aside then, this job has more.
-        all_files = all(shard.relative in state.record.inputs for shard in learning.shards)
-        learned = LearnedScorer(spec, state.path, files.stamp(state.path), of_all_files=all_files)
-        record = {"scorer": spec, **state.record.to_json(), **state.kept.to_json(), "aside": sorted(state.aside)}
-        record["notes"] = list(notes((learned.scorer(),)))
-        artifacts.save(state.path.with_suffix(".json"), "learned", seals.sealed(record))
+        scorers.append(_recorded_scorer(learning, spec, state))
+        late.append(position)
         if state.new:
             messages.append(_kept_note(open_sets.parse(spec)[0], state))
-        scorers.append(learned)
-        late.append(position)
     used = {places.work_folder(out, spec, scorer_specs.formats((spec,))) for spec in learning_specs.values()}
     places.remove_other_caches(out, used)
     # Only now is it known what learned scorers read and add.
@@ -116,6 +112,21 @@ def prepare(
     if clash := sorted(read & {column for scorer in built for column in scorer.schema}):
         raise SchemaError(f"{clash[0]} is read from the data by one scorer and made by a later one: change their order")
     return tuple(scorers), learning.parts, (*notes(built), *messages)
+
+
+def _recorded_scorer(learning: LearningInput, spec: str, state: LearnedState) -> LearnedScorer:
+    """Record a learned state, and return its scorer.
+
+    The record is written after every use, and not only after learning, so that a record of format 1 becomes one of the
+    present format.
+    """
+    # The record keeps the inputs that were learned from. If some were set aside then, this job has more.
+    all_files = all(shard.relative in state.record.inputs for shard in learning.shards)
+    learned = LearnedScorer(spec, state.path, files.stamp(state.path), of_all_files=all_files)
+    record = {"scorer": spec, **state.record.to_json(), **state.kept.to_json(), "aside": sorted(state.aside)}
+    record["notes"] = list(notes((learned.scorer(),)))
+    artifacts.save(state.path.with_suffix(".json"), "learned", seals.sealed(record))
+    return learned
 
 
 def _kept_note(name: str, state: LearnedState) -> str:
