@@ -234,8 +234,18 @@ def small(bench: Bench) -> None:
 
 def growth(bench: Bench) -> None:
     """CPU and memory over the sizes: CPU at most linear, memory flat."""
-    for row, specs in (("duplicates", ("duplicates",)), ("perplexity", ("perplexity",)), ("semdedup", SEMDEDUP)):
-        costs = [bench.job(f"growth: {row}", size, specs, workers=bench.workers) for size in bench.sizes]
+
+    def semdedup(size: int) -> tuple[str, ...]:
+        # With a fixed number of clusters, each cluster grows with the data, and its rows are compared in pairs.
+        return (*EMBEDDING, f"semdedup:k={round(K * (size / bench.sizes[0]) ** 0.5)}")
+
+    rows: dict[str, Callable[[int], tuple[str, ...]]] = {
+        "duplicates": lambda _: ("duplicates",),
+        "perplexity": lambda _: ("perplexity",),
+        "embedding + semdedup, clusters by the root of the size": semdedup,
+    }
+    for row, specs in rows.items():
+        costs = [bench.job(f"growth: {row}", size, specs(size), workers=bench.workers) for size in bench.sizes]
         if len(costs) > 1 and not any(cost.error for cost in costs):
             data = bench.corpus(bench.sizes[-1]).bytes / bench.corpus(bench.sizes[0]).bytes
             bench.say(

@@ -128,10 +128,12 @@ def _sampled(process: subprocess.Popen, mark: str) -> Samples:
                 times = (folder / "stat").read_text().rpartition(")")[2].split()
             except OSError:  # it has ended
                 continue
-            is_worker = name.startswith(b"ray::") or b"spawn_main" in name
+            # Agents of Ray belong to its daemon: they cost the same for any job.
+            is_ray = name.startswith(b"ray::") and b"Agent" not in name
+            is_worker = is_ray or b"spawn_main" in name
             if is_worker and (peak := next((x for x in status.splitlines() if x.startswith("VmHWM")), "")):
                 peaks[folder.name] = int(peak.split()[1]) / 1024
-            if name.startswith(b"ray::"):
+            if is_ray:
                 seconds[folder.name] = (int(times[11]) + int(times[12])) / TICKS
         time.sleep(0.5)
     return Samples(sum(seconds.values()), max(peaks.values(), default=0.0))

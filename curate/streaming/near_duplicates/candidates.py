@@ -15,7 +15,7 @@ from curate.streaming.near_duplicates.signatures import SIGNATURES
 from curate.tables.corpus import Answers, Corpus, PartRows
 from curate.words.ngrams import BASE, mix
 
-KEYS_IN_SPLIT = 1 << 22  # keys of bands sorted at a time: 90 MB
+KEYS_IN_SPLIT = 1 << 20  # keys of bands sorted at a time: about 60 MB of memory
 KEYS_IN_PART = 1 << 23  # keys of bands that a part sends at a time: 180 MB
 # A large group of rows is compared in several places, with so many rows in each. With fewer rows, a text is sent to
 # more places. With more, a place needs more memory: 1,024 texts of 10,000 words are 80 MB.

@@ -12,7 +12,7 @@ from curate.streaming import equal_keys
 from curate.streaming.near_duplicates.signatures import SIGNATURES
 from curate.tables.corpus import Answers, Corpus, PartRows
 
-ROWS_IN_SPLIT = 1 << 21  # rows compared at a time: 60 MB
+ROWS_IN_SPLIT = 1 << 19  # rows compared at a time: 15 MB
 SCHEMA = {"digest": pl.UInt64, "rest": pl.UInt64, "id": pl.UInt64, "part": pl.UInt32}
 
 

@@ -17,7 +17,7 @@ from curate.tables.batches import keys
 from curate.tables.corpus import Answers, Corpus, PartRows
 from curate.words.ngrams import Grams, mix
 
-GRAMS_IN_SPLIT = 1 << 24  # n-grams in one place, if every text is a candidate and goes to one place: 128 MB
+GRAMS_IN_SPLIT = 1 << 22  # n-grams in one place, if every text is a candidate and goes to one place: 32 MB
 # A row of the table that parts send: a text, and the earlier rows with which it is compared in this place. ``whole``
 # says that all pairs of the text are compared there.
 SETS: dict[str, pl.DataType | type[pl.DataType]] = {
