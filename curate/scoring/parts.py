@@ -97,16 +97,18 @@ def complete(folder: Path, ranges: Sequence[Span]) -> list[Path] | None:
 
 
 def done_parts(folder: Path, start: int, stop: int | None) -> tuple[list[Path], int, bool]:
-    """Return the parts of rows [start, stop) that follow each other without a gap.
+    """Return the parts of rows [start, stop) that follow each other without a gap. A damaged part is a gap.
 
     Also return the row where they end, and whether that is the end of the range.
     """
     parts: list[Path] = []
     end, rows = start, PART_ROWS
     # Without a stop, a part that is not full is the last one.
-    while not (ended := rows < PART_ROWS if stop is None else end == stop) and files.exists(part_path(folder, end)):
-        parts.append(part_path(folder, end))
-        end += (rows := writer.part_rows(parts[-1]))
+    while not (ended := rows < PART_ROWS if stop is None else end == stop):
+        if (part := writer.whole_part(part_path(folder, end))) is None:
+            break
+        parts.append(part.path)
+        end += (rows := part.rows)
     return parts, end, ended
 
 
@@ -122,8 +124,9 @@ def hashed(parts: Sequence[ScoredPart]) -> tuple[list[str], tuple[str, ...]] | N
 
 
 def stored(folder: Path) -> list[tuple[int, ScoredPart]]:
-    """Return every part in a folder, each with its first row."""
-    return [(int(path.stem), writer.part(path)) for path in files.below(folder, ".arrow")]
+    """Return every whole part in a folder, each with its first row."""
+    paths = files.below(folder, ".arrow")
+    return [(int(path.stem), part) for path in paths if (part := writer.whole_part(path)) is not None]
 
 
 def match(folder: Path, shard: Shard, reading: Reading) -> bool:

@@ -136,9 +136,12 @@ def part(path: Path) -> ScoredPart:
     return ScoredPart(path, rows, tuple(hashed["blocks"]), tuple(hashed["columns"]), hashed.get("stamp", ""))
 
 
-def part_rows(path: Path) -> int:
-    """Return the number of rows of a part."""
-    return part(path).rows
+def whole_part(path: Path) -> ScoredPart | None:
+    """Return what is known of a part, or None if there is no such file, or it was cut short or damaged."""
+    try:
+        return part(path) if files.exists(path) else None
+    except ValueError:  # what Arrow raises for a file without its end
+        return None
 
 
 def join(

@@ -7,8 +7,9 @@ import pytest
 from conftest import documents, tree
 
 from curate.engines.local import Local
+from curate.errors import SchemaError
 from curate.scorers import embedding
-from curate.scoring import score, worker
+from curate.scoring import parts, score, worker
 from curate.scoring.learning import corpus_parts, learned
 from curate.scoring.tasks import computing
 from curate.storage import manifest
@@ -155,6 +156,19 @@ def test_bad_lines_of_small_files_are_counted_when_a_job_continues(data, tmp_pat
     result = score.score(data, SPECS, out, engine=Local(1), max_bad=0.5)
     assert result.bad_lines == {"002.jsonl": 1}
     assert pl.read_parquet(out / "002.jsonl.scores.parquet").height == 5
+
+
+@pytest.mark.parametrize("long", [False, True])
+def test_a_larger_limit_for_texts_is_followed_after_a_stop(tmp_path, monkeypatch, long):
+    if long:
+        monkeypatch.setattr(parts, "SMALL_BYTES", 1)
+    out, path = tmp_path / "out", tmp_path / "a.jsonl"
+    documents(5).with_columns(pl.lit("word " * 500).alias("text")).write_ndjson(path)
+    with pytest.raises(SchemaError, match="raise that to read it"):
+        score.score(path, "duplicates", out, engine=Local(1), document_bytes=1000)
+    assert score.score(path, "duplicates", out, engine=Local(1)).rows == 5
+    score.score(path, "duplicates", tmp_path / "calm", engine=Local(1))
+    assert score_bytes(out) == score_bytes(tmp_path / "calm")
 
 
 def test_new_small_files_leave_old_scores_as_they_are(data, tmp_path):

@@ -7,7 +7,7 @@ a scorer learns from columns that another scorer adds after it has learned, thes
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,9 +15,9 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.ipc
 
-from curate.errors import SchemaError
+from curate.errors import Interrupted, SchemaError
 from curate.scoring import parts
-from curate.storage import files, manifest
+from curate.storage import files, manifest, s3
 from curate.tables import writer
 from curate.tables.columns import vectors
 from curate.tables.shards import Shard
@@ -69,10 +69,14 @@ class ColumnFolder:
 
     def _stage_batches(self, number: int, wanted: Sequence[str] | None, first: int | None) -> Iterator[pl.DataFrame]:
         position = self.start
-        for path in self.files(number):
+        paths = self.files(number)
+        if not paths:
+            raise gone(self.stage(number))
+        for path in paths:
+            if int(path.stem) != position:
+                raise gone(parts.part_path(self.stage(number), position))
             # A stage without any of the wanted columns still says how many rows each batch has.
-            with ExitStack() as stack:
-                reader = stack.enter_context(pa.ipc.open_file(stack.enter_context(files.mapped(path))))
+            with opened(path) as reader:
                 for index in range(reader.num_record_batches):
                     batch = reader.get_batch(index)
                     position += batch.num_rows
@@ -81,8 +85,9 @@ class ColumnFolder:
 
     def discard_stale(self, stamp: str) -> None:
         """Remove the columns of these rows if they were computed of another version of the input."""
-        first = self.files(0)[:1]
-        if not first or writer.part(first[0]).stamp == stamp:
+        paths = self.files(0)
+        first = writer.whole_part(paths[0]) if paths else None
+        if not paths or (first is not None and first.stamp == stamp):
             return
         for path in files.below(self.path, ".arrow"):
             if self._has(int(path.stem)):
@@ -101,6 +106,30 @@ def columns_folder(out: Path) -> Path:
 def folder(out: Path, shard: Shard) -> Path:
     """Return the folder of the columns of an input."""
     return manifest.parts_path(out, manifest.COLUMNS, shard.relative)
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[pa.ipc.RecordBatchFileReader]:
+    """Open a file of columns.
+
+    Raises:
+        Interrupted: if it was removed or damaged while the job ran.
+    """
+    with ExitStack() as stack:
+        try:
+            reader = pa.ipc.open_file(stack.enter_context(files.mapped(path)))
+        except (FileNotFoundError, ValueError):
+            # No input is at fault.
+            raise gone(path) from None
+        yield stack.enter_context(reader)
+
+
+def gone(path: Path) -> Interrupted:
+    """Return the error for columns that are missing although they were computed."""
+    return Interrupted(
+        f"{s3.shown(path)} was removed or damaged while the job ran. Run the same command again: it computes these "
+        "columns again"
+    )
 
 
 def to_frame(batches: Iterable[pa.RecordBatch], wanted: Sequence[str] | None = None) -> pl.DataFrame:

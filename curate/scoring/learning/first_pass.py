@@ -66,7 +66,9 @@ def compute(job: ScoringJob, heads: Preflight, shards: Sequence[Shard], todo: se
     scorers = (*map(specs.build, independent), *prepared)
     learner_columns = sorted(name for item in prepared for name in item.schema)
     arguments = sorted(job.arguments_of(independent).items())
-    decided_by = (LAYOUT, arguments, job.needs, job.reading.judged, learner_columns)
+    # The largest size of a text and the columns that are judged decide which lines are bad.
+    judging = (job.reading.document_bytes, job.reading.judged)
+    decided_by = (LAYOUT, arguments, job.needs, *judging, learner_columns)
     origin.keep_if_from(columns_folder(job.out), text_hash(repr(decided_by)))
     tasks, digests = _tasks(job, heads, shards, todo)
     pending = [task for name, items in tasks.items() if name not in digests for task in items]

@@ -60,8 +60,23 @@ def forget_learning_from(out: Path, names: Collection[str]) -> None:
     for path in files.below(places.learned_folder(out), ".json"):
         inputs = job_record.from_json(artifacts.load(path, "learned")).inputs
         if not inputs.keys().isdisjoint(names):
-            for remains in (path, path.with_suffix(".npz"), path.with_suffix("")):
-                files.remove(remains)
+            _remove_state(path)
+
+
+def _forget_other_inputs(learning: LearningInput) -> None:
+    """Remove what scorers learned from other files than there are now. Call it only if no row is scored yet.
+
+    Such states come from calls that were killed. A later call, when some rows are scored, could take one of them for
+    the state that these scores come from.
+    """
+    for path in files.below(places.learned_folder(learning.job.out), ".json"):
+        if job_record.from_json(artifacts.load(path, "learned")).inputs != learning.files:
+            _remove_state(path)
+
+
+def _remove_state(record: Path) -> None:
+    for remains in (record, record.with_suffix(".npz"), record.with_suffix("")):
+        files.remove(remains)
 
 
 def prepare(
@@ -83,6 +98,8 @@ def prepare(
     messages: list[str] = []
     first = dependencies.independent(job.specs)
     learning_specs = {position: spec for position, spec in enumerate(job.specs) if learns(spec)}
+    if fresh:
+        _forget_other_inputs(learning)
     states = {position: learned_state(learning, position, fresh=fresh) for position in learning_specs}
     if not fresh:
         # All that may be refused is refused before anything is written.

@@ -15,6 +15,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.ipc
 
+from curate.errors import Interrupted
 from curate.scoring.learning import columns
 from curate.scoring.learning.columns import ColumnFolder
 from curate.storage import files
@@ -72,7 +73,7 @@ class SmallColumns:
         position = 0
         with ExitStack() as stack:
             readers = [
-                stack.enter_context(_opened(stage_folder(self.folder, number) / place.name))
+                stack.enter_context(columns.opened(stage_folder(self.folder, number) / place.name))
                 for number, place in enumerate(self.places)
             ]
             # All stages have the same batches, and differ in their columns.
@@ -136,14 +137,19 @@ def shared_file(
 
 
 def indices(small_folder: Path, stage: int) -> Iterator[bytes]:
-    """Yield the index of every file of a stage."""
+    """Yield the index of every file of a stage. A damaged file is removed: its columns are computed again."""
     for path in files.below(stage_folder(small_folder, stage), ".arrow"):
-        with _opened(path) as reader:
+        if (index := _index(path)) is None:
+            files.remove(path)
+        else:
+            yield index
+
+
+def _index(path: Path) -> bytes | None:
+    """Return the index of a file, or None if the file was cut short or damaged."""
+    try:
+        with columns.opened(path) as reader:
             _, metadata = reader.get_batch_with_custom_metadata(reader.num_record_batches - 1)
-            yield metadata[INDEX]
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[pa.ipc.RecordBatchFileReader]:
-    with files.mapped(path) as source, pa.ipc.open_file(source) as reader:
-        yield reader
+    except (Interrupted, ValueError):
+        return None
+    return (metadata or {}).get(INDEX)

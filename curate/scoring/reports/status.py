@@ -127,7 +127,7 @@ def _state(job: ScoringJob, shard: Shard, configuration: Configuration) -> State
 
 def _rows_in_parts(out: Path, name: str) -> int:
     paths = files.below(manifest.parts_path(out, SCORE_STEP, name), ".arrow")
-    return sum(map(writer.part_rows, paths))
+    return sum(part.rows for path in paths if (part := writer.whole_part(path)) is not None)
 
 
 def counts(states: Sequence[Mapping[str, object]]) -> dict[str, int]:

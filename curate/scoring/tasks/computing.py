@@ -66,12 +66,13 @@ def _compute(task: ScoringTask, bad_lines: BadLines) -> ScoringOutcome:
         task.columns.discard_stale(task.stamp)
     _, position, ended = parts.done_parts(folder, task.start, task.stop)
     hasher = None if stage else RowHasher()
-    stored = [] if stage else [writer.part(path) for path in task.columns.files(0)]
     if not ended:
         frames = (frame[:, list(schema)] for frame in worker.recorded(task, position, bad_lines, hasher))
-        stored += worker.write_parts(task, folder, frames, schema, position, hasher)
+        worker.write_parts(task, folder, frames, schema, position, hasher)
     if stage:
         return ScoringOutcome(task.shard.relative, 0, start=task.start, computed=tuple(schema))
+    # Listed after the last part is written: parts that lay behind a gap were written again.
+    stored = [writer.part(path) for path in task.columns.files(0)]
     blocks, names = parts.hashed(stored) or ([], ())
     if has_lines(task.shard):
         # Where nothing was left to read, the record tells which lines are bad.

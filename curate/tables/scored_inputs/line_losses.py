@@ -12,8 +12,8 @@ from pathlib import Path
 
 import polars as pl
 
-from curate.errors import SchemaError, amount
-from curate.storage import files, manifest
+from curate.errors import Interrupted, SchemaError, amount
+from curate.storage import files, manifest, s3
 from curate.tables import writer
 from curate.tables.formats.bad_lines import BadLines
 from curate.tables.reading import Reading
@@ -93,12 +93,22 @@ def table(out: Path, relative: str) -> pl.DataFrame:
 
     Columns: ``row``, the number that an automatic id of the line would have, from 0, and ``reason``, which begins with
     the line's place in the file, from 1. Beyond the first thousand the reason is null.
+
+    Raises:
+        Interrupted: if the record is damaged.
     """
     target = path(out, relative)
     if not files.exists(target):
         return pl.DataFrame(schema=SCHEMA)
     with files.opened(target) as source:
-        return pl.read_parquet(source.read())
+        content = source.read()
+    try:
+        return pl.read_parquet(content)
+    except pl.exceptions.PolarsError as error:
+        raise Interrupted(
+            f"{s3.shown(target)} is damaged ({str(error).splitlines()[0]}). Put it back as it was, or give --restart "
+            "to score all files again"
+        ) from None
 
 
 def summary(out: Path, shard: Shard) -> str:
