@@ -181,7 +181,8 @@ def check_options(name: str, values: Mapping[str, object], types: Mapping[str, o
 
 def unknown(name: str, choices: tuple[str, ...] | list[str], *, kind: str) -> str:
     """Return the error message for an unknown name, with the name nearest to it and all valid names."""
-    return f"unknown {kind} {name!r}{nearest(name, choices) or '.'} Choose one of {', '.join(choices)}"
+    advice = f"Choose one of {', '.join(choices)}" if choices else "There is none to choose from"
+    return f"unknown {kind} {name!r}{nearest(name, choices) or '.'} {advice}"
 
 
 def nearest(name: str, choices: Mapping[str, object] | tuple[str, ...] | list[str]) -> str:
@@ -264,7 +265,7 @@ def _own_module(path: Path) -> ModuleType:
     sys.modules[name] = own
     try:
         spec.loader.exec_module(own)
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a script may end with sys.exit()
         del sys.modules[name]
         raise CurateError(f"{path} cannot be imported: {type(error).__name__}: {error}") from error
     return own

@@ -95,9 +95,11 @@ def test_a_users_law_works_from_the_command_line(tmp_path, cli):
     ("text", "words"),
     [
         ("x = (", "cannot be imported: SyntaxError"),
+        ("import sys; sys.exit(3)", "cannot be imported: SystemExit: 3"),
         ("class Other: pass", "unknown class 'Vowels'. Choose one of Other"),
         ("class Vowels: pass", "Vowels is not a dataclass"),
         ("from pathlib import Path\nclass Other: pass", "Choose one of Other$"),
+        ("x = 1", "unknown class 'Vowels'. There is none to choose from$"),
     ],
 )
 def test_a_users_file_that_does_not_work_is_one_line(tmp_path, text, words):

@@ -35,6 +35,8 @@ class WorkerProcesses:
         self.script = script
         self.used = False  # whether a task was submitted
         self._context = _SpawnedWorkers()
+        # Before the semaphores of the next line, which would start it in their own way.
+        _start_helper()
         self._executor = ProcessPoolExecutor(count, mp_context=self._context, initializer=_begin)
 
     def begin(self, count: int, imports: Sequence[str]) -> None:
@@ -95,7 +97,7 @@ class _SpawnedWorkers(SpawnContext):
 def _inherited_settings() -> Iterator[None]:
     """Let processes that are started in the block have one numerical thread, and ignore Ctrl-C."""
     # Otherwise the helper of `multiprocessing` would start inside the block, and unblock Ctrl-C in the middle of it.
-    resource_tracker.ensure_running()
+    _start_helper()
     before = {name: os.environ.get(name) for name in THREADS}
     # The children read these variables when they import their libraries.
     os.environ.update(dict.fromkeys(THREADS, "1"))
@@ -107,6 +109,21 @@ def _inherited_settings() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         for name, value in before.items():
             os.environ.pop(name) if value is None else os.environ.__setitem__(name, value)
+
+
+def _start_helper() -> None:
+    """Start the helper of `multiprocessing`, which removes semaphores when the job has ended.
+
+    By itself it ignores Ctrl-C and SIGTERM. A terminal that closes sends SIGHUP to it too. A job that then ends would
+    start another helper, which knows no semaphore and prints a traceback for each.
+    """
+    hang_up = {signal.SIGHUP} if hasattr(signal, "SIGHUP") else set()
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, hang_up)
+    try:
+        # It inherits the mask.
+        resource_tracker.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 def _import(modules: Sequence[str]) -> None:

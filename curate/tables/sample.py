@@ -53,8 +53,8 @@ def _check_types(before: Sequence[pl.DataFrame], part: pl.DataFrame, names: Sequ
         for name in names:
             if frame.schema[name] != part.schema[name]:
                 raise SchemaError(
-                    f"column {name!r} is {frame.schema[name]} in one file and {part.schema[name]} in another. "
-                    "Give it one type in all files"
+                    f"column {name!r} is {frame.schema[name]} in some rows and {part.schema[name]} in others. "
+                    "Give it one type in all rows of all files"
                 )
 
 

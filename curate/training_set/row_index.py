@@ -26,7 +26,6 @@ from curate.training_set.ordering.cells import INDEX, index_path
 from curate.training_set.ordering.pieces import Run
 
 ROWS, POOLS = "rows", "pools"  # fields of an index: the rows of the file, and the counts of each pool
-RUN_ROWS = 1 << 16  # rows that are listed at a time, 24 bytes each
 
 
 @dataclass(frozen=True)
@@ -132,21 +131,8 @@ def write_index(task: IndexTask) -> int:
             start += batch.height
             fields[ROWS] = start
 
-    pieces.write(index_path(task.folder, file.number), _joined(listed()), len(file.pools), fields)
+    pieces.write(index_path(task.folder, file.number), listed(), len(file.pools), fields)
     return file.number
-
-
-def _joined(runs: Iterator[Run]) -> Iterator[Run]:
-    """Yield runs of about ``RUN_ROWS`` records."""
-    keys, records = list[np.ndarray](), list[np.ndarray]()
-    for key, part in runs:
-        keys.append(key)
-        records.append(part)
-        if sum(map(len, keys)) >= RUN_ROWS:
-            yield np.concatenate(keys), np.concatenate(records)
-            keys, records = [], []
-    if keys:
-        yield np.concatenate(keys), np.concatenate(records)
 
 
 @dataclass(frozen=True)

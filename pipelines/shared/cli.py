@@ -5,7 +5,12 @@ In: the words of the command line. Out: the exit code: 0 done, 1 failed, 2 wrong
 """
 
 # ruff: noqa: E402
-# First of all: until signals are handled, Ctrl-C is a traceback, and importing Typer takes half a second.
+# First of all, because the next step opens a pipe.
+from pipelines.shared import streams
+
+streams.open_closed()
+
+# Until signals are handled, Ctrl-C is a traceback, and importing Typer takes half a second.
 from pipelines.shared import signals
 
 signals.start()

@@ -150,6 +150,27 @@ def test_a_stream_gives_the_rows_of_a_file(tmp_path, codec, ending):
             assert rows[0].num_rows == 2500 - start
 
 
+@pytest.mark.parametrize("kind", [pa.ipc.new_file, pa.ipc.new_stream])
+@pytest.mark.parametrize("names", [["id", "text", "emb.x"], ["id", "text", "source"]])
+def test_batches_before_the_first_row_are_not_unpacked(kind, names, tmp_path):
+    rows, path = table().select(names), tmp_path / "x.arrow"
+    with pa.OSFile(str(path), "wb") as sink:
+        with kind(sink, rows.schema, options=pa.ipc.IpcWriteOptions(compression="lz4")) as writer:
+            writer.write_table(rows, max_chunksize=250)
+    for start in (0, 1, 249, 250, 251, 999, 1000, 2250, 2499, 2500):
+        read = [batch["id"].to_pylist() for batch in readers.read(Shard(path, "x.arrow"), ["id"], 100, start=start)]
+        assert sum(read, []) == rows["id"].to_pylist()[start:]
+    if "source" in names and kind is pa.ipc.new_stream:
+        return  # its dictionary lies between the schema and the first batch
+    # A batch that is damaged is noticed only by those who unpack it.
+    data = path.read_bytes()
+    first = data.index(b"\x04\x22\x4d\x18", 1000)  # a buffer of the first batch begins with the magic number of LZ4
+    path.write_bytes(data[:first] + b"\0" * 200 + data[first + 200 :])
+    with pytest.raises(SchemaError, match="cannot be read"):
+        list(readers.read(Shard(path, "x.arrow"), ["id", "text"], 100))
+    assert sum(b.num_rows for b in readers.read(Shard(path, "x.arrow"), ["id", "text"], 100, start=500)) == 2000
+
+
 def test_a_stream_of_an_old_arrow_and_one_without_an_end_are_read(tmp_path):
     old = streamed(tmp_path / "old.arrow", table().drop(["source"]), use_legacy_format=True)
     assert sum(batch.num_rows for batch in readers.read(old, ["text"], 300)) == 2500

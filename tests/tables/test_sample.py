@@ -1,9 +1,11 @@
 """Samples by the hash of ids: the same rows for any order and batches."""
 
 import polars as pl
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from curate.errors import SchemaError
 from curate.tables import batches, sample
 
 
@@ -29,3 +31,9 @@ def test_the_smallest_hashes_are_kept_in_any_order_and_batches(rows, draw):
         assert group_rows["id"].to_list() == [row[0] for row in expected]
     whole = sample.smallest_hashes(iter([frame]), count, ("value",), seed=3, by=by)
     assert drawn.equals(whole) or (drawn.height == 0 and whole.height == 0)
+
+
+def test_rows_of_two_types_are_refused():
+    frames = [pl.DataFrame({"id": ["a"], "value": [value]}) for value in (1, "x")]
+    with pytest.raises(SchemaError, match="'value' is Int64 in some rows and String in others. Give it one type"):
+        sample.smallest_hashes(iter(frames), 5, ("value",), seed=0)

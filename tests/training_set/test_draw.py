@@ -148,13 +148,22 @@ def in_memory(pools, phases=None):
     return draws, ordered(draws, [pool[:2] for pool in pools], phases)
 
 
-def test_copies_lie_in_order_of_time_whatever_the_cells_and_files(tmp_path):
+def test_copies_lie_in_order_of_time_whatever_the_cells_and_files(tmp_path, monkeypatch):
     draws, placed_copies = placed(tmp_path / "one", THREE_POOLS)
     assert [pool.copies for pool in draws] == [129, 19, 0]
     assert ([*draws], placed_copies) == in_memory(THREE_POOLS)
+    # Work files have several runs, as those of many rows have.
+    monkeypatch.setattr(pieces, "RUN_ROWS", 10)
     for number, (cell_rows, files, backwards) in enumerate([(5, 1, False), (1, 3, True), (1000, 4, False)]):
         again = placed(tmp_path / str(number), THREE_POOLS, cell_rows=cell_rows, files=files, backwards=backwards)
         assert again == (draws, placed_copies)
+
+
+def test_many_passes_over_few_rows_need_work_files_in_proportion_to_the_copies(tmp_path):
+    draws, placed_copies = placed(tmp_path / "folder", [(keys(3), np.array([1, 2, 3]), 6 * 1500)])
+    assert [pool.copies for pool in draws] == [len(placed_copies)] == [4500]
+    split = cells.split_path(tmp_path / "folder", 0)
+    assert split.stat().st_size < 40 * 4500
 
 
 @given(

@@ -8,7 +8,7 @@ Interprocess Communication". Footer and heads are FlatBuffers.
 
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pyarrow as pa
 
@@ -25,11 +25,15 @@ DATA = 1  # of a dictionary
 
 @dataclass(frozen=True)
 class IpcBlock:
-    """A record batch or dictionary: rows, bytes in the file (packed) and bytes in memory (unpacked)."""
+    """A record batch or dictionary: rows, bytes in the file (packed) and bytes in memory (unpacked).
+
+    ``start`` is where it begins in its stream, in bytes. It is 0 for files.
+    """
 
     rows: int
     packed: int
     unpacked: int
+    start: int = 0
 
 
 class _FlatTable:
@@ -139,6 +143,7 @@ def stream_blocks(source: "pa.NativeFile", ahead: int = 0) -> tuple[tuple[IpcBlo
                 raise pa.ArrowInvalid(f"the stream ends within a block, at byte {read.size} of {after}")
             if number in (DICTIONARY_BATCH, RECORD_BATCH):
                 block = _block(read, message.table(HEADER), body, number == DICTIONARY_BATCH)
+                block = replace(block, start=position)
                 (dictionaries if number == DICTIONARY_BATCH else batches).append(block)
             position = after
     except struct.error as error:

@@ -2,8 +2,9 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from itertools import chain
+from itertools import chain, islice
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.ipc
 
@@ -29,11 +30,14 @@ def read(request: Request) -> Iterator[pa.RecordBatch]:
     """Yield the rows of a request."""
     start, path = request.start, request.shard.path
     with files.mapped(path) as source:
-        for number, block in enumerate(chain(*_blocks(request.shard, source))):
+        blocks = _blocks(request.shard, source)
+        for number, block in enumerate(chain(*blocks)):
             if reading.is_bomb(block.unpacked, block.packed, request.document_bytes):
                 raise reading.bomb(path, f"a record batch (block {number})", block.packed, block.unpacked)
         with _opened(source, request.columns) as reader:
-            for batch in _batches(reader):
+            skipped, rows = _before(blocks, start)
+            start -= rows
+            for batch in _batches(source, reader, blocks, skipped):
                 batch = batch.select(request.columns if request.columns is not None else reader.schema.names)
                 for first in range(min(start, batch.num_rows), batch.num_rows, request.rows):
                     yield batch.slice(first, request.rows)
@@ -65,14 +69,29 @@ def _blocks(shard: Shard, source: "pa.NativeFile") -> Blocks:
     return dictionaries, batches
 
 
+def _before(blocks: Blocks, start: int) -> tuple[int, int]:
+    """Return how many record batches end before row ``start``, and the rows in them."""
+    ends = np.cumsum([batch.rows for batch in blocks[1]], dtype=np.int64)
+    count = int(np.searchsorted(ends, start, side="right"))
+    return count, int(ends[count - 1]) if count else 0
+
+
 def _batches(
+    source: "pa.NativeFile",
     reader: "pa.ipc.RecordBatchFileReader | pa.ipc.RecordBatchStreamReader",
+    blocks: Blocks,
+    skipped: int,
 ) -> Iterator[pa.RecordBatch]:
-    """Yield record batches one by one. A file is read by the number of the batch."""
+    """Yield record batches one by one, without the first ``skipped``, which are not unpacked where possible."""
     if isinstance(reader, pa.ipc.RecordBatchFileReader):
-        yield from (reader.get_batch(number) for number in range(reader.num_record_batches))
-    else:
-        yield from reader
+        yield from (reader.get_batch(number) for number in range(skipped, reader.num_record_batches))
+        return
+    dictionaries, batches = blocks
+    # A stream goes on wherever its source is. A dictionary between two batches must be read in its turn.
+    if skipped and not dictionaries:
+        source.seek(batches[skipped].start if skipped < len(batches) else source.size())
+        skipped = 0
+    yield from islice(reader, skipped, None)
 
 
 @contextmanager

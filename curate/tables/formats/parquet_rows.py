@@ -58,7 +58,7 @@ def read(request: Request) -> Iterator[pa.RecordBatch]:
         for _, members in groupby(range(file.metadata.num_row_groups), requested.run_of):
             run = list(members)
             rows = [file.metadata.row_group(group).num_rows for group in run]
-            while run and start >= rows[0] and rows[0]:
+            while run and 0 < start >= rows[0]:
                 start -= rows.pop(0)
                 run = run[1:]
             if not run:

@@ -8,7 +8,7 @@ few records.
 
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, cast
@@ -18,6 +18,7 @@ import numpy as np
 from curate.storage import disk_arrays
 from curate.storage.files import replacing
 
+RUN_ROWS = 1 << 16  # records in a run, about 24 bytes each
 LENGTH = np.dtype("<u8")  # of the number at the very end of the file: the bytes of the JSON in front of it
 Run = tuple[np.ndarray, np.ndarray]  # keys (m,) from 0, and records (m,)
 
@@ -37,13 +38,14 @@ class KeyedFile:
 def write(path: Path, runs: Iterable[Run], keys: int, fields: Mapping[str, object] | None = None) -> None:
     """Write runs of records whose keys lie in [0, ``keys``). The file appears when it is whole.
 
-    The records of all runs have one type. ``fields`` are plain values that are stored with them; the iterator of the
-    runs may fill them.
+    The records of all runs have one type. Short runs are joined, because the table at the end has a number for each key
+    of each run, and many passes over few rows are many keys in many runs. ``fields`` are plain values that are stored
+    with the records. The iterator of the runs may fill them.
     """
     ends, rows = list[np.ndarray](), 0
     names: Sequence[object] = ()
     with replacing(path) as temporary, temporary.open("wb") as file:
-        for key, records in runs:
+        for key, records in _joined(runs):
             names = records.dtype.descr
             order = np.argsort(key, kind="stable")
             disk_arrays.append(file, records[order])
@@ -56,6 +58,25 @@ def write(path: Path, runs: Iterable[Run], keys: int, fields: Mapping[str, objec
         text = json.dumps(end).encode()
         file.write(text)
         disk_arrays.append(file, np.array([len(text)], dtype=LENGTH))
+
+
+def _joined(runs: Iterable[Run]) -> Iterator[Run]:
+    """Yield the records of runs in order, in runs of at least ``RUN_ROWS`` records; the last may have fewer."""
+    keys, records, rows = list[np.ndarray](), list[np.ndarray](), 0
+    for key, part in runs:
+        keys.append(key)
+        records.append(part)
+        rows += len(key)
+        if rows >= RUN_ROWS:
+            yield _together(keys), _together(records)
+            keys, records, rows = [], [], 0
+    if keys:
+        yield _together(keys), _together(records)
+
+
+def _together(arrays: Sequence[np.ndarray]) -> np.ndarray:
+    # A single array may be large, and is not copied.
+    return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
 
 
 def opened(path: Path) -> KeyedFile:
