@@ -89,13 +89,14 @@ def write_splits(path: Path, frame: pl.DataFrame, split: np.ndarray, splits: int
     short = split.astype(np.uint16) if splits <= 1 << 16 else split
     order = np.argsort(short, kind="stable")
     edges = np.searchsorted(split[order], np.arange(splits + 1))
-    schema = frame.head(0).to_arrow().schema
-    with replacing(path) as temporary, pa.ipc.new_file(temporary, schema) as sink:
+    table = frame.rechunk().to_arrow()
+    with replacing(path) as temporary, pa.ipc.new_file(temporary, table.schema) as sink:
         for low, high in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True):
-            # Sections are ordered one by one: a second copy of a table with lists can take as much memory as its part.
-            section = frame[order[low:high]].rechunk().to_arrow()
+            # Sections are ordered one by one: an ordered copy of a table with lists may take as much memory as a part.
+            # Arrow takes the rows: it wrote damaged files from lists that polars had taken (Arrow 26, polars 2.1).
+            section = table.take(pa.array(order[low:high])).combine_chunks()
             # Arrow writes no batch for an empty table, and sections are read by their number.
-            batches = section.to_batches() or [pa.RecordBatch.from_pylist([], schema)]
+            batches = section.to_batches() or [pa.RecordBatch.from_pylist([], table.schema)]
             sink.write_batch(batches[0])
 
 
