@@ -54,7 +54,7 @@ def prepare(
             return run.ReadyJob(job, heads, scorers, parts_with_columns), notes
         except FilesFail as failing:
             deaths += len(failing.bad) if failing.death else 0
-            if failing.death and deaths == DEADLY_IN_A_ROW:
+            if failing.death and deaths >= DEADLY_IN_A_ROW:
                 raise failing.death from None
             bad |= failing.bad
             alone |= failing.suspects
