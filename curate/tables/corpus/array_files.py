@@ -93,7 +93,8 @@ def write_splits(path: Path, frame: pl.DataFrame, split: np.ndarray, splits: int
     with replacing(path) as temporary, pa.ipc.new_file(temporary, table.schema) as sink:
         for low, high in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True):
             # Sections are ordered one by one: an ordered copy of a table with lists may take as much memory as a part.
-            # Arrow takes the rows: it wrote damaged files from lists that polars had taken (Arrow 26, polars 2.1).
+            # Arrow takes the rows. If polars takes them (2.1), the values of empty lists may begin after the first
+            # value of the column, and Arrow 26 then writes a damaged file.
             section = table.take(pa.array(order[low:high])).combine_chunks()
             # Arrow writes no batch for an empty table, and sections are read by their number.
             batches = section.to_batches() or [pa.RecordBatch.from_pylist([], table.schema)]
