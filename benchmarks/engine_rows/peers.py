@@ -115,7 +115,10 @@ print(json.dumps({"cpu": time.process_time() - start}))
 
 
 def rate(name: str, python: str, data: Path) -> tuple[float, float] | None:
-    """Return the CPU seconds of a peer on the first texts of a folder, and bytes a second; None if it is missing."""
+    """Return the CPU seconds of a peer on the first texts of a folder, and bytes a second.
+
+    The result is None if the peer is missing.
+    """
     record = _run(START + PEERS[name] + END, python, str(data), str(MOST_BYTES))
     return None if record is None else (record["cpu"], record["bytes"] / max(record["cpu"], 1e-9))
 

@@ -124,7 +124,10 @@ def test_a_source_that_nearly_goes_stops_the_job_and_nothing_is_written(labelled
 
 
 def test_sampled_copies_by_hand(tmp_path):
-    """b and c share 4 of 6 trigrams with a and each other or less; the claim that e copies something is false."""
+    """Of its 6 trigrams, each of b and c shares at most 4 with a or the other.
+
+    The claim that e copies something is false.
+    """
     texts = {
         "a": "one two three four five six seven",
         "b": "one two three four five six eight",

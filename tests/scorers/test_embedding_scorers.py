@@ -299,7 +299,9 @@ def test_coverage_is_the_definition(monkeypatch, width):
 
 
 def test_rows_equal_in_a_plane_share_what_chance_would_give_them():
-    """Three copies at 0, two at 1, one at 5; a probe at 0 and one at 5; two rows lose for each.
+    """Three copies lie at 0, two at 1 and one at 5, with probes at 0 and 5.
+
+    Two rows lose for each probe.
 
     At 0 each copy gains 1/3 and, as the neighbour of another copy, loses 1/3. At 5 the lone row gains 1, and
     its two nearest rows, the copies at 1, lose 1/2 each.

@@ -23,18 +23,10 @@ from curate.tables.columns import vectors
 from curate.tables.shards import Shard
 
 
-@dataclass(frozen=True)
-class ColumnFolder:
-    """The computed columns of rows [start, stop) of one input.
+class ColumnStages:
+    """The names of the columns of each complete stage, ``columns``."""
 
-    ``path`` is the folder of the stages. ``columns`` are the names of the columns of each complete stage. A stage that
-    is being computed is not among them.
-    """
-
-    path: Path
-    columns: tuple[tuple[str, ...], ...] = ()
-    start: int = 0
-    stop: int | None = None
+    columns: tuple[tuple[str, ...], ...]
 
     @property
     def stages(self) -> int:
@@ -45,6 +37,20 @@ class ColumnFolder:
     def names(self) -> tuple[str, ...]:
         """The names of all columns."""
         return tuple(name for stage in self.columns for name in stage)
+
+
+@dataclass(frozen=True)
+class ColumnFolder(ColumnStages):
+    """The computed columns of rows [start, stop) of one input.
+
+    ``path`` is the folder of the stages. ``columns`` are the names of the columns of each complete stage. A stage that
+    is being computed is not among them.
+    """
+
+    path: Path
+    columns: tuple[tuple[str, ...], ...] = ()
+    start: int = 0
+    stop: int | None = None
 
     def with_stage(self, names: Iterable[str]) -> "ColumnFolder":
         """Return the folder with one more stage."""

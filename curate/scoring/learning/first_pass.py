@@ -94,7 +94,10 @@ def compute(job: ScoringJob, heads: Preflight, shards: Sequence[Shard], todo: se
 def _tasks(
     job: ScoringJob, heads: Preflight, shards: Sequence[Shard], todo: set[str]
 ) -> tuple[dict[str, tuple[ScoringTask, ...]], dict[str, str]]:
-    """Return the tasks of every shard by its name, and the hash of the rows of each shard that need not be read."""
+    """Return the tasks of every shard by its name.
+
+    Also return the hash of the rows of each shard that need not be read.
+    """
     tasks, digests = dict[str, tuple[ScoringTask, ...]](), dict[str, str]()
     # Files are cut as they were when scorers first learned from them. They may have other row groups now.
     before = corpus_parts.recorded_spans(job.out)

@@ -1,4 +1,4 @@
-"""Find what a scorer learned in an earlier call of a job, and decide whether a later call can go on with it.
+"""Find what a scorer learned in an earlier call, and decide whether this call can use it.
 
 In: the good shards of a job with the hashes of their rows. Out: the files of a learned state. It is refused for other
 inputs or arguments if some shards are scored with it, since scores of two learned scorers cannot be compared.

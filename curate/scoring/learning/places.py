@@ -1,4 +1,4 @@
-"""Say where in a score folder the learned state of a scorer lies, and what it keeps of the parts of the data.
+"""Name the folders in which a scorer keeps what it learned and what it computed of parts.
 
 In: the folder of a job, and a scorer. Out: paths.
 """

@@ -1,4 +1,4 @@
-"""Seal the records that a job's later scores depend on, so that a change by hand or by a bad disk is seen.
+"""Seal the records that later scores depend on, so that any change to them is seen.
 
 In: the fields of a record. Out: the fields with a hash of them all, or an error if the hash does not fit.
 """

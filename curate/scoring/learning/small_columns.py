@@ -41,7 +41,7 @@ class SharedBatches:
 
 
 @dataclass(frozen=True)
-class SmallColumns:
+class SmallColumns(columns.ColumnStages):
     """The columns of a small input: for each complete stage, their names and where they lie below ``folder``.
 
     ``hashes`` are the digests of the blocks of the input's rows, and the columns that were hashed.
@@ -51,16 +51,6 @@ class SmallColumns:
     columns: tuple[tuple[str, ...], ...] = ()
     places: tuple[SharedBatches, ...] = ()
     hashes: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
-
-    @property
-    def stages(self) -> int:
-        """The number of complete stages."""
-        return len(self.columns)
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The names of all columns."""
-        return tuple(name for stage in self.columns for name in stage)
 
     def with_stage(
         self, names: Iterable[str], place: SharedBatches, hashes: tuple[tuple[str, ...], tuple[str, ...]]
