@@ -81,16 +81,18 @@ class ScoringGain:
 
     def __str__(self) -> str:
         """Return whether scoring pays, in one line."""
-        start = f"at {self.tokens:.2g} tokens scoring costs {self.spent / self.tokens:.1%} of the compute"
+        start = f"at {self.tokens:.2g} tokens scoring"
         if self.gain is None or self.low is None or self.high is None:
-            return f"{start}: nothing remains to train with"
-        verdict = "does not pay" if self.gain <= 0 else "pays"
+            return f"{start} costs as much as training on {self.spent:.3g} tokens: nothing remains to train with"
+        verdict = "it pays" if self.gain > 0 else "it does not pay"
         if self.low <= 0 <= self.high:
-            verdict += ", but these runs cannot tell"
+            verdict = "these runs cannot tell whether it pays"
         limit = f"It pays up to a cost of {self.break_even:.3g}" if self.break_even > 0 else "No cost is low enough"
+        sign, word = (1.0, "lower") if self.gain >= 0 else (-1.0, "higher")
+        low, high = sorted((sign * self.low, sign * self.high))
         return (
-            f"{start} and {verdict}: the loss is {self.gain:.4f} ({self.low:.4f} to {self.high:.4f}) lower than with "
-            f"all data, unscored. {limit}"
+            f"{start} costs {self.spent / self.tokens:.2g} of the compute, and {verdict}: the loss is "
+            f"{sign * self.gain:.4f} ({low:.4f} to {high:.4f}) {word} than with all data, unscored. {limit}"
         )
 
     def to_json(self) -> dict[str, object]:
