@@ -14,7 +14,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from curate.continual.job import cmr as cmr
     from curate.continual.result import CriticalRatios as CriticalRatios
-    from curate.description.comparison.result import Comparison as Comparison
+    from curate.description.comparison.result import DataComparison as DataComparison
     from curate.description.describe import describe as describe
     from curate.description.result import Description as Description
     from curate.encoders import Encoder as Encoder
@@ -67,9 +67,9 @@ if TYPE_CHECKING:
 # for type checkers and editors.
 _MODULES = {
     "Budget": "pool.pool",
-    "Comparison": "description.comparison.result",
     "CriticalRatios": "continual.result",
     "CurateError": "errors",
+    "DataComparison": "description.comparison.result",
     "Description": "description.result",
     "Encoder": "encoders",
     "Engine": "engines",

@@ -16,7 +16,7 @@ from pipelines.shared.engine_options import Address, EngineName, EngineWorkers, 
 from pipelines.shared.flags import Json, Seed
 
 if TYPE_CHECKING:
-    from curate.description.comparison.result import Comparison
+    from curate.description.comparison.result import DataComparison
     from curate.description.result import Description
 
 
@@ -46,7 +46,7 @@ def main(
     as_json: Json = False,
 ) -> None:
     """Describe a data set."""
-    from curate.description.comparison.result import Comparison
+    from curate.description.comparison.result import DataComparison
     from curate.description.describe import describe
     from pipelines.shared import engine_options
     from pipelines.shared.show import progress, result, warn
@@ -67,14 +67,14 @@ def main(
     if out is not None:
         description.save(out)
     warn(description.notes)
-    if isinstance(description, Comparison):
+    if isinstance(description, DataComparison):
         text = _compared(description)
     else:
         text = _text(description, neighbours)
     result(as_json, description.record(), text)
 
 
-def _compared(comparison: "Comparison") -> str:
+def _compared(comparison: "DataComparison") -> str:
     from pipelines.shared.show import table
 
     (first, second), (first_sample, second_sample) = comparison.rows, comparison.sample

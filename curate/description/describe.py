@@ -12,7 +12,7 @@ import polars as pl
 from curate import open_sets
 from curate.description import measures
 from curate.description.comparison.compare import compare
-from curate.description.comparison.result import Comparison
+from curate.description.comparison.result import DataComparison
 from curate.description.measured import (
     Sampling,
     VectorSource,
@@ -63,7 +63,7 @@ def describe(
     neighbours: int = 20,
     seed: int = 0,
     engine: Engine | None = None,
-) -> Comparison: ...
+) -> DataComparison: ...
 
 
 def describe(
@@ -78,7 +78,7 @@ def describe(
     neighbours: int = 20,
     seed: int = 0,
     engine: Engine | None = None,
-) -> Description | Comparison:
+) -> Description | DataComparison:
     """Measure intrinsic dimension, variety, label sharpness and the overlap of sources; or compare two data sets.
 
     With ``against``, the result says how the data differ from another data set: how well a classifier tells their rows

@@ -1,6 +1,6 @@
 """Compare two data sets on a sample of the rows of each.
 
-In: the rows of both. Out: a `Comparison`.
+In: the rows of both. Out: a `DataComparison`.
 """
 
 from collections import Counter
@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from curate.description.comparison import clusters, sample_distance, separability, shares
-from curate.description.comparison.result import Comparison
+from curate.description.comparison.result import DataComparison
 from curate.description.measured import VectorSource
 from curate.description.rows import Rows
 from curate.description.sampling import Drawn, draw
@@ -30,7 +30,7 @@ def compare(
     sample: int,
     seed: int,
     provenance: Provenance,
-) -> Comparison:
+) -> DataComparison:
     """Compare two data sets. ``counts`` are the rows of each by source.
 
     Raises:
@@ -55,7 +55,7 @@ def compare(
     if vectors_of.encoder and vectors_of.column == "text":
         texts = pl.concat([rows["text"].cast(pl.String) for rows in drawn])
     features = x if texts is None else separability.of_texts(texts)
-    return Comparison(
+    return DataComparison(
         rows=(counts[0].total(), counts[1].total()),
         sample=(drawn[0].height, drawn[1].height),
         separability=separability.separability(features, is_second, _groups(x, texts)),

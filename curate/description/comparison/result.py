@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, repr=False)
-class Comparison:
+class DataComparison:
     """How a first data set differs from a second one, on a sample of the rows of each.
 
     Attributes:
@@ -91,7 +91,7 @@ class Comparison:
 
     def __repr__(self) -> str:
         """Return the sizes and the verdict, on two lines."""
-        return f"Comparison of {self.rows[0]} rows with {self.rows[1]} rows\n{self.verdict}"
+        return f"DataComparison of {self.rows[0]} rows with {self.rows[1]} rows\n{self.verdict}"
 
     def _repr_html_(self) -> str:
         """Return the verdict and the table, for a notebook."""
