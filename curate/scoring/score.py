@@ -27,6 +27,7 @@ from curate.tables.scored_inputs import line_losses
 from curate.tables.scored_inputs.line_losses import MAX_BAD
 from curate.tables.scored_inputs.scored_rows import SCORE_STEP
 from curate.tables.shards import Inputs, Shard
+from curate.tables.token_counts import COLUMN, ESTIMATE, TokenCounts
 
 Data = frames.Table | Sequence[str | Path]
 
@@ -137,7 +138,7 @@ def _score(
     record = recorded(out)
     if record is None or not is_old(record):
         # Before scorers learn, which may take hours: so `curate status` can show the job, also if it was killed.
-        _record_start(job, paths, todo)
+        _record_start(job, paths, todo, heads)
     # One set of workers for all steps: starting them takes seconds.
     long = heads.bytes > LONG_JOB_BYTES
     with engine.session(long=long, folders=(out,), imports=("curate.scoring.worker",)) as session:
@@ -145,7 +146,7 @@ def _score(
             ready, notes = prepare_job.prepare(job, heads, bad, todo, session, max_bad)
         if record is not None and is_old(record):
             # What scorers learned before is compared by the old record.
-            _record_start(job, paths, todo)
+            _record_start(job, paths, todo, heads)
         for shard in shards:
             if shard.relative in bad:
                 set_aside(out, shard, bad[shard.relative], stamp(shard.path))
@@ -164,13 +165,20 @@ def _score(
     return Scored(out, rows, count, warnings, aside, notes, lost.bad)
 
 
-def _record_start(job: ScoringJob, paths: Sequence[str], todo: set[str]) -> None:
+def _record_start(job: ScoringJob, paths: Sequence[str], todo: set[str], heads: Preflight) -> None:
     """Record the job. So an interrupted job can be continued, and `curate status` can show it."""
     relative_paths = [shard.relative for shard in job.shards]
     before = completion.read(job.out, SCORE_STEP)
     if todo or before is None or set(before.inputs) != set(relative_paths):
         completion.begin(job.out, SCORE_STEP, relative_paths)
-    job.save(paths)
+    job.save(paths, _token_counts(heads))
+
+
+def _token_counts(heads: Preflight) -> TokenCounts:
+    """Return where the counts of tokens come from."""
+    # A file of lines without any row has no columns, and nothing to count.
+    with_rows = [head for head in heads.heads.values() if head.columns]
+    return COLUMN if with_rows and all("tokens" in head.columns for head in with_rows) else ESTIMATE
 
 
 def _rows_of(out: Path) -> Callable[[Shard], int]:

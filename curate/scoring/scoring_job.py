@@ -114,10 +114,14 @@ class ScoringJob:
         }
         return job_record.argument_changes(before, arguments)
 
-    def save(self, data: Sequence[str]) -> None:
-        """Write ``score.json``, from which a later call continues the job and finds the input files."""
+    def save(self, data: Sequence[str], token_counts: str) -> None:
+        """Write ``score.json``, from which a later call continues the job and finds the input files.
+
+        ``token_counts`` says where the counts of tokens come from: see `curate.tables.token_counts`.
+        """
         # The largest size of a text decides only which lines are bad, so it may change when a job goes on.
         record = {"data": list(data), "document_bytes": self.reading.document_bytes, **self.arguments}
+        record["tokens"] = token_counts
         artifacts.save(scored.record_path(self.out), "score_job", record)
 
 

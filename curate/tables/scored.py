@@ -138,6 +138,14 @@ def reading(scores: Path) -> Reading:
     return Reading(text_column=str(record["text_column"]), document_bytes=document_bytes)
 
 
+def token_counts(scores: Path) -> str:
+    """Return where the counts in the column ``tokens`` of a score folder come from: see `tables.token_counts`.
+
+    Empty if the record does not say, as those of older versions do not.
+    """
+    return str(job(scores).get("tokens", ""))
+
+
 def inputs(scores: Path) -> tuple[Shard, ...]:
     """Return the input files that a score folder was made from, as they are now, scored or not."""
     # Files whose names cannot be used were set aside, and have no scores.

@@ -1,6 +1,6 @@
 """Forms of the records that a job leaves in its folder, to continue it later."""
 
-from typing import Annotated, Required, TypedDict
+from typing import Annotated, Literal, Required, TypedDict
 
 from msgspec import Meta
 
@@ -57,6 +57,7 @@ class ScoreJobForm(TypedDict, total=False):
     batch_rows: Required[Annotated[int, Meta(gt=0, le=2**31)]]
     formats: dict[str, Annotated[int, Meta(ge=0, le=2**31)]]
     dtype: str
+    tokens: Literal["column", "tokenizer", "estimate"]
     targets: dict[str, str]
     scorer_files: dict[str, str]
 
