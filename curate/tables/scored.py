@@ -18,6 +18,7 @@ from curate.storage.completion import LeftOut, Unfinished
 from curate.storage.job_record import JobRecord
 from curate.tables import batches, readers
 from curate.tables.batches import Reading, Shard
+from curate.tables.mapping import column_mapping
 from curate.tables.reading import DOCUMENT_BYTES
 from curate.tables.row_ranges import RowRange
 from curate.tables.scored_inputs import line_losses, scored_rows
@@ -135,7 +136,9 @@ def reading(scores: Path) -> Reading:
     record = job(scores)
     # Records of older versions do not have the size.
     document_bytes = cast(int, record.get("document_bytes", DOCUMENT_BYTES))
-    return Reading(text_column=str(record["text_column"]), document_bytes=document_bytes)
+    return Reading(
+        text_column=str(record["text_column"]), document_bytes=document_bytes, mapping=column_mapping.recorded(record)
+    )
 
 
 def token_counts(scores: Path) -> str:
