@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curate.errors import SchemaError
-from curate.tables.columns.arrow_types import decoded, is_text, plain
+from curate.tables.columns.arrow_types import decoded, inner_names, is_text, plain
 from curate.tables.mapping import chat, options, row_sql
 from curate.tables.mapping.column_mapping import TEXT, ColumnMapping, plain_name, quoted_name
 
@@ -210,7 +210,8 @@ def bound(mapping: ColumnMapping, columns: Mapping[str, pa.DataType], path: Path
     for name, written in _written(mapping).items():
         origin = _origin(name, written, columns, path)
         origins[name] = origin
-        kinds[name] = columns[origin.column] if isinstance(origin, Renamed) else _kind(origin, columns, path)
+        where = f"{path}: --columns {name}={written}"
+        kinds[name] = columns[origin.column] if isinstance(origin, Renamed) else _kind(origin, columns, where)
     if mapping.join:
         origins[TEXT], kinds[TEXT] = _join(mapping.join, columns, path), pa.large_string()
     if mapping.render and TEXT in columns and TEXT not in origins:
@@ -268,8 +269,10 @@ def _origin(name: str, written: str, columns: Mapping[str, pa.DataType], path: P
         raise SchemaError(f"{path} has no column {column!r} for {name}; {options.shown(list(columns), column)}")
     try:
         parsed = row_sql.expression(written, list(columns), where)
-    except SchemaError as error:
-        raise SchemaError(f"{error}. It is no column either: {options.shown(list(columns), column)}") from None
+    except row_sql.NotSql as error:
+        raise SchemaError(
+            f"{error}, and {path.name} has no such column; {options.shown(list(columns), column)}"
+        ) from None
     paths = row_sql.paths(parsed)
     for root, *_ in paths:
         if root not in columns:
@@ -277,21 +280,18 @@ def _origin(name: str, written: str, columns: Mapping[str, pa.DataType], path: P
     return Computed(written, parsed, paths)
 
 
-def _kind(origin: Origin, columns: Mapping[str, pa.DataType], path: Path) -> pa.DataType:
-    """Return the type that an expression gives, by computing it of no rows."""
+def _kind(origin: Origin, columns: Mapping[str, pa.DataType], where: str) -> pa.DataType:
+    """Return the type that an expression gives, by computing it of no rows. ``where`` begins the message of an error."""
     assert isinstance(origin, Computed)
     frame = _frame({name: pa.array([], plain(columns[name])) for name in origin.columns}, 0)
     try:
         return _array(frame.select(origin.expression.alias("value"))["value"], 0).type
     except pl.exceptions.StructFieldNotFoundError as error:
-        root = next(name for name in origin.columns)
-        fields = [inner.name for inner in plain(columns[root])] if pa.types.is_struct(plain(columns[root])) else []
-        raise SchemaError(
-            f"{path}: --columns ...={origin.written}: {root} has no field {row_sql.detail(error)!r}; "
-            f"{options.shown(fields, row_sql.detail(error))}"
-        ) from None
+        missing = row_sql.detail(error)
+        fields = [name for column in origin.columns for name in inner_names(columns[column])]
+        raise SchemaError(f"{where}: there is no field {missing!r}; {options.shown(fields, missing)}") from None
     except pl.exceptions.PolarsError as error:
-        raise SchemaError(f"{path}: --columns ...={origin.written}: {row_sql.detail(error)}. {ADVICE}") from None
+        raise SchemaError(f"{where}: {row_sql.detail(error)}. {ADVICE}") from None
 
 
 def _is_numbers(name: str) -> bool:

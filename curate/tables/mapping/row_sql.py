@@ -18,6 +18,10 @@ DETAIL = 160  # letters of another library's error that are shown
 CLOCK = re.compile(r"\b(now|current_date|current_time|current_timestamp|localtime|localtimestamp)\b", re.IGNORECASE)
 
 
+class NotSql(SchemaError):
+    """A text is no SQL expression at all; it may be a misspelled name."""
+
+
 def expression(written: str, columns: Sequence[str], where: str) -> pl.Expr:
     """Return the expression that a user wrote over these columns. ``where`` begins the message of an error.
 
@@ -25,7 +29,8 @@ def expression(written: str, columns: Sequence[str], where: str) -> pl.Expr:
     the structs in the column ``meta``.
 
     Raises:
-        SchemaError: if it is not an expression in SQL, or does not give one value for each row.
+        NotSql: if it is not an expression in SQL.
+        SchemaError: if it does not give one value for each row.
     """
     plain, bare = _plain(written, columns)
     if re.search(r"\bselect\b|\bread_\w+\s*\(|\bscan_\w+\s*\(", bare, re.IGNORECASE):
@@ -35,10 +40,10 @@ def expression(written: str, columns: Sequence[str], where: str) -> pl.Expr:
     try:
         parsed = pl.sql_expr(plain)
     except pl.exceptions.PolarsError as error:
-        raise SchemaError(f"{where}: it is no SQL expression ({detail(error)}). Correct it") from None
+        raise NotSql(f"{where}: it is no SQL expression ({detail(error)})") from None
     # SQL takes a word after an expression for the name of its result. What users write there is a mistake.
     if not parsed.meta.undo_aliases().meta.eq(parsed):
-        raise SchemaError(f"{where}: unexpected {parsed.meta.output_name()!r} at its end. Correct it")
+        raise NotSql(f"{where}: it is no SQL expression (unexpected {parsed.meta.output_name()!r} at its end)")
     if parsed.meta.has_multiple_outputs():
         raise SchemaError(f"{where}: it gives several columns. Name one")
     if not _is_of_rows(parsed):
