@@ -92,6 +92,7 @@ def main(
     # The workers start first: this process takes most of a second for its own imports.
     with engine_options.started(runner, "curate.scoring.worker") as session:
         from curate.scoring.score import score
+        from curate.tables.token_counts import TOKENS
         from pipelines.shared.show import failed, notes, progress, result, warn
 
         with progress() as report:
@@ -120,7 +121,8 @@ def main(
     record = {"rows": scored.rows, "out": str(out), "shards": scored.shards, "quarantined": dict(aside)}
     record |= {"notes": list(scored.notes), "warnings": list(scored.warnings), "bad_lines": dict(scored.bad_lines)}
     rest = f"{len(aside)} of {scored.shards} files set aside" if aside else "what was done before is kept"
-    result(as_json, record, f"{scored.rows} rows scored now into {out}; {rest}")
+    estimates = "" if scored.tokens_noun == TOKENS else f"; rows are counted in {scored.tokens_noun}"
+    result(as_json, record, f"{scored.rows} rows scored now into {out}; {rest}{estimates}")
     if aside:
         failed(_summary(aside, scored.shards))
 

@@ -205,7 +205,10 @@ def recorded(batch: pa.RecordBatch, shard_head: Head) -> pa.RecordBatch:
     """Return a batch with the names of `recorded_names`, each once, so that its rows can be hashed."""
     if shard_head.view is None:
         return batch
-    columns = dict(zip(map(shard_head.view.recorded_name, batch.schema.names), batch.columns, strict=True))
+    columns: dict[str, pa.Array] = {}
+    for name, column in zip(batch.schema.names, batch.columns, strict=True):
+        # Of two columns with one origin, the first is hashed, as `scored_rows.row_blocks` does.
+        columns.setdefault(shard_head.view.recorded_name(name), column)
     return pa.RecordBatch.from_arrays(list(columns.values()), names=list(columns))
 
 

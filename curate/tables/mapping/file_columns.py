@@ -11,7 +11,6 @@ from typing import TypeAlias
 
 import polars as pl
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from curate.errors import SchemaError
 from curate.tables.columns.arrow_types import decoded, inner_names, is_text, plain
@@ -104,8 +103,10 @@ class FileColumns:
 
     @property
     def hidden(self) -> Mapping[str, str]:
-        """The columns of the file whose name another column has taken, as `roles` for copying rows."""
-        return {name: "" for name in self.origins if name not in self._columns_of(name)}
+        """The columns of the file that are not what their name says, as `roles` for copying rows."""
+        return {
+            name: "" for name in self.origins if name not in self._columns_of(name) or (self.rendered and name == TEXT)
+        }
 
     @cached_property
     def nested(self) -> Mapping[str, tuple[row_sql.Path, ...]]:
@@ -180,15 +181,14 @@ class FileColumns:
             ) from None
 
     def _joined(self, batch: pa.RecordBatch, origin: Joined) -> pa.Array:
-        texts = [decoded(batch.column(name)).cast(pa.large_string()) for name in origin.columns]
-        joined = pc.binary_join_element_wise(*texts, pa.scalar(JOINT, pa.large_string()), null_handling="skip")
-        if all(text.null_count for text in texts):
-            # A row without any text has no text, as it would in a column of its own.
-            some = texts[0].is_valid()
-            for text in texts[1:]:
-                some = pc.or_(some, text.is_valid())
-            joined = pc.if_else(some, joined, pa.scalar(None, joined.type))
-        return joined
+        # Arrow 26 loses the rows of which all texts are null.
+        texts = _frame({name: batch.column(name) for name in origin.columns}, batch.num_rows).select(
+            pl.all().cast(pl.String)
+        )
+        joined = pl.concat_str(pl.all(), separator=JOINT, ignore_nulls=True)
+        # A row without any text has no text, as it would in a column of its own.
+        empty = pl.all_horizontal(pl.all().is_null())
+        return _array(texts.select(value=pl.when(empty).then(None).otherwise(joined))["value"], batch.num_rows)
 
     def _computed(self, batch: pa.RecordBatch, origin: Computed) -> pa.Array:
         frame = _frame({name: batch.column(name) for name in origin.columns}, batch.num_rows)
@@ -281,7 +281,7 @@ def _origin(name: str, written: str, columns: Mapping[str, pa.DataType], path: P
 
 
 def _kind(origin: Origin, columns: Mapping[str, pa.DataType], where: str) -> pa.DataType:
-    """Return the type that an expression gives, by computing it of no rows. ``where`` begins the message of an error."""
+    """Return the type that an expression gives, by computing it of no rows. ``where`` begins a message."""
     assert isinstance(origin, Computed)
     frame = _frame({name: pa.array([], plain(columns[name])) for name in origin.columns}, 0)
     try:

@@ -38,7 +38,8 @@ def row_blocks(shard: Shard, columns: Sequence[str], reading: Reading) -> list[s
         names = [shard_head.view.name_of(name) for name in columns]
     if shard_head is not None and not has_lines(shard):
         present = shard_head.columns
-        if not set(names) <= set(present) or set(batches.IDENTITY) & set(present) - set(names):
+        identity = batches.recorded_names([name for name in batches.IDENTITY if name in present], shard_head)
+        if not set(names) <= set(present) or not set(identity) <= set(columns):
             return None
         names = [name for name in present if name in names]
     stream = readers.rows_of(batches.request(shard, names, reading, shard_head=shard_head))
