@@ -21,7 +21,6 @@ from curate.tables.columns import arrow_types, column_types, vectors
 from curate.tables.columns.arrow_types import inner_names
 from curate.tables.columns.vectors import finite
 from curate.tables.cutting import cut, string_bytes
-from curate.tables.mapping.column_mapping import ColumnMapping
 from curate.tables.readers import Head, head
 from curate.tables.reading import BATCH_BYTES, BATCH_ROWS, ROW, Reading, Request
 from curate.tables.scored_inputs.row_hash import BLOCK_ROWS, RowHasher
@@ -136,7 +135,7 @@ def batches(
         shard_head = head(shard, (*needs, "text"), reading.whole_mapping)
     present = shard_head.columns
     require(shard, needs, shard_head)
-    names = _columns_to_read(shard, present, needs, identity, reading.whole_mapping)
+    names = _columns_to_read(shard, shard_head, needs, identity)
     position, widths = start, dict[str, int]()
     if has_lines(shard):
         # The first lines do not tell all columns of the file. Those that it does not have are null.
@@ -190,7 +189,7 @@ def columns_to_read(shard: Shard, needs: Sequence[str], reading: Reading = READI
     """Return the columns of a file that `batches` reads for these ``needs``, as they are recorded."""
     needs = [name for name in needs if name not in IDENTITY]
     shard_head = head(shard, needs, reading.whole_mapping)
-    names = _columns_to_read(shard, shard_head.columns, needs, tuple(IDENTITY), reading.whole_mapping)
+    names = _columns_to_read(shard, shard_head, needs, tuple(IDENTITY))
     return recorded_names(dict.fromkeys((*names, *IDENTITY)) if has_lines(shard) else names, shard_head)
 
 
@@ -253,17 +252,12 @@ def keys(ids: Sequence[str] | pl.Series, seed: int) -> np.ndarray:
     return np.fromiter(map(xxhash.xxh3_64_intdigest, encoded, repeat(seed)), dtype=np.uint64, count=len(ids))
 
 
-def _columns_to_read(
-    shard: Shard,
-    present: Mapping[str, pa.DataType],
-    needs: Sequence[str],
-    identity: Sequence[str],
-    mapping: ColumnMapping,
-) -> list[str]:
+def _columns_to_read(shard: Shard, shard_head: Head, needs: Sequence[str], identity: Sequence[str]) -> list[str]:
     """Return the columns that a batch is made from: first the mapped ones, then the others in the order of the file."""
+    present = shard_head.columns
     wanted = {*needs} | (set(identity) & set(present))
     tokens_are_counted = "tokens" in identity and "text" in present
-    if tokens_are_counted and ("tokens" not in present or readers.may_hold_null(shard, "tokens", mapping)):
+    if tokens_are_counted and ("tokens" not in present or readers.may_hold_null(shard, "tokens", shard_head.view)):
         wanted.add("text")
     # Rows can be counted only by reading a column. Vectors cost most to read, and texts come next.
     if present and not wanted:

@@ -62,15 +62,17 @@ def head(shard: Shard, needs: Sequence[str] = (), mapping: ColumnMapping = UNMAP
         wanted = (*unmapped, *file_columns.certain_columns(mapping))
         nested = file_columns.paths_read(mapping)
         whole = _head(shard, wanted, nested)
-        roots = [path[0] for path in file_columns.paths_read(mapping, tuple(whole.columns))]
-        if has_lines(shard) and not set(roots) <= set(whole.columns):
-            # No column has the text of an expression as its name, so its columns may first appear late.
-            whole = _head(shard, (*wanted, *roots), nested)
+        if nested and has_lines(shard):
+            # Where no column has the text of an expression as its name, the columns in it may first appear late.
+            roots = [path[0] for path in file_columns.paths_read(mapping, tuple(whole.columns))]
+            whole = whole if set(roots) <= set(whole.columns) else _head(shard, (*wanted, *roots), nested)
         # A file of lines without any line has no columns, and needs none.
         if not whole.columns and whole.rows is not None and has_lines(shard):
             return whole
         view = file_columns.bound(mapping, whole.columns, shard.path, lines=has_lines(shard))
-        repeated = frozenset(name for name in view.columns if not whole.repeated.isdisjoint(view.in_file([name])))
+        repeated = whole.repeated and frozenset(
+            name for name in view.columns if not whole.repeated.isdisjoint(view.in_file([name]))
+        )
         return replace(whole, columns=view.columns, repeated=repeated, view=view)
 
 
@@ -164,11 +166,14 @@ def fields(shard: Shard) -> Mapping[str, object]:
         return parquet_rows.fields(shard)
 
 
-def may_hold_null(shard: Shard, column: str, mapping: ColumnMapping = UNMAPPED) -> bool:
-    """Return whether a column may hold a null, by what the file says about it. No row is read."""
+def may_hold_null(shard: Shard, column: str, view: FileColumns | None = None) -> bool:
+    """Return whether a column may hold a null, by what the file says about it. No row is read.
+
+    ``view`` is that of the head, where the file calls columns otherwise.
+    """
     if ending(shard.path.name) != ".parquet":
         return True
-    if not mapping.is_empty and (view := head(shard, (), mapping).view) is not None:
+    if view is not None:
         origin = view.origins.get(column)
         if isinstance(origin, Computed | Joined) or (view.rendered and column == "text"):
             return True

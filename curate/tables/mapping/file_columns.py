@@ -5,7 +5,7 @@ In: a mapping, and the columns of a file. Out: which columns of the file to read
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TypeAlias
 
@@ -232,6 +232,8 @@ def bound(mapping: ColumnMapping, columns: Mapping[str, pa.DataType], path: Path
     return FileColumns(path, {**kinds, **others}, origins, bool(mapping.render), lines)
 
 
+# The files of a job are all read with one mapping, and small files are many.
+@lru_cache(maxsize=16)
 def certain_columns(mapping: ColumnMapping) -> tuple[str, ...]:
     """Return the columns of files that a mapping names for sure: those that can be no expression."""
     names = [plain_name(written) for written in _written(mapping).values()]
@@ -239,7 +241,8 @@ def certain_columns(mapping: ColumnMapping) -> tuple[str, ...]:
     return tuple(dict.fromkeys((*(name for name in names if name is not None), *mapping.join, *text)))
 
 
-def paths_read(mapping: ColumnMapping, columns: Sequence[str] = ()) -> tuple[row_sql.Path, ...]:
+@lru_cache(maxsize=16)
+def paths_read(mapping: ColumnMapping, columns: tuple[str, ...] = ()) -> tuple[row_sql.Path, ...]:
     """Return the columns and fields that the expressions of a mapping read, if no column has their whole text as name.
 
     ``columns`` are those that a file has. What is no expression is left out; `bound` says so.
@@ -254,6 +257,7 @@ def paths_read(mapping: ColumnMapping, columns: Sequence[str] = ()) -> tuple[row
     return tuple(paths)
 
 
+@lru_cache(maxsize=16)
 def _written(mapping: ColumnMapping) -> Mapping[str, str]:
     order = {name: place for place, name in enumerate(options.NAMED)}
     return dict(sorted(mapping.targets, key=lambda pair: (order.get(pair[0], len(order)), pair[0])))
