@@ -51,8 +51,8 @@ class Eligible:
         """Write the codes of a range of rows. A range that is the whole file makes the file."""
         if rows.first == 0 and rows.count is None:
             self.make_room(rows.shard.relative, len(codes))
-        # Tasks write different rows of a file, so that none of them waits for another. The file is not mapped: where the
-        # disk is full, writing to a mapped file ends the process.
+        # Tasks write different rows of a file, so that none waits for another. The file is not mapped: where the disk
+        # is full, writing to a mapped file ends the process.
         with self.path(rows.shard.relative).open("r+b") as file:
             _, start = _header(file)
             file.seek(start + rows.first * CODE.itemsize)

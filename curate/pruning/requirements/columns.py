@@ -66,14 +66,14 @@ class RequiredRows:
                     f"{self.data.path} has other rows than {self.rows.shard.path}: it changed since it was scored. "
                     "Score the data again"
                 )
-            yield batch.select(scored_columns).hstack(values)
+            yield values.hstack([batch[name] for name in scored_columns])
 
 
-def input_batches(data: Shard, reading: Reading, columns: Sequence[str]) -> Iterator[pl.DataFrame]:
-    """Yield the named columns of an input, batch by batch. ``text`` is the column of texts, whatever its name."""
+def input_batches(data: Shard, reading: Reading, columns: Sequence[str], start: int = 0) -> Iterator[pl.DataFrame]:
+    """Yield the named columns of an input from a row on. ``text`` is the column of texts, whatever its name."""
     # Batches call the column of texts `text`, so that its own name stands for the same column.
     named = {name: TEXT if name == reading.column(TEXT) else name for name in columns}
-    for batch in batches.batches(data, tuple(dict.fromkeys(named.values())), reading=reading, identity=()):
+    for batch in batches.batches(data, tuple(dict.fromkeys(named.values())), reading=reading, identity=(), start=start):
         yield batch.select(pl.col(column).alias(name) for name, column in named.items())
 
 

@@ -58,6 +58,12 @@ def read(texts: Sequence[str], scores: Path, shards: Sequence[Shard], *, partial
     """
     if len(texts) > MOST:
         raise SchemaError(f"{len(texts)} requirements are too many: give at most {MOST}, and join some by AND")
+    if "kept" in texts:
+        raise refusal(
+            "kept",
+            "would be the reason of rows that it removes, and 'kept' is that of rows that are kept",
+            "Write kept = true",
+        )
     if twice := next((text for i, text in enumerate(texts) if text in texts[:i]), None):
         raise refusal(twice, "is given twice", "Leave one out")
     present = columns.of_scores(shards)
