@@ -29,6 +29,8 @@ from curate.tables.scored import DECISIONS
 from curate.tables.shards import Shard
 
 POOLS = "pools.json"
+# Without a ranked decision the numbers of its verdicts stay free, so that they mean the same everywhere.
+UNRANKED_REASONS = ["kept" if verdict == KEPT else "" for verdict in range(max(DROPPED, KEPT, KEPT_BY_FLOOR) + 1)]
 SCHEMA = {"id": pl.String(), "source": pl.String(), "keep": pl.Boolean(), "reason": pl.String()}
 
 
@@ -75,7 +77,7 @@ class Fate:
     @property
     def ranked_reasons(self) -> list[str]:
         """Return the words for each verdict of the ranked decision, by its number."""
-        return ["", "kept"] if self.ranked is None else self.ranked.reasons
+        return UNRANKED_REASONS if self.ranked is None else self.ranked.reasons
 
     @property
     def reasons(self) -> list[str]:

@@ -260,10 +260,10 @@ def _ranking(options: RuleOptions, *, keep_is_given: bool, required: bool) -> Ru
         if not keep_is_given:
             raise SchemaError(f"--by {options.by} needs --keep, such as --keep 0.3: the share of rows to keep")
         return options
-    if not required:
-        raise SchemaError("nothing says which rows to keep. Give --require EXPRESSION, or --by SCORE and --keep SHARE")
     if keep_is_given:
         raise SchemaError("--keep needs --by: the score that rows are ranked by. Give --by score.NAME, or no --keep")
+    if not required:
+        raise SchemaError("nothing says which rows to keep. Give --require EXPRESSION, or --by SCORE and --keep SHARE")
     default = RuleOptions("", options.keep, seed=options.seed)
     if unused := [
         name for name in ("rule", "balance", "temperature") if getattr(options, name) != getattr(default, name)

@@ -85,7 +85,7 @@ def refusal(text: str, problem: str, remedy: str = "") -> SchemaError:
 
 
 def names_in(text: str, columns: Sequence[str]) -> tuple[str, ...]:
-    """Return the columns that a condition names, in order; a struct counts, and not its fields.
+    """Return the columns that a condition names, sorted; a struct counts, and not its fields.
 
     Raises:
         SchemaError: if it is not an expression in SQL, reads files, has a subquery, or depends on other rows.
@@ -96,7 +96,7 @@ def names_in(text: str, columns: Sequence[str]) -> tuple[str, ...]:
             raise refusal(text, problem)
     try:
         parsed = sql.expression(text, columns)
-        roots = tuple(dict.fromkeys(parsed.meta.root_names()))
+        roots = tuple(sorted(set(parsed.meta.root_names())))
         nodes = set(_nodes(json.loads(parsed.meta.serialize(format="json"))))
     except (pl.exceptions.PolarsError, TypeError) as error:
         raise refusal(text, f"is no condition in SQL ({sql.problem(str(error))})") from None
