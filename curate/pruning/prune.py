@@ -215,7 +215,7 @@ class Workplace:
 
 
 @dataclass(frozen=True)
-class Ranking:
+class RankedDecision:
     """The ranked decision about the rows that meet all requirements, and for ``auto`` why it chose its rule."""
 
     column: ScoreColumn
@@ -282,7 +282,7 @@ def _eligible(required: Requirements, scores: Path, place: Workplace) -> Eligibl
 
 def _rank(
     shards: Sequence[Shard], options: RuleOptions | None, eligible: Eligible | None, engine: Engine
-) -> Ranking | None:
+) -> RankedDecision | None:
     """Read the score of all rows that meet the requirements, and decide which are kept; None without a score."""
     if options is None:
         return None
@@ -297,10 +297,10 @@ def _rank(
         eligible=eligible,
     )
     decision = None if rule.name == "threshold" else rules.decide(column, rule)
-    return Ranking(column, Decided(column.values, rule, decision), advice)
+    return RankedDecision(column, Decided(column.values, rule, decision), advice)
 
 
-def _guard(ranking: Ranking, options: RuleOptions | None, max_removal: float) -> None:
+def _guard(ranking: RankedDecision, options: RuleOptions | None, max_removal: float) -> None:
     """Stop if the ranked decision removes nearly all of a source. What requirements remove is wanted, and only told."""
     assert options is not None
     rows, kept = decisions.rows_of_sources(ranking.column, ranking.decided)
@@ -309,7 +309,7 @@ def _guard(ranking: Ranking, options: RuleOptions | None, max_removal: float) ->
     source_guard.check_sources(rows, kept, keep=keep, max_removal=max_removal)
 
 
-def _fate(required: Requirements, eligible: Eligible | None, ranking: Ranking | None) -> Fate:
+def _fate(required: Requirements, eligible: Eligible | None, ranking: RankedDecision | None) -> Fate:
     columns = tuple(requirement.columns for requirement in required.each)
     return Fate(required.texts, columns, eligible, None if ranking is None else ranking.decided)
 
@@ -328,7 +328,7 @@ def _pools(
     scores: Path,
     out: Path,
     require: Sequence[str],
-    ranking: Ranking | None,
+    ranking: RankedDecision | None,
     options: RuleOptions | None,
     by_source: pl.DataFrame,
     partial: bool,

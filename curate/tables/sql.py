@@ -35,8 +35,9 @@ def without_quoted(written: str) -> str:
 
 def problem(message: str) -> str:
     """Return the first words of another library's error, on one line."""
-    # A message of ours lists the columns itself, the nearest first.
-    return " ".join(message.partition("; valid columns")[0].split())[:DETAIL]
+    # A message of ours lists the columns itself, the nearest first, and shows the expression as it was written.
+    first = message.partition("; valid columns")[0].partition("This error occurred")[0]
+    return " ".join(first.split())[:DETAIL]
 
 
 def _plain(written: str, columns: Sequence[str]) -> str:

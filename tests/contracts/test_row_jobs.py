@@ -82,7 +82,7 @@ def describe_rows(scores, out, engine, **options):
 
 
 # A lower bound on duplicates in front, which is applied last, a column of the inputs, and one of the scores.
-REQUIRE = ("score.duplicates >= 0.25", "text LIKE '%own%'", "label <> 1", "score.length > 100")
+REQUIRE = ("score.duplicates >= 0.25", "text LIKE '%own%'", "label <> '1'", "score.length > 100")
 
 
 JOBS = {

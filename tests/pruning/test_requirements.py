@@ -117,7 +117,7 @@ def scores(tmp_path):
     [
         (
             ["score.lenth > 3"],
-            "names 'score.lenth', which is no column. Did you mean score.length? There are id, source",
+            "names 'score.lenth', which is no column. Did you mean score.length? There are",
         ),
         (["toknes > 3"], "names 'toknes', which is no column. Did you mean tokens?"),
         (["score.length + 1"], "is Float64 on"),
