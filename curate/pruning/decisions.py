@@ -101,7 +101,8 @@ class Fate:
             return self._ranked(frame, start)
         verdicts = len(self.ranked_reasons) - 1 + codes.astype(np.int64)
         remaining = codes == ELIGIBLE
-        verdicts[remaining] = self._ranked(frame.filter(pl.Series(remaining)), start)
+        if remaining.any():
+            verdicts[remaining] = self._ranked(frame.filter(pl.Series(remaining)), start)
         return verdicts
 
     def _ranked(self, frame: pl.DataFrame, start: int) -> np.ndarray:

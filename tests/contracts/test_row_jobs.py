@@ -157,7 +157,10 @@ def test_ray_changes_no_byte(scores, expected, tmp_path):
             assert output(job, scores, tmp_path / job, session) == expected(job), job
 
 
-@pytest.mark.parametrize("job", ["prune stratified", "prune duplicates", "pools by score", "materialize", "describe"])
+STOPPED = ["prune stratified", "prune duplicates", "prune require", "pools by score", "materialize", "describe"]
+
+
+@pytest.mark.parametrize("job", STOPPED)
 def test_a_job_that_was_stopped_ends_with_the_same_bytes(job, scores, expected, tmp_path):
     whole = Backwards()
     output(job, scores, tmp_path / "whole", whole)

@@ -169,7 +169,9 @@ def light(
         # Types may differ between files.
         scored.check_numbers(frame, columns[0], rows.shard)
         start += frame.height
-        yield frame if mask is None else frame.filter(pl.Series(mask[start - frame.height : start]))
+        kept = frame if mask is None else frame.filter(pl.Series(mask[start - frame.height : start]))
+        if kept.height:
+            yield kept
 
 
 def group_names(frame: pl.DataFrame, grouping: str) -> pl.Series:
