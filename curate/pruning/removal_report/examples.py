@@ -1,6 +1,7 @@
 """Show a few removed rows of each reason, with the values that decided and the beginning of the text.
 
-In: which rows were removed, and why. Out: a table of three rows of each reason: those with the smallest hashes of ids.
+In: which rows were removed, and why. Out: a table of three rows of each reason: those with the smallest hashes of ids
+among the first thousands in every file.
 A threshold is easier to judge by what it removes than by its number.
 """
 
@@ -21,10 +22,22 @@ from curate.tables.scored_inputs import line_losses
 from curate.tables.shards import Shard, has_lines
 
 EXAMPLES = 3  # of each reason: enough to see what a reason means, and few enough to read
+# Rows of one reason in one file that may become examples: the first ones. Hashing the ids of all removed rows would
+# cost more than their decisions, and the text of a row at the end of a long file of lines is slow to read.
+LOOKED_AT = 4096
 SHOWN_CHARACTERS = 100  # of the text of an example
 SHOWN_VALUE = 40  # characters of a value that decided
 SEED = 0  # of the hashes of ids. It is fixed, so that the examples depend on the rows and reasons alone
-PLACES = {"reason": pl.Int64, "key": pl.UInt64, "id": pl.String, "source": pl.String, "file": pl.Int64, "row": pl.Int64}
+PLACES = pl.Schema(
+    {
+        "reason": pl.Int64(),
+        "key": pl.UInt64(),
+        "id": pl.String(),
+        "source": pl.String(),
+        "file": pl.Int64(),
+        "row": pl.Int64(),
+    }
+)
 TABLE = {"reason": pl.String, "id": pl.String, "source": pl.String, "values": pl.String, "text": pl.String}
 
 
@@ -33,43 +46,39 @@ class ExamplePlaces:
     """The places of the examples of each reason so far; `add` and `merge` change them.
 
     Columns: the number of the reason, the hash of the id, the id, the source, and the numbers of the file and the row.
+    ``looked_at`` counts the rows of each reason in the one file that is added.
     """
 
     table: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=PLACES))
+    looked_at: dict[int, int] = field(default_factory=dict)
 
     def add(self, rows: pl.DataFrame, reasons: np.ndarray, row: int, file: int) -> None:
         """Add rows of the file with this number, with their reasons (n,). ``row`` is the first one's number in it.
 
         ``rows`` has the columns id and source. A reason below 0 is that of a row that is kept.
         """
-        removed = np.flatnonzero(reasons >= 0)
-        keys = batches.keys(rows["id"][removed], SEED)
-        chosen = [_smallest(keys, np.flatnonzero(reasons[removed] == reason)) for reason in np.unique(reasons[removed])]
-        if chosen:
-            # A few rows are sorted here, of the thousands in a batch.
-            few = np.concatenate(chosen)
-            columns = {"reason": reasons[removed[few]], "key": keys[few], "row": removed[few] + row}
-            places = (
-                rows[removed[few]]
-                .select("id", "source")
-                .with_columns(
-                    pl.lit(file).alias("file"), *(pl.Series(name, values) for name, values in columns.items())
+        for reason in np.unique(reasons[reasons >= 0]).tolist():
+            before = self.looked_at.get(reason, 0)
+            removed = np.flatnonzero(reasons == reason)[: LOOKED_AT - before]
+            self.looked_at[reason] = before + len(removed)
+            if len(removed):
+                keys = batches.keys(rows["id"][removed], SEED)
+                few = np.argsort(keys, kind="stable")[:EXAMPLES]
+                columns = {"reason": np.full(len(few), reason), "key": keys[few], "row": removed[few] + row}
+                places = (
+                    rows[removed[few]]
+                    .select("id", "source")
+                    .with_columns(
+                        pl.lit(file).alias("file"), *(pl.Series(name, values) for name, values in columns.items())
+                    )
                 )
-            )
-            self.merge(places.select(list(PLACES)).cast(PLACES))
+                self.merge(places.select(list(PLACES)).cast(PLACES))
 
     def merge(self, places: pl.DataFrame) -> None:
         """Add the places of other rows."""
         if places.height:
             both = pl.concat([self.table, places]).sort("reason", "key", "id", "file", "row")
             self.table = both.filter(pl.int_range(pl.len()).over("reason") < EXAMPLES)
-
-
-def _smallest(keys: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Return those of some rows whose keys are among the smallest; equal keys all count."""
-    if len(rows) <= EXAMPLES:
-        return rows
-    return np.asarray(rows[keys[rows] <= np.partition(keys[rows], EXAMPLES - 1)[EXAMPLES - 1]])
 
 
 @dataclass(frozen=True)
