@@ -57,11 +57,12 @@ class ExamplePlaces:
 
         ``rows`` has the columns id and source. A reason below 0 is that of a row that is kept.
         """
-        for reason in np.unique(reasons[reasons >= 0]).tolist():
+        # Counting is faster than sorting: most of these rows are only counted.
+        for reason in np.flatnonzero(np.bincount(reasons + 1)[1:]).tolist():
             before = self.looked_at.get(reason, 0)
-            removed = np.flatnonzero(reasons == reason)[: LOOKED_AT - before]
-            self.looked_at[reason] = before + len(removed)
-            if len(removed):
+            if before < LOOKED_AT:
+                removed = np.flatnonzero(reasons == reason)[: LOOKED_AT - before]
+                self.looked_at[reason] = before + len(removed)
                 keys = batches.keys(rows["id"][removed], SEED)
                 few = np.argsort(keys, kind="stable")[:EXAMPLES]
                 columns = {"reason": np.full(len(few), reason), "key": keys[few], "row": removed[few] + row}

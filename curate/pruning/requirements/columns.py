@@ -10,7 +10,6 @@ from itertools import zip_longest
 from pathlib import Path
 
 import polars as pl
-import polars.selectors as cs
 
 from curate.errors import SchemaError
 from curate.tables import batches, readers, scored
@@ -47,7 +46,9 @@ class RequiredRows:
         frames = self._beside_inputs(scored_columns, input_columns) if input_columns else self._scored(scored_columns)
         for frame in frames:
             # Polars sorts NaN above all numbers, so that a score that could not be computed would meet every minimum.
-            yield frame.with_columns(cs.float().fill_nan(None))
+            yield frame.with_columns(
+                column.fill_nan(None) for column in frame if column.dtype.is_float() and column.is_nan().any()
+            )
 
     def identities(self) -> Iterator[pl.DataFrame]:
         """Yield the ids of the rows, batch by batch."""
