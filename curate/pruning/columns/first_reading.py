@@ -16,6 +16,7 @@ from curate.progress import counted
 from curate.pruning import balance, exact_sums
 from curate.pruning.columns import score_column
 from curate.pruning.columns.score_column import ScoreColumn, ScoreFileRange, ScoreValues
+from curate.pruning.eligible import Eligible
 from curate.pruning.exact_sums import Moments
 from curate.pruning.ranking import histograms
 from curate.pruning.ranking.histograms import CodedBatch, GrowingCounts
@@ -62,14 +63,15 @@ class _FirstReading:
     sign: float
     complexity: bool
     edges: tuple[int, ...]
+    eligible: Eligible | None
 
     def __call__(self, part: ScoreFileRange) -> _RangeTotals:
         """Read one range of rows."""
         totals, table, shard = _RangeTotals(part.number), GrowingCounts(self.edges), part.rows.shard
         intervals = histograms.finder(self.edges, 0)
         columns = (self.by, balance.COMPLEXITY) if self.complexity else (self.by,)
-        for frame in score_column.light(part.rows, columns, self.grouping, ()):
-            _check_finite(frame, self.by, shard)
+        for frame in score_column.light(part.rows, columns, self.grouping, (), self.eligible):
+            _check_finite(frame, self.by, part.rows, self.eligible)
             for name in score_column.group_names(frame, self.grouping).unique(maintain_order=True):
                 totals.groups.setdefault(name, len(totals.groups))
             if self.complexity:
@@ -85,9 +87,16 @@ class _FirstReading:
 
 
 def look(
-    shards: Sequence[Shard], by: str, grouping: str, *, sign: float, engine: Engine, complexity: bool = False
+    shards: Sequence[Shard],
+    by: str,
+    grouping: str,
+    *,
+    sign: float,
+    engine: Engine,
+    complexity: bool = False,
+    eligible: Eligible | None = None,
 ) -> ScoreColumn:
-    """Read one score of every row for the first time.
+    """Read one score of every row for the first time. Rows that are not ``eligible`` have no part in it.
 
     Raises:
         SchemaError: if a score is not finite (the row is named), if there are no rows, or if a cluster has two
@@ -95,14 +104,14 @@ def look(
     """
     # Files may be sorted by score, so the sample takes some from everywhere.
     sampled = shards[:: max(1, len(shards) // SAMPLED_FILES)][:SAMPLED_FILES]
-    sample = np.concatenate([_first_scores(shard, by) for shard in sampled])
+    sample = np.concatenate([_first_scores(shard, by, eligible) for shard in sampled])
     edges = histograms.first_edges(histograms.codes(sign * sample), histograms.INTERVALS)
     cut = [rows for shard in shards for rows in row_ranges(shard)]
     ranges = [ScoreFileRange(rows, number) for number, rows in enumerate(cut)]
     sums, table, counts = _RangeTotals(0), GrowingCounts(edges), np.zeros(len(ranges), dtype=np.int64)
     # Of each group the range and the place in it where it comes first: groups are numbered in the order of the rows.
     firsts: dict[str, tuple[int, int]] = {}
-    reading = _FirstReading(by, grouping, sign, complexity, edges)
+    reading = _FirstReading(by, grouping, sign, complexity, edges, eligible)
     for part in counted(engine.run(reading, ranges), "parts of score files read", len(ranges)):
         for place, name in enumerate(part.groups):
             sums.groups.setdefault(name, len(sums.groups))
@@ -126,7 +135,9 @@ def look(
     # A file begins where its first range does.
     begins = [part for part in placed if part.rows.first == 0]
     return ScoreColumn(
-        values=ScoreValues(by, grouping, {n: i for i, n in enumerate(names)}, sums.low, sums.high, mean, deviation),
+        values=ScoreValues(
+            by, grouping, {n: i for i, n in enumerate(names)}, sums.low, sums.high, mean, deviation, eligible
+        ),
         files=tuple(
             ScoreFileRange(RowRange(part.rows.shard), number, part.start) for number, part in enumerate(begins)
         ),
@@ -160,13 +171,15 @@ def _note_complexity(
         )
 
 
-def _first_scores(shard: Shard, by: str) -> np.ndarray:
+def _first_scores(shard: Shard, by: str, eligible: Eligible | None) -> np.ndarray:
+    # The whole first range is passed over only where none of its rows is eligible.
+    frames = score_column.light(RowRange(shard), (by,), "", (), eligible)
     empty = pl.DataFrame(schema={by: pl.Float64})
-    return next(score_column.light(RowRange(shard), (by,), "", ()), empty)[by].cast(pl.Float64).to_numpy()
+    return next((frame for frame in frames if frame.height), empty)[by].cast(pl.Float64).to_numpy()
 
 
-def _check_finite(frame: pl.DataFrame, by: str, shard: Shard) -> None:
-    # These batches have no ids. Only where a score is bad, the file is read again with ids, to name the row.
+def _check_finite(frame: pl.DataFrame, by: str, rows: RowRange, eligible: Eligible | None) -> None:
+    # These batches have no ids. Only where a score is bad, the rows are read again with ids, to name the row.
     if not tables.finite(frame[by]).all():
-        for batch in tables.batches(shard, (by,)):
-            scored.check_finite(batch, by, shard)
+        for batch in score_column.light(rows if eligible else RowRange(rows.shard), (by,), "", ("id",), eligible):
+            scored.check_finite(batch, by, rows.shard)

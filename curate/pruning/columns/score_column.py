@@ -12,6 +12,7 @@ import polars as pl
 
 from curate.engines import Engine
 from curate.progress import counted
+from curate.pruning.eligible import Eligible
 from curate.pruning.ranking import histograms
 from curate.pruning.ranking.histograms import BatchStream, CodedBatch, Histogram
 from curate.tables import scored
@@ -54,12 +55,13 @@ class ScoreValues:
     high: float
     mean: float
     deviation: float
+    eligible: Eligible | None = None
 
     def frames(
         self, part: ScoreFileRange, identity: Sequence[str], others: Sequence[str] = ()
     ) -> Iterator[pl.DataFrame]:
         """Yield the score, the column of groups, and the named identity and other columns of a range."""
-        return light(part.rows, (self.by, *others), self.grouping, identity)
+        return light(part.rows, (self.by, *others), self.grouping, identity, self.eligible)
 
     def scores(self, frame: pl.DataFrame) -> np.ndarray:
         """Return the scores (n,) of a frame."""
@@ -149,16 +151,27 @@ class ScoreColumn:
         return BatchStream(RangeReader(self.values, make, always_ids), self.ranges, self.engine)
 
 
-def light(rows: RowRange, columns: Sequence[str], grouping: str, identity: Sequence[str]) -> Iterator[pl.DataFrame]:
+def light(
+    rows: RowRange,
+    columns: Sequence[str],
+    grouping: str,
+    identity: Sequence[str],
+    eligible: Eligible | None = None,
+) -> Iterator[pl.DataFrame]:
     """Yield the named columns and the column of groups, which may itself be an identity column.
 
-    The first of the columns is the score.
+    The first of the columns is the score. Rows that are not ``eligible`` are left out.
     """
     names = (*columns, grouping) if grouping else columns
+    mask = None if eligible is None else eligible.mask(rows)
+    start = 0
     for frame in scored.light_batches(rows, tuple(dict.fromkeys(names)), identity):
         # Types may differ between files.
         scored.check_numbers(frame, columns[0], rows.shard)
-        yield frame
+        start += frame.height
+        kept = frame if mask is None else frame.filter(pl.Series(mask[start - frame.height : start]))
+        if kept.height:
+            yield kept
 
 
 def group_names(frame: pl.DataFrame, grouping: str) -> pl.Series:
