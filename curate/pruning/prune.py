@@ -3,7 +3,7 @@
 In: score files and a rule. Out: a decision file for each score file, a table of what was removed, and pools.json.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import cast
@@ -29,8 +29,9 @@ from curate.pruning.make_pools import Folder, Pools, folder, pools_of_sources
 from curate.pruning.pruned import Pruned
 from curate.pruning.rule_options import RuleOptions
 from curate.pruning.rules import Rule
-from curate.storage import artifacts, completion, files
+from curate.storage import artifacts, completion, files, manifest, s3
 from curate.storage.locks import lock
+from curate.storage.scratch import scratch_folder
 from curate.tables import out_folder, scored, writer
 from curate.tables.shards import Shard, ending, stem_of
 
@@ -42,8 +43,11 @@ def prune(
     scores: Folder,
     out: str | Path,
     *,
-    by: str,
-    keep: float,
+    by: str = "",
+    keep: float | None = None,
+    keep_rows: float | None = None,
+    keep_tokens: float | None = None,
+    cap: Sequence[str] = (),
     rule: str = "",
     balance: str = "none",
     dimension: float | None = None,
@@ -68,8 +72,14 @@ def prune(
         scores: the result of `score`, or its folder.
         out: a folder for the decisions, ``removal.parquet`` and ``removal.md`` (rows and tokens of each source and
             reason), and ``pools.json``, which has one pool for each source with what is kept.
-        by: the score column, such as ``score.prototypes``, or ``tokens``.
+        by: the score column, such as ``score.prototypes``, or ``tokens``. Without it, rows come in the order of the
+            hashes of their ids, which is as good as at random.
         keep: the share of rows to keep; for ``threshold`` the least score that is kept.
+        keep_rows: the number of rows to keep, in place of ``keep``.
+        keep_tokens: the number of tokens to keep, in place of ``keep``. Rows are kept in the order of the rule up to
+            the one that would cross this number.
+        cap: limits for each value of a column, in the order in which they apply: ``conversation=1`` row,
+            ``source=2e9tokens``, or ``domain=even``, which fills the budget evenly. They apply before the budget.
         rule: ``top`` keeps the highest scores. It needs a quality score, and is the default for one. ``hard`` keeps the
             hardest rows and ``easy`` the easiest. ``auto`` chooses one of these two by the number of rows per dimension
             of the data (Sorscher et al. 2022). These three need a hardness or easiness score, which has no default
@@ -108,7 +118,20 @@ def prune(
     """
     scores, out = folder(scores), Path(out)
     options = RuleOptions(
-        by, float(keep), rule, balance, str(trim), str(temperature), recall, dimension, embedding, meaning, seed
+        by=by,
+        keep=keep,
+        rule=rule,
+        balance=balance,
+        trim=str(trim),
+        temperature=str(temperature),
+        recall=recall,
+        dimension=dimension,
+        embedding=embedding,
+        meaning=meaning,
+        seed=seed,
+        keep_rows=keep_rows,
+        keep_tokens=keep_tokens,
+        cap=cap,
     )
     shards = scored.score_files(scores, partial=partial)
     # The decisions are about rows of the inputs, which pools.json, the check of duplicates and the kept rows read.
@@ -167,31 +190,40 @@ def _decide_all(
     if not 0 <= max_removal <= 1:
         raise SchemaError(f"--max-source-removal {max_removal:g} must lie in [0, 1]")
     advice, rule = rule_options.choose(options, shards, engine)
-    grouping = rule_options.group_column(rule, shards)
-    needs_complexity = rule.balance.how == "dbp"
-    column = first_reading.look(
-        shards, options.by, grouping, sign=rule.sign, engine=engine, complexity=needs_complexity
-    )
-    decided = Decided(column.values, rule, None if rule.name == "threshold" else rules.decide(column, rule))
-    if max_removal < 1:
-        rows, kept = decisions.rows_of_sources(column, decided)
-        # A threshold promises no share, so every source is judged against keeping all of it.
-        keep = 1.0 if decided.decision is None else options.keep
-        source_guard.check_sources(rows, kept, keep=keep, max_removal=max_removal)
-    completion.begin(out, scored.PRUNE_STEP, [shard.relative for shard in shards], partial=partial)
-    scored.save_decided(out, shards, engine)
-    removal = decisions.write_decisions(column, decided, out, progress)
+    # Work files are below the output, where workers on other machines find them too; a store has no such place.
+    with scratch_folder("" if s3.remote(out) else out / manifest.FOLDER) as folder:
+        column = first_reading.look(
+            shards,
+            options.by,
+            rule_options.group_column(rule, shards),
+            folder=folder,
+            engine=engine,
+            seed=options.seed,
+            complexity=rule.balance.how == "dbp",
+            capped=[cap.column for cap in options.caps],
+        )
+        decided = Decided(column.values, rule, rules.decide(column, rule, options.caps))
+        if max_removal < 1:
+            rows, kept = decisions.rows_of_sources(column, decided)
+            source_guard.check_sources(rows, kept, keep=decided.decision.share, max_removal=max_removal)
+        completion.begin(out, scored.PRUNE_STEP, [shard.relative for shard in shards], partial=partial)
+        scored.save_decided(out, shards, engine)
+        removal = decisions.write_decisions(column, decided, out, progress)
     removal_table.save(removal, out)
-    pools = _pools(scores, out, rule, options.by, removal.by_source, partial)
+    pools = _pools(scores, out, rule, options, removal.by_source, partial)
     return Pruned(out, rule, removal, advice, pools, by=options.by)
 
 
-def _pools(scores: Path, out: Path, rule: Rule, by: str, by_source: pl.DataFrame, partial: bool) -> Pools | None:
+def _pools(
+    scores: Path, out: Path, rule: Rule, options: RuleOptions, by_source: pl.DataFrame, partial: bool
+) -> Pools | None:
     """Return the pools of what is kept, or None if no token is kept."""
     members = pools_of_sources(scores, out, by_source)
     if not members:
         return None
-    arguments = {"scores": scores, "by": by, "rule": rule.name, "keep": rule.keep, "meaning": rule.meaning}
-    # Left out where it is not set, so that other files keep their bytes.
+    arguments = {"scores": scores, "by": options.by, "rule": rule.name, **rule.options_record()}
+    arguments |= {"meaning": rule.meaning}
+    # Left out where they are not set, so that other files keep their bytes.
     arguments |= {"partial": True} if partial else {}
+    arguments |= {"cap": list(options.cap)} if options.cap else {}
     return Pools(members, artifacts.made_by(arguments, [scored.record_path(scores)], rule.seed))

@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 
 from curate.pruning.columns.score_column import NO_GROUP
-from curate.pruning.ranking.verdicts import KEPT, KEPT_BY_FLOOR
+from curate.pruning.rules._verdicts import KEPT, KEPT_BY_FLOOR
 from curate.shown import escaped
 from curate.storage import files
 from curate.tables import writer
