@@ -20,8 +20,8 @@ from curate.storage import disk_arrays
 # A row of 40 bytes: rows sort by code, then by key (the hash of an id), then by position. Some sorts put the cell
 # before the code. The weight is 1, or the tokens of the row.
 ROW = np.dtype([("cell", "u8"), ("code", "u8"), ("key", "u8"), ("position", "i8"), ("weight", "i8")])
-# Rows of a chunk, a run and a block: 10 MB.
-CHUNK_ROWS = 1 << 18
+# Rows of a chunk, a run and a block: 5 MB, of which a sort needs several copies.
+CHUNK_ROWS = 1 << 17
 
 
 def chunk_rows(rows: int) -> int:
@@ -66,19 +66,20 @@ class ExternalSort:
             run = self._sorted(chunk)
             disk_arrays.append(file, run)
             ends.append(ends[-1] + len(run))
-            samples.append(run[::step])
+            # A copy, since a view would keep the whole run in memory.
+            samples.append(run[::step].copy())
         file.flush()
         return ends, np.concatenate(samples)
 
     def _merged(self, file: BinaryIO, ends: Sequence[int], samples: np.ndarray, size: int) -> Iterator[np.ndarray]:
         """Yield sorted blocks of the runs."""
-        rows = np.memmap(file, ROW, mode="r")
         runs = len(ends) - 1
         step = max(1, size // (2 * runs))
         # Between two splitters lie at most `runs` samples, so at most 2 * runs * step <= size rows.
         splitters = self._sorted(samples)[runs :: max(1, size // step - runs)]
         bounds = [
-            [low, *(low + self._rows_before(rows[low:high], splitters)).tolist(), high] for low, high in pairwise(ends)
+            [low, *(low + self._rows_before(_read(file, low, high), splitters)).tolist(), high]
+            for low, high in pairwise(ends)
         ]
         for block in range(len(splitters) + 1):
             parts = [_read(file, bound[block], bound[block + 1]) for bound in bounds]
