@@ -117,15 +117,15 @@ SCORED = np.dtype([("code", "u8"), ("group", "i4")])
 
 def _codes_of_range(
     kept_rows: KeptRows, numbers: Mapping[str, int], numbered: tuple[int, RowRange]
-) -> tuple[int, np.ndarray]:
-    """Return the number of a range, and its kept rows (n,) as `SCORED`."""
-    pieces = [np.zeros(0, SCORED)]
+) -> tuple[int, list[np.ndarray]]:
+    """Return the number of a range, and its kept rows as arrays of `SCORED`."""
+    pieces = []
     for frame in kept_rows.frames(numbered[1]):
         rows = np.zeros(frame.height, SCORED)
         rows["code"] = codes.codes(frame[kept_rows.by].cast(pl.Float64).to_numpy())
         rows["group"] = frame["source"].replace_strict(list(numbers), list(numbers.values()), return_dtype=pl.Int32)
         pieces.append(rows)
-    return numbered[0], np.concatenate(pieces)
+    return numbered[0], pieces
 
 
 def _scores_at(
@@ -137,8 +137,8 @@ def _scores_at(
         tasks = list(enumerate(score_files.ranges))
         with RowWriter(folder / "rows") as writer:
             read = score_files.engine.run(partial(_codes_of_range, kept_rows, numbers), tasks)
-            for number, rows in counted(read, "parts of score files read", len(tasks)):
-                writer.add(number, rows)
+            for number, kept in counted(read, "parts of score files read", len(tasks)):
+                writer.add(number, kept)
         spans = [writer.spans[number] for number, _ in tasks]
         table = RowTable(writer.path, SCORED, spans, np.arange(len(numbers), dtype=np.int32))
 

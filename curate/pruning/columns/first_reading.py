@@ -28,13 +28,13 @@ from curate.tables.shards import Shard
 
 @dataclass
 class _RangeTotals:
-    """What is read of the range of rows ``number``: its rows as `row_type`, and sums of them.
+    """What is read of the range of rows ``number``: its rows, as arrays of `row_type`, and sums of them.
 
     ``groups`` are the groups of the range in the order of their first rows.
     """
 
     number: int
-    rows: np.ndarray
+    rows: list[np.ndarray] = field(default_factory=list)
     groups: dict[str, int] = field(default_factory=dict)
     complexities: dict[str, float] = field(default_factory=dict)
     moments: Moments = field(default_factory=Moments)
@@ -60,7 +60,7 @@ class _FirstReading:
 
     def __call__(self, part: ScoreFileRange) -> _RangeTotals:
         """Read one range of rows."""
-        totals, shard, pieces = _RangeTotals(part.number, np.zeros(0)), part.rows.shard, list[np.ndarray]()
+        totals, shard = _RangeTotals(part.number), part.rows.shard
         codes = None if self.eligible is None else self.eligible.codes(part.rows)
         # A capped column may be an identity column: those of a score file are never missing.
         identity = tuple(dict.fromkeys(("id", "tokens", *(name for name in self.capped if name in tables.IDENTITY))))
@@ -84,8 +84,7 @@ class _FirstReading:
             rows["group"] = score_column.group_numbers(score_column.group_names(frame, self.grouping), totals.groups)
             for number, name in enumerate(self.capped):
                 rows[f"{VALUE}{number}"] = _hashes(frame, name, start)
-            pieces.append(rows)
-        totals.rows = np.concatenate(pieces) if pieces else np.zeros(0, row_type(len(self.capped)))
+            totals.rows.append(rows)
         return totals
 
 
@@ -120,29 +119,28 @@ def look(
     """
     cut = [rows for shard in shards for rows in row_ranges(shard)]
     ranges = [ScoreFileRange(rows, number) for number, rows in enumerate(cut)]
-    sums, counts = _RangeTotals(0, np.zeros(0)), np.zeros(len(ranges), dtype=np.int64)
+    sums, counts = _RangeTotals(0), np.zeros(len(ranges), dtype=np.int64)
     # Of each group the range and the place in it where it comes first: groups are numbered in the order of the rows.
     firsts: dict[str, tuple[int, int]] = {}
     rows_of_group: dict[str, int] = {}
     reading = _FirstReading(by, grouping, complexity, tuple(capped), eligible, seed)
     with RowWriter(folder / "rows") as writer:
         for part in counted(engine.run(reading, ranges), "parts of score files read", len(ranges)):
-            sizes = np.bincount(part.rows["group"], minlength=len(part.groups)).tolist()
+            sizes = np.zeros(len(part.groups), np.int64)
+            for rows in part.rows:
+                sizes += np.bincount(rows["group"], minlength=len(part.groups))
             for place, name in enumerate(part.groups):
                 sums.groups.setdefault(name, len(sums.groups))
                 firsts[name] = min(firsts.get(name, (part.number, place)), (part.number, place))
-                rows_of_group[name] = rows_of_group.get(name, 0) + sizes[place]
+                rows_of_group[name] = rows_of_group.get(name, 0) + int(sizes[place])
             for name, value in part.complexities.items():
                 _note_complexity(name, value, value, sums.complexities, cut[part.number].shard)
             numbers = np.array([sums.groups[name] for name in part.groups] or [0], dtype=np.int32)
-            part.rows["group"] = numbers[part.rows["group"]]
-            writer.add(part.number, part.rows)
+            for rows in part.rows:
+                rows["group"] = numbers[rows["group"]]
+            counts[part.number] = writer.add(part.number, part.rows)
             exact_sums.merge(sums.moments, part.moments)
-            sums.low, sums.high, counts[part.number] = (
-                min(sums.low, part.low),
-                max(sums.high, part.high),
-                len(part.rows),
-            )
+            sums.low, sums.high = min(sums.low, part.low), max(sums.high, part.high)
     total = int(counts.sum())
     if not total:
         raise SchemaError(_no_rows(shards, eligible))

@@ -46,11 +46,14 @@ class RowWriter:
         """Close the file, so that it can be read."""
         self._file.close()
 
-    def add(self, part: int, rows: np.ndarray) -> None:
-        """Append the rows of the part with this number."""
-        disk_arrays.append(self._file, rows)
-        self.spans[part] = (self._rows, len(rows))
-        self._rows += len(rows)
+    def add(self, part: int, arrays: Sequence[np.ndarray]) -> int:
+        """Append the rows of the part with this number, and return how many they are."""
+        count = sum(map(len, arrays))
+        for rows in arrays:
+            disk_arrays.append(self._file, rows)
+        self.spans[part] = (self._rows, count)
+        self._rows += count
+        return count
 
 
 @dataclass(frozen=True)
