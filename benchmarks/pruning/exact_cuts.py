@@ -3,8 +3,10 @@
     python benchmarks/pruning/exact_cuts.py --duckdb /path/to/python/with/duckdb --rows 1e6
 
 Each figure is of a process of its own with one worker and one thread. Both read the same score files and write a
-decision of every row. DuckDB cannot compute the hash of an id that orders equal scores (xxh3 with a seed), so it is given
-these hashes as a column; that is in its favour. Its memory limit is --memory; it may spill to disk.
+decision of every row. `curate prune` also counts rows and tokens by source and reason, guards the sources, and writes
+pools; the first line of the table is the start of each program. DuckDB cannot compute the hash of an id that orders
+equal scores (xxh3 with a seed), so it is given these hashes as a column. Its memory limit is --memory; it may spill to
+disk.
 """
 
 import argparse
@@ -50,6 +52,12 @@ CASES = {
         ("--by", "score.x", "--keep-tokens", "{tokens}"),
         """SELECT id, source, sum(tokens) OVER (ORDER BY "score.x" DESC, key ROWS UNBOUNDED PRECEDING) <= {tokens} AS k
         FROM rows""",
+    ),
+    "a draw of 30 % by score": (
+        ("--by", "score.x", "--rule", "sample", "--temperature", "raw:1", "--keep", str(KEEP)),
+        """WITH noisy AS (SELECT *, "score.x" - ln(-ln(((key >> 11)::DOUBLE + 0.5) * pow(2, -53))) AS n FROM rows),
+        cut AS (SELECT n AS s, key AS h FROM noisy ORDER BY s DESC, h LIMIT 1 OFFSET {rows} - 1)
+        SELECT id, source, (n > s OR (n = s AND key <= h)) AS k FROM noisy, cut""",
     ),
     "one row of a conversation": (
         ("--by", "score.x", "--cap", "conversation=1"),
@@ -105,21 +113,22 @@ def main() -> None:
     parser.add_argument("--memory", default="250MB")
     options = parser.parse_args()
     print(f"{'rows':>9}  {'case':26} {'curate s':>9} {'MB':>6} {'DuckDB s':>9} {'MB':>6}  same rows")
+    ours, theirs = measured(["curate", "prune", "--help"]), measured([options.duckdb, "-c", "import duckdb"])
+    print(f"{'-':>9}  {'start':26} {ours[0]:9.2f} {ours[1]:6.0f} {theirs[0]:9.2f} {theirs[1]:6.0f}")
     for rows in (int(float(number)) for number in options.rows.split(",")):
         with TemporaryDirectory() as folder:
             scores, tokens = score_files(Path(folder) / "scores", rows)
             numbers = {"rows": round(KEEP * rows), "tokens": int(KEEP * tokens)}
             for case, (words, sql) in CASES.items():
-                ours, theirs = Path(folder) / "kept", Path(folder) / "duckdb"
+                out, peer_out = Path(folder) / "kept", Path(folder) / "duckdb"
                 flags = [word.format(**numbers) for word in words]
                 command = ["curate", "prune", str(scores), *flags, "--max-source-removal", "1", "--workers", "1"]
-                seconds, peak, failed = measured([*command, "--out", str(ours)])
+                seconds, peak, failed = measured([*command, "--out", str(out)])
                 assert not failed, failed
-                peer = [options.duckdb, "-c", DUCKDB, str(scores), str(theirs), options.memory, sql.format(**numbers)]
+                peer = [options.duckdb, "-c", DUCKDB, str(scores), str(peer_out), options.memory, sql.format(**numbers)]
                 duck_seconds, duck_peak, duck_failed = measured(peer)
-                same = duck_failed or kept_ids(sorted(ours.glob("*.keep.parquet"))) == kept_ids(
-                    [Path(f"{theirs}.parquet")]
-                )
+                kept = kept_ids(sorted(out.glob("*.keep.parquet")))
+                same = duck_failed or kept == kept_ids([Path(f"{peer_out}.parquet")])
                 print(
                     f"{rows:9,}  {case:26} {seconds:9.2f} {peak:6.0f} {duck_seconds:9.2f} {duck_peak:6.0f}  {same}",
                     flush=True,
