@@ -19,6 +19,7 @@ from pipelines.shared.flags import (
     Partial,
     Seed,
     TakeOver,
+    count,
     pairs,
     texts,
 )
@@ -39,6 +40,12 @@ BALANCE = (
     "group. label:recall keeps rows of each class in proportion to 1 minus the --recall of the class, rounded down. "
     "dbp:TAU:LEAST keeps rows of each cluster in proportion to exp(score.density / TAU), and at least LEAST rows. "
     "The default of TAU is 0.1, and that of LEAST is 1."
+)
+CAP = (
+    "COLUMN=K keeps at most K rows of each value of a column, such as conversation=1; COLUMN=Ktokens keeps at most K "
+    "tokens, such as source=2e9tokens. The best rows by --by are kept, or without --by random ones. COLUMN=even gives "
+    "every value the same part of the budget, as far as it has rows. A row without a value is never counted with "
+    "others. Caps apply before the budget, in the order in which they are given. May be repeated for other columns."
 )
 GUARD = (
     "Stop, and write nothing, if a source loses far more rows than the others. Each source must keep at least 1 minus "
@@ -61,16 +68,27 @@ def main(
         str,
         typer.Option(
             help="The column to rank the rows by that meet all conditions: a score, such as score.prototypes, or "
-            "tokens. Without it, all of them are kept."
+            "tokens. Without it, --cap and the budget keep rows at random."
         ),
     ] = "",
     keep: Annotated[
         float | None,
         typer.Option(
-            help="With --by: share of these rows to keep, such as 0.3. (With --rule threshold: the lowest score that "
-            "is kept.)"
+            help="Share of these rows to keep, such as 0.3. (With --rule threshold: the lowest score that is kept.)"
         ),
     ] = None,
+    keep_rows: Annotated[
+        str, typer.Option(metavar="N", help="Number of rows to keep, such as 5e6 or 5M, in place of --keep.")
+    ] = "",
+    keep_tokens: Annotated[
+        str,
+        typer.Option(
+            metavar="N",
+            help="Number of tokens to keep, such as 20e9 or 20B, in place of --keep. Rows are kept in the order of the "
+            "rule, up to the row that would cross this number.",
+        ),
+    ] = "",
+    cap: Annotated[list[str] | None, typer.Option(help=CAP)] = None,
     rule: Annotated[str, typer.Option(help=RULE)] = "",
     meaning: Annotated[
         list[str] | None,
@@ -149,6 +167,9 @@ def main(
                 require=require or (),
                 by=by,
                 keep=keep,
+                keep_rows=count(keep_rows) if keep_rows else None,
+                keep_tokens=count(keep_tokens) if keep_tokens else None,
+                cap=cap or (),
                 rule=rule,
                 balance=balance,
                 dimension=dimension,

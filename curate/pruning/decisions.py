@@ -14,12 +14,13 @@ import polars as pl
 from curate.engines import Engine
 from curate.progress import counted
 from curate.pruning import removal_table
+from curate.pruning.budgets.caps import Cap
 from curate.pruning.columns.score_column import ScoreColumn, ScoreFileRange, ScoreValues
 from curate.pruning.eligible import ELIGIBLE, Eligible
-from curate.pruning.ranking.verdicts import DROPPED, KEPT, KEPT_BY_FLOOR
 from curate.pruning.removal_report.examples import ExamplePlaces
 from curate.pruning.removal_table import Removal, Tally, VerdictTally
-from curate.pruning.rules import TRIMMED, Decision, Rule
+from curate.pruning.rules import Decision, Rule
+from curate.pruning.rules._verdicts import CAPPED, DROPPED, KEPT, KEPT_BY_FLOOR
 from curate.storage import files
 from curate.streaming import rank_correlation
 from curate.streaming.rank_correlation import RankSample
@@ -36,23 +37,27 @@ SCHEMA = {"id": pl.String(), "source": pl.String(), "keep": pl.Boolean(), "reaso
 
 @dataclass(frozen=True)
 class Decided:
-    """The scores and the rule for them; ``decision`` is None for ``threshold``, which needs no counts."""
+    """The scores, the rule for them, and the verdict of every ranked row."""
 
     values: ScoreValues
     rule: Rule
-    decision: Decision | None
+    decision: Decision
+    caps: tuple[Cap, ...] = ()
 
     @property
     def reasons(self) -> list[str]:
         """Return the words for each verdict, by its number."""
-        words = {DROPPED: f"{self.rule.name}: {self.values.by}", KEPT: "kept", TRIMMED: f"trimmed: {self.values.by}"}
-        words[KEPT_BY_FLOOR] = f"kept: floor of its {self.rule.balance.kind}"
-        return [words[verdict] for verdict in range(len(words))]
+        return list(self.decision.reasons)
+
+    @property
+    def deciding_columns(self) -> dict[int, Sequence[str]]:
+        """Return the columns that decided, by the number of the verdict."""
+        by = (self.values.by,) if self.values.by else ()
+        deciding: dict[int, Sequence[str]] = dict.fromkeys(range(len(self.reasons)), by)
+        return deciding | {CAPPED + number: (cap.column,) for number, cap in enumerate(self.caps)}
 
     def verdicts(self, frame: pl.DataFrame, start: int) -> np.ndarray:
-        """Return the verdicts (n,) of a frame that begins at position ``start``."""
-        if self.decision is None:
-            return np.where(self.values.scores(frame) >= self.rule.keep, KEPT, DROPPED)
+        """Return the verdicts (n,) of a frame of ranked rows that begins at position ``start``."""
         return self.decision.of(frame, start)
 
 
@@ -87,9 +92,8 @@ class Fate:
     @property
     def deciding_columns(self) -> dict[int, Sequence[str]]:
         """Return the columns that decided, by the number of the verdict."""
-        first = len(self.ranked_reasons)
-        deciding: dict[int, Sequence[str]] = dict.fromkeys(range(first), (self.by,) if self.by else ())
-        return deciding | dict(enumerate(self.columns, start=first))
+        ranked = {} if self.ranked is None else self.ranked.deciding_columns
+        return ranked | dict(enumerate(self.columns, start=len(self.ranked_reasons)))
 
     def verdicts(self, frame: pl.DataFrame, codes: np.ndarray | None, start: int) -> np.ndarray:
         """Return the verdicts (n,) of a frame.
@@ -109,24 +113,37 @@ class Fate:
         return np.full(frame.height, KEPT) if self.ranked is None else self.ranked.verdicts(frame, start)
 
 
-def rows_of_sources(column: ScoreColumn, decided: Decided) -> tuple[dict[str, int], dict[str, int]]:
-    """Return the rows and the kept rows of every source, from counts if these are by source, else by reading again."""
+def rows_of_sources(
+    column: ScoreColumn, decided: Decided, eligible: Eligible | None
+) -> tuple[dict[str, int], dict[str, int]]:
+    """Return the ranked rows that no cap drops and the kept rows of every source.
+
+    They come from counts if these are by source, else from reading again.
+    """
     decision = decided.decision
-    if decision is not None and decided.values.grouping == "source":
-        rows = {name: int(column.sizes[number]) for name, number in column.groups.items()}
-        return rows, {name: int(decision.kept_rows[number]) for name, number in column.groups.items()}
-    tally = Tally()
-    for part in column.map(partial(_tally_of_range, decided)):
-        removal_table.merge(tally, part)
-    counts = tally.counts.items()
-    return {name: int(count[0]) for name, count in counts}, {name: int(count[1]) for name, count in counts}
+    if decided.values.grouping == "source":
+        rows = {name: int(decision.group_rows[number]) for name, number in column.groups.items()}
+        kept = {name: int(decision.kept_rows[number]) for name, number in column.groups.items()}
+    else:
+        tally = Tally()
+        for part in column.map(partial(_tally_of_range, decided, eligible)):
+            removal_table.merge(tally, part)
+        rows = {name: int(count[0]) for name, count in tally.counts.items()}
+        kept = {name: int(count[1]) for name, count in tally.counts.items()}
+    # A source of which caps leave nothing has nothing to lose.
+    return {name: n for name, n in rows.items() if n}, {name: kept[name] for name, n in rows.items() if n}
 
 
-def _tally_of_range(decided: Decided, part: ScoreFileRange) -> Tally:
-    tally, start = Tally(), part.start
-    for frame in decided.values.frames(part, ("id", "source", "tokens")):
-        keep = _kept(decided.verdicts(frame, start))
-        removal_table.add(tally, frame["source"], frame["tokens"], keep)
+def _tally_of_range(decided: Decided, eligible: Eligible | None, part: ScoreFileRange) -> Tally:
+    tally, start, row = Tally(), part.start, 0
+    mask = None if eligible is None else eligible.mask(part.rows)
+    for whole in decided.values.frames(part, ("id", "source", "tokens")):
+        frame = whole if mask is None else whole.filter(pl.Series(mask[row : row + whole.height]))
+        row += whole.height
+        verdict = decided.verdicts(frame, start)
+        offered = verdict < CAPPED
+        rows = frame.filter(pl.Series(offered))
+        removal_table.add(tally, rows["source"], rows["tokens"], _kept(verdict[offered]))
         start += frame.height
     return tally
 

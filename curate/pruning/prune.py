@@ -39,7 +39,7 @@ from curate.tables.shards import Shard, ending, stem_of
 
 ROWS = "rows"  # the folder of kept rows below the output
 DUPLICATES = "score.duplicates"  # the score whose removals are compared again
-REQUIREMENTS = "requirements"  # the folder of work files below the bookkeeping of the output
+WORK = "pruning"  # the folder of work files below the bookkeeping of the output
 
 
 def prune(
@@ -49,6 +49,9 @@ def prune(
     require: Sequence[str] = (),
     by: str = "",
     keep: float | None = None,
+    keep_rows: float | None = None,
+    keep_tokens: float | None = None,
+    cap: Sequence[str] = (),
     rule: str = "",
     balance: str = "none",
     dimension: float | None = None,
@@ -78,9 +81,14 @@ def prune(
             the score files and of the inputs. A row that fails some has the first one as its reason. A row for which a
             condition is null fails it; NaN counts as null. A lower bound such as ``score.duplicates >= 0.25`` is
             applied last, wherever it stands: groups of duplicates are formed again among the rows that meet all others.
-        by: the score column to rank the remaining rows by, such as ``score.prototypes``, or ``tokens``. "": they are
-            all kept.
+        by: the score column to rank the remaining rows by, such as ``score.prototypes``, or ``tokens``. Without it,
+            they come in the order of the hashes of their ids, which is as good as at random.
         keep: the share of the remaining rows to keep; for ``threshold`` the least score that is kept.
+        keep_rows: the number of rows to keep, in place of ``keep``.
+        keep_tokens: the number of tokens to keep, in place of ``keep``. Rows are kept in the order of the rule up to
+            the one that would cross this number.
+        cap: limits for each value of a column, in the order in which they apply: ``conversation=1`` row,
+            ``source=2e9tokens``, or ``domain=even``, which fills the budget evenly. They apply before the budget.
         rule: ``top`` keeps the highest scores. It needs a quality score, and is the default for one. ``hard`` keeps the
             hardest rows and ``easy`` the easiest. ``auto`` chooses one of these two by the number of rows per dimension
             of the data (Sorscher et al. 2022). These three need a hardness or easiness score, which has no default
@@ -121,23 +129,23 @@ def prune(
         SourceNearlyGone: if a source loses too much; nothing is written then.
     """
     scores, out = folder(scores), Path(out)
-    options = _ranking(
-        RuleOptions(
-            by,
-            1.0 if keep is None else float(keep),
-            rule,
-            balance,
-            str(trim),
-            str(temperature),
-            recall,
-            dimension,
-            embedding,
-            meaning,
-            seed,
-        ),
-        keep_is_given=keep is not None,
-        required=bool(require),
+    options = RuleOptions(
+        by=by,
+        keep=keep,
+        rule=rule,
+        balance=balance,
+        trim=str(trim),
+        temperature=str(temperature),
+        recall=recall,
+        dimension=dimension,
+        embedding=embedding,
+        meaning=meaning,
+        seed=seed,
+        keep_rows=keep_rows,
+        keep_tokens=keep_tokens,
+        cap=cap,
     )
+    ranks = _ranks(options, required=bool(require))
     if not 0 <= max_source_removal <= 1:
         raise SchemaError(f"--max-source-removal {max_source_removal:g} must lie in [0, 1]")
     shards = scored.score_files(scores, partial=partial)
@@ -157,10 +165,10 @@ def prune(
         # 1. Find the rows that meet all requirements.
         eligible = _eligible(required, scores, place)
         # 2. Rank them, and decide by their order which are kept.
-        ranking = _rank(shards, options, eligible, place.engine)
+        ranking = _rank(shards, options, eligible, place) if ranks else None
         # 3. Stop before anything is written if the ranking nearly empties a source.
         if ranking is not None and max_source_removal < 1:
-            _guard(ranking, options, max_source_removal)
+            _guard(ranking, eligible, max_source_removal)
         # 4. Write the decision of every row.
         if not dry_run:
             completion.begin(out, scored.PRUNE_STEP, [shard.relative for shard in shards], partial=partial)
@@ -241,7 +249,7 @@ def _workplace(out: Path, engine: Engine, *, dry_run: bool, take_over: bool, pro
             with scratch_folder() as place:
                 yield Workplace(session, place)
             return
-        place = out / manifest.FOLDER / REQUIREMENTS
+        place = out / manifest.FOLDER / WORK
         # A killed pruning left its work files. Its decisions are refused by later jobs, and made again here.
         files.remove(place)
         try:
@@ -250,63 +258,54 @@ def _workplace(out: Path, engine: Engine, *, dry_run: bool, take_over: bool, pro
             files.remove(place)
 
 
-def _ranking(options: RuleOptions, *, keep_is_given: bool, required: bool) -> RuleOptions | None:
-    """Return the options of the ranked decision, None if there is to be none.
+def _ranks(options: RuleOptions, *, required: bool) -> bool:
+    """Return whether there is a ranked decision; without one, all rows that meet the requirements are kept.
 
     Raises:
-        SchemaError: if options do not fit together.
+        SchemaError: if an option belongs to a ranked decision, and nothing asks for one.
     """
-    if options.by:
-        if not keep_is_given:
-            raise SchemaError(f"--by {options.by} needs --keep, such as --keep 0.3: the share of rows to keep")
-        return options
-    if keep_is_given:
-        raise SchemaError("--keep needs --by: the score that rows are ranked by. Give --by score.NAME, or no --keep")
-    if not required:
-        raise SchemaError("nothing says which rows to keep. Give --require EXPRESSION, or --by SCORE and --keep SHARE")
-    default = RuleOptions("", options.keep, seed=options.seed)
-    if unused := [
-        name for name in ("rule", "balance", "temperature") if getattr(options, name) != getattr(default, name)
-    ]:
+    if options.by or options.amounts or options.caps or not required:
+        return True
+    default = RuleOptions(seed=options.seed)
+    names = ("rule", "balance", "trim", "temperature", "recall", "dimension", "embedding", "meaning")
+    if unused := [name for name in names if getattr(options, name) != getattr(default, name)]:
         raise SchemaError(f"--{unused[0]} needs --by: without it, all rows that meet --require are kept")
-    return None
+    return False
 
 
 def _eligible(required: Requirements, scores: Path, place: Workplace) -> Eligible | None:
     """Apply the requirements; None if there are none."""
     if not required.each:
         return None
-    place.folder.mkdir(parents=True, exist_ok=True)
-    return applying.apply(required, scores, place.folder, place.engine).eligible
+    folder = place.folder / "requirements"
+    folder.mkdir(parents=True, exist_ok=True)
+    return applying.apply(required, scores, folder, place.engine).eligible
 
 
-def _rank(
-    shards: Sequence[Shard], options: RuleOptions | None, eligible: Eligible | None, engine: Engine
-) -> RankedDecision | None:
-    """Read the score of all rows that meet the requirements, and decide which are kept; None without a score."""
-    if options is None:
-        return None
-    advice, rule = rule_options.choose(options, shards, engine)
+def _rank(shards: Sequence[Shard], options: RuleOptions, eligible: Eligible | None, place: Workplace) -> RankedDecision:
+    """Read the score of all rows that meet the requirements, and decide which are kept."""
+    advice, rule = rule_options.choose(options, shards, place.engine)
+    folder = place.folder / "ranking"
+    folder.mkdir(parents=True, exist_ok=True)
     column = first_reading.look(
         shards,
         options.by,
         rule_options.group_column(rule, shards),
-        sign=rule.sign,
-        engine=engine,
+        folder=folder,
+        engine=place.engine,
+        seed=options.seed,
         complexity=rule.balance.how == "dbp",
+        capped=[cap.column for cap in options.caps],
         eligible=eligible,
     )
-    decision = None if rule.name == "threshold" else rules.decide(column, rule)
-    return RankedDecision(column, Decided(column.values, rule, decision), advice)
+    decision = rules.decide(column, rule, options.caps)
+    return RankedDecision(column, Decided(column.values, rule, decision, options.caps), advice)
 
 
-def _guard(ranking: RankedDecision, options: RuleOptions | None, max_removal: float) -> None:
+def _guard(ranking: RankedDecision, eligible: Eligible | None, max_removal: float) -> None:
     """Stop if the ranked decision removes nearly all of a source. What requirements remove is wanted, and only told."""
-    assert options is not None
-    rows, kept = decisions.rows_of_sources(ranking.column, ranking.decided)
-    # A threshold promises no share, so every source is judged against keeping all of it.
-    keep = 1.0 if ranking.decided.decision is None else options.keep
-    source_guard.check_sources(rows, kept, keep=keep, max_removal=max_removal)
+    rows, kept = decisions.rows_of_sources(ranking.column, ranking.decided, eligible)
+    source_guard.check_sources(rows, kept, keep=ranking.decided.decision.share, max_removal=max_removal)
 
 
 def _fate(required: Requirements, eligible: Eligible | None, ranking: RankedDecision | None) -> Fate:
@@ -329,7 +328,7 @@ def _pools(
     out: Path,
     require: Sequence[str],
     ranking: RankedDecision | None,
-    options: RuleOptions | None,
+    options: RuleOptions,
     by_source: pl.DataFrame,
     partial: bool,
 ) -> Pools | None:
@@ -338,11 +337,12 @@ def _pools(
     if not members:
         return None
     arguments: dict[str, object] = {"scores": scores}
-    if ranking is not None and options is not None:
+    if ranking is not None:
         rule = ranking.decided.rule
-        arguments |= {"by": options.by, "rule": rule.name, "keep": rule.keep, "meaning": rule.meaning}
-    # Left out where it is not set, so that other files keep their bytes.
+        arguments |= {"by": options.by, "rule": rule.name, **rule.options_record(), "meaning": rule.meaning}
+    # Left out where they are not set, so that other files keep their bytes.
     arguments |= {"require": list(require)} if require else {}
     arguments |= {"partial": True} if partial else {}
-    seed = 0 if options is None else options.seed
+    arguments |= {"cap": list(options.cap)} if options.cap else {}
+    seed = 0 if ranking is None else ranking.decided.rule.seed
     return Pools(members, artifacts.made_by(arguments, [scored.record_path(scores)], seed))

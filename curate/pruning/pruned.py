@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from curate.errors import amount
-from curate.pruning import removal_table, rule_options
+from curate.pruning import removal_table
 from curate.pruning.auto_rule import RuleAdvice
+from curate.pruning.budgets.budget import Budget
 from curate.pruning.decisions import POOLS
 from curate.pruning.duplicate_check import compare_again
 from curate.pruning.make_pools import Pools
@@ -50,7 +51,7 @@ class Pruned:
         """Return one sentence on what decides: the requirements, which end of the score is kept, and what it means."""
         count = len(self.removal.requirements)
         required = f"every kept row meets {'all ' * (count > 1)}{amount(count, 'requirement')}" if count else ""
-        ranked = "" if self.rule is None else rule_options.sentence(self.rule, self.by)
+        ranked = "" if self.rule is None else self.rule.sentence(self.by)
         return "; ".join(filter(None, (required, ranked)))
 
     @property
@@ -95,8 +96,8 @@ class Pruned:
                 "is as similar as their score says. Score the data again with --scorer duplicates before you use this "
                 "result"
             )
-        if self.rule is not None and self.rule.balance.how == "recall":
-            lines += _shortfall(self.removal.total, self.rule.keep)
+        if self.rule is not None and self.rule.balance.how == "recall" and self.rule.budget is not None:
+            lines += _shortfall(self.removal.total, self.rule.budget)
         if self.pools is None and not self.dry_run:
             reason = "the kept rows have no tokens" if self.removal.total["kept"] else "nothing is kept"
             lines.append(f"{reason}: there is no {self.out / POOLS}")
@@ -148,12 +149,12 @@ class Pruned:
         return self.by_source._repr_html_() + "".join(f"<p>{note}</p>" for note in notes)
 
 
-def _shortfall(total: Mapping[str, int], keep: float) -> list[str]:
+def _shortfall(total: Mapping[str, int], budget: Budget) -> list[str]:
     """Return a warning if rounding the quotas down loses more than 1 % of the rows."""
-    target = round(keep * total["rows"])
-    if total["kept"] >= (1 - LARGEST_SHORTFALL) * target:
+    # A budget of tokens is filled up after the quotas.
+    if budget.in_tokens or total["kept"] >= (1 - LARGEST_SHORTFALL) * (target := budget.target(total["rows"])):
         return []
     return [
-        f"--balance label:recall rounds the rows of each class down, so {total['kept']} rows are kept where --keep "
-        f"asks for {target}. Raise --keep, or balance by label:even"
+        f"--balance label:recall rounds the rows of each class down, so {total['kept']} rows are kept where "
+        f"{budget.flag} asks for {target}. Raise {budget.flag}, or balance by label:even"
     ]

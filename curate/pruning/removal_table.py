@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 
 from curate.pruning.columns.score_column import NO_GROUP
-from curate.pruning.ranking.verdicts import KEPT, KEPT_BY_FLOOR
+from curate.pruning.rules._verdicts import KEPT, KEPT_BY_FLOOR
 from curate.tables.token_counts import TOKENS
 
 LARGEST_TABLE = 10_000  # classes: with more, the label is hardly a class, and no table of classes is made
