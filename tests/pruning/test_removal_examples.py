@@ -50,7 +50,7 @@ def test_examples_show_values_and_the_text(folder, cli):
     first = next(row for row in record["examples"] if row["reason"].startswith("n <"))
     assert f"n = {first['id'][1:]}" in first["values"]
     page = (folder / "kept" / "removal.md").read_text()
-    assert "| reason | rows | tokens |" in page
+    assert "| reason | rows | tokens (bytes / 4) |" in page
     assert page.count(first["id"]) >= 1
     lines = page.split("## Examples of removed rows")[1].splitlines()
     assert {line.count(" | ") for line in lines if "|" in line and "---" not in line} == {4}
@@ -95,7 +95,7 @@ def test_what_a_killed_prune_left_changes_nothing(tmp_path):
     scores = score_folder(tmp_path / "scores", frame, cuts=(2,))
     prune(scores, tmp_path / "kept", require=["score.x > 2"])
     calm = tree(tmp_path / "kept")
-    left_over = tmp_path / "kept" / "_curate" / "requirements" / "linked"
+    left_over = tmp_path / "kept" / "_curate" / "pruning" / "requirements" / "linked"
     left_over.mkdir(parents=True)
     (left_over / "0.npz").write_bytes(b"half a file")
     (left_over.parent / "a.parquet.npy").write_bytes(b"half a file")

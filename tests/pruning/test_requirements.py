@@ -153,9 +153,8 @@ def test_nan_is_a_missing_value(scores, tmp_path):
     ("options", "problem"),
     [
         ({}, "nothing says which rows to keep"),
-        ({"keep": 0.5}, "--keep needs --by"),
-        ({"by": "score.length"}, "--by score.length needs --keep"),
-        ({"require": ["tokens > 1"], "keep": 0.5}, "--keep needs --by"),
+        ({"by": "score.length"}, "--by score.length ranks all rows, and nothing says how many to keep"),
+        ({"require": ["tokens > 1"], "rule": "top", "keep": 0.5}, "--rule top ranks rows by a score. Give --by"),
         ({"require": ["tokens > 1"], "balance": "source"}, "--balance needs --by"),
     ],
 )
