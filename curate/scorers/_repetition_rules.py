@@ -103,7 +103,7 @@ def _top_characters(words: WordTable, top: Mapping[int, float]) -> dict[int, np.
 
 
 def _top_of(repeats: Repeats, before: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the texts with repeated n-grams, and the characters of all occurrences of the most frequent one of each."""
+    """Return the texts with repeated n-grams, and the characters of all occurrences of the top n-gram of each."""
     counts, firsts = repeats.counts, repeats.starts[repeats.firsts]
     owners = repeats.owners[repeats.firsts]
     # by text, then from frequent to rare, then from left to right
@@ -146,8 +146,9 @@ def _first_repetitive(words: WordTable, sizes: np.ndarray, limits: Mapping[int, 
         lengths = before[places[chosen] + n] - before[places[chosen]]
         for text in sorted(over):
             part = slice(bounds[text], bounds[text + 1])
-            columns = (places[chosen[part]], group[chosen[part]], lengths[part])
-            if _from_the_left(*(column.tolist() for column in columns), n) / int(sizes[text]) > limits[n]:
+            rows = chosen[part]
+            characters = _from_the_left(places[rows].tolist(), group[rows].tolist(), lengths[part].tolist(), n)
+            if characters / int(sizes[text]) > limits[n]:
                 result[text] = n
     return result
 
@@ -171,7 +172,9 @@ def _covered(
     begins, ends = before[starts], before[starts + n]
     # an n-gram that starts later never ends earlier, so it can overlap only with the one before
     fresh = np.maximum(begins, np.concatenate(([0], ends[:-1])))
-    return np.bincount(owners[starts], np.maximum(ends - fresh, 0), minlength=texts)
+    covered: np.ndarray
+    covered = np.bincount(owners[starts], np.maximum(ends - fresh, 0), minlength=texts)
+    return covered
 
 
 def _from_the_left(places: list[int], groups: list[int], lengths: list[int], n: int) -> int:

@@ -24,9 +24,10 @@ class Gopher:
     ``score.gopher`` (float64) is 1 for a text that passes and 0 for any other. Keep 1. ``reason.gopher`` (text) is the
     first rule that a text breaks, or null. Rules against repetition come first, as in the pipeline of FineWeb. Verdicts
     and reasons are those of datatrove 0.10, ``GopherRepetitionFilter`` and ``GopherQualityFilter`` for English. Words
-    are those of spaCy's English tokenizer, and a stop word counts only in small letters. In a script without spaces
-    (Chinese, Japanese, Thai, ...) a clause is one word, and nearly every text fails: filter other languages than English
-    with other limits, or by `repetition`. An empty or null text fails.
+    are those of spaCy's English tokenizer, and a stop word counts only in small letters. In other languages than
+    English nearly every text lacks the stop words: give min_stop_words=0. In a script without spaces (Chinese,
+    Japanese, Thai, ...) a clause is one word, so that no limit fits: use `repetition` there. An empty or null text
+    fails.
 
     Options:
         rules: both, quality, or repetition (default both).

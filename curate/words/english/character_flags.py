@@ -13,7 +13,7 @@ from unicodedata import category
 
 import numpy as np
 
-from curate.words.utf8 import POINTS
+from curate.words.utf8 import POINTS, looked_up
 
 # One bit a property.
 SPACE, LETTER, LOWER, UPPER, DIGIT, QUOTE, AFFIX, SYMBOL = (1 << i for i in range(8))
@@ -55,7 +55,7 @@ ABEB FE52 FE56-FE57 FF01 FF0E FF1F FF61 10A56-10A57 10F55-10F59 10F86-10F89 1104
 111C5-111C6 111CD 111DE-111DF 11238-11239 1123B-1123C 112A9 1144B-1144C 115C2-115C3 115C9-115D7 11641-11642
 1173C-1173E 11944 11946 11A42-11A43 11A9B-11A9C 11C41-11C42 11EF7-11EF8 11F43-11F44 16A6E-16A6F 16AF5 16B37-16B38
 16B44 16E98 1BC9F 1DA88"""
-# Of these, spaCy's sentencizer does not know those that Unicode added late, nor the Khmer ones.
+# Of these, spaCy's sentencizer does not know the Samaritan and Khmer ones and those that Unicode added late.
 UNKNOWN_TO_SENTENCES = """61D-61E 837-83E 17D4-17DA 1B7D-1B7E 2E53-2E54 10F55-10F89 11944-11946 11EF7-11F44 16E98"""
 # Marks of which a word must have more than these to count as one; datatrove adds TERMINALS and control characters.
 MARKS = "!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~«´»–—’“”„…∶━►、。〈〉《》「」【】！％（），．１：；？～"
@@ -80,6 +80,14 @@ def regex_class(flag: int) -> str:
     firsts, lasts = chosen[np.append(0, edges + 1)], chosen[np.append(edges, len(chosen) - 1)]
     pairs = zip(firsts.tolist(), lasts.tolist(), strict=True)
     return "".join(f"{re.escape(chr(first))}-{re.escape(chr(last))}" for first, last in pairs)
+
+
+@lru_cache(maxsize=1)
+def punctuation() -> np.ndarray:
+    """Return which code points are punctuation (categories P), (1114112,) bool."""
+    result = np.zeros(POINTS, bool)
+    result[[point for point in looked_up().tolist() if category(chr(point))[0] == "P"]] = True
+    return result
 
 
 @lru_cache(maxsize=1)

@@ -134,7 +134,10 @@ def _address_patterns() -> tuple[re.Pattern[str], re.Pattern[str]]:
     """Return patterns of the scheme and of what follows the user."""
     label = r"[A-Za-z0-9\u00a1-\uffff]"
     octet = r"(?:[1-9]\d?|1\d\d|2[0-4]\d|25[0-4])"
-    private = r"(?!(?:10|127)(?:\.\d{1,3}){3})(?!(?:169\.254|192\.168)(?:\.\d{1,3}){2})(?!172\.(?:1[6-9]|2\d|3[01])(?:\.\d{1,3}){2})"
+    private = (
+        r"(?!(?:10|127)(?:\.\d{1,3}){3})(?!(?:169\.254|192\.168)(?:\.\d{1,3}){2})"
+        r"(?!172\.(?:1[6-9]|2\d|3[01])(?:\.\d{1,3}){2})"
+    )
     numbers = rf"{private}(?:[1-9]\d?|1\d\d|2[01]\d|22[0-3])(?:\.(?:1?\d{{1,2}}|2[0-4]\d|25[0-5])){{2}}\.{octet}"
     names = rf"(?:(?:{label}[A-Za-z0-9\u00a1-\uffff_-]{{0,62}})?{label}\.)+[{regex_class(LOWER)}]{{2,63}}"
     return re.compile(r"[\w+\-.]{2,}://"), re.compile(rf"(?:{numbers}|{names})(?::\d{{2,5}})?(?:[/?#]\S*)?\Z")

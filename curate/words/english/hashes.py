@@ -33,7 +33,8 @@ class Hasher:
 
     def hashes(self, starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
         """Return the hash of the characters between each start and end."""
-        return (self.sums[ends] - self.sums[starts]) * powers(len(self.sums))[1][starts]
+        hashes: np.ndarray = (self.sums[ends] - self.sums[starts]) * powers(len(self.sums))[1][starts]
+        return hashes
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,15 @@ A word begins where a run of visible characters begins, and where a rule of `chu
 characters are applied to all runs at once. A run with a longer mark, such as an ellipsis or "US$", is split by `chunk`.
 """
 
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 import polars as pl
 
+from curate.words import ngrams
 from curate.words.english import chunk
 from curate.words.english.character_flags import (
     AFFIX,
@@ -30,11 +33,13 @@ from curate.words.english.character_flags import (
     UPPER,
     table,
 )
-from curate.words.english.hashes import HashTable, Hasher
+from curate.words.english.hashes import Hasher, HashTable
 from curate.words.english.special_cases import special_cases
 from curate.words.english.special_words import join_special_words
 
 PERIOD, COMMA, ELLIPSIS, PLUS, MINUS, DOLLAR, DEGREE = map(ord, ".,…+-$°")
+LONG = ngrams.PIECE  # characters of a part of a long text
+GAP = re.compile(r"\s")
 LONGEST_UNIT = 5  # characters of a unit such as "kg" after a number
 
 
@@ -43,7 +48,7 @@ class Words:
     """The words of n texts: word i is ``codes[starts[i]:ends[i]]``, as code points.
 
     ``flags`` (c,) uint16 are the properties of the characters ``codes`` (c,) uint32. Text i has the words from
-    ``offsets[i]`` up to ``offsets[i + 1]``.
+    ``offsets[i]`` up to ``offsets[i + 1]``, and begins at the character ``limits[i]``; a line feed lies between texts.
     """
 
     codes: np.ndarray
@@ -52,6 +57,20 @@ class Words:
     starts: np.ndarray
     ends: np.ndarray
     offsets: np.ndarray
+    limits: np.ndarray
+
+
+def parts(text: str) -> Iterator[str]:
+    """Yield a long text in parts of about ``LONG`` characters, which end where a line ends, or else at a space."""
+    start = 0
+    while len(text) - start > LONG:
+        stop = text.rfind("\n", start + 1, start + LONG)
+        if stop < 0:
+            gap = GAP.search(text, start + LONG)
+            stop = gap.start() if gap else len(text)
+        yield text[start:stop]
+        start = stop
+    yield text[start:]
 
 
 def split(texts: pl.Series) -> Words:
@@ -65,7 +84,7 @@ def split(texts: pl.Series) -> Words:
     starts, ends = runs.words()
     starts, ends = join_special_words(runs.hasher, codes, starts, ends)
     limits = 1 + np.concatenate(([0], np.cumsum(texts.str.len_chars().to_numpy() + 1, dtype=np.int64)))
-    return Words(codes, runs.flags, runs.hasher, starts, ends, np.searchsorted(starts, limits))
+    return Words(codes, runs.flags, runs.hasher, starts, ends, np.searchsorted(starts, limits), limits)
 
 
 @lru_cache(maxsize=1)
@@ -175,7 +194,8 @@ class _Runs:
         plus = np.flatnonzero(is_prefix & (self.codes[first] == PLUS))
         following = first[plus] + 1
         is_prefix[plus] = (following >= self.lasts[runs[plus]]) | (self.flags[following] & DIGIT == 0)
-        return is_prefix.astype(np.int64)
+        lengths: np.ndarray = is_prefix.astype(np.int64)
+        return lengths
 
     def _suffixes(self, runs: np.ndarray, first: np.ndarray) -> np.ndarray:
         """Return the length of what comes off the end of the characters from ``first`` on: 0, 1 or 2.

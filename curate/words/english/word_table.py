@@ -2,12 +2,9 @@
 
 In: a column of texts. Out: arrays with an entry for each word. May use: `words`.
 
-A long text is split in parts of about ``LONG`` characters, so that the working arrays stay small. Parts end where lines
-end, or else at a space.
+A long text is split in parts, so that the working arrays stay small.
 """
 
-import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,10 +12,7 @@ import polars as pl
 
 from curate.words import ngrams
 from curate.words.english.character_flags import ALPHABETIC, NOT_MARK
-from curate.words.english.splitting import Words, split
-
-LONG = ngrams.PIECE  # characters of a part of a long text
-VISIBLE_GAP = re.compile(r"\s")
+from curate.words.english.splitting import LONG, Words, parts, split
 
 
 @dataclass(frozen=True)
@@ -55,7 +49,8 @@ class WordTable:
     def sums(self, values: np.ndarray) -> np.ndarray:
         """Return the sum of the values (w,) of the words of each text, (n,) int64."""
         before = np.concatenate(([0], np.cumsum(values, dtype=np.int64)))
-        return before[self.offsets[1:]] - before[self.offsets[:-1]]
+        totals: np.ndarray = before[self.offsets[1:]] - before[self.offsets[:-1]]
+        return totals
 
 
 def word_table(texts: pl.Series) -> WordTable:
@@ -63,26 +58,13 @@ def word_table(texts: pl.Series) -> WordTable:
     tables = []
     for piece in ngrams.pieces(texts):
         if len(piece) == 1 and len(piece[0]) > LONG:
-            parts = [_table(split(pl.Series([part]))) for part in _parts(piece[0])]
-            tables.append(_joined(parts, np.array([0, sum(len(part.hashes) for part in parts)])))
+            of_parts = [_table(split(pl.Series([part]))) for part in parts(piece[0])]
+            tables.append(_joined(of_parts, np.array([0, sum(len(table.hashes) for table in of_parts)])))
         else:
             tables.append(_table(split(piece)))
     before = np.cumsum([0, *(len(table.hashes) for table in tables)])
     shifted = [table.offsets[1:] + start for table, start in zip(tables, before[:-1], strict=True)]
     return _joined(tables, np.concatenate(([0], *shifted)))
-
-
-def _parts(text: str) -> Iterator[str]:
-    """Yield a long text in parts that end where a line ends, or else at a space."""
-    start = 0
-    while len(text) - start > LONG:
-        stop = text.rfind("\n", start + 1, start + LONG)
-        if stop < 0:
-            gap = VISIBLE_GAP.search(text, start + LONG)
-            stop = gap.start() if gap else len(text)
-        yield text[start:stop]
-        start = stop
-    yield text[start:]
 
 
 def _table(words: Words) -> WordTable:
