@@ -127,10 +127,10 @@ def _first_repetitive(words: WordTable, sizes: np.ndarray, limits: Mapping[int, 
     factors = _factors(words.sizes)
     joined = words.hashes
     result: dict[int, int] = {}
-    for n in range(2, max(limits) + 1):
+    for n in range(2, min(max(limits), len(joined)) + 1):
         # the hash of n words is that of the first, and that of the n - 1 words behind it, moved by the first
         joined = words.hashes[: len(joined) - 1] + factors[: len(joined) - 1] * joined[1:]
-        if n not in limits or not len(joined):
+        if n not in limits:
             continue
         starts = np.flatnonzero(np.arange(len(joined)) + n <= ends[: len(joined)])
         order, firsts = repeated(mix(joined[starts] + salts[starts]))
@@ -156,7 +156,7 @@ def _first_repetitive(words: WordTable, sizes: np.ndarray, limits: Mapping[int, 
 def _factors(sizes: np.ndarray) -> np.ndarray:
     """Return BASE^size modulo 2^64 for each size, (w,) uint64."""
     up, _ = powers(LARGEST_POWER)
-    factors = up[np.minimum(sizes, LARGEST_POWER - 1)]
+    factors: np.ndarray = up[np.minimum(sizes, LARGEST_POWER - 1)]
     for word in np.flatnonzero(sizes >= LARGEST_POWER).tolist():
         factors[word] = pow(int(BASE), int(sizes[word]), 1 << 64)
     return factors
@@ -172,8 +172,7 @@ def _covered(
     begins, ends = before[starts], before[starts + n]
     # an n-gram that starts later never ends earlier, so it can overlap only with the one before
     fresh = np.maximum(begins, np.concatenate(([0], ends[:-1])))
-    covered: np.ndarray
-    covered = np.bincount(owners[starts], np.maximum(ends - fresh, 0), minlength=texts)
+    covered: np.ndarray = np.bincount(owners[starts], np.maximum(ends - fresh, 0), minlength=texts)
     return covered
 
 

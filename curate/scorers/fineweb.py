@@ -17,10 +17,11 @@ class Fineweb:
 
     ``score.fineweb`` (float64) is 1 for a text that passes and 0 for any other. Keep 1. ``reason.fineweb`` (text) is
     the first rule that a text breaks, or null. Verdicts and reasons are those of datatrove 0.10
-    (``FineWebQualityFilter`` for English). Lines without visible characters do not count. Marks that end a line are those that end a sentence in
-    any script. Words are those of spaCy's English tokenizer: in a script without spaces a clause is one word, so that
-    texts fail more easily by max_line_feeds. An empty or null text fails. FineWeb uses this filter after those of
-    `gopher` and `c4`.
+    (``FineWebQualityFilter`` for English).
+
+    Lines without visible characters do not count. A line may end with a mark that ends sentences in any script. Words
+    are those of spaCy's English tokenizer. In a script without spaces a clause is one word, so that texts fail more
+    easily by max_line_feeds. An empty or null text fails. FineWeb uses this filter after those of `gopher` and `c4`.
 
     Options:
         min_line_ends: share of lines that must end with a mark such as "." or "?" (default 0.12).
