@@ -139,8 +139,12 @@ def _first_repetitive(words: WordTable, sizes: np.ndarray, limits: Mapping[int, 
         over = set(np.flatnonzero(covered / np.maximum(sizes, 1) > limits[n]).tolist()) - set(result)
         if not over:
             continue
-        group = np.cumsum(np.isin(np.arange(len(places)), firsts))
-        chosen = np.flatnonzero(np.isin(owners[places], sorted(over)))
+        group = np.zeros(len(places), np.int64)
+        group[firsts] = 1
+        group = np.cumsum(group)
+        is_over = np.zeros(len(sizes), bool)
+        is_over[sorted(over)] = True
+        chosen = np.flatnonzero(is_over[owners[places]])
         chosen = chosen[np.argsort(places[chosen])]
         bounds = np.searchsorted(places[chosen], words.offsets)
         lengths = before[places[chosen] + n] - before[places[chosen]]

