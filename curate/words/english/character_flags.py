@@ -2,8 +2,9 @@
 
 In: code points. Out: one bit a property, from a table that is made once.
 
-The classes are those of ``spacy/lang/char_classes.py`` (MIT licence) as of version 3.8: its blocks of letters, and the
-symbols that Unicode 11 had. Marks that are not words are those of datatrove 0.10 (Apache licence 2.0).
+The classes are those of ``spacy/lang/char_classes.py`` (MIT licence, copyright ExplosionAI) as of version 3.8: its
+blocks of letters, and the symbols that Unicode 11 had. Marks that are no words are those of datatrove 0.10 (Apache
+licence 2.0).
 """
 
 import re

@@ -2,8 +2,8 @@
 
 In: nothing. Out: a dictionary from each form to its words, such as ``"don't": ("do", "n't")``.
 
-The list follows ``spacy/lang/en/tokenizer_exceptions.py`` and ``spacy/lang/tokenizer_exceptions.py`` (MIT licence) as
-of version 3.8. A test compares a hash of all 1,347 forms.
+The list follows ``tokenizer_exceptions.py`` in ``spacy/lang`` and in ``spacy/lang/en`` (MIT licence, copyright
+ExplosionAI) as of version 3.8. A test compares a hash of all 1,347 forms.
 """
 
 from collections.abc import Iterator
