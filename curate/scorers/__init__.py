@@ -40,9 +40,10 @@ class Scorer(Protocol):
     Its attribute ``meanings`` maps each score column to ``quality``, ``hardness`` or ``easiness``. A scorer that a user
     wrote may leave it out; then some rules of `prune` need ``--meaning``.
 
-    Columns are ``score.<name>`` (float64), ``emb.<name>`` (vectors), ``logits.<epoch>`` (vectors) or ``cluster.<name>``
-    (int32, the group of a row). What a scorer learned is in ``arrays``, which is saved and loaded again. It may have a
-    property ``notes``: lines that tell the user about what it learned.
+    Columns are ``score.<name>`` (float64), ``emb.<name>`` (vectors), ``logits.<epoch>`` (vectors), ``cluster.<name>``
+    (int32, the group of a row) or ``reason.<name>`` (text, why a row fails a filter; null if it passes). What a scorer
+    learned is in ``arrays``, which is saved and loaded again. It may have a property ``notes``: lines that tell the
+    user about what it learned.
     """
 
     @property

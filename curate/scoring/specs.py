@@ -181,11 +181,11 @@ def _format(module: ModuleType, implementation: type) -> int:
 
 
 def files_read(specs: Sequence[str]) -> list[Path]:
-    """Return the files that the options ``target``, ``path`` and ``model`` name. Scores depend on their content."""
+    """Return the files that options such as ``target`` and ``model`` name. Scores depend on their content."""
     parsed = [options for _, options in map(open_sets.parse, specs)]
     targets = sorted({str(options["target"]) for options in parsed if options.get("target")})
     paths = [shard.path for shard in (batches.shards(targets) if targets else ())]
-    others = {str(options[key]) for options in parsed for key in ("path", "model") if options.get(key)}
+    others = {str(options[key]) for options in parsed for key in ("path", "model", "badwords") if options.get(key)}
     for item in sorted(others):
         # A table, the folder of a model, or the id of a model that was downloaded before.
         paths += [path for path, _ in files.listed(str(pretrained.cached(item) or item))]

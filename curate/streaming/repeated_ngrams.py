@@ -50,7 +50,7 @@ def repeated_ngrams(words: SizedWords, *, shortest: int, longest: int, single_ch
     starts = np.arange(len(owners))
     for n in range(shortest, longest + 1):
         starts, ends = spans.ngrams(starts, n * single_characters)
-        order, firsts = _repeated(spans.hashes(starts, ends))
+        order, firsts = repeated(spans.hashes(starts, ends))
         if not len(order):
             return
         starts, ends = starts[order], ends[order]
@@ -104,7 +104,7 @@ class _Spans:
         return mix((self.sums[ends] - self.sums[starts]) * self.inverses[starts] + self.salts[starts])
 
 
-def _repeated(hashes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def repeated(hashes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return where hashes lie that occur more than once, sorted by hash and position, and where each new hash begins.
 
     Sorting numbers is much faster than sorting positions by numbers. The lower bits of a hash therefore make room for

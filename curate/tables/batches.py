@@ -55,7 +55,7 @@ __all__ = [
 Stream = Callable[[Sequence[str]], Iterator[pl.DataFrame]]
 
 BYTES_PER_TOKEN = 4  # rule of thumb for byte-pair encodings of English; used only for files without `tokens`
-SCORER_PREFIXES = ("score.", "cluster.")  # of columns that scorers add
+SCORER_PREFIXES = ("score.", "cluster.", "reason.")  # of columns that scorers add
 MODEL_PREFIXES = ("label", "emb.", "probs.", "logits.", "member", "correct")  # of columns that hold no text
 IDENTITY: Mapping[str, pl.DataType] = {"id": pl.String(), "source": pl.String(), "tokens": pl.Int64()}
 READING = Reading()

@@ -136,7 +136,7 @@ def test_it_is_a_frozen_dataclass_that_says_what_it_reads_and_adds(name):
     scorer = scorer_of(name)
     assert isinstance(scorer.needs, tuple)
     assert scorer.schema
-    assert all(column.startswith(("score.", "emb.", "cluster.", "logits.")) for column in scorer.schema)
+    assert all(column.startswith(("score.", "emb.", "cluster.", "logits.", "reason.")) for column in scorer.schema)
     assert set(scorer.needs) <= set(ROWS.columns)
     assert not set(scorer.needs) & set(scorer.schema)
     with pytest.raises(FrozenInstanceError):
@@ -204,6 +204,8 @@ def test_one_finite_row_per_row_and_nothing_else(name):
     assert scores.height == ROWS.height
     assert ROWS.equals(before), "the batch was modified"
     for column in scores.iter_columns():
+        if column.dtype == pl.String:  # the reason of a verdict; a row that passes has none
+            continue
         assert column.null_count() == 0
         assert np.isfinite(column.to_numpy()).all()
 

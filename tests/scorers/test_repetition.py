@@ -123,7 +123,7 @@ def test_words_of_one_letter_are_not_mixed_up_with_the_numbers_of_texts():
 def test_hashes_that_differ_only_where_the_position_is_packed_are_told_apart(values):
     """Positions take the lowest bits, so that these hashes need the second way of sorting."""
     hashes = np.array(values, "u8")
-    order, firsts = repeated_ngrams._repeated(hashes)
+    order, firsts = repeated_ngrams.repeated(hashes)
     positions = [[i for i, other in enumerate(values) if other == value] for value in sorted(set(values))]
     expected = [group for group in positions if len(group) > 1]
     assert [part.tolist() for part in np.split(order, firsts[1:])] == (expected or [[]])
