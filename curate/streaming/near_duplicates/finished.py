@@ -4,6 +4,7 @@ In: a corpus and the settings. Out: the first generation that is not finished, a
 """
 
 from dataclasses import astuple
+from pathlib import Path
 
 import numpy as np
 
@@ -47,6 +48,16 @@ def first_unfinished(corpus: Corpus, settings: Bands, threshold: float) -> int:
 def record_finished(corpus: Corpus, settings: Bands, threshold: float) -> None:
     """Record that all generations of a corpus are finished."""
     _write(corpus, settings, threshold, int(_generations(corpus).max()) + 1)
+
+
+def recorded_settings(folder: Path) -> tuple[Bands, float] | None:
+    """Return the settings and the threshold of the finished generations in a folder; None if none is finished."""
+    path = folder / RECORD
+    record = array_files.read_arrays(path) if files.exists(path) else {}
+    if not record or not len(record["parts"]):
+        return None
+    bands, rows, ngram, seed, threshold = record["settings"].tolist()
+    return Bands(int(bands), int(rows), int(ngram), int(seed)), threshold
 
 
 def _write(corpus: Corpus, settings: Bands, threshold: float, finished: int) -> None:
