@@ -9,6 +9,7 @@ from curate import open_sets
 from curate.errors import SchemaError
 from curate.models import pretrained
 from curate.scorers import Scorer
+from curate.scorers._against import shards_of
 from curate.scoring.inferred_options import accepted
 from curate.storage import files
 from curate.storage.files import content_hash
@@ -181,10 +182,15 @@ def _format(module: ModuleType, implementation: type) -> int:
 
 
 def files_read(specs: Sequence[str]) -> list[Path]:
-    """Return the files that the options ``target``, ``path`` and ``model`` name. Scores depend on their content."""
+    """Return the files that the options ``target``, ``against``, ``path`` and ``model`` name.
+
+    Scores depend on their content.
+    """
     parsed = [options for _, options in map(open_sets.parse, specs)]
     targets = sorted({str(options["target"]) for options in parsed if options.get("target")})
     paths = [shard.path for shard in (batches.shards(targets) if targets else ())]
+    against = sorted({str(options["against"]) for options in parsed if options.get("against")})
+    paths += dict.fromkeys(shard.path for item in against for shard in shards_of(item))
     others = {str(options[key]) for options in parsed for key in ("path", "model") if options.get(key)}
     for item in sorted(others):
         # A table, the folder of a model, or the id of a model that was downloaded before.

@@ -91,7 +91,7 @@ def kinds_of(points: np.ndarray, *, marks: bool) -> np.ndarray:
 
     Without ``marks``, punctuation and symbols are SPACE.
     """
-    return _table(marks)[points]
+    return np.asarray(_table(marks)[points])
 
 
 def _fill(kind: np.ndarray, characters: utf8.Characters, values: np.ndarray, chosen: np.ndarray) -> None:
