@@ -55,9 +55,7 @@ def reference_corpus(data: Corpus, against: str, columns: str, scorer: str) -> C
         SchemaError: if ``against`` is empty or names no files, or a file has none of the columns.
     """
     if not against:
-        raise SchemaError(
-            f"{scorer} has nothing to compare with. Name files of reference texts: {scorer}:against=FILES"
-        )
+        raise SchemaError(f"{scorer} has no texts to compare with. Name files that hold them: {scorer}:against=FILES")
     names = list(filter(None, columns.split(JOIN)))
     parts = [part for shard in shards_of(against) for part in _parts(shard, names, scorer)]
     return replace(data, parts=parts, folder=data.folder / EXCHANGES / "against", total=None)
