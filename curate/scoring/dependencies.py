@@ -66,8 +66,11 @@ def prepared(specs: Sequence[str]) -> tuple[Scorer, ...]:
 
 
 def depends(spec: str, others: Sequence[str]) -> bool:
-    """Return whether a scorer reads a column that one of the others makes."""
+    """Return whether a scorer reads a column that one of the others makes, or results that it keeps."""
     wanted = reads(spec)
+    results_of = getattr(open_sets.module("scorers", open_sets.parse(spec)[0]), "READS_RESULTS_OF", "")
+    if any(open_sets.parse(other)[0] == results_of for other in others):
+        return True
     starts = tuple(column for column in wanted if column.endswith("."))
     added = {column for other in others if other != spec for column in makes(other)}
     return any(column in wanted or column.startswith(starts) for column in added)

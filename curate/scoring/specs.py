@@ -122,7 +122,8 @@ def check_columns_added(specs: Sequence[str]) -> None:
 
     Raises:
         CurateError: if a name or an option is unknown.
-        SchemaError: if two scorers add the same column, or a scorer declares a meaning that does not exist.
+        SchemaError: if two scorers add the same column, a scorer declares a meaning that does not exist, or it reads
+            results of a scorer that the job does not have.
     """
     added_by: dict[str, str] = {}
     for spec in specs:
@@ -130,8 +131,11 @@ def check_columns_added(specs: Sequence[str]) -> None:
         if learns(spec):
             check_options(spec)
             name, options = open_sets.parse(spec)
-            if check_packages := getattr(open_sets.module("scorers", name), "check_packages", None):
+            module = open_sets.module("scorers", name)
+            if check_packages := getattr(module, "check_packages", None):
                 check_packages(options)
+            if check_scorers := getattr(module, "check_scorers", None):
+                check_scorers([open_sets.parse(other) for other in specs])
             described = open_sets.implementation("scorers", open_sets.parse(spec)[0])
         else:
             described = build(spec)

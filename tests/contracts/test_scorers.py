@@ -6,7 +6,7 @@ A scorer is learned when the first test of it runs, and once: ``-k length`` lear
 import re
 import sys
 from collections.abc import Sequence
-from dataclasses import FrozenInstanceError, fields
+from dataclasses import FrozenInstanceError, fields, replace
 from functools import cache
 from importlib.util import find_spec
 from inspect import cleandoc, signature
@@ -24,6 +24,7 @@ from polars.testing import assert_frame_equal
 
 from curate import member_help, open_sets
 from curate.encoders.hashed import Hashed
+from curate.scorers import duplicates
 from curate.scorers.dsir import Dsir
 from curate.scoring.specs import declarations
 from curate.tables.meanings import MEANINGS
@@ -107,6 +108,9 @@ def learned(name, rows: pl.DataFrame, cuts: Sequence[int] = ()):
     learn = open_sets.module("scorers", name).learn
     options = {key: value for key, value in SMALL.items() if key in signature(learn).parameters}
     corpus = corpus_of(rows, cuts, Path(mkdtemp(dir=folder().name)))
+    if name == "agreement":
+        duplicates.learn(replace(corpus, folder=corpus.folder / "_curate" / "duplicates"))
+        corpus = replace(corpus, out=corpus.folder)
     return with_stored(learn(corpus, **options, **required(name)), corpus)
 
 

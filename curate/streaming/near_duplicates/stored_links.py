@@ -13,7 +13,8 @@ from curate.errors import SchemaError
 from curate.storage import files, manifest, s3
 from curate.streaming.near_duplicates.finished import LINKS_OF_PART, recorded_settings
 from curate.streaming.near_duplicates.signatures import Bands
-from curate.tables.corpus import array_files
+from curate.tables.corpus import CorpusPart, array_files
+from curate.tables.corpus.corpus import kept_path
 
 SCORER = "duplicates"  # the scorer whose folder of results holds the links
 
@@ -46,9 +47,12 @@ def stored_links(out: Path, similarity: float = 0.0) -> Iterator[LinkTable]:
     """
     settings_of_links(out)
     for path in files.below(_folder(out) / LINKS_OF_PART, ".npz"):
-        link = array_files.read_arrays(path)
-        chosen = link["similarity"] >= similarity
-        yield LinkTable(*(link[name][chosen] for name in ("first", "second", "similarity", "equal")))
+        yield _links(path, similarity)
+
+
+def links_of_part(out: Path, part: CorpusPart, similarity: float = 0.0) -> LinkTable:
+    """Return the links of the rows of one part to rows before them, as `stored_links` does."""
+    return _links(kept_path(_folder(out), LINKS_OF_PART, part), similarity)
 
 
 def settings_of_links(out: Path) -> tuple[Bands, float]:
@@ -66,6 +70,12 @@ def settings_of_links(out: Path) -> tuple[Bands, float]:
             "too, and let it finish"
         )
     return settings
+
+
+def _links(path: Path, similarity: float) -> LinkTable:
+    link = array_files.read_arrays(path)
+    chosen = link["similarity"] >= similarity
+    return LinkTable(*(link[name][chosen] for name in ("first", "second", "similarity", "equal")))
 
 
 def _folder(out: Path) -> Path:
