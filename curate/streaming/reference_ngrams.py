@@ -46,7 +46,8 @@ class ReferenceNgrams:
             if size < self.n:
                 # A whole text can only occur where its first words do, so most texts are not searched for it.
                 with_heads = np.searchsorted(words.offsets, self._head_places(words), side="right") - 1
-                searched, places = _of_texts(words, np.unique(with_heads))
+                texts = np.unique(with_heads)
+                searched, places = words.of_texts(texts), words.places_of(texts)
             matched = places[_places(searched, size, grams)]
             starts.append(matched)
             ends.append(matched + size)
@@ -109,7 +110,7 @@ def _ngrams_of_part(n: int, shortest: int, rows: PartRows) -> Arrays:
             too_short += int(((words.counts > 0) & (words.counts < shortest)).sum())
             grams[n].append(np.unique(ngrams.ngrams(words, n).values))
             for size in range(shortest, n):
-                whole, _ = _of_texts(words, np.flatnonzero(words.counts == size))
+                whole = words.of_texts(np.flatnonzero(words.counts == size))
                 grams[size].append(ngrams.ngrams(whole, size).values)
                 heads.append(ngrams.ngrams(_first_words(whole, shortest), shortest).values)
     return {
@@ -133,11 +134,3 @@ def _first_words(words: Grams, count: int) -> Grams:
     """Return the first ``count`` words of texts that have so many."""
     places = words.offsets[:-1, None] + np.arange(count)
     return Grams(words.values[places].ravel(), count * np.arange(len(places) + 1))
-
-
-def _of_texts(words: Grams, texts: np.ndarray) -> tuple[Grams, np.ndarray]:
-    """Return the words of some texts, and the places that they have in ``words.values``."""
-    counts = words.counts[texts]
-    offsets = np.concatenate(([0], np.cumsum(counts)))
-    places = np.arange(offsets[-1]) + np.repeat(words.offsets[texts] - offsets[:-1], counts)
-    return Grams(words.values[places], offsets), places
