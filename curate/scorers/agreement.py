@@ -16,7 +16,9 @@ from curate.tables.corpus import Corpus
 LEARNS_ADDED_FILES = True  # it learns from them without changing the scores of older files
 KEEPS_RESULTS = True  # a job to which files are added needs the sources of older rows
 READS_RESULTS_OF = "duplicates"  # the scorer whose links it reads
-WITHOUT_LINKS = "against"  # with this option, `duplicates` compares rows with other files, and stores no links
+# With the option against, `duplicates` compares rows with other files, and stores no links. With name, its links lie in
+# a folder of their own.
+WITHOUT_LINKS = ("against", "name")
 
 
 @dataclass(frozen=True)
@@ -75,10 +77,10 @@ def check_scorers(others: Sequence[tuple[str, Mapping[str, object]]]) -> None:
     Raises:
         SchemaError: if it has not.
     """
-    if not any(name == READS_RESULTS_OF and not options.get(WITHOUT_LINKS) for name, options in others):
+    if not any(name == READS_RESULTS_OF and not any(map(options.get, WITHOUT_LINKS)) for name, options in others):
         raise SchemaError(
             "agreement counts sources by the links that the scorer duplicates finds between rows. Add --scorer "
-            "duplicates, without against="
+            "duplicates, without against= and name="
         )
 
 

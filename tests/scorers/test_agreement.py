@@ -166,7 +166,7 @@ def test_a_job_without_links_is_refused_in_one_line(tmp_path, cli, others):
     write(tmp_path / "data", ["x"])
     result = cli("score", tmp_path / "data", "--scorer", "agreement", *others, "--out", tmp_path / "out")
     assert result.code == 1
-    assert result.err.strip().endswith("Add --scorer duplicates, without against=")
+    assert result.err.strip().endswith("Add --scorer duplicates, without against= and name=")
     assert not (tmp_path / "out").exists()
 
 

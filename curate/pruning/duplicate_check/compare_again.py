@@ -187,6 +187,6 @@ def _options(scores: Path) -> dict[str, object]:
     }
     for spec in cast(list[str], scored.job(scores).get("scorers", [])):
         name, changed = open_sets.parse(spec)
-        if name == SCORER:
+        if name == SCORER and "name" not in changed:  # with another name it adds another column
             options |= changed
     return options
