@@ -6,6 +6,7 @@ from functools import cached_property
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
 
 from curate.errors import SchemaError, amount
 from curate.scorers import _against
@@ -73,13 +74,19 @@ class Contamination:
 
     def __call__(self, batch: pl.DataFrame) -> pl.DataFrame:
         """Score a batch."""
-        scores, spans = [np.zeros(0)], list[list[dict[str, int]]]()
+        scores, spans = [np.zeros(0)], [np.zeros((0, 3), np.int64)]
+        first = 0
         for piece in ngrams.pieces(batch["text"]):
             words = ngrams.words(piece)
             starts, ends = self._reference.matches(words)
-            scores.append(1 - _matched_shares(words, starts, ends, self.n))
-            spans += _spans(piece, words, starts, ends)
-        columns = {"score.contamination": np.concatenate(scores), "spans.contamination": spans}
+            # Most pieces of most data have no match.
+            score = np.ones(len(piece))
+            if len(starts):
+                score -= _matched_shares(words, starts, ends, self.n)
+                spans.append(_spans(piece, words, starts, ends) + [first, 0, 0])
+            scores.append(score)
+            first += len(piece)
+        columns = [np.concatenate(scores), _lists(np.concatenate(spans), batch.height)]
         return pl.DataFrame(columns, schema=dict(self.schema))
 
     # cached_property writes to __dict__, which a frozen dataclass allows
@@ -132,24 +139,29 @@ def _matched_shares(words: Grams, starts: np.ndarray, ends: np.ndarray, n: int) 
     return np.asarray(matched / np.maximum(1, words.counts - width + 1))
 
 
-def _spans(piece: pl.Series, words: Grams, starts: np.ndarray, ends: np.ndarray) -> list[list[dict[str, int]]]:
-    """Return the spans of each text, as places of characters."""
-    spans: list[list[dict[str, int]]] = [[] for _ in range(len(piece))]
+def _spans(piece: pl.Series, words: Grams, starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
+    """Return the spans (s, 3) of texts, in order: the number of the text, and the places of characters."""
+    spans: list[tuple[int, int, int]] = []
     covered = _covered(starts, ends, len(words.values))
-    owner = words.owner[covered]
-    # A span ends where the next covered word does not follow, or belongs to another text.
-    breaks = np.flatnonzero((np.diff(covered) > 1) | (np.diff(owner) > 0))
-    edges = np.concatenate(([0], breaks + 1, [len(covered)])) if len(covered) else np.zeros(1, np.int64)
-    places: dict[int, np.ndarray] = {}
-    for low, high in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True):
-        text = int(owner[low])
-        if len(spans[text]) == MOST_SPANS:
-            continue
-        if text not in places:
-            places = {text: word_places(piece[text])}
-        first, last = covered[[low, high - 1]] - words.offsets[text]
-        spans[text].append({"start": int(places[text][first, 0]), "end": int(places[text][last, 1])})
-    return spans
+    text = np.searchsorted(words.offsets, covered, side="right") - 1
+    texts, edges = np.unique(text, return_index=True)
+    for number, matched in zip(texts.tolist(), np.split(covered, edges[1:]), strict=True):
+        inside = matched - words.offsets[number]
+        # A span ends where the next word that matches does not follow.
+        breaks = np.flatnonzero(np.diff(inside) > 1)
+        first, last = inside[np.append(0, breaks + 1)], inside[np.append(breaks, len(inside) - 1)]
+        places = word_places(piece[number])
+        pairs = zip(places[first, 0].tolist(), places[last, 1].tolist(), strict=True)
+        spans += [(number, start, end) for start, end in pairs][:MOST_SPANS]
+    return np.array(spans, np.int64).reshape(-1, 3)
+
+
+def _lists(spans: np.ndarray, rows: int) -> pl.Series:
+    """Return a column with the list of spans of each row, from spans (s, 3) in the order of rows."""
+    offsets = np.searchsorted(spans[:, 0], np.arange(rows + 1))
+    fields = [pa.array(spans[:, i].astype(np.int32)) for i in (1, 2)]
+    structs = pa.StructArray.from_arrays(fields, names=["start", "end"])
+    return pl.Series(pl.from_arrow(pa.LargeListArray.from_arrays(pa.array(offsets, pa.int64()), structs)))
 
 
 def _covered(starts: np.ndarray, ends: np.ndarray, count: int) -> np.ndarray:
