@@ -67,9 +67,8 @@ class Contamination:
         if not too_short:
             return ()
         return (
-            f"contamination does not search for {too_short} of {amount(searched + too_short, 'benchmark text')}: they "
-            f"have fewer than {self.shortest} words, and so few words occur by chance. The option shortest= changes "
-            "this number",
+            f"contamination leaves out {too_short} of {amount(searched + too_short, 'benchmark text')}, with fewer than "
+            f"{self.shortest} words: so few words occur by chance. Give shortest= to search for them too",
         )
 
     def __call__(self, batch: pl.DataFrame) -> pl.DataFrame:
@@ -99,6 +98,8 @@ def learn(
     corpus: Corpus, *, against: str = "", against_columns: str = "text", n: int = 13, shortest: int = 8
 ) -> Contamination:
     """Return the scorer with the n-grams of the benchmark. The data themselves are not read.
+
+    A worker holds 16 to 24 bytes for each different n-gram of the benchmark in memory.
 
     Options:
         against: files, folders or globs of benchmark texts, joined by ``+`` (required).

@@ -124,8 +124,8 @@ def learn(
     bytes a row, and the n-grams of candidates. Texts are read once, and those of parts with candidates twice. Ids must
     be distinct.
 
-    With ``against`` the data are not read to learn, and ids need not be distinct. A worker holds the n-grams and the
-    bands of all texts of ``against`` in memory, about 3 bytes for each byte of text. In a band that over 32 of them
+    With ``against`` the data are not read to learn, and ids need not be distinct. A worker holds all texts of
+    ``against`` as n-grams and bands in memory: about 8 bytes a word, and 1 kB a text. In a band that over 32 of them
     share, 32 are compared. A copy of equal bytes is never missed.
 
     Options:

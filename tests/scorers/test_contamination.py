@@ -121,8 +121,8 @@ def test_short_benchmark_texts_are_searched_for_as_a_whole():
     assert scored([long], [question])[0] == [pytest.approx(1 - 6 / 36)]
     scorer = learned([question, "Paris", "no", None, ""])
     assert scorer.notes == (
-        "contamination does not search for 2 of 3 benchmark texts: they have fewer than 8 words, and so few words "
-        "occur by chance. The option shortest= changes this number",
+        "contamination leaves out 2 of 3 benchmark texts, with fewer than 8 words: so few words occur by chance. Give "
+        "shortest= to search for them too",
     )
     assert scored(["in Paris"], [question, "Paris"], shortest=1)[1] == [["Paris"]]
 

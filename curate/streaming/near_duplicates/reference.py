@@ -102,7 +102,7 @@ class ReferenceTexts:
 def reference_texts(corpus: Corpus, settings: Bands) -> tuple[ReferenceTexts, list[int]]:
     """Return the texts of a corpus, and the number of n-grams of each part.
 
-    Texts need about 8 bytes a word in memory, and 32 bytes for each band of a text.
+    In memory, texts need about 8 bytes a word, and 60 bytes for each band of a text.
     """
     parts = list(corpus.map(partial(_texts_of_part, settings), ("text",)))
     hashes = np.concatenate([np.zeros((0, 2), np.uint64), *(part["digests"] for part in parts)])
