@@ -67,8 +67,8 @@ class Contamination:
         if not too_short:
             return ()
         return (
-            f"contamination leaves out {too_short} of {amount(searched + too_short, 'benchmark text')}, with fewer than "
-            f"{self.shortest} words: so few words occur by chance. Give shortest= to search for them too",
+            f"contamination leaves out {too_short} of {amount(searched + too_short, 'benchmark text')}, with fewer "
+            f"than {self.shortest} words: so few words occur by chance. Give shortest= to search for them too",
         )
 
     def __call__(self, batch: pl.DataFrame) -> pl.DataFrame:
