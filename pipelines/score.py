@@ -25,7 +25,8 @@ def main(
         list[str],
         typer.Option(
             help="A scorer: NAME or NAME:key=value,... (see curate list scorers), or a class of your own, "
-            "path/to/file.py:ClassName. Repeat it, in any order."
+            "path/to/file.py:ClassName. Repeat it, in any order. name=WORD names its columns, so that a job may have a "
+            "scorer twice."
         ),
     ],
     out: OutFolder,

@@ -129,7 +129,7 @@ def test_an_installed_package_adds_a_name(monkeypatch):
     [
         ("scorers", "lenght", "unknown scorer 'lenght'; did you mean 'length'?"),
         ("laws", "chincilla", "unknown law 'chincilla'; did you mean 'chinchilla'?"),
-        ("scorers", "qqqqqq", "unknown scorer 'qqqqqq'. Choose one of attention_influence"),
+        ("scorers", "qqqqqq", "unknown scorer 'qqqqqq'. Choose one of agreement"),
         ("encoders", "hashed:widht=3", "hashed has no option 'widht'; did you mean 'width'?"),
     ],
 )

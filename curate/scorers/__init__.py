@@ -13,6 +13,9 @@ functions on the parts of the rows (``curate.tables.corpus``). The file of the s
 - ``LEARNS_ADDED_FILES = True``, if the scorer can learn from files that are added to a finished job without changing
   older scores;
 - ``KEEPS_RESULTS = True``, if what it computes of parts is a result that later jobs read, and not a cache;
+- ``READS_RESULTS_OF = "scorer"``, if it reads results that this scorer keeps. It then learns after it;
+- a function ``check_scorers(others)``, which raises a `SchemaError` if the job lacks a scorer that it needs. ``others``
+  are the names of all scorers with their options;
 - a function ``prepares(options)``, which returns scorers whose columns are computed when the rows are first read. Score
   files do not have these columns.
 
@@ -41,9 +44,10 @@ class Scorer(Protocol):
     wrote may leave it out; then some rules of `prune` need ``--meaning``.
 
     Columns are ``score.<name>`` (float64), ``emb.<name>`` (vectors), ``logits.<epoch>`` (vectors), ``cluster.<name>``
-    (int32, the group of a row) or ``reason.<name>`` (text, why a row fails a filter; null if it passes). What a scorer
-    learned is in ``arrays``, which is saved and loaded again. It may have a property ``notes``: lines that tell the
-    user about what it learned.
+    (int32, the group of a row), ``reason.<name>`` (text, why a row fails a filter; null if it passes) or
+    ``spans.<name>`` (lists of structs with ``start`` and ``end``, places in the text). What a scorer learned is in
+    ``arrays``, which is saved and loaded again. It may have a property ``notes``: lines that tell the user about what
+    it learned.
     """
 
     @property

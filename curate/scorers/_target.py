@@ -74,7 +74,7 @@ def _parts(shards: Sequence[Shard], reading: Reading) -> list[TargetPart]:
     for shard in shards:
         size = files.size(shard.path)
         if size >= PART_BYTES:
-            parts += [TargetPart((shard,), reading, start, stop) for start, stop in _ranges(shard)]
+            parts += [TargetPart((shard,), reading, start, stop) for start, stop in row_ranges(shard)]
             continue
         if small_bytes + size > PART_BYTES:
             parts.append(TargetPart(tuple(small), reading))
@@ -84,8 +84,8 @@ def _parts(shards: Sequence[Shard], reading: Reading) -> list[TargetPart]:
     return [*parts, TargetPart(tuple(small), reading)] if small else parts
 
 
-def _ranges(shard: Shard) -> list[tuple[int, int | None]]:
-    """Return the rows [start, stop) of each part of a large file. None is the end of the file."""
+def row_ranges(shard: Shard) -> list[tuple[int, int | None]]:
+    """Return the rows [start, stop) of each part of a file. None is the end of the file."""
     groups = None if has_lines(shard) else readers.head(shard).groups
     if not groups:
         return [(0, None)]

@@ -10,6 +10,7 @@ from graphlib import CycleError, TopologicalSorter
 from curate import open_sets
 from curate.errors import SchemaError
 from curate.scorers import Scorer
+from curate.scoring import renamed
 from curate.scoring import specs as scorer_specs
 from curate.scoring.inferred_options import accepted
 
@@ -66,8 +67,11 @@ def prepared(specs: Sequence[str]) -> tuple[Scorer, ...]:
 
 
 def depends(spec: str, others: Sequence[str]) -> bool:
-    """Return whether a scorer reads a column that one of the others makes."""
+    """Return whether a scorer reads a column that one of the others makes, or results that it keeps."""
     wanted = reads(spec)
+    results_of = getattr(open_sets.module("scorers", open_sets.parse(spec)[0]), "READS_RESULTS_OF", "")
+    if any(open_sets.parse(other)[0] == results_of for other in others):
+        return True
     starts = tuple(column for column in wanted if column.endswith("."))
     added = {column for other in others if other != spec for column in makes(other)}
     return any(column in wanted or column.startswith(starts) for column in added)
@@ -79,7 +83,7 @@ def reads(spec: str) -> set[str]:
     A name that ends with a dot stands for all columns that begin with it.
     """
     name, options = open_sets.parse(spec)
-    described = open_sets.implementation("scorers", name) if scorer_specs.learns(spec) else scorer_specs.build(spec)
+    described = renamed.described(spec) if scorer_specs.learns(spec) else scorer_specs.build(spec)
     needs = getattr(described, "needs", ())
     choices = {**accepted(spec), **options}
     named = {str(value) for value in choices.values() if str(value).startswith(ADDED_COLUMNS)}
@@ -95,7 +99,7 @@ def makes(spec: str) -> set[str]:
     """Return the columns that a scorer makes, as far as this is known before it has learned."""
     name, options = open_sets.parse(spec)
     module = open_sets.module("scorers", name)
-    described = open_sets.implementation("scorers", name) if scorer_specs.learns(spec) else scorer_specs.build(spec)
+    described = renamed.described(spec) if scorer_specs.learns(spec) else scorer_specs.build(spec)
     schema = getattr(described, "schema", {})
     columns = set(schema if isinstance(schema, Mapping) else ())
     return columns | set(module.makes(options) if hasattr(module, "makes") else ())

@@ -3,12 +3,13 @@
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import cast
 
 from curate import open_sets
 from curate.errors import SchemaError
 from curate.models import pretrained
 from curate.scorers import Scorer
+from curate.scorers._against import shards_of
+from curate.scoring import renamed
 from curate.scoring.inferred_options import accepted
 from curate.storage import files
 from curate.storage.files import content_hash
@@ -26,7 +27,7 @@ def learns(spec: str) -> bool:
 
 def build(spec: str) -> Scorer:
     """Build a scorer that does not learn from the data."""
-    return cast(Scorer, open_sets.build("scorers", spec))
+    return renamed.build(spec)
 
 
 def inputs(scorers: Sequence[Scorer], computed: Collection[str] = ()) -> tuple[str, ...]:
@@ -95,9 +96,9 @@ def columns_read(specs: Sequence[str]) -> tuple[str, ...]:
     needed: dict[str, None] = {}
     for spec in specs:
         name, options = open_sets.parse(spec)
-        module, scorer = open_sets.module("scorers", name), open_sets.implementation("scorers", name)
+        module = open_sets.module("scorers", name)
         # A scorer that learns cannot be built yet; its class says as much as is known.
-        described = scorer if learns(spec) else build(spec)
+        described = renamed.described(spec) if learns(spec) else build(spec)
         needs, schema = getattr(described, "needs", ()), getattr(described, "schema", {})
         columns = [*(needs if isinstance(needs, tuple) else ()), *getattr(module, "LEARNS_FROM", ())]
         columns += [str(value) for key, value in {**accepted(spec), **options}.items() if key == "embedding"]
@@ -121,7 +122,8 @@ def check_columns_added(specs: Sequence[str]) -> None:
 
     Raises:
         CurateError: if a name or an option is unknown.
-        SchemaError: if two scorers add the same column, or a scorer declares a meaning that does not exist.
+        SchemaError: if two scorers add the same column, a scorer declares a meaning that does not exist, or it reads
+            results of a scorer that the job does not have.
     """
     added_by: dict[str, str] = {}
     for spec in specs:
@@ -129,16 +131,22 @@ def check_columns_added(specs: Sequence[str]) -> None:
         if learns(spec):
             check_options(spec)
             name, options = open_sets.parse(spec)
-            if check_packages := getattr(open_sets.module("scorers", name), "check_packages", None):
+            module = open_sets.module("scorers", name)
+            if check_packages := getattr(module, "check_packages", None):
                 check_packages(options)
-            described = open_sets.implementation("scorers", open_sets.parse(spec)[0])
+            if check_scorers := getattr(module, "check_scorers", None):
+                check_scorers([open_sets.parse(other) for other in specs])
+            described = renamed.described(spec)
         else:
             described = build(spec)
         declarations([described])
         schema = getattr(described, "schema", ())
         for column in schema if isinstance(schema, Mapping) else ():
             if column in added_by:
-                raise SchemaError(f"scorers {added_by[column]} and {spec} both make {column}: leave one out")
+                raise SchemaError(
+                    f"scorers {added_by[column]} and {spec} both make {column}. Leave one out, or give one of them "
+                    "another name: name=WORD"
+                )
             added_by[column] = spec
 
 
@@ -149,7 +157,7 @@ def check_options(spec: str) -> None:
         CurateError: if its ``learn`` function has no such option (the message gives the nearest one).
         SchemaError: if a value has the wrong type, or ``embedding`` does not name a column of vectors.
     """
-    name, options = open_sets.parse(spec)
+    name, _, options = renamed.split_name(spec)
     open_sets.check_options(name, options, open_sets.option_types("scorers", name))
     column = options.get("embedding", vectors.PREFIX)
     if not str(column).startswith(vectors.PREFIX):
@@ -181,10 +189,15 @@ def _format(module: ModuleType, implementation: type) -> int:
 
 
 def files_read(specs: Sequence[str]) -> list[Path]:
-    """Return the files that options such as ``target`` and ``model`` name. Scores depend on their content."""
+    """Return the files that options such as ``target``, ``against`` and ``model`` name.
+
+    Scores depend on their content.
+    """
     parsed = [options for _, options in map(open_sets.parse, specs)]
     targets = sorted({str(options["target"]) for options in parsed if options.get("target")})
     paths = [shard.path for shard in (batches.shards(targets) if targets else ())]
+    against = sorted({str(options["against"]) for options in parsed if options.get("against")})
+    paths += dict.fromkeys(shard.path for item in against for shard in shards_of(item))
     others = {str(options[key]) for options in parsed for key in ("path", "model", "badwords") if options.get(key)}
     for item in sorted(others):
         # A table, the folder of a model, or the id of a model that was downloaded before.

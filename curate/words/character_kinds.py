@@ -86,6 +86,14 @@ def classify(texts: Lowered, *, marks: bool) -> Classified:
     return Classified(buffer, kind, unit_starts, offsets)
 
 
+def kinds_of(points: np.ndarray, *, marks: bool) -> np.ndarray:
+    """Return the kind of each code point, (p,) uint8, without regard to its neighbours: it may be JOINED or SKIPPED.
+
+    Without ``marks``, punctuation and symbols are SPACE.
+    """
+    return np.asarray(_table(marks)[points])
+
+
 def _fill(kind: np.ndarray, characters: utf8.Characters, values: np.ndarray, chosen: np.ndarray) -> None:
     """Give all bytes of the ``chosen`` characters their ``values``."""
     lengths = characters.lengths[chosen]

@@ -42,6 +42,17 @@ class Grams:
         """Number of the text that each unit belongs to, (w,) int64."""
         return np.repeat(np.arange(len(self.offsets) - 1), self.counts)
 
+    def places_of(self, texts: np.ndarray) -> np.ndarray:
+        """Return where the units of some texts (t,) stand in ``values``, one text after the other."""
+        counts = self.counts[texts]
+        ends = np.cumsum(counts)
+        return np.asarray(np.arange(counts.sum()) + np.repeat(self.offsets[texts] - (ends - counts), counts))
+
+    def of_texts(self, texts: np.ndarray) -> "Grams":
+        """Return the units of some texts (t,), in this order."""
+        offsets = np.concatenate(([0], np.cumsum(self.counts[texts])))
+        return Grams(self.values[self.places_of(texts)], offsets)
+
 
 def pieces(texts: pl.Series, size: int = PIECE) -> Iterator[pl.Series]:
     """Yield a column of texts in runs of about ``size`` bytes or 4,096 texts; a null becomes the empty text."""

@@ -6,7 +6,7 @@ A scorer is learned when the first test of it runs, and once: ``-k length`` lear
 import re
 import sys
 from collections.abc import Sequence
-from dataclasses import FrozenInstanceError, fields
+from dataclasses import FrozenInstanceError, fields, replace
 from functools import cache
 from importlib.util import find_spec
 from inspect import cleandoc, signature
@@ -24,6 +24,7 @@ from polars.testing import assert_frame_equal
 
 from curate import member_help, open_sets
 from curate.encoders.hashed import Hashed
+from curate.scorers import duplicates
 from curate.scorers.dsir import Dsir
 from curate.scoring.specs import declarations
 from curate.tables.meanings import MEANINGS
@@ -32,6 +33,7 @@ NAMES = open_sets.names("scorers")
 LEARNED = [n for n in NAMES if hasattr(open_sets.module("scorers", n), "learn")]
 SMALL = {"k": 4, "iterations": 5, "bits": 14}  # options of learners, where they have them
 MISSING = [n for n in NAMES if find_spec(getattr(open_sets.module("scorers", n), "REQUIRES", "curate")) is None]
+FROM_FILES = ("contamination",)  # learners that do not read the data
 RUN_A_NETWORK = ("attention_influence",)  # scorers that need torch
 MODELS = np.random.default_rng(1).random((2, 60, 8)) < 0.6  # of 8 models: was the row in training, is the model right
 
@@ -69,6 +71,8 @@ def required(name) -> dict[str, object]:
     """Options that a learner cannot do without."""
     if name in ("dsir", "influence"):
         return {"target": target()}
+    if name == "contamination":
+        return {"against": target()}
     if name == "attention_influence":
         return {"model": tiny_llama(Path(folder().name) / "llama"), "samples": 1}
     return {"by": "tokens"} if name == "d2" else {}
@@ -104,6 +108,9 @@ def learned(name, rows: pl.DataFrame, cuts: Sequence[int] = ()):
     learn = open_sets.module("scorers", name).learn
     options = {key: value for key, value in SMALL.items() if key in signature(learn).parameters}
     corpus = corpus_of(rows, cuts, Path(mkdtemp(dir=folder().name)))
+    if name == "agreement":
+        duplicates.learn(replace(corpus, folder=corpus.folder / "_curate" / "duplicates"))
+        corpus = replace(corpus, out=corpus.folder)
     return with_stored(learn(corpus, **options, **required(name)), corpus)
 
 
@@ -136,7 +143,8 @@ def test_it_is_a_frozen_dataclass_that_says_what_it_reads_and_adds(name):
     scorer = scorer_of(name)
     assert isinstance(scorer.needs, tuple)
     assert scorer.schema
-    assert all(column.startswith(("score.", "emb.", "cluster.", "logits.", "reason.")) for column in scorer.schema)
+    beginnings = ("score.", "emb.", "cluster.", "logits.", "reason.", "spans.")
+    assert all(column.startswith(beginnings) for column in scorer.schema)
     assert set(scorer.needs) <= set(ROWS.columns)
     assert not set(scorer.needs) & set(scorer.schema)
     with pytest.raises(FrozenInstanceError):
@@ -207,7 +215,8 @@ def test_one_finite_row_per_row_and_nothing_else(name):
         if column.dtype == pl.String:  # the reason of a verdict; a row that passes has none
             continue
         assert column.null_count() == 0
-        assert np.isfinite(column.to_numpy()).all()
+        # Spans are lists of whole numbers.
+        assert column.name.startswith("spans.") or np.isfinite(column.to_numpy()).all()
 
 
 @EVERY
@@ -267,7 +276,7 @@ def test_what_was_learned_survives_the_disk(name, tmp_path):
     assert again(ROWS).equals(scorer(ROWS))
 
 
-@EVERY_LEARNED
+@pytest.mark.parametrize("name", [marked(n) for n in LEARNED if n not in FROM_FILES])
 def test_too_few_rows_is_one_clear_line(name):
     with pytest.raises(open_sets.CurateError) as caught:
         learned(name, ROWS[:0])

@@ -48,16 +48,19 @@ def sampled(
     the similarity at which the row was merged. ``similarity`` is that to the nearest other text ``of``: 1 for equal
     texts, else the exact Jaccard similarity of the n-grams that the scorer compares. ``kept_similarity`` is the
     similarity to the nearest text that is kept. It is smaller if a chain of other texts links the two. All texts are
-    read once; texts of files with sampled rows are read twice.
+    read once; texts of files with sampled rows are read twice. The table is empty if the scorer compared texts with
+    those of other files.
 
     Raises:
         SchemaError: if an input of a score file was moved.
     """
+    if _options(scores)["against"]:
+        return pl.DataFrame()
     inputs, engine = _inputs(scores, partial), engine or Local()
     chosen = _chosen(inputs, kept, by, count, seed, engine)
     if not chosen:
         return pl.DataFrame()
-    sample = nearest_text.with_ngrams(chosen, _ngram(scores))
+    sample = nearest_text.with_ngrams(chosen, int(cast(int, _options(scores)["ngram"])))
     nearest = [NearestPair() for _ in chosen]
     comparison = FileComparison(chosen, sample, kept, by, seed)
     for part in counted(engine.run(comparison, inputs), "files compared", len(inputs)):
@@ -177,11 +180,13 @@ def _documents(source: ScoredText, kept: Path, by: str) -> Iterator[Document]:
         yield from map(Document._make, zip(*columns, strict=True))
 
 
-def _ngram(scores: Path) -> int:
-    """Return how many units an n-gram had when the scorer compared texts."""
-    options = {option.name: option.default for option in open_sets.option_parameters("scorers", SCORER)}
+def _options(scores: Path) -> dict[str, object]:
+    """Return the options with which the scorer compared texts."""
+    options: dict[str, object] = {
+        option.name: option.default for option in open_sets.option_parameters("scorers", SCORER)
+    }
     for spec in cast(list[str], scored.job(scores).get("scorers", [])):
         name, changed = open_sets.parse(spec)
-        if name == SCORER:
+        if name == SCORER and "name" not in changed:  # with another name it adds another column
             options |= changed
-    return int(options["ngram"])
+    return options

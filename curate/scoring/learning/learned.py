@@ -13,7 +13,7 @@ from curate import open_sets
 from curate.engines import Engine, WorkerDied
 from curate.errors import CurateError, Interrupted, SchemaError, amount, first_few
 from curate.scorers import Scorer
-from curate.scoring import dependencies
+from curate.scoring import dependencies, renamed
 from curate.scoring import specs as scorer_specs
 from curate.scoring.learning import corpus_parts, kept_results, learned_scorers, places, seals
 from curate.scoring.learning.corpus_parts import ScoringPart
@@ -47,9 +47,10 @@ def forget(job: ScoringJob) -> None:
     files.remove(places.corpus_record(job.out))
     # The job before may have had scorers that this one has not.
     before = cast(Sequence[str], (recorded(job.out) or {}).get("scorers", ()))
-    for name in {open_sets.parse(spec)[0] for spec in (*job.specs, *before)}:
+    for spec in {*job.specs, *before}:
+        name = open_sets.parse(spec)[0]
         if open_sets.is_own(name) or (open_sets.exists("scorers", name) and places.keeps_results(name)):
-            files.remove(places.results_folder(job.out, name))
+            files.remove(places.results_folder(job.out, spec))
 
 
 def forget_learning_from(out: Path, names: Collection[str]) -> None:
@@ -163,14 +164,14 @@ def notes(scorers: Sequence[Scorer]) -> tuple[str, ...]:
 def _learn(position: int, learning: LearningInput, states: Mapping[int, LearnedState], engine: Engine) -> KeptResults:
     """Let the scorer at ``position`` learn, and write what it learned; return what it keeps for later jobs."""
     spec, state = learning.job.specs[position], states[position]
-    name, options = open_sets.parse(spec)
+    name, _, options = renamed.split_name(spec)
     out, path = learning.job.out, state.path
     work = places.work_folder(out, spec, scorer_specs.formats((spec,)))
     origin.keep_if_from(work, origin_key(learning.job, spec, states))
     if learning.job.quarantine:
         engine = GuardedEngine(engine, name, learning.parts)
     corpus = Corpus(
-        learning.parts, work, engine, places.scorer_words(name), learning.rows, learned=path.with_suffix("")
+        learning.parts, work, engine, places.scorer_words(name), learning.rows, learned=path.with_suffix(""), out=out
     )
     # Long shards that are begun were scored with what was learned before.
     files.remove(out / manifest.FOLDER / manifest.PARTS / SCORE_STEP)

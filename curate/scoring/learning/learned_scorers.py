@@ -9,6 +9,7 @@ from typing import cast
 from curate import open_sets
 from curate.errors import Interrupted
 from curate.scorers import Scorer
+from curate.scoring import renamed
 from curate.storage import files
 from curate.tables.corpus import array_files
 from curate.tables.corpus.corpus import stored_path
@@ -42,7 +43,7 @@ class LearnedScorer:
         Raises:
             Interrupted: if a file is damaged or gone.
         """
-        return _loaded_for(self, part)
+        return renamed.with_name(self.spec, _loaded_for(self, part))
 
 
 AnyScorer = Scorer | LearnedScorer

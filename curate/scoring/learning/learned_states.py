@@ -192,8 +192,13 @@ def origin_key(job: ScoringJob, spec: str, states: Mapping[int, LearnedState]) -
     # Columns that it reads may come from scorers which had other options when a job was killed.
     providers = dependencies.with_providers(spec, job.specs)
     arguments = repr(sorted(job.arguments_of(providers).items()))
-    # They may also come from scorers that have learned. Then they depend on all data, and not only on the part.
-    learned = {job.specs[position]: state.path.stem.rpartition("-")[2] for position, state in states.items()}
+    # They may also come from scorers that have learned. Then they depend on all data, and not only on the part. Scorers
+    # that learn from added files are left out: what they found out about older rows stays as it was.
+    learned = {
+        job.specs[position]: state.path.stem.rpartition("-")[2]
+        for position, state in states.items()
+        if not places.learns_added_files(open_sets.parse(job.specs[position])[0])
+    }
     return text_hash("".join((arguments, *sorted(learned[other] for other in {*providers} & {*learned} - {spec}))))
 
 

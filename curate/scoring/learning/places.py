@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from curate import open_sets
+from curate.scoring import renamed
 from curate.storage import files, manifest
 from curate.storage.files import text_hash
 
@@ -29,14 +30,17 @@ def work_folder(out: Path, spec: str, formats: Mapping[str, int]) -> Path:
     """
     name = open_sets.parse(spec)[0]
     if keeps_results(name):
-        return results_folder(out, name)
+        return results_folder(out, spec)
     key = text_hash(repr((spec, sorted(formats.items()))))[:16]
     return _caches(out) / f"{scorer_words(name).replace(' ', '_')}-{key}"
 
 
-def results_folder(out: Path, name: str) -> Path:
-    """Return the folder of the results that a scorer keeps for later jobs."""
-    return out / manifest.FOLDER / file_name(name)
+def results_folder(out: Path, spec: str) -> Path:
+    """Return the folder of the results that a scorer keeps for later jobs: ``duplicates``, or ``duplicates-NAME``."""
+    # The file of the user's own scorer may be gone, so its options are not looked up.
+    scorer, options = open_sets.parse(spec)
+    name = f"-{options[renamed.OPTION]}" if renamed.OPTION in options else ""
+    return out / manifest.FOLDER / f"{file_name(scorer)}{name}"
 
 
 def remove_other_caches(out: Path, used: set[Path]) -> None:

@@ -10,5 +10,11 @@ other. So the result does not depend on how the rows are cut into parts.
 
 from curate.streaming.near_duplicates.merges import find_duplicates
 from curate.streaming.near_duplicates.signatures import Bands
+from curate.streaming.near_duplicates.stored_links import (
+    LinkTable,
+    links_of_part,
+    settings_of_links,
+    stored_links,
+)
 
-__all__ = ["Bands", "find_duplicates"]
+__all__ = ["Bands", "LinkTable", "find_duplicates", "links_of_part", "settings_of_links", "stored_links"]

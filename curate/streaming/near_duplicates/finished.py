@@ -3,7 +3,9 @@
 In: a corpus and the settings. Out: the first generation that is not finished, and a record for later jobs.
 """
 
-from dataclasses import astuple
+from collections.abc import Sequence
+from dataclasses import astuple, dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -18,49 +20,75 @@ MERGES_OF_PART = "merges"
 RECORD = "finished.npz"
 
 
-def first_unfinished(corpus: Corpus, settings: Bands, threshold: float) -> int:
+@dataclass(frozen=True)
+class KeptNames:
+    """Names under which a learner keeps results of parts.
+
+    Those of ``of_rows`` follow from the rows of the part alone, and those of ``of_generation`` from all rows of its
+    generation and of older ones.
+    """
+
+    of_rows: Sequence[str]
+    of_generation: Sequence[str]
+
+
+DUPLICATES = KeptNames((SIGNATURES,), (LINKS_OF_PART, MERGES_OF_PART))
+
+
+def settings_array(settings: Bands, threshold: float) -> np.ndarray:
+    """Return the settings of the scorer ``duplicates`` as the record has them."""
+    return np.array([*astuple(settings), threshold], np.float64)
+
+
+def first_unfinished(corpus: Corpus, settings: np.ndarray, names: KeptNames = DUPLICATES) -> int:
     """Return the first generation that is not finished, and remove results that cannot be used.
 
-    These are the links and merges of generations that are not finished: a killed job may have made them from fewer
-    parts. If the settings are other ones, all results are removed.
+    These are the results ``of_generation`` of generations that are not finished: a killed job may have made them from
+    fewer parts. If the settings, an array of numbers, are other ones, all results are removed.
     """
     generations = _generations(corpus)
     path, first = corpus.folder / RECORD, 0
     record = array_files.read_arrays(path) if files.exists(path) else {}
-    if not record or not np.array_equal(record["settings"], _settings(settings, threshold)):
-        for name in (SIGNATURES, LINKS_OF_PART, MERGES_OF_PART, EXCHANGES):
+    if not record or not np.array_equal(record["settings"], settings):
+        for name in (*names.of_rows, *names.of_generation, EXCHANGES):
             files.remove(corpus.folder / name)
-        _write(corpus, settings, threshold, 0)
+        _write(corpus, settings, 0)
     else:
-        names = np.array([part.name for part in corpus.parts], np.str_)
+        present = np.array([part.name for part in corpus.parts], np.str_)
         while (record["generations"] == first).any() and (
-            set(names[generations == first]) == set(record["parts"][record["generations"] == first])
+            set(present[generations == first]) == set(record["parts"][record["generations"] == first])
         ):
             first += 1
     for part in corpus.parts:
         if part.generation >= first:
-            for name in (LINKS_OF_PART, MERGES_OF_PART):
+            for name in names.of_generation:
                 files.remove(kept_path(corpus.folder, name, part))
     return first
 
 
-def record_finished(corpus: Corpus, settings: Bands, threshold: float) -> None:
+def record_finished(corpus: Corpus, settings: np.ndarray) -> None:
     """Record that all generations of a corpus are finished."""
-    _write(corpus, settings, threshold, int(_generations(corpus).max()) + 1)
+    _write(corpus, settings, int(_generations(corpus).max()) + 1)
 
 
-def _write(corpus: Corpus, settings: Bands, threshold: float, finished: int) -> None:
+def recorded_settings(folder: Path) -> tuple[Bands, float] | None:
+    """Return the settings and the threshold of the finished generations in a folder; None if none is finished."""
+    path = folder / RECORD
+    record = array_files.read_arrays(path) if files.exists(path) else {}
+    if not record or not len(record["parts"]):
+        return None
+    bands, rows, ngram, seed, threshold = record["settings"].tolist()
+    return Bands(int(bands), int(rows), int(ngram), int(seed)), threshold
+
+
+def _write(corpus: Corpus, settings: np.ndarray, finished: int) -> None:
     parts = [part for part in corpus.parts if part.generation < finished]
     record: Arrays = {
-        "settings": _settings(settings, threshold),
+        "settings": settings,
         "parts": np.array([part.name for part in parts], np.str_),
         "generations": np.array([part.generation for part in parts], np.int64),
     }
     array_files.write_arrays(corpus.folder / RECORD, record)
-
-
-def _settings(settings: Bands, threshold: float) -> np.ndarray:
-    return np.array([*astuple(settings), threshold], np.float64)
 
 
 def _generations(corpus: Corpus) -> np.ndarray:

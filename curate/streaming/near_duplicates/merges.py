@@ -15,7 +15,13 @@ from curate.streaming import linkage
 from curate.streaming.by_id import check_distinct_ids
 from curate.streaming.near_duplicates.candidates import Wanted, candidates
 from curate.streaming.near_duplicates.copies import exact_copies
-from curate.streaming.near_duplicates.finished import LINKS_OF_PART, MERGES_OF_PART, first_unfinished, record_finished
+from curate.streaming.near_duplicates.finished import (
+    LINKS_OF_PART,
+    MERGES_OF_PART,
+    first_unfinished,
+    record_finished,
+    settings_array,
+)
 from curate.streaming.near_duplicates.links import LINK, MERGE, OPEN, verified_links
 from curate.streaming.near_duplicates.signatures import SIGNATURES, Bands, signatures
 from curate.tables.corpus import Answers, Arrays, Corpus, PartRows
@@ -32,7 +38,7 @@ def find_duplicates(corpus: Corpus, settings: Bands, threshold: float) -> Iterat
     Raises:
         SchemaError: for no rows, or two rows with one id.
     """
-    first = first_unfinished(corpus, settings, threshold)
+    first = first_unfinished(corpus, settings_array(settings, threshold))
     if any(part.generation >= first for part in corpus.parts):
         _find_new(corpus, settings, threshold, first)
     yield from corpus.kept(MERGES_OF_PART)
@@ -59,7 +65,7 @@ def _find_new(corpus: Corpus, settings: Bands, threshold: float, first: int) -> 
     next(corpus.map(partial(_links_of_part, copies, links), keep=LINKS_OF_PART), None)
     merges = _merged_by_open_links(corpus, links, generations)
     next(corpus.map(partial(_merges_of_part, copies, links), keep=MERGES_OF_PART, inputs=merges), None)
-    record_finished(corpus, settings, threshold)
+    record_finished(corpus, settings_array(settings, threshold))
 
 
 def _sizes(rows: PartRows) -> Arrays:

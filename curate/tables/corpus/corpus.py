@@ -118,7 +118,8 @@ class Corpus:
 
     ``folder`` is where results of parts are kept: a job that was killed goes on with the parts that are done. What was
     learned by part (`store`) goes to the folder ``learned``, or to ``folder`` if that is None. ``scorer`` is named in
-    reports of progress. ``total`` is the number of rows, if it is known.
+    reports of progress. ``total`` is the number of rows, if it is known. ``out`` is the output folder of the job, for a
+    scorer that reads results which another scorer of the job keeps.
     """
 
     parts: Sequence[CorpusPart]
@@ -127,6 +128,7 @@ class Corpus:
     scorer: str = "from the data"
     total: int | None = None
     learned: Path | None = None
+    out: Path = Path()
 
     def __call__(self, needs: Sequence[str]) -> Iterator[pl.DataFrame]:
         """Yield all rows in this process: the column ``id`` and the columns ``needs``, batch by batch.

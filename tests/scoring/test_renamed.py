@@ -1,0 +1,83 @@
+"""Columns of a scorer under another name: ``name=`` makes the same scorer possible twice in a job."""
+
+import json
+
+import polars as pl
+import pyarrow.parquet as pq
+import pytest
+
+from curate.errors import SchemaError
+from curate.scoring import renamed, specs
+
+
+def write(path, **columns):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pl.DataFrame(columns).write_parquet(path)
+    return path
+
+
+def scored(tmp_path, cli, *scorers, out="out"):
+    options = [word for scorer in scorers for word in ("--scorer", scorer)]
+    result = cli("score", tmp_path / "data", *options, "--out", tmp_path / out)
+    assert result.code == 0, result.err
+    path = tmp_path / out / "a.parquet.scores.parquet"
+    return pl.read_parquet(path), json.loads(pq.read_schema(path).metadata[b"curate"])
+
+
+def test_duplicates_of_each_other_and_of_a_benchmark_in_one_job(tmp_path, cli):
+    benchmark = write(tmp_path / "bench" / "b.parquet", text=["a question of the benchmark"])
+    texts = ["mine", "a question of the benchmark", "mine", "other"]
+    write(tmp_path / "data" / "a.parquet", text=texts)
+    scorers = ("duplicates", f"duplicates:against={benchmark},name=leaks", "agreement")
+    table, record = scored(tmp_path, cli, *scorers)
+    assert sorted(table["score.duplicates"].to_list()) == [0, 1, 1, 1]
+    assert table["score.leaks"].to_list() == [1, 0, 1, 1]
+    assert record["meanings"] == dict.fromkeys(("score.duplicates", "score.leaks", "score.agreement"), "quality")
+    assert (tmp_path / "out" / "_curate" / "duplicates" / "links").is_dir()
+    # Added files are learned by each of them, and old scores stay.
+    write(tmp_path / "data" / "b.parquet", text=["other", "a question of the benchmark"])
+    result = cli("score", tmp_path / "data", *[w for s in scorers for w in ("--scorer", s)], "--out", tmp_path / "out")
+    assert result.code == 0, result.err
+    added = pl.read_parquet(tmp_path / "out" / "b.parquet.scores.parquet")
+    assert added["score.duplicates"].to_list() == [0, 0]
+    assert added["score.leaks"].to_list() == [1, 0]
+    alone, _ = scored(tmp_path, cli, f"duplicates:against={benchmark}", out="alone")
+    assert alone["score.duplicates"].equals(table["score.leaks"].rename("score.duplicates"))
+
+
+def test_a_scorer_that_does_not_learn_twice(tmp_path, cli):
+    write(tmp_path / "data" / "a.parquet", text=["one two", "three"])
+    table, record = scored(tmp_path, cli, "length", "length:unit=word,name=words")
+    assert table.select("score.length", "score.words").rows() == [(7, 2), (5, 1)]
+    assert record["meanings"]["score.words"] == "quality"
+
+
+def test_every_column_of_a_scorer_is_renamed_and_other_scorers_read_it(tmp_path, cli):
+    logits = pl.Series([[2.0, 1.0], [0.5, 1.0]], dtype=pl.Array(pl.Float32, 2))
+    write(tmp_path / "data" / "a.parquet", text=["x", "y"], label=[0, 1], **{"logits.0": logits, "logits.1": logits})
+    table, record = scored(tmp_path, cli, "cartography:name=map")
+    assert {"score.map_confidence", "score.map_variability", "score.map_correctness"} <= set(table.columns)
+    assert record["meanings"]["score.map_variability"] == "hardness"
+
+
+@pytest.mark.parametrize(
+    ("scorers", "message"),
+    [
+        (["length", "length:unit=word"], "both make score.length. Leave one out, or give one of them another name"),
+        (["length:name=a b"], "length: name=a b may have letters, digits and _ only"),
+        (["embedding:name=other"], "embedding: name=other has no effect, since it adds emb.hashed. Leave it out"),
+        (["duplicates:name=x,bnads=3"], "duplicates has no option 'bnads'; did you mean 'bands'?"),
+        (["length:name=compression", "compression"], "both make score.compression"),
+    ],
+)
+def test_wrong_names_are_one_line(scorers, message):
+    with pytest.raises(specs.open_sets.CurateError, match=message.replace("?", r"\?")) as caught:
+        specs.check_columns_added(scorers)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_scorer_without_a_name_is_the_scorer_itself():
+    plain = specs.build("length")
+    assert renamed.with_name("length", plain) is plain
+    with pytest.raises(SchemaError):
+        specs.build("length:name=")
