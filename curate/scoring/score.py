@@ -103,6 +103,7 @@ def score(
             listed = _inputs(paths, out, on_error)
         before = [] if restart or (record := recorded(out)) is None else cast(list[str], record["scorers"])
         ordered = inferred(dependencies.ordered(names), listed.shards)
+        dependencies.check_columns(ordered, listed.shards, reading)
         # A job that names the same scorers in another order continues.
         specs_of_job = tuple(before) if sorted(before) == sorted(ordered) else ordered
         job = ScoringJob(listed.shards, specs_of_job, out, reading, on_error == "quarantine")

@@ -73,9 +73,13 @@ def declarations(scorers: Sequence[object]) -> dict[str, Declaration]:
 
 
 def warnings(scorers: Sequence[Scorer]) -> tuple[str, ...]:
-    """Return a warning for each score whose scorer does not declare what a high score means."""
+    """Return a warning for each score whose scorer does not declare what a high score means.
+
+    A scorer with ``meaning_is_optional`` leaves this to the user.
+    """
     declared = declarations(scorers)
-    columns = (column for scorer in scorers for column in scorer.schema if column.startswith("score."))
+    judged = [scorer for scorer in scorers if not getattr(scorer, "meaning_is_optional", False)]
+    columns = (column for scorer in judged for column in scorer.schema if column.startswith("score."))
     return tuple(
         f'{column}: its scorer does not declare what a high score means. Add meanings = {{"{column}": "quality"}} (or '
         "hardness, easiness) to the class of the scorer. Or give `curate prune` the option --meaning "
