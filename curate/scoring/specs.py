@@ -7,7 +7,7 @@ from typing import cast
 
 from curate import open_sets
 from curate.errors import SchemaError
-from curate.models import pretrained
+from curate.models import pretrained, token_counter
 from curate.scorers import Scorer
 from curate.scoring.inferred_options import accepted
 from curate.storage import files
@@ -185,7 +185,7 @@ def _format(module: ModuleType, implementation: type) -> int:
 
 
 def files_read(specs: Sequence[str]) -> list[Path]:
-    """Return the files that the options ``target``, ``path`` and ``model`` name. Scores depend on their content."""
+    """Return the files that options name (``target``, ``path``, ``model``, ``tokenizer``). Scores depend on them."""
     parsed = [options for _, options in map(open_sets.parse, specs)]
     targets = sorted({str(options["target"]) for options in parsed if options.get("target")})
     paths = [shard.path for shard in (batches.shards(targets) if targets else ())]
@@ -193,6 +193,8 @@ def files_read(specs: Sequence[str]) -> list[Path]:
     for item in sorted(others):
         # A table, the folder of a model, or the id of a model that was downloaded before.
         paths += [path for path, _ in files.listed(str(pretrained.cached(item) or item))]
+    for tokenizer in sorted({str(options["tokenizer"]) for options in parsed if options.get("tokenizer")}):
+        paths += token_counter.files_of(tokenizer)
     return paths
 
 
