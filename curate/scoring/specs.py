@@ -9,6 +9,7 @@ from curate import open_sets
 from curate.errors import SchemaError
 from curate.models import pretrained, token_counter
 from curate.scorers import Scorer
+from curate.scorers._target import listed as listed_paths
 from curate.scoring.inferred_options import accepted
 from curate.storage import files
 from curate.storage.files import content_hash
@@ -185,11 +186,13 @@ def _format(module: ModuleType, implementation: type) -> int:
 
 
 def files_read(specs: Sequence[str]) -> list[Path]:
-    """Return the files that options name (``target``, ``path``, ``model``, ``tokenizer``). Scores depend on them."""
+    """Return the files that options name (``target``, ``good``, ``model``, ``tokenizer``). Scores depend on them."""
     parsed = [options for _, options in map(open_sets.parse, specs)]
-    targets = sorted({str(options["target"]) for options in parsed if options.get("target")})
+    lists = [str(options[key]) for options in parsed for key in ("good", "bad") if options.get(key)]
+    named = {str(options["target"]) for options in parsed if options.get("target")}
+    targets = sorted(named.union(*map(listed_paths, lists)))
     paths = [shard.path for shard in (batches.shards(targets) if targets else ())]
-    others = {str(options[key]) for options in parsed for key in ("path", "model") if options.get(key)}
+    others = {str(options[key]) for options in parsed for key in ("path", "model", "fasttext") if options.get(key)}
     for item in sorted(others):
         # A table, the folder of a model, or the id of a model that was downloaded before.
         paths += [path for path, _ in files.listed(str(pretrained.cached(item) or item))]

@@ -78,6 +78,8 @@ def required(name) -> dict[str, object]:
         return {"target": target()}
     if name == "attention_influence":
         return {"model": tiny_llama(Path(folder().name) / "llama"), "samples": 1}
+    if name == "classifier":
+        return {"good": target(), "buckets": 1 << 12}
     return {"by": "tokens"} if name == "d2" else {}
 
 
