@@ -9,6 +9,7 @@ import os
 import re
 from base64 import b64decode
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import import_module
@@ -114,7 +115,7 @@ def load(tokenizer: str) -> TokenCounter:
     Args:
         tokenizer: a ``tokenizer.json``; a folder that has one, or other files that transformers makes a tokenizer of;
             the id of a model in the cache of Hugging Face; a file ``NAME.tiktoken``, where NAME is an encoding; or the
-            name of an encoding of tiktoken, which fetches the file of that name once.
+            name of an encoding that the cache of tiktoken holds. Nothing is downloaded.
 
     Raises:
         SchemaError: if there is no such tokenizer, it cannot be read, or the package that reads it is missing.
@@ -216,14 +217,30 @@ def _of_name(name: str) -> CountFunction:
         raise SchemaError(
             f"{tried}, and tiktoken knows only {first_few(names, near=name)}. Name one of these, or a file"
         )
+    with _without_fetching():
+        try:
+            return _ordinary(tiktoken.get_encoding(name))
+        except FileNotFoundError as error:
+            raise SchemaError(
+                f"tokenizer={name}: tiktoken's cache has no file of this encoding, and nothing is downloaded here. Run "
+                f"python -c \"import tiktoken; tiktoken.get_encoding('{name}')\" once, or name a file {name}.tiktoken"
+            ) from error
+
+
+@contextmanager
+def _without_fetching() -> Iterator[None]:
+    """Let tiktoken read its cache only. It has no option for this, so its reader of addresses is replaced meanwhile."""
+    reader = import_module("tiktoken.load")
+    read_file = vars(reader)["read_file"]
+
+    def refuse(path: str) -> bytes:
+        raise FileNotFoundError(path)
+
+    vars(reader)["read_file"] = refuse
     try:
-        return _ordinary(tiktoken.get_encoding(name))
-    # tiktoken fetches the file of a name, and raises whatever its client does.
-    except Exception as error:
-        raise SchemaError(
-            f"tokenizer={name}: tiktoken cannot get its file ({shortened(str(error), 200)}). Fetch {name}.tiktoken "
-            "yourself, and name that file"
-        ) from None
+        yield
+    finally:
+        vars(reader)["read_file"] = read_file
 
 
 def _of_ranks(path: Path) -> CountFunction:

@@ -26,8 +26,8 @@ class Length:
     Options:
         unit: character, for Unicode characters, word, for runs of visible characters, or token, for those of the
             tokenizer (default character).
-        tokenizer: a ``tokenizer.json``, a folder that has one, a file ``NAME.tiktoken``, or the name of an encoding of
-            tiktoken, such as cl100k_base (default: none).
+        tokenizer: a ``tokenizer.json``, a folder that has one, a file ``NAME.tiktoken``, or the name of an encoding
+            that the cache of tiktoken holds, such as cl100k_base (default: none). Needs the extra ``tokenizer``.
 
     Source: the range is Gopher's, Rae et al. 2021, arXiv 2112.11446, Table A1.
     """

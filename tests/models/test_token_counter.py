@@ -190,6 +190,15 @@ def test_a_name_of_tiktoken(tmp_path, monkeypatch):
     assert run.stdout.strip() == "[3, 2]"
 
 
+def test_no_file_of_an_encoding_is_fetched(tmp_path, monkeypatch):
+    tiktoken = pytest.importorskip("tiktoken")
+    monkeypatch.setenv("TIKTOKEN_CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr(tiktoken.registry, "ENCODINGS", {})
+    with pytest.raises(SchemaError, match="nothing is downloaded here"):
+        token_counter.load("cl100k_base")
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize(
     "name, content, message",
     [
