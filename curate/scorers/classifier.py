@@ -50,7 +50,7 @@ class Classifier:
     """How likely a text is good, by a classifier of texts; high is good.
 
     ``score.classifier`` (float64, nats, any sign) is the log odds of good. The probability is 1 / (1 + exp(-score)). It
-    rounds to 1 for many texts, which would then have no order. There are three kinds:
+    rounds to 1 for clearly good long texts, which would then have no order. There are three kinds:
 
     - ``good=``: learned here from a good and a bad sample, as if both were equally common. The model is logistic
       regression on hashed words and word pairs, as in DCLM, whose fastText averages them. Words are lower-cased, and a
