@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipelines.shared.engine_options import Address, EngineName, EngineWorkers, RuntimeEnv
-from pipelines.shared.flags import Json, Seed
+from pipelines.shared.flags import Columns, Join, Json, Render, Seed, TextColumn
 
 if TYPE_CHECKING:
     from curate.description.result import Description
@@ -22,7 +22,10 @@ def main(
     ],
     embedding: Annotated[str, typer.Option(help="Column of vectors to describe. Default: encode the text.")] = "",
     encoder: Annotated[str, typer.Option(help="Encoder of the text: NAME or NAME:key=value,...")] = "hashed",
-    text_column: Annotated[str, typer.Option(help="Column that holds the text.")] = "text",
+    columns: Columns = "",
+    text_column: TextColumn = "text",
+    join: Join = "",
+    render: Render = "",
     dtype: Annotated[
         str,
         typer.Option(help="Type of vectors in fixed-size binary: float32 or float16. Default: what the files record."),
@@ -48,6 +51,9 @@ def main(
             embedding=embedding,
             encoder=encoder,
             text_column=text_column,
+            columns=columns,
+            join=join,
+            render=render,
             dtype=dtype,
             sample=sample,
             neighbours=neighbours,

@@ -164,9 +164,9 @@ def text(pruned: "Pruned") -> list[str]:
     lines = [pruned.sentence, ""]
     if (advice := pruned.advice) is not None:
         lines += [*advice.lines(), "errors that theory predicts, by share kept:", table(advice.table()), ""]
-    lines += [pruned.summary, "", table(pruned.table())]
+    lines += [pruned.summary, "", table(pruned.table(), tokens=pruned.removal.tokens_noun)]
     if pruned.by_label is not None:
-        lines += ["", table(pruned.by_label)]
+        lines += ["", table(pruned.by_label, tokens=pruned.removal.tokens_noun)]
     if (verified := pruned.verified) is not None:
         wrong = count_false(verified)
         result = f"{wrong} have no other text as similar as their score says" if wrong else "no score is wrong"

@@ -4,7 +4,7 @@ In: files or a table in memory. Out: a ``Description``.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import polars as pl
 
@@ -28,6 +28,8 @@ from curate.errors import SchemaError
 from curate.storage.artifacts import Provenance
 from curate.tables import readers
 from curate.tables.columns import vectors
+from curate.tables.mapping import options as mapping_options
+from curate.tables.reading import Reading
 from curate.tables.shards import Shard
 
 
@@ -37,6 +39,9 @@ def describe(
     embedding: str = "",
     encoder: str = "hashed",
     text_column: str = "text",
+    columns: str | Mapping[str, str] = "",
+    join: str | Sequence[str] = (),
+    render: str = "",
     dtype: str = "",
     sample: int = 5000,
     neighbours: int = 20,
@@ -50,6 +55,9 @@ def describe(
         embedding: the column of vectors to measure, such as emb.hashed. Empty: use ``encoder``.
         encoder: NAME or NAME:key=value,... of the encoder that makes the vectors from the column that it reads.
         text_column: the column of texts.
+        columns: which columns of the data stand for ``text``, ``id``, ``source`` and ``label``, as for `curate.score`.
+        join: columns of texts that are joined to one text, as for `curate.score`.
+        render: ``chat`` if the column of texts holds conversations, as for `curate.score`.
         dtype: type of vectors in fixed-size binary, ``float32`` or ``float16``; empty: what the files record.
         sample: number of rows to measure: those with the smallest hash(id, seed). Time grows with its square. Memory
             holds the vectors and texts of these rows, and a block of their distances.
@@ -61,6 +69,8 @@ def describe(
         SchemaError: if a column is missing, or the sample has too few different vectors for ``neighbours``.
     """
     sampling = Sampling(sample, neighbours, seed)
+    text_column, mapping = mapping_options.mapping(columns, text_column, join, render)
+    reading = Reading(text_column=text_column, dtype=dtype, mapping=mapping)
     if embedding and not embedding.startswith(vectors.PREFIX):
         raise SchemaError(
             f"describe: embedding={embedding} is not a column of vectors. Such columns are named emb.<name>"
@@ -68,11 +78,11 @@ def describe(
     vectors_of = VectorSource(embedding) if embedding else VectorSource(column_of(open_sets.parse(encoder)[0]), encoder)
     # One set of workers for all readings: starting them takes seconds.
     with (engine or Local()).session() as session:
-        rows = open_rows(data, vectors_of.needs, text_column, dtype, session)
+        rows = open_rows(data, vectors_of.needs, reading, session)
         counts = _rows_by_source(rows)
-        columns = (*vectors_of.needs, *(["label"] if rows.labelled else []))
-        wanted = Drawn(sample, ("source", *columns), {"": counts.total()}, seed)
-        drawn = draw(rows, columns, ("id", "source"), wanted)
+        read = (*vectors_of.needs, *(["label"] if rows.labelled else []))
+        wanted = Drawn(sample, ("source", *read), {"": counts.total()}, seed)
+        drawn = draw(rows, read, ("id", "source"), wanted)
         of_each = draw_of_sources(rows, vectors_of, counts, sampling)
     x = vectors_of(drawn)
     first = measures.distinct(x)
@@ -82,7 +92,7 @@ def describe(
     of_labels = label_measures(x, first, drawn["label"] if rows.labelled else None)
     of_sources = source_measures(of_each, vectors_of, counts, sampling)
     options: dict[str, object] = {"embedding": embedding, "encoder": encoder, "text_column": text_column}
-    options |= {"sample": sample, "neighbours": neighbours, **({"dtype": dtype} if dtype else {})}
+    options |= {"sample": sample, "neighbours": neighbours, **({"dtype": dtype} if dtype else {}), **mapping.record()}
     return Description(
         rows=counts.total(),
         sample=len(x),

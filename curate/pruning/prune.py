@@ -181,6 +181,7 @@ def _decide_all(
     completion.begin(out, scored.PRUNE_STEP, [shard.relative for shard in shards], partial=partial)
     scored.save_decided(out, shards, engine)
     removal = decisions.write_decisions(column, decided, out, progress)
+    removal = replace(removal, tokens_noun=scored.tokens_noun([scores]))
     removal_table.save(removal, out)
     pools = _pools(scores, out, rule, options.by, removal.by_source, partial)
     return Pruned(out, rule, removal, advice, pools, by=options.by)

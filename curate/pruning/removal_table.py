@@ -16,6 +16,7 @@ from curate.pruning.ranking.verdicts import KEPT, KEPT_BY_FLOOR
 from curate.shown import escaped
 from curate.storage import files
 from curate.tables import writer
+from curate.tables.token_counts import TOKENS
 
 LARGEST_TABLE = 10_000  # classes: with more, the label is hardly a class, and no table of classes is made
 COUNTS = ("rows", "kept", "tokens", "tokens_kept")
@@ -63,6 +64,8 @@ class Removal:
     by_label: pl.DataFrame | None
     length_correlation: float | None
     compared_rows: int
+    # What people read for tokens: see `curate.tables.token_counts`.
+    tokens_noun: str = TOKENS
 
     @property
     def total(self) -> dict[str, int]:
@@ -149,10 +152,8 @@ def table(tally: Tally, kind: str) -> pl.DataFrame:
 def summary(removal: Removal) -> str:
     """Return one line on what is kept in all, in rows and in tokens."""
     rows, kept, tokens, tokens_kept = (removal.total[name] for name in COUNTS)
-    return (
-        f"kept {kept:,} of {rows:,} rows ({_percent(kept, rows)}) and {tokens_kept:,} of {tokens:,} tokens "
-        f"({_percent(tokens_kept, tokens)})"
-    )
+    of_tokens = f"{tokens_kept:,} of {tokens:,} {removal.tokens_noun}"
+    return f"kept {kept:,} of {rows:,} rows ({_percent(kept, rows)}) and {of_tokens} ({_percent(tokens_kept, tokens)})"
 
 
 def shift(by_source: pl.DataFrame) -> str:
@@ -205,7 +206,7 @@ def _page(removal: Removal) -> str:
     lines = ["# What pruning kept and removed", "", escaped(_sentence(removal)), ""]
     for line in warnings(removal):
         lines += [escaped(f"Warning: {line}."), ""]
-    lines += ["| source | reason | rows | tokens |", "|---|---|---:|---:|"]
+    lines += [f"| source | reason | rows | {removal.tokens_noun} |", "|---|---|---:|---:|"]
     for source, reason, rows, tokens in removal.by_reason.iter_rows():
         lines.append(f"| {_escaped(source)} | {_escaped(reason)} | {rows:,} | {tokens:,} |")
     return "\n".join(lines) + "\n"

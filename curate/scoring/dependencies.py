@@ -142,10 +142,8 @@ def check_columns(specs: Sequence[str], shards: Sequence[Shard], reading: Readin
 
 def _column_types(shard: Shard, reading: Reading) -> dict[str, pl.DataType]:
     """Return the columns of a file as scorers see them, with their types."""
-    columns = readers.head(shard).columns
-    empty = pl.DataFrame(pl.from_arrow(pa.schema(columns.items()).empty_table()))
-    renamed = {reading.column("text"): "text"}
-    return {renamed.get(name, name): kind for name, kind in empty.schema.items()}
+    columns = readers.head(shard, (), reading.whole_mapping).columns
+    return dict(pl.DataFrame(pl.from_arrow(pa.schema(columns.items()).empty_table())).schema)
 
 
 def _providers(position: int, specs: Sequence[str]) -> set[int]:

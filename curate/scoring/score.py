@@ -1,6 +1,6 @@
 """Score every row of a data set with a list of scorers."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, cast
@@ -21,6 +21,7 @@ from curate.storage import completion, files, manifest
 from curate.storage.files import sweep
 from curate.storage.locks import lock
 from curate.tables import batches, frames, out_folder
+from curate.tables.mapping import options as mapping_options
 from curate.tables.reading import BATCH_ROWS, DOCUMENT_BYTES, Reading
 from curate.tables.scored import SCORES
 from curate.tables.scored_inputs import line_losses
@@ -38,6 +39,9 @@ def score(
     out: str | Path,
     *,
     text_column: str = "text",
+    columns: str | Mapping[str, str] = "",
+    join: str | Sequence[str] = (),
+    render: str = "",
     batch_rows: int = BATCH_ROWS,
     document_bytes: int = DOCUMENT_BYTES,
     dtype: str = "",
@@ -62,6 +66,11 @@ def score(
             it reads. Scorers that learn do so first, on all rows; the output folder keeps what they learned.
         out: the output folder. A table in memory is written to ``OUT/_curate/input/rows.parquet`` first.
         text_column: the column of texts.
+        columns: which columns of the files stand for ``text``, ``id``, ``source``, ``tokens`` and others, as in
+            ``id=DocID,source=meta.domain`` or ``{"id": "DocID"}``. The right side is a column, or an SQL expression.
+        join: columns of texts that are joined to one text for scoring, separated by an empty line.
+        render: ``chat`` if the column of texts holds conversations: lists of messages with role and content. They are
+            scored as one text (`curate.tables.mapping.chat`).
         batch_rows: largest number of rows that a scorer receives at a time.
         document_bytes: length of the longest text that is accepted, in bytes.
         dtype: type of vectors in fixed-size binary, ``float32`` or ``float16``; empty: what the files record.
@@ -93,7 +102,8 @@ def score(
     # Mistyped scorers and options are reported before any file is read.
     specs.check_columns_added(names)
     lock.check_place(out)
-    reading = Reading(text_column, batch_rows, document_bytes, dtype)
+    text_column, mapping = mapping_options.mapping(columns, text_column, join, render)
+    reading = Reading(text_column, batch_rows, document_bytes, dtype, mapping=mapping)
     # The lock is a file in the output folder. Where that folder is an input, nothing may be written there.
     paths = _paths(data)
     listed = _inputs(paths, out, on_error) if paths else None
@@ -102,7 +112,7 @@ def score(
             paths = [str(table_input.store(cast(frames.Table, data), out, restart=restart))]
             listed = _inputs(paths, out, on_error)
         before = [] if restart or (record := recorded(out)) is None else cast(list[str], record["scorers"])
-        ordered = inferred(dependencies.ordered(names), listed.shards)
+        ordered = inferred(dependencies.ordered(names), listed.shards, reading)
         dependencies.check_columns(ordered, listed.shards, reading)
         # A job that names the same scorers in another order continues.
         specs_of_job = tuple(before) if sorted(before) == sorted(ordered) else ordered
@@ -216,9 +226,9 @@ def _inputs(paths: Sequence[str], out: Path, on_error: str) -> Inputs:
 
 def _inspect(job: ScoringJob) -> Preflight:
     """Read the heads of all shards. A bad one is an error, unless it can be set aside and another is good."""
-    needs = tuple(job.reading.column(name) for name in specs.columns_read(job.specs))
-    used = (job.reading.text_column, *needs, *specs.vectors_read(job.specs))
-    heads = preflight.inspect(job.shards, needs, used=used, text_column=job.reading.text_column)
+    needs = tuple(specs.columns_read(job.specs))
+    used = ("text", *needs, *specs.vectors_read(job.specs))
+    heads = preflight.inspect(job.shards, needs, used=used, reading=job.reading)
     if heads.bad and (not job.quarantine or not heads.heads):
         # The reason of the first bad shard is a whole message, with the path of the file.
         raise SchemaError(next(iter(heads.bad.values())))
@@ -233,8 +243,7 @@ def _judging(job: ScoringJob, heads: Preflight) -> ScoringJob:
     columns = [*specs.columns_read(job.specs), *specs.vectors_read(job.specs)]
     if any(map(scoring_task.is_labelled, heads.heads.values())):
         columns.append(scoring_task.LABEL)
-    judged = tuple(dict.fromkeys(job.reading.column(name) for name in columns))
-    return replace(job, reading=replace(job.reading, judged=judged))
+    return replace(job, reading=replace(job.reading, judged=tuple(dict.fromkeys(columns))))
 
 
 def _begin(job: ScoringJob, again: _Again) -> set[str]:
