@@ -29,6 +29,7 @@ from curate.errors import CurateError, SchemaError
 ROOT = Path(__file__).parent
 # ``file.py:Class`` or ``file.py:Class:key=value``. The file's name ends at the first ``.py:``.
 OWN_CLASS = re.compile(r"(?P<name>(?P<file>.+?\.py):(?P<cls>[A-Za-z_]\w*))(?::(?P<options>.*))?", re.DOTALL)
+SQL_OPTION = re.compile(r"(?:^|,)sql=(?P<sql>.*)", re.DOTALL)
 PLAIN_TYPES: Mapping[object, str] = {int: "a whole number", float: "a number", bool: "true or false"}
 # What a job gives to a member, besides the options that a user chooses: rows to learn from, or the texts of pools.
 DATA_ARGUMENTS: Mapping[str, tuple[str, ...]] = {"scorers": ("stream", "corpus"), "trainers": ("pools", "evals")}
@@ -114,10 +115,15 @@ def is_own(name: str) -> bool:
 
 
 def parse(spec: str) -> tuple[str, dict[str, Value]]:
-    """Split ``name:key=value,key=value`` into a name and options, whose values are int, float, bool or str."""
+    """Split ``name:key=value,key=value`` into a name and options, whose values are int, float, bool or str.
+
+    The option ``sql=`` comes last. Its value is the rest of the text, also with commas.
+    """
     own = OWN_CLASS.fullmatch(spec)
     name, rest = (own["name"], own["options"] or "") if own else (spec.partition(":")[0], spec.partition(":")[2])
     options: dict[str, Value] = {}
+    sql = SQL_OPTION.search(rest)
+    rest = rest[: sql.start()] if sql else rest
     for item in filter(None, rest.split(",")):
         key, equals, value = item.partition("=")
         if not equals:
@@ -126,7 +132,7 @@ def parse(spec: str) -> tuple[str, dict[str, Value]]:
             options[key] = ast.literal_eval({"true": "True", "false": "False"}.get(value, value))
         except (ValueError, SyntaxError):
             options[key] = value
-    return name, options
+    return name, options | ({"sql": sql["sql"].strip()} if sql else {})
 
 
 def split(specs: str) -> list[str]:

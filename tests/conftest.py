@@ -89,6 +89,20 @@ def tiny_llama(folder: Path) -> str:
     return str(folder)
 
 
+def tiny_classifier(folder: Path, labels: Sequence[str]) -> Path:
+    """A random BERT over characters that gives a number for each label, saved as Hugging Face does."""
+    import torch
+    from transformers import BertConfig, BertForSequenceClassification
+
+    tiny_bert(folder)
+    state = torch.random.get_rng_state()
+    torch.manual_seed(0)
+    config = BertConfig.from_pretrained(folder, id2label=dict(enumerate(labels)), label2id=None)
+    BertForSequenceClassification(config).save_pretrained(folder)
+    torch.random.set_rng_state(state)
+    return folder
+
+
 def tiny_bert(folder: Path, layers: Sequence[str] = ("Transformer", "Pooling", "Normalize"), **pooling: object) -> str:
     """A random BERT of two layers over characters, with the settings of a sentence-transformers model."""
     import torch

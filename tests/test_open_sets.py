@@ -179,8 +179,8 @@ def test_a_class_that_is_not_named_after_its_file_is_told_the_rule(monkeypatch):
 
 
 def test_an_option_has_the_meaning_that_its_docstring_gives():
-    (unit,) = member_help.options("scorers", "length")
-    assert unit.type == "character or word"
+    unit, _ = member_help.options("scorers", "length")
+    assert unit.type == "character or word or token"
     assert unit.meaning.startswith("character, for Unicode characters")
     meanings = {option.name: option.meaning for option in member_help.options("scorers", "prototypes")}
     assert meanings["k"] == "number of prototypes"

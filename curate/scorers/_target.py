@@ -6,6 +6,7 @@ In: a file, folder or glob. Out: a corpus, whose parts are learned from on the e
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -62,8 +63,22 @@ def corpus_of_target(data: Corpus, target: str, text_column: str, scorer: str) -
             f"{scorer} has no target. Name a file or folder of texts like those that you want more of: "
             f"{scorer}:target=PATH"
         )
-    parts = _parts(batches.shards([target]), Reading(text_column=text_column))
+    return corpus_of_files(data, [target], text_column)
+
+
+def corpus_of_files(data: Corpus, paths: Sequence[str], text_column: str) -> Corpus:
+    """Return the texts of files, folders or globs as a corpus that runs on the engine of the data.
+
+    Raises:
+        SchemaError: if one of them names no files.
+    """
+    parts = _parts(batches.shards(paths), Reading(text_column=text_column))
     return replace(data, parts=parts, folder=data.folder / EXCHANGES / "target", total=None)
+
+
+def listed(paths: str) -> list[str]:
+    """Return the paths that an option joins by ``+``. A path that exists is one path, whatever it is called."""
+    return [paths] if Path(paths).exists() else [path for path in paths.split("+") if path]
 
 
 def _parts(shards: Sequence[Shard], reading: Reading) -> list[TargetPart]:

@@ -7,12 +7,18 @@ neither their cost nor their scores.
 from collections.abc import Mapping, Sequence
 from graphlib import CycleError, TopologicalSorter
 
+import polars as pl
+import pyarrow as pa
+
 from curate import open_sets
 from curate.errors import SchemaError
 from curate.scorers import Scorer
 from curate.scoring import renamed
 from curate.scoring import specs as scorer_specs
 from curate.scoring.inferred_options import accepted
+from curate.tables import batches, readers
+from curate.tables.reading import Reading
+from curate.tables.shards import Shard
 
 # How the names of columns that scorers add begin. An option whose value begins like this names a column.
 ADDED_COLUMNS = ("score.", "cluster.", "emb.", "logits.", "probs.")
@@ -103,6 +109,45 @@ def makes(spec: str) -> set[str]:
     schema = getattr(described, "schema", {})
     columns = set(schema if isinstance(schema, Mapping) else ())
     return columns | set(module.makes(options) if hasattr(module, "makes") else ())
+
+
+def check_columns(specs: Sequence[str], shards: Sequence[Shard], reading: Reading) -> None:
+    """Check the columns that expressions read against those of the data and of the scorers of the job.
+
+    Only scorers with a method ``check_columns`` are checked here. If a column is missing from some files only, the
+    heads of these files tell it later.
+
+    Raises:
+        SchemaError: if no file has a column that a scorer reads, or the scorer cannot work with its type.
+    """
+    scorers = [scorer_specs.build(spec) for spec in specs if not scorer_specs.learns(spec)]
+    checks = [check for scorer in scorers if (check := getattr(scorer, "check_columns", None))]
+    added = {column: kind for scorer in scorers for column, kind in scorer.schema.items()}
+    # Only the name is known of a column that a scorer makes after it has learned. Most are scores.
+    added = {column: pl.Float64() for spec in specs for column in makes(spec)} | added
+    for check in checks:
+        problem: SchemaError | None = None
+        # Most jobs have files with the same columns, so that one head is enough.
+        for shard in shards:
+            try:
+                columns = _column_types(shard, reading)
+            except (SchemaError, OSError):
+                continue  # preflight names the files that cannot be read
+            try:
+                check({**columns, **batches.IDENTITY, **added})
+            except SchemaError as error:
+                problem = problem or error
+            else:
+                problem = None
+                break
+        if problem is not None:
+            raise problem
+
+
+def _column_types(shard: Shard, reading: Reading) -> dict[str, pl.DataType]:
+    """Return the columns of a file as scorers see them, with their types."""
+    columns = readers.head(shard, (), reading.whole_mapping).columns
+    return dict(pl.DataFrame(pl.from_arrow(pa.schema(columns.items()).empty_table())).schema)
 
 
 def _providers(position: int, specs: Sequence[str]) -> set[int]:

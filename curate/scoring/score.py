@@ -28,7 +28,7 @@ from curate.tables.scored_inputs import line_losses
 from curate.tables.scored_inputs.line_losses import MAX_BAD
 from curate.tables.scored_inputs.scored_rows import SCORE_STEP
 from curate.tables.shards import Inputs, Shard
-from curate.tables.token_counts import COLUMN, ESTIMATE, TokenCounts
+from curate.tables.token_counts import COLUMN, ESTIMATE, TOKENIZER, TOKENS, TokenCounts
 
 Data = frames.Table | Sequence[str | Path]
 
@@ -113,6 +113,7 @@ def score(
             listed = _inputs(paths, out, on_error)
         before = [] if restart or (record := recorded(out)) is None else cast(list[str], record["scorers"])
         ordered = inferred(dependencies.ordered(names), listed.shards, reading)
+        dependencies.check_columns(ordered, listed.shards, reading)
         # A job that names the same scorers in another order continues.
         specs_of_job = tuple(before) if sorted(before) == sorted(ordered) else ordered
         job = ScoringJob(listed.shards, specs_of_job, out, reading, on_error == "quarantine")
@@ -181,11 +182,13 @@ def _record_start(job: ScoringJob, paths: Sequence[str], todo: set[str], heads: 
     before = completion.read(job.out, SCORE_STEP)
     if todo or before is None or set(before.inputs) != set(relative_paths):
         completion.begin(job.out, SCORE_STEP, relative_paths)
-    job.save(paths, _token_counts(heads))
+    job.save(paths, _token_counts(job, heads))
 
 
-def _token_counts(heads: Preflight) -> TokenCounts:
+def _token_counts(job: ScoringJob, heads: Preflight) -> TokenCounts:
     """Return where the counts of tokens come from."""
+    if any(TOKENS in dependencies.makes(spec) for spec in job.specs):
+        return TOKENIZER
     # A file of lines without any row has no columns, and nothing to count.
     with_rows = [head for head in heads.heads.values() if head.columns]
     return COLUMN if with_rows and all("tokens" in head.columns for head in with_rows) else ESTIMATE

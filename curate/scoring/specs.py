@@ -6,9 +6,10 @@ from types import ModuleType
 
 from curate import open_sets
 from curate.errors import SchemaError
-from curate.models import pretrained
+from curate.models import pretrained, token_counter
 from curate.scorers import Scorer
 from curate.scorers._against import shards_of
+from curate.scorers._target import listed as listed_paths
 from curate.scoring import renamed
 from curate.scoring.inferred_options import accepted
 from curate.storage import files
@@ -74,9 +75,13 @@ def declarations(scorers: Sequence[object]) -> dict[str, Declaration]:
 
 
 def warnings(scorers: Sequence[Scorer]) -> tuple[str, ...]:
-    """Return a warning for each score whose scorer does not declare what a high score means."""
+    """Return a warning for each score whose scorer does not declare what a high score means.
+
+    A scorer with ``meaning_is_optional`` leaves this to the user.
+    """
     declared = declarations(scorers)
-    columns = (column for scorer in scorers for column in scorer.schema if column.startswith("score."))
+    judged = [scorer for scorer in scorers if not getattr(scorer, "meaning_is_optional", False)]
+    columns = (column for scorer in judged for column in scorer.schema if column.startswith("score."))
     return tuple(
         f'{column}: its scorer does not declare what a high score means. Add meanings = {{"{column}": "quality"}} (or '
         "hardness, easiness) to the class of the scorer. Or give `curate prune` the option --meaning "
@@ -194,14 +199,19 @@ def files_read(specs: Sequence[str]) -> list[Path]:
     Scores depend on their content.
     """
     parsed = [options for _, options in map(open_sets.parse, specs)]
-    targets = sorted({str(options["target"]) for options in parsed if options.get("target")})
+    lists = [str(options[key]) for options in parsed for key in ("good", "bad") if options.get(key)]
+    named = {str(options["target"]) for options in parsed if options.get("target")}
+    targets = sorted(named.union(*map(listed_paths, lists)))
     paths = [shard.path for shard in (batches.shards(targets) if targets else ())]
     against = sorted({str(options["against"]) for options in parsed if options.get("against")})
     paths += dict.fromkeys(shard.path for item in against for shard in shards_of(item))
-    others = {str(options[key]) for options in parsed for key in ("path", "model", "badwords") if options.get(key)}
+    keys = ("path", "model", "badwords", "fasttext")
+    others = {str(options[key]) for options in parsed for key in keys if options.get(key)}
     for item in sorted(others):
         # A table, the folder of a model, or the id of a model that was downloaded before.
         paths += [path for path, _ in files.listed(str(pretrained.cached(item) or item))]
+    for tokenizer in sorted({str(options["tokenizer"]) for options in parsed if options.get("tokenizer")}):
+        paths += token_counter.files_of(tokenizer)
     return paths
 
 

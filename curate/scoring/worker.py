@@ -170,7 +170,9 @@ def scored(
     reading = replace(task.reading, bad_lines=bad_lines)
     read = tables.batches(task.shard, needs, reading=reading, size=tables.BATCH_BYTES, start=start, hasher=hasher)
     for batch in parts.row_range(task.shard, start, stop).cut(read):
-        yield _with_text_labels(apply(scorers, batch)[:, [*tables.IDENTITY, *label, *task.kept, *added]])
+        # A scorer may make an identity column: `length` with a tokenizer makes the tokens.
+        names = dict.fromkeys((*tables.IDENTITY, *label, *task.kept, *added))
+        yield _with_text_labels(apply(scorers, batch)[:, list(names)])
 
 
 def _scored_from_columns(
@@ -190,7 +192,7 @@ def _scored_from_columns(
         frames = columns.beside(frames, read, task.shard)
     added = [name for scorer in scorers for name in scorer.schema]
     for frame in frames:
-        yield _with_text_labels(apply(missing, frame)[:, [*task.identity, *added]])
+        yield _with_text_labels(apply(missing, frame)[:, list(dict.fromkeys((*task.identity, *added)))])
 
 
 def _with_text_labels(frame: pl.DataFrame) -> pl.DataFrame:
@@ -207,7 +209,10 @@ def apply(scorers: Sequence[Scorer], batch: pl.DataFrame) -> pl.DataFrame:
         SchemaError: if a score or vector is not finite.
     """
     for scorer in scorers:
-        batch = batch.hstack(scorer(batch))
+        columns = scorer(batch)
+        # Tokens that a tokenizer counted take the place of those of the input.
+        replaced = [name for name in scorer.schema if name in tables.IDENTITY and name in batch.columns]
+        batch = (batch.drop(replaced) if replaced else batch).hstack(columns)
         for name, kind_of_column in scorer.schema.items():
             # the reason of a verdict is text, and null for a row that passes
             if kind_of_column == pl.String:

@@ -363,4 +363,5 @@ def pool_batches(pool: Pool, needs: Sequence[str]) -> Iterator[pl.DataFrame]:
             if batch is None or marked is None or batch.height != marked[0].height:
                 raise SchemaError(f"{source.path} has other rows than {shard.path}: score the data again")
             mark, verdict = marked
-            yield batch.filter(verdict.to_numpy() & members(pool, mark))
+            # A tokenizer may have counted the tokens since; the input holds an estimate then.
+            yield batch.with_columns(mark["tokens"]).filter(verdict.to_numpy() & members(pool, mark))

@@ -35,6 +35,8 @@ SMALL = {"k": 4, "iterations": 5, "bits": 14}  # options of learners, where they
 MISSING = [n for n in NAMES if find_spec(getattr(open_sets.module("scorers", n), "REQUIRES", "curate")) is None]
 FROM_FILES = ("contamination",)  # learners that do not read the data
 RUN_A_NETWORK = ("attention_influence",)  # scorers that need torch
+# Options that a scorer cannot do without, of those that learn nothing.
+SPECS = {"expression": "expression:name=expression,meaning=quality,sql=tokens / 2"}
 MODELS = np.random.default_rng(1).random((2, 60, 8)) < 0.6  # of 8 models: was the row in training, is the model right
 
 
@@ -49,7 +51,12 @@ EASINESS = ("aum", "cartography_confidence", "cartography_correctness", "perplex
 def class_or_built(name) -> object:
     """The class of a scorer, or where its options decide the meaning, the scorer built with the defaults."""
     cls = open_sets.implementation("scorers", name)
-    return open_sets.build("scorers", name) if isinstance(getattr(cls, "meanings", None), property) else cls
+    return built(name) if isinstance(getattr(cls, "meanings", None), property) else cls
+
+
+def built(name) -> object:
+    """A scorer that learns nothing, with the options that it cannot do without."""
+    return open_sets.build("scorers", SPECS.get(name, name))
 
 
 @cache
@@ -75,6 +82,8 @@ def required(name) -> dict[str, object]:
         return {"against": target()}
     if name == "attention_influence":
         return {"model": tiny_llama(Path(folder().name) / "llama"), "samples": 1}
+    if name == "classifier":
+        return {"good": target(), "buckets": 1 << 12}
     return {"by": "tokens"} if name == "d2" else {}
 
 
@@ -117,7 +126,7 @@ def learned(name, rows: pl.DataFrame, cuts: Sequence[int] = ()):
 @cache
 def scorer_of(name):
     """The scorer, learned from the rows as one part if it learns."""
-    return learned(name, ROWS) if name in LEARNED else open_sets.build("scorers", name)
+    return learned(name, ROWS) if name in LEARNED else built(name)
 
 
 def learned_arrays(scorer) -> dict[str, np.ndarray]:

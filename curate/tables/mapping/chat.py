@@ -153,9 +153,9 @@ def _rendered_fast(column: pa.Array) -> pa.Array | None:
     names = encoded.dictionary.to_pylist()
     if "" in names:
         return None
-    known = [ROLES.get(name, name) for name in names]
+    prefixes = [ROLES.get(name, name) for name in names]
     # The colon alone stands behind the role of a message without content.
-    empty, full = (pa.array([f"{name}{end}" for name in known], pa.large_string()) for end in (":", ": "))
+    empty, full = (pa.array([f"{name}{end}" for name in prefixes], pa.large_string()) for end in (":", ": "))
     prefix = pc.if_else(pc.equal(contents, ""), empty.take(encoded.indices), full.take(encoded.indices))
     texts = pc.binary_join_element_wise(prefix, contents, pa.scalar("", pa.large_string()))
     lengths = pc.list_value_length(column)

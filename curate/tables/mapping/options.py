@@ -68,8 +68,8 @@ def _targets(columns: str | Mapping[str, str]) -> dict[str, str]:
     targets: dict[str, str] = {}
     for name, written in pairs:
         if not (name in NAMED or any(name.startswith(prefix) and name != prefix for prefix in PREFIXES)):
-            known = ", ".join((*NAMED, *(f"{prefix}NAME" for prefix in PREFIXES)))
-            raise SchemaError(f"--columns: {name!r} is no column that jobs read. They read {known}: {EXAMPLE}")
+            choices = ", ".join((*NAMED, *(f"{prefix}NAME" for prefix in PREFIXES)))
+            raise SchemaError(f"--columns: {name!r} is no column that jobs read. They read {choices}: {EXAMPLE}")
         if name in targets:
             raise SchemaError(f"--columns names {name} twice: {name}={targets[name]} and {name}={written}. Keep one")
         if not written.strip() or quoted_name(written) == "":
