@@ -98,8 +98,20 @@ def main(
         typer.Option(min=0, help="With --by score.duplicates: compare the full text of this many removed rows."),
     ] = 16,
     materialize: Annotated[
-        bool, typer.Option("--materialize", help="Also write the kept rows, in the format in which they came.")
+        bool,
+        typer.Option(
+            "--materialize",
+            help="Also write the kept rows to OUT/rows, a folder that `datasets.load_dataset` reads. JSON stays JSON "
+            "lines with its very bytes; Parquet, Arrow, CSV and TSV become Parquet.",
+        ),
     ] = False,
+    format_name: Annotated[
+        str,
+        typer.Option(
+            "--format",
+            help="parquet or jsonl: the format of --materialize. Needed if some inputs are JSON and others are not.",
+        ),
+    ] = "",
     partial: Partial = False,
     shard_rows: Annotated[int, typer.Option(min=1, help="Rows in each file of --materialize.")] = 100_000,
     seed: Seed = 0,
@@ -140,6 +152,7 @@ def main(
                 max_source_removal=max_source_removal,
                 verify=verify,
                 materialize=materialize,
+                format_name=format_name,
                 partial=partial,
                 shard_rows=shard_rows,
                 seed=seed,
