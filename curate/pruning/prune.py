@@ -141,7 +141,7 @@ def prune(
                 scores,
                 out,
                 format_name=format_name,
-                command=_command(scores, out, options, format_name, shard_rows),
+                command=_command(scores, options, format_name, shard_rows),
                 shard_rows=shard_rows,
                 engine=session,
                 progress=progress,
@@ -165,9 +165,9 @@ def _check_out(scores: Path, shards: tuple[Shard, ...], out: Path) -> None:
     out_folder.check(out, data, (removal_table.TABLE, *kept_rows.output_names()))
 
 
-def _command(scores: Path, out: Path, options: RuleOptions, format_name: str, shard_rows: int) -> str:
+def _command(scores: Path, options: RuleOptions, format_name: str, shard_rows: int) -> str:
     """Return the command line of a pruning that writes its rows, for their card."""
-    values = {**asdict(options), "materialize": True, "format": format_name, "shard_rows": shard_rows, "out": out}
+    values = {**asdict(options), "materialize": True, "format": format_name, "shard_rows": shard_rows}
     defaults = {field.name: field.default for field in fields(RuleOptions)} | {"shard_rows": writer.SHARD_ROWS}
     return card.command("prune", [scores], values, defaults)
 

@@ -243,7 +243,7 @@ def test_the_card_has_sizes_sources_removal_and_the_command(tmp_path):
     assert "| train | 12 | 28 |" in card
     assert "| books \\| old | 6 | 14 |" in card
     assert "| web | top: score.length | 4 | 4 |" in card
-    assert f"curate prune {tmp_path}/scores --by score.length --keep 0.6 --materialize --out {tmp_path}/kept" in card
+    assert f"curate prune {tmp_path}/scores --by score.length --keep 0.6 --materialize --out OUT" in card
 
 
 def test_the_command_materializes(tmp_path):

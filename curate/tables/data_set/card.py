@@ -77,10 +77,11 @@ def command(job: str, inputs: Sequence[object], options: Mapping[str, object], d
     Args:
         job: the name of the job.
         inputs: the arguments without a flag.
-        options: the other options by their names in Python. A mapping is written as NAME=VALUE, and a list as several
-            options.
+        options: the other options but ``--out``, by their names in Python. A mapping is written as NAME=VALUE, and a
+            list as several options.
         defaults: values that are left out.
     """
+    # The output is not named: the same rows in another folder have the same card.
     words = ["curate", job, *map(str, inputs)]
     for name, value in options.items():
         if value in (None, "", False) or (name in defaults and defaults[name] == value):
@@ -92,7 +93,7 @@ def command(job: str, inputs: Sequence[object], options: Mapping[str, object], d
             words += [word for item in value for word in (flag, str(item))]
         else:
             words += [flag] if value is True else [flag, str(value)]
-    return shlex.join(words)
+    return shlex.join([*words, "--out", "OUT"])
 
 
 def _front_matter(splits: Sequence[Split], columns: Mapping[str, pa.DataType | None] | None) -> list[str]:
