@@ -233,5 +233,7 @@ def _save_card(kept: Path, suffix: str, command: str, rows: int, kinds: Kinds | 
     body += ["## What was kept and removed", ""]
     body += [*card.table(removal.columns, removal.rows(), f"`{path.name}` of the pruning"), ""]
     body += card.made_with(command) if command else []
+    if suffix.endswith(".zst"):
+        body += ["", "`datasets` needs the package zstandard to read these files."]
     columns = None if kinds is None else json_kinds.columns(kinds)
     card.save(kept / ROWS, "Rows kept by pruning", [split], body, columns)

@@ -2,7 +2,7 @@
 
 In: the Arrow schemas of files. Out: one schema that Parquet, `datasets`, DuckDB and Polars know, and rows in it.
 `datasets.load_dataset` refuses files whose columns differ. So a column that a file lacks becomes null there, numbers
-become as wide as the widest, and encodings such as dictionaries and views become plain values.
+become as wide as the widest, and encodings such as dictionaries become plain values.
 """
 
 from collections.abc import Sequence
@@ -84,19 +84,28 @@ def conformed(batch: pa.RecordBatch, schema: pa.Schema, path: str) -> pa.RecordB
 
 
 def simplified(kind: pa.DataType) -> pa.DataType:
-    """Return the plain type for the values of a type: one that Parquet, `datasets`, DuckDB and Polars know."""
+    """Return the plain type for the values of a type: one that Parquet, `datasets`, DuckDB and Polars know.
+
+    A column of views stays one. Arrow can neither join views with other strings nor write views inside of other types.
+    """
+    plain = arrow_types.plain(kind)
+    return plain if pa.types.is_string_view(plain) or pa.types.is_binary_view(plain) else without_views(plain)
+
+
+def without_views(kind: pa.DataType) -> pa.DataType:
+    """Return the plain type for the values of a type, with plain strings and bytes in the place of views."""
     kind = arrow_types.plain(kind)
     if isinstance(kind, pa.UuidType) or pa.types.is_string_view(kind):
         return pa.string()
     if pa.types.is_binary_view(kind):
         return pa.binary()
     if pa.types.is_struct(kind):
-        return pa.struct([pa.field(field.name, simplified(field.type)) for field in kind])
+        return pa.struct([pa.field(field.name, without_views(field.type)) for field in kind])
     if pa.types.is_map(kind):
-        return pa.list_(pa.struct([("key", simplified(kind.key_type)), ("value", simplified(kind.item_type))]))
+        return pa.list_(pa.struct([("key", without_views(kind.key_type)), ("value", without_views(kind.item_type))]))
     if not is_list(kind):
         return kind
-    item = simplified(kind.value_type)
+    item = without_views(kind.value_type)
     if pa.types.is_fixed_size_list(kind):
         return pa.list_(item, kind.list_size)
     return pa.large_list(item) if pa.types.is_large_list(kind) or pa.types.is_large_list_view(kind) else pa.list_(item)
@@ -117,7 +126,7 @@ def _common(before: pa.Field, field: pa.Field, *, is_csv: bool) -> pa.DataType |
     if is_text(first) != is_text(second):
         return None
     try:
-        both = [pa.schema([("x", first)]), pa.schema([("x", second)])]
+        both = [pa.schema([("x", without_views(kind))]) for kind in (first, second)]
         return pa.unify_schemas(both, promote_options="permissive").field(0).type
     except (pa.ArrowTypeError, pa.ArrowInvalid):
         return None

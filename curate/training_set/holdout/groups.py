@@ -2,8 +2,8 @@
 
 In: a share, and what makes a group: the stored links of the scorer `duplicates`, or equal values of a column. Out: the
 hashes that are held out.
-The hashes of groups are counted in buckets, so that memory does not grow with the rows. Links are the exception: their
-two ends take about 100 bytes each while their groups are formed.
+The hashes of groups are counted in buckets, so that memory does not grow with the rows. Links are the exception: a
+link takes about 125 bytes while groups are formed.
 """
 
 from collections.abc import Sequence
