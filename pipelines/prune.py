@@ -125,6 +125,7 @@ def main(
     """Prune examples."""
     from curate.pruning.prune import prune
     from curate.pruning.source_guard import SourceNearlyGone
+    from curate.storage.completion import ROWS
     from pipelines.shared import engine_options
     from pipelines.shared.show import progress, result, table, warn
 
@@ -164,7 +165,10 @@ def main(
             typer.echo(table(error.table), err=True)
             raise
     warn(pruned.warnings)
-    result(as_json, pruned.record(), "\n".join(text(pruned)))
+    lines = text(pruned)
+    if materialize:
+        lines += ["", f"kept rows, as `datasets.load_dataset` reads them: {out / ROWS}"]
+    result(as_json, pruned.record(), "\n".join(lines))
 
 
 def text(pruned: "Pruned") -> list[str]:

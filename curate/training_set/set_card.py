@@ -3,6 +3,7 @@
 In: a training set. Out: README.md beside its shards.
 """
 
+from curate.shown import escaped
 from curate.tables.data_set import card
 from curate.tables.data_set.card import Split
 from curate.training_set.draw import TrainingSet
@@ -23,8 +24,10 @@ def save_card(training_set: TrainingSet, command: str, tag: str) -> None:
     if tag:
         body += [f"Each text begins with a tag: `{tag}: ` and the value of the row, then an empty line.", ""]
     if holdout := training_set.holdout:
-        together = f"equal values of `{holdout.by}`" if holdout.by else "links of the scorer duplicates"
-        body += [f"The split {held_rows.SPLIT} shares no rows with {TRAIN}, and no {together}.", ""]
+        together = f"with equal values of `{holdout.by}`" if holdout.by else "that the scorer duplicates linked"
+        body += [f"No row of {TRAIN} is in {held_rows.SPLIT}. Rows {together} are in the same split.", ""]
+    for line in training_set.warnings:
+        body += [escaped(f"Warning: {line}."), ""]
     card.save(training_set.out, "Training set", splits, [*body, *card.made_with(command)])
 
 

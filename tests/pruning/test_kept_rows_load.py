@@ -104,7 +104,7 @@ def test_json_lines_of_any_shape_load(tmp_path):
         {"text": "a" * 40, "grade": 1, "date": "2019-04-25T12:57:54Z", "turns": [{"role": "u", "content": "x"}]},
         {"text": "b" * 40, "grade": "x", "date": "2019-04-25", "turns": []},
         {"text": "c" * 40, "grade": None, "extra": {"k": 1.5}, "nested": [[1], [2, 3]]},
-        {"text": "d" * 40, "extra": {"k": 2, "other": True}, "empty": {}},
+        {"text": "d" * 40, "extra": {"k": 2, "other": True}, "empty": {}, "rate": float("nan")},
     ]
     (tmp_path / "data").mkdir()
     for i, part in enumerate((lines[:2], lines[2:])):

@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-import msgspec
 import pyarrow as pa
+
+from curate.tables.formats import json_rows
 
 # An object with more names is no record but a map, such as counts by word. Arrow would make a column of each name.
 MOST_FIELDS = 1000
@@ -79,11 +80,12 @@ class Kinds:
 
 
 def add_line(kinds: Kinds, line: bytes) -> None:
-    """Add the values of one line. A line that only a lenient parser reads counts as nothing."""
-    try:
-        kinds.add(msgspec.json.decode(line))
-    except msgspec.MsgspecError:
-        return
+    """Add the values of one line of JSON.
+
+    Raises:
+        ValueError: if it is not JSON, or not an object.
+    """
+    kinds.add(json_rows.parsed(line))
 
 
 def columns(kinds: Kinds) -> dict[str, pa.DataType | None]:
