@@ -22,9 +22,9 @@ def rows_of_duckdb(folder: Path, pattern: str = "data/*") -> list[dict[str, obje
     names = sorted(path.name for path in folder.glob(pattern))
     read = "read_parquet" if names[0].endswith(".parquet") else "read_json"
     with duckdb.connect() as connection:
-        found = connection.execute(f"select * from {read}('{folder}/{pattern}')")
-        columns = [column[0] for column in found.description]
-        return [dict(zip(columns, row, strict=True)) for row in found.fetchall()]
+        result = connection.execute(f"select * from {read}('{folder}/{pattern}')")
+        columns = [column[0] for column in result.description]
+        return [dict(zip(columns, row, strict=True)) for row in result.fetchall()]
 
 
 def rows_of_polars(folder: Path, pattern: str = "data/*") -> list[dict[str, object]]:

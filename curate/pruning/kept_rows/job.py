@@ -229,7 +229,12 @@ def _save_card(kept: Path, suffix: str, command: str, rows: int, kinds: Kinds | 
         removal = pl.read_parquet(source)
     kept_part = removal.filter(pl.col("reason") == removal_table.KEPT_REASON)
     split = Split("train", f"{DATA}/*{suffix}", rows, int(kept_part["tokens"].sum()))
-    body = ["## Sources", "", *card.table(("source", "rows", "tokens"), kept_part.drop("reason").rows()), ""]
+    body = [
+        "## Sources",
+        "",
+        *card.table(("source", "rows", "tokens"), kept_part.select("source", "rows", "tokens").rows()),
+        "",
+    ]
     body += ["## What was kept and removed", ""]
     body += [*card.table(removal.columns, removal.rows(), f"`{path.name}` of the pruning"), ""]
     body += card.made_with(command) if command else []
