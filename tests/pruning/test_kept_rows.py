@@ -170,6 +170,18 @@ def test_workers_and_an_earlier_call_change_no_byte(tmp_path, monkeypatch):
     assert tree(kept_from(tmp_path, shard_rows=30)) == want
 
 
+def test_the_columns_of_the_card_come_in_the_order_of_the_rows(tmp_path, monkeypatch):
+    """Whatever group of rows is written first."""
+    for i, name in enumerate("abc"):
+        (tmp_path / "data" / name).mkdir(parents=True)
+        words(9).with_columns(pl.lit(1).alias(f"n{i}")).write_ndjson(tmp_path / "data" / name / "x.jsonl")
+    want = tree(kept_from(tmp_path))
+    run = Local.run
+    monkeypatch.setattr(Local, "run", lambda engine, function, tasks: reversed(list(run(engine, function, tasks))))
+    prune.prune(tmp_path / "scores", tmp_path / "kept", by="score.length", keep=0.6, materialize=True)
+    assert tree(tmp_path / "kept" / "rows") == want
+
+
 def test_files_that_loaders_would_read_with_the_rows_are_refused(tmp_path):
     (tmp_path / "data").mkdir()
     words(9).write_parquet(tmp_path / "data" / "a.parquet")

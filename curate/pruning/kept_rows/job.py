@@ -44,8 +44,9 @@ STEM_BYTES = 100  # of the name of a file, so that all endings fit
 
 @dataclass(frozen=True)
 class _Counted:
-    """The kept rows of an input, and their schema where they become Parquet."""
+    """The kept rows of an input, by its relative path, and their schema where they become Parquet."""
 
+    relative: str
     rows: int
     schema: FileSchema | None
 
@@ -112,16 +113,21 @@ def write_kept(
     folder, engine, reading = kept / ROWS, engine or Local(), scored.reading(scores)
     _check_foreign(kept)
     inputs = [KeptInput(s, data, kept, line_losses.aligned(reading, scores, data)) for s, data in pairs]
-    counted = list(engine.run(partial(_count, to_parquet=to_parquet), inputs))
+    # Tasks may end in any order.
+    by_name = {item.relative: item for item in engine.run(partial(_count, to_parquet=to_parquet), inputs)}
+    counted = [by_name[item.data.relative] for item in inputs]
     schemas = [item.schema for item in counted if item.schema is not None]
     schema = one_schema.unified(schemas) if to_parquet else None
     suffix = f".{PARQUET}" if to_parquet else f".{JSONL}{_packing([item.data for item in inputs])}"
     groups = _groups(inputs, [item.rows for item in counted], folder / DATA, suffix, shard_rows, schema)
     _replace_earlier(kept, [path for group, rows in groups for path in _paths(group, rows)])
-    kinds = Kinds()
-    for done, part in enumerate(engine.run(write_group, [group for group, _ in groups]), start=1):
-        kinds.merge(part)
+    parts: dict[Path, Kinds] = {}
+    for done, (path, part) in enumerate(engine.run(write_group, [group for group, _ in groups]), start=1):
+        parts[path] = part
         progress("groups of kept rows written", done, len(groups))
+    kinds = Kinds()
+    for group, _ in groups:
+        kinds.merge(parts[group.path(0)])
     _save_card(kept, suffix, command, sum(item.rows for item in counted), None if to_parquet else kinds)
     return sum(item.rows for item in counted)
 
@@ -129,7 +135,7 @@ def write_kept(
 def _count(item: KeptInput, *, to_parquet: bool) -> _Counted:
     rows = item.count()
     # Inputs of which nothing is kept have no part in the schema.
-    return _Counted(rows, item.schema() if rows and to_parquet else None)
+    return _Counted(item.data.relative, rows, item.schema() if rows and to_parquet else None)
 
 
 def _packing(inputs: Sequence[Shard]) -> str:

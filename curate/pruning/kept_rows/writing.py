@@ -43,12 +43,12 @@ class KeptGroup:
         return self.stem.with_name(f"{self.stem.name}-{self.first + number:05d}{self.suffix}")
 
 
-def write_group(group: KeptGroup) -> Kinds:
-    """Write the files of a group; return the kinds of its JSON values, none for Parquet."""
+def write_group(group: KeptGroup) -> tuple[Path, Kinds]:
+    """Write the files of a group; return the first one, and the kinds of its JSON values, none for Parquet."""
     if group.schema is None:
-        return _write_lines(group)
+        return group.path(0), _write_lines(group)
     _write_tables(group, group.schema)
-    return Kinds()
+    return group.path(0), Kinds()
 
 
 def _write_tables(group: KeptGroup, schema: pa.Schema) -> None:
